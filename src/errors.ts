@@ -1,0 +1,176 @@
+/**
+ * What can go wrong, one class for each thing an operator does differently about it. Facts are fields; the message is
+ * one sentence and the hint says what to do. Only the entry points print an error or turn it into an exit code.
+ */
+
+/** The exit codes of the program. They are part of its interface: scripts and timers rely on them. */
+export const EXIT = {
+  ok: 0,
+  unexpected: 1,
+  usage: 2,
+  partial: 3,
+  couchdb: 10,
+  store: 11,
+  archive: 12,
+  interrupted: 130,
+} as const;
+
+/** What every error of this program can carry beside its message. */
+export interface ErrorContext {
+  /** The error underneath. */
+  cause?: unknown;
+  /** What the operator can do, as a sentence without a full stop. */
+  hint?: string | undefined;
+}
+
+/** The base of every error that this program expects. Anything else is a defect and exits with 1. */
+export abstract class ProgramError extends Error {
+  /** The exit code of a run that ends with this error. */
+  abstract readonly exitCode: number;
+  /** What the operator can do about it, where there is something to do. */
+  readonly hint: string | undefined;
+
+  constructor(message: string, context: ErrorContext = {}) {
+    super(message, context.cause === undefined ? undefined : { cause: context.cause });
+    this.name = new.target.name;
+    this.hint = context.hint;
+  }
+}
+
+/** The command line asks for something that does not exist or does not fit together. */
+export class UsageError extends ProgramError {
+  override readonly exitCode = EXIT.usage;
+}
+
+/** The place in a config that an error speaks of. */
+export interface ConfigPlace {
+  /** The file's path, or a name such as `$COUCHDB_BACKUP_CONFIG`. */
+  file: string;
+  /** From 1. */
+  line?: number | undefined;
+  /** From 1. */
+  column?: number | undefined;
+  /** The key's path, such as `task.weekly.chunk`. */
+  path?: string | undefined;
+}
+
+/** The config cannot be read, is not YAML, or holds a value that is not allowed. The message begins with the place. */
+export class ConfigError extends ProgramError {
+  override readonly exitCode = EXIT.usage;
+
+  constructor(message: string, readonly place: ConfigPlace, context: ErrorContext = {}) {
+    super(message, context);
+  }
+}
+
+/** What is known of a failed conversation with CouchDB. */
+export interface CouchFacts {
+  /** The HTTP status, absent when there was no answer. */
+  status?: number | undefined;
+  /** CouchDB's `error`, such as `not_found`; for a broken conversation `timeout`, `cut_off` or `unreachable`. */
+  error: string;
+  /** CouchDB's `reason`. */
+  reason?: string | undefined;
+  /** The database, as its decoded name. */
+  database?: string | undefined;
+  /** How long the server asks to be left alone, in milliseconds (`Retry-After`). */
+  retryAfterMs?: number | undefined;
+}
+
+/** CouchDB refused, failed, or could not be reached. */
+export class CouchError extends ProgramError {
+  override readonly exitCode = EXIT.couchdb;
+
+  constructor(message: string, readonly facts: CouchFacts, context: ErrorContext = {}) {
+    super(message, context);
+  }
+}
+
+/** What is known of a failed operation on the store. */
+export interface StoreFacts {
+  /** S3's code (`AccessDenied`), `not_found`, `exists`, `timeout`, `unreachable`, or the system's (`ENOSPC`). */
+  code: string;
+  /** The object key within the bucket folder, where the operation has one. */
+  key?: string | undefined;
+  /** The HTTP status, absent for a directory and when there was no answer. */
+  status?: number | undefined;
+  /** How long the server asks to be left alone, in milliseconds (`Retry-After`). */
+  retryAfterMs?: number | undefined;
+}
+
+/** The place where backups are kept refused, failed, or could not be reached. */
+export class StoreError extends ProgramError {
+  override readonly exitCode = EXIT.store;
+
+  constructor(message: string, readonly facts: StoreFacts, context: ErrorContext = {}) {
+    super(message, context);
+  }
+}
+
+/** What an archive should hold and what it holds. */
+export interface ArchiveFacts {
+  /** The object that is damaged or missing. */
+  key: string;
+  expected?: string | undefined;
+  found?: string | undefined;
+}
+
+/** An archive is damaged, incomplete, or not an archive. */
+export class ArchiveError extends ProgramError {
+  override readonly exitCode = EXIT.archive;
+
+  constructor(message: string, readonly facts: ArchiveFacts, context: ErrorContext = {}) {
+    super(message, context);
+  }
+}
+
+/** The operator or the system asked the program to stop. What is stored so far is resumable. */
+export class InterruptedError extends ProgramError {
+  override readonly exitCode = EXIT.interrupted;
+}
+
+const TRANSIENT_STATUS = new Set([408, 425, 429, 500, 502, 503, 504]);
+const TRANSIENT_COUCH = new Set(["timeout", "cut_off", "unreachable"]);
+const TRANSIENT_STORE = new Set([
+  "timeout",
+  "cut_off",
+  "unreachable",
+  "InternalError",
+  "SlowDown",
+  "ServiceUnavailable",
+  "RequestTimeout",
+  "RequestTimeTooSkewed",
+  "ConditionalRequestConflict",
+]);
+
+/**
+ * Whether the same request can be expected to succeed a little later. A 401 never can: CouchDB 3.4 and later lock an
+ * address out for five minutes after five failed logins.
+ */
+export function isTransient(error: unknown): boolean {
+  if (error instanceof CouchError) {
+    const { status } = error.facts;
+    return status === undefined || status < 400 ? TRANSIENT_COUCH.has(error.facts.error) : TRANSIENT_STATUS.has(status);
+  }
+  if (error instanceof StoreError) {
+    const { status, code } = error.facts;
+    return TRANSIENT_STORE.has(code) || (status !== undefined && TRANSIENT_STATUS.has(status));
+  }
+  return false;
+}
+
+/** The exit code a program ends with because of `error`. */
+export function exitCodeOf(error: unknown): number {
+  return error instanceof ProgramError ? error.exitCode : EXIT.unexpected;
+}
+
+/** One line for a log or a report: the message, then the messages of the causes that add something. */
+export function describeError(error: unknown): string {
+  const messages: string[] = [];
+  for (let current = error, depth = 0; current !== undefined && current !== null && depth < 5; depth++) {
+    const message = current instanceof Error ? current.message : String(current);
+    if (message !== "" && !messages.some((known) => known.includes(message))) messages.push(message);
+    current = current instanceof Error ? current.cause : undefined;
+  }
+  return messages.join(": ");
+}

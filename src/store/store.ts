@@ -1,0 +1,86 @@
+/**
+ * The door to where backups are kept. A store keeps objects under keys below one bucket folder; the pipeline knows
+ * nothing else about it. Every store passes the same suite, tests/store/store_contract.ts.
+ */
+import type { Secret } from "../secret.ts";
+
+/** An object that {@linkcode Store.create} has stored. */
+export interface StoredObject {
+  /** The key it got, relative to the bucket folder. */
+  key: string;
+  sizeBytes: number;
+  /** SHA-256 of the stored bytes, 64 lower-case hexadecimal digits. */
+  sha256: string;
+}
+
+/** What lies directly in a folder: an object, or a folder of further ones. */
+export type StoreEntry =
+  | { kind: "object"; name: string; sizeBytes: number; modified: Date }
+  | { kind: "folder"; name: string };
+
+/** What every operation takes. */
+export interface StoreCallOptions {
+  /** Cancels the operation; it then throws the signal's reason and leaves nothing half written. */
+  signal?: AbortSignal | undefined;
+}
+
+/**
+ * A place that keeps objects. Keys are relative to the bucket folder, without a leading slash. Every operation retries
+ * what a little patience can heal, and throws a `StoreError` otherwise.
+ */
+export interface Store {
+  /** The bucket folder as the user would write it: `s3://name/folder` or `file:///path`. Holds no secret. */
+  readonly url: string;
+
+  /** The URL of an object, for messages and reports. */
+  locate(key: string): string;
+
+  /**
+   * Stores `body` under the first of `keys` that is free. An object that exists is never changed: two writers that
+   * try the same key get different ones. Nothing can be read under the key before the whole body is stored.
+   *
+   * @throws StoreError with code `exists` when `keys` is exhausted, or when the body was too large to be kept and its
+   * key was taken meanwhile; `body` is then consumed and the caller has to produce it again.
+   */
+  create(
+    keys: Iterable<string>,
+    body: AsyncIterable<Uint8Array>,
+    options?: StoreCallOptions,
+  ): Promise<StoredObject>;
+
+  /** Stores `body` under `key` in one step, in place of what may be there: a reader sees the old or the new object. */
+  replace(key: string, body: Uint8Array, options?: StoreCallOptions): Promise<void>;
+
+  /**
+   * The object's bytes, from the first to the last.
+   *
+   * @throws StoreError with code `not_found`; and with `cut_off`, from the stream, when it ends before its announced size.
+   */
+  read(key: string, options?: StoreCallOptions): Promise<ReadableStream<Uint8Array>>;
+
+  /** The size of an object, or undefined when there is none. */
+  stat(key: string, options?: StoreCallOptions): Promise<{ sizeBytes: number; modified: Date } | undefined>;
+
+  /** What lies directly in a folder, ordered by name; nothing when there is no such folder. Names are not decoded. */
+  list(folder: string, options?: StoreCallOptions): AsyncIterable<StoreEntry>;
+}
+
+/** What a config says of the bucket. */
+export interface StoreOptions {
+  /** `s3://name/folder` or `file:///path`. */
+  bucket: string;
+  /** AWS region; found out from the environment or the bucket where absent. */
+  region?: string | undefined;
+  /** Base URL of an S3-compatible server, such as `http://[::1]:9000`; path style is used. */
+  endpoint?: string | undefined;
+  /** Access key id. */
+  token?: string | undefined;
+  /** Secret access key. */
+  secret?: Secret | undefined;
+  sessionToken?: Secret | undefined;
+  /** `x-amz-storage-class`, such as `STANDARD_IA`. */
+  storageClass?: string | undefined;
+  /** `x-amz-server-side-encryption`: `AES256`, `aws:kms` or `aws:kms:dsse`. */
+  sse?: string | undefined;
+  kmsKeyId?: string | undefined;
+}

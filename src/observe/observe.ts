@@ -1,0 +1,52 @@
+/**
+ * The door to the outside's view of a run: where log lines go and who is told of progress. The pipeline knows these
+ * two interfaces; consoles, journald, Loki and progress bars stand behind them.
+ */
+
+/** The facts of a log line. Counts and sizes carry their unit in the name: `sizeBytes`, `durationMs`. */
+export type LogFields = Record<string, unknown>;
+
+/**
+ * Takes log lines: an event in a few constant words, and its facts as fields. info is what an operator wants to read in
+ * the morning, debug is a line for each request. Never a secret, never a document's content.
+ */
+export interface Log {
+  debug(event: string, fields?: LogFields): void;
+  info(event: string, fields?: LogFields): void;
+  warn(event: string, fields?: LogFields): void;
+  error(event: string, fields?: LogFields): void;
+  /** The same log with fields that stand on every line. */
+  with(fields: LogFields): Log;
+}
+
+/** A log that keeps nothing, for callers of the library that want none. */
+export const SILENT_LOG: Log = {
+  debug() {},
+  info() {},
+  warn() {},
+  error() {},
+  with: () => SILENT_LOG,
+};
+
+/** Is told how a run comes along. Every method returns at once and never throws. */
+export interface Progress {
+  /** A run over `databases` databases begins (backup: those of a task; restore and verify: one). */
+  runStarted(run: { action: "backup" | "restore" | "verify"; databases: number }): void;
+  /** A database is in hand; `documents` is what CouchDB or the manifest says of it, undefined where nobody knows. */
+  databaseStarted(database: { database: string; documents: number | undefined }): void;
+  /** More of the database in hand is done: documents and uncompressed bytes since the last call. */
+  advanced(step: { documents: number; bytes: number }): void;
+  /** The database in hand is done, or has failed. */
+  databaseFinished(database: { database: string; ok: boolean }): void;
+  /** The run is over; what is drawn on a terminal is cleaned up. */
+  runFinished(): void;
+}
+
+/** A progress that shows nothing. */
+export const SILENT_PROGRESS: Progress = {
+  runStarted() {},
+  databaseStarted() {},
+  advanced() {},
+  databaseFinished() {},
+  runFinished() {},
+};

@@ -143,6 +143,16 @@ const TRANSIENT_STORE = new Set([
   "ConditionalRequestConflict",
 ]);
 
+const FATAL_STORE = new Set([
+  "NoSuchBucket",
+  "InvalidAccessKeyId",
+  "SignatureDoesNotMatch",
+  "ExpiredToken",
+  "PermanentRedirect",
+  "ENOSPC",
+  "EROFS",
+]);
+
 /**
  * Whether the same request can be expected to succeed a little later. A 401 never can: CouchDB 3.4 and later lock an
  * address out for five minutes after five failed logins.
@@ -157,6 +167,15 @@ export function isTransient(error: unknown): boolean {
     return TRANSIENT_STORE.has(code) || (status !== undefined && TRANSIENT_STATUS.has(status));
   }
   return false;
+}
+
+/**
+ * Whether every further database of the run must fail in the same way, so that going on would only do harm: CouchDB
+ * refuses the login, or the store the bucket or the keys.
+ */
+export function isFatalForRun(error: unknown): boolean {
+  if (error instanceof CouchError) return error.facts.status === 401;
+  return error instanceof StoreError && FATAL_STORE.has(error.facts.code);
 }
 
 /** The exit code a program ends with because of `error`. */

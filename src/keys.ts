@@ -2,16 +2,7 @@
  * Where things lie in an archive: the names of folders and objects, built and taken apart. Keys are relative to the
  * bucket folder and have neither a leading nor a trailing slash. The layout is specified in docs/archive.md.
  */
-
-/** A day in the calendar; the folder of a backup is made of it. */
-export interface BackupDate {
-  /** Four digits. */
-  year: number;
-  /** 1 to 12. */
-  month: number;
-  /** 1 to 31. */
-  day: number;
-}
+import { type BackupDate, formatDate } from "./dates.ts";
 
 /** What fixes the folder of one backup. */
 export interface BackupAddress {
@@ -53,33 +44,6 @@ export function decodeDatabase(encoded: string): string {
 /** Joins parts of a key, dropping empty ones and doubled slashes. */
 export function joinKey(...parts: string[]): string {
   return parts.flatMap((part) => part.split("/")).filter((part) => part !== "").join("/");
-}
-
-/** `2026/01/03`. */
-export function formatDate(date: BackupDate): string {
-  const digits = (value: number, width: number) => String(value).padStart(width, "0");
-  return `${digits(date.year, 4)}/${digits(date.month, 2)}/${digits(date.day, 2)}`;
-}
-
-/** Reads `2026/01/03` or `2026-01-03`; undefined when it is not a day of the calendar. */
-export function parseDate(text: string): BackupDate | undefined {
-  const match = /^(\d{4})([-/])(\d{1,2})\2(\d{1,2})$/.exec(text);
-  if (match === null) return undefined;
-  const date = { year: Number(match[1]), month: Number(match[3]), day: Number(match[4]) };
-  const inCalendar = date.month >= 1 && date.month <= 12 && date.day >= 1 && date.day <= daysInMonth(date);
-  return inCalendar ? date : undefined;
-}
-
-/** How many days the month of `date` has. */
-export function daysInMonth(date: { year: number; month: number }): number {
-  return new Date(Date.UTC(date.year, date.month, 0)).getUTCDate();
-}
-
-/** The same day one month earlier, or that month's last day where it has no such day: 31 March gives 28 February. */
-export function previousMonth(date: BackupDate): BackupDate {
-  const month = date.month === 1 ? 12 : date.month - 1;
-  const year = date.month === 1 ? date.year - 1 : date.year;
-  return { year, month, day: Math.min(date.day, daysInMonth({ year, month })) };
 }
 
 /** The folder of one backup: `<prefix>/2026/01/03/<suffix>/a%2Fb`. */

@@ -18,8 +18,9 @@ const chunkSchema = z.object({
   bytes: count,
   compressed_bytes: count,
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
-  /** The ids this chunk covers, from the first to the last asked for, in CouchDB's order. */
-  first_id: z.string(),
+  /** The chunk covers the ids behind this one, in the order of their UTF-8 bytes; null: from the database's beginning. */
+  after_id: z.string().nullable(),
+  /** The last id the chunk covers. */
   last_id: z.string(),
 });
 

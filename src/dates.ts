@@ -1,0 +1,50 @@
+/** Days of the calendar: the date in the path of a backup, and the month whose databases are due. Pure: the time is given. */
+
+/** A day in the calendar; the folder of a backup is made of it. */
+export interface BackupDate {
+  /** Four digits. */
+  year: number;
+  /** 1 to 12. */
+  month: number;
+  /** 1 to 31. */
+  day: number;
+}
+
+/** `2026/01/03`. */
+export function formatDate(date: BackupDate): string {
+  const digits = (value: number, width: number) => String(value).padStart(width, "0");
+  return `${digits(date.year, 4)}/${digits(date.month, 2)}/${digits(date.day, 2)}`;
+}
+
+/** Reads `2026/01/03` or `2026-01-03`; undefined when it is not a day of the calendar. */
+export function parseDate(text: string): BackupDate | undefined {
+  const match = /^(\d{4})([-/])(\d{1,2})\2(\d{1,2})$/.exec(text);
+  if (match === null) return undefined;
+  const date = { year: Number(match[1]), month: Number(match[3]), day: Number(match[4]) };
+  const inCalendar = date.month >= 1 && date.month <= 12 && date.day >= 1 && date.day <= daysInMonth(date);
+  return inCalendar ? date : undefined;
+}
+
+/** The day it is at `instant` in a time zone, such as `Europe/Berlin`. */
+export function dateInZone(instant: Date, timeZone: string): BackupDate {
+  const format = new Intl.DateTimeFormat("en-US-u-ca-iso8601", {
+    timeZone,
+    year: "numeric",
+    month: "numeric",
+    day: "numeric",
+  });
+  const parts = Object.fromEntries(format.formatToParts(instant).map((part) => [part.type, part.value]));
+  return { year: Number(parts.year), month: Number(parts.month), day: Number(parts.day) };
+}
+
+/** How many days the month of `date` has. */
+export function daysInMonth(date: { year: number; month: number }): number {
+  return new Date(Date.UTC(date.year, date.month, 0)).getUTCDate();
+}
+
+/** The same day one month earlier, or that month's last day where it has no such day: 31 March gives 28 February. */
+export function previousMonth(date: BackupDate): BackupDate {
+  const month = date.month === 1 ? 12 : date.month - 1;
+  const year = date.month === 1 ? date.year - 1 : date.year;
+  return { year, month, day: Math.min(date.day, daysInMonth({ year, month })) };
+}

@@ -1,0 +1,47 @@
+/** Several pieces of work in flight at once, never more than asked for, and none left behind when one fails. */
+
+/** What {@linkcode forEachParallel} takes beside the items. */
+export interface ParallelOptions {
+  /** How many calls of `work` may be unfinished at any moment. */
+  limit: number;
+  /** Ends everything: it is handed on to `work`. */
+  signal?: AbortSignal | undefined;
+  /** Ends the taking of further items; what is in flight is finished first. */
+  stop?: AbortSignal | undefined;
+}
+
+/**
+ * Calls `work` for every item, and takes the next item only when there is room for it. The first failure cancels the
+ * signal of all others, and is thrown once they have ended.
+ *
+ * @throws The first error of `work` or of the items; the reason of `stop` or `signal` when they ended it.
+ */
+export async function forEachParallel<T>(
+  items: AsyncIterable<T>,
+  work: (item: T, signal: AbortSignal) => Promise<void>,
+  options: ParallelOptions,
+): Promise<void> {
+  const cancel = new AbortController();
+  const signal = options.signal === undefined ? cancel.signal : AbortSignal.any([cancel.signal, options.signal]);
+  const inFlight = new Set<Promise<void>>();
+  let failure: { error: unknown } | undefined;
+  const fail = (error: unknown) => {
+    failure ??= { error };
+    cancel.abort(error);
+  };
+  try {
+    for await (const item of items) {
+      const one: Promise<void> = work(item, signal).catch(fail).finally(() => inFlight.delete(one));
+      inFlight.add(one);
+      while (inFlight.size >= options.limit) await Promise.race(inFlight);
+      if (failure !== undefined) break;
+      options.signal?.throwIfAborted();
+      options.stop?.throwIfAborted();
+    }
+  } catch (error) {
+    if (options.stop?.aborted && error === options.stop.reason) failure ??= { error };
+    else fail(error);
+  }
+  await Promise.all(inFlight);
+  if (failure !== undefined) throw failure.error;
+}

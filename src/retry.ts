@@ -1,0 +1,62 @@
+/**
+ * Patience: how long to wait before the same request is made again. Whether it is worth it at all is decided by
+ * `isTransient()` in errors.ts. The waiting itself lives here too, because every layer must be able to be cut short.
+ */
+
+/** How often and how slowly something is tried. */
+export interface RetryPolicy {
+  /** How many times at most, the first included. */
+  attempts: number;
+  /** The wait before the second attempt, in milliseconds; it doubles from attempt to attempt. */
+  firstWaitMs: number;
+  /** No wait is longer, unless the server asks for it. */
+  longestWaitMs: number;
+}
+
+/** About half a minute in all: a restart of CouchDB or a throttled bucket is survived, a dead server is not waited for. */
+export const DEFAULT_RETRY: RetryPolicy = { attempts: 7, firstWaitMs: 400, longestWaitMs: 10_000 };
+
+/** A server that asks for a longer pause than this is not obeyed but reported. */
+const LONGEST_RETRY_AFTER_MS = 120_000;
+
+/**
+ * The wait before attempt `attempt` (2 is the first repetition), in milliseconds. Half of it is fixed and half is left to
+ * `random` (0 to 1), so that requests that failed together do not come back together.
+ */
+export function waitBeforeAttempt(
+  attempt: number,
+  options: { policy: RetryPolicy; random: number; retryAfterMs?: number | undefined },
+): number {
+  const { policy, random, retryAfterMs } = options;
+  if (retryAfterMs !== undefined) return Math.min(retryAfterMs, LONGEST_RETRY_AFTER_MS);
+  const full = Math.min(policy.longestWaitMs, policy.firstWaitMs * 2 ** (attempt - 2));
+  return full / 2 + (full / 2) * random;
+}
+
+/** The value of a `Retry-After` header in milliseconds: seconds or an HTTP date; undefined when it is neither. */
+export function parseRetryAfter(header: string | null, now: Date): number | undefined {
+  if (header === null) return undefined;
+  if (/^\d+(\.\d+)?$/.test(header.trim())) return Number(header) * 1000;
+  const date = Date.parse(header);
+  return Number.isNaN(date) ? undefined : Math.max(0, date - now.getTime());
+}
+
+/**
+ * Resolves after `ms`, or rejects with the signal's reason as soon as it is aborted.
+ *
+ * The timer keeps the process alive: a wait is part of the work.
+ */
+export function wait(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) return reject(signal.reason);
+    const onAbort = () => {
+      clearTimeout(timer);
+      reject(signal?.reason);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", onAbort);
+      resolve();
+    }, ms);
+    signal?.addEventListener("abort", onAbort, { once: true });
+  });
+}

@@ -1,0 +1,233 @@
+/**
+ * The log of a run: takes events with fields, writes them as lines and hands them to sinks such as Loki's.
+ * Not LogTape: its configuration is one per process. A second `configure()` throws "Already configured", which would
+ * mix two logs and hit every library user who has configured it for a program of their own.
+ */
+import type { Log, LogFields } from "./observe.ts";
+import { describeError } from "../errors.ts";
+import { formatLogfmt, printable, toPlainFields } from "./logfmt.ts";
+
+/** How much a line matters, from the least. */
+export type LogLevel = "debug" | "info" | "warn" | "error";
+
+/** How lines look. `auto` is `journald` where the lines go to the journal, `plain` elsewhere. */
+export type LogFormat = "auto" | "plain" | "json" | "journald";
+
+/** One line before it is text. */
+export interface LogRecord {
+  /** Milliseconds since 1970. */
+  timeMs: number;
+  level: LogLevel;
+  event: string;
+  /** The line's own fields, then those of `with()`. */
+  fields: LogFields;
+}
+
+/** What became of the lines that were handed to a sink since it was flushed last. */
+export interface FlushResult {
+  /** Lines that did not arrive, or are not known to have. */
+  lostLines: number;
+  /** Why, one short sentence for each cause; empty where nothing was lost. */
+  causes: string[];
+}
+
+/** A second place for lines. `write` returns at once; what cannot be delivered is counted. */
+export interface LogSink {
+  /** What it is called in a warning: `loki`. */
+  readonly name: string;
+  write(record: LogRecord): void;
+  /** Delivers what is waiting, for at most `deadlineMs`; what is still waiting then is lost. Never rejects. */
+  flush(options: { deadlineMs: number }): Promise<FlushResult>;
+}
+
+/** What {@linkcode openLog} needs to know. */
+export interface LogOptions {
+  /** Lines below it are not written. */
+  level: LogLevel;
+  /** @default "auto" */
+  format?: LogFormat;
+  /** Whether plain lines are coloured: the caller's decision, from the terminal and `NO_COLOR`. @default false */
+  color?: boolean;
+  /** Whether `write` ends in systemd's journal, as {@linkcode isJournal} finds out. @default false */
+  journal?: boolean;
+  /** Takes one line without its newline. */
+  write: (line: string) => void;
+  sinks?: readonly LogSink[];
+  /** The least level that sinks get, where it is not that of the console (`--quiet`). @default level */
+  sinkLevel?: LogLevel;
+  /** Milliseconds since 1970. @default Date.now */
+  now?: () => number;
+}
+
+/** An open log. */
+export interface OpenLog {
+  log: Log;
+  /**
+   * Delivers what waits in sinks: at the end of a run, of a Lambda invocation, and on a crash. All sinks together take
+   * at most `deadlineMs`. Lines lost since the last flush are counted in the result and said on the console.
+   *
+   * @param options `deadlineMs` is 3,000 unless given. Never rejects.
+   */
+  flush(options?: { deadlineMs?: number }): Promise<FlushResult>;
+  /** Flushes; what is logged afterwards goes to the console alone. */
+  close(options?: { deadlineMs?: number }): Promise<FlushResult>;
+}
+
+const RANK: Record<LogLevel, number> = { debug: 0, info: 1, warn: 2, error: 3 };
+// sd-daemon(3): the kernel's levels, which journald takes from the beginning of a line.
+const JOURNAL_PRIORITY: Record<LogLevel, string> = { debug: "<7>", info: "<6>", warn: "<4>", error: "<3>" };
+const LEVEL_COLOR: Record<LogLevel, string> = {
+  debug: "\x1b[2m",
+  info: "\x1b[32m",
+  warn: "\x1b[33m",
+  error: "\x1b[31m",
+};
+const BOLD = "\x1b[1m";
+const DIM = "\x1b[2m";
+const PLAIN = "\x1b[0m";
+const DEFAULT_FLUSH_MS = 3_000;
+
+/** Opens a log. Its methods return at once and never throw. */
+export function openLog(options: LogOptions): OpenLog {
+  const format = lineFormat(options);
+  const now = options.now ?? Date.now;
+  let sinks = options.sinks ?? [];
+  const lost = new LossCount();
+
+  const writeConsole = (record: LogRecord) => {
+    try {
+      options.write(format(record));
+    } catch (error) {
+      // A console that is gone (EPIPE) must not end a backup; the line is counted instead.
+      lost.add(1, `Cannot write log lines: ${describeError(error)}`);
+    }
+  };
+
+  const emit = (level: LogLevel, event: string, fields: LogFields) => {
+    const toConsole = RANK[level] >= RANK[options.level];
+    const toSinks = sinks.length > 0 && RANK[level] >= RANK[options.sinkLevel ?? options.level];
+    if (!toConsole && !toSinks) return;
+    const record: LogRecord = { timeMs: now(), level, event, fields };
+    if (toConsole) writeConsole(record);
+    if (!toSinks) return;
+    for (const sink of sinks) {
+      try {
+        sink.write(record);
+      } catch (error) {
+        lost.add(1, `Cannot hand log lines to ${sink.name}: ${describeError(error)}`);
+      }
+    }
+  };
+
+  const flush = async ({ deadlineMs = DEFAULT_FLUSH_MS } = {}): Promise<FlushResult> => {
+    await Promise.all(sinks.map(async (sink) => {
+      const { lostLines, causes } = await sink.flush({ deadlineMs });
+      for (const cause of causes) lost.add(0, cause);
+      lost.add(lostLines);
+      if (lostLines === 0) return;
+      // Only for the console: the sink that loses lines is not the place to say so.
+      const fields = { sink: sink.name, lostLines, cause: causes.join("; ") };
+      writeConsole({ timeMs: now(), level: "warn", event: "Log lines lost", fields });
+    }));
+    return lost.take();
+  };
+
+  return {
+    log: logWith(emit, {}),
+    flush,
+    async close(closing) {
+      const result = await flush(closing);
+      sinks = [];
+      return result;
+    },
+  };
+}
+
+/** Whether `text` names a level, for a command line or a config. */
+export function isLogLevel(text: string): text is LogLevel {
+  return Object.hasOwn(RANK, text);
+}
+
+/**
+ * Whether a file is the one that systemd has connected to the journal. The variable alone says too little: a terminal
+ * started by a user's systemd inherits it.
+ *
+ * @param journalStream `$JOURNAL_STREAM`, `<device>:<inode>` in decimal.
+ * @param file What `fstat` says of standard error.
+ * @see https://www.freedesktop.org/software/systemd/man/latest/systemd.exec.html#%24JOURNAL_STREAM
+ */
+export function isJournal(
+  journalStream: string | undefined,
+  file: { dev: number | bigint; ino: number | bigint },
+): boolean {
+  return journalStream === `${file.dev}:${file.ino}`;
+}
+
+/** Counts what is lost between two flushes. Each cause is kept once, and few of them. */
+export class LossCount {
+  #lines = 0;
+  #causes = new Set<string>();
+
+  add(lines: number, cause?: string): void {
+    this.#lines += lines;
+    if (cause !== undefined && this.#causes.size < 5) this.#causes.add(cause);
+  }
+
+  /** What was lost since the last call. */
+  take(): FlushResult {
+    const result = { lostLines: this.#lines, causes: this.#lines === 0 ? [] : [...this.#causes] };
+    this.#lines = 0;
+    this.#causes.clear();
+    return result;
+  }
+}
+
+function logWith(emit: (level: LogLevel, event: string, fields: LogFields) => void, context: LogFields): Log {
+  const at = (level: LogLevel) => (event: string, fields: LogFields = {}) => {
+    // The line's own fields come first: they are what a reader looks for.
+    emit(level, event, { ...fields, ...missingIn(fields, context) });
+  };
+  return {
+    debug: at("debug"),
+    info: at("info"),
+    warn: at("warn"),
+    error: at("error"),
+    with: (fields) => logWith(emit, { ...context, ...fields }),
+  };
+}
+
+function missingIn(fields: LogFields, context: LogFields): LogFields {
+  return Object.fromEntries(Object.entries(context).filter(([key]) => !Object.hasOwn(fields, key)));
+}
+
+function lineFormat({ format = "auto", color = false, journal = false }: LogOptions): (record: LogRecord) => string {
+  if (format === "json") return formatJson;
+  if (format === "journald" || (format === "auto" && journal)) return formatJournal;
+  return color ? formatColored : formatPlain;
+}
+
+function formatPlain({ timeMs, level, event, fields }: LogRecord): string {
+  const facts = formatLogfmt(fields);
+  return `${new Date(timeMs).toISOString()} ${level.padEnd(5)} ${printable(event)}${facts === "" ? "" : ` ${facts}`}`;
+}
+
+function formatColored({ timeMs, level, event, fields }: LogRecord): string {
+  const facts = formatLogfmt(fields);
+  const time = `${DIM}${new Date(timeMs).toISOString()}${PLAIN}`;
+  const start = `${time} ${LEVEL_COLOR[level]}${level.padEnd(5)}${PLAIN} ${BOLD}${printable(event)}${PLAIN}`;
+  return facts === "" ? start : `${start} ${facts}`;
+}
+
+function formatJournal({ level, event, fields }: LogRecord): string {
+  const facts = formatLogfmt(fields);
+  return `${JOURNAL_PRIORITY[level]}${printable(event)}${facts === "" ? "" : ` ${facts}`}`;
+}
+
+function formatJson({ timeMs, level, event, fields }: LogRecord): string {
+  const line: Record<string, unknown> = { time: new Date(timeMs).toISOString(), level, event };
+  for (const [key, value] of Object.entries(toPlainFields(fields))) {
+    line[Object.hasOwn(line, key) ? `${key}_` : key] = value;
+  }
+  // JSON leaves C1 controls and U+2028 as they are; they occur in strings alone, where an escape means the same.
+  return printable(JSON.stringify(line));
+}

@@ -39,7 +39,7 @@ export interface Store {
    * Stores `body` under the first of `keys` that is free. An object that exists is never changed: two writers that
    * try the same key get different ones. Nothing can be read under the key before the whole body is stored.
    *
-   * @throws StoreError with code `exists` when `keys` is exhausted, or when the body was too large to be kept and its
+   * @throws what `body` throws; StoreError with code `exists` when `keys` is exhausted, or when the body was too large to be kept and its
    * key was taken meanwhile; `body` is then consumed and the caller has to produce it again.
    */
   create(
@@ -61,7 +61,10 @@ export interface Store {
   /** The size of an object, or undefined when there is none. */
   stat(key: string, options?: StoreCallOptions): Promise<{ sizeBytes: number; modified: Date } | undefined>;
 
-  /** What lies directly in a folder, ordered by name; nothing when there is no such folder. Names are not decoded. */
+  /**
+   * What lies directly in a folder; nothing when there is no such folder. Names are not decoded. The order is S3's: by
+   * the UTF-8 bytes of the name, a folder's name taken with a trailing slash (`a-b` before the folder `a`).
+   */
   list(folder: string, options?: StoreCallOptions): AsyncIterable<StoreEntry>;
 }
 

@@ -1,0 +1,79 @@
+/** Waiting that ends as soon as a signal fires, whatever the one that is waited for does. */
+
+/**
+ * The pieces of `body` until it ends or `signal` fires. Whoever stops early makes the producer stop, too.
+ *
+ * @throws the signal's reason, without waiting for a producer that may never answer.
+ */
+export async function* untilAborted(
+  body: AsyncIterable<Uint8Array>,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  signal?.throwIfAborted();
+  const iterator = body[Symbol.asyncIterator]();
+  // One listener and a promise per piece: racing every piece against one promise that lives as long as the body would
+  // keep a reaction for each of them.
+  let rejectPiece: ((reason: unknown) => void) | undefined;
+  const onAbort = () => rejectPiece?.(signal?.reason);
+  signal?.addEventListener("abort", onAbort, { once: true });
+  let exhausted = false;
+  try {
+    while (true) {
+      const piece = await new Promise<IteratorResult<Uint8Array>>((resolve, reject) => {
+        rejectPiece = reject;
+        iterator.next().then(resolve, (error) => {
+          exhausted = true;
+          reject(error);
+        });
+      });
+      signal?.throwIfAborted();
+      if (piece.done === true) {
+        exhausted = true;
+        return;
+      }
+      yield piece.value;
+    }
+  } finally {
+    signal?.removeEventListener("abort", onAbort);
+    // Not awaited: a generator that is waiting inside next() answers return() only after it. What return() throws says
+    // less than the failure that led here; for-await drops it, too.
+    if (!exhausted) iterator.return?.()?.then(undefined, () => undefined);
+  }
+}
+
+/** The outcome of `promise`, unless `signal` fires first. @throws the signal's reason */
+export async function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return await promise;
+  signal.throwIfAborted();
+  return await new Promise<T>((resolve, reject) => {
+    const onAbort = () => reject(signal.reason);
+    signal.addEventListener("abort", onAbort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
+  });
+}
+
+/** Waits for `delayMs` milliseconds. @throws the signal's reason as soon as it fires */
+export async function sleep(delayMs: number, signal: AbortSignal | undefined): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  try {
+    await orAborted(new Promise<void>((resolve) => timer = setTimeout(resolve, delayMs)), signal);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** A signal that fires `graceMs` milliseconds after `signal`, for what should rather be finished than broken off. */
+export function withGrace(signal: AbortSignal | undefined, graceMs: number): { signal: AbortSignal; dispose(): void } {
+  const late = new AbortController();
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const onAbort = () => timer = setTimeout(() => late.abort(signal?.reason), graceMs);
+  if (signal?.aborted) onAbort();
+  else signal?.addEventListener("abort", onAbort, { once: true });
+  return {
+    signal: late.signal,
+    dispose() {
+      signal?.removeEventListener("abort", onAbort);
+      clearTimeout(timer);
+    },
+  };
+}

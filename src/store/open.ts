@@ -1,0 +1,51 @@
+/** Opens the store that a config's `bucket` names. Each kind of store is loaded only when it is the one that is asked for. */
+import { fileURLToPath } from "node:url";
+import { StoreError } from "../errors.ts";
+import type { Store, StoreOptions } from "./store.ts";
+
+/**
+ * Opens the store at `options.bucket`: `s3://name/folder` or `file:///path`. Nothing is read or written yet.
+ *
+ * @throws StoreError with code `bad_bucket` or `no_credentials` when the options cannot name a store.
+ */
+export async function openStore(options: StoreOptions): Promise<Store> {
+  const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(options.bucket)?.[1]?.toLowerCase();
+  switch (scheme) {
+    case "file": {
+      const { DirectoryStore } = await import("./directory.ts");
+      return new DirectoryStore(pathOf(options.bucket));
+    }
+    case "s3": {
+      const { S3Store } = await import("./s3.ts");
+      return new S3Store(options);
+    }
+    default:
+      throw new StoreError(
+        `Cannot open the bucket "${
+          withoutUserInfo(options.bucket)
+        }": it is neither "s3://name/folder" nor "file:///path"`,
+        { code: "bad_bucket" },
+        {
+          hint: scheme === undefined
+            ? "Write a folder as file:///path, with three slashes"
+            : 'An S3-compatible server is given as "endpoint", beside bucket: s3://name/folder',
+        },
+      );
+  }
+}
+
+function pathOf(bucket: string): string {
+  try {
+    const path = fileURLToPath(bucket);
+    return path.length > 1 ? path.replace(/\/+$/, "") : path;
+  } catch (cause) {
+    throw new StoreError(`Cannot open the bucket "${bucket}": it is not a URL of a local folder`, {
+      code: "bad_bucket",
+    }, { cause, hint: "Write it as file:///path, with three slashes; a % in the path is written %25" });
+  }
+}
+
+/** A URL for a message: what stands before an `@` may be a password. */
+function withoutUserInfo(url: string): string {
+  return url.replace(/^([a-z][a-z0-9+.-]*:\/\/)[^/@]*@/i, "$1");
+}

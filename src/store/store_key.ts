@@ -1,0 +1,57 @@
+/**
+ * Which keys a store accepts, and the order it lists names in; the same in every store, so that an archive can be moved
+ * from one to the other. Pure: a key comes in, the same key or an error goes out.
+ */
+import { StoreError } from "../errors.ts";
+
+/**
+ * Returns `key` when every store can keep it.
+ *
+ * A URL parser takes `.` and `..` out of a path even where they are percent-encoded, and a file system walks up with
+ * them; an empty segment is lost in a file system and kept by S3.
+ *
+ * @throws StoreError with code `bad_key`.
+ */
+export function checkKey(key: string): string {
+  const bad = key.split("/").find((segment) => segment === "" || segment === "." || segment === "..");
+  if (bad !== undefined) {
+    throw new StoreError(
+      `Cannot use "${key}" as a key: it has the segment "${bad}", and must have neither empty ones nor "." nor ".."`,
+      { code: "bad_key", key },
+      { hint: "Correct prefix, suffix or path" },
+    );
+  }
+  if (key.includes("\0") || !key.isWellFormed()) {
+    throw new StoreError(
+      `Cannot use ${JSON.stringify(key)} as a key: it holds a NUL or half a surrogate pair, and must be Unicode text`,
+      { code: "bad_key", key },
+      { hint: "Correct prefix, suffix or path" },
+    );
+  }
+  return key;
+}
+
+/** Like {@linkcode checkKey} for a folder, where the empty text stands for the bucket folder itself. */
+export function checkFolder(folder: string): string {
+  return folder === "" ? folder : checkKey(folder);
+}
+
+/**
+ * Orders entries as S3 lists them: by the UTF-8 bytes of the name, a folder's name taken with its trailing slash.
+ * JavaScript's `<` compares UTF-16 units, which puts U+1F600 before U+FF5E.
+ */
+export function compareEntries(
+  a: { kind: "object" | "folder"; name: string },
+  b: { kind: "object" | "folder"; name: string },
+): number {
+  const left = encoder.encode(a.kind === "folder" ? `${a.name}/` : a.name);
+  const right = encoder.encode(b.kind === "folder" ? `${b.name}/` : b.name);
+  const length = Math.min(left.length, right.length);
+  for (let index = 0; index < length; index++) {
+    const difference = left[index]! - right[index]!;
+    if (difference !== 0) return difference;
+  }
+  return left.length - right.length;
+}
+
+const encoder = new TextEncoder();

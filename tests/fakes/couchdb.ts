@@ -1,0 +1,321 @@
+/**
+ * A double of CouchDB for tests: a real HTTP server on a free port, with databases in memory, that answers as CouchDB
+ * 2.1 to 3.5 does, keeps every byte of a document's body, and does what servers and networks do wrong when told to.
+ * The same table of behaviours runs against it and against a real CouchDB (couchdb/behaviours.ts).
+ * It is `node:http` and not `Deno.serve`, which cannot close a connection without having answered.
+ */
+import { Buffer } from "node:buffer";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { gunzipSync, gzipSync } from "node:zlib";
+import { setTimeout as delay } from "node:timers/promises";
+import { type CouchAnswer, type CouchRequest, Refusal, refusalAnswer, textAnswer } from "./couchdb/answer.ts";
+import type { Database } from "./couchdb/database.ts";
+import { type Fault, FaultPlan, refusedRowsOf } from "./couchdb/faults.ts";
+import { nameEndpoint, readIds, type RequestRecord, splitPath } from "./couchdb/request_log.ts";
+import { answerRequest } from "./couchdb/server_endpoints.ts";
+import { DEFAULT_MAX_DOCUMENT_BYTES, type ServerOptions, ServerState } from "./couchdb/server_state.ts";
+
+export type { Fault, FaultRule } from "./couchdb/faults.ts";
+export type { RequestRecord } from "./couchdb/request_log.ts";
+export type { User } from "./couchdb/server_state.ts";
+
+/** How a double is started. */
+export interface FakeCouchDbOptions extends Partial<ServerOptions> {
+  /** @default "127.0.0.1" */
+  hostname?: "127.0.0.1" | "::1";
+  /** The path under which CouchDB stands, as behind a proxy: `/couch`. @default "" */
+  basePath?: string;
+  /** Whether answers are compressed for clients that accept it, as a proxy does and CouchDB does not. @default false */
+  gzipAnswers?: boolean;
+}
+
+const BYTES_A_WRITE = 64 * 1024;
+const FOR_EVER_MS = 2 ** 31 - 1;
+
+/** Starts a double. Stop it, or hold it with `await using`. */
+export async function startFakeCouchDb(options: FakeCouchDbOptions = {}): Promise<FakeCouchDb> {
+  const fake = new FakeCouchDb(options);
+  await fake.listen();
+  return fake;
+}
+
+/** A running double. */
+export class FakeCouchDb implements AsyncDisposable {
+  /** All requests so far, in the order of their arrival. */
+  readonly requests: RequestRecord[] = [];
+  readonly faults = new FaultPlan();
+  readonly #options: FakeCouchDbOptions;
+  readonly #state: ServerState;
+  readonly #server: Server;
+  readonly #stopping = new AbortController();
+  readonly #defects: unknown[] = [];
+  #inFlight = 0;
+
+  /** Use {@linkcode startFakeCouchDb}. */
+  constructor(options: FakeCouchDbOptions) {
+    this.#options = options;
+    this.#state = new ServerState({
+      version: "3.5.0",
+      maxDocumentBytes: DEFAULT_MAX_DOCUMENT_BYTES,
+      q: 2,
+      users: [{ name: "admin", password: "secret" }],
+      ...options,
+    });
+    this.#server = createServer((message, response) => void this.#serve(message, response));
+  }
+
+  async listen(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#server.listen(0, this.#options.hostname ?? "127.0.0.1", resolve);
+    await promise;
+  }
+
+  /** The base URL without credentials. */
+  get url(): string {
+    const { address, family, port } = this.#server.address() as AddressInfo;
+    return `http://${family === "IPv6" ? `[${address}]` : address}:${port}${this.#options.basePath ?? ""}`;
+  }
+
+  /** The first user's name. */
+  get login(): string {
+    return this.#state.options.users[0]!.name;
+  }
+
+  /** The first user's password. */
+  get password(): string {
+    return this.#state.options.users[0]!.password;
+  }
+
+  /** The databases as they are, by decoded name. */
+  get databases(): ReadonlyMap<string, Database> {
+    return this.#state.databases;
+  }
+
+  /** How often each view was asked for, by `database/_design/x/_view/y`. */
+  get viewCalls(): ReadonlyMap<string, number> {
+    return this.#state.viewCalls;
+  }
+
+  /** How often a wrong password came, by user name. */
+  get failedLogins(): ReadonlyMap<string, number> {
+    return this.#state.failedLogins;
+  }
+
+  /** The requests to one endpoint, in the order of their arrival. */
+  requestsTo(endpoint: string, database?: string): RequestRecord[] {
+    return this.requests.filter((request) =>
+      request.endpoint === endpoint && (database === undefined || request.database === database)
+    );
+  }
+
+  /** Sets CouchDB's `max_document_size`. */
+  limitDocuments(maxDocumentBytes: number): void {
+    this.#state.options.maxDocumentBytes = maxDocumentBytes;
+  }
+
+  /**
+   * Closes all connections, also those that stall.
+   * @throws Error when the double itself failed to answer a request: the test that asked for it proved nothing.
+   */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#server.close(() => resolve());
+    this.#server.closeAllConnections();
+    await promise;
+    if (this.#defects.length > 0) {
+      throw new Error("The double of CouchDB failed to answer a request", { cause: this.#defects[0] });
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+
+  async #serve(message: IncomingMessage, response: ServerResponse): Promise<void> {
+    this.#inFlight++;
+    let record: RequestRecord | undefined;
+    try {
+      const body = await readAll(message);
+      record = this.#record(message, body);
+      const fault = this.faults.next(record);
+      record.fault = fault?.kind;
+      await this.#carryOut({ record, body, fault, response });
+    } catch (error) {
+      // A client that leaves while it sends, or a server that stops, ends a request like this.
+      if (!message.destroyed && !this.#stopping.signal.aborted) this.#defects.push(error);
+      response.destroy();
+    } finally {
+      if (record !== undefined) record.outcome = response.writableFinished ? "answered" : "broken off";
+      this.#inFlight--;
+    }
+  }
+
+  #record(message: IncomingMessage, body: Buffer): RequestRecord {
+    const path = message.url ?? "/";
+    const [pathname = "", query = ""] = path.split("?", 2);
+    const { basePath = "" } = this.#options;
+    const segments = splitPath(pathname.startsWith(basePath) ? pathname.slice(basePath.length) : "/outside/base/path");
+    const headers = new Headers();
+    for (const [name, value] of Object.entries(message.headers)) {
+      if (value !== undefined) headers.set(name, Array.isArray(value) ? value.join(", ") : value);
+    }
+    const record: RequestRecord = {
+      number: this.requests.length + 1,
+      method: message.method ?? "GET",
+      path,
+      segments,
+      query: new URLSearchParams(query),
+      headers,
+      ...nameEndpoint(segments),
+      ids: readIds(segments, decompress(headers, body) ?? body),
+      requestBytes: body.length,
+      status: 0,
+      responseBytes: 0,
+      inFlight: this.#inFlight,
+      fault: undefined,
+      outcome: "under way",
+    };
+    this.requests.push(record);
+    return record;
+  }
+
+  async #carryOut({ record, body, fault, response }: {
+    record: RequestRecord;
+    body: Buffer;
+    fault: Fault | undefined;
+    response: ServerResponse;
+  }): Promise<void> {
+    if (fault?.kind === "drop") return void response.destroy();
+    if (fault?.kind === "stall") await this.#wait(fault.ms);
+    if (fault?.kind === "run") await fault.run();
+    const answer = fault?.kind === "answer" ? plannedAnswer(fault) : this.#answer(record, body, fault);
+    if (fault?.kind === "lose answer") return void response.destroy();
+    if (fault?.kind === "status") answer.status = fault.status;
+    record.status = answer.status;
+    await this.#send(answer, { record, fault, response });
+  }
+
+  #answer(record: RequestRecord, body: Buffer, fault: Fault | undefined): CouchAnswer {
+    try {
+      const plain = decompress(record.headers, body);
+      if (plain === undefined) throw new Refusal(400, "bad_request", "Request body is not properly gzipped.");
+      const { method, segments, query, headers } = record;
+      const refusedRows = refusedRowsOf(fault, record);
+      const request: CouchRequest = { method, segments, query, headers, body: plain.toString(), refusedRows };
+      return answerRequest(request, this.#state);
+    } catch (error) {
+      if (error instanceof Refusal) return refusalAnswer(error);
+      this.#defects.push(error);
+      return refusalAnswer(new Refusal(500, "defect_of_the_double", String(error)));
+    }
+  }
+
+  async #send(answer: CouchAnswer, { record, fault, response }: {
+    record: RequestRecord;
+    fault: Fault | undefined;
+    response: ServerResponse;
+  }): Promise<void> {
+    let { pieces } = answer;
+    const headers: Record<string, string> = {
+      "content-type": "application/json",
+      "cache-control": "must-revalidate",
+      server: `CouchDB/${this.#state.options.version} (a double)`,
+      ...answer.headers,
+    };
+    let sizeBytes = pieces.reduce((sum, piece) => sum + Buffer.byteLength(piece), 0);
+    if (this.#options.gzipAnswers && (record.headers.get("accept-encoding") ?? "").includes("gzip")) {
+      const compressed = gzipSync(pieces.join(""));
+      // Latin-1 keeps every byte, so that compressed bytes pass as the pieces of text do.
+      pieces = [compressed.toString("latin1")];
+      sizeBytes = compressed.length;
+      headers["content-encoding"] = "gzip";
+    }
+    const encoding = headers["content-encoding"] === "gzip" ? "latin1" : "utf8";
+    const afterBytes = fault !== undefined && "afterBytes" in fault ? fault.afterBytes! : Math.floor(sizeBytes / 2);
+    if (fault?.kind === "truncate") sizeBytes = Math.min(sizeBytes, afterBytes);
+    if (!answer.streamed) headers["content-length"] = String(sizeBytes);
+    response.writeHead(answer.status, headers);
+    if (record.method === "HEAD") return void response.end();
+
+    const stopsAt = fault?.kind === "cut off" || fault?.kind === "stall midway" || fault?.kind === "truncate"
+      ? afterBytes
+      : Infinity;
+    const stepBytes = fault?.kind === "drip" ? fault.bytes : BYTES_A_WRITE;
+    let mayPass = stopsAt;
+    for (let bytes of joinPieces(pieces, encoding)) {
+      while (bytes.length > 0) {
+        if (mayPass === 0) {
+          if (fault?.kind === "truncate") return void response.end();
+          if (fault?.kind === "cut off") return void response.destroy();
+          if (fault?.kind === "stall midway") await this.#wait(fault.ms);
+          mayPass = Infinity;
+        }
+        const step = bytes.subarray(0, Math.min(stepBytes, mayPass));
+        await write(response, step);
+        if (response.destroyed) return;
+        record.responseBytes += step.length;
+        bytes = bytes.subarray(step.length);
+        mayPass -= step.length;
+        if (fault?.kind === "drip") await this.#wait(fault.everyMs);
+      }
+    }
+    if (fault?.kind === "cut off") return void response.destroy();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    response.once("close", resolve);
+    response.end(resolve);
+    await promise;
+  }
+
+  async #wait(ms: number = FOR_EVER_MS): Promise<void> {
+    await delay(ms, undefined, { signal: this.#stopping.signal });
+  }
+}
+
+function plannedAnswer({ status, headers = {}, body }: Extract<Fault, { kind: "answer" }>): CouchAnswer {
+  const value = body ?? { error: "planned", reason: "A fault that the test asked for." };
+  return { ...textAnswer(status, typeof value === "string" ? value : JSON.stringify(value)), headers };
+}
+
+/** Hands bytes to the network. Waits until they have left, or the client has: a cut comes behind them, not before. */
+async function write(response: ServerResponse, bytes: Uint8Array): Promise<void> {
+  if (response.destroyed) return;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  response.once("close", resolve);
+  response.write(bytes, () => resolve());
+  await promise;
+  response.off("close", resolve);
+}
+
+/** Joins small pieces to writes of a good size. */
+function* joinPieces(pieces: readonly string[], encoding: "utf8" | "latin1"): Generator<Buffer> {
+  let waiting: Buffer[] = [];
+  let waitingBytes = 0;
+  for (const piece of pieces) {
+    const bytes = Buffer.from(piece, encoding);
+    waiting.push(bytes);
+    waitingBytes += bytes.length;
+    if (waitingBytes < BYTES_A_WRITE) continue;
+    yield Buffer.concat(waiting);
+    waiting = [];
+    waitingBytes = 0;
+  }
+  if (waitingBytes > 0) yield Buffer.concat(waiting);
+}
+
+async function readAll(message: IncomingMessage): Promise<Buffer> {
+  const parts: Buffer[] = [];
+  for await (const part of message) parts.push(part as Buffer);
+  return Buffer.concat(parts);
+}
+
+/** The body without its compression, undefined when it is said to be compressed and is not. */
+function decompress(headers: Headers, body: Buffer): Buffer | undefined {
+  if (headers.get("content-encoding") !== "gzip") return body;
+  try {
+    return gunzipSync(body);
+  } catch {
+    return undefined;
+  }
+}

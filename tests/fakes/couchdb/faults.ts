@@ -1,0 +1,89 @@
+/**
+ * Everything that can go wrong between a client and CouchDB, as a list of rules that a test gives: which requests, how
+ * often, and what happens to them.
+ */
+import type { RequestRecord } from "./request_log.ts";
+
+/** What happens to a request. Byte counts are of the answer's body. */
+export type Fault =
+  /** Answered like this, and not worked on. */
+  | { kind: "answer"; status: number; headers?: Record<string, string>; body?: unknown }
+  /** The connection closes without an answer, and the request is not worked on. */
+  | { kind: "drop" }
+  /** The request is worked on, and the connection closes without an answer. */
+  | { kind: "lose answer" }
+  /** Nothing happens for so long, for ever by default; then the request is worked on. */
+  | { kind: "stall"; ms?: number }
+  /** The answer stops for so long, for ever by default, after so many bytes, half of them by default. */
+  | { kind: "stall midway"; afterBytes?: number; ms?: number }
+  /** The connection closes after so many bytes, half of them by default. */
+  | { kind: "cut off"; afterBytes?: number }
+  /** The answer ends after so many bytes, half of them by default, as if that were all: status and framing are right. */
+  | { kind: "truncate"; afterBytes?: number }
+  /** The answer comes in pieces of so many bytes with so much time between them. */
+  | { kind: "drip"; bytes: number; everyMs: number }
+  /** The request is worked on, and the answer has this status instead of its own: a 202 instead of a 201. */
+  | { kind: "status"; status: number }
+  /** `_bulk_get` and `_bulk_docs` answer an error row for these ids, for all by default. */
+  | { kind: "error rows"; ids?: readonly string[]; error?: string; reason?: string }
+  /** Something is done first, such as deleting a document in the middle of a backup. */
+  | { kind: "run"; run: () => void | Promise<void> };
+
+/** Which requests meet a fault. Every field that is there must fit. */
+export interface FaultRule {
+  method?: string;
+  database?: string;
+  /** As in {@linkcode RequestRecord}. */
+  endpoint?: string;
+  /** One of the ids that the request speaks of. */
+  id?: string;
+  where?: (request: RequestRecord) => boolean;
+  /** How many fitting requests pass unharmed first. @default 0 */
+  skip?: number;
+  /** How many meet the fault then. @default 1 */
+  times?: number;
+  fault: Fault;
+}
+
+/** Rules and how often each has been met. */
+export class FaultPlan {
+  #rules: { rule: FaultRule; fitting: number; met: number }[] = [];
+
+  add(rule: FaultRule): void {
+    this.#rules.push({ rule, fitting: 0, met: 0 });
+  }
+
+  /** Nothing goes wrong from now on. */
+  clear(): void {
+    this.#rules = [];
+  }
+
+  /** The fault that `request` meets: that of the first rule that fits and is not used up. Counts it. */
+  next(request: RequestRecord): Fault | undefined {
+    for (const entry of this.#rules) {
+      const { skip = 0, times = 1 } = entry.rule;
+      if (!fits(entry.rule, request) || ++entry.fitting <= skip || entry.met >= times) continue;
+      entry.met++;
+      return entry.rule.fault;
+    }
+    return undefined;
+  }
+}
+
+function fits(rule: FaultRule, request: RequestRecord): boolean {
+  return (rule.method === undefined || rule.method === request.method) &&
+    (rule.database === undefined || rule.database === request.database) &&
+    (rule.endpoint === undefined || rule.endpoint === request.endpoint) &&
+    (rule.id === undefined || request.ids.includes(rule.id)) &&
+    (rule.where === undefined || rule.where(request));
+}
+
+/** The ids of `request` that a fault wants refused, with what is said of them. */
+export function refusedRowsOf(
+  fault: Fault | undefined,
+  request: RequestRecord,
+): Map<string, { error: string; reason: string }> {
+  if (fault?.kind !== "error rows") return new Map();
+  const { ids = request.ids, error = "internal_fabric_error", reason = "timeout" } = fault;
+  return new Map(ids.map((id) => [id, { error, reason }]));
+}

@@ -1,0 +1,100 @@
+/**
+ * What a server of the double is and has: its version, its limits, its users and its databases.
+ */
+import { Database, type DatabaseProperties } from "./database.ts";
+import { Refusal } from "./answer.ts";
+
+/** A user of the server. All are server administrators, except where a database is forbidden to them. */
+export interface User {
+  name: string;
+  password: string;
+  /** Names of databases that are answered with 403. */
+  forbidden?: string[];
+}
+
+/** What a server is like. */
+export interface ServerOptions {
+  /** @default "3.5.0" */
+  version: string;
+  /** Of a document's body. @default {@linkcode DEFAULT_MAX_DOCUMENT_BYTES} */
+  maxDocumentBytes: number;
+  /** The shards of a database whose creator does not say. @default 2 */
+  q: number;
+  /** @default admin with the password `secret` */
+  users: User[];
+}
+
+/** CouchDB's own limit for a document's body. */
+export const DEFAULT_MAX_DOCUMENT_BYTES = 8_000_000;
+
+/** The failed logins after which 3.4 and later answer 403, right password or wrong. */
+export const LOCK_OUT_AFTER = 5;
+
+/** The state of a server. */
+export class ServerState {
+  readonly databases = new Map<string, Database>();
+  /** How often each view was asked for, by `database/_design/x/_view/y` with decoded names. */
+  readonly viewCalls = new Map<string, number>();
+  /** How often a wrong password came, by user name. */
+  readonly failedLogins = new Map<string, number>();
+
+  constructor(readonly options: ServerOptions) {
+    for (const name of ["_replicator", "_users"]) this.create({ name, q: options.q, n: 1, partitioned: false });
+    const design = { id: "_design/_auth", history: undefined, deleted: false, attachments: [] };
+    this.database("_users").write([{ ...design, body: [["language", '"javascript"']] }], {
+      newEdits: true,
+      user: "admin",
+      refusedRows: new Map(),
+    });
+  }
+
+  /** Whether the server is `major.minor` or later. */
+  isAtLeast(major: number, minor: number): boolean {
+    const [ownMajor = 0, ownMinor = 0] = this.options.version.split(".").map(Number);
+    return ownMajor > major || (ownMajor === major && ownMinor >= minor);
+  }
+
+  /** @throws Refusal when there is none of this name. */
+  database(name: string): Database {
+    const database = this.databases.get(name);
+    if (database === undefined) throw new Refusal(404, "not_found", "Database does not exist.");
+    return database;
+  }
+
+  /** @throws Refusal when there is one of this name. */
+  create(properties: DatabaseProperties): void {
+    if (this.databases.has(properties.name)) {
+      throw new Refusal(412, "file_exists", "The database could not be created, the file already exists.");
+    }
+    this.databases.set(properties.name, new Database(properties));
+  }
+
+  /**
+   * The user that an `Authorization` header names, undefined without one.
+   * @throws Refusal when the password is wrong or the account locked.
+   */
+  login(authorization: string | null): User | undefined {
+    const [scheme, encoded] = authorization?.split(" ") ?? [];
+    if (scheme?.toLowerCase() !== "basic" || encoded === undefined) return undefined;
+    const credentials = new TextDecoder().decode(Uint8Array.from(atob(encoded), (unit) => unit.charCodeAt(0)));
+    const colon = credentials.indexOf(":");
+    const name = credentials.slice(0, colon);
+    const failures = this.failedLogins.get(name) ?? 0;
+    if (this.isAtLeast(3, 4) && failures >= LOCK_OUT_AFTER) {
+      const reason = "Account is temporarily locked due to multiple authentication failures";
+      throw new Refusal(403, "forbidden", reason);
+    }
+    const user = this.options.users.find((known) => known.name === name);
+    if (user?.password === credentials.slice(colon + 1)) return user;
+    this.failedLogins.set(name, failures + 1);
+    throw new Refusal(401, "unauthorized", "Name or password is incorrect.");
+  }
+}
+
+/** What an endpoint of a database works with. */
+export interface DatabaseCall {
+  state: ServerState;
+  database: Database;
+  /** The user's name. */
+  user: string;
+}

@@ -56,7 +56,7 @@ type Outcome =
  * Opens a sink for {@linkcode openLog}. `task` and `level` become labels, everything else is logfmt in the line.
  * Until it is flushed, a timer of it can keep the process alive.
  *
- * @throws TypeError when `url` is not a URL.
+ * @throws TypeError when `url` is not an http or https URL.
  */
 export function openLoki(options: LokiOptions): LogSink {
   return new LokiSink(options);
@@ -280,7 +280,11 @@ class LokiSink implements LogSink {
 }
 
 function pushUrl(text: string): URL {
-  const url = new URL(text);
+  const url = URL.parse(text);
+  // Not quoted: what is no URL may hold a login all the same.
+  if (url === null || !/^https?:$/.test(url.protocol)) {
+    throw new TypeError("Loki's address is not an http or https URL");
+  }
   if (url.pathname === "/") url.pathname = "/loki/api/v1/push";
   return url;
 }

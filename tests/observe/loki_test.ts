@@ -1,4 +1,12 @@
-import { assert, assertEquals, assertGreaterOrEqual, assertLess, assertMatch, assertNotMatch } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertGreaterOrEqual,
+  assertLess,
+  assertMatch,
+  assertNotMatch,
+  assertThrows,
+} from "@std/assert";
 import { openLog } from "../../src/observe/log.ts";
 import { type LokiOptions, openLoki } from "../../src/observe/loki.ts";
 import { Secret } from "../../src/secret.ts";
@@ -68,6 +76,12 @@ Deno.test("openLoki() adds the push path to a URL that has none, and takes the l
   await sink.flush({ deadlineMs: 1000 });
   await loki.close();
   assertEquals([loki.breaches, eventsOf(loki)], [[], ["a"]]);
+});
+
+Deno.test("openLoki() throws for an address that is no URL, without quoting it", () => {
+  for (const url of ["login:hunter2@host", "host", ""]) {
+    assertThrows(() => openLoki({ url }), TypeError, "Loki's address is not an http or https URL");
+  }
 });
 
 Deno.test("openLoki() keeps the order of lines of one millisecond and when the clock is set back", async () => {

@@ -35,10 +35,9 @@ export async function pushMetrics(report: RunReport, options: PushgatewayOptions
     return ["Cannot push metrics: the Pushgateway's address is not an http or https URL"];
   }
   const headers: Record<string, string> = { "content-type": "text/plain; version=0.0.4; charset=utf-8" };
-  // fetch refuses URLs with a login and quotes them in its error, so the login leaves the URL here.
+  // fetch refuses URLs with a login and quotes them in its error: it is given origin and path alone.
   const user = login ?? decodeURIComponent(base.username);
   const secret = password?.reveal() ?? decodeURIComponent(base.password);
-  base.username = base.password = "";
   if (user !== "") headers.authorization = `Basic ${base64(`${user}:${secret}`)}`;
 
   const signal = AbortSignal.timeout(timeoutMs);

@@ -101,7 +101,7 @@ Deno.test("groupPath() carries any value, those that a path cannot hold as base6
     "/metrics/job/a%20b/instance/h%251/task/%C3%B6",
   );
   assertEquals(
-    groupPath({ a: "", b: "/var/tmp", c: "..", d: "ö/?>" }),
-    "/metrics/a@base64/=/b@base64/L3Zhci90bXA=/c@base64/Li4=/d@base64/w7YvPz4=",
+    groupPath({ a: "", b: "/var/tmp", c: "..", d: "ö/?>", e: "/??>/~~" }),
+    "/metrics/a@base64/=/b@base64/L3Zhci90bXA=/c@base64/Li4=/d@base64/w7YvPz4=/e@base64/Lz8_Pi9-fg==",
   );
 });

@@ -62,10 +62,13 @@ Deno.test("writeMetricsFile() returns a warning and leaves nothing behind where 
   await withFolder(async (folder) => {
     const [missing = ""] = await writeMetricsFile(WEEKLY, { path: `${folder}/none/x.prom` });
     assertMatch(missing, /^Cannot write metrics to ".*\/none\/x\.prom": /);
-    // Renaming a file over a folder that holds something fails after the temporary file is written.
-    await Deno.mkdir(`${folder}/taken.prom/inside`, { recursive: true });
-    const warnings = await writeMetricsFile(WEEKLY, { path: `${folder}/taken.prom` });
-    assertEquals(warnings.length, 1);
+    await Deno.mkdir(`${folder}/taken.prom`);
+    assertEquals((await writeMetricsFile(WEEKLY, { path: `${folder}/taken.prom` })).length, 1);
     assertEquals(names(folder), ["taken.prom"]);
+    // What stands in the way of the temporary file cannot be removed either, and both are said.
+    await Deno.mkdir(`${folder}/y.prom.${Deno.pid}.tmp`);
+    const [first = "", second = ""] = await writeMetricsFile(WEEKLY, { path: `${folder}/y.prom` });
+    assertMatch(first, /^Cannot write metrics to /);
+    assertMatch(second, /^Cannot remove ".*\/y\.prom\.\d+\.tmp": /);
   });
 });

@@ -3,7 +3,7 @@
  * Out: the selected ones and the pattern that selected each, those left out and why, and the patterns that select none.
  */
 import { type ClosestMiss, explainMisses, type Repair } from "./closest_misses.ts";
-import { type BackupDate, decodeDatabase, encodeDatabase, previousMonth } from "./keys.ts";
+import { decodeDatabase, encodeDatabase } from "./keys.ts";
 import { nearest } from "./nearest.ts";
 import { compilePattern } from "./pattern.ts";
 
@@ -56,16 +56,10 @@ export interface Selection {
 /** The databases that CouchDB keeps for itself; `--all` passes over them, a pattern or `--database` can name them. */
 export const SYSTEM_DATABASES: ReadonlySet<string> = new Set(["_replicator", "_users", "_global_changes"]);
 
-/** The month before the one of `date` as database names carry it: `202311` for a day in December 2023. */
-export function monthBefore(date: BackupDate): string {
-  const { year, month } = previousMonth(date);
-  return `${String(year).padStart(4, "0")}${String(month).padStart(2, "0")}`;
-}
-
 /**
  * Applies a task's rules to the decoded names of all databases.
  *
- * @param options.month What {@linkcode monthBefore} gives for the run's date; needed with `backupOnlyPrevious` only.
+ * @param options.month `YYYYMM` of the month before the run; needed with `backupOnlyPrevious` only.
  * @throws UsageError when a pattern is no regular expression; a checked config has none of these.
  * @throws RangeError when the month is needed and missing.
  */

@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { UsageError } from "../src/errors.ts";
-import { monthBefore, selectAll, selectDatabases, type SelectionRules, selectNamed } from "../src/select.ts";
+import { selectAll, selectDatabases, type SelectionRules, selectNamed } from "../src/select.ts";
 
 const NAMES = ["_users", "a", "a+b", "a/b", "calls-202310", "calls-202311", "calls-2023111", "media", "media_old"];
 
@@ -80,11 +80,6 @@ Deno.test("selectDatabases() explains why the sample's patterns match no name of
 Deno.test("selectDatabases() refuses a pattern of another dialect, and a month that is needed and not given", () => {
   assertThrows(() => selectDatabases(NAMES, rules(["\\Amedia"])), UsageError, '"\\A" is unknown there');
   assertThrows(() => selectDatabases(NAMES, rules(["a"], { backupOnlyPrevious: true })), RangeError);
-});
-
-Deno.test("monthBefore() gives the month before a day's, as names carry it", () => {
-  assertEquals(monthBefore({ year: 2023, month: 12, day: 31 }), "202311");
-  assertEquals(monthBefore({ year: 2024, month: 1, day: 1 }), "202312");
 });
 
 Deno.test("selectAll() selects all but CouchDB's own databases", () => {

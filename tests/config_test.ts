@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertInstanceOf, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { type Config, loadConfig, parseConfig } from "../src/config.ts";
+import { configSchema, KNOWN_KEYS } from "../src/config_schema.ts";
 import { ConfigError } from "../src/errors.ts";
 
 /** The sample as its author wrote it: a colon is missing in the first line. */
@@ -595,4 +596,49 @@ Deno.test("loadConfig() reads files of the system, such as config.sample.yaml", 
   assertEquals(config.tasks.map((task) => task.name), ["weekly", "monthly"]);
   assertEquals(config.warnings, []);
   assert(config.tasks.every((task) => task.databases.length > 0));
+});
+
+/** The text of a file of the project. */
+function projectFile(name: string): Promise<string> {
+  return Deno.readTextFile(new URL(`../${name}`, import.meta.url));
+}
+
+Deno.test("config.sample.yaml and docs/configuration.md speak of every key of KNOWN_KEYS", async () => {
+  const sample = await projectFile("config.sample.yaml");
+  const docs = (await projectFile("docs/configuration.md")).replaceAll(/ +/g, " ");
+  for (const key of KNOWN_KEYS) {
+    assertEquals(docs.includes(`\n| \`${key}\` | `) || docs.includes(`\n### ${key}\n`), true, `docs: ${key}`);
+  }
+  for (const key of Object.keys(configSchema.shape)) {
+    assertEquals(new RegExp(`^(?:# )?${key}:`, "m").test(sample), true, `sample: ${key}`);
+  }
+});
+
+Deno.test("parseConfig() reads config.sample.yaml with the keys that are commented out in it", async () => {
+  const sample = (await projectFile("config.sample.yaml"))
+    .replaceAll(/^( *)# (\w+: .*)$/gm, "$1$2")
+    .replaceAll(/^ *(password_file|password_secret): .*\n/gm, "");
+  const env = { COUCHDB_PASSWORD: "p", BACKUP_KEY_ID: "i", BACKUP_SECRET_KEY: "s", BACKUP_SESSION_TOKEN: "t" };
+  const config = parse(sample, env);
+  assertEquals(config.tasks[0]?.exclude, ["account%2Fff%2F.*"]);
+  assertEquals([config.tasks[1]?.parallel, config.tasks[1]?.allowEmpty], [4, false]);
+  assertEquals([config.bucket.sse, config.bucket.token], ["aws:kms", "i"]);
+  assertEquals(config.prometheus?.pushgateway?.url, "http://pushgateway.example.com:9091");
+});
+
+Deno.test("parseConfig() gives the defaults that docs/configuration.md names", async () => {
+  const docs = (await projectFile("docs/configuration.md")).replaceAll(/ +/g, " ");
+  const rows = docs.matchAll(/^\| `(\w+)` \| .* \| `(\d+|true|false|\[\])` \| .* \|$/gm);
+  const documented = Object.fromEntries([...rows].map(([, key, value]) => [key, JSON.parse(value!)]));
+  const [task] = parse(`${DATABASE}${TASK}${BUCKET}`).tasks;
+  assertEquals(documented, {
+    exclude: task?.exclude,
+    delay: task?.delaySeconds,
+    backup_only_previous: task?.backupOnlyPrevious,
+    attachments: task?.attachments,
+    revisions: task?.revisions,
+    parallel: task?.parallel,
+    allow_empty: task?.allowEmpty,
+    per_database: parse(`${DATABASE}${TASK}${BUCKET}prometheus: a.prom\n`).prometheus?.perDatabase,
+  });
 });

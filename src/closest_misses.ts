@@ -63,7 +63,7 @@ export function explainMisses(source: string, databases: readonly string[]): Exp
     ...first === undefined ? [] : [describeMiss(first, source)],
     ...repair === undefined ? [] : [`${repair.change}, it would match ${repair.matches}: "${repair.pattern}"`],
   ];
-  if (sentences.length === 1) sentences.push("it matches no part of a name either");
+  if (sentences.length === 1) sentences.push("not even its beginning matches that of a name");
   return { sentence: sentences.join("; "), closest, repair };
 }
 

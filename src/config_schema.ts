@@ -231,6 +231,8 @@ export const configSchema = z.strictObject({
 export interface ConfigFinding {
   path: KeyPath;
   message: string;
+  /** Whether it is the key that is wrong, and not its value. */
+  isOfKey?: boolean;
 }
 
 /**
@@ -311,7 +313,10 @@ const SECTIONS: Readonly<Record<string, readonly string[]>> = {
 export const KNOWN_KEYS: ReadonlySet<string> = new Set(Object.values(SECTIONS).flat());
 
 /** The keys whose values no message shows. */
-export const SECRET_KEYS: ReadonlySet<string> = new Set(["password", "secret", "session_token"]);
+export const SECRET_KEYS: ReadonlySet<string> = new Set(["password", "token", "secret", "session_token"]);
+
+/** The keys whose values a message may show. */
+export const HARMLESS_KEYS: ReadonlySet<string> = KNOWN_KEYS.difference(SECRET_KEYS);
 
 /** What to say of an unknown key in the mapping at `path`: the key that was meant, its place, or all that are known. */
 export function explainUnknownKey(path: KeyPath, key: string): string {

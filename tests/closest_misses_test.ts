@@ -81,7 +81,8 @@ const SENTENCES: [what: string, pattern: string, sentence: string][] = [
   ],
   ["a name misspelt at its beginning", "sistem_config", 'spelt like a name, it would match 1: "system_config"'],
   ["a part that is no pattern by itself", "(?<x>media)\\k<x>", 'its part "(?<x>media)" matches all of "media"'],
-  ["nothing that is alike", "zzz+", "it matches no part of a name either"],
+  ["nothing that is alike", "zzz+", "not even its beginning matches that of a name"],
+  ["a beginning that stands within a name", "dia[0-9]", "not even its beginning matches that of a name"],
 ];
 
 for (const [what, pattern, sentence] of SENTENCES) {

@@ -149,7 +149,7 @@ export class Database {
     }
     if (history === undefined) return { id, revision, refusal: CONFLICT };
     const tree: Tree = this.#trees.get(id) ?? new RevisionTree<Content>();
-    if (!tree.wouldAddLeaf(history)) return { id, revision, refusal: undefined };
+    if (tree.has(history)) return { id, revision, refusal: undefined };
     const refusal = this.#objection(document, { history, content, tree, validators, user: options.user });
     if (refusal !== undefined) return { id, revision, refusal };
     tree.merge(history, { content, revsLimit: this.revsLimit });

@@ -53,11 +53,10 @@ export class RevisionTree<Content extends { deleted: boolean }> {
   }
 
   /**
-   * Merges a history whose newest revision holds `content`, and forgets ancestors beyond `revsLimit`. Returns whether
-   * it made a new leaf; a revision that is known already, leaf or ancestor, changes nothing.
+   * Merges a history whose newest revision holds `content`, and forgets ancestors beyond `revsLimit`. A revision that
+   * is known already keeps its content; an ancestor known by name only gets it.
    */
-  merge(history: History, options: { content: Content; revsLimit: number }): boolean {
-    const known = this.#revisions.has(nameAt(history, 0));
+  merge(history: History, options: { content: Content; revsLimit: number }): void {
     let child: Revision<Content> | undefined;
     for (let depth = 0; depth < history.ids.length; depth++) {
       const name = nameAt(history, depth);
@@ -71,14 +70,13 @@ export class RevisionTree<Content extends { deleted: boolean }> {
       if (child !== undefined) child.parent ??= revision;
       child = revision;
     }
-    if (!known) this.#revisions.get(nameAt(history, 0))!.content = options.content;
+    this.#revisions.get(nameAt(history, 0))!.content ??= options.content;
     this.#forgetBeyond(options.revsLimit);
-    return !known;
   }
 
-  /** Whether merging `history` would add a leaf. */
-  wouldAddLeaf(history: History): boolean {
-    return !this.#revisions.has(nameAt(history, 0));
+  /** Whether the newest revision of `history` is known with its content, so that merging it changes nothing. */
+  has(history: History): boolean {
+    return this.#revisions.get(nameAt(history, 0))?.content !== undefined;
   }
 
   /** The nearest revision of `history` that has content, its newest one left out. */

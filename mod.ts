@@ -39,6 +39,6 @@ function output(stream: typeof process.stdout | typeof process.stderr): Output {
   return {
     write: (text) => void stream.write(text),
     isTerminal: stream.isTTY === true,
-    columns: () => stream.columns ?? 80,
+    columns: () => stream.columns || 80,
   };
 }

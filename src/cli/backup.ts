@@ -4,10 +4,12 @@ import type { Task } from "../config.ts";
 import { formatDate, parseDate } from "../dates.ts";
 import { EXIT, UsageError } from "../errors.ts";
 import { backupFolder } from "../keys.ts";
-import { exitCodeOfReport } from "../report.ts";
+import { formatSummary } from "../observe/summary.ts";
+import { exitCodeOfReport, type RunReport } from "../report.ts";
 import { isEmptyByMistake, type SelectionOptions, selectTasks, type TaskSelection } from "../task_selection.ts";
 import type { Call, Command } from "./command.ts";
 import { type Session, withSession } from "./session.ts";
+import type { Output } from "./shell.ts";
 
 export const command: Command = {
   name: "backup",
@@ -47,7 +49,8 @@ export const command: Command = {
       const selections = selectTasks(names, tasks, { ...options, startedAt: now() });
       if (call.isOn("dry-run")) return printDryRun(call, session, selections);
       const report = await backup({ ...session, ...config }, selections, { resume: call.isOn("resume") });
-      call.print(report, () => `${JSON.stringify(report, null, 1)}\n`);
+      await session.publish(report);
+      call.print(report, () => summarize(report, call.shell.stdout));
       return exitCodeOfReport(report);
     });
   },
@@ -72,6 +75,10 @@ function pickTasks(tasks: readonly Task[], names: readonly string[]): readonly T
     throw new UsageError(`The config has no task "${name}"`, { hint: `Its tasks are ${known}` });
   }
   return names.length === 0 ? tasks : tasks.filter((task) => names.includes(task.name));
+}
+
+function summarize(report: RunReport, { isTerminal, columns }: Output): string {
+  return `${formatSummary(report, { columns: isTerminal ? columns() : undefined, color: isTerminal })}\n`;
 }
 
 function printDryRun(call: Call, session: Session, selections: readonly TaskSelection[]): number {

@@ -194,7 +194,7 @@ class DatabaseBackup {
     const ranges = uncoveredRanges(
       done.chunks.map(({ after_id, last_id }) => ({ after: after_id ?? undefined, through: last_id })),
     );
-    const runs = listRuns(couch, this.#database, { ranges, chunk, signal });
+    const runs = (signal: AbortSignal) => listRuns(couch, this.#database, { ranges, chunk, signal });
     try {
       await forEachParallel(runs, async (run, signal) => done.add(await this.#storeChunk(run, signal), { signal }), {
         limit: this.#task.parallel,

@@ -10,17 +10,22 @@ import { BEHAVIOURS } from "../fakes/couchdb/behaviours.ts";
 import { seedHardDatabase } from "../hard_database.ts";
 import { compareLeafRevisions, readAllLeafRevisions } from "../leaf_revisions.ts";
 
-const url = Deno.env.get("COUCHDB_URL");
-if (url === undefined) throw new Error("COUCHDB_URL must be set, such as http://admin:secret@127.0.0.1:5984");
-const real = serverOf(url);
+const url = Deno.env.get("COUCHDB_URL") ?? "";
+const real = serverOf(url === "" ? "http://unset.invalid" : url);
 
-for (const behaviour of BEHAVIOURS) {
+Deno.test("COUCHDB_URL gives a real CouchDB to test against", () => {
+  if (url === "") {
+    throw new Error("Cannot test against a real CouchDB: set COUCHDB_URL (http://admin:secret@host:5984)");
+  }
+});
+
+for (const behaviour of url === "" ? [] : BEHAVIOURS) {
   Deno.test(`a real CouchDB: ${behaviour.name}`, async () => {
     await checkBehaviour(real, behaviour);
   });
 }
 
-for (const partitioned of [false, true]) {
+for (const partitioned of url === "" ? [] : [false, true]) {
   const kind = partitioned ? "partitioned" : "ordinary";
   Deno.test(`seedHardDatabase() makes the same ${kind} database in the double and in a real CouchDB`, async () => {
     await using fake = await startFakeCouchDb();

@@ -20,6 +20,8 @@ export interface Revision<Content> {
   content: Content | undefined;
 }
 
+const HEX_HASH = /^[0-9a-f]{32}$/;
+
 /** `3-abc`. */
 export function revisionName({ generation, hash }: { generation: number; hash: string }): string {
   return `${generation}-${hash}`;
@@ -31,12 +33,14 @@ export function compareRevisions(
   b: { generation: number; hash: string },
 ): number {
   if (a.generation !== b.generation) return a.generation - b.generation;
-  const [left, right] = [sortableHash(a.hash), sortableHash(b.hash)];
+  // Digits sort as their bytes do, so only a mixed pair needs the bytes.
+  const mixed = HEX_HASH.test(a.hash) !== HEX_HASH.test(b.hash);
+  const [left, right] = mixed ? [bytesOfHash(a.hash), bytesOfHash(b.hash)] : [a.hash, b.hash];
   return left < right ? -1 : left > right ? 1 : 0;
 }
 
-function sortableHash(hash: string): string {
-  if (!/^[0-9a-f]{32}$/.test(hash)) return hash;
+function bytesOfHash(hash: string): string {
+  if (!HEX_HASH.test(hash)) return hash;
   return hash.replaceAll(/../g, (digits) => String.fromCharCode(parseInt(digits, 16)));
 }
 

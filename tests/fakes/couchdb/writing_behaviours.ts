@@ -39,10 +39,24 @@ export const WRITING_BEHAVIOURS: readonly Behaviour[] = [
     },
   },
   {
+    name: "_bulk_docs leaves a revision that it has as it is, and asks nobody",
+    async check(call) {
+      await write(call, '{"_id":"a","_rev":"1-a","v":1}');
+      const validate_doc_update = "function () { throw({forbidden: 'never'}); }";
+      await ok(call("PUT /_design/v", { validate_doc_update }));
+      const before = (await call("GET ")).json.update_seq;
+      await write(call, '{"_id":"a","_rev":"1-a","v":2}');
+      assertEquals((await call("GET /a")).text, '{"_id":"a","_rev":"1-a","v":1}\n');
+      assertEquals((await call("GET ")).json.update_seq.split("-")[0], before.split("-")[0]);
+    },
+  },
+  {
     name: "_bulk_docs believes _revisions and not _rev, and the last of members with the same key",
     async check(call) {
       await write(call, '{"_id":"a","_rev":"3-z","_revisions":{"start":2,"ids":["y","x"]},"k":1,"l":2,"k":3}');
       assertEquals((await call("GET /a")).text, '{"_id":"a","_rev":"2-y","l":2,"k":3}\n');
+      await write(call, '{"_revisions":{"start":2,"ids":["y","x"]},"_rev":"3-z","_id":"b"}');
+      assertEquals((await call("GET /b")).json._rev, "2-y");
     },
   },
   {

@@ -1,0 +1,286 @@
+/**
+ * One conversation with CouchDB over HTTP: credentials, time-outs, answers that break, and what an error says about it.
+ * In go paths and bodies, out come parsed answers, texts or streams of bytes, or a CouchError. What a little patience can
+ * heal is asked for again here, unless the caller heals it better.
+ */
+import { CouchError, isTransient } from "../errors.ts";
+import type { Log } from "../observe/observe.ts";
+import { DEFAULT_RETRY, parseRetryAfter, type RetryPolicy, wait, waitBeforeAttempt } from "../retry.ts";
+import type { CouchOptions } from "./couchdb.ts";
+
+/** What the client needs beside the config's options. */
+export interface ClientOptions extends CouchOptions {
+  log: Log;
+  retry?: RetryPolicy | undefined;
+  /** How long the first byte of an answer may take, in milliseconds. @default 60000 */
+  answerTimeoutMs?: number | undefined;
+  /**
+   * The same for `_bulk_get` and `_bulk_docs`: CouchDB 3.3 and later build the whole answer before they send its first
+   * byte, 11 s for 115 MB, and a large document takes its time to be written. @default 300000
+   */
+  bulkTimeoutMs?: number | undefined;
+  /** How long an answer may pause between two bytes, in milliseconds. @default 60000 */
+  stallTimeoutMs?: number | undefined;
+}
+
+/** What every call takes. */
+export interface CallOptions {
+  signal?: AbortSignal | undefined;
+}
+
+/** One request. */
+export interface CouchRequest extends CallOptions {
+  method?: "GET" | "POST" | "PUT" | "HEAD" | "DELETE";
+  /** JSON text. */
+  body?: BodyInit | undefined;
+  headers?: Record<string, string> | undefined;
+  /** The action for the error message: `list the databases`. */
+  action: string;
+  /** The decoded name, for errors. */
+  database?: string | undefined;
+  answerTimeoutMs?: number | undefined;
+}
+
+/** An answer whose body has yet to be read. A loop over `bytes` that is left early ends the request. */
+export interface RawAnswer {
+  status: number;
+  headers: Headers;
+  bytes: AsyncIterable<Uint8Array>;
+}
+
+/** Makes requests to one CouchDB. */
+export class CouchConnection {
+  /** The base URL, without credentials. */
+  readonly url: string;
+  /** How many requests were made again because of a passing failure, for the metrics. */
+  retries = 0;
+
+  /** How often and how slowly a request is made again. */
+  readonly retry: RetryPolicy;
+  /** How long the first byte of an answer to `_bulk_get` or `_bulk_docs` may take, in milliseconds. */
+  readonly bulkTimeoutMs: number;
+
+  readonly #authorization: string | undefined;
+  readonly #log: Log;
+  readonly #answerTimeoutMs: number;
+  readonly #stallTimeoutMs: number;
+
+  constructor(options: ClientOptions) {
+    this.url = options.url.replace(/\/+$/, "");
+    this.#log = options.log;
+    this.retry = options.retry ?? DEFAULT_RETRY;
+    this.#answerTimeoutMs = options.answerTimeoutMs ?? 60_000;
+    this.bulkTimeoutMs = options.bulkTimeoutMs ?? 300_000;
+    this.#stallTimeoutMs = options.stallTimeoutMs ?? 60_000;
+    if (options.login !== undefined) {
+      const credentials = new TextEncoder().encode(`${options.login}:${options.password?.reveal() ?? ""}`);
+      this.#authorization = `Basic ${btoa(String.fromCharCode(...credentials))}`;
+    }
+  }
+
+  /** Makes a request until it succeeds or patience ends. @returns The parsed answer. */
+  async json(path: string, init: CouchRequest): Promise<unknown> {
+    return await this.#retrying(init, async () => (await this.jsonOnce(path, init)).value);
+  }
+
+  /** Makes a request until it succeeds or patience ends. @returns The answer as it came. */
+  async text(path: string, init: CouchRequest): Promise<string> {
+    return await this.#retrying(init, async () => await this.#readText(await this.request(path, init)));
+  }
+
+  /** Makes a request once. @returns The parsed answer, and the status. */
+  async jsonOnce(path: string, init: CouchRequest): Promise<{ status: number; headers: Headers; value: unknown }> {
+    const answer = await this.request(path, init);
+    const text = await this.#readText(answer);
+    try {
+      return { status: answer.status, headers: answer.headers, value: JSON.parse(text) };
+    } catch (cause) {
+      throw this.#failure(init, { error: "cut_off", reason: "the answer is not whole JSON" }, cause);
+    }
+  }
+
+  async #readText(answer: RawAnswer): Promise<string> {
+    const decoder = new TextDecoder();
+    let text = "";
+    for await (const bytes of answer.bytes) text += decoder.decode(bytes, { stream: true });
+    return text + decoder.decode();
+  }
+
+  async #retrying<T>(init: CouchRequest, attemptOnce: () => Promise<T>): Promise<T> {
+    for (let attempt = 1;; attempt++) {
+      try {
+        return await attemptOnce();
+      } catch (error) {
+        if (attempt >= this.retry.attempts || !isTransient(error)) throw error;
+        await this.waitAfterFailure(error as CouchError, attempt + 1, init.signal);
+      }
+    }
+  }
+
+  /** Waits before attempt `attempt`, as long as the policy or the server says. */
+  async waitAfterFailure(error: CouchError, attempt: number, signal?: AbortSignal): Promise<void> {
+    this.retries++;
+    const { retryAfterMs } = error.facts;
+    const waitMs = waitBeforeAttempt(attempt, { policy: this.retry, random: Math.random(), retryAfterMs });
+    this.#log.debug("couchdb request is repeated", { attempt, waitMs: Math.round(waitMs), error: error.message });
+    await wait(waitMs, signal);
+  }
+
+  /** Makes one request and returns its answer once the status says success. */
+  async request(path: string, init: CouchRequest): Promise<RawAnswer> {
+    const watch = new Watch(init.signal);
+    const started = performance.now();
+    const headers = new Headers({ accept: "application/json", ...init.headers });
+    if (this.#authorization !== undefined) headers.set("authorization", this.#authorization);
+    const timeoutMs = init.answerTimeoutMs ?? this.#answerTimeoutMs;
+    const expectAnswer = () => watch.expectWithin(timeoutMs);
+    let response: Response;
+    // A large body takes its time on the way: what must not take long is each of its pieces, and then the answer.
+    const body = init.body instanceof ReadableStream
+      ? init.body.pipeThrough(new TransformStream({ transform: (bytes, to) => (expectAnswer(), to.enqueue(bytes)) }))
+      : init.body;
+    try {
+      expectAnswer();
+      response = await fetch(this.url + path, {
+        method: init.method ?? "GET",
+        headers,
+        signal: watch.signal,
+        redirect: "error",
+        ...(body === undefined ? {} : { body }),
+        // Node wants to be told that a streamed request does not wait for its answer's end; Deno ignores it.
+        ...(body instanceof ReadableStream ? { duplex: "half" } : {}),
+      } as RequestInit);
+    } catch (cause) {
+      throw this.#broken(init, watch, cause, `no answer within ${Math.round(timeoutMs / 1000)} s`);
+    }
+    this.#log.debug("couchdb request", {
+      method: init.method ?? "GET",
+      path: path.length > 300 ? `${path.slice(0, 300)}…` : path,
+      status: response.status,
+      durationMs: Math.round(performance.now() - started),
+    });
+    const answer: RawAnswer = {
+      status: response.status,
+      headers: response.headers,
+      bytes: this.#readBody(response, init, watch),
+    };
+    if (response.ok) return answer;
+    throw await this.#refusal(answer, init);
+  }
+
+  async *#readBody(response: Response, init: CouchRequest, watch: Watch): AsyncGenerator<Uint8Array> {
+    const reader = response.body?.getReader();
+    let ended = false;
+    try {
+      for (;;) {
+        watch.expectWithin(this.#stallTimeoutMs);
+        const result = await reader?.read().catch((cause) => {
+          const silence = `no byte for ${Math.round(this.#stallTimeoutMs / 1000)} s in the middle of the answer`;
+          throw this.#broken(init, watch, cause, silence);
+        });
+        if (result === undefined || result.done) break;
+        watch.rest();
+        yield result.value;
+      }
+      ended = true;
+    } finally {
+      watch.rest();
+      // A reader that leaves early must not leave the connection open behind it.
+      if (!ended) watch.cancel();
+    }
+  }
+
+  /** The error for an answer with a status of 300 or more. */
+  async #refusal(answer: RawAnswer, init: CouchRequest): Promise<CouchError> {
+    let body: { error?: unknown; reason?: unknown } = {};
+    try {
+      body = JSON.parse(await this.#readText(answer)) as typeof body ?? {};
+    } catch (error) {
+      if (init.signal?.aborted) throw error;
+      // A proxy's HTML page: the status says all that can be said.
+    }
+    return this.#failure(init, {
+      status: answer.status,
+      error: typeof body.error === "string" ? body.error : "http_error",
+      reason: typeof body.reason === "string" ? body.reason : undefined,
+      retryAfterMs: parseRetryAfter(answer.headers.get("retry-after"), new Date()),
+    });
+  }
+
+  /** The error for a conversation that broke: the caller's abort, a time-out, a lost connection, an unreachable server. */
+  #broken(init: CouchRequest, watch: Watch, cause: unknown, silence: string): unknown {
+    watch.rest();
+    if (init.signal?.aborted) return init.signal.reason;
+    if (cause instanceof CouchError) return cause;
+    if (watch.expired) return this.#failure(init, { error: "timeout", reason: silence }, cause);
+    const text = messagesOf(cause);
+    const unreachable = /connect|dns|resolve|refused|unreachable|ENOTFOUND/i.test(text) && !/reset|closed/i.test(text);
+    const error = unreachable ? "unreachable" : "cut_off";
+    return this.#failure(init, { error, reason: text }, cause);
+  }
+
+  #failure(init: CouchRequest, facts: Omit<CouchError["facts"], "database">, cause?: unknown): CouchError {
+    const { status, error, reason } = facts;
+    const what = status === undefined
+      ? `${WITHOUT_ANSWER[error] ?? error}${reason === undefined ? "" : ` (${reason})`}`
+      : `CouchDB answered ${status} ${error}${reason === undefined ? "" : `, "${reason}"`}`;
+    const hint = this.#hint(facts, init);
+    return new CouchError(`Cannot ${init.action}: ${what}`, { ...facts, database: init.database }, { cause, hint });
+  }
+
+  #hint({ status, error }: { status?: number | undefined; error: string }, init: CouchRequest): string | undefined {
+    if (status === 401) {
+      return "Check database.login and database.password; it is not tried again, because CouchDB locks an address out after five failed logins";
+    }
+    if (status === 403 && error === "forbidden" && init.database === undefined) {
+      return "The login needs the _admin role, or CouchDB has locked this address out for five minutes after failed logins";
+    }
+    if (status === 403) return `The login must be a server admin, or an admin or member of database "${init.database}"`;
+    if (error === "unreachable") return `Check that CouchDB runs and that "${this.url}" is reachable from this machine`;
+    if (status === 404 && init.database !== undefined) return "The database does not exist, or was deleted meanwhile";
+    return undefined;
+  }
+}
+
+const WITHOUT_ANSWER: Record<string, string> = {
+  timeout: "CouchDB took too long",
+  cut_off: "the connection broke",
+  unreachable: "CouchDB cannot be reached",
+};
+
+function messagesOf(error: unknown): string {
+  const messages: string[] = [];
+  for (let current = error, depth = 0; current instanceof Error && depth < 5; current = current.cause, depth++) {
+    messages.push(current.message);
+  }
+  return messages.join(": ") || String(error);
+}
+
+/** Ends a request that is silent for too long, or that the caller gives up. */
+class Watch {
+  readonly #controller = new AbortController();
+  readonly signal: AbortSignal;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  /** Whether it was the time that ended it. */
+  expired = false;
+
+  constructor(outer: AbortSignal | undefined) {
+    this.signal = outer === undefined ? this.#controller.signal : AbortSignal.any([this.#controller.signal, outer]);
+  }
+
+  expectWithin(ms: number): void {
+    this.rest();
+    this.#timer = setTimeout(() => {
+      this.expired = true;
+      this.#controller.abort(new DOMException("Too long without a byte", "TimeoutError"));
+    }, ms);
+  }
+
+  rest(): void {
+    clearTimeout(this.#timer);
+  }
+
+  cancel(): void {
+    this.#controller.abort(new DOMException("The answer is not wanted any more", "AbortError"));
+  }
+}

@@ -11,9 +11,11 @@ export interface Invocation {
   /** The event, parsed from JSON and otherwise as it came. */
   event: unknown;
   requestId: string;
-  /** Aborted, with an `InterruptedError`, so long before the deadline that the state of the work can still be stored. */
+  /** Asks the handler to come to an end: what is in flight may be finished. Aborted with an `InterruptedError`. */
+  stop: AbortSignal;
+  /** Ends the work at once; what is left of the time is for storing how far it has come. Aborted likewise, later. */
   signal: AbortSignal;
-  /** How long until `signal` is aborted, in milliseconds; 0 afterwards, Infinity when the event has no deadline. */
+  /** How long until `stop` is aborted, in milliseconds; 0 afterwards, Infinity when the event has no deadline. */
   remainingMs(): number;
   /** X-Ray's header for this invocation. */
   traceId: string | undefined;
@@ -37,9 +39,9 @@ export interface RuntimeOptions {
   /** Ends the loop between two events. */
   signal?: AbortSignal | undefined;
   /**
-   * How long before the deadline the handler is told to stop, in milliseconds; a quarter of the whole time at most.
+   * How long before the deadline the handler is asked to stop, in milliseconds; a quarter of the whole time at most.
    *
-   * @default 20_000
+   * @default 60_000
    */
   marginMs?: number | undefined;
 }
@@ -49,8 +51,11 @@ export class RuntimeApiError extends ProgramError {
   override readonly exitCode = EXIT.unexpected;
 }
 
-const DEFAULT_MARGIN_MS = 20_000;
+const DEFAULT_MARGIN_MS = 60_000;
 const MAX_FLUSH_MS = 5_000;
+/** The parts of the margin that are left when the work is ended, and when the answer is sent in any case. */
+const SIGNAL_SHARE = 1 / 3;
+const ANSWER_SHARE = 1 / 12;
 
 /** A failure as the Runtime API takes it. `category` stands in the error type of Lambda's own metrics. */
 interface Failure {
@@ -128,6 +133,7 @@ async function answer(delivery: Delivery, handler: Handler, marginMs: number): P
         requestId,
         traceId,
         functionArn,
+        stop: deadline.stop,
         signal: deadline.signal,
         remainingMs: () => deadline.remainingMs(),
       }),
@@ -149,6 +155,7 @@ const DEADLINE_PASSED = Symbol("deadline passed");
 
 /** Lambda ends an invocation at its deadline without any signal, so the time is measured here. */
 class Deadline {
+  readonly stop: AbortSignal;
   readonly signal: AbortSignal;
   /** Settles when a handler that heeds `signal` would long have stopped, and an answer can only just be sent. */
   readonly passed: Promise<typeof DEADLINE_PASSED>;
@@ -159,17 +166,17 @@ class Deadline {
     const nowMs = Date.now();
     // With a short timeout a fixed margin would leave no time to work.
     const marginMs = Math.min(wantedMarginMs, Math.max(0, deadlineMs - nowMs) / 4);
-    this.#stopAtMs = deadlineMs - marginMs;
-    const controller = new AbortController();
-    this.signal = controller.signal;
+    const [stop, signal] = [new AbortController(), new AbortController()];
     const { promise, resolve } = Promise.withResolvers<typeof DEADLINE_PASSED>();
+    this.#stopAtMs = deadlineMs - marginMs;
+    this.stop = stop.signal;
+    this.signal = signal.signal;
     this.passed = promise;
     if (deadlineMs === Infinity) return;
-    const stop = () => controller.abort(new InterruptedError("The time of this Lambda invocation is nearly over"));
-    this.#timers.push(
-      setTimeout(stop, this.#stopAtMs - nowMs),
-      setTimeout(() => resolve(DEADLINE_PASSED), deadlineMs - marginMs / 4 - nowMs),
-    );
+    const at = (timeMs: number, action: () => void) => this.#timers.push(setTimeout(action, timeMs - nowMs));
+    at(this.#stopAtMs, () => stop.abort(timeIsOver()));
+    at(deadlineMs - marginMs * SIGNAL_SHARE, () => signal.abort(timeIsOver()));
+    at(deadlineMs - marginMs * ANSWER_SHARE, () => resolve(DEADLINE_PASSED));
   }
 
   remainingMs(): number {
@@ -179,6 +186,10 @@ class Deadline {
   clear(): void {
     for (const timer of this.#timers) clearTimeout(timer);
   }
+}
+
+function timeIsOver(): InterruptedError {
+  return new InterruptedError("The time of this Lambda invocation is nearly over");
 }
 
 /** A log server that does not answer must not cost the invocation its answer. */

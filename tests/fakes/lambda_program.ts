@@ -11,12 +11,12 @@ await serveInvocations({
   init() {
     if (Deno.env.has("FAIL_INIT")) throw new ConfigError("The config is empty", { file: "config.yaml" });
     let served = 0;
-    return Promise.resolve(async ({ event, signal }) => {
+    return Promise.resolve(async ({ event, stop }) => {
       served++;
       const { ask } = event as { ask: string };
       if (ask === "fail") throw new StoreError("Cannot store the chunk", { code: "AccessDenied" });
       if (ask === "work until told to stop") {
-        await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+        await new Promise((resolve) => stop.addEventListener("abort", resolve, { once: true }));
         return { stopped: true, served };
       }
       return { served, home: Deno.env.get("HOME") ?? null };

@@ -29,6 +29,10 @@ async function serve(
   if (ended !== undefined) throw ended.error;
 }
 
+function aborted(signal: AbortSignal): Promise<unknown> {
+  return new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+}
+
 /** A log that keeps its events. */
 function recordingLog(): Log & { events: string[] } {
   const events: string[] = [];
@@ -129,30 +133,36 @@ Deno.test("serveInvocations() reports a result that is not JSON or is refused, a
   });
 });
 
-Deno.test("serveInvocations() aborts the signal before the deadline, with time left to answer", async () => {
+Deno.test("serveInvocations() asks the handler to stop, then ends its work, before the deadline", async () => {
   await using lambda = startLambdaRuntime();
-  const handler: Handler = async ({ signal, remainingMs }) => {
+  const handler: Handler = async ({ stop, signal, remainingMs }) => {
+    const started = performance.now();
     const before = remainingMs();
-    await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
-    return { before, after: remainingMs(), reason: (signal.reason as Error).name };
+    await aborted(stop);
+    const [after, endedAtStop] = [remainingMs(), signal.aborted];
+    const stoppedMs = performance.now() - started;
+    await aborted(signal);
+    const endedMs = performance.now() - started;
+    const reasons = [stop.reason, signal.reason].map((reason: Error) => reason.name);
+    return { before, after, endedAtStop, stoppedMs, endedMs, reasons };
   };
   await serve(lambda, handler, {
-    marginMs: 300,
+    marginMs: 600,
     async scenario() {
-      const started = performance.now();
-      const { kind, body } = await lambda.invoke({ event: {}, timeoutMs: 1_200 });
-      const tookMs = performance.now() - started;
-      const { before, after, reason } = body as { before: number; after: number; reason: string };
-      assertEquals([kind, after, reason], ["response", 0, "InterruptedError"]);
-      assert(before > 700 && before <= 900, `${before} ms were promised of 1200 less 300`);
-      assert(tookMs > 800 && tookMs < 1_150, `answered after ${tookMs} ms`);
+      const { kind, body } = await lambda.invoke({ event: {}, timeoutMs: 2_400 });
+      const { before, after, endedAtStop, stoppedMs, endedMs, reasons } = body as Record<string, number>;
+      assertEquals([kind, after, endedAtStop], ["response", 0, false]);
+      assertEquals(reasons, ["InterruptedError", "InterruptedError"]);
+      assert(before! > 1_400 && before! <= 1_800, `${before} ms were promised of 2400 less 600`);
+      assert(stoppedMs! > 1_400 && stoppedMs! < 2_150, `asked to stop after ${stoppedMs} ms`);
+      assert(endedMs! > 1_900 && endedMs! < 2_350, `ended after ${endedMs} ms`);
     },
   });
 });
 
 Deno.test("serveInvocations() leaves three quarters of a short timeout to the handler", async () => {
   await using lambda = startLambdaRuntime();
-  const handler: Handler = ({ signal, remainingMs }) => Promise.resolve([signal.aborted, remainingMs()]);
+  const handler: Handler = ({ stop, remainingMs }) => Promise.resolve([stop.aborted, remainingMs()]);
   await serve(lambda, handler, {
     async scenario() {
       const { body } = await lambda.invoke({ event: {}, timeoutMs: 4_000 });

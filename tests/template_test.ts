@@ -108,10 +108,12 @@ Deno.test("template.yaml holds a config that the program accepts, within Lambda'
 });
 
 Deno.test("template.yaml gives no right to delete, and none on everything but what has no resource", () => {
-  const policies = Object.values(resources).filter(({ Type }) => Type === "AWS::IAM::Policy");
-  const statements = policies.flatMap(({ Properties }) => Properties.PolicyDocument.Statement)
-    // An optional statement is {"Fn::If": [condition, statement, no value]}.
-    .map((statement) => statement["Fn::If"]?.[1] ?? statement);
+  const policies = Object.values(resources).flatMap(({ Type, Properties }) => {
+    if (Type === "AWS::IAM::Policy") return [Properties];
+    // {"Fn::If": [condition, policies, no value]}
+    return Type === "AWS::IAM::Role" ? Properties.Policies?.["Fn::If"][1] ?? [] : [];
+  });
+  const statements = policies.flatMap(({ PolicyDocument }) => PolicyDocument.Statement);
   assert(statements.length >= 10);
   for (const { Sid, Effect, Action, Resource } of statements) {
     assertEquals(Effect, "Allow");

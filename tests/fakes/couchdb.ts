@@ -137,17 +137,21 @@ export class FakeCouchDb implements AsyncDisposable {
       return void response.destroy();
     }
     this.#inFlight++;
-    const record = this.#record(message, body);
+    const left = new AbortController();
+    response.once("close", () => left.abort());
+    const signal = AbortSignal.any([this.#stopping.signal, left.signal]);
+    let record: RequestRecord | undefined;
     try {
+      record = this.#record(message, body);
       const fault = this.faults.next(record);
       record.fault = fault?.kind;
-      await this.#carryOut({ record, body, fault, response });
+      await this.#carryOut({ record, body, fault, response, signal });
     } catch (error) {
-      // What stalls when the server stops ends like this.
-      if (!this.#stopping.signal.aborted) this.#defects.push(error);
+      // What stalls ends like this when the client leaves or the server stops.
+      if (!signal.aborted) this.#defects.push(error);
       response.destroy();
     } finally {
-      record.outcome = response.writableFinished ? "answered" : "broken off";
+      if (record !== undefined) record.outcome = response.writableFinished ? "answered" : "broken off";
       this.#inFlight--;
     }
   }
@@ -181,14 +185,16 @@ export class FakeCouchDb implements AsyncDisposable {
     return record;
   }
 
-  async #carryOut({ record, body, fault, response }: {
+  async #carryOut({ record, body, fault, response, signal }: {
     record: RequestRecord;
     body: Buffer;
     fault: Fault | undefined;
     response: ServerResponse;
+    signal: AbortSignal;
   }): Promise<void> {
+    const wait = async (ms: number = FOR_EVER_MS) => await delay(ms, undefined, { signal });
     if (fault?.kind === "drop") return void response.destroy();
-    if (fault?.kind === "stall") await this.#wait(fault.ms);
+    if (fault?.kind === "stall") await wait(fault.ms);
     if (fault?.kind === "run") await fault.run();
     const answer = fault?.kind === "answer" ? plannedAnswer(fault) : this.#answer(record, body, fault);
     if (fault?.kind === "lose answer") return void response.destroy();
@@ -196,7 +202,6 @@ export class FakeCouchDb implements AsyncDisposable {
     record.status = answer.status;
     const headers: Record<string, string> = { server: `CouchDB/${this.#state.options.version} (a double)` };
     if (this.faults.willDrop) headers["connection"] = "close";
-    const wait = (ms?: number) => this.#wait(ms);
     const gzip = this.#options.gzipAnswers === true && (record.headers.get("accept-encoding") ?? "").includes("gzip");
     await sendAnswer(answer, { record, fault, response, headers, gzip, wait });
   }
@@ -214,10 +219,6 @@ export class FakeCouchDb implements AsyncDisposable {
       this.#defects.push(error);
       return refusalAnswer(new Refusal(500, "defect_of_the_double", String(error)));
     }
-  }
-
-  async #wait(ms: number = FOR_EVER_MS): Promise<void> {
-    await delay(ms, undefined, { signal: this.#stopping.signal });
   }
 }
 

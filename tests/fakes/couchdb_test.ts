@@ -210,7 +210,11 @@ for (const version of ["3.5.0", "3.1.0"]) {
     });
     assertEquals(response.status, 200);
     await assertRejects(() => response.text(), DOMException, "timeout");
-    assertEquals(fake.requests.at(-1)!.responseBytes, 500);
+    const stalled = fake.requests.at(-1)!;
+    while (stalled.outcome === "under way") await new Promise((resolve) => setTimeout(resolve, 5));
+    assertEquals([stalled.responseBytes, stalled.outcome], [500, "broken off"]);
+    await couchOk(fake, "GET /");
+    assertEquals(fake.requests.at(-1)!.inFlight, 1, "nobody waits for the one that has left");
   }, { version });
 }
 
@@ -224,6 +228,12 @@ testWithDocuments("stalls before it works, and lets itself be stopped meanwhile"
   while (fake.requestsTo("_all_docs").length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
   await fake.stop();
   await never;
+});
+
+testWithDocuments("counts the requests that it is busy with", async (fake) => {
+  fake.faults.add({ endpoint: "_bulk_get", times: 3, fault: { kind: "stall", ms: 50 } });
+  await Promise.all([1, 2, 3].map(() => couch(fake, "POST /db/_bulk_get", BULK_GET)));
+  assertEquals(fake.requests.map(({ inFlight }) => inFlight), [1, 2, 3]);
 });
 
 testWithDocuments("answers another status for work that is done", async (fake) => {

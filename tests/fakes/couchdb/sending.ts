@@ -17,7 +17,7 @@ export interface Delivery {
   headers: Record<string, string>;
   /** Whether the body is compressed on its way, as by a proxy. */
   gzip: boolean;
-  /** Waits so long, for ever by default, or until the server stops. */
+  /** Waits so long, for ever by default. @throws AbortError when the client leaves or the server stops. */
   wait: (ms?: number) => Promise<void>;
 }
 

@@ -59,8 +59,9 @@ export type Leftover =
 /**
  * Finds out where a run can go on.
  *
- * A manifest that names the checkpoint's run finishes that run; a checkpoint of another run is of a later one that has
- * not finished. A checkpoint that is damaged, or made with other options, is said so and not used.
+ * A manifest that names the checkpoint's run finishes that run. A checkpoint of another run is of a later one that has
+ * not finished, unless it was stored before the manifest: then it is of one that ran at the same time, and the complete
+ * backup is the later of the two. A checkpoint that is damaged, or made with other options, is said so and not used.
  */
 export async function findLeftover(
   store: Store,
@@ -72,7 +73,7 @@ export async function findLeftover(
   const checkpoint = state.hasCheckpoint
     ? await readUsableCheckpoint(store, folder, { ...options, wanted })
     : undefined;
-  if (manifest !== undefined && (checkpoint === undefined || checkpoint.run === manifest.run)) {
+  if (manifest !== undefined && (checkpoint === undefined || isOutlived(checkpoint, manifest))) {
     return { kind: "complete", manifest };
   }
   if (checkpoint === undefined) return { kind: "nothing" };
@@ -83,6 +84,10 @@ export async function findLeftover(
     });
   }
   return { kind: "unfinished", checkpoint: { ...checkpoint, chunks } };
+}
+
+function isOutlived(checkpoint: Checkpoint, manifest: Manifest): boolean {
+  return checkpoint.run === manifest.run || Date.parse(checkpoint.saved_at) < Date.parse(manifest.finished_at);
 }
 
 async function readUsableCheckpoint(

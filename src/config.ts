@@ -6,6 +6,7 @@
 import { readFile as readFileOfSystem } from "node:fs/promises";
 import { dirname, isAbsolute, join } from "node:path";
 import { parse, YamlSyntaxError } from "@std/yaml";
+import { hideInKey, hideInValue } from "./config_disclosure.ts";
 import { findPlaces, formatPath, type KeyPath, type PlaceLookup } from "./config_places.ts";
 import {
   type Address,
@@ -14,10 +15,11 @@ import {
   configSchema,
   explainUnknownKey,
   findContradictions,
+  HARMLESS_KEYS,
   KNOWN_KEYS,
   SECRET_KEYS,
 } from "./config_schema.ts";
-import { explainSyntax, findTab, hideSecret, type ParserComplaint, type SyntaxProblem } from "./config_syntax.ts";
+import { explainSyntax, findTab, type ParserComplaint, type SyntaxProblem } from "./config_syntax.ts";
 import type { CouchOptions } from "./couchdb/couchdb.ts";
 import { ConfigError } from "./errors.ts";
 import { Secret } from "./secret.ts";
@@ -182,15 +184,17 @@ function withoutMark(text: string): string {
   return text.replace(/^\uFEFF/, "");
 }
 
+const KEYS = { known: KNOWN_KEYS, harmless: HARMLESS_KEYS };
+
 function parseYaml(text: string, file: string): unknown {
-  const tab = findTab(text);
+  const tab = findTab(text, KEYS);
   if (tab !== undefined) throw asSyntaxError(tab, file);
   try {
     return parse(text, { schema: "core" });
   } catch (error) {
     if (!(error instanceof YamlSyntaxError)) throw error;
     // Not as its cause: the parser's error quotes the line, and with it a password that may stand there.
-    throw asSyntaxError(explainSyntax(text, error as Error & ParserComplaint, KNOWN_KEYS), file);
+    throw asSyntaxError(explainSyntax(text, error as Error & ParserComplaint, KEYS), file);
   }
 }
 
@@ -238,7 +242,8 @@ interface SchemaIssue {
 function findingsOf(issue: SchemaIssue): ConfigFinding[] {
   const path = issue.path.map((step) => typeof step === "number" ? step : String(step));
   if (issue.code === "unrecognized_keys") {
-    return (issue.keys ?? []).map((key) => ({ path: [...path, key], message: explainUnknownKey(path, key) }));
+    const keys = issue.keys ?? [];
+    return keys.map((key) => ({ path: [...path, key], message: explainUnknownKey(path, key), isOfKey: true }));
   }
   return [{ path, message: issue.code === "invalid_key" ? issue.issues?.[0]?.message ?? "" : issue.message }];
 }
@@ -250,8 +255,8 @@ function asError(
 ): ConfigError {
   const told = findings.map((finding) => {
     const { path, value } = lookUp(written, finding.path);
-    const { line, column } = placeOf(path, finding.message.startsWith("is unknown") ? "key" : "value");
-    const name = formatPath(path.map((step) => typeof step === "string" ? hideSecret(step) : step));
+    const { line, column } = placeOf(path, finding.isOfKey ? "key" : "value");
+    const name = formatPath(finding.isOfKey ? path.with(-1, hideInKey(String(path.at(-1)))) : path);
     const subject = name === "" ? "The config" : `Key "${name}"`;
     const found = finding.message.startsWith("must ") ? `${describeFound(value, path)}, ` : "";
     return { line, column, name, text: `${file}:${line}:${column}: ${subject} ${found}${finding.message}` };
@@ -281,12 +286,11 @@ function describeFound(value: unknown, path: KeyPath): string {
   if (value === null) return path.length === 0 ? "is empty" : "has no value";
   if (Array.isArray(value)) return "is a list";
   if (typeof value === "object") return "is a mapping";
-  if (path.length === 0 || SECRET_KEYS.has(String(path.at(-1)))) {
+  if (path.length === 0 || path.some((step) => SECRET_KEYS.has(String(step)))) {
     return typeof value === "string" ? "is text" : `is a ${typeof value}`;
   }
   if (typeof value !== "string") return `is ${value}`;
-  // The last "@", as a password in a URL may hold one, and a slash.
-  const text = value.replace(/\/\/.*@/, "//***@");
+  const text = hideInValue(value, HARMLESS_KEYS);
   const shown = text.length > 80 ? `${text.slice(0, 80)}…` : text;
   return /\$\{/.test(value) ? `is "${shown}", with the environment's values in it` : `is "${shown}"`;
 }

@@ -3,9 +3,9 @@
  * value checked and URLs taken apart, or zod's issues. A message that begins with "must" follows what was found; any
  * other one stands by itself behind the key.
  */
-import { closestString, levenshteinDistance } from "@std/text";
 import { z } from "zod";
 import type { KeyPath } from "./config_places.ts";
+import { nearest } from "./nearest.ts";
 import { explainPattern } from "./pattern.ts";
 import { Secret } from "./secret.ts";
 
@@ -231,6 +231,8 @@ export const configSchema = z.strictObject({
 export interface ConfigFinding {
   path: KeyPath;
   message: string;
+  /** Whether it is the key that is wrong, and not its value. */
+  isOfKey?: boolean;
 }
 
 /**
@@ -311,7 +313,10 @@ const SECTIONS: Readonly<Record<string, readonly string[]>> = {
 export const KNOWN_KEYS: ReadonlySet<string> = new Set(Object.values(SECTIONS).flat());
 
 /** The keys whose values no message shows. */
-export const SECRET_KEYS: ReadonlySet<string> = new Set(["password", "secret", "session_token"]);
+export const SECRET_KEYS: ReadonlySet<string> = new Set(["password", "token", "secret", "session_token"]);
+
+/** The keys whose values a message may show. */
+export const HARMLESS_KEYS: ReadonlySet<string> = KNOWN_KEYS.difference(SECRET_KEYS);
 
 /** What to say of an unknown key in the mapping at `path`: the key that was meant, its place, or all that are known. */
 export function explainUnknownKey(path: KeyPath, key: string): string {
@@ -321,17 +326,10 @@ export function explainUnknownKey(path: KeyPath, key: string): string {
   if (firstWord !== undefined && known.includes(firstWord)) {
     return `is unknown; is a colon missing after "${firstWord}"?`;
   }
-  const near = nearest(key, known);
-  if (near !== undefined) return `is unknown; did you mean "${near}"?`;
   const home = Object.entries(SECTIONS).find(([, keys]) => keys.includes(key))?.[0];
   if (home === "") return "is unknown here; it belongs to the top level";
   if (home !== undefined) return `is unknown here; it belongs under "${home}"`;
+  const near = nearest(key, known);
+  if (near !== undefined) return `is unknown; did you mean "${near}"?`;
   return `is unknown; known are ${known.join(", ")}`;
-}
-
-/** The known word that somebody can have meant by `word`: at most a third of its letters differ. */
-function nearest(word: string, known: readonly string[]): string | undefined {
-  if (known.length === 0) return undefined;
-  const near: string = closestString(word, [...known]);
-  return levenshteinDistance(word.toLowerCase(), near.toLowerCase()) <= Math.max(1, word.length / 3) ? near : undefined;
 }

@@ -48,3 +48,8 @@ export function previousMonth(date: BackupDate): BackupDate {
   const year = date.month === 1 ? date.year - 1 : date.year;
   return { year, month, day: Math.min(date.day, daysInMonth({ year, month })) };
 }
+
+/** The month of `date` as database names carry it: `202311` for a day in November 2023. */
+export function monthOf(date: BackupDate): string {
+  return formatDate(date).slice(0, 7).replace("/", "");
+}

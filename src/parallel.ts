@@ -4,25 +4,28 @@
 export interface ParallelOptions {
   /** How many calls of `work` may be unfinished at any moment. */
   limit: number;
-  /** Ends everything: it is handed on to `work`. */
+  /** Ends everything: `items` and `work` are handed a signal that is aborted with it. */
   signal?: AbortSignal | undefined;
-  /** Ends the taking of further items; what is in flight is finished first. */
+  /** Ends the taking of further items, and `items`; what is in flight is finished first. */
   stop?: AbortSignal | undefined;
 }
 
 /**
  * Calls `work` for every item, and takes the next item only when there is room for it. The first failure cancels the
- * signal of all others, and is thrown once they have ended.
+ * signal of all others and of `items`, and is thrown once they have ended.
  *
+ * @param items Makes the items; an item may take long to come, so the making must end when its signal is aborted.
  * @throws The first error of `work` or of the items; the reason of `stop` or `signal` when they ended it.
  */
 export async function forEachParallel<T>(
-  items: AsyncIterable<T>,
+  items: (signal: AbortSignal) => AsyncIterable<T>,
   work: (item: T, signal: AbortSignal) => Promise<void>,
   options: ParallelOptions,
 ): Promise<void> {
   const cancel = new AbortController();
   const signal = options.signal === undefined ? cancel.signal : AbortSignal.any([cancel.signal, options.signal]);
+  // What is in flight may go on after a stop; waiting for what would come next may not.
+  const itemsSignal = options.stop === undefined ? signal : AbortSignal.any([signal, options.stop]);
   const inFlight = new Set<Promise<void>>();
   let failure: { error: unknown } | undefined;
   const fail = (error: unknown) => {
@@ -30,7 +33,9 @@ export async function forEachParallel<T>(
     cancel.abort(error);
   };
   try {
-    for await (const item of items) {
+    options.signal?.throwIfAborted();
+    options.stop?.throwIfAborted();
+    for await (const item of items(itemsSignal)) {
       const one: Promise<void> = work(item, signal).catch(fail).finally(() => inFlight.delete(one));
       inFlight.add(one);
       while (inFlight.size >= options.limit) await Promise.race(inFlight);

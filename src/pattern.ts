@@ -39,13 +39,14 @@ export function compilePattern(source: string): Pattern {
 export function explainPattern(source: string): string | undefined {
   const foreign = findForeignSyntax(source);
   // The only foreign syntax that JavaScript takes for something else: the letters of a class's name.
-  if (foreign?.startsWith("[:") === true) return describeForeign(foreign);
+  const className = foreign.find((piece) => piece.startsWith("[:"));
+  if (className !== undefined) return describeForeign(className);
   try {
     new RegExp(source, "u");
     return undefined;
   } catch (error) {
     // The engine knows its own syntax best; the table only explains what it has refused.
-    if (foreign !== undefined) return describeForeign(foreign);
+    if (foreign[0] !== undefined) return describeForeign(foreign[0]);
     const message = error instanceof Error ? error.message : String(error);
     return message.replace(/^Invalid regular expression: .*\/u?: /s, "");
   }
@@ -102,8 +103,8 @@ const FOREIGN: readonly (readonly [piece: string, instead: string])[] = [
 const PIECE = /\\x\{|\\[^]|\[:\^?\w+:\]|\(\?(?:[:=!]|<[=!]|<\w|[-\w(|>#]<?)?|\(\*|\{,|(?:[*+?]|\{\d+(?:,\d*)?\})\+/g;
 const KNOWN = /^(?:\\[dDwWsSbBtnvfrcx0-9uk^$\\.*+?()[\]{}|/]|\(\?(?:[:=!]|<[=!]|<\w))$/;
 
-function findForeignSyntax(source: string): string | undefined {
-  return source.match(PIECE)?.find((piece) => !KNOWN.test(piece));
+function findForeignSyntax(source: string): string[] {
+  return (source.match(PIECE) ?? []).filter((piece) => !KNOWN.test(piece));
 }
 
 function describeForeign(piece: string): string {

@@ -2,6 +2,7 @@
  * What a run has to say when it is over: the object that `backup --json` prints, that is stored beside the claim, and
  * that metrics and the closing summary are made from. Fields may be added, never renamed.
  */
+import { EXIT } from "./errors.ts";
 import type { Totals } from "./manifest.ts";
 
 /** How one database fared. */
@@ -41,4 +42,16 @@ export interface RunReport {
   started_at: string;
   finished_at: string;
   tasks: TaskReport[];
+}
+
+/**
+ * The exit code of a finished run: 0 when everything is saved, 3 when something is not. When nothing is saved at all,
+ * and all for the same reason, the code names it: 10 CouchDB, 11 the store.
+ */
+export function exitCodeOfReport(report: RunReport): number {
+  if (report.ok) return EXIT.ok;
+  const databases = report.tasks.flatMap((task) => task.databases);
+  const codes = new Set(databases.map((database) => database.exit_code ?? EXIT.ok));
+  const [only] = codes;
+  return codes.size === 1 && (only === EXIT.couchdb || only === EXIT.store) ? only : EXIT.partial;
 }

@@ -21,16 +21,17 @@ const LONGEST_RETRY_AFTER_MS = 120_000;
 
 /**
  * The wait before attempt `attempt` (2 is the first repetition), in milliseconds. Half of it is fixed and half is left to
- * `random` (0 to 1), so that requests that failed together do not come back together.
+ * `random` (0 to 1), so that requests that failed together do not come back together. `retryAfterMs` can only make it
+ * longer: a date in the past, from a server whose clock is behind, must not use up all attempts within a moment.
  */
 export function waitBeforeAttempt(
   attempt: number,
   options: { policy: RetryPolicy; random: number; retryAfterMs?: number | undefined },
 ): number {
   const { policy, random, retryAfterMs } = options;
-  if (retryAfterMs !== undefined) return Math.min(retryAfterMs, LONGEST_RETRY_AFTER_MS);
   const full = Math.min(policy.longestWaitMs, policy.firstWaitMs * 2 ** (attempt - 2));
-  return full / 2 + (full / 2) * random;
+  const asked = Math.min(retryAfterMs ?? 0, LONGEST_RETRY_AFTER_MS);
+  return Math.max(full / 2 + (full / 2) * random, asked);
 }
 
 /** The value of a `Retry-After` header in milliseconds: seconds or an HTTP date; undefined when it is neither. */

@@ -73,8 +73,13 @@ const CASES: { what: string; text: string; at: [KeyPath, "key" | "value", number
   },
   {
     what: "anchors, tags and what stands below an alias",
-    text: "a: &x !!map\n  b: &y 1\nc: *x\nd: !!str 2\n",
-    at: [[["a", "b"], "value", 2, 9], [["c"], "value", 3, 4], [["c", "b"], "value", 3, 1], [["d"], "value", 4, 10]],
+    text: "a: &x !!map\n  b: &y 1\nc: *x\nd: !!str 2\ne: [!!str &z 3]\n",
+    at: [[["a", "b"], "value", 2, 9], [["c"], "value", 3, 4], [["c", "b"], "value", 3, 1], [["d"], "value", 4, 10], [
+      ["e", 0],
+      "value",
+      5,
+      14,
+    ]],
   },
   {
     what: "a key that is not there, whose nearest ancestor is named",

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertInstanceOf, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { type Config, loadConfig, parseConfig } from "../src/config.ts";
+import { configSchema, KNOWN_KEYS } from "../src/config_schema.ts";
 import { ConfigError } from "../src/errors.ts";
 
 /** The sample as its author wrote it: a colon is missing in the first line. */
@@ -268,6 +269,7 @@ const SCHEMA_ERRORS: { what: string; text: string; env?: Record<string, string>;
     timezone: Europe/Brelin
     cron: 7
     exclude: media
+  daily: {databases: [a], chunk: -0.5, timezone: "+01:00"}
 ${BUCKET}`,
     message: [
       '5:12: Key "task.weekly.chunk" is 0, must be a whole number of at least 1',
@@ -281,6 +283,8 @@ ${BUCKET}`,
       'did you mean "Europe/Berlin"?',
       '14:11: Key "task.monthly.cron" is 7, must be a schedule such as "Sat *-*-1..7 18:00:00"',
       '15:14: Key "task.monthly.exclude" is "media", must be a list of patterns, such as ["media", "account%2F.*"]',
+      '16:34: Key "task.daily.chunk" is -0.5, must be a whole number of at least 1',
+      '16:50: Key "task.daily.timezone" is "+01:00", must be a time zone such as "Europe/Berlin" or "UTC"',
     ],
   },
   {
@@ -312,7 +316,7 @@ ${BUCKET}`,
       'an IPv6 address stands in brackets, as in "http://[2345::6]:5984"',
       '4:11: Key "endpoint" is "http://***@h", must be a URL such as "http://host:5984"',
       '5:7: Key "loki" is "loki.example.com", must begin with "http://" or "https://"',
-      '6:13: Key "prometheus" is "http://h:x", must be a URL such as "http://host:5984"',
+      '6:13: Key "prometheus" is "http://***", must be a URL such as "http://host:5984"',
     ],
   },
   {
@@ -426,7 +430,7 @@ const SYNTAX_ERRORS: { what: string; text: string; message: string; hint?: strin
   {
     what: "a missing colon after a task's name",
     text: "task:\n  weekly # each week\n    delay: 1\n",
-    message: '2:9: A colon is missing after "weekly"\n  2 |   weekly # each week\n    |         ^',
+    message: '2:9: A colon is missing after "weekly"\n  2 |   weekly\n    |         ^',
     hint: 'Write "weekly:"',
   },
   {
@@ -448,19 +452,19 @@ const SYNTAX_ERRORS: { what: string; text: string; message: string; hint?: strin
   },
   {
     what: "a list that is not closed",
-    text: "task: {w: {databases: [a, b}}\n",
+    text: "loki: {labels: [a, b}}\n",
     message:
-      "1:28: Cannot read flow collection: missing comma between flow collection entries\n  1 | task: {w: {databases: [a, b}}\n    |                            ^",
+      "1:21: Cannot read flow collection: missing comma between flow collection entries\n  1 | loki: {labels: [a, b}}\n    |                     ^",
   },
   {
     what: "wrong indentation",
-    text: "a:\n  b: 1\n c: 2\n",
-    message: "3:2: Cannot read block: bad indentation of a mapping entry\n  3 |  c: 2\n    |  ^",
+    text: "prefix:\n  suffix: 1\n bucket: 2\n",
+    message: "3:2: Cannot read block: bad indentation of a mapping entry\n  3 |  bucket: 2\n    |  ^",
   },
   {
     what: "a tab",
-    text: "a:\n  b: 1\n\tc: 2\n",
-    message: "3:1: A tab indents this line\n  3 | \tc: 2\n    | ^",
+    text: "prefix:\n  suffix: 1\n\tbucket: 2\n",
+    message: "3:1: A tab indents this line\n  3 | \tbucket: 2\n    | ^",
     hint: "Indent with spaces",
   },
   {
@@ -494,6 +498,7 @@ const SECRET_TEXTS = [
   "database:\n  password: [hunter2]\n",
   "database:\n  login: x\n  password: hunter2\n  password_file: 7\n",
   "bucket: s3://id:hunter2@bucket\n",
+  "secret:\n  hunter2\n    prefix: x\n",
   "hunter2",
   "- hunter2",
 ];
@@ -506,6 +511,26 @@ for (const text of SECRET_TEXTS) {
     }
   });
 }
+
+Deno.test("parseConfig() shows no secret of the sample, whichever character of it is missing or too much", () => {
+  const text = SAMPLE.replace('"secret"', "hunter2").replace("YYYYYYYYYY", "hunter2")
+    .replace("http://syslog", "http://u:hunter2@syslog");
+  let errors = 0;
+  for (let at = 0; at <= text.length; at++) {
+    for (const between of ["", ":", "\n", '"', "{", "#", "*", "!", "\t"]) {
+      const changed = text.slice(0, at) + between + text.slice(between === "" ? at + 1 : at);
+      try {
+        parse(changed);
+      } catch (error) {
+        if (!(error instanceof ConfigError)) throw error;
+        const { message, hint = "", place } = error;
+        assertEquals(`${message}${hint}${place.path}`.includes("hunter2"), false, message);
+        errors++;
+      }
+    }
+  }
+  assertEquals(errors > 1000, true);
+});
 
 Deno.test("parseConfig() reads a text with a byte order mark and CRLF at the same places", () => {
   const text = "\uFEFF" + SAMPLE.replaceAll("\n", "\r\n");
@@ -595,4 +620,49 @@ Deno.test("loadConfig() reads files of the system, such as config.sample.yaml", 
   assertEquals(config.tasks.map((task) => task.name), ["weekly", "monthly"]);
   assertEquals(config.warnings, []);
   assert(config.tasks.every((task) => task.databases.length > 0));
+});
+
+/** The text of a file of the project. */
+function projectFile(name: string): Promise<string> {
+  return Deno.readTextFile(new URL(`../${name}`, import.meta.url));
+}
+
+Deno.test("config.sample.yaml and docs/configuration.md speak of every key of KNOWN_KEYS", async () => {
+  const sample = await projectFile("config.sample.yaml");
+  const docs = (await projectFile("docs/configuration.md")).replaceAll(/ +/g, " ");
+  for (const key of KNOWN_KEYS) {
+    assertEquals(docs.includes(`\n| \`${key}\` | `) || docs.includes(`\n### ${key}\n`), true, `docs: ${key}`);
+  }
+  for (const key of Object.keys(configSchema.shape)) {
+    assertEquals(new RegExp(`^(?:# )?${key}:`, "m").test(sample), true, `sample: ${key}`);
+  }
+});
+
+Deno.test("parseConfig() reads config.sample.yaml with the keys that are commented out in it", async () => {
+  const sample = (await projectFile("config.sample.yaml"))
+    .replaceAll(/^( *)# (\w+: .*)$/gm, "$1$2")
+    .replaceAll(/^ *(password_file|password_secret): .*\n/gm, "");
+  const env = { COUCHDB_PASSWORD: "p", BACKUP_KEY_ID: "i", BACKUP_SECRET_KEY: "s", BACKUP_SESSION_TOKEN: "t" };
+  const config = parse(sample, env);
+  assertEquals(config.tasks[0]?.exclude, ["account%2Fff%2F.*"]);
+  assertEquals([config.tasks[1]?.parallel, config.tasks[1]?.allowEmpty], [4, false]);
+  assertEquals([config.bucket.sse, config.bucket.token], ["aws:kms", "i"]);
+  assertEquals(config.prometheus?.pushgateway?.url, "http://pushgateway.example.com:9091");
+});
+
+Deno.test("parseConfig() gives the defaults that docs/configuration.md names", async () => {
+  const docs = (await projectFile("docs/configuration.md")).replaceAll(/ +/g, " ");
+  const rows = docs.matchAll(/^\| `(\w+)` \| .* \| `(\d+|true|false|\[\])` \| .* \|$/gm);
+  const documented = Object.fromEntries([...rows].map(([, key, value]) => [key, JSON.parse(value!)]));
+  const [task] = parse(`${DATABASE}${TASK}${BUCKET}`).tasks;
+  assertEquals(documented, {
+    exclude: task?.exclude,
+    delay: task?.delaySeconds,
+    backup_only_previous: task?.backupOnlyPrevious,
+    attachments: task?.attachments,
+    revisions: task?.revisions,
+    parallel: task?.parallel,
+    allow_empty: task?.allowEmpty,
+    per_database: parse(`${DATABASE}${TASK}${BUCKET}prometheus: a.prom\n`).prometheus?.perDatabase,
+  });
 });

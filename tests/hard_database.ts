@@ -75,7 +75,7 @@ const HARD_MEMBERS = '"10":"ten","2":"two","1":"one","big":9007199254740993,"big
   '"text":"quote \\" backslash \\\\ newline \\n slash / tab \\t emoji 😀 nul \\u0000",' +
   '"nested":{"3":{"_id":"not the id","_rev":"not the revision"},"2":[],"1":{}},"docs":[{"ok":{}},{"error":{}}]';
 
-const DOCS_A_REQUEST = 500;
+const BYTES_A_REQUEST = 1_000_000;
 
 /** Creates the database `name`, decoded, and fills it. It must not exist. */
 export async function seedHardDatabase(
@@ -88,15 +88,13 @@ export async function seedHardDatabase(
   const path = `/${encodeURIComponent(name)}`;
   await couchOk(server, `PUT ${path}${partitioned ? "?partitioned=true" : ""}`);
   const seed = new Seed(partitioned ? "part:" : "");
-  for (let number = 0; number < documents; number++) seed.ordinary(number, paddingBytes);
+  for (let number = 0; number < documents; number++) {
+    seed.ordinary(number, paddingBytes);
+    if (seed.waitingBytes >= BYTES_A_REQUEST) await seed.write(server, path);
+  }
   for (const id of STRANGE_IDS) seed.add(id, `"_rev":"1-${hash("strange")}","strange":true`);
   seed.special(attachmentBytes);
-  const texts = seed.texts;
-  for (let start = 0; start < texts.length; start += DOCS_A_REQUEST) {
-    const docs = texts.slice(start, start + DOCS_A_REQUEST).join(",");
-    const reply = await couchOk(server, `POST ${path}/_bulk_docs`, `{"new_edits":false,"docs":[${docs}]}`);
-    if (reply.json.length !== 0) throw new Error(`Some documents were refused: ${reply.text}`);
-  }
+  await seed.write(server, path);
   const designs = designDocuments(validation);
   for (const [id, design] of designs) await couchOk(server, `PUT ${path}/_design/${id}`, design);
   await couchOk(server, `PUT ${path}/_local/checkpoint`, { last_seq: 5 });
@@ -125,9 +123,10 @@ function designDocuments(validation: boolean): [id: string, design: unknown][] {
   return validation ? [["reports", reports], ["rules", rules]] : [["reports", reports]];
 }
 
-/** Collects documents as text, and what there will be when they are written. */
+/** Collects documents as text until they are written, and what there will be then. */
 class Seed {
-  readonly texts: string[] = [];
+  waitingBytes = 0;
+  #waiting: string[] = [];
   readonly liveIds: string[] = [];
   readonly deletedIds: string[] = [];
   leafRevisions = 0;
@@ -198,8 +197,18 @@ class Seed {
     this.addDeleted("deleted", `${revisions(2, ["deleted b", "deleted a"])},"_deleted":true`);
   }
 
+  /** Writes what waits, which is then forgotten. */
+  async write(server: CouchServer, path: string): Promise<void> {
+    const reply = await couchOk(server, `POST ${path}/_bulk_docs`, `{"new_edits":false,"docs":[${this.#waiting}]}`);
+    if (reply.json.length !== 0) throw new Error(`Some documents were refused: ${reply.text}`);
+    this.#waiting = [];
+    this.waitingBytes = 0;
+  }
+
   #push(id: string, members: string): void {
-    this.texts.push(`{"_id":${JSON.stringify(this.prefix + id)},${members}}`);
+    const text = `{"_id":${JSON.stringify(this.prefix + id)},${members}}`;
+    this.#waiting.push(text);
+    this.waitingBytes += text.length;
   }
 }
 
@@ -233,13 +242,14 @@ function noise(sizeBytes: number): Uint8Array {
   return bytes;
 }
 
-/** Text that compresses about as well as documents do. */
+/** Text that compresses about as well as documents do. It repeats itself further apart than gzip looks back. */
 function padding(number: number, sizeBytes: number): string {
   let text = "";
-  for (let state = number + 1; text.length < sizeBytes;) {
+  const unitBytes = Math.min(sizeBytes, 64 * 1024);
+  for (let state = number + 1; text.length < unitBytes;) {
     text += `${(state = scramble(state)).toString(36)} some words `;
   }
-  return text.slice(0, sizeBytes);
+  return text.repeat(Math.ceil(sizeBytes / Math.max(1, text.length))).slice(0, sizeBytes);
 }
 
 /** The next of a sequence of 32-bit numbers without a visible pattern. */

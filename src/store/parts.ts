@@ -15,7 +15,7 @@ const PARTS_PER_SIZE = 1000;
 
 /**
  * The size of part `number`: doubled after each thousand parts. So an object of up to 5 GiB gets by with the smallest
- * parts, and the ten thousand that S3 allows hold 5 TiB.
+ * parts, and the ten thousand that S3 allows hold 4.8 TiB.
  *
  * @see https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
  */

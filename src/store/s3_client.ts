@@ -20,6 +20,8 @@ export interface S3Settings {
   backoffMs: number;
   /** How long S3 may show no sign of life. @default 60000 */
   stallMs: number;
+  /** The slowest uplink; a body gets this much time beside `stallMs`, as fetch reports no progress. @default 32 KiB */
+  uploadBytesPerSecond: number;
   /** Parts of a multipart upload, and the largest body that is sent in one request. @default 5 MiB, S3's minimum */
   partBytes: number;
   /** Entries per page of a listing. @default 1000 */
@@ -30,6 +32,7 @@ export const DEFAULT_SETTINGS: S3Settings = {
   attempts: 6,
   backoffMs: 250,
   stallMs: 60_000,
+  uploadBytesPerSecond: 32 * 1024,
   partBytes: 5 * 1024 * 1024,
   pageSize: 1000,
 };
@@ -77,8 +80,6 @@ export interface S3OpenAnswer {
 }
 
 const MAX_BACKOFF_MS = 20_000;
-/** The slowest uplink a part is expected to get through, beside {@linkcode S3Settings.stallMs}: fetch reports no progress. */
-const MIN_UPLOAD_BYTES_PER_SECOND = 32 * 1024;
 const EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /** Speaks to one bucket. */
@@ -222,9 +223,9 @@ export class S3Client {
         clearTimeout(timer);
       }
     };
-    const { stallMs } = this.settings;
+    const { stallMs, uploadBytesPerSecond } = this.settings;
     const response = await within(
-      stallMs + (body?.length ?? 0) * 1000 / MIN_UPLOAD_BYTES_PER_SECOND,
+      stallMs + (body?.length ?? 0) * 1000 / uploadBytesPerSecond,
       fetch(url, {
         method,
         headers,

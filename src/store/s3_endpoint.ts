@@ -22,7 +22,7 @@ export const DEFAULT_REGION = "us-east-1";
 export function parseS3Url(url: string): S3Location {
   const match = /^s3:\/\/([^/]*)(?:\/(.*))?$/is.exec(url);
   const bucket = match?.[1] ?? "";
-  if (!/^[a-z0-9][a-z0-9._-]{1,62}$/i.test(bucket)) {
+  if (!/^[a-z0-9][a-z0-9._-]{2,62}$/i.test(bucket)) {
     throw new StoreError(
       `Cannot open the bucket "${
         url.replace(/\/\/[^/@]*@/, "//")

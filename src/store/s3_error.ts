@@ -112,6 +112,10 @@ function hintFor(code: string, subject: S3Subject): string | undefined {
       return "The object is in an archive tier: restore it there (aws s3api restore-object), then run again";
     case "SlowDown":
       return "S3 asks to slow down: lower parallel, or run fewer tasks at once";
+    case "BadDigest":
+    case "XAmzContentSHA256Mismatch":
+    case "XAmzContentChecksumMismatch":
+      return "The bytes were changed on their way: look for a proxy that rewrites requests, and at this machine's memory";
     case "QuotaExceeded":
     case "XMinioStorageFull":
       return "The storage is full: free space on the server";

@@ -57,7 +57,8 @@ export function parseUploadId(xml: string): string | undefined {
 
 /** Whether an answer to CompleteMultipartUpload says that the object is there. */
 export function isCompleted(xml: string): boolean {
-  return "CompleteMultipartUploadResult" in parse(xml);
+  // Known by its ETag: moto 5.2 names the element around it otherwise than AWS does.
+  return Object.values(parse(xml)).some((root) => textOf(nodeOf(root), "ETag") !== undefined);
 }
 
 /** Reads a page of ListObjectsV2; undefined when the answer is something else. */

@@ -7,12 +7,13 @@
 import { Buffer } from "node:buffer";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { gunzipSync, gzipSync } from "node:zlib";
+import { gunzipSync } from "node:zlib";
 import { setTimeout as delay } from "node:timers/promises";
 import { type CouchAnswer, type CouchRequest, Refusal, refusalAnswer, textAnswer } from "./couchdb/answer.ts";
 import type { Database } from "./couchdb/database.ts";
 import { type Fault, FaultPlan, refusedRowsOf } from "./couchdb/faults.ts";
 import { nameEndpoint, readIds, type RequestRecord, splitPath } from "./couchdb/request_log.ts";
+import { sendAnswer } from "./couchdb/sending.ts";
 import { answerRequest } from "./couchdb/server_endpoints.ts";
 import { DEFAULT_MAX_DOCUMENT_BYTES, type ServerOptions, ServerState } from "./couchdb/server_state.ts";
 
@@ -30,7 +31,6 @@ export interface FakeCouchDbOptions extends Partial<ServerOptions> {
   gzipAnswers?: boolean;
 }
 
-const BYTES_A_WRITE = 64 * 1024;
 const FOR_EVER_MS = 2 ** 31 - 1;
 
 /** Starts a double. Stop it, or hold it with `await using`. */
@@ -44,7 +44,7 @@ export async function startFakeCouchDb(options: FakeCouchDbOptions = {}): Promis
 export class FakeCouchDb implements AsyncDisposable {
   /** All requests so far, in the order of their arrival. */
   readonly requests: RequestRecord[] = [];
-  readonly faults = new FaultPlan();
+  readonly faults = new FaultPlan(() => this.#server.closeIdleConnections());
   readonly #options: FakeCouchDbOptions;
   readonly #state: ServerState;
   readonly #server: Server;
@@ -109,11 +109,6 @@ export class FakeCouchDb implements AsyncDisposable {
     );
   }
 
-  /** Sets CouchDB's `max_document_size`. */
-  limitDocuments(maxDocumentBytes: number): void {
-    this.#state.options.maxDocumentBytes = maxDocumentBytes;
-  }
-
   /**
    * Closes all connections, also those that stall.
    * @throws Error when the double itself failed to answer a request: the test that asked for it proved nothing.
@@ -134,20 +129,25 @@ export class FakeCouchDb implements AsyncDisposable {
   }
 
   async #serve(message: IncomingMessage, response: ServerResponse): Promise<void> {
-    this.#inFlight++;
-    let record: RequestRecord | undefined;
+    let body: Buffer;
     try {
-      const body = await readAll(message);
-      record = this.#record(message, body);
+      body = await readAll(message);
+    } catch {
+      // The client has left while it was sending; there is nobody to answer.
+      return void response.destroy();
+    }
+    this.#inFlight++;
+    const record = this.#record(message, body);
+    try {
       const fault = this.faults.next(record);
       record.fault = fault?.kind;
       await this.#carryOut({ record, body, fault, response });
     } catch (error) {
-      // A client that leaves while it sends, or a server that stops, ends a request like this.
-      if (!message.destroyed && !this.#stopping.signal.aborted) this.#defects.push(error);
+      // What stalls when the server stops ends like this.
+      if (!this.#stopping.signal.aborted) this.#defects.push(error);
       response.destroy();
     } finally {
-      if (record !== undefined) record.outcome = response.writableFinished ? "answered" : "broken off";
+      record.outcome = response.writableFinished ? "answered" : "broken off";
       this.#inFlight--;
     }
   }
@@ -194,7 +194,11 @@ export class FakeCouchDb implements AsyncDisposable {
     if (fault?.kind === "lose answer") return void response.destroy();
     if (fault?.kind === "status") answer.status = fault.status;
     record.status = answer.status;
-    await this.#send(answer, { record, fault, response });
+    const headers: Record<string, string> = { server: `CouchDB/${this.#state.options.version} (a double)` };
+    if (this.faults.willDrop) headers["connection"] = "close";
+    const wait = (ms?: number) => this.#wait(ms);
+    const gzip = this.#options.gzipAnswers === true && (record.headers.get("accept-encoding") ?? "").includes("gzip");
+    await sendAnswer(answer, { record, fault, response, headers, gzip, wait });
   }
 
   #answer(record: RequestRecord, body: Buffer, fault: Fault | undefined): CouchAnswer {
@@ -212,62 +216,6 @@ export class FakeCouchDb implements AsyncDisposable {
     }
   }
 
-  async #send(answer: CouchAnswer, { record, fault, response }: {
-    record: RequestRecord;
-    fault: Fault | undefined;
-    response: ServerResponse;
-  }): Promise<void> {
-    let { pieces } = answer;
-    const headers: Record<string, string> = {
-      "content-type": "application/json",
-      "cache-control": "must-revalidate",
-      server: `CouchDB/${this.#state.options.version} (a double)`,
-      ...answer.headers,
-    };
-    let sizeBytes = pieces.reduce((sum, piece) => sum + Buffer.byteLength(piece), 0);
-    if (this.#options.gzipAnswers && (record.headers.get("accept-encoding") ?? "").includes("gzip")) {
-      const compressed = gzipSync(pieces.join(""));
-      // Latin-1 keeps every byte, so that compressed bytes pass as the pieces of text do.
-      pieces = [compressed.toString("latin1")];
-      sizeBytes = compressed.length;
-      headers["content-encoding"] = "gzip";
-    }
-    const encoding = headers["content-encoding"] === "gzip" ? "latin1" : "utf8";
-    const afterBytes = fault !== undefined && "afterBytes" in fault ? fault.afterBytes! : Math.floor(sizeBytes / 2);
-    if (fault?.kind === "truncate") sizeBytes = Math.min(sizeBytes, afterBytes);
-    if (!answer.streamed) headers["content-length"] = String(sizeBytes);
-    response.writeHead(answer.status, headers);
-    if (record.method === "HEAD") return void response.end();
-
-    const stopsAt = fault?.kind === "cut off" || fault?.kind === "stall midway" || fault?.kind === "truncate"
-      ? afterBytes
-      : Infinity;
-    const stepBytes = fault?.kind === "drip" ? fault.bytes : BYTES_A_WRITE;
-    let mayPass = stopsAt;
-    for (let bytes of joinPieces(pieces, encoding)) {
-      while (bytes.length > 0) {
-        if (mayPass === 0) {
-          if (fault?.kind === "truncate") return void response.end();
-          if (fault?.kind === "cut off") return void response.destroy();
-          if (fault?.kind === "stall midway") await this.#wait(fault.ms);
-          mayPass = Infinity;
-        }
-        const step = bytes.subarray(0, Math.min(stepBytes, mayPass));
-        await write(response, step);
-        if (response.destroyed) return;
-        record.responseBytes += step.length;
-        bytes = bytes.subarray(step.length);
-        mayPass -= step.length;
-        if (fault?.kind === "drip") await this.#wait(fault.everyMs);
-      }
-    }
-    if (fault?.kind === "cut off") return void response.destroy();
-    const { promise, resolve } = Promise.withResolvers<void>();
-    response.once("close", resolve);
-    response.end(resolve);
-    await promise;
-  }
-
   async #wait(ms: number = FOR_EVER_MS): Promise<void> {
     await delay(ms, undefined, { signal: this.#stopping.signal });
   }
@@ -276,32 +224,6 @@ export class FakeCouchDb implements AsyncDisposable {
 function plannedAnswer({ status, headers = {}, body }: Extract<Fault, { kind: "answer" }>): CouchAnswer {
   const value = body ?? { error: "planned", reason: "A fault that the test asked for." };
   return { ...textAnswer(status, typeof value === "string" ? value : JSON.stringify(value)), headers };
-}
-
-/** Hands bytes to the network. Waits until they have left, or the client has: a cut comes behind them, not before. */
-async function write(response: ServerResponse, bytes: Uint8Array): Promise<void> {
-  if (response.destroyed) return;
-  const { promise, resolve } = Promise.withResolvers<void>();
-  response.once("close", resolve);
-  response.write(bytes, () => resolve());
-  await promise;
-  response.off("close", resolve);
-}
-
-/** Joins small pieces to writes of a good size. */
-function* joinPieces(pieces: readonly string[], encoding: "utf8" | "latin1"): Generator<Buffer> {
-  let waiting: Buffer[] = [];
-  let waitingBytes = 0;
-  for (const piece of pieces) {
-    const bytes = Buffer.from(piece, encoding);
-    waiting.push(bytes);
-    waitingBytes += bytes.length;
-    if (waitingBytes < BYTES_A_WRITE) continue;
-    yield Buffer.concat(waiting);
-    waiting = [];
-    waitingBytes = 0;
-  }
-  if (waitingBytes > 0) yield Buffer.concat(waiting);
 }
 
 async function readAll(message: IncomingMessage): Promise<Buffer> {

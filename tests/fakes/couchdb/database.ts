@@ -92,10 +92,16 @@ export class Database {
     return this.#trees.get(id);
   }
 
-  /** The text of the winning revision, undefined when there is none or it is deleted. */
-  winnerText(id: string): string | undefined {
+  /** The winning revision, undefined when there is none or it is deleted. */
+  liveWinner(id: string): Revision<Content> | undefined {
     const winner = this.#trees.get(id)?.winner();
-    return winner === undefined || winner.content!.deleted ? undefined : textOf(id, winner);
+    return winner === undefined || winner.content!.deleted ? undefined : winner;
+  }
+
+  /** The text of {@linkcode liveWinner}. */
+  winnerText(id: string): string | undefined {
+    const winner = this.liveWinner(id);
+    return winner === undefined ? undefined : textOf(id, winner);
   }
 
   /**
@@ -149,7 +155,7 @@ export class Database {
     }
     if (history === undefined) return { id, revision, refusal: CONFLICT };
     const tree: Tree = this.#trees.get(id) ?? new RevisionTree<Content>();
-    if (!tree.wouldAddLeaf(history)) return { id, revision, refusal: undefined };
+    if (tree.has(history)) return { id, revision, refusal: undefined };
     const refusal = this.#objection(document, { history, content, tree, validators, user: options.user });
     if (refusal !== undefined) return { id, revision, refusal };
     tree.merge(history, { content, revsLimit: this.revsLimit });

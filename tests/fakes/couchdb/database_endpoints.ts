@@ -103,11 +103,10 @@ function allDocuments(request: CouchRequest, { database }: DatabaseCall): CouchA
   const keys = options.get("keys");
   const withDocuments = options.get("include_docs") === "true";
   const row = (id: string) => {
-    const text = database.winnerText(id);
-    if (text === undefined) return JSON.stringify({ key: id, error: "not_found" });
-    const rev = JSON.parse(new Map(membersOf(text)).get("_rev")!) as string;
-    const head = JSON.stringify({ id, key: id, value: { rev } });
-    return withDocuments ? `${head.slice(0, -1)},"doc":${text}}` : head;
+    const winner = database.liveWinner(id);
+    if (winner === undefined) return JSON.stringify({ key: id, error: "not_found" });
+    const head = JSON.stringify({ id, key: id, value: { rev: revisionName(winner) } });
+    return withDocuments ? `${head.slice(0, -1)},"doc":${database.winnerText(id)}}` : head;
   };
   const total = database.liveIds.length;
   if (keys !== null) return rowsAnswer({ total, offset: null }, (JSON.parse(keys) as string[]).map(row));

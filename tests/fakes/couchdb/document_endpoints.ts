@@ -31,7 +31,7 @@ export function answerDocument(request: CouchRequest, call: DatabaseCall): Couch
     case "PUT":
       return write(id, { request, call, text: request.body });
     case "DELETE": {
-      if (call.database.winnerText(id) === undefined) throw new Refusal(404, "not_found", "missing");
+      if (call.database.winnerText(id) === undefined) throw absent(call.database.tree(id));
       const revision = request.query.get("rev");
       const members: Member[] = revision === null ? [] : [["_rev", JSON.stringify(revision)]];
       return write(id, { request, call, text: objectText([...members, ["_deleted", "true"]]) });
@@ -70,9 +70,16 @@ function readOne(id: string, { request, call }: { request: CouchRequest; call: D
   const rev = query.get("rev");
   if (rev !== null) parseRevision(rev);
   const revision = rev === null ? tree?.winner() : tree?.get(rev);
-  if (revision?.content === undefined) throw new Refusal(404, "not_found", "missing");
-  if (rev === null && revision.content.deleted) throw new Refusal(404, "not_found", "deleted");
-  return textAnswer(200, renderRevision(id, revision, query, metaOf(revision, { tree: tree!, query })));
+  if (rev === null && revision?.content?.deleted === true) throw absent(tree);
+  if (revision?.content === undefined) throw absent(undefined);
+  // Conflicts and the like are only told with the winner.
+  const meta = rev === null ? metaOf(revision, { tree: tree!, query }) : [];
+  return textAnswer(200, renderRevision(id, revision, query, meta));
+}
+
+/** The refusal for a document that is not there, or of which `tree` holds deleted revisions. */
+function absent(tree: Tree | undefined): Refusal {
+  return new Refusal(404, "not_found", tree === undefined ? "missing" : "deleted");
 }
 
 /** CouchDB answers multipart where it may, and `Accept: *\/*` says that it may. This double only has JSON. */

@@ -20,6 +20,8 @@ export interface Revision<Content> {
   content: Content | undefined;
 }
 
+const HEX_HASH = /^[0-9a-f]{32}$/;
+
 /** `3-abc`. */
 export function revisionName({ generation, hash }: { generation: number; hash: string }): string {
   return `${generation}-${hash}`;
@@ -31,12 +33,14 @@ export function compareRevisions(
   b: { generation: number; hash: string },
 ): number {
   if (a.generation !== b.generation) return a.generation - b.generation;
-  const [left, right] = [sortableHash(a.hash), sortableHash(b.hash)];
+  // Digits sort as their bytes do, so only a mixed pair needs the bytes.
+  const mixed = HEX_HASH.test(a.hash) !== HEX_HASH.test(b.hash);
+  const [left, right] = mixed ? [bytesOfHash(a.hash), bytesOfHash(b.hash)] : [a.hash, b.hash];
   return left < right ? -1 : left > right ? 1 : 0;
 }
 
-function sortableHash(hash: string): string {
-  if (!/^[0-9a-f]{32}$/.test(hash)) return hash;
+function bytesOfHash(hash: string): string {
+  if (!HEX_HASH.test(hash)) return hash;
   return hash.replaceAll(/../g, (digits) => String.fromCharCode(parseInt(digits, 16)));
 }
 
@@ -53,11 +57,10 @@ export class RevisionTree<Content extends { deleted: boolean }> {
   }
 
   /**
-   * Merges a history whose newest revision holds `content`, and forgets ancestors beyond `revsLimit`. Returns whether
-   * it made a new leaf; a revision that is known already, leaf or ancestor, changes nothing.
+   * Merges a history whose newest revision holds `content`, and forgets ancestors beyond `revsLimit`. A revision that
+   * is known already keeps its content; an ancestor known by name only gets it.
    */
-  merge(history: History, options: { content: Content; revsLimit: number }): boolean {
-    const known = this.#revisions.has(nameAt(history, 0));
+  merge(history: History, options: { content: Content; revsLimit: number }): void {
     let child: Revision<Content> | undefined;
     for (let depth = 0; depth < history.ids.length; depth++) {
       const name = nameAt(history, depth);
@@ -71,14 +74,13 @@ export class RevisionTree<Content extends { deleted: boolean }> {
       if (child !== undefined) child.parent ??= revision;
       child = revision;
     }
-    if (!known) this.#revisions.get(nameAt(history, 0))!.content = options.content;
+    this.#revisions.get(nameAt(history, 0))!.content ??= options.content;
     this.#forgetBeyond(options.revsLimit);
-    return !known;
   }
 
-  /** Whether merging `history` would add a leaf. */
-  wouldAddLeaf(history: History): boolean {
-    return !this.#revisions.has(nameAt(history, 0));
+  /** Whether the newest revision of `history` is known with its content, so that merging it changes nothing. */
+  has(history: History): boolean {
+    return this.#revisions.get(nameAt(history, 0))?.content !== undefined;
   }
 
   /** The nearest revision of `history` that has content, its newest one left out. */

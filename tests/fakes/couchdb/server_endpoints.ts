@@ -2,7 +2,7 @@
  * The endpoints of the server itself, and the way to those of a database: decides by path and method which one a
  * request is for, and whether its user may.
  */
-import { type CouchAnswer, type CouchRequest, jsonAnswer, Refusal } from "./answer.ts";
+import { checkJson, type CouchAnswer, type CouchRequest, jsonAnswer, Refusal } from "./answer.ts";
 import { compareIds } from "./database.ts";
 import { answerDatabase } from "./database_endpoints.ts";
 import { applyRange, readRange } from "./key_range.ts";
@@ -61,18 +61,20 @@ function allDatabases(
   return jsonAnswer(200, applyRange(names, range).found);
 }
 
-/** `GET /_node/_local/_config/couchdb/max_document_size`, the one setting that the program's hints name. */
+/** `/_node/_local/_config/couchdb/max_document_size`, the one setting that the program's hints name. */
 function setting(
-  { segments, method }: CouchRequest,
+  { segments, method, body }: CouchRequest,
   { state, user }: { state: ServerState; user: User | undefined },
 ): CouchAnswer {
   if (user === undefined) throw new Refusal(401, "unauthorized", "You are not a server admin.");
   const { maxDocumentBytes } = state.options;
-  const asked = segments.slice(2).join("/");
-  // CouchDB does not answer a setting that is not set, although it has a default.
-  const isSet = asked === "_config/couchdb/max_document_size" && maxDocumentBytes !== DEFAULT_MAX_DOCUMENT_BYTES;
-  if (method === "GET" && isSet) return jsonAnswer(200, String(maxDocumentBytes));
-  throw new Refusal(404, "not_found", "unknown_config_value");
+  const isKnown = segments.slice(2).join("/") === "_config/couchdb/max_document_size";
+  // A setting that nobody has set has a default and no value.
+  const isSet = isKnown && maxDocumentBytes !== DEFAULT_MAX_DOCUMENT_BYTES;
+  if (isKnown && method === "PUT") state.options.maxDocumentBytes = Number(checkJson(body));
+  else if (!isSet) throw new Refusal(404, "not_found", "unknown_config_value");
+  else if (method === "DELETE") state.options.maxDocumentBytes = DEFAULT_MAX_DOCUMENT_BYTES;
+  return jsonAnswer(200, isSet ? String(maxDocumentBytes) : "");
 }
 
 function createDatabase(

@@ -1,0 +1,116 @@
+/**
+ * What the Lambda function is told, and what it answers: the contract between the program, the schedule and the state
+ * machine in template.yaml. In: an event as it came. Out: the same, checked, with instants as dates.
+ */
+import { z } from "zod";
+import { UsageError } from "../src/errors.ts";
+
+const instant = z.iso.datetime({ offset: true, error: "must be an instant such as 2026-01-03T18:00:00Z" })
+  .transform((text) => new Date(text));
+const name = z.string({ error: "must be text" }).min(1, { error: "must not be empty" });
+/** Which of the task's databases: all that it selects, or those that the last run for the same elapse did not save. */
+const only = z.enum(["all", "failed"], { error: 'must be "all" or "failed"' }).default("all");
+
+const SCHEMAS = {
+  tick: z.object({ source: z.literal("aws.events"), time: instant }),
+  plan: z.strictObject({ action: z.literal("plan"), task: name, elapse: instant, only }),
+  backup: z.strictObject({
+    action: z.literal("backup"),
+    task: name,
+    elapse: instant,
+    database: name,
+    cursor: z.string().nullable().default(null),
+  }),
+  summarise: z.strictObject({ action: z.literal("summarise"), task: name, elapse: instant, only }),
+  run: z.strictObject({ task: name, elapse: instant.optional(), only }),
+} as const;
+
+type Fields<Kind extends keyof typeof SCHEMAS> = z.infer<(typeof SCHEMAS)[Kind]>;
+
+/** EventBridge's tick: whatever is due at `time` is to run. The other fields that EventBridge sends are not used. */
+export type TickEvent = Fields<"tick">;
+/** The state machine asks what a run has to do. */
+export type PlanEvent = Fields<"plan">;
+/** The state machine asks for one round of one database; `cursor` is what the round before it answered, at first null. */
+export type BackupEvent = Fields<"backup">;
+/** The state machine asks how the run went. */
+export type SummariseEvent = Fields<"summarise">;
+/** A person asks for a task to run: now, or, with an `elapse`, for the run of that elapse to go on. */
+export type RunEvent = Fields<"run">;
+
+/** An event of one of the kinds. */
+export type LambdaEvent = {
+  [Kind in keyof typeof SCHEMAS]: { kind: Kind } & Fields<Kind>;
+}[keyof typeof SCHEMAS];
+
+/** The answer to a {@linkcode PlanEvent}. The databases themselves lie in S3: an answer may not exceed 256 KiB. */
+export interface PlanResult {
+  task: string;
+  elapse: string;
+  /** Where the list is: a JSON array of {@linkcode PlannedDatabase}. `key` is the whole key within the bucket. */
+  bucket: string;
+  key: string;
+  databases: number;
+  /** How many databases are backed up at the same time. */
+  concurrency: number;
+  /** The wait after each database, in whole seconds, as the state machine's Wait takes it. */
+  delay: number;
+}
+
+/** One item of the list that the state machine goes through. */
+export interface PlannedDatabase {
+  /** The decoded name. */
+  database: string;
+}
+
+/** The answer to a {@linkcode BackupEvent}. Every field is always there: a path to a missing one fails the execution. */
+export interface BackupResult {
+  database: string;
+  /** Whether nothing is left to do, be it that the backup is complete or that it has failed. */
+  done: boolean;
+  /** What the next round is given; opaque. Null when the database is done. */
+  cursor: string | null;
+  status: "complete" | "resumed" | "failed" | "unfinished";
+  /** Why it failed; null when it did not. */
+  error: string | null;
+}
+
+/** The answer to a {@linkcode SummariseEvent}. */
+export interface SummariseResult {
+  /** Whether every planned database is saved. */
+  ok: boolean;
+  databases: number;
+  failed: number;
+  /** The whole outcome in a sentence; the execution's cause when it fails. */
+  message: string;
+  /** The URL of the stored report. */
+  report: string;
+}
+
+/**
+ * Recognises an event.
+ *
+ * @throws UsageError saying which field is wrong, or which events there are.
+ */
+export function parseEvent(event: unknown): LambdaEvent {
+  const kind = kindOf(event);
+  if (kind === undefined) {
+    throw new UsageError("Cannot understand the event: it is neither a tick, nor has it a known action, nor a task", {
+      hint: 'Send {"task": "NAME"} to run a task; docs/lambda.md lists the events',
+    });
+  }
+  const result = SCHEMAS[kind].safeParse(event);
+  if (result.success) return { kind, ...result.data } as LambdaEvent;
+  const [issue] = result.error.issues;
+  const where = issue?.code === "unrecognized_keys" ? issue.keys.join(", ") : issue?.path.join(".");
+  const what = issue?.code === "unrecognized_keys" ? "is not known" : issue?.message;
+  throw new UsageError(`Cannot use the ${kind} event: "${where}" ${what}`);
+}
+
+function kindOf(event: unknown): keyof typeof SCHEMAS | undefined {
+  if (typeof event !== "object" || event === null || Array.isArray(event)) return undefined;
+  const { source, action, task } = event as Record<string, unknown>;
+  if (source === "aws.events") return "tick";
+  if (action === "plan" || action === "backup" || action === "summarise") return action;
+  return action === undefined && task !== undefined ? "run" : undefined;
+}

@@ -1,0 +1,105 @@
+/** `couchdb-backup backup <config>`: runs tasks now. */
+import { backup } from "../backup.ts";
+import type { Task } from "../config.ts";
+import { formatDate, parseDate } from "../dates.ts";
+import { EXIT, UsageError } from "../errors.ts";
+import { backupFolder } from "../keys.ts";
+import { formatSummary } from "../observe/summary.ts";
+import { exitCodeOfReport, type RunReport } from "../report.ts";
+import { isEmptyByMistake, type SelectionOptions, selectTasks, type TaskSelection } from "../task_selection.ts";
+import type { Call, Command } from "./command.ts";
+import { type Session, withSession } from "./session.ts";
+import type { Output } from "./shell.ts";
+
+export const command: Command = {
+  name: "backup",
+  usage: "<config> [--task NAME]… [--database NAME]… [--all] [--resume] [--date D] [--dry-run]",
+  help: [
+    "Backs up the databases that the config's tasks select, every task now.",
+    "",
+    "A backup is complete when its manifest.json is there. Exit codes: 0 all saved, 2 usage or config, 3 not all saved,",
+    "10 CouchDB, 11 store, 130 interrupted (--resume goes on).",
+  ],
+  flags: [
+    { name: "task", value: "NAME", repeated: true, summary: "only this task of the config" },
+    {
+      name: "database",
+      value: "NAME",
+      repeated: true,
+      aliases: ["single"],
+      summary: "only this database, whatever the task selects; encoded (a%2Fb) or not",
+    },
+    { name: "all", summary: "all databases but _replicator, _users and _global_changes" },
+    { name: "resume", summary: "go on where a run of the same date stopped" },
+    {
+      name: "date",
+      value: "D",
+      summary: "the date in the path, such as 2026-10-22; else today in the task's time zone",
+    },
+    { name: "dry-run", summary: "say what would be backed up, and store nothing" },
+  ],
+  operands: { least: 0, most: 1 },
+
+  async run(call) {
+    const options = readOptions(call);
+    return await withSession(call, call.operands[0], async (session) => {
+      const { config, couch, now } = session;
+      const tasks = pickTasks(config.tasks, call.list("task"));
+      const names = await couch.listDatabases(session);
+      const selections = selectTasks(names, tasks, { ...options, startedAt: now() });
+      if (call.isOn("dry-run")) return printDryRun(call, session, selections);
+      const report = await backup({ ...session, ...config }, selections, { resume: call.isOn("resume") });
+      await session.publish(report);
+      call.print(report, () => summarize(report, call.shell.stdout));
+      return exitCodeOfReport(report);
+    });
+  },
+};
+
+function readOptions(call: Call): Omit<SelectionOptions, "startedAt"> {
+  const text = call.text("date");
+  const date = text === undefined ? undefined : parseDate(text);
+  if (text !== undefined && date === undefined) {
+    throw new UsageError(`--date has no day "${text}"`, { hint: "Write it as 2026-10-22 or 2026/10/22" });
+  }
+  const databases = call.list("database");
+  if (call.isOn("all") && databases.length > 0) throw new UsageError("--all and --database exclude each other");
+  return { date, only: call.isOn("all") ? "all" : databases.length > 0 ? databases : undefined };
+}
+
+/** The tasks named on the command line, or all. */
+function pickTasks(tasks: readonly Task[], names: readonly string[]): readonly Task[] {
+  for (const name of names) {
+    if (tasks.some((task) => task.name === name)) continue;
+    const known = tasks.map((task) => `"${task.name}"`).join(", ");
+    throw new UsageError(`The config has no task "${name}"`, { hint: `Its tasks are ${known}` });
+  }
+  return names.length === 0 ? tasks : tasks.filter((task) => names.includes(task.name));
+}
+
+function summarize(report: RunReport, { isTerminal, columns }: Output): string {
+  return `${formatSummary(report, { columns: isTerminal ? columns() : undefined, color: isTerminal })}\n`;
+}
+
+function printDryRun(call: Call, session: Session, selections: readonly TaskSelection[]): number {
+  const { config, store, run, log } = session;
+  const tasks = selections.map(({ task, date, databases, warnings }) => {
+    for (const warning of warnings) log.warn("selection", { task: task.name, warning });
+    const pathOf = (database: string) => store.locate(backupFolder({ ...config, date, database }));
+    return {
+      task: task.name,
+      date: formatDate(date).replaceAll("/", "-"),
+      databases: databases.map(({ database }) => ({ database, path: pathOf(database) })),
+    };
+  });
+  const isEmpty = selections.some(isEmptyByMistake);
+  call.print({ ok: !isEmpty, dry_run: true, run, tasks }, () =>
+    tasks.map(({ task, date, databases }) =>
+      [
+        `Task "${task}" would back up ${databases.length} databases under the date ${date}`,
+        ...databases.map(({ database, path }) => `  ${database} -> ${path}`),
+        "",
+      ].join("\n")
+    ).join(""));
+  return isEmpty ? EXIT.partial : EXIT.ok;
+}

@@ -1,0 +1,139 @@
+/** What a subcommand is, and how its arguments are read and explained. */
+import { parseArgs } from "@std/cli/parse-args";
+import { closestString } from "@std/text";
+import { UsageError } from "../errors.ts";
+import type { Shell } from "./shell.ts";
+
+/** One flag of a command. */
+export interface Flag {
+  /** Without dashes. */
+  name: string;
+  /** What its value is called in the help, such as `NAME`; absent for a flag that is on or off. */
+  value?: string;
+  /** It may be given more than once. */
+  repeated?: boolean;
+  /** Other names, such as the reference script's. */
+  aliases?: readonly string[];
+  summary: string;
+}
+
+/** A subcommand. */
+export interface Command {
+  name: string;
+  /** Its arguments after the name: `<config>`. */
+  usage: string;
+  /** What it does: the first line of its help stands in the list of commands too. */
+  help: readonly string[];
+  flags: readonly Flag[];
+  operands: { least: number; most: number };
+  /** Does it, and returns the exit code. */
+  run(call: Call): Promise<number>;
+}
+
+/** One call of a command: its arguments, checked, and the process around it. */
+export class Call {
+  constructor(
+    readonly command: Command,
+    readonly operands: readonly string[],
+    readonly shell: Shell,
+    readonly flags: Readonly<Record<string, unknown>>,
+  ) {}
+
+  /** Whether an on-off flag is given. */
+  isOn(name: string): boolean {
+    return this.flags[name] === true;
+  }
+
+  /** The value of a flag, undefined when it is not given. */
+  text(name: string): string | undefined {
+    const value = this.flags[name];
+    return typeof value === "string" ? value : undefined;
+  }
+
+  /** The values of a flag that may be repeated. */
+  list(name: string): string[] {
+    const value = this.flags[name];
+    return Array.isArray(value) ? value.map(String) : [];
+  }
+
+  /** Prints a result: as one JSON object with `--json`, else as text for people. */
+  print(result: unknown, text: () => string): void {
+    this.shell.stdout.write(this.isOn("json") ? `${JSON.stringify(result)}\n` : text());
+  }
+}
+
+/** The flags that every command has. */
+export const COMMON_FLAGS: readonly Flag[] = [
+  { name: "json", summary: "print the result as one JSON object" },
+  { name: "quiet", summary: "log warnings and errors only" },
+  { name: "verbose", summary: "log every request" },
+  { name: "log-format", value: "FORMAT", summary: "plain, json, journald or auto (the default)" },
+  { name: "help", summary: "show this text" },
+];
+
+/** The flag of every command that does not take the config as an operand. */
+export const CONFIG_FLAG: Flag = {
+  name: "config",
+  value: "FILE",
+  summary: "the config; else $COUCHDB_BACKUP_CONFIG (a path, or the text itself), else ./config.yaml",
+};
+
+/**
+ * Reads a command's arguments.
+ *
+ * @throws UsageError naming the flag or operand that is unknown, missing or too much.
+ */
+export function parseCall(command: Command, argv: readonly string[], shell: Shell): Call {
+  const flags = [...command.flags, ...COMMON_FLAGS];
+  const names = (wanted: (flag: Flag) => boolean) => flags.filter(wanted).map((flag) => flag.name);
+  const parsed: Record<string, unknown> & { _: (string | number)[] } = parseArgs([...argv], {
+    string: [...names((flag) => flag.value !== undefined), "_"],
+    boolean: names((flag) => flag.value === undefined),
+    collect: names((flag) => flag.repeated === true),
+    alias: Object.fromEntries(flags.map((flag) => [flag.name, flag.aliases ?? []])),
+    unknown: (arg: string) => arg.startsWith("-") && arg !== "-" ? refuseFlag(command, arg, flags) : undefined,
+  });
+  for (const flag of flags) {
+    const values = [parsed[flag.name]].flat();
+    if (flag.value !== undefined && values.includes("")) {
+      throw new UsageError(`--${flag.name} needs a value: --${flag.name} ${flag.value}`);
+    }
+  }
+  const call = new Call(command, parsed._.map(String), shell, parsed);
+  const { least, most } = command.operands;
+  const count = call.operands.length;
+  if (!call.isOn("help") && (count < least || count > most)) {
+    const problem = count < least ? "is missing an argument" : `does not take "${call.operands[most]}"`;
+    throw new UsageError(`"${command.name}" ${problem}`, {
+      hint: `Usage: couchdb-backup ${command.name} ${command.usage}`,
+    });
+  }
+  return call;
+}
+
+function refuseFlag(command: Command, arg: string, flags: readonly Flag[]): never {
+  const name = arg.replace(/^-+/, "").replace(/=.*$/, "");
+  const known = flags.flatMap((flag) => [flag.name, ...flag.aliases ?? []]);
+  const close = closestString(name, known);
+  throw new UsageError(`"${command.name}" has no flag "${arg}"`, {
+    hint: `Did you mean --${close}? "couchdb-backup ${command.name} --help" lists them all`,
+  });
+}
+
+/** The text that `--help` shows. */
+export function helpText(command: Command): string {
+  const rows = [...command.flags, ...COMMON_FLAGS].map((flag) => {
+    const left = `--${flag.name}${flag.value === undefined ? "" : ` ${flag.value}`}${flag.repeated ? " …" : ""}`;
+    return [left, flag.summary] as const;
+  });
+  const width = Math.max(...rows.map(([left]) => left.length));
+  const lines = rows.map(([left, summary]) => `  ${left.padEnd(width)}  ${summary}`);
+  return [
+    `couchdb-backup ${command.name} ${command.usage}`,
+    "",
+    ...command.help,
+    "",
+    ...lines,
+    "",
+  ].join("\n");
+}

@@ -1,0 +1,142 @@
+/**
+ * What a command works with once its config is read: CouchDB, the store, the log, progress, and the two signals by which
+ * the operator stops it. Opened here, closed here, so that a command is only its own work.
+ */
+import { hostname } from "node:os";
+import { type Config, loadConfig } from "../config.ts";
+import { CouchClient } from "../couchdb/client.ts";
+import { EXIT, InterruptedError, UsageError } from "../errors.ts";
+import { type LogFormat, openLog } from "../observe/log.ts";
+import { openLoki } from "../observe/loki.ts";
+import type { Log, Progress } from "../observe/observe.ts";
+import { openProgressBars, openProgressLines } from "../observe/progress.ts";
+import { pushMetrics } from "../observe/pushgateway.ts";
+import { writeMetricsFile } from "../observe/textfile.ts";
+import type { RunReport } from "../report.ts";
+import { openStore } from "../store/open.ts";
+import type { Store } from "../store/store.ts";
+import { PROGRAM_NAME } from "../version.ts";
+import type { Call } from "./command.ts";
+
+/** How long chunks in flight may take after the first request to stop; then they are dropped. */
+const GRACE_MS = 3000;
+
+/** What a command works with. */
+export interface Session {
+  config: Config;
+  couch: CouchClient;
+  store: Store;
+  log: Log;
+  progress: Progress;
+  /** The run's id: unique, and stands on every log line. */
+  run: string;
+  now: () => Date;
+  /** Ends everything at once. */
+  signal: AbortSignal;
+  /** Ends the work at the next chunk. */
+  stop: AbortSignal;
+  /** Delivers a finished run's figures and waiting log lines. What cannot be delivered is a warning. */
+  publish(report: RunReport): Promise<void>;
+}
+
+/** Opens a session, hands it to `work`, and closes it whatever happens. */
+export async function withSession<T>(
+  call: Call,
+  configPath: string | undefined,
+  work: (session: Session) => Promise<T>,
+): Promise<T> {
+  const { shell } = call;
+  const format = readLogFormat(call.text("log-format"));
+  const config = await loadConfig({ path: configPath, env: shell.env });
+  const run = crypto.randomUUID();
+  const bars = shell.stderr.isTerminal && !call.isOn("quiet")
+    ? openProgressBars({ write: shell.stderr.write.bind(shell.stderr), columns: shell.stderr.columns })
+    : undefined;
+  const opened = openLog({
+    level: call.isOn("verbose") ? "debug" : call.isOn("quiet") ? "warn" : "info",
+    format,
+    color: shell.stderr.isTerminal && !shell.env.NO_COLOR,
+    journal: shell.journal,
+    write: (line) => bars === undefined ? shell.stderr.write(`${line}\n`) : bars.writeLine(line),
+    sinks: config.loki === undefined ? [] : [openLoki({
+      ...config.loki,
+      labels: { app: PROGRAM_NAME, host: hostname(), ...config.loki.labels },
+    })],
+  });
+  const log = opened.log.with({ run });
+  const progress = bars ?? openProgressLines({ log });
+  const couch = new CouchClient({ ...config.database, log });
+  const interruption = listenForInterruption(call, log);
+  try {
+    for (const warning of config.warnings) log.warn("config", { warning });
+    return await work({
+      config,
+      run,
+      log,
+      couch,
+      store: await openStore(config.bucket),
+      progress,
+      now: () => new Date(),
+      async publish(report) {
+        const { lostLines } = await opened.flush();
+        for (
+          const warning of await publishMetrics(config, report, { lostLogLines: lostLines, retries: couch.retries })
+        ) {
+          log.warn("metrics", { warning });
+        }
+      },
+      ...interruption,
+    });
+  } finally {
+    interruption.close();
+    progress.runFinished();
+    await opened.close();
+  }
+}
+
+/** Hands a report's figures to where the config wants them. Returns what went wrong, a sentence each. */
+async function publishMetrics(
+  { prometheus }: Config,
+  report: RunReport,
+  { lostLogLines, retries }: { lostLogLines: number; retries: number },
+): Promise<string[]> {
+  if (prometheus === undefined) return [];
+  // The client counts repeated requests of the whole run; with one task, as a timer runs it, they are that task's.
+  const [only] = report.tasks.length === 1 ? report.tasks : [];
+  const tasks = only === undefined ? {} : { [only.task]: { retries } };
+  const { pushgateway, textfile, perDatabase, instance = hostname() } = prometheus;
+  const options = { tasks, lostLogLines, perDatabase };
+  const warnings: string[] = [];
+  if (pushgateway !== undefined) warnings.push(...await pushMetrics(report, { ...options, ...pushgateway, instance }));
+  if (textfile !== undefined) warnings.push(...await writeMetricsFile(report, { ...options, path: textfile }));
+  return warnings;
+}
+
+function readLogFormat(text: string = "auto"): LogFormat {
+  if (text === "auto" || text === "plain" || text === "json" || text === "journald") return text;
+  throw new UsageError(`--log-format has no "${text}"`, { hint: "It is auto, plain, json or journald" });
+}
+
+function listenForInterruption(call: Call, log: Log) {
+  const soft = new AbortController();
+  const hard = new AbortController();
+  let grace: ReturnType<typeof setTimeout> | undefined;
+  const close = call.shell.onSignal((name) => {
+    if (name === "SIGHUP") return;
+    if (soft.signal.aborted) call.shell.exit(EXIT.interrupted);
+    const reason = new InterruptedError(`Interrupted by ${name}`, {
+      hint: "What is stored so far is kept; --resume goes on from there",
+    });
+    log.warn("stopping: chunks in flight are finished first", { signal: name, graceMs: GRACE_MS });
+    soft.abort(reason);
+    grace = setTimeout(() => hard.abort(reason), GRACE_MS);
+  });
+  return {
+    stop: soft.signal,
+    signal: hard.signal,
+    close() {
+      clearTimeout(grace);
+      close();
+    },
+  };
+}

@@ -1,0 +1,24 @@
+/** What the program knows of the process it runs in. mod.ts makes the real one, tests make their own. */
+
+/** A stream that people or programs read. */
+export interface Output {
+  write(text: string): void;
+  isTerminal: boolean;
+  /** The width of the terminal in characters, asked anew each time. */
+  columns(): number;
+}
+
+/** The process around a command. */
+export interface Shell {
+  env: Readonly<Record<string, string | undefined>>;
+  /** Results. */
+  stdout: Output;
+  /** Log, progress and errors. */
+  stderr: Output;
+  /** Whether stderr ends in systemd's journal. */
+  journal: boolean;
+  /** Calls back for SIGINT, SIGTERM and SIGHUP, until the returned function is called. */
+  onSignal(listener: (signal: "SIGINT" | "SIGTERM" | "SIGHUP") => void): () => void;
+  /** Ends the process at once. */
+  exit(code: number): never;
+}

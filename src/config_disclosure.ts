@@ -1,0 +1,74 @@
+/**
+ * What of a config a message may show. In: a line, a value or a key's name, and the keys whose values are harmless.
+ * Out: the same with `***` for the rest. A text with a mistake in it can hold a password anywhere, behind a key that is
+ * misspelt or that lacks its colon; so what is not known to be harmless is hidden.
+ */
+
+const KEY_AT_START = /^["']?([\w-]+)["']?\s*:(?=\s|$)/;
+const KEYS = /["']?([\w-]+)["']?\s*:(?=\s|$)/g;
+
+/**
+ * A line of a config as it may be shown.
+ *
+ * @param line From 1.
+ * @param harmless The keys whose values may be shown.
+ */
+export function hideInLine(lines: readonly string[], line: number, harmless: ReadonlySet<string>): string {
+  const [, indent = "", content = ""] = /^(\s*(?:- +)*)(.*)$/.exec(lines[line - 1] ?? "") ?? [];
+  const shown = indent + hideInValue(content, harmless);
+  const key = KEY_AT_START.exec(content)?.[1];
+  if (key !== undefined) return harmless.has(key) ? shown : indent + hideBehindKey(content);
+  if (/^(?:---|\.\.\.)?$/.test(indent.trim() + content)) return shown;
+  const word = /^[\w-]+/.exec(content)?.[0];
+  if (word !== undefined && harmless.has(word)) return shown;
+  // A line without a key of its own goes on with the value of one above.
+  const owner = keyAbove(lines, line);
+  const isOpen = owner === undefined || harmless.has(owner);
+  if (isOpen && indent.includes("-")) return shown;
+  if (word !== undefined) return isOpen ? indent + hideInKey(content.replace(/\s*(#.*)?$/, "")) : `${indent}***`;
+  return isOpen && /^["'[\]{}]/.test(content) ? shown : `${indent}***`;
+}
+
+/** The nearest key above a line that stands at the beginning of its own. */
+export function keyAbove(lines: readonly string[], line: number): string | undefined {
+  const keys = lines.slice(0, line - 1).map((text) => KEY_AT_START.exec(text.replace(/^\s*(?:- +)*/, ""))?.[1]);
+  return keys.findLast((key) => key !== undefined);
+}
+
+/** The value of a harmless key: without credentials in a URL, and without a further key's value that ran into it. */
+export function hideInValue(text: string, harmless: ReadonlySet<string>): string {
+  for (const found of text.matchAll(KEYS)) {
+    const end = found.index + found[0].length;
+    if (!harmless.has(found[1]!)) return hideCredentials(`${text.slice(0, end)} ***`);
+  }
+  return hideCredentials(text);
+}
+
+/** A key's name, as far as it is one: `password "x` is a key that lacks its colon, and shows as `password ***`. */
+export function hideInKey(key: string): string {
+  const word = /^[\w.-]*/.exec(key)![0];
+  return word === key ? key : `${word} ***`;
+}
+
+/** `weekly: # a comment` and `weekly: ***`. */
+function hideBehindKey(content: string): string {
+  const end = KEY_AT_START.exec(content)![0].length;
+  return /^\s*(#.*)?$/.test(content.slice(end)) ? content : `${content.slice(0, end)} ***`;
+}
+
+/** Replaces what is, or may be, credentials in a URL, also in one that lacks a slash: `http://***@host`. */
+function hideCredentials(text: string): string {
+  // To the last "@", as a password can hold one.
+  const withLogin = /^(.*?[:/]+)(?=\S).*(@.*)$/s.exec(text);
+  if (withLogin !== null) return `${withLogin[1]}***${withLogin[2]}`;
+  const [, before, rest] = /^(.*?\/\/)(.*)$/s.exec(text) ?? [];
+  if (before === undefined || rest === undefined) return text;
+  // Anything but a port behind a colon can be a password that has lost its "@".
+  const hasPort = /^(?:\[[^\]]*\]|[^:/\s]*)(?::\d*)?(?:[/"'\s}\],]|$)/.test(rest);
+  return hasPort || isBareAddress(rest) ? text : `${before}***`;
+}
+
+/** An IPv6 address without its brackets. */
+function isBareAddress(rest: string): boolean {
+  return /^[0-9a-f]*:[0-9a-f]*:[0-9a-f:.]*(?:[/"'\s}\],]|$)/i.test(rest);
+}

@@ -1,0 +1,15 @@
+/** The word that somebody meant: in, a word that is not known, and the known ones; out, the one that is nearly the same. */
+import { levenshteinDistance } from "@std/text";
+
+/** The known word that differs least from `word`, in a third of its letters at most. The case of letters counts little. */
+export function nearest(word: string, known: Iterable<string>): string | undefined {
+  const limit = Math.ceil(word.length / 3);
+  let best: { candidate: string; distance: number } | undefined;
+  for (const candidate of known) {
+    // The difference in length is the least that the distance can be, and costs nothing.
+    if (Math.abs(candidate.length - word.length) > limit) continue;
+    const distance: number = levenshteinDistance(word.toLowerCase(), candidate.toLowerCase());
+    if (distance <= limit && (best === undefined || distance < best.distance)) best = { candidate, distance };
+  }
+  return best?.candidate;
+}

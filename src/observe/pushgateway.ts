@@ -1,0 +1,81 @@
+/**
+ * Hands a run's metrics to a Prometheus Pushgateway, one group for each task. A Pushgateway that is down never fails a
+ * run: what went wrong comes back as warnings.
+ *
+ * @see https://github.com/prometheus/pushgateway#api
+ */
+import { describeError } from "../errors.ts";
+import type { RunReport } from "../report.ts";
+import type { Secret } from "../secret.ts";
+import { formatMetrics, hasSucceeded, type MetricsOptions } from "./metrics.ts";
+
+/** Where the metrics go. */
+export interface PushgatewayOptions extends MetricsOptions {
+  /** Its URL without `/metrics/…`, possibly with a login in it. */
+  url: string;
+  /** The group's `job`. @default "couchdb-backup" */
+  job?: string;
+  /** The group's `instance`: the host's name. */
+  instance: string;
+  login?: string | undefined;
+  password?: Secret | undefined;
+  /** For all tasks together. @default 5000 */
+  timeoutMs?: number;
+}
+
+/**
+ * Pushes the metrics of every task of a report. Never rejects.
+ *
+ * @returns One warning for each task whose metrics did not arrive.
+ */
+export async function pushMetrics(report: RunReport, options: PushgatewayOptions): Promise<string[]> {
+  const { url, job = "couchdb-backup", instance, login, password, timeoutMs = 5_000 } = options;
+  const base = URL.parse(url);
+  if (base === null || !/^https?:$/.test(base.protocol)) {
+    return ["Cannot push metrics: the Pushgateway's address is not an http or https URL"];
+  }
+  const headers: Record<string, string> = { "content-type": "text/plain; version=0.0.4; charset=utf-8" };
+  // fetch refuses URLs with a login and quotes them in its error: it is given origin and path alone.
+  const user = login ?? decodeURIComponent(base.username);
+  const secret = password?.reveal() ?? decodeURIComponent(base.password);
+  if (user !== "") headers.authorization = `Basic ${base64(`${user}:${secret}`)}`;
+
+  const signal = AbortSignal.timeout(timeoutMs);
+  const warnings: string[] = [];
+  for (const task of report.tasks) {
+    const body = formatMetrics({ ...report, tasks: [task] }, options);
+    const path = groupPath({ job, instance, task: task.task });
+    // PUT replaces the group, POST only the metrics it names: a failed run must leave the time of the last success.
+    const method = hasSucceeded(task) ? "PUT" : "POST";
+    const action = `Cannot push metrics of task "${task.task}" to the Pushgateway at "${base.host}"`;
+    try {
+      const address = `${base.origin}${base.pathname.replace(/\/$/, "")}${path}`;
+      const response = await fetch(address, { method, headers, body, redirect: "manual", signal });
+      const text = await response.text();
+      if (!response.ok) {
+        warnings.push(`${action}: it answered ${response.status} ${text.slice(0, 200).trim()}`.trimEnd());
+      }
+    } catch (error) {
+      const reason = signal.aborted ? `no answer in ${timeoutMs} ms` : describeError(error);
+      warnings.push(`${action}: ${reason}`);
+    }
+  }
+  return warnings;
+}
+
+/**
+ * `/metrics/job/…/instance/…`. What a path cannot hold (a slash, nothing, the dots that URLs resolve) travels as URL-safe
+ * base64, as the Pushgateway has it.
+ */
+export function groupPath(labels: Readonly<Record<string, string>>): string {
+  const parts = Object.entries(labels).map(([name, value]) => {
+    if (value === "") return `${name}@base64/=`;
+    if (!/\/|^\.\.?$/.test(value)) return `${name}/${encodeURIComponent(value)}`;
+    return `${name}@base64/${base64(value).replaceAll("+", "-").replaceAll("/", "_")}`;
+  });
+  return `/metrics/${parts.join("/")}`;
+}
+
+function base64(text: string): string {
+  return btoa(String.fromCharCode(...new TextEncoder().encode(text)));
+}

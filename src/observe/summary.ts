@@ -1,0 +1,162 @@
+/**
+ * The end of a run for a person: a table of what was saved, then every failure with its cause. Long tables are cut down
+ * to their largest rows; failures never are. Pure: takes a report and a width, returns text.
+ */
+import type { DatabaseReport, RunReport, TaskReport } from "../report.ts";
+import type { Totals } from "../manifest.ts";
+import { formatCount, formatSeconds, formatSize, shortenMiddle } from "./figures.ts";
+import { printable } from "./logfmt.ts";
+
+/** How a summary looks. */
+export interface SummaryOptions {
+  /** The terminal's width; undefined where it is piped, and then nothing is cut. */
+  columns?: number | undefined;
+  /** @default false */
+  color?: boolean;
+  /** A task's table has at most so many databases. @default 30 */
+  maxRows?: number;
+}
+
+interface Row extends Totals {
+  name: string;
+  status: string;
+  seconds: number;
+}
+
+interface Column {
+  title: string;
+  cell(row: Row): string;
+}
+
+const NARROWEST_NAME = 16;
+
+/** From the most important; on a narrow terminal the last go first. */
+const COLUMNS: readonly Column[] = [
+  { title: "DOCUMENTS", cell: (row) => formatCount(row.documents) },
+  { title: "TIME", cell: (row) => formatSeconds(row.seconds) },
+  { title: "STORED", cell: (row) => formatSize(row.compressed_bytes) },
+  { title: "SIZE", cell: (row) => formatSize(row.bytes) },
+  {
+    title: "RATIO",
+    cell: (row) => row.compressed_bytes === 0 ? "-" : `${(row.bytes / row.compressed_bytes).toFixed(1)}x`,
+  },
+  { title: "STATUS", cell: (row) => row.status },
+];
+/** The order in which the columns stand, from left to right. */
+const ORDER = ["STATUS", "DOCUMENTS", "SIZE", "STORED", "RATIO", "TIME"];
+
+/** The closing summary of a run, without a newline at its end. */
+export function formatSummary(report: RunReport, options: SummaryOptions = {}): string {
+  const lines: string[] = [];
+  for (const task of report.tasks) lines.push(...formatTask(task, options), "");
+  const databases = report.tasks.flatMap((task) => task.databases);
+  const saved = databases.filter((database) => database.status !== "failed").length;
+  const seconds = (Date.parse(report.finished_at) - Date.parse(report.started_at)) / 1000;
+  const noun = databases.length === 1 ? "database" : "databases";
+  lines.push(
+    `Saved ${formatCount(saved)} of ${formatCount(databases.length)} ${noun} in ${
+      formatSeconds(seconds)
+    }, run ${report.run}`,
+  );
+  lines.push(...formatFailures(report, options));
+  return lines.join("\n");
+}
+
+function formatTask(task: TaskReport, { columns, color = false, maxRows = 30 }: SummaryOptions): string[] {
+  const title = `Task ${printable(task.task)}, ${task.date}`;
+  const lines = [color ? `\x1b[1m${title}\x1b[0m` : title];
+  const saved = task.databases.filter((database) => database.status !== "failed");
+  if (saved.length === 0) return [...lines, "  nothing saved"];
+  const shown = chooseRows(saved, maxRows);
+  const rows = shown.map(toRow);
+  if (shown.length < saved.length) {
+    const others = saved.filter((database) => !shown.includes(database));
+    rows.push(sumRows(`${formatCount(others.length)} smaller`, others));
+  }
+  rows.push(sumRows("Total", saved));
+  return [...lines, ...formatTable(rows, columns)];
+}
+
+/** The largest databases, in the order in which they were saved. */
+function chooseRows(databases: readonly DatabaseReport[], maxRows: number): DatabaseReport[] {
+  if (databases.length <= maxRows) return [...databases];
+  const largest = new Set(
+    databases.toSorted((a, b) => b.compressed_bytes - a.compressed_bytes).slice(0, maxRows),
+  );
+  return databases.filter((database) => largest.has(database));
+}
+
+function toRow(database: DatabaseReport): Row {
+  return { ...database, name: printable(database.database) };
+}
+
+function sumRows(name: string, databases: readonly DatabaseReport[]): Row {
+  const row: Row = {
+    name,
+    status: "",
+    documents: 0,
+    leaf_revisions: 0,
+    absent: 0,
+    chunks: 0,
+    bytes: 0,
+    compressed_bytes: 0,
+    seconds: 0,
+  };
+  for (const database of databases) {
+    row.documents += database.documents;
+    row.bytes += database.bytes;
+    row.compressed_bytes += database.compressed_bytes;
+    row.seconds += database.seconds;
+  }
+  return row;
+}
+
+function formatTable(rows: readonly Row[], columns: number | undefined): string[] {
+  const widthOf = ({ title, cell }: Column) => Math.max(title.length, ...rows.map((row) => cell(row).length));
+  const longestName = Math.max("DATABASE".length, ...rows.map((row) => row.name.length));
+  const chosen: { column: Column; width: number }[] = [];
+  let nameWidth = columns === undefined ? longestName : columns - 2;
+  for (const column of COLUMNS) {
+    const width = widthOf(column);
+    if (columns !== undefined) {
+      if (nameWidth - width - 2 < Math.min(longestName, NARROWEST_NAME)) break;
+      nameWidth -= width + 2;
+    }
+    chosen.push({ column, width });
+  }
+  nameWidth = Math.max(1, Math.min(nameWidth, longestName));
+  chosen.sort((a, b) => ORDER.indexOf(a.column.title) - ORDER.indexOf(b.column.title));
+  const line = (name: string, text: (column: Column) => string) => {
+    // Numbers stand under each other by their ends, words by their beginnings.
+    const cells = chosen.map(({ column, width }) =>
+      column.title === "STATUS" ? text(column).padEnd(width) : text(column).padStart(width)
+    );
+    return ["  " + shortenMiddle(name, nameWidth).padEnd(nameWidth), ...cells].join("  ").trimEnd();
+  };
+  return [
+    line("DATABASE", (column) => column.title),
+    ...rows.map((row) => line(row.name, (column) => column.cell(row))),
+  ];
+}
+
+function formatFailures(report: RunReport, { color = false }: SummaryOptions): string[] {
+  const failures: { what: string; error: string; hint: string | undefined }[] = [];
+  for (const task of report.tasks) {
+    if (task.error !== undefined) failures.push({ what: `task ${task.task}`, error: task.error, hint: undefined });
+    for (const { database, status, error, hint } of task.databases) {
+      if (status === "failed") failures.push({ what: database, error: error ?? "no cause is known", hint });
+    }
+  }
+  if (failures.length === 0) return [];
+  const title = `Failed: ${formatCount(failures.length)}`;
+  const lines = ["", color ? `\x1b[1;31m${title}\x1b[0m` : title];
+  // One cause can fail a thousand databases; what to do about it is said once.
+  const hints = new Set<string>();
+  for (const { what, error, hint } of failures) {
+    lines.push(`  ${printable(what)}: ${printable(error)}`);
+    if (hint === undefined || hints.has(hint)) continue;
+    hints.add(hint);
+    lines.push(`    ${printable(hint)}`);
+  }
+  return lines;
+}

@@ -1,0 +1,56 @@
+/**
+ * Writes a run's metrics where node_exporter's textfile collector reads them. The file is replaced in one step, since
+ * the collector may read at any moment, and keeps what other tasks' runs have left in it.
+ *
+ * @see https://github.com/prometheus/node_exporter#textfile-collector
+ */
+import { open, readFile, rename, rm } from "node:fs/promises";
+import process from "node:process";
+import { describeError } from "../errors.ts";
+import type { RunReport } from "../report.ts";
+import { formatMetrics, mergeMetrics, type MetricsOptions } from "./metrics.ts";
+
+/**
+ * Writes the metrics of a report into the file at `path`, which should end in `.prom`. Never rejects. Of two runs that
+ * end at the same moment, the later one's file stands.
+ *
+ * @returns A warning, where the file could not be written.
+ */
+export async function writeMetricsFile(
+  report: RunReport,
+  { path, ...options }: MetricsOptions & { path: string },
+): Promise<string[]> {
+  // The collector reads *.prom only, so it never sees this name.
+  const temporary = `${path}.${process.pid}.tmp`;
+  try {
+    const text = mergeMetrics(await readPrevious(path), formatMetrics(report, options));
+    // node_exporter is another user, and a service's umask may be 077.
+    const file = await open(temporary, "w", 0o644);
+    try {
+      await file.chmod(0o644);
+      await file.writeFile(text);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, path);
+    return [];
+  } catch (error) {
+    const warnings = [`Cannot write metrics to "${path}": ${describeError(error)}`];
+    try {
+      await rm(temporary, { force: true });
+    } catch (removal) {
+      warnings.push(`Cannot remove "${temporary}": ${describeError(removal)}`);
+    }
+    return warnings;
+  }
+}
+
+async function readPrevious(path: string): Promise<string> {
+  try {
+    return await readFile(path, "utf8");
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return "";
+    throw error;
+  }
+}

@@ -1,0 +1,38 @@
+/** Reads template.yaml as CloudFormation does: short forms (`!Ref x`) become long ones (`{Ref: "x"}`). */
+import { parse, type Tags } from "yaml";
+
+/** A resource of a template. */
+export interface Resource {
+  Type: string;
+  Condition?: string;
+  // deno-lint-ignore no-explicit-any -- each type has properties of its own
+  Properties: any;
+}
+
+/** What the tests look at in a template. */
+export interface Template {
+  Parameters: Record<string, { Type: string; Default?: unknown; Description: string; AllowedPattern?: string }>;
+  Conditions: Record<string, unknown>;
+  Resources: Record<string, Resource>;
+}
+
+const FUNCTIONS = ["Sub", "GetAtt", "If", "Equals", "Not", "And", "Or", "Join", "EachMemberEquals"];
+
+/** Every short form, as a scalar, a list and a mapping. */
+const TAGS: Tags = ["Ref", ...FUNCTIONS].flatMap((name) => {
+  const longName = name === "Ref" ? name : `Fn::${name}`;
+  return ([undefined, "seq", "map"] as const).map((collection) => ({
+    tag: `!${name}`,
+    ...(collection === undefined ? {} : { collection }),
+    resolve: (value: unknown) => {
+      const plain = typeof value === "string" ? value : (value as { toJSON(): unknown }).toJSON();
+      return { [longName]: name === "GetAtt" && typeof plain === "string" ? plain.split(".") : plain };
+    },
+  }));
+});
+
+/** Reads the template in the repository's root. */
+export async function readTemplate(): Promise<Template> {
+  const text = await Deno.readTextFile(new URL("../template.yaml", import.meta.url));
+  return parse(text, { customTags: TAGS, strict: true });
+}

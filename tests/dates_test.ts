@@ -1,0 +1,37 @@
+import { assertEquals } from "@std/assert";
+import { dateInZone, daysInMonth, formatDate, monthOf, parseDate, previousMonth } from "../src/dates.ts";
+
+Deno.test("previousMonth() clamps to the last day of the month and crosses years", () => {
+  const cases: [string, string][] = [
+    ["2026/03/31", "2026/02/28"],
+    ["2024/03/31", "2024/02/29"],
+    ["2024/03/30", "2024/02/29"],
+    ["2026/01/31", "2025/12/31"],
+    ["2026/05/31", "2026/04/30"],
+    ["2026/10/29", "2026/09/29"],
+  ];
+  for (const [date, expected] of cases) assertEquals(formatDate(previousMonth(parseDate(date)!)), expected, date);
+});
+
+Deno.test("dateInZone() gives the day of the zone, not of UTC", () => {
+  const instant = new Date("2025-12-31T23:30:00Z");
+  assertEquals(formatDate(dateInZone(instant, "Europe/Berlin")), "2026/01/01");
+  assertEquals(formatDate(dateInZone(instant, "America/New_York")), "2025/12/31");
+  assertEquals(formatDate(dateInZone(new Date("2026-01-01T00:00:00Z"), "UTC")), "2026/01/01");
+});
+
+Deno.test("parseDate() reads both spellings and refuses what is no day", () => {
+  assertEquals(parseDate("2026/10/22"), { year: 2026, month: 10, day: 22 });
+  assertEquals(parseDate("2026-1-2"), { year: 2026, month: 1, day: 2 });
+  for (const text of ["2026-02-29", "2026-13-01", "2026-00-10", "2026/10-22", "20261022", "latest", ""]) {
+    assertEquals(parseDate(text), undefined, text);
+  }
+});
+
+Deno.test("daysInMonth() knows leap years", () => {
+  assertEquals([2023, 2024, 1900, 2000].map((year) => daysInMonth({ year, month: 2 })), [28, 29, 28, 29]);
+});
+
+Deno.test("monthOf() gives the month as database names carry it", () => {
+  assertEquals(monthOf({ year: 2023, month: 1, day: 5 }), "202301");
+});

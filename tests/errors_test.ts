@@ -1,0 +1,102 @@
+import { assertEquals } from "@std/assert";
+import {
+  ArchiveError,
+  ConfigError,
+  CouchError,
+  describeError,
+  EXIT,
+  exitCodeOf,
+  InterruptedError,
+  isFatalForRun,
+  isTransient,
+  StoreError,
+  UsageError,
+} from "../src/errors.ts";
+
+const couch = (facts: CouchError["facts"]) => new CouchError("Cannot read", facts);
+const store = (facts: StoreError["facts"]) => new StoreError("Cannot store", facts);
+
+Deno.test("isTransient() knows what a little patience can heal", () => {
+  const cases: [error: unknown, transient: boolean][] = [
+    [couch({ error: "timeout" }), true],
+    [couch({ error: "cut_off" }), true],
+    [couch({ error: "unreachable" }), true],
+    [couch({ error: "not_couchdb" }), false],
+    [couch({ error: "cut_off", status: 200 }), true],
+    [couch({ error: "unauthorized", status: 401 }), false],
+    [couch({ error: "timeout", status: 401 }), false],
+    [couch({ error: "forbidden", status: 403 }), false],
+    [couch({ error: "not_found", status: 404 }), false],
+    [couch({ error: "http_error", status: 408 }), true],
+    [couch({ error: "document_too_large", status: 413 }), false],
+    [couch({ error: "too_many_requests", status: 429 }), true],
+    [couch({ error: "unknown_error", status: 500 }), true],
+    [couch({ error: "not_implemented", status: 501 }), false],
+    [couch({ error: "http_error", status: 502 }), true],
+    [couch({ error: "nodedown", status: 503 }), true],
+    [couch({ error: "http_error", status: 504 }), true],
+    [store({ code: "SlowDown", status: 503 }), true],
+    [store({ code: "InternalError", status: 200 }), true],
+    [store({ code: "RequestTimeTooSkewed", status: 403 }), true],
+    [store({ code: "unreachable" }), true],
+    [store({ code: "http_error", status: 500 }), true],
+    [store({ code: "AccessDenied", status: 403 }), false],
+    [store({ code: "NoSuchBucket", status: 404 }), false],
+    [store({ code: "exists", status: 412 }), false],
+    [store({ code: "ENOSPC" }), false],
+    [new TypeError("a defect"), false],
+    ["timeout", false],
+    [undefined, false],
+  ];
+  for (const [error, expected] of cases) {
+    const facts = error instanceof CouchError || error instanceof StoreError ? error.facts : error;
+    assertEquals(isTransient(error), expected, JSON.stringify(facts));
+  }
+});
+
+Deno.test("isFatalForRun() tells what every further database would meet as well", () => {
+  const cases: [error: unknown, fatal: boolean][] = [
+    [couch({ error: "unauthorized", status: 401 }), true],
+    [couch({ error: "forbidden", status: 403 }), false],
+    [couch({ error: "unreachable" }), false],
+    [store({ code: "NoSuchBucket", status: 404 }), true],
+    [store({ code: "ExpiredToken", status: 400 }), true],
+    [store({ code: "ENOSPC" }), true],
+    [store({ code: "AccessDenied", status: 403 }), false],
+    [store({ code: "exists" }), false],
+    [new Error("a defect"), false],
+  ];
+  for (const [error, expected] of cases) assertEquals(isFatalForRun(error), expected, String(error));
+});
+
+Deno.test("exitCodeOf() gives each kind of error its code", () => {
+  const cases: [error: unknown, code: number][] = [
+    [new UsageError("x"), 2],
+    [new ConfigError("x", { file: "config.yaml" }), 2],
+    [couch({ error: "timeout" }), 10],
+    [store({ code: "timeout" }), 11],
+    [new ArchiveError("x", { key: "manifest.json" }), 12],
+    [new InterruptedError("x"), 130],
+    [new Error("x"), 1],
+    ["x", 1],
+  ];
+  for (const [error, expected] of cases) assertEquals(exitCodeOf(error), expected, String(error));
+  assertEquals(EXIT.partial, 3);
+});
+
+Deno.test("describeError() adds the messages of causes that say more, and keeps to one level of each", () => {
+  const low = new Error("Connection refused");
+  const cases: [error: unknown, text: string][] = [
+    [new Error("Cannot read", { cause: low }), "Cannot read: Connection refused"],
+    [new Error("Cannot read: Connection refused", { cause: low }), "Cannot read: Connection refused"],
+    [new Error("", { cause: low }), "Connection refused"],
+    [new Error("Cannot read", { cause: "a text" }), "Cannot read: a text"],
+    ["a text", "a text"],
+    [undefined, ""],
+  ];
+  for (const [error, expected] of cases) assertEquals(describeError(error), expected);
+
+  const round = new Error("first");
+  round.cause = new Error("second", { cause: round });
+  assertEquals(describeError(round), "first: second", "causes that lead in a circle");
+});

@@ -1,0 +1,146 @@
+"""An AWS account in memory (moto), in which template.yaml is deployed and its state machine runs.
+
+In, as JSON on standard input: the folder with template.yaml and its packages, the stack's parameters, where the function
+answers (`invoke_url` takes an event by POST), and the executions to start. Out, as JSON on standard output: the stack's
+resources, and how each execution ended. The account's S3 listens on `port` while this runs.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import boto3
+from awscli.customizations.cloudformation.yamlhelper import yaml_parse
+from moto import mock_aws
+from moto.awslambda_simple.models import LambdaSimpleBackend
+from moto.server import ThreadedMotoServer
+
+REGION = "eu-central-1"
+LONGEST_EXECUTION_SECONDS = 120
+
+
+def call_program(invoke_url):
+    """What stands in for Lambda: the event goes to the program, its answer or error comes back."""
+
+    def invoke(self, function_name, qualifier, body, headers, response_headers):
+        request = urllib.request.Request(invoke_url, data=(body or "{}").encode(), method="POST")
+        try:
+            with urllib.request.urlopen(request, timeout=60) as response:
+                return response.read()
+        except urllib.error.HTTPError as error:
+            response_headers["x-amz-function-error"] = "Unhandled"
+            return error.read()
+
+    return invoke
+
+
+def package(folder, endpoint):
+    """The template after `aws cloudformation package`, run as an operator runs it."""
+    aws = os.path.join(os.path.dirname(sys.executable), "aws")
+    packaged = os.path.join(folder, "packaged.yaml")
+    subprocess.run(
+        [aws, "cloudformation", "package", "--template-file", "template.yaml", "--s3-bucket", "packages"]
+        + ["--output-template-file", packaged],
+        cwd=folder,
+        env={**os.environ, "AWS_ENDPOINT_URL": endpoint},
+        stdout=sys.stderr,
+        check=True,
+    )
+    with open(packaged, encoding="utf-8") as file:
+        return file.read()
+
+
+def deploy(template, parameters):
+    """Creates the stack and returns its resources: logical name -> type and physical id."""
+    cloudformation = boto3.client("cloudformation", REGION)
+    cloudformation.create_stack(
+        StackName="couchdb-backup",
+        TemplateBody=template,
+        Capabilities=["CAPABILITY_IAM"],
+        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+    )
+    pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName="couchdb-backup")
+    summaries = [summary for page in pages for summary in page["StackResourceSummaries"]]
+    return {one["LogicalResourceId"]: {"type": one["ResourceType"], "id": one["PhysicalResourceId"]} for one in summaries}
+
+
+def describe(resources):
+    """What the services themselves say of the resources that let the schedule call the function."""
+    function = resources["Function"]["id"]
+    lambda_, events, iam = (boto3.client(name, REGION) for name in ("lambda", "events", "iam"))
+    role = resources["FunctionRole"]["id"]
+    policies = iam.list_role_policies(RoleName=role)["PolicyNames"]
+    return {
+        "function": lambda_.get_function_configuration(FunctionName=function),
+        "permission": json.loads(lambda_.get_policy(FunctionName=function)["Policy"]),
+        "rule": events.describe_rule(Name=resources["Ticks"]["id"]),
+        "targets": events.list_targets_by_rule(Rule=resources["Ticks"]["id"])["Targets"],
+        "policy": iam.get_role_policy(RoleName=role, PolicyName=policies[0])["PolicyDocument"],
+    }
+
+
+def create_machine(template, resources, parameters):
+    """The stack's state machine, made a second time: moto's stacks take no `Definition`, only text."""
+    properties = yaml_parse(template)["Resources"]["StateMachine"]["Properties"]
+    function, role = resources["Function"]["id"], resources["StateMachineRole"]["id"]
+    values = {
+        "FunctionArn": boto3.client("lambda", REGION).get_function_configuration(FunctionName=function)["FunctionArn"],
+        "BucketName": parameters["BucketName"],
+        "ResultsPrefix": parameters["BucketFolder"] + "/_state_machine",
+    }
+    assert set(values) == set(properties["DefinitionSubstitutions"])
+    definition = json.dumps(properties["Definition"])
+    # Waits are real here.
+    definition = re.sub(r'"(IntervalSeconds|BackoffRate)": \d+', r'"\1": 1', definition)
+    for name, value in values.items():
+        definition = definition.replace("${" + name + "}", value)
+    created = boto3.client("stepfunctions", REGION).create_state_machine(
+        name="couchdb-backup",
+        definition=definition,
+        roleArn=boto3.client("iam", REGION).get_role(RoleName=role)["Role"]["Arn"],
+        type=properties["StateMachineType"],
+    )
+    return created["stateMachineArn"]
+
+
+def execute(machine, execution):
+    """Runs the state machine once and returns how that ended."""
+    states = boto3.client("stepfunctions", REGION)
+    started = states.start_execution(
+        stateMachineArn=machine, name=execution["name"], input=json.dumps(execution["input"])
+    )
+    for _ in range(LONGEST_EXECUTION_SECONDS * 10):
+        ended = states.describe_execution(executionArn=started["executionArn"])
+        if ended["status"] != "RUNNING":
+            return {key: ended.get(key) for key in ("name", "status", "output", "error", "cause")}
+        time.sleep(0.1)
+    return {"name": execution["name"], "status": "STILL RUNNING"}
+
+
+@mock_aws(config={"lambda": {"use_docker": False}, "stepfunctions": {"execute_state_machine": True}})
+def main():
+    task = json.load(sys.stdin)
+    LambdaSimpleBackend.invoke = call_program(task["invoke_url"])
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=task["port"], verbose=False)
+    server.start()
+    try:
+        s3 = boto3.client("s3", REGION)
+        for bucket in ("packages", *task["buckets"]):
+            s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
+        template = package(task["folder"], f"http://127.0.0.1:{task['port']}")
+        resources = deploy(template, task["parameters"])
+        machine = create_machine(template, resources, task["parameters"])
+        executions = [execute(machine, one) for one in task["executions"]]
+        json.dump(
+            {"resources": resources, "executions": executions, **describe(resources)}, sys.stdout, default=str
+        )
+    finally:
+        server.stop()
+
+
+main()

@@ -1,0 +1,492 @@
+/**
+ * A small S3 server that is stricter than most: it verifies signatures, checksums, conditions and the rules of
+ * multipart uploads, and misbehaves on request. tests/fakes/s3_test.ts holds it against the AWS SDK.
+ *
+ * It is made with node:http, which lets a connection be dropped before and amid an answer.
+ */
+import { createHash } from "node:crypto";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { checkSignature, type SigningKeys, type WireRequest } from "./sigv4.ts";
+
+export interface FakeS3Options extends Partial<SigningKeys> {
+  /** @default ["test-bucket", "data.example.com"] */
+  buckets?: string[];
+  /** The most entries in a page of a listing. @default 1000 */
+  maxKeys?: number;
+  /** The least size of a part that is not the last. @default 5 MiB */
+  minPartBytes?: number;
+  /** @default "127.0.0.1" */
+  hostname?: "127.0.0.1" | "::1";
+  /** How far the server's clock is ahead. @default 0 */
+  clockAheadMs?: number;
+}
+
+/** What a request asks for, by S3's names. */
+export type Operation =
+  | "AbortMultipartUpload"
+  | "CompleteMultipartUpload"
+  | "CreateMultipartUpload"
+  | "DeleteObject"
+  | "GetObject"
+  | "HeadBucket"
+  | "HeadObject"
+  | "ListObjectsV2"
+  | "PutObject"
+  | "UploadPart";
+
+/** How a request goes wrong. */
+export type Fault =
+  /** It is refused and not executed. With status 200 the error hides in the body. */
+  | { kind: "refuse"; status: number; code: string; message?: string; headers?: Record<string, string> }
+  /** It is executed and the connection dropped before the answer. */
+  | { kind: "lose_answer" }
+  /** It is not executed and never answered. */
+  | { kind: "stall" }
+  /** The answer's body stops after some bytes: for good, or with the connection. */
+  | { kind: "stall_body" | "cut_body"; afterBytes: number };
+
+export interface FakeObject {
+  bytes: Uint8Array;
+  etag: string;
+  /** Base64; with `-N` behind it for an object of N parts. */
+  checksum: string | undefined;
+  /** The `x-amz-meta-`, storage class and encryption headers it was stored with. */
+  headers: Record<string, string>;
+  modified: Date;
+}
+
+interface FakeUpload {
+  bucket: string;
+  key: string;
+  wantsChecksums: boolean;
+  headers: Record<string, string>;
+  parts: Map<number, { bytes: Uint8Array; etag: string; checksum: string | undefined }>;
+}
+
+/** One request as it came, for assertions. */
+export interface RecordedRequest {
+  operation: Operation;
+  rawPath: string;
+  headers: Record<string, string>;
+  status: number | undefined;
+}
+
+interface Answer {
+  status: number;
+  headers?: Record<string, string>;
+  body?: Uint8Array | string;
+  /** The length to announce for HEAD. */
+  length?: number;
+}
+
+class Refusal extends Error {
+  constructor(readonly status: number, readonly code: string, message = code, readonly extra = "") {
+    super(message);
+  }
+}
+
+const KEPT_HEADERS = /^x-amz-(meta-.*|storage-class|server-side-encryption.*)$/;
+
+/** The server. Its keys are `access` and `secret` unless told otherwise. */
+export class FakeS3 {
+  readonly keys: SigningKeys;
+  /** By bucket and key. */
+  readonly objects = new Map<string, FakeObject>();
+  readonly uploads = new Map<string, FakeUpload>();
+  readonly requests: RecordedRequest[] = [];
+  readonly #options: FakeS3Options;
+  readonly #buckets: Set<string>;
+  readonly #faults: { operation: Operation; fault: Fault; times: number }[] = [];
+  readonly #server: Server;
+  #url = "";
+  #lastId = 0;
+
+  private constructor(options: FakeS3Options) {
+    this.#options = options;
+    this.keys = {
+      accessKeyId: options.accessKeyId ?? "access",
+      secretAccessKey: options.secretAccessKey ?? "secret/+=hunter2",
+      sessionToken: options.sessionToken,
+      region: options.region ?? "us-east-1",
+    };
+    this.#buckets = new Set(options.buckets ?? ["test-bucket", "data.example.com"]);
+    this.#server = createServer((request, response) => void this.#serve(request, response));
+  }
+
+  /** Starts a server on a free port. */
+  static async start(options: FakeS3Options = {}): Promise<FakeS3> {
+    const fake = new FakeS3(options);
+    const hostname = options.hostname ?? "127.0.0.1";
+    await new Promise<void>((resolve) => fake.#server.listen(0, hostname, resolve));
+    const { port } = fake.#server.address() as { port: number };
+    fake.#url = `http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
+    return fake;
+  }
+
+  /** `http://127.0.0.1:port` */
+  get url(): string {
+    return this.#url;
+  }
+
+  /** Makes the next requests for an operation go wrong. */
+  inject(operation: Operation, fault: Fault, times = 1): void {
+    this.#faults.push({ operation, fault, times });
+  }
+
+  /** How often an operation was asked for. */
+  count(operation: Operation): number {
+    return this.requests.filter((request) => request.operation === operation).length;
+  }
+
+  object(bucket: string, key: string): FakeObject | undefined {
+    return this.objects.get(`${bucket}/${key}`);
+  }
+
+  /** Everything that takes up space: objects, and unfinished uploads with their parts. */
+  leftovers(): string[] {
+    return [
+      ...this.objects.keys(),
+      ...[...this.uploads.values()].map(({ bucket, key, parts }) => `upload of ${bucket}/${key}, ${parts.size} parts`),
+    ];
+  }
+
+  async close(): Promise<void> {
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  async #serve(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
+    const request = await receive(incoming).catch(() => undefined);
+    if (request === undefined) return; // The client is gone.
+    const { bucket, key, query } = addressOf(request);
+    const operation = operationOf(request.method, key, query);
+    const record: RecordedRequest = {
+      operation,
+      rawPath: request.rawPath,
+      headers: request.headers,
+      status: undefined,
+    };
+    this.requests.push(record);
+    const fault = this.#takeFault(operation);
+    if (fault?.kind === "stall") return;
+    let answer: Answer;
+    try {
+      if (fault?.kind === "refuse") throw new Refusal(fault.status, fault.code, fault.message);
+      answer = this.#execute(operation, { request, bucket, key, query });
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      answer = errorAnswer(error, request.method === "HEAD");
+      if (this.#buckets.has(bucket)) answer.headers = { ...answer.headers, "x-amz-bucket-region": this.keys.region };
+      if (fault?.kind === "refuse") answer.headers = { ...answer.headers, ...fault.headers };
+    }
+    if (fault?.kind === "lose_answer") {
+      incoming.socket.destroy();
+      return;
+    }
+    record.status = answer.status;
+    await send(outgoing, { ...answer, headers: { date: this.#now().toUTCString(), ...answer.headers } }, fault);
+  }
+
+  #now(): Date {
+    return new Date(Date.now() + (this.#options.clockAheadMs ?? 0));
+  }
+
+  #takeFault(operation: Operation): Fault | undefined {
+    const found = this.#faults.find((entry) => entry.operation === operation && entry.times > 0);
+    if (found === undefined) return undefined;
+    found.times--;
+    return found.fault;
+  }
+
+  #execute(
+    operation: Operation,
+    given: { request: WireRequest; bucket: string; key: string; query: URLSearchParams },
+  ): Answer {
+    const { request, bucket, key, query } = given;
+    const { headers, body } = request;
+    if ("transfer-encoding" in headers) {
+      throw new Refusal(501, "NotImplemented", "Transfer-Encoding is not implemented");
+    }
+    const problem = checkSignature(request, this.keys, this.#now());
+    if (problem !== undefined) {
+      throw new Refusal(
+        problem.status,
+        problem.code,
+        problem.message,
+        `<AWSAccessKeyId>${headers["authorization"]}</AWSAccessKeyId>`,
+      );
+    }
+    if (!this.#buckets.has(bucket)) throw new Refusal(404, "NoSuchBucket", "The specified bucket does not exist");
+    const path = `${bucket}/${key}`;
+    switch (operation) {
+      case "HeadBucket":
+        return { status: 200, headers: { "x-amz-bucket-region": this.keys.region } };
+      case "ListObjectsV2":
+        return this.#list(bucket, query);
+      case "PutObject": {
+        const checksum = checkChecksum(headers, body);
+        this.#checkFree(headers, path);
+        const etag = `"${md5(body)}"`;
+        this.objects.set(path, { bytes: body, etag, checksum, headers: kept(headers), modified: this.#now() });
+        return { status: 200, headers: { etag, ...(checksum && { "x-amz-checksum-sha256": checksum }) } };
+      }
+      case "GetObject":
+      case "HeadObject":
+        return readAnswer(this.objects.get(path), headers, operation === "HeadObject");
+      case "DeleteObject":
+        throw new Refusal(403, "AccessDenied", "No step of this program needs the right to delete");
+      case "CreateMultipartUpload": {
+        const uploadId = `upload+/=${++this.#lastId}`;
+        const wantsChecksums = headers["x-amz-checksum-algorithm"] === "SHA256";
+        this.uploads.set(uploadId, { bucket, key, wantsChecksums, headers: kept(headers), parts: new Map() });
+        return xml(
+          `<InitiateMultipartUploadResult><Bucket>${bucket}</Bucket><Key>${escape(key)}</Key>` +
+            `<UploadId>${uploadId}</UploadId></InitiateMultipartUploadResult>`,
+        );
+      }
+      case "UploadPart": {
+        const upload = this.#upload(query, bucket, key);
+        const number = Number(query.get("partNumber"));
+        if (!(Number.isInteger(number) && number >= 1 && number <= 10_000)) throw new Refusal(400, "InvalidArgument");
+        const checksum = checkChecksum(headers, body);
+        if (upload.wantsChecksums && checksum === undefined) {
+          throw new Refusal(400, "InvalidRequest", "Checksum Type mismatch occurred, expected sha256, actual null");
+        }
+        const etag = `"${md5(body)}"`;
+        upload.parts.set(number, { bytes: body, etag, checksum });
+        return { status: 200, headers: { etag, ...(checksum && { "x-amz-checksum-sha256": checksum }) } };
+      }
+      case "CompleteMultipartUpload": {
+        const upload = this.#upload(query, bucket, key);
+        this.#checkFree(headers, path);
+        const object = assemble(upload, new TextDecoder().decode(body), this.#options.minPartBytes ?? 5 * 1024 * 1024);
+        this.objects.set(path, { ...object, headers: upload.headers, modified: this.#now() });
+        this.uploads.delete(query.get("uploadId")!);
+        return xml(
+          `<CompleteMultipartUploadResult><Bucket>${bucket}</Bucket><Key>${escape(key)}</Key>` +
+            `<ETag>${escape(object.etag)}</ETag></CompleteMultipartUploadResult>`,
+        );
+      }
+      case "AbortMultipartUpload":
+        this.#upload(query, bucket, key);
+        this.uploads.delete(query.get("uploadId")!);
+        return { status: 204 };
+    }
+  }
+
+  #checkFree(headers: Record<string, string>, path: string): void {
+    const condition = headers["if-none-match"];
+    if (condition === undefined) return;
+    if (condition !== "*") throw new Refusal(501, "NotImplemented", "If-None-Match takes * only");
+    if (this.objects.has(path)) {
+      throw new Refusal(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold");
+    }
+  }
+
+  #upload(query: URLSearchParams, bucket: string, key: string): FakeUpload {
+    const upload = this.uploads.get(query.get("uploadId") ?? "");
+    if (upload === undefined || upload.bucket !== bucket || upload.key !== key) {
+      throw new Refusal(404, "NoSuchUpload", "The specified multipart upload does not exist");
+    }
+    return upload;
+  }
+
+  #list(bucket: string, query: URLSearchParams): Answer {
+    if (query.get("list-type") !== "2") throw new Refusal(501, "NotImplemented", "Only ListObjectsV2 is");
+    const prefix = query.get("prefix") ?? "";
+    const delimiter = query.get("delimiter") ?? "";
+    const isUrl = query.get("encoding-type") === "url";
+    const shown = (text: string) =>
+      isUrl ? encodeURIComponent(text).replaceAll("%20", "+").replaceAll("%2F", "/") : escape(text);
+    const token = query.get("continuation-token");
+    const after = token === null ? undefined : new TextDecoder().decode(Uint8Array.fromBase64(token));
+    const limit = Math.min(Number(query.get("max-keys") ?? 1000), this.#options.maxKeys ?? 1000);
+    const keys = [...this.objects.keys()].filter((path) => path.startsWith(`${bucket}/${prefix}`))
+      .map((path) => path.slice(bucket.length + 1)).sort(compareBytes);
+    const entries: string[] = [];
+    let last = "";
+    let isTruncated = false;
+    for (const key of keys) {
+      const cut = delimiter === "" ? -1 : key.indexOf(delimiter, prefix.length);
+      const entry = cut === -1 ? key : key.slice(0, cut + delimiter.length);
+      if (entry === last || (after !== undefined && compareBytes(entry, after) <= 0)) continue;
+      if (entries.length === limit) {
+        isTruncated = true;
+        break;
+      }
+      last = entry;
+      const object = this.objects.get(`${bucket}/${key}`)!;
+      entries.push(
+        cut === -1
+          ? `<Contents><Key>${shown(key)}</Key><LastModified>${object.modified.toISOString()}</LastModified>` +
+            `<ETag>${escape(object.etag)}</ETag><Size>${object.bytes.length}</Size></Contents>`
+          : `<CommonPrefixes><Prefix>${shown(entry)}</Prefix></CommonPrefixes>`,
+      );
+    }
+    const next = isTruncated
+      ? `<NextContinuationToken>${new TextEncoder().encode(last).toBase64()}</NextContinuationToken>`
+      : "";
+    return xml(
+      `<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>${bucket}</Name>` +
+        `<Prefix>${shown(prefix)}</Prefix><KeyCount>${entries.length}</KeyCount><MaxKeys>${limit}</MaxKeys>` +
+        (isUrl ? "<EncodingType>url</EncodingType>" : "") +
+        `<IsTruncated>${isTruncated}</IsTruncated>${next}${entries.join("")}</ListBucketResult>`,
+    );
+  }
+}
+
+async function receive(incoming: IncomingMessage): Promise<WireRequest> {
+  const pieces: Uint8Array[] = [];
+  for await (const bytes of incoming) pieces.push(bytes as Uint8Array);
+  const [rawPath, rawQuery = ""] = (incoming.url ?? "/").split("?", 2) as [string, string?];
+  const headers: Record<string, string> = {};
+  for (const [name, value] of Object.entries(incoming.headers)) headers[name] = String(value);
+  return { method: incoming.method ?? "GET", rawPath, rawQuery, headers, body: join(pieces) };
+}
+
+function addressOf(request: WireRequest): { bucket: string; key: string; query: URLSearchParams } {
+  const [bucket = "", ...segments] = request.rawPath.slice(1).split("/").map((segment) => decodeURIComponent(segment));
+  return { bucket, key: segments.join("/"), query: new URLSearchParams(request.rawQuery.replaceAll("+", "%2B")) };
+}
+
+function operationOf(method: string, key: string, query: URLSearchParams): Operation {
+  if (key === "") return method === "HEAD" ? "HeadBucket" : "ListObjectsV2";
+  switch (method) {
+    case "PUT":
+      return query.has("partNumber") ? "UploadPart" : "PutObject";
+    case "POST":
+      return query.has("uploads") ? "CreateMultipartUpload" : "CompleteMultipartUpload";
+    case "DELETE":
+      return query.has("uploadId") ? "AbortMultipartUpload" : "DeleteObject";
+    case "HEAD":
+      return "HeadObject";
+    default:
+      return "GetObject";
+  }
+}
+
+/** The body's SHA-256 where the request names it. */
+function checkChecksum(headers: Record<string, string>, body: Uint8Array): string | undefined {
+  const given = headers["x-amz-checksum-sha256"];
+  if (given === undefined) return undefined;
+  if (given !== sha256(body).toBase64()) {
+    throw new Refusal(400, "BadDigest", "The SHA256 you specified did not match the calculated checksum");
+  }
+  return given;
+}
+
+function assemble(
+  upload: FakeUpload,
+  body: string,
+  minPartBytes: number,
+): Pick<FakeObject, "bytes" | "etag" | "checksum"> {
+  const named = [...body.matchAll(/<Part>(.*?)<\/Part>/gs)].map(([, part = ""]) => ({
+    number: Number(/<PartNumber>(\d+)<\/PartNumber>/.exec(part)?.[1]),
+    etag: (/<ETag>(.*?)<\/ETag>/.exec(part)?.[1] ?? "").replaceAll("&quot;", '"'),
+    checksum: /<ChecksumSHA256>(.*?)<\/ChecksumSHA256>/.exec(part)?.[1],
+  }));
+  if (named.length === 0) throw new Refusal(400, "MalformedXML");
+  if (named.some((name, index) => index > 0 && name.number <= named[index - 1]!.number)) {
+    throw new Refusal(400, "InvalidPartOrder");
+  }
+  const parts = named.map((name, index) => {
+    const part = upload.parts.get(name.number);
+    const isSame = part !== undefined && name.etag.replaceAll('"', "") === part.etag.replaceAll('"', "") &&
+      (!upload.wantsChecksums || name.checksum === part.checksum);
+    if (!isSame) throw new Refusal(400, "InvalidPart", "One or more of the specified parts could not be found");
+    if (part.bytes.length < minPartBytes && index < named.length - 1) throw new Refusal(400, "EntityTooSmall");
+    return part;
+  });
+  const hashes = join(parts.map((part) => createHash("md5").update(part.bytes).digest()));
+  const checksums = join(parts.map((part) => sha256(part.bytes)));
+  return {
+    bytes: join(parts.map((part) => part.bytes)),
+    etag: `"${md5(hashes)}-${parts.length}"`,
+    checksum: upload.wantsChecksums ? `${sha256(checksums).toBase64()}-${parts.length}` : undefined,
+  };
+}
+
+function readAnswer(object: FakeObject | undefined, headers: Record<string, string>, isHead: boolean): Answer {
+  if (object === undefined) throw new Refusal(404, "NoSuchKey", "The specified key does not exist.");
+  const condition = headers["if-match"];
+  if (condition !== undefined && condition !== object.etag) throw new Refusal(412, "PreconditionFailed");
+  const common = {
+    ...object.headers,
+    etag: object.etag,
+    "last-modified": object.modified.toUTCString(),
+    "accept-ranges": "bytes",
+  };
+  const size = object.bytes.length;
+  const range = /^bytes=(\d+)-(\d*)$/.exec(headers["range"] ?? "");
+  if (range === null) return { status: 200, headers: common, body: object.bytes, length: size };
+  const start = Number(range[1]);
+  const end = Math.min(range[2] === "" ? size : Number(range[2]) + 1, size);
+  if (start >= size) throw new Refusal(416, "InvalidRange");
+  return {
+    status: 206,
+    headers: { ...common, "content-range": `bytes ${start}-${end - 1}/${size}` },
+    body: isHead ? "" : object.bytes.subarray(start, end),
+    length: end - start,
+  };
+}
+
+function errorAnswer(error: Refusal, isHead: boolean): Answer {
+  const region = /expecting '([^']*)'/.exec(error.message)?.[1];
+  const body = `<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>${error.code}</Code>` +
+    `<Message>${escape(error.message)}</Message>${region === undefined ? "" : `<Region>${region}</Region>`}` +
+    `${error.extra}<RequestId>4442587FB7D0A2F9</RequestId></Error>`;
+  return { status: error.status, headers: { "content-type": "application/xml" }, body: isHead ? "" : body };
+}
+
+async function send(outgoing: ServerResponse, answer: Answer, fault: Fault | undefined): Promise<void> {
+  const body = typeof answer.body === "string"
+    ? new TextEncoder().encode(answer.body)
+    : answer.body ?? new Uint8Array(0);
+  const length = answer.status === 204 ? {} : { "content-length": String(answer.length ?? body.length) };
+  outgoing.writeHead(answer.status, { ...answer.headers, ...length });
+  if (fault?.kind === "stall_body" || fault?.kind === "cut_body") {
+    const part = body.subarray(0, fault.afterBytes);
+    if (part.length > 0) await new Promise((resolve) => outgoing.write(part, resolve));
+    else outgoing.flushHeaders();
+    if (fault.kind === "stall_body") return;
+    await new Promise((resolve) => setTimeout(resolve, 20)); // Lets what was written reach the client.
+    outgoing.socket?.destroy();
+    return;
+  }
+  if (outgoing.req.method === "HEAD") outgoing.end();
+  else outgoing.end(body);
+}
+
+const xml = (text: string): Answer => ({
+  status: 200,
+  headers: { "content-type": "application/xml" },
+  body: `<?xml version="1.0" encoding="UTF-8"?>\n${text}`,
+});
+
+const escape = (text: string) =>
+  text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
+
+const md5 = (bytes: Uint8Array) => createHash("md5").update(bytes).digest("hex");
+
+const sha256 = (bytes: Uint8Array) => new Uint8Array(createHash("sha256").update(bytes).digest());
+
+const kept = (headers: Record<string, string>) =>
+  Object.fromEntries(Object.entries(headers).filter(([name]) => KEPT_HEADERS.test(name)));
+
+function join(pieces: Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(pieces.reduce((sum, bytes) => sum + bytes.length, 0));
+  let position = 0;
+  for (const bytes of pieces) {
+    whole.set(bytes, position);
+    position += bytes.length;
+  }
+  return whole;
+}
+
+function compareBytes(a: string, b: string): number {
+  const [left, right] = [new TextEncoder().encode(a), new TextEncoder().encode(b)];
+  for (let index = 0; index < Math.min(left.length, right.length); index++) {
+    if (left[index] !== right[index]) return left[index]! - right[index]!;
+  }
+  return left.length - right.length;
+}

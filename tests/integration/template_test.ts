@@ -1,0 +1,204 @@
+/**
+ * template.yaml in the hands of others: cfn-lint reads it, the AWS CLI packages it, an AWS account in memory (moto)
+ * creates its stack and runs its state machine. Wants Python with these, as scripts/ci/cloud_tools.sh installs it, in
+ * `CLOUD_PYTHON`.
+ */
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { dirname } from "@std/path";
+import { type BackupResult, parseEvent, type PlanResult, type SummariseResult } from "../../lambda/events.ts";
+
+const python = Deno.env.get("CLOUD_PYTHON") ?? ".venv/bin/python";
+const BUCKET = "backups.example.com";
+const REGION = "eu-central-1";
+const ACCOUNT = {
+  AWS_ACCESS_KEY_ID: "testing",
+  AWS_SECRET_ACCESS_KEY: "testing",
+  AWS_DEFAULT_REGION: REGION,
+  AWS_EC2_METADATA_DISABLED: "true",
+};
+
+/** What tests/fakes/aws_account.py says. */
+interface Account {
+  resources: Record<string, { type: string; id: string }>;
+  executions: { name: string; status: string; output?: string; error?: string; cause?: string }[];
+  function: { Handler: string; Runtime: string; Timeout: number };
+  permission: { Statement: { Principal: unknown; Condition: unknown }[] };
+  rule: { Arn: string; State: string; ScheduleExpression: string };
+  targets: { Arn: string }[];
+  policy: { Statement: { Action: string | string[]; Resource: string }[] };
+}
+
+/** Deploys the template and runs its state machine, with `answer` as the function. */
+async function deployAndRun(
+  answer: (event: unknown, s3Url: string) => Promise<unknown>,
+  executions: { name: string; input: unknown }[],
+): Promise<Account> {
+  const folder = await Deno.makeTempDir();
+  const port = freePort();
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async (request) => {
+    try {
+      return Response.json(await answer(await request.json(), `http://127.0.0.1:${port}`));
+    } catch (error) {
+      const { name, message } = error as Error;
+      return Response.json({ errorType: name, errorMessage: message }, { status: 500 });
+    }
+  });
+  try {
+    await Deno.copyFile("template.yaml", `${folder}/template.yaml`);
+    await Deno.mkdir(`${folder}/dist`);
+    // An empty zip archive; what is in the packages does not matter here.
+    const archive = new Uint8Array([0x50, 0x4b, 5, 6, ...new Uint8Array(18)]);
+    for (const name of ["layer", "function"]) await Deno.writeFile(`${folder}/dist/${name}.zip`, archive);
+    const child = new Deno.Command(python, {
+      args: ["tests/fakes/aws_account.py"],
+      env: ACCOUNT,
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    const input = child.stdin.getWriter();
+    await input.write(new TextEncoder().encode(JSON.stringify({
+      folder,
+      port,
+      buckets: [BUCKET],
+      invoke_url: `http://127.0.0.1:${server.addr.port}/`,
+      parameters: {
+        CouchUrl: "http://[::1]:5984",
+        PasswordSecretArn: `arn:aws:secretsmanager:${REGION}:123456789012:secret:couchdb-AbCdEf`,
+        BucketName: BUCKET,
+        BucketFolder: "folder",
+      },
+      executions,
+    })));
+    await input.close();
+    const { success, stdout, stderr } = await child.output();
+    assert(success, new TextDecoder().decode(stderr));
+    return JSON.parse(new TextDecoder().decode(stdout));
+  } finally {
+    await server.shutdown();
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+/** A function that plans `databases` and takes a round after the other of each, as the handler does. */
+function scriptedFunction(databases: Record<string, (BackupResult | "dies")[]>) {
+  const rounds: string[] = [];
+  const outcomes = new Map<string, string>();
+  const answer = async (sent: unknown, s3Url: string): Promise<unknown> => {
+    const event = parseEvent(sent);
+    if (event.kind === "plan") {
+      const key = "folder/_runs/couchdb/weekly/20260103T180000Z/plan.json";
+      const items = Object.keys(databases).map((database) => ({ database }));
+      await fetch(`${s3Url}/${BUCKET}/${key}`, { method: "PUT", body: JSON.stringify(items) });
+      const { task } = event;
+      const elapse = event.elapse.toISOString();
+      const result: PlanResult = {
+        task,
+        elapse,
+        bucket: BUCKET,
+        key,
+        databases: items.length,
+        concurrency: 1,
+        delay: 0,
+      };
+      return result;
+    }
+    if (event.kind === "backup") {
+      rounds.push(`${event.database} ${event.cursor}`);
+      const result = databases[event.database]!.shift();
+      if (result === undefined || result === "dies") throw new Error("The process died");
+      outcomes.set(event.database, result.status);
+      return result;
+    }
+    const failed = Object.keys(databases).filter((database) => outcomes.get(database) !== "complete");
+    const result: SummariseResult = {
+      ok: failed.length === 0,
+      databases: Object.keys(databases).length,
+      failed: failed.length,
+      message: `Not saved: ${failed.join(", ")}`,
+      report: "s3://…/report.json",
+    };
+    return result;
+  };
+  return { answer, rounds };
+}
+
+const RUN = { task: "weekly", elapse: "2026-01-03T18:00:00Z" };
+
+function round(database: string, status: BackupResult["status"], cursor: string | null = null): BackupResult {
+  return {
+    database,
+    done: status !== "unfinished",
+    cursor,
+    status,
+    error: status === "failed" ? "CouchDB answered 500" : null,
+  };
+}
+
+Deno.test("template.yaml has nothing that cfn-lint finds, not even for information", async () => {
+  const lint = `${dirname(python)}/cfn-lint`;
+  const { stdout, code } = await new Deno.Command(lint, {
+    args: ["--template", "template.yaml", "--include-checks", "I"],
+  })
+    .output();
+  assertEquals(new TextDecoder().decode(stdout), "");
+  assertEquals(code, 0);
+});
+
+Deno.test("template.yaml becomes a stack whose schedule may call the function", async () => {
+  const account = await deployAndRun(() => Promise.resolve({}), []);
+  const { resources, permission, rule, targets, policy } = account;
+  const { Handler, Runtime, Timeout } = account.function;
+  assertEquals([Handler, Runtime, Timeout], ["bootstrap", "provided.al2023", 900]);
+  assertEquals([rule.State, rule.ScheduleExpression], ["ENABLED", "cron(0/15 * * * ? *)"]);
+  assertEquals(permission.Statement.map(({ Principal }) => Principal), [{ Service: "events.amazonaws.com" }]);
+  assertStringIncludes(JSON.stringify(permission.Statement[0]!.Condition), rule.Arn);
+  assertMatch(targets[0]!.Arn, new RegExp(`function:${resources.Function!.id}$`));
+  const rights = policy.Statement.find(({ Action }) => Action.includes("s3:PutObject"));
+  assertEquals(rights?.Resource, `arn:aws:s3:::${BUCKET}/folder/*`);
+  for (const name of ["StateMachine", "StateMachineStartsItself", "FailedEvents", "LogGroup", "Program"]) {
+    assertEquals(name in resources, true, `${name} is missing`);
+  }
+});
+
+Deno.test("template.yaml's state machine calls again by cursor, goes on after a failure, and ends FAILED", async () => {
+  const { answer, rounds } = scriptedFunction({
+    "account/ab": [round("account/ab", "complete")],
+    large: [round("large", "unfinished", "1"), round("large", "unfinished", "2"), round("large", "complete")],
+    broken: [round("broken", "failed")],
+    tired: ["dies", round("tired", "complete")],
+    dead: ["dies", "dies", "dies"],
+    media: [round("media", "complete")],
+  });
+  const { executions } = await deployAndRun(answer, [{ name: "weekly-20260103T180000Z", input: RUN }]);
+  assertEquals(executions[0], {
+    name: "weekly-20260103T180000Z",
+    status: "FAILED",
+    output: null as unknown as string,
+    error: "DatabasesNotSaved",
+    cause: "Not saved: broken, dead",
+  });
+  assertEquals(rounds, [
+    "account/ab null",
+    ...["large null", "large 1", "large 2"],
+    "broken null",
+    ...["tired null", "tired null"],
+    ...["dead null", "dead null", "dead null"],
+    "media null",
+  ]);
+});
+
+Deno.test("template.yaml's state machine ends SUCCEEDED with the summary when everything is saved", async () => {
+  const { answer } = scriptedFunction({ media: [round("media", "complete")], empty: [round("empty", "complete")] });
+  const input = { ...RUN, only: "failed" };
+  const { executions } = await deployAndRun(answer, [{ name: "weekly-20260103T180000Z-failed-1", input }]);
+  assertEquals(executions[0]!.status, "SUCCEEDED", JSON.stringify(executions[0]));
+  assertEquals(JSON.parse(executions[0]!.output!).databases, 2);
+});
+
+function freePort(): number {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr as Deno.NetAddr;
+  listener.close();
+  return port;
+}

@@ -1,0 +1,65 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { UsageError } from "../../src/errors.ts";
+import { parseEvent } from "../../lambda/events.ts";
+
+const ELAPSE = "2026-01-03T18:00:00Z";
+const elapse = new Date(ELAPSE);
+
+Deno.test("parseEvent() recognises every kind of event", () => {
+  const table: [unknown, unknown][] = [
+    [
+      { "version": "0", "source": "aws.events", "detail-type": "Scheduled Event", "time": ELAPSE, "detail": {} },
+      { kind: "tick", source: "aws.events", time: elapse },
+    ],
+    [{ action: "plan", task: "weekly", elapse: ELAPSE }, {
+      kind: "plan",
+      action: "plan",
+      task: "weekly",
+      elapse,
+      only: "all",
+    }],
+    [{ action: "backup", task: "weekly", elapse: ELAPSE, database: "a/b", cursor: null }, {
+      kind: "backup",
+      action: "backup",
+      task: "weekly",
+      elapse,
+      database: "a/b",
+      cursor: null,
+    }],
+    [{ action: "backup", task: "weekly", elapse: ELAPSE, database: "a/b", cursor: "12" }, {
+      kind: "backup",
+      action: "backup",
+      task: "weekly",
+      elapse,
+      database: "a/b",
+      cursor: "12",
+    }],
+    [{ action: "summarise", task: "weekly", elapse: "2026-01-03T19:00:00+01:00", only: "failed" }, {
+      kind: "summarise",
+      action: "summarise",
+      task: "weekly",
+      elapse,
+      only: "failed",
+    }],
+    [{ task: "weekly" }, { kind: "run", task: "weekly", only: "all" }],
+    [{ task: "weekly", elapse: ELAPSE, only: "failed" }, { kind: "run", task: "weekly", elapse, only: "failed" }],
+  ];
+  for (const [event, expected] of table) assertEquals(parseEvent(event) as unknown, expected);
+});
+
+Deno.test("parseEvent() says what is wrong with an event", () => {
+  const table: [unknown, string][] = [
+    [null, "neither a tick"],
+    ["weekly", "neither a tick"],
+    [[{ task: "weekly" }], "neither a tick"],
+    [{}, "neither a tick"],
+    [{ action: "restore", task: "weekly" }, "neither a tick"],
+    [{ source: "aws.events" }, 'tick event: "time" must be an instant'],
+    [{ action: "plan", task: "weekly", elapse: "yesterday" }, 'plan event: "elapse" must be an instant'],
+    [{ action: "plan", task: "", elapse: ELAPSE }, 'plan event: "task" must not be empty'],
+    [{ action: "backup", task: "weekly", elapse: ELAPSE }, 'backup event: "database" must be text'],
+    [{ task: "weekly", only: "some" }, 'run event: "only" must be "all" or "failed"'],
+    [{ task: "weekly", databse: "a" }, 'run event: "databse" is not known'],
+  ];
+  for (const [event, message] of table) assertThrows(() => parseEvent(event), UsageError, message);
+});

@@ -1,0 +1,90 @@
+import { assertEquals, assertLessOrEqual, assertMatch, assertStringIncludes } from "@std/assert";
+import { formatSummary } from "../../src/observe/summary.ts";
+import { databaseReport, runReport, taskReport } from "../fakes/report.ts";
+
+const SMALL = runReport([
+  taskReport("weekly", [
+    databaseReport("media", {
+      documents: 1_234_567,
+      bytes: 9_876_543_210,
+      compressed_bytes: 1_234_567_890,
+      seconds: 754,
+    }),
+    databaseReport("account/ab/cd/0123456789abcdef", { status: "resumed" }),
+    databaseReport("empty", { documents: 0, bytes: 0, compressed_bytes: 0, seconds: 0.04 }),
+    databaseReport("orders", {
+      status: "failed",
+      error: 'Cannot read database "orders": CouchDB answered 401 unauthorized',
+      hint: "Check login and password",
+    }),
+  ]),
+]);
+
+Deno.test("formatSummary() shows a table of what was saved and then what failed, and why", () => {
+  assertEquals(
+    formatSummary(SMALL),
+    `Task weekly, 2026-01-03
+  DATABASE                        STATUS    DOCUMENTS    SIZE  STORED  RATIO    TIME
+  media                           complete  1,234,567  9.9 GB  1.2 GB   8.0x  12m34s
+  account/ab/cd/0123456789abcdef  resumed         100  100 kB   25 kB   4.0x    1.5s
+  empty                           complete          0     0 B     0 B      -    0.0s
+  Total                                     1,234,667  9.9 GB  1.2 GB   8.0x  12m36s
+
+Saved 3 of 4 databases in 1m30s, run 20260103T180000Z-0123456789ab
+
+Failed: 1
+  orders: Cannot read database "orders": CouchDB answered 401 unauthorized
+    Check login and password`,
+  );
+});
+
+Deno.test("formatSummary() fits its table into any width, leaving out what matters least", () => {
+  for (let columns = 10; columns <= 200; columns++) {
+    const table = formatSummary(SMALL, { columns }).split("\n").slice(1, 6);
+    for (const line of table) assertLessOrEqual(line.length, columns, line);
+  }
+  const narrow = formatSummary(SMALL, { columns: 40 });
+  assertMatch(narrow, /^ {2}DATABASE +DOCUMENTS +TIME$/m);
+  assertMatch(narrow, /^ {2}account\/a…789abcdef +100 +1\.5s$/m);
+});
+
+Deno.test("formatSummary() cuts a long table to its largest rows, and lists every failure", () => {
+  const databases = Array.from(
+    { length: 1000 },
+    (_, index) => databaseReport(`db${index}`, { compressed_bytes: index }),
+  );
+  const failed = Array.from(
+    { length: 500 },
+    (_, index) =>
+      databaseReport(`bad${index}`, { status: "failed", error: `cause ${index}`, hint: "Look at the store" }),
+  );
+  const lines = formatSummary(runReport([taskReport("t", [...databases, ...failed])]), { columns: 80, maxRows: 10 })
+    .split("\n");
+  const names = lines.slice(2, 14).map((line) => line.trim().split(/ {2,}/)[0]);
+  assertEquals(names, [...Array.from({ length: 10 }, (_, index) => `db${990 + index}`), "990 smaller", "Total"]);
+  assertMatch(lines[12] ?? "", /990 smaller +99,000 /);
+  assertMatch(lines[13] ?? "", /Total +100,000 /);
+  assertEquals(lines.filter((line) => /^ {2}bad\d+: cause \d+$/.test(line)).length, 500);
+  assertEquals(lines.filter((line) => line.includes("Look at the store")).length, 1);
+});
+
+Deno.test("formatSummary() says why a task failed as a whole, and that nothing was saved", () => {
+  const text = formatSummary(runReport([taskReport("weekly", [], "Cannot list databases: CouchDB answered 500")]));
+  assertStringIncludes(text, "Task weekly, 2026-01-03\n  nothing saved\n");
+  assertStringIncludes(text, "Failed: 1\n  task weekly: Cannot list databases: CouchDB answered 500");
+});
+
+Deno.test("formatSummary() is plain unless colour is asked for, and lets no name move the cursor", () => {
+  const report = runReport([taskReport("t\x1b[2J", [
+    databaseReport("a\rb"),
+    databaseReport("c", { status: "failed", error: "line\nforged", hint: "h\x07" }),
+  ])]);
+  // deno-lint-ignore no-control-regex
+  const controls = /[\x00-\x09\x0b-\x1f\x7f-\x9f]/;
+  assertEquals(controls.test(formatSummary(report)), false);
+  assertEquals(formatSummary(report).includes("\nforged"), false);
+  const colored = formatSummary(report, { color: true });
+  assertStringIncludes(colored, "\x1b[1;31mFailed: 1\x1b[0m");
+  // deno-lint-ignore no-control-regex
+  assertEquals(colored.replace(/\x1b\[[\d;]+m/g, ""), formatSummary(report));
+});

@@ -1,0 +1,156 @@
+import { assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
+import { forEachParallel } from "../src/parallel.ts";
+
+async function* numbers(count: number, taken: number[] = []): AsyncGenerator<number> {
+  for (let number = 0; number < count; number++) {
+    taken.push(number);
+    yield await Promise.resolve(number);
+  }
+}
+
+/** Resolves after a moment, or rejects with the signal's reason. */
+function moment(signal: AbortSignal, ms = 5): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal.aborted) return reject(signal.reason);
+    const timer = setTimeout(resolve, ms);
+    signal.addEventListener("abort", () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    }, { once: true });
+  });
+}
+
+Deno.test("forEachParallel() works on every item, never on more than the limit, and takes none ahead", async () => {
+  for (const limit of [1, 3, 50]) {
+    const taken: number[] = [];
+    const done: number[] = [];
+    let inFlight = 0, most = 0, ahead = 0;
+    await forEachParallel(() => numbers(20, taken), async (number, signal) => {
+      most = Math.max(most, ++inFlight);
+      ahead = Math.max(ahead, taken.length - done.length - inFlight);
+      await moment(signal);
+      inFlight--;
+      done.push(number);
+    }, { limit });
+    assertEquals(done.toSorted((a, b) => a - b), [...Array(20).keys()]);
+    assertEquals(most, Math.min(limit, 20));
+    assertEquals(ahead, 0, "an item was taken before there was room for it");
+  }
+});
+
+Deno.test("forEachParallel() cancels the others at the first failure, and throws it when they have ended", async () => {
+  const failure = new Error("the first");
+  const reasons: unknown[] = [];
+  const taken: number[] = [];
+  const thrown = await assertRejects(() =>
+    forEachParallel(() => numbers(20, taken), async (number, signal) => {
+      if (number === 2) throw failure;
+      try {
+        await moment(signal, 60_000);
+      } catch (reason) {
+        await moment(new AbortController().signal);
+        reasons.push(reason);
+        throw new Error("a later one");
+      }
+    }, { limit: 4 })
+  );
+  assertStrictEquals(thrown, failure);
+  assertEquals(reasons, Array(taken.length - 1).fill(failure), "all others were cancelled, and waited for");
+  assertEquals(taken.length <= 4, true, `${taken.length} items were taken`);
+});
+
+Deno.test("forEachParallel() cancels the work when the items fail, and throws their failure", async () => {
+  const failure = new Error("no more pages");
+  async function* failing(): AsyncGenerator<number> {
+    yield* numbers(2);
+    throw failure;
+  }
+  let cancelled = 0;
+  const thrown = await assertRejects(() =>
+    forEachParallel(failing, async (_, signal) => {
+      await moment(signal, 60_000).catch(() => cancelled++);
+    }, { limit: 4 })
+  );
+  assertStrictEquals(thrown, failure);
+  assertEquals(cancelled, 2);
+});
+
+Deno.test("forEachParallel() does not wait for the next item when work has failed", async () => {
+  const failure = new Error("forbidden");
+  let itemsEnded = false;
+  async function* slow(signal: AbortSignal): AsyncGenerator<number> {
+    try {
+      yield 1;
+      await moment(signal, 60_000);
+    } finally {
+      itemsEnded = true;
+    }
+  }
+  const thrown = await assertRejects(() =>
+    forEachParallel(slow, async () => {
+      await Promise.resolve();
+      throw failure;
+    }, { limit: 4 })
+  );
+  assertStrictEquals(thrown, failure);
+  assertEquals(itemsEnded, true);
+});
+
+Deno.test("forEachParallel() ends everything with the signal's reason", async () => {
+  const reason = new Error("now");
+  const controller = new AbortController();
+  let begun = 0;
+  const thrown = await assertRejects(() =>
+    forEachParallel(() => numbers(20), async (_, signal) => {
+      if (++begun === 3) controller.abort(reason);
+      await moment(signal, 60_000);
+    }, { limit: 3, signal: controller.signal })
+  );
+  assertStrictEquals(thrown, reason);
+  assertEquals(begun, 3);
+});
+
+Deno.test("forEachParallel() finishes what is in flight when it is to stop, and takes no more", async () => {
+  const reason = new Error("soon");
+  const controller = new AbortController();
+  const done: number[] = [];
+  const thrown = await assertRejects(() =>
+    forEachParallel(() => numbers(20), async (number, signal) => {
+      if (number === 2) controller.abort(reason);
+      await moment(signal);
+      done.push(number);
+    }, { limit: 3, stop: controller.signal })
+  );
+  assertStrictEquals(thrown, reason);
+  assertEquals(done.toSorted(), [0, 1, 2]);
+});
+
+Deno.test("forEachParallel() does not wait for the next item when it is to stop", async () => {
+  const reason = new Error("soon");
+  const controller = new AbortController();
+  const done: number[] = [];
+  async function* slow(signal: AbortSignal): AsyncGenerator<number> {
+    yield 1;
+    await moment(signal, 60_000);
+  }
+  const thrown = await assertRejects(() =>
+    forEachParallel(slow, async (number, signal) => {
+      controller.abort(reason);
+      await moment(signal);
+      done.push(number);
+    }, { limit: 3, stop: controller.signal })
+  );
+  assertStrictEquals(thrown, reason);
+  assertEquals(done, [1]);
+});
+
+Deno.test("forEachParallel() begins nothing when it is to stop before the first item", async () => {
+  const reason = new Error("at once");
+  let begun = 0;
+  const work = () => Promise.resolve(void begun++);
+  for (const options of [{ stop: AbortSignal.abort(reason) }, { signal: AbortSignal.abort(reason) }]) {
+    const run = () => forEachParallel(() => numbers(3), work, { limit: 2, ...options });
+    assertStrictEquals(await assertRejects(run), reason);
+  }
+  assertEquals(begun, 0);
+});

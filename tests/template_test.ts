@@ -1,0 +1,147 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import validateStates from "asl-validator";
+import { parseConfig } from "../src/config.ts";
+import { type BackupResult, parseEvent, type PlanResult, type SummariseResult } from "../lambda/events.ts";
+import { readTemplate } from "./cloudformation.ts";
+
+const template = await readTemplate();
+const { Resources: resources } = template;
+
+/** A state, as far as the tests look into it. */
+interface State {
+  Type: string;
+  Parameters?: { FunctionName: string; Payload: Record<string, string | null> };
+  ResultSelector?: Record<string, string>;
+  ItemProcessor?: { States: Record<string, State> };
+}
+
+/** The states of the machine, those inside the Map included. */
+function allStates(states: Record<string, State>): [string, State][] {
+  return Object.entries(states).flatMap(([name, state]) => [
+    [name, state] as [string, State],
+    ...allStates(state.ItemProcessor?.States ?? {}),
+  ]);
+}
+
+// deno-lint-ignore no-explicit-any -- the tests change copies of it at will
+const definition = (): any => structuredClone(resources.StateMachine!.Properties.Definition);
+
+/** What stands between the state machine's paths, for a run with one database. */
+const INPUT: Record<string, string | null> = {
+  "$.task": "weekly",
+  "$.elapse": "2026-01-03T18:00:00Z",
+  "$.only": "all",
+  "$.database": "account/ab",
+  "$.cursor": null,
+};
+const PLAN: PlanResult = {
+  task: "weekly",
+  elapse: "2026-01-03T18:00:00Z",
+  bucket: "b",
+  key: "k",
+  databases: 1,
+  concurrency: 1,
+  delay: 0,
+};
+const ROUND: BackupResult = { database: "account/ab", done: true, cursor: null, status: "complete", error: null };
+const SUMMARY: SummariseResult = { ok: true, databases: 1, failed: 0, message: "", report: "s3://b/k" };
+
+Deno.test("template.yaml has a state machine that the validator of the States Language accepts", () => {
+  assertEquals(validateStates(definition()).errorsText(), "");
+  const dangling = definition();
+  dangling.States.Plan.Next = "Nowhere";
+  assertMatch(validateStates(dangling).errorsText(), /Nowhere/);
+});
+
+Deno.test("template.yaml's state machine sends the function events that parseEvent() knows", () => {
+  const sent = allStates(definition().States).flatMap(([, { Parameters }]) =>
+    Parameters === undefined || !("Payload" in Parameters) ? [] : [Parameters.Payload]
+  );
+  const events = sent.map((payload) =>
+    Object.fromEntries(
+      Object.entries(payload).map(([key, value]) => {
+        if (!key.endsWith(".$")) return [key, value];
+        const path = String(value);
+        assert(path in INPUT, `${key}: ${path} is no path of the machine`);
+        return [key.slice(0, -2), INPUT[path]];
+      }),
+    )
+  );
+  assertEquals(events.map((event) => parseEvent(event).kind), ["plan", "backup", "summarise"]);
+});
+
+Deno.test("template.yaml's state machine takes from an answer only fields that are always there", () => {
+  const answers: Record<string, object> = { Plan: PLAN, Backup: ROUND, Summarise: SUMMARY };
+  const selectors = allStates(definition().States).filter(([, state]) => state.ResultSelector !== undefined);
+  assertEquals(selectors.map(([name]) => name), Object.keys(answers));
+  for (const [name, state] of selectors) {
+    for (const path of Object.values(state.ResultSelector!)) {
+      assert(path.replace("$.Payload.", "") in answers[name]!, `${name}: ${path}`);
+    }
+  }
+});
+
+Deno.test("template.yaml holds a config that the program accepts, within Lambda's 4 KB", () => {
+  const given: Record<string, string> = {
+    CouchUrl: "http://[2001:db8::6]:5984",
+    CouchLogin: "backup",
+    PasswordSecretArn: "arn:aws:secretsmanager:eu-central-1:123456789012:secret:couchdb-AbCdEf",
+    BucketName: "data.example.com",
+    BucketFolder: "folder",
+  };
+  const env: Record<string, string> = {};
+  for (const [name, value] of Object.entries<string | Record<string, unknown>>(functionVariables())) {
+    if (typeof value === "string") env[name] = value;
+    else if ("Ref" in value) env[name] = given[value.Ref as string]!;
+    else env[name] = (value["Fn::If"] as unknown[])[1] as string;
+  }
+  const stateMachine = "arn:aws:states:eu-central-1:123456789012:stateMachine:couchdb-backup";
+  env.BACKUP_STATE_MACHINE = stateMachine;
+  const config = parseConfig(env.COUCHDB_BACKUP_CONFIG!, { file: "$COUCHDB_BACKUP_CONFIG", env });
+  assertEquals(config.database.url, given.CouchUrl);
+  assertEquals(config.database.passwordSecret, given.PasswordSecretArn);
+  assertEquals(config.bucket.bucket, "s3://data.example.com/folder");
+  assertEquals(config.tasks.map((task) => task.name), ["weekly", "monthly"]);
+  assertEquals(config.warnings, []);
+  const sizeBytes = new TextEncoder().encode(Object.entries(env).flat().join("")).length;
+  assert(sizeBytes < 4096 - 1024, `${sizeBytes} bytes leave too little for a longer config`);
+});
+
+Deno.test("template.yaml gives no right to delete, and none on everything but what has no resource", () => {
+  const policies = Object.values(resources).flatMap(({ Type, Properties }) => {
+    if (Type === "AWS::IAM::Policy") return [Properties];
+    // {"Fn::If": [condition, policies, no value]}
+    return Type === "AWS::IAM::Role" ? Properties.Policies?.["Fn::If"][1] ?? [] : [];
+  });
+  const statements = policies.flatMap(({ PolicyDocument }) => PolicyDocument.Statement);
+  assert(statements.length >= 10);
+  for (const { Sid, Effect, Action, Resource } of statements) {
+    assertEquals(Effect, "Allow");
+    for (const action of [Action].flat()) {
+      assertMatch(action, /^[a-z0-9]+:[A-Za-z]+$/);
+      assert(!/Delete/.test(action) || action === "ec2:DeleteNetworkInterface", action);
+    }
+    assert(Resource !== "*" || Sid === "LiveInVpc", Sid);
+  }
+});
+
+Deno.test("template.yaml lets its rule, and no other, call the function", () => {
+  const permissions = Object.values(resources).filter(({ Type }) => Type === "AWS::Lambda::Permission");
+  assertEquals(permissions.map(({ Properties }) => Properties), [{
+    FunctionName: { Ref: "Function" },
+    Action: "lambda:InvokeFunction",
+    Principal: "events.amazonaws.com",
+    SourceArn: { "Fn::GetAtt": ["Ticks", "Arn"] },
+    SourceAccount: { Ref: "AWS::AccountId" },
+  }]);
+  assertEquals(resources.Ticks!.Properties.Targets[0].Arn, { "Fn::GetAtt": ["Function", "Arn"] });
+});
+
+Deno.test("template.yaml gives the function the variables that an empty disk needs", () => {
+  const { HOME, DENO_DIR, NO_COLOR } = functionVariables() as Record<string, string>;
+  assertEquals({ HOME, DENO_DIR, NO_COLOR }, { HOME: "/tmp", DENO_DIR: "/tmp/.deno", NO_COLOR: "1" });
+});
+
+function functionVariables(): Record<string, string | Record<string, unknown>> {
+  return resources.Function!.Properties.Environment.Variables;
+}

@@ -163,7 +163,8 @@ class DatabaseRestore {
 
   /** @throws ArchiveError when the archive is not whole, unless what is whole of it is wanted. */
   async #refuseUnlessWhole(archive: Archive, salvage: boolean): Promise<void> {
-    if (archive.kind === "unlisted" && await this.#isOfThisProgram(archive, salvage)) {
+    const isKnown = archive.kind !== "unlisted" || archive.problems.some(({ chunk }) => chunk === MANIFEST_NAME);
+    if (!isKnown && await this.#isOfThisProgram(archive, salvage)) {
       archive.problems.push({
         chunk: MANIFEST_NAME,
         problem: "It is missing, and the documents have histories: this looks like a backup that has not finished",

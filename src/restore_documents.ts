@@ -81,15 +81,15 @@ export class DocumentRestore {
    * @throws ArchiveError at the first damaged chunk, unless `salvage` is set; CouchError and StoreError.
    */
   async restoreDocuments(): Promise<void> {
-    await this.#writeAll(this.#batches());
+    await this.#writeAll((signal) => this.#batches(signal));
   }
 
   /** Writes the design documents that {@linkcode restoreDocuments} has come across. */
   async restoreDesigns(): Promise<void> {
-    await this.#writeAll(this.#designBatches());
+    await this.#writeAll((signal) => this.#designBatches(signal));
   }
 
-  async #writeAll(batches: AsyncIterable<Batch>): Promise<void> {
+  async #writeAll(batches: (signal: AbortSignal) => AsyncIterable<Batch>): Promise<void> {
     const { writer, progress, signal } = this.#context;
     const write = async ({ texts, revisions, documents, bytes }: Batch, signal: AbortSignal) => {
       await writer.write(texts, { revisions, signal });
@@ -98,14 +98,15 @@ export class DocumentRestore {
     await forEachParallel(batches, write, { limit: this.#options.parallel, signal });
   }
 
-  async *#batches(): AsyncGenerator<Batch> {
-    for await (const { chunk, checked } of this.#openAll(this.#archive.chunks)) {
+  async *#batches(signal: AbortSignal): AsyncGenerator<Batch> {
+    for await (const { chunk, checked } of this.#openAll(this.#archive.chunks, signal)) {
       if (checked === undefined) continue;
       try {
-        yield* this.#batchesOf(checked, (document) => {
+        const holdDesigns = (document: RawDocument | LargeDocument) => {
           if (isDesign(document)) this.#designs.add(document, chunk);
           return !isDesign(document);
-        });
+        };
+        yield* this.#batchesOf(checked, { isWanted: holdDesigns, signal });
         this.#count(chunk, checked);
       } catch (error) {
         this.#leaveOut(chunk, error);
@@ -113,14 +114,14 @@ export class DocumentRestore {
     }
   }
 
-  async *#designBatches(): AsyncGenerator<Batch> {
+  async *#designBatches(signal: AbortSignal): AsyncGenerator<Batch> {
     const held = new BatchBuilder();
     for (const document of this.#designs.documents) yield* held.add(document);
     yield* held.close();
-    for await (const { chunk, checked } of this.#openAll(this.#designs.chunks)) {
+    for await (const { chunk, checked } of this.#openAll(this.#designs.chunks, signal)) {
       if (checked === undefined) continue;
       try {
-        yield* this.#batchesOf(checked, isDesign);
+        yield* this.#batchesOf(checked, { isWanted: isDesign, signal });
       } catch (error) {
         this.#leaveOut(chunk, error);
       }
@@ -128,7 +129,7 @@ export class DocumentRestore {
   }
 
   /** Fetches and checks chunks ahead of their use. */
-  async *#openAll(chunks: Iterable<ArchiveChunk>): AsyncGenerator<OpenedChunk> {
+  async *#openAll(chunks: Iterable<ArchiveChunk>, signal: AbortSignal): AsyncGenerator<OpenedChunk> {
     const open = async (chunk: ArchiveChunk, signal: AbortSignal): Promise<OpenedChunk> => {
       try {
         return { chunk, checked: await openChunk(this.#archive, chunk, { signal }) };
@@ -137,27 +138,27 @@ export class DocumentRestore {
         return { chunk, checked: undefined };
       }
     };
-    yield* loadAhead(chunks, open, { limit: CHUNKS_AHEAD, signal: this.#context.signal });
+    yield* loadAhead(chunks, open, { limit: CHUNKS_AHEAD, signal });
   }
 
   /** The documents of a chunk that `isWanted` wants, in batches; large ones are written on the way. */
   async *#batchesOf(
     checked: CheckedChunk,
-    isWanted: (document: RawDocument | LargeDocument) => boolean,
+    { isWanted, signal }: { isWanted: (document: RawDocument | LargeDocument) => boolean; signal: AbortSignal },
   ): AsyncGenerator<Batch> {
     const builder = new BatchBuilder();
-    for await (const item of checked.read(this.#context)) {
+    for await (const item of checked.read({ signal })) {
       if (!isLarge(item)) {
         for (const document of item) if (isWanted(document)) yield* builder.add(document);
       } else if (isWanted(item)) {
-        await this.#writeLarge(checked, item);
+        await this.#writeLarge(checked, item, signal);
       }
     }
     yield* builder.close();
   }
 
-  async #writeLarge(chunk: CheckedChunk, document: LargeDocument): Promise<void> {
-    const { writer, progress, log, signal } = this.#context;
+  async #writeLarge(chunk: CheckedChunk, document: LargeDocument, signal: AbortSignal): Promise<void> {
+    const { writer, progress, log } = this.#context;
     const { id, rev, ordinal, hasRevision } = document;
     log.debug("a large document is streamed", { id, rev });
     let bytes = 0;

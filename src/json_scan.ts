@@ -15,6 +15,8 @@ export interface JsonShape {
    * document itself; `wrapped` is an object whose member `doc` is the document, as in `_all_docs?include_docs=true`.
    */
   element: "row" | "document" | "wrapped";
+  /** Further arrays may follow the outermost one, as in couchbackup's files: an array on each line. @default false */
+  repeated?: boolean;
 }
 
 /** The shape of a chunk, and of the answer of `POST /db/_bulk_get`. */
@@ -236,6 +238,9 @@ export class DocumentScanner {
         return Found.Nothing;
       }
       case Expect.End:
+        if (this.#shape.repeated === true && byte === OPEN_BRACKET) {
+          return this.#open(Level.Elements, Expect.ValueOrEnd);
+        }
         return this.#fail("JSON goes on after its end");
     }
   }

@@ -50,3 +50,32 @@ export async function forEachParallel<T>(
   await Promise.all(inFlight);
   if (failure !== undefined) throw failure.error;
 }
+
+/**
+ * Yields `load(item)` for every item, in the order of the items, while the next ones are being loaded.
+ *
+ * @param options `limit` counts the results that are loaded or being loaded and not yet taken.
+ * @throws The error of `load` when its result's turn comes. What is loaded beyond it is cancelled and waited for.
+ */
+export async function* loadAhead<T, R>(
+  items: Iterable<T> | AsyncIterable<T>,
+  load: (item: T, signal: AbortSignal) => Promise<R>,
+  options: { limit: number; signal?: AbortSignal | undefined },
+): AsyncGenerator<R> {
+  const cancel = new AbortController();
+  const signal = options.signal === undefined ? cancel.signal : AbortSignal.any([cancel.signal, options.signal]);
+  const coming: Promise<R>[] = [];
+  try {
+    for await (const item of items) {
+      const one = load(item, signal);
+      // Thrown when its turn comes, which is later than the moment at which nobody seems to care.
+      one.catch(() => {});
+      coming.push(one);
+      if (coming.length >= options.limit) yield await coming.shift()!;
+    }
+    while (coming.length > 0) yield await coming.shift()!;
+  } finally {
+    cancel.abort(new DOMException("What was loaded ahead is not wanted any more", "AbortError"));
+    await Promise.allSettled(coming);
+  }
+}

@@ -1,0 +1,298 @@
+/**
+ * Writes documents with the revisions they have: in go raw documents, a list or one that streams, and what CouchDB does
+ * not take is remembered with its reason. A refusal of a whole request is narrowed down to the documents that caused it,
+ * so that all others are written; what passes by itself is asked for again, which is harmless for revisions that exist.
+ */
+import { CouchError, isTransient } from "../errors.ts";
+import { readTextMembers } from "../json_members.ts";
+import type { Log } from "../observe/observe.ts";
+import type { CallOptions, CouchClient, WriteRow } from "./client.ts";
+
+/** No more refusals are kept, or a validation function that refuses everything would fill the memory; all are logged. */
+const MOST_KEPT_FAILURES = 10_000;
+/** A document that makes CouchDB answer 500 is tried this often. */
+const SERVER_ERROR_ATTEMPTS = 3;
+/** So many documents in a row with which CouchDB answers 500 are not the documents' fault. */
+const MOST_SERVER_ERRORS = 20;
+
+/** Errors of single documents that another attempt may not meet; all others are CouchDB's considered judgement. */
+const PASSING_ROW_ERRORS = new Set([
+  "internal_server_error",
+  "internal_fabric_error",
+  "timeout",
+  "unknown_error",
+  "error",
+]);
+/** Statuses that say something about access or the server, and nothing about the documents. */
+const NOT_ABOUT_DOCUMENTS = new Set([401, 403, 404, 405, 407, 408, 425, 429]);
+
+const encoder = new TextEncoder();
+const COMMA = encoder.encode(",");
+const CLOSING = encoder.encode("]}");
+const OPENING_KEPT = encoder.encode('{"new_edits":false,"docs":[');
+const OPENING_NEW = encoder.encode('{"docs":[');
+
+/** A revision that CouchDB did not take. */
+export interface FailedRevision {
+  /** Empty where the document has none. */
+  id: string;
+  /** Empty where the document has none. */
+  rev: string;
+  /** CouchDB's error, such as `forbidden`. */
+  error: string;
+  /** CouchDB's reason. */
+  reason: string;
+  /** What to do about it, where something can be done. */
+  hint?: string;
+}
+
+/** What a writer needs beside the documents. */
+export interface WriterOptions {
+  log: Log;
+  /** The database was created a moment ago: other nodes may not know it yet. */
+  isNew: boolean;
+}
+
+/** How documents are written. */
+export interface WriteCall extends CallOptions {
+  /** `kept`: with the revision each document has. `new`: as new edits, for documents that have none. */
+  revisions: "kept" | "new";
+}
+
+interface Attempt {
+  documents: readonly Uint8Array[];
+  attempt: number;
+}
+
+/** Writes to one database; several writes may be under way at once. */
+export class DocumentWriter {
+  /** Revisions that were not taken, the first ten thousand of them. */
+  readonly failed: FailedRevision[] = [];
+  /** How many were not taken. */
+  failedRevisions = 0;
+  /** How many requests were answered before all copies were written. */
+  requestsWithFewerCopies = 0;
+
+  readonly #client: CouchClient;
+  readonly #database: string;
+  readonly #options: WriterOptions;
+  /** Documents with which CouchDB answered 500, since it last took one. */
+  #serverErrors = 0;
+
+  constructor(client: CouchClient, database: string, options: WriterOptions) {
+    this.#client = client;
+    this.#database = database;
+    this.#options = options;
+  }
+
+  /**
+   * Writes documents.
+   *
+   * @param documents The JSON of each.
+   * @throws CouchError when CouchDB cannot be written to, for longer than the retry policy's patience.
+   */
+  async write(documents: readonly Uint8Array[], call: WriteCall): Promise<void> {
+    const waiting: Attempt[] = [{ documents, attempt: 1 }];
+    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+      try {
+        const body = joinBody(next.documents, call);
+        const { rows, copies } = await this.#client.bulkDocs(this.#database, body, call);
+        this.#serverErrors = 0;
+        if (copies === "fewer") this.requestsWithFewerCopies++;
+        const again = this.#settle(rows, next);
+        if (again !== undefined) {
+          await this.#client.waitAfterFailure(again.error, again.attempt, call.signal);
+          waiting.unshift(again);
+        }
+      } catch (error) {
+        waiting.unshift(...await this.#afterRefusal(error, next, call));
+      }
+    }
+  }
+
+  /**
+   * Writes one document that is too large to be held.
+   *
+   * @param open Yields the document's JSON from its beginning; called again when the request has to be repeated.
+   * @param identity What is known of it, for the report.
+   * @throws CouchError as {@linkcode write} does; what `open` throws.
+   */
+  async writeStream(
+    open: () => AsyncIterable<Uint8Array>,
+    identity: { id: string | undefined; rev: string | undefined },
+    call: WriteCall,
+  ): Promise<void> {
+    for (let attempt = 1;; attempt++) {
+      const source = new StreamedDocument(open());
+      try {
+        const body = ReadableStream.from(source.body(call));
+        const { rows, copies } = await this.#client.bulkDocs(this.#database, body, call);
+        if (copies === "fewer") this.requestsWithFewerCopies++;
+        const [row] = rows.filter(({ error }) => error !== undefined);
+        if (row === undefined) return;
+        const error = this.#rowError(row);
+        if (!PASSING_ROW_ERRORS.has(row.error!) || attempt >= this.#client.retry.attempts) {
+          return this.#fail(row.id, row, error);
+        }
+        await this.#client.waitAfterFailure(error, attempt + 1, call.signal);
+      } catch (error) {
+        if (source.failure !== undefined) throw source.failure.error;
+        if (!(error instanceof CouchError) || this.#isLastAttempt(error, attempt)) {
+          if (!isRefusal(error) && !isServersFault(error)) throw error;
+          const { error: name, reason } = error.facts;
+          return this.#fail(identity.id ?? "", { rev: identity.rev, error: name, reason }, error);
+        }
+        await this.#client.waitAfterFailure(error, attempt + 1, call.signal);
+      }
+    }
+  }
+
+  /** Notes the rows of an answer. @returns What should be asked for again. */
+  #settle(rows: readonly WriteRow[], { documents, attempt }: Attempt): Attempt & { error: CouchError } | undefined {
+    const refused = rows.filter((row) => row.error !== undefined);
+    if (refused.length === 0) return undefined;
+    const mayAskAgain = attempt < this.#client.retry.attempts;
+    const passing = refused.filter((row) => mayAskAgain && PASSING_ROW_ERRORS.has(row.error!));
+    for (const row of refused) if (!passing.includes(row)) this.#fail(row.id, row, this.#rowError(row));
+    const [first] = passing;
+    if (first === undefined) return undefined;
+    const wanted = new Set(passing.map(({ id, rev }) => JSON.stringify([id, rev ?? ""])));
+    const again = documents.filter((bytes) => {
+      const { _id, _rev } = readTextMembers(bytes, ["_id", "_rev"]);
+      return wanted.has(JSON.stringify([_id, _rev ?? ""])) || wanted.has(JSON.stringify([_id, ""]));
+    });
+    return { documents: again, attempt: attempt + 1, error: this.#rowError(first) };
+  }
+
+  /** What to do after a request that failed as a whole: the same again, its halves, or nothing but to report it. */
+  async #afterRefusal(error: unknown, failed: Attempt, { signal }: WriteCall): Promise<Attempt[]> {
+    const { documents, attempt } = failed;
+    if (!(error instanceof CouchError)) throw error;
+    const isMany = documents.length > 1;
+    if (isRefusal(error) || (isMany && attempt > 1 && (isServersFault(error) || isTooMuch(error)))) {
+      if (isMany) return halves(documents);
+      this.#failWhole(documents[0]!, error);
+      return [];
+    }
+    if (!this.#isLastAttempt(error, attempt)) {
+      await this.#client.waitAfterFailure(error, attempt + 1, signal);
+      return [{ documents, attempt: attempt + 1 }];
+    }
+    if (!isServersFault(error) || ++this.#serverErrors > MOST_SERVER_ERRORS) throw error;
+    this.#failWhole(documents[0]!, error);
+    return [];
+  }
+
+  #isLastAttempt(error: CouchError, attempt: number): boolean {
+    if (isServersFault(error) && attempt >= SERVER_ERROR_ATTEMPTS) return true;
+    const isUnknownYet = this.#options.isNew && error.facts.status === 404;
+    return attempt >= this.#client.retry.attempts || !(isTransient(error) || isUnknownYet);
+  }
+
+  #rowError({ id, error = "unknown", reason = "" }: WriteRow): CouchError {
+    const message =
+      `Cannot write document "${id}" to database "${this.#database}": CouchDB answered ${error}, "${reason}"`;
+    return new CouchError(message, { error, reason, database: this.#database });
+  }
+
+  #failWhole(document: Uint8Array, error: CouchError): void {
+    const { _id = "", _rev } = readTextMembers(document, ["_id", "_rev"]);
+    this.#fail(_id, { rev: _rev, error: error.facts.error, reason: error.facts.reason }, error);
+  }
+
+  #fail(
+    id: string,
+    { rev = "", error = "unknown", reason = "" }: Pick<WriteRow, "rev" | "error" | "reason">,
+    cause: CouchError,
+  ): void {
+    const hint = hintFor(cause);
+    this.failedRevisions++;
+    this.#options.log.error("document is not written", { id, rev, error, reason, hint });
+    if (this.failed.length >= MOST_KEPT_FAILURES) return;
+    this.failed.push({ id, rev, error, reason, ...(hint === undefined ? {} : { hint }) });
+  }
+}
+
+/** A document on its way into a request body. */
+class StreamedDocument {
+  /** The document's own source failed; fetch would only say that the body broke. */
+  failure: { error: unknown } | undefined;
+
+  constructor(readonly bytes: AsyncIterable<Uint8Array>) {}
+
+  async *body(call: WriteCall): AsyncGenerator<Uint8Array> {
+    yield opening(call);
+    try {
+      yield* this.bytes;
+    } catch (error) {
+      this.failure = { error };
+      throw error;
+    }
+    yield CLOSING;
+  }
+}
+
+function opening({ revisions }: WriteCall): Uint8Array<ArrayBuffer> {
+  return revisions === "kept" ? OPENING_KEPT : OPENING_NEW;
+}
+
+function joinBody(documents: readonly Uint8Array[], call: WriteCall): Uint8Array<ArrayBuffer> {
+  const head = opening(call);
+  const documentBytes = documents.reduce((sum, bytes) => sum + bytes.length, 0);
+  const body = new Uint8Array(head.length + documentBytes + documents.length - 1 + CLOSING.length);
+  body.set(head);
+  let at = head.length;
+  for (const [index, bytes] of documents.entries()) {
+    if (index > 0) body.set(COMMA, at++);
+    body.set(bytes, at);
+    at += bytes.length;
+  }
+  body.set(CLOSING, at);
+  return body;
+}
+
+function halves(documents: readonly Uint8Array[]): Attempt[] {
+  const middle = Math.ceil(documents.length / 2);
+  return [documents.slice(0, middle), documents.slice(middle)].map((half) => ({ documents: half, attempt: 1 }));
+}
+
+/** CouchDB has read the request and wants none of it: one of its documents is to blame. */
+function isRefusal(error: unknown): error is CouchError {
+  if (!(error instanceof CouchError)) return false;
+  const { status = 0 } = error.facts;
+  return status >= 400 && status < 500 && !NOT_ABOUT_DOCUMENTS.has(status);
+}
+
+/** CouchDB stumbled; some documents make it do so, such as one with a digest that is none. */
+function isServersFault(error: unknown): error is CouchError {
+  return error instanceof CouchError && error.facts.status === 500;
+}
+
+/** The request may be more than the server, or a proxy before it, finishes in time. */
+function isTooMuch(error: CouchError): boolean {
+  return error.facts.error === "timeout" || error.facts.status === 504;
+}
+
+/** What an operator can do about a document that CouchDB does not take. */
+function hintFor({ facts: { status, error } }: CouchError): string | undefined {
+  switch (error) {
+    case "document_too_large":
+      return "Raise max_document_size in the section [couchdb] of CouchDB's configuration, and restore again with --into-existing";
+    case "attachment_too_large":
+      return "Raise max_attachment_size in the section [couchdb] of CouchDB's configuration, and restore again with --into-existing";
+    case "too_large":
+      return "Raise max_http_request_size in the section [chttpd] of CouchDB's configuration, and restore again with --into-existing";
+    case "missing_stub":
+      return "The archive has an attachment's description without its content: it was made without attachments";
+    case "forbidden":
+    case "unauthorized":
+      return "A validate_doc_update function of the database refuses it: change or delete that design document first";
+    case "compilation_error":
+      return "CouchDB cannot compile this design document: correct it, and write it by hand";
+    case "conflict":
+      return "The database has a document of this id already, and the archive has no revision of it that could stand beside";
+  }
+  return status === 413
+    ? "Raise the size that the proxy before CouchDB lets through, and restore again with --into-existing"
+    : undefined;
+}

@@ -1,0 +1,61 @@
+/** Backs a database up in one call, for tests of what is done with a backup. */
+import { backup } from "../src/backup.ts";
+import type { Task } from "../src/config.ts";
+import type { CouchClient } from "../src/couchdb/client.ts";
+import type { BackupDate } from "../src/dates.ts";
+import { backupFolder, encodeDatabase, joinKey, MANIFEST_NAME } from "../src/keys.ts";
+import { type Manifest, parseManifest } from "../src/manifest.ts";
+import { SILENT_LOG, SILENT_PROGRESS } from "../src/observe/observe.ts";
+import type { Store } from "../src/store/store.ts";
+
+/** What to make an archive of. */
+export interface ArchiveRequest extends Partial<Pick<Task, "chunk" | "attachments" | "revisions">> {
+  couch: CouchClient;
+  store: Store;
+  /** Decoded. */
+  database: string;
+  /** @default "" */
+  prefix?: string;
+  /** @default "" */
+  suffix?: string;
+  /** @default 22 October 2026 */
+  date?: BackupDate;
+}
+
+/** @returns The folder, and the manifest that lies in it. */
+export async function makeArchive(request: ArchiveRequest): Promise<{ folder: string; manifest: Manifest }> {
+  const { couch, store, database, prefix = "", suffix = "" } = request;
+  const { date = { year: 2026, month: 10, day: 22 } } = request;
+  const task: Task = {
+    name: "weekly",
+    databases: [],
+    exclude: [],
+    delaySeconds: 0,
+    chunk: request.chunk,
+    backupOnlyPrevious: false,
+    attachments: request.attachments ?? true,
+    revisions: request.revisions ?? true,
+    parallel: 1,
+    allowEmpty: false,
+  };
+  const never = new AbortController().signal;
+  const context = {
+    couch,
+    store,
+    prefix,
+    suffix,
+    log: SILENT_LOG,
+    progress: SILENT_PROGRESS,
+    run: crypto.randomUUID(),
+    now: () => new Date(),
+    signal: never,
+    stop: never,
+  };
+  const databases = [{ database, encoded: encodeDatabase(database), pattern: "--database" }];
+  const report = await backup(context, [{ task, date, databases, warnings: [] }], {});
+  if (!report.ok) throw new Error(`"${database}" could not be backed up: ${JSON.stringify(report)}`);
+  const folder = backupFolder({ prefix, suffix, date, database });
+  const key = joinKey(folder, MANIFEST_NAME);
+  const bytes = new Uint8Array(await new Response(await store.read(key)).arrayBuffer());
+  return { folder, manifest: parseManifest(bytes, key) };
+}

@@ -1,0 +1,240 @@
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { CouchError, describeError } from "../../src/errors.ts";
+import { wait } from "../../src/retry.ts";
+import { Secret } from "../../src/secret.ts";
+import { basicAuthorization, couchOk } from "../couch_request.ts";
+import { type Fault, startFakeCouchDb } from "../fakes/couchdb.ts";
+import { STRANGE_IDS } from "../hard_database.ts";
+import { RecordedLog } from "../fakes/log.ts";
+import { ATTEMPTS, createDatabase, idsOf, impatientClient } from "./impatient_client.ts";
+
+async function couchError(call: () => Promise<unknown>): Promise<CouchError> {
+  return await assertRejects(call, CouchError);
+}
+
+Deno.test("CouchClient speaks to an IPv6 address and below a proxy's path, with the login in a header", async () => {
+  const users = [{ name: "bäckup", password: 'p:ä "😀' }];
+  await using fake = await startFakeCouchDb({ hostname: "::1", basePath: "/couch", users });
+  const client = impatientClient({ url: `${fake.url}/`, login: fake.login, password: fake.password });
+  assertEquals(await client.serverVersion(), "3.5.0");
+  const [request] = fake.requests;
+  assertEquals(request?.path, "/couch/");
+  assertEquals(request?.headers.get("authorization"), basicAuthorization(users[0]!.name, users[0]!.password));
+  assertEquals(client.url, fake.url);
+});
+
+Deno.test("CouchClient lists databases by their decoded names and reads what one is, its security object as text", async () => {
+  await using fake = await startFakeCouchDb();
+  const client = impatientClient(fake);
+  for (const name of ["a", "a/b", "a+b"]) {
+    await createDatabase(fake, name, idsOf(3));
+    await couchOk(fake, `PUT /${encodeURIComponent(name)}/_security`, '{ "10":1.0, "2":9007199254740993 }');
+    await couchOk(fake, `PUT /${encodeURIComponent(name)}/_revs_limit`, "77");
+    const { doc_count, q, n, partitioned, update_seq } = await client.databaseInfo(name);
+    assertEquals({ doc_count, q, n, partitioned }, { doc_count: 3, q: 2, n: 1, partitioned: false });
+    assert(update_seq.startsWith("3-"), update_seq);
+    assertEquals(await client.security(name), '{ "10":1.0, "2":9007199254740993 }');
+    assertEquals(await client.revsLimit(name), 77);
+  }
+  assertEquals((await client.listDatabases()).filter((name) => !name.startsWith("_")), ["a", "a+b", "a/b"]);
+});
+
+Deno.test("listIds() begins exactly behind an id and ends exactly with one, however strange they are", async () => {
+  await using fake = await startFakeCouchDb();
+  await createDatabase(fake, "a", STRANGE_IDS);
+  const client = impatientClient(fake);
+  const all = await client.listIds("a", { limit: 1000 });
+  assertEquals(all.length, STRANGE_IDS.length);
+  for (const [index, id] of all.entries()) {
+    assertEquals(await client.listIds("a", { after: id, limit: 2 }), all.slice(index + 1, index + 3), id.slice(0, 50));
+    assertEquals(await client.listIds("a", { through: id, limit: 1000 }), all.slice(0, index + 1), id.slice(0, 50));
+  }
+});
+
+Deno.test("CouchClient makes a request again after what passes, and counts it", async () => {
+  const passing: Fault[] = [
+    { kind: "answer", status: 500 },
+    { kind: "answer", status: 503, body: "<html>proxy</html>" },
+    { kind: "answer", status: 429, headers: { "retry-after": "0" } },
+    { kind: "drop" },
+    { kind: "cut off" },
+    { kind: "truncate" },
+    { kind: "stall" },
+    { kind: "stall midway" },
+  ];
+  for (const fault of passing) {
+    await using fake = await startFakeCouchDb();
+    fake.faults.add({ endpoint: "_all_dbs", times: ATTEMPTS - 1, fault });
+    const client = impatientClient(fake, { answerTimeoutMs: 60, stallTimeoutMs: 60 });
+    assertEquals(await client.listDatabases(), ["_replicator", "_users"], JSON.stringify(fault));
+    assertEquals([fake.requests.length, client.retries], [ATTEMPTS, ATTEMPTS - 1], JSON.stringify(fault));
+  }
+});
+
+Deno.test("CouchClient gives up after its attempts, and says what CouchDB did", async () => {
+  const cases: [fault: Fault, error: string, message: string | RegExp][] = [
+    [
+      { kind: "answer", status: 500, body: { error: "unknown_error", reason: "undefined" } },
+      "unknown_error",
+      'Cannot list the databases: CouchDB answered 500 unknown_error, "undefined"',
+    ],
+    [{ kind: "answer", status: 502, body: "<html>" }, "http_error", "CouchDB answered 502 http_error"],
+    [{ kind: "drop" }, "cut_off", /^Cannot list the databases: the connection broke \(.+\)$/],
+    [{ kind: "cut off" }, "cut_off", /^Cannot list the databases: the connection broke \(.+\)$/],
+    [{ kind: "truncate" }, "cut_off", "the connection broke (the answer is not whole JSON)"],
+    [{ kind: "stall" }, "timeout", "CouchDB took too long (no answer within "],
+    [
+      { kind: "stall midway" },
+      "timeout",
+      /^Cannot list the databases: CouchDB took too long \(no byte for .* in the middle of the answer\)$/,
+    ],
+  ];
+  for (const [fault, expected, message] of cases) {
+    await using fake = await startFakeCouchDb();
+    fake.faults.add({ times: Infinity, fault });
+    const client = impatientClient(fake, { answerTimeoutMs: 50, stallTimeoutMs: 60 });
+    const error = await couchError(() => client.listDatabases());
+    assertEquals(error.facts.error, expected, JSON.stringify(fault));
+    if (typeof message === "string") assertStringIncludes(error.message, message);
+    else assert(message.test(error.message), error.message);
+    assertEquals(fake.requests.length, ATTEMPTS);
+  }
+});
+
+Deno.test("CouchClient asks once where asking again cannot help, and says what the operator can do", async () => {
+  const cases: [fault: Fault, message: string, hint: string][] = [
+    [
+      { kind: "answer", status: 401, body: { error: "unauthorized", reason: "Name or password is incorrect." } },
+      'Cannot list the documents of database "a/b": CouchDB answered 401 unauthorized, "Name or password is incorrect."',
+      "Check database.login and database.password",
+    ],
+    [
+      { kind: "answer", status: 403, body: { error: "forbidden", reason: "You are not allowed" } },
+      'CouchDB answered 403 forbidden, "You are not allowed"',
+      'an admin or member of database "a/b"',
+    ],
+    [
+      { kind: "answer", status: 404, body: { error: "not_found", reason: "Database does not exist." } },
+      "CouchDB answered 404 not_found",
+      "does not exist, or was deleted meanwhile",
+    ],
+  ];
+  for (const [fault, message, hint] of cases) {
+    await using fake = await startFakeCouchDb();
+    fake.faults.add({ times: Infinity, fault });
+    const error = await couchError(() => impatientClient(fake).listIds("a/b", { limit: 1 }));
+    assertStringIncludes(error.message, message);
+    assertStringIncludes(error.hint ?? "", hint);
+    assertEquals(error.facts.database, "a/b");
+    assertEquals(fake.requests.length, 1);
+  }
+});
+
+Deno.test("CouchClient sends a wrong password once", async () => {
+  await using fake = await startFakeCouchDb();
+  const client = impatientClient({ ...serverOf(fake), password: "wrong" });
+  assertEquals((await couchError(() => client.serverVersion())).facts.status, 401);
+  assertEquals([...fake.failedLogins], [["admin", 1]]);
+});
+
+Deno.test("CouchClient leaves a server alone for as long as its 429 asks", async () => {
+  await using fake = await startFakeCouchDb();
+  fake.faults.add({ fault: { kind: "answer", status: 429, headers: { "retry-after": "0.3" } } });
+  const started = performance.now();
+  await impatientClient(fake).serverVersion();
+  const tookMs = performance.now() - started;
+  assert(tookMs >= 300, `${tookMs} ms`);
+});
+
+Deno.test("CouchClient says of a server that is not there that it cannot be reached", async () => {
+  const fake = await startFakeCouchDb();
+  const server = serverOf(fake);
+  await fake.stop();
+  const log = impatientClient(server);
+  const error = await couchError(() => log.serverVersion());
+  assertEquals([error.facts.error, log.retries], ["unreachable", ATTEMPTS - 1]);
+  assertEquals(error.hint, `Check that CouchDB runs and that "${server.url}" is reachable from this machine`);
+  const noHost = impatientClient({ ...server, url: "http://no-such-host.invalid:5984" });
+  assertEquals((await couchError(() => noHost.serverVersion())).facts.error, "unreachable");
+});
+
+Deno.test("CouchClient refuses a server that answers without a version", async () => {
+  await using fake = await startFakeCouchDb();
+  fake.faults.add({ fault: { kind: "answer", status: 200, body: { message: "hello" } } });
+  const error = await couchError(() => impatientClient(fake).serverVersion());
+  assertEquals(error.message, `Cannot use "${fake.url}": it does not answer like a CouchDB`);
+});
+
+Deno.test("CouchClient does not quote ids in the error of a broken connection", async () => {
+  await using fake = await startFakeCouchDb();
+  fake.faults.add({ times: Infinity, fault: { kind: "drop" } });
+  const error = await couchError(() => impatientClient(fake).listIds("a", { after: "private".repeat(500), limit: 1 }));
+  const told = describeError(error);
+  assert(!told.includes("private"), told.slice(0, 500));
+  assert(told.length < 300, `${told.length} characters`);
+});
+
+Deno.test("CouchClient understands a proxy that compresses answers", async () => {
+  await using fake = await startFakeCouchDb({ gzipAnswers: true });
+  await createDatabase(fake, "a", idsOf(50));
+  assertEquals(await impatientClient(fake).listIds("a", { limit: 100 }), idsOf(50));
+});
+
+Deno.test("CouchClient ends with the caller's reason at once: before an answer, amid it, and between attempts", async () => {
+  const cases: [fault: Fault, firstWaitMs: number][] = [
+    [{ kind: "stall" }, 1],
+    [{ kind: "stall midway" }, 1],
+    [{ kind: "answer", status: 500 }, 60_000],
+  ];
+  for (const [fault, firstWaitMs] of cases) {
+    await using fake = await startFakeCouchDb();
+    fake.faults.add({ fault });
+    const client = impatientClient(fake, { retry: { attempts: 3, firstWaitMs, longestWaitMs: 60_000 } });
+    const reason = new Error("not any more");
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(reason), 80);
+    const started = performance.now();
+    assertEquals(await assertRejects(() => client.listDatabases({ signal: controller.signal })), reason);
+    assert(performance.now() - started < 5000);
+    assertEquals(fake.requests.length, 1);
+  }
+});
+
+Deno.test("bulkGet() is not made again, and ends its request when the reader leaves early", async () => {
+  await using fake = await startFakeCouchDb();
+  await createDatabase(fake, "a", idsOf(10));
+  const client = impatientClient(fake);
+  const body = new TextEncoder().encode(JSON.stringify({ docs: idsOf(10).map((id) => ({ id })) }));
+  const read = () => client.bulkGet("a", body, { revisions: true, attachments: false });
+  fake.faults.add({ endpoint: "_bulk_get", fault: { kind: "answer", status: 500 } });
+  await couchError(read);
+  assertEquals(fake.requestsTo("_bulk_get").length, 1);
+
+  fake.faults.add({ endpoint: "_bulk_get", fault: { kind: "drip", bytes: 1, everyMs: 5 } });
+  for await (const bytes of await read()) if (bytes.length > 0) break;
+  const [, left] = fake.requestsTo("_bulk_get");
+  assertEquals([left?.query.get("revs"), left?.query.get("attachments")], ["true", "false"]);
+  for (let round = 0; left?.outcome === "under way" && round < 100; round++) await wait(5);
+  assertEquals(left?.outcome, "broken off");
+});
+
+Deno.test("CouchClient logs every request with debug, and never the login or the password", async () => {
+  await using fake = await startFakeCouchDb({ users: [{ name: "admin", password: "hunter2/ä" }] });
+  const log = new RecordedLog();
+  const client = impatientClient(fake, { log, password: new Secret("hunter2/ä") });
+  await client.serverVersion();
+  fake.faults.add({ fault: { kind: "answer", status: 500 } });
+  await client.listDatabases();
+  assertEquals(log.events("debug"), [
+    "couchdb request",
+    "couchdb request",
+    "couchdb request is repeated",
+    "couchdb request",
+  ]);
+  const text = JSON.stringify(log.lines);
+  for (const secret of ["hunter2", btoa("admin:hunter2").slice(0, 12)]) assert(!text.includes(secret), text);
+});
+
+function serverOf({ url, login, password }: { url: string; login: string; password: string }) {
+  return { url, login, password };
+}

@@ -212,11 +212,11 @@ export class CouchConnection {
     watch.rest();
     if (init.signal?.aborted) return init.signal.reason;
     if (cause instanceof CouchError) return cause;
-    if (watch.expired) return this.#failure(init, { error: "timeout", reason: silence }, cause);
+    if (watch.expired) return this.#failure(init, { error: "timeout", reason: silence });
     const text = messagesOf(cause);
-    const unreachable = /connect|dns|resolve|refused|unreachable|ENOTFOUND/i.test(text) && !/reset|closed/i.test(text);
-    const error = unreachable ? "unreachable" : "cut_off";
-    return this.#failure(init, { error, reason: text }, cause);
+    // Not as its cause: its message quotes the whole URL, and that can hold an id of thousands of characters.
+    const reason = text.replaceAll(/https?:\/\/[^\s()]+/g, this.url);
+    return this.#failure(init, { error: NO_CONNECTION.test(text) ? "unreachable" : "cut_off", reason });
   }
 
   #failure(init: CouchRequest, facts: Omit<CouchError["facts"], "database">, cause?: unknown): CouchError {
@@ -248,10 +248,14 @@ const WITHOUT_ANSWER: Record<string, string> = {
   unreachable: "CouchDB cannot be reached",
 };
 
+/** How Deno and Node say that no connection came about; "connection" alone also stands in the error of a broken one. */
+const NO_CONNECTION = /client error \(Connect\)|connect (?:E[A-Z]+|timeout)|ECONNREFUSED|ENOTFOUND|EAI_AGAIN/i;
+
 function messagesOf(error: unknown): string {
   const messages: string[] = [];
   for (let current = error, depth = 0; current instanceof Error && depth < 5; current = current.cause, depth++) {
-    messages.push(current.message);
+    // Where a name has several addresses, Node's error for all of them has a code and no message.
+    messages.push(current.message || String((current as { code?: unknown }).code ?? current.name));
   }
   return messages.join(": ") || String(error);
 }

@@ -201,7 +201,9 @@ export function testStore(name: string, open: () => Promise<StoreUnderTest>): vo
     const controller = new AbortController();
     setTimeout(() => controller.abort(new Error("enough")), 20);
     await assertRejects(() => store.create(["endless"], endless(), { signal: controller.signal }), Error, "enough");
-    await new Promise((resolve) => setTimeout(resolve, 10));
+    for (let waited = 0; !stopped && waited < 5000; waited += 10) {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
     assert(stopped);
   });
 

@@ -11,6 +11,10 @@ import { PROGRAM_NAME, VERSION } from "./version.ts";
 /** Every command is loaded only when it is called: a start must cost next to nothing. */
 const COMMANDS: Record<string, { summary: string; load: () => Promise<{ command: Command }> }> = {
   backup: { summary: "back up the databases a config selects", load: () => import("./cli/backup.ts") },
+  restore: { summary: "bring a backup back into a database", load: () => import("./cli/restore.ts") },
+  verify: { summary: "compare a backup with its manifest", load: () => import("./cli/verify.ts") },
+  list: { summary: "list the backups in the store, or CouchDB's databases", load: () => import("./cli/list.ts") },
+  check: { summary: "try all that a backup needs", load: () => import("./cli/check.ts") },
 };
 
 /** Runs the program and returns its exit code. Never throws. */

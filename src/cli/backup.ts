@@ -48,7 +48,7 @@ export const command: Command = {
       const names = await couch.listDatabases(session);
       const selections = selectTasks(names, tasks, { ...options, startedAt: now() });
       if (call.isOn("dry-run")) return printDryRun(call, session, selections);
-      const report = await backup({ ...session, ...config }, selections, { resume: call.isOn("resume") });
+      const report = await backup(session, selections, { resume: call.isOn("resume") });
       await session.publish(report);
       call.print(report, () => summarize(report, call.shell.stdout));
       return exitCodeOfReport(report);
@@ -82,10 +82,10 @@ function summarize(report: RunReport, { isTerminal, columns }: Output): string {
 }
 
 function printDryRun(call: Call, session: Session, selections: readonly TaskSelection[]): number {
-  const { config, store, run, log } = session;
+  const { prefix, suffix, store, run, log } = session;
   const tasks = selections.map(({ task, date, databases, warnings }) => {
     for (const warning of warnings) log.warn("selection", { task: task.name, warning });
-    const pathOf = (database: string) => store.locate(backupFolder({ ...config, date, database }));
+    const pathOf = (database: string) => store.locate(backupFolder({ prefix, suffix, date, database }));
     return {
       task: task.name,
       date: formatDate(date).replaceAll("/", "-"),

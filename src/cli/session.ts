@@ -6,7 +6,7 @@ import { hostname } from "node:os";
 import { type Config, loadConfig } from "../config.ts";
 import { CouchClient } from "../couchdb/client.ts";
 import { EXIT, InterruptedError, UsageError } from "../errors.ts";
-import { type LogFormat, openLog } from "../observe/log.ts";
+import { type LogFormat, type OpenLog, openLog } from "../observe/log.ts";
 import { openLoki } from "../observe/loki.ts";
 import type { Log, Progress } from "../observe/observe.ts";
 import { openProgressBars, openProgressLines } from "../observe/progress.ts";
@@ -21,11 +21,8 @@ import type { Call } from "./command.ts";
 /** How long chunks in flight may take after the first request to stop; then they are dropped. */
 const GRACE_MS = 3000;
 
-/** What a command works with. */
-export interface Session {
-  config: Config;
-  couch: CouchClient;
-  store: Store;
+/** What every command works with. */
+export interface Surroundings {
   log: Log;
   progress: Progress;
   /** The run's id: unique, and stands on every log line. */
@@ -35,60 +32,78 @@ export interface Session {
   signal: AbortSignal;
   /** Ends the work at the next chunk. */
   stop: AbortSignal;
+}
+
+/** What a command works with that has a config. */
+export interface Session extends Surroundings {
+  config: Config;
+  prefix: string;
+  suffix: string;
+  couch: CouchClient;
+  store: Store;
+  /** Opens another bucket folder with the config's credentials. */
+  openStore: (bucket: string) => Promise<Store>;
   /** Delivers a finished run's figures and waiting log lines. What cannot be delivered is a warning. */
   publish(report: RunReport): Promise<void>;
 }
 
-/** Opens a session, hands it to `work`, and closes it whatever happens. */
+/** Reads the config, opens what it names, hands it to `work`, and closes it whatever happens. */
 export async function withSession<T>(
   call: Call,
   configPath: string | undefined,
   work: (session: Session) => Promise<T>,
 ): Promise<T> {
-  const { shell } = call;
-  const format = readLogFormat(call.text("log-format"));
-  const config = await loadConfig({ path: configPath, env: shell.env });
-  const run = crypto.randomUUID();
-  const bars = shell.stderr.isTerminal && !call.isOn("quiet")
-    ? openProgressBars({ write: shell.stderr.write.bind(shell.stderr), columns: shell.stderr.columns })
+  const config = await loadConfig({ path: configPath, env: call.shell.env });
+  return await withSurroundings(call, config, async (surroundings, flush) => {
+    const { log } = surroundings;
+    for (const warning of config.warnings) log.warn("config", { warning });
+    const couch = new CouchClient({ ...config.database, log });
+    return await work({
+      ...surroundings,
+      config,
+      prefix: config.prefix,
+      suffix: config.suffix,
+      couch,
+      store: await openStore(config.bucket),
+      openStore: (bucket) => openStore({ ...config.bucket, bucket }),
+      async publish(report) {
+        const { lostLines } = await flush();
+        const counted = { lostLogLines: lostLines, retries: couch.retries };
+        for (const warning of await publishMetrics(config, report, counted)) log.warn("metrics", { warning });
+      },
+    });
+  });
+}
+
+/** The same without a config: log, progress and interruption. `loki` is where lines go beside the console. */
+export async function withSurroundings<T>(
+  call: Call,
+  { loki }: Pick<Config, "loki">,
+  work: (surroundings: Surroundings, flush: OpenLog["flush"]) => Promise<T>,
+): Promise<T> {
+  const { stderr, env, journal } = call.shell;
+  const bars = stderr.isTerminal && !call.isOn("quiet")
+    ? openProgressBars({ write: stderr.write.bind(stderr), columns: stderr.columns })
     : undefined;
   const opened = openLog({
     level: call.isOn("verbose") ? "debug" : call.isOn("quiet") ? "warn" : "info",
-    format,
-    color: shell.stderr.isTerminal && !shell.env.NO_COLOR,
-    journal: shell.journal,
-    write: (line) => bars === undefined ? shell.stderr.write(`${line}\n`) : bars.writeLine(line),
-    sinks: config.loki === undefined ? [] : [openLoki({
-      ...config.loki,
-      labels: { app: PROGRAM_NAME, host: hostname(), ...config.loki.labels },
+    format: readLogFormat(call.text("log-format")),
+    color: stderr.isTerminal && !env.NO_COLOR,
+    journal,
+    write: (line) => bars === undefined ? stderr.write(`${line}\n`) : bars.writeLine(line),
+    sinks: loki === undefined ? [] : [openLoki({
+      ...loki,
+      labels: { app: PROGRAM_NAME, host: hostname(), ...loki.labels },
     })],
   });
+  const run = crypto.randomUUID();
   const log = opened.log.with({ run });
   const progress = bars ?? openProgressLines({ log });
-  const couch = new CouchClient({ ...config.database, log });
-  const interruption = listenForInterruption(call, log);
+  const { stop, signal, close } = listenForInterruption(call, log);
   try {
-    for (const warning of config.warnings) log.warn("config", { warning });
-    return await work({
-      config,
-      run,
-      log,
-      couch,
-      store: await openStore(config.bucket),
-      progress,
-      now: () => new Date(),
-      async publish(report) {
-        const { lostLines } = await opened.flush();
-        for (
-          const warning of await publishMetrics(config, report, { lostLogLines: lostLines, retries: couch.retries })
-        ) {
-          log.warn("metrics", { warning });
-        }
-      },
-      ...interruption,
-    });
+    return await work({ log, progress, run, now: () => new Date(), signal, stop }, opened.flush.bind(opened));
   } finally {
-    interruption.close();
+    close();
     progress.runFinished();
     await opened.close();
   }

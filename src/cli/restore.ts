@@ -1,0 +1,61 @@
+/** `couchdb-backup restore <db> <path>`: brings a backup back. */
+import { formatCount, formatSeconds } from "../observe/figures.ts";
+import { exitCodeOfRestore, restore, type RestoreReport } from "../restore.ts";
+import { type Command, CONFIG_FLAG } from "./command.ts";
+import { withSession } from "./session.ts";
+
+/** More failed revisions than these are counted in the text; `--json` and the log have them all. */
+const SHOWN_FAILURES = 20;
+
+export const command: Command = {
+  name: "restore",
+  usage: "<db> <path> [--config FILE] [--into-existing] [--salvage] [--dry-run] [--no-views]",
+  help: [
+    "Restores a backup into database <db>: every leaf revision, with its history and attachments.",
+    "",
+    "<path> is latest, a date (2026-10-22), an s3:// or file:// URL, a local folder or chunk file, or a key below the",
+    "bucket folder. The backup is that of the path's last folder, or else of the database of the same name.",
+    "Exit codes: 0 all restored, 3 CouchDB refused some documents (they are listed), 10 CouchDB, 11 store,",
+    "12 the archive is damaged or incomplete.",
+  ],
+  flags: [
+    CONFIG_FLAG,
+    { name: "into-existing", summary: "write into a database that holds documents: both sets of revisions are kept" },
+    { name: "salvage", summary: "restore what is whole of a damaged or incomplete archive" },
+    { name: "dry-run", summary: "say what would be restored, and write nothing" },
+    { name: "no-views", summary: "do not have the views built afterwards" },
+  ],
+  operands: { least: 2, most: 2 },
+
+  async run(call) {
+    const [database = "", path = ""] = call.operands;
+    return await withSession(call, call.text("config"), async (session) => {
+      const report = await restore(session, {
+        database,
+        path,
+        intoExisting: call.isOn("into-existing"),
+        salvage: call.isOn("salvage"),
+        dryRun: call.isOn("dry-run"),
+        noViews: call.isOn("no-views"),
+      });
+      call.print(report, () => describe(report));
+      return exitCodeOfRestore(report);
+    });
+  },
+};
+
+function describe(report: RestoreReport): string {
+  const { database, path, documents, leaf_revisions, failed, failed_revisions, damaged, missing, seconds } = report;
+  const counts = `${formatCount(documents)} documents, ${formatCount(leaf_revisions)} leaf revisions`;
+  const lines = report.dry_run
+    ? [`Would restore "${database}" from ${path}: ${counts}`]
+    : [`Restored "${database}" from ${path}: ${counts} in ${formatSeconds(seconds)}`];
+  if (!report.verified) lines.push("The archive has no manifest: nothing says whether it is whole");
+  for (const { chunk, problem } of damaged) lines.push(`  left out: ${chunk}: ${problem}`);
+  for (const { id, rev, error, reason } of failed.slice(0, SHOWN_FAILURES)) {
+    lines.push(`  refused: ${JSON.stringify(id)} ${rev}: ${error}, ${reason}`);
+  }
+  if (failed_revisions > SHOWN_FAILURES) lines.push(`  refused: ${formatCount(failed_revisions)} revisions in all`);
+  if (missing > 0) lines.push(`  missing: CouchDB took ${formatCount(missing)} documents that it does not count`);
+  return `${lines.join("\n")}\n`;
+}

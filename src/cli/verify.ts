@@ -1,0 +1,64 @@
+/** `couchdb-backup verify <db> <path>`: reads a backup again and compares it with its manifest. */
+import { loadConfig } from "../config.ts";
+import { ConfigError } from "../errors.ts";
+import { formatCount, formatSeconds } from "../observe/figures.ts";
+import { openStore } from "../store/open.ts";
+import { exitCodeOfVerify, verify, type VerifyReport } from "../verify.ts";
+import { type Call, type Command, CONFIG_FLAG } from "./command.ts";
+import { withSession, withSurroundings } from "./session.ts";
+
+export const command: Command = {
+  name: "verify",
+  usage: "<db> <path> [--config FILE] [--quick]",
+  help: [
+    "Reads a backup again and compares it with its manifest: checksums, counts, ids. Needs no CouchDB and writes nothing.",
+    "",
+    "<path> is as for restore. A file:// URL or a local folder needs no config. Exit code 12: something is not as it must be.",
+  ],
+  flags: [CONFIG_FLAG, { name: "quick", summary: "compare presence and size only" }],
+  operands: { least: 2, most: 2 },
+
+  async run(call) {
+    const [database = "", path = ""] = call.operands;
+    const request = { database, path, quick: call.isOn("quick") };
+    const finish = (report: VerifyReport) => {
+      call.print(report, () => describe(report));
+      return exitCodeOfVerify(report);
+    };
+    if (await needsNoConfig(call, path)) {
+      return await withSurroundings(call, {}, async (surroundings) => {
+        const open = (bucket: string) => openStore({ bucket });
+        const nowhere = { store: undefined, openStore: open, prefix: "", suffix: "" };
+        return finish(await verify({ ...surroundings, ...nowhere }, request));
+      });
+    }
+    return await withSession(call, call.text("config"), async (session) => finish(await verify(session, request)));
+  },
+};
+
+/** Whether the path alone leads to the backup, and there is no config to be found. */
+async function needsNoConfig(call: Call, path: string): Promise<boolean> {
+  if (!/^(file:|\/|\.\.?\/)/.test(path) || call.text("config") !== undefined) return false;
+  try {
+    await loadConfig({ env: call.shell.env });
+    return false;
+  } catch (error) {
+    // A config that is there and wrong is an error that the session reports.
+    return error instanceof ConfigError && error.cause !== undefined;
+  }
+}
+
+function describe(report: VerifyReport): string {
+  const { path, chunks, documents, leaf_revisions, problems, leftovers, seconds } = report;
+  const counts = `${formatCount(chunks)} chunks, ${formatCount(documents)} documents, ${
+    formatCount(leaf_revisions)
+  } leaf revisions`;
+  return [
+    report.ok
+      ? `${path} is complete and as its manifest says: ${counts}, read in ${formatSeconds(seconds)}`
+      : `${path} is NOT whole: ${counts} are`,
+    ...problems.map(({ chunk, problem }) => `  problem: ${chunk}: ${problem}`),
+    ...leftovers.map(({ chunk, problem }) => `  left over: ${chunk}: ${problem}`),
+    "",
+  ].join("\n");
+}

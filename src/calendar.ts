@@ -114,3 +114,22 @@ export function nextElapse(calendar: Calendar, after: Date | number, timeZone: s
 export function previousElapse(calendar: Calendar, at: Date | number, timeZone: string): Date | undefined {
   return toDate(previousMicros(calendar, toMicros(at), zoneOf(calendar, timeZone)));
 }
+
+/**
+ * The elapses after an instant, one after the other, for as long as they are asked for; they end with the year 2199.
+ *
+ * @param after a date, or milliseconds since 1970
+ * @param timeZone the zone when the expression names none
+ * @throws {UsageError} when there is no such zone
+ * @example
+ * ```ts
+ * import { elapses, parseCalendar } from "./calendar.ts";
+ * const [first] = elapses(parseCalendar("Sat *-*-1..7 18:00"), Date.UTC(2026, 0, 4), "UTC");
+ * if (first?.toISOString() !== "2026-02-07T18:00:00.000Z") throw new Error(String(first));
+ * ```
+ */
+export function* elapses(calendar: Calendar, after: Date | number, timeZone: string): Generator<Date, void> {
+  for (let at = nextElapse(calendar, after, timeZone); at !== undefined; at = nextElapse(calendar, at, timeZone)) {
+    yield at;
+  }
+}

@@ -3,8 +3,8 @@
  * clocks were put forward (the time does not exist) or back (it exists twice). Instants are whole seconds since 1970.
  * Built on Intl, which Node 22 has as well as Deno; Temporal would be a second implementation for the same answers.
  */
-import { closestString, levenshteinDistance } from "@std/text";
 import { UsageError } from "./errors.ts";
+import { nearest } from "./nearest.ts";
 
 /** What a clock on the wall shows. Fields may lie outside their range: hour 24 is the next day's 0. */
 export interface WallTime {
@@ -36,9 +36,6 @@ const INVERTED_DAYLIGHT = new Map<string, readonly [from: number, to: number]>([
   ["Africa/El_Aaiun", [2019, Infinity]],
   ["Africa/Windhoek", [1994, 2017]],
 ]);
-
-/** As many wrong letters may a name have for another one to be suggested. */
-const MAX_SLIPS = 3;
 
 /** Names that Intl keeps from old releases of the database. */
 const FORMER_NAMES = /^(?:SystemV\/.*|US\/Pacific-New)$/;
@@ -84,11 +81,8 @@ export function timeZoneHint(name: string): string {
   if (/^[A-Z]{2,5}$/.test(name)) {
     return `"${name}" is an abbreviation: write the zone's name, such as Europe/Berlin or UTC`;
   }
-  const listed = listedZones();
-  const wanted = name.toLowerCase();
-  const closest = closestString(wanted, [...listed.keys()]) ?? "";
-  const isNear = levenshteinDistance(wanted, closest) <= MAX_SLIPS;
-  return isNear ? `Did you mean "${listed.get(closest)}"?` : "Write the zone's name, such as Europe/Berlin or UTC";
+  const near = nearest(name, listedZones().values());
+  return near === undefined ? "Write the zone's name, such as Europe/Berlin or UTC" : `Did you mean "${near}"?`;
 }
 
 function wallSeconds({ year, month, day, hour, minute, second }: WallTime): number {

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { formatCalendar, nextElapse, parseCalendar, previousElapse } from "../src/calendar.ts";
+import { elapses, formatCalendar, nextElapse, parseCalendar, previousElapse } from "../src/calendar.ts";
 import { UsageError } from "../src/errors.ts";
 import { generateCalendars } from "./calendar_generate.ts";
 import { answerCalendar, FIXTURE_SEED, FIXTURE_SIZE, isSameAnswer, readFixture } from "./calendar_oracle.ts";
@@ -8,14 +8,8 @@ const FIXTURE = readFixture(await Deno.readTextFile(new URL("fixtures/calendar.j
 
 /** The next elapses as ISO strings. */
 function elapsesAfter(expression: string, after: string, timeZone: string, count: number): string[] {
-  const calendar = parseCalendar(expression);
-  const found: string[] = [];
-  for (let at: Date | undefined = new Date(after); found.length < count;) {
-    at = nextElapse(calendar, at, timeZone);
-    if (at === undefined) break;
-    found.push(at.toISOString());
-  }
-  return found;
+  return elapses(parseCalendar(expression), new Date(after), timeZone).take(count).map((at) => at.toISOString())
+    .toArray();
 }
 
 function previous(expression: string, at: string, timeZone: string): string | undefined {
@@ -123,6 +117,17 @@ Deno.test("nextElapse() ends with the year 2199 and does not search for impossib
   assertEquals(elapsesAfter("*-12-31", "2198-01-01T00:00:00Z", "UTC", 5).length, 2);
   assertEquals(elapsesAfter("daily", "2300-01-01T00:00:00Z", "UTC", 1), []);
   assertEquals(elapsesAfter("daily", "1950-01-01T00:00:00Z", "UTC", 1), ["1970-01-01T00:00:00.000Z"]);
+});
+
+Deno.test("elapses() goes on from each elapse to the next, and ends when there are no more", () => {
+  const list = (expression: string) => [...elapses(parseCalendar(expression), Date.UTC(2026, 0, 1), "UTC")];
+  assertEquals(list("2026-01-01..03 12:00").map((at) => at.toISOString()), [
+    "2026-01-01T12:00:00.000Z",
+    "2026-01-02T12:00:00.000Z",
+    "2026-01-03T12:00:00.000Z",
+  ]);
+  assertEquals(list("*-02-30"), []);
+  assertEquals(list("*-01-01").length, 2199 - 2026);
 });
 
 Deno.test("nextElapse() refuses a zone that does not exist and suggests the closest", () => {

@@ -50,7 +50,7 @@ async function needsNoConfig(call: Call, path: string): Promise<boolean> {
 
 function describe(report: VerifyReport): string {
   const { path, chunks, documents, leaf_revisions, problems, leftovers, seconds } = report;
-  const counts = `${formatCount(chunks)} chunks, ${formatCount(documents)} documents, ${
+  const counts = `${formatCount(chunks)} ${chunks === 1 ? "chunk" : "chunks"}, ${formatCount(documents)} documents, ${
     formatCount(leaf_revisions)
   } leaf revisions`;
   return [

@@ -9,7 +9,6 @@ export async function* untilAborted(
   body: AsyncIterable<Uint8Array>,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  signal?.throwIfAborted();
   const iterator = body[Symbol.asyncIterator]();
   // One listener and a promise per piece: racing every piece against one promise that lives as long as the body would
   // keep a reaction for each of them.
@@ -19,6 +18,7 @@ export async function* untilAborted(
   let exhausted = false;
   try {
     while (true) {
+      signal?.throwIfAborted(); // It may have fired while the reader was busy with the last piece.
       const piece = await new Promise<IteratorResult<Uint8Array>>((resolve, reject) => {
         rejectPiece = reject;
         iterator.next().then(resolve, (error) => {
@@ -26,7 +26,6 @@ export async function* untilAborted(
           reject(error);
         });
       });
-      signal?.throwIfAborted();
       if (piece.done === true) {
         exhausted = true;
         return;

@@ -1,17 +1,23 @@
-/** Cuts a body into the parts of a multipart upload. Bytes of any lengths come in; parts of given sizes go out. */
+/**
+ * Cuts a body into the parts of an upload, and bounds the memory that parts take. Bytes of any lengths come in; parts of
+ * given sizes go out.
+ */
+import { orAborted } from "./abort.ts";
 
 /** A piece of a body that is sent as one. */
 export interface BodyPart {
   /** From 1. */
   number: number;
-  /** Valid until the part after the next one is asked for. */
+  /** Lies in a buffer of a {@linkcode PartMemory}, to be given back once it is sent. */
   bytes: Uint8Array<ArrayBuffer>;
   /** Whether the body ends here. */
   last: boolean;
 }
 
-const FIRST_BUFFER_BYTES = 64 * 1024;
 const PARTS_PER_SIZE = 1000;
+const BUFFERS_KEPT = 4;
+/** What is being sent at once, in parts: one of full size, or several smaller bodies. */
+const PARTS_SENT_AT_ONCE = 1.6;
 
 /**
  * The size of part `number`: doubled after each thousand parts. So an object of up to 5 GiB gets by with the smallest
@@ -24,39 +30,75 @@ export function partSize(number: number, smallestBytes: number): number {
 }
 
 /**
- * Yields the body's parts, at least one. Two buffers take turns, so that one part can be sent while the next is being
- * filled and memory holds no more than these.
+ * The memory of all parts of one store. Buffers are used again, because V8 is slow to collect large ones; and as each
+ * part that is being sent lies in memory twice, in its buffer and in the runtime's, full ones are sent one at a time.
+ * So four writers of large objects take 30 MiB: a part being filled each, one being sent and its copy.
  */
+export class PartMemory {
+  readonly smallestBytes: number;
+  readonly #free: ArrayBuffer[] = [];
+  readonly #waiting = new Set<() => void>();
+  #sendingBytes = 0;
+
+  /** @param smallestBytes The size of the first parts. */
+  constructor(smallestBytes: number) {
+    this.smallestBytes = smallestBytes;
+  }
+
+  /** A buffer for part `number`, of its size. */
+  take(number: number): Uint8Array<ArrayBuffer> {
+    const sizeBytes = partSize(number, this.smallestBytes);
+    const kept = sizeBytes === this.smallestBytes ? this.#free.pop() : undefined;
+    return kept === undefined ? new Uint8Array(sizeBytes) : new Uint8Array(kept);
+  }
+
+  /** Takes a buffer back that nothing reads any more: not one whose sending was broken off. */
+  give({ buffer }: Uint8Array<ArrayBuffer>): void {
+    if (buffer.byteLength === this.smallestBytes && this.#free.length < BUFFERS_KEPT) this.#free.push(buffer);
+  }
+
+  /**
+   * Waits until `sizeBytes` can be sent. A part that is larger than all the room waits to be alone.
+   *
+   * @returns Says that they are sent, or not any more.
+   */
+  async enter(sizeBytes: number, signal: AbortSignal | undefined): Promise<() => void> {
+    const room = PARTS_SENT_AT_ONCE * this.smallestBytes;
+    while (this.#sendingBytes > 0 && this.#sendingBytes + sizeBytes > room) {
+      await orAborted(new Promise<void>((resolve) => this.#waiting.add(resolve)), signal);
+    }
+    this.#sendingBytes += sizeBytes;
+    return () => {
+      this.#sendingBytes -= sizeBytes;
+      const waiting = [...this.#waiting];
+      this.#waiting.clear();
+      for (const wake of waiting) wake();
+    };
+  }
+}
+
+/** Yields the body's parts, at least one. The next buffer is taken when the next part is asked for, no earlier. */
 export async function* cutIntoParts(
   body: AsyncIterable<Uint8Array>,
-  smallestBytes: number,
+  memory: PartMemory,
 ): AsyncGenerator<BodyPart, void, undefined> {
-  let filling = new Uint8Array(0);
-  let resting = new Uint8Array(0);
   let number = 1;
+  let buffer = memory.take(number);
   let filledBytes = 0;
   for await (const bytes of body) {
     for (let start = 0; start < bytes.length;) {
       // A full part waits for the next byte: only then it is not the last one.
-      if (filledBytes === partSize(number, smallestBytes)) {
-        yield { number, bytes: filling.subarray(0, filledBytes), last: false };
+      if (filledBytes === buffer.length) {
+        yield { number, bytes: buffer, last: false };
         number++;
+        buffer = memory.take(number);
         filledBytes = 0;
-        [filling, resting] = [resting, filling];
       }
-      const limitBytes = partSize(number, smallestBytes);
-      const taken = Math.min(bytes.length - start, limitBytes - filledBytes);
-      if (filling.length < filledBytes + taken) {
-        // Most bodies are much smaller than a part; what has a second part will fill it.
-        const wantedBytes = number === 1 ? Math.max(FIRST_BUFFER_BYTES, 2 * filling.length) : limitBytes;
-        const larger = new Uint8Array(Math.min(limitBytes, Math.max(wantedBytes, filledBytes + taken)));
-        larger.set(filling.subarray(0, filledBytes));
-        filling = larger;
-      }
-      filling.set(bytes.subarray(start, start + taken), filledBytes);
+      const taken = Math.min(bytes.length - start, buffer.length - filledBytes);
+      buffer.set(bytes.subarray(start, start + taken), filledBytes);
       filledBytes += taken;
       start += taken;
     }
   }
-  yield { number, bytes: filling.subarray(0, filledBytes), last: true };
+  yield { number, bytes: buffer.subarray(0, filledBytes), last: true };
 }

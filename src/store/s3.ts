@@ -7,7 +7,7 @@ import { StoreError } from "../errors.ts";
 import { untilAborted } from "./abort.ts";
 import { type Credentials, staticProvider } from "./credentials.ts";
 import { MultipartUpload } from "./multipart.ts";
-import { type BodyPart, cutIntoParts } from "./parts.ts";
+import { type BodyPart, cutIntoParts, PartMemory } from "./parts.ts";
 import { S3Client, type S3Settings } from "./s3_client.ts";
 import { checkEndpoint, parseS3Url } from "./s3_endpoint.ts";
 import { describeSubject } from "./s3_error.ts";
@@ -22,10 +22,16 @@ import { checkFolder, checkKey, compareEntries } from "./store_key.ts";
  */
 const WRITER_HEADER = "x-amz-meta-couchdb-backup-writer";
 
+/** A SHA-256 as node:crypto gives it. */
+interface Digest {
+  toString(encoding: "hex" | "base64"): string;
+}
+
 /** Keeps objects in an S3 bucket, or in one of a server that speaks S3. */
 export class S3Store implements Store {
   readonly url: string;
   readonly #client: S3Client;
+  readonly #memory: PartMemory;
   /** What every object is stored with. */
   readonly #headers: Record<string, string>;
 
@@ -38,6 +44,7 @@ export class S3Store implements Store {
       endpoint: options.endpoint === undefined ? undefined : checkEndpoint(options.endpoint),
       credentials: staticProvider(credentialsOf(options)),
     }, settings);
+    this.#memory = new PartMemory(this.#client.settings.partBytes);
     this.url = this.#client.url;
     const sse = options.sse ?? (options.kmsKeyId === undefined ? undefined : "aws:kms");
     this.#headers = {
@@ -59,7 +66,7 @@ export class S3Store implements Store {
     // Whatever fails first, the body's producer or the sending, ends the other.
     const failed = new AbortController();
     const signal = options.signal === undefined ? failed.signal : AbortSignal.any([options.signal, failed.signal]);
-    const parts = cutIntoParts(untilAborted(body, signal), this.#client.settings.partBytes);
+    const parts = cutIntoParts(untilAborted(body, signal), this.#memory);
     try {
       const candidates = checkedKeys(keys);
       const first = await parts.next();
@@ -132,17 +139,18 @@ export class S3Store implements Store {
   async #createSmall(keys: Iterable<string>, part: BodyPart, signal: AbortSignal): Promise<StoredObject> {
     const writer = randomUUID();
     const digest = createHash("sha256").update(part.bytes).digest();
+    const leave = await this.#memory.enter(part.bytes.length, signal);
     let last = "";
-    for (const key of keys) {
-      last = key;
-      const stored = { key, sizeBytes: part.bytes.length, sha256: digest.toString("hex") };
-      try {
-        await this.#put(key, part.bytes, digest, { "if-none-match": "*", [WRITER_HEADER]: writer }, signal);
-        return stored;
-      } catch (error) {
-        if (!hasCode(error, "PreconditionFailed")) throw error;
-        if (await this.#isWrittenBy(writer, key, signal)) return stored;
+    try {
+      for (const key of keys) {
+        last = key;
+        const isStored = await this.#putIfFree(key, part.bytes, { digest, writer, signal });
+        if (!isStored) continue;
+        this.#memory.give(part.bytes);
+        return { key, sizeBytes: part.bytes.length, sha256: digest.toString("hex") };
       }
+    } finally {
+      leave();
     }
     throw this.#exists(last);
   }
@@ -161,9 +169,16 @@ export class S3Store implements Store {
     const sending = new AbortController();
     let sent: Promise<void> | undefined;
     try {
-      let part = first;
-      while (true) {
-        sent = upload.send(part, AbortSignal.any([signal, sending.signal]));
+      const send = async (part: BodyPart, leave: () => void) => {
+        try {
+          await upload.send(part, AbortSignal.any([signal, sending.signal]));
+          this.#memory.give(part.bytes);
+        } finally {
+          leave();
+        }
+      };
+      for (let part = first;;) {
+        sent = send(part, await this.#memory.enter(part.bytes.length, signal));
         if (part.last) break;
         const [, next] = await Promise.all([sent, rest.next()]);
         if (next.done === true) throw new TypeError("cutIntoParts() ended without a last part");
@@ -184,10 +199,25 @@ export class S3Store implements Store {
     }
   }
 
+  /** Stores an object where none is; false when the key is taken by another writer. */
+  async #putIfFree(
+    key: string,
+    body: Uint8Array<ArrayBuffer>,
+    { digest, writer, signal }: { digest: Digest; writer: string; signal: AbortSignal },
+  ): Promise<boolean> {
+    try {
+      await this.#put(key, body, digest, { "if-none-match": "*", [WRITER_HEADER]: writer }, signal);
+      return true;
+    } catch (error) {
+      if (!hasCode(error, "PreconditionFailed")) throw error;
+      return await this.#isWrittenBy(writer, key, signal);
+    }
+  }
+
   async #put(
     key: string,
     body: Uint8Array<ArrayBuffer>,
-    digest: { toString(encoding: "hex" | "base64"): string },
+    digest: Digest,
     headers: Record<string, string>,
     signal: AbortSignal | undefined,
   ): Promise<void> {

@@ -230,7 +230,7 @@ export class S3Client {
         method,
         headers,
         // A Uint8Array and no stream: S3 answers 501 to a chunked body, which is what Deno makes of a stream.
-        body,
+        body: body === null ? null : uncopied(body),
         redirect: "manual",
         signal: signal === undefined ? stall.signal : AbortSignal.any([signal, stall.signal]),
       }),
@@ -287,6 +287,24 @@ export class S3Client {
     const aheadMs = Date.parse(date ?? "") - Date.now();
     if (Number.isFinite(aheadMs)) this.#clockAheadMs = aheadMs;
   }
+}
+
+/**
+ * The same bytes, so that fetch sends them without making a copy. It takes its copy by slice(), which asks the array's
+ * species for room; ours offers the very memory that holds the bytes. Nobody changes them before the answer is there.
+ *
+ * Forty parts of 5 MiB, one after the other, cost 121 MB with the copies, which V8 is slow to collect, and 55 MB
+ * without (Deno 2.9.6). A runtime that copies in another way makes its copy.
+ *
+ * @see https://tc39.es/ecma262/#sec-%typedarray%.prototype.slice
+ */
+function uncopied(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  const same = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+  const species = function () {
+    return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+  };
+  Object.defineProperty(same, "constructor", { value: { [Symbol.species]: species } });
+  return same;
 }
 
 /** What an error about a request speaks of. */

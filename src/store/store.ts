@@ -37,7 +37,8 @@ export interface Store {
 
   /**
    * Stores `body` under the first of `keys` that is free. An object that exists is never changed: two writers that
-   * try the same key get different ones. Nothing can be read under the key before the whole body is stored.
+   * try the same key get different ones. Nothing can be read under the key before the whole body is stored. A body that
+   * was begun is ended when it is not wanted any more.
    *
    * @throws what `body` throws; StoreError with code `exists` when `keys` is exhausted, or when the body was too large to be kept and its
    * key was taken meanwhile; `body` is then consumed and the caller has to produce it again.

@@ -1,12 +1,26 @@
 /**
  * A small S3 server that is stricter than most: it verifies signatures, checksums, conditions and the rules of
  * multipart uploads, and misbehaves on request. tests/fakes/s3_test.ts holds it against the AWS SDK.
- *
- * It is made with node:http, which lets a connection be dropped before and amid an answer.
  */
 import { createHash } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import {
+  addressOf,
+  type Answer,
+  errorAnswer,
+  escape,
+  type Fault,
+  join,
+  type Operation,
+  operationOf,
+  receive,
+  Refusal,
+  send,
+  xml,
+} from "./s3_wire.ts";
 import { checkSignature, type SigningKeys, type WireRequest } from "./sigv4.ts";
+
+export type { Fault, Operation };
 
 export interface FakeS3Options extends Partial<SigningKeys> {
   /** @default ["test-bucket", "data.example.com"] */
@@ -20,30 +34,6 @@ export interface FakeS3Options extends Partial<SigningKeys> {
   /** How far the server's clock is ahead. @default 0 */
   clockAheadMs?: number;
 }
-
-/** What a request asks for, by S3's names. */
-export type Operation =
-  | "AbortMultipartUpload"
-  | "CompleteMultipartUpload"
-  | "CreateMultipartUpload"
-  | "DeleteObject"
-  | "GetObject"
-  | "HeadBucket"
-  | "HeadObject"
-  | "ListObjectsV2"
-  | "PutObject"
-  | "UploadPart";
-
-/** How a request goes wrong. */
-export type Fault =
-  /** It is refused and not executed. With status 200 the error hides in the body. */
-  | { kind: "refuse"; status: number; code: string; message?: string; headers?: Record<string, string> }
-  /** It is executed and the connection dropped before the answer. */
-  | { kind: "lose_answer" }
-  /** It is not executed and never answered. */
-  | { kind: "stall" }
-  /** The answer's body stops after some bytes: for good, or with the connection. */
-  | { kind: "stall_body" | "cut_body"; afterBytes: number };
 
 export interface FakeObject {
   bytes: Uint8Array;
@@ -69,20 +59,6 @@ export interface RecordedRequest {
   rawPath: string;
   headers: Record<string, string>;
   status: number | undefined;
-}
-
-interface Answer {
-  status: number;
-  headers?: Record<string, string>;
-  body?: Uint8Array | string;
-  /** The length to announce for HEAD. */
-  length?: number;
-}
-
-class Refusal extends Error {
-  constructor(readonly status: number, readonly code: string, message = code, readonly extra = "") {
-    super(message);
-  }
 }
 
 const KEPT_HEADERS = /^x-amz-(meta-.*|storage-class|server-side-encryption.*)$/;
@@ -335,36 +311,6 @@ export class FakeS3 {
   }
 }
 
-async function receive(incoming: IncomingMessage): Promise<WireRequest> {
-  const pieces: Uint8Array[] = [];
-  for await (const bytes of incoming) pieces.push(bytes as Uint8Array);
-  const [rawPath, rawQuery = ""] = (incoming.url ?? "/").split("?", 2) as [string, string?];
-  const headers: Record<string, string> = {};
-  for (const [name, value] of Object.entries(incoming.headers)) headers[name] = String(value);
-  return { method: incoming.method ?? "GET", rawPath, rawQuery, headers, body: join(pieces) };
-}
-
-function addressOf(request: WireRequest): { bucket: string; key: string; query: URLSearchParams } {
-  const [bucket = "", ...segments] = request.rawPath.slice(1).split("/").map((segment) => decodeURIComponent(segment));
-  return { bucket, key: segments.join("/"), query: new URLSearchParams(request.rawQuery.replaceAll("+", "%2B")) };
-}
-
-function operationOf(method: string, key: string, query: URLSearchParams): Operation {
-  if (key === "") return method === "HEAD" ? "HeadBucket" : "ListObjectsV2";
-  switch (method) {
-    case "PUT":
-      return query.has("partNumber") ? "UploadPart" : "PutObject";
-    case "POST":
-      return query.has("uploads") ? "CreateMultipartUpload" : "CompleteMultipartUpload";
-    case "DELETE":
-      return query.has("uploadId") ? "AbortMultipartUpload" : "DeleteObject";
-    case "HEAD":
-      return "HeadObject";
-    default:
-      return "GetObject";
-  }
-}
-
 /** The body's SHA-256 where the request names it. */
 function checkChecksum(headers: Record<string, string>, body: Uint8Array): string | undefined {
   const given = headers["x-amz-checksum-sha256"];
@@ -430,58 +376,12 @@ function readAnswer(object: FakeObject | undefined, headers: Record<string, stri
   };
 }
 
-function errorAnswer(error: Refusal, isHead: boolean): Answer {
-  const region = /expecting '([^']*)'/.exec(error.message)?.[1];
-  const body = `<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>${error.code}</Code>` +
-    `<Message>${escape(error.message)}</Message>${region === undefined ? "" : `<Region>${region}</Region>`}` +
-    `${error.extra}<RequestId>4442587FB7D0A2F9</RequestId></Error>`;
-  return { status: error.status, headers: { "content-type": "application/xml" }, body: isHead ? "" : body };
-}
-
-async function send(outgoing: ServerResponse, answer: Answer, fault: Fault | undefined): Promise<void> {
-  const body = typeof answer.body === "string"
-    ? new TextEncoder().encode(answer.body)
-    : answer.body ?? new Uint8Array(0);
-  const length = answer.status === 204 ? {} : { "content-length": String(answer.length ?? body.length) };
-  outgoing.writeHead(answer.status, { ...answer.headers, ...length });
-  if (fault?.kind === "stall_body" || fault?.kind === "cut_body") {
-    const part = body.subarray(0, fault.afterBytes);
-    if (part.length > 0) await new Promise((resolve) => outgoing.write(part, resolve));
-    else outgoing.flushHeaders();
-    if (fault.kind === "stall_body") return;
-    await new Promise((resolve) => setTimeout(resolve, 20)); // Lets what was written reach the client.
-    outgoing.socket?.destroy();
-    return;
-  }
-  if (outgoing.req.method === "HEAD") outgoing.end();
-  else outgoing.end(body);
-}
-
-const xml = (text: string): Answer => ({
-  status: 200,
-  headers: { "content-type": "application/xml" },
-  body: `<?xml version="1.0" encoding="UTF-8"?>\n${text}`,
-});
-
-const escape = (text: string) =>
-  text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
-
 const md5 = (bytes: Uint8Array) => createHash("md5").update(bytes).digest("hex");
 
 const sha256 = (bytes: Uint8Array) => new Uint8Array(createHash("sha256").update(bytes).digest());
 
 const kept = (headers: Record<string, string>) =>
   Object.fromEntries(Object.entries(headers).filter(([name]) => KEPT_HEADERS.test(name)));
-
-function join(pieces: Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(pieces.reduce((sum, bytes) => sum + bytes.length, 0));
-  let position = 0;
-  for (const bytes of pieces) {
-    whole.set(bytes, position);
-    position += bytes.length;
-  }
-  return whole;
-}
 
 function compareBytes(a: string, b: string): number {
   const [left, right] = [new TextEncoder().encode(a), new TextEncoder().encode(b)];

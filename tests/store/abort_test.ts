@@ -16,6 +16,23 @@ Deno.test("untilAborted() hands on every piece, and the producer's failure", asy
   await assertRejects(() => Array.fromAsync(untilAborted(failing(), undefined)), RangeError, "broken");
 });
 
+Deno.test("untilAborted() throws the reason when the signal fires while its reader is busy and the producer then silent", async () => {
+  const controller = new AbortController();
+  const silent = async function* () {
+    yield await Promise.resolve(new Uint8Array(1));
+    await never;
+  };
+  await assertRejects(
+    async () => {
+      for await (const bytes of untilAborted(silent(), controller.signal)) {
+        controller.abort(new Error(`after ${bytes.length}`));
+      }
+    },
+    Error,
+    "after 1",
+  );
+});
+
 Deno.test("untilAborted() ends the producer when its reader leaves", async () => {
   let ended = false;
   const endless = async function* () {

@@ -1,5 +1,5 @@
-import { assert, assertEquals } from "@std/assert";
-import { cutIntoParts, partSize } from "../../src/store/parts.ts";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { cutIntoParts, PartMemory, partSize } from "../../src/store/parts.ts";
 import { patternBytes, pieces } from "./store_contract.ts";
 
 Deno.test("cutIntoParts() gives the same bytes back for every size and every cut", async () => {
@@ -7,7 +7,7 @@ Deno.test("cutIntoParts() gives the same bytes back for every size and every cut
     const body = patternBytes(size);
     for (const pieceBytes of [1, 3, 7, 10, 11, 20, 100]) {
       const seen: { number: number; bytes: number[]; last: boolean }[] = [];
-      for await (const { number, bytes, last } of cutIntoParts(pieces(body, pieceBytes), 10)) {
+      for await (const { number, bytes, last } of cutIntoParts(pieces(body, pieceBytes), new PartMemory(10))) {
         seen.push({ number, bytes: [...bytes], last });
       }
       const what = `${size} bytes in pieces of ${pieceBytes}`;
@@ -23,26 +23,54 @@ Deno.test("cutIntoParts() gives the same bytes back for every size and every cut
   }
 });
 
-Deno.test("cutIntoParts() leaves a part untouched while the next is filled, and takes turns with two buffers", async () => {
-  const body = patternBytes(500_000);
-  const buffers = new Set<ArrayBuffer>();
-  const parts = cutIntoParts(pieces(body, 7_000), 100_000);
-  let previous: Uint8Array | undefined;
-  let position = 0;
-  for await (const part of parts) {
-    if (previous !== undefined) assertEquals(previous, body.slice(position - previous.length, position));
-    position += previous === undefined ? 0 : part.bytes.length;
-    if (previous === undefined) position = part.bytes.length;
-    previous = part.bytes;
-    buffers.add(part.bytes.buffer);
+Deno.test("cutIntoParts() leaves a part untouched until it is given back, and then uses its buffer again", async () => {
+  const body = patternBytes(50);
+  for (const givesBack of [true, false]) {
+    const memory = new PartMemory(10);
+    const parts: Uint8Array<ArrayBuffer>[] = [];
+    const buffers = new Set<ArrayBuffer>();
+    for await (const { bytes, number } of cutIntoParts(pieces(body, 7), memory)) {
+      parts.push(bytes);
+      buffers.add(bytes.buffer);
+      for (const part of parts.slice(-2)) {
+        const position = (part === bytes ? number - 1 : number - 2) * 10;
+        assertEquals(part, body.subarray(position, position + 10));
+      }
+      const sent = parts.at(-2);
+      if (givesBack && sent !== undefined) memory.give(sent);
+    }
+    assertEquals(buffers.size, givesBack ? 2 : 5);
   }
-  assertEquals(buffers.size, 2);
 });
 
-Deno.test("cutIntoParts() keeps little memory for a little body", async () => {
-  for await (const part of cutIntoParts(pieces(patternBytes(1000)), 5 * 1024 * 1024)) {
-    assert(part.bytes.buffer.byteLength <= 64 * 1024, `${part.bytes.buffer.byteLength}`);
-  }
+Deno.test("PartMemory enter() lets one full part through at a time, or several smaller bodies", async () => {
+  const memory = new PartMemory(10);
+  const sending: number[] = [];
+  let mostAtOnce = 0;
+  let sent = 0;
+  const send = async (sizeBytes: number) => {
+    const leave = await memory.enter(sizeBytes, undefined);
+    sending.push(sizeBytes);
+    mostAtOnce = Math.max(mostAtOnce, sending.length);
+    const inFlight = sending.reduce((sum, size) => sum + size, 0);
+    assert(sending.length === 1 || inFlight <= 16, `${sending} at once`);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+    sending.splice(sending.indexOf(sizeBytes), 1);
+    sent++;
+    leave();
+  };
+  await Promise.all([10, 10, 6, 6, 100, 1, 1, 16, 0].map(send));
+  assertEquals(sent, 9);
+  assert(mostAtOnce >= 2);
+});
+
+Deno.test("PartMemory enter() can be left by a signal", async () => {
+  const memory = new PartMemory(10);
+  const leave = await memory.enter(20, undefined);
+  const waiting = memory.enter(1, AbortSignal.timeout(5));
+  await assertRejects(() => waiting, DOMException);
+  leave();
+  (await memory.enter(20, undefined))();
 });
 
 Deno.test("partSize() lets ten thousand parts hold 4.8 TiB, and stays at the minimum up to 5 GiB", () => {

@@ -190,21 +190,20 @@ export function testStore(name: string, open: () => Promise<StoreUnderTest>): vo
   });
 
   test("create() stops the producer when it cannot store", async ({ store }) => {
-    let stopped = false;
+    const controller = new AbortController();
+    const stopped = Promise.withResolvers<string>();
     async function* endless() {
       try {
-        while (true) yield await Promise.resolve(new Uint8Array(1000));
+        for (let count = 0;; count++) {
+          if (count === 50) controller.abort(new Error("enough"));
+          yield await Promise.resolve(new Uint8Array(1000));
+        }
       } finally {
-        stopped = true;
+        stopped.resolve("stopped");
       }
     }
-    const controller = new AbortController();
-    setTimeout(() => controller.abort(new Error("enough")), 20);
     await assertRejects(() => store.create(["endless"], endless(), { signal: controller.signal }), Error, "enough");
-    for (let waited = 0; !stopped && waited < 5000; waited += 10) {
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
-    assert(stopped);
+    assertEquals(await stopped.promise, "stopped");
   });
 
   test("every operation throws the reason of a signal that has fired", async ({ store, leftovers }) => {

@@ -1,0 +1,54 @@
+/** What all build scripts do: run another program, and put a built file with its checksum where it belongs. */
+import { dirname } from "@std/path";
+
+/** A build that cannot go on. The message is for the person who started it. */
+export class BuildError extends Error {
+  override name = "BuildError";
+}
+
+/**
+ * Runs a program to its end, its output going where this one's goes.
+ *
+ * @returns What it said on standard error, when it failed; undefined when it did not.
+ */
+export async function run(program: string, args: readonly string[]): Promise<string | undefined> {
+  let output: Deno.CommandOutput;
+  try {
+    output = await new Deno.Command(program, { args: [...args], stdout: "inherit", stderr: "piped" }).output();
+  } catch (cause) {
+    throw new BuildError(`Cannot run "${program}": ${(cause as Error).message}`, { cause });
+  }
+  return output.success ? undefined : new TextDecoder().decode(output.stderr).trim();
+}
+
+/** Writes a file, and beside it `<file>.sha256` as `sha256sum --check` reads it. */
+export async function writeArtifact(path: string, bytes: Uint8Array<ArrayBuffer>, mode = 0o644): Promise<void> {
+  await Deno.mkdir(dirname(path), { recursive: true });
+  await Deno.writeFile(path, bytes, { mode });
+  await Deno.chmod(path, mode);
+  await writeChecksum(path, bytes);
+}
+
+/** Writes `<file>.sha256` for a file that holds `bytes`. */
+export async function writeChecksum(path: string, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
+  const name = path.slice(path.lastIndexOf("/") + 1);
+  await Deno.writeTextFile(`${path}.sha256`, `${digest}  ${name}\n`);
+  say(`${path}  ${(bytes.length / 1024 / 1024).toFixed(1)} MB  sha256 ${digest}`);
+}
+
+/** Tells the person who builds. */
+export function say(line: string): void {
+  Deno.stdout.writeSync(new TextEncoder().encode(`${line}\n`));
+}
+
+/** Runs a build script and turns its failure into a message and an exit code. */
+export async function build(script: () => Promise<void>): Promise<void> {
+  try {
+    await script();
+  } catch (error) {
+    if (!(error instanceof BuildError)) throw error;
+    Deno.stderr.writeSync(new TextEncoder().encode(`${error.message}\n`));
+    Deno.exit(1);
+  }
+}

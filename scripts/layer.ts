@@ -1,0 +1,121 @@
+/**
+ * Builds what template.yaml deploys: `deno task layer [--runtime compiled|deno] [--config FILE]`. Out: dist/layer/ and
+ * dist/layer.zip, whose root holds `bootstrap`, and dist/function.zip, which carries the config when that does not stand
+ * in the template. The same sources and tools give the same bytes.
+ */
+import { parseArgs } from "@std/cli/parse-args";
+import { build, BuildError, run, say, writeArtifact } from "./artifact.ts";
+import { bundle } from "./bundle.ts";
+import { compile } from "./compile.ts";
+import { PERMISSIONS } from "./permissions.ts";
+import { writeZip, type ZipEntry } from "./zip.ts";
+
+const LAYER = "dist/layer";
+/** Deno for Lambda's arm64 machines, as npm has it. Another archive than the one with this digest is refused. */
+const DENO_PACKAGE = {
+  specifier: "@deno/linux-arm64-glibc@2.9.5",
+  archive: "deno-linux-arm64-glibc-2.9.5.tgz",
+  integrity: "IuYjsz9PGl7CJcNXMuN27KNDB8Q40brK3SG3l+TXMDVW61ZKwcn0fQHBHnXFiiygEwI8by/fKnASEluhZB1atw==",
+};
+/** Lambda's limit for a function with its layers, unpacked. */
+const MAX_UNPACKED_BYTES = 250 * 1024 * 1024;
+
+/** Starts the bundle with Deno. The disk is read-only but for /tmp, and the environment may be empty. */
+const BOOTSTRAP = `#!/bin/sh
+# Started by Lambda as its custom runtime: couchdb-backup on Deno, with exactly its permissions.
+export HOME="\${HOME:-/tmp}" DENO_DIR="\${DENO_DIR:-/tmp/.deno}" NO_COLOR=1 DENO_NO_UPDATE_CHECK=1
+here=\${0%/*}
+exec "$here/deno" run --quiet --no-prompt --no-config --no-remote --no-npm \\
+  ${PERMISSIONS.join(" ")} "$here/program/mod.js" "$@"
+`;
+
+/** Builds the layer's folder and archive. */
+async function buildLayer(runtime: string): Promise<void> {
+  await Deno.remove(LAYER, { recursive: true }).catch((error) => {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  });
+  await Deno.mkdir(LAYER, { recursive: true });
+  if (runtime === "deno") {
+    await Deno.copyFile(await fetchDeno(), `${LAYER}/deno`);
+    await bundle(`${LAYER}/program`);
+    await Deno.writeTextFile(`${LAYER}/bootstrap`, BOOTSTRAP);
+    await Deno.chmod(`${LAYER}/deno`, 0o755);
+  } else {
+    await compile({ output: `${LAYER}/bootstrap`, target: "aarch64-unknown-linux-gnu" });
+    // The checksum is of use beside an executable that is passed on, not within the layer.
+    await Deno.remove(`${LAYER}/bootstrap.sha256`);
+  }
+  await Deno.chmod(`${LAYER}/bootstrap`, 0o755);
+
+  const entries = await readEntries(LAYER);
+  const unpacked = entries.reduce((sum, { bytes }) => sum + bytes.length, 0);
+  if (unpacked > MAX_UNPACKED_BYTES) {
+    throw new BuildError(`The layer has ${unpacked} bytes unpacked, Lambda takes ${MAX_UNPACKED_BYTES}`);
+  }
+  say(`${LAYER}  ${(unpacked / 1024 / 1024).toFixed(1)} MB unpacked`);
+  await writeArtifact("dist/layer.zip", await writeZip(entries));
+}
+
+/** Builds the function's own package: Lambda wants one, and the config can travel in it. */
+async function buildFunction(configFile: string | undefined): Promise<void> {
+  const readme = "The program is in the layer. A config.yaml beside this file is its config.\n";
+  const entries: ZipEntry[] = [{ name: "README", bytes: new TextEncoder().encode(readme), mode: 0o644 }];
+  if (configFile !== undefined) {
+    const bytes = await Deno.readFile(configFile).catch((cause) => {
+      throw new BuildError(`Cannot read the config "${configFile}": ${cause.message}`, { cause });
+    });
+    entries.push({ name: "config.yaml", bytes, mode: 0o644 });
+  }
+  await writeArtifact("dist/function.zip", await writeZip(entries));
+}
+
+/** Takes Deno for arm64 from npm, checks it, and returns the path of the executable. */
+async function fetchDeno(): Promise<string> {
+  const folder = "dist/deno-arm64";
+  const archive = `${folder}/${DENO_PACKAGE.archive}`;
+  await Deno.mkdir(folder, { recursive: true });
+  if (!(await isWhole(archive))) {
+    const complaint = await run("npm", ["pack", "--silent", "--pack-destination", folder, DENO_PACKAGE.specifier]);
+    if (complaint !== undefined) throw new BuildError(`Cannot take ${DENO_PACKAGE.specifier} from npm:\n${complaint}`);
+    if (!(await isWhole(archive))) {
+      throw new BuildError(`Cannot use "${archive}": its SHA-512 is not that of ${DENO_PACKAGE.specifier}`);
+    }
+  }
+  const complaint = await run("tar", ["-xzf", archive, "-C", folder, "package/deno"]);
+  if (complaint !== undefined) throw new BuildError(`Cannot unpack "${archive}":\n${complaint}`);
+  return `${folder}/package/deno`;
+}
+
+async function isWhole(archive: string): Promise<boolean> {
+  const bytes = await Deno.readFile(archive).catch((error) => {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  });
+  if (bytes === undefined) return false;
+  return new Uint8Array(await crypto.subtle.digest("SHA-512", bytes)).toBase64() === DENO_PACKAGE.integrity;
+}
+
+/** The files below a folder. Executables keep that right, other differences in mode do not count. */
+async function readEntries(folder: string, prefix = ""): Promise<ZipEntry[]> {
+  const entries: ZipEntry[] = [];
+  for await (const { name, isDirectory } of Deno.readDir(folder)) {
+    const path = `${folder}/${name}`;
+    if (isDirectory) {
+      entries.push(...await readEntries(path, `${prefix}${name}/`));
+      continue;
+    }
+    const { mode } = await Deno.stat(path);
+    const isExecutable = ((mode ?? 0) & 0o100) !== 0;
+    entries.push({ name: prefix + name, bytes: await Deno.readFile(path), mode: isExecutable ? 0o755 : 0o644 });
+  }
+  return entries;
+}
+
+const flags = parseArgs(Deno.args, { string: ["runtime", "config"], default: { runtime: "compiled" } });
+await build(async () => {
+  if (flags.runtime !== "compiled" && flags.runtime !== "deno") {
+    throw new BuildError(`There is no runtime "${flags.runtime}": it is compiled or deno`);
+  }
+  await buildLayer(flags.runtime);
+  await buildFunction(flags.config);
+});

@@ -255,7 +255,8 @@ class DatabaseBackup {
           compressed_bytes: stored.sizeBytes,
           sha256: stored.sha256,
           after_id: run.after ?? null,
-          last_id: counts.lastId!,
+          // Without an id, because all have vanished since, it covers nothing: no id comes before the empty one.
+          last_id: counts.lastId ?? run.after ?? "",
         };
       } catch (error) {
         const isTaken = error instanceof StoreError && error.facts.code === "exists";

@@ -271,6 +271,14 @@ Deno.test("RunReader does not believe an answer that lacks a document, has one t
   }
 });
 
+Deno.test("RunReader does not believe an answer that has all rows and does not close", async () => {
+  await using fake = await startFakeCouchDb();
+  const rows = IDS.map((id) => ({ id, docs: [{ ok: { _id: id, _rev: "1-x" } }] }));
+  const body = JSON.stringify({ results: rows }).slice(0, -1);
+  const requests = await readThrough(fake, [{ fault: { kind: "answer", status: 200, body } }]);
+  assertEquals(requests, [IDS, []]);
+});
+
 Deno.test("RunReader does not take anything but rows for an answer", async () => {
   for (const body of ["<html>", { error: "timeout" }, { results: {} }, ""]) {
     await using fake = await startFakeCouchDb();

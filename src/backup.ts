@@ -14,7 +14,7 @@ import { gzip } from "./gzip.ts";
 import { backupFolder, chunkName, joinKey, MANIFEST_NAME } from "./keys.ts";
 import { type ChunkEntry, encodeJson, FORMAT_VERSION, type Manifest, type Origin, sumChunks } from "./manifest.ts";
 import type { Log, Progress } from "./observe/observe.ts";
-import { forEachParallel } from "./parallel.ts";
+import { allOrNone, forEachParallel } from "./parallel.ts";
 import type { DatabaseReport, RunReport, TaskReport } from "./report.ts";
 import { wait } from "./retry.ts";
 import type { Store } from "./store/store.ts";
@@ -63,10 +63,9 @@ export async function backup(
 ): Promise<RunReport> {
   const startedAt = context.now();
   const couchVersion = await context.couch.serverVersion(context);
+  const running: Run = { ...context, couchVersion, fatal: undefined };
   const tasks: TaskReport[] = [];
-  for (const selection of selections) {
-    tasks.push(await backupTask({ ...context, couchVersion }, selection, options));
-  }
+  for (const selection of selections) tasks.push(await backupTask(running, selection, options));
   return {
     ok: tasks.every((task) => task.error === undefined && task.databases.every((one) => one.status !== "failed")),
     run: context.run,
@@ -79,6 +78,8 @@ export async function backup(
 /** A run that has begun. */
 interface Run extends RunContext {
   couchVersion: string;
+  /** What every further database would meet as well; they are reported as failed without being tried. */
+  fatal: unknown;
 }
 
 async function backupTask(context: Run, selection: TaskSelection, options: BackupOptions): Promise<TaskReport> {
@@ -93,13 +94,12 @@ async function backupTask(context: Run, selection: TaskSelection, options: Backu
     });
   }
   context.progress.runStarted({ action: "backup", databases: databases.length });
-  let fatal: unknown;
   for (const [index, { database }] of databases.entries()) {
-    if (index > 0 && fatal === undefined) await waitBetween(task.delaySeconds, context);
+    if (index > 0 && context.fatal === undefined) await waitBetween(task.delaySeconds, context);
     const folder = backupFolder({ ...context, date, database });
     const one = new DatabaseBackup({ ...context, log: log.with({ database }) }, { task, folder, database });
-    report.databases.push(fatal === undefined ? await one.run(options) : one.failed(fatal));
-    if (one.error !== undefined && isFatalForRun(one.error)) fatal = one.error;
+    report.databases.push(context.fatal === undefined ? await one.run(options) : one.failed(context.fatal));
+    if (one.error !== undefined && isFatalForRun(one.error)) context.fatal = one.error;
   }
   context.progress.runFinished();
   return report;
@@ -214,11 +214,11 @@ class DatabaseBackup {
   /** What is known before the first document is read, and the update sequence at that moment. */
   async #readOrigin(): Promise<[Origin, string]> {
     const { couch, couchVersion: version, run, signal } = this.#context;
-    const [info, security, revsLimit] = await Promise.all([
+    const [info, security, revsLimit] = await allOrNone((signal) => [
       couch.databaseInfo(this.#database, { signal }),
       couch.security(this.#database, { signal }),
       couch.revsLimit(this.#database, { signal }),
-    ]);
+    ], signal);
     const { attachments, revisions, chunk } = this.#task;
     const { doc_count, doc_del_count, q, n, partitioned, update_seq } = info;
     const properties = { doc_count, doc_del_count, q, n, partitioned, revs_limit: revsLimit, security };
@@ -255,7 +255,8 @@ class DatabaseBackup {
           compressed_bytes: stored.sizeBytes,
           sha256: stored.sha256,
           after_id: run.after ?? null,
-          last_id: counts.lastId!,
+          // Without an id, because all have vanished since, it covers nothing: no id comes before the empty one.
+          last_id: counts.lastId ?? run.after ?? "",
         };
       } catch (error) {
         const isTaken = error instanceof StoreError && error.facts.code === "exists";

@@ -79,3 +79,24 @@ export async function* loadAhead<T, R>(
     await Promise.allSettled(coming);
   }
 }
+
+/**
+ * Waits for several pieces of work that `begin` starts at once. The first failure cancels the signal of all others, and is
+ * thrown once they have ended.
+ *
+ * @throws The first error; the reason of `signal` when that ended it.
+ */
+export async function allOrNone<Results extends readonly unknown[]>(
+  begin: (signal: AbortSignal) => readonly [...{ [Index in keyof Results]: Promise<Results[Index]> }],
+  signal: AbortSignal,
+): Promise<Results> {
+  const cancel = new AbortController();
+  const begun = begin(AbortSignal.any([cancel.signal, signal]));
+  try {
+    return await Promise.all(begun) as unknown as Results;
+  } catch (error) {
+    cancel.abort(error);
+    await Promise.allSettled(begun);
+    throw error;
+  }
+}

@@ -1,5 +1,7 @@
 import { assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
-import { forEachParallel } from "../src/parallel.ts";
+import { allOrNone, forEachParallel } from "../src/parallel.ts";
+
+const NEVER = new AbortController().signal;
 
 async function* numbers(count: number, taken: number[] = []): AsyncGenerator<number> {
   for (let number = 0; number < count; number++) {
@@ -153,4 +155,24 @@ Deno.test("forEachParallel() begins nothing when it is to stop before the first 
     assertStrictEquals(await assertRejects(run), reason);
   }
   assertEquals(begun, 0);
+});
+
+Deno.test("allOrNone() gives all results in order, and the first failure once the others are cancelled", async () => {
+  const results = await allOrNone((signal) => [moment(signal, 10).then(() => 1), Promise.resolve("two")], NEVER);
+  assertEquals(results, [1, "two"]);
+
+  const failure = new Error("the first");
+  let ended = false;
+  const thrown = await assertRejects(() =>
+    allOrNone((signal) => [
+      moment(signal, 60_000).finally(() => ended = true),
+      Promise.reject(failure),
+    ], NEVER)
+  );
+  assertStrictEquals(thrown, failure);
+  assertEquals(ended, true);
+
+  const reason = new Error("now");
+  const aborted = AbortSignal.abort(reason);
+  assertStrictEquals(await assertRejects(() => allOrNone((signal) => [moment(signal)], aborted)), reason);
 });

@@ -90,7 +90,7 @@ export class RunReader {
         const failure = await this.#healable(error, request, call);
         waiting.unshift(...await this.#askForLess(request.rest(), asked.attempt, failure, call));
       }
-      suspects.push(...request.suspects);
+      for (const id of request.suspects) suspects.push(id);
       this.counts.lastId = laterId(this.counts.lastId, request.lastId);
     }
     for (const id of suspects) yield* this.#readAlone(id, output, call);

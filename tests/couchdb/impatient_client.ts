@@ -26,7 +26,7 @@ export async function createDatabase(server: CouchServer, name: string, ids: rea
   await couchOk(server, `POST /${encodeURIComponent(name)}/_bulk_docs`, `{"docs":[${docs}]}`);
 }
 
-/** `count` ids in order: `d0000`, `d0001`, … */
+/** `count` ids in order: `d00000`, `d00001`, … */
 export function idsOf(count: number): string[] {
-  return Array.from({ length: count }, (_, number) => `d${String(number).padStart(4, "0")}`);
+  return Array.from({ length: count }, (_, number) => `d${String(number).padStart(5, "0")}`);
 }

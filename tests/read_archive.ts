@@ -1,0 +1,102 @@
+/**
+ * What an archive holds, read by code that shares nothing with the program: every chunk is checked against the manifest
+ * (size, sums, SHA-256), and every leaf revision is kept as the text that stands in it.
+ */
+import { assertEquals } from "@std/assert";
+import { createHash } from "node:crypto";
+import { gunzipSync } from "node:zlib";
+import type { Manifest } from "../src/manifest.ts";
+import { elementsOf, membersOf } from "./fakes/couchdb/json_text.ts";
+import type { LeafRevisions } from "./leaf_revisions.ts";
+
+/** A complete backup. */
+export interface ArchivedBackup {
+  manifest: Manifest;
+  leafRevisions: LeafRevisions;
+  /** All files of the folder, by name. */
+  files: string[];
+}
+
+/** The rows of a chunk, with the number of their leaf revisions, as leaf revisions. No id may come twice. */
+export function leafRevisionsOf(chunk: string): LeafRevisions {
+  const all: LeafRevisions = new Map();
+  const outer = membersOf(chunk);
+  assertEquals(outer.map(([name]) => name), ["results"]);
+  for (const row of elementsOf(outer[0]![1])) {
+    const members = new Map(membersOf(row));
+    const id = JSON.parse(members.get("id")!) as string;
+    const revisions = new Map<string, string>();
+    for (const entry of elementsOf(members.get("docs")!)) {
+      const [[kind, text], ...others] = membersOf(entry) as [[string, string], ...unknown[]];
+      assertEquals([kind, others], ["ok", []], `row of ${JSON.stringify(id)}`);
+      const document = new Map(membersOf(text));
+      assertEquals(JSON.parse(document.get("_id")!), id);
+      const revision = JSON.parse(document.get("_rev")!) as string;
+      assertEquals(revisions.has(revision), false, `${JSON.stringify(id)} ${revision} comes twice`);
+      revisions.set(revision, text);
+    }
+    assertEquals(all.has(id), false, `${JSON.stringify(id)} comes twice`);
+    all.set(id, revisions);
+  }
+  return all;
+}
+
+/** How many leaf revisions there are. */
+export function countRevisions(leafRevisions: LeafRevisions): number {
+  return [...leafRevisions.values()].reduce((sum, revisions) => sum + revisions.size, 0);
+}
+
+/** The names of the files directly in a folder; none when there is no such folder. */
+export async function filesOf(folder: string): Promise<string[]> {
+  try {
+    return (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name).sort();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  }
+}
+
+/** The manifest in a folder, undefined when there is none. */
+export async function manifestOf(folder: string): Promise<Manifest | undefined> {
+  if (!(await filesOf(folder)).includes("manifest.json")) return undefined;
+  return JSON.parse(await Deno.readTextFile(`${folder}/manifest.json`));
+}
+
+/** Reads the backup that the manifest in `folder` describes, and checks all that it says of the chunks. */
+export async function readBackup(folder: string): Promise<ArchivedBackup> {
+  const manifest = await manifestOf(folder);
+  if (manifest === undefined) throw new Error(`There is no complete backup in ${folder}`);
+  const leafRevisions: LeafRevisions = new Map();
+  const sums = { documents: 0, leaf_revisions: 0, absent: 0, chunks: 0, bytes: 0, compressed_bytes: 0 };
+  for (const chunk of manifest.chunks) {
+    const compressed = await Deno.readFile(`${folder}/${chunk.name}`);
+    const bytes = gunzipSync(compressed);
+    const found = leafRevisionsOf(bytes.toString());
+    assertEquals(
+      { ...chunk, after_id: null, last_id: "" },
+      {
+        name: chunk.name,
+        documents: found.size,
+        leaf_revisions: countRevisions(found),
+        absent: chunk.absent,
+        bytes: bytes.length,
+        compressed_bytes: compressed.length,
+        sha256: createHash("sha256").update(compressed).digest("hex"),
+        after_id: null,
+        last_id: "",
+      },
+    );
+    for (const [id, revisions] of found) {
+      assertEquals(leafRevisions.has(id), false, `${JSON.stringify(id)} is in two chunks`);
+      leafRevisions.set(id, revisions);
+    }
+    sums.documents += found.size;
+    sums.leaf_revisions += countRevisions(found);
+    sums.absent += chunk.absent;
+    sums.chunks++;
+    sums.bytes += bytes.length;
+    sums.compressed_bytes += compressed.length;
+  }
+  assertEquals(manifest.totals, sums);
+  return { manifest, leafRevisions, files: await filesOf(folder) };
+}

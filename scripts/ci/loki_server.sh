@@ -1,11 +1,11 @@
 #!/bin/sh
-# Builds Grafana Loki from Go's modules for tests/integration/loki_test.ts, into the file that is its argument or else
-# $LOKI_BINARY, by default ~/.cache/couchdb-backup/loki. Needs Go; takes five to eight minutes on two cores; does nothing
-# when the file is there in this version.
+# Builds Grafana Loki from Go's modules for tests/integration/loki_test.ts, which starts it. The file is $LOKI_BINARY, by
+# default ~/.cache/couchdb-backup/loki. Needs Go; takes five to eight minutes on two cores; does nothing when the file is
+# there in this version.
 set -eu
 
 version=v3.7.8
-binary=${1:-${LOKI_BINARY:-$HOME/.cache/couchdb-backup/loki}}
+binary=${LOKI_BINARY:-$HOME/.cache/couchdb-backup/loki}
 if [ -x "$binary" ] && go version -m "$binary" 2>/dev/null | grep -q "github.com/grafana/loki/v3[[:space:]]$version"; then
   exit 0
 fi

@@ -37,6 +37,8 @@ export interface LokiOptions {
   random?: () => number;
 }
 
+const FLUSH_BACKOFF_MS = 100;
+
 /** A line that waits. */
 interface Entry {
   /** The stream's labels as JSON: equal text, equal stream. */
@@ -179,7 +181,9 @@ class LokiSink implements LogSink {
 
   async #backOff(retryAfterMs = 0): Promise<void> {
     const { backoffMs, maxBackoffMs, random } = this.#options;
-    const limit = Math.min(maxBackoffMs, backoffMs * 2 ** this.#failures);
+    // A flush has little time: it tries again sooner, so that a few failures do not use it up.
+    const firstMs = this.#deadline === undefined ? backoffMs : Math.min(backoffMs, FLUSH_BACKOFF_MS);
+    const limit = Math.min(maxBackoffMs, firstMs * 2 ** this.#failures);
     this.#failures++;
     this.#notBefore = performance.now() + Math.min(retryAfterMs, 2 * maxBackoffMs);
     const waitMs = Math.max(limit * (0.5 + random() / 2), this.#notBefore - performance.now());

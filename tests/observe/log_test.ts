@@ -137,6 +137,25 @@ Deno.test("flush() says on the console, and not to the sink, how many lines a si
   assertEquals(sink.records, []);
 });
 
+Deno.test("flush() has 2.5 seconds, and half a second after one that has lost lines, unless told otherwise", async () => {
+  const deadlines: number[] = [];
+  const results = [{ lostLines: 1, causes: ["x"] }, { lostLines: 0, causes: [] }];
+  const sink: LogSink = {
+    name: "list",
+    write() {},
+    flush({ deadlineMs }) {
+      deadlines.push(deadlineMs);
+      return Promise.resolve(results.shift() ?? { lostLines: 0, causes: [] });
+    },
+  };
+  const { flush, close } = collect({ sinks: [sink] });
+  await flush();
+  await flush();
+  await flush({ deadlineMs: 7 });
+  await close();
+  assertEquals(deadlines, [2500, 500, 7, 2500]);
+});
+
 Deno.test("close() leaves the console open and hands nothing more to sinks", async () => {
   const sink = new ListSink();
   const { lines, log, close } = collect({ sinks: [sink] });

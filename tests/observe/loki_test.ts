@@ -128,6 +128,16 @@ Deno.test("openLoki() delivers every line once and in order through 500, 500, 50
   assertEquals([loki.breaches, eventsOf(loki)], [[], events(300)]);
 });
 
+Deno.test("flush() gets through three failures within its deadline, however patient the sink is otherwise", async () => {
+  const loki = new FakeLoki();
+  loki.faults.push({ status: 500 }, { status: 500 }, { status: 500 });
+  const sink = openTestLoki(loki, { backoffMs: 10_000, maxBackoffMs: 60_000, random: () => 1 });
+  sink.write(record("a"));
+  assertEquals(await sink.flush({ deadlineMs: 2500 }), { lostLines: 0, causes: [] });
+  await loki.close();
+  assertEquals(eventsOf(loki), ["a"]);
+});
+
 Deno.test("openLoki() waits as long as Retry-After asks for, also in a flush", async () => {
   const loki = new FakeLoki();
   loki.faults.push({ status: 429, headers: { "retry-after": "1" } });

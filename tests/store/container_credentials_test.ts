@@ -47,4 +47,6 @@ Deno.test("readContainerCredentials() sends the token to no other host in the cl
     const error = await assertRejects(() => readContainerCredentials({ url, token: new Secret("one") }), StoreError);
     assertMatch(error.message, /must be an https:\/\/ URL/);
   }
+  const encrypted = await assertRejects(() => readContainerCredentials({ url: "https://localhost:1/" }), StoreError);
+  assertMatch(encrypted.message, /^Cannot get AWS keys from the container's agent at localhost:1/);
 });

@@ -23,7 +23,7 @@ import { explainSyntax, findTab, type ParserComplaint, type SyntaxProblem } from
 import type { CouchOptions } from "./couchdb/couchdb.ts";
 import { ConfigError } from "./errors.ts";
 import { Secret } from "./secret.ts";
-import type { StoreOptions } from "./store/store.ts";
+import type { KeyOptions, KeySources, SecretsManagerOptions, StoreOptions } from "./store/store.ts";
 
 /** The environment's variables. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -87,6 +87,8 @@ export interface Config {
   /** At least one, in the order of the file. */
   tasks: Task[];
   bucket: StoreOptions;
+  /** Secrets Manager, for `passwordSecret`. Its keys are the bucket's, unless those are of another S3 than AWS's. */
+  secretsManager: SecretsManagerOptions;
   prefix: string;
   suffix: string;
   loki?: LokiOptions | undefined;
@@ -323,6 +325,10 @@ function toConfig(document: ConfigDocument, { file, env }: { file: string; env: 
       allowEmpty: task.allow_empty,
     })),
     bucket: toStoreOptions(document, env),
+    secretsManager: {
+      endpoint: held(env, "AWS_ENDPOINT_URL_SECRETS_MANAGER", "AWS_ENDPOINT_URL")?.replace(/\/+$/, ""),
+      ...((document.endpoint === undefined ? writtenKeys(document) : undefined) ?? keysOfEnvironment(env)),
+    },
     prefix: document.prefix,
     suffix: document.suffix,
     loki: loki && {
@@ -344,31 +350,65 @@ function toConfig(document: ConfigDocument, { file, env }: { file: string; env: 
 
 /** What the config says of the bucket, and for an S3 bucket AWS's own variables where it says nothing. */
 function toStoreOptions(document: ConfigDocument, env: Environment): StoreOptions {
-  const variable = (...names: string[]) =>
-    names.map((name) => env[name]).find((value) => value !== undefined && value !== "");
-  const aws = document.bucket.startsWith("s3:") ? variable : () => undefined;
+  const isS3 = document.bucket.startsWith("s3:");
+  const variable = (...names: string[]) => isS3 ? held(env, ...names) : undefined;
   const { storage_class: storageClass, kms_key_id: kmsKeyId } = document;
-  const options = {
+  return {
     bucket: document.bucket,
-    region: document.region ?? aws("AWS_REGION", "AWS_DEFAULT_REGION"),
-    endpoint: document.endpoint ?? aws("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")?.replace(/\/+$/, ""),
+    region: document.region ?? variable("AWS_REGION", "AWS_DEFAULT_REGION"),
+    endpoint: document.endpoint ?? variable("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")?.replace(/\/+$/, ""),
     storageClass,
     sse: document.sse,
     kmsKeyId,
+    ...(writtenKeys(document) ?? (isS3 ? keysOfEnvironment(env) : {})),
   };
-  if (document.token !== undefined) {
-    return { ...options, token: document.token, secret: document.secret, sessionToken: document.session_token };
-  }
-  // Half a pair of keys is none; the store then looks for a role.
-  const token = aws("AWS_ACCESS_KEY_ID");
-  const secret = aws("AWS_SECRET_ACCESS_KEY");
-  if (token === undefined || secret === undefined) return options;
-  const sessionToken = aws("AWS_SESSION_TOKEN");
+}
+
+function writtenKeys({ token, secret, session_token: sessionToken }: ConfigDocument): KeyOptions | undefined {
+  return token === undefined ? undefined : { token, secret, sessionToken };
+}
+
+/** The environment's keys, else what it says of where some may be. */
+function keysOfEnvironment(env: Environment): KeyOptions {
+  const token = held(env, "AWS_ACCESS_KEY_ID");
+  const secret = held(env, "AWS_SECRET_ACCESS_KEY");
+  // Half a pair of keys is none.
+  if (token === undefined || secret === undefined) return { keySources: toKeySources(env) };
+  const sessionToken = held(env, "AWS_SESSION_TOKEN");
   return {
-    ...options,
     token,
     secret: new Secret(secret),
     sessionToken: sessionToken === undefined ? undefined : new Secret(sessionToken),
+  };
+}
+
+/** The first of the variables that is set and not empty. */
+function held(env: Environment, ...names: string[]): string | undefined {
+  return names.map((name) => env[name]).find((value) => value !== undefined && value !== "");
+}
+
+/** The places where AWS's own tools would look for keys. */
+function toKeySources(env: Environment): KeySources {
+  const home = held(env, "HOME", "USERPROFILE");
+  const files = [["AWS_SHARED_CREDENTIALS_FILE", "credentials"], ["AWS_CONFIG_FILE", "config"]] as const;
+  const relative = held(env, "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI");
+  const url = relative === undefined
+    ? held(env, "AWS_CONTAINER_CREDENTIALS_FULL_URI")
+    : `http://169.254.170.2${relative}`;
+  const token = held(env, "AWS_CONTAINER_AUTHORIZATION_TOKEN");
+  const tokenFile = held(env, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE");
+  const metadataEndpoint = held(env, "AWS_EC2_METADATA_SERVICE_ENDPOINT")?.replace(/\/+$/, "");
+  const isMetadataOff = env.AWS_EC2_METADATA_DISABLED?.toLowerCase() === "true";
+  return {
+    profile: held(env, "AWS_PROFILE"),
+    profileFiles: files.flatMap(([name, file]) =>
+      held(env, name) ?? (home === undefined ? [] : join(home, ".aws", file))
+    ),
+    webIdentity: held(env, "AWS_WEB_IDENTITY_TOKEN_FILE") !== undefined,
+    container: url === undefined
+      ? undefined
+      : { url, token: token === undefined ? undefined : new Secret(token), tokenFile },
+    metadataEndpoints: isMetadataOff ? [] : metadataEndpoint === undefined ? undefined : [metadataEndpoint],
   };
 }
 

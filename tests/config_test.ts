@@ -176,6 +176,52 @@ Deno.test("parseConfig() keeps a file:// bucket and warns of the keys that are S
   assertEquals(config.warnings, ['cfg.yaml:4:1: Key "region" has no effect on a file:// bucket']);
 });
 
+Deno.test("parseConfig() says where keys may be when neither the config nor the environment has any", () => {
+  const sourcesIn = (env: Record<string, string>) => parse(`${DATABASE}${TASK}${BUCKET}`, env).bucket.keySources;
+  assertEquals(sourcesIn({ AWS_ACCESS_KEY_ID: "id", AWS_SECRET_ACCESS_KEY: "key" }), undefined);
+  assertEquals(sourcesIn({ HOME: "/home/me", AWS_ACCESS_KEY_ID: "half a pair" }), {
+    profile: undefined,
+    profileFiles: ["/home/me/.aws/credentials", "/home/me/.aws/config"],
+    webIdentity: false,
+    container: undefined,
+    metadataEndpoints: undefined,
+  });
+  const set = sourcesIn({
+    AWS_PROFILE: "work",
+    AWS_SHARED_CREDENTIALS_FILE: "/c",
+    AWS_WEB_IDENTITY_TOKEN_FILE: "/t",
+    AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: "/v2/credentials/1",
+    AWS_CONTAINER_AUTHORIZATION_TOKEN: "bearer",
+    AWS_EC2_METADATA_SERVICE_ENDPOINT: "http://[::1]:1338/",
+  })!;
+  assertEquals([set.profile, set.profileFiles, set.webIdentity], ["work", ["/c"], true]);
+  assertEquals([set.container?.url, set.container?.token?.reveal()], [
+    "http://169.254.170.2/v2/credentials/1",
+    "bearer",
+  ]);
+  assertEquals(set.metadataEndpoints, ["http://[::1]:1338"]);
+  const pod = sourcesIn({
+    AWS_CONTAINER_CREDENTIALS_FULL_URI: "http://169.254.170.23/v1/credentials",
+    AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE: "/var/run/token",
+    AWS_EC2_METADATA_DISABLED: "TRUE",
+  })!;
+  assertEquals(pod.container, {
+    url: "http://169.254.170.23/v1/credentials",
+    token: undefined,
+    tokenFile: "/var/run/token",
+  });
+  assertEquals(pod.metadataEndpoints, []);
+});
+
+Deno.test("parseConfig() gives Secrets Manager the keys of the config, unless those are of another S3", () => {
+  const env = { AWS_ACCESS_KEY_ID: "id", AWS_SECRET_ACCESS_KEY: "key", AWS_ENDPOINT_URL_SECRETS_MANAGER: "http://sm/" };
+  const keysOf = (text: string) => parse(text, env).secretsManager;
+  const written = `${DATABASE}${TASK}${BUCKET}token: t\nsecret: s\n`;
+  assertEquals([keysOf(written).token, keysOf(written).endpoint], ["t", "http://sm"]);
+  assertEquals(keysOf(`${written}endpoint: http://minio\n`).token, "id");
+  assertEquals(keysOf(`${DATABASE}${TASK}bucket: file:///var/backup\n`).secret?.reveal(), "key");
+});
+
 Deno.test("parseConfig() takes from AWS's variables what the config does not say", () => {
   const env = {
     AWS_REGION: "eu-north-1",

@@ -12,6 +12,7 @@ import type { Log, Progress } from "../observe/observe.ts";
 import { openProgressBars, openProgressLines } from "../observe/progress.ts";
 import { pushMetrics } from "../observe/pushgateway.ts";
 import { writeMetricsFile } from "../observe/textfile.ts";
+import { withPassword } from "../password.ts";
 import type { RunReport } from "../report.ts";
 import { openStore } from "../store/open.ts";
 import type { Store } from "../store/store.ts";
@@ -57,7 +58,7 @@ export async function withSession<T>(
   return await withSurroundings(call, config, async (surroundings, flush) => {
     const { log } = surroundings;
     for (const warning of config.warnings) log.warn("config", { warning });
-    const couch = new CouchClient({ ...config.database, log });
+    const couch = new CouchClient({ ...await withPassword(config, surroundings), log });
     return await work({
       ...surroundings,
       config,

@@ -5,7 +5,7 @@
 import { createHash, randomUUID } from "node:crypto";
 import { StoreError } from "../errors.ts";
 import { untilAborted } from "./abort.ts";
-import { type Credentials, staticProvider } from "./credentials.ts";
+import { openCredentials } from "./credential_chain.ts";
 import { MultipartUpload } from "./multipart.ts";
 import { type BodyPart, cutIntoParts, PartMemory } from "./parts.ts";
 import { S3Client, type S3Settings } from "./s3_client.ts";
@@ -42,7 +42,7 @@ export class S3Store implements Store {
       ...location,
       region: options.region,
       endpoint: options.endpoint === undefined ? undefined : checkEndpoint(options.endpoint),
-      credentials: staticProvider(credentialsOf(options)),
+      credentials: openCredentials(options),
     }, settings);
     this.#memory = new PartMemory(this.#client.settings.partBytes);
     this.url = this.#client.url;
@@ -276,14 +276,4 @@ function checkedKeys(keys: Iterable<string>): Iterable<string> {
       yield checkKey(next.value);
     }
   })();
-}
-
-function credentialsOf(options: StoreOptions): Credentials {
-  if (options.token === undefined || options.secret === undefined) {
-    const missing = options.token === undefined ? "token" : "secret";
-    throw new StoreError(`Cannot open the bucket "${options.bucket}": no ${missing} is given`, {
-      code: "no_credentials",
-    }, { hint: "Set token and secret in the config, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" });
-  }
-  return { accessKeyId: options.token, secretAccessKey: options.secret, sessionToken: options.sessionToken };
 }

@@ -3,6 +3,7 @@
  * nothing else about it. Every store passes the same suite, tests/store/store_contract.ts.
  */
 import type { Secret } from "../secret.ts";
+import type { ContainerAgent } from "./container_credentials.ts";
 
 /** An object that {@linkcode Store.create} has stored. */
 export interface StoredObject {
@@ -69,19 +70,45 @@ export interface Store {
   list(folder: string, options?: StoreCallOptions): AsyncIterable<StoreEntry>;
 }
 
+/** What the environment says of the places where AWS keys may be when none are given. */
+export interface KeySources {
+  /** `AWS_PROFILE`. */
+  profile?: string | undefined;
+  /** The files that profiles are in; they need not exist. */
+  profileFiles: readonly string[];
+  /** Whether `AWS_WEB_IDENTITY_TOKEN_FILE` is set, as in a pod of EKS. */
+  webIdentity: boolean;
+  /** The agent of a container in ECS or EKS. */
+  container?: ContainerAgent | undefined;
+  /** Base URLs of the instance's metadata service; none where it may not be asked. Absent: AWS's own. */
+  metadataEndpoints?: readonly string[] | undefined;
+}
+
+/** The keys that sign requests to AWS, or where to look for some. */
+export interface KeyOptions {
+  /** Access key id. */
+  token?: string | undefined;
+  /** Secret access key. */
+  secret?: Secret | undefined;
+  sessionToken?: Secret | undefined;
+  /** Where to look for keys when `token` and `secret` are absent. */
+  keySources?: KeySources | undefined;
+}
+
+/** How to reach AWS Secrets Manager. */
+export interface SecretsManagerOptions extends KeyOptions {
+  /** Base URL without a slash at the end. Absent: AWS's own in the region of the secret. */
+  endpoint?: string | undefined;
+}
+
 /** What a config says of the bucket. */
-export interface StoreOptions {
+export interface StoreOptions extends KeyOptions {
   /** `s3://name/folder` or `file:///path`. */
   bucket: string;
   /** AWS region; found out from the environment or the bucket where absent. */
   region?: string | undefined;
   /** Base URL of an S3-compatible server, such as `http://[::1]:9000`; path style is used. */
   endpoint?: string | undefined;
-  /** Access key id. */
-  token?: string | undefined;
-  /** Secret access key. */
-  secret?: Secret | undefined;
-  sessionToken?: Secret | undefined;
   /** `x-amz-storage-class`, such as `STANDARD_IA`. */
   storageClass?: string | undefined;
   /** `x-amz-server-side-encryption`: `AES256`, `aws:kms` or `aws:kms:dsse`. */

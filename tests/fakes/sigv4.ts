@@ -24,6 +24,8 @@ export interface SigningKeys {
   secretAccessKey: string;
   sessionToken?: string | undefined;
   region: string;
+  /** @default "s3" */
+  service?: string | undefined;
 }
 
 export interface SignatureProblem {
@@ -51,7 +53,8 @@ export function checkSignature(request: WireRequest, keys: SigningKeys, now: Dat
       `The authorization header is malformed; the region '${region}' is wrong; expecting '${keys.region}'`;
     return refused("AuthorizationHeaderMalformed", message, 400);
   }
-  if (service !== "s3") return refused("AuthorizationHeaderMalformed", "The service must be s3", 400);
+  const wanted = keys.service ?? "s3";
+  if (service !== wanted) return refused("AuthorizationHeaderMalformed", `The service must be ${wanted}`, 400);
   if ((headers["x-amz-security-token"] ?? "") !== (keys.sessionToken ?? "")) {
     return refused("InvalidToken", `The provided token ${headers["x-amz-security-token"]} is malformed`, 400);
   }
@@ -66,7 +69,8 @@ export function checkSignature(request: WireRequest, keys: SigningKeys, now: Dat
       "The difference between the request time and the server's time is too large",
     );
   }
-  const payload = headers["x-amz-content-sha256"] ?? "";
+  // Only S3 wants the header; the other services hash the body themselves.
+  const payload = headers["x-amz-content-sha256"] ?? (wanted === "s3" ? "" : sha256(request.body));
   if (payload !== "UNSIGNED-PAYLOAD" && payload !== sha256(request.body)) {
     return refused(
       "XAmzContentSHA256Mismatch",
@@ -89,9 +93,9 @@ export function checkSignature(request: WireRequest, keys: SigningKeys, now: Dat
     signedHeaders,
     payload,
   ].join("\n");
-  const scope = `${day}/${region}/s3/aws4_request`;
+  const scope = `${day}/${region}/${wanted}/aws4_request`;
   const stringToSign = ["AWS4-HMAC-SHA256", date, scope, sha256(canonicalRequest)].join("\n");
-  const key = [day!, region!, "s3", "aws4_request"].reduce<string | Uint8Array>(
+  const key = [day!, region!, wanted, "aws4_request"].reduce<string | Uint8Array>(
     (key, text) => createHmac("sha256", key).update(text).digest(),
     `AWS4${keys.secretAccessKey}`,
   );

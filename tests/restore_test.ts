@@ -8,8 +8,6 @@ import { compareLeafRevisions, readAllLeafRevisions } from "./leaf_revisions.ts"
 import { makeArchive } from "./make_archive.ts";
 import { alterFile, firstHalf, flipByte, type RestoreSetup, setUpRestore } from "./restore_setup.ts";
 
-const DATE = "2026-10-22";
-
 /** A setup with a hard database "a/b" and an archive of it, in chunks of so many documents. */
 async function setUpArchive(chunk?: number, options: Parameters<typeof seedHardDatabase>[2] = {}) {
   const setup = await setUpRestore();

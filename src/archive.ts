@@ -47,8 +47,10 @@ export interface Archive {
   database: string | undefined;
   /** What its manifest or checkpoint says of the whole. */
   origin: Origin | undefined;
-  /** Its chunks in order, those that are missing left out. */
+  /** Its chunks in order, without those that are missing or have the wrong size. */
   chunks: ArchiveChunk[];
+  /** What its manifest or checkpoint names, all of it. */
+  entries: readonly ChunkEntry[];
   /** How many documents it should hold; undefined where nobody has counted them. */
   documents: number | undefined;
   /** Why it is not whole. */
@@ -76,6 +78,7 @@ export async function openArchive(place: ArchivePlace, options: StoreCallOptions
     database: decodeDatabase(folder.slice(folder.lastIndexOf("/") + 1)) || undefined,
     origin: undefined,
     chunks: [],
+    entries: [],
     documents: undefined,
     problems: [],
     leftovers: [],
@@ -130,6 +133,7 @@ function takeOrigin(
   archive.origin = origin;
   archive.database = origin.database;
   archive.documents = documents;
+  archive.entries = chunks;
   archive.chunks = chunks.map((entry) => ({ name: entry.name, entry }))
     .sort((a, b) => parseChunkName(a.name)! - parseChunkName(b.name)!);
 }

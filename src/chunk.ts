@@ -8,6 +8,7 @@ import { type ArchiveFormat, CHUNK_FORMAT, isGzip } from "./archive_format.ts";
 import { DocumentReader, isLarge, type LargeDocument, type RawDocument, type ReadCounts } from "./document_reader.ts";
 import { ArchiveError, describeError, StoreError } from "./errors.ts";
 import { gunzip } from "./gzip.ts";
+import { TextMemberScanner } from "./json_members.ts";
 import { FramingError } from "./json_scan.ts";
 import type { ChunkEntry } from "./manifest.ts";
 import type { Store, StoreCallOptions } from "./store/store.ts";
@@ -99,11 +100,23 @@ export class CheckedChunk {
     const reader = this.#reader(options);
     this.counts = reader.counts;
     try {
-      yield* reader.read();
+      for await (const item of reader.read()) yield isLarge(item) ? await this.#identified(item, options) : item;
     } catch (error) {
       throw unreadable(this.#place, error);
     }
     checkCounts(this.#place, reader.counts);
+  }
+
+  /** Other programs may put attachments before id and revision: a large document is then read once more to find them. */
+  async #identified(document: LargeDocument, options: StoreCallOptions): Promise<LargeDocument> {
+    if (document.rev !== undefined && document.id !== undefined) return document;
+    const scanner = new TextMemberScanner(["_id", "_rev"]);
+    for await (const bytes of this.largeDocument(document.ordinal, options)) {
+      scanner.push(bytes);
+      if (scanner.isDone) break;
+    }
+    const { _id, _rev } = scanner.found;
+    return { ...document, id: document.id ?? _id, rev: _rev, hasRevision: _rev !== undefined };
   }
 
   #reader(options: StoreCallOptions): DocumentReader {

@@ -1,6 +1,6 @@
 /**
- * Looks up text members at the top of a JSON object without parsing the rest: who a raw document is, even when only its
- * beginning is at hand. In go bytes, out come the values found so far.
+ * Looks up text members at the top of a JSON object without parsing the rest: who a raw document is. In go bytes, cut
+ * anywhere; out come the values found so far.
  */
 
 const QUOTE = 0x22;
@@ -12,7 +12,96 @@ const CLOSE_BRACE = 0x7d;
 const OPEN_BRACKET = 0x5b;
 const CLOSE_BRACKET = 0x5d;
 
+/** Names and values beyond this length are not what is looked for. */
+const MOST_CAPTURED_BYTES = 1 << 20;
+
 const decoder = new TextDecoder();
+
+/** Finds the members `names` of one object, as far as they are text, while its bytes come in. */
+export class TextMemberScanner<Name extends string> {
+  /** What was found so far. */
+  readonly found: Partial<Record<Name, string>> = {};
+  /** All names are found, or the object has ended, or it is none: further bytes change nothing. */
+  isDone = false;
+
+  readonly #names: readonly string[];
+  #missing: number;
+  #depth = 0;
+  #expectsName = false;
+  #name: string | undefined;
+  #inString = false;
+  #escaped = false;
+  /** The bytes between the quotes of the string in hand, when they matter. */
+  #captured: number[] | undefined;
+
+  constructor(names: readonly Name[]) {
+    this.#names = names;
+    this.#missing = names.length;
+  }
+
+  /** Takes the next bytes. */
+  push(bytes: Uint8Array): void {
+    for (let at = 0; at < bytes.length && !this.isDone; at++) {
+      const byte = bytes[at]!;
+      if (this.#inString) this.#readString(byte);
+      else if (byte === QUOTE) this.#beginString();
+      else this.#readStructure(byte);
+    }
+  }
+
+  #beginString(): void {
+    this.#inString = true;
+    if (this.#depth === 0) this.isDone = true;
+    const matters = this.#expectsName || (this.#name !== undefined && this.#names.includes(this.#name));
+    this.#captured = this.#depth === 1 && matters ? [] : undefined;
+  }
+
+  #readString(byte: number): void {
+    if (byte === QUOTE && !this.#escaped) return this.#endString();
+    this.#escaped = byte === BACKSLASH && !this.#escaped;
+    this.#captured?.push(byte);
+    if (this.#captured !== undefined && this.#captured.length > MOST_CAPTURED_BYTES) this.#captured = undefined;
+  }
+
+  #endString(): void {
+    this.#inString = false;
+    if (this.#depth !== 1) return;
+    const text = this.#captured === undefined ? undefined : parseText(this.#captured);
+    if (this.#expectsName) {
+      this.#name = text;
+      this.#expectsName = false;
+    } else if (text !== undefined) {
+      const name = this.#name as Name;
+      if (this.found[name] === undefined) this.#missing--;
+      this.found[name] = text;
+      this.isDone = this.#missing === 0;
+    }
+  }
+
+  #readStructure(byte: number): void {
+    switch (byte) {
+      case OPEN_BRACE:
+      case OPEN_BRACKET:
+        this.isDone = this.#depth === 0 && byte === OPEN_BRACKET;
+        this.#expectsName = this.#depth === 0;
+        this.#depth++;
+        break;
+      case CLOSE_BRACE:
+      case CLOSE_BRACKET:
+        this.#depth--;
+        this.isDone = this.#depth === 0;
+        break;
+      case COMMA:
+        this.#expectsName = this.#depth === 1;
+        break;
+      case COLON:
+        break;
+      default:
+        // A number, true, false or null where an object must begin.
+        if (this.#depth === 0 && byte > 0x20) this.isDone = true;
+    }
+  }
+}
 
 /**
  * Reads the members `names` of the object that `bytes` begins with, as far as they are text.
@@ -23,68 +112,14 @@ export function readTextMembers<Name extends string>(
   bytes: Uint8Array,
   names: readonly Name[],
 ): Partial<Record<Name, string>> {
-  const found: Partial<Record<Name, string>> = {};
-  let missing = names.length;
-  let at = skipSpace(bytes, 0);
-  if (bytes[at] !== OPEN_BRACE) return found;
-  at = skipSpace(bytes, at + 1);
-  while (missing > 0 && bytes[at] === QUOTE) {
-    const nameEnd = stringEnd(bytes, at);
-    const valueAt = skipSpace(bytes, skipSpace(bytes, nameEnd) + 1);
-    const valueEnd = passValue(bytes, valueAt);
-    if (valueEnd > bytes.length) break;
-    const name = parseText(bytes, at, nameEnd) as Name;
-    if (names.includes(name) && bytes[valueAt] === QUOTE) {
-      if (found[name] === undefined) missing--;
-      found[name] = parseText(bytes, valueAt, valueEnd);
-    }
-    at = skipSpace(bytes, valueEnd);
-    if (bytes[at] !== COMMA) break;
-    at = skipSpace(bytes, at + 1);
-  }
-  return found;
+  const scanner = new TextMemberScanner(names);
+  scanner.push(bytes);
+  return scanner.found;
 }
 
-function skipSpace(bytes: Uint8Array, at: number): number {
-  while (bytes[at] === 0x20 || bytes[at] === 0x0a || bytes[at] === 0x0d || bytes[at] === 0x09) at++;
-  return at;
-}
-
-/** Where the string that begins at `at` has ended; beyond the bytes when it does not end in them. */
-function stringEnd(bytes: Uint8Array, at: number): number {
-  for (at++; at < bytes.length; at++) {
-    if (bytes[at] === QUOTE) return at + 1;
-    if (bytes[at] === BACKSLASH) at++;
-  }
-  return bytes.length + 1;
-}
-
-/** Where the value that begins at `at` has ended; beyond the bytes when it does not end in them. */
-function passValue(bytes: Uint8Array, at: number): number {
-  let depth = 0;
-  while (at < bytes.length) {
-    const byte = bytes[at]!;
-    if (byte === QUOTE) {
-      at = stringEnd(bytes, at);
-      if (depth === 0) return at;
-      continue;
-    }
-    if (byte === OPEN_BRACE || byte === OPEN_BRACKET) depth++;
-    if (byte === CLOSE_BRACE || byte === CLOSE_BRACKET) {
-      // The end of the object around a number, true, false or null.
-      if (depth === 0) return at;
-      depth--;
-      if (depth === 0) return at + 1;
-    }
-    if (depth === 0 && (byte === COMMA || byte === COLON)) return at;
-    at++;
-  }
-  return bytes.length + 1;
-}
-
-function parseText(bytes: Uint8Array, from: number, to: number): string | undefined {
+function parseText(bytes: number[]): string | undefined {
   try {
-    return JSON.parse(decoder.decode(bytes.subarray(from, to)));
+    return JSON.parse(`"${decoder.decode(Uint8Array.from(bytes))}"`);
   } catch {
     return undefined; // Not JSON: whoever reads the document finds out and says so.
   }

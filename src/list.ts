@@ -69,6 +69,8 @@ export async function listBackups(
   );
   const backups: ListedBackup[] = [];
   for await (const backup of found) if (backup !== undefined) backups.push(backup);
+  // Keys are ordered by the encoded names, in which "a/b" comes before "a".
+  backups.sort((a, b) => a.date === b.date ? (a.database < b.database ? -1 : 1) : a.date < b.date ? 1 : -1);
   return { backups };
 }
 

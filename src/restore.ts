@@ -163,8 +163,7 @@ class DatabaseRestore {
 
   /** @throws ArchiveError when the archive is not whole, unless what is whole of it is wanted. */
   async #refuseUnlessWhole(archive: Archive, salvage: boolean): Promise<void> {
-    const isKnown = archive.kind !== "unlisted" || archive.problems.some(({ chunk }) => chunk === MANIFEST_NAME);
-    if (!isKnown && await this.#isOfThisProgram(archive, salvage)) {
+    if (await this.#looksUnfinished(archive, salvage)) {
       archive.problems.push({
         chunk: MANIFEST_NAME,
         problem: "It is missing, and the documents have histories: this looks like a backup that has not finished",
@@ -182,12 +181,18 @@ class DatabaseRestore {
     );
   }
 
-  /** Without a manifest, what tells this program's chunks from the reference script's are the histories. */
-  async #isOfThisProgram(archive: Archive, salvage: boolean): Promise<boolean> {
+  /**
+   * Whether chunks without a manifest seem to be an unfinished backup of this program: its documents have histories,
+   * the reference script's do not.
+   *
+   * @throws ArchiveError when the first chunk is damaged or no archive at all.
+   */
+  async #looksUnfinished(archive: Archive, salvage: boolean): Promise<boolean> {
     const [first] = archive.chunks;
-    if (first === undefined) return false;
+    if (first === undefined || first.entry !== undefined) return false;
     try {
       const chunk = await openChunk(archive, first, this.#context);
+      if (archive.kind === "foreign" || archive.problems.some(({ chunk }) => chunk === MANIFEST_NAME)) return false;
       for await (const item of chunk.read(this.#context)) {
         const [document] = isLarge(item) ? [] : item;
         if (document === undefined) return false;

@@ -160,9 +160,8 @@ class IdRange {
 }
 
 /** Ranges of ids that no chunk of a complete backup covers. */
-function findGaps({ kind, chunks, place }: Archive): ChunkProblem[] {
+function findGaps({ kind, entries, place }: Archive): ChunkProblem[] {
   if (kind !== "complete" || place.object !== undefined) return [];
-  const entries = chunks.flatMap(({ entry }) => entry ?? []);
   const gaps = uncoveredRanges(
     entries.map(({ after_id, last_id }) => ({ after: after_id ?? undefined, through: last_id })),
   );

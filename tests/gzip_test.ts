@@ -1,4 +1,4 @@
-import { assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
+import { assertEquals, assertGreater, assertRejects, assertStrictEquals } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { gunzipSync } from "node:zlib";
 import { gunzip, gzip } from "../src/gzip.ts";
@@ -29,6 +29,14 @@ Deno.test("gunzip() undoes gzip(), and refuses what is cut off or no gzip at all
   for (const bytes of [compressed.subarray(0, -1), compressed.subarray(0, 20), text]) {
     await assertRejects(() => join(gunzip(pieces(bytes, 100))), TypeError);
   }
+});
+
+Deno.test("gunzip() gives large pieces back in small ones, so that zeros in large numbers do not fill the memory", async () => {
+  const compressed = await join(gzip(pieces(new Uint8Array(200 << 20), 1 << 20)));
+  const sizes: number[] = [];
+  for await (const bytes of gunzip(pieces(compressed, compressed.length))) sizes.push(bytes.length);
+  assertEquals(sizes.reduce((sum, size) => sum + size, 0), 200 << 20);
+  assertGreater(20 << 20, Math.max(...sizes));
 });
 
 Deno.test("gzip() hands on the very error of its source", async () => {

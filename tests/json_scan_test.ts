@@ -135,6 +135,8 @@ Deno.test("DocumentScanner refuses what is not of the shape, naming the byte", (
     ['{"results":[{"id":"a",}]}', BULK_GET_SHAPE, "JSON has something other than a member name (byte 22)"],
     ['{"results" []}', BULK_GET_SHAPE, "JSON has no colon after a member name (byte 11)"],
     ["{}", { array: null, element: "document" }, "JSON is not an array (byte 0)"],
+    ["[1]\n[2]", { array: null, element: "document" }, "JSON goes on after its end (byte 4)"],
+    ["[1]\n{}", { array: null, element: "document", repeated: true }, "JSON goes on after its end (byte 4)"],
     ["[1,]", { array: null, element: "document" }, "JSON has no value where one must be (byte 3)"],
   ];
   for (const [text, shape, message] of cases) {
@@ -153,6 +155,7 @@ Deno.test("DocumentScanner finds documents in bare arrays, in docs, and wrapped 
       ['document {"_id":"a"}', 'element "a" {"id":"a","value":{"rev":"1-x"},"doc":{"_id":"a"}}'],
     ],
     ["[]", { array: null, element: "document" }, []],
+    ['[{"n":1}]\n[]\n[7]\n', { array: null, element: "document", repeated: true }, ['document {"n":1}', "document 7"]],
   ];
   for (const [text, shape, expected] of cases) assertEquals(scan([encoder.encode(text)], shape), expected, text);
 });

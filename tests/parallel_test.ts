@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
-import { allOrNone, forEachParallel } from "../src/parallel.ts";
+import { allOrNone, forEachParallel, loadAhead } from "../src/parallel.ts";
 
 const NEVER = new AbortController().signal;
 
@@ -175,4 +175,53 @@ Deno.test("allOrNone() gives all results in order, and the first failure once th
   const reason = new Error("now");
   const aborted = AbortSignal.abort(reason);
   assertStrictEquals(await assertRejects(() => allOrNone((signal) => [moment(signal)], aborted)), reason);
+});
+
+Deno.test("loadAhead() yields results in the items' order and loads no more ahead than the limit", async () => {
+  for (const limit of [1, 3, 50]) {
+    let loading = 0;
+    let most = 0;
+    const load = async (item: number, signal: AbortSignal) => {
+      most = Math.max(most, ++loading);
+      await moment(signal, item % 3 === 0 ? 8 : 1);
+      return item * 10;
+    };
+    const found: number[] = [];
+    for await (const result of loadAhead(numbers(9), load, { limit })) {
+      found.push(result);
+      loading--;
+    }
+    assertEquals(found, [0, 10, 20, 30, 40, 50, 60, 70, 80]);
+    assertEquals(most, Math.min(limit, 9));
+  }
+});
+
+Deno.test("loadAhead() throws an item's error in its turn, and cancels and awaits what is loaded beyond it", async () => {
+  const failure = new Error("damaged");
+  const ended: number[] = [];
+  const load = async (item: number, signal: AbortSignal) => {
+    if (item === 1) throw failure;
+    try {
+      await moment(signal, item === 0 ? 1 : 10_000);
+      return item;
+    } finally {
+      ended.push(item);
+    }
+  };
+  const found: number[] = [];
+  const read = async () => {
+    for await (const result of loadAhead([0, 1, 2, 3], load, { limit: 4 })) found.push(result);
+  };
+  assertStrictEquals(await assertRejects(read), failure);
+  assertEquals([found, ended.sort()], [[0], [0, 2, 3]]);
+});
+
+Deno.test("loadAhead() cancels what is loaded ahead when the reader leaves early", async () => {
+  let cancelled = 0;
+  const load = (item: number, signal: AbortSignal) => {
+    signal.addEventListener("abort", () => cancelled++, { once: true });
+    return item === 0 ? Promise.resolve(item) : moment(signal, 10_000).then(() => item);
+  };
+  for await (const _result of loadAhead([0, 1, 2], load, { limit: 3 })) break;
+  assertEquals(cancelled, 3);
 });

@@ -233,6 +233,11 @@ Deno.test("backup() leaves an earlier backup of the day complete until the manif
     const { manifest, leafRevisions } = await readBackup(place.folder("a"));
     assertEquals(manifest.run, "run 1");
     assertEquals(compareLeafRevisions(first.leafRevisions, leafRevisions), []);
+    // Killed from here on, the second run must not be taken for the first, complete one.
+    if (fake.requests.at(-1)?.endpoint === "_bulk_get") {
+      const { run } = JSON.parse(await Deno.readTextFile(`${place.folder("a")}/checkpoint.json`));
+      assertEquals(run, "run 2");
+    }
     looked++;
   };
   // From the first page of ids to the last look at the update sequence.
@@ -512,6 +517,17 @@ Deno.test("backup() gives up a chunk that is of no use time and again", async ()
   assertEquals(report.status, "failed");
   assertStringIncludes(report.error ?? "", "the connection broke");
   assertEquals((await filesOf(place.folder("a"))).filter((name) => name.endsWith(".tmp")), []);
+});
+
+Deno.test("backup() numbers on behind the highest chunk that it finds, whoever left it", async () => {
+  await using place = await Place.make();
+  await createDatabase(place.fake, "a", idsOf(20));
+  for (const number of [1, 5]) {
+    await place.store.replace(`backup/2026/01/03/couchdb/a/000000${number}.json.gz`, new Uint8Array([number]));
+  }
+  await place.runOne("a", { task: { chunk: 10 } });
+  const { manifest } = await place.expectExact("a");
+  assertEquals(manifest.chunks.map(({ name }) => name), ["0000006.json.gz", "0000007.json.gz"]);
 });
 
 Deno.test("backup() takes other numbers when those it wanted are taken meanwhile", async () => {

@@ -6,6 +6,7 @@
 import { readFile as readFileOfSystem } from "node:fs/promises";
 import { dirname, isAbsolute, join } from "node:path";
 import { parse, YamlSyntaxError } from "@std/yaml";
+import type { Calendar } from "./calendar.ts";
 import { hideInKey, hideInValue } from "./config_disclosure.ts";
 import { findPlaces, formatPath, type KeyPath, type PlaceLookup } from "./config_places.ts";
 import {
@@ -41,6 +42,8 @@ export interface Task {
   name: string;
   /** systemd's OnCalendar expression, as it was written. */
   cron?: string | undefined;
+  /** The same expression, read. A task without one is never due by itself. */
+  calendar?: Calendar | undefined;
   /** An IANA name. */
   timezone?: string | undefined;
   /** Patterns of the databases to back up. */
@@ -237,6 +240,7 @@ interface SchemaIssue {
   path: PropertyKey[];
   message: string;
   keys?: string[];
+  params?: { discreet?: string };
   /** What is wrong with the key of a record. */
   issues?: { message: string }[];
 }
@@ -247,7 +251,8 @@ function findingsOf(issue: SchemaIssue): ConfigFinding[] {
     const keys = issue.keys ?? [];
     return keys.map((key) => ({ path: [...path, key], message: explainUnknownKey(path, key), isOfKey: true }));
   }
-  return [{ path, message: issue.code === "invalid_key" ? issue.issues?.[0]?.message ?? "" : issue.message }];
+  const message = issue.code === "invalid_key" ? issue.issues?.[0]?.message ?? "" : issue.message;
+  return [{ path, message, discreet: issue.params?.discreet }];
 }
 
 /** One error for all findings, in the order of the file. */
@@ -261,7 +266,8 @@ function asError(
     const name = formatPath(finding.isOfKey ? path.with(-1, hideInKey(String(path.at(-1)))) : path);
     const subject = name === "" ? "The config" : `Key "${name}"`;
     const found = finding.message.startsWith("must ") ? `${describeFound(value, path)}, ` : "";
-    return { line, column, name, text: `${file}:${line}:${column}: ${subject} ${found}${finding.message}` };
+    const message = finding.discreet === undefined || isShown(value) ? finding.message : finding.discreet;
+    return { line, column, name, text: `${file}:${line}:${column}: ${subject} ${found}${message}` };
   }).toSorted((a, b) => a.line - b.line || a.column - b.column);
   const [first] = told;
   if (first === undefined) throw new TypeError("A config error without findings");
@@ -280,6 +286,11 @@ function lookUp(written: unknown, path: KeyPath): { path: KeyPath; value: unknow
     if (value === undefined) break;
   }
   return { path, value };
+}
+
+/** Whether a text is what it seems: nothing that a variable holds, and no key's value that ran into it. */
+function isShown(value: unknown): boolean {
+  return typeof value !== "string" || (!value.includes("${") && hideInValue(value, HARMLESS_KEYS) === value);
 }
 
 /** What stands in the file, said without its secrets and without what variables hold. */
@@ -312,7 +323,8 @@ function toConfig(document: ConfigDocument, { file, env }: { file: string; env: 
     },
     tasks: Object.entries(document.task).map(([name, task]) => ({
       name,
-      cron: task.cron,
+      cron: task.cron?.text,
+      calendar: task.cron?.calendar,
       timezone: task.timezone,
       databases: task.databases,
       exclude: task.exclude,

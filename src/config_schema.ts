@@ -4,10 +4,12 @@
  * other one stands by itself behind the key.
  */
 import { z } from "zod";
+import { CalendarError, parseCalendar } from "./calendar.ts";
 import type { KeyPath } from "./config_places.ts";
 import { nearest } from "./nearest.ts";
 import { explainPattern } from "./pattern.ts";
 import { Secret } from "./secret.ts";
+import { isTimeZone, timeZoneHint } from "./time_zone.ts";
 
 /** A web address and the credentials it had in it or beside it. */
 export interface Address {
@@ -122,15 +124,29 @@ const patterns = z.array(pattern, { error: PATTERNS });
 
 const ZONE = `must be a time zone such as "Europe/Berlin" or "UTC"`;
 const timezone = parsed(ZONE, (value) => {
-  try {
-    // Intl also takes offsets ("+01:00"); the zone of a schedule has to be one with a name.
-    if (/^[A-Za-z]/.test(value)) return new Intl.DateTimeFormat("en", { timeZone: value }) && value;
-  } catch {
-    // Told below, like an offset.
-  }
-  const near = nearest(value, Intl.supportedValuesOf("timeZone"));
-  return { must: near === undefined ? ZONE : `${ZONE}; did you mean "${near}"?` };
+  if (isTimeZone(value)) return value;
+  const hint = timeZoneHint(value);
+  return { must: hint.startsWith("Write") ? ZONE : `${ZONE}; ${hint.charAt(0).toLowerCase()}${hint.slice(1)}` };
 });
+
+const CRON = `must be a schedule such as "Sat *-*-1..7 18:00:00"`;
+const cron = text(CRON).transform((value, context) => {
+  try {
+    return { text: value, calendar: parseCalendar(value) };
+  } catch (error) {
+    if (!(error instanceof CalendarError)) throw error;
+    const params = { discreet: "is no schedule, with the value that it got" };
+    context.addIssue({ code: "custom", message: explainCron(error), params });
+    return z.NEVER;
+  }
+});
+
+/** What is wrong, the expression with a caret under the place, and what to write. */
+function explainCron({ expression, offset, reason, hint }: CalendarError): string {
+  const line = expression.replace(/\p{Cc}/gu, " ");
+  const hinted = hint === undefined ? "" : `\n    ${hint}`;
+  return `is no schedule: ${reason}\n    ${line}\n    ${" ".repeat(offset)}^${hinted}`;
+}
 
 const database = z.strictObject({
   url: address,
@@ -144,7 +160,7 @@ const database = z.strictObject({
 
 const CHUNK = "must be a whole number of at least 1";
 const task = z.strictObject({
-  cron: text(`must be a schedule such as "Sat *-*-1..7 18:00:00"`).optional(),
+  cron: cron.optional(),
   timezone: timezone.optional(),
   databases: patterns.min(1, { error: PATTERNS }),
   exclude: patterns.default([]),
@@ -231,6 +247,8 @@ export const configSchema = z.strictObject({
 export interface ConfigFinding {
   path: KeyPath;
   message: string;
+  /** What to say instead where the value may not be shown, and the message shows parts of it. */
+  discreet?: string | undefined;
   /** Whether it is the key that is wrong, and not its value. */
   isOfKey?: boolean;
 }

@@ -4,11 +4,9 @@
  */
 import type { Task } from "./config.ts";
 import { type BackupDate, dateInZone, monthOf, previousMonth } from "./dates.ts";
+import { dateZone } from "./task_times.ts";
 import { UsageError } from "./errors.ts";
 import { selectAll, selectDatabases, type SelectedDatabase, selectNamed } from "./select.ts";
-
-/** Where a task names no time zone, its days begin with those of the machine, as systemd's timers do. */
-const LOCAL_ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
 /** The databases of one task in one run. */
 export interface TaskSelection {
@@ -22,7 +20,7 @@ export interface TaskSelection {
 
 /** What the command line says about the selection. */
 export interface SelectionOptions {
-  /** When the run started; it fixes the date. */
+  /** When the run started, or the elapse it makes up for; it fixes the date. */
   startedAt: Date;
   /** The date in the path, instead of the one that `startedAt` gives. */
   date?: BackupDate | undefined;
@@ -63,7 +61,7 @@ export function isEmptyByMistake(selection: TaskSelection): boolean {
 }
 
 function selectByPatterns(names: readonly string[], task: Task, options: SelectionOptions): TaskSelection {
-  const today = dateInZone(options.startedAt, task.timezone ?? LOCAL_ZONE);
+  const today = dateInZone(options.startedAt, dateZone(task));
   const date = options.date ?? (task.backupOnlyPrevious ? previousMonth(today) : today);
   const { selected, unmatched } = selectDatabases(names, task, { month: monthOf(date) });
   return { task, date, databases: selected, warnings: unmatched.map(({ explanation }) => explanation) };

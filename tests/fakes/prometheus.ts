@@ -6,7 +6,7 @@ import { formatMetrics, mergeMetrics } from "../../src/observe/metrics.ts";
 import { databaseReport, runReport, taskReport } from "./report.ts";
 
 const HOUR_MS = 3_600_000;
-/** Nine days after the last Saturday's run. */
+/** A Saturday, six hours before the weekly run. */
 export const END_MS = Date.UTC(2026, 1, 28, 12);
 export const START_MS = END_MS - 56 * 24 * HOUR_MS;
 

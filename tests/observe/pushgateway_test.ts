@@ -74,10 +74,10 @@ Deno.test("pushMetrics() spends its time limit once, on all tasks together, wher
   const released = Promise.withResolvers<void>();
   await withServer(() => released.promise.then(() => new Response()), async (url) => {
     const started = performance.now();
-    const warnings = await pushMetrics(runReport([WEEKLY, FAILED, WEEKLY]), { url, instance: "h1", timeoutMs: 200 });
-    assertLess(performance.now() - started, 500);
+    const warnings = await pushMetrics(runReport([WEEKLY, FAILED, WEEKLY]), { url, instance: "h1", timeoutMs: 500 });
+    assertLess(performance.now() - started, 1400);
     assertEquals(warnings.length, 3);
-    for (const warning of warnings) assertMatch(warning, /: no answer in 200 ms$/);
+    for (const warning of warnings) assertMatch(warning, /: no answer in 500 ms$/);
     released.resolve();
   });
 });

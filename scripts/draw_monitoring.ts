@@ -1,0 +1,124 @@
+/**
+ * Draws docs/monitoring.svg: what the panels of monitoring/dashboard.json show. The queries are the dashboard's own and the
+ * answers a real Prometheus' own, over made-up runs; the drawing is ours, not a picture of Grafana.
+ * deno run --allow-all scripts/draw_monitoring.ts
+ */
+import { formatCount, formatSeconds, formatSize } from "../src/observe/figures.ts";
+import { END_MS, type Series, START_MS, withPrometheus } from "../tests/fakes/prometheus.ts";
+
+interface Panel {
+  type: string;
+  title: string;
+  gridPos: { x: number; y: number; w: number; h: number };
+  fieldConfig: { defaults: { unit?: string } };
+  targets: { expr: string; legendFormat?: string }[];
+}
+
+/** A panel's series with the names that its legend has for them. */
+type Named = { name: string; series: Series }[];
+
+const CELL = { width: 50, height: 34 };
+const COLORS = ["#7eb26d", "#eab839", "#6ed0e0", "#ef843c", "#e24d42", "#1f78c1", "#ba43a9"];
+const INK = "#d8d9da";
+const FAINT = "#8e9196";
+
+const root = new URL("../", import.meta.url);
+const { panels } = JSON.parse(await Deno.readTextFile(new URL("monitoring/dashboard.json", root))) as {
+  panels: Panel[];
+};
+const drawn = panels.filter(({ type }) => type === "stat" || type === "timeseries");
+
+const parts: string[] = [];
+await withPrometheus(async ({ queryEnd, queryRange }) => {
+  for (const panel of drawn) {
+    const named: Named = [];
+    for (const { expr, legendFormat = "" } of panel.targets) {
+      const ask = panel.type === "stat" ? queryEnd : queryRange;
+      for (const series of await ask(expr.replaceAll("$task", ".*"))) {
+        named.push({ name: legendFormat.replace(/\{\{(\w+)\}\}/g, (_, label) => series.metric[label] ?? ""), series });
+      }
+    }
+    parts.push(drawPanel(panel, named));
+  }
+});
+const width = 24 * CELL.width;
+const height = Math.max(...drawn.map(({ gridPos: { y, h } }) => y + h)) * CELL.height;
+await Deno.writeTextFile(
+  new URL("docs/monitoring.svg", root),
+  `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="12">\n` +
+    `<rect width="${width}" height="${height}" fill="#111217"/>\n${parts.join("\n")}\n</svg>\n`,
+);
+
+function drawPanel({ type, title, gridPos, fieldConfig }: Panel, named: Named): string {
+  const [x, y] = [gridPos.x * CELL.width + 3, gridPos.y * CELL.height + 3];
+  const [w, h] = [gridPos.w * CELL.width - 6, gridPos.h * CELL.height - 6];
+  const { unit } = fieldConfig.defaults;
+  const inside = type === "stat" ? drawStat(named, { w, h, title, unit }) : drawGraph(named, { w, h, unit });
+  return `<g transform="translate(${x} ${y})"><rect width="${w}" height="${h}" rx="2" fill="#181b1f" stroke="#2c3235"/>` +
+    `${text(8, 18, title, INK)}${inside}</g>`;
+}
+
+function drawStat(
+  named: Named,
+  { w, h, title, unit }: { w: number; h: number; title: string; unit: string | undefined },
+): string {
+  return named.map(({ name, series }, index) => {
+    const value = series.values.at(-1)?.[1] ?? Number.NaN;
+    const good = title === "Last run" || title === "Next run"
+      ? value > 0
+      : unit === "s"
+      ? value < 691_200
+      : value === 0;
+    const shown = title === "Last run" ? (value === 1 ? "saved" : "failed") : formatNumber(value, unit);
+    const x = (index + 0.5) * w / named.length;
+    const color = good ? "#73bf69" : "#f2495c";
+    return text(x, h / 2 + 22, shown, color, `text-anchor="middle" font-size="26"`) +
+      text(x, h - 16, name, FAINT, `text-anchor="middle"`);
+  }).join("");
+}
+
+function drawGraph(named: Named, { w, h, unit }: { w: number; h: number; unit: string | undefined }): string {
+  const area = { left: 62, top: 32, right: w - 10, bottom: h - 44 };
+  const top = Math.max(1e-9, ...named.flatMap(({ series }) => series.values.map(([, value]) => value))) * 1.08;
+  const atX = (seconds: number) =>
+    area.left + (seconds * 1000 - START_MS) / (END_MS - START_MS) * (area.right - area.left);
+  const atY = (value: number) => area.bottom - value / top * (area.bottom - area.top);
+  const out: string[] = [];
+  for (const fraction of [0, 0.5, 1]) {
+    const y = atY(top * fraction);
+    out.push(`<path d="M${area.left} ${round(y)}H${area.right}" stroke="#2c3235"/>`);
+    out.push(text(area.left - 6, y + 4, formatNumber(top * fraction, unit), FAINT, `text-anchor="end" font-size="10"`));
+  }
+  for (let week = 1; week < 8; week += 2) {
+    const ms = START_MS + week * 7 * 86_400_000;
+    const day = new Date(ms).toISOString().slice(5, 10);
+    out.push(text(atX(ms / 1000), area.bottom + 14, day, FAINT, `text-anchor="middle" font-size="10"`));
+  }
+  let legendX = area.left;
+  for (const [index, { name, series }] of named.entries()) {
+    const color = COLORS[index % COLORS.length] ?? INK;
+    // Steps: a value stands until the next run.
+    const path = series.values.map(([time, value], point) =>
+      point === 0 ? `M${round(atX(time))} ${round(atY(value))}` : `H${round(atX(time))}V${round(atY(value))}`
+    );
+    out.push(`<path d="${path.join("")}" fill="none" stroke="${color}" stroke-width="1.5"/>`);
+    out.push(text(legendX, h - 10, name, color, `font-size="10"`));
+    legendX += name.length * 5.8 + 10;
+  }
+  return out.join("");
+}
+
+function formatNumber(value: number, unit: string | undefined): string {
+  if (unit === "bytes") return formatSize(value);
+  if (unit === "s") return value < 0 ? `-${formatSeconds(-value)}` : formatSeconds(value);
+  return value < 20 && !Number.isInteger(value) ? value.toFixed(1) : formatCount(value);
+}
+
+function text(x: number, y: number, content: string, color: string, more = ""): string {
+  const escaped = content.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
+  return `<text x="${round(x)}" y="${round(y)}" fill="${color}" ${more}>${escaped}</text>`;
+}
+
+function round(value: number): number {
+  return Math.round(value * 10) / 10;
+}

@@ -5,7 +5,7 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { build, BuildError, run, writeChecksum } from "./artifact.ts";
 import { bundle } from "./bundle.ts";
-import { PERMISSIONS } from "./permissions.ts";
+import { RUN_FLAGS } from "./run_flags.ts";
 
 /** The targets that the program is made for: the machines of employees and servers, and Lambda's. */
 const TARGETS = ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"];
@@ -23,7 +23,7 @@ export async function compile(options: { output: string; target?: string | undef
   }
   const main = await bundle("dist/program");
   const args = [
-    ["compile", "--quiet", "--no-check", "--no-prompt", ...PERMISSIONS],
+    ["compile", "--quiet", "--no-check", ...RUN_FLAGS],
     target === undefined ? [] : ["--target", target],
     ["--output", output, main],
   ];

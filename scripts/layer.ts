@@ -7,7 +7,7 @@ import { parseArgs } from "@std/cli/parse-args";
 import { build, BuildError, run, say, writeArtifact } from "./artifact.ts";
 import { bundle } from "./bundle.ts";
 import { compile } from "./compile.ts";
-import { PERMISSIONS } from "./permissions.ts";
+import { RUN_FLAGS } from "./run_flags.ts";
 import { writeZip, type ZipEntry } from "./zip.ts";
 
 const LAYER = "dist/layer";
@@ -25,8 +25,8 @@ const BOOTSTRAP = `#!/bin/sh
 # Started by Lambda as its custom runtime: couchdb-backup on Deno, with exactly its permissions.
 export HOME="\${HOME:-/tmp}" DENO_DIR="\${DENO_DIR:-/tmp/.deno}" NO_COLOR=1 DENO_NO_UPDATE_CHECK=1
 here=\${0%/*}
-exec "$here/deno" run --quiet --no-prompt --no-config --no-remote --no-npm \\
-  ${PERMISSIONS.join(" ")} "$here/program/mod.js" "$@"
+exec "$here/deno" run --quiet --no-config --no-remote --no-npm \\
+  ${RUN_FLAGS.join(" ")} "$here/program/mod.js" "$@"
 `;
 
 /** Builds the layer's folder and archive. */

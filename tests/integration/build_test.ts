@@ -3,7 +3,7 @@
  * executable is put together with the permissions. Wants npm, tar, unzip, objdump and what scripts/ci/qemu.sh installs.
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { PERMISSIONS } from "../../scripts/permissions.ts";
+import { PERMISSIONS } from "../../scripts/run_flags.ts";
 
 const QEMU = ["qemu-aarch64-static", "-L", "/usr/aarch64-linux-gnu"];
 

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { StoreError } from "../../src/errors.ts";
 import { Secret } from "../../src/secret.ts";
-import { PERMISSIONS } from "../../scripts/permissions.ts";
+import { PERMISSIONS } from "../../scripts/run_flags.ts";
 import { openCredentials } from "../../src/store/credential_chain.ts";
 import { S3Store } from "../../src/store/s3.ts";
 import type { KeySources } from "../../src/store/store.ts";

@@ -1,6 +1,25 @@
 /**
  * couchdb-backup: the library's API, and the program when this file is run.
  *
+ * The library is what the commands are made of. A caller brings its own `CouchClient`, `Store`, log and signals.
+ *
+ * @example What a config would select, and when it runs next
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * const text = `
+ * database: {url: "http://[::1]:5984"}
+ * task: {weekly: {cron: "Sat *-*-1..7 18:00:00 UTC", databases: ["account%2F[0-9a-f]{4}", "media"]}}
+ * bucket: "file:///var/backup"
+ * `;
+ * const config = parseConfig(text, { file: "config.yaml", env: {} });
+ * const startedAt = new Date("2026-01-03T18:00:00Z");
+ * const [selection] = selectTasks(["account/00ff", "account/xyz", "media"], config.tasks, { startedAt });
+ * assertEquals(selection?.databases.map(({ database }) => database), ["account/00ff", "media"]);
+ *
+ * const next = nextElapse(parseCalendar("Sat *-*-1..7 18:00:00"), startedAt, "UTC");
+ * assertEquals(next, new Date("2026-02-07T18:00:00Z"));
+ * ```
+ *
  * @module
  */
 import { fstatSync } from "node:fs";
@@ -8,6 +27,31 @@ import process from "node:process";
 import { main } from "./src/cli.ts";
 import type { Output, Shell } from "./src/cli/shell.ts";
 import { isJournal } from "./src/observe/log.ts";
+
+export { backup, type BackupOptions, type RunContext } from "./src/backup.ts";
+export { type Calendar, formatCalendar, nextElapse, parseCalendar, previousElapse } from "./src/calendar.ts";
+export { type Config, loadConfig, parseConfig, type Task } from "./src/config.ts";
+export { CouchClient } from "./src/couchdb/client.ts";
+export {
+  ArchiveError,
+  ConfigError,
+  CouchError,
+  exitCodeOf,
+  InterruptedError,
+  ProgramError,
+  StoreError,
+  UsageError,
+} from "./src/errors.ts";
+export { listBackups, listDatabases } from "./src/list.ts";
+export { type Manifest, parseManifest } from "./src/manifest.ts";
+export { type Log, type Progress, SILENT_LOG, SILENT_PROGRESS } from "./src/observe/observe.ts";
+export type { DatabaseReport, RunReport, TaskReport } from "./src/report.ts";
+export { restore, type RestoreReport, type RestoreRequest } from "./src/restore.ts";
+export { Secret } from "./src/secret.ts";
+export { openStore } from "./src/store/open.ts";
+export type { Store, StoreOptions } from "./src/store/store.ts";
+export { selectTasks, type TaskSelection } from "./src/task_selection.ts";
+export { verify, type VerifyReport, type VerifyRequest } from "./src/verify.ts";
 
 if (import.meta.main) {
   const shell = processShell();

@@ -13,7 +13,9 @@ import type { LeafRevisions } from "./leaf_revisions.ts";
 export interface ArchivedBackup {
   manifest: Manifest;
   leafRevisions: LeafRevisions;
-  /** All files of the folder, by name. */
+  /**
+   * All files of the folder, by name, but for the checkpoint: whether there is one depends on how long a run took.
+   */
   files: string[];
 }
 
@@ -98,5 +100,6 @@ export async function readBackup(folder: string): Promise<ArchivedBackup> {
     sums.compressed_bytes += compressed.length;
   }
   assertEquals(manifest.totals, sums);
-  return { manifest, leafRevisions, files: await filesOf(folder) };
+  const files = (await filesOf(folder)).filter((name) => name !== "checkpoint.json");
+  return { manifest, leafRevisions, files };
 }

@@ -49,7 +49,8 @@ export const command: Command = {
       const selections = selectTasks(names, tasks, { ...options, startedAt: now() });
       if (call.isOn("dry-run")) return printDryRun(call, session, selections);
       const report = await backup(session, selections, { resume: call.isOn("resume") });
-      await session.publish(report);
+      // A part of a task must not pass for its success, nor for an archive that has shrunk.
+      if (options.only === undefined) await session.publish(report);
       call.print(report, () => summarize(report, call.shell.stdout));
       return exitCodeOfReport(report);
     });

@@ -16,6 +16,7 @@ import { withPassword } from "../password.ts";
 import type { RunReport } from "../report.ts";
 import { openStore } from "../store/open.ts";
 import type { Store } from "../store/store.ts";
+import { nextElapses } from "../task_times.ts";
 import { PROGRAM_NAME } from "../version.ts";
 import type { Call } from "./command.ts";
 
@@ -112,14 +113,18 @@ export async function withSurroundings<T>(
 
 /** Hands a report's figures to where the config wants them. Returns what went wrong, a sentence each. */
 async function publishMetrics(
-  { prometheus }: Config,
+  config: Config,
   report: RunReport,
   { lostLogLines, retries }: { lostLogLines: number; retries: number },
 ): Promise<string[]> {
+  const { prometheus } = config;
   if (prometheus === undefined) return [];
-  // The client counts repeated requests of the whole run; with one task, as a timer runs it, they are that task's.
-  const [only] = report.tasks.length === 1 ? report.tasks : [];
-  const tasks = only === undefined ? {} : { [only.task]: { retries } };
+  const after = new Date();
+  const tasks = Object.fromEntries(config.tasks.map((task) => {
+    const [nextElapse] = nextElapses(task, { after, count: 1 });
+    // The client counts repeated requests of the whole run; with one task, as a timer runs it, they are that task's.
+    return [task.name, report.tasks.length === 1 ? { nextElapse, retries } : { nextElapse }];
+  }));
   const { pushgateway, textfile, perDatabase, instance = hostname() } = prometheus;
   const options = { tasks, lostLogLines, perDatabase };
   const warnings: string[] = [];

@@ -15,7 +15,20 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<{ command:
   verify: { summary: "compare a backup with its manifest", load: () => import("./cli/verify.ts") },
   list: { summary: "list the backups in the store, or CouchDB's databases", load: () => import("./cli/list.ts") },
   check: { summary: "try all that a backup needs", load: () => import("./cli/check.ts") },
+  completions: { summary: "print completions for a shell", load: loadCompletions },
 };
+
+async function loadCompletions(): Promise<{ command: Command }> {
+  const { completionsCommand } = await import("./cli/completions.ts");
+  const all = () =>
+    Promise.all(
+      Object.entries(COMMANDS).map(async ([name, { summary, load }]) => {
+        return { name, summary, command: name === "completions" ? command : (await load()).command };
+      }),
+    );
+  const command = completionsCommand(all);
+  return { command };
+}
 
 /** Runs the program and returns its exit code. Never throws. */
 export async function main(argv: readonly string[], shell: Shell): Promise<number> {

@@ -1,0 +1,61 @@
+/** The printed completions in the shells they are for. Needs bash, zsh and fish: scripts/ci/shells.sh. */
+import { assertEquals } from "@std/assert";
+import { main } from "../../src/cli.ts";
+
+async function completions(shell: string): Promise<string> {
+  let text = "";
+  const nowhere = { write() {}, isTerminal: false, columns: () => 80 };
+  const exitCode = await main(["completions", shell], {
+    env: {},
+    stdout: { ...nowhere, write: (more) => text += more },
+    stderr: nowhere,
+    journal: false,
+    onSignal: () => () => {},
+    exit: (code) => Deno.exit(code),
+  });
+  assertEquals(exitCode, 0);
+  return text;
+}
+
+async function run(command: string, ...args: string[]): Promise<string> {
+  const { success, stdout, stderr } = await new Deno.Command(command, { args }).output();
+  if (!success) throw new Error(`${command}: ${new TextDecoder().decode(stderr)}`);
+  return new TextDecoder().decode(stdout).trim();
+}
+
+Deno.test("completions for bash complete commands and the flags of each", async () => {
+  const complete = async (...words: string[]) =>
+    await run(
+      "bash",
+      "-c",
+      `${await completions(
+        "bash",
+      )}\nCOMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _couchdb_backup; echo "\${COMPREPLY[@]}"`,
+      "bash",
+      "couchdb-backup",
+      ...words,
+    );
+  assertEquals(await complete("res"), "restore");
+  assertEquals(await complete("restore", "--into"), "--into-existing");
+  assertEquals(await complete("verify", "--into"), "");
+});
+
+Deno.test("completions for fish complete commands and the flags of each", async () => {
+  const script = await completions("fish");
+  const complete = async (line: string) =>
+    (await run("fish", "--no-config", "-c", `${script}\ncomplete -C '${line}'`)).split("\n").map((row) =>
+      row.split("\t")[0]
+    );
+  assertEquals(await complete("couchdb-backup res"), ["restore"]);
+  assertEquals(await complete("couchdb-backup restore --into"), ["--into-existing"]);
+});
+
+Deno.test("completions for zsh are a script that zsh accepts", async () => {
+  const file = await Deno.makeTempFile();
+  try {
+    await Deno.writeTextFile(file, await completions("zsh"));
+    assertEquals(await run("zsh", "-n", file), "");
+  } finally {
+    await Deno.remove(file);
+  }
+});

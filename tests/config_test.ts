@@ -216,11 +216,14 @@ Deno.test("parseConfig() says where keys may be when neither the config nor the 
   assertEquals(pod.metadataEndpoints, []);
 });
 
-Deno.test("parseConfig() gives Secrets Manager the keys of the config, unless those are of another S3", () => {
+Deno.test("parseConfig() gives AWS beside the bucket the keys of the config, unless those are of another S3", () => {
   const env = { AWS_ACCESS_KEY_ID: "id", AWS_SECRET_ACCESS_KEY: "key", AWS_ENDPOINT_URL_SECRETS_MANAGER: "http://sm/" };
-  const keysOf = (text: string) => parse(text, env).secretsManager;
+  const keysOf = (text: string) => parse(text, env).aws;
   const written = `${DATABASE}${TASK}${BUCKET}token: t\nsecret: s\n`;
-  assertEquals([keysOf(written).token, keysOf(written).endpoint], ["t", "http://sm"]);
+  assertEquals([keysOf(written).token, keysOf(written).endpoints], [
+    "t",
+    { secretsmanager: "http://sm", states: undefined },
+  ]);
   assertEquals(keysOf(`${written}endpoint: http://minio\n`).token, "id");
   assertEquals(keysOf(`${DATABASE}${TASK}bucket: file:///var/backup\n`).secret?.reveal(), "key");
 });

@@ -61,6 +61,8 @@ export interface Task {
   revisions: boolean;
   /** Requests in flight for one database. */
   parallel: number;
+  /** How many databases a state machine backs up at the same time; absent: one. */
+  concurrency?: number | undefined;
   /** Whether a run that selects no database is a success. */
   allowEmpty: boolean;
 }
@@ -92,6 +94,8 @@ export interface Config {
   bucket: StoreOptions;
   /** AWS beside the bucket. Its keys are the bucket's, unless those are of another S3 than AWS's. */
   aws: AwsOptions;
+  /** The ARN of the state machine that runs a Lambda's tasks; absent: the Lambda runs them by itself. */
+  stateMachine?: string | undefined;
   prefix: string;
   suffix: string;
   loki?: LokiOptions | undefined;
@@ -102,6 +106,8 @@ export interface Config {
 
 /** The variable that names the config, or holds its text. */
 export const CONFIG_VARIABLE = "COUCHDB_BACKUP_CONFIG";
+/** The variable by which template.yaml names the state machine. */
+const STATE_MACHINE_VARIABLE = "BACKUP_STATE_MACHINE";
 const DEFAULT_FILE = "./config.yaml";
 
 /**
@@ -334,6 +340,7 @@ function toConfig(document: ConfigDocument, { file, env }: { file: string; env: 
       attachments: task.attachments,
       revisions: task.revisions,
       parallel: task.parallel,
+      concurrency: task.concurrency,
       allowEmpty: task.allow_empty,
     })),
     bucket: toStoreOptions(document, env),
@@ -344,6 +351,7 @@ function toConfig(document: ConfigDocument, { file, env }: { file: string; env: 
       },
       ...((document.endpoint === undefined ? writtenKeys(document) : undefined) ?? keysOfEnvironment(env)),
     },
+    stateMachine: held(env, STATE_MACHINE_VARIABLE),
     prefix: document.prefix,
     suffix: document.suffix,
     loki: loki && {

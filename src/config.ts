@@ -24,7 +24,7 @@ import { explainSyntax, findTab, type ParserComplaint, type SyntaxProblem } from
 import type { CouchOptions } from "./couchdb/couchdb.ts";
 import { ConfigError } from "./errors.ts";
 import { Secret } from "./secret.ts";
-import type { KeyOptions, KeySources, SecretsManagerOptions, StoreOptions } from "./store/store.ts";
+import type { AwsOptions, KeyOptions, KeySources, StoreOptions } from "./store/store.ts";
 
 /** The environment's variables. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -61,6 +61,8 @@ export interface Task {
   revisions: boolean;
   /** Requests in flight for one database. */
   parallel: number;
+  /** How many databases a state machine backs up at the same time; absent: one. */
+  concurrency?: number | undefined;
   /** Whether a run that selects no database is a success. */
   allowEmpty: boolean;
 }
@@ -90,8 +92,10 @@ export interface Config {
   /** At least one, in the order of the file. */
   tasks: Task[];
   bucket: StoreOptions;
-  /** Secrets Manager, for `passwordSecret`. Its keys are the bucket's, unless those are of another S3 than AWS's. */
-  secretsManager: SecretsManagerOptions;
+  /** AWS beside the bucket. Its keys are the bucket's, unless those are of another S3 than AWS's. */
+  aws: AwsOptions;
+  /** The ARN of the state machine that runs a Lambda's tasks; absent: the Lambda runs them by itself. */
+  stateMachine?: string | undefined;
   prefix: string;
   suffix: string;
   loki?: LokiOptions | undefined;
@@ -102,6 +106,8 @@ export interface Config {
 
 /** The variable that names the config, or holds its text. */
 export const CONFIG_VARIABLE = "COUCHDB_BACKUP_CONFIG";
+/** The variable by which template.yaml names the state machine. */
+const STATE_MACHINE_VARIABLE = "BACKUP_STATE_MACHINE";
 const DEFAULT_FILE = "./config.yaml";
 
 /**
@@ -334,13 +340,18 @@ function toConfig(document: ConfigDocument, { file, env }: { file: string; env: 
       attachments: task.attachments,
       revisions: task.revisions,
       parallel: task.parallel,
+      concurrency: task.concurrency,
       allowEmpty: task.allow_empty,
     })),
     bucket: toStoreOptions(document, env),
-    secretsManager: {
-      endpoint: held(env, "AWS_ENDPOINT_URL_SECRETS_MANAGER", "AWS_ENDPOINT_URL")?.replace(/\/+$/, ""),
+    aws: {
+      endpoints: {
+        secretsmanager: endpointOf(env, "AWS_ENDPOINT_URL_SECRETS_MANAGER"),
+        states: endpointOf(env, "AWS_ENDPOINT_URL_SFN"),
+      },
       ...((document.endpoint === undefined ? writtenKeys(document) : undefined) ?? keysOfEnvironment(env)),
     },
+    stateMachine: held(env, STATE_MACHINE_VARIABLE),
     prefix: document.prefix,
     suffix: document.suffix,
     loki: loki && {
@@ -368,7 +379,7 @@ function toStoreOptions(document: ConfigDocument, env: Environment): StoreOption
   return {
     bucket: document.bucket,
     region: document.region ?? variable("AWS_REGION", "AWS_DEFAULT_REGION"),
-    endpoint: document.endpoint ?? variable("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")?.replace(/\/+$/, ""),
+    endpoint: document.endpoint ?? (isS3 ? endpointOf(env, "AWS_ENDPOINT_URL_S3") : undefined),
     storageClass,
     sse: document.sse,
     kmsKeyId,
@@ -392,6 +403,11 @@ function keysOfEnvironment(env: Environment): KeyOptions {
     secret: new Secret(secret),
     sessionToken: sessionToken === undefined ? undefined : new Secret(sessionToken),
   };
+}
+
+/** The address of a service: that of its own variable, else the one for all. */
+function endpointOf(env: Environment, variable: string): string | undefined {
+  return held(env, variable, "AWS_ENDPOINT_URL")?.replace(/\/+$/, "");
 }
 
 /** The first of the variables that is set and not empty. */

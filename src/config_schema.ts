@@ -21,6 +21,7 @@ export interface Address {
 
 const LONGEST_DELAY_SECONDS = 7 * 24 * 3600;
 const MOST_PARALLEL = 32;
+const MOST_CONCURRENT = 100;
 
 function text(must: string) {
   return z.string({ error: must }).min(1, { error: must });
@@ -176,6 +177,7 @@ const task = z.strictObject({
   attachments: flag.default(true),
   revisions: flag.default(true),
   parallel: number(`must be a whole number from 1 to ${MOST_PARALLEL}`, 1, MOST_PARALLEL, true).default(4),
+  concurrency: number(`must be a whole number from 1 to ${MOST_CONCURRENT}`, 1, MOST_CONCURRENT, true).optional(),
   allow_empty: flag.default(false),
 }, { error: "must be a mapping with the key databases, and others" });
 

@@ -8,11 +8,11 @@ import type { CouchOptions } from "./couchdb/couchdb.ts";
  * @throws StoreError when it is in Secrets Manager and cannot be read there.
  */
 export async function withPassword(
-  { database, secretsManager }: Pick<Config, "database" | "secretsManager">,
+  { database, aws }: Pick<Config, "database" | "aws">,
   options: { signal?: AbortSignal | undefined } = {},
 ): Promise<CouchOptions> {
   if (database.passwordSecret === undefined) return database;
   // Loaded only where it is wanted: most configs hold the password, or name a file.
   const { readPassword } = await import("./store/secrets_manager.ts");
-  return { ...database, password: await readPassword(database.passwordSecret, { ...secretsManager, ...options }) };
+  return { ...database, password: await readPassword(database.passwordSecret, { ...aws, ...options }) };
 }

@@ -73,6 +73,7 @@ Deno.test("parseConfig() reads the sample with its colon", () => {
     attachments: true,
     revisions: true,
     parallel: 4,
+    concurrency: undefined,
     allowEmpty: false,
   });
   assertEquals([mouthly?.name, mouthly?.chunk, mouthly?.backupOnlyPrevious], ["mouthly", 1000, true]);
@@ -98,6 +99,7 @@ task:
     attachments: false
     revisions: false
     parallel: 32
+    concurrency: 100
     allow_empty: true
 bucket: s3://bucket/a/b/
 region: eu-central-1
@@ -129,6 +131,7 @@ prometheus: {pushgateway: "http://u:p@push:9091/", per_database: true, instance:
     attachments: false,
     revisions: false,
     parallel: 32,
+    concurrency: 100,
     allowEmpty: true,
   }]);
   const { secret, sessionToken, ...bucket } = config.bucket;
@@ -216,11 +219,14 @@ Deno.test("parseConfig() says where keys may be when neither the config nor the 
   assertEquals(pod.metadataEndpoints, []);
 });
 
-Deno.test("parseConfig() gives Secrets Manager the keys of the config, unless those are of another S3", () => {
+Deno.test("parseConfig() gives AWS beside the bucket the keys of the config, unless those are of another S3", () => {
   const env = { AWS_ACCESS_KEY_ID: "id", AWS_SECRET_ACCESS_KEY: "key", AWS_ENDPOINT_URL_SECRETS_MANAGER: "http://sm/" };
-  const keysOf = (text: string) => parse(text, env).secretsManager;
+  const keysOf = (text: string) => parse(text, env).aws;
   const written = `${DATABASE}${TASK}${BUCKET}token: t\nsecret: s\n`;
-  assertEquals([keysOf(written).token, keysOf(written).endpoint], ["t", "http://sm"]);
+  assertEquals([keysOf(written).token, keysOf(written).endpoints], [
+    "t",
+    { secretsmanager: "http://sm", states: undefined },
+  ]);
   assertEquals(keysOf(`${written}endpoint: http://minio\n`).token, "id");
   assertEquals(keysOf(`${DATABASE}${TASK}bucket: file:///var/backup\n`).secret?.reveal(), "key");
 });
@@ -318,7 +324,7 @@ const SCHEMA_ERRORS: { what: string; text: string; env?: Record<string, string>;
     timezone: Europe/Brelin
     cron: 7
     exclude: media
-  daily: {databases: [a], chunk: -0.5, timezone: "+01:00"}
+  daily: {databases: [a], chunk: -0.5, timezone: "+01:00", concurrency: 0}
 ${BUCKET}`,
     message: [
       '5:12: Key "task.weekly.chunk" is 0, must be a whole number of at least 1',
@@ -334,6 +340,7 @@ ${BUCKET}`,
       '15:14: Key "task.monthly.exclude" is "media", must be a list of patterns, such as ["media", "account%2F.*"]',
       '16:34: Key "task.daily.chunk" is -0.5, must be a whole number of at least 1',
       '16:50: Key "task.daily.timezone" is "+01:00", must be a time zone such as "Europe/Berlin" or "UTC"',
+      '16:73: Key "task.daily.concurrency" is 0, must be a whole number from 1 to 100',
     ],
   },
   {

@@ -95,11 +95,14 @@ export interface KeyOptions {
   keySources?: KeySources | undefined;
 }
 
-/** How to reach AWS Secrets Manager. */
-export interface SecretsManagerOptions extends KeyOptions {
-  /** Base URL without a slash at the end. Absent: AWS's own in the region of the secret. */
-  endpoint?: string | undefined;
+/** How to reach AWS's services other than S3. */
+export interface AwsOptions extends KeyOptions {
+  /** Base URLs without a slash at the end, by the service's name. A service that is not named is AWS's own. */
+  endpoints?: Readonly<Partial<Record<AwsService, string | undefined>>> | undefined;
 }
+
+/** The services that the program speaks to beside S3, by the names that they sign with. */
+export type AwsService = "secretsmanager" | "states";
 
 /** What a config says of the bucket. */
 export interface StoreOptions extends KeyOptions {

@@ -33,7 +33,7 @@ function startSecretsManager(answers: ((secretId: string) => Response)[]) {
   return {
     asked,
     options: {
-      endpoint: `http://[::1]:${server.addr.port}`,
+      endpoints: { secretsmanager: `http://[::1]:${server.addr.port}` },
       token: KEYS.accessKeyId,
       secret: new Secret(KEYS.secretAccessKey),
       sessionToken: new Secret(KEYS.sessionToken),
@@ -67,7 +67,7 @@ Deno.test("readPassword() says which right is missing, and shows no secret", asy
   const denied = await assertRejects(() => readPassword(ARN, manager.options), StoreError);
   assertEquals(
     denied.message,
-    `Cannot read the secret "${ARN}": Secrets Manager answered 400 AccessDeniedException: User x is not authorized`,
+    `Cannot read the secret "${ARN}": AWS answered 400 AccessDeniedException: User x is not authorized`,
   );
   assertEquals(denied.hint, "Allow secretsmanager:GetSecretValue on this secret");
   const missing = await assertRejects(() => readPassword(ARN, manager.options), StoreError);
@@ -95,7 +95,7 @@ Deno.test("readPassword() refuses a signature by other keys", async () => {
 });
 
 Deno.test("readPassword() is ended by its signal while Secrets Manager is out of reach", async () => {
-  const keys = { token: "t", secret: new Secret("s"), endpoint: "http://[::1]:1" };
+  const keys = { token: "t", secret: new Secret("s"), endpoints: { secretsmanager: "http://[::1]:1" } };
   const signal = AbortSignal.timeout(300);
   await assertRejects(() => readPassword(ARN, { ...keys, signal }), DOMException, "aborted");
 });

@@ -48,6 +48,8 @@ export interface RunContext {
 export interface BackupOptions {
   /** Go on where a run of the same date stopped. */
   resume?: boolean | undefined;
+  /** With `resume`: only where one of these runs stopped. */
+  resumeRuns?: ReadonlySet<string> | undefined;
 }
 
 /**
@@ -176,7 +178,13 @@ class DatabaseBackup {
     const state = await readFolder(store, this.#folder, { signal });
     this.#nextNumber = state.nextNumber;
     if (options.resume) {
-      const leftover = await findLeftover(store, this.#folder, { state, wanted: origin.options, log, signal });
+      const leftover = await findLeftover(store, this.#folder, {
+        state,
+        wanted: origin.options,
+        log,
+        signal,
+        runs: options.resumeRuns,
+      });
       if (leftover.kind === "complete") return this.#alreadyComplete(leftover.manifest);
       if (leftover.kind === "unfinished") {
         this.#status = "resumed";

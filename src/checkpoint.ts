@@ -62,17 +62,26 @@ export type Leftover =
  * A manifest that names the checkpoint's run finishes that run. A checkpoint of another run is of a later one that has
  * not finished, unless it was stored before the manifest: then it is of one that ran at the same time, and the complete
  * backup is the later of the two. A checkpoint that is damaged, or made with other options, is said so and not used.
+ *
+ * @param options.runs Only what these runs left counts; absent: whatever is there.
  */
 export async function findLeftover(
   store: Store,
   folder: string,
-  options: StoreCallOptions & { state: FolderState; wanted: Origin["options"]; log: Log },
+  options: StoreCallOptions & {
+    state: FolderState;
+    wanted: Origin["options"];
+    log: Log;
+    runs?: ReadonlySet<string> | undefined;
+  },
 ): Promise<Leftover> {
-  const { state, wanted, log } = options;
-  const manifest = state.hasManifest ? await readManifest(store, folder, options) : undefined;
-  const checkpoint = state.hasCheckpoint
-    ? await readUsableCheckpoint(store, folder, { ...options, wanted })
-    : undefined;
+  const { state, wanted, log, runs } = options;
+  const ofRuns = <T extends Origin>(found: T | undefined) =>
+    found === undefined || runs === undefined || runs.has(found.run) ? found : undefined;
+  const manifest = ofRuns(state.hasManifest ? await readManifest(store, folder, options) : undefined);
+  const checkpoint = ofRuns(
+    state.hasCheckpoint ? await readUsableCheckpoint(store, folder, { ...options, wanted }) : undefined,
+  );
   if (manifest !== undefined && (checkpoint === undefined || isOutlived(checkpoint, manifest))) {
     return { kind: "complete", manifest };
   }

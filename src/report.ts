@@ -31,6 +31,10 @@ export interface TaskReport {
   databases: DatabaseReport[];
   /** Why the task as a whole failed, such as a list of databases that could not be read. */
   error?: string;
+  /** What to do about it, where something can be done. */
+  hint?: string;
+  /** The exit code that belongs to the cause. */
+  exit_code?: number;
 }
 
 /** A whole run. */
@@ -50,8 +54,10 @@ export interface RunReport {
  */
 export function exitCodeOfReport(report: RunReport): number {
   if (report.ok) return EXIT.ok;
-  const databases = report.tasks.flatMap((task) => task.databases);
-  const codes = new Set(databases.map((database) => database.exit_code ?? EXIT.ok));
+  const codes = new Set(report.tasks.flatMap((task) => {
+    const parts = task.exit_code === undefined ? task.databases : [task];
+    return parts.map((part) => part.exit_code ?? EXIT.ok);
+  }));
   const [only] = codes;
   return codes.size === 1 && (only === EXIT.couchdb || only === EXIT.store) ? only : EXIT.partial;
 }

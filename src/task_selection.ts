@@ -60,9 +60,14 @@ export function isEmptyByMistake(selection: TaskSelection): boolean {
   return selection.databases.length === 0 && !selection.task.allowEmpty;
 }
 
+/** The date in the path of a run that starts, or makes up for an elapse, at `instant`. */
+export function dateInPath(task: Task, instant: Date): BackupDate {
+  const today = dateInZone(instant, dateZone(task));
+  return task.backupOnlyPrevious ? previousMonth(today) : today;
+}
+
 function selectByPatterns(names: readonly string[], task: Task, options: SelectionOptions): TaskSelection {
-  const today = dateInZone(options.startedAt, dateZone(task));
-  const date = options.date ?? (task.backupOnlyPrevious ? previousMonth(today) : today);
+  const date = options.date ?? dateInPath(task, options.startedAt);
   const { selected, unmatched } = selectDatabases(names, task, { month: monthOf(date) });
   return { task, date, databases: selected, warnings: unmatched.map(({ explanation }) => explanation) };
 }

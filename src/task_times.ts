@@ -2,7 +2,7 @@
  * When a task is due: in go a task of the config and an instant, out come the elapses of its schedule before and after,
  * and the zone in which its days begin. A task without a schedule is never due by itself.
  */
-import { nextElapse, previousElapse } from "./calendar.ts";
+import { elapses, previousElapse } from "./calendar.ts";
 import type { Task } from "./config.ts";
 
 /** Where neither task nor expression names a zone, the machine's counts, as for systemd's timers. */
@@ -25,11 +25,5 @@ export function latestElapse(task: Task, at: Date): Date | undefined {
 
 /** The first `count` elapses after `after`, exclusively; fewer where the schedule comes to an end. */
 export function nextElapses(task: Task, { after, count }: { after: Date; count: number }): Date[] {
-  const elapses: Date[] = [];
-  for (let from: Date | undefined = after; task.calendar !== undefined && elapses.length < count;) {
-    from = nextElapse(task.calendar, from, scheduleZone(task));
-    if (from === undefined) break;
-    elapses.push(from);
-  }
-  return elapses;
+  return task.calendar === undefined ? [] : [...elapses(task.calendar, after, scheduleZone(task)).take(count)];
 }

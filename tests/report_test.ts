@@ -16,6 +16,12 @@ Deno.test("exitCodeOfReport() is 0, 3, or the code of the one cause for which no
     ["all failed for a defect", runReport([taskReport("t", [failed(1)])]), 3],
     ["nothing was selected", runReport([taskReport("t", [], 'Task "t" selects no database')]), 3],
     ["one task selected nothing", runReport([taskReport("t", [saved]), taskReport("u", [], "none")]), 3],
+    ["a task failed before its first database", runReport([{ ...taskReport("t", [], "x"), exit_code: 10 }]), 10],
+    [
+      "one task did, another saved",
+      runReport([{ ...taskReport("t", [], "x"), exit_code: 10 }, taskReport("u", [saved])]),
+      3,
+    ],
     ["nothing had to be done", runReport([taskReport("t", [])]), 0],
   ];
   for (const [what, report, code] of cases) assertEquals(exitCodeOfReport(report), code, what);

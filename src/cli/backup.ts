@@ -1,4 +1,6 @@
-/** `couchdb-backup backup <config>`: runs tasks now. */
+/** `couchdb-backup backup <config>`: runs tasks, all now or those that are due. */
+import { hostname } from "node:os";
+import process from "node:process";
 import { backup } from "../backup.ts";
 import type { Task } from "../config.ts";
 import { formatDate, parseDate } from "../dates.ts";
@@ -6,6 +8,7 @@ import { EXIT, UsageError } from "../errors.ts";
 import { backupFolder } from "../keys.ts";
 import { formatSummary } from "../observe/summary.ts";
 import { exitCodeOfReport, type RunReport } from "../report.ts";
+import { type ElapseOutcome, findDue, runScheduled, type ScheduledTask } from "../scheduled.ts";
 import { isEmptyByMistake, type SelectionOptions, selectTasks, type TaskSelection } from "../task_selection.ts";
 import type { Call, Command } from "./command.ts";
 import { type Session, withSession } from "./session.ts";
@@ -13,9 +16,12 @@ import type { Output } from "./shell.ts";
 
 export const command: Command = {
   name: "backup",
-  usage: "<config> [--task NAME]… [--database NAME]… [--all] [--resume] [--date D] [--dry-run]",
+  usage: "<config> [--task NAME]… [--database NAME]… [--all] [--scheduled] [--resume] [--date D] [--dry-run]",
   help: [
-    "Backs up the databases that the config's tasks select, every task now.",
+    "Backs up the databases that the config's tasks select: every task now, or with --scheduled those that are due.",
+    "",
+    "A task is due when the latest elapse of its schedule has not been run. It is claimed in the store, so that of several",
+    "machines one runs it; a run that died is gone on with when it has given no sign of life for five minutes.",
     "",
     "A backup is complete when its manifest.json is there. Exit codes: 0 all saved, 2 usage or config, 3 not all saved,",
     "10 CouchDB, 11 store, 130 interrupted (--resume goes on).",
@@ -30,6 +36,7 @@ export const command: Command = {
       summary: "only this database, whatever the task selects; encoded (a%2Fb) or not",
     },
     { name: "all", summary: "all databases but _replicator, _users and _global_changes" },
+    { name: "scheduled", aliases: ["sheduled"], summary: "run what is due, once on however many machines" },
     { name: "resume", summary: "go on where a run of the same date stopped" },
     {
       name: "date",
@@ -45,6 +52,7 @@ export const command: Command = {
     return await withSession(call, call.operands[0], async (session) => {
       const { config, couch, now } = session;
       const tasks = pickTasks(config.tasks, call.list("task"));
+      if (call.isOn("scheduled")) return await runDue(call, session, tasks);
       const names = await couch.listDatabases(session);
       const selections = selectTasks(names, tasks, { ...options, startedAt: now() });
       if (call.isOn("dry-run")) return printDryRun(call, session, selections);
@@ -64,7 +72,53 @@ function readOptions(call: Call): Omit<SelectionOptions, "startedAt"> {
   }
   const databases = call.list("database");
   if (call.isOn("all") && databases.length > 0) throw new UsageError("--all and --database exclude each other");
+  if (call.isOn("scheduled")) {
+    const other = ["date", "database", "all", "resume"].find((name) =>
+      call.isOn(name) || call.text(name) !== undefined || call.list(name).length > 0
+    );
+    if (other !== undefined) {
+      throw new UsageError(`--scheduled and --${other} exclude each other`, {
+        hint: "The elapse fixes the date, the tasks select the databases, and a run that died is gone on with",
+      });
+    }
+  }
   return { date, only: call.isOn("all") ? "all" : databases.length > 0 ? databases : undefined };
+}
+
+/** Runs what is due, or says what would be. */
+async function runDue(call: Call, session: Session, tasks: readonly Task[]): Promise<number> {
+  for (const { name, cron } of tasks) {
+    if (cron === undefined) session.log.info("task has no schedule and is never due", { task: name });
+  }
+  if (call.isOn("dry-run")) {
+    const due = await findDue(session, tasks);
+    const names = due.length === 0 ? [] : await session.couch.listDatabases(session);
+    const selections = due.flatMap(({ task, elapse }) => selectTasks(names, [task], { startedAt: elapse }));
+    return printDryRun(call, session, selections);
+  }
+  const report = await runScheduled({ ...session, host: hostname(), pid: process.pid }, tasks);
+  // A machine that had nothing to do must not overwrite the figures of the one that had.
+  if (report.tasks.length > 0) await session.publish(report);
+  call.print(report, () => {
+    const lines = report.scheduled.map(describeScheduled);
+    const summary = report.tasks.length === 0 ? "" : summarize(report, call.shell.stdout);
+    return lines.join("") + summary || "No task has a schedule that has elapsed\n";
+  });
+  return exitCodeOfReport(report);
+}
+
+const OUTCOMES: Record<ElapseOutcome, string> = {
+  ran: "is run",
+  resumed: "is gone on with and run",
+  done: "has been run already",
+  running: "is in another run's hands",
+  lost: "was taken over by another run",
+  unclaimed: "could not be claimed and is still due",
+};
+
+function describeScheduled({ task, elapse, outcome, by }: ScheduledTask): string {
+  const holder = by === undefined ? "" : `: ${by.run} on ${by.host}, process ${by.pid}`;
+  return `Task "${task}": the elapse of ${elapse} ${OUTCOMES[outcome]}${holder}\n`;
 }
 
 /** The tasks named on the command line, or all. */

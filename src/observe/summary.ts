@@ -142,7 +142,7 @@ function formatTable(rows: readonly Row[], columns: number | undefined): string[
 function formatFailures(report: RunReport, { color = false }: SummaryOptions): string[] {
   const failures: { what: string; error: string; hint: string | undefined }[] = [];
   for (const task of report.tasks) {
-    if (task.error !== undefined) failures.push({ what: `task ${task.task}`, error: task.error, hint: undefined });
+    if (task.error !== undefined) failures.push({ what: `task ${task.task}`, error: task.error, hint: task.hint });
     for (const { database, status, error, hint } of task.databases) {
       if (status === "failed") failures.push({ what: database, error: error ?? "no cause is known", hint });
     }

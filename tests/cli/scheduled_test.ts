@@ -1,0 +1,113 @@
+/** `backup --scheduled` in several processes at once: what runScheduled() does, with real signals and a real config. */
+import { assertEquals, assertLess, assertStringIncludes } from "@std/assert";
+import { couchOk } from "../couch_request.ts";
+import { type FakeCouchDb, startFakeCouchDb } from "../fakes/couchdb.ts";
+import { FakeS3 } from "../fakes/s3.ts";
+import { type EndedProgram, startProgram } from "./program.ts";
+
+/** What a test works with. */
+interface Setup extends AsyncDisposable {
+  server: FakeCouchDb;
+  config: string;
+  folder: string;
+}
+
+/** A CouchDB with a database of `documents`, and a config for it with a bucket of the given kind. */
+async function setUp(kind: "file://" | "s3://", documents: number): Promise<Setup> {
+  const server = await startFakeCouchDb();
+  await couchOk(server, "PUT /a");
+  const docs = Array.from({ length: documents }, (_, index) => ({ _id: `d${index}` }));
+  await couchOk(server, "POST /a/_bulk_docs", { docs });
+  const folder = await Deno.makeTempDir({ prefix: "couchdb-backup-cli-" });
+  const s3 = kind === "s3://" ? await FakeS3.start() : undefined;
+  const bucket = s3 === undefined
+    ? `bucket: file://${folder}/bucket`
+    : `bucket: s3://test-bucket/folder\nendpoint: ${s3.url}\nregion: ${s3.keys.region}\n` +
+      `token: ${s3.keys.accessKeyId}\nsecret: "${s3.keys.secretAccessKey}"`;
+  const config = `${folder}/config.yaml`;
+  await Deno.writeTextFile(
+    config,
+    `database: {url: "${server.url}", login: ${server.login}, password: ${server.password}}
+task:
+  yearly: {cron: "*-01-01 UTC", databases: [a], chunk: 1, parallel: 1}
+${bucket}
+`,
+  );
+  return {
+    server,
+    config,
+    folder,
+    async [Symbol.asyncDispose]() {
+      await s3?.close();
+      await server.stop();
+      await Deno.remove(folder, { recursive: true });
+    },
+  };
+}
+
+function outcomeOf({ stdout }: EndedProgram): string {
+  return JSON.parse(stdout).scheduled[0].outcome;
+}
+
+for (const kind of ["file://", "s3://"] as const) {
+  Deno.test(`backup --scheduled, started twice at the same time, runs once (${kind})`, async () => {
+    await using setup = await setUp(kind, 5);
+    const args = ["backup", setup.config, "--scheduled", "--json", "--quiet"];
+    const both = await Promise.all([startProgram(args).ended, startProgram(args).ended]);
+    // The slower one may look when the faster is done.
+    const outcomes = both.map(outcomeOf).map((outcome) => outcome === "done" ? "running" : outcome);
+    assertEquals(outcomes.toSorted(), ["ran", "running"]);
+    assertEquals(both.map(({ code }) => code), [0, 0]);
+    assertEquals(setup.server.requestsTo("_bulk_get").length, 5);
+  });
+}
+
+Deno.test("backup --scheduled ends on SIGTERM within five seconds with 130, and the next one goes on at once", async () => {
+  await using setup = await setUp("file://", 40);
+  setup.server.faults.add({ endpoint: "_bulk_get", times: 1000, fault: { kind: "stall", ms: 100 } });
+  const first = startProgram(["backup", setup.config, "--scheduled", "--json"]);
+  await first.says("elapse is claimed");
+  while (setup.server.requestsTo("_bulk_get").length < 5) await new Promise((resolve) => setTimeout(resolve, 10));
+  const asked = performance.now();
+  first.kill("SIGTERM");
+  const { code, stdout } = await first.ended;
+  assertLess(performance.now() - asked, 5000);
+  assertEquals([code, JSON.parse(stdout).ok], [130, false]);
+  const second = await startProgram(["backup", setup.config, "--sheduled", "--json"]).ended;
+  assertEquals([second.code, outcomeOf(second)], [0, "resumed"]);
+  assertEquals(setup.server.requestsTo("_bulk_get").length, 40);
+  assertEquals(JSON.parse(second.stdout).tasks[0].databases[0].documents, 40);
+});
+
+Deno.test("backup --scheduled leaves the run of a process that was just killed to somebody who comes later", async () => {
+  await using setup = await setUp("file://", 40);
+  setup.server.faults.add({ endpoint: "_bulk_get", skip: 3, fault: { kind: "stall", ms: 3000 } });
+  const first = startProgram(["backup", setup.config, "--scheduled", "--json"]);
+  while (setup.server.requestsTo("_bulk_get").length < 4) await new Promise((resolve) => setTimeout(resolve, 10));
+  first.kill("SIGKILL");
+  await first.ended;
+  const second = await startProgram(["backup", setup.config, "--scheduled"]).ended;
+  assertEquals(second.code, 0);
+  assertStringIncludes(
+    second.stdout,
+    `Task "yearly": the elapse of ${new Date().getUTCFullYear()}-01-01T00:00:00.000Z is in another run's hands`,
+  );
+});
+
+Deno.test("backup --scheduled --dry-run says what is due and claims nothing", async () => {
+  await using setup = await setUp("file://", 1);
+  const { code, stdout } = await startProgram(["backup", setup.config, "--scheduled", "--dry-run"]).ended;
+  assertEquals(code, 0);
+  assertStringIncludes(
+    stdout,
+    `Task "yearly" would back up 1 databases under the date ${new Date().getUTCFullYear()}-01-01`,
+  );
+  assertEquals((await Array.fromAsync(Deno.readDir(setup.folder))).map(({ name }) => name), ["config.yaml"]);
+});
+
+Deno.test("backup --scheduled excludes what would contradict the schedule", async () => {
+  for (const other of [["--date", "2026-01-01"], ["--database", "a"], ["--all"], ["--resume"]]) {
+    const { code, stderr } = await startProgram(["backup", "none.yaml", "--scheduled", ...other]).ended;
+    assertEquals([code, stderr.split("\n")[0]], [2, `couchdb-backup: --scheduled and ${other[0]} exclude each other`]);
+  }
+});

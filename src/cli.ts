@@ -14,6 +14,8 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<{ command:
   restore: { summary: "bring a backup back into a database", load: () => import("./cli/restore.ts") },
   verify: { summary: "compare a backup with its manifest", load: () => import("./cli/verify.ts") },
   list: { summary: "list the backups in the store, or CouchDB's databases", load: () => import("./cli/list.ts") },
+  plan: { summary: "say what each task selects, and when it runs next", load: () => import("./cli/plan.ts") },
+  schedule: { summary: "stay, and run each task when it is due", load: () => import("./cli/schedule.ts") },
   check: { summary: "try all that a backup needs", load: () => import("./cli/check.ts") },
   completions: { summary: "print completions for a shell", load: loadCompletions },
 };

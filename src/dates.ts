@@ -37,6 +37,24 @@ export function dateInZone(instant: Date, timeZone: string): BackupDate {
   return { year: Number(parts.year), month: Number(parts.month), day: Number(parts.day) };
 }
 
+/** `Sat 2026-01-03 18:00:00 GMT+1`: what the clocks of a time zone show at `instant`. */
+export function formatInZone(instant: Date, timeZone: string): string {
+  const format = new Intl.DateTimeFormat("en-US-u-ca-iso8601-hc-h23", {
+    timeZone,
+    weekday: "short",
+    year: "numeric",
+    month: "2-digit",
+    day: "2-digit",
+    hour: "2-digit",
+    minute: "2-digit",
+    second: "2-digit",
+    timeZoneName: "shortOffset",
+  });
+  const part = Object.fromEntries(format.formatToParts(instant).map(({ type, value }) => [type, value]));
+  const { weekday, year, month, day, hour, minute, second, timeZoneName } = part;
+  return `${weekday} ${year}-${month}-${day} ${hour}:${minute}:${second} ${timeZoneName}`;
+}
+
 /** How many days the month of `date` has. */
 export function daysInMonth(date: { year: number; month: number }): number {
   return new Date(Date.UTC(date.year, date.month, 0)).getUTCDate();

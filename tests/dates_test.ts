@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { dateInZone, daysInMonth, formatDate, monthOf, parseDate, previousMonth } from "../src/dates.ts";
+import { dateInZone, daysInMonth, formatDate, formatInZone, monthOf, parseDate, previousMonth } from "../src/dates.ts";
 
 Deno.test("previousMonth() clamps to the last day of the month and crosses years", () => {
   const cases: [string, string][] = [
@@ -34,4 +34,10 @@ Deno.test("daysInMonth() knows leap years", () => {
 
 Deno.test("monthOf() gives the month as database names carry it", () => {
   assertEquals(monthOf({ year: 2023, month: 1, day: 5 }), "202301");
+});
+
+Deno.test("formatInZone() shows what the clocks of a zone show", () => {
+  const instant = new Date("2026-07-04T22:05:09Z");
+  assertEquals(formatInZone(instant, "Europe/Berlin"), "Sun 2026-07-05 00:05:09 GMT+2");
+  assertEquals(formatInZone(instant, "UTC"), "Sat 2026-07-04 22:05:09 GMT");
 });

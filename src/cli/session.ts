@@ -55,7 +55,11 @@ export async function withSession<T>(
   configPath: string | undefined,
   work: (session: Session) => Promise<T>,
 ): Promise<T> {
-  const config = await loadConfig({ path: configPath, env: call.shell.env });
+  return await withConfig(call, await loadConfig({ path: configPath, env: call.shell.env }), work);
+}
+
+/** The same with a config that has been read. */
+export async function withConfig<T>(call: Call, config: Config, work: (session: Session) => Promise<T>): Promise<T> {
   return await withSurroundings(call, config, async (surroundings, flush) => {
     const { log } = surroundings;
     for (const warning of config.warnings) log.warn("config", { warning });

@@ -1,0 +1,98 @@
+/** `couchdb-backup plan <config>`: what each task selects and why, and when it runs next. */
+import { formatInZone } from "../dates.ts";
+import { EXIT, UsageError } from "../errors.ts";
+import { formatCount } from "../observe/figures.ts";
+import { type Plan, plan, type TaskPlan } from "../plan.ts";
+import type { SelectedDatabase } from "../select.ts";
+import type { Call, Command } from "./command.ts";
+import { withSession } from "./session.ts";
+
+const DEFAULT_COUNT = 3;
+const MOST_ELAPSES = 10_000;
+/** Of what a pattern selects only so many names are shown; --json has them all. */
+const SHOWN_NAMES = 10;
+
+export const command: Command = {
+  name: "plan",
+  usage: "<config> [--from INSTANT] [--count N] [--offline]",
+  help: [
+    "Says what each task selects and by which pattern, what no task selects, and when each runs next.",
+    "",
+    "Warns of patterns that match nothing, of waits longer than the time between two runs, and of databases that are too",
+    "large to be fetched in one request. The selection is that of the next run; nothing is stored.",
+  ],
+  flags: [
+    { name: "from", value: "INSTANT", summary: "list elapses after this one, such as 2026-01-03T18:00:00Z; else now" },
+    { name: "count", value: "N", summary: `how many elapses to list; else ${DEFAULT_COUNT}` },
+    { name: "offline", summary: "plan the times only, without CouchDB" },
+  ],
+  operands: { least: 0, most: 1 },
+
+  async run(call) {
+    const count = readCount(call);
+    return await withSession(call, call.operands[0], async ({ config, couch, signal, stop, now }) => {
+      const isOffline = call.isOn("offline");
+      const options = {
+        from: readInstant(call) ?? now(),
+        count,
+        couch: isOffline ? undefined : couch,
+        signal: AbortSignal.any([signal, stop]),
+      };
+      const planned = await plan(config.tasks, options);
+      call.print(planned, () => describePlan(planned, isOffline));
+      return EXIT.ok;
+    });
+  },
+};
+
+function readCount(call: Call): number {
+  const text = call.text("count") ?? String(DEFAULT_COUNT);
+  if (/^\d+$/.test(text) && Number(text) >= 1 && Number(text) <= MOST_ELAPSES) return Number(text);
+  throw new UsageError(`--count cannot be "${text}"`, { hint: `It is a whole number from 1 to ${MOST_ELAPSES}` });
+}
+
+function readInstant(call: Call): Date | undefined {
+  const text = call.text("from");
+  if (text === undefined) return undefined;
+  const instant = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?)?$/.test(text)
+    ? new Date(text)
+    : undefined;
+  if (instant !== undefined && !Number.isNaN(instant.getTime())) return instant;
+  throw new UsageError(`--from is no instant: "${text}"`, { hint: "Write it as 2026-01-03T18:00:00Z" });
+}
+
+function describePlan({ tasks, unselected }: Plan, isOffline: boolean): string {
+  const lines = tasks.flatMap((task) => [...describeTask(task, isOffline), ""]);
+  if (unselected !== undefined && unselected.length > 0) {
+    lines.push(`No task selects ${countDatabases(unselected.length)}`, ...shorten(unselected, "  "), "");
+  }
+  return lines.join("\n");
+}
+
+function describeTask(plan: TaskPlan, isOffline: boolean): string[] {
+  const { task, normalized, timezone, next, date, databases, warnings } = plan;
+  const inZone = (instant: string) => formatInZone(new Date(instant), timezone);
+  const lines = [
+    `Task ${task}`,
+    normalized === null ? "  schedule   none: it only runs by hand" : `  schedule   ${normalized}, in ${timezone}`,
+    ...next.map((instant, index) => `  ${(index === 0 ? "next" : "").padEnd(9)}  ${inZone(instant)}`),
+  ];
+  if (!isOffline) {
+    lines.push(`  selects    ${countDatabases(databases.length)} for the folder of ${date}`);
+    for (const [pattern, selected] of Map.groupBy(databases, ({ pattern }: SelectedDatabase) => pattern)) {
+      lines.push(`    by ${pattern}: ${formatCount(selected.length)}`);
+      lines.push(...shorten(selected.map(({ database }) => database), "      "));
+    }
+  }
+  return [...lines, ...warnings.map((warning) => `  warning    ${warning}`)];
+}
+
+function countDatabases(count: number): string {
+  return `${formatCount(count)} database${count === 1 ? "" : "s"}`;
+}
+
+function shorten(names: readonly string[], indent: string): string[] {
+  const shown = names.slice(0, SHOWN_NAMES).map((name) => `${indent}${name}`);
+  const rest = names.length - shown.length;
+  return rest === 0 ? shown : [...shown, `${indent}… and ${formatCount(rest)} more; --json lists them all`];
+}

@@ -1,0 +1,115 @@
+/** `couchdb-backup schedule <config>`: stays, and runs each task when it is due. */
+import { hostname } from "node:os";
+import process from "node:process";
+import { type Config, loadConfig } from "../config.ts";
+import { describeError, EXIT } from "../errors.ts";
+import type { Log } from "../observe/observe.ts";
+import { checkSchedules, followSchedule } from "../schedule.ts";
+import { type ElapseOutcome, runScheduled } from "../scheduled.ts";
+import type { Call, Command } from "./command.ts";
+import { type Session, withConfig } from "./session.ts";
+
+export const command: Command = {
+  name: "schedule",
+  usage: "<config>",
+  help: [
+    "Stays and runs each task when it is due, once on however many machines; what was missed is made up for once.",
+    "",
+    "SIGHUP reads the config anew, after a run under way; a config with a mistake is not used. SIGTERM and SIGINT end it:",
+    "with 0 while it waits, with 130 during a run, which is gone on with when a scheduler starts again. With --json each",
+    "run is a line on standard output.",
+  ],
+  flags: [],
+  operands: { least: 0, most: 1 },
+
+  async run(call) {
+    const read = async () => {
+      const config = await loadConfig({ path: call.operands[0], env: call.shell.env });
+      checkSchedules(config.tasks, new Date());
+      return config;
+    };
+    let config: Config | undefined = await read();
+    const hangUp = listenForHangUp(call, read);
+    try {
+      while (config !== undefined) {
+        config = await withConfig(call, config, (session) => follow(call, session, hangUp));
+      }
+      return EXIT.ok;
+    } finally {
+      hangUp.close();
+    }
+  },
+};
+
+/** Follows one config until it is told to stop, or there is a new one, which is returned. */
+async function follow(call: Call, session: Session, hangUp: HangUp): Promise<Config | undefined> {
+  const { config, log, now, stop } = session;
+  const changed = hangUp.listen(log);
+  await followSchedule({
+    tasks: config.tasks,
+    runDue: () => runDue(call, session),
+    end: AbortSignal.any([stop, changed]),
+    log,
+    now,
+  });
+  return stop.aborted ? undefined : hangUp.newConfig();
+}
+
+const UNSETTLED: ReadonlySet<ElapseOutcome> = new Set(["running", "lost", "unclaimed"]);
+
+/** Runs what is due; each time is a run of its own. Returns whether an elapse has to be looked at again. */
+async function runDue(call: Call, session: Session): Promise<boolean> {
+  const run = crypto.randomUUID();
+  const context = { ...session, run, log: session.log.with({ run }), host: hostname(), pid: process.pid };
+  const report = await runScheduled(context, session.config.tasks);
+  if (report.tasks.length > 0) {
+    await session.publish(report);
+    call.print(report, () => "");
+  }
+  return report.scheduled.some(({ outcome }) => UNSETTLED.has(outcome));
+}
+
+/** What SIGHUP leads to. */
+interface HangUp {
+  /** From now on says to `log` what comes of a SIGHUP; the signal is aborted when there is a new config. */
+  listen(log: Log): AbortSignal;
+  /** The new config; undefined when the program was told to end meanwhile. */
+  newConfig(): Config | undefined;
+  close(): void;
+}
+
+/** Listens as long as the command runs, between two sessions too: unheard, SIGHUP would end the process. */
+function listenForHangUp(call: Call, read: () => Promise<Config>): HangUp {
+  let log: Log | undefined;
+  let changed = new AbortController();
+  let found: Config | undefined;
+  let isEnding = false;
+  const reread = async () => {
+    try {
+      found = await read();
+      log?.info("config is read anew");
+      changed.abort();
+    } catch (error) {
+      log?.error("the new config is not used, the old one stays in force", { error: describeError(error) });
+    }
+  };
+  const close = call.shell.onSignal((name) => {
+    if (name === "SIGHUP") void reread();
+    else isEnding = true;
+  });
+  return {
+    listen(sessionLog) {
+      log = sessionLog;
+      changed = new AbortController();
+      // It came while the session before was being closed.
+      if (found !== undefined) changed.abort();
+      return changed.signal;
+    },
+    newConfig() {
+      const config = isEnding ? undefined : found;
+      found = undefined;
+      return config;
+    },
+    close,
+  };
+}

@@ -1,0 +1,84 @@
+/** `schedule` as a process: what followSchedule() does, with real signals and a real config. */
+import { assertEquals, assertLess, assertStringIncludes } from "@std/assert";
+import { couchOk } from "../couch_request.ts";
+import { startFakeCouchDb } from "../fakes/couchdb.ts";
+import { startProgram } from "./program.ts";
+
+async function inSetup(
+  test: (setup: {
+    server: Awaited<ReturnType<typeof startFakeCouchDb>>;
+    config: string;
+    write: (task: string) => Promise<void>;
+  }) => Promise<void>,
+): Promise<void> {
+  await using server = await startFakeCouchDb();
+  await couchOk(server, "PUT /a");
+  await couchOk(server, "POST /a/_bulk_docs", { docs: [{ _id: "1" }, { _id: "2" }, { _id: "3" }] });
+  const folder = await Deno.makeTempDir({ prefix: "couchdb-backup-schedule-" });
+  const config = `${folder}/config.yaml`;
+  const write = (task: string) =>
+    Deno.writeTextFile(
+      config,
+      `database: {url: "${server.url}", login: ${server.login}, password: ${server.password}}
+task: {${task}}
+bucket: file://${folder}/bucket
+`,
+    );
+  try {
+    await test({ server, config, write });
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+Deno.test("schedule runs each elapse, keeps the old config while the new one is broken, and ends with 0 when it waits", async () => {
+  await inSetup(async ({ config, write }) => {
+    await write('often: {cron: "*:*:* UTC", databases: [a]}');
+    const program = startProgram(["schedule", config, "--json"]);
+    await program.says("elapse is claimed");
+    await write('often: {cron: "*:*:99", databases: [a]}');
+    program.kill("SIGHUP");
+    await program.says("the new config is not used, the old one stays in force");
+    await write('rarely: {cron: "*-01-01 UTC", databases: [a]}');
+    program.kill("SIGHUP");
+    await program.says("waiting task=rarely");
+    program.kill("SIGTERM");
+    const { code, stdout, stderr } = await program.ended;
+    assertEquals(code, 0, stderr);
+    assertStringIncludes(stderr, "second 99 is outside 0..59");
+    const reports = stdout.trimEnd().split("\n").map((line) => JSON.parse(line));
+    assertEquals(reports.every(({ ok, tasks }) => ok && tasks.length === 1), true);
+    assertEquals(new Set(reports.map(({ run }) => run)).size, reports.length);
+    const tasks = reports.map(({ tasks: [one] }) => one.task);
+    assertEquals([tasks[0], tasks.at(-1)], ["often", "rarely"]);
+  });
+});
+
+Deno.test("schedule ends a run on SIGTERM within five seconds with 130, and goes on with it when it starts again", async () => {
+  await inSetup(async ({ server, config, write }) => {
+    await write('rarely: {cron: "*-01-01 UTC", databases: [a], chunk: 1, parallel: 1}');
+    server.faults.add({ endpoint: "_bulk_get", skip: 1, fault: { kind: "stall", ms: 500 } });
+    const first = startProgram(["schedule", config]);
+    while (server.requestsTo("_bulk_get").length < 2) await new Promise((resolve) => setTimeout(resolve, 10));
+    const asked = performance.now();
+    first.kill("SIGTERM");
+    const { code, stderr } = await first.ended;
+    assertLess(performance.now() - asked, 5000);
+    assertEquals(code, 130, stderr);
+    const second = startProgram(["schedule", config, "--json"]);
+    await second.says("waiting task=rarely");
+    second.kill("SIGINT");
+    const report = JSON.parse((await second.ended).stdout);
+    assertEquals([report.ok, report.scheduled[0].outcome], [true, "resumed"]);
+    assertEquals(server.requestsTo("_bulk_get").length, 3);
+  });
+});
+
+Deno.test("schedule refuses a config in which no task will ever be due", async () => {
+  await inSetup(async ({ config, write }) => {
+    await write("hand: {databases: [a]}");
+    const { code, stderr } = await startProgram(["schedule", config]).ended;
+    assertEquals(code, 2);
+    assertStringIncludes(stderr, "No task of the config has a schedule that will elapse");
+  });
+});

@@ -24,8 +24,8 @@ const PURE = [
 const FOLDERS = ["src/couchdb", "src/store", "src/observe"];
 /** What one folder may know of another: the types in its door. */
 const DOORS = ["src/couchdb/couchdb.ts", "src/store/store.ts", "src/observe/observe.ts"];
-/** One subcommand each; who calls them is the command line, Lambda, or the user of the library. */
-const COMMAND = /^src\/(backup|restore|verify|list|plan|check|schedule)(_[a-z_]+)?\.ts$/;
+/** One subcommand each, and what all of them need first (the password); who calls them is the command line, Lambda, or the user of the library. */
+const COMMAND = /^src\/(backup|restore|verify|list|plan|check|schedule|scheduled|rounds|password)(_[a-z_]+)?\.ts$/;
 
 interface Import {
   from: string;
@@ -167,7 +167,7 @@ Deno.test("the packages for YAML, signatures and schemas stay where outside data
     ["aws4fetch", /^src\/store\//],
     ["fast-xml-parser", /^src\/store\//],
     // Where data from outside enters: what a user wrote, what lies in an archive, what AWS answers.
-    ["zod", /^src\/((config[\w]*|manifest)\.ts$|store\/)/],
+    ["zod", /^src\/((config[\w]*|manifest|claim|run_folder)\.ts$|store\/)/],
   ];
   for (const [name, home] of homes) {
     const users = imports.filter(({ to }) => to === name || to.startsWith(`${name}/`)).map(({ from }) => from);

@@ -54,6 +54,13 @@ export { selectTasks, type TaskSelection } from "./src/task_selection.ts";
 export { verify, type VerifyReport, type VerifyRequest } from "./src/verify.ts";
 
 if (import.meta.main) {
+  const api = process.env.AWS_LAMBDA_RUNTIME_API;
+  if (api !== undefined) {
+    const { startLambda } = await import("./lambda/start.ts");
+    const write = (line: string) => void process.stdout.write(`${line}\n`);
+    // Exited with rather than set: a handler that does not stop must not go on in a process that has given up on it.
+    process.exit(await startLambda({ api, env: process.env, write }));
+  }
   const shell = processShell();
   // Set rather than exited with: output that is still on its way into a pipe must not be cut off.
   process.exitCode = await main(process.argv.slice(2), shell);

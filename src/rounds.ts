@@ -2,7 +2,7 @@
  * A run cut into rounds, for somebody who calls again and again because no call may take long, as the state machine of a
  * Lambda does: a plan, then rounds of each database until it is done, then a summary.
  */
-import { backup, type RunContext } from "./backup.ts";
+import { backup, type BackupOptions, type RunContext } from "./backup.ts";
 import type { Task } from "./config.ts";
 import { type BackupDate, formatDate } from "./dates.ts";
 import { describeError, exitCodeOf, isTransient, ProgramError, StoreError, UsageError } from "./errors.ts";
@@ -34,7 +34,7 @@ export interface Round {
   error: string | null;
 }
 
-const READS_AT_ONCE = 16;
+const CALLS_AT_ONCE = 16;
 /** For what is left to do once the call's own signals are aborted. */
 const LAST_WORDS_TIMEOUT_MS = 5_000;
 
@@ -106,8 +106,7 @@ export async function backupRound(
   try {
     // The task's other patterns match nothing here; that is no cause for a warning.
     const selections = [{ ...selection, warnings: [] }];
-    const options = { resume: true, resumeRuns: new Set([runOf(run)]) };
-    const report = await backup({ ...context, run: runOf(run) }, selections, options);
+    const report = await backup({ ...context, run: runOf(run) }, selections, goingOn(run));
     outcome = report.tasks[0]!.databases[0]!;
   } catch (error) {
     const isInterrupted = context.stop.aborted || context.signal.aborted;
@@ -120,6 +119,30 @@ export async function backupRound(
   }
   await folderOf(context, run).storeOutcome(outcome, { signal: AbortSignal.timeout(LAST_WORDS_TIMEOUT_MS) });
   return { status: outcome.status, cursor: null, error: outcome.error ?? null };
+}
+
+/**
+ * Does the whole run in one call: the plan, every database, the summary.
+ *
+ * @throws The reason of `context.stop` or `context.signal` when there was no time for all; called again for the same run
+ * it goes on.
+ */
+export async function runAtOnce(context: RoundsContext, run: RunOfElapse): Promise<RunReport> {
+  const { databases } = await planRun(context, run);
+  if (databases.length > 0) {
+    const selections = [{ ...selectFor(run, databases), warnings: [] }];
+    const report = await backup({ ...context, run: runOf(run) }, selections, goingOn(run));
+    const folder = folderOf(context, run);
+    const store = (outcome: DatabaseReport) => folder.storeOutcome(outcome, context);
+    const outcomes = report.tasks.flatMap((task) => task.databases);
+    await forEachParallel(() => each(outcomes), store, { limit: CALLS_AT_ONCE, signal: context.signal });
+  }
+  return await summariseRun(context, run);
+}
+
+/** Only what this very run has left counts: another one's backup of the same day is another one's. */
+function goingOn(run: RunOfElapse): BackupOptions {
+  return { resume: true, resumeRuns: new Set([runOf(run)]) };
 }
 
 /** How many chunks the run has stored of a database. The call's own time is over by now. */
@@ -160,7 +183,7 @@ export async function summariseRun(context: RoundsContext, run: RunOfElapse): Pr
     const outcome = await folder.readOutcome(database, context);
     reports.set(database, outcome ?? { ...failure({ context, date, database }, noEnd()), seconds: 0 });
   };
-  await forEachParallel(() => each(databases), readOutcome, { limit: READS_AT_ONCE, signal: context.signal });
+  await forEachParallel(() => each(databases), readOutcome, { limit: CALLS_AT_ONCE, signal: context.signal });
   const all = [...reports.values()].sort((a, b) => a.database < b.database ? -1 : 1);
   const report: RunReport = {
     ok: all.every(({ status }) => status !== "failed"),

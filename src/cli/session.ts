@@ -10,13 +10,11 @@ import { type LogFormat, type OpenLog, openLog } from "../observe/log.ts";
 import { openLoki } from "../observe/loki.ts";
 import type { Log, Progress } from "../observe/observe.ts";
 import { openProgressBars, openProgressLines } from "../observe/progress.ts";
-import { pushMetrics } from "../observe/pushgateway.ts";
-import { writeMetricsFile } from "../observe/textfile.ts";
 import { withPassword } from "../password.ts";
+import { publishMetrics } from "../publish.ts";
 import type { RunReport } from "../report.ts";
 import { openStore } from "../store/open.ts";
 import type { Store } from "../store/store.ts";
-import { nextElapses } from "../task_times.ts";
 import { PROGRAM_NAME } from "../version.ts";
 import type { Call } from "./command.ts";
 
@@ -113,28 +111,6 @@ export async function withSurroundings<T>(
     progress.runFinished();
     await opened.close();
   }
-}
-
-/** Hands a report's figures to where the config wants them. Returns what went wrong, a sentence each. */
-async function publishMetrics(
-  config: Config,
-  report: RunReport,
-  { lostLogLines, retries }: { lostLogLines: number; retries: number },
-): Promise<string[]> {
-  const { prometheus } = config;
-  if (prometheus === undefined) return [];
-  const after = new Date();
-  const tasks = Object.fromEntries(config.tasks.map((task) => {
-    const [nextElapse] = nextElapses(task, { after, count: 1 });
-    // The client counts repeated requests of the whole run; with one task, as a timer runs it, they are that task's.
-    return [task.name, report.tasks.length === 1 ? { nextElapse, retries } : { nextElapse }];
-  }));
-  const { pushgateway, textfile, perDatabase, instance = hostname() } = prometheus;
-  const options = { tasks, lostLogLines, perDatabase };
-  const warnings: string[] = [];
-  if (pushgateway !== undefined) warnings.push(...await pushMetrics(report, { ...options, ...pushgateway, instance }));
-  if (textfile !== undefined) warnings.push(...await writeMetricsFile(report, { ...options, path: textfile }));
-  return warnings;
 }
 
 function readLogFormat(text: string = "auto"): LogFormat {

@@ -5,6 +5,12 @@
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { dirname } from "@std/path";
+import { openHandler } from "../../lambda/handler.ts";
+import { InterruptedError } from "../../src/errors.ts";
+import { Secret } from "../../src/secret.ts";
+import { openStore } from "../../src/store/open.ts";
+import { createDatabase, idsOf } from "../couchdb/impatient_client.ts";
+import { startFakeCouchDb } from "../fakes/couchdb.ts";
 import { type BackupResult, parseEvent, type PlanResult, type SummariseResult } from "../../lambda/events.ts";
 
 const python = Deno.env.get("CLOUD_PYTHON") ?? ".venv/bin/python";
@@ -32,9 +38,9 @@ interface Account {
 async function deployAndRun(
   answer: (event: unknown, s3Url: string) => Promise<unknown>,
   executions: { name: string; input: unknown }[],
+  port = freePort(),
 ): Promise<Account> {
   const folder = await Deno.makeTempDir();
-  const port = freePort();
   const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async (request) => {
     try {
       return Response.json(await answer(await request.json(), `http://127.0.0.1:${port}`));
@@ -194,6 +200,77 @@ Deno.test("template.yaml's state machine ends SUCCEEDED with the summary when ev
   const { executions } = await deployAndRun(answer, [{ name: "weekly-20260103T180000Z-failed-1", input }]);
   assertEquals(executions[0]!.status, "SUCCEEDED", JSON.stringify(executions[0]));
   assertEquals(JSON.parse(executions[0]!.output!).databases, 2);
+});
+
+Deno.test("template.yaml's state machine and the handler back up every database but one, then that one alone", async () => {
+  await using couch = await startFakeCouchDb();
+  for (const name of ["account/ab", "broken", "media"]) await createDatabase(couch, name, idsOf(3));
+  await createDatabase(couch, "large", idsOf(20));
+  couch.faults.add({ endpoint: "_bulk_get", database: "broken", times: 1000, fault: { kind: "status", status: 404 } });
+  const port = freePort();
+  const s3Url = `http://127.0.0.1:${port}`;
+  const { handler } = await openHandler({
+    env: {
+      ...ACCOUNT,
+      AWS_REGION: REGION,
+      AWS_ENDPOINT_URL_S3: s3Url,
+      COUCHDB_BACKUP_CONFIG: `database: {url: "${couch.url}", login: "${couch.login}", password: "${couch.password}"}
+task: {weekly: {databases: [".*"], exclude: ["_.*"], chunk: 2, parallel: 1, timezone: UTC}}
+bucket: "s3://${BUCKET}/folder"
+prefix: backup
+suffix: couchdb
+`,
+    },
+    write() {},
+  });
+  const rounds: string[] = [];
+  const answer = async (sent: unknown) => {
+    const event = parseEvent(sent);
+    const stop = new AbortController();
+    if (event.kind === "plan" && event.only === "failed") couch.faults.clear();
+    if (event.kind === "backup") {
+      rounds.push(`${event.database} ${event.cursor}`);
+      // An invocation has time for eight documents.
+      const fault = { kind: "run", run: () => stop.abort(new InterruptedError("The time is nearly over")) } as const;
+      if (event.database === "large") couch.faults.add({ endpoint: "_bulk_get", database: "large", skip: 3, fault });
+    }
+    const signal = new AbortController().signal;
+    const never = { remainingMs: () => Infinity, traceId: undefined, functionArn: undefined };
+    const answered = await handler({ event: sent, requestId: "1", stop: stop.signal, signal, ...never });
+    if (event.kind === "summarise") manifests.push(await countManifests());
+    return answered;
+  };
+  const manifests: number[] = [];
+  const store = await openStore({
+    bucket: `s3://${BUCKET}/folder`,
+    endpoint: s3Url,
+    region: REGION,
+    token: ACCOUNT.AWS_ACCESS_KEY_ID,
+    secret: new Secret(ACCOUNT.AWS_SECRET_ACCESS_KEY),
+  });
+  const countManifests = async () => {
+    const folders = ["account%2Fab", "broken", "large", "media"].map((name) => `backup/2026/01/03/couchdb/${name}`);
+    const found = await Promise.all(folders.map((folder) => store.stat(`${folder}/manifest.json`)));
+    return found.filter((manifest) => manifest !== undefined).length;
+  };
+  const { executions } = await deployAndRun(answer, [
+    { name: "weekly-20260103T180000Z", input: RUN },
+    { name: "weekly-20260103T180000Z-failed-1", input: { ...RUN, only: "failed" } },
+  ], port);
+  const [first, second] = executions;
+  assertEquals([first!.status, first!.error], ["FAILED", "DatabasesNotSaved"], JSON.stringify(first));
+  assertEquals(first!.cause, "1 of 4 databases are not saved: broken");
+  assertEquals(rounds, [
+    "account/ab null",
+    "broken null",
+    ...["large null", "large 4", "large 8"],
+    "media null",
+    "broken null",
+  ]);
+  assertEquals(second!.status, "SUCCEEDED", JSON.stringify(second));
+  const { ok, databases, failed } = JSON.parse(second!.output!);
+  assertEquals([ok, databases, failed], [true, 4, 0]);
+  assertEquals(manifests, [3, 4]);
 });
 
 function freePort(): number {

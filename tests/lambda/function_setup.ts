@@ -1,0 +1,137 @@
+/** The Lambda function's handler with everything around it: CouchDB, S3, Step Functions, and an environment. */
+import type { Invocation } from "../../lambda/runtime.ts";
+import { openHandler } from "../../lambda/handler.ts";
+import { createDatabase, idsOf } from "../couchdb/impatient_client.ts";
+import { type FakeCouchDb, startFakeCouchDb } from "../fakes/couchdb.ts";
+import { FakeS3 } from "../fakes/s3.ts";
+
+/** What a state machine was asked to run. */
+export interface StartedExecution {
+  name: string;
+  input: unknown;
+}
+
+export interface FunctionSetupOptions {
+  /** Lines of the config below `task:`. */
+  tasks: string;
+  /** Further lines of the config. @default "" */
+  more?: string;
+  /** The line with the password. @default the double's */
+  password?: string;
+  /** Whether there is a state machine. @default false */
+  stateMachine?: boolean;
+  /** Further variables. */
+  env?: Record<string, string>;
+}
+
+/** A function, deployed as template.yaml does. */
+export interface FunctionSetup extends AsyncDisposable {
+  couch: FakeCouchDb;
+  s3: FakeS3;
+  executions: StartedExecution[];
+  /** The environment the function has. */
+  env: Record<string, string>;
+  /** The log, a parsed line each. */
+  lines: Record<string, unknown>[];
+  /** Hands an event to the handler. */
+  // deno-lint-ignore no-explicit-any -- each event has an answer of its own
+  invoke(event: unknown, time?: Partial<Pick<Invocation, "stop" | "signal" | "requestId">>): Promise<any>;
+  /** The JSON of an object below the bucket's folder. */
+  // deno-lint-ignore no-explicit-any -- tests look into objects of every shape
+  json(key: string): any;
+}
+
+const BUCKET = "data.example.com";
+const MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:couchdb-backup";
+
+/** Databases `a` and `a/b` of three documents, and `large` of twenty. */
+export async function setUpFunction(options: FunctionSetupOptions): Promise<FunctionSetup> {
+  const couch = await startFakeCouchDb();
+  for (const name of ["a", "a/b"]) await createDatabase(couch, name, idsOf(3));
+  await createDatabase(couch, "large", idsOf(20));
+  const s3 = await FakeS3.start({ buckets: [BUCKET], sessionToken: "session" });
+  const executions: StartedExecution[] = [];
+  const states = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async (request) => {
+    const { name, input, stateMachineArn } = await request.json();
+    if (stateMachineArn !== MACHINE) return Response.json({ __type: "StateMachineDoesNotExist" }, { status: 400 });
+    if (executions.some((one) => one.name === name)) {
+      return Response.json({ __type: "ExecutionAlreadyExists" }, { status: 400 });
+    }
+    executions.push({ name, input: JSON.parse(input) });
+    return Response.json({ executionArn: "…", startDate: 0 });
+  });
+  const env: Record<string, string> = {
+    AWS_ACCESS_KEY_ID: s3.keys.accessKeyId,
+    AWS_SECRET_ACCESS_KEY: s3.keys.secretAccessKey,
+    AWS_SESSION_TOKEN: "session",
+    AWS_REGION: "us-east-1",
+    AWS_LAMBDA_FUNCTION_NAME: "backup-function",
+    AWS_ENDPOINT_URL_S3: s3.url,
+    AWS_ENDPOINT_URL_SFN: `http://127.0.0.1:${states.addr.port}`,
+    ...options.stateMachine === true ? { BACKUP_STATE_MACHINE: MACHINE } : {},
+    COUCHDB_BACKUP_CONFIG: [
+      "database:",
+      `  url: "${couch.url}"`,
+      `  login: "${couch.login}"`,
+      options.password ?? `  password: "${couch.password}"`,
+      "task:",
+      options.tasks,
+      `bucket: "s3://${BUCKET}/folder"`,
+      "prefix: backup",
+      "suffix: couchdb",
+      options.more ?? "",
+      "",
+    ].join("\n"),
+    ...options.env,
+  };
+  const lines: Record<string, unknown>[] = [];
+  const { handler, flush } = await openHandler({ env, write: (line) => void lines.push(JSON.parse(line)) });
+  let invocations = 0;
+  return {
+    couch,
+    s3,
+    executions,
+    env,
+    lines,
+    async invoke(event, time = {}) {
+      const never = new AbortController().signal;
+      const answer = await handler({
+        event: JSON.parse(JSON.stringify(event)),
+        requestId: `request-${++invocations}`,
+        stop: never,
+        signal: never,
+        remainingMs: () => Infinity,
+        traceId: undefined,
+        functionArn: undefined,
+        ...time,
+      });
+      await flush();
+      // As the Runtime API gets it.
+      return JSON.parse(JSON.stringify(answer));
+    },
+    json(key) {
+      const object = s3.objects.get(`${BUCKET}/folder/${key}`);
+      return object === undefined ? undefined : JSON.parse(new TextDecoder().decode(object.bytes));
+    },
+    async [Symbol.asyncDispose]() {
+      await states.shutdown();
+      await s3.close();
+      await couch.stop();
+    },
+  };
+}
+
+/** EventBridge's event of that time. */
+export function tickAt(time: string): unknown {
+  return {
+    version: "0",
+    id: "c0ffee",
+    "detail-type": "Scheduled Event",
+    source: "aws.events",
+    account: "123456789012",
+    time,
+    region: "us-east-1",
+    resources: ["arn:aws:events:us-east-1:123456789012:rule/ticks"],
+    detail: {},
+  };
+}

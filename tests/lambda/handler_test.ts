@@ -1,0 +1,237 @@
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { NotSavedError, openHandler } from "../../lambda/handler.ts";
+import { ConfigError, InterruptedError, UsageError } from "../../src/errors.ts";
+import { setUpFunction, tickAt } from "./function_setup.ts";
+
+// The first Saturday of January 2026 is the third.
+const WEEKLY = '  weekly: {cron: "Sat *-*-1..7 18:00:00 UTC", databases: ["a(/b)?", large], chunk: 2, parallel: 1}';
+const ELAPSE = "2026-01-03T18:00:00.000Z";
+const RUN = "backup/_runs/couchdb/weekly/20260103T180000Z";
+const manifest = (database: string, date = "2026/01/03") =>
+  `backup/${date}/couchdb/${encodeURIComponent(database)}/manifest.json`;
+
+Deno.test("openHandler() runs at a tick what is due, once however often the tick is delivered", async () => {
+  await using lambda = await setUpFunction({ tasks: WEEKLY });
+  assertEquals(await lambda.invoke(tickAt("2026-01-03T18:00:00Z")), { started: ["weekly"], overdueDays: 0 });
+  for (const database of ["a", "a/b", "large"]) assert(lambda.json(manifest(database)), database);
+  const requests = lambda.couch.requestsTo("_bulk_get").length;
+  assertEquals(await lambda.invoke(tickAt("2026-01-03T18:00:00Z")), { started: [], overdueDays: 0 });
+  assertEquals(await lambda.invoke(tickAt("2026-01-03T18:15:00Z")), { started: [], overdueDays: 0 });
+  assertEquals(lambda.couch.requestsTo("_bulk_get").length, requests);
+  const checks = lambda.lines.filter(({ event }) => event === "schedules checked");
+  assertEquals(checks.map(({ overdueDays }) => overdueDays), [0, 0, 0]);
+});
+
+Deno.test("openHandler() runs a task once when two ticks arrive at the same time", async () => {
+  await using lambda = await setUpFunction({ tasks: WEEKLY });
+  const both = await Promise.all([1, 2].map(() => lambda.invoke(tickAt("2026-01-03T18:00:00Z"))));
+  assertEquals(both.map(({ started }) => started.length).sort(), [0, 1]);
+  assertEquals(lambda.couch.requestsTo("_bulk_get").flatMap(({ ids }) => ids).length, 26);
+});
+
+Deno.test("openHandler() makes up for a tick that was missed, under the date of the elapse", async () => {
+  await using lambda = await setUpFunction({ tasks: WEEKLY });
+  assertEquals(await lambda.invoke(tickAt("2026-01-05T07:30:00Z")), { started: ["weekly"], overdueDays: 0 });
+  assert(lambda.json(manifest("a")));
+});
+
+Deno.test("openHandler() evaluates schedules against the event's time, not the clock", async () => {
+  await using lambda = await setUpFunction({ tasks: WEEKLY });
+  await lambda.invoke(tickAt("2026-01-03T17:59:00Z"));
+  assertEquals(lambda.json(manifest("a")), undefined);
+  assert(lambda.json(manifest("a", "2025/12/06")));
+});
+
+Deno.test("openHandler() fails a tick after which something is not saved, and logs how late it is", async () => {
+  await using lambda = await setUpFunction({ tasks: WEEKLY });
+  lambda.couch.faults.add({
+    endpoint: "_bulk_get",
+    database: "a/b",
+    times: 1000,
+    fault: { kind: "status", status: 404 },
+  });
+  const error = await assertRejects(() => lambda.invoke(tickAt("2026-01-03T18:00:00Z")), NotSavedError);
+  assertEquals(error.message, "1 of 3 databases are not saved: a/b");
+  assertEquals(lambda.json(`${RUN}/report.json`).ok, false);
+  assert(lambda.json(manifest("large")), "one database's failure has stopped the others");
+  assertEquals(await lambda.invoke(tickAt("2026-01-06T06:00:00Z")), { started: [], overdueDays: 2.5 });
+  assertEquals(lambda.lines.at(-1)?.overdueDays, 2.5);
+});
+
+Deno.test("openHandler() starts the state machine for what is due, by a name that depends on nothing else", async () => {
+  await using lambda = await setUpFunction({ tasks: WEEKLY, stateMachine: true });
+  const requests = lambda.couch.requests.length;
+  const arn = "arn:aws:states:us-east-1:123456789012:execution:couchdb-backup:weekly-20260103T180000Z";
+  assertEquals(await lambda.invoke(tickAt("2026-01-03T18:00:00Z")), { started: [arn], overdueDays: 0 });
+  // Until there is a report nobody can tell whether the execution was started.
+  assertEquals(await lambda.invoke(tickAt("2026-01-04T18:00:00Z")), { started: [arn], overdueDays: 1 });
+  const input = { task: "weekly", elapse: ELAPSE };
+  assertEquals(lambda.executions, [{ name: "weekly-20260103T180000Z", input }]);
+  assertEquals(lambda.couch.requests.length, requests, "a tick has no business with CouchDB");
+
+  await lambda.invoke({ action: "plan", ...input });
+  for (const database of ["a", "a/b", "large"]) await lambda.invoke({ action: "backup", ...input, database });
+  assertEquals((await lambda.invoke({ action: "summarise", ...input })).ok, true);
+  assertEquals(await lambda.invoke(tickAt("2026-01-05T18:00:00Z")), { started: [], overdueDays: 0 });
+});
+
+Deno.test("openHandler() answers plan, backup and summarise as the state machine wants it", async () => {
+  await using lambda = await setUpFunction({
+    tasks: WEEKLY.replace("}", ", delay: 0.5, concurrency: 3}"),
+    stateMachine: true,
+  });
+  const run = { task: "weekly", elapse: ELAPSE };
+  assertEquals(await lambda.invoke({ action: "plan", ...run, only: "all" }), {
+    ...run,
+    bucket: "data.example.com",
+    key: `folder/${RUN}/plan.json`,
+    databases: 3,
+    concurrency: 3,
+    delay: 1,
+  });
+  assertEquals(lambda.json(`${RUN}/plan.json`), [{ database: "a" }, { database: "a/b" }, { database: "large" }]);
+
+  const stop = new AbortController();
+  lambda.couch.faults.add({
+    endpoint: "_bulk_get",
+    skip: 3,
+    fault: { kind: "run", run: () => stop.abort(new InterruptedError("The time is nearly over")) },
+  });
+  const first = await lambda.invoke({ action: "backup", ...run, database: "large", cursor: null }, {
+    stop: stop.signal,
+  });
+  assertEquals(first, { database: "large", done: false, status: "unfinished", cursor: "4", error: null });
+  const second = await lambda.invoke({ action: "backup", ...run, database: "large", cursor: first.cursor });
+  assertEquals(second, { database: "large", done: true, status: "resumed", cursor: null, error: null });
+
+  await lambda.invoke({ action: "backup", ...run, database: "a", cursor: null });
+  const summary = await lambda.invoke({ action: "summarise", ...run, only: "all" });
+  assertEquals(summary, {
+    ok: false,
+    databases: 3,
+    failed: 1,
+    message: "1 of 3 databases are not saved: a/b",
+    report: `s3://data.example.com/folder/${RUN}/report.json`,
+  });
+
+  const failed = await lambda.invoke({ action: "plan", ...run, only: "failed" });
+  assertEquals([failed.databases, failed.key], [1, `folder/${RUN}/plan-failed.json`]);
+  await lambda.invoke({ action: "backup", ...run, database: "a/b", cursor: null });
+  const repaired = await lambda.invoke({ action: "summarise", ...run, only: "failed" });
+  assertEquals([repaired.ok, repaired.message], [true, "3 databases are saved"]);
+});
+
+Deno.test("openHandler() runs a task for a person, at once", async () => {
+  await using lambda = await setUpFunction({ tasks: WEEKLY });
+  const answer = await lambda.invoke({ task: "weekly" });
+  assertEquals([answer.ok, answer.databases, answer.failed], [true, 3, 0]);
+  const key = answer.report.replace("s3://data.example.com/folder/", "");
+  assertEquals(lambda.json(key).ok, true);
+});
+
+Deno.test("openHandler() never reports success for part of the work, and says how to go on", async () => {
+  await using lambda = await setUpFunction({ tasks: WEEKLY });
+  const stop = new AbortController();
+  lambda.couch.faults.add({
+    endpoint: "_bulk_get",
+    skip: 6,
+    fault: { kind: "run", run: () => stop.abort(new InterruptedError("The time is nearly over")) },
+  });
+  const event = { task: "weekly", elapse: ELAPSE };
+  const error = await assertRejects(() => lambda.invoke(event, { stop: stop.signal }), InterruptedError);
+  assertStringIncludes(error.message, 'Task "weekly" is not finished: the function\'s time is over');
+  const again = JSON.parse(/Send (\{.*?\}) to go on/.exec(error.hint!)![1]!);
+  assertEquals(lambda.json(`${RUN}/report.json`), undefined);
+  assertEquals((await lambda.invoke(again)).ok, true);
+  const asked = lambda.couch.requestsTo("_bulk_get").flatMap(({ ids }) => ids);
+  assertEquals(asked.length, 26, "what was stored was asked for again");
+});
+
+Deno.test("openHandler() goes on at the next tick with what a tick had no time for", async () => {
+  await using lambda = await setUpFunction({ tasks: WEEKLY });
+  const stop = new AbortController();
+  lambda.couch.faults.add({
+    endpoint: "_bulk_get",
+    skip: 6,
+    fault: { kind: "run", run: () => stop.abort(new InterruptedError("The time is nearly over")) },
+  });
+  const tick = lambda.invoke(tickAt("2026-01-03T18:00:00Z"), { stop: stop.signal });
+  const error = await assertRejects(() => tick, InterruptedError, "What was due is not finished");
+  assertStringIncludes(error.hint!, "The next tick goes on");
+  assertEquals(await lambda.invoke(tickAt("2026-01-03T18:15:00Z")), { started: ["weekly"], overdueDays: 0 });
+  const asked = lambda.couch.requestsTo("_bulk_get").flatMap(({ ids }) => ids);
+  assertEquals(asked.length, 26);
+});
+
+Deno.test("openHandler() repeats for a person the failed databases of a run alone", async () => {
+  await using lambda = await setUpFunction({ tasks: WEEKLY });
+  const fault = { kind: "status", status: 404 } as const;
+  lambda.couch.faults.add({ endpoint: "_bulk_get", database: "a", times: 1000, fault });
+  await assertRejects(() => lambda.invoke({ task: "weekly", elapse: ELAPSE }), NotSavedError, "not saved: a");
+  lambda.couch.faults.clear();
+  const before = lambda.couch.requestsTo("_bulk_get").length;
+  const answer = await lambda.invoke({ task: "weekly", elapse: ELAPSE, only: "failed" });
+  assertEquals([answer.ok, answer.databases], [true, 3]);
+  assertEquals(
+    new Set(lambda.couch.requestsTo("_bulk_get").slice(before).map(({ database }) => database)),
+    new Set(["a"]),
+  );
+  assertEquals((await lambda.invoke({ task: "weekly", elapse: ELAPSE, only: "failed" })).ok, true);
+});
+
+Deno.test("openHandler() starts an execution of its own for a person who goes on with a run", async () => {
+  await using lambda = await setUpFunction({ tasks: WEEKLY, stateMachine: true });
+  await lambda.invoke(tickAt("2026-01-03T18:00:00Z"));
+  const event = { task: "weekly", elapse: ELAPSE, only: "failed" };
+  const { execution } = await lambda.invoke(event, { requestId: "0a1b2c3d-0000" });
+  assertStringIncludes(execution, ":execution:couchdb-backup:weekly-20260103T180000Z-failed-0a1b2c3d");
+  assertEquals(lambda.executions.at(-1)?.input, event);
+  await lambda.invoke({ task: "weekly" });
+  assertEquals(lambda.executions.length, 3);
+});
+
+Deno.test("openHandler() refuses what it does not know, and logs why an invocation failed", async () => {
+  await using lambda = await setUpFunction({ tasks: WEEKLY });
+  await assertRejects(() => lambda.invoke({ action: "delete" }), UsageError, "neither a tick");
+  const error = await assertRejects(() => lambda.invoke({ task: "weekl" }), UsageError, 'no task "weekl"');
+  assertEquals(error.hint, 'Its tasks are "weekly"');
+  const { level, event, request, hint } = lambda.lines.at(-1)!;
+  assertEquals([level, event, request, hint], ["error", "invocation failed", "request-2", 'Its tasks are "weekly"']);
+});
+
+Deno.test("openHandler() fails when the config cannot be used", async () => {
+  const env = { COUCHDB_BACKUP_CONFIG: "database:\n" };
+  await assertRejects(() => openHandler({ env, write() {} }), ConfigError);
+});
+
+Deno.test("openHandler() reads the password from Secrets Manager each time, so that it may change", async () => {
+  let password = "";
+  await using secrets = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, () => {
+    return Response.json({ SecretString: JSON.stringify({ username: "backup", password }) });
+  });
+  const arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:couchdb-AbCdEf";
+  await using lambda = await setUpFunction({
+    tasks: WEEKLY,
+    password: `  password_secret: "${arn}"`,
+    env: { AWS_ENDPOINT_URL_SECRETS_MANAGER: `http://127.0.0.1:${secrets.addr.port}` },
+  });
+  password = "wrong";
+  await assertRejects(() => lambda.invoke({ task: "weekly" }), Error, "401");
+  password = lambda.couch.password;
+  assertEquals((await lambda.invoke({ task: "weekly" })).ok, true);
+  assert(!JSON.stringify(lambda.lines).includes(password), "the password is in the log");
+});
+
+Deno.test("openHandler() pushes a run's figures under the function's name", async () => {
+  const groups: string[] = [];
+  await using gateway = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async (request) => {
+    await request.body?.cancel();
+    if (request.method === "PUT") groups.push(new URL(request.url).pathname);
+    return new Response();
+  });
+  const more = `prometheus: "http://127.0.0.1:${gateway.addr.port}"`;
+  await using lambda = await setUpFunction({ tasks: WEEKLY, more });
+  await lambda.invoke({ task: "weekly" });
+  assertEquals(groups.length, 1);
+  assertStringIncludes(groups[0]!, "/instance/backup-function");
+});

@@ -8,7 +8,7 @@ import { type ArchivePlace, isBackupEntry } from "./archive.ts";
 import { readManifest } from "./checkpoint.ts";
 import { type BackupDate, formatDate, parseDate } from "./dates.ts";
 import { ArchiveError, describeError, StoreError, UsageError } from "./errors.ts";
-import { backupFolder, CHECKPOINT_NAME, encodeDatabase, joinKey, MANIFEST_NAME } from "./keys.ts";
+import { backupFolder, CHECKPOINT_NAME, decodeDatabase, encodeDatabase, joinKey, MANIFEST_NAME } from "./keys.ts";
 import type { Log } from "./observe/observe.ts";
 import type { Store } from "./store/store.ts";
 
@@ -39,11 +39,8 @@ export interface DatedFolder {
  * @throws UsageError when the path needs a config that there is none of; ArchiveError when nothing is there.
  */
 export async function findArchive(context: PathContext, path: string, database: string): Promise<ArchivePlace> {
-  if (path === "latest") return await findLatest(context, database);
-  const date = parseDate(path);
-  if (date !== undefined) {
-    return { store: storeOf(context, path), folder: backupFolder({ ...context, date, database }) };
-  }
+  const dated = await findDated(context, path, database);
+  if (dated !== undefined) return dated;
   if (/^[a-z0-9]+:\/\//i.test(path)) return await findUrl(context, path, database);
   const local = await findLocal(context, path, database);
   if (local !== undefined) return local;
@@ -78,6 +75,22 @@ async function numberedFolders(
     }
   }
   return found.reverse();
+}
+
+/** `latest` or a date, alone or with the name of another database behind it: `2026-10-22/orders`. */
+async function findDated(context: PathContext, path: string, database: string): Promise<ArchivePlace | undefined> {
+  const match = /^(latest|\d{4}([-/])\d{1,2}\2\d{1,2})(?:\/(.+?))?\/*$/.exec(path);
+  if (match === null) return undefined;
+  const [, when = "", , name] = match;
+  const source = name === undefined ? database : decodeDatabase(name);
+  if (when === "latest") return await findLatest(context, source);
+  const date = parseDate(when);
+  if (date === undefined) return undefined;
+  const store = storeOf(context, path);
+  const folder = backupFolder({ ...context, date, database: source });
+  // Without prefix, what looks like a date and a name may be the beginning of a key.
+  if (name !== undefined && !await holdsBackup(context, store, folder)) return undefined;
+  return { store, folder };
 }
 
 /** The newest backup of a database that is complete. */
@@ -181,14 +194,17 @@ async function findBelow(
   }
   const candidates = [...new Set([key, joinKey(key, encoded), joinKey(key, suffix, encoded)])];
   for (const folder of candidates) {
-    for await (const entry of store.list(folder, { signal })) {
-      if (isBackupEntry(entry)) return { place: { store, folder }, tried: [] };
-    }
+    if (await holdsBackup(context, store, folder)) return { place: { store, folder }, tried: [] };
   }
   if ((await numberedFolders(context, store, key, 4)).length > 0) {
     return { place: await findLatest({ ...context, store, prefix: key }, database), tried: [] };
   }
   return { tried: candidates.map((folder) => folder === "" ? store.url : store.locate(folder)) };
+}
+
+async function holdsBackup({ signal }: PathContext, store: Store, folder: string): Promise<boolean> {
+  for await (const entry of store.list(folder, { signal })) if (isBackupEntry(entry)) return true;
+  return false;
 }
 
 /** A single object: a chunk or a file of documents, or the manifest that stands for its whole folder. */

@@ -51,9 +51,9 @@ export class CheckedChunk {
   counts: ReadCounts | undefined;
 
   readonly #place: ChunkPlace;
-  readonly #held: Uint8Array | undefined;
+  readonly #held: readonly Uint8Array[] | undefined;
 
-  private constructor(place: ChunkPlace, found: { format: ArchiveFormat; held: Uint8Array | undefined }) {
+  private constructor(place: ChunkPlace, found: { format: ArchiveFormat; held: readonly Uint8Array[] | undefined }) {
     this.#place = place;
     this.format = found.format;
     this.#held = found.held;
@@ -80,7 +80,7 @@ export class CheckedChunk {
     else checkDigest(place, place.entry, await digest(source));
     return new CheckedChunk(place, {
       format,
-      held: keptBytes <= HELD_CHUNK_BYTES ? concat(kept) : undefined,
+      held: keptBytes <= HELD_CHUNK_BYTES ? kept : undefined,
     });
   }
 
@@ -126,7 +126,7 @@ export class CheckedChunk {
   }
 
   async *#bytes(options: StoreCallOptions): AsyncGenerator<Uint8Array> {
-    if (this.#held !== undefined) yield this.#held;
+    if (this.#held !== undefined) yield* this.#held;
     else yield* await openObject(this.#place, options);
   }
 }

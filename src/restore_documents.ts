@@ -5,6 +5,7 @@
  */
 import type { Archive, ArchiveChunk, ChunkProblem } from "./archive.ts";
 import { CheckedChunk } from "./chunk.ts";
+import { RequestBody, type Revisions } from "./couchdb/request_body.ts";
 import type { DocumentWriter } from "./couchdb/write.ts";
 import { isLarge, type LargeDocument, type RawDocument } from "./document_reader.ts";
 import { ArchiveError, describeError } from "./errors.ts";
@@ -39,11 +40,9 @@ export interface RestoredCounts {
 
 /** Documents of one request. */
 interface Batch {
-  texts: Uint8Array[];
-  revisions: "kept" | "new";
+  body: RequestBody;
   /** Documents, not counting further revisions of the same one. */
   documents: number;
-  bytes: number;
 }
 
 /** A chunk, and its contents unless they are damaged. */
@@ -64,6 +63,8 @@ export class DocumentRestore {
   readonly #context: DocumentRestoreContext;
   readonly #options: { salvage: boolean; parallel: number };
   readonly #designs = new HeldDesigns();
+  /** Bodies that are sent and can be filled again. */
+  readonly #bodies: RequestBody[] = [];
 
   constructor(
     archive: Archive,
@@ -91,9 +92,10 @@ export class DocumentRestore {
 
   async #writeAll(batches: (signal: AbortSignal) => AsyncIterable<Batch>): Promise<void> {
     const { writer, progress, signal } = this.#context;
-    const write = async ({ texts, revisions, documents, bytes }: Batch, signal: AbortSignal) => {
-      await writer.write(texts, { revisions, signal });
-      progress.advanced({ documents, bytes });
+    const write = async ({ body, documents }: Batch, signal: AbortSignal) => {
+      await writer.write(body, { signal });
+      progress.advanced({ documents, bytes: body.documentBytes });
+      this.#bodies.push(body);
     };
     await forEachParallel(batches, write, { limit: this.#options.parallel, signal });
   }
@@ -115,7 +117,7 @@ export class DocumentRestore {
   }
 
   async *#designBatches(signal: AbortSignal): AsyncGenerator<Batch> {
-    const held = new BatchBuilder();
+    const held = new BatchBuilder(this.#bodies);
     for (const document of this.#designs.documents) yield* held.add(document);
     yield* held.close();
     for await (const { chunk, checked } of this.#openAll(this.#designs.chunks, signal)) {
@@ -146,7 +148,7 @@ export class DocumentRestore {
     checked: CheckedChunk,
     { isWanted, signal }: { isWanted: (document: RawDocument | LargeDocument) => boolean; signal: AbortSignal },
   ): AsyncGenerator<Batch> {
-    const builder = new BatchBuilder();
+    const builder = new BatchBuilder(this.#bodies);
     for await (const item of checked.read({ signal })) {
       if (!isLarge(item)) {
         for (const document of item) if (isWanted(document)) yield* builder.add(document);
@@ -175,7 +177,7 @@ export class DocumentRestore {
       isFirst = false;
       return counted(stream);
     };
-    await writer.writeStream(open, { id, rev }, { revisions: hasRevision ? "kept" : "new", signal });
+    await writer.writeStream(open, { id, rev, revisions: hasRevision ? "kept" : "new" }, { signal });
     progress.advanced({ documents: 1, bytes });
   }
 
@@ -211,31 +213,40 @@ export async function openChunk(
 
 /** Puts documents together to requests. */
 class BatchBuilder {
-  #batch: Batch = emptyBatch("kept");
+  readonly #free: RequestBody[];
+  #batch: Batch | undefined;
   #lastId: string | undefined;
+
+  /** @param free Bodies that can be filled again; taken from its end. */
+  constructor(free: RequestBody[]) {
+    this.#free = free;
+  }
 
   /** Takes a document; yields the batch that is full with it, or that it does not belong to. */
   *add({ id, bytes, hasRevision }: RawDocument): Generator<Batch> {
     const revisions = hasRevision ? "kept" : "new";
-    if (this.#batch.revisions !== revisions) yield* this.close();
-    this.#batch.revisions = revisions;
-    this.#batch.texts.push(bytes);
-    this.#batch.bytes += bytes.length;
+    if (this.#batch !== undefined && this.#batch.body.revisions !== revisions) yield* this.close();
+    this.#batch ??= { body: this.#emptyBody(revisions), documents: 0 };
+    const { body } = this.#batch;
+    body.add(bytes);
     if (id === undefined || id !== this.#lastId) this.#batch.documents++;
     this.#lastId = id;
-    if (this.#batch.texts.length >= BATCH_DOCUMENTS || this.#batch.bytes >= BATCH_BYTES) yield* this.close();
+    if (body.count >= BATCH_DOCUMENTS || body.documentBytes >= BATCH_BYTES) yield* this.close();
   }
 
   /** Yields what is left. */
   *close(): Generator<Batch> {
     const batch = this.#batch;
-    this.#batch = emptyBatch(batch.revisions);
-    if (batch.texts.length > 0) yield batch;
+    this.#batch = undefined;
+    if (batch !== undefined) yield batch;
   }
-}
 
-function emptyBatch(revisions: Batch["revisions"]): Batch {
-  return { texts: [], revisions, documents: 0, bytes: 0 };
+  #emptyBody(revisions: Revisions): RequestBody {
+    const body = this.#free.pop();
+    if (body === undefined) return new RequestBody(revisions);
+    body.clear(revisions);
+    return body;
+  }
 }
 
 /** Design documents on their way to the end: small ones in hand, of others the chunks they are in. */

@@ -70,6 +70,18 @@ Deno.test("findArchive() takes a date with dashes or slashes below prefix and su
   }
 });
 
+Deno.test("findArchive() takes the name of another database behind a date or latest", async () => {
+  await using setup = await setUp();
+  const folder = await setup.put("2026-10-22");
+  for (const path of ["2026-10-22/a%2Fb", "2026/10/22/a/b", "latest/a%2Fb", "latest/a/b/"]) {
+    assertEquals((await findArchive(setup.context, path, "other")).folder, folder, path);
+  }
+  // What is no backup of that day may be a key.
+  const bare = { ...setup.context, prefix: "", suffix: "" };
+  await setup.store.replace("2026/10/22/couchdb/x/manifest.json", encodeJson(manifestOf("x", "run")));
+  assertEquals((await findArchive(bare, "2026/10/22/couchdb/x", "other")).folder, "2026/10/22/couchdb/x");
+});
+
 Deno.test("findArchive() finds the newest complete backup as latest, and says what it passes over", async () => {
   await using setup = await setUp();
   const { context, put, log } = setup;

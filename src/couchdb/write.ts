@@ -7,6 +7,7 @@ import { CouchError, isTransient } from "../errors.ts";
 import { readTextMembers } from "../json_members.ts";
 import type { Log } from "../observe/observe.ts";
 import type { CallOptions, CouchClient, WriteRow } from "./client.ts";
+import { RequestBody, type Revisions, singleDocumentBody } from "./request_body.ts";
 
 /** No more refusals are kept, or a validation function that refuses everything would fill the memory; all are logged. */
 const MOST_KEPT_FAILURES = 10_000;
@@ -25,12 +26,6 @@ const PASSING_ROW_ERRORS = new Set([
 ]);
 /** Statuses that say something about access or the server, and nothing about the documents. */
 const NOT_ABOUT_DOCUMENTS = new Set([401, 403, 404, 405, 407, 408, 425, 429]);
-
-const encoder = new TextEncoder();
-const COMMA = encoder.encode(",");
-const CLOSING = encoder.encode("]}");
-const OPENING_KEPT = encoder.encode('{"new_edits":false,"docs":[');
-const OPENING_NEW = encoder.encode('{"docs":[');
 
 /** A revision that CouchDB did not take. */
 export interface FailedRevision {
@@ -53,14 +48,8 @@ export interface WriterOptions {
   isNew: boolean;
 }
 
-/** How documents are written. */
-export interface WriteCall extends CallOptions {
-  /** `kept`: with the revision each document has. `new`: as new edits, for documents that have none. */
-  revisions: "kept" | "new";
-}
-
 interface Attempt {
-  documents: readonly Uint8Array[];
+  body: RequestBody;
   attempt: number;
 }
 
@@ -88,15 +77,13 @@ export class DocumentWriter {
   /**
    * Writes documents.
    *
-   * @param documents The JSON of each.
    * @throws CouchError when CouchDB cannot be written to, for longer than the retry policy's patience.
    */
-  async write(documents: readonly Uint8Array[], call: WriteCall): Promise<void> {
-    const waiting: Attempt[] = [{ documents, attempt: 1 }];
+  async write(body: RequestBody, call: CallOptions = {}): Promise<void> {
+    const waiting: Attempt[] = [{ body, attempt: 1 }];
     for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
       try {
-        const body = joinBody(next.documents, call);
-        const { rows, copies } = await this.#client.bulkDocs(this.#database, body, call);
+        const { rows, copies } = await this.#client.bulkDocs(this.#database, next.body.json(), call);
         this.#serverErrors = 0;
         if (copies === "fewer") this.requestsWithFewerCopies++;
         const again = this.#settle(rows, next);
@@ -119,13 +106,15 @@ export class DocumentWriter {
    */
   async writeStream(
     open: () => AsyncIterable<Uint8Array>,
-    identity: { id: string | undefined; rev: string | undefined },
-    call: WriteCall,
+    identity: { id: string | undefined; rev: string | undefined; revisions: Revisions },
+    call: CallOptions = {},
   ): Promise<void> {
     for (let attempt = 1;; attempt++) {
-      const source = new StreamedDocument(open());
+      // When the document's own source fails, fetch would only say that the body broke.
+      let sourceFailure: { error: unknown } | undefined;
+      const source = notingFailure(open(), (error) => sourceFailure = { error });
       try {
-        const body = ReadableStream.from(source.body(call));
+        const body = ReadableStream.from(singleDocumentBody(source, identity.revisions));
         const { rows, copies } = await this.#client.bulkDocs(this.#database, body, call);
         if (copies === "fewer") this.requestsWithFewerCopies++;
         const [row] = rows.filter(({ error }) => error !== undefined);
@@ -136,7 +125,7 @@ export class DocumentWriter {
         }
         await this.#client.waitAfterFailure(error, attempt + 1, call.signal);
       } catch (error) {
-        if (source.failure !== undefined) throw source.failure.error;
+        if (sourceFailure !== undefined) throw sourceFailure.error;
         if (!(error instanceof CouchError) || this.#isLastAttempt(error, attempt)) {
           if (!isRefusal(error) && !isServersFault(error)) throw error;
           const { error: name, reason } = error.facts;
@@ -148,7 +137,7 @@ export class DocumentWriter {
   }
 
   /** Notes the rows of an answer. @returns What should be asked for again. */
-  #settle(rows: readonly WriteRow[], { documents, attempt }: Attempt): Attempt & { error: CouchError } | undefined {
+  #settle(rows: readonly WriteRow[], { body, attempt }: Attempt): Attempt & { error: CouchError } | undefined {
     const refused = rows.filter((row) => row.error !== undefined);
     if (refused.length === 0) return undefined;
     const mayAskAgain = attempt < this.#client.retry.attempts;
@@ -157,29 +146,29 @@ export class DocumentWriter {
     const [first] = passing;
     if (first === undefined) return undefined;
     const wanted = new Set(passing.map(({ id, rev }) => JSON.stringify([id, rev ?? ""])));
-    const again = documents.filter((bytes) => {
+    const again = body.documents().filter((bytes) => {
       const { _id, _rev } = readTextMembers(bytes, ["_id", "_rev"]);
       return wanted.has(JSON.stringify([_id, _rev ?? ""])) || wanted.has(JSON.stringify([_id, ""]));
     });
-    return { documents: again, attempt: attempt + 1, error: this.#rowError(first) };
+    return { body: new RequestBody(body.revisions, again), attempt: attempt + 1, error: this.#rowError(first) };
   }
 
   /** What to do after a request that failed as a whole: the same again, its halves, or nothing but to report it. */
-  async #afterRefusal(error: unknown, failed: Attempt, { signal }: WriteCall): Promise<Attempt[]> {
-    const { documents, attempt } = failed;
+  async #afterRefusal(error: unknown, failed: Attempt, { signal }: CallOptions): Promise<Attempt[]> {
+    const { body, attempt } = failed;
     if (!(error instanceof CouchError)) throw error;
-    const isMany = documents.length > 1;
+    const isMany = body.count > 1;
     if (isRefusal(error) || (isMany && attempt > 1 && (isServersFault(error) || isTooMuch(error)))) {
-      if (isMany) return halves(documents);
-      this.#failWhole(documents[0]!, error);
+      if (isMany) return halves(body);
+      this.#failWhole(body, error);
       return [];
     }
     if (!this.#isLastAttempt(error, attempt)) {
       await this.#client.waitAfterFailure(error, attempt + 1, signal);
-      return [{ documents, attempt: attempt + 1 }];
+      return [{ body, attempt: attempt + 1 }];
     }
     if (!isServersFault(error) || ++this.#serverErrors > MOST_SERVER_ERRORS) throw error;
-    this.#failWhole(documents[0]!, error);
+    this.#failWhole(body, error);
     return [];
   }
 
@@ -195,7 +184,8 @@ export class DocumentWriter {
     return new CouchError(message, { error, reason, database: this.#database });
   }
 
-  #failWhole(document: Uint8Array, error: CouchError): void {
+  #failWhole(body: RequestBody, error: CouchError): void {
+    const [document = new Uint8Array()] = body.documents();
     const { _id = "", _rev } = readTextMembers(document, ["_id", "_rev"]);
     this.#fail(_id, { rev: _rev, error: error.facts.error, reason: error.facts.reason }, error);
   }
@@ -213,47 +203,25 @@ export class DocumentWriter {
   }
 }
 
-/** A document on its way into a request body. */
-class StreamedDocument {
-  /** The document's own source failed; fetch would only say that the body broke. */
-  failure: { error: unknown } | undefined;
-
-  constructor(readonly bytes: AsyncIterable<Uint8Array>) {}
-
-  async *body(call: WriteCall): AsyncGenerator<Uint8Array> {
-    yield opening(call);
-    try {
-      yield* this.bytes;
-    } catch (error) {
-      this.failure = { error };
-      throw error;
-    }
-    yield CLOSING;
+async function* notingFailure(
+  source: AsyncIterable<Uint8Array>,
+  note: (error: unknown) => void,
+): AsyncGenerator<Uint8Array> {
+  try {
+    yield* source;
+  } catch (error) {
+    note(error);
+    throw error;
   }
 }
 
-function opening({ revisions }: WriteCall): Uint8Array<ArrayBuffer> {
-  return revisions === "kept" ? OPENING_KEPT : OPENING_NEW;
-}
-
-function joinBody(documents: readonly Uint8Array[], call: WriteCall): Uint8Array<ArrayBuffer> {
-  const head = opening(call);
-  const documentBytes = documents.reduce((sum, bytes) => sum + bytes.length, 0);
-  const body = new Uint8Array(head.length + documentBytes + documents.length - 1 + CLOSING.length);
-  body.set(head);
-  let at = head.length;
-  for (const [index, bytes] of documents.entries()) {
-    if (index > 0) body.set(COMMA, at++);
-    body.set(bytes, at);
-    at += bytes.length;
-  }
-  body.set(CLOSING, at);
-  return body;
-}
-
-function halves(documents: readonly Uint8Array[]): Attempt[] {
+function halves(body: RequestBody): Attempt[] {
+  const documents = body.documents();
   const middle = Math.ceil(documents.length / 2);
-  return [documents.slice(0, middle), documents.slice(middle)].map((half) => ({ documents: half, attempt: 1 }));
+  return [documents.slice(0, middle), documents.slice(middle)].map((half) => ({
+    body: new RequestBody(body.revisions, half),
+    attempt: 1,
+  }));
 }
 
 /** CouchDB has read the request and wants none of it: one of its documents is to blame. */

@@ -1,0 +1,94 @@
+/**
+ * The body of one `_bulk_docs` request, put together in place: documents are copied in as they come, so that what they
+ * were cut from can go at once, and the memory of a body that has been sent serves the next one.
+ */
+
+const encoder = new TextEncoder();
+const COMMA = encoder.encode(",");
+const CLOSING = encoder.encode("]}");
+const OPENINGS = {
+  kept: encoder.encode('{"new_edits":false,"docs":['),
+  new: encoder.encode('{"docs":['),
+};
+
+/** Bodies of one-KB documents are about so large. */
+const INITIAL_BYTES = 1 << 20;
+
+/** How documents are written: `kept` with the revision each has, `new` as new edits, for documents that have none. */
+export type Revisions = keyof typeof OPENINGS;
+
+/** Documents on their way to CouchDB. */
+export class RequestBody {
+  revisions: Revisions = "kept";
+  /** How large the documents are in all. */
+  documentBytes = 0;
+
+  #bytes = new Uint8Array(INITIAL_BYTES);
+  #used = 0;
+  /** Where each document begins. */
+  #starts: number[] = [];
+
+  constructor(revisions: Revisions, documents: Iterable<Uint8Array> = []) {
+    this.clear(revisions);
+    for (const document of documents) this.add(document);
+  }
+
+  /** How many documents it holds. */
+  get count(): number {
+    return this.#starts.length;
+  }
+
+  /** Begins anew, for other documents. */
+  clear(revisions: Revisions): void {
+    this.revisions = revisions;
+    this.documentBytes = 0;
+    this.#starts = [];
+    this.#used = 0;
+    this.#append(OPENINGS[revisions]);
+  }
+
+  /** Adds a copy of a document's JSON. */
+  add(document: Uint8Array): void {
+    if (this.count > 0) this.#append(COMMA);
+    this.#starts.push(this.#used);
+    this.#append(document);
+    this.documentBytes += document.length;
+  }
+
+  /** The JSON to send. It is valid until the body is changed. */
+  json(): Uint8Array<ArrayBuffer> {
+    const used = this.#used;
+    this.#append(CLOSING);
+    this.#used = used;
+    return this.#bytes.subarray(0, used + CLOSING.length);
+  }
+
+  /** The documents one by one, as views that are valid until the body is cleared. */
+  documents(): Uint8Array[] {
+    return this.#starts.map((start, index) => {
+      const next = this.#starts[index + 1];
+      return this.#bytes.subarray(start, next === undefined ? this.#used : next - COMMA.length);
+    });
+  }
+
+  #append(bytes: Uint8Array): void {
+    const needed = this.#used + bytes.length;
+    if (needed > this.#bytes.length) {
+      const larger = new Uint8Array(Math.max(needed, this.#bytes.length * 2));
+      larger.set(this.#bytes.subarray(0, this.#used));
+      this.#bytes = larger;
+    }
+    this.#bytes.set(bytes, this.#used);
+    this.#used = needed;
+  }
+}
+
+/** Yields the JSON of a request with a single document that streams. */
+export async function* singleDocumentBody(
+  document: AsyncIterable<Uint8Array>,
+  revisions: Revisions,
+): AsyncGenerator<Uint8Array> {
+  yield OPENINGS[revisions];
+  yield* document;
+  yield CLOSING;
+}

@@ -16,6 +16,7 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<{ command:
   list: { summary: "list the backups in the store, or CouchDB's databases", load: () => import("./cli/list.ts") },
   plan: { summary: "say what each task selects, and when it runs next", load: () => import("./cli/plan.ts") },
   schedule: { summary: "stay, and run each task when it is due", load: () => import("./cli/schedule.ts") },
+  systemd: { summary: "print unit and timer files for systemd", load: () => import("./cli/systemd.ts") },
   check: { summary: "try all that a backup needs", load: () => import("./cli/check.ts") },
   completions: { summary: "print completions for a shell", load: loadCompletions },
 };

@@ -120,15 +120,17 @@ export async function loadConfig(options: {
   env: Environment;
   /** Reads a file as UTF-8. @default node:fs */
   readFile?: ((path: string) => Promise<string>) | undefined;
+  /** Whether `password_file` is read. @default true */
+  withPassword?: boolean | undefined;
 }): Promise<Config> {
-  const { env, readFile = (path: string) => readFileOfSystem(path, "utf8") } = options;
+  const { env, withPassword = true, readFile = (path: string) => readFileOfSystem(path, "utf8") } = options;
   const named = options.path ?? (env[CONFIG_VARIABLE] || undefined);
   const isText = options.path === undefined && named?.includes("\n") === true;
   const file = isText ? `$${CONFIG_VARIABLE}` : named ?? DEFAULT_FILE;
   const text = isText ? named : await readConfigFile(file, { readFile, isDefault: named === undefined });
   const config = parseConfig(text, { file, env });
   const { passwordFile } = config.database;
-  if (passwordFile === undefined) return config;
+  if (passwordFile === undefined || !withPassword) return config;
 
   const path = ["database", "password_file"];
   const place = { file, ...findPlaces(withoutMark(text))(path), path: formatPath(path) };

@@ -674,6 +674,19 @@ Deno.test("loadConfig() takes the password from password_file in the config's fo
   assertEquals(inVariable.database.password?.reveal(), "x");
 });
 
+Deno.test("loadConfig() leaves the password file alone where only the rest is asked for", async () => {
+  const config = await loadConfig({
+    path: "etc/cfg.yaml",
+    env: {},
+    readFile: (path) =>
+      path === "etc/cfg.yaml"
+        ? Promise.resolve(`database: {url: "http://h:5984", login: a, password_file: secret}\n${TASK}${BUCKET}`)
+        : Promise.reject(new Error(path)),
+    withPassword: false,
+  });
+  assertEquals([config.database.passwordFile, config.database.password], ["etc/secret", undefined]);
+});
+
 Deno.test("loadConfig() says where a password file is named that cannot be read or is empty", async () => {
   const text = SAMPLE.replace('password: "secret"', "password_file: /run/pw");
   const missing = filesystem({ "c.yaml": text });

@@ -1,0 +1,70 @@
+/** `couchdb-backup systemd <config>`: prints unit and timer files, or writes them into a folder. */
+import { writeFile } from "node:fs/promises";
+import { basename, dirname, isAbsolute, join, resolve } from "node:path";
+import { loadConfig } from "../config.ts";
+import { EXIT, UsageError } from "../errors.ts";
+import { makeUnits, type UnitOptions } from "../systemd.ts";
+import type { Command } from "./command.ts";
+
+/** Stands for the folder that systemd names only in a running service. */
+const CREDENTIALS = "/run/credentials/couchdb-backup";
+
+export const command: Command = {
+  name: "systemd",
+  usage: "<config> [--resident] [--user NAME] [--program PATH] [--output FOLDER]",
+  help: [
+    "Prints a hardened service and a timer for each task, or with --resident one service that stays.",
+    "",
+    "The password comes as a credential where the config's password_file lies beside the config, or is",
+    "${CREDENTIALS_DIRECTORY}/NAME. docs/server.md explains the rest.",
+  ],
+  flags: [
+    { name: "resident", summary: "one service that stays and reloads its config, in place of timers" },
+    { name: "user", value: "NAME", summary: "the user to run as; else one that systemd makes up" },
+    { name: "program", value: "PATH", summary: "where the program is installed; else /usr/local/bin/couchdb-backup" },
+    { name: "output", value: "FOLDER", summary: "write the files there, such as /etc/systemd/system" },
+  ],
+  operands: { least: 0, most: 1 },
+
+  async run(call) {
+    const env = { CREDENTIALS_DIRECTORY: CREDENTIALS, ...call.shell.env };
+    const config = await loadConfig({ path: call.operands[0], env, withPassword: false });
+    if (config.file.startsWith("$")) {
+      throw new UsageError("A unit needs a config that is a file", { hint: `Its text stands in ${config.file}` });
+    }
+    const program = call.text("program") ?? "/usr/local/bin/couchdb-backup";
+    if (!isAbsolute(program)) throw new UsageError(`--program "${program}" is no absolute path`);
+    const configPath = resolve(config.file);
+    const isResident = call.isOn("resident");
+    const password = passwordOf(config.database.passwordFile, {
+      credentials: env.CREDENTIALS_DIRECTORY ?? CREDENTIALS,
+      configPath,
+      isResident,
+    });
+    const files = makeUnits({ config, configPath, program, user: call.text("user"), resident: isResident, password });
+    const folder = call.text("output");
+    if (folder !== undefined) { for (const { name, text } of files) await writeFile(join(folder, name), text); }
+    call.print(
+      { ok: true, files },
+      () =>
+        files.map(({ name, text }) =>
+          folder === undefined ? `# /etc/systemd/system/${name}\n${text}\n` : `${join(folder, name)}\n`
+        ).join(""),
+    );
+    return EXIT.ok;
+  },
+};
+
+/** Which file becomes a credential: the one that the config expects among them, or beside itself. */
+function passwordOf(
+  path: string | undefined,
+  { credentials, configPath, isResident }: { credentials: string; configPath: string; isResident: boolean },
+): UnitOptions["password"] {
+  if (path === undefined) return undefined;
+  const isCredential = dirname(path) === credentials;
+  // A service that stays reads the config where it is, and thereby what lies beside it.
+  const isBeside = !isResident && resolve(dirname(path)) === dirname(configPath);
+  return isCredential || isBeside
+    ? { name: basename(path), source: join(dirname(configPath), basename(path)) }
+    : undefined;
+}

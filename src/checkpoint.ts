@@ -61,7 +61,7 @@ export type Leftover =
  *
  * A manifest that names the checkpoint's run finishes that run. A checkpoint of another run is of a later one that has
  * not finished, unless it was stored before the manifest: then it is of one that ran at the same time, and the complete
- * backup is the later of the two. A checkpoint that is damaged, or made with other options, is said so and not used.
+ * backup is the later of the two. What is damaged, or a checkpoint made with other options, is said so and not used.
  *
  * @param options.runs Only what these runs left counts; absent: whatever is there.
  */
@@ -78,7 +78,7 @@ export async function findLeftover(
   const { state, wanted, log, runs } = options;
   const ofRuns = <T extends Origin>(found: T | undefined) =>
     found === undefined || runs === undefined || runs.has(found.run) ? found : undefined;
-  const manifest = ofRuns(state.hasManifest ? await readManifest(store, folder, options) : undefined);
+  const manifest = ofRuns(state.hasManifest ? await readUsableManifest(store, folder, options) : undefined);
   const checkpoint = ofRuns(
     state.hasCheckpoint ? await readUsableCheckpoint(store, folder, { ...options, wanted }) : undefined,
   );
@@ -97,6 +97,20 @@ export async function findLeftover(
 
 function isOutlived(checkpoint: Checkpoint, manifest: Manifest): boolean {
   return checkpoint.run === manifest.run || Date.parse(checkpoint.saved_at) < Date.parse(manifest.finished_at);
+}
+
+async function readUsableManifest(
+  store: Store,
+  folder: string,
+  options: StoreCallOptions & { log: Log },
+): Promise<Manifest | undefined> {
+  try {
+    return await readManifest(store, folder, options);
+  } catch (error) {
+    if (!(error instanceof ArchiveError)) throw error;
+    options.log.warn("manifest is not used: it is damaged", { error: describeError(error) });
+    return undefined;
+  }
 }
 
 async function readUsableCheckpoint(

@@ -52,7 +52,8 @@ export function selectTasks(
     );
     shared[Math.max(0, index)]?.databases.push(found);
   }
-  return shared.filter(({ databases }) => databases.length > 0);
+  // Where there is nothing at all, the first task stands for the run, which is then as empty as it.
+  return wanted.length === 0 ? shared.slice(0, 1) : shared.filter(({ databases }) => databases.length > 0);
 }
 
 /** Whether a task has nothing to do although its config does not expect that. */

@@ -56,6 +56,11 @@ Deno.test("selectTasks() refuses a named database that does not exist, with the 
   assertEquals([error.message, error.hint], ['CouchDB has no database "medai"', 'Did you mean "media"?']);
 });
 
+Deno.test("selectTasks() does not take it for a success when all databases are none", () => {
+  const selections = selectTasks(["_users"], TASKS, { startedAt: new Date(), only: "all" });
+  assertEquals(selections.map(isEmptyByMistake), [true]);
+});
+
 Deno.test("isEmptyByMistake() holds a task without databases against it, unless the config allows it", () => {
   const selections = selectTasks(NAMES, [task("t", ["b.*"]), task("u", ["b.*"], { allowEmpty: true }), TASKS[0]!], {
     startedAt: new Date("2026-03-31T12:00:00Z"),

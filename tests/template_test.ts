@@ -2,6 +2,8 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import validateStates from "asl-validator";
 import { parseConfig } from "../src/config.ts";
 import { type BackupResult, parseEvent, type PlanResult, type SummariseResult } from "../lambda/events.ts";
+import { RunFolder } from "../src/run_folder.ts";
+import { DirectoryStore } from "../src/store/directory.ts";
 import { readTemplate } from "./cloudformation.ts";
 
 const template = await readTemplate();
@@ -123,6 +125,19 @@ Deno.test("template.yaml gives no right to delete, and none on everything but wh
     }
     assert(Resource !== "*" || Sid === "LiveInVpc", Sid);
   }
+});
+
+Deno.test("template.yaml lets the state machine read every plan that the handler stores", async () => {
+  const statements = resources.StateMachineRights!.Properties.PolicyDocument.Statement;
+  const { Resource } = statements.find(({ Sid }: { Sid: string }) => Sid === "ReadPlan");
+  const pattern = Resource["Fn::Sub"].replace(/^.*\$\{BucketFolder\}\//, "").replace(".", "\\.").replaceAll("*", ".*");
+  const root = await Deno.makeTempDir();
+  const run = { prefix: "backup", suffix: "couchdb", task: "weekly", elapse: new Date("2026-01-03T18:00:00Z") };
+  const folder = new RunFolder(new DirectoryStore(root), run);
+  for (const scope of ["all", "failed"] as const) {
+    assertMatch(await folder.storePlan(scope, [], {}), new RegExp(`^${pattern}$`));
+  }
+  await Deno.remove(root, { recursive: true });
 });
 
 Deno.test("template.yaml lets its rule, and no other, call the function", () => {

@@ -3,6 +3,10 @@
  * executable is put together with the permissions. Wants npm, tar, unzip, objdump and what scripts/ci/qemu.sh installs.
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { seedHardDatabase } from "../hard_database.ts";
+import { startFakeCouchDb } from "../fakes/couchdb.ts";
+import { startLambdaRuntime } from "../fakes/lambda_runtime.ts";
+import { FakeS3 } from "../fakes/s3.ts";
 import { PERMISSIONS } from "../../scripts/run_flags.ts";
 
 const QEMU = ["qemu-aarch64-static", "-L", "/usr/aarch64-linux-gnu"];
@@ -36,6 +40,47 @@ Deno.test("the layer's bootstrap runs the program on arm64 with an empty environ
   const { code, stdout, stderr } = await sh(`env -i PATH=/usr/bin:/bin ${layer}/bootstrap --version`);
   assertEquals([code, stderr], [0, ""]);
   assertMatch(stdout, /^couchdb-backup \d+\.\d+\.\d+\n$/);
+  await Deno.remove(layer, { recursive: true });
+});
+
+Deno.test("the layer is a function on arm64: it backs a database up into S3 at a tick, fails, and goes on", async () => {
+  await layerIsBuilt();
+  const layer = await emulatedLayer();
+  await using couch = await startFakeCouchDb();
+  const database = await seedHardDatabase(couch, "account/ab", { documents: 20 });
+  const s3 = await FakeS3.start({ sessionToken: "session" });
+  await using lambda = startLambdaRuntime();
+  const config = `database: {url: "${couch.url}", login: "${couch.login}", password: "${couch.password}"}
+task: {weekly: {cron: "Sat *-*-1..7 18:00:00 UTC", databases: ["account/.*"], chunk: 10}}
+bucket: s3://test-bucket/folder
+`;
+  const child = new Deno.Command(`${layer}/bootstrap`, {
+    cwd: layer,
+    clearEnv: true,
+    env: {
+      PATH: "/usr/bin:/bin",
+      AWS_LAMBDA_RUNTIME_API: lambda.api,
+      AWS_REGION: s3.keys.region,
+      AWS_ACCESS_KEY_ID: s3.keys.accessKeyId,
+      AWS_SECRET_ACCESS_KEY: s3.keys.secretAccessKey,
+      AWS_SESSION_TOKEN: "session",
+      AWS_ENDPOINT_URL_S3: s3.url,
+      COUCHDB_BACKUP_CONFIG: config,
+    },
+    stdout: "null",
+    stderr: "piped",
+  }).spawn();
+  const tick = { source: "aws.events", time: "2026-01-03T18:00:00Z" };
+  const first = await lambda.invoke({ event: tick, timeoutMs: 300_000 });
+  assertEquals([first.kind, first.body], ["response", { started: ["weekly"], overdueDays: 0 }]);
+  const manifest = s3.objects.get("test-bucket/folder/2026/01/03/account%2Fab/manifest.json");
+  const { totals } = JSON.parse(new TextDecoder().decode(manifest!.bytes));
+  assertEquals([totals.documents, totals.leaf_revisions], [database.liveIds.length, database.leafRevisions]);
+  assertEquals((await lambda.invoke({ text: "not JSON" })).kind, "error");
+  assertEquals((await lambda.invoke({ event: tick })).body, { started: [], overdueDays: 0 });
+  child.kill("SIGKILL");
+  assertEquals(new TextDecoder().decode((await child.output()).stderr), "");
+  await s3.close();
   await Deno.remove(layer, { recursive: true });
 });
 

@@ -34,12 +34,16 @@ export class FakeLoki {
   readonly #known = new Set<string>();
   readonly #last = new Map<string, bigint>();
 
-  constructor(readonly expected: { tenant?: string; authorization?: string } = {}) {
-    this.#server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, (request) => this.#answer(request));
+  constructor(
+    readonly expected: { tenant?: string; authorization?: string } = {},
+    readonly hostname: "127.0.0.1" | "::1" = "127.0.0.1",
+  ) {
+    this.#server = Deno.serve({ port: 0, hostname, onListen() {} }, (request) => this.#answer(request));
   }
 
   get url(): string {
-    return `http://127.0.0.1:${this.#server.addr.port}/loki/api/v1/push`;
+    const host = this.hostname === "::1" ? "[::1]" : this.hostname;
+    return `http://${host}:${this.#server.addr.port}/loki/api/v1/push`;
   }
 
   async close(): Promise<void> {

@@ -231,6 +231,25 @@ const DAMAGES: { what: string; names: string; harm: (inFolder: (name: string) =>
     names: "0000002.json.gz",
     harm: (inFolder) => alterFile(inFolder("0000002.json.gz"), firstHalf),
   },
+  {
+    // Its header holds a time, so that all the documents can be read: the checksum alone tells.
+    what: "a chunk that differs in gzip's header alone",
+    names: "0000002.json.gz",
+    harm: (inFolder) =>
+      alterFile(inFolder("0000002.json.gz"), (bytes) => {
+        bytes[4] = bytes[4]! ^ 0x01;
+        return bytes;
+      }),
+  },
+  {
+    what: "a chunk whose last byte is wrong",
+    names: "0000002.json.gz",
+    harm: (inFolder) =>
+      alterFile(inFolder("0000002.json.gz"), (bytes) => {
+        bytes[bytes.length - 1] = bytes.at(-1)! ^ 0x01;
+        return bytes;
+      }),
+  },
   { what: "a missing chunk", names: "0000002.json.gz", harm: (inFolder) => Deno.remove(inFolder("0000002.json.gz")) },
   {
     what: "a manifest cut in half",
@@ -267,6 +286,23 @@ for (const { what, names, harm } of DAMAGES) {
     assertEquals(restored.sort(), archive.seeded.liveIds.filter((id) => !lost.includes(id)).sort());
   });
 }
+
+Deno.test("restore() writes nothing of a large chunk whose end is damaged, with a manifest and without", async () => {
+  await using setup = await setUpRestore();
+  const { server, couch, store, root, context } = setup;
+  await couchOk(server, "PUT /old");
+  const docs = Array.from({ length: 1200 }, (_, number) => ({ _id: `doc-${number}`, _rev: "1-a" }));
+  await couchOk(server, "POST /old/_bulk_docs", { new_edits: false, docs });
+  const { folder } = await makeArchive({ couch, store, database: "old", revisions: false });
+  await alterFile(join(root, folder, "0000000.json.gz"), (bytes) => {
+    bytes[bytes.length - 1] = bytes.at(-1)! ^ 0x01;
+    return bytes;
+  });
+  await assertRejects(() => restore(context, { database: "new", path: folder }), ArchiveError, "0000000.json.gz");
+  await Deno.remove(join(root, folder, "manifest.json"));
+  await assertRejects(() => restore(context, { database: "newer", path: folder }), ArchiveError, "0000000.json.gz");
+  assertEquals(server.requestsTo("_bulk_docs").filter(({ database }) => database !== "old"), []);
+});
 
 Deno.test("restore() ignores a chunk that the manifest does not name, and says so", async () => {
   await using archive = await setUpArchive(10);

@@ -238,3 +238,75 @@ Deno.test("CouchClient logs every request with debug, and never the login or the
 function serverOf({ url, login, password }: { url: string; login: string; password: string }) {
   return { url, login, password };
 }
+
+Deno.test("createDatabase() makes a database as it was, and says when there is one", async () => {
+  await using fake = await startFakeCouchDb();
+  const client = impatientClient(fake);
+  assertEquals(await client.createDatabase("a/b", { q: 3, n: 1, partitioned: true }), true);
+  assertEquals(await client.createDatabase("a/b", { q: 5, n: 1, partitioned: false }), false);
+  const { q, partitioned } = await client.databaseInfo("a/b");
+  assertEquals([q, partitioned], [3, true]);
+  assertEquals(await client.createDatabase("plain", { q: null, n: null, partitioned: false }), true);
+  const error = await couchError(() => client.createDatabase("Bad", { q: null, n: null, partitioned: false }));
+  assertStringIncludes(error.message, 'Cannot create database "Bad": CouchDB answered 400 illegal_database_name');
+});
+
+Deno.test("bulkDocs() gives the rows CouchDB answers, asks once, and tells when copies are missing", async () => {
+  await using fake = await startFakeCouchDb();
+  const client = impatientClient(fake);
+  await createDatabase(fake, "a", []);
+  const body = new TextEncoder().encode('{"new_edits":false,"docs":[{"_id":"a","_rev":"1-a"}]}');
+  assertEquals(await client.bulkDocs("a", body), { rows: [], copies: "all" });
+  fake.faults.add({ endpoint: "_bulk_docs", fault: { kind: "error rows", error: "forbidden", reason: "no" } });
+  fake.faults.add({ endpoint: "_bulk_docs", fault: { kind: "status", status: 202 } });
+  fake.faults.add({ endpoint: "_bulk_docs", times: 9, fault: { kind: "answer", status: 503 } });
+  const { rows: [row] } = await client.bulkDocs("a", body);
+  assertEquals([row?.id, row?.rev, row?.error, row?.reason], ["a", "1-a", "forbidden", "no"]);
+  assertEquals((await client.bulkDocs("a", body)).copies, "fewer");
+  const before = fake.requests.length;
+  assertEquals((await couchError(() => client.bulkDocs("a", body))).facts.status, 503);
+  assertEquals(fake.requests.length, before + 1);
+});
+
+Deno.test("bulkDocs() lets a large body take its time as long as it moves, and no longer", async () => {
+  await using fake = await startFakeCouchDb();
+  const client = impatientClient(fake, { bulkTimeoutMs: 150 });
+  await createDatabase(fake, "a", []);
+  const slowly = (waits: number[]) =>
+    ReadableStream.from((async function* () {
+      const encoder = new TextEncoder();
+      yield encoder.encode('{"docs":[');
+      for (const [index, ms] of waits.entries()) {
+        await wait(ms);
+        yield encoder.encode(`${index === 0 ? "" : ","}{"_id":"d${index}"}`);
+      }
+      yield encoder.encode("]}");
+    })());
+  assertEquals((await client.bulkDocs("a", slowly([50, 50, 50, 50, 50, 50]))).rows.length, 6);
+  assertEquals((await couchError(() => client.bulkDocs("a", slowly([5, 400])))).facts.error, "timeout");
+});
+
+Deno.test("designDocuments() and buildView() find the views and have them built, whatever their names", async () => {
+  await using fake = await startFakeCouchDb();
+  const client = impatientClient(fake);
+  await createDatabase(fake, "a/b", ["design", "z"]);
+  await couchOk(fake, "PUT /a%2Fb/_design/x%2Fy", { views: { "v/w": { map: "function (doc) {}" } } });
+  const [design] = await client.designDocuments("a/b");
+  assertEquals([design?._id, Object.keys(design?.views ?? {})], ["_design/x/y", ["v/w"]]);
+  await client.buildView("a/b", { design: "_design/x/y", name: "v/w" }, { timeoutMs: 1000 });
+  assertEquals([...fake.viewCalls.values()], [1]);
+  const missing = { design: "_design/x/y", name: "none" };
+  assertEquals((await couchError(() => client.buildView("a/b", missing, { timeoutMs: 1000 }))).facts.status, 404);
+  fake.faults.add({ fault: { kind: "stall" } });
+  const stalled = () => client.buildView("a/b", { design: "_design/x/y", name: "v/w" }, { timeoutMs: 20 });
+  assertEquals((await couchError(stalled)).facts.error, "timeout");
+});
+
+Deno.test("greet() tells CouchDB's version and clock, sessionRoles() what the login may", async () => {
+  await using fake = await startFakeCouchDb({ version: "3.3.3" });
+  const client = impatientClient(fake);
+  const { version, date } = await client.greet();
+  assertEquals(version, "3.3.3");
+  assert(Math.abs(date!.getTime() - Date.now()) < 5000, String(date));
+  assertEquals(await client.sessionRoles(), ["_admin"]);
+});

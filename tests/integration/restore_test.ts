@@ -1,0 +1,130 @@
+/**
+ * Whole restores on a real CouchDB, given by COUCHDB_URL with the credentials of an administrator in it:
+ * `http://admin:secret@127.0.0.1:5984`. Each test makes databases of its own and deletes them.
+ */
+import { assertEquals } from "@std/assert";
+import { join } from "node:path";
+import { CouchClient } from "../../src/couchdb/client.ts";
+import { SILENT_PROGRESS } from "../../src/observe/observe.ts";
+import { restore, type RestoreContext } from "../../src/restore.ts";
+import { Secret } from "../../src/secret.ts";
+import { DirectoryStore } from "../../src/store/directory.ts";
+import { openStore } from "../../src/store/open.ts";
+import { couch, couchOk, type CouchServer, serverOf } from "../couch_request.ts";
+import { RecordedLog } from "../fakes/log.ts";
+import { seedHardDatabase } from "../hard_database.ts";
+import { compareLeafRevisions, readAllLeafRevisions } from "../leaf_revisions.ts";
+import { makeArchive } from "../make_archive.ts";
+import { gzipText } from "../restore_setup.ts";
+
+interface Place {
+  server: CouchServer;
+  client: CouchClient;
+  store: DirectoryStore;
+  root: string;
+  context: RestoreContext;
+  /** A database's name, decoded; it is deleted in the end. */
+  name(name: string): string;
+}
+
+async function onServer(test: (place: Place) => Promise<void>): Promise<void> {
+  const url = Deno.env.get("COUCHDB_URL") ?? "";
+  if (url === "") {
+    throw new Error(
+      "COUCHDB_URL is not set: it names the CouchDB to test against, as http://admin:secret@127.0.0.1:5984",
+    );
+  }
+  const server = serverOf(url);
+  const root = await Deno.makeTempDir({ prefix: "couchdb-backup-restore-" });
+  const log = new RecordedLog();
+  const client = new CouchClient({ ...server, password: new Secret(server.password), log });
+  const store = new DirectoryStore(root);
+  const context: RestoreContext = {
+    couch: client,
+    store,
+    openStore: (bucket) => openStore({ bucket }),
+    prefix: "",
+    suffix: "",
+    log,
+    progress: SILENT_PROGRESS,
+    now: () => new Date(),
+    signal: new AbortController().signal,
+  };
+  const prefix = `restore_${crypto.randomUUID().slice(0, 8)}`;
+  const names = new Set<string>();
+  const name = (of: string) => {
+    names.add(prefix + of);
+    return prefix + of;
+  };
+  try {
+    await test({ server, client, store, root, context, name });
+  } finally {
+    for (const made of names) await couch(server, `DELETE /${encodeURIComponent(made)}`);
+    await Deno.remove(root, { recursive: true });
+  }
+}
+
+async function settingsOf(server: CouchServer, name: string): Promise<unknown> {
+  const path = `/${encodeURIComponent(name)}`;
+  const [security, limit, info] = await Promise.all(
+    ["/_security", "/_revs_limit", ""].map((end) => couchOk(server, `GET ${path}${end}`)),
+  );
+  return { security: security!.text, limit: limit!.text, q: info!.json.cluster.q, props: info!.json.props };
+}
+
+for (const partitioned of [false, true]) {
+  const what = partitioned ? "a partitioned database" : "a hard database";
+  Deno.test(`restore() gives ${what} back on a real CouchDB, twice with the same result`, () =>
+    onServer(async ({ server, client, store, context, name }) => {
+      const [from, to] = [name("a/b+c"), name("new")];
+      const seeded = await seedHardDatabase(server, from, { documents: 200, attachmentBytes: 5_000_000, partitioned });
+      const { folder } = await makeArchive({ couch: client, store, database: from, chunk: 30 });
+      for (const intoExisting of [false, true]) {
+        const report = await restore(context, { database: to, path: folder, intoExisting });
+        assertEquals([report.ok, report.failed, report.created], [true, [], !intoExisting]);
+        assertEquals([report.documents, report.leaf_revisions], [seeded.liveIds.length, seeded.leafRevisions]);
+        const [before, after] = [await readAllLeafRevisions(server, from), await readAllLeafRevisions(server, to)];
+        assertEquals(compareLeafRevisions(before, after), []);
+        assertEquals(await settingsOf(server, to), await settingsOf(server, from));
+      }
+    }));
+}
+
+Deno.test("restore() names what a real CouchDB refuses, and writes the rest", () =>
+  onServer(async ({ server, root, context, name }) => {
+    const to = name("new");
+    await couchOk(server, `PUT /${to}`);
+    await couchOk(server, `PUT /${to}/_design/rules`, {
+      validate_doc_update: "function (newDoc) { if (newDoc.refuse) throw({forbidden: 'Refused by the rules'}); }",
+    });
+    const stub = { content_type: "a/b", stub: true, revpos: 1, length: 3 };
+    const withStub = (id: string, digest: string) =>
+      JSON.stringify({ _id: id, _rev: "1-a", _attachments: { f: { ...stub, digest } } });
+    const documents = [
+      ...Array.from({ length: 200 }, (_, number) => `{"_id":"doc-${number}","_rev":"1-a","n":1.0}`),
+      `{"_id":"large","_rev":"1-a","text":"${"x".repeat(9_000_000)}"}`,
+      '{"_id":"refused","_rev":"2-b","refuse":true}',
+      withStub("stub", "md5-rL0Y20zC+Fzt72VPzMSk2A=="),
+      withStub("stub with a bad digest", "md5-x"),
+      '{"_id":"bad revision","_rev":"none"}',
+      '{"_id":"_bad","_rev":"1-a"}',
+      '{"_id":"bad attachment","_rev":"1-a","_attachments":{"f":{"content_type":"a/b","data":"%%"}}}',
+      "null",
+      '{"_id":"_design/broken","_rev":"1-a","language":"javascript","views":{"v":{"map":"function ("}}}',
+    ];
+    await Deno.writeFile(join(root, "file.json.gz"), await gzipText(`{"docs":[${documents.join(",")}]}`));
+    const report = await restore(context, { database: to, path: "file.json.gz", intoExisting: true });
+    const failed = report.failed.map(({ id, error }) => `${id}: ${error}`).sort();
+    assertEquals(failed, [
+      ": bad_request",
+      "_bad: illegal_docid",
+      "_design/broken: compilation_error",
+      "bad attachment: bad_request",
+      "bad revision: bad_request",
+      "large: document_too_large",
+      "refused: forbidden",
+      "stub with a bad digest: unknown_error",
+      "stub: missing_stub",
+    ]);
+    assertEquals((await couchOk(server, `GET /${to}`)).json.doc_count, 201);
+  }));

@@ -1,27 +1,60 @@
-/** Compression and its inverse, piece by piece. */
+/**
+ * Compression and its inverse, piece by piece. Bytes to be compressed may be written over as soon as the next ones are
+ * asked for.
+ */
+import { createGzip } from "node:zlib";
+
+/**
+ * Three times as fast as zlib's usual level 6, which is the only one that CompressionStream knows, for archives 7 % larger
+ * (107 against 40 MB/s on CouchDB's documents, one core). At 6 the compression would take longer than CouchDB does.
+ */
+const LEVEL = 4;
+const OUTPUT_BYTES = 1 << 16;
 
 /** What is decompressed at once. Documents shrink to a tenth, zeros to a thousandth: so large can what comes out be. */
 const GUNZIP_BYTES = 16 * 1024;
 
 /** Compresses a stream of bytes; an error of `source` comes out as it is. */
-export function gzip(source: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
-  return transformed(source, new CompressionStream("gzip"));
+export async function* gzip(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const compressor = createGzip({ level: LEVEL, chunkSize: OUTPUT_BYTES });
+  const feeding = feed(compressor, source);
+  // Its failure is thrown below, when the reader has come so far; and not at all to a reader that leaves early.
+  feeding.catch(() => {});
+  try {
+    for await (const bytes of compressor) yield bytes as Uint8Array;
+  } catch (error) {
+    // What stopped the compressor knows better why.
+    await feeding;
+    throw error;
+  } finally {
+    compressor.destroy();
+  }
+  await feeding;
+}
+
+/** Writes `source` into the compressor, one piece after the other has been taken. */
+async function feed(compressor: ReturnType<typeof createGzip>, source: AsyncIterable<Uint8Array>): Promise<void> {
+  try {
+    for await (const bytes of source) {
+      await new Promise<void>((resolve, reject) => {
+        compressor.write(bytes, (error) => error ? reject(error) : resolve());
+      });
+    }
+    compressor.end();
+  } catch (error) {
+    compressor.destroy(error instanceof Error ? error : undefined);
+    throw error;
+  }
 }
 
 /** Decompresses a stream of bytes. @throws TypeError when they are not gzip, or end early. */
 export function gunzip(source: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
-  return transformed(cut(source, GUNZIP_BYTES), new DecompressionStream("gzip"));
+  const transform = new DecompressionStream("gzip") as ReadableWritablePair<Uint8Array, Uint8Array>;
+  return ReadableStream.from(cut(source, GUNZIP_BYTES)).pipeThrough(transform);
 }
 
 async function* cut(source: AsyncIterable<Uint8Array>, most: number): AsyncGenerator<Uint8Array> {
   for await (const bytes of source) {
     for (let at = 0; at < bytes.length; at += most) yield bytes.subarray(at, at + most);
   }
-}
-
-function transformed(
-  source: AsyncIterable<Uint8Array>,
-  transform: CompressionStream | DecompressionStream,
-): AsyncIterable<Uint8Array> {
-  return ReadableStream.from(source).pipeThrough(transform as ReadableWritablePair<Uint8Array, Uint8Array>);
 }

@@ -9,6 +9,9 @@ import { DEFAULT_RETRY, parseRetryAfter, type RetryPolicy, wait, waitBeforeAttem
 import type { CouchOptions } from "./couchdb.ts";
 
 /** What the client needs beside the config's options. */
+/** What is read of an answer at once. */
+const BUFFER_BYTES = 1 << 16;
+
 export interface ClientOptions extends CouchOptions {
   log: Log;
   retry?: RetryPolicy | undefined;
@@ -168,19 +171,23 @@ export class CouchConnection {
     throw await this.#refusal(answer, init);
   }
 
+  /** Yields the answer's bytes through one buffer: a piece is valid until the next one is asked for. */
   async *#readBody(response: Response, init: CouchRequest, watch: Watch): AsyncGenerator<Uint8Array> {
-    const reader = response.body?.getReader();
+    // A buffer for each piece would be garbage that V8 collects late: it would be most of the program's memory.
+    const reader = response.body?.getReader({ mode: "byob" });
+    let buffer = new ArrayBuffer(BUFFER_BYTES);
     let ended = false;
     try {
       for (;;) {
         watch.expectWithin(this.#stallTimeoutMs);
-        const result = await reader?.read().catch((cause) => {
+        const result = await reader?.read(new Uint8Array(buffer)).catch((cause) => {
           const silence = `no byte for ${Math.round(this.#stallTimeoutMs / 1000)} s in the middle of the answer`;
           throw this.#broken(init, watch, cause, silence);
         });
         if (result === undefined || result.done) break;
         watch.rest();
         yield result.value;
+        buffer = result.value.buffer;
       }
       ended = true;
     } finally {

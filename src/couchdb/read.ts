@@ -71,7 +71,7 @@ export class RunReader {
   }
 
   /**
-   * Yields the chunk's JSON in pieces.
+   * Yields the chunk's JSON in pieces, each valid until the next one is asked for.
    *
    * @throws CouchError when CouchDB refuses, or fails for longer than the retry policy's patience.
    * @throws RestartNeeded when what was yielded must be thrown away; `read()` can then be called again.
@@ -206,7 +206,7 @@ class BulkRequest {
         }
         row.keepRest();
         onRows?.({ documents: this.#answered - before.documents, bytes: output.counts.bytes - before.bytes });
-        yield* output.take();
+        yield* output.blocks();
       }
       scanner.finish();
       if (this.#answered !== this.#asked) {
@@ -318,7 +318,8 @@ class RowInHand {
     if (this.#from < 0) return;
     const rest = this.#bytes.subarray(this.#from);
     if (this.passedInPart) return this.#output.append(rest);
-    this.#kept.push(rest);
+    // The bytes in hand will be written over.
+    this.#kept.push(rest.slice());
     this.#keptBytes += rest.length;
     if (this.#keptBytes <= KEPT_ROW_BYTES) return;
     this.#passOn();
@@ -335,7 +336,9 @@ class RowInHand {
 
 /** Puts rows together to the chunk's JSON, in blocks of a size that a compressor likes. */
 class RowOutput {
-  readonly #ready: Uint8Array[] = [];
+  readonly #ready: Uint8Array<ArrayBuffer>[] = [];
+  /** Blocks that have been passed on, to be filled again. */
+  readonly #spare: Uint8Array<ArrayBuffer>[] = [];
   #block = new Uint8Array(BLOCK_BYTES);
   #used = 0;
   #rows = 0;
@@ -357,21 +360,24 @@ class RowOutput {
     }
   }
 
-  /** The blocks that are full. */
-  take(): Uint8Array[] {
-    return this.#ready.splice(0);
+  /** Yields the blocks that are full; each is used again once the next one is asked for. */
+  *blocks(): Generator<Uint8Array> {
+    for (let block = this.#ready.shift(); block !== undefined; block = this.#ready.shift()) {
+      yield block;
+      this.#spare.push(new Uint8Array(block.buffer));
+    }
   }
 
-  /** All that is left. */
-  flush(): Uint8Array[] {
+  /** The same with all that is left. */
+  flush(): Generator<Uint8Array> {
     this.#closeBlock();
-    return this.take();
+    return this.blocks();
   }
 
   #closeBlock(): void {
     if (this.#used === 0) return;
     this.#ready.push(this.#block.subarray(0, this.#used));
-    this.#block = new Uint8Array(BLOCK_BYTES);
+    this.#block = this.#spare.pop() ?? new Uint8Array(BLOCK_BYTES);
     this.#used = 0;
   }
 }

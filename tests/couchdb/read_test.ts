@@ -20,7 +20,7 @@ function reader(client: CouchClient, run: IdRun, options: Partial<ReadOptions> =
 
 /** The chunk that a reader yields, checked against what it says of it. */
 async function read(runReader: RunReader): Promise<LeafRevisions> {
-  const bytes = Buffer.concat(await Array.fromAsync(runReader.read()));
+  const bytes = Buffer.concat(await Array.fromAsync(runReader.read(), (bytes) => bytes.slice()));
   const found = leafRevisionsOf(bytes.toString());
   const { documents, leafRevisions, bytes: counted } = runReader.counts;
   assertEquals([documents, leafRevisions, counted], [found.size, countRevisions(found), bytes.length]);

@@ -100,3 +100,8 @@ export async function allOrNone<Results extends readonly unknown[]>(
     throw error;
   }
 }
+
+/** The signal of work that need not finish anything when it is asked to stop. */
+export function eitherSignal({ signal, stop }: { signal: AbortSignal; stop?: AbortSignal | undefined }): AbortSignal {
+  return stop === undefined ? signal : AbortSignal.any([signal, stop]);
+}

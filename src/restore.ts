@@ -12,6 +12,7 @@ import { inspectChunk, SALVAGE_HINT } from "./chunk.ts";
 import { ArchiveError, EXIT } from "./errors.ts";
 import { decodeDatabase, joinKey, MANIFEST_NAME } from "./keys.ts";
 import type { Progress } from "./observe/observe.ts";
+import { eitherSignal } from "./parallel.ts";
 import { DocumentRestore, openChunk } from "./restore_documents.ts";
 import { RestoreTarget } from "./restore_target.ts";
 
@@ -22,6 +23,8 @@ const HISTORY_WITHIN_BYTES = 1 << 16;
 
 /** What a restore works with. */
 export interface RestoreContext extends PathContext {
+  /** Ends it at once, too: what is written needs no finishing, and writing it again is harmless. */
+  stop?: AbortSignal | undefined;
   couch: CouchClient;
   progress: Progress;
   now: () => Date;
@@ -92,7 +95,8 @@ export async function restore(context: RestoreContext, request: RestoreRequest):
   progress.runStarted({ action: "restore", databases: 1 });
   let ok = false;
   try {
-    const report = await new DatabaseRestore({ ...context, log }, { ...request, database }).run();
+    const surroundings = { ...context, log, signal: eitherSignal(context) };
+    const report = await new DatabaseRestore(surroundings, { ...request, database }).run();
     ok = report.ok;
     return report;
   } finally {

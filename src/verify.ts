@@ -10,13 +10,15 @@ import { ArchiveError, EXIT } from "./errors.ts";
 import { decodeDatabase, joinKey, MANIFEST_NAME } from "./keys.ts";
 import type { ChunkEntry } from "./manifest.ts";
 import type { Log, Progress } from "./observe/observe.ts";
-import { loadAhead } from "./parallel.ts";
+import { eitherSignal, loadAhead } from "./parallel.ts";
 
 /** Chunks that are read at once. */
 const CHUNKS_AT_ONCE = 4;
 
 /** What a verification works with. */
 export interface VerifyContext extends PathContext {
+  /** Ends it at once, too: nothing is lost. */
+  stop?: AbortSignal | undefined;
   progress: Progress;
   now: () => Date;
 }
@@ -62,9 +64,18 @@ export function exitCodeOfVerify(report: VerifyReport): number {
  * `context.signal`. A damaged backup is not an error but what the report says.
  */
 export async function verify(context: VerifyContext, request: VerifyRequest): Promise<VerifyReport> {
+  const { progress } = context;
+  progress.runStarted({ action: "verify", databases: 1 });
+  try {
+    return await verifyArchive({ ...context, signal: eitherSignal(context) }, request);
+  } finally {
+    progress.runFinished();
+  }
+}
+
+async function verifyArchive(context: VerifyContext, request: VerifyRequest): Promise<VerifyReport> {
   const { progress, signal, now } = context;
   const startedAt = now();
-  progress.runStarted({ action: "verify", databases: 1 });
   const place = await findArchive(context, request.path, decodeDatabase(request.database));
   const archive = await openArchive(place, { signal });
   const database = archive.database ?? decodeDatabase(request.database);
@@ -86,20 +97,26 @@ export async function verify(context: VerifyContext, request: VerifyRequest): Pr
     report.problems.push({ chunk: MANIFEST_NAME, problem });
   }
   report.problems.push(...findGaps(archive));
-  await verifyChunks(archive, report, { ...context, log, quick: request.quick === true });
-  report.ok = report.problems.length === 0;
+  try {
+    await verifyChunks(archive, report, { ...context, log, quick: request.quick === true });
+    report.ok = report.problems.length === 0;
+  } finally {
+    progress.databaseFinished({ database, ok: report.ok });
+  }
   report.seconds = (now().getTime() - startedAt.getTime()) / 1000;
+  logReport(report, log);
+  return report;
+}
+
+function logReport(report: VerifyReport, log: Log): void {
   for (const { chunk, problem } of report.problems) log.error("archive is not as it must be", { chunk, problem });
   for (const { chunk, problem } of report.leftovers) {
     log.warn("object does not belong to the backup", { chunk, problem });
   }
-  const { chunks, documents, leaf_revisions: leafRevisions, seconds } = report;
-  const facts = { path: archive.url, chunks, documents, leafRevisions, durationMs: Math.round(seconds * 1000) };
+  const { path, chunks, documents, leaf_revisions: leafRevisions, seconds } = report;
+  const facts = { path, chunks, documents, leafRevisions, durationMs: Math.round(seconds * 1000) };
   if (report.ok) log.info("backup is verified", facts);
   else log.error("backup is not whole", { ...facts, problems: report.problems.length });
-  progress.databaseFinished({ database, ok: report.ok });
-  progress.runFinished();
-  return report;
 }
 
 async function verifyChunks(

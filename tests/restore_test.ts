@@ -131,7 +131,7 @@ Deno.test("restore() twice, and after it was stopped midway, ends in the same da
     skip: 6,
     fault: { kind: "run", run: () => stop.abort(new Error("killed")) },
   });
-  const stopped = { ...context, signal: stop.signal };
+  const stopped = { ...context, stop: stop.signal };
   await assertRejects(() => restore(stopped, { database: "new", path: archive.path }), Error, "killed");
   const count = (await couchOk(server, "GET /new")).json.doc_count as number;
   assertGreater(archive.seeded.liveIds.length, count);

@@ -163,3 +163,19 @@ Deno.test("verify() of a folder without anything like a backup throws", async ()
   const run = () => verify(archive.context, { database: "a/b", path: "empty" });
   await assertRejects(run, ArchiveError, "There is no backup");
 });
+
+Deno.test("verify() ends with the reason of the signal that stops it, and leaves no progress on the screen", async () => {
+  await using archive = await setUpArchive();
+  const { context } = archive;
+  const told: string[] = [];
+  const stop = new AbortController();
+  const progress = {
+    ...context.progress,
+    advanced: () => stop.abort(new Error("enough")),
+    databaseFinished: ({ ok }: { ok: boolean }) => told.push(`finished ${ok}`),
+    runFinished: () => told.push("run finished"),
+  };
+  const run = () => verify({ ...context, progress, stop: stop.signal }, { database: "a/b", path: "latest" });
+  await assertRejects(run, Error, "enough");
+  assertEquals(told, ["finished false", "run finished"]);
+});

@@ -126,7 +126,7 @@ function listenForInterruption(call: Call, log: Log) {
     if (name === "SIGHUP") return;
     if (soft.signal.aborted) call.shell.exit(EXIT.interrupted);
     const reason = new InterruptedError(`Interrupted by ${name}`, {
-      hint: "What is stored so far is kept; --resume goes on from there",
+      hint: "What is done so far is kept: backup goes on with --resume, restore with --into-existing",
     });
     log.warn("stopping: chunks in flight are finished first", { signal: name, graceMs: GRACE_MS });
     soft.abort(reason);

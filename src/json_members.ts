@@ -2,15 +2,7 @@
  * Looks up text members at the top of a JSON object without parsing the rest: who a raw document is. In go bytes, cut
  * anywhere; out come the values found so far.
  */
-
-const QUOTE = 0x22;
-const BACKSLASH = 0x5c;
-const COMMA = 0x2c;
-const COLON = 0x3a;
-const OPEN_BRACE = 0x7b;
-const CLOSE_BRACE = 0x7d;
-const OPEN_BRACKET = 0x5b;
-const CLOSE_BRACKET = 0x5d;
+import { BACKSLASH, CLOSE_BRACE, CLOSE_BRACKET, COLON, COMMA, OPEN_BRACE, OPEN_BRACKET, QUOTE } from "./json_bytes.ts";
 
 /** Names and values beyond this length are not what is looked for. */
 const MOST_CAPTURED_BYTES = 1 << 20;

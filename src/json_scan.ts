@@ -5,6 +5,7 @@
  * copied but ids, member names and errors, so memory does not depend on the size of a document.
  */
 import { concat } from "@std/bytes";
+import { BACKSLASH, CLOSE_BRACE, CLOSE_BRACKET, COLON, COMMA, OPEN_BRACE, OPEN_BRACKET, QUOTE } from "./json_bytes.ts";
 
 /** How documents lie in a piece of JSON. */
 export interface JsonShape {
@@ -51,15 +52,6 @@ export interface RowError {
   error: string;
   reason: string;
 }
-
-const QUOTE = 0x22;
-const BACKSLASH = 0x5c;
-const COMMA = 0x2c;
-const COLON = 0x3a;
-const OPEN_BRACE = 0x7b;
-const CLOSE_BRACE = 0x7d;
-const OPEN_BRACKET = 0x5b;
-const CLOSE_BRACKET = 0x5d;
 
 /** Strings longer than this are left to the native search; for shorter ones the call costs more than the loop. */
 const SHORT_STRING_BYTES = 24;

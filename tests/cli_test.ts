@@ -310,7 +310,10 @@ Deno.test("main() ends with 130 when it is interrupted, and goes on with --resum
   const { code, json, err } = await run(["backup", path, "--json", ...DATE], shell);
   assertEquals([code, json.error.exit_code], [130, 130]);
   assertStringIncludes(err, "stopping: chunks in flight are finished first signal=SIGTERM");
-  assertStringIncludes(err, "couchdb-backup: Interrupted by SIGTERM\n  What is stored so far is kept; --resume");
+  assertStringIncludes(
+    err,
+    "couchdb-backup: Interrupted by SIGTERM\n  What is done so far is kept: backup goes on with --resume",
+  );
   const before = desk.fake.requestsTo("_bulk_get").length;
   const resumed = await run(["backup", path, "--json", "--resume", ...DATE]);
   assertEquals([resumed.code, resumed.json.tasks[0].databases[0].status], [0, "resumed"]);

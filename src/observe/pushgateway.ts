@@ -19,7 +19,7 @@ export interface PushgatewayOptions extends MetricsOptions {
   instance: string;
   login?: string | undefined;
   password?: Secret | undefined;
-  /** For all tasks together. @default 2000 */
+  /** For all tasks together. @default 1800 */
   timeoutMs?: number;
 }
 
@@ -29,7 +29,7 @@ export interface PushgatewayOptions extends MetricsOptions {
  * @returns One warning for each task whose metrics did not arrive.
  */
 export async function pushMetrics(report: RunReport, options: PushgatewayOptions): Promise<string[]> {
-  const { url, job = "couchdb-backup", instance, login, password, timeoutMs = 2_000 } = options;
+  const { url, job = "couchdb-backup", instance, login, password, timeoutMs = 1_800 } = options;
   const base = URL.parse(url);
   if (base === null || !/^https?:$/.test(base.protocol)) {
     return ["Cannot push metrics: the Pushgateway's address is not an http or https URL"];

@@ -137,7 +137,7 @@ Deno.test("flush() says on the console, and not to the sink, how many lines a si
   assertEquals(sink.records, []);
 });
 
-Deno.test("flush() has 2.5 seconds, and half a second after one that has lost lines, unless told otherwise", async () => {
+Deno.test("flush() has two seconds, and half a second after one that has lost lines, unless told otherwise", async () => {
   const deadlines: number[] = [];
   const results = [{ lostLines: 1, causes: ["x"] }, { lostLines: 0, causes: [] }];
   const sink: LogSink = {
@@ -153,7 +153,7 @@ Deno.test("flush() has 2.5 seconds, and half a second after one that has lost li
   await flush();
   await flush({ deadlineMs: 7 });
   await close();
-  assertEquals(deadlines, [2500, 500, 7, 2500]);
+  assertEquals(deadlines, [2000, 500, 7, 2000]);
 });
 
 Deno.test("close() leaves the console open and hands nothing more to sinks", async () => {

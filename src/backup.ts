@@ -100,7 +100,7 @@ async function backupTask(context: Run, selection: TaskSelection, options: Backu
     if (index > 0 && context.fatal === undefined) await waitBetween(task.delaySeconds, context);
     const folder = backupFolder({ ...context, date, database });
     const one = new DatabaseBackup({ ...context, log: log.with({ database }) }, { task, folder, database });
-    report.databases.push(context.fatal === undefined ? await one.run(options) : one.failed(context.fatal));
+    report.databases.push(context.fatal === undefined ? await one.run(options) : one.notTried(context.fatal));
     if (one.error !== undefined && isFatalForRun(one.error)) context.fatal = one.error;
   }
   context.progress.runFinished();
@@ -161,13 +161,18 @@ class DatabaseBackup {
     }
   }
 
+  /** The report of a database that would only meet the same failure as an earlier one, whose name is in `cause`. */
+  notTried(cause: unknown): DatabaseReport {
+    return this.failed(cause, `Not tried, as it would fail like the one before: ${describeError(cause)}`);
+  }
+
   /** The report of a database that could not be backed up because of `error`. */
-  failed(error: unknown): DatabaseReport {
+  failed(error: unknown, message = describeError(error)): DatabaseReport {
     this.error = error;
     this.#status = "failed";
     const hint = error instanceof ProgramError ? error.hint : undefined;
-    this.#context.log.error("database is not backed up", { error: describeError(error), hint });
-    const report = { ...this.#report(), error: describeError(error), exit_code: exitCodeOf(error) };
+    this.#context.log.error("database is not backed up", { error: message, hint });
+    const report = { ...this.#report(), error: message, exit_code: exitCodeOf(error) };
     return hint === undefined ? report : { ...report, hint };
   }
 

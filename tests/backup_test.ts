@@ -481,6 +481,8 @@ Deno.test("backup() stops asking, in all tasks, when CouchDB refuses the login m
   const report = await place.run([{}, {}]);
   const all = report.tasks.flatMap(({ databases }) => databases.map(({ database, status }) => `${database} ${status}`));
   assertEquals(all, ["a complete", "b failed", "c failed", "a failed", "b failed", "c failed"]);
+  const [, tried, untried] = report.tasks[0]!.databases.map(({ error = "" }) => error);
+  assertEquals(untried, `Not tried, as it would fail like the one before: ${tried}`);
   const refused = fake.requests.slice(before).filter(({ status }) => status === 401);
   // CouchDB locks an address out after five failed logins.
   assert(refused.length <= 4, `${refused.length} refused requests`);

@@ -4,6 +4,7 @@
  */
 import { formatMetrics, mergeMetrics } from "../../src/observe/metrics.ts";
 import { databaseReport, runReport, taskReport } from "./report.ts";
+import { untilReady } from "../until_ready.ts";
 
 const HOUR_MS = 3_600_000;
 /** A Saturday, six hours before the weekly run. */
@@ -151,18 +152,4 @@ async function ask(address: string, parameters: Record<string, string>): Promise
 async function run(program: string, args: string[]): Promise<void> {
   const { success, stderr } = await new Deno.Command(program, { args, stdout: "null", stderr: "piped" }).output();
   if (!success) throw new Error(`${program}: ${new TextDecoder().decode(stderr)}`);
-}
-
-async function untilReady(url: string): Promise<void> {
-  for (let tries = 0; tries < 100; tries++) {
-    try {
-      const response = await fetch(url);
-      await response.body?.cancel();
-      if (response.ok) return;
-    } catch (error) {
-      if (!(error instanceof TypeError)) throw error;
-    }
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-  throw new Error(`${url} was not ready after ten seconds`);
 }

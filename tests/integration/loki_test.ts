@@ -6,6 +6,7 @@ import { assertEquals, assertGreater } from "@std/assert";
 import { openLog } from "../../src/observe/log.ts";
 import { openLoki } from "../../src/observe/loki.ts";
 import { readLogfmt } from "../fakes/logfmt.ts";
+import { untilReady } from "../until_ready.ts";
 
 const BINARY = Deno.env.get("LOKI_BINARY") ?? `${Deno.env.get("HOME")}/.cache/couchdb-backup/loki`;
 const TENANT = "backups";
@@ -64,20 +65,6 @@ async function withLoki(use: (url: string) => Promise<void>) {
     await child.status;
     await Deno.remove(folder, { recursive: true });
   }
-}
-
-async function untilReady(url: string) {
-  for (let tries = 0; tries < 300; tries++) {
-    try {
-      const response = await fetch(url);
-      await response.body?.cancel();
-      if (response.ok) return;
-    } catch (error) {
-      if (!(error instanceof TypeError)) throw error;
-    }
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-  throw new Error(`${url} was not ready after half a minute`);
 }
 
 /** What a request gets instead of Loki's answer; `forward` lets it through first, as when an answer is lost. */

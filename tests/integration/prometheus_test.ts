@@ -7,6 +7,7 @@ import { formatMetrics } from "../../src/observe/metrics.ts";
 import { pushMetrics } from "../../src/observe/pushgateway.ts";
 import { writeMetricsFile } from "../../src/observe/textfile.ts";
 import { databaseReport, runReport, taskReport } from "../fakes/report.ts";
+import { untilReady } from "../until_ready.ts";
 
 const MONITORING = new URL("../../monitoring/", import.meta.url).pathname;
 
@@ -49,20 +50,6 @@ async function withPushgateway(use: (url: string) => Promise<void>) {
     child.kill();
     await child.status;
   }
-}
-
-async function untilReady(url: string) {
-  for (let tries = 0; tries < 100; tries++) {
-    try {
-      const response = await fetch(url);
-      await response.body?.cancel();
-      if (response.ok) return;
-    } catch (error) {
-      if (!(error instanceof TypeError)) throw error;
-    }
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-  throw new Error(`${url} was not ready after ten seconds`);
 }
 
 const MIXED = runReport([

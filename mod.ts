@@ -29,8 +29,8 @@ import type { Output, Shell } from "./src/cli/shell.ts";
 import { isJournal } from "./src/observe/log.ts";
 
 export { backup, type BackupOptions, type RunContext } from "./src/backup.ts";
-export { type Calendar, formatCalendar, nextElapse, parseCalendar, previousElapse } from "./src/calendar.ts";
-export { type Config, loadConfig, parseConfig, type Task } from "./src/config.ts";
+export { type Calendar, formatCalendar, nextElapse, parseCalendar, previousElapse } from "./src/calendar/calendar.ts";
+export { type Config, loadConfig, parseConfig, type Task } from "./src/config/config.ts";
 export { CouchClient } from "./src/couchdb/client.ts";
 export {
   ArchiveError,

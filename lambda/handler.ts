@@ -4,7 +4,7 @@
  * a task. All of the work is done by the same commands as anywhere else. Here are only the ways to them.
  */
 import process from "node:process";
-import { type Config, type Environment, loadConfig, type Task } from "../src/config.ts";
+import { type Config, type Environment, loadConfig, type Task } from "../src/config/config.ts";
 import { CouchClient } from "../src/couchdb/client.ts";
 import { describeError, EXIT, InterruptedError, ProgramError, UsageError } from "../src/errors.ts";
 import { runFolder } from "../src/keys.ts";
@@ -19,8 +19,8 @@ import type { RunReport } from "../src/report.ts";
 import { backupRound, planRun, type RoundsContext, runAtOnce, type RunOfElapse, summariseRun } from "../src/rounds.ts";
 import { findDue, runScheduled } from "../src/scheduled.ts";
 import { openStore } from "../src/store/open.ts";
-import { parseS3Url } from "../src/store/s3_endpoint.ts";
-import { executionName, startExecution } from "../src/store/step_functions.ts";
+import { parseS3Url } from "../src/store/s3/endpoint.ts";
+import { executionName, startExecution } from "../src/aws/step_functions.ts";
 import type { Store } from "../src/store/store.ts";
 import { PROGRAM_NAME } from "../src/version.ts";
 import {

@@ -1,5 +1,5 @@
 /** The program as a Lambda function: the loop that takes events, around the handler. */
-import type { Environment } from "../src/config.ts";
+import type { Environment } from "../src/config/config.ts";
 import { describeError } from "../src/errors.ts";
 import { openLog } from "../src/observe/log.ts";
 import { openHandler } from "./handler.ts";

@@ -6,8 +6,8 @@
  *
  * Needs curl and GNU time. BENCH_DOCUMENTS (100000), BENCH_ROUNDS (5) and BENCH_LARGE_DOCUMENTS (0: not measured) change its size.
  */
-import { BULK_GET_SHAPE, DocumentScanner, Found } from "../src/json_scan.ts";
-import { gzip } from "../src/gzip.ts";
+import { BULK_GET_SHAPE, DocumentScanner, Found } from "../src/json/scan.ts";
+import { gzip } from "../src/codec/gzip.ts";
 
 const DOCUMENTS = Number(Deno.env.get("BENCH_DOCUMENTS") ?? 100_000);
 const LARGE_DOCUMENTS = Number(Deno.env.get("BENCH_LARGE_DOCUMENTS") ?? 0);

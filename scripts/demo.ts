@@ -5,7 +5,7 @@
 import { fromFileUrl, join } from "@std/path";
 import process from "node:process";
 import { main } from "../src/cli.ts";
-import { gunzip } from "../src/gzip.ts";
+import { gunzip } from "../src/codec/gzip.ts";
 import { startDemoServer } from "./demo_server.ts";
 
 const FOLDER = fromFileUrl(new URL("../demo-backup", import.meta.url));

@@ -3,8 +3,8 @@
  * `deno run --allow-run=systemd-analyze --allow-write=tests/fixtures scripts/record_calendar.ts`.
  * Needs systemd 252 (Debian 12: `apt install systemd tzdata`) and writes tests/fixtures/calendar.json.
  */
-import { askSystemd, FIXTURE_SEED, FIXTURE_SIZE, formatFixture } from "../tests/calendar_oracle.ts";
-import { generateCalendars } from "../tests/calendar_generate.ts";
+import { askSystemd, FIXTURE_SEED, FIXTURE_SIZE, formatFixture } from "../tests/calendar/oracle.ts";
+import { generateCalendars } from "../tests/calendar/generate.ts";
 
 const version = await new Deno.Command("systemd-analyze", { args: ["--version"] }).output();
 const systemd = new TextDecoder().decode(version.stdout).split("\n")[0] ?? "";

@@ -2,7 +2,7 @@
  * Recognises what a file of documents is by how it begins: a chunk of this program or of the reference script, or what
  * other programs and CouchDB's own answers look like. In go the first bytes, out comes the shape the scanner reads.
  */
-import { BULK_GET_SHAPE, type JsonShape } from "./json_scan.ts";
+import { BULK_GET_SHAPE, type JsonShape } from "./json/scan.ts";
 
 /** How the documents of a file lie in it. */
 export interface ArchiveFormat {

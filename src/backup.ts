@@ -4,13 +4,13 @@
  * comes a report; one database's failure is noted in it and never stops the others.
  */
 import { CheckpointWriter, findLeftover, readFolder } from "./checkpoint.ts";
-import type { Task } from "./config.ts";
+import type { Task } from "./config/config.ts";
 import type { CouchClient } from "./couchdb/client.ts";
 import { type IdRun, listRuns, uncoveredRanges } from "./couchdb/ids.ts";
 import { RestartNeeded, RunReader } from "./couchdb/read.ts";
 import { formatDate } from "./dates.ts";
 import { describeError, exitCodeOf, isFatalForRun, ProgramError, StoreError } from "./errors.ts";
-import { gzip } from "./gzip.ts";
+import { gzip } from "./codec/gzip.ts";
 import { backupFolder, chunkName, joinKey, MANIFEST_NAME } from "./keys.ts";
 import { type ChunkEntry, encodeJson, FORMAT_VERSION, type Manifest, type Origin, sumChunks } from "./manifest.ts";
 import type { Log, Progress } from "./observe/observe.ts";

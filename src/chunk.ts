@@ -7,9 +7,9 @@ import { concat } from "@std/bytes";
 import { type ArchiveFormat, CHUNK_FORMAT, isGzip } from "./archive_format.ts";
 import { DocumentReader, isLarge, type LargeDocument, type RawDocument, type ReadCounts } from "./document_reader.ts";
 import { ArchiveError, describeError, StoreError } from "./errors.ts";
-import { gunzip } from "./gzip.ts";
-import { TextMemberScanner } from "./json_members.ts";
-import { FramingError } from "./json_scan.ts";
+import { gunzip } from "./codec/gzip.ts";
+import { TextMemberScanner } from "./json/members.ts";
+import { FramingError } from "./json/scan.ts";
 import type { ChunkEntry } from "./manifest.ts";
 import type { Store, StoreCallOptions } from "./store/store.ts";
 

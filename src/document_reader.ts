@@ -4,8 +4,8 @@
  */
 import { concat } from "@std/bytes";
 import { type ArchiveFormat, CHUNK_FORMAT, FORMAT_SAMPLE_BYTES, recogniseFormat } from "./archive_format.ts";
-import { readTextMembers } from "./json_members.ts";
-import { DocumentScanner, Found, FramingError } from "./json_scan.ts";
+import { readTextMembers } from "./json/members.ts";
+import { DocumentScanner, Found, FramingError } from "./json/scan.ts";
 
 /** Documents up to this size are held whole. */
 const HELD_DOCUMENT_BYTES = 4 << 20;

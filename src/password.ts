@@ -1,5 +1,5 @@
 /** CouchDB's password where the config only says which secret it is: read when a run begins, kept nowhere. */
-import type { Config } from "./config.ts";
+import type { Config } from "./config/config.ts";
 import type { CouchOptions } from "./couchdb/couchdb.ts";
 
 /**
@@ -13,6 +13,6 @@ export async function withPassword(
 ): Promise<CouchOptions> {
   if (database.passwordSecret === undefined) return database;
   // Loaded only where it is wanted: most configs hold the password, or name a file.
-  const { readPassword } = await import("./store/secrets_manager.ts");
+  const { readPassword } = await import("./aws/secrets_manager.ts");
   return { ...database, password: await readPassword(database.passwordSecret, { ...aws, ...options }) };
 }

@@ -2,8 +2,8 @@
  * What would happen, and why: for each task its next elapses, what it selects by which pattern, and what in it is probably
  * a mistake. In go the config's tasks and, unless it is asked offline, CouchDB; nothing is written anywhere.
  */
-import { formatCalendar } from "./calendar.ts";
-import type { Task } from "./config.ts";
+import { formatCalendar } from "./calendar/calendar.ts";
+import type { Task } from "./config/config.ts";
 import type { CouchClient } from "./couchdb/client.ts";
 import { formatDate, monthOf } from "./dates.ts";
 import { CouchError, describeError } from "./errors.ts";

@@ -1,6 +1,6 @@
 /** Where a finished run's figures go: to a Pushgateway, into a textfile, as the config says. */
 import { hostname } from "node:os";
-import type { Config } from "./config.ts";
+import type { Config } from "./config/config.ts";
 import { pushMetrics } from "./observe/pushgateway.ts";
 import { writeMetricsFile } from "./observe/textfile.ts";
 import type { RunReport } from "./report.ts";

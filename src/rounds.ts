@@ -3,7 +3,7 @@
  * Lambda does: a plan, then rounds of each database until it is done, then a summary.
  */
 import { backup, type BackupOptions, type RunContext } from "./backup.ts";
-import type { Task } from "./config.ts";
+import type { Task } from "./config/config.ts";
 import { type BackupDate, formatDate } from "./dates.ts";
 import { describeError, exitCodeOf, isTransient, ProgramError, StoreError, UsageError } from "./errors.ts";
 import { backupFolder, CHECKPOINT_NAME, joinKey, runFolder } from "./keys.ts";

@@ -5,7 +5,7 @@
  */
 import { backup, type RunContext } from "./backup.ts";
 import { type Claim, CLAIM_TIMES, claimElapse, type ClaimTimes, type ElapseState, readElapse } from "./claim.ts";
-import type { Task } from "./config.ts";
+import type { Task } from "./config/config.ts";
 import { formatDate } from "./dates.ts";
 import { describeError, exitCodeOf, ProgramError } from "./errors.ts";
 import { runFolder } from "./keys.ts";

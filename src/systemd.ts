@@ -4,7 +4,7 @@
  */
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { Config } from "./config.ts";
+import type { Config } from "./config/config.ts";
 import { PROGRAM_NAME } from "./version.ts";
 
 /** A file for `/etc/systemd/system`. */

@@ -2,8 +2,8 @@
  * When a task is due: in go a task of the config and an instant, out come the elapses of its schedule before and after,
  * and the zone in which its days begin. A task without a schedule is never due by itself.
  */
-import { elapses, previousElapse } from "./calendar.ts";
-import type { Task } from "./config.ts";
+import { elapses, previousElapse } from "./calendar/calendar.ts";
+import type { Task } from "./config/config.ts";
 
 /** Where neither task nor expression names a zone, the machine's counts, as for systemd's timers. */
 const LOCAL_ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone;

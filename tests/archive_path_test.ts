@@ -4,7 +4,7 @@ import { findArchive, type PathContext } from "../src/archive_path.ts";
 import { ArchiveError, UsageError } from "../src/errors.ts";
 import { backupFolder, joinKey } from "../src/keys.ts";
 import { encodeJson, FORMAT_VERSION, type Manifest, sumChunks } from "../src/manifest.ts";
-import { DirectoryStore } from "../src/store/directory.ts";
+import { DirectoryStore } from "../src/store/directory/store.ts";
 import { openStore } from "../src/store/open.ts";
 import { RecordedLog } from "./fakes/log.ts";
 

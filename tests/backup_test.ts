@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStrictEquals, assertStringIncludes } from "@std/assert";
 import { pathToFileURL } from "node:url";
 import { backup, type BackupOptions, type RunContext } from "../src/backup.ts";
-import type { Task } from "../src/config.ts";
+import type { Task } from "../src/config/config.ts";
 import { uncoveredRanges } from "../src/couchdb/ids.ts";
 import { InterruptedError, StoreError } from "../src/errors.ts";
 import { encodeDatabase } from "../src/keys.ts";

@@ -1,7 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { CHUNK_FORMAT } from "../src/archive_format.ts";
 import { DocumentReader, type DocumentReaderOptions, isLarge } from "../src/document_reader.ts";
-import { FramingError } from "../src/json_scan.ts";
+import { FramingError } from "../src/json/scan.ts";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();

@@ -1,6 +1,6 @@
 /** Backs a database up in one call, for tests of what is done with a backup. */
 import { backup } from "../src/backup.ts";
-import type { Task } from "../src/config.ts";
+import type { Task } from "../src/config/config.ts";
 import type { CouchClient } from "../src/couchdb/client.ts";
 import type { BackupDate } from "../src/dates.ts";
 import { backupFolder, encodeDatabase, joinKey, MANIFEST_NAME } from "../src/keys.ts";

@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { overdueDays } from "../src/overdue.ts";
 import type { RunReport } from "../src/report.ts";
 import { RunFolder } from "../src/run_folder.ts";
-import { DirectoryStore } from "../src/store/directory.ts";
+import { DirectoryStore } from "../src/store/directory/store.ts";
 import { task } from "./fakes/task.ts";
 
 const DAILY = task("daily", { cron: "*-*-* 06:00:00 UTC" });

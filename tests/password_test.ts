@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { parseConfig } from "../src/config.ts";
+import { parseConfig } from "../src/config/config.ts";
 import { withPassword } from "../src/password.ts";
 
 const REST = "task: {all: {databases: ['.*']}}\nbucket: file:///var/backup\n";

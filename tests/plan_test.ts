@@ -1,5 +1,5 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { parseConfig } from "../src/config.ts";
+import { parseConfig } from "../src/config/config.ts";
 import { CouchClient } from "../src/couchdb/client.ts";
 import { plan } from "../src/plan.ts";
 import { Secret } from "../src/secret.ts";

@@ -4,7 +4,7 @@ import { SILENT_PROGRESS } from "../src/observe/observe.ts";
 import type { RestoreContext } from "../src/restore.ts";
 import type { RetryPolicy } from "../src/retry.ts";
 import { Secret } from "../src/secret.ts";
-import { DirectoryStore } from "../src/store/directory.ts";
+import { DirectoryStore } from "../src/store/directory/store.ts";
 import { openStore } from "../src/store/open.ts";
 import { type FakeCouchDb, type FakeCouchDbOptions, startFakeCouchDb } from "./fakes/couchdb.ts";
 import { RecordedLog } from "./fakes/log.ts";

@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { parseConfig } from "../src/config.ts";
+import { parseConfig } from "../src/config/config.ts";
 import { escapeInstance, makeUnits, type UnitOptions } from "../src/systemd.ts";
 
 function units(bucket: string, part: Partial<UnitOptions> = {}, more = "") {

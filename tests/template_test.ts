@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import validateStates from "asl-validator";
-import { parseConfig } from "../src/config.ts";
+import { parseConfig } from "../src/config/config.ts";
 import { type BackupResult, parseEvent, type PlanResult, type SummariseResult } from "../lambda/events.ts";
 import { RunFolder } from "../src/run_folder.ts";
-import { DirectoryStore } from "../src/store/directory.ts";
+import { DirectoryStore } from "../src/store/directory/store.ts";
 import { readTemplate } from "./cloudformation.ts";
 
 const template = await readTemplate();

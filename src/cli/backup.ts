@@ -2,7 +2,7 @@
 import { hostname } from "node:os";
 import process from "node:process";
 import { backup } from "../backup.ts";
-import type { Task } from "../config.ts";
+import type { Task } from "../config/config.ts";
 import { formatDate, parseDate } from "../dates.ts";
 import { EXIT, UsageError } from "../errors.ts";
 import { backupFolder } from "../keys.ts";

@@ -1,7 +1,7 @@
 /** `couchdb-backup schedule <config>`: stays, and runs each task when it is due. */
 import { hostname } from "node:os";
 import process from "node:process";
-import { type Config, loadConfig } from "../config.ts";
+import { type Config, loadConfig } from "../config/config.ts";
 import { describeError, EXIT } from "../errors.ts";
 import type { Log } from "../observe/observe.ts";
 import { checkSchedules, followSchedule } from "../schedule.ts";

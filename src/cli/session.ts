@@ -3,7 +3,7 @@
  * the operator stops it. Opened here, closed here, so that a command is only its own work.
  */
 import { hostname } from "node:os";
-import { type Config, loadConfig } from "../config.ts";
+import { type Config, loadConfig } from "../config/config.ts";
 import { CouchClient } from "../couchdb/client.ts";
 import { EXIT, InterruptedError, UsageError } from "../errors.ts";
 import { type LogFormat, type OpenLog, openLog } from "../observe/log.ts";

@@ -1,7 +1,7 @@
 /** `couchdb-backup systemd <config>`: prints unit and timer files, or writes them into a folder. */
 import { writeFile } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
-import { loadConfig } from "../config.ts";
+import { loadConfig } from "../config/config.ts";
 import { EXIT, UsageError } from "../errors.ts";
 import { makeUnits, type UnitOptions } from "../systemd.ts";
 import type { Command } from "./command.ts";

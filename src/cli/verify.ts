@@ -1,5 +1,5 @@
 /** `couchdb-backup verify <db> <path>`: reads a backup again and compares it with its manifest. */
-import { loadConfig } from "../config.ts";
+import { loadConfig } from "../config/config.ts";
 import { ConfigError } from "../errors.ts";
 import { formatCount, formatSeconds } from "../observe/figures.ts";
 import { openStore } from "../store/open.ts";

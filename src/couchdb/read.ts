@@ -5,7 +5,7 @@
  * row larger than a megabyte (an attachment) is passed on while it arrives.
  */
 import { CouchError, isTransient } from "../errors.ts";
-import { BULK_GET_SHAPE, DocumentScanner, Found, FramingError } from "../json_scan.ts";
+import { BULK_GET_SHAPE, DocumentScanner, Found, FramingError } from "../json/scan.ts";
 import type { Log } from "../observe/observe.ts";
 import type { CallOptions, CouchClient } from "./client.ts";
 import { compareIds, type IdRun, ListedIds } from "./ids.ts";

@@ -4,7 +4,7 @@
  * so that all others are written; what passes by itself is asked for again, which is harmless for revisions that exist.
  */
 import { CouchError, isTransient } from "../errors.ts";
-import { readTextMembers } from "../json_members.ts";
+import { readTextMembers } from "../json/members.ts";
 import type { Log } from "../observe/observe.ts";
 import type { CallOptions, CouchClient, WriteRow } from "./client.ts";
 import { RequestBody, type Revisions, singleDocumentBody } from "./request_body.ts";

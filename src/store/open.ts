@@ -12,11 +12,11 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(options.bucket)?.[1]?.toLowerCase();
   switch (scheme) {
     case "file": {
-      const { DirectoryStore } = await import("./directory.ts");
+      const { DirectoryStore } = await import("./directory/store.ts");
       return new DirectoryStore(pathOf(options.bucket));
     }
     case "s3": {
-      const { S3Store } = await import("./s3.ts");
+      const { S3Store } = await import("./s3/store.ts");
       return new S3Store(options);
     }
     default:

@@ -3,7 +3,7 @@
  * nothing else about it. Every store passes the same suite, tests/store/store_contract.ts.
  */
 import type { Secret } from "../secret.ts";
-import type { ContainerAgent } from "./container_credentials.ts";
+import type { ContainerAgent } from "../aws/container_credentials.ts";
 
 /** An object that {@linkcode Store.create} has stored. */
 export interface StoredObject {

@@ -3,8 +3,8 @@
  * `deno test --allow-run=systemd-analyze tests/integration/calendar_test.ts`.
  */
 import { assertEquals } from "@std/assert";
-import { generateCalendars } from "../calendar_generate.ts";
-import { answerCalendar, askSystemd, type CalendarAnswer, isSameAnswer } from "../calendar_oracle.ts";
+import { generateCalendars } from "../calendar/generate.ts";
+import { answerCalendar, askSystemd, type CalendarAnswer, isSameAnswer } from "../calendar/oracle.ts";
 
 const SEED = 20261;
 const COUNT = 2000;

@@ -8,7 +8,7 @@ import { CouchClient } from "../../src/couchdb/client.ts";
 import { SILENT_PROGRESS } from "../../src/observe/observe.ts";
 import { restore, type RestoreContext } from "../../src/restore.ts";
 import { Secret } from "../../src/secret.ts";
-import { DirectoryStore } from "../../src/store/directory.ts";
+import { DirectoryStore } from "../../src/store/directory/store.ts";
 import { openStore } from "../../src/store/open.ts";
 import { couch, couchOk, type CouchServer, serverOf } from "../couch_request.ts";
 import { RecordedLog } from "../fakes/log.ts";

@@ -5,7 +5,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { pathToFileURL } from "node:url";
 import { backup, type BackupOptions } from "../../src/backup.ts";
-import type { Task } from "../../src/config.ts";
+import type { Task } from "../../src/config/config.ts";
 import { compareIds } from "../../src/couchdb/ids.ts";
 import { DEFAULT_RETRY } from "../../src/retry.ts";
 import { encodeDatabase } from "../../src/keys.ts";

@@ -7,7 +7,7 @@ import { assertEquals } from "@std/assert";
 import { AwsClient } from "aws4fetch";
 import { Secret } from "../../src/secret.ts";
 import { openStore } from "../../src/store/open.ts";
-import { S3Store } from "../../src/store/s3.ts";
+import { S3Store } from "../../src/store/s3/store.ts";
 import type { StoreOptions } from "../../src/store/store.ts";
 import { bytesOf, patternBytes, pieces, readAll, type StoreUnderTest, testStore } from "../store/store_contract.ts";
 

@@ -1,0 +1,108 @@
+/**
+ * Finds the keys that sign requests when a config gives none: in the places where AWS's own tools look, in their order.
+ * In: what the environment says of these places. Out: a provider that keeps the keys and renews them before they end.
+ */
+import { stat } from "node:fs/promises";
+import { describeError, StoreError } from "../errors.ts";
+import { Secret } from "../secret.ts";
+import { readContainerCredentials } from "./container_credentials.ts";
+import { cachedProvider, type CredentialProvider, type Credentials, staticProvider } from "./credentials.ts";
+import { readInstanceCredentials } from "./imds.ts";
+import type { KeyOptions, KeySources } from "../store/store.ts";
+
+/**
+ * The provider of the given keys, else of those in the first place that has some.
+ *
+ * @throws StoreError with code `no_credentials` when half of a pair of keys is given, or neither keys nor places are.
+ */
+export function openCredentials({ token, secret, sessionToken, keySources }: KeyOptions): CredentialProvider {
+  if (token !== undefined && secret !== undefined) {
+    return staticProvider({ accessKeyId: token, secretAccessKey: secret, sessionToken });
+  }
+  if (token === undefined && secret === undefined && keySources !== undefined) {
+    return cachedProvider(() => findCredentials(keySources));
+  }
+  throw new StoreError(`Cannot sign requests to S3: no ${token === undefined ? "token" : "secret"} is given`, {
+    code: "no_credentials",
+  }, { hint: "Set token and secret in the config, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" });
+}
+
+/** A place where keys may be. It gives keys, or says in a few words why it has none. */
+interface Place {
+  name: string;
+  look(sources: KeySources): Promise<Credentials | string>;
+}
+
+/** The places in the order of AWS's tools; the environment's own keys were looked for with the config. */
+const PLACES: readonly Place[] = [
+  { name: "profile", look: lookInProfile },
+  { name: "web identity", look: lookAtWebIdentity },
+  { name: "container", look: lookInContainer },
+  { name: "instance", look: lookAtInstance },
+];
+
+/** @throws StoreError with code `no_credentials` that tells what was found in each place. */
+async function findCredentials(sources: KeySources): Promise<Credentials> {
+  const seen = ["environment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set"];
+  for (const { name, look } of PLACES) {
+    const found = await look(sources);
+    if (typeof found !== "string") return found;
+    seen.push(`${name}: ${found}`);
+  }
+  throw new StoreError(`Cannot find AWS keys (${seen.join("; ")})`, { code: "no_credentials" }, {
+    hint: "Set token and secret in the config, or give this machine, container or function a role",
+  });
+}
+
+async function lookInProfile({ profile, profileFiles }: KeySources): Promise<Credentials | string> {
+  const present = await Promise.all(profileFiles.map((file) => stat(file).then(() => true, () => false)));
+  if (profile === undefined && !present.includes(true)) return "AWS_PROFILE is not set, and there are no AWS files";
+  // Loaded only here: SSO, assumed roles and all else that a profile can say is what AWS's SDK is for.
+  const { fromIni } = await import("@aws-sdk/credential-provider-ini");
+  const name = profile ?? "default";
+  try {
+    return fromSdk(await fromIni({ profile: name })());
+  } catch (error) {
+    // A profile that was named has to work; the default one may only hold a region.
+    if (profile === undefined) return describeError(error);
+    throw new StoreError(`Cannot use the AWS profile "${name}"`, { code: "no_credentials" }, {
+      cause: error,
+      hint: `Try "aws sts get-caller-identity --profile ${name}"; an SSO session may have to be opened again`,
+    });
+  }
+}
+
+async function lookAtWebIdentity({ webIdentity }: KeySources): Promise<Credentials | string> {
+  if (!webIdentity) return "AWS_WEB_IDENTITY_TOKEN_FILE is not set";
+  const { fromTokenFile } = await import("@aws-sdk/credential-provider-web-identity");
+  try {
+    return fromSdk(await fromTokenFile()());
+  } catch (error) {
+    throw new StoreError("Cannot take the role that AWS_ROLE_ARN names with a web identity", {
+      code: "no_credentials",
+    }, { cause: error, hint: "Check the role's trust policy, and AWS_WEB_IDENTITY_TOKEN_FILE" });
+  }
+}
+
+async function lookInContainer({ container }: KeySources): Promise<Credentials | string> {
+  if (container === undefined) return "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI is not set";
+  return await readContainerCredentials(container);
+}
+
+async function lookAtInstance({ metadataEndpoints }: KeySources): Promise<Credentials | string> {
+  if (metadataEndpoints?.length === 0) return "AWS_EC2_METADATA_DISABLED is set";
+  const credentials = await readInstanceCredentials({ endpoints: metadataEndpoints });
+  return credentials ?? "its metadata service answers neither over IPv4 nor over IPv6";
+}
+
+/** The SDK's keys as this program's. */
+function fromSdk(
+  keys: { accessKeyId: string; secretAccessKey: string; sessionToken?: string; expiration?: Date },
+): Credentials {
+  return {
+    accessKeyId: keys.accessKeyId,
+    secretAccessKey: new Secret(keys.secretAccessKey),
+    sessionToken: keys.sessionToken === undefined ? undefined : new Secret(keys.sessionToken),
+    expiresAt: keys.expiration,
+  };
+}

@@ -1,0 +1,135 @@
+/**
+ * A call of an AWS service that speaks JSON: Secrets Manager, Step Functions. In: an operation and its input. Out: the
+ * answer as it came, or an error with AWS's own code. What a little patience can heal is tried again.
+ */
+import { AwsV4Signer } from "aws4fetch";
+import { z } from "zod";
+import { isTransient, StoreError } from "../errors.ts";
+import { DEFAULT_RETRY, wait, waitBeforeAttempt } from "../retry.ts";
+import { openCredentials } from "./credential_chain.ts";
+import type { Credentials } from "./credentials.ts";
+import type { AwsOptions, AwsService, StoreCallOptions } from "../store/store.ts";
+
+/** What is asked of a service. */
+export interface AwsCall {
+  service: AwsService;
+  /** Where what it is about lies. */
+  region: string;
+  /** With the prefix that AWS's protocol wants: `secretsmanager.GetSecretValue`. */
+  target: string;
+  /** The protocol's version: 1.0 or 1.1, as the service has it. */
+  version: "1.0" | "1.1";
+  input: Record<string, unknown>;
+  /** What is done, for errors: `read the secret "…"` completes "Cannot …". */
+  action: string;
+  /** The right that it needs: `secretsmanager:GetSecretValue`. */
+  right: string;
+}
+
+const TIMEOUT_MS = 10_000;
+const refusalSchema = z.looseObject({
+  __type: z.string().optional(),
+  message: z.string().optional(),
+  Message: z.string().optional(),
+});
+
+/**
+ * Calls a service, and again while it is busy.
+ *
+ * @returns The answer's JSON.
+ * @throws StoreError whose code is AWS's (`AccessDeniedException`), or `unreachable`.
+ */
+export async function callAws(call: AwsCall, options: AwsOptions & StoreCallOptions): Promise<unknown> {
+  const { endpoints = {}, signal } = options;
+  const credentials = openCredentials(options);
+  const endpoint = endpoints[call.service];
+  const bases = endpoint === undefined ? addressesOf(call) : [endpoint];
+  for (let attempt = 1;; attempt++) {
+    try {
+      return await callOnce(call, { bases, credentials: await credentials(), signal });
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (attempt >= DEFAULT_RETRY.attempts || !isTransient(error)) throw error;
+      await wait(waitBeforeAttempt(attempt + 1, { policy: DEFAULT_RETRY, random: Math.random() }), signal);
+    }
+  }
+}
+
+/** The dual-stack address, then the older one, whose name an interface endpoint in a VPC may have for itself. */
+function addressesOf({ service, region }: AwsCall): string[] {
+  const isChina = region.startsWith("cn-");
+  return [
+    `https://${service}.${region}.${isChina ? "api.amazonwebservices.com.cn" : "api.aws"}`,
+    `https://${service}.${region}.${isChina ? "amazonaws.com.cn" : "amazonaws.com"}`,
+  ];
+}
+
+async function callOnce(
+  call: AwsCall,
+  options: { bases: readonly string[]; credentials: Credentials; signal: AbortSignal | undefined },
+): Promise<unknown> {
+  const { bases, credentials, signal } = options;
+  let unreachable: unknown;
+  for (const base of bases) {
+    const { url, ...request } = await sign(call, base, credentials);
+    const limit = AbortSignal.timeout(TIMEOUT_MS);
+    let status: number;
+    let text: string;
+    try {
+      const response = await fetch(url, {
+        ...request,
+        redirect: "manual",
+        signal: signal === undefined ? limit : AbortSignal.any([signal, limit]),
+      });
+      status = response.status;
+      text = await response.text();
+    } catch (cause) {
+      signal?.throwIfAborted();
+      unreachable = cause;
+      continue;
+    }
+    if (status === 200) return parseJson(text);
+    throw refusal(call, status, text);
+  }
+  throw new StoreError(`Cannot ${call.action}: AWS cannot be reached`, { code: "unreachable" }, {
+    cause: unreachable,
+    hint: `In a VPC without a way to the internet, the service "${call.service}" needs an interface endpoint`,
+  });
+}
+
+async function sign({ service, region, target, version, input }: AwsCall, base: string, credentials: Credentials) {
+  const { accessKeyId, secretAccessKey, sessionToken } = credentials;
+  const body = JSON.stringify(input);
+  const signed = await new AwsV4Signer({
+    method: "POST",
+    url: `${base}/`,
+    headers: { "Content-Type": `application/x-amz-json-${version}`, "X-Amz-Target": target },
+    body,
+    accessKeyId,
+    secretAccessKey: secretAccessKey.reveal(),
+    ...(sessionToken === undefined ? {} : { sessionToken: sessionToken.reveal() }),
+    service,
+    region,
+  }).sign();
+  return { url: signed.url, method: signed.method, headers: signed.headers, body };
+}
+
+/** AWS's refusal. Of the answer only the code and the message are shown; the latter names the right that is missing. */
+function refusal(call: AwsCall, status: number, text: string): StoreError {
+  const { __type, message, Message } = refusalSchema.safeParse(parseJson(text)).data ?? {};
+  const code = __type?.replace(/^.*#/, "") ?? `Status${status}`;
+  const said = message ?? Message;
+  return new StoreError(
+    `Cannot ${call.action}: AWS answered ${status} ${code}${said === undefined ? "" : `: ${said}`}`,
+    { code, status },
+    { hint: code === "AccessDeniedException" ? `Allow ${call.right}` : undefined },
+  );
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

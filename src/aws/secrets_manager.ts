@@ -1,0 +1,47 @@
+/**
+ * Reads a password from AWS Secrets Manager, so that it stands in no config and in no environment. In: the secret's ARN.
+ * Out: the password.
+ *
+ * @see https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html
+ */
+import { z } from "zod";
+import { StoreError } from "../errors.ts";
+import { Secret } from "../secret.ts";
+import { callAws } from "./json_api.ts";
+import type { AwsOptions, StoreCallOptions } from "../store/store.ts";
+
+const answerSchema = z.object({ SecretString: z.string().min(1) });
+/** How AWS's tools keep a login with its password. */
+const loginSchema = z.object({ password: z.string().min(1) });
+
+/**
+ * Reads the password that a secret holds: its whole text, or, where that is a JSON object, the field `password`.
+ *
+ * @throws StoreError with AWS's code, such as `AccessDeniedException` or `ResourceNotFoundException`.
+ */
+export async function readPassword(arn: string, options: AwsOptions & StoreCallOptions): Promise<Secret> {
+  const answer = await callAws({
+    service: "secretsmanager",
+    region: arn.split(":")[3] ?? "",
+    target: "secretsmanager.GetSecretValue",
+    version: "1.1",
+    input: { SecretId: arn },
+    action: `read the secret "${arn}"`,
+    right: "secretsmanager:GetSecretValue on this secret",
+  }, options);
+  const { data } = answerSchema.safeParse(answer);
+  if (data === undefined) {
+    throw new StoreError(`Cannot use the secret "${arn}": it holds no text`, { code: "bad_secret" }, {
+      hint: "Store the password as the secret's text, or as the field password of a JSON object",
+    });
+  }
+  return new Secret(loginPassword(data.SecretString) ?? data.SecretString);
+}
+
+function loginPassword(text: string): string | undefined {
+  try {
+    return loginSchema.safeParse(JSON.parse(text)).data?.password;
+  } catch {
+    return undefined;
+  }
+}

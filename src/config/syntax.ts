@@ -1,0 +1,101 @@
+/**
+ * What is wrong with a text that is no YAML, told to somebody who writes a config twice a year. In: the text and the
+ * place where the parser gave up, which is often the line below the mistake. Out: the problem, its place, and the line
+ * with a caret below it.
+ */
+import { hideInLine, keyAbove } from "./disclosure.ts";
+import type { TextPlace } from "./places.ts";
+
+/** What the YAML parser says of a text it refuses. */
+export interface ParserComplaint extends TextPlace {
+  /** `Cannot read document: end of the stream or a document separator is expected at line 2, column 6:…`. */
+  message: string;
+}
+
+/** A mistake in the text. */
+export interface SyntaxProblem extends TextPlace {
+  problem: string;
+  /** What to write instead, where that is known. */
+  hint?: string;
+  /** The line, with a caret below the column, as two lines. */
+  excerpt: string;
+}
+
+/** What is known of a config's keys. */
+export interface KeySets {
+  /** All of them: one that begins a line and lacks its colon is taken for the mistake. */
+  known: ReadonlySet<string>;
+  /** Those whose values may be shown. */
+  harmless: ReadonlySet<string>;
+}
+
+/** The first line that a tab indents. The parser takes such a line for one that is not indented at all. */
+export function findTab(text: string, keys: KeySets): SyntaxProblem | undefined {
+  const lines = text.split(/\r?\n/);
+  const index = lines.findIndex((line) => /^ *\t\s*(?:- |["']?[\w-]+["']?\s*:(?:\s|$))/.test(line));
+  if (index < 0) return undefined;
+  const place = { line: index + 1, column: lines[index]!.indexOf("\t") + 1 };
+  const hint = "Indent with spaces";
+  return { ...place, problem: "A tab indents this line", hint, excerpt: excerptOf(lines, place, keys) };
+}
+
+/** Explains why `text` is no YAML. */
+export function explainSyntax(text: string, complaint: ParserComplaint, keys: KeySets): SyntaxProblem {
+  const lines = text.split(/\r?\n/);
+  const mistake = findMissingColon(lines, complaint.line, keys);
+  if (mistake !== undefined) return { ...mistake, excerpt: excerptOf(lines, mistake, keys) };
+  return {
+    line: complaint.line,
+    column: complaint.column,
+    ...describeComplaint(complaint, lines[complaint.line - 1] ?? ""),
+    excerpt: excerptOf(lines, complaint, keys),
+  };
+}
+
+function describeComplaint(complaint: ParserComplaint, line: string): Pick<SyntaxProblem, "problem" | "hint"> {
+  const problem = complaint.message.split("\n", 1)[0]!.replace(/ at line \d+, column \d+:?$/, "");
+  if (problem.includes("duplicated key")) {
+    const key = /^(["']?)([\w-]+)\1\s*:/.exec(line.slice(complaint.column - 1))?.[2];
+    return { problem: `${key === undefined ? "A key" : `Key "${key}"`} is given twice in this mapping` };
+  }
+  // What the parser quotes is an alias or a tag, and can be a password that begins with "*" or "!".
+  const shown = problem.replace(/\s*(?:!<|").*[">]/, "");
+  const isQuotable = /\b(?:alias|anchor|tag)\b/.test(shown);
+  return { problem: shown, ...isQuotable ? { hint: "Put a value that begins with *, & or ! in quotes" } : {} };
+}
+
+type Mistake = Pick<SyntaxProblem, "line" | "column" | "problem" | "hint">;
+
+/** The parser stops at the first colon behind a missing one: on the same line, or on the next that has content. */
+function findMissingColon(lines: string[], stoppedAt: number, { known, harmless }: KeySets): Mistake | undefined {
+  const hasContent = (line: string) => !/^\s*(#.*)?$/.test(line);
+  const above = lines.slice(0, stoppedAt - 1).findLastIndex(hasContent);
+  for (const index of [above, stoppedAt - 1]) {
+    const line = lines[index];
+    const [, before, key, rest] = /^(\s*(?:- +)?)([\w-]+)(.*)$/.exec(line ?? "") ?? [];
+    if (line === undefined || before === undefined || key === undefined || rest === undefined) continue;
+    const next = lines.slice(index + 1).find(hasContent) ?? "";
+    const owner = keyAbove(lines, index + 1);
+    const isNamed = !before.includes("-") && (owner === undefined || harmless.has(owner));
+    const opensBlock = isNamed && hasContent(next) && next.search(/\S/) > line.search(/\S/);
+    const column = before.length + key.length + 1;
+    if (/^\s*(#.*)?$/.test(rest) ? opensBlock || known.has(key) : /^\s+[^\s:]/.test(rest) && known.has(key)) {
+      return { line: index + 1, column, problem: `A colon is missing after "${key}"`, hint: `Write "${key}:"` };
+    }
+    if (/^:\S/.test(rest) && known.has(key)) {
+      const problem = `A space is missing after the colon of "${key}"`;
+      return { line: index + 1, column: column + 1, problem, hint: `Write "${key}: "` };
+    }
+  }
+  return undefined;
+}
+
+/** `  12 | url: x`, and a caret below the column. */
+function excerptOf(lines: string[], { line, column }: TextPlace, { harmless }: KeySets): string {
+  const margin = `  ${line} | `;
+  const shown = hideInLine(lines, line, harmless);
+  const caretAt = Math.min(column - 1, shown.length);
+  // Tabs are kept, so that the caret stands below its column however wide they are.
+  const indent = shown.slice(0, caretAt).replaceAll(/[^\t]/g, " ");
+  return `${margin}${shown}\n${" ".repeat(margin.length - 2)}| ${indent}^`;
+}

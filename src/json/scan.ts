@@ -1,0 +1,508 @@
+/**
+ * Finds documents in JSON without parsing them, so that every byte CouchDB sent can be stored and restored as it came:
+ * a JSON round trip would change 9007199254740993 and 1.0. In go pieces of a byte stream, cut anywhere; out come the
+ * places where rows and documents begin and end, the ids of rows, and the errors CouchDB put into them. Nothing is
+ * copied but ids, member names and errors, so memory does not depend on the size of a document.
+ */
+import { concat } from "@std/bytes";
+import { BACKSLASH, CLOSE_BRACE, CLOSE_BRACKET, COLON, COMMA, OPEN_BRACE, OPEN_BRACKET, QUOTE } from "./bytes.ts";
+
+/** How documents lie in a piece of JSON. */
+export interface JsonShape {
+  /** The member of the outermost object that holds the array of elements; null when the array is outermost. */
+  array: string | null;
+  /**
+   * What an element is: `row` is what `_bulk_get` answers, `{"id":…,"docs":[{"ok":…}|{"error":…}]}`; `document` is a
+   * document itself; `wrapped` is an object whose member `doc` is the document, as in `_all_docs?include_docs=true`.
+   */
+  element: "row" | "document" | "wrapped";
+  /** Further arrays may follow the outermost one, as in couchbackup's files: an array on each line. @default false */
+  repeated?: boolean;
+}
+
+/** The shape of a chunk, and of the answer of `POST /db/_bulk_get`. */
+export const BULK_GET_SHAPE: JsonShape = { array: "results", element: "row" };
+
+/** The JSON ends early, or is not of the shape that was asked for. */
+export class FramingError extends Error {
+  constructor(message: string, readonly offset: number) {
+    super(`${message} (byte ${offset})`);
+    this.name = "FramingError";
+  }
+}
+
+/** What {@linkcode DocumentScanner.next} found. */
+export const enum Found {
+  /** All pushed bytes are read. */
+  Nothing,
+  /** An element begins at `position`. */
+  ElementStart,
+  /** An element ends before `position`; `id` is its id, if it had one. */
+  ElementEnd,
+  /** A document begins at `position`. */
+  DocumentStart,
+  /** A document ends before `position`. */
+  DocumentEnd,
+  /** CouchDB has put an error where a document was asked for; `error` holds it. */
+  Error,
+}
+
+/** An error row of `_bulk_get`. */
+export interface RowError {
+  error: string;
+  reason: string;
+}
+
+/** Strings longer than this are left to the native search; for shorter ones the call costs more than the loop. */
+const SHORT_STRING_BYTES = 24;
+/** No id, member name or error row is longer; a "string" beyond it means that the framing is lost. */
+const MAX_CAPTURE_BYTES = 1 << 20;
+
+/** Where in the shape the scanner is; a container's contents have the next level. */
+const enum Level {
+  Outermost,
+  OuterObject,
+  Elements,
+  Element,
+  Docs,
+  DocsEntry,
+}
+
+/** What may come next within a container. */
+const enum Expect {
+  Value,
+  /** A value, or the end of the array just opened. */
+  ValueOrEnd,
+  /** A member name, or the end of the object just opened. */
+  NameOrEnd,
+  Name,
+  Colon,
+  CommaOrEnd,
+  /** Nothing but white space: the outermost value is closed. */
+  End,
+}
+
+/** How a value is being passed over. */
+const enum Skip {
+  No,
+  String,
+  /** An object or array, at whatever depth. */
+  Nested,
+  Scalar,
+}
+
+/** What the value being passed over is. */
+const enum Value {
+  Ignored,
+  MemberName,
+  Id,
+  Document,
+  Error,
+}
+
+const decoder = new TextDecoder("utf-8", { fatal: true });
+
+/**
+ * A pull scanner: push bytes, call `next()` until it returns `Found.Nothing`, push more, and `finish()` at the end.
+ *
+ * @example
+ * ```ts
+ * import { BULK_GET_SHAPE, DocumentScanner, Found } from "./scan.ts";
+ * const bytes = new TextEncoder().encode('{"results":[{"id":"a","docs":[{"ok":{"n":1.0}}]}]}');
+ * const scanner = new DocumentScanner(BULK_GET_SHAPE);
+ * scanner.push(bytes);
+ * let start = 0, text = "";
+ * for (let found = scanner.next(); found !== Found.Nothing; found = scanner.next()) {
+ *   if (found === Found.DocumentStart) start = scanner.position;
+ *   if (found === Found.DocumentEnd) text = new TextDecoder().decode(bytes.subarray(start, scanner.position));
+ * }
+ * scanner.finish();
+ * if (text !== '{"n":1.0}') throw new Error(text);
+ * ```
+ */
+export class DocumentScanner {
+  /** The id of the element that ended last. */
+  id: string | undefined;
+  /** The error that was found last. */
+  error: RowError | undefined;
+  /** Where in the bytes pushed last the place found is. */
+  position = 0;
+
+  readonly #shape: JsonShape;
+  #bytes: Uint8Array = new Uint8Array(0);
+  /** How many bytes were pushed before these, for error messages. */
+  #passed = 0;
+  /** The next byte to be read. */
+  #at = 0;
+  #level = Level.Outermost;
+  #expect = Expect.Value;
+  #memberName = "";
+  #sawArray = false;
+
+  #skip = Skip.No;
+  #value = Value.Ignored;
+  #depth = 0;
+  #inString = false;
+  /** The last byte was a backslash that escapes the next one. */
+  #escaped = false;
+
+  #captureFrom = -1;
+  #captured: Uint8Array[] = [];
+  #capturedBytes = 0;
+
+  constructor(shape: JsonShape) {
+    this.#shape = shape;
+  }
+
+  /** Takes the next bytes. They must not change until `next()` has returned `Found.Nothing`. */
+  push(bytes: Uint8Array): void {
+    this.#passed += this.#bytes.length;
+    this.#bytes = bytes;
+    this.#at = 0;
+    if (this.#captureFrom >= 0) this.#captureFrom = 0;
+  }
+
+  /**
+   * Goes on to the next place of interest.
+   *
+   * @throws FramingError when the bytes cannot be JSON of the shape.
+   */
+  next(): Found {
+    for (;;) {
+      if (this.#skip !== Skip.No) {
+        if (!this.#passOver()) {
+          this.#keepCaptured(this.#bytes.length);
+          return Found.Nothing;
+        }
+        const found = this.#afterValue();
+        if (found !== Found.Nothing) return found;
+        continue;
+      }
+      if (this.#at >= this.#bytes.length) return Found.Nothing;
+      const byte = this.#bytes[this.#at]!;
+      if (byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09) {
+        this.#at++;
+        continue;
+      }
+      const found = this.#structure(byte);
+      if (found !== Found.Nothing) return found;
+    }
+  }
+
+  /**
+   * Says that no bytes follow.
+   *
+   * @throws FramingError when the JSON is not closed or had no array of the shape: it was cut off, or is something else.
+   */
+  finish(): void {
+    if (this.#expect !== Expect.End) this.#fail("JSON ends before it is closed");
+    if (!this.#sawArray) this.#fail(`JSON has no array "${this.#shape.array}"`);
+  }
+
+  #fail(message: string): never {
+    throw new FramingError(message, this.#passed + this.#at);
+  }
+
+  /** Takes one structural byte: a bracket, comma, colon, or the first byte of a name or value. */
+  #structure(byte: number): Found {
+    switch (this.#expect) {
+      case Expect.ValueOrEnd:
+        if (byte === CLOSE_BRACKET) return this.#close();
+        return this.#beginValue(byte);
+      case Expect.Value:
+        return this.#beginValue(byte);
+      case Expect.NameOrEnd:
+        if (byte === CLOSE_BRACE) return this.#close();
+        return this.#beginName(byte);
+      case Expect.Name:
+        return this.#beginName(byte);
+      case Expect.Colon:
+        if (byte !== COLON) this.#fail("JSON has no colon after a member name");
+        this.#at++;
+        this.#expect = Expect.Value;
+        return Found.Nothing;
+      case Expect.CommaOrEnd: {
+        const inArray = this.#level === Level.Elements || this.#level === Level.Docs;
+        if (byte === (inArray ? CLOSE_BRACKET : CLOSE_BRACE)) return this.#close();
+        if (byte !== COMMA) this.#fail("JSON has neither a comma nor an end after a value");
+        this.#at++;
+        this.#expect = inArray ? Expect.Value : Expect.Name;
+        return Found.Nothing;
+      }
+      case Expect.End:
+        if (this.#shape.repeated === true && byte === OPEN_BRACKET) {
+          return this.#open(Level.Elements, Expect.ValueOrEnd);
+        }
+        return this.#fail("JSON goes on after its end");
+    }
+  }
+
+  #beginName(byte: number): Found {
+    if (byte !== QUOTE) this.#fail("JSON has something other than a member name");
+    this.#beginSkip(Value.MemberName, byte);
+    return Found.Nothing;
+  }
+
+  #beginValue(byte: number): Found {
+    switch (this.#level) {
+      case Level.Outermost:
+        if (this.#shape.array === null) {
+          if (byte !== OPEN_BRACKET) this.#fail("JSON is not an array");
+          return this.#open(Level.Elements, Expect.ValueOrEnd);
+        }
+        if (byte !== OPEN_BRACE) this.#fail("JSON is not an object");
+        return this.#open(Level.OuterObject, Expect.NameOrEnd);
+      case Level.OuterObject:
+        if (this.#memberName !== this.#shape.array) break;
+        if (byte !== OPEN_BRACKET) this.#fail(`JSON member "${this.#memberName}" is not an array`);
+        return this.#open(Level.Elements, Expect.ValueOrEnd);
+      case Level.Elements:
+        if (this.#shape.element === "document") {
+          return this.#beginDocument(byte);
+        }
+        if (byte !== OPEN_BRACE) this.#fail("JSON array holds something other than an object");
+        this.id = undefined;
+        this.position = this.#at;
+        this.#open(Level.Element, Expect.NameOrEnd);
+        return Found.ElementStart;
+      case Level.Element:
+        if (this.#shape.element === "wrapped" && this.#memberName === "doc") {
+          return this.#beginDocument(byte);
+        }
+        if (this.#memberName === "id" && byte === QUOTE) {
+          this.#beginSkip(Value.Id, byte);
+          return Found.Nothing;
+        }
+        if (this.#shape.element === "row" && this.#memberName === "docs") {
+          if (byte !== OPEN_BRACKET) this.#fail('JSON member "docs" is not an array');
+          return this.#open(Level.Docs, Expect.ValueOrEnd);
+        }
+        break;
+      case Level.Docs:
+        if (byte !== OPEN_BRACE) this.#fail('JSON array "docs" holds something other than an object');
+        return this.#open(Level.DocsEntry, Expect.NameOrEnd);
+      case Level.DocsEntry:
+        if (this.#memberName === "ok") {
+          return this.#beginDocument(byte);
+        }
+        if (this.#memberName === "error") {
+          this.#beginSkip(Value.Error, byte);
+          return Found.Nothing;
+        }
+        break;
+    }
+    this.#beginSkip(Value.Ignored, byte);
+    return Found.Nothing;
+  }
+
+  #beginDocument(byte: number): Found {
+    this.position = this.#at;
+    this.#beginSkip(Value.Document, byte);
+    return Found.DocumentStart;
+  }
+
+  #open(level: Level, expect: Expect): Found {
+    if (level === Level.Elements) this.#sawArray = true;
+    this.#level = level;
+    this.#expect = expect;
+    this.#at++;
+    return Found.Nothing;
+  }
+
+  /** Leaves the container in hand, whose last byte is next. */
+  #close(): Found {
+    this.#at++;
+    const left = this.#level;
+    this.#expect = Expect.CommaOrEnd;
+    switch (left) {
+      case Level.DocsEntry:
+        this.#level = Level.Docs;
+        break;
+      case Level.Docs:
+        this.#level = Level.Element;
+        break;
+      case Level.Element:
+        this.#level = Level.Elements;
+        this.position = this.#at;
+        return Found.ElementEnd;
+      case Level.Elements:
+        if (this.#shape.array !== null) {
+          this.#level = Level.OuterObject;
+          break;
+        }
+        this.#level = Level.Outermost;
+        this.#expect = Expect.End;
+        break;
+      default:
+        this.#level = Level.Outermost;
+        this.#expect = Expect.End;
+    }
+    return Found.Nothing;
+  }
+
+  /** Begins to pass over the value whose first byte is next. */
+  #beginSkip(value: Value, byte: number): void {
+    this.#value = value;
+    this.#escaped = false;
+    this.#inString = false;
+    this.#depth = 0;
+    if (value === Value.MemberName || value === Value.Id || value === Value.Error) {
+      this.#captureFrom = this.#at;
+      this.#captured = [];
+      this.#capturedBytes = 0;
+    }
+    if (byte === QUOTE) {
+      this.#skip = Skip.String;
+      this.#at++;
+    } else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) {
+      this.#skip = Skip.Nested;
+    } else if (byte === COMMA || byte === COLON || byte === CLOSE_BRACE || byte === CLOSE_BRACKET) {
+      this.#fail("JSON has no value where one must be");
+    } else {
+      this.#skip = Skip.Scalar;
+    }
+  }
+
+  /** Passes over as much of the value in hand as there is; true when its end is reached. */
+  #passOver(): boolean {
+    switch (this.#skip) {
+      case Skip.String:
+        return this.#passString();
+      case Skip.Nested:
+        return this.#passNested();
+      default:
+        return this.#passScalar();
+    }
+  }
+
+  /** Passes over the rest of a string and its closing quote. */
+  #passString(): boolean {
+    const bytes = this.#bytes;
+    const end = bytes.length;
+    let at = this.#at;
+    if (at >= end) return false;
+    if (this.#escaped) at++;
+    this.#escaped = false;
+    for (const near = Math.min(end, at + SHORT_STRING_BYTES); at < near; at++) {
+      const byte = bytes[at]!;
+      if (byte === QUOTE) {
+        this.#at = at + 1;
+        return true;
+      }
+      if (byte === BACKSLASH) at++;
+    }
+    while (at < end) {
+      const quote = bytes.indexOf(QUOTE, at);
+      const stop = quote < 0 ? end : quote;
+      // An odd run of backslashes before the quote escapes it; the run cannot reach back before `at`, which is unescaped.
+      let run = stop;
+      while (run > at && bytes[run - 1] === BACKSLASH) run--;
+      const odd = (stop - run) % 2 === 1;
+      if (quote >= 0 && !odd) {
+        this.#at = quote + 1;
+        return true;
+      }
+      at = quote < 0 ? end + (odd ? 1 : 0) : quote + 1;
+    }
+    this.#escaped = at > end;
+    this.#at = end;
+    return false;
+  }
+
+  /** Passes over the rest of an object or array, strings within it included. */
+  #passNested(): boolean {
+    const bytes = this.#bytes;
+    const end = bytes.length;
+    if (this.#inString) {
+      if (!this.#passString()) return false;
+      this.#inString = false;
+    }
+    let depth = this.#depth;
+    let at = this.#at;
+    while (at < end) {
+      const byte = bytes[at++]!;
+      if (byte === QUOTE) {
+        this.#at = at;
+        if (!this.#passString()) {
+          this.#inString = true;
+          this.#depth = depth;
+          return false;
+        }
+        at = this.#at;
+      } else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) {
+        depth++;
+      } else if (byte === CLOSE_BRACE || byte === CLOSE_BRACKET) {
+        if (--depth === 0) {
+          this.#at = at;
+          return true;
+        }
+      }
+    }
+    this.#depth = depth;
+    this.#at = at;
+    return false;
+  }
+
+  /** Passes over the rest of a number, true, false or null; what ends it is not part of it. */
+  #passScalar(): boolean {
+    const bytes = this.#bytes;
+    for (let at = this.#at; at < bytes.length; at++) {
+      const byte = bytes[at]!;
+      if (byte === COMMA || byte === CLOSE_BRACE || byte === CLOSE_BRACKET || byte <= 0x20) {
+        this.#at = at;
+        return true;
+      }
+    }
+    this.#at = bytes.length;
+    return false;
+  }
+
+  /** Uses the value that was just passed over. */
+  #afterValue(): Found {
+    this.#skip = Skip.No;
+    this.#expect = Expect.CommaOrEnd;
+    switch (this.#value) {
+      case Value.MemberName:
+        this.#memberName = this.#parseCaptured() as string;
+        this.#expect = Expect.Colon;
+        return Found.Nothing;
+      case Value.Id:
+        this.id = this.#parseCaptured() as string;
+        return Found.Nothing;
+      case Value.Error: {
+        const parsed = this.#parseCaptured() as { error?: unknown; reason?: unknown } | null;
+        this.error = { error: String(parsed?.error ?? "unknown"), reason: String(parsed?.reason ?? "") };
+        return Found.Error;
+      }
+      case Value.Document:
+        this.position = this.#at;
+        return Found.DocumentEnd;
+      default:
+        return Found.Nothing;
+    }
+  }
+
+  /** Keeps what the value in hand has of these bytes, for they are about to go. */
+  #keepCaptured(end: number): void {
+    if (this.#captureFrom < 0) return;
+    this.#capturedBytes += end - this.#captureFrom;
+    if (this.#capturedBytes > MAX_CAPTURE_BYTES) this.#fail("JSON has an id, member name or error that does not end");
+    this.#captured.push(this.#bytes.slice(this.#captureFrom, end));
+    this.#captureFrom = end;
+  }
+
+  #parseCaptured(): unknown {
+    let bytes = this.#bytes.subarray(this.#captureFrom, this.#at);
+    if (this.#captured.length > 0) {
+      this.#keepCaptured(this.#at);
+      bytes = concat(this.#captured);
+    }
+    this.#captureFrom = -1;
+    this.#captured = [];
+    try {
+      return JSON.parse(decoder.decode(bytes));
+    } catch {
+      return this.#fail("JSON has an id, member name or error that does not parse");
+    }
+  }
+}

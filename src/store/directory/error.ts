@@ -1,0 +1,65 @@
+/** What the file system's error codes mean for a store in a folder, and what an operator does about each. Pure. */
+import { StoreError } from "../../errors.ts";
+
+/** What was being done to an object, as it stands in a message. */
+export type DirectoryAction = "store" | "read" | "look at" | "list";
+
+/** Where a call failed. */
+export interface DirectoryPlace {
+  action: DirectoryAction;
+  key: string;
+  /** The store's URL. */
+  url: string;
+  /** The path that the key stands for. */
+  path: string;
+}
+
+/** By code: what it means, and what to do. `PATH` stands for the path. */
+const MEANING: Record<string, [meaning: string, hint: string]> = {
+  ENOSPC: ["no space is left on the device", "Free space on the file system that holds PATH, or choose another bucket"],
+  EDQUOT: ["the disk quota is used up", "Raise the quota of the user that runs this program, or free space"],
+  EFBIG: [
+    "the file grew too large for the file system",
+    "Set chunk so that objects get smaller, or choose another file system",
+  ],
+  EACCES: ["permission is denied", "Give the user that runs this program rights on PATH and the folders above it"],
+  EPERM: [
+    "the operation is not permitted",
+    "Give the user that runs this program rights on PATH and the folders above it",
+  ],
+  EROFS: ["the file system is read-only", "Mount the file system that holds PATH writable, or choose another bucket"],
+  ENOENT: ["there is no such folder", "Create the folder above PATH, or mount the disk that should be there"],
+  ENOTDIR: ["a part of the path is not a folder", "Remove or rename the file that stands where PATH needs a folder"],
+  EISDIR: ["a folder stands where the object belongs", "Remove or rename the folder PATH"],
+  ENAMETOOLONG: [
+    "the name is longer than the file system allows",
+    "Shorten prefix or suffix, or keep this backup in S3",
+  ],
+  EMFILE: ["too many files are open", "Raise the limit of open files (ulimit -n, LimitNOFILE=)"],
+  EIO: ["the device failed to read or write", "Check the disk and the kernel log"],
+  ESTALE: ["the network file system has lost the file", "Check the connection to the file server, then run again"],
+};
+
+/** The code of a system error, `""` for anything else. */
+export function errorCode(error: unknown): string {
+  if (typeof error !== "object" || error === null || !("code" in error)) return "";
+  return typeof error.code === "string" ? error.code : "";
+}
+
+/** Turns a failure of node:fs into the error that the program reports. */
+export function directoryError(error: unknown, place: DirectoryPlace): StoreError {
+  const code = errorCode(error) || "unknown";
+  const subject = place.key === "" ? `"${place.url}"` : `"${place.key}" in "${place.url}"`;
+  const isMissingObject = place.action !== "store" && (code === "ENOENT" || code === "ENOTDIR");
+  if (isMissingObject) {
+    return new StoreError(`Cannot ${place.action} ${subject}: there is no such object`, {
+      code: "not_found",
+      key: place.key,
+    }, { cause: error });
+  }
+  const [meaning, hint] = MEANING[code] ?? [error instanceof Error ? error.message : String(error), undefined];
+  return new StoreError(`Cannot ${place.action} ${subject}: ${code}, ${meaning}`, { code, key: place.key }, {
+    cause: error,
+    hint: hint?.replace("PATH", `"${place.path}"`),
+  });
+}

@@ -1,0 +1,93 @@
+/**
+ * Where S3 is: from a bucket's URL, its region and the config's endpoint to the URLs that requests go to. Pure.
+ */
+import { StoreError } from "../../errors.ts";
+import { joinKey } from "../../keys.ts";
+
+/** A bucket and the folder in it that keys are relative to. */
+export interface S3Location {
+  bucket: string;
+  /** Without slashes at its ends; `""` for the whole bucket. */
+  folder: string;
+}
+
+/** What S3 takes a request without a region for, and what S3-compatible servers mostly call theirs. */
+export const DEFAULT_REGION = "us-east-1";
+
+/**
+ * Takes `s3://name/folder` apart. The folder is taken as it stands, `%` included, as the AWS CLI takes it.
+ *
+ * @throws StoreError with code `bad_bucket`.
+ */
+export function parseS3Url(url: string): S3Location {
+  const match = /^s3:\/\/([^/]*)(?:\/(.*))?$/is.exec(url);
+  const bucket = match?.[1] ?? "";
+  if (!/^[a-z0-9][a-z0-9._-]{2,62}$/i.test(bucket)) {
+    throw new StoreError(
+      `Cannot open the bucket "${
+        url.replace(/\/\/[^/@]*@/, "//")
+      }": its name is not one of 3 to 63 letters, digits, dots and hyphens`,
+      { code: "bad_bucket" },
+      { hint: "Write it as s3://name/folder" },
+    );
+  }
+  return { bucket, folder: joinKey(match?.[2] ?? "") };
+}
+
+/**
+ * The URL of a bucket, without a trailing slash. AWS's are the dual-stack ones, which also speak IPv6.
+ *
+ * Path style is used for an endpoint of one's own, which rarely has a wildcard name, and for a bucket with a dot in its
+ * name, which the wildcard of AWS's certificate does not cover.
+ *
+ * @see https://docs.aws.amazon.com/AmazonS3/latest/userguide/dual-stack-endpoints.html
+ */
+export function bucketUrl(options: { bucket: string; region: string; endpoint?: string | undefined }): string {
+  const { bucket, region, endpoint } = options;
+  if (endpoint !== undefined) return `${endpoint.replace(/\/+$/, "")}/${bucket}`;
+  const domain = region.startsWith("cn-") ? "amazonaws.com.cn" : "amazonaws.com";
+  const host = `s3.dualstack.${region}.${domain}`;
+  // Names with capitals or underscores are older than the rules for host names.
+  const isHostLabel = /^[a-z0-9-]+$/.test(bucket);
+  return isHostLabel ? `https://${bucket}.${host}` : `https://${host}/${bucket}`;
+}
+
+/**
+ * The config's endpoint, when it is one.
+ *
+ * @throws StoreError with code `bad_endpoint`.
+ */
+export function checkEndpoint(endpoint: string): string {
+  const url = URL.canParse(endpoint) ? new URL(endpoint) : undefined;
+  const isHttp = url?.protocol === "http:" || url?.protocol === "https:";
+  if (url === undefined || !isHttp || url.username !== "" || url.password !== "" || url.search !== "") {
+    const shown = endpoint.replace(/\/\/[^/@]*@/, "//");
+    throw new StoreError(
+      `Cannot use "${shown}" as an S3 endpoint: it must be a URL such as "http://[::1]:9000", without login and query`,
+      { code: "bad_endpoint" },
+      { hint: "The keys are given as token and secret, the bucket as bucket" },
+    );
+  }
+  return url.href.replace(/[/#]+$/, "");
+}
+
+/**
+ * A key as it goes into a URL's path: each byte encoded once, but for `A-Za-z0-9-._~` and the slash. SigV4 signs the
+ * path as it is sent, so a key that holds `%2F` goes out as `%252F`; and it wants `!'()*` encoded, too, which
+ * `encodeURIComponent` leaves alone.
+ */
+export function encodeKey(key: string): string {
+  return key.split("/").map(encodePart).join("/");
+}
+
+/** A query as SigV4 wants it: a space is `%20`, not `+`. Parameters without a value are given `""`. */
+export function encodeQuery(query: Record<string, string>): string {
+  return Object.entries(query).map(([name, value]) => `${encodePart(name)}=${encodePart(value)}`).join("&");
+}
+
+function encodePart(text: string): string {
+  return encodeURIComponent(text).replaceAll(
+    /[!'()*]/g,
+    (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`,
+  );
+}

@@ -1,0 +1,131 @@
+/** What S3's refusals mean for an operator: from a status, headers and a body to the error that is reported. Pure. */
+import { StoreError } from "../../errors.ts";
+import { parseError } from "./xml.ts";
+
+/** What was asked, in words. */
+export interface S3Subject {
+  /** `store`, `read`, `list` …: completes "Cannot …". */
+  action: string;
+  /** The key within the bucket folder; absent where the request is about the bucket. */
+  key?: string | undefined;
+  /** `s3://name/folder`. */
+  url: string;
+  /** The region the request was signed for. */
+  region: string;
+  /** The right that AWS asks for this request: `s3:PutObject`. */
+  right: string;
+}
+
+/** What came back. */
+export interface S3Refusal {
+  status: number;
+  headers: Headers;
+  body: string;
+}
+
+/** S3's code where an answer has no body, as those to HEAD. */
+const CODE_BY_STATUS: Record<number, string> = {
+  301: "PermanentRedirect",
+  400: "BadRequest",
+  403: "AccessDenied",
+  404: "not_found",
+  409: "ConditionalRequestConflict",
+  412: "PreconditionFailed",
+  500: "InternalError",
+  501: "NotImplemented",
+  503: "ServiceUnavailable",
+};
+
+const MAX_RETRY_AFTER_MS = 60_000;
+const MAX_MESSAGE_LENGTH = 400;
+
+/** `Cannot store "a/b" in "s3://name/folder"`. */
+export function describeSubject(subject: Pick<S3Subject, "action" | "key" | "url">): string {
+  return subject.key === undefined || subject.key === ""
+    ? `Cannot ${subject.action} "${subject.url}"`
+    : `Cannot ${subject.action} "${subject.key}" in "${subject.url}"`;
+}
+
+/**
+ * The error for an answer that is not what was asked for.
+ *
+ * @param secrets Texts that must not be shown even where S3 quotes them.
+ */
+export function refusalError(subject: S3Subject, refusal: S3Refusal, secrets: readonly string[] = []): StoreError {
+  const { status, headers } = refusal;
+  const body = parseError(refusal.body);
+  const code = codeOf(status, body?.code);
+  const region = headers.get("x-amz-bucket-region") ?? body?.region;
+  let said = (body?.message ?? "").replaceAll(/\s+/g, " ").trim().slice(0, MAX_MESSAGE_LENGTH);
+  for (const secret of secrets) if (secret !== "") said = said.replaceAll(secret, "***");
+  const reason = said === "" ? "" : `: ${said}`;
+  const wrongRegion = region !== null && region !== undefined && region !== subject.region;
+  return new StoreError(
+    `${describeSubject(subject)}: S3 answered ${status} ${code}${reason}` +
+      (wrongRegion ? `; the bucket is in region "${region}", the request was for "${subject.region}"` : ""),
+    { code, key: subject.key, status, retryAfterMs: retryAfterMs(headers.get("retry-after")) },
+    { hint: wrongRegion ? `Set region: ${region}, or leave it out` : hintFor(code, subject) },
+  );
+}
+
+/** S3 has one code for a missing key and HEAD has none; the pipeline asks for `not_found`. */
+function codeOf(status: number, code: string | undefined): string {
+  if (code === "NoSuchKey" || code === "NotFound") return "not_found";
+  // versitygw, MinIO and moto call a lost race by other names than AWS, under the same status.
+  if (status === 412) return "PreconditionFailed";
+  return code ?? CODE_BY_STATUS[status] ?? `Status${status}`;
+}
+
+function hintFor(code: string, subject: S3Subject): string | undefined {
+  const bucket = /^s3:\/\/[^/]*/.exec(subject.url)?.[0] ?? subject.url;
+  switch (code) {
+    case "AccessDenied":
+    case "AllAccessDisabled":
+      return `Allow ${subject.right} on ${bucket} for this key or role, also in the bucket's policy and its KMS key's; ` +
+        "without s3:ListBucket S3 says this of a missing object, too";
+    case "NoSuchBucket":
+      return `Create ${bucket}, or correct bucket in the config`;
+    case "SignatureDoesNotMatch":
+      return "The secret does not belong to the token: correct secret, and look for spaces and line ends in it";
+    case "InvalidAccessKeyId":
+      return "S3 does not know the token: correct it, and set session_token where the token is a temporary one";
+    case "InvalidToken":
+      return "Correct session_token: it belongs to temporary keys only, and to these";
+    case "ExpiredToken":
+    case "TokenRefreshRequired":
+      return "The temporary keys have expired: get new ones, or run with a role, whose keys renew themselves";
+    case "RequestTimeTooSkewed":
+      return "Set the clock of this machine right (timedatectl, chronyc)";
+    case "PermanentRedirect":
+    case "AuthorizationHeaderMalformed":
+    case "IllegalLocationConstraintException":
+      return "Set region to the bucket's region, or leave it out";
+    case "NotImplemented":
+      return "The server at endpoint lacks something of S3 that is needed here: conditional writes (If-None-Match) and checksums";
+    case "KMS.NotFoundException":
+    case "KMS.DisabledException":
+    case "KMS.AccessDeniedException":
+      return "Correct kms_key_id, and allow kms:GenerateDataKey and kms:Decrypt on that key";
+    case "InvalidStorageClass":
+      return "Correct storage_class: STANDARD, STANDARD_IA, ONEZONE_IA, INTELLIGENT_TIERING, GLACIER_IR, …";
+    case "InvalidObjectState":
+      return "The object is in an archive tier: restore it there (aws s3api restore-object), then run again";
+    case "SlowDown":
+      return "S3 asks to slow down: lower parallel, or run fewer tasks at once";
+    case "BadDigest":
+    case "XAmzContentSHA256Mismatch":
+    case "XAmzContentChecksumMismatch":
+      return "The bytes were changed on their way: look for a proxy that rewrites requests, and at this machine's memory";
+    case "QuotaExceeded":
+    case "XMinioStorageFull":
+      return "The storage is full: free space on the server";
+    default:
+      return undefined;
+  }
+}
+
+/** `Retry-After` in seconds or as a date is capped: a server must not be able to stop a backup for a day. */
+function retryAfterMs(value: string | null): number | undefined {
+  const seconds = value === null ? NaN : Number(value);
+  return Number.isFinite(seconds) && seconds >= 0 ? Math.min(seconds * 1000, MAX_RETRY_AFTER_MS) : undefined;
+}

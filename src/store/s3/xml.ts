@@ -1,0 +1,126 @@
+/** The XML that S3 speaks: its answers read, the one body that has to be written. Pure. */
+import { XMLParser } from "fast-xml-parser";
+import type { StoreEntry } from "../store.ts";
+
+/** What `<Error>` says. */
+export interface S3ErrorBody {
+  code: string;
+  message: string;
+  /** The region the bucket is in, where the request went to another one. */
+  region?: string | undefined;
+}
+
+/** One page of a listing. */
+export interface S3Page {
+  /** In S3's order; names without the prefix. */
+  entries: StoreEntry[];
+  /** Asks for the next page; absent on the last one. */
+  continuationToken?: string | undefined;
+}
+
+/** A part that S3 has taken. */
+export interface S3Part {
+  /** From 1. */
+  number: number;
+  etag: string;
+  /** SHA-256 of the part, base64. */
+  sha256: string;
+}
+
+// With its defaults the parser turns the key `0010` into the number 10 and drops spaces at a key's ends.
+const parser = new XMLParser({
+  parseTagValue: false,
+  trimValues: false,
+  htmlEntities: true,
+  isArray: (name) => name === "Contents" || name === "CommonPrefixes",
+});
+
+type Node = { [name: string]: unknown };
+
+/** The `<Error>` in an answer; undefined when the answer is something else, an error page of a proxy for one. */
+export function parseError(xml: string): S3ErrorBody | undefined {
+  const error = nodeOf(parse(xml)["Error"]);
+  const code = textOf(error, "Code");
+  if (code === undefined) return undefined;
+  return { code, message: textOf(error, "Message") ?? "", region: textOf(error, "Region") };
+}
+
+/** Whether a body is an `<Error>`, whatever the status says. */
+export function isErrorBody(xml: string): boolean {
+  return /^\s*(?:<\?xml[^>]*>\s*)?<Error[\s>]/.test(xml);
+}
+
+/** The id in the answer to CreateMultipartUpload; undefined when there is none. */
+export function parseUploadId(xml: string): string | undefined {
+  return textOf(nodeOf(parse(xml)["InitiateMultipartUploadResult"]), "UploadId");
+}
+
+/** Whether an answer to CompleteMultipartUpload says that the object is there. */
+export function isCompleted(xml: string): boolean {
+  // Known by its ETag: moto 5.2 names the element around it otherwise than AWS does.
+  return Object.values(parse(xml)).some((root) => textOf(nodeOf(root), "ETag") !== undefined);
+}
+
+/** Reads a page of ListObjectsV2; undefined when the answer is something else. */
+export function parseListing(xml: string, prefix: string): S3Page | undefined {
+  const root = parse(xml)["ListBucketResult"];
+  if (root === undefined) return undefined;
+  const page = nodeOf(root);
+  // Servers that do not know encoding-type answer without it.
+  const decode = textOf(page, "EncodingType") === "url" ? decodeForm : (text: string) => text;
+  const objects = listOf(page["Contents"]).flatMap((node): StoreEntry[] => {
+    const name = decode(textOf(node, "Key") ?? "").slice(prefix.length);
+    if (name === "") return []; // The marker that some tools make for an empty folder.
+    const modified = new Date(textOf(node, "LastModified") ?? "");
+    return [{ kind: "object", name, sizeBytes: Number(textOf(node, "Size")), modified }];
+  });
+  const folders = listOf(page["CommonPrefixes"]).flatMap((node): StoreEntry[] => {
+    const name = decode(textOf(node, "Prefix") ?? "").slice(prefix.length, -1);
+    return name === "" ? [] : [{ kind: "folder", name }];
+  });
+  return {
+    entries: [...objects, ...folders],
+    continuationToken: textOf(page, "IsTruncated") === "true" ? textOf(page, "NextContinuationToken") : undefined,
+  };
+}
+
+/** The body of CompleteMultipartUpload. */
+export function completeBody(parts: readonly S3Part[]): string {
+  const items = parts.map((part) =>
+    `<Part><ChecksumSHA256>${part.sha256}</ChecksumSHA256><ETag>${escapeText(part.etag)}</ETag>` +
+    `<PartNumber>${part.number}</PartNumber></Part>`
+  );
+  return `<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">${
+    items.join("")
+  }</CompleteMultipartUpload>`;
+}
+
+function parse(xml: string): Node {
+  try {
+    return nodeOf(parser.parse(xml));
+  } catch {
+    return {}; // Not XML: whoever asked finds nothing and says what it expected.
+  }
+}
+
+function nodeOf(value: unknown): Node {
+  return typeof value === "object" && value !== null ? value as Node : {};
+}
+
+function listOf(value: unknown): Node[] {
+  return Array.isArray(value) ? value.map(nodeOf) : [];
+}
+
+function textOf(node: Node, name: string): string | undefined {
+  const value = node[name];
+  return typeof value === "string" ? value : undefined;
+}
+
+/** `encoding-type=url` is the encoding of forms: a space is a plus, a plus is `%2B`. */
+function decodeForm(text: string): string {
+  return decodeURIComponent(text.replaceAll("+", " "));
+}
+
+function escapeText(text: string): string {
+  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
+}

@@ -1,0 +1,89 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { orAborted, sleep, untilAborted, withGrace } from "../src/abort.ts";
+import { patternBytes, pieces } from "./store/store_contract.ts";
+
+const never = new Promise<never>(() => {});
+
+Deno.test("untilAborted() hands on every piece, and the producer's failure", async () => {
+  const body = patternBytes(100);
+  const seen: number[] = [];
+  for await (const bytes of untilAborted(pieces(body, 7), new AbortController().signal)) seen.push(...bytes);
+  assertEquals(seen, [...body]);
+  const failing = async function* () {
+    yield await Promise.resolve(body);
+    throw new RangeError("broken");
+  };
+  await assertRejects(() => Array.fromAsync(untilAborted(failing(), undefined)), RangeError, "broken");
+});
+
+Deno.test("untilAborted() throws the reason when the signal fires while its reader is busy and the producer then silent", async () => {
+  const controller = new AbortController();
+  const silent = async function* () {
+    yield await Promise.resolve(new Uint8Array(1));
+    await never;
+  };
+  await assertRejects(
+    async () => {
+      for await (const bytes of untilAborted(silent(), controller.signal)) {
+        controller.abort(new Error(`after ${bytes.length}`));
+      }
+    },
+    Error,
+    "after 1",
+  );
+});
+
+Deno.test("untilAborted() ends the producer when its reader leaves", async () => {
+  let ended = false;
+  const endless = async function* () {
+    try {
+      while (true) yield await Promise.resolve(new Uint8Array(1));
+    } finally {
+      ended = true;
+    }
+  };
+  for await (const bytes of untilAborted(endless(), undefined)) if (bytes.length === 1) break;
+  await Promise.resolve();
+  assert(ended);
+});
+
+Deno.test("untilAborted() keeps no listener on the signal", async () => {
+  const controller = new AbortController();
+  let listeners = 0;
+  const { addEventListener, removeEventListener } = controller.signal;
+  controller.signal.addEventListener = (...given: Parameters<typeof addEventListener>) => {
+    listeners++;
+    addEventListener.apply(controller.signal, given);
+  };
+  controller.signal.removeEventListener = (...given: Parameters<typeof removeEventListener>) => {
+    listeners--;
+    removeEventListener.apply(controller.signal, given);
+  };
+  await Array.fromAsync(untilAborted(pieces(patternBytes(100), 1), controller.signal));
+  await orAborted(Promise.resolve(1), controller.signal);
+  await sleep(1, controller.signal);
+  withGrace(controller.signal, 1).dispose();
+  assertEquals(listeners, 0);
+});
+
+Deno.test("orAborted() and sleep() throw the reason as soon as the signal fires", async () => {
+  for (
+    const wait of [(signal: AbortSignal) => orAborted(never, signal), (signal: AbortSignal) => sleep(60_000, signal)]
+  ) {
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(new Error("enough")), 5);
+    await assertRejects(() => wait(controller.signal), Error, "enough");
+    await assertRejects(() => wait(controller.signal), Error, "enough");
+  }
+  assertEquals(await orAborted(Promise.resolve(7), undefined), 7);
+});
+
+Deno.test("withGrace() fires later than its signal, with the same reason, and not at all when it is disposed of", async () => {
+  const controller = new AbortController();
+  const [kept, disposed] = [withGrace(controller.signal, 20), withGrace(controller.signal, 20)];
+  controller.abort(new Error("enough"));
+  disposed.dispose();
+  assertEquals(kept.signal.aborted, false);
+  await sleep(60, undefined);
+  assertEquals([kept.signal.reason?.message, disposed.signal.aborted], ["enough", false]);
+});

@@ -1,0 +1,61 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { Secret } from "../../src/secret.ts";
+import { cachedProvider, type Credentials, staticProvider } from "../../src/aws/credentials.ts";
+
+const MINUTE_MS = 60_000;
+const keys = (accessKeyId: string, expiresInMs?: number): Credentials => ({
+  accessKeyId,
+  secretAccessKey: new Secret("hunter2"),
+  expiresAt: expiresInMs === undefined ? undefined : new Date(expiresInMs),
+});
+
+Deno.test("staticProvider() gives the same keys always, and they print no secret", async () => {
+  const provider = staticProvider(keys("one"));
+  assertEquals(await provider(), await provider());
+  assertEquals(Deno.inspect(await provider()).includes("hunter2"), false);
+});
+
+Deno.test("cachedProvider() asks again five minutes before the keys end", async () => {
+  let now = 0;
+  let asked = 0;
+  const provider = cachedProvider(() => Promise.resolve(keys(`keys ${++asked}`, now + 60 * MINUTE_MS)), {
+    now: () => now,
+  });
+  const seen: [minute: number, name: string][] = [];
+  for (const minute of [0, 1, 54, 55, 56, 109, 110, 300]) {
+    now = minute * MINUTE_MS;
+    seen.push([minute, (await provider()).accessKeyId]);
+  }
+  assertEquals(seen, [
+    [0, "keys 1"],
+    [1, "keys 1"],
+    [54, "keys 1"],
+    [55, "keys 2"],
+    [56, "keys 2"],
+    [109, "keys 2"],
+    [110, "keys 3"],
+    [300, "keys 4"],
+  ]);
+});
+
+Deno.test("cachedProvider() asks once for requests that come together, and never again for keys without an end", async () => {
+  let asked = 0;
+  const provider = cachedProvider(() => Promise.resolve(keys(`keys ${++asked}`)));
+  const together = await Promise.all([provider(), provider(), provider()]);
+  assertEquals([...together, await provider()].map((found) => found.accessKeyId), Array(4).fill("keys 1"));
+});
+
+Deno.test("cachedProvider() uses keys on that still work when asking fails, and fails when they have ended", async () => {
+  let now = 0;
+  let broken = false;
+  const source = () => broken ? Promise.reject(new Error("busy")) : Promise.resolve(keys("first", 10 * MINUTE_MS));
+  const provider = cachedProvider(source, { now: () => now });
+  await provider();
+  broken = true;
+  now = 9 * MINUTE_MS;
+  assertEquals((await provider()).accessKeyId, "first");
+  now = 10 * MINUTE_MS;
+  await assertRejects(() => provider(), Error, "busy");
+  broken = false;
+  assertEquals((await provider()).accessKeyId, "first");
+});

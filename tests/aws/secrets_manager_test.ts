@@ -1,0 +1,101 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { StoreError } from "../../src/errors.ts";
+import { Secret } from "../../src/secret.ts";
+import { readPassword } from "../../src/aws/secrets_manager.ts";
+import { checkSignature } from "../fakes/sigv4.ts";
+
+const ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:couchdb-AbCdEf";
+const KEYS = { accessKeyId: "ASIA1", secretAccessKey: "secret", sessionToken: "session" };
+
+/** A Secrets Manager that checks signatures, on the IPv6 loopback address. */
+function startSecretsManager(answers: ((secretId: string) => Response)[]) {
+  const asked: string[] = [];
+  const server = Deno.serve({ hostname: "::1", port: 0, onListen() {} }, async (request) => {
+    const url = new URL(request.url);
+    const body = new Uint8Array(await request.arrayBuffer());
+    const problem = checkSignature(
+      {
+        method: request.method,
+        rawPath: url.pathname,
+        rawQuery: url.search.slice(1),
+        headers: { ...Object.fromEntries(request.headers), host: url.host },
+        body,
+      },
+      { ...KEYS, region: "eu-central-1", service: "secretsmanager" },
+      new Date(),
+    );
+    if (problem !== undefined) {
+      return Response.json({ __type: problem.code, message: problem.message }, { status: 400 });
+    }
+    asked.push(request.headers.get("x-amz-target") ?? "");
+    return answers.shift()!(JSON.parse(new TextDecoder().decode(body)).SecretId);
+  });
+  return {
+    asked,
+    options: {
+      endpoints: { secretsmanager: `http://[::1]:${server.addr.port}` },
+      token: KEYS.accessKeyId,
+      secret: new Secret(KEYS.secretAccessKey),
+      sessionToken: new Secret(KEYS.sessionToken),
+    },
+    [Symbol.asyncDispose]: () => server.shutdown(),
+  };
+}
+
+const text = (SecretString: string) => (secretId: string) => Response.json({ ARN: secretId, SecretString });
+
+Deno.test("readPassword() reads a plain secret, or the field password of a JSON one", async () => {
+  const table: [string, string][] = [
+    ["hunter2", "hunter2"],
+    ['{"username":"backup","password":"päss \\"x\\""}', 'päss "x"'],
+    ['{"user":"no password here"}', '{"user":"no password here"}'],
+    ["12345", "12345"],
+    ['"quoted"', '"quoted"'],
+    ["null", "null"],
+  ];
+  await using manager = startSecretsManager(table.map(([stored]) => text(stored)));
+  for (const [, password] of table) assertEquals((await readPassword(ARN, manager.options)).reveal(), password);
+  assertEquals(new Set(manager.asked), new Set(["secretsmanager.GetSecretValue"]));
+});
+
+Deno.test("readPassword() says which right is missing, and shows no secret", async () => {
+  await using manager = startSecretsManager([
+    () => Response.json({ __type: "AccessDeniedException", Message: "User x is not authorized" }, { status: 400 }),
+    () => Response.json({ __type: "com.amazonaws#ResourceNotFoundException" }, { status: 400 }),
+    () => Response.json({ SecretBinary: "aHVudGVyMg==" }),
+  ]);
+  const denied = await assertRejects(() => readPassword(ARN, manager.options), StoreError);
+  assertEquals(
+    denied.message,
+    `Cannot read the secret "${ARN}": AWS answered 400 AccessDeniedException: User x is not authorized`,
+  );
+  assertEquals(denied.hint, "Allow secretsmanager:GetSecretValue on this secret");
+  const missing = await assertRejects(() => readPassword(ARN, manager.options), StoreError);
+  assertEquals(missing.facts, { code: "ResourceNotFoundException", status: 400 });
+  const binary = await assertRejects(() => readPassword(ARN, manager.options), StoreError, "it holds no text");
+  assertEquals(binary.facts.code, "bad_secret");
+});
+
+Deno.test("readPassword() tries again when Secrets Manager is busy", async () => {
+  await using manager = startSecretsManager([
+    () => new Response("<html>", { status: 503 }),
+    () => Response.json({ __type: "InternalServiceError" }, { status: 500 }),
+    text("hunter2"),
+  ]);
+  assertEquals((await readPassword(ARN, manager.options)).reveal(), "hunter2");
+});
+
+Deno.test("readPassword() refuses a signature by other keys", async () => {
+  await using manager = startSecretsManager([]);
+  await assertRejects(
+    () => readPassword(ARN, { ...manager.options, secret: new Secret("wrong") }),
+    StoreError,
+    "SignatureDoesNotMatch",
+  );
+});
+
+Deno.test("readPassword() is ended by its signal while Secrets Manager is out of reach", async () => {
+  const keys = { token: "t", secret: new Secret("s"), endpoints: { secretsmanager: "http://[::1]:1" } };
+  const signal = AbortSignal.timeout(300);
+  await assertRejects(() => readPassword(ARN, { ...keys, signal }), DOMException, "aborted");
+});

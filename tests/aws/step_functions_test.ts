@@ -1,0 +1,59 @@
+import { assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
+import { StoreError } from "../../src/errors.ts";
+import { Secret } from "../../src/secret.ts";
+import { executionName, startExecution } from "../../src/aws/step_functions.ts";
+
+const MACHINE = "arn:aws:states:eu-central-1:123456789012:stateMachine:couchdb-backup";
+
+Deno.test("executionName() joins task and elapse", () => {
+  assertEquals(executionName("weekly", "20260103T180000Z"), "weekly-20260103T180000Z");
+  assertEquals(executionName("weekly", "20260103T180000Z", "failed", "1a"), "weekly-20260103T180000Z-failed-1a");
+});
+
+Deno.test("executionName() gives each task a name that Step Functions takes", () => {
+  const tasks = ["a b", "a/b", "a?b", "wöchentlich", "x".repeat(200), `${"x".repeat(200)}y`, ""];
+  const names = tasks.map((task) => executionName(task, "20260103T180000Z"));
+  for (const name of names) assertMatch(name, /^[A-Za-z0-9_-]{1,80}$/);
+  assertEquals(new Set(names).size, tasks.length);
+  assertMatch(names[0]!, /^a_b-[0-9a-f]{8}-20260103T180000Z$/);
+  assertEquals(names[4]!.length, 80);
+  assertNotEquals(executionName("a b", "1"), executionName("a b", "2"));
+});
+
+Deno.test("startExecution() starts an execution once, and takes one that exists for started", async () => {
+  const asked: unknown[] = [];
+  await using server = Deno.serve({ hostname: "::1", port: 0, onListen() {} }, async (request) => {
+    const { input, ...rest } = await request.json();
+    const { name } = rest;
+    const scope = /Credential=AKIA\/\d+\/([^,]*)/.exec(request.headers.get("authorization") ?? "")?.[1];
+    asked.push([request.headers.get("x-amz-target"), scope, rest, JSON.parse(input)]);
+    if (name === "denied") return Response.json({ __type: "AccessDeniedException" }, { status: 400 });
+    return asked.length === 1
+      ? Response.json({ executionArn: "…" })
+      : Response.json({ __type: "ExecutionAlreadyExists", message: "…" }, { status: 400 });
+  });
+  const options = {
+    token: "AKIA",
+    secret: new Secret("s"),
+    endpoints: { states: `http://[::1]:${server.addr.port}` },
+  };
+  const execution = { name: "weekly-1", input: { task: "weekly" } };
+  for (let time = 0; time < 2; time++) {
+    assertEquals(
+      await startExecution(MACHINE, execution, options),
+      "arn:aws:states:eu-central-1:123456789012:execution:couchdb-backup:weekly-1",
+    );
+  }
+  assertEquals(asked[0], [
+    "AWSStepFunctions.StartExecution",
+    "eu-central-1/states/aws4_request",
+    { stateMachineArn: MACHINE, name: "weekly-1" },
+    { task: "weekly" },
+  ]);
+  const error = await assertRejects(
+    () => startExecution(MACHINE, { ...execution, name: "denied" }, options),
+    StoreError,
+    'Cannot start the execution "denied": AWS answered 400 AccessDeniedException',
+  );
+  assertEquals(error.hint, "Allow states:StartExecution on the state machine");
+});

@@ -1,0 +1,65 @@
+import { assertEquals, assertGreater, assertRejects, assertStrictEquals } from "@std/assert";
+import { Buffer } from "node:buffer";
+import { gunzipSync } from "node:zlib";
+import { gunzip, gzip } from "../../src/codec/gzip.ts";
+
+async function* pieces(bytes: Uint8Array, sizeBytes: number): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < bytes.length; at += sizeBytes) {
+    yield await Promise.resolve(bytes.subarray(at, at + sizeBytes));
+  }
+}
+
+async function join(source: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+  return new Uint8Array(Buffer.concat(await Array.fromAsync(source)));
+}
+
+const text = new TextEncoder().encode("a document with 😀 and 9007199254740993. ".repeat(5000));
+
+Deno.test("gzip() gives what any gunzip understands, however the bytes are cut", async () => {
+  for (const sizeBytes of [1 << 20, 65536, 1000, 77]) {
+    const compressed = await join(gzip(pieces(text, sizeBytes)));
+    assertEquals(new Uint8Array(gunzipSync(compressed)), text, `pieces of ${sizeBytes} bytes`);
+  }
+  assertEquals(gunzipSync(await join(gzip(pieces(new Uint8Array(), 1)))).length, 0);
+});
+
+Deno.test("gunzip() undoes gzip(), and refuses what is cut off or no gzip at all", async () => {
+  const compressed = await join(gzip(pieces(text, 5000)));
+  assertEquals(await join(gunzip(pieces(compressed, 333))), text);
+  for (const bytes of [compressed.subarray(0, -1), compressed.subarray(0, 20), text]) {
+    await assertRejects(() => join(gunzip(pieces(bytes, 100))), TypeError);
+  }
+});
+
+Deno.test("gunzip() gives large pieces back in small ones, so that zeros in large numbers do not fill the memory", async () => {
+  const compressed = await join(gzip(pieces(new Uint8Array(200 << 20), 1 << 20)));
+  const sizes: number[] = [];
+  for await (const bytes of gunzip(pieces(compressed, compressed.length))) sizes.push(bytes.length);
+  assertEquals(sizes.reduce((sum, size) => sum + size, 0), 200 << 20);
+  assertGreater(20 << 20, Math.max(...sizes));
+});
+
+Deno.test("gzip() hands on the very error of its source", async () => {
+  const failure = new Error("CouchDB is gone");
+  async function* failing(): AsyncGenerator<Uint8Array> {
+    yield* pieces(text, 5000);
+    throw failure;
+  }
+  assertStrictEquals(await assertRejects(() => join(gzip(failing()))), failure);
+});
+
+Deno.test("gzip() ends its source when the reader leaves early", async () => {
+  const { promise: ended, resolve } = Promise.withResolvers<void>();
+  async function* endless(): AsyncGenerator<Uint8Array> {
+    try {
+      for (let seed = 1;; seed++) {
+        // Bytes that do not compress, so that something comes out at once.
+        yield await Promise.resolve(Uint8Array.from({ length: 65536 }, (_, at) => (seed = seed * 69069 + at) >>> 16));
+      }
+    } finally {
+      resolve();
+    }
+  }
+  for await (const bytes of gzip(endless())) if (bytes.length > 0) break;
+  await ended;
+});

@@ -1,0 +1,759 @@
+import { assert, assertEquals, assertInstanceOf, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { parseCalendar } from "../../src/calendar/calendar.ts";
+import { type Config, loadConfig, parseConfig } from "../../src/config/config.ts";
+import { configSchema, KNOWN_KEYS } from "../../src/config/schema.ts";
+import { ConfigError } from "../../src/errors.ts";
+
+/** The sample as its author wrote it: a colon is missing in the first line. */
+const WRITTEN = `database
+  url: "http://[2345::6]:5984"
+  login: "backup"
+  password: "secret"
+task:
+  weekly:
+    cron: "Sat *-*-1..7 18:00:00"
+    databases:
+    - "account%2F[0-9a-f]{2}%2F[0-9a-f]{2}%2F[0-9a-f]{16}"
+    - "system_config"
+    - "media"
+    delay: 600
+  mouthly:
+    cron: "Sat *-*-1..7 18:00:00"
+    databases:
+    - "account%2F[0-9a-f]{2}%2F[0-9a-f]{2}%2F[0-9a-f]{16}-[0-9]{6}"
+    delay: 600
+    chunk: 1000
+    backup_only_previus: true
+bucket: "s3://data.example.com/folder"
+token: "XXXXXXXXX"
+secret: "YYYYYYYYYY"
+prefix: "backup/ippbx"
+suffix: "couchdb"
+loki: "http://syslog-west.example.com:3100/loki/api/v1/push"
+`;
+const SAMPLE = WRITTEN.replace("database\n", "database:\n");
+
+const DATABASE = "database: {url: 'http://h:5984'}\n";
+const TASK = "task: {all: {databases: ['.*']}}\n";
+const BUCKET = "bucket: s3://bucket/folder\n";
+
+function parse(text: string, env: Record<string, string> = {}): Config {
+  return parseConfig(text, { file: "cfg.yaml", env });
+}
+
+function errorOf(text: string, env: Record<string, string> = {}): ConfigError {
+  return assertThrows(() => parse(text, env), ConfigError);
+}
+
+Deno.test("parseConfig() says of the sample as it was written that a colon is missing after database, and nothing else", () => {
+  const error = errorOf(WRITTEN);
+  assertEquals(error.message, 'cfg.yaml:1:9: A colon is missing after "database"\n  1 | database\n    |         ^');
+  assertEquals(error.hint, 'Write "database:"');
+  assertEquals(error.place, { file: "cfg.yaml", line: 1, column: 9 });
+  assertEquals(error.exitCode, 2);
+});
+
+Deno.test("parseConfig() reads the sample with its colon", () => {
+  const config = parse(SAMPLE);
+  assertEquals(config.database.url, "http://[2345::6]:5984");
+  assertEquals(config.database.login, "backup");
+  assertEquals(config.database.password?.reveal(), "secret");
+  const [weekly, mouthly, ...others] = config.tasks;
+  assertEquals(others, []);
+  assertEquals(weekly, {
+    name: "weekly",
+    cron: "Sat *-*-1..7 18:00:00",
+    calendar: parseCalendar("Sat *-*-1..7 18:00:00"),
+    timezone: undefined,
+    databases: ["account%2F[0-9a-f]{2}%2F[0-9a-f]{2}%2F[0-9a-f]{16}", "system_config", "media"],
+    exclude: [],
+    delaySeconds: 600,
+    chunk: undefined,
+    backupOnlyPrevious: false,
+    attachments: true,
+    revisions: true,
+    parallel: 4,
+    concurrency: undefined,
+    allowEmpty: false,
+  });
+  assertEquals([mouthly?.name, mouthly?.chunk, mouthly?.backupOnlyPrevious], ["mouthly", 1000, true]);
+  assertEquals([config.bucket.bucket, config.bucket.token], ["s3://data.example.com/folder", "XXXXXXXXX"]);
+  assertEquals(config.bucket.secret?.reveal(), "YYYYYYYYYY");
+  assertEquals([config.prefix, config.suffix, config.file], ["backup/ippbx", "couchdb", "cfg.yaml"]);
+  assertEquals(config.loki?.url, "http://syslog-west.example.com:3100/loki/api/v1/push");
+  assertEquals([config.prometheus, config.warnings], [undefined, []]);
+});
+
+Deno.test("parseConfig() reads every key", () => {
+  const config = parse(`
+database: {url: https://couch.example.com/db/, login: l, password_secret: "arn:aws:secretsmanager:eu-west-1:1:secret:x"}
+task:
+  "any name":
+    cron: daily
+    timezone: Europe/Berlin
+    databases: [a]
+    exclude: [b]
+    delay: 0.5
+    chunk: 1
+    backup_only_previous: true
+    attachments: false
+    revisions: false
+    parallel: 32
+    concurrency: 100
+    allow_empty: true
+bucket: s3://bucket/a/b/
+region: eu-central-1
+endpoint: http://[::1]:9000/
+token: t
+secret: s
+session_token: st
+storage_class: STANDARD_IA
+sse: aws:kms
+kms_key_id: k
+prefix: p
+suffix: s/t
+loki: {url: "http://loki:3100/push", labels: {app: x}, tenant: t, login: l, password: p}
+prometheus: {pushgateway: "http://u:p@push:9091/", per_database: true, instance: i}
+`);
+  assertEquals(config.database.url, "https://couch.example.com/db");
+  assertEquals(config.database.password, undefined);
+  assertEquals(config.database.passwordSecret, "arn:aws:secretsmanager:eu-west-1:1:secret:x");
+  assertEquals(config.tasks, [{
+    name: "any name",
+    cron: "daily",
+    calendar: parseCalendar("daily"),
+    timezone: "Europe/Berlin",
+    databases: ["a"],
+    exclude: ["b"],
+    delaySeconds: 0.5,
+    chunk: 1,
+    backupOnlyPrevious: true,
+    attachments: false,
+    revisions: false,
+    parallel: 32,
+    concurrency: 100,
+    allowEmpty: true,
+  }]);
+  const { secret, sessionToken, ...bucket } = config.bucket;
+  assertEquals([secret?.reveal(), sessionToken?.reveal()], ["s", "st"]);
+  assertEquals(bucket, {
+    bucket: "s3://bucket/a/b",
+    region: "eu-central-1",
+    endpoint: "http://[::1]:9000",
+    token: "t",
+    storageClass: "STANDARD_IA",
+    sse: "aws:kms",
+    kmsKeyId: "k",
+  });
+  assertEquals([config.prefix, config.suffix], ["p", "s/t"]);
+  const { password, ...loki } = config.loki!;
+  assertEquals(loki, { url: "http://loki:3100/push", login: "l", labels: { app: "x" }, tenant: "t" });
+  assertEquals(password?.reveal(), "p");
+  assertEquals(config.prometheus?.pushgateway?.url, "http://push:9091");
+  assertEquals(config.prometheus?.pushgateway?.password?.reveal(), "p");
+  assertEquals([config.prometheus?.perDatabase, config.prometheus?.instance], [true, "i"]);
+});
+
+Deno.test("parseConfig() takes a text for prometheus as a Pushgateway or as a textfile in the config's folder", () => {
+  const read = (value: string) =>
+    parseConfig(`${DATABASE}${TASK}${BUCKET}prometheus: ${value}\n`, { file: "/etc/backup/c.yaml", env: {} })
+      .prometheus;
+  assertEquals(read("http://push:9091")?.pushgateway, { url: "http://push:9091" });
+  assertEquals(read("couchdb.prom")?.textfile, "/etc/backup/couchdb.prom");
+  assertEquals(read("/var/lib/node/couchdb.prom")?.textfile, "/var/lib/node/couchdb.prom");
+});
+
+Deno.test("parseConfig() takes credentials out of the URLs", () => {
+  const config = parse(
+    `database: {url: "http://b%40ck:p%2Fw@[::1]:5984/couch/"}\n${TASK}${BUCKET}loki: http://u:q@loki:3100/push\n`,
+  );
+  assertEquals([config.database.url, config.database.login], ["http://[::1]:5984/couch", "b@ck"]);
+  assertEquals(config.database.password?.reveal(), "p/w");
+  assertEquals([config.loki?.url, config.loki?.login], ["http://loki:3100/push", "u"]);
+  assertEquals(config.loki?.password?.reveal(), "q");
+});
+
+Deno.test("parseConfig() keeps a file:// bucket and warns of the keys that are S3's", () => {
+  const config = parse(`${DATABASE}${TASK}bucket: file:///var/backup/\nregion: eu-west-1\n`, {
+    AWS_ACCESS_KEY_ID: "a",
+    AWS_SECRET_ACCESS_KEY: "s",
+  });
+  assertEquals([config.bucket.bucket, config.bucket.token], ["file:///var/backup", undefined]);
+  assertEquals(config.warnings, ['cfg.yaml:4:1: Key "region" has no effect on a file:// bucket']);
+});
+
+Deno.test("parseConfig() says where keys may be when neither the config nor the environment has any", () => {
+  const sourcesIn = (env: Record<string, string>) => parse(`${DATABASE}${TASK}${BUCKET}`, env).bucket.keySources;
+  assertEquals(sourcesIn({ AWS_ACCESS_KEY_ID: "id", AWS_SECRET_ACCESS_KEY: "key" }), undefined);
+  assertEquals(sourcesIn({ HOME: "/home/me", AWS_ACCESS_KEY_ID: "half a pair" }), {
+    profile: undefined,
+    profileFiles: ["/home/me/.aws/credentials", "/home/me/.aws/config"],
+    webIdentity: false,
+    container: undefined,
+    metadataEndpoints: undefined,
+  });
+  const set = sourcesIn({
+    AWS_PROFILE: "work",
+    AWS_SHARED_CREDENTIALS_FILE: "/c",
+    AWS_WEB_IDENTITY_TOKEN_FILE: "/t",
+    AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: "/v2/credentials/1",
+    AWS_CONTAINER_AUTHORIZATION_TOKEN: "bearer",
+    AWS_EC2_METADATA_SERVICE_ENDPOINT: "http://[::1]:1338/",
+  })!;
+  assertEquals([set.profile, set.profileFiles, set.webIdentity], ["work", ["/c"], true]);
+  assertEquals([set.container?.url, set.container?.token?.reveal()], [
+    "http://169.254.170.2/v2/credentials/1",
+    "bearer",
+  ]);
+  assertEquals(set.metadataEndpoints, ["http://[::1]:1338"]);
+  const pod = sourcesIn({
+    AWS_CONTAINER_CREDENTIALS_FULL_URI: "http://169.254.170.23/v1/credentials",
+    AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE: "/var/run/token",
+    AWS_EC2_METADATA_DISABLED: "TRUE",
+  })!;
+  assertEquals(pod.container, {
+    url: "http://169.254.170.23/v1/credentials",
+    token: undefined,
+    tokenFile: "/var/run/token",
+  });
+  assertEquals(pod.metadataEndpoints, []);
+});
+
+Deno.test("parseConfig() gives AWS beside the bucket the keys of the config, unless those are of another S3", () => {
+  const env = { AWS_ACCESS_KEY_ID: "id", AWS_SECRET_ACCESS_KEY: "key", AWS_ENDPOINT_URL_SECRETS_MANAGER: "http://sm/" };
+  const keysOf = (text: string) => parse(text, env).aws;
+  const written = `${DATABASE}${TASK}${BUCKET}token: t\nsecret: s\n`;
+  assertEquals([keysOf(written).token, keysOf(written).endpoints], [
+    "t",
+    { secretsmanager: "http://sm", states: undefined },
+  ]);
+  assertEquals(keysOf(`${written}endpoint: http://minio\n`).token, "id");
+  assertEquals(keysOf(`${DATABASE}${TASK}bucket: file:///var/backup\n`).secret?.reveal(), "key");
+});
+
+Deno.test("parseConfig() takes from AWS's variables what the config does not say", () => {
+  const env = {
+    AWS_REGION: "eu-north-1",
+    AWS_DEFAULT_REGION: "us-east-1",
+    AWS_ACCESS_KEY_ID: "id",
+    AWS_SECRET_ACCESS_KEY: "key",
+    AWS_SESSION_TOKEN: "session",
+    AWS_ENDPOINT_URL: "http://all",
+    AWS_ENDPOINT_URL_S3: "http://s3:9000/",
+  };
+  const { bucket } = parse(`${DATABASE}${TASK}${BUCKET}`, env);
+  assertEquals([bucket.region, bucket.endpoint, bucket.token], ["eu-north-1", "http://s3:9000", "id"]);
+  assertEquals([bucket.secret?.reveal(), bucket.sessionToken?.reveal()], ["key", "session"]);
+
+  const said = parse(`${DATABASE}${TASK}${BUCKET}token: t\nsecret: s\nregion: r\nendpoint: http://e\n`, env).bucket;
+  assertEquals([said.region, said.endpoint, said.token], ["r", "http://e", "t"]);
+  assertEquals([said.secret?.reveal(), said.sessionToken], ["s", undefined]);
+
+  const other = parse(`${DATABASE}${TASK}${BUCKET}`, { ...env, AWS_SECRET_ACCESS_KEY: "", AWS_REGION: "" }).bucket;
+  assertEquals([other.region, other.token, other.secret, other.sessionToken], [
+    "us-east-1",
+    undefined,
+    undefined,
+    undefined,
+  ]);
+});
+
+Deno.test("parseConfig() puts variables in place of ${NAME}, once, and never as YAML", () => {
+  const text = `database: {url: "http://\${HOST}:5984", login: "\${USER}", password: "a\${PW}b"}
+task:
+  all: {databases: ["$\${x}", "a$", "$"], delay: "\${DELAY}", chunk: "\${CHUNK}", attachments: "\${NO}"}
+bucket: s3://bucket/\${EMPTY}x
+prefix: \${USER}
+`.replace('"$${x}", ', "");
+  const env = { HOST: "h", USER: "{a: ${PW}}", PW: "$${HOST}", DELAY: "1.5", CHUNK: "10", NO: "false", EMPTY: "" };
+  const config = parse(text, env);
+  assertEquals([config.database.url, config.database.login], ["http://h:5984", "{a: ${PW}}"]);
+  assertEquals(config.database.password?.reveal(), "a$${HOST}b");
+  assertEquals([config.tasks[0]?.delaySeconds, config.tasks[0]?.chunk, config.tasks[0]?.attachments], [1.5, 10, false]);
+  assertEquals(config.tasks[0]?.databases, ["a$", "$"]);
+  assertEquals([config.bucket.bucket, config.prefix], ["s3://bucket/x", "{a: ${PW}}"]);
+  assertEquals(parse(`${DATABASE}${TASK}${BUCKET}prefix: "a$\${USER}$"\n`, env).prefix, "a${USER}$");
+});
+
+const SCHEMA_ERRORS: { what: string; text: string; env?: Record<string, string>; message: string[] }[] = [
+  {
+    what: "an empty config",
+    text: "# nothing\n",
+    message: ["1:1: The config is empty, must be a mapping with the keys database, task, bucket, and others"],
+  },
+  {
+    what: "missing keys, all at once",
+    text: "database: {}\n",
+    message: [
+      '1:1: Key "database.url" is missing, must be a URL such as "http://host:5984"',
+      '1:1: Key "task" is missing, must be a mapping of at least one task, each with a name of its own',
+      '1:1: Key "bucket" is missing, must be "s3://name/folder" or "file:///path"',
+    ],
+  },
+  {
+    what: "a misspelt key",
+    text: `database:\n  url: http://h\n  pasword: x\n${TASK}${BUCKET}`,
+    message: ['3:3: Key "database.pasword" is unknown; did you mean "password"?'],
+  },
+  {
+    what: "a key in the wrong mapping",
+    text: `${DATABASE}${TASK}${BUCKET}chunk: 5\nloki:\n  url: http://l\n  prefix: x\n`,
+    message: [
+      '4:1: Key "chunk" is unknown here; it belongs under "task.<name>"',
+      '7:3: Key "loki.prefix" is unknown here; it belongs to the top level',
+    ],
+  },
+  {
+    what: "a key that is like no other",
+    text: `${DATABASE}${TASK}${BUCKET}prometheus:\n  textfile: a.prom\n  frobnicate: 1\n`,
+    message: ['6:3: Key "prometheus.frobnicate" is unknown; known are pushgateway, textfile, per_database, instance'],
+  },
+  {
+    what: "values out of their limits",
+    text: `${DATABASE}task:
+  weekly:
+    databases: [a]
+    chunk: 0
+    delay: -1
+    parallel: 33
+    attachments: yes
+  monthly:
+    databases: []
+    chunk: 1.5
+    parallel: "4 or so"
+    timezone: Europe/Brelin
+    cron: 7
+    exclude: media
+  daily: {databases: [a], chunk: -0.5, timezone: "+01:00", concurrency: 0}
+${BUCKET}`,
+    message: [
+      '5:12: Key "task.weekly.chunk" is 0, must be a whole number of at least 1',
+      '6:12: Key "task.weekly.delay" is -1, must be a number of seconds from 0 to 604800',
+      '7:15: Key "task.weekly.parallel" is 33, must be a whole number from 1 to 32',
+      '8:18: Key "task.weekly.attachments" is "yes", must be true or false',
+      '10:16: Key "task.monthly.databases" is a list, must be a list of patterns, such as ["media", "account%2F.*"]',
+      '11:12: Key "task.monthly.chunk" is 1.5, must be a whole number of at least 1',
+      '12:15: Key "task.monthly.parallel" is "4 or so", must be a whole number from 1 to 32',
+      '13:15: Key "task.monthly.timezone" is "Europe/Brelin", must be a time zone such as "Europe/Berlin" or "UTC"; ' +
+      'did you mean "Europe/Berlin"?',
+      '14:11: Key "task.monthly.cron" is 7, must be a schedule such as "Sat *-*-1..7 18:00:00"',
+      '15:14: Key "task.monthly.exclude" is "media", must be a list of patterns, such as ["media", "account%2F.*"]',
+      '16:34: Key "task.daily.chunk" is -0.5, must be a whole number of at least 1',
+      '16:50: Key "task.daily.timezone" is "+01:00", must be a time zone such as "Europe/Berlin" or "UTC"',
+      '16:73: Key "task.daily.concurrency" is 0, must be a whole number from 1 to 100',
+    ],
+  },
+  {
+    what: "schedules",
+    text: `${DATABASE}task:
+  a: {databases: [a], cron: "Sat *-*-1..7 25:00"}
+  b: {databases: [a], cron: "0 18 * * 6"}
+  c: {databases: [a], cron: "daily Europe/Brelin"}
+  d: {databases: [a], timezone: CEST}
+  e: {databases: [a], cron: "18:00 password: hunter2"}
+${BUCKET}`,
+    message: [
+      '3:29: Key "task.a.cron" is no schedule: hour 25 is outside 0..23\n    Sat *-*-1..7 25:00\n                 ^\n' +
+      '    Write [weekdays] [[year-]month-day] [hour:minute[:second]] [zone], such as "Sat *-*-1..7 18:00:00 ' +
+      'Europe/Berlin", or minutely, hourly, daily, weekly, monthly, quarterly, semiannually, yearly',
+      '4:29: Key "task.b.cron" is no schedule: this is a cron line, not a systemd OnCalendar expression\n' +
+      '    0 18 * * 6\n    ^\n    Write "Sat *-*-* 18:00:00"',
+      '5:29: Key "task.c.cron" is no schedule: there is no time zone "Europe/Brelin"\n    daily Europe/Brelin\n' +
+      '          ^\n    Did you mean "Europe/Berlin"?',
+      '6:33: Key "task.d.timezone" is "CEST", must be a time zone such as "Europe/Berlin" or "UTC"; ' +
+      '"CEST" is an abbreviation: write the zone\'s name, such as Europe/Berlin or UTC',
+      '7:29: Key "task.e.cron" is no schedule, with the value that it got',
+    ],
+  },
+  {
+    what: "patterns of other dialects",
+    text:
+      `${DATABASE}task:\n  weekly:\n    databases:\n    - media\n    - '\\Amedia\\z'\n    exclude: ["a++", 7]\n${BUCKET}`,
+    message: [
+      '6:7: Key "task.weekly.databases[1]" is "\\Amedia\\z", must be a regular expression of JavaScript: ' +
+      '"\\A" is unknown there; leave it out, a pattern always matches the whole name',
+      '7:15: Key "task.weekly.exclude[0]" is "a++", must be a regular expression of JavaScript: ' +
+      'the possessive "++" is unknown there; write "+"',
+      '7:22: Key "task.weekly.exclude[1]" is 7, must be text; put it in quotes',
+    ],
+  },
+  {
+    what: "task names that cannot be folders",
+    text: `${DATABASE}task:\n  "..": {databases: [a]}\n  " ": {databases: [a]}\n${BUCKET}`,
+    message: [
+      '3:9: Key "task.".."" is no name for a task; a name has letters or digits',
+      '4:8: Key "task." "" is no name for a task; a name has letters or digits',
+    ],
+  },
+  {
+    what: "URLs",
+    text: `database: {url: "http://2345::6:5984"}\n${TASK}${BUCKET}endpoint: http://u:p/w@h\n` +
+      "loki: loki.example.com\nprometheus: http://h:x\n",
+    message: [
+      '1:17: Key "database.url" is "http://2345::6:5984", must be a URL such as "http://host:5984"; ' +
+      'an IPv6 address stands in brackets, as in "http://[2345::6]:5984"',
+      '4:11: Key "endpoint" is "http://***@h", must be a URL such as "http://host:5984"',
+      '5:7: Key "loki" is "loki.example.com", must begin with "http://" or "https://"',
+      '6:13: Key "prometheus" is "http://***", must be a URL such as "http://host:5984"',
+    ],
+  },
+  {
+    what: "URLs with a query or with credentials that belong elsewhere",
+    text: `database: {url: "http://h/?a=1"}\n${TASK}${BUCKET}endpoint: http://u:p@h\n`,
+    message: [
+      '1:17: Key "database.url" is "http://h/?a=1", must be a URL without "?" and "#"',
+      '4:11: Key "endpoint" is "http://***@h", must be a URL without credentials; they are given as token and secret',
+    ],
+  },
+  {
+    what: "buckets",
+    text: `${DATABASE}${TASK}bucket: http://b\n`,
+    message: ['3:9: Key "bucket" is "http://b", must be "s3://name/folder" or "file:///path"'],
+  },
+  {
+    what: "a bucket's short name",
+    text: `${DATABASE}${TASK}bucket: s3://ab/c\n`,
+    message: [
+      '3:9: Key "bucket" is "s3://ab/c", must be "s3://name/folder", with a bucket\'s name of 3 letters or more',
+    ],
+  },
+  {
+    what: "a relative file:// bucket",
+    text: `${DATABASE}${TASK}bucket: file://backup\n`,
+    message: ['3:9: Key "bucket" is "file://backup", must be "file://" and an absolute path: "file:///path"'],
+  },
+  {
+    what: "folders that lead out of the bucket",
+    text: `${DATABASE}${TASK}bucket: file:///a/../b\nprefix: ../x\nsuffix: 7\n`,
+    message: [
+      '3:9: Key "bucket" is "file:///a/../b", must have no "." or ".." between its slashes',
+      '4:9: Key "prefix" is "../x", must have no "." or ".." between its slashes',
+      '5:9: Key "suffix" is 7, must be the names of folders, such as backup/ippbx',
+    ],
+  },
+  {
+    what: "passwords given twice, and half credentials",
+    text: "database:\n  url: http://h\n  password: x\n  password_file: y\n" + TASK + BUCKET +
+      "token: t\nkms_key_id: k\nloki: http://u@l\nprometheus: {}\n",
+    message: [
+      '3:13: Key "database.password" needs the key login beside it',
+      '4:18: Key "database.password_file" stands beside password; keep one of password, password_file and password_secret',
+      '7:8: Key "token" needs the key secret beside it',
+      '8:13: Key "kms_key_id" needs the key sse beside it, "aws:kms" or "aws:kms:dsse"',
+      '9:7: Key "loki" needs a password beside it',
+      '10:13: Key "prometheus" is a mapping, must have one of the keys pushgateway and textfile',
+    ],
+  },
+  {
+    what: "credentials in the URL and beside it",
+    text: `database: {url: "http://u:p@h", login: v, password: w}\n${TASK}${BUCKET}secret: s\nsession_token: x\n`,
+    message: [
+      '1:40: Key "database.login" is in the url, too; keep one of them',
+      '1:53: Key "database.password" is in the url, too; keep one of them',
+      '4:9: Key "secret" needs the key token beside it',
+      '5:16: Key "session_token" needs the keys token and secret beside it',
+    ],
+  },
+  {
+    what: "both spellings of one key",
+    text:
+      `${DATABASE}task:\n  w:\n    databases: [a]\n    backup_only_previous: true\n    backup_only_previus: true\n${BUCKET}`,
+    message: [
+      '6:26: Key "task.w.backup_only_previus" stands beside backup_only_previous, which means the same',
+    ],
+  },
+  {
+    what: "variables that are not set, or have no name",
+    text:
+      `${DATABASE}task: {w: {databases: [a], chunk: "\${CHUNK}", delay: "\${N}"}}\n${BUCKET}prefix: "\${a b}"\nsuffix: "\${A"\n`,
+    env: { N: "secret", CHUNK_: "1" },
+    message: [
+      '2:35: Key "task.w.chunk" uses the environment variable CHUNK, which is not set',
+      '2:54: Key "task.w.delay" is "${N}", with the environment\'s values in it, must be a number of seconds from 0 to 604800',
+      '4:9: Key "prefix" has a "${" without a variable\'s name and a "}" behind it; write "$${" for the two characters themselves',
+      '5:9: Key "suffix" has a "${" without a variable\'s name and a "}" behind it; write "$${" for the two characters themselves',
+    ],
+  },
+  {
+    what: "a key that lacks its colon and finds one later, without what is between",
+    text: `database:\n  url: http://h\n  password "hunter2: x"\n${TASK}${BUCKET}`,
+    message: ['3:3: Key "database."password ***"" is unknown; is a colon missing after "password"?'],
+  },
+  {
+    what: "secrets that are no text, without showing them",
+    text: `database: {url: "http://h", login: 12, password: 123456}\n${TASK}${BUCKET}token: t\nsecret: [hunter2]\n`,
+    message: [
+      '1:36: Key "database.login" is 12, must be text; put it in quotes',
+      '1:50: Key "database.password" is a number, must be text; put it in quotes',
+      '5:9: Key "secret" is a list, must be text; put it in quotes',
+    ],
+  },
+];
+
+for (const { what, text, env, message } of SCHEMA_ERRORS) {
+  Deno.test(`parseConfig() names the place, the key and what is allowed: ${what}`, () => {
+    const error = errorOf(text, env);
+    assertEquals(error.message, message.map((line) => `cfg.yaml:${line}`).join("\n"));
+    assertEquals(`${error.place.line}:${error.place.column}:`, message[0]?.split(" ", 1)[0]);
+  });
+}
+
+const SYNTAX_ERRORS: { what: string; text: string; message: string; hint?: string }[] = [
+  {
+    what: "a missing colon further down",
+    text: "suffix: x\ntask\n  # here\n\n  weekly:\n    delay: 1\n",
+    message: '2:5: A colon is missing after "task"\n  2 | task\n    |     ^',
+    hint: 'Write "task:"',
+  },
+  {
+    what: "a missing colon after a task's name",
+    text: "task:\n  weekly # each week\n    delay: 1\n",
+    message: '2:9: A colon is missing after "weekly"\n  2 |   weekly\n    |         ^',
+    hint: 'Write "weekly:"',
+  },
+  {
+    what: "a missing colon between key and value",
+    text: 'bucket "s3://b"\nprefix: x\n',
+    message: '1:7: A colon is missing after "bucket"\n  1 | bucket "s3://b"\n    |       ^',
+    hint: 'Write "bucket:"',
+  },
+  {
+    what: "a missing space",
+    text: "database:\n  login:backup\n  url: x\n",
+    message: '2:9: A space is missing after the colon of "login"\n  2 |   login:backup\n    |         ^',
+    hint: 'Write "login: "',
+  },
+  {
+    what: "a key given twice",
+    text: "prefix: a\nbucket: b\nprefix: c\n",
+    message: '3:1: Key "prefix" is given twice in this mapping\n  3 | prefix: c\n    | ^',
+  },
+  {
+    what: "a list that is not closed",
+    text: "loki: {labels: [a, b}}\n",
+    message:
+      "1:21: Cannot read flow collection: missing comma between flow collection entries\n  1 | loki: {labels: [a, b}}\n    |                     ^",
+  },
+  {
+    what: "wrong indentation",
+    text: "prefix:\n  suffix: 1\n bucket: 2\n",
+    message: "3:2: Cannot read block: bad indentation of a mapping entry\n  3 |  bucket: 2\n    |  ^",
+  },
+  {
+    what: "a tab",
+    text: "prefix:\n  suffix: 1\n\tbucket: 2\n",
+    message: "3:1: A tab indents this line\n  3 | \tbucket: 2\n    | ^",
+    hint: "Indent with spaces",
+  },
+  {
+    what: "a second document",
+    text: "a: 1\n---\nb: 2\n",
+    message: "2:1: Found more than 1 document in the stream: expected a single document\n  2 | ---\n    | ^",
+  },
+];
+
+for (const { what, text, message, hint } of SYNTAX_ERRORS) {
+  Deno.test(`parseConfig() shows the line and a caret: ${what}`, () => {
+    const error = errorOf(text);
+    assertEquals(error.message, `cfg.yaml:${message}`);
+    assertEquals(error.hint, hint);
+  });
+}
+
+const SECRET_TEXTS = [
+  "database:\n  password: *hunter2\n",
+  "database:\n  password: !hunter2 a: b\n",
+  'database:\n  password: "hun\\qter2"\n',
+  'database:\n  password "hunter2: x"\n  login: x\n',
+  "database:\n  password:hunter2\n  login: x\n",
+  'database:\n  passwort: "hunter2\\q"\n',
+  'database:\n  password: "a\n    hunter2\\q"\n',
+  "token: x\nsecret: @hunter2\n",
+  'session_token: {hunter2: 1, "hunter2": 2}\n',
+  "database: {url: x, password: hunter2: y}\n",
+  "database:\n  url: http://u:hunter2@h:\n    x: 1\n",
+  "database:\n  url: http://u:hunter2/@h:x\n",
+  "database:\n  password: [hunter2]\n",
+  "database:\n  login: x\n  password: hunter2\n  password_file: 7\n",
+  "bucket: s3://id:hunter2@bucket\n",
+  "secret:\n  hunter2\n    prefix: x\n",
+  "hunter2",
+  "- hunter2",
+];
+
+for (const text of SECRET_TEXTS) {
+  Deno.test(`parseConfig() shows no secret in what it says of ${JSON.stringify(text)}`, () => {
+    const error = errorOf(text);
+    for (const shown of [error.message, error.hint ?? "", JSON.stringify(error), Deno.inspect(error)]) {
+      assertEquals(shown.replaceAll(error.stack ?? "", "").includes("hunter2"), false, shown);
+    }
+  });
+}
+
+Deno.test("parseConfig() shows no secret of the sample, whichever character of it is missing or too much", () => {
+  const text = SAMPLE.replace('"secret"', "hunter2").replace("YYYYYYYYYY", "hunter2")
+    .replace("http://syslog", "http://u:hunter2@syslog");
+  let errors = 0;
+  for (let at = 0; at <= text.length; at++) {
+    for (const between of ["", ":", "\n", '"', "{", "#", "*", "!", "\t"]) {
+      const changed = text.slice(0, at) + between + text.slice(between === "" ? at + 1 : at);
+      try {
+        parse(changed);
+      } catch (error) {
+        if (!(error instanceof ConfigError)) throw error;
+        const { message, hint = "", place } = error;
+        assertEquals(`${message}${hint}${place.path}`.includes("hunter2"), false, message);
+        errors++;
+      }
+    }
+  }
+  assertEquals(errors > 1000, true);
+});
+
+Deno.test("parseConfig() reads a text with a byte order mark and CRLF at the same places", () => {
+  const text = "\uFEFF" + SAMPLE.replaceAll("\n", "\r\n");
+  assertEquals(parse(text).tasks.length, 2);
+  assertStringIncludes(errorOf(text.replace("delay: 600", "delay: x")).message, "cfg.yaml:12:12: ");
+});
+
+Deno.test("parseConfig() shows no secret of a config, however it is printed", () => {
+  const config = parse(SAMPLE.replaceAll("YYYYYYYYYY", "hunter2").replace('"secret"', '"hunter2"'));
+  assertEquals(config.database.password?.reveal(), "hunter2");
+  for (const shown of [Deno.inspect(config, { depth: 9 }), JSON.stringify(config), `${config.bucket.secret}`]) {
+    assertEquals(shown.includes("hunter2"), false);
+  }
+});
+
+/** Reads from a record of files, as node:fs would. */
+function filesystem(files: Record<string, string>) {
+  const asked: string[] = [];
+  const readFile = (path: string) => {
+    asked.push(path);
+    const text = files[path];
+    return text === undefined ? Promise.reject(new Error(`ENOENT: ${path}`)) : Promise.resolve(text);
+  };
+  return { asked, readFile };
+}
+
+Deno.test("loadConfig() reads the path it is given, else that of the variable, else ./config.yaml", async () => {
+  const { readFile } = filesystem({ "a.yaml": SAMPLE, "b.yaml": SAMPLE, "./config.yaml": SAMPLE });
+  const env = { COUCHDB_BACKUP_CONFIG: "b.yaml" };
+  assertEquals((await loadConfig({ path: "a.yaml", env, readFile })).file, "a.yaml");
+  assertEquals((await loadConfig({ env, readFile })).file, "b.yaml");
+  assertEquals((await loadConfig({ env: { COUCHDB_BACKUP_CONFIG: "" }, readFile })).file, "./config.yaml");
+});
+
+Deno.test("loadConfig() takes a variable with a newline for the text itself", async () => {
+  const { readFile, asked } = filesystem({});
+  const config = await loadConfig({ env: { COUCHDB_BACKUP_CONFIG: SAMPLE }, readFile });
+  assertEquals([config.file, config.tasks.length, asked], ["$COUCHDB_BACKUP_CONFIG", 2, []]);
+  const error = await assertRejects(
+    () => loadConfig({ env: { COUCHDB_BACKUP_CONFIG: WRITTEN }, readFile }),
+    ConfigError,
+  );
+  assertStringIncludes(error.message, '$COUCHDB_BACKUP_CONFIG:1:9: A colon is missing after "database"');
+});
+
+Deno.test("loadConfig() says which config it cannot read, and why", async () => {
+  const { readFile } = filesystem({});
+  const named = await assertRejects(() => loadConfig({ path: "no.yaml", env: {}, readFile }), ConfigError);
+  assertEquals(named.message, "no.yaml:1:1: Cannot read the config");
+  assertInstanceOf(named.cause, Error);
+  const absent = await assertRejects(() => loadConfig({ env: {}, readFile }), ConfigError);
+  assertEquals(absent.message, "./config.yaml:1:1: Cannot read the config");
+  assertStringIncludes(absent.hint ?? "", "--config");
+});
+
+Deno.test("loadConfig() takes the password from password_file in the config's folder, without its last newline", async () => {
+  const text = SAMPLE.replace('password: "secret"', "password_file: pw");
+  const { readFile } = filesystem({ "/etc/b/c.yaml": text, "/etc/b/pw": " p w\n\r\n", "c.yaml": text, "pw": "x" });
+  const config = await loadConfig({ path: "/etc/b/c.yaml", env: {}, readFile });
+  assertEquals(config.database.password?.reveal(), " p w\n");
+  assertEquals((await loadConfig({ path: "c.yaml", env: {}, readFile })).database.password?.reveal(), "x");
+  const inVariable = await loadConfig({ env: { COUCHDB_BACKUP_CONFIG: text }, readFile });
+  assertEquals(inVariable.database.password?.reveal(), "x");
+});
+
+Deno.test("loadConfig() leaves the password file alone where only the rest is asked for", async () => {
+  const config = await loadConfig({
+    path: "etc/cfg.yaml",
+    env: {},
+    readFile: (path) =>
+      path === "etc/cfg.yaml"
+        ? Promise.resolve(`database: {url: "http://h:5984", login: a, password_file: secret}\n${TASK}${BUCKET}`)
+        : Promise.reject(new Error(path)),
+    withPassword: false,
+  });
+  assertEquals([config.database.passwordFile, config.database.password], ["etc/secret", undefined]);
+});
+
+Deno.test("loadConfig() says where a password file is named that cannot be read or is empty", async () => {
+  const text = SAMPLE.replace('password: "secret"', "password_file: /run/pw");
+  const missing = filesystem({ "c.yaml": text });
+  const error = await assertRejects(
+    () => loadConfig({ path: "c.yaml", env: {}, readFile: missing.readFile }),
+    ConfigError,
+  );
+  assertEquals(error.message, 'c.yaml:4:18: Cannot read the password file "/run/pw"');
+  assertEquals(error.place, { file: "c.yaml", line: 4, column: 18, path: "database.password_file" });
+  const empty = filesystem({ "c.yaml": text, "/run/pw": "\n" });
+  await assertRejects(
+    () => loadConfig({ path: "c.yaml", env: {}, readFile: empty.readFile }),
+    ConfigError,
+    'c.yaml:4:18: The password file "/run/pw" is empty',
+  );
+});
+
+Deno.test("loadConfig() reads files of the system, such as config.sample.yaml", async () => {
+  const path = new URL("../../config.sample.yaml", import.meta.url).pathname;
+  const env = { COUCHDB_PASSWORD: "p", AWS_REGION: "eu-central-1" };
+  const config = await loadConfig({ path, env });
+  assertEquals(config.tasks.map((task) => task.name), ["weekly", "monthly"]);
+  assertEquals(config.warnings, []);
+  assert(config.tasks.every((task) => task.databases.length > 0));
+});
+
+/** The text of a file of the project. */
+function projectFile(name: string): Promise<string> {
+  return Deno.readTextFile(new URL(`../../${name}`, import.meta.url));
+}
+
+Deno.test("config.sample.yaml and docs/configuration.md speak of every key of KNOWN_KEYS", async () => {
+  const sample = await projectFile("config.sample.yaml");
+  const docs = (await projectFile("docs/configuration.md")).replaceAll(/ +/g, " ");
+  for (const key of KNOWN_KEYS) {
+    assertEquals(docs.includes(`\n| \`${key}\` | `) || docs.includes(`\n### ${key}\n`), true, `docs: ${key}`);
+  }
+  for (const key of Object.keys(configSchema.shape)) {
+    assertEquals(new RegExp(`^(?:# )?${key}:`, "m").test(sample), true, `sample: ${key}`);
+  }
+});
+
+Deno.test("parseConfig() reads config.sample.yaml with the keys that are commented out in it", async () => {
+  const sample = (await projectFile("config.sample.yaml"))
+    .replaceAll(/^( *)# (\w+: .*)$/gm, "$1$2")
+    .replaceAll(/^ *(password_file|password_secret): .*\n/gm, "");
+  const env = { COUCHDB_PASSWORD: "p", BACKUP_KEY_ID: "i", BACKUP_SECRET_KEY: "s", BACKUP_SESSION_TOKEN: "t" };
+  const config = parse(sample, env);
+  assertEquals(config.tasks[0]?.exclude, ["account%2Fff%2F.*"]);
+  assertEquals([config.tasks[1]?.parallel, config.tasks[1]?.allowEmpty], [4, false]);
+  assertEquals([config.bucket.sse, config.bucket.token], ["aws:kms", "i"]);
+  assertEquals(config.prometheus?.pushgateway?.url, "http://pushgateway.example.com:9091");
+});
+
+Deno.test("parseConfig() gives the defaults that docs/configuration.md names", async () => {
+  const docs = (await projectFile("docs/configuration.md")).replaceAll(/ +/g, " ");
+  const rows = docs.matchAll(/^\| `(\w+)` \| .* \| `(\d+|true|false|\[\])` \| .* \|$/gm);
+  const documented = Object.fromEntries([...rows].map(([, key, value]) => [key, JSON.parse(value!)]));
+  const [task] = parse(`${DATABASE}${TASK}${BUCKET}`).tasks;
+  assertEquals(documented, {
+    exclude: task?.exclude,
+    delay: task?.delaySeconds,
+    backup_only_previous: task?.backupOnlyPrevious,
+    attachments: task?.attachments,
+    revisions: task?.revisions,
+    parallel: task?.parallel,
+    allow_empty: task?.allowEmpty,
+    per_database: parse(`${DATABASE}${TASK}${BUCKET}prometheus: a.prom\n`).prometheus?.perDatabase,
+  });
+});

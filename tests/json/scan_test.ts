@@ -1,0 +1,161 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { BULK_GET_SHAPE, DocumentScanner, Found, FramingError, type JsonShape } from "../../src/json/scan.ts";
+
+const encoder = new TextEncoder();
+
+/** What a scan finds, as text: documents, elements with their ids, errors, in order. */
+function scan(pieces: Uint8Array[], shape: JsonShape): string[] {
+  const scanner = new DocumentScanner(shape);
+  const found: string[] = [];
+  let element: string | undefined;
+  let document: string | undefined;
+  for (const bytes of pieces) {
+    const latin = Array.from(bytes, (byte) => String.fromCharCode(byte)).join("");
+    const text = (from: number, to: number) => latin.slice(from, to);
+    let elementFrom = 0;
+    let documentFrom = 0;
+    scanner.push(bytes);
+    for (let event = scanner.next(); event !== Found.Nothing; event = scanner.next()) {
+      const at = scanner.position;
+      if (event === Found.ElementStart) [element, elementFrom] = ["", at];
+      if (event === Found.DocumentStart) [document, documentFrom] = ["", at];
+      if (event === Found.Error) found.push(`error ${scanner.error?.error}/${scanner.error?.reason}`);
+      if (event === Found.DocumentEnd) {
+        found.push(`document ${document}${text(documentFrom, at)}`);
+        document = undefined;
+      }
+      if (event === Found.ElementEnd) {
+        found.push(`element ${JSON.stringify(scanner.id)} ${element}${text(elementFrom, at)}`);
+        element = undefined;
+      }
+    }
+    if (element !== undefined) element += text(elementFrom, bytes.length);
+    if (document !== undefined) document += text(documentFrom, bytes.length);
+  }
+  scanner.finish();
+  return found;
+}
+
+const HARD = JSON.stringify({
+  results: [
+    {
+      id: 'q"uo\\te\n\u0000/+%😀',
+      docs: [{ ok: { _id: "x", a: [1, { b: "]}\\" }], c: '\\"' } }, { ok: { _id: "y" } }],
+    },
+    { id: "gone", docs: [{ error: { id: "gone", rev: "undefined", error: "not_found", reason: "missing" } }] },
+    { id: "e", docs: [] },
+  ],
+}).replace('"b"', '"n":9007199254740993,"m":1.0, "b"');
+
+Deno.test("DocumentScanner finds the same rows, documents and errors wherever the bytes are cut in two or three", () => {
+  const bytes = encoder.encode(HARD);
+  const whole = scan([bytes], BULK_GET_SHAPE);
+  assertEquals(whole.filter((line) => line.startsWith("document")).length, 2);
+  assertEquals(whole.filter((line) => line.startsWith("element")).length, 3);
+  assertEquals(whole.filter((line) => line.startsWith("error")), ["error not_found/missing"]);
+  assertEquals(whole.some((line) => line.includes('"n":9007199254740993,"m":1.0, "b"')), true);
+  for (let cut = 0; cut <= bytes.length; cut++) {
+    assertEquals(scan([bytes.subarray(0, cut), bytes.subarray(cut)], BULK_GET_SHAPE), whole, `cut at ${cut}`);
+    const second = cut + ((cut * 7) % (bytes.length - cut + 1));
+    const three = [bytes.subarray(0, cut), bytes.subarray(cut, second), bytes.subarray(second)];
+    assertEquals(scan(three, BULK_GET_SHAPE), whole, `cut at ${cut} and ${second}`);
+  }
+  assertEquals(scan(Array.from(bytes, (byte) => Uint8Array.of(byte)), BULK_GET_SHAPE), whole, "byte by byte");
+});
+
+/** A small deterministic generator, so that a failure can be repeated. */
+function randomNumbers(seed: number): (below: number) => number {
+  return (below) => {
+    seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
+    return Math.floor((seed / 2 ** 32) * below);
+  };
+}
+
+function randomValue(random: (below: number) => number, depth: number): unknown {
+  const kind = random(depth > 3 ? 4 : 6);
+  if (kind === 0) return random(1e9) - 5e8;
+  if (kind === 1) return [true, false, null][random(3)];
+  if (kind <= 3) {
+    const alphabet = ['"', "\\", "{", "}", "[", "]", ",", ":", "a", "é", "😀", "\n", "\u0000"];
+    return Array.from({ length: random(80) }, () => alphabet[random(alphabet.length)]).join("");
+  }
+  if (kind === 4) return Array.from({ length: random(4) }, () => randomValue(random, depth + 1));
+  return Object.fromEntries(
+    Array.from({ length: random(4) }, (_, n) => [`${n}${randomValue(random, 4)}`, randomValue(random, depth + 1)]),
+  );
+}
+
+Deno.test("DocumentScanner agrees with JSON.parse on generated rows, cut at random", () => {
+  const random = randomNumbers(20260103);
+  for (let round = 0; round < 300; round++) {
+    const rows = Array.from({ length: random(5) }, () => ({
+      id: String(randomValue(random, 4)),
+      docs: Array.from({ length: random(3) }, () => ({ ok: { _id: randomValue(random, 0) } })),
+    }));
+    const indent = random(2) === 0 ? undefined : 1;
+    const bytes = encoder.encode(
+      JSON.stringify({ before: randomValue(random, 0), results: rows, after: 1 }, null, indent),
+    );
+    const pieces: Uint8Array[] = [];
+    for (let at = 0; at < bytes.length;) {
+      const end = Math.min(bytes.length, at + random(40));
+      pieces.push(bytes.subarray(at, end));
+      at = end;
+    }
+    const found = scan(pieces, BULK_GET_SHAPE);
+    const documents = found.filter((line) => line.startsWith("document ")).map((line) => {
+      const latin = line.slice("document ".length);
+      return JSON.parse(new TextDecoder().decode(Uint8Array.from(latin, (char) => char.charCodeAt(0))));
+    });
+    assertEquals(documents, rows.flatMap((row) => row.docs.map((entry) => entry.ok)), `round ${round}`);
+    assertEquals(found.filter((line) => line.startsWith("element ")).length, rows.length, `round ${round}`);
+  }
+});
+
+Deno.test("DocumentScanner.finish() refuses every proper prefix of an answer", () => {
+  const bytes = encoder.encode(HARD);
+  for (let cut = 0; cut < bytes.length; cut++) {
+    assertThrows(() => scan([bytes.subarray(0, cut)], BULK_GET_SHAPE), FramingError, "JSON ends before it is closed");
+  }
+});
+
+Deno.test("DocumentScanner refuses what is not of the shape, naming the byte", () => {
+  const cases: [string, JsonShape, string][] = [
+    ["<html>", BULK_GET_SHAPE, "JSON is not an object (byte 0)"],
+    ['{"error":"not_found"}', BULK_GET_SHAPE, 'JSON has no array "results" (byte 21)'],
+    ['{"results":{}}', BULK_GET_SHAPE, 'JSON member "results" is not an array (byte 11)'],
+    ['{"results":[1]}', BULK_GET_SHAPE, "JSON array holds something other than an object (byte 12)"],
+    ['{"results":[{"id":"a","docs":{}}]}', BULK_GET_SHAPE, 'JSON member "docs" is not an array (byte 29)'],
+    ['{"results":[]}{', BULK_GET_SHAPE, "JSON goes on after its end (byte 14)"],
+    [
+      '{"results":[{"id":"a" "docs":[]}]}',
+      BULK_GET_SHAPE,
+      "JSON has neither a comma nor an end after a value (byte 22)",
+    ],
+    ['{"results":[{"id":"a",}]}', BULK_GET_SHAPE, "JSON has something other than a member name (byte 22)"],
+    ['{"results" []}', BULK_GET_SHAPE, "JSON has no colon after a member name (byte 11)"],
+    ["{}", { array: null, element: "document" }, "JSON is not an array (byte 0)"],
+    ["[1]\n[2]", { array: null, element: "document" }, "JSON goes on after its end (byte 4)"],
+    ["[1]\n{}", { array: null, element: "document", repeated: true }, "JSON goes on after its end (byte 4)"],
+    ["[1,]", { array: null, element: "document" }, "JSON has no value where one must be (byte 3)"],
+  ];
+  for (const [text, shape, message] of cases) {
+    const error = assertThrows(() => scan([encoder.encode(text)], shape), FramingError);
+    assertEquals(error.message, message, text);
+  }
+});
+
+Deno.test("DocumentScanner finds documents in bare arrays, in docs, and wrapped in rows", () => {
+  const cases: [string, JsonShape, string[]][] = [
+    ['[{"_id":"a"}, 7]', { array: null, element: "document" }, ['document {"_id":"a"}', "document 7"]],
+    ['{"new_edits":false,"docs":[{"n":1.0}]}', { array: "docs", element: "document" }, ['document {"n":1.0}']],
+    [
+      '{"total_rows":1,"rows":[{"id":"a","value":{"rev":"1-x"},"doc":{"_id":"a"}}]}',
+      { array: "rows", element: "wrapped" },
+      ['document {"_id":"a"}', 'element "a" {"id":"a","value":{"rev":"1-x"},"doc":{"_id":"a"}}'],
+    ],
+    ["[]", { array: null, element: "document" }, []],
+    ['[{"n":1}]\n[]\n[7]\n', { array: null, element: "document", repeated: true }, ['document {"n":1}', "document 7"]],
+  ];
+  for (const [text, shape, expected] of cases) assertEquals(scan([encoder.encode(text)], shape), expected, text);
+});

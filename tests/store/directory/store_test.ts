@@ -1,0 +1,148 @@
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { StoreError } from "../../../src/errors.ts";
+import { DirectoryStore, type DirectoryStoreOptions } from "../../../src/store/directory/store.ts";
+import { directoryError } from "../../../src/store/directory/error.ts";
+import { openStore } from "../../../src/store/open.ts";
+import { bytesOf, listAll, pieces, readAll, type StoreUnderTest, testStore } from "../store_contract.ts";
+
+async function openDirectory(options?: DirectoryStoreOptions): Promise<StoreUnderTest & { root: string }> {
+  const above = await Deno.makeTempDir({ prefix: "couchdb-backup store-%2F-" });
+  const root = `${above}/bucket`;
+  return {
+    store: options === undefined
+      ? await openStore({ bucket: pathToFileURL(root).href })
+      : new DirectoryStore(root, options),
+    root,
+    leftovers: () => filesBelow(root),
+    largeBytes: 3_000_000,
+    close: () => Deno.remove(above, { recursive: true }),
+  };
+}
+
+async function filesBelow(folder: string): Promise<string[]> {
+  const found: string[] = [];
+  try {
+    for await (const entry of Deno.readDir(folder)) {
+      if (entry.isDirectory) found.push(...await filesBelow(`${folder}/${entry.name}`));
+      else found.push(`${folder}/${entry.name}`);
+    }
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  return found;
+}
+
+const noHardLinks = (): Promise<void> =>
+  Promise.reject(Object.assign(new Error("operation not permitted"), { code: "EPERM" }));
+
+testStore("DirectoryStore", () => openDirectory());
+testStore("DirectoryStore without hard links", () => openDirectory({ link: noHardLinks }));
+
+Deno.test("DirectoryStore create() removes temporary files of dead processes after a day, and no younger ones", async () => {
+  const given = await openDirectory();
+  try {
+    await given.store.create(["folder/first"], pieces(bytesOf("x")));
+    const old = `${given.root}/folder/.couchdb-backup-123-00000000-0000-4000-8000-000000000000.tmp`;
+    const young = `${given.root}/folder/.couchdb-backup-124-00000000-0000-4000-8000-000000000000.tmp`;
+    const foreign = `${given.root}/folder/.note.tmp`;
+    for (const path of [old, young, foreign]) await Deno.writeTextFile(path, "left");
+    const yesterday = new Date(Date.now() - 25 * 60 * 60 * 1000);
+    for (const path of [old, foreign]) await Deno.utime(path, yesterday, yesterday);
+    await new DirectoryStore(given.root).create(["folder/second"], pieces(bytesOf("x")));
+    assertEquals(
+      new Set(await given.leftovers()),
+      new Set([`${given.root}/folder/first`, `${given.root}/folder/second`, young, foreign]),
+    );
+    assertEquals((await listAll(given.store, "folder")).map((entry) => entry.name), [".note.tmp", "first", "second"]);
+  } finally {
+    await given.close();
+  }
+});
+
+Deno.test("DirectoryStore create() does not make the folder above the bucket: its disk may not be mounted", async () => {
+  const given = await openDirectory();
+  try {
+    const store = new DirectoryStore(`${given.root}/not/mounted`);
+    const error = await assertRejects(() => store.create(["a"], pieces(bytesOf("x"))), StoreError);
+    assertEquals(error.facts.code, "ENOENT");
+    assertStringIncludes(error.hint ?? "", `"${given.root}/not/mounted"`);
+    assertEquals(await given.leftovers(), []);
+  } finally {
+    await given.close();
+  }
+});
+
+Deno.test("DirectoryStore create() names a file that stands in its way", async () => {
+  const given = await openDirectory();
+  try {
+    await given.store.create(["a"], pieces(bytesOf("x")));
+    const error = await assertRejects(() => given.store.create(["a/b"], pieces(bytesOf("x"))), StoreError);
+    assert(["ENOTDIR", "EEXIST"].includes(error.facts.code), error.message);
+    assertEquals(error.facts.key, "a/b");
+    assertEquals(await readAll(given.store, "a"), bytesOf("x"));
+  } finally {
+    await given.close();
+  }
+});
+
+Deno.test("DirectoryStore create() says when a name is too long for the file system", async () => {
+  const given = await openDirectory();
+  try {
+    const error = await assertRejects(
+      () => given.store.create([`a/${"x".repeat(300)}`], pieces(bytesOf("x"))),
+      StoreError,
+    );
+    assertEquals(error.facts.code, "ENAMETOOLONG");
+    assertEquals(await given.leftovers(), []);
+  } finally {
+    await given.close();
+  }
+});
+
+Deno.test("DirectoryStore read() says cut_off when a file gets shorter while it is read", async () => {
+  const given = await openDirectory();
+  try {
+    await given.store.create(["shrinking"], pieces(new Uint8Array(1_000_000)));
+    const reader = (await given.store.read("shrinking")).getReader();
+    await reader.read();
+    await Deno.truncate(`${given.root}/shrinking`, 300_000);
+    const error = await assertRejects(async () => {
+      while (!(await reader.read()).done);
+    }, StoreError);
+    assertEquals([error.facts.code, error.facts.key], ["cut_off", "shrinking"]);
+  } finally {
+    await given.close();
+  }
+});
+
+Deno.test("DirectoryStore locate() gives a URL that leads to the file", async () => {
+  const given = await openDirectory();
+  try {
+    const { key } = await given.store.create(["account%2Fab/100% #1?"], pieces(bytesOf("found")));
+    assertEquals(await Deno.readTextFile(fileURLToPath(given.store.locate(key))), "found");
+    assertEquals(fileURLToPath(given.store.url), given.root);
+  } finally {
+    await given.close();
+  }
+});
+
+Deno.test("directoryError() names the code, its meaning and what to do", () => {
+  const place = { action: "store" as const, key: "a/b", url: "file:///mnt/usb", path: "/mnt/usb/a/b" };
+  const cases: [code: string, message: RegExp, hint: RegExp][] = [
+    ["ENOSPC", /ENOSPC, no space is left/, /Free space .*"\/mnt\/usb\/a\/b"/],
+    ["EDQUOT", /quota/, /quota/],
+    ["EACCES", /permission is denied/, /rights on "\/mnt\/usb\/a\/b"/],
+    ["EROFS", /read-only/, /writable/],
+    ["ENOENT", /no such folder/, /mount/],
+    ["EMFILE", /too many files/, /LimitNOFILE/],
+  ];
+  for (const [code, message, hint] of cases) {
+    const error = directoryError(Object.assign(new Error("x"), { code }), place);
+    assertEquals(error.facts, { code, key: "a/b" });
+    assert(message.test(error.message), error.message);
+    assert(hint.test(error.hint ?? ""), error.hint);
+    assertStringIncludes(error.message, 'Cannot store "a/b" in "file:///mnt/usb"');
+  }
+  assertStringIncludes(directoryError(new Error("strange"), place).message, "unknown, strange");
+});

@@ -1,0 +1,117 @@
+import { assert, assertEquals } from "@std/assert";
+import { isTransient } from "../../../src/errors.ts";
+import { refusalError } from "../../../src/store/s3/error.ts";
+
+const subject = { action: "store", key: "a/b", url: "s3://name/folder", region: "us-east-1", right: "s3:PutObject" };
+const errorBody = (code: string, message = "Said so", more = "") =>
+  `<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>${code}</Code><Message>${message}</Message>${more}</Error>`;
+
+Deno.test("refusalError() tells by S3's code what to do", () => {
+  const cases: [status: number, code: string, hint: RegExp][] = [
+    [403, "AccessDenied", /Allow s3:PutObject on s3:\/\/name for this key or role/],
+    [404, "NoSuchBucket", /Create s3:\/\/name, or correct bucket/],
+    [403, "SignatureDoesNotMatch", /secret does not belong to the token/],
+    [403, "InvalidAccessKeyId", /does not know the token/],
+    [403, "RequestTimeTooSkewed", /clock/],
+    [400, "ExpiredToken", /expired: get new ones/],
+    [400, "InvalidToken", /session_token/],
+    [301, "PermanentRedirect", /Set region/],
+    [400, "AuthorizationHeaderMalformed", /Set region/],
+    [501, "NotImplemented", /If-None-Match/],
+    [400, "KMS.NotFoundException", /kms_key_id/],
+    [400, "InvalidStorageClass", /storage_class/],
+    [403, "InvalidObjectState", /restore it/],
+    [400, "BadDigest", /proxy/],
+    [503, "SlowDown", /parallel/],
+  ];
+  for (const [status, code, hint] of cases) {
+    const error = refusalError(subject, { status, headers: new Headers(), body: errorBody(code) });
+    assertEquals(error.message, `Cannot store "a/b" in "s3://name/folder": S3 answered ${status} ${code}: Said so`);
+    assertEquals(error.facts, { code, key: "a/b", status, retryAfterMs: undefined });
+    assert(hint.test(error.hint ?? ""), `${code}: ${error.hint}`);
+  }
+});
+
+Deno.test("refusalError() names the region the bucket is in, from header or body", () => {
+  const inHeader = { status: 301, headers: new Headers({ "x-amz-bucket-region": "eu-west-1" }), body: "" };
+  const inBody = {
+    status: 400,
+    headers: new Headers(),
+    body: errorBody("AuthorizationHeaderMalformed", "x", "<Region>eu-west-1</Region>"),
+  };
+  for (const refusal of [inHeader, inBody]) {
+    const error = refusalError(subject, refusal);
+    assert(
+      error.message.includes('the bucket is in region "eu-west-1", the request was for "us-east-1"'),
+      error.message,
+    );
+    assertEquals(error.hint, "Set region: eu-west-1, or leave it out");
+  }
+  const same = refusalError({ ...subject, region: "eu-west-1" }, { ...inHeader, status: 403 });
+  assert(/^Allow /.test(same.hint ?? ""), "a region that is right is not the reason");
+});
+
+Deno.test("refusalError() goes by the status where the answer has no body, or one that is not S3's", () => {
+  const cases: [status: number, code: string, transient: boolean][] = [
+    [301, "PermanentRedirect", false],
+    [400, "BadRequest", false],
+    [403, "AccessDenied", false],
+    [404, "not_found", false],
+    [409, "ConditionalRequestConflict", true],
+    [412, "PreconditionFailed", false],
+    [418, "Status418", false],
+    [429, "Status429", true],
+    [500, "InternalError", true],
+    [502, "Status502", true],
+    [503, "ServiceUnavailable", true],
+  ];
+  for (const [status, code, transient] of cases) {
+    for (const body of ["", "<html><body>Bad Gateway</body>", "<Error>", "{}"]) {
+      const error = refusalError(subject, { status, headers: new Headers(), body });
+      assertEquals([error.facts.code, error.facts.status], [code, status]);
+      assertEquals(isTransient(error), transient, code);
+    }
+  }
+});
+
+Deno.test("refusalError() calls a missing key not_found, but a missing bucket by its name", () => {
+  const codes = ["NoSuchKey", "NotFound", "NoSuchBucket", "NoSuchUpload"].map((code) =>
+    refusalError(subject, { status: 404, headers: new Headers(), body: errorBody(code) }).facts.code
+  );
+  assertEquals(codes, ["not_found", "not_found", "NoSuchBucket", "NoSuchUpload"]);
+});
+
+Deno.test("refusalError() honours Retry-After in seconds, up to a minute", () => {
+  const cases: [value: string, ms: number | undefined][] = [
+    ["2", 2000],
+    ["0", 0],
+    ["86400", 60_000],
+    ["-1", undefined],
+    ["soon", undefined],
+  ];
+  for (const [value, ms] of cases) {
+    const headers = new Headers({ "retry-after": value });
+    assertEquals(refusalError(subject, { status: 503, headers, body: "" }).facts.retryAfterMs, ms, value);
+  }
+});
+
+Deno.test("refusalError() shows no secret that S3 quotes, and no page of text", () => {
+  const said = `bad token hunter2 &amp; more ${"x".repeat(5000)}`;
+  const refusal = {
+    status: 400,
+    headers: new Headers(),
+    body: errorBody("InvalidToken", said, "<Token0>hunter2</Token0>"),
+  };
+  const error = refusalError(subject, refusal, ["hunter2", ""]);
+  assert(error.message.includes("bad token *** & more"), error.message);
+  assert(!JSON.stringify(error).includes("hunter2") && error.message.length < 600);
+});
+
+Deno.test("refusalError() speaks of the bucket where there is no key", () => {
+  const error = refusalError({ ...subject, action: "list", key: undefined }, {
+    status: 403,
+    headers: new Headers(),
+    body: "",
+  });
+  assertEquals(error.message, 'Cannot list "s3://name/folder": S3 answered 403 AccessDenied');
+});

@@ -1,0 +1,84 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { cutIntoParts, PartMemory, partSize } from "../../../src/store/s3/parts.ts";
+import { patternBytes, pieces } from "../store_contract.ts";
+
+Deno.test("cutIntoParts() gives the same bytes back for every size and every cut", async () => {
+  for (const size of [0, 1, 9, 10, 11, 19, 20, 21, 35]) {
+    const body = patternBytes(size);
+    for (const pieceBytes of [1, 3, 7, 10, 11, 20, 100]) {
+      const seen: { number: number; bytes: number[]; last: boolean }[] = [];
+      for await (const { number, bytes, last } of cutIntoParts(pieces(body, pieceBytes), new PartMemory(10))) {
+        seen.push({ number, bytes: [...bytes], last });
+      }
+      const what = `${size} bytes in pieces of ${pieceBytes}`;
+      assertEquals(seen.flatMap((part) => part.bytes), [...body], what);
+      const count = Math.max(1, Math.ceil(size / 10));
+      assertEquals(
+        seen.map((part) => [part.number, part.last]),
+        [...Array(count).keys()].map((index) => [index + 1, index === count - 1]),
+        what,
+      );
+      assert(seen.slice(0, -1).every((part) => part.bytes.length === 10), what);
+    }
+  }
+});
+
+Deno.test("cutIntoParts() leaves a part untouched until it is given back, and then uses its buffer again", async () => {
+  const body = patternBytes(50);
+  for (const givesBack of [true, false]) {
+    const memory = new PartMemory(10);
+    const parts: Uint8Array<ArrayBuffer>[] = [];
+    const buffers = new Set<ArrayBuffer>();
+    for await (const { bytes, number } of cutIntoParts(pieces(body, 7), memory)) {
+      parts.push(bytes);
+      buffers.add(bytes.buffer);
+      for (const part of parts.slice(-2)) {
+        const position = (part === bytes ? number - 1 : number - 2) * 10;
+        assertEquals(part, body.subarray(position, position + 10));
+      }
+      const sent = parts.at(-2);
+      if (givesBack && sent !== undefined) memory.give(sent);
+    }
+    assertEquals(buffers.size, givesBack ? 2 : 5);
+  }
+});
+
+Deno.test("PartMemory enter() lets one full part through at a time, or several smaller bodies", async () => {
+  const memory = new PartMemory(10);
+  const sending: number[] = [];
+  let mostAtOnce = 0;
+  let sent = 0;
+  const send = async (sizeBytes: number) => {
+    const leave = await memory.enter(sizeBytes, undefined);
+    sending.push(sizeBytes);
+    mostAtOnce = Math.max(mostAtOnce, sending.length);
+    const inFlight = sending.reduce((sum, size) => sum + size, 0);
+    assert(sending.length === 1 || inFlight <= 16, `${sending} at once`);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+    sending.splice(sending.indexOf(sizeBytes), 1);
+    sent++;
+    leave();
+  };
+  await Promise.all([10, 10, 6, 6, 100, 1, 1, 16, 0].map(send));
+  assertEquals(sent, 9);
+  assert(mostAtOnce >= 2);
+});
+
+Deno.test("PartMemory enter() can be left by a signal", async () => {
+  const memory = new PartMemory(10);
+  const leave = await memory.enter(20, undefined);
+  const waiting = memory.enter(1, AbortSignal.timeout(5));
+  await assertRejects(() => waiting, DOMException);
+  leave();
+  (await memory.enter(20, undefined))();
+});
+
+Deno.test("partSize() lets ten thousand parts hold 4.8 TiB, and stays at the minimum up to 5 GiB", () => {
+  const MIB = 1024 * 1024;
+  const whole = Array.from({ length: 10_000 }, (_, index) => partSize(index + 1, 5 * MIB)).reduce(
+    (sum, size) => sum + size,
+    0,
+  );
+  assert(whole >= 4.8 * 1024 * 1024 * MIB, `${whole}`);
+  assertEquals([1, 1000, 1001, 2001, 10_000].map((number) => partSize(number, 5 * MIB) / MIB), [5, 5, 10, 20, 2560]);
+});

@@ -1,0 +1,373 @@
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { describeError, StoreError } from "../../../src/errors.ts";
+import { Secret } from "../../../src/secret.ts";
+import { openStore } from "../../../src/store/open.ts";
+import { S3Store } from "../../../src/store/s3/store.ts";
+import type { S3Settings } from "../../../src/store/s3/client.ts";
+import type { StoreOptions } from "../../../src/store/store.ts";
+import { FakeS3, type FakeS3Options, type Operation } from "../../fakes/s3.ts";
+import { bytesOf, listAll, patternBytes, pieces, readAll, type StoreUnderTest, testStore } from "../store_contract.ts";
+
+/** Small parts and short waits, so that a test takes no time. */
+const QUICK: Partial<S3Settings> = {
+  attempts: 4,
+  backoffMs: 1,
+  stallMs: 200,
+  uploadBytesPerSecond: 1_000_000,
+  partBytes: 100_000,
+};
+const LARGE_BYTES = 350_000;
+
+function optionsFor(fake: FakeS3, bucket: string): StoreOptions {
+  const { accessKeyId, secretAccessKey, sessionToken, region } = fake.keys;
+  return {
+    bucket,
+    region,
+    endpoint: fake.url,
+    token: accessKeyId,
+    secret: new Secret(secretAccessKey),
+    sessionToken: sessionToken === undefined ? undefined : new Secret(sessionToken),
+  };
+}
+
+async function openS3(options: FakeS3Options = {}, bucket = "s3://test-bucket/some folder/x"): Promise<StoreUnderTest> {
+  const fake = await FakeS3.start({ minPartBytes: 100_000, maxKeys: 3, ...options });
+  return {
+    store: new S3Store(optionsFor(fake, bucket), QUICK),
+    leftovers: () => Promise.resolve(fake.leftovers()),
+    largeBytes: LARGE_BYTES,
+    close: () => fake.close(),
+  };
+}
+
+testStore("S3Store", () => openS3());
+testStore(
+  "S3Store on a dotted bucket over IPv6 with a session token",
+  () => openS3({ hostname: "::1", sessionToken: "session/+=token", region: "eu-west-1" }, "s3://data.example.com"),
+);
+
+/** Runs `body` with a server and a store on it. */
+function testFake(
+  sentence: string,
+  body: (given: { fake: FakeS3; store: S3Store; options: StoreOptions }) => Promise<void>,
+  server: FakeS3Options = {},
+): void {
+  Deno.test(sentence, async () => {
+    const fake = await FakeS3.start({ minPartBytes: 100_000, ...server });
+    try {
+      const options = optionsFor(fake, "s3://test-bucket/f");
+      await body({ fake, options, store: new S3Store(options, QUICK) });
+    } finally {
+      await fake.close();
+    }
+  });
+}
+
+const largeBody = () => pieces(patternBytes(LARGE_BYTES));
+const counts = (fake: FakeS3, ...operations: Operation[]) => operations.map((operation) => fake.count(operation));
+
+testFake("S3Store encodes a key once: account%2Fab is sent as account%252Fab", async ({ fake, store }) => {
+  await store.create(["account%2Fab/!'()*~ +"], pieces(bytesOf("x")));
+  assertEquals(fake.requests.map((request) => request.rawPath), [
+    "/test-bucket/f/account%252Fab/%21%27%28%29%2A~%20%2B",
+  ]);
+  assertEquals([...fake.objects.keys()], ["test-bucket/f/account%2Fab/!'()*~ +"]);
+});
+
+testFake("S3Store sends every body as one piece with its checksum", async ({ fake, store }) => {
+  await store.create(["small"], pieces(bytesOf("x")));
+  await store.create(["large"], largeBody());
+  await store.replace("replaced", bytesOf("y"));
+  const bodies = fake.requests.filter(({ operation }) => operation === "PutObject" || operation === "UploadPart");
+  assertEquals(bodies.length, 6);
+  for (const { headers } of bodies) {
+    assertEquals(headers["transfer-encoding"], undefined);
+    assertEquals(
+      Uint8Array.fromBase64(headers["x-amz-checksum-sha256"] ?? "").toHex(),
+      headers["x-amz-content-sha256"],
+    );
+  }
+});
+
+testFake("S3Store create() sends what fits into a part in one request, and no byte more", async ({ fake, store }) => {
+  for (const size of [0, 1, 99_999, 100_000]) await store.create([`one/${size}`], pieces(patternBytes(size)));
+  assertEquals(counts(fake, "PutObject", "CreateMultipartUpload"), [4, 0]);
+  for (const size of [100_001, 200_000, 200_001]) await store.create([`many/${size}`], pieces(patternBytes(size)));
+  assertEquals(counts(fake, "PutObject", "CreateMultipartUpload", "UploadPart"), [4, 3, 2 + 2 + 3]);
+});
+
+testFake(
+  "S3Store stores with storage class and encryption, in one request and in several",
+  async ({ fake, options }) => {
+    const store = new S3Store({ ...options, storageClass: "STANDARD_IA", kmsKeyId: "arn:aws:kms:x" }, QUICK);
+    await store.create(["small"], pieces(bytesOf("x")));
+    await store.create(["large"], largeBody());
+    await store.replace("replaced", bytesOf("y"));
+    for (const object of fake.objects.values()) {
+      assertEquals(object.headers["x-amz-storage-class"], "STANDARD_IA");
+      assertEquals(object.headers["x-amz-server-side-encryption"], "aws:kms");
+      assertEquals(object.headers["x-amz-server-side-encryption-aws-kms-key-id"], "arn:aws:kms:x");
+    }
+    await new S3Store({ ...options, sse: "AES256" }, QUICK).create(["aes"], pieces(bytesOf("x")));
+    assertEquals(fake.object("test-bucket", "f/aes")?.headers["x-amz-server-side-encryption"], "AES256");
+  },
+);
+
+for (
+  const fault of [
+    { kind: "refuse", status: 500, code: "InternalError" },
+    { kind: "refuse", status: 503, code: "SlowDown", headers: { "retry-after": "0" } },
+    { kind: "refuse", status: 409, code: "ConditionalRequestConflict" },
+    { kind: "refuse", status: 400, code: "RequestTimeout" },
+    { kind: "refuse", status: 200, code: "InternalError" },
+    { kind: "lose_answer" },
+    { kind: "stall" },
+    { kind: "cut_body", afterBytes: 1 },
+    { kind: "stall_body", afterBytes: 1 },
+  ] as const
+) {
+  const name = "status" in fault ? `${fault.status} ${fault.code}` : fault.kind;
+  testFake(`S3Store gets over ${name}`, async ({ fake, store }) => {
+    const operations: Operation[] = ["CompleteMultipartUpload"];
+    if (name !== "200 InternalError") {
+      operations.push("PutObject", "CreateMultipartUpload", "UploadPart", "ListObjectsV2", "GetObject");
+    }
+    // An answer to HEAD has no body to say RequestTimeout in.
+    if (!name.startsWith("200") && !name.startsWith("400")) operations.push("HeadObject");
+    for (const operation of operations) fake.inject(operation, fault);
+    const body = patternBytes(LARGE_BYTES);
+    assertEquals((await store.create(["small", "other"], pieces(bytesOf("x")))).key, "small");
+    assertEquals((await store.create(["large", "other"], pieces(body))).key, "large");
+    await store.replace("replaced", bytesOf("y"));
+    assertEquals((await store.stat("large"))?.sizeBytes, LARGE_BYTES);
+    assertEquals((await listAll(store, "")).map((entry) => entry.name), ["large", "replaced", "small"]);
+    assertEquals(await readAll(store, "large"), body);
+    // A beginning whose answer was lost leaves an upload that nobody knows the id of.
+    const uploads = fault.kind === "lose_answer" || fault.kind.endsWith("_body") ? 1 : 0;
+    assertEquals(fake.uploads.size, uploads);
+  });
+}
+
+testFake("S3Store gives up after its attempts, with the last cause and no upload left", async ({ fake, store }) => {
+  for (const operation of ["PutObject", "UploadPart", "HeadObject", "ListObjectsV2"] as const) {
+    fake.inject(operation, { kind: "refuse", status: 503, code: "SlowDown", message: "Reduce your request rate" }, 99);
+  }
+  const error = await assertRejects(() => store.create(["a"], pieces(bytesOf("x"))), StoreError);
+  assertEquals(error.facts, { code: "SlowDown", key: "a", status: 503, retryAfterMs: undefined });
+  assertEquals(
+    error.message,
+    'Cannot store "a" in "s3://test-bucket/f": S3 answered 503 SlowDown: Reduce your request rate',
+  );
+  assertEquals(fake.count("PutObject"), 4);
+  await assertRejects(() => listAll(store, ""), StoreError, "SlowDown");
+  await assertRejects(() => store.stat("a"), StoreError, "503");
+  assertEquals(fake.leftovers(), []);
+});
+
+testFake("S3Store create() aborts the upload when a part or its end is refused", async ({ fake, store }) => {
+  for (const operation of ["UploadPart", "CompleteMultipartUpload"] as const) {
+    fake.inject(operation, { kind: "refuse", status: 403, code: "AccessDenied" });
+    await assertRejects(() => store.create(["a"], largeBody()), StoreError, "AccessDenied");
+    assertEquals(fake.leftovers(), []);
+  }
+  assertEquals(counts(fake, "UploadPart", "AbortMultipartUpload"), [1 + 4, 2]);
+});
+
+testFake("S3Store create() stops a producer that is silent when a part is refused", async ({ fake, store }) => {
+  fake.inject("UploadPart", { kind: "refuse", status: 403, code: "AccessDenied" });
+  const silent = async function* () {
+    yield patternBytes(150_000);
+    yield await new Promise<Uint8Array>(() => {});
+  };
+  await assertRejects(() => store.create(["a"], silent()), StoreError, "AccessDenied");
+  assertEquals(fake.leftovers(), []);
+});
+
+testFake("S3Store create() leaves nothing wherever it is aborted", async ({ fake, options }) => {
+  for (const operation of ["HeadObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"] as const) {
+    const controller = new AbortController();
+    const store = new S3Store(options, { ...QUICK, stallMs: 5_000 });
+    const before = fake.count(operation);
+    if (operation !== "CreateMultipartUpload") fake.inject(operation, { kind: "stall" });
+    const watch = setInterval(() => {
+      if (fake.count(operation) > before) controller.abort(new Error(`stop in ${operation}`));
+    }, 1);
+    try {
+      const creating = store.create([operation], largeBody(), { signal: controller.signal });
+      await assertRejects(() => creating, Error, `stop in ${operation}`);
+    } finally {
+      clearInterval(watch);
+    }
+    assertEquals(fake.leftovers(), []);
+  }
+});
+
+testFake("S3Store create() takes a 412 after its own lost answer for a success", async ({ fake, store }) => {
+  fake.inject("PutObject", { kind: "lose_answer" }, 2); // Deno repeats a request on a connection that it finds closed.
+  const stored = await store.create(["claim", "claim-2"], pieces(bytesOf("the same")));
+  assertEquals(stored.key, "claim");
+  assertEquals((await store.create(["claim", "claim-2"], pieces(bytesOf("the same")))).key, "claim-2");
+  assertEquals(fake.objects.size, 2);
+});
+
+testFake("S3Store create() takes NoSuchUpload after its own lost answer for a success", async ({ fake, store }) => {
+  fake.inject("CompleteMultipartUpload", { kind: "lose_answer" }, 2);
+  const body = patternBytes(LARGE_BYTES);
+  const stored = await store.create(["large"], pieces(body));
+  assertEquals([stored.key, stored.sizeBytes], ["large", LARGE_BYTES]);
+  assertEquals(await readAll(store, "large"), body);
+  assertEquals(fake.leftovers().length, 1);
+});
+
+testFake(
+  "S3Store create() says exists when a large body's key is taken meanwhile, and leaves that object",
+  async ({ fake, store }) => {
+    const racing = async function* () {
+      yield patternBytes(150_000);
+      await store.replace("raced", bytesOf("theirs"));
+      yield patternBytes(150_000);
+    };
+    const error = await assertRejects(() => store.create(["raced", "raced-2"], racing()), StoreError);
+    assertEquals([error.facts.code, error.facts.key], ["exists", "raced"]);
+    assertEquals(await readAll(store, "raced"), bytesOf("theirs"));
+    assertEquals(fake.leftovers(), ["test-bucket/f/raced"]);
+  },
+);
+
+testFake("S3Store read() goes on behind the last byte after a cut and after a stall", async ({ fake, store }) => {
+  const body = patternBytes(LARGE_BYTES);
+  await store.create(["object"], pieces(body));
+  fake.inject("GetObject", { kind: "cut_body", afterBytes: 120_000 });
+  fake.inject("GetObject", { kind: "refuse", status: 503, code: "SlowDown" });
+  fake.inject("GetObject", { kind: "stall_body", afterBytes: 100_000 });
+  assertEquals(await readAll(store, "object"), body);
+  const ranges = fake.requests.filter((request) => request.operation === "GetObject").map(({ headers }) =>
+    headers["range"]
+  );
+  assertEquals(ranges, [undefined, "bytes=120000-", "bytes=120000-", "bytes=220000-"]);
+});
+
+testFake("S3Store read() says cut_off when it gets no further", async ({ fake, store }) => {
+  await store.create(["object"], pieces(patternBytes(LARGE_BYTES)));
+  fake.inject("GetObject", { kind: "cut_body", afterBytes: 50_000 });
+  fake.inject("GetObject", { kind: "cut_body", afterBytes: 0 }, 99);
+  const error = await assertRejects(() => readAll(store, "object"), StoreError);
+  assertEquals([error.facts.code, error.facts.key], ["cut_off", "object"]);
+  assertEquals(fake.count("GetObject"), 1 + 4 - 1);
+});
+
+testFake(
+  "S3Store read() says changed when another object takes the place of the one it reads",
+  async ({ fake, store }) => {
+    await store.replace("object", patternBytes(LARGE_BYTES, 1));
+    fake.inject("GetObject", { kind: "cut_body", afterBytes: 50_000 });
+    const reader = (await store.read("object")).getReader();
+    await reader.read();
+    await store.replace("object", patternBytes(LARGE_BYTES, 2));
+    const error = await assertRejects(async () => {
+      while (!(await reader.read()).done);
+    }, StoreError);
+    assertEquals(error.facts.code, "changed");
+  },
+);
+
+testFake("S3Store finds the region out, and asks once", async ({ fake, options }) => {
+  const store = new S3Store({ ...options, region: undefined }, QUICK);
+  await Promise.all([1, 2, 3].map((number) => store.create([`${number}`], pieces(bytesOf("x")))));
+  assertEquals(counts(fake, "HeadBucket", "PutObject"), [1, 3]);
+}, { region: "eu-central-1" });
+
+testFake("S3Store names the right region where the config's is wrong", async ({ options }) => {
+  const store = new S3Store({ ...options, region: "us-west-2" }, QUICK);
+  const error = await assertRejects(() => store.create(["a"], pieces(bytesOf("x"))), StoreError);
+  assertEquals(error.facts.code, "AuthorizationHeaderMalformed");
+  assertStringIncludes(error.message, 'the bucket is in region "eu-central-1", the request was for "us-west-2"');
+  assertEquals(error.hint, "Set region: eu-central-1, or leave it out");
+  // An answer to HEAD has the region in its headers only.
+  assertEquals((await assertRejects(() => store.stat("a"), StoreError)).hint, error.hint);
+}, { region: "eu-central-1" });
+
+testFake("S3Store names the region that a redirect leads to", async ({ fake, store }) => {
+  const headers = { "x-amz-bucket-region": "ap-south-1" };
+  fake.inject("ListObjectsV2", { kind: "refuse", status: 301, code: "PermanentRedirect", headers });
+  const error = await assertRejects(() => listAll(store, ""), StoreError);
+  assertEquals([error.facts.code, error.hint], ["PermanentRedirect", "Set region: ap-south-1, or leave it out"]);
+});
+
+testFake("S3Store goes by the server's clock where this machine's is wrong", async ({ store, fake }) => {
+  await store.create(["a"], pieces(bytesOf("x")));
+  assertEquals(fake.count("PutObject"), 2);
+  await store.create(["b"], pieces(bytesOf("x")));
+  assertEquals(fake.count("PutObject"), 3);
+}, { clockAheadMs: 60 * 60 * 1000 });
+
+testFake(
+  "S3Store refuses with what to fix: missing bucket, wrong token, secret and session token",
+  async ({ fake, options }) => {
+    const cases: [Partial<StoreOptions>, code: string, hint: RegExp][] = [
+      [{ bucket: "s3://no-such-bucket/f" }, "NoSuchBucket", /Create s3:\/\/no-such-bucket,/],
+      [{ token: "other" }, "InvalidAccessKeyId", /correct it/],
+      [{ secret: new Secret("wrong-hunter2") }, "SignatureDoesNotMatch", /secret does not belong to the token/],
+      [{ sessionToken: new Secret("token-hunter2") }, "InvalidToken", /session_token/],
+    ];
+    for (const [changed, code, hint] of cases) {
+      const store = new S3Store({ ...options, ...changed }, QUICK);
+      const before = fake.requests.length;
+      const error = await assertRejects(() => store.create(["a"], pieces(bytesOf("x"))), StoreError);
+      assertEquals(error.facts.code, code);
+      assertEquals(error.exitCode, 11);
+      assert(hint.test(error.hint ?? ""), error.hint);
+      assertEquals(fake.requests.length, before + 1, "is not tried again");
+      const shown = `${describeError(error)} ${error.hint} ${Deno.inspect(error)} ${JSON.stringify(error)}`;
+      assert(!/hunter2|Signature=|AWS4-HMAC/.test(shown), shown);
+    }
+  },
+);
+
+testFake("S3Store shows no secret where the connection fails", async ({ fake, options }) => {
+  await fake.close();
+  const store = new S3Store({ ...options, sessionToken: new Secret("token-hunter2") }, { ...QUICK, attempts: 2 });
+  const error = await assertRejects(() => store.stat("a"), StoreError);
+  assertEquals(error.facts.code, "unreachable");
+  assertStringIncludes(error.hint ?? "", options.endpoint!);
+  const shown = `${describeError(error)} ${Deno.inspect(error)}`;
+  assert(!/hunter2|Signature=|AWS4-HMAC/.test(shown), shown);
+});
+
+testFake("S3Store says that what answers is no S3 server", async ({ options }) => {
+  const other = Deno.serve({ port: 0, onListen() {} }, () => new Response("<html><body>Welcome</body></html>"));
+  try {
+    const store = new S3Store({ ...options, endpoint: `http://127.0.0.1:${other.addr.port}` }, QUICK);
+    for (const run of [() => listAll(store, ""), () => store.create(["a"], largeBody())]) {
+      const error = await assertRejects(run, StoreError);
+      assertStringIncludes(
+        `${error.message} ${error.hint}`,
+        error.facts.code === "exists" ? "taken" : "not an S3 server",
+      );
+    }
+  } finally {
+    await other.shutdown();
+  }
+});
+
+Deno.test("openStore() opens a bucket and asks for what is missing", async () => {
+  const keys = { token: "t", secret: new Secret("s") };
+  assertEquals(
+    (await openStore({ bucket: "s3://data.example.com/folder/", ...keys })).url,
+    "s3://data.example.com/folder",
+  );
+  assertEquals((await openStore({ bucket: "s3://name", ...keys })).url, "s3://name");
+  const cases: [StoreOptions, code: string][] = [
+    [{ bucket: "s3://name" }, "no_credentials"],
+    [{ bucket: "s3://name", token: "t" }, "no_credentials"],
+    [{ bucket: "s3://", ...keys }, "bad_bucket"],
+    [{ bucket: "s3://a b/c", ...keys }, "bad_bucket"],
+    [{ bucket: "s3://name", endpoint: "minio:9000", ...keys }, "bad_endpoint"],
+    [{ bucket: "s3://name", endpoint: "http://user:hunter2@minio:9000", ...keys }, "bad_endpoint"],
+  ];
+  for (const [options, code] of cases) {
+    const error = await assertRejects(() => openStore(options), StoreError);
+    assertEquals(error.facts.code, code, options.bucket);
+    assert(error.hint !== undefined && !error.message.includes("hunter2"), error.message);
+  }
+});

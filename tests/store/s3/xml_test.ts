@@ -1,0 +1,96 @@
+import { assertEquals } from "@std/assert";
+import {
+  completeBody,
+  isCompleted,
+  isErrorBody,
+  parseError,
+  parseListing,
+  parseUploadId,
+} from "../../../src/store/s3/xml.ts";
+
+const listing = (content: string) => `<?xml version="1.0"?>\n<ListBucketResult xmlns="x">${content}</ListBucketResult>`;
+const contents = (key: string) =>
+  `<Contents><Key>${key}</Key><LastModified>2026-01-03T18:00:00.000Z</LastModified><Size>5</Size></Contents>`;
+
+Deno.test("parseListing() reads names as text: no numbers, no trimming, entities decoded", () => {
+  const page = parseListing(
+    listing(
+      `${contents("p/0010")}${contents("p/ a ")}${contents("p/&lt;&amp;&quot;&#233;&#x4e2d;")}` +
+        `<CommonPrefixes><Prefix>p/1e3/</Prefix></CommonPrefixes>`,
+    ),
+    "p/",
+  );
+  assertEquals(page?.entries.map((entry) => [entry.kind, entry.name]), [
+    ["object", "0010"],
+    ["object", " a "],
+    ["object", '<&"\u00e9\u4e2d'],
+    ["folder", "1e3"],
+  ]);
+  const first = page?.entries[0];
+  assertEquals(first?.kind === "object" && [first.sizeBytes, first.modified.getTime()], [5, Date.UTC(2026, 0, 3, 18)]);
+  assertEquals(page?.continuationToken, undefined);
+});
+
+Deno.test("parseListing() decodes names exactly where the answer says that they are encoded", () => {
+  const names = (content: string) => parseListing(listing(content), "")?.entries.map((entry) => entry.name);
+  assertEquals(names(`<EncodingType>url</EncodingType>${contents("a%252Fb+c%2Bd")}`), ["a%2Fb c+d"]);
+  assertEquals(names(contents("a%2Fb+c")), ["a%2Fb+c"]);
+});
+
+Deno.test("parseListing() leaves out the marker of an empty folder, and hands on the token of a page that is not the last", () => {
+  const page = parseListing(
+    listing(
+      `${contents("p/")}${
+        contents("p/a")
+      }<IsTruncated>true</IsTruncated><NextContinuationToken>1/+=</NextContinuationToken>`,
+    ),
+    "p/",
+  );
+  assertEquals([page?.entries.map((entry) => entry.name), page?.continuationToken], [["a"], "1/+="]);
+  assertEquals(parseListing(listing("<IsTruncated>false</IsTruncated>"), ""), {
+    entries: [],
+    continuationToken: undefined,
+  });
+  assertEquals(parseListing("<ListBucketResult/>", ""), { entries: [], continuationToken: undefined });
+});
+
+Deno.test("answers that are something else give undefined", () => {
+  for (const text of ["", "Hello", "<html><body><p>x</body>", "{}", "<a", "<Error><Message>x</Message></Error>"]) {
+    assertEquals([parseListing(text, ""), parseUploadId(text), parseError(text), isCompleted(text)], [
+      undefined,
+      undefined,
+      undefined,
+      false,
+    ], text);
+  }
+});
+
+Deno.test("parseUploadId() and isCompleted() find what they are for", () => {
+  const begun = "<InitiateMultipartUploadResult><UploadId>a&amp;+/=1</UploadId></InitiateMultipartUploadResult>";
+  assertEquals(parseUploadId(begun), "a&+/=1");
+  const completed = "<CompleteMultipartUploadResult><ETag>&quot;x-2&quot;</ETag></CompleteMultipartUploadResult>";
+  assertEquals([isCompleted(completed), isCompleted(begun)], [true, false]);
+});
+
+Deno.test("isErrorBody() tells an error in an answer of status 200", () => {
+  const cases: [text: string, expected: boolean][] = [
+    ["<Error><Code>InternalError</Code></Error>", true],
+    ['<?xml version="1.0" encoding="UTF-8"?>\n\n<Error>', true],
+    ["   \n<Error><Code>x</Code></Error>", true],
+    ["<ErrorPage/>", false],
+    ["<ListBucketResult><Error/></ListBucketResult>", false],
+    ["", false],
+  ];
+  for (const [text, expected] of cases) assertEquals(isErrorBody(text), expected, text);
+});
+
+Deno.test("completeBody() lists the parts in order, with checksums", () => {
+  const parts = [{ number: 1, etag: '"a&<"', sha256: "AA==" }, { number: 2, etag: '"b"', sha256: "BB==" }];
+  assertEquals(
+    completeBody(parts),
+    '<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">' +
+      "<Part><ChecksumSHA256>AA==</ChecksumSHA256><ETag>&quot;a&amp;&lt;&quot;</ETag><PartNumber>1</PartNumber></Part>" +
+      "<Part><ChecksumSHA256>BB==</ChecksumSHA256><ETag>&quot;b&quot;</ETag><PartNumber>2</PartNumber></Part>" +
+      "</CompleteMultipartUpload>",
+  );
+});

@@ -24,11 +24,11 @@
  */
 import { fstatSync } from "node:fs";
 import process from "node:process";
-import { main } from "./src/cli.ts";
+import { main } from "./src/cli/cli.ts";
 import type { Output, Shell } from "./src/cli/shell.ts";
 import { isJournal } from "./src/observe/log.ts";
 
-export { backup, type BackupOptions, type RunContext } from "./src/backup.ts";
+export { backup, type BackupOptions, type RunContext } from "./src/commands/backup/backup.ts";
 export { type Calendar, formatCalendar, nextElapse, parseCalendar, previousElapse } from "./src/calendar/calendar.ts";
 export { type Config, loadConfig, parseConfig, type Task } from "./src/config/config.ts";
 export { CouchClient } from "./src/couchdb/client.ts";
@@ -42,16 +42,16 @@ export {
   StoreError,
   UsageError,
 } from "./src/errors.ts";
-export { listBackups, listDatabases } from "./src/list.ts";
-export { type Manifest, parseManifest } from "./src/manifest.ts";
-export { type Log, type Progress, SILENT_LOG, SILENT_PROGRESS } from "./src/observe/observe.ts";
-export type { DatabaseReport, RunReport, TaskReport } from "./src/report.ts";
-export { restore, type RestoreReport, type RestoreRequest } from "./src/restore.ts";
+export { listBackups, listDatabases } from "./src/commands/list.ts";
+export { type Manifest, parseManifest } from "./src/archive/manifest.ts";
+export { type Log, type Progress, SILENT_LOG, SILENT_PROGRESS } from "./src/observe.ts";
+export type { DatabaseReport, RunReport, TaskReport } from "./src/archive/report.ts";
+export { restore, type RestoreReport, type RestoreRequest } from "./src/commands/restore/restore.ts";
 export { Secret } from "./src/secret.ts";
 export { openStore } from "./src/store/open.ts";
 export type { Store, StoreOptions } from "./src/store/store.ts";
-export { selectTasks, type TaskSelection } from "./src/task_selection.ts";
-export { verify, type VerifyReport, type VerifyRequest } from "./src/verify.ts";
+export { selectTasks, type TaskSelection } from "./src/task/selection.ts";
+export { verify, type VerifyReport, type VerifyRequest } from "./src/commands/verify.ts";
 
 if (import.meta.main) {
   const api = process.env.AWS_LAMBDA_RUNTIME_API;

@@ -7,17 +7,24 @@ import process from "node:process";
 import { type Config, type Environment, loadConfig, type Task } from "../src/config/config.ts";
 import { CouchClient } from "../src/couchdb/client.ts";
 import { describeError, EXIT, InterruptedError, ProgramError, UsageError } from "../src/errors.ts";
-import { runFolder } from "../src/keys.ts";
+import { runFolder } from "../src/archive/layout.ts";
 import { openLog } from "../src/observe/log.ts";
 import { openLoki } from "../src/observe/loki.ts";
-import type { Log, Progress } from "../src/observe/observe.ts";
+import type { Log, Progress } from "../src/observe.ts";
 import { openProgressLines } from "../src/observe/progress.ts";
-import { overdueDays } from "../src/overdue.ts";
-import { withPassword } from "../src/password.ts";
-import { publishMetrics } from "../src/publish.ts";
-import type { RunReport } from "../src/report.ts";
-import { backupRound, planRun, type RoundsContext, runAtOnce, type RunOfElapse, summariseRun } from "../src/rounds.ts";
-import { findDue, runScheduled } from "../src/scheduled.ts";
+import { overdueDays } from "../src/schedule/overdue.ts";
+import { withPassword } from "../src/session/password.ts";
+import { publishMetrics } from "../src/session/publish.ts";
+import type { RunReport } from "../src/archive/report.ts";
+import {
+  backupRound,
+  planRun,
+  type RoundsContext,
+  runAtOnce,
+  type RunOfElapse,
+  summariseRun,
+} from "../src/schedule/rounds.ts";
+import { findDue, runScheduled } from "../src/schedule/due.ts";
 import { openStore } from "../src/store/open.ts";
 import { parseS3Url } from "../src/store/s3/endpoint.ts";
 import { executionName, startExecution } from "../src/aws/step_functions.ts";

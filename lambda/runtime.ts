@@ -4,7 +4,7 @@
  * function that builds the handler. Out: nothing; the loop ends only when it is told to or when it cannot go on.
  */
 import { describeError, EXIT, InterruptedError, ProgramError } from "../src/errors.ts";
-import type { Log } from "../src/observe/observe.ts";
+import type { Log } from "../src/observe.ts";
 
 /** One event, and what the handler has to know to answer it in time. */
 export interface Invocation {

@@ -4,7 +4,7 @@
  */
 import { fromFileUrl, join } from "@std/path";
 import process from "node:process";
-import { main } from "../src/cli.ts";
+import { main } from "../src/cli/cli.ts";
 import { gunzip } from "../src/codec/gzip.ts";
 import { startDemoServer } from "./demo_server.ts";
 

@@ -5,7 +5,7 @@
 import { assertEquals } from "@std/assert";
 import { createHash } from "node:crypto";
 import { gunzipSync } from "node:zlib";
-import type { Manifest } from "../src/manifest.ts";
+import type { Manifest } from "../src/archive/manifest.ts";
 import { elementsOf, membersOf } from "./fakes/couchdb/json_text.ts";
 import type { LeafRevisions } from "./leaf_revisions.ts";
 

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import validateStates from "asl-validator";
 import { parseConfig } from "../src/config/config.ts";
 import { type BackupResult, parseEvent, type PlanResult, type SummariseResult } from "../lambda/events.ts";
-import { RunFolder } from "../src/run_folder.ts";
+import { RunFolder } from "../src/archive/run_folder.ts";
 import { DirectoryStore } from "../src/store/directory/store.ts";
 import { readTemplate } from "./cloudformation.ts";
 

@@ -1,17 +1,17 @@
 /** `couchdb-backup backup <config>`: runs tasks, all now or those that are due. */
 import { hostname } from "node:os";
 import process from "node:process";
-import { backup } from "../backup.ts";
+import { backup } from "../commands/backup/backup.ts";
 import type { Task } from "../config/config.ts";
 import { formatDate, parseDate } from "../dates.ts";
 import { EXIT, UsageError } from "../errors.ts";
-import { backupFolder } from "../keys.ts";
+import { backupFolder } from "../archive/layout.ts";
 import { formatSummary } from "../observe/summary.ts";
-import { exitCodeOfReport, type RunReport } from "../report.ts";
-import { type ElapseOutcome, findDue, runScheduled, type ScheduledTask } from "../scheduled.ts";
-import { isEmptyByMistake, type SelectionOptions, selectTasks, type TaskSelection } from "../task_selection.ts";
+import { exitCodeOfReport, type RunReport } from "../archive/report.ts";
+import { type ElapseOutcome, findDue, runScheduled, type ScheduledTask } from "../schedule/due.ts";
+import { isEmptyByMistake, type SelectionOptions, selectTasks, type TaskSelection } from "../task/selection.ts";
 import type { Call, Command } from "./command.ts";
-import { type Session, withSession } from "./session.ts";
+import { type Session, withSession } from "../session/open.ts";
 import type { Output } from "./shell.ts";
 
 export const command: Command = {

@@ -1,9 +1,9 @@
 /** `couchdb-backup check <config>`: whether a backup could run now, and what to do where it could not. */
-import { checkSetup, type Probe } from "../check.ts";
+import { checkSetup, type Probe } from "../commands/check.ts";
 import type { Config } from "../config/config.ts";
 import { EXIT } from "../errors.ts";
 import type { Command } from "./command.ts";
-import { withSession } from "./session.ts";
+import { withSession } from "../session/open.ts";
 
 export const command: Command = {
   name: "check",

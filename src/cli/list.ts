@@ -1,9 +1,9 @@
 /** `couchdb-backup list [databases|backups]`: what there is in CouchDB and in the store. */
 import { UsageError } from "../errors.ts";
-import { listBackups, listDatabases, type ListedBackup } from "../list.ts";
+import { listBackups, listDatabases, type ListedBackup } from "../commands/list.ts";
 import { formatCount, formatSize } from "../observe/figures.ts";
 import { type Command, CONFIG_FLAG } from "./command.ts";
-import { withSession } from "./session.ts";
+import { withSession } from "../session/open.ts";
 
 export const command: Command = {
   name: "list",

@@ -2,10 +2,10 @@
 import { formatInZone } from "../dates.ts";
 import { EXIT, UsageError } from "../errors.ts";
 import { formatCount } from "../observe/figures.ts";
-import { type Plan, plan, type TaskPlan } from "../plan.ts";
-import type { SelectedDatabase } from "../select.ts";
+import { type Plan, plan, type TaskPlan } from "../commands/plan.ts";
+import type { SelectedDatabase } from "../task/select.ts";
 import type { Call, Command } from "./command.ts";
-import { withSession } from "./session.ts";
+import { withSession } from "../session/open.ts";
 
 const DEFAULT_COUNT = 3;
 const MOST_ELAPSES = 10_000;

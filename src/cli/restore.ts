@@ -1,8 +1,8 @@
 /** `couchdb-backup restore <db> <path>`: brings a backup back. */
 import { formatCount, formatSeconds } from "../observe/figures.ts";
-import { exitCodeOfRestore, restore, type RestoreReport } from "../restore.ts";
+import { exitCodeOfRestore, restore, type RestoreReport } from "../commands/restore/restore.ts";
 import { type Command, CONFIG_FLAG } from "./command.ts";
-import { withSession } from "./session.ts";
+import { withSession } from "../session/open.ts";
 
 /** More failed revisions than these are counted in the text; `--json` and the log have them all. */
 const SHOWN_FAILURES = 20;

@@ -3,11 +3,11 @@ import { hostname } from "node:os";
 import process from "node:process";
 import { type Config, loadConfig } from "../config/config.ts";
 import { describeError, EXIT } from "../errors.ts";
-import type { Log } from "../observe/observe.ts";
-import { checkSchedules, followSchedule } from "../schedule.ts";
-import { type ElapseOutcome, runScheduled } from "../scheduled.ts";
+import type { Log } from "../observe.ts";
+import { checkSchedules, followSchedule } from "../schedule/resident.ts";
+import { type ElapseOutcome, runScheduled } from "../schedule/due.ts";
 import type { Call, Command } from "./command.ts";
-import { type Session, withConfig } from "./session.ts";
+import { type Session, withConfig } from "../session/open.ts";
 
 export const command: Command = {
   name: "schedule",

@@ -3,7 +3,7 @@ import { writeFile } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import { loadConfig } from "../config/config.ts";
 import { EXIT, UsageError } from "../errors.ts";
-import { makeUnits, type UnitOptions } from "../systemd.ts";
+import { makeUnits, type UnitOptions } from "../commands/systemd.ts";
 import type { Command } from "./command.ts";
 
 /** Stands for the folder that systemd names only in a running service. */

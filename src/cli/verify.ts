@@ -3,9 +3,9 @@ import { loadConfig } from "../config/config.ts";
 import { ConfigError } from "../errors.ts";
 import { formatCount, formatSeconds } from "../observe/figures.ts";
 import { openStore } from "../store/open.ts";
-import { exitCodeOfVerify, verify, type VerifyReport } from "../verify.ts";
+import { exitCodeOfVerify, verify, type VerifyReport } from "../commands/verify.ts";
 import { type Call, type Command, CONFIG_FLAG } from "./command.ts";
-import { withSession, withSurroundings } from "./session.ts";
+import { withSession, withSurroundings } from "../session/open.ts";
 
 export const command: Command = {
   name: "verify",

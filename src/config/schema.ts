@@ -7,7 +7,7 @@ import { z } from "zod";
 import { CalendarError, parseCalendar } from "../calendar/calendar.ts";
 import type { KeyPath } from "./places.ts";
 import { nearest } from "../nearest.ts";
-import { explainPattern } from "../pattern.ts";
+import { explainPattern } from "../task/pattern.ts";
 import { Secret } from "../secret.ts";
 import { isTimeZone, timeZoneHint } from "../calendar/time_zone.ts";
 

@@ -4,7 +4,7 @@
  * heal is asked for again here, unless the caller heals it better.
  */
 import { CouchError, isTransient } from "../errors.ts";
-import type { Log } from "../observe/observe.ts";
+import type { Log } from "../observe.ts";
 import { DEFAULT_RETRY, parseRetryAfter, type RetryPolicy, wait, waitBeforeAttempt } from "../retry.ts";
 import type { CouchOptions } from "./couchdb.ts";
 

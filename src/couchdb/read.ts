@@ -6,7 +6,7 @@
  */
 import { CouchError, isTransient } from "../errors.ts";
 import { BULK_GET_SHAPE, DocumentScanner, Found, FramingError } from "../json/scan.ts";
-import type { Log } from "../observe/observe.ts";
+import type { Log } from "../observe.ts";
 import type { CallOptions, CouchClient } from "./client.ts";
 import { compareIds, type IdRun, ListedIds } from "./ids.ts";
 

@@ -5,7 +5,7 @@
  */
 import { CouchError, isTransient } from "../errors.ts";
 import { readTextMembers } from "../json/members.ts";
-import type { Log } from "../observe/observe.ts";
+import type { Log } from "../observe.ts";
 import type { CallOptions, CouchClient, WriteRow } from "./client.ts";
 import { RequestBody, type Revisions, singleDocumentBody } from "./request_body.ts";
 

@@ -3,7 +3,7 @@
  * Not LogTape: its configuration is one per process. A second `configure()` throws "Already configured", which would
  * mix two logs and hit every library user who has configured it for a program of their own.
  */
-import type { Log, LogFields } from "./observe.ts";
+import type { Log, LogFields } from "../observe.ts";
 import { describeError } from "../errors.ts";
 import { formatLogfmt, printable, toPlainFields } from "./logfmt.ts";
 

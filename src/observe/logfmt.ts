@@ -4,7 +4,7 @@
  */
 import { describeError } from "../errors.ts";
 import { Secret } from "../secret.ts";
-import type { LogFields } from "./observe.ts";
+import type { LogFields } from "../observe.ts";
 
 /** Values longer than this are cut: Loki refuses lines of more than 256 KB, journald splits at 48 KB. */
 const MAX_VALUE_CHARACTERS = 8192;

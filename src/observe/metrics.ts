@@ -5,7 +5,7 @@
  * @see https://prometheus.io/docs/instrumenting/exposition_formats/
  */
 import { EXIT } from "../errors.ts";
-import type { RunReport, TaskReport } from "../report.ts";
+import type { RunReport, TaskReport } from "../archive/report.ts";
 
 /** What metrics tell beside the report. */
 export interface MetricsOptions {

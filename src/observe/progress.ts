@@ -5,7 +5,7 @@
  */
 import { formatCount, formatSeconds, formatSize, shortenMiddle } from "./figures.ts";
 import { printable } from "./logfmt.ts";
-import type { Log, Progress } from "./observe.ts";
+import type { Log, Progress } from "../observe.ts";
 
 /** Bars on a terminal. */
 export interface ProgressBars extends Progress {

@@ -5,7 +5,7 @@
  * @see https://github.com/prometheus/pushgateway#api
  */
 import { describeError } from "../errors.ts";
-import type { RunReport } from "../report.ts";
+import type { RunReport } from "../archive/report.ts";
 import type { Secret } from "../secret.ts";
 import { formatMetrics, hasSucceeded, type MetricsOptions } from "./metrics.ts";
 

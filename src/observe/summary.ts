@@ -2,8 +2,8 @@
  * The end of a run for a person: a table of what was saved, then every failure with its cause. Long tables are cut down
  * to their largest rows; failures never are. Pure: takes a report and a width, returns text.
  */
-import type { DatabaseReport, RunReport, TaskReport } from "../report.ts";
-import type { Totals } from "../manifest.ts";
+import type { DatabaseReport, RunReport, TaskReport } from "../archive/report.ts";
+import type { Totals } from "../archive/manifest.ts";
 import { formatCount, formatSeconds, formatSize, shortenMiddle } from "./figures.ts";
 import { printable } from "./logfmt.ts";
 

@@ -7,7 +7,7 @@
 import { open, readFile, rename, rm } from "node:fs/promises";
 import process from "node:process";
 import { describeError } from "../errors.ts";
-import type { RunReport } from "../report.ts";
+import type { RunReport } from "../archive/report.ts";
 import { formatMetrics, mergeMetrics, type MetricsOptions } from "./metrics.ts";
 
 /**

@@ -1,6 +1,6 @@
 /** A program on the runtime loop whose handler does what the event says; `FAIL_INIT` makes its start fail. */
 import { ConfigError, StoreError } from "../../src/errors.ts";
-import { SILENT_LOG } from "../../src/observe/observe.ts";
+import { SILENT_LOG } from "../../src/observe.ts";
 import { serveInvocations } from "../../lambda/runtime.ts";
 
 await serveInvocations({

@@ -1,5 +1,5 @@
 /** A log that keeps its lines, for tests of what is said and of what must not be. */
-import type { Log, LogFields } from "../../src/observe/observe.ts";
+import type { Log, LogFields } from "../../src/observe.ts";
 import type { LogLevel } from "../../src/observe/log.ts";
 
 /** One line. */

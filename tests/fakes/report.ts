@@ -1,5 +1,5 @@
 /** Reports of runs, made up for the tests of what is made from reports. */
-import type { DatabaseReport, RunReport, TaskReport } from "../../src/report.ts";
+import type { DatabaseReport, RunReport, TaskReport } from "../../src/archive/report.ts";
 
 /** A database that was saved, unless `part` says otherwise. */
 export function databaseReport(database: string, part: Partial<DatabaseReport> = {}): DatabaseReport {

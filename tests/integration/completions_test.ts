@@ -1,6 +1,6 @@
 /** The printed completions in the shells they are for. Needs bash, zsh and fish: scripts/ci/shells.sh. */
 import { assertEquals } from "@std/assert";
-import { main } from "../../src/cli.ts";
+import { main } from "../../src/cli/cli.ts";
 
 async function completions(shell: string): Promise<string> {
   let text = "";

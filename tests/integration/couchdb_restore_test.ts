@@ -5,8 +5,8 @@
 import { assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { CouchClient } from "../../src/couchdb/client.ts";
-import { SILENT_PROGRESS } from "../../src/observe/observe.ts";
-import { restore, type RestoreContext } from "../../src/restore.ts";
+import { SILENT_PROGRESS } from "../../src/observe.ts";
+import { restore, type RestoreContext } from "../../src/commands/restore/restore.ts";
 import { Secret } from "../../src/secret.ts";
 import { DirectoryStore } from "../../src/store/directory/store.ts";
 import { openStore } from "../../src/store/open.ts";
@@ -15,7 +15,7 @@ import { RecordedLog } from "../fakes/log.ts";
 import { seedHardDatabase } from "../hard_database.ts";
 import { compareLeafRevisions, readAllLeafRevisions } from "../leaf_revisions.ts";
 import { makeArchive } from "../make_archive.ts";
-import { gzipText } from "../restore_setup.ts";
+import { gzipText } from "../commands/restore/setup.ts";
 
 interface Place {
   server: CouchServer;

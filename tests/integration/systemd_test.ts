@@ -1,6 +1,6 @@
 /** The printed units against the systemd of this machine. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { escapeInstance } from "../../src/systemd.ts";
+import { escapeInstance } from "../../src/commands/systemd.ts";
 import { startProgram } from "../cli/program.ts";
 
 const BUCKETS = ["s3://data.example.com/folder", "file:///srv/backup"];

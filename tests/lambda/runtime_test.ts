@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { InterruptedError, StoreError } from "../../src/errors.ts";
-import { type Log, SILENT_LOG } from "../../src/observe/observe.ts";
+import { type Log, SILENT_LOG } from "../../src/observe.ts";
 import { type Handler, RuntimeApiError, type RuntimeOptions, serveInvocations } from "../../lambda/runtime.ts";
 import { type LambdaRuntimeDouble, startLambdaRuntime } from "../fakes/lambda_runtime.ts";
 

@@ -1,0 +1,273 @@
+/**
+ * One chunk on its way out of the archive: nothing of it is handed on before all of it is known to be what the backup
+ * wrote. A small chunk is held, compressed, from the check to its use; a large one is read twice.
+ */
+import { createHash } from "node:crypto";
+import { concat } from "@std/bytes";
+import { type ArchiveFormat, CHUNK_FORMAT, isGzip } from "./formats.ts";
+import { DocumentReader, isLarge, type LargeDocument, type RawDocument, type ReadCounts } from "./document_reader.ts";
+import { ArchiveError, describeError, StoreError } from "../errors.ts";
+import { gunzip } from "../codec/gzip.ts";
+import { TextMemberScanner } from "../json/members.ts";
+import { FramingError } from "../json/scan.ts";
+import type { ChunkEntry } from "./manifest.ts";
+import type { Store, StoreCallOptions } from "../store/store.ts";
+
+/** A chunk up to this size stays in memory while it is in use; several are at once. */
+const HELD_CHUNK_BYTES = 4 << 20;
+
+/** What an operator can do about an archive that is not whole. */
+export const SALVAGE_HINT = "Take an earlier backup, or restore what is whole with --salvage";
+
+/** Where a chunk lies, and what is known of it. */
+export interface ChunkPlace {
+  store: Store;
+  key: string;
+  /** The chunk's line in the manifest or checkpoint; undefined when there is none. */
+  entry: ChunkEntry | undefined;
+}
+
+/** What reading a chunk from end to end has shown. */
+export interface ChunkContents extends ReadCounts {
+  /** Of the object as it is stored. */
+  sha256: string;
+  compressedBytes: number;
+  format: ArchiveFormat;
+}
+
+/** What {@linkcode inspectChunk} is told beside the chunk. */
+export interface InspectOptions extends StoreCallOptions {
+  /** Is told of each row's id. */
+  onRow?: ((id: string | undefined) => void) | undefined;
+  /** Is told of documents and decompressed bytes as they pass. */
+  onProgress?: ((step: { documents: number; bytes: number }) => void) | undefined;
+}
+
+/** A chunk that is whole. */
+export class CheckedChunk {
+  /** How the chunk was recognised; a chunk of a manifest is of this program. */
+  readonly format: ArchiveFormat;
+  /** What the last reading has counted. */
+  counts: ReadCounts | undefined;
+
+  readonly #place: ChunkPlace;
+  readonly #held: readonly Uint8Array[] | undefined;
+
+  private constructor(place: ChunkPlace, found: { format: ArchiveFormat; held: readonly Uint8Array[] | undefined }) {
+    this.#place = place;
+    this.format = found.format;
+    this.#held = found.held;
+  }
+
+  /**
+   * Reads a chunk and compares it with its line in the manifest. Without one it is decompressed and framed to its end.
+   *
+   * @throws ArchiveError when it is missing, damaged or something else.
+   */
+  static async open(place: ChunkPlace, options: StoreCallOptions = {}): Promise<CheckedChunk> {
+    const kept: Uint8Array[] = [];
+    let keptBytes = 0;
+    const source = (async function* () {
+      for await (const bytes of await openObject(place, options)) {
+        keptBytes += bytes.length;
+        if (keptBytes <= HELD_CHUNK_BYTES) kept.push(bytes);
+        else kept.length = 0;
+        yield bytes;
+      }
+    })();
+    let format = CHUNK_FORMAT;
+    if (place.entry === undefined) format = (await readContents(place, source, options)).format;
+    else checkDigest(place, place.entry, await digest(source));
+    return new CheckedChunk(place, {
+      format,
+      held: keptBytes <= HELD_CHUNK_BYTES ? kept : undefined,
+    });
+  }
+
+  /** The bytes of a large document once more, for a request that has to be made again. */
+  async *largeDocument(ordinal: number, options: StoreCallOptions = {}): AsyncGenerator<Uint8Array> {
+    for await (const item of this.#reader(options).read()) {
+      if (!isLarge(item) || item.ordinal !== ordinal) continue;
+      yield* item.stream;
+      return;
+    }
+    const { key } = this.#place;
+    throw new ArchiveError(`Cannot read "${key}" again: it has changed meanwhile`, { key });
+  }
+
+  /** Reads all documents. @throws ArchiveError when the chunk does not hold what its line in the manifest says. */
+  async *read(options: StoreCallOptions = {}): AsyncGenerator<RawDocument[] | LargeDocument> {
+    const reader = this.#reader(options);
+    this.counts = reader.counts;
+    try {
+      for await (const item of reader.read()) yield isLarge(item) ? await this.#identified(item, options) : item;
+    } catch (error) {
+      throw unreadable(this.#place, error);
+    }
+    checkCounts(this.#place, reader.counts);
+  }
+
+  /** Other programs may put attachments before id and revision: a large document is then read once more to find them. */
+  async #identified(document: LargeDocument, options: StoreCallOptions): Promise<LargeDocument> {
+    if (document.rev !== undefined && document.id !== undefined) return document;
+    const scanner = new TextMemberScanner(["_id", "_rev"]);
+    for await (const bytes of this.largeDocument(document.ordinal, options)) {
+      scanner.push(bytes);
+      if (scanner.isDone) break;
+    }
+    const { _id, _rev } = scanner.found;
+    return { ...document, id: document.id ?? _id, rev: _rev, hasRevision: _rev !== undefined };
+  }
+
+  #reader(options: StoreCallOptions): DocumentReader {
+    // The documents of a chunk that is in no manifest are looked at one by one: who knows who wrote them.
+    const format = this.#place.entry === undefined ? undefined : CHUNK_FORMAT;
+    return new DocumentReader(decompressed(this.#bytes(options)), { format });
+  }
+
+  async *#bytes(options: StoreCallOptions): AsyncGenerator<Uint8Array> {
+    if (this.#held !== undefined) yield* this.#held;
+    else yield* await openObject(this.#place, options);
+  }
+}
+
+/**
+ * Reads a chunk from end to end, checks it against its line in the manifest where it has one, and tells what it holds.
+ *
+ * @throws ArchiveError when it is missing, damaged or something else.
+ */
+export async function inspectChunk(
+  place: ChunkPlace,
+  options: InspectOptions = {},
+): Promise<ChunkContents> {
+  const contents = await readContents(place, await openObject(place, options), options);
+  if (place.entry !== undefined) checkDigest(place, place.entry, contents);
+  checkCounts(place, contents);
+  return contents;
+}
+
+async function readContents(
+  place: ChunkPlace,
+  source: AsyncIterable<Uint8Array>,
+  options: InspectOptions,
+): Promise<ChunkContents> {
+  const hash = createHash("sha256");
+  let compressedBytes = 0;
+  const hashed = (async function* () {
+    for await (const bytes of source) {
+      hash.update(bytes);
+      compressedBytes += bytes.length;
+      yield bytes;
+    }
+  })();
+  const format = place.entry === undefined ? undefined : CHUNK_FORMAT;
+  const reader = new DocumentReader(decompressed(hashed), { format, onRow: options.onRow });
+  let failure: unknown;
+  try {
+    let reported = { documents: 0, bytes: 0 };
+    for await (const _documents of reader.read()) {
+      const { documents, bytes } = reader.counts;
+      options.onProgress?.({ documents: documents - reported.documents, bytes: bytes - reported.bytes });
+      reported = { documents, bytes };
+    }
+  } catch (error) {
+    failure = error;
+  }
+  if (failure !== undefined && place.entry !== undefined && isDamage(failure)) {
+    // The checksum of the whole says more than the place where decompressing gave up.
+    checkDigest(place, place.entry, await digest(await openObject(place, options)));
+  }
+  if (failure !== undefined) throw unreadable(place, failure);
+  return { ...reader.counts, format: reader.format!, compressedBytes, sha256: hash.digest("hex") };
+}
+
+async function openObject(place: ChunkPlace, options: StoreCallOptions): Promise<ReadableStream<Uint8Array>> {
+  try {
+    return await place.store.read(place.key, options);
+  } catch (error) {
+    if (!(error instanceof StoreError) || error.facts.code !== "not_found") throw error;
+    const facts = { key: place.key, expected: "an object", found: "nothing" };
+    throw new ArchiveError(`Cannot read chunk "${place.key}": it is missing`, facts, {
+      cause: error,
+      hint: SALVAGE_HINT,
+    });
+  }
+}
+
+async function digest(source: AsyncIterable<Uint8Array>): Promise<{ sha256: string; compressedBytes: number }> {
+  const hash = createHash("sha256");
+  let compressedBytes = 0;
+  for await (const bytes of source) {
+    hash.update(bytes);
+    compressedBytes += bytes.length;
+  }
+  return { sha256: hash.digest("hex"), compressedBytes };
+}
+
+function checkDigest(
+  { key }: ChunkPlace,
+  entry: ChunkEntry,
+  found: { sha256: string; compressedBytes: number },
+): void {
+  if (found.compressedBytes !== entry.compressed_bytes) {
+    throw damaged(key, "bytes", { expected: `${entry.compressed_bytes}`, found: `${found.compressedBytes}` });
+  }
+  if (found.sha256 !== entry.sha256) {
+    throw damaged(key, "as its sha256", { expected: entry.sha256, found: found.sha256 });
+  }
+}
+
+function checkCounts({ key, entry }: ChunkPlace, found: ReadCounts): void {
+  if (entry === undefined) return;
+  const pairs = [
+    ["documents", entry.documents, found.documents],
+    ["leaf revisions", entry.leaf_revisions, found.leafRevisions],
+    ["decompressed bytes", entry.bytes, found.bytes],
+  ] as const;
+  for (const [what, expected, counted] of pairs) {
+    if (expected !== counted) throw damaged(key, what, { expected: String(expected), found: String(counted) });
+  }
+}
+
+function damaged(key: string, what: string, { expected, found }: { expected: string; found: string }): ArchiveError {
+  return new ArchiveError(
+    `Chunk "${key}" is damaged: it has ${found} ${what}, the manifest says ${expected}`,
+    { key, expected: `${expected} ${what}`, found: `${found} ${what}` },
+    { hint: SALVAGE_HINT },
+  );
+}
+
+/** Whether an error comes from the bytes of the object, rather than from getting at them. */
+function isDamage(error: unknown): boolean {
+  // DecompressionStream throws a TypeError for what is not gzip, cut off, or fails its checksum.
+  return error instanceof FramingError || error instanceof TypeError;
+}
+
+function unreadable({ key }: ChunkPlace, error: unknown): unknown {
+  if (!isDamage(error)) return error;
+  const found = describeError(error);
+  return new ArchiveError(`Chunk "${key}" is damaged: ${found}`, { key, expected: "whole gzip of whole JSON", found }, {
+    cause: error,
+    hint: SALVAGE_HINT,
+  });
+}
+
+/** Decompresses what is gzip, and passes on what is not. */
+async function* decompressed(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const iterator = source[Symbol.asyncIterator]();
+  let beginning = new Uint8Array(0);
+  while (beginning.length < 2) {
+    const { done, value } = await iterator.next();
+    if (done) break;
+    beginning = concat([beginning, value]);
+  }
+  const whole = (async function* () {
+    try {
+      yield beginning;
+      for (let next = await iterator.next(); !next.done; next = await iterator.next()) yield next.value;
+    } finally {
+      await iterator.return?.();
+    }
+  })();
+  yield* isGzip(beginning) ? gunzip(whole) : whole;
+}

@@ -1,0 +1,241 @@
+/**
+ * Takes documents out of decompressed JSON as it streams by, each as the raw bytes it consists of. Small ones come in
+ * lists, whole; one too large to be held comes as a stream of its own, before anything behind it is read.
+ */
+import { concat } from "@std/bytes";
+import { type ArchiveFormat, CHUNK_FORMAT, FORMAT_SAMPLE_BYTES, recogniseFormat } from "./formats.ts";
+import { readTextMembers } from "../json/members.ts";
+import { DocumentScanner, Found, FramingError } from "../json/scan.ts";
+
+/** Documents up to this size are held whole. */
+const HELD_DOCUMENT_BYTES = 4 << 20;
+
+/** A document and what has to be known of it to write it. */
+export interface DocumentIdentity {
+  /** Undefined when it has none: CouchDB then makes one up. */
+  id: string | undefined;
+  /** Whether it has a revision to keep; else it can only be written as a new edit. */
+  hasRevision: boolean;
+}
+
+/** A document that is held whole. */
+export interface RawDocument extends DocumentIdentity {
+  bytes: Uint8Array;
+}
+
+/** A document that streams by. */
+export interface LargeDocument extends DocumentIdentity {
+  /** As far as its first megabytes tell. */
+  rev: string | undefined;
+  /** Which of the source's documents it is, from 0: by it, reading anew finds it again. */
+  ordinal: number;
+  /** All its bytes, once. */
+  stream: AsyncIterable<Uint8Array>;
+}
+
+/** What has been read; complete when the reader has ended. */
+export interface ReadCounts {
+  /** Rows that hold a document; in formats without rows, documents. */
+  documents: number;
+  leafRevisions: number;
+  /** Rows without a document because it was gone when it was asked for. */
+  absent: number;
+  /** Rows that hold another error than that instead of a document: it is lost. */
+  lost: number;
+  /** Decompressed. */
+  bytes: number;
+}
+
+/** What a reader is told beside the bytes. */
+export interface DocumentReaderOptions {
+  /** Undefined: it is recognised by how the bytes begin. */
+  format?: ArchiveFormat | undefined;
+  /** Is told of the end of each row, with its id where it has one. */
+  onRow?: ((id: string | undefined) => void) | undefined;
+  /** @default 4 MB */
+  heldDocumentBytes?: number | undefined;
+}
+
+/** Whether an item of {@linkcode DocumentReader.read} is a document that streams by. */
+export function isLarge(item: RawDocument[] | LargeDocument): item is LargeDocument {
+  return !Array.isArray(item);
+}
+
+/** Reads the documents of one source, once. */
+export class DocumentReader {
+  readonly counts: ReadCounts = { documents: 0, leafRevisions: 0, absent: 0, lost: 0, bytes: 0 };
+  /** What the bytes were recognised as, once reading has begun. */
+  format: ArchiveFormat | undefined;
+
+  readonly #source: AsyncIterator<Uint8Array>;
+  readonly #options: DocumentReaderOptions;
+  readonly #heldDocumentBytes: number;
+  #scanner = new DocumentScanner(CHUNK_FORMAT.shape);
+  #piece: Uint8Array = new Uint8Array(0);
+  /** Pieces taken to recognise the format, still to be read. */
+  readonly #ahead: Uint8Array[] = [];
+
+  /** Where the document in hand begins in the piece; -1 between documents. */
+  #from = -1;
+  #kept: Uint8Array[] = [];
+  #keptBytes = 0;
+  #ordinal = -1;
+  #revisionsInRow = 0;
+
+  constructor(source: AsyncIterable<Uint8Array>, options: DocumentReaderOptions = {}) {
+    this.#source = source[Symbol.asyncIterator]();
+    this.#options = options;
+    this.#heldDocumentBytes = options.heldDocumentBytes ?? HELD_DOCUMENT_BYTES;
+  }
+
+  /**
+   * Yields all documents in order. The stream of a large one ends when the next item is asked for.
+   *
+   * @throws FramingError when the bytes are cut off or not of the format; whatever the source throws.
+   */
+  async *read(): AsyncGenerator<RawDocument[] | LargeDocument> {
+    try {
+      await this.#recognise();
+      while (await this.#nextPiece()) {
+        for (;;) {
+          const documents = this.#scanPiece();
+          if (documents.length > 0) yield documents;
+          if (this.#keptBytes <= this.#heldDocumentBytes) break;
+          const identity = this.#identifyLarge(concat(this.#kept));
+          const stream = this.#streamInHand();
+          yield { ...identity, ordinal: this.#ordinal, stream };
+          // Waits for a piece that is just being taken from the stream; what nobody took is passed over.
+          await stream.return(undefined);
+          while (await this.#nextOfLarge() !== undefined);
+        }
+      }
+      this.#scanner.finish();
+    } finally {
+      await this.#source.return?.();
+    }
+  }
+
+  async #recognise(): Promise<void> {
+    this.format = this.#options.format;
+    if (this.format === undefined) {
+      let sampleBytes = 0;
+      while (sampleBytes < FORMAT_SAMPLE_BYTES) {
+        const { done, value } = await this.#source.next();
+        if (done) break;
+        this.#ahead.push(value);
+        sampleBytes += value.length;
+      }
+      this.format = recogniseFormat(concat(this.#ahead).subarray(0, FORMAT_SAMPLE_BYTES));
+      if (this.format === undefined) throw new FramingError("It holds no documents in a known format", 0);
+    }
+    this.#scanner = new DocumentScanner(this.format.shape);
+    for (let skip = this.format.skipBytes; skip > 0;) {
+      const [first] = this.#ahead;
+      if (first === undefined) throw new FramingError("It ends behind its first line", this.format.skipBytes);
+      const passed = Math.min(skip, first.length);
+      skip -= passed;
+      this.counts.bytes += passed;
+      if (passed < first.length) this.#ahead[0] = first.subarray(passed);
+      else this.#ahead.shift();
+    }
+  }
+
+  async #nextPiece(): Promise<boolean> {
+    const piece = this.#ahead.shift() ?? (await this.#source.next()).value as Uint8Array | undefined;
+    if (piece === undefined) return false;
+    this.#piece = piece;
+    this.counts.bytes += piece.length;
+    this.#scanner.push(piece);
+    if (this.#from >= 0) this.#from = 0;
+    return true;
+  }
+
+  /** The documents that end in the piece in hand, up to its end; what is left of it is kept. */
+  #scanPiece(): RawDocument[] {
+    const scanner = this.#scanner;
+    const documents: RawDocument[] = [];
+    for (let found = scanner.next(); found !== Found.Nothing; found = scanner.next()) {
+      switch (found) {
+        case Found.DocumentStart:
+          this.#from = scanner.position;
+          this.#ordinal++;
+          break;
+        case Found.DocumentEnd: {
+          const bytes = this.#takeDocument();
+          if (bytes !== undefined) documents.push({ ...this.#identify(bytes), bytes });
+          break;
+        }
+        case Found.Error:
+          if (scanner.error?.error === "not_found") this.counts.absent++;
+          else this.counts.lost++;
+          break;
+        case Found.ElementEnd:
+          this.#endRow();
+      }
+    }
+    if (this.#from >= 0) {
+      this.#kept.push(this.#piece.subarray(this.#from));
+      this.#keptBytes += this.#piece.length - this.#from;
+    }
+    return documents;
+  }
+
+  /** The bytes of the document that ends here; undefined for the null that `_all_docs` has where a document is gone. */
+  #takeDocument(): Uint8Array | undefined {
+    const end = this.#piece.subarray(this.#from, this.#scanner.position);
+    const bytes = this.#kept.length === 0 ? end : concat([...this.#kept, end]);
+    this.#from = -1;
+    this.#kept = [];
+    this.#keptBytes = 0;
+    if (this.format?.shape.element === "wrapped" && bytes[0] === 0x6e) {
+      this.counts.absent++;
+      return undefined;
+    }
+    this.#countRevision();
+    return bytes;
+  }
+
+  #countRevision(): void {
+    this.counts.leafRevisions++;
+    this.#revisionsInRow++;
+    if (this.format?.shape.element === "document") this.#endRow();
+  }
+
+  #endRow(): void {
+    if (this.#revisionsInRow > 0) this.counts.documents++;
+    this.#revisionsInRow = 0;
+    this.#options.onRow?.(this.#scanner.id);
+  }
+
+  /** Yields the document in hand from its beginning, piece by piece as they come. */
+  async *#streamInHand(): AsyncGenerator<Uint8Array, void> {
+    for (let piece = await this.#nextOfLarge(); piece !== undefined; piece = await this.#nextOfLarge()) yield piece;
+  }
+
+  /** The next piece of the document in hand, undefined behind its end. */
+  async #nextOfLarge(): Promise<Uint8Array | undefined> {
+    const kept = this.#kept.shift();
+    if (kept !== undefined) return kept;
+    this.#keptBytes = 0;
+    if (this.#from < 0) return undefined;
+    if (!await this.#nextPiece()) this.#scanner.finish();
+    if (this.#scanner.next() !== Found.DocumentEnd) return this.#piece;
+    this.#from = -1;
+    this.#countRevision();
+    return this.#piece.subarray(0, this.#scanner.position);
+  }
+
+  #identify(bytes: Uint8Array): DocumentIdentity {
+    // The documents of our own chunks all have a revision, and their rows an id.
+    if (this.#options.format === CHUNK_FORMAT && this.#scanner.id !== undefined) {
+      return { id: this.#scanner.id, hasRevision: true };
+    }
+    const { _id, _rev } = readTextMembers(bytes, ["_id", "_rev"]);
+    return { id: _id, hasRevision: _rev !== undefined };
+  }
+
+  #identifyLarge(beginning: Uint8Array): DocumentIdentity & { rev: string | undefined } {
+    const { _id, _rev } = readTextMembers(beginning, ["_id", "_rev"]);
+    return { id: this.#scanner.id ?? _id, rev: _rev, hasRevision: _rev !== undefined };
+  }
+}

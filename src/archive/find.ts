@@ -1,0 +1,229 @@
+/**
+ * From what an operator writes as `<path>` to the folder that is meant: `latest`, a date, a URL, a local folder or file,
+ * or a key below the bucket folder. Only folders are listed; nothing is read but the manifests `latest` looks at.
+ */
+import { resolve } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { type ArchivePlace, isBackupEntry } from "./archive.ts";
+import { readManifest } from "./checkpoint.ts";
+import { type BackupDate, formatDate, parseDate } from "../dates.ts";
+import { ArchiveError, describeError, StoreError, UsageError } from "../errors.ts";
+import { backupFolder, CHECKPOINT_NAME, decodeDatabase, encodeDatabase, joinKey, MANIFEST_NAME } from "./layout.ts";
+import type { Log } from "../observe.ts";
+import type { Store } from "../store/store.ts";
+
+/** What paths are resolved with. */
+export interface PathContext {
+  /** The config's store; undefined when there is no config. */
+  store: Store | undefined;
+  /** Opens another store, with the config's credentials: `s3://name/folder` or `file:///path`. */
+  openStore: (bucket: string) => Promise<Store>;
+  /** The config's `prefix` and `suffix`. */
+  prefix: string;
+  suffix: string;
+  log: Log;
+  signal: AbortSignal;
+}
+
+/** The date of a backup and the folder it lies in. */
+export interface DatedFolder {
+  date: BackupDate;
+  /** The folder of the day: `<prefix>/2026/01/03`. */
+  folder: string;
+}
+
+/**
+ * Finds the backup that `path` means.
+ *
+ * @param database The decoded name of the database whose backup is looked for, where the path does not name one.
+ * @throws UsageError when the path needs a config that there is none of; ArchiveError when nothing is there.
+ */
+export async function findArchive(context: PathContext, path: string, database: string): Promise<ArchivePlace> {
+  const dated = await findDated(context, path, database);
+  if (dated !== undefined) return dated;
+  if (/^[a-z0-9]+:\/\//i.test(path)) return await findUrl(context, path, database);
+  const local = await findLocal(context, path, database);
+  if (local !== undefined) return local;
+  if (isClearlyLocal(path)) throw nothingAt(path, ["no such file or folder"]);
+  const found = await findBelow(context, { store: storeOf(context, path), key: joinKey(path), database });
+  if (found.place !== undefined) return found.place;
+  throw nothingAt(path, found.tried);
+}
+
+/** The days below `<prefix>` that have backups, the newest first. */
+export async function* listDays(context: PathContext, store: Store): AsyncGenerator<DatedFolder> {
+  for (const year of await numberedFolders(context, store, context.prefix, 4)) {
+    for (const month of await numberedFolders(context, store, year.folder, 2)) {
+      for (const day of await numberedFolders(context, store, month.folder, 2)) {
+        const date = parseDate(`${year.name}-${month.name}-${day.name}`);
+        if (date !== undefined) yield { date, folder: day.folder };
+      }
+    }
+  }
+}
+
+async function numberedFolders(
+  { signal }: PathContext,
+  store: Store,
+  folder: string,
+  digits: number,
+): Promise<{ name: string; folder: string }[]> {
+  const found: { name: string; folder: string }[] = [];
+  for await (const { kind, name } of store.list(folder, { signal })) {
+    if (kind === "folder" && name.length === digits && /^\d+$/.test(name)) {
+      found.push({ name, folder: joinKey(folder, name) });
+    }
+  }
+  return found.reverse();
+}
+
+/** `latest` or a date, alone or with the name of another database behind it: `2026-10-22/orders`. */
+async function findDated(context: PathContext, path: string, database: string): Promise<ArchivePlace | undefined> {
+  const match = /^(latest|\d{4}([-/])\d{1,2}\2\d{1,2})(?:\/(.+?))?\/*$/.exec(path);
+  if (match === null) return undefined;
+  const [, when = "", , name] = match;
+  const source = name === undefined ? database : decodeDatabase(name);
+  if (when === "latest") return await findLatest(context, source);
+  const date = parseDate(when);
+  if (date === undefined) return undefined;
+  const store = storeOf(context, path);
+  const folder = backupFolder({ ...context, date, database: source });
+  // Without prefix, what looks like a date and a name may be the beginning of a key.
+  if (name !== undefined && !await holdsBackup(context, store, folder)) return undefined;
+  return { store, folder };
+}
+
+/** The newest backup of a database that is complete. */
+async function findLatest(context: PathContext, database: string): Promise<ArchivePlace> {
+  const { log, signal, suffix } = context;
+  const store = storeOf(context, "latest");
+  for await (const day of listDays(context, store)) {
+    const folder = joinKey(day.folder, suffix, encodeDatabase(database));
+    const date = formatDate(day.date);
+    try {
+      const { run, finished_at } = await readManifest(store, folder, { signal });
+      log.info("latest backup", { database, date, run, finishedAt: finished_at });
+      return { store, folder };
+    } catch (error) {
+      if (error instanceof ArchiveError) {
+        log.warn("a newer backup is passed over: its manifest is damaged", { date, error: describeError(error) });
+      } else if (!(error instanceof StoreError) || error.facts.code !== "not_found") {
+        throw error;
+      } else if (await store.stat(joinKey(folder, CHECKPOINT_NAME), { signal }) !== undefined) {
+        log.warn("a newer backup is passed over: it has not finished", { date });
+      }
+    }
+  }
+  const key = joinKey(context.prefix);
+  throw new ArchiveError(
+    `There is no complete backup of database "${database}" in "${key === "" ? store.url : store.locate(key)}"`,
+    { key, expected: "a manifest", found: "none" },
+    { hint: 'Check prefix and suffix; "couchdb-backup list backups" shows the backups there are' },
+  );
+}
+
+/** A URL of something within the config's store, or within another one. */
+async function findUrl(context: PathContext, url: string, database: string): Promise<ArchivePlace> {
+  if (/^file:/i.test(url)) {
+    const found = await findLocal(context, pathOfUrl(url), database);
+    if (found !== undefined) return found;
+    throw nothingAt(url, ["no such file or folder"]);
+  }
+  const { store } = context;
+  if (store !== undefined && (url === store.url || url.startsWith(`${store.url}/`))) {
+    const found = await findBelow(context, { store, key: joinKey(url.slice(store.url.length)), database });
+    if (found.place !== undefined) return found.place;
+    throw nothingAt(url, found.tried);
+  }
+  const match = /^(s3:\/\/[^/]+)\/*(.*)$/i.exec(url);
+  if (match === null) {
+    throw new UsageError(`Cannot read "${url}": a backup's URL begins with s3:// or file://`);
+  }
+  const other = await context.openStore(match[1]!);
+  const found = await findBelow(context, { store: other, key: joinKey(match[2]!), database });
+  if (found.place !== undefined) return found.place;
+  throw nothingAt(url, found.tried);
+}
+
+/** The local path of a `file:` URL. One that was put together by hand may have a database's `%2F` as it is. */
+function pathOfUrl(url: string): string {
+  try {
+    return fileURLToPath(url);
+  } catch {
+    return url.replace(/^file:(\/\/[^/]*)?/i, "");
+  }
+}
+
+/** A local folder or file; undefined when there is none. */
+async function findLocal(context: PathContext, path: string, database: string): Promise<ArchivePlace | undefined> {
+  const absolute = resolve(path);
+  const { href } = pathToFileURL(absolute);
+  const name = absolute.slice(absolute.lastIndexOf("/") + 1);
+  if (name === "") return undefined; // The root of the file system is nobody's backup.
+  const parent = await context.openStore(href.slice(0, href.lastIndexOf("/")) || "file:///");
+  if (await parent.stat(name, context) !== undefined) return placeOfObject({ store: parent, folder: "", name });
+  const store = await context.openStore(href);
+  if ((await Array.fromAsync(firstOf(store.list("", context)))).length === 0) return undefined;
+  const below = await findBelow(context, { store, key: "", database });
+  if (below.place === undefined) throw nothingAt(path, below.tried);
+  // The folder's own name says which database it is a backup of.
+  return below.place.folder === "" ? { store: parent, folder: name } : below.place;
+}
+
+async function* firstOf<T>(items: AsyncIterable<T>): AsyncGenerator<T> {
+  for await (const item of items) return yield item;
+}
+
+function isClearlyLocal(path: string): boolean {
+  return /^(\.{0,2}\/|~)/.test(path);
+}
+
+/** Looks at a key, and where it is a prefix, one or two steps below it. */
+async function findBelow(
+  context: PathContext,
+  { store, key, database }: { store: Store; key: string; database: string },
+): Promise<{ place?: ArchivePlace; tried: string[] }> {
+  const { signal, suffix } = context;
+  const encoded = encodeDatabase(database);
+  if (key !== "") {
+    const cut = key.lastIndexOf("/");
+    const object = { folder: key.slice(0, Math.max(cut, 0)), name: key.slice(cut + 1) };
+    if (await store.stat(key, { signal }) !== undefined) {
+      return { place: placeOfObject({ store, ...object }), tried: [] };
+    }
+  }
+  const candidates = [...new Set([key, joinKey(key, encoded), joinKey(key, suffix, encoded)])];
+  for (const folder of candidates) {
+    if (await holdsBackup(context, store, folder)) return { place: { store, folder }, tried: [] };
+  }
+  if ((await numberedFolders(context, store, key, 4)).length > 0) {
+    return { place: await findLatest({ ...context, store, prefix: key }, database), tried: [] };
+  }
+  return { tried: candidates.map((folder) => folder === "" ? store.url : store.locate(folder)) };
+}
+
+async function holdsBackup({ signal }: PathContext, store: Store, folder: string): Promise<boolean> {
+  for await (const entry of store.list(folder, { signal })) if (isBackupEntry(entry)) return true;
+  return false;
+}
+
+/** A single object: a chunk or a file of documents, or the manifest that stands for its whole folder. */
+function placeOfObject({ store, folder, name }: { store: Store; folder: string; name: string }): ArchivePlace {
+  const isWhole = name === MANIFEST_NAME || name === CHECKPOINT_NAME;
+  return { store, folder, object: isWhole ? undefined : name };
+}
+
+function storeOf({ store }: PathContext, path: string): Store {
+  if (store !== undefined) return store;
+  throw new UsageError(`Cannot find "${path}" without a config`, {
+    hint: "Give --config FILE, or the path as an s3:// or file:// URL or as a local folder",
+  });
+}
+
+function nothingAt(path: string, tried: readonly string[]): ArchiveError {
+  return new ArchiveError(
+    `There is no backup at "${path}": looked at ${tried.join(", ")}`,
+    { key: path, expected: "a manifest or chunks", found: "neither" },
+    { hint: '"couchdb-backup list backups" shows the backups there are' },
+  );
+}

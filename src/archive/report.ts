@@ -1,0 +1,63 @@
+/**
+ * What a run has to say when it is over: the object that `backup --json` prints, that is stored beside the claim, and
+ * that metrics and the closing summary are made from. Fields may be added, never renamed.
+ */
+import { EXIT } from "../errors.ts";
+import type { Totals } from "./manifest.ts";
+
+/** How one database fared. */
+export type DatabaseStatus = "complete" | "resumed" | "failed";
+
+/** One database in a report. For a failed one the counts say what was stored before it failed. */
+export interface DatabaseReport extends Totals {
+  database: string;
+  status: DatabaseStatus;
+  /** The URL of the backup's folder. */
+  path: string;
+  seconds: number;
+  /** The cause, for a failed database. */
+  error?: string;
+  /** What to do about it, where something can be done. */
+  hint?: string;
+  /** The exit code that belongs to the cause, for a failed database. */
+  exit_code?: number;
+}
+
+/** One task in a report. */
+export interface TaskReport {
+  task: string;
+  /** The date in the path, `2026-01-03`. */
+  date: string;
+  databases: DatabaseReport[];
+  /** Why the task as a whole failed, such as a list of databases that could not be read. */
+  error?: string;
+  /** What to do about it, where something can be done. */
+  hint?: string;
+  /** The exit code that belongs to the cause. */
+  exit_code?: number;
+}
+
+/** A whole run. */
+export interface RunReport {
+  /** Whether everything that was asked for is saved. */
+  ok: boolean;
+  /** The run's id, unique: it stands on log lines and in manifests. */
+  run: string;
+  started_at: string;
+  finished_at: string;
+  tasks: TaskReport[];
+}
+
+/**
+ * The exit code of a finished run: 0 when everything is saved, 3 when something is not. When nothing is saved at all,
+ * and all for the same reason, the code names it: 10 CouchDB, 11 the store.
+ */
+export function exitCodeOfReport(report: RunReport): number {
+  if (report.ok) return EXIT.ok;
+  const codes = new Set(report.tasks.flatMap((task) => {
+    const parts = task.exit_code === undefined ? task.databases : [task];
+    return parts.map((part) => part.exit_code ?? EXIT.ok);
+  }));
+  const [only] = codes;
+  return codes.size === 1 && (only === EXIT.couchdb || only === EXIT.store) ? only : EXIT.partial;
+}

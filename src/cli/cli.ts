@@ -1,0 +1,94 @@
+/**
+ * The command line: from arguments to one command and from its outcome to an exit code. The only place, beside lambda/,
+ * that prints an error.
+ */
+import { closestString } from "@std/text";
+import { type Command, helpText, parseCall } from "./command.ts";
+import type { Shell } from "./shell.ts";
+import { describeError, EXIT, exitCodeOf, ProgramError, UsageError } from "../errors.ts";
+import { PROGRAM_NAME, VERSION } from "../version.ts";
+
+/** Every command is loaded only when it is called: a start must cost next to nothing. */
+const COMMANDS: Record<string, { summary: string; load: () => Promise<{ command: Command }> }> = {
+  backup: { summary: "back up the databases a config selects", load: () => import("./backup.ts") },
+  restore: { summary: "bring a backup back into a database", load: () => import("./restore.ts") },
+  verify: { summary: "compare a backup with its manifest", load: () => import("./verify.ts") },
+  list: { summary: "list the backups in the store, or CouchDB's databases", load: () => import("./list.ts") },
+  plan: { summary: "say what each task selects, and when it runs next", load: () => import("./plan.ts") },
+  schedule: { summary: "stay, and run each task when it is due", load: () => import("./schedule.ts") },
+  systemd: { summary: "print unit and timer files for systemd", load: () => import("./systemd.ts") },
+  check: { summary: "try all that a backup needs", load: () => import("./check.ts") },
+  completions: { summary: "print completions for a shell", load: loadCompletions },
+};
+
+async function loadCompletions(): Promise<{ command: Command }> {
+  const { completionsCommand } = await import("./completions.ts");
+  const all = () =>
+    Promise.all(
+      Object.entries(COMMANDS).map(async ([name, { summary, load }]) => {
+        return { name, summary, command: name === "completions" ? command : (await load()).command };
+      }),
+    );
+  const command = completionsCommand(all);
+  return { command };
+}
+
+/** Runs the program and returns its exit code. Never throws. */
+export async function main(argv: readonly string[], shell: Shell): Promise<number> {
+  const json = argv.includes("--json");
+  try {
+    return await dispatch(argv, shell);
+  } catch (error) {
+    return fail(error, shell, json);
+  }
+}
+
+async function dispatch(argv: readonly string[], shell: Shell): Promise<number> {
+  const [name, ...rest] = argv;
+  if (name === undefined || name === "help" || name === "--help" || name === "-h") {
+    (name === undefined ? shell.stderr : shell.stdout).write(overview());
+    return name === undefined ? EXIT.usage : EXIT.ok;
+  }
+  if (name === "--version" || name === "version") {
+    shell.stdout.write(`${PROGRAM_NAME} ${VERSION}\n`);
+    return EXIT.ok;
+  }
+  const entry = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  if (entry === undefined) {
+    throw new UsageError(`There is no command "${name}"`, {
+      hint: `Did you mean "${closestString(name, Object.keys(COMMANDS))}"? "${PROGRAM_NAME} help" lists them all`,
+    });
+  }
+  const { command } = await entry.load();
+  const call = parseCall(command, rest, shell);
+  if (call.isOn("help")) {
+    shell.stdout.write(helpText(command));
+    return EXIT.ok;
+  }
+  return await command.run(call);
+}
+
+function overview(): string {
+  const width = Math.max(...Object.keys(COMMANDS).map((name) => name.length));
+  return [
+    `${PROGRAM_NAME} ${VERSION}: backs up CouchDB databases to S3 or a folder, and restores them exactly`,
+    "",
+    `Usage: ${PROGRAM_NAME} <command> …; "${PROGRAM_NAME} <command> --help" explains one`,
+    "",
+    ...Object.entries(COMMANDS).map(([name, { summary }]) => `  ${name.padEnd(width)}  ${summary}`),
+    "",
+  ].join("\n");
+}
+
+/** Says what went wrong: an expected error in its own words, anything else with its stack, for it is a defect. */
+function fail(error: unknown, shell: Shell, json: boolean): number {
+  const exitCode = exitCodeOf(error);
+  const message = describeError(error);
+  const hint = error instanceof ProgramError ? error.hint : undefined;
+  const lines = [`${PROGRAM_NAME}: ${message}`];
+  if (hint !== undefined) lines.push(`  ${hint}`);
+  if (!(error instanceof ProgramError) && error instanceof Error && error.stack !== undefined) lines.push(error.stack);
+  shell.stderr.write(`${lines.join("\n")}\n`);
+  if (json) shell.stdout.write(`${JSON.stringify({ ok: false, error: { message, hint, exit_code: exitCode } })}\n`);
+  return exitCode;
+}

@@ -1,0 +1,179 @@
+/**
+ * Whether a backup could run now: each thing it needs is tried, in the way the backup uses it, and where it does not work
+ * the report says what to do. One small object in the store is all that is written, and it is always the same one.
+ */
+import type { CouchClient } from "../couchdb/client.ts";
+import { describeError, ProgramError, StoreError } from "../errors.ts";
+import { joinKey, RUNS_FOLDER } from "../archive/layout.ts";
+import type { Log } from "../observe.ts";
+import type { Store } from "../store/store.ts";
+
+/** Signatures of S3 are refused from 15 minutes on; the hour of a schedule is wrong before that. */
+const MOST_CLOCK_DIFFERENCE_MS = 60_000;
+const PROBE_NAME = "check.json";
+/** CouchDB has `_bulk_get` since then. */
+const FIRST_VERSION = "2.0.0";
+
+/** One thing that was tried. */
+export interface Check {
+  /** What was tried: `couchdb`, `store_write`. */
+  check: string;
+  ok: boolean;
+  /** What was found, or what went wrong. */
+  detail: string;
+  /** What to do about it, where something can be done. */
+  hint?: string;
+}
+
+/** What `check --json` prints. */
+export interface CheckReport {
+  ok: boolean;
+  checks: Check[];
+}
+
+/** Something else to try, such as whether Loki takes a line. */
+export interface Probe {
+  /** As in {@linkcode Check}. */
+  check: string;
+  /** Resolves to the detail; rejects with what went wrong. */
+  run: (signal: AbortSignal) => Promise<string>;
+}
+
+/** What the checks work with. */
+export interface CheckContext {
+  couch: CouchClient;
+  store: Store;
+  log: Log;
+  /** The config's `prefix` and `suffix`. */
+  prefix: string;
+  suffix: string;
+  now: () => Date;
+  signal: AbortSignal;
+  /** What else the config names. */
+  probes: readonly Probe[];
+}
+
+/**
+ * Tries everything. What fails is in the report; what depends on it is not tried.
+ *
+ * @throws The reason of `context.signal`.
+ */
+export async function checkSetup(context: CheckContext): Promise<CheckReport> {
+  const checks: Check[] = [];
+  const attempt = async (check: string, run: () => Promise<string>): Promise<boolean> => {
+    const result = await tryOne(check, run, context.signal);
+    checks.push(result);
+    const { ok, detail, hint } = result;
+    if (ok) context.log.info("check passes", { check, detail });
+    else context.log.error("check fails", { check, detail, hint });
+    return ok;
+  };
+  await checkCouch(context, attempt);
+  await checkStore(context, attempt);
+  for (const { check, run } of context.probes) await attempt(check, () => run(context.signal));
+  return { ok: checks.every(({ ok }) => ok), checks };
+}
+
+type Attempt = (check: string, run: () => Promise<string>) => Promise<boolean>;
+
+async function tryOne(check: string, run: () => Promise<string>, signal: AbortSignal): Promise<Check> {
+  try {
+    return { check, ok: true, detail: await run() };
+  } catch (error) {
+    signal.throwIfAborted();
+    const hint = error instanceof ProgramError ? error.hint : undefined;
+    return { check, ok: false, detail: describeError(error), ...(hint === undefined ? {} : { hint }) };
+  }
+}
+
+/** A check that found something else than it should. */
+class CheckFailure extends ProgramError {
+  override readonly exitCode = 1;
+}
+
+async function checkCouch({ couch, now, signal }: CheckContext, attempt: Attempt): Promise<void> {
+  let clock: Date | undefined;
+  const isThere = await attempt("couchdb", async () => {
+    const { version, date } = await couch.greet({ signal });
+    clock = date;
+    if (version.localeCompare(FIRST_VERSION, "en", { numeric: true }) >= 0) return `CouchDB ${version} at ${couch.url}`;
+    throw new CheckFailure(`CouchDB ${version} at ${couch.url} is too old`, {
+      hint: `Its documents are read with _bulk_get, which CouchDB has since ${FIRST_VERSION}`,
+    });
+  });
+  if (!isThere) return;
+  await attempt("couchdb_clock", async () => {
+    if (clock === undefined) return await Promise.resolve("The answer has no Date to compare with");
+    // The header has whole seconds.
+    const differenceMs = Math.max(0, Math.abs(now().getTime() - clock.getTime()) - 1000);
+    const detail = `CouchDB's clock and this machine's differ by ${Math.round(differenceMs / 1000)} s`;
+    if (differenceMs <= MOST_CLOCK_DIFFERENCE_MS) return detail;
+    throw new CheckFailure(detail, {
+      hint: "Set both by NTP: schedules and S3 signatures depend on this machine's clock",
+    });
+  });
+  await attempt("couchdb_rights", async () => {
+    const roles = await couch.sessionRoles({ signal });
+    if (roles.includes("_admin")) return "The login is a server admin";
+    throw new CheckFailure(`The login has the roles ${JSON.stringify(roles)} and is no server admin`, {
+      hint: "Give a server admin as database.login: others cannot list databases or read what they are no members of",
+    });
+  });
+  await attempt("couchdb_bulk_get", async () => {
+    const names = await couch.listDatabases({ signal });
+    const [database] = names.filter((name) => !name.startsWith("_")).concat(names);
+    if (database === undefined) return "There is no database to try it on";
+    const body = new TextEncoder().encode('{"docs":[]}');
+    let text = "";
+    const decoder = new TextDecoder();
+    for await (const bytes of await couch.bulkGet(database, body, { revisions: true, attachments: true, signal })) {
+      text += decoder.decode(bytes, { stream: true });
+    }
+    if (/^\s*\{\s*"results"\s*:\s*\[\s*\]\s*\}\s*$/.test(text)) {
+      return `It answers for "${database}", one of ${names.length}`;
+    }
+    throw new CheckFailure(`_bulk_get of database "${database}" answers ${JSON.stringify(text.slice(0, 100))}`, {
+      hint: "Check what stands between this machine and CouchDB: a proxy may rewrite answers",
+    });
+  });
+}
+
+async function checkStore(context: CheckContext, attempt: Attempt): Promise<void> {
+  const { store, prefix, suffix, now, signal } = context;
+  const folder = joinKey(prefix, RUNS_FOLDER, suffix);
+  const key = joinKey(folder, PROBE_NAME);
+  const body = new TextEncoder().encode(`${JSON.stringify({ checked_at: now().toISOString() })}\n`);
+  const isWritable = await attempt("store_write", async () => {
+    await store.replace(key, body, { signal });
+    return `"${store.locate(key)}" is written`;
+  });
+  if (!isWritable) return;
+  await attempt("store_read", async () => {
+    const text = await new Response(await store.read(key, { signal })).text();
+    if (text === new TextDecoder().decode(body)) return "It is read back";
+    throw new CheckFailure(`"${store.locate(key)}" is read back as something else`, {
+      hint: "Check whether another program writes there",
+    });
+  });
+  await attempt("store_list", async () => {
+    for await (const { name } of store.list(folder, { signal })) if (name === PROBE_NAME) return "It is listed";
+    throw new CheckFailure(`"${store.locate(key)}" is not listed`, {
+      hint: "The store must list what it holds: numbering of chunks and restore rely on it",
+    });
+  });
+  await attempt("store_conditional_write", async () => {
+    try {
+      await store.create([key], once(body), { signal });
+    } catch (error) {
+      if (error instanceof StoreError && error.facts.code === "exists") return "What exists is not overwritten";
+      throw error;
+    }
+    throw new CheckFailure("The store overwrites what exists although it is told not to", {
+      hint: "Use a store that knows If-None-Match: two runs at once could destroy each other's chunks in this one",
+    });
+  });
+}
+
+async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield await Promise.resolve(bytes);
+}

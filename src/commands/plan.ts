@@ -1,0 +1,149 @@
+/**
+ * What would happen, and why: for each task its next elapses, what it selects by which pattern, and what in it is probably
+ * a mistake. In go the config's tasks and, unless it is asked offline, CouchDB; nothing is written anywhere.
+ */
+import { formatCalendar } from "../calendar/calendar.ts";
+import type { Task } from "../config/config.ts";
+import type { CouchClient } from "../couchdb/client.ts";
+import { formatDate, monthOf } from "../dates.ts";
+import { CouchError, describeError } from "../errors.ts";
+import { formatSeconds, formatSize } from "../observe/figures.ts";
+import { forEachParallel } from "../parallel.ts";
+import { selectDatabases, type SelectedDatabase } from "../task/select.ts";
+import { dateInPath } from "../task/selection.ts";
+import { nextElapses, scheduleZone } from "../task/times.ts";
+
+/** A database that is larger should not be asked for in one request: when that breaks, all of it is read again. */
+const MOST_BYTES_IN_ONE_REQUEST = 500_000_000;
+/** How many databases are asked for their size at the same time. */
+const PARALLEL_LOOKUPS = 8;
+/** How many elapses are looked at to find the shortest time between two. */
+const SAMPLED_ELAPSES = 20;
+
+/** What one task would do. */
+export interface TaskPlan {
+  task: string;
+  /** As it is written; null for a task that only runs by hand. */
+  cron: string | null;
+  normalized: string | null;
+  /** The zone that the schedule is read in. */
+  timezone: string;
+  /** Such as `2026-01-03T18:00:00.000Z`. */
+  next: string[];
+  /** The date in the path of the next run, or of one that starts now. */
+  date: string;
+  /** What the next run would select of the databases that there are now. */
+  databases: SelectedDatabase[];
+  /** The patterns that select none. */
+  unmatched: string[];
+  /** Each a sentence without a full stop. */
+  warnings: string[];
+}
+
+/** What a config would do. */
+export interface Plan {
+  tasks: TaskPlan[];
+  /** The databases that no task selects, by decoded name; absent where CouchDB was not asked. */
+  unselected?: string[];
+}
+
+/** What {@linkcode plan} takes beside the tasks. */
+export interface PlanOptions {
+  /** Elapses after this instant are listed. */
+  from: Date;
+  /** How many of them. */
+  count: number;
+  /** Absent: only the times are planned. */
+  couch?: CouchClient | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/** Plans each task. @throws CouchError when the databases cannot be listed. */
+export async function plan(tasks: readonly Task[], options: PlanOptions): Promise<Plan> {
+  const { couch, signal } = options;
+  if (couch === undefined) return { tasks: tasks.map((task) => planTimes(task, options)) };
+  const names = await couch.listDatabases({ signal });
+  const plans: TaskPlan[] = [];
+  for (const task of tasks) {
+    const times = planTimes(task, options);
+    const startedAt = new Date(times.next[0] ?? options.from);
+    const month = monthOf(dateInPath(task, startedAt));
+    const { selected, unmatched } = selectDatabases(names, task, { month });
+    plans.push({
+      ...times,
+      databases: selected,
+      unmatched: unmatched.map(({ pattern }) => pattern),
+      warnings: [
+        ...times.warnings,
+        ...unmatched.map(({ explanation }) => explanation),
+        ...warnOfWaits(task, selected.length, options.from),
+        ...task.chunk === undefined ? await warnOfSizes(couch, selected, signal) : [],
+      ],
+    });
+  }
+  const selected = new Set(plans.flatMap(({ databases }) => databases.map(({ database }) => database)));
+  return { tasks: plans, unselected: names.filter((name) => !selected.has(name)) };
+}
+
+function planTimes(task: Task, { from, count }: PlanOptions): TaskPlan {
+  const next = nextElapses(task, { after: from, count });
+  const isOver = task.calendar !== undefined && next.length === 0;
+  return {
+    task: task.name,
+    cron: task.cron ?? null,
+    normalized: task.calendar === undefined ? null : formatCalendar(task.calendar),
+    timezone: scheduleZone(task),
+    next: next.map((instant) => instant.toISOString()),
+    date: formatDate(dateInPath(task, next[0] ?? from)).replaceAll("/", "-"),
+    databases: [],
+    unmatched: [],
+    warnings: isOver ? [`schedule "${task.cron}" has no elapse after ${from.toISOString()}`] : [],
+  };
+}
+
+/** The waits between databases alone can be longer than the time until the next run. */
+function warnOfWaits(task: Task, databases: number, from: Date): string[] {
+  const elapses = nextElapses(task, { after: from, count: SAMPLED_ELAPSES }).map(Number);
+  const intervals = elapses.slice(1).map((elapse, index) => (elapse - elapses[index]!) / 1000);
+  const shortest = Math.min(...intervals);
+  const waits = task.delaySeconds * Math.max(0, databases - 1);
+  if (waits <= shortest) return [];
+  return [
+    `the waits between ${databases} databases take ${formatSeconds(waits)} ("delay: ${task.delaySeconds}"), and only ` +
+    `${formatSeconds(shortest)} lie between two elapses`,
+  ];
+}
+
+/** Without `chunk` a database is fetched in one request. */
+async function warnOfSizes(
+  couch: CouchClient,
+  selected: readonly SelectedDatabase[],
+  signal: AbortSignal | undefined,
+): Promise<string[]> {
+  const warnings: string[] = [];
+  const large: { database: string; bytes: number }[] = [];
+  const look = async ({ database }: SelectedDatabase, signal: AbortSignal) => {
+    try {
+      const { external_bytes: bytes } = await couch.databaseInfo(database, { signal });
+      if (bytes > MOST_BYTES_IN_ONE_REQUEST) large.push({ database, bytes });
+    } catch (error) {
+      if (!(error instanceof CouchError)) throw error;
+      warnings.push(`the size of database "${database}" is not known: ${describeError(error)}`);
+    }
+  };
+  const items = async function* () {
+    yield* selected;
+  };
+  await forEachParallel(items, look, { limit: PARALLEL_LOOKUPS, signal });
+  const [largest] = large.toSorted((a, b) => b.bytes - a.bytes);
+  if (largest !== undefined) {
+    const which = large.length === 1
+      ? `database "${largest.database}" holds ${formatSize(largest.bytes)}`
+      : `${large.length} databases hold more than ${formatSize(MOST_BYTES_IN_ONE_REQUEST)}, "${largest.database}" ` +
+        `${formatSize(largest.bytes)}`;
+    warnings.push(
+      `${which}, and without "chunk" it is fetched in one request, anew when that breaks; write "chunk: 1000"`,
+    );
+  }
+  return warnings;
+}

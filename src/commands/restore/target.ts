@@ -1,0 +1,220 @@
+/**
+ * The database that a restore writes to, beside its documents: whether it may be written to, its creation with the
+ * properties it had, and what comes behind the documents: the count, the security object, the views.
+ */
+import type { CouchClient, DatabaseInfo } from "../../couchdb/client.ts";
+import { CouchError, describeError, UsageError } from "../../errors.ts";
+import type { DatabaseProperties } from "../../archive/manifest.ts";
+import type { Log } from "../../observe.ts";
+
+/** How long the index of one view may take before the next one is asked for; CouchDB goes on building it. */
+const VIEW_TIMEOUT_MS = 300_000;
+/** How often the count of documents is read again before it is believed to be too small. */
+const COUNT_ATTEMPTS = 4;
+
+/** CouchDB's security objects of databases that nobody has given one: 3.x, then earlier. */
+const DEFAULT_SECURITIES = [
+  '{"members":{"roles":["_admin"]},"admins":{"roles":["_admin"]}}',
+  '{"admins":{"roles":["_admin"]},"members":{"roles":["_admin"]}}',
+  "{}",
+];
+
+/** The state in which a restore finds its database. */
+export type TargetState = "missing" | "empty" | "filled";
+
+/** What the target works with. */
+export interface TargetContext {
+  couch: CouchClient;
+  log: Log;
+  signal: AbortSignal;
+}
+
+/** One database, written to by one restore. */
+export class RestoreTarget {
+  /** How it was found. */
+  state: TargetState = "missing";
+  /** Whether this restore has created it. */
+  created = false;
+  /** What CouchDB says of it, before anything is written to it. */
+  info: DatabaseInfo | undefined;
+
+  readonly #context: TargetContext;
+  readonly #name: string;
+
+  constructor(context: TargetContext, name: string) {
+    this.#context = context;
+    this.#name = name;
+  }
+
+  /**
+   * Looks at the database, and refuses what must not be written to unasked.
+   *
+   * @param properties What the archive says of the database it was made of.
+   * @throws UsageError when it holds documents and `intoExisting` is not set, or cannot hold those of the archive.
+   */
+  async examine(properties: DatabaseProperties | undefined, options: { intoExisting: boolean }): Promise<void> {
+    if (isReplicator(this.#name) && !options.intoExisting) {
+      throw new UsageError(`Cannot restore into "${this.#name}" without --into-existing`, {
+        hint: "Each document written there starts a replication job: be sure that this is wanted now",
+      });
+    }
+    this.info = await this.#read();
+    if (this.info === undefined) return;
+    const { doc_count, doc_del_count, partitioned } = this.info;
+    this.state = await this.#isEmpty(this.info) ? "empty" : "filled";
+    if (partitioned && properties?.partitioned === false) {
+      throw new UsageError(`Cannot restore into "${this.#name}": it is partitioned, the archive's database was not`, {
+        hint: "Restore into a database of another name: it is created as it was",
+      });
+    }
+    if (this.state === "empty") return;
+    const found = `it holds ${doc_count} documents and the marks of ${doc_del_count} deleted ones`;
+    const meaning =
+      "revisions of the archive are put beside those that are there, newer ones and deletions there win, " +
+      "and documents that the archive does not have stay";
+    if (!options.intoExisting) {
+      throw new UsageError(`Cannot restore into "${this.#name}": ${found}`, {
+        hint:
+          `Restore under another name, or add --into-existing: ${meaning}. It also finishes a restore that was stopped`,
+      });
+    }
+    this.#context.log.warn("restoring into a database that holds documents", {
+      documents: doc_count,
+      deleted: doc_del_count,
+      meaning,
+    });
+  }
+
+  /** Creates the database where it is missing, with the properties it had, and waits until it answers. */
+  async create(properties: DatabaseProperties | undefined): Promise<void> {
+    if (this.state === "missing") {
+      const { couch, log, signal } = this.#context;
+      const { q = null, n = null, partitioned = false } = properties ?? {};
+      this.created = await couch.createDatabase(this.#name, { q, n, partitioned }, { signal });
+      if (this.created) log.info("database is created", { q, n, partitioned });
+      await this.#untilItAnswers();
+    }
+    if (properties !== undefined) await this.#restoreRevsLimit(properties.revs_limit);
+  }
+
+  /** A node behind a load balancer may not know for a moment what another one has created. */
+  async #untilItAnswers(): Promise<void> {
+    const { couch, signal } = this.#context;
+    for (let attempt = 1;; attempt++) {
+      try {
+        this.info = await couch.databaseInfo(this.#name, { signal });
+        return;
+      } catch (error) {
+        const isUnknownYet = error instanceof CouchError && error.facts.status === 404;
+        if (!isUnknownYet || attempt >= couch.retry.attempts) throw error;
+        await couch.waitAfterFailure(error, attempt + 1, signal);
+      }
+    }
+  }
+
+  /** Before the documents: histories longer than the limit would be cut as they are written. */
+  async #restoreRevsLimit(limit: number): Promise<void> {
+    const { couch, log, signal } = this.#context;
+    const present = await couch.revsLimit(this.#name, { signal });
+    if (present === limit) return;
+    if (this.state === "filled" && present > limit) {
+      log.info("revisions limit is left as it is", { limit: present, archive: limit });
+      return;
+    }
+    await couch.setRevsLimit(this.#name, limit, { signal });
+  }
+
+  /**
+   * Compares the number of documents with that of the archive.
+   *
+   * @param expected How many documents, deleted ones included, must be there at least.
+   * @returns How many are missing; 0 where others were there before, which makes the numbers incomparable.
+   */
+  async countMissing(expected: number): Promise<number> {
+    const { couch, log, signal } = this.#context;
+    let total = 0;
+    for (let attempt = 1; attempt <= COUNT_ATTEMPTS; attempt++) {
+      const { doc_count, doc_del_count } = await couch.databaseInfo(this.#name, { signal });
+      total = doc_count + doc_del_count;
+      if (this.state === "filled" || total >= expected) {
+        log.info("database is checked", { documents: doc_count, deleted: doc_del_count });
+        return 0;
+      }
+      // In a cluster the counts of a moment ago may be told.
+      const reason = `it holds ${total} documents, ${expected} must be there`;
+      const error = new CouchError(`Cannot confirm the restore of "${this.#name}": ${reason}`, {
+        error: "count",
+        reason,
+      });
+      if (attempt < COUNT_ATTEMPTS) await couch.waitAfterFailure(error, attempt + 1, signal);
+    }
+    log.error("documents are missing in the database", { found: total, expected: expected });
+    return expected - total;
+  }
+
+  /** Gives the database its security object back. One that somebody has given to a database in use stays. */
+  async restoreSecurity(security: string): Promise<void> {
+    const { couch, log, signal } = this.#context;
+    const present = await couch.security(this.#name, { signal });
+    if (present === security) return;
+    if (this.state === "filled" && !isDefaultSecurity(present)) {
+      log.warn("security object is left as it is: the database had one of its own", { archive: security });
+      return;
+    }
+    await couch.setSecurity(this.#name, security, { signal });
+    log.info("security object is restored");
+  }
+
+  /** Has every view built by asking it for no rows. @returns How many views are built. */
+  async buildViews(): Promise<number> {
+    const { couch, log, signal } = this.#context;
+    let built = 0;
+    for (const design of await couch.designDocuments(this.#name, { signal })) {
+      for (const [name, view] of Object.entries(design.views ?? {})) {
+        if (view?.map === undefined) continue; // "lib" is code that views share.
+        const startedAt = performance.now();
+        const isPartitioned = this.info?.partitioned === true && design.options?.partitioned !== false;
+        const one = { design: design._id, name, partition: isPartitioned ? "_" : undefined };
+        try {
+          await couch.buildView(this.#name, one, { signal, timeoutMs: VIEW_TIMEOUT_MS });
+          built++;
+          const durationMs = Math.round(performance.now() - startedAt);
+          log.info("view is built", { design: design._id, view: name, durationMs });
+        } catch (error) {
+          if (!(error instanceof CouchError)) throw error;
+          log.warn("view is not built yet", { design: design._id, view: name, error: describeError(error) });
+          if (error.facts.error === "timeout") break; // The views of a design document share one index.
+        }
+      }
+    }
+    return built;
+  }
+
+  async #read(): Promise<DatabaseInfo | undefined> {
+    const { couch, signal } = this.#context;
+    try {
+      return await couch.databaseInfo(this.#name, { signal });
+    } catch (error) {
+      if (error instanceof CouchError && error.facts.status === 404) return undefined;
+      throw error;
+    }
+  }
+
+  async #isEmpty({ doc_count, doc_del_count }: DatabaseInfo): Promise<boolean> {
+    if (doc_count + doc_del_count === 0) return true;
+    if (this.#name !== "_users" || doc_count > 1 || doc_del_count > 0) return false;
+    // CouchDB puts its own design document into a new _users.
+    const { couch, signal } = this.#context;
+    const [only] = await couch.listIds(this.#name, { limit: 1 }, { signal });
+    return only === "_design/_auth";
+  }
+}
+
+/** Whether documents in a database of that name are replication jobs; `a/_replicator` is one of them, too. */
+function isReplicator(name: string): boolean {
+  return name === "_replicator" || name.endsWith("/_replicator");
+}
+
+function isDefaultSecurity(security: string): boolean {
+  return DEFAULT_SECURITIES.includes(security.replaceAll(/\s/g, ""));
+}

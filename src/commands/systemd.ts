@@ -1,0 +1,188 @@
+/**
+ * Unit files for systemd: a hardened service for the tasks and a timer for each, or one service that stays. In go the
+ * config and where things are; out come files with their texts. Written for systemd 250 and later. Pure.
+ */
+import { dirname } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Config } from "../config/config.ts";
+import { PROGRAM_NAME } from "../version.ts";
+
+/** A file for `/etc/systemd/system`. */
+export interface UnitFile {
+  name: string;
+  text: string;
+}
+
+/** What the units are made with. */
+export interface UnitOptions {
+  config: Config;
+  /** The config's absolute path. */
+  configPath: string;
+  /** The absolute path of the program. */
+  program: string;
+  /** The user to run as; absent: one that systemd makes up, or `couchdb-backup` where files have to belong to somebody. */
+  user?: string | undefined;
+  /** One service that stays, in place of timers. */
+  resident: boolean;
+  /** The file that is handed to the service as a credential, and the name under which the config asks for it. */
+  password?: { name: string; source: string } | undefined;
+}
+
+/** The service, and a timer for each task that has a schedule. */
+export function makeUnits(options: UnitOptions): UnitFile[] {
+  if (options.resident) return [{ name: `${PROGRAM_NAME}.service`, text: residentService(options) }];
+  const timers = options.config.tasks.filter(({ cron }) => cron !== undefined).map((task) => ({
+    name: `${PROGRAM_NAME}@${escapeInstance(task.name)}.timer`,
+    text: timer(task, options),
+  }));
+  return [{ name: `${PROGRAM_NAME}@.service`, text: taskService(options) }, ...timers];
+}
+
+/** A name as it stands between `@` and `.service`, as systemd-escape(1) makes it. */
+export function escapeInstance(name: string): string {
+  const bytes = new TextEncoder().encode(name);
+  return [...bytes].map((byte, index) => {
+    const character = String.fromCharCode(byte);
+    if (character === "/") return "-";
+    const isPlain = /[A-Za-z0-9:_.]/.test(character) && !(character === "." && index === 0);
+    return isPlain ? character : `\\x${byte.toString(16).padStart(2, "0")}`;
+  }).join("");
+}
+
+/** A word of a setting that takes several. */
+function quote(word: string): string {
+  return `"${escapeSpecifiers(word).replace(/["\\]/g, "\\$&")}"`;
+}
+
+function escapeSpecifiers(text: string): string {
+  return text.replaceAll("%", "%%");
+}
+
+function taskService(options: UnitOptions): string {
+  const { configPath, program, password } = options;
+  return `# One look at one task: what is due is claimed and run. Its name stands behind the @.
+[Unit]
+Description=CouchDB backup: %I
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+Type=oneshot
+ExecStart=:${quote(program)} backup %d/config.yaml --scheduled --task=%I
+# 130 is a stop that was asked for: what is stored is kept, and the next look goes on from there.
+SuccessExitStatus=130
+TimeoutStopSec=15
+# A run that was killed is gone on with once its claim has gone stale, after five minutes. A run that ended with failures
+# is not: it is reported, and one that ends with 3, 10 or 11 leaves this unit failed.
+Restart=on-abnormal
+RestartSec=6min
+
+# The config and the password are read by systemd, so that they may belong to root alone.
+LoadCredential=${quote(`config.yaml:${configPath}`)}
+${loadPassword(password)}${hardening(options)}`;
+}
+
+function residentService(options: UnitOptions): string {
+  const { configPath, program, password } = options;
+  return `# Stays and runs every task when it is due.
+[Unit]
+Description=CouchDB backup
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+# There is no Type=notify: the program would need the right to start others, or an unstable API, to write to systemd's socket.
+Type=exec
+ExecStart=:${quote(program)} schedule ${quote(configPath)}
+ExecReload=/bin/kill -HUP $MAINPID
+# 130 is a stop amid a run: what is stored is kept, and the next start goes on from there.
+SuccessExitStatus=130
+TimeoutStopSec=15
+Restart=on-failure
+RestartSec=30
+# A config with a mistake does not get better by being read again.
+RestartPreventExitStatus=2
+
+# The config is read in place, for a reload to see what was changed: the user below must be able to read it.
+${loadPassword(password)}${hardening(options)}
+[Install]
+WantedBy=multi-user.target
+`;
+}
+
+function loadPassword(password: UnitOptions["password"]): string {
+  return password === undefined ? "" : `LoadCredential=${quote(`${password.name}:${password.source}`)}\n`;
+}
+
+function hardening({ config, configPath, user }: UnitOptions): string {
+  const paths = writablePaths(config);
+  const isIn = (...folders: string[]) => paths.some((path) => folders.some((folder) => `${path}/`.startsWith(folder)));
+  const owner = user ?? (paths.length > 0 ? PROGRAM_NAME : undefined);
+  const install = paths.map((path) => `install -d -o ${owner} '${path}'`).join("; ");
+  const identity = owner === undefined
+    ? "DynamicUser=yes"
+    : `# It must exist (useradd --system ${owner})${
+      paths.length === 0 ? "" : ` and own what it writes to (${install})`
+    }.
+User=${owner}`;
+  return `# For variables that the config uses, a NAME=value a line.
+EnvironmentFile=-${escapeSpecifiers(dirname(configPath))}/environment
+
+${identity}
+UMask=0077
+${paths.map((path) => `ReadWritePaths=${quote(path)}\n`).join("")}ProtectSystem=strict
+# Where a path to be written to lies in somebody's home or in /tmp, that place cannot be hidden.
+ProtectHome=${isIn("/home/", "/root/", "/run/user/") ? "read-only" : "yes"}
+PrivateTmp=${isIn("/tmp/", "/var/tmp/") ? "no" : "yes"}
+PrivateDevices=yes
+PrivateUsers=yes
+PrivateIPC=yes
+ProtectProc=invisible
+ProtectClock=yes
+ProtectHostname=yes
+ProtectControlGroups=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+NoNewPrivileges=yes
+CapabilityBoundingSet=
+RestrictAddressFamilies=AF_INET AF_INET6
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+RemoveIPC=yes
+KeyringMode=private
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+SystemCallErrorNumber=EPERM
+# MemoryDenyWriteExecute=yes is impossible: V8 writes the machine code that it runs.
+`;
+}
+
+/** What is written to in the file system: the bucket, where it is a folder, and the folder of the textfile. */
+function writablePaths({ bucket, prometheus }: Config): string[] {
+  return [
+    ...bucket.bucket.startsWith("file:") ? [fileURLToPath(bucket.bucket)] : [],
+    ...prometheus?.textfile === undefined ? [] : [dirname(prometheus.textfile)],
+  ];
+}
+
+function timer({ name, cron, calendar, timezone }: Config["tasks"][number], options: UnitOptions): string {
+  const zone = calendar?.timeZone === undefined && timezone !== undefined ? ` ${timezone}` : "";
+  return `# When the task "${name.replace(/\s/g, " ")}" of ${options.configPath} is due.
+[Unit]
+Description=CouchDB backup: ${escapeSpecifiers(name.replace(/\s/g, " "))}, when it is due
+
+[Timer]
+OnCalendar=${escapeSpecifiers(cron ?? "")}${zone}
+# What was missed while the machine was off is made up for once.
+Persistent=true
+# A run that the machine's end cut short is gone on with when the machine is back.
+OnBootSec=10min
+
+[Install]
+WantedBy=timers.target
+`;
+}

@@ -1,0 +1,74 @@
+/**
+ * The resident scheduler: sleeps until a task is due and then has it run. In go the tasks and what runs the due ones; it
+ * goes on until it is told to end. CouchDB and the store are asked for nothing in between.
+ */
+import type { Task } from "../config/config.ts";
+import { UsageError } from "../errors.ts";
+import type { Log } from "../observe.ts";
+import { wait } from "../retry.ts";
+import { nextElapses } from "../task/times.ts";
+
+/**
+ * The longest sleep at a time. A timer counts the time that a machine is awake, knows nothing of clocks that are set, and
+ * cannot be longer than 24 days; so the clock is read once a minute. That costs a few microseconds.
+ */
+const LONGEST_SLEEP_MS = 60_000;
+/** When an elapse is looked at again that another machine had in hand, or that could not be claimed. */
+const LOOK_AGAIN_MS = 300_000;
+
+/** What {@linkcode followSchedule} takes. */
+export interface FollowOptions {
+  tasks: readonly Task[];
+  /** Runs what is due. Returns whether something should be looked at again before the next elapse. */
+  runDue: () => Promise<boolean>;
+  /** Ends the waiting; a run under way is left to `runDue`. */
+  end: AbortSignal;
+  log: Log;
+  now: () => Date;
+  /** @default {@linkcode wait} */
+  sleep?: ((ms: number, signal: AbortSignal) => Promise<void>) | undefined;
+}
+
+/** The next elapse of any of `tasks` after an instant, and whose it is. */
+export function nextOfAll(tasks: readonly Task[], after: Date): { task: Task; elapse: Date } | undefined {
+  return tasks.flatMap((task) => nextElapses(task, { after, count: 1 }).map((elapse) => ({ task, elapse })))
+    .toSorted((a, b) => a.elapse.getTime() - b.elapse.getTime())[0];
+}
+
+/** Refuses tasks of which none will be due after `now`. @throws UsageError */
+export function checkSchedules(tasks: readonly Task[], now: Date): void {
+  if (nextOfAll(tasks, now) !== undefined) return;
+  throw new UsageError("No task of the config has a schedule that will elapse", {
+    hint: 'Give a task the key "cron"; "couchdb-backup plan" shows when it elapses',
+  });
+}
+
+/**
+ * Runs what is due: at once, for what was missed, and then at each elapse. Returns when `end` is aborted, or nothing will
+ * ever be due again.
+ *
+ * An elapse that passes while a run is under way is due after it. Where the clock is set forward past elapses, the latest
+ * is made up for; where it is set back, what has run is not due again, as it is claimed.
+ *
+ * @throws What `runDue` throws.
+ */
+export async function followSchedule(options: FollowOptions): Promise<void> {
+  const { tasks, runDue, end, log, now, sleep = wait } = options;
+  while (!end.aborted) {
+    const lookedAt = now();
+    const lookAgain = await runDue();
+    const next = nextOfAll(tasks, lookedAt);
+    if (next === undefined && !lookAgain) return log.warn("no task will be due again");
+    const again = lookAgain ? now().getTime() + LOOK_AGAIN_MS : Infinity;
+    const wakeAt = Math.min(next?.elapse.getTime() ?? Infinity, again);
+    log.info("waiting", { task: next?.task.name, elapse: next?.elapse, until: new Date(wakeAt) });
+    while (!end.aborted) {
+      const at = now().getTime();
+      // A clock that was wrong when it was read last may have been years ahead.
+      if (at >= wakeAt || at < lookedAt.getTime()) break;
+      await sleep(Math.min(wakeAt - at, LONGEST_SLEEP_MS), end).catch((error) => {
+        if (!end.aborted) throw error;
+      });
+    }
+  }
+}

@@ -1,0 +1,29 @@
+/** Where a finished run's figures go: to a Pushgateway, into a textfile, as the config says. */
+import { hostname } from "node:os";
+import type { Config } from "../config/config.ts";
+import { pushMetrics } from "../observe/pushgateway.ts";
+import { writeMetricsFile } from "../observe/textfile.ts";
+import type { RunReport } from "../archive/report.ts";
+import { nextElapses } from "../task/times.ts";
+
+/** Hands a report's figures to where the config wants them. Returns what went wrong, a sentence each. */
+export async function publishMetrics(
+  config: Config,
+  report: RunReport,
+  { lostLogLines, retries }: { lostLogLines: number; retries: number },
+): Promise<string[]> {
+  const { prometheus } = config;
+  if (prometheus === undefined) return [];
+  const after = new Date();
+  const tasks = Object.fromEntries(config.tasks.map((task) => {
+    const [nextElapse] = nextElapses(task, { after, count: 1 });
+    // The client counts repeated requests of the whole run; with one task, as a timer runs it, they are that task's.
+    return [task.name, report.tasks.length === 1 ? { nextElapse, retries } : { nextElapse }];
+  }));
+  const { pushgateway, textfile, perDatabase, instance = hostname() } = prometheus;
+  const options = { tasks, lostLogLines, perDatabase };
+  const warnings: string[] = [];
+  if (pushgateway !== undefined) warnings.push(...await pushMetrics(report, { ...options, ...pushgateway, instance }));
+  if (textfile !== undefined) warnings.push(...await writeMetricsFile(report, { ...options, path: textfile }));
+  return warnings;
+}

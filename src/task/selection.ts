@@ -1,0 +1,85 @@
+/**
+ * What a run has to do: in go the config's tasks, the names CouchDB lists and what the command line says; out comes, for
+ * each task, the databases and the date in the path.
+ */
+import type { Task } from "../config/config.ts";
+import { type BackupDate, dateInZone, monthOf, previousMonth } from "../dates.ts";
+import { dateZone } from "./times.ts";
+import { UsageError } from "../errors.ts";
+import { selectAll, selectDatabases, type SelectedDatabase, selectNamed } from "./select.ts";
+
+/** The databases of one task in one run. */
+export interface TaskSelection {
+  task: Task;
+  /** The date in the path. */
+  date: BackupDate;
+  databases: SelectedDatabase[];
+  /** Why the selection may not be what was meant, each a sentence. */
+  warnings: string[];
+}
+
+/** What the command line says about the selection. */
+export interface SelectionOptions {
+  /** When the run started, or the elapse it makes up for; it fixes the date. */
+  startedAt: Date;
+  /** The date in the path, instead of the one that `startedAt` gives. */
+  date?: BackupDate | undefined;
+  /** Only these databases, or all but CouchDB's own, whatever the patterns say. */
+  only?: readonly string[] | "all" | undefined;
+}
+
+/**
+ * Finds out what each task has to back up.
+ *
+ * With `only`, each database goes with the first task that would select it, for that task's options and date, or with the
+ * first task where none would.
+ *
+ * @param names Decoded names of all databases.
+ * @throws UsageError when `only` names a database that does not exist.
+ */
+export function selectTasks(
+  names: readonly string[],
+  tasks: readonly Task[],
+  options: SelectionOptions,
+): TaskSelection[] {
+  const selections = tasks.map((task) => selectByPatterns(names, task, options));
+  if (options.only === undefined) return selections;
+  const wanted = options.only === "all" ? selectAll(names) : findNamed(names, options.only);
+  const shared = selections.map((selection): TaskSelection => ({ ...selection, databases: [], warnings: [] }));
+  for (const found of wanted) {
+    const index = selections.findIndex(({ databases }) =>
+      databases.some(({ database }) => database === found.database)
+    );
+    shared[Math.max(0, index)]?.databases.push(found);
+  }
+  // Where there is nothing at all, the first task stands for the run, which is then as empty as it.
+  return wanted.length === 0 ? shared.slice(0, 1) : shared.filter(({ databases }) => databases.length > 0);
+}
+
+/** Whether a task has nothing to do although its config does not expect that. */
+export function isEmptyByMistake(selection: TaskSelection): boolean {
+  return selection.databases.length === 0 && !selection.task.allowEmpty;
+}
+
+/** The date in the path of a run that starts, or makes up for an elapse, at `instant`. */
+export function dateInPath(task: Task, instant: Date): BackupDate {
+  const today = dateInZone(instant, dateZone(task));
+  return task.backupOnlyPrevious ? previousMonth(today) : today;
+}
+
+function selectByPatterns(names: readonly string[], task: Task, options: SelectionOptions): TaskSelection {
+  const date = options.date ?? dateInPath(task, options.startedAt);
+  const { selected, unmatched } = selectDatabases(names, task, { month: monthOf(date) });
+  return { task, date, databases: selected, warnings: unmatched.map(({ explanation }) => explanation) };
+}
+
+function findNamed(names: readonly string[], wanted: readonly string[]): SelectedDatabase[] {
+  const { selected, missing } = selectNamed(names, wanted);
+  const [first] = missing;
+  if (first === undefined) return selected;
+  throw new UsageError(`CouchDB has no database "${first.name}"`, {
+    hint: first.closest === undefined
+      ? '"couchdb-backup list databases" lists them all'
+      : `Did you mean "${first.closest}"?`,
+  });
+}

@@ -1,0 +1,29 @@
+/**
+ * When a task is due: in go a task of the config and an instant, out come the elapses of its schedule before and after,
+ * and the zone in which its days begin. A task without a schedule is never due by itself.
+ */
+import { elapses, previousElapse } from "../calendar/calendar.ts";
+import type { Task } from "../config/config.ts";
+
+/** Where neither task nor expression names a zone, the machine's counts, as for systemd's timers. */
+const LOCAL_ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone;
+
+/** The zone that a task's schedule is read in: the expression's own, else the task's, else the machine's. */
+export function scheduleZone(task: Task): string {
+  return task.calendar?.timeZone ?? task.timezone ?? LOCAL_ZONE;
+}
+
+/** The zone of the date in the paths: the task's, else that of its schedule. */
+export function dateZone(task: Task): string {
+  return task.timezone ?? scheduleZone(task);
+}
+
+/** The latest elapse at or before `at`; undefined when there was none, or the task has no schedule. */
+export function latestElapse(task: Task, at: Date): Date | undefined {
+  return task.calendar === undefined ? undefined : previousElapse(task.calendar, at, scheduleZone(task));
+}
+
+/** The first `count` elapses after `after`, exclusively; fewer where the schedule comes to an end. */
+export function nextElapses(task: Task, { after, count }: { after: Date; count: number }): Date[] {
+  return task.calendar === undefined ? [] : [...elapses(task.calendar, after, scheduleZone(task)).take(count)];
+}

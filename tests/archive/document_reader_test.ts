@@ -1,0 +1,102 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { CHUNK_FORMAT } from "../../src/archive/formats.ts";
+import { DocumentReader, type DocumentReaderOptions, isLarge } from "../../src/archive/document_reader.ts";
+import { FramingError } from "../../src/json/scan.ts";
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+function inPieces(text: string, size: number): AsyncIterable<Uint8Array> {
+  const bytes = encoder.encode(text);
+  return (async function* () {
+    for (let at = 0; at < bytes.length; at += size) yield await Promise.resolve(bytes.subarray(at, at + size));
+  })();
+}
+
+/** All documents as text, in order, the large ones marked. */
+async function readAll(reader: DocumentReader): Promise<string[]> {
+  const found: string[] = [];
+  for await (const item of reader.read()) {
+    if (!isLarge(item)) {
+      found.push(...item.map(({ bytes }) => decoder.decode(bytes)));
+      continue;
+    }
+    let text = "";
+    for await (const bytes of item.stream) text += decoder.decode(bytes, { stream: true });
+    found.push(`large ${item.ordinal} ${item.id} ${item.rev}: ${text}`);
+  }
+  return found;
+}
+
+const LONG = `{"_id":"b","_rev":"1-b","text":"${'é\\\\\\"x'.repeat(60)}"}`;
+const ROWS =
+  `{"results":[{"id":"a","docs":[{"ok":{"_id":"a","_rev":"1-a","n":1.0}},{"ok":{"_id":"a","_rev":"1-c"}}]},` +
+  `{"id":"b","docs":[{"ok":${LONG}}]},{"id":"gone","docs":[{"error":{"error":"not_found","reason":"missing"}}]},` +
+  `{"id":"bad","docs":[{"error":{"error":"timeout","reason":"x"}}]},{"id":"c","docs":[{"ok":{"_id":"c"}}]}]}`;
+
+Deno.test("DocumentReader yields every document's bytes, however the source is cut, large ones as streams", async () => {
+  const small = ['{"_id":"a","_rev":"1-a","n":1.0}', '{"_id":"a","_rev":"1-c"}'];
+  for (const size of [1, 2, 3, 7, 50, 64, 10_000]) {
+    for (const heldDocumentBytes of [100, 10_000]) {
+      const options: DocumentReaderOptions = { format: CHUNK_FORMAT, heldDocumentBytes };
+      const reader = new DocumentReader(inPieces(ROWS, size), options);
+      const found = await readAll(reader);
+      // A document that arrives in one piece is in memory as it is.
+      const long = heldDocumentBytes === 100 && size < 400 ? `large 2 b 1-b: ${LONG}` : LONG;
+      assertEquals(found, [...small, long, '{"_id":"c"}'], `pieces of ${size}, held ${heldDocumentBytes}`);
+      const { length: bytes } = encoder.encode(ROWS);
+      assertEquals(reader.counts, { documents: 3, leafRevisions: 4, absent: 1, lost: 1, bytes });
+    }
+  }
+});
+
+Deno.test("DocumentReader goes on behind a large document whose stream was read in part or not at all", async () => {
+  for (const taken of [0, 1, 3]) {
+    const reader = new DocumentReader(inPieces(ROWS, 20), { format: CHUNK_FORMAT, heldDocumentBytes: 100 });
+    const found: (string | undefined)[] = [];
+    for await (const item of reader.read()) {
+      if (!isLarge(item)) {
+        found.push(...item.map(({ id }) => id));
+        continue;
+      }
+      let left = taken;
+      if (left > 0) { for await (const _bytes of item.stream) if (--left === 0) break; }
+      found.push("large");
+    }
+    assertEquals(found, ["a", "a", "large", "c"], `${taken} pieces taken`);
+    assertEquals(reader.counts.leafRevisions, 4);
+  }
+});
+
+Deno.test("DocumentReader tells ids, and whether there is a revision to keep, where it has to recognise the format", async () => {
+  const text = '{"docs":[{"_id":"a","_rev":"1-a"},{"n":1,"_id":"b"},{},7,null]}';
+  const reader = new DocumentReader(inPieces(text, 9));
+  const found: unknown[] = [];
+  for await (const item of reader.read()) {
+    if (!isLarge(item)) found.push(...item.map(({ id, hasRevision }) => [id, hasRevision]));
+  }
+  assertEquals(found, [["a", true], ["b", false], [undefined, false], [undefined, false], [undefined, false]]);
+  assertEquals(reader.format?.name, "a body of _bulk_docs");
+});
+
+Deno.test("DocumentReader throws at what is cut off or not of the format, and lets its source go", async () => {
+  const cases: [string, DocumentReaderOptions][] = [
+    [ROWS.slice(0, -1), { format: CHUNK_FORMAT }],
+    [ROWS.slice(0, 300), { format: CHUNK_FORMAT, heldDocumentBytes: 100 }],
+    ['{"error":"unauthorized"}', { format: CHUNK_FORMAT }],
+    ['{"error":"unauthorized"}', {}],
+    ["", {}],
+  ];
+  for (const [text, options] of cases) {
+    let released = false;
+    const source = (async function* () {
+      try {
+        yield* inPieces(text, 40);
+      } finally {
+        released = true;
+      }
+    })();
+    await assertRejects(() => readAll(new DocumentReader(source, options)), FramingError);
+    assertEquals(released, true, text);
+  }
+});

@@ -1,0 +1,171 @@
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { join, relative } from "node:path";
+import { findArchive, type PathContext } from "../../src/archive/find.ts";
+import { ArchiveError, UsageError } from "../../src/errors.ts";
+import { backupFolder, joinKey } from "../../src/archive/layout.ts";
+import { encodeJson, FORMAT_VERSION, type Manifest, sumChunks } from "../../src/archive/manifest.ts";
+import { DirectoryStore } from "../../src/store/directory/store.ts";
+import { openStore } from "../../src/store/open.ts";
+import { RecordedLog } from "../fakes/log.ts";
+
+const PREFIX = "backup/ippbx";
+const SUFFIX = "couchdb";
+
+function manifestOf(database: string, run: string): Manifest {
+  return {
+    format: FORMAT_VERSION,
+    program: { name: "couchdb-backup", version: "0.0.0" },
+    run,
+    task: "weekly",
+    database,
+    started_at: "2026-01-03T18:00:00.000Z",
+    finished_at: "2026-01-03T18:10:00.000Z",
+    couchdb: { url: "http://[::1]:5984", version: "3.5.0" },
+    options: { attachments: true, revisions: true, chunk: null },
+    properties: { doc_count: 0, doc_del_count: 0, q: 2, n: 1, partitioned: false, revs_limit: 1000, security: "{}" },
+    update_seq: { start: "0", end: "0" },
+    totals: sumChunks([]),
+    chunks: [],
+  };
+}
+
+interface Setup extends AsyncDisposable {
+  root: string;
+  store: DirectoryStore;
+  log: RecordedLog;
+  context: PathContext & { store: DirectoryStore };
+  /** Puts a complete backup of "a/b" into the folder of a day. */
+  put(day: string, file?: { name: string; bytes: Uint8Array }): Promise<string>;
+}
+
+async function setUp(): Promise<Setup> {
+  const root = await Deno.makeTempDir({ prefix: "couchdb-backup-path-" });
+  const store = new DirectoryStore(root);
+  const log = new RecordedLog();
+  const context: PathContext & { store: DirectoryStore } = {
+    store,
+    openStore: (bucket) => openStore({ bucket }),
+    prefix: PREFIX,
+    suffix: SUFFIX,
+    log,
+    signal: new AbortController().signal,
+  };
+  const put: Setup["put"] = async (
+    day,
+    file = { name: "manifest.json", bytes: encodeJson(manifestOf("a/b", day)) },
+  ) => {
+    const [year = 0, month = 0, date = 0] = day.split("-").map(Number);
+    const folder = backupFolder({ prefix: PREFIX, suffix: SUFFIX, date: { year, month, day: date }, database: "a/b" });
+    await store.replace(joinKey(folder, file.name), file.bytes);
+    return folder;
+  };
+  return { root, store, log, context, put, [Symbol.asyncDispose]: () => Deno.remove(root, { recursive: true }) };
+}
+
+Deno.test("findArchive() takes a date with dashes or slashes below prefix and suffix", async () => {
+  await using setup = await setUp();
+  for (const path of ["2026-10-22", "2026/10/22"]) {
+    const { store, folder } = await findArchive(setup.context, path, "a/b");
+    assertEquals([store, folder], [setup.store, "backup/ippbx/2026/10/22/couchdb/a%2Fb"]);
+  }
+});
+
+Deno.test("findArchive() takes the name of another database behind a date or latest", async () => {
+  await using setup = await setUp();
+  const folder = await setup.put("2026-10-22");
+  for (const path of ["2026-10-22/a%2Fb", "2026/10/22/a/b", "latest/a%2Fb", "latest/a/b/"]) {
+    assertEquals((await findArchive(setup.context, path, "other")).folder, folder, path);
+  }
+  // What is no backup of that day may be a key.
+  const bare = { ...setup.context, prefix: "", suffix: "" };
+  await setup.store.replace("2026/10/22/couchdb/x/manifest.json", encodeJson(manifestOf("x", "run")));
+  assertEquals((await findArchive(bare, "2026/10/22/couchdb/x", "other")).folder, "2026/10/22/couchdb/x");
+});
+
+Deno.test("findArchive() finds the newest complete backup as latest, and says what it passes over", async () => {
+  await using setup = await setUp();
+  const { context, put, log } = setup;
+  await put("2025-12-31");
+  const wanted = await put("2026-02-09");
+  await put("2026-02-10", { name: "manifest.json", bytes: new TextEncoder().encode('{"format":1,') });
+  await put("2026-11-02", { name: "checkpoint.json", bytes: new Uint8Array() });
+  assertEquals((await findArchive(context, "latest", "a/b")).folder, wanted);
+  assertEquals(log.events("warn"), [
+    "a newer backup is passed over: it has not finished",
+    "a newer backup is passed over: its manifest is damaged",
+  ]);
+  const error = await assertRejects(() => findArchive(context, "latest", "other"), ArchiveError, '"other"');
+  assertStringIncludes(error.hint!, "list backups");
+});
+
+Deno.test("findArchive() finds a backup by key, by a prefix of it, and by URL", async () => {
+  await using setup = await setUp();
+  const { context, put, root, store } = setup;
+  const folder = await put("2026-10-22");
+  const below = [folder, "backup/ippbx/2026/10/22/couchdb", "backup/ippbx/2026/10/22", "backup/ippbx"];
+  for (const path of below) {
+    assertEquals((await findArchive(context, path, "a/b")).folder, folder, path);
+    assertEquals((await findArchive(context, `${path}/`, "a/b")).folder, folder, `${path}/`);
+  }
+  for (const url of [`${store.url}/${folder}`, store.locate(folder), store.locate(`${folder}/manifest.json`)]) {
+    const place = await findArchive(context, url, "other");
+    const found = place.store.locate(joinKey(place.folder, "manifest.json"));
+    assertEquals(found, store.locate(`${folder}/manifest.json`), url);
+    assertEquals(place.object, undefined, url);
+  }
+  const place = await findArchive({ ...context, store: undefined }, join(root, folder), "other");
+  assertEquals([place.folder, place.object], ["a%2Fb", undefined]);
+});
+
+Deno.test("findArchive() finds a local folder without a config, relative to the working folder too", async () => {
+  await using setup = await setUp();
+  const folder = await setup.put("2026-10-22");
+  const context = { ...setup.context, store: undefined };
+  const relativePath = relative(Deno.cwd(), join(setup.root, folder));
+  for (const path of [relativePath, `./${relativePath}`, join(setup.root, folder, "manifest.json")]) {
+    const place = await findArchive(context, path, "other");
+    assertEquals(await place.store.stat(joinKey(place.folder, "manifest.json")) !== undefined, true, path);
+  }
+  // Higher up, the database's name leads the way.
+  const above = await findArchive(context, join(setup.root, "backup/ippbx/2026/10/22"), "a/b");
+  assertEquals(above.folder, "couchdb/a%2Fb");
+});
+
+Deno.test("findArchive() finds a single object, by key and as a local file", async () => {
+  await using setup = await setUp();
+  const folder = await setup.put("2026-10-22", { name: "0000003.json.gz", bytes: new Uint8Array(3) });
+  const byKey = await findArchive(setup.context, `${folder}/0000003.json.gz`, "a/b");
+  assertEquals([byKey.folder, byKey.object], [folder, "0000003.json.gz"]);
+  const local = await findArchive(setup.context, join(setup.root, folder, "0000003.json.gz"), "a/b");
+  assertEquals([local.folder, local.object], ["", "0000003.json.gz"]);
+});
+
+Deno.test("findArchive() opens the bucket of an s3:// URL that is not the config's", async () => {
+  await using setup = await setUp();
+  const folder = await setup.put("2026-10-22");
+  const opened: string[] = [];
+  const openStore = (bucket: string) => {
+    opened.push(bucket);
+    return Promise.resolve(setup.store);
+  };
+  const context = { ...setup.context, store: undefined, openStore };
+  const place = await findArchive(context, `s3://data.example.com/${folder}`, "other");
+  assertEquals([place.folder, opened], [folder, ["s3://data.example.com"]]);
+});
+
+Deno.test("findArchive() says what it looked at when there is nothing, and asks for a config where it needs one", async () => {
+  await using setup = await setUp();
+  const { context, root } = setup;
+  const error = await assertRejects(() => findArchive(context, "some/prefix", "a/b"), ArchiveError);
+  for (const tried of ["some/prefix", "some/prefix/a%252Fb", "some/prefix/couchdb/a%252Fb"]) {
+    assertStringIncludes(error.message, tried);
+  }
+  await assertRejects(() => findArchive(context, "./no/such", "a/b"), ArchiveError, "no such file or folder");
+  await assertRejects(() => findArchive(context, `file://${root}/none`, "a/b"), ArchiveError, "no such file or folder");
+  await assertRejects(() => findArchive(context, "https://x/y", "a/b"), UsageError, "begins with s3:// or file://");
+  for (const path of ["latest", "2026-10-22", "some/prefix"]) {
+    const run = () => findArchive({ ...context, store: undefined }, path, "a/b");
+    const error = await assertRejects(run, UsageError, "without a config");
+    assertStringIncludes(error.hint!, "--config");
+  }
+});

@@ -1,0 +1,68 @@
+import { assertEquals } from "@std/assert";
+import {
+  backupFolder,
+  chunkName,
+  decodeDatabase,
+  encodeDatabase,
+  joinKey,
+  parseChunkName,
+  runFolder,
+} from "../../src/archive/layout.ts";
+
+Deno.test("encodeDatabase() encodes a name as URLs and object keys carry it, and decodeDatabase() undoes it", () => {
+  const cases: [name: string, encoded: string][] = [
+    ["a", "a"],
+    ["a/b", "a%2Fb"],
+    ["a+b", "a%2Bb"],
+    ["account/ab/cd/0123456789abcdef-202311", "account%2Fab%2Fcd%2F0123456789abcdef-202311"],
+    ["_users", "_users"],
+    ["z_0$()+-/", "z_0$()%2B-%2F"],
+  ];
+  for (const [name, encoded] of cases) {
+    assertEquals(encodeDatabase(name), encoded);
+    assertEquals(decodeDatabase(encoded), name);
+  }
+  assertEquals(decodeDatabase("50%"), "50%", "what is no encoding stays as it is");
+});
+
+Deno.test("joinKey() has no slash at its ends and none doubled", () => {
+  const cases: [parts: string[], key: string][] = [
+    [["a", "b"], "a/b"],
+    [["/a/", "", "//b//c/"], "a/b/c"],
+    [["", ""], ""],
+    [["a%2Fb", "0000000.json.gz"], "a%2Fb/0000000.json.gz"],
+  ];
+  for (const [parts, key] of cases) assertEquals(joinKey(...parts), key);
+});
+
+Deno.test("backupFolder() puts prefix, date, suffix and the encoded name together", () => {
+  const date = { year: 2026, month: 1, day: 3 };
+  const folder = (prefix: string, suffix: string) => backupFolder({ prefix, date, suffix, database: "a/b" });
+  assertEquals(folder("backup/ippbx", "couchdb"), "backup/ippbx/2026/01/03/couchdb/a%2Fb");
+  assertEquals(folder("", ""), "2026/01/03/a%2Fb");
+  assertEquals(folder("/x/", "/y/"), "x/2026/01/03/y/a%2Fb");
+});
+
+Deno.test("chunkName() has seven digits or more, and parseChunkName() reads only such names", () => {
+  const cases: [number: number, name: string][] = [
+    [0, "0000000.json.gz"],
+    [12, "0000012.json.gz"],
+    [9_999_999, "9999999.json.gz"],
+    [10_000_000, "10000000.json.gz"],
+  ];
+  for (const [number, name] of cases) {
+    assertEquals(chunkName(number), name);
+    assertEquals(parseChunkName(name), number);
+  }
+  for (const name of ["manifest.json", "000001.json.gz", "0000001.json", "x0000001.json.gz", "0000001.json.gz.tmp"]) {
+    assertEquals(parseChunkName(name), undefined, name);
+  }
+});
+
+Deno.test("runFolder() lies beside the years and names task and elapse", () => {
+  const elapse = new Date("2026-01-03T18:00:00.000Z");
+  assertEquals(
+    runFolder({ prefix: "backup", suffix: "couchdb", task: "each/week", elapse }),
+    "backup/_runs/couchdb/each%2Fweek/20260103T180000Z",
+  );
+});

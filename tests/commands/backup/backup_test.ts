@@ -1,0 +1,651 @@
+import { assert, assertEquals, assertRejects, assertStrictEquals, assertStringIncludes } from "@std/assert";
+import { pathToFileURL } from "node:url";
+import { backup, type BackupOptions, type RunContext } from "../../../src/commands/backup/backup.ts";
+import type { Task } from "../../../src/config/config.ts";
+import { uncoveredRanges } from "../../../src/couchdb/ids.ts";
+import { InterruptedError, StoreError } from "../../../src/errors.ts";
+import { encodeDatabase } from "../../../src/archive/layout.ts";
+import { parseCheckpoint, parseManifest } from "../../../src/archive/manifest.ts";
+import { SILENT_PROGRESS } from "../../../src/observe.ts";
+import { type DatabaseReport, exitCodeOfReport, type RunReport } from "../../../src/archive/report.ts";
+import { openStore } from "../../../src/store/open.ts";
+import type { Store } from "../../../src/store/store.ts";
+import { selectTasks, type TaskSelection } from "../../../src/task/selection.ts";
+import { couchOk } from "../../couch_request.ts";
+import { createDatabase, idsOf, impatientClient } from "../../couchdb/impatient_client.ts";
+import { type FakeCouchDb, startFakeCouchDb } from "../../fakes/couchdb.ts";
+import { RecordedLog } from "../../fakes/log.ts";
+import { seedHardDatabase } from "../../hard_database.ts";
+import { compareLeafRevisions, readAllLeafRevisions } from "../../leaf_revisions.ts";
+import { filesOf, leafRevisionsOf, manifestOf, readBackup } from "../../read_archive.ts";
+import { gunzipSync } from "node:zlib";
+
+const NEVER = new AbortController().signal;
+
+/** A double of CouchDB and an empty folder to back it up into. */
+class Place implements AsyncDisposable {
+  readonly log = new RecordedLog();
+  #runs = 0;
+
+  private constructor(readonly fake: FakeCouchDb, readonly root: string, readonly store: Store) {}
+
+  static async make(): Promise<Place> {
+    const root = await Deno.makeTempDir({ prefix: "couchdb-backup run-" });
+    return new Place(await startFakeCouchDb(), root, await openStore({ bucket: pathToFileURL(root).href }));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.fake.stop();
+    await Deno.remove(this.root, { recursive: true });
+  }
+
+  /** The folder of a database's backup of the day of these tests. */
+  folder(database: string): string {
+    return `${this.root}/backup/2026/01/03/couchdb/${encodeDatabase(database)}`;
+  }
+
+  context(part: Partial<RunContext> = {}): RunContext {
+    return {
+      couch: impatientClient(this.fake, { bulkTimeoutMs: 2000, stallTimeoutMs: 2000 }),
+      store: this.store,
+      log: this.log,
+      progress: SILENT_PROGRESS,
+      prefix: "backup",
+      suffix: "couchdb",
+      run: `run ${++this.#runs}`,
+      now: () => new Date(),
+      signal: NEVER,
+      stop: NEVER,
+      ...part,
+    };
+  }
+
+  /** One run of tasks over the databases that there are. */
+  async run(
+    tasks: Partial<Task>[],
+    { context, ...options }: BackupOptions & { context?: Partial<RunContext> } = {},
+  ): Promise<RunReport> {
+    const names = [...this.fake.databases.keys()].sort();
+    return await backup(this.context(context), select(names, tasks), options);
+  }
+
+  /** As `run()` with one task over one database. */
+  async runOne(
+    database: string,
+    { task = {}, ...options }: BackupOptions & { task?: Partial<Task>; context?: Partial<RunContext> } = {},
+  ): Promise<DatabaseReport> {
+    const report = await this.run([{ databases: [encodeDatabase(database).replaceAll("+", "\\+")], ...task }], options);
+    return report.tasks[0]!.databases[0]!;
+  }
+
+  /** Checks that the backup of a database is complete and holds every leaf revision byte by byte. */
+  async expectExact(database: string) {
+    const archived = await readBackup(this.folder(database));
+    const expected = await readAllLeafRevisions(this.fake, database, { by: "_bulk_get" });
+    assertEquals(compareLeafRevisions(expected, archived.leafRevisions), [], database);
+    return archived;
+  }
+
+  /** The ids of all `_bulk_get` requests since request `since`. */
+  idsAsked(since = 0): string[] {
+    return this.fake.requestsTo("_bulk_get").filter(({ number }) => number > since).flatMap(({ ids }) => ids);
+  }
+}
+
+function select(names: string[], tasks: Partial<Task>[]): TaskSelection[] {
+  const full = tasks.map((task, index): Task => ({
+    name: `task ${index + 1}`,
+    databases: ["[a-z].*"],
+    exclude: [],
+    delaySeconds: 0,
+    backupOnlyPrevious: false,
+    attachments: true,
+    revisions: true,
+    parallel: 4,
+    allowEmpty: false,
+    timezone: "UTC",
+    ...task,
+  }));
+  return selectTasks(names, full, { startedAt: new Date("2026-01-03T18:00:00Z") });
+}
+
+/** The store of a place, with some operations replaced. */
+function placeStore({ store }: Place, replaced: Partial<Store>): Store {
+  return {
+    url: store.url,
+    locate: store.locate.bind(store),
+    create: store.create.bind(store),
+    replace: store.replace.bind(store),
+    read: store.read.bind(store),
+    stat: store.stat.bind(store),
+    list: store.list.bind(store),
+    ...replaced,
+  };
+}
+
+Deno.test("backup() stores every leaf revision byte by byte, in chunks of any size and in one request", async () => {
+  for (const chunk of [1, 7, 1000, undefined]) {
+    await using place = await Place.make();
+    const { fake } = place;
+    const names = ["a", "a/b", "a+b"];
+    const seeded = new Map<string, Awaited<ReturnType<typeof seedHardDatabase>>>();
+    for (const name of names) seeded.set(name, await seedHardDatabase(fake, name, { documents: 40 }));
+    const report = await place.run([{ chunk }]);
+    assertEquals(exitCodeOfReport(report), 0);
+    assertEquals([report.ok, report.run, report.tasks.length], [true, "run 1", 1]);
+    assertEquals(report.tasks[0]?.date, "2026-01-03");
+    assertEquals(report.tasks[0]?.databases.map(({ database }) => database), names.toSorted());
+    for (const one of report.tasks[0]!.databases) {
+      const { manifest, files } = await place.expectExact(one.database);
+      const { liveIds, leafRevisions } = seeded.get(one.database)!;
+      const count = chunk === undefined ? 1 : Math.ceil(liveIds.length / chunk);
+      const { status, path, documents, leaf_revisions, absent, chunks, bytes, compressed_bytes } = one;
+      assertEquals({ documents, leaf_revisions, absent, chunks, bytes, compressed_bytes }, manifest.totals);
+      assertEquals([status, documents, leaf_revisions, chunks], ["complete", liveIds.length, leafRevisions, count]);
+      assertEquals(path, pathToFileURL(place.folder(one.database)).href);
+      assertEquals(files, [
+        ...Array.from({ length: count }, (_, number) => `${String(number).padStart(7, "0")}.json.gz`),
+        "manifest.json",
+      ]);
+    }
+  }
+});
+
+Deno.test("backup() writes a manifest that says all of the database that its documents do not", async () => {
+  await using place = await Place.make();
+  const { fake } = place;
+  const { liveIds, deletedIds } = await seedHardDatabase(fake, "a/b", { documents: 20, partitioned: true });
+  const times = ["18:00:00", "18:00:01"].map((time) => new Date(`2026-01-03T${time}Z`));
+  let asked = 0;
+  const now = () => times[Math.min(asked++, 1)]!;
+  await place.runOne("a/b", { task: { name: "weekly", chunk: 30 }, context: { now } });
+  const text = await Deno.readFile(`${place.folder("a/b")}/manifest.json`);
+  const { chunks, totals: _, update_seq, started_at, finished_at, ...rest } = parseManifest(text, "manifest.json");
+  assertEquals(rest, {
+    format: 1,
+    program: { name: "couchdb-backup", version: "0.1.0" },
+    run: "run 1",
+    task: "weekly",
+    database: "a/b",
+    couchdb: { url: fake.url, version: "3.5.0" },
+    options: { attachments: true, revisions: true, chunk: 30 },
+    properties: {
+      doc_count: liveIds.length,
+      doc_del_count: deletedIds.length,
+      q: 2,
+      n: 1,
+      partitioned: true,
+      revs_limit: 500,
+      security: fake.databases.get("a/b")!.security,
+    },
+  });
+  assert(started_at <= finished_at && finished_at === "2026-01-03T18:00:01.000Z", `${started_at} ${finished_at}`);
+  assertEquals(update_seq, { start: fake.databases.get("a/b")!.updateSeq, end: fake.databases.get("a/b")!.updateSeq });
+  assertStringIncludes(rest.properties.security, '"10":1,"2":1.0');
+  const covered = chunks.map(({ after_id, last_id }) => ({ after: after_id ?? undefined, through: last_id }));
+  const listed = (await couchOk(fake, "GET /a%2Fb/_all_docs")).json.rows.map(({ id }: { id: string }) => id);
+  assertEquals(uncoveredRanges(covered), [{ after: listed.at(-1) }]);
+});
+
+Deno.test("backup() makes a backup of an empty database, too", async () => {
+  for (const chunk of [10, undefined]) {
+    await using place = await Place.make();
+    await createDatabase(place.fake, "empty", []);
+    const report = await place.runOne("empty", { task: { chunk } });
+    assertEquals([report.status, report.documents, report.chunks], ["complete", 0, 0]);
+    assertEquals((await place.expectExact("empty")).files, ["manifest.json"]);
+  }
+});
+
+Deno.test("backup() writes a manifest that can be read when the database is emptied between listing and reading", async () => {
+  await using place = await Place.make();
+  const { fake } = place;
+  await createDatabase(fake, "a", idsOf(5));
+  const run = async () => {
+    for (const id of idsOf(5)) {
+      const { json } = await couchOk(fake, `GET /a/${id}`);
+      await couchOk(fake, "POST /a/_purge", { [id]: [json._rev] });
+    }
+  };
+  fake.faults.add({ endpoint: "_all_docs", skip: 1, fault: { kind: "run", run } });
+  assertEquals((await place.runOne("a")).status, "complete");
+  const { manifest } = await place.expectExact("a");
+  const again = parseManifest(await Deno.readFile(`${place.folder("a")}/manifest.json`), "manifest.json");
+  assertEquals(again.chunks, manifest.chunks);
+  assertEquals(again.totals.documents, 0);
+});
+
+Deno.test("backup() counts documents that vanish before they are read, and says so", async () => {
+  await using place = await Place.make();
+  const { fake } = place;
+  await createDatabase(fake, "a", idsOf(20));
+  const run = async () => {
+    for (const id of ["d00003", "d00017"]) {
+      const { json } = await couchOk(fake, `GET /a/${id}`);
+      await couchOk(fake, "POST /a/_purge", { [id]: [json._rev] });
+    }
+  };
+  fake.faults.add({ endpoint: "_bulk_get", fault: { kind: "run", run } });
+  const report = await place.runOne("a", { task: { chunk: 5, parallel: 1 } });
+  assertEquals([report.status, report.documents, report.absent], ["complete", 18, 2]);
+  const { manifest } = await place.expectExact("a");
+  assertEquals(manifest.chunks.map(({ documents, absent }) => [documents, absent]), [[4, 1], [5, 0], [5, 0], [4, 1]]);
+  assert(manifest.update_seq.start !== manifest.update_seq.end);
+});
+
+Deno.test("backup() leaves an earlier backup of the day complete until the manifest of a later one replaces it", async () => {
+  await using place = await Place.make();
+  const { fake } = place;
+  await seedHardDatabase(fake, "a", { documents: 20 });
+  await place.runOne("a", { task: { chunk: 30 } });
+  const first = await place.expectExact("a");
+  await createDatabase(fake, "b", []);
+  await couchOk(fake, "PUT /a/zz-new", "{}");
+
+  let looked = 0;
+  const run = async () => {
+    const { manifest, leafRevisions } = await readBackup(place.folder("a"));
+    assertEquals(manifest.run, "run 1");
+    assertEquals(compareLeafRevisions(first.leafRevisions, leafRevisions), []);
+    // Killed from here on, the second run must not be taken for the first, complete one.
+    if (fake.requests.at(-1)?.endpoint === "_bulk_get") {
+      const { run } = JSON.parse(await Deno.readTextFile(`${place.folder("a")}/checkpoint.json`));
+      assertEquals(run, "run 2");
+    }
+    looked++;
+  };
+  // From the first page of ids to the last look at the update sequence.
+  fake.faults.add({ database: "a", times: Infinity, where: () => true, fault: { kind: "run", run } });
+  await place.runOne("a", { task: { chunk: 30 } });
+  assert(looked > 5);
+  fake.faults.clear();
+
+  const second = await place.expectExact("a");
+  assertEquals([second.manifest.run, second.leafRevisions.has("zz-new")], ["run 2", true]);
+  const firstNames = first.manifest.chunks.map(({ name }) => name);
+  const secondNames = second.manifest.chunks.map(({ name }) => name);
+  assertEquals(secondNames[0], `${String(firstNames.length).padStart(7, "0")}.json.gz`);
+  assertEquals(second.files.filter((name) => name.endsWith(".gz")), [...firstNames, ...secondNames]);
+});
+
+Deno.test("backup() leaves an earlier backup of the day complete when a later one fails, and can resume that", async () => {
+  await using place = await Place.make();
+  const { fake } = place;
+  await createDatabase(fake, "a", idsOf(40));
+  await place.runOne("a", { task: { chunk: 10 } });
+  fake.faults.add({ endpoint: "_bulk_get", skip: 2, times: Infinity, fault: { kind: "answer", status: 403 } });
+  assertEquals((await place.runOne("a", { task: { chunk: 10, parallel: 1 } })).status, "failed");
+  fake.faults.clear();
+  assertEquals((await place.expectExact("a")).manifest.run, "run 1");
+
+  const since = fake.requests.length;
+  const report = await place.runOne("a", { resume: true, task: { chunk: 10 } });
+  assertEquals([report.status, report.documents, report.chunks], ["resumed", 40, 4]);
+  assertEquals(place.idsAsked(since).sort(), idsOf(40).slice(20));
+  const { manifest } = await place.expectExact("a");
+  assertEquals(manifest.run, "run 3");
+  assertEquals(manifest.chunks.map(({ name }) => Number(name.slice(0, 7))), [4, 5, 6, 7]);
+});
+
+Deno.test("backup() runs twice at once: both are whole, with chunks of their own, and the manifest is one's", async () => {
+  await using place = await Place.make();
+  const { fake } = place;
+  await seedHardDatabase(fake, "a", { documents: 60 });
+  const reports = await Promise.all([1, 2].map(() => place.runOne("a", { task: { chunk: 9 } })));
+  assertEquals(reports.map(({ status }) => status), ["complete", "complete"]);
+  const { manifest, files } = await place.expectExact("a");
+  assert(/^run [12]$/.test(manifest.run));
+  const mine = new Set(manifest.chunks.map(({ name }) => name));
+  const others = files.filter((name) => name.endsWith(".gz") && !mine.has(name));
+  assertEquals(others.length, mine.size);
+  const otherRevisions = others.flatMap((name) => {
+    const text = gunzipSync(Deno.readFileSync(`${place.folder("a")}/${name}`)).toString();
+    return [...leafRevisionsOf(text)];
+  });
+  const expected = await readAllLeafRevisions(fake, "a", { by: "_bulk_get" });
+  assertEquals(otherRevisions.length, expected.size);
+  assertEquals(compareLeafRevisions(expected, new Map(otherRevisions)), []);
+});
+
+Deno.test("backup() stops at the next chunk when it is asked to, and resumes with what is missing alone", async () => {
+  for (const chunk of [10, 7]) {
+    await using place = await Place.make();
+    const { fake } = place;
+    await createDatabase(fake, "a", idsOf(100));
+    const stop = new AbortController();
+    const reason = new InterruptedError("Interrupted by SIGTERM");
+    fake.faults.add({ endpoint: "_bulk_get", skip: 4, fault: { kind: "run", run: () => stop.abort(reason) } });
+    const task = { chunk, parallel: 2 };
+    const run = place.runOne("a", { task, context: { stop: stop.signal } });
+    assertStrictEquals(await assertRejects(() => run), reason);
+    const stored = place.idsAsked();
+    assert(stored.length >= 4 * chunk && stored.length <= 7 * chunk, `${stored.length} documents`);
+    assertEquals(await manifestOf(place.folder("a")), undefined);
+    const saved = parseCheckpoint(await Deno.readFile(`${place.folder("a")}/checkpoint.json`), "checkpoint.json");
+    assertEquals(saved.chunks.reduce((sum, { documents }) => sum + documents, 0), stored.length);
+
+    await couchOk(fake, "PUT /a/zz-new", "{}");
+    const since = fake.requests.length;
+    // Another size of chunks fits what is missing as well.
+    const report = await place.runOne("a", { resume: true, task: { chunk: chunk + 1, parallel: 2 } });
+    assertEquals([report.status, report.documents], ["resumed", 101]);
+    assertEquals(place.idsAsked(since).sort(), [...idsOf(100), "zz-new"].filter((id) => !stored.includes(id)));
+    const { manifest } = await place.expectExact("a");
+    assertEquals([manifest.run, manifest.update_seq.start], ["run 2", saved.update_seq.start]);
+    assertEquals(manifest.started_at, saved.started_at);
+  }
+});
+
+Deno.test("backup() resumes one request for all documents behind what is stored", async () => {
+  await using place = await Place.make();
+  const { fake } = place;
+  await createDatabase(fake, "a", idsOf(30));
+  fake.faults.add({ endpoint: "_bulk_get", skip: 1, times: Infinity, fault: { kind: "answer", status: 403 } });
+  await place.runOne("a", { task: { chunk: 10, parallel: 1 } });
+  fake.faults.clear();
+  const since = fake.requests.length;
+  const report = await place.runOne("a", { resume: true });
+  assertEquals([report.status, report.chunks], ["resumed", 2]);
+  assertEquals(place.idsAsked(since), idsOf(30).slice(10));
+  await place.expectExact("a");
+});
+
+Deno.test("backup() has nothing to do when it resumes what is complete, and begins where nothing is left", async () => {
+  await using place = await Place.make();
+  const { fake } = place;
+  await createDatabase(fake, "a", idsOf(10));
+  assertEquals((await place.runOne("a", { resume: true })).status, "complete");
+  const since = fake.requests.length;
+  const report = await place.runOne("a", { resume: true });
+  assertEquals([report.status, report.documents, place.idsAsked(since)], ["complete", 10, []]);
+  assertEquals((await place.expectExact("a")).manifest.run, "run 1");
+});
+
+Deno.test("backup() ends at once when it is told to, and leaves a checkpoint of what is stored", async () => {
+  await using place = await Place.make();
+  const { fake } = place;
+  await createDatabase(fake, "a", idsOf(40));
+  const controller = new AbortController();
+  const reason = new InterruptedError("Interrupted by SIGTERM");
+  fake.faults.add({ endpoint: "_bulk_get", skip: 2, times: Infinity, fault: { kind: "stall" } });
+  setTimeout(() => controller.abort(reason), 300);
+  const context = { signal: controller.signal, stop: controller.signal };
+  const run = place.runOne("a", { task: { chunk: 10, parallel: 1 }, context });
+  assertStrictEquals(await assertRejects(() => run), reason);
+  fake.faults.clear();
+  const since = fake.requests.length;
+  const report = await place.runOne("a", { resume: true, task: { chunk: 10 } });
+  assertEquals([report.status, place.idsAsked(since).sort()], ["resumed", idsOf(40).slice(20)]);
+  assertEquals((await place.expectExact("a")).files.filter((name) => name.endsWith(".tmp")), []);
+});
+
+Deno.test("backup() reports a database that fails, in report and log, and saves the others", async () => {
+  const cases: [what: string, prepare: (fake: FakeCouchDb) => void, error: string, hint: RegExp | undefined][] = [
+    [
+      "deleted midway",
+      (fake) => {
+        const run = () => couchOk(fake, "DELETE /b").then(() => {});
+        fake.faults.add({ database: "b", endpoint: "_bulk_get", skip: 1, fault: { kind: "run", run } });
+      },
+      "CouchDB answered 404 not_found",
+      /was deleted meanwhile/,
+    ],
+    [
+      "500 for ever",
+      (fake) => fake.faults.add({ database: "b", times: Infinity, fault: { kind: "answer", status: 500 } }),
+      'of database "b": CouchDB answered 500 planned',
+      undefined,
+    ],
+    [
+      "500 for ever for its documents",
+      (fake) =>
+        fake.faults.add({
+          database: "b",
+          endpoint: "_bulk_get",
+          times: Infinity,
+          fault: { kind: "answer", status: 500 },
+        }),
+      'Cannot read documents of database "b": CouchDB answered 500 planned',
+      undefined,
+    ],
+    [
+      "forbidden",
+      (fake) => fake.faults.add({ database: "b", times: Infinity, fault: { kind: "answer", status: 403 } }),
+      'of database "b": CouchDB answered 403 planned',
+      /admin or member of database "b"/,
+    ],
+    [
+      "a document that cannot be read",
+      (fake) => fake.faults.add({ id: "d00012", times: Infinity, fault: { kind: "error rows", ids: ["d00012"] } }),
+      'Cannot read document "d00012" of database "b": CouchDB answered internal_fabric_error, "timeout"',
+      undefined,
+    ],
+  ];
+  for (const [what, prepare, error, hint] of cases) {
+    await using place = await Place.make();
+    const { fake } = place;
+    await createDatabase(fake, "a", idsOf(3));
+    await createDatabase(fake, "b", idsOf(30));
+    await createDatabase(fake, "c", idsOf(3));
+    prepare(fake);
+    const report = await place.run([{ chunk: 5, parallel: 2 }]);
+    assertEquals([report.ok, exitCodeOfReport(report)], [false, 3], what);
+    const [a, b, c] = report.tasks[0]!.databases;
+    assertEquals([a?.status, b?.status, c?.status], ["complete", "failed", "complete"], what);
+    assertStringIncludes(b?.error ?? "", error, what);
+    assertEquals(b?.exit_code, 10);
+    if (hint === undefined) assertEquals(b?.hint, undefined);
+    else assert(hint.test(b?.hint ?? ""), `${what}: ${b?.hint}`);
+    const line = place.log.lines.find(({ level }) => level === "error");
+    assertEquals([line?.event, line?.fields.database, line?.fields.error], [
+      "database is not backed up",
+      "b",
+      b?.error,
+    ]);
+    fake.faults.clear();
+    for (const name of ["a", "c"]) await place.expectExact(name);
+    assertEquals(await manifestOf(place.folder("b")), undefined);
+  }
+});
+
+Deno.test("backup() asks for nothing more of a database that has failed", async () => {
+  await using place = await Place.make();
+  const { fake } = place;
+  await createDatabase(fake, "a", idsOf(3));
+  fake.faults.add({ endpoint: "database", fault: { kind: "answer", status: 403 } });
+  fake.faults.add({ endpoint: "_security", times: Infinity, fault: { kind: "answer", status: 500 } });
+  fake.faults.add({ endpoint: "_revs_limit", times: Infinity, fault: { kind: "stall" } });
+  const couch = impatientClient(fake, { retry: { attempts: 9, firstWaitMs: 20, longestWaitMs: 20 } });
+  assertEquals((await place.runOne("a", { context: { couch } })).status, "failed");
+  const asked = fake.requests.length;
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  assertEquals(fake.requests.length, asked);
+});
+
+Deno.test("backup() tries a login that is refused once, whatever there is to do", async () => {
+  await using place = await Place.make();
+  const { fake } = place;
+  await createDatabase(fake, "a", idsOf(3));
+  const couch = impatientClient({ url: fake.url, login: "admin", password: "wrong" });
+  const before = fake.requests.length;
+  await assertRejects(() => place.run([{}, {}], { context: { couch } }), Error, "401 unauthorized");
+  assertEquals(fake.requests.length - before, 1);
+});
+
+Deno.test("backup() stops asking, in all tasks, when CouchDB refuses the login midway", async () => {
+  await using place = await Place.make();
+  const { fake } = place;
+  for (const name of ["a", "b", "c"]) await createDatabase(fake, name, idsOf(3));
+  fake.faults.add({ database: "b", times: Infinity, fault: { kind: "answer", status: 401 } });
+  const before = fake.requests.length;
+  const report = await place.run([{}, {}]);
+  const all = report.tasks.flatMap(({ databases }) => databases.map(({ database, status }) => `${database} ${status}`));
+  assertEquals(all, ["a complete", "b failed", "c failed", "a failed", "b failed", "c failed"]);
+  const [, tried, untried] = report.tasks[0]!.databases.map(({ error = "" }) => error);
+  assertEquals(untried, `Not tried, as it would fail like the one before: ${tried}`);
+  const refused = fake.requests.slice(before).filter(({ status }) => status === 401);
+  // CouchDB locks an address out after five failed logins.
+  assert(refused.length <= 4, `${refused.length} refused requests`);
+  assertEquals(fake.requests.at(-1)?.number, refused.at(-1)?.number, "nothing was asked for afterwards");
+});
+
+Deno.test("backup() stops storing when the store refuses every further database, and says why for each", async () => {
+  await using place = await Place.make();
+  const { fake } = place;
+  for (const name of ["a", "b"]) await createDatabase(fake, name, idsOf(3));
+  let created = 0;
+  const store = placeStore(place, {
+    create: () => {
+      created++;
+      const message = 'Cannot store "x": S3 answered NoSuchBucket';
+      return Promise.reject(new StoreError(message, { code: "NoSuchBucket" }, { hint: "Create it" }));
+    },
+  });
+  const report = await place.run([{}], { context: { store } });
+  assertEquals(exitCodeOfReport(report), 11);
+  assertEquals(created, 1);
+  for (const one of report.tasks[0]!.databases) {
+    assertEquals([one.status, one.hint], ["failed", "Create it"]);
+    assertStringIncludes(one.error ?? "", "NoSuchBucket");
+  }
+});
+
+Deno.test("backup() begins a chunk anew when what went out of it is of no use, and leaves nothing behind", async () => {
+  await using place = await Place.make();
+  const { fake } = place;
+  await seedHardDatabase(fake, "a", { documents: 20, attachmentBytes: 3_000_000 });
+  fake.faults.add({ endpoint: "_bulk_get", times: 2, fault: { kind: "cut off", afterBytes: 2_500_000 } });
+  const report = await place.runOne("a");
+  assertEquals([report.status, report.chunks], ["complete", 1]);
+  assertEquals((await place.expectExact("a")).files, ["0000000.json.gz", "manifest.json"]);
+  assert(place.log.events("warn").includes("chunk is begun anew"));
+});
+
+Deno.test("backup() gives up a chunk that is of no use time and again", async () => {
+  await using place = await Place.make();
+  const { fake } = place;
+  await seedHardDatabase(fake, "a", { documents: 3, attachmentBytes: 3_000_000 });
+  const fault = { kind: "cut off" as const, afterBytes: 2_500_000 };
+  fake.faults.add({ id: "attachments", times: Infinity, fault });
+  const report = await place.runOne("a", { task: { chunk: 10 } });
+  assertEquals(report.status, "failed");
+  assertStringIncludes(report.error ?? "", "the connection broke");
+  assertEquals((await filesOf(place.folder("a"))).filter((name) => name.endsWith(".tmp")), []);
+});
+
+Deno.test("backup() numbers on behind the highest chunk that it finds, whoever left it", async () => {
+  await using place = await Place.make();
+  await createDatabase(place.fake, "a", idsOf(20));
+  for (const number of [1, 5]) {
+    await place.store.replace(`backup/2026/01/03/couchdb/a/000000${number}.json.gz`, new Uint8Array([number]));
+  }
+  await place.runOne("a", { task: { chunk: 10 } });
+  const { manifest } = await place.expectExact("a");
+  assertEquals(manifest.chunks.map(({ name }) => name), ["0000006.json.gz", "0000007.json.gz"]);
+});
+
+Deno.test("backup() takes other numbers when those it wanted are taken meanwhile", async () => {
+  await using place = await Place.make();
+  const { fake } = place;
+  await createDatabase(fake, "a", idsOf(30));
+  const run = async () => {
+    for (const number of [0, 2]) {
+      await place.store.replace(`backup/2026/01/03/couchdb/a/000000${number}.json.gz`, new Uint8Array([number]));
+    }
+  };
+  fake.faults.add({ endpoint: "_bulk_get", fault: { kind: "run", run } });
+  assertEquals((await place.runOne("a", { task: { chunk: 10, parallel: 1 } })).status, "complete");
+  const { manifest } = await place.expectExact("a");
+  assertEquals(manifest.chunks.map(({ name }) => Number(name.slice(0, 7))), [1, 3, 4]);
+});
+
+Deno.test("backup() produces a chunk again when the store took its body and then found the key taken", async () => {
+  await using place = await Place.make();
+  const { fake } = place;
+  await createDatabase(fake, "a", idsOf(5));
+  let refused = 0;
+  const store = placeStore(place, {
+    create: async (keys: Iterable<string>, body: AsyncIterable<Uint8Array>) => {
+      if (refused++ > 0) return await place.store.create(keys, body);
+      for await (const _ of body);
+      throw new StoreError("Cannot store: the key is taken", { code: "exists" });
+    },
+  });
+  const report = await place.runOne("a", { context: { store } });
+  assertEquals([report.status, report.documents], ["complete", 5]);
+  await place.expectExact("a");
+});
+
+Deno.test("backup() has as many chunks in hand as the task says, and no more", async () => {
+  for (const parallel of [1, 3]) {
+    await using place = await Place.make();
+    const { fake } = place;
+    await createDatabase(fake, "a", idsOf(60));
+    fake.faults.add({ endpoint: "_bulk_get", times: Infinity, fault: { kind: "drip", bytes: 500, everyMs: 2 } });
+    let inHand = 0, most = 0;
+    const store = placeStore(place, {
+      create: async (...args) => {
+        most = Math.max(most, ++inHand);
+        return await place.store.create(...args).finally(() => inHand--);
+      },
+    });
+    await place.runOne("a", { task: { chunk: 5, parallel }, context: { store } });
+    assertEquals(most, parallel);
+  }
+});
+
+Deno.test("backup() waits between databases, not before the first or after the last, and can be stopped then", async () => {
+  await using place = await Place.make();
+  const { fake } = place;
+  for (const name of ["a", "b"]) await createDatabase(fake, name, idsOf(3));
+  const started = performance.now();
+  await place.run([{ delaySeconds: 0.2 }]);
+  const tookMs = performance.now() - started;
+  assert(tookMs >= 200 && tookMs < 2000, `${tookMs} ms`);
+
+  const reason = new InterruptedError("Interrupted by SIGINT");
+  const stop = new AbortController();
+  fake.faults.add({
+    database: "a",
+    endpoint: "_bulk_get",
+    fault: { kind: "run", run: () => void setTimeout(() => stop.abort(reason), 150) },
+  });
+  const since = fake.requests.length;
+  const run = place.run([{ delaySeconds: 3600 }], { context: { stop: stop.signal } });
+  assertStrictEquals(await assertRejects(() => run), reason);
+  assertEquals((await place.expectExact("a")).manifest.run, "run 2");
+  assertEquals(fake.requests.slice(since).some(({ database }) => database === "b"), false);
+});
+
+Deno.test("backup() reports a task that selects nothing, unless the config allows it", async () => {
+  await using place = await Place.make();
+  await createDatabase(place.fake, "a", idsOf(3));
+  const report = await place.run([{}, { databases: ["b"] }, { databases: ["c"], allowEmpty: true }]);
+  assertEquals([report.ok, exitCodeOfReport(report)], [false, 3]);
+  assertEquals(report.tasks.map(({ error }) => error), [undefined, 'Task "task 2" selects no database', undefined]);
+  await place.expectExact("a");
+});
+
+Deno.test("backup() says when the last checkpoint could not be stored, and why the run failed all the same", async () => {
+  await using place = await Place.make();
+  const { fake } = place;
+  await createDatabase(fake, "a", idsOf(20));
+  fake.faults.add({ endpoint: "_bulk_get", skip: 1, times: Infinity, fault: { kind: "answer", status: 403 } });
+  const store = placeStore(place, {
+    replace: () => Promise.reject(new StoreError("Cannot store the checkpoint", { code: "ENOSPC" })),
+  });
+  const report = await place.runOne("a", { task: { chunk: 10, parallel: 1 }, context: { store } });
+  assertStringIncludes(report.error ?? "", "CouchDB answered 403");
+  assertEquals(place.log.events("warn"), ["checkpoint could not be stored"]);
+});
+
+Deno.test("backup() leaves out histories and attachments where the task does not want them", async () => {
+  await using place = await Place.make();
+  await seedHardDatabase(place.fake, "a", { documents: 20 });
+  await place.runOne("a", { task: { attachments: false, revisions: false } });
+  const { manifest, leafRevisions } = await readBackup(place.folder("a"));
+  assertEquals(manifest.options, { attachments: false, revisions: false, chunk: null });
+  const texts = [...leafRevisions.values()].flatMap((revisions) => [...revisions.values()]);
+  assertEquals(texts.filter((text) => text.includes('"_revisions"') || text.includes('"data":"')), []);
+  assert(texts.some((text) => text.includes('"stub":true')));
+});

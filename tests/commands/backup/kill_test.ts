@@ -1,0 +1,213 @@
+/**
+ * The program as a process of its own, ended at any moment: what it leaves is a complete backup or one that says that it
+ * is not, and --resume finishes it. The double answers slowly, so that there are moments to be killed at.
+ */
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { fromFileUrl } from "@std/path";
+import { pathToFileURL } from "node:url";
+import { compareIds } from "../../../src/couchdb/ids.ts";
+import type { Checkpoint } from "../../../src/archive/manifest.ts";
+import { createDatabase, idsOf } from "../../couchdb/impatient_client.ts";
+import { type FakeCouchDb, startFakeCouchDb } from "../../fakes/couchdb.ts";
+import { compareLeafRevisions, readAllLeafRevisions } from "../../leaf_revisions.ts";
+import { filesOf, manifestOf, readBackup } from "../../read_archive.ts";
+
+const PROGRAM = fromFileUrl(new URL("../../../mod.ts", import.meta.url));
+const PERMISSIONS = ["--allow-net", "--allow-env", "--allow-sys=hostname", "--allow-read", "--allow-write"];
+const CHUNK = 10;
+const IDS = idsOf(24 * CHUNK);
+const PARALLEL = 2;
+/** One request takes about this long, so that a run takes some 12 times as long. */
+const REQUEST_MS = 150;
+
+/** A database that is read slowly, and a folder of its own for its backup. */
+class Scene {
+  private constructor(readonly fake: FakeCouchDb, readonly database: string, readonly root: string) {}
+
+  static async make(fake: FakeCouchDb, database: string): Promise<Scene> {
+    await createDatabase(fake, database, IDS);
+    const root = await Deno.makeTempDir({ prefix: "couchdb-backup kill-" });
+    const config = [
+      `database: {url: "${fake.url}", login: admin, password: secret}`,
+      `task: {t: {databases: [${database}], chunk: ${CHUNK}, parallel: ${PARALLEL}, timezone: UTC}}`,
+      `bucket: "${pathToFileURL(`${root}/bucket`).href}"`,
+    ];
+    await Deno.writeTextFile(`${root}/config.yaml`, config.join("\n"));
+    return new Scene(fake, database, root);
+  }
+
+  get folder(): string {
+    return `${this.root}/bucket/2026/01/03/${this.database}`;
+  }
+
+  start(...args: string[]): Deno.ChildProcess {
+    return new Deno.Command(Deno.execPath(), {
+      args: ["run", "--quiet", "--no-prompt", ...PERMISSIONS, PROGRAM, "backup", `${this.root}/config.yaml`]
+        .concat(["--date", "2026-01-03", "--json", "--quiet"], args),
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+  }
+
+  slow(): void {
+    const fault = { kind: "stall" as const, ms: REQUEST_MS };
+    this.fake.faults.add({ database: this.database, endpoint: "_bulk_get", times: Infinity, fault });
+  }
+
+  /** Resolves when the program asks for the first page of ids. */
+  async begun(count = 1): Promise<void> {
+    for (let round = 0; this.fake.requestsTo("_all_docs", this.database).length < count; round++) {
+      if (round === 3000) throw new Error("The program asks for nothing");
+      await sleep(10);
+    }
+  }
+
+  /** The ids that the checkpoint says are stored. */
+  async saved(): Promise<Set<string>> {
+    const files = await filesOf(this.folder);
+    if (!files.includes("checkpoint.json")) return new Set();
+    const { chunks }: Checkpoint = JSON.parse(await Deno.readTextFile(`${this.folder}/checkpoint.json`));
+    return new Set(
+      IDS.filter((id) =>
+        chunks.some(({ after_id, last_id }) =>
+          (after_id === null || compareIds(id, after_id) > 0) && compareIds(id, last_id) <= 0
+        )
+      ),
+    );
+  }
+
+  /** Checks that what is there is complete or says that it is not; then that --resume asks for the rest alone. */
+  async expectResumable(what: string): Promise<"complete" | "unfinished"> {
+    const wasComplete = await manifestOf(this.folder) !== undefined;
+    if (wasComplete) await this.expectExact();
+    const saved = wasComplete ? new Set(IDS) : await this.saved();
+    this.fake.faults.clear();
+    const since = this.fake.requests.length;
+    const { code, stdout, stderr } = await this.start("--resume").output();
+    assertEquals(code, 0, `${what}: ${new TextDecoder().decode(stderr)}`);
+    const [database] = JSON.parse(new TextDecoder().decode(stdout)).tasks[0].databases;
+    assertEquals(database.documents, IDS.length, what);
+    const asked = this.fake.requestsTo("_bulk_get", this.database).filter(({ number }) => number > since);
+    assertEquals(asked.flatMap(({ ids }) => ids).sort(), IDS.filter((id) => !saved.has(id)), what);
+    await this.expectExact();
+    return wasComplete ? "complete" : "unfinished";
+  }
+
+  async expectExact(): Promise<void> {
+    const { leafRevisions } = await readBackup(this.folder);
+    const expected = await readAllLeafRevisions(this.fake, this.database, { by: "_bulk_get" });
+    assertEquals(compareLeafRevisions(expected, leafRevisions), []);
+  }
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+async function withScene(test: (scene: Scene) => Promise<void>): Promise<void> {
+  await using fake = await startFakeCouchDb();
+  const scene = await Scene.make(fake, "a");
+  try {
+    await test(scene);
+  } finally {
+    await Deno.remove(scene.root, { recursive: true });
+  }
+}
+
+Deno.test("a run that is killed leaves a complete backup or one that says it is not, and --resume finishes it", async () => {
+  const runMs = Math.ceil(IDS.length / CHUNK / PARALLEL) * REQUEST_MS;
+  let seed = 20260103;
+  const outcomes: string[] = [];
+  const killOne = async (index: number) => {
+    // A tenth of the run each, and a moment of chance within it; the last falls about its end.
+    seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
+    const momentMs = runMs * (index + seed / 2 ** 32) / 9;
+    await withScene(async (scene) => {
+      scene.slow();
+      const child = scene.start();
+      await scene.begun();
+      await sleep(momentMs);
+      try {
+        child.kill("SIGKILL");
+      } catch (error) {
+        // It has ended by itself before its last moment.
+        if (!(error instanceof TypeError)) throw error;
+      }
+      const { code, signal } = await child.output();
+      assert(signal === "SIGKILL" || code === 0, `${code} ${signal}`);
+      const saved = await scene.saved();
+      const outcome = await scene.expectResumable(`killed after ${Math.round(momentMs)} of ${runMs} ms`);
+      outcomes.push(`${outcome} ${saved.size}`);
+    });
+  };
+  const moments = [...Array(10).keys()];
+  const next = async () => {
+    for (let index = moments.shift(); index !== undefined; index = moments.shift()) await killOne(index);
+  };
+  await Promise.all([next(), next(), next()]);
+  assert(outcomes.some((outcome) => /^unfinished [1-9]/.test(outcome)), `none had a checkpoint: ${outcomes}`);
+});
+
+Deno.test("a second run of the day that is killed leaves the first one's backup whole, and --resume finishes the second", async () => {
+  await withScene(async (scene) => {
+    assertEquals((await scene.start().output()).code, 0);
+    const first = await manifestOf(scene.folder);
+    scene.slow();
+    const child = scene.start();
+    await scene.begun(2);
+    await sleep(REQUEST_MS * 4);
+    child.kill("SIGKILL");
+    await child.output();
+    assertEquals(await manifestOf(scene.folder), first);
+    await scene.expectExact();
+
+    scene.fake.faults.clear();
+    const { code, stdout } = await scene.start("--resume").output();
+    const [database] = JSON.parse(new TextDecoder().decode(stdout)).tasks[0].databases;
+    assertEquals([code, database.status, database.documents], [0, "resumed", IDS.length]);
+    await scene.expectExact();
+    assert((await manifestOf(scene.folder))?.run !== first?.run);
+  });
+});
+
+Deno.test("SIGTERM ends a run within five seconds with 130, also while CouchDB is silent, and it can be resumed", async () => {
+  await withScene(async (scene) => {
+    const { fake, database } = scene;
+    fake.faults.add({ database, endpoint: "_bulk_get", skip: 4, times: Infinity, fault: { kind: "stall" } });
+    const child = scene.start();
+    await scene.begun();
+    for (let round = 0; fake.requestsTo("_bulk_get").length < 5 && round < 1000; round++) await sleep(10);
+    await sleep(50);
+    const asked = performance.now();
+    child.kill("SIGTERM");
+    const { code, stdout, stderr } = await child.output();
+    const tookMs = performance.now() - asked;
+    assertEquals(code, 130);
+    assert(tookMs < 5000, `${tookMs} ms`);
+    assertEquals(JSON.parse(new TextDecoder().decode(stdout)).error.exit_code, 130);
+    assertStringIncludes(new TextDecoder().decode(stderr), "--resume");
+    assertEquals((await scene.saved()).size, 4 * CHUNK);
+    assertEquals((await filesOf(scene.folder)).filter((name) => name.endsWith(".tmp")), []);
+    assertEquals(await scene.expectResumable("SIGTERM"), "unfinished");
+  });
+});
+
+Deno.test("a second SIGINT ends a run at once", async () => {
+  await withScene(async (scene) => {
+    const { fake, database } = scene;
+    fake.faults.add({ database, endpoint: "_bulk_get", skip: 2, times: Infinity, fault: { kind: "stall" } });
+    const child = scene.start();
+    await scene.begun();
+    await sleep(300);
+    child.kill("SIGINT");
+    await sleep(300);
+    const asked = performance.now();
+    child.kill("SIGINT");
+    const { code } = await child.output();
+    const tookMs = performance.now() - asked;
+    assertEquals(code, 130);
+    assert(tookMs < 1500, `${tookMs} ms`);
+    assertEquals(await scene.expectResumable("two SIGINTs"), "unfinished");
+  });
+});

@@ -1,0 +1,132 @@
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { parseConfig } from "../../src/config/config.ts";
+import { CouchClient } from "../../src/couchdb/client.ts";
+import { plan } from "../../src/commands/plan.ts";
+import { Secret } from "../../src/secret.ts";
+import { couchOk } from "../couch_request.ts";
+import { type FakeCouchDb, startFakeCouchDb } from "../fakes/couchdb.ts";
+import { RecordedLog } from "../fakes/log.ts";
+import { task } from "../fakes/task.ts";
+
+const FROM = new Date("2026-01-01T00:00:00Z");
+const ACCOUNTS = [
+  "account/00/11/22334455667788990011223344aa",
+  "account/ab/cd/ef00112233445566778899aabbcc",
+];
+
+const SAMPLE = `database: {url: "http://[2345::6]:5984", login: backup, password: secret}
+task:
+  weekly:
+    cron: "Sat *-*-1..7 18:00:00"
+    timezone: Europe/Moscow
+    databases:
+    - "account%2F[0-9a-f]{2}%2F[0-9a-f]{2}%2F[0-9a-f]{16}"
+    - "system_config"
+    - "media"
+    delay: 600
+  mouthly:
+    cron: "Sat *-*-1..7 18:00:00"
+    timezone: Europe/Moscow
+    databases:
+    - "account%2F[0-9a-f]{2}%2F[0-9a-f]{2}%2F[0-9a-f]{16}-[0-9]{6}"
+    delay: 600
+    chunk: 1000
+    backup_only_previus: true
+bucket: "s3://data.example.com/folder"
+`;
+
+async function startWith(databases: readonly string[]): Promise<{ server: FakeCouchDb; couch: CouchClient }> {
+  const server = await startFakeCouchDb();
+  for (const database of databases) await couchOk(server, `PUT /${encodeURIComponent(database)}`);
+  const { url, login, password } = server;
+  const couch = new CouchClient({ url, login, password: new Secret(password), log: new RecordedLog() });
+  return { server, couch };
+}
+
+Deno.test("plan() explains why the sample's pattern matches no account of 28 hexadecimal digits, and what would", async () => {
+  const months = ACCOUNTS.flatMap((account) => [`${account}-202512`, `${account}-202601`]);
+  const { server, couch } = await startWith([...ACCOUNTS, ...months, "media", "system_config", "other"]);
+  await using _ = server;
+  const { tasks } = parseConfig(SAMPLE, { file: "cfg.yaml", env: {} });
+  const planned = await plan(tasks, { from: FROM, count: 2, couch });
+  const [weekly, mouthly] = planned.tasks;
+  assertEquals(weekly?.normalized, "Sat *-*-01..07 18:00:00");
+  assertEquals(weekly?.next, ["2026-01-03T15:00:00.000Z", "2026-02-07T15:00:00.000Z"]);
+  assertEquals(weekly?.databases, [
+    { database: "media", encoded: "media", pattern: "media" },
+    { database: "system_config", encoded: "system_config", pattern: "system_config" },
+  ]);
+  assertEquals(weekly?.unmatched, ["account%2F[0-9a-f]{2}%2F[0-9a-f]{2}%2F[0-9a-f]{16}"]);
+  assertEquals(weekly?.warnings.length, 1);
+  const [warning = ""] = weekly?.warnings ?? [];
+  assertStringIncludes(warning, "it matches only the first 36 of the 48 characters of");
+  assertStringIncludes(
+    warning,
+    'with {28} in place of {16}, it would match 2: "account%2F[0-9a-f]{2}%2F[0-9a-f]{2}%2F[0-9a-f]{28}"',
+  );
+  assertEquals([mouthly?.date, mouthly?.databases], ["2025-12-03", []]);
+  assertStringIncludes(mouthly?.warnings[0] ?? "", "with {28} in place of {16}, it would match 4");
+  assertEquals(
+    planned.unselected?.toSorted(),
+    [...ACCOUNTS, ...months, "other", "_replicator", "_users"].toSorted(),
+  );
+});
+
+Deno.test("plan() selects the previous month's databases as of the next run, not as of today", async () => {
+  const { server, couch } = await startWith(["cdr-202512", "cdr-202601"]);
+  await using _ = server;
+  const monthly = task("m", { databases: ["cdr-.*"], cron: "*-*-01 02:00 UTC", backupOnlyPrevious: true, chunk: 1 });
+  const [planned] = (await plan([monthly], { from: new Date("2026-01-20T00:00:00Z"), count: 1, couch })).tasks;
+  assertEquals([planned?.date, planned?.databases.map(({ database }) => database)], ["2026-01-01", ["cdr-202601"]]);
+});
+
+Deno.test("plan() warns when the waits alone are longer than the time between two elapses", async () => {
+  const { server, couch } = await startWith(["a", "b", "c"]);
+  await using _ = server;
+  const warningsOf = async (delaySeconds: number) => {
+    const hourly = task("t", { databases: ["[abc]"], cron: "Sat,Sun 10:00 UTC", delaySeconds, chunk: 1 });
+    return (await plan([hourly], { from: FROM, count: 1, couch })).tasks[0]?.warnings;
+  };
+  assertEquals(await warningsOf(43_200), []);
+  assertEquals(await warningsOf(43_201), [
+    'the waits between 3 databases take 1d00h ("delay: 43201"), and only 1d00h lie between two elapses',
+  ]);
+});
+
+Deno.test("plan() warns of a database that is too large to be fetched in one request, unless chunk is set", async () => {
+  const { server, couch } = await startWith(["a", "b", "c"]);
+  await using _ = server;
+  const sized = (database: string, external: number) =>
+    server.faults.add({
+      endpoint: "database",
+      database,
+      times: 9,
+      fault: { kind: "answer", status: 200, body: { db_name: database, sizes: { external } } },
+    });
+  sized("a", 500_000_000);
+  sized("b", 700_000_000);
+  const forbidden = { kind: "answer", status: 403, body: { error: "forbidden", reason: "no" } } as const;
+  server.faults.add({ endpoint: "database", database: "c", times: 9, fault: forbidden });
+  const warningsOf = async (chunk?: number) => {
+    const tasks = [task("t", { databases: ["[abc]"], chunk })];
+    return (await plan(tasks, { from: FROM, count: 1, couch })).tasks[0]?.warnings;
+  };
+  const [unknown, large] = await warningsOf() ?? [];
+  assertStringIncludes(unknown ?? "", 'the size of database "c" is not known: ');
+  assertEquals(
+    large,
+    'database "b" holds 700 MB, and without "chunk" it is fetched in one request, anew when that breaks; ' +
+      'write "chunk: 1000"',
+  );
+  assertEquals(await warningsOf(1000), []);
+});
+
+Deno.test("plan() without CouchDB plans the times, and says of a schedule that it is over", async () => {
+  const tasks = [task("once", { cron: "2025-01-01 UTC" }), task("by hand", { timezone: "Asia/Tokyo" })];
+  const planned = await plan(tasks, { from: FROM, count: 2 });
+  assertEquals(planned.unselected, undefined);
+  assertEquals(planned.tasks.map(({ next, warnings, cron }) => [cron, next, warnings]), [
+    ["2025-01-01 UTC", [], ['schedule "2025-01-01 UTC" has no elapse after 2026-01-01T00:00:00.000Z']],
+    [null, [], []],
+  ]);
+});

@@ -1,0 +1,101 @@
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { parseConfig } from "../../src/config/config.ts";
+import { escapeInstance, makeUnits, type UnitOptions } from "../../src/commands/systemd.ts";
+
+function units(bucket: string, part: Partial<UnitOptions> = {}, more = "") {
+  const text = `database: {url: "http://[::1]:5984"}
+task:
+  weekly: {cron: "Sat *-*-1..7 18:00:00", timezone: Europe/Berlin, databases: [a]}
+  "a b/50%": {cron: "daily Asia/Tokyo", timezone: Europe/Berlin, databases: [a]}
+  plain: {cron: "hourly", databases: [a]}
+  hand: {databases: [a]}
+bucket: "${bucket}"
+${more}`;
+  const config = parseConfig(text, { file: "/etc/couchdb-backup/config.yaml", env: {} });
+  const program = "/usr/local/bin/couchdb-backup";
+  return makeUnits({ config, configPath: "/etc/couchdb-backup/config.yaml", program, resident: false, ...part });
+}
+
+function settings(text: string): string[] {
+  return text.split("\n").filter((line) => /^[A-Z]\w*=/.test(line));
+}
+
+Deno.test("makeUnits() makes a service for all tasks, and a timer for each that has a schedule", () => {
+  const files = units("s3://data.example.com/folder");
+  assertEquals(files.map(({ name }) => name), [
+    "couchdb-backup@.service",
+    "couchdb-backup@weekly.timer",
+    "couchdb-backup@a\\x20b-50\\x25.timer",
+    "couchdb-backup@plain.timer",
+  ]);
+  const calendars = files.slice(1).flatMap(({ text }) =>
+    settings(text).filter((line) => line.startsWith("OnCalendar="))
+  );
+  assertEquals(calendars, [
+    "OnCalendar=Sat *-*-1..7 18:00:00 Europe/Berlin",
+    "OnCalendar=daily Asia/Tokyo",
+    "OnCalendar=hourly",
+  ]);
+  for (const { text } of files.slice(1)) assertStringIncludes(text, "\nPersistent=true\n");
+  assertStringIncludes(files[2]!.text, "Description=CouchDB backup: a b/50%%, when it is due");
+});
+
+Deno.test("makeUnits() hands config and password over as credentials, and has systemd make up the user", () => {
+  const password = { name: "password", source: "/etc/couchdb-backup/password" };
+  const [service] = units("s3://data.example.com/folder", { password });
+  const lines = settings(service!.text);
+  for (
+    const line of [
+      'ExecStart=:"/usr/local/bin/couchdb-backup" backup %d/config.yaml --scheduled --task=%I',
+      'LoadCredential="config.yaml:/etc/couchdb-backup/config.yaml"',
+      'LoadCredential="password:/etc/couchdb-backup/password"',
+      "DynamicUser=yes",
+      "RestrictAddressFamilies=AF_INET AF_INET6",
+      "SuccessExitStatus=130",
+      "ProtectHome=yes",
+    ]
+  ) assertEquals(lines.includes(line), true, line);
+  assertEquals(lines.some((line) => /^(User|ReadWritePaths|MemoryDenyWriteExecute)=/.test(line)), false);
+});
+
+Deno.test("makeUnits() lets a service write to its bucket and its textfile only, as a user that they can belong to", () => {
+  const [service] = units("file:///home/b%20%25/x", {}, "prometheus: /var/lib/node_exporter/couchdb.prom\n");
+  const lines = settings(service!.text);
+  assertEquals(lines.filter((line) => line.startsWith("ReadWritePaths=")), [
+    'ReadWritePaths="/home/b %%/x"',
+    'ReadWritePaths="/var/lib/node_exporter"',
+  ]);
+  assertEquals(lines.filter((line) => /^(User|DynamicUser|ProtectHome)=/.test(line)), [
+    "User=couchdb-backup",
+    "ProtectHome=read-only",
+  ]);
+  const [other] = units("file:///tmp/x", { user: "backup" });
+  assertMatch(other!.text, /\nUser=backup\n[^]*\nPrivateTmp=no\n/);
+});
+
+Deno.test("makeUnits() makes one service that stays and reads its config where it is, for a reload to find it", () => {
+  const files = units("s3://data.example.com/folder", { resident: true, user: "backup" });
+  assertEquals(files.map(({ name }) => name), ["couchdb-backup.service"]);
+  const lines = settings(files[0]!.text);
+  for (
+    const line of [
+      'ExecStart=:"/usr/local/bin/couchdb-backup" schedule "/etc/couchdb-backup/config.yaml"',
+      "ExecReload=/bin/kill -HUP $MAINPID",
+      "Restart=on-failure",
+      "User=backup",
+      "WantedBy=multi-user.target",
+    ]
+  ) assertEquals(lines.includes(line), true, line);
+});
+
+Deno.test("escapeInstance() leaves nothing that systemd would take for a part of the name's own", () => {
+  const cases: [name: string, escaped: string][] = [
+    ["weekly", "weekly"],
+    [".a.b", "\\x2ea.b"],
+    ["a-b", "a\\x2db"],
+    ["a/b c", "a-b\\x20c"],
+    ["é:_", "\\xc3\\xa9:_"],
+    ["@\\", "\\x40\\x5c"],
+  ];
+  for (const [name, escaped] of cases) assertEquals(escapeInstance(name), escaped);
+});

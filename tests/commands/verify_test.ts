@@ -1,0 +1,181 @@
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { ArchiveError, EXIT } from "../../src/errors.ts";
+import type { Manifest } from "../../src/archive/manifest.ts";
+import { exitCodeOfVerify, verify } from "../../src/commands/verify.ts";
+import { seedHardDatabase } from "../hard_database.ts";
+import { makeArchive } from "../make_archive.ts";
+import { alterFile, firstHalf, flipByte, gzipText, type RestoreSetup, setUpRestore } from "./restore/setup.ts";
+
+interface ArchiveSetup extends RestoreSetup {
+  folder: string;
+  manifest: Manifest;
+  inFolder(name: string): string;
+  /** Changes the manifest. */
+  rewrite(alter: (manifest: Manifest) => void): Promise<void>;
+}
+
+async function setUpArchive(): Promise<ArchiveSetup> {
+  const setup = await setUpRestore();
+  const { server, couch, store, root, context: { prefix, suffix } } = setup;
+  await seedHardDatabase(server, "a/b", { documents: 30 });
+  const { folder, manifest } = await makeArchive({ couch, store, database: "a/b", prefix, suffix, chunk: 10 });
+  const inFolder = (name: string) => join(root, folder, name);
+  return {
+    ...setup,
+    folder,
+    manifest,
+    inFolder,
+    async rewrite(alter) {
+      const copy = structuredClone(manifest);
+      alter(copy);
+      await Deno.writeTextFile(inFolder("manifest.json"), JSON.stringify(copy));
+    },
+    [Symbol.asyncDispose]: () => setup[Symbol.asyncDispose](),
+  };
+}
+
+Deno.test("verify() reads every chunk and reports a whole backup as such, without asking CouchDB", async () => {
+  await using archive = await setUpArchive();
+  const { context, manifest, server, store, folder } = archive;
+  const before = server.requests.length;
+  const steps: { documents: number; bytes: number }[] = [];
+  const progress = { ...context.progress, advanced: (step: { documents: number; bytes: number }) => steps.push(step) };
+  const { seconds: _seconds, ...report } = await verify({ ...context, progress }, {
+    database: "a%2Fb",
+    path: "latest",
+  });
+  const { documents, leaf_revisions, chunks } = manifest.totals;
+  const path = store.locate(folder);
+  assertEquals(report, {
+    ok: true,
+    database: "a/b",
+    path,
+    chunks,
+    documents,
+    leaf_revisions,
+    problems: [],
+    leftovers: [],
+  });
+  assertEquals(server.requests.length, before);
+  assertEquals(steps.reduce((sum, step) => sum + step.documents, 0), documents);
+});
+
+Deno.test("verify() names each damaged, missing and left-over object, and counts the whole ones", async () => {
+  await using archive = await setUpArchive();
+  const { context, inFolder, manifest } = archive;
+  await alterFile(inFolder("0000000.json.gz"), flipByte);
+  await alterFile(inFolder("0000001.json.gz"), firstHalf);
+  await Deno.remove(inFolder("0000002.json.gz"));
+  await Deno.copyFile(inFolder("0000003.json.gz"), inFolder("0000077.json.gz"));
+  await Deno.writeTextFile(inFolder("notes.txt"), "mine");
+  const report = await verify(context, { database: "a/b", path: "latest" });
+  const named = new Map(report.problems.map(({ chunk, problem }) => [chunk, problem]));
+  assertEquals([...named.keys()].sort(), ["0000000.json.gz", "0000001.json.gz", "0000002.json.gz"]);
+  assertStringIncludes(named.get("0000000.json.gz")!, "sha256");
+  assertStringIncludes(named.get("0000001.json.gz")!, "bytes");
+  assertStringIncludes(named.get("0000002.json.gz")!, "missing");
+  assertEquals(report.leftovers.map(({ chunk }) => chunk), ["0000077.json.gz", "notes.txt"]);
+  assertEquals([report.ok, exitCodeOfVerify(report)], [false, EXIT.archive]);
+  assertEquals(report.chunks, manifest.chunks.length - 3);
+});
+
+Deno.test("verify() with quick sees sizes and presence, and not what is inside", async () => {
+  await using archive = await setUpArchive();
+  const { context, inFolder } = archive;
+  const quick = { database: "a/b", path: "latest", quick: true };
+  await alterFile(inFolder("0000000.json.gz"), flipByte);
+  assertEquals((await verify(context, quick)).ok, true);
+  await alterFile(inFolder("0000001.json.gz"), firstHalf);
+  assertEquals((await verify(context, quick)).problems.map(({ chunk }) => chunk), ["0000001.json.gz"]);
+});
+
+Deno.test("verify() takes chunks that are left over for no harm", async () => {
+  await using archive = await setUpArchive();
+  await Deno.copyFile(archive.inFolder("0000000.json.gz"), archive.inFolder("0000099.json.gz"));
+  const report = await verify(archive.context, { database: "a/b", path: "latest" });
+  assertEquals([report.ok, report.leftovers.length, exitCodeOfVerify(report)], [true, 1, EXIT.ok]);
+});
+
+Deno.test("verify() finds a manifest that its chunks do not bear out, although every checksum holds", async () => {
+  await using archive = await setUpArchive();
+  const { context, rewrite } = archive;
+  const cases: [(manifest: Manifest) => void, string, string][] = [
+    [({ chunks, totals }) => (chunks[1]!.documents++, totals.documents++), "0000001.json.gz", "10 documents"],
+    [
+      ({ chunks, totals }) => (chunks[1]!.leaf_revisions++, totals.leaf_revisions++),
+      "0000001.json.gz",
+      "leaf revisions",
+    ],
+    [({ chunks, totals }) => (chunks[1]!.bytes++, totals.bytes++), "0000001.json.gz", "decompressed bytes"],
+    [({ chunks }) => (chunks[1]!.after_id = chunks[1]!.last_id), "0000001.json.gz", "not of the range"],
+    [({ chunks }) => (chunks[1]!.last_id = chunks[1]!.after_id!), "0000001.json.gz", "not of the range"],
+    [({ chunks }) => (chunks[1]!.after_id = `${chunks[1]!.after_id}!`), "manifest.json", "No chunk covers"],
+    [({ totals }) => totals.documents++, "manifest.json", "totals"],
+  ];
+  for (const [alter, chunk, problem] of cases) {
+    await rewrite(alter);
+    const report = await verify(context, { database: "a/b", path: "latest" }).catch((error) => error);
+    if (report instanceof Error) {
+      // A manifest that contradicts itself is none: there is no complete backup.
+      assertEquals([report.constructor, chunk], [ArchiveError, "manifest.json"]);
+      continue;
+    }
+    const found = report.problems.find((one: { chunk: string; problem: string }) =>
+      one.chunk === chunk && one.problem.includes(problem)
+    );
+    assertEquals(found !== undefined, true, `${chunk} ${problem}: ${JSON.stringify(report.problems)}`);
+  }
+});
+
+Deno.test("verify() finds a chunk of another database in the place of one of this", async () => {
+  await using archive = await setUpArchive();
+  const { context, inFolder } = archive;
+  const foreign = await gzipText('{"results":[{"id":"x","docs":[{"ok":{"_id":"x","_rev":"1-x"}}]}]}');
+  await Deno.writeFile(inFolder("0000001.json.gz"), foreign);
+  const report = await verify(context, { database: "a/b", path: "latest" });
+  assertEquals(report.problems.map(({ chunk }) => chunk), ["0000001.json.gz"]);
+});
+
+Deno.test("verify() reads an archive without a manifest to its end, and says that nobody knows whether it is whole", async () => {
+  await using archive = await setUpArchive();
+  const { context, inFolder, folder, manifest } = archive;
+  await Deno.remove(inFolder("manifest.json"));
+  await alterFile(inFolder("0000001.json.gz"), firstHalf);
+  const report = await verify(context, { database: "a/b", path: folder });
+  assertEquals(report.problems.map(({ chunk }) => chunk), ["manifest.json", "0000001.json.gz"]);
+  assertEquals([report.ok, report.chunks], [false, manifest.chunks.length - 1]);
+});
+
+Deno.test("verify() checks a single chunk against the manifest beside it", async () => {
+  await using archive = await setUpArchive();
+  const { context, inFolder, folder } = archive;
+  const path = `${folder}/0000001.json.gz`;
+  assertEquals((await verify(context, { database: "a/b", path })).ok, true);
+  await alterFile(inFolder("0000001.json.gz"), flipByte);
+  assertEquals((await verify(context, { database: "a/b", path })).problems.length, 1);
+});
+
+Deno.test("verify() of a folder without anything like a backup throws", async () => {
+  await using archive = await setUpArchive();
+  await Deno.mkdir(join(archive.root, "empty/a%2Fb"), { recursive: true });
+  await Deno.writeTextFile(join(archive.root, "empty/a%2Fb/notes.txt"), "mine");
+  const run = () => verify(archive.context, { database: "a/b", path: "empty" });
+  await assertRejects(run, ArchiveError, "There is no backup");
+});
+
+Deno.test("verify() ends with the reason of the signal that stops it, and leaves no progress on the screen", async () => {
+  await using archive = await setUpArchive();
+  const { context } = archive;
+  const told: string[] = [];
+  const stop = new AbortController();
+  const progress = {
+    ...context.progress,
+    advanced: () => stop.abort(new Error("enough")),
+    databaseFinished: ({ ok }: { ok: boolean }) => told.push(`finished ${ok}`),
+    runFinished: () => told.push("run finished"),
+  };
+  const run = () => verify({ ...context, progress, stop: stop.signal }, { database: "a/b", path: "latest" });
+  await assertRejects(run, Error, "enough");
+  assertEquals(told, ["finished false", "run finished"]);
+});

@@ -1,0 +1,93 @@
+import { assertEquals } from "@std/assert";
+import { claimElapse, readElapse } from "../../src/schedule/claim.ts";
+import type { Store } from "../../src/store/store.ts";
+import { RecordedLog } from "../fakes/log.ts";
+import { runReport } from "../fakes/report.ts";
+import { QUICK_TIMES, setUpScheduled, STORES } from "./due_setup.ts";
+
+const FOLDER = "backup/_runs/couchdb/weekly/20260103T180000Z";
+
+function contextOf(store: Store, times = QUICK_TIMES) {
+  return { store, log: new RecordedLog(), now: () => new Date(), times };
+}
+
+function holder(run: string) {
+  return { run, host: "h", pid: 7, started_at: "2026-01-03T18:00:00.000Z" };
+}
+
+function until(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve()));
+}
+
+for (const kind of STORES) {
+  Deno.test(`claimElapse() lets one of twenty have an elapse (${kind})`, async () => {
+    await using setup = await setUpScheduled(kind, {});
+    const { store } = setup;
+    assertEquals(await readElapse(store, FOLDER, {}), { kind: "free" });
+    const runs = Array.from({ length: 20 }, (_, index) => `r${index}`);
+    const claims = await Promise.all(
+      runs.map((run) => claimElapse(FOLDER, { holder: holder(run), generation: 1 }, contextOf(store))),
+    );
+    const winner = claims.findIndex((claim) => claim !== undefined);
+    assertEquals(claims.filter((claim) => claim !== undefined).length, 1);
+    const state = await readElapse(store, FOLDER, {});
+    assertEquals([state.kind, "holder" in state && state.holder], ["running", holder(`r${winner}`)]);
+    assertEquals(await setup.json(`${FOLDER}/claim.json`), holder(`r${winner}`));
+    await claims[winner]!.finish(runReport([]));
+    assertEquals(await readElapse(store, FOLDER, {}), { kind: "finished" });
+    assertEquals(await setup.json(`${FOLDER}/report.json`), JSON.parse(JSON.stringify(runReport([]))));
+  });
+
+  Deno.test(`Claim shows with every heartbeat that its run lives, and stops when it is released (${kind})`, async () => {
+    await using setup = await setUpScheduled(kind, {});
+    const { store } = setup;
+    const claim = await claimElapse(FOLDER, { holder: holder("a"), generation: 1 }, contextOf(store));
+    const signs = new Set<string>();
+    for (const started = performance.now(); signs.size < 3 && performance.now() - started < 5000;) {
+      const state = await readElapse(store, FOLDER, {});
+      if (state.kind === "running") signs.add(state.sign);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    assertEquals(signs.size, 3);
+    await claim!.release();
+    assertEquals(await readElapse(store, FOLDER, {}), { kind: "stopped", generation: 1, holder: holder("a") });
+  });
+
+  Deno.test(`Claim is lost when another run takes over, and leaves the report to that one (${kind})`, async () => {
+    await using setup = await setUpScheduled(kind, {});
+    const { store } = setup;
+    const first = contextOf(store);
+    const dead = await claimElapse(FOLDER, { holder: holder("a"), generation: 1 }, first);
+    const heir = await claimElapse(FOLDER, { holder: holder("b"), generation: 2 }, contextOf(store));
+    assertEquals([...heir!.earlierRuns], ["a"]);
+    await until(dead!.lost);
+    await dead!.finish(runReport([]));
+    assertEquals((await readElapse(store, FOLDER, {})).kind, "running");
+    assertEquals(first.log.events("warn"), ["report is not stored: another run has taken the elapse over"]);
+    await heir!.release();
+    assertEquals(await readElapse(store, FOLDER, {}), { kind: "stopped", generation: 2, holder: holder("b") });
+    assertEquals(await claimElapse(FOLDER, { holder: holder("c"), generation: 2 }, contextOf(store)), undefined);
+  });
+}
+
+Deno.test("readElapse() does without the holder where a claim is not whole", async () => {
+  await using setup = await setUpScheduled("file://", {});
+  await setup.store.replace(`${FOLDER}/claim.json`, new Uint8Array());
+  const state = await readElapse(setup.store, FOLDER, {});
+  assertEquals([state.kind, "holder" in state && state.holder], ["running", undefined]);
+});
+
+Deno.test("Claim goes on when a heartbeat cannot be stored, and says so", async () => {
+  await using setup = await setUpScheduled("file://", {});
+  const context = contextOf(setup.store);
+  const claim = await claimElapse(FOLDER, { holder: holder("a"), generation: 1 }, context);
+  const replace = setup.store.replace.bind(setup.store);
+  setup.store.replace = (key, body, options) => {
+    if (!key.endsWith("heartbeat.json")) return replace(key, body, options);
+    return Promise.reject(new Error("no"));
+  };
+  while (context.log.events("warn").length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  await claim!.finish(runReport([]));
+  assertEquals(new Set(context.log.events("warn")), new Set(["heartbeat could not be stored"]));
+  assertEquals(await readElapse(setup.store, FOLDER, {}), { kind: "finished" });
+});

@@ -1,0 +1,202 @@
+import { assertEquals, assertGreater, assertRejects, assertStringIncludes } from "@std/assert";
+import { InterruptedError, StoreError } from "../../src/errors.ts";
+import { exitCodeOfReport } from "../../src/archive/report.ts";
+import { findDue, runScheduled, type ScheduledReport } from "../../src/schedule/due.ts";
+import { task } from "../fakes/task.ts";
+import { type Machine, QUICK_TIMES, type ScheduledSetup, setUpScheduled, STORES } from "./due_setup.ts";
+
+/** Elapses long before any test runs, so that none ends in another elapse than it began in. */
+const YEARLY = task("yearly", { databases: ["a", "b"], cron: "*-01-01 UTC", timezone: "UTC", chunk: 2 });
+const YEAR = new Date().getUTCFullYear();
+const FOLDER = `backup/_runs/couchdb/yearly/${YEAR}0101T000000Z`;
+
+/** The outcomes in short: `yearly ran`. */
+function outcomes(report: ScheduledReport): string[] {
+  return report.scheduled.map(({ task, outcome }) => `${task} ${outcome}`);
+}
+
+/** The manifest of a database in the archive of the elapse. */
+async function manifestOf(setup: ScheduledSetup, database: string, date = `${YEAR}/01/01`) {
+  return await setup.json(`backup/${date}/couchdb/${database}/manifest.json`);
+}
+
+/** Starts a run, and when it asks for its `requests`th chunk ends it like a killed process: no word of it gets out. */
+async function runUntilKilled(setup: ScheduledSetup, machine: Machine, requests: number): Promise<void> {
+  const reached = Promise.withResolvers<void>();
+  setup.server.faults.add({
+    endpoint: "_bulk_get",
+    skip: requests - 1,
+    fault: { kind: "run", run: () => reached.resolve() },
+  });
+  let dead = false;
+  const { store } = setup;
+  const mute = new Proxy(store, {
+    get(_, key: keyof typeof store) {
+      if (dead && (key === "create" || key === "replace")) return () => Promise.reject(new Error("killed"));
+      const member = store[key];
+      return typeof member === "function" ? member.bind(store) : member;
+    },
+  });
+  const ended = assertRejects(() => runScheduled({ ...machine, store: mute }, [YEARLY]), InterruptedError);
+  await reached.promise;
+  dead = true;
+  machine.kill.abort(new InterruptedError("killed"));
+  await ended;
+}
+
+function delay(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+for (const kind of STORES) {
+  Deno.test(`runScheduled() runs an elapse once, however many machines start at the same moment (${kind})`, async () => {
+    await using setup = await setUpScheduled(kind, { a: 5, b: 3 });
+    const machines = Array.from({ length: 4 }, (_, index) => setup.machine(`m${index}`));
+    const reports = await Promise.all(machines.map((machine) => runScheduled(machine, [YEARLY])));
+    assertEquals(reports.flatMap(outcomes).toSorted(), ["yearly ran", ...Array(3).fill("yearly running")]);
+    const winner = reports.find((report) => report.tasks.length > 0)!;
+    for (const report of reports) {
+      const [only] = report.scheduled;
+      assertEquals([only?.elapse, only?.by?.run ?? winner.run], [`${YEAR}-01-01T00:00:00.000Z`, winner.run]);
+      assertEquals(exitCodeOfReport(report), 0);
+    }
+    assertEquals((await manifestOf(setup, "a")).run, winner.run);
+    const names = await setup.namesIn(FOLDER);
+    assertEquals(names.filter((name) => name !== "heartbeat.json"), ["claim.json", "report.json"]);
+    assertEquals((await setup.json(`${FOLDER}/report.json`)).tasks, JSON.parse(JSON.stringify(winner.tasks)));
+    assertEquals(setup.server.requestsTo("_bulk_get").length, 5);
+    assertEquals(outcomes(await runScheduled(setup.machine("later"), [YEARLY])), ["yearly done"]);
+  });
+
+  Deno.test(`runScheduled() goes on with the run of a machine that died, where that one stopped (${kind})`, async () => {
+    await using setup = await setUpScheduled(kind, { a: 4, b: 6 });
+    await runUntilKilled(setup, setup.machine("dead"), 4);
+    assertEquals(outcomes(await runScheduled(setup.machine("early"), [YEARLY])), ["yearly running"]);
+    await delay(QUICK_TIMES.staleMs);
+    const before = setup.server.requestsTo("_bulk_get").length;
+    const heirs = ["h1", "h2", "h3"].map((name) => setup.machine(name));
+    const reports = await Promise.all(heirs.map((heir) => runScheduled(heir, [YEARLY])));
+    assertEquals(reports.flatMap(outcomes).toSorted(), ["yearly resumed", "yearly running", "yearly running"]);
+    const heir = reports.find((report) => report.tasks.length > 0)!;
+    assertEquals(heir.ok, true);
+    const manifests = [await manifestOf(setup, "a"), await manifestOf(setup, "b")];
+    assertEquals(manifests.map(({ run, totals }) => [run, totals.documents]), [["dead", 4], [heir.run, 6]]);
+    // What was in the first two chunks of "a" is not read again.
+    assertEquals(setup.server.requestsTo("_bulk_get").slice(before).filter(({ database }) => database === "a"), []);
+    const names = await setup.namesIn(FOLDER);
+    assertEquals(names.filter((name) => !name.startsWith("heartbeat")), ["claim-2.json", "claim.json", "report.json"]);
+    assertEquals((await setup.json(`${FOLDER}/report.json`)).run, heir.run);
+  });
+
+  Deno.test(`runScheduled() frees the elapse when it is interrupted, and the next run need not wait (${kind})`, async () => {
+    await using setup = await setUpScheduled(kind, { a: 9, b: 2 });
+    const machine = setup.machine("stopped");
+    const reason = new InterruptedError("Interrupted by SIGTERM");
+    setup.server.faults.add({
+      endpoint: "_bulk_get",
+      skip: 2,
+      fault: { kind: "run", run: () => machine.interrupt.abort(reason) },
+    });
+    assertEquals(await assertRejects(() => runScheduled(machine, [YEARLY])), reason);
+    const stored = (await setup.json(`backup/${YEAR}/01/01/couchdb/a/checkpoint.json`)).chunks.length;
+    assertGreater(stored, 0);
+    const next = { ...setup.machine("next"), times: undefined };
+    assertEquals((await findDue(next, [YEARLY])).map(({ task }) => task.name), ["yearly"]);
+    const before = setup.server.requestsTo("_bulk_get").length;
+    const report = await runScheduled(next, [YEARLY]);
+    assertEquals([outcomes(report), report.ok], [["yearly resumed"], true]);
+    assertEquals(setup.server.requestsTo("_bulk_get").length - before, 5 - stored + 1);
+    assertEquals(await findDue(next, [YEARLY]), []);
+  });
+}
+
+Deno.test("runScheduled() leaves a living run alone, even to a machine whose clock is an hour fast", async () => {
+  await using setup = await setUpScheduled("file://", { a: 2, b: 2 });
+  setup.server.faults.add({ endpoint: "_bulk_get", database: "b", fault: { kind: "stall", ms: 1000 } });
+  const fast = setup.machine("fast", { now: () => new Date(Date.now() + 3_600_000) });
+  const living = runScheduled(setup.machine("living"), [YEARLY]);
+  while (setup.server.requestsTo("_bulk_get", "b").length === 0) await delay(5);
+  assertEquals(outcomes(await runScheduled(fast, [YEARLY])), ["yearly running"]);
+  assertEquals(fast.log.events("info").includes("watching a run that may have died"), true);
+  assertEquals(outcomes(await living), ["yearly ran"]);
+});
+
+Deno.test("runScheduled() gives up an elapse that another run has taken over, and goes on with the next task", async () => {
+  await using setup = await setUpScheduled("file://", { a: 2, b: 2 });
+  setup.server.faults.add({ endpoint: "_bulk_get", database: "b", fault: { kind: "stall", ms: 5000 } });
+  const running = runScheduled(setup.machine("suspended"), [
+    YEARLY,
+    task("other", { ...YEARLY, name: "other", databases: ["a"] }),
+  ]);
+  while (setup.server.requestsTo("_bulk_get", "b").length === 0) await delay(5);
+  await setup.store.replace(`${FOLDER}/claim-2.json`, new TextEncoder().encode("{}"));
+  const report = await running;
+  assertEquals(outcomes(report), ["yearly lost", "other ran"]);
+  assertEquals((await setup.namesIn(FOLDER)).includes("report.json"), false);
+});
+
+Deno.test("runScheduled() makes up for the latest of many missed elapses, under the date of that elapse", async () => {
+  await using setup = await setUpScheduled("file://", { "a": 1, "cdr-202602": 1, "cdr-202603": 1 });
+  const tasks = [
+    task("nightly", { databases: ["a"], cron: "daily", timezone: "America/New_York" }),
+    task("monthly", { databases: ["cdr-.*"], cron: "*-*~01 23:00 UTC", backupOnlyPrevious: true }),
+    task("by hand", { databases: ["a"] }),
+  ];
+  // In New York it is still the first of the month.
+  const machine = setup.machine("m", { now: () => new Date("2026-04-02T02:00:00Z") });
+  const report = await runScheduled(machine, tasks);
+  assertEquals(outcomes(report), ["nightly ran", "monthly ran"]);
+  assertEquals(report.scheduled.map(({ elapse }) => elapse), ["2026-04-01T04:00:00.000Z", "2026-03-31T23:00:00.000Z"]);
+  assertEquals(
+    report.tasks.map(({ task, date, databases }) => [task, date, ...databases.map(({ database }) => database)]),
+    [["nightly", "2026-04-01", "a"], ["monthly", "2026-02-28", "cdr-202602"]],
+  );
+  assertEquals((await manifestOf(setup, "cdr-202602", "2026/02/28")).task, "monthly");
+  assertEquals(outcomes(await runScheduled(machine, tasks)), ["nightly done", "monthly done"]);
+});
+
+Deno.test("runScheduled() goes on with the run of one elapse, and not with that of an earlier one on the same day", async () => {
+  await using setup = await setUpScheduled("file://", { a: 2, b: 2 });
+  const hourly = task("hourly", { databases: ["a", "b"], cron: "hourly UTC" });
+  const at = (time: string) => ({ now: () => new Date(`2026-01-03T${time}:00Z`) });
+  await runScheduled(setup.machine("first", at("10:10")), [hourly]);
+  const second = setup.machine("second", at("11:10"));
+  const interrupt = () => second.interrupt.abort(new InterruptedError("Interrupted by SIGTERM"));
+  setup.server.faults.add({ endpoint: "_bulk_get", database: "a", fault: { kind: "run", run: interrupt } });
+  await assertRejects(() => runScheduled(second, [hourly]), InterruptedError);
+  assertEquals((await manifestOf(setup, "b", "2026/01/03")).run, "first");
+  assertEquals(outcomes(await runScheduled(setup.machine("third", at("11:20")), [hourly])), ["hourly resumed"]);
+  assertEquals((await manifestOf(setup, "b", "2026/01/03")).run, "third");
+});
+
+Deno.test("runScheduled() reports a task that cannot begin, goes on with the others, and does not try it again", async () => {
+  await using setup = await setUpScheduled("file://", { a: 1, b: 1 });
+  setup.server.faults.add({
+    endpoint: "_all_dbs",
+    fault: { kind: "answer", status: 403, body: { error: "forbidden" } },
+  });
+  const machine = setup.machine("m");
+  const tasks = [YEARLY, task("other", { ...YEARLY, name: "other" })];
+  const report = await runScheduled(machine, tasks);
+  assertEquals([report.ok, exitCodeOfReport(report), outcomes(report)], [false, 3, ["yearly ran", "other ran"]]);
+  assertStringIncludes(report.tasks[0]?.error ?? "", "Cannot list the databases");
+  assertEquals((await setup.json(`${FOLDER}/report.json`)).ok, false);
+  assertEquals(outcomes(await runScheduled(machine, tasks)), ["yearly done", "other done"]);
+});
+
+Deno.test("runScheduled() says of an elapse that it cannot claim that it is still due", async () => {
+  await using setup = await setUpScheduled("file://", { a: 1, b: 1 });
+  const machine = setup.machine("m");
+  const broken = {
+    ...machine,
+    store: {
+      ...machine.store,
+      list: () => {
+        throw new StoreError("No", { code: "EACCES" });
+      },
+    },
+  };
+  const report = await runScheduled(broken as unknown as Machine, [YEARLY]);
+  assertEquals([outcomes(report), exitCodeOfReport(report)], [["yearly unclaimed"], 11]);
+  assertEquals(outcomes(await runScheduled(machine, [YEARLY])), ["yearly ran"]);
+});

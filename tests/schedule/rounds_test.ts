@@ -1,0 +1,233 @@
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { pathToFileURL } from "node:url";
+import { backup } from "../../src/commands/backup/backup.ts";
+import { CouchError, InterruptedError, UsageError } from "../../src/errors.ts";
+import { encodeDatabase } from "../../src/archive/layout.ts";
+import { SILENT_PROGRESS } from "../../src/observe.ts";
+import type { RunReport } from "../../src/archive/report.ts";
+import {
+  backupRound,
+  folderOf,
+  planRun,
+  type RoundsContext,
+  runOf,
+  type RunOfElapse,
+  summariseRun,
+} from "../../src/schedule/rounds.ts";
+import { openStore } from "../../src/store/open.ts";
+import type { Store } from "../../src/store/store.ts";
+import { selectTasks } from "../../src/task/selection.ts";
+import { createDatabase, idsOf, impatientClient } from "../couchdb/impatient_client.ts";
+import { type FakeCouchDb, startFakeCouchDb } from "../fakes/couchdb.ts";
+import { RecordedLog } from "../fakes/log.ts";
+import { task } from "../fakes/task.ts";
+import { manifestOf, readBackup } from "../read_archive.ts";
+
+const NEVER = new AbortController().signal;
+const ELAPSE = new Date("2026-01-03T18:00:00Z");
+const RUN_FOLDER = "backup/_runs/couchdb/weekly/20260103T180000Z";
+
+/** A double of CouchDB with the databases `a`, `a/b` and `large`, and an empty folder to back them up into. */
+class Place implements AsyncDisposable {
+  readonly log = new RecordedLog();
+
+  private constructor(readonly fake: FakeCouchDb, readonly root: string, readonly store: Store) {}
+
+  static async make(): Promise<Place> {
+    const fake = await startFakeCouchDb();
+    for (const name of ["a", "a/b"]) await createDatabase(fake, name, idsOf(3));
+    await createDatabase(fake, "large", idsOf(20));
+    const root = await Deno.makeTempDir();
+    return new Place(fake, root, await openStore({ bucket: pathToFileURL(root).href }));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.fake.stop();
+    await Deno.remove(this.root, { recursive: true });
+  }
+
+  context(part: Partial<RoundsContext> = {}): RoundsContext {
+    return {
+      couch: impatientClient(this.fake),
+      store: this.store,
+      log: this.log,
+      progress: SILENT_PROGRESS,
+      prefix: "backup",
+      suffix: "couchdb",
+      now: () => new Date(),
+      signal: NEVER,
+      stop: NEVER,
+      ...part,
+    };
+  }
+
+  folder(database: string): string {
+    return `${this.root}/backup/2026/01/03/couchdb/${encodeDatabase(database)}`;
+  }
+
+  async readJson(name: string): Promise<unknown> {
+    return JSON.parse(await Deno.readTextFile(`${this.root}/${RUN_FOLDER}/${name}`));
+  }
+
+  /** A round that is asked to stop at its `requests`-th request for documents. */
+  async shortRound(run: RunOfElapse, { cursor, requests }: { cursor: string | null; requests: number }) {
+    const stop = new AbortController();
+    const reason = new InterruptedError("The time is nearly over");
+    const fault = { kind: "run", run: () => stop.abort(reason) } as const;
+    this.fake.faults.add({ endpoint: "_bulk_get", skip: requests - 1, fault });
+    return await backupRound(this.context({ stop: stop.signal }), run, { database: "large", cursor });
+  }
+}
+
+function runFor(part: Parameters<typeof task>[1] = {}, scope: RunOfElapse["scope"] = "all"): RunOfElapse {
+  return { task: task("weekly", { databases: ["a(/b)?", "large"], timezone: "UTC", ...part }), elapse: ELAPSE, scope };
+}
+
+Deno.test("runOf() names a run by task and elapse, and nothing else", () => {
+  assertEquals(runOf(runFor()), "weekly/20260103T180000Z");
+  assertEquals(runOf({ task: task("a b"), elapse: ELAPSE }), "a%20b/20260103T180000Z");
+});
+
+Deno.test("planRun() stores what the task selects", async () => {
+  await using place = await Place.make();
+  const plan = await planRun(place.context(), runFor());
+  assertEquals(plan, { databases: ["a", "a/b", "large"], key: `${RUN_FOLDER}/plan.json` });
+  assertEquals(await place.readJson("plan.json"), [{ database: "a" }, { database: "a/b" }, { database: "large" }]);
+});
+
+Deno.test("planRun() refuses a task that selects nothing by mistake, and warns of a pattern that does", async () => {
+  await using place = await Place.make();
+  const mistaken = runFor({ databases: ["b"] });
+  await assertRejects(() => planRun(place.context(), mistaken), UsageError, 'Task "weekly" selects no database');
+  assertEquals(place.log.events("warn"), ["selection"]);
+  assertEquals((await planRun(place.context(), runFor({ databases: ["b"], allowEmpty: true }))).databases, []);
+});
+
+Deno.test("backupRound() completes a database, and stores how it came out", async () => {
+  await using place = await Place.make();
+  const run = runFor();
+  const round = await backupRound(place.context(), run, { database: "a/b", cursor: null });
+  assertEquals(round, { status: "complete", cursor: null, error: null });
+  assertEquals((await manifestOf(place.folder("a/b")))?.run, "weekly/20260103T180000Z");
+  const outcome = await place.readJson("databases/a%2Fb.json") as { status: string; documents: number; path: string };
+  assertEquals([outcome.status, outcome.documents], ["complete", 3]);
+  assertEquals(outcome.path, pathToFileURL(place.folder("a/b")).href);
+  assertEquals(place.log.events("warn"), []);
+});
+
+Deno.test("backupRound() goes on where the round before was stopped, until the database is done", async () => {
+  await using place = await Place.make();
+  const run = runFor({ chunk: 2, parallel: 1 });
+  const first = await place.shortRound(run, { cursor: null, requests: 3 });
+  assertEquals(first, { status: "unfinished", cursor: "3", error: null });
+  const second = await place.shortRound(run, { cursor: first.cursor, requests: 4 });
+  assertEquals(second, { status: "unfinished", cursor: "7", error: null });
+  assertEquals(await folderOf(place.context(), run).readOutcome("large", {}), undefined);
+  const third = await backupRound(place.context(), run, { database: "large", cursor: second.cursor });
+  assertEquals(third, { status: "resumed", cursor: null, error: null });
+  const { leafRevisions } = await readBackup(place.folder("large"));
+  assertEquals(leafRevisions.size, 20);
+  const asked = place.fake.requestsTo("_bulk_get").flatMap(({ ids }) => ids);
+  assertEquals(asked.toSorted(), idsOf(20), "a document was asked for twice");
+});
+
+Deno.test("backupRound() done again after it was done changes nothing", async () => {
+  await using place = await Place.make();
+  const run = runFor();
+  await backupRound(place.context(), run, { database: "a", cursor: null });
+  const before = await manifestOf(place.folder("a"));
+  const again = await backupRound(place.context(), run, { database: "a", cursor: null });
+  assertEquals([again.cursor, again.error, await manifestOf(place.folder("a"))], [null, null, before]);
+});
+
+Deno.test("backupRound() does not take another run's backup of that day for its own", async () => {
+  await using place = await Place.make();
+  const selections = selectTasks(["a"], [runFor().task], { startedAt: ELAPSE });
+  await backup({ ...place.context(), run: "by hand" }, selections, {});
+  assertEquals((await manifestOf(place.folder("a")))?.run, "by hand");
+  await backupRound(place.context(), runFor(), { database: "a", cursor: null });
+  assertEquals((await manifestOf(place.folder("a")))?.run, "weekly/20260103T180000Z");
+});
+
+Deno.test("backupRound() fails a database of which a round finishes no chunk, rather than begin for ever", async () => {
+  await using place = await Place.make();
+  const stop = AbortSignal.abort(new InterruptedError("The time is over"));
+  const context = place.context({ stop, signal: stop });
+  const round = await backupRound(context, runFor({ chunk: 5000 }), { database: "large", cursor: null });
+  assertEquals([round.status, round.cursor], ["failed", null]);
+  assertStringIncludes(round.error!, "Cannot finish a single chunk within the time of one call, with 5000 documents");
+  const outcome = await place.readJson("databases/large.json") as { hint: string; exit_code: number };
+  assertStringIncludes(outcome.hint, "chunk lower");
+  assertEquals(place.log.events("error"), ["database is not backed up"]);
+
+  const run = runFor({ chunk: 2, parallel: 1 });
+  const earlier = { ...run, elapse: new Date("2026-01-03T17:00:00Z") };
+  assertEquals((await place.shortRound(earlier, { cursor: null, requests: 4 })).cursor, "4");
+  const none = await backupRound(place.context({ stop, signal: stop }), run, { database: "large", cursor: null });
+  assertEquals(none.status, "failed", "another run's chunks are no progress");
+  const { cursor } = await place.shortRound(run, { cursor: null, requests: 2 });
+  const stuck = await backupRound(place.context({ stop, signal: stop }), run, { database: "large", cursor });
+  assertEquals(stuck.status, "failed");
+});
+
+Deno.test("backupRound() throws what may heal, and reports what does not", async () => {
+  await using place = await Place.make();
+  const run = runFor();
+  place.fake.faults.add({ endpoint: "/", times: 100, fault: { kind: "status", status: 503 } });
+  await assertRejects(() => backupRound(place.context(), run, { database: "a", cursor: null }), CouchError);
+  place.fake.faults.clear();
+  assertEquals(await folderOf(place.context(), run).readOutcome("a", {}), undefined);
+
+  const gone = await backupRound(place.context(), runFor({ databases: ["gone"] }), { database: "gone", cursor: null });
+  assertEquals([gone.status, gone.cursor], ["failed", null]);
+  assertStringIncludes(gone.error!, "404");
+  const other = () => backupRound(place.context(), run, { database: "other", cursor: null });
+  await assertRejects(other, UsageError, 'Task "weekly" does not select the database "other"');
+});
+
+Deno.test("summariseRun() reports every planned database, those without an outcome as failed", async () => {
+  await using place = await Place.make();
+  const run = runFor();
+  await planRun(place.context(), run);
+  for (const database of ["a", "large"]) await backupRound(place.context(), run, { database, cursor: null });
+  const report = await summariseRun(place.context(), run);
+  assertEquals([report.ok, report.run, report.tasks[0]?.date], [false, "weekly/20260103T180000Z", "2026-01-03"]);
+  assertEquals(report.tasks[0]!.databases.map(({ database, status }) => [database, status]), [
+    ["a", "complete"],
+    ["a/b", "failed"],
+    ["large", "complete"],
+  ]);
+  assertStringIncludes(report.tasks[0]!.databases[1]!.error!, "No round of it came to an end");
+  assert(report.started_at <= report.finished_at);
+  assertEquals(await place.readJson("report.json"), JSON.parse(JSON.stringify(report)));
+});
+
+Deno.test("summariseRun() after a run for the failed databases reports all of them again", async () => {
+  await using place = await Place.make();
+  const all = runFor();
+  await planRun(place.context(), all);
+  await backupRound(place.context(), all, { database: "a", cursor: null });
+  const first: RunReport = await summariseRun(place.context(), all);
+  assertEquals(first.ok, false);
+
+  const failed = runFor({}, "failed");
+  const plan = await planRun(place.context(), failed);
+  assertEquals(plan, { databases: ["a/b", "large"], key: `${RUN_FOLDER}/plan-failed.json` });
+  for (const database of plan.databases) await backupRound(place.context(), failed, { database, cursor: null });
+  const second = await summariseRun(place.context(), failed);
+  assertEquals([second.ok, second.started_at], [true, first.started_at]);
+  assertEquals(second.tasks[0]!.databases.map(({ database, status }) => [database, status]), [
+    ["a", "complete"],
+    ["a/b", "complete"],
+    ["large", "complete"],
+  ]);
+  assertEquals((await planRun(place.context(), failed)).databases, []);
+});
+
+Deno.test("planRun() cannot tell which databases failed in a run that has no report", async () => {
+  await using place = await Place.make();
+  await assertRejects(() => planRun(place.context(), runFor({}, "failed")), UsageError, "the run has no report");
+  await Deno.mkdir(`${place.root}/${RUN_FOLDER}`, { recursive: true });
+  await Deno.writeTextFile(`${place.root}/${RUN_FOLDER}/report.json`, '{"ok":');
+  await assertRejects(() => planRun(place.context(), runFor({}, "failed")), UsageError, "the run has no report");
+});

@@ -30,7 +30,8 @@ import { isJournal } from "./src/observe/log.ts";
 
 export { backup, type BackupOptions, type RunContext } from "./src/commands/backup/backup.ts";
 export { type Calendar, formatCalendar, nextElapse, parseCalendar, previousElapse } from "./src/calendar/calendar.ts";
-export { type Config, loadConfig, parseConfig, type Task } from "./src/config/config.ts";
+export { type Config, loadConfig, parseConfig } from "./src/config/config.ts";
+export type { Task } from "./src/task/task.ts";
 export { CouchClient } from "./src/couchdb/client.ts";
 export {
   ArchiveError,

@@ -4,7 +4,8 @@
  * a task. All of the work is done by the same commands as anywhere else. Here are only the ways to them.
  */
 import process from "node:process";
-import { type Config, type Environment, loadConfig, type Task } from "../src/config/config.ts";
+import { type Config, type Environment, loadConfig } from "../src/config/config.ts";
+import type { Task } from "../src/task/task.ts";
 import { CouchClient } from "../src/couchdb/client.ts";
 import { describeError, EXIT, InterruptedError, ProgramError, UsageError } from "../src/errors.ts";
 import { runFolder } from "../src/archive/layout.ts";

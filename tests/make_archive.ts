@@ -1,9 +1,11 @@
 /** Backs a database up in one call, for tests of what is done with a backup. */
 import { backup } from "../src/commands/backup/backup.ts";
-import type { Task } from "../src/config/config.ts";
+import type { Task } from "../src/task/task.ts";
 import type { CouchClient } from "../src/couchdb/client.ts";
 import type { BackupDate } from "../src/dates.ts";
-import { backupFolder, encodeDatabase, joinKey, MANIFEST_NAME } from "../src/archive/layout.ts";
+import { backupFolder, MANIFEST_NAME } from "../src/archive/layout.ts";
+import { joinKey } from "../src/store/key.ts";
+import { encodeDatabase } from "../src/database_name.ts";
 import { type Manifest, parseManifest } from "../src/archive/manifest.ts";
 import { SILENT_LOG, SILENT_PROGRESS } from "../src/observe.ts";
 import type { Store } from "../src/store/store.ts";

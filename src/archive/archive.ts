@@ -4,7 +4,9 @@
  */
 import { readManifest } from "./checkpoint.ts";
 import { ArchiveError } from "../errors.ts";
-import { CHECKPOINT_NAME, chunkName, decodeDatabase, joinKey, MANIFEST_NAME, parseChunkName } from "./layout.ts";
+import { CHECKPOINT_NAME, chunkName, MANIFEST_NAME, parseChunkName } from "./layout.ts";
+import { joinKey } from "../store/key.ts";
+import { decodeDatabase } from "../database_name.ts";
 import { type ChunkEntry, type Origin, parseCheckpoint } from "./manifest.ts";
 import type { Store, StoreCallOptions, StoreEntry } from "../store/store.ts";
 

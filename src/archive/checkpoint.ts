@@ -3,7 +3,8 @@
  * what an earlier run has left in the folder. A chunk that no checkpoint or manifest names does not count.
  */
 import { ArchiveError, describeError } from "../errors.ts";
-import { CHECKPOINT_NAME, joinKey, MANIFEST_NAME, parseChunkName } from "./layout.ts";
+import { CHECKPOINT_NAME, MANIFEST_NAME, parseChunkName } from "./layout.ts";
+import { joinKey } from "../store/key.ts";
 import {
   type Checkpoint,
   type ChunkEntry,

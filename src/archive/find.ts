@@ -8,7 +8,9 @@ import { type ArchivePlace, isBackupEntry } from "./archive.ts";
 import { readManifest } from "./checkpoint.ts";
 import { type BackupDate, formatDate, parseDate } from "../dates.ts";
 import { ArchiveError, describeError, StoreError, UsageError } from "../errors.ts";
-import { backupFolder, CHECKPOINT_NAME, decodeDatabase, encodeDatabase, joinKey, MANIFEST_NAME } from "./layout.ts";
+import { backupFolder, CHECKPOINT_NAME, MANIFEST_NAME } from "./layout.ts";
+import { joinKey } from "../store/key.ts";
+import { decodeDatabase, encodeDatabase } from "../database_name.ts";
 import type { Log } from "../observe.ts";
 import type { Store } from "../store/store.ts";
 

@@ -2,7 +2,9 @@
  * Where things lie in an archive: the names of folders and objects, built and taken apart. Keys are relative to the
  * bucket folder and have neither a leading nor a trailing slash. The layout is specified in docs/archive.md.
  */
+import { encodeDatabase } from "../database_name.ts";
 import { type BackupDate, formatDate } from "../dates.ts";
+import { joinKey } from "../store/key.ts";
 
 /** What fixes the folder of one backup. */
 export interface BackupAddress {
@@ -23,28 +25,6 @@ export const CHECKPOINT_NAME = "checkpoint.json";
 export const RUNS_FOLDER = "_runs";
 
 const CHUNK_NAME = /^(\d{7,})\.json\.gz$/;
-
-/**
- * A database's name as it stands in a URL's path and in an object key. CouchDB's names need only the slash and the
- * plus encoded; the slash must be, or the folder of `a` would also list those of `a/b`.
- */
-export function encodeDatabase(name: string): string {
-  return encodeURIComponent(name).replaceAll("%24", "$");
-}
-
-/** The inverse of {@linkcode encodeDatabase}; a name that is not an encoding (`50%`) is returned as it is. */
-export function decodeDatabase(encoded: string): string {
-  try {
-    return decodeURIComponent(encoded);
-  } catch {
-    return encoded;
-  }
-}
-
-/** Joins parts of a key, dropping empty ones and doubled slashes. */
-export function joinKey(...parts: string[]): string {
-  return parts.flatMap((part) => part.split("/")).filter((part) => part !== "").join("/");
-}
 
 /** The folder of one backup: `<prefix>/2026/01/03/<suffix>/a%2Fb`. */
 export function backupFolder(address: BackupAddress): string {

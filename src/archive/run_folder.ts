@@ -4,7 +4,9 @@
  */
 import { z } from "zod";
 import { StoreError } from "../errors.ts";
-import { encodeDatabase, joinKey, runFolder } from "./layout.ts";
+import { runFolder } from "./layout.ts";
+import { joinKey } from "../store/key.ts";
+import { encodeDatabase } from "../database_name.ts";
 import type { DatabaseReport, RunReport } from "./report.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 

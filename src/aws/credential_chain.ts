@@ -8,7 +8,7 @@ import { Secret } from "../secret.ts";
 import { readContainerCredentials } from "./container_credentials.ts";
 import { cachedProvider, type CredentialProvider, type Credentials, staticProvider } from "./credentials.ts";
 import { readInstanceCredentials } from "./imds.ts";
-import type { KeyOptions, KeySources } from "../store/store.ts";
+import type { KeyOptions, KeySources } from "./options.ts";
 
 /**
  * The provider of the given keys, else of those in the first place that has some.

@@ -8,7 +8,8 @@ import { isTransient, StoreError } from "../errors.ts";
 import { DEFAULT_RETRY, wait, waitBeforeAttempt } from "../retry.ts";
 import { openCredentials } from "./credential_chain.ts";
 import type { Credentials } from "./credentials.ts";
-import type { AwsOptions, AwsService, StoreCallOptions } from "../store/store.ts";
+import type { StoreCallOptions } from "../store/store.ts";
+import type { AwsOptions, AwsService } from "./options.ts";
 
 /** What is asked of a service. */
 export interface AwsCall {

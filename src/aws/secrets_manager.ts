@@ -8,7 +8,8 @@ import { z } from "zod";
 import { StoreError } from "../errors.ts";
 import { Secret } from "../secret.ts";
 import { callAws } from "./json_api.ts";
-import type { AwsOptions, StoreCallOptions } from "../store/store.ts";
+import type { StoreCallOptions } from "../store/store.ts";
+import type { AwsOptions } from "./options.ts";
 
 const answerSchema = z.object({ SecretString: z.string().min(1) });
 /** How AWS's tools keep a login with its password. */

@@ -7,7 +7,8 @@
 import { createHash } from "node:crypto";
 import { StoreError } from "../errors.ts";
 import { callAws } from "./json_api.ts";
-import type { AwsOptions, StoreCallOptions } from "../store/store.ts";
+import type { StoreCallOptions } from "../store/store.ts";
+import type { AwsOptions } from "./options.ts";
 
 /** Step Functions' limit for the name of an execution. */
 const MAX_NAME_LENGTH = 80;

@@ -2,7 +2,7 @@
 import { hostname } from "node:os";
 import process from "node:process";
 import { backup } from "../commands/backup/backup.ts";
-import type { Task } from "../config/config.ts";
+import type { Task } from "../task/task.ts";
 import { formatDate, parseDate } from "../dates.ts";
 import { EXIT, UsageError } from "../errors.ts";
 import { backupFolder } from "../archive/layout.ts";

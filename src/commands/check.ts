@@ -4,7 +4,8 @@
  */
 import type { CouchClient } from "../couchdb/client.ts";
 import { describeError, ProgramError, StoreError } from "../errors.ts";
-import { joinKey, RUNS_FOLDER } from "../archive/layout.ts";
+import { RUNS_FOLDER } from "../archive/layout.ts";
+import { joinKey } from "../store/key.ts";
 import type { Log } from "../observe.ts";
 import type { Store } from "../store/store.ts";
 

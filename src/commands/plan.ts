@@ -3,7 +3,7 @@
  * a mistake. In go the config's tasks and, unless it is asked offline, CouchDB; nothing is written anywhere.
  */
 import { formatCalendar } from "../calendar/calendar.ts";
-import type { Task } from "../config/config.ts";
+import type { Task } from "../task/task.ts";
 import type { CouchClient } from "../couchdb/client.ts";
 import { formatDate, monthOf } from "../dates.ts";
 import { CouchError, describeError } from "../errors.ts";

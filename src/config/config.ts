@@ -6,7 +6,6 @@
 import { readFile as readFileOfSystem } from "node:fs/promises";
 import { dirname, isAbsolute, join } from "node:path";
 import { parse, YamlSyntaxError } from "@std/yaml";
-import type { Calendar } from "../calendar/calendar.ts";
 import { hideInKey, hideInValue } from "./disclosure.ts";
 import { findPlaces, formatPath, type KeyPath, type PlaceLookup } from "./places.ts";
 import {
@@ -23,8 +22,10 @@ import {
 import { explainSyntax, findTab, type ParserComplaint, type SyntaxProblem } from "./syntax.ts";
 import type { CouchOptions } from "../couchdb/couchdb.ts";
 import { ConfigError } from "../errors.ts";
+import type { Task } from "../task/task.ts";
 import { Secret } from "../secret.ts";
-import type { AwsOptions, KeyOptions, KeySources, StoreOptions } from "../store/store.ts";
+import type { StoreOptions } from "../store/store.ts";
+import type { AwsOptions, KeyOptions, KeySources } from "../aws/options.ts";
 
 /** The environment's variables. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -35,36 +36,6 @@ export interface DatabaseOptions extends CouchOptions {
   passwordFile?: string | undefined;
   /** The ARN of a secret in Secrets Manager. Nobody has read it yet: `password` is absent. */
   passwordSecret?: string | undefined;
-}
-
-/** A named entry below `task`. */
-export interface Task {
-  name: string;
-  /** systemd's OnCalendar expression, as it was written. */
-  cron?: string | undefined;
-  /** The same expression, read. A task without one is never due by itself. */
-  calendar?: Calendar | undefined;
-  /** An IANA name. */
-  timezone?: string | undefined;
-  /** Patterns of the databases to back up. */
-  databases: string[];
-  /** Patterns of databases that are left out although one of `databases` matches. */
-  exclude: string[];
-  /** The wait between two databases. */
-  delaySeconds: number;
-  /** How many documents a request may fetch; absent: all of the database. */
-  chunk?: number | undefined;
-  /** Only databases whose names end in `-YYYYMM` of the month before the run. */
-  backupOnlyPrevious: boolean;
-  attachments: boolean;
-  /** Whether histories (`_revisions`) are saved. */
-  revisions: boolean;
-  /** Requests in flight for one database. */
-  parallel: number;
-  /** How many databases a state machine backs up at the same time; absent: one. */
-  concurrency?: number | undefined;
-  /** Whether a run that selects no database is a success. */
-  allowEmpty: boolean;
 }
 
 /** Where the run's log lines are pushed. */

@@ -4,7 +4,7 @@
  * can heal is retried, but for `_bulk_get` and `_bulk_docs`, whose failures their reader and writer heal better.
  */
 import { CouchError } from "../errors.ts";
-import { encodeDatabase } from "../archive/layout.ts";
+import { encodeDatabase } from "../database_name.ts";
 import type { RetryPolicy } from "../retry.ts";
 import { type CallOptions, type ClientOptions, CouchConnection } from "./connection.ts";
 

@@ -7,7 +7,7 @@
  */
 import { z } from "zod";
 import { describeError, InterruptedError, StoreError } from "../errors.ts";
-import { joinKey } from "../archive/layout.ts";
+import { joinKey } from "../store/key.ts";
 import type { Log } from "../observe.ts";
 import type { RunReport } from "../archive/report.ts";
 import { wait } from "../retry.ts";

@@ -5,7 +5,7 @@
  */
 import { backup, type RunContext } from "../commands/backup/backup.ts";
 import { type Claim, CLAIM_TIMES, claimElapse, type ClaimTimes, type ElapseState, readElapse } from "./claim.ts";
-import type { Task } from "../config/config.ts";
+import type { Task } from "../task/task.ts";
 import { formatDate } from "../dates.ts";
 import { describeError, exitCodeOf, ProgramError } from "../errors.ts";
 import { runFolder } from "../archive/layout.ts";

@@ -2,7 +2,7 @@
  * How late backups are. In: the config's tasks and an instant. Out: the age of the oldest elapse, among the latest of each
  * task, whose run is not complete. An alarm on that number works for any schedule, the yearly one too.
  */
-import type { Task } from "../config/config.ts";
+import type { Task } from "../task/task.ts";
 import { RunFolder } from "../archive/run_folder.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import { latestElapse } from "../task/times.ts";

@@ -2,7 +2,7 @@
  * The resident scheduler: sleeps until a task is due and then has it run. In go the tasks and what runs the due ones; it
  * goes on until it is told to end. CouchDB and the store are asked for nothing in between.
  */
-import type { Task } from "../config/config.ts";
+import type { Task } from "../task/task.ts";
 import { UsageError } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import { wait } from "../retry.ts";

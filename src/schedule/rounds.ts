@@ -3,10 +3,11 @@
  * Lambda does: a plan, then rounds of each database until it is done, then a summary.
  */
 import { backup, type BackupOptions, type RunContext } from "../commands/backup/backup.ts";
-import type { Task } from "../config/config.ts";
+import type { Task } from "../task/task.ts";
 import { type BackupDate, formatDate } from "../dates.ts";
 import { describeError, exitCodeOf, isTransient, ProgramError, StoreError, UsageError } from "../errors.ts";
-import { backupFolder, CHECKPOINT_NAME, joinKey, runFolder } from "../archive/layout.ts";
+import { backupFolder, CHECKPOINT_NAME, runFolder } from "../archive/layout.ts";
+import { joinKey } from "../store/key.ts";
 import { parseCheckpoint, sumChunks } from "../archive/manifest.ts";
 import { forEachParallel } from "../parallel.ts";
 import type { DatabaseReport, RunReport } from "../archive/report.ts";

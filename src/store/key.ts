@@ -55,3 +55,8 @@ export function compareEntries(
 }
 
 const encoder = new TextEncoder();
+
+/** Joins parts of a key, dropping empty ones and doubled slashes. */
+export function joinKey(...parts: string[]): string {
+  return parts.flatMap((part) => part.split("/")).filter((part) => part !== "").join("/");
+}

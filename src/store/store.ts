@@ -2,8 +2,7 @@
  * The door to where backups are kept. A store keeps objects under keys below one bucket folder; the pipeline knows
  * nothing else about it. Every store passes the same suite, tests/store/store_contract.ts.
  */
-import type { Secret } from "../secret.ts";
-import type { ContainerAgent } from "../aws/container_credentials.ts";
+import type { KeyOptions } from "../aws/options.ts";
 
 /** An object that {@linkcode Store.create} has stored. */
 export interface StoredObject {
@@ -69,40 +68,6 @@ export interface Store {
    */
   list(folder: string, options?: StoreCallOptions): AsyncIterable<StoreEntry>;
 }
-
-/** What the environment says of the places where AWS keys may be when none are given. */
-export interface KeySources {
-  /** `AWS_PROFILE`. */
-  profile?: string | undefined;
-  /** The files that profiles are in; they need not exist. */
-  profileFiles: readonly string[];
-  /** Whether `AWS_WEB_IDENTITY_TOKEN_FILE` is set, as in a pod of EKS. */
-  webIdentity: boolean;
-  /** The agent of a container in ECS or EKS. */
-  container?: ContainerAgent | undefined;
-  /** Base URLs of the instance's metadata service; none where it may not be asked. Absent: AWS's own. */
-  metadataEndpoints?: readonly string[] | undefined;
-}
-
-/** The keys that sign requests to AWS, or where to look for some. */
-export interface KeyOptions {
-  /** Access key id. */
-  token?: string | undefined;
-  /** Secret access key. */
-  secret?: Secret | undefined;
-  sessionToken?: Secret | undefined;
-  /** Where to look for keys when `token` and `secret` are absent. */
-  keySources?: KeySources | undefined;
-}
-
-/** How to reach AWS's services other than S3. */
-export interface AwsOptions extends KeyOptions {
-  /** Base URLs without a slash at the end, by the service's name. A service that is not named is AWS's own. */
-  endpoints?: Readonly<Partial<Record<AwsService, string | undefined>>> | undefined;
-}
-
-/** The services that the program speaks to beside S3, by the names that they sign with. */
-export type AwsService = "secretsmanager" | "states";
 
 /** What a config says of the bucket. */
 export interface StoreOptions extends KeyOptions {

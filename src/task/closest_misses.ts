@@ -6,7 +6,7 @@
  * a part of some name. What would match: another count in a `{n}`, the case of the names, `.*` before or behind the
  * pattern, and the nearest name where the pattern is a name itself.
  */
-import { decodeDatabase, encodeDatabase } from "../archive/layout.ts";
+import { decodeDatabase, encodeDatabase } from "../database_name.ts";
 import { nearest } from "../nearest.ts";
 
 /** A name that a pattern matches in part. */

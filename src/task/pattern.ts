@@ -11,7 +11,7 @@
  * not from outside. docs/configuration.md warns of it.
  */
 import { UsageError } from "../errors.ts";
-import { encodeDatabase } from "../archive/layout.ts";
+import { encodeDatabase } from "../database_name.ts";
 
 /** A compiled pattern. */
 export interface Pattern {

@@ -3,7 +3,7 @@
  * Out: the selected ones and the pattern that selected each, those left out and why, and the patterns that select none.
  */
 import { type ClosestMiss, explainMisses, type Repair } from "./closest_misses.ts";
-import { decodeDatabase, encodeDatabase } from "../archive/layout.ts";
+import { decodeDatabase, encodeDatabase } from "../database_name.ts";
 import { nearest } from "../nearest.ts";
 import { compilePattern } from "./pattern.ts";
 

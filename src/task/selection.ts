@@ -2,7 +2,7 @@
  * What a run has to do: in go the config's tasks, the names CouchDB lists and what the command line says; out comes, for
  * each task, the databases and the date in the path.
  */
-import type { Task } from "../config/config.ts";
+import type { Task } from "./task.ts";
 import { type BackupDate, dateInZone, monthOf, previousMonth } from "../dates.ts";
 import { dateZone } from "./times.ts";
 import { UsageError } from "../errors.ts";

@@ -3,7 +3,7 @@
  * and the zone in which its days begin. A task without a schedule is never due by itself.
  */
 import { elapses, previousElapse } from "../calendar/calendar.ts";
-import type { Task } from "../config/config.ts";
+import type { Task } from "./task.ts";
 
 /** Where neither task nor expression names a zone, the machine's counts, as for systemd's timers. */
 const LOCAL_ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone;

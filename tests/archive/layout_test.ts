@@ -1,39 +1,5 @@
 import { assertEquals } from "@std/assert";
-import {
-  backupFolder,
-  chunkName,
-  decodeDatabase,
-  encodeDatabase,
-  joinKey,
-  parseChunkName,
-  runFolder,
-} from "../../src/archive/layout.ts";
-
-Deno.test("encodeDatabase() encodes a name as URLs and object keys carry it, and decodeDatabase() undoes it", () => {
-  const cases: [name: string, encoded: string][] = [
-    ["a", "a"],
-    ["a/b", "a%2Fb"],
-    ["a+b", "a%2Bb"],
-    ["account/ab/cd/0123456789abcdef-202311", "account%2Fab%2Fcd%2F0123456789abcdef-202311"],
-    ["_users", "_users"],
-    ["z_0$()+-/", "z_0$()%2B-%2F"],
-  ];
-  for (const [name, encoded] of cases) {
-    assertEquals(encodeDatabase(name), encoded);
-    assertEquals(decodeDatabase(encoded), name);
-  }
-  assertEquals(decodeDatabase("50%"), "50%", "what is no encoding stays as it is");
-});
-
-Deno.test("joinKey() has no slash at its ends and none doubled", () => {
-  const cases: [parts: string[], key: string][] = [
-    [["a", "b"], "a/b"],
-    [["/a/", "", "//b//c/"], "a/b/c"],
-    [["", ""], ""],
-    [["a%2Fb", "0000000.json.gz"], "a%2Fb/0000000.json.gz"],
-  ];
-  for (const [parts, key] of cases) assertEquals(joinKey(...parts), key);
-});
+import { backupFolder, chunkName, parseChunkName, runFolder } from "../../src/archive/layout.ts";
 
 Deno.test("backupFolder() puts prefix, date, suffix and the encoded name together", () => {
   const date = { year: 2026, month: 1, day: 3 };

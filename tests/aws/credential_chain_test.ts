@@ -4,7 +4,7 @@ import { Secret } from "../../src/secret.ts";
 import { PERMISSIONS } from "../../scripts/run_flags.ts";
 import { openCredentials } from "../../src/aws/credential_chain.ts";
 import { S3Store } from "../../src/store/s3/store.ts";
-import type { KeySources } from "../../src/store/store.ts";
+import type { KeySources } from "../../src/aws/options.ts";
 import { FakeS3 } from "../fakes/s3.ts";
 import { startRoleService } from "../fakes/role_service.ts";
 

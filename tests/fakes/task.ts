@@ -1,6 +1,6 @@
 /** Tasks of a config, made up for the tests of what is done with tasks. */
 import { parseCalendar } from "../../src/calendar/calendar.ts";
-import type { Task } from "../../src/config/config.ts";
+import type { Task } from "../../src/task/task.ts";
 
 /** A task with the config's defaults, unless `part` says otherwise. */
 export function task(name: string, part: Partial<Task> = {}): Task {

@@ -5,10 +5,10 @@
 import { assert, assertEquals } from "@std/assert";
 import { pathToFileURL } from "node:url";
 import { backup, type BackupOptions } from "../../src/commands/backup/backup.ts";
-import type { Task } from "../../src/config/config.ts";
+import type { Task } from "../../src/task/task.ts";
 import { compareIds } from "../../src/couchdb/ids.ts";
 import { DEFAULT_RETRY } from "../../src/retry.ts";
-import { encodeDatabase } from "../../src/archive/layout.ts";
+import { encodeDatabase } from "../../src/database_name.ts";
 import { SILENT_PROGRESS } from "../../src/observe.ts";
 import { openStore } from "../../src/store/open.ts";
 import { couch, couchOk, type CouchServer, serverOf } from "../couch_request.ts";

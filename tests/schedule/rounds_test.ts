@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { pathToFileURL } from "node:url";
 import { backup } from "../../src/commands/backup/backup.ts";
 import { CouchError, InterruptedError, UsageError } from "../../src/errors.ts";
-import { encodeDatabase } from "../../src/archive/layout.ts";
+import { encodeDatabase } from "../../src/database_name.ts";
 import { SILENT_PROGRESS } from "../../src/observe.ts";
 import type { RunReport } from "../../src/archive/report.ts";
 import {

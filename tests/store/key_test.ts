@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { StoreError } from "../../src/errors.ts";
-import { checkFolder, checkKey, compareEntries } from "../../src/store/key.ts";
+import { checkFolder, checkKey, compareEntries, joinKey } from "../../src/store/key.ts";
 
 Deno.test("checkKey() refuses what a store would lose or walk away with", () => {
   for (const key of ["a", "a/b", "account%2Fab", "...", "a/..b", ".hidden", "é", "\u{1F600}"]) {
@@ -23,4 +23,14 @@ Deno.test("compareEntries() orders by UTF-8 bytes, folders with their slash", ()
   );
   const sorted = entries.sort(compareEntries).map((entry) => entry.kind === "folder" ? `${entry.name}/` : entry.name);
   assertEquals(sorted, ["B", "Z/", "a", "a-b", "a/", "a0", "ab", "\uff5e", "\u{1F600}"]);
+});
+
+Deno.test("joinKey() has no slash at its ends and none doubled", () => {
+  const cases: [parts: string[], key: string][] = [
+    [["a", "b"], "a/b"],
+    [["/a/", "", "//b//c/"], "a/b/c"],
+    [["", ""], ""],
+    [["a%2Fb", "0000000.json.gz"], "a%2Fb/0000000.json.gz"],
+  ];
+  for (const [parts, key] of cases) assertEquals(joinKey(...parts), key);
 });

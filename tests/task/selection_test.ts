@@ -1,5 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import type { Task } from "../../src/config/config.ts";
+import type { Task } from "../../src/task/task.ts";
 import { formatDate } from "../../src/dates.ts";
 import { UsageError } from "../../src/errors.ts";
 import { isEmptyByMistake, type SelectionOptions, selectTasks } from "../../src/task/selection.ts";

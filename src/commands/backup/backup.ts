@@ -4,14 +4,15 @@
  * comes a report; one database's failure is noted in it and never stops the others.
  */
 import { CheckpointWriter, findLeftover, readFolder } from "../../archive/checkpoint.ts";
-import type { Task } from "../../config/config.ts";
+import type { Task } from "../../task/task.ts";
 import type { CouchClient } from "../../couchdb/client.ts";
 import { type IdRun, listRuns, uncoveredRanges } from "../../couchdb/ids.ts";
 import { RestartNeeded, RunReader } from "../../couchdb/read.ts";
 import { formatDate } from "../../dates.ts";
 import { describeError, exitCodeOf, isFatalForRun, ProgramError, StoreError } from "../../errors.ts";
 import { gzip } from "../../codec/gzip.ts";
-import { backupFolder, chunkName, joinKey, MANIFEST_NAME } from "../../archive/layout.ts";
+import { backupFolder, chunkName, MANIFEST_NAME } from "../../archive/layout.ts";
+import { joinKey } from "../../store/key.ts";
 import {
   type ChunkEntry,
   encodeJson,

@@ -9,7 +9,7 @@ import { RequestBody, type Revisions } from "../../couchdb/request_body.ts";
 import type { DocumentWriter } from "../../couchdb/write.ts";
 import { isLarge, type LargeDocument, type RawDocument } from "../../archive/document_reader.ts";
 import { ArchiveError, describeError } from "../../errors.ts";
-import { joinKey } from "../../archive/layout.ts";
+import { joinKey } from "../../store/key.ts";
 import type { Log, Progress } from "../../observe.ts";
 import { forEachParallel, loadAhead } from "../../parallel.ts";
 

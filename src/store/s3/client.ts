@@ -5,7 +5,7 @@
 import { AwsV4Signer } from "aws4fetch";
 import { createHash } from "node:crypto";
 import { isTransient, StoreError } from "../../errors.ts";
-import { joinKey } from "../../archive/layout.ts";
+import { joinKey } from "../key.ts";
 import { orAborted, sleep } from "../../abort.ts";
 import type { CredentialProvider } from "../../aws/credentials.ts";
 import { bucketUrl, DEFAULT_REGION, encodeKey, encodeQuery, type S3Location } from "./endpoint.ts";

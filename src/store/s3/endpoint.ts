@@ -2,7 +2,7 @@
  * Where S3 is: from a bucket's URL, its region and the config's endpoint to the URLs that requests go to. Pure.
  */
 import { StoreError } from "../../errors.ts";
-import { joinKey } from "../../archive/layout.ts";
+import { joinKey } from "../key.ts";
 
 /** A bucket and the folder in it that keys are relative to. */
 export interface S3Location {

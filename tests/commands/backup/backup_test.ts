@@ -1,10 +1,10 @@
 import { assert, assertEquals, assertRejects, assertStrictEquals, assertStringIncludes } from "@std/assert";
 import { pathToFileURL } from "node:url";
 import { backup, type BackupOptions, type RunContext } from "../../../src/commands/backup/backup.ts";
-import type { Task } from "../../../src/config/config.ts";
+import type { Task } from "../../../src/task/task.ts";
 import { uncoveredRanges } from "../../../src/couchdb/ids.ts";
 import { InterruptedError, StoreError } from "../../../src/errors.ts";
-import { encodeDatabase } from "../../../src/archive/layout.ts";
+import { encodeDatabase } from "../../../src/database_name.ts";
 import { parseCheckpoint, parseManifest } from "../../../src/archive/manifest.ts";
 import { SILENT_PROGRESS } from "../../../src/observe.ts";
 import { type DatabaseReport, exitCodeOfReport, type RunReport } from "../../../src/archive/report.ts";

@@ -1,0 +1,32 @@
+/** What a task means: which databases it backs up, when it is due, and how. The config makes it; everything above runs it. */
+import type { Calendar } from "../calendar/calendar.ts";
+
+/** A named entry below `task`. */
+export interface Task {
+  name: string;
+  /** systemd's OnCalendar expression, as it was written. */
+  cron?: string | undefined;
+  /** The same expression, read. A task without one is never due by itself. */
+  calendar?: Calendar | undefined;
+  /** An IANA name. */
+  timezone?: string | undefined;
+  /** Patterns of the databases to back up. */
+  databases: string[];
+  /** Patterns of databases that are left out although one of `databases` matches. */
+  exclude: string[];
+  /** The wait between two databases. */
+  delaySeconds: number;
+  /** How many documents a request may fetch; absent: all of the database. */
+  chunk?: number | undefined;
+  /** Only databases whose names end in `-YYYYMM` of the month before the run. */
+  backupOnlyPrevious: boolean;
+  attachments: boolean;
+  /** Whether histories (`_revisions`) are saved. */
+  revisions: boolean;
+  /** Requests in flight for one database. */
+  parallel: number;
+  /** How many databases a state machine backs up at the same time; absent: one. */
+  concurrency?: number | undefined;
+  /** Whether a run that selects no database is a success. */
+  allowEmpty: boolean;
+}

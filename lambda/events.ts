@@ -70,7 +70,7 @@ export interface BackupResult {
   done: boolean;
   /** What the next round is given; opaque. Null when the database is done. */
   cursor: string | null;
-  status: "complete" | "resumed" | "failed" | "unfinished";
+  status: "complete" | "resumed" | "failed" | "gone" | "unfinished";
   /** Why it failed; null when it did not. */
   error: string | null;
 }

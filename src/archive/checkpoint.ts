@@ -68,6 +68,8 @@ export class CheckpointWriter {
       ...this.#origin,
       saved_at: this.#now().toISOString(),
       update_seq: { start: this.#startSeq },
+      listing: null,
+      unreadable: [],
       chunks,
     };
     await this.#store.replace(this.#key, encodeJson(saved), options);

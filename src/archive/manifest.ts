@@ -6,27 +6,38 @@ import { z } from "zod";
 import { ArchiveError } from "../errors.ts";
 
 /** The version of the archive's format that this program writes. A reader refuses what is newer. */
-export const FORMAT_VERSION = 1;
+export const FORMAT_VERSION = 2;
 
 const count = z.int().nonnegative();
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
+/** With the beginning of its run's id where other runs' chunks lie in the folder. */
+const CHUNK_NAME = /^([0-9a-f]{8}-)?\d{7,}\.json\.gz$/;
 
 const chunkSchema = z.object({
-  name: z.string().regex(/^\d{7,}\.json\.gz$/),
+  name: z.string().regex(CHUNK_NAME),
   documents: count,
   leaf_revisions: count,
+  /** Documents of which every leaf revision is deleted. Format 1 had none. */
+  deleted: count.default(0),
   absent: count,
+  /** Its documents are later states of ids that lower chunks may hold as well; those below do not count. */
+  again: z.literal(true).optional(),
   bytes: count,
   compressed_bytes: count,
-  sha256: z.string().regex(/^[0-9a-f]{64}$/),
-  /** The chunk covers the ids behind this one, in the order of their UTF-8 bytes; null: from the database's beginning. */
-  after_id: z.string().nullable(),
-  /** The last id the chunk covers. */
-  last_id: z.string(),
+  sha256,
+  /**
+   * Format 1 alone: the chunk covers the ids behind this one, in the order of their UTF-8 bytes; null: from the database's
+   * beginning.
+   */
+  after_id: z.string().nullable().optional(),
+  /** Format 1 alone: the last id the chunk covers. */
+  last_id: z.string().optional(),
 });
 
 const totalsSchema = z.object({
   documents: count,
   leaf_revisions: count,
+  deleted: count.default(0),
   absent: count,
   chunks: count,
   bytes: count,
@@ -39,9 +50,17 @@ const propertiesSchema = z.object({
   q: count.nullable(),
   n: count.nullable(),
   partitioned: z.boolean(),
-  revs_limit: count,
-  /** The text of `_security` as CouchDB sent it: a string, so that no number in it is rounded. */
-  security: z.string(),
+  /** Null where CouchDB did not let it be read. */
+  revs_limit: count.nullable(),
+  /**
+   * The text of `_security` as CouchDB sent it: a string, so that no number in it is rounded. Null where CouchDB did not
+   * let it be read.
+   */
+  security: z.string().nullable(),
+  /** When the database was created; null where CouchDB does not tell (before 3.3, and format 1). */
+  instance_start_time: z.string().nullable().default(null),
+  /** Where the purges stood; null in format 1 and where CouchDB does not tell. */
+  purge_seq: z.string().nullable().default(null),
 });
 
 const originSchema = z.object({
@@ -53,22 +72,62 @@ const originSchema = z.object({
   /** When this database's backup began; the date in the path is that of the run. */
   started_at: z.string(),
   couchdb: z.object({ url: z.string(), version: z.string() }),
-  options: z.object({ attachments: z.boolean(), revisions: z.boolean(), chunk: count.nullable() }),
+  options: z.object({
+    attachments: z.boolean(),
+    revisions: z.boolean(),
+    chunk: count.nullable(),
+    /** Whether every tombstone was taken; else those alone that documents of this backup have become. */
+    tombstones: z.boolean().default(false),
+  }),
   properties: propertiesSchema,
+  /** `full` holds every document; `incremental` what has changed since its parent. */
+  kind: z.enum(["full", "incremental"]).default("full"),
+  /** The backup that an incremental one goes on from. */
+  parent: z.object({ path: z.string(), run: z.string(), sha256 }).nullable().default(null),
+});
+
+const unreadableSchema = z.object({
+  id: z.string(),
+  rev: z.string().optional(),
+  error: z.string(),
+  reason: z.string(),
 });
 
 const manifestSchema = originSchema.extend({
   finished_at: z.string(),
+  /** The store's clock at that moment, where it tells one. */
+  stored_at: z.string().nullable().default(null),
+  /** The positions of the changes feed between which documents were listed; null in format 1. */
+  feed: z.object({ since: z.string(), until: z.string() }).nullable().default(null),
+  /** The documents that CouchDB could not read; all else of the database is there. */
+  unreadable: z.array(unreadableSchema).default([]),
   update_seq: z.object({ start: z.string(), end: z.string() }),
   totals: totalsSchema,
   chunks: z.array(chunkSchema),
 });
 
+const listingSchema = z.object({
+  /** A resumed run lists from here: all that was listed before is in `chunks`. */
+  position: z.string(),
+  /** How many different ids were listed up to there, deleted ones too. */
+  ids: count,
+  /** The most documents, deleted ones too, that CouchDB said the database had. */
+  expected: count,
+  /** The filter of these ids; null where there is none. */
+  filter: z.object({ name: z.string(), sha256, salt: count, hashes: count }).nullable(),
+});
+
 const checkpointSchema = originSchema.extend({
   saved_at: z.string(),
   update_seq: z.object({ start: z.string() }),
+  /** How far the listing has come without a gap; null in format 1. */
+  listing: listingSchema.nullable().default(null),
+  unreadable: z.array(unreadableSchema).default([]),
   chunks: z.array(chunkSchema),
 });
+
+/** What a manifest or checkpoint of format 2 always has; in one of format 1 it is as the schema's defaults say. */
+const REQUIRED = ["kind", "parent", "unreadable"];
 
 /** One stored chunk. `bytes` counts the uncompressed JSON, `compressed_bytes` the object, `sha256` is the object's. */
 export type ChunkEntry = z.infer<typeof chunkSchema>;
@@ -82,12 +141,19 @@ export type Origin = z.infer<typeof originSchema>;
 export type Manifest = z.infer<typeof manifestSchema>;
 /** How far an unfinished backup has come. */
 export type Checkpoint = z.infer<typeof checkpointSchema>;
+/** How far a listing by the changes feed has come. */
+export type ListingState = z.infer<typeof listingSchema>;
+/** A document that CouchDB could not read, and what it said instead. */
+export type UnreadableDocument = z.infer<typeof unreadableSchema>;
+/** How a backup stands to others of its database. */
+export type BackupKind = Manifest["kind"];
 
 /** The sums over `chunks`. */
 export function sumChunks(chunks: readonly ChunkEntry[]): Totals {
   const totals: Totals = {
     documents: 0,
     leaf_revisions: 0,
+    deleted: 0,
     absent: 0,
     chunks: chunks.length,
     bytes: 0,
@@ -96,6 +162,7 @@ export function sumChunks(chunks: readonly ChunkEntry[]): Totals {
   for (const chunk of chunks) {
     totals.documents += chunk.documents;
     totals.leaf_revisions += chunk.leaf_revisions;
+    totals.deleted += chunk.deleted;
     totals.absent += chunk.absent;
     totals.bytes += chunk.bytes;
     totals.compressed_bytes += chunk.compressed_bytes;
@@ -159,11 +226,14 @@ function parseObject<T>(bytes: Uint8Array, key: string, noun: string, schema: z.
     );
   }
   const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  const issue = result.error.issues[0];
-  const path = issue?.path.join(".") ?? "";
+  const lacking = format === FORMAT_VERSION
+    ? REQUIRED.find((name) => !Object.hasOwn(value as object, name))
+    : undefined;
+  if (result.success && lacking === undefined) return result.data;
+  const issue = result.error?.issues[0] ?? { path: [lacking], message: "it is missing" };
+  const path = issue.path.join(".");
   throw new ArchiveError(
-    `Cannot read ${noun} "${key}": "${path}" is not as a ${noun} has it: ${issue?.message ?? "unknown"}`,
-    { key, expected: `a ${noun}`, found: issue?.message },
+    `Cannot read ${noun} "${key}": "${path}" is not as a ${noun} has it: ${issue.message}`,
+    { key, expected: `a ${noun}`, found: issue.message },
   );
 }

@@ -3,10 +3,13 @@
  * that metrics and the closing summary are made from. Fields may be added, never renamed.
  */
 import { EXIT } from "../errors.ts";
-import type { Totals } from "./manifest.ts";
+import type { BackupKind, Totals, UnreadableDocument } from "./manifest.ts";
 
-/** How one database fared. */
-export type DatabaseStatus = "complete" | "resumed" | "failed";
+/**
+ * How one database fared: `complete` and `resumed` are saved, but for what `unreadable` names; `gone` was deleted in
+ * CouchDB between the listing and its turn, which is no failure.
+ */
+export type DatabaseStatus = "complete" | "resumed" | "failed" | "gone";
 
 /** One database in a report. For a failed one the counts say what was stored before it failed. */
 export interface DatabaseReport extends Totals {
@@ -15,6 +18,14 @@ export interface DatabaseReport extends Totals {
   /** The URL of the backup's folder. */
   path: string;
   seconds: number;
+  /** How the backup stands to others of its database; absent where there is none. */
+  kind?: BackupKind;
+  /** When it was complete, UTC, by the clock of this machine. */
+  backed_up_at?: string;
+  /** The documents that CouchDB could not read: all else of the database is saved. Absent where there is none. */
+  unreadable?: UnreadableDocument[];
+  /** What is saved and yet needs a look, a sentence each. Absent where there is none. */
+  warnings?: string[];
   /** The cause, for a failed database. */
   error?: string;
   /** What to do about it, where something can be done. */

@@ -5,7 +5,7 @@
 import type { BackupDate } from "../dates.ts";
 import { joinKey } from "../store/key.ts";
 import type { Store } from "../store/store.ts";
-import { backupFolder, runFolder, RUNS_FOLDER } from "./layout.ts";
+import { backupFolder, catalogFolder, runFolder, RUNS_FOLDER } from "./layout.ts";
 
 /** The two parts of a repository's keys that a config names; both may be empty or hold slashes. */
 export interface RepositoryParts {
@@ -38,6 +38,11 @@ export class Repository implements RepositoryParts {
   /** The key of a database's folder of one day. `database` is decoded. */
   backupFolder(backup: { date: BackupDate; database: string }): string {
     return backupFolder({ prefix: this.prefix, suffix: this.suffix, ...backup });
+  }
+
+  /** The key of the folder of a database's entries in the catalog. `database` is decoded. */
+  catalogFolder(database: string): string {
+    return catalogFolder({ prefix: this.prefix, suffix: this.suffix, database });
   }
 
   /** The key of the folder of one run of a task. */

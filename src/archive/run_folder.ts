@@ -20,7 +20,7 @@ const OUTCOMES_FOLDER = "databases";
 // Of a database's report the fields that are added up; all others are this program's own, too, and kept as they are.
 const outcomeSchema = z.looseObject({
   database: z.string(),
-  status: z.enum(["complete", "resumed", "failed"]),
+  status: z.enum(["complete", "resumed", "failed", "gone"]),
   documents: z.int(),
   leaf_revisions: z.int(),
   absent: z.int(),

@@ -182,7 +182,7 @@ class IdRange {
 function findGaps({ kind, entries, place }: Archive): ChunkProblem[] {
   if (kind !== "complete" || place.object !== undefined) return [];
   const gaps = uncoveredRanges(
-    entries.map(({ after_id, last_id }) => ({ after: after_id ?? undefined, through: last_id })),
+    entries.map(({ after_id, last_id }) => ({ after: after_id ?? undefined, through: last_id ?? "" })),
   );
   // The last gap is what comes behind all ids.
   return gaps.slice(0, -1).map(({ after, through }) => ({

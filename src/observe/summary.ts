@@ -96,6 +96,7 @@ function sumRows(name: string, databases: readonly DatabaseReport[]): Row {
     status: "",
     documents: 0,
     leaf_revisions: 0,
+    deleted: 0,
     absent: 0,
     chunks: 0,
     bytes: 0,

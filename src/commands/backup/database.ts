@@ -123,7 +123,7 @@ export class DatabaseBackup {
     if (state.hasManifest || state.hasCheckpoint) await done.save({ signal });
 
     const ranges = uncoveredRanges(
-      done.chunks.map(({ after_id, last_id }) => ({ after: after_id ?? undefined, through: last_id })),
+      done.chunks.map(({ after_id, last_id }) => ({ after: after_id ?? undefined, through: last_id ?? "" })),
     );
     const runs = (signal: AbortSignal) => listRuns(couch, this.#database, { ranges, chunk, signal });
     try {
@@ -152,7 +152,17 @@ export class DatabaseBackup {
     ], signal);
     const { attachments, revisions, chunk } = this.#task;
     const { doc_count, doc_del_count, q, n, partitioned, update_seq } = info;
-    const properties = { doc_count, doc_del_count, q, n, partitioned, revs_limit: revsLimit, security };
+    const properties = {
+      doc_count,
+      doc_del_count,
+      q,
+      n,
+      partitioned,
+      revs_limit: revsLimit,
+      security,
+      instance_start_time: null,
+      purge_seq: null,
+    };
     return [{
       format: FORMAT_VERSION,
       program: { name: PROGRAM_NAME, version: VERSION },
@@ -161,8 +171,10 @@ export class DatabaseBackup {
       database: this.#database,
       started_at: this.#startedAt.toISOString(),
       couchdb: { url: couch.url, version },
-      options: { attachments, revisions, chunk: chunk ?? null },
+      options: { attachments, revisions, chunk: chunk ?? null, tombstones: false },
       properties,
+      kind: "full",
+      parent: null,
     }, update_seq];
   }
 
@@ -181,6 +193,7 @@ export class DatabaseBackup {
           name: stored.key.slice(stored.key.lastIndexOf("/") + 1),
           documents: counts.documents,
           leaf_revisions: counts.leafRevisions,
+          deleted: 0,
           absent: counts.absent,
           bytes: counts.bytes,
           compressed_bytes: stored.sizeBytes,
@@ -213,6 +226,9 @@ export class DatabaseBackup {
     const manifest: Manifest = {
       ...origin,
       finished_at: now().toISOString(),
+      stored_at: null,
+      feed: null,
+      unreadable: [],
       update_seq: updateSeq,
       totals: sumChunks(chunks),
       chunks,

@@ -151,7 +151,8 @@ class DatabaseRestore {
     // Chunks of others may hold a document twice.
     const isCounted = archive.chunks.every(({ entry }) => entry !== undefined);
     const missing = isCounted ? await this.#target.countMissing(counts.documents) : 0;
-    if (properties !== undefined) await this.#target.restoreSecurity(properties.security);
+    const { security = null } = properties ?? {};
+    if (security !== null) await this.#target.restoreSecurity(security);
     const views = this.#request.noViews ? 0 : await this.#target.buildViews();
     return this.#report(archive, { ...counts, writer, views, missing, damaged: documents.damaged });
   }

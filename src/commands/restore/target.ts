@@ -94,7 +94,8 @@ export class RestoreTarget {
       if (this.created) log.info("database is created", { q, n, partitioned });
       await this.#untilItAnswers();
     }
-    if (properties !== undefined) await this.#restoreRevsLimit(properties.revs_limit);
+    const { revs_limit: limit = null } = properties ?? {};
+    if (limit !== null) await this.#restoreRevsLimit(limit);
   }
 
   /** A node behind a load balancer may not know for a moment what another one has created. */

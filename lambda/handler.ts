@@ -67,7 +67,7 @@ interface Program {
  *
  * @param options.write Takes a line of the log.
  * @returns The handler, and what sends the log lines that wait.
- * @throws ConfigError or StoreError when the config cannot be used.
+ * @throws ConfigError, AwsError or StoreError when the config cannot be used.
  */
 export async function openHandler(options: {
   env: Environment;

@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import {
   ArchiveError,
+  AwsError,
   ConfigError,
   CouchError,
   describeError,
@@ -15,6 +16,7 @@ import {
 
 const couch = (facts: CouchError["facts"]) => new CouchError("Cannot read", facts);
 const store = (facts: StoreError["facts"]) => new StoreError("Cannot store", facts);
+const aws = (facts: AwsError["facts"]) => new AwsError("Cannot read the secret", facts);
 
 Deno.test("isTransient() knows what a little patience can heal", () => {
   const cases: [error: unknown, transient: boolean][] = [
@@ -44,12 +46,18 @@ Deno.test("isTransient() knows what a little patience can heal", () => {
     [store({ code: "NoSuchBucket", status: 404 }), false],
     [store({ code: "exists", status: 412 }), false],
     [store({ code: "ENOSPC" }), false],
+    [aws({ code: "unreachable" }), true],
+    [aws({ code: "ThrottlingException", status: 429 }), true],
+    [aws({ code: "InternalServiceError", status: 500 }), true],
+    [aws({ code: "AccessDeniedException", status: 400 }), false],
+    [aws({ code: "no_credentials" }), false],
     [new TypeError("a defect"), false],
     ["timeout", false],
     [undefined, false],
   ];
   for (const [error, expected] of cases) {
-    const facts = error instanceof CouchError || error instanceof StoreError ? error.facts : error;
+    const isKnown = error instanceof CouchError || error instanceof StoreError || error instanceof AwsError;
+    const facts = isKnown ? error.facts : error;
     assertEquals(isTransient(error), expected, JSON.stringify(facts));
   }
 });
@@ -64,6 +72,8 @@ Deno.test("isFatalForRun() tells what every further database would meet as well"
     [store({ code: "ENOSPC" }), true],
     [store({ code: "AccessDenied", status: 403 }), false],
     [store({ code: "exists" }), false],
+    [aws({ code: "ExpiredToken", status: 400 }), true],
+    [aws({ code: "no_credentials" }), false],
     [new Error("a defect"), false],
   ];
   for (const [error, expected] of cases) assertEquals(isFatalForRun(error), expected, String(error));
@@ -75,6 +85,7 @@ Deno.test("exitCodeOf() gives each kind of error its code", () => {
     [new ConfigError("x", { file: "config.yaml" }), 2],
     [couch({ error: "timeout" }), 10],
     [store({ code: "timeout" }), 11],
+    [aws({ code: "no_credentials" }), 11],
     [new ArchiveError("x", { key: "manifest.json" }), 12],
     [new InterruptedError("x"), 130],
     [new Error("x"), 1],

@@ -137,7 +137,7 @@ Deno.test("a folder imports only what stands on a floor below its own", () => {
     codes.has(to) && roomOf(from) !== roomOf(to) && floorOf(roomOf(to)) >= floorOf(roomOf(from))
   );
   const left =
-    /^(src\/(aws|couchdb|store|task)\/.* imports src\/(store|archive|config)\/|src\/session\/open.ts imports src\/cli)/;
+    /^(src\/(couchdb|store|task)\/.* imports src\/(store|archive|config)\/|src\/session\/open.ts imports src\/cli)/;
   assertEquals(told(wrong).filter((arrow) => !left.test(arrow)), []);
 });
 

@@ -1,6 +1,7 @@
 /**
  * Sends requests to S3: signed, guarded against stalls, and repeated while that can help. A request comes in as method,
- * key and bytes; what goes out is S3's answer, or a StoreError that names what an operator can do.
+ * key and bytes; what goes out is S3's answer, or a StoreError that names what an operator can do; an AwsError where the
+ * keys to sign with cannot be had.
  */
 import { AwsV4Signer } from "aws4fetch";
 import { createHash } from "node:crypto";

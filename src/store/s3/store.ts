@@ -35,7 +35,7 @@ export class S3Store implements Store {
   /** What every object is stored with. */
   readonly #headers: Record<string, string>;
 
-  /** @throws StoreError with code `bad_bucket`, `bad_endpoint` or `no_credentials`. */
+  /** @throws StoreError with code `bad_bucket` or `bad_endpoint`; AwsError with code `no_credentials`. */
   constructor(options: StoreOptions, settings: Partial<S3Settings> = {}) {
     const location = parseS3Url(options.bucket);
     this.#client = new S3Client({

@@ -3,7 +3,7 @@
  * together with its deadline, and gives back the result or the error. In: the address in `AWS_LAMBDA_RUNTIME_API` and a
  * function that builds the handler. Out: nothing; the loop ends only when it is told to or when it cannot go on.
  */
-import { describeError, EXIT, InterruptedError, ProgramError } from "../src/errors.ts";
+import { describeError, EXIT, hintOf, InterruptedError, ProgramError } from "../src/errors.ts";
 import type { Log } from "../src/observe.ts";
 
 /** One event, and what the handler has to know to answer it in time. */
@@ -215,11 +215,11 @@ function setTraceId(env: RuntimeOptions["env"], traceId: string | undefined): vo
 /** The class's name is what a state machine's `Retry` and `Catch` compare with. Only a defect needs its stack. */
 function failureOf(error: unknown): Failure {
   const expected = error instanceof ProgramError;
-  const hint = expected && error.hint !== undefined ? `\n${error.hint}` : "";
+  const hint = hintOf(error);
   return {
     category: "Function",
     errorType: error instanceof Error ? error.name : "Error",
-    errorMessage: describeError(error) + hint,
+    errorMessage: describeError(error) + (hint === undefined ? "" : `\n${hint}`),
     stackTrace: error instanceof Error && !expected ? (error.stack ?? "").split("\n").map((line) => line.trim()) : [],
   };
 }

@@ -107,6 +107,11 @@ export class StoreError extends ProgramError {
   }
 }
 
+/** Whether a store has no object of that key. */
+export function isNotFound(error: unknown): error is StoreError {
+  return error instanceof StoreError && error.facts.code === "not_found";
+}
+
 /** What is known of a failed conversation with a service of AWS other than S3. */
 export interface AwsFacts {
   /** AWS's code (`AccessDeniedException`), `no_credentials`, `bad_secret`, or `unreachable`. */
@@ -203,6 +208,11 @@ export function isFatalForRun(error: unknown): boolean {
 /** The exit code a program ends with because of `error`. */
 export function exitCodeOf(error: unknown): number {
   return error instanceof ProgramError ? error.exitCode : EXIT.unexpected;
+}
+
+/** What the operator can do about `error`, where that is known. */
+export function hintOf(error: unknown): string | undefined {
+  return error instanceof ProgramError ? error.hint : undefined;
 }
 
 /** One line for a log or a report: the message, then the messages of the causes that add something. */

@@ -34,12 +34,17 @@ export function waitBeforeAttempt(
   return Math.max(full / 2 + (full / 2) * random, asked);
 }
 
-/** The value of a `Retry-After` header in milliseconds: seconds or an HTTP date; undefined when it is neither. */
+/**
+ * The value of a `Retry-After` header in milliseconds: seconds or an HTTP date; undefined when it is neither.
+ *
+ * @see https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
+ */
 export function parseRetryAfter(header: string | null, now: Date): number | undefined {
   if (header === null) return undefined;
   if (/^\d+(\.\d+)?$/.test(header.trim())) return Number(header) * 1000;
-  const date = Date.parse(header);
-  return Number.isNaN(date) ? undefined : Math.max(0, date - now.getTime());
+  // A date begins with the day's name. Date.parse() alone would take "-1" for a month of 2001.
+  const waitMs = /^\s*[a-z]/i.test(header) ? Date.parse(header) - now.getTime() : NaN;
+  return Number.isNaN(waitMs) ? undefined : Math.max(0, waitMs);
 }
 
 /**

@@ -7,8 +7,10 @@ import {
   describeError,
   EXIT,
   exitCodeOf,
+  hintOf,
   InterruptedError,
   isFatalForRun,
+  isNotFound,
   isTransient,
   StoreError,
   UsageError,
@@ -93,6 +95,17 @@ Deno.test("exitCodeOf() gives each kind of error its code", () => {
   ];
   for (const [error, expected] of cases) assertEquals(exitCodeOf(error), expected, String(error));
   assertEquals(EXIT.partial, 3);
+});
+
+Deno.test("hintOf() gives the hint of an expected error, isNotFound() knows a missing object of a store", () => {
+  const missing = new StoreError("Cannot read", { code: "not_found" }, { hint: "Look elsewhere" });
+  assertEquals([hintOf(missing), hintOf(new UsageError("x")), hintOf(new Error("x"))], [
+    "Look elsewhere",
+    undefined,
+    undefined,
+  ]);
+  const others = [store({ code: "NoSuchBucket", status: 404 }), couch({ error: "not_found", status: 404 }), undefined];
+  assertEquals([missing, ...others].map(isNotFound), [true, false, false, false]);
 });
 
 Deno.test("describeError() adds the messages of causes that say more, and keeps to one level of each", () => {

@@ -52,6 +52,7 @@ Deno.test("parseRetryAfter() reads seconds and HTTP dates, and nothing else", ()
     ["Sat, 03 Jan 2026 18:00:07 GMT", 7000],
     ["Sat, 03 Jan 2026 17:00:00 GMT", 0],
     ["soon", undefined],
+    ["-1", undefined],
     ["", undefined],
     [null, undefined],
   ];

@@ -5,7 +5,7 @@
 import { AwsV4Signer } from "aws4fetch";
 import { z } from "zod";
 import { AwsError, isTransient } from "../errors.ts";
-import { DEFAULT_RETRY, wait, waitBeforeAttempt } from "../retry.ts";
+import { DEFAULT_RETRY, parseRetryAfter, wait, waitBeforeAttempt } from "../retry.ts";
 import { openCredentials } from "./credential_chain.ts";
 import type { Credentials } from "./credentials.ts";
 import type { AwsCallOptions, AwsOptions, AwsService } from "./options.ts";
@@ -50,7 +50,9 @@ export async function callAws(call: AwsCall, options: AwsOptions & AwsCallOption
     } catch (error) {
       signal?.throwIfAborted();
       if (attempt >= DEFAULT_RETRY.attempts || !isTransient(error)) throw error;
-      await wait(waitBeforeAttempt(attempt + 1, { policy: DEFAULT_RETRY, random: Math.random() }), signal);
+      const retryAfterMs = error instanceof AwsError ? error.facts.retryAfterMs : undefined;
+      const waitMs = waitBeforeAttempt(attempt + 1, { policy: DEFAULT_RETRY, random: Math.random(), retryAfterMs });
+      await wait(waitMs, signal);
     }
   }
 }
@@ -73,23 +75,22 @@ async function callOnce(
   for (const base of bases) {
     const { url, ...request } = await sign(call, base, credentials);
     const limit = AbortSignal.timeout(TIMEOUT_MS);
-    let status: number;
+    let response: Response;
     let text: string;
     try {
-      const response = await fetch(url, {
+      response = await fetch(url, {
         ...request,
         redirect: "manual",
         signal: signal === undefined ? limit : AbortSignal.any([signal, limit]),
       });
-      status = response.status;
       text = await response.text();
     } catch (cause) {
       signal?.throwIfAborted();
       unreachable = cause;
       continue;
     }
-    if (status === 200) return parseJson(text);
-    throw refusal(call, status, text);
+    if (response.status === 200) return parseJson(text);
+    throw refusal(call, response, text);
   }
   throw new AwsError(`Cannot ${call.action}: AWS cannot be reached`, { code: "unreachable" }, {
     cause: unreachable,
@@ -115,13 +116,13 @@ async function sign({ service, region, target, version, input }: AwsCall, base: 
 }
 
 /** AWS's refusal. Of the answer only the code and the message are shown; the latter names the right that is missing. */
-function refusal(call: AwsCall, status: number, text: string): AwsError {
+function refusal(call: AwsCall, { status, headers }: Response, text: string): AwsError {
   const { __type, message, Message } = refusalSchema.safeParse(parseJson(text)).data ?? {};
   const code = __type?.replace(/^.*#/, "") ?? `Status${status}`;
   const said = message ?? Message;
   return new AwsError(
     `Cannot ${call.action}: AWS answered ${status} ${code}${said === undefined ? "" : `: ${said}`}`,
-    { code, status },
+    { code, status, retryAfterMs: parseRetryAfter(headers.get("retry-after"), new Date()) },
     { hint: code === "AccessDeniedException" ? `Allow ${call.right}` : undefined },
   );
 }

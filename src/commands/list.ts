@@ -7,12 +7,13 @@ import { isBackupEntry } from "../archive/archive.ts";
 import { readManifest } from "../archive/checkpoint.ts";
 import type { CouchClient } from "../couchdb/client.ts";
 import { formatDate } from "../dates.ts";
-import { ArchiveError, describeError, StoreError } from "../errors.ts";
+import { ArchiveError, describeError, isNotFound } from "../errors.ts";
 import { CHECKPOINT_NAME } from "../archive/layout.ts";
 import { joinKey } from "../store/key.ts";
 import { decodeDatabase, encodeDatabase } from "../database_name.ts";
 import { parseCheckpoint, sumChunks } from "../archive/manifest.ts";
 import { loadAhead } from "../parallel.ts";
+import { readBytes } from "../store/read_whole.ts";
 import type { Store } from "../store/store.ts";
 
 /** Folders that are looked at at once. */
@@ -135,8 +136,7 @@ async function describeFolder(
   }
   const key = joinKey(folder, CHECKPOINT_NAME);
   try {
-    const bytes = new Uint8Array(await new Response(await store.read(key, { signal })).arrayBuffer());
-    const { task, chunks } = parseCheckpoint(bytes, key);
+    const { task, chunks } = parseCheckpoint(await readBytes(store, key, { signal }), key);
     const { documents, compressed_bytes } = sumChunks(chunks);
     return { ...backup, task, documents, compressed_bytes, problem: "It has not finished" };
   } catch (error) {
@@ -147,8 +147,4 @@ async function describeFolder(
     if (isBackupEntry(entry)) return { ...backup, problem: "It has no manifest" };
   }
   return undefined;
-}
-
-function isNotFound(error: unknown): boolean {
-  return error instanceof StoreError && error.facts.code === "not_found";
 }

@@ -3,6 +3,7 @@
  * In go paths and bodies, out come parsed answers, texts or streams of bytes, or a CouchError. What a little patience can
  * heal is asked for again here, unless the caller heals it better.
  */
+import { basicAuthorization } from "../basic_auth.ts";
 import { CouchError, isTransient } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import { DEFAULT_RETRY, parseRetryAfter, type RetryPolicy, wait, waitBeforeAttempt } from "../retry.ts";
@@ -76,8 +77,7 @@ export class CouchConnection {
     this.bulkTimeoutMs = options.bulkTimeoutMs ?? 300_000;
     this.#stallTimeoutMs = options.stallTimeoutMs ?? 60_000;
     if (options.login !== undefined) {
-      const credentials = new TextEncoder().encode(`${options.login}:${options.password?.reveal() ?? ""}`);
-      this.#authorization = `Basic ${btoa(String.fromCharCode(...credentials))}`;
+      this.#authorization = basicAuthorization(options.login, options.password?.reveal() ?? "");
     }
   }
 

@@ -5,8 +5,9 @@
 import { backup, type BackupOptions, type RunContext } from "../commands/backup/backup.ts";
 import type { Task } from "../task/task.ts";
 import { type BackupDate, formatDate } from "../dates.ts";
-import { describeError, exitCodeOf, isTransient, ProgramError, StoreError, UsageError } from "../errors.ts";
+import { describeError, exitCodeOf, hintOf, isNotFound, isTransient, UsageError } from "../errors.ts";
 import { backupFolder, CHECKPOINT_NAME, runFolder } from "../archive/layout.ts";
+import { readBytes } from "../store/read_whole.ts";
 import { joinKey } from "../store/key.ts";
 import { parseCheckpoint, sumChunks } from "../archive/manifest.ts";
 import { forEachParallel } from "../parallel.ts";
@@ -151,11 +152,10 @@ async function countChunks({ context, date, database }: BackupOf, run: string): 
   const key = joinKey(backupFolder({ ...context, date, database }), CHECKPOINT_NAME);
   const signal = AbortSignal.timeout(LAST_WORDS_TIMEOUT_MS);
   try {
-    const bytes = new Uint8Array(await new Response(await context.store.read(key, { signal })).arrayBuffer());
-    const checkpoint = parseCheckpoint(bytes, key);
+    const checkpoint = parseCheckpoint(await readBytes(context.store, key, { signal }), key);
     return checkpoint.run === run ? checkpoint.chunks.length : 0;
   } catch (error) {
-    if (error instanceof StoreError && error.facts.code === "not_found") return 0;
+    if (isNotFound(error)) return 0;
     throw error;
   }
 }
@@ -218,7 +218,7 @@ interface BackupOf {
 
 /** The report of a database of which nothing is saved, for all that is known. */
 function failure({ context, date, database }: BackupOf, error: unknown): Omit<DatabaseReport, "seconds"> {
-  const hint = error instanceof ProgramError ? error.hint : undefined;
+  const hint = hintOf(error);
   return {
     database,
     status: "failed",

@@ -71,7 +71,7 @@ Deno.test("readPassword() says which right is missing, and shows no secret", asy
   );
   assertEquals(denied.hint, "Allow secretsmanager:GetSecretValue on this secret");
   const missing = await assertRejects(() => readPassword(ARN, manager.options), AwsError);
-  assertEquals(missing.facts, { code: "ResourceNotFoundException", status: 400 });
+  assertEquals(missing.facts, { code: "ResourceNotFoundException", status: 400, retryAfterMs: undefined });
   const binary = await assertRejects(() => readPassword(ARN, manager.options), AwsError, "it holds no text");
   assertEquals(binary.facts.code, "bad_secret");
 });

@@ -9,7 +9,7 @@ import type { CouchClient } from "../../couchdb/client.ts";
 import { type IdRun, listRuns, uncoveredRanges } from "../../couchdb/ids.ts";
 import { RestartNeeded, RunReader } from "../../couchdb/read.ts";
 import { formatDate } from "../../dates.ts";
-import { describeError, exitCodeOf, isFatalForRun, ProgramError, StoreError } from "../../errors.ts";
+import { describeError, exitCodeOf, hintOf, isFatalForRun, StoreError } from "../../errors.ts";
 import { gzip } from "../../codec/gzip.ts";
 import { backupFolder, chunkName, MANIFEST_NAME } from "../../archive/layout.ts";
 import { joinKey } from "../../store/key.ts";
@@ -178,7 +178,7 @@ class DatabaseBackup {
   failed(error: unknown, message = describeError(error)): DatabaseReport {
     this.error = error;
     this.#status = "failed";
-    const hint = error instanceof ProgramError ? error.hint : undefined;
+    const hint = hintOf(error);
     this.#context.log.error("database is not backed up", { error: message, hint });
     const report = { ...this.#report(), error: message, exit_code: exitCodeOf(error) };
     return hint === undefined ? report : { ...report, hint };

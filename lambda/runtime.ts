@@ -15,11 +15,6 @@ export interface Invocation {
   stop: AbortSignal;
   /** Ends the work at once; what is left of the time is for storing how far it has come. Aborted likewise, later. */
   signal: AbortSignal;
-  /** How long until `stop` is aborted, in milliseconds; 0 afterwards, Infinity when the event has no deadline. */
-  remainingMs(): number;
-  /** X-Ray's header for this invocation. */
-  traceId: string | undefined;
-  functionArn: string | undefined;
 }
 
 /** Answers an event. What it returns is sent as JSON; what it throws is reported as the invocation's error. */
@@ -70,8 +65,8 @@ interface Delivery {
   requestId: string;
   text: string;
   deadlineMs: number;
+  /** X-Ray's header for this invocation. */
   traceId: string | undefined;
-  functionArn: string | undefined;
 }
 
 /** What the handler made of an event. `stuck` is a handler that goes on although its time is over. */
@@ -124,19 +119,10 @@ async function answer(delivery: Delivery, handler: Handler, marginMs: number): P
     const message = `Cannot read the event: it is not JSON: ${describeError(cause)}`;
     return { failure: runtimeFailure("MalformedEvent", message), stuck: false };
   }
-  const { requestId, traceId, functionArn } = delivery;
   const deadline = new Deadline(delivery.deadlineMs, marginMs);
   try {
     const result = await Promise.race([
-      handler({
-        event,
-        requestId,
-        traceId,
-        functionArn,
-        stop: deadline.stop,
-        signal: deadline.signal,
-        remainingMs: () => deadline.remainingMs(),
-      }),
+      handler({ event, requestId: delivery.requestId, stop: deadline.stop, signal: deadline.signal }),
       deadline.passed,
     ]);
     if (result === DEADLINE_PASSED) {
@@ -159,7 +145,6 @@ class Deadline {
   readonly signal: AbortSignal;
   /** Settles when a handler that heeds `signal` would long have stopped, and an answer can only just be sent. */
   readonly passed: Promise<typeof DEADLINE_PASSED>;
-  readonly #stopAtMs: number;
   readonly #timers: ReturnType<typeof setTimeout>[] = [];
 
   constructor(deadlineMs: number, wantedMarginMs: number) {
@@ -168,19 +153,14 @@ class Deadline {
     const marginMs = Math.min(wantedMarginMs, Math.max(0, deadlineMs - nowMs) / 4);
     const [stop, signal] = [new AbortController(), new AbortController()];
     const { promise, resolve } = Promise.withResolvers<typeof DEADLINE_PASSED>();
-    this.#stopAtMs = deadlineMs - marginMs;
     this.stop = stop.signal;
     this.signal = signal.signal;
     this.passed = promise;
     if (deadlineMs === Infinity) return;
     const at = (timeMs: number, action: () => void) => this.#timers.push(setTimeout(action, timeMs - nowMs));
-    at(this.#stopAtMs, () => stop.abort(timeIsOver()));
+    at(deadlineMs - marginMs, () => stop.abort(timeIsOver()));
     at(deadlineMs - marginMs * SIGNAL_SHARE, () => signal.abort(timeIsOver()));
     at(deadlineMs - marginMs * ANSWER_SHARE, () => resolve(DEADLINE_PASSED));
-  }
-
-  remainingMs(): number {
-    return Math.max(0, this.#stopAtMs - Date.now());
   }
 
   clear(): void {
@@ -258,7 +238,6 @@ class RuntimeApi {
       text,
       deadlineMs: Number(response.headers.get("Lambda-Runtime-Deadline-Ms") ?? Infinity),
       traceId: response.headers.get("Lambda-Runtime-Trace-Id") ?? undefined,
-      functionArn: response.headers.get("Lambda-Runtime-Invoked-Function-Arn") ?? undefined,
     };
   }
 

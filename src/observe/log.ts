@@ -150,11 +150,6 @@ export function openLog(options: LogOptions): OpenLog {
   };
 }
 
-/** Whether `text` names a level, for a command line or a config. */
-export function isLogLevel(text: string): text is LogLevel {
-  return Object.hasOwn(RANK, text);
-}
-
 /**
  * Whether a file is the one that systemd has connected to the journal. The variable alone says too little: a terminal
  * started by a user's systemd inherits it.

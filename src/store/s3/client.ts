@@ -29,7 +29,7 @@ export interface S3Settings {
   pageSize: number;
 }
 
-export const DEFAULT_SETTINGS: S3Settings = {
+const DEFAULT_SETTINGS: S3Settings = {
   attempts: 6,
   backoffMs: 250,
   stallMs: 60_000,

@@ -1,5 +1,5 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
-import { DEFAULT_RETRY, parseRetryAfter, wait, waitBeforeAttempt } from "../src/retry.ts";
+import { assert, assertEquals } from "@std/assert";
+import { DEFAULT_RETRY, parseRetryAfter, waitBeforeAttempt } from "../src/retry.ts";
 
 const policy = { attempts: 9, firstWaitMs: 400, longestWaitMs: 10_000 };
 
@@ -57,18 +57,4 @@ Deno.test("parseRetryAfter() reads seconds and HTTP dates, and nothing else", ()
     [null, undefined],
   ];
   for (const [header, expected] of cases) assertEquals(parseRetryAfter(header, now), expected, String(header));
-});
-
-Deno.test("wait() takes its time, and ends with the signal's reason as soon as that is aborted", async () => {
-  const started = performance.now();
-  await wait(20);
-  assert(performance.now() - started >= 19);
-
-  const reason = new Error("enough");
-  const already = AbortSignal.abort(reason);
-  assertEquals(await assertRejects(() => wait(60_000, already)), reason);
-  const controller = new AbortController();
-  const waiting = assertRejects(() => wait(60_000, controller.signal));
-  controller.abort(reason);
-  assertEquals(await waiting, reason);
 });

@@ -4,8 +4,9 @@
  */
 import { AwsV4Signer } from "aws4fetch";
 import { z } from "zod";
+import { wait } from "../abort.ts";
 import { AwsError, isTransient } from "../errors.ts";
-import { DEFAULT_RETRY, parseRetryAfter, wait, waitBeforeAttempt } from "../retry.ts";
+import { DEFAULT_RETRY, parseRetryAfter, waitBeforeAttempt } from "../retry.ts";
 import { openCredentials } from "./credential_chain.ts";
 import type { Credentials } from "./credentials.ts";
 import type { AwsCallOptions, AwsOptions, AwsService } from "./options.ts";

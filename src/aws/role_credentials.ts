@@ -3,8 +3,9 @@
  * same JSON. In: a request to such a service. Out: keys that expire, or an error that names the service.
  */
 import { z } from "zod";
+import { wait } from "../abort.ts";
 import { AwsError, describeError } from "../errors.ts";
-import { DEFAULT_RETRY, wait, waitBeforeAttempt } from "../retry.ts";
+import { DEFAULT_RETRY, waitBeforeAttempt } from "../retry.ts";
 import { Secret } from "../secret.ts";
 import type { Credentials } from "./credentials.ts";
 

@@ -10,7 +10,7 @@ import { describeError, InterruptedError, StoreError } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
 import type { Log } from "../observe.ts";
 import type { RunReport } from "../archive/report.ts";
-import { wait } from "../retry.ts";
+import { wait } from "../abort.ts";
 import { readText } from "../store/read_whole.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 

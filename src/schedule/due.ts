@@ -10,7 +10,7 @@ import { formatDate } from "../dates.ts";
 import { describeError, exitCodeOf, hintOf, ProgramError } from "../errors.ts";
 import { runFolder } from "../archive/layout.ts";
 import type { RunReport, TaskReport } from "../archive/report.ts";
-import { wait } from "../retry.ts";
+import { wait } from "../abort.ts";
 import { dateInPath, selectTasks } from "../task/selection.ts";
 import { latestElapse } from "../task/times.ts";
 

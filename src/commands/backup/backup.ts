@@ -24,7 +24,7 @@ import {
 import type { Log, Progress } from "../../observe.ts";
 import { allOrNone, forEachParallel } from "../../parallel.ts";
 import type { DatabaseReport, RunReport, TaskReport } from "../../archive/report.ts";
-import { wait } from "../../retry.ts";
+import { wait } from "../../abort.ts";
 import type { Store } from "../../store/store.ts";
 import { isEmptyByMistake, type TaskSelection } from "../../task/selection.ts";
 import { PROGRAM_NAME, VERSION } from "../../version.ts";

@@ -1,12 +1,13 @@
 /**
  * Sends requests to S3: signed, guarded against stalls, and repeated while that can help. A request comes in as method,
- * key and bytes; what goes out is S3's answer, or a StoreError that names what an operator can do.
+ * key and bytes; what goes out is S3's answer, or a StoreError that names what an operator can do; an AwsError where the
+ * keys to sign with cannot be had.
  */
 import { AwsV4Signer } from "aws4fetch";
 import { createHash } from "node:crypto";
 import { isTransient, StoreError } from "../../errors.ts";
 import { joinKey } from "../key.ts";
-import { orAborted, sleep } from "../../abort.ts";
+import { orAborted, wait } from "../../abort.ts";
 import type { CredentialProvider } from "../../aws/credentials.ts";
 import { bucketUrl, DEFAULT_REGION, encodeKey, encodeQuery, type S3Location } from "./endpoint.ts";
 import { describeSubject, refusalError } from "./error.ts";
@@ -28,7 +29,7 @@ export interface S3Settings {
   pageSize: number;
 }
 
-export const DEFAULT_SETTINGS: S3Settings = {
+const DEFAULT_SETTINGS: S3Settings = {
   attempts: 6,
   backoffMs: 250,
   stallMs: 60_000,
@@ -149,7 +150,7 @@ export class S3Client {
   async wait(attempt: number, error: unknown, signal: AbortSignal | undefined): Promise<void> {
     const longestMs = Math.min(this.settings.backoffMs * 2 ** (attempt - 1), MAX_BACKOFF_MS);
     const askedMs = error instanceof StoreError ? error.facts.retryAfterMs ?? 0 : 0;
-    await sleep(askedMs + longestMs * (0.5 + Math.random() / 2), signal);
+    await wait(askedMs + longestMs * (0.5 + Math.random() / 2), signal);
   }
 
   /** The request as it is sent, signed with the keys of this moment. */

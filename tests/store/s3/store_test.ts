@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { describeError, StoreError } from "../../../src/errors.ts";
+import { AwsError, describeError, StoreError } from "../../../src/errors.ts";
 import { Secret } from "../../../src/secret.ts";
 import { openStore } from "../../../src/store/open.ts";
 import { S3Store } from "../../../src/store/s3/store.ts";
@@ -366,7 +366,8 @@ Deno.test("openStore() opens a bucket and asks for what is missing", async () =>
     [{ bucket: "s3://name", endpoint: "http://user:hunter2@minio:9000", ...keys }, "bad_endpoint"],
   ];
   for (const [options, code] of cases) {
-    const error = await assertRejects(() => openStore(options), StoreError);
+    const kind = code === "no_credentials" ? AwsError : StoreError;
+    const error = await assertRejects<AwsError | StoreError>(() => openStore(options), kind);
     assertEquals(error.facts.code, code, options.bucket);
     assert(error.hint !== undefined && !error.message.includes("hunter2"), error.message);
   }

@@ -84,7 +84,7 @@ export async function openHandler(options: {
   for (const warning of config.warnings) log.warn("config", { warning });
   const program: Program = {
     config,
-    repository: new Repository(await openStore(config.bucket), config),
+    repository: new Repository(await openStore(config.bucket, { log }), config),
     log,
     flush,
     host,

@@ -187,7 +187,10 @@ export class DatabaseBackup {
     const number = this.#nextNumber++;
     for (let attempt = 1;; attempt++) {
       try {
-        const stored = await store.create(this.#freeKeys(number), gzip(reader.read({ signal })), { signal });
+        const stored = await store.create(this.#freeKeys(number), gzip(reader.read({ signal })), {
+          kind: "chunk",
+          signal,
+        });
         const { counts } = reader;
         return {
           name: stored.key.slice(stored.key.lastIndexOf("/") + 1),

@@ -94,11 +94,17 @@ export class S3Client {
   #region: Promise<string> | undefined;
   /** How far the server's clock is ahead of this machine's. */
   #clockAheadMs = 0;
+  #clockSkewMs: number | undefined;
 
   constructor(target: S3Target, settings: Partial<S3Settings> = {}) {
     this.#target = target;
     this.settings = { ...DEFAULT_SETTINGS, ...settings };
     this.url = `s3://${target.bucket}${target.folder === "" ? "" : `/${target.folder}`}`;
+  }
+
+  /** How far the server's clock is ahead of this machine's, by the `Date` of its last answer. */
+  get clockSkewMs(): number | undefined {
+    return this.#clockSkewMs;
   }
 
   /** The key as S3 knows it, for the headers and queries that hold one. */
@@ -237,6 +243,7 @@ export class S3Client {
       }),
       { code: "unreachable", text: `no answer from ${url.host}` },
     );
+    this.#noteClock(response.headers.get("date"));
     const reader = response.body?.getReader();
     return {
       status: response.status,
@@ -281,6 +288,12 @@ export class S3Client {
     const answer = await this.#exchange(sent, { action: "find the region of" }, undefined);
     answer.close();
     return answer.headers.get("x-amz-bucket-region") ?? DEFAULT_REGION;
+  }
+
+  #noteClock(date: string | null): void {
+    // A Date has whole seconds and was written before it came: what is left of a second says nothing.
+    const aheadMs = Date.parse(date ?? "") + 500 - Date.now();
+    if (Number.isFinite(aheadMs)) this.#clockSkewMs = Math.abs(aheadMs) <= 1000 ? 0 : aheadMs;
   }
 
   /** A wrong clock makes every signature wrong; the next attempt goes by the server's. */

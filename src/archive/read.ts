@@ -4,6 +4,7 @@
  */
 import { ArchiveError, StoreError } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
+import { readBytes } from "../store/read_whole.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import {
   CHECKPOINT_NAME,
@@ -110,7 +111,7 @@ export async function readManifest(
     if (newest !== undefined) return newest.manifest;
   }
   const key = joinKey(folder, name ?? MANIFEST_NAME);
-  return parseManifest(await readWhole(store, key, options), key);
+  return parseManifest(await readBytes(store, key, options), key);
 }
 
 /**
@@ -206,9 +207,5 @@ export async function readCheckpoint(
   { name = CHECKPOINT_NAME, ...options }: StoreCallOptions & { name?: string | undefined },
 ): Promise<Checkpoint> {
   const key = joinKey(folder, name);
-  return parseCheckpoint(await readWhole(store, key, options), key);
-}
-
-async function readWhole(store: Store, key: string, options: StoreCallOptions): Promise<Uint8Array> {
-  return new Uint8Array(await new Response(await store.read(key, options)).arrayBuffer());
+  return parseCheckpoint(await readBytes(store, key, options), key);
 }

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { CouchError, describeError } from "../../src/errors.ts";
-import { wait } from "../../src/retry.ts";
+import { wait } from "../../src/abort.ts";
 import { Secret } from "../../src/secret.ts";
 import { basicAuthorization, couchOk } from "../couch_request.ts";
 import { type Fault, startFakeCouchDb } from "../fakes/couchdb.ts";

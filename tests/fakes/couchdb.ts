@@ -10,6 +10,7 @@ import type { AddressInfo } from "node:net";
 import { gunzipSync } from "node:zlib";
 import { setTimeout as delay } from "node:timers/promises";
 import { type CouchAnswer, type CouchRequest, Refusal, refusalAnswer, textAnswer } from "./couchdb/answer.ts";
+import { ClusterNode } from "./couchdb/cluster_node.ts";
 import type { Database } from "./couchdb/database.ts";
 import { type Fault, FaultPlan, refusedRowsOf } from "./couchdb/faults.ts";
 import { nameEndpoint, readIds, type RequestRecord, splitPath } from "./couchdb/request_log.ts";
@@ -47,6 +48,7 @@ export class FakeCouchDb implements AsyncDisposable {
   readonly faults = new FaultPlan(() => this.#server.closeIdleConnections());
   readonly #options: FakeCouchDbOptions;
   readonly #state: ServerState;
+  readonly #node: ClusterNode;
   readonly #server: Server;
   readonly #stopping = new AbortController();
   readonly #defects: unknown[] = [];
@@ -55,13 +57,16 @@ export class FakeCouchDb implements AsyncDisposable {
   /** Use {@linkcode startFakeCouchDb}. */
   constructor(options: FakeCouchDbOptions) {
     this.#options = options;
+    this.#node = new ClusterNode("couchdb@127.0.0.1");
     this.#state = new ServerState({
       version: "3.5.0",
       maxDocumentBytes: DEFAULT_MAX_DOCUMENT_BYTES,
       q: 2,
+      n: 1,
+      seed: 1,
       users: [{ name: "admin", password: "secret" }],
       ...options,
-    });
+    }, [this.#node]);
     this.#server = createServer((message, response) => void this.#serve(message, response));
   }
 
@@ -212,8 +217,17 @@ export class FakeCouchDb implements AsyncDisposable {
       if (plain === undefined) throw new Refusal(400, "bad_request", "Request body is not properly gzipped.");
       const { method, segments, query, headers } = record;
       const refusedRows = refusedRowsOf(fault, record);
-      const request: CouchRequest = { method, segments, query, headers, body: plain.toString(), refusedRows };
-      return answerRequest(request, this.#state);
+      const shortPage = fault?.kind === "short page" ? fault : undefined;
+      const request: CouchRequest = {
+        method,
+        segments,
+        query,
+        headers,
+        body: plain.toString(),
+        refusedRows,
+        shortPage,
+      };
+      return answerRequest(request, this.#state, this.#node);
     } catch (error) {
       if (error instanceof Refusal) return refusalAnswer(error);
       this.#defects.push(error);

@@ -2,6 +2,7 @@
  * Everything that can go wrong between a client and CouchDB, as a list of rules that a test gives: which requests, how
  * often, and what happens to them.
  */
+import type { ShortPage } from "./answer.ts";
 import type { RequestRecord } from "./request_log.ts";
 
 /** What happens to a request. Byte counts are of the answer's body. */
@@ -26,6 +27,8 @@ export type Fault =
   | { kind: "status"; status: number }
   /** `_bulk_get` and `_bulk_docs` answer an error row for these ids, for all by default. */
   | { kind: "error rows"; ids?: readonly string[]; error?: string; reason?: string }
+  /** A page of `_changes` or `_all_docs` is well formed and lacks rows, or lies about what is still to come. */
+  | { kind: "short page" } & ShortPage
   /** Something is done first, such as deleting a document in the middle of a backup. */
   | { kind: "run"; run: () => void | Promise<void> };
 

@@ -18,7 +18,7 @@ export interface RequestRecord {
   database: string | undefined;
   /** `/`, `_all_dbs`, …, `database` for the database itself, `_bulk_get`, …, `_view`, or `document`. */
   endpoint: string;
-  /** The documents it speaks of, in its path or its body, in their order. */
+  /** The documents it speaks of, in its path or its body, in their order; the databases for `_dbs_info`. */
   ids: string[];
   /** As sent, compressed or not. */
   requestBytes: number;
@@ -33,7 +33,7 @@ export interface RequestRecord {
   outcome: "under way" | "answered" | "broken off";
 }
 
-const SERVER_ENDPOINTS = new Set(["_up", "_session", "_all_dbs", "_node"]);
+const SERVER_ENDPOINTS = new Set(["_up", "_session", "_all_dbs", "_dbs_info", "_membership", "_node"]);
 
 /** Splits a path into decoded parts. CouchDB decodes a plus as a space, in paths too. */
 export function splitPath(pathname: string): string[] {

@@ -99,6 +99,38 @@ function fits(rule: FaultRule, request: RequestRecord): boolean {
     (rule.where === undefined || rule.where(request));
 }
 
+/** How a document cannot be read. */
+export type Unreadable =
+  /** The answer ends in the middle. */
+  | "breaks off"
+  /** The connection closes without an answer. */
+  | "drops"
+  /** `_bulk_get` has an error row in its place, and for itself it is answered 500. */
+  | "error row"
+  /** The whole request is answered 500. */
+  | "fails";
+
+/** Documents that CouchDB cannot read, now or ever, alone or with others. Other ids of the request fare as it does. */
+export function unreadable(database: string, ids: readonly string[], how: Unreadable): FaultRule {
+  const [error, reason] = ["internal_server_error", "{badmatch,{error,enoent}}"];
+  const faults: Record<Unreadable, Fault> = {
+    "breaks off": { kind: "cut off" },
+    "drops": { kind: "drop" },
+    "error row": { kind: "error rows", ids, error: "internal_error", reason },
+    "fails": { kind: "answer", status: 500, body: { error, reason } },
+  };
+  const reads = ({ endpoint, method }: RequestRecord) =>
+    endpoint === "_bulk_get" || (endpoint === "document" && method === "GET");
+  const where = (request: RequestRecord) => reads(request) && request.ids.some((id) => ids.includes(id));
+  return { database, where, times: Infinity, fault: faults[how] };
+}
+
+/** An endpoint of a database, such as `_security`, that the user may not read. */
+export function forbidden(database: string, endpoint: string): FaultRule {
+  const body = { error: "forbidden", reason: "You are not allowed to access this db." };
+  return { database, endpoint, times: Infinity, fault: { kind: "answer", status: 403, body } };
+}
+
 /** The ids of `request` that a fault wants refused, with what is said of them. */
 export function refusedRowsOf(
   fault: Fault | undefined,

@@ -34,6 +34,16 @@ export interface ServerOptions {
 /** CouchDB's own limit for a document's body. */
 export const DEFAULT_MAX_DOCUMENT_BYTES = 8_000_000;
 
+/** A server as tests start it. */
+export const SERVER_DEFAULTS: ServerOptions = {
+  version: "3.5.0",
+  maxDocumentBytes: DEFAULT_MAX_DOCUMENT_BYTES,
+  q: 2,
+  n: 1,
+  seed: 1,
+  users: [{ name: "admin", password: "secret" }],
+};
+
 /** The failed logins after which 3.4 and later answer 403, right password or wrong. */
 export const LOCK_OUT_AFTER = 5;
 

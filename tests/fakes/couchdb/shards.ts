@@ -94,10 +94,11 @@ export class Shards {
     for (const range of this.ranges) {
       for (const copy of range.copies.filter((copy) => copy.node === node)) {
         for (const [id, purged] of copy.missed) {
+          const live = liveCopies(range);
+          if (!live.some((other) => other !== copy && !other.missed.has(id))) continue;
           if (documents-- <= 0) break;
           copy.missed.delete(id);
           if (purged.length > 0) purgeFrom(copy, { id, names: purged });
-          const live = liveCopies(range);
           const newest = newestOf(live.map((other) => other.tree(id)));
           if (newest === undefined) continue;
           for (const other of live) if (!isSame(other.tree(id), newest)) other.store(id, newest);

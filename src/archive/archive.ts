@@ -10,7 +10,7 @@ import {
   readManifests,
   readNewestManifest,
 } from "./read.ts";
-import { ArchiveError, StoreError } from "../errors.ts";
+import { ArchiveError, isNotFound } from "../errors.ts";
 import {
   CHECKPOINT_NAME,
   checkpointName,
@@ -223,8 +223,7 @@ async function readCheckpoints(
     try {
       found.push({ name, checkpoint: await readCheckpoint(store, folder, { ...options, name }) });
     } catch (error) {
-      const isGone = error instanceof StoreError && error.facts.code === "not_found";
-      if (!isGone && !(error instanceof ArchiveError)) throw error;
+      if (!isNotFound(error) && !(error instanceof ArchiveError)) throw error;
     }
   }
   return found;

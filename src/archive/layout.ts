@@ -27,6 +27,8 @@ export const MANIFEST_NAME = "manifest.json";
 export const CHECKPOINT_NAME = "checkpoint.json";
 /** The folder, beside the years, that holds claims, plans and reports of runs. */
 export const RUNS_FOLDER = "_runs";
+/** The folder, beside the years, that holds what was found out about the store itself. */
+export const STORE_FOLDER = "_store";
 /** The folder, beside the years, that holds the index of complete backups. */
 export const CATALOG_FOLDER = "_catalog";
 

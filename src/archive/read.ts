@@ -2,8 +2,9 @@
  * Reads what a backup's folder says of itself: which objects lie there, its manifests, its checkpoints. In: a store and a
  * folder's key. Out: checked values. Everybody who looks into a backup reads through here.
  */
-import { ArchiveError, StoreError } from "../errors.ts";
+import { ArchiveError, isNotFound } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
+import { readBytes } from "../store/read_whole.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import {
   CHECKPOINT_NAME,
@@ -110,7 +111,7 @@ export async function readManifest(
     if (newest !== undefined) return newest.manifest;
   }
   const key = joinKey(folder, name ?? MANIFEST_NAME);
-  return parseManifest(await readWhole(store, key, options), key);
+  return parseManifest(await readBytes(store, key, options), key);
 }
 
 /**
@@ -176,7 +177,7 @@ async function readOne(
     return { name, manifest, finishedAt: momentOf(name, manifest) };
   } catch (error) {
     if (error instanceof ArchiveError) return { name, error, finishedAt };
-    if (error instanceof StoreError && error.facts.code === "not_found") return undefined;
+    if (isNotFound(error)) return undefined;
     throw error;
   }
 }
@@ -206,9 +207,5 @@ export async function readCheckpoint(
   { name = CHECKPOINT_NAME, ...options }: StoreCallOptions & { name?: string | undefined },
 ): Promise<Checkpoint> {
   const key = joinKey(folder, name);
-  return parseCheckpoint(await readWhole(store, key, options), key);
-}
-
-async function readWhole(store: Store, key: string, options: StoreCallOptions): Promise<Uint8Array> {
-  return new Uint8Array(await new Response(await store.read(key, options)).arrayBuffer());
+  return parseCheckpoint(await readBytes(store, key, options), key);
 }

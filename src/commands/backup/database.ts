@@ -18,7 +18,7 @@ import type { DatabaseReport } from "../../archive/report.ts";
 import { gzip } from "../../codec/gzip.ts";
 import { type IdRun, listRuns, uncoveredRanges } from "../../couchdb/ids.ts";
 import { RestartNeeded, RunReader } from "../../couchdb/read.ts";
-import { describeError, exitCodeOf, ProgramError, StoreError } from "../../errors.ts";
+import { describeError, exitCodeOf, hintOf, StoreError } from "../../errors.ts";
 import { allOrNone, forEachParallel } from "../../parallel.ts";
 import { joinKey } from "../../store/key.ts";
 import type { Task } from "../../task/task.ts";
@@ -88,7 +88,7 @@ export class DatabaseBackup {
   failed(error: unknown, message = describeError(error)): DatabaseReport {
     this.error = error;
     this.#status = "failed";
-    const hint = error instanceof ProgramError ? error.hint : undefined;
+    const hint = hintOf(error);
     this.#context.log.error("database is not backed up", { error: message, hint });
     const report = { ...this.#report(), error: message, exit_code: exitCodeOf(error) };
     return hint === undefined ? report : { ...report, hint };
@@ -187,7 +187,10 @@ export class DatabaseBackup {
     const number = this.#nextNumber++;
     for (let attempt = 1;; attempt++) {
       try {
-        const stored = await store.create(this.#freeKeys(number), gzip(reader.read({ signal })), { signal });
+        const stored = await store.create(this.#freeKeys(number), gzip(reader.read({ signal })), {
+          kind: "chunk",
+          signal,
+        });
         const { counts } = reader;
         return {
           name: stored.key.slice(stored.key.lastIndexOf("/") + 1),

@@ -34,8 +34,6 @@ export interface DocumentRestoreContext {
 export interface RestoredCounts {
   documents: number;
   leafRevisions: number;
-  /** Decompressed. */
-  bytes: number;
 }
 
 /** Documents of one request. */
@@ -53,7 +51,7 @@ interface OpenedChunk {
 
 /** Restores the documents of one archive, once. */
 export class DocumentRestore {
-  readonly counts: RestoredCounts = { documents: 0, leafRevisions: 0, bytes: 0 };
+  readonly counts: RestoredCounts = { documents: 0, leafRevisions: 0 };
   /** Chunks that were left out because they are damaged. */
   readonly damaged: ChunkProblem[] = [];
   /** Formats of chunks that no manifest vouches for. */
@@ -185,7 +183,6 @@ export class DocumentRestore {
     if (counts === undefined) return;
     this.counts.documents += counts.documents;
     this.counts.leafRevisions += counts.leafRevisions;
-    this.counts.bytes += counts.bytes;
     this.formats.add(format.name);
     const { absent, lost } = counts;
     // In a chunk of ours neither can be; the reference script stores whatever CouchDB answers.

@@ -5,9 +5,10 @@
 import { z } from "zod";
 import { decodeDatabase } from "../database_name.ts";
 import { formatDate } from "../dates.ts";
-import { ArchiveError, StoreError } from "../errors.ts";
+import { ArchiveError, isNotFound, StoreError } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import { joinKey } from "../store/key.ts";
+import { readText } from "../store/read_whole.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import { type CatalogEntry, entryName, type NamedEntry, parseEntryName } from "./catalog_entry.ts";
 import { CATALOG_FOLDER, MANIFEST_NAME, manifestName, shortRun } from "./layout.ts";
@@ -83,7 +84,7 @@ export class Catalog {
             manifest: entry.manifestKey,
             error: error.message,
           });
-        } else if (!(error instanceof StoreError) || error.facts.code !== "not_found") throw error;
+        } else if (!isNotFound(error)) throw error;
         else log.debug("entry of the catalog has no manifest", { manifest: entry.manifestKey });
       }
     }
@@ -120,7 +121,7 @@ export class Catalog {
   }
 
   async #withWholeTask(entry: CatalogEntry, key: string, options: StoreCallOptions): Promise<CatalogEntry> {
-    const text = await new Response(await this.#repository.store.read(key, options)).text();
+    const text = await readText(this.#repository.store, key, options);
     try {
       return { ...entry, ...bodySchema.parse(JSON.parse(text)) };
     } catch {

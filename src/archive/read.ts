@@ -2,7 +2,7 @@
  * Reads what a backup's folder says of itself: which objects lie there, its manifests, its checkpoints. In: a store and a
  * folder's key. Out: checked values. Everybody who looks into a backup reads through here.
  */
-import { ArchiveError, StoreError } from "../errors.ts";
+import { ArchiveError, isNotFound } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
 import { readBytes } from "../store/read_whole.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
@@ -177,7 +177,7 @@ async function readOne(
     return { name, manifest, finishedAt: momentOf(name, manifest) };
   } catch (error) {
     if (error instanceof ArchiveError) return { name, error, finishedAt };
-    if (error instanceof StoreError && error.facts.code === "not_found") return undefined;
+    if (isNotFound(error)) return undefined;
     throw error;
   }
 }

@@ -2,7 +2,7 @@
  * What there is: the databases of CouchDB, and the backups in the store. Backups are found by listing folders, never by
  * scanning objects, so that it does not matter how many chunks a bucket holds.
  */
-import { listDays } from "../archive/find.ts";
+import { listDays } from "../archive/days.ts";
 import { isBackupEntry } from "../archive/archive.ts";
 import { readCheckpoint, readManifest } from "../archive/read.ts";
 import type { CouchClient } from "../couchdb/client.ts";

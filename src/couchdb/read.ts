@@ -1,5 +1,5 @@
 /**
- * Reads the documents of one run of ids: in go ids, out comes the JSON of one chunk, `{"results":[…]}`, made of the raw
+ * Reads the documents of one batch of ids: in go ids, out comes the JSON of one chunk, `{"results":[…]}`, made of the raw
  * rows CouchDB sent. Whatever goes wrong on the way is healed here: rows with errors are asked for again one by one, a
  * request that keeps failing is halved, and the halves end up in the same chunk. Memory holds no more than one row, and a
  * row larger than a megabyte (an attachment) is passed on while it arrives.
@@ -8,7 +8,7 @@ import { CouchError, isTransient } from "../errors.ts";
 import { BULK_GET_SHAPE, DocumentScanner, Found, FramingError } from "../json/scan.ts";
 import type { Log } from "../observe.ts";
 import type { CallOptions, CouchClient } from "./client.ts";
-import { compareIds, type IdRun, ListedIds } from "./ids.ts";
+import { compareIds, type IdBatch, ListedIds } from "./ids.ts";
 
 /** Rows up to this size are kept until they are whole, so that a broken answer costs only what is missing. */
 const KEPT_ROW_BYTES = 1 << 20;
@@ -21,7 +21,7 @@ const CLOSING = encoder.encode("]}");
 const COMMA = encoder.encode(",");
 
 /** What was read; complete once the reader has ended. */
-export interface RunCounts {
+export interface BatchCounts {
   documents: number;
   leafRevisions: number;
   /** Documents that were listed but gone when they were asked for. */
@@ -32,7 +32,7 @@ export interface RunCounts {
   lastId: string | undefined;
 }
 
-/** What a reader needs beside the run. */
+/** What a reader needs beside the batch. */
 export interface ReadOptions {
   revisions: boolean;
   attachments: boolean;
@@ -52,21 +52,21 @@ export class RestartNeeded extends Error {
   }
 }
 
-/** Reads one run; `read()` may be called again after it has failed, and then asks for less at once. */
-export class RunReader {
+/** Reads one batch; `read()` may be called again after it has failed, and then asks for less at once. */
+export class BatchReader {
   /** What the last `read()` has yielded. */
-  counts: RunCounts = emptyCounts();
+  counts: BatchCounts = emptyCounts();
 
   readonly #client: CouchClient;
   readonly #database: string;
   readonly #options: ReadOptions;
-  /** The run, in as many requests as it is read with from its first byte on. */
-  #plan: readonly IdRun[];
+  /** The batch, in as many requests as it is read with from its first byte on. */
+  #plan: readonly IdBatch[];
 
-  constructor(client: CouchClient, database: string, run: IdRun, options: ReadOptions) {
+  constructor(client: CouchClient, database: string, batch: IdBatch, options: ReadOptions) {
     this.#client = client;
     this.#database = database;
-    this.#plan = [run];
+    this.#plan = [batch];
     this.#options = options;
   }
 
@@ -80,10 +80,10 @@ export class RunReader {
     this.counts = emptyCounts();
     const output = new RowOutput(this.counts);
     const suspects: string[] = [];
-    const waiting = this.#plan.map((run) => ({ run, attempt: 1 }));
+    const waiting = this.#plan.map((batch) => ({ batch, attempt: 1 }));
     output.append(OPENING);
     for (let asked = waiting.shift(); asked !== undefined; asked = waiting.shift()) {
-      const request = this.#request(asked.run);
+      const request = this.#request(asked.batch);
       try {
         yield* request.forward(output, call);
       } catch (error) {
@@ -98,32 +98,32 @@ export class RunReader {
     yield* output.flush();
   }
 
-  #request(run: IdRun): BulkRequest {
-    return new BulkRequest(this.#client, this.#database, run, this.#options);
+  #request(batch: IdBatch): BulkRequest {
+    return new BulkRequest(this.#client, this.#database, batch, this.#options);
   }
 
   /** The failure when it can be healed by asking again; thrown otherwise. */
   async #healable(error: unknown, request: BulkRequest, call: CallOptions): Promise<CouchError> {
     if (!(error instanceof CouchError) || !(isTransient(error) || isTooMuch(error))) throw error;
     if (!request.passedInPart) return error;
-    const halves = await Promise.all(this.#plan.map((run) => run.split(call)));
-    this.#plan = this.#plan.flatMap((run, index) => halves[index] ?? [run]);
+    const halves = await Promise.all(this.#plan.map((batch) => batch.split(call)));
+    this.#plan = this.#plan.flatMap((batch, index) => halves[index] ?? [batch]);
     throw new RestartNeeded(error);
   }
 
   /** What to ask for after a failure: the same again after a pause, or its halves when the server seems to choke on it. */
   async #askForLess(
-    run: IdRun,
+    batch: IdBatch,
     attempt: number,
     failure: CouchError,
     call: CallOptions,
-  ): Promise<{ run: IdRun; attempt: number }[]> {
-    const halves = isTooMuch(failure) || (attempt > 1 && isServersFault(failure)) ? await run.split(call) : undefined;
+  ): Promise<{ batch: IdBatch; attempt: number }[]> {
+    const halves = isTooMuch(failure) || (attempt > 1 && isServersFault(failure)) ? await batch.split(call) : undefined;
     if (halves === undefined && (attempt >= this.#client.retry.attempts || !isTransient(failure))) throw failure;
     await this.#client.waitAfterFailure(failure, attempt + 1, call.signal);
-    if (halves === undefined) return [{ run, attempt: attempt + 1 }];
+    if (halves === undefined) return [{ batch, attempt: attempt + 1 }];
     this.#options.log.warn("request is halved", { database: this.#database, error: failure.message });
-    return halves.map((half) => ({ run: half, attempt: 1 }));
+    return halves.map((half) => ({ batch: half, attempt: 1 }));
   }
 
   /**
@@ -131,9 +131,9 @@ export class RunReader {
    * request into an error; only when it is missing alone is it gone.
    */
   async *#readAlone(id: string, output: RowOutput, call: CallOptions): AsyncGenerator<Uint8Array> {
-    const run = new ListedIds(undefined, [id]);
+    const batch = new ListedIds(undefined, [id]);
     for (let attempt = 1;; attempt++) {
-      const request = this.#request(run);
+      const request = this.#request(batch);
       let failure: CouchError;
       try {
         yield* request.forward(output, call);
@@ -168,23 +168,23 @@ class BulkRequest {
 
   readonly #client: CouchClient;
   readonly #database: string;
-  readonly #run: IdRun;
+  readonly #batch: IdBatch;
   readonly #options: ReadOptions;
-  /** For a run whose ids are in hand: those without an answer. */
+  /** For a batch whose ids are in hand: those without an answer. */
   readonly #unanswered: Set<string> | undefined;
   #asked = 0;
   #answered = 0;
   #listingError: unknown;
 
-  constructor(client: CouchClient, database: string, run: IdRun, options: ReadOptions) {
+  constructor(client: CouchClient, database: string, batch: IdBatch, options: ReadOptions) {
     this.#client = client;
     this.#database = database;
-    this.#run = run;
+    this.#batch = batch;
     this.#options = options;
-    if (!(run instanceof ListedIds)) return;
-    this.#unanswered = new Set(run.ids);
+    if (!(batch instanceof ListedIds)) return;
+    this.#unanswered = new Set(batch.ids);
     this.#asked = this.#unanswered.size;
-    this.lastId = run.ids.at(-1);
+    this.lastId = batch.ids.at(-1);
   }
 
   /** Asks CouchDB and yields the rows that hold documents. */
@@ -220,9 +220,9 @@ class BulkRequest {
   }
 
   /** What is still to be asked for. */
-  rest(): IdRun {
-    if (this.#unanswered === undefined || this.#answered === 0) return this.#run;
-    return new ListedIds(this.#run.after, [...this.#unanswered]);
+  rest(): IdBatch {
+    if (this.#unanswered === undefined || this.#answered === 0) return this.#batch;
+    return new ListedIds(this.#batch.after, [...this.#unanswered]);
   }
 
   #settle(id: string | undefined, row: RowInHand, end: number): void {
@@ -244,7 +244,7 @@ class BulkRequest {
 
   /** `{"docs":[{"id":…},…]}`: in one piece when the ids are in hand, else written while they are listed. */
   #body(call: CallOptions): Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array> {
-    if (this.#run instanceof ListedIds) return encoder.encode(`{"docs":[${idObjects(this.#run.ids)}]}`);
+    if (this.#batch instanceof ListedIds) return encoder.encode(`{"docs":[${idObjects(this.#batch.ids)}]}`);
     return ReadableStream.from(this.#writeBody(call));
   }
 
@@ -252,7 +252,7 @@ class BulkRequest {
     this.#asked = 0;
     yield encoder.encode('{"docs":[');
     try {
-      for await (const ids of this.#run.pages(call)) {
+      for await (const ids of this.#batch.pages(call)) {
         yield encoder.encode((this.#asked > 0 ? "," : "") + idObjects(ids));
         this.#asked += ids.length;
         this.lastId = ids.at(-1);
@@ -343,7 +343,7 @@ class RowOutput {
   #used = 0;
   #rows = 0;
 
-  constructor(readonly counts: RunCounts) {}
+  constructor(readonly counts: BatchCounts) {}
 
   beginRow(): void {
     if (this.#rows++ > 0) this.append(COMMA);
@@ -382,7 +382,7 @@ class RowOutput {
   }
 }
 
-function emptyCounts(): RunCounts {
+function emptyCounts(): BatchCounts {
   return { documents: 0, leafRevisions: 0, absent: 0, bytes: 0, lastId: undefined };
 }
 

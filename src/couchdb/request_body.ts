@@ -38,7 +38,7 @@ export class RequestBody {
     return this.#starts.length;
   }
 
-  /** Begins anew, for other documents. */
+  /** Empties it, for other documents. */
   clear(revisions: Revisions): void {
     this.revisions = revisions;
     this.documentBytes = 0;

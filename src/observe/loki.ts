@@ -209,7 +209,7 @@ class LokiSink implements LogSink {
 
   /** Sends the oldest lines as one request; how many there are is in `#onTheWire`. */
   async #push(): Promise<Outcome> {
-    // The lines are chosen anew for each attempt, so that what the queue has dropped meanwhile is not sent. Lines that
+    // The lines are chosen again for each attempt, so that what the queue has dropped meanwhile is not sent. Lines that
     // arrive twice because an answer was lost have the same stamp and text, and Loki keeps one.
     const batch: Entry[] = [];
     let characters = 0;

@@ -29,7 +29,7 @@ export interface ClaimTimes {
  *
  * The age of a sign of life is the difference of two clocks, the store's and that of whoever asks. If the latter is fast,
  * a living run looks dead; so it is watched for two and a half heartbeats before it is called so. If it is slow, a dead
- * run is found out later by as much. Neither can make two runs go on with one elapse.
+ * run is found out later by as much. Neither can make two runs resume one elapse.
  */
 export const CLAIM_TIMES: ClaimTimes = { heartbeatMs: 60_000, staleMs: 300_000, watchMs: 150_000 };
 
@@ -57,7 +57,7 @@ export type ElapseState =
   | { kind: "free" }
   /** Its run is over, well or not. */
   | { kind: "finished" }
-  /** Its run was interrupted and waits for somebody to go on. */
+  /** Its run was interrupted and waits for somebody to resume it. */
   | { kind: "stopped"; generation: number; holder: Holder | undefined }
   /** Its run is under way, or has died. */
   | {

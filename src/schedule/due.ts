@@ -1,7 +1,7 @@
 /**
  * `backup --scheduled`: what is due, once, on however many machines. In go the config's tasks; for each, the latest elapse
- * that nobody has run yet is claimed in the store and run. What was missed is made up for once, and a run that died is
- * gone on with. Out comes a report of the runs and of the elapses that were left alone.
+ * that nobody has run yet is claimed in the store and run. What was missed is caught up on once, and a run that died is
+ * resumed. Out comes a report of the runs and of the elapses that were left alone.
  */
 import { backup } from "../commands/backup/backup.ts";
 import type { RunContext } from "../commands/backup/context.ts";
@@ -27,11 +27,11 @@ export interface ScheduledContext extends RunContext {
 export type ElapseOutcome =
   /** It was due and its run is over; the task's report says how it went. */
   | "ran"
-  /** Its run had died or been interrupted; it was gone on with and is over. */
+  /** Its run had died or been interrupted; it was resumed and is over. */
   | "resumed"
   /** Its run is over already, well or not. */
   | "done"
-  /** Another run has it in hand. */
+  /** Another run holds it. */
   | "running"
   /** Another run took it over, because this one gave no sign of life for too long. */
   | "lost"
@@ -44,7 +44,7 @@ export interface ScheduledTask {
   /** Such as `2026-01-03T18:00:00.000Z`. */
   elapse: string;
   outcome: ElapseOutcome;
-  /** Which run has it in hand. */
+  /** Which run holds it. */
   by?: { run: string; host: string; pid: number } | undefined;
 }
 
@@ -53,7 +53,7 @@ export interface ScheduledReport extends RunReport {
   scheduled: ScheduledTask[];
 }
 
-/** A task whose latest elapse has yet to be run, or gone on with. */
+/** A task whose latest elapse has yet to be run, or resumed. */
 export interface DueTask {
   task: Task;
   elapse: Date;
@@ -62,8 +62,8 @@ export interface DueTask {
 /**
  * Claims and runs what is due of `tasks`, one after the other.
  *
- * @throws The reason of `context.stop` or `context.signal` when the run was interrupted; the elapse in hand is then free
- * for the next run to go on with.
+ * @throws The reason of `context.stop` or `context.signal` when the run was interrupted; the elapse it held is then free
+ * for the next run to resume.
  */
 export async function runScheduled(context: ScheduledContext, tasks: readonly Task[]): Promise<ScheduledReport> {
   const startedAt = context.now();
@@ -130,7 +130,7 @@ class ScheduledRun {
     });
   }
 
-  /** Goes on with the elapses whose runs gave no sign of life while the other tasks ran, and a little longer. */
+  /** Resumes the elapses whose runs gave no sign of life while the other tasks ran, and a little longer. */
   async attemptSuspects(): Promise<void> {
     const { log, stop, signal } = this.#context;
     for (const { task, elapse, sign, watchedSinceMs } of this.#suspects) {
@@ -145,13 +145,13 @@ class ScheduledRun {
       }
       await this.#attempt({ task, elapse }, async (state) => {
         if (state.sign !== sign) return this.#leave({ task, elapse }, state);
-        log.warn("its run has died and is gone on with", { task: task.name, elapse, ...namesOf(state) });
+        log.warn("its run has died and is resumed", { task: task.name, elapse, ...namesOf(state) });
         await this.#claim({ task, elapse }, state);
       });
     }
   }
 
-  /** Claims and runs an elapse unless it is over; one in other hands is left to `whenRunning`. */
+  /** Claims and runs an elapse unless it is over; one that another run holds is left to `whenRunning`. */
   async #attempt(
     due: DueTask,
     whenRunning: (state: ElapseState & { kind: "running" }) => Promise<void> | void,
@@ -187,7 +187,7 @@ class ScheduledRun {
     const startedAt = now();
     const isResumed = claim.earlierRuns.size > 0;
     const log = this.#context.log.with({ task: task.name, elapse });
-    log.info(isResumed ? "elapse is gone on with" : "elapse is claimed");
+    log.info(isResumed ? "elapse is resumed" : "elapse is claimed");
     const context = { ...this.#context, log, signal: AbortSignal.any([signal, claim.lost]) };
     let report: RunReport;
     try {
@@ -244,11 +244,11 @@ class ScheduledRun {
     return report;
   }
 
-  /** Notes an elapse that is in other hands. */
+  /** Notes an elapse that another run holds. */
   #leave(due: DueTask, state: ElapseState): void {
     const { log } = this.#context;
     if (state.kind === "finished") return this.#note(due, "done");
-    log.info("elapse is in other hands", { task: due.task.name, elapse: due.elapse, ...namesOf(state) });
+    log.info("elapse is held by another run", { task: due.task.name, elapse: due.elapse, ...namesOf(state) });
     const holder = "holder" in state ? state.holder : undefined;
     this.#note(due, "running", holder && { run: holder.run, host: holder.host, pid: holder.pid });
   }

@@ -107,7 +107,7 @@ export async function backupRound(
   try {
     // The task's other patterns match nothing here; that is no cause for a warning.
     const selections = [{ ...selection, warnings: [] }];
-    const report = await backup({ ...context, run: runOf(run) }, selections, goingOn(run));
+    const report = await backup({ ...context, run: runOf(run) }, selections, resuming(run));
     outcome = report.tasks[0]!.databases[0]!;
   } catch (error) {
     const isInterrupted = context.stop.aborted || context.signal.aborted;
@@ -132,7 +132,7 @@ export async function runAtOnce(context: RoundsContext, run: RunOfElapse): Promi
   const { databases } = await planRun(context, run);
   if (databases.length > 0) {
     const selections = [{ ...selectFor(run, databases), warnings: [] }];
-    const report = await backup({ ...context, run: runOf(run) }, selections, goingOn(run));
+    const report = await backup({ ...context, run: runOf(run) }, selections, resuming(run));
     const folder = folderOf(context, run);
     const store = (outcome: DatabaseReport) => folder.storeOutcome(outcome, context);
     const outcomes = report.tasks.flatMap((task) => task.databases);
@@ -142,7 +142,7 @@ export async function runAtOnce(context: RoundsContext, run: RunOfElapse): Promi
 }
 
 /** Only what this very run has left counts: another one's backup of the same day is another one's. */
-function goingOn(run: RunOfElapse): BackupOptions {
+function resuming(run: RunOfElapse): BackupOptions {
   return { resume: true, resumeRuns: new Set([runOf(run)]) };
 }
 

@@ -54,7 +54,7 @@ Deno.test("schedule runs each elapse, keeps the old config while the new one is 
   });
 });
 
-Deno.test("schedule ends a run on SIGTERM within five seconds with 130, and goes on with it when it starts again", async () => {
+Deno.test("schedule ends a run on SIGTERM within five seconds with 130, and resumes it when it starts again", async () => {
   await inSetup(async ({ server, config, write }) => {
     await write('rarely: {cron: "*-01-01 UTC", databases: [a], chunk: 1, parallel: 1}');
     server.faults.add({ endpoint: "_bulk_get", skip: 1, fault: { kind: "stall", ms: 500 } });

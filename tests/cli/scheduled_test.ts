@@ -90,7 +90,7 @@ Deno.test("backup --scheduled leaves the run of a process that was just killed t
   assertEquals(second.code, 0);
   assertStringIncludes(
     second.stdout,
-    `Task "yearly": the elapse of ${new Date().getUTCFullYear()}-01-01T00:00:00.000Z is in another run's hands`,
+    `Task "yearly": the elapse of ${new Date().getUTCFullYear()}-01-01T00:00:00.000Z is held by another run`,
   );
 });
 

@@ -73,7 +73,7 @@ for (const kind of STORES) {
     assertEquals(outcomes(await runScheduled(setup.machine("later"), [YEARLY])), ["yearly done"]);
   });
 
-  Deno.test(`runScheduled() goes on with the run of a machine that died, where that one stopped (${kind})`, async () => {
+  Deno.test(`runScheduled() resumes the run of a machine that died, where that one stopped (${kind})`, async () => {
     await using setup = await setUpScheduled(kind, { a: 4, b: 6 });
     await runUntilKilled(setup, setup.machine("dead"), 4);
     assertEquals(outcomes(await runScheduled(setup.machine("early"), [YEARLY])), ["yearly running"]);
@@ -140,7 +140,7 @@ Deno.test("runScheduled() gives up an elapse that another run has taken over, an
   assertEquals((await setup.namesIn(FOLDER)).includes("report.json"), false);
 });
 
-Deno.test("runScheduled() makes up for the latest of many missed elapses, under the date of that elapse", async () => {
+Deno.test("runScheduled() catches up on the latest of many missed elapses, under the date of that elapse", async () => {
   await using setup = await setUpScheduled("file://", { "a": 1, "cdr-202602": 1, "cdr-202603": 1 });
   const tasks = [
     task("nightly", { databases: ["a"], cron: "daily", timezone: "America/New_York" }),
@@ -160,7 +160,7 @@ Deno.test("runScheduled() makes up for the latest of many missed elapses, under 
   assertEquals(outcomes(await runScheduled(machine, tasks)), ["nightly done", "monthly done"]);
 });
 
-Deno.test("runScheduled() goes on with the run of one elapse, and not with that of an earlier one on the same day", async () => {
+Deno.test("runScheduled() resumes the run of one elapse, and not with that of an earlier one on the same day", async () => {
   await using setup = await setUpScheduled("file://", { a: 2, b: 2 });
   const hourly = task("hourly", { databases: ["a", "b"], cron: "hourly UTC" });
   const at = (time: string) => ({ now: () => new Date(`2026-01-03T${time}:00Z`) });

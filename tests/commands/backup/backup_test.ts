@@ -514,7 +514,7 @@ Deno.test("backup() stops storing when the store refuses every further database,
   }
 });
 
-Deno.test("backup() begins a chunk anew when what went out of it is of no use, and leaves nothing behind", async () => {
+Deno.test("backup() restarts a chunk when what went out of it is of no use, and leaves nothing behind", async () => {
   await using place = await Place.make();
   const { fake } = place;
   await seedHardDatabase(fake, "a", { documents: 20, attachmentBytes: 3_000_000 });
@@ -522,7 +522,7 @@ Deno.test("backup() begins a chunk anew when what went out of it is of no use, a
   const report = await place.runOne("a");
   assertEquals([report.status, report.chunks], ["complete", 1]);
   assertEquals((await place.expectExact("a")).files, ["0000000.json.gz", "manifest.json"]);
-  assert(place.log.events("warn").includes("chunk is begun anew"));
+  assert(place.log.events("warn").includes("chunk is restarted"));
 });
 
 Deno.test("backup() gives up a chunk that is of no use time and again", async () => {

@@ -1,7 +1,8 @@
 /**
- * Which documents one chunk is made of. A database's ids are listed page by page, in the order of their UTF-8 bytes, and
- * cut into batches of neighbours. A batch has its ids in hand when it is small, or only its two ends when it is a whole
- * database, so that memory does not grow with the number of documents.
+ * Which documents one chunk is made of. In: a database, and which ranges of its ids. Out: batches of ids. They are
+ * listed page by page, in the order of their UTF-8 bytes, and cut into neighbours. A batch has its ids in hand when it
+ * is small, or only its two ends when it is a whole database, so that memory does not grow with the number of
+ * documents.
  */
 import { Buffer } from "node:buffer";
 import type { CallOptions, CouchClient } from "./client.ts";

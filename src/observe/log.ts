@@ -1,7 +1,7 @@
 /**
- * The log of a run: takes events with fields, writes them as lines and hands them to sinks such as Loki's.
- * Not LogTape: its configuration is one per process. A second `configure()` throws "Already configured", which would
- * mix two logs and hit every library user who has configured it for a program of their own.
+ * The log of a run: in go events with fields, out come lines on the console and records for sinks such as Loki's. Not
+ * LogTape: its configuration is one per process. A second `configure()` throws "Already configured", which would mix
+ * two logs and hit every library user who has configured it for a program of their own.
  */
 import type { Log, LogFields } from "../observe.ts";
 import { describeError } from "../errors.ts";

@@ -1,6 +1,7 @@
 /**
- * A sink that pushes log lines to Grafana Loki: batches by time and size, in order, gzipped. A run never waits for it and
- * never fails because of it: the queue is bounded, what Loki does not take is counted, and a flush has a deadline.
+ * A sink that pushes log lines to Grafana Loki. In: lines. Out: requests, each a batch by time and size, in order,
+ * gzipped. A run never waits for it and never fails because of it: the queue is bounded, what Loki does not take is
+ * counted, and a flush has a deadline.
  *
  * @see https://grafana.com/docs/loki/latest/reference/loki-http-api/#ingest-logs
  */

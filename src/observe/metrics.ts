@@ -1,6 +1,7 @@
 /**
- * A run's report as metrics in Prometheus' text exposition format. Every metric is a gauge that describes the last run
- * of a task: a backup lives too briefly to be scraped, so its figures wait in a Pushgateway or a textfile.
+ * In goes a run's report, out come metrics in Prometheus' text exposition format. Every metric is a gauge that
+ * describes the last run of a task: a backup lives too briefly to be scraped, so its figures wait in a Pushgateway or a
+ * textfile.
  *
  * @see https://prometheus.io/docs/instrumenting/exposition_formats/
  */

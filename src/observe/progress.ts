@@ -1,7 +1,7 @@
 /**
- * How a run comes along, for a person who waits: bars at the bottom of a terminal, or now and then a line in the log.
- * Not cli-progress: it counts rows back from the end of the bars, which tears them when a terminal is resized or a log
- * line comes between, and two lines are less than its configuration.
+ * How a run comes along, for a person who waits. In: what is begun, advances and ends. Out: bars at the bottom of a
+ * terminal, or now and then a line in the log. Not cli-progress: it counts rows back from the end of the bars, which
+ * tears them when a terminal is resized or a log line comes between, and two lines are less than its configuration.
  */
 import { formatCount, formatSeconds, formatSize, shortenMiddle } from "./figures.ts";
 import { printable } from "./logfmt.ts";

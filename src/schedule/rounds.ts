@@ -1,6 +1,7 @@
 /**
- * A run cut into rounds, for somebody who calls again and again because no call may take long, as the state machine of a
- * Lambda does: a plan, then rounds of each database until it is done, then a summary.
+ * A run cut into rounds, for somebody who calls again and again because no call may take long, as the state machine of
+ * a Lambda does: a plan, then rounds of each database until it is done, then a summary. In: a task's elapse, and which
+ * step is asked for. Out: what the step found, to be handed to the next one; all else lies in the run's folder.
  */
 import { backup } from "../commands/backup/backup.ts";
 import type { BackupOptions, RunContext } from "../commands/backup/context.ts";

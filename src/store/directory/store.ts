@@ -1,6 +1,7 @@
 /**
- * A store in a folder of the local file system. An object is a file; it appears under its name in one step, after its
- * bytes have reached the disk, so that a power cut leaves the whole object or none.
+ * A store in a folder of the local file system: in go keys and bytes, out come files. An object is a file; it appears
+ * under its name in one step, after its bytes have reached the disk, so that a power cut leaves the whole object or
+ * none.
  */
 import { createHash, randomUUID } from "node:crypto";
 import * as fs from "node:fs/promises";

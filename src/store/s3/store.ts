@@ -1,6 +1,6 @@
 /**
- * A store in an S3 bucket. An object appears under its key in one step and only where none is (`If-None-Match: *`), so
- * that of two writers one gets the key, on any machine.
+ * A store in an S3 bucket: in go keys and bytes, out go requests of S3's client. An object appears under its key in one
+ * step and only where none is (`If-None-Match: *`), so that of two writers one gets the key, on any machine.
  */
 import { createHash, randomUUID } from "node:crypto";
 import { isNotFound, StoreError } from "../../errors.ts";

@@ -1,6 +1,7 @@
 import { assertEquals, assertLessOrEqual, assertMatch } from "@std/assert";
 import { openLog } from "../../src/observe/log.ts";
-import { openProgressBars, openProgressLines } from "../../src/observe/progress.ts";
+import { openProgressLines } from "../../src/observe/progress.ts";
+import { openProgressBars } from "../../src/observe/progress_bars.ts";
 import { FakeTerminal } from "../fakes/terminal.ts";
 
 function delay(ms: number): Promise<void> {

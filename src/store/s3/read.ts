@@ -3,7 +3,8 @@
  * last byte that came, as long as the object is still the same.
  */
 import { isTransient, StoreError } from "../../errors.ts";
-import type { S3Client, S3OpenAnswer } from "./client.ts";
+import type { S3Client } from "./client.ts";
+import type { S3OpenAnswer } from "./exchange.ts";
 import { describeSubject } from "./error.ts";
 
 /**

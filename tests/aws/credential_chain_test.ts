@@ -153,6 +153,7 @@ Deno.test("S3Store goes on with new keys of the instance's role when the old one
   let stored = 0;
   while (instance.issued() < 3 && performance.now() - started < 20_000) {
     await store.replace(`object${stored++}`, new Uint8Array([1]));
+    // In real time: the signatures are dated by this clock, and so are the keys.
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   assertEquals(instance.issued(), 3);

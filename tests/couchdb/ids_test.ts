@@ -14,6 +14,7 @@ import {
 import { startFakeCouchDb } from "../fakes/couchdb.ts";
 import { STRANGE_IDS } from "../hard_database.ts";
 import { createDatabase, idsOf, impatientClient } from "./impatient_client.ts";
+import { until } from "../until.ts";
 
 /** A small deterministic generator, so that a failure can be repeated. */
 function randomNumbers(seed: number): (below: number) => number {
@@ -147,10 +148,7 @@ Deno.test("listPages() asks for the next page while the caller is busy with the 
   await createDatabase(fake, "a", idsOf(PAGE_IDS + 1));
   for await (const page of listPages(impatientClient(fake), "a", {}, {})) {
     if (page.length < PAGE_IDS) break;
-    for (let round = 0; fake.requestsTo("_all_docs").length < 2 && round < 200; round++) {
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
-    assertEquals(fake.requestsTo("_all_docs").length, 2);
+    await until(() => fake.requestsTo("_all_docs").length === 2, "the request for the second page");
   }
 });
 

@@ -11,6 +11,7 @@ import { seedHardDatabase } from "../hard_database.ts";
 import { compareLeafRevisions, type LeafRevisions, readAllLeafRevisions } from "../leaf_revisions.ts";
 import { countRevisions, leafRevisionsOf } from "../read_archive.ts";
 import { ATTEMPTS, createDatabase, idsOf, impatientClient } from "./impatient_client.ts";
+import { until } from "../until.ts";
 
 const IDS = idsOf(8);
 
@@ -363,11 +364,17 @@ Deno.test("BatchReader ends with the signal's reason, and asks for nothing more"
     fake.faults.add({ endpoint: "_bulk_get", fault });
     const reason = new Error("not any more");
     const controller = new AbortController();
-    setTimeout(() => controller.abort(reason), 100);
     const reading = Array.fromAsync(
       reader(impatientClient(fake), new ListedIds(undefined, IDS)).read({ signal: controller.signal }),
     );
-    assertStrictEquals(await assertRejects(() => reading), reason);
+    const [ended] = await Promise.all([
+      assertRejects(() => reading),
+      until(() => {
+        const [request] = fake.requestsTo("_bulk_get");
+        return request !== undefined && (fault.kind === "stall" || request.responseBytes > 0);
+      }, "an answer that stalls").then(() => controller.abort(reason)),
+    ]);
+    assertStrictEquals(ended, reason);
     assertEquals(fake.requestsTo("_bulk_get").length, 1);
   }
 });

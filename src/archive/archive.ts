@@ -8,6 +8,7 @@ import { CHECKPOINT_NAME, chunkName, MANIFEST_NAME, parseChunkName } from "./lay
 import { joinKey } from "../store/key.ts";
 import { decodeDatabase } from "../database_name.ts";
 import { type ChunkEntry, type Origin, parseCheckpoint } from "./manifest.ts";
+import { readBytes } from "../streams.ts";
 import type { Store, StoreCallOptions, StoreEntry } from "../store/store.ts";
 
 /** A folder of a store, or one object in it. */
@@ -116,7 +117,7 @@ async function readOrigin(
   archive.kind = "unfinished";
   const key = joinKey(folder, CHECKPOINT_NAME);
   try {
-    const bytes = new Uint8Array(await new Response(await store.read(key, options)).arrayBuffer());
+    const bytes = await readBytes(await store.read(key, options));
     takeOrigin(archive, { ...parseCheckpoint(bytes, key), documents: undefined });
     archive.problems.push({
       chunk: MANIFEST_NAME,

@@ -14,6 +14,7 @@ import {
   parseCheckpoint,
   parseManifest,
 } from "./manifest.ts";
+import { readBytes } from "../streams.ts";
 import type { Log } from "../observe.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 
@@ -133,7 +134,7 @@ async function readUsableCheckpoint(
 }
 
 async function readWhole(store: Store, key: string, options: StoreCallOptions): Promise<Uint8Array> {
-  return new Uint8Array(await new Response(await store.read(key, options)).arrayBuffer());
+  return await readBytes(await store.read(key, options));
 }
 
 /** Keeps a database's checkpoint up to date while chunks come in, in whatever order. */

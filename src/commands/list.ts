@@ -13,6 +13,7 @@ import { joinKey } from "../store/key.ts";
 import { decodeDatabase, encodeDatabase } from "../database_name.ts";
 import { parseCheckpoint, sumChunks } from "../archive/manifest.ts";
 import { loadAhead } from "../parallel.ts";
+import { readBytes } from "../streams.ts";
 import type { Store } from "../store/store.ts";
 
 /** Folders that are looked at at once. */
@@ -135,7 +136,7 @@ async function describeFolder(
   }
   const key = joinKey(folder, CHECKPOINT_NAME);
   try {
-    const bytes = new Uint8Array(await new Response(await store.read(key, { signal })).arrayBuffer());
+    const bytes = await readBytes(await store.read(key, { signal }));
     const { task, chunks } = parseCheckpoint(bytes, key);
     const { documents, compressed_bytes } = sumChunks(chunks);
     return { ...backup, task, documents, compressed_bytes, problem: "It has not finished" };

@@ -4,7 +4,7 @@
  * places where rows and documents begin and end, the ids of rows, and the errors CouchDB put into them. Nothing is
  * copied but ids, member names and errors, so memory does not depend on the size of a document.
  */
-import { concat } from "@std/bytes";
+import { concat } from "../concat.ts";
 import { BACKSLASH, CLOSE_BRACE, CLOSE_BRACKET, COLON, COMMA, OPEN_BRACE, OPEN_BRACKET, QUOTE } from "./bytes.ts";
 
 /** How documents lie in a piece of JSON. */

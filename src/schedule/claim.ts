@@ -8,6 +8,7 @@
 import { z } from "zod";
 import { describeError, InterruptedError, StoreError } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
+import { readText } from "../streams.ts";
 import type { Log } from "../observe.ts";
 import type { RunReport } from "../archive/report.ts";
 import { wait } from "../retry.ts";
@@ -109,7 +110,7 @@ async function readJson<T>(
   schema: z.ZodType<T>,
   options: StoreCallOptions,
 ): Promise<T | undefined> {
-  const text = await new Response(await store.read(key, options)).text();
+  const text = await readText(await store.read(key, options));
   try {
     return schema.parse(JSON.parse(text));
   } catch {

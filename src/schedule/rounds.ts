@@ -10,6 +10,7 @@ import { backupFolder, CHECKPOINT_NAME, runFolder } from "../archive/layout.ts";
 import { joinKey } from "../store/key.ts";
 import { parseCheckpoint, sumChunks } from "../archive/manifest.ts";
 import { forEachParallel } from "../parallel.ts";
+import { readBytes } from "../streams.ts";
 import type { DatabaseReport, RunReport } from "../archive/report.ts";
 import { type PlanScope, RunFolder } from "../archive/run_folder.ts";
 import { dateInPath, isEmptyByMistake, selectTasks, type TaskSelection } from "../task/selection.ts";
@@ -151,7 +152,7 @@ async function countChunks({ context, date, database }: BackupOf, run: string): 
   const key = joinKey(backupFolder({ ...context, date, database }), CHECKPOINT_NAME);
   const signal = AbortSignal.timeout(LAST_WORDS_TIMEOUT_MS);
   try {
-    const bytes = new Uint8Array(await new Response(await context.store.read(key, { signal })).arrayBuffer());
+    const bytes = await readBytes(await context.store.read(key, { signal }));
     const checkpoint = parseCheckpoint(bytes, key);
     return checkpoint.run === run ? checkpoint.chunks.length : 0;
   } catch (error) {

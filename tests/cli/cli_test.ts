@@ -241,6 +241,7 @@ Deno.test("main() explains what is wrong with a command line, with exit code 2",
   const path = await desk.config();
   const cases: [args: string[], message: string, hint: string][] = [
     [["bakup"], 'There is no command "bakup"', 'Did you mean "backup"?'],
+    [["frobnicate"], 'There is no command "frobnicate"', '  "couchdb-backup help" lists them all'],
     [["backup", path, "--resum"], '"backup" has no flag "--resum"', "Did you mean --resume?"],
     [["backup", path, "-x"], '"backup" has no flag "-x"', "--help"],
     [["backup", path, "again"], '"backup" does not take "again"', "Usage: couchdb-backup backup <config>"],

@@ -32,12 +32,17 @@ export interface Command {
 
 /** One call of a command: its arguments, checked, and the process around it. */
 export class Call {
-  constructor(
-    readonly command: Command,
-    readonly operands: readonly string[],
-    readonly shell: Shell,
-    readonly flags: Readonly<Record<string, unknown>>,
-  ) {}
+  readonly command: Command;
+  readonly operands: readonly string[];
+  readonly shell: Shell;
+  readonly flags: Readonly<Record<string, unknown>>;
+
+  constructor(command: Command, operands: readonly string[], shell: Shell, flags: Readonly<Record<string, unknown>>) {
+    this.command = command;
+    this.operands = operands;
+    this.shell = shell;
+    this.flags = flags;
+  }
 
   /** Whether an on-off flag is given. */
   isOn(name: string): boolean {

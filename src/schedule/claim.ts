@@ -49,7 +49,12 @@ const heartbeatSchema = z.object({
 });
 
 /** A run that has an elapse, as its claim says. */
-export type Holder = z.infer<typeof holderSchema>;
+export interface Holder {
+  run: string;
+  host: string;
+  pid: number;
+  started_at: string;
+}
 
 /** Where an elapse stands. */
 export type ElapseState =

@@ -22,7 +22,15 @@ const REQUEST_MS = 150;
 
 /** A database that is read slowly, and a folder of its own for its backup. */
 class Scene {
-  private constructor(readonly fake: FakeCouchDb, readonly database: string, readonly root: string) {}
+  readonly fake: FakeCouchDb;
+  readonly database: string;
+  readonly root: string;
+
+  private constructor(fake: FakeCouchDb, database: string, root: string) {
+    this.fake = fake;
+    this.database = database;
+    this.root = root;
+  }
 
   static async make(fake: FakeCouchDb, database: string): Promise<Scene> {
     await createDatabase(fake, database, IDS);

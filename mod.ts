@@ -28,7 +28,8 @@ import { main } from "./src/cli/cli.ts";
 import type { Output, Shell } from "./src/cli/shell.ts";
 import { isJournal } from "./src/observe/log.ts";
 
-export { backup, type BackupOptions, type RunContext } from "./src/commands/backup/backup.ts";
+export { backup } from "./src/commands/backup/backup.ts";
+export type { BackupOptions, RunContext } from "./src/commands/backup/context.ts";
 export { type Calendar, formatCalendar, nextElapse, parseCalendar, previousElapse } from "./src/calendar/calendar.ts";
 export { type Config, loadConfig, parseConfig } from "./src/config/config.ts";
 export type { Task } from "./src/task/task.ts";

@@ -26,10 +26,10 @@ import {
   summariseRun,
 } from "../src/schedule/rounds.ts";
 import { findDue, runScheduled } from "../src/schedule/due.ts";
+import { Repository } from "../src/archive/repository.ts";
 import { openStore } from "../src/store/open.ts";
 import { parseS3Url } from "../src/store/s3/endpoint.ts";
 import { executionName, startExecution } from "../src/aws/step_functions.ts";
-import type { Store } from "../src/store/store.ts";
 import { PROGRAM_NAME } from "../src/version.ts";
 import {
   type BackupEvent,
@@ -55,7 +55,7 @@ const NAMES_IN_MESSAGE = 10;
 /** What a process keeps from one invocation to the next. */
 interface Program {
   config: Config;
-  store: Store;
+  repository: Repository;
   log: Log;
   flush: () => Promise<{ lostLines: number }>;
   /** What the program runs on, for claims, labels and metrics: the sandbox's own name is another one each time. */
@@ -82,7 +82,13 @@ export async function openHandler(options: {
   // As JSON: template.yaml's metric filter looks into the lines.
   const { log, flush } = openLog({ level: "info", format: "json", write, sinks });
   for (const warning of config.warnings) log.warn("config", { warning });
-  const program: Program = { config, store: await openStore(config.bucket), log, flush, host };
+  const program: Program = {
+    config,
+    repository: new Repository(await openStore(config.bucket), config),
+    log,
+    flush,
+    host,
+  };
   return {
     handler: async (invocation) => await answer(program, invocation),
     flush: async () => void await flush(),
@@ -179,7 +185,7 @@ class InvocationOf {
   async plan(event: PlanEvent): Promise<PlanResult> {
     const run = this.#runOf(event);
     const { databases, key } = await planRun(await this.#context(), run);
-    const { bucket, folder: wholeKey } = parseS3Url(this.#program.store.locate(key));
+    const { bucket, folder: wholeKey } = parseS3Url(this.#program.repository.locate(key));
     return {
       task: event.task,
       elapse: event.elapse.toISOString(),
@@ -255,9 +261,9 @@ class InvocationOf {
 
   /** What is needed to look into the store. */
   #place() {
-    const { config: { prefix, suffix }, store } = this.#program;
+    const { repository } = this.#program;
     const { signal } = this.#invocation;
-    return { store, prefix, suffix, signal };
+    return { repository, signal };
   }
 
   /** What is needed to back up. The password is read each time: it may have been changed since the process began. */
@@ -279,14 +285,14 @@ class InvocationOf {
   #summaryOf(report: RunReport, { task, elapse }: RunOfElapse): SummariseResult {
     const databases = report.tasks.flatMap((one) => one.databases);
     const failed = databases.filter(({ status }) => status === "failed").length;
-    const { prefix, suffix } = this.#program.config;
-    const folder = runFolder({ prefix, suffix, task: task.name, elapse });
+    const { repository } = this.#program;
+    const folder = repository.runFolder({ task: task.name, elapse });
     return {
       ok: report.ok,
       databases: databases.length,
       failed,
       message: describeOutcome(report),
-      report: this.#program.store.locate(`${folder}/report.json`),
+      report: this.#program.repository.locate(`${folder}/report.json`),
     };
   }
 }

@@ -1,4 +1,5 @@
 /** Backs a database up in one call, for tests of what is done with a backup. */
+import { Repository } from "../src/archive/repository.ts";
 import { backup } from "../src/commands/backup/backup.ts";
 import type { Task } from "../src/task/task.ts";
 import type { CouchClient } from "../src/couchdb/client.ts";
@@ -43,9 +44,7 @@ export async function makeArchive(request: ArchiveRequest): Promise<{ folder: st
   const never = new AbortController().signal;
   const context = {
     couch,
-    store,
-    prefix,
-    suffix,
+    repository: new Repository(store, { prefix, suffix }),
     log: SILENT_LOG,
     progress: SILENT_PROGRESS,
     run: crypto.randomUUID(),

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import validateStates from "asl-validator";
+import { Repository } from "../src/archive/repository.ts";
 import { parseConfig } from "../src/config/config.ts";
 import { type BackupResult, parseEvent, type PlanResult, type SummariseResult } from "../lambda/events.ts";
 import { RunFolder } from "../src/archive/run_folder.ts";
@@ -132,8 +133,8 @@ Deno.test("template.yaml lets the state machine read every plan that the handler
   const { Resource } = statements.find(({ Sid }: { Sid: string }) => Sid === "ReadPlan");
   const pattern = Resource["Fn::Sub"].replace(/^.*\$\{BucketFolder\}\//, "").replace(".", "\\.").replaceAll("*", ".*");
   const root = await Deno.makeTempDir();
-  const run = { prefix: "backup", suffix: "couchdb", task: "weekly", elapse: new Date("2026-01-03T18:00:00Z") };
-  const folder = new RunFolder(new DirectoryStore(root), run);
+  const repository = new Repository(new DirectoryStore(root), { prefix: "backup", suffix: "couchdb" });
+  const folder = new RunFolder(repository, { task: "weekly", elapse: new Date("2026-01-03T18:00:00Z") });
   for (const scope of ["all", "failed"] as const) {
     assertMatch(await folder.storePlan(scope, [], {}), new RegExp(`^${pattern}$`));
   }

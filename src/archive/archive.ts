@@ -2,13 +2,12 @@
  * What lies in a backup's folder: which chunks belong to the backup, whether it is complete, and what is wrong with it as
  * far as a listing shows. Nothing is written here, and no chunk is read.
  */
-import { readManifest } from "./checkpoint.ts";
+import { readCheckpoint, readFolder, readManifest } from "./read.ts";
 import { ArchiveError } from "../errors.ts";
 import { CHECKPOINT_NAME, chunkName, MANIFEST_NAME, parseChunkName } from "./layout.ts";
 import { joinKey } from "../store/key.ts";
 import { decodeDatabase } from "../database_name.ts";
-import { type ChunkEntry, type Origin, parseCheckpoint } from "./manifest.ts";
-import { readBytes } from "../streams.ts";
+import type { ChunkEntry, Origin } from "./manifest.ts";
 import type { Store, StoreCallOptions, StoreEntry } from "../store/store.ts";
 
 /** A folder of a store, or one object in it. */
@@ -70,10 +69,7 @@ export interface Archive {
  */
 export async function openArchive(place: ArchivePlace, options: StoreCallOptions): Promise<Archive> {
   const { store, folder } = place;
-  const objects = new Map<string, number>();
-  for await (const entry of store.list(folder, options)) {
-    if (entry.kind === "object") objects.set(entry.name, entry.sizeBytes);
-  }
+  const { objects } = await readFolder(store, folder, options);
   const archive: Archive = {
     kind: "unlisted",
     place,
@@ -115,10 +111,8 @@ async function readOrigin(
   }
   if (!objects.has(CHECKPOINT_NAME)) return;
   archive.kind = "unfinished";
-  const key = joinKey(folder, CHECKPOINT_NAME);
   try {
-    const bytes = await readBytes(await store.read(key, options));
-    takeOrigin(archive, { ...parseCheckpoint(bytes, key), documents: undefined });
+    takeOrigin(archive, { ...await readCheckpoint(store, folder, options), documents: undefined });
     archive.problems.push({
       chunk: MANIFEST_NAME,
       problem: "It is missing: the backup has not finished, and the checkpoint says how far it came",

@@ -5,24 +5,22 @@
 import { resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { type ArchivePlace, isBackupEntry } from "./archive.ts";
-import { readManifest } from "./checkpoint.ts";
+import { readManifest } from "./read.ts";
 import { type BackupDate, formatDate, parseDate } from "../dates.ts";
 import { ArchiveError, describeError, StoreError, UsageError } from "../errors.ts";
-import { backupFolder, CHECKPOINT_NAME, MANIFEST_NAME } from "./layout.ts";
+import { CHECKPOINT_NAME, MANIFEST_NAME } from "./layout.ts";
+import { Repository } from "./repository.ts";
 import { joinKey } from "../store/key.ts";
 import { decodeDatabase, encodeDatabase } from "../database_name.ts";
 import type { Log } from "../observe.ts";
-import type { Store } from "../store/store.ts";
+import type { Store, StoreCallOptions } from "../store/store.ts";
 
 /** What paths are resolved with. */
 export interface PathContext {
-  /** The config's store; undefined when there is no config. */
-  store: Store | undefined;
+  /** The config's; undefined when there is no config. */
+  repository: Repository | undefined;
   /** Opens another store, with the config's credentials: `s3://name/folder` or `file:///path`. */
   openStore: (bucket: string) => Promise<Store>;
-  /** The config's `prefix` and `suffix`. */
-  prefix: string;
-  suffix: string;
   log: Log;
   signal: AbortSignal;
 }
@@ -47,16 +45,17 @@ export async function findArchive(context: PathContext, path: string, database: 
   const local = await findLocal(context, path, database);
   if (local !== undefined) return local;
   if (isClearlyLocal(path)) throw nothingAt(path, ["no such file or folder"]);
-  const found = await findBelow(context, { store: storeOf(context, path), key: joinKey(path), database });
+  const { store } = repositoryOf(context, path);
+  const found = await findBelow(context, { store, key: joinKey(path), database });
   if (found.place !== undefined) return found.place;
   throw nothingAt(path, found.tried);
 }
 
-/** The days below `<prefix>` that have backups, the newest first. */
-export async function* listDays(context: PathContext, store: Store): AsyncGenerator<DatedFolder> {
-  for (const year of await numberedFolders(context, store, context.prefix, 4)) {
-    for (const month of await numberedFolders(context, store, year.folder, 2)) {
-      for (const day of await numberedFolders(context, store, month.folder, 2)) {
+/** The days of a repository that have backups, the newest first. */
+export async function* listDays({ store, root }: Repository, options: StoreCallOptions): AsyncGenerator<DatedFolder> {
+  for (const year of await numberedFolders(store, root, { digits: 4, ...options })) {
+    for (const month of await numberedFolders(store, year.folder, { digits: 2, ...options })) {
+      for (const day of await numberedFolders(store, month.folder, { digits: 2, ...options })) {
         const date = parseDate(`${year.name}-${month.name}-${day.name}`);
         if (date !== undefined) yield { date, folder: day.folder };
       }
@@ -65,10 +64,9 @@ export async function* listDays(context: PathContext, store: Store): AsyncGenera
 }
 
 async function numberedFolders(
-  { signal }: PathContext,
   store: Store,
   folder: string,
-  digits: number,
+  { digits, signal }: StoreCallOptions & { digits: number },
 ): Promise<{ name: string; folder: string }[]> {
   const found: { name: string; folder: string }[] = [];
   for await (const { kind, name } of store.list(folder, { signal })) {
@@ -85,22 +83,26 @@ async function findDated(context: PathContext, path: string, database: string): 
   if (match === null) return undefined;
   const [, when = "", , name] = match;
   const source = name === undefined ? database : decodeDatabase(name);
-  if (when === "latest") return await findLatest(context, source);
+  const repository = repositoryOf(context, path);
+  if (when === "latest") return await findLatest(context, repository, source);
   const date = parseDate(when);
   if (date === undefined) return undefined;
-  const store = storeOf(context, path);
-  const folder = backupFolder({ ...context, date, database: source });
+  const { store } = repository;
+  const folder = repository.backupFolder({ date, database: source });
   // Without prefix, what looks like a date and a name may be the beginning of a key.
   if (name !== undefined && !await holdsBackup(context, store, folder)) return undefined;
   return { store, folder };
 }
 
 /** The newest backup of a database that is complete. */
-async function findLatest(context: PathContext, database: string): Promise<ArchivePlace> {
-  const { log, signal, suffix } = context;
-  const store = storeOf(context, "latest");
-  for await (const day of listDays(context, store)) {
-    const folder = joinKey(day.folder, suffix, encodeDatabase(database));
+async function findLatest(
+  { log, signal }: PathContext,
+  repository: Repository,
+  database: string,
+): Promise<ArchivePlace> {
+  const { store } = repository;
+  for await (const day of listDays(repository, { signal })) {
+    const folder = repository.backupFolder({ date: day.date, database });
     const date = formatDate(day.date);
     try {
       const { run, finished_at } = await readManifest(store, folder, { signal });
@@ -116,9 +118,9 @@ async function findLatest(context: PathContext, database: string): Promise<Archi
       }
     }
   }
-  const key = joinKey(context.prefix);
+  const { root: key } = repository;
   throw new ArchiveError(
-    `There is no complete backup of database "${database}" in "${key === "" ? store.url : store.locate(key)}"`,
+    `There is no complete backup of database "${database}" in "${repository.locate(key)}"`,
     { key, expected: "a manifest", found: "none" },
     { hint: 'Check prefix and suffix; "couchdb-backup list backups" shows the backups there are' },
   );
@@ -131,7 +133,7 @@ async function findUrl(context: PathContext, url: string, database: string): Pro
     if (found !== undefined) return found;
     throw nothingAt(url, ["no such file or folder"]);
   }
-  const { store } = context;
+  const store = context.repository?.store;
   if (store !== undefined && (url === store.url || url.startsWith(`${store.url}/`))) {
     const found = await findBelow(context, { store, key: joinKey(url.slice(store.url.length)), database });
     if (found.place !== undefined) return found.place;
@@ -185,7 +187,8 @@ async function findBelow(
   context: PathContext,
   { store, key, database }: { store: Store; key: string; database: string },
 ): Promise<{ place?: ArchivePlace; tried: string[] }> {
-  const { signal, suffix } = context;
+  const { signal, repository } = context;
+  const suffix = repository?.suffix ?? "";
   const encoded = encodeDatabase(database);
   if (key !== "") {
     const cut = key.lastIndexOf("/");
@@ -198,8 +201,9 @@ async function findBelow(
   for (const folder of candidates) {
     if (await holdsBackup(context, store, folder)) return { place: { store, folder }, tried: [] };
   }
-  if ((await numberedFolders(context, store, key, 4)).length > 0) {
-    return { place: await findLatest({ ...context, store, prefix: key }, database), tried: [] };
+  if ((await numberedFolders(store, key, { digits: 4, signal })).length > 0) {
+    const below = new Repository(store, { prefix: key, suffix });
+    return { place: await findLatest(context, below, database), tried: [] };
   }
   return { tried: candidates.map((folder) => folder === "" ? store.url : store.locate(folder)) };
 }
@@ -215,8 +219,8 @@ function placeOfObject({ store, folder, name }: { store: Store; folder: string; 
   return { store, folder, object: isWhole ? undefined : name };
 }
 
-function storeOf({ store }: PathContext, path: string): Store {
-  if (store !== undefined) return store;
+function repositoryOf({ repository }: PathContext, path: string): Repository {
+  if (repository !== undefined) return repository;
   throw new UsageError(`Cannot find "${path}" without a config`, {
     hint: "Give --config FILE, or the path as an s3:// or file:// URL or as a local folder",
   });

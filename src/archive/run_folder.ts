@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 import { StoreError } from "../errors.ts";
-import { runFolder } from "./layout.ts";
+import type { Repository } from "./repository.ts";
 import { joinKey } from "../store/key.ts";
 import { encodeDatabase } from "../database_name.ts";
 import { readText } from "../streams.ts";
@@ -45,9 +45,9 @@ export class RunFolder {
   readonly #store: Store;
   readonly #folder: string;
 
-  constructor(store: Store, address: { prefix: string; suffix: string; task: string; elapse: Date }) {
-    this.#store = store;
-    this.#folder = runFolder(address);
+  constructor(repository: Repository, run: { task: string; elapse: Date }) {
+    this.#store = repository.store;
+    this.#folder = repository.runFolder(run);
   }
 
   /** Stores what there is to do, as a JSON array of `{"database": name}`, and returns its key. */

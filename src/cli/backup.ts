@@ -5,7 +5,6 @@ import { backup } from "../commands/backup/backup.ts";
 import type { Task } from "../task/task.ts";
 import { formatDate, parseDate } from "../dates.ts";
 import { EXIT, UsageError } from "../errors.ts";
-import { backupFolder } from "../archive/layout.ts";
 import { formatSummary } from "../observe/summary.ts";
 import { exitCodeOfReport, type RunReport } from "../archive/report.ts";
 import { type ElapseOutcome, findDue, runScheduled, type ScheduledTask } from "../schedule/due.ts";
@@ -137,10 +136,10 @@ function summarize(report: RunReport, { isTerminal, columns }: Output): string {
 }
 
 function printDryRun(call: Call, session: Session, selections: readonly TaskSelection[]): number {
-  const { prefix, suffix, store, run, log } = session;
+  const { repository, run, log } = session;
   const tasks = selections.map(({ task, date, databases, warnings }) => {
     for (const warning of warnings) log.warn("selection", { task: task.name, warning });
-    const pathOf = (database: string) => store.locate(backupFolder({ prefix, suffix, date, database }));
+    const pathOf = (database: string) => repository.locate(repository.backupFolder({ date, database }));
     return {
       task: task.name,
       date: formatDate(date).replaceAll("/", "-"),

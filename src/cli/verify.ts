@@ -28,7 +28,7 @@ export const command: Command = {
     if (await needsNoConfig(call, path)) {
       return await withSurroundings(call, {}, async (surroundings) => {
         const open = (bucket: string) => openStore({ bucket });
-        const nowhere = { store: undefined, openStore: open, prefix: "", suffix: "" };
+        const nowhere = { repository: undefined, openStore: open };
         return finish(await verify({ ...surroundings, ...nowhere }, request));
       });
     }

@@ -4,11 +4,10 @@
  */
 import type { CouchClient } from "../couchdb/client.ts";
 import { describeError, ProgramError, StoreError } from "../errors.ts";
-import { RUNS_FOLDER } from "../archive/layout.ts";
 import { joinKey } from "../store/key.ts";
 import { readText } from "../streams.ts";
 import type { Log } from "../observe.ts";
-import type { Store } from "../store/store.ts";
+import type { Repository } from "../archive/repository.ts";
 
 /** Signatures of S3 are refused from 15 minutes on; the hour of a schedule is wrong before that. */
 const MOST_CLOCK_DIFFERENCE_MS = 60_000;
@@ -44,11 +43,8 @@ export interface Probe {
 /** What the checks work with. */
 export interface CheckContext {
   couch: CouchClient;
-  store: Store;
   log: Log;
-  /** The config's `prefix` and `suffix`. */
-  prefix: string;
-  suffix: string;
+  repository: Repository;
   now: () => Date;
   signal: AbortSignal;
   /** What else the config names. */
@@ -141,8 +137,8 @@ async function checkCouch({ couch, now, signal }: CheckContext, attempt: Attempt
 }
 
 async function checkStore(context: CheckContext, attempt: Attempt): Promise<void> {
-  const { store, prefix, suffix, now, signal } = context;
-  const folder = joinKey(prefix, RUNS_FOLDER, suffix);
+  const { repository, now, signal } = context;
+  const { store, runsFolder: folder } = repository;
   const key = joinKey(folder, PROBE_NAME);
   const body = new TextEncoder().encode(`${JSON.stringify({ checked_at: now().toISOString() })}\n`);
   const isWritable = await attempt("store_write", async () => {

@@ -2,18 +2,17 @@
  * What there is: the databases of CouchDB, and the backups in the store. Backups are found by listing folders, never by
  * scanning objects, so that it does not matter how many chunks a bucket holds.
  */
-import { listDays, type PathContext } from "../archive/find.ts";
+import { listDays } from "../archive/find.ts";
 import { isBackupEntry } from "../archive/archive.ts";
-import { readManifest } from "../archive/checkpoint.ts";
+import { readCheckpoint, readManifest } from "../archive/read.ts";
 import type { CouchClient } from "../couchdb/client.ts";
 import { formatDate } from "../dates.ts";
 import { ArchiveError, describeError, StoreError } from "../errors.ts";
-import { CHECKPOINT_NAME } from "../archive/layout.ts";
 import { joinKey } from "../store/key.ts";
 import { decodeDatabase, encodeDatabase } from "../database_name.ts";
-import { parseCheckpoint, sumChunks } from "../archive/manifest.ts";
+import { sumChunks } from "../archive/manifest.ts";
 import { loadAhead } from "../parallel.ts";
-import { readBytes } from "../streams.ts";
+import type { Repository } from "../archive/repository.ts";
 import type { Store } from "../store/store.ts";
 
 /** Folders that are looked at at once. */
@@ -60,14 +59,14 @@ export async function listDatabases(
  * @param options `database`: only backups of this one, encoded or not.
  */
 export async function listBackups(
-  context: PathContext & { store: Store },
+  context: { repository: Repository; signal: AbortSignal },
   options: { database?: string | undefined } = {},
 ): Promise<{ backups: ListedBackup[] }> {
-  const { store, signal } = context;
+  const { repository, signal } = context;
   const database = options.database === undefined ? undefined : decodeDatabase(options.database);
   const found = loadAhead(
     findFolders(context, database),
-    (folder, signal) => describeFolder(store, folder, signal),
+    (folder, signal) => describeFolder(repository.store, folder, signal),
     { limit: FOLDERS_AT_ONCE, signal },
   );
   const backups: ListedBackup[] = [];
@@ -85,10 +84,10 @@ interface DatabaseFolder {
 
 /** The folders that may be backups, day by day. */
 async function* findFolders(
-  context: PathContext & { store: Store },
+  { repository, signal }: { repository: Repository; signal: AbortSignal },
   database: string | undefined,
 ): AsyncGenerator<DatabaseFolder> {
-  const { store, suffix, signal } = context;
+  const { store, suffix } = repository;
   const listDay = async (day: { date: string; folder: string }, signal: AbortSignal): Promise<DatabaseFolder[]> => {
     const below = joinKey(day.folder, suffix);
     if (database !== undefined) {
@@ -103,7 +102,7 @@ async function* findFolders(
     return folders;
   };
   const days = (async function* () {
-    for await (const { date, folder } of listDays(context, store)) {
+    for await (const { date, folder } of listDays(repository, { signal })) {
       yield { date: formatDate(date).replaceAll("/", "-"), folder };
     }
   })();
@@ -134,10 +133,8 @@ async function describeFolder(
     if (error instanceof ArchiveError) return { ...backup, problem: describeError(error) };
     if (!isNotFound(error)) throw error;
   }
-  const key = joinKey(folder, CHECKPOINT_NAME);
   try {
-    const bytes = await readBytes(await store.read(key, { signal }));
-    const { task, chunks } = parseCheckpoint(bytes, key);
+    const { task, chunks } = await readCheckpoint(store, folder, { signal });
     const { documents, compressed_bytes } = sumChunks(chunks);
     return { ...backup, task, documents, compressed_bytes, problem: "It has not finished" };
   } catch (error) {

@@ -3,12 +3,12 @@
  * that nobody has run yet is claimed in the store and run. What was missed is made up for once, and a run that died is
  * gone on with. Out comes a report of the runs and of the elapses that were left alone.
  */
-import { backup, type RunContext } from "../commands/backup/backup.ts";
+import { backup } from "../commands/backup/backup.ts";
+import type { RunContext } from "../commands/backup/context.ts";
 import { type Claim, CLAIM_TIMES, claimElapse, type ClaimTimes, type ElapseState, readElapse } from "./claim.ts";
 import type { Task } from "../task/task.ts";
 import { formatDate } from "../dates.ts";
 import { describeError, exitCodeOf, ProgramError } from "../errors.ts";
-import { runFolder } from "../archive/layout.ts";
 import type { RunReport, TaskReport } from "../archive/report.ts";
 import { wait } from "../retry.ts";
 import { dateInPath, selectTasks } from "../task/selection.ts";
@@ -82,14 +82,18 @@ export async function runScheduled(context: ScheduledContext, tasks: readonly Ta
 
 /** The tasks that `runScheduled` would run now, without those whose run may have died. Nothing is claimed. */
 export async function findDue(
-  context: Pick<ScheduledContext, "store" | "prefix" | "suffix" | "now" | "signal">,
+  context: Pick<ScheduledContext, "repository" | "now" | "signal">,
   tasks: readonly Task[],
 ): Promise<DueTask[]> {
   const due: DueTask[] = [];
   for (const task of tasks) {
     const elapse = latestElapse(task, context.now());
     if (elapse === undefined) continue;
-    const state = await readElapse(context.store, runFolder({ ...context, task: task.name, elapse }), context);
+    const state = await readElapse(
+      context.repository.store,
+      context.repository.runFolder({ task: task.name, elapse }),
+      context,
+    );
     if (state.kind === "free" || state.kind === "stopped") due.push({ task, elapse });
   }
   return due;
@@ -152,7 +156,7 @@ class ScheduledRun {
     due: DueTask,
     whenRunning: (state: ElapseState & { kind: "running" }) => Promise<void> | void,
   ): Promise<void> {
-    const { store, signal, stop } = this.#context;
+    const { repository: { store }, signal, stop } = this.#context;
     try {
       const state = await readElapse(store, this.#folderOf(due), { signal });
       if (state.kind === "finished") this.#note(due, "done");
@@ -167,7 +171,7 @@ class ScheduledRun {
   }
 
   async #claim(due: DueTask, state: ElapseState): Promise<void> {
-    const { run, host, pid, now, store, log, signal } = this.#context;
+    const { run, host, pid, now, repository: { store }, log, signal } = this.#context;
     const holder = { run, host, pid, started_at: now().toISOString() };
     const generation = "generation" in state ? state.generation + 1 : 1;
     const context = { store, log, now, signal, times: this.#times };
@@ -254,7 +258,7 @@ class ScheduledRun {
   }
 
   #folderOf({ task, elapse }: DueTask): string {
-    return runFolder({ ...this.#context, task: task.name, elapse });
+    return this.#context.repository.runFolder({ task: task.name, elapse });
   }
 }
 

@@ -2,15 +2,15 @@
  * A run cut into rounds, for somebody who calls again and again because no call may take long, as the state machine of a
  * Lambda does: a plan, then rounds of each database until it is done, then a summary.
  */
-import { backup, type BackupOptions, type RunContext } from "../commands/backup/backup.ts";
+import { backup } from "../commands/backup/backup.ts";
+import type { BackupOptions, RunContext } from "../commands/backup/context.ts";
 import type { Task } from "../task/task.ts";
 import { type BackupDate, formatDate } from "../dates.ts";
 import { describeError, exitCodeOf, isTransient, ProgramError, StoreError, UsageError } from "../errors.ts";
-import { backupFolder, CHECKPOINT_NAME, runFolder } from "../archive/layout.ts";
-import { joinKey } from "../store/key.ts";
-import { parseCheckpoint, sumChunks } from "../archive/manifest.ts";
+import { runFolder } from "../archive/layout.ts";
+import { readCheckpoint } from "../archive/read.ts";
+import { sumChunks } from "../archive/manifest.ts";
 import { forEachParallel } from "../parallel.ts";
-import { readBytes } from "../streams.ts";
 import type { DatabaseReport, RunReport } from "../archive/report.ts";
 import { type PlanScope, RunFolder } from "../archive/run_folder.ts";
 import { dateInPath, isEmptyByMistake, selectTasks, type TaskSelection } from "../task/selection.ts";
@@ -47,8 +47,7 @@ export function runOf({ task, elapse }: Pick<RunOfElapse, "task" | "elapse">): s
 
 /** The folder of the run of an elapse. */
 export function folderOf(context: RoundsContext, { task, elapse }: Pick<RunOfElapse, "task" | "elapse">): RunFolder {
-  const { store, prefix, suffix } = context;
-  return new RunFolder(store, { prefix, suffix, task: task.name, elapse });
+  return new RunFolder(context.repository, { task: task.name, elapse });
 }
 
 /**
@@ -149,11 +148,11 @@ function goingOn(run: RunOfElapse): BackupOptions {
 
 /** How many chunks the run has stored of a database. The call's own time is over by now. */
 async function countChunks({ context, date, database }: BackupOf, run: string): Promise<number> {
-  const key = joinKey(backupFolder({ ...context, date, database }), CHECKPOINT_NAME);
+  const { repository } = context;
   const signal = AbortSignal.timeout(LAST_WORDS_TIMEOUT_MS);
   try {
-    const bytes = await readBytes(await context.store.read(key, { signal }));
-    const checkpoint = parseCheckpoint(bytes, key);
+    const folder = repository.backupFolder({ date, database });
+    const checkpoint = await readCheckpoint(repository.store, folder, { signal });
     return checkpoint.run === run ? checkpoint.chunks.length : 0;
   } catch (error) {
     if (error instanceof StoreError && error.facts.code === "not_found") return 0;
@@ -224,7 +223,7 @@ function failure({ context, date, database }: BackupOf, error: unknown): Omit<Da
     database,
     status: "failed",
     ...sumChunks([]),
-    path: context.store.locate(backupFolder({ ...context, date, database })),
+    path: context.repository.locate(context.repository.backupFolder({ date, database })),
     error: describeError(error),
     ...hint === undefined ? {} : { hint },
     exit_code: exitCodeOf(error),

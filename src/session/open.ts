@@ -13,6 +13,7 @@ import { openProgressBars, openProgressLines } from "../observe/progress.ts";
 import { withPassword } from "./password.ts";
 import { publishMetrics } from "./publish.ts";
 import type { RunReport } from "../archive/report.ts";
+import { Repository } from "../archive/repository.ts";
 import { openStore } from "../store/open.ts";
 import type { Store } from "../store/store.ts";
 import { PROGRAM_NAME } from "../version.ts";
@@ -37,10 +38,8 @@ export interface Surroundings {
 /** What a command works with that has a config. */
 export interface Session extends Surroundings {
   config: Config;
-  prefix: string;
-  suffix: string;
   couch: CouchClient;
-  store: Store;
+  repository: Repository;
   /** Opens another bucket folder with the config's credentials. */
   openStore: (bucket: string) => Promise<Store>;
   /** Delivers a finished run's figures and waiting log lines. What cannot be delivered is a warning. */
@@ -65,10 +64,8 @@ export async function withConfig<T>(call: Call, config: Config, work: (session: 
     return await work({
       ...surroundings,
       config,
-      prefix: config.prefix,
-      suffix: config.suffix,
       couch,
-      store: await openStore(config.bucket),
+      repository: new Repository(await openStore(config.bucket), config),
       openStore: (bucket) => openStore({ ...config.bucket, bucket }),
       async publish(report) {
         const { lostLines } = await flush();

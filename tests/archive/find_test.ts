@@ -1,5 +1,6 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join, relative } from "node:path";
+import { Repository } from "../../src/archive/repository.ts";
 import { findArchive, type PathContext } from "../../src/archive/find.ts";
 import { ArchiveError, UsageError } from "../../src/errors.ts";
 import { backupFolder } from "../../src/archive/layout.ts";
@@ -34,7 +35,7 @@ interface Setup extends AsyncDisposable {
   root: string;
   store: DirectoryStore;
   log: RecordedLog;
-  context: PathContext & { store: DirectoryStore };
+  context: PathContext;
   /** Puts a complete backup of "a/b" into the folder of a day. */
   put(day: string, file?: { name: string; bytes: Uint8Array }): Promise<string>;
 }
@@ -43,11 +44,9 @@ async function setUp(): Promise<Setup> {
   const root = await Deno.makeTempDir({ prefix: "couchdb-backup-path-" });
   const store = new DirectoryStore(root);
   const log = new RecordedLog();
-  const context: PathContext & { store: DirectoryStore } = {
-    store,
+  const context: PathContext = {
+    repository: new Repository(store, { prefix: PREFIX, suffix: SUFFIX }),
     openStore: (bucket) => openStore({ bucket }),
-    prefix: PREFIX,
-    suffix: SUFFIX,
     log,
     signal: new AbortController().signal,
   };
@@ -114,7 +113,7 @@ Deno.test("findArchive() finds a backup by key, by a prefix of it, and by URL", 
     assertEquals(found, store.locate(`${folder}/manifest.json`), url);
     assertEquals(place.object, undefined, url);
   }
-  const place = await findArchive({ ...context, store: undefined }, join(root, folder), "other");
+  const place = await findArchive({ ...context, repository: undefined }, join(root, folder), "other");
   assertEquals([place.folder, place.object], ["a%2Fb", undefined]);
 });
 
@@ -165,7 +164,7 @@ Deno.test("findArchive() says what it looked at when there is nothing, and asks 
   await assertRejects(() => findArchive(context, `file://${root}/none`, "a/b"), ArchiveError, "no such file or folder");
   await assertRejects(() => findArchive(context, "https://x/y", "a/b"), UsageError, "begins with s3:// or file://");
   for (const path of ["latest", "2026-10-22", "some/prefix"]) {
-    const run = () => findArchive({ ...context, store: undefined }, path, "a/b");
+    const run = () => findArchive({ ...context, repository: undefined }, path, "a/b");
     const error = await assertRejects(run, UsageError, "without a config");
     assertStringIncludes(error.hint!, "--config");
   }

@@ -1,13 +1,18 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
+import { Repository } from "../../src/archive/repository.ts";
 import { type Check, checkSetup, type Probe } from "../../src/commands/check.ts";
 import { StoreError } from "../../src/errors.ts";
 import type { Store } from "../../src/store/store.ts";
 import { couchOk } from "../couch_request.ts";
 import { type RestoreSetup, setUpRestore } from "./restore/setup.ts";
 
-async function check({ context }: RestoreSetup, change: { store?: Store; probes?: Probe[]; now?: () => Date } = {}) {
-  return await checkSetup({ ...context, probes: [], ...change });
+async function check(
+  { context }: RestoreSetup,
+  { store, ...change }: { store?: Store; probes?: Probe[]; now?: () => Date } = {},
+) {
+  const repository = store === undefined ? context.repository : new Repository(store, context.repository);
+  return await checkSetup({ ...context, repository, probes: [], ...change });
 }
 
 /** The store with one operation replaced. */

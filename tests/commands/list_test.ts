@@ -1,5 +1,6 @@
 import { assertEquals, assertGreater } from "@std/assert";
 import { join } from "node:path";
+import { Repository } from "../../src/archive/repository.ts";
 import { listBackups, listDatabases } from "../../src/commands/list.ts";
 import type { Store } from "../../src/store/store.ts";
 import { couchOk } from "../couch_request.ts";
@@ -21,7 +22,7 @@ Deno.test("listDatabases() gives each name as it is and as it stands in URLs and
 Deno.test("listBackups() names backups by date and database, complete or not, and leaves out what is none", async () => {
   await using setup = await setUpRestore();
   const { server, couch, store, root, context } = setup;
-  const { prefix, suffix } = context;
+  const { prefix, suffix } = context.repository;
   for (const name of ["a", "a%2Fb"]) {
     await couchOk(server, `PUT /${name}`);
     for (const id of ["x", "y", "z"]) await couchOk(server, `PUT /${name}/${id}`, {});
@@ -100,7 +101,10 @@ Deno.test("listBackups() asks the store as often whether a backup has one chunk 
         }
       },
     };
-    const { backups } = await listBackups({ ...context, store: counting, prefix, suffix: "s" });
+    const { backups } = await listBackups({
+      ...context,
+      repository: new Repository(counting, { prefix, suffix: "s" }),
+    });
     assertEquals(backups.length, 1);
     calls.push(count);
     assertGreater(10, listed);

@@ -17,7 +17,7 @@ interface ArchiveSetup extends RestoreSetup {
 
 async function setUpArchive(): Promise<ArchiveSetup> {
   const setup = await setUpRestore();
-  const { server, couch, store, root, context: { prefix, suffix } } = setup;
+  const { server, couch, store, root, context: { repository: { prefix, suffix } } } = setup;
   await seedHardDatabase(server, "a/b", { documents: 30 });
   const { folder, manifest } = await makeArchive({ couch, store, database: "a/b", prefix, suffix, chunk: 10 });
   const inFolder = (name: string) => join(root, folder, name);

@@ -4,6 +4,7 @@
  */
 import { assertEquals } from "@std/assert";
 import { join } from "node:path";
+import { Repository } from "../../src/archive/repository.ts";
 import { CouchClient } from "../../src/couchdb/client.ts";
 import { SILENT_PROGRESS } from "../../src/observe.ts";
 import { restore, type RestoreContext } from "../../src/commands/restore/restore.ts";
@@ -41,10 +42,8 @@ async function onServer(test: (place: Place) => Promise<void>): Promise<void> {
   const store = new DirectoryStore(root);
   const context: RestoreContext = {
     couch: client,
-    store,
+    repository: new Repository(store, { prefix: "", suffix: "" }),
     openStore: (bucket) => openStore({ bucket }),
-    prefix: "",
-    suffix: "",
     log,
     progress: SILENT_PROGRESS,
     now: () => new Date(),

@@ -4,7 +4,9 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { pathToFileURL } from "node:url";
-import { backup, type BackupOptions } from "../../src/commands/backup/backup.ts";
+import { Repository } from "../../src/archive/repository.ts";
+import { backup } from "../../src/commands/backup/backup.ts";
+import type { BackupOptions } from "../../src/commands/backup/context.ts";
 import type { Task } from "../../src/task/task.ts";
 import { compareIds } from "../../src/couchdb/ids.ts";
 import { DEFAULT_RETRY } from "../../src/retry.ts";
@@ -73,11 +75,12 @@ async function run(
   return await backup(
     {
       couch: impatientClient(server, { retry: DEFAULT_RETRY }),
-      store: await openStore({ bucket: pathToFileURL(root).href }),
+      repository: new Repository(await openStore({ bucket: pathToFileURL(root).href }), {
+        prefix: "",
+        suffix: "couchdb",
+      }),
       log: new RecordedLog(),
       progress: SILENT_PROGRESS,
-      prefix: "",
-      suffix: "couchdb",
       run: crypto.randomUUID(),
       now: () => new Date(),
       signal,

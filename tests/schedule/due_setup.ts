@@ -1,5 +1,6 @@
 /** A CouchDB with databases, a store, and machines that run schedules against them. */
 import { hostname } from "node:os";
+import { Repository } from "../../src/archive/repository.ts";
 import type { ClaimTimes } from "../../src/schedule/claim.ts";
 import { CouchClient } from "../../src/couchdb/client.ts";
 import { SILENT_PROGRESS } from "../../src/observe.ts";
@@ -69,11 +70,9 @@ export async function setUpScheduled(
       const kill = new AbortController();
       return {
         couch,
-        store,
+        repository: new Repository(store, { prefix: "backup", suffix: "couchdb" }),
         log,
         progress: SILENT_PROGRESS,
-        prefix: "backup",
-        suffix: "couchdb",
         run: name,
         host: hostname(),
         pid: 1,

@@ -1,4 +1,6 @@
 import { assertEquals, assertGreater, assertRejects, assertStringIncludes } from "@std/assert";
+import { DirectoryStore } from "../../src/store/directory/store.ts";
+import { Repository } from "../../src/archive/repository.ts";
 import { InterruptedError, StoreError } from "../../src/errors.ts";
 import { exitCodeOfReport } from "../../src/archive/report.ts";
 import { findDue, runScheduled, type ScheduledReport } from "../../src/schedule/due.ts";
@@ -37,7 +39,10 @@ async function runUntilKilled(setup: ScheduledSetup, machine: Machine, requests:
       return typeof member === "function" ? member.bind(store) : member;
     },
   });
-  const ended = assertRejects(() => runScheduled({ ...machine, store: mute }, [YEARLY]), InterruptedError);
+  const ended = assertRejects(
+    () => runScheduled({ ...machine, repository: new Repository(mute, machine.repository) }, [YEARLY]),
+    InterruptedError,
+  );
   await reached.promise;
   dead = true;
   machine.kill.abort(new InterruptedError("killed"));
@@ -187,16 +192,11 @@ Deno.test("runScheduled() reports a task that cannot begin, goes on with the oth
 Deno.test("runScheduled() says of an elapse that it cannot claim that it is still due", async () => {
   await using setup = await setUpScheduled("file://", { a: 1, b: 1 });
   const machine = setup.machine("m");
-  const broken = {
-    ...machine,
-    store: {
-      ...machine.store,
-      list: () => {
-        throw new StoreError("No", { code: "EACCES" });
-      },
-    },
+  const store = new DirectoryStore("/nowhere");
+  store.list = () => {
+    throw new StoreError("No", { code: "EACCES" });
   };
-  const report = await runScheduled(broken as unknown as Machine, [YEARLY]);
+  const report = await runScheduled({ ...machine, repository: new Repository(store, machine.repository) }, [YEARLY]);
   assertEquals([outcomes(report), exitCodeOfReport(report)], [["yearly unclaimed"], 11]);
   assertEquals(outcomes(await runScheduled(machine, [YEARLY])), ["yearly ran"]);
 });

@@ -1,4 +1,5 @@
 import { assertEquals } from "@std/assert";
+import { Repository } from "../../src/archive/repository.ts";
 import { overdueDays } from "../../src/schedule/overdue.ts";
 import type { RunReport } from "../../src/archive/report.ts";
 import { RunFolder } from "../../src/archive/run_folder.ts";
@@ -15,10 +16,10 @@ function report(ok: boolean): RunReport {
 
 Deno.test("overdueDays() counts from the oldest elapse whose run has not saved everything", async () => {
   const root = await Deno.makeTempDir();
-  const store = new DirectoryStore(root);
-  const context = { store, prefix: "p", suffix: "s", now: () => NOW };
+  const repository = new Repository(new DirectoryStore(root), { prefix: "p", suffix: "s" });
+  const context = { repository, now: () => NOW };
   const finish = async (name: string, elapse: string, ok: boolean) => {
-    const folder = new RunFolder(store, { prefix: "p", suffix: "s", task: name, elapse: new Date(elapse) });
+    const folder = new RunFolder(repository, { task: name, elapse: new Date(elapse) });
     await folder.storeReport(report(ok), {});
   };
   const count = () => overdueDays(context, [DAILY, MONTHLY, task("by hand")]);

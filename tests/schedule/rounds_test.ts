@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { pathToFileURL } from "node:url";
+import { Repository } from "../../src/archive/repository.ts";
 import { backup } from "../../src/commands/backup/backup.ts";
 import { CouchError, InterruptedError, UsageError } from "../../src/errors.ts";
 import { encodeDatabase } from "../../src/database_name.ts";
@@ -57,11 +58,9 @@ class Place implements AsyncDisposable {
   context(part: Partial<RoundsContext> = {}): RoundsContext {
     return {
       couch: impatientClient(this.fake),
-      store: this.store,
+      repository: new Repository(this.store, { prefix: "backup", suffix: "couchdb" }),
       log: this.log,
       progress: SILENT_PROGRESS,
-      prefix: "backup",
-      suffix: "couchdb",
       now: () => new Date(),
       signal: NEVER,
       stop: NEVER,

@@ -1,6 +1,8 @@
 import { assert, assertEquals, assertRejects, assertStrictEquals, assertStringIncludes } from "@std/assert";
 import { pathToFileURL } from "node:url";
-import { backup, type BackupOptions, type RunContext } from "../../../src/commands/backup/backup.ts";
+import { Repository } from "../../../src/archive/repository.ts";
+import { backup } from "../../../src/commands/backup/backup.ts";
+import type { BackupOptions, RunContext } from "../../../src/commands/backup/context.ts";
 import type { Task } from "../../../src/task/task.ts";
 import { uncoveredRanges } from "../../../src/couchdb/ids.ts";
 import { InterruptedError, StoreError } from "../../../src/errors.ts";
@@ -55,11 +57,9 @@ class Place implements AsyncDisposable {
   context(part: Partial<RunContext> = {}): RunContext {
     return {
       couch: impatientClient(this.fake, { bulkTimeoutMs: 2000, stallTimeoutMs: 2000 }),
-      store: this.store,
+      repository: repositoryOf(this.store),
       log: this.log,
       progress: SILENT_PROGRESS,
-      prefix: "backup",
-      suffix: "couchdb",
       run: `run ${++this.#runs}`,
       now: () => new Date(),
       signal: NEVER,
@@ -115,6 +115,10 @@ function select(names: string[], tasks: Partial<Task>[]): TaskSelection[] {
     ...task,
   }));
   return selectTasks(names, full, { startedAt: new Date("2026-01-03T18:00:00Z") });
+}
+
+function repositoryOf(store: Store): Repository {
+  return new Repository(store, { prefix: "backup", suffix: "couchdb" });
 }
 
 /** The store of a place, with some operations replaced. */
@@ -509,7 +513,7 @@ Deno.test("backup() stops storing when the store refuses every further database,
       return Promise.reject(new StoreError(message, { code: "NoSuchBucket" }, { hint: "Create it" }));
     },
   });
-  const report = await place.run([{}], { context: { store } });
+  const report = await place.run([{}], { context: { repository: repositoryOf(store) } });
   assertEquals(exitCodeOfReport(report), 11);
   assertEquals(created, 1);
   for (const one of report.tasks[0]!.databases) {
@@ -579,7 +583,7 @@ Deno.test("backup() produces a chunk again when the store took its body and then
       throw new StoreError("Cannot store: the key is taken", { code: "exists" });
     },
   });
-  const report = await place.runOne("a", { context: { store } });
+  const report = await place.runOne("a", { context: { repository: repositoryOf(store) } });
   assertEquals([report.status, report.documents], ["complete", 5]);
   await place.expectExact("a");
 });
@@ -597,7 +601,7 @@ Deno.test("backup() has as many chunks in hand as the task says, and no more", a
         return await place.store.create(...args).finally(() => inHand--);
       },
     });
-    await place.runOne("a", { task: { chunk: 5, parallel }, context: { store } });
+    await place.runOne("a", { task: { chunk: 5, parallel }, context: { repository: repositoryOf(store) } });
     assertEquals(most, parallel);
   }
 });
@@ -642,7 +646,10 @@ Deno.test("backup() says when the last checkpoint could not be stored, and why t
   const store = placeStore(place, {
     replace: () => Promise.reject(new StoreError("Cannot store the checkpoint", { code: "ENOSPC" })),
   });
-  const report = await place.runOne("a", { task: { chunk: 10, parallel: 1 }, context: { store } });
+  const report = await place.runOne("a", {
+    task: { chunk: 10, parallel: 1 },
+    context: { repository: repositoryOf(store) },
+  });
   assertStringIncludes(report.error ?? "", "CouchDB answered 403");
   assertEquals(place.log.events("warn"), ["checkpoint could not be stored"]);
 });

@@ -12,7 +12,7 @@ import { alterFile, firstHalf, flipByte, type RestoreSetup, setUpRestore } from 
 async function setUpArchive(chunk?: number, options: Parameters<typeof seedHardDatabase>[2] = {}) {
   const setup = await setUpRestore();
   const seeded = await seedHardDatabase(setup.server, "a/b", options);
-  const { couch, store, context: { prefix, suffix } } = setup;
+  const { couch, store, context: { repository: { prefix, suffix } } } = setup;
   const archive = await makeArchive({ couch, store, database: "a/b", prefix, suffix, ...(chunk ? { chunk } : {}) });
   return {
     ...setup,

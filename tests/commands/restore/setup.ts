@@ -1,4 +1,5 @@
 /** A CouchDB, a store in a temporary folder, and the context in which restore, verify, list and check work. */
+import { Repository } from "../../../src/archive/repository.ts";
 import { CouchClient } from "../../../src/couchdb/client.ts";
 import { SILENT_PROGRESS } from "../../../src/observe.ts";
 import type { RestoreContext } from "../../../src/commands/restore/restore.ts";
@@ -20,7 +21,7 @@ export interface RestoreSetup extends AsyncDisposable {
   /** The store's folder. */
   root: string;
   log: RecordedLog;
-  context: RestoreContext & { store: DirectoryStore };
+  context: RestoreContext & { repository: Repository };
 }
 
 /** Starts all that a test needs. Hold it with `await using`. */
@@ -33,10 +34,8 @@ export async function setUpRestore(options: FakeCouchDbOptions = {}): Promise<Re
   const store = new DirectoryStore(root);
   const context = {
     couch,
-    store,
+    repository: new Repository(store, { prefix: "backup/ippbx", suffix: "couchdb" }),
     openStore: (bucket: string) => openStore({ bucket }),
-    prefix: "backup/ippbx",
-    suffix: "couchdb",
     log,
     progress: SILENT_PROGRESS,
     now: () => new Date(),

@@ -1,0 +1,34 @@
+/** What a backup works with: what it is given, and what a run adds to it. */
+import type { Repository } from "../../archive/repository.ts";
+import type { CouchClient } from "../../couchdb/client.ts";
+import type { Log, Progress } from "../../observe.ts";
+
+/** What a run works with. */
+export interface RunContext {
+  couch: CouchClient;
+  repository: Repository;
+  log: Log;
+  progress: Progress;
+  /** The run's id, unique. */
+  run: string;
+  now: () => Date;
+  /** Ends the run at once; what is under way is dropped. */
+  signal: AbortSignal;
+  /** Ends the run at the next chunk: what is in flight is finished, the rest can be resumed. */
+  stop: AbortSignal;
+}
+
+/** What the command line adds to the config. */
+export interface BackupOptions {
+  /** Go on where a run of the same date stopped. */
+  resume?: boolean | undefined;
+  /** With `resume`: only where one of these runs stopped. */
+  resumeRuns?: ReadonlySet<string> | undefined;
+}
+
+/** A run that has begun. */
+export interface Run extends RunContext {
+  couchVersion: string;
+  /** What every further database would meet as well; they are reported as failed without being tried. */
+  fatal: unknown;
+}

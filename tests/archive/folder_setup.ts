@@ -1,0 +1,68 @@
+/** A backup's folder as earlier runs may have left it: manifests, checkpoints and chunks, put together by hand. */
+import { pathToFileURL } from "node:url";
+import { type ChunkEntry, type Manifest, type Origin, sumChunks } from "../../src/archive/manifest.ts";
+import { openStore } from "../../src/store/open.ts";
+import type { Store } from "../../src/store/store.ts";
+
+/** The folder that these tests look into. */
+export const FOLDER = "2026/01/03/a%2Fb";
+/** The options that the backups in it were made with. */
+export const OPTIONS = { attachments: true, revisions: true, chunk: 10 };
+
+/** What a run knows when it begins. */
+export function origin(run: string): Origin {
+  return {
+    format: 1,
+    program: { name: "couchdb-backup", version: "0.1.0" },
+    run,
+    task: "weekly",
+    database: "a/b",
+    started_at: "2026-01-03T18:00:00.000Z",
+    couchdb: { url: "http://127.0.0.1:5984", version: "3.5.0" },
+    options: OPTIONS,
+    properties: { doc_count: 9, doc_del_count: 0, q: 2, n: 1, partitioned: false, revs_limit: 1000, security: "{}" },
+  };
+}
+
+/** A chunk of ten documents, five bytes small. */
+export function chunk(number: number): ChunkEntry {
+  return {
+    name: `000000${number}.json.gz`,
+    documents: 10,
+    leaf_revisions: 10,
+    absent: 0,
+    bytes: 100,
+    compressed_bytes: 5,
+    sha256: "0".repeat(64),
+    after_id: number === 0 ? null : `d${number}`,
+    last_id: `d${number + 1}`,
+  };
+}
+
+/** The manifest of a backup of one chunk. */
+export function manifest(run: string, finishedAt = "2026-01-03T18:05:00.000Z"): Manifest {
+  const chunks = [chunk(0)];
+  const seqs = { start: "1-x", end: "2-x" };
+  return { ...origin(run), finished_at: finishedAt, update_seq: seqs, totals: sumChunks(chunks), chunks };
+}
+
+/** Hands a test a store of its own, and a way to put objects into the folder. */
+export async function inStore(
+  test: (store: Store, put: (name: string, text: string | Uint8Array) => Promise<void>) => Promise<void>,
+): Promise<void> {
+  const root = await Deno.makeTempDir({ prefix: "couchdb-backup checkpoint-" });
+  try {
+    const store = await openStore({ bucket: pathToFileURL(root).href });
+    await test(store, async (name, text) => {
+      await store.replace(`${FOLDER}/${name}`, typeof text === "string" ? new TextEncoder().encode(text) : text);
+    });
+  } finally {
+    await Deno.remove(root, { recursive: true });
+  }
+}
+
+/** The text of a checkpoint. */
+export function checkpoint(run: string, chunks: ChunkEntry[], part: Record<string, unknown> = {}): string {
+  const update_seq = { start: "1-x" };
+  return JSON.stringify({ ...origin(run), saved_at: "2026-01-03T18:06:00.000Z", update_seq, chunks, ...part });
+}

@@ -49,7 +49,7 @@ async function feed(compressor: ReturnType<typeof createGzip>, source: AsyncIter
 
 /** The bytes are not gzip, end early, or fail their checksum. */
 export class GzipError extends Error {
-  override readonly name = "GzipError";
+  override readonly name: string = "GzipError";
 }
 
 /**

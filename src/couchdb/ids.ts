@@ -28,7 +28,13 @@ export interface IdBatch {
 
 /** A batch whose ids are in hand. */
 export class ListedIds implements IdBatch {
-  constructor(readonly after: string | undefined, readonly ids: readonly string[]) {}
+  readonly after: string | undefined;
+  readonly ids: readonly string[];
+
+  constructor(after: string | undefined, ids: readonly string[]) {
+    this.after = after;
+    this.ids = ids;
+  }
 
   async *pages(): AsyncGenerator<readonly string[]> {
     yield this.ids;
@@ -44,7 +50,15 @@ export class ListedIds implements IdBatch {
 
 /** A batch of which only the ends are known. */
 export class RangedIds implements IdBatch {
-  constructor(readonly client: CouchClient, readonly database: string, readonly range: IdRange) {}
+  readonly client: CouchClient;
+  readonly database: string;
+  readonly range: IdRange;
+
+  constructor(client: CouchClient, database: string, range: IdRange) {
+    this.client = client;
+    this.database = database;
+    this.range = range;
+  }
 
   get after(): string | undefined {
     return this.range.after;

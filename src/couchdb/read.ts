@@ -21,7 +21,9 @@ const CLOSING = encoder.encode("]}");
  * begins at the first byte, with smaller requests.
  */
 export class RestartNeeded extends Error {
-  constructor(override readonly cause: CouchError) {
+  declare readonly cause: CouchError;
+
+  constructor(cause: CouchError) {
     super(cause.message, { cause });
     this.name = "RestartNeeded";
   }

@@ -94,6 +94,7 @@ export class RowInHand {
 
 /** Puts rows together to the chunk's JSON, in blocks of a size that a compressor likes. */
 export class RowOutput {
+  readonly counts: BatchCounts;
   readonly #ready: Uint8Array<ArrayBuffer>[] = [];
   /** Blocks that have been passed on, to be filled again. */
   readonly #spare: Uint8Array<ArrayBuffer>[] = [];
@@ -101,7 +102,9 @@ export class RowOutput {
   #used = 0;
   #rows = 0;
 
-  constructor(readonly counts: BatchCounts) {}
+  constructor(counts: BatchCounts) {
+    this.counts = counts;
+  }
 
   beginRow(): void {
     if (this.#rows++ > 0) this.append(COMMA);

@@ -7,6 +7,7 @@
 import { authorizationFor, type Login } from "../basic_auth.ts";
 import { describeError } from "../errors.ts";
 import { parseRetryAfter } from "../retry.ts";
+import { readBytes } from "../streams.ts";
 
 /** Where Loki is, and who asks. */
 export interface LokiAddress extends Login {
@@ -95,8 +96,8 @@ function pushBody(entries: readonly LokiEntry[]): string {
   });
 }
 
-function gzip(text: string): Promise<ArrayBuffer> {
-  return new Response(new Blob([text]).stream().pipeThrough(new CompressionStream("gzip"))).arrayBuffer();
+function gzip(text: string): Promise<Uint8Array<ArrayBuffer>> {
+  return readBytes(new Blob([text]).stream().pipeThrough(new CompressionStream("gzip")));
 }
 
 /** The beginning of an answer's text, for a person; a server may send any amount. */

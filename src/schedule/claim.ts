@@ -8,10 +8,10 @@
 import { z } from "zod";
 import { describeError, InterruptedError, StoreError } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
+import { readText } from "../streams.ts";
 import type { Log } from "../observe.ts";
 import type { RunReport } from "../archive/report.ts";
 import { wait } from "../abort.ts";
-import { readText } from "../store/read_whole.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 
 /** How a run shows that it lives, and how its death is told. */
@@ -49,7 +49,12 @@ const heartbeatSchema = z.object({
 });
 
 /** A run that has an elapse, as its claim says. */
-export type Holder = z.infer<typeof holderSchema>;
+export interface Holder {
+  run: string;
+  host: string;
+  pid: number;
+  started_at: string;
+}
 
 /** Where an elapse stands. */
 export type ElapseState =
@@ -110,7 +115,7 @@ async function readJson<T>(
   schema: z.ZodType<T>,
   options: StoreCallOptions,
 ): Promise<T | undefined> {
-  const text = await readText(store, key, options);
+  const text = await readText(await store.read(key, options));
   try {
     return schema.parse(JSON.parse(text));
   } catch {

@@ -12,8 +12,11 @@ export class DirectoryRoot {
   /** `file:///path`. */
   readonly url: string;
 
-  /** @param path Absolute. */
-  constructor(readonly path: string) {
+  /** Absolute. */
+  readonly path: string;
+
+  constructor(path: string) {
+    this.path = path;
     this.url = pathToFileURL(path).href;
   }
 

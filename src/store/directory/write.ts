@@ -13,7 +13,7 @@ import { directoryError, errorCode, isMissing } from "./error.ts";
 import type { DirectoryRoot } from "./root.ts";
 
 /** The names of files that are not finished; no object has such a name. */
-export const TEMP_NAME = /^\.couchdb-backup-\d+-[0-9a-f-]+\.tmp$/;
+export const TEMP_NAME: RegExp = /^\.couchdb-backup-\d+-[0-9a-f-]+\.tmp$/;
 const TEMP_MAX_AGE_MS = 24 * 60 * 60 * 1000;
 /** What `link` answers where the file system has no hard links: FAT, exFAT, some network and FUSE file systems. */
 const NO_HARD_LINKS = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"]);

@@ -38,6 +38,7 @@ const PURE = [
   "config/syntax",
   "dates",
   "errors",
+  "json/members",
   "json/scan",
   "secret",
   "task/pattern",

@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 import { type Calendar, CalendarError, parseCalendar } from "../calendar/calendar.ts";
-import { isTimeZone, timeZoneHint } from "../calendar/time_zone.ts";
+import { isTimeZone, timeZoneHint } from "../calendar/zone_name.ts";
 import { Secret } from "../secret.ts";
 import { explainPattern } from "../task/pattern.ts";
 

@@ -2,7 +2,8 @@
  * Finds documents in JSON without parsing them, so that every byte CouchDB sent can be stored and restored as it came:
  * a JSON round trip would change 9007199254740993 and 1.0. In go pieces of a byte stream, cut anywhere; out come the
  * places where rows and documents begin and end, the ids of rows, and the errors CouchDB put into them. Nothing is
- * copied but ids, member names and errors, so memory does not depend on the size of a document.
+ * copied but ids, member names and errors, so memory does not depend on the size of a document. value.ts passes over
+ * what is inside of them, members.ts looks up a few texts in a document.
  */
 import { concat } from "@std/bytes";
 import { CLOSE_BRACE, CLOSE_BRACKET, COLON, COMMA, OPEN_BRACE, OPEN_BRACKET, QUOTE } from "./bytes.ts";

@@ -9,7 +9,7 @@ import type { Log } from "../src/observe.ts";
 
 /** The Runtime API does not behave as documented; the process has to end, and Lambda starts a new one. */
 export class RuntimeApiError extends ProgramError {
-  override readonly exitCode = EXIT.unexpected;
+  override readonly exitCode: number = EXIT.unexpected;
 }
 
 /** A failure as the Runtime API takes it. `category` stands in the error type of Lambda's own metrics. */

@@ -4,18 +4,18 @@
  */
 import { type Component, MICROS, type Placed, type Reader } from "./reader.ts";
 
+/** A part of a date or time. */
+export type Unit = "year" | "month" | "day" | "hour" | "minute" | "second";
+
 /** The least and the largest value of each unit; seconds in microseconds. */
-export const RANGES = {
+export const RANGES: Record<Unit, readonly [from: number, to: number]> = {
   year: [1970, 2199],
   month: [1, 12],
   day: [1, 31],
   hour: [0, 23],
   minute: [0, 59],
   second: [0, 60 * MICROS - 1],
-} as const;
-
-/** A part of a date or time. */
-export type Unit = keyof typeof RANGES;
+};
 
 /** Puts the list in systemd's order, without repetitions, and checks it against the unit's range. */
 export function settle(reader: Reader, unit: Unit, list: Placed[], daysFromEnd = false): Component[] {

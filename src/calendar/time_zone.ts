@@ -32,11 +32,13 @@ interface Cell {
 
 /** The offsets of one zone, asked of Intl once per cell and kept. */
 export class TimeZone {
+  readonly name: string;
   readonly #format: Intl.DateTimeFormat;
   readonly #cells = new Map<number, Cell>();
   readonly #inverted: readonly [from: number, to: number] | undefined;
 
-  private constructor(readonly name: string) {
+  private constructor(name: string) {
+    this.name = name;
     this.#inverted = INVERTED_DAYLIGHT.get(name);
     this.#format = new Intl.DateTimeFormat("en-US", {
       timeZone: name,

@@ -17,10 +17,12 @@ const DAYLIGHT_REACH_SECONDS = 268_828_200;
  * @see https://www.gnu.org/software/libc/manual/html_node/Broken_002ddown-Time.html
  */
 export class WallClock {
+  readonly zone: TimeZone;
   #guess: number;
 
   /** @param start an instant near the first time to be resolved */
-  constructor(readonly zone: TimeZone, start: number) {
+  constructor(zone: TimeZone, start: number) {
+    this.zone = zone;
     this.#guess = zone.offsetAt(start);
   }
 

@@ -7,16 +7,18 @@ import { BACKSLASH, CLOSE_BRACE, CLOSE_BRACKET, COMMA, OPEN_BRACE, OPEN_BRACKET,
 /** Strings longer than this are left to the native search; for shorter ones the call costs more than the loop. */
 const SHORT_STRING_BYTES = 24;
 
-const enum Kind {
-  String,
+/** How a value is passed over. */
+const Kind = {
+  String: 0,
   /** An object or array, at whatever depth. */
-  Nested,
-  Scalar,
-}
+  Nested: 1,
+  Scalar: 2,
+} as const;
+type Kind = (typeof Kind)[keyof typeof Kind];
 
 /** Where a value stands that is being passed over; used again for the next one. */
 export class ValuePasser {
-  #kind = Kind.Scalar;
+  #kind: Kind = Kind.Scalar;
   #depth = 0;
   #inString = false;
   /** The last byte was a backslash that escapes the next one. */

@@ -11,7 +11,7 @@ const HELD_DESIGN_BYTES = 4 << 20;
 /** Design documents on their way to the end: small ones in hand, of others the chunks they are in. */
 export class HeldDesigns {
   readonly documents: RawDocument[] = [];
-  readonly chunks = new Set<ArchiveChunk>();
+  readonly chunks: Set<ArchiveChunk> = new Set();
   #bytes = 0;
 
   add(document: RawDocument | LargeDocument, chunk: ArchiveChunk): void {

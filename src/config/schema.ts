@@ -4,7 +4,10 @@
  * other one stands by itself behind the key.
  */
 import { z } from "zod";
+import type { Calendar } from "../calendar/calendar.ts";
+import type { Secret } from "../secret.ts";
 import {
+  type Address,
   address,
   bucket,
   cron,
@@ -19,6 +22,62 @@ import {
   text,
   timezone,
 } from "./values.ts";
+
+/** A task of a config. */
+interface TaskDocument {
+  cron?: { text: string; calendar: Calendar } | undefined;
+  timezone?: string | undefined;
+  databases: string[];
+  exclude: string[];
+  /** In seconds. */
+  delay: number;
+  chunk?: number | undefined;
+  backup_only_previous?: boolean | undefined;
+  /** The reference script's spelling. */
+  backup_only_previus?: boolean | undefined;
+  attachments: boolean;
+  revisions: boolean;
+  parallel: number;
+  concurrency?: number | undefined;
+  allow_empty: boolean;
+}
+
+/** What {@linkcode configSchema} makes of a config: keys as in the file, defaults filled in. */
+export interface ConfigDocument {
+  database: {
+    url: Address;
+    login?: string | undefined;
+    password?: Secret | undefined;
+    password_file?: string | undefined;
+    password_secret?: string | undefined;
+  };
+  /** By name, in the order of the file. */
+  task: Record<string, TaskDocument>;
+  bucket: string;
+  region?: string | undefined;
+  endpoint?: string | undefined;
+  token?: string | undefined;
+  secret?: Secret | undefined;
+  session_token?: Secret | undefined;
+  storage_class?: string | undefined;
+  sse?: "AES256" | "aws:kms" | "aws:kms:dsse" | undefined;
+  kms_key_id?: string | undefined;
+  prefix: string;
+  suffix: string;
+  loki?: {
+    url: Address;
+    labels: Record<string, string>;
+    tenant?: string | undefined;
+    login?: string | undefined;
+    password?: Secret | undefined;
+  } | undefined;
+  prometheus?: {
+    pushgateway?: Address | undefined;
+    textfile?: string | undefined;
+    per_database: boolean;
+    instance?: string | undefined;
+  } | undefined;
+}
 
 const LONGEST_DELAY_SECONDS = 7 * 24 * 3600;
 const MOST_PARALLEL = 32;
@@ -98,8 +157,7 @@ const prometheus = z.preprocess(
   }, { error: PROMETHEUS }),
 );
 
-/** The whole config, keys as in the file. */
-export const configSchema = z.strictObject({
+const config = z.strictObject({
   database,
   task: tasks,
   bucket,
@@ -123,12 +181,12 @@ export const configSchema = z.strictObject({
   prometheus: prometheus.optional(),
 }, { error: "must be a mapping with the keys database, task, bucket, and others" });
 
-/** What {@linkcode configSchema} makes of a config. */
-export type ConfigDocument = z.output<typeof configSchema>;
+/** The whole config. */
+export const configSchema: z.ZodType<ConfigDocument> = config;
 
 /** The keys of each mapping, by the path it has in docs/configuration.md; the user's other spelling is left out. */
 export const SECTIONS: Readonly<Record<string, readonly string[]>> = {
-  "": Object.keys(configSchema.shape),
+  "": Object.keys(config.shape),
   "database": Object.keys(database.shape),
   "task.<name>": Object.keys(task.shape).filter((key) => key !== "backup_only_previus"),
   "loki": Object.keys(loki.out.shape),

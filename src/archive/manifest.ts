@@ -8,6 +8,76 @@ import { ArchiveError } from "../errors.ts";
 /** The version of the archive's format that this program writes. A reader refuses what is newer. */
 export const FORMAT_VERSION = 1;
 
+/** One stored chunk. */
+export interface ChunkEntry {
+  name: string;
+  documents: number;
+  leaf_revisions: number;
+  /** Listed documents that were gone when they were asked for. */
+  absent: number;
+  /** Of the uncompressed JSON. */
+  bytes: number;
+  /** Of the object. */
+  compressed_bytes: number;
+  /** The object's. */
+  sha256: string;
+  /** The chunk covers the ids behind this one, in the order of their UTF-8 bytes; null: from the database's beginning. */
+  after_id: string | null;
+  /** The last id the chunk covers. */
+  last_id: string;
+}
+
+/** The sums over all chunks. */
+export interface Totals {
+  documents: number;
+  leaf_revisions: number;
+  absent: number;
+  chunks: number;
+  bytes: number;
+  compressed_bytes: number;
+}
+
+/** What a database is beside its documents. */
+export interface DatabaseProperties {
+  doc_count: number;
+  doc_del_count: number;
+  q: number | null;
+  n: number | null;
+  partitioned: boolean;
+  revs_limit: number;
+  /** The text of `_security` as CouchDB sent it: a string, so that no number in it is rounded. */
+  security: string;
+}
+
+/** What is known when a backup begins. */
+export interface Origin {
+  format: number;
+  program: { name: string; version: string };
+  run: string;
+  task: string;
+  database: string;
+  /** When this database's backup began; the date in the path is that of the run. */
+  started_at: string;
+  couchdb: { url: string; version: string };
+  options: { attachments: boolean; revisions: boolean; chunk: number | null };
+  properties: DatabaseProperties;
+}
+
+/** What a complete backup consists of. */
+export interface Manifest extends Origin {
+  finished_at: string;
+  update_seq: { start: string; end: string };
+  totals: Totals;
+  chunks: ChunkEntry[];
+}
+
+/** How far an unfinished backup has come. */
+export interface Checkpoint extends Origin {
+  saved_at: string;
+  update_seq: { start: string };
+  chunks: ChunkEntry[];
+}
+
 const count = z.int().nonnegative();
 
 const chunkSchema = z.object({
@@ -18,9 +88,7 @@ const chunkSchema = z.object({
   bytes: count,
   compressed_bytes: count,
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
-  /** The chunk covers the ids behind this one, in the order of their UTF-8 bytes; null: from the database's beginning. */
   after_id: z.string().nullable(),
-  /** The last id the chunk covers. */
   last_id: z.string(),
 });
 
@@ -40,7 +108,6 @@ const propertiesSchema = z.object({
   n: count.nullable(),
   partitioned: z.boolean(),
   revs_limit: count,
-  /** The text of `_security` as CouchDB sent it: a string, so that no number in it is rounded. */
   security: z.string(),
 });
 
@@ -50,7 +117,6 @@ const originSchema = z.object({
   run: z.string().min(1),
   task: z.string(),
   database: z.string().min(1),
-  /** When this database's backup began; the date in the path is that of the run. */
   started_at: z.string(),
   couchdb: z.object({ url: z.string(), version: z.string() }),
   options: z.object({ attachments: z.boolean(), revisions: z.boolean(), chunk: count.nullable() }),
@@ -69,19 +135,6 @@ const checkpointSchema = originSchema.extend({
   update_seq: z.object({ start: z.string() }),
   chunks: z.array(chunkSchema),
 });
-
-/** One stored chunk. `bytes` counts the uncompressed JSON, `compressed_bytes` the object, `sha256` is the object's. */
-export type ChunkEntry = z.infer<typeof chunkSchema>;
-/** The sums over all chunks. `absent` counts listed documents that were gone when they were asked for. */
-export type Totals = z.infer<typeof totalsSchema>;
-/** What a database is beside its documents. */
-export type DatabaseProperties = z.infer<typeof propertiesSchema>;
-/** What is known when a backup begins. */
-export type Origin = z.infer<typeof originSchema>;
-/** What a complete backup consists of. */
-export type Manifest = z.infer<typeof manifestSchema>;
-/** How far an unfinished backup has come. */
-export type Checkpoint = z.infer<typeof checkpointSchema>;
 
 /** The sums over `chunks`. */
 export function sumChunks(chunks: readonly ChunkEntry[]): Totals {

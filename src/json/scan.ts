@@ -5,7 +5,7 @@
  * copied but ids, member names and errors, so memory does not depend on the size of a document. value.ts passes over
  * what is inside of them, members.ts looks up a few texts in a document.
  */
-import { concat } from "@std/bytes";
+import { concat } from "../concat.ts";
 import { CLOSE_BRACE, CLOSE_BRACKET, COLON, COMMA, OPEN_BRACE, OPEN_BRACKET, QUOTE } from "./bytes.ts";
 import { ValuePasser } from "./value.ts";
 

@@ -8,6 +8,7 @@
 import { z } from "zod";
 import { joinKey } from "../store/key.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
+import { readText } from "../streams.ts";
 
 /** A run that has an elapse, as its claim says. */
 export interface Holder {
@@ -93,7 +94,7 @@ export async function readJson<T>(
   schema: z.ZodType<T>,
   options: StoreCallOptions,
 ): Promise<T | undefined> {
-  const text = await new Response(await store.read(key, options)).text();
+  const text = await readText(await store.read(key, options));
   try {
     return schema.parse(JSON.parse(text));
   } catch {

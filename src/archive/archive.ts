@@ -25,7 +25,8 @@ import {
 } from "./layout.ts";
 import { joinKey } from "../store/key.ts";
 import { decodeDatabase } from "../database_name.ts";
-import type { Checkpoint, ChunkEntry, Manifest, Origin, UnreadableDocument } from "./manifest.ts";
+import type { UnreadableDocument } from "../couchdb/couchdb.ts";
+import type { Checkpoint, ChunkEntry, Manifest, Origin } from "./manifest.ts";
 import type { Store, StoreCallOptions, StoreEntry } from "../store/store.ts";
 
 /** A folder of a store, or one object in it. */

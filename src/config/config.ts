@@ -312,6 +312,7 @@ function toConfig(document: ConfigDocument, { file, env }: { file: string; env: 
       backupOnlyPrevious: task.backup_only_previous ?? task.backup_only_previus ?? false,
       attachments: task.attachments,
       revisions: task.revisions,
+      tombstones: task.tombstones,
       parallel: task.parallel,
       concurrency: task.concurrency,
       allowEmpty: task.allow_empty,

@@ -5,7 +5,7 @@
  */
 import { CouchError } from "../errors.ts";
 import type { Log } from "../observe.ts";
-import { wait } from "../retry.ts";
+import { wait } from "../abort.ts";
 import type { CallOptions, CouchClient, NodeState } from "./client.ts";
 
 /** How long waiting for a cluster may take. */

@@ -161,7 +161,7 @@ export class RowInHand {
 
 /** Bytes as text of as many units: what is ASCII can be looked for in it, at the speed of a native search. */
 function latin1(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).latin1Slice();
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1");
 }
 
 /** A chunk's JSON, `{"results":[…]}`, in blocks of a size that a compressor likes. */

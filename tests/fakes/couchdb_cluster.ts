@@ -83,6 +83,15 @@ export class FakeCluster implements AsyncDisposable {
   }
 
   /**
+   * Which copies `_all_docs` and a feed from its beginning read: those of the node that is asked, as at first; `"any"`
+   * as on real clusters, where two readings of three are of the node's own copies, for each range by itself; or those
+   * of one node, whichever is asked. A feed from a position reads the copies that it names.
+   */
+  readFrom(copies: "own" | "any" | number): void {
+    this.#state.reading = typeof copies === "number" ? this.#node(copies) : copies;
+  }
+
+  /**
    * Internal replication to a node, which does not lag any more: of all that it has missed, or of at most so many
    * documents of each database. Returns how many are still missed.
    */

@@ -7,6 +7,7 @@
  * when everything asked for before is stored: so a higher chunk holds the later state.
  */
 import type { ListingState } from "../../archive/manifest.ts";
+import { orAborted } from "../../abort.ts";
 import { IdBatch, type ListedDocument, listedDocument } from "../../couchdb/batch.ts";
 import { type FeedPage, listChanges, PAGE_ROWS } from "../../couchdb/changes.ts";
 import type { ChangesRow, CouchClient } from "../../couchdb/client.ts";
@@ -23,6 +24,8 @@ const MOST_UNSETTLED = 50_000;
 /** A batch to be fetched and stored. */
 export interface Work {
   batch: IdBatch;
+  /** Counts the batches of a run. */
+  index: number;
   /** Its documents may stand in lower chunks as well. */
   again: boolean;
   /** To be called once it is stored. */
@@ -162,11 +165,11 @@ export class Listing {
   }
 
   /** The batches of ids that are new, as far as they can be listed before repeated ones have to be fetched. */
-  async *batches(): AsyncGenerator<Work> {
+  async *batches(signal: AbortSignal): AsyncGenerator<Work> {
     const { chunk } = this.#options;
     const packed: ListedDocument[][] = [];
     while (this.#feed !== undefined && !this.#mustFetchRepeated()) {
-      const page = this.#held ?? await this.#nextPage();
+      const page = this.#held ?? await orAborted(this.#nextPage(), signal);
       this.#held = undefined;
       if (page === undefined) break;
       this.#take(page.rows, page.position);
@@ -196,7 +199,7 @@ export class Listing {
   }
 
   /** The batches of ids that were listed again. Everything from `batches()` must be stored. */
-  *repeated(): Generator<Work> {
+  async *repeated(): AsyncGenerator<Work> {
     const documents = [...this.#repeated.values()];
     this.#repeated.clear();
     const size = this.#options.chunk ?? MOST_REPEATED;
@@ -264,6 +267,7 @@ export class Listing {
     const index = this.#nextBatch++;
     return {
       batch,
+      index,
       again,
       settled: () => {
         this.#stored.add(index);

@@ -2,10 +2,18 @@
  * The endpoints of a database that read and write many documents at once, and what belongs to replication: what is
  * missing, and what is forgotten.
  */
-import { type CouchAnswer, type CouchRequest, jsonAnswer, objectBody, Refusal, textAnswer } from "./answer.ts";
+import {
+  type CouchAnswer,
+  type CouchRequest,
+  jsonAnswer,
+  objectBody,
+  Refusal,
+  type RefusedRows,
+  textAnswer,
+} from "./answer.ts";
 import { checkId, type IncomingDocument, parseRevision, readDocument } from "./document.ts";
 import { renderRevision } from "./document_endpoints.ts";
-import type { NamedDocument, WriteRow } from "./document_writer.ts";
+import { type NamedDocument, UNREACHABLE, type WriteRow } from "./document_writer.ts";
 import { elementsOf, kindOf, type Member, objectText } from "./json_text.ts";
 import { compareRevisions, type Revision, revisionName } from "./revision_tree.ts";
 import type { DatabaseCall } from "./server_state.ts";
@@ -20,8 +28,10 @@ export function bulkGet(request: CouchRequest, call: DatabaseCall): CouchAnswer 
   const docs = new Map(objectBody(request.body)).get("docs");
   if (docs === undefined) throw new Refusal(400, "bad_request", "Missing JSON list of 'docs'.");
   const pieces: string[] = [];
-  for (const [index, asked] of elementsOf(docs).entries()) {
-    const { id, rows } = bulkGetRows(asked, request, call);
+  const all = elementsOf(docs);
+  const refusedRows = new Map([...unreachableRows(all, call), ...request.refusedRows]);
+  for (const [index, asked] of all.entries()) {
+    const { id, rows } = bulkGetRows(asked, { ...request, refusedRows }, call);
     pieces.push(`${index === 0 ? "" : ","}{"id":${JSON.stringify(id)},"docs":[`);
     rows.forEach((row, at) => pieces.push(at === 0 ? row : `,${row}`));
     pieces.push("]}");
@@ -30,6 +40,20 @@ export function bulkGet(request: CouchRequest, call: DatabaseCall): CouchAnswer 
   pieces.push("]}\n");
   // From 3.3 on the answer is made in memory and sent when it is whole.
   return { status: 200, headers: {}, pieces, streamed: !call.state.isAtLeast(3, 3) };
+}
+
+/**
+ * The rows of a batch that speaks of a range of which no node is there: from 3.3 on all are errors, for the batch is
+ * read as one (3.5.0); before that each is read for itself.
+ */
+function unreachableRows(asked: readonly string[], { state, database }: DatabaseCall): RefusedRows {
+  if (database.shards.isComplete) return new Map();
+  const ids = asked.filter((text) => kindOf(text) === "object").map((text) => (JSON.parse(text) as { id?: string }).id)
+    .filter((id) => id !== undefined);
+  const unreachable = ids.filter((id) => !database.shards.isReachable(id));
+  const refused = unreachable.length > 0 && state.isAtLeast(3, 3) ? ids : unreachable;
+  const reason = '{error,{nodedown,<<"progress not possible">>}}';
+  return new Map(refused.map((id) => [id, { error: "internal_fabric_error", reason }]));
 }
 
 function bulkGetRows(
@@ -84,11 +108,13 @@ export function bulkDocs(request: CouchRequest, { state, database, user }: Datab
   const documents = elementsOf(docs).map((text) => withId(readDocument(text, state.options)));
   const rows = database.write(documents, { newEdits, user, refusedRows: request.refusedRows });
   const answered = newEdits ? rows : rows.filter(({ refusal }) => refusal !== undefined);
-  return jsonAnswer(rows.every(({ isQuorum }) => isQuorum) ? 201 : 202, answered.map((row) => bulkRow(row, newEdits)));
+  const isQuorum = rows.every(({ isQuorum }) => isQuorum);
+  const status = rows.some(({ refusal }) => refusal === UNREACHABLE) ? 500 : isQuorum ? 201 : 202;
+  return jsonAnswer(status, answered.map((row) => bulkRow(row, newEdits)));
 }
 
-function bulkRow({ id, revision, refusal }: WriteRow, newEdits: boolean): Record<string, unknown> {
-  if (refusal === undefined) return { ok: true, id, rev: revision };
+function bulkRow({ id, revision, refusal, isQuorum }: WriteRow, newEdits: boolean): Record<string, unknown> {
+  if (refusal === undefined) return { ok: true, id, rev: revision, ...(isQuorum ? {} : { accepted: true }) };
   const { error, reason } = refusal;
   return newEdits ? { id, error, reason } : { id, rev: revision, error, reason };
 }
@@ -96,7 +122,8 @@ function bulkRow({ id, revision, refusal }: WriteRow, newEdits: boolean): Record
 /** `POST /{db}/_revs_diff` */
 export function revsDiff({ body }: CouchRequest, { database }: DatabaseCall): CouchAnswer {
   const answer = objectBody(body).flatMap(([id, text]): Member[] => {
-    const tree = database.tree(id);
+    // What cannot be reached is said to be missing (3.5.0).
+    const tree = database.shards.isReachable(id) ? database.tree(id) : undefined;
     const asked = (JSON.parse(text) as string[]).map((name) => ({ name, history: parseRevision(name) }));
     const missing = asked.filter(({ name }) => tree?.get(name) === undefined);
     if (missing.length === 0) return [];

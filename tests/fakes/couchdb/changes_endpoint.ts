@@ -20,9 +20,9 @@ const UNKNOWN_HERE = ["include_docs", "filter", "descending", "doc_ids", "view",
 export function changes({ method, query, body, shortPage }: CouchRequest, call: DatabaseCall): CouchAnswer {
   if (method === "POST" && body !== "") checkJson(body);
   const { limit, interval, allLeaves } = readOptions(query, call);
-  const { state, database, node: coordinator } = call;
+  const { state, database, node } = call;
   const since = readSince(query.get("since") ?? "0", call);
-  const feed = new Feed(database.shards, { since, coordinator, random: state.random });
+  const feed = new Feed(database.shards, { since, choose: database.copyChoice(node), random: state.random });
   const most = Math.min(limit, shortPage?.rows ?? limit);
   const position = () => state.numbersPositions ? String(parseInt(feed.position)) : JSON.stringify(feed.position);
   const pieces = ['{"results":[\n'];

@@ -12,10 +12,11 @@ import {
   type WriteOptions,
   type WriteRow,
 } from "./document_writer.ts";
+import { chooseCopies, drawCopies, type Reading } from "./copy_choice.ts";
 import { formatPosition } from "./position.ts";
 import type { Revision } from "./revision_tree.ts";
 import type { ShardCopy, Tree } from "./shard_copy.ts";
-import { positionIn, Shards } from "./shards.ts";
+import { type CopyChoice, positionIn, Shards } from "./shards.ts";
 
 /** What is fixed when a database is created. */
 export interface DatabaseProperties {
@@ -31,6 +32,8 @@ export interface DatabaseProperties {
 export interface DatabaseSurroundings {
   nodes: readonly ClusterNode[];
   random: () => number;
+  /** What listings read. */
+  readonly reading: Reading;
 }
 
 /** What `GET /{db}` tells of the documents. */
@@ -39,6 +42,14 @@ export interface DatabaseCounts {
   deleted: number;
   updateSeq: string;
   purgeSeq: string;
+}
+
+/** Live documents, design documents among them. */
+export interface Listing {
+  /** In the order of their bytes. */
+  ids: readonly string[];
+  /** Undefined when there is none or it is deleted. */
+  winner(id: string): Revision<Content> | undefined;
 }
 
 /** Which copies a test means: by default all. */
@@ -80,7 +91,8 @@ export class Database {
 
   /** Counts and positions, of one copy of each range that chance picks: on a cluster they differ from call to call. */
   counts(): DatabaseCounts {
-    const drawn = this.shards.drawnCopies(this.#surroundings.random);
+    const choose = drawCopies(this.#surroundings.random);
+    const drawn = this.shards.ranges.map((range) => ({ range, copy: choose(range) }));
     const sum = (count: (copy: ShardCopy) => number) => drawn.reduce((total, { copy }) => total + count(copy), 0);
     return {
       live: sum((copy) => copy.liveCount),
@@ -95,19 +107,21 @@ export class Database {
     return this.counts().updateSeq;
   }
 
-  /** The ids of live documents, design documents among them, in the order of their bytes, as one node lists them. */
-  liveIds(coordinator: ClusterNode): readonly string[] {
-    const copies = this.shards.ranges.map((range) => this.shards.nearCopy(range, coordinator));
+  /** Which copies a listing through a node reads. */
+  copyChoice(coordinator: ClusterNode): CopyChoice {
+    return chooseCopies(coordinator, this.#surroundings);
+  }
+
+  /** The documents as one listing through a node sees them. */
+  listing(coordinator: ClusterNode): Listing {
+    const choose = this.copyChoice(coordinator);
+    const chosen = new Map(this.shards.ranges.map((range) => [range, choose(range)]));
+    const copies = [...chosen.values()];
     const key = copies.map(({ name, generation }) => `${name}/${generation}`).join(" ");
     if (this.#listed?.key !== key) {
       this.#listed = { key, ids: copies.flatMap((copy) => copy.liveIds()).sort(compareIds) };
     }
-    return this.#listed.ids;
-  }
-
-  /** A document's winner as one node lists it, undefined when there is none or it is deleted. */
-  listedWinner(id: string, coordinator: ClusterNode): Revision<Content> | undefined {
-    return this.shards.nearCopy(this.shards.rangeOf(id), coordinator).liveWinner(id);
+    return { ids: this.#listed.ids, winner: (id) => chosen.get(this.shards.rangeOf(id))!.liveWinner(id) };
   }
 
   /** The revisions of a document, of all its copies together. */

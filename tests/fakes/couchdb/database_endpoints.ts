@@ -94,17 +94,17 @@ function createDocument(request: CouchRequest, { state, database, user }: Databa
 function allDocuments(request: CouchRequest, { database, node }: DatabaseCall): CouchAnswer {
   const options = request.method === "POST" && request.body !== "" ? queryOf(request) : request.query;
   const keys = options.get("keys");
+  const listing = database.listing(node);
   const withDocuments = options.get("include_docs") === "true";
   const row = (id: string) => {
-    const winner = database.listedWinner(id, node);
+    const winner = listing.winner(id);
     if (winner === undefined) return JSON.stringify({ key: id, error: "not_found" });
     const head = JSON.stringify({ id, key: id, value: { rev: revisionName(winner) } });
     return withDocuments ? `${head.slice(0, -1)},"doc":${textOf(id, winner)}}` : head;
   };
-  const listed = database.liveIds(node);
-  const total = listed.length;
+  const total = listing.ids.length;
   if (keys !== null) return rowsAnswer({ total, offset: null }, (JSON.parse(keys) as string[]).map(row));
-  const { found, offset } = applyRange(listed, readRange(options));
+  const { found, offset } = applyRange(listing.ids, readRange(options));
   return rowsAnswer({ total, offset }, found.slice(0, request.shortPage?.rows).map(row));
 }
 

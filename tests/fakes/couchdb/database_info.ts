@@ -104,7 +104,8 @@ export function copyInfo(path: string, { state, node }: { state: ServerState; no
 
 function infoRow(name: string, state: ServerState): Record<string, unknown> {
   const database = state.databases.get(name);
-  return database === undefined
+  // A database of which a range cannot be reached is said to be missing, too (3.5.0).
+  return database === undefined || !database.shards.isComplete
     ? { key: name, error: "not_found" }
     : { key: name, info: databaseInfo(database, state) };
 }

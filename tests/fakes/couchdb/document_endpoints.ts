@@ -66,6 +66,7 @@ function readOne(id: string, { request, call }: { request: CouchRequest; call: D
   const { query } = request;
   const unreadable = request.refusedRows.get(id);
   if (unreadable !== undefined) throw new Refusal(500, unreadable.error, unreadable.reason);
+  if (!call.database.shards.isReachable(id)) throw new Refusal(500, "error", "read_failure");
   const tree = call.database.tree(id);
   const open = query.get("open_revs");
   if (open !== null || query.get("attachments") === "true") refuseMultipart(request);

@@ -56,6 +56,9 @@ export interface WriterContext {
 
 const CONFLICT = new Refusal(409, "conflict", "Document update conflict.");
 
+/** For a document of whose range no copy can be written. */
+export const UNREACHABLE = new Refusal(500, "error", "internal_server_error");
+
 /** Writes into one database. */
 export class DocumentWriter {
   readonly #database: WriterContext;
@@ -104,6 +107,7 @@ export class DocumentWriter {
     const { id } = document;
     if (id.startsWith("_local/")) return this.#writeLocal(document, options);
     const { shards, revsLimit, quorum } = this.#database;
+    if (!shards.isReachable(id)) return { id, revision: undefined, refusal: UNREACHABLE, isQuorum: true };
     const before = shards.tree(id);
     const history = options.newEdits ? this.#editHistory(document, content) : document.history!;
     const revision = history === undefined
@@ -125,8 +129,9 @@ export class DocumentWriter {
     // An edit of a state that a copy has not got is a conflict there; it gets the result later, from the others.
     const apply = (own: Tree | undefined) => options.newEdits ? undefined : merged(own);
     const stored = shards.store(id, { before, after: merged(before), apply });
-    if (stored === 0) return refused(new Refusal(500, "internal_server_error", "No DB shards could be opened."));
-    return { id, revision, refusal: undefined, isQuorum: stored >= quorum };
+    if (stored === 0) return refused(UNREACHABLE);
+    // Replicated revisions are answered 201 however few copies have them (3.5.0).
+    return { id, revision, refusal: undefined, isQuorum: !options.newEdits || stored >= quorum };
   }
 
   /** The history of the revision that an edit makes, undefined when it is in conflict with what is there. */
@@ -160,7 +165,8 @@ export class DocumentWriter {
 
   /** What the document will hold: its stubs replaced by what the revision before it has. */
   #contentOf(document: NamedDocument, newEdits: boolean): Content {
-    const tree = this.#database.shards.tree(document.id);
+    const { shards } = this.#database;
+    const tree = shards.isReachable(document.id) ? shards.tree(document.id) : undefined;
     const attachments = document.attachments.map((attachment): Attachment => {
       // An edit's attachment belongs to the generation it makes, which is only known when its parent is.
       if (!("stub" in attachment)) return newEdits ? { ...attachment, revpos: 0 } : attachment;
@@ -211,7 +217,8 @@ export class DocumentWriter {
 
   #readValidators(): string[] {
     const texts = [...this.#designIds].sort().flatMap((id) => {
-      const winner = this.#database.shards.tree(id)?.winner();
+      const { shards } = this.#database;
+      const winner = shards.isReachable(id) ? shards.tree(id)?.winner() : undefined;
       return winner === undefined || winner.content!.deleted ? [] : [textOf(id, winner)];
     });
     return texts.map(validatorSource).filter((source) => source !== undefined);

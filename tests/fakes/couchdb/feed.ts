@@ -2,16 +2,15 @@
  * One reading of a database's feed: one copy of each range, from the place that a position names in it, the ranges
  * interleaved by chance. Every range is in the order of its copy's changes; the whole is in no order.
  */
-import type { ClusterNode } from "./cluster_node.ts";
 import { formatPosition, type RangePosition } from "./position.ts";
 import type { FeedEntry, ShardCopy } from "./shard_copy.ts";
-import { liveCopies, nameOfRange, type ShardRange, type Shards } from "./shards.ts";
+import { type CopyChoice, liveCopies, nameOfRange, type ShardRange, type Shards } from "./shards.ts";
 
 /** How a feed is read. */
 export interface FeedOptions {
   since: readonly RangePosition[];
-  /** Through which node. */
-  coordinator: ClusterNode;
+  /** For ranges of which `since` names no copy that is there. */
+  choose: CopyChoice;
   random: () => number;
 }
 
@@ -35,10 +34,10 @@ export class Feed {
   #busy: Worker[];
   #turn: { worker: Worker; left: number } | undefined;
 
-  constructor(shards: Shards, { since, coordinator, random }: FeedOptions) {
+  constructor(shards: Shards, { since, choose, random }: FeedOptions) {
     this.#random = random;
     this.#workers = shards.ranges.map((range) => {
-      const { copy, sequence } = placeIn(range, since, coordinator);
+      const { copy, sequence } = placeIn(range, since, choose);
       return { range, copy, sequence, rows: copy.since(sequence) };
     });
     this.#busy = [...this.#workers];
@@ -82,12 +81,12 @@ export class Feed {
 
 /**
  * The copy that a position names goes on to be read, through whichever node, as long as its node is there. Another one
- * begins at its start: CouchDB can often find a later place that is safe, and repeats fewer rows.
+ * is read from its start: all of the range comes again (3.5.0, a node killed in the middle of paging).
  */
 function placeIn(
   range: ShardRange,
   since: readonly RangePosition[],
-  coordinator: ClusterNode,
+  choose: CopyChoice,
 ): { copy: ShardCopy; sequence: number } {
   const copies = liveCopies(range);
   for (const { copy: name, sequence } of since) {
@@ -95,7 +94,5 @@ function placeIn(
     if (copy !== undefined) return { copy, sequence };
   }
   const named = since.find((position) => position.range === nameOfRange(range))?.node;
-  const copy = copies.find(({ node }) => node.name === named) ?? copies.find(({ node }) => node === coordinator) ??
-    copies[0]!;
-  return { copy, sequence: 0 };
+  return { copy: copies.find(({ node }) => node.name === named) ?? choose(range), sequence: 0 };
 }

@@ -85,8 +85,9 @@ function nodeEndpoint(
 ): CouchAnswer {
   if (user === undefined) throw new Refusal(401, "unauthorized", "You are not a server admin.");
   const [, name = "_local", endpoint, ...rest] = request.segments;
-  const node = name === "_local" ? asked : state.nodes.find((node) => node.name === name && !node.isAway);
+  const node = name === "_local" ? asked : state.nodes.find((node) => node.name === name);
   if (node === undefined) throw new Refusal(404, "not_found", `no such node: ${name}`);
+  if (node.isAway) throw new Refusal(412, "nodedown", `${name} is down`);
   if (endpoint === "_config") return setting(rest.join("/"), { request, state });
   if (request.method !== "GET" && request.method !== "HEAD") throw methodNotAllowed(["GET"]);
   if (endpoint === undefined) return jsonAnswer(200, { name: node.name });

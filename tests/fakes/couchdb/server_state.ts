@@ -4,6 +4,7 @@
  */
 import { Refusal } from "./answer.ts";
 import type { ClusterNode } from "./cluster_node.ts";
+import type { Reading } from "./copy_choice.ts";
 import { Database, type DatabaseProperties } from "./database.ts";
 import { seededRandom } from "./random.ts";
 
@@ -56,6 +57,8 @@ export class ServerState {
   readonly failedLogins = new Map<string, number>();
 
   readonly random: () => number;
+  /** Which copies listings read. */
+  reading: Reading = "own";
   /** When each database was created last, in seconds since 1970; also of those that are gone. */
   readonly #createdAt = new Map<string, number>();
 

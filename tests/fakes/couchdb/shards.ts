@@ -35,9 +35,10 @@ export class Shards {
 
   constructor({ q, n, partitioned }: { q: number; n: number; partitioned: boolean }, nodes: readonly ClusterNode[]) {
     this.#partitioned = partitioned;
+    const size = Math.floor(HASHES / q);
     this.ranges = Array.from({ length: q }, (_, at) => ({
-      begin: Math.floor((at * HASHES) / q),
-      end: Math.floor(((at + 1) * HASHES) / q) - 1,
+      begin: at * size,
+      end: at === q - 1 ? HASHES - 1 : (at + 1) * size - 1,
       copies: Array.from({ length: n }, (_, copy) => new ShardCopy(nodes[(at + copy) % nodes.length]!)),
     }));
   }
@@ -109,18 +110,14 @@ export class Shards {
     return left;
   }
 
-  /** The copy of a range that a listing reads: the coordinator's own where it has one. */
-  nearCopy(range: ShardRange, coordinator: ClusterNode): ShardCopy {
-    const copies = liveCopies(range);
-    return copies.find(({ node }) => node === coordinator) ?? copies[0]!;
+  /** Whether a copy of every range is there. */
+  get isComplete(): boolean {
+    return this.ranges.every(({ copies }) => copies.some(({ node }) => !node.isAway));
   }
 
-  /** One copy of each range by chance, as `GET /{db}` takes whichever answers first. */
-  drawnCopies(random: () => number): { range: ShardRange; copy: ShardCopy }[] {
-    return this.ranges.map((range) => {
-      const copies = liveCopies(range);
-      return { range, copy: copies.length === 1 ? copies[0]! : copies[Math.floor(random() * copies.length)]! };
-    });
+  /** Whether a copy of the document's range is there. */
+  isReachable(id: string): boolean {
+    return this.rangeOf(id).copies.some(({ node }) => !node.isAway);
   }
 
   /** Halves a range, in all its copies. */
@@ -146,10 +143,13 @@ export function positionIn(range: ShardRange, copy: ShardCopy, sequence: number)
   return { range: nameOfRange(range), node: copy.node.name, copy: copy.name, sequence };
 }
 
+/** Which of a range's copies a listing reads. */
+export type CopyChoice = (range: ShardRange) => ShardCopy;
+
 /** The copies that can be read. @throws Refusal when there is none. */
 export function liveCopies({ copies }: ShardRange): ShardCopy[] {
   const live = copies.length === 1 && !copies[0]!.node.isAway ? copies : copies.filter(({ node }) => !node.isAway);
-  if (live.length === 0) throw new Refusal(500, "internal_server_error", "No DB shards could be opened.");
+  if (live.length === 0) throw new Refusal(500, "nodedown", "progress not possible");
   return live;
 }
 

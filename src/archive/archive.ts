@@ -4,6 +4,7 @@
  */
 import {
   type FolderState,
+  momentOf,
   readCheckpoint,
   readFolder,
   readManifest,
@@ -25,7 +26,8 @@ import {
 } from "./layout.ts";
 import { joinKey } from "../store/key.ts";
 import { decodeDatabase } from "../database_name.ts";
-import type { Checkpoint, ChunkEntry, Manifest, Origin, UnreadableDocument } from "./manifest.ts";
+import type { UnreadableDocument } from "../couchdb/couchdb.ts";
+import type { Checkpoint, ChunkEntry, Manifest, Origin } from "./manifest.ts";
 import type { Store, StoreCallOptions, StoreEntry } from "../store/store.ts";
 
 /** A folder of a store, or one object in it. */
@@ -81,6 +83,8 @@ export interface Archive {
   entries: readonly ChunkEntry[];
   /** How many documents it should hold; undefined where nobody has counted them. */
   documents: number | undefined;
+  /** When it was complete; undefined where it is not, or nobody knows. */
+  finishedAt: Date | undefined;
   /** The documents that CouchDB could not read when it was made. */
   unreadable: readonly UnreadableDocument[];
   /** Why it is not whole. */
@@ -108,6 +112,7 @@ export async function openArchive(place: ArchivePlace, options: StoreCallOptions
     chunks: [],
     entries: [],
     documents: undefined,
+    finishedAt: undefined,
     unreadable: [],
     problems: [],
     leftovers: [],
@@ -231,6 +236,7 @@ async function readCheckpoints(
 
 function takeManifest(archive: Archive, { name, manifest }: { name: string; manifest: Manifest }): void {
   archive.kind = "complete";
+  archive.finishedAt = momentOf(name, manifest);
   takeOrigin(archive, { ...manifest, name, documents: manifest.totals.documents });
 }
 

@@ -4,6 +4,7 @@
  */
 import {
   type FolderState,
+  momentOf,
   readCheckpoint,
   readFolder,
   readManifest,
@@ -82,6 +83,8 @@ export interface Archive {
   entries: readonly ChunkEntry[];
   /** How many documents it should hold; undefined where nobody has counted them. */
   documents: number | undefined;
+  /** When it was complete; undefined where it is not, or nobody knows. */
+  finishedAt: Date | undefined;
   /** The documents that CouchDB could not read when it was made. */
   unreadable: readonly UnreadableDocument[];
   /** Why it is not whole. */
@@ -109,6 +112,7 @@ export async function openArchive(place: ArchivePlace, options: StoreCallOptions
     chunks: [],
     entries: [],
     documents: undefined,
+    finishedAt: undefined,
     unreadable: [],
     problems: [],
     leftovers: [],
@@ -232,6 +236,7 @@ async function readCheckpoints(
 
 function takeManifest(archive: Archive, { name, manifest }: { name: string; manifest: Manifest }): void {
   archive.kind = "complete";
+  archive.finishedAt = momentOf(name, manifest);
   takeOrigin(archive, { ...manifest, name, documents: manifest.totals.documents });
 }
 

@@ -7,7 +7,7 @@ import { ArchiveError } from "../errors.ts";
 import { CHECKPOINT_NAME, chunkName, MANIFEST_NAME, parseChunkName } from "./layout.ts";
 import { joinKey } from "../store/key.ts";
 import { decodeDatabase } from "../database_name.ts";
-import type { ChunkEntry, Origin } from "./manifest.ts";
+import type { ChunkEntry, Manifest, Origin, UnreadableDocument } from "./manifest.ts";
 import type { Store, StoreCallOptions, StoreEntry } from "../store/store.ts";
 
 /** A folder of a store, or one object in it. */
@@ -55,6 +55,8 @@ export interface Archive {
   entries: readonly ChunkEntry[];
   /** How many documents it should hold; undefined where nobody has counted them. */
   documents: number | undefined;
+  /** Documents that it lacks because CouchDB could not read them; nothing of the archive is wrong for that. */
+  unreadable: readonly UnreadableDocument[];
   /** Why it is not whole. */
   problems: ChunkProblem[];
   /** Objects in its folder that do not belong to it, and do no harm. */
@@ -79,6 +81,7 @@ export async function openArchive(place: ArchivePlace, options: StoreCallOptions
     chunks: [],
     entries: [],
     documents: undefined,
+    unreadable: [],
     problems: [],
     leftovers: [],
   };
@@ -125,11 +128,14 @@ async function readOrigin(
 
 function takeOrigin(
   archive: Archive,
-  { chunks, documents, ...origin }: Origin & { chunks: readonly ChunkEntry[]; documents: number | undefined },
+  { chunks, documents, unreadable, ...origin }: Origin & Pick<Manifest, "chunks" | "unreadable"> & {
+    documents: number | undefined;
+  },
 ): void {
   archive.origin = origin;
   archive.database = origin.database;
   archive.documents = documents;
+  archive.unreadable = unreadable;
   archive.entries = chunks;
   archive.chunks = chunks.map((entry) => ({ name: entry.name, entry }))
     .sort((a, b) => parseChunkName(a.name)! - parseChunkName(b.name)!);
@@ -175,18 +181,19 @@ function narrowTo(object: string, archive: Archive, objects: ReadonlyMap<string,
   if (!objects.has(object)) throw nothingThere(archive);
   const known = archive.chunks.find(({ name }) => name === object);
   const chunks = [known ?? { name: object, entry: undefined }];
+  const nothingElse = { unreadable: [], problems: [], leftovers: [] };
   if (known?.entry === undefined) {
     const isChunk = parseChunkName(object) !== undefined;
     const origin = isChunk ? archive.origin : undefined;
     const database = isChunk ? archive.database : undefined;
-    return { ...archive, kind: "foreign", chunks, origin, database, documents: undefined, problems: [], leftovers: [] };
+    return { ...archive, kind: "foreign", chunks, origin, database, documents: undefined, ...nothingElse };
   }
   const sizeBytes = objects.get(object);
   const problems = sizeBytes === known.entry.compressed_bytes ? [] : [{
     chunk: object,
     problem: `It has ${sizeBytes} bytes, the manifest says ${known.entry.compressed_bytes}`,
   }];
-  return { ...archive, chunks, documents: known.entry.documents, problems, leftovers: [] };
+  return { ...archive, chunks, documents: known.entry.documents, ...nothingElse, problems };
 }
 
 function nothingThere(archive: Archive): ArchiveError {

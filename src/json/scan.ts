@@ -101,6 +101,10 @@ const enum Value {
 }
 
 const decoder = new TextDecoder("utf-8", { fatal: true });
+/** How a deleted revision says so, behind the quote that begins the member. CouchDB writes no white space. */
+const DELETED = new TextEncoder().encode('_deleted":true');
+const UNDERSCORE = 0x5f;
+const SMALL_D = 0x64;
 
 /**
  * A pull scanner: push bytes, call `next()` until it returns `Found.Nothing`, push more, and `finish()` at the end.
@@ -125,6 +129,8 @@ export class DocumentScanner {
   id: string | undefined;
   /** The error that was found last. */
   error: RowError | undefined;
+  /** Whether the document that ended last is a deleted revision: `"_deleted":true` stands at its top. */
+  isDeleted = false;
   /** Where in the bytes pushed last the place found is. */
   position = 0;
 
@@ -145,6 +151,8 @@ export class DocumentScanner {
   #inString = false;
   /** The last byte was a backslash that escapes the next one. */
   #escaped = false;
+  /** What the last bytes have of a member that may be {@linkcode DELETED}; its rest is to come. */
+  #deletedBegun: Uint8Array | undefined;
 
   #captureFrom = -1;
   #captured: Uint8Array[] = [];
@@ -160,6 +168,9 @@ export class DocumentScanner {
     this.#bytes = bytes;
     this.#at = 0;
     if (this.#captureFrom >= 0) this.#captureFrom = 0;
+    if (this.#deletedBegun !== undefined) {
+      this.#watchDeleted(concat([this.#deletedBegun, bytes.subarray(0, DELETED.length)]), 0);
+    }
   }
 
   /**
@@ -297,6 +308,7 @@ export class DocumentScanner {
 
   #beginDocument(byte: number): Found {
     this.position = this.#at;
+    this.isDeleted = false;
     this.#beginSkip(Value.Document, byte);
     return Found.DocumentStart;
   }
@@ -422,6 +434,10 @@ export class DocumentScanner {
     while (at < end) {
       const byte = bytes[at++]!;
       if (byte === QUOTE) {
+        // Of all that may stand at a document's top this alone matters, and few names begin like it.
+        if (depth === 1 && (at + 1 >= end || (bytes[at] === UNDERSCORE && bytes[at + 1] === SMALL_D))) {
+          this.#watchDeleted(bytes, at);
+        }
         this.#at = at;
         if (!this.#passString()) {
           this.#inString = true;
@@ -441,6 +457,15 @@ export class DocumentScanner {
     this.#depth = depth;
     this.#at = at;
     return false;
+  }
+
+  /** Looks whether `bytes` have {@linkcode DELETED} at `at`, or its beginning at their end. */
+  #watchDeleted(bytes: Uint8Array, at: number): void {
+    this.#deletedBegun = undefined;
+    const length = Math.min(DELETED.length, bytes.length - at);
+    for (let index = 0; index < length; index++) if (bytes[at + index] !== DELETED[index]) return;
+    if (length === DELETED.length) this.isDeleted = true;
+    else this.#deletedBegun = bytes.slice(at);
   }
 
   /** Passes over the rest of a number, true, false or null; what ends it is not part of it. */

@@ -36,6 +36,7 @@ export type { Task } from "./src/task/task.ts";
 export { CouchClient } from "./src/couchdb/client.ts";
 export {
   ArchiveError,
+  AwsError,
   ConfigError,
   CouchError,
   exitCodeOf,

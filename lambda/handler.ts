@@ -7,7 +7,7 @@ import process from "node:process";
 import { type Config, type Environment, loadConfig } from "../src/config/config.ts";
 import type { Task } from "../src/task/task.ts";
 import { CouchClient } from "../src/couchdb/client.ts";
-import { describeError, EXIT, InterruptedError, ProgramError, UsageError } from "../src/errors.ts";
+import { describeError, EXIT, hintOf, InterruptedError, ProgramError, UsageError } from "../src/errors.ts";
 import { runFolder } from "../src/archive/layout.ts";
 import { openLog } from "../src/observe/log.ts";
 import { openLoki } from "../src/observe/loki.ts";
@@ -67,7 +67,7 @@ interface Program {
  *
  * @param options.write Takes a line of the log.
  * @returns The handler, and what sends the log lines that wait.
- * @throws ConfigError or StoreError when the config cannot be used.
+ * @throws ConfigError, AwsError or StoreError when the config cannot be used.
  */
 export async function openHandler(options: {
   env: Environment;
@@ -84,7 +84,7 @@ export async function openHandler(options: {
   for (const warning of config.warnings) log.warn("config", { warning });
   const program: Program = {
     config,
-    repository: new Repository(await openStore(config.bucket), config),
+    repository: new Repository(await openStore(config.bucket, { log }), config),
     log,
     flush,
     host,
@@ -118,8 +118,7 @@ async function answer(program: Program, invocation: Invocation): Promise<unknown
         return await call.run(event);
     }
   } catch (error) {
-    const hint = error instanceof ProgramError ? error.hint : undefined;
-    call.log.error("invocation failed", { error: describeError(error), hint });
+    call.log.error("invocation failed", { error: describeError(error), hint: hintOf(error) });
     throw error;
   } finally {
     call.close();

@@ -3,7 +3,7 @@
  * together with its deadline, and gives back the result or the error. In: the address in `AWS_LAMBDA_RUNTIME_API` and a
  * function that builds the handler. Out: nothing; the loop ends only when it is told to or when it cannot go on.
  */
-import { describeError, EXIT, InterruptedError, ProgramError } from "../src/errors.ts";
+import { describeError, EXIT, hintOf, InterruptedError, ProgramError } from "../src/errors.ts";
 import type { Log } from "../src/observe.ts";
 
 /** One event, and what the handler has to know to answer it in time. */
@@ -15,11 +15,6 @@ export interface Invocation {
   stop: AbortSignal;
   /** Ends the work at once; what is left of the time is for storing how far it has come. Aborted likewise, later. */
   signal: AbortSignal;
-  /** How long until `stop` is aborted, in milliseconds; 0 afterwards, Infinity when the event has no deadline. */
-  remainingMs(): number;
-  /** X-Ray's header for this invocation. */
-  traceId: string | undefined;
-  functionArn: string | undefined;
 }
 
 /** Answers an event. What it returns is sent as JSON; what it throws is reported as the invocation's error. */
@@ -70,8 +65,8 @@ interface Delivery {
   requestId: string;
   text: string;
   deadlineMs: number;
+  /** X-Ray's header for this invocation. */
   traceId: string | undefined;
-  functionArn: string | undefined;
 }
 
 /** What the handler made of an event. `stuck` is a handler that goes on although its time is over. */
@@ -124,19 +119,10 @@ async function answer(delivery: Delivery, handler: Handler, marginMs: number): P
     const message = `Cannot read the event: it is not JSON: ${describeError(cause)}`;
     return { failure: runtimeFailure("MalformedEvent", message), stuck: false };
   }
-  const { requestId, traceId, functionArn } = delivery;
   const deadline = new Deadline(delivery.deadlineMs, marginMs);
   try {
     const result = await Promise.race([
-      handler({
-        event,
-        requestId,
-        traceId,
-        functionArn,
-        stop: deadline.stop,
-        signal: deadline.signal,
-        remainingMs: () => deadline.remainingMs(),
-      }),
+      handler({ event, requestId: delivery.requestId, stop: deadline.stop, signal: deadline.signal }),
       deadline.passed,
     ]);
     if (result === DEADLINE_PASSED) {
@@ -159,7 +145,6 @@ class Deadline {
   readonly signal: AbortSignal;
   /** Settles when a handler that heeds `signal` would long have stopped, and an answer can only just be sent. */
   readonly passed: Promise<typeof DEADLINE_PASSED>;
-  readonly #stopAtMs: number;
   readonly #timers: ReturnType<typeof setTimeout>[] = [];
 
   constructor(deadlineMs: number, wantedMarginMs: number) {
@@ -168,19 +153,14 @@ class Deadline {
     const marginMs = Math.min(wantedMarginMs, Math.max(0, deadlineMs - nowMs) / 4);
     const [stop, signal] = [new AbortController(), new AbortController()];
     const { promise, resolve } = Promise.withResolvers<typeof DEADLINE_PASSED>();
-    this.#stopAtMs = deadlineMs - marginMs;
     this.stop = stop.signal;
     this.signal = signal.signal;
     this.passed = promise;
     if (deadlineMs === Infinity) return;
     const at = (timeMs: number, action: () => void) => this.#timers.push(setTimeout(action, timeMs - nowMs));
-    at(this.#stopAtMs, () => stop.abort(timeIsOver()));
+    at(deadlineMs - marginMs, () => stop.abort(timeIsOver()));
     at(deadlineMs - marginMs * SIGNAL_SHARE, () => signal.abort(timeIsOver()));
     at(deadlineMs - marginMs * ANSWER_SHARE, () => resolve(DEADLINE_PASSED));
-  }
-
-  remainingMs(): number {
-    return Math.max(0, this.#stopAtMs - Date.now());
   }
 
   clear(): void {
@@ -215,11 +195,11 @@ function setTraceId(env: RuntimeOptions["env"], traceId: string | undefined): vo
 /** The class's name is what a state machine's `Retry` and `Catch` compare with. Only a defect needs its stack. */
 function failureOf(error: unknown): Failure {
   const expected = error instanceof ProgramError;
-  const hint = expected && error.hint !== undefined ? `\n${error.hint}` : "";
+  const hint = hintOf(error);
   return {
     category: "Function",
     errorType: error instanceof Error ? error.name : "Error",
-    errorMessage: describeError(error) + hint,
+    errorMessage: describeError(error) + (hint === undefined ? "" : `\n${hint}`),
     stackTrace: error instanceof Error && !expected ? (error.stack ?? "").split("\n").map((line) => line.trim()) : [],
   };
 }
@@ -258,7 +238,6 @@ class RuntimeApi {
       text,
       deadlineMs: Number(response.headers.get("Lambda-Runtime-Deadline-Ms") ?? Infinity),
       traceId: response.headers.get("Lambda-Runtime-Trace-Id") ?? undefined,
-      functionArn: response.headers.get("Lambda-Runtime-Invoked-Function-Arn") ?? undefined,
     };
   }
 

@@ -13,8 +13,8 @@ import {
   type RawDocument,
   type ReadCounts,
 } from "./document_reader.ts";
-import { ArchiveError, describeError, StoreError } from "../errors.ts";
-import { gunzip } from "../codec/gzip.ts";
+import { ArchiveError, describeError, isNotFound } from "../errors.ts";
+import { gunzip, GzipError } from "../codec/gzip.ts";
 import { TextMemberScanner } from "../json/members.ts";
 import { FramingError } from "../json/scan.ts";
 import type { ChunkEntry } from "./manifest.ts";
@@ -196,7 +196,7 @@ async function openObject(place: ChunkPlace, options: StoreCallOptions): Promise
   try {
     return await place.store.read(place.key, options);
   } catch (error) {
-    if (!(error instanceof StoreError) || error.facts.code !== "not_found") throw error;
+    if (!isNotFound(error)) throw error;
     const facts = { key: place.key, expected: "an object", found: "nothing" };
     throw new ArchiveError(`Cannot read chunk "${place.key}": it is missing`, facts, {
       cause: error,
@@ -252,8 +252,7 @@ function damaged(key: string, what: string, { expected, found }: { expected: str
 
 /** Whether an error comes from the bytes of the object, rather than from getting at them. */
 function isDamage(error: unknown): boolean {
-  // DecompressionStream throws a TypeError for what is not gzip, cut off, or fails its checksum.
-  return error instanceof FramingError || error instanceof TypeError;
+  return error instanceof FramingError || error instanceof GzipError;
 }
 
 function unreadable({ key }: ChunkPlace, error: unknown): unknown {

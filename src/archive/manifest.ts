@@ -143,8 +143,6 @@ export type Manifest = z.infer<typeof manifestSchema>;
 export type Checkpoint = z.infer<typeof checkpointSchema>;
 /** How far a listing by the changes feed has come. */
 export type ListingState = z.infer<typeof listingSchema>;
-/** A document that CouchDB could not read, and what it said instead. */
-export type UnreadableDocument = z.infer<typeof unreadableSchema>;
 /** How a backup stands to others of its database. */
 export type BackupKind = Manifest["kind"];
 
@@ -168,6 +166,11 @@ export function sumChunks(chunks: readonly ChunkEntry[]): Totals {
     totals.compressed_bytes += chunk.compressed_bytes;
   }
   return totals;
+}
+
+/** The JSON text of a checkpoint: stored again and again, so in few bytes. */
+export function encodeCheckpoint(checkpoint: Checkpoint): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify(checkpoint) + "\n");
 }
 
 /** The JSON text of a manifest or checkpoint, indented for the human who opens it. */

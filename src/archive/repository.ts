@@ -5,7 +5,7 @@
 import type { BackupDate } from "../dates.ts";
 import { joinKey } from "../store/key.ts";
 import type { Store } from "../store/store.ts";
-import { backupFolder, catalogFolder, runFolder, RUNS_FOLDER } from "./layout.ts";
+import { backupFolder, catalogFolder, runFolder, RUNS_FOLDER, STORE_FOLDER } from "./layout.ts";
 
 /** The two parts of a repository's keys that a config names; both may be empty or hold slashes. */
 export interface RepositoryParts {
@@ -33,6 +33,11 @@ export class Repository implements RepositoryParts {
   /** The key of the folder that holds the runs of all tasks. */
   get runsFolder(): string {
     return joinKey(this.prefix, RUNS_FOLDER, this.suffix);
+  }
+
+  /** The key of the folder that holds what was found out about the store; all suffixes share it. */
+  get storeFolder(): string {
+    return joinKey(this.prefix, STORE_FOLDER);
   }
 
   /** The key of a database's folder of one day. `database` is decoded. */

@@ -3,9 +3,10 @@
  * report. In: the folder's address. Out: what an earlier call has stored, checked.
  */
 import { z } from "zod";
-import { StoreError } from "../errors.ts";
+import { isNotFound } from "../errors.ts";
 import type { Repository } from "./repository.ts";
 import { joinKey } from "../store/key.ts";
+import { readText } from "../store/read_whole.ts";
 import { encodeDatabase } from "../database_name.ts";
 import type { DatabaseReport, RunReport } from "./report.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
@@ -61,7 +62,7 @@ export class RunFolder {
    */
   async readPlan(scope: PlanScope, options: StoreCallOptions): Promise<{ databases: string[]; plannedAt: Date }> {
     const key = joinKey(this.#folder, PLAN_NAMES[scope]);
-    const text = await new Response(await this.#store.read(key, options)).text();
+    const text = await readText(this.#store, key, options);
     const plan = planSchema.parse(JSON.parse(text));
     const { modified } = await this.#store.stat(key, options) ?? { modified: new Date() };
     return { databases: plan.map(({ database }) => database), plannedAt: modified };
@@ -97,9 +98,9 @@ export class RunFolder {
   async #get(name: string, schema: z.ZodType, options: StoreCallOptions): Promise<unknown> {
     let text: string;
     try {
-      text = await new Response(await this.#store.read(joinKey(this.#folder, name), options)).text();
+      text = await readText(this.#store, joinKey(this.#folder, name), options);
     } catch (error) {
-      if (error instanceof StoreError && error.facts.code === "not_found") return undefined;
+      if (isNotFound(error)) return undefined;
       throw error;
     }
     try {

@@ -36,5 +36,11 @@ export interface AwsOptions extends KeyOptions {
   endpoints?: Readonly<Partial<Record<AwsService, string | undefined>>> | undefined;
 }
 
+/** What every call of a service takes. */
+export interface AwsCallOptions {
+  /** Cancels the call; it then throws the signal's reason. */
+  signal?: AbortSignal | undefined;
+}
+
 /** The services that the program speaks to beside S3, by the names that they sign with. */
 export type AwsService = "secretsmanager" | "states";

@@ -1,5 +1,5 @@
 /** How commands tell people of documents that CouchDB could not read: in go entries of a manifest, out come lines. */
-import type { UnreadableDocument } from "../archive/manifest.ts";
+import type { UnreadableDocument } from "../couchdb/couchdb.ts";
 import { formatCount } from "../observe/figures.ts";
 
 /** A line for each document that a backup lacks because CouchDB could not read it, at most `most` of them, and the sum. */

@@ -3,10 +3,11 @@
  * the report says what to do. One small object in the store is all that is written, and it is always the same one.
  */
 import type { CouchClient } from "../couchdb/client.ts";
-import { describeError, ProgramError, StoreError } from "../errors.ts";
+import { describeError, hintOf, ProgramError, StoreError } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
 import type { Log } from "../observe.ts";
 import type { Repository } from "../archive/repository.ts";
+import { readText } from "../store/read_whole.ts";
 
 /** Signatures of S3 are refused from 15 minutes on; the hour of a schedule is wrong before that. */
 const MOST_CLOCK_DIFFERENCE_MS = 60_000;
@@ -78,7 +79,7 @@ async function tryOne(check: string, run: () => Promise<string>, signal: AbortSi
     return { check, ok: true, detail: await run() };
   } catch (error) {
     signal.throwIfAborted();
-    const hint = error instanceof ProgramError ? error.hint : undefined;
+    const hint = hintOf(error);
     return { check, ok: false, detail: describeError(error), ...(hint === undefined ? {} : { hint }) };
   }
 }
@@ -146,7 +147,7 @@ async function checkStore(context: CheckContext, attempt: Attempt): Promise<void
   });
   if (!isWritable) return;
   await attempt("store_read", async () => {
-    const text = await new Response(await store.read(key, { signal })).text();
+    const text = await readText(store, key, { signal });
     if (text === new TextDecoder().decode(body)) return "It is read back";
     throw new CheckFailure(`"${store.locate(key)}" is read back as something else`, {
       hint: "Check whether another program writes there",

@@ -2,12 +2,12 @@
  * What there is: the databases of CouchDB, and the backups in the store. Backups are found by listing folders, never by
  * scanning objects, so that it does not matter how many chunks a bucket holds.
  */
-import { listDays } from "../archive/find.ts";
+import { listDays } from "../archive/days.ts";
 import { isBackupEntry } from "../archive/archive.ts";
 import { readCheckpoint, readManifest } from "../archive/read.ts";
 import type { CouchClient } from "../couchdb/client.ts";
 import { formatDate } from "../dates.ts";
-import { ArchiveError, describeError, StoreError } from "../errors.ts";
+import { ArchiveError, describeError, isNotFound } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
 import { decodeDatabase, encodeDatabase } from "../database_name.ts";
 import { sumChunks } from "../archive/manifest.ts";
@@ -145,8 +145,4 @@ async function describeFolder(
     if (isBackupEntry(entry)) return { ...backup, problem: "It has no manifest" };
   }
   return undefined;
-}
-
-function isNotFound(error: unknown): boolean {
-  return error instanceof StoreError && error.facts.code === "not_found";
 }

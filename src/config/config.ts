@@ -76,7 +76,7 @@ export interface Config {
 }
 
 /** The variable that names the config, or holds its text. */
-export const CONFIG_VARIABLE = "COUCHDB_BACKUP_CONFIG";
+const CONFIG_VARIABLE = "COUCHDB_BACKUP_CONFIG";
 /** The variable by which template.yaml names the state machine. */
 const STATE_MACHINE_VARIABLE = "BACKUP_STATE_MACHINE";
 const DEFAULT_FILE = "./config.yaml";
@@ -312,6 +312,7 @@ function toConfig(document: ConfigDocument, { file, env }: { file: string; env: 
       backupOnlyPrevious: task.backup_only_previous ?? task.backup_only_previus ?? false,
       attachments: task.attachments,
       revisions: task.revisions,
+      tombstones: task.tombstones,
       parallel: task.parallel,
       concurrency: task.concurrency,
       allowEmpty: task.allow_empty,

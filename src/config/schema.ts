@@ -176,6 +176,7 @@ const task = z.strictObject({
   backup_only_previus: flag.optional(),
   attachments: flag.default(true),
   revisions: flag.default(true),
+  tombstones: flag.default(false),
   parallel: number(`must be a whole number from 1 to ${MOST_PARALLEL}`, 1, MOST_PARALLEL, true).default(4),
   concurrency: number(`must be a whole number from 1 to ${MOST_CONCURRENT}`, 1, MOST_CONCURRENT, true).optional(),
   allow_empty: flag.default(false),

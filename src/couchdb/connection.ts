@@ -3,9 +3,11 @@
  * In go paths and bodies, out come parsed answers, texts or streams of bytes, or a CouchError. What a little patience can
  * heal is asked for again here, unless the caller heals it better.
  */
+import { wait } from "../abort.ts";
+import { basicAuthorization } from "../basic_auth.ts";
 import { CouchError, isTransient } from "../errors.ts";
 import type { Log } from "../observe.ts";
-import { DEFAULT_RETRY, parseRetryAfter, type RetryPolicy, wait, waitBeforeAttempt } from "../retry.ts";
+import { DEFAULT_RETRY, parseRetryAfter, type RetryPolicy, waitBeforeAttempt } from "../retry.ts";
 import type { CouchOptions } from "./couchdb.ts";
 
 /** What the client needs beside the config's options. */
@@ -42,6 +44,8 @@ export interface CouchRequest extends CallOptions {
   /** The decoded name, for errors. */
   database?: string | undefined;
   answerTimeoutMs?: number | undefined;
+  /** How many times at most it is made. @default the retry policy's */
+  attempts?: number | undefined;
 }
 
 /** An answer whose body has yet to be read. A loop over `bytes` that is left early ends the request. */
@@ -76,8 +80,7 @@ export class CouchConnection {
     this.bulkTimeoutMs = options.bulkTimeoutMs ?? 300_000;
     this.#stallTimeoutMs = options.stallTimeoutMs ?? 60_000;
     if (options.login !== undefined) {
-      const credentials = new TextEncoder().encode(`${options.login}:${options.password?.reveal() ?? ""}`);
-      this.#authorization = `Basic ${btoa(String.fromCharCode(...credentials))}`;
+      this.#authorization = basicAuthorization(options.login, options.password?.reveal() ?? "");
     }
   }
 
@@ -114,7 +117,7 @@ export class CouchConnection {
       try {
         return await attemptOnce();
       } catch (error) {
-        if (attempt >= this.retry.attempts || !isTransient(error)) throw error;
+        if (attempt >= (init.attempts ?? this.retry.attempts) || !isTransient(error)) throw error;
         await this.waitAfterFailure(error as CouchError, attempt + 1, init.signal);
       }
     }

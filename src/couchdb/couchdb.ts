@@ -10,3 +10,13 @@ export interface CouchOptions {
   login?: string | undefined;
   password?: Secret | undefined;
 }
+
+/** A document that CouchDB could not read, and what it said instead. */
+export interface UnreadableDocument {
+  id: string;
+  /** The revision, where the others of the document could be read. */
+  rev?: string | undefined;
+  /** CouchDB's `error`, or what happened to the request: `internal_error`, `cut_off`, `timeout`. */
+  error: string;
+  reason: string;
+}

@@ -5,6 +5,7 @@
  */
 import type { Log, LogFields } from "../observe.ts";
 import { describeError } from "../errors.ts";
+import { styled } from "./style.ts";
 import { formatLogfmt, printable, toPlainFields } from "./logfmt.ts";
 
 /** How much a line matters, from the least. */
@@ -76,15 +77,7 @@ export interface OpenLog {
 const RANK: Record<LogLevel, number> = { debug: 0, info: 1, warn: 2, error: 3 };
 // sd-daemon(3): the kernel's levels, which journald takes from the beginning of a line.
 const JOURNAL_PRIORITY: Record<LogLevel, string> = { debug: "<7>", info: "<6>", warn: "<4>", error: "<3>" };
-const LEVEL_COLOR: Record<LogLevel, string> = {
-  debug: "\x1b[2m",
-  info: "\x1b[32m",
-  warn: "\x1b[33m",
-  error: "\x1b[31m",
-};
-const BOLD = "\x1b[1m";
-const DIM = "\x1b[2m";
-const PLAIN = "\x1b[0m";
+const LEVEL_STYLE = { debug: "dim", info: "green", warn: "yellow", error: "red" } as const;
 // With the Pushgateway's 1.8 seconds less than five in all: what a run may lose at its end to servers that never answer.
 const FLUSH_MS = 2_000;
 const FLUSH_AFTER_LOSS_MS = 500;
@@ -148,11 +141,6 @@ export function openLog(options: LogOptions): OpenLog {
       return result;
     },
   };
-}
-
-/** Whether `text` names a level, for a command line or a config. */
-export function isLogLevel(text: string): text is LogLevel {
-  return Object.hasOwn(RANK, text);
 }
 
 /**
@@ -220,8 +208,8 @@ function formatPlain({ timeMs, level, event, fields }: LogRecord): string {
 
 function formatColored({ timeMs, level, event, fields }: LogRecord): string {
   const facts = formatLogfmt(fields);
-  const time = `${DIM}${new Date(timeMs).toISOString()}${PLAIN}`;
-  const start = `${time} ${LEVEL_COLOR[level]}${level.padEnd(5)}${PLAIN} ${BOLD}${printable(event)}${PLAIN}`;
+  const time = styled("dim", new Date(timeMs).toISOString());
+  const start = `${time} ${styled(LEVEL_STYLE[level], level.padEnd(5))} ${styled("bold", printable(event))}`;
   return facts === "" ? start : `${start} ${facts}`;
 }
 

@@ -5,20 +5,19 @@
  * @see https://grafana.com/docs/loki/latest/reference/loki-http-api/#ingest-logs
  */
 import { describeError } from "../errors.ts";
-import type { Secret } from "../secret.ts";
+import { authorizationFor, type Login } from "../basic_auth.ts";
+import { parseRetryAfter } from "../retry.ts";
 import { formatLogfmt } from "./logfmt.ts";
 import { type FlushResult, type LogRecord, type LogSink, LossCount } from "./log.ts";
 
 /** Where the lines go, and how patiently. Times in milliseconds. */
-export interface LokiOptions {
+export interface LokiOptions extends Login {
   /** The push URL, possibly with a login in it; where it has no path, `/loki/api/v1/push` is meant. */
   url: string;
   /** Labels on every line beside `task` and `level`: few and fixed, such as `app` and `host`. */
   labels?: Readonly<Record<string, string>>;
   /** Sent as `X-Scope-OrgID`. */
   tenant?: string | undefined;
-  login?: string | undefined;
-  password?: Secret | undefined;
   /** How long lines wait for company. @default 1000 */
   batchMs?: number;
   /** A batch of this many characters goes at once. @default 262144 */
@@ -94,11 +93,9 @@ class LokiSink implements LogSink {
     this.#url = pushUrl(url);
     this.#headers = { "content-type": "application/json", "content-encoding": "gzip" };
     if (tenant !== undefined) this.#headers["x-scope-orgid"] = tenant;
-    // fetch refuses URLs with a login and quotes them in its error, so the login leaves the URL here.
-    const user = login ?? decodeURIComponent(this.#url.username);
-    const secret = password?.reveal() ?? decodeURIComponent(this.#url.password);
+    const authorization = authorizationFor(this.#url, { login, password });
     this.#url.username = this.#url.password = "";
-    if (user !== "") this.#headers.authorization = basicAuthorization(user, secret);
+    if (authorization !== undefined) this.#headers.authorization = authorization;
     this.#options = {
       labels: {},
       batchMs: 1_000,
@@ -252,7 +249,7 @@ class LokiSink implements LogSink {
     }
     const cause = `${this.#place()} answered ${status} ${await readStart(response)}`.trimEnd();
     if (status !== 429 && status !== 408 && status < 500) return { result: "refused", cause };
-    return { result: "failed", cause, retryAfterMs: readRetryAfter(headers.get("retry-after")) };
+    return { result: "failed", cause, retryAfterMs: parseRetryAfter(headers.get("retry-after"), new Date()) };
   }
 
   #place(): string {
@@ -293,11 +290,6 @@ function pushUrl(text: string): URL {
   return url;
 }
 
-function basicAuthorization(login: string, password: string): string {
-  const bytes = new TextEncoder().encode(`${login}:${password}`);
-  return `Basic ${btoa(String.fromCharCode(...bytes))}`;
-}
-
 /** The push API's JSON: lines grouped by stream, in each stream in their order. */
 function pushBody(entries: readonly Entry[]): string {
   const streams = Map.groupBy(entries, (entry) => entry.stream);
@@ -326,11 +318,4 @@ async function readStart(response: Response): Promise<string> {
   }
   await reader.cancel();
   return text.slice(0, 200).trim();
-}
-
-/** `Retry-After` in milliseconds: it is seconds, or a date. */
-function readRetryAfter(value: string | null): number | undefined {
-  if (value === null) return undefined;
-  const ms = /^\d+$/.test(value.trim()) ? Number(value) * 1000 : Date.parse(value) - Date.now();
-  return Number.isFinite(ms) ? Math.max(0, ms) : undefined;
 }

@@ -10,7 +10,8 @@ import { describeError, InterruptedError, StoreError } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
 import type { Log } from "../observe.ts";
 import type { RunReport } from "../archive/report.ts";
-import { wait } from "../retry.ts";
+import { wait } from "../abort.ts";
+import { readText } from "../store/read_whole.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 
 /** How a run shows that it lives, and how its death is told. */
@@ -109,7 +110,7 @@ async function readJson<T>(
   schema: z.ZodType<T>,
   options: StoreCallOptions,
 ): Promise<T | undefined> {
-  const text = await new Response(await store.read(key, options)).text();
+  const text = await readText(store, key, options);
   try {
     return schema.parse(JSON.parse(text));
   } catch {

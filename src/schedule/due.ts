@@ -8,9 +8,9 @@ import type { RunContext } from "../commands/backup/context.ts";
 import { type Claim, CLAIM_TIMES, claimElapse, type ClaimTimes, type ElapseState, readElapse } from "./claim.ts";
 import type { Task } from "../task/task.ts";
 import { formatDate } from "../dates.ts";
-import { describeError, exitCodeOf, ProgramError } from "../errors.ts";
+import { describeError, exitCodeOf, hintOf, ProgramError } from "../errors.ts";
 import type { RunReport, TaskReport } from "../archive/report.ts";
-import { wait } from "../retry.ts";
+import { wait } from "../abort.ts";
 import { dateInPath, selectTasks } from "../task/selection.ts";
 import { latestElapse } from "../task/times.ts";
 
@@ -222,7 +222,7 @@ class ScheduledRun {
 
   /** Notes a task that could not even begin. */
   #fail({ task, elapse }: DueTask, error: unknown, startedAt = this.#context.now()): RunReport {
-    const hint = error instanceof ProgramError ? error.hint : undefined;
+    const hint = hintOf(error);
     const stack = error instanceof ProgramError || !(error instanceof Error) ? undefined : error.stack;
     this.#context.log.error("task is not run", { task: task.name, elapse, error: describeError(error), hint, stack });
     const failed: TaskReport = {

@@ -6,7 +6,7 @@ import { backup } from "../commands/backup/backup.ts";
 import type { BackupOptions, RunContext } from "../commands/backup/context.ts";
 import type { Task } from "../task/task.ts";
 import { type BackupDate, formatDate } from "../dates.ts";
-import { describeError, exitCodeOf, isTransient, ProgramError, StoreError, UsageError } from "../errors.ts";
+import { describeError, exitCodeOf, hintOf, isNotFound, isTransient, UsageError } from "../errors.ts";
 import { runFolder } from "../archive/layout.ts";
 import { readCheckpoint } from "../archive/read.ts";
 import { sumChunks } from "../archive/manifest.ts";
@@ -155,7 +155,7 @@ async function countChunks({ context, date, database }: BackupOf, run: string): 
     const checkpoint = await readCheckpoint(repository.store, folder, { signal });
     return checkpoint.run === run ? checkpoint.chunks.length : 0;
   } catch (error) {
-    if (error instanceof StoreError && error.facts.code === "not_found") return 0;
+    if (isNotFound(error)) return 0;
     throw error;
   }
 }
@@ -218,7 +218,7 @@ interface BackupOf {
 
 /** The report of a database of which nothing is saved, for all that is known. */
 function failure({ context, date, database }: BackupOf, error: unknown): Omit<DatabaseReport, "seconds"> {
-  const hint = error instanceof ProgramError ? error.hint : undefined;
+  const hint = hintOf(error);
   return {
     database,
     status: "failed",

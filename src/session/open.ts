@@ -65,8 +65,8 @@ export async function withConfig<T>(call: Call, config: Config, work: (session: 
       ...surroundings,
       config,
       couch,
-      repository: new Repository(await openStore(config.bucket), config),
-      openStore: (bucket) => openStore({ ...config.bucket, bucket }),
+      repository: new Repository(await openStore(config.bucket, { log }), config),
+      openStore: (bucket) => openStore({ ...config.bucket, bucket }, { log }),
       async publish(report) {
         const { lostLines } = await flush();
         const counted = { lostLogLines: lostLines, retries: couch.retries };

@@ -5,7 +5,7 @@ import type { CouchOptions } from "../couchdb/couchdb.ts";
 /**
  * What a config says of CouchDB, with the password that is to be used.
  *
- * @throws StoreError when it is in Secrets Manager and cannot be read there.
+ * @throws AwsError when it is in Secrets Manager and cannot be read there.
  */
 export async function withPassword(
   { database, aws }: Pick<Config, "database" | "aws">,

@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { StoreError } from "../../src/errors.ts";
+import { AwsError } from "../../src/errors.ts";
 import { Secret } from "../../src/secret.ts";
 import { readPassword } from "../../src/aws/secrets_manager.ts";
 import { checkSignature } from "../fakes/sigv4.ts";
@@ -64,15 +64,15 @@ Deno.test("readPassword() says which right is missing, and shows no secret", asy
     () => Response.json({ __type: "com.amazonaws#ResourceNotFoundException" }, { status: 400 }),
     () => Response.json({ SecretBinary: "aHVudGVyMg==" }),
   ]);
-  const denied = await assertRejects(() => readPassword(ARN, manager.options), StoreError);
+  const denied = await assertRejects(() => readPassword(ARN, manager.options), AwsError);
   assertEquals(
     denied.message,
     `Cannot read the secret "${ARN}": AWS answered 400 AccessDeniedException: User x is not authorized`,
   );
   assertEquals(denied.hint, "Allow secretsmanager:GetSecretValue on this secret");
-  const missing = await assertRejects(() => readPassword(ARN, manager.options), StoreError);
-  assertEquals(missing.facts, { code: "ResourceNotFoundException", status: 400 });
-  const binary = await assertRejects(() => readPassword(ARN, manager.options), StoreError, "it holds no text");
+  const missing = await assertRejects(() => readPassword(ARN, manager.options), AwsError);
+  assertEquals(missing.facts, { code: "ResourceNotFoundException", status: 400, retryAfterMs: undefined });
+  const binary = await assertRejects(() => readPassword(ARN, manager.options), AwsError, "it holds no text");
   assertEquals(binary.facts.code, "bad_secret");
 });
 
@@ -89,7 +89,7 @@ Deno.test("readPassword() refuses a signature by other keys", async () => {
   await using manager = startSecretsManager([]);
   await assertRejects(
     () => readPassword(ARN, { ...manager.options, secret: new Secret("wrong") }),
-    StoreError,
+    AwsError,
     "SignatureDoesNotMatch",
   );
 });

@@ -88,6 +88,10 @@ Deno.test("listBackups() asks the store as often whether a backup has one chunk 
     let listed = 0;
     const counting: Store = {
       url: store.url,
+      server: store.server,
+      clockSkewMs: store.clockSkewMs,
+      conditions: store.conditions,
+      tryConditions: (...args) => store.tryConditions(...args),
       locate: (key) => store.locate(key),
       create: (...args) => store.create(...args),
       replace: (...args) => store.replace(...args),

@@ -33,6 +33,12 @@ export interface FakeS3Options extends Partial<SigningKeys> {
   hostname?: "127.0.0.1" | "::1";
   /** How far the server's clock is ahead. @default 0 */
   clockAheadMs?: number;
+  /** Takes `If-None-Match` and overwrites all the same: in every request, or where an upload is completed. */
+  ignoresConditions?: boolean | "uploads";
+  /** Answers 501 to `If-None-Match`. */
+  refusesConditions?: boolean;
+  /** Answers 400 to `x-amz-checksum-…`, as Backblaze B2 did. */
+  refusesChecksums?: boolean;
 }
 
 export interface FakeObject {
@@ -192,6 +198,10 @@ export class FakeS3 {
         `<AWSAccessKeyId>${headers["authorization"]}</AWSAccessKeyId>`,
       );
     }
+    const checksum = Object.keys(headers).find((name) => name.startsWith("x-amz-checksum-"));
+    if (this.#options.refusesChecksums && checksum !== undefined) {
+      throw new Refusal(400, "InvalidArgument", `Unsupported header '${checksum}' received for this API call.`);
+    }
     if (!this.#buckets.has(bucket)) throw new Refusal(404, "NoSuchBucket", "The specified bucket does not exist");
     const path = `${bucket}/${key}`;
     switch (operation) {
@@ -201,7 +211,7 @@ export class FakeS3 {
         return this.#list(bucket, query);
       case "PutObject": {
         const checksum = checkChecksum(headers, body);
-        this.#checkFree(headers, path);
+        this.#checkFree(headers, path, this.#options.ignoresConditions === true);
         const etag = `"${md5(body)}"`;
         this.objects.set(path, { bytes: body, etag, checksum, headers: kept(headers), modified: this.#now() });
         return { status: 200, headers: { etag, ...(checksum && { "x-amz-checksum-sha256": checksum }) } };
@@ -234,7 +244,7 @@ export class FakeS3 {
       }
       case "CompleteMultipartUpload": {
         const upload = this.#upload(query, bucket, key);
-        this.#checkFree(headers, path);
+        this.#checkFree(headers, path, (this.#options.ignoresConditions ?? false) !== false);
         const object = assemble(upload, new TextDecoder().decode(body), this.#options.minPartBytes ?? 5 * 1024 * 1024);
         this.objects.set(path, { ...object, headers: upload.headers, modified: this.#now() });
         this.uploads.delete(query.get("uploadId")!);
@@ -250,9 +260,12 @@ export class FakeS3 {
     }
   }
 
-  #checkFree(headers: Record<string, string>, path: string): void {
+  #checkFree(headers: Record<string, string>, path: string, isIgnored: boolean): void {
     const condition = headers["if-none-match"];
-    if (condition === undefined) return;
+    if (condition === undefined || isIgnored) return;
+    if (this.#options.refusesConditions) {
+      throw new Refusal(501, "NotImplemented", "A header you provided implies functionality that is not implemented");
+    }
     if (condition !== "*") throw new Refusal(501, "NotImplemented", "If-None-Match takes * only");
     if (this.objects.has(path)) {
       throw new Refusal(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold");
@@ -313,6 +326,10 @@ export class FakeS3 {
 
 /** The body's SHA-256 where the request names it. */
 function checkChecksum(headers: Record<string, string>, body: Uint8Array): string | undefined {
+  const contentMd5 = headers["content-md5"];
+  if (contentMd5 !== undefined && contentMd5 !== createHash("md5").update(body).digest("base64")) {
+    throw new Refusal(400, "BadDigest", "The Content-MD5 you specified did not match what we received.");
+  }
   const given = headers["x-amz-checksum-sha256"];
   if (given === undefined) return undefined;
   if (given !== sha256(body).toBase64()) {

@@ -235,8 +235,7 @@ suffix: couchdb
       if (event.database === "large") couch.faults.add({ endpoint: "_bulk_get", database: "large", skip: 3, fault });
     }
     const signal = new AbortController().signal;
-    const never = { remainingMs: () => Infinity, traceId: undefined, functionArn: undefined };
-    const answered = await handler({ event: sent, requestId: "1", stop: stop.signal, signal, ...never });
+    const answered = await handler({ event: sent, requestId: "1", stop: stop.signal, signal });
     if (event.kind === "summarise") manifests.push(await countManifests());
     return answered;
   };

@@ -4,7 +4,7 @@ import { isCounted } from "./source.ts";
 import type { FailedRevision } from "../../couchdb/write.ts";
 import { EXIT } from "../../errors.ts";
 import type { DocumentCounts } from "../../archive/document_reader.ts";
-import type { UnreadableDocument } from "../../archive/manifest.ts";
+import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import type { LackingSetting } from "./target.ts";
 import type { BegunRestore } from "./context.ts";
 

@@ -10,7 +10,7 @@ import { pathToFileURL } from "node:url";
 import { StoreError } from "../../errors.ts";
 import { untilAborted } from "../../abort.ts";
 import { type DirectoryAction, directoryError, errorCode } from "./error.ts";
-import type { Store, StoreCallOptions, StoredObject, StoreEntry } from "../store.ts";
+import type { Conditions, Store, StoreCallOptions, StoreContext, StoredObject, StoreEntry } from "../store.ts";
 import { checkFolder, checkKey, compareEntries } from "../key.ts";
 
 const READ_BYTES = 256 * 1024;
@@ -19,8 +19,8 @@ const TEMP_MAX_AGE_MS = 24 * 60 * 60 * 1000;
 /** What `link` answers where the file system has no hard links: FAT, exFAT, some network and FUSE file systems. */
 const NO_HARD_LINKS = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"]);
 
-/** What tests replace. */
-export interface DirectoryStoreOptions {
+/** What it is opened with, and what tests replace. */
+export interface DirectoryStoreOptions extends StoreContext {
   /** Gives a file a second name, and fails with `EEXIST` where that name is taken. @default link of node:fs */
   link?: (existing: string, name: string) => Promise<void>;
 }
@@ -33,6 +33,10 @@ interface TempFile extends Omit<StoredObject, "key"> {
 /** Keeps objects as files below one folder. */
 export class DirectoryStore implements Store {
   readonly url: string;
+  readonly server = "file:";
+  /** A file system's clock is this machine's. */
+  readonly clockSkewMs = 0;
+  conditions: Conditions | undefined;
   readonly #root: string;
   readonly #link: (existing: string, name: string) => Promise<void>;
   /** The folder that was last searched for leftovers; a backup writes thousands of objects into the same one. */
@@ -43,6 +47,19 @@ export class DirectoryStore implements Store {
     this.#root = root;
     this.#link = options.link ?? fs.link;
     this.url = pathToFileURL(root).href;
+  }
+
+  async tryConditions(key: string, options: StoreCallOptions = {}): Promise<Conditions> {
+    const create = async () => {
+      try {
+        await this.create([key], once(new TextEncoder().encode("{}\n")), options);
+        return true;
+      } catch (error) {
+        if (error instanceof StoreError && error.facts.code === "exists") return false;
+        throw error;
+      }
+    };
+    return await create() && await create() ? "ignored" : "held";
   }
 
   locate(key: string): string {

@@ -1,12 +1,13 @@
 /**
  * Sends requests to S3: signed, guarded against stalls, and repeated while that can help. A request comes in as method,
- * key and bytes; what goes out is S3's answer, or a StoreError that names what an operator can do.
+ * key and bytes; what goes out is S3's answer, or a StoreError that names what an operator can do; an AwsError where the
+ * keys to sign with cannot be had.
  */
 import { AwsV4Signer } from "aws4fetch";
 import { createHash } from "node:crypto";
 import { isTransient, StoreError } from "../../errors.ts";
 import { joinKey } from "../key.ts";
-import { orAborted, sleep } from "../../abort.ts";
+import { orAborted, wait } from "../../abort.ts";
 import type { CredentialProvider } from "../../aws/credentials.ts";
 import { bucketUrl, DEFAULT_REGION, encodeKey, encodeQuery, type S3Location } from "./endpoint.ts";
 import { describeSubject, refusalError } from "./error.ts";
@@ -28,7 +29,7 @@ export interface S3Settings {
   pageSize: number;
 }
 
-export const DEFAULT_SETTINGS: S3Settings = {
+const DEFAULT_SETTINGS: S3Settings = {
   attempts: 6,
   backoffMs: 250,
   stallMs: 60_000,
@@ -93,11 +94,17 @@ export class S3Client {
   #region: Promise<string> | undefined;
   /** How far the server's clock is ahead of this machine's. */
   #clockAheadMs = 0;
+  #clockSkewMs: number | undefined;
 
   constructor(target: S3Target, settings: Partial<S3Settings> = {}) {
     this.#target = target;
     this.settings = { ...DEFAULT_SETTINGS, ...settings };
     this.url = `s3://${target.bucket}${target.folder === "" ? "" : `/${target.folder}`}`;
+  }
+
+  /** How far the server's clock is ahead of this machine's, by the `Date` of its last answer. */
+  get clockSkewMs(): number | undefined {
+    return this.#clockSkewMs;
   }
 
   /** The key as S3 knows it, for the headers and queries that hold one. */
@@ -149,7 +156,7 @@ export class S3Client {
   async wait(attempt: number, error: unknown, signal: AbortSignal | undefined): Promise<void> {
     const longestMs = Math.min(this.settings.backoffMs * 2 ** (attempt - 1), MAX_BACKOFF_MS);
     const askedMs = error instanceof StoreError ? error.facts.retryAfterMs ?? 0 : 0;
-    await sleep(askedMs + longestMs * (0.5 + Math.random() / 2), signal);
+    await wait(askedMs + longestMs * (0.5 + Math.random() / 2), signal);
   }
 
   /** The request as it is sent, signed with the keys of this moment. */
@@ -236,6 +243,7 @@ export class S3Client {
       }),
       { code: "unreachable", text: `no answer from ${url.host}` },
     );
+    this.#noteClock(response.headers.get("date"));
     const reader = response.body?.getReader();
     return {
       status: response.status,
@@ -280,6 +288,12 @@ export class S3Client {
     const answer = await this.#exchange(sent, { action: "find the region of" }, undefined);
     answer.close();
     return answer.headers.get("x-amz-bucket-region") ?? DEFAULT_REGION;
+  }
+
+  #noteClock(date: string | null): void {
+    // A Date has whole seconds and was written before it came: what is left of a second says nothing.
+    const aheadMs = Date.parse(date ?? "") + 500 - Date.now();
+    if (Number.isFinite(aheadMs)) this.#clockSkewMs = Math.abs(aheadMs) <= 1000 ? 0 : aheadMs;
   }
 
   /** A wrong clock makes every signature wrong; the next attempt goes by the server's. */

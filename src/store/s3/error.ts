@@ -1,5 +1,6 @@
 /** What S3's refusals mean for an operator: from a status, headers and a body to the error that is reported. Pure. */
 import { StoreError } from "../../errors.ts";
+import { parseRetryAfter } from "../../retry.ts";
 import { parseError } from "./xml.ts";
 
 /** What was asked, in words. */
@@ -46,6 +47,28 @@ export function describeSubject(subject: Pick<S3Subject, "action" | "key" | "url
     : `Cannot ${subject.action} "${subject.key}" in "${subject.url}"`;
 }
 
+/** The error where a key was found to be taken by looking; S3 would have answered so. */
+export function takenError(url: string, key: string): StoreError {
+  return new StoreError(`${describeSubject({ action: "store", key, url })}: the key is taken`, {
+    code: "PreconditionFailed",
+    key,
+  });
+}
+
+/** The error for a success that does not say what it must. `missing` completes "the answer does not say …". */
+export function strangeAnswer(
+  { url }: { url: string },
+  key: string,
+  missing: string,
+  action = "store",
+): StoreError {
+  return new StoreError(
+    `${describeSubject({ action, key, url })}: the answer does not say ${missing}`,
+    { code: "strange_answer", key },
+    { hint: "What answers at endpoint is not an S3 server, or something between changes its answers" },
+  );
+}
+
 /**
  * The error for an answer that is not what was asked for.
  *
@@ -63,7 +86,7 @@ export function refusalError(subject: S3Subject, refusal: S3Refusal, secrets: re
   return new StoreError(
     `${describeSubject(subject)}: S3 answered ${status} ${code}${reason}` +
       (wrongRegion ? `; the bucket is in region "${region}", the request was for "${subject.region}"` : ""),
-    { code, key: subject.key, status, retryAfterMs: retryAfterMs(headers.get("retry-after")) },
+    { code, key: subject.key, status, retryAfterMs: retryAfterMs(headers) },
     { hint: wrongRegion ? `Set region: ${region}, or leave it out` : hintFor(code, subject) },
   );
 }
@@ -124,8 +147,9 @@ function hintFor(code: string, subject: S3Subject): string | undefined {
   }
 }
 
-/** `Retry-After` in seconds or as a date is capped: a server must not be able to stop a backup for a day. */
-function retryAfterMs(value: string | null): number | undefined {
-  const seconds = value === null ? NaN : Number(value);
-  return Number.isFinite(seconds) && seconds >= 0 ? Math.min(seconds * 1000, MAX_RETRY_AFTER_MS) : undefined;
+/** How long the server asks to be left alone: capped, for it must not be able to stop a backup for a day. */
+function retryAfterMs(headers: Headers): number | undefined {
+  // A date is compared with the server's own clock: that this machine's is wrong is one of the errors of this file.
+  const askedMs = parseRetryAfter(headers.get("retry-after"), new Date(headers.get("date") ?? ""));
+  return askedMs === undefined ? undefined : Math.min(askedMs, MAX_RETRY_AFTER_MS);
 }

@@ -23,8 +23,8 @@ export interface S3Part {
   /** From 1. */
   number: number;
   etag: string;
-  /** SHA-256 of the part, base64. */
-  sha256: string;
+  /** SHA-256 of the part, base64; undefined where the server takes none. */
+  sha256: string | undefined;
 }
 
 // With its defaults the parser turns the key `0010` into the number 10 and drops spaces at a key's ends.
@@ -87,7 +87,9 @@ export function parseListing(xml: string, prefix: string): S3Page | undefined {
 /** The body of CompleteMultipartUpload. */
 export function completeBody(parts: readonly S3Part[]): string {
   const items = parts.map((part) =>
-    `<Part><ChecksumSHA256>${part.sha256}</ChecksumSHA256><ETag>${escapeText(part.etag)}</ETag>` +
+    `<Part>${part.sha256 === undefined ? "" : `<ChecksumSHA256>${part.sha256}</ChecksumSHA256>`}<ETag>${
+      escapeText(part.etag)
+    }</ETag>` +
     `<PartNumber>${part.number}</PartNumber></Part>`
   );
   return `<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">${

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { describeError, StoreError } from "../../../src/errors.ts";
+import { AwsError, describeError, StoreError } from "../../../src/errors.ts";
 import { Secret } from "../../../src/secret.ts";
 import { openStore } from "../../../src/store/open.ts";
 import { S3Store } from "../../../src/store/s3/store.ts";
@@ -96,22 +96,44 @@ testFake("S3Store create() sends what fits into a part in one request, and no by
   assertEquals(counts(fake, "PutObject", "CreateMultipartUpload", "UploadPart"), [4, 3, 2 + 2 + 3]);
 });
 
-testFake(
-  "S3Store stores with storage class and encryption, in one request and in several",
-  async ({ fake, options }) => {
-    const store = new S3Store({ ...options, storageClass: "STANDARD_IA", kmsKeyId: "arn:aws:kms:x" }, QUICK);
-    await store.create(["small"], pieces(bytesOf("x")));
-    await store.create(["large"], largeBody());
-    await store.replace("replaced", bytesOf("y"));
-    for (const object of fake.objects.values()) {
-      assertEquals(object.headers["x-amz-storage-class"], "STANDARD_IA");
-      assertEquals(object.headers["x-amz-server-side-encryption"], "aws:kms");
-      assertEquals(object.headers["x-amz-server-side-encryption-aws-kms-key-id"], "arn:aws:kms:x");
-    }
-    await new S3Store({ ...options, sse: "AES256" }, QUICK).create(["aes"], pieces(bytesOf("x")));
-    assertEquals(fake.object("test-bucket", "f/aes")?.headers["x-amz-server-side-encryption"], "AES256");
-  },
-);
+testFake("S3Store encrypts everything as the config says", async ({ fake, options }) => {
+  const store = new S3Store({ ...options, kmsKeyId: "arn:aws:kms:x" }, QUICK);
+  await store.create(["small"], pieces(bytesOf("x")));
+  await store.create(["large"], largeBody());
+  await store.replace("replaced", bytesOf("y"));
+  for (const object of fake.objects.values()) {
+    assertEquals(object.headers["x-amz-server-side-encryption"], "aws:kms");
+    assertEquals(object.headers["x-amz-server-side-encryption-aws-kms-key-id"], "arn:aws:kms:x");
+  }
+  await new S3Store({ ...options, sse: "AES256" }, QUICK).create(["aes"], pieces(bytesOf("x")));
+  assertEquals(fake.object("test-bucket", "f/aes")?.headers["x-amz-server-side-encryption"], "AES256");
+});
+
+testFake("S3Store gives chunks the storage class, and nothing else", async ({ fake, options }) => {
+  const store = new S3Store({ ...options, storageClass: "DEEP_ARCHIVE" }, QUICK);
+  await store.create(["chunk/small"], pieces(bytesOf("x")), { kind: "chunk" });
+  await store.create(["chunk/large"], largeBody(), { kind: "chunk" });
+  await store.create(["claim/small"], pieces(bytesOf("x")));
+  await store.create(["claim/large"], largeBody());
+  await store.replace("claim/replaced", bytesOf("y"));
+  await store.tryConditions("claim/tried");
+  assertEquals(
+    [...fake.objects].map(([path, { headers }]) => [path.split("/")[2], headers["x-amz-storage-class"]]),
+    [...Array(2).fill(["chunk", "DEEP_ARCHIVE"]), ...Array(4).fill(["claim", undefined])],
+  );
+});
+
+testFake("S3Store knows after its first request how far the server's clock is", async ({ fake, store }) => {
+  assertEquals([store.clockSkewMs, store.server], [undefined, fake.url]);
+  await store.stat("none");
+  assertEquals(store.clockSkewMs, 0);
+});
+
+testFake("S3Store knows that the server's clock is five minutes ahead", async ({ store }) => {
+  await store.stat("none");
+  const error = Math.abs((store.clockSkewMs ?? 0) - 300_000);
+  assert(error <= 1500, `${store.clockSkewMs} ms`);
+}, { clockAheadMs: 300_000 });
 
 for (
   const fault of [
@@ -366,7 +388,8 @@ Deno.test("openStore() opens a bucket and asks for what is missing", async () =>
     [{ bucket: "s3://name", endpoint: "http://user:hunter2@minio:9000", ...keys }, "bad_endpoint"],
   ];
   for (const [options, code] of cases) {
-    const error = await assertRejects(() => openStore(options), StoreError);
+    const kind = code === "no_credentials" ? AwsError : StoreError;
+    const error = await assertRejects<AwsError | StoreError>(() => openStore(options), kind);
     assertEquals(error.facts.code, code, options.bucket);
     assert(error.hint !== undefined && !error.message.includes("hunter2"), error.message);
   }

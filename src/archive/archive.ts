@@ -84,6 +84,8 @@ export interface Archive {
   documents: number | undefined;
   /** The documents that CouchDB could not read when it was made. */
   unreadable: readonly UnreadableDocument[];
+  /** Between which positions of the changes feed it was listed; null in format 1, and where it has no manifest. */
+  feed: Manifest["feed"];
   /** Why it is not whole. */
   problems: ChunkProblem[];
   /** Objects in its folder that do not belong to it, and do no harm. */
@@ -110,6 +112,7 @@ export async function openArchive(place: ArchivePlace, options: StoreCallOptions
     entries: [],
     documents: undefined,
     unreadable: [],
+    feed: null,
     problems: [],
     leftovers: [],
   };
@@ -232,6 +235,7 @@ async function readCheckpoints(
 
 function takeManifest(archive: Archive, { name, manifest }: { name: string; manifest: Manifest }): void {
   archive.kind = "complete";
+  archive.feed = manifest.feed;
   takeOrigin(archive, { ...manifest, name, documents: manifest.totals.documents });
 }
 

@@ -17,6 +17,7 @@ import { ArchiveError, describeError, isNotFound } from "../errors.ts";
 import { gunzip, GzipError } from "../codec/gzip.ts";
 import { TextMemberScanner } from "../json/members.ts";
 import { FramingError } from "../json/scan.ts";
+import { hasRange } from "./id_ranges.ts";
 import type { ChunkEntry } from "./manifest.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 
@@ -233,8 +234,8 @@ function checkCounts({ key, entry }: ChunkPlace, found: ReadCounts): void {
   const pairs = [
     ["documents", entry.documents, found.documents],
     ["leaf revisions", entry.leaf_revisions, found.leafRevisions],
-    // Chunks of format 1, which have a range of ids, do not tell it.
-    ["deleted documents", entry.last_id === undefined ? entry.deleted : found.deleted, found.deleted],
+    // Format 1 does not tell it.
+    ["deleted documents", hasRange(entry) ? found.deleted : entry.deleted, found.deleted],
     ["decompressed bytes", entry.bytes, found.bytes],
   ] as const;
   for (const [what, expected, counted] of pairs) {

@@ -6,7 +6,7 @@ import { type Archive, type ArchiveChunk, openArchive } from "../../archive/arch
 import { CheckedChunk, SALVAGE_HINT } from "../../archive/chunk.ts";
 import { isLarge } from "../../archive/document_reader.ts";
 import { findArchive } from "../../archive/find.ts";
-import { MANIFEST_NAME } from "../../archive/layout.ts";
+import { isManifestName, MANIFEST_NAME } from "../../archive/layout.ts";
 import { ArchiveError } from "../../errors.ts";
 import type { Log } from "../../observe.ts";
 import { joinKey } from "../../store/key.ts";
@@ -95,7 +95,7 @@ async function looksUnfinished(
   if (first === undefined || first.entry !== undefined) return false;
   try {
     const chunk = await openChunk(archive, first, { signal });
-    if (archive.kind === "foreign" || archive.problems.some(({ chunk }) => chunk === MANIFEST_NAME)) return false;
+    if (archive.kind === "foreign" || archive.problems.some(({ chunk }) => isManifestName(chunk))) return false;
     for await (const item of chunk.read({ signal })) {
       const [document] = isLarge(item) ? [] : item;
       if (document === undefined) return false;

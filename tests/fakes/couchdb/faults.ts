@@ -114,7 +114,8 @@ export type Unreadable =
 export function unreadable(database: string, ids: readonly string[], how: Unreadable): FaultRule {
   const [error, reason] = ["internal_server_error", "{badmatch,{error,enoent}}"];
   const faults: Record<Unreadable, Fault> = {
-    "breaks off": { kind: "cut off" },
+    // Before its first row is whole: what came whole would have been read.
+    "breaks off": { kind: "cut off", afterBytes: 24 },
     "drops": { kind: "drop" },
     "error row": { kind: "error rows", ids, error: "internal_error", reason },
     "fails": { kind: "answer", status: 500, body: { error, reason } },

@@ -1,5 +1,5 @@
 /**
- * couchdb-backup: the library's API, and the program when this file is run.
+ * couchdb-backup as a library.
  *
  * The library is what the commands are made of. A caller brings its own `CouchClient`, `Store`, log and signals.
  *
@@ -22,12 +22,6 @@
  *
  * @module
  */
-import { fstatSync } from "node:fs";
-import process from "node:process";
-import { main } from "./src/cli/cli.ts";
-import type { Output, Shell } from "./src/cli/shell.ts";
-import { isJournal } from "./src/observe/log.ts";
-
 export { backup } from "./src/commands/backup/backup.ts";
 export type { BackupOptions, RunContext } from "./src/commands/backup/context.ts";
 export { type Calendar, formatCalendar, nextElapse, parseCalendar, previousElapse } from "./src/calendar/calendar.ts";
@@ -54,44 +48,3 @@ export { openStore } from "./src/store/open.ts";
 export type { Store, StoreOptions } from "./src/store/store.ts";
 export { selectTasks, type TaskSelection } from "./src/task/selection.ts";
 export { verify, type VerifyReport, type VerifyRequest } from "./src/commands/verify.ts";
-
-if (import.meta.main) {
-  const api = process.env.AWS_LAMBDA_RUNTIME_API;
-  if (api !== undefined) {
-    const { startLambda } = await import("./lambda/start.ts");
-    const write = (line: string) => void process.stdout.write(`${line}\n`);
-    // Exited with rather than set: a handler that does not stop must not go on in a process that has given up on it.
-    process.exit(await startLambda({ api, env: process.env, write }));
-  }
-  const shell = processShell();
-  // Set rather than exited with: output that is still on its way into a pipe must not be cut off.
-  process.exitCode = await main(process.argv.slice(2), shell);
-}
-
-function processShell(): Shell {
-  return {
-    env: process.env,
-    stdout: output(process.stdout),
-    stderr: output(process.stderr),
-    journal: process.env.JOURNAL_STREAM !== undefined && isJournal(process.env.JOURNAL_STREAM, fstatSync(2)),
-    onSignal(listener) {
-      process.on("SIGINT", listener);
-      process.on("SIGTERM", listener);
-      process.on("SIGHUP", listener);
-      return () => {
-        process.off("SIGINT", listener);
-        process.off("SIGTERM", listener);
-        process.off("SIGHUP", listener);
-      };
-    },
-    exit: (code) => process.exit(code),
-  };
-}
-
-function output(stream: typeof process.stdout | typeof process.stderr): Output {
-  return {
-    write: (text) => void stream.write(text),
-    isTerminal: stream.isTTY === true,
-    columns: () => stream.columns || 80,
-  };
-}

@@ -12,7 +12,7 @@ import { type FakeCouchDb, startFakeCouchDb } from "../../fakes/couchdb.ts";
 import { compareLeafRevisions, readAllLeafRevisions } from "../../leaf_revisions.ts";
 import { filesOf, manifestOf, readBackup } from "../../read_archive.ts";
 
-const PROGRAM = fromFileUrl(new URL("../../../mod.ts", import.meta.url));
+const PROGRAM = fromFileUrl(new URL("../../../main.ts", import.meta.url));
 const PERMISSIONS = ["--allow-net", "--allow-env", "--allow-sys=hostname", "--allow-read", "--allow-write"];
 const CHUNK = 10;
 const IDS = idsOf(24 * CHUNK);

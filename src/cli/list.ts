@@ -1,9 +1,9 @@
 /** `couchdb-backup list [databases|backups]`: what there is in CouchDB and in the store. */
 import { UsageError } from "../errors.ts";
-import { listBackups, listDatabases, type ListedBackup } from "../commands/list.ts";
+import type { ListedBackup } from "../commands/list.ts";
 import { formatCount, formatSize } from "../observe/figures.ts";
 import { type Command, CONFIG_FLAG } from "./command.ts";
-import { withSession } from "../session/open.ts";
+import { withSession } from "./session.ts";
 
 export const command: Command = {
   name: "list",
@@ -21,10 +21,10 @@ export const command: Command = {
     }
     return await withSession(call, call.text("config"), async (session) => {
       if (what === "databases") {
-        const list = await listDatabases(session);
+        const list = await session.listDatabases();
         call.print(list, () => list.databases.map(({ encoded }) => `${encoded}\n`).join(""));
       } else {
-        const list = await listBackups(session, { database: call.text("database") });
+        const list = await session.list({ database: call.text("database") });
         call.print(list, () => list.backups.map(describe).join("") || "There is no backup\n");
       }
       return 0;

@@ -5,7 +5,7 @@ import { formatCount, formatSeconds } from "../observe/figures.ts";
 import { openStore } from "../store/open.ts";
 import { exitCodeOfVerify, verify, type VerifyReport } from "../commands/verify.ts";
 import { type Call, type Command, CONFIG_FLAG } from "./command.ts";
-import { withSession, withSurroundings } from "../session/open.ts";
+import { withSession, withSurroundings } from "./session.ts";
 
 export const command: Command = {
   name: "verify",
@@ -32,7 +32,7 @@ export const command: Command = {
         return finish(await verify({ ...surroundings, ...nowhere }, request));
       });
     }
-    return await withSession(call, call.text("config"), async (session) => finish(await verify(session, request)));
+    return await withSession(call, call.text("config"), async (session) => finish(await session.verify(request)));
   },
 };
 

@@ -21,7 +21,7 @@ import {
 } from "./schema.ts";
 import { explainSyntax, findTab, type ParserComplaint, type SyntaxProblem } from "./syntax.ts";
 import type { CouchOptions } from "../couchdb/couchdb.ts";
-import { ConfigError } from "../errors.ts";
+import { ConfigError, type ConfigPlace } from "../errors.ts";
 import type { Task } from "../task/task.ts";
 import { Secret } from "../secret.ts";
 import type { StoreOptions } from "../store/store.ts";
@@ -30,11 +30,19 @@ import type { AwsOptions, KeyOptions, KeySources } from "../aws/options.ts";
 /** The environment's variables. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** CouchDB's address, and where its password is kept when the config does not hold it. */
+/** A file that holds CouchDB's password. */
+export interface PasswordFile {
+  /** An absolute path, or relative to the working folder. */
+  path: string;
+  /** Where the config names it. */
+  place: ConfigPlace;
+}
+
+/** CouchDB's address, and where its password is kept when the config does not hold it: `password` is absent then. */
 export interface DatabaseOptions extends CouchOptions {
-  /** The file that {@linkcode loadConfig} takes `password` from; an absolute path, or relative to the working folder. */
-  passwordFile?: string | undefined;
-  /** The ARN of a secret in Secrets Manager. Nobody has read it yet: `password` is absent. */
+  /** The file that holds the password. Nobody has read it yet. */
+  passwordFile?: PasswordFile | undefined;
+  /** The ARN of a secret in Secrets Manager. Nobody has read it yet. */
   passwordSecret?: string | undefined;
 }
 
@@ -83,40 +91,22 @@ const DEFAULT_FILE = "./config.yaml";
 
 /**
  * Finds, reads and checks the config: `path`, else what `$COUCHDB_BACKUP_CONFIG` names or holds, else `./config.yaml`.
+ * A password that it keeps elsewhere is not read: {@linkcode openSession} does when it is needed.
  *
- * @throws ConfigError when it, or the `password_file` that it names, cannot be read or is not allowed.
+ * @throws ConfigError when it cannot be read or is not allowed.
  */
 export async function loadConfig(options: {
   path?: string | undefined;
   env: Environment;
   /** Reads a file as UTF-8. @default node:fs */
   readFile?: ((path: string) => Promise<string>) | undefined;
-  /** Whether `password_file` is read. @default true */
-  withPassword?: boolean | undefined;
 }): Promise<Config> {
-  const { env, withPassword = true, readFile = (path: string) => readFileOfSystem(path, "utf8") } = options;
+  const { env, readFile = (path: string) => readFileOfSystem(path, "utf8") } = options;
   const named = options.path ?? (env[CONFIG_VARIABLE] || undefined);
   const isText = options.path === undefined && named?.includes("\n") === true;
   const file = isText ? `$${CONFIG_VARIABLE}` : named ?? DEFAULT_FILE;
   const text = isText ? named : await readConfigFile(file, { readFile, isDefault: named === undefined });
-  const config = parseConfig(text, { file, env });
-  const { passwordFile } = config.database;
-  if (passwordFile === undefined || !withPassword) return config;
-
-  const path = ["database", "password_file"];
-  const place = { file, ...findPlaces(withoutMark(text))(path), path: formatPath(path) };
-  const where = `${file}:${place.line}:${place.column}`;
-  let password: string;
-  try {
-    password = (await readFile(passwordFile)).replace(/\r?\n$/, "");
-  } catch (error) {
-    throw new ConfigError(`${where}: Cannot read the password file "${passwordFile}"`, place, {
-      cause: error,
-      hint: "The file must be readable by the user that runs this; a relative path begins in the config's folder",
-    });
-  }
-  if (password === "") throw new ConfigError(`${where}: The password file "${passwordFile}" is empty`, place);
-  return { ...config, database: { ...config.database, password: new Secret(password) } };
+  return parseConfig(text, { file, env });
 }
 
 async function readConfigFile(
@@ -159,7 +149,7 @@ export function parseConfig(text: string, { file, env }: { file: string; env: En
   // What is wrong with a value that lacks a variable is that it lacks it.
   const findings = [...unset, ...misfits.filter((misfit) => !isUnset(misfit)), ...findContradictions(document)];
   if (findings.length > 0 || checked.data === undefined) throw asError(findings, { file, placeOf, written });
-  const config = toConfig(checked.data, { file, env });
+  const config = toConfig(checked.data, { file, env, placeOf });
   return { ...config, warnings: warningsOf(checked.data, { file, placeOf }) };
 }
 
@@ -287,17 +277,24 @@ function describeFound(value: unknown, path: KeyPath): string {
   return /\$\{/.test(value) ? `is "${shown}", with the environment's values in it` : `is "${shown}"`;
 }
 
-function toConfig(document: ConfigDocument, { file, env }: { file: string; env: Environment }): Config {
+function toConfig(
+  document: ConfigDocument,
+  { file, env, placeOf }: { file: string; env: Environment; placeOf: PlaceLookup },
+): Config {
   const { database, loki, prometheus } = document;
   const folder = file.startsWith("$") ? "" : dirname(file);
-  const inFolder = (path: string | undefined) => path === undefined || isAbsolute(path) ? path : join(folder, path);
+  const inFolder = (path: string) => isAbsolute(path) ? path : join(folder, path);
+  const passwordFileAt = ["database", "password_file"];
   return {
     file,
     database: {
       url: database.url.url,
       login: database.login ?? database.url.login,
       password: database.password ?? database.url.password,
-      passwordFile: inFolder(database.password_file),
+      passwordFile: database.password_file === undefined ? undefined : {
+        path: inFolder(database.password_file),
+        place: { file, ...placeOf(passwordFileAt), path: formatPath(passwordFileAt) },
+      },
       passwordSecret: database.password_secret,
     },
     tasks: Object.entries(document.task).map(([name, task]) => ({
@@ -336,7 +333,7 @@ function toConfig(document: ConfigDocument, { file, env }: { file: string; env: 
     },
     prometheus: prometheus && {
       pushgateway: prometheus.pushgateway,
-      textfile: inFolder(prometheus.textfile),
+      textfile: prometheus.textfile === undefined ? undefined : inFolder(prometheus.textfile),
       perDatabase: prometheus.per_database,
       instance: prometheus.instance,
     },

@@ -30,6 +30,7 @@ export abstract class ProgramError extends Error {
   /** What the operator can do about it, where there is something to do. */
   readonly hint: string | undefined;
 
+  /** A sentence without a full stop, and what else is known. */
   constructor(message: string, context: ErrorContext = {}) {
     super(message, context.cause === undefined ? undefined : { cause: context.cause });
     this.name = new.target.name;
@@ -39,7 +40,8 @@ export abstract class ProgramError extends Error {
 
 /** The command line asks for something that does not exist or does not fit together. */
 export class UsageError extends ProgramError {
-  override readonly exitCode = EXIT.usage;
+  /** The exit code 2. */
+  override readonly exitCode: number = EXIT.usage;
 }
 
 /** The place in a config that an error speaks of. */
@@ -56,8 +58,10 @@ export interface ConfigPlace {
 
 /** The config cannot be read, is not YAML, or holds a value that is not allowed. The message begins with the place. */
 export class ConfigError extends ProgramError {
-  override readonly exitCode = EXIT.usage;
+  /** The exit code 2. */
+  override readonly exitCode: number = EXIT.usage;
 
+  /** A message that begins with the place, and the place. */
   constructor(message: string, readonly place: ConfigPlace, context: ErrorContext = {}) {
     super(message, context);
   }
@@ -79,8 +83,10 @@ export interface CouchFacts {
 
 /** CouchDB refused, failed, or could not be reached. */
 export class CouchError extends ProgramError {
-  override readonly exitCode = EXIT.couchdb;
+  /** The exit code 10. */
+  override readonly exitCode: number = EXIT.couchdb;
 
+  /** The action that failed and what CouchDB said, and the same as facts. */
   constructor(message: string, readonly facts: CouchFacts, context: ErrorContext = {}) {
     super(message, context);
   }
@@ -100,8 +106,10 @@ export interface StoreFacts {
 
 /** The place where backups are kept refused, failed, or could not be reached. */
 export class StoreError extends ProgramError {
-  override readonly exitCode = EXIT.store;
+  /** The exit code 11. */
+  override readonly exitCode: number = EXIT.store;
 
+  /** The action that failed and what the store said, and the same as facts. */
   constructor(message: string, readonly facts: StoreFacts, context: ErrorContext = {}) {
     super(message, context);
   }
@@ -111,14 +119,18 @@ export class StoreError extends ProgramError {
 export interface ArchiveFacts {
   /** The object that is damaged or missing. */
   key: string;
+  /** What it should be. */
   expected?: string | undefined;
+  /** What it is; absent where there is nothing. */
   found?: string | undefined;
 }
 
 /** An archive is damaged, incomplete, or not an archive. */
 export class ArchiveError extends ProgramError {
-  override readonly exitCode = EXIT.archive;
+  /** The exit code 12. */
+  override readonly exitCode: number = EXIT.archive;
 
+  /** What is wrong with the archive, and the same as facts. */
   constructor(message: string, readonly facts: ArchiveFacts, context: ErrorContext = {}) {
     super(message, context);
   }
@@ -126,7 +138,8 @@ export class ArchiveError extends ProgramError {
 
 /** The operator or the system asked the program to stop. What is stored so far is resumable. */
 export class InterruptedError extends ProgramError {
-  override readonly exitCode = EXIT.interrupted;
+  /** The exit code 130. */
+  override readonly exitCode: number = EXIT.interrupted;
 }
 
 const TRANSIENT_STATUS = new Set([408, 425, 429, 500, 502, 503, 504]);

@@ -16,6 +16,7 @@ const INSPECT_DENO = Symbol.for("Deno.customInspect");
 export class Secret {
   readonly #value: string;
 
+  /** Keeps a text from being shown. */
   constructor(value: string) {
     this.#value = value;
   }
@@ -25,18 +26,22 @@ export class Secret {
     return this.#value;
   }
 
+  /** `***` */
   toString(): string {
     return "***";
   }
 
+  /** `***` */
   toJSON(): string {
     return "***";
   }
 
+  /** `***`, for Node's `console.log` and `util.inspect`. */
   [INSPECT_NODE](): string {
     return "***";
   }
 
+  /** `***`, for Deno's `console.log` and `Deno.inspect`. */
   [INSPECT_DENO](): string {
     return "***";
   }

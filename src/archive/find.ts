@@ -21,7 +21,9 @@ export interface PathContext {
   repository: Repository | undefined;
   /** Opens another store, with the config's credentials: `s3://name/folder` or `file:///path`. */
   openStore: (bucket: string) => Promise<Store>;
+  /** Takes the log lines. */
   log: Log;
+  /** Ends it at once. */
   signal: AbortSignal;
 }
 

@@ -8,9 +8,109 @@ import { ArchiveError } from "../errors.ts";
 /** The version of the archive's format that this program writes. A reader refuses what is newer. */
 export const FORMAT_VERSION = 1;
 
+/** One stored chunk. */
+export interface ChunkEntry {
+  /** The object's name within the folder: `0000000.json.gz`. */
+  name: string;
+  /** Documents in it. */
+  documents: number;
+  /** Leaf revisions of these documents, deleted ones too. */
+  leaf_revisions: number;
+  /** Listed documents that were gone when they were asked for. */
+  absent: number;
+  /** The size of the uncompressed JSON. */
+  bytes: number;
+  /** The size of the object. */
+  compressed_bytes: number;
+  /** SHA-256 of the object, 64 lower-case hexadecimal digits. */
+  sha256: string;
+  /** It covers the ids behind this one, in the order of their UTF-8 bytes; null: from the database's beginning. */
+  after_id: string | null;
+  /** The last id that it covers. */
+  last_id: string;
+}
+
+/** The sums over all chunks of a backup. */
+export interface Totals {
+  /** Documents. */
+  documents: number;
+  /** Leaf revisions of these documents, deleted ones too. */
+  leaf_revisions: number;
+  /** Listed documents that were gone when they were asked for. */
+  absent: number;
+  /** Chunks. */
+  chunks: number;
+  /** The size of the uncompressed JSON. */
+  bytes: number;
+  /** The size of the objects. */
+  compressed_bytes: number;
+}
+
+/** What a database is beside its documents, at the start of its backup. */
+export interface DatabaseProperties {
+  /** Documents that are not deleted. */
+  doc_count: number;
+  /** Documents whose winning revision is a deletion. */
+  doc_del_count: number;
+  /** Shards; null where CouchDB does not say (before 2.0). */
+  q: number | null;
+  /** Copies of each shard; null where CouchDB does not say. */
+  n: number | null;
+  /** Whether ids begin with a partition's name. */
+  partitioned: boolean;
+  /** How many revisions of a document CouchDB remembers. */
+  revs_limit: number;
+  /** The text of `_security` as CouchDB sent it: a string, so that no number in it is rounded. */
+  security: string;
+}
+
+/** What is known when a backup begins. Instants are in UTC: `2026-01-03T18:00:01.312Z`. */
+export interface Origin {
+  /** The version of the archive's format. */
+  format: number;
+  /** What wrote it. */
+  program: { name: string; version: string };
+  /** The id of the run that wrote it. */
+  run: string;
+  /** The task's name in the config. */
+  task: string;
+  /** The decoded name. */
+  database: string;
+  /** When this database's backup began; the date in the path is that of the run. */
+  started_at: string;
+  /** What it was read from; the URL is without credentials. */
+  couchdb: { url: string; version: string };
+  /** What the task saves; `chunk` is null where the database was one request. */
+  options: { attachments: boolean; revisions: boolean; chunk: number | null };
+  /** What the database is beside its documents. */
+  properties: DatabaseProperties;
+}
+
+/** What a complete backup consists of. @see docs/archive.md, which specifies it */
+export interface Manifest extends Origin {
+  /** When it was complete. */
+  finished_at: string;
+  /** CouchDB's opaque sequences before the first and behind the last document. */
+  update_seq: { start: string; end: string };
+  /** The sums over `chunks`. */
+  totals: Totals;
+  /** The chunks, in the order of their ids. */
+  chunks: ChunkEntry[];
+}
+
+/** How far an unfinished backup has come. */
+export interface Checkpoint extends Origin {
+  /** When it was written. */
+  saved_at: string;
+  /** CouchDB's opaque sequence before the first document. */
+  update_seq: { start: string };
+  /** The chunks that are stored, in the order of their names. */
+  chunks: ChunkEntry[];
+}
+
 const count = z.int().nonnegative();
 
-const chunkSchema = z.object({
+const chunkSchema: z.ZodType<ChunkEntry> = z.object({
   name: z.string().regex(/^\d{7,}\.json\.gz$/),
   documents: count,
   leaf_revisions: count,
@@ -18,13 +118,11 @@ const chunkSchema = z.object({
   bytes: count,
   compressed_bytes: count,
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
-  /** The chunk covers the ids behind this one, in the order of their UTF-8 bytes; null: from the database's beginning. */
   after_id: z.string().nullable(),
-  /** The last id the chunk covers. */
   last_id: z.string(),
 });
 
-const totalsSchema = z.object({
+const totalsSchema: z.ZodType<Totals> = z.object({
   documents: count,
   leaf_revisions: count,
   absent: count,
@@ -33,14 +131,13 @@ const totalsSchema = z.object({
   compressed_bytes: count,
 });
 
-const propertiesSchema = z.object({
+const propertiesSchema: z.ZodType<DatabaseProperties> = z.object({
   doc_count: count,
   doc_del_count: count,
   q: count.nullable(),
   n: count.nullable(),
   partitioned: z.boolean(),
   revs_limit: count,
-  /** The text of `_security` as CouchDB sent it: a string, so that no number in it is rounded. */
   security: z.string(),
 });
 
@@ -50,38 +147,24 @@ const originSchema = z.object({
   run: z.string().min(1),
   task: z.string(),
   database: z.string().min(1),
-  /** When this database's backup began; the date in the path is that of the run. */
   started_at: z.string(),
   couchdb: z.object({ url: z.string(), version: z.string() }),
   options: z.object({ attachments: z.boolean(), revisions: z.boolean(), chunk: count.nullable() }),
   properties: propertiesSchema,
 });
 
-const manifestSchema = originSchema.extend({
+const manifestSchema: z.ZodType<Manifest> = originSchema.extend({
   finished_at: z.string(),
   update_seq: z.object({ start: z.string(), end: z.string() }),
   totals: totalsSchema,
   chunks: z.array(chunkSchema),
 });
 
-const checkpointSchema = originSchema.extend({
+const checkpointSchema: z.ZodType<Checkpoint> = originSchema.extend({
   saved_at: z.string(),
   update_seq: z.object({ start: z.string() }),
   chunks: z.array(chunkSchema),
 });
-
-/** One stored chunk. `bytes` counts the uncompressed JSON, `compressed_bytes` the object, `sha256` is the object's. */
-export type ChunkEntry = z.infer<typeof chunkSchema>;
-/** The sums over all chunks. `absent` counts listed documents that were gone when they were asked for. */
-export type Totals = z.infer<typeof totalsSchema>;
-/** What a database is beside its documents. */
-export type DatabaseProperties = z.infer<typeof propertiesSchema>;
-/** What is known when a backup begins. */
-export type Origin = z.infer<typeof originSchema>;
-/** What a complete backup consists of. */
-export type Manifest = z.infer<typeof manifestSchema>;
-/** How far an unfinished backup has come. */
-export type Checkpoint = z.infer<typeof checkpointSchema>;
 
 /** The sums over `chunks`. */
 export function sumChunks(chunks: readonly ChunkEntry[]): Totals {

@@ -25,6 +25,7 @@ export interface KeyOptions {
   token?: string | undefined;
   /** Secret access key. */
   secret?: Secret | undefined;
+  /** The token that belongs to keys of a role. */
   sessionToken?: Secret | undefined;
   /** Where to look for keys when `token` and `secret` are absent. */
   keySources?: KeySources | undefined;

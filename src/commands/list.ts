@@ -28,6 +28,7 @@ export interface ListedDatabase {
 
 /** One backup in the store. */
 export interface ListedBackup {
+  /** The decoded name. */
   database: string;
   /** The date in the path, `2026-01-03`. */
   date: string;
@@ -35,9 +36,11 @@ export interface ListedBackup {
   task: string | null;
   /** The URL of its folder. */
   path: string;
+  /** Whether it has a manifest that can be read. */
   complete: boolean;
-  /** Null where nobody has counted them. For a backup that has not finished: what it has so far. */
+  /** Documents; null where nobody has counted them. For a backup that has not finished: what it has so far. */
   documents: number | null;
+  /** The size of its chunks in the store, likewise. */
   compressed_bytes: number | null;
   /** When it was complete, in UTC; null when it is not. */
   finished_at: string | null;
@@ -45,7 +48,11 @@ export interface ListedBackup {
   problem?: string;
 }
 
-/** Lists the databases of CouchDB, system databases among them. */
+/**
+ * Lists the databases of CouchDB, system databases among them.
+ *
+ * @throws CouchError when CouchDB cannot be asked; the reason of `context.signal`.
+ */
 export async function listDatabases(
   { couch, signal }: { couch: CouchClient; signal: AbortSignal },
 ): Promise<{ databases: ListedDatabase[] }> {
@@ -57,6 +64,7 @@ export async function listDatabases(
  * Lists the backups below the config's prefix and suffix, the newest date first, then by database.
  *
  * @param options `database`: only backups of this one, encoded or not.
+ * @throws StoreError when the store fails; the reason of `context.signal`. A damaged backup is listed with its problem.
  */
 export async function listBackups(
   context: { repository: Repository; signal: AbortSignal },

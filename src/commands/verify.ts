@@ -21,7 +21,9 @@ const CHUNKS_AT_ONCE = 4;
 export interface VerifyContext extends PathContext {
   /** Ends it at once, too: nothing is lost. */
   stop?: AbortSignal | undefined;
+  /** Is told how it comes along. */
   progress: Progress;
+  /** What time it is. */
   now: () => Date;
 }
 
@@ -47,10 +49,13 @@ export interface VerifyReport {
   chunks: number;
   /** In those chunks. */
   documents: number;
+  /** In those chunks. */
   leaf_revisions: number;
+  /** What is not as it must be. */
   problems: ChunkProblem[];
   /** Objects beside the backup that do not belong to it and do no harm. */
   leftovers: ChunkProblem[];
+  /** How long it took. */
   seconds: number;
 }
 

@@ -48,6 +48,7 @@ export interface DatabaseOptions extends CouchOptions {
 
 /** Where the run's log lines are pushed. */
 export interface LokiOptions extends Address {
+  /** On every line, beside `app`, `host`, `task` and `level`. */
   labels: Record<string, string>;
   /** The `X-Scope-OrgID`. */
   tenant?: string | undefined;
@@ -55,11 +56,13 @@ export interface LokiOptions extends Address {
 
 /** Where the run's figures go: to a Pushgateway, or into a file for node_exporter. One of the two is there. */
 export interface PrometheusOptions {
+  /** The Pushgateway's base URL, without `/metrics`. */
   pushgateway?: Address | undefined;
   /** The path of a file that ends in `.prom`; absolute, or relative to the working folder. */
   textfile?: string | undefined;
   /** Whether each database gets series of its own. */
   perDatabase: boolean;
+  /** The label `instance`. @default the name of the machine */
   instance?: string | undefined;
 }
 
@@ -67,17 +70,23 @@ export interface PrometheusOptions {
 export interface Config {
   /** The file's path, or `$COUCHDB_BACKUP_CONFIG` where its text stood there. */
   file: string;
+  /** CouchDB. */
   database: DatabaseOptions;
   /** At least one, in the order of the file. */
   tasks: Task[];
+  /** Where backups are kept. */
   bucket: StoreOptions;
   /** AWS beside the bucket. Its keys are the bucket's, unless those are of another S3 than AWS's. */
   aws: AwsOptions;
   /** The ARN of the state machine that runs a Lambda's tasks; absent: the Lambda runs them by itself. */
   stateMachine?: string | undefined;
+  /** What stands before the date in the keys; may be empty or hold slashes. */
   prefix: string;
+  /** What stands behind the date in the keys; may be empty or hold slashes. */
   suffix: string;
+  /** Where log lines go beside the console; absent: nowhere. */
   loki?: LokiOptions | undefined;
+  /** Where figures go; absent: nowhere. */
   prometheus?: PrometheusOptions | undefined;
   /** What is allowed and yet probably a mistake; each a sentence that begins with its place. */
   warnings: string[];

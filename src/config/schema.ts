@@ -15,7 +15,9 @@ import { isTimeZone, timeZoneHint } from "../calendar/time_zone.ts";
 export interface Address {
   /** `http://` or `https://`, without credentials and without a slash at its end. */
   url: string;
+  /** The user's name. */
   login?: string | undefined;
+  /** The user's password. */
   password?: Secret | undefined;
 }
 

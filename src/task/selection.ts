@@ -10,9 +10,11 @@ import { selectAll, selectDatabases, type SelectedDatabase, selectNamed } from "
 
 /** The databases of one task in one run. */
 export interface TaskSelection {
+  /** The task. */
   task: Task;
   /** The date in the path. */
   date: BackupDate;
+  /** What it selects, in the order of the names. */
   databases: SelectedDatabase[];
   /** Why the selection may not be what was meant, each a sentence. */
   warnings: string[];

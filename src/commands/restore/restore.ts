@@ -27,8 +27,11 @@ const HISTORY_WITHIN_BYTES = 1 << 16;
 export interface RestoreContext extends PathContext {
   /** Ends it at once, too: what is written needs no finishing, and writing it again is harmless. */
   stop?: AbortSignal | undefined;
+  /** CouchDB. */
   couch: CouchClient;
+  /** Is told how it comes along. */
   progress: Progress;
+  /** What time it is. */
   now: () => Date;
 }
 
@@ -54,6 +57,7 @@ export interface RestoreRequest {
 export interface RestoreReport {
   /** Whether all of the archive is in the database now. */
   ok: boolean;
+  /** The decoded name of the database that was written to. */
   database: string;
   /** The URL of what was restored. */
   path: string;
@@ -61,9 +65,11 @@ export interface RestoreReport {
   verified: boolean;
   /** Documents of which every revision of the archive was written. */
   documents: number;
+  /** Leaf revisions that were written. */
   leaf_revisions: number;
   /** Revisions that CouchDB did not take, the first ten thousand of them; the log has all. */
   failed: FailedRevision[];
+  /** How many revisions CouchDB did not take. */
   failed_revisions: number;
   /** What of the archive is missing or damaged, and was left out with `--salvage`. */
   damaged: ChunkProblem[];
@@ -73,6 +79,7 @@ export interface RestoreReport {
   created: boolean;
   /** Views that are built. */
   views: number;
+  /** How long it took. */
   seconds: number;
   /** Present when nothing was written. */
   dry_run?: true;

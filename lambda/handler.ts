@@ -34,7 +34,7 @@ import type { Handler, Invocation } from "./runtime.ts";
 
 /** Not everything that an event asked for is saved. */
 export class NotSavedError extends ProgramError {
-  override readonly exitCode = EXIT.partial;
+  override readonly exitCode: number = EXIT.partial;
 }
 
 /** How many names of failed databases a message has; the report has them all. */

@@ -48,7 +48,7 @@ export interface RuntimeOptions {
 
 /** The Runtime API does not behave as documented; the process has to end, and Lambda starts a new one. */
 export class RuntimeApiError extends ProgramError {
-  override readonly exitCode = EXIT.unexpected;
+  override readonly exitCode: number = EXIT.unexpected;
 }
 
 const DEFAULT_MARGIN_MS = 60_000;

@@ -5,7 +5,8 @@
  * @see https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT
  */
 import { crc32 } from "node:zlib";
-import { concat } from "@std/bytes";
+import { concat } from "../src/concat.ts";
+import { readBytes } from "../src/streams.ts";
 
 /** A file in an archive. */
 export interface ZipEntry {
@@ -68,7 +69,7 @@ export async function writeZip(entries: readonly ZipEntry[]): Promise<Uint8Array
 
 async function deflate(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
   const deflated = new Blob([bytes]).stream().pipeThrough(new CompressionStream("deflate-raw"));
-  return new Uint8Array(await new Response(deflated).arrayBuffer());
+  return await readBytes(deflated);
 }
 
 /** Little-endian unsigned numbers, each given as its size in bytes and its value. */

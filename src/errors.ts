@@ -60,10 +60,13 @@ export interface ConfigPlace {
 export class ConfigError extends ProgramError {
   /** The exit code 2. */
   override readonly exitCode: number = EXIT.usage;
+  /** Where the config is wrong. */
+  readonly place: ConfigPlace;
 
   /** A message that begins with the place, and the place. */
-  constructor(message: string, readonly place: ConfigPlace, context: ErrorContext = {}) {
+  constructor(message: string, place: ConfigPlace, context: ErrorContext = {}) {
     super(message, context);
+    this.place = place;
   }
 }
 
@@ -85,10 +88,13 @@ export interface CouchFacts {
 export class CouchError extends ProgramError {
   /** The exit code 10. */
   override readonly exitCode: number = EXIT.couchdb;
+  /** What is known of it. */
+  readonly facts: CouchFacts;
 
   /** The action that failed and what CouchDB said, and the same as facts. */
-  constructor(message: string, readonly facts: CouchFacts, context: ErrorContext = {}) {
+  constructor(message: string, facts: CouchFacts, context: ErrorContext = {}) {
     super(message, context);
+    this.facts = facts;
   }
 }
 
@@ -108,10 +114,13 @@ export interface StoreFacts {
 export class StoreError extends ProgramError {
   /** The exit code 11. */
   override readonly exitCode: number = EXIT.store;
+  /** What is known of it. */
+  readonly facts: StoreFacts;
 
   /** The action that failed and what the store said, and the same as facts. */
-  constructor(message: string, readonly facts: StoreFacts, context: ErrorContext = {}) {
+  constructor(message: string, facts: StoreFacts, context: ErrorContext = {}) {
     super(message, context);
+    this.facts = facts;
   }
 }
 
@@ -129,10 +138,13 @@ export interface ArchiveFacts {
 export class ArchiveError extends ProgramError {
   /** The exit code 12. */
   override readonly exitCode: number = EXIT.archive;
+  /** What is known of it. */
+  readonly facts: ArchiveFacts;
 
   /** What is wrong with the archive, and the same as facts. */
-  constructor(message: string, readonly facts: ArchiveFacts, context: ErrorContext = {}) {
+  constructor(message: string, facts: ArchiveFacts, context: ErrorContext = {}) {
     super(message, context);
+    this.facts = facts;
   }
 }
 

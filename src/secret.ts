@@ -1,8 +1,5 @@
 /** A string that no log, error or report can show by accident: it prints as `***` wherever a value is turned to text. */
 
-const INSPECT_NODE = Symbol.for("nodejs.util.inspect.custom");
-const INSPECT_DENO = Symbol.for("Deno.customInspect");
-
 /**
  * A password, token or key.
  *
@@ -14,6 +11,12 @@ const INSPECT_DENO = Symbol.for("Deno.customInspect");
  * ```
  */
 export class Secret {
+  static {
+    for (const name of ["nodejs.util.inspect.custom", "Deno.customInspect"]) {
+      Object.defineProperty(Secret.prototype, Symbol.for(name), { value: Secret.prototype.toString });
+    }
+  }
+
   readonly #value: string;
 
   /** Keeps a text from being shown. */
@@ -33,16 +36,6 @@ export class Secret {
 
   /** `***` */
   toJSON(): string {
-    return "***";
-  }
-
-  /** `***`, for Node's `console.log` and `util.inspect`. */
-  [INSPECT_NODE](): string {
-    return "***";
-  }
-
-  /** `***`, for Deno's `console.log` and `Deno.inspect`. */
-  [INSPECT_DENO](): string {
     return "***";
   }
 }

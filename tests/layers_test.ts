@@ -12,7 +12,8 @@ const ROOT = new URL("..", import.meta.url).pathname.replace(/\/$/, "");
  * ground, the files that lie directly in src/. A sub-folder belongs to the folder it lies in.
  */
 const FLOORS: readonly (readonly string[])[] = [
-  ["src", "src/json"],
+  ["src"],
+  ["src/json"],
   ["src/codec", "src/couchdb", "src/aws", "src/calendar"],
   ["src/store"],
   ["src/task"],
@@ -80,6 +81,11 @@ const files = [...await sourceFiles("src"), ...await sourceFiles("lambda")];
 const codes = new Map<string, string>();
 for (const file of files) codes.set(file, await Deno.readTextFile(`${ROOT}/${file}`));
 const imports = [...codes].flatMap(([file, code]) => importsOf(file, code));
+/** Tests and scripts too. */
+const everywhere = [...imports];
+for (const file of [...await sourceFiles("tests"), ...await sourceFiles("scripts")]) {
+  everywhere.push(...importsOf(file, await Deno.readTextFile(`${ROOT}/${file}`)));
+}
 const values = imports.filter(({ isType }) => !isType);
 
 /** `src/store/s3/xml.ts` -> `src/store`; a file directly in src/ lies on the ground. */
@@ -156,9 +162,8 @@ Deno.test("pure files, and what they load, have no await, clock or environment",
   }
 });
 
-Deno.test("the packages for YAML, signatures and schemas stay where outside data enters", () => {
+Deno.test("the packages for signatures, XML and schemas stay where outside data enters", () => {
   const homes: [name: string, home: RegExp][] = [
-    ["@std/yaml", /^src\/config\//],
     ["aws4fetch", /^src\/(store|aws)\//],
     ["fast-xml-parser", /^src\/store\//],
     // Where data from outside enters: what a user wrote, what lies in a store, what AWS answers.
@@ -171,10 +176,26 @@ Deno.test("the packages for YAML, signatures and schemas stay where outside data
   }
 });
 
-Deno.test("every package that src/ uses is mapped in deno.json", async () => {
+Deno.test("each package of @std is imported at one place: its JavaScript has no types, the place's exports have", () => {
+  const doors = [
+    ["@std/bytes", "src/concat.ts"],
+    ["@std/cli/parse-args", "src/cli/parse_args.ts"],
+    ["@std/streams", "src/streams.ts"],
+    ["@std/text", "src/nearest.ts"],
+    ["@std/yaml", "src/config/yaml.ts"],
+    // deno.json maps "@std/assert" onto this door.
+    ["deno-std/assert", "tests/assert.ts"],
+  ];
+  const untyped = everywhere.filter(({ to }) => /^(@std|deno-std)\//.test(to) && to !== "@std/assert");
+  assertEquals(untyped.map(({ from, to }) => [to, from]).sort(), doors);
+});
+
+Deno.test("deno.json maps every package that src/ uses, and none that nobody uses", async () => {
   const { imports: mapped } = JSON.parse(await Deno.readTextFile(`${ROOT}/deno.json`));
   const packages = new Set(imports.map(({ to }) => to).filter((to) => !codes.has(to) && !/^node:/.test(to)));
   assertEquals([...packages].filter((name) => !Object.hasOwn(mapped, name)), []);
+  const used = new Set(everywhere.map(({ to }) => to));
+  assertEquals(Object.keys(mapped).filter((name) => !used.has(name)), []);
 });
 
 Deno.test("src/ and lambda/ use web and node APIs alone, never Deno's, and never the console", () => {

@@ -3,7 +3,7 @@
  * `npm publish`: JavaScript for Node 22 and later that needs no other package, its declarations, and nothing that only
  * people who work on it need.
  */
-import { dirname } from "@std/path";
+import { dirname } from "node:path";
 import { build, say } from "../artifact.ts";
 import { bundle } from "../bundle.ts";
 import { PROGRAM_NAME } from "../../src/version.ts";

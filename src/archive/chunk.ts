@@ -3,7 +3,7 @@
  * wrote. A small chunk is held, compressed, from the check to its use; a large one is read twice.
  */
 import { createHash } from "node:crypto";
-import { concat } from "@std/bytes";
+import { concat } from "../concat.ts";
 import { type ArchiveFormat, CHUNK_FORMAT, isGzip } from "./formats.ts";
 import { DocumentReader, isLarge, type LargeDocument, type RawDocument, type ReadCounts } from "./document_reader.ts";
 import { ArchiveError, describeError, StoreError } from "../errors.ts";

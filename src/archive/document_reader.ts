@@ -2,7 +2,7 @@
  * Takes documents out of decompressed JSON as it streams by, each as the raw bytes it consists of. Small ones come in
  * lists, whole; one too large to be held comes as a stream of its own, before anything behind it is read.
  */
-import { concat } from "@std/bytes";
+import { concat } from "../concat.ts";
 import { type ArchiveFormat, CHUNK_FORMAT, FORMAT_SAMPLE_BYTES, recogniseFormat } from "./formats.ts";
 import { readTextMembers } from "../json/members.ts";
 import { DocumentScanner, Found, FramingError } from "../json/scan.ts";

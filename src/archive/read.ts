@@ -3,6 +3,7 @@
  * folder's key. Out: checked values. Everybody who looks into a backup reads through here.
  */
 import { joinKey } from "../store/key.ts";
+import { readBytes } from "../streams.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import { CHECKPOINT_NAME, MANIFEST_NAME, parseChunkName } from "./layout.ts";
 import { type Checkpoint, type Manifest, parseCheckpoint, parseManifest } from "./manifest.ts";
@@ -43,7 +44,7 @@ export async function readFolder(store: Store, folder: string, options: StoreCal
  */
 export async function readManifest(store: Store, folder: string, options: StoreCallOptions): Promise<Manifest> {
   const key = joinKey(folder, MANIFEST_NAME);
-  return parseManifest(await readWhole(store, key, options), key);
+  return parseManifest(await readBytes(await store.read(key, options)), key);
 }
 
 /**
@@ -53,9 +54,5 @@ export async function readManifest(store: Store, folder: string, options: StoreC
  */
 export async function readCheckpoint(store: Store, folder: string, options: StoreCallOptions): Promise<Checkpoint> {
   const key = joinKey(folder, CHECKPOINT_NAME);
-  return parseCheckpoint(await readWhole(store, key, options), key);
-}
-
-async function readWhole(store: Store, key: string, options: StoreCallOptions): Promise<Uint8Array> {
-  return new Uint8Array(await new Response(await store.read(key, options)).arrayBuffer());
+  return parseCheckpoint(await readBytes(await store.read(key, options)), key);
 }

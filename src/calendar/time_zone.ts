@@ -108,11 +108,13 @@ export function weekdayOf(wall: WallTime): number {
 
 /** The offsets of one zone, asked of Intl once per cell and kept. */
 export class TimeZone {
+  readonly name: string;
   readonly #format: Intl.DateTimeFormat;
   readonly #cells = new Map<number, Cell>();
   readonly #inverted: readonly [from: number, to: number] | undefined;
 
-  private constructor(readonly name: string) {
+  private constructor(name: string) {
+    this.name = name;
     this.#inverted = INVERTED_DAYLIGHT.get(name);
     this.#format = new Intl.DateTimeFormat("en-US", {
       timeZone: name,
@@ -225,10 +227,12 @@ export class TimeZone {
  * @see https://www.gnu.org/software/libc/manual/html_node/Broken_002ddown-Time.html
  */
 export class WallClock {
+  readonly zone: TimeZone;
   #guess: number;
 
   /** @param start an instant near the first time to be resolved */
-  constructor(readonly zone: TimeZone, start: number) {
+  constructor(zone: TimeZone, start: number) {
+    this.zone = zone;
     this.#guess = zone.offsetAt(start);
   }
 

@@ -5,6 +5,7 @@
 import type { CouchClient } from "../couchdb/client.ts";
 import { describeError, ProgramError, StoreError } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
+import { readText } from "../streams.ts";
 import type { Log } from "../observe.ts";
 import type { Repository } from "../archive/repository.ts";
 
@@ -149,7 +150,7 @@ async function checkStore(context: CheckContext, attempt: Attempt): Promise<void
   });
   if (!isWritable) return;
   await attempt("store_read", async () => {
-    const text = await new Response(await store.read(key, { signal })).text();
+    const text = await readText(await store.read(key, { signal }));
     if (text === new TextDecoder().decode(body)) return "It is read back";
     throw new CheckFailure(`"${store.locate(key)}" is read back as something else`, {
       hint: "Check whether another program writes there",

@@ -5,7 +5,7 @@
  */
 import { readFile as readFileOfSystem } from "node:fs/promises";
 import { dirname, isAbsolute, join } from "node:path";
-import { parse, YamlSyntaxError } from "@std/yaml";
+import { isYamlComplaint, parseYaml } from "./yaml.ts";
 import { hideInKey, hideInValue } from "./disclosure.ts";
 import { findPlaces, formatPath, type KeyPath, type PlaceLookup } from "./places.ts";
 import {
@@ -19,7 +19,7 @@ import {
   KNOWN_KEYS,
   SECRET_KEYS,
 } from "./schema.ts";
-import { explainSyntax, findTab, type ParserComplaint, type SyntaxProblem } from "./syntax.ts";
+import { explainSyntax, findTab, type SyntaxProblem } from "./syntax.ts";
 import type { CouchOptions } from "../couchdb/couchdb.ts";
 import { ConfigError, type ConfigPlace } from "../errors.ts";
 import type { Task } from "../task/task.ts";
@@ -149,7 +149,7 @@ async function readConfigFile(
  */
 export function parseConfig(text: string, { file, env }: { file: string; env: Environment }): Config {
   text = withoutMark(text);
-  const written = parseYaml(text, file);
+  const written = readYaml(text, file);
   const placeOf = findPlaces(text);
   const { document, unset } = substitute(written, env);
   const checked = configSchema.safeParse(document);
@@ -169,15 +169,15 @@ function withoutMark(text: string): string {
 
 const KEYS = { known: KNOWN_KEYS, harmless: HARMLESS_KEYS };
 
-function parseYaml(text: string, file: string): unknown {
+function readYaml(text: string, file: string): unknown {
   const tab = findTab(text, KEYS);
   if (tab !== undefined) throw asSyntaxError(tab, file);
   try {
-    return parse(text, { schema: "core" });
+    return parseYaml(text);
   } catch (error) {
-    if (!(error instanceof YamlSyntaxError)) throw error;
+    if (!isYamlComplaint(error)) throw error;
     // Not as its cause: the parser's error quotes the line, and with it a password that may stand there.
-    throw asSyntaxError(explainSyntax(text, error as Error & ParserComplaint, KEYS), file);
+    throw asSyntaxError(explainSyntax(text, error, KEYS), file);
   }
 }
 

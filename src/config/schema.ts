@@ -4,7 +4,7 @@
  * other one stands by itself behind the key.
  */
 import { z } from "zod";
-import { CalendarError, parseCalendar } from "../calendar/calendar.ts";
+import { type Calendar, CalendarError, parseCalendar } from "../calendar/calendar.ts";
 import type { KeyPath } from "./places.ts";
 import { nearest } from "../nearest.ts";
 import { explainPattern } from "../task/pattern.ts";
@@ -19,6 +19,62 @@ export interface Address {
   login?: string | undefined;
   /** The user's password. */
   password?: Secret | undefined;
+}
+
+/** A task of a config. */
+interface TaskDocument {
+  cron?: { text: string; calendar: Calendar } | undefined;
+  timezone?: string | undefined;
+  databases: string[];
+  exclude: string[];
+  /** In seconds. */
+  delay: number;
+  chunk?: number | undefined;
+  backup_only_previous?: boolean | undefined;
+  /** The reference script's spelling. */
+  backup_only_previus?: boolean | undefined;
+  attachments: boolean;
+  revisions: boolean;
+  parallel: number;
+  concurrency?: number | undefined;
+  allow_empty: boolean;
+}
+
+/** What {@linkcode configSchema} makes of a config: keys as in the file, defaults filled in. */
+export interface ConfigDocument {
+  database: {
+    url: Address;
+    login?: string | undefined;
+    password?: Secret | undefined;
+    password_file?: string | undefined;
+    password_secret?: string | undefined;
+  };
+  /** By name, in the order of the file. */
+  task: Record<string, TaskDocument>;
+  bucket: string;
+  region?: string | undefined;
+  endpoint?: string | undefined;
+  token?: string | undefined;
+  secret?: Secret | undefined;
+  session_token?: Secret | undefined;
+  storage_class?: string | undefined;
+  sse?: "AES256" | "aws:kms" | "aws:kms:dsse" | undefined;
+  kms_key_id?: string | undefined;
+  prefix: string;
+  suffix: string;
+  loki?: {
+    url: Address;
+    labels: Record<string, string>;
+    tenant?: string | undefined;
+    login?: string | undefined;
+    password?: Secret | undefined;
+  } | undefined;
+  prometheus?: {
+    pushgateway?: Address | undefined;
+    textfile?: string | undefined;
+    per_database: boolean;
+    instance?: string | undefined;
+  } | undefined;
 }
 
 const LONGEST_DELAY_SECONDS = 7 * 24 * 3600;
@@ -222,8 +278,7 @@ const prometheus = z.preprocess(
   }, { error: PROMETHEUS }),
 );
 
-/** The whole config, keys as in the file. */
-export const configSchema = z.strictObject({
+const config = z.strictObject({
   database,
   task: tasks,
   bucket,
@@ -246,6 +301,9 @@ export const configSchema = z.strictObject({
   loki: loki.optional(),
   prometheus: prometheus.optional(),
 }, { error: "must be a mapping with the keys database, task, bucket, and others" });
+
+/** The whole config. */
+export const configSchema: z.ZodType<ConfigDocument> = config;
 
 /** A sentence about the key at a path. */
 export interface ConfigFinding {
@@ -319,12 +377,12 @@ function asMapping(value: unknown): Record<string, unknown> {
   return isMapping(value) ? value : {};
 }
 
-/** What {@linkcode configSchema} makes of a config. */
-export type ConfigDocument = z.output<typeof configSchema>;
+/** The keys of the mapping that holds all others. */
+export const OUTERMOST_KEYS: readonly string[] = Object.keys(config.shape);
 
 /** The keys of each mapping, by the path it has in docs/configuration.md; the user's other spelling is left out. */
 const SECTIONS: Readonly<Record<string, readonly string[]>> = {
-  "": Object.keys(configSchema.shape),
+  "": OUTERMOST_KEYS,
   "database": Object.keys(database.shape),
   "task.<name>": Object.keys(task.shape).filter((key) => key !== "backup_only_previus"),
   "loki": Object.keys(loki.out.shape),

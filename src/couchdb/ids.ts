@@ -26,7 +26,13 @@ export interface IdRun {
 
 /** A run whose ids are in hand. */
 export class ListedIds implements IdRun {
-  constructor(readonly after: string | undefined, readonly ids: readonly string[]) {}
+  readonly after: string | undefined;
+  readonly ids: readonly string[];
+
+  constructor(after: string | undefined, ids: readonly string[]) {
+    this.after = after;
+    this.ids = ids;
+  }
 
   async *pages(): AsyncGenerator<readonly string[]> {
     yield this.ids;
@@ -42,7 +48,15 @@ export class ListedIds implements IdRun {
 
 /** A run of which only the ends are known. */
 export class RangedIds implements IdRun {
-  constructor(readonly client: CouchClient, readonly database: string, readonly range: IdRange) {}
+  readonly client: CouchClient;
+  readonly database: string;
+  readonly range: IdRange;
+
+  constructor(client: CouchClient, database: string, range: IdRange) {
+    this.client = client;
+    this.database = database;
+    this.range = range;
+  }
 
   get after(): string | undefined {
     return this.range.after;

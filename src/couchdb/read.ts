@@ -46,7 +46,9 @@ export interface ReadOptions {
  * begins at the first byte, with smaller requests.
  */
 export class RestartNeeded extends Error {
-  constructor(override readonly cause: CouchError) {
+  declare readonly cause: CouchError;
+
+  constructor(cause: CouchError) {
     super(cause.message, { cause });
     this.name = "RestartNeeded";
   }
@@ -336,6 +338,7 @@ class RowInHand {
 
 /** Puts rows together to the chunk's JSON, in blocks of a size that a compressor likes. */
 class RowOutput {
+  readonly counts: RunCounts;
   readonly #ready: Uint8Array<ArrayBuffer>[] = [];
   /** Blocks that have been passed on, to be filled again. */
   readonly #spare: Uint8Array<ArrayBuffer>[] = [];
@@ -343,7 +346,9 @@ class RowOutput {
   #used = 0;
   #rows = 0;
 
-  constructor(readonly counts: RunCounts) {}
+  constructor(counts: RunCounts) {
+    this.counts = counts;
+  }
 
   beginRow(): void {
     if (this.#rows++ > 0) this.append(COMMA);

@@ -6,7 +6,7 @@
 const encoder = new TextEncoder();
 const COMMA = encoder.encode(",");
 const CLOSING = encoder.encode("]}");
-const OPENINGS = {
+const OPENINGS: Record<Revisions, Uint8Array> = {
   kept: encoder.encode('{"new_edits":false,"docs":['),
   new: encoder.encode('{"docs":['),
 };
@@ -15,7 +15,7 @@ const OPENINGS = {
 const INITIAL_BYTES = 1 << 20;
 
 /** How documents are written: `kept` with the revision each has, `new` as new edits, for documents that have none. */
-export type Revisions = keyof typeof OPENINGS;
+export type Revisions = "kept" | "new";
 
 /** Documents on their way to CouchDB. */
 export class RequestBody {

@@ -4,7 +4,7 @@
  * places where rows and documents begin and end, the ids of rows, and the errors CouchDB put into them. Nothing is
  * copied but ids, member names and errors, so memory does not depend on the size of a document.
  */
-import { concat } from "@std/bytes";
+import { concat } from "../concat.ts";
 import { BACKSLASH, CLOSE_BRACE, CLOSE_BRACKET, COLON, COMMA, OPEN_BRACE, OPEN_BRACKET, QUOTE } from "./bytes.ts";
 
 /** How documents lie in a piece of JSON. */
@@ -25,27 +25,32 @@ export const BULK_GET_SHAPE: JsonShape = { array: "results", element: "row" };
 
 /** The JSON ends early, or is not of the shape that was asked for. */
 export class FramingError extends Error {
-  constructor(message: string, readonly offset: number) {
+  readonly offset: number;
+
+  constructor(message: string, offset: number) {
     super(`${message} (byte ${offset})`);
+    this.offset = offset;
     this.name = "FramingError";
   }
 }
 
 /** What {@linkcode DocumentScanner.next} found. */
-export const enum Found {
+export const Found = {
   /** All pushed bytes are read. */
-  Nothing,
+  Nothing: 0,
   /** An element begins at `position`. */
-  ElementStart,
+  ElementStart: 1,
   /** An element ends before `position`; `id` is its id, if it had one. */
-  ElementEnd,
+  ElementEnd: 2,
   /** A document begins at `position`. */
-  DocumentStart,
+  DocumentStart: 3,
   /** A document ends before `position`. */
-  DocumentEnd,
+  DocumentEnd: 4,
   /** CouchDB has put an error where a document was asked for; `error` holds it. */
-  Error,
-}
+  Error: 5,
+} as const;
+/** One of them. */
+export type Found = (typeof Found)[keyof typeof Found];
 
 /** An error row of `_bulk_get`. */
 export interface RowError {
@@ -59,46 +64,50 @@ const SHORT_STRING_BYTES = 24;
 const MAX_CAPTURE_BYTES = 1 << 20;
 
 /** Where in the shape the scanner is; a container's contents have the next level. */
-const enum Level {
-  Outermost,
-  OuterObject,
-  Elements,
-  Element,
-  Docs,
-  DocsEntry,
-}
+const Level = {
+  Outermost: 0,
+  OuterObject: 1,
+  Elements: 2,
+  Element: 3,
+  Docs: 4,
+  DocsEntry: 5,
+} as const;
+type Level = (typeof Level)[keyof typeof Level];
 
 /** What may come next within a container. */
-const enum Expect {
-  Value,
+const Expect = {
+  Value: 0,
   /** A value, or the end of the array just opened. */
-  ValueOrEnd,
+  ValueOrEnd: 1,
   /** A member name, or the end of the object just opened. */
-  NameOrEnd,
-  Name,
-  Colon,
-  CommaOrEnd,
+  NameOrEnd: 2,
+  Name: 3,
+  Colon: 4,
+  CommaOrEnd: 5,
   /** Nothing but white space: the outermost value is closed. */
-  End,
-}
+  End: 6,
+} as const;
+type Expect = (typeof Expect)[keyof typeof Expect];
 
 /** How a value is being passed over. */
-const enum Skip {
-  No,
-  String,
+const Skip = {
+  No: 0,
+  String: 1,
   /** An object or array, at whatever depth. */
-  Nested,
-  Scalar,
-}
+  Nested: 2,
+  Scalar: 3,
+} as const;
+type Skip = (typeof Skip)[keyof typeof Skip];
 
 /** What the value being passed over is. */
-const enum Value {
-  Ignored,
-  MemberName,
-  Id,
-  Document,
-  Error,
-}
+const Value = {
+  Ignored: 0,
+  MemberName: 1,
+  Id: 2,
+  Document: 3,
+  Error: 4,
+} as const;
+type Value = (typeof Value)[keyof typeof Value];
 
 const decoder = new TextDecoder("utf-8", { fatal: true });
 
@@ -134,13 +143,13 @@ export class DocumentScanner {
   #passed = 0;
   /** The next byte to be read. */
   #at = 0;
-  #level = Level.Outermost;
-  #expect = Expect.Value;
+  #level: Level = Level.Outermost;
+  #expect: Expect = Expect.Value;
   #memberName = "";
   #sawArray = false;
 
-  #skip = Skip.No;
-  #value = Value.Ignored;
+  #skip: Skip = Skip.No;
+  #value: Value = Value.Ignored;
   #depth = 0;
   #inString = false;
   /** The last byte was a backslash that escapes the next one. */

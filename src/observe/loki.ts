@@ -6,6 +6,7 @@
  */
 import { describeError } from "../errors.ts";
 import type { Secret } from "../secret.ts";
+import { readBytes } from "../streams.ts";
 import { formatLogfmt } from "./logfmt.ts";
 import { type FlushResult, type LogRecord, type LogSink, LossCount } from "./log.ts";
 
@@ -309,8 +310,8 @@ function pushBody(entries: readonly Entry[]): string {
   });
 }
 
-function gzip(text: string): Promise<ArrayBuffer> {
-  return new Response(new Blob([text]).stream().pipeThrough(new CompressionStream("gzip"))).arrayBuffer();
+function gzip(text: string): Promise<Uint8Array<ArrayBuffer>> {
+  return readBytes(new Blob([text]).stream().pipeThrough(new CompressionStream("gzip")));
 }
 
 /** The beginning of an answer's text, for a person; a server may send any amount. */

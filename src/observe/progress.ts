@@ -62,12 +62,13 @@ const ETA_AFTER_MS = 2_000;
 
 /** Counts what the pipeline tells, and calls `show` at intervals while a run is under way. */
 class Counter implements Progress {
+  readonly options: { intervalMs: number; now: () => number; show: (run: RunTally) => void; end: () => void };
   #run: RunTally | undefined;
   #timer: ReturnType<typeof setInterval> | undefined;
 
-  constructor(
-    readonly options: { intervalMs: number; now: () => number; show: (run: RunTally) => void; end: () => void },
-  ) {}
+  constructor(options: Counter["options"]) {
+    this.options = options;
+  }
 
   runStarted({ action, databases }: { action: RunTally["action"]; databases: number }): void {
     this.runFinished();

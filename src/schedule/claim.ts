@@ -8,6 +8,7 @@
 import { z } from "zod";
 import { describeError, InterruptedError, StoreError } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
+import { readText } from "../streams.ts";
 import type { Log } from "../observe.ts";
 import type { RunReport } from "../archive/report.ts";
 import { wait } from "../retry.ts";
@@ -48,7 +49,12 @@ const heartbeatSchema = z.object({
 });
 
 /** A run that has an elapse, as its claim says. */
-export type Holder = z.infer<typeof holderSchema>;
+export interface Holder {
+  run: string;
+  host: string;
+  pid: number;
+  started_at: string;
+}
 
 /** Where an elapse stands. */
 export type ElapseState =
@@ -109,7 +115,7 @@ async function readJson<T>(
   schema: z.ZodType<T>,
   options: StoreCallOptions,
 ): Promise<T | undefined> {
-  const text = await new Response(await store.read(key, options)).text();
+  const text = await readText(await store.read(key, options));
   try {
     return schema.parse(JSON.parse(text));
   } catch {

@@ -67,8 +67,8 @@ const KEPT_HEADERS = /^x-amz-(meta-.*|storage-class|server-side-encryption.*)$/;
 export class FakeS3 {
   readonly keys: SigningKeys;
   /** By bucket and key. */
-  readonly objects = new Map<string, FakeObject>();
-  readonly uploads = new Map<string, FakeUpload>();
+  readonly objects: Map<string, FakeObject> = new Map();
+  readonly uploads: Map<string, FakeUpload> = new Map();
   readonly requests: RecordedRequest[] = [];
   readonly #options: FakeS3Options;
   readonly #buckets: Set<string>;

@@ -3,7 +3,7 @@
  * versions of Node that it is for. Wants npm, and what scripts/ci/node.sh installs.
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { dirname, join } from "@std/path";
+import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { couchOk } from "../couch_request.ts";
 import { createDatabase, idsOf } from "../couchdb/impatient_client.ts";
@@ -184,7 +184,13 @@ async function tarball(): Promise<string> {
 
 /** An empty folder into which the package was installed, and a version of Node. */
 class Installed implements AsyncDisposable {
-  private constructor(readonly folder: string, readonly path: string) {}
+  readonly folder: string;
+  readonly path: string;
+
+  private constructor(folder: string, path: string) {
+    this.folder = folder;
+    this.path = path;
+  }
 
   static async make(version: string): Promise<Installed> {
     const node = await execute("sh", ["scripts/ci/node.sh", version]);

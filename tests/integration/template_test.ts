@@ -4,7 +4,7 @@
  * `CLOUD_PYTHON`.
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { dirname } from "@std/path";
+import { dirname } from "node:path";
 import { openHandler } from "../../lambda/handler.ts";
 import { InterruptedError } from "../../src/errors.ts";
 import { Secret } from "../../src/secret.ts";

@@ -1,7 +1,13 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { InterruptedError, StoreError } from "../../src/errors.ts";
 import { type Log, SILENT_LOG } from "../../src/observe.ts";
-import { type Handler, RuntimeApiError, type RuntimeOptions, serveInvocations } from "../../lambda/runtime.ts";
+import {
+  type Handler,
+  type Invocation,
+  RuntimeApiError,
+  type RuntimeOptions,
+  serveInvocations,
+} from "../../lambda/runtime.ts";
 import { type LambdaRuntimeDouble, startLambdaRuntime } from "../fakes/lambda_runtime.ts";
 
 /** Runs the loop against `lambda` while `scenario` goes, and returns what the loop came to. */
@@ -135,7 +141,7 @@ Deno.test("serveInvocations() reports a result that is not JSON or is refused, a
 
 Deno.test("serveInvocations() asks the handler to stop, then ends its work, before the deadline", async () => {
   await using lambda = startLambdaRuntime();
-  const handler: Handler = async ({ stop, signal, remainingMs }) => {
+  const handler = async ({ stop, signal, remainingMs }: Invocation) => {
     const started = performance.now();
     const before = remainingMs();
     await aborted(stop);
@@ -150,12 +156,12 @@ Deno.test("serveInvocations() asks the handler to stop, then ends its work, befo
     marginMs: 600,
     async scenario() {
       const { kind, body } = await lambda.invoke({ event: {}, timeoutMs: 2_400 });
-      const { before, after, endedAtStop, stoppedMs, endedMs, reasons } = body as Record<string, number>;
+      const { before, after, endedAtStop, stoppedMs, endedMs, reasons } = body as Awaited<ReturnType<typeof handler>>;
       assertEquals([kind, after, endedAtStop], ["response", 0, false]);
       assertEquals(reasons, ["InterruptedError", "InterruptedError"]);
-      assert(before! > 1_400 && before! <= 1_800, `${before} ms were promised of 2400 less 600`);
-      assert(stoppedMs! > 1_400 && stoppedMs! < 2_150, `asked to stop after ${stoppedMs} ms`);
-      assert(endedMs! > 1_900 && endedMs! < 2_350, `ended after ${endedMs} ms`);
+      assert(before > 1_400 && before <= 1_800, `${before} ms were promised of 2400 less 600`);
+      assert(stoppedMs > 1_400 && stoppedMs < 2_150, `asked to stop after ${stoppedMs} ms`);
+      assert(endedMs > 1_900 && endedMs < 2_350, `ended after ${endedMs} ms`);
     },
   });
 });

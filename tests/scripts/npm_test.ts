@@ -79,6 +79,7 @@ Deno.test("relink() turns links to where their targets are in the package, and l
     ["docs/monitoring.md", "[alerts](../monitoring/alerts.yaml)", "[alerts](../monitoring/alerts.yaml)"],
     ["docs/configuration.md", "as [a Lambda](lambda.md) does", "as a Lambda does"],
     ["docs/monitoring.md", "![a picture](monitoring.svg)\n", "\n"],
+    ["README.md", "```ts ignore\ncode\n```\n", "```ts\ncode\n```\n"],
     [
       "docs/archive.md",
       "[gzip](https://www.rfc-editor.org/rfc/rfc1952)",

@@ -10,7 +10,13 @@ import { FakeLoki } from "../fakes/loki.ts";
 
 /** Databases `a` and `a/b` of twelve documents, and a folder with a bucket in it. */
 class Place implements AsyncDisposable {
-  private constructor(readonly fake: FakeCouchDb, readonly folder: string) {}
+  readonly fake: FakeCouchDb;
+  readonly folder: string;
+
+  private constructor(fake: FakeCouchDb, folder: string) {
+    this.fake = fake;
+    this.folder = folder;
+  }
 
   static async make(): Promise<Place> {
     const fake = await startFakeCouchDb();

@@ -57,7 +57,7 @@ export class DocumentRestore {
   /** Chunks that were left out because they are damaged. */
   readonly damaged: ChunkProblem[] = [];
   /** Formats of chunks that no manifest vouches for. */
-  readonly formats = new Set<string>();
+  readonly formats: Set<string> = new Set();
 
   readonly #archive: Archive;
   readonly #context: DocumentRestoreContext;

@@ -3,7 +3,7 @@
  * is not, and --resume finishes it. The double answers slowly, so that there are moments to be killed at.
  */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { fromFileUrl } from "@std/path";
+import { fileURLToPath } from "node:url";
 import { pathToFileURL } from "node:url";
 import { compareIds } from "../../../src/couchdb/ids.ts";
 import type { Checkpoint } from "../../../src/archive/manifest.ts";
@@ -12,7 +12,7 @@ import { type FakeCouchDb, startFakeCouchDb } from "../../fakes/couchdb.ts";
 import { compareLeafRevisions, readAllLeafRevisions } from "../../leaf_revisions.ts";
 import { filesOf, manifestOf, readBackup } from "../../read_archive.ts";
 
-const PROGRAM = fromFileUrl(new URL("../../../main.ts", import.meta.url));
+const PROGRAM = fileURLToPath(new URL("../../../main.ts", import.meta.url));
 const PERMISSIONS = ["--allow-net", "--allow-env", "--allow-sys=hostname", "--allow-read", "--allow-write"];
 const CHUNK = 10;
 const IDS = idsOf(24 * CHUNK);
@@ -22,7 +22,15 @@ const REQUEST_MS = 150;
 
 /** A database that is read slowly, and a folder of its own for its backup. */
 class Scene {
-  private constructor(readonly fake: FakeCouchDb, readonly database: string, readonly root: string) {}
+  readonly fake: FakeCouchDb;
+  readonly database: string;
+  readonly root: string;
+
+  private constructor(fake: FakeCouchDb, database: string, root: string) {
+    this.fake = fake;
+    this.database = database;
+    this.root = root;
+  }
 
   static async make(fake: FakeCouchDb, database: string): Promise<Scene> {
     await createDatabase(fake, database, IDS);

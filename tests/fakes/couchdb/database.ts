@@ -57,14 +57,18 @@ export class Database {
   revsLimit = 1000;
   /** The text of the security object. */
   security = '{"members":{"roles":["_admin"]},"admins":{"roles":["_admin"]}}';
-  readonly localDocuments = new Map<string, LocalDocument>();
-  readonly createdAt = Math.floor(Date.now() / 1000);
+  readonly localDocuments: Map<string, LocalDocument> = new Map();
+  readonly createdAt: number = Math.floor(Date.now() / 1000);
   #trees = new Map<string, Tree>();
   #sequence = 0;
   #liveIds: string[] | undefined;
   #validators: string[] | undefined;
 
-  constructor(readonly properties: DatabaseProperties) {}
+  readonly properties: DatabaseProperties;
+
+  constructor(properties: DatabaseProperties) {
+    this.properties = properties;
+  }
 
   get name(): string {
     return this.properties.name;

@@ -32,13 +32,16 @@ export const LOCK_OUT_AFTER = 5;
 
 /** The state of a server. */
 export class ServerState {
-  readonly databases = new Map<string, Database>();
+  readonly databases: Map<string, Database> = new Map();
   /** How often each view was asked for, by `database/_design/x/_view/y` with decoded names. */
-  readonly viewCalls = new Map<string, number>();
+  readonly viewCalls: Map<string, number> = new Map();
   /** How often a wrong password came, by user name. */
-  readonly failedLogins = new Map<string, number>();
+  readonly failedLogins: Map<string, number> = new Map();
 
-  constructor(readonly options: ServerOptions) {
+  readonly options: ServerOptions;
+
+  constructor(options: ServerOptions) {
+    this.options = options;
     for (const name of ["_replicator", "_users"]) this.create({ name, q: options.q, n: 1, partitioned: false });
     const design = { id: "_design/_auth", history: undefined, deleted: false, attachments: [] };
     this.database("_users").write([{ ...design, body: [["language", '"javascript"']] }], {

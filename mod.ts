@@ -59,12 +59,9 @@ export type { BackupOptions, RunContext } from "./src/commands/backup/context.ts
 export type { Check, CheckReport } from "./src/commands/check.ts";
 export { listBackups, listDatabases, type ListedBackup, type ListedDatabase } from "./src/commands/list.ts";
 export type { Plan, TaskPlan } from "./src/commands/plan.ts";
-export {
-  restore,
-  type RestoreContext,
-  type RestoreReport,
-  type RestoreRequest,
-} from "./src/commands/restore/restore.ts";
+export type { RestoreContext, RestoreRequest } from "./src/commands/restore/context.ts";
+export type { RestoreReport } from "./src/commands/restore/report.ts";
+export { restore } from "./src/commands/restore/restore.ts";
 export { verify, type VerifyContext, type VerifyReport, type VerifyRequest } from "./src/commands/verify.ts";
 
 export {
@@ -77,7 +74,7 @@ export {
   type PasswordFile,
   type PrometheusOptions,
 } from "./src/config/config.ts";
-export type { Address } from "./src/config/schema.ts";
+export type { Address } from "./src/config/values.ts";
 export type { Task } from "./src/task/task.ts";
 export type { SelectedDatabase } from "./src/task/select.ts";
 export { type SelectionOptions, selectTasks, type TaskSelection } from "./src/task/selection.ts";

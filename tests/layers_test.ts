@@ -1,6 +1,6 @@
 /**
  * The shape of the code, held by a small scan of its imports: dependencies point one way, packages stay where they
- * belong, and nothing under src/ is tied to one runtime or writes to the console.
+ * belong, and nothing under src/ is tied to one runtime or writes to the console. docs/development.md shows that shape.
  */
 import { assertEquals } from "@std/assert";
 import { dirname, join, relative } from "node:path/posix";
@@ -31,10 +31,15 @@ const PURE = [
   "archive/manifest",
   "archive/report",
   "calendar/calendar",
+  "config/aws",
+  "config/contradictions",
+  "config/environment",
+  "config/findings",
   "config/schema",
   "config/syntax",
   "dates",
   "errors",
+  "json/members",
   "json/scan",
   "secret",
   "task/pattern",
@@ -208,4 +213,66 @@ Deno.test("src/ and lambda/ use web and node APIs alone, never Deno's, and never
 Deno.test("only the config reads the environment", () => {
   const readers = [...codes].filter(([, code]) => /\bprocess\.env\b/.test(withoutComments(code))).map(([file]) => file);
   assertEquals(readers.filter((file) => file !== "src/config/config.ts"), []);
+});
+
+const PAGE = await Deno.readTextFile(`${ROOT}/docs/development.md`);
+const FENCED = [...PAGE.matchAll(/^```\n([\s\S]*?)^```$/gm)].map(([, text]) => text!);
+
+/** A line of the tree in docs/development.md. */
+interface Line {
+  /** From the project's root, without a slash at its end: `src/store/s3`, `mod.ts`, `src/*.ts`. */
+  path: string;
+  isFolder: boolean;
+  /** The file to read first, from the project's root. */
+  door: string | undefined;
+  idea: string | undefined;
+}
+
+/** `  cli/  cli.ts  arguments -> …`, indented by two more in each folder. */
+function readTree(text: string): Line[] {
+  const above: string[] = [];
+  return text.trimEnd().split("\n").map((line) => {
+    const [, indent, name, door, idea] = /^( *)([\w*.]+\/?)(?: +(\w+\.ts)(?= {2}))?(?: +(.*))?$/.exec(line) ?? [];
+    if (indent === undefined || name === undefined) throw new Error(`Not a line of a tree: ${line}`);
+    above.length = indent.length / 2;
+    const path = [...above, name.replace("/", "")].join("/");
+    above.push(name.replace("/", ""));
+    return { path, isFolder: name.endsWith("/"), door: door && `${path}/${door}`, idea };
+  });
+}
+
+Deno.test("docs/development.md shows every folder of src/ and lambda/ with its door and its idea", async () => {
+  const tree = readTree(FENCED[0]!);
+  const shown = tree.filter(({ path, isFolder }) => isFolder && /^(src|lambda)(\/|$)/.test(path));
+  const folders = new Set(
+    files.flatMap((file) => file.split("/").slice(0, -1).map((_, depth, parts) => parts.slice(0, depth + 1).join("/"))),
+  );
+  assertEquals(shown.map(({ path }) => path).sort(), [...folders].sort());
+  // The ground is no folder with a door, nor is what only holds one room beside the other.
+  const withoutDoor = shown.filter(({ door }) => door === undefined).map(({ path }) => path);
+  assertEquals(withoutDoor, ["src", "src/commands"]);
+  for (const { path, door, idea } of tree) {
+    assertEquals(idea !== undefined || path === "src", true, `${path} has an idea`);
+    if (door !== undefined) assertEquals(codes.get(door)?.slice(0, 3), "/**", `${door} opens with its idea`);
+  }
+  for (const { path } of tree.filter(({ path }) => !path.includes("*"))) await Deno.stat(`${ROOT}/${path}`);
+});
+
+Deno.test("docs/development.md gives the floors in their order", () => {
+  const floors = FENCED[1]!.trim().split(" < ").map((floor) => floor.split(", "));
+  const nameOf = (room: string) => room === "src" ? "ground" : room.replace("src/", "");
+  assertEquals(floors, FLOORS.map((rooms) => rooms.map(nameOf)));
+  const inTree = readTree(FENCED[0]!).map(({ path }) => path).filter((path) => floorOf(path) > 0);
+  const order = inTree.map(floorOf);
+  assertEquals(order, order.toSorted((a, b) => b - a), "the tree goes from the roof down");
+});
+
+Deno.test("docs/development.md names files and folders that exist", async () => {
+  const text = PAGE.replaceAll(/^```\n[\s\S]*?^```$/gm, "");
+  const named = [...text.matchAll(/`([^`\s]+)`/g)].map(([, name]) => name!)
+    .filter((name) => /^[\w.-]+(\/[\w.-]+)*\/?$/.test(name) && (name.includes("/") || /\.(ts|md|yaml)$/.test(name)));
+  assertEquals(named.length > 20, true, "the scan finds them");
+  const missing: string[] = [];
+  for (const name of new Set(named)) await Deno.stat(`${ROOT}/${name}`).catch(() => missing.push(name));
+  assertEquals(missing, []);
 });

@@ -1,6 +1,6 @@
 /** `couchdb-backup restore <db> <path>`: brings a backup back. */
 import { formatCount, formatSeconds } from "../observe/figures.ts";
-import { exitCodeOfRestore, type RestoreReport } from "../commands/restore/restore.ts";
+import { exitCodeOfRestore, type RestoreReport } from "../commands/restore/report.ts";
 import { type Command, CONFIG_FLAG } from "./command.ts";
 import { withSession } from "./session.ts";
 

@@ -2,10 +2,12 @@
  * Finds documents in JSON without parsing them, so that every byte CouchDB sent can be stored and restored as it came:
  * a JSON round trip would change 9007199254740993 and 1.0. In go pieces of a byte stream, cut anywhere; out come the
  * places where rows and documents begin and end, the ids of rows, and the errors CouchDB put into them. Nothing is
- * copied but ids, member names and errors, so memory does not depend on the size of a document.
+ * copied but ids, member names and errors, so memory does not depend on the size of a document. value.ts passes over
+ * what is inside of them, members.ts looks up a few texts in a document.
  */
 import { concat } from "../concat.ts";
-import { BACKSLASH, CLOSE_BRACE, CLOSE_BRACKET, COLON, COMMA, OPEN_BRACE, OPEN_BRACKET, QUOTE } from "./bytes.ts";
+import { CLOSE_BRACE, CLOSE_BRACKET, COLON, COMMA, OPEN_BRACE, OPEN_BRACKET, QUOTE } from "./bytes.ts";
+import { ValuePasser } from "./value.ts";
 
 /** How documents lie in a piece of JSON. */
 export interface JsonShape {
@@ -58,8 +60,6 @@ export interface RowError {
   reason: string;
 }
 
-/** Strings longer than this are left to the native search; for shorter ones the call costs more than the loop. */
-const SHORT_STRING_BYTES = 24;
 /** No id, member name or error row is longer; a "string" beyond it means that the framing is lost. */
 const MAX_CAPTURE_BYTES = 1 << 20;
 
@@ -88,16 +88,6 @@ const Expect = {
   End: 6,
 } as const;
 type Expect = (typeof Expect)[keyof typeof Expect];
-
-/** How a value is being passed over. */
-const Skip = {
-  No: 0,
-  String: 1,
-  /** An object or array, at whatever depth. */
-  Nested: 2,
-  Scalar: 3,
-} as const;
-type Skip = (typeof Skip)[keyof typeof Skip];
 
 /** What the value being passed over is. */
 const Value = {
@@ -148,12 +138,9 @@ export class DocumentScanner {
   #memberName = "";
   #sawArray = false;
 
-  #skip: Skip = Skip.No;
+  readonly #passer = new ValuePasser();
+  #isPassing = false;
   #value: Value = Value.Ignored;
-  #depth = 0;
-  #inString = false;
-  /** The last byte was a backslash that escapes the next one. */
-  #escaped = false;
 
   #captureFrom = -1;
   #captured: Uint8Array[] = [];
@@ -178,11 +165,14 @@ export class DocumentScanner {
    */
   next(): Found {
     for (;;) {
-      if (this.#skip !== Skip.No) {
-        if (!this.#passOver()) {
-          this.#keepCaptured(this.#bytes.length);
+      if (this.#isPassing) {
+        const end = this.#passer.pass(this.#bytes, this.#at);
+        if (end < 0) {
+          this.#at = this.#bytes.length;
+          this.#keepCaptured(this.#at);
           return Found.Nothing;
         }
+        this.#at = end;
         const found = this.#afterValue();
         if (found !== Found.Nothing) return found;
         continue;
@@ -248,7 +238,7 @@ export class DocumentScanner {
 
   #beginName(byte: number): Found {
     if (byte !== QUOTE) this.#fail("JSON has something other than a member name");
-    this.#beginSkip(Value.MemberName, byte);
+    this.#beginPassing(Value.MemberName, byte);
     return Found.Nothing;
   }
 
@@ -279,7 +269,7 @@ export class DocumentScanner {
           return this.#beginDocument(byte);
         }
         if (this.#memberName === "id" && byte === QUOTE) {
-          this.#beginSkip(Value.Id, byte);
+          this.#beginPassing(Value.Id, byte);
           return Found.Nothing;
         }
         if (this.#shape.element === "row" && this.#memberName === "docs") {
@@ -295,18 +285,18 @@ export class DocumentScanner {
           return this.#beginDocument(byte);
         }
         if (this.#memberName === "error") {
-          this.#beginSkip(Value.Error, byte);
+          this.#beginPassing(Value.Error, byte);
           return Found.Nothing;
         }
         break;
     }
-    this.#beginSkip(Value.Ignored, byte);
+    this.#beginPassing(Value.Ignored, byte);
     return Found.Nothing;
   }
 
   #beginDocument(byte: number): Found {
     this.position = this.#at;
-    this.#beginSkip(Value.Document, byte);
+    this.#beginPassing(Value.Document, byte);
     return Found.DocumentStart;
   }
 
@@ -350,125 +340,24 @@ export class DocumentScanner {
   }
 
   /** Begins to pass over the value whose first byte is next. */
-  #beginSkip(value: Value, byte: number): void {
+  #beginPassing(value: Value, byte: number): void {
     this.#value = value;
-    this.#escaped = false;
-    this.#inString = false;
-    this.#depth = 0;
     if (value === Value.MemberName || value === Value.Id || value === Value.Error) {
       this.#captureFrom = this.#at;
       this.#captured = [];
       this.#capturedBytes = 0;
     }
-    if (byte === QUOTE) {
-      this.#skip = Skip.String;
-      this.#at++;
-    } else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) {
-      this.#skip = Skip.Nested;
-    } else if (byte === COMMA || byte === COLON || byte === CLOSE_BRACE || byte === CLOSE_BRACKET) {
+    if (byte === COMMA || byte === COLON || byte === CLOSE_BRACE || byte === CLOSE_BRACKET) {
       this.#fail("JSON has no value where one must be");
-    } else {
-      this.#skip = Skip.Scalar;
     }
-  }
-
-  /** Passes over as much of the value in hand as there is; true when its end is reached. */
-  #passOver(): boolean {
-    switch (this.#skip) {
-      case Skip.String:
-        return this.#passString();
-      case Skip.Nested:
-        return this.#passNested();
-      default:
-        return this.#passScalar();
-    }
-  }
-
-  /** Passes over the rest of a string and its closing quote. */
-  #passString(): boolean {
-    const bytes = this.#bytes;
-    const end = bytes.length;
-    let at = this.#at;
-    if (at >= end) return false;
-    if (this.#escaped) at++;
-    this.#escaped = false;
-    for (const near = Math.min(end, at + SHORT_STRING_BYTES); at < near; at++) {
-      const byte = bytes[at]!;
-      if (byte === QUOTE) {
-        this.#at = at + 1;
-        return true;
-      }
-      if (byte === BACKSLASH) at++;
-    }
-    while (at < end) {
-      const quote = bytes.indexOf(QUOTE, at);
-      const stop = quote < 0 ? end : quote;
-      // An odd run of backslashes before the quote escapes it; the run cannot reach back before `at`, which is unescaped.
-      let run = stop;
-      while (run > at && bytes[run - 1] === BACKSLASH) run--;
-      const odd = (stop - run) % 2 === 1;
-      if (quote >= 0 && !odd) {
-        this.#at = quote + 1;
-        return true;
-      }
-      at = quote < 0 ? end + (odd ? 1 : 0) : quote + 1;
-    }
-    this.#escaped = at > end;
-    this.#at = end;
-    return false;
-  }
-
-  /** Passes over the rest of an object or array, strings within it included. */
-  #passNested(): boolean {
-    const bytes = this.#bytes;
-    const end = bytes.length;
-    if (this.#inString) {
-      if (!this.#passString()) return false;
-      this.#inString = false;
-    }
-    let depth = this.#depth;
-    let at = this.#at;
-    while (at < end) {
-      const byte = bytes[at++]!;
-      if (byte === QUOTE) {
-        this.#at = at;
-        if (!this.#passString()) {
-          this.#inString = true;
-          this.#depth = depth;
-          return false;
-        }
-        at = this.#at;
-      } else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) {
-        depth++;
-      } else if (byte === CLOSE_BRACE || byte === CLOSE_BRACKET) {
-        if (--depth === 0) {
-          this.#at = at;
-          return true;
-        }
-      }
-    }
-    this.#depth = depth;
-    this.#at = at;
-    return false;
-  }
-
-  /** Passes over the rest of a number, true, false or null; what ends it is not part of it. */
-  #passScalar(): boolean {
-    const bytes = this.#bytes;
-    for (let at = this.#at; at < bytes.length; at++) {
-      const byte = bytes[at]!;
-      if (byte === COMMA || byte === CLOSE_BRACE || byte === CLOSE_BRACKET || byte <= 0x20) {
-        this.#at = at;
-        return true;
-      }
-    }
-    this.#at = bytes.length;
-    return false;
+    this.#passer.begin(byte);
+    this.#isPassing = true;
+    if (byte === QUOTE) this.#at++;
   }
 
   /** Uses the value that was just passed over. */
   #afterValue(): Found {
-    this.#skip = Skip.No;
+    this.#isPassing = false;
     this.#expect = Expect.CommaOrEnd;
     switch (this.#value) {
       case Value.MemberName:

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertInstanceOf, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { parseCalendar } from "../../src/calendar/calendar.ts";
 import { type Config, loadConfig, parseConfig } from "../../src/config/config.ts";
-import { KNOWN_KEYS, OUTERMOST_KEYS } from "../../src/config/schema.ts";
+import { KNOWN_KEYS, OUTERMOST_KEYS } from "../../src/config/keys.ts";
 import { ConfigError } from "../../src/errors.ts";
 
 /** The sample as its author wrote it: a colon is missing in the first line. */

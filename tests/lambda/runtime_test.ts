@@ -1,13 +1,8 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { InterruptedError, StoreError } from "../../src/errors.ts";
 import { type Log, SILENT_LOG } from "../../src/observe.ts";
-import {
-  type Handler,
-  type Invocation,
-  RuntimeApiError,
-  type RuntimeOptions,
-  serveInvocations,
-} from "../../lambda/runtime.ts";
+import { type Handler, type Invocation, type RuntimeOptions, serveInvocations } from "../../lambda/runtime.ts";
+import { RuntimeApiError } from "../../lambda/runtime_api.ts";
 import { type LambdaRuntimeDouble, startLambdaRuntime } from "../fakes/lambda_runtime.ts";
 
 /** Runs the loop against `lambda` while `scenario` goes, and returns what the loop came to. */

@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
-import { claimElapse, readElapse } from "../../src/schedule/claim.ts";
+import { claimElapse } from "../../src/schedule/claim.ts";
+import { readElapse } from "../../src/schedule/elapse.ts";
 import type { Store } from "../../src/store/store.ts";
 import { RecordedLog } from "../fakes/log.ts";
 import { runReport } from "../fakes/report.ts";

@@ -1,26 +1,23 @@
 /**
  * Brings the documents of an archive into a database: chunk by chunk, checked before its first document is written, in
- * batches bounded by number and size, several requests in flight. Design documents wait until all others are there: their
- * validation functions would refuse what was valid when it was written.
+ * batches, several requests in flight; design documents behind all others. In go an archive and a writer, out comes what
+ * is in the database because of it.
  */
 import type { Archive, ArchiveChunk, ChunkProblem } from "../../archive/archive.ts";
-import { CheckedChunk } from "../../archive/chunk.ts";
-import { RequestBody, type Revisions } from "../../couchdb/request_body.ts";
+import type { CheckedChunk } from "../../archive/chunk.ts";
+import type { RequestBody } from "../../couchdb/request_body.ts";
 import type { DocumentWriter } from "../../couchdb/write.ts";
 import { isLarge, type LargeDocument, type RawDocument } from "../../archive/document_reader.ts";
 import { ArchiveError, describeError } from "../../errors.ts";
-import { joinKey } from "../../store/key.ts";
 import type { Log, Progress } from "../../observe.ts";
 import { forEachParallel, loadAhead } from "../../parallel.ts";
+import { type Batch, BatchBuilder } from "./batch.ts";
+import { HeldDesigns, isDesign } from "./designs.ts";
+import type { Written } from "./report.ts";
+import { openChunk } from "./source.ts";
 
-/** A request with more one-KB documents is no faster. */
-const BATCH_DOCUMENTS = 500;
-/** A batch is closed when it is that large; with one document of the largest held size it has three times as much. */
-const BATCH_BYTES = 2 << 20;
 /** Chunks that are fetched and checked while the ones before them are being written. */
 const CHUNKS_AHEAD = 4;
-/** Design documents are held until the end up to this size; beyond it their chunks are read again. */
-const HELD_DESIGN_BYTES = 4 << 20;
 
 /** What it works with. */
 export interface DocumentRestoreContext {
@@ -28,21 +25,6 @@ export interface DocumentRestoreContext {
   log: Log;
   progress: Progress;
   signal: AbortSignal;
-}
-
-/** What was read from the archive to be written. */
-export interface RestoredCounts {
-  documents: number;
-  leafRevisions: number;
-  /** Decompressed. */
-  bytes: number;
-}
-
-/** Documents of one request. */
-interface Batch {
-  body: RequestBody;
-  /** Documents, not counting further revisions of the same one. */
-  documents: number;
 }
 
 /** A chunk, and its contents unless they are damaged. */
@@ -53,18 +35,18 @@ interface OpenedChunk {
 
 /** Restores the documents of one archive, once. */
 export class DocumentRestore {
-  readonly counts: RestoredCounts = { documents: 0, leafRevisions: 0, bytes: 0 };
-  /** Chunks that were left out because they are damaged. */
-  readonly damaged: ChunkProblem[] = [];
-  /** Formats of chunks that no manifest vouches for. */
-  readonly formats: Set<string> = new Set();
-
   readonly #archive: Archive;
   readonly #context: DocumentRestoreContext;
   readonly #options: { salvage: boolean; parallel: number };
   readonly #designs = new HeldDesigns();
   /** Bodies that are sent and can be filled again. */
   readonly #bodies: RequestBody[] = [];
+  /** What was read from the archive to be written. */
+  readonly #counts = { documents: 0, leafRevisions: 0 };
+  /** Formats of chunks that no manifest vouches for. */
+  readonly #formats = new Set<string>();
+  /** Chunks that were left out because they are damaged. */
+  readonly #damaged: ChunkProblem[] = [];
 
   constructor(
     archive: Archive,
@@ -88,6 +70,23 @@ export class DocumentRestore {
   /** Writes the design documents that {@linkcode restoreDocuments} has come across. */
   async restoreDesigns(): Promise<void> {
     await this.#writeAll((signal) => this.#designBatches(signal));
+  }
+
+  /** What has come of it, when all is written. The log gets what an operator may want to know of it. */
+  finish(): Written {
+    const { writer: { failed, failedRevisions, requestsWithFewerCopies }, log } = this.#context;
+    if (requestsWithFewerCopies > 0) {
+      log.warn("CouchDB has not written all copies yet: a node is away", { requests: requestsWithFewerCopies });
+    }
+    for (const format of this.#formats) log.info("archive is read", { format });
+    const failedDocuments = new Set(failed.map(({ id }) => id)).size + failedRevisions - failed.length;
+    return {
+      documents: Math.max(0, this.#counts.documents - failedDocuments),
+      leafRevisions: this.#counts.leafRevisions - failedRevisions,
+      failed,
+      failedRevisions,
+      damaged: this.#damaged,
+    };
   }
 
   async #writeAll(batches: (signal: AbortSignal) => AsyncIterable<Batch>): Promise<void> {
@@ -183,10 +182,9 @@ export class DocumentRestore {
 
   #count({ name }: ArchiveChunk, { counts, format }: CheckedChunk): void {
     if (counts === undefined) return;
-    this.counts.documents += counts.documents;
-    this.counts.leafRevisions += counts.leafRevisions;
-    this.counts.bytes += counts.bytes;
-    this.formats.add(format.name);
+    this.#counts.documents += counts.documents;
+    this.#counts.leafRevisions += counts.leafRevisions;
+    this.#formats.add(format.name);
     const { absent, lost } = counts;
     // In a chunk of ours neither can be; the reference script stores whatever CouchDB answers.
     if (lost > 0) this.#context.log.warn("documents were not read when the backup was made", { chunk: name, lost });
@@ -197,80 +195,6 @@ export class DocumentRestore {
     if (!(error instanceof ArchiveError) || !this.#options.salvage) throw error;
     const problem = describeError(error);
     this.#context.log.error("chunk is left out", { chunk: name, problem });
-    this.damaged.push({ chunk: name, problem });
+    this.#damaged.push({ chunk: name, problem });
   }
-}
-
-/** Checks one of an archive's chunks. @throws ArchiveError when it is damaged. */
-export async function openChunk(
-  archive: Archive,
-  { name, entry }: ArchiveChunk,
-  options: { signal: AbortSignal },
-): Promise<CheckedChunk> {
-  const { store, folder } = archive.place;
-  return await CheckedChunk.open({ store, key: joinKey(folder, name), entry }, options);
-}
-
-/** Puts documents together to requests. */
-class BatchBuilder {
-  readonly #free: RequestBody[];
-  #batch: Batch | undefined;
-  #lastId: string | undefined;
-
-  /** @param free Bodies that can be filled again; taken from its end. */
-  constructor(free: RequestBody[]) {
-    this.#free = free;
-  }
-
-  /** Takes a document; yields the batch that is full with it, or that it does not belong to. */
-  *add({ id, bytes, hasRevision }: RawDocument): Generator<Batch> {
-    const revisions = hasRevision ? "kept" : "new";
-    if (this.#batch !== undefined && this.#batch.body.revisions !== revisions) yield* this.close();
-    this.#batch ??= { body: this.#emptyBody(revisions), documents: 0 };
-    const { body } = this.#batch;
-    body.add(bytes);
-    if (id === undefined || id !== this.#lastId) this.#batch.documents++;
-    this.#lastId = id;
-    if (body.count >= BATCH_DOCUMENTS || body.documentBytes >= BATCH_BYTES) yield* this.close();
-  }
-
-  /** Yields what is left. */
-  *close(): Generator<Batch> {
-    const batch = this.#batch;
-    this.#batch = undefined;
-    if (batch !== undefined) yield batch;
-  }
-
-  #emptyBody(revisions: Revisions): RequestBody {
-    const body = this.#free.pop();
-    if (body === undefined) return new RequestBody(revisions);
-    body.clear(revisions);
-    return body;
-  }
-}
-
-/** Design documents on their way to the end: small ones in hand, of others the chunks they are in. */
-class HeldDesigns {
-  readonly documents: RawDocument[] = [];
-  readonly chunks = new Set<ArchiveChunk>();
-  #bytes = 0;
-
-  add(document: RawDocument | LargeDocument, chunk: ArchiveChunk): void {
-    const bytes = isRaw(document) ? document.bytes.length : Infinity;
-    if (!isRaw(document) || this.#bytes + bytes > HELD_DESIGN_BYTES) {
-      this.chunks.add(chunk);
-      return;
-    }
-    // A copy: the document is a view of a piece of the chunk that would stay in memory with it.
-    this.documents.push({ ...document, bytes: document.bytes.slice() });
-    this.#bytes += bytes;
-  }
-}
-
-function isRaw(document: RawDocument | LargeDocument): document is RawDocument {
-  return "bytes" in document;
-}
-
-function isDesign({ id }: { id: string | undefined }): boolean {
-  return id?.startsWith("_design/") === true;
 }

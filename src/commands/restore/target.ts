@@ -3,12 +3,11 @@
  * properties it had, and what comes behind the documents: the count, the security object, the views.
  */
 import type { CouchClient, DatabaseInfo } from "../../couchdb/client.ts";
-import { CouchError, describeError, UsageError } from "../../errors.ts";
+import { CouchError, UsageError } from "../../errors.ts";
 import type { DatabaseProperties } from "../../archive/manifest.ts";
 import type { Log } from "../../observe.ts";
+import { buildViews } from "./views.ts";
 
-/** How long the index of one view may take before the next one is asked for; CouchDB goes on building it. */
-const VIEW_TIMEOUT_MS = 300_000;
 /** How often the count of documents is read again before it is believed to be too small. */
 const COUNT_ATTEMPTS = 4;
 
@@ -165,29 +164,9 @@ export class RestoreTarget {
     log.info("security object is restored");
   }
 
-  /** Has every view built by asking it for no rows. @returns How many views are built. */
+  /** Has every view built. @returns How many are. */
   async buildViews(): Promise<number> {
-    const { couch, log, signal } = this.#context;
-    let built = 0;
-    for (const design of await couch.designDocuments(this.#name, { signal })) {
-      for (const [name, view] of Object.entries(design.views ?? {})) {
-        if (view?.map === undefined) continue; // "lib" is code that views share.
-        const startedAt = performance.now();
-        const isPartitioned = this.info?.partitioned === true && design.options?.partitioned !== false;
-        const one = { design: design._id, name, partition: isPartitioned ? "_" : undefined };
-        try {
-          await couch.buildView(this.#name, one, { signal, timeoutMs: VIEW_TIMEOUT_MS });
-          built++;
-          const durationMs = Math.round(performance.now() - startedAt);
-          log.info("view is built", { design: design._id, view: name, durationMs });
-        } catch (error) {
-          if (!(error instanceof CouchError)) throw error;
-          log.warn("view is not built yet", { design: design._id, view: name, error: describeError(error) });
-          if (error.facts.error === "timeout") break; // The views of a design document share one index.
-        }
-      }
-    }
-    return built;
+    return await buildViews(this.#context, { database: this.#name, isPartitioned: this.info?.partitioned === true });
   }
 
   async #read(): Promise<DatabaseInfo | undefined> {

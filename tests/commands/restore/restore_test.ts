@@ -1,7 +1,8 @@
 import { assertEquals, assertGreater, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { ArchiveError, EXIT, UsageError } from "../../../src/errors.ts";
-import { exitCodeOfRestore, restore } from "../../../src/commands/restore/restore.ts";
+import { exitCodeOfRestore } from "../../../src/commands/restore/report.ts";
+import { restore } from "../../../src/commands/restore/restore.ts";
 import { couch, couchOk } from "../../couch_request.ts";
 import { seedHardDatabase } from "../../hard_database.ts";
 import { compareLeafRevisions, readAllLeafRevisions } from "../../leaf_revisions.ts";

@@ -1,0 +1,84 @@
+/** What a restore says of itself at its end: in goes what its steps have come to, out come a report and its exit code. */
+import type { Archive, ChunkProblem } from "../../archive/archive.ts";
+import { isCounted } from "./source.ts";
+import type { FailedRevision } from "../../couchdb/write.ts";
+import { EXIT } from "../../errors.ts";
+import type { BegunRestore } from "./context.ts";
+
+/** What `restore --json` prints. */
+export interface RestoreReport {
+  /** Whether all of the archive is in the database now. */
+  ok: boolean;
+  /** The decoded name of the database that was written to. */
+  database: string;
+  /** The URL of what was restored. */
+  path: string;
+  /** Whether all chunks were compared with the checksums of a manifest. */
+  verified: boolean;
+  /** Documents of which every revision of the archive was written. */
+  documents: number;
+  /** Leaf revisions that were written. */
+  leaf_revisions: number;
+  /** Revisions that CouchDB did not take, the first ten thousand of them; the log has all. */
+  failed: FailedRevision[];
+  /** How many revisions CouchDB did not take. */
+  failed_revisions: number;
+  /** What of the archive is missing or damaged, and was left out with `--salvage`. */
+  damaged: ChunkProblem[];
+  /** Documents that CouchDB took and does not count. */
+  missing: number;
+  /** Whether the database was created. */
+  created: boolean;
+  /** Views that are built. */
+  views: number;
+  /** How long it took. */
+  seconds: number;
+  /** Present when nothing was written. */
+  dry_run?: true;
+}
+
+/** What is in the database because of a restore, and what is not. */
+export interface Written {
+  documents: number;
+  leafRevisions: number;
+  failed: FailedRevision[];
+  failedRevisions: number;
+  /** Chunks that were left out. */
+  damaged: readonly ChunkProblem[];
+}
+
+/** The exit code of a finished restore: 12 when the archive is not whole, 3 when CouchDB did not take all of it. */
+export function exitCodeOfRestore(report: RestoreReport): number {
+  if (report.damaged.length > 0) return EXIT.archive;
+  return report.ok ? EXIT.ok : EXIT.partial;
+}
+
+/** Puts the report together, and notes in the log whether the database is restored. */
+export function reportRestore(
+  { log, now, database, startedAt }: BegunRestore,
+  archive: Archive,
+  result: Written & Pick<RestoreReport, "missing" | "created" | "views">,
+): RestoreReport {
+  const { failed, failedRevisions, missing, created } = result;
+  const damaged = [...archive.problems, ...result.damaged];
+  const report: RestoreReport = {
+    ok: failedRevisions === 0 && damaged.length === 0 && missing === 0,
+    database,
+    path: archive.url,
+    verified: isCounted(archive),
+    documents: result.documents,
+    leaf_revisions: result.leafRevisions,
+    failed,
+    failed_revisions: failedRevisions,
+    damaged,
+    missing,
+    created,
+    views: result.views,
+    seconds: (now().getTime() - startedAt.getTime()) / 1000,
+  };
+  const { ok, documents, leaf_revisions: leafRevisions, views, seconds } = report;
+  const facts = { documents, leafRevisions, views, durationMs: Math.round(seconds * 1000) };
+  if (ok) log.info("database is restored", facts);
+  else log.error("database is not restored in full", { ...facts, failedRevisions, damaged: damaged.length });
+  return report;
+}

@@ -76,7 +76,7 @@ export {
 } from "./src/config/config.ts";
 export type { Address } from "./src/config/values.ts";
 export type { Task } from "./src/task/task.ts";
-export type { SelectedDatabase } from "./src/task/select.ts";
+export type { ExcludedDatabase, SelectedDatabase } from "./src/task/select.ts";
 export { type SelectionOptions, selectTasks, type TaskSelection } from "./src/task/selection.ts";
 export {
   type Calendar,
@@ -122,6 +122,8 @@ export { Secret } from "./src/secret.ts";
 export {
   ArchiveError,
   type ArchiveFacts,
+  AwsError,
+  type AwsFacts,
   ConfigError,
   type ConfigPlace,
   CouchError,

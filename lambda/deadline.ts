@@ -17,7 +17,6 @@ export class Deadline {
   readonly signal: AbortSignal;
   /** Settles when a handler that heeds `signal` would long have stopped, and an answer can only just be sent. */
   readonly passed: Promise<typeof DEADLINE_PASSED>;
-  readonly #stopAtMs: number;
   readonly #timers: ReturnType<typeof setTimeout>[] = [];
 
   constructor(deadlineMs: number, wantedMarginMs: number) {
@@ -26,19 +25,14 @@ export class Deadline {
     const marginMs = Math.min(wantedMarginMs, Math.max(0, deadlineMs - nowMs) / 4);
     const [stop, signal] = [new AbortController(), new AbortController()];
     const { promise, resolve } = Promise.withResolvers<typeof DEADLINE_PASSED>();
-    this.#stopAtMs = deadlineMs - marginMs;
     this.stop = stop.signal;
     this.signal = signal.signal;
     this.passed = promise;
     if (deadlineMs === Infinity) return;
     const at = (timeMs: number, action: () => void) => this.#timers.push(setTimeout(action, timeMs - nowMs));
-    at(this.#stopAtMs, () => stop.abort(timeIsOver()));
+    at(deadlineMs - marginMs, () => stop.abort(timeIsOver()));
     at(deadlineMs - marginMs * SIGNAL_SHARE, () => signal.abort(timeIsOver()));
     at(deadlineMs - marginMs * ANSWER_SHARE, () => resolve(DEADLINE_PASSED));
-  }
-
-  remainingMs(): number {
-    return Math.max(0, this.#stopAtMs - Date.now());
   }
 
   clear(): void {

@@ -7,7 +7,7 @@ import process from "node:process";
 import { type Environment, loadConfig } from "../src/config/config.ts";
 import type { Log } from "../src/observe.ts";
 import { pickTasks } from "../src/task/selection.ts";
-import { describeError, EXIT, InterruptedError, ProgramError } from "../src/errors.ts";
+import { describeError, EXIT, hintOf, InterruptedError, ProgramError } from "../src/errors.ts";
 import { runFolder } from "../src/archive/layout.ts";
 import { openProgressLines } from "../src/observe/progress.ts";
 import { overdueDays } from "../src/schedule/overdue.ts";
@@ -45,7 +45,7 @@ const NAMES_IN_MESSAGE = 10;
  *
  * @param options.write Takes a line of the log.
  * @returns The handler, and what sends the log lines that wait.
- * @throws ConfigError or StoreError when the config cannot be used.
+ * @throws ConfigError, AwsError or StoreError when the config cannot be used.
  */
 export async function openHandler(options: {
   env: Environment;
@@ -80,8 +80,7 @@ async function answer(program: Session, options: { host: string; invocation: Inv
         return await call.run(event);
     }
   } catch (error) {
-    const hint = error instanceof ProgramError ? error.hint : undefined;
-    call.log.error("invocation failed", { error: describeError(error), hint });
+    call.log.error("invocation failed", { error: describeError(error), hint: hintOf(error) });
     throw error;
   } finally {
     call.close();
@@ -182,7 +181,7 @@ class InvocationOf {
     const elapse = event.elapse ?? new Date(Math.floor(Date.now() / 1000) * 1000);
     const run = this.#runOf({ ...event, elapse });
     if (config.stateMachine !== undefined) {
-      // Going on with a run is another execution than the run itself, whose name is used up.
+      // Resuming a run is another execution than the run itself, whose name is used up.
       const more = event.elapse === undefined ? [] : [event.only, this.#invocation.requestId.slice(0, 8)];
       const name = executionName(event.task, stampOf(elapse), ...more);
       const input = { task: event.task, elapse: elapse.toISOString(), only: event.only };

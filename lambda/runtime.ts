@@ -17,11 +17,6 @@ export interface Invocation {
   stop: AbortSignal;
   /** Ends the work at once; what is left of the time is for storing how far it has come. Aborted likewise, later. */
   signal: AbortSignal;
-  /** How long until `stop` is aborted, in milliseconds; 0 afterwards, Infinity when the event has no deadline. */
-  remainingMs(): number;
-  /** X-Ray's header for this invocation. */
-  traceId: string | undefined;
-  functionArn: string | undefined;
 }
 
 /** Answers an event. What it returns is sent as JSON; what it throws is reported as the invocation's error. */
@@ -50,6 +45,7 @@ export interface RuntimeOptions {
 
 const DEFAULT_MARGIN_MS = 60_000;
 const MAX_FLUSH_MS = 5_000;
+
 /** What the handler made of an event. `stuck` is a handler that goes on although its time is over. */
 type Outcome = { body: string } | { failure: Failure; stuck: boolean };
 
@@ -100,19 +96,10 @@ async function answer(delivery: Delivery, handler: Handler, marginMs: number): P
     const message = `Cannot read the event: it is not JSON: ${describeError(cause)}`;
     return { failure: runtimeFailure("MalformedEvent", message), stuck: false };
   }
-  const { requestId, traceId, functionArn } = delivery;
   const deadline = new Deadline(delivery.deadlineMs, marginMs);
   try {
     const result = await Promise.race([
-      handler({
-        event,
-        requestId,
-        traceId,
-        functionArn,
-        stop: deadline.stop,
-        signal: deadline.signal,
-        remainingMs: () => deadline.remainingMs(),
-      }),
+      handler({ event, requestId: delivery.requestId, stop: deadline.stop, signal: deadline.signal }),
       deadline.passed,
     ]);
     if (result === DEADLINE_PASSED) {

@@ -4,7 +4,7 @@
  *
  * @see https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
  */
-import { describeError, EXIT, ProgramError } from "../src/errors.ts";
+import { describeError, EXIT, hintOf, ProgramError } from "../src/errors.ts";
 import type { Log } from "../src/observe.ts";
 
 /** The Runtime API does not behave as documented; the process has to end, and Lambda starts a new one. */
@@ -25,18 +25,18 @@ export interface Delivery {
   requestId: string;
   text: string;
   deadlineMs: number;
+  /** X-Ray's header for this invocation. */
   traceId: string | undefined;
-  functionArn: string | undefined;
 }
 
 /** The class's name is what a state machine's `Retry` and `Catch` compare with. Only a defect needs its stack. */
 export function failureOf(error: unknown): Failure {
   const expected = error instanceof ProgramError;
-  const hint = expected && error.hint !== undefined ? `\n${error.hint}` : "";
+  const hint = hintOf(error);
   return {
     category: "Function",
     errorType: error instanceof Error ? error.name : "Error",
-    errorMessage: describeError(error) + hint,
+    errorMessage: describeError(error) + (hint === undefined ? "" : `\n${hint}`),
     stackTrace: error instanceof Error && !expected ? (error.stack ?? "").split("\n").map((line) => line.trim()) : [],
   };
 }
@@ -76,7 +76,6 @@ export class RuntimeApi {
       text,
       deadlineMs: Number(response.headers.get("Lambda-Runtime-Deadline-Ms") ?? Infinity),
       traceId: response.headers.get("Lambda-Runtime-Trace-Id") ?? undefined,
-      functionArn: response.headers.get("Lambda-Runtime-Invoked-Function-Arn") ?? undefined,
     };
   }
 

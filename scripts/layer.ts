@@ -53,7 +53,7 @@ async function buildLayer(runtime: string): Promise<void> {
     throw new BuildError(`The layer has ${unpacked} bytes unpacked, Lambda takes ${MAX_UNPACKED_BYTES}`);
   }
   say(`${LAYER}  ${(unpacked / 1024 / 1024).toFixed(1)} MB unpacked`);
-  await writeArtifact("dist/layer.zip", await writeZip(entries));
+  await writeArtifact("dist/layer.zip", writeZip(entries));
 }
 
 /** Builds the function's own package: Lambda wants one, and the config can travel in it. */
@@ -66,7 +66,7 @@ async function buildFunction(configFile: string | undefined): Promise<void> {
     });
     entries.push({ name: "config.yaml", bytes, mode: 0o644 });
   }
-  await writeArtifact("dist/function.zip", await writeZip(entries));
+  await writeArtifact("dist/function.zip", writeZip(entries));
 }
 
 /** Takes Deno for arm64 from npm, checks it, and returns the path of the executable. */

@@ -1,4 +1,8 @@
-/** Waiting that ends as soon as a signal fires, whatever the one that is waited for does. */
+/**
+ * Waiting that ends as soon as a signal fires, whatever the one that is waited for does. In: a time, a promise or a
+ * stream, and a signal. Out: the same, or the signal's reason, thrown at once.
+ */
+import { setTimeout as setTimeoutPromise } from "node:timers/promises";
 
 /**
  * The pieces of `body` until it ends or `signal` fires. Whoever stops early makes the producer stop, too.
@@ -51,13 +55,17 @@ export async function orAborted<T>(promise: Promise<T>, signal: AbortSignal | un
   });
 }
 
-/** Waits for `delayMs` milliseconds. @throws the signal's reason as soon as it fires */
-export async function sleep(delayMs: number, signal: AbortSignal | undefined): Promise<void> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
+/**
+ * Waits for `ms` milliseconds. The timer keeps the process alive: a wait is part of the work.
+ *
+ * @throws the signal's reason as soon as it fires.
+ */
+export async function wait(ms: number, signal?: AbortSignal): Promise<void> {
   try {
-    await orAborted(new Promise<void>((resolve) => timer = setTimeout(resolve, delayMs)), signal);
-  } finally {
-    clearTimeout(timer);
+    await setTimeoutPromise(ms, undefined, signal === undefined ? {} : { signal });
+  } catch (error) {
+    signal?.throwIfAborted(); // Rather than with an AbortError that has the reason for its cause.
+    throw error;
   }
 }
 

@@ -124,6 +124,38 @@ export class StoreError extends ProgramError {
   }
 }
 
+/** Whether a store has no object of that key. */
+export function isNotFound(error: unknown): error is StoreError {
+  return error instanceof StoreError && error.facts.code === "not_found";
+}
+
+/** What is known of a failed conversation with a service of AWS other than S3. */
+export interface AwsFacts {
+  /** AWS's code (`AccessDeniedException`), `no_credentials`, `bad_secret`, or `unreachable`. */
+  code: string;
+  /** The HTTP status, absent when there was no answer. */
+  status?: number | undefined;
+  /** How long the service asks to be left alone, in milliseconds (`Retry-After`). */
+  retryAfterMs?: number | undefined;
+}
+
+/**
+ * A service of AWS other than S3 refused, failed, or could not be reached: Secrets Manager, Step Functions, and whoever
+ * hands out the keys that sign requests, those to S3 included. It exits as the store's errors do, of which it was one.
+ */
+export class AwsError extends ProgramError {
+  /** The exit code 11. */
+  override readonly exitCode: number = EXIT.store;
+  /** What is known of it. */
+  readonly facts: AwsFacts;
+
+  /** The action that failed and what AWS said, and the same as facts. */
+  constructor(message: string, facts: AwsFacts, context: ErrorContext = {}) {
+    super(message, context);
+    this.facts = facts;
+  }
+}
+
 /** What an archive should hold and what it holds. */
 export interface ArchiveFacts {
   /** The object that is damaged or missing. */
@@ -156,7 +188,7 @@ export class InterruptedError extends ProgramError {
 
 const TRANSIENT_STATUS = new Set([408, 425, 429, 500, 502, 503, 504]);
 const TRANSIENT_COUCH = new Set(["timeout", "cut_off", "unreachable"]);
-const TRANSIENT_STORE = new Set([
+const TRANSIENT_CODE = new Set([
   "timeout",
   "cut_off",
   "unreachable",
@@ -168,7 +200,7 @@ const TRANSIENT_STORE = new Set([
   "ConditionalRequestConflict",
 ]);
 
-const FATAL_STORE = new Set([
+const FATAL_CODE = new Set([
   "NoSuchBucket",
   "InvalidAccessKeyId",
   "SignatureDoesNotMatch",
@@ -187,9 +219,9 @@ export function isTransient(error: unknown): boolean {
     const { status } = error.facts;
     return status === undefined || status < 400 ? TRANSIENT_COUCH.has(error.facts.error) : TRANSIENT_STATUS.has(status);
   }
-  if (error instanceof StoreError) {
+  if (error instanceof StoreError || error instanceof AwsError) {
     const { status, code } = error.facts;
-    return TRANSIENT_STORE.has(code) || (status !== undefined && TRANSIENT_STATUS.has(status));
+    return TRANSIENT_CODE.has(code) || (status !== undefined && TRANSIENT_STATUS.has(status));
   }
   return false;
 }
@@ -200,12 +232,17 @@ export function isTransient(error: unknown): boolean {
  */
 export function isFatalForRun(error: unknown): boolean {
   if (error instanceof CouchError) return error.facts.status === 401;
-  return error instanceof StoreError && FATAL_STORE.has(error.facts.code);
+  return (error instanceof StoreError || error instanceof AwsError) && FATAL_CODE.has(error.facts.code);
 }
 
 /** The exit code a program ends with because of `error`. */
 export function exitCodeOf(error: unknown): number {
   return error instanceof ProgramError ? error.exitCode : EXIT.unexpected;
+}
+
+/** What the operator can do about `error`, where that is known. */
+export function hintOf(error: unknown): string | undefined {
+  return error instanceof ProgramError ? error.hint : undefined;
 }
 
 /** One line for a log or a report: the message, then the messages of the causes that add something. */

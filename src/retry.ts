@@ -1,6 +1,6 @@
 /**
- * Patience: how long to wait before the same request is made again. Whether it is worth it at all is decided by
- * `isTransient()` in errors.ts. The waiting itself lives here too, because every layer must be able to be cut short.
+ * Patience: how long to wait before the same request is made again. In go the attempt and what the server asked for, out
+ * come milliseconds. Whether it is worth it at all is decided by `isTransient()` in errors.ts; the waiting is abort.ts's.
  */
 
 /** How often and how slowly something is tried. */
@@ -34,30 +34,15 @@ export function waitBeforeAttempt(
   return Math.max(full / 2 + (full / 2) * random, asked);
 }
 
-/** The value of a `Retry-After` header in milliseconds: seconds or an HTTP date; undefined when it is neither. */
+/**
+ * The value of a `Retry-After` header in milliseconds: seconds or an HTTP date; undefined when it is neither.
+ *
+ * @see https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
+ */
 export function parseRetryAfter(header: string | null, now: Date): number | undefined {
   if (header === null) return undefined;
   if (/^\d+(\.\d+)?$/.test(header.trim())) return Number(header) * 1000;
-  const date = Date.parse(header);
-  return Number.isNaN(date) ? undefined : Math.max(0, date - now.getTime());
-}
-
-/**
- * Resolves after `ms`, or rejects with the signal's reason as soon as it is aborted.
- *
- * The timer keeps the process alive: a wait is part of the work.
- */
-export function wait(ms: number, signal?: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    if (signal?.aborted) return reject(signal.reason);
-    const onAbort = () => {
-      clearTimeout(timer);
-      reject(signal?.reason);
-    };
-    const timer = setTimeout(() => {
-      signal?.removeEventListener("abort", onAbort);
-      resolve();
-    }, ms);
-    signal?.addEventListener("abort", onAbort, { once: true });
-  });
+  // A date begins with the day's name. Date.parse() alone would take "-1" for a month of 2001.
+  const waitMs = /^\s*[a-z]/i.test(header) ? Date.parse(header) - now.getTime() : NaN;
+  return Number.isNaN(waitMs) ? undefined : Math.max(0, waitMs);
 }

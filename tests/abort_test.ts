@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { orAborted, sleep, untilAborted, withGrace } from "../src/abort.ts";
+import { orAborted, untilAborted, wait, withGrace } from "../src/abort.ts";
 import { patternBytes, pieces } from "./store/store_contract.ts";
+import { withFakeTimers } from "./fake_timers.ts";
 
 const never = new Promise<never>(() => {});
 
@@ -61,29 +62,45 @@ Deno.test("untilAborted() keeps no listener on the signal", async () => {
   };
   await Array.fromAsync(untilAborted(pieces(patternBytes(100), 1), controller.signal));
   await orAborted(Promise.resolve(1), controller.signal);
-  await sleep(1, controller.signal);
+  await wait(1, controller.signal);
   withGrace(controller.signal, 1).dispose();
   assertEquals(listeners, 0);
 });
 
-Deno.test("orAborted() and sleep() throw the reason as soon as the signal fires", async () => {
-  for (
-    const wait of [(signal: AbortSignal) => orAborted(never, signal), (signal: AbortSignal) => sleep(60_000, signal)]
-  ) {
+Deno.test("wait() takes its time, and ends with the signal's reason as soon as that is aborted", async () => {
+  const started = performance.now();
+  await wait(20); // In real time: that it passes is the point.
+  assert(performance.now() - started >= 19);
+
+  const reason = new Error("enough");
+  const already = AbortSignal.abort(reason);
+  assertEquals(await assertRejects(() => wait(60_000, already)), reason);
+  const controller = new AbortController();
+  const waiting = assertRejects(() => wait(60_000, controller.signal));
+  controller.abort(reason);
+  assertEquals(await waiting, reason);
+});
+
+Deno.test("orAborted() and wait() throw the reason as soon as the signal fires", async () => {
+  const waits = [(signal: AbortSignal) => orAborted(never, signal), (signal: AbortSignal) => wait(60_000, signal)];
+  for (const waitFor of waits) {
     const controller = new AbortController();
     setTimeout(() => controller.abort(new Error("enough")), 5);
-    await assertRejects(() => wait(controller.signal), Error, "enough");
-    await assertRejects(() => wait(controller.signal), Error, "enough");
+    await assertRejects(() => waitFor(controller.signal), Error, "enough");
+    await assertRejects(() => waitFor(controller.signal), Error, "enough");
   }
   assertEquals(await orAborted(Promise.resolve(7), undefined), 7);
 });
 
 Deno.test("withGrace() fires later than its signal, with the same reason, and not at all when it is disposed of", async () => {
-  const controller = new AbortController();
-  const [kept, disposed] = [withGrace(controller.signal, 20), withGrace(controller.signal, 20)];
-  controller.abort(new Error("enough"));
-  disposed.dispose();
-  assertEquals(kept.signal.aborted, false);
-  await sleep(60, undefined);
-  assertEquals([kept.signal.reason?.message, disposed.signal.aborted], ["enough", false]);
+  await withFakeTimers((pass) => {
+    const controller = new AbortController();
+    const [kept, disposed] = [withGrace(controller.signal, 20), withGrace(controller.signal, 20)];
+    controller.abort(new Error("enough"));
+    disposed.dispose();
+    pass(19);
+    assertEquals(kept.signal.aborted, false);
+    pass(1000);
+    assertEquals([kept.signal.reason?.message, disposed.signal.aborted], ["enough", false]);
+  });
 });

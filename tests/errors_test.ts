@@ -1,13 +1,16 @@
 import { assertEquals } from "@std/assert";
 import {
   ArchiveError,
+  AwsError,
   ConfigError,
   CouchError,
   describeError,
   EXIT,
   exitCodeOf,
+  hintOf,
   InterruptedError,
   isFatalForRun,
+  isNotFound,
   isTransient,
   StoreError,
   UsageError,
@@ -15,6 +18,7 @@ import {
 
 const couch = (facts: CouchError["facts"]) => new CouchError("Cannot read", facts);
 const store = (facts: StoreError["facts"]) => new StoreError("Cannot store", facts);
+const aws = (facts: AwsError["facts"]) => new AwsError("Cannot read the secret", facts);
 
 Deno.test("isTransient() knows what a little patience can heal", () => {
   const cases: [error: unknown, transient: boolean][] = [
@@ -44,12 +48,18 @@ Deno.test("isTransient() knows what a little patience can heal", () => {
     [store({ code: "NoSuchBucket", status: 404 }), false],
     [store({ code: "exists", status: 412 }), false],
     [store({ code: "ENOSPC" }), false],
+    [aws({ code: "unreachable" }), true],
+    [aws({ code: "ThrottlingException", status: 429 }), true],
+    [aws({ code: "InternalServiceError", status: 500 }), true],
+    [aws({ code: "AccessDeniedException", status: 400 }), false],
+    [aws({ code: "no_credentials" }), false],
     [new TypeError("a defect"), false],
     ["timeout", false],
     [undefined, false],
   ];
   for (const [error, expected] of cases) {
-    const facts = error instanceof CouchError || error instanceof StoreError ? error.facts : error;
+    const isKnown = error instanceof CouchError || error instanceof StoreError || error instanceof AwsError;
+    const facts = isKnown ? error.facts : error;
     assertEquals(isTransient(error), expected, JSON.stringify(facts));
   }
 });
@@ -64,6 +74,8 @@ Deno.test("isFatalForRun() tells what every further database would meet as well"
     [store({ code: "ENOSPC" }), true],
     [store({ code: "AccessDenied", status: 403 }), false],
     [store({ code: "exists" }), false],
+    [aws({ code: "ExpiredToken", status: 400 }), true],
+    [aws({ code: "no_credentials" }), false],
     [new Error("a defect"), false],
   ];
   for (const [error, expected] of cases) assertEquals(isFatalForRun(error), expected, String(error));
@@ -75,6 +87,7 @@ Deno.test("exitCodeOf() gives each kind of error its code", () => {
     [new ConfigError("x", { file: "config.yaml" }), 2],
     [couch({ error: "timeout" }), 10],
     [store({ code: "timeout" }), 11],
+    [aws({ code: "no_credentials" }), 11],
     [new ArchiveError("x", { key: "manifest.json" }), 12],
     [new InterruptedError("x"), 130],
     [new Error("x"), 1],
@@ -82,6 +95,17 @@ Deno.test("exitCodeOf() gives each kind of error its code", () => {
   ];
   for (const [error, expected] of cases) assertEquals(exitCodeOf(error), expected, String(error));
   assertEquals(EXIT.partial, 3);
+});
+
+Deno.test("hintOf() gives the hint of an expected error, isNotFound() knows a missing object of a store", () => {
+  const missing = new StoreError("Cannot read", { code: "not_found" }, { hint: "Look elsewhere" });
+  assertEquals([hintOf(missing), hintOf(new UsageError("x")), hintOf(new Error("x"))], [
+    "Look elsewhere",
+    undefined,
+    undefined,
+  ]);
+  const others = [store({ code: "NoSuchBucket", status: 404 }), couch({ error: "not_found", status: 404 }), undefined];
+  assertEquals([missing, ...others].map(isNotFound), [true, false, false, false]);
 });
 
 Deno.test("describeError() adds the messages of causes that say more, and keeps to one level of each", () => {

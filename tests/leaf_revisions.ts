@@ -97,7 +97,7 @@ function okOf(row: string, id: string): string {
 }
 
 /** An id in a path: `_design/x` keeps its slash, all else is encoded. */
-export function encodeId(id: string): string {
+function encodeId(id: string): string {
   const match = /^(_design|_local)\/(.*)$/s.exec(id);
   return match === null ? encodeURIComponent(id) : `${match[1]}/${encodeURIComponent(match[2]!)}`;
 }

@@ -7,7 +7,7 @@ import { concat } from "../concat.ts";
 import { type ArchiveFormat, CHUNK_FORMAT, isGzip } from "./formats.ts";
 import { DocumentReader, isLarge, type LargeDocument, type RawDocument, type ReadCounts } from "./document_reader.ts";
 import { checkCounts, checkDigest, digest, isDamage, SALVAGE_HINT, unreadable } from "./damage.ts";
-import { ArchiveError, StoreError } from "../errors.ts";
+import { ArchiveError, isNotFound } from "../errors.ts";
 import { gunzip } from "../codec/gzip.ts";
 import { TextMemberScanner } from "../json/members.ts";
 import type { ChunkEntry } from "./manifest.ts";
@@ -182,7 +182,7 @@ async function openObject(place: ChunkPlace, options: StoreCallOptions): Promise
   try {
     return await place.store.read(place.key, options);
   } catch (error) {
-    if (!(error instanceof StoreError) || error.facts.code !== "not_found") throw error;
+    if (!isNotFound(error)) throw error;
     const facts = { key: place.key, expected: "an object", found: "nothing" };
     throw new ArchiveError(`Cannot read chunk "${place.key}": it is missing`, facts, {
       cause: error,

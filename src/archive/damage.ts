@@ -3,6 +3,7 @@
  * nothing, or an ArchiveError with what was expected.
  */
 import { createHash } from "node:crypto";
+import { GzipError } from "../codec/gzip.ts";
 import { ArchiveError, describeError } from "../errors.ts";
 import { FramingError } from "../json/scan.ts";
 import type { ReadCounts } from "./document_reader.ts";
@@ -59,8 +60,7 @@ function damaged(key: string, what: string, { expected, found }: { expected: str
 
 /** Whether an error comes from the bytes of the object, rather than from getting at them. */
 export function isDamage(error: unknown): boolean {
-  // DecompressionStream throws a TypeError for what is not gzip, cut off, or fails its checksum.
-  return error instanceof FramingError || error instanceof TypeError;
+  return error instanceof FramingError || error instanceof GzipError;
 }
 
 /** What to throw for an error met in reading a chunk: an ArchiveError where the bytes are to blame. */

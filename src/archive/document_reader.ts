@@ -27,7 +27,7 @@ export interface RawDocument extends DocumentIdentity {
 export interface LargeDocument extends DocumentIdentity {
   /** As far as its first megabytes tell. */
   rev: string | undefined;
-  /** Which of the source's documents it is, from 0: by it, reading anew finds it again. */
+  /** Which of the source's documents it is, from 0: by it, reading once more finds it again. */
   ordinal: number;
   /** All its bytes, once. */
   stream: AsyncIterable<Uint8Array>;

@@ -7,7 +7,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import { type ArchivePlace, isBackupEntry } from "./archive.ts";
 import { readManifest } from "./read.ts";
 import { type BackupDate, formatDate, parseDate } from "../dates.ts";
-import { ArchiveError, describeError, StoreError, UsageError } from "../errors.ts";
+import { ArchiveError, describeError, isNotFound, UsageError } from "../errors.ts";
 import { CHECKPOINT_NAME, MANIFEST_NAME } from "./layout.ts";
 import { Repository } from "./repository.ts";
 import { joinKey } from "../store/key.ts";
@@ -113,7 +113,7 @@ async function findLatest(
     } catch (error) {
       if (error instanceof ArchiveError) {
         log.warn("a newer backup is passed over: its manifest is damaged", { date, error: describeError(error) });
-      } else if (!(error instanceof StoreError) || error.facts.code !== "not_found") {
+      } else if (!isNotFound(error)) {
         throw error;
       } else if (await store.stat(joinKey(folder, CHECKPOINT_NAME), { signal }) !== undefined) {
         log.warn("a newer backup is passed over: it has not finished", { date });

@@ -3,7 +3,7 @@
  * report. In: the folder's address. Out: what an earlier call has stored, checked.
  */
 import { z } from "zod";
-import { StoreError } from "../errors.ts";
+import { isNotFound } from "../errors.ts";
 import type { Repository } from "./repository.ts";
 import { joinKey } from "../store/key.ts";
 import { encodeDatabase } from "../database_name.ts";
@@ -100,7 +100,7 @@ export class RunFolder {
     try {
       text = await readText(await this.#store.read(joinKey(this.#folder, name), options));
     } catch (error) {
-      if (error instanceof StoreError && error.facts.code === "not_found") return undefined;
+      if (isNotFound(error)) return undefined;
       throw error;
     }
     try {

@@ -5,7 +5,7 @@
  * @see https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html
  */
 import { readFile } from "node:fs/promises";
-import { StoreError } from "../errors.ts";
+import { AwsError } from "../errors.ts";
 import type { Secret } from "../secret.ts";
 import type { Credentials } from "./credentials.ts";
 import { askLocally, type LocalQuestion, parseRoleCredentials } from "./role_credentials.ts";
@@ -16,7 +16,7 @@ export interface ContainerAgent {
   url: string;
   /** Sent as `Authorization`. */
   token?: Secret | undefined;
-  /** A file that holds it, read anew each time: EKS replaces it. Goes before `token`. */
+  /** A file that holds it, read each time: EKS replaces it. Goes before `token`. */
   tokenFile?: string | undefined;
 }
 
@@ -27,12 +27,12 @@ const TIMEOUT_MS = 5_000;
 /**
  * Asks the agent for the keys of the container's role.
  *
- * @throws StoreError with code `no_credentials`.
+ * @throws AwsError with code `no_credentials`.
  */
 export async function readContainerCredentials(agent: ContainerAgent): Promise<Credentials> {
   const url = URL.canParse(agent.url) ? new URL(agent.url) : undefined;
   if (url === undefined || !(url.protocol === "https:" || PLAIN_HOSTS.test(url.hostname))) {
-    throw new StoreError(
+    throw new AwsError(
       `Cannot get AWS keys from "${agent.url}": it must be an https:// URL, or one of this machine or of the container's agent`,
       { code: "no_credentials" },
       { hint: "AWS_CONTAINER_CREDENTIALS_FULL_URI is set by ECS and EKS; unset it elsewhere" },
@@ -52,6 +52,6 @@ async function readToken(file: string): Promise<string> {
   try {
     return (await readFile(file, "utf8")).trim();
   } catch (cause) {
-    throw new StoreError(`Cannot read the container's token "${file}"`, { code: "no_credentials" }, { cause });
+    throw new AwsError(`Cannot read the container's token "${file}"`, { code: "no_credentials" }, { cause });
   }
 }

@@ -3,7 +3,7 @@
  * In: what the environment says of these places. Out: a provider that keeps the keys and renews them before they end.
  */
 import { stat } from "node:fs/promises";
-import { describeError, StoreError } from "../errors.ts";
+import { AwsError, describeError } from "../errors.ts";
 import { Secret } from "../secret.ts";
 import { readContainerCredentials } from "./container_credentials.ts";
 import { cachedProvider, type CredentialProvider, type Credentials, staticProvider } from "./credentials.ts";
@@ -13,16 +13,17 @@ import type { KeyOptions, KeySources } from "./options.ts";
 /**
  * The provider of the given keys, else of those in the first place that has some.
  *
- * @throws StoreError with code `no_credentials` when half of a pair of keys is given, or neither keys nor places are.
+ * @throws AwsError with code `no_credentials` when half of a pair of keys is given, or neither keys nor places are.
  */
-export function openCredentials({ token, secret, sessionToken, keySources }: KeyOptions): CredentialProvider {
-  if (token !== undefined && secret !== undefined) {
-    return staticProvider({ accessKeyId: token, secretAccessKey: secret, sessionToken });
+export function openCredentials(options: KeyOptions): CredentialProvider {
+  const { accessKeyId, secretAccessKey, sessionToken, keySources } = options;
+  if (accessKeyId !== undefined && secretAccessKey !== undefined) {
+    return staticProvider({ accessKeyId, secretAccessKey, sessionToken });
   }
-  if (token === undefined && secret === undefined && keySources !== undefined) {
+  if (accessKeyId === undefined && secretAccessKey === undefined && keySources !== undefined) {
     return cachedProvider(() => findCredentials(keySources));
   }
-  throw new StoreError(`Cannot sign requests to S3: no ${token === undefined ? "token" : "secret"} is given`, {
+  throw new AwsError(`Cannot sign requests to S3: no ${accessKeyId === undefined ? "token" : "secret"} is given`, {
     code: "no_credentials",
   }, { hint: "Set token and secret in the config, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" });
 }
@@ -41,7 +42,7 @@ const PLACES: readonly Place[] = [
   { name: "instance", look: lookAtInstance },
 ];
 
-/** @throws StoreError with code `no_credentials` that tells what was found in each place. */
+/** @throws AwsError with code `no_credentials` that tells what was found in each place. */
 async function findCredentials(sources: KeySources): Promise<Credentials> {
   const seen = ["environment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set"];
   for (const { name, look } of PLACES) {
@@ -49,7 +50,7 @@ async function findCredentials(sources: KeySources): Promise<Credentials> {
     if (typeof found !== "string") return found;
     seen.push(`${name}: ${found}`);
   }
-  throw new StoreError(`Cannot find AWS keys (${seen.join("; ")})`, { code: "no_credentials" }, {
+  throw new AwsError(`Cannot find AWS keys (${seen.join("; ")})`, { code: "no_credentials" }, {
     hint: "Set token and secret in the config, or give this machine, container or function a role",
   });
 }
@@ -65,7 +66,7 @@ async function lookInProfile({ profile, profileFiles }: KeySources): Promise<Cre
   } catch (error) {
     // A profile that was named has to work; the default one may only hold a region.
     if (profile === undefined) return describeError(error);
-    throw new StoreError(`Cannot use the AWS profile "${name}"`, { code: "no_credentials" }, {
+    throw new AwsError(`Cannot use the AWS profile "${name}"`, { code: "no_credentials" }, {
       cause: error,
       hint: `Try "aws sts get-caller-identity --profile ${name}"; an SSO session may have to be opened again`,
     });
@@ -78,7 +79,7 @@ async function lookAtWebIdentity({ webIdentity }: KeySources): Promise<Credentia
   try {
     return fromSdk(await fromTokenFile()());
   } catch (error) {
-    throw new StoreError("Cannot take the role that AWS_ROLE_ARN names with a web identity", {
+    throw new AwsError("Cannot take the role that AWS_ROLE_ARN names with a web identity", {
       code: "no_credentials",
     }, { cause: error, hint: "Check the role's trust policy, and AWS_WEB_IDENTITY_TOKEN_FILE" });
   }

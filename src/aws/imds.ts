@@ -1,10 +1,11 @@
 /**
- * The keys of an EC2 instance's role, from the instance's metadata service (IMDSv2). The service has an IPv4 and, where it
- * is enabled, an IPv6 address; an instance may have either family alone, so both are asked at once.
+ * The keys of an EC2 instance's role, from the instance's metadata service (IMDSv2). The service has an IPv4 and, where
+ * it is enabled, an IPv6 address; an instance may have either family alone, so both are asked at once. In: nothing but
+ * these addresses. Out: keys that expire, or nothing where this is no instance.
  *
  * @see https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html
  */
-import { StoreError } from "../errors.ts";
+import { AwsError } from "../errors.ts";
 import type { Credentials } from "./credentials.ts";
 import { askLocally, type LocalQuestion, parseRoleCredentials } from "./role_credentials.ts";
 
@@ -24,7 +25,7 @@ const ANSWER_TIMEOUT_MS = 5_000;
  *
  * @param options.endpoints Base URLs without a slash at the end. @default METADATA_ENDPOINTS
  * @returns Undefined when no endpoint answers: this machine is no EC2 instance, or its metadata service is off.
- * @throws StoreError with code `no_credentials` when the service answers and has no keys.
+ * @throws AwsError with code `no_credentials` when the service answers and has no keys.
  */
 export async function readInstanceCredentials(
   options: { endpoints?: readonly string[] | undefined } = {},
@@ -61,7 +62,7 @@ async function openSession(endpoints: readonly string[]): Promise<{ endpoint: st
     }));
   } catch (error) {
     // Who answers and refuses is there; who does not answer is not.
-    const refused = (error as AggregateError).errors?.find((one) => one instanceof StoreError);
+    const refused = (error as AggregateError).errors?.find((one) => one instanceof AwsError);
     if (refused !== undefined) throw refused;
     return undefined;
   } finally {
@@ -69,8 +70,8 @@ async function openSession(endpoints: readonly string[]): Promise<{ endpoint: st
   }
 }
 
-function refusal(endpoint: string, status: number): StoreError {
-  return new StoreError(
+function refusal(endpoint: string, status: number): AwsError {
+  return new AwsError(
     `Cannot get AWS keys from ${SERVICE} at ${
       new URL(endpoint).host
     }: it answered ${status} to the request for a token`,

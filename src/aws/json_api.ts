@@ -4,12 +4,12 @@
  */
 import { AwsV4Signer } from "aws4fetch";
 import { z } from "zod";
-import { isTransient, StoreError } from "../errors.ts";
-import { DEFAULT_RETRY, wait, waitBeforeAttempt } from "../retry.ts";
+import { wait } from "../abort.ts";
+import { AwsError, isTransient } from "../errors.ts";
+import { DEFAULT_RETRY, parseRetryAfter, waitBeforeAttempt } from "../retry.ts";
 import { openCredentials } from "./credential_chain.ts";
 import type { Credentials } from "./credentials.ts";
-import type { StoreCallOptions } from "../store/store.ts";
-import type { AwsOptions, AwsService } from "./options.ts";
+import type { AwsCallOptions, AwsOptions, AwsService } from "./options.ts";
 
 /** What is asked of a service. */
 export interface AwsCall {
@@ -38,9 +38,9 @@ const refusalSchema = z.looseObject({
  * Calls a service, and again while it is busy.
  *
  * @returns The answer's JSON.
- * @throws StoreError whose code is AWS's (`AccessDeniedException`), or `unreachable`.
+ * @throws AwsError whose code is AWS's (`AccessDeniedException`), or `unreachable`.
  */
-export async function callAws(call: AwsCall, options: AwsOptions & StoreCallOptions): Promise<unknown> {
+export async function callAws(call: AwsCall, options: AwsOptions & AwsCallOptions): Promise<unknown> {
   const { endpoints = {}, signal } = options;
   const credentials = openCredentials(options);
   const endpoint = endpoints[call.service];
@@ -51,7 +51,9 @@ export async function callAws(call: AwsCall, options: AwsOptions & StoreCallOpti
     } catch (error) {
       signal?.throwIfAborted();
       if (attempt >= DEFAULT_RETRY.attempts || !isTransient(error)) throw error;
-      await wait(waitBeforeAttempt(attempt + 1, { policy: DEFAULT_RETRY, random: Math.random() }), signal);
+      const retryAfterMs = error instanceof AwsError ? error.facts.retryAfterMs : undefined;
+      const waitMs = waitBeforeAttempt(attempt + 1, { policy: DEFAULT_RETRY, random: Math.random(), retryAfterMs });
+      await wait(waitMs, signal);
     }
   }
 }
@@ -74,25 +76,24 @@ async function callOnce(
   for (const base of bases) {
     const { url, ...request } = await sign(call, base, credentials);
     const limit = AbortSignal.timeout(TIMEOUT_MS);
-    let status: number;
+    let response: Response;
     let text: string;
     try {
-      const response = await fetch(url, {
+      response = await fetch(url, {
         ...request,
         redirect: "manual",
         signal: signal === undefined ? limit : AbortSignal.any([signal, limit]),
       });
-      status = response.status;
       text = await response.text();
     } catch (cause) {
       signal?.throwIfAborted();
       unreachable = cause;
       continue;
     }
-    if (status === 200) return parseJson(text);
-    throw refusal(call, status, text);
+    if (response.status === 200) return parseJson(text);
+    throw refusal(call, response, text);
   }
-  throw new StoreError(`Cannot ${call.action}: AWS cannot be reached`, { code: "unreachable" }, {
+  throw new AwsError(`Cannot ${call.action}: AWS cannot be reached`, { code: "unreachable" }, {
     cause: unreachable,
     hint: `In a VPC without a way to the internet, the service "${call.service}" needs an interface endpoint`,
   });
@@ -116,13 +117,13 @@ async function sign({ service, region, target, version, input }: AwsCall, base: 
 }
 
 /** AWS's refusal. Of the answer only the code and the message are shown; the latter names the right that is missing. */
-function refusal(call: AwsCall, status: number, text: string): StoreError {
+function refusal(call: AwsCall, { status, headers }: Response, text: string): AwsError {
   const { __type, message, Message } = refusalSchema.safeParse(parseJson(text)).data ?? {};
   const code = __type?.replace(/^.*#/, "") ?? `Status${status}`;
   const said = message ?? Message;
-  return new StoreError(
+  return new AwsError(
     `Cannot ${call.action}: AWS answered ${status} ${code}${said === undefined ? "" : `: ${said}`}`,
-    { code, status },
+    { code, status, retryAfterMs: parseRetryAfter(headers.get("retry-after"), new Date()) },
     { hint: code === "AccessDeniedException" ? `Allow ${call.right}` : undefined },
   );
 }

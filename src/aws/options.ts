@@ -21,13 +21,13 @@ export interface KeySources {
 
 /** The keys that sign requests to AWS, or where to look for some. */
 export interface KeyOptions {
-  /** Access key id. */
-  token?: string | undefined;
-  /** Secret access key. */
-  secret?: Secret | undefined;
+  /** The config's `token`. */
+  accessKeyId?: string | undefined;
+  /** The config's `secret`. */
+  secretAccessKey?: Secret | undefined;
   /** The token that belongs to keys of a role. */
   sessionToken?: Secret | undefined;
-  /** Where to look for keys when `token` and `secret` are absent. */
+  /** Where to look for keys when `accessKeyId` and `secretAccessKey` are absent. */
   keySources?: KeySources | undefined;
 }
 
@@ -35,6 +35,12 @@ export interface KeyOptions {
 export interface AwsOptions extends KeyOptions {
   /** Base URLs without a slash at the end, by the service's name. A service that is not named is AWS's own. */
   endpoints?: Readonly<Partial<Record<AwsService, string | undefined>>> | undefined;
+}
+
+/** What every call of a service takes. */
+export interface AwsCallOptions {
+  /** Cancels the call; it then throws the signal's reason. */
+  signal?: AbortSignal | undefined;
 }
 
 /** The services that the program speaks to beside S3, by the names that they sign with. */

@@ -3,8 +3,9 @@
  * same JSON. In: a request to such a service. Out: keys that expire, or an error that names the service.
  */
 import { z } from "zod";
-import { describeError, StoreError } from "../errors.ts";
-import { DEFAULT_RETRY, wait, waitBeforeAttempt } from "../retry.ts";
+import { wait } from "../abort.ts";
+import { AwsError, describeError } from "../errors.ts";
+import { DEFAULT_RETRY, waitBeforeAttempt } from "../retry.ts";
 import { Secret } from "../secret.ts";
 import type { Credentials } from "./credentials.ts";
 
@@ -31,7 +32,7 @@ const RETRY = { ...DEFAULT_RETRY, attempts: 4, firstWaitMs: 100 };
 /**
  * Asks, repeatedly where the service is busy, and returns the text of a 200.
  *
- * @throws StoreError with code `no_credentials` for any other answer, and for none.
+ * @throws AwsError with code `no_credentials` for any other answer, and for none.
  */
 export async function askLocally(question: LocalQuestion): Promise<string> {
   for (let attempt = 1;; attempt++) {
@@ -61,7 +62,7 @@ async function askOnce(
 /**
  * Reads the keys out of an answer.
  *
- * @throws StoreError with code `no_credentials` when they are not all there. The answer itself is not shown.
+ * @throws AwsError with code `no_credentials` when they are not all there. The answer itself is not shown.
  */
 export function parseRoleCredentials(text: string, question: LocalQuestion): Credentials {
   let json: unknown;
@@ -82,8 +83,8 @@ export function parseRoleCredentials(text: string, question: LocalQuestion): Cre
   };
 }
 
-function noCredentials({ service, url }: LocalQuestion, problem: string): StoreError {
-  return new StoreError(`Cannot get AWS keys from ${service} at ${new URL(url).host}: ${problem}`, {
+function noCredentials({ service, url }: LocalQuestion, problem: string): AwsError {
+  return new AwsError(`Cannot get AWS keys from ${service} at ${new URL(url).host}: ${problem}`, {
     code: "no_credentials",
   }, { hint: "Check the role, and that NO_PROXY names this address where a proxy is set" });
 }

@@ -5,11 +5,10 @@
  * @see https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html
  */
 import { z } from "zod";
-import { StoreError } from "../errors.ts";
+import { AwsError } from "../errors.ts";
 import { Secret } from "../secret.ts";
 import { callAws } from "./json_api.ts";
-import type { StoreCallOptions } from "../store/store.ts";
-import type { AwsOptions } from "./options.ts";
+import type { AwsCallOptions, AwsOptions } from "./options.ts";
 
 const answerSchema = z.object({ SecretString: z.string().min(1) });
 /** How AWS's tools keep a login with its password. */
@@ -18,9 +17,9 @@ const loginSchema = z.object({ password: z.string().min(1) });
 /**
  * Reads the password that a secret holds: its whole text, or, where that is a JSON object, the field `password`.
  *
- * @throws StoreError with AWS's code, such as `AccessDeniedException` or `ResourceNotFoundException`.
+ * @throws AwsError with AWS's code, such as `AccessDeniedException` or `ResourceNotFoundException`.
  */
-export async function readPassword(arn: string, options: AwsOptions & StoreCallOptions): Promise<Secret> {
+export async function readPassword(arn: string, options: AwsOptions & AwsCallOptions): Promise<Secret> {
   const answer = await callAws({
     service: "secretsmanager",
     region: arn.split(":")[3] ?? "",
@@ -32,7 +31,7 @@ export async function readPassword(arn: string, options: AwsOptions & StoreCallO
   }, options);
   const { data } = answerSchema.safeParse(answer);
   if (data === undefined) {
-    throw new StoreError(`Cannot use the secret "${arn}": it holds no text`, { code: "bad_secret" }, {
+    throw new AwsError(`Cannot use the secret "${arn}": it holds no text`, { code: "bad_secret" }, {
       hint: "Store the password as the secret's text, or as the field password of a JSON object",
     });
   }

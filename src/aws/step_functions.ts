@@ -5,10 +5,9 @@
  * @see https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html
  */
 import { createHash } from "node:crypto";
-import { StoreError } from "../errors.ts";
+import { AwsError } from "../errors.ts";
 import { callAws } from "./json_api.ts";
-import type { StoreCallOptions } from "../store/store.ts";
-import type { AwsOptions } from "./options.ts";
+import type { AwsCallOptions, AwsOptions } from "./options.ts";
 
 /** Step Functions' limit for the name of an execution. */
 const MAX_NAME_LENGTH = 80;
@@ -32,12 +31,12 @@ export function executionName(...parts: string[]): string {
  * Starts an execution; one of that name that exists already, running or ended, is as good.
  *
  * @returns The execution's ARN.
- * @throws StoreError with AWS's code, such as `AccessDeniedException` or `StateMachineDoesNotExist`.
+ * @throws AwsError with AWS's code, such as `AccessDeniedException` or `StateMachineDoesNotExist`.
  */
 export async function startExecution(
   stateMachine: string,
   execution: { name: string; input: Record<string, unknown> },
-  options: AwsOptions & StoreCallOptions,
+  options: AwsOptions & AwsCallOptions,
 ): Promise<string> {
   const { name, input } = execution;
   try {
@@ -51,7 +50,7 @@ export async function startExecution(
       right: "states:StartExecution on the state machine",
     }, options);
   } catch (error) {
-    const exists = error instanceof StoreError && error.facts.code === "ExecutionAlreadyExists";
+    const exists = error instanceof AwsError && error.facts.code === "ExecutionAlreadyExists";
     if (!exists) throw error;
   }
   return `${stateMachine.replace(":stateMachine:", ":execution:")}:${name}`;

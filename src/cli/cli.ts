@@ -4,7 +4,7 @@
  */
 import { type Command, helpText, parseCall } from "./command.ts";
 import type { Shell } from "./shell.ts";
-import { describeError, EXIT, exitCodeOf, ProgramError, UsageError } from "../errors.ts";
+import { describeError, EXIT, exitCodeOf, hintOf, ProgramError, UsageError } from "../errors.ts";
 import { nearest } from "../nearest.ts";
 import { PROGRAM_NAME, VERSION } from "../version.ts";
 
@@ -85,7 +85,7 @@ function overview(): string {
 function fail(error: unknown, shell: Shell, json: boolean): number {
   const exitCode = exitCodeOf(error);
   const message = describeError(error);
-  const hint = error instanceof ProgramError ? error.hint : undefined;
+  const hint = hintOf(error);
   const lines = [`${PROGRAM_NAME}: ${message}`];
   if (hint !== undefined) lines.push(`  ${hint}`);
   if (!(error instanceof ProgramError) && error instanceof Error && error.stack !== undefined) lines.push(error.stack);

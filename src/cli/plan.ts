@@ -3,20 +3,21 @@ import { formatInZone } from "../dates.ts";
 import { EXIT, UsageError } from "../errors.ts";
 import { formatCount } from "../observe/figures.ts";
 import type { Plan, TaskPlan } from "../commands/plan.ts";
-import type { SelectedDatabase } from "../task/select.ts";
+import type { ExcludedDatabase, SelectedDatabase } from "../task/select.ts";
 import type { Call, Command } from "./command.ts";
 import { withSession } from "./session.ts";
 
 const DEFAULT_COUNT = 3;
 const MOST_ELAPSES = 10_000;
-/** Of what a pattern selects only so many names are shown; --json has them all. */
+/** Of what a pattern selects or leaves out only so many names are shown; --json has them all. */
 const SHOWN_NAMES = 10;
 
 export const command: Command = {
   name: "plan",
   usage: "<config> [--from INSTANT] [--count N] [--offline]",
   help: [
-    "Says what each task selects and by which pattern, what no task selects, and when each runs next.",
+    "Says what each task selects and by which pattern, what it leaves out and why, what no task selects, and when each runs",
+    "next.",
     "",
     "Warns of patterns that match nothing, of waits longer than the time between two runs, and of databases that are too",
     "large to be fetched in one request. The selection is that of the next run; nothing is stored.",
@@ -64,7 +65,7 @@ function describePlan({ tasks, unselected }: Plan, isOffline: boolean): string {
 }
 
 function describeTask(plan: TaskPlan, isOffline: boolean): string[] {
-  const { task, normalized, timezone, next, date, databases, warnings } = plan;
+  const { task, normalized, timezone, next, date, databases, excluded, warnings } = plan;
   const inZone = (instant: string) => formatInZone(new Date(instant), timezone);
   const lines = [
     `Task ${task}`,
@@ -76,6 +77,11 @@ function describeTask(plan: TaskPlan, isOffline: boolean): string[] {
     for (const [pattern, selected] of Map.groupBy(databases, ({ pattern }: SelectedDatabase) => pattern)) {
       lines.push(`    by ${pattern}: ${formatCount(selected.length)}`);
       lines.push(...shorten(selected.map(({ database }) => database), "      "));
+    }
+    if (excluded.length > 0) lines.push(`  leaves out ${countDatabases(excluded.length)}`);
+    for (const [reason, left] of Map.groupBy(excluded, ({ reason }: ExcludedDatabase) => reason)) {
+      lines.push(`    ${reason}: ${formatCount(left.length)}`);
+      lines.push(...shorten(left.map(({ database }) => database), "      "));
     }
   }
   return [...lines, ...warnings.map((warning) => `  warning    ${warning}`)];

@@ -5,7 +5,8 @@
 import { type Config, loadConfig } from "../config/config.ts";
 import { UsageError } from "../errors.ts";
 import type { LogFormat, OpenLog } from "../observe/log.ts";
-import { openProgressBars, openProgressLines } from "../observe/progress.ts";
+import { openProgressLines } from "../observe/progress.ts";
+import { openProgressBars } from "../observe/progress_bars.ts";
 import { openConfigLog } from "../session/log.ts";
 import { openSession } from "../session/open.ts";
 import type { Session, Surroundings } from "../session/session.ts";

@@ -1,6 +1,6 @@
 /**
- * Compression and its inverse, piece by piece. Bytes to be compressed may be written over as soon as the next ones are
- * asked for.
+ * Compression and its inverse. In goes a stream of bytes, out comes another, piece by piece; bytes to be compressed may
+ * be written over as soon as the next ones are asked for.
  */
 import { createGzip } from "node:zlib";
 
@@ -47,10 +47,35 @@ async function feed(compressor: ReturnType<typeof createGzip>, source: AsyncIter
   }
 }
 
-/** Decompresses a stream of bytes. @throws TypeError when they are not gzip, or end early. */
-export function gunzip(source: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
+/** The bytes are not gzip, end early, or fail their checksum. */
+export class GzipError extends Error {
+  override readonly name: string = "GzipError";
+}
+
+/**
+ * Decompresses a stream of bytes; an error of `source` comes out as it is.
+ *
+ * @throws GzipError when the bytes are not whole gzip.
+ */
+export async function* gunzip(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
   const transform = new DecompressionStream("gzip") as ReadableWritablePair<Uint8Array, Uint8Array>;
-  return ReadableStream.from(cut(source, GUNZIP_BYTES)).pipeThrough(transform);
+  let failure: { error: unknown } | undefined;
+  const watched = (async function* () {
+    try {
+      yield* cut(source, GUNZIP_BYTES);
+    } catch (error) {
+      failure = { error };
+      throw error;
+    }
+  })();
+  try {
+    yield* ReadableStream.from(watched).pipeThrough(transform);
+  } catch (error) {
+    // A DecompressionStream says with a TypeError what is wrong with the bytes, and so is any mistake of ours called:
+    // only what is thrown here and not by the source is about the bytes.
+    if (failure !== undefined) throw failure.error;
+    throw new GzipError(error instanceof Error ? error.message : String(error), { cause: error });
+  }
 }
 
 async function* cut(source: AsyncIterable<Uint8Array>, most: number): AsyncGenerator<Uint8Array> {

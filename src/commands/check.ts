@@ -3,7 +3,7 @@
  * the report says what to do. One small object in the store is all that is written, and it is always the same one.
  */
 import type { CouchClient } from "../couchdb/client.ts";
-import { describeError, ProgramError, StoreError } from "../errors.ts";
+import { describeError, hintOf, ProgramError, StoreError } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
 import { readText } from "../streams.ts";
 import type { Log } from "../observe.ts";
@@ -82,7 +82,7 @@ async function tryOne(check: string, run: () => Promise<string>, signal: AbortSi
     return { check, ok: true, detail: await run() };
   } catch (error) {
     signal.throwIfAborted();
-    const hint = error instanceof ProgramError ? error.hint : undefined;
+    const hint = hintOf(error);
     return { check, ok: false, detail: describeError(error), ...(hint === undefined ? {} : { hint }) };
   }
 }

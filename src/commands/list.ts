@@ -7,7 +7,7 @@ import { isBackupEntry } from "../archive/archive.ts";
 import { readCheckpoint, readManifest } from "../archive/read.ts";
 import type { CouchClient } from "../couchdb/client.ts";
 import { formatDate } from "../dates.ts";
-import { ArchiveError, describeError, StoreError } from "../errors.ts";
+import { ArchiveError, describeError, isNotFound } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
 import { decodeDatabase, encodeDatabase } from "../database_name.ts";
 import { sumChunks } from "../archive/manifest.ts";
@@ -153,8 +153,4 @@ async function describeFolder(
     if (isBackupEntry(entry)) return { ...backup, problem: "It has no manifest" };
   }
   return undefined;
-}
-
-function isNotFound(error: unknown): boolean {
-  return error instanceof StoreError && error.facts.code === "not_found";
 }

@@ -9,7 +9,7 @@ import { formatDate, monthOf } from "../dates.ts";
 import { CouchError, describeError } from "../errors.ts";
 import { formatSeconds, formatSize } from "../observe/figures.ts";
 import { forEachParallel } from "../parallel.ts";
-import { selectDatabases, type SelectedDatabase } from "../task/select.ts";
+import { type ExcludedDatabase, selectDatabases, type SelectedDatabase } from "../task/select.ts";
 import { dateInPath } from "../task/selection.ts";
 import { nextElapses, scheduleZone } from "../task/times.ts";
 
@@ -36,6 +36,8 @@ export interface TaskPlan {
   date: string;
   /** What the next run would select of the databases that there are now. */
   databases: SelectedDatabase[];
+  /** The databases that a pattern matches and that are left out nevertheless, and why. */
+  excluded: ExcludedDatabase[];
   /** The patterns that select none. */
   unmatched: string[];
   /** Each a sentence without a full stop. */
@@ -71,10 +73,11 @@ export async function plan(tasks: readonly Task[], options: PlanOptions): Promis
     const times = planTimes(task, options);
     const startedAt = new Date(times.next[0] ?? options.from);
     const month = monthOf(dateInPath(task, startedAt));
-    const { selected, unmatched } = selectDatabases(names, task, { month });
+    const { selected, excluded, unmatched } = selectDatabases(names, task, { month });
     plans.push({
       ...times,
       databases: selected,
+      excluded,
       unmatched: unmatched.map(({ pattern }) => pattern),
       warnings: [
         ...times.warnings,
@@ -99,6 +102,7 @@ function planTimes(task: Task, { from, count }: PlanOptions): TaskPlan {
     next: next.map((instant) => instant.toISOString()),
     date: formatDate(dateInPath(task, next[0] ?? from)).replaceAll("/", "-"),
     databases: [],
+    excluded: [],
     unmatched: [],
     warnings: isOver ? [`schedule "${task.cron}" has no elapse after ${from.toISOString()}`] : [],
   };

@@ -40,19 +40,19 @@ export function toAwsOptions(document: ConfigDocument, env: Environment): AwsOpt
 }
 
 function writtenKeys({ token, secret, session_token: sessionToken }: ConfigDocument): KeyOptions | undefined {
-  return token === undefined ? undefined : { token, secret, sessionToken };
+  return token === undefined ? undefined : { accessKeyId: token, secretAccessKey: secret, sessionToken };
 }
 
 /** The environment's keys, else what it says of where some may be. */
 function keysOfEnvironment(env: Environment): KeyOptions {
-  const token = held(env, "AWS_ACCESS_KEY_ID");
-  const secret = held(env, "AWS_SECRET_ACCESS_KEY");
+  const accessKeyId = held(env, "AWS_ACCESS_KEY_ID");
+  const secretAccessKey = held(env, "AWS_SECRET_ACCESS_KEY");
   // Half a pair of keys is none.
-  if (token === undefined || secret === undefined) return { keySources: toKeySources(env) };
+  if (accessKeyId === undefined || secretAccessKey === undefined) return { keySources: toKeySources(env) };
   const sessionToken = held(env, "AWS_SESSION_TOKEN");
   return {
-    token,
-    secret: new Secret(secret),
+    accessKeyId,
+    secretAccessKey: new Secret(secretAccessKey),
     sessionToken: sessionToken === undefined ? undefined : new Secret(sessionToken),
   };
 }

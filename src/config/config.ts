@@ -86,7 +86,7 @@ export interface Config {
 }
 
 /** The variable that names the config, or holds its text. */
-export const CONFIG_VARIABLE = "COUCHDB_BACKUP_CONFIG";
+const CONFIG_VARIABLE = "COUCHDB_BACKUP_CONFIG";
 /** The variable by which template.yaml names the state machine. */
 const STATE_MACHINE_VARIABLE = "BACKUP_STATE_MACHINE";
 const DEFAULT_FILE = "./config.yaml";

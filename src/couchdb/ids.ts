@@ -1,8 +1,10 @@
 /**
- * Which documents one chunk is made of. A database's ids are listed page by page, in the order of their UTF-8 bytes, and
- * cut into runs of neighbours. A run has its ids in hand when it is small, or only its two ends when it is a whole
- * database, so that memory does not grow with the number of documents.
+ * Which documents one chunk is made of. In: a database, and which ranges of its ids. Out: batches of ids. They are
+ * listed page by page, in the order of their UTF-8 bytes, and cut into neighbours. A batch has its ids in hand when it
+ * is small, or only its two ends when it is a whole database, so that memory does not grow with the number of
+ * documents.
  */
+import { Buffer } from "node:buffer";
 import type { CallOptions, CouchClient } from "./client.ts";
 
 /** Ids listed per request: about half a megabyte of JSON where ids are of usual length. */
@@ -15,17 +17,17 @@ export interface IdRange {
 }
 
 /** Neighbouring ids of one database. */
-export interface IdRun {
-  /** The id before the first one of the run; undefined at the database's beginning. */
+export interface IdBatch {
+  /** The id before the first one of the batch; undefined at the database's beginning. */
   readonly after: string | undefined;
-  /** The ids in order, page by page. Those of a listed run are the same each time; a ranged one asks CouchDB anew. */
+  /** The ids in order, page by page. Those of a listed batch are the same each time; a ranged one asks CouchDB again. */
   pages(options: CallOptions): AsyncIterable<readonly string[]>;
-  /** The run in two halves, or undefined when it has no more than one id. */
-  split(options: CallOptions): Promise<[IdRun, IdRun] | undefined>;
+  /** The batch in two halves, or undefined when it has no more than one id. */
+  split(options: CallOptions): Promise<[IdBatch, IdBatch] | undefined>;
 }
 
-/** A run whose ids are in hand. */
-export class ListedIds implements IdRun {
+/** A batch whose ids are in hand. */
+export class ListedIds implements IdBatch {
   readonly after: string | undefined;
   readonly ids: readonly string[];
 
@@ -38,7 +40,7 @@ export class ListedIds implements IdRun {
     yield this.ids;
   }
 
-  split(): Promise<[IdRun, IdRun] | undefined> {
+  split(): Promise<[IdBatch, IdBatch] | undefined> {
     if (this.ids.length < 2) return Promise.resolve(undefined);
     const first = this.ids.slice(0, Math.ceil(this.ids.length / 2));
     const second = this.ids.slice(first.length);
@@ -46,8 +48,8 @@ export class ListedIds implements IdRun {
   }
 }
 
-/** A run of which only the ends are known. */
-export class RangedIds implements IdRun {
+/** A batch of which only the ends are known. */
+export class RangedIds implements IdBatch {
   readonly client: CouchClient;
   readonly database: string;
   readonly range: IdRange;
@@ -66,7 +68,7 @@ export class RangedIds implements IdRun {
     return listPages(this.client, this.database, this.range, options);
   }
 
-  async split(options: CallOptions): Promise<[IdRun, IdRun] | undefined> {
+  async split(options: CallOptions): Promise<[IdBatch, IdBatch] | undefined> {
     const lastOfPages: string[] = [];
     let page: readonly string[] = [];
     for await (page of this.pages(options)) lastOfPages.push(page.at(-1)!);
@@ -101,14 +103,14 @@ export async function* listPages(
 }
 
 /**
- * Cuts the ids of the given ranges into runs of `chunk` ids; without `chunk` each range is one run. A range without ids
- * gives no run.
+ * Cuts the ids of the given ranges into batches of `chunk` ids; without `chunk` each range is one batch. A range without ids
+ * gives no batch.
  */
-export async function* listRuns(
+export async function* listBatches(
   client: CouchClient,
   database: string,
   options: CallOptions & { ranges: readonly IdRange[]; chunk: number | undefined },
-): AsyncGenerator<IdRun> {
+): AsyncGenerator<IdBatch> {
   for (const range of options.ranges) {
     if (options.chunk === undefined) {
       const [first] = await client.listIds(database, { ...range, limit: 1 }, options);
@@ -151,13 +153,7 @@ export function uncoveredRanges(done: readonly { after: string | undefined; thro
 
 /** The order of `_all_docs`: by the ids' UTF-8 bytes. JavaScript's own order differs beyond the basic plane. */
 export function compareIds(a: string, b: string): number {
-  const left = new TextEncoder().encode(a);
-  const right = new TextEncoder().encode(b);
-  const shared = Math.min(left.length, right.length);
-  for (let at = 0; at < shared; at++) {
-    if (left[at] !== right[at]) return left[at]! - right[at]!;
-  }
-  return left.length - right.length;
+  return Buffer.compare(Buffer.from(a, "utf8"), Buffer.from(b, "utf8"));
 }
 
 function compareEnds(a: string | undefined, b: string | undefined): number {

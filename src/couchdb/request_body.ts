@@ -1,6 +1,6 @@
 /**
- * The body of one `_bulk_docs` request, put together in place: documents are copied in as they come, so that what they
- * were cut from can go at once, and the memory of a body that has been sent serves the next one.
+ * The body of one `_bulk_docs` request. In: raw documents. Out: the bytes to send. They are copied in as they come, so
+ * that what they were cut from can go at once, and the memory of a body that has been sent serves the next one.
  */
 
 const encoder = new TextEncoder();
@@ -38,7 +38,7 @@ export class RequestBody {
     return this.#starts.length;
   }
 
-  /** Begins anew, for other documents. */
+  /** Empties it, for other documents. */
   clear(revisions: Revisions): void {
     this.revisions = revisions;
     this.documentBytes = 0;

@@ -4,21 +4,20 @@
  *
  * @see https://github.com/prometheus/pushgateway#api
  */
+import { Buffer } from "node:buffer";
 import { describeError } from "../errors.ts";
 import type { RunReport } from "../archive/report.ts";
-import type { Secret } from "../secret.ts";
+import { authorizationFor, type Login } from "../basic_auth.ts";
 import { formatMetrics, hasSucceeded, type MetricsOptions } from "./metrics.ts";
 
 /** Where the metrics go. */
-export interface PushgatewayOptions extends MetricsOptions {
+export interface PushgatewayOptions extends MetricsOptions, Login {
   /** Its URL without `/metrics/…`, possibly with a login in it. */
   url: string;
   /** The group's `job`. @default "couchdb-backup" */
   job?: string;
   /** The group's `instance`: the host's name. */
   instance: string;
-  login?: string | undefined;
-  password?: Secret | undefined;
   /** For all tasks together. @default 1800 */
   timeoutMs?: number;
 }
@@ -35,10 +34,8 @@ export async function pushMetrics(report: RunReport, options: PushgatewayOptions
     return ["Cannot push metrics: the Pushgateway's address is not an http or https URL"];
   }
   const headers: Record<string, string> = { "content-type": "text/plain; version=0.0.4; charset=utf-8" };
-  // fetch refuses URLs with a login and quotes them in its error: it is given origin and path alone.
-  const user = login ?? decodeURIComponent(base.username);
-  const secret = password?.reveal() ?? decodeURIComponent(base.password);
-  if (user !== "") headers.authorization = `Basic ${base64(`${user}:${secret}`)}`;
+  const authorization = authorizationFor(base, { login, password });
+  if (authorization !== undefined) headers.authorization = authorization;
 
   const signal = AbortSignal.timeout(timeoutMs);
   const warnings: string[] = [];
@@ -49,6 +46,7 @@ export async function pushMetrics(report: RunReport, options: PushgatewayOptions
     const method = hasSucceeded(task) ? "PUT" : "POST";
     const action = `Cannot push metrics of task "${task.task}" to the Pushgateway at "${base.host}"`;
     try {
+      // Without the login that the URL may hold.
       const address = `${base.origin}${base.pathname.replace(/\/$/, "")}${path}`;
       const response = await fetch(address, { method, headers, body, redirect: "manual", signal });
       const text = await response.text();
@@ -71,11 +69,7 @@ export function groupPath(labels: Readonly<Record<string, string>>): string {
   const parts = Object.entries(labels).map(([name, value]) => {
     if (value === "") return `${name}@base64/=`;
     if (!/\/|^\.\.?$/.test(value)) return `${name}/${encodeURIComponent(value)}`;
-    return `${name}@base64/${base64(value).replaceAll("+", "-").replaceAll("/", "_")}`;
+    return `${name}@base64/${Buffer.from(value, "utf8").toString("base64").replaceAll("+", "-").replaceAll("/", "_")}`;
   });
   return `/metrics/${parts.join("/")}`;
-}
-
-function base64(text: string): string {
-  return btoa(String.fromCharCode(...new TextEncoder().encode(text)));
 }

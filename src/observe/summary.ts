@@ -2,6 +2,7 @@
  * The end of a run for a person: a table of what was saved, then every failure with its cause. Long tables are cut down
  * to their largest rows; failures never are. Pure: takes a report and a width, returns text.
  */
+import { styled } from "./style.ts";
 import type { DatabaseReport, RunReport, TaskReport } from "../archive/report.ts";
 import type { Totals } from "../archive/manifest.ts";
 import { formatCount, formatSeconds, formatSize, shortenMiddle } from "./figures.ts";
@@ -64,7 +65,7 @@ export function formatSummary(report: RunReport, options: SummaryOptions = {}): 
 
 function formatTask(task: TaskReport, { columns, color = false, maxRows = 30 }: SummaryOptions): string[] {
   const title = `Task ${printable(task.task)}, ${task.date}`;
-  const lines = [color ? `\x1b[1m${title}\x1b[0m` : title];
+  const lines = [color ? styled("bold", title) : title];
   const saved = task.databases.filter((database) => database.status !== "failed");
   if (saved.length === 0) return [...lines, "  nothing saved"];
   const shown = chooseRows(saved, maxRows);
@@ -149,7 +150,7 @@ function formatFailures(report: RunReport, { color = false }: SummaryOptions): s
   }
   if (failures.length === 0) return [];
   const title = `Failed: ${formatCount(failures.length)}`;
-  const lines = ["", color ? `\x1b[1;31m${title}\x1b[0m` : title];
+  const lines = ["", color ? styled(["bold", "red"], title) : title];
   // One cause can fail a thousand databases; what to do about it is said once.
   const hints = new Set<string>();
   for (const { what, error, hint } of failures) {

@@ -7,7 +7,7 @@ import { describeError, InterruptedError, StoreError } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
 import type { Log } from "../observe.ts";
 import type { RunReport } from "../archive/report.ts";
-import { wait } from "../retry.ts";
+import { wait } from "../abort.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import {
   CLAIM,
@@ -36,7 +36,7 @@ export interface ClaimTimes {
  *
  * The age of a sign of life is the difference of two clocks, the store's and that of whoever asks. If the latter is fast,
  * a living run looks dead; so it is watched for two and a half heartbeats before it is called so. If it is slow, a dead
- * run is found out later by as much. Neither can make two runs go on with one elapse.
+ * run is found out later by as much. Neither can make two runs resume one elapse.
  */
 export const CLAIM_TIMES: ClaimTimes = { heartbeatMs: 60_000, staleMs: 300_000, watchMs: 150_000 };
 

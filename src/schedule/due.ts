@@ -5,7 +5,7 @@
  */
 import type { RunReport } from "../archive/report.ts";
 import type { RunContext } from "../commands/backup/context.ts";
-import { wait } from "../retry.ts";
+import { wait } from "../abort.ts";
 import type { Task } from "../task/task.ts";
 import { latestElapse } from "../task/times.ts";
 import { CLAIM_TIMES, claimElapse, type ClaimTimes } from "./claim.ts";
@@ -42,7 +42,7 @@ export interface ScheduledTask {
   /** Such as `2026-01-03T18:00:00.000Z`. */
   elapse: string;
   outcome: ElapseOutcome;
-  /** Which run has it in hand. */
+  /** Which run holds it. */
   by?: { run: string; host: string; pid: number } | undefined;
 }
 
@@ -54,7 +54,7 @@ export interface ScheduledReport extends RunReport {
 /**
  * Claims and runs what is due of `tasks`, one after the other.
  *
- * @throws The reason of `context.stop` or `context.signal` when the run was interrupted; the elapse in hand is then free
+ * @throws The reason of `context.stop` or `context.signal` when the run was interrupted; the elapse it held is then free
  * for the next run to resume.
  */
 export async function runScheduled(context: ScheduledContext, tasks: readonly Task[]): Promise<ScheduledReport> {
@@ -137,7 +137,7 @@ class ScheduledRun {
       }
       await this.#attempt({ task, elapse }, async (state) => {
         if (state.sign !== sign) return this.#leave({ task, elapse }, state);
-        log.warn("its run has died and is gone on with", { task: task.name, elapse, ...namesOf(state) });
+        log.warn("its run has died and is resumed", { task: task.name, elapse, ...namesOf(state) });
         await this.#claim({ task, elapse }, state);
       });
     }
@@ -181,7 +181,7 @@ class ScheduledRun {
   #leave(due: DueTask, state: ElapseState): void {
     const { log } = this.#context;
     if (state.kind === "finished") return this.#note(due, "done");
-    log.info("elapse is in other hands", { task: due.task.name, elapse: due.elapse, ...namesOf(state) });
+    log.info("elapse is held by another run", { task: due.task.name, elapse: due.elapse, ...namesOf(state) });
     const holder = "holder" in state ? state.holder : undefined;
     this.#note(due, "running", holder && { run: holder.run, host: holder.host, pid: holder.pid });
   }

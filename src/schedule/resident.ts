@@ -5,7 +5,7 @@
 import type { Task } from "../task/task.ts";
 import { UsageError } from "../errors.ts";
 import type { Log } from "../observe.ts";
-import { wait } from "../retry.ts";
+import { wait } from "../abort.ts";
 import { nextElapses } from "../task/times.ts";
 
 /**

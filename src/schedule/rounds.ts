@@ -1,12 +1,13 @@
 /**
- * A run cut into rounds, for somebody who calls again and again because no call may take long, as the state machine of a
- * Lambda does: a plan, then rounds of each database until it is done, then a summary.
+ * A run cut into rounds, for somebody who calls again and again because no call may take long, as the state machine of
+ * a Lambda does: a plan, then rounds of each database until it is done, then a summary. In: a task's elapse, and which
+ * step is asked for. Out: what the step found, to be handed to the next one; all else lies in the run's folder.
  */
 import { backup } from "../commands/backup/backup.ts";
 import type { BackupOptions, RunContext } from "../commands/backup/context.ts";
 import type { Task } from "../task/task.ts";
 import { type BackupDate, formatDate } from "../dates.ts";
-import { describeError, exitCodeOf, isTransient, ProgramError, StoreError, UsageError } from "../errors.ts";
+import { describeError, exitCodeOf, hintOf, isNotFound, isTransient, UsageError } from "../errors.ts";
 import { runFolder } from "../archive/layout.ts";
 import { readCheckpoint } from "../archive/read.ts";
 import { sumChunks } from "../archive/manifest.ts";
@@ -113,7 +114,7 @@ export async function backupRound(
   try {
     // The task's other patterns match nothing here; that is no cause for a warning.
     const selections = [{ ...selection, warnings: [] }];
-    const report = await backup({ ...context, run: runOf(run) }, selections, goingOn(run));
+    const report = await backup({ ...context, run: runOf(run) }, selections, resuming(run));
     outcome = report.tasks[0]!.databases[0]!;
   } catch (error) {
     const isInterrupted = context.stop.aborted || context.signal.aborted;
@@ -138,7 +139,7 @@ export async function runAtOnce(context: RoundsContext, run: RunOfElapse): Promi
   const { databases } = await planRun(context, run);
   if (databases.length > 0) {
     const selections = [{ ...selectFor(run, databases), warnings: [] }];
-    const report = await backup({ ...context, run: runOf(run) }, selections, goingOn(run));
+    const report = await backup({ ...context, run: runOf(run) }, selections, resuming(run));
     const folder = folderOf(context, run);
     const store = (outcome: DatabaseReport) => folder.storeOutcome(outcome, context);
     const outcomes = report.tasks.flatMap((task) => task.databases);
@@ -148,7 +149,7 @@ export async function runAtOnce(context: RoundsContext, run: RunOfElapse): Promi
 }
 
 /** Only what this very run has left counts: another one's backup of the same day is another one's. */
-function goingOn(run: RunOfElapse): BackupOptions {
+function resuming(run: RunOfElapse): BackupOptions {
   return { resume: true, resumeRuns: new Set([runOf(run)]) };
 }
 
@@ -161,7 +162,7 @@ async function countChunks({ context, date, database }: BackupOf, run: string): 
     const checkpoint = await readCheckpoint(repository.store, folder, { signal });
     return checkpoint.run === run ? checkpoint.chunks.length : 0;
   } catch (error) {
-    if (error instanceof StoreError && error.facts.code === "not_found") return 0;
+    if (isNotFound(error)) return 0;
     throw error;
   }
 }
@@ -224,7 +225,7 @@ interface BackupOf {
 
 /** The report of a database of which nothing is saved, for all that is known. */
 function failure({ context, date, database }: BackupOf, error: unknown): Omit<DatabaseReport, "seconds"> {
-  const hint = error instanceof ProgramError ? error.hint : undefined;
+  const hint = hintOf(error);
   return {
     database,
     status: "failed",

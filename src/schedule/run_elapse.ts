@@ -6,7 +6,7 @@ import type { RunReport, TaskReport } from "../archive/report.ts";
 import { backup } from "../commands/backup/backup.ts";
 import type { RunContext } from "../commands/backup/context.ts";
 import { formatDate } from "../dates.ts";
-import { describeError, exitCodeOf, ProgramError } from "../errors.ts";
+import { describeError, exitCodeOf, hintOf, ProgramError } from "../errors.ts";
 import { dateInPath, selectTasks } from "../task/selection.ts";
 import type { Task } from "../task/task.ts";
 import type { Claim } from "./claim.ts";
@@ -31,7 +31,7 @@ export async function runElapse(surroundings: RunContext, due: DueTask, claim: C
   const startedAt = now();
   const isResumed = claim.earlierRuns.size > 0;
   const log = surroundings.log.with({ task: task.name, elapse });
-  log.info(isResumed ? "elapse is gone on with" : "elapse is claimed");
+  log.info(isResumed ? "elapse is resumed" : "elapse is claimed");
   const context = { ...surroundings, log, signal: AbortSignal.any([signal, claim.lost]) };
   let report: RunReport;
   try {
@@ -69,7 +69,7 @@ export function reportFailure(
   { task, elapse }: DueTask,
   { error, startedAt = now() }: { error: unknown; startedAt?: Date },
 ): RunReport {
-  const hint = error instanceof ProgramError ? error.hint : undefined;
+  const hint = hintOf(error);
   const stack = error instanceof ProgramError || !(error instanceof Error) ? undefined : error.stack;
   log.error("task is not run", { task: task.name, elapse, error: describeError(error), hint, stack });
   const failed: TaskReport = {

@@ -16,7 +16,7 @@ export interface PasswordOptions {
 /**
  * What a config says of CouchDB, with the password that is to be used.
  *
- * @throws ConfigError when it is in a file that cannot be read, or is empty; StoreError when it is in Secrets Manager and
+ * @throws ConfigError when it is in a file that cannot be read, or is empty; AwsError when it is in Secrets Manager and
  * cannot be read there.
  */
 export async function withPassword(

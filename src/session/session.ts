@@ -117,8 +117,8 @@ export class Session implements AsyncDisposable {
   /**
    * The client for CouchDB, the same each time. The first call reads the password, CouchDB itself is not asked yet.
    *
-   * @throws ConfigError when `password_file` cannot be read; what {@linkcode withPassword} throws when the password is in
-   * Secrets Manager and cannot be read there.
+   * @throws ConfigError when `password_file` cannot be read; AwsError when the password is in Secrets Manager and cannot
+   * be read there.
    */
   async connect(): Promise<CouchClient> {
     if (this.#couch !== undefined) return this.#couch;

@@ -2,6 +2,7 @@
  * Which keys a store accepts, and the order it lists names in; the same in every store, so that an archive can be moved
  * from one to the other. Pure: a key comes in, the same key or an error goes out.
  */
+import { Buffer } from "node:buffer";
 import { StoreError } from "../errors.ts";
 
 /**
@@ -44,17 +45,9 @@ export function compareEntries(
   a: { kind: "object" | "folder"; name: string },
   b: { kind: "object" | "folder"; name: string },
 ): number {
-  const left = encoder.encode(a.kind === "folder" ? `${a.name}/` : a.name);
-  const right = encoder.encode(b.kind === "folder" ? `${b.name}/` : b.name);
-  const length = Math.min(left.length, right.length);
-  for (let index = 0; index < length; index++) {
-    const difference = left[index]! - right[index]!;
-    if (difference !== 0) return difference;
-  }
-  return left.length - right.length;
+  const [left, right] = [a, b].map(({ kind, name }) => Buffer.from(kind === "folder" ? `${name}/` : name, "utf8"));
+  return Buffer.compare(left!, right!);
 }
-
-const encoder = new TextEncoder();
 
 /** Joins parts of a key, dropping empty ones and doubled slashes. */
 export function joinKey(...parts: string[]): string {

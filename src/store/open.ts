@@ -6,7 +6,8 @@ import type { Store, StoreOptions } from "./store.ts";
 /**
  * Opens the store at `options.bucket`: `s3://name/folder` or `file:///path`. Nothing is read or written yet.
  *
- * @throws StoreError with code `bad_bucket` or `no_credentials` when the options cannot name a store.
+ * @throws StoreError with code `bad_bucket` or `bad_endpoint`, or AwsError with code `no_credentials`, when the options
+ * cannot name a store.
  */
 export async function openStore(options: StoreOptions): Promise<Store> {
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(options.bucket)?.[1]?.toLowerCase();

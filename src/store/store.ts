@@ -27,7 +27,7 @@ export interface StoreCallOptions {
 
 /**
  * A place that keeps objects. Keys are relative to the bucket folder, without a leading slash. Every operation retries
- * what a little patience can heal, and throws a `StoreError` otherwise.
+ * what a little patience can heal, and throws a `StoreError` otherwise, or an `AwsError` when it has no keys to sign with.
  */
 export interface Store {
   /** The bucket folder as the user would write it: `s3://name/folder` or `file:///path`. Holds no secret. */

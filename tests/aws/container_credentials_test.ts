@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { StoreError } from "../../src/errors.ts";
+import { AwsError } from "../../src/errors.ts";
 import { Secret } from "../../src/secret.ts";
 import { readContainerCredentials } from "../../src/aws/container_credentials.ts";
 import { startRoleService } from "../fakes/role_service.ts";
@@ -13,7 +13,7 @@ for (const hostname of ["127.0.0.1", "::1"] as const) {
   });
 }
 
-Deno.test("readContainerCredentials() reads the token's file anew each time, rather than take the old one", async () => {
+Deno.test("readContainerCredentials() reads the token's file each time, rather than take the old one", async () => {
   const tokenFile = await Deno.makeTempFile();
   await Deno.writeTextFile(tokenFile, "one\n");
   await using first = startRoleService({ authorization: "one" });
@@ -24,7 +24,7 @@ Deno.test("readContainerCredentials() reads the token's file anew each time, rat
   await Deno.remove(tokenFile);
   const error = await assertRejects(
     () => readContainerCredentials({ url: `${second.url}/container`, tokenFile }),
-    StoreError,
+    AwsError,
   );
   assertMatch(error.message, /^Cannot read the container's token/);
 });
@@ -35,7 +35,7 @@ Deno.test("readContainerCredentials() tries again when the agent is busy, and sa
   const url = `${agent.url}/container`;
   assertEquals((await readContainerCredentials({ url, token: new Secret("one") })).accessKeyId, "ASIA1");
   assertEquals(agent.requests.length, 3);
-  const error = await assertRejects(() => readContainerCredentials({ url, token: new Secret("wrong") }), StoreError);
+  const error = await assertRejects(() => readContainerCredentials({ url, token: new Secret("wrong") }), AwsError);
   assertMatch(error.message, /^Cannot get AWS keys from the container's agent at 127.*: it answered 403$/);
   assertEquals(agent.requests.length, 4);
 });
@@ -44,9 +44,9 @@ Deno.test("readContainerCredentials() sends the token to no other host in the cl
   for (
     const url of ["http://example.com/", "http://169.254.169.254/", "http://127.0.0.1.example.com/", "ftp://x/", "x"]
   ) {
-    const error = await assertRejects(() => readContainerCredentials({ url, token: new Secret("one") }), StoreError);
+    const error = await assertRejects(() => readContainerCredentials({ url, token: new Secret("one") }), AwsError);
     assertMatch(error.message, /must be an https:\/\/ URL/);
   }
-  const encrypted = await assertRejects(() => readContainerCredentials({ url: "https://localhost:1/" }), StoreError);
+  const encrypted = await assertRejects(() => readContainerCredentials({ url: "https://localhost:1/" }), AwsError);
   assertMatch(encrypted.message, /^Cannot get AWS keys from the container's agent at localhost:1/);
 });

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
-import { StoreError } from "../../src/errors.ts";
+import { AwsError } from "../../src/errors.ts";
 import { Secret } from "../../src/secret.ts";
 import { PERMISSIONS } from "../../scripts/run_flags.ts";
 import { openCredentials } from "../../src/aws/credential_chain.ts";
@@ -34,15 +34,15 @@ async function withEnvironment(variables: Record<string, string>, work: () => Pr
 Deno.test("openCredentials() gives the keys of the config before it looks anywhere", async () => {
   await using instance = startRoleService();
   const keySources = { ...NOWHERE, metadataEndpoints: [instance.url] };
-  const provider = openCredentials({ token: "AKIA", secret: new Secret("s"), keySources });
+  const provider = openCredentials({ accessKeyId: "AKIA", secretAccessKey: new Secret("s"), keySources });
   assertEquals((await provider()).accessKeyId, "AKIA");
   assertEquals(instance.requests, []);
 });
 
 Deno.test("openCredentials() refuses half a pair of keys, and no keys without a place to look", () => {
-  assertThrows(() => openCredentials({ token: "AKIA", keySources: NOWHERE }), StoreError, "no secret is given");
-  assertThrows(() => openCredentials({ secret: new Secret("s") }), StoreError, "no token is given");
-  assertThrows(() => openCredentials({}), StoreError, "no token is given");
+  assertThrows(() => openCredentials({ accessKeyId: "AKIA", keySources: NOWHERE }), AwsError, "no secret is given");
+  assertThrows(() => openCredentials({ secretAccessKey: new Secret("s") }), AwsError, "no token is given");
+  assertThrows(() => openCredentials({}), AwsError, "no token is given");
 });
 
 Deno.test("openCredentials() takes a container's keys before the instance's, and either once for many requests", async () => {
@@ -69,7 +69,7 @@ Deno.test("openCredentials() takes the keys of a profile", async () => {
     assertEquals([fallback.accessKeyId, fallback.sessionToken], ["D", undefined]);
     const error = await assertRejects(
       openCredentials({ keySources: { ...NOWHERE, profile: "typo", profileFiles: [file] } }),
-      StoreError,
+      AwsError,
       'Cannot use the AWS profile "typo"',
     );
     assertEquals(error.facts.code, "no_credentials");
@@ -127,7 +127,7 @@ Deno.test("openCredentials() takes a role by web identity from the token service
 
 Deno.test("openCredentials() tells every place it has looked in when there are no keys", async () => {
   const provider = openCredentials({ keySources: { ...NOWHERE, metadataEndpoints: ["http://[::1]:1"] } });
-  const error = await assertRejects(provider, StoreError);
+  const error = await assertRejects(provider, AwsError);
   for (const word of ["AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "RELATIVE_URI", "IPv6"]) {
     assert(error.message.includes(word), `${word} is missing in: ${error.message}`);
   }
@@ -153,6 +153,7 @@ Deno.test("S3Store goes on with new keys of the instance's role when the old one
   let stored = 0;
   while (instance.issued() < 3 && performance.now() - started < 20_000) {
     await store.replace(`object${stored++}`, new Uint8Array([1]));
+    // In real time: the signatures are dated by this clock, and so are the keys.
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   assertEquals(instance.issued(), 3);

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { StoreError } from "../../src/errors.ts";
+import { AwsError } from "../../src/errors.ts";
 import { METADATA_ENDPOINTS, readInstanceCredentials } from "../../src/aws/imds.ts";
 import { startBlackHole, startRoleService } from "../fakes/role_service.ts";
 
@@ -62,7 +62,7 @@ Deno.test("readInstanceCredentials() says what is wrong when the service has no 
     [broken.url, /its answer has no usable "AccessKeyId"$/],
   ];
   for (const [url, message] of table) {
-    const error = await assertRejects(() => readInstanceCredentials({ endpoints: [url] }), StoreError);
+    const error = await assertRejects(() => readInstanceCredentials({ endpoints: [url] }), AwsError);
     assertEquals([error.facts.code, message.test(error.message), error.message.includes("do not show")], [
       "no_credentials",
       true,

@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { StoreError } from "../../src/errors.ts";
+import { AwsError } from "../../src/errors.ts";
 import { Secret } from "../../src/secret.ts";
 import { readPassword } from "../../src/aws/secrets_manager.ts";
 import { checkSignature } from "../fakes/sigv4.ts";
@@ -34,8 +34,8 @@ function startSecretsManager(answers: ((secretId: string) => Response)[]) {
     asked,
     options: {
       endpoints: { secretsmanager: `http://[::1]:${server.addr.port}` },
-      token: KEYS.accessKeyId,
-      secret: new Secret(KEYS.secretAccessKey),
+      accessKeyId: KEYS.accessKeyId,
+      secretAccessKey: new Secret(KEYS.secretAccessKey),
       sessionToken: new Secret(KEYS.sessionToken),
     },
     [Symbol.asyncDispose]: () => server.shutdown(),
@@ -64,15 +64,15 @@ Deno.test("readPassword() says which right is missing, and shows no secret", asy
     () => Response.json({ __type: "com.amazonaws#ResourceNotFoundException" }, { status: 400 }),
     () => Response.json({ SecretBinary: "aHVudGVyMg==" }),
   ]);
-  const denied = await assertRejects(() => readPassword(ARN, manager.options), StoreError);
+  const denied = await assertRejects(() => readPassword(ARN, manager.options), AwsError);
   assertEquals(
     denied.message,
     `Cannot read the secret "${ARN}": AWS answered 400 AccessDeniedException: User x is not authorized`,
   );
   assertEquals(denied.hint, "Allow secretsmanager:GetSecretValue on this secret");
-  const missing = await assertRejects(() => readPassword(ARN, manager.options), StoreError);
-  assertEquals(missing.facts, { code: "ResourceNotFoundException", status: 400 });
-  const binary = await assertRejects(() => readPassword(ARN, manager.options), StoreError, "it holds no text");
+  const missing = await assertRejects(() => readPassword(ARN, manager.options), AwsError);
+  assertEquals(missing.facts, { code: "ResourceNotFoundException", status: 400, retryAfterMs: undefined });
+  const binary = await assertRejects(() => readPassword(ARN, manager.options), AwsError, "it holds no text");
   assertEquals(binary.facts.code, "bad_secret");
 });
 
@@ -88,14 +88,14 @@ Deno.test("readPassword() tries again when Secrets Manager is busy", async () =>
 Deno.test("readPassword() refuses a signature by other keys", async () => {
   await using manager = startSecretsManager([]);
   await assertRejects(
-    () => readPassword(ARN, { ...manager.options, secret: new Secret("wrong") }),
-    StoreError,
+    () => readPassword(ARN, { ...manager.options, secretAccessKey: new Secret("wrong") }),
+    AwsError,
     "SignatureDoesNotMatch",
   );
 });
 
 Deno.test("readPassword() is ended by its signal while Secrets Manager is out of reach", async () => {
-  const keys = { token: "t", secret: new Secret("s"), endpoints: { secretsmanager: "http://[::1]:1" } };
+  const keys = { accessKeyId: "t", secretAccessKey: new Secret("s"), endpoints: { secretsmanager: "http://[::1]:1" } };
   const signal = AbortSignal.timeout(300);
   await assertRejects(() => readPassword(ARN, { ...keys, signal }), DOMException, "aborted");
 });

@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
-import { StoreError } from "../../src/errors.ts";
+import { AwsError } from "../../src/errors.ts";
 import { Secret } from "../../src/secret.ts";
 import { executionName, startExecution } from "../../src/aws/step_functions.ts";
 
@@ -33,8 +33,8 @@ Deno.test("startExecution() starts an execution once, and takes one that exists 
       : Response.json({ __type: "ExecutionAlreadyExists", message: "…" }, { status: 400 });
   });
   const options = {
-    token: "AKIA",
-    secret: new Secret("s"),
+    accessKeyId: "AKIA",
+    secretAccessKey: new Secret("s"),
     endpoints: { states: `http://[::1]:${server.addr.port}` },
   };
   const execution = { name: "weekly-1", input: { task: "weekly" } };
@@ -52,7 +52,7 @@ Deno.test("startExecution() starts an execution once, and takes one that exists 
   ]);
   const error = await assertRejects(
     () => startExecution(MACHINE, { ...execution, name: "denied" }, options),
-    StoreError,
+    AwsError,
     'Cannot start the execution "denied": AWS answered 400 AccessDeniedException',
   );
   assertEquals(error.hint, "Allow states:StartExecution on the state machine");

@@ -8,7 +8,7 @@ import { TimeZone } from "../../src/calendar/time_zone.ts";
 import type { CalendarCase } from "./generate.ts";
 
 /** How many elapses are asked for after each base time. */
-export const ITERATIONS = 5;
+const ITERATIONS = 5;
 
 /** What the fixture is generated from. */
 export const FIXTURE_SEED = 252;

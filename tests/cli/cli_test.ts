@@ -5,6 +5,7 @@ import type { Shell } from "../../src/cli/shell.ts";
 import { createDatabase, idsOf } from "../couchdb/impatient_client.ts";
 import { type FakeCouchDb, startFakeCouchDb } from "../fakes/couchdb.ts";
 import { filesOf, readBackup } from "../read_archive.ts";
+import { until } from "../until.ts";
 
 type Signal = "SIGINT" | "SIGTERM" | "SIGHUP";
 
@@ -379,17 +380,17 @@ Deno.test("main() drops what is in flight a moment after it was interrupted, and
   desk.fake.faults.add({ endpoint: "_bulk_get", times: Infinity, fault: { kind: "stall" } });
   const shell = new TestShell();
   let exited: unknown;
-  setTimeout(() => {
-    shell.send("SIGHUP");
-    shell.send("SIGINT");
-    try {
-      shell.send("SIGINT");
-    } catch (error) {
-      exited = error;
-    }
-  }, 300);
+  const running = run(["backup", path], shell);
+  await until(() => desk.fake.requestsTo("_bulk_get").length > 0, "a chunk in flight");
   const started = performance.now();
-  const { code, err } = await run(["backup", path], shell);
+  shell.send("SIGHUP");
+  shell.send("SIGINT");
+  try {
+    shell.send("SIGINT");
+  } catch (error) {
+    exited = error;
+  }
+  const { code, err } = await running;
   assertEquals(code, 130);
   assert(performance.now() - started < 5000);
   assertStringIncludes(err, "Interrupted by SIGINT");

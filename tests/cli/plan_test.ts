@@ -3,7 +3,7 @@ import { couchOk } from "../couch_request.ts";
 import { startFakeCouchDb } from "../fakes/couchdb.ts";
 import { startProgram } from "./program.ts";
 
-Deno.test("plan prints for people what each task selects by which pattern, what none selects, and the next elapses", async () => {
+Deno.test("plan prints for people what each task selects by which pattern, what it leaves out, what none selects, and the next elapses", async () => {
   await using server = await startFakeCouchDb();
   for (const name of ["a", "media", "media_old"]) await couchOk(server, `PUT /${name}`);
   const folder = await Deno.makeTempDir();
@@ -12,7 +12,7 @@ Deno.test("plan prints for people what each task selects by which pattern, what 
     await Deno.writeTextFile(
       config,
       `database: {url: "${server.url}", login: ${server.login}, password: ${server.password}}
-task: {nightly: {cron: "22:30", timezone: Europe/Berlin, chunk: 9, databases: ["media.*", nothing]}, hand: {databases: [a]}}
+task: {nightly: {cron: "22:30", timezone: Europe/Berlin, chunk: 9, databases: ["media.*", nothing], exclude: ["med.*_old"]}, hand: {databases: [a]}}
 bucket: file://${folder}/bucket
 `,
     );
@@ -25,9 +25,11 @@ bucket: file://${folder}/bucket
   schedule   *-*-* 22:30:00, in Europe/Berlin
   next       Sat 2026-03-28 22:30:00 GMT+1
              Sun 2026-03-29 22:30:00 GMT+2
-  selects    2 databases for the folder of 2026-03-28
-    by media.*: 2
+  selects    1 database for the folder of 2026-03-28
+    by media.*: 1
       media
+  leaves out 1 database
+    the exclude pattern "med.*_old" matches it: 1
       media_old
   warning    pattern "nothing" matches none of 5 databases; not even its beginning matches that of a name
 
@@ -37,9 +39,10 @@ Task hand
     by a: 1
       a
 
-No task selects 2 databases
+No task selects 3 databases
   _replicator
   _users
+  media_old
 `,
     );
     const json = await startProgram([...args, "--offline", "--json"]).ended;

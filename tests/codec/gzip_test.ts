@@ -1,7 +1,7 @@
 import { assertEquals, assertGreater, assertRejects, assertStrictEquals } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { gunzipSync } from "node:zlib";
-import { gunzip, gzip } from "../../src/codec/gzip.ts";
+import { gunzip, gzip, GzipError } from "../../src/codec/gzip.ts";
 
 async function* pieces(bytes: Uint8Array, sizeBytes: number): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < bytes.length; at += sizeBytes) {
@@ -27,8 +27,35 @@ Deno.test("gunzip() undoes gzip(), and refuses what is cut off or no gzip at all
   const compressed = await join(gzip(pieces(text, 5000)));
   assertEquals(await join(gunzip(pieces(compressed, 333))), text);
   for (const bytes of [compressed.subarray(0, -1), compressed.subarray(0, 20), text]) {
-    await assertRejects(() => join(gunzip(pieces(bytes, 100))), TypeError);
+    await assertRejects(() => join(gunzip(pieces(bytes, 100))), GzipError);
   }
+});
+
+Deno.test("gunzip() hands on the very error of its source, which is no damage even where it is a TypeError", async () => {
+  const compressed = await join(gzip(pieces(text, 5000)));
+  for (const failure of [new TypeError("undefined is not a function"), new Error("S3 is gone")]) {
+    for (const sizeBytes of [0, 10, compressed.length]) {
+      const source = (async function* () {
+        yield* pieces(compressed.subarray(0, sizeBytes), 100);
+        throw failure;
+      })();
+      assertStrictEquals(await assertRejects(() => join(gunzip(source))), failure, `after ${sizeBytes} bytes`);
+    }
+  }
+});
+
+Deno.test("gunzip() ends its source when the reader leaves early", async () => {
+  const compressed = await join(gzip(pieces(new Uint8Array(1 << 20), 5000)));
+  const { promise: ended, resolve } = Promise.withResolvers<void>();
+  async function* watched(): AsyncGenerator<Uint8Array> {
+    try {
+      yield* pieces(compressed, 100);
+    } finally {
+      resolve();
+    }
+  }
+  for await (const bytes of gunzip(watched())) if (bytes.length > 0) break;
+  await ended;
 });
 
 Deno.test("gunzip() gives large pieces back in small ones, so that zeros in large numbers do not fill the memory", async () => {

@@ -78,6 +78,9 @@ Deno.test("plan() selects the previous month's databases as of the next run, not
   const monthly = task("m", { databases: ["cdr-.*"], cron: "*-*-01 02:00 UTC", backupOnlyPrevious: true, chunk: 1 });
   const [planned] = (await plan([monthly], { from: new Date("2026-01-20T00:00:00Z"), count: 1, couch })).tasks;
   assertEquals([planned?.date, planned?.databases.map(({ database }) => database)], ["2026-01-01", ["cdr-202601"]]);
+  assertEquals(planned?.excluded, [
+    { database: "cdr-202512", encoded: "cdr-202512", pattern: "cdr-.*", reason: 'its name does not end in "-202601"' },
+  ]);
 });
 
 Deno.test("plan() warns when the waits alone are longer than the time between two elapses", async () => {

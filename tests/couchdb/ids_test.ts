@@ -2,11 +2,11 @@ import { assert, assertEquals } from "@std/assert";
 import { Buffer } from "node:buffer";
 import {
   compareIds,
+  type IdBatch,
   type IdRange,
-  type IdRun,
+  listBatches,
   ListedIds,
   listPages,
-  listRuns,
   PAGE_IDS,
   RangedIds,
   uncoveredRanges,
@@ -14,6 +14,7 @@ import {
 import { startFakeCouchDb } from "../fakes/couchdb.ts";
 import { STRANGE_IDS } from "../hard_database.ts";
 import { createDatabase, idsOf, impatientClient } from "./impatient_client.ts";
+import { until } from "../until.ts";
 
 /** A small deterministic generator, so that a failure can be repeated. */
 function randomNumbers(seed: number): (below: number) => number {
@@ -48,8 +49,8 @@ function randomIds(count: number, seed: number): string[] {
   );
 }
 
-async function idsOfRun(run: IdRun): Promise<string[]> {
-  return (await Array.fromAsync(run.pages({}))).flat();
+async function idsOfBatch(batch: IdBatch): Promise<string[]> {
+  return (await Array.fromAsync(batch.pages({}))).flat();
 }
 
 Deno.test("compareIds() orders as the UTF-8 bytes do", () => {
@@ -104,24 +105,24 @@ Deno.test("uncoveredRanges() and what is done hold every id once, whatever is do
   }
 });
 
-Deno.test("listRuns() cuts the ids into runs of neighbours that hold each once, however they fit into pages", async () => {
+Deno.test("listBatches() cuts the ids into batches of neighbours that hold each once, however they fit into pages", async () => {
   await using fake = await startFakeCouchDb();
   const ids = idsOf(PAGE_IDS + 7);
   await createDatabase(fake, "a", ids);
   const client = impatientClient(fake);
   for (const chunk of [1000, 999, PAGE_IDS, PAGE_IDS + 1, PAGE_IDS + 7, 100_000]) {
-    const runs = await Array.fromAsync(listRuns(client, "a", { ranges: [{}], chunk }));
-    const parts = await Promise.all(runs.map(idsOfRun));
+    const batches = await Array.fromAsync(listBatches(client, "a", { ranges: [{}], chunk }));
+    const parts = await Promise.all(batches.map(idsOfBatch));
     assertEquals(parts.flat(), ids, `chunk ${chunk}`);
     assertEquals(parts.length, Math.ceil(ids.length / chunk));
-    assertEquals(runs.map(({ after }) => after), [undefined, ...parts.slice(0, -1).map((part) => part.at(-1))]);
+    assertEquals(batches.map(({ after }) => after), [undefined, ...parts.slice(0, -1).map((part) => part.at(-1))]);
     assert(parts.slice(0, -1).every((part) => part.length === chunk));
   }
   const [, second] = fake.requestsTo("_all_docs");
   assertEquals(second?.query.get("start_key"), JSON.stringify(`${ids[PAGE_IDS - 1]}\0`));
 });
 
-Deno.test("listRuns() keeps to the ranges it is given, and gives no run for one without ids", async () => {
+Deno.test("listBatches() keeps to the ranges it is given, and gives no batch for one without ids", async () => {
   await using fake = await startFakeCouchDb();
   await createDatabase(fake, "a", [...STRANGE_IDS]);
   await createDatabase(fake, "empty", []);
@@ -135,10 +136,10 @@ Deno.test("listRuns() keeps to the ranges it is given, and gives no run for one 
   ];
   const expected = [...all.slice(0, 3), ...all.slice(11, 16), ...all.slice(-1)];
   for (const chunk of [undefined, 1, 4, 1000]) {
-    const runs = await Array.fromAsync(listRuns(client, "a", { ranges, chunk }));
-    assertEquals((await Promise.all(runs.map(idsOfRun))).flat(), expected, `chunk ${chunk}`);
-    if (chunk === undefined || chunk === 1000) assertEquals(runs.length, 3);
-    assertEquals(await Array.fromAsync(listRuns(client, "empty", { ranges: [{}], chunk })), []);
+    const batches = await Array.fromAsync(listBatches(client, "a", { ranges, chunk }));
+    assertEquals((await Promise.all(batches.map(idsOfBatch))).flat(), expected, `chunk ${chunk}`);
+    if (chunk === undefined || chunk === 1000) assertEquals(batches.length, 3);
+    assertEquals(await Array.fromAsync(listBatches(client, "empty", { ranges: [{}], chunk })), []);
   }
 });
 
@@ -147,18 +148,15 @@ Deno.test("listPages() asks for the next page while the caller is busy with the 
   await createDatabase(fake, "a", idsOf(PAGE_IDS + 1));
   for await (const page of listPages(impatientClient(fake), "a", {}, {})) {
     if (page.length < PAGE_IDS) break;
-    for (let round = 0; fake.requestsTo("_all_docs").length < 2 && round < 200; round++) {
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
-    assertEquals(fake.requestsTo("_all_docs").length, 2);
+    await until(() => fake.requestsTo("_all_docs").length === 2, "the request for the second page");
   }
 });
 
 Deno.test("ListedIds.split() halves down to one id", async () => {
-  const run = new ListedIds("b", ["c", "d", "e"]);
-  const [first, second] = await run.split() ?? [];
-  assertEquals([first?.after, await idsOfRun(first!)], ["b", ["c", "d"]]);
-  assertEquals([second?.after, await idsOfRun(second!)], ["d", ["e"]]);
+  const batch = new ListedIds("b", ["c", "d", "e"]);
+  const [first, second] = await batch.split() ?? [];
+  assertEquals([first?.after, await idsOfBatch(first!)], ["b", ["c", "d"]]);
+  assertEquals([second?.after, await idsOfBatch(second!)], ["d", ["e"]]);
   assertEquals(await second!.split({}), undefined);
 });
 
@@ -168,13 +166,13 @@ Deno.test("RangedIds.split() halves by pages, then by ids, and loses none", asyn
   await createDatabase(fake, "a", ids);
   const client = impatientClient(fake);
   const whole = new RangedIds(client, "a", { after: ids[1], through: ids.at(-2) });
-  const parts: IdRun[] = [whole];
+  const parts: IdBatch[] = [whole];
   const sizes: number[] = [];
   for (let round = 0; round < 3; round++) {
-    const run = parts.shift()!;
-    const halves = await run.split({});
+    const batch = parts.shift()!;
+    const halves = await batch.split({});
     parts.unshift(...halves!);
-    const held = await Promise.all(parts.map(idsOfRun));
+    const held = await Promise.all(parts.map(idsOfBatch));
     assertEquals(held.flat(), ids.slice(2, -1), `round ${round}`);
     assertEquals(parts.map(({ after }) => after), [ids[1], ...held.slice(0, -1).map((part) => part.at(-1))]);
     sizes.push(held[0]!.length);

@@ -235,8 +235,7 @@ suffix: couchdb
       if (event.database === "large") couch.faults.add({ endpoint: "_bulk_get", database: "large", skip: 3, fault });
     }
     const signal = new AbortController().signal;
-    const never = { remainingMs: () => Infinity, traceId: undefined, functionArn: undefined };
-    const answered = await handler({ event: sent, requestId: "1", stop: stop.signal, signal, ...never });
+    const answered = await handler({ event: sent, requestId: "1", stop: stop.signal, signal });
     if (event.kind === "summarise") manifests.push(await countManifests());
     return answered;
   };
@@ -245,8 +244,8 @@ suffix: couchdb
     bucket: `s3://${BUCKET}/folder`,
     endpoint: s3Url,
     region: REGION,
-    token: ACCOUNT.AWS_ACCESS_KEY_ID,
-    secret: new Secret(ACCOUNT.AWS_SECRET_ACCESS_KEY),
+    accessKeyId: ACCOUNT.AWS_ACCESS_KEY_ID,
+    secretAccessKey: new Secret(ACCOUNT.AWS_SECRET_ACCESS_KEY),
   });
   const countManifests = async () => {
     const folders = ["account%2Fab", "broken", "large", "media"].map((name) => `backup/2026/01/03/couchdb/${name}`);

@@ -100,9 +100,6 @@ export async function setUpFunction(options: FunctionSetupOptions): Promise<Func
         requestId: `request-${++invocations}`,
         stop: never,
         signal: never,
-        remainingMs: () => Infinity,
-        traceId: undefined,
-        functionArn: undefined,
         ...time,
       });
       await flush();

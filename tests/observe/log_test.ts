@@ -1,12 +1,5 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import {
-  type FlushResult,
-  isJournal,
-  isLogLevel,
-  type LogRecord,
-  type LogSink,
-  openLog,
-} from "../../src/observe/log.ts";
+import { type FlushResult, isJournal, type LogRecord, type LogSink, openLog } from "../../src/observe/log.ts";
 import { Secret } from "../../src/secret.ts";
 
 const AT = Date.UTC(2026, 0, 3, 18, 0, 1, 123);
@@ -175,15 +168,4 @@ Deno.test("isJournal() compares the variable with the file behind standard error
   assertEquals(isJournal("8:123", { dev: 8, ino: 124 }), false);
   assertEquals(isJournal(undefined, { dev: 8, ino: 123 }), false);
   assertEquals(isJournal("", { dev: 8, ino: 123 }), false);
-});
-
-Deno.test("isLogLevel() knows the four levels", () => {
-  assertEquals(["debug", "info", "warn", "error", "toString", "WARN"].map(isLogLevel), [
-    true,
-    true,
-    true,
-    true,
-    false,
-    false,
-  ]);
 });

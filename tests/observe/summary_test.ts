@@ -84,7 +84,7 @@ Deno.test("formatSummary() is plain unless colour is asked for, and lets no name
   assertEquals(controls.test(formatSummary(report)), false);
   assertEquals(formatSummary(report).includes("\nforged"), false);
   const colored = formatSummary(report, { color: true });
-  assertStringIncludes(colored, "\x1b[1;31mFailed: 1\x1b[0m");
+  assertStringIncludes(colored, "\x1b[1m\x1b[31mFailed: 1\x1b[39m\x1b[22m");
   // deno-lint-ignore no-control-regex
   assertEquals(colored.replace(/\x1b\[[\d;]+m/g, ""), formatSummary(report));
 });

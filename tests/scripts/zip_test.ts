@@ -35,7 +35,7 @@ async function readZip(zip: Uint8Array<ArrayBuffer>): Promise<(ZipEntry & { date
 
 Deno.test("writeZip() writes names, bytes and Unix modes that an extractor gets back", async () => {
   const bytes = crypto.getRandomValues(new Uint8Array(70_000 - 4_500)).slice();
-  const zip = await writeZip([
+  const zip = writeZip([
     { name: "program/mod.js", bytes: text("x".repeat(100_000)), mode: 0o644 },
     { name: "bootstrap", bytes, mode: 0o755 },
     { name: "ü", bytes: text(""), mode: 0o600 },
@@ -51,12 +51,12 @@ Deno.test("writeZip() writes names, bytes and Unix modes that an extractor gets 
   assertEquals(new Set(entries.map(({ date, time }) => `${date} ${time}`)), new Set(["33 0"]));
 });
 
-Deno.test("writeZip() gives the same bytes for the same entries, in whatever order", async () => {
+Deno.test("writeZip() gives the same bytes for the same entries, in whatever order", () => {
   const entries = ["b", "a", "c"].map((name) => ({ name, bytes: text(name), mode: 0o644 }));
-  assertEquals(await writeZip(entries), await writeZip(entries.toReversed()));
-  assertNotEquals(await writeZip(entries), await writeZip(entries.slice(1)));
+  assertEquals(writeZip(entries), writeZip(entries.toReversed()));
+  assertNotEquals(writeZip(entries), writeZip(entries.slice(1)));
 });
 
 Deno.test("writeZip() writes an archive of nothing", async () => {
-  assertEquals(await readZip(await writeZip([])), []);
+  assertEquals(await readZip(writeZip([])), []);
 });

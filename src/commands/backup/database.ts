@@ -16,16 +16,16 @@ import {
 import { readFolder } from "../../archive/read.ts";
 import type { DatabaseReport } from "../../archive/report.ts";
 import { gzip } from "../../codec/gzip.ts";
-import { type IdRun, listRuns, uncoveredRanges } from "../../couchdb/ids.ts";
-import { RestartNeeded, RunReader } from "../../couchdb/read.ts";
-import { describeError, exitCodeOf, ProgramError, StoreError } from "../../errors.ts";
+import { type IdBatch, listBatches, uncoveredRanges } from "../../couchdb/ids.ts";
+import { BatchReader, RestartNeeded } from "../../couchdb/read.ts";
+import { describeError, exitCodeOf, hintOf, StoreError } from "../../errors.ts";
 import { allOrNone, forEachParallel } from "../../parallel.ts";
 import { joinKey } from "../../store/key.ts";
 import type { Task } from "../../task/task.ts";
 import { PROGRAM_NAME, VERSION } from "../../version.ts";
 import type { BackupOptions, Run } from "./context.ts";
 
-/** How often a chunk is begun anew when what was stored of it turned out to be useless. */
+/** How often a chunk is restarted when what was stored of it turned out to be useless. */
 const MAX_CHUNK_ATTEMPTS = 8;
 /** How long the last checkpoint of an interrupted run may take. */
 const LAST_SAVE_TIMEOUT_MS = 3000;
@@ -88,7 +88,7 @@ export class DatabaseBackup {
   failed(error: unknown, message: string = describeError(error)): DatabaseReport {
     this.error = error;
     this.#status = "failed";
-    const hint = error instanceof ProgramError ? error.hint : undefined;
+    const hint = hintOf(error);
     this.#context.log.error("database is not backed up", { error: message, hint });
     const report = { ...this.#report(), error: message, exit_code: exitCodeOf(error) };
     return hint === undefined ? report : { ...report, hint };
@@ -125,13 +125,17 @@ export class DatabaseBackup {
     const ranges = uncoveredRanges(
       done.chunks.map(({ after_id, last_id }) => ({ after: after_id ?? undefined, through: last_id })),
     );
-    const runs = (signal: AbortSignal) => listRuns(couch, this.#database, { ranges, chunk, signal });
+    const batches = (signal: AbortSignal) => listBatches(couch, this.#database, { ranges, chunk, signal });
     try {
-      await forEachParallel(runs, async (run, signal) => done.add(await this.#storeChunk(run, signal), { signal }), {
-        limit: this.#task.parallel,
-        signal,
-        stop,
-      });
+      await forEachParallel(
+        batches,
+        async (batch, signal) => done.add(await this.#storeChunk(batch, signal), { signal }),
+        {
+          limit: this.#task.parallel,
+          signal,
+          stop,
+        },
+      );
     } catch (error) {
       await done.saveRest({ signal: AbortSignal.timeout(LAST_SAVE_TIMEOUT_MS) }).catch((lost) =>
         log.warn("checkpoint could not be stored", { error: describeError(lost) })
@@ -166,12 +170,12 @@ export class DatabaseBackup {
     }, update_seq];
   }
 
-  /** Fetches the documents of one run of ids, compresses them, and stores them under the next free number. */
-  async #storeChunk(run: IdRun, signal: AbortSignal): Promise<ChunkEntry> {
+  /** Fetches the documents of one batch of ids, compresses them, and stores them under the next free number. */
+  async #storeChunk(batch: IdBatch, signal: AbortSignal): Promise<ChunkEntry> {
     const { couch, repository: { store }, log, progress } = this.#context;
     const { revisions, attachments } = this.#task;
     const onRows = progress.advanced.bind(progress);
-    const reader = new RunReader(couch, this.#database, run, { revisions, attachments, log, onRows });
+    const reader = new BatchReader(couch, this.#database, batch, { revisions, attachments, log, onRows });
     const number = this.#nextNumber++;
     for (let attempt = 1;; attempt++) {
       try {
@@ -185,16 +189,16 @@ export class DatabaseBackup {
           bytes: counts.bytes,
           compressed_bytes: stored.sizeBytes,
           sha256: stored.sha256,
-          after_id: run.after ?? null,
+          after_id: batch.after ?? null,
           // Without an id, because all have vanished since, it covers nothing: no id comes before the empty one.
-          last_id: counts.lastId ?? run.after ?? "",
+          last_id: counts.lastId ?? batch.after ?? "",
         };
       } catch (error) {
         const isTaken = error instanceof StoreError && error.facts.code === "exists";
         const cause = error instanceof RestartNeeded ? error.cause : isTaken ? error : undefined;
         if (cause === undefined) throw error;
         if (attempt >= MAX_CHUNK_ATTEMPTS) throw cause;
-        log.warn("chunk is begun anew", { attempt, error: describeError(cause) });
+        log.warn("chunk is restarted", { attempt, error: describeError(cause) });
       }
     }
   }

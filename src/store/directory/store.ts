@@ -1,52 +1,41 @@
 /**
- * A store in a folder of the local file system. An object is a file; it appears under its name in one step, after its
- * bytes have reached the disk, so that a power cut leaves the whole object or none.
+ * A store in a folder of the local file system: in go keys and bytes, out come files. An object is a file; it appears
+ * under its name in one step, after its bytes have reached the disk, so that a power cut leaves the whole object or
+ * none.
  */
-import { createHash, randomUUID } from "node:crypto";
 import * as fs from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
-import process from "node:process";
+import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { StoreError } from "../../errors.ts";
-import { untilAborted } from "../../abort.ts";
-import { type DirectoryAction, directoryError, errorCode } from "./error.ts";
+import { checkFolder, compareEntries } from "../key.ts";
 import type { Store, StoreCallOptions, StoredObject, StoreEntry } from "../store.ts";
-import { checkFolder, checkKey, compareEntries } from "../key.ts";
+import { directoryError, isMissing } from "./error.ts";
+import { DirectoryRoot } from "./root.ts";
+import { DirectoryWriter, type Link, TEMP_NAME } from "./write.ts";
 
 const READ_BYTES = 256 * 1024;
-const TEMP_NAME = /^\.couchdb-backup-\d+-[0-9a-f-]+\.tmp$/;
-const TEMP_MAX_AGE_MS = 24 * 60 * 60 * 1000;
-/** What `link` answers where the file system has no hard links: FAT, exFAT, some network and FUSE file systems. */
-const NO_HARD_LINKS = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"]);
 
 /** What tests replace. */
 export interface DirectoryStoreOptions {
   /** Gives a file a second name, and fails with `EEXIST` where that name is taken. @default link of node:fs */
-  link?: (existing: string, name: string) => Promise<void>;
-}
-
-/** A file whose bytes are on the disk but that has no lasting name yet. */
-interface TempFile extends Omit<StoredObject, "key"> {
-  path: string;
+  link?: Link;
 }
 
 /** Keeps objects as files below one folder. */
 export class DirectoryStore implements Store {
   readonly url: string;
-  readonly #root: string;
-  readonly #link: (existing: string, name: string) => Promise<void>;
-  /** The folder that was last searched for leftovers; a backup writes thousands of objects into the same one. */
-  #swept: string | undefined;
+  readonly #root: DirectoryRoot;
+  readonly #writer: DirectoryWriter;
 
   /** @param root An absolute path. The folder itself is made when something is stored; its parent must exist. */
   constructor(root: string, options: DirectoryStoreOptions = {}) {
-    this.#root = root;
-    this.#link = options.link ?? fs.link;
-    this.url = pathToFileURL(root).href;
+    this.#root = new DirectoryRoot(root);
+    this.#writer = new DirectoryWriter(this.#root, options.link ?? fs.link);
+    this.url = this.#root.url;
   }
 
   locate(key: string): string {
-    return pathToFileURL(join(this.#root, checkKey(key))).href;
+    return pathToFileURL(this.#root.pathOf(key)).href;
   }
 
   async create(
@@ -58,42 +47,42 @@ export class DirectoryStore implements Store {
     let candidate = candidates.next();
     if (candidate.done === true) throw new StoreError("Cannot store an object without a key", { code: "bad_key" });
     let key = candidate.value;
-    const temp = await this.#writeTemp(key, body, options.signal);
+    const temp = await this.#writer.writeTemp(key, body, options.signal);
     try {
       for (; candidate.done !== true; candidate = candidates.next()) {
         key = candidate.value;
-        const path = this.#path(key);
-        await this.#makeFolder(dirname(path), key);
-        if (!await this.#nameFile(temp.path, path, key)) continue;
-        await this.#syncFolder(dirname(path), key);
+        const path = this.#root.pathOf(key);
+        await this.#writer.makeFolder(dirname(path), key);
+        if (!await this.#writer.nameFile(temp.path, path, key)) continue;
+        await this.#writer.syncFolder(dirname(path), key);
         return { key, sizeBytes: temp.sizeBytes, sha256: temp.sha256 };
       }
     } finally {
-      await this.#remove(temp.path, key);
+      await this.#writer.remove(temp.path, key);
     }
     throw new StoreError(`Cannot store "${key}" in "${this.url}": the key is taken`, { code: "exists", key });
   }
 
   async replace(key: string, body: Uint8Array, options: StoreCallOptions = {}): Promise<void> {
-    const path = this.#path(key);
-    const temp = await this.#writeTemp(key, once(body), options.signal);
+    const path = this.#root.pathOf(key);
+    const temp = await this.#writer.writeTemp(key, once(body), options.signal);
     try {
-      await this.#try("store", key, fs.rename(temp.path, path));
+      await this.#root.attempt("store", key, fs.rename(temp.path, path));
     } finally {
-      await this.#remove(temp.path, key);
+      await this.#writer.remove(temp.path, key);
     }
-    await this.#syncFolder(dirname(path), key);
+    await this.#writer.syncFolder(dirname(path), key);
   }
 
   async read(key: string, options: StoreCallOptions = {}): Promise<ReadableStream<Uint8Array>> {
     const { signal } = options;
     signal?.throwIfAborted();
-    const file = await this.#try("read", key, fs.open(this.#path(key), "r"));
+    const file = await this.#root.attempt("read", key, fs.open(this.#root.pathOf(key), "r"));
     let sizeBytes: number;
     try {
-      const info = await this.#try("read", key, file.stat());
+      const info = await this.#root.attempt("read", key, file.stat());
       if (!info.isFile()) {
-        throw directoryError(Object.assign(new Error(), { code: "ENOENT" }), this.#place("read", key));
+        throw directoryError(Object.assign(new Error(), { code: "ENOENT" }), this.#root.place("read", key));
       }
       sizeBytes = info.size;
     } catch (error) {
@@ -105,7 +94,9 @@ export class DirectoryStore implements Store {
       try {
         signal?.throwIfAborted();
         const buffer = new Uint8Array(Math.min(READ_BYTES, sizeBytes - position));
-        const bytesRead = buffer.length === 0 ? 0 : (await this.#try("read", key, file.read(buffer))).bytesRead;
+        const bytesRead = buffer.length === 0
+          ? 0
+          : (await this.#root.attempt("read", key, file.read(buffer))).bytesRead;
         if (bytesRead === 0) {
           if (position < sizeBytes) {
             throw new StoreError(
@@ -133,23 +124,23 @@ export class DirectoryStore implements Store {
   ): Promise<{ sizeBytes: number; modified: Date } | undefined> {
     options.signal?.throwIfAborted();
     try {
-      const info = await fs.stat(this.#path(key));
+      const info = await fs.stat(this.#root.pathOf(key));
       return info.isFile() ? { sizeBytes: info.size, modified: info.mtime } : undefined;
     } catch (error) {
       if (isMissing(error)) return undefined;
-      throw error instanceof StoreError ? error : directoryError(error, this.#place("look at", key));
+      throw error instanceof StoreError ? error : directoryError(error, this.#root.place("look at", key));
     }
   }
 
   async *list(folder: string, options: StoreCallOptions = {}): AsyncIterable<StoreEntry> {
     options.signal?.throwIfAborted();
-    const path = join(this.#root, checkFolder(folder));
+    const path = join(this.#root.path, checkFolder(folder));
     let found;
     try {
       found = await fs.readdir(path, { withFileTypes: true });
     } catch (error) {
       if (isMissing(error)) return;
-      throw directoryError(error, this.#place("list", folder));
+      throw directoryError(error, this.#root.place("list", folder));
     }
     const entries = found
       .filter((entry) => !TEMP_NAME.test(entry.name))
@@ -167,145 +158,10 @@ export class DirectoryStore implements Store {
         // What is neither a file nor a folder itself can be a symbolic link to a folder.
         else if (info.isDirectory()) yield { kind: "folder", name };
       } catch (error) {
-        if (!isMissing(error)) throw directoryError(error, this.#place("list", folder));
+        if (!isMissing(error)) throw directoryError(error, this.#root.place("list", folder));
       }
     }
   }
-
-  #path(key: string): string {
-    return join(this.#root, checkKey(key));
-  }
-
-  #place(action: DirectoryAction, key: string) {
-    return { action, key, url: this.url, path: join(this.#root, key) };
-  }
-
-  /** Waits for a call of node:fs and makes a StoreError of its failure. */
-  async #try<T>(action: DirectoryAction, key: string, call: Promise<T>): Promise<T> {
-    try {
-      return await call;
-    } catch (error) {
-      throw directoryError(error, this.#place(action, key));
-    }
-  }
-
-  /** Removes a file of ours that may be gone already. */
-  async #remove(path: string, key: string): Promise<void> {
-    await this.#try("store", key, fs.rm(path, { force: true }));
-  }
-
-  /** Writes the whole body to a hidden file beside the place of `key` and waits until it is on the disk. */
-  async #writeTemp(key: string, body: AsyncIterable<Uint8Array>, signal: AbortSignal | undefined): Promise<TempFile> {
-    signal?.throwIfAborted();
-    const folder = dirname(this.#path(key));
-    await this.#makeFolder(folder, key);
-    await this.#sweep(folder, key);
-    const path = join(folder, `.couchdb-backup-${process.pid}-${randomUUID()}.tmp`);
-    const file = await this.#try("store", key, fs.open(path, "wx"));
-    try {
-      const hash = createHash("sha256");
-      let sizeBytes = 0;
-      for await (const bytes of untilAborted(body, signal)) {
-        hash.update(bytes);
-        sizeBytes += bytes.length;
-        // A file system that is nearly full takes a part of what it is given.
-        for (let written = 0; written < bytes.length;) {
-          written += (await this.#try("store", key, file.write(bytes, written))).bytesWritten;
-        }
-      }
-      await this.#try("store", key, file.sync());
-      await this.#try("store", key, file.close());
-      signal?.throwIfAborted();
-      return { path, sizeBytes, sha256: hash.digest("hex") };
-    } catch (error) {
-      await file.close();
-      await this.#remove(path, key);
-      throw error;
-    }
-  }
-
-  /** Gives a finished file its lasting name; false when the name is taken. */
-  async #nameFile(tempPath: string, path: string, key: string): Promise<boolean> {
-    try {
-      await this.#link(tempPath, path);
-      return true;
-    } catch (error) {
-      if (errorCode(error) === "EEXIST") return false;
-      if (!NO_HARD_LINKS.has(errorCode(error))) throw directoryError(error, this.#place("store", key));
-    }
-    // Without hard links an empty file claims the name and is then replaced by the finished one. For that moment a
-    // reader sees an empty object; whoever is killed there leaves it, and no manifest names it.
-    try {
-      await (await fs.open(path, "wx")).close();
-    } catch (error) {
-      if (errorCode(error) === "EEXIST") return false;
-      throw directoryError(error, this.#place("store", key));
-    }
-    try {
-      await fs.rename(tempPath, path);
-    } catch (error) {
-      await this.#remove(path, key);
-      throw directoryError(error, this.#place("store", key));
-    }
-    return true;
-  }
-
-  /**
-   * Makes a folder and those above it, down from the bucket folder. That one's parent must exist: a backup to a disk
-   * that is not mounted must not fill the disk below the mount point.
-   */
-  async #makeFolder(folder: string, key: string): Promise<void> {
-    try {
-      await fs.mkdir(this.#root);
-      await this.#syncFolder(dirname(this.#root), key);
-    } catch (error) {
-      if (error instanceof StoreError) throw error;
-      // For the root of the file system macOS says EISDIR.
-      if (errorCode(error) !== "EEXIST" && errorCode(error) !== "EISDIR") {
-        throw directoryError(error, { ...this.#place("store", key), path: this.#root });
-      }
-    }
-    const made = await this.#try("store", key, fs.mkdir(folder, { recursive: true }));
-    if (made === undefined) return;
-    for (let path = folder; path.length >= made.length; path = dirname(path)) {
-      await this.#syncFolder(dirname(path), key);
-    }
-  }
-
-  /** Makes the names in a folder outlive a power cut. */
-  async #syncFolder(folder: string, key: string): Promise<void> {
-    if (process.platform === "win32") return; // Windows opens no folders and needs none of this.
-    const handle = await this.#try("store", key, fs.open(folder, "r"));
-    try {
-      await handle.sync();
-    } catch (error) {
-      // Some network file systems do not sync folders at all (EINVAL); there is nothing else to be done there.
-      if (errorCode(error) !== "EINVAL") throw directoryError(error, this.#place("store", key));
-    } finally {
-      await handle.close();
-    }
-  }
-
-  /** Removes what a process that was killed more than a day ago has left in a folder. */
-  async #sweep(folder: string, key: string): Promise<void> {
-    if (this.#swept === folder) return;
-    this.#swept = folder;
-    for (const name of await this.#try("store", key, fs.readdir(folder))) {
-      if (!TEMP_NAME.test(name)) continue;
-      const path = join(folder, name);
-      try {
-        const { mtimeMs } = await fs.stat(path);
-        if (Date.now() - mtimeMs > TEMP_MAX_AGE_MS) await fs.rm(path, { force: true });
-      } catch (error) {
-        // Its own process, or another one that sweeps, was faster.
-        if (!isMissing(error)) throw directoryError(error, this.#place("store", join(dirname(key), basename(path))));
-      }
-    }
-  }
-}
-
-function isMissing(error: unknown): boolean {
-  return errorCode(error) === "ENOENT" || errorCode(error) === "ENOTDIR";
 }
 
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {

@@ -1,34 +1,32 @@
 /**
  * Sends requests to S3: signed, guarded against stalls, and repeated while that can help. A request comes in as method,
- * key and bytes; what goes out is S3's answer, or a StoreError that names what an operator can do.
+ * key and bytes; what goes out is S3's answer, or a StoreError that names what an operator can do; an AwsError where the
+ * keys to sign with cannot be had.
  */
 import { AwsV4Signer } from "aws4fetch";
 import { createHash } from "node:crypto";
 import { isTransient, StoreError } from "../../errors.ts";
 import { joinKey } from "../key.ts";
-import { orAborted, sleep } from "../../abort.ts";
+import { orAborted, wait } from "../../abort.ts";
 import type { CredentialProvider } from "../../aws/credentials.ts";
 import { bucketUrl, DEFAULT_REGION, encodeKey, encodeQuery, type S3Location } from "./endpoint.ts";
-import { describeSubject, refusalError } from "./error.ts";
+import { refusalError } from "./error.ts";
+import { exchange, type Patience, readWhole, type S3Answer, type S3OpenAnswer } from "./exchange.ts";
 import { isErrorBody } from "./xml.ts";
 
 /** How patient the client is. */
-export interface S3Settings {
+export interface S3Settings extends Patience {
   /** How often a request is tried in all. @default 6 */
   attempts: number;
   /** The longest wait before the second attempt; doubled before each further one. @default 250 */
   backoffMs: number;
-  /** How long S3 may show no sign of life. @default 60000 */
-  stallMs: number;
-  /** The slowest uplink; a body gets this much time beside `stallMs`, as fetch reports no progress. @default 32 KiB */
-  uploadBytesPerSecond: number;
   /** Parts of a multipart upload, and the largest body that is sent in one request. @default 5 MiB, S3's minimum */
   partBytes: number;
   /** Entries per page of a listing. @default 1000 */
   pageSize: number;
 }
 
-export const DEFAULT_SETTINGS: S3Settings = {
+const DEFAULT_SETTINGS: S3Settings = {
   attempts: 6,
   backoffMs: 250,
   stallMs: 60_000,
@@ -61,22 +59,6 @@ export interface S3Request {
   body?: Uint8Array<ArrayBuffer> | undefined;
   /** SHA-256 of `body` in hexadecimal, where the caller knows it already. */
   sha256?: string | undefined;
-}
-
-export interface S3Answer {
-  status: number;
-  headers: Headers;
-  body: string;
-}
-
-/** An answer whose body is read by and by. */
-export interface S3OpenAnswer {
-  status: number;
-  headers: Headers;
-  /** The next bytes, undefined at the end. @throws StoreError with code `timeout` or `cut_off` */
-  read(): Promise<Uint8Array | undefined>;
-  /** Ends the conversation. */
-  close(): void;
 }
 
 const MAX_BACKOFF_MS = 20_000;
@@ -149,7 +131,7 @@ export class S3Client {
   async wait(attempt: number, error: unknown, signal: AbortSignal | undefined): Promise<void> {
     const longestMs = Math.min(this.settings.backoffMs * 2 ** (attempt - 1), MAX_BACKOFF_MS);
     const askedMs = error instanceof StoreError ? error.facts.retryAfterMs ?? 0 : 0;
-    await sleep(askedMs + longestMs * (0.5 + Math.random() / 2), signal);
+    await wait(askedMs + longestMs * (0.5 + Math.random() / 2), signal);
   }
 
   /** The request as it is sent, signed with the keys of this moment. */
@@ -192,62 +174,12 @@ export class S3Client {
     return error;
   }
 
-  /** Sends and receives, and gives up when nothing moves for too long. */
-  async #exchange(
-    sent: { url: URL; method: string; headers: Headers; body: Uint8Array<ArrayBuffer> | null },
+  #exchange(
+    sent: Parameters<typeof exchange>[0],
     about: { action: string; key?: string | undefined },
     signal: AbortSignal | undefined,
   ): Promise<S3OpenAnswer> {
-    const { url, method, headers, body } = sent;
-    const stall = new AbortController();
-    /** Waits for a step of the conversation, at most `limitMs`. */
-    const within = async <T>(
-      limitMs: number,
-      step: Promise<T>,
-      failure: { code: string; text: string },
-    ): Promise<T> => {
-      const timer = setTimeout(() => stall.abort(), limitMs);
-      try {
-        return await step;
-      } catch (cause) {
-        signal?.throwIfAborted();
-        const isStall = stall.signal.aborted;
-        throw new StoreError(
-          `${describeSubject({ ...about, url: this.url })}: ${
-            isStall ? `no sign of life from ${url.host} for ${Math.round(limitMs / 1000)} seconds` : failure.text
-          }`,
-          { code: isStall ? "timeout" : failure.code, key: about.key },
-          { cause, hint: `Check network, DNS, proxy and firewall between this machine and ${url.origin}` },
-        );
-      } finally {
-        clearTimeout(timer);
-      }
-    };
-    const { stallMs, uploadBytesPerSecond } = this.settings;
-    const response = await within(
-      stallMs + (body?.length ?? 0) * 1000 / uploadBytesPerSecond,
-      fetch(url, {
-        method,
-        headers,
-        // A Uint8Array and no stream: S3 answers 501 to a chunked body, which is what Deno makes of a stream.
-        body: body === null ? null : uncopied(body),
-        redirect: "manual",
-        signal: signal === undefined ? stall.signal : AbortSignal.any([signal, stall.signal]),
-      }),
-      { code: "unreachable", text: `no answer from ${url.host}` },
-    );
-    const reader = response.body?.getReader();
-    return {
-      status: response.status,
-      headers: response.headers,
-      read: async () => {
-        if (reader === undefined) return undefined;
-        const failure = { code: "cut_off", text: `the answer of ${url.host} was cut off` };
-        const { done, value } = await within(stallMs, reader.read(), failure);
-        return done ? undefined : value;
-      },
-      close: () => stall.abort(),
-    };
+    return exchange(sent, { ...about, url: this.url }, { ...this.settings, signal });
   }
 
   #urlOf(request: S3Request, region: string): string {
@@ -289,35 +221,7 @@ export class S3Client {
   }
 }
 
-/**
- * The same bytes, so that fetch sends them without making a copy. It takes its copy by slice(), which asks the array's
- * species for room; ours offers the very memory that holds the bytes. Nobody changes them before the answer is there.
- *
- * Forty parts of 5 MiB, one after the other, cost 121 MB with the copies, which V8 is slow to collect, and 55 MB
- * without (Deno 2.9.6). A runtime that copies in another way makes its copy.
- *
- * @see https://tc39.es/ecma262/#sec-%typedarray%.prototype.slice
- */
-function uncopied(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
-  const same = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
-  const species = function () {
-    return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
-  };
-  Object.defineProperty(same, "constructor", { value: { [Symbol.species]: species } });
-  return same;
-}
-
 /** What an error about a request speaks of. */
 function subjectOf(request: S3Request): { action: string; key: string | undefined } {
   return { action: request.action, key: request.key ?? request.folder };
-}
-
-/** Reads an answer to its end. */
-async function readWhole(answer: S3OpenAnswer): Promise<S3Answer> {
-  const decoder = new TextDecoder();
-  let body = "";
-  for (let bytes = await answer.read(); bytes !== undefined; bytes = await answer.read()) {
-    body += decoder.decode(bytes, { stream: true });
-  }
-  return { status: answer.status, headers: answer.headers, body: body + decoder.decode() };
 }

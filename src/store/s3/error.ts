@@ -1,5 +1,6 @@
 /** What S3's refusals mean for an operator: from a status, headers and a body to the error that is reported. Pure. */
 import { StoreError } from "../../errors.ts";
+import { parseRetryAfter } from "../../retry.ts";
 import { parseError } from "./xml.ts";
 
 /** What was asked, in words. */
@@ -63,7 +64,7 @@ export function refusalError(subject: S3Subject, refusal: S3Refusal, secrets: re
   return new StoreError(
     `${describeSubject(subject)}: S3 answered ${status} ${code}${reason}` +
       (wrongRegion ? `; the bucket is in region "${region}", the request was for "${subject.region}"` : ""),
-    { code, key: subject.key, status, retryAfterMs: retryAfterMs(headers.get("retry-after")) },
+    { code, key: subject.key, status, retryAfterMs: retryAfterMs(headers) },
     { hint: wrongRegion ? `Set region: ${region}, or leave it out` : hintFor(code, subject) },
   );
 }
@@ -124,8 +125,9 @@ function hintFor(code: string, subject: S3Subject): string | undefined {
   }
 }
 
-/** `Retry-After` in seconds or as a date is capped: a server must not be able to stop a backup for a day. */
-function retryAfterMs(value: string | null): number | undefined {
-  const seconds = value === null ? NaN : Number(value);
-  return Number.isFinite(seconds) && seconds >= 0 ? Math.min(seconds * 1000, MAX_RETRY_AFTER_MS) : undefined;
+/** How long the server asks to be left alone: capped, for it must not be able to stop a backup for a day. */
+function retryAfterMs(headers: Headers): number | undefined {
+  // A date is compared with the server's own clock: that this machine's is wrong is one of the errors of this file.
+  const askedMs = parseRetryAfter(headers.get("retry-after"), new Date(headers.get("date") ?? ""));
+  return askedMs === undefined ? undefined : Math.min(askedMs, MAX_RETRY_AFTER_MS);
 }

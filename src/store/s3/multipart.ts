@@ -1,6 +1,7 @@
 /**
- * A multipart upload: begun, given its parts one after the other, and completed or aborted. Until it is completed
- * nothing can be read under its key; what is neither completed nor aborted goes on costing money.
+ * A multipart upload. In: a key, then parts, one after the other. Out: one object when it is completed, none when it is
+ * aborted. Until it is completed nothing can be read under its key; what is neither completed nor aborted goes on
+ * costing money.
  */
 import { createHash, type Hash } from "node:crypto";
 import { StoreError } from "../../errors.ts";

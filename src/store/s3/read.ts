@@ -1,9 +1,10 @@
 /**
- * Reads an object as a stream. When the connection breaks, reading goes on behind the last byte that came, as long as
- * the object is still the same.
+ * Reads an object: in goes a key, out comes a stream of bytes. When the connection breaks, reading goes on behind the
+ * last byte that came, as long as the object is still the same.
  */
 import { isTransient, StoreError } from "../../errors.ts";
-import type { S3Client, S3OpenAnswer } from "./client.ts";
+import type { S3Client } from "./client.ts";
+import type { S3OpenAnswer } from "./exchange.ts";
 import { describeSubject } from "./error.ts";
 
 /**

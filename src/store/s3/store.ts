@@ -1,9 +1,9 @@
 /**
- * A store in an S3 bucket. An object appears under its key in one step and only where none is (`If-None-Match: *`), so
- * that of two writers one gets the key, on any machine.
+ * A store in an S3 bucket: in go keys and bytes, out go requests of S3's client. An object appears under its key in one
+ * step and only where none is (`If-None-Match: *`), so that of two writers one gets the key, on any machine.
  */
 import { createHash, randomUUID } from "node:crypto";
-import { StoreError } from "../../errors.ts";
+import { isNotFound, StoreError } from "../../errors.ts";
 import { untilAborted } from "../../abort.ts";
 import { openCredentials } from "../../aws/credential_chain.ts";
 import { MultipartUpload } from "./multipart.ts";
@@ -35,7 +35,7 @@ export class S3Store implements Store {
   /** What every object is stored with. */
   readonly #headers: Record<string, string>;
 
-  /** @throws StoreError with code `bad_bucket`, `bad_endpoint` or `no_credentials`. */
+  /** @throws StoreError with code `bad_bucket` or `bad_endpoint`; AwsError with code `no_credentials`. */
   constructor(options: StoreOptions, settings: Partial<S3Settings> = {}) {
     const location = parseS3Url(options.bucket);
     this.#client = new S3Client({
@@ -238,7 +238,7 @@ export class S3Store implements Store {
       const request = { method: "HEAD", action: "look at", right: "s3:GetObject", key } as const;
       return (await this.#client.send(request, signal)).headers;
     } catch (error) {
-      if (hasCode(error, "not_found")) return undefined;
+      if (isNotFound(error)) return undefined;
       throw error;
     }
   }

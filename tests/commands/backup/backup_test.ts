@@ -21,6 +21,7 @@ import { seedHardDatabase } from "../../hard_database.ts";
 import { compareLeafRevisions, readAllLeafRevisions } from "../../leaf_revisions.ts";
 import { filesOf, leafRevisionsOf, manifestOf, readBackup } from "../../read_archive.ts";
 import { gunzipSync } from "node:zlib";
+import { until } from "../../until.ts";
 
 const NEVER = new AbortController().signal;
 
@@ -380,10 +381,11 @@ Deno.test("backup() ends at once when it is told to, and leaves a checkpoint of 
   const controller = new AbortController();
   const reason = new InterruptedError("Interrupted by SIGTERM");
   fake.faults.add({ endpoint: "_bulk_get", skip: 2, times: Infinity, fault: { kind: "stall" } });
-  setTimeout(() => controller.abort(reason), 300);
   const context = { signal: controller.signal, stop: controller.signal };
-  const run = place.runOne("a", { task: { chunk: 10, parallel: 1 }, context });
-  assertStrictEquals(await assertRejects(() => run), reason);
+  const run = assertRejects(() => place.runOne("a", { task: { chunk: 10, parallel: 1 }, context }));
+  await until(() => fake.requestsTo("_bulk_get").length === 3, "the chunk that stalls");
+  controller.abort(reason);
+  assertStrictEquals(await run, reason);
   fake.faults.clear();
   const since = fake.requests.length;
   const report = await place.runOne("a", { resume: true, task: { chunk: 10 } });
@@ -470,6 +472,7 @@ Deno.test("backup() asks for nothing more of a database that has failed", async 
   const couch = impatientClient(fake, { retry: { attempts: 9, firstWaitMs: 20, longestWaitMs: 20 } });
   assertEquals((await place.runOne("a", { context: { couch } })).status, "failed");
   const asked = fake.requests.length;
+  // In real time: five times the wait after which a request would be made again.
   await new Promise((resolve) => setTimeout(resolve, 100));
   assertEquals(fake.requests.length, asked);
 });
@@ -522,7 +525,7 @@ Deno.test("backup() stops storing when the store refuses every further database,
   }
 });
 
-Deno.test("backup() begins a chunk anew when what went out of it is of no use, and leaves nothing behind", async () => {
+Deno.test("backup() restarts a chunk when what went out of it is of no use, and leaves nothing behind", async () => {
   await using place = await Place.make();
   const { fake } = place;
   await seedHardDatabase(fake, "a", { documents: 20, attachmentBytes: 3_000_000 });
@@ -530,7 +533,7 @@ Deno.test("backup() begins a chunk anew when what went out of it is of no use, a
   const report = await place.runOne("a");
   assertEquals([report.status, report.chunks], ["complete", 1]);
   assertEquals((await place.expectExact("a")).files, ["0000000.json.gz", "manifest.json"]);
-  assert(place.log.events("warn").includes("chunk is begun anew"));
+  assert(place.log.events("warn").includes("chunk is restarted"));
 });
 
 Deno.test("backup() gives up a chunk that is of no use time and again", async () => {
@@ -617,14 +620,12 @@ Deno.test("backup() waits between databases, not before the first or after the l
 
   const reason = new InterruptedError("Interrupted by SIGINT");
   const stop = new AbortController();
-  fake.faults.add({
-    database: "a",
-    endpoint: "_bulk_get",
-    fault: { kind: "run", run: () => void setTimeout(() => stop.abort(reason), 150) },
-  });
   const since = fake.requests.length;
-  const run = place.run([{ delaySeconds: 3600 }], { context: { stop: stop.signal } });
-  assertStrictEquals(await assertRejects(() => run), reason);
+  place.log.lines.length = 0;
+  const run = assertRejects(() => place.run([{ delaySeconds: 3600 }], { context: { stop: stop.signal } }));
+  await until(() => place.log.events("info").includes("database is backed up"), "the wait behind the first database");
+  stop.abort(reason);
+  assertStrictEquals(await run, reason);
   assertEquals((await place.expectExact("a")).manifest.run, "run 2");
   assertEquals(fake.requests.slice(since).some(({ database }) => database === "b"), false);
 });

@@ -28,7 +28,7 @@ export interface ServerOptions {
 export const DEFAULT_MAX_DOCUMENT_BYTES = 8_000_000;
 
 /** The failed logins after which 3.4 and later answer 403, right password or wrong. */
-export const LOCK_OUT_AFTER = 5;
+const LOCK_OUT_AFTER = 5;
 
 /** The state of a server. */
 export class ServerState {

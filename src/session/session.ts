@@ -107,7 +107,7 @@ export class Session implements AsyncDisposable {
 
   /**
    * The same config and store in other surroundings: for a run of its own, as each invocation of a Lambda is. Its
-   * connection to CouchDB is a new one, and the password is read anew. It needs no closing; what it shares is closed with
+   * connection to CouchDB is a new one, and the password is read again. It needs no closing; what it shares is closed with
    * this session.
    */
   with(changes: Partial<Surroundings>): Session {

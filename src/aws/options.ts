@@ -25,6 +25,7 @@ export interface KeyOptions {
   accessKeyId?: string | undefined;
   /** The config's `secret`. */
   secretAccessKey?: Secret | undefined;
+  /** The token that belongs to keys of a role. */
   sessionToken?: Secret | undefined;
   /** Where to look for keys when `accessKeyId` and `secretAccessKey` are absent. */
   keySources?: KeySources | undefined;

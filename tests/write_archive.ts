@@ -52,7 +52,7 @@ export function chunkText(rows: readonly Row[]): string {
 }
 
 /** Writes a complete backup into a folder, and returns its manifest. */
-export async function writeArchive(folder: string, request: WriteRequest) {
+export async function writeArchive(folder: string, request: WriteRequest): Promise<Record<string, unknown>> {
   await Deno.mkdir(folder, { recursive: true });
   const chunks = await Promise.all(request.chunks.map((chunk, number) => storeChunk(folder, number, chunk)));
   const sum = (name: "documents" | "leaf_revisions" | "deleted" | "absent" | "bytes" | "compressed_bytes") =>

@@ -19,6 +19,10 @@ async function check(
 function storeWith(store: Store, change: Partial<Store>): Store {
   return {
     url: store.url,
+    server: store.server,
+    clockSkewMs: store.clockSkewMs,
+    conditions: store.conditions,
+    tryConditions: (...args) => store.tryConditions(...args),
     locate: (key) => store.locate(key),
     create: (...args) => store.create(...args),
     replace: (...args) => store.replace(...args),

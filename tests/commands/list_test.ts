@@ -1,6 +1,7 @@
 import { assertEquals, assertGreater } from "@std/assert";
 import { join } from "node:path";
 import { Repository } from "../../src/archive/repository.ts";
+import { shortRun } from "../../src/archive/layout.ts";
 import { listBackups, listDatabases } from "../../src/commands/list.ts";
 import type { Store } from "../../src/store/store.ts";
 import { couchOk } from "../couch_request.ts";
@@ -43,7 +44,8 @@ Deno.test("listBackups() names backups by date and database, complete or not, an
   await Deno.writeTextFile(join(folder("other"), "notes.txt"), "mine");
   await Deno.mkdir(join(root, prefix, "_runs", suffix), { recursive: true });
 
-  const { backups } = await listBackups(context);
+  const listedAt = new Date(Date.parse(last!.manifest.finished_at) + 90_000);
+  const { backups } = await listBackups({ ...context, now: () => listedAt });
   const brief = backups.map(({ date, database, complete, documents, task }) =>
     [date, database, complete, documents, task] as const
   );
@@ -61,10 +63,15 @@ Deno.test("listBackups() names backups by date and database, complete or not, an
     date: "2025-12-31",
     task: "weekly",
     path: store.locate(last!.folder),
+    manifest: last!.manifestName,
     complete: true,
+    kind: "full",
+    run: shortRun(last!.manifest.run),
     documents: 3,
     compressed_bytes,
+    unreadable: 0,
     finished_at: last!.manifest.finished_at,
+    age_seconds: 90,
   });
   const named = await listBackups(context, { database: "a%2Fb" });
   assertEquals(named.backups.map(({ date, database }) => [date, database]), [["2025-01-03", "a/b"]]);

@@ -11,7 +11,7 @@ import { RecordedLog } from "../fakes/log.ts";
 import { seedHardDatabase } from "../hard_database.ts";
 import { compareLeafRevisions, type LeafRevisions, readAllLeafRevisions } from "../leaf_revisions.ts";
 import { countRevisions, leafRevisionsOf } from "../read_archive.ts";
-import { ATTEMPTS, createDatabase, idsOf, impatientClient } from "./impatient_client.ts";
+import { createDatabase, idsOf, impatientClient } from "./impatient_client.ts";
 
 const IDS = idsOf(8);
 

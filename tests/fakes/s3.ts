@@ -73,8 +73,8 @@ const KEPT_HEADERS = /^x-amz-(meta-.*|storage-class|server-side-encryption.*)$/;
 export class FakeS3 {
   readonly keys: SigningKeys;
   /** By bucket and key. */
-  readonly objects = new Map<string, FakeObject>();
-  readonly uploads = new Map<string, FakeUpload>();
+  readonly objects: Map<string, FakeObject> = new Map<string, FakeObject>();
+  readonly uploads: Map<string, FakeUpload> = new Map<string, FakeUpload>();
   readonly requests: RecordedRequest[] = [];
   readonly #options: FakeS3Options;
   readonly #buckets: Set<string>;

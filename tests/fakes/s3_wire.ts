@@ -42,11 +42,14 @@ export interface Answer {
 export class Refusal extends Error {
   readonly status: number;
   readonly code: string;
+  /** Elements that the answer has beside the usual ones. */
+  readonly extra: string;
 
-  constructor(status: number, code: string, message = code, extra = "") {
+  constructor(status: number, code: string, message: string = code, extra = "") {
     super(message);
     this.status = status;
     this.code = code;
+    this.extra = extra;
   }
 }
 
@@ -120,7 +123,7 @@ export const xml = (text: string): Answer => ({
 });
 
 /** Text for XML. */
-export const escape = (text: string) =>
+export const escape = (text: string): string =>
   text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
 
 /** One array of many. */

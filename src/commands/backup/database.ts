@@ -103,7 +103,7 @@ export class DatabaseBackup {
   }
 
   /** The report of a database that could not be backed up because of `error`. */
-  failed(error: unknown, message = describeError(error)): DatabaseReport {
+  failed(error: unknown, message: string = describeError(error)): DatabaseReport {
     this.error = error;
     this.#status = "failed";
     const hint = hintOf(error);

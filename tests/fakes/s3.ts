@@ -3,6 +3,7 @@
  * multipart uploads, and misbehaves on request. tests/fakes/s3_test.ts holds it against the AWS SDK.
  */
 import { createHash } from "node:crypto";
+import { gzipSync } from "node:zlib";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import {
   addressOf,
@@ -79,7 +80,7 @@ export interface RecordedRequest {
   status: number | undefined;
 }
 
-const KEPT_HEADERS = /^x-amz-(meta-.*|storage-class|server-side-encryption.*)$/;
+const KEPT_HEADERS = /^(content-encoding|x-amz-(meta-.*|storage-class|server-side-encryption.*))$/;
 
 /** The server. Its keys are `access` and `secret` unless told otherwise. */
 export class FakeS3 {
@@ -230,7 +231,9 @@ export class FakeS3 {
       }
       case "GetObject":
       case "HeadObject":
-        return readAnswer(this.objects.get(path), headers, operation === "HeadObject");
+        return operation === "HeadObject"
+          ? readAnswer(this.objects.get(path), headers, true)
+          : this.#gzipped(headers, readAnswer(this.objects.get(path), headers, false));
       case "DeleteObject":
         throw new Refusal(403, "AccessDenied", "No step of this program needs the right to delete");
       case "CreateMultipartUpload": {
@@ -270,6 +273,18 @@ export class FakeS3 {
         this.uploads.delete(query.get("uploadId")!);
         return { status: 204 };
     }
+  }
+
+  /** What a front makes of an answer: it gzips whole objects. */
+  #gzipped(headers: Record<string, string>, answer: Answer): Answer {
+    const { gzipAnswers } = this.#options;
+    const isAccepted = gzipAnswers === "always" ||
+      (gzipAnswers === "accepted" && headers["accept-encoding"]?.includes("gzip"));
+    if (!isAccepted || answer.status !== 200 || typeof answer.body === "string" || answer.body === undefined) {
+      return answer;
+    }
+    const encoded = { ...answer.headers, "content-encoding": "gzip" };
+    return { status: answer.status, headers: encoded, body: gzipSync(answer.body), isUnmeasured: true };
   }
 
   #checkFree(headers: Record<string, string>, path: string, isIgnored: boolean): void {

@@ -12,6 +12,7 @@ import { describeError, exitCodeOf, hintOf, ProgramError } from "../errors.ts";
 import type { RunReport, TaskReport } from "../archive/report.ts";
 import { wait } from "../abort.ts";
 import { dateInPath, selectTasks } from "../task/selection.ts";
+import { findConditions } from "../store/conditions.ts";
 import { latestElapse } from "../task/times.ts";
 
 /** What a scheduled run works with. */
@@ -171,7 +172,8 @@ class ScheduledRun {
   }
 
   async #claim(due: DueTask, state: ElapseState): Promise<void> {
-    const { run, host, pid, now, repository: { store }, log, signal } = this.#context;
+    const { run, host, pid, now, repository: { store, storeFolder }, log, signal } = this.#context;
+    await findConditions(store, storeFolder, { log, now, signal });
     const holder = { run, host, pid, started_at: now().toISOString() };
     const generation = "generation" in state ? state.generation + 1 : 1;
     const context = { store, log, now, signal, times: this.#times };

@@ -35,6 +35,7 @@ export const CATALOG_FOLDER = "_catalog";
 const CHUNK_NAME = /^(?:([0-9a-f]{8})-)?(\d{7,})\.json\.gz$/;
 const MANIFEST_OF_RUN = /^manifest-(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z-([0-9a-f]{8})\.json$/;
 const CHECKPOINT_OF_RUN = /^checkpoint-([0-9a-f]{8})\.json$/;
+const FILTER_NAME = /^filter-[0-9a-f]{8}-[01]\.bin$/;
 
 /** The folder of one backup: `<prefix>/2026/01/03/<suffix>/a%2Fb`. */
 export function backupFolder(address: BackupAddress): string {
@@ -96,6 +97,21 @@ export function parseCheckpointName(name: string): string | undefined {
 /** The name of the filter of listed ids that belongs to a run's checkpoint; two take turns. */
 export function filterName(run: string, turn: 0 | 1): string {
   return `filter-${run}-${turn}.bin`;
+}
+
+/** Whether an object is a manifest, of whatever format. */
+export function isManifestName(name: string): boolean {
+  return name === MANIFEST_NAME || MANIFEST_OF_RUN.test(name);
+}
+
+/** Whether an object is a checkpoint, of whatever format. */
+export function isCheckpointName(name: string): boolean {
+  return name === CHECKPOINT_NAME || CHECKPOINT_OF_RUN.test(name);
+}
+
+/** Whether an object is a filter that belongs to a checkpoint. */
+export function isFilterName(name: string): boolean {
+  return FILTER_NAME.test(name);
 }
 
 /** An instant in names: `20260103T180000Z`. */

@@ -1,19 +1,33 @@
 /**
  * What an earlier run has left in a backup's folder, for one that resumes it. In: the folder and what the new run wants.
- * Out: a complete backup, the chunks of an unfinished one, or nothing. A chunk that no checkpoint or manifest names does
- * not count.
+ * Out: a complete backup, the chunks of an unfinished one and where its listing stands, or nothing. A chunk that no
+ * checkpoint or manifest names does not count.
  */
-import { ArchiveError, describeError } from "../errors.ts";
+import { ArchiveError, describeError, isNotFound } from "../errors.ts";
 import type { Log } from "../observe.ts";
+import { joinKey } from "../store/key.ts";
+import { readBytes } from "../store/read_whole.ts";
+
 import type { Store, StoreCallOptions } from "../store/store.ts";
-import type { Checkpoint, Manifest, Origin } from "./manifest.ts";
-import { type FolderState, readCheckpoint, readManifest } from "./read.ts";
+import { sha256 } from "./checkpoint.ts";
+import { CHECKPOINT_NAME } from "./layout.ts";
+import type { Checkpoint, ListingState, Manifest, Origin } from "./manifest.ts";
+import { type FolderState, readCheckpoint, readNewestManifest } from "./read.ts";
 
 /** What an earlier run left for a later one: a complete backup, chunks that can be kept, or nothing. */
 export type Leftover =
   | { kind: "complete"; manifest: Manifest }
-  | { kind: "unfinished"; checkpoint: Checkpoint }
+  | { kind: "unfinished"; checkpoint: Checkpoint; listing: ListingState }
   | { kind: "nothing" };
+
+/** What {@linkcode findLeftover} takes. */
+export interface LeftoverOptions extends StoreCallOptions {
+  state: FolderState;
+  wanted: Origin["options"];
+  log: Log;
+  /** Only what these runs left counts; absent: whatever is there. */
+  runs?: ReadonlySet<string> | undefined;
+}
 
 /**
  * Finds out where a run can be resumed.
@@ -21,37 +35,46 @@ export type Leftover =
  * A manifest that names the checkpoint's run finishes that run. A checkpoint of another run is of a later one that has
  * not finished, unless it was stored before the manifest: then it is of one that ran at the same time, and the complete
  * backup is the later of the two. What is damaged, or a checkpoint made with other options, is said so and not used.
- *
- * @param options.runs Only what these runs left counts; absent: whatever is there.
  */
-export async function findLeftover(
-  store: Store,
-  folder: string,
-  options: StoreCallOptions & {
-    state: FolderState;
-    wanted: Origin["options"];
-    log: Log;
-    runs?: ReadonlySet<string> | undefined;
-  },
-): Promise<Leftover> {
-  const { state, wanted, log, runs } = options;
+export async function findLeftover(store: Store, folder: string, options: LeftoverOptions): Promise<Leftover> {
+  const { state, log, runs } = options;
   const ofRuns = <T extends Origin>(found: T | undefined) =>
     found === undefined || runs === undefined || runs.has(found.run) ? found : undefined;
-  const manifest = ofRuns(state.hasManifest ? await readUsableManifest(store, folder, options) : undefined);
-  const checkpoint = ofRuns(
-    state.hasCheckpoint ? await readUsableCheckpoint(store, folder, { ...options, wanted }) : undefined,
-  );
+  const manifest = ofRuns(await readUsableManifest(store, folder, options));
+  const checkpoint = ofRuns(await readNewestCheckpoint(store, folder, options));
   if (manifest !== undefined && (checkpoint === undefined || isOutlived(checkpoint, manifest))) {
     return { kind: "complete", manifest };
   }
   if (checkpoint === undefined) return { kind: "nothing" };
-  const chunks = checkpoint.chunks.filter((chunk) => state.chunks.get(chunk.name) === chunk.compressed_bytes);
-  if (chunks.length < checkpoint.chunks.length) {
-    log.warn("chunks of the checkpoint are gone and are read again", {
-      chunks: checkpoint.chunks.length - chunks.length,
-    });
+  const { listing } = checkpoint;
+  if (listing === null) {
+    log.warn("checkpoint is not used: it is of format 1, which does not say where its listing stands");
+    return { kind: "nothing" };
   }
-  return { kind: "unfinished", checkpoint: { ...checkpoint, chunks } };
+  const gone = checkpoint.chunks.filter((chunk) => state.chunks.get(chunk.name) !== chunk.compressed_bytes);
+  if (gone.length > 0) {
+    log.warn("checkpoint is not used: chunks of it are gone", { chunks: gone.length, first: gone[0]?.name });
+    return { kind: "nothing" };
+  }
+  return { kind: "unfinished", checkpoint, listing };
+}
+
+/** The bytes of the filter that belongs to a checkpoint; undefined where they are lost. */
+export async function readFilter(
+  store: Store,
+  folder: string,
+  { filter, log, signal }: StoreCallOptions & { filter: ListingState["filter"]; log: Log },
+): Promise<Uint8Array | undefined> {
+  if (filter === null) return undefined;
+  try {
+    const bytes = await readBytes(store, joinKey(folder, filter.name), { signal });
+    if (sha256(bytes) === filter.sha256) return bytes;
+    log.warn("filter of listed ids is damaged: every document is taken for one that may be stored already");
+  } catch (error) {
+    if (!isNotFound(error)) throw error;
+    log.warn("filter of listed ids is gone: every document is taken for one that may be stored already");
+  }
+  return undefined;
 }
 
 function isOutlived(checkpoint: Checkpoint, manifest: Manifest): boolean {
@@ -61,30 +84,36 @@ function isOutlived(checkpoint: Checkpoint, manifest: Manifest): boolean {
 async function readUsableManifest(
   store: Store,
   folder: string,
-  options: StoreCallOptions & { log: Log },
+  { state, log, signal }: LeftoverOptions,
 ): Promise<Manifest | undefined> {
-  try {
-    return await readManifest(store, folder, options);
-  } catch (error) {
-    if (!(error instanceof ArchiveError)) throw error;
-    options.log.warn("manifest is not used: it is damaged", { error: describeError(error) });
-    return undefined;
-  }
+  const newest = await readNewestManifest(store, folder, { state, signal });
+  if (newest === undefined || "manifest" in newest) return newest?.manifest;
+  log.warn("manifest is not used: it is damaged", { error: describeError(newest.error) });
+  return undefined;
 }
 
-async function readUsableCheckpoint(
+/** Of the checkpoints of all runs the one that was stored last and was made with the same options. */
+async function readNewestCheckpoint(
   store: Store,
   folder: string,
-  options: StoreCallOptions & { wanted: Origin["options"]; log: Log },
+  { state, wanted, log, signal }: LeftoverOptions,
 ): Promise<Checkpoint | undefined> {
-  try {
-    const checkpoint = await readCheckpoint(store, folder, options);
-    const { attachments, revisions } = checkpoint.options;
-    if (attachments === options.wanted.attachments && revisions === options.wanted.revisions) return checkpoint;
-    options.log.warn("checkpoint is not used: it was made with other options", { attachments, revisions });
-  } catch (error) {
-    if (!(error instanceof ArchiveError)) throw error;
-    options.log.warn("checkpoint is not used: it is damaged", { error: describeError(error) });
+  const names = [...state.checkpoints.values(), ...(state.hasCheckpoint ? [CHECKPOINT_NAME] : [])];
+  let newest: Checkpoint | undefined;
+  for (const name of names) {
+    try {
+      const checkpoint = await readCheckpoint(store, folder, { name, signal });
+      if (newest === undefined || Date.parse(checkpoint.saved_at) > Date.parse(newest.saved_at)) newest = checkpoint;
+    } catch (error) {
+      if (!(error instanceof ArchiveError)) throw error;
+      log.warn("checkpoint is not used: it is damaged", { error: describeError(error) });
+    }
   }
+  if (newest === undefined) return undefined;
+  const { attachments, revisions, tombstones } = newest.options;
+  const isAsWanted = attachments === wanted.attachments && revisions === wanted.revisions &&
+    tombstones === wanted.tombstones;
+  if (isAsWanted) return newest;
+  log.warn("checkpoint is not used: it was made with other options", { attachments, revisions, tombstones });
   return undefined;
 }

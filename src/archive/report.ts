@@ -3,7 +3,8 @@
  * that metrics and the closing summary are made from. Fields may be added, never renamed.
  */
 import { EXIT } from "../errors.ts";
-import type { BackupKind, Totals, UnreadableDocument } from "./manifest.ts";
+import type { UnreadableDocument } from "../couchdb/couchdb.ts";
+import type { BackupKind, Totals } from "./manifest.ts";
 
 /**
  * How one database fared: `complete` and `resumed` are saved, but for what `unreadable` names; `gone` was deleted in
@@ -32,6 +33,11 @@ export interface DatabaseReport extends Totals {
   hint?: string;
   /** The exit code that belongs to the cause, for a failed database. */
   exit_code?: number;
+}
+
+/** Whether all of a database is saved, or there is nothing left of it to be saved. */
+export function isSaved({ status, unreadable }: Pick<DatabaseReport, "status" | "unreadable">): boolean {
+  return status !== "failed" && (unreadable ?? []).length === 0;
 }
 
 /** One task in a report. */

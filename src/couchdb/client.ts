@@ -20,6 +20,39 @@ export interface DatabaseInfo {
   q: number | null;
   n: number | null;
   partitioned: boolean;
+  /** When the database was created, since 3.3; null where CouchDB does not tell. */
+  instance_start_time: string | null;
+  /** Null before 2.3. */
+  purge_seq: string | null;
+}
+
+/** A row of the changes feed: a document that has been written, with all its leaf revisions. */
+export interface ChangesRow {
+  id: string;
+  /** Its leaf revisions, deleted ones too, the winner first. */
+  revs: string[];
+  /** Whether the winner is deleted. */
+  deleted: boolean;
+  /** The position behind the row; undefined where it was not asked for. */
+  position: string | undefined;
+}
+
+/** A page of the changes feed. */
+export interface ChangesPage {
+  rows: ChangesRow[];
+  /** The position behind the page. */
+  last_seq: string;
+  /** How many rows follow; undefined where CouchDB does not say (1.x, and servers like it). */
+  pending: number | undefined;
+}
+
+/** What a node of a cluster says of itself. */
+export interface NodeState {
+  node: string;
+  /** Since it was started. */
+  uptimeSeconds: number;
+  /** How many copies of shards it has yet to bring up to date elsewhere. */
+  replicationJobs: number;
 }
 
 /** A row in the answer of `_bulk_docs`. */
@@ -40,6 +73,8 @@ export interface DesignDocument {
 }
 
 const JSON_BODY = { "content-type": "application/json" };
+/** In an answer without a limit, how many rows lie between two positions. */
+const STREAM_SEQ_INTERVAL = 5000;
 
 /** A client for one CouchDB. */
 export class CouchClient {
@@ -119,6 +154,83 @@ export class CouchClient {
       q: answer.cluster?.q ?? null,
       n: answer.cluster?.n ?? null,
       partitioned: answer.props?.partitioned === true,
+      // "0" stands for "not known" before 3.3, and from nodes that are not yet upgraded.
+      instance_start_time: textOrNull(answer.instance_start_time, "0"),
+      purge_seq: textOrNull(answer.purge_seq),
+    };
+  }
+
+  /**
+   * A page of `GET /{db}/_changes`: what was written behind a position, each document once, at its last change.
+   *
+   * @param page `since` is a position, or "0" for the beginning. `limit` counts rows; 0 asks for `pending` alone. Of
+   * `positionsEvery` rows one has its position.
+   * @see https://docs.couchdb.org/en/stable/api/database/changes.html
+   */
+  async changes(
+    database: string,
+    page: { since: string; limit: number; positionsEvery?: number | undefined },
+    options: CallOptions & { attempts?: number | undefined } = {},
+  ): Promise<ChangesPage> {
+    const answer = await this.#http.json(this.#changesPath(database, page), {
+      action: `list the documents of database "${database}"`,
+      database,
+      ...options,
+    });
+    return readChangesPage(answer, database);
+  }
+
+  /**
+   * All of `GET /{db}/_changes` behind a position in one answer, which ends at the state of its beginning. Not retried.
+   *
+   * @returns The pieces of `{"results":[…],"last_seq":…,"pending":…}` as they arrive.
+   */
+  async changesStream(
+    database: string,
+    from: { since: string; positionsEvery?: number | undefined },
+    options: CallOptions = {},
+  ): Promise<AsyncIterable<Uint8Array>> {
+    const answer = await this.#http.request(this.#changesPath(database, from), {
+      action: `list the documents of database "${database}"`,
+      database,
+      ...options,
+    });
+    return answer.bytes;
+  }
+
+  #changesPath(
+    database: string,
+    { since, limit, positionsEvery = limit }: { since: string; limit?: number; positionsEvery?: number | undefined },
+  ): string {
+    const query = new URLSearchParams({ style: "all_docs", since });
+    if (limit !== undefined) query.set("limit", String(limit));
+    // To find each row's position costs CouchDB a quarter of the whole; the last one's is always there.
+    query.set("seq_interval", String(Math.max(positionsEvery ?? STREAM_SEQ_INTERVAL, 1)));
+    return `/${encodeDatabase(database)}/_changes?${query}`;
+  }
+
+  /** `GET /_membership`: the cluster's nodes, and those of them that answer each other now. */
+  async membership(options: CallOptions = {}): Promise<{ cluster: string[]; connected: string[] }> {
+    const answer = await this.#http.json("/_membership", { action: "list the cluster's nodes", ...options }) as {
+      cluster_nodes?: string[];
+      all_nodes?: string[];
+    };
+    return { cluster: answer.cluster_nodes ?? [], connected: answer.all_nodes ?? [] };
+  }
+
+  /** `GET /_node/{node}/_system`. */
+  async nodeState(
+    node: string,
+    options: CallOptions & { attempts?: number | undefined } = {},
+  ): Promise<NodeState> {
+    const answer = await this.#http.json(`/_node/${encodeURIComponent(node)}/_system`, {
+      action: `read the state of node "${node}"`,
+      ...options,
+    }) as { uptime?: number; internal_replication_jobs?: number };
+    return {
+      node,
+      uptimeSeconds: Number(answer.uptime ?? 0),
+      replicationJobs: Number(answer.internal_replication_jobs ?? 0),
     };
   }
 
@@ -304,4 +416,49 @@ export class CouchClient {
       signal: options.signal,
     });
   }
+}
+
+function textOrNull(value: unknown, unknown?: string): string | null {
+  return value === undefined || value === null || String(value) === unknown ? null : String(value);
+}
+
+/** A page of the feed, checked: less than a page is an error and never the end of the list. */
+function readChangesPage(answer: unknown, database: string): ChangesPage {
+  const { results, last_seq, pending } = (answer ?? {}) as { results?: unknown; last_seq?: unknown; pending?: unknown };
+  if (!Array.isArray(results) || last_seq === undefined) {
+    const lacking = Array.isArray(results) ? "last_seq" : "results";
+    throw new CouchError(
+      `Cannot list the documents of database "${database}": the changes feed has no "${lacking}"`,
+      { error: "cut_off", reason: `no ${lacking}`, database },
+    );
+  }
+  return {
+    rows: results.map((row) => readChangesRow(row, database)),
+    last_seq: positionText(last_seq),
+    pending: typeof pending === "number" ? pending : undefined,
+  };
+}
+
+/** A row of the feed. @throws CouchError when it is none. */
+export function readChangesRow(row: unknown, database: string): ChangesRow {
+  const { id, changes, deleted, seq } = (row ?? {}) as {
+    id?: unknown;
+    changes?: unknown;
+    deleted?: unknown;
+    seq?: unknown;
+  };
+  if (typeof id === "string" && Array.isArray(changes)) {
+    const revs = changes.map(({ rev }: { rev: unknown }) => String(rev));
+    const position = seq === undefined || seq === null ? undefined : positionText(seq);
+    return { id, revs, deleted: deleted === true, position };
+  }
+  throw new CouchError(
+    `Cannot list the documents of database "${database}": a row of the changes feed has no id or no revisions`,
+    { error: "cut_off", reason: "a row without id or changes", database },
+  );
+}
+
+/** A position as text: a number before CouchDB 2.0, an array in BigCouch. */
+export function positionText(position: unknown): string {
+  return typeof position === "string" ? position : JSON.stringify(position);
 }

@@ -1,120 +1,13 @@
 /**
- * Which documents one chunk is made of. A database's ids are listed page by page, in the order of their UTF-8 bytes, and
- * cut into runs of neighbours. A run has its ids in hand when it is small, or only its two ends when it is a whole
- * database, so that memory does not grow with the number of documents.
+ * Ranges of ids, in the order of their UTF-8 bytes. An archive of format 1 says of each chunk which range it covers. In:
+ * such ranges. Out: what they leave out.
  */
-import type { CallOptions, CouchClient } from "./client.ts";
-
-/** Ids listed per request: about half a megabyte of JSON where ids are of usual length. */
-export const PAGE_IDS = 5000;
+import { Buffer } from "node:buffer";
 
 /** A range of ids: those behind `after` (undefined: from the beginning), up to and with `through` (undefined: to the end). */
 export interface IdRange {
   after?: string | undefined;
   through?: string | undefined;
-}
-
-/** Neighbouring ids of one database. */
-export interface IdRun {
-  /** The id before the first one of the run; undefined at the database's beginning. */
-  readonly after: string | undefined;
-  /** The ids in order, page by page. Those of a listed run are the same each time; a ranged one asks CouchDB anew. */
-  pages(options: CallOptions): AsyncIterable<readonly string[]>;
-  /** The run in two halves, or undefined when it has no more than one id. */
-  split(options: CallOptions): Promise<[IdRun, IdRun] | undefined>;
-}
-
-/** A run whose ids are in hand. */
-export class ListedIds implements IdRun {
-  constructor(readonly after: string | undefined, readonly ids: readonly string[]) {}
-
-  async *pages(): AsyncGenerator<readonly string[]> {
-    yield this.ids;
-  }
-
-  split(): Promise<[IdRun, IdRun] | undefined> {
-    if (this.ids.length < 2) return Promise.resolve(undefined);
-    const first = this.ids.slice(0, Math.ceil(this.ids.length / 2));
-    const second = this.ids.slice(first.length);
-    return Promise.resolve([new ListedIds(this.after, first), new ListedIds(first.at(-1), second)]);
-  }
-}
-
-/** A run of which only the ends are known. */
-export class RangedIds implements IdRun {
-  constructor(readonly client: CouchClient, readonly database: string, readonly range: IdRange) {}
-
-  get after(): string | undefined {
-    return this.range.after;
-  }
-
-  pages(options: CallOptions): AsyncIterable<readonly string[]> {
-    return listPages(this.client, this.database, this.range, options);
-  }
-
-  async split(options: CallOptions): Promise<[IdRun, IdRun] | undefined> {
-    const lastOfPages: string[] = [];
-    let page: readonly string[] = [];
-    for await (page of this.pages(options)) lastOfPages.push(page.at(-1)!);
-    if (lastOfPages.length < 2) return await new ListedIds(this.after, page).split();
-    const middle = lastOfPages[Math.floor(lastOfPages.length / 2) - 1]!;
-    return [
-      new RangedIds(this.client, this.database, { after: this.after, through: middle }),
-      new RangedIds(this.client, this.database, { after: middle, through: this.range.through }),
-    ];
-  }
-}
-
-/** Lists the ids of a range, page by page; the next page is asked for while the caller is busy with the last one. */
-export async function* listPages(
-  client: CouchClient,
-  database: string,
-  range: IdRange,
-  options: CallOptions,
-): AsyncGenerator<readonly string[]> {
-  const ask = (after: string | undefined) => {
-    const page = client.listIds(database, { after, through: range.through, limit: PAGE_IDS }, options);
-    // A page that fails while the caller is busy is reported when it is asked for, not as an unhandled rejection.
-    page.catch(() => {});
-    return page;
-  };
-  let coming: Promise<string[]> | undefined = ask(range.after);
-  while (coming !== undefined) {
-    const page: string[] = await coming;
-    coming = page.length < PAGE_IDS ? undefined : ask(page.at(-1));
-    if (page.length > 0) yield page;
-  }
-}
-
-/**
- * Cuts the ids of the given ranges into runs of `chunk` ids; without `chunk` each range is one run. A range without ids
- * gives no run.
- */
-export async function* listRuns(
-  client: CouchClient,
-  database: string,
-  options: CallOptions & { ranges: readonly IdRange[]; chunk: number | undefined },
-): AsyncGenerator<IdRun> {
-  for (const range of options.ranges) {
-    if (options.chunk === undefined) {
-      const [first] = await client.listIds(database, { ...range, limit: 1 }, options);
-      if (first !== undefined) yield new RangedIds(client, database, range);
-      continue;
-    }
-    let after = range.after;
-    let waiting: string[] = [];
-    for await (const page of listPages(client, database, range, options)) {
-      waiting = waiting.concat(page);
-      let taken = 0;
-      for (; waiting.length - taken >= options.chunk; taken += options.chunk) {
-        const ids = waiting.slice(taken, taken + options.chunk);
-        yield new ListedIds(after, ids);
-        after = ids.at(-1);
-      }
-      waiting = waiting.slice(taken);
-    }
-    if (waiting.length > 0) yield new ListedIds(after, waiting);
-  }
 }
 
 /**
@@ -137,13 +30,7 @@ export function uncoveredRanges(done: readonly { after: string | undefined; thro
 
 /** The order of `_all_docs`: by the ids' UTF-8 bytes. JavaScript's own order differs beyond the basic plane. */
 export function compareIds(a: string, b: string): number {
-  const left = new TextEncoder().encode(a);
-  const right = new TextEncoder().encode(b);
-  const shared = Math.min(left.length, right.length);
-  for (let at = 0; at < shared; at++) {
-    if (left[at] !== right[at]) return left[at]! - right[at]!;
-  }
-  return left.length - right.length;
+  return Buffer.compare(Buffer.from(a, "utf8"), Buffer.from(b, "utf8"));
 }
 
 function compareEnds(a: string | undefined, b: string | undefined): number {

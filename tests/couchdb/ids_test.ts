@@ -1,19 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { Buffer } from "node:buffer";
-import {
-  compareIds,
-  type IdRange,
-  type IdRun,
-  ListedIds,
-  listPages,
-  listRuns,
-  PAGE_IDS,
-  RangedIds,
-  uncoveredRanges,
-} from "../../src/couchdb/ids.ts";
-import { startFakeCouchDb } from "../fakes/couchdb.ts";
+import { compareIds, type IdRange, uncoveredRanges } from "../../src/couchdb/ids.ts";
 import { STRANGE_IDS } from "../hard_database.ts";
-import { createDatabase, idsOf, impatientClient } from "./impatient_client.ts";
 
 /** A small deterministic generator, so that a failure can be repeated. */
 function randomNumbers(seed: number): (below: number) => number {
@@ -46,10 +34,6 @@ function randomIds(count: number, seed: number): string[] {
     { length: count },
     () => Array.from({ length: 1 + random(4) }, () => alphabet[random(alphabet.length)]).join(""),
   );
-}
-
-async function idsOfRun(run: IdRun): Promise<string[]> {
-  return (await Array.fromAsync(run.pages({}))).flat();
 }
 
 Deno.test("compareIds() orders as the UTF-8 bytes do", () => {
@@ -102,87 +86,4 @@ Deno.test("uncoveredRanges() and what is done hold every id once, whatever is do
       assertEquals(times, done.some((range) => isIn(id, range)) ? 0 : 1, `round ${round}, ${JSON.stringify(id)}`);
     }
   }
-});
-
-Deno.test("listRuns() cuts the ids into runs of neighbours that hold each once, however they fit into pages", async () => {
-  await using fake = await startFakeCouchDb();
-  const ids = idsOf(PAGE_IDS + 7);
-  await createDatabase(fake, "a", ids);
-  const client = impatientClient(fake);
-  for (const chunk of [1000, 999, PAGE_IDS, PAGE_IDS + 1, PAGE_IDS + 7, 100_000]) {
-    const runs = await Array.fromAsync(listRuns(client, "a", { ranges: [{}], chunk }));
-    const parts = await Promise.all(runs.map(idsOfRun));
-    assertEquals(parts.flat(), ids, `chunk ${chunk}`);
-    assertEquals(parts.length, Math.ceil(ids.length / chunk));
-    assertEquals(runs.map(({ after }) => after), [undefined, ...parts.slice(0, -1).map((part) => part.at(-1))]);
-    assert(parts.slice(0, -1).every((part) => part.length === chunk));
-  }
-  const [, second] = fake.requestsTo("_all_docs");
-  assertEquals(second?.query.get("start_key"), JSON.stringify(`${ids[PAGE_IDS - 1]}\0`));
-});
-
-Deno.test("listRuns() keeps to the ranges it is given, and gives no run for one without ids", async () => {
-  await using fake = await startFakeCouchDb();
-  await createDatabase(fake, "a", [...STRANGE_IDS]);
-  await createDatabase(fake, "empty", []);
-  const client = impatientClient(fake);
-  const all = STRANGE_IDS.toSorted(compareIds);
-  const ranges: IdRange[] = [
-    { after: undefined, through: all[2] },
-    { after: all[4], through: all[4] + "\0" },
-    { after: all[10], through: all[15] },
-    { after: all.at(-2) },
-  ];
-  const expected = [...all.slice(0, 3), ...all.slice(11, 16), ...all.slice(-1)];
-  for (const chunk of [undefined, 1, 4, 1000]) {
-    const runs = await Array.fromAsync(listRuns(client, "a", { ranges, chunk }));
-    assertEquals((await Promise.all(runs.map(idsOfRun))).flat(), expected, `chunk ${chunk}`);
-    if (chunk === undefined || chunk === 1000) assertEquals(runs.length, 3);
-    assertEquals(await Array.fromAsync(listRuns(client, "empty", { ranges: [{}], chunk })), []);
-  }
-});
-
-Deno.test("listPages() asks for the next page while the caller is busy with the last one", async () => {
-  await using fake = await startFakeCouchDb();
-  await createDatabase(fake, "a", idsOf(PAGE_IDS + 1));
-  for await (const page of listPages(impatientClient(fake), "a", {}, {})) {
-    if (page.length < PAGE_IDS) break;
-    for (let round = 0; fake.requestsTo("_all_docs").length < 2 && round < 200; round++) {
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
-    assertEquals(fake.requestsTo("_all_docs").length, 2);
-  }
-});
-
-Deno.test("ListedIds.split() halves down to one id", async () => {
-  const run = new ListedIds("b", ["c", "d", "e"]);
-  const [first, second] = await run.split() ?? [];
-  assertEquals([first?.after, await idsOfRun(first!)], ["b", ["c", "d"]]);
-  assertEquals([second?.after, await idsOfRun(second!)], ["d", ["e"]]);
-  assertEquals(await second!.split({}), undefined);
-});
-
-Deno.test("RangedIds.split() halves by pages, then by ids, and loses none", async () => {
-  await using fake = await startFakeCouchDb();
-  const ids = idsOf(2 * PAGE_IDS + 5);
-  await createDatabase(fake, "a", ids);
-  const client = impatientClient(fake);
-  const whole = new RangedIds(client, "a", { after: ids[1], through: ids.at(-2) });
-  const parts: IdRun[] = [whole];
-  const sizes: number[] = [];
-  for (let round = 0; round < 3; round++) {
-    const run = parts.shift()!;
-    const halves = await run.split({});
-    parts.unshift(...halves!);
-    const held = await Promise.all(parts.map(idsOfRun));
-    assertEquals(held.flat(), ids.slice(2, -1), `round ${round}`);
-    assertEquals(parts.map(({ after }) => after), [ids[1], ...held.slice(0, -1).map((part) => part.at(-1))]);
-    sizes.push(held[0]!.length);
-  }
-  assertEquals(sizes, [PAGE_IDS, PAGE_IDS / 2, PAGE_IDS / 4]);
-
-  const single = new RangedIds(client, "a", { after: ids[3], through: ids[4] });
-  assertEquals(await single.split({}), undefined);
-  const none = new RangedIds(client, "a", { after: ids[3], through: `${ids[3]}\0` });
-  assertEquals(await none.split({}), undefined);
 });

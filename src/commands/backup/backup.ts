@@ -3,9 +3,11 @@
  * is in database.ts. In go the config's tasks, out comes a report; one database's failure is noted in it and never stops
  * the others.
  */
-import type { RunReport, TaskReport } from "../../archive/report.ts";
+import { isSaved, type RunReport, type TaskReport } from "../../archive/report.ts";
 import { formatDate } from "../../dates.ts";
 import { isFatalForRun } from "../../errors.ts";
+import { findConditions } from "../../store/conditions.ts";
+import { ClusterWatch } from "../../couchdb/cluster.ts";
 import { wait } from "../../abort.ts";
 import { isEmptyByMistake, type TaskSelection } from "../../task/selection.ts";
 import type { BackupOptions, Run, RunContext } from "./context.ts";
@@ -24,11 +26,13 @@ export async function backup(
 ): Promise<RunReport> {
   const startedAt = context.now();
   const couchVersion = await context.couch.serverVersion(context);
-  const running: Run = { ...context, couchVersion, fatal: undefined };
+  const { couch, repository, log, signal, clusterTimes: times } = context;
+  await findConditions(repository.store, repository.storeFolder, { log, signal });
+  const running: Run = { ...context, couchVersion, cluster: new ClusterWatch(couch, { log, times }), fatal: undefined };
   const tasks: TaskReport[] = [];
   for (const selection of selections) tasks.push(await backupTask(running, selection, options));
   return {
-    ok: tasks.every((task) => task.error === undefined && task.databases.every((one) => one.status !== "failed")),
+    ok: tasks.every((task) => task.error === undefined && task.databases.every((one) => isSaved(one))),
     run: context.run,
     started_at: startedAt.toISOString(),
     finished_at: context.now().toISOString(),
@@ -50,8 +54,7 @@ async function backupTask(context: Run, selection: TaskSelection, options: Backu
   context.progress.runStarted({ action: "backup", databases: databases.length });
   for (const [index, { database }] of databases.entries()) {
     if (index > 0 && context.fatal === undefined) await waitBetween(task.delaySeconds, context);
-    const folder = context.repository.backupFolder({ date, database });
-    const one = new DatabaseBackup({ ...context, log: log.with({ database }) }, { task, folder, database });
+    const one = new DatabaseBackup({ ...context, log: log.with({ database }) }, { task, database, date });
     report.databases.push(context.fatal === undefined ? await one.run(options) : one.notTried(context.fatal));
     if (one.error !== undefined && isFatalForRun(one.error)) context.fatal = one.error;
   }

@@ -12,7 +12,15 @@ import { untilAborted } from "../../abort.ts";
 import { type DirectoryAction, directoryError, errorCode } from "./error.ts";
 import { type Log, SILENT_LOG } from "../../observe.ts";
 import { MARKER_NAME, Mount } from "./mount.ts";
-import type { Conditions, Store, StoreCallOptions, StoreContext, StoredObject, StoreEntry } from "../store.ts";
+import type {
+  Conditions,
+  ListOptions,
+  Store,
+  StoreCallOptions,
+  StoreContext,
+  StoredObject,
+  StoreEntry,
+} from "../store.ts";
 import { checkFolder, checkKey, compareEntries } from "../key.ts";
 
 const READ_BYTES = 256 * 1024;
@@ -183,7 +191,7 @@ export class DirectoryStore implements Store {
     }
   }
 
-  async *list(folder: string, options: StoreCallOptions = {}): AsyncIterable<StoreEntry> {
+  async *list(folder: string, { prefix = "", ...options }: ListOptions = {}): AsyncIterable<StoreEntry> {
     options.signal?.throwIfAborted();
     const path = join(this.#root, checkFolder(folder));
     await this.#mount.requireFor("list");
@@ -195,7 +203,8 @@ export class DirectoryStore implements Store {
       throw directoryError(error, this.#place("list", folder));
     }
     const entries = found
-      .filter(({ name }) => !TEMP_NAME.test(name) && !(folder === "" && name === MARKER_NAME))
+      .filter(({ name }) => !TEMP_NAME.test(name) && name.startsWith(prefix))
+      .filter(({ name }) => folder !== "" || name !== MARKER_NAME)
       .map((entry) => ({ kind: entry.isDirectory() ? "folder" as const : "object" as const, name: entry.name }))
       .sort(compareEntries);
     for (const { kind, name } of entries) {

@@ -5,7 +5,7 @@
  */
 import { StoreError } from "../../errors.ts";
 import { checkFolder, compareEntries } from "../key.ts";
-import type { StoreEntry } from "../store.ts";
+import type { ListOptions, StoreEntry } from "../store.ts";
 import type { S3Client } from "./client.ts";
 import { describeSubject, strangeAnswer } from "./error.ts";
 import { parseListing } from "./xml.ts";
@@ -14,7 +14,7 @@ import { parseListing } from "./xml.ts";
 const MOST_EMPTY_PAGES = 3;
 
 /**
- * What lies directly in `folder`.
+ * What lies directly in `folder`, or what of it begins with a prefix.
  *
  * @throws StoreError with code `endless` when the server repeats itself, goes backwards, or announces more and gives
  * nothing; with `strange_answer` when what answers is no whole listing of that folder.
@@ -22,7 +22,7 @@ const MOST_EMPTY_PAGES = 3;
 export async function* listFolder(
   client: S3Client,
   folder: string,
-  signal: AbortSignal | undefined,
+  { prefix: namePrefix = "", signal }: ListOptions = {},
 ): AsyncGenerator<StoreEntry, void, undefined> {
   const path = client.fullKey(checkFolder(folder));
   const prefix = path === "" ? "" : `${path}/`;
@@ -40,12 +40,14 @@ export async function* listFolder(
         delimiter: "/",
         "encoding-type": "url",
         "max-keys": String(client.settings.pageSize),
-        prefix,
+        prefix: `${prefix}${namePrefix}`,
         ...goOn,
       },
     }, signal);
     const page = parseListing(answer.body, prefix);
-    if (page === undefined) throw strangeAnswer(client, folder, `what "${prefix}" holds, to its end`, "list");
+    if (page === undefined || page.entries.some(({ name }) => !name.startsWith(namePrefix))) {
+      throw strangeAnswer(client, folder, `what "${prefix}" holds, to its end`, "list");
+    }
     const entries = page.entries.sort(compareEntries);
     // Behind a folder's name some servers go on with what lies in that folder.
     if (goOn["start-after"] !== undefined && last !== undefined && entries[0] !== undefined) {

@@ -17,6 +17,7 @@ import { readObject } from "./read.ts";
 import type {
   Conditions,
   CreateOptions,
+  ListOptions,
   Store,
   StoreCallOptions,
   StoreContext,
@@ -168,8 +169,8 @@ export class S3Store implements Store {
     return { sizeBytes: Number(size), modified };
   }
 
-  list(folder: string, options: StoreCallOptions = {}): AsyncIterable<StoreEntry> {
-    return listFolder(this.#client, folder, options.signal);
+  list(folder: string, options: ListOptions = {}): AsyncIterable<StoreEntry> {
+    return listFolder(this.#client, folder, options);
   }
 
   /** Stores a body that is one part, under the first free key. */

@@ -19,8 +19,8 @@ async function listOn(
       bucket: "s3://test-bucket/f",
       endpoint: fake.url,
       region: fake.keys.region,
-      token: fake.keys.accessKeyId,
-      secret: new Secret(fake.keys.secretAccessKey),
+      accessKeyId: fake.keys.accessKeyId,
+      secretAccessKey: new Secret(fake.keys.secretAccessKey),
     }, { attempts: 2, backoffMs: 1 });
     for (const name of [...objects, ...deeper]) {
       fake.objects.set(`test-bucket/f/d/${name}`, {

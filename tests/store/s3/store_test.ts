@@ -25,8 +25,8 @@ function optionsFor(fake: FakeS3, bucket: string): StoreOptions {
     bucket,
     region,
     endpoint: fake.url,
-    token: accessKeyId,
-    secret: new Secret(secretAccessKey),
+    accessKeyId,
+    secretAccessKey: new Secret(secretAccessKey),
     sessionToken: sessionToken === undefined ? undefined : new Secret(sessionToken),
   };
 }
@@ -398,8 +398,8 @@ testFake(
   async ({ fake, options }) => {
     const cases: [Partial<StoreOptions>, code: string, hint: RegExp][] = [
       [{ bucket: "s3://no-such-bucket/f" }, "NoSuchBucket", /Create s3:\/\/no-such-bucket,/],
-      [{ token: "other" }, "InvalidAccessKeyId", /correct it/],
-      [{ secret: new Secret("wrong-hunter2") }, "SignatureDoesNotMatch", /secret does not belong to the token/],
+      [{ accessKeyId: "other" }, "InvalidAccessKeyId", /correct it/],
+      [{ secretAccessKey: new Secret("wrong-hunter2") }, "SignatureDoesNotMatch", /secret does not belong to the token/],
       [{ sessionToken: new Secret("token-hunter2") }, "InvalidToken", /session_token/],
     ];
     for (const [changed, code, hint] of cases) {

@@ -1,0 +1,92 @@
+/**
+ * Makes a backup complete: an entry in the catalog, then its manifest, under a name of its own, which nothing replaces. In:
+ * what was stored. Out: the moment by which the backup is found again.
+ */
+import { Catalog } from "../../archive/catalog.ts";
+import { MANIFEST_NAME, manifestName, parseChunkName, shortRun } from "../../archive/layout.ts";
+import { type ChunkEntry, encodeJson, type Manifest, type Origin, sumChunks } from "../../archive/manifest.ts";
+import { readFolder } from "../../archive/read.ts";
+import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
+import type { BackupDate } from "../../dates.ts";
+import { StoreError } from "../../errors.ts";
+import { joinKey } from "../../store/key.ts";
+import type { Run } from "./context.ts";
+
+/** Clocks that differ by more than this are worth a warning. */
+const MOST_CLOCK_DIFFERENCE_MS = 120_000;
+
+/** What there is to finish. */
+export interface FinishedBackup {
+  origin: Origin;
+  date: BackupDate;
+  /** The folder's key. */
+  folder: string;
+  updateSeq: Manifest["update_seq"];
+  feed: NonNullable<Manifest["feed"]>;
+  unreadable: readonly UnreadableDocument[];
+  chunks: readonly ChunkEntry[];
+}
+
+/** Stores what makes the backup complete. @returns Its manifest. */
+export async function finishBackup(context: Run, backup: FinishedBackup): Promise<Manifest> {
+  const { repository, now, signal, log } = context;
+  const { store } = repository;
+  const { origin, date, folder, updateSeq, feed } = backup;
+  const finishedAt = now();
+  const skewMs = store.clockSkewMs;
+  // Backups are ordered by the store's clock: those of several machines have no other one in common.
+  const storedAt = new Date(finishedAt.getTime() + (skewMs ?? 0));
+  if (Math.abs(skewMs ?? 0) > MOST_CLOCK_DIFFERENCE_MS) {
+    log.warn("clock of this machine and clock of the store differ: backups are ordered by the store's", {
+      seconds: Math.round(skewMs! / 1000),
+    });
+  }
+  const chunks = [...backup.chunks].sort((a, b) => parseChunkName(a.name)! - parseChunkName(b.name)!);
+  const totals = sumChunks(chunks);
+  const manifest: Manifest = {
+    ...origin,
+    finished_at: finishedAt.toISOString(),
+    stored_at: skewMs === undefined ? null : storedAt.toISOString(),
+    update_seq: updateSeq,
+    feed,
+    unreadable: [...backup.unreadable],
+    totals,
+    chunks,
+  };
+  const name = manifestName(storedAt, shortRun(origin.run));
+  const key = joinKey(folder, name);
+  await new Catalog(repository).add({
+    database: origin.database,
+    finishedAt: storedAt,
+    run: origin.run,
+    date,
+    task: origin.task,
+    kind: origin.kind,
+    documents: totals.documents,
+    compressedBytes: totals.compressed_bytes,
+    chunks: totals.chunks,
+    unreadable: backup.unreadable.length,
+    manifestKey: key,
+  }, { signal });
+  const bytes = encodeJson(manifest);
+  await createOnce(context, key, bytes);
+  const { manifests } = await readFolder(store, folder, { signal });
+  const isNewest = manifests.every((other) => other.finishedAt === undefined || other.finishedAt <= storedAt);
+  if (isNewest) await store.replace(joinKey(folder, MANIFEST_NAME), bytes, { signal });
+  return manifest;
+}
+
+/** Its name has the moment and the run: what lies there already is this very manifest, stored by an answer that was lost. */
+async function createOnce({ repository: { store }, signal }: Run, key: string, bytes: Uint8Array): Promise<void> {
+  try {
+    await store.create(
+      [key],
+      (async function* () {
+        yield bytes;
+      })(),
+      { signal },
+    );
+  } catch (error) {
+    if (!(error instanceof StoreError) || error.facts.code !== "exists") throw error;
+  }
+}

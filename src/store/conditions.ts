@@ -16,7 +16,7 @@ export const CONDITIONS_PROBE_NAME = "conditions-probe.json";
 export const CONDITIONS_NAME = "conditions.json";
 
 /** What was found holds as long: a server behind the same address may be replaced or reconfigured. */
-export const CONDITIONS_MAX_AGE_MS = 7 * 24 * 60 * 60 * 1000;
+export const CONDITIONS_MAX_AGE_MS: number = 7 * 24 * 60 * 60 * 1000;
 
 /** Raised when the attempt itself changes, so that what an older program found is not relied on. */
 const VERSION = 1;

@@ -86,8 +86,8 @@ const KEPT_HEADERS = /^(content-encoding|x-amz-(meta-.*|storage-class|server-sid
 export class FakeS3 {
   readonly keys: SigningKeys;
   /** By bucket and key. */
-  readonly objects = new Map<string, FakeObject>();
-  readonly uploads = new Map<string, FakeUpload>();
+  readonly objects: Map<string, FakeObject> = new Map();
+  readonly uploads: Map<string, FakeUpload> = new Map();
   readonly requests: RecordedRequest[] = [];
   readonly #options: FakeS3Options;
   readonly #buckets: Set<string>;

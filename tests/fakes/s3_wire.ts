@@ -133,7 +133,7 @@ export const xml = (text: string): Answer => ({
 });
 
 /** Text for XML. */
-export const escape = (text: string) =>
+export const escape = (text: string): string =>
   text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
 
 /** One array of many. */

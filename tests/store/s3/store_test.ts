@@ -399,7 +399,11 @@ testFake(
     const cases: [Partial<StoreOptions>, code: string, hint: RegExp][] = [
       [{ bucket: "s3://no-such-bucket/f" }, "NoSuchBucket", /Create s3:\/\/no-such-bucket,/],
       [{ accessKeyId: "other" }, "InvalidAccessKeyId", /correct it/],
-      [{ secretAccessKey: new Secret("wrong-hunter2") }, "SignatureDoesNotMatch", /secret does not belong to the token/],
+      [
+        { secretAccessKey: new Secret("wrong-hunter2") },
+        "SignatureDoesNotMatch",
+        /secret does not belong to the token/,
+      ],
       [{ sessionToken: new Secret("token-hunter2") }, "InvalidToken", /session_token/],
     ];
     for (const [changed, code, hint] of cases) {
@@ -443,7 +447,7 @@ testFake("S3Store says that what answers is no S3 server", async ({ options }) =
 });
 
 Deno.test("openStore() opens a bucket and asks for what is missing", async () => {
-  const keys = { token: "t", secret: new Secret("s") };
+  const keys = { accessKeyId: "t", secretAccessKey: new Secret("s") };
   assertEquals(
     (await openStore({ bucket: "s3://data.example.com/folder/", ...keys })).url,
     "s3://data.example.com/folder",
@@ -451,7 +455,7 @@ Deno.test("openStore() opens a bucket and asks for what is missing", async () =>
   assertEquals((await openStore({ bucket: "s3://name", ...keys })).url, "s3://name");
   const cases: [StoreOptions, code: string][] = [
     [{ bucket: "s3://name" }, "no_credentials"],
-    [{ bucket: "s3://name", token: "t" }, "no_credentials"],
+    [{ bucket: "s3://name", accessKeyId: "t" }, "no_credentials"],
     [{ bucket: "s3://", ...keys }, "bad_bucket"],
     [{ bucket: "s3://a b/c", ...keys }, "bad_bucket"],
     [{ bucket: "s3://name", endpoint: "minio:9000", ...keys }, "bad_endpoint"],

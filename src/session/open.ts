@@ -16,7 +16,6 @@ import { publishMetrics } from "./publish.ts";
 import type { RunReport } from "../archive/report.ts";
 import { Repository } from "../archive/repository.ts";
 import { openStore } from "../store/open.ts";
-import { stateFolderOf } from "./state_folder.ts";
 import type { Store } from "../store/store.ts";
 import { PROGRAM_NAME } from "../version.ts";
 import type { Call } from "../cli/command.ts";
@@ -63,13 +62,12 @@ export async function withConfig<T>(call: Call, config: Config, work: (session: 
     const { log } = surroundings;
     for (const warning of config.warnings) log.warn("config", { warning });
     const couch = new CouchClient({ ...await withPassword(config, surroundings), log });
-    const context = { log, stateFolder: stateFolderOf(call.shell.env) };
     return await work({
       ...surroundings,
       config,
       couch,
-      repository: new Repository(await openStore(config.bucket, context), config),
-      openStore: (bucket) => openStore({ ...config.bucket, bucket }, context),
+      repository: new Repository(await openStore(config.bucket, { log }), config),
+      openStore: (bucket) => openStore({ ...config.bucket, bucket }, { log }),
       async publish(report) {
         const { lostLines } = await flush();
         const counted = { lostLogLines: lostLines, retries: couch.retries };

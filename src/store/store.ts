@@ -50,11 +50,6 @@ export type Conditions = "held" | "ignored";
 export interface StoreContext {
   /** Is told, once, of what a store lacks and what is done instead. @default nobody */
   log?: Log | undefined;
-  /**
-   * A folder of this machine that outlives a restart, where a store in a folder notes that it was there: so that a disk
-   * which is not mounted is told from a first run. @default none: it is not noted
-   */
-  stateFolder?: string | undefined;
 }
 
 /**
@@ -136,4 +131,9 @@ export interface StoreOptions extends KeyOptions {
   /** `x-amz-server-side-encryption`: `AES256`, `aws:kms` or `aws:kms:dsse`. */
   sse?: string | undefined;
   kmsKeyId?: string | undefined;
+  /**
+   * A folder of this machine that outlives a restart, where a store in a folder notes that it was there: so that a disk
+   * which is not mounted is told from a first run. @default none: it is not noted
+   */
+  stateFolder?: string | undefined;
 }

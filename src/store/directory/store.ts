@@ -37,6 +37,8 @@ const NO_SYNC = new Set(["EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "ENOTTY", 
 
 /** What it is opened with, and what tests replace. */
 export interface DirectoryStoreOptions extends StoreContext {
+  /** As in {@linkcode StoreOptions}. */
+  stateFolder?: string | undefined;
   /** Gives a file a second name, and fails with `EEXIST` where that name is taken. @default link of node:fs */
   link?: (existing: string, name: string) => Promise<void>;
   /** Waits until a file or a folder is on the disk. @default sync of the handle */

@@ -1,5 +1,6 @@
 /** Where a machine keeps what outlives a restart: from the environment to a folder. Pure. */
 import { join } from "node:path";
+import type { Environment } from "./environment.ts";
 import { PROGRAM_NAME } from "../version.ts";
 
 /**
@@ -8,7 +9,7 @@ import { PROGRAM_NAME } from "../version.ts";
  *
  * @see https://specifications.freedesktop.org/basedir-spec/latest/
  */
-export function stateFolderOf(env: Readonly<Record<string, string | undefined>>): string | undefined {
+export function stateFolderOf(env: Environment): string | undefined {
   // A unit with several has them all here.
   const [unit] = (env.STATE_DIRECTORY ?? "").split(":");
   if (unit) return unit;

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { stateFolderOf } from "../../src/session/state_folder.ts";
+import { stateFolderOf } from "../../src/config/state_folder.ts";
 
 Deno.test("stateFolderOf() goes by the unit, then by XDG, then by the home folder", () => {
   const home = { HOME: "/home/bob" };

@@ -47,6 +47,11 @@ testStore(
   () => openS3({ hostname: "::1", sessionToken: "session/+=token", region: "eu-west-1" }, "s3://data.example.com"),
 );
 
+testStore(
+  "S3Store on a server without checksums and tokens, behind a front that gzips,",
+  () => openS3({ refusesChecksums: true, nextMarkerOnly: "start-after", gzipAnswers: "always" }),
+);
+
 /** Runs `body` with a server and a store on it. */
 function testFake(
   sentence: string,

@@ -7,7 +7,7 @@ import type { Repository } from "../archive/repository.ts";
 import type { RunReport } from "../archive/report.ts";
 import type { RunContext } from "../commands/backup/context.ts";
 import type { CheckReport } from "../commands/check.ts";
-import type { ListedBackup, ListedDatabase } from "../commands/list.ts";
+import type { BackupList, ListedDatabase, ListRequest } from "../commands/list.ts";
 import type { Plan } from "../commands/plan.ts";
 import type { RestoreRequest } from "../commands/restore/context.ts";
 import type { RestoreReport } from "../commands/restore/report.ts";
@@ -227,7 +227,8 @@ export class Session implements AsyncDisposable {
   async check(): Promise<CheckReport> {
     const { checkSetup } = await import("../commands/check.ts");
     const { probesOf } = await import("./probes.ts");
-    return await checkSetup({ ...await this.context(), probes: probesOf(this.config) });
+    const isScheduled = this.config.tasks.some(({ cron }) => cron !== undefined);
+    return await checkSetup({ ...await this.context(), probes: probesOf(this.config), isScheduled });
   }
 
   /**

@@ -87,6 +87,8 @@ export interface Archive {
   finishedAt: Date | undefined;
   /** The documents that CouchDB could not read when it was made. */
   unreadable: readonly UnreadableDocument[];
+  /** Between which positions of the changes feed it was listed; null in format 1, and where it has no manifest. */
+  feed: Manifest["feed"];
   /** Why it is not whole. */
   problems: ChunkProblem[];
   /** Objects in its folder that do not belong to it, and do no harm. */
@@ -114,6 +116,7 @@ export async function openArchive(place: ArchivePlace, options: StoreCallOptions
     documents: undefined,
     finishedAt: undefined,
     unreadable: [],
+    feed: null,
     problems: [],
     leftovers: [],
   };
@@ -237,6 +240,7 @@ async function readCheckpoints(
 function takeManifest(archive: Archive, { name, manifest }: { name: string; manifest: Manifest }): void {
   archive.kind = "complete";
   archive.finishedAt = momentOf(name, manifest);
+  archive.feed = manifest.feed;
   takeOrigin(archive, { ...manifest, name, documents: manifest.totals.documents });
 }
 
@@ -338,18 +342,19 @@ function narrowTo(object: string, archive: Archive, objects: ReadonlyMap<string,
   if (!objects.has(object)) throw nothingThere(archive);
   const known = archive.chunks.find(({ name }) => name === object);
   const chunks = [known ?? { name: object, entry: undefined }];
+  const nothingElse = { unreadable: [], problems: [], leftovers: [] };
   if (known?.entry === undefined) {
     const isChunk = parseChunkName(object) !== undefined;
     const origin = isChunk ? archive.origin : undefined;
     const database = isChunk ? archive.database : undefined;
-    return { ...archive, kind: "foreign", chunks, origin, database, documents: undefined, problems: [], leftovers: [] };
+    return { ...archive, kind: "foreign", chunks, origin, database, documents: undefined, ...nothingElse };
   }
   const sizeBytes = objects.get(object);
   const problems = sizeBytes === known.entry.compressed_bytes ? [] : [{
     chunk: object,
     problem: `It has ${sizeBytes} bytes, the manifest says ${known.entry.compressed_bytes}`,
   }];
-  return { ...archive, chunks, documents: known.entry.documents, problems, leftovers: [] };
+  return { ...archive, chunks, documents: known.entry.documents, ...nothingElse, problems };
 }
 
 function nothingThere(archive: Archive): ArchiveError {

@@ -3,21 +3,25 @@
  * wrote. A small chunk is held, compressed, from the check to its use; a large one is read twice.
  */
 import { createHash } from "node:crypto";
-import { concat } from "@std/bytes";
+import { concat } from "../concat.ts";
 import { type ArchiveFormat, CHUNK_FORMAT, isGzip } from "./formats.ts";
-import { DocumentReader, isLarge, type LargeDocument, type RawDocument, type ReadCounts } from "./document_reader.ts";
-import { ArchiveError, describeError, isNotFound } from "../errors.ts";
-import { gunzip, GzipError } from "../codec/gzip.ts";
+import {
+  DocumentReader,
+  type DocumentReaderOptions,
+  isLarge,
+  type LargeDocument,
+  type RawDocument,
+  type ReadCounts,
+} from "./document_reader.ts";
+import { checkCounts, checkDigest, digest, isDamage, SALVAGE_HINT, unreadable } from "./damage.ts";
+import { ArchiveError, isNotFound } from "../errors.ts";
+import { gunzip } from "../codec/gzip.ts";
 import { TextMemberScanner } from "../json/members.ts";
-import { FramingError } from "../json/scan.ts";
 import type { ChunkEntry } from "./manifest.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 
 /** A chunk up to this size stays in memory while it is in use; several are at once. */
 const HELD_CHUNK_BYTES = 4 << 20;
-
-/** What an operator can do about an archive that is not whole. */
-export const SALVAGE_HINT = "Take an earlier backup, or restore what is whole with --salvage";
 
 /** Where a chunk lies, and what is known of it. */
 export interface ChunkPlace {
@@ -42,6 +46,9 @@ export interface InspectOptions extends StoreCallOptions {
   /** Is told of documents and decompressed bytes as they pass. */
   onProgress?: ((step: { documents: number; bytes: number }) => void) | undefined;
 }
+
+/** What {@linkcode CheckedChunk.read} is told: which documents are wanted, and who wants to know of rows. */
+export type ReadChunkOptions = StoreCallOptions & Pick<DocumentReaderOptions, "onRow" | "passOver">;
 
 /** A chunk that is whole. */
 export class CheckedChunk {
@@ -95,12 +102,13 @@ export class CheckedChunk {
     throw new ArchiveError(`Cannot read "${key}" again: it has changed meanwhile`, { key });
   }
 
-  /** Reads all documents. @throws ArchiveError when the chunk does not hold what its line in the manifest says. */
-  async *read(options: StoreCallOptions = {}): AsyncGenerator<RawDocument[] | LargeDocument> {
+  /** Reads its documents. @throws ArchiveError when the chunk does not hold what its line in the manifest says. */
+  async *read(options: ReadChunkOptions = {}): AsyncGenerator<RawDocument[] | LargeDocument> {
     const reader = this.#reader(options);
     this.counts = reader.counts;
+    const { signal } = options;
     try {
-      for await (const item of reader.read()) yield isLarge(item) ? await this.#identified(item, options) : item;
+      for await (const item of reader.read()) yield isLarge(item) ? await this.#identified(item, { signal }) : item;
     } catch (error) {
       throw unreadable(this.#place, error);
     }
@@ -119,10 +127,10 @@ export class CheckedChunk {
     return { ...document, id: document.id ?? _id, rev: _rev, hasRevision: _rev !== undefined };
   }
 
-  #reader(options: StoreCallOptions): DocumentReader {
+  #reader({ onRow, passOver, ...options }: ReadChunkOptions): DocumentReader {
     // The documents of a chunk that is in no manifest are looked at one by one: who knows who wrote them.
     const format = this.#place.entry === undefined ? undefined : CHUNK_FORMAT;
-    return new DocumentReader(decompressed(this.#bytes(options)), { format });
+    return new DocumentReader(decompressed(this.#bytes(options)), { format, onRow, passOver });
   }
 
   async *#bytes(options: StoreCallOptions): AsyncGenerator<Uint8Array> {
@@ -192,63 +200,6 @@ async function openObject(place: ChunkPlace, options: StoreCallOptions): Promise
       hint: SALVAGE_HINT,
     });
   }
-}
-
-async function digest(source: AsyncIterable<Uint8Array>): Promise<{ sha256: string; compressedBytes: number }> {
-  const hash = createHash("sha256");
-  let compressedBytes = 0;
-  for await (const bytes of source) {
-    hash.update(bytes);
-    compressedBytes += bytes.length;
-  }
-  return { sha256: hash.digest("hex"), compressedBytes };
-}
-
-function checkDigest(
-  { key }: ChunkPlace,
-  entry: ChunkEntry,
-  found: { sha256: string; compressedBytes: number },
-): void {
-  if (found.compressedBytes !== entry.compressed_bytes) {
-    throw damaged(key, "bytes", { expected: `${entry.compressed_bytes}`, found: `${found.compressedBytes}` });
-  }
-  if (found.sha256 !== entry.sha256) {
-    throw damaged(key, "as its sha256", { expected: entry.sha256, found: found.sha256 });
-  }
-}
-
-function checkCounts({ key, entry }: ChunkPlace, found: ReadCounts): void {
-  if (entry === undefined) return;
-  const pairs = [
-    ["documents", entry.documents, found.documents],
-    ["leaf revisions", entry.leaf_revisions, found.leafRevisions],
-    ["decompressed bytes", entry.bytes, found.bytes],
-  ] as const;
-  for (const [what, expected, counted] of pairs) {
-    if (expected !== counted) throw damaged(key, what, { expected: String(expected), found: String(counted) });
-  }
-}
-
-function damaged(key: string, what: string, { expected, found }: { expected: string; found: string }): ArchiveError {
-  return new ArchiveError(
-    `Chunk "${key}" is damaged: it has ${found} ${what}, the manifest says ${expected}`,
-    { key, expected: `${expected} ${what}`, found: `${found} ${what}` },
-    { hint: SALVAGE_HINT },
-  );
-}
-
-/** Whether an error comes from the bytes of the object, rather than from getting at them. */
-function isDamage(error: unknown): boolean {
-  return error instanceof FramingError || error instanceof GzipError;
-}
-
-function unreadable({ key }: ChunkPlace, error: unknown): unknown {
-  if (!isDamage(error)) return error;
-  const found = describeError(error);
-  return new ArchiveError(`Chunk "${key}" is damaged: ${found}`, { key, expected: "whole gzip of whole JSON", found }, {
-    cause: error,
-    hint: SALVAGE_HINT,
-  });
 }
 
 /** Decompresses what is gzip, and passes on what is not. */

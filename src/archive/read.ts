@@ -4,7 +4,7 @@
  */
 import { ArchiveError, isNotFound } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
-import { readBytes } from "../store/read_whole.ts";
+import { readBytes } from "../streams.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import {
   CHECKPOINT_NAME,
@@ -145,7 +145,7 @@ export async function readManifest(
     if (newest !== undefined) return newest.manifest;
   }
   const key = joinKey(folder, name ?? MANIFEST_NAME);
-  return parseManifest(await readBytes(store, key, options), key);
+  return parseManifest(await readBytes(await store.read(key, options)), key);
 }
 
 /**
@@ -241,5 +241,5 @@ export async function readCheckpoint(
   { name = CHECKPOINT_NAME, ...options }: StoreCallOptions & { name?: string | undefined },
 ): Promise<Checkpoint> {
   const key = joinKey(folder, name);
-  return parseCheckpoint(await readBytes(store, key, options), key);
+  return parseCheckpoint(await readBytes(await store.read(key, options)), key);
 }

@@ -1,7 +1,8 @@
 /**
- * Ranges of ids, in the order of their UTF-8 bytes. An archive of format 1 says of each chunk which range it covers; here is
- * what a set of ranges leaves out.
+ * Ranges of ids, in the order of their UTF-8 bytes. An archive of format 1 says of each chunk which range it covers. In:
+ * such ranges. Out: what they leave out.
  */
+import { Buffer } from "node:buffer";
 
 /** A range of ids: those behind `after` (undefined: from the beginning), up to and with `through` (undefined: to the end). */
 export interface IdRange {
@@ -29,13 +30,7 @@ export function uncoveredRanges(done: readonly { after: string | undefined; thro
 
 /** The order of `_all_docs`: by the ids' UTF-8 bytes. JavaScript's own order differs beyond the basic plane. */
 export function compareIds(a: string, b: string): number {
-  const left = new TextEncoder().encode(a);
-  const right = new TextEncoder().encode(b);
-  const shared = Math.min(left.length, right.length);
-  for (let at = 0; at < shared; at++) {
-    if (left[at] !== right[at]) return left[at]! - right[at]!;
-  }
-  return left.length - right.length;
+  return Buffer.compare(Buffer.from(a, "utf8"), Buffer.from(b, "utf8"));
 }
 
 function compareEnds(a: string | undefined, b: string | undefined): number {

@@ -1,26 +1,24 @@
 /**
  * Brings the documents of an archive into a database: chunk by chunk, checked before its first document is written, in
- * batches bounded by number and size, several requests in flight. Design documents wait until all others are there: their
- * validation functions would refuse what was valid when it was written.
+ * batches, several requests in flight; of a document in several chunks its latest state, and design documents behind all
+ * others. In go an archive and a writer, out comes what is in the database because of it.
  */
 import type { Archive, ArchiveChunk, ChunkProblem } from "../../archive/archive.ts";
-import { CheckedChunk } from "../../archive/chunk.ts";
-import { RequestBody, type Revisions } from "../../couchdb/request_body.ts";
+import type { CheckedChunk, ReadChunkOptions } from "../../archive/chunk.ts";
+import type { RequestBody } from "../../couchdb/request_body.ts";
 import type { DocumentWriter } from "../../couchdb/write.ts";
-import { isLarge, type LargeDocument, type RawDocument } from "../../archive/document_reader.ts";
+import { isLarge, type LargeDocument, noDocuments, type RawDocument } from "../../archive/document_reader.ts";
+import { LaterStates } from "../../archive/later_states.ts";
 import { ArchiveError, describeError } from "../../errors.ts";
-import { joinKey } from "../../store/key.ts";
 import type { Log, Progress } from "../../observe.ts";
 import { forEachParallel, loadAhead } from "../../parallel.ts";
+import { type Batch, BatchBuilder } from "./batch.ts";
+import { HeldDesigns, isDesign } from "./designs.ts";
+import type { Written } from "./report.ts";
+import { openChunk } from "./source.ts";
 
-/** A request with more one-KB documents is no faster. */
-const BATCH_DOCUMENTS = 500;
-/** A batch is closed when it is that large; with one document of the largest held size it has three times as much. */
-const BATCH_BYTES = 2 << 20;
 /** Chunks that are fetched and checked while the ones before them are being written. */
 const CHUNKS_AHEAD = 4;
-/** Design documents are held until the end up to this size; beyond it their chunks are read again. */
-const HELD_DESIGN_BYTES = 4 << 20;
 
 /** What it works with. */
 export interface DocumentRestoreContext {
@@ -30,39 +28,29 @@ export interface DocumentRestoreContext {
   signal: AbortSignal;
 }
 
-/** What was read from the archive to be written. */
-export interface RestoredCounts {
-  documents: number;
-  leafRevisions: number;
-}
-
-/** Documents of one request. */
-interface Batch {
-  body: RequestBody;
-  /** Documents, not counting further revisions of the same one. */
-  documents: number;
-}
-
 /** A chunk, and its contents unless they are damaged. */
 interface OpenedChunk {
   chunk: ArchiveChunk;
   checked: CheckedChunk | undefined;
 }
 
+type AnyDocument = RawDocument | LargeDocument;
+
 /** Restores the documents of one archive, once. */
 export class DocumentRestore {
-  readonly counts: RestoredCounts = { documents: 0, leafRevisions: 0 };
-  /** Chunks that were left out because they are damaged. */
-  readonly damaged: ChunkProblem[] = [];
-  /** Formats of chunks that no manifest vouches for. */
-  readonly formats = new Set<string>();
-
   readonly #archive: Archive;
   readonly #context: DocumentRestoreContext;
   readonly #options: { salvage: boolean; parallel: number };
+  readonly #later: LaterStates;
   readonly #designs = new HeldDesigns();
   /** Bodies that are sent and can be filled again. */
   readonly #bodies: RequestBody[] = [];
+  /** What was read from the archive to be written. */
+  readonly #counts = noDocuments();
+  /** Formats of chunks that no manifest vouches for. */
+  readonly #formats = new Set<string>();
+  /** Chunks that were left out because they are damaged. */
+  readonly #damaged: ChunkProblem[] = [];
 
   constructor(
     archive: Archive,
@@ -70,6 +58,7 @@ export class DocumentRestore {
     options: { salvage: boolean; parallel: number },
   ) {
     this.#archive = archive;
+    this.#later = new LaterStates(archive.chunks);
     this.#context = context;
     this.#options = options;
   }
@@ -88,6 +77,24 @@ export class DocumentRestore {
     await this.#writeAll((signal) => this.#designBatches(signal));
   }
 
+  /** What has come of it, when all is written. The log gets what an operator may want to know of it. */
+  finish(): Written {
+    const { writer: { failed, failedRevisions, failedDocuments, requestsWithFewerCopies }, log } = this.#context;
+    if (requestsWithFewerCopies > 0) {
+      log.warn("CouchDB has not written all copies yet: a node is away", { requests: requestsWithFewerCopies });
+    }
+    for (const format of this.#formats) log.info("archive is read", { format });
+    const documents = Math.max(0, this.#counts.documents - failedDocuments);
+    return {
+      documents,
+      leafRevisions: this.#counts.leafRevisions - failedRevisions,
+      deleted: Math.min(documents, this.#counts.deleted),
+      failed,
+      failedRevisions,
+      damaged: this.#damaged,
+    };
+  }
+
   async #writeAll(batches: (signal: AbortSignal) => AsyncIterable<Batch>): Promise<void> {
     const { writer, progress, signal } = this.#context;
     const write = async ({ body, documents }: Batch, signal: AbortSignal) => {
@@ -99,14 +106,15 @@ export class DocumentRestore {
   }
 
   async *#batches(signal: AbortSignal): AsyncGenerator<Batch> {
-    for await (const { chunk, checked } of this.#openAll(this.#archive.chunks, signal)) {
+    for await (const { chunk, checked } of this.#openAll(this.#later.chunks, signal)) {
       if (checked === undefined) continue;
       try {
-        const holdDesigns = (document: RawDocument | LargeDocument) => {
+        const holdDesigns = (document: AnyDocument) => {
           if (isDesign(document)) this.#designs.add(document, chunk);
           return !isDesign(document);
         };
-        yield* this.#batchesOf(checked, { isWanted: holdDesigns, signal });
+        // Only now, when all that was above it has been read, is it known what to pass over.
+        yield* this.#batchesOf(checked, holdDesigns, { ...this.#later.readOptions(chunk), signal });
         this.#count(chunk, checked);
       } catch (error) {
         this.#leaveOut(chunk, error);
@@ -118,10 +126,12 @@ export class DocumentRestore {
     const held = new BatchBuilder(this.#bodies);
     for (const document of this.#designs.documents) yield* held.add(document);
     yield* held.close();
-    for await (const { chunk, checked } of this.#openAll(this.#designs.chunks, signal)) {
+    for await (const { chunk, checked } of this.#openAll(this.#designs.chunks.keys(), signal)) {
       if (checked === undefined) continue;
+      const ids = this.#designs.chunks.get(chunk);
       try {
-        yield* this.#batchesOf(checked, { isWanted: isDesign, signal });
+        const isAwaited = (document: AnyDocument) => isDesign(document) && ids?.has(document.id) === true;
+        yield* this.#batchesOf(checked, isAwaited, { signal });
       } catch (error) {
         this.#leaveOut(chunk, error);
       }
@@ -144,14 +154,15 @@ export class DocumentRestore {
   /** The documents of a chunk that `isWanted` wants, in batches; large ones are written on the way. */
   async *#batchesOf(
     checked: CheckedChunk,
-    { isWanted, signal }: { isWanted: (document: RawDocument | LargeDocument) => boolean; signal: AbortSignal },
+    isWanted: (document: AnyDocument) => boolean,
+    options: ReadChunkOptions & { signal: AbortSignal },
   ): AsyncGenerator<Batch> {
     const builder = new BatchBuilder(this.#bodies);
-    for await (const item of checked.read({ signal })) {
+    for await (const item of checked.read(options)) {
       if (!isLarge(item)) {
         for (const document of item) if (isWanted(document)) yield* builder.add(document);
       } else if (isWanted(item)) {
-        await this.#writeLarge(checked, item, signal);
+        await this.#writeLarge(checked, item, options.signal);
       }
     }
     yield* builder.close();
@@ -181,10 +192,12 @@ export class DocumentRestore {
 
   #count({ name }: ArchiveChunk, { counts, format }: CheckedChunk): void {
     if (counts === undefined) return;
-    this.counts.documents += counts.documents;
-    this.counts.leafRevisions += counts.leafRevisions;
-    this.formats.add(format.name);
-    const { absent, lost } = counts;
+    const { passedOver, absent, lost } = counts;
+    this.#counts.documents += counts.documents - passedOver.documents;
+    this.#counts.leafRevisions += counts.leafRevisions - passedOver.leafRevisions;
+    this.#counts.deleted += counts.deleted - passedOver.deleted;
+    this.#context.progress.advanced({ documents: passedOver.documents, bytes: 0 });
+    this.#formats.add(format.name);
     // In a chunk of ours neither can be; the reference script stores whatever CouchDB answers.
     if (lost > 0) this.#context.log.warn("documents were not read when the backup was made", { chunk: name, lost });
     if (absent > 0) this.#context.log.info("documents were gone when the backup was made", { chunk: name, absent });
@@ -194,80 +207,6 @@ export class DocumentRestore {
     if (!(error instanceof ArchiveError) || !this.#options.salvage) throw error;
     const problem = describeError(error);
     this.#context.log.error("chunk is left out", { chunk: name, problem });
-    this.damaged.push({ chunk: name, problem });
+    this.#damaged.push({ chunk: name, problem });
   }
-}
-
-/** Checks one of an archive's chunks. @throws ArchiveError when it is damaged. */
-export async function openChunk(
-  archive: Archive,
-  { name, entry }: ArchiveChunk,
-  options: { signal: AbortSignal },
-): Promise<CheckedChunk> {
-  const { store, folder } = archive.place;
-  return await CheckedChunk.open({ store, key: joinKey(folder, name), entry }, options);
-}
-
-/** Puts documents together to requests. */
-class BatchBuilder {
-  readonly #free: RequestBody[];
-  #batch: Batch | undefined;
-  #lastId: string | undefined;
-
-  /** @param free Bodies that can be filled again; taken from its end. */
-  constructor(free: RequestBody[]) {
-    this.#free = free;
-  }
-
-  /** Takes a document; yields the batch that is full with it, or that it does not belong to. */
-  *add({ id, bytes, hasRevision }: RawDocument): Generator<Batch> {
-    const revisions = hasRevision ? "kept" : "new";
-    if (this.#batch !== undefined && this.#batch.body.revisions !== revisions) yield* this.close();
-    this.#batch ??= { body: this.#emptyBody(revisions), documents: 0 };
-    const { body } = this.#batch;
-    body.add(bytes);
-    if (id === undefined || id !== this.#lastId) this.#batch.documents++;
-    this.#lastId = id;
-    if (body.count >= BATCH_DOCUMENTS || body.documentBytes >= BATCH_BYTES) yield* this.close();
-  }
-
-  /** Yields what is left. */
-  *close(): Generator<Batch> {
-    const batch = this.#batch;
-    this.#batch = undefined;
-    if (batch !== undefined) yield batch;
-  }
-
-  #emptyBody(revisions: Revisions): RequestBody {
-    const body = this.#free.pop();
-    if (body === undefined) return new RequestBody(revisions);
-    body.clear(revisions);
-    return body;
-  }
-}
-
-/** Design documents on their way to the end: small ones in hand, of others the chunks they are in. */
-class HeldDesigns {
-  readonly documents: RawDocument[] = [];
-  readonly chunks = new Set<ArchiveChunk>();
-  #bytes = 0;
-
-  add(document: RawDocument | LargeDocument, chunk: ArchiveChunk): void {
-    const bytes = isRaw(document) ? document.bytes.length : Infinity;
-    if (!isRaw(document) || this.#bytes + bytes > HELD_DESIGN_BYTES) {
-      this.chunks.add(chunk);
-      return;
-    }
-    // A copy: the document is a view of a piece of the chunk that would stay in memory with it.
-    this.documents.push({ ...document, bytes: document.bytes.slice() });
-    this.#bytes += bytes;
-  }
-}
-
-function isRaw(document: RawDocument | LargeDocument): document is RawDocument {
-  return "bytes" in document;
-}
-
-function isDesign({ id }: { id: string | undefined }): boolean {
-  return id?.startsWith("_design/") === true;
 }

@@ -1,7 +1,8 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { dirname, join } from "node:path";
 import { ArchiveError, EXIT } from "../../../src/errors.ts";
-import { exitCodeOfRestore, restore } from "../../../src/commands/restore/restore.ts";
+import { exitCodeOfRestore } from "../../../src/commands/restore/report.ts";
+import { restore } from "../../../src/commands/restore/restore.ts";
 import { couchOk } from "../../couch_request.ts";
 import { seedHardDatabase } from "../../hard_database.ts";
 import { compareLeafRevisions, readAllLeafRevisions } from "../../leaf_revisions.ts";
@@ -127,6 +128,24 @@ Deno.test("restore() says which documents without a revision are there already",
   await restore(setup.context, { database: "new", path: "file.json" });
   const report = await restore(setup.context, { database: "new", path: "file.json", intoExisting: true });
   assertEquals(report.failed.map(({ id, error }) => [id, error]), [["b", "conflict"]]);
+});
+
+Deno.test("restore() counts what CouchDB took of a chunk of rows that are no documents, and names the others", async () => {
+  const rows = Array.from({ length: 150 }, (_, number) => {
+    const document = number % 15 < 2 ? `{"_id":"d${number}","_rev":"1-a"}` : ["[1,,2]", "7", '{"a":}'][number % 3];
+    return `{"id":"d${number}","docs":[{"ok":${document}}]}`;
+  });
+  await using setup = await setUpRestore();
+  await put(setup, "rows.json.gz", `{"results":[${rows.join(",")}]}`);
+  const bad = Array.from({ length: 150 }, (_, number) => number).filter((number) => number % 15 >= 2);
+  for (const dryRun of [true, false]) {
+    const report = await restore(setup.context, { database: "new", path: "rows.json.gz", dryRun });
+    assertEquals([report.ok, report.documents, report.leaf_revisions], [false, 20, 20], `dry run: ${dryRun}`);
+    assertEquals(report.failed_revisions, 130);
+    assertEquals(report.failed.map(({ id }) => id).sort(), bad.map((number) => `d${number}`).sort());
+  }
+  const { json } = await couchOk(setup.server, "GET /new");
+  assertEquals(json.doc_count, 20);
 });
 
 Deno.test("restore() finds id and revision of a large document behind its attachments", async () => {

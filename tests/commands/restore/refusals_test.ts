@@ -1,7 +1,8 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { CouchError, EXIT } from "../../../src/errors.ts";
-import { exitCodeOfRestore, restore, type RestoreReport } from "../../../src/commands/restore/restore.ts";
+import { exitCodeOfRestore, type RestoreReport } from "../../../src/commands/restore/report.ts";
+import { restore } from "../../../src/commands/restore/restore.ts";
 import { couchOk } from "../../couch_request.ts";
 import { compareLeafRevisions, readAllLeafRevisions } from "../../leaf_revisions.ts";
 import { gzipText, QUICK_RETRY, type RestoreSetup, setUpRestore } from "./setup.ts";

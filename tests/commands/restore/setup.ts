@@ -2,7 +2,7 @@
 import { Repository } from "../../../src/archive/repository.ts";
 import { CouchClient } from "../../../src/couchdb/client.ts";
 import { SILENT_PROGRESS } from "../../../src/observe.ts";
-import type { RestoreContext } from "../../../src/commands/restore/restore.ts";
+import type { RestoreContext } from "../../../src/commands/restore/context.ts";
 import type { RetryPolicy } from "../../../src/retry.ts";
 import { Secret } from "../../../src/secret.ts";
 import { DirectoryStore } from "../../../src/store/directory/store.ts";

@@ -1,0 +1,38 @@
+/** What a restore works with: what it is given, what it is asked for, and what it adds to that once it has begun. */
+import type { PathContext } from "../../archive/find.ts";
+import type { CouchClient } from "../../couchdb/client.ts";
+import type { Progress } from "../../observe.ts";
+
+/** What a restore works with. */
+export interface RestoreContext extends PathContext {
+  /** Ends it at once, too: what is written needs no finishing, and writing it again is harmless. */
+  stop?: AbortSignal | undefined;
+  couch: CouchClient;
+  progress: Progress;
+  now: () => Date;
+}
+
+/** What is to be restored, and how. */
+export interface RestoreRequest {
+  /** The database to write to; encoded (`a%2Fb`) or not. */
+  database: string;
+  /** `latest`, a date, a URL, a local folder or file, or a key below the bucket folder. */
+  path: string;
+  /** Write into a database that holds documents. @default false */
+  intoExisting?: boolean | undefined;
+  /** Restore what is whole of an archive that is not. @default false */
+  salvage?: boolean | undefined;
+  /** Write nothing, and report what would be written. @default false */
+  dryRun?: boolean | undefined;
+  /** Leave the views unbuilt. @default false */
+  noViews?: boolean | undefined;
+  /** Requests in flight. @default 4 */
+  parallel?: number | undefined;
+}
+
+/** A restore that has begun: its log names the database, its signal is aborted by `stop`, too. */
+export interface BegunRestore extends RestoreContext {
+  /** The decoded name of the database that is written to. */
+  database: string;
+  startedAt: Date;
+}

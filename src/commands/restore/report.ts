@@ -1,0 +1,96 @@
+/** What a restore says of itself at its end: in goes what its steps have come to, out come a report and its exit code. */
+import type { Archive, ChunkProblem } from "../../archive/archive.ts";
+import { isCounted } from "./source.ts";
+import type { FailedRevision } from "../../couchdb/write.ts";
+import { EXIT } from "../../errors.ts";
+import type { DocumentCounts } from "../../archive/document_reader.ts";
+import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
+import type { LackingSetting } from "./target.ts";
+import type { BegunRestore } from "./context.ts";
+
+/** What `restore --json` prints. */
+export interface RestoreReport {
+  /** Whether all of the archive is in the database now. */
+  ok: boolean;
+  database: string;
+  /** The URL of what was restored. */
+  path: string;
+  /** Whether all chunks were compared with the checksums of a manifest. */
+  verified: boolean;
+  /** Documents of which every revision of the archive was written. */
+  documents: number;
+  leaf_revisions: number;
+  /** Those of the documents that are deleted ones: the marks of their deletion are back. */
+  deleted: number;
+  /** Documents that the backup lacks because CouchDB could not read them when it was made. */
+  unreadable: readonly UnreadableDocument[];
+  /** Settings that the database did not get back. */
+  lacking: readonly LackingSetting[];
+  /** Revisions that CouchDB did not take, the first ten thousand of them; the log has all. */
+  failed: FailedRevision[];
+  failed_revisions: number;
+  /** What of the archive is missing or damaged, and was left out with `--salvage`. */
+  damaged: ChunkProblem[];
+  /** Documents that CouchDB took and does not count. */
+  missing: number;
+  /** Whether the database was created. */
+  created: boolean;
+  /** Views that are built. */
+  views: number;
+  seconds: number;
+  /** Present when nothing was written. */
+  dry_run?: true;
+}
+
+/** What is in the database because of a restore, and what is not. */
+export interface Written extends DocumentCounts {
+  failed: FailedRevision[];
+  failedRevisions: number;
+  /** Chunks that were left out. */
+  damaged: readonly ChunkProblem[];
+}
+
+/**
+ * The exit code of a finished restore: 12 when the archive is not whole, 3 when CouchDB did not take all of it, or could
+ * not read all of the database when the backup was made.
+ */
+export function exitCodeOfRestore(report: RestoreReport): number {
+  if (report.damaged.length > 0) return EXIT.archive;
+  return report.ok ? EXIT.ok : EXIT.partial;
+}
+
+/** Puts the report together, and notes in the log whether the database is restored. */
+export function reportRestore(
+  { log, now, database, startedAt }: BegunRestore,
+  archive: Archive,
+  result: Written & Pick<RestoreReport, "missing" | "created" | "views" | "lacking">,
+): RestoreReport {
+  const { failed, failedRevisions, missing, created, lacking } = result;
+  const { unreadable } = archive;
+  const damaged = [...archive.problems, ...result.damaged];
+  const isRefused = lacking.some(({ in_backup }) => in_backup);
+  const report: RestoreReport = {
+    ok: failedRevisions + damaged.length + missing + unreadable.length === 0 && !isRefused,
+    database,
+    path: archive.url,
+    verified: isCounted(archive),
+    documents: result.documents,
+    leaf_revisions: result.leafRevisions,
+    deleted: result.deleted,
+    unreadable,
+    lacking,
+    failed,
+    failed_revisions: failedRevisions,
+    damaged,
+    missing,
+    created,
+    views: result.views,
+    seconds: (now().getTime() - startedAt.getTime()) / 1000,
+  };
+  const { ok, documents, leaf_revisions: leafRevisions, deleted, views, seconds } = report;
+  const facts = { documents, leafRevisions, deleted, views, durationMs: Math.round(seconds * 1000) };
+  const lost = { failedRevisions, damaged: damaged.length, unreadable: unreadable.length, missing };
+  if (ok) log.info("database is restored", facts);
+  else log.error("database is not restored in full", { ...facts, ...lost });
+  return report;
+}

@@ -1,0 +1,110 @@
+/**
+ * The archive that a restore reads from, before its first document is written: it is found, announced, and refused
+ * unless it is whole. In go a path and a database's name, out comes an archive that may be restored.
+ */
+import { type Archive, type ArchiveChunk, openArchive } from "../../archive/archive.ts";
+import { CheckedChunk, inspectChunk } from "../../archive/chunk.ts";
+import { SALVAGE_HINT } from "../../archive/damage.ts";
+import { isLarge } from "../../archive/document_reader.ts";
+import { findArchive } from "../../archive/find.ts";
+import { isManifestName, MANIFEST_NAME } from "../../archive/layout.ts";
+import { ArchiveError } from "../../errors.ts";
+import type { Log } from "../../observe.ts";
+import { joinKey } from "../../store/key.ts";
+import type { BegunRestore, RestoreRequest } from "./context.ts";
+
+/** Where a document's history stands, if it has one. */
+const HISTORY_WITHIN_BYTES = 1 << 16;
+
+/**
+ * Finds the archive at `path`.
+ *
+ * @throws ArchiveError when there is none, or when it is not whole, unless what is whole of it is wanted (`salvage`).
+ */
+export async function openSource(
+  context: BegunRestore,
+  { path, salvage = false }: Pick<RestoreRequest, "path" | "salvage">,
+): Promise<Archive> {
+  const place = await findArchive(context, path, context.database);
+  const archive = await openArchive(place, { signal: context.signal });
+  announce(archive, context.log);
+  await refuseUnlessWhole(archive, { salvage, signal: context.signal });
+  return archive;
+}
+
+/** Whether a manifest or checkpoint says what each of its chunks holds. Chunks of others may hold a document twice. */
+export function isCounted(archive: Archive): boolean {
+  return archive.chunks.every(({ entry }) => entry !== undefined);
+}
+
+/** Checks one of an archive's chunks. @throws ArchiveError when it is damaged. */
+export async function openChunk(
+  archive: Archive,
+  { name, entry }: ArchiveChunk,
+  options: { signal: AbortSignal },
+): Promise<CheckedChunk> {
+  const { store, folder } = archive.place;
+  return await CheckedChunk.open({ store, key: joinKey(folder, name), entry }, options);
+}
+
+/** Says what was found, above all where it is not a backup of this program. */
+function announce({ kind, url, origin, chunks, problems, unreadable, leftovers }: Archive, log: Log): void {
+  const made = { run: origin?.run, task: origin?.task, startedAt: origin?.started_at };
+  log.info("archive is found", { path: url, kind, chunks: chunks.length, ...made });
+  if (kind === "unlisted") log.warn("archive has no manifest: nobody can tell whether all of it is there");
+  if (kind === "foreign") log.warn("file is in no manifest: nobody can tell whether all of it is there");
+  for (const { chunk, problem } of problems) log.error("archive is not whole", { chunk, problem });
+  for (const { id, rev, error, reason } of unreadable) {
+    log.warn("document is not in the backup: CouchDB could not read it", { id, rev, error, reason });
+  }
+  for (const { chunk, problem } of leftovers) log.warn("object is not restored", { chunk, problem });
+}
+
+async function refuseUnlessWhole(
+  archive: Archive,
+  { salvage, signal }: { salvage: boolean; signal: AbortSignal },
+): Promise<void> {
+  if (await looksUnfinished(archive, { salvage, signal })) {
+    archive.problems.push({
+      chunk: MANIFEST_NAME,
+      problem: "It is missing, and the documents have histories: this looks like a backup that has not finished",
+    });
+  }
+  const [first] = archive.problems;
+  if (first === undefined || salvage) return;
+  const more = archive.problems.length - 1;
+  const key = joinKey(archive.place.folder, first.chunk);
+  throw new ArchiveError(
+    `Cannot restore "${archive.url}": "${first.chunk}" is not as it must be: ${first.problem}` +
+      (more === 0 ? "" : ` (and ${more} more problems)`),
+    { key, expected: "a complete backup", found: first.problem },
+    { hint: SALVAGE_HINT },
+  );
+}
+
+/**
+ * Whether chunks without a manifest seem to be an unfinished backup of this program: its documents have histories,
+ * the reference script's do not.
+ *
+ * @throws ArchiveError when the first chunk is damaged or no archive at all.
+ */
+async function looksUnfinished(
+  archive: Archive,
+  { salvage, signal }: { salvage: boolean; signal: AbortSignal },
+): Promise<boolean> {
+  const [first] = archive.chunks;
+  if (first === undefined || first.entry !== undefined) return false;
+  try {
+    const chunk = await openChunk(archive, first, { signal });
+    if (archive.kind === "foreign" || archive.problems.some(({ chunk }) => isManifestName(chunk))) return false;
+    for await (const item of chunk.read({ signal })) {
+      const [document] = isLarge(item) ? [] : item;
+      if (document === undefined) return false;
+      const beginning = new TextDecoder().decode(document.bytes.subarray(0, HISTORY_WITHIN_BYTES));
+      return beginning.includes('"_revisions":{"start"');
+    }
+  } catch (error) {
+    if (!(error instanceof ArchiveError) || !salvage) throw error;
+  }
+  return false;
+}

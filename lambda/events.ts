@@ -8,10 +8,9 @@ import { UsageError } from "../src/errors.ts";
 const instant = z.iso.datetime({ offset: true, error: "must be an instant such as 2026-01-03T18:00:00Z" })
   .transform((text) => new Date(text));
 const name = z.string({ error: "must be text" }).min(1, { error: "must not be empty" });
-/** Which of the task's databases: all that it selects, or those that the last run for the same elapse did not save. */
 const only = z.enum(["all", "failed"], { error: 'must be "all" or "failed"' }).default("all");
 
-const SCHEMAS = {
+const SCHEMAS: { [Kind in keyof EventKinds]: z.ZodType<EventKinds[Kind]> } = {
   tick: z.object({ source: z.literal("aws.events"), time: instant }),
   plan: z.strictObject({ action: z.literal("plan"), task: name, elapse: instant, only }),
   backup: z.strictObject({
@@ -23,25 +22,61 @@ const SCHEMAS = {
   }),
   summarise: z.strictObject({ action: z.literal("summarise"), task: name, elapse: instant, only }),
   run: z.strictObject({ task: name, elapse: instant.optional(), only }),
-} as const;
-
-type Fields<Kind extends keyof typeof SCHEMAS> = z.infer<(typeof SCHEMAS)[Kind]>;
+};
 
 /** EventBridge's tick: whatever is due at `time` is to run. The other fields that EventBridge sends are not used. */
-export type TickEvent = Fields<"tick">;
+export interface TickEvent {
+  source: "aws.events";
+  time: Date;
+}
+
+/** Which of the task's databases: all that it selects, or those that the last run for the same elapse did not save. */
+export type Only = "all" | "failed";
+
 /** The state machine asks what a run has to do. */
-export type PlanEvent = Fields<"plan">;
-/** The state machine asks for one round of one database; `cursor` is what the round before it answered, at first null. */
-export type BackupEvent = Fields<"backup">;
+export interface PlanEvent {
+  action: "plan";
+  task: string;
+  elapse: Date;
+  only: Only;
+}
+
+/** The state machine asks for one round of one database. */
+export interface BackupEvent {
+  action: "backup";
+  task: string;
+  elapse: Date;
+  database: string;
+  /** What the round before it answered, at first null. */
+  cursor: string | null;
+}
+
 /** The state machine asks how the run went. */
-export type SummariseEvent = Fields<"summarise">;
+export interface SummariseEvent {
+  action: "summarise";
+  task: string;
+  elapse: Date;
+  only: Only;
+}
+
 /** A person asks for a task to run: now, or, with an `elapse`, for the run of that elapse to go on. */
-export type RunEvent = Fields<"run">;
+export interface RunEvent {
+  task: string;
+  elapse?: Date | undefined;
+  only: Only;
+}
+
+/** The kinds of events. */
+export interface EventKinds {
+  tick: TickEvent;
+  plan: PlanEvent;
+  backup: BackupEvent;
+  summarise: SummariseEvent;
+  run: RunEvent;
+}
 
 /** An event of one of the kinds. */
-export type LambdaEvent = {
-  [Kind in keyof typeof SCHEMAS]: { kind: Kind } & Fields<Kind>;
-}[keyof typeof SCHEMAS];
+export type LambdaEvent = { [Kind in keyof EventKinds]: { kind: Kind } & EventKinds[Kind] }[keyof EventKinds];
 
 /** The answer to a {@linkcode PlanEvent}. The databases themselves lie in S3: an answer may not exceed 256 KiB. */
 export interface PlanResult {
@@ -107,7 +142,7 @@ export function parseEvent(event: unknown): LambdaEvent {
   throw new UsageError(`Cannot use the ${kind} event: "${where}" ${what}`);
 }
 
-function kindOf(event: unknown): keyof typeof SCHEMAS | undefined {
+function kindOf(event: unknown): keyof EventKinds | undefined {
   if (typeof event !== "object" || event === null || Array.isArray(event)) return undefined;
   const { source, action, task } = event as Record<string, unknown>;
   if (source === "aws.events") return "tick";

@@ -46,7 +46,7 @@ import type { Handler, Invocation } from "./runtime.ts";
 
 /** Not everything that an event asked for is saved. */
 export class NotSavedError extends ProgramError {
-  override readonly exitCode = EXIT.partial;
+  override readonly exitCode: number = EXIT.partial;
 }
 
 /** How many names of failed databases a message has; the report has them all. */
@@ -216,7 +216,7 @@ class InvocationOf {
     const elapse = event.elapse ?? new Date(Math.floor(Date.now() / 1000) * 1000);
     const run = this.#runOf({ ...event, elapse });
     if (config.stateMachine !== undefined) {
-      // Going on with a run is another execution than the run itself, whose name is used up.
+      // Resuming a run is another execution than the run itself, whose name is used up.
       const more = event.elapse === undefined ? [] : [event.only, this.#invocation.requestId.slice(0, 8)];
       const name = executionName(event.task, stampOf(elapse), ...more);
       const input = { task: event.task, elapse: elapse.toISOString(), only: event.only };

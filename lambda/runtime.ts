@@ -3,8 +3,10 @@
  * together with its deadline, and gives back the result or the error. In: the address in `AWS_LAMBDA_RUNTIME_API` and a
  * function that builds the handler. Out: nothing; the loop ends only when it is told to or when it cannot go on.
  */
-import { describeError, EXIT, hintOf, InterruptedError, ProgramError } from "../src/errors.ts";
+import { describeError, InterruptedError } from "../src/errors.ts";
 import type { Log } from "../src/observe.ts";
+import { Deadline, DEADLINE_PASSED } from "./deadline.ts";
+import { type Delivery, type Failure, failureOf, RuntimeApi, runtimeFailure } from "./runtime_api.ts";
 
 /** One event, and what the handler has to know to answer it in time. */
 export interface Invocation {
@@ -41,33 +43,8 @@ export interface RuntimeOptions {
   marginMs?: number | undefined;
 }
 
-/** The Runtime API does not behave as documented; the process has to end, and Lambda starts a new one. */
-export class RuntimeApiError extends ProgramError {
-  override readonly exitCode = EXIT.unexpected;
-}
-
 const DEFAULT_MARGIN_MS = 60_000;
 const MAX_FLUSH_MS = 5_000;
-/** The parts of the margin that are left when the work is ended, and when the answer is sent in any case. */
-const SIGNAL_SHARE = 1 / 3;
-const ANSWER_SHARE = 1 / 12;
-
-/** A failure as the Runtime API takes it. `category` stands in the error type of Lambda's own metrics. */
-interface Failure {
-  category: "Function" | "Runtime";
-  errorType: string;
-  errorMessage: string;
-  stackTrace: string[];
-}
-
-/** An event as `next` delivers it: `text` is not looked at yet. */
-interface Delivery {
-  requestId: string;
-  text: string;
-  deadlineMs: number;
-  /** X-Ray's header for this invocation. */
-  traceId: string | undefined;
-}
 
 /** What the handler made of an event. `stuck` is a handler that goes on although its time is over. */
 type Outcome = { body: string } | { failure: Failure; stuck: boolean };
@@ -137,41 +114,6 @@ async function answer(delivery: Delivery, handler: Handler, marginMs: number): P
   }
 }
 
-const DEADLINE_PASSED = Symbol("deadline passed");
-
-/** Lambda ends an invocation at its deadline without any signal, so the time is measured here. */
-class Deadline {
-  readonly stop: AbortSignal;
-  readonly signal: AbortSignal;
-  /** Settles when a handler that heeds `signal` would long have stopped, and an answer can only just be sent. */
-  readonly passed: Promise<typeof DEADLINE_PASSED>;
-  readonly #timers: ReturnType<typeof setTimeout>[] = [];
-
-  constructor(deadlineMs: number, wantedMarginMs: number) {
-    const nowMs = Date.now();
-    // With a short timeout a fixed margin would leave no time to work.
-    const marginMs = Math.min(wantedMarginMs, Math.max(0, deadlineMs - nowMs) / 4);
-    const [stop, signal] = [new AbortController(), new AbortController()];
-    const { promise, resolve } = Promise.withResolvers<typeof DEADLINE_PASSED>();
-    this.stop = stop.signal;
-    this.signal = signal.signal;
-    this.passed = promise;
-    if (deadlineMs === Infinity) return;
-    const at = (timeMs: number, action: () => void) => this.#timers.push(setTimeout(action, timeMs - nowMs));
-    at(deadlineMs - marginMs, () => stop.abort(timeIsOver()));
-    at(deadlineMs - marginMs * SIGNAL_SHARE, () => signal.abort(timeIsOver()));
-    at(deadlineMs - marginMs * ANSWER_SHARE, () => resolve(DEADLINE_PASSED));
-  }
-
-  clear(): void {
-    for (const timer of this.#timers) clearTimeout(timer);
-  }
-}
-
-function timeIsOver(): InterruptedError {
-  return new InterruptedError("The time of this Lambda invocation is nearly over");
-}
-
 /** A log server that does not answer must not cost the invocation its answer. */
 async function flushInTime({ flush, log }: RuntimeOptions, deadlineMs: number): Promise<void> {
   const limitMs = Math.min(MAX_FLUSH_MS, Math.max(0, deadlineMs - Date.now()) / 2);
@@ -190,91 +132,4 @@ async function flushInTime({ flush, log }: RuntimeOptions, deadlineMs: number): 
 function setTraceId(env: RuntimeOptions["env"], traceId: string | undefined): void {
   if (traceId === undefined) delete env._X_AMZN_TRACE_ID;
   else env._X_AMZN_TRACE_ID = traceId;
-}
-
-/** The class's name is what a state machine's `Retry` and `Catch` compare with. Only a defect needs its stack. */
-function failureOf(error: unknown): Failure {
-  const expected = error instanceof ProgramError;
-  const hint = hintOf(error);
-  return {
-    category: "Function",
-    errorType: error instanceof Error ? error.name : "Error",
-    errorMessage: describeError(error) + (hint === undefined ? "" : `\n${hint}`),
-    stackTrace: error instanceof Error && !expected ? (error.stack ?? "").split("\n").map((line) => line.trim()) : [],
-  };
-}
-
-function runtimeFailure(reason: string, errorMessage: string): Failure {
-  return { category: "Runtime", errorType: `Runtime.${reason}`, errorMessage, stackTrace: [] };
-}
-
-/** The Runtime API's four requests. */
-class RuntimeApi {
-  readonly #base: string;
-
-  constructor(api: string) {
-    this.#base = `http://${api}/2018-06-01/runtime/`;
-  }
-
-  /** Waits for the next event, without a limit: between two of them the process may be frozen for hours. */
-  async next(signal: AbortSignal | undefined): Promise<Delivery | undefined> {
-    let response: Response;
-    let text: string;
-    try {
-      response = await fetch(`${this.#base}invocation/next`, signal === undefined ? {} : { signal });
-      text = await response.text();
-    } catch (cause) {
-      if (signal?.aborted === true) return undefined;
-      throw new RuntimeApiError("Cannot take an event: the Runtime API cannot be reached", { cause });
-    }
-    const requestId = response.headers.get("Lambda-Runtime-Aws-Request-Id");
-    if (!response.ok || requestId === null) {
-      throw new RuntimeApiError(
-        `Cannot take an event: the Runtime API answered ${response.status}, it should be 200 with a request id`,
-      );
-    }
-    return {
-      requestId,
-      text,
-      deadlineMs: Number(response.headers.get("Lambda-Runtime-Deadline-Ms") ?? Infinity),
-      traceId: response.headers.get("Lambda-Runtime-Trace-Id") ?? undefined,
-    };
-  }
-
-  /** Sends a result; one that is refused (413: larger than 6 MB) becomes the invocation's error. */
-  async respond(requestId: string, body: string, log: Log): Promise<void> {
-    const status = await this.#post(`invocation/${requestId}/response`, body, {});
-    if (status < 400) return;
-    const message = `Cannot send the result: the Runtime API answered ${status} to ${body.length} characters`;
-    log.error("result refused", { status });
-    await this.fail(`invocation/${requestId}/error`, runtimeFailure("ResultRefused", message));
-  }
-
-  /** Reports a failure at `path`, relative to the API's base. */
-  async fail(path: string, failure: Failure): Promise<void> {
-    const { category, ...body } = failure;
-    const type = failure.errorType.startsWith(`${category}.`) ? failure.errorType : `${category}.${failure.errorType}`;
-    const status = await this.#post(path, JSON.stringify(body), { "Lambda-Runtime-Function-Error-Type": type });
-    if (status < 400) return;
-    throw new RuntimeApiError(`Cannot report "${failure.errorMessage}": the Runtime API answered ${status}`);
-  }
-
-  async #post(path: string, body: string, headers: Record<string, string>): Promise<number> {
-    let response: Response;
-    try {
-      response = await fetch(this.#base + path, {
-        method: "POST",
-        headers: { "Content-Type": "application/json", ...headers },
-        body,
-      });
-      await response.body?.cancel();
-    } catch (cause) {
-      throw new RuntimeApiError(`Cannot post "${path}": the Runtime API cannot be reached`, { cause });
-    }
-    // 500 is the one status that the documentation calls final.
-    if (response.status >= 500) {
-      throw new RuntimeApiError(`Cannot post "${path}": the Runtime API answered ${response.status}`);
-    }
-    return response.status;
-  }
 }

@@ -1,4 +1,7 @@
-/** The program as a Lambda function: the loop that takes events, around the handler. */
+/**
+ * The program as a Lambda function: the loop that takes events, around the handler. In: the environment and the
+ * console. Out: an exit code, when the process cannot go on.
+ */
 import type { Environment } from "../src/config/config.ts";
 import { describeError } from "../src/errors.ts";
 import { openLog } from "../src/observe/log.ts";

@@ -1,5 +1,5 @@
 /** What all build scripts do: run another program, and put a built file with its checksum where it belongs. */
-import { dirname } from "@std/path";
+import { dirname } from "node:path";
 
 /** A build that cannot go on. The message is for the person who started it. */
 export class BuildError extends Error {

@@ -2,7 +2,7 @@
  * Compiles the program into one executable: `deno task compile [--target TRIPLE] [--output FILE]`. In: mod.ts, and
  * the runtime `denort`, which Deno downloads or takes from `DENORT_BIN`. Out: dist/couchdb-backup and its checksum.
  */
-import { parseArgs } from "@std/cli/parse-args";
+import { parseArgs } from "node:util";
 import { build, BuildError, run, writeChecksum } from "./artifact.ts";
 import { bundle } from "./bundle.ts";
 import { RUN_FLAGS } from "./run_flags.ts";
@@ -56,6 +56,9 @@ export function explainFailure(
 }
 
 if (import.meta.main) {
-  const flags = parseArgs(Deno.args, { string: ["target", "output"], default: { output: "dist/couchdb-backup" } });
+  const { values: flags } = parseArgs({
+    args: Deno.args,
+    options: { target: { type: "string" }, output: { type: "string", default: "dist/couchdb-backup" } },
+  });
   await build(() => compile({ output: flags.output, target: flags.target }));
 }

@@ -2,13 +2,14 @@
  * The demo: the main job on an embedded server. Fills a few databases, backs them up to a local folder with the very
  * command a user would type, and shows what came out.
  */
-import { fromFileUrl, join } from "@std/path";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import process from "node:process";
 import { main } from "../src/cli/cli.ts";
 import { gunzip } from "../src/codec/gzip.ts";
 import { startDemoServer } from "./demo_server.ts";
 
-const FOLDER = fromFileUrl(new URL("../demo-backup", import.meta.url));
+const FOLDER = fileURLToPath(new URL("../demo-backup", import.meta.url));
 
 await Deno.remove(FOLDER, { recursive: true }).catch((error) => {
   if (!(error instanceof Deno.errors.NotFound)) throw error;

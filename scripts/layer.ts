@@ -3,7 +3,7 @@
  * dist/layer.zip, whose root holds `bootstrap`, and dist/function.zip, which carries the config when that does not stand
  * in the template. The same sources and tools give the same bytes.
  */
-import { parseArgs } from "@std/cli/parse-args";
+import { parseArgs } from "node:util";
 import { build, BuildError, run, say, writeArtifact } from "./artifact.ts";
 import { bundle } from "./bundle.ts";
 import { compile } from "./compile.ts";
@@ -111,7 +111,10 @@ async function readEntries(folder: string, prefix = ""): Promise<ZipEntry[]> {
   return entries;
 }
 
-const flags = parseArgs(Deno.args, { string: ["runtime", "config"], default: { runtime: "compiled" } });
+const { values: flags } = parseArgs({
+  args: Deno.args,
+  options: { runtime: { type: "string", default: "compiled" }, config: { type: "string" } },
+});
 await build(async () => {
   if (flags.runtime !== "compiled" && flags.runtime !== "deno") {
     throw new BuildError(`There is no runtime "${flags.runtime}": it is compiled or deno`);

@@ -1,7 +1,13 @@
 /** How the program is run, wherever it is built or started. */
 
 /** Network, environment, the host's name for labels, files. Never the right to run other programs. */
-export const PERMISSIONS = ["--allow-net", "--allow-env", "--allow-sys=hostname", "--allow-read", "--allow-write"];
+export const PERMISSIONS: readonly string[] = [
+  "--allow-net",
+  "--allow-env",
+  "--allow-sys=hostname",
+  "--allow-read",
+  "--allow-write",
+];
 
 /** V8 frees network buffers late; with a small heap it does so earlier, and most time is spent outside of V8. */
-export const RUN_FLAGS = ["--no-prompt", "--v8-flags=--optimize-for-size", ...PERMISSIONS];
+export const RUN_FLAGS: readonly string[] = ["--no-prompt", "--v8-flags=--optimize-for-size", ...PERMISSIONS];

@@ -1,4 +1,7 @@
-/** Waiting that ends as soon as a signal fires, whatever the one that is waited for does. */
+/**
+ * Waiting that ends as soon as a signal fires, whatever the one that is waited for does. In: a time, a promise or a
+ * stream, and a signal. Out: the same, or the signal's reason, thrown at once.
+ */
 import { setTimeout as setTimeoutPromise } from "node:timers/promises";
 
 /**

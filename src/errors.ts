@@ -39,7 +39,7 @@ export abstract class ProgramError extends Error {
 
 /** The command line asks for something that does not exist or does not fit together. */
 export class UsageError extends ProgramError {
-  override readonly exitCode = EXIT.usage;
+  override readonly exitCode: number = EXIT.usage;
 }
 
 /** The place in a config that an error speaks of. */
@@ -56,10 +56,12 @@ export interface ConfigPlace {
 
 /** The config cannot be read, is not YAML, or holds a value that is not allowed. The message begins with the place. */
 export class ConfigError extends ProgramError {
-  override readonly exitCode = EXIT.usage;
+  override readonly exitCode: number = EXIT.usage;
+  readonly place: ConfigPlace;
 
-  constructor(message: string, readonly place: ConfigPlace, context: ErrorContext = {}) {
+  constructor(message: string, place: ConfigPlace, context: ErrorContext = {}) {
     super(message, context);
+    this.place = place;
   }
 }
 
@@ -79,10 +81,12 @@ export interface CouchFacts {
 
 /** CouchDB refused, failed, or could not be reached. */
 export class CouchError extends ProgramError {
-  override readonly exitCode = EXIT.couchdb;
+  override readonly exitCode: number = EXIT.couchdb;
+  readonly facts: CouchFacts;
 
-  constructor(message: string, readonly facts: CouchFacts, context: ErrorContext = {}) {
+  constructor(message: string, facts: CouchFacts, context: ErrorContext = {}) {
     super(message, context);
+    this.facts = facts;
   }
 }
 
@@ -100,10 +104,12 @@ export interface StoreFacts {
 
 /** The place where backups are kept refused, failed, or could not be reached. */
 export class StoreError extends ProgramError {
-  override readonly exitCode = EXIT.store;
+  override readonly exitCode: number = EXIT.store;
+  readonly facts: StoreFacts;
 
-  constructor(message: string, readonly facts: StoreFacts, context: ErrorContext = {}) {
+  constructor(message: string, facts: StoreFacts, context: ErrorContext = {}) {
     super(message, context);
+    this.facts = facts;
   }
 }
 
@@ -127,10 +133,12 @@ export interface AwsFacts {
  * hands out the keys that sign requests, those to S3 included. It exits as the store's errors do, of which it was one.
  */
 export class AwsError extends ProgramError {
-  override readonly exitCode = EXIT.store;
+  override readonly exitCode: number = EXIT.store;
+  readonly facts: AwsFacts;
 
-  constructor(message: string, readonly facts: AwsFacts, context: ErrorContext = {}) {
+  constructor(message: string, facts: AwsFacts, context: ErrorContext = {}) {
     super(message, context);
+    this.facts = facts;
   }
 }
 
@@ -144,16 +152,18 @@ export interface ArchiveFacts {
 
 /** An archive is damaged, incomplete, or not an archive. */
 export class ArchiveError extends ProgramError {
-  override readonly exitCode = EXIT.archive;
+  override readonly exitCode: number = EXIT.archive;
+  readonly facts: ArchiveFacts;
 
-  constructor(message: string, readonly facts: ArchiveFacts, context: ErrorContext = {}) {
+  constructor(message: string, facts: ArchiveFacts, context: ErrorContext = {}) {
     super(message, context);
+    this.facts = facts;
   }
 }
 
 /** The operator or the system asked the program to stop. What is stored so far is resumable. */
 export class InterruptedError extends ProgramError {
-  override readonly exitCode = EXIT.interrupted;
+  override readonly exitCode: number = EXIT.interrupted;
 }
 
 const TRANSIENT_STATUS = new Set([408, 425, 429, 500, 502, 503, 504]);

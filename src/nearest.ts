@@ -1,4 +1,7 @@
-/** The word that somebody meant: in, a word that is not known, and the known ones; out, the one that is nearly the same. */
+/**
+ * The word that somebody meant: in, a word that is not known, and the known ones; out, the one that is nearly the same.
+ * The door to `@std/text`, whose JavaScript has no types.
+ */
 import { levenshteinDistance } from "@std/text";
 
 /** The known word that differs least from `word`, in a third of its letters at most. The case of letters counts little. */

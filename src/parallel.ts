@@ -1,4 +1,7 @@
-/** Several pieces of work in flight at once, never more than asked for, and none left behind when one fails. */
+/**
+ * Several pieces of work in flight at once, never more than asked for, and none left behind when one fails. In: items,
+ * what to do with each, and how many at a time. Out: the results, or the first failure when all the others have ended.
+ */
 
 /** What {@linkcode forEachParallel} takes beside the items. */
 export interface ParallelOptions {

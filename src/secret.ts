@@ -1,8 +1,5 @@
 /** A string that no log, error or report can show by accident: it prints as `***` wherever a value is turned to text. */
 
-const INSPECT_NODE = Symbol.for("nodejs.util.inspect.custom");
-const INSPECT_DENO = Symbol.for("Deno.customInspect");
-
 /**
  * A password, token or key.
  *
@@ -14,6 +11,12 @@ const INSPECT_DENO = Symbol.for("Deno.customInspect");
  * ```
  */
 export class Secret {
+  static {
+    for (const name of ["nodejs.util.inspect.custom", "Deno.customInspect"]) {
+      Object.defineProperty(Secret.prototype, Symbol.for(name), { value: Secret.prototype.toString });
+    }
+  }
+
   readonly #value: string;
 
   constructor(value: string) {
@@ -30,14 +33,6 @@ export class Secret {
   }
 
   toJSON(): string {
-    return "***";
-  }
-
-  [INSPECT_NODE](): string {
-    return "***";
-  }
-
-  [INSPECT_DENO](): string {
     return "***";
   }
 }

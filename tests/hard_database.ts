@@ -131,7 +131,11 @@ class Seed {
   readonly deletedIds: string[] = [];
   leafRevisions = 0;
 
-  constructor(readonly prefix: string) {}
+  readonly prefix: string;
+
+  constructor(prefix: string) {
+    this.prefix = prefix;
+  }
 
   /** A live document whose other leaves are `others`; each text is the members behind the id. */
   add(id: string, winner: string, ...others: string[]): void {

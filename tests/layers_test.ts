@@ -1,6 +1,6 @@
 /**
  * The shape of the code, held by a small scan of its imports: dependencies point one way, packages stay where they
- * belong, and nothing under src/ is tied to one runtime or writes to the console.
+ * belong, and nothing under src/ is tied to one runtime or writes to the console. docs/development.md shows that shape.
  */
 import { assertEquals } from "@std/assert";
 import { dirname, join, relative } from "node:path/posix";
@@ -12,7 +12,8 @@ const ROOT = new URL("..", import.meta.url).pathname.replace(/\/$/, "");
  * ground, the files that lie directly in src/. A sub-folder belongs to the folder it lies in.
  */
 const FLOORS: readonly (readonly string[])[] = [
-  ["src", "src/json"],
+  ["src"],
+  ["src/json"],
   ["src/codec", "src/couchdb", "src/aws", "src/calendar"],
   ["src/store"],
   ["src/task"],
@@ -30,10 +31,15 @@ const PURE = [
   "archive/manifest",
   "archive/report",
   "calendar/calendar",
+  "config/aws",
+  "config/contradictions",
+  "config/environment",
+  "config/findings",
   "config/schema",
   "config/syntax",
   "dates",
   "errors",
+  "json/members",
   "json/scan",
   "secret",
   "task/pattern",
@@ -80,6 +86,11 @@ const files = [...await sourceFiles("src"), ...await sourceFiles("lambda")];
 const codes = new Map<string, string>();
 for (const file of files) codes.set(file, await Deno.readTextFile(`${ROOT}/${file}`));
 const imports = [...codes].flatMap(([file, code]) => importsOf(file, code));
+/** Tests and scripts too. */
+const everywhere = [...imports];
+for (const file of [...await sourceFiles("tests"), ...await sourceFiles("scripts")]) {
+  everywhere.push(...importsOf(file, await Deno.readTextFile(`${ROOT}/${file}`)));
+}
 const values = imports.filter(({ isType }) => !isType);
 
 /** `src/store/s3/xml.ts` -> `src/store`; a file directly in src/ lies on the ground. */
@@ -156,9 +167,8 @@ Deno.test("pure files, and what they load, have no await, clock or environment",
   }
 });
 
-Deno.test("the packages for YAML, signatures and schemas stay where outside data enters", () => {
+Deno.test("the packages for signatures, XML and schemas stay where outside data enters", () => {
   const homes: [name: string, home: RegExp][] = [
-    ["@std/yaml", /^src\/config\//],
     ["aws4fetch", /^src\/(store|aws)\//],
     ["fast-xml-parser", /^src\/store\//],
     // Where data from outside enters: what a user wrote, what lies in a store, what AWS answers.
@@ -171,10 +181,26 @@ Deno.test("the packages for YAML, signatures and schemas stay where outside data
   }
 });
 
-Deno.test("every package that src/ uses is mapped in deno.json", async () => {
+Deno.test("each package of @std is imported at one place: its JavaScript has no types, the place's exports have", () => {
+  const doors = [
+    ["@std/bytes", "src/concat.ts"],
+    ["@std/cli/parse-args", "src/cli/parse_args.ts"],
+    ["@std/streams", "src/streams.ts"],
+    ["@std/text", "src/nearest.ts"],
+    ["@std/yaml", "src/config/yaml.ts"],
+    // deno.json maps "@std/assert" onto this door.
+    ["deno-std/assert", "tests/assert.ts"],
+  ];
+  const untyped = everywhere.filter(({ to }) => /^(@std|deno-std)\//.test(to) && to !== "@std/assert");
+  assertEquals(untyped.map(({ from, to }) => [to, from]).sort(), doors);
+});
+
+Deno.test("deno.json maps every package that src/ uses, and none that nobody uses", async () => {
   const { imports: mapped } = JSON.parse(await Deno.readTextFile(`${ROOT}/deno.json`));
   const packages = new Set(imports.map(({ to }) => to).filter((to) => !codes.has(to) && !/^node:/.test(to)));
   assertEquals([...packages].filter((name) => !Object.hasOwn(mapped, name)), []);
+  const used = new Set(everywhere.map(({ to }) => to));
+  assertEquals(Object.keys(mapped).filter((name) => !used.has(name)), []);
 });
 
 Deno.test("src/ and lambda/ use web and node APIs alone, never Deno's, and never the console", () => {
@@ -187,4 +213,66 @@ Deno.test("src/ and lambda/ use web and node APIs alone, never Deno's, and never
 Deno.test("only the config reads the environment", () => {
   const readers = [...codes].filter(([, code]) => /\bprocess\.env\b/.test(withoutComments(code))).map(([file]) => file);
   assertEquals(readers.filter((file) => file !== "src/config/config.ts"), []);
+});
+
+const PAGE = await Deno.readTextFile(`${ROOT}/docs/development.md`);
+const FENCED = [...PAGE.matchAll(/^```\n([\s\S]*?)^```$/gm)].map(([, text]) => text!);
+
+/** A line of the tree in docs/development.md. */
+interface Line {
+  /** From the project's root, without a slash at its end: `src/store/s3`, `mod.ts`, `src/*.ts`. */
+  path: string;
+  isFolder: boolean;
+  /** The file to read first, from the project's root. */
+  door: string | undefined;
+  idea: string | undefined;
+}
+
+/** `  cli/  cli.ts  arguments -> …`, indented by two more in each folder. */
+function readTree(text: string): Line[] {
+  const above: string[] = [];
+  return text.trimEnd().split("\n").map((line) => {
+    const [, indent, name, door, idea] = /^( *)([\w*.]+\/?)(?: +(\w+\.ts)(?= {2}))?(?: +(.*))?$/.exec(line) ?? [];
+    if (indent === undefined || name === undefined) throw new Error(`Not a line of a tree: ${line}`);
+    above.length = indent.length / 2;
+    const path = [...above, name.replace("/", "")].join("/");
+    above.push(name.replace("/", ""));
+    return { path, isFolder: name.endsWith("/"), door: door && `${path}/${door}`, idea };
+  });
+}
+
+Deno.test("docs/development.md shows every folder of src/ and lambda/ with its door and its idea", async () => {
+  const tree = readTree(FENCED[0]!);
+  const shown = tree.filter(({ path, isFolder }) => isFolder && /^(src|lambda)(\/|$)/.test(path));
+  const folders = new Set(
+    files.flatMap((file) => file.split("/").slice(0, -1).map((_, depth, parts) => parts.slice(0, depth + 1).join("/"))),
+  );
+  assertEquals(shown.map(({ path }) => path).sort(), [...folders].sort());
+  // The ground is no folder with a door, nor is what only holds one room beside the other.
+  const withoutDoor = shown.filter(({ door }) => door === undefined).map(({ path }) => path);
+  assertEquals(withoutDoor, ["src", "src/commands"]);
+  for (const { path, door, idea } of tree) {
+    assertEquals(idea !== undefined || path === "src", true, `${path} has an idea`);
+    if (door !== undefined) assertEquals(codes.get(door)?.slice(0, 3), "/**", `${door} opens with its idea`);
+  }
+  for (const { path } of tree.filter(({ path }) => !path.includes("*"))) await Deno.stat(`${ROOT}/${path}`);
+});
+
+Deno.test("docs/development.md gives the floors in their order", () => {
+  const floors = FENCED[1]!.trim().split(" < ").map((floor) => floor.split(", "));
+  const nameOf = (room: string) => room === "src" ? "ground" : room.replace("src/", "");
+  assertEquals(floors, FLOORS.map((rooms) => rooms.map(nameOf)));
+  const inTree = readTree(FENCED[0]!).map(({ path }) => path).filter((path) => floorOf(path) > 0);
+  const order = inTree.map(floorOf);
+  assertEquals(order, order.toSorted((a, b) => b - a), "the tree goes from the roof down");
+});
+
+Deno.test("docs/development.md names files and folders that exist", async () => {
+  const text = PAGE.replaceAll(/^```\n[\s\S]*?^```$/gm, "");
+  const named = [...text.matchAll(/`([^`\s]+)`/g)].map(([, name]) => name!)
+    .filter((name) => /^[\w.-]+(\/[\w.-]+)*\/?$/.test(name) && (name.includes("/") || /\.(ts|md|yaml)$/.test(name)));
+  assertEquals(named.length > 20, true, "the scan finds them");
+  const missing: string[] = [];
+  for (const name of new Set(named)) await Deno.stat(`${ROOT}/${name}`).catch(() => missing.push(name));
+  assertEquals(missing, []);
 });

@@ -4,6 +4,7 @@
  */
 import {
   type FolderState,
+  momentOf,
   readCheckpoint,
   readFolder,
   readManifest,
@@ -82,6 +83,8 @@ export interface Archive {
   entries: readonly ChunkEntry[];
   /** How many documents it should hold; undefined where nobody has counted them. */
   documents: number | undefined;
+  /** When it was complete; undefined where it is not, or nobody knows. */
+  finishedAt: Date | undefined;
   /** The documents that CouchDB could not read when it was made. */
   unreadable: readonly UnreadableDocument[];
   /** Between which positions of the changes feed it was listed; null in format 1, and where it has no manifest. */
@@ -111,6 +114,7 @@ export async function openArchive(place: ArchivePlace, options: StoreCallOptions
     chunks: [],
     entries: [],
     documents: undefined,
+    finishedAt: undefined,
     unreadable: [],
     feed: null,
     problems: [],
@@ -236,6 +240,7 @@ async function readCheckpoints(
 function takeManifest(archive: Archive, { name, manifest }: { name: string; manifest: Manifest }): void {
   archive.kind = "complete";
   archive.feed = manifest.feed;
+  archive.finishedAt = momentOf(name, manifest);
   takeOrigin(archive, { ...manifest, name, documents: manifest.totals.documents });
 }
 

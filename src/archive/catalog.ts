@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 import { decodeDatabase } from "../database_name.ts";
-import { formatDate } from "../dates.ts";
+import { type BackupDate, formatDate } from "../dates.ts";
 import { ArchiveError, isNotFound, StoreError } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import { joinKey } from "../store/key.ts";
@@ -128,6 +128,36 @@ export class Catalog {
       return entry; // Damaged: the beginning of the task's name is still right.
     }
   }
+}
+
+/** What the catalog says of a backup, by its manifest. */
+export function entryOfManifest(
+  { database, date, folder, name, manifest, finishedAt }: {
+    /** Decoded. */
+    database: string;
+    date: BackupDate;
+    /** The key of the folder that the manifest lies in. */
+    folder: string;
+    /** The manifest's name. */
+    name: string;
+    manifest: Manifest;
+    finishedAt: Date;
+  },
+): CatalogEntry {
+  const { run, task, kind, totals, unreadable } = manifest;
+  return {
+    database,
+    finishedAt,
+    run: shortRun(run),
+    date,
+    task,
+    kind,
+    documents: totals.documents,
+    compressedBytes: totals.compressed_bytes,
+    chunks: totals.chunks,
+    unreadable: unreadable.length,
+    manifestKey: joinKey(folder, name),
+  };
 }
 
 /** The same as in the name, for people, and what the name may lack. */

@@ -3,7 +3,7 @@
  * wrote. A small chunk is held, compressed, from the check to its use; a large one is read twice.
  */
 import { createHash } from "node:crypto";
-import { concat } from "@std/bytes";
+import { concat } from "../concat.ts";
 import { type ArchiveFormat, CHUNK_FORMAT, isGzip } from "./formats.ts";
 import {
   DocumentReader,
@@ -13,19 +13,15 @@ import {
   type RawDocument,
   type ReadCounts,
 } from "./document_reader.ts";
-import { ArchiveError, describeError, isNotFound } from "../errors.ts";
-import { gunzip, GzipError } from "../codec/gzip.ts";
+import { checkCounts, checkDigest, digest, isDamage, SALVAGE_HINT, unreadable } from "./damage.ts";
+import { ArchiveError, isNotFound } from "../errors.ts";
+import { gunzip } from "../codec/gzip.ts";
 import { TextMemberScanner } from "../json/members.ts";
-import { FramingError } from "../json/scan.ts";
-import { hasRange } from "./id_ranges.ts";
 import type { ChunkEntry } from "./manifest.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 
 /** A chunk up to this size stays in memory while it is in use; several are at once. */
 const HELD_CHUNK_BYTES = 4 << 20;
-
-/** What an operator can do about an archive that is not whole. */
-export const SALVAGE_HINT = "Take an earlier backup, or restore what is whole with --salvage";
 
 /** Where a chunk lies, and what is known of it. */
 export interface ChunkPlace {
@@ -204,65 +200,6 @@ async function openObject(place: ChunkPlace, options: StoreCallOptions): Promise
       hint: SALVAGE_HINT,
     });
   }
-}
-
-async function digest(source: AsyncIterable<Uint8Array>): Promise<{ sha256: string; compressedBytes: number }> {
-  const hash = createHash("sha256");
-  let compressedBytes = 0;
-  for await (const bytes of source) {
-    hash.update(bytes);
-    compressedBytes += bytes.length;
-  }
-  return { sha256: hash.digest("hex"), compressedBytes };
-}
-
-function checkDigest(
-  { key }: ChunkPlace,
-  entry: ChunkEntry,
-  found: { sha256: string; compressedBytes: number },
-): void {
-  if (found.compressedBytes !== entry.compressed_bytes) {
-    throw damaged(key, "bytes", { expected: `${entry.compressed_bytes}`, found: `${found.compressedBytes}` });
-  }
-  if (found.sha256 !== entry.sha256) {
-    throw damaged(key, "as its sha256", { expected: entry.sha256, found: found.sha256 });
-  }
-}
-
-function checkCounts({ key, entry }: ChunkPlace, found: ReadCounts): void {
-  if (entry === undefined) return;
-  const pairs = [
-    ["documents", entry.documents, found.documents],
-    ["leaf revisions", entry.leaf_revisions, found.leafRevisions],
-    // Format 1 does not tell it.
-    ["deleted documents", hasRange(entry) ? found.deleted : entry.deleted, found.deleted],
-    ["decompressed bytes", entry.bytes, found.bytes],
-  ] as const;
-  for (const [what, expected, counted] of pairs) {
-    if (expected !== counted) throw damaged(key, what, { expected: String(expected), found: String(counted) });
-  }
-}
-
-function damaged(key: string, what: string, { expected, found }: { expected: string; found: string }): ArchiveError {
-  return new ArchiveError(
-    `Chunk "${key}" is damaged: it has ${found} ${what}, the manifest says ${expected}`,
-    { key, expected: `${expected} ${what}`, found: `${found} ${what}` },
-    { hint: SALVAGE_HINT },
-  );
-}
-
-/** Whether an error comes from the bytes of the object, rather than from getting at them. */
-function isDamage(error: unknown): boolean {
-  return error instanceof FramingError || error instanceof GzipError;
-}
-
-function unreadable({ key }: ChunkPlace, error: unknown): unknown {
-  if (!isDamage(error)) return error;
-  const found = describeError(error);
-  return new ArchiveError(`Chunk "${key}" is damaged: ${found}`, { key, expected: "whole gzip of whole JSON", found }, {
-    cause: error,
-    hint: SALVAGE_HINT,
-  });
 }
 
 /** Decompresses what is gzip, and passes on what is not. */

@@ -2,7 +2,7 @@
  * Takes documents out of decompressed JSON as it streams by, each as the raw bytes it consists of. Small ones come in
  * lists, whole; one too large to be held comes as a stream of its own, before anything behind it is read.
  */
-import { concat } from "@std/bytes";
+import { concat } from "../concat.ts";
 import { type ArchiveFormat, CHUNK_FORMAT, FORMAT_SAMPLE_BYTES, recogniseFormat } from "./formats.ts";
 import { readTextMembers } from "../json/members.ts";
 import { DocumentScanner, Found, FramingError } from "../json/scan.ts";
@@ -27,7 +27,7 @@ export interface RawDocument extends DocumentIdentity {
 export interface LargeDocument extends DocumentIdentity {
   /** As far as its first megabytes tell. */
   rev: string | undefined;
-  /** Which of the source's documents it is, from 0: by it, reading anew finds it again. */
+  /** Which of the source's documents it is, from 0: by it, reading once more finds it again. */
   ordinal: number;
   /** All its bytes, once. */
   stream: AsyncIterable<Uint8Array>;

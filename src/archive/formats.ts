@@ -14,7 +14,7 @@ export interface ArchiveFormat {
 }
 
 /** How many bytes {@linkcode recogniseFormat} wants to see; a file may be shorter. */
-export const FORMAT_SAMPLE_BYTES = 64 * 1024;
+export const FORMAT_SAMPLE_BYTES: number = 64 * 1024;
 
 /** The chunks of this program. */
 export const CHUNK_FORMAT: ArchiveFormat = { name: "rows of _bulk_get", shape: BULK_GET_SHAPE, skipBytes: 0 };

@@ -3,10 +3,130 @@
  * specified in docs/archive.md; here they get their types, are put together, and are read back with every field checked.
  */
 import { z } from "zod";
+import type { UnreadableDocument } from "../couchdb/couchdb.ts";
 import { ArchiveError } from "../errors.ts";
 
 /** The version of the archive's format that this program writes. A reader refuses what is newer. */
 export const FORMAT_VERSION = 2;
+
+/** One stored chunk. */
+export interface ChunkEntry {
+  name: string;
+  documents: number;
+  leaf_revisions: number;
+  /** Documents of which every leaf revision is deleted. Format 1 had none. */
+  deleted: number;
+  /** Listed documents that were gone when they were asked for. */
+  absent: number;
+  /** Its documents are later states of ids that lower chunks may hold as well; those below do not count. */
+  again?: true | undefined;
+  /** Of the uncompressed JSON. */
+  bytes: number;
+  /** Of the object. */
+  compressed_bytes: number;
+  /** The object's. */
+  sha256: string;
+  /**
+   * Format 1 alone: the chunk covers the ids behind this one, in the order of their UTF-8 bytes; null: from the database's
+   * beginning.
+   */
+  after_id?: string | null | undefined;
+  /** Format 1 alone: the last id the chunk covers. */
+  last_id?: string | undefined;
+}
+
+/** The sums over all chunks. */
+export interface Totals {
+  documents: number;
+  leaf_revisions: number;
+  deleted: number;
+  absent: number;
+  chunks: number;
+  bytes: number;
+  compressed_bytes: number;
+}
+
+/** What a database is beside its documents. */
+export interface DatabaseProperties {
+  doc_count: number;
+  doc_del_count: number;
+  q: number | null;
+  n: number | null;
+  partitioned: boolean;
+  /** Null where CouchDB did not let it be read. */
+  revs_limit: number | null;
+  /**
+   * The text of `_security` as CouchDB sent it: a string, so that no number in it is rounded. Null where CouchDB did not
+   * let it be read.
+   */
+  security: string | null;
+  /** When the database was created; null where CouchDB does not tell (before 3.3, and format 1). */
+  instance_start_time: string | null;
+  /** Where the purges stood; null in format 1 and where CouchDB does not tell. */
+  purge_seq: string | null;
+}
+
+/** How a backup stands to others: `full` holds every document, `incremental` what has changed since its parent. */
+export type BackupKind = "full" | "incremental";
+
+/** What is known when a backup begins. */
+export interface Origin {
+  format: number;
+  program: { name: string; version: string };
+  run: string;
+  task: string;
+  database: string;
+  /** When this database's backup began; the date in the path is that of the run. */
+  started_at: string;
+  couchdb: { url: string; version: string };
+  options: {
+    attachments: boolean;
+    revisions: boolean;
+    chunk: number | null;
+    /** Whether every tombstone was taken; else those alone that documents of this backup have become. */
+    tombstones: boolean;
+  };
+  properties: DatabaseProperties;
+  kind: BackupKind;
+  /** The backup that an incremental one goes on from. */
+  parent: { path: string; run: string; sha256: string } | null;
+}
+
+/** What a complete backup consists of. */
+export interface Manifest extends Origin {
+  finished_at: string;
+  /** The store's clock at that moment, where it tells one. */
+  stored_at: string | null;
+  update_seq: { start: string; end: string };
+  /** The positions of the changes feed between which documents were listed; null in format 1. */
+  feed: { since: string; until: string } | null;
+  /** The documents that CouchDB could not read; all else of the database is there. */
+  unreadable: UnreadableDocument[];
+  totals: Totals;
+  chunks: ChunkEntry[];
+}
+
+/** How far a listing by the changes feed has come. */
+export interface ListingState {
+  /** A resumed run lists from here: all that was listed before is in the chunks. */
+  position: string;
+  /** How many different ids were listed up to there, deleted ones too. */
+  ids: number;
+  /** The most documents, deleted ones too, that CouchDB said the database had. */
+  expected: number;
+  /** The filter of these ids; null where there is none. */
+  filter: { name: string; sha256: string; salt: number; hashes: number } | null;
+}
+
+/** How far an unfinished backup has come. */
+export interface Checkpoint extends Origin {
+  saved_at: string;
+  update_seq: { start: string };
+  /** Null in format 1. */
+  listing: ListingState | null;
+  unreadable: UnreadableDocument[];
+  chunks: ChunkEntry[];
+}
 
 const count = z.int().nonnegative();
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
@@ -17,20 +137,13 @@ const chunkSchema = z.object({
   name: z.string().regex(CHUNK_NAME),
   documents: count,
   leaf_revisions: count,
-  /** Documents of which every leaf revision is deleted. Format 1 had none. */
   deleted: count.default(0),
   absent: count,
-  /** Its documents are later states of ids that lower chunks may hold as well; those below do not count. */
   again: z.literal(true).optional(),
   bytes: count,
   compressed_bytes: count,
   sha256,
-  /**
-   * Format 1 alone: the chunk covers the ids behind this one, in the order of their UTF-8 bytes; null: from the database's
-   * beginning.
-   */
   after_id: z.string().nullable().optional(),
-  /** Format 1 alone: the last id the chunk covers. */
   last_id: z.string().optional(),
 });
 
@@ -50,16 +163,9 @@ const propertiesSchema = z.object({
   q: count.nullable(),
   n: count.nullable(),
   partitioned: z.boolean(),
-  /** Null where CouchDB did not let it be read. */
   revs_limit: count.nullable(),
-  /**
-   * The text of `_security` as CouchDB sent it: a string, so that no number in it is rounded. Null where CouchDB did not
-   * let it be read.
-   */
   security: z.string().nullable(),
-  /** When the database was created; null where CouchDB does not tell (before 3.3, and format 1). */
   instance_start_time: z.string().nullable().default(null),
-  /** Where the purges stood; null in format 1 and where CouchDB does not tell. */
   purge_seq: z.string().nullable().default(null),
 });
 
@@ -69,20 +175,16 @@ const originSchema = z.object({
   run: z.string().min(1),
   task: z.string(),
   database: z.string().min(1),
-  /** When this database's backup began; the date in the path is that of the run. */
   started_at: z.string(),
   couchdb: z.object({ url: z.string(), version: z.string() }),
   options: z.object({
     attachments: z.boolean(),
     revisions: z.boolean(),
     chunk: count.nullable(),
-    /** Whether every tombstone was taken; else those alone that documents of this backup have become. */
     tombstones: z.boolean().default(false),
   }),
   properties: propertiesSchema,
-  /** `full` holds every document; `incremental` what has changed since its parent. */
   kind: z.enum(["full", "incremental"]).default("full"),
-  /** The backup that an incremental one goes on from. */
   parent: z.object({ path: z.string(), run: z.string(), sha256 }).nullable().default(null),
 });
 
@@ -95,11 +197,8 @@ const unreadableSchema = z.object({
 
 const manifestSchema = originSchema.extend({
   finished_at: z.string(),
-  /** The store's clock at that moment, where it tells one. */
   stored_at: z.string().nullable().default(null),
-  /** The positions of the changes feed between which documents were listed; null in format 1. */
   feed: z.object({ since: z.string(), until: z.string() }).nullable().default(null),
-  /** The documents that CouchDB could not read; all else of the database is there. */
   unreadable: z.array(unreadableSchema).default([]),
   update_seq: z.object({ start: z.string(), end: z.string() }),
   totals: totalsSchema,
@@ -107,20 +206,15 @@ const manifestSchema = originSchema.extend({
 });
 
 const listingSchema = z.object({
-  /** A resumed run lists from here: all that was listed before is in `chunks`. */
   position: z.string(),
-  /** How many different ids were listed up to there, deleted ones too. */
   ids: count,
-  /** The most documents, deleted ones too, that CouchDB said the database had. */
   expected: count,
-  /** The filter of these ids; null where there is none. */
   filter: z.object({ name: z.string(), sha256, salt: count, hashes: count }).nullable(),
 });
 
 const checkpointSchema = originSchema.extend({
   saved_at: z.string(),
   update_seq: z.object({ start: z.string() }),
-  /** How far the listing has come without a gap; null in format 1. */
   listing: listingSchema.nullable().default(null),
   unreadable: z.array(unreadableSchema).default([]),
   chunks: z.array(chunkSchema),
@@ -128,23 +222,6 @@ const checkpointSchema = originSchema.extend({
 
 /** What a manifest or checkpoint of format 2 always has; in one of format 1 it is as the schema's defaults say. */
 const REQUIRED = ["kind", "parent", "unreadable"];
-
-/** One stored chunk. `bytes` counts the uncompressed JSON, `compressed_bytes` the object, `sha256` is the object's. */
-export type ChunkEntry = z.infer<typeof chunkSchema>;
-/** The sums over all chunks. `absent` counts listed documents that were gone when they were asked for. */
-export type Totals = z.infer<typeof totalsSchema>;
-/** What a database is beside its documents. */
-export type DatabaseProperties = z.infer<typeof propertiesSchema>;
-/** What is known when a backup begins. */
-export type Origin = z.infer<typeof originSchema>;
-/** What a complete backup consists of. */
-export type Manifest = z.infer<typeof manifestSchema>;
-/** How far an unfinished backup has come. */
-export type Checkpoint = z.infer<typeof checkpointSchema>;
-/** How far a listing by the changes feed has come. */
-export type ListingState = z.infer<typeof listingSchema>;
-/** How a backup stands to others of its database. */
-export type BackupKind = Manifest["kind"];
 
 /** The sums over `chunks`. */
 export function sumChunks(chunks: readonly ChunkEntry[]): Totals {

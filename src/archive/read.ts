@@ -4,10 +4,11 @@
  */
 import { ArchiveError, isNotFound } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
-import { readBytes } from "../store/read_whole.ts";
+import { readBytes } from "../streams.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import {
   CHECKPOINT_NAME,
+  isCheckpointName,
   MANIFEST_NAME,
   parseCheckpointName,
   parseChunkName,
@@ -16,6 +17,10 @@ import {
   shortRun,
 } from "./layout.ts";
 import { type Checkpoint, type Manifest, parseCheckpoint, parseManifest } from "./manifest.ts";
+
+/** What the names of all manifests begin with, and those of all checkpoints. */
+const MANIFESTS_PREFIX = "manifest";
+const CHECKPOINTS_PREFIX = "checkpoint";
 
 /** A manifest as its folder's listing shows it. */
 export interface ListedManifest {
@@ -71,12 +76,43 @@ export async function readFolder(store: Store, folder: string, options: StoreCal
   }
   state.hasManifest = state.objects.has(MANIFEST_NAME);
   state.hasCheckpoint = state.objects.has(CHECKPOINT_NAME);
-  state.manifests.sort((a, b) => Number(a.finishedAt) - Number(b.finishedAt));
-  const sizeBytes = state.objects.get(MANIFEST_NAME);
-  if (sizeBytes !== undefined && !state.manifests.some(({ name }) => state.objects.get(name) === sizeBytes)) {
-    state.manifests.unshift({ name: MANIFEST_NAME, finishedAt: undefined, run: undefined });
-  }
+  state.manifests = manifestsAmong(state.objects);
   return state;
+}
+
+/** The manifests of a folder, as in its {@linkcode FolderState}: one request, however many chunks lie there. */
+export async function listManifests(
+  store: Store,
+  folder: string,
+  options: StoreCallOptions,
+): Promise<ListedManifest[]> {
+  const objects = new Map<string, number>();
+  for await (const entry of store.list(folder, { ...options, prefix: MANIFESTS_PREFIX })) {
+    if (entry.kind === "object") objects.set(entry.name, entry.sizeBytes);
+  }
+  return manifestsAmong(objects);
+}
+
+/** The names of a folder's checkpoints: one request, however many chunks lie there. */
+export async function listCheckpoints(store: Store, folder: string, options: StoreCallOptions): Promise<string[]> {
+  const names: string[] = [];
+  for await (const { kind, name } of store.list(folder, { ...options, prefix: CHECKPOINTS_PREFIX })) {
+    if (kind === "object" && isCheckpointName(name)) names.push(name);
+  }
+  return names;
+}
+
+function manifestsAmong(objects: ReadonlyMap<string, number>): ListedManifest[] {
+  const manifests: ListedManifest[] = [...objects.keys()].flatMap((name) => {
+    const parsed = parseManifestName(name);
+    return parsed === undefined ? [] : [{ name, ...parsed }];
+  });
+  manifests.sort((a, b) => Number(a.finishedAt) - Number(b.finishedAt));
+  const sizeBytes = objects.get(MANIFEST_NAME);
+  if (sizeBytes !== undefined && !manifests.some(({ name }) => objects.get(name) === sizeBytes)) {
+    manifests.unshift({ name: MANIFEST_NAME, finishedAt: undefined, run: undefined });
+  }
+  return manifests;
 }
 
 function addObject(state: FolderState, { name, sizeBytes }: { name: string; sizeBytes: number }): void {
@@ -88,8 +124,6 @@ function addObject(state: FolderState, { name, sizeBytes }: { name: string; size
     state.nextNumbers.set(run, Math.max(state.nextNumbers.get(run) ?? 0, number + 1));
     state.nextNumber = Math.max(state.nextNumber, number + 1);
   }
-  const manifest = parseManifestName(name);
-  if (manifest !== undefined) state.manifests.push({ name, ...manifest });
   const checkpoint = parseCheckpointName(name);
   if (checkpoint !== undefined) state.checkpoints.set(checkpoint, name);
 }
@@ -97,21 +131,21 @@ function addObject(state: FolderState, { name, sizeBytes }: { name: string; size
 /**
  * A manifest of a folder.
  *
- * @param options `name`: which one; the newest where absent. `state`: the folder's, where it has been looked into.
+ * @param options `name`: which one; the newest where absent.
  * @throws ArchiveError when it is damaged; StoreError with code `not_found` when there is none.
  */
 export async function readManifest(
   store: Store,
   folder: string,
-  { name, state, ...options }: StoreCallOptions & { name?: string | undefined; state?: FolderState | undefined },
+  { name, ...options }: StoreCallOptions & { name?: string | undefined },
 ): Promise<Manifest> {
   if (name === undefined) {
-    const newest = await readNewestManifest(store, folder, { ...options, state });
+    const newest = await readNewestManifest(store, folder, options);
     if (newest !== undefined && "error" in newest) throw newest.error;
     if (newest !== undefined) return newest.manifest;
   }
   const key = joinKey(folder, name ?? MANIFEST_NAME);
-  return parseManifest(await readBytes(store, key, options), key);
+  return parseManifest(await readBytes(await store.read(key, options)), key);
 }
 
 /**
@@ -122,9 +156,9 @@ export async function readManifest(
 export async function readNewestManifest(
   store: Store,
   folder: string,
-  { state, ...options }: StoreCallOptions & { state?: FolderState | undefined },
+  { state, ...options }: StoreCallOptions & { state?: Pick<FolderState, "manifests"> | undefined },
 ): Promise<ReadManifest | undefined> {
-  const { manifests } = state ?? await readFolder(store, folder, options);
+  const manifests = state?.manifests ?? await listManifests(store, folder, options);
   // A manifest.json beside others has to be read to learn whose it is, and when that was complete.
   const [first] = manifests;
   const asked = first?.name === MANIFEST_NAME && manifests.length > 1
@@ -142,9 +176,9 @@ export async function readNewestManifest(
 export async function readManifests(
   store: Store,
   folder: string,
-  { state, ...options }: StoreCallOptions & { state?: FolderState | undefined },
+  { state, ...options }: StoreCallOptions & { state?: Pick<FolderState, "manifests"> | undefined },
 ): Promise<ReadManifest[]> {
-  const { manifests } = state ?? await readFolder(store, folder, options);
+  const manifests = state?.manifests ?? await listManifests(store, folder, options);
   return await readListed(store, folder, manifests, options);
 }
 
@@ -183,13 +217,13 @@ async function readOne(
 }
 
 /**
- * When a backup was complete: what its manifest's name says, which orders it among others, and to the millisecond where
- * the manifest itself agrees.
+ * When a backup was complete, by the store's clock where it tells one: what its manifest's name says, and to the millisecond
+ * what agrees with that in the manifest.
  *
  * @param name The manifest's, without its folder.
  */
-export function momentOf(name: string, manifest: Pick<Manifest, "finished_at">): Date {
-  const exact = new Date(manifest.finished_at);
+export function momentOf(name: string, { stored_at, finished_at }: Pick<Manifest, "stored_at" | "finished_at">): Date {
+  const exact = new Date(stored_at ?? finished_at);
   const { finishedAt } = parseManifestName(name) ?? {};
   if (finishedAt === undefined) return exact;
   return Math.floor(exact.getTime() / 1000) === finishedAt.getTime() / 1000 ? exact : finishedAt;
@@ -207,5 +241,5 @@ export async function readCheckpoint(
   { name = CHECKPOINT_NAME, ...options }: StoreCallOptions & { name?: string | undefined },
 ): Promise<Checkpoint> {
   const key = joinKey(folder, name);
-  return parseCheckpoint(await readBytes(store, key, options), key);
+  return parseCheckpoint(await readBytes(await store.read(key, options)), key);
 }

@@ -11,7 +11,14 @@ import type { StoreCallOptions } from "../store/store.ts";
 import { Catalog } from "./catalog.ts";
 import { compareDates, type DatedFolder, listDays } from "./days.ts";
 import type { Manifest } from "./manifest.ts";
-import { momentOf, readFolder, readManifests } from "./read.ts";
+import {
+  listCheckpoints,
+  type ListedManifest,
+  listManifests,
+  momentOf,
+  type ReadManifest,
+  readManifests,
+} from "./read.ts";
 import type { Repository } from "./repository.ts";
 
 /** A complete backup. */
@@ -90,13 +97,15 @@ export async function findRestorePoint(
   }
   for (const one of passedOver) if (isNewer(one, best)) tell(one, log);
   if (best === undefined) throw await nothingThere(repository, database, { ...search, notAfter });
-  const { date, manifest: { run }, finishedAt } = best;
+  const { date, manifest: { run, task, options }, finishedAt } = best;
   log.info(notAfter === undefined ? "latest backup" : "newest backup of that moment", {
     database,
     date: formatDate(date),
     run,
     finishedAt: finishedAt.toISOString(),
   });
+  const lacking = [options.attachments ? [] : "attachments", options.revisions ? [] : "histories of revisions"].flat();
+  if (lacking.length > 0) log.warn(`backup is without ${lacking.join(" and ")}: its task leaves them out`, { task });
   return best;
 }
 
@@ -145,21 +154,15 @@ async function lookInto(
 ): Promise<FolderOfDay> {
   const { store } = repository;
   const folder = repository.backupFolder({ date, database });
-  const state = await readFolder(store, folder, { signal });
+  const manifests = await listManifests(store, folder, { signal });
   const passedOver: PassedOver[] = [];
-  if (state.manifests.length === 0) {
-    if (state.hasCheckpoint || state.checkpoints.size > 0) {
-      passedOver.push({ date, finishedAt: undefined, error: undefined });
-    }
+  if (manifests.length === 0) {
+    const isBegun = (await listCheckpoints(store, folder, { signal })).length > 0;
+    if (isBegun) passedOver.push({ date, finishedAt: undefined, error: undefined });
     return { point: undefined, passedOver };
   }
   const isInTime = (moment: Date | undefined) => notAfter === undefined || moment === undefined || moment <= notAfter;
-  const listed = state.manifests.filter(({ finishedAt }) => isInTime(finishedAt)).reverse();
-  const isDated = listed.every(({ finishedAt }) => finishedAt !== undefined);
-  const manifests = isDated
-    ? readInTurn(listed.map(({ name }) => name))
-    : (await readManifests(store, folder, { state, signal })).reverse();
-  for await (const found of manifests) {
+  for await (const found of readNewestFirst(manifests.filter(({ finishedAt }) => isInTime(finishedAt)))) {
     if (!isInTime(found.finishedAt)) continue;
     if ("manifest" in found) {
       const { name, manifest, finishedAt } = found;
@@ -169,11 +172,11 @@ async function lookInto(
   }
   return { point: undefined, passedOver };
 
-  /** One after the other: mostly the first is the one. */
-  async function* readInTurn(names: readonly string[]) {
-    for (const name of names) {
-      const only = { ...state, manifests: state.manifests.filter((one) => one.name === name) };
-      yield* await readManifests(store, folder, { state: only, signal });
+  /** One after the other, as mostly the first is the one; all at once where names do not tell the order. */
+  async function* readNewestFirst(listed: readonly ListedManifest[]): AsyncGenerator<ReadManifest> {
+    const isOrdered = listed.length === 1 || listed.every(({ finishedAt }) => finishedAt !== undefined);
+    for (const manifests of isOrdered ? listed.map((one) => [one]).reverse() : [[...listed]]) {
+      yield* (await readManifests(store, folder, { state: { manifests }, signal })).reverse();
     }
   }
 }

@@ -6,8 +6,8 @@ import { z } from "zod";
 import { isNotFound } from "../errors.ts";
 import type { Repository } from "./repository.ts";
 import { joinKey } from "../store/key.ts";
-import { readText } from "../store/read_whole.ts";
 import { encodeDatabase } from "../database_name.ts";
+import { readText } from "../streams.ts";
 import type { DatabaseReport, RunReport } from "./report.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 
@@ -62,7 +62,7 @@ export class RunFolder {
    */
   async readPlan(scope: PlanScope, options: StoreCallOptions): Promise<{ databases: string[]; plannedAt: Date }> {
     const key = joinKey(this.#folder, PLAN_NAMES[scope]);
-    const text = await readText(this.#store, key, options);
+    const text = await readText(await this.#store.read(key, options));
     const plan = planSchema.parse(JSON.parse(text));
     const { modified } = await this.#store.stat(key, options) ?? { modified: new Date() };
     return { databases: plan.map(({ database }) => database), plannedAt: modified };
@@ -98,7 +98,7 @@ export class RunFolder {
   async #get(name: string, schema: z.ZodType, options: StoreCallOptions): Promise<unknown> {
     let text: string;
     try {
-      text = await readText(this.#store, joinKey(this.#folder, name), options);
+      text = await readText(await this.#store.read(joinKey(this.#folder, name), options));
     } catch (error) {
       if (isNotFound(error)) return undefined;
       throw error;

@@ -16,7 +16,7 @@ export interface ContainerAgent {
   url: string;
   /** Sent as `Authorization`. */
   token?: Secret | undefined;
-  /** A file that holds it, read anew each time: EKS replaces it. Goes before `token`. */
+  /** A file that holds it, read each time: EKS replaces it. Goes before `token`. */
   tokenFile?: string | undefined;
 }
 

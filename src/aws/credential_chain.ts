@@ -15,14 +15,15 @@ import type { KeyOptions, KeySources } from "./options.ts";
  *
  * @throws AwsError with code `no_credentials` when half of a pair of keys is given, or neither keys nor places are.
  */
-export function openCredentials({ token, secret, sessionToken, keySources }: KeyOptions): CredentialProvider {
-  if (token !== undefined && secret !== undefined) {
-    return staticProvider({ accessKeyId: token, secretAccessKey: secret, sessionToken });
+export function openCredentials(options: KeyOptions): CredentialProvider {
+  const { accessKeyId, secretAccessKey, sessionToken, keySources } = options;
+  if (accessKeyId !== undefined && secretAccessKey !== undefined) {
+    return staticProvider({ accessKeyId, secretAccessKey, sessionToken });
   }
-  if (token === undefined && secret === undefined && keySources !== undefined) {
+  if (accessKeyId === undefined && secretAccessKey === undefined && keySources !== undefined) {
     return cachedProvider(() => findCredentials(keySources));
   }
-  throw new AwsError(`Cannot sign requests to S3: no ${token === undefined ? "token" : "secret"} is given`, {
+  throw new AwsError(`Cannot sign requests to S3: no ${accessKeyId === undefined ? "token" : "secret"} is given`, {
     code: "no_credentials",
   }, { hint: "Set token and secret in the config, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" });
 }

@@ -1,6 +1,6 @@
 /**
- * Where the keys that sign S3 requests come from. A provider is asked before each request; the chain of places that
- * AWS's own tools look in (profile, container, instance role) is made of such providers.
+ * Where the keys that sign requests to AWS come from: a provider, which is asked before each request. In: keys that
+ * never change, or a source of keys that expire. Out: a provider that keeps what it was given for as long as it works.
  */
 import type { Secret } from "../secret.ts";
 

@@ -1,6 +1,7 @@
 /**
- * The keys of an EC2 instance's role, from the instance's metadata service (IMDSv2). The service has an IPv4 and, where it
- * is enabled, an IPv6 address; an instance may have either family alone, so both are asked at once.
+ * The keys of an EC2 instance's role, from the instance's metadata service (IMDSv2). The service has an IPv4 and, where
+ * it is enabled, an IPv6 address; an instance may have either family alone, so both are asked at once. In: nothing but
+ * these addresses. Out: keys that expire, or nothing where this is no instance.
  *
  * @see https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html
  */

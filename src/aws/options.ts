@@ -21,12 +21,12 @@ export interface KeySources {
 
 /** The keys that sign requests to AWS, or where to look for some. */
 export interface KeyOptions {
-  /** Access key id. */
-  token?: string | undefined;
-  /** Secret access key. */
-  secret?: Secret | undefined;
+  /** The config's `token`. */
+  accessKeyId?: string | undefined;
+  /** The config's `secret`. */
+  secretAccessKey?: Secret | undefined;
   sessionToken?: Secret | undefined;
-  /** Where to look for keys when `token` and `secret` are absent. */
+  /** Where to look for keys when `accessKeyId` and `secretAccessKey` are absent. */
   keySources?: KeySources | undefined;
 }
 

@@ -9,7 +9,9 @@
  */
 import type { Calendar } from "./parse.ts";
 import { type Component, MICROS } from "./reader.ts";
-import { type TimeZone, WallClock, type WallTime, weekdayOf } from "./time_zone.ts";
+import type { TimeZone } from "./time_zone.ts";
+import { WallClock } from "./wall_clock.ts";
+import { type WallTime, weekdayOf } from "./wall_time.ts";
 
 const MAX_YEAR = 2199;
 /** systemd gives up after as many rounds: an hour that clocks always skip is not to be sought for centuries. */

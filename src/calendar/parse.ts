@@ -4,7 +4,9 @@
  */
 import { cronEquivalent, looksLikeCron } from "./cron.ts";
 import { CalendarError, type Component, HINT, MICROS, type Placed, Reader } from "./reader.ts";
-import { isTimeZone, timeZoneHint } from "./time_zone.ts";
+import { RANGES, settle } from "./settle.ts";
+import { readWeekdays } from "./weekdays.ts";
+import { isTimeZone, timeZoneHint } from "./zone_name.ts";
 
 /** An OnCalendar expression, taken apart and put in order. An empty list stands for `*`. */
 export interface Calendar {
@@ -25,17 +27,6 @@ export interface Calendar {
   timeZone?: string;
 }
 
-const RANGES = {
-  year: [1970, 2199],
-  month: [1, 12],
-  day: [1, 31],
-  hour: [0, 23],
-  minute: [0, 59],
-  second: [0, 60 * MICROS - 1],
-} as const;
-
-type Unit = keyof typeof RANGES;
-
 /** The words that stand for a whole expression. `anually` is a misspelling that systemd has always accepted. */
 const SHORTHANDS = new Map([
   ["minutely", "*-*-* *:*:00"],
@@ -49,9 +40,6 @@ const SHORTHANDS = new Map([
   ),
   ...["yearly", "annually", "anually"].map((word) => [word, "*-01-01 00:00:00"] as const),
 ]);
-
-const WEEKDAY = /(?:mon(?:day)?|tue(?:sday)?|wed(?:nesday)?|thu(?:rsday)?|fri(?:day)?|sat(?:urday)?|sun(?:day)?)/iy;
-const WEEKDAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
 /**
  * Reads an OnCalendar expression as systemd.time(7) describes it.
@@ -122,46 +110,6 @@ function splitZone(expression: string): { text: string; timeZone?: string } {
   if (space < 0) return { text: expression };
   const timeZone = /^utc$/i.test(last) ? "UTC" : last;
   return isTimeZone(timeZone) ? { text: expression.slice(0, space), timeZone } : { text: expression };
-}
-
-function readWeekdays(reader: Reader): number[] {
-  const days = new Set<number>();
-  let rangeStart: number | undefined;
-  for (let first = true;; first = false) {
-    const at = reader.at;
-    const word = reader.take(WEEKDAY);
-    if (word === undefined) {
-      if (first) return [];
-      reader.fail(at, `a day of the week is needed here (Mon, Tue, Wed, Thu, Fri, Sat, Sun), not ${reader.shown()}`);
-    }
-    if (!["", "-", ".", ",", " "].includes(reader.peek())) {
-      reader.fail(at, `${reader.shown(at)} is neither a day of the week nor a known word`);
-    }
-    const day = WEEKDAYS.indexOf(word.slice(0, 3).toLowerCase());
-    if (rangeStart !== undefined && rangeStart > day) {
-      reader.fail(at, "a range of weekdays runs from Mon to Sun and not over the end of the week");
-    }
-    for (let each = rangeStart ?? day; each <= day; each++) days.add(each);
-
-    const inRange = rangeStart !== undefined;
-    rangeStart = undefined;
-    if (reader.peek() === ",") {
-      reader.at++;
-    } else if (reader.peek() === "." || reader.peek() === "-") {
-      const dots = reader.peek() === ".";
-      if (inRange) reader.fail(reader.at, "a range has one beginning and one end");
-      if (dots && reader.peek(1) !== ".") {
-        reader.fail(reader.at, `a range is written with two dots, as in "Mon..Fri"`);
-      }
-      reader.at += dots ? 2 : 1;
-      rangeStart = day;
-    }
-    if (reader.peek() === "" || reader.peek() === " ") {
-      if (rangeStart !== undefined) reader.fail(reader.at, "the range of weekdays has no end");
-      reader.skipSpaces();
-      return [...days].sort((a, b) => a - b);
-    }
-  }
 }
 
 /** `@1767463200`: seconds since 1970, in UTC whatever zone is named. */
@@ -265,50 +213,4 @@ function readTime(reader: Reader): { hour: Placed[]; minute: Placed[]; second: P
     reader.fail(reader.at, `a zone or the end must follow the second, not ${reader.shown()}`);
   }
   return { hour, minute, second };
-}
-
-/** Puts the list in systemd's order, without repetitions, and checks it against the unit's range. */
-function settle(reader: Reader, unit: Unit, list: Placed[], daysFromEnd = false): Component[] {
-  const sorted = list.map(trim).sort(compare).filter((each, index, all) =>
-    index === 0 || compare(each, all[index - 1]!)
-  );
-  // Counted from its end, every month has 28 days. systemd takes away three more with each further entry: a slip, but
-  // what is accepted here must be accepted by a timer.
-  const last = (index: number) => daysFromEnd ? 28 - 3 * index : RANGES[unit][1];
-  return sorted.map((placed, index) => check(reader, unit, placed, last(index), daysFromEnd));
-}
-
-function compare(a: Component, b: Component): number {
-  return a.start - b.start || (a.stop ?? -1) - (b.stop ?? -1) || a.repeat - b.repeat;
-}
-
-/** Lets a range end at its last value (`1..8/3` is `1..7/3`), and makes a range of one value that value. */
-function trim({ start, stop, repeat, at }: Placed): Placed {
-  const last = stop !== undefined && stop > start && repeat > 0 ? stop - (stop - start) % repeat : stop;
-  if (last === undefined) return { start, repeat, at };
-  return last === start ? { start, repeat: 0, at } : { start, stop: last, repeat, at };
-}
-
-/** @param to the largest value allowed */
-function check(reader: Reader, unit: Unit, placed: Placed, to: number, daysFromEnd: boolean): Component {
-  const { at, ...component } = placed;
-  const { start, stop, repeat } = component;
-  const from = RANGES[unit][0];
-  const number = (value: number) => unit === "second" ? String(value / MICROS) : String(value);
-  const range = daysFromEnd ? `1..${to} (days from the end)` : unit === "second" ? "0..59" : `${from}..${to}`;
-  for (const value of [start, stop ?? start]) {
-    if (value < from || value > to) reader.fail(at, `${unit} ${number(value)} is outside ${range}`);
-  }
-  if (stop !== undefined && stop < start) {
-    reader.fail(at, `the range ${number(start)}..${number(stop)} runs backwards`);
-  }
-  const reaches = stop !== undefined
-    ? start + repeat <= stop
-    : daysFromEnd
-    ? start - repeat >= from
-    : start + repeat <= to;
-  if (repeat > to - from || !reaches) {
-    reader.fail(at, `steps of ${number(repeat)} from ${unit} ${number(start)} never reach a second value in ${range}`);
-  }
-  return component;
 }

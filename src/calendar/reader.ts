@@ -21,15 +21,20 @@ export interface Placed extends Component {
 
 /** An OnCalendar expression is not one. The message shows it, with a caret under the place. */
 export class CalendarError extends UsageError {
-  /**
-   * @param expression what was to be read
-   * @param offset the offending place in it, counted in UTF-16 units from 0
-   * @param reason what is wrong there, in one line
-   */
-  constructor(readonly expression: string, readonly offset: number, readonly reason: string, hint: string) {
+  /** What was to be read. */
+  readonly expression: string;
+  /** The offending place in it, counted in UTF-16 units from 0. */
+  readonly offset: number;
+  /** What is wrong there, in one line. */
+  readonly reason: string;
+
+  constructor(expression: string, offset: number, reason: string, hint: string) {
     // One line, whatever is in it, so that the caret stands under its place.
     const line = expression.replace(/\p{Cc}/gu, " ");
     super(`Cannot read schedule "${line}": ${reason}\n  ${line}\n  ${" ".repeat(offset)}^`, { hint });
+    this.expression = expression;
+    this.offset = offset;
+    this.reason = reason;
   }
 }
 
@@ -41,18 +46,21 @@ const MAX_LIST_LENGTH = 241;
 const MAX_NUMBER = 2 ** 31 - 1;
 
 /** What may be written, for an error that cannot say it more closely. */
-export const HINT = "Write [weekdays] [[year-]month-day] [hour:minute[:second]] [zone], such as " +
+export const HINT: string = "Write [weekdays] [[year-]month-day] [hour:minute[:second]] [zone], such as " +
   `"Sat *-*-1..7 18:00:00 Europe/Berlin", or minutely, hourly, daily, weekly, monthly, quarterly, semiannually, yearly`;
 
 /** An expression and how far it is read. */
 export class Reader {
+  /** The whole expression, for messages. */
+  readonly expression: string;
+  /** What is to be read: the expression without its zone. */
+  text: string;
   at = 0;
 
-  /**
-   * @param expression the whole expression, for messages
-   * @param text what is to be read: the expression without its zone
-   */
-  constructor(readonly expression: string, public text: string) {}
+  constructor(expression: string, text: string) {
+    this.expression = expression;
+    this.text = text;
+  }
 
   /** Gives up at `at`. */
   fail(at: number, reason: string): never {
@@ -65,7 +73,7 @@ export class Reader {
   }
 
   /** How what stands at `at` is spoken of. */
-  shown(at = this.at): string {
+  shown(at: number = this.at): string {
     const rest = this.text.slice(at);
     return rest === "" ? "the end" : `"${rest.match(/^[A-Za-z]+/)?.[0] ?? [...rest][0]}"`;
   }

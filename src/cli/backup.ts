@@ -20,7 +20,7 @@ export const command: Command = {
     "Backs up the databases that the config's tasks select: every task now, or with --scheduled those that are due.",
     "",
     "A task is due when the latest elapse of its schedule has not been run. It is claimed in the store, so that of several",
-    "machines one runs it; a run that died is gone on with when it has given no sign of life for five minutes.",
+    "machines one runs it; a run that died is resumed when it has given no sign of life for five minutes.",
     "",
     "A backup is complete when its manifest.json is there. Exit codes: 0 all saved, 2 usage or config, 3 not all saved,",
     "10 CouchDB, 11 store, 130 interrupted (--resume goes on).",
@@ -78,7 +78,7 @@ function readOptions(call: Call): Omit<SelectionOptions, "startedAt"> {
     );
     if (other !== undefined) {
       throw new UsageError(`--scheduled and --${other} exclude each other`, {
-        hint: "The elapse fixes the date, the tasks select the databases, and a run that died is gone on with",
+        hint: "The elapse fixes the date, the tasks select the databases, and a run that died is resumed",
       });
     }
   }
@@ -109,9 +109,9 @@ async function runDue(call: Call, session: Session, tasks: readonly Task[]): Pro
 
 const OUTCOMES: Record<ElapseOutcome, string> = {
   ran: "is run",
-  resumed: "is gone on with and run",
+  resumed: "is resumed and over",
   done: "has been run already",
-  running: "is in another run's hands",
+  running: "is held by another run",
   lost: "was taken over by another run",
   unclaimed: "could not be claimed and is still due",
 };

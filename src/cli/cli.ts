@@ -2,10 +2,10 @@
  * The command line: from arguments to one command and from its outcome to an exit code. The only place, beside lambda/,
  * that prints an error.
  */
-import { closestString } from "@std/text";
 import { type Command, helpText, parseCall } from "./command.ts";
 import type { Shell } from "./shell.ts";
 import { describeError, EXIT, exitCodeOf, hintOf, ProgramError, UsageError } from "../errors.ts";
+import { nearest } from "../nearest.ts";
 import { PROGRAM_NAME, VERSION } from "../version.ts";
 
 /** Every command is loaded only when it is called: a start must cost next to nothing. */
@@ -55,8 +55,9 @@ async function dispatch(argv: readonly string[], shell: Shell): Promise<number> 
   }
   const entry = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (entry === undefined) {
+    const near = nearest(name, Object.keys(COMMANDS));
     throw new UsageError(`There is no command "${name}"`, {
-      hint: `Did you mean "${closestString(name, Object.keys(COMMANDS))}"? "${PROGRAM_NAME} help" lists them all`,
+      hint: `${near === undefined ? "" : `Did you mean "${near}"? `}"${PROGRAM_NAME} help" lists them all`,
     });
   }
   const { command } = await entry.load();

@@ -1,7 +1,7 @@
 /** What a subcommand is, and how its arguments are read and explained. */
-import { parseArgs } from "@std/cli/parse-args";
-import { closestString } from "@std/text";
 import { UsageError } from "../errors.ts";
+import { nearest } from "../nearest.ts";
+import { parseArgs } from "./parse_args.ts";
 import type { Shell } from "./shell.ts";
 
 /** One flag of a command. */
@@ -32,12 +32,17 @@ export interface Command {
 
 /** One call of a command: its arguments, checked, and the process around it. */
 export class Call {
-  constructor(
-    readonly command: Command,
-    readonly operands: readonly string[],
-    readonly shell: Shell,
-    readonly flags: Readonly<Record<string, unknown>>,
-  ) {}
+  readonly command: Command;
+  readonly operands: readonly string[];
+  readonly shell: Shell;
+  readonly flags: Readonly<Record<string, unknown>>;
+
+  constructor(command: Command, operands: readonly string[], shell: Shell, flags: Readonly<Record<string, unknown>>) {
+    this.command = command;
+    this.operands = operands;
+    this.shell = shell;
+    this.flags = flags;
+  }
 
   /** Whether an on-off flag is given. */
   isOn(name: string): boolean {
@@ -86,20 +91,20 @@ export const CONFIG_FLAG: Flag = {
 export function parseCall(command: Command, argv: readonly string[], shell: Shell): Call {
   const flags = [...command.flags, ...COMMON_FLAGS];
   const names = (wanted: (flag: Flag) => boolean) => flags.filter(wanted).map((flag) => flag.name);
-  const parsed: Record<string, unknown> & { _: (string | number)[] } = parseArgs([...argv], {
-    string: [...names((flag) => flag.value !== undefined), "_"],
+  const parsed = parseArgs(argv, {
+    string: names((flag) => flag.value !== undefined),
     boolean: names((flag) => flag.value === undefined),
     collect: names((flag) => flag.repeated === true),
     alias: Object.fromEntries(flags.map((flag) => [flag.name, flag.aliases ?? []])),
-    unknown: (arg: string) => arg.startsWith("-") && arg !== "-" ? refuseFlag(command, arg, flags) : undefined,
+    unknown: (arg) => arg.startsWith("-") && arg !== "-" ? refuseFlag(command, arg, flags) : undefined,
   });
   for (const flag of flags) {
-    const values = [parsed[flag.name]].flat();
+    const values = [parsed.flags[flag.name]].flat();
     if (flag.value !== undefined && values.includes("")) {
       throw new UsageError(`--${flag.name} needs a value: --${flag.name} ${flag.value}`);
     }
   }
-  const call = new Call(command, parsed._.map(String), shell, parsed);
+  const call = new Call(command, parsed.operands, shell, parsed.flags);
   const { least, most } = command.operands;
   const count = call.operands.length;
   if (!call.isOn("help") && (count < least || count > most)) {
@@ -114,9 +119,11 @@ export function parseCall(command: Command, argv: readonly string[], shell: Shel
 function refuseFlag(command: Command, arg: string, flags: readonly Flag[]): never {
   const name = arg.replace(/^-+/, "").replace(/=.*$/, "");
   const known = flags.flatMap((flag) => [flag.name, ...flag.aliases ?? []]);
-  const close = closestString(name, known);
+  const near = nearest(name, known);
   throw new UsageError(`"${command.name}" has no flag "${arg}"`, {
-    hint: `Did you mean --${close}? "couchdb-backup ${command.name} --help" lists them all`,
+    hint: `${
+      near === undefined ? "" : `Did you mean --${near}? `
+    }"couchdb-backup ${command.name} --help" lists them all`,
   });
 }
 

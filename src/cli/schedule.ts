@@ -13,10 +13,10 @@ export const command: Command = {
   name: "schedule",
   usage: "<config>",
   help: [
-    "Stays and runs each task when it is due, once on however many machines; what was missed is made up for once.",
+    "Stays and runs each task when it is due, once on however many machines; what was missed is caught up on once.",
     "",
-    "SIGHUP reads the config anew, after a run under way; a config with a mistake is not used. SIGTERM and SIGINT end it:",
-    "with 0 while it waits, with 130 during a run, which is gone on with when a scheduler starts again. With --json each",
+    "SIGHUP reads the config again, after a run under way; a config with a mistake is not used. SIGTERM and SIGINT end it:",
+    "with 0 while it waits, with 130 during a run, which is resumed when a scheduler starts again. With --json each",
     "run is a line on standard output.",
   ],
   flags: [],
@@ -87,7 +87,7 @@ function listenForHangUp(call: Call, read: () => Promise<Config>): HangUp {
   const reread = async () => {
     try {
       found = await read();
-      log?.info("config is read anew");
+      log?.info("config is read again");
       changed.abort();
     } catch (error) {
       log?.error("the new config is not used, the old one stays in force", { error: describeError(error) });

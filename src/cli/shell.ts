@@ -4,7 +4,7 @@
 export interface Output {
   write(text: string): void;
   isTerminal: boolean;
-  /** The width of the terminal in characters, asked anew each time. */
+  /** The width of the terminal in characters, asked each time. */
   columns(): number;
 }
 

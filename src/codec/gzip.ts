@@ -1,6 +1,6 @@
 /**
- * Compression and its inverse, piece by piece. Bytes to be compressed may be written over as soon as the next ones are
- * asked for.
+ * Compression and its inverse. In goes a stream of bytes, out comes another, piece by piece; bytes to be compressed may
+ * be written over as soon as the next ones are asked for.
  */
 import { createGzip } from "node:zlib";
 
@@ -49,7 +49,7 @@ async function feed(compressor: ReturnType<typeof createGzip>, source: AsyncIter
 
 /** The bytes are not gzip, end early, or fail their checksum. */
 export class GzipError extends Error {
-  override readonly name = "GzipError";
+  override readonly name: string = "GzipError";
 }
 
 /**

@@ -72,7 +72,7 @@ ExecStart=:${quote(program)} backup %d/config.yaml --scheduled --task=%I
 # 130 is a stop that was asked for: what is stored is kept, and the next look goes on from there.
 SuccessExitStatus=130
 TimeoutStopSec=15
-# A run that was killed is gone on with once its claim has gone stale, after five minutes. A run that ended with failures
+# A run that was killed is resumed once its claim has gone stale, after five minutes. A run that ended with failures
 # is not: it is reported, and one that ends with 3, 10 or 11 leaves this unit failed.
 Restart=on-abnormal
 RestartSec=6min
@@ -177,9 +177,9 @@ Description=CouchDB backup: ${escapeSpecifiers(name.replace(/\s/g, " "))}, when 
 
 [Timer]
 OnCalendar=${escapeSpecifiers(cron ?? "")}${zone}
-# What was missed while the machine was off is made up for once.
+# What was missed while the machine was off is caught up on once.
 Persistent=true
-# A run that the machine's end cut short is gone on with when the machine is back.
+# A run that the machine's end cut short is resumed when the machine is back.
 OnBootSec=10min
 
 [Install]

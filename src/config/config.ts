@@ -5,30 +5,24 @@
  */
 import { readFile as readFileOfSystem } from "node:fs/promises";
 import { dirname, isAbsolute, join } from "node:path";
-import { parse, YamlSyntaxError } from "@std/yaml";
-import { hideInKey, hideInValue } from "./disclosure.ts";
-import { findPlaces, formatPath, type KeyPath, type PlaceLookup } from "./places.ts";
-import {
-  type Address,
-  type ConfigDocument,
-  type ConfigFinding,
-  configSchema,
-  explainUnknownKey,
-  findContradictions,
-  HARMLESS_KEYS,
-  KNOWN_KEYS,
-  SECRET_KEYS,
-} from "./schema.ts";
-import { explainSyntax, findTab, type ParserComplaint, type SyntaxProblem } from "./syntax.ts";
+import type { AwsOptions } from "../aws/options.ts";
 import type { CouchOptions } from "../couchdb/couchdb.ts";
 import { ConfigError } from "../errors.ts";
-import type { Task } from "../task/task.ts";
 import { Secret } from "../secret.ts";
 import type { StoreOptions } from "../store/store.ts";
-import type { AwsOptions, KeyOptions, KeySources } from "../aws/options.ts";
+import type { Task } from "../task/task.ts";
+import { toAwsOptions, toStoreOptions } from "./aws.ts";
+import { findContradictions } from "./contradictions.ts";
+import { type Environment, held, substitute } from "./environment.ts";
+import { asError, type ConfigFinding, findingsOf, type SchemaIssue, warningsOf } from "./findings.ts";
+import { HARMLESS_KEYS, KNOWN_KEYS } from "./keys.ts";
+import { findPlaces, formatPath } from "./places.ts";
+import { type ConfigDocument, configSchema } from "./schema.ts";
+import { explainSyntax, findTab, type SyntaxProblem } from "./syntax.ts";
+import type { Address } from "./values.ts";
+import { isYamlComplaint, parseYaml } from "./yaml.ts";
 
-/** The environment's variables. */
-export type Environment = Readonly<Record<string, string | undefined>>;
+export type { Environment } from "./environment.ts";
 
 /** CouchDB's address, and where its password is kept when the config does not hold it. */
 export interface DatabaseOptions extends CouchOptions {
@@ -150,7 +144,7 @@ async function readConfigFile(
  */
 export function parseConfig(text: string, { file, env }: { file: string; env: Environment }): Config {
   text = withoutMark(text);
-  const written = parseYaml(text, file);
+  const written = readYaml(text, file);
   const placeOf = findPlaces(text);
   const { document, unset } = substitute(written, env);
   const checked = configSchema.safeParse(document);
@@ -170,121 +164,20 @@ function withoutMark(text: string): string {
 
 const KEYS = { known: KNOWN_KEYS, harmless: HARMLESS_KEYS };
 
-function parseYaml(text: string, file: string): unknown {
+function readYaml(text: string, file: string): unknown {
   const tab = findTab(text, KEYS);
   if (tab !== undefined) throw asSyntaxError(tab, file);
   try {
-    return parse(text, { schema: "core" });
+    return parseYaml(text);
   } catch (error) {
-    if (!(error instanceof YamlSyntaxError)) throw error;
+    if (!isYamlComplaint(error)) throw error;
     // Not as its cause: the parser's error quotes the line, and with it a password that may stand there.
-    throw asSyntaxError(explainSyntax(text, error as Error & ParserComplaint, KEYS), file);
+    throw asSyntaxError(explainSyntax(text, error, KEYS), file);
   }
 }
 
 function asSyntaxError({ line, column, problem, excerpt, hint }: SyntaxProblem, file: string): ConfigError {
   return new ConfigError(`${file}:${line}:${column}: ${problem}\n${excerpt}`, { file, line, column }, { hint });
-}
-
-const REFERENCE = /\$\$\{|\$\{([^}]*)\}?/g;
-const VARIABLE_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
-
-/** Replaces `${NAME}` in every string, once: what a variable holds is neither YAML nor searched for references. */
-function substitute(written: unknown, env: Environment): { document: unknown; unset: ConfigFinding[] } {
-  const unset: ConfigFinding[] = [];
-  const walk = (value: unknown, path: KeyPath): unknown => {
-    if (Array.isArray(value)) return value.map((item, index) => walk(item, [...path, index]));
-    if (typeof value === "object" && value !== null) {
-      return Object.fromEntries(Object.entries(value).map(([key, below]) => [key, walk(below, [...path, key])]));
-    }
-    if (typeof value !== "string") return value;
-    return value.replace(REFERENCE, (reference, name: string | undefined) => {
-      if (name === undefined) return "${";
-      const held = VARIABLE_NAME.test(name) ? env[name] : undefined;
-      if (held !== undefined) return held;
-      const closed = VARIABLE_NAME.test(name) && reference.endsWith("}");
-      const message = closed
-        ? `uses the environment variable ${name}, which is not set`
-        : 'has a "${" without a variable\'s name and a "}" behind it; write "$${" for the two characters themselves';
-      unset.push({ path, message });
-      return reference;
-    });
-  };
-  return { document: walk(written, []), unset };
-}
-
-/** The part of zod's issues that is of interest here. */
-interface SchemaIssue {
-  code: string;
-  path: PropertyKey[];
-  message: string;
-  keys?: string[];
-  params?: { discreet?: string };
-  /** What is wrong with the key of a record. */
-  issues?: { message: string }[];
-}
-
-function findingsOf(issue: SchemaIssue): ConfigFinding[] {
-  const path = issue.path.map((step) => typeof step === "number" ? step : String(step));
-  if (issue.code === "unrecognized_keys") {
-    const keys = issue.keys ?? [];
-    return keys.map((key) => ({ path: [...path, key], message: explainUnknownKey(path, key), isOfKey: true }));
-  }
-  const message = issue.code === "invalid_key" ? issue.issues?.[0]?.message ?? "" : issue.message;
-  return [{ path, message, discreet: issue.params?.discreet }];
-}
-
-/** One error for all findings, in the order of the file. */
-function asError(
-  findings: ConfigFinding[],
-  { file, placeOf, written }: { file: string; placeOf: PlaceLookup; written: unknown },
-): ConfigError {
-  const told = findings.map((finding) => {
-    const { path, value } = lookUp(written, finding.path);
-    const { line, column } = placeOf(path, finding.isOfKey ? "key" : "value");
-    const name = formatPath(finding.isOfKey ? path.with(-1, hideInKey(String(path.at(-1)))) : path);
-    const subject = name === "" ? "The config" : `Key "${name}"`;
-    const found = finding.message.startsWith("must ") ? `${describeFound(value, path)}, ` : "";
-    const message = finding.discreet === undefined || isShown(value) ? finding.message : finding.discreet;
-    return { line, column, name, text: `${file}:${line}:${column}: ${subject} ${found}${message}` };
-  }).toSorted((a, b) => a.line - b.line || a.column - b.column);
-  const [first] = told;
-  if (first === undefined) throw new TypeError("A config error without findings");
-  // Several limits of one value (whole, and at least 1) have the same text.
-  const lines = new Set(told.map(({ text }) => text));
-  const place = { file, line: first.line, column: first.column, path: first.name };
-  return new ConfigError([...lines].join("\n"), place);
-}
-
-/** What was written at a path; where a text stands for a mapping (`loki: http://…`), that text and its path. */
-function lookUp(written: unknown, path: KeyPath): { path: KeyPath; value: unknown } {
-  let value = written;
-  for (const [depth, step] of path.entries()) {
-    if (typeof value !== "object" || value === null) return { path: path.slice(0, depth), value };
-    value = Object.hasOwn(value, step) ? (value as Record<string | number, unknown>)[step] : undefined;
-    if (value === undefined) break;
-  }
-  return { path, value };
-}
-
-/** Whether a text is what it seems: nothing that a variable holds, and no key's value that ran into it. */
-function isShown(value: unknown): boolean {
-  return typeof value !== "string" || (!value.includes("${") && hideInValue(value, HARMLESS_KEYS) === value);
-}
-
-/** What stands in the file, said without its secrets and without what variables hold. */
-function describeFound(value: unknown, path: KeyPath): string {
-  if (value === undefined) return "is missing";
-  if (value === null) return path.length === 0 ? "is empty" : "has no value";
-  if (Array.isArray(value)) return "is a list";
-  if (typeof value === "object") return "is a mapping";
-  if (path.length === 0 || path.some((step) => SECRET_KEYS.has(String(step)))) {
-    return typeof value === "string" ? "is text" : `is a ${typeof value}`;
-  }
-  if (typeof value !== "string") return `is ${value}`;
-  const text = hideInValue(value, HARMLESS_KEYS);
-  const shown = text.length > 80 ? `${text.slice(0, 80)}…` : text;
-  return /\$\{/.test(value) ? `is "${shown}", with the environment's values in it` : `is "${shown}"`;
 }
 
 function toConfig(document: ConfigDocument, { file, env }: { file: string; env: Environment }): Config {
@@ -318,13 +211,7 @@ function toConfig(document: ConfigDocument, { file, env }: { file: string; env: 
       allowEmpty: task.allow_empty,
     })),
     bucket: toStoreOptions(document, env),
-    aws: {
-      endpoints: {
-        secretsmanager: endpointOf(env, "AWS_ENDPOINT_URL_SECRETS_MANAGER"),
-        states: endpointOf(env, "AWS_ENDPOINT_URL_SFN"),
-      },
-      ...((document.endpoint === undefined ? writtenKeys(document) : undefined) ?? keysOfEnvironment(env)),
-    },
+    aws: toAwsOptions(document, env),
     stateMachine: held(env, STATE_MACHINE_VARIABLE),
     prefix: document.prefix,
     suffix: document.suffix,
@@ -343,92 +230,4 @@ function toConfig(document: ConfigDocument, { file, env }: { file: string; env: 
     },
     warnings: [],
   };
-}
-
-/** What the config says of the bucket, and for an S3 bucket AWS's own variables where it says nothing. */
-function toStoreOptions(document: ConfigDocument, env: Environment): StoreOptions {
-  const isS3 = document.bucket.startsWith("s3:");
-  const variable = (...names: string[]) => isS3 ? held(env, ...names) : undefined;
-  const { storage_class: storageClass, kms_key_id: kmsKeyId } = document;
-  return {
-    bucket: document.bucket,
-    region: document.region ?? variable("AWS_REGION", "AWS_DEFAULT_REGION"),
-    endpoint: document.endpoint ?? (isS3 ? endpointOf(env, "AWS_ENDPOINT_URL_S3") : undefined),
-    storageClass,
-    sse: document.sse,
-    kmsKeyId,
-    ...(writtenKeys(document) ?? (isS3 ? keysOfEnvironment(env) : {})),
-  };
-}
-
-function writtenKeys({ token, secret, session_token: sessionToken }: ConfigDocument): KeyOptions | undefined {
-  return token === undefined ? undefined : { token, secret, sessionToken };
-}
-
-/** The environment's keys, else what it says of where some may be. */
-function keysOfEnvironment(env: Environment): KeyOptions {
-  const token = held(env, "AWS_ACCESS_KEY_ID");
-  const secret = held(env, "AWS_SECRET_ACCESS_KEY");
-  // Half a pair of keys is none.
-  if (token === undefined || secret === undefined) return { keySources: toKeySources(env) };
-  const sessionToken = held(env, "AWS_SESSION_TOKEN");
-  return {
-    token,
-    secret: new Secret(secret),
-    sessionToken: sessionToken === undefined ? undefined : new Secret(sessionToken),
-  };
-}
-
-/** The address of a service: that of its own variable, else the one for all. */
-function endpointOf(env: Environment, variable: string): string | undefined {
-  return held(env, variable, "AWS_ENDPOINT_URL")?.replace(/\/+$/, "");
-}
-
-/** The first of the variables that is set and not empty. */
-function held(env: Environment, ...names: string[]): string | undefined {
-  return names.map((name) => env[name]).find((value) => value !== undefined && value !== "");
-}
-
-/** The places where AWS's own tools would look for keys. */
-function toKeySources(env: Environment): KeySources {
-  const home = held(env, "HOME", "USERPROFILE");
-  const files = [["AWS_SHARED_CREDENTIALS_FILE", "credentials"], ["AWS_CONFIG_FILE", "config"]] as const;
-  const relative = held(env, "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI");
-  const url = relative === undefined
-    ? held(env, "AWS_CONTAINER_CREDENTIALS_FULL_URI")
-    : `http://169.254.170.2${relative}`;
-  const token = held(env, "AWS_CONTAINER_AUTHORIZATION_TOKEN");
-  const tokenFile = held(env, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE");
-  const metadataEndpoint = held(env, "AWS_EC2_METADATA_SERVICE_ENDPOINT")?.replace(/\/+$/, "");
-  const isMetadataOff = env.AWS_EC2_METADATA_DISABLED?.toLowerCase() === "true";
-  return {
-    profile: held(env, "AWS_PROFILE"),
-    profileFiles: files.flatMap(([name, file]) =>
-      held(env, name) ?? (home === undefined ? [] : join(home, ".aws", file))
-    ),
-    webIdentity: held(env, "AWS_WEB_IDENTITY_TOKEN_FILE") !== undefined,
-    container: url === undefined
-      ? undefined
-      : { url, token: token === undefined ? undefined : new Secret(token), tokenFile },
-    metadataEndpoints: isMetadataOff ? [] : metadataEndpoint === undefined ? undefined : [metadataEndpoint],
-  };
-}
-
-const S3_KEYS = [
-  "region",
-  "endpoint",
-  "token",
-  "secret",
-  "session_token",
-  "storage_class",
-  "sse",
-  "kms_key_id",
-] as const;
-
-function warningsOf(document: ConfigDocument, { file, placeOf }: { file: string; placeOf: PlaceLookup }): string[] {
-  if (document.bucket.startsWith("s3:")) return [];
-  return S3_KEYS.filter((key) => document[key] !== undefined).map((key) => {
-    const { line, column } = placeOf([key], "key");
-    return `${file}:${line}:${column}: Key "${key}" has no effect on a file:// bucket`;
-  });
 }

@@ -21,7 +21,7 @@ export function hideInLine(lines: readonly string[], line: number, harmless: Rea
   if (/^(?:---|\.\.\.)?$/.test(indent.trim() + content)) return shown;
   const word = /^[\w-]+/.exec(content)?.[0];
   if (word !== undefined && harmless.has(word)) return shown;
-  // A line without a key of its own goes on with the value of one above.
+  // A line without a key of its own continues the value of one above.
   const owner = keyAbove(lines, line);
   const isOpen = owner === undefined || harmless.has(owner);
   if (isOpen && indent.includes("-")) return shown;

@@ -62,12 +62,15 @@ const FLOW_KEY =
 const FLOW_PLAIN = /(?:[^,[\]{}:]|:(?=[^\s,[\]{}]))+/y;
 
 class Scan {
+  readonly text: string;
+
   /** By the JSON of its path: the offsets of a key and of its value. */
   readonly places = new Map<string, { key: number; value: number }>();
   readonly #lineStarts: number[] = [0];
   #levels: Level[] = [];
 
-  constructor(readonly text: string) {
+  constructor(text: string) {
+    this.text = text;
     for (let at = text.indexOf("\n"); at >= 0; at = text.indexOf("\n", at + 1)) this.#lineStarts.push(at + 1);
   }
 

@@ -34,6 +34,8 @@ export interface FeedOptions extends CallOptions {
   log: Log;
   /** @default {@linkcode PAGE_ROWS} */
   pageRows?: number | undefined;
+  /** Of so many rows one has its position. @default only the last of a page */
+  positionsEvery?: number | undefined;
   /** Is awaited before each page but the first: `pending` is what the page before said. */
   beforePage?: ((pending: number | undefined) => Promise<void>) | undefined;
 }
@@ -41,7 +43,7 @@ export interface FeedOptions extends CallOptions {
 /** A page, or a piece of one answer without a limit. */
 export interface FeedPage {
   rows: ChangesRow[];
-  /** The position behind these rows; undefined within an answer without a limit, where CouchDB has told none. */
+  /** The position behind these rows; undefined within an answer without a limit. */
   position: string | undefined;
   pending: number | undefined;
 }
@@ -100,15 +102,18 @@ class PageRequests {
   }
 
   async ask(since: string): Promise<ChangesPage> {
-    const { signal, log } = this.#options;
+    const { signal, log, positionsEvery } = this.#options;
     for (;;) {
       try {
-        return await this.#client.changes(this.#database, { since, limit: this.#limit }, { signal, attempts: 2 });
+        return await this.#client.changes(this.#database, { since, limit: this.#limit, positionsEvery }, {
+          signal,
+          attempts: 2,
+        });
       } catch (error) {
         const isSmallest = this.#limit <= LEAST_PAGE_ROWS;
         if (isSmallest || !(error instanceof CouchError) || !isTransient(error)) throw error;
         if (error.facts.error === "unreachable" || error.facts.status === 429) {
-          return await this.#client.changes(this.#database, { since, limit: this.#limit }, { signal });
+          return await this.#client.changes(this.#database, { since, limit: this.#limit, positionsEvery }, { signal });
         }
         this.#limit = Math.max(LEAST_PAGE_ROWS, Math.floor(this.#limit / 4));
         log.warn("page of the listing is asked for smaller", { limit: this.#limit, error: error.message });
@@ -135,15 +140,14 @@ class Headway {
 async function* streamChanges(
   client: CouchClient,
   database: string,
-  { since, signal }: FeedOptions & { since: string },
+  { since, signal, positionsEvery }: FeedOptions & { since: string },
 ): AsyncGenerator<FeedPage> {
   let position = since;
   for (let attempt = 1;; attempt++) {
     try {
-      for await (
-        const page of readStream(await client.changesStream(database, { since: position }, { signal }), database)
-      ) {
-        position = page.position ?? position;
+      const answer = await client.changesStream(database, { since: position, positionsEvery }, { signal });
+      for await (const page of readStream(answer, database)) {
+        position = page.position ?? page.rows.findLast((row) => row.position !== undefined)?.position ?? position;
         yield page;
       }
       return;
@@ -165,7 +169,6 @@ async function* readStream(bytes: AsyncIterable<Uint8Array>, database: string): 
   const scanner = new DocumentScanner(FEED_SHAPE);
   const decoder = new TextDecoder("utf-8", { fatal: true });
   let rows: ChangesRow[] = [];
-  let position: string | undefined;
   let begun: Uint8Array[] = [];
   let tail: Uint8Array[] = [];
   for await (const piece of bytes) {
@@ -179,10 +182,9 @@ async function* readStream(bytes: AsyncIterable<Uint8Array>, database: string): 
       const row = JSON.parse(decoder.decode(begun.length === 1 ? begun[0] : Buffer.concat(begun)));
       [begun, tail, from, rest] = [[], [], -1, scanner.position];
       rows.push(readChangesRow(row, database));
-      if (row.seq !== null && row.seq !== undefined) position = positionText(row.seq);
       if (rows.length < STREAM_PAGE_ROWS) continue;
-      yield { rows, position, pending: undefined };
-      [rows, position] = [[], undefined];
+      yield { rows, position: undefined, pending: undefined };
+      rows = [];
     }
     if (from >= 0) begun.push(piece.slice(from));
     else tail.push(piece.slice(rest));

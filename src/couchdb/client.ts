@@ -33,6 +33,8 @@ export interface ChangesRow {
   revs: string[];
   /** Whether the winner is deleted. */
   deleted: boolean;
+  /** The position behind the row; undefined where it was not asked for. */
+  position: string | undefined;
 }
 
 /** A page of the changes feed. */
@@ -161,12 +163,13 @@ export class CouchClient {
   /**
    * A page of `GET /{db}/_changes`: what was written behind a position, each document once, at its last change.
    *
-   * @param page `since` is a position, or "0" for the beginning. `limit` counts rows; 0 asks for `pending` alone.
+   * @param page `since` is a position, or "0" for the beginning. `limit` counts rows; 0 asks for `pending` alone. Of
+   * `positionsEvery` rows one has its position.
    * @see https://docs.couchdb.org/en/stable/api/database/changes.html
    */
   async changes(
     database: string,
-    page: { since: string; limit: number },
+    page: { since: string; limit: number; positionsEvery?: number | undefined },
     options: CallOptions & { attempts?: number | undefined } = {},
   ): Promise<ChangesPage> {
     const answer = await this.#http.json(this.#changesPath(database, page), {
@@ -184,7 +187,7 @@ export class CouchClient {
    */
   async changesStream(
     database: string,
-    from: { since: string },
+    from: { since: string; positionsEvery?: number | undefined },
     options: CallOptions = {},
   ): Promise<AsyncIterable<Uint8Array>> {
     const answer = await this.#http.request(this.#changesPath(database, from), {
@@ -195,11 +198,14 @@ export class CouchClient {
     return answer.bytes;
   }
 
-  #changesPath(database: string, { since, limit }: { since: string; limit?: number }): string {
+  #changesPath(
+    database: string,
+    { since, limit, positionsEvery = limit }: { since: string; limit?: number; positionsEvery?: number | undefined },
+  ): string {
     const query = new URLSearchParams({ style: "all_docs", since });
     if (limit !== undefined) query.set("limit", String(limit));
     // To find each row's position costs CouchDB a quarter of the whole; the last one's is always there.
-    query.set("seq_interval", String(Math.min(Math.max(limit ?? STREAM_SEQ_INTERVAL, 1), STREAM_SEQ_INTERVAL)));
+    query.set("seq_interval", String(Math.max(positionsEvery ?? STREAM_SEQ_INTERVAL, 1)));
     return `/${encodeDatabase(database)}/_changes?${query}`;
   }
 
@@ -435,9 +441,16 @@ function readChangesPage(answer: unknown, database: string): ChangesPage {
 
 /** A row of the feed. @throws CouchError when it is none. */
 export function readChangesRow(row: unknown, database: string): ChangesRow {
-  const { id, changes, deleted } = (row ?? {}) as { id?: unknown; changes?: unknown; deleted?: unknown };
+  const { id, changes, deleted, seq } = (row ?? {}) as {
+    id?: unknown;
+    changes?: unknown;
+    deleted?: unknown;
+    seq?: unknown;
+  };
   if (typeof id === "string" && Array.isArray(changes)) {
-    return { id, revs: changes.map(({ rev }: { rev: unknown }) => String(rev)), deleted: deleted === true };
+    const revs = changes.map(({ rev }: { rev: unknown }) => String(rev));
+    const position = seq === undefined || seq === null ? undefined : positionText(seq);
+    return { id, revs, deleted: deleted === true, position };
   }
   throw new CouchError(
     `Cannot list the documents of database "${database}": a row of the changes feed has no id or no revisions`,

@@ -9,11 +9,13 @@ import { CouchError, isTransient } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import { DEFAULT_RETRY, parseRetryAfter, type RetryPolicy, waitBeforeAttempt } from "../retry.ts";
 import type { CouchOptions } from "./couchdb.ts";
+import { brokenConnection, couchError, type CouchFailure } from "./error.ts";
+import { Watch } from "./watch.ts";
 
-/** What the client needs beside the config's options. */
 /** What is read of an answer at once. */
 const BUFFER_BYTES = 1 << 16;
 
+/** What the client needs beside the config's options. */
 export interface ClientOptions extends CouchOptions {
   log: Log;
   retry?: RetryPolicy | undefined;
@@ -223,78 +225,10 @@ export class CouchConnection {
     if (init.signal?.aborted) return init.signal.reason;
     if (cause instanceof CouchError) return cause;
     if (watch.expired) return this.#failure(init, { error: "timeout", reason: silence });
-    const text = messagesOf(cause);
-    // Not as its cause: its message quotes the whole URL, and that can hold an id of thousands of characters.
-    const reason = text.replaceAll(/https?:\/\/[^\s()]+/g, this.url);
-    return this.#failure(init, { error: NO_CONNECTION.test(text) ? "unreachable" : "cut_off", reason });
+    return this.#failure(init, brokenConnection(cause, this.url));
   }
 
-  #failure(init: CouchRequest, facts: Omit<CouchError["facts"], "database">, cause?: unknown): CouchError {
-    const { status, error, reason } = facts;
-    const what = status === undefined
-      ? `${WITHOUT_ANSWER[error] ?? error}${reason === undefined ? "" : ` (${reason})`}`
-      : `CouchDB answered ${status} ${error}${reason === undefined ? "" : `, "${reason}"`}`;
-    const hint = this.#hint(facts, init);
-    return new CouchError(`Cannot ${init.action}: ${what}`, { ...facts, database: init.database }, { cause, hint });
-  }
-
-  #hint({ status, error }: { status?: number | undefined; error: string }, init: CouchRequest): string | undefined {
-    if (status === 401) {
-      return "Check database.login and database.password; it is not tried again, because CouchDB locks an address out after five failed logins";
-    }
-    if (status === 403 && error === "forbidden" && init.database === undefined) {
-      return "The login needs the _admin role, or CouchDB has locked this address out for five minutes after failed logins";
-    }
-    if (status === 403) return `The login must be a server admin, or an admin or member of database "${init.database}"`;
-    if (error === "unreachable") return `Check that CouchDB runs and that "${this.url}" is reachable from this machine`;
-    if (status === 404 && init.database !== undefined) return "The database does not exist, or was deleted meanwhile";
-    return undefined;
-  }
-}
-
-const WITHOUT_ANSWER: Record<string, string> = {
-  timeout: "CouchDB took too long",
-  cut_off: "the connection broke",
-  unreachable: "CouchDB cannot be reached",
-};
-
-/** How Deno and Node say that no connection came about; "connection" alone also stands in the error of a broken one. */
-const NO_CONNECTION = /client error \(Connect\)|connect (?:E[A-Z]+|timeout)|ECONNREFUSED|ENOTFOUND|EAI_AGAIN/i;
-
-function messagesOf(error: unknown): string {
-  const messages: string[] = [];
-  for (let current = error, depth = 0; current instanceof Error && depth < 5; current = current.cause, depth++) {
-    // Where a name has several addresses, Node's error for all of them has a code and no message.
-    messages.push(current.message || String((current as { code?: unknown }).code ?? current.name));
-  }
-  return messages.join(": ") || String(error);
-}
-
-/** Ends a request that is silent for too long, or that the caller gives up. */
-class Watch {
-  readonly #controller = new AbortController();
-  readonly signal: AbortSignal;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  /** Whether it was the time that ended it. */
-  expired = false;
-
-  constructor(outer: AbortSignal | undefined) {
-    this.signal = outer === undefined ? this.#controller.signal : AbortSignal.any([this.#controller.signal, outer]);
-  }
-
-  expectWithin(ms: number): void {
-    this.rest();
-    this.#timer = setTimeout(() => {
-      this.expired = true;
-      this.#controller.abort(new DOMException("Too long without a byte", "TimeoutError"));
-    }, ms);
-  }
-
-  rest(): void {
-    clearTimeout(this.#timer);
-  }
-
-  cancel(): void {
-    this.#controller.abort(new DOMException("The answer is not wanted any more", "AbortError"));
+  #failure({ action, database }: CouchRequest, failure: CouchFailure, cause?: unknown): CouchError {
+    return couchError({ action, database, url: this.url }, failure, cause);
   }
 }

@@ -34,6 +34,14 @@ export class RestartNeeded extends Error {
   }
 }
 
+/** What readers of one database have met: whether it is documents that cannot be read, or CouchDB that cannot. */
+export interface ReadingHealth {
+  /** Documents that could not be read since one could. */
+  unreadableInARow: number;
+  /** Whether one has used up all patience. */
+  knowsUnreadable: boolean;
+}
+
 /** Reads one batch; `read()` may be called again after it has failed, and then asks for less at once. */
 export class BatchReader {
   /** What the last `read()` has yielded. */
@@ -48,15 +56,20 @@ export class BatchReader {
   /** The batch, in as many requests as it is read with from its first byte on. */
   #plan: readonly IdBatch[];
   #restartsForRevisions = 0;
-  #unreadableInARow = 0;
-  #knowsUnreadable = false;
+  readonly #health: ReadingHealth;
 
-  constructor(client: CouchClient, database: string, batch: IdBatch, options: ReadOptions & { log: Log }) {
+  constructor(
+    client: CouchClient,
+    database: string,
+    batch: IdBatch,
+    options: ReadOptions & { log: Log; health?: ReadingHealth },
+  ) {
     this.#client = client;
     this.#database = database;
     this.#plan = [batch];
     this.#options = options;
     this.#log = options.log;
+    this.#health = options.health ?? { unreadableInARow: 0, knowsUnreadable: false };
   }
 
   /**
@@ -75,7 +88,7 @@ export class BatchReader {
       const request = this.#request(asked.batch);
       try {
         yield* request.forward(output, call);
-        this.#unreadableInARow = 0;
+        this.#health.unreadableInARow = 0;
       } catch (error) {
         const failure = this.#healable(error, request);
         const rest = request.rest();
@@ -126,7 +139,7 @@ export class BatchReader {
     const { document, isOut, missing } = suspect;
     if (isOut === true) return this.#settlePassed(document, missing ?? []);
     for (let attempt = 1;; attempt++) {
-      const isLast = attempt >= (this.#knowsUnreadable ? LONE_ATTEMPTS : this.#client.retry.attempts);
+      const isLast = attempt >= (this.#health.knowsUnreadable ? LONE_ATTEMPTS : this.#client.retry.attempts);
       // What the feed has listed may have been purged since: at last the row is taken as it is.
       const asked = isLast ? { id: document.id, revs: [] } : document;
       const request = this.#request(IdBatch.of([asked]));
@@ -135,7 +148,7 @@ export class BatchReader {
         yield* request.forward(output, call);
         const [found] = request.suspects;
         if (found === undefined) {
-          this.#unreadableInARow = 0;
+          this.#health.unreadableInARow = 0;
           if (isLast && missing !== undefined) this.#nameMissing(document.id, missing);
           return;
         }
@@ -182,9 +195,9 @@ export class BatchReader {
   async #leaveOut(id: string, failure: CouchError, call: CallOptions): Promise<void> {
     // Throws where CouchDB is away, refuses the login, or has lost the database.
     await this.#client.databaseInfo(this.#database, call);
-    if (++this.#unreadableInARow > MOST_UNREADABLE_IN_A_ROW) throw failure;
+    if (++this.#health.unreadableInARow > MOST_UNREADABLE_IN_A_ROW) throw failure;
     const { error, reason = "", status } = failure.facts;
-    this.#knowsUnreadable = true;
+    this.#health.knowsUnreadable = true;
     this.unreadable.push({ id, error, reason: status === undefined ? reason : `${status}: ${reason}` });
     this.#log.warn("document cannot be read and is left out", { database: this.#database, id, error: failure.message });
   }

@@ -1,12 +1,12 @@
 /**
- * The body of one `_bulk_docs` request, put together in place: documents are copied in as they come, so that what they
- * were cut from can go at once, and the memory of a body that has been sent serves the next one.
+ * The body of one `_bulk_docs` request. In: raw documents. Out: the bytes to send. They are copied in as they come, so
+ * that what they were cut from can go at once, and the memory of a body that has been sent serves the next one.
  */
 
 const encoder = new TextEncoder();
 const COMMA = encoder.encode(",");
 const CLOSING = encoder.encode("]}");
-const OPENINGS = {
+const OPENINGS: Record<Revisions, Uint8Array> = {
   kept: encoder.encode('{"new_edits":false,"docs":['),
   new: encoder.encode('{"docs":['),
 };
@@ -15,7 +15,7 @@ const OPENINGS = {
 const INITIAL_BYTES = 1 << 20;
 
 /** How documents are written: `kept` with the revision each has, `new` as new edits, for documents that have none. */
-export type Revisions = keyof typeof OPENINGS;
+export type Revisions = "kept" | "new";
 
 /** A document in a body. */
 export interface BodyDocument {
@@ -47,7 +47,7 @@ export class RequestBody {
     return this.#starts.length;
   }
 
-  /** Begins anew, for other documents. */
+  /** Empties it, for other documents. */
   clear(revisions: Revisions): void {
     this.revisions = revisions;
     this.documentBytes = 0;

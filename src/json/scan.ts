@@ -2,10 +2,12 @@
  * Finds documents in JSON without parsing them, so that every byte CouchDB sent can be stored and restored as it came:
  * a JSON round trip would change 9007199254740993 and 1.0. In go pieces of a byte stream, cut anywhere; out come the
  * places where rows and documents begin and end, the ids of rows, and the errors CouchDB put into them. Nothing is
- * copied but ids, member names and errors, so memory does not depend on the size of a document.
+ * copied but ids, member names and errors, so memory does not depend on the size of a document. value.ts passes over
+ * what is inside of them, members.ts looks up a few texts in a document.
  */
-import { concat } from "@std/bytes";
-import { BACKSLASH, CLOSE_BRACE, CLOSE_BRACKET, COLON, COMMA, OPEN_BRACE, OPEN_BRACKET, QUOTE } from "./bytes.ts";
+import { concat } from "../concat.ts";
+import { CLOSE_BRACE, CLOSE_BRACKET, COLON, COMMA, OPEN_BRACE, OPEN_BRACKET, QUOTE } from "./bytes.ts";
+import { ValuePasser } from "./value.ts";
 
 /** How documents lie in a piece of JSON. */
 export interface JsonShape {
@@ -25,27 +27,32 @@ export const BULK_GET_SHAPE: JsonShape = { array: "results", element: "row" };
 
 /** The JSON ends early, or is not of the shape that was asked for. */
 export class FramingError extends Error {
-  constructor(message: string, readonly offset: number) {
+  readonly offset: number;
+
+  constructor(message: string, offset: number) {
     super(`${message} (byte ${offset})`);
+    this.offset = offset;
     this.name = "FramingError";
   }
 }
 
 /** What {@linkcode DocumentScanner.next} found. */
-export const enum Found {
+export const Found = {
   /** All pushed bytes are read. */
-  Nothing,
+  Nothing: 0,
   /** An element begins at `position`. */
-  ElementStart,
+  ElementStart: 1,
   /** An element ends before `position`; `id` is its id, if it had one. */
-  ElementEnd,
+  ElementEnd: 2,
   /** A document begins at `position`. */
-  DocumentStart,
+  DocumentStart: 3,
   /** A document ends before `position`. */
-  DocumentEnd,
+  DocumentEnd: 4,
   /** CouchDB has put an error where a document was asked for; `error` holds it. */
-  Error,
-}
+  Error: 5,
+} as const;
+/** One of them. */
+export type Found = (typeof Found)[keyof typeof Found];
 
 /** An error row of `_bulk_get`. */
 export interface RowError {
@@ -53,58 +60,46 @@ export interface RowError {
   reason: string;
 }
 
-/** Strings longer than this are left to the native search; for shorter ones the call costs more than the loop. */
-const SHORT_STRING_BYTES = 24;
 /** No id, member name or error row is longer; a "string" beyond it means that the framing is lost. */
 const MAX_CAPTURE_BYTES = 1 << 20;
 
 /** Where in the shape the scanner is; a container's contents have the next level. */
-const enum Level {
-  Outermost,
-  OuterObject,
-  Elements,
-  Element,
-  Docs,
-  DocsEntry,
-}
+const Level = {
+  Outermost: 0,
+  OuterObject: 1,
+  Elements: 2,
+  Element: 3,
+  Docs: 4,
+  DocsEntry: 5,
+} as const;
+type Level = (typeof Level)[keyof typeof Level];
 
 /** What may come next within a container. */
-const enum Expect {
-  Value,
+const Expect = {
+  Value: 0,
   /** A value, or the end of the array just opened. */
-  ValueOrEnd,
+  ValueOrEnd: 1,
   /** A member name, or the end of the object just opened. */
-  NameOrEnd,
-  Name,
-  Colon,
-  CommaOrEnd,
+  NameOrEnd: 2,
+  Name: 3,
+  Colon: 4,
+  CommaOrEnd: 5,
   /** Nothing but white space: the outermost value is closed. */
-  End,
-}
-
-/** How a value is being passed over. */
-const enum Skip {
-  No,
-  String,
-  /** An object or array, at whatever depth. */
-  Nested,
-  Scalar,
-}
+  End: 6,
+} as const;
+type Expect = (typeof Expect)[keyof typeof Expect];
 
 /** What the value being passed over is. */
-const enum Value {
-  Ignored,
-  MemberName,
-  Id,
-  Document,
-  Error,
-}
+const Value = {
+  Ignored: 0,
+  MemberName: 1,
+  Id: 2,
+  Document: 3,
+  Error: 4,
+} as const;
+type Value = (typeof Value)[keyof typeof Value];
 
 const decoder = new TextDecoder("utf-8", { fatal: true });
-/** How a deleted revision says so, behind the quote that begins the member. CouchDB writes no white space. */
-const DELETED = new TextEncoder().encode('_deleted":true');
-const UNDERSCORE = 0x5f;
-const SMALL_D = 0x64;
 
 /**
  * A pull scanner: push bytes, call `next()` until it returns `Found.Nothing`, push more, and `finish()` at the end.
@@ -130,7 +125,9 @@ export class DocumentScanner {
   /** The error that was found last. */
   error: RowError | undefined;
   /** Whether the document that ended last is a deleted revision: `"_deleted":true` stands at its top. */
-  isDeleted = false;
+  get isDeleted(): boolean {
+    return this.#passer.isDeleted;
+  }
   /** Where in the bytes pushed last the place found is. */
   position = 0;
 
@@ -140,19 +137,14 @@ export class DocumentScanner {
   #passed = 0;
   /** The next byte to be read. */
   #at = 0;
-  #level = Level.Outermost;
-  #expect = Expect.Value;
+  #level: Level = Level.Outermost;
+  #expect: Expect = Expect.Value;
   #memberName = "";
   #sawArray = false;
 
-  #skip = Skip.No;
-  #value = Value.Ignored;
-  #depth = 0;
-  #inString = false;
-  /** The last byte was a backslash that escapes the next one. */
-  #escaped = false;
-  /** What the last bytes have of a member that may be {@linkcode DELETED}; its rest is to come. */
-  #deletedBegun: Uint8Array | undefined;
+  readonly #passer = new ValuePasser();
+  #isPassing = false;
+  #value: Value = Value.Ignored;
 
   #captureFrom = -1;
   #captured: Uint8Array[] = [];
@@ -168,9 +160,6 @@ export class DocumentScanner {
     this.#bytes = bytes;
     this.#at = 0;
     if (this.#captureFrom >= 0) this.#captureFrom = 0;
-    if (this.#deletedBegun !== undefined) {
-      this.#watchDeleted(concat([this.#deletedBegun, bytes.subarray(0, DELETED.length)]), 0);
-    }
   }
 
   /**
@@ -180,11 +169,14 @@ export class DocumentScanner {
    */
   next(): Found {
     for (;;) {
-      if (this.#skip !== Skip.No) {
-        if (!this.#passOver()) {
-          this.#keepCaptured(this.#bytes.length);
+      if (this.#isPassing) {
+        const end = this.#passer.pass(this.#bytes, this.#at);
+        if (end < 0) {
+          this.#at = this.#bytes.length;
+          this.#keepCaptured(this.#at);
           return Found.Nothing;
         }
+        this.#at = end;
         const found = this.#afterValue();
         if (found !== Found.Nothing) return found;
         continue;
@@ -250,7 +242,7 @@ export class DocumentScanner {
 
   #beginName(byte: number): Found {
     if (byte !== QUOTE) this.#fail("JSON has something other than a member name");
-    this.#beginSkip(Value.MemberName, byte);
+    this.#beginPassing(Value.MemberName, byte);
     return Found.Nothing;
   }
 
@@ -281,7 +273,7 @@ export class DocumentScanner {
           return this.#beginDocument(byte);
         }
         if (this.#memberName === "id" && byte === QUOTE) {
-          this.#beginSkip(Value.Id, byte);
+          this.#beginPassing(Value.Id, byte);
           return Found.Nothing;
         }
         if (this.#shape.element === "row" && this.#memberName === "docs") {
@@ -297,19 +289,18 @@ export class DocumentScanner {
           return this.#beginDocument(byte);
         }
         if (this.#memberName === "error") {
-          this.#beginSkip(Value.Error, byte);
+          this.#beginPassing(Value.Error, byte);
           return Found.Nothing;
         }
         break;
     }
-    this.#beginSkip(Value.Ignored, byte);
+    this.#beginPassing(Value.Ignored, byte);
     return Found.Nothing;
   }
 
   #beginDocument(byte: number): Found {
     this.position = this.#at;
-    this.isDeleted = false;
-    this.#beginSkip(Value.Document, byte);
+    this.#beginPassing(Value.Document, byte);
     return Found.DocumentStart;
   }
 
@@ -353,138 +344,24 @@ export class DocumentScanner {
   }
 
   /** Begins to pass over the value whose first byte is next. */
-  #beginSkip(value: Value, byte: number): void {
+  #beginPassing(value: Value, byte: number): void {
     this.#value = value;
-    this.#escaped = false;
-    this.#inString = false;
-    this.#depth = 0;
     if (value === Value.MemberName || value === Value.Id || value === Value.Error) {
       this.#captureFrom = this.#at;
       this.#captured = [];
       this.#capturedBytes = 0;
     }
-    if (byte === QUOTE) {
-      this.#skip = Skip.String;
-      this.#at++;
-    } else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) {
-      this.#skip = Skip.Nested;
-    } else if (byte === COMMA || byte === COLON || byte === CLOSE_BRACE || byte === CLOSE_BRACKET) {
+    if (byte === COMMA || byte === COLON || byte === CLOSE_BRACE || byte === CLOSE_BRACKET) {
       this.#fail("JSON has no value where one must be");
-    } else {
-      this.#skip = Skip.Scalar;
     }
-  }
-
-  /** Passes over as much of the value in hand as there is; true when its end is reached. */
-  #passOver(): boolean {
-    switch (this.#skip) {
-      case Skip.String:
-        return this.#passString();
-      case Skip.Nested:
-        return this.#passNested();
-      default:
-        return this.#passScalar();
-    }
-  }
-
-  /** Passes over the rest of a string and its closing quote. */
-  #passString(): boolean {
-    const bytes = this.#bytes;
-    const end = bytes.length;
-    let at = this.#at;
-    if (at >= end) return false;
-    if (this.#escaped) at++;
-    this.#escaped = false;
-    for (const near = Math.min(end, at + SHORT_STRING_BYTES); at < near; at++) {
-      const byte = bytes[at]!;
-      if (byte === QUOTE) {
-        this.#at = at + 1;
-        return true;
-      }
-      if (byte === BACKSLASH) at++;
-    }
-    while (at < end) {
-      const quote = bytes.indexOf(QUOTE, at);
-      const stop = quote < 0 ? end : quote;
-      // An odd run of backslashes before the quote escapes it; the run cannot reach back before `at`, which is unescaped.
-      let run = stop;
-      while (run > at && bytes[run - 1] === BACKSLASH) run--;
-      const odd = (stop - run) % 2 === 1;
-      if (quote >= 0 && !odd) {
-        this.#at = quote + 1;
-        return true;
-      }
-      at = quote < 0 ? end + (odd ? 1 : 0) : quote + 1;
-    }
-    this.#escaped = at > end;
-    this.#at = end;
-    return false;
-  }
-
-  /** Passes over the rest of an object or array, strings within it included. */
-  #passNested(): boolean {
-    const bytes = this.#bytes;
-    const end = bytes.length;
-    if (this.#inString) {
-      if (!this.#passString()) return false;
-      this.#inString = false;
-    }
-    let depth = this.#depth;
-    let at = this.#at;
-    while (at < end) {
-      const byte = bytes[at++]!;
-      if (byte === QUOTE) {
-        // Of all that may stand at a document's top this alone matters, and few names begin like it.
-        if (depth === 1 && (at + 1 >= end || (bytes[at] === UNDERSCORE && bytes[at + 1] === SMALL_D))) {
-          this.#watchDeleted(bytes, at);
-        }
-        this.#at = at;
-        if (!this.#passString()) {
-          this.#inString = true;
-          this.#depth = depth;
-          return false;
-        }
-        at = this.#at;
-      } else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) {
-        depth++;
-      } else if (byte === CLOSE_BRACE || byte === CLOSE_BRACKET) {
-        if (--depth === 0) {
-          this.#at = at;
-          return true;
-        }
-      }
-    }
-    this.#depth = depth;
-    this.#at = at;
-    return false;
-  }
-
-  /** Looks whether `bytes` have {@linkcode DELETED} at `at`, or its beginning at their end. */
-  #watchDeleted(bytes: Uint8Array, at: number): void {
-    this.#deletedBegun = undefined;
-    const length = Math.min(DELETED.length, bytes.length - at);
-    for (let index = 0; index < length; index++) if (bytes[at + index] !== DELETED[index]) return;
-    if (length === DELETED.length) this.isDeleted = true;
-    else this.#deletedBegun = bytes.slice(at);
-  }
-
-  /** Passes over the rest of a number, true, false or null; what ends it is not part of it. */
-  #passScalar(): boolean {
-    const bytes = this.#bytes;
-    for (let at = this.#at; at < bytes.length; at++) {
-      const byte = bytes[at]!;
-      if (byte === COMMA || byte === CLOSE_BRACE || byte === CLOSE_BRACKET || byte <= 0x20) {
-        this.#at = at;
-        return true;
-      }
-    }
-    this.#at = bytes.length;
-    return false;
+    this.#passer.begin(byte);
+    this.#isPassing = true;
+    if (byte === QUOTE) this.#at++;
   }
 
   /** Uses the value that was just passed over. */
   #afterValue(): Found {
-    this.#skip = Skip.No;
+    this.#isPassing = false;
     this.#expect = Expect.CommaOrEnd;
     switch (this.#value) {
       case Value.MemberName:

@@ -1,28 +1,13 @@
 /**
- * The log of a run: takes events with fields, writes them as lines and hands them to sinks such as Loki's.
- * Not LogTape: its configuration is one per process. A second `configure()` throws "Already configured", which would
- * mix two logs and hit every library user who has configured it for a program of their own.
+ * The log of a run: in go events with fields, out come lines on the console and records for sinks such as Loki's. Not
+ * LogTape: its configuration is one per process. A second `configure()` throws "Already configured", which would mix
+ * two logs and hit every library user who has configured it for a program of their own.
  */
 import type { Log, LogFields } from "../observe.ts";
 import { describeError } from "../errors.ts";
-import { styled } from "./style.ts";
-import { formatLogfmt, printable, toPlainFields } from "./logfmt.ts";
+import { lineFormat, type LineLook, type LogLevel, type LogRecord } from "./log_line.ts";
 
-/** How much a line matters, from the least. */
-export type LogLevel = "debug" | "info" | "warn" | "error";
-
-/** How lines look. `auto` is `journald` where the lines go to the journal, `plain` elsewhere. */
-export type LogFormat = "auto" | "plain" | "json" | "journald";
-
-/** One line before it is text. */
-export interface LogRecord {
-  /** Milliseconds since 1970. */
-  timeMs: number;
-  level: LogLevel;
-  event: string;
-  /** The line's own fields, then those of `with()`. */
-  fields: LogFields;
-}
+export { isJournal, type LogFormat, type LogLevel, type LogRecord } from "./log_line.ts";
 
 /** What became of the lines that were handed to a sink since it was flushed last. */
 export interface FlushResult {
@@ -42,15 +27,9 @@ export interface LogSink {
 }
 
 /** What {@linkcode openLog} needs to know. */
-export interface LogOptions {
+export interface LogOptions extends LineLook {
   /** Lines below it are not written. */
   level: LogLevel;
-  /** @default "auto" */
-  format?: LogFormat;
-  /** Whether plain lines are coloured: the caller's decision, from the terminal and `NO_COLOR`. @default false */
-  color?: boolean;
-  /** Whether `write` ends in systemd's journal, as {@linkcode isJournal} finds out. @default false */
-  journal?: boolean;
   /** Takes one line without its newline. */
   write: (line: string) => void;
   sinks?: readonly LogSink[];
@@ -75,9 +54,6 @@ export interface OpenLog {
 }
 
 const RANK: Record<LogLevel, number> = { debug: 0, info: 1, warn: 2, error: 3 };
-// sd-daemon(3): the kernel's levels, which journald takes from the beginning of a line.
-const JOURNAL_PRIORITY: Record<LogLevel, string> = { debug: "<7>", info: "<6>", warn: "<4>", error: "<3>" };
-const LEVEL_STYLE = { debug: "dim", info: "green", warn: "yellow", error: "red" } as const;
 // With the Pushgateway's 1.8 seconds less than five in all: what a run may lose at its end to servers that never answer.
 const FLUSH_MS = 2_000;
 const FLUSH_AFTER_LOSS_MS = 500;
@@ -143,21 +119,6 @@ export function openLog(options: LogOptions): OpenLog {
   };
 }
 
-/**
- * Whether a file is the one that systemd has connected to the journal. The variable alone says too little: a terminal
- * started by a user's systemd inherits it.
- *
- * @param journalStream `$JOURNAL_STREAM`, `<device>:<inode>` in decimal.
- * @param file What `fstat` says of standard error.
- * @see https://www.freedesktop.org/software/systemd/man/latest/systemd.exec.html#%24JOURNAL_STREAM
- */
-export function isJournal(
-  journalStream: string | undefined,
-  file: { dev: number | bigint; ino: number | bigint },
-): boolean {
-  return journalStream === `${file.dev}:${file.ino}`;
-}
-
 /** Counts what is lost between two flushes. Each cause is kept once, and few of them. */
 export class LossCount {
   #lines = 0;
@@ -193,36 +154,4 @@ function logWith(emit: (level: LogLevel, event: string, fields: LogFields) => vo
 
 function missingIn(fields: LogFields, context: LogFields): LogFields {
   return Object.fromEntries(Object.entries(context).filter(([key]) => !Object.hasOwn(fields, key)));
-}
-
-function lineFormat({ format = "auto", color = false, journal = false }: LogOptions): (record: LogRecord) => string {
-  if (format === "json") return formatJson;
-  if (format === "journald" || (format === "auto" && journal)) return formatJournal;
-  return color ? formatColored : formatPlain;
-}
-
-function formatPlain({ timeMs, level, event, fields }: LogRecord): string {
-  const facts = formatLogfmt(fields);
-  return `${new Date(timeMs).toISOString()} ${level.padEnd(5)} ${printable(event)}${facts === "" ? "" : ` ${facts}`}`;
-}
-
-function formatColored({ timeMs, level, event, fields }: LogRecord): string {
-  const facts = formatLogfmt(fields);
-  const time = styled("dim", new Date(timeMs).toISOString());
-  const start = `${time} ${styled(LEVEL_STYLE[level], level.padEnd(5))} ${styled("bold", printable(event))}`;
-  return facts === "" ? start : `${start} ${facts}`;
-}
-
-function formatJournal({ level, event, fields }: LogRecord): string {
-  const facts = formatLogfmt(fields);
-  return `${JOURNAL_PRIORITY[level]}${printable(event)}${facts === "" ? "" : ` ${facts}`}`;
-}
-
-function formatJson({ timeMs, level, event, fields }: LogRecord): string {
-  const line: Record<string, unknown> = { time: new Date(timeMs).toISOString(), level, event };
-  for (const [key, value] of Object.entries(toPlainFields(fields))) {
-    line[Object.hasOwn(line, key) ? `${key}_` : key] = value;
-  }
-  // JSON leaves C1 controls and U+2028 as they are; they occur in strings alone, where an escape means the same.
-  return printable(JSON.stringify(line));
 }

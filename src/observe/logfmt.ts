@@ -1,6 +1,7 @@
 /**
- * Fields as text: logfmt for people and Loki, plain values for JSON. Whatever a database, a server or an error is
- * called, it stays inside its own value: no name can begin a new line, a new field or a terminal's escape sequence.
+ * Fields as text: in go names and values, out comes logfmt for people and Loki, or plain values for JSON. Whatever a
+ * database, a server or an error is called, it stays inside its own value: no name can begin a new line, a new field or
+ * a terminal's escape sequence.
  */
 import { describeError } from "../errors.ts";
 import { Secret } from "../secret.ts";

@@ -1,23 +1,16 @@
 /**
- * A sink that pushes log lines to Grafana Loki: batches by time and size, in order, gzipped. A run never waits for it and
- * never fails because of it: the queue is bounded, what Loki does not take is counted, and a flush has a deadline.
- *
- * @see https://grafana.com/docs/loki/latest/reference/loki-http-api/#ingest-logs
+ * A sink that pushes log lines to Grafana Loki. In: lines. Out: requests, each a batch by time and size, in order,
+ * gzipped. A run never waits for it and never fails because of it: the queue is bounded, what Loki does not take is
+ * counted, and a flush has a deadline.
  */
-import { describeError } from "../errors.ts";
-import { authorizationFor, type Login } from "../basic_auth.ts";
-import { parseRetryAfter } from "../retry.ts";
 import { formatLogfmt } from "./logfmt.ts";
+import { type LokiAddress, LokiClient, type LokiEntry, type LokiOutcome } from "./loki_request.ts";
 import { type FlushResult, type LogRecord, type LogSink, LossCount } from "./log.ts";
 
 /** Where the lines go, and how patiently. Times in milliseconds. */
-export interface LokiOptions extends Login {
-  /** The push URL, possibly with a login in it; where it has no path, `/loki/api/v1/push` is meant. */
-  url: string;
+export interface LokiOptions extends LokiAddress {
   /** Labels on every line beside `task` and `level`: few and fixed, such as `app` and `host`. */
   labels?: Readonly<Record<string, string>>;
-  /** Sent as `X-Scope-OrgID`. */
-  tenant?: string | undefined;
   /** How long lines wait for company. @default 1000 */
   batchMs?: number;
   /** A batch of this many characters goes at once. @default 262144 */
@@ -38,21 +31,6 @@ export interface LokiOptions extends Login {
 
 const FLUSH_BACKOFF_MS = 100;
 
-/** A line that waits. */
-interface Entry {
-  /** The stream's labels as JSON: equal text, equal stream. */
-  stream: string;
-  /** Nanoseconds since 1970. */
-  time: bigint;
-  line: string;
-}
-
-/** What became of one request. */
-type Outcome =
-  | { result: "accepted" }
-  | { result: "refused"; cause: string }
-  | { result: "failed"; cause: string; retryAfterMs: number | undefined };
-
 /**
  * Opens a sink for {@linkcode openLog}. `task` and `level` become labels, everything else is logfmt in the line.
  * Until it is flushed, a timer of it can keep the process alive.
@@ -65,13 +43,12 @@ export function openLoki(options: LokiOptions): LogSink {
 
 class LokiSink implements LogSink {
   readonly name = "loki";
-  readonly #url: URL;
-  readonly #headers: Record<string, string>;
+  readonly #loki: LokiClient;
   readonly #options: Required<Omit<LokiOptions, "url" | "tenant" | "login" | "password">>;
   readonly #lost = new LossCount();
 
   /** Lines not yet taken by Loki, oldest first. The first `#onTheWire` of them are in the request under way. */
-  #queue: Entry[] = [];
+  #queue: LokiEntry[] = [];
   #queueCharacters = 0;
   #onTheWire = 0;
   #lastTime = 0n;
@@ -90,12 +67,7 @@ class LokiSink implements LogSink {
   #deadline: number | undefined;
 
   constructor({ url, tenant, login, password, ...rest }: LokiOptions) {
-    this.#url = pushUrl(url);
-    this.#headers = { "content-type": "application/json", "content-encoding": "gzip" };
-    if (tenant !== undefined) this.#headers["x-scope-orgid"] = tenant;
-    const authorization = authorizationFor(this.#url, { login, password });
-    this.#url.username = this.#url.password = "";
-    if (authorization !== undefined) this.#headers.authorization = authorization;
+    this.#loki = new LokiClient({ url, tenant, login, password });
     this.#options = {
       labels: {},
       batchMs: 1_000,
@@ -208,10 +180,10 @@ class LokiSink implements LogSink {
   }
 
   /** Sends the oldest lines as one request; how many there are is in `#onTheWire`. */
-  async #push(): Promise<Outcome> {
-    // The lines are chosen anew for each attempt, so that what the queue has dropped meanwhile is not sent. Lines that
+  async #push(): Promise<LokiOutcome> {
+    // The lines are chosen again for each attempt, so that what the queue has dropped meanwhile is not sent. Lines that
     // arrive twice because an answer was lost have the same stamp and text, and Loki keeps one.
-    const batch: Entry[] = [];
+    const batch: LokiEntry[] = [];
     let characters = 0;
     for (const entry of this.#queue) {
       if (batch.length > 0 && characters + entry.line.length > this.#options.batchCharacters) break;
@@ -221,39 +193,7 @@ class LokiSink implements LogSink {
     this.#onTheWire = batch.length;
     this.#request = new AbortController();
     const signal = AbortSignal.any([this.#request.signal, AbortSignal.timeout(this.#options.requestTimeoutMs)]);
-    try {
-      const body = await gzip(pushBody(batch));
-      // A redirect would turn the POST into a GET without lines, so none is followed.
-      const response = await fetch(this.#url, {
-        method: "POST",
-        headers: this.#headers,
-        body,
-        redirect: "manual",
-        signal,
-      });
-      return await this.#readAnswer(response);
-    } catch (error) {
-      return {
-        result: "failed",
-        cause: `Cannot reach ${this.#place()}: ${describeError(error)}`,
-        retryAfterMs: undefined,
-      };
-    }
-  }
-
-  async #readAnswer(response: Response): Promise<Outcome> {
-    const { status, ok, headers } = response;
-    if (ok) {
-      await response.body?.cancel();
-      return { result: "accepted" };
-    }
-    const cause = `${this.#place()} answered ${status} ${await readStart(response)}`.trimEnd();
-    if (status !== 429 && status !== 408 && status < 500) return { result: "refused", cause };
-    return { result: "failed", cause, retryAfterMs: parseRetryAfter(headers.get("retry-after"), new Date()) };
-  }
-
-  #place(): string {
-    return `Loki at "${this.#url.host}"`;
+    return await this.#loki.push(batch, signal);
   }
 
   #dropOverflow(): void {
@@ -262,13 +202,13 @@ class LokiSink implements LogSink {
       // Lines on the wire may have arrived already: the oldest of the others goes.
       if (this.#onTheWire >= this.#queue.length) return;
       this.#remove(this.#onTheWire, 1);
-      this.#lost.add(1, this.#lastCause ?? `${this.#place()} takes lines more slowly than they are written`);
+      this.#lost.add(1, this.#lastCause ?? `${this.#loki.place} takes lines more slowly than they are written`);
     }
   }
 
   #giveUp(reason: string): void {
     if (this.#queue.length === 0) return;
-    this.#lost.add(this.#queue.length, this.#lastCause ?? `Cannot reach ${this.#place()}: ${reason}`);
+    this.#lost.add(this.#queue.length, this.#lastCause ?? `Cannot reach ${this.#loki.place}: ${reason}`);
     this.#remove(0, this.#queue.length);
     this.#onTheWire = 0;
     this.#request.abort();
@@ -278,44 +218,4 @@ class LokiSink implements LogSink {
   #remove(from: number, count: number): void {
     for (const entry of this.#queue.splice(from, count)) this.#queueCharacters -= entry.line.length;
   }
-}
-
-function pushUrl(text: string): URL {
-  const url = URL.parse(text);
-  // Not quoted: what is no URL may hold a login all the same.
-  if (url === null || !/^https?:$/.test(url.protocol)) {
-    throw new TypeError("Loki's address is not an http or https URL");
-  }
-  if (url.pathname === "/") url.pathname = "/loki/api/v1/push";
-  return url;
-}
-
-/** The push API's JSON: lines grouped by stream, in each stream in their order. */
-function pushBody(entries: readonly Entry[]): string {
-  const streams = Map.groupBy(entries, (entry) => entry.stream);
-  return JSON.stringify({
-    streams: Array.from(streams, ([stream, lines]) => ({
-      stream: JSON.parse(stream),
-      values: lines.map(({ time, line }) => [String(time), line]),
-    })),
-  });
-}
-
-function gzip(text: string): Promise<ArrayBuffer> {
-  return new Response(new Blob([text]).stream().pipeThrough(new CompressionStream("gzip"))).arrayBuffer();
-}
-
-/** The beginning of an answer's text, for a person; a server may send any amount. */
-async function readStart(response: Response): Promise<string> {
-  const reader = response.body?.getReader();
-  if (reader === undefined) return "";
-  const decoder = new TextDecoder();
-  let text = "";
-  while (text.length < 200) {
-    const { done, value } = await reader.read();
-    if (done) return text.trim();
-    text += decoder.decode(value, { stream: true });
-  }
-  await reader.cancel();
-  return text.slice(0, 200).trim();
 }

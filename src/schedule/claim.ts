@@ -1,18 +1,25 @@
 /**
  * Who runs what. An elapse of a task belongs to the run that has created its claim object, and of several machines that
- * try only one can. In: a store and an elapse's folder. Out: where the elapse stands, or a claim on it.
- *
- * The folder holds `claim.json`, a `heartbeat.json` that its run replaces every minute, and at the end `report.json`. Where
- * a run died, `claim-2.json` hands the elapse to another one, with a heartbeat of its own; and so on. Nothing is deleted.
+ * try only one can. In: an elapse's folder and who wants it. Out: a claim on it, which shows that its run lives until it
+ * is finished, released or lost. What lies in the folder is in elapse.ts.
  */
-import { z } from "zod";
 import { describeError, InterruptedError, StoreError } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
 import type { Log } from "../observe.ts";
 import type { RunReport } from "../archive/report.ts";
 import { wait } from "../abort.ts";
-import { readText } from "../store/read_whole.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
+import {
+  CLAIM,
+  encodeJson,
+  HEARTBEAT,
+  type Holder,
+  holderSchema,
+  type Liveliness,
+  nameOf,
+  readJson,
+  REPORT_NAME,
+} from "./elapse.ts";
 
 /** How a run shows that it lives, and how its death is told. */
 export interface ClaimTimes {
@@ -29,98 +36,12 @@ export interface ClaimTimes {
  *
  * The age of a sign of life is the difference of two clocks, the store's and that of whoever asks. If the latter is fast,
  * a living run looks dead; so it is watched for two and a half heartbeats before it is called so. If it is slow, a dead
- * run is found out later by as much. Neither can make two runs go on with one elapse.
+ * run is found out later by as much. Neither can make two runs resume one elapse.
  */
 export const CLAIM_TIMES: ClaimTimes = { heartbeatMs: 60_000, staleMs: 300_000, watchMs: 150_000 };
 
 /** How long an interrupted run may take to say that it has ended. */
 const RELEASE_TIMEOUT_MS = 1500;
-
-const holderSchema = z.object({
-  run: z.string(),
-  host: z.string(),
-  pid: z.number(),
-  started_at: z.string(),
-});
-const heartbeatSchema = z.object({
-  /** Counts the heartbeats: S3 tells the time of an object in whole seconds only. */
-  beat: z.number(),
-  state: z.enum(["running", "stopped"]),
-});
-
-/** A run that has an elapse, as its claim says. */
-export type Holder = z.infer<typeof holderSchema>;
-
-/** Where an elapse stands. */
-export type ElapseState =
-  /** Nobody has it. */
-  | { kind: "free" }
-  /** Its run is over, well or not. */
-  | { kind: "finished" }
-  /** Its run was interrupted and waits for somebody to go on. */
-  | { kind: "stopped"; generation: number; holder: Holder | undefined }
-  /** Its run is under way, or has died. */
-  | {
-    kind: "running";
-    generation: number;
-    holder: Holder | undefined;
-    /** Changes with every sign of life. */
-    sign: string;
-    lastSign: Date;
-  };
-
-const CLAIM = "claim";
-const HEARTBEAT = "heartbeat";
-const REPORT_NAME = "report.json";
-const GENERATION_NAME = /^(claim|heartbeat)(?:-(\d+))?\.json$/;
-
-/** The first generation's objects have no number, as most elapses know no other. */
-function nameOf(what: string, generation: number): string {
-  return generation === 1 ? `${what}.json` : `${what}-${generation}.json`;
-}
-
-/** Finds out where the elapse of `folder` stands. */
-export async function readElapse(store: Store, folder: string, options: StoreCallOptions): Promise<ElapseState> {
-  let generation = 0;
-  const modified = new Map<string, Date>();
-  for await (const entry of store.list(folder, options)) {
-    if (entry.kind !== "object") continue;
-    if (entry.name === REPORT_NAME) return { kind: "finished" };
-    const [, what, number = "1"] = GENERATION_NAME.exec(entry.name) ?? [];
-    if (what === undefined) continue;
-    modified.set(entry.name, entry.modified);
-    if (what === CLAIM) generation = Math.max(generation, Number(number));
-  }
-  if (generation === 0) return { kind: "free" };
-  const holder = await readJson(store, joinKey(folder, nameOf(CLAIM, generation)), holderSchema, options);
-  const claimed = modified.get(nameOf(CLAIM, generation))!;
-  const beaten = modified.get(nameOf(HEARTBEAT, generation));
-  const heartbeat = beaten === undefined
-    ? undefined
-    : await readJson(store, joinKey(folder, nameOf(HEARTBEAT, generation)), heartbeatSchema, options);
-  if (heartbeat?.state === "stopped") return { kind: "stopped", generation, holder };
-  const sign = `${generation} ${heartbeat?.beat ?? 0}`;
-  return { kind: "running", generation, holder, sign, lastSign: beaten ?? claimed };
-}
-
-/** A small object of ours; undefined where it is not what it should be, as a machine that died amid writing may leave it. */
-async function readJson<T>(
-  store: Store,
-  key: string,
-  schema: z.ZodType<T>,
-  options: StoreCallOptions,
-): Promise<T | undefined> {
-  const text = await readText(store, key, options);
-  try {
-    return schema.parse(JSON.parse(text));
-  } catch {
-    return undefined;
-  }
-}
-
-function encode(value: unknown): Uint8Array<ArrayBuffer> {
-  return new TextEncoder().encode(`${JSON.stringify(value, undefined, 2)}\n`);
-}
 
 /** What a claim is made with. */
 export interface ClaimContext extends StoreCallOptions {
@@ -145,7 +66,7 @@ export async function claimElapse(
   const { holder, generation } = claim;
   const key = joinKey(folder, nameOf(CLAIM, generation));
   try {
-    await store.create([key], new Blob([encode(holder)]).stream(), { signal });
+    await store.create([key], new Blob([encodeJson(holder)]).stream(), { signal });
   } catch (error) {
     if (error instanceof StoreError && error.facts.code === "exists") return undefined;
     throw error;
@@ -196,7 +117,7 @@ export class Claim {
     await this.#stopBeating();
     const { store, log, signal } = this.#context;
     if (await this.#isTakenOver({ signal })) log.warn("report is not stored: another run has taken the elapse over");
-    else await store.replace(joinKey(this.#folder, REPORT_NAME), encode(report), { signal });
+    else await store.replace(joinKey(this.#folder, REPORT_NAME), encodeJson(report), { signal });
   }
 
   /** Says that the run was interrupted, so that the next one need not wait to find out. */
@@ -237,9 +158,9 @@ export class Claim {
     return await this.#context.store.stat(next, options) !== undefined;
   }
 
-  async #show(state: z.infer<typeof heartbeatSchema>["state"], signal: AbortSignal): Promise<void> {
+  async #show(state: Liveliness, signal: AbortSignal): Promise<void> {
     const { store, now } = this.#context;
     const heartbeat = { run: this.#holder.run, beat: ++this.#beats, state, at: now().toISOString() };
-    await store.replace(joinKey(this.#folder, nameOf(HEARTBEAT, this.#generation)), encode(heartbeat), { signal });
+    await store.replace(joinKey(this.#folder, nameOf(HEARTBEAT, this.#generation)), encodeJson(heartbeat), { signal });
   }
 }

@@ -1,18 +1,16 @@
 /**
- * `backup --scheduled`: what is due, once, on however many machines. In go the config's tasks; for each, the latest elapse
- * that nobody has run yet is claimed in the store and run. What was missed is made up for once, and a run that died is
- * gone on with. Out comes a report of the runs and of the elapses that were left alone.
+ * When tasks run, and on which machine: what is due is run once, on however many machines (`backup --scheduled`). In go the
+ * config's tasks; for each, the latest elapse that nobody has run yet is claimed in the store and run. What was missed is
+ * caught up once, and a run that died is resumed. Out comes a report of the runs and of the elapses that were left alone.
  */
-import { backup } from "../commands/backup/backup.ts";
+import type { RunReport } from "../archive/report.ts";
 import type { RunContext } from "../commands/backup/context.ts";
-import { type Claim, CLAIM_TIMES, claimElapse, type ClaimTimes, type ElapseState, readElapse } from "./claim.ts";
-import type { Task } from "../task/task.ts";
-import { formatDate } from "../dates.ts";
-import { describeError, exitCodeOf, hintOf, ProgramError } from "../errors.ts";
-import type { RunReport, TaskReport } from "../archive/report.ts";
 import { wait } from "../abort.ts";
-import { dateInPath, selectTasks } from "../task/selection.ts";
+import type { Task } from "../task/task.ts";
 import { latestElapse } from "../task/times.ts";
+import { CLAIM_TIMES, claimElapse, type ClaimTimes } from "./claim.ts";
+import { type ElapseState, readElapse } from "./elapse.ts";
+import { type DueTask, reportFailure, runElapse } from "./run_elapse.ts";
 
 /** What a scheduled run works with. */
 export interface ScheduledContext extends RunContext {
@@ -27,11 +25,11 @@ export interface ScheduledContext extends RunContext {
 export type ElapseOutcome =
   /** It was due and its run is over; the task's report says how it went. */
   | "ran"
-  /** Its run had died or been interrupted; it was gone on with and is over. */
+  /** Its run had died or been interrupted; it was resumed and is over. */
   | "resumed"
   /** Its run is over already, well or not. */
   | "done"
-  /** Another run has it in hand. */
+  /** It is held by another run. */
   | "running"
   /** Another run took it over, because this one gave no sign of life for too long. */
   | "lost"
@@ -44,7 +42,7 @@ export interface ScheduledTask {
   /** Such as `2026-01-03T18:00:00.000Z`. */
   elapse: string;
   outcome: ElapseOutcome;
-  /** Which run has it in hand. */
+  /** Which run holds it. */
   by?: { run: string; host: string; pid: number } | undefined;
 }
 
@@ -53,17 +51,11 @@ export interface ScheduledReport extends RunReport {
   scheduled: ScheduledTask[];
 }
 
-/** A task whose latest elapse has yet to be run, or gone on with. */
-export interface DueTask {
-  task: Task;
-  elapse: Date;
-}
-
 /**
  * Claims and runs what is due of `tasks`, one after the other.
  *
- * @throws The reason of `context.stop` or `context.signal` when the run was interrupted; the elapse in hand is then free
- * for the next run to go on with.
+ * @throws The reason of `context.stop` or `context.signal` when the run was interrupted; the elapse it held is then free
+ * for the next run to resume.
  */
 export async function runScheduled(context: ScheduledContext, tasks: readonly Task[]): Promise<ScheduledReport> {
   const startedAt = context.now();
@@ -130,7 +122,7 @@ class ScheduledRun {
     });
   }
 
-  /** Goes on with the elapses whose runs gave no sign of life while the other tasks ran, and a little longer. */
+  /** Resumes the elapses whose runs gave no sign of life while the other tasks ran, and a little longer. */
   async attemptSuspects(): Promise<void> {
     const { log, stop, signal } = this.#context;
     for (const { task, elapse, sign, watchedSinceMs } of this.#suspects) {
@@ -145,13 +137,13 @@ class ScheduledRun {
       }
       await this.#attempt({ task, elapse }, async (state) => {
         if (state.sign !== sign) return this.#leave({ task, elapse }, state);
-        log.warn("its run has died and is gone on with", { task: task.name, elapse, ...namesOf(state) });
+        log.warn("its run has died and is resumed", { task: task.name, elapse, ...namesOf(state) });
         await this.#claim({ task, elapse }, state);
       });
     }
   }
 
-  /** Claims and runs an elapse unless it is over; one in other hands is left to `whenRunning`. */
+  /** Claims and runs an elapse unless it is over; one that another run holds is left to `whenRunning`. */
   async #attempt(
     due: DueTask,
     whenRunning: (state: ElapseState & { kind: "running" }) => Promise<void> | void,
@@ -166,7 +158,7 @@ class ScheduledRun {
       if (signal.aborted) throw signal.reason;
       if (stop.aborted && error === stop.reason) throw error;
       this.#note(due, "unclaimed");
-      this.#fail(due, error);
+      this.reports.push(reportFailure(this.#context, due, { error }));
     }
   }
 
@@ -176,79 +168,20 @@ class ScheduledRun {
     const generation = "generation" in state ? state.generation + 1 : 1;
     const context = { store, log, now, signal, times: this.#times };
     const claim = await claimElapse(this.#folderOf(due), { holder, generation }, context);
-    if (claim !== undefined) return await this.#run(due, claim);
+    if (claim !== undefined) {
+      const ended = await runElapse(this.#context, due, claim);
+      if (ended.outcome !== "lost") this.reports.push(ended.report);
+      return this.#note(due, ended.outcome);
+    }
     const taken = await readElapse(store, this.#folderOf(due), { signal });
     this.#leave(due, taken);
   }
 
-  async #run(due: DueTask, claim: Claim): Promise<void> {
-    const { task, elapse } = due;
-    const { stop, signal, now } = this.#context;
-    const startedAt = now();
-    const isResumed = claim.earlierRuns.size > 0;
-    const log = this.#context.log.with({ task: task.name, elapse });
-    log.info(isResumed ? "elapse is gone on with" : "elapse is claimed");
-    const context = { ...this.#context, log, signal: AbortSignal.any([signal, claim.lost]) };
-    let report: RunReport;
-    try {
-      const names = await context.couch.listDatabases(context);
-      const selections = selectTasks(names, [task], { startedAt: elapse });
-      report = await backup(context, selections, { resume: isResumed, resumeRuns: claim.earlierRuns });
-      this.reports.push(report);
-    } catch (error) {
-      if (stop.aborted || signal.aborted) {
-        await claim.release();
-        throw signal.aborted ? signal.reason : stop.reason;
-      }
-      if (claim.lost.aborted) {
-        log.warn("elapse is lost", { error: describeError(claim.lost.reason) });
-        return this.#note(due, "lost");
-      }
-      report = this.#fail(due, error, startedAt);
-    }
-    this.#note(due, isResumed ? "resumed" : "ran");
-    if (!report.ok) {
-      const date = report.tasks[0]?.date;
-      const hint = `backup --task "${task.name}" --date ${date} --resume saves what is missing`;
-      log.warn("elapse is over without everything saved, and is not run again by itself", { hint });
-    }
-    try {
-      await claim.finish(report);
-    } catch (error) {
-      // The backups are there all the same. Whoever takes the elapse over finds them complete and reports again.
-      log.error("report could not be stored", { error: describeError(error) });
-    }
-  }
-
-  /** Notes a task that could not even begin. */
-  #fail({ task, elapse }: DueTask, error: unknown, startedAt = this.#context.now()): RunReport {
-    const hint = hintOf(error);
-    const stack = error instanceof ProgramError || !(error instanceof Error) ? undefined : error.stack;
-    this.#context.log.error("task is not run", { task: task.name, elapse, error: describeError(error), hint, stack });
-    const failed: TaskReport = {
-      task: task.name,
-      date: formatDate(dateInPath(task, elapse)).replaceAll("/", "-"),
-      databases: [],
-      error: describeError(error),
-      exit_code: exitCodeOf(error),
-      ...hint === undefined ? {} : { hint },
-    };
-    const report = {
-      ok: false,
-      run: this.#context.run,
-      started_at: startedAt.toISOString(),
-      finished_at: this.#context.now().toISOString(),
-      tasks: [failed],
-    };
-    this.reports.push(report);
-    return report;
-  }
-
-  /** Notes an elapse that is in other hands. */
+  /** Notes an elapse that is held by another run. */
   #leave(due: DueTask, state: ElapseState): void {
     const { log } = this.#context;
     if (state.kind === "finished") return this.#note(due, "done");
-    log.info("elapse is in other hands", { task: due.task.name, elapse: due.elapse, ...namesOf(state) });
+    log.info("elapse is held by another run", { task: due.task.name, elapse: due.elapse, ...namesOf(state) });
     const holder = "holder" in state ? state.holder : undefined;
     this.#note(due, "running", holder && { run: holder.run, host: holder.host, pid: holder.pid });
   }

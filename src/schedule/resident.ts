@@ -13,7 +13,7 @@ import { nextElapses } from "../task/times.ts";
  * cannot be longer than 24 days; so the clock is read once a minute. That costs a few microseconds.
  */
 const LONGEST_SLEEP_MS = 60_000;
-/** When an elapse is looked at again that another machine had in hand, or that could not be claimed. */
+/** When an elapse is looked at again that another run held, or that could not be claimed. */
 const LOOK_AGAIN_MS = 300_000;
 
 /** What {@linkcode followSchedule} takes. */
@@ -48,7 +48,7 @@ export function checkSchedules(tasks: readonly Task[], now: Date): void {
  * ever be due again.
  *
  * An elapse that passes while a run is under way is due after it. Where the clock is set forward past elapses, the latest
- * is made up for; where it is set back, what has run is not due again, as it is claimed.
+ * is caught up; where it is set back, what has run is not due again, as it is claimed.
  *
  * @throws What `runDue` throws.
  */

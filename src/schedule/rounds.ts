@@ -1,6 +1,7 @@
 /**
- * A run cut into rounds, for somebody who calls again and again because no call may take long, as the state machine of a
- * Lambda does: a plan, then rounds of each database until it is done, then a summary.
+ * A run cut into rounds, for somebody who calls again and again because no call may take long, as the state machine of
+ * a Lambda does: a plan, then rounds of each database until it is done, then a summary. In: a task's elapse, and which
+ * step is asked for. Out: what the step found, to be handed to the next one; all else lies in the run's folder.
  */
 import { backup } from "../commands/backup/backup.ts";
 import type { BackupOptions, RunContext } from "../commands/backup/context.ts";
@@ -107,7 +108,7 @@ export async function backupRound(
   try {
     // The task's other patterns match nothing here; that is no cause for a warning.
     const selections = [{ ...selection, warnings: [] }];
-    const report = await backup({ ...context, run: runOf(run) }, selections, goingOn(run));
+    const report = await backup({ ...context, run: runOf(run) }, selections, resuming(run));
     outcome = report.tasks[0]!.databases[0]!;
   } catch (error) {
     const isInterrupted = context.stop.aborted || context.signal.aborted;
@@ -132,7 +133,7 @@ export async function runAtOnce(context: RoundsContext, run: RunOfElapse): Promi
   const { databases } = await planRun(context, run);
   if (databases.length > 0) {
     const selections = [{ ...selectFor(run, databases), warnings: [] }];
-    const report = await backup({ ...context, run: runOf(run) }, selections, goingOn(run));
+    const report = await backup({ ...context, run: runOf(run) }, selections, resuming(run));
     const folder = folderOf(context, run);
     const store = (outcome: DatabaseReport) => folder.storeOutcome(outcome, context);
     const outcomes = report.tasks.flatMap((task) => task.databases);
@@ -142,7 +143,7 @@ export async function runAtOnce(context: RoundsContext, run: RunOfElapse): Promi
 }
 
 /** Only what this very run has left counts: another one's backup of the same day is another one's. */
-function goingOn(run: RunOfElapse): BackupOptions {
+function resuming(run: RunOfElapse): BackupOptions {
   return { resume: true, resumeRuns: new Set([runOf(run)]) };
 }
 

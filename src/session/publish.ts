@@ -1,4 +1,4 @@
-/** Where a finished run's figures go: to a Pushgateway, into a textfile, as the config says. */
+/** In goes a finished run's report; its figures go out to a Pushgateway or into a textfile, as the config says. */
 import { hostname } from "node:os";
 import type { Config } from "../config/config.ts";
 import { pushMetrics } from "../observe/pushgateway.ts";

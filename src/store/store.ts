@@ -34,6 +34,12 @@ export interface CreateOptions extends StoreCallOptions {
   kind?: "chunk" | undefined;
 }
 
+/** What {@linkcode Store.list} takes. */
+export interface ListOptions extends StoreCallOptions {
+  /** Only what has a name that begins so: one request of S3, however many others lie there. */
+  prefix?: string | undefined;
+}
+
 /**
  * Whether a store keeps the promise of {@linkcode Store.create}: `held`, an object that exists is never changed;
  * `ignored`, of two writers of one key the later one wins.
@@ -109,7 +115,7 @@ export interface Store {
    * What lies directly in a folder; nothing when there is no such folder. Names are not decoded. The order is S3's: by
    * the UTF-8 bytes of the name, a folder's name taken with a trailing slash (`a-b` before the folder `a`).
    */
-  list(folder: string, options?: StoreCallOptions): AsyncIterable<StoreEntry>;
+  list(folder: string, options?: ListOptions): AsyncIterable<StoreEntry>;
 }
 
 /** What a config says of the bucket. */

@@ -2,7 +2,8 @@
  * Which databases a run backs up. In: the names of all databases, and a task's patterns or what the command line names.
  * Out: the selected ones and the pattern that selected each, those left out and why, and the patterns that select none.
  */
-import { type ClosestMiss, explainMisses, type Repair } from "./closest_misses.ts";
+import { type ClosestMiss, explainMisses } from "./closest_misses.ts";
+import type { Repair } from "./repair.ts";
 import { decodeDatabase, encodeDatabase } from "../database_name.ts";
 import { nearest } from "../nearest.ts";
 import { compilePattern } from "./pattern.ts";

@@ -20,7 +20,7 @@ export interface TaskSelection {
 
 /** What the command line says about the selection. */
 export interface SelectionOptions {
-  /** When the run started, or the elapse it makes up for; it fixes the date. */
+  /** When the run started, or the elapse it catches up on; it fixes the date. */
   startedAt: Date;
   /** The date in the path, instead of the one that `startedAt` gives. */
   date?: BackupDate | undefined;
@@ -61,7 +61,7 @@ export function isEmptyByMistake(selection: TaskSelection): boolean {
   return selection.databases.length === 0 && !selection.task.allowEmpty;
 }
 
-/** The date in the path of a run that starts, or makes up for an elapse, at `instant`. */
+/** The date in the path of a run that starts at, or catches up on an elapse at, `instant`. */
 export function dateInPath(task: Task, instant: Date): BackupDate {
   const today = dateInZone(instant, dateZone(task));
   return task.backupOnlyPrevious ? previousMonth(today) : today;

@@ -7,7 +7,7 @@ import type { Store } from "../../src/store/store.ts";
 /** The folder that these tests look into. */
 export const FOLDER = "2026/01/03/a%2Fb";
 /** The options that the backups in it were made with. */
-export const OPTIONS = { attachments: true, revisions: true, chunk: 10 };
+export const OPTIONS = { attachments: true, revisions: true, chunk: 10, tombstones: false };
 
 /** What a run knows when it begins. */
 export function origin(run: string): Origin {
@@ -20,7 +20,19 @@ export function origin(run: string): Origin {
     started_at: "2026-01-03T18:00:00.000Z",
     couchdb: { url: "http://127.0.0.1:5984", version: "3.5.0" },
     options: OPTIONS,
-    properties: { doc_count: 9, doc_del_count: 0, q: 2, n: 1, partitioned: false, revs_limit: 1000, security: "{}" },
+    properties: {
+      doc_count: 9,
+      doc_del_count: 0,
+      q: 2,
+      n: 1,
+      partitioned: false,
+      revs_limit: 1000,
+      security: "{}",
+      instance_start_time: null,
+      purge_seq: null,
+    },
+    kind: "full",
+    parent: null,
   };
 }
 
@@ -30,6 +42,7 @@ export function chunk(number: number): ChunkEntry {
     name: `000000${number}.json.gz`,
     documents: 10,
     leaf_revisions: 10,
+    deleted: 0,
     absent: 0,
     bytes: 100,
     compressed_bytes: 5,
@@ -43,7 +56,16 @@ export function chunk(number: number): ChunkEntry {
 export function manifest(run: string, finishedAt = "2026-01-03T18:05:00.000Z"): Manifest {
   const chunks = [chunk(0)];
   const seqs = { start: "1-x", end: "2-x" };
-  return { ...origin(run), finished_at: finishedAt, update_seq: seqs, totals: sumChunks(chunks), chunks };
+  return {
+    ...origin(run),
+    finished_at: finishedAt,
+    stored_at: null,
+    update_seq: seqs,
+    feed: null,
+    unreadable: [],
+    totals: sumChunks(chunks),
+    chunks,
+  };
 }
 
 /** Hands a test a store of its own, and a way to put objects into the folder. */

@@ -13,7 +13,7 @@ for (const hostname of ["127.0.0.1", "::1"] as const) {
   });
 }
 
-Deno.test("readContainerCredentials() reads the token's file anew each time, rather than take the old one", async () => {
+Deno.test("readContainerCredentials() reads the token's file each time, rather than take the old one", async () => {
   const tokenFile = await Deno.makeTempFile();
   await Deno.writeTextFile(tokenFile, "one\n");
   await using first = startRoleService({ authorization: "one" });

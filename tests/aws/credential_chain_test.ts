@@ -34,14 +34,14 @@ async function withEnvironment(variables: Record<string, string>, work: () => Pr
 Deno.test("openCredentials() gives the keys of the config before it looks anywhere", async () => {
   await using instance = startRoleService();
   const keySources = { ...NOWHERE, metadataEndpoints: [instance.url] };
-  const provider = openCredentials({ token: "AKIA", secret: new Secret("s"), keySources });
+  const provider = openCredentials({ accessKeyId: "AKIA", secretAccessKey: new Secret("s"), keySources });
   assertEquals((await provider()).accessKeyId, "AKIA");
   assertEquals(instance.requests, []);
 });
 
 Deno.test("openCredentials() refuses half a pair of keys, and no keys without a place to look", () => {
-  assertThrows(() => openCredentials({ token: "AKIA", keySources: NOWHERE }), AwsError, "no secret is given");
-  assertThrows(() => openCredentials({ secret: new Secret("s") }), AwsError, "no token is given");
+  assertThrows(() => openCredentials({ accessKeyId: "AKIA", keySources: NOWHERE }), AwsError, "no secret is given");
+  assertThrows(() => openCredentials({ secretAccessKey: new Secret("s") }), AwsError, "no token is given");
   assertThrows(() => openCredentials({}), AwsError, "no token is given");
 });
 
@@ -153,6 +153,7 @@ Deno.test("S3Store goes on with new keys of the instance's role when the old one
   let stored = 0;
   while (instance.issued() < 3 && performance.now() - started < 20_000) {
     await store.replace(`object${stored++}`, new Uint8Array([1]));
+    // In real time: the signatures are dated by this clock, and so are the keys.
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   assertEquals(instance.issued(), 3);

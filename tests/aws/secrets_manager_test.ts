@@ -34,8 +34,8 @@ function startSecretsManager(answers: ((secretId: string) => Response)[]) {
     asked,
     options: {
       endpoints: { secretsmanager: `http://[::1]:${server.addr.port}` },
-      token: KEYS.accessKeyId,
-      secret: new Secret(KEYS.secretAccessKey),
+      accessKeyId: KEYS.accessKeyId,
+      secretAccessKey: new Secret(KEYS.secretAccessKey),
       sessionToken: new Secret(KEYS.sessionToken),
     },
     [Symbol.asyncDispose]: () => server.shutdown(),
@@ -88,14 +88,14 @@ Deno.test("readPassword() tries again when Secrets Manager is busy", async () =>
 Deno.test("readPassword() refuses a signature by other keys", async () => {
   await using manager = startSecretsManager([]);
   await assertRejects(
-    () => readPassword(ARN, { ...manager.options, secret: new Secret("wrong") }),
+    () => readPassword(ARN, { ...manager.options, secretAccessKey: new Secret("wrong") }),
     AwsError,
     "SignatureDoesNotMatch",
   );
 });
 
 Deno.test("readPassword() is ended by its signal while Secrets Manager is out of reach", async () => {
-  const keys = { token: "t", secret: new Secret("s"), endpoints: { secretsmanager: "http://[::1]:1" } };
+  const keys = { accessKeyId: "t", secretAccessKey: new Secret("s"), endpoints: { secretsmanager: "http://[::1]:1" } };
   const signal = AbortSignal.timeout(300);
   await assertRejects(() => readPassword(ARN, { ...keys, signal }), DOMException, "aborted");
 });

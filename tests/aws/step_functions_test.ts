@@ -33,8 +33,8 @@ Deno.test("startExecution() starts an execution once, and takes one that exists 
       : Response.json({ __type: "ExecutionAlreadyExists", message: "…" }, { status: 400 });
   });
   const options = {
-    token: "AKIA",
-    secret: new Secret("s"),
+    accessKeyId: "AKIA",
+    secretAccessKey: new Secret("s"),
     endpoints: { states: `http://[::1]:${server.addr.port}` },
   };
   const execution = { name: "weekly-1", input: { task: "weekly" } };

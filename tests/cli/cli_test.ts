@@ -5,6 +5,7 @@ import type { Shell } from "../../src/cli/shell.ts";
 import { createDatabase, idsOf } from "../couchdb/impatient_client.ts";
 import { type FakeCouchDb, startFakeCouchDb } from "../fakes/couchdb.ts";
 import { filesOf, readBackup } from "../read_archive.ts";
+import { until } from "../until.ts";
 
 type Signal = "SIGINT" | "SIGTERM" | "SIGHUP";
 
@@ -17,7 +18,11 @@ class TestShell implements Shell {
   readonly stderr = { write: (text: string) => void (this.err += text), isTerminal: false, columns: () => 80 };
   #listeners = new Set<(signal: Signal) => void>();
 
-  constructor(readonly env: Record<string, string> = {}) {}
+  readonly env: Record<string, string>;
+
+  constructor(env: Record<string, string> = {}) {
+    this.env = env;
+  }
 
   onSignal(listener: (signal: Signal) => void): () => void {
     this.#listeners.add(listener);
@@ -38,14 +43,23 @@ class TestShell implements Shell {
 }
 
 class ExitedWith extends Error {
-  constructor(readonly code: number) {
+  readonly code: number;
+
+  constructor(code: number) {
     super(`exit ${code}`);
+    this.code = code;
   }
 }
 
 /** A double of CouchDB with three databases, a folder for a config and a bucket in it. */
 class Desk implements AsyncDisposable {
-  private constructor(readonly fake: FakeCouchDb, readonly folder: string) {}
+  readonly fake: FakeCouchDb;
+  readonly folder: string;
+
+  private constructor(fake: FakeCouchDb, folder: string) {
+    this.fake = fake;
+    this.folder = folder;
+  }
 
   static async make(password = "secret"): Promise<Desk> {
     const fake = await startFakeCouchDb({ users: [{ name: "admin", password }] });
@@ -241,6 +255,7 @@ Deno.test("main() explains what is wrong with a command line, with exit code 2",
   const path = await desk.config();
   const cases: [args: string[], message: string, hint: string][] = [
     [["bakup"], 'There is no command "bakup"', 'Did you mean "backup"?'],
+    [["frobnicate"], 'There is no command "frobnicate"', '  "couchdb-backup help" lists them all'],
     [["backup", path, "--resum"], '"backup" has no flag "--resum"', "Did you mean --resume?"],
     [["backup", path, "-x"], '"backup" has no flag "-x"', "--help"],
     [["backup", path, "again"], '"backup" does not take "again"', "Usage: couchdb-backup backup <config>"],
@@ -327,17 +342,17 @@ Deno.test("main() drops what is in flight a moment after it was interrupted, and
   desk.fake.faults.add({ endpoint: "_bulk_get", times: Infinity, fault: { kind: "stall" } });
   const shell = new TestShell();
   let exited: unknown;
-  setTimeout(() => {
-    shell.send("SIGHUP");
-    shell.send("SIGINT");
-    try {
-      shell.send("SIGINT");
-    } catch (error) {
-      exited = error;
-    }
-  }, 300);
+  const running = run(["backup", path], shell);
+  await until(() => desk.fake.requestsTo("_bulk_get").length > 0, "a chunk in flight");
   const started = performance.now();
-  const { code, err } = await run(["backup", path], shell);
+  shell.send("SIGHUP");
+  shell.send("SIGINT");
+  try {
+    shell.send("SIGINT");
+  } catch (error) {
+    exited = error;
+  }
+  const { code, err } = await running;
   assertEquals(code, 130);
   assert(performance.now() - started < 5000);
   assertStringIncludes(err, "Interrupted by SIGINT");

@@ -3,6 +3,7 @@ import { assertEquals, assertLess, assertStringIncludes } from "@std/assert";
 import { couchOk } from "../couch_request.ts";
 import { startFakeCouchDb } from "../fakes/couchdb.ts";
 import { startProgram } from "./program.ts";
+import { until } from "../until.ts";
 
 async function inSetup(
   test: (setup: {
@@ -54,12 +55,12 @@ Deno.test("schedule runs each elapse, keeps the old config while the new one is 
   });
 });
 
-Deno.test("schedule ends a run on SIGTERM within five seconds with 130, and goes on with it when it starts again", async () => {
+Deno.test("schedule ends a run on SIGTERM within five seconds with 130, and resumes it when it starts again", async () => {
   await inSetup(async ({ server, config, write }) => {
     await write('rarely: {cron: "*-01-01 UTC", databases: [a], chunk: 1, parallel: 1}');
     server.faults.add({ endpoint: "_bulk_get", skip: 1, fault: { kind: "stall", ms: 500 } });
     const first = startProgram(["schedule", config]);
-    while (server.requestsTo("_bulk_get").length < 2) await new Promise((resolve) => setTimeout(resolve, 10));
+    await until(() => server.requestsTo("_bulk_get").length >= 2, "the second chunk");
     const asked = performance.now();
     first.kill("SIGTERM");
     const { code, stderr } = await first.ended;

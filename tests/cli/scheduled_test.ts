@@ -4,6 +4,7 @@ import { couchOk } from "../couch_request.ts";
 import { type FakeCouchDb, startFakeCouchDb } from "../fakes/couchdb.ts";
 import { FakeS3 } from "../fakes/s3.ts";
 import { type EndedProgram, startProgram } from "./program.ts";
+import { until } from "../until.ts";
 
 /** What a test works with. */
 interface Setup extends AsyncDisposable {
@@ -67,7 +68,7 @@ Deno.test("backup --scheduled ends on SIGTERM within five seconds with 130, and 
   setup.server.faults.add({ endpoint: "_bulk_get", times: 1000, fault: { kind: "stall", ms: 100 } });
   const first = startProgram(["backup", setup.config, "--scheduled", "--json"]);
   await first.says("elapse is claimed");
-  while (setup.server.requestsTo("_bulk_get").length < 5) await new Promise((resolve) => setTimeout(resolve, 10));
+  await until(() => setup.server.requestsTo("_bulk_get").length >= 5, "the fifth chunk");
   const asked = performance.now();
   first.kill("SIGTERM");
   const { code, stdout } = await first.ended;
@@ -83,14 +84,14 @@ Deno.test("backup --scheduled leaves the run of a process that was just killed t
   await using setup = await setUp("file://", 40);
   setup.server.faults.add({ endpoint: "_bulk_get", skip: 3, fault: { kind: "stall", ms: 3000 } });
   const first = startProgram(["backup", setup.config, "--scheduled", "--json"]);
-  while (setup.server.requestsTo("_bulk_get").length < 4) await new Promise((resolve) => setTimeout(resolve, 10));
+  await until(() => setup.server.requestsTo("_bulk_get").length >= 4, "the fourth chunk");
   first.kill("SIGKILL");
   await first.ended;
   const second = await startProgram(["backup", setup.config, "--scheduled"]).ended;
   assertEquals(second.code, 0);
   assertStringIncludes(
     second.stdout,
-    `Task "yearly": the elapse of ${new Date().getUTCFullYear()}-01-01T00:00:00.000Z is in another run's hands`,
+    `Task "yearly": the elapse of ${new Date().getUTCFullYear()}-01-01T00:00:00.000Z is held by another run`,
   );
 });
 

@@ -1,7 +1,7 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { Repository } from "../../src/archive/repository.ts";
-import { checkSetup, type Probe } from "../../src/commands/check.ts";
+import { type Check, checkSetup, type Probe } from "../../src/commands/check.ts";
 import { StoreError } from "../../src/errors.ts";
 import type { Store } from "../../src/store/store.ts";
 import { couchOk } from "../couch_request.ts";
@@ -29,7 +29,7 @@ function storeWith(store: Store, change: Partial<Store>): Store {
   };
 }
 
-async function failing(report: ReturnType<typeof check>): Promise<{ check: string; detail: string; hint?: string }> {
+async function failing(report: ReturnType<typeof check>): Promise<Check> {
   const { ok, checks } = await report;
   const failed = checks.filter((one) => !one.ok);
   assertEquals([ok, failed.length], [false, 1], JSON.stringify(checks));

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertInstanceOf, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { parseCalendar } from "../../src/calendar/calendar.ts";
 import { type Config, loadConfig, parseConfig } from "../../src/config/config.ts";
-import { configSchema, KNOWN_KEYS } from "../../src/config/schema.ts";
+import { KNOWN_KEYS, OUTERMOST_KEYS } from "../../src/config/keys.ts";
 import { ConfigError } from "../../src/errors.ts";
 
 /** The sample as its author wrote it: a colon is missing in the first line. */
@@ -77,8 +77,8 @@ Deno.test("parseConfig() reads the sample with its colon", () => {
     allowEmpty: false,
   });
   assertEquals([mouthly?.name, mouthly?.chunk, mouthly?.backupOnlyPrevious], ["mouthly", 1000, true]);
-  assertEquals([config.bucket.bucket, config.bucket.token], ["s3://data.example.com/folder", "XXXXXXXXX"]);
-  assertEquals(config.bucket.secret?.reveal(), "YYYYYYYYYY");
+  assertEquals([config.bucket.bucket, config.bucket.accessKeyId], ["s3://data.example.com/folder", "XXXXXXXXX"]);
+  assertEquals(config.bucket.secretAccessKey?.reveal(), "YYYYYYYYYY");
   assertEquals([config.prefix, config.suffix, config.file], ["backup/ippbx", "couchdb", "cfg.yaml"]);
   assertEquals(config.loki?.url, "http://syslog-west.example.com:3100/loki/api/v1/push");
   assertEquals([config.prometheus, config.warnings], [undefined, []]);
@@ -134,13 +134,13 @@ prometheus: {pushgateway: "http://u:p@push:9091/", per_database: true, instance:
     concurrency: 100,
     allowEmpty: true,
   }]);
-  const { secret, sessionToken, ...bucket } = config.bucket;
+  const { secretAccessKey: secret, sessionToken, ...bucket } = config.bucket;
   assertEquals([secret?.reveal(), sessionToken?.reveal()], ["s", "st"]);
   assertEquals(bucket, {
     bucket: "s3://bucket/a/b",
     region: "eu-central-1",
     endpoint: "http://[::1]:9000",
-    token: "t",
+    accessKeyId: "t",
     storageClass: "STANDARD_IA",
     sse: "aws:kms",
     kmsKeyId: "k",
@@ -178,7 +178,7 @@ Deno.test("parseConfig() keeps a file:// bucket and warns of the keys that are S
     AWS_ACCESS_KEY_ID: "a",
     AWS_SECRET_ACCESS_KEY: "s",
   });
-  assertEquals([config.bucket.bucket, config.bucket.token], ["file:///var/backup", undefined]);
+  assertEquals([config.bucket.bucket, config.bucket.accessKeyId], ["file:///var/backup", undefined]);
   assertEquals(config.warnings, ['cfg.yaml:4:1: Key "region" has no effect on a file:// bucket']);
 });
 
@@ -223,12 +223,12 @@ Deno.test("parseConfig() gives AWS beside the bucket the keys of the config, unl
   const env = { AWS_ACCESS_KEY_ID: "id", AWS_SECRET_ACCESS_KEY: "key", AWS_ENDPOINT_URL_SECRETS_MANAGER: "http://sm/" };
   const keysOf = (text: string) => parse(text, env).aws;
   const written = `${DATABASE}${TASK}${BUCKET}token: t\nsecret: s\n`;
-  assertEquals([keysOf(written).token, keysOf(written).endpoints], [
+  assertEquals([keysOf(written).accessKeyId, keysOf(written).endpoints], [
     "t",
     { secretsmanager: "http://sm", states: undefined },
   ]);
-  assertEquals(keysOf(`${written}endpoint: http://minio\n`).token, "id");
-  assertEquals(keysOf(`${DATABASE}${TASK}bucket: file:///var/backup\n`).secret?.reveal(), "key");
+  assertEquals(keysOf(`${written}endpoint: http://minio\n`).accessKeyId, "id");
+  assertEquals(keysOf(`${DATABASE}${TASK}bucket: file:///var/backup\n`).secretAccessKey?.reveal(), "key");
 });
 
 Deno.test("parseConfig() takes from AWS's variables what the config does not say", () => {
@@ -242,15 +242,15 @@ Deno.test("parseConfig() takes from AWS's variables what the config does not say
     AWS_ENDPOINT_URL_S3: "http://s3:9000/",
   };
   const { bucket } = parse(`${DATABASE}${TASK}${BUCKET}`, env);
-  assertEquals([bucket.region, bucket.endpoint, bucket.token], ["eu-north-1", "http://s3:9000", "id"]);
-  assertEquals([bucket.secret?.reveal(), bucket.sessionToken?.reveal()], ["key", "session"]);
+  assertEquals([bucket.region, bucket.endpoint, bucket.accessKeyId], ["eu-north-1", "http://s3:9000", "id"]);
+  assertEquals([bucket.secretAccessKey?.reveal(), bucket.sessionToken?.reveal()], ["key", "session"]);
 
   const said = parse(`${DATABASE}${TASK}${BUCKET}token: t\nsecret: s\nregion: r\nendpoint: http://e\n`, env).bucket;
-  assertEquals([said.region, said.endpoint, said.token], ["r", "http://e", "t"]);
-  assertEquals([said.secret?.reveal(), said.sessionToken], ["s", undefined]);
+  assertEquals([said.region, said.endpoint, said.accessKeyId], ["r", "http://e", "t"]);
+  assertEquals([said.secretAccessKey?.reveal(), said.sessionToken], ["s", undefined]);
 
   const other = parse(`${DATABASE}${TASK}${BUCKET}`, { ...env, AWS_SECRET_ACCESS_KEY: "", AWS_REGION: "" }).bucket;
-  assertEquals([other.region, other.token, other.secret, other.sessionToken], [
+  assertEquals([other.region, other.accessKeyId, other.secretAccessKey, other.sessionToken], [
     "us-east-1",
     undefined,
     undefined,
@@ -619,7 +619,9 @@ Deno.test("parseConfig() reads a text with a byte order mark and CRLF at the sam
 Deno.test("parseConfig() shows no secret of a config, however it is printed", () => {
   const config = parse(SAMPLE.replaceAll("YYYYYYYYYY", "hunter2").replace('"secret"', '"hunter2"'));
   assertEquals(config.database.password?.reveal(), "hunter2");
-  for (const shown of [Deno.inspect(config, { depth: 9 }), JSON.stringify(config), `${config.bucket.secret}`]) {
+  for (
+    const shown of [Deno.inspect(config, { depth: 9 }), JSON.stringify(config), `${config.bucket.secretAccessKey}`]
+  ) {
     assertEquals(shown.includes("hunter2"), false);
   }
 });
@@ -724,7 +726,7 @@ Deno.test("config.sample.yaml and docs/configuration.md speak of every key of KN
   for (const key of KNOWN_KEYS) {
     assertEquals(docs.includes(`\n| \`${key}\` | `) || docs.includes(`\n### ${key}\n`), true, `docs: ${key}`);
   }
-  for (const key of Object.keys(configSchema.shape)) {
+  for (const key of OUTERMOST_KEYS) {
     assertEquals(new RegExp(`^(?:# )?${key}:`, "m").test(sample), true, `sample: ${key}`);
   }
 });
@@ -737,7 +739,7 @@ Deno.test("parseConfig() reads config.sample.yaml with the keys that are comment
   const config = parse(sample, env);
   assertEquals(config.tasks[0]?.exclude, ["account%2Fff%2F.*"]);
   assertEquals([config.tasks[1]?.parallel, config.tasks[1]?.allowEmpty], [4, false]);
-  assertEquals([config.bucket.sse, config.bucket.token], ["aws:kms", "i"]);
+  assertEquals([config.bucket.sse, config.bucket.accessKeyId], ["aws:kms", "i"]);
   assertEquals(config.prometheus?.pushgateway?.url, "http://pushgateway.example.com:9091");
 });
 

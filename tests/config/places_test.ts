@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
-import { parse } from "@std/yaml";
 import { findPlaces, formatPath, type KeyPath } from "../../src/config/places.ts";
+import { parseYaml } from "../../src/config/yaml.ts";
 
 /** Every path of a parsed value, the containers' own included. */
 function pathsOf(value: unknown, above: KeyPath = []): KeyPath[] {
@@ -96,7 +96,7 @@ for (const { what, text, at } of CASES) {
   });
 
   Deno.test(`findPlaces() finds each key and item of a parsed text at its own name or text: ${what}`, () => {
-    const parsed = parse(text);
+    const parsed = parseYaml(text);
     const viaAlias = (path: KeyPath) => path.length > 1 && text.includes(`${path[0]}: *`);
     for (const path of pathsOf(parsed).filter((path) => !viaAlias(path))) {
       const last = path.at(-1);

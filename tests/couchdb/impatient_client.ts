@@ -20,7 +20,12 @@ export function impatientClient(server: CouchServer, options: Partial<ClientOpti
 }
 
 /** Creates a database of documents with the given ids, and with `members` behind the id of each. */
-export async function createDatabase(server: CouchServer, name: string, ids: readonly string[], members = '"n":1.0') {
+export async function createDatabase(
+  server: CouchServer,
+  name: string,
+  ids: readonly string[],
+  members = '"n":1.0',
+): Promise<void> {
   await couchOk(server, `PUT /${encodeURIComponent(name)}`);
   const docs = ids.map((id) => `{"_id":${JSON.stringify(id)},${members}}`);
   await couchOk(server, `POST /${encodeURIComponent(name)}/_bulk_docs`, `{"docs":[${docs}]}`);

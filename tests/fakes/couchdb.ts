@@ -44,7 +44,7 @@ export async function startFakeCouchDb(options: FakeCouchDbOptions = {}): Promis
 export class FakeCouchDb implements AsyncDisposable {
   /** All requests so far, in the order of their arrival. */
   readonly requests: RequestRecord[] = [];
-  readonly faults = new FaultPlan(() => this.#server.closeIdleConnections());
+  readonly faults: FaultPlan = new FaultPlan(() => this.#server.closeIdleConnections());
   readonly #options: FakeCouchDbOptions;
   readonly #state: ServerState;
   readonly #node: ClusterNode;

@@ -3,6 +3,7 @@ import { basicAuthorization, couch, couchOk } from "../couch_request.ts";
 import { type FakeCouchDb, type FakeCouchDbOptions, type FaultRule, startFakeCouchDb } from "./couchdb.ts";
 import { checkBehaviour } from "./couchdb/behaviour.ts";
 import { BEHAVIOURS } from "./couchdb/behaviours.ts";
+import { until } from "../until.ts";
 
 for (const behaviour of BEHAVIOURS) {
   Deno.test(`the double of CouchDB: ${behaviour.name}`, async () => {
@@ -211,7 +212,7 @@ for (const version of ["3.5.0", "3.1.0"]) {
     assertEquals(response.status, 200);
     await assertRejects(() => response.text(), DOMException, "timeout");
     const stalled = fake.requests.at(-1)!;
-    while (stalled.outcome === "under way") await new Promise((resolve) => setTimeout(resolve, 5));
+    await until(() => stalled.outcome !== "under way", "the end of the stalled request");
     assertEquals([stalled.responseBytes, stalled.outcome], [500, "broken off"]);
     await couchOk(fake, "GET /");
     assertEquals(fake.requests.at(-1)!.inFlight, 1, "nobody waits for the one that has left");
@@ -225,7 +226,7 @@ testWithDocuments("stalls before it works, and lets itself be stopped meanwhile"
   assertLess(95, performance.now() - begun);
   fake.faults.add({ endpoint: "_all_docs", fault: { kind: "stall" } });
   const never = assertRejects(() => couch(fake, "GET /db/_all_docs"), TypeError);
-  while (fake.requestsTo("_all_docs").length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  await until(() => fake.requestsTo("_all_docs").length > 0, "a request");
   await fake.stop();
   await never;
 });

@@ -11,12 +11,18 @@ export interface RecordedLine {
 
 /** Keeps every line, those of the logs that `with()` makes among them. */
 export class RecordedLog implements Log {
-  constructor(readonly lines: RecordedLine[] = [], readonly context: LogFields = {}) {}
+  readonly lines: RecordedLine[];
+  readonly context: LogFields;
 
-  debug = (event: string, fields: LogFields = {}) => this.#keep("debug", event, fields);
-  info = (event: string, fields: LogFields = {}) => this.#keep("info", event, fields);
-  warn = (event: string, fields: LogFields = {}) => this.#keep("warn", event, fields);
-  error = (event: string, fields: LogFields = {}) => this.#keep("error", event, fields);
+  constructor(lines: RecordedLine[] = [], context: LogFields = {}) {
+    this.lines = lines;
+    this.context = context;
+  }
+
+  readonly debug: Log["debug"] = (event, fields = {}) => this.#keep("debug", event, fields);
+  readonly info: Log["info"] = (event, fields = {}) => this.#keep("info", event, fields);
+  readonly warn: Log["warn"] = (event, fields = {}) => this.#keep("warn", event, fields);
+  readonly error: Log["error"] = (event, fields = {}) => this.#keep("error", event, fields);
 
   with(fields: LogFields): RecordedLog {
     return new RecordedLog(this.lines, { ...this.context, ...fields });

@@ -34,10 +34,12 @@ export class FakeLoki {
   readonly #known = new Set<string>();
   readonly #last = new Map<string, bigint>();
 
-  constructor(
-    readonly expected: { tenant?: string; authorization?: string } = {},
-    readonly hostname: "127.0.0.1" | "::1" = "127.0.0.1",
-  ) {
+  readonly expected: { tenant?: string; authorization?: string };
+  readonly hostname: "127.0.0.1" | "::1";
+
+  constructor(expected: { tenant?: string; authorization?: string } = {}, hostname: "127.0.0.1" | "::1" = "127.0.0.1") {
+    this.expected = expected;
+    this.hostname = hostname;
     this.#server = Deno.serve({ port: 0, hostname, onListen() {} }, (request) => this.#answer(request));
   }
 

@@ -3,7 +3,8 @@
  * does: bars where standard error is a terminal, lines elsewhere. The argument is how long it takes, in milliseconds.
  */
 import { openLog } from "../../src/observe/log.ts";
-import { openProgressBars, openProgressLines } from "../../src/observe/progress.ts";
+import { openProgressLines } from "../../src/observe/progress.ts";
+import { openProgressBars } from "../../src/observe/progress_bars.ts";
 
 const STEPS = 30;
 const stepMs = Number(Deno.args[0]) / (3 * STEPS);

@@ -8,8 +8,8 @@ import { untilReady } from "../until_ready.ts";
 
 const HOUR_MS = 3_600_000;
 /** A Saturday, six hours before the weekly run. */
-export const END_MS = Date.UTC(2026, 1, 28, 12);
-export const START_MS = END_MS - 56 * 24 * HOUR_MS;
+export const END_MS: number = Date.UTC(2026, 1, 28, 12);
+export const START_MS: number = END_MS - 56 * 24 * HOUR_MS;
 
 /** One series of an answer: its labels and its points, in seconds and numbers. */
 export interface Series {

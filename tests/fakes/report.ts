@@ -1,4 +1,4 @@
-/** Reports of runs, made up for the tests of what is made from reports. */
+/** Reports of runs, invented for the tests of what is made from reports. */
 import type { DatabaseReport, RunReport, TaskReport } from "../../src/archive/report.ts";
 
 /** A database that was saved, unless `part` says otherwise. */

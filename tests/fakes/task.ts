@@ -1,4 +1,4 @@
-/** Tasks of a config, made up for the tests of what is done with tasks. */
+/** Tasks of a config, invented for the tests of what is done with tasks. */
 import { parseCalendar } from "../../src/calendar/calendar.ts";
 import type { Task } from "../../src/task/task.ts";
 

@@ -9,7 +9,11 @@ export class FakeTerminal {
   #column = 0;
   #wraps = true;
 
-  constructor(public columns: number) {}
+  columns: number;
+
+  constructor(columns: number) {
+    this.columns = columns;
+  }
 
   write(text: string): void {
     // deno-lint-ignore no-control-regex

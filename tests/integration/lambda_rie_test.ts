@@ -3,7 +3,7 @@
  * path of that program in `AWS_LAMBDA_RIE`; .ci/run leaves this file out without it, and says so.
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { resolve } from "@std/path";
+import { resolve } from "node:path";
 
 const emulator = Deno.env.get("AWS_LAMBDA_RIE") ?? missingEmulator();
 

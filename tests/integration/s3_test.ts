@@ -20,8 +20,8 @@ function optionsFor(folder: string): StoreOptions {
     bucket: `s3://${given("S3_BUCKET")}/${folder}`,
     region: Deno.env.get("AWS_REGION"),
     endpoint: given("S3_ENDPOINT"),
-    token: given("AWS_ACCESS_KEY_ID"),
-    secret: new Secret(given("AWS_SECRET_ACCESS_KEY")),
+    accessKeyId: given("AWS_ACCESS_KEY_ID"),
+    secretAccessKey: new Secret(given("AWS_SECRET_ACCESS_KEY")),
   };
 }
 

@@ -4,7 +4,7 @@
  * `CLOUD_PYTHON`.
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { dirname } from "@std/path";
+import { dirname } from "node:path";
 import { openHandler } from "../../lambda/handler.ts";
 import { InterruptedError } from "../../src/errors.ts";
 import { Secret } from "../../src/secret.ts";
@@ -244,8 +244,8 @@ suffix: couchdb
     bucket: `s3://${BUCKET}/folder`,
     endpoint: s3Url,
     region: REGION,
-    token: ACCOUNT.AWS_ACCESS_KEY_ID,
-    secret: new Secret(ACCOUNT.AWS_SECRET_ACCESS_KEY),
+    accessKeyId: ACCOUNT.AWS_ACCESS_KEY_ID,
+    secretAccessKey: new Secret(ACCOUNT.AWS_SECRET_ACCESS_KEY),
   });
   const countManifests = async () => {
     const folders = ["account%2Fab", "broken", "large", "media"].map((name) => `backup/2026/01/03/couchdb/${name}`);

@@ -29,7 +29,7 @@ Deno.test("openHandler() runs a task once when two ticks arrive at the same time
   assertEquals(lambda.couch.requestsTo("_bulk_get").flatMap(({ ids }) => ids).length, 26);
 });
 
-Deno.test("openHandler() makes up for a tick that was missed, under the date of the elapse", async () => {
+Deno.test("openHandler() catches up on a tick that was missed, under the date of the elapse", async () => {
   await using lambda = await setUpFunction({ tasks: WEEKLY });
   assertEquals(await lambda.invoke(tickAt("2026-01-05T07:30:00Z")), { started: ["weekly"], overdueDays: 0 });
   assert(lambda.json(manifest("a")));
@@ -179,7 +179,7 @@ Deno.test("openHandler() repeats for a person the failed databases of a run alon
   assertEquals((await lambda.invoke({ task: "weekly", elapse: ELAPSE, only: "failed" })).ok, true);
 });
 
-Deno.test("openHandler() starts an execution of its own for a person who goes on with a run", async () => {
+Deno.test("openHandler() starts an execution of its own for a person who resumes a run", async () => {
   await using lambda = await setUpFunction({ tasks: WEEKLY, stateMachine: true });
   await lambda.invoke(tickAt("2026-01-03T18:00:00Z"));
   const event = { task: "weekly", elapse: ELAPSE, only: "failed" };

@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { InterruptedError, StoreError } from "../../src/errors.ts";
 import { type Log, SILENT_LOG } from "../../src/observe.ts";
-import { type Handler, RuntimeApiError, type RuntimeOptions, serveInvocations } from "../../lambda/runtime.ts";
+import { type Handler, type Invocation, type RuntimeOptions, serveInvocations } from "../../lambda/runtime.ts";
+import { RuntimeApiError } from "../../lambda/runtime_api.ts";
 import { type LambdaRuntimeDouble, startLambdaRuntime } from "../fakes/lambda_runtime.ts";
 
 /** Runs the loop against `lambda` while `scenario` goes, and returns what the loop came to. */
@@ -135,7 +136,7 @@ Deno.test("serveInvocations() reports a result that is not JSON or is refused, a
 
 Deno.test("serveInvocations() asks the handler to stop, then ends its work, before the deadline", async () => {
   await using lambda = startLambdaRuntime();
-  const handler: Handler = async ({ stop, signal }) => {
+  const handler = async ({ stop, signal }: Invocation) => {
     const started = performance.now();
     await aborted(stop);
     const endedAtStop = signal.aborted;
@@ -149,11 +150,11 @@ Deno.test("serveInvocations() asks the handler to stop, then ends its work, befo
     marginMs: 600,
     async scenario() {
       const { kind, body } = await lambda.invoke({ event: {}, timeoutMs: 2_400 });
-      const { endedAtStop, stoppedMs, endedMs, reasons } = body as Record<string, number>;
+      const { endedAtStop, stoppedMs, endedMs, reasons } = body as Awaited<ReturnType<typeof handler>>;
       assertEquals([kind, endedAtStop], ["response", false]);
       assertEquals(reasons, ["InterruptedError", "InterruptedError"]);
-      assert(stoppedMs! > 1_400 && stoppedMs! < 2_150, `asked to stop after ${stoppedMs} ms`);
-      assert(endedMs! > 1_900 && endedMs! < 2_350, `ended after ${endedMs} ms`);
+      assert(stoppedMs > 1_400 && stoppedMs < 2_150, `asked to stop after ${stoppedMs} ms`);
+      assert(endedMs > 1_900 && endedMs < 2_350, `ended after ${endedMs} ms`);
     },
   });
 });

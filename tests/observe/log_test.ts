@@ -12,7 +12,11 @@ function collect(options: Partial<Parameters<typeof openLog>[0]> = {}) {
 class ListSink implements LogSink {
   readonly name = "list";
   records: LogRecord[] = [];
-  constructor(readonly result: FlushResult = { lostLines: 0, causes: [] }) {}
+  readonly result: FlushResult;
+
+  constructor(result: FlushResult = { lostLines: 0, causes: [] }) {
+    this.result = result;
+  }
   write(record: LogRecord) {
     this.records.push(record);
   }

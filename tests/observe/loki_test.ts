@@ -12,6 +12,7 @@ import { type LokiOptions, openLoki } from "../../src/observe/loki.ts";
 import { Secret } from "../../src/secret.ts";
 import { readLogfmt } from "../fakes/logfmt.ts";
 import { FakeLoki } from "../fakes/loki.ts";
+import { until } from "../until.ts";
 
 /** A sink that loses no time between failures. */
 function openTestLoki(loki: FakeLoki, options: Partial<LokiOptions> = {}) {
@@ -41,8 +42,8 @@ function events(count: number): string[] {
 
 /** Resolves soon after the double has answered so many requests. */
 async function requested(loki: FakeLoki, count: number) {
-  while (loki.requests.length < count) await new Promise((go) => setTimeout(go, 5));
-  await new Promise((go) => setTimeout(go, 30));
+  await until(() => loki.requests.length >= count, `${count} requests`);
+  await new Promise((go) => setTimeout(go, 30)); // Nothing shows from outside that the sink has read the answer.
 }
 
 Deno.test("openLoki() pushes lines as logfmt, labelled with app, host, task and level, in the contract's form", async () => {
@@ -99,9 +100,7 @@ Deno.test("openLoki() sends by itself after a while, and at once when a batch is
   const loki = new FakeLoki();
   const patient = openTestLoki(loki, { batchMs: 60_000, batchCharacters: 1000 });
   for (const event of events(200)) patient.write(record(event, { filler: "x".repeat(30) }));
-  const started = performance.now();
-  while (loki.lines.length < 150 && performance.now() - started < 5000) await new Promise((go) => setTimeout(go, 5));
-  assertGreaterOrEqual(loki.lines.length, 150);
+  await until(() => loki.lines.length >= 150, "the batches that are full", 5000);
   await patient.flush({ deadlineMs: 1000 });
   assertEquals([loki.breaches, eventsOf(loki)], [[], events(200)]);
   for (const { lines } of loki.requests) assertLess(lines, 30);
@@ -109,7 +108,7 @@ Deno.test("openLoki() sends by itself after a while, and at once when a batch is
   const before = loki.requests.length;
   const timed = openTestLoki(loki, { batchMs: 20 });
   timed.write(record("timed"));
-  while (loki.requests.length === before) await new Promise((go) => setTimeout(go, 5));
+  await until(() => loki.requests.length > before, "the batch that has waited");
   await timed.flush({ deadlineMs: 1000 });
   await loki.close();
 });
@@ -121,6 +120,7 @@ Deno.test("openLoki() delivers every line once and in order through 500, 500, 50
   const sink = openTestLoki(loki, { batchMs: 1, batchCharacters: 500 });
   for (const event of events(300)) {
     sink.write(record(event, { run: "r1" }));
+    // Lines come while others are on their way.
     if (Number(event.slice(1)) % 10 === 0) await new Promise((go) => setTimeout(go, 1));
   }
   assertEquals(await sink.flush({ deadlineMs: 3000 }), { lostLines: 0, causes: [] });
@@ -185,7 +185,7 @@ Deno.test("openLoki() drops the oldest lines first when the queue is full, and c
     const sink = openTestLoki(loki, limit);
     const all = Array.from({ length: 1000 }, (_, index) => `e${index + 1000}`);
     for (const event of all) sink.write(record(event));
-    await new Promise((go) => setTimeout(go, 60));
+    await until(() => loki.requests.length >= 2, "a second attempt");
     loki.always = undefined;
     const { lostLines, causes } = await sink.flush({ deadlineMs: 2000 });
     await loki.close();
@@ -199,7 +199,7 @@ Deno.test("flush() of a Loki that accepts and never answers ends at its deadline
   loki.always = { blackHole: true };
   const sink = openTestLoki(loki, { batchCharacters: 100 });
   for (const event of events(50)) sink.write(record(event));
-  await new Promise((go) => setTimeout(go, 50));
+  await until(() => loki.requests.length === 1, "the request that is not answered");
   const started = performance.now();
   const flushing = sink.flush({ deadlineMs: 300 });
   // Lines that are logged while the flush waits do not prolong it.

@@ -1,9 +1,11 @@
 import { assertEquals } from "@std/assert";
-import { claimElapse, readElapse } from "../../src/schedule/claim.ts";
+import { claimElapse } from "../../src/schedule/claim.ts";
+import { readElapse } from "../../src/schedule/elapse.ts";
 import type { Store } from "../../src/store/store.ts";
 import { RecordedLog } from "../fakes/log.ts";
 import { runReport } from "../fakes/report.ts";
 import { QUICK_TIMES, setUpScheduled, STORES } from "./due_setup.ts";
+import { until } from "../until.ts";
 
 const FOLDER = "backup/_runs/couchdb/weekly/20260103T180000Z";
 
@@ -15,7 +17,7 @@ function holder(run: string) {
   return { run, host: "h", pid: 7, started_at: "2026-01-03T18:00:00.000Z" };
 }
 
-function until(signal: AbortSignal): Promise<void> {
+function aborted(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => signal.addEventListener("abort", () => resolve()));
 }
 
@@ -46,7 +48,7 @@ for (const kind of STORES) {
     for (const started = performance.now(); signs.size < 3 && performance.now() - started < 5000;) {
       const state = await readElapse(store, FOLDER, {});
       if (state.kind === "running") signs.add(state.sign);
-      await new Promise((resolve) => setTimeout(resolve, 10));
+      await new Promise((resolve) => setTimeout(resolve, 10)); // Heartbeats come in real time.
     }
     assertEquals(signs.size, 3);
     await claim!.release();
@@ -60,7 +62,7 @@ for (const kind of STORES) {
     const dead = await claimElapse(FOLDER, { holder: holder("a"), generation: 1 }, first);
     const heir = await claimElapse(FOLDER, { holder: holder("b"), generation: 2 }, contextOf(store));
     assertEquals([...heir!.earlierRuns], ["a"]);
-    await until(dead!.lost);
+    await aborted(dead!.lost);
     await dead!.finish(runReport([]));
     assertEquals((await readElapse(store, FOLDER, {})).kind, "running");
     assertEquals(first.log.events("warn"), ["report is not stored: another run has taken the elapse over"]);
@@ -86,7 +88,7 @@ Deno.test("Claim goes on when a heartbeat cannot be stored, and says so", async 
     if (!key.endsWith("heartbeat.json")) return replace(key, body, options);
     return Promise.reject(new Error("no"));
   };
-  while (context.log.events("warn").length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  await until(() => context.log.events("warn").length > 0, "a heartbeat that cannot be stored");
   await claim!.finish(runReport([]));
   assertEquals(new Set(context.log.events("warn")), new Set(["heartbeat could not be stored"]));
   assertEquals(await readElapse(setup.store, FOLDER, {}), { kind: "finished" });

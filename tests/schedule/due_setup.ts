@@ -56,8 +56,8 @@ export async function setUpScheduled(
     bucket: "s3://test-bucket/folder",
     endpoint: s3.url,
     region: s3.keys.region,
-    token: s3.keys.accessKeyId,
-    secret: new Secret(s3.keys.secretAccessKey),
+    accessKeyId: s3.keys.accessKeyId,
+    secretAccessKey: new Secret(s3.keys.secretAccessKey),
   });
   return {
     server,

@@ -6,6 +6,8 @@ import { exitCodeOfReport } from "../../src/archive/report.ts";
 import { findDue, runScheduled, type ScheduledReport } from "../../src/schedule/due.ts";
 import { task } from "../fakes/task.ts";
 import { type Machine, QUICK_TIMES, type ScheduledSetup, setUpScheduled, STORES } from "./due_setup.ts";
+import { wait } from "../../src/abort.ts";
+import { until } from "../until.ts";
 
 /** Elapses long before any test runs, so that none ends in another elapse than it began in. */
 const YEARLY = task("yearly", { databases: ["a", "b"], cron: "*-01-01 UTC", timezone: "UTC", chunk: 2 });
@@ -49,10 +51,6 @@ async function runUntilKilled(setup: ScheduledSetup, machine: Machine, requests:
   await ended;
 }
 
-function delay(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
 for (const kind of STORES) {
   Deno.test(`runScheduled() runs an elapse once, however many machines start at the same moment (${kind})`, async () => {
     await using setup = await setUpScheduled(kind, { a: 5, b: 3 });
@@ -73,11 +71,12 @@ for (const kind of STORES) {
     assertEquals(outcomes(await runScheduled(setup.machine("later"), [YEARLY])), ["yearly done"]);
   });
 
-  Deno.test(`runScheduled() goes on with the run of a machine that died, where that one stopped (${kind})`, async () => {
+  Deno.test(`runScheduled() resumes the run of a machine that died, where that one stopped (${kind})`, async () => {
     await using setup = await setUpScheduled(kind, { a: 4, b: 6 });
     await runUntilKilled(setup, setup.machine("dead"), 4);
     assertEquals(outcomes(await runScheduled(setup.machine("early"), [YEARLY])), ["yearly running"]);
-    await delay(QUICK_TIMES.staleMs);
+    // In real time: the store dates the last sign of life by its own clock.
+    await wait(QUICK_TIMES.staleMs);
     const before = setup.server.requestsTo("_bulk_get").length;
     const heirs = ["h1", "h2", "h3"].map((name) => setup.machine(name));
     const reports = await Promise.all(heirs.map((heir) => runScheduled(heir, [YEARLY])));
@@ -120,7 +119,7 @@ Deno.test("runScheduled() leaves a living run alone, even to a machine whose clo
   setup.server.faults.add({ endpoint: "_bulk_get", database: "b", fault: { kind: "stall", ms: 1000 } });
   const fast = setup.machine("fast", { now: () => new Date(Date.now() + 3_600_000) });
   const living = runScheduled(setup.machine("living"), [YEARLY]);
-  while (setup.server.requestsTo("_bulk_get", "b").length === 0) await delay(5);
+  await until(() => setup.server.requestsTo("_bulk_get", "b").length > 0, "the second database");
   assertEquals(outcomes(await runScheduled(fast, [YEARLY])), ["yearly running"]);
   assertEquals(fast.log.events("info").includes("watching a run that may have died"), true);
   assertEquals(outcomes(await living), ["yearly ran"]);
@@ -133,14 +132,14 @@ Deno.test("runScheduled() gives up an elapse that another run has taken over, an
     YEARLY,
     task("other", { ...YEARLY, name: "other", databases: ["a"] }),
   ]);
-  while (setup.server.requestsTo("_bulk_get", "b").length === 0) await delay(5);
+  await until(() => setup.server.requestsTo("_bulk_get", "b").length > 0, "the second database");
   await setup.store.replace(`${FOLDER}/claim-2.json`, new TextEncoder().encode("{}"));
   const report = await running;
   assertEquals(outcomes(report), ["yearly lost", "other ran"]);
   assertEquals((await setup.namesIn(FOLDER)).includes("report.json"), false);
 });
 
-Deno.test("runScheduled() makes up for the latest of many missed elapses, under the date of that elapse", async () => {
+Deno.test("runScheduled() catches up on the latest of many missed elapses, under the date of that elapse", async () => {
   await using setup = await setUpScheduled("file://", { "a": 1, "cdr-202602": 1, "cdr-202603": 1 });
   const tasks = [
     task("nightly", { databases: ["a"], cron: "daily", timezone: "America/New_York" }),
@@ -160,7 +159,7 @@ Deno.test("runScheduled() makes up for the latest of many missed elapses, under 
   assertEquals(outcomes(await runScheduled(machine, tasks)), ["nightly done", "monthly done"]);
 });
 
-Deno.test("runScheduled() goes on with the run of one elapse, and not with that of an earlier one on the same day", async () => {
+Deno.test("runScheduled() resumes the run of one elapse, and not with that of an earlier one on the same day", async () => {
   await using setup = await setUpScheduled("file://", { a: 2, b: 2 });
   const hourly = task("hourly", { databases: ["a", "b"], cron: "hourly UTC" });
   const at = (time: string) => ({ now: () => new Date(`2026-01-03T${time}:00Z`) });

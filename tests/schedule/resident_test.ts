@@ -3,6 +3,7 @@ import { InterruptedError, UsageError } from "../../src/errors.ts";
 import { checkSchedules, followSchedule, nextOfAll } from "../../src/schedule/resident.ts";
 import { RecordedLog } from "../fakes/log.ts";
 import { task } from "../fakes/task.ts";
+import { wait } from "../../src/abort.ts";
 
 const HOUR_MS = 3_600_000;
 const TASKS = [task("nightly", { cron: "*-*-* 02:00 UTC" }), task("noon", { cron: "*-*-* 12:00 UTC" }), task("hand")];
@@ -94,9 +95,11 @@ Deno.test("followSchedule() stops sleeping when it is told to end, and hands on 
     log: new RecordedLog(),
     end: end.signal,
     now: () => new Date(),
-    runDue: () => {
-      setTimeout(() => end.abort(new InterruptedError("end")), 20);
-      return Promise.resolve(false);
+    runDue: () => Promise.resolve(false),
+    sleep: (ms, signal) => {
+      const sleeping = wait(ms, signal);
+      end.abort(new InterruptedError("end"));
+      return sleeping;
     },
   });
   await waiting;

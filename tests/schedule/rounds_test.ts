@@ -32,7 +32,15 @@ const RUN_FOLDER = "backup/_runs/couchdb/weekly/20260103T180000Z";
 class Place implements AsyncDisposable {
   readonly log = new RecordedLog();
 
-  private constructor(readonly fake: FakeCouchDb, readonly root: string, readonly store: Store) {}
+  readonly fake: FakeCouchDb;
+  readonly root: string;
+  readonly store: Store;
+
+  private constructor(fake: FakeCouchDb, root: string, store: Store) {
+    this.fake = fake;
+    this.root = root;
+    this.store = store;
+  }
 
   static async make(): Promise<Place> {
     const fake = await startFakeCouchDb();

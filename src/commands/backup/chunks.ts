@@ -6,7 +6,7 @@ import { chunkName } from "../../archive/layout.ts";
 import type { ChunkEntry } from "../../archive/manifest.ts";
 import { gzip } from "../../codec/gzip.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
-import { BatchReader, RestartNeeded } from "../../couchdb/read.ts";
+import { BatchReader, type ReadingHealth, RestartNeeded } from "../../couchdb/read.ts";
 import { describeError, StoreError } from "../../errors.ts";
 import { joinKey } from "../../store/key.ts";
 import type { Task } from "../../task/task.ts";
@@ -32,6 +32,7 @@ export interface ChunkPlace {
 export class ChunkWriter {
   readonly #context: Run;
   readonly #place: ChunkPlace;
+  readonly #health: ReadingHealth = { unreadableInARow: 0, knowsUnreadable: false };
   #nextNumber: number;
 
   constructor(context: Run, place: ChunkPlace) {
@@ -48,7 +49,13 @@ export class ChunkWriter {
     const { couch, repository: { store }, log, progress } = this.#context;
     const { database, task: { revisions, attachments } } = this.#place;
     const onRows = progress.advanced.bind(progress);
-    const reader = new BatchReader(couch, database, batch, { revisions, attachments, log, onRows });
+    const reader = new BatchReader(couch, database, batch, {
+      revisions,
+      attachments,
+      log,
+      onRows,
+      health: this.#health,
+    });
     const number = this.#nextNumber++;
     for (let attempt = 1;; attempt++) {
       try {

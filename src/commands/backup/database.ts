@@ -181,6 +181,9 @@ export class DatabaseBackup {
       const storeListed = () => this.#storeListed(listing, writer, done);
       await storeListed();
       await completeness.await(storeListed);
+      if (done.unreadable.length > 0 && sumChunks(done.chunks).documents === 0) {
+        throw this.#nothingReadable(done.unreadable);
+      }
     } catch (error) {
       await done.saveRest({ signal: AbortSignal.timeout(LAST_SAVE_TIMEOUT_MS) }).catch((lost) =>
         log.warn("checkpoint could not be stored", { error: describeError(lost) })
@@ -242,6 +245,18 @@ export class DatabaseBackup {
       hint: "Does a proxy decode %2F in URLs? nginx does where proxy_pass has a path",
     });
     return false;
+  }
+
+  /** A backup without a single document would only hide those before it. */
+  #nothingReadable([first, ...others]: readonly UnreadableDocument[]): CouchError {
+    const { error, reason } = first!;
+    return new CouchError(
+      `Cannot read any document of database "${this.#database}": CouchDB answered ${error}, "${reason}" for "${
+        first!.id
+      }" ` +
+        `and ${others.length} more`,
+      { error, reason, database: this.#database },
+    );
   }
 
   #noteLacking({ lacking }: DatabaseOrigin): void {

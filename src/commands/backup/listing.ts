@@ -14,9 +14,6 @@ import type { ChangesRow, CouchClient } from "../../couchdb/client.ts";
 import { IdFilter } from "../../couchdb/id_filter.ts";
 import type { Log } from "../../observe.ts";
 
-/** Rows in a page for each document of a chunk: what a kill costs is a page at most. */
-const CHUNKS_IN_A_PAGE = 5;
-const LEAST_PAGE_ROWS = 500;
 /** Repeated ids are fetched when there are so many, or when so many ids wait for them to be fetched. */
 const MOST_REPEATED = 5000;
 const MOST_UNSETTLED = 50_000;
@@ -50,12 +47,18 @@ export interface ListingOptions {
   beforeLastPage: () => Promise<void>;
 }
 
-/** A page whose documents are not all stored yet. */
-interface UnsettledPage {
+/** Rows up to a position, whose documents are not all stored yet. */
+interface Stretch {
   ids: string[];
   position: string | undefined;
+  /** How many documents there were to be fetched in all up to its end, but for repeated ones. */
+  documents: number;
+  /** Whether documents of it were listed before. */
+  hasRepeated: boolean;
   /** The last batch that has documents of it; undefined while some of them have no batch yet. */
   lastBatch: number | undefined;
+  /** Whether that batch has none behind it: only there a later run can go on without reading documents twice. */
+  isAligned: boolean;
 }
 
 /** One database's listing. Use it again and again until `ended`: `batches()`, then `repeated()`. */
@@ -76,7 +79,10 @@ export class Listing {
   readonly #isForgetful: boolean;
   /** The ids of pages that are not settled. */
   readonly #unsettled = new Set<string>();
-  readonly #pages: UnsettledPage[] = [];
+  readonly #stretches: Stretch[] = [];
+  /** How many documents there were to be fetched so far, and how many of them have a batch; repeated ones apart. */
+  #documents = 0;
+  #batched = 0;
   readonly #repeated = new Map<string, ListedDocument>();
   #waiting: ListedDocument[] = [];
   #feed: AsyncGenerator<FeedPage> | undefined;
@@ -125,16 +131,17 @@ export class Listing {
   /** Lists from a position on. */
   open(since: string): void {
     const { chunk, log, beforeLastPage } = this.#options;
-    const pageRows = chunk === undefined
-      ? PAGE_ROWS
-      : Math.min(PAGE_ROWS, Math.max(LEAST_PAGE_ROWS, chunk * CHUNKS_IN_A_PAGE));
+    // A run that is resumed reads again what lies between two positions: so each chunk should end at one.
+    const positionsEvery = Math.min(chunk ?? PAGE_ROWS, PAGE_ROWS);
     this.#feed = listChanges(this.#couch, this.#database, {
       since,
-      pageRows,
+      positionsEvery,
+      // CouchDB counts the rows between positions from the page's end: with one row less, each stands behind a whole chunk.
+      pageRows: Math.floor(PAGE_ROWS / positionsEvery) * positionsEvery - 1 || 1,
       log,
       signal: this.#signal,
       beforePage: async (pending) => {
-        if (pending === undefined || pending <= pageRows) await beforeLastPage();
+        if (pending === undefined || pending <= PAGE_ROWS) await beforeLastPage();
       },
     });
   }
@@ -175,12 +182,12 @@ export class Listing {
       this.#take(page.rows, page.position);
       if (chunk !== undefined) yield* this.#cut(chunk);
       else if (this.#waiting.length > 0) packed.push(this.#waiting.splice(0));
-      this.#assign(this.#waiting.length + packed.length > 0);
+      this.#assign();
     }
-    if (packed.length > 0) yield this.#work(IdBatch.packed(packed), this.#isForgetful);
+    if (packed.length > 0) yield this.#work(IdBatch.packed(packed));
     if (chunk !== undefined) yield* this.#cut(chunk);
-    if (this.#waiting.length > 0) yield this.#work(IdBatch.of(this.#waiting.splice(0)), this.#isForgetful);
-    this.#assign(false);
+    if (this.#waiting.length > 0) yield this.#work(IdBatch.of(this.#waiting.splice(0)));
+    this.#assign();
   }
 
   async #nextPage(): Promise<FeedPage | undefined> {
@@ -189,24 +196,26 @@ export class Listing {
     this.#feed = undefined;
   }
 
-  /** What waits, in batches of `chunk`; what is left waits on. */
+  /** What waits, in batches of `chunk` or, to end them at a position, somewhat fewer; what is left waits on. */
   *#cut(chunk: number): Generator<Work> {
-    let taken = 0;
-    for (; this.#waiting.length - taken >= chunk; taken += chunk) {
-      yield this.#work(IdBatch.of(this.#waiting.slice(taken, taken + chunk)), this.#isForgetful);
+    while (this.#waiting.length >= chunk) {
+      const batched = this.#batched;
+      const atPosition = this.#stretches.findLast(({ documents }) => documents <= batched + chunk)?.documents ?? 0;
+      const count = atPosition - batched >= chunk / 2 ? atPosition - batched : chunk;
+      yield this.#work(IdBatch.of(this.#waiting.splice(0, count)));
     }
-    this.#waiting.splice(0, taken);
   }
 
   /** The batches of ids that were listed again. Everything from `batches()` must be stored. */
   async *repeated(): AsyncGenerator<Work> {
     const documents = [...this.#repeated.values()];
     this.#repeated.clear();
+    for (const stretch of this.#stretches) stretch.hasRepeated = false;
     const size = this.#options.chunk ?? MOST_REPEATED;
     for (let from = 0; from < documents.length; from += size) {
-      yield this.#work(IdBatch.of(documents.slice(from, from + size)), true);
+      yield this.#work(IdBatch.of(documents.slice(from, from + size)), { isRepeated: true });
     }
-    this.#assign(false);
+    this.#assign();
   }
 
   /**
@@ -226,7 +235,9 @@ export class Listing {
     });
     for await (const { rows } of feed) {
       for (const row of rows) {
-        if (filter.add(row.id) && !this.#knows(row.id) && (tombstones || !row.deleted)) found.push(row);
+        const isNew = filter.add(row.id) && !this.#knows(row.id);
+        // Its position is no one of the listing proper: what was changed before it need not have been fetched.
+        if (isNew && (tombstones || !row.deleted)) found.push({ ...row, position: undefined });
       }
     }
     this.#take(found, undefined);
@@ -245,30 +256,54 @@ export class Listing {
 
   #take(rows: readonly ChangesRow[], position: string | undefined): void {
     const { tombstones, unreadable } = this.#options;
-    const ids: string[] = [];
+    let stretch = this.#beginStretch();
     for (const row of rows) {
       const { id } = row;
-      if (this.#knows(id)) {
-        if (!unreadable.has(id)) this.#repeated.set(id, listedDocument(row));
-        continue;
+      if (!this.#knows(id)) {
+        this.ids++;
+        this.#unsettled.add(id);
+        stretch.ids.push(id);
+        // A tombstone of a document that no chunk holds: nothing of this backup could come back to life.
+        const isPassedOver = row.deleted && !tombstones && !this.#isForgetful;
+        if (!isPassedOver && !unreadable.has(id)) {
+          this.#waiting.push(listedDocument(row));
+          this.#documents++;
+        }
+      } else if (!unreadable.has(id)) {
+        this.#repeated.set(id, listedDocument(row));
+        stretch.hasRepeated = true;
       }
-      this.ids++;
-      this.#unsettled.add(id);
-      ids.push(id);
-      // A tombstone of a document that no chunk holds: nothing of this backup could come back to life.
-      const isPassedOver = row.deleted && !tombstones && !this.#isForgetful;
-      if (!isPassedOver && !unreadable.has(id)) this.#waiting.push(listedDocument(row));
+      if (row.position === undefined) continue;
+      [stretch.position, stretch.documents] = [row.position, this.#documents];
+      stretch = this.#beginStretch();
     }
-    this.until = position ?? this.until;
-    this.#pages.push({ ids, position, lastBatch: undefined });
+    [stretch.position, stretch.documents] = [position, this.#documents];
+    this.until = position ?? rows.findLast((row) => row.position !== undefined)?.position ?? this.until;
   }
 
-  #work(batch: IdBatch, again: boolean): Work {
+  #beginStretch(): Stretch {
+    const stretch: Stretch = {
+      ids: [],
+      position: undefined,
+      documents: Infinity,
+      hasRepeated: false,
+      lastBatch: undefined,
+      isAligned: false,
+    };
+    this.#stretches.push(stretch);
+    return stretch;
+  }
+
+  #work(batch: IdBatch, { isRepeated = false } = {}): Work {
     const index = this.#nextBatch++;
+    if (!isRepeated) {
+      this.#batched += batch.count;
+      this.#assign(index);
+    }
     return {
       batch,
       index,
-      again,
+      again: isRepeated || this.#isForgetful,
       settled: () => {
         this.#stored.add(index);
         while (this.#stored.delete(this.#storedThrough + 1)) this.#storedThrough++;
@@ -277,24 +312,31 @@ export class Listing {
     };
   }
 
-  /** A page is settled with the last batch that has a document of it: the next one, where some of them still wait. */
-  #assign(somethingWaits: boolean): void {
-    if (this.#repeated.size > 0) return;
-    for (const page of this.#pages) page.lastBatch ??= somethingWaits ? this.#nextBatch : this.#nextBatch - 1;
+  /** Finds out which stretches have no document left without a batch. */
+  #assign(lastBatch = this.#nextBatch - 1): void {
+    for (const stretch of this.#stretches) {
+      if (stretch.hasRepeated || stretch.documents > this.#batched) break;
+      if (stretch.lastBatch !== undefined) continue;
+      stretch.lastBatch = lastBatch;
+      stretch.isAligned = stretch.documents === this.#batched;
+    }
     this.#settle();
   }
 
   #settle(): void {
-    for (let page = this.#pages[0]; page?.lastBatch !== undefined; page = this.#pages[0]) {
-      if (page.lastBatch > this.#storedThrough) return;
-      this.#pages.shift();
-      for (const id of page.ids) {
+    let settled = 0;
+    for (const [index, { lastBatch, isAligned }] of this.#stretches.entries()) {
+      if (lastBatch === undefined || lastBatch > this.#storedThrough) break;
+      if (isAligned) settled = index + 1;
+    }
+    for (const { ids, position, lastBatch } of this.#stretches.splice(0, settled)) {
+      for (const id of ids) {
         this.#filter.add(id);
         this.#unsettled.delete(id);
       }
-      this.#settledIds += page.ids.length;
-      this.#position = page.position ?? this.#position;
-      this.#lastSettledBatch = page.lastBatch;
+      this.#settledIds += ids.length;
+      this.#position = position ?? this.#position;
+      this.#lastSettledBatch = lastBatch!;
     }
   }
 }

@@ -12,7 +12,7 @@ const HELD_DESIGN_BYTES = 4 << 20;
 export class HeldDesigns {
   readonly documents: RawDocument[] = [];
   /** Where the others are: chunk -> their ids. */
-  readonly chunks = new Map<ArchiveChunk, Set<string | undefined>>();
+  readonly chunks: Map<ArchiveChunk, Set<string | undefined>> = new Map();
   #bytes = 0;
 
   add(document: RawDocument | LargeDocument, chunk: ArchiveChunk): void {

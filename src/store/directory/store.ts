@@ -10,7 +10,15 @@ import { pathToFileURL } from "node:url";
 import { StoreError } from "../../errors.ts";
 import { untilAborted } from "../../abort.ts";
 import { type DirectoryAction, directoryError, errorCode } from "./error.ts";
-import type { Conditions, Store, StoreCallOptions, StoreContext, StoredObject, StoreEntry } from "../store.ts";
+import type {
+  Conditions,
+  ListOptions,
+  Store,
+  StoreCallOptions,
+  StoreContext,
+  StoredObject,
+  StoreEntry,
+} from "../store.ts";
 import { checkFolder, checkKey, compareEntries } from "../key.ts";
 
 const READ_BYTES = 256 * 1024;
@@ -158,7 +166,7 @@ export class DirectoryStore implements Store {
     }
   }
 
-  async *list(folder: string, options: StoreCallOptions = {}): AsyncIterable<StoreEntry> {
+  async *list(folder: string, { prefix = "", ...options }: ListOptions = {}): AsyncIterable<StoreEntry> {
     options.signal?.throwIfAborted();
     const path = join(this.#root, checkFolder(folder));
     let found;
@@ -169,7 +177,7 @@ export class DirectoryStore implements Store {
       throw directoryError(error, this.#place("list", folder));
     }
     const entries = found
-      .filter((entry) => !TEMP_NAME.test(entry.name))
+      .filter(({ name }) => !TEMP_NAME.test(name) && name.startsWith(prefix))
       .map((entry) => ({ kind: entry.isDirectory() ? "folder" as const : "object" as const, name: entry.name }))
       .sort(compareEntries);
     for (const { kind, name } of entries) {

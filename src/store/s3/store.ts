@@ -17,6 +17,7 @@ import { parseListing } from "./xml.ts";
 import type {
   Conditions,
   CreateOptions,
+  ListOptions,
   Store,
   StoreCallOptions,
   StoreContext,
@@ -167,7 +168,7 @@ export class S3Store implements Store {
     };
   }
 
-  async *list(folder: string, options: StoreCallOptions = {}): AsyncIterable<StoreEntry> {
+  async *list(folder: string, options: ListOptions = {}): AsyncIterable<StoreEntry> {
     const path = this.#client.fullKey(checkFolder(folder));
     const prefix = path === "" ? "" : `${path}/`;
     let token: string | undefined;
@@ -182,7 +183,7 @@ export class S3Store implements Store {
           delimiter: "/",
           "encoding-type": "url",
           "max-keys": String(this.#client.settings.pageSize),
-          prefix,
+          prefix: `${prefix}${options.prefix ?? ""}`,
           ...(token === undefined ? {} : { "continuation-token": token }),
         },
       }, options.signal);

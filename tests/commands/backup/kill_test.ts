@@ -3,7 +3,7 @@
  * is not, and --resume finishes it. The double answers slowly, so that there are moments to be killed at.
  */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { fromFileUrl } from "@std/path";
+import { fileURLToPath } from "node:url";
 import { pathToFileURL } from "node:url";
 import { compareIds } from "../../../src/couchdb/ids.ts";
 import type { Checkpoint } from "../../../src/archive/manifest.ts";
@@ -11,8 +11,9 @@ import { createDatabase, idsOf } from "../../couchdb/impatient_client.ts";
 import { type FakeCouchDb, startFakeCouchDb } from "../../fakes/couchdb.ts";
 import { compareLeafRevisions, readAllLeafRevisions } from "../../leaf_revisions.ts";
 import { filesOf, manifestOf, readBackup } from "../../read_archive.ts";
+import { until } from "../../until.ts";
 
-const PROGRAM = fromFileUrl(new URL("../../../mod.ts", import.meta.url));
+const PROGRAM = fileURLToPath(new URL("../../../mod.ts", import.meta.url));
 const PERMISSIONS = ["--allow-net", "--allow-env", "--allow-sys=hostname", "--allow-read", "--allow-write"];
 const CHUNK = 10;
 const IDS = idsOf(24 * CHUNK);
@@ -22,7 +23,15 @@ const REQUEST_MS = 150;
 
 /** A database that is read slowly, and a folder of its own for its backup. */
 class Scene {
-  private constructor(readonly fake: FakeCouchDb, readonly database: string, readonly root: string) {}
+  readonly fake: FakeCouchDb;
+  readonly database: string;
+  readonly root: string;
+
+  private constructor(fake: FakeCouchDb, database: string, root: string) {
+    this.fake = fake;
+    this.database = database;
+    this.root = root;
+  }
 
   static async make(fake: FakeCouchDb, database: string): Promise<Scene> {
     await createDatabase(fake, database, IDS);
@@ -57,10 +66,12 @@ class Scene {
 
   /** Resolves when the program asks for the first page of ids. */
   async begun(count = 1): Promise<void> {
-    for (let round = 0; this.fake.requestsTo("_all_docs", this.database).length < count; round++) {
-      if (round === 3000) throw new Error("The program asks for nothing");
-      await sleep(10);
-    }
+    await until(() => this.fake.requestsTo("_all_docs", this.database).length >= count, "a request for ids");
+  }
+
+  /** Resolves when the program has asked for so many chunks. */
+  async asked(count: number): Promise<void> {
+    await until(() => this.fake.requestsTo("_bulk_get", this.database).length >= count, `${count} chunks`);
   }
 
   /** The ids that the checkpoint says are stored. */
@@ -127,7 +138,7 @@ Deno.test("a run that is killed leaves a complete backup or one that says it is 
       scene.slow();
       const child = scene.start();
       await scene.begun();
-      await sleep(momentMs);
+      await sleep(momentMs); // In real time: that it can be any moment is the point.
       try {
         child.kill("SIGKILL");
       } catch (error) {
@@ -155,8 +166,7 @@ Deno.test("a second run of the day that is killed leaves the first one's backup 
     const first = await manifestOf(scene.folder);
     scene.slow();
     const child = scene.start();
-    await scene.begun(2);
-    await sleep(REQUEST_MS * 4);
+    await scene.asked(IDS.length / CHUNK + 8);
     child.kill("SIGKILL");
     await child.output();
     assertEquals(await manifestOf(scene.folder), first);
@@ -176,9 +186,7 @@ Deno.test("SIGTERM ends a run within five seconds with 130, also while CouchDB i
     const { fake, database } = scene;
     fake.faults.add({ database, endpoint: "_bulk_get", skip: 4, times: Infinity, fault: { kind: "stall" } });
     const child = scene.start();
-    await scene.begun();
-    for (let round = 0; fake.requestsTo("_bulk_get").length < 5 && round < 1000; round++) await sleep(10);
-    await sleep(50);
+    await scene.asked(4 + PARALLEL); // The first four are stored by then.
     const asked = performance.now();
     child.kill("SIGTERM");
     const { code, stdout, stderr } = await child.output();
@@ -198,10 +206,9 @@ Deno.test("a second SIGINT ends a run at once", async () => {
     const { fake, database } = scene;
     fake.faults.add({ database, endpoint: "_bulk_get", skip: 2, times: Infinity, fault: { kind: "stall" } });
     const child = scene.start();
-    await scene.begun();
-    await sleep(300);
+    await scene.asked(2 + PARALLEL);
     child.kill("SIGINT");
-    await sleep(300);
+    await sleep(300); // In real time: two signals that come before the first is handled are one.
     const asked = performance.now();
     child.kill("SIGINT");
     const { code } = await child.output();

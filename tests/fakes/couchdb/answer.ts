@@ -45,8 +45,15 @@ export interface CouchAnswer {
 
 /** A refusal in CouchDB's words. */
 export class Refusal extends Error {
-  constructor(readonly status: number, readonly error: string, readonly reason: string) {
+  readonly status: number;
+  readonly error: string;
+  readonly reason: string;
+
+  constructor(status: number, error: string, reason: string) {
     super(`${status} ${error}: ${reason}`);
+    this.status = status;
+    this.error = error;
+    this.reason = reason;
   }
 }
 

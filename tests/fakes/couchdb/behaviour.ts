@@ -38,7 +38,7 @@ export async function checkBehaviour(server: CouchServer, { create = "", check }
 }
 
 /** A document with two roots, three live leaves and a deleted one. */
-export const TREE = [
+export const TREE: readonly string[] = [
   '{"_id":"c","_rev":"3-aaa","_revisions":{"start":3,"ids":["aaa","bbb","ccc"]},"v":1}',
   '{"_id":"c","_rev":"3-bbb","_revisions":{"start":3,"ids":["bbb","bbb","ccc"]},"v":2}',
   '{"_id":"c","_rev":"4-del","_revisions":{"start":4,"ids":["del","aa0","bbb","ccc"]},"_deleted":true}',
@@ -47,7 +47,7 @@ export const TREE = [
 ];
 
 /** An attachment by reference: three bytes named `f`. */
-export const STUB =
+export const STUB: string =
   '"_attachments":{"f":{"stub":true,"length":3,"content_type":"application/octet-stream","revpos":1,' +
   '"digest":"md5-uV9n9h67A2GWIteY9F/C0w=="}}';
 

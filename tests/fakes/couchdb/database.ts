@@ -64,13 +64,15 @@ export class Database {
   revsLimit = 1000;
   /** The text of the security object. */
   security = '{"members":{"roles":["_admin"]},"admins":{"roles":["_admin"]}}';
-  readonly localDocuments = new Map<string, LocalDocument>();
+  readonly localDocuments: Map<string, LocalDocument> = new Map();
+  readonly properties: DatabaseProperties;
   readonly shards: Shards;
   readonly #writer: DocumentWriter;
   readonly #surroundings: DatabaseSurroundings;
   #listed: { key: string; ids: readonly string[] } | undefined;
 
-  constructor(readonly properties: DatabaseProperties, surroundings: DatabaseSurroundings) {
+  constructor(properties: DatabaseProperties, surroundings: DatabaseSurroundings) {
+    this.properties = properties;
     this.#surroundings = surroundings;
     this.shards = new Shards(properties, surroundings.nodes);
     this.#writer = new DocumentWriter(this);

@@ -1,0 +1,74 @@
+/**
+ * What tells a chunk that is damaged from one that is whole. In: what the manifest says of it, and what was found. Out:
+ * nothing, or an ArchiveError with what was expected.
+ */
+import { createHash } from "node:crypto";
+import { GzipError } from "../codec/gzip.ts";
+import { ArchiveError, describeError } from "../errors.ts";
+import { FramingError } from "../json/scan.ts";
+import type { ReadCounts } from "./document_reader.ts";
+import type { ChunkEntry } from "./manifest.ts";
+
+/** What an operator can do about an archive that is not whole. */
+export const SALVAGE_HINT = "Take an earlier backup, or restore what is whole with --salvage";
+
+/** What {@linkcode checkDigest} compares, of an object's bytes as they are stored. */
+export async function digest(source: AsyncIterable<Uint8Array>): Promise<{ sha256: string; compressedBytes: number }> {
+  const hash = createHash("sha256");
+  let compressedBytes = 0;
+  for await (const bytes of source) {
+    hash.update(bytes);
+    compressedBytes += bytes.length;
+  }
+  return { sha256: hash.digest("hex"), compressedBytes };
+}
+
+/** @throws ArchiveError when an object is not the one that the manifest means. */
+export function checkDigest(
+  { key }: { key: string },
+  entry: ChunkEntry,
+  found: { sha256: string; compressedBytes: number },
+): void {
+  if (found.compressedBytes !== entry.compressed_bytes) {
+    throw damaged(key, "bytes", { expected: `${entry.compressed_bytes}`, found: `${found.compressedBytes}` });
+  }
+  if (found.sha256 !== entry.sha256) {
+    throw damaged(key, "as its sha256", { expected: entry.sha256, found: found.sha256 });
+  }
+}
+
+/** @throws ArchiveError when a chunk holds something else than its line in the manifest says. */
+export function checkCounts({ key, entry }: { key: string; entry: ChunkEntry | undefined }, found: ReadCounts): void {
+  if (entry === undefined) return;
+  const pairs = [
+    ["documents", entry.documents, found.documents],
+    ["leaf revisions", entry.leaf_revisions, found.leafRevisions],
+    ["decompressed bytes", entry.bytes, found.bytes],
+  ] as const;
+  for (const [what, expected, counted] of pairs) {
+    if (expected !== counted) throw damaged(key, what, { expected: String(expected), found: String(counted) });
+  }
+}
+
+function damaged(key: string, what: string, { expected, found }: { expected: string; found: string }): ArchiveError {
+  return new ArchiveError(
+    `Chunk "${key}" is damaged: it has ${found} ${what}, the manifest says ${expected}`,
+    { key, expected: `${expected} ${what}`, found: `${found} ${what}` },
+    { hint: SALVAGE_HINT },
+  );
+}
+
+/** Whether an error comes from the bytes of the object, rather than from getting at them. */
+export function isDamage(error: unknown): boolean {
+  return error instanceof FramingError || error instanceof GzipError;
+}
+
+/** What to throw for an error met in reading a chunk: an ArchiveError where the bytes are to blame. */
+export function unreadable({ key }: { key: string }, error: unknown): unknown {
+  if (!isDamage(error)) return error;
+  const found = describeError(error);
+  return new ArchiveError(`Chunk "${key}" is damaged: ${found}`, { key, expected: "whole gzip of whole JSON", found }, {
+    cause: error,
+    hint: SALVAGE_HINT,
+  });
+}

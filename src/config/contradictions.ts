@@ -1,0 +1,69 @@
+/**
+ * What the keys of a config say against each other, where each by itself is right. In: the document, whatever its values
+ * are. Out: a finding for each contradiction.
+ */
+import type { ConfigFinding } from "./findings.ts";
+import type { KeyPath } from "./places.ts";
+import { type Address, parseAddress } from "./values.ts";
+
+/**
+ * What the keys of `document` say against each other. It is asked apart from the schema, so that an error in one value
+ * does not hide these; the values can thus be of any type.
+ */
+export function findContradictions(document: unknown): ConfigFinding[] {
+  const findings: ConfigFinding[] = [];
+  const find = (path: KeyPath, message: string) => findings.push({ path, message });
+  const root = asMapping(document);
+  checkCredentials(["database"], asMapping(root["database"]), find);
+  checkCredentials(["loki"], typeof root["loki"] === "string" ? { url: root["loki"] } : asMapping(root["loki"]), find);
+  const prometheus = root["prometheus"];
+  if (isMapping(prometheus) && "pushgateway" in prometheus === "textfile" in prometheus) {
+    find(["prometheus"], "must have one of the keys pushgateway and textfile");
+  }
+  for (const [name, task] of Object.entries(asMapping(root["task"]))) {
+    const keys = asMapping(task);
+    if ("backup_only_previus" in keys && "backup_only_previous" in keys) {
+      find(["task", name, "backup_only_previus"], "stands beside backup_only_previous, which means the same");
+    }
+  }
+  if ("token" in root && !("secret" in root)) find(["token"], "needs the key secret beside it");
+  if ("secret" in root && !("token" in root)) find(["secret"], "needs the key token beside it");
+  if ("session_token" in root && !("token" in root)) {
+    find(["session_token"], "needs the keys token and secret beside it");
+  }
+  if ("kms_key_id" in root && !String(root["sse"]).startsWith("aws:kms")) {
+    find(["kms_key_id"], `needs the key sse beside it, "aws:kms" or "aws:kms:dsse"`);
+  }
+  return findings;
+}
+
+/** Login and password belong together, and each is given once: as a key of its own or in the URL. */
+function checkCredentials(
+  path: KeyPath,
+  keys: Record<string, unknown>,
+  find: (path: KeyPath, message: string) => void,
+) {
+  const parsedUrl = parseAddress(String(keys["url"]));
+  const inUrl: Partial<Address> = "must" in parsedUrl ? {} : parsedUrl;
+  const passwords = ["password", "password_file", "password_secret"].filter((key) => key in keys);
+  const [first, second] = passwords;
+  if (first !== undefined && second !== undefined) {
+    find([...path, second], `stands beside ${first}; keep one of password, password_file and password_secret`);
+  }
+  if (inUrl.login !== undefined && "login" in keys) find([...path, "login"], "is in the url, too; keep one of them");
+  if (inUrl.password !== undefined && first !== undefined) {
+    find([...path, first], "is in the url, too; keep one of them");
+  }
+  const hasLogin = "login" in keys || inUrl.login !== undefined;
+  const hasPassword = first !== undefined || inUrl.password !== undefined;
+  if (hasLogin && !hasPassword) find([...path, "login"], "needs a password beside it");
+  if (hasPassword && !hasLogin) find([...path, first ?? "url"], "needs the key login beside it");
+}
+
+function isMapping(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function asMapping(value: unknown): Record<string, unknown> {
+  return isMapping(value) ? value : {};
+}

@@ -1,0 +1,117 @@
+/**
+ * Mistakes in a config, told at their places. In: findings, each a sentence about the key at a path, and where the keys
+ * stand. Out: one error with a line for each, `file:line:column: Key "…" is "…", must be …`, without secrets.
+ */
+import { ConfigError } from "../errors.ts";
+import { hideInKey, hideInValue } from "./disclosure.ts";
+import { explainUnknownKey, HARMLESS_KEYS, SECRET_KEYS } from "./keys.ts";
+import { formatPath, type KeyPath, type PlaceLookup } from "./places.ts";
+import type { ConfigDocument } from "./schema.ts";
+
+/** A sentence about the key at a path. */
+export interface ConfigFinding {
+  path: KeyPath;
+  message: string;
+  /** What to say instead where the value may not be shown, and the message shows parts of it. */
+  discreet?: string | undefined;
+  /** Whether it is the key that is wrong, and not its value. */
+  isOfKey?: boolean;
+}
+
+/** The part of zod's issues that is of interest here. */
+export interface SchemaIssue {
+  code: string;
+  path: PropertyKey[];
+  message: string;
+  keys?: string[];
+  params?: { discreet?: string };
+  /** What is wrong with the key of a record. */
+  issues?: { message: string }[];
+}
+
+/** What an issue of the schema says, a finding for each key. */
+export function findingsOf(issue: SchemaIssue): ConfigFinding[] {
+  const path = issue.path.map((step) => typeof step === "number" ? step : String(step));
+  if (issue.code === "unrecognized_keys") {
+    const keys = issue.keys ?? [];
+    return keys.map((key) => ({ path: [...path, key], message: explainUnknownKey(path, key), isOfKey: true }));
+  }
+  const message = issue.code === "invalid_key" ? issue.issues?.[0]?.message ?? "" : issue.message;
+  return [{ path, message, discreet: issue.params?.discreet }];
+}
+
+/** One error for all findings, in the order of the file. */
+export function asError(
+  findings: ConfigFinding[],
+  { file, placeOf, written }: { file: string; placeOf: PlaceLookup; written: unknown },
+): ConfigError {
+  const told = findings.map((finding) => {
+    const { path, value } = lookUp(written, finding.path);
+    const { line, column } = placeOf(path, finding.isOfKey ? "key" : "value");
+    const name = formatPath(finding.isOfKey ? path.with(-1, hideInKey(String(path.at(-1)))) : path);
+    const subject = name === "" ? "The config" : `Key "${name}"`;
+    const found = finding.message.startsWith("must ") ? `${describeFound(value, path)}, ` : "";
+    const message = finding.discreet === undefined || isShown(value) ? finding.message : finding.discreet;
+    return { line, column, name, text: `${file}:${line}:${column}: ${subject} ${found}${message}` };
+  }).toSorted((a, b) => a.line - b.line || a.column - b.column);
+  const [first] = told;
+  if (first === undefined) throw new TypeError("A config error without findings");
+  // Several limits of one value (whole, and at least 1) have the same text.
+  const lines = new Set(told.map(({ text }) => text));
+  const place = { file, line: first.line, column: first.column, path: first.name };
+  return new ConfigError([...lines].join("\n"), place);
+}
+
+/** What was written at a path; where a text stands for a mapping (`loki: http://…`), that text and its path. */
+function lookUp(written: unknown, path: KeyPath): { path: KeyPath; value: unknown } {
+  let value = written;
+  for (const [depth, step] of path.entries()) {
+    if (typeof value !== "object" || value === null) return { path: path.slice(0, depth), value };
+    value = Object.hasOwn(value, step) ? (value as Record<string | number, unknown>)[step] : undefined;
+    if (value === undefined) break;
+  }
+  return { path, value };
+}
+
+/** Whether a text is what it seems: nothing that a variable holds, and no key's value that ran into it. */
+function isShown(value: unknown): boolean {
+  return typeof value !== "string" || (!value.includes("${") && hideInValue(value, HARMLESS_KEYS) === value);
+}
+
+/** What stands in the file, said without its secrets and without what variables hold. */
+function describeFound(value: unknown, path: KeyPath): string {
+  if (value === undefined) return "is missing";
+  if (value === null) return path.length === 0 ? "is empty" : "has no value";
+  if (Array.isArray(value)) return "is a list";
+  if (typeof value === "object") return "is a mapping";
+  if (path.length === 0 || path.some((step) => SECRET_KEYS.has(String(step)))) {
+    return typeof value === "string" ? "is text" : `is a ${typeof value}`;
+  }
+  if (typeof value !== "string") return `is ${value}`;
+  const text = hideInValue(value, HARMLESS_KEYS);
+  const shown = text.length > 80 ? `${text.slice(0, 80)}…` : text;
+  return /\$\{/.test(value) ? `is "${shown}", with the environment's values in it` : `is "${shown}"`;
+}
+
+const S3_KEYS = [
+  "region",
+  "endpoint",
+  "token",
+  "secret",
+  "session_token",
+  "storage_class",
+  "sse",
+  "kms_key_id",
+] as const;
+
+/** What is allowed and yet probably a mistake, a sentence for each that begins with its place. */
+export function warningsOf(
+  document: ConfigDocument,
+  { file, placeOf }: { file: string; placeOf: PlaceLookup },
+): string[] {
+  if (document.bucket.startsWith("s3:")) return [];
+  return S3_KEYS.filter((key) => document[key] !== undefined).map((key) => {
+    const { line, column } = placeOf([key], "key");
+    return `${file}:${line}:${column}: Key "${key}" has no effect on a file:// bucket`;
+  });
+}

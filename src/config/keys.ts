@@ -1,0 +1,35 @@
+/**
+ * The names of the config's keys: which are known, which values may be shown, and what somebody meant who wrote another
+ * one. In: a key's path and name. Out: a sentence.
+ */
+import { nearest } from "../nearest.ts";
+import type { KeyPath } from "./places.ts";
+import { SECTIONS } from "./schema.ts";
+
+/** The keys that stand at the beginning of a line. */
+export const OUTERMOST_KEYS: readonly string[] = SECTIONS[""] ?? [];
+
+/** Every key that has a meaning somewhere. */
+export const KNOWN_KEYS: ReadonlySet<string> = new Set(Object.values(SECTIONS).flat());
+
+/** The keys whose values no message shows. */
+export const SECRET_KEYS: ReadonlySet<string> = new Set(["password", "token", "secret", "session_token"]);
+
+/** The keys whose values a message may show. */
+export const HARMLESS_KEYS: ReadonlySet<string> = KNOWN_KEYS.difference(SECRET_KEYS);
+
+/** What to say of an unknown key in the mapping at `path`: the key that was meant, its place, or all that are known. */
+export function explainUnknownKey(path: KeyPath, key: string): string {
+  const section = path[0] === "task" ? "task.<name>" : String(path[0] ?? "");
+  const known = SECTIONS[section] ?? [];
+  const firstWord = /^([\w-]+)\s/.exec(key)?.[1];
+  if (firstWord !== undefined && known.includes(firstWord)) {
+    return `is unknown; is a colon missing after "${firstWord}"?`;
+  }
+  const home = Object.entries(SECTIONS).find(([, keys]) => keys.includes(key))?.[0];
+  if (home === "") return "is unknown here; it belongs to the top level";
+  if (home !== undefined) return `is unknown here; it belongs under "${home}"`;
+  const near = nearest(key, known);
+  if (near !== undefined) return `is unknown; did you mean "${near}"?`;
+  return `is unknown; known are ${known.join(", ")}`;
+}

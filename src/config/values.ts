@@ -1,0 +1,159 @@
+/**
+ * What a single value of the config may be: a password, a switch, an address, a pattern, a schedule. In: what YAML made of
+ * it, also the text that `${NAME}` became. Out: the value in the form that the program uses, or what it must be instead.
+ */
+import { z } from "zod";
+import { type Calendar, CalendarError, parseCalendar } from "../calendar/calendar.ts";
+import { isTimeZone, timeZoneHint } from "../calendar/zone_name.ts";
+import { Secret } from "../secret.ts";
+import { explainPattern } from "../task/pattern.ts";
+
+/** A web address and the credentials it had in it or beside it. */
+export interface Address {
+  /** `http://` or `https://`, without credentials and without a slash at its end. */
+  url: string;
+  login?: string | undefined;
+  password?: Secret | undefined;
+}
+
+/** A text that is not empty. @param must What it must be, for the message. */
+export function text(must: string): z.ZodString {
+  return z.string({ error: must }).min(1, { error: must });
+}
+
+/** A text that no message shows. */
+export const password: z.ZodType<Secret> = text("must be text; put it in quotes").transform((value) =>
+  new Secret(value)
+);
+
+/** A number, also as the text that `${NAME}` became. */
+export function number(
+  must: string,
+  { least, most, isWhole }: { least: number; most: number; isWhole: boolean },
+): z.ZodType<number> {
+  const checked = z.number({ error: must }).min(least, { error: must }).max(most, { error: must });
+  const toNumber = (value: unknown) => typeof value === "string" && /^\d+(\.\d+)?$/.test(value) ? Number(value) : value;
+  return z.preprocess(toNumber, isWhole ? checked.int({ error: must }) : checked);
+}
+
+/** A switch, also as the text that `${NAME}` became. */
+export const flag: z.ZodType<boolean> = z.preprocess(
+  (value) => value === "true" ? true : value === "false" ? false : value,
+  z.boolean({ error: "must be true or false" }),
+);
+
+/** A text that `parse` understands, or says of what it must be instead. */
+function parsed<T>(must: string, parse: (value: string) => T | { must: string }): z.ZodType<T> {
+  return text(must).transform((value, context) => {
+    const result = parse(value);
+    if (typeof result !== "object" || result === null || !("must" in result)) return result;
+    context.addIssue({ code: "custom", message: result.must });
+    return z.NEVER;
+  });
+}
+
+/** Takes the credentials out of a URL; no message, log or manifest can then show them. */
+export function parseAddress(value: string): Address | { must: string } {
+  if (!/^https?:\/\//i.test(value)) return { must: `must begin with "http://" or "https://"` };
+  if (!URL.canParse(value)) {
+    const bare = /^https?:\/\/(?:[^@/]*@)?[0-9a-f]*:[0-9a-f:]*:[0-9a-f:.]*(?:\/|$)/i.test(value);
+    const hint = bare ? `; an IPv6 address stands in brackets, as in "http://[2345::6]:5984"` : "";
+    return { must: `must be a URL such as "http://host:5984"${hint}` };
+  }
+  const url = new URL(value);
+  if (url.search !== "" || url.hash !== "") return { must: `must be a URL without "?" and "#"` };
+  const login = decode(url.username);
+  const secret = decode(url.password);
+  url.username = "";
+  url.password = "";
+  return {
+    url: url.href.replace(/\/+$/, ""),
+    ...login === "" ? {} : { login },
+    ...secret === "" ? {} : { password: new Secret(secret) },
+  };
+}
+
+function decode(component: string): string {
+  try {
+    return decodeURIComponent(component);
+  } catch {
+    return component;
+  }
+}
+
+const ADDRESS = `must be a URL such as "http://host:5984"`;
+/** The URL of CouchDB, Loki or a Pushgateway. */
+export const address: z.ZodType<Address> = parsed(ADDRESS, parseAddress);
+
+/** The address of a service that is like AWS's, without credentials. */
+export const endpoint: z.ZodType<string> = parsed(ADDRESS, (value) => {
+  const found = parseAddress(value);
+  if ("must" in found) return found;
+  const bare = found.login === undefined && found.password === undefined;
+  return bare ? found.url : { must: "must be a URL without credentials; they are given as token and secret" };
+});
+
+const BUCKET = `must be "s3://name/folder" or "file:///path"`;
+
+/** `s3://name/folder` or `file:///path`, without slashes at its end. */
+export const bucket: z.ZodType<string> = parsed(BUCKET, (value) => {
+  const [, scheme, rest = ""] = /^(s3|file):\/\/(.*)$/.exec(value) ?? [];
+  const path = rest.replace(/\/+$/, "");
+  if (hasDots(path)) return { must: `must have no "." or ".." between its slashes` };
+  if (scheme === "s3") {
+    const named = /^[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9](\/|$)/.test(path);
+    return named ? `s3://${path}` : { must: `must be "s3://name/folder", with a bucket's name of 3 letters or more` };
+  }
+  if (scheme !== "file") return { must: BUCKET };
+  return /^\/+[^/]/.test(path) ? `file://${path}` : { must: `must be "file://" and an absolute path: "file:///path"` };
+});
+
+/** Whether a path would lead out of its folder. */
+export function hasDots(path: string): boolean {
+  return path.split("/").some((part) => part === "." || part === "..");
+}
+
+const FOLDERS = "must be the names of folders, such as backup/ippbx";
+/** Folders below the bucket, perhaps none. */
+export const folders: z.ZodType<string> = z.string({ error: FOLDERS }).refine((value) => !hasDots(value), {
+  error: `must have no "." or ".." between its slashes`,
+});
+
+/** What a list of patterns must be. */
+export const PATTERNS = `must be a list of patterns, such as ["media", "account%2F.*"]`;
+const pattern = text("must be text; put it in quotes").superRefine((value, context) => {
+  const reason = explainPattern(value);
+  if (reason !== undefined) {
+    context.addIssue({ code: "custom", message: `must be a regular expression of JavaScript: ${reason}` });
+  }
+});
+/** Patterns that select databases. */
+export const patterns: z.ZodArray<z.ZodType<string>> = z.array(pattern, { error: PATTERNS });
+
+const ZONE = `must be a time zone such as "Europe/Berlin" or "UTC"`;
+/** A zone of the IANA database. */
+export const timezone: z.ZodType<string> = parsed(ZONE, (value) => {
+  if (isTimeZone(value)) return value;
+  const hint = timeZoneHint(value);
+  return { must: hint.startsWith("Write") ? ZONE : `${ZONE}; ${hint.charAt(0).toLowerCase()}${hint.slice(1)}` };
+});
+
+const CRON = `must be a schedule such as "Sat *-*-1..7 18:00:00"`;
+/** A schedule, as it is written and as it was read. */
+export const cron: z.ZodType<{ text: string; calendar: Calendar }> = text(CRON).transform((value, context) => {
+  try {
+    return { text: value, calendar: parseCalendar(value) };
+  } catch (error) {
+    if (!(error instanceof CalendarError)) throw error;
+    const params = { discreet: "is no schedule, with the value that it got" };
+    context.addIssue({ code: "custom", message: explainCron(error), params });
+    return z.NEVER;
+  }
+});
+
+/** What is wrong, the expression with a caret under the place, and what to write. */
+function explainCron({ expression, offset, reason, hint }: CalendarError): string {
+  const line = expression.replace(/\p{Cc}/gu, " ");
+  const hinted = hint === undefined ? "" : `\n    ${hint}`;
+  return `is no schedule: ${reason}\n    ${line}\n    ${" ".repeat(offset)}^${hinted}`;
+}

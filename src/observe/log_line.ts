@@ -1,0 +1,86 @@
+/**
+ * How a line of the log looks. In: a record, and what the line is for. Out: its text, for a person, a terminal, systemd's
+ * journal or a program that reads JSON.
+ */
+import type { LogFields } from "../observe.ts";
+import { formatLogfmt, printable, toPlainFields } from "./logfmt.ts";
+import { styled } from "./style.ts";
+
+/** How much a line matters, from the least. */
+export type LogLevel = "debug" | "info" | "warn" | "error";
+
+/** How lines look. `auto` is `journald` where the lines go to the journal, `plain` elsewhere. */
+export type LogFormat = "auto" | "plain" | "json" | "journald";
+
+/** One line before it is text. */
+export interface LogRecord {
+  /** Milliseconds since 1970. */
+  timeMs: number;
+  level: LogLevel;
+  event: string;
+  /** The line's own fields, then those of `with()`. */
+  fields: LogFields;
+}
+
+/** What a line is for. */
+export interface LineLook {
+  /** @default "auto" */
+  format?: LogFormat;
+  /** Whether plain lines are coloured: the caller's decision, from the terminal and `NO_COLOR`. @default false */
+  color?: boolean;
+  /** Whether lines end in systemd's journal, as {@linkcode isJournal} finds out. @default false */
+  journal?: boolean;
+}
+
+// sd-daemon(3): the kernel's levels, which journald takes from the beginning of a line.
+const JOURNAL_PRIORITY: Record<LogLevel, string> = { debug: "<7>", info: "<6>", warn: "<4>", error: "<3>" };
+const LEVEL_STYLE = { debug: "dim", info: "green", warn: "yellow", error: "red" } as const;
+/** What makes a line of a record, without its newline. */
+export function lineFormat(
+  { format = "auto", color = false, journal = false }: LineLook,
+): (record: LogRecord) => string {
+  if (format === "json") return formatJson;
+  if (format === "journald" || (format === "auto" && journal)) return formatJournal;
+  return color ? formatColored : formatPlain;
+}
+
+function formatPlain({ timeMs, level, event, fields }: LogRecord): string {
+  const facts = formatLogfmt(fields);
+  return `${new Date(timeMs).toISOString()} ${level.padEnd(5)} ${printable(event)}${facts === "" ? "" : ` ${facts}`}`;
+}
+
+function formatColored({ timeMs, level, event, fields }: LogRecord): string {
+  const facts = formatLogfmt(fields);
+  const time = styled("dim", new Date(timeMs).toISOString());
+  const start = `${time} ${styled(LEVEL_STYLE[level], level.padEnd(5))} ${styled("bold", printable(event))}`;
+  return facts === "" ? start : `${start} ${facts}`;
+}
+
+function formatJournal({ level, event, fields }: LogRecord): string {
+  const facts = formatLogfmt(fields);
+  return `${JOURNAL_PRIORITY[level]}${printable(event)}${facts === "" ? "" : ` ${facts}`}`;
+}
+
+function formatJson({ timeMs, level, event, fields }: LogRecord): string {
+  const line: Record<string, unknown> = { time: new Date(timeMs).toISOString(), level, event };
+  for (const [key, value] of Object.entries(toPlainFields(fields))) {
+    line[Object.hasOwn(line, key) ? `${key}_` : key] = value;
+  }
+  // JSON leaves C1 controls and U+2028 as they are; they occur in strings alone, where an escape means the same.
+  return printable(JSON.stringify(line));
+}
+
+/**
+ * Whether a file is the one that systemd has connected to the journal. The variable alone says too little: a terminal
+ * started by a user's systemd inherits it.
+ *
+ * @param journalStream `$JOURNAL_STREAM`, `<device>:<inode>` in decimal.
+ * @param file What `fstat` says of standard error.
+ * @see https://www.freedesktop.org/software/systemd/man/latest/systemd.exec.html#%24JOURNAL_STREAM
+ */
+export function isJournal(
+  journalStream: string | undefined,
+  file: { dev: number | bigint; ino: number | bigint },
+): boolean {
+  return journalStream === `${file.dev}:${file.ino}`;
+}

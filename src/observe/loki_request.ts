@@ -1,0 +1,116 @@
+/**
+ * One request to Grafana Loki's push API. In: lines with their stamps. Out: whether Loki took them, and what it said where
+ * it did not.
+ *
+ * @see https://grafana.com/docs/loki/latest/reference/loki-http-api/#ingest-logs
+ */
+import { authorizationFor, type Login } from "../basic_auth.ts";
+import { describeError } from "../errors.ts";
+import { parseRetryAfter } from "../retry.ts";
+import { readBytes } from "../streams.ts";
+
+/** Where Loki is, and who asks. */
+export interface LokiAddress extends Login {
+  /** The push URL, possibly with a login in it; where it has no path, `/loki/api/v1/push` is meant. */
+  url: string;
+  /** Sent as `X-Scope-OrgID`. */
+  tenant?: string | undefined;
+}
+
+/** A line that waits. */
+export interface LokiEntry {
+  /** The stream's labels as JSON: equal text, equal stream. */
+  stream: string;
+  /** Nanoseconds since 1970. */
+  time: bigint;
+  line: string;
+}
+
+/** What became of one request. */
+export type LokiOutcome =
+  | { result: "accepted" }
+  | { result: "refused"; cause: string }
+  | { result: "failed"; cause: string; retryAfterMs: number | undefined };
+
+/** Sends lines to one Loki. */
+export class LokiClient {
+  /** How it is called in a message, without a login. */
+  readonly place: string;
+  readonly #url: URL;
+  readonly #headers: Record<string, string>;
+
+  /** @throws TypeError when `url` is not an http or https URL. */
+  constructor({ url, tenant, login, password }: LokiAddress) {
+    this.#url = pushUrl(url);
+    this.#headers = { "content-type": "application/json", "content-encoding": "gzip" };
+    if (tenant !== undefined) this.#headers["x-scope-orgid"] = tenant;
+    const authorization = authorizationFor(this.#url, { login, password });
+    this.#url.username = this.#url.password = "";
+    if (authorization !== undefined) this.#headers.authorization = authorization;
+    this.place = `Loki at "${this.#url.host}"`;
+  }
+
+  /** Sends lines as one request. Never rejects. */
+  async push(entries: readonly LokiEntry[], signal: AbortSignal): Promise<LokiOutcome> {
+    try {
+      const body = await gzip(pushBody(entries));
+      // A redirect would turn the POST into a GET without lines, so none is followed.
+      const request = { method: "POST", headers: this.#headers, body, redirect: "manual", signal } as const;
+      return await this.#readAnswer(await fetch(this.#url, request));
+    } catch (error) {
+      const cause = `Cannot reach ${this.place}: ${describeError(error)}`;
+      return { result: "failed", cause, retryAfterMs: undefined };
+    }
+  }
+
+  async #readAnswer(response: Response): Promise<LokiOutcome> {
+    const { status, ok, headers } = response;
+    if (ok) {
+      await response.body?.cancel();
+      return { result: "accepted" };
+    }
+    const cause = `${this.place} answered ${status} ${await readStart(response)}`.trimEnd();
+    if (status !== 429 && status !== 408 && status < 500) return { result: "refused", cause };
+    return { result: "failed", cause, retryAfterMs: parseRetryAfter(headers.get("retry-after"), new Date()) };
+  }
+}
+
+function pushUrl(text: string): URL {
+  const url = URL.parse(text);
+  // Not quoted: what is no URL may hold a login all the same.
+  if (url === null || !/^https?:$/.test(url.protocol)) {
+    throw new TypeError("Loki's address is not an http or https URL");
+  }
+  if (url.pathname === "/") url.pathname = "/loki/api/v1/push";
+  return url;
+}
+
+/** The push API's JSON: lines grouped by stream, in each stream in their order. */
+function pushBody(entries: readonly LokiEntry[]): string {
+  const streams = Map.groupBy(entries, (entry) => entry.stream);
+  return JSON.stringify({
+    streams: Array.from(streams, ([stream, lines]) => ({
+      stream: JSON.parse(stream),
+      values: lines.map(({ time, line }) => [String(time), line]),
+    })),
+  });
+}
+
+function gzip(text: string): Promise<Uint8Array<ArrayBuffer>> {
+  return readBytes(new Blob([text]).stream().pipeThrough(new CompressionStream("gzip")));
+}
+
+/** The beginning of an answer's text, for a person; a server may send any amount. */
+async function readStart(response: Response): Promise<string> {
+  const reader = response.body?.getReader();
+  if (reader === undefined) return "";
+  const decoder = new TextDecoder();
+  let text = "";
+  while (text.length < 200) {
+    const { done, value } = await reader.read();
+    if (done) return text.trim();
+    text += decoder.decode(value, { stream: true });
+  }
+  await reader.cancel();
+  return text.slice(0, 200).trim();
+}

@@ -1,0 +1,163 @@
+/**
+ * The metrics that there are: of each its name, what it says, and how a task's part of a run's report becomes its
+ * samples. Every one is a gauge that describes the last run of a task. Pure.
+ */
+import type { RunReport, TaskReport } from "../archive/report.ts";
+import { EXIT } from "../errors.ts";
+
+/** What metrics tell beside the report. */
+export interface MetricsOptions {
+  /** By task: what a report does not hold. */
+  tasks?: Readonly<Record<string, { retries?: number; nextElapse?: Date | undefined }>>;
+  /** Lines that a log sink lost during the run, as `flush()` of the log counts them. */
+  lostLogLines?: number;
+  /** Series for each database too: as many as there are databases, so only when asked for. @default false */
+  perDatabase?: boolean;
+}
+
+/** One series' labels beside `task`, and its value. */
+type Sample = { labels?: Record<string, string>; value: number };
+
+/** A metric. */
+export interface Family {
+  name: string;
+  help: string;
+  /** None where a task has nothing to say: then the series is left out. */
+  samples(task: TaskReport, report: RunReport, options: MetricsOptions): Sample[];
+}
+
+/** The time of success, which outlives a run that failed. */
+export const LAST_SUCCESS = "couchdb_backup_last_success_timestamp_seconds";
+const STATUSES = ["complete", "resumed", "failed"] as const;
+const CAUSES = ["couchdb", "store", "archive", "interrupted", "task", "unexpected"] as const;
+const CAUSE_OF_EXIT: Record<number, (typeof CAUSES)[number]> = {
+  [EXIT.couchdb]: "couchdb",
+  [EXIT.store]: "store",
+  [EXIT.archive]: "archive",
+  [EXIT.interrupted]: "interrupted",
+};
+
+/** All metrics, in the order in which they are written. */
+export const FAMILIES: readonly Family[] = [
+  {
+    name: "couchdb_backup_last_run_timestamp_seconds",
+    help: "When the last run of the task finished, since 1970.",
+    samples: (_task, report) => [{ value: Date.parse(report.finished_at) / 1000 }],
+  },
+  {
+    name: LAST_SUCCESS,
+    help: "When the last run that saved everything finished, since 1970.",
+    samples: (task, report) => hasSucceeded(task) ? [{ value: Date.parse(report.finished_at) / 1000 }] : [],
+  },
+  {
+    name: "couchdb_backup_last_run_success",
+    help: "Whether the last run saved everything it was asked for (1) or not (0).",
+    samples: (task) => [{ value: hasSucceeded(task) ? 1 : 0 }],
+  },
+  {
+    name: "couchdb_backup_last_run_duration_seconds",
+    help: "How long the last run took; a run of several tasks counts as a whole.",
+    samples: (_task, report) => [{ value: (Date.parse(report.finished_at) - Date.parse(report.started_at)) / 1000 }],
+  },
+  {
+    name: "couchdb_backup_databases",
+    help: "Databases of the last run by how they fared.",
+    samples: ({ databases }) =>
+      STATUSES.map((status) => ({
+        labels: { status },
+        value: databases.filter((database) => database.status === status).length,
+      })),
+  },
+  sum("couchdb_backup_documents", "Documents stored by the last run.", "documents"),
+  sum("couchdb_backup_leaf_revisions", "Leaf revisions stored by the last run.", "leaf_revisions"),
+  sum("couchdb_backup_absent_documents", "Documents that were gone when the last run asked for them.", "absent"),
+  sum("couchdb_backup_chunks", "Chunks stored by the last run.", "chunks"),
+  sum("couchdb_backup_size_bytes", "Size of what the last run stored, before compression.", "bytes"),
+  sum("couchdb_backup_compressed_size_bytes", "Size of the chunks that the last run stored.", "compressed_bytes"),
+  {
+    name: "couchdb_backup_failures",
+    help: "Failures of the last run by what failed: a database's CouchDB, store and so on, or the task as a whole.",
+    samples: (task) => CAUSES.map((cause) => ({ labels: { cause }, value: countFailures(task, cause) })),
+  },
+  {
+    name: "couchdb_backup_retries",
+    help: "Requests that the last run had to repeat.",
+    samples: (task, _report, { tasks }) => optional(tasks?.[task.task]?.retries),
+  },
+  {
+    name: "couchdb_backup_next_elapse_timestamp_seconds",
+    help: "When the task's schedule is to start the next run, since 1970.",
+    samples: (task, _report, { tasks }) => {
+      const nextElapse = tasks?.[task.task]?.nextElapse;
+      return optional(nextElapse === undefined ? undefined : nextElapse.getTime() / 1000);
+    },
+  },
+  {
+    name: "couchdb_backup_log_lines_lost",
+    help: "Log lines of the last run that Loki did not take.",
+    samples: (_task, _report, { lostLogLines }) => optional(lostLogLines),
+  },
+  perDatabase(
+    "couchdb_backup_database_success",
+    "Whether the last run saved the database (1) or not (0).",
+    (database) => {
+      return database.status === "failed" ? 0 : 1;
+    },
+  ),
+  perDatabase(
+    "couchdb_backup_database_documents",
+    "Documents of the database that the last run stored.",
+    (database) => {
+      return database.documents;
+    },
+  ),
+  perDatabase(
+    "couchdb_backup_database_compressed_size_bytes",
+    "Size of the database's chunks that the last run stored.",
+    (database) => database.compressed_bytes,
+  ),
+  perDatabase(
+    "couchdb_backup_database_duration_seconds",
+    "How long the last run took for the database.",
+    (database) => database.seconds,
+  ),
+];
+
+/** Whether a task saved everything it was asked for. */
+export function hasSucceeded(task: TaskReport): boolean {
+  return task.error === undefined && task.databases.every((database) => database.status !== "failed");
+}
+
+function sum(
+  name: string,
+  help: string,
+  field: "documents" | "leaf_revisions" | "absent" | "chunks" | "bytes" | "compressed_bytes",
+): Family {
+  return {
+    name,
+    help,
+    samples: ({ databases }) => [{ value: databases.reduce((total, database) => total + database[field], 0) }],
+  };
+}
+
+function perDatabase(name: string, help: string, value: (database: TaskReport["databases"][number]) => number): Family {
+  return {
+    name,
+    help,
+    samples: ({ databases }, _report, options) => {
+      if (options.perDatabase !== true) return [];
+      return databases.map((database) => ({ labels: { database: database.database }, value: value(database) }));
+    },
+  };
+}
+
+function optional(value: number | undefined): Sample[] {
+  return value === undefined ? [] : [{ value }];
+}
+
+function countFailures(task: TaskReport, cause: (typeof CAUSES)[number]): number {
+  if (cause === "task") return task.error === undefined ? 0 : 1;
+  const failed = task.databases.filter((database) => database.status === "failed");
+  return failed.filter(({ exit_code }) => (CAUSE_OF_EXIT[exit_code ?? EXIT.unexpected] ?? "unexpected") === cause)
+    .length;
+}

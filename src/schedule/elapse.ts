@@ -1,0 +1,108 @@
+/**
+ * Where an elapse of a task stands, as the objects in its folder tell. In: a store and the folder. Out: whether it is free,
+ * running, stopped or finished, and who holds it. Nothing is written here.
+ *
+ * The folder holds `claim.json`, a `heartbeat.json` that its run replaces every minute, and at the end `report.json`. Where
+ * a run died, `claim-2.json` hands the elapse to another one, with a heartbeat of its own; and so on. Nothing is deleted.
+ */
+import { z } from "zod";
+import { joinKey } from "../store/key.ts";
+import type { Store, StoreCallOptions } from "../store/store.ts";
+import { readText } from "../streams.ts";
+
+/** A run that has an elapse, as its claim says. */
+export interface Holder {
+  run: string;
+  host: string;
+  pid: number;
+  started_at: string;
+}
+
+/** Whether a run goes on, as its heartbeat says. */
+export type Liveliness = "running" | "stopped";
+
+/** What a claim object holds. */
+export const holderSchema: z.ZodType<Holder> = z.object({
+  run: z.string(),
+  host: z.string(),
+  pid: z.number(),
+  started_at: z.string(),
+});
+const heartbeatSchema = z.object({
+  /** Counts the heartbeats: S3 tells the time of an object in whole seconds only. */
+  beat: z.number(),
+  state: z.enum(["running", "stopped"]),
+});
+
+/** Where an elapse stands. */
+export type ElapseState =
+  /** Nobody has it. */
+  | { kind: "free" }
+  /** Its run is over, well or not. */
+  | { kind: "finished" }
+  /** Its run was interrupted and waits for somebody to go on. */
+  | { kind: "stopped"; generation: number; holder: Holder | undefined }
+  /** Its run is under way, or has died. */
+  | {
+    kind: "running";
+    generation: number;
+    holder: Holder | undefined;
+    /** Changes with every sign of life. */
+    sign: string;
+    lastSign: Date;
+  };
+
+/** What the objects of an elapse's folder are called, with {@linkcode nameOf} or as they are. */
+export const CLAIM = "claim";
+export const HEARTBEAT = "heartbeat";
+export const REPORT_NAME = "report.json";
+const GENERATION_NAME = /^(claim|heartbeat)(?:-(\d+))?\.json$/;
+
+/** The first generation's objects have no number, as most elapses know no other. */
+export function nameOf(what: string, generation: number): string {
+  return generation === 1 ? `${what}.json` : `${what}-${generation}.json`;
+}
+
+/** Finds out where the elapse of `folder` stands. */
+export async function readElapse(store: Store, folder: string, options: StoreCallOptions): Promise<ElapseState> {
+  let generation = 0;
+  const modified = new Map<string, Date>();
+  for await (const entry of store.list(folder, options)) {
+    if (entry.kind !== "object") continue;
+    if (entry.name === REPORT_NAME) return { kind: "finished" };
+    const [, what, number = "1"] = GENERATION_NAME.exec(entry.name) ?? [];
+    if (what === undefined) continue;
+    modified.set(entry.name, entry.modified);
+    if (what === CLAIM) generation = Math.max(generation, Number(number));
+  }
+  if (generation === 0) return { kind: "free" };
+  const holder = await readJson(store, joinKey(folder, nameOf(CLAIM, generation)), holderSchema, options);
+  const claimed = modified.get(nameOf(CLAIM, generation))!;
+  const beaten = modified.get(nameOf(HEARTBEAT, generation));
+  const heartbeat = beaten === undefined
+    ? undefined
+    : await readJson(store, joinKey(folder, nameOf(HEARTBEAT, generation)), heartbeatSchema, options);
+  if (heartbeat?.state === "stopped") return { kind: "stopped", generation, holder };
+  const sign = `${generation} ${heartbeat?.beat ?? 0}`;
+  return { kind: "running", generation, holder, sign, lastSign: beaten ?? claimed };
+}
+
+/** A small object of ours; undefined where it is not what it should be, as a machine that died amid writing may leave it. */
+export async function readJson<T>(
+  store: Store,
+  key: string,
+  schema: z.ZodType<T>,
+  options: StoreCallOptions,
+): Promise<T | undefined> {
+  const text = await readText(await store.read(key, options));
+  try {
+    return schema.parse(JSON.parse(text));
+  } catch {
+    return undefined;
+  }
+}
+
+/** The bytes of such an object. */
+export function encodeJson(value: unknown): Uint8Array<ArrayBuffer> {
+  return new TextEncoder().encode(`${JSON.stringify(value, undefined, 2)}\n`);
+}

@@ -7,6 +7,7 @@ import { GzipError } from "../codec/gzip.ts";
 import { ArchiveError, describeError } from "../errors.ts";
 import { FramingError } from "../json/scan.ts";
 import type { ReadCounts } from "./document_reader.ts";
+import { hasRange } from "./id_ranges.ts";
 import type { ChunkEntry } from "./manifest.ts";
 
 /** What an operator can do about an archive that is not whole. */
@@ -43,6 +44,8 @@ export function checkCounts({ key, entry }: { key: string; entry: ChunkEntry | u
   const pairs = [
     ["documents", entry.documents, found.documents],
     ["leaf revisions", entry.leaf_revisions, found.leafRevisions],
+    // Format 1 does not tell it.
+    ["deleted documents", hasRange(entry) ? found.deleted : entry.deleted, found.deleted],
     ["decompressed bytes", entry.bytes, found.bytes],
   ] as const;
   for (const [what, expected, counted] of pairs) {

@@ -53,7 +53,9 @@ export async function findArchive(context: PathContext, path: string, database: 
  * `2026-11-25T18:05Z/orders`.
  */
 async function findDated(context: PathContext, path: string, database: string): Promise<ArchivePlace | undefined> {
-  const match = /^(latest|\d{4}([-/])\d{1,2}\2\d{1,2}|\d{4}-?\d\d-?\d\d[T ]\d\d:?\d\d[^/ ]*)(?:\/(.+?))?\/*$/i.exec(path);
+  const match = /^(latest|\d{4}([-/])\d{1,2}\2\d{1,2}|\d{4}-?\d\d-?\d\d[T ]\d\d:?\d\d[^/ ]*)(?:\/(.+?))?\/*$/i.exec(
+    path,
+  );
   if (match === null) return undefined;
   const [, when = "", , name] = match;
   const source = name === undefined ? database : decodeDatabase(name);

@@ -144,7 +144,7 @@ function manifestProblems(
   }
   if (kind !== "complete" || place.object !== undefined) return [];
   const problems = findGaps(entries).map(({ after, through }) =>
-    `No chunk covers the ids behind ${JSON.stringify(after)} up to ${JSON.stringify(through)}`
+    `No chunk covers the ids behind ${JSON.stringify(after ?? null)} up to ${JSON.stringify(through)}`
   );
   if (origin !== undefined && origin.format >= 2 && feed === null) {
     problems.push("It has no positions of the changes feed: nobody can tell of when its documents are");

@@ -8,7 +8,7 @@ import { Repository } from "../../src/archive/repository.ts";
 import { backup } from "../../src/commands/backup/backup.ts";
 import type { BackupOptions } from "../../src/commands/backup/context.ts";
 import type { Task } from "../../src/task/task.ts";
-import { compareIds } from "../../src/couchdb/ids.ts";
+import { compareIds } from "../../src/archive/id_ranges.ts";
 import { DEFAULT_RETRY } from "../../src/retry.ts";
 import { encodeDatabase } from "../../src/database_name.ts";
 import { SILENT_PROGRESS } from "../../src/observe.ts";

@@ -5,7 +5,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { pathToFileURL } from "node:url";
-import { compareIds } from "../../../src/couchdb/ids.ts";
+import { compareIds } from "../../../src/archive/id_ranges.ts";
 import type { Checkpoint } from "../../../src/archive/manifest.ts";
 import { createDatabase, idsOf } from "../../couchdb/impatient_client.ts";
 import { type FakeCouchDb, startFakeCouchDb } from "../../fakes/couchdb.ts";

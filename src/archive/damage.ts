@@ -6,6 +6,7 @@ import { createHash } from "node:crypto";
 import { GzipError } from "../codec/gzip.ts";
 import { ArchiveError, describeError } from "../errors.ts";
 import { FramingError } from "../json/scan.ts";
+import { hasRange } from "./id_ranges.ts";
 import type { ReadCounts } from "./document_reader.ts";
 import { hasRange } from "./id_ranges.ts";
 import type { ChunkEntry } from "./manifest.ts";

@@ -40,8 +40,13 @@ export interface Answer {
 
 /** A request that is refused, by S3's code. */
 export class Refusal extends Error {
-  constructor(readonly status: number, readonly code: string, message = code, readonly extra = "") {
+  readonly status: number;
+  readonly code: string;
+
+  constructor(status: number, code: string, message = code, extra = "") {
     super(message);
+    this.status = status;
+    this.code = code;
   }
 }
 

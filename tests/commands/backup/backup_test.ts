@@ -29,7 +29,15 @@ class Place implements AsyncDisposable {
   readonly log = new RecordedLog();
   #runs = 0;
 
-  private constructor(readonly fake: FakeCouchDb, readonly root: string, readonly store: Store) {}
+  readonly fake: FakeCouchDb;
+  readonly root: string;
+  readonly store: Store;
+
+  private constructor(fake: FakeCouchDb, root: string, store: Store) {
+    this.fake = fake;
+    this.root = root;
+    this.store = store;
+  }
 
   static async make(): Promise<Place> {
     const root = await Deno.makeTempDir({ prefix: "couchdb-backup run-" });

@@ -13,7 +13,11 @@ export class ClusterNode {
   /** What it says of its `internal_replication_jobs`, one answer after the other; the last one stays. */
   jobs: number[] = [0];
 
-  constructor(readonly name: string) {}
+  readonly name: string;
+
+  constructor(name: string) {
+    this.name = name;
+  }
 
   /** Whether what is written reaches it. */
   get receives(): boolean {

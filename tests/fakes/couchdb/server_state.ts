@@ -62,7 +62,13 @@ export class ServerState {
   /** When each database was created last, in seconds since 1970; also of those that are gone. */
   readonly #createdAt = new Map<string, number>();
 
-  constructor(readonly options: ServerOptions, readonly nodes: readonly ClusterNode[]) {
+  readonly options: ServerOptions;
+  readonly nodes: readonly ClusterNode[];
+
+  constructor(options: ServerOptions, nodes: readonly ClusterNode[]) {
+    this.options = options;
+    this.nodes = nodes;
+
     this.random = seededRandom(options.seed);
     for (const name of ["_replicator", "_users"]) this.create({ name, partitioned: false });
     const design = { id: "_design/_auth", history: undefined, deleted: false, attachments: [] };

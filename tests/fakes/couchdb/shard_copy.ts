@@ -44,7 +44,11 @@ export class ShardCopy {
   /** In the order of their sequences; those that are not the newest of their document are thrown out now and then. */
   #log: FeedEntry[] = [];
 
-  constructor(readonly node: ClusterNode) {}
+  readonly node: ClusterNode;
+
+  constructor(node: ClusterNode) {
+    this.node = node;
+  }
 
   get documentCount(): number {
     return this.#entries.size;

@@ -8,7 +8,6 @@ import { ArchiveError, describeError } from "../errors.ts";
 import { FramingError } from "../json/scan.ts";
 import { hasRange } from "./id_ranges.ts";
 import type { ReadCounts } from "./document_reader.ts";
-import { hasRange } from "./id_ranges.ts";
 import type { ChunkEntry } from "./manifest.ts";
 
 /** What an operator can do about an archive that is not whole. */

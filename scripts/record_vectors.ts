@@ -3,6 +3,7 @@
  * must give: `deno run -A scripts/record_vectors.ts`. Format 1 is written by version 1 of this program, out of the history,
  * format 2 by today's; both against the double of CouchDB. docs/vectors.md says what is in them.
  */
+import { gunzipSync } from "node:zlib";
 import { Repository } from "../src/archive/repository.ts";
 import { backup } from "../src/commands/backup/backup.ts";
 import { CouchClient } from "../src/couchdb/client.ts";
@@ -112,6 +113,8 @@ async function recordFormat2(folder: URL): Promise<void> {
   await runBackup(repository, feed.url, { ...third, task: { name: "with-histories" } }).catch((error) => {
     if (error !== stop.signal.reason) throw error;
   });
+  const whole = await readAllLeafRevisions(server, "orders", { also });
+  const begun = await savedIds(`${repository}/backup/2026/11/26/couchdb/orders`);
   await writeVectors(folder, [
     {
       path: "backup/2026/11/25/couchdb/orders/manifest-20261125T060000Z-33333333.json",
@@ -144,8 +147,7 @@ async function recordFormat2(folder: URL): Promise<void> {
       security: SECURITY,
       revs_limit: 5,
       unreadable: [],
-      // Its checkpoint names one chunk; the other one was stored behind it.
-      documents: new Map([...first].filter(([id]) => ["conflict", "file", "numbers"].includes(id))),
+      documents: new Map([...whole].filter(([id]) => begun.includes(id))),
     },
   ]);
   // What the program has found out of the store is no part of the format.
@@ -237,6 +239,16 @@ async function runBackup(root: string, url: string, { run, day, hour, task, stop
 
 function leavesOf(entries: [string, string[]][]): LeafRevisions {
   return new Map(entries.map(([id, texts]) => [id, new Map(texts.map((text) => [JSON.parse(text)._rev, text]))]));
+}
+
+/** The ids in the chunks that the checkpoint of a folder names. */
+async function savedIds(folder: string): Promise<string[]> {
+  const { chunks } = JSON.parse(await Deno.readTextFile(`${folder}/checkpoint-55555555.json`));
+  const ids = chunks.map(async ({ name }: { name: string }) => {
+    const { results } = JSON.parse(gunzipSync(await Deno.readFile(`${folder}/${name}`)).toString());
+    return results.map(({ id }: { id: string }) => id);
+  });
+  return (await Promise.all(ids)).flat();
 }
 
 async function emptyRepository(folder: URL): Promise<string> {

@@ -1,5 +1,5 @@
 /** The test vectors of both formats, as this program reads them, and as the specification says that anybody may. */
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
@@ -82,3 +82,25 @@ for (const format of ["format1", "format2"]) {
     });
   }
 }
+
+Deno.test("the vectors of format 2 hold what they are for", async () => {
+  const folder = new URL("fixtures/format2/repository/backup/2026/11/25/couchdb/orders/", import.meta.url).pathname;
+  const manifests = await Promise.all(
+    ["manifest-20261125T060000Z-33333333.json", "manifest-20261125T180000Z-44444444.json"].map(async (name) =>
+      JSON.parse(await Deno.readTextFile(join(folder, name)))
+    ),
+  );
+  for (const { chunks, totals } of manifests) {
+    const states = new Map<string, number>();
+    for (const { name } of chunks) {
+      const { results } = JSON.parse(gunzipSync(await Deno.readFile(join(folder, name))).toString());
+      for (const { id } of results) states.set(id, (states.get(id) ?? 0) + 1);
+    }
+    assertEquals(chunks.at(-1).again, true);
+    assert([...states.values()].includes(2), "a document is in two chunks");
+    assert(totals.deleted > 0, "there are tombstones");
+  }
+  const [first, second] = manifests;
+  assertEquals([first.unreadable.length, second.options.revisions], [1, false]);
+  assertEquals(second.chunks[0].name, "44444444-0000000.json.gz");
+});

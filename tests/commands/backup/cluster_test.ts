@@ -55,7 +55,7 @@ Deno.test("backup() through a node just back is whole, or says how much is missi
   }
 });
 
-Deno.test("backup() waits for a node that is just back, or that has shards to bring up to date elsewhere", async () => {
+Deno.test("backup() waits for a node that is just back, or that has internal replication left to do", async () => {
   await using place = await makePlace();
   const { cluster, database, backups } = place;
   const ids = fill(database, 300);
@@ -68,7 +68,7 @@ Deno.test("backup() waits for a node that is just back, or that has shards to br
   cluster.setJobs(0, 9);
   const failed = await backups.run(cluster.nodes[0]!);
   assertEquals([failed.status, failed.exit_code], ["failed", 3]);
-  assertStringIncludes(failed.error ?? "", "node node1@127.0.0.1 has 9 shards to bring up to date");
+  assertStringIncludes(failed.error ?? "", "node node1@127.0.0.1 has 9 internal replication jobs left");
   assertStringIncludes(failed.hint ?? "", "--resume");
 });
 

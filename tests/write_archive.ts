@@ -100,7 +100,6 @@ export async function writeArchive(folder: string, request: WriteRequest): Promi
   const text = JSON.stringify(manifest, undefined, 2) + "\n";
   await Deno.writeTextFile(join(folder, "manifest-20261125T180411Z-0b5a8fd2.json"), text);
   await Deno.writeTextFile(join(folder, "manifest.json"), text);
-  return manifest;
 }
 
 /** Stores a chunk, and returns its line in the manifest. */

@@ -137,7 +137,7 @@ export class Session implements AsyncDisposable {
 
   /** Opens another bucket folder with the config's credentials: `s3://name/folder` or `file:///path`. */
   async openStore(bucket: string): Promise<Store> {
-    return await openStore({ ...this.config.bucket, bucket }, { log: this.log });
+    return await openStore({ ...this.config.bucket, bucket }, { log: this.#parts.log });
   }
 
   /**

@@ -201,7 +201,7 @@ export class DatabaseBackup {
       unreadable: done.unreadable,
       chunks: done.chunks,
     });
-    this.#warnings.push(...warnOfShrinking(this.#context, previous?.entry, this.#manifest));
+    this.#warnings.push(...await warnOfShrinking(this.#context, previous?.entry, this.#manifest));
   }
 
   /** Stores what the listing has to give: first what is new, then what was listed again, until nothing is left. */

@@ -8,7 +8,7 @@ import type { BackupOptions, RunContext } from "../commands/backup/context.ts";
 import type { Task } from "../task/task.ts";
 import { type BackupDate, formatDate } from "../dates.ts";
 import { describeError, exitCodeOf, hintOf, isNotFound, isTransient, UsageError } from "../errors.ts";
-import { runFolder } from "../archive/layout.ts";
+import { checkpointName, runFolder, shortRun } from "../archive/layout.ts";
 import { readCheckpoint } from "../archive/read.ts";
 import { sumChunks } from "../archive/manifest.ts";
 import { forEachParallel } from "../parallel.ts";
@@ -159,7 +159,8 @@ async function countChunks({ context, date, database }: BackupOf, run: string): 
   const signal = AbortSignal.timeout(LAST_WORDS_TIMEOUT_MS);
   try {
     const folder = repository.backupFolder({ date, database });
-    const checkpoint = await readCheckpoint(repository.store, folder, { signal });
+    const name = checkpointName(shortRun(run));
+    const checkpoint = await readCheckpoint(repository.store, folder, { name, signal });
     return checkpoint.run === run ? checkpoint.chunks.length : 0;
   } catch (error) {
     if (isNotFound(error)) return 0;

@@ -14,6 +14,7 @@ import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import type { BackupDate } from "../../dates.ts";
 import { CouchError, describeError, exitCodeOf, hintOf } from "../../errors.ts";
 import { forEachParallel } from "../../parallel.ts";
+import { findConditions } from "../../store/conditions.ts";
 import type { Task } from "../../task/task.ts";
 import { ChunkWriter } from "./chunks.ts";
 import { Completeness, DocumentCounts } from "./completeness.ts";
@@ -113,7 +114,9 @@ export class DatabaseBackup {
   }
 
   async #copy({ resume, resumeRuns }: BackupOptions): Promise<void> {
-    const { couch, repository: { store }, log, progress, signal } = this.#context;
+    const { couch, repository: { store, storeFolder }, log, progress, signal } = this.#context;
+    // Asked once: the store remembers.
+    await findConditions(store, storeFolder, { log, signal });
     const job = { task: this.#task, database: this.#database, startedAt: this.#startedAt };
     const [found, state, previous] = await Promise.all([
       readOrigin(this.#context, job),

@@ -8,11 +8,11 @@ import type { BackupOptions, RunContext } from "../commands/backup/context.ts";
 import type { Task } from "../task/task.ts";
 import { type BackupDate, formatDate } from "../dates.ts";
 import { describeError, exitCodeOf, hintOf, isNotFound, isTransient, UsageError } from "../errors.ts";
-import { runFolder } from "../archive/layout.ts";
+import { checkpointName, runFolder, shortRun } from "../archive/layout.ts";
 import { readCheckpoint } from "../archive/read.ts";
 import { sumChunks } from "../archive/manifest.ts";
 import { forEachParallel } from "../parallel.ts";
-import type { DatabaseReport, RunReport } from "../archive/report.ts";
+import { type DatabaseReport, isSaved, type RunReport } from "../archive/report.ts";
 import { type PlanScope, RunFolder } from "../archive/run_folder.ts";
 import { dateInPath, isEmptyByMistake, selectTasks, type TaskSelection } from "../task/selection.ts";
 
@@ -159,8 +159,8 @@ async function countChunks({ context, date, database }: BackupOf, run: string): 
   const signal = AbortSignal.timeout(LAST_WORDS_TIMEOUT_MS);
   try {
     const folder = repository.backupFolder({ date, database });
-    const checkpoint = await readCheckpoint(repository.store, folder, { signal });
-    return checkpoint.run === run ? checkpoint.chunks.length : 0;
+    const name = checkpointName(shortRun(run));
+    return (await readCheckpoint(repository.store, folder, { name, signal })).chunks.length;
   } catch (error) {
     if (isNotFound(error)) return 0;
     throw error;
@@ -194,7 +194,7 @@ export async function summariseRun(context: SummaryContext, run: RunOfElapse): P
   await forEachParallel(() => each(databases), readOutcome, { limit: CALLS_AT_ONCE, signal: context.signal });
   const all = [...reports.values()].sort((a, b) => a.database < b.database ? -1 : 1);
   const report: RunReport = {
-    ok: all.every(({ status }) => status !== "failed"),
+    ok: all.every(isSaved),
     run: runOf(run),
     started_at: earlier?.started_at ?? plannedAt.toISOString(),
     finished_at: context.now().toISOString(),

@@ -6,7 +6,6 @@
 import { isSaved, type RunReport, type TaskReport } from "../../archive/report.ts";
 import { formatDate } from "../../dates.ts";
 import { isFatalForRun } from "../../errors.ts";
-import { findConditions } from "../../store/conditions.ts";
 import { ClusterWatch } from "../../couchdb/cluster.ts";
 import { wait } from "../../abort.ts";
 import { isEmptyByMistake, type TaskSelection } from "../../task/selection.ts";
@@ -16,8 +15,8 @@ import { DatabaseBackup } from "./database.ts";
 /**
  * Backs up what was selected.
  *
- * @throws The reason of `context.stop` or `context.signal` when the run was interrupted; `checkpoint.json` then says how
- * far the database in hand had come.
+ * @throws The reason of `context.stop` or `context.signal` when the run was interrupted; a checkpoint then says how far
+ * the database in hand had come.
  */
 export async function backup(
   context: RunContext,
@@ -26,8 +25,7 @@ export async function backup(
 ): Promise<RunReport> {
   const startedAt = context.now();
   const couchVersion = await context.couch.serverVersion(context);
-  const { couch, repository, log, signal, clusterTimes: times } = context;
-  await findConditions(repository.store, repository.storeFolder, { log, signal });
+  const { couch, log, clusterTimes: times } = context;
   const running: Run = { ...context, couchVersion, cluster: new ClusterWatch(couch, { log, times }), fatal: undefined };
   const tasks: TaskReport[] = [];
   for (const selection of selections) tasks.push(await backupTask(running, selection, options));

@@ -14,7 +14,7 @@ import { overdueDays } from "../src/schedule/overdue.ts";
 import { openConfigLog } from "../src/session/log.ts";
 import { openSession } from "../src/session/open.ts";
 import type { Session } from "../src/session/session.ts";
-import type { RunReport } from "../src/archive/report.ts";
+import { isSaved, type RunReport } from "../src/archive/report.ts";
 import { backupRound, planRun, runAtOnce, type RunOfElapse, summariseRun } from "../src/schedule/rounds.ts";
 import { findDue, runScheduled } from "../src/schedule/due.ts";
 import { parseS3Url } from "../src/store/s3/endpoint.ts";
@@ -224,7 +224,7 @@ class InvocationOf {
 
   #summaryOf(report: RunReport, { task, elapse }: RunOfElapse): SummariseResult {
     const databases = report.tasks.flatMap((one) => one.databases);
-    const failed = databases.filter(({ status }) => status === "failed").length;
+    const failed = databases.filter((one) => !isSaved(one)).length;
     const { repository } = this.#session;
     const folder = repository.runFolder({ task: task.name, elapse });
     return {
@@ -250,7 +250,7 @@ function notSaved(report: RunReport): NotSavedError {
 function describeOutcome(report: RunReport): string {
   const broken = report.tasks.flatMap(({ task, error }) => error === undefined ? [] : [`task "${task}": ${error}`]);
   const databases = report.tasks.flatMap((task) => task.databases);
-  const failed = databases.filter(({ status }) => status === "failed").map(({ database }) => database);
+  const failed = databases.filter((one) => !isSaved(one)).map(({ database }) => database);
   if (broken.length + failed.length === 0) return `${databases.length} databases are saved`;
   const shown = failed.slice(0, NAMES_IN_MESSAGE).join(", ");
   const more = failed.length > NAMES_IN_MESSAGE ? ` and ${failed.length - NAMES_IN_MESSAGE} more` : "";

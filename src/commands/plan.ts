@@ -119,7 +119,9 @@ function warnOfOverlaps(tasks: readonly Task[], plans: readonly TaskPlan[]): voi
       const which = both.length === 1 ? `database "${both[0]}"` : `${both.length} databases, "${both[0]}" among them,`;
       const lacking = [tasks[before]!, tasks[index]!].flatMap((task) => lackingOf(task));
       plan.warnings.push(
-        `${which} ${both.length === 1 ? "is" : "are"} selected by task "${earlier.task}" too: each backs up on its own, ` +
+        `${which} ${
+          both.length === 1 ? "is" : "are"
+        } selected by task "${earlier.task}" too: each backs up on its own, ` +
           `and "latest" is the newest backup of either` + (lacking.length === 0 ? "" : `; ${lacking.join(", ")}`),
       );
     }

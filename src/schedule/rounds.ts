@@ -12,7 +12,7 @@ import { checkpointName, runFolder, shortRun } from "../archive/layout.ts";
 import { readCheckpoint } from "../archive/read.ts";
 import { sumChunks } from "../archive/manifest.ts";
 import { forEachParallel } from "../parallel.ts";
-import type { DatabaseReport, RunReport } from "../archive/report.ts";
+import { type DatabaseReport, isSaved, type RunReport } from "../archive/report.ts";
 import { type PlanScope, RunFolder } from "../archive/run_folder.ts";
 import { dateInPath, isEmptyByMistake, selectTasks, type TaskSelection } from "../task/selection.ts";
 
@@ -195,7 +195,7 @@ export async function summariseRun(context: SummaryContext, run: RunOfElapse): P
   await forEachParallel(() => each(databases), readOutcome, { limit: CALLS_AT_ONCE, signal: context.signal });
   const all = [...reports.values()].sort((a, b) => a.database < b.database ? -1 : 1);
   const report: RunReport = {
-    ok: all.every(({ status }) => status !== "failed"),
+    ok: all.every(isSaved),
     run: runOf(run),
     started_at: earlier?.started_at ?? plannedAt.toISOString(),
     finished_at: context.now().toISOString(),

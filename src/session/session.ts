@@ -7,7 +7,7 @@ import type { Repository } from "../archive/repository.ts";
 import type { RunReport } from "../archive/report.ts";
 import type { RunContext } from "../commands/backup/context.ts";
 import type { CheckReport } from "../commands/check.ts";
-import type { ListedBackup, ListedDatabase } from "../commands/list.ts";
+import type { BackupList, ListedDatabase, ListRequest } from "../commands/list.ts";
 import type { Plan } from "../commands/plan.ts";
 import type { RestoreRequest } from "../commands/restore/context.ts";
 import type { RestoreReport } from "../commands/restore/report.ts";
@@ -137,7 +137,7 @@ export class Session implements AsyncDisposable {
 
   /** Opens another bucket folder with the config's credentials: `s3://name/folder` or `file:///path`. */
   async openStore(bucket: string): Promise<Store> {
-    return await openStore({ ...this.config.bucket, bucket }, { log: this.log });
+    return await openStore({ ...this.config.bucket, bucket }, { log: this.#parts.log });
   }
 
   /**
@@ -194,14 +194,14 @@ export class Session implements AsyncDisposable {
   }
 
   /**
-   * Lists the backups in the store, the newest date first. Needs no CouchDB.
+   * Lists the backups in the store, those first that were complete last. Needs no CouchDB.
    *
-   * @param request `database`: only backups of this one, encoded or not.
    * @throws StoreError when the store fails.
    */
   async list(request: ListRequest = {}): Promise<BackupList> {
     const { listBackups } = await import("../commands/list.ts");
-    return await listBackups({ repository: this.repository, signal: this.#parts.signal }, request);
+    const { now, signal } = this.#parts;
+    return await listBackups({ repository: this.repository, now, signal }, request);
   }
 
   /** Lists the databases of CouchDB. @throws CouchError when CouchDB cannot be asked. */

@@ -1,4 +1,4 @@
-import { assertEquals, assertGreater } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { Repository } from "../../src/archive/repository.ts";
 import { shortRun } from "../../src/archive/layout.ts";
@@ -50,15 +50,16 @@ Deno.test("listBackups() names backups by date and database, complete or not, an
     [date, database, complete, documents, task] as const
   );
   assertEquals(brief, [
-    ["2026-01-02", "chunks", false, null, null],
-    ["2026-01-02", "cut", false, null, null],
-    ["2026-01-02", "unfinished", false, 3, "weekly"],
+    // By the day on which they were complete, which is today, and then by the date in the path.
     ["2025-12-31", "a", true, 3, "weekly"],
     ["2025-01-03", "a", true, 3, "weekly"],
     ["2025-01-03", "a/b", true, 3, "weekly"],
+    ["2026-01-02", "chunks", false, null, null],
+    ["2026-01-02", "cut", false, null, null],
+    ["2026-01-02", "unfinished", false, 3, "weekly"],
   ]);
   const { compressed_bytes } = last!.manifest.totals;
-  assertEquals(backups[3], {
+  assertEquals(backups[0], {
     database: "a",
     date: "2025-12-31",
     task: "weekly",
@@ -87,7 +88,9 @@ Deno.test("listBackups() asks the store as often whether a backup has one chunk 
   const { server, couch, store, context } = setup;
   await couchOk(server, "PUT /db");
   for (let number = 0; number < 40; number++) await couchOk(server, `PUT /db/doc-${number}`, {});
-  const calls: number[] = [];
+  // Else the first of the two has a folder more, with what was found out about the store.
+  store.conditions = "held";
+  const calls: [requests: number, listed: number][] = [];
   for (const chunk of [40, 1]) {
     const prefix = `chunks-of-${chunk}`;
     await makeArchive({ couch, store, database: "db", prefix, suffix: "s", chunk });
@@ -117,8 +120,7 @@ Deno.test("listBackups() asks the store as often whether a backup has one chunk 
       repository: new Repository(counting, { prefix, suffix: "s" }),
     });
     assertEquals(backups.length, 1);
-    calls.push(count);
-    assertGreater(10, listed);
+    calls.push([count, listed]);
   }
   assertEquals(calls[0], calls[1]);
 });

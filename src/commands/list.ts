@@ -80,11 +80,11 @@ export interface ListContext {
   now?: (() => Date) | undefined;
 }
 
-/** What is to be listed. */
+/** What of a repository is to be listed. */
 export interface ListRequest {
-  /** Only backups of this database, encoded or not. @default all */
+  /** Only backups of this database; encoded or not. */
   database?: string | undefined;
-  /** Makes an entry in the catalog for each complete backup that has none. @default false */
+  /** Make an entry in the catalog for each complete backup that has none. @default false */
   rebuild?: boolean | undefined;
 }
 

@@ -6,6 +6,7 @@
 import type { RunReport } from "../archive/report.ts";
 import type { RunContext } from "../commands/backup/context.ts";
 import { wait } from "../abort.ts";
+import { findConditions } from "../store/conditions.ts";
 import type { Task } from "../task/task.ts";
 import { latestElapse } from "../task/times.ts";
 import { CLAIM_TIMES, claimElapse, type ClaimTimes } from "./claim.ts";
@@ -163,7 +164,8 @@ class ScheduledRun {
   }
 
   async #claim(due: DueTask, state: ElapseState): Promise<void> {
-    const { run, host, pid, now, repository: { store }, log, signal } = this.#context;
+    const { run, host, pid, now, repository: { store, storeFolder }, log, signal } = this.#context;
+    await findConditions(store, storeFolder, { log, now, signal });
     const holder = { run, host, pid, started_at: now().toISOString() };
     const generation = "generation" in state ? state.generation + 1 : 1;
     const context = { store, log, now, signal, times: this.#times };

@@ -160,7 +160,8 @@ async function countChunks({ context, date, database }: BackupOf, run: string): 
   try {
     const folder = repository.backupFolder({ date, database });
     const name = checkpointName(shortRun(run));
-    return (await readCheckpoint(repository.store, folder, { name, signal })).chunks.length;
+    const checkpoint = await readCheckpoint(repository.store, folder, { name, signal });
+    return checkpoint.run === run ? checkpoint.chunks.length : 0;
   } catch (error) {
     if (isNotFound(error)) return 0;
     throw error;

@@ -227,7 +227,8 @@ export class Session implements AsyncDisposable {
   async check(): Promise<CheckReport> {
     const { checkSetup } = await import("../commands/check.ts");
     const { probesOf } = await import("./probes.ts");
-    return await checkSetup({ ...await this.context(), probes: probesOf(this.config) });
+    const isScheduled = this.config.tasks.some(({ cron }) => cron !== undefined);
+    return await checkSetup({ ...await this.context(), probes: probesOf(this.config), isScheduled });
   }
 
   /**

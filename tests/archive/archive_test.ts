@@ -33,7 +33,11 @@ const brief = ({ kind, manifest, chunks, problems, leftovers }: Archive) => ({
   problems: problems.map(({ chunk }) => chunk),
   leftovers: leftovers.map(({ chunk }) => chunk),
 });
-const WHOLE = { kind: "complete" as const, problems: [], leftovers: [] };
+const WHOLE: { kind: ArchiveKind; problems: string[]; leftovers: string[] } = {
+  kind: "complete",
+  problems: [],
+  leftovers: [],
+};
 
 Deno.test("openArchive() takes the newest of several backups in a folder, and the others are neither problem nor leftover", async () => {
   await using given = await setUp();

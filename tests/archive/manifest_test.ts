@@ -105,7 +105,7 @@ function asFormat1(value: Manifest | Checkpoint): Record<string, unknown> {
 }
 
 Deno.test("parseManifest() and parseCheckpoint() read what version 1 wrote, with what it did not know left open", () => {
-  const ofFormat1 = {
+  const ofFormat1: Pick<Manifest, "format" | "kind" | "parent" | "unreadable" | "options" | "properties"> = {
     format: 1,
     kind: "full" as const,
     parent: null,

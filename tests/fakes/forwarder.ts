@@ -14,13 +14,13 @@ export interface Forwarder extends CouchServer, AsyncDisposable {}
  */
 export function startForwarder(
   target: CouchServer,
-  onRequest: (request: { method: string; path: string }) => void | Promise<void>,
+  onRequest: (request: { method: string; path: string; body: string }) => void | Promise<void>,
 ): Forwarder {
   const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, async (request) => {
     const { pathname, search } = new URL(request.url);
     const path = pathname + search;
-    await onRequest({ method: request.method, path });
-    const body = request.body === null ? null : await request.arrayBuffer();
+    const body = request.body === null ? null : await request.text();
+    await onRequest({ method: request.method, path, body: body ?? "" });
     const headers = new Headers(request.headers);
     headers.delete("host");
     return await fetch(target.url + path, { method: request.method, headers, body });

@@ -1,8 +1,10 @@
 import { assertEquals, assertGreater, assertRejects, assertStringIncludes } from "@std/assert";
 import { DirectoryStore } from "../../src/store/directory/store.ts";
+import { checkpointName, shortRun } from "../../src/archive/layout.ts";
 import { Repository } from "../../src/archive/repository.ts";
 import { InterruptedError, StoreError } from "../../src/errors.ts";
 import { exitCodeOfReport } from "../../src/archive/report.ts";
+import { CLAIM_TIMES } from "../../src/schedule/claim.ts";
 import { findDue, runScheduled, type ScheduledReport } from "../../src/schedule/due.ts";
 import { task } from "../fakes/task.ts";
 import { type Machine, QUICK_TIMES, type ScheduledSetup, setUpScheduled, STORES } from "./due_setup.ts";
@@ -102,9 +104,10 @@ for (const kind of STORES) {
       fault: { kind: "run", run: () => machine.interrupt.abort(reason) },
     });
     assertEquals(await assertRejects(() => runScheduled(machine, [YEARLY])), reason);
-    const stored = (await setup.json(`backup/${YEAR}/01/01/couchdb/a/checkpoint.json`)).chunks.length;
+    const stored =
+      (await setup.json(`backup/${YEAR}/01/01/couchdb/a/${checkpointName(shortRun("stopped"))}`)).chunks.length;
     assertGreater(stored, 0);
-    const next = { ...setup.machine("next"), times: undefined };
+    const next = { ...setup.machine("next"), times: { ...CLAIM_TIMES, settleMs: QUICK_TIMES.settleMs } };
     assertEquals((await findDue(next, [YEARLY])).map(({ task }) => task.name), ["yearly"]);
     const before = setup.server.requestsTo("_bulk_get").length;
     const report = await runScheduled(next, [YEARLY]);

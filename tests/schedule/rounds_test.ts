@@ -186,8 +186,7 @@ Deno.test("backupRound() throws what may heal, and reports what does not", async
   assertEquals(await folderOf(place.context(), run).readOutcome("a", {}), undefined);
 
   const gone = await backupRound(place.context(), runFor({ databases: ["gone"] }), { database: "gone", cursor: null });
-  assertEquals([gone.status, gone.cursor], ["failed", null]);
-  assertStringIncludes(gone.error!, "404");
+  assertEquals([gone.status, gone.cursor, gone.error], ["gone", null, null]);
   const other = () => backupRound(place.context(), run, { database: "other", cursor: null });
   await assertRejects(other, UsageError, 'Task "weekly" does not select the database "other"');
 });

@@ -25,8 +25,8 @@ export async function backup(
 ): Promise<RunReport> {
   const startedAt = context.now();
   const couchVersion = await context.couch.serverVersion(context);
-  const { couch, log, clusterTimes: times } = context;
-  const running: Run = { ...context, couchVersion, cluster: new ClusterWatch(couch, { log, times }), fatal: undefined };
+  const cluster = new ClusterWatch(context.couch, { log: context.log, times: context.clusterTimes });
+  const running: Run = { ...context, couchVersion, cluster, fatal: undefined };
   const tasks: TaskReport[] = [];
   for (const selection of selections) tasks.push(await backupTask(running, selection, options));
   return {

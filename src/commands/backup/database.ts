@@ -114,9 +114,9 @@ export class DatabaseBackup {
   }
 
   async #copy({ resume, resumeRuns }: BackupOptions): Promise<void> {
-    const { couch, repository, log, progress, signal } = this.#context;
-    const { store } = repository;
-    await findConditions(store, repository.storeFolder, { log, signal });
+    const { couch, repository: { store, storeFolder }, log, progress, signal } = this.#context;
+    // Asked once: the store remembers.
+    await findConditions(store, storeFolder, { log, signal });
     const job = { task: this.#task, database: this.#database, startedAt: this.#startedAt };
     const [found, state, previous] = await Promise.all([
       readOrigin(this.#context, job),
@@ -205,7 +205,7 @@ export class DatabaseBackup {
       unreadable: done.unreadable,
       chunks: done.chunks,
     });
-    this.#warnings.push(...warnOfShrinking(this.#context, previous?.entry, this.#manifest));
+    this.#warnings.push(...await warnOfShrinking(this.#context, previous?.entry, this.#manifest));
   }
 
   /** Stores what the listing has to give: first what is new, then what was listed again, until nothing is left. */

@@ -1,4 +1,4 @@
-/** A backup of the database `db` of a double or cluster of doubles into a folder, and what it holds. */
+/** A backup of one database, `db` unless it is named, of a double or cluster of doubles into a folder, and what it holds. */
 import { assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -29,11 +29,14 @@ export class Backups implements AsyncDisposable {
   readonly root: string = Deno.makeTempDirSync({ prefix: "couchdb-backup feed-" });
   #runs = 0;
 
-  /** One run over `db`, through one server. */
+  /** One run over the database, through one server. */
   async run(
     server: CouchServer,
-    { task = {}, context = {}, ...options }: BackupOptions & { task?: Partial<Task>; context?: Partial<RunContext> } =
-      {},
+    { database = "db", task = {}, context = {}, ...options }: BackupOptions & {
+      database?: string;
+      task?: Partial<Task>;
+      context?: Partial<RunContext>;
+    } = {},
   ): Promise<DatabaseReport> {
     const never = new AbortController().signal;
     const full: Task = {
@@ -70,7 +73,7 @@ export class Backups implements AsyncDisposable {
       [{
         task: full,
         date: { year: 2026, month: 1, day: 3 },
-        databases: [{ database: "db", encoded: "db", pattern: "db" }],
+        databases: [{ database, encoded: database, pattern: database }],
         warnings: [],
       }],
       options,
@@ -80,12 +83,17 @@ export class Backups implements AsyncDisposable {
 
   /** The folder of the backups of `db`. */
   get folder(): string {
-    return join(this.root, "2026/01/03/couchdb/db");
+    return this.folderOf("db");
+  }
+
+  /** The folder of the backups of a database. */
+  folderOf(database: string): string {
+    return join(this.root, "2026/01/03/couchdb", database);
   }
 
   /** What the newest backup holds. */
-  async read(): Promise<ArchivedBackup> {
-    return await readBackup(this.folder);
+  async read(database = "db"): Promise<ArchivedBackup> {
+    return await readBackup(this.folderOf(database));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -194,14 +194,14 @@ export class Session implements AsyncDisposable {
   }
 
   /**
-   * Lists the backups in the store, the newest date first. Needs no CouchDB.
+   * Lists the backups in the store, those first that were complete last. Needs no CouchDB.
    *
-   * @param request `database`: only backups of this one, encoded or not.
    * @throws StoreError when the store fails.
    */
   async list(request: ListRequest = {}): Promise<BackupList> {
     const { listBackups } = await import("../commands/list.ts");
-    return await listBackups({ repository: this.repository, signal: this.#parts.signal }, request);
+    const { now, signal } = this.#parts;
+    return await listBackups({ repository: this.repository, now, signal }, request);
   }
 
   /** Lists the databases of CouchDB. @throws CouchError when CouchDB cannot be asked. */

@@ -127,7 +127,7 @@ export class DatabaseBackup {
     const leftover: Leftover = resume
       ? await findLeftover(store, this.#folder, {
         state,
-        wanted: found.origin.options,
+        wanted: found.origin,
         log,
         signal,
         runs: resumeRuns,
@@ -204,6 +204,7 @@ export class DatabaseBackup {
       feed: { since: "0", until: listing.until },
       unreadable: done.unreadable,
       chunks: done.chunks,
+      manifests: state.manifests,
     });
     this.#warnings.push(...await warnOfShrinking(this.#context, previous?.entry, this.#manifest));
   }

@@ -3,21 +3,15 @@
  * one that is a whole database keeps them packed, page by page, so that memory stays some ten bytes a document.
  */
 import { deflateRawSync, inflateRawSync } from "node:zlib";
-import type { ChangesRow } from "./client.ts";
 
-/** Of a revision's hash this much is kept: enough to tell it from the others of its document. */
+/** Of a packed revision's hash this much is kept: enough to tell it from the others of its document. */
 const KEPT_HASH_DIGITS = 8;
 
-/** A document as the feed listed it. */
+/** A document as the feed listed it: a row of the feed is one. */
 export interface ListedDocument {
   id: string;
-  /** The beginnings of its leaf revisions: `12-0123abcd`. Empty where nobody has listed them. */
+  /** Its leaf revisions, or their beginnings: `12-0123abcd`. Empty where nobody has listed them. */
   revs: readonly string[];
-}
-
-/** What a row of the feed lists. */
-export function listedDocument({ id, revs }: ChangesRow): ListedDocument {
-  return { id, revs: revs.map((rev) => rev.slice(0, rev.indexOf("-") + 1 + KEPT_HASH_DIGITS)) };
 }
 
 type Page = readonly ListedDocument[] | Uint8Array;
@@ -84,7 +78,11 @@ export class IdBatch {
 const countPages = IdBatch.countPages;
 
 function pack(documents: readonly ListedDocument[]): Uint8Array {
-  return deflateRawSync(JSON.stringify(documents.map(({ id, revs }) => [id, ...revs])), { level: 1 });
+  return deflateRawSync(JSON.stringify(documents.map(({ id, revs }) => [id, ...revs.map(beginningOf)])), { level: 1 });
+}
+
+function beginningOf(rev: string): string {
+  return rev.slice(0, rev.indexOf("-") + 1 + KEPT_HASH_DIGITS);
 }
 
 function unpack(page: Page): readonly ListedDocument[] {

@@ -467,7 +467,7 @@ export function readChangesRow(row: unknown, database: string): ChangesRow {
     seq?: unknown;
   };
   if (typeof id === "string" && Array.isArray(changes)) {
-    const revs = changes.map(({ rev }: { rev: unknown }) => String(rev));
+    const revs = changes.length === 1 ? [String(changes[0].rev)] : changes.map(({ rev }) => String(rev));
     const position = seq === undefined || seq === null ? undefined : positionText(seq);
     return { id, revs, deleted: deleted === true, position };
   }

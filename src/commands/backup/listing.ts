@@ -8,7 +8,7 @@
  */
 import type { ListingState } from "../../archive/manifest.ts";
 import { orAborted } from "../../abort.ts";
-import { IdBatch, type ListedDocument, listedDocument } from "../../couchdb/batch.ts";
+import { IdBatch, type ListedDocument } from "../../couchdb/batch.ts";
 import { type FeedPage, listChanges, PAGE_ROWS } from "../../couchdb/changes.ts";
 import type { ChangesRow, CouchClient } from "../../couchdb/client.ts";
 import { IdFilter } from "../../couchdb/id_filter.ts";
@@ -262,11 +262,11 @@ export class Listing {
         // A tombstone of a document that no chunk holds: nothing of this backup could come back to life.
         const isPassedOver = row.deleted && !tombstones && !this.#isForgetful;
         if (!isPassedOver && !unreadable.has(id)) {
-          this.#waiting.push(listedDocument(row));
+          this.#waiting.push(row);
           this.#documents++;
         }
       } else if (!unreadable.has(id) && this.#recount === undefined) {
-        this.#repeated.set(id, listedDocument(row));
+        this.#repeated.set(id, row);
         stretch.hasRepeated = true;
       }
       // Of a second listing no position counts: what was changed before it need not have been fetched.

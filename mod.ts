@@ -1,7 +1,30 @@
 /**
- * couchdb-backup: the library's API, and the program when this file is run.
+ * couchdb-backup as a library: everything that the command line does, without a process of its own. Nothing happens when
+ * it is imported, nothing is written to the console, and the environment is an argument.
  *
- * The library is what the commands are made of. A caller brings its own `CouchClient`, `Store`, log and signals.
+ * Most callers want {@linkcode openSession}: it opens a config and gives a method for each command. The commands
+ * themselves are here too, for who brings a {@linkcode CouchClient}, a {@linkcode Store}, a log and signals of its own.
+ * Every error that is expected is a {@linkcode ProgramError}; what fails within a run is in the run's report.
+ *
+ * @example Back up what a config selects, compare a backup with its manifest, and restore it under another name
+ * ```ts ignore
+ * import { loadConfig, openSession } from "couchdb-backup";
+ * import process from "node:process";
+ *
+ * const config = await loadConfig({ path: "config.yaml", env: process.env });
+ * await using session = await openSession({ config });
+ *
+ * const report = await session.backup({ tasks: ["weekly"] });
+ * for (const { database, status, documents, error } of report.tasks.flatMap((task) => task.databases)) {
+ *   console.log(`${database}: ${status}, ${documents} documents`, error ?? "");
+ * }
+ *
+ * const { ok, problems } = await session.verify({ database: "orders", path: "latest" });
+ * if (!ok) throw new Error(`The backup is damaged: ${JSON.stringify(problems)}`);
+ *
+ * const restored = await session.restore({ database: "orders_copy", path: "latest/orders" });
+ * console.log(`${restored.documents} documents of ${restored.path} are in "${restored.database}"`);
+ * ```
  *
  * @example What a config would select, and when it runs next
  * ```ts
@@ -22,79 +45,100 @@
  *
  * @module
  */
-import { fstatSync } from "node:fs";
-import process from "node:process";
-import { main } from "./src/cli/cli.ts";
-import type { Output, Shell } from "./src/cli/shell.ts";
-import { isJournal } from "./src/observe/log.ts";
+export { openSession, type SessionOptions } from "./src/session/open.ts";
+export {
+  type BackupRequest,
+  type PlanRequest,
+  Session,
+  type SessionParts,
+  type Surroundings,
+} from "./src/session/session.ts";
 
 export { backup } from "./src/commands/backup/backup.ts";
 export type { BackupOptions, RunContext } from "./src/commands/backup/context.ts";
-export { type Calendar, formatCalendar, nextElapse, parseCalendar, previousElapse } from "./src/calendar/calendar.ts";
-export { type Config, loadConfig, parseConfig } from "./src/config/config.ts";
+export type { Check, CheckReport } from "./src/commands/check.ts";
+export {
+  type BackupList,
+  listBackups,
+  type ListContext,
+  listDatabases,
+  type ListedBackup,
+  type ListedDatabase,
+} from "./src/commands/list.ts";
+export type { Plan, TaskPlan } from "./src/commands/plan.ts";
+export type { RestoreContext, RestoreRequest } from "./src/commands/restore/context.ts";
+export type { RestoreReport } from "./src/commands/restore/report.ts";
+export { restore } from "./src/commands/restore/restore.ts";
+export { verify, type VerifyContext, type VerifyReport, type VerifyRequest } from "./src/commands/verify.ts";
+
+export {
+  type Config,
+  type DatabaseOptions,
+  type Environment,
+  loadConfig,
+  type LokiOptions,
+  parseConfig,
+  type PasswordFile,
+  type PrometheusOptions,
+} from "./src/config/config.ts";
+export type { Address } from "./src/config/values.ts";
 export type { Task } from "./src/task/task.ts";
-export { CouchClient } from "./src/couchdb/client.ts";
+export type { SelectedDatabase } from "./src/task/select.ts";
+export { type SelectionOptions, selectTasks, type TaskSelection } from "./src/task/selection.ts";
+export {
+  type Calendar,
+  type Component,
+  formatCalendar,
+  nextElapse,
+  parseCalendar,
+  previousElapse,
+} from "./src/calendar/calendar.ts";
+export type { BackupDate } from "./src/dates.ts";
+
+export {
+  type CallOptions,
+  type ClientOptions,
+  CouchClient,
+  type DatabaseInfo,
+  type DesignDocument,
+  type WriteRow,
+} from "./src/couchdb/client.ts";
+export type { CouchOptions } from "./src/couchdb/couchdb.ts";
+export type { FailedRevision } from "./src/couchdb/write.ts";
+export type { RetryPolicy } from "./src/retry.ts";
+
+export { Repository, type RepositoryParts } from "./src/archive/repository.ts";
+export type { ChunkProblem } from "./src/archive/archive.ts";
+export type { PathContext } from "./src/archive/find.ts";
+export {
+  type ChunkEntry,
+  type DatabaseProperties,
+  type Manifest,
+  type Origin,
+  parseManifest,
+  type Totals,
+} from "./src/archive/manifest.ts";
+export type { DatabaseReport, DatabaseStatus, RunReport, TaskReport } from "./src/archive/report.ts";
+export { openStore } from "./src/store/open.ts";
+export type { Store, StoreCallOptions, StoredObject, StoreEntry, StoreOptions } from "./src/store/store.ts";
+export type { AwsOptions, AwsService, KeyOptions, KeySources } from "./src/aws/options.ts";
+export type { ContainerAgent } from "./src/aws/container_credentials.ts";
+
+export { type Log, type LogFields, type Progress, SILENT_LOG, SILENT_PROGRESS } from "./src/observe.ts";
+export { Secret } from "./src/secret.ts";
 export {
   ArchiveError,
+  type ArchiveFacts,
   AwsError,
   ConfigError,
+  type ConfigPlace,
   CouchError,
+  type CouchFacts,
+  type ErrorContext,
   exitCodeOf,
   InterruptedError,
   ProgramError,
   StoreError,
+  type StoreFacts,
   UsageError,
 } from "./src/errors.ts";
-export { listBackups, listDatabases } from "./src/commands/list.ts";
-export { type Manifest, parseManifest } from "./src/archive/manifest.ts";
-export { type Log, type Progress, SILENT_LOG, SILENT_PROGRESS } from "./src/observe.ts";
-export type { DatabaseReport, RunReport, TaskReport } from "./src/archive/report.ts";
-export type { RestoreRequest } from "./src/commands/restore/context.ts";
-export type { RestoreReport } from "./src/commands/restore/report.ts";
-export { restore } from "./src/commands/restore/restore.ts";
-export { Secret } from "./src/secret.ts";
-export { openStore } from "./src/store/open.ts";
-export type { Store, StoreOptions } from "./src/store/store.ts";
-export { selectTasks, type TaskSelection } from "./src/task/selection.ts";
-export { verify, type VerifyReport, type VerifyRequest } from "./src/commands/verify.ts";
-
-if (import.meta.main) {
-  const api = process.env.AWS_LAMBDA_RUNTIME_API;
-  if (api !== undefined) {
-    const { startLambda } = await import("./lambda/start.ts");
-    const write = (line: string) => void process.stdout.write(`${line}\n`);
-    // Exited with rather than set: a handler that does not stop must not go on in a process that has given up on it.
-    process.exit(await startLambda({ api, env: process.env, write }));
-  }
-  const shell = processShell();
-  // Set rather than exited with: output that is still on its way into a pipe must not be cut off.
-  process.exitCode = await main(process.argv.slice(2), shell);
-}
-
-function processShell(): Shell {
-  return {
-    env: process.env,
-    stdout: output(process.stdout),
-    stderr: output(process.stderr),
-    journal: process.env.JOURNAL_STREAM !== undefined && isJournal(process.env.JOURNAL_STREAM, fstatSync(2)),
-    onSignal(listener) {
-      process.on("SIGINT", listener);
-      process.on("SIGTERM", listener);
-      process.on("SIGHUP", listener);
-      return () => {
-        process.off("SIGINT", listener);
-        process.off("SIGTERM", listener);
-        process.off("SIGHUP", listener);
-      };
-    },
-    exit: (code) => process.exit(code),
-  };
-}
-
-function output(stream: typeof process.stdout | typeof process.stderr): Output {
-  return {
-    write: (text) => void stream.write(text),
-    isTerminal: stream.isTTY === true,
-    columns: () => stream.columns || 80,
-  };
-}

@@ -4,33 +4,21 @@
  * a task. All of the work is done by the same commands as anywhere else. Here are only the ways to them.
  */
 import process from "node:process";
-import { type Config, type Environment, loadConfig } from "../src/config/config.ts";
-import type { Task } from "../src/task/task.ts";
-import { CouchClient } from "../src/couchdb/client.ts";
-import { describeError, EXIT, hintOf, InterruptedError, ProgramError, UsageError } from "../src/errors.ts";
+import { type Environment, loadConfig } from "../src/config/config.ts";
+import type { Log } from "../src/observe.ts";
+import { pickTasks } from "../src/task/selection.ts";
+import { describeError, EXIT, hintOf, InterruptedError, ProgramError } from "../src/errors.ts";
 import { runFolder } from "../src/archive/layout.ts";
-import { openLog } from "../src/observe/log.ts";
-import { openLoki } from "../src/observe/loki.ts";
-import type { Log, Progress } from "../src/observe.ts";
 import { openProgressLines } from "../src/observe/progress.ts";
 import { overdueDays } from "../src/schedule/overdue.ts";
-import { withPassword } from "../src/session/password.ts";
-import { publishMetrics } from "../src/session/publish.ts";
+import { openConfigLog } from "../src/session/log.ts";
+import { openSession } from "../src/session/open.ts";
+import type { Session } from "../src/session/session.ts";
 import type { RunReport } from "../src/archive/report.ts";
-import {
-  backupRound,
-  planRun,
-  type RoundsContext,
-  runAtOnce,
-  type RunOfElapse,
-  summariseRun,
-} from "../src/schedule/rounds.ts";
+import { backupRound, planRun, runAtOnce, type RunOfElapse, summariseRun } from "../src/schedule/rounds.ts";
 import { findDue, runScheduled } from "../src/schedule/due.ts";
-import { Repository } from "../src/archive/repository.ts";
-import { openStore } from "../src/store/open.ts";
 import { parseS3Url } from "../src/store/s3/endpoint.ts";
 import { executionName, startExecution } from "../src/aws/step_functions.ts";
-import { PROGRAM_NAME } from "../src/version.ts";
 import {
   type BackupEvent,
   type BackupResult,
@@ -52,16 +40,6 @@ export class NotSavedError extends ProgramError {
 /** How many names of failed databases a message has; the report has them all. */
 const NAMES_IN_MESSAGE = 10;
 
-/** What a process keeps from one invocation to the next. */
-interface Program {
-  config: Config;
-  repository: Repository;
-  log: Log;
-  flush: () => Promise<{ lostLines: number }>;
-  /** What the program runs on, for claims, labels and metrics: the sandbox's own name is another one each time. */
-  host: string;
-}
-
 /**
  * Reads the config and opens what does not change: the store and the log.
  *
@@ -75,36 +53,20 @@ export async function openHandler(options: {
 }): Promise<{ handler: Handler; flush: () => Promise<void> }> {
   const { env, write } = options;
   const host = env.AWS_LAMBDA_FUNCTION_NAME ?? "lambda";
-  const config = withInstance(await loadConfig({ env }), host);
-  const { loki } = config;
-  const labels = { app: PROGRAM_NAME, host, ...loki?.labels };
-  const sinks = loki === undefined ? [] : [openLoki({ ...loki, labels })];
+  const config = await loadConfig({ env });
   // As JSON: template.yaml's metric filter looks into the lines.
-  const { log, flush } = openLog({ level: "info", format: "json", write, sinks });
-  for (const warning of config.warnings) log.warn("config", { warning });
-  const program: Program = {
-    config,
-    repository: new Repository(await openStore(config.bucket, { log }), config),
-    log,
-    flush,
-    host,
-  };
+  const { log, flush } = openConfigLog(config, { level: "info", format: "json", write, host });
+  const session = await openSession({ config, log, flush, host });
   return {
-    handler: async (invocation) => await answer(program, invocation),
+    handler: async (invocation) => await answer(session, { host, invocation }),
     flush: async () => void await flush(),
   };
 }
 
-function withInstance(config: Config, host: string): Config {
-  const { prometheus } = config;
-  if (prometheus === undefined) return config;
-  return { ...config, prometheus: { ...prometheus, instance: prometheus.instance ?? host } };
-}
-
-async function answer(program: Program, invocation: Invocation): Promise<unknown> {
-  const call = new InvocationOf(program, invocation);
+async function answer(program: Session, options: { host: string; invocation: Invocation }): Promise<unknown> {
+  const call = new InvocationOf(program, options);
   try {
-    const event = parseEvent(invocation.event);
+    const event = parseEvent(options.invocation.event);
     switch (event.kind) {
       case "tick":
         return await call.tick(event);
@@ -125,28 +87,33 @@ async function answer(program: Program, invocation: Invocation): Promise<unknown
   }
 }
 
-/** One invocation: the program, and the time it has. */
+/** One invocation: the program's session, in the surroundings of the invocation, and the time it has. */
 class InvocationOf {
-  readonly log: Log;
-  readonly #progress: Progress;
-  readonly #program: Program;
+  readonly #session: Session;
+  readonly #host: string;
   readonly #invocation: Invocation;
 
-  constructor(program: Program, invocation: Invocation) {
-    this.#program = program;
+  constructor(program: Session, { host, invocation }: { host: string; invocation: Invocation }) {
+    this.#host = host;
     this.#invocation = invocation;
-    this.log = program.log.with({ request: invocation.requestId });
-    this.#progress = openProgressLines({ log: this.log });
+    const { requestId: run, stop, signal } = invocation;
+    const log = program.surroundings.log.with({ request: run });
+    // With it the password is read each time: it may have been changed since the process began.
+    this.#session = program.with({ log, progress: openProgressLines({ log }), run, stop, signal });
+  }
+
+  get log(): Log {
+    return this.#session.surroundings.log;
   }
 
   /** Lets go of what must not go on in the next invocation. */
   close(): void {
-    this.#progress.runFinished();
+    this.#session.surroundings.progress.runFinished();
   }
 
   /** Runs, or starts the state machine for, whatever is due at the event's time. */
   async tick({ time }: TickEvent): Promise<unknown> {
-    const { config } = this.#program;
+    const { config } = this.#session;
     // Schedules are evaluated against the event's time, not the clock: a tick that comes late means what it says.
     const arrivedMs = performance.now();
     const now = () => new Date(time.getTime() + performance.now() - arrivedMs);
@@ -159,7 +126,7 @@ class InvocationOf {
   }
 
   async #startDue(stateMachine: string, now: () => Date): Promise<string[]> {
-    const { config } = this.#program;
+    const { config } = this.#session;
     const started: string[] = [];
     for (const { task, elapse } of await findDue({ ...this.#place(), now }, config.tasks)) {
       const input = { task: task.name, elapse: elapse.toISOString() };
@@ -170,21 +137,20 @@ class InvocationOf {
   }
 
   async #runDue(now: () => Date): Promise<string[]> {
-    const { config, host } = this.#program;
-    const run = this.#invocation.requestId;
-    const context = { ...await this.#context(), now, run, host, pid: process.pid };
+    const { config } = this.#session;
+    const context = { ...await this.#session.context(), now, host: this.#host, pid: process.pid };
     const report = await this.#inTime("What was due", () => runScheduled(context, config.tasks), {
       hint: "The next tick goes on. With UseStateMachine=true a task may take as long as it needs",
     });
-    if (report.tasks.length > 0) await this.#publish(report, context.couch);
+    if (report.tasks.length > 0) await this.#session.publish(report);
     if (!report.ok) throw notSaved(report);
     return report.scheduled.filter(({ outcome }) => outcome === "ran" || outcome === "resumed").map(({ task }) => task);
   }
 
   async plan(event: PlanEvent): Promise<PlanResult> {
     const run = this.#runOf(event);
-    const { databases, key } = await planRun(await this.#context(), run);
-    const { bucket, folder: wholeKey } = parseS3Url(this.#program.repository.locate(key));
+    const { databases, key } = await planRun(await this.#session.context(), run);
+    const { bucket, folder: wholeKey } = parseS3Url(this.#session.repository.locate(key));
     return {
       task: event.task,
       elapse: event.elapse.toISOString(),
@@ -198,21 +164,20 @@ class InvocationOf {
 
   async backup(event: BackupEvent): Promise<BackupResult> {
     const { database } = event;
-    const round = await backupRound(await this.#context(), this.#runOf({ ...event, only: "all" }), event);
+    const round = await backupRound(await this.#session.context(), this.#runOf({ ...event, only: "all" }), event);
     return { database, done: round.status !== "unfinished", ...round };
   }
 
   async summarise(event: SummariseEvent): Promise<SummariseResult> {
-    const context = await this.#context();
     const run = this.#runOf(event);
-    const report = await summariseRun(context, run);
-    await this.#publish(report, context.couch);
+    const report = await summariseRun({ ...this.#session.surroundings, ...this.#place() }, run);
+    await this.#session.publish(report);
     return this.#summaryOf(report, run);
   }
 
   /** Runs a task because a person wants it. */
   async run(event: RunEvent): Promise<unknown> {
-    const { config } = this.#program;
+    const { config } = this.#session;
     const elapse = event.elapse ?? new Date(Math.floor(Date.now() / 1000) * 1000);
     const run = this.#runOf({ ...event, elapse });
     if (config.stateMachine !== undefined) {
@@ -223,12 +188,12 @@ class InvocationOf {
       const options = { ...config.aws, ...this.#place() };
       return { execution: await startExecution(config.stateMachine, { name, input }, options) };
     }
-    const context = await this.#context();
+    const context = await this.#session.context();
     const again = JSON.stringify({ task: event.task, elapse: elapse.toISOString(), only: event.only });
     const report = await this.#inTime(`Task "${event.task}"`, () => runAtOnce(context, run), {
       hint: `Send ${again} to go on. With UseStateMachine=true a task may take as long as it needs`,
     });
-    await this.#publish(report, context.couch);
+    await this.#session.publish(report);
     if (!report.ok) throw notSaved(report);
     return this.#summaryOf(report, run);
   }
@@ -247,51 +212,27 @@ class InvocationOf {
   }
 
   #runOf({ task: name, elapse, only }: { task: string; elapse: Date; only: RunOfElapse["scope"] }): RunOfElapse {
-    return { task: this.#taskNamed(name), elapse, scope: only };
-  }
-
-  #taskNamed(name: string): Task {
-    const { tasks } = this.#program.config;
-    const task = tasks.find((one) => one.name === name);
-    if (task !== undefined) return task;
-    const known = tasks.map((one) => `"${one.name}"`).join(", ");
-    throw new UsageError(`The config has no task "${name}"`, { hint: `Its tasks are ${known}` });
+    return { task: pickTasks(this.#session.config.tasks, [name])[0]!, elapse, scope: only };
   }
 
   /** What is needed to look into the store. */
   #place() {
-    const { repository } = this.#program;
+    const { repository } = this.#session;
     const { signal } = this.#invocation;
     return { repository, signal };
-  }
-
-  /** What is needed to back up. The password is read each time: it may have been changed since the process began. */
-  async #context(): Promise<RoundsContext> {
-    const { config } = this.#program;
-    const { stop, signal } = this.#invocation;
-    const { log } = this;
-    const couch = new CouchClient({ ...await withPassword(config, { signal }), log });
-    return { ...this.#place(), couch, log, progress: this.#progress, now: () => new Date(), stop, signal };
-  }
-
-  async #publish(report: RunReport, couch: CouchClient): Promise<void> {
-    const { config, flush } = this.#program;
-    const { lostLines } = await flush();
-    const counted = { lostLogLines: lostLines, retries: couch.retries };
-    for (const warning of await publishMetrics(config, report, counted)) this.log.warn("metrics", { warning });
   }
 
   #summaryOf(report: RunReport, { task, elapse }: RunOfElapse): SummariseResult {
     const databases = report.tasks.flatMap((one) => one.databases);
     const failed = databases.filter(({ status }) => status === "failed").length;
-    const { repository } = this.#program;
+    const { repository } = this.#session;
     const folder = repository.runFolder({ task: task.name, elapse });
     return {
       ok: report.ok,
       databases: databases.length,
       failed,
       message: describeOutcome(report),
-      report: this.#program.repository.locate(`${folder}/report.json`),
+      report: this.#session.repository.locate(`${folder}/report.json`),
     };
   }
 }

@@ -260,8 +260,8 @@ async function* files(path: string): AsyncGenerator<string> {
 function programCommand(): string[] {
   const { tasks } = JSON.parse(Deno.readTextFileSync(new URL("../deno.json", import.meta.url)));
   const [, ...args] = (tasks.start.command as string).split(" ");
-  const entry = new URL("../mod.ts", import.meta.url).pathname;
-  return [Deno.execPath(), ...args.map((arg) => arg === "mod.ts" ? entry : arg)];
+  const entry = new URL("../main.ts", import.meta.url).pathname;
+  return [Deno.execPath(), ...args.map((arg) => arg === "main.ts" ? entry : arg)];
 }
 
 function program(args: string[]): Promise<Measure> {

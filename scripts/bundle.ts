@@ -1,17 +1,30 @@
 /**
- * Bundles the program into a few JavaScript files without imports from elsewhere: what both the executable and the Lambda
- * layer are made of. A bundle starts in less than half the time of the sources, and holds no package that is for tests
- * alone. In: mod.ts. Out: a folder with mod.js and the parts that it loads when they are needed.
+ * Bundles the program into a few JavaScript files without imports from elsewhere: what the executable, the Lambda layer
+ * and the npm package are made of. A bundle starts in less than half the time of the sources, and holds no package that is
+ * for tests alone. In: main.ts. Out: a folder with main.js and the parts that it loads when they are needed.
  */
 import { BuildError, run } from "./artifact.ts";
 
-/** Bundles into `folder`, which is emptied first, and returns the path of the main file. */
-export async function bundle(folder: string): Promise<string> {
+/** What {@linkcode bundle} may be told. */
+export interface BundleOptions {
+  /** Files of the checkout, each of which becomes one of the bundle. @default ["main.ts"] */
+  entries?: readonly string[];
+  /** Whether the code is made small, or left for people to read. @default true */
+  minify?: boolean;
+}
+
+/** Bundles into `folder`, which is emptied first, and returns the path of the program's main file. */
+export async function bundle(
+  folder: string,
+  { entries = ["main.ts"], minify = true }: BundleOptions = {},
+): Promise<string> {
   await Deno.remove(folder, { recursive: true }).catch((error) => {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   });
-  const args = ["bundle", "--quiet", "--frozen", "--minify", "--platform=deno", "--code-splitting"];
-  const complaint = await run(Deno.execPath(), [...args, "--outdir", folder, "mod.ts"]);
+  const args = ["bundle", "--quiet", "--frozen", "--platform=deno", "--code-splitting", "--outdir", folder];
+  // An error's class is its name: in the log, and for the state machine that a Lambda answers.
+  if (minify) args.push("--minify", "--keep-names");
+  const complaint = await run(Deno.execPath(), [...args, ...entries]);
   if (complaint !== undefined) throw new BuildError(`Cannot bundle the program:\n${complaint}`);
-  return `${folder}/mod.js`;
+  return `${folder}/main.js`;
 }

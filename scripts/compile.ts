@@ -1,5 +1,5 @@
 /**
- * Compiles the program into one executable: `deno task compile [--target TRIPLE] [--output FILE]`. In: mod.ts, and
+ * Compiles the program into one executable: `deno task compile [--target TRIPLE] [--output FILE]`. In: main.ts, and
  * the runtime `denort`, which Deno downloads or takes from `DENORT_BIN`. Out: dist/couchdb-backup and its checksum.
  */
 import { parseArgs } from "node:util";

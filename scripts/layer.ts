@@ -26,7 +26,7 @@ const BOOTSTRAP = `#!/bin/sh
 export HOME="\${HOME:-/tmp}" DENO_DIR="\${DENO_DIR:-/tmp/.deno}" NO_COLOR=1 DENO_NO_UPDATE_CHECK=1
 here=\${0%/*}
 exec "$here/deno" run --quiet --no-config --no-remote --no-npm \\
-  ${RUN_FLAGS.join(" ")} "$here/program/mod.js" "$@"
+  ${RUN_FLAGS.join(" ")} "$here/program/main.js" "$@"
 `;
 
 /** Builds the layer's folder and archive. */

@@ -30,6 +30,7 @@ export abstract class ProgramError extends Error {
   /** What the operator can do about it, where there is something to do. */
   readonly hint: string | undefined;
 
+  /** A sentence without a full stop, and what else is known. */
   constructor(message: string, context: ErrorContext = {}) {
     super(message, context.cause === undefined ? undefined : { cause: context.cause });
     this.name = new.target.name;
@@ -39,6 +40,7 @@ export abstract class ProgramError extends Error {
 
 /** The command line asks for something that does not exist or does not fit together. */
 export class UsageError extends ProgramError {
+  /** The exit code 2. */
   override readonly exitCode: number = EXIT.usage;
 }
 
@@ -56,9 +58,12 @@ export interface ConfigPlace {
 
 /** The config cannot be read, is not YAML, or holds a value that is not allowed. The message begins with the place. */
 export class ConfigError extends ProgramError {
+  /** The exit code 2. */
   override readonly exitCode: number = EXIT.usage;
+  /** Where the config is wrong. */
   readonly place: ConfigPlace;
 
+  /** A message that begins with the place, and the place. */
   constructor(message: string, place: ConfigPlace, context: ErrorContext = {}) {
     super(message, context);
     this.place = place;
@@ -81,9 +86,12 @@ export interface CouchFacts {
 
 /** CouchDB refused, failed, or could not be reached. */
 export class CouchError extends ProgramError {
+  /** The exit code 10. */
   override readonly exitCode: number = EXIT.couchdb;
+  /** What is known of it. */
   readonly facts: CouchFacts;
 
+  /** The action that failed and what CouchDB said, and the same as facts. */
   constructor(message: string, facts: CouchFacts, context: ErrorContext = {}) {
     super(message, context);
     this.facts = facts;
@@ -104,9 +112,12 @@ export interface StoreFacts {
 
 /** The place where backups are kept refused, failed, or could not be reached. */
 export class StoreError extends ProgramError {
+  /** The exit code 11. */
   override readonly exitCode: number = EXIT.store;
+  /** What is known of it. */
   readonly facts: StoreFacts;
 
+  /** The action that failed and what the store said, and the same as facts. */
   constructor(message: string, facts: StoreFacts, context: ErrorContext = {}) {
     super(message, context);
     this.facts = facts;
@@ -146,15 +157,20 @@ export class AwsError extends ProgramError {
 export interface ArchiveFacts {
   /** The object that is damaged or missing. */
   key: string;
+  /** What it should be. */
   expected?: string | undefined;
+  /** What it is; absent where there is nothing. */
   found?: string | undefined;
 }
 
 /** An archive is damaged, incomplete, or not an archive. */
 export class ArchiveError extends ProgramError {
+  /** The exit code 12. */
   override readonly exitCode: number = EXIT.archive;
+  /** What is known of it. */
   readonly facts: ArchiveFacts;
 
+  /** What is wrong with the archive, and the same as facts. */
   constructor(message: string, facts: ArchiveFacts, context: ErrorContext = {}) {
     super(message, context);
     this.facts = facts;
@@ -163,6 +179,7 @@ export class ArchiveError extends ProgramError {
 
 /** The operator or the system asked the program to stop. What is stored so far is resumable. */
 export class InterruptedError extends ProgramError {
+  /** The exit code 130. */
   override readonly exitCode: number = EXIT.interrupted;
 }
 

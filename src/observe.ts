@@ -11,9 +11,13 @@ export type LogFields = Record<string, unknown>;
  * the morning, debug is a line for each request. Never a secret, never a document's content.
  */
 export interface Log {
+  /** What helps to find a fault. */
   debug(event: string, fields?: LogFields): void;
+  /** What an operator wants to read in the morning. */
   info(event: string, fields?: LogFields): void;
+  /** What is probably not meant, and stops nothing. */
   warn(event: string, fields?: LogFields): void;
+  /** What is not done. */
   error(event: string, fields?: LogFields): void;
   /** The same log with fields that stand on every line. */
   with(fields: LogFields): Log;

@@ -19,6 +19,7 @@ export class Secret {
 
   readonly #value: string;
 
+  /** Keeps a text from being shown. */
   constructor(value: string) {
     this.#value = value;
   }
@@ -28,10 +29,12 @@ export class Secret {
     return this.#value;
   }
 
+  /** `***` */
   toString(): string {
     return "***";
   }
 
+  /** `***` */
   toJSON(): string {
     return "***";
   }

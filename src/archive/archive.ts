@@ -49,6 +49,7 @@ export interface ArchivePlace {
 export interface ChunkProblem {
   /** The object's name within the folder. */
   chunk: string;
+  /** What is wrong with it, a sentence. */
   problem: string;
 }
 

@@ -23,9 +23,11 @@ export interface PathContext {
   repository: Repository | undefined;
   /** Opens another store, with the config's credentials: `s3://name/folder` or `file:///path`. */
   openStore: (bucket: string) => Promise<Store>;
+  /** Takes the log lines. */
   log: Log;
   /** @default the clock of this machine */
   now?: (() => Date) | undefined;
+  /** Ends it at once. */
   signal: AbortSignal;
 }
 

@@ -3,16 +3,19 @@
  * specified in docs/archive.md; here they get their types, are put together, and are read back with every field checked.
  */
 import { z } from "zod";
-import type { UnreadableDocument } from "../couchdb/couchdb.ts";
 import { ArchiveError } from "../errors.ts";
+import type { UnreadableDocument } from "../couchdb/couchdb.ts";
 
 /** The version of the archive's format that this program writes. A reader refuses what is newer. */
 export const FORMAT_VERSION = 2;
 
 /** One stored chunk. */
 export interface ChunkEntry {
+  /** The object's name within the folder: `0000000.json.gz`. */
   name: string;
+  /** Documents in it. */
   documents: number;
+  /** Leaf revisions of these documents, deleted ones too. */
   leaf_revisions: number;
   /** Documents of which every leaf revision is deleted. Format 1 had none. */
   deleted: number;
@@ -20,11 +23,11 @@ export interface ChunkEntry {
   absent: number;
   /** Its documents are later states of ids that lower chunks may hold as well; those below do not count. */
   again?: true | undefined;
-  /** Of the uncompressed JSON. */
+  /** The size of the uncompressed JSON. */
   bytes: number;
-  /** Of the object. */
+  /** The size of the object. */
   compressed_bytes: number;
-  /** The object's. */
+  /** SHA-256 of the object, 64 lower-case hexadecimal digits. */
   sha256: string;
   /**
    * Format 1 alone: the chunk covers the ids behind this one, in the order of their UTF-8 bytes; null: from the database's
@@ -35,25 +38,37 @@ export interface ChunkEntry {
   last_id?: string | undefined;
 }
 
-/** The sums over all chunks. */
+/** The sums over all chunks of a backup. */
 export interface Totals {
+  /** Documents. */
   documents: number;
+  /** Leaf revisions of these documents, deleted ones too. */
   leaf_revisions: number;
+  /** Documents of which every leaf revision is deleted. */
   deleted: number;
+  /** Listed documents that were gone when they were asked for. */
   absent: number;
+  /** Chunks. */
   chunks: number;
+  /** The size of the uncompressed JSON. */
   bytes: number;
+  /** The size of the objects. */
   compressed_bytes: number;
 }
 
-/** What a database is beside its documents. */
+/** What a database is beside its documents, at the start of its backup. */
 export interface DatabaseProperties {
+  /** Documents that are not deleted. */
   doc_count: number;
+  /** Documents whose winning revision is a deletion. */
   doc_del_count: number;
+  /** Shards; null where CouchDB does not say (before 2.0). */
   q: number | null;
+  /** Copies of each shard; null where CouchDB does not say. */
   n: number | null;
+  /** Whether ids begin with a partition's name. */
   partitioned: boolean;
-  /** Null where CouchDB did not let it be read. */
+  /** How many revisions of a document CouchDB remembers; null where it did not let it be read. */
   revs_limit: number | null;
   /**
    * The text of `_security` as CouchDB sent it: a string, so that no number in it is rounded. Null where CouchDB did not
@@ -66,49 +81,59 @@ export interface DatabaseProperties {
   purge_seq: string | null;
 }
 
-/** How a backup stands to others: `full` holds every document, `incremental` what has changed since its parent. */
+/** How a backup stands to others of its database: `full` holds every document, `incremental` what has changed since. */
 export type BackupKind = "full" | "incremental";
 
-/** What is known when a backup begins. */
+/** What is known when a backup begins. Instants are in UTC: `2026-01-03T18:00:01.312Z`. */
 export interface Origin {
+  /** The version of the archive's format. */
   format: number;
+  /** What wrote it. */
   program: { name: string; version: string };
+  /** The id of the run that wrote it. */
   run: string;
+  /** The task's name in the config. */
   task: string;
+  /** The decoded name. */
   database: string;
   /** When this database's backup began; the date in the path is that of the run. */
   started_at: string;
+  /** What it was read from; the URL is without credentials. */
   couchdb: { url: string; version: string };
-  options: {
-    attachments: boolean;
-    revisions: boolean;
-    chunk: number | null;
-    /** Whether every tombstone was taken; else those alone that documents of this backup have become. */
-    tombstones: boolean;
-  };
+  /**
+   * What the task saves; `chunk` is null where the database was one request. `tombstones`: whether every tombstone was
+   * taken; else those alone that documents of this backup have become.
+   */
+  options: { attachments: boolean; revisions: boolean; chunk: number | null; tombstones: boolean };
+  /** What the database is beside its documents. */
   properties: DatabaseProperties;
+  /** `full` holds every document; `incremental` what has changed since its parent. */
   kind: BackupKind;
   /** The backup that an incremental one goes on from. */
   parent: { path: string; run: string; sha256: string } | null;
 }
 
-/** What a complete backup consists of. */
+/** What a complete backup consists of. @see docs/archive.md, which specifies it */
 export interface Manifest extends Origin {
+  /** When it was complete. */
   finished_at: string;
   /** The store's clock at that moment, where it tells one. */
   stored_at: string | null;
-  update_seq: { start: string; end: string };
   /** The positions of the changes feed between which documents were listed; null in format 1. */
   feed: { since: string; until: string } | null;
   /** The documents that CouchDB could not read; all else of the database is there. */
   unreadable: UnreadableDocument[];
+  /** CouchDB's opaque sequences before the first and behind the last document. */
+  update_seq: { start: string; end: string };
+  /** The sums over `chunks`. */
   totals: Totals;
+  /** The chunks, in the order of their names. */
   chunks: ChunkEntry[];
 }
 
 /** How far a listing by the changes feed has come. */
 export interface ListingState {
-  /** A resumed run lists from here: all that was listed before is in the chunks. */
+  /** A resumed run lists from here: all that was listed before is in `chunks`. */
   position: string;
   /** How many different ids were listed up to there, deleted ones too. */
   ids: number;
@@ -120,11 +145,15 @@ export interface ListingState {
 
 /** How far an unfinished backup has come. */
 export interface Checkpoint extends Origin {
+  /** When it was written. */
   saved_at: string;
+  /** CouchDB's opaque sequence before the first document. */
   update_seq: { start: string };
-  /** Null in format 1. */
+  /** How far the listing has come without a gap; null in format 1. */
   listing: ListingState | null;
+  /** The documents that CouchDB could not read so far. */
   unreadable: UnreadableDocument[];
+  /** The chunks that are stored, in the order of their names. */
   chunks: ChunkEntry[];
 }
 
@@ -133,7 +162,7 @@ const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 /** With the beginning of its run's id where other runs' chunks lie in the folder. */
 const CHUNK_NAME = /^([0-9a-f]{8}-)?\d{7,}\.json\.gz$/;
 
-const chunkSchema = z.object({
+const chunkSchema: z.ZodType<ChunkEntry> = z.object({
   name: z.string().regex(CHUNK_NAME),
   documents: count,
   leaf_revisions: count,
@@ -147,7 +176,7 @@ const chunkSchema = z.object({
   last_id: z.string().optional(),
 });
 
-const totalsSchema = z.object({
+const totalsSchema: z.ZodType<Totals> = z.object({
   documents: count,
   leaf_revisions: count,
   deleted: count.default(0),
@@ -157,7 +186,7 @@ const totalsSchema = z.object({
   compressed_bytes: count,
 });
 
-const propertiesSchema = z.object({
+const propertiesSchema: z.ZodType<DatabaseProperties> = z.object({
   doc_count: count,
   doc_del_count: count,
   q: count.nullable(),
@@ -188,14 +217,14 @@ const originSchema = z.object({
   parent: z.object({ path: z.string(), run: z.string(), sha256 }).nullable().default(null),
 });
 
-const unreadableSchema = z.object({
+const unreadableSchema: z.ZodType<UnreadableDocument> = z.object({
   id: z.string(),
   rev: z.string().optional(),
   error: z.string(),
   reason: z.string(),
 });
 
-const manifestSchema = originSchema.extend({
+const manifestSchema: z.ZodType<Manifest> = originSchema.extend({
   finished_at: z.string(),
   stored_at: z.string().nullable().default(null),
   feed: z.object({ since: z.string(), until: z.string() }).nullable().default(null),
@@ -205,14 +234,14 @@ const manifestSchema = originSchema.extend({
   chunks: z.array(chunkSchema),
 });
 
-const listingSchema = z.object({
+const listingSchema: z.ZodType<ListingState> = z.object({
   position: z.string(),
   ids: count,
   expected: count,
   filter: z.object({ name: z.string(), sha256, salt: count, hashes: count }).nullable(),
 });
 
-const checkpointSchema = originSchema.extend({
+const checkpointSchema: z.ZodType<Checkpoint> = originSchema.extend({
   saved_at: z.string(),
   update_seq: z.object({ start: z.string() }),
   listing: listingSchema.nullable().default(null),

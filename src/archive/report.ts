@@ -14,10 +14,13 @@ export type DatabaseStatus = "complete" | "resumed" | "failed" | "gone";
 
 /** One database in a report. For a failed one the counts say what was stored before it failed. */
 export interface DatabaseReport extends Totals {
+  /** The decoded name. */
   database: string;
+  /** How it fared. */
   status: DatabaseStatus;
   /** The URL of the backup's folder. */
   path: string;
+  /** How long it took. */
   seconds: number;
   /** How the backup stands to others of its database; absent where there is none. */
   kind?: BackupKind;
@@ -42,9 +45,11 @@ export function isSaved({ status, unreadable }: Pick<DatabaseReport, "status" | 
 
 /** One task in a report. */
 export interface TaskReport {
+  /** The task's name in the config. */
   task: string;
   /** The date in the path, `2026-01-03`. */
   date: string;
+  /** The databases that it selected, in the order in which they were backed up. */
   databases: DatabaseReport[];
   /** Why the task as a whole failed, such as a list of databases that could not be read. */
   error?: string;
@@ -60,8 +65,11 @@ export interface RunReport {
   ok: boolean;
   /** The run's id, unique: it stands on log lines and in manifests. */
   run: string;
+  /** When it began, in UTC: `2026-01-03T18:00:01.312Z`. */
   started_at: string;
+  /** When it was over, in UTC. */
   finished_at: string;
+  /** The tasks that were run, in the config's order. */
   tasks: TaskReport[];
 }
 

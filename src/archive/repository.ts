@@ -9,16 +9,22 @@ import { backupFolder, catalogFolder, runFolder, RUNS_FOLDER, STORE_FOLDER } fro
 
 /** The two parts of a repository's keys that a config names; both may be empty or hold slashes. */
 export interface RepositoryParts {
+  /** What stands before the date: `backup/ippbx`. */
   prefix: string;
+  /** What stands behind the date: `couchdb`. */
   suffix: string;
 }
 
 /** Where the backups of a config lie. */
 export class Repository implements RepositoryParts {
+  /** Where its objects are kept. */
   readonly store: Store;
+  /** What stands before the date in its keys. */
   readonly prefix: string;
+  /** What stands behind the date in its keys. */
   readonly suffix: string;
 
+  /** The repository in `store` below a config's prefix and suffix; nothing is read yet. */
   constructor(store: Store, { prefix, suffix }: RepositoryParts) {
     this.store = store;
     this.prefix = prefix;

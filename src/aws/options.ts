@@ -21,10 +21,11 @@ export interface KeySources {
 
 /** The keys that sign requests to AWS, or where to look for some. */
 export interface KeyOptions {
-  /** The config's `token`. */
+  /** Access key id; the config's `token`. */
   accessKeyId?: string | undefined;
-  /** The config's `secret`. */
+  /** Secret access key; the config's `secret`. */
   secretAccessKey?: Secret | undefined;
+  /** The token that belongs to keys of a role. */
   sessionToken?: Secret | undefined;
   /** Where to look for keys when `accessKeyId` and `secretAccessKey` are absent. */
   keySources?: KeySources | undefined;

@@ -12,6 +12,7 @@ import { isTimeZone, timeZoneHint } from "./zone_name.ts";
 export interface Calendar {
   /** 0 is Monday; empty where every day of the week is meant. */
   weekdays: number[];
+  /** 1970 to 2199. */
   year: Component[];
   /** 1 to 12. */
   month: Component[];
@@ -19,7 +20,9 @@ export interface Calendar {
   day: Component[];
   /** Whether `day` counts back from the last day of the month (`~`). */
   daysFromEnd: boolean;
+  /** 0 to 23. */
   hour: Component[];
+  /** 0 to 59. */
   minute: Component[];
   /** In microseconds within the minute; never empty. */
   second: Component[];

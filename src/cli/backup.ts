@@ -1,16 +1,15 @@
 /** `couchdb-backup backup <config>`: runs tasks, all now or those that are due. */
 import { hostname } from "node:os";
 import process from "node:process";
-import { backup } from "../commands/backup/backup.ts";
-import type { Task } from "../task/task.ts";
 import { formatDate, parseDate } from "../dates.ts";
 import { EXIT, UsageError } from "../errors.ts";
 import { formatSummary } from "../observe/summary.ts";
 import { exitCodeOfReport, type RunReport } from "../archive/report.ts";
 import { type ElapseOutcome, findDue, runScheduled, type ScheduledTask } from "../schedule/due.ts";
-import { isEmptyByMistake, type SelectionOptions, selectTasks, type TaskSelection } from "../task/selection.ts";
+import { isEmptyByMistake, pickTasks, selectTasks, type TaskSelection } from "../task/selection.ts";
 import type { Call, Command } from "./command.ts";
-import { type Session, withSession } from "../session/open.ts";
+import type { BackupRequest, Session } from "../session/session.ts";
+import { withSession } from "./session.ts";
 import type { Output } from "./shell.ts";
 
 export const command: Command = {
@@ -47,24 +46,18 @@ export const command: Command = {
   operands: { least: 0, most: 1 },
 
   async run(call) {
-    const options = readOptions(call);
+    const request = readRequest(call);
     return await withSession(call, call.operands[0], async (session) => {
-      const { config, couch, now } = session;
-      const tasks = pickTasks(config.tasks, call.list("task"));
-      if (call.isOn("scheduled")) return await runDue(call, session, tasks);
-      const names = await couch.listDatabases(session);
-      const selections = selectTasks(names, tasks, { ...options, startedAt: now() });
-      if (call.isOn("dry-run")) return printDryRun(call, session, selections);
-      const report = await backup(session, selections, { resume: call.isOn("resume") });
-      // A part of a task must not pass for its success, nor for an archive that has shrunk.
-      if (options.only === undefined) await session.publish(report);
+      if (call.isOn("scheduled")) return await runDue(call, session);
+      if (call.isOn("dry-run")) return printDryRun(call, session, await session.select(request));
+      const report = await session.backup(request);
       call.print(report, () => summarize(report, call.shell.stdout));
       return exitCodeOfReport(report);
     });
   },
 };
 
-function readOptions(call: Call): Omit<SelectionOptions, "startedAt"> {
+function readRequest(call: Call): BackupRequest {
   const text = call.text("date");
   const date = text === undefined ? undefined : parseDate(text);
   if (text !== undefined && date === undefined) {
@@ -82,21 +75,28 @@ function readOptions(call: Call): Omit<SelectionOptions, "startedAt"> {
       });
     }
   }
-  return { date, only: call.isOn("all") ? "all" : databases.length > 0 ? databases : undefined };
+  return {
+    tasks: call.list("task"),
+    databases: call.isOn("all") ? "all" : databases.length > 0 ? databases : undefined,
+    date,
+    resume: call.isOn("resume"),
+  };
 }
 
 /** Runs what is due, or says what would be. */
-async function runDue(call: Call, session: Session, tasks: readonly Task[]): Promise<number> {
+async function runDue(call: Call, session: Session): Promise<number> {
+  const tasks = pickTasks(session.config.tasks, call.list("task"));
+  const context = await session.context();
   for (const { name, cron } of tasks) {
-    if (cron === undefined) session.log.info("task has no schedule and is never due", { task: name });
+    if (cron === undefined) context.log.info("task has no schedule and is never due", { task: name });
   }
   if (call.isOn("dry-run")) {
-    const due = await findDue(session, tasks);
-    const names = due.length === 0 ? [] : await session.couch.listDatabases(session);
+    const due = await findDue(context, tasks);
+    const names = due.length === 0 ? [] : await context.couch.listDatabases({ signal: context.signal });
     const selections = due.flatMap(({ task, elapse }) => selectTasks(names, [task], { startedAt: elapse }));
     return printDryRun(call, session, selections);
   }
-  const report = await runScheduled({ ...session, host: hostname(), pid: process.pid }, tasks);
+  const report = await runScheduled({ ...context, host: hostname(), pid: process.pid }, tasks);
   // A machine that had nothing to do must not overwrite the figures of the one that had.
   if (report.tasks.length > 0) await session.publish(report);
   call.print(report, () => {
@@ -121,22 +121,13 @@ function describeScheduled({ task, elapse, outcome, by }: ScheduledTask): string
   return `Task "${task}": the elapse of ${elapse} ${OUTCOMES[outcome]}${holder}\n`;
 }
 
-/** The tasks named on the command line, or all. */
-function pickTasks(tasks: readonly Task[], names: readonly string[]): readonly Task[] {
-  for (const name of names) {
-    if (tasks.some((task) => task.name === name)) continue;
-    const known = tasks.map((task) => `"${task.name}"`).join(", ");
-    throw new UsageError(`The config has no task "${name}"`, { hint: `Its tasks are ${known}` });
-  }
-  return names.length === 0 ? tasks : tasks.filter((task) => names.includes(task.name));
-}
-
 function summarize(report: RunReport, { isTerminal, columns }: Output): string {
   return `${formatSummary(report, { columns: isTerminal ? columns() : undefined, color: isTerminal })}\n`;
 }
 
 function printDryRun(call: Call, session: Session, selections: readonly TaskSelection[]): number {
-  const { repository, run, log } = session;
+  const { repository } = session;
+  const { run, log } = session.surroundings;
   const tasks = selections.map(({ task, date, databases, warnings }) => {
     for (const warning of warnings) log.warn("selection", { task: task.name, warning });
     const pathOf = (database: string) => repository.locate(repository.backupFolder({ date, database }));

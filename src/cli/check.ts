@@ -1,9 +1,7 @@
 /** `couchdb-backup check <config>`: whether a backup could run now, and what to do where it could not. */
-import { checkSetup, type Probe } from "../commands/check.ts";
-import type { Config } from "../config/config.ts";
 import { EXIT } from "../errors.ts";
 import type { Command } from "./command.ts";
-import { withSession } from "../session/open.ts";
+import { withSession } from "./session.ts";
 
 export const command: Command = {
   name: "check",
@@ -18,7 +16,7 @@ export const command: Command = {
 
   async run(call) {
     return await withSession(call, call.operands[0], async (session) => {
-      const report = await checkSetup({ ...session, probes: probesOf(session.config) });
+      const report = await session.check();
       call.print(report, () =>
         report.checks.map(({ check, ok, detail, hint }) => {
           const line = `${ok ? "ok  " : "FAIL"}  ${check.padEnd(18)}  ${detail}\n`;
@@ -28,25 +26,3 @@ export const command: Command = {
     });
   },
 };
-
-/** Whether Loki and the Pushgateway are there, asked for in a way that leaves nothing behind. */
-function probesOf({ loki, prometheus }: Config): Probe[] {
-  const probes: Probe[] = [];
-  if (loki !== undefined) probes.push(reach("loki", new URL("/ready", loki.url)));
-  if (prometheus?.pushgateway !== undefined) {
-    probes.push(reach("pushgateway", new URL("/-/ready", prometheus.pushgateway.url)));
-  }
-  return probes;
-}
-
-function reach(check: string, url: URL): Probe {
-  return {
-    check,
-    async run(signal) {
-      const address = url.origin + url.pathname;
-      const response = await fetch(address, { signal: AbortSignal.any([signal, AbortSignal.timeout(5000)]) });
-      await response.body?.cancel();
-      return `${address} answers ${response.status}`;
-    },
-  };
-}

@@ -1,9 +1,9 @@
 /** `couchdb-backup list [databases|backups]`: what there is in CouchDB and in the store. */
 import { UsageError } from "../errors.ts";
-import { type BackupList, listBackups, listDatabases, type ListedBackup } from "../commands/list.ts";
+import type { BackupList, ListedBackup } from "../commands/list.ts";
 import { formatCount, formatSeconds, formatSize, shortenMiddle } from "../observe/figures.ts";
 import { type Command, CONFIG_FLAG } from "./command.ts";
-import { withSession } from "../session/open.ts";
+import { withSession } from "./session.ts";
 
 export const command: Command = {
   name: "list",
@@ -26,10 +26,10 @@ export const command: Command = {
     }
     return await withSession(call, call.text("config"), async (session) => {
       if (what === "databases") {
-        const list = await listDatabases(session);
+        const list = await session.listDatabases();
         call.print(list, () => list.databases.map(({ encoded }) => `${encoded}\n`).join(""));
       } else {
-        const list = await listBackups(session, { database: call.text("database"), rebuild: call.isOn("rebuild") });
+        const list = await session.list({ database: call.text("database"), rebuild: call.isOn("rebuild") });
         call.print(list, () => describeBackups(list));
       }
       return 0;

@@ -2,10 +2,10 @@
 import { formatInZone } from "../dates.ts";
 import { EXIT, UsageError } from "../errors.ts";
 import { formatCount } from "../observe/figures.ts";
-import { type Plan, plan, type TaskPlan } from "../commands/plan.ts";
+import type { Plan, TaskPlan } from "../commands/plan.ts";
 import type { ExcludedDatabase, SelectedDatabase } from "../task/select.ts";
 import type { Call, Command } from "./command.ts";
-import { withSession } from "../session/open.ts";
+import { withSession } from "./session.ts";
 
 const DEFAULT_COUNT = 3;
 const MOST_ELAPSES = 10_000;
@@ -31,16 +31,10 @@ export const command: Command = {
 
   async run(call) {
     const count = readCount(call);
-    return await withSession(call, call.operands[0], async ({ config, couch, signal, stop, now }) => {
-      const isOffline = call.isOn("offline");
-      const options = {
-        from: readInstant(call) ?? now(),
-        count,
-        couch: isOffline ? undefined : couch,
-        signal: AbortSignal.any([signal, stop]),
-      };
-      const planned = await plan(config.tasks, options);
-      call.print(planned, () => describePlan(planned, isOffline));
+    return await withSession(call, call.operands[0], async (session) => {
+      const offline = call.isOn("offline");
+      const plan = await session.plan({ from: readInstant(call), count, offline });
+      call.print(plan, () => describePlan(plan, offline));
       return EXIT.ok;
     });
   },

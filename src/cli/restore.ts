@@ -2,9 +2,8 @@
 import { formatCount, formatSeconds } from "../observe/figures.ts";
 import { describeRevision, describeUnreadable } from "./unreadable.ts";
 import { exitCodeOfRestore, type RestoreReport } from "../commands/restore/report.ts";
-import { restore } from "../commands/restore/restore.ts";
 import { type Command, CONFIG_FLAG } from "./command.ts";
-import { withSession } from "../session/open.ts";
+import { withSession } from "./session.ts";
 
 /** More failed revisions than these are counted in the text; `--json` and the log have them all. */
 const SHOWN_FAILURES = 20;
@@ -32,7 +31,7 @@ export const command: Command = {
   async run(call) {
     const [database = "", path = ""] = call.operands;
     return await withSession(call, call.text("config"), async (session) => {
-      const report = await restore(session, {
+      const report = await session.restore({
         database,
         path,
         intoExisting: call.isOn("into-existing"),

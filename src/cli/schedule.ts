@@ -7,7 +7,9 @@ import type { Log } from "../observe.ts";
 import { checkSchedules, followSchedule } from "../schedule/resident.ts";
 import { type ElapseOutcome, runScheduled } from "../schedule/due.ts";
 import type { Call, Command } from "./command.ts";
-import { type Session, withConfig } from "../session/open.ts";
+import { withPassword } from "../session/password.ts";
+import type { Session } from "../session/session.ts";
+import { withConfig } from "./session.ts";
 
 export const command: Command = {
   name: "schedule",
@@ -26,7 +28,8 @@ export const command: Command = {
     const read = async () => {
       const config = await loadConfig({ path: call.operands[0], env: call.shell.env });
       checkSchedules(config.tasks, new Date());
-      return config;
+      // Read now and not at the first run: a password that cannot be read is a mistake in the config.
+      return { ...config, database: await withPassword(config) };
     };
     let config: Config | undefined = await read();
     const hangUp = listenForHangUp(call, read);
@@ -43,7 +46,8 @@ export const command: Command = {
 
 /** Follows one config until it is told to stop, or there is a new one, which is returned. */
 async function follow(call: Call, session: Session, hangUp: HangUp): Promise<Config | undefined> {
-  const { config, log, now, stop } = session;
+  const { config } = session;
+  const { log, now, stop } = session.surroundings;
   const changed = hangUp.listen(log);
   await followSchedule({
     tasks: config.tasks,
@@ -60,8 +64,9 @@ const UNSETTLED: ReadonlySet<ElapseOutcome> = new Set(["running", "lost", "uncla
 /** Runs what is due; each time is a run of its own. Returns whether an elapse has to be looked at again. */
 async function runDue(call: Call, session: Session): Promise<boolean> {
   const run = crypto.randomUUID();
-  const context = { ...session, run, log: session.log.with({ run }), host: hostname(), pid: process.pid };
-  const report = await runScheduled(context, session.config.tasks);
+  const context = await session.context();
+  const identity = { run, log: context.log.with({ run }), host: hostname(), pid: process.pid };
+  const report = await runScheduled({ ...context, ...identity }, session.config.tasks);
   if (report.tasks.length > 0) {
     await session.publish(report);
     call.print(report, () => "");

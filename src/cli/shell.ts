@@ -1,4 +1,4 @@
-/** What the program knows of the process it runs in. mod.ts makes the real one, tests make their own. */
+/** What the program knows of the process it runs in. main.ts makes the real one, tests make their own. */
 
 /** A stream that people or programs read. */
 export interface Output {

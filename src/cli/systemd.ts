@@ -28,7 +28,7 @@ export const command: Command = {
 
   async run(call) {
     const env = { CREDENTIALS_DIRECTORY: CREDENTIALS, ...call.shell.env };
-    const config = await loadConfig({ path: call.operands[0], env, withPassword: false });
+    const config = await loadConfig({ path: call.operands[0], env });
     if (config.file.startsWith("$")) {
       throw new UsageError("A unit needs a config that is a file", { hint: `Its text stands in ${config.file}` });
     }
@@ -36,7 +36,7 @@ export const command: Command = {
     if (!isAbsolute(program)) throw new UsageError(`--program "${program}" is no absolute path`);
     const configPath = resolve(config.file);
     const isResident = call.isOn("resident");
-    const password = passwordOf(config.database.passwordFile, {
+    const password = passwordOf(config.database.passwordFile?.path, {
       credentials: env.CREDENTIALS_DIRECTORY ?? CREDENTIALS,
       configPath,
       isResident,

@@ -6,7 +6,7 @@ import { openStore } from "../store/open.ts";
 import { describeUnreadable } from "./unreadable.ts";
 import { exitCodeOfVerify, verify, type VerifyReport } from "../commands/verify.ts";
 import { type Call, type Command, CONFIG_FLAG } from "./command.ts";
-import { withSession, withSurroundings } from "../session/open.ts";
+import { withSession, withSurroundings } from "./session.ts";
 
 /** More unreadable documents than these are counted in the text; `--json` and the log have them all. */
 const SHOWN_UNREADABLE = 20;
@@ -38,7 +38,7 @@ export const command: Command = {
         return finish(await verify({ ...surroundings, ...nowhere }, request));
       });
     }
-    return await withSession(call, call.text("config"), async (session) => finish(await verify(session, request)));
+    return await withSession(call, call.text("config"), async (session) => finish(await session.verify(request)));
   },
 };
 

@@ -19,6 +19,7 @@ const FIRST_VERSION = "2.0.0";
 export interface Check {
   /** What was tried: `couchdb`, `store_write`. */
   check: string;
+  /** Whether it works. */
   ok: boolean;
   /** What was found, or what went wrong. */
   detail: string;
@@ -28,7 +29,9 @@ export interface Check {
 
 /** What `check --json` prints. */
 export interface CheckReport {
+  /** Whether everything works. */
   ok: boolean;
+  /** What was tried, in that order; what depends on something that fails is not. */
   checks: Check[];
 }
 

@@ -28,6 +28,7 @@ export interface ListedDatabase {
 
 /** One backup in the store. */
 export interface ListedBackup {
+  /** The decoded name. */
   database: string;
   /** The date in the path, `2026-01-03`. */
   date: string;
@@ -37,13 +38,15 @@ export interface ListedBackup {
   path: string;
   /** The name of its manifest in that folder; null when it is not complete. */
   manifest: string | null;
+  /** Whether it has a manifest that can be read. */
   complete: boolean;
   /** Whether it holds every document, or what has changed since another; null where nothing says. */
   kind: BackupKind | null;
   /** The eight digits that stand for its run in names; null where nothing says. */
   run: string | null;
-  /** Null where nobody has counted them. For a backup that has not finished: what it has so far. */
+  /** Documents; null where nobody has counted them. For a backup that has not finished: what it has so far. */
   documents: number | null;
+  /** The size of its chunks in the store, likewise. */
   compressed_bytes: number | null;
   /** How many documents CouchDB could not read; null where nobody has counted them. */
   unreadable: number | null;
@@ -55,7 +58,11 @@ export interface ListedBackup {
   problem?: string;
 }
 
-/** Lists the databases of CouchDB, system databases among them. */
+/**
+ * Lists the databases of CouchDB, system databases among them.
+ *
+ * @throws CouchError when CouchDB cannot be asked; the reason of `context.signal`.
+ */
 export async function listDatabases(
   { couch, signal }: { couch: CouchClient; signal: AbortSignal },
 ): Promise<{ databases: ListedDatabase[] }> {
@@ -84,6 +91,7 @@ export interface BackupList {
  *
  * @param options `database`: only backups of this one, encoded or not. `rebuild`: makes an entry in the catalog for each
  * complete backup that has none.
+ * @throws StoreError when the store fails; the reason of `context.signal`. A damaged backup is listed with its problem.
  */
 export async function listBackups(
   context: ListContext,

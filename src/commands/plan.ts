@@ -22,9 +22,11 @@ const SAMPLED_ELAPSES = 20;
 
 /** What one task would do. */
 export interface TaskPlan {
+  /** The task's name in the config. */
   task: string;
   /** As it is written; null for a task that only runs by hand. */
   cron: string | null;
+  /** The schedule as systemd would print it; null for a task that only runs by hand. */
   normalized: string | null;
   /** The zone that the schedule is read in. */
   timezone: string;
@@ -44,6 +46,7 @@ export interface TaskPlan {
 
 /** What a config would do. */
 export interface Plan {
+  /** The tasks, in the config's order. */
   tasks: TaskPlan[];
   /** The databases that no task selects, by decoded name; absent where CouchDB was not asked. */
   unselected?: string[];

@@ -24,7 +24,9 @@ const CHUNKS_AT_ONCE = 4;
 export interface VerifyContext extends PathContext {
   /** Ends it at once, too: nothing is lost. */
   stop?: AbortSignal | undefined;
+  /** Is told how it comes along. */
   progress: Progress;
+  /** What time it is. */
   now: () => Date;
 }
 
@@ -50,6 +52,7 @@ export interface VerifyReport {
   chunks: number;
   /** In those chunks; a document that was read again counts in each chunk that holds it. */
   documents: number;
+  /** In those chunks. */
   leaf_revisions: number;
   /** Those of the documents that are deleted ones. */
   deleted: number;
@@ -57,9 +60,11 @@ export interface VerifyReport {
   ids_compared: boolean;
   /** Documents that it lacks because CouchDB could not read them when it was made. */
   unreadable: readonly UnreadableDocument[];
+  /** What is not as it must be. */
   problems: ChunkProblem[];
   /** Objects beside the backup that do not belong to it and do no harm. */
   leftovers: ChunkProblem[];
+  /** How long it took. */
   seconds: number;
 }
 

@@ -7,8 +7,7 @@ import { readFile as readFileOfSystem } from "node:fs/promises";
 import { dirname, isAbsolute, join } from "node:path";
 import type { AwsOptions } from "../aws/options.ts";
 import type { CouchOptions } from "../couchdb/couchdb.ts";
-import { ConfigError } from "../errors.ts";
-import { Secret } from "../secret.ts";
+import { ConfigError, type ConfigPlace } from "../errors.ts";
 import type { StoreOptions } from "../store/store.ts";
 import type { Task } from "../task/task.ts";
 import { toAwsOptions, toStoreOptions } from "./aws.ts";
@@ -16,7 +15,7 @@ import { findContradictions } from "./contradictions.ts";
 import { type Environment, held, substitute } from "./environment.ts";
 import { asError, type ConfigFinding, findingsOf, type SchemaIssue, warningsOf } from "./findings.ts";
 import { HARMLESS_KEYS, KNOWN_KEYS } from "./keys.ts";
-import { findPlaces, formatPath } from "./places.ts";
+import { findPlaces, formatPath, type PlaceLookup } from "./places.ts";
 import { type ConfigDocument, configSchema } from "./schema.ts";
 import { explainSyntax, findTab, type SyntaxProblem } from "./syntax.ts";
 import type { Address } from "./values.ts";
@@ -24,16 +23,25 @@ import { isYamlComplaint, parseYaml } from "./yaml.ts";
 
 export type { Environment } from "./environment.ts";
 
-/** CouchDB's address, and where its password is kept when the config does not hold it. */
+/** A file that holds CouchDB's password. */
+export interface PasswordFile {
+  /** An absolute path, or relative to the working folder. */
+  path: string;
+  /** Where the config names it. */
+  place: ConfigPlace;
+}
+
+/** CouchDB's address, and where its password is kept when the config does not hold it: `password` is absent then. */
 export interface DatabaseOptions extends CouchOptions {
-  /** The file that {@linkcode loadConfig} takes `password` from; an absolute path, or relative to the working folder. */
-  passwordFile?: string | undefined;
-  /** The ARN of a secret in Secrets Manager. Nobody has read it yet: `password` is absent. */
+  /** The file that holds the password. Nobody has read it yet. */
+  passwordFile?: PasswordFile | undefined;
+  /** The ARN of a secret in Secrets Manager. Nobody has read it yet. */
   passwordSecret?: string | undefined;
 }
 
 /** Where the run's log lines are pushed. */
 export interface LokiOptions extends Address {
+  /** On every line, beside `app`, `host`, `task` and `level`. */
   labels: Record<string, string>;
   /** The `X-Scope-OrgID`. */
   tenant?: string | undefined;
@@ -41,11 +49,13 @@ export interface LokiOptions extends Address {
 
 /** Where the run's figures go: to a Pushgateway, or into a file for node_exporter. One of the two is there. */
 export interface PrometheusOptions {
+  /** The Pushgateway's base URL, without `/metrics`. */
   pushgateway?: Address | undefined;
   /** The path of a file that ends in `.prom`; absolute, or relative to the working folder. */
   textfile?: string | undefined;
   /** Whether each database gets series of its own. */
   perDatabase: boolean;
+  /** The label `instance`. @default the name of the machine */
   instance?: string | undefined;
 }
 
@@ -53,17 +63,23 @@ export interface PrometheusOptions {
 export interface Config {
   /** The file's path, or `$COUCHDB_BACKUP_CONFIG` where its text stood there. */
   file: string;
+  /** CouchDB. */
   database: DatabaseOptions;
   /** At least one, in the order of the file. */
   tasks: Task[];
+  /** Where backups are kept. */
   bucket: StoreOptions;
   /** AWS beside the bucket. Its keys are the bucket's, unless those are of another S3 than AWS's. */
   aws: AwsOptions;
   /** The ARN of the state machine that runs a Lambda's tasks; absent: the Lambda runs them by itself. */
   stateMachine?: string | undefined;
+  /** What stands before the date in the keys; may be empty or hold slashes. */
   prefix: string;
+  /** What stands behind the date in the keys; may be empty or hold slashes. */
   suffix: string;
+  /** Where log lines go beside the console; absent: nowhere. */
   loki?: LokiOptions | undefined;
+  /** Where figures go; absent: nowhere. */
   prometheus?: PrometheusOptions | undefined;
   /** What is allowed and yet probably a mistake; each a sentence that begins with its place. */
   warnings: string[];
@@ -77,40 +93,22 @@ const DEFAULT_FILE = "./config.yaml";
 
 /**
  * Finds, reads and checks the config: `path`, else what `$COUCHDB_BACKUP_CONFIG` names or holds, else `./config.yaml`.
+ * A password that it keeps elsewhere is not read: {@linkcode openSession} does when it is needed.
  *
- * @throws ConfigError when it, or the `password_file` that it names, cannot be read or is not allowed.
+ * @throws ConfigError when it cannot be read or is not allowed.
  */
 export async function loadConfig(options: {
   path?: string | undefined;
   env: Environment;
   /** Reads a file as UTF-8. @default node:fs */
   readFile?: ((path: string) => Promise<string>) | undefined;
-  /** Whether `password_file` is read. @default true */
-  withPassword?: boolean | undefined;
 }): Promise<Config> {
-  const { env, withPassword = true, readFile = (path: string) => readFileOfSystem(path, "utf8") } = options;
+  const { env, readFile = (path: string) => readFileOfSystem(path, "utf8") } = options;
   const named = options.path ?? (env[CONFIG_VARIABLE] || undefined);
   const isText = options.path === undefined && named?.includes("\n") === true;
   const file = isText ? `$${CONFIG_VARIABLE}` : named ?? DEFAULT_FILE;
   const text = isText ? named : await readConfigFile(file, { readFile, isDefault: named === undefined });
-  const config = parseConfig(text, { file, env });
-  const { passwordFile } = config.database;
-  if (passwordFile === undefined || !withPassword) return config;
-
-  const path = ["database", "password_file"];
-  const place = { file, ...findPlaces(withoutMark(text))(path), path: formatPath(path) };
-  const where = `${file}:${place.line}:${place.column}`;
-  let password: string;
-  try {
-    password = (await readFile(passwordFile)).replace(/\r?\n$/, "");
-  } catch (error) {
-    throw new ConfigError(`${where}: Cannot read the password file "${passwordFile}"`, place, {
-      cause: error,
-      hint: "The file must be readable by the user that runs this; a relative path begins in the config's folder",
-    });
-  }
-  if (password === "") throw new ConfigError(`${where}: The password file "${passwordFile}" is empty`, place);
-  return { ...config, database: { ...config.database, password: new Secret(password) } };
+  return parseConfig(text, { file, env });
 }
 
 async function readConfigFile(
@@ -153,7 +151,7 @@ export function parseConfig(text: string, { file, env }: { file: string; env: En
   // What is wrong with a value that lacks a variable is that it lacks it.
   const findings = [...unset, ...misfits.filter((misfit) => !isUnset(misfit)), ...findContradictions(document)];
   if (findings.length > 0 || checked.data === undefined) throw asError(findings, { file, placeOf, written });
-  const config = toConfig(checked.data, { file, env });
+  const config = toConfig(checked.data, { file, env, placeOf });
   return { ...config, warnings: warningsOf(checked.data, { file, placeOf }) };
 }
 
@@ -180,17 +178,24 @@ function asSyntaxError({ line, column, problem, excerpt, hint }: SyntaxProblem, 
   return new ConfigError(`${file}:${line}:${column}: ${problem}\n${excerpt}`, { file, line, column }, { hint });
 }
 
-function toConfig(document: ConfigDocument, { file, env }: { file: string; env: Environment }): Config {
+function toConfig(
+  document: ConfigDocument,
+  { file, env, placeOf }: { file: string; env: Environment; placeOf: PlaceLookup },
+): Config {
   const { database, loki, prometheus } = document;
   const folder = file.startsWith("$") ? "" : dirname(file);
-  const inFolder = (path: string | undefined) => path === undefined || isAbsolute(path) ? path : join(folder, path);
+  const inFolder = (path: string) => isAbsolute(path) ? path : join(folder, path);
+  const passwordFileAt = ["database", "password_file"];
   return {
     file,
     database: {
       url: database.url.url,
       login: database.login ?? database.url.login,
       password: database.password ?? database.url.password,
-      passwordFile: inFolder(database.password_file),
+      passwordFile: database.password_file === undefined ? undefined : {
+        path: inFolder(database.password_file),
+        place: { file, ...placeOf(passwordFileAt), path: formatPath(passwordFileAt) },
+      },
       passwordSecret: database.password_secret,
     },
     tasks: Object.entries(document.task).map(([name, task]) => ({
@@ -224,7 +229,7 @@ function toConfig(document: ConfigDocument, { file, env }: { file: string; env: 
     },
     prometheus: prometheus && {
       pushgateway: prometheus.pushgateway,
-      textfile: inFolder(prometheus.textfile),
+      textfile: prometheus.textfile === undefined ? undefined : inFolder(prometheus.textfile),
       perDatabase: prometheus.per_database,
       instance: prometheus.instance,
     },

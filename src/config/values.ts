@@ -12,7 +12,9 @@ import { explainPattern } from "../task/pattern.ts";
 export interface Address {
   /** `http://` or `https://`, without credentials and without a slash at its end. */
   url: string;
+  /** The user's name. */
   login?: string | undefined;
+  /** The user's password. */
   password?: Secret | undefined;
 }
 

@@ -12,13 +12,19 @@ export type { CallOptions, ClientOptions } from "./connection.ts";
 
 /** What `GET /{db}` says. */
 export interface DatabaseInfo {
+  /** Documents that are not deleted, design documents among them. */
   doc_count: number;
+  /** Documents whose winning revision is a deletion. */
   doc_del_count: number;
+  /** CouchDB's opaque update sequence. */
   update_seq: string;
   /** Uncompressed size of the live documents and attachments, in bytes; 0 where CouchDB does not say. */
   external_bytes: number;
+  /** Shards; null where CouchDB does not say (before 2.0). */
   q: number | null;
+  /** Copies of each shard; null where CouchDB does not say. */
   n: number | null;
+  /** Whether ids begin with a partition's name. */
   partitioned: boolean;
   /** When the database was created, since 3.3; null where CouchDB does not tell. */
   instance_start_time: string | null;
@@ -57,18 +63,27 @@ export interface NodeState {
 
 /** A row in the answer of `_bulk_docs`. */
 export interface WriteRow {
+  /** The document's id. */
   id: string;
+  /** The revision it speaks of. */
   rev?: string | undefined;
+  /** True where the document was written. */
   ok?: boolean | undefined;
+  /** CouchDB's error where it was not, such as `forbidden`. */
   error?: string | undefined;
+  /** CouchDB's reason. */
   reason?: string | undefined;
 }
 
 /** A design document, as far as the program looks into it. */
 export interface DesignDocument {
+  /** With `_design/`. */
   _id: string;
+  /** The language of its functions; absent: `javascript`. */
   language?: string | undefined;
+  /** Whether its views are those of single partitions, in a partitioned database. */
   options?: { partitioned?: boolean | undefined } | undefined;
+  /** Its views by their names. */
   views?: Record<string, { map?: unknown } | null> | undefined;
 }
 
@@ -80,6 +95,7 @@ const STREAM_SEQ_INTERVAL = 5000;
 export class CouchClient {
   readonly #http: CouchConnection;
 
+  /** A client for `options.url`; CouchDB is not asked yet. */
   constructor(options: ClientOptions) {
     this.#http = new CouchConnection(options);
   }

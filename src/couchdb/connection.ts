@@ -17,7 +17,9 @@ const BUFFER_BYTES = 1 << 16;
 
 /** What the client needs beside the config's options. */
 export interface ClientOptions extends CouchOptions {
+  /** Takes a line for each request, at level debug. */
   log: Log;
+  /** How often and how slowly a request is made again. @default about half a minute in all */
   retry?: RetryPolicy | undefined;
   /** How long the first byte of an answer may take, in milliseconds. @default 60000 */
   answerTimeoutMs?: number | undefined;
@@ -32,6 +34,7 @@ export interface ClientOptions extends CouchOptions {
 
 /** What every call takes. */
 export interface CallOptions {
+  /** Ends the call at once; it then throws the signal's reason. */
   signal?: AbortSignal | undefined;
 }
 

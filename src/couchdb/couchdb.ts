@@ -9,7 +9,9 @@ import type { Secret } from "../secret.ts";
 export interface CouchOptions {
   /** Base URL without credentials, such as `http://[2345::6]:5984`; may have a path, as behind a proxy. */
   url: string;
+  /** The user's name; absent: requests carry no credentials. */
   login?: string | undefined;
+  /** The user's password. */
   password?: Secret | undefined;
 }
 

@@ -19,6 +19,9 @@ import { dateInPath, isEmptyByMistake, selectTasks, type TaskSelection } from ".
 /** What every call works with; the run's id follows from task and elapse. */
 export type RoundsContext = Omit<RunContext, "run">;
 
+/** What needs no CouchDB works with. */
+export type SummaryContext = Omit<RoundsContext, "couch">;
+
 /** The run that a call is part of. */
 export interface RunOfElapse {
   task: Task;
@@ -47,7 +50,10 @@ export function runOf({ task, elapse }: Pick<RunOfElapse, "task" | "elapse">): s
 }
 
 /** The folder of the run of an elapse. */
-export function folderOf(context: RoundsContext, { task, elapse }: Pick<RunOfElapse, "task" | "elapse">): RunFolder {
+export function folderOf(
+  context: Pick<RoundsContext, "repository">,
+  { task, elapse }: Pick<RunOfElapse, "task" | "elapse">,
+): RunFolder {
   return new RunFolder(context.repository, { task: task.name, elapse });
 }
 
@@ -174,7 +180,7 @@ function noProgress({ chunk }: Task): UsageError {
  *
  * @throws StoreError with code `not_found` when there is no plan.
  */
-export async function summariseRun(context: RoundsContext, run: RunOfElapse): Promise<RunReport> {
+export async function summariseRun(context: SummaryContext, run: RunOfElapse): Promise<RunReport> {
   const folder = folderOf(context, run);
   const { databases, plannedAt } = await folder.readPlan(run.scope, context);
   const date = dateInPath(run.task, run.elapse);
@@ -212,7 +218,7 @@ function selectFor({ task, elapse }: RunOfElapse, names: readonly string[]): Tas
 
 /** Where a database's backup goes. */
 interface BackupOf {
-  context: RoundsContext;
+  context: SummaryContext;
   date: BackupDate;
   database: string;
 }

@@ -1,18 +1,51 @@
-/** CouchDB's password where the config only says which secret it is: read when a run begins, kept nowhere. */
+/** CouchDB's password where the config only says where it is: read when CouchDB is first needed. */
+import { readFile as readFileOfSystem } from "node:fs/promises";
 import type { Config } from "../config/config.ts";
 import type { CouchOptions } from "../couchdb/couchdb.ts";
+import { ConfigError } from "../errors.ts";
+import { Secret } from "../secret.ts";
+
+/** What {@linkcode withPassword} takes beside the config. */
+export interface PasswordOptions {
+  /** Ends the reading. */
+  signal?: AbortSignal | undefined;
+  /** Reads a file as UTF-8. @default node:fs */
+  readFile?: ((path: string) => Promise<string>) | undefined;
+}
 
 /**
  * What a config says of CouchDB, with the password that is to be used.
  *
- * @throws AwsError when it is in Secrets Manager and cannot be read there.
+ * @throws ConfigError when it is in a file that cannot be read, or is empty; AwsError when it is in Secrets Manager and
+ * cannot be read there.
  */
 export async function withPassword(
   { database, aws }: Pick<Config, "database" | "aws">,
-  options: { signal?: AbortSignal | undefined } = {},
+  options: PasswordOptions = {},
 ): Promise<CouchOptions> {
-  if (database.passwordSecret === undefined) return database;
+  const { url, login, password, passwordFile, passwordSecret } = database;
+  if (password !== undefined) return { url, login, password };
+  if (passwordFile !== undefined) return { url, login, password: await readPasswordFile(passwordFile, options) };
+  if (passwordSecret === undefined) return { url, login };
   // Loaded only where it is wanted: most configs hold the password, or name a file.
   const { readPassword } = await import("../aws/secrets_manager.ts");
-  return { ...database, password: await readPassword(database.passwordSecret, { ...aws, ...options }) };
+  return { url, login, password: await readPassword(passwordSecret, { ...aws, signal: options.signal }) };
+}
+
+async function readPasswordFile(
+  { path, place }: NonNullable<Config["database"]["passwordFile"]>,
+  { readFile = (path) => readFileOfSystem(path, "utf8") }: PasswordOptions,
+): Promise<Secret> {
+  const where = `${place.file}:${place.line}:${place.column}`;
+  let password: string;
+  try {
+    password = (await readFile(path)).replace(/\r?\n$/, "");
+  } catch (error) {
+    throw new ConfigError(`${where}: Cannot read the password file "${path}"`, place, {
+      cause: error,
+      hint: "The file must be readable by the user that runs this; a relative path begins in the config's folder",
+    });
+  }
+  if (password === "") throw new ConfigError(`${where}: The password file "${path}" is empty`, place);
+  return new Secret(password);
 }

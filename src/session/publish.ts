@@ -6,11 +6,15 @@ import { writeMetricsFile } from "../observe/textfile.ts";
 import type { RunReport } from "../archive/report.ts";
 import { nextElapses } from "../task/times.ts";
 
-/** Hands a report's figures to where the config wants them. Returns what went wrong, a sentence each. */
+/**
+ * Hands a report's figures to where the config wants them. Returns what went wrong, a sentence each.
+ *
+ * @param counted.host The instance in the figures, where the config names none; the operating system's unless given.
+ */
 export async function publishMetrics(
   config: Config,
   report: RunReport,
-  { lostLogLines, retries }: { lostLogLines: number; retries: number },
+  { lostLogLines, retries, host = hostname() }: { lostLogLines: number; retries: number; host?: string | undefined },
 ): Promise<string[]> {
   const { prometheus } = config;
   if (prometheus === undefined) return [];
@@ -20,7 +24,7 @@ export async function publishMetrics(
     // The client counts repeated requests of the whole run; with one task, as a timer runs it, they are that task's.
     return [task.name, report.tasks.length === 1 ? { nextElapse, retries } : { nextElapse }];
   }));
-  const { pushgateway, textfile, perDatabase, instance = hostname() } = prometheus;
+  const { pushgateway, textfile, perDatabase, instance = host } = prometheus;
   const options = { tasks, lostLogLines, perDatabase };
   const warnings: string[] = [];
   if (pushgateway !== undefined) warnings.push(...await pushMetrics(report, { ...options, ...pushgateway, instance }));

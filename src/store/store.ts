@@ -9,6 +9,7 @@ import type { Log } from "../observe.ts";
 export interface StoredObject {
   /** The key it got, relative to the bucket folder. */
   key: string;
+  /** The size of the stored bytes. */
   sizeBytes: number;
   /** SHA-256 of the stored bytes, 64 lower-case hexadecimal digits. */
   sha256: string;
@@ -130,5 +131,6 @@ export interface StoreOptions extends KeyOptions {
   storageClass?: string | undefined;
   /** `x-amz-server-side-encryption`: `AES256`, `aws:kms` or `aws:kms:dsse`. */
   sse?: string | undefined;
+  /** The key in KMS: its id or ARN, where `sse` is one of `aws:kms`. */
   kmsKeyId?: string | undefined;
 }

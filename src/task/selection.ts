@@ -10,9 +10,11 @@ import { selectAll, selectDatabases, type SelectedDatabase, selectNamed } from "
 
 /** The databases of one task in one run. */
 export interface TaskSelection {
+  /** The task. */
   task: Task;
   /** The date in the path. */
   date: BackupDate;
+  /** What it selects, in the order of the names. */
   databases: SelectedDatabase[];
   /** Why the selection may not be what was meant, each a sentence. */
   warnings: string[];
@@ -54,6 +56,20 @@ export function selectTasks(
   }
   // Where there is nothing at all, the first task stands for the run, which is then as empty as it.
   return wanted.length === 0 ? shared.slice(0, 1) : shared.filter(({ databases }) => databases.length > 0);
+}
+
+/**
+ * The tasks of these names, in the config's order; all of them where none is named.
+ *
+ * @throws UsageError when there is no task of a name.
+ */
+export function pickTasks(tasks: readonly Task[], names: readonly string[]): readonly Task[] {
+  for (const name of names) {
+    if (tasks.some((task) => task.name === name)) continue;
+    const known = tasks.map((task) => `"${task.name}"`).join(", ");
+    throw new UsageError(`The config has no task "${name}"`, { hint: `Its tasks are ${known}` });
+  }
+  return names.length === 0 ? tasks : tasks.filter((task) => names.includes(task.name));
 }
 
 /** Whether a task has nothing to do although its config does not expect that. */

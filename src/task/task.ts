@@ -3,6 +3,7 @@ import type { Calendar } from "../calendar/calendar.ts";
 
 /** A named entry below `task`. */
 export interface Task {
+  /** The entry's key. */
   name: string;
   /** systemd's OnCalendar expression, as it was written. */
   cron?: string | undefined;
@@ -20,6 +21,7 @@ export interface Task {
   chunk?: number | undefined;
   /** Only databases whose names end in `-YYYYMM` of the month before the run. */
   backupOnlyPrevious: boolean;
+  /** Whether attachments are saved. */
   attachments: boolean;
   /** Whether histories (`_revisions`) are saved. */
   revisions: boolean;

@@ -24,7 +24,7 @@ export interface RunningProgram {
 /** Starts the program. */
 export function startProgram(args: readonly string[], env: Record<string, string> = {}): RunningProgram {
   const child = new Deno.Command("deno", {
-    args: ["run", "--quiet", "--no-check", ...PERMISSIONS, `${ROOT}mod.ts`, ...args],
+    args: ["run", "--quiet", "--no-check", ...PERMISSIONS, `${ROOT}main.ts`, ...args],
     env: { NO_COLOR: "1", ...env },
     stdin: "null",
     stdout: "piped",

@@ -666,44 +666,20 @@ Deno.test("loadConfig() says which config it cannot read, and why", async () => 
   assertStringIncludes(absent.hint ?? "", "--config");
 });
 
-Deno.test("loadConfig() takes the password from password_file in the config's folder, without its last newline", async () => {
+Deno.test("loadConfig() leaves the password file alone, and says where it is and where it is named", async () => {
   const text = SAMPLE.replace('password: "secret"', "password_file: pw");
-  const { readFile } = filesystem({ "/etc/b/c.yaml": text, "/etc/b/pw": " p w\n\r\n", "c.yaml": text, "pw": "x" });
-  const config = await loadConfig({ path: "/etc/b/c.yaml", env: {}, readFile });
-  assertEquals(config.database.password?.reveal(), " p w\n");
-  assertEquals((await loadConfig({ path: "c.yaml", env: {}, readFile })).database.password?.reveal(), "x");
+  const { readFile, asked } = filesystem({ "etc/b/c.yaml": text, "c.yaml": text });
+  const config = await loadConfig({ path: "etc/b/c.yaml", env: {}, readFile });
+  assertEquals(config.database.password, undefined);
+  const place = { line: 4, column: 18, path: "database.password_file" };
+  assertEquals(config.database.passwordFile, { path: "etc/b/pw", place: { file: "etc/b/c.yaml", ...place } });
+  const beside = await loadConfig({ path: "c.yaml", env: {}, readFile });
+  assertEquals(beside.database.passwordFile, { path: "pw", place: { file: "c.yaml", ...place } });
   const inVariable = await loadConfig({ env: { COUCHDB_BACKUP_CONFIG: text }, readFile });
-  assertEquals(inVariable.database.password?.reveal(), "x");
-});
-
-Deno.test("loadConfig() leaves the password file alone where only the rest is asked for", async () => {
-  const config = await loadConfig({
-    path: "etc/cfg.yaml",
-    env: {},
-    readFile: (path) =>
-      path === "etc/cfg.yaml"
-        ? Promise.resolve(`database: {url: "http://h:5984", login: a, password_file: secret}\n${TASK}${BUCKET}`)
-        : Promise.reject(new Error(path)),
-    withPassword: false,
-  });
-  assertEquals([config.database.passwordFile, config.database.password], ["etc/secret", undefined]);
-});
-
-Deno.test("loadConfig() says where a password file is named that cannot be read or is empty", async () => {
-  const text = SAMPLE.replace('password: "secret"', "password_file: /run/pw");
-  const missing = filesystem({ "c.yaml": text });
-  const error = await assertRejects(
-    () => loadConfig({ path: "c.yaml", env: {}, readFile: missing.readFile }),
-    ConfigError,
-  );
-  assertEquals(error.message, 'c.yaml:4:18: Cannot read the password file "/run/pw"');
-  assertEquals(error.place, { file: "c.yaml", line: 4, column: 18, path: "database.password_file" });
-  const empty = filesystem({ "c.yaml": text, "/run/pw": "\n" });
-  await assertRejects(
-    () => loadConfig({ path: "c.yaml", env: {}, readFile: empty.readFile }),
-    ConfigError,
-    'c.yaml:4:18: The password file "/run/pw" is empty',
-  );
+  assertEquals(inVariable.database.passwordFile, { path: "pw", place: { file: "$COUCHDB_BACKUP_CONFIG", ...place } });
+  const absolute = parseConfig(text.replace(": pw", ": /run/pw"), { file: "c.yaml", env: {} });
+  assertEquals(absolute.database.passwordFile?.path, "/run/pw");
+  assertEquals(asked, ["etc/b/c.yaml", "c.yaml"]);
 });
 
 Deno.test("loadConfig() reads files of the system, such as config.sample.yaml", async () => {

@@ -22,7 +22,7 @@ Deno.test("deno task layer --runtime deno makes the same archive each time, with
   const listing = (await sh("unzip -Z dist/layer.zip && unzip -tq dist/layer.zip")).stdout;
   assertMatch(listing, /^-rwxr-xr-x .* bootstrap$/m);
   assertMatch(listing, /^-rwxr-xr-x .* deno$/m);
-  assertMatch(listing, /^-rw-r--r-- .* program\/mod\.js$/m);
+  assertMatch(listing, /^-rw-r--r-- .* program\/main\.js$/m);
   assertMatch(listing, /No errors detected/);
 });
 
@@ -111,7 +111,7 @@ Deno.test("scripts/glibc_check.sh tells the newest symbol of glibc that an execu
   const { code, stdout } = await sh("scripts/glibc_check.sh dist/layer/deno 2.28");
   assertEquals([code, stdout], [0, "dist/layer/deno needs glibc 2.27, 2.28 or newer is there\n"]);
   assertEquals((await sh("scripts/glibc_check.sh dist/layer/deno 2.17")).code, 1);
-  assertEquals((await sh("scripts/glibc_check.sh mod.ts 2.28")).code, 1);
+  assertEquals((await sh("scripts/glibc_check.sh main.ts 2.28")).code, 1);
 });
 
 let built: ReturnType<typeof sh> | undefined;

@@ -12,7 +12,7 @@ async function startProgram(lambda: LambdaRuntimeDouble, config: string | undefi
   const folder = await Deno.makeTempDir();
   if (config !== undefined) await Deno.writeTextFile(`${folder}/config.yaml`, config);
   const child = new Deno.Command("deno", {
-    args: ["run", "--quiet", `--config=${ROOT}/deno.json`, ...RUN_FLAGS, `${ROOT}/mod.ts`],
+    args: ["run", "--quiet", `--config=${ROOT}/deno.json`, ...RUN_FLAGS, `${ROOT}/main.ts`],
     cwd: folder,
     clearEnv: true,
     // Deno's own: where the packages of this checkout are. The layer's bundle needs none.
@@ -36,7 +36,7 @@ function denoDir(): string {
   return Deno.env.get("DENO_DIR") ?? `${Deno.env.get("XDG_CACHE_HOME") ?? `${Deno.env.get("HOME")}/.cache`}/deno`;
 }
 
-Deno.test("startLambda() makes mod.ts a function that backs up, fails and goes on in one process", async () => {
+Deno.test("startLambda() makes main.ts a function that backs up, fails and goes on in one process", async () => {
   await using couch = await startFakeCouchDb();
   await createDatabase(couch, "media", idsOf(3));
   await using lambda = startLambdaRuntime();

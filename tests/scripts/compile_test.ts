@@ -38,5 +38,5 @@ Deno.test("explainFailure() leaves any other complaint as it is", () => {
 
 Deno.test("RUN_FLAGS are those of the task start", async () => {
   const { tasks } = JSON.parse(await Deno.readTextFile("deno.json"));
-  assertEquals(tasks.start.command.split(" "), ["deno", "run", "--quiet", ...RUN_FLAGS, "mod.ts"]);
+  assertEquals(tasks.start.command.split(" "), ["deno", "run", "--quiet", ...RUN_FLAGS, "main.ts"]);
 });

@@ -1,5 +1,6 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 import { parseConfig } from "../../src/config/config.ts";
+import { ConfigError } from "../../src/errors.ts";
 import { withPassword } from "../../src/session/password.ts";
 
 const REST = "task: {all: {databases: ['.*']}}\nbucket: file:///var/backup\n";
@@ -8,7 +9,30 @@ const ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:couchdb-AbC
 Deno.test("withPassword() leaves a config as it is that holds the password", async () => {
   const text = `database: {url: 'http://[::1]:5984', login: backup, password: hunter2}\n${REST}`;
   const config = parseConfig(text, { file: "config.yaml", env: {} });
-  assertEquals(await withPassword(config), config.database);
+  const { url, login, password } = config.database;
+  assertEquals(await withPassword(config), { url, login, password });
+});
+
+Deno.test("withPassword() takes the password from password_file, without its last newline", async () => {
+  const text = `database: {url: 'http://[::1]:5984', login: backup, password_file: pw}\n${REST}`;
+  const readFile = (path: string) => Promise.resolve(path === "/etc/b/pw" ? " p w\n\r\n" : "another");
+  const { password } = await withPassword(parseConfig(text, { file: "/etc/b/c.yaml", env: {} }), { readFile });
+  assertEquals(password?.reveal(), " p w\n");
+});
+
+Deno.test("withPassword() says where a password file is named that cannot be read or is empty", async () => {
+  const text = `database:\n  url: 'http://[::1]:5984'\n  login: backup\n  password_file: /run/pw\n${REST}`;
+  const config = parseConfig(text, { file: "c.yaml", env: {} });
+  const readFile = () => Promise.reject(new Error("No such file or directory"));
+  const error = await assertRejects(() => withPassword(config, { readFile }), ConfigError);
+  assertInstanceOf(error, ConfigError);
+  assertEquals(error.message, 'c.yaml:4:18: Cannot read the password file "/run/pw"');
+  assertEquals(error.place, { file: "c.yaml", line: 4, column: 18, path: "database.password_file" });
+  await assertRejects(
+    () => withPassword(config, { readFile: () => Promise.resolve("\n") }),
+    ConfigError,
+    'c.yaml:4:18: The password file "/run/pw" is empty',
+  );
 });
 
 Deno.test("withPassword() reads the password that is in Secrets Manager, with the environment's keys", async () => {

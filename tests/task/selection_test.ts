@@ -2,7 +2,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 import type { Task } from "../../src/task/task.ts";
 import { formatDate } from "../../src/dates.ts";
 import { UsageError } from "../../src/errors.ts";
-import { isEmptyByMistake, type SelectionOptions, selectTasks } from "../../src/task/selection.ts";
+import { isEmptyByMistake, pickTasks, type SelectionOptions, selectTasks } from "../../src/task/selection.ts";
 
 const NAMES = ["_replicator", "_users", "a", "a/b", "cdr-202602", "cdr-202603", "media"];
 
@@ -67,4 +67,13 @@ Deno.test("isEmptyByMistake() holds a task without databases against it, unless 
   });
   assertEquals(selections.map(isEmptyByMistake), [true, false, false]);
   assertEquals(selections.map(({ warnings }) => warnings.length), [1, 1, 0]);
+});
+
+Deno.test("pickTasks() keeps the config's order, takes all where none is named, and refuses a name that is none", () => {
+  const names = (wanted: string[]) => pickTasks(TASKS, wanted).map(({ name }) => name);
+  assertEquals(names([]), ["weekly", "monthly"]);
+  assertEquals(names(["monthly", "weekly"]), ["weekly", "monthly"]);
+  assertEquals(names(["monthly"]), ["monthly"]);
+  const error = assertThrows(() => names(["weekly", "daily"]), UsageError, 'The config has no task "daily"');
+  assertEquals(error.hint, 'Its tasks are "weekly", "monthly"');
 });

@@ -7,12 +7,17 @@ import type { Patience } from "./completeness.ts";
 
 /** What a run works with. */
 export interface RunContext {
+  /** CouchDB. */
   couch: CouchClient;
+  /** Where the backups go. */
   repository: Repository;
+  /** Takes the log lines. */
   log: Log;
+  /** Is told how the run comes along. */
   progress: Progress;
   /** The run's id, unique. */
   run: string;
+  /** What time it is. */
   now: () => Date;
   /** Ends the run at once; what is under way is dropped. */
   signal: AbortSignal;

@@ -7,8 +7,11 @@ import type { Progress } from "../../observe.ts";
 export interface RestoreContext extends PathContext {
   /** Ends it at once, too: what is written needs no finishing, and writing it again is harmless. */
   stop?: AbortSignal | undefined;
+  /** CouchDB. */
   couch: CouchClient;
+  /** Is told how it comes along. */
   progress: Progress;
+  /** What time it is. */
   now: () => Date;
 }
 

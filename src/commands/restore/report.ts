@@ -12,6 +12,7 @@ import type { BegunRestore } from "./context.ts";
 export interface RestoreReport {
   /** Whether all of the archive is in the database now. */
   ok: boolean;
+  /** The decoded name of the database that was written to. */
   database: string;
   /** The URL of what was restored. */
   path: string;
@@ -19,6 +20,7 @@ export interface RestoreReport {
   verified: boolean;
   /** Documents of which every revision of the archive was written. */
   documents: number;
+  /** Leaf revisions that were written. */
   leaf_revisions: number;
   /** Those of the documents that are deleted ones: the marks of their deletion are back. */
   deleted: number;
@@ -28,6 +30,7 @@ export interface RestoreReport {
   lacking: readonly LackingSetting[];
   /** Revisions that CouchDB did not take, the first ten thousand of them; the log has all. */
   failed: FailedRevision[];
+  /** How many revisions CouchDB did not take. */
   failed_revisions: number;
   /** What of the archive is missing or damaged, and was left out with `--salvage`. */
   damaged: ChunkProblem[];
@@ -37,6 +40,7 @@ export interface RestoreReport {
   created: boolean;
   /** Views that are built. */
   views: number;
+  /** How long it took. */
   seconds: number;
   /** Present when nothing was written. */
   dry_run?: true;

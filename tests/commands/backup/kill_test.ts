@@ -13,7 +13,7 @@ import { compareLeafRevisions, readAllLeafRevisions } from "../../leaf_revisions
 import { filesOf, manifestOf, readBackup } from "../../read_archive.ts";
 import { until } from "../../until.ts";
 
-const PROGRAM = fileURLToPath(new URL("../../../mod.ts", import.meta.url));
+const PROGRAM = fileURLToPath(new URL("../../../main.ts", import.meta.url));
 const PERMISSIONS = ["--allow-net", "--allow-env", "--allow-sys=hostname", "--allow-read", "--allow-write"];
 const CHUNK = 10;
 const IDS = idsOf(24 * CHUNK);

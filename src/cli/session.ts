@@ -1,0 +1,65 @@
+/**
+ * A session as the terminal wants it: the log and the progress on standard error, and the signals by which the operator
+ * stops it. Made here, closed here, so that a command is only its own work.
+ */
+import { type Config, loadConfig } from "../config/config.ts";
+import { UsageError } from "../errors.ts";
+import type { LogFormat, OpenLog } from "../observe/log.ts";
+import { openProgressLines } from "../observe/progress.ts";
+import { openProgressBars } from "../observe/progress_bars.ts";
+import { openConfigLog } from "../session/log.ts";
+import { openSession } from "../session/open.ts";
+import type { Session, Surroundings } from "../session/session.ts";
+import type { Call } from "./command.ts";
+import { listenForInterruption } from "./interruption.ts";
+
+/** Reads the config, opens what it names, hands it to `work`, and closes it whatever happens. */
+export async function withSession<T>(
+  call: Call,
+  configPath: string | undefined,
+  work: (session: Session) => Promise<T>,
+): Promise<T> {
+  return await withConfig(call, await loadConfig({ path: configPath, env: call.shell.env }), work);
+}
+
+/** The same with a config that has been read. */
+export async function withConfig<T>(call: Call, config: Config, work: (session: Session) => Promise<T>): Promise<T> {
+  return await withSurroundings(call, config, async (surroundings, flush) => {
+    return await work(await openSession({ ...surroundings, config, flush }));
+  });
+}
+
+/** The same without a config: log, progress and interruption. `loki` is where lines go beside the console. */
+export async function withSurroundings<T>(
+  call: Call,
+  config: Pick<Config, "loki">,
+  work: (surroundings: Surroundings, flush: OpenLog["flush"]) => Promise<T>,
+): Promise<T> {
+  const { stderr, env, journal } = call.shell;
+  const bars = stderr.isTerminal && !call.isOn("quiet")
+    ? openProgressBars({ write: stderr.write.bind(stderr), columns: stderr.columns })
+    : undefined;
+  const opened = openConfigLog(config, {
+    level: call.isOn("verbose") ? "debug" : call.isOn("quiet") ? "warn" : "info",
+    format: readLogFormat(call.text("log-format")),
+    color: stderr.isTerminal && !env.NO_COLOR,
+    journal,
+    write: (line) => bars === undefined ? stderr.write(`${line}\n`) : bars.writeLine(line),
+  });
+  const run = crypto.randomUUID();
+  const log = opened.log.with({ run });
+  const progress = bars ?? openProgressLines({ log });
+  const { stop, signal, close } = listenForInterruption(call.shell, log);
+  try {
+    return await work({ log, progress, run, now: () => new Date(), signal, stop }, opened.flush.bind(opened));
+  } finally {
+    close();
+    progress.runFinished();
+    await opened.close();
+  }
+}
+
+function readLogFormat(text: string = "auto"): LogFormat {
+  if (text === "auto" || text === "plain" || text === "json" || text === "journald") return text;
+  throw new UsageError(`--log-format has no "${text}"`, { hint: "It is auto, plain, json or journald" });
+}

@@ -1,0 +1,20 @@
+/** The log as a config wants it: lines go where the caller says, and to Loki where the config names it. */
+import { hostname } from "node:os";
+import type { Config } from "../config/config.ts";
+import { type LogOptions, type OpenLog, openLog } from "../observe/log.ts";
+import { openLoki } from "../observe/loki.ts";
+import { PROGRAM_NAME } from "../version.ts";
+
+/**
+ * Opens the log of a config.
+ *
+ * @param options `host` is the label of that name in Loki; the operating system's name of the machine unless given.
+ */
+export function openConfigLog(
+  { loki }: Pick<Config, "loki">,
+  options: Omit<LogOptions, "sinks"> & { host?: string | undefined },
+): OpenLog {
+  if (loki === undefined) return openLog(options);
+  const { host = hostname(), ...rest } = options;
+  return openLog({ ...rest, sinks: [openLoki({ ...loki, labels: { app: PROGRAM_NAME, host, ...loki.labels } })] });
+}

@@ -1,0 +1,262 @@
+/**
+ * An open session: a config, the repository that it names, CouchDB once it is wanted, and a method for each command. In:
+ * what openSession() opened. Out: the commands' reports. A command's code is loaded when the command is called, and
+ * CouchDB's password is read when CouchDB is first needed: what needs neither costs neither.
+ */
+import type { Repository } from "../archive/repository.ts";
+import type { RunReport } from "../archive/report.ts";
+import type { RunContext } from "../commands/backup/context.ts";
+import type { CheckReport } from "../commands/check.ts";
+import type { BackupList, ListedDatabase } from "../commands/list.ts";
+import type { Plan } from "../commands/plan.ts";
+import type { RestoreRequest } from "../commands/restore/context.ts";
+import type { RestoreReport } from "../commands/restore/report.ts";
+import type { VerifyReport, VerifyRequest } from "../commands/verify.ts";
+import type { Config } from "../config/config.ts";
+import type { CouchClient } from "../couchdb/client.ts";
+import type { BackupDate } from "../dates.ts";
+import type { Log, Progress } from "../observe.ts";
+import { openStore } from "../store/open.ts";
+import type { Store } from "../store/store.ts";
+import type { TaskSelection } from "../task/selection.ts";
+import { withPassword } from "./password.ts";
+
+/** How many elapses of each task a plan lists where nobody says. */
+const DEFAULT_ELAPSES = 3;
+
+/** What surrounds a command: who hears of it, what time it is, and how it is stopped. */
+export interface Surroundings {
+  /** Takes the log lines. */
+  log: Log;
+  /** Is told how it comes along. */
+  progress: Progress;
+  /** The run's id, unique: it stands in manifests and reports. */
+  run: string;
+  /** What time it is. */
+  now: () => Date;
+  /** Ends everything at once; what a backup has stored until then can be resumed. */
+  signal: AbortSignal;
+  /** Ends a backup at the next chunk, what is in flight is finished; ends anything else at once. */
+  stop: AbortSignal;
+}
+
+/** What a session is made of; {@linkcode openSession} makes it from a config. */
+export interface SessionParts extends Surroundings {
+  /** The config, read and checked. */
+  config: Config;
+  /** Where its backups lie. */
+  repository: Repository;
+  /** The machine's name in the figures of a run; undefined: the operating system's. */
+  host: string | undefined;
+  /** Delivers the log lines that wait, and counts those that are lost. */
+  flush: () => Promise<{ lostLines: number }>;
+  /** Lets go of what was opened. */
+  close: () => Promise<void>;
+}
+
+/** What a backup is to save, where it is not all that the config's tasks select. */
+export interface BackupRequest {
+  /** The names of the tasks to run. @default every task of the config */
+  tasks?: readonly string[] | undefined;
+  /**
+   * Only these databases, whatever the tasks select, by names that are encoded (`a%2Fb`) or not; or `all` but CouchDB's
+   * own. @default what the tasks select
+   */
+  databases?: readonly string[] | "all" | undefined;
+  /** The date in the paths. @default today in each task's time zone, or a month before it where the task says so */
+  date?: BackupDate | undefined;
+  /** Go on where a run of the same date stopped. @default false */
+  resume?: boolean | undefined;
+}
+
+/** What a plan is to show. */
+export interface PlanRequest {
+  /** Elapses after this instant are listed. @default now */
+  from?: Date | undefined;
+  /** How many elapses of each task. @default 3 */
+  count?: number | undefined;
+  /** Plan the times only, without CouchDB. @default false */
+  offline?: boolean | undefined;
+}
+
+/** A config, opened. Get one from {@linkcode openSession}, and close it, or declare it with `await using`. */
+export class Session implements AsyncDisposable {
+  readonly #parts: SessionParts;
+  #couch: CouchClient | undefined;
+
+  /** Takes what is open; see {@linkcode openSession}. */
+  constructor(parts: SessionParts) {
+    this.#parts = parts;
+  }
+
+  /** The config. */
+  get config(): Config {
+    return this.#parts.config;
+  }
+
+  /** Where the config's backups lie. */
+  get repository(): Repository {
+    return this.#parts.repository;
+  }
+
+  /** What surrounds the session's commands. */
+  get surroundings(): Surroundings {
+    const { log, progress, run, now, signal, stop } = this.#parts;
+    return { log, progress, run, now, signal, stop };
+  }
+
+  /**
+   * The same config and store in other surroundings: for a run of its own, as each invocation of a Lambda is. Its
+   * connection to CouchDB is a new one, and the password is read anew. It needs no closing; what it shares is closed with
+   * this session.
+   */
+  with(changes: Partial<Surroundings>): Session {
+    return new Session({ ...this.#parts, ...changes, close: () => Promise.resolve() });
+  }
+
+  /**
+   * The client for CouchDB, the same each time. The first call reads the password, CouchDB itself is not asked yet.
+   *
+   * @throws ConfigError when `password_file` cannot be read; what {@linkcode withPassword} throws when the password is in
+   * Secrets Manager and cannot be read there.
+   */
+  async connect(): Promise<CouchClient> {
+    if (this.#couch !== undefined) return this.#couch;
+    const { config, log } = this.#parts;
+    const [{ CouchClient }, options] = await Promise.all([
+      import("../couchdb/client.ts"),
+      withPassword(config, this.#parts),
+    ]);
+    return this.#couch ??= new CouchClient({ ...options, log });
+  }
+
+  /** All that a command works with, for who calls one without this session's methods. @throws As `connect` does. */
+  async context(): Promise<RunContext> {
+    return { ...this.surroundings, repository: this.repository, couch: await this.connect() };
+  }
+
+  /** Opens another bucket folder with the config's credentials: `s3://name/folder` or `file:///path`. */
+  async openStore(bucket: string): Promise<Store> {
+    return await openStore({ ...this.config.bucket, bucket }, { log: this.#parts.log });
+  }
+
+  /**
+   * Says what a backup would save: for each task the databases, and the date in their paths.
+   *
+   * @throws UsageError when `tasks` or `databases` name what is not there; CouchError when CouchDB cannot be asked.
+   */
+  async select(request: BackupRequest = {}): Promise<TaskSelection[]> {
+    const { pickTasks, selectTasks } = await import("../task/selection.ts");
+    const tasks = pickTasks(this.config.tasks, request.tasks ?? []);
+    const couch = await this.connect();
+    const names = await couch.listDatabases({ signal: this.#parts.signal });
+    const { databases: only, date } = request;
+    return selectTasks(names, tasks, { only, date, startedAt: this.#parts.now() });
+  }
+
+  /**
+   * Backs up, by default all that the config's tasks select, and publishes the figures of the run, unless it was for
+   * databases that were named: a part of a task must not pass for its success, nor for an archive that has shrunk.
+   *
+   * @returns What was saved and what was not; a database that fails is in the report and stops nothing.
+   * @throws UsageError and CouchError as `select` does; the reason of `signal` or `stop` when it was interrupted, and
+   * another backup with `resume` then goes on.
+   */
+  async backup(request: BackupRequest = {}): Promise<RunReport> {
+    const { backup } = await import("../commands/backup/backup.ts");
+    const selections = await this.select(request);
+    const report = await backup(await this.context(), selections, { resume: request.resume });
+    if (request.databases === undefined) await this.publish(report);
+    return report;
+  }
+
+  /**
+   * Brings a backup back into a database.
+   *
+   * @throws UsageError when the database must not be written to; ArchiveError when the backup is missing, incomplete or
+   * damaged and `salvage` is not set; CouchError and StoreError; the reason of `signal` or `stop`.
+   */
+  async restore(request: RestoreRequest): Promise<RestoreReport> {
+    const { restore } = await import("../commands/restore/restore.ts");
+    return await restore({ ...await this.context(), ...this.#paths() }, request);
+  }
+
+  /**
+   * Reads a backup again and compares it with its manifest. Needs no CouchDB.
+   *
+   * @returns What was found; a damaged backup is not an error.
+   * @throws ArchiveError when there is nothing like a backup; StoreError when the store fails; the reason of `signal` or
+   * `stop`.
+   */
+  async verify(request: VerifyRequest): Promise<VerifyReport> {
+    const { verify } = await import("../commands/verify.ts");
+    return await verify({ ...this.surroundings, ...this.#paths() }, request);
+  }
+
+  /**
+   * Lists the backups in the store, the newest date first. Needs no CouchDB.
+   *
+   * @param request `database`: only backups of this one, encoded or not. `rebuild`: makes an entry in the catalog for each
+   * complete backup that has none.
+   * @throws StoreError when the store fails.
+   */
+  async list(request: { database?: string | undefined; rebuild?: boolean | undefined } = {}): Promise<BackupList> {
+    const { listBackups } = await import("../commands/list.ts");
+    const { signal, now } = this.#parts;
+    return await listBackups({ repository: this.repository, signal, now }, request);
+  }
+
+  /** Lists the databases of CouchDB. @throws CouchError when CouchDB cannot be asked. */
+  async listDatabases(): Promise<{ databases: ListedDatabase[] }> {
+    const { listDatabases } = await import("../commands/list.ts");
+    return await listDatabases({ couch: await this.connect(), signal: this.#parts.signal });
+  }
+
+  /**
+   * Says what each task selects and why, and when it runs next. Needs no CouchDB with `offline`.
+   *
+   * @throws CouchError when CouchDB cannot be asked.
+   */
+  async plan(request: PlanRequest = {}): Promise<Plan> {
+    const { plan } = await import("../commands/plan.ts");
+    const { now, signal, stop } = this.#parts;
+    const { from = now(), count = DEFAULT_ELAPSES, offline = false } = request;
+    const couch = offline ? undefined : await this.connect();
+    return await plan(this.config.tasks, { from, count, couch, signal: AbortSignal.any([signal, stop]) });
+  }
+
+  /** Tries all that a backup needs. One small object is written, always the same. @throws The reason of `signal`. */
+  async check(): Promise<CheckReport> {
+    const { checkSetup } = await import("../commands/check.ts");
+    const { probesOf } = await import("./probes.ts");
+    return await checkSetup({ ...await this.context(), probes: probesOf(this.config) });
+  }
+
+  /**
+   * Delivers waiting log lines, and a finished run's figures to where the config wants them. What cannot be delivered is
+   * a warning in the log.
+   */
+  async publish(report: RunReport): Promise<void> {
+    const { config, flush, host, log } = this.#parts;
+    const { lostLines } = await flush();
+    if (config.prometheus === undefined) return;
+    const { publishMetrics } = await import("./publish.ts");
+    const counted = { lostLogLines: lostLines, retries: this.#couch?.retries ?? 0, host };
+    for (const warning of await publishMetrics(config, report, counted)) log.warn("metrics", { warning });
+  }
+
+  /** Delivers what the session's own log still holds. What runs meanwhile is to be stopped by the signals. */
+  async close(): Promise<void> {
+    await this.#parts.close();
+  }
+
+  /** The same as `close`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  /** What paths are resolved with. */
+  #paths() {
+    return { repository: this.repository, openStore: (bucket: string) => this.openStore(bucket) };
+  }
+}

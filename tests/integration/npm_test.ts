@@ -1,0 +1,236 @@
+/**
+ * The npm package as its users have it: packed, installed into an empty folder without any network, and run by the
+ * versions of Node that it is for. Wants npm, and what scripts/ci/node.sh installs.
+ */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { dirname, join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { couchOk } from "../couch_request.ts";
+import { createDatabase, idsOf } from "../couchdb/impatient_client.ts";
+import { type FakeCouchDb, startFakeCouchDb } from "../fakes/couchdb.ts";
+import { FakeS3 } from "../fakes/s3.ts";
+import { seedHardDatabase } from "../hard_database.ts";
+import { compareLeafRevisions, readAllLeafRevisions } from "../leaf_revisions.ts";
+
+const VERSIONS = ["22", "24"];
+const { version: VERSION, imports: IMPORTS } = JSON.parse(await Deno.readTextFile("deno.json"));
+const TYPESCRIPT = IMPORTS.typescript.replace(/^npm:/, "");
+
+for (const version of VERSIONS) {
+  Deno.test(`under Node ${version} the package says its version`, async () => {
+    await using place = await Installed.make(version);
+    const { stdout, stderr } = await place.run("couchdb-backup", "--version");
+    assertEquals([stdout, stderr], [`couchdb-backup ${VERSION}\n`, ""]);
+    assertMatch((await place.run("node", "--version")).stdout, new RegExp(`^v${version}\\.`));
+  });
+
+  Deno.test(`under Node ${version} the package backs a hard database up, verifies and restores it`, async () => {
+    await using couch = await startFakeCouchDb();
+    await using place = await Installed.make(version);
+    await seedHardDatabase(couch, "a/b", { documents: 60 });
+    await place.write("config.yaml", configOf(couch, { bucket: pathToFileURL(`${place.folder}/backups`).href }));
+    const backup = await place.run("couchdb-backup", "backup", "config.yaml", "--json");
+    assertEquals([backup.code, JSON.parse(backup.stdout).ok], [0, true], backup.stderr);
+    await place.gives(0, "verify", "a/b", "latest");
+    await place.gives(0, "restore", "copy", "latest/a%2Fb");
+    const read = (name: string) => readAllLeafRevisions(couch, name);
+    assertEquals(compareLeafRevisions(await read("a/b"), await read("copy")), []);
+    const { stderr } = await place.gives(2, "bakup");
+    assertEquals(stderr.split("\n")[0], 'couchdb-backup: There is no command "bakup"');
+  });
+
+  Deno.test(`under Node ${version} the package backs up into S3 and restores from it`, async () => {
+    await using couch = await startFakeCouchDb();
+    await createDatabase(couch, "a/b", idsOf(50), '"pi":3.0');
+    const s3 = await FakeS3.start();
+    await using place = await Installed.make(version);
+    const more = `endpoint: "${s3.url}"\ntoken: ${s3.keys.accessKeyId}\nsecret: ${s3.keys.secretAccessKey}`;
+    await place.write("config.yaml", configOf(couch, { bucket: "s3://test-bucket/folder", more }));
+    await place.gives(0, "backup", "config.yaml");
+    await place.gives(0, "restore", "copy", "latest/a%2Fb");
+    const read = (name: string) => readAllLeafRevisions(couch, name);
+    assertEquals(compareLeafRevisions(await read("a/b"), await read("copy")), []);
+    await s3.close();
+  });
+
+  Deno.test(`under Node ${version} a TypeScript program that uses the library is checked, and runs`, async () => {
+    await using couch = await startFakeCouchDb();
+    await createDatabase(couch, "orders", idsOf(3));
+    await using place = await Installed.make(version);
+    const bucket = pathToFileURL(`${place.folder}/backups`).href;
+    await place.write("config.yaml", configOf(couch, { bucket, database: "orders" }));
+    const [, example] = /```ts\n([\s\S]*?)```/.exec(await place.read("README.md")) ?? [];
+    assert(example !== undefined, "the package's README has an example");
+    await place.write("program.ts", `${example}console.log("done");\n`);
+    await place.npm("install", TYPESCRIPT, `@types/node@${version}`);
+    const options = ["--noEmit", "--strict", "--module", "nodenext", "--target", "es2022"];
+    const checked = await place.run("tsc", ...options, "program.ts");
+    assertEquals([checked.code, checked.stdout], [0, ""]);
+    const { code, stdout, stderr } = await place.run("node", "program.ts");
+    assertEquals([code, stdout], [0, "done\n"], stderr);
+    assertEquals((await couchOk(couch, "GET /orders_copy")).json.doc_count, 3);
+  });
+}
+
+Deno.test("the declarations fit a program that has no types of Node, and one with the strictest options", async () => {
+  await using place = await Installed.make("24");
+  await place.npm("install", TYPESCRIPT);
+  const code = `import { type Config, openSession, type RunReport } from "couchdb-backup";
+export async function save(config: Config): Promise<RunReport> {
+  await using session = await openSession({ config, signal: AbortSignal.timeout(1000) });
+  const { backups } = await session.list();
+  // @ts-expect-error the declarations are no "any"
+  backups.push(42);
+  return await session.backup({ databases: backups.map(({ database }) => database) });
+}
+`;
+  await place.write("program.ts", code);
+  for (
+    const options of [
+      ["--lib", "es2022,dom,dom.iterable"],
+      ["--lib", "es2022,dom", "--exactOptionalPropertyTypes", "--noUncheckedIndexedAccess", "--verbatimModuleSyntax"],
+    ]
+  ) {
+    const module = [
+      "--noEmit",
+      "--strict",
+      "--module",
+      "esnext",
+      "--moduleResolution",
+      "bundler",
+      "--target",
+      "es2022",
+    ];
+    const { code, stdout } = await place.run("tsc", ...module, ...options, "program.ts");
+    assertEquals([code, stdout], [0, ""], options.join(" "));
+  }
+});
+
+Deno.test("the package holds what its users need and no more, and its links lead somewhere", async () => {
+  await using place = await Installed.make("22");
+  const root = `${place.folder}/node_modules/couchdb-backup`;
+  const files = (await filesBelow(root)).map((path) => path.slice(root.length + 1));
+  assertEquals([...new Set(files.map((path) => path.split("/")[0]))].sort(), [
+    "CHANGELOG.md",
+    "LICENSE",
+    "README.md",
+    "THIRD_PARTY_LICENSES",
+    "config.sample.yaml",
+    "docs",
+    "lib",
+    "monitoring",
+    "package.json",
+  ]);
+  for (const path of files.filter((path) => path.endsWith(".md"))) {
+    const text = await Deno.readTextFile(`${root}/${path}`);
+    for (const [, target = ""] of text.matchAll(/\]\(([^)#\s]+)/g)) {
+      if (!/^[a-z]+:/.test(target)) assert(files.includes(join(dirname(path), target)), `${path} links to ${target}`);
+    }
+  }
+  for (const path of files.filter((path) => path.startsWith("lib/"))) {
+    const text = await Deno.readTextFile(`${root}/${path}`);
+    const foreign = /^(?:import|export|\}).*? from "(?!\.|node:)([^"]+)"/m.exec(text)?.[1];
+    assertEquals(foreign, undefined, `${path} imports a package`);
+    assert(!text.includes(Deno.cwd()), `${path} names a folder of the machine that built it`);
+    assert(!/\bregistry\.npmjs\.org\//.test(text), `${path} names a folder of the machine that built it`);
+  }
+  const notices = await Deno.readTextFile(`${root}/THIRD_PARTY_LICENSES`);
+  for (const name of ["zod", "aws4fetch", "fast-xml-parser", "deno-std", "@smithy/core"]) {
+    assertMatch(notices, new RegExp(`^${name} \\d`, "m"));
+  }
+});
+
+/** A config with one task that saves one database in small chunks. */
+function configOf(couch: FakeCouchDb, part: { bucket: string; database?: string; more?: string }): string {
+  const { url, login, password } = couch;
+  return `database: {url: "${url}", login: "${login}", password: "${password}"}
+task: {weekly: {databases: ["${part.database ?? "a/b"}"], chunk: 20}}
+bucket: "${part.bucket}"
+${part.more ?? ""}
+`;
+}
+
+async function filesBelow(folder: string): Promise<string[]> {
+  const files: string[] = [];
+  for await (const { name, isDirectory } of Deno.readDir(folder)) {
+    if (isDirectory) files.push(...await filesBelow(`${folder}/${name}`));
+    else files.push(`${folder}/${name}`);
+  }
+  return files.sort();
+}
+
+interface Ended {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+async function execute(command: string, args: readonly string[], options: Deno.CommandOptions = {}): Promise<Ended> {
+  const { code, stdout, stderr } = await new Deno.Command(command, { ...options, args: [...args] }).output();
+  const decoder = new TextDecoder();
+  return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+}
+
+let packed: Promise<string> | undefined;
+
+/** Builds the package for the first test that wants it, and returns the path of its archive. */
+async function tarball(): Promise<string> {
+  for (const command of ["deno task --quiet npm", "npm pack --silent --pack-destination dist ./dist/npm"]) {
+    const { code, stderr } = await execute("sh", ["-c", command]);
+    assertEquals(code, 0, stderr);
+  }
+  return await Deno.realPath(`dist/couchdb-backup-${VERSION}.tgz`);
+}
+
+/** An empty folder into which the package was installed, and a version of Node. */
+class Installed implements AsyncDisposable {
+  readonly folder: string;
+  readonly path: string;
+
+  private constructor(folder: string, path: string) {
+    this.folder = folder;
+    this.path = path;
+  }
+
+  static async make(version: string): Promise<Installed> {
+    const node = await execute("sh", ["scripts/ci/node.sh", version]);
+    assertEquals(node.code, 0, node.stderr);
+    const folder = await Deno.makeTempDir({ prefix: "couchdb-backup installed-" });
+    const place = new Installed(folder, `${folder}/node_modules/.bin:${node.stdout.trim()}:${Deno.env.get("PATH")}`);
+    await place.write("package.json", '{"private":true,"type":"module"}');
+    // Without the network: it needs no other package.
+    await place.npm("install", "--offline", await (packed ??= tarball()));
+    return place;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Deno.remove(this.folder, { recursive: true });
+  }
+
+  async run(command: string, ...args: string[]): Promise<Ended> {
+    // Through `env`: it looks for the command in the new PATH.
+    const env = { PATH: this.path, NO_COLOR: "1" };
+    return await execute("env", [command, ...args], { cwd: this.folder, env });
+  }
+
+  async npm(...args: string[]): Promise<void> {
+    const { code, stderr } = await this.run("npm", ...args, "--no-audit", "--no-fund", "--loglevel=error");
+    assertEquals(code, 0, stderr);
+  }
+
+  /** Runs the program and expects an exit code of it. */
+  async gives(expected: number, ...args: string[]): Promise<Ended> {
+    const ended = await this.run("couchdb-backup", ...args);
+    assertEquals(ended.code, expected, ended.stderr);
+    return ended;
+  }
+
+  /** Reads a file of the package. */
+  async read(name: string): Promise<string> {
+    return await Deno.readTextFile(`${this.folder}/node_modules/couchdb-backup/${name}`);
+  }
+
+  async write(name: string, text: string): Promise<void> {
+    await Deno.writeTextFile(`${this.folder}/${name}`, text);
+  }
+}

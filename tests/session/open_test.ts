@@ -1,0 +1,177 @@
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { pathToFileURL } from "node:url";
+import { type Config, parseConfig } from "../../src/config/config.ts";
+import { ConfigError, CouchError, StoreError, UsageError } from "../../src/errors.ts";
+import { openSession } from "../../src/session/open.ts";
+import { createDatabase, idsOf } from "../couchdb/impatient_client.ts";
+import { type FakeCouchDb, startFakeCouchDb } from "../fakes/couchdb.ts";
+import { RecordedLog } from "../fakes/log.ts";
+import { FakeLoki } from "../fakes/loki.ts";
+
+/** Databases `a` and `a/b` of twelve documents, and a folder with a bucket in it. */
+class Place implements AsyncDisposable {
+  readonly fake: FakeCouchDb;
+  readonly folder: string;
+
+  private constructor(fake: FakeCouchDb, folder: string) {
+    this.fake = fake;
+    this.folder = folder;
+  }
+
+  static async make(): Promise<Place> {
+    const fake = await startFakeCouchDb();
+    for (const name of ["a", "a/b"]) await createDatabase(fake, name, idsOf(12));
+    return new Place(fake, await Deno.makeTempDir({ prefix: "couchdb-backup session-" }));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.fake.stop();
+    await Deno.remove(this.folder, { recursive: true });
+  }
+
+  config(part: { password?: string; more?: string } = {}): Config {
+    const { url, login, password } = this.fake;
+    const text = `database: {url: "${url}", login: "${login}", ${part.password ?? `password: "${password}"`}}
+task: {weekly: {cron: "Sat 18:00", databases: [a, "a/b"], timezone: UTC}, other: {databases: [a]}}
+bucket: "${pathToFileURL(`${this.folder}/bucket`).href}"
+${part.more ?? ""}
+`;
+    return parseConfig(text, { file: `${this.folder}/config.yaml`, env: {} });
+  }
+}
+
+const NOWHERE = "password_file: /nowhere/password";
+
+Deno.test("openSession() gives every command: what backup saves is listed, verified and restored", async () => {
+  await using place = await Place.make();
+  await using session = await openSession({ config: place.config(), run: "run 1" });
+  const date = { year: 2026, month: 10, day: 22 };
+
+  const [selection, ...others] = await session.select({ tasks: ["weekly"] });
+  assertEquals([selection?.databases.map(({ database }) => database), others], [["a", "a/b"], []]);
+  const report = await session.backup({ tasks: ["weekly"], date });
+  assertEquals([report.ok, report.run, report.tasks.map(({ task }) => task)], [true, "run 1", ["weekly"]]);
+  assertEquals(report.tasks[0]?.databases.map(({ documents }) => documents), [12, 12]);
+
+  const { backups } = await session.list({ database: "a%2Fb" });
+  assertEquals(backups.map(({ database, date, complete }) => [database, date, complete]), [[
+    "a/b",
+    "2026-10-22",
+    true,
+  ]]);
+  const verified = await session.verify({ database: "a/b", path: "2026-10-22" });
+  assertEquals([verified.ok, verified.documents], [true, 12]);
+  const restored = await session.restore({ database: "copy", path: "2026-10-22/a" });
+  assertEquals([restored.ok, restored.documents], [true, 12]);
+
+  const { databases } = await session.listDatabases();
+  assertEquals(databases.map(({ encoded }) => encoded), ["_replicator", "_users", "a", "a%2Fb", "copy"]);
+  const { tasks } = await session.plan({ from: new Date("2026-01-01T00:00:00Z"), count: 1 });
+  assertEquals(tasks.map(({ next, databases }) => [next, databases.length]), [[["2026-01-03T18:00:00.000Z"], 2], [
+    [],
+    1,
+  ]]);
+  const { ok, checks } = await session.check();
+  assert(ok, JSON.stringify(checks));
+});
+
+Deno.test("openSession() narrows a backup to tasks, or to databases whatever the tasks select", async () => {
+  await using place = await Place.make();
+  await using session = await openSession({ config: place.config() });
+  const namesOf = async (request: Parameters<typeof session.select>[0]) =>
+    (await session.select(request)).flatMap(({ task, databases }) => databases.map((one) => [task.name, one.database]));
+  assertEquals(await namesOf({ tasks: ["other"] }), [["other", "a"]]);
+  assertEquals(await namesOf({ databases: ["a%2Fb"] }), [["weekly", "a/b"]]);
+  assertEquals(await namesOf({ databases: "all" }), [["weekly", "a"], ["weekly", "a/b"]]);
+  await assertRejects(() => session.backup({ tasks: ["daily"] }), UsageError, 'The config has no task "daily"');
+  await assertRejects(() => session.backup({ databases: ["b"] }), UsageError, 'CouchDB has no database "b"');
+});
+
+Deno.test("Session.backup() publishes the run's figures, but not those of databases that were named", async () => {
+  await using place = await Place.make();
+  const path = `${place.folder}/couchdb.prom`;
+  const config = place.config({ more: `prometheus: {textfile: "${path}"}` });
+  await using session = await openSession({ config, host: "here" });
+  await session.backup({ databases: ["a"] });
+  await assertRejects(() => Deno.stat(path), Deno.errors.NotFound);
+  await session.backup({ tasks: ["other"] });
+  assertStringIncludes(await Deno.readTextFile(path), 'task="other"');
+});
+
+Deno.test("openSession() lists, verifies and plans times without CouchDB, and without its password", async () => {
+  await using place = await Place.make();
+  const saved = await openSession({ config: place.config() });
+  await saved.backup({ date: { year: 2026, month: 1, day: 3 } });
+  const asked = place.fake.requests.length;
+
+  await using session = await openSession({ config: place.config({ password: NOWHERE }) });
+  assertEquals((await session.list()).backups.length, 2);
+  assertEquals((await session.verify({ database: "a", path: "latest" })).ok, true);
+  const { tasks, unselected } = await session.plan({ offline: true });
+  assertEquals([tasks.map(({ next }) => next.length), unselected], [[3, 0], undefined]);
+  assertEquals(place.fake.requests.length, asked);
+
+  for (const command of ["backup", "select", "plan", "check", "listDatabases", "connect"] as const) {
+    await assertRejects(() => session[command](), ConfigError, 'Cannot read the password file "/nowhere/password"');
+  }
+  const request = { database: "copy", path: "latest" };
+  await assertRejects(() => session.restore(request), ConfigError, "Cannot read the password file");
+});
+
+Deno.test("openSession() reads the password again when it could not be read", async () => {
+  await using place = await Place.make();
+  await using session = await openSession({ config: place.config({ password: "password_file: pw" }) });
+  await assertRejects(() => session.connect(), ConfigError);
+  await Deno.writeTextFile(`${place.folder}/pw`, `${place.fake.password}\n`);
+  assertEquals((await session.listDatabases()).databases.length, 4);
+  assertEquals(await session.connect(), await session.connect());
+});
+
+Deno.test("Session.with() has surroundings of its own, and reads the password anew", async () => {
+  await using place = await Place.make();
+  await Deno.writeTextFile(`${place.folder}/pw`, place.fake.password);
+  const log = new RecordedLog();
+  await using session = await openSession({ config: place.config({ password: "password_file: pw" }), log, run: "one" });
+  assertEquals((await session.listDatabases()).databases.length, 4);
+  await Deno.writeTextFile(`${place.folder}/pw`, "wrong");
+
+  const stopped = AbortSignal.abort(new Error("told to stop"));
+  const other = session.with({ run: "two", log: log.with({ request: 2 }), signal: stopped });
+  const { run, now, signal } = other.surroundings;
+  assertEquals([run, now, signal], ["two", session.surroundings.now, stopped]);
+  assertEquals([other.config, other.repository], [session.config, session.repository]);
+  await assertRejects(() => other.list(), Error, "told to stop");
+  await assertRejects(() => session.with({}).listDatabases(), CouchError, "401");
+  assertEquals((await session.listDatabases()).databases.length, 4);
+});
+
+Deno.test("openSession() pushes its lines to the config's Loki, and delivers them when it is closed", async () => {
+  await using place = await Place.make();
+  const loki = new FakeLoki();
+  const session = await openSession({
+    config: place.config({ more: `loki: "${loki.url}"\ntoken: x\nsecret: y` }),
+    host: "h",
+  });
+  await session.close();
+  assertEquals(loki.lines.map(({ labels }) => [labels.app, labels.host]), [
+    ["couchdb-backup", "h"],
+    ["couchdb-backup", "h"],
+  ]);
+  assertStringIncludes(loki.lines[0]?.line ?? "", 'Key \\"token\\" has no effect on a file:// bucket');
+  await loki.close();
+});
+
+Deno.test("openSession() leaves a log that it was given open", async () => {
+  await using place = await Place.make();
+  const log = new RecordedLog();
+  const session = await openSession({ config: place.config({ more: "token: x\nsecret: y" }), log });
+  await session.close();
+  assertEquals(log.events("warn"), ["config", "config"]);
+});
+
+Deno.test("openSession() refuses a config whose bucket is no store", async () => {
+  await using place = await Place.make();
+  const config = place.config();
+  const bucket = { ...config.bucket, bucket: "ftp://a/b" };
+  await assertRejects(() => openSession({ config: { ...config, bucket } }), StoreError, "Cannot open the bucket");
+});

@@ -36,7 +36,7 @@ export function makeUnits(options: UnitOptions): UnitFile[] {
     name: `${PROGRAM_NAME}@${escapeInstance(task.name)}.timer`,
     text: timer(task, options),
   }));
-  return [{ name: `${PROGRAM_NAME}@.service`, text: taskService(options) }, whenFailed, ...timers];
+  return [{ name: `${PROGRAM_NAME}@.service`, text: taskService(options) }, ...timers, whenFailed];
 }
 
 /** A name as it stands between `@` and `.service`, as systemd-escape(1) makes it. */
@@ -211,6 +211,9 @@ OnCalendar=${escapeSpecifiers(cron ?? "")}${zone}
 Persistent=true
 # A run that the machine's end cut short is resumed when the machine is back.
 OnBootSec=10min
+# A look five minutes behind each other one: what failed is tried again, and what another machine left is resumed. Where
+# nothing is due it costs one listing of a folder.
+OnUnitInactiveSec=5min
 
 [Install]
 WantedBy=timers.target

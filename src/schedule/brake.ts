@@ -4,7 +4,6 @@
  */
 import type { RunFolder, Stop } from "../archive/run_folder.ts";
 import { CouchError, describeError, exitCodeOf, isFatalForRun } from "../errors.ts";
-import type { StoreCallOptions } from "../store/store.ts";
 import { REFUSED_PAUSE_MINUTES } from "./retry.ts";
 
 const PAUSE_MS = REFUSED_PAUSE_MINUTES * 60_000;
@@ -12,21 +11,23 @@ const PAUSE_MS = REFUSED_PAUSE_MINUTES * 60_000;
 const PATIENCE_MS = 3 * 60_000;
 /** What was met longer ago is another matter. */
 const FORGET_MS = 60 * 60_000;
+/** Of a small object, whether the round's own time is over or not. */
+const TIMEOUT_MS = 10_000;
 
 /** The brake of one round. */
 export class RoundsBrake {
   readonly #folder: RunFolder;
-  readonly #context: { now: () => Date } & StoreCallOptions;
+  readonly #now: () => Date;
   #stop: Stop | undefined;
 
-  constructor(folder: RunFolder, { now, signal }: { now: () => Date } & StoreCallOptions) {
+  constructor(folder: RunFolder, now: () => Date) {
     this.#folder = folder;
-    this.#context = { now, signal };
+    this.#now = now;
   }
 
   /** Why the round need not try; undefined where it is to. */
   async read(): Promise<{ why: string; exit_code: number } | undefined> {
-    this.#stop = await this.#folder.readStop(this.#context);
+    this.#stop = await this.#folder.readStop({ signal: AbortSignal.timeout(TIMEOUT_MS) });
     if (this.#stop === undefined || Date.parse(this.#stop.until) <= this.#nowMs()) return undefined;
     const { why, exit_code } = this.#stop;
     return { why: `Not tried, as it would fail like the one before: ${why}`, exit_code };
@@ -60,11 +61,11 @@ export class RoundsBrake {
 
   async #store(stop: Stop): Promise<void> {
     this.#stop = stop;
-    await this.#folder.storeStop(stop, { signal: this.#context.signal });
+    await this.#folder.storeStop(stop, { signal: AbortSignal.timeout(TIMEOUT_MS) });
   }
 
   #nowMs(): number {
-    return this.#context.now().getTime();
+    return this.#now().getTime();
   }
 }
 

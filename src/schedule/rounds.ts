@@ -235,15 +235,16 @@ export async function backupRound(
   }
   const { generation } = run;
   const lease = generation === undefined ? undefined : { ...run, run: runOf(run), generation };
+  const bookkeeping = { ...context, signal: AbortSignal.timeout(LAST_WORDS_TIMEOUT_MS) };
   if (lease !== undefined) {
-    if (await isLeaseLost(context, lease)) {
+    if (await isLeaseLost(bookkeeping, lease)) {
       return { status: "failed", cursor: null, error: "Another run has taken the elapse over" };
     }
-    await renewLease(context, lease);
+    await renewLease(bookkeeping, lease);
   }
   const address = { context, date: selection.date, database };
   const startedAt = context.now();
-  const brake = new RoundsBrake(folderOf(context, run), context);
+  const brake = new RoundsBrake(folderOf(context, run), context.now);
   const refused = await brake.read();
   if (refused !== undefined) {
     const outcome = { ...failure(address, undefined), seconds: 0, error: refused.why, exit_code: refused.exit_code };

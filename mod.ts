@@ -57,14 +57,7 @@ export {
 export { backup } from "./src/commands/backup/backup.ts";
 export type { BackupOptions, RunContext } from "./src/commands/backup/context.ts";
 export type { Check, CheckReport } from "./src/commands/check.ts";
-export {
-  type BackupList,
-  listBackups,
-  type ListContext,
-  listDatabases,
-  type ListedBackup,
-  type ListedDatabase,
-} from "./src/commands/list.ts";
+export { listBackups, listDatabases, type ListedBackup, type ListedDatabase } from "./src/commands/list.ts";
 export type { Plan, TaskPlan } from "./src/commands/plan.ts";
 export type { RestoreContext, RestoreRequest } from "./src/commands/restore/context.ts";
 export type { RestoreReport } from "./src/commands/restore/report.ts";
@@ -83,7 +76,7 @@ export {
 } from "./src/config/config.ts";
 export type { Address } from "./src/config/values.ts";
 export type { Task } from "./src/task/task.ts";
-export type { SelectedDatabase } from "./src/task/select.ts";
+export type { ExcludedDatabase, SelectedDatabase } from "./src/task/select.ts";
 export { type SelectionOptions, selectTasks, type TaskSelection } from "./src/task/selection.ts";
 export {
   type Calendar,
@@ -130,6 +123,7 @@ export {
   ArchiveError,
   type ArchiveFacts,
   AwsError,
+  type AwsFacts,
   ConfigError,
   type ConfigPlace,
   CouchError,

@@ -65,20 +65,21 @@ const NAMES_IN_MESSAGE = 10;
 /**
  * Reads the config and opens what does not change: the store and the log.
  *
- * @param options.write Takes a line of the log.
+ * @param options.write Takes a line of the log. `now` tells the time; the system's clock unless given.
  * @returns The handler, and what sends the log lines that wait.
  * @throws ConfigError, AwsError or StoreError when the config cannot be used.
  */
 export async function openHandler(options: {
   env: Environment;
   write: (line: string) => void;
+  now?: (() => Date) | undefined;
 }): Promise<{ handler: Handler; flush: () => Promise<void> }> {
-  const { env, write } = options;
+  const { env, write, now } = options;
   const host = env.AWS_LAMBDA_FUNCTION_NAME ?? "lambda";
   const config = await loadConfig({ env });
   // As JSON: template.yaml's metric filter looks into the lines.
   const { log, flush } = openConfigLog(config, { level: "info", format: "json", write, host });
-  const session = await openSession({ config, log, flush, host });
+  const session = await openSession({ config, log, flush, host, now });
   return {
     handler: async (invocation) => await answer(session, { host, invocation }),
     flush: async () => void await flush(),
@@ -224,7 +225,7 @@ class InvocationOf {
   /** Runs a task because a person wants it. */
   async run(event: RunEvent): Promise<unknown> {
     const { config } = this.#session;
-    const elapse = event.elapse ?? new Date(Math.floor(Date.now() / 1000) * 1000);
+    const elapse = event.elapse ?? new Date(Math.floor(this.#session.surroundings.now().getTime() / 1000) * 1000);
     const run = this.#runOf({ ...event, elapse });
     if (config.stateMachine !== undefined) {
       // Resuming a run is another execution than the run itself, whose name is used up.

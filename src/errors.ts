@@ -100,7 +100,7 @@ export class CouchError extends ProgramError {
 
 /** What is known of a failed operation on the store. */
 export interface StoreFacts {
-  /** S3's code (`AccessDenied`), `not_found`, `exists`, `timeout`, `unreachable`, or the system's (`ENOSPC`). */
+  /** S3's code (`AccessDenied`), `not_found`, `exists`, `endless`, `not_mounted`, `timeout`, `unreachable`, or the system's (`ENOSPC`). */
   code: string;
   /** The object key within the bucket folder, where the operation has one. */
   key?: string | undefined;
@@ -144,9 +144,12 @@ export interface AwsFacts {
  * hands out the keys that sign requests, those to S3 included. It exits as the store's errors do, of which it was one.
  */
 export class AwsError extends ProgramError {
+  /** The exit code 11. */
   override readonly exitCode: number = EXIT.store;
+  /** What is known of it. */
   readonly facts: AwsFacts;
 
+  /** The action that failed and what AWS said, and the same as facts. */
   constructor(message: string, facts: AwsFacts, context: ErrorContext = {}) {
     super(message, context);
     this.facts = facts;
@@ -205,6 +208,7 @@ const FATAL_CODE = new Set([
   "PermanentRedirect",
   "ENOSPC",
   "EROFS",
+  "not_mounted",
 ]);
 
 /**

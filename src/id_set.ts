@@ -17,7 +17,7 @@ export type HashWords = 2 | 4;
 /** Turns ids into hashes of 64 or 128 bits. */
 export class IdHasher {
   /** The hash of the last id, in its first words. */
-  readonly hash = new Uint32Array(4);
+  readonly hash: Uint32Array = new Uint32Array(4);
   readonly #key: Uint32Array;
 
   /** @param key 128 bits. @default random ones */

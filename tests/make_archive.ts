@@ -23,6 +23,8 @@ export interface ArchiveRequest extends Partial<Pick<Task, "chunk" | "attachment
   suffix?: string;
   /** @default 22 October 2026 */
   date?: BackupDate;
+  /** @default the clock of this machine */
+  now?: () => Date;
 }
 
 /** A backup that was made. */
@@ -58,7 +60,7 @@ export async function makeArchive(request: ArchiveRequest): Promise<MadeArchive>
     log: SILENT_LOG,
     progress: SILENT_PROGRESS,
     run: crypto.randomUUID(),
-    now: () => new Date(),
+    now: request.now ?? (() => new Date()),
     signal: never,
     stop: never,
   };

@@ -30,10 +30,12 @@ function allStates(states: Record<string, State>): [string, State][] {
 const definition = (): any => structuredClone(resources.StateMachine!.Properties.Definition);
 
 /** What stands between the state machine's paths, for a run with one database. */
-const INPUT: Record<string, string | null> = {
+const INPUT: Record<string, string | number | null> = {
   "$.task": "weekly",
   "$.elapse": "2026-01-03T18:00:00Z",
   "$.only": "all",
+  "$.generation": 1,
+  "$.plan.generation": 1,
   "$.database": "account/ab",
   "$.cursor": null,
 };
@@ -43,6 +45,7 @@ const PLAN: PlanResult = {
   bucket: "b",
   key: "k",
   databases: 1,
+  generation: 1,
   concurrency: 1,
   delay: 0,
 };

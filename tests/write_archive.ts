@@ -51,8 +51,8 @@ export function chunkText(rows: readonly Row[]): string {
   return `{"results":[${texts.join(",")}]}`;
 }
 
-/** Writes a complete backup into a folder, and returns its manifest. */
-export async function writeArchive(folder: string, request: WriteRequest) {
+/** Writes a complete backup into a folder. */
+export async function writeArchive(folder: string, request: WriteRequest): Promise<void> {
   await Deno.mkdir(folder, { recursive: true });
   const chunks = await Promise.all(request.chunks.map((chunk, number) => storeChunk(folder, number, chunk)));
   const sum = (name: "documents" | "leaf_revisions" | "deleted" | "absent" | "bytes" | "compressed_bytes") =>
@@ -100,7 +100,6 @@ export async function writeArchive(folder: string, request: WriteRequest) {
   const text = JSON.stringify(manifest, undefined, 2) + "\n";
   await Deno.writeTextFile(join(folder, "manifest-20261125T180411Z-0b5a8fd2.json"), text);
   await Deno.writeTextFile(join(folder, "manifest.json"), text);
-  return manifest;
 }
 
 /** Stores a chunk, and returns its line in the manifest. */

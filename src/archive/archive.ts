@@ -240,8 +240,8 @@ async function readCheckpoints(
 
 function takeManifest(archive: Archive, { name, manifest }: { name: string; manifest: Manifest }): void {
   archive.kind = "complete";
-  archive.finishedAt = momentOf(name, manifest);
   archive.feed = manifest.feed;
+  archive.finishedAt = momentOf(name, manifest);
   takeOrigin(archive, { ...manifest, name, documents: manifest.totals.documents });
 }
 

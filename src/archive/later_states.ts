@@ -8,6 +8,9 @@ import { IdSet } from "../id_set.ts";
 import type { ArchiveChunk } from "./archive.ts";
 import type { ReadChunkOptions } from "./chunk.ts";
 
+/** Room is made at once for so many ids; where there are more it is made as they come, whatever a manifest says. */
+const MOST_PREPARED = 4_000_000;
+
 /** Follows the reading of one archive, chunk after chunk. */
 export class LaterStates {
   /** The chunks in the order in which they have to be read, one behind the other. */
@@ -17,7 +20,8 @@ export class LaterStates {
   /** @param chunks In ascending order, as an archive has them. */
   constructor(chunks: readonly ArchiveChunk[]) {
     const again = chunks.filter(isAgain);
-    this.#ids = new IdSet({ capacity: again.reduce((sum, { entry }) => sum + (entry?.documents ?? 0), 0) });
+    const documents = again.reduce((sum, { entry }) => sum + (entry?.documents ?? 0), 0);
+    this.#ids = new IdSet({ capacity: Math.min(documents, MOST_PREPARED) });
     // Where no document comes twice any order is right, and CouchDB writes fastest in that of the ids.
     this.chunks = again.length === 0 ? chunks : chunks.toReversed();
   }

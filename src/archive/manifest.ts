@@ -3,8 +3,8 @@
  * specified in docs/archive.md; here they get their types, are put together, and are read back with every field checked.
  */
 import { z } from "zod";
-import { ArchiveError } from "../errors.ts";
 import type { UnreadableDocument } from "../couchdb/couchdb.ts";
+import { ArchiveError } from "../errors.ts";
 
 /** The version of the archive's format that this program writes. A reader refuses what is newer. */
 export const FORMAT_VERSION = 2;
@@ -68,7 +68,7 @@ export interface DatabaseProperties {
   n: number | null;
   /** Whether ids begin with a partition's name. */
   partitioned: boolean;
-  /** How many revisions of a document CouchDB remembers; null where it did not let it be read. */
+  /** How many revisions of a document CouchDB remembers; null where CouchDB did not let it be read. */
   revs_limit: number | null;
   /**
    * The text of `_security` as CouchDB sent it: a string, so that no number in it is rounded. Null where CouchDB did not
@@ -81,7 +81,7 @@ export interface DatabaseProperties {
   purge_seq: string | null;
 }
 
-/** How a backup stands to others of its database: `full` holds every document, `incremental` what has changed since. */
+/** How a backup stands to others: `full` holds every document, `incremental` what has changed since its parent. */
 export type BackupKind = "full" | "incremental";
 
 /** What is known when a backup begins. Instants are in UTC: `2026-01-03T18:00:01.312Z`. */
@@ -100,14 +100,18 @@ export interface Origin {
   started_at: string;
   /** What it was read from; the URL is without credentials. */
   couchdb: { url: string; version: string };
-  /**
-   * What the task saves; `chunk` is null where the database was one request. `tombstones`: whether every tombstone was
-   * taken; else those alone that documents of this backup have become.
-   */
-  options: { attachments: boolean; revisions: boolean; chunk: number | null; tombstones: boolean };
+  /** What the task saves. */
+  options: {
+    attachments: boolean;
+    /** Whether histories are saved. */
+    revisions: boolean;
+    /** Null where the database was one request. */
+    chunk: number | null;
+    /** Whether every tombstone was taken; else those alone that documents of this backup have become. */
+    tombstones: boolean;
+  };
   /** What the database is beside its documents. */
   properties: DatabaseProperties;
-  /** `full` holds every document; `incremental` what has changed since its parent. */
   kind: BackupKind;
   /** The backup that an incremental one goes on from. */
   parent: { path: string; run: string; sha256: string } | null;
@@ -119,21 +123,21 @@ export interface Manifest extends Origin {
   finished_at: string;
   /** The store's clock at that moment, where it tells one. */
   stored_at: string | null;
+  /** CouchDB's opaque sequences before the first and behind the last document. */
+  update_seq: { start: string; end: string };
   /** The positions of the changes feed between which documents were listed; null in format 1. */
   feed: { since: string; until: string } | null;
   /** The documents that CouchDB could not read; all else of the database is there. */
   unreadable: UnreadableDocument[];
-  /** CouchDB's opaque sequences before the first and behind the last document. */
-  update_seq: { start: string; end: string };
   /** The sums over `chunks`. */
   totals: Totals;
-  /** The chunks, in the order of their names. */
+  /** The chunks, in the order of their ids. */
   chunks: ChunkEntry[];
 }
 
 /** How far a listing by the changes feed has come. */
 export interface ListingState {
-  /** A resumed run lists from here: all that was listed before is in `chunks`. */
+  /** A resumed run lists from here: all that was listed before is in the chunks. */
   position: string;
   /** How many different ids were listed up to there, deleted ones too. */
   ids: number;
@@ -149,9 +153,9 @@ export interface Checkpoint extends Origin {
   saved_at: string;
   /** CouchDB's opaque sequence before the first document. */
   update_seq: { start: string };
-  /** How far the listing has come without a gap; null in format 1. */
+  /** Null in format 1. */
   listing: ListingState | null;
-  /** The documents that CouchDB could not read so far. */
+  /** The documents that could not be read so far. */
   unreadable: UnreadableDocument[];
   /** The chunks that are stored, in the order of their names. */
   chunks: ChunkEntry[];
@@ -162,7 +166,7 @@ const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 /** With the beginning of its run's id where other runs' chunks lie in the folder. */
 const CHUNK_NAME = /^([0-9a-f]{8}-)?\d{7,}\.json\.gz$/;
 
-const chunkSchema: z.ZodType<ChunkEntry> = z.object({
+const chunkSchema = z.object({
   name: z.string().regex(CHUNK_NAME),
   documents: count,
   leaf_revisions: count,
@@ -217,7 +221,7 @@ const originSchema = z.object({
   parent: z.object({ path: z.string(), run: z.string(), sha256 }).nullable().default(null),
 });
 
-const unreadableSchema: z.ZodType<UnreadableDocument> = z.object({
+const unreadableSchema = z.object({
   id: z.string(),
   rev: z.string().optional(),
   error: z.string(),
@@ -234,14 +238,14 @@ const manifestSchema: z.ZodType<Manifest> = originSchema.extend({
   chunks: z.array(chunkSchema),
 });
 
-const listingSchema: z.ZodType<ListingState> = z.object({
+const listingSchema = z.object({
   position: z.string(),
   ids: count,
   expected: count,
   filter: z.object({ name: z.string(), sha256, salt: count, hashes: count }).nullable(),
 });
 
-const checkpointSchema: z.ZodType<Checkpoint> = originSchema.extend({
+const checkpointSchema = originSchema.extend({
   saved_at: z.string(),
   update_seq: z.object({ start: z.string() }),
   listing: listingSchema.nullable().default(null),

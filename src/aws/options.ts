@@ -21,9 +21,9 @@ export interface KeySources {
 
 /** The keys that sign requests to AWS, or where to look for some. */
 export interface KeyOptions {
-  /** Access key id; the config's `token`. */
+  /** The config's `token`. */
   accessKeyId?: string | undefined;
-  /** Secret access key; the config's `secret`. */
+  /** The config's `secret`. */
   secretAccessKey?: Secret | undefined;
   /** The token that belongs to keys of a role. */
   sessionToken?: Secret | undefined;

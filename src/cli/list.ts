@@ -75,7 +75,7 @@ const COLUMNS: readonly Column[] = [
 ];
 
 /** The backups as a table; numbers of documents that could not be read only where there are such. */
-function describeBackups({ backups, catalog_added }: BackupList): string {
+export function describeBackups({ backups, catalog_added }: BackupList): string {
   const added = catalog_added === undefined ? "" : `Entered into the catalog: ${formatCount(catalog_added)}\n`;
   if (backups.length === 0) return `There is no backup\n${added}`;
   const hasUnreadable = backups.some(({ unreadable }) => (unreadable ?? 0) > 0);

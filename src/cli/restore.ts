@@ -14,8 +14,9 @@ export const command: Command = {
   help: [
     "Restores a backup into database <db>: every leaf revision, with its history and attachments.",
     "",
-    "<path> is latest, a date (2026-10-22), an s3:// or file:// URL, a local folder or chunk file, or a key below the",
-    "bucket folder. The backup is that of the path's last folder, or else of the database of the same name.",
+    "<path> is latest, a moment (2026-11-25T18:05Z: the newest that was complete then), a date (2026-10-22), an s3:// or",
+    "file:// URL, a local folder or chunk file, or a key below the bucket folder. The backup is that of the path's last",
+    "folder, or else of the database of the same name; latest/orders or 2026-11-25T18:05Z/orders names another one.",
     "Exit codes: 0 all restored, 3 CouchDB refused some documents or could not read them when the backup was made (they",
     "are listed), 10 CouchDB, 11 store, 12 the archive is damaged or incomplete.",
   ],

@@ -66,7 +66,9 @@ function describe(report: VerifyReport): string {
       ? `${path} is complete and as its manifest says: ${read}`
       : problems.length > 0
       ? `${path} is NOT whole: ${counts} are`
-      : `${path} is as its manifest says, but LACKS ${formatCount(unreadable.length)} documents: ${read}`,
+      : `${path} is as its manifest says, but LACKS ${formatCount(unreadable.length)} ${
+        unreadable.length === 1 ? "document" : "documents"
+      }: ${read}`,
     ...describeUnreadable(unreadable, SHOWN_UNREADABLE),
     ...problems.map(({ chunk, problem }) => `  problem: ${chunk}: ${problem}`),
     ...leftovers.map(({ chunk, problem }) => `  left over: ${chunk}: ${problem}`),

@@ -78,6 +78,14 @@ export interface ListContext {
   now?: (() => Date) | undefined;
 }
 
+/** What of a repository is to be listed. */
+export interface ListRequest {
+  /** Only backups of this database; encoded or not. */
+  database?: string | undefined;
+  /** Make an entry in the catalog for each complete backup that has none. @default false */
+  rebuild?: boolean | undefined;
+}
+
 /** What there is in the store. */
 export interface BackupList {
   backups: ListedBackup[];
@@ -95,7 +103,7 @@ export interface BackupList {
  */
 export async function listBackups(
   context: ListContext,
-  options: { database?: string | undefined; rebuild?: boolean | undefined } = {},
+  options: ListRequest = {},
 ): Promise<BackupList> {
   const { repository, signal, now = () => new Date() } = context;
   const database = options.database === undefined ? undefined : decodeDatabase(options.database);

@@ -107,14 +107,11 @@ WantedBy=multi-user.target
 `;
 }
 
-function dependencies({ config }: UnitOptions): string {
-  const paths = writablePaths(config);
+function dependencies(options: UnitOptions): string {
   return `Wants=network-online.target
 # A CouchDB on this machine is there first; elsewhere the second name means nothing.
 After=network-online.target couchdb.service
-${
-    paths.map((path) => `RequiresMountsFor=${quote(path)}\n`).join("")
-  }# Called each time that something is not saved, again and again until it is.
+${mounts(options)}# Called each time that something is not saved, again and again until it is.
 OnFailure=${PROGRAM_NAME}-failed@%n.service
 `;
 }
@@ -147,6 +144,11 @@ function loadPassword(password: UnitOptions["password"]): string {
 function hardening({ config, configPath, user }: UnitOptions): string {
   const paths = writablePaths(config);
   const isIn = (...folders: string[]) => paths.some((path) => folders.some((folder) => `${path}/`.startsWith(folder)));
+  const state = bucketFolder(config) === undefined
+    ? ""
+    : `# Here is noted that the bucket folder was there, so that a disk which is not mounted is told from a first run.
+StateDirectory=${PROGRAM_NAME}
+`;
   const owner = user ?? (paths.length > 0 ? PROGRAM_NAME : undefined);
   const install = paths.map((path) => `install -d -o ${owner} '${path}'`).join("; ");
   const identity = owner === undefined
@@ -160,7 +162,7 @@ EnvironmentFile=-${escapeSpecifiers(dirname(configPath))}/environment
 
 ${identity}
 UMask=0077
-${paths.map((path) => `ReadWritePaths=${quote(path)}\n`).join("")}ProtectSystem=strict
+${state}${paths.map((path) => `ReadWritePaths=${quote(path)}\n`).join("")}ProtectSystem=strict
 # Where a path to be written to lies in somebody's home or in /tmp, that place cannot be hidden.
 ProtectHome=${isIn("/home/", "/root/", "/run/user/") ? "read-only" : "yes"}
 PrivateTmp=${isIn("/tmp/", "/var/tmp/") ? "no" : "yes"}
@@ -191,12 +193,22 @@ SystemCallErrorNumber=EPERM
 `;
 }
 
+/** The bucket, where it is a folder. */
+function bucketFolder({ bucket }: Config): string | undefined {
+  return bucket.bucket.startsWith("file:") ? fileURLToPath(bucket.bucket) : undefined;
+}
+
+/** What must be mounted before: a backup to the disk below the mount point would fill that one, and be no backup. */
+function mounts({ config }: UnitOptions): string {
+  const folder = bucketFolder(config);
+  return folder === undefined ? "" : `RequiresMountsFor=${quote(folder)}\n`;
+}
+
 /** What is written to in the file system: the bucket, where it is a folder, and the folder of the textfile. */
-function writablePaths({ bucket, prometheus }: Config): string[] {
-  return [
-    ...bucket.bucket.startsWith("file:") ? [fileURLToPath(bucket.bucket)] : [],
-    ...prometheus?.textfile === undefined ? [] : [dirname(prometheus.textfile)],
-  ];
+function writablePaths(config: Config): string[] {
+  const folder = bucketFolder(config);
+  const textfile = config.prometheus?.textfile;
+  return [...folder === undefined ? [] : [folder], ...textfile === undefined ? [] : [dirname(textfile)]];
 }
 
 function timer({ name, cron, calendar, timezone }: Config["tasks"][number], options: UnitOptions): string {

@@ -149,7 +149,7 @@ function manifestProblems(
   }
   if (kind !== "complete" || place.object !== undefined) return [];
   const problems = findGaps(entries).map(({ after, through }) =>
-    `No chunk covers the ids behind ${JSON.stringify(after)} up to ${JSON.stringify(through)}`
+    `No chunk covers the ids behind ${JSON.stringify(after ?? null)} up to ${JSON.stringify(through)}`
   );
   if (origin !== undefined && origin.format >= 2 && feed === null) {
     problems.push("It has no positions of the changes feed: nobody can tell of when its documents are");
@@ -181,6 +181,9 @@ async function verifyChunks(
   const isOfRanges = archive.entries.some(hasRange);
   const repeats = quick || isOfRanges || archive.kind !== "complete" ? undefined : RepeatCheck.of(archive.entries);
   report.ids_compared = repeats !== undefined;
+  if (repeats === undefined && !quick && !isOfRanges && archive.kind === "complete") {
+    context.log.info("ids are not compared: there are too many documents", { documents: archive.documents });
+  }
   const verifyOne = async (chunk: ArchiveChunk, signal: AbortSignal): Promise<ChunkProblem | VerifiedChunk> => {
     const { name, entry } = chunk;
     if (quick && entry !== undefined) return { chunk, counts: { ...entry, leafRevisions: entry.leaf_revisions } };

@@ -57,7 +57,7 @@ export interface NodeState {
   node: string;
   /** Since it was started. */
   uptimeSeconds: number;
-  /** How many copies of shards it has yet to bring up to date elsewhere. */
+  /** How much it has yet to bring to copies on other nodes. */
   replicationJobs: number;
 }
 

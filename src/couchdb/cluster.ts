@@ -92,7 +92,7 @@ export class ClusterWatch {
       if (state === undefined) continue;
       const { node, uptimeSeconds, replicationJobs } = state;
       const backMs = Math.min(uptimeSeconds * 1000, now - (this.#returnedAtMs.get(node) ?? -Infinity));
-      if (replicationJobs > 0) return `node ${node} has ${replicationJobs} shards to bring up to date`;
+      if (replicationJobs > 0) return `node ${node} has ${replicationJobs} internal replication jobs left`;
       if (backMs < this.#times.freshMs) return `node ${node} has been back for ${Math.round(backMs / 1000)} s`;
     }
     return undefined;

@@ -1,7 +1,8 @@
 /**
  * Who runs what. An elapse of a task belongs to the run that has created its claim object, and of several machines that
- * try only one can. In: an elapse's folder and who wants it. Out: a claim on it, which shows that its run lives until it
- * is finished, released or lost. What lies in the folder is in elapse.ts.
+ * try only one can; where the store overwrites what exists, the one whose claim is still there a while later. In: an
+ * elapse's folder and who wants it. Out: a claim on it, which shows that its run lives until it is finished, released or
+ * lost. What lies in the folder is in elapse.ts.
  */
 import { describeError, InterruptedError, StoreError } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
@@ -15,10 +16,12 @@ import {
   type GenerationPlace,
   HEARTBEAT,
   type Holder,
+  holderSchema,
   isTakenOver,
   type Liveliness,
   nameOf,
   readEarlierRuns,
+  readJson,
   REPORT_NAME,
 } from "./elapse.ts";
 
@@ -30,6 +33,8 @@ export interface ClaimTimes {
   staleMs: number;
   /** It is dead when it gives no further sign for this long while it is watched. */
   watchMs: number;
+  /** Where the store does not hold conditions: how long a claim lies before its run looks whether it is still its own. */
+  settleMs: number;
 }
 
 /**
@@ -38,8 +43,13 @@ export interface ClaimTimes {
  * The age of a sign of life is the difference of two clocks, the store's and that of whoever asks. If the latter is fast,
  * a living run looks dead; so it is watched for two and a half heartbeats before it is called so. If it is slow, a dead
  * run is found out later by as much. Neither can make two runs resume one elapse.
+ *
+ * A store that does not hold conditions lets the later of two claims win, and both runs read that one when both are
+ * written: so each waits for longer than a request takes. A machine that is held up between its look and its write for
+ * longer than that wins as well; the other one finds out with its next heartbeat and stops. That is why on such a store
+ * only one machine should run a schedule.
  */
-export const CLAIM_TIMES: ClaimTimes = { heartbeatMs: 60_000, staleMs: 300_000, watchMs: 150_000 };
+export const CLAIM_TIMES: ClaimTimes = { heartbeatMs: 60_000, staleMs: 300_000, watchMs: 150_000, settleMs: 15_000 };
 
 /** How long an interrupted run may take to say that it has ended. */
 const RELEASE_TIMEOUT_MS = 1500;
@@ -63,28 +73,39 @@ export async function claimElapse(
   claim: { holder: Holder; generation: number },
   context: ClaimContext,
 ): Promise<Claim | undefined> {
-  const { store, signal } = context;
+  const { store, times, signal } = context;
   const { holder, generation } = claim;
-  if (!await createClaim(store, { folder, generation }, { holder, signal })) return undefined;
+  const { settleMs } = times;
+  if (!await createClaim(store, { folder, generation }, { holder, settleMs, signal })) return undefined;
   const earlierRuns = await readEarlierRuns(store, { folder, generation }, { signal });
   return new Claim(folder, { ...claim, earlierRuns }, context);
 }
 
-/** Creates the claim object alone. Returns false when somebody else was faster. */
+/** Creates the claim object alone. Returns false when somebody else was faster, or has overwritten it. */
 export async function createClaim(
   store: Store,
   { folder, generation }: GenerationPlace,
-  { holder, signal }: { holder: Holder } & StoreCallOptions,
+  { holder, settleMs, signal }: { holder: Holder; settleMs: number } & StoreCallOptions,
 ): Promise<boolean> {
+  const key = joinKey(folder, nameOf(CLAIM, generation));
   try {
-    await store.create([joinKey(folder, nameOf(CLAIM, generation))], new Blob([encodeJson(holder)]).stream(), {
-      signal,
-    });
-    return true;
+    await store.create([key], new Blob([encodeJson(holder)]).stream(), { signal });
   } catch (error) {
     if (error instanceof StoreError && error.facts.code === "exists") return false;
     throw error;
   }
+  if (store.conditions !== "ignored") return true;
+  await wait(settleMs, signal);
+  return await isClaimOf(holder, key, { store, signal });
+}
+
+/** Whether a claim is that of a run, and has not been overwritten by another one's. */
+async function isClaimOf(
+  holder: Holder,
+  key: string,
+  { store, signal }: { store: Store; signal?: AbortSignal | undefined },
+): Promise<boolean> {
+  return (await readJson(store, key, holderSchema, { signal }))?.run === holder.run;
 }
 
 /** A sign of life, or the last words, of a generation's run. */
@@ -216,7 +237,11 @@ export class Claim {
   }
 
   async #isTakenOver(options: StoreCallOptions): Promise<boolean> {
-    return await isTakenOver(this.#context.store, this.#place, options);
+    const { store } = this.#context;
+    if (await isTakenOver(store, this.#place, options)) return true;
+    if (store.conditions !== "ignored") return false;
+    const own = joinKey(this.#folder, nameOf(CLAIM, this.generation));
+    return !await isClaimOf(this.#holder, own, { store, ...options });
   }
 
   async #show(state: Liveliness, signal: AbortSignal): Promise<void> {

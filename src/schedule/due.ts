@@ -8,6 +8,7 @@ import { exitCodeOfReport, isTaskSaved, type RunReport } from "../archive/report
 import { RunFolder } from "../archive/run_folder.ts";
 import type { RunContext } from "../commands/backup/context.ts";
 import { wait } from "../abort.ts";
+import { findConditions } from "../store/conditions.ts";
 import type { Task } from "../task/task.ts";
 import { latestElapse } from "../task/times.ts";
 import { EXIT } from "../errors.ts";
@@ -189,7 +190,8 @@ class ScheduledRun {
   }
 
   async #claim(due: DueTask, state: ElapseState): Promise<void> {
-    const { run, host, pid, now, repository: { store }, log, signal } = this.#context;
+    const { run, host, pid, now, repository: { store, storeFolder }, log, signal } = this.#context;
+    await findConditions(store, storeFolder, { log, now, signal });
     const holder = { run, host, pid, started_at: now().toISOString() };
     const generation = "generation" in state ? state.generation + 1 : 1;
     const context = { store, log, now, signal, times: this.#times };

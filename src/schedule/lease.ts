@@ -6,9 +6,10 @@
 import type { Repository } from "../archive/repository.ts";
 import { UsageError } from "../errors.ts";
 import type { Log } from "../observe.ts";
+import { findConditions } from "../store/conditions.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import type { Task } from "../task/task.ts";
-import { createClaim, storeFailure, storeSign } from "./claim.ts";
+import { CLAIM_TIMES, createClaim, storeFailure, storeSign } from "./claim.ts";
 import { type ElapseState, type Holder, isTakenOver, readElapse } from "./elapse.ts";
 import { giveUpEarlier } from "./give_up.ts";
 import type { Settlement } from "./retry.ts";
@@ -51,8 +52,10 @@ export async function takeLease(
 ): Promise<number | undefined> {
   const { repository: { store }, signal } = context;
   const generation = nextGeneration(state);
+  const { settleMs } = CLAIM_TIMES;
   const folder = folderOf(context, leased);
-  if (!await createClaim(store, { folder, generation }, { holder, signal })) return undefined;
+  await findConditions(store, context.repository.storeFolder, { log: context.log, signal });
+  if (!await createClaim(store, { folder, generation }, { holder, settleMs, signal })) return undefined;
   await renewLease(context, { ...leased, generation });
   return generation;
 }

@@ -33,7 +33,8 @@ export async function unsavedSince({ repository, now, signal }: OverdueContext, 
   const latest = latestElapse(task, now());
   if (latest === undefined) return undefined;
   const report = await new RunFolder(repository, { task: task.name, elapse: latest }).readReport({ signal });
-  if (report?.tasks.every((one) => !isWorthRetrying(one))) return undefined;
+  const isSaved = report !== undefined && (report.ok || report.tasks.length > 0) && !report.tasks.some(isWorthRetrying);
+  if (isSaved) return undefined;
   const saved = (await readLastRun(repository, task.name, { signal }))?.saved_until;
   if (saved === undefined) return latest;
   const [first] = nextElapses(task, { after: new Date(saved), count: 1 });

@@ -34,7 +34,8 @@ export interface SessionOptions {
 /**
  * Opens a config: its store, its log, and CouchDB as soon as something needs it. Its warnings go to the log.
  *
- * @throws StoreError with code `bad_bucket` or `no_credentials` when the config cannot name a store.
+ * @throws StoreError with code `bad_bucket` or `bad_endpoint`, or AwsError with code `no_credentials`, when the config
+ * cannot name a store.
  *
  * @example What lies in a repository; no CouchDB and no password of it is needed
  * ```ts

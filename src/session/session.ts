@@ -7,7 +7,7 @@ import type { Repository } from "../archive/repository.ts";
 import { isSaved, isTaskSaved, type RunReport } from "../archive/report.ts";
 import type { RunContext } from "../commands/backup/context.ts";
 import type { CheckReport } from "../commands/check.ts";
-import type { BackupList, ListedDatabase } from "../commands/list.ts";
+import type { BackupList, ListedDatabase, ListRequest } from "../commands/list.ts";
 import type { Plan } from "../commands/plan.ts";
 import type { RestoreRequest } from "../commands/restore/context.ts";
 import type { RestoreReport } from "../commands/restore/report.ts";
@@ -108,7 +108,7 @@ export class Session implements AsyncDisposable {
 
   /**
    * The same config and store in other surroundings: for a run of its own, as each invocation of a Lambda is. Its
-   * connection to CouchDB is a new one, and the password is read anew. It needs no closing; what it shares is closed with
+   * connection to CouchDB is a new one, and the password is read again. It needs no closing; what it shares is closed with
    * this session.
    */
   with(changes: Partial<Surroundings>): Session {
@@ -118,8 +118,8 @@ export class Session implements AsyncDisposable {
   /**
    * The client for CouchDB, the same each time. The first call reads the password, CouchDB itself is not asked yet.
    *
-   * @throws ConfigError when `password_file` cannot be read; what {@linkcode withPassword} throws when the password is in
-   * Secrets Manager and cannot be read there.
+   * @throws ConfigError when `password_file` cannot be read; AwsError when the password is in Secrets Manager and cannot
+   * be read there.
    */
   async connect(): Promise<CouchClient> {
     if (this.#couch !== undefined) return this.#couch;
@@ -234,7 +234,7 @@ export class Session implements AsyncDisposable {
    * complete backup that has none.
    * @throws StoreError when the store fails.
    */
-  async list(request: { database?: string | undefined; rebuild?: boolean | undefined } = {}): Promise<BackupList> {
+  async list(request: ListRequest = {}): Promise<BackupList> {
     const { listBackups } = await import("../commands/list.ts");
     const { signal, now } = this.#parts;
     return await listBackups({ repository: this.repository, signal, now }, request);
@@ -263,7 +263,8 @@ export class Session implements AsyncDisposable {
   async check(): Promise<CheckReport> {
     const { checkSetup } = await import("../commands/check.ts");
     const { probesOf } = await import("./probes.ts");
-    return await checkSetup({ ...await this.context(), probes: probesOf(this.config) });
+    const isScheduled = this.config.tasks.some(({ cron }) => cron !== undefined);
+    return await checkSetup({ ...await this.context(), probes: probesOf(this.config), isScheduled });
   }
 
   /**

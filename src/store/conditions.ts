@@ -1,6 +1,6 @@
 /**
- * Whether a store keeps what exists when it is told to (`If-None-Match: *`). Google's interoperable API and Ceph before
- * version 19 take the header and overwrite all the same. In: a store and a folder of it. Out: what holds there, found out
+ * Whether a store keeps what exists when it is told to (`If-None-Match: *`). Google's interoperable API and others
+ * take the header and overwrite all the same (docs/stores.md). In: a store and a folder of it. Out: what holds there, found out
  * by two attempts to create one small object, and remembered beside it.
  */
 import { z } from "zod";
@@ -16,7 +16,7 @@ export const CONDITIONS_PROBE_NAME = "conditions-probe.json";
 export const CONDITIONS_NAME = "conditions.json";
 
 /** What was found holds as long: a server behind the same address may be replaced or reconfigured. */
-export const CONDITIONS_MAX_AGE_MS = 7 * 24 * 60 * 60 * 1000;
+export const CONDITIONS_MAX_AGE_MS: number = 7 * 24 * 60 * 60 * 1000;
 
 /** Raised when the attempt itself changes, so that what an older program found is not relied on. */
 const VERSION = 1;
@@ -29,6 +29,9 @@ const foundSchema = z.object({
   server: z.string(),
   tried_at: z.iso.datetime(),
 });
+
+/** Until when a store that is held open, by a service that stays, knows what was found. */
+const knownUntil = new WeakMap<Store, number>();
 
 /** What {@linkcode findConditions} takes. */
 export interface FindConditionsOptions extends StoreCallOptions {
@@ -53,11 +56,13 @@ export async function findConditions(
   options: FindConditionsOptions = {},
 ): Promise<Conditions> {
   const { log = SILENT_LOG, now = () => new Date(), fresh = false, signal } = options;
-  if (store.conditions !== undefined && !fresh) return store.conditions;
+  const isKnown = now().getTime() < (knownUntil.get(store) ?? Infinity);
+  if (store.conditions !== undefined && isKnown && !fresh) return store.conditions;
   const key = joinKey(folder, CONDITIONS_NAME);
   const known = fresh ? undefined : await remembered(store, key, { now: now(), signal });
   const conditions = known ?? await store.tryConditions(joinKey(folder, CONDITIONS_PROBE_NAME), { signal });
   store.conditions = conditions;
+  knownUntil.set(store, now().getTime() + CONDITIONS_MAX_AGE_MS);
   if (known === undefined) {
     const found = { version: VERSION, conditions, url: store.url, server: store.server, tried_at: now().toISOString() };
     try {

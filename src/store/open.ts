@@ -14,7 +14,7 @@ export async function openStore(options: StoreOptions, context: StoreContext = {
   switch (scheme) {
     case "file": {
       const { DirectoryStore } = await import("./directory/store.ts");
-      return new DirectoryStore(pathOf(options.bucket), context);
+      return new DirectoryStore(pathOf(options.bucket), { ...context, stateFolder: options.stateFolder });
     }
     case "s3": {
       const { S3Store } = await import("./s3/store.ts");

@@ -133,4 +133,9 @@ export interface StoreOptions extends KeyOptions {
   sse?: string | undefined;
   /** The key in KMS: its id or ARN, where `sse` is one of `aws:kms`. */
   kmsKeyId?: string | undefined;
+  /**
+   * A folder of this machine that outlives a restart, where a store in a folder notes that it was there: so that a disk
+   * which is not mounted is told from a first run. @default none: it is not noted
+   */
+  stateFolder?: string | undefined;
 }

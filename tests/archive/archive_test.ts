@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { type Archive, openArchive } from "../../src/archive/archive.ts";
+import { type Archive, type ArchiveKind, openArchive } from "../../src/archive/archive.ts";
 import { ArchiveError, StoreError } from "../../src/errors.ts";
 import { TestRepository } from "./repository_setup.ts";
 
@@ -33,7 +33,11 @@ const brief = ({ kind, manifest, chunks, problems, leftovers }: Archive) => ({
   problems: problems.map(({ chunk }) => chunk),
   leftovers: leftovers.map(({ chunk }) => chunk),
 });
-const WHOLE = { kind: "complete", problems: [], leftovers: [] };
+const WHOLE: { kind: ArchiveKind; problems: string[]; leftovers: string[] } = {
+  kind: "complete",
+  problems: [],
+  leftovers: [],
+};
 
 Deno.test("openArchive() takes the newest of several backups in a folder, and the others are neither problem nor leftover", async () => {
   await using given = await setUp();
@@ -66,7 +70,7 @@ Deno.test("openArchive() takes the backup whose manifest or checkpoint is named"
 
 Deno.test("openArchive() finds the backup that a chunk is of", async () => {
   await using given = await setUp();
-  const cases: [object: string, kind: string, manifest: string | undefined][] = [
+  const cases: [object: string, kind: ArchiveKind, manifest: string | undefined][] = [
     ["0000001.json.gz", "complete", FIRST_NAME],
     ["bbbbbbbb-0000000.json.gz", "complete", SECOND_NAME],
     ["cccccccc-0000001.json.gz", "unfinished", "checkpoint-cccccccc.json"],

@@ -71,7 +71,7 @@ export function manifest(run: string, finishedAt = "2026-01-03T18:05:00.000Z"): 
 /** Hands a test a store of its own, and a way to put objects into the folder. */
 export async function inStore(
   test: (store: Store, put: (name: string, text: string | Uint8Array) => Promise<void>) => Promise<void>,
-) {
+): Promise<void> {
   const root = await Deno.makeTempDir({ prefix: "couchdb-backup checkpoint-" });
   try {
     const store = await openStore({ bucket: pathToFileURL(root).href });

@@ -105,14 +105,14 @@ function asFormat1(value: Manifest | Checkpoint): Record<string, unknown> {
 }
 
 Deno.test("parseManifest() and parseCheckpoint() read what version 1 wrote, with what it did not know left open", () => {
-  const ofFormat1 = {
+  const ofFormat1: Pick<Manifest, "format" | "kind" | "parent" | "unreadable" | "options" | "properties"> = {
     format: 1,
-    kind: "full",
+    kind: "full" as const,
     parent: null,
     unreadable: [],
     options: { ...ORIGIN.options, tombstones: false },
     properties: { ...ORIGIN.properties, instance_start_time: null, purge_seq: null },
-  } as const;
+  };
   const chunksOf = ({ chunks }: { chunks: ChunkEntry[] }) => chunks.map((chunk) => ({ ...chunk, deleted: 0 }));
   assertEquals(parseManifest(bytesOf(asFormat1(MANIFEST)), "k"), {
     ...MANIFEST,

@@ -60,8 +60,8 @@ export class TestRepository implements AsyncDisposable {
   readonly root: string;
   readonly store: Store;
   readonly repository: Repository;
-  readonly log = new RecordedLog();
-  readonly signal = new AbortController().signal;
+  readonly log: RecordedLog = new RecordedLog();
+  readonly signal: AbortSignal = new AbortController().signal;
   /** What was asked of the store: `list 2026/10`. */
   requests: string[] = [];
 
@@ -71,7 +71,9 @@ export class TestRepository implements AsyncDisposable {
     this.repository = new Repository(this.store, parts);
   }
 
-  static async open({ prefix = "backup/ippbx", suffix = "couchdb" } = {}): Promise<TestRepository> {
+  static async open(
+    { prefix = "backup/ippbx", suffix = "couchdb" }: { prefix?: string; suffix?: string } = {},
+  ): Promise<TestRepository> {
     return new TestRepository(await Deno.makeTempDir({ prefix: "couchdb-backup-points-" }), { prefix, suffix });
   }
 
@@ -79,7 +81,7 @@ export class TestRepository implements AsyncDisposable {
     await Deno.remove(this.root, { recursive: true });
   }
 
-  folder(day: string, database = DATABASE): string {
+  folder(day: string, database: string = DATABASE): string {
     return this.repository.backupFolder({ date: parseDate(day)!, database });
   }
 

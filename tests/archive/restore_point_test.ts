@@ -181,8 +181,8 @@ Deno.test("findRestorePoint() costs three requests of S3 in a repository of 500 
       bucket: "s3://test-bucket/folder",
       region,
       endpoint: server.url,
-      token: accessKeyId,
-      secret: new Secret(secretAccessKey),
+      accessKeyId,
+      secretAccessKey: new Secret(secretAccessKey),
     });
     const repository = new Repository(store, { prefix: "backup", suffix: "couchdb" });
     await layDays(server, repository, 500);

@@ -122,6 +122,8 @@ Deno.test("main() backs up what a config selects, says 0, and prints the result 
       database: one.database,
       status: "complete",
       path: pathToFileURL(desk.backupOf(encodeURIComponent(one.database))).href,
+      kind: "full",
+      backed_up_at: manifest.finished_at,
       ...manifest.totals,
     });
   }
@@ -166,7 +168,8 @@ Deno.test("main() backs up the previous month's databases under the date a month
   assertEquals([found.date.slice(0, 7), found.databases[0].database], [month(1), `cdr-${month(1).replace("-", "")}`]);
   const given = await run(["backup", path, "--json", "--date", "2025/03/31"]);
   assertEquals([given.json.tasks[0].date, given.json.tasks[0].databases[0].database], ["2025-03-31", "cdr-202503"]);
-  assertEquals(await filesOf(desk.backupOf("cdr-202503", "2025/03/31")), ["manifest.json"]);
+  const files = await filesOf(desk.backupOf("cdr-202503", "2025/03/31"));
+  assertEquals([files.length, files.at(-1)], [2, "manifest.json"]);
 });
 
 Deno.test("main() narrows a run to tasks and databases, also in the reference script's words", async () => {

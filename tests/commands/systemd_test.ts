@@ -93,6 +93,18 @@ Deno.test("makeUnits() lets a service write to its bucket and its textfile only,
   assertMatch(other!.text, /\nUser=backup\n[^]*\nPrivateTmp=no\n/);
 });
 
+Deno.test("makeUnits() waits for the disk of a bucket that is a folder, and keeps a note that it was there", () => {
+  for (const resident of [false, true]) {
+    const [service] = units("file:///mnt/b%20%25/x", { resident });
+    const [unit, rest] = service!.text.split("\n[Service]\n");
+    assertEquals(settings(unit!).filter((line) => line.startsWith("RequiresMountsFor=")), [
+      'RequiresMountsFor="/mnt/b %%/x"',
+    ]);
+    assertEquals(settings(rest!).includes("StateDirectory=couchdb-backup"), true);
+    assertEquals(/RequiresMountsFor|StateDirectory/.test(units("s3://bucket/x", { resident })[0]!.text), false);
+  }
+});
+
 Deno.test("makeUnits() makes one service that stays and reads its config where it is, for a reload to find it", () => {
   const files = units("s3://data.example.com/folder", { resident: true, user: "backup" });
   assertEquals(files.map(({ name }) => name), ["couchdb-backup.service", "couchdb-backup-failed@.service"]);

@@ -194,6 +194,29 @@ Deno.test("verify() ends with the reason of the signal that stops it, and leaves
   assertEquals(told, ["finished false", "run finished"]);
 });
 
+Deno.test("verify() holds the ids of format 1 against the ranges that its manifest names", async () => {
+  const fixture = new URL("../fixtures/format1/repository/backup/2026/01/03/couchdb/a%252Fb/", import.meta.url);
+  await using setup = await setUpRestore();
+  const folder = join(setup.root, "a%2Fb");
+  await Deno.mkdir(folder);
+  for await (const { name } of Deno.readDir(fixture)) await Deno.copyFile(new URL(name, fixture), join(folder, name));
+  const whole: Manifest = JSON.parse(await Deno.readTextFile(join(folder, "manifest.json")));
+  const cases: [(manifest: Manifest) => void, string, string][] = [
+    [({ chunks }) => chunks[1]!.after_id = chunks[1]!.last_id!, "0000001.json.gz", "not of the range"],
+    [({ chunks }) => chunks[1]!.last_id = chunks[1]!.after_id!, "0000001.json.gz", "not of the range"],
+    [({ chunks }) => chunks[1]!.after_id = `${chunks[1]!.after_id}!`, "manifest.json", "No chunk covers"],
+    [({ chunks }) => chunks[0]!.after_id = "!", "manifest.json", "behind null up to"],
+  ];
+  for (const [alter, chunk, problem] of cases) {
+    const copy = structuredClone(whole);
+    alter(copy);
+    await Deno.writeTextFile(join(folder, "manifest.json"), JSON.stringify(copy));
+    const { ok, ids_compared, problems } = await verify(setup.context, { database: "a/b", path: folder });
+    const found = problems.find((one) => one.chunk === chunk && one.problem.includes(problem));
+    assertEquals([ok, ids_compared, found !== undefined], [false, false, true], JSON.stringify(problems));
+  }
+});
+
 /** Verifies an archive that is put together by hand. */
 async function verifyWritten(request: Parameters<typeof writeArchive>[1]) {
   await using setup = await setUpRestore();

@@ -11,7 +11,7 @@ import { RecordedLog } from "../fakes/log.ts";
 import { seedHardDatabase } from "../hard_database.ts";
 import { compareLeafRevisions, type LeafRevisions, readAllLeafRevisions } from "../leaf_revisions.ts";
 import { countRevisions, leafRevisionsOf } from "../read_archive.ts";
-import { ATTEMPTS, createDatabase, idsOf, impatientClient } from "./impatient_client.ts";
+import { createDatabase, idsOf, impatientClient } from "./impatient_client.ts";
 
 const IDS = idsOf(8);
 
@@ -48,7 +48,7 @@ async function read(runReader: BatchReader): Promise<LeafRevisions> {
 async function readThrough(
   fake: FakeCouchDb,
   faults: { fault: Fault; times?: number; skip?: number; id?: string }[],
-  client = impatientClient(fake, { bulkTimeoutMs: 100, stallTimeoutMs: 100 }),
+  client = impatientClient(fake, { bulkTimeoutMs: 400, stallTimeoutMs: 400 }),
 ): Promise<string[][]> {
   await createDatabase(fake, "a", IDS, `"text":"${"x".repeat(300)}"`);
   for (const rule of faults) fake.faults.add({ endpoint: "_bulk_get", ...rule });

@@ -95,7 +95,7 @@ export class FakeCluster implements AsyncDisposable {
    * Internal replication to a node, which does not lag any more: of all that it has missed, or of at most so many
    * documents of each database. Returns how many are still missed.
    */
-  catchUp(node: number, documents = Infinity): number {
+  catchUp(node: number, documents: number = Infinity): number {
     const target = this.#node(node);
     if (documents === Infinity) target.lags = false;
     return this.databases.values().reduce((left, { shards }) => left + shards.catchUp(target, documents), 0);

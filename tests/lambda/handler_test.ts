@@ -12,11 +12,15 @@ const manifest = (database: string, date = "2026/01/03") =>
 
 Deno.test("openHandler() runs at a tick what is due, once however often the tick is delivered", async () => {
   await using lambda = await setUpFunction({ tasks: WEEKLY });
-  assertEquals(await lambda.invoke(tickAt("2026-01-03T18:00:00Z")), { started: ["weekly"], overdueDays: 0 });
+  assertEquals(await lambda.invoke(tickAt("2026-01-03T18:00:00Z")), {
+    started: ["weekly"],
+    failed: [],
+    overdueDays: 0,
+  });
   for (const database of ["a", "a/b", "large"]) assert(lambda.json(manifest(database)), database);
   const requests = lambda.couch.requestsTo("_bulk_get").length;
-  assertEquals(await lambda.invoke(tickAt("2026-01-03T18:00:00Z")), { started: [], overdueDays: 0 });
-  assertEquals(await lambda.invoke(tickAt("2026-01-03T18:15:00Z")), { started: [], overdueDays: 0 });
+  assertEquals(await lambda.invoke(tickAt("2026-01-03T18:00:00Z")), { started: [], failed: [], overdueDays: 0 });
+  assertEquals(await lambda.invoke(tickAt("2026-01-03T18:15:00Z")), { started: [], failed: [], overdueDays: 0 });
   assertEquals(lambda.couch.requestsTo("_bulk_get").length, requests);
   const checks = lambda.lines.filter(({ event }) => event === "schedules checked");
   assertEquals(checks.map(({ overdueDays }) => overdueDays), [0, 0, 0]);
@@ -31,7 +35,11 @@ Deno.test("openHandler() runs a task once when two ticks arrive at the same time
 
 Deno.test("openHandler() catches up on a tick that was missed, under the date of the elapse", async () => {
   await using lambda = await setUpFunction({ tasks: WEEKLY });
-  assertEquals(await lambda.invoke(tickAt("2026-01-05T07:30:00Z")), { started: ["weekly"], overdueDays: 0 });
+  assertEquals(await lambda.invoke(tickAt("2026-01-05T07:30:00Z")), {
+    started: ["weekly"],
+    failed: [],
+    overdueDays: 0,
+  });
   assert(lambda.json(manifest("a")));
 });
 
@@ -52,27 +60,45 @@ Deno.test("openHandler() fails a tick after which something is not saved, and lo
   });
   const error = await assertRejects(() => lambda.invoke(tickAt("2026-01-03T18:00:00Z")), NotSavedError);
   assertEquals(error.message, "1 of 3 databases are not saved: a/b");
-  assertEquals(lambda.json(`${RUN}/report.json`).ok, false);
+  assertEquals(lambda.json(`${RUN}/report.json`), undefined);
+  assertEquals(lambda.json(`${RUN}/outcome-1.json`).ok, false);
   assert(lambda.json(manifest("large")), "one database's failure has stopped the others");
-  assertEquals(await lambda.invoke(tickAt("2026-01-06T06:00:00Z")), { started: [], overdueDays: 2.5 });
-  assertEquals(lambda.lines.at(-1)?.overdueDays, 2.5);
+  await assertRejects(() => lambda.invoke(tickAt("2026-01-06T06:00:00Z")), NotSavedError, "not saved: a/b");
+  const [checked] = lambda.lines.filter(({ event }) => event === "schedules checked").slice(-1);
+  assertEquals([checked?.failed, checked?.overdueDays], [["weekly"], 2.5]);
+  // The outcome of two tries; a minute behind the first, two behind the second.
+  assertEquals(lambda.json(`${RUN}/outcome-2.json`).tasks[0].generations, 2);
+  await assertRejects(() => lambda.invoke(tickAt("2026-01-06T06:01:00Z")), NotSavedError, "An earlier run");
+  lambda.couch.faults.clear();
+  const requests = lambda.couch.requestsTo("_bulk_get").length;
+  assertEquals(await lambda.invoke(tickAt("2026-01-06T06:15:00Z")), {
+    started: ["weekly"],
+    failed: [],
+    overdueDays: 0,
+  });
+  const databases = lambda.couch.requestsTo("_bulk_get").slice(requests).map(({ database }) => database);
+  assertEquals(new Set(databases), new Set(["a/b"]));
+  const report = lambda.json(`${RUN}/report.json`);
+  assertEquals([report.ok, report.tasks[0].generations, report.tasks[0].databases.length], [true, 3, 3]);
 });
 
 Deno.test("openHandler() starts the state machine for what is due, by a name that depends on nothing else", async () => {
   await using lambda = await setUpFunction({ tasks: WEEKLY, stateMachine: true });
   const requests = lambda.couch.requests.length;
   const arn = "arn:aws:states:us-east-1:123456789012:execution:couchdb-backup:weekly-20260103T180000Z";
-  assertEquals(await lambda.invoke(tickAt("2026-01-03T18:00:00Z")), { started: [arn], overdueDays: 0 });
-  // Until there is a report nobody can tell whether the execution was started.
-  assertEquals(await lambda.invoke(tickAt("2026-01-04T18:00:00Z")), { started: [arn], overdueDays: 1 });
-  const input = { task: "weekly", elapse: ELAPSE };
-  assertEquals(lambda.executions, [{ name: "weekly-20260103T180000Z", input }]);
+  assertEquals(await lambda.invoke(tickAt("2026-01-03T18:00:00Z")), { started: [arn], failed: [], overdueDays: 0 });
+  // "Started" is said of what this very tick has started; the execution is still under way.
+  assertEquals(await lambda.invoke(tickAt("2026-01-04T18:00:00Z")), { started: [], failed: [], overdueDays: 1 });
+  const input = { task: "weekly", elapse: ELAPSE, only: "all", generation: 1 };
+  assertEquals(lambda.executions, [{ name: "weekly-20260103T180000Z", input, status: "RUNNING" }]);
+  assertEquals(lambda.json(`${RUN}/claim.json`).execution, arn);
   assertEquals(lambda.couch.requests.length, requests, "a tick has no business with CouchDB");
 
   await lambda.invoke({ action: "plan", ...input });
-  for (const database of ["a", "a/b", "large"]) await lambda.invoke({ action: "backup", ...input, database });
+  const { only: _, ...round } = input;
+  for (const database of ["a", "a/b", "large"]) await lambda.invoke({ action: "backup", ...round, database });
   assertEquals((await lambda.invoke({ action: "summarise", ...input })).ok, true);
-  assertEquals(await lambda.invoke(tickAt("2026-01-05T18:00:00Z")), { started: [], overdueDays: 0 });
+  assertEquals(await lambda.invoke(tickAt("2026-01-05T18:00:00Z")), { started: [], failed: [], overdueDays: 0 });
 });
 
 Deno.test("openHandler() answers plan, backup and summarise as the state machine wants it", async () => {
@@ -86,6 +112,7 @@ Deno.test("openHandler() answers plan, backup and summarise as the state machine
     bucket: "data.example.com",
     key: `folder/${RUN}/plan.json`,
     databases: 3,
+    generation: 1,
     concurrency: 3,
     delay: 1,
   });
@@ -157,8 +184,12 @@ Deno.test("openHandler() goes on at the next tick with what a tick had no time f
   });
   const tick = lambda.invoke(tickAt("2026-01-03T18:00:00Z"), { stop: stop.signal });
   const error = await assertRejects(() => tick, InterruptedError, "What was due is not finished");
-  assertStringIncludes(error.hint!, "The next tick goes on");
-  assertEquals(await lambda.invoke(tickAt("2026-01-03T18:15:00Z")), { started: ["weekly"], overdueDays: 0 });
+  assertStringIncludes(error.hint!, "The next tick resumes it");
+  assertEquals(await lambda.invoke(tickAt("2026-01-03T18:15:00Z")), {
+    started: ["weekly"],
+    failed: [],
+    overdueDays: 0,
+  });
   const asked = lambda.couch.requestsTo("_bulk_get").flatMap(({ ids }) => ids);
   assertEquals(asked.length, 26);
 });

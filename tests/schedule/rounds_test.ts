@@ -98,7 +98,7 @@ Deno.test("runOf() names a run by task and elapse, and nothing else", () => {
 Deno.test("planRun() stores what the task selects", async () => {
   await using place = await Place.make();
   const plan = await planRun(place.context(), runFor());
-  assertEquals(plan, { databases: ["a", "a/b", "large"], key: `${RUN_FOLDER}/plan.json` });
+  assertEquals(plan, { databases: ["a", "a/b", "large"], key: `${RUN_FOLDER}/plan.json`, generation: 1 });
   assertEquals(await place.readJson("plan.json"), [{ database: "a" }, { database: "a/b" }, { database: "large" }]);
 });
 
@@ -186,8 +186,7 @@ Deno.test("backupRound() throws what may heal, and reports what does not", async
   assertEquals(await folderOf(place.context(), run).readOutcome("a", {}), undefined);
 
   const gone = await backupRound(place.context(), runFor({ databases: ["gone"] }), { database: "gone", cursor: null });
-  assertEquals([gone.status, gone.cursor], ["failed", null]);
-  assertStringIncludes(gone.error!, "404");
+  assertEquals([gone.status, gone.cursor, gone.error], ["gone", null, null]);
   const other = () => backupRound(place.context(), run, { database: "other", cursor: null });
   await assertRejects(other, UsageError, 'Task "weekly" does not select the database "other"');
 });
@@ -219,7 +218,7 @@ Deno.test("summariseRun() after a run for the failed databases reports all of th
 
   const failed = runFor({}, "failed");
   const plan = await planRun(place.context(), failed);
-  assertEquals(plan, { databases: ["a/b", "large"], key: `${RUN_FOLDER}/plan-failed.json` });
+  assertEquals(plan, { databases: ["a/b", "large"], key: `${RUN_FOLDER}/plan-failed.json`, generation: undefined });
   for (const database of plan.databases) await backupRound(place.context(), failed, { database, cursor: null });
   const second = await summariseRun(place.context(), failed);
   assertEquals([second.ok, second.started_at], [true, first.started_at]);

@@ -127,7 +127,7 @@ Deno.test("openSession() reads the password again when it could not be read", as
   assertEquals(await session.connect(), await session.connect());
 });
 
-Deno.test("Session.with() has surroundings of its own, and reads the password anew", async () => {
+Deno.test("Session.with() has surroundings of its own, and reads the password again", async () => {
   await using place = await Place.make();
   await Deno.writeTextFile(`${place.folder}/pw`, place.fake.password);
   const log = new RecordedLog();

@@ -25,8 +25,8 @@ async function withFake(
         bucket: "s3://test-bucket/f",
         endpoint: fake.url,
         region: fake.keys.region,
-        token: fake.keys.accessKeyId,
-        secret: new Secret(fake.keys.secretAccessKey),
+        accessKeyId: fake.keys.accessKeyId,
+        secretAccessKey: new Secret(fake.keys.secretAccessKey),
       },
       QUICK,
       { log },
@@ -120,7 +120,7 @@ Deno.test("findConditions() asks again only when what it found is old, of anothe
   });
 });
 
-Deno.test("findConditions() asks a store that knows no more", async () => {
+Deno.test("findConditions() asks no store that knows, until a week has passed or it is told to", async () => {
   await withFake({}, async ({ fake, open }) => {
     const store = open();
     await findConditions(store, FOLDER);
@@ -128,7 +128,11 @@ Deno.test("findConditions() asks a store that knows no more", async () => {
     await findConditions(store, FOLDER);
     assertEquals(fake.requests.length, length);
     await findConditions(store, FOLDER, { fresh: true });
-    assertEquals(fake.requests.length > length, true);
+    const afterFresh = fake.requests.length;
+    assertEquals(afterFresh > length, true);
+    const inAWeek = new Date(Date.now() + CONDITIONS_MAX_AGE_MS + 60_000);
+    await findConditions(store, FOLDER, { now: () => inAWeek });
+    assertEquals(fake.requests.length > afterFresh, true);
   });
 });
 

@@ -17,7 +17,7 @@ export interface StoreUnderTest {
   close(): Promise<void>;
 }
 
-export const bytesOf = (text: string) => new TextEncoder().encode(text);
+export const bytesOf = (text: string): Uint8Array<ArrayBuffer> => new TextEncoder().encode(text);
 
 /** Bytes that repeat nowhere near, so that a swapped or doubled part shows. */
 export function patternBytes(sizeBytes: number, seed = 1): Uint8Array<ArrayBuffer> {

@@ -6,7 +6,6 @@
 import { isTaskSaved, type RunReport, type TaskReport } from "../../archive/report.ts";
 import { formatDate } from "../../dates.ts";
 import { isFatalForRun } from "../../errors.ts";
-import { findConditions } from "../../store/conditions.ts";
 import { ClusterWatch } from "../../couchdb/cluster.ts";
 import { wait } from "../../abort.ts";
 import { isEmptyByMistake, type TaskSelection } from "../../task/selection.ts";
@@ -27,9 +26,8 @@ export async function backup(
 ): Promise<RunReport> {
   const startedAt = context.now();
   const couchVersion = await context.couch.serverVersion(context);
-  const { couch, repository, log, signal, clusterTimes: times } = context;
-  await findConditions(repository.store, repository.storeFolder, { log, signal });
-  const running: Run = { ...context, couchVersion, cluster: new ClusterWatch(couch, { log, times }), fatal: undefined };
+  const cluster = new ClusterWatch(context.couch, { log: context.log, times: context.clusterTimes });
+  const running: Run = { ...context, couchVersion, cluster, fatal: undefined };
   const tasks: TaskReport[] = [];
   for (const selection of selections) tasks.push(await backupTask(running, selection, options));
   return {

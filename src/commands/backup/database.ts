@@ -14,6 +14,7 @@ import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import type { BackupDate } from "../../dates.ts";
 import { CouchError, describeError, exitCodeOf, hintOf } from "../../errors.ts";
 import { forEachParallel } from "../../parallel.ts";
+import { findConditions } from "../../store/conditions.ts";
 import type { Task } from "../../task/task.ts";
 import { ChunkWriter } from "./chunks.ts";
 import { Completeness, DocumentCounts } from "./completeness.ts";
@@ -105,7 +106,7 @@ export class DatabaseBackup {
   }
 
   /** The report of a database that could not be backed up because of `error`. */
-  failed(error: unknown, message = describeError(error)): DatabaseReport {
+  failed(error: unknown, message: string = describeError(error)): DatabaseReport {
     this.error = error;
     this.#status = "failed";
     const hint = hintOf(error);
@@ -115,7 +116,9 @@ export class DatabaseBackup {
   }
 
   async #copy({ resume, resumeRuns }: BackupOptions): Promise<void> {
-    const { couch, repository: { store }, log, progress, signal } = this.#context;
+    const { couch, repository: { store, storeFolder }, log, progress, signal } = this.#context;
+    // Asked once: the store remembers.
+    await findConditions(store, storeFolder, { log, signal });
     const job = { task: this.#task, database: this.#database, startedAt: this.#startedAt };
     const [found, state, previous] = await Promise.all([
       readOrigin(this.#context, job),
@@ -203,7 +206,7 @@ export class DatabaseBackup {
       unreadable: done.unreadable,
       chunks: done.chunks,
     });
-    const shrinking = warnOfShrinking(this.#context, previous?.entry, this.#manifest);
+    const shrinking = await warnOfShrinking(this.#context, previous?.entry, this.#manifest);
     this.#warnings.push(...shrinking);
     if (shrinking.length > 0) this.#shrunkFrom = previous?.entry.documents;
   }

@@ -5,7 +5,7 @@
 import { Catalog } from "../../archive/catalog.ts";
 import { MANIFEST_NAME, manifestName, parseChunkName, shortRun } from "../../archive/layout.ts";
 import { type ChunkEntry, encodeJson, type Manifest, type Origin, sumChunks } from "../../archive/manifest.ts";
-import { readFolder } from "../../archive/read.ts";
+import { listManifests } from "../../archive/read.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import type { BackupDate } from "../../dates.ts";
 import { StoreError } from "../../errors.ts";
@@ -70,8 +70,9 @@ export async function finishBackup(context: Run, backup: FinishedBackup): Promis
   }, { signal });
   const bytes = encodeJson(manifest);
   await createOnce(context, key, bytes);
-  const { manifests } = await readFolder(store, folder, { signal });
-  const isNewest = manifests.every((other) => other.finishedAt === undefined || other.finishedAt <= storedAt);
+  const manifests = await listManifests(store, folder, { signal });
+  // A manifest.json without a moment in its name is of format 1: its only one, which must stay.
+  const isNewest = manifests.every(({ finishedAt }) => finishedAt !== undefined && finishedAt <= storedAt);
   if (isNewest) await store.replace(joinKey(folder, MANIFEST_NAME), bytes, { signal });
   return manifest;
 }

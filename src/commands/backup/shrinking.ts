@@ -7,13 +7,15 @@ import type { Run } from "./context.ts";
 const LEAST_PART = 1 / 2;
 
 /** Says so where a database has shrunk. @returns A sentence, or none. */
-export function warnOfShrinking(
-  { log, repository }: Pick<Run, "log" | "repository">,
+export async function warnOfShrinking(
+  { log, repository, signal }: Pick<Run, "log" | "repository" | "signal">,
   previous: CatalogEntry | undefined,
   { totals }: Manifest,
-): string[] {
+): Promise<string[]> {
   if (previous === undefined || previous.documents === 0) return [];
   if (totals.documents >= previous.documents * LEAST_PART) return [];
+  // An entry whose run ended before it stored its manifest is no backup.
+  if (await repository.store.stat(previous.manifestKey, { signal }) === undefined) return [];
   const path = repository.locate(previous.manifestKey);
   log.warn("database has shrunk: the backup before it has more than twice as many documents", {
     documents: totals.documents,

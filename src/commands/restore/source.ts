@@ -3,7 +3,7 @@
  * unless it is whole. In go a path and a database's name, out comes an archive that may be restored.
  */
 import { type Archive, type ArchiveChunk, openArchive } from "../../archive/archive.ts";
-import { CheckedChunk, inspectChunk } from "../../archive/chunk.ts";
+import { CheckedChunk } from "../../archive/chunk.ts";
 import { SALVAGE_HINT } from "../../archive/damage.ts";
 import { isLarge } from "../../archive/document_reader.ts";
 import { findArchive } from "../../archive/find.ts";

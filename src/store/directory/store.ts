@@ -10,6 +10,8 @@ import { pathToFileURL } from "node:url";
 import { StoreError } from "../../errors.ts";
 import { untilAborted } from "../../abort.ts";
 import { type DirectoryAction, directoryError, errorCode } from "./error.ts";
+import { type Log, SILENT_LOG } from "../../observe.ts";
+import { MARKER_NAME, Mount } from "./mount.ts";
 import type {
   Conditions,
   ListOptions,
@@ -27,10 +29,22 @@ const TEMP_MAX_AGE_MS = 24 * 60 * 60 * 1000;
 /** What `link` answers where the file system has no hard links: FAT, exFAT, some network and FUSE file systems. */
 const NO_HARD_LINKS = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"]);
 
+/**
+ * What `fsync` answers for a file or a folder where the file system has no such thing: SMB shares, exFAT, FUSE. What was
+ * written is there all the same, if the power stays on.
+ */
+const NO_SYNC = new Set(["EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "ENOTTY", "ENOENT"]);
+
 /** What it is opened with, and what tests replace. */
 export interface DirectoryStoreOptions extends StoreContext {
+  /** As in {@linkcode StoreOptions}. */
+  stateFolder?: string | undefined;
   /** Gives a file a second name, and fails with `EEXIST` where that name is taken. @default link of node:fs */
   link?: (existing: string, name: string) => Promise<void>;
+  /** Waits until a file or a folder is on the disk. @default sync of the handle */
+  sync?: (handle: fs.FileHandle) => Promise<void>;
+  /** Writes a part of `bytes`, from `start`. @default write of the handle */
+  write?: (handle: fs.FileHandle, bytes: Uint8Array, start: number) => Promise<{ bytesWritten: number }>;
 }
 
 /** A file whose bytes are on the disk but that has no lasting name yet. */
@@ -47,6 +61,11 @@ export class DirectoryStore implements Store {
   conditions: Conditions | undefined;
   readonly #root: string;
   readonly #link: (existing: string, name: string) => Promise<void>;
+  readonly #syncHandle: (handle: fs.FileHandle) => Promise<void>;
+  readonly #write: NonNullable<DirectoryStoreOptions["write"]>;
+  readonly #mount: Mount;
+  readonly #log: Log;
+  #isSyncMissed = false;
   /** The folder that was last searched for leftovers; a backup writes thousands of objects into the same one. */
   #swept: string | undefined;
 
@@ -54,7 +73,11 @@ export class DirectoryStore implements Store {
   constructor(root: string, options: DirectoryStoreOptions = {}) {
     this.#root = root;
     this.#link = options.link ?? fs.link;
+    this.#syncHandle = options.sync ?? ((handle) => handle.sync());
+    this.#write = options.write ?? ((handle, bytes, start) => handle.write(bytes, start));
+    this.#log = options.log ?? SILENT_LOG;
     this.url = pathToFileURL(root).href;
+    this.#mount = new Mount({ root, url: this.url, log: this.#log, stateFolder: options.stateFolder });
   }
 
   async tryConditions(key: string, options: StoreCallOptions = {}): Promise<Conditions> {
@@ -113,7 +136,9 @@ export class DirectoryStore implements Store {
   async read(key: string, options: StoreCallOptions = {}): Promise<ReadableStream<Uint8Array>> {
     const { signal } = options;
     signal?.throwIfAborted();
-    const file = await this.#try("read", key, fs.open(this.#path(key), "r"));
+    const path = this.#path(key);
+    await this.#mount.requireFor("read");
+    const file = await this.#try("read", key, fs.open(path, "r"));
     let sizeBytes: number;
     try {
       const info = await this.#try("read", key, file.stat());
@@ -157,8 +182,10 @@ export class DirectoryStore implements Store {
     options: StoreCallOptions = {},
   ): Promise<{ sizeBytes: number; modified: Date } | undefined> {
     options.signal?.throwIfAborted();
+    const path = this.#path(key);
+    await this.#mount.requireFor("look at");
     try {
-      const info = await fs.stat(this.#path(key));
+      const info = await fs.stat(path);
       return info.isFile() ? { sizeBytes: info.size, modified: info.mtime } : undefined;
     } catch (error) {
       if (isMissing(error)) return undefined;
@@ -169,6 +196,7 @@ export class DirectoryStore implements Store {
   async *list(folder: string, { prefix = "", ...options }: ListOptions = {}): AsyncIterable<StoreEntry> {
     options.signal?.throwIfAborted();
     const path = join(this.#root, checkFolder(folder));
+    await this.#mount.requireFor("list");
     let found;
     try {
       found = await fs.readdir(path, { withFileTypes: true });
@@ -178,6 +206,7 @@ export class DirectoryStore implements Store {
     }
     const entries = found
       .filter(({ name }) => !TEMP_NAME.test(name) && name.startsWith(prefix))
+      .filter(({ name }) => folder !== "" || name !== MARKER_NAME)
       .map((entry) => ({ kind: entry.isDirectory() ? "folder" as const : "object" as const, name: entry.name }))
       .sort(compareEntries);
     for (const { kind, name } of entries) {
@@ -235,10 +264,20 @@ export class DirectoryStore implements Store {
         sizeBytes += bytes.length;
         // A file system that is nearly full takes a part of what it is given.
         for (let written = 0; written < bytes.length;) {
-          written += (await this.#try("store", key, file.write(bytes, written))).bytesWritten;
+          const { bytesWritten } = await this.#try("store", key, this.#write(file, bytes, written));
+          if (bytesWritten === 0) throw directoryError({ code: "ENOSPC" }, this.#place("store", key));
+          written += bytesWritten;
         }
       }
-      await this.#try("store", key, file.sync());
+      await this.#sync(file, key);
+      const { size } = await this.#try("store", key, file.stat());
+      if (size !== sizeBytes) {
+        throw new StoreError(
+          `Cannot store "${key}" in "${this.url}": ${sizeBytes} bytes were written, and the file has ${size}`,
+          { code: "cut_off", key },
+          { hint: "Check the disk and the kernel log" },
+        );
+      }
       await this.#try("store", key, file.close());
       signal?.throwIfAborted();
       return { path, sizeBytes, sha256: hash.digest("hex") };
@@ -280,6 +319,7 @@ export class DirectoryStore implements Store {
    * that is not mounted must not fill the disk below the mount point.
    */
   async #makeFolder(folder: string, key: string): Promise<void> {
+    await this.#mount.requireFor("store");
     try {
       await fs.mkdir(this.#root);
       await this.#syncFolder(dirname(this.#root), key);
@@ -290,6 +330,7 @@ export class DirectoryStore implements Store {
         throw directoryError(error, { ...this.#place("store", key), path: this.#root });
       }
     }
+    await this.#try("store", key, this.#mount.mark());
     const made = await this.#try("store", key, fs.mkdir(folder, { recursive: true }));
     if (made === undefined) return;
     for (let path = folder; path.length >= made.length; path = dirname(path)) {
@@ -300,15 +341,39 @@ export class DirectoryStore implements Store {
   /** Makes the names in a folder outlive a power cut. */
   async #syncFolder(folder: string, key: string): Promise<void> {
     if (process.platform === "win32") return; // Windows opens no folders and needs none of this.
-    const handle = await this.#try("store", key, fs.open(folder, "r"));
+    let handle: fs.FileHandle;
     try {
-      await handle.sync();
+      handle = await fs.open(folder, "r");
     } catch (error) {
-      // Some network file systems do not sync folders at all (EINVAL); there is nothing else to be done there.
-      if (errorCode(error) !== "EINVAL") throw directoryError(error, this.#place("store", key));
+      return this.#missSync(error, key);
+    }
+    try {
+      await this.#sync(handle, key);
     } finally {
       await handle.close();
     }
+  }
+
+  async #sync(handle: fs.FileHandle, key: string): Promise<void> {
+    try {
+      await this.#syncHandle(handle);
+    } catch (error) {
+      this.#missSync(error, key);
+    }
+  }
+
+  /** Passes over what the file system cannot do, and says so once. */
+  #missSync(error: unknown, key: string): void {
+    if (!NO_SYNC.has(errorCode(error))) throw directoryError(error, this.#place("store", key));
+    if (this.#isSyncMissed) return;
+    this.#isSyncMissed = true;
+    this.#log.warn(
+      "the file system does not say when data is on the disk: after a power cut the last backup may be damaged",
+      {
+        store: this.url,
+        code: errorCode(error),
+      },
+    );
   }
 
   /** Removes what a process that was killed more than a day ago has left in a folder. */

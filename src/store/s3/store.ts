@@ -11,9 +11,9 @@ import { type BodyPart, cutIntoParts, PartMemory } from "./parts.ts";
 import { S3Client, type S3Settings } from "./client.ts";
 import { Dialect, type Form, isNotImplemented } from "./dialect.ts";
 import { checkEndpoint, parseS3Url } from "./endpoint.ts";
-import { describeSubject, strangeAnswer } from "./error.ts";
+import { strangeAnswer } from "./error.ts";
+import { listFolder } from "./list.ts";
 import { readObject } from "./read.ts";
-import { parseListing } from "./xml.ts";
 import type {
   Conditions,
   CreateOptions,
@@ -25,7 +25,7 @@ import type {
   StoreEntry,
   StoreOptions,
 } from "../store.ts";
-import { checkFolder, checkKey, compareEntries } from "../key.ts";
+import { checkKey } from "../key.ts";
 
 /**
  * Metadata that says which call of create() wrote an object. When S3 says that a key is taken, that may be by our own
@@ -162,42 +162,15 @@ export class S3Store implements Store {
   ): Promise<{ sizeBytes: number; modified: Date } | undefined> {
     const headers = await this.#head(checkKey(key), options.signal);
     if (headers === undefined) return undefined;
-    return {
-      sizeBytes: Number(headers.get("content-length")),
-      modified: new Date(headers.get("last-modified") ?? ""),
-    };
+    const size = headers.get("content-length") ?? "";
+    const modified = new Date(headers.get("last-modified") ?? "");
+    if (!/^\d+$/.test(size)) throw strangeAnswer(this.#client, key, "its length", "look at");
+    if (Number.isNaN(modified.getTime())) throw strangeAnswer(this.#client, key, "its time", "look at");
+    return { sizeBytes: Number(size), modified };
   }
 
-  async *list(folder: string, options: ListOptions = {}): AsyncIterable<StoreEntry> {
-    const path = this.#client.fullKey(checkFolder(folder));
-    const prefix = path === "" ? "" : `${path}/`;
-    let token: string | undefined;
-    do {
-      const answer = await this.#client.send({
-        method: "GET",
-        action: "list",
-        right: "s3:ListBucket",
-        folder,
-        query: {
-          "list-type": "2",
-          delimiter: "/",
-          "encoding-type": "url",
-          "max-keys": String(this.#client.settings.pageSize),
-          prefix: `${prefix}${options.prefix ?? ""}`,
-          ...(token === undefined ? {} : { "continuation-token": token }),
-        },
-      }, options.signal);
-      const page = parseListing(answer.body, prefix);
-      if (page === undefined) {
-        throw new StoreError(
-          `${describeSubject({ action: "list", key: folder, url: this.url })}: the answer is not a listing`,
-          { code: "strange_answer", key: folder },
-          { hint: "What answers at endpoint is not an S3 server" },
-        );
-      }
-      yield* page.entries.sort(compareEntries);
-      token = page.continuationToken;
-    } while (token !== undefined);
+  list(folder: string, options: ListOptions = {}): AsyncIterable<StoreEntry> {
+    return listFolder(this.#client, folder, options);
   }
 
   /** Stores a body that is one part, under the first free key. */

@@ -10,8 +10,8 @@ import { alterFile, flipByte, type RestoreSetup, setUpRestore } from "./setup.ts
 
 const FOLDER = "2026/11/25/orders";
 
-async function archiveOf(setup: RestoreSetup, request: WriteRequest) {
-  return await writeArchive(join(setup.root, FOLDER), request);
+async function archiveOf(setup: RestoreSetup, request: WriteRequest): Promise<void> {
+  await writeArchive(join(setup.root, FOLDER), request);
 }
 
 /** Restores into "new". */

@@ -9,7 +9,7 @@ export class ClusterNode {
   /** It answers, and nothing that is written reaches its copies. */
   lags = false;
   /** When it was started, in milliseconds since 1970. A node that has been up for long unless a test says otherwise. */
-  startedAtMs = Date.now() - DAY_MS;
+  startedAtMs: number = Date.now() - DAY_MS;
   /** What it says of its `internal_replication_jobs`, one answer after the other; the last one stays. */
   jobs: number[] = [0];
 

@@ -57,7 +57,7 @@ export interface WriterContext {
 const CONFLICT = new Refusal(409, "conflict", "Document update conflict.");
 
 /** For a document of whose range no copy can be written. */
-export const UNREACHABLE = new Refusal(500, "error", "internal_server_error");
+export const UNREACHABLE: Refusal = new Refusal(500, "error", "internal_server_error");
 
 /** Writes into one database. */
 export class DocumentWriter {

@@ -16,7 +16,11 @@ export function edit(database: Database, ...documents: Record<string, unknown>[]
 }
 
 /** Adds documents named by numbers, `d0000000` and so on. Returns their ids. */
-export function fill(database: Database, count: number, { from = 0, prefix = "d" } = {}): string[] {
+export function fill(
+  database: Database,
+  count: number,
+  { from = 0, prefix = "d" }: { from?: number; prefix?: string } = {},
+): string[] {
   const ids = Array.from({ length: count }, (_, at) => `${prefix}${String(from + at).padStart(7, "0")}`);
   edit(database, ...ids.map((_id, at) => ({ _id, n: from + at })));
   return ids;

@@ -65,7 +65,7 @@ export const FEED_BEHAVIOURS: readonly Behaviour[] = [
     async check(call) {
       await write(call, ...TREE, '{"_id":"d","_rev":"1-d","_deleted":true}', '{"_id":"_design/x","_rev":"1-x"}');
       await ok(call("PUT /_local/x", {}));
-      const rows = (reply: CouchReply) =>
+      const rows = (reply: CouchReply): unknown[] =>
         rowsOf(reply).map(({ id, changes, deleted }) => [id, changes.map(({ rev }) => rev), deleted]).sort();
       assertEquals(rows(await call("GET /_changes?style=all_docs")), [
         ["_design/x", ["1-x"], undefined],

@@ -50,11 +50,11 @@ const LOCK_OUT_AFTER = 5;
 
 /** The state of a server. */
 export class ServerState {
-  readonly databases = new Map<string, Database>();
+  readonly databases: Map<string, Database> = new Map<string, Database>();
   /** How often each view was asked for, by `database/_design/x/_view/y` with decoded names. */
-  readonly viewCalls = new Map<string, number>();
+  readonly viewCalls: Map<string, number> = new Map<string, number>();
   /** How often a wrong password came, by user name. */
-  readonly failedLogins = new Map<string, number>();
+  readonly failedLogins: Map<string, number> = new Map<string, number>();
 
   readonly random: () => number;
   /** Which copies listings read. */

@@ -30,7 +30,7 @@ let copiesMade = 0;
 /** A copy. */
 export class ShardCopy {
   /** What positions know it by: CouchDB's uuid of the file. */
-  name = newName();
+  name: string = newName();
   /** Of the files that it is made from: positions in those are good here. */
   formerNames: readonly string[] = [];
   sequence = 0;
@@ -39,7 +39,7 @@ export class ShardCopy {
   /** Moves with the set of live documents. */
   generation = 0;
   /** What was written while it did not receive, by id, with the revisions that were purged. */
-  readonly missed = new Map<string, string[]>();
+  readonly missed: Map<string, string[]> = new Map<string, string[]>();
   #entries = new Map<string, FeedEntry>();
   /** In the order of their sequences; those that are not the newest of their document are thrown out now and then. */
   #log: FeedEntry[] = [];

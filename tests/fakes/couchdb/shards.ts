@@ -90,7 +90,7 @@ export class Shards {
   }
 
   /** Internal replication to a node's copies, of at most so many documents. Returns how many are still missed. */
-  catchUp(node: ClusterNode, documents = Infinity): number {
+  catchUp(node: ClusterNode, documents: number = Infinity): number {
     let left = 0;
     for (const range of this.ranges) {
       for (const copy of range.copies.filter((copy) => copy.node === node)) {

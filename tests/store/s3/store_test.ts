@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { gzipSync } from "node:zlib";
 import { AwsError, describeError, StoreError } from "../../../src/errors.ts";
 import { Secret } from "../../../src/secret.ts";
 import { openStore } from "../../../src/store/open.ts";
@@ -24,8 +25,8 @@ function optionsFor(fake: FakeS3, bucket: string): StoreOptions {
     bucket,
     region,
     endpoint: fake.url,
-    token: accessKeyId,
-    secret: new Secret(secretAccessKey),
+    accessKeyId,
+    secretAccessKey: new Secret(secretAccessKey),
     sessionToken: sessionToken === undefined ? undefined : new Secret(sessionToken),
   };
 }
@@ -44,6 +45,11 @@ testStore("S3Store", () => openS3());
 testStore(
   "S3Store on a dotted bucket over IPv6 with a session token",
   () => openS3({ hostname: "::1", sessionToken: "session/+=token", region: "eu-west-1" }, "s3://data.example.com"),
+);
+
+testStore(
+  "S3Store on a server without checksums and tokens, behind a front that gzips,",
+  () => openS3({ refusesChecksums: true, nextMarkerOnly: "start-after", gzipAnswers: "always" }),
 );
 
 /** Runs `body` with a server and a store on it. */
@@ -293,6 +299,75 @@ testFake(
   },
 );
 
+for (const gzipAnswers of ["accepted", "always"] as const) {
+  testFake(
+    `S3Store read() gives the object's own bytes where a front gzips: ${gzipAnswers}`,
+    async ({ fake, store }) => {
+      for (const body of [new Uint8Array(0), bytesOf("{}"), patternBytes(LARGE_BYTES), gzipSync(patternBytes(1000))]) {
+        await store.replace("object", body);
+        assertEquals(await readAll(store, "object"), new Uint8Array(body));
+      }
+      assertEquals(fake.count("HeadObject"), gzipAnswers === "accepted" ? 0 : 4);
+      for (const { headers } of fake.requests) {
+        assertEquals(headers["accept-encoding"], "identity");
+        assert(!headers["authorization"]?.includes("accept-encoding"), "a front may change it");
+      }
+    },
+    { gzipAnswers },
+  );
+}
+
+testFake("S3Store read() goes on where what a front gzips breaks off", async ({ fake, store }) => {
+  const body = patternBytes(LARGE_BYTES);
+  await store.replace("object", body);
+  fake.inject("GetObject", { kind: "cut_body", afterBytes: 50_000 }, 2);
+  assertEquals(await readAll(store, "object"), body);
+  fake.inject("GetObject", { kind: "cut_body", afterBytes: 50_000 });
+  fake.inject("GetObject", { kind: "cut_body", afterBytes: 0 }, 99);
+  assertEquals((await assertRejects(() => readAll(store, "object"), StoreError)).facts.code, "cut_off");
+}, { gzipAnswers: "always" });
+
+testFake("S3Store read() says that more comes than the object has", async ({ fake, store }) => {
+  const body = patternBytes(LARGE_BYTES);
+  await store.replace("object", body);
+  fake.inject("HeadObject", { kind: "alter", headers: { "content-length": "1000" } });
+  const error = await assertRejects(() => readAll(store, "object"), StoreError);
+  assertEquals(error.facts.code, "strange_answer");
+}, { gzipAnswers: "always" });
+
+testFake(
+  "S3Store read() leaves an object that was stored with a Content-Encoding as it lies there",
+  async ({ fake, store }) => {
+    const stored = new Uint8Array(gzipSync(bytesOf("hello hello hello")));
+    await store.replace("object", stored);
+    fake.object("test-bucket", "f/object")!.headers["content-encoding"] = "gzip";
+    assertEquals(await readAll(store, "object"), stored);
+  },
+);
+
+testFake("S3Store takes no success of another kind for the one that it needs", async ({ fake, store }) => {
+  await store.replace("object", bytesOf("12345"));
+  const without = (...names: string[]) => Object.fromEntries(names.map((name) => [name, ""]));
+  const cases: [
+    Operation,
+    Partial<Record<"status", number>> & { headers?: Record<string, string> },
+    () => Promise<unknown>,
+  ][] = [
+    ["GetObject", { status: 206 }, () => readAll(store, "object")],
+    ["GetObject", { status: 204 }, () => readAll(store, "object")],
+    ["HeadObject", { headers: without("content-length") }, () => store.stat("object")],
+    ["HeadObject", { headers: without("last-modified") }, () => store.stat("object")],
+    ["PutObject", { headers: without("etag") }, () => store.replace("new", bytesOf("x"))],
+    ["PutObject", { headers: without("etag") }, () => store.create(["created"], pieces(bytesOf("x")))],
+    ["UploadPart", { headers: without("etag") }, () => store.create(["large"], largeBody())],
+  ];
+  for (const [operation, change, run] of cases) {
+    fake.inject(operation, { kind: "alter", ...change });
+    const error = await assertRejects(run, StoreError, undefined, `${operation} ${JSON.stringify(change)}`);
+    assertEquals(error.facts.code, "strange_answer");
+  }
+});
+
 testFake("S3Store finds the region out, and asks once", async ({ fake, options }) => {
   const store = new S3Store({ ...options, region: undefined }, QUICK);
   await Promise.all([1, 2, 3].map((number) => store.create([`${number}`], pieces(bytesOf("x")))));
@@ -328,8 +403,12 @@ testFake(
   async ({ fake, options }) => {
     const cases: [Partial<StoreOptions>, code: string, hint: RegExp][] = [
       [{ bucket: "s3://no-such-bucket/f" }, "NoSuchBucket", /Create s3:\/\/no-such-bucket,/],
-      [{ token: "other" }, "InvalidAccessKeyId", /correct it/],
-      [{ secret: new Secret("wrong-hunter2") }, "SignatureDoesNotMatch", /secret does not belong to the token/],
+      [{ accessKeyId: "other" }, "InvalidAccessKeyId", /correct it/],
+      [
+        { secretAccessKey: new Secret("wrong-hunter2") },
+        "SignatureDoesNotMatch",
+        /secret does not belong to the token/,
+      ],
       [{ sessionToken: new Secret("token-hunter2") }, "InvalidToken", /session_token/],
     ];
     for (const [changed, code, hint] of cases) {
@@ -373,7 +452,7 @@ testFake("S3Store says that what answers is no S3 server", async ({ options }) =
 });
 
 Deno.test("openStore() opens a bucket and asks for what is missing", async () => {
-  const keys = { token: "t", secret: new Secret("s") };
+  const keys = { accessKeyId: "t", secretAccessKey: new Secret("s") };
   assertEquals(
     (await openStore({ bucket: "s3://data.example.com/folder/", ...keys })).url,
     "s3://data.example.com/folder",
@@ -381,7 +460,7 @@ Deno.test("openStore() opens a bucket and asks for what is missing", async () =>
   assertEquals((await openStore({ bucket: "s3://name", ...keys })).url, "s3://name");
   const cases: [StoreOptions, code: string][] = [
     [{ bucket: "s3://name" }, "no_credentials"],
-    [{ bucket: "s3://name", token: "t" }, "no_credentials"],
+    [{ bucket: "s3://name", accessKeyId: "t" }, "no_credentials"],
     [{ bucket: "s3://", ...keys }, "bad_bucket"],
     [{ bucket: "s3://a b/c", ...keys }, "bad_bucket"],
     [{ bucket: "s3://name", endpoint: "minio:9000", ...keys }, "bad_endpoint"],

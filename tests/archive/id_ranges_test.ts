@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { Buffer } from "node:buffer";
-import { compareIds, type IdRange, uncoveredRanges } from "../../src/couchdb/ids.ts";
+import { compareIds, type IdRange, uncoveredRanges } from "../../src/archive/id_ranges.ts";
 import { STRANGE_IDS } from "../hard_database.ts";
 
 /** A small deterministic generator, so that a failure can be repeated. */

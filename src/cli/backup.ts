@@ -56,7 +56,10 @@ export const command: Command = {
       if (request.resume === true) {
         const { surroundings, repository, config: { tasks } } = session;
         const context = { ...surroundings, repository, host: hostname(), pid: process.pid };
-        await amendElapses(context, { tasks, report, isPart: request.databases !== undefined });
+        const isPart = request.databases !== undefined;
+        const amended = await amendElapses(context, { tasks, report, isPart });
+        // What a part has repaired is the whole now, as far as anybody asks.
+        if (isPart) { for (const whole of amended) await session.publish(whole); }
       }
       call.print(report, () => summarize(report, call.shell.stdout));
       return exitCodeOfReport(report);

@@ -29,19 +29,26 @@ export interface RunByHand {
   isPart: boolean;
 }
 
-/** Amends the reports of the elapses that a run by hand has repaired. A failure of this is a warning. */
-export async function amendElapses(context: AmendContext, byHand: RunByHand): Promise<void> {
+/**
+ * Amends the reports of the elapses that a run by hand has repaired. A failure of this is a warning.
+ *
+ * @returns The amended reports; their `started_at` is that of the run by hand.
+ */
+export async function amendElapses(context: AmendContext, byHand: RunByHand): Promise<RunReport[]> {
+  const amended: RunReport[] = [];
   for (const part of byHand.report.tasks) {
     const task = byHand.tasks.find(({ name }) => name === part.task);
     if (task === undefined) continue;
     try {
       const elapse = await findElapse(context, task, part.date);
-      if (elapse !== undefined) await amend(context, { task, elapse }, { ...byHand, part });
+      const report = elapse === undefined ? undefined : await amend(context, { task, elapse }, { ...byHand, part });
+      if (report !== undefined) amended.push({ ...report, started_at: byHand.report.started_at });
     } catch (error) {
       context.signal.throwIfAborted();
       context.log.warn("report of the elapse is not amended", { task: part.task, error: describeError(error) });
     }
   }
+  return amended;
 }
 
 /** The latest elapse of a task under a date; undefined where none was ever run. */
@@ -59,36 +66,37 @@ async function amend(
   context: AmendContext,
   due: DueTask,
   { report, part, isPart }: RunByHand & { part: TaskReport },
-): Promise<void> {
+): Promise<RunReport | undefined> {
   const { repository, log, run, host, pid, now, signal } = context;
   const { task, elapse } = due;
   const folder = new RunFolder(repository, { task: task.name, elapse });
   const state = await readElapse(repository.store, folder.key, { signal });
-  if (state.kind === "free") return;
-  if (state.kind === "running") {
-    return log.info("report of the elapse is not amended: a run of it is under way", { task: task.name, elapse });
+  if (state.kind === "free") return undefined;
+  const noted = { task: task.name, elapse };
+  const claim = state.kind === "stopped" || state.kind === "failed"
+    ? await claimElapse(folder.key, {
+      holder: { run, host, pid, started_at: report.started_at },
+      generation: state.generation + 1,
+    }, { store: repository.store, log, now, signal, times: CLAIM_TIMES })
+    : undefined;
+  if (claim === undefined && state.kind !== "finished") {
+    log.info("report of the elapse is not amended: a run of it is under way", noted);
+    return undefined;
   }
   const earlier = await folder.readReport({ signal }) ?? (await folder.readNewestGeneration({ signal }))?.report;
-  const ofTask = { ...report, tasks: [withError(part, { earlier, isPart })] };
-  const noted = { task: task.name, elapse };
-  if (state.kind === "finished") {
-    const settled = settle(due, { report: ofTask, earlier, generation: undefined, now: now() });
-    await folder.storeReport(settled.report, { signal });
-    log.info("report of the elapse is amended", noted);
-    return await noteIfSaved(context, due, settled.report);
+  if (claim !== undefined && earlier === undefined && isPart) {
+    // What an interrupted run has not reached is not known to this one: only a whole run ends such an elapse.
+    await claim.release();
+    return undefined;
   }
-  const generation = state.generation + 1;
-  const holder = { run, host, pid, started_at: report.started_at };
-  const claimContext = { store: repository.store, log, now, signal, times: CLAIM_TIMES };
-  const claim = await claimElapse(folder.key, { holder, generation }, claimContext);
-  if (claim === undefined) return log.info("report of the elapse is not amended: a run of it is under way", noted);
-  // What an interrupted run has not reached is not known to this one: only a whole run ends such an elapse.
-  if (earlier === undefined && isPart) return await claim.release();
-  const settled = settle(due, { report: ofTask, earlier, generation, now: now() });
-  if (settled.kind === "over") await claim.finish(settled.report);
+  const ofTask = { ...report, tasks: [withError(part, { earlier, isPart })] };
+  const settled = settle(due, { report: ofTask, earlier, generation: claim?.generation, now: now() });
+  if (claim === undefined) await folder.storeReport(settled.report, { signal });
+  else if (settled.kind === "over") await claim.finish(settled.report);
   else await claim.fail(settled.report, settled.retryAt);
   log.info("report of the elapse is amended", noted);
-  await noteIfSaved(context, due, settled.report);
+  if (!settled.report.tasks.some(isWorthRetrying)) await noteElapseSaved(context, due, settled.report);
+  return settled.report;
 }
 
 /** A part of a task says nothing about a list of its databases that could not be read. */
@@ -100,8 +108,4 @@ function withError(
   if (!isPart || before?.error === undefined) return part;
   const { error, hint, exit_code } = before;
   return { ...part, error, ...hint === undefined ? {} : { hint }, ...exit_code === undefined ? {} : { exit_code } };
-}
-
-async function noteIfSaved(context: AmendContext, due: DueTask, report: RunReport): Promise<void> {
-  if (report.tasks.every((one) => !isWorthRetrying(one))) await noteElapseSaved(context, due, report);
 }

@@ -3,7 +3,7 @@
  * round has met. Out: `stop.json` in the run's folder, which every round reads first; when it has ended, one round tries.
  */
 import type { RunFolder, Stop } from "../archive/run_folder.ts";
-import { CouchError, describeError, exitCodeOf, isFatalForRun } from "../errors.ts";
+import { describeError, exitCodeOf, isFatalForRun, isTransient } from "../errors.ts";
 import { REFUSED_PAUSE_MINUTES } from "./retry.ts";
 
 const PAUSE_MS = REFUSED_PAUSE_MINUTES * 60_000;
@@ -34,12 +34,12 @@ export class RoundsBrake {
   }
 
   /**
-   * Notes an error that others would meet as well. Returns whether the round is to be given up: an error that may pass is
-   * tried again first.
+   * Notes an error that others would meet as well: a round throws only what is not about its database. Returns whether the
+   * round is to be given up: an error that may pass is tried again first.
    */
   async pull(error: unknown): Promise<boolean> {
     const isRefused = isFatalForRun(error);
-    if (!isRefused && !isAway(error)) return false;
+    if (!isRefused && !isTransient(error)) return false;
     const now = this.#nowMs();
     const isKnown = this.#stop !== undefined && now - Date.parse(this.#stop.since) < FORGET_MS;
     const sinceMs = isKnown ? Date.parse(this.#stop!.since) : now;
@@ -67,9 +67,4 @@ export class RoundsBrake {
   #nowMs(): number {
     return this.#now().getTime();
   }
-}
-
-/** Whether nothing answers at CouchDB's address. */
-function isAway(error: unknown): boolean {
-  return error instanceof CouchError && error.facts.error === "unreachable";
 }

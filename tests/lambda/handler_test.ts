@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { NotSavedError, openHandler } from "../../lambda/handler.ts";
 import { ConfigError, InterruptedError, UsageError } from "../../src/errors.ts";
-import { setUpFunction, tickAt } from "./function_setup.ts";
+import { type FunctionSetup, setUpFunction, tickAt } from "./function_setup.ts";
 
 // The first Saturday of January 2026 is the third.
 const WEEKLY = '  weekly: {cron: "Sat *-*-1..7 18:00:00 UTC", databases: ["a(/b)?", large], chunk: 2, parallel: 1}';
@@ -265,4 +265,145 @@ Deno.test("openHandler() pushes a run's figures under the function's name", asyn
   await lambda.invoke({ task: "weekly" });
   assertEquals(groups.length, 1);
   assertStringIncludes(groups[0]!, "/instance/backup-function");
+});
+
+/** From now on nothing answers at CouchDB's address. */
+function takeAway({ couch }: FunctionSetup): void {
+  couch.faults.add({ times: 1e6, fault: { kind: "answer", status: 404, body: { error: "not_found" } } });
+}
+
+Deno.test("openHandler() saves an elapse at a later tick when CouchDB is away at the first, and says failed until then", async () => {
+  const groups: { method: string; success: string | undefined }[] = [];
+  await using gateway = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async (request) => {
+    const success = /last_run_success\{task="weekly"\} (\d)/.exec(await request.text())?.[1];
+    groups.push({ method: request.method, success });
+    return new Response();
+  });
+  await using lambda = await setUpFunction({
+    tasks: WEEKLY,
+    more: `prometheus: "http://127.0.0.1:${gateway.addr.port}"`,
+  });
+  takeAway(lambda);
+  await assertRejects(() => lambda.invoke(tickAt("2026-01-03T18:00:00Z")), NotSavedError, 'task "weekly": Cannot list');
+  await assertRejects(() => lambda.invoke(tickAt("2026-01-03T18:15:00Z")), NotSavedError, 'task "weekly": Cannot list');
+  lambda.couch.faults.clear();
+  assertEquals(await lambda.invoke(tickAt("2026-01-03T18:30:00Z")), {
+    started: ["weekly"],
+    failed: [],
+    overdueDays: 0,
+  });
+  assertEquals(groups, [
+    { method: "POST", success: "0" },
+    { method: "POST", success: "0" },
+    { method: "PUT", success: "1" },
+  ]);
+  const checks = lambda.lines.filter(({ event }) => event === "schedules checked");
+  assertEquals(checks.map(({ failed }) => failed), [["weekly"], ["weekly"], []]);
+});
+
+Deno.test("openHandler() starts another execution when the first could not plan, and leaves servers out meanwhile", async () => {
+  let time = "2026-01-03T18:00:05Z";
+  await using lambda = await setUpFunction({ tasks: WEEKLY, stateMachine: true, now: () => new Date(time) });
+  await lambda.invoke(tickAt("2026-01-03T18:00:00Z"));
+  const plan = { action: "plan", task: "weekly", elapse: ELAPSE, only: "all", generation: 1 };
+  takeAway(lambda);
+  await assertRejects(() => lambda.invoke(plan), Error, "Cannot list the databases");
+  assertEquals(lambda.json(`${RUN}/heartbeat.json`).state, "failed");
+  lambda.executions[0]!.status = "FAILED";
+  // Step Functions tries the plan again, of the same run.
+  time = "2026-01-03T18:00:40Z";
+  await assertRejects(() => lambda.invoke(plan), Error, "Cannot list the databases");
+  assertEquals(lambda.json(`${RUN}/heartbeat.json`).retry_at, "2026-01-03T18:01:40.000Z");
+  const early = await assertRejects(() => lambda.invoke(tickAt("2026-01-03T18:01:00Z")), NotSavedError);
+  assertStringIncludes(early.message, 'Not everything is saved of "weekly"');
+
+  lambda.couch.faults.clear();
+  time = "2026-01-03T18:15:05Z";
+  const { started } = await lambda.invoke(tickAt("2026-01-03T18:15:00Z"));
+  assertEquals(started.map((arn: string) => arn.split(":").at(-1)), ["weekly-20260103T180000Z-2"]);
+  const input = { task: "weekly", elapse: ELAPSE, only: "all", generation: 2 };
+  assertEquals(lambda.executions.at(-1)?.input, input);
+  // The first one is over, whatever Step Functions tries.
+  await assertRejects(() => lambda.invoke(plan), UsageError, "another one has taken it over");
+  assertEquals((await lambda.invoke({ action: "plan", ...input })).databases, 3);
+  const { only: _, ...round } = input;
+  for (const database of ["a", "a/b", "large"]) await lambda.invoke({ action: "backup", ...round, database });
+  const summary = await lambda.invoke({ action: "summarise", ...input });
+  assertEquals([summary.ok, summary.report.endsWith("/report.json")], [true, true]);
+  assertEquals(lambda.json(`${RUN}/report.json`).tasks[0].generations, 2);
+});
+
+Deno.test("openHandler() runs in the next execution just what the one before did not save", async () => {
+  let time = "2026-01-03T18:00:05Z";
+  await using lambda = await setUpFunction({ tasks: WEEKLY, stateMachine: true, now: () => new Date(time) });
+  /** Goes through the machine as Step Functions does. */
+  const execute = async () => {
+    const { input } = lambda.executions.at(-1)!;
+    const plan = await lambda.invoke({ action: "plan", ...input as object });
+    const { only: _, ...round } = input as Record<string, unknown>;
+    const key = plan.key.replace("folder/", "");
+    const databases = lambda.json(key).map(({ database }: { database: string }) => database);
+    for (const database of databases) await lambda.invoke({ action: "backup", ...round, database });
+    return { databases, summary: await lambda.invoke({ action: "summarise", ...input as object }) };
+  };
+  await lambda.invoke(tickAt("2026-01-03T18:00:00Z"));
+  lambda.couch.faults.add({
+    endpoint: "_bulk_get",
+    database: "a",
+    times: 1000,
+    fault: { kind: "status", status: 404 },
+  });
+  const first = await execute();
+  assertEquals([first.summary.ok, first.summary.failed], [false, 1]);
+  assertEquals(first.summary.report, `s3://data.example.com/folder/${RUN}/outcome-1.json`);
+  lambda.executions[0]!.status = "FAILED";
+  lambda.couch.faults.clear();
+  time = "2026-01-03T18:15:05Z";
+  await lambda.invoke(tickAt("2026-01-03T18:15:00Z"));
+  const second = await execute();
+  assertEquals([second.databases, second.summary.ok, second.summary.databases], [["a"], true, 3]);
+  assertEquals(await lambda.invoke(tickAt("2026-01-03T18:30:00Z")), { started: [], failed: [], overdueDays: 0 });
+  assertEquals(lambda.executions.length, 2);
+});
+
+Deno.test("openHandler() tries an elapse again whose execution has ended without a word", async () => {
+  await using lambda = await setUpFunction({ tasks: WEEKLY, stateMachine: true });
+  await lambda.invoke(tickAt("2026-01-03T18:00:00Z"));
+  for (const status of ["RUNNING", "TIMED_OUT"]) {
+    lambda.executions[0]!.status = status;
+    const { started } = await lambda.invoke(tickAt("2026-01-03T18:15:00Z"));
+    assertEquals(started.length, status === "RUNNING" ? 0 : 1, status);
+  }
+  assertEquals(lambda.executions.map(({ name }) => name), ["weekly-20260103T180000Z", "weekly-20260103T180000Z-2"]);
+});
+
+Deno.test("openHandler() lets one round try a refused login, and none of the others for five minutes", async () => {
+  let time = "2026-01-03T18:00:05Z";
+  await using lambda = await setUpFunction({ tasks: WEEKLY, stateMachine: true, now: () => new Date(time) });
+  await lambda.invoke(tickAt("2026-01-03T18:00:00Z"));
+  const input = { task: "weekly", elapse: ELAPSE, generation: 1 };
+  await lambda.invoke({ action: "plan", ...input });
+  lambda.couch.faults.add({
+    times: 1e6,
+    fault: { kind: "answer", status: 401, body: { error: "unauthorized", reason: "Name or password is incorrect." } },
+  });
+  const before = lambda.couch.requests.length;
+  const answers = [];
+  for (const database of ["a", "a/b", "large"]) {
+    answers.push(await lambda.invoke({ action: "backup", ...input, database }));
+  }
+  assertEquals(answers.map(({ done, status }) => [done, status]), Array(3).fill([true, "failed"]));
+  assertStringIncludes(answers[2].error, "Not tried, as it would fail like the one before");
+  assertEquals(lambda.couch.requests.length - before, 1);
+  const stop = lambda.json(`${RUN}/stop.json`);
+  assertEquals([stop.until, stop.exit_code], ["2026-01-03T18:05:05.000Z", 10]);
+  const summary = await lambda.invoke({ action: "summarise", ...input });
+  assertEquals([summary.ok, summary.failed], [false, 3]);
+  assertEquals(lambda.json(`${RUN}/heartbeat.json`).retry_at, stop.until);
+  lambda.couch.faults.clear();
+  time = "2026-01-03T18:15:05Z";
+  await lambda.invoke(tickAt("2026-01-03T18:15:00Z"));
+  const next = { ...input, generation: 2 };
+  assertEquals((await lambda.invoke({ action: "plan", ...next })).databases, 3);
+  assertEquals((await lambda.invoke({ action: "backup", ...next, database: "a" })).status, "complete");
 });

@@ -138,8 +138,9 @@ Deno.test("template.yaml lets the state machine read every plan that the handler
   const root = await Deno.makeTempDir();
   const repository = new Repository(new DirectoryStore(root), { prefix: "backup", suffix: "couchdb" });
   const folder = new RunFolder(repository, { task: "weekly", elapse: new Date("2026-01-03T18:00:00Z") });
-  for (const scope of ["all", "failed"] as const) {
-    assertMatch(await folder.storePlan(scope, [], {}), new RegExp(`^${pattern}$`));
+  const plans = [{ scope: "all", generation: 1 }, { scope: "all", generation: 12 }, { scope: "failed", generation: 2 }];
+  for (const plan of plans as Parameters<RunFolder["storePlan"]>[0][]) {
+    assertMatch(await folder.storePlan(plan, [], {}), new RegExp(`^${pattern}$`));
   }
   await Deno.remove(root, { recursive: true });
 });

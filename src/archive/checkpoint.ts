@@ -36,6 +36,10 @@ export interface CheckpointSource {
   startSeq: string;
   /** Chunks that are taken over from an earlier run. */
   kept: readonly ChunkEntry[];
+  /** The documents that could not be read before: what an earlier run names, and what is not asked for again. */
+  keptUnreadable?: readonly UnreadableDocument[] | undefined;
+  /** The name of the filter that the stored checkpoint relies on, where there is one. */
+  keptFilter?: string | undefined;
   now: () => Date;
   settled: () => SettledListing;
   /** The most documents that CouchDB said the database had. */
@@ -44,15 +48,14 @@ export interface CheckpointSource {
 
 /** Keeps a database's checkpoint up to date. */
 export class CheckpointWriter {
-  /** The documents that could not be read. */
-  readonly unreadable: UnreadableDocument[] = [];
-
   readonly #store: Store;
   readonly #folder: string;
   readonly #source: CheckpointSource;
   readonly #run: string;
   readonly #stored: { batch: number; entry: ChunkEntry }[] = [];
-  #turn: 0 | 1 = 0;
+  /** By id; `batch` is the one that it could not be read in. */
+  readonly #unreadable = new Map<string, { batch: number; documents: UnreadableDocument[] }>();
+  #turn: 0 | 1;
   #nextSaveMs: number;
   #savedPosition: string | undefined;
   #saving: Promise<void> | undefined;
@@ -62,7 +65,12 @@ export class CheckpointWriter {
     this.#folder = folder;
     this.#source = source;
     this.#run = shortRun(source.origin.run);
+    // A run that goes on in another process has the same name as before.
+    this.#turn = source.keptFilter === filterName(this.#run, 0) ? 1 : 0;
     this.#nextSaveMs = source.now().getTime() + LEAST_INTERVAL_MS;
+    for (const document of source.keptUnreadable ?? []) {
+      if (!this.#unreadable.has(document.id)) this.#unreadable.set(document.id, { batch: -1, documents: [document] });
+    }
   }
 
   /** All chunks so far. */
@@ -70,9 +78,29 @@ export class CheckpointWriter {
     return [...this.#source.kept, ...this.#stored.map(({ entry }) => entry)];
   }
 
-  /** Notes the stored chunk of a batch. */
-  add(batch: number, entry: ChunkEntry): void {
+  /** The documents that could not be read, and have not been read since. */
+  get unreadable(): UnreadableDocument[] {
+    return [...this.#unreadable.values()].flatMap(({ documents }) => documents);
+  }
+
+  /**
+   * Notes the stored chunk of a batch.
+   *
+   * @param read `ids`: of the batch's documents. `unreadable`: those of them that could not be read.
+   */
+  add(
+    batch: number,
+    entry: ChunkEntry,
+    { ids = [], unreadable = [] }: { ids?: Iterable<string>; unreadable?: readonly UnreadableDocument[] } = {},
+  ): void {
     this.#stored.push({ batch, entry });
+    // What is asked for once more is as this batch has found it.
+    if (this.#unreadable.size > 0) { for (const id of ids) this.#unreadable.delete(id); }
+    for (const document of unreadable) {
+      const known = this.#unreadable.get(document.id);
+      if (known?.batch === batch) known.documents.push(document);
+      else this.#unreadable.set(document.id, { batch, documents: [document] });
+    }
   }
 
   /** Stores the checkpoint where it is due. */
@@ -83,13 +111,10 @@ export class CheckpointWriter {
 
   /** Stores the checkpoint as it is now. */
   async save(options: StoreCallOptions): Promise<void> {
+    // Whoever waits, too, may be ahead when the one before has ended.
+    while (this.#saving !== undefined) await this.#saving.catch(() => {});
+    this.#saving = this.#write(options).finally(() => this.#saving = undefined);
     await this.#saving;
-    this.#saving = this.#write(options);
-    try {
-      await this.#saving;
-    } finally {
-      this.#saving = undefined;
-    }
   }
 
   /** Stores the checkpoint if the listing is settled further than it was stored. */
@@ -111,7 +136,10 @@ export class CheckpointWriter {
       saved_at: now().toISOString(),
       update_seq: { start: startSeq },
       listing: { position, ids, expected: expected(), filter: { name, sha256: sha256(bytes), salt, hashes } },
-      unreadable: [...this.unreadable],
+      // A resumed run asks again for what is not settled.
+      unreadable: [...this.#unreadable.values()].flatMap(({ batch, documents }) =>
+        batch <= throughBatch ? documents : []
+      ),
       chunks: [...kept, ...this.#stored.filter(({ batch }) => batch <= throughBatch).map(({ entry }) => entry)],
     };
     const text = encodeCheckpoint(checkpoint);

@@ -25,7 +25,7 @@ export interface PathContext {
   openStore: (bucket: string) => Promise<Store>;
   /** Takes the log lines. */
   log: Log;
-  /** @default the clock of this machine */
+  /** What time it is. @default the clock of this machine */
   now?: (() => Date) | undefined;
   /** Ends it at once. */
   signal: AbortSignal;

@@ -7,10 +7,9 @@ import { ArchiveError, describeError, isNotFound } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import { joinKey } from "../store/key.ts";
 import { readBytes } from "../store/read_whole.ts";
-
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import { sha256 } from "./checkpoint.ts";
-import { CHECKPOINT_NAME } from "./layout.ts";
+import { CHECKPOINT_NAME, shortRun } from "./layout.ts";
 import type { Checkpoint, ListingState, Manifest, Origin } from "./manifest.ts";
 import { type FolderState, readCheckpoint, readNewestManifest } from "./read.ts";
 
@@ -34,14 +33,13 @@ export interface LeftoverOptions extends StoreCallOptions {
  *
  * A manifest that names the checkpoint's run finishes that run. A checkpoint of another run is of a later one that has
  * not finished, unless it was stored before the manifest: then it is of one that ran at the same time, and the complete
- * backup is the later of the two. What is damaged, or a checkpoint made with other options, is said so and not used.
+ * backup is the later of the two. Of several checkpoints made with the options that are wanted the one that was stored last
+ * counts. What is damaged, or a checkpoint made with other options, is said so and not used.
  */
 export async function findLeftover(store: Store, folder: string, options: LeftoverOptions): Promise<Leftover> {
-  const { state, log, runs } = options;
-  const ofRuns = <T extends Origin>(found: T | undefined) =>
-    found === undefined || runs === undefined || runs.has(found.run) ? found : undefined;
-  const manifest = ofRuns(await readUsableManifest(store, folder, options));
-  const checkpoint = ofRuns(await readNewestCheckpoint(store, folder, options));
+  const { state, log } = options;
+  const manifest = await readUsableManifest(store, folder, options);
+  const checkpoint = await readNewestCheckpoint(store, folder, options);
   if (manifest !== undefined && (checkpoint === undefined || isOutlived(checkpoint, manifest))) {
     return { kind: "complete", manifest };
   }
@@ -84,36 +82,56 @@ function isOutlived(checkpoint: Checkpoint, manifest: Manifest): boolean {
 async function readUsableManifest(
   store: Store,
   folder: string,
-  { state, log, signal }: LeftoverOptions,
+  { state, log, runs, signal }: LeftoverOptions,
 ): Promise<Manifest | undefined> {
-  const newest = await readNewestManifest(store, folder, { state, signal });
-  if (newest === undefined || "manifest" in newest) return newest?.manifest;
+  const counts = isOfRuns(runs);
+  const manifests = state.manifests.filter(({ run }) => run === undefined || counts.shortRun(run));
+  const newest = await readNewestManifest(store, folder, { state: { manifests }, signal });
+  if (newest === undefined) return undefined;
+  if ("manifest" in newest) return counts.run(newest.manifest.run) ? newest.manifest : undefined;
   log.warn("manifest is not used: it is damaged", { error: describeError(newest.error) });
   return undefined;
 }
 
-/** Of the checkpoints of all runs the one that was stored last and was made with the same options. */
+/** Whether something counts, by its run or by the eight digits that stand for it. */
+function isOfRuns(runs: ReadonlySet<string> | undefined) {
+  const short = runs === undefined ? undefined : new Set([...runs].map(shortRun));
+  return { run: (run: string) => runs?.has(run) ?? true, shortRun: (digits: string) => short?.has(digits) ?? true };
+}
+
+/** Of the checkpoints that count the one that was stored last and was made with the same options. */
 async function readNewestCheckpoint(
   store: Store,
   folder: string,
-  { state, wanted, log, signal }: LeftoverOptions,
+  { state, wanted, log, runs, signal }: LeftoverOptions,
 ): Promise<Checkpoint | undefined> {
-  const names = [...state.checkpoints.values(), ...(state.hasCheckpoint ? [CHECKPOINT_NAME] : [])];
+  const counts = isOfRuns(runs);
+  const names = [...state.checkpoints].flatMap(([run, name]) => counts.shortRun(run) ? [name] : []);
+  if (state.hasCheckpoint) names.push(CHECKPOINT_NAME);
   let newest: Checkpoint | undefined;
+  let newestOther: Checkpoint | undefined;
   for (const name of names) {
     try {
       const checkpoint = await readCheckpoint(store, folder, { name, signal });
-      if (newest === undefined || Date.parse(checkpoint.saved_at) > Date.parse(newest.saved_at)) newest = checkpoint;
+      if (!counts.run(checkpoint.run)) continue;
+      if (isAsWanted(checkpoint, wanted)) newest = laterOf(newest, checkpoint);
+      else newestOther = laterOf(newestOther, checkpoint);
     } catch (error) {
       if (!(error instanceof ArchiveError)) throw error;
       log.warn("checkpoint is not used: it is damaged", { error: describeError(error) });
     }
   }
-  if (newest === undefined) return undefined;
-  const { attachments, revisions, tombstones } = newest.options;
-  const isAsWanted = attachments === wanted.attachments && revisions === wanted.revisions &&
-    tombstones === wanted.tombstones;
-  if (isAsWanted) return newest;
+  if (newest !== undefined || newestOther === undefined) return newest;
+  const { attachments, revisions, tombstones } = newestOther.options;
   log.warn("checkpoint is not used: it was made with other options", { attachments, revisions, tombstones });
   return undefined;
+}
+
+function isAsWanted({ options }: Checkpoint, wanted: Origin["options"]): boolean {
+  return options.attachments === wanted.attachments && options.revisions === wanted.revisions &&
+    options.tombstones === wanted.tombstones;
+}
+
+function laterOf(a: Checkpoint | undefined, b: Checkpoint): Checkpoint {
+  return a !== undefined && Date.parse(a.saved_at) >= Date.parse(b.saved_at) ? a : b;
 }

@@ -112,6 +112,7 @@ export interface Origin {
   };
   /** What the database is beside its documents. */
   properties: DatabaseProperties;
+  /** Whether it holds every document, or what has changed since another. */
   kind: BackupKind;
   /** The backup that an incremental one goes on from. */
   parent: { path: string; run: string; sha256: string } | null;

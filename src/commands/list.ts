@@ -72,9 +72,11 @@ export async function listDatabases(
 
 /** What backups are listed with. */
 export interface ListContext {
+  /** Where the backups lie. */
   repository: Repository;
+  /** Ends it; the reason is thrown. */
   signal: AbortSignal;
-  /** @default the clock of this machine */
+  /** What time it is, for the age of backups. @default the clock of this machine */
   now?: (() => Date) | undefined;
 }
 
@@ -88,6 +90,7 @@ export interface ListRequest {
 
 /** What there is in the store. */
 export interface BackupList {
+  /** The backups, those first that were complete last. */
   backups: ListedBackup[];
   /** How many entries were made in the catalog; absent where it was not asked to be made anew. */
   catalog_added?: number;
@@ -97,8 +100,6 @@ export interface BackupList {
  * Lists the backups below the config's prefix and suffix: the day on which they were complete (the date in the path where
  * they are not), the newest first; within a day by database, and then the newest first.
  *
- * @param options `database`: only backups of this one, encoded or not. `rebuild`: makes an entry in the catalog for each
- * complete backup that has none.
  * @throws StoreError when the store fails; the reason of `context.signal`. A damaged backup is listed with its problem.
  */
 export async function listBackups(

@@ -53,6 +53,11 @@ export class IdBatch {
     for (const page of this.#pages) yield unpack(page);
   }
 
+  /** The ids of its documents. */
+  *ids(): Generator<string> {
+    for (const page of this.pages()) for (const { id } of page) yield id;
+  }
+
   /** The batch in two halves, or undefined when it has no more than one document. */
   split(): [IdBatch, IdBatch] | undefined {
     const [first] = this.#pages;

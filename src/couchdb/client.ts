@@ -34,6 +34,7 @@ export interface DatabaseInfo {
 
 /** A row of the changes feed: a document that has been written, with all its leaf revisions. */
 export interface ChangesRow {
+  /** The document's id. */
   id: string;
   /** Its leaf revisions, deleted ones too, the winner first. */
   revs: string[];
@@ -45,6 +46,7 @@ export interface ChangesRow {
 
 /** A page of the changes feed. */
 export interface ChangesPage {
+  /** In the order of the feed, which is partial. */
   rows: ChangesRow[];
   /** The position behind the page. */
   last_seq: string;
@@ -54,6 +56,7 @@ export interface ChangesPage {
 
 /** What a node of a cluster says of itself. */
 export interface NodeState {
+  /** Its name, such as `couchdb@10.0.0.1`. */
   node: string;
   /** Since it was started. */
   uptimeSeconds: number;

@@ -25,6 +25,8 @@ export const CLUSTER_TIMES: ClusterTimes = { freshMs: 60_000, betweenLooksMs: 5_
 export class ClusterWatch {
   /** Since when the cluster has been settled without a break, by `performance.now()`; undefined while it is not. */
   settledSinceMs: number | undefined;
+  /** When the node came back that has been back for the shortest time, by the same clock. */
+  #lastReturnMs = -Infinity;
 
   readonly #couch: CouchClient;
   readonly #log: Log;
@@ -62,6 +64,13 @@ export class ClusterWatch {
     return this.#reason;
   }
 
+  /** Whether, as far as the last look tells, a node was not up to date at some moment since then, by `performance.now()`. */
+  wasUnsettledSince(momentMs: number): boolean {
+    if (this.#isBlind) return false;
+    return this.settledSinceMs === undefined || this.settledSinceMs > momentMs + this.#times.betweenLooksMs ||
+      this.#lastReturnMs > momentMs;
+  }
+
   /** Waits until the cluster is settled. @returns Why it is still not, when patience has ended. */
   async untilSettled(options: CallOptions): Promise<string | undefined> {
     const until = performance.now() + this.#times.patienceMs;
@@ -91,6 +100,11 @@ export class ClusterWatch {
     for (const state of states) {
       if (state === undefined) continue;
       const { node, uptimeSeconds, replicationJobs } = state;
+      this.#lastReturnMs = Math.max(
+        this.#lastReturnMs,
+        now - uptimeSeconds * 1000,
+        this.#returnedAtMs.get(node) ?? -Infinity,
+      );
       const backMs = Math.min(uptimeSeconds * 1000, now - (this.#returnedAtMs.get(node) ?? -Infinity));
       if (replicationJobs > 0) return `node ${node} has ${replicationJobs} internal replication jobs left`;
       if (backMs < this.#times.freshMs) return `node ${node} has been back for ${Math.round(backMs / 1000)} s`;

@@ -228,16 +228,14 @@ export class Session implements AsyncDisposable {
   }
 
   /**
-   * Lists the backups in the store, the newest date first. Needs no CouchDB.
+   * Lists the backups in the store, those first that were complete last. Needs no CouchDB.
    *
-   * @param request `database`: only backups of this one, encoded or not. `rebuild`: makes an entry in the catalog for each
-   * complete backup that has none.
    * @throws StoreError when the store fails.
    */
   async list(request: ListRequest = {}): Promise<BackupList> {
     const { listBackups } = await import("../commands/list.ts");
-    const { signal, now } = this.#parts;
-    return await listBackups({ repository: this.repository, signal, now }, request);
+    const { now, signal } = this.#parts;
+    return await listBackups({ repository: this.repository, now, signal }, request);
   }
 
   /** Lists the databases of CouchDB. @throws CouchError when CouchDB cannot be asked. */

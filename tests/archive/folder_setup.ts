@@ -1,6 +1,7 @@
 /** A backup's folder as earlier runs may have left it: manifests, checkpoints and chunks, put together by hand. */
 import { pathToFileURL } from "node:url";
-import { type ChunkEntry, type Manifest, type Origin, sumChunks } from "../../src/archive/manifest.ts";
+import { filterName, shortRun } from "../../src/archive/layout.ts";
+import { type Checkpoint, type ChunkEntry, type Manifest, type Origin, sumChunks } from "../../src/archive/manifest.ts";
 import { openStore } from "../../src/store/open.ts";
 import type { Store } from "../../src/store/store.ts";
 
@@ -12,7 +13,7 @@ export const OPTIONS = { attachments: true, revisions: true, chunk: 10, tombston
 /** What a run knows when it begins. */
 export function origin(run: string): Origin {
   return {
-    format: 1,
+    format: 2,
     program: { name: "couchdb-backup", version: "0.1.0" },
     run,
     task: "weekly",
@@ -47,8 +48,6 @@ export function chunk(number: number): ChunkEntry {
     bytes: 100,
     compressed_bytes: 5,
     sha256: "0".repeat(64),
-    after_id: number === 0 ? null : `d${number}`,
-    last_id: `d${number + 1}`,
   };
 }
 
@@ -84,7 +83,24 @@ export async function inStore(
 }
 
 /** The text of a checkpoint. */
-export function checkpoint(run: string, chunks: ChunkEntry[], part: Record<string, unknown> = {}): string {
-  const update_seq = { start: "1-x" };
-  return JSON.stringify({ ...origin(run), saved_at: "2026-01-03T18:06:00.000Z", update_seq, chunks, ...part });
+export function checkpoint(run: string, chunks: ChunkEntry[], part: Partial<Checkpoint> = {}): string {
+  const filter = { name: filterName(shortRun(run), 0), sha256: "0".repeat(64), salt: 1, hashes: 10 };
+  const whole: Checkpoint = {
+    ...origin(run),
+    saved_at: "2026-01-03T18:06:00.000Z",
+    update_seq: { start: "1-x" },
+    listing: { position: "7-x", ids: 10 * chunks.length, expected: 100, filter },
+    unreadable: [],
+    chunks,
+    ...part,
+  };
+  return JSON.stringify(whole);
+}
+
+/** A checkpoint as version 1 wrote it: chunks, and no word of where the listing stands. */
+export function checkpointOfFormat1(run: string, chunks: ChunkEntry[]): string {
+  const { listing: _listing, unreadable: _unreadable, kind: _kind, parent: _parent, ...rest } = JSON.parse(
+    checkpoint(run, chunks),
+  );
+  return JSON.stringify({ ...rest, format: 1 });
 }

@@ -105,7 +105,8 @@ Deno.test("openSession() lists, verifies and plans times without CouchDB, and wi
   const asked = place.fake.requests.length;
 
   await using session = await openSession({ config: place.config({ password: NOWHERE }) });
-  assertEquals((await session.list()).backups.length, 2);
+  const listed = (await session.list()).backups.map(({ database, task }) => `${task}: ${database}`);
+  assertEquals(listed.sort(), ["other: a", "weekly: a", "weekly: a/b"], "each task's is a restore point");
   assertEquals((await session.verify({ database: "a", path: "latest" })).ok, true);
   const { tasks, unselected } = await session.plan({ offline: true });
   assertEquals([tasks.map(({ next }) => next.length), unselected], [[3, 0], undefined]);

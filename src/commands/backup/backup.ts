@@ -16,8 +16,8 @@ import { missUnlisted, rememberRun } from "./unlisted.ts";
 /**
  * Backs up what was selected.
  *
- * @throws The reason of `context.stop` or `context.signal` when the run was interrupted; `checkpoint.json` then says how
- * far the database in hand had come.
+ * @throws The reason of `context.stop` or `context.signal` when the run was interrupted; a checkpoint then says how far
+ * the database in hand had come.
  */
 export async function backup(
   context: RunContext,

@@ -93,9 +93,8 @@ export class Completeness {
   readonly #listing: Listing;
   readonly #counts: DocumentCounts;
   readonly #mostLive: () => number;
+  readonly #startedAtMs: number = performance.now();
   readonly #purges: number | undefined;
-  /** The number of different ids, where they were counted once more. */
-  #recounted: number | undefined;
 
   constructor(
     context: Run,
@@ -111,7 +110,8 @@ export class Completeness {
 
   /** Waits, for some minutes, until the feed announces as many rows as there are documents: until then its copies lag. */
   async awaitFirstPage(): Promise<void> {
-    const { log, signal, stop } = this.#context;
+    const { log, signal, stop, cluster } = this.#context;
+    if (this.#counts.hasCopies) await cluster.look({ signal });
     const waits = this.#waits();
     await this.#listing.begin(async (announced) => {
       if (announced === undefined || announced >= this.#counts.expected) return true;
@@ -137,13 +137,14 @@ export class Completeness {
   async await(storeListed: () => Promise<void>): Promise<void> {
     const { log, signal, stop, cluster } = this.#context;
     const waits = this.#waits();
-    let isUnsettled = this.#counts.hasCopies && await cluster.look({ signal }) !== undefined;
+    let isUnsettled = this.#counts.hasCopies &&
+      (await cluster.look({ signal }) !== undefined || cluster.wasUnsettledSince(this.#startedAtMs));
     for (;;) {
       if (isUnsettled) {
         const lag = await cluster.untilSettled({ signal: AbortSignal.any([signal, stop]) });
         if (lag !== undefined) throw this.#incomplete(`the cluster does not settle: ${lag}`);
         await this.#listAgain(storeListed);
-      } else if (!this.#listing.isCounted && this.#recounted === undefined) {
+      } else if (!this.#listing.isCounted && this.#listing.recounted === undefined) {
         await this.#listAgain(storeListed);
       }
       const shortfall = await this.#findShortfall();
@@ -162,7 +163,7 @@ export class Completeness {
   async #listAgain(storeListed: () => Promise<void>): Promise<void> {
     this.#listing.open(this.#listing.until);
     await storeListed();
-    this.#recounted = await this.#listing.recount(this.#counts.expected);
+    this.#listing.recount(this.#counts.expected);
     await storeListed();
   }
 
@@ -173,10 +174,10 @@ export class Completeness {
     const { expected } = this.#counts;
     await this.#counts.look({ signal });
     const isPurged = purgesOf(this.#counts.info) !== this.#purges;
-    if (isPurged && this.#recounted === undefined) return "documents were purged meanwhile: it is counted anew";
-    const ids = this.#recounted ?? this.#listing.ids;
+    if (isPurged && this.#listing.recounted === undefined) return "documents were purged meanwhile: it is counted anew";
+    const { ids, allowance } = this.#listing.recounted ?? { ids: this.#listing.ids, allowance: 0 };
     const total = isPurged ? this.#counts.expected : expected;
-    if (ids < total) return `${ids} of ${total} documents are listed, deleted ones too`;
+    if (ids + allowance < total) return `${ids} of ${total} documents are listed, deleted ones too`;
     const most = this.#mostLive();
     if (most >= this.#counts.live) return undefined;
     const { pending = 0 } = await couch.changes(this.#database, { since: this.#listing.until, limit: 0 }, { signal });

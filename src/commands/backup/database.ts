@@ -50,7 +50,7 @@ export class DatabaseBackup {
   readonly #startedAt: Date;
   #status: DatabaseReport["status"] = "complete";
   #chunks: () => readonly ChunkEntry[] = () => [];
-  #unreadable: readonly UnreadableDocument[] = [];
+  #unreadable: () => readonly UnreadableDocument[] = () => [];
   #manifest: Manifest | undefined;
   readonly #warnings: string[] = [];
   /** How many documents the backup before has, where this one has far fewer. */
@@ -160,12 +160,13 @@ export class DatabaseBackup {
       startSeq,
       kept,
       now: this.#context.now,
+      keptUnreadable: [...still, ...leftover.kind === "unfinished" ? leftover.checkpoint.unreadable : []],
+      keptFilter: leftover.kind === "unfinished" ? leftover.listing.filter?.name : undefined,
       settled: () => listing.settled,
       expected: () => counts.expected,
     });
     this.#chunks = () => done.chunks;
-    this.#unreadable = done.unreadable;
-    done.unreadable.push(...still, ...leftover.kind === "unfinished" ? leftover.checkpoint.unreadable : []);
+    this.#unreadable = () => done.unreadable;
     // What an earlier run has completed must not be taken for what this one leaves if it is killed.
     if (state.manifests.length > 0) await done.save({ signal });
 
@@ -217,8 +218,7 @@ export class DatabaseBackup {
     const limit = this.#task.parallel;
     const storeOne = async (work: Work, signal: AbortSignal) => {
       const { entry, unreadable } = await writer.store(work, signal);
-      done.add(work.index, entry);
-      done.unreadable.push(...unreadable);
+      done.add(work.index, entry, { ids: work.batch.ids(), unreadable });
       work.settled();
       await done.saveWhenDue({ signal });
     };
@@ -276,7 +276,7 @@ export class DatabaseBackup {
   #alreadyComplete(manifest: Manifest): void {
     this.#context.log.info("database is complete already", { run: manifest.run });
     this.#chunks = () => manifest.chunks;
-    this.#unreadable = manifest.unreadable;
+    this.#unreadable = () => manifest.unreadable;
     this.#manifest = manifest;
   }
 
@@ -292,7 +292,8 @@ export class DatabaseBackup {
       report.kind = this.#manifest.kind;
       report.backed_up_at = this.#manifest.finished_at;
     }
-    if (this.#unreadable.length > 0) report.unreadable = [...this.#unreadable];
+    const unreadable = this.#unreadable();
+    if (unreadable.length > 0) report.unreadable = [...unreadable];
     if (this.#warnings.length > 0) report.warnings = this.#warnings;
     if (this.#shrunkFrom !== undefined) report.shrunk_from = this.#shrunkFrom;
     return report;

@@ -17,6 +17,8 @@ import type { Log } from "../../observe.ts";
 /** Repeated ids are fetched when there are so many, or when so many ids wait for them to be fetched. */
 const MOST_REPEATED = 5000;
 const MOST_UNSETTLED = 50_000;
+/** A filter that has probably erred more often does not count well enough. */
+const MOST_ERRORS = 0.01;
 
 /** A batch to be fetched and stored. */
 export interface Work {
@@ -67,6 +69,11 @@ export class Listing {
   ids = 0;
   /** Behind everything that has been listed. */
   until: string;
+  /**
+   * How many different ids the last {@linkcode Listing.recount} has found; undefined where there was none. Of a database of
+   * many millions the filter may have taken so many more for known ones.
+   */
+  recounted: { ids: number; allowance: number } | undefined;
 
   readonly #couch: CouchClient;
   readonly #database: string;
@@ -86,6 +93,8 @@ export class Listing {
   readonly #repeated = new Map<string, ListedDocument>();
   #waiting: ListedDocument[] = [];
   #feed: AsyncGenerator<FeedPage> | undefined;
+  /** The ids of a second listing, while it is under way. */
+  #recount: IdFilter | undefined;
   /** A page that has been looked at and not been used yet. */
   #held: FeedPage | undefined;
   #nextBatch = 0;
@@ -113,9 +122,9 @@ export class Listing {
     return this.#feed === undefined && this.#repeated.size === 0;
   }
 
-  /** Whether the number of ids is that of this very listing, and no guess. */
+  /** Whether the number of ids can be relied on: not where a filter was lost, or had to take many more ids than expected. */
   get isCounted(): boolean {
-    return !this.#isForgetful;
+    return !this.#isForgetful && this.#filter.expectedErrors < MOST_ERRORS;
   }
 
   /** The last batch whose chunk belongs to `position`, and what a later run needs to go on behind it. */
@@ -194,6 +203,13 @@ export class Listing {
     const { value, done } = await this.#feed!.next();
     if (done !== true) return value;
     this.#feed = undefined;
+    if (this.#recount === undefined) return;
+    const { ids, expectedErrors } = this.#recount;
+    this.recounted = {
+      ids,
+      allowance: expectedErrors < MOST_ERRORS ? 0 : expectedErrors + 6 * Math.sqrt(expectedErrors),
+    };
+    this.#recount = undefined;
   }
 
   /** What waits, in batches of `chunk` or, to end them at a position, somewhat fewer; what is left waits on. */
@@ -218,31 +234,10 @@ export class Listing {
     this.#assign();
   }
 
-  /**
-   * Lists everything once more, and counts it. Ids that are new have to be fetched: `batches()` gives them next.
-   *
-   * @returns How many different ids there are.
-   */
-  async recount(expected: number): Promise<number> {
-    const { log, beforeLastPage, tombstones } = this.#options;
-    const filter = IdFilter.forIds(expected);
-    const found: ChangesRow[] = [];
-    const feed = listChanges(this.#couch, this.#database, {
-      since: "0",
-      log,
-      signal: this.#signal,
-      beforePage: (pending) => pending !== undefined && pending <= PAGE_ROWS ? beforeLastPage() : Promise.resolve(),
-    });
-    for await (const { rows } of feed) {
-      for (const row of rows) {
-        const isNew = filter.add(row.id) && !this.#knows(row.id);
-        // Its position is no one of the listing proper: what was changed before it need not have been fetched.
-        if (isNew && (tombstones || !row.deleted)) found.push({ ...row, position: undefined });
-      }
-    }
-    this.#take(found, undefined);
-    this.ids = Math.max(this.ids, filter.ids);
-    return filter.ids;
+  /** Lists everything once more from the beginning, to count it. Ids that are not known yet are new, all others pass. */
+  recount(expected: number): void {
+    this.#recount = IdFilter.forIds(expected);
+    this.open("0");
   }
 
   #mustFetchRepeated(): boolean {
@@ -259,6 +254,7 @@ export class Listing {
     let stretch = this.#beginStretch();
     for (const row of rows) {
       const { id } = row;
+      this.#recount?.add(id);
       if (!this.#knows(id)) {
         this.ids++;
         this.#unsettled.add(id);
@@ -269,15 +265,18 @@ export class Listing {
           this.#waiting.push(listedDocument(row));
           this.#documents++;
         }
-      } else if (!unreadable.has(id)) {
+      } else if (!unreadable.has(id) && this.#recount === undefined) {
         this.#repeated.set(id, listedDocument(row));
         stretch.hasRepeated = true;
       }
-      if (row.position === undefined) continue;
+      // Of a second listing no position counts: what was changed before it need not have been fetched.
+      if (row.position === undefined || this.#recount !== undefined) continue;
       [stretch.position, stretch.documents] = [row.position, this.#documents];
       stretch = this.#beginStretch();
     }
-    [stretch.position, stretch.documents] = [position, this.#documents];
+    stretch.documents = this.#documents;
+    if (this.#recount !== undefined) return;
+    stretch.position = position;
     this.until = position ?? rows.findLast((row) => row.position !== undefined)?.position ?? this.until;
   }
 

@@ -23,9 +23,11 @@ const DEFAULT_SECURITIES = [
 
 /** A setting that a database did not get back. */
 export interface LackingSetting {
+  /** Which one. */
   what: "security" | "revs_limit";
   /** Whether the backup has it, and CouchDB did not take it; else CouchDB did not let it be read when that was made. */
   in_backup: boolean;
+  /** What CouchDB answered. */
   reason: string;
 }
 

@@ -49,7 +49,7 @@ Deno.test("backup() saves a document that is changed while it runs in its later 
   await using backups = new Backups();
   let changed = "", deleted = "";
   // What was fetched first is changed while the last page has yet to be listed.
-  before(fake, "_bulk_get", 5, () => {
+  before(fake, "_bulk_get", 3, () => {
     [changed = "", deleted = ""] = fake.requestsTo("_bulk_get")[0]!.ids;
     for (const later of [1, 2]) edit(database, { _id: changed, later });
     edit(database, { _id: deleted, _deleted: true });

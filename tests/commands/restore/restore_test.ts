@@ -329,12 +329,13 @@ Deno.test("restore() refuses a backup that has not finished, and salvages what i
   const { manifest, manifestName, inFolder, context } = archive;
   for (const name of ["manifest.json", manifestName]) await Deno.remove(inFolder(name));
   const { finished_at: saved_at, update_seq: { start }, totals: _totals, ...origin } = manifest;
-  const checkpoint = { ...origin, saved_at, update_seq: { start }, chunks: manifest.chunks.slice(0, 3) };
+  const chunks = manifest.chunks.slice(0, 3);
+  const checkpoint = { ...origin, saved_at, update_seq: { start }, chunks };
   await Deno.writeTextFile(inFolder(`checkpoint-${shortRun(manifest.run)}.json`), JSON.stringify(checkpoint));
   await assertRejects(() => restore(context, { database: "new", path: archive.path }), ArchiveError, "not finished");
   const report = await restore(context, { database: "new", path: archive.path, salvage: true });
   assertEquals([report.ok, report.verified, exitCodeOfRestore(report)], [false, true, EXIT.archive]);
-  assertEquals(report.documents, sumChunks(checkpoint.chunks).documents);
+  assertEquals(report.documents, sumChunks(chunks).documents);
 });
 
 Deno.test("restore() refuses chunks of this program without manifest and checkpoint: the backup was killed early", async () => {

@@ -11,7 +11,7 @@ import type { Store, StoreCallOptions } from "../store/store.ts";
 import { sha256 } from "./checkpoint.ts";
 import { CHECKPOINT_NAME, shortRun } from "./layout.ts";
 import type { Checkpoint, ListingState, Manifest, Origin } from "./manifest.ts";
-import { type FolderState, readCheckpoint, readNewestManifest } from "./read.ts";
+import { type FolderState, readCheckpoint, readManifests } from "./read.ts";
 
 /** What an earlier run left for a later one: a complete backup, chunks that can be kept, or nothing. */
 export type Leftover =
@@ -22,7 +22,8 @@ export type Leftover =
 /** What {@linkcode findLeftover} takes. */
 export interface LeftoverOptions extends StoreCallOptions {
   state: FolderState;
-  wanted: Origin["options"];
+  /** Options other than these make a checkpoint useless; another task's complete backup is a restore point of its own. */
+  wanted: Pick<Origin, "task" | "options">;
   log: Log;
   /** Only what these runs left counts; absent: whatever is there. */
   runs?: ReadonlySet<string> | undefined;
@@ -82,14 +83,14 @@ function isOutlived(checkpoint: Checkpoint, manifest: Manifest): boolean {
 async function readUsableManifest(
   store: Store,
   folder: string,
-  { state, log, runs, signal }: LeftoverOptions,
+  { state, wanted, log, runs, signal }: LeftoverOptions,
 ): Promise<Manifest | undefined> {
   const counts = isOfRuns(runs);
   const manifests = state.manifests.filter(({ run }) => run === undefined || counts.shortRun(run));
-  const newest = await readNewestManifest(store, folder, { state: { manifests }, signal });
-  if (newest === undefined) return undefined;
-  if ("manifest" in newest) return counts.run(newest.manifest.run) ? newest.manifest : undefined;
-  log.warn("manifest is not used: it is damaged", { error: describeError(newest.error) });
+  for (const found of (await readManifests(store, folder, { state: { manifests }, signal })).reverse()) {
+    if ("error" in found) log.warn("manifest is not used: it is damaged", { error: describeError(found.error) });
+    else if (counts.run(found.manifest.run) && found.manifest.task === wanted.task) return found.manifest;
+  }
   return undefined;
 }
 
@@ -127,7 +128,7 @@ async function readNewestCheckpoint(
   return undefined;
 }
 
-function isAsWanted({ options }: Checkpoint, wanted: Origin["options"]): boolean {
+function isAsWanted({ options }: Checkpoint, { options: wanted }: LeftoverOptions["wanted"]): boolean {
   return options.attachments === wanted.attachments && options.revisions === wanted.revisions &&
     options.tombstones === wanted.tombstones;
 }

@@ -10,14 +10,20 @@ import { checkpoint, checkpointOfFormat1, chunk, FOLDER, inStore, manifest, OPTI
 
 async function leftover(store: Store, { log = new RecordedLog(), runs }: { log?: RecordedLog; runs?: string[] } = {}) {
   const state = await readFolder(store, FOLDER, {});
-  return await findLeftover(store, FOLDER, { state, wanted: OPTIONS, log, runs: runs && new Set(runs) });
+  return await findLeftover(store, FOLDER, {
+    state,
+    wanted: { task: "weekly", options: OPTIONS },
+    log,
+    runs: runs && new Set(runs),
+  });
 }
 
 const CHUNK = { "0000000.json.gz": "12345" };
 
 /** The files of a complete backup, as its run left them. */
-function complete(run: string, finishedAt = "2026-01-03T18:05:00.000Z"): Record<string, string> {
-  return { [manifestName(new Date(finishedAt), shortRun(run))]: JSON.stringify(manifest(run, finishedAt)), ...CHUNK };
+function complete(run: string, finishedAt = "2026-01-03T18:05:00.000Z", task = "weekly"): Record<string, string> {
+  const text = JSON.stringify({ ...manifest(run, finishedAt), task });
+  return { [manifestName(new Date(finishedAt), shortRun(run))]: text, ...CHUNK };
 }
 
 /** The checkpoint of a run, as a file. */
@@ -43,6 +49,11 @@ const CASES: Case[] = [
   ["a manifest of format 1", {
     "manifest.json": JSON.stringify({ ...manifest("one"), format: 1 }),
     ...CHUNK,
+  }, "complete"],
+  ["another task's manifest", complete("one", undefined, "monthly"), "nothing"],
+  ["a manifest and another task's later one of the same run", {
+    ...complete("one"),
+    ...complete("one", "2026-01-03T18:05:01.000Z", "monthly"),
   }, "complete"],
   ["a manifest and the checkpoint of its run", { ...complete("one"), ...unfinished("one", []) }, "complete"],
   ["a manifest and the checkpoint of a later run", { ...complete("one"), ...unfinished("two", [chunk(0)]) }, "two"],

@@ -129,7 +129,7 @@ export class DatabaseBackup {
     const leftover: Leftover = resume
       ? await findLeftover(store, this.#folder, {
         state,
-        wanted: found.origin.options,
+        wanted: found.origin,
         log,
         signal,
         runs: resumeRuns,
@@ -206,6 +206,7 @@ export class DatabaseBackup {
       feed: { since: "0", until: listing.until },
       unreadable: done.unreadable,
       chunks: done.chunks,
+      manifests: state.manifests,
     });
     const shrinking = await warnOfShrinking(this.#context, previous?.entry, this.#manifest);
     this.#warnings.push(...shrinking);

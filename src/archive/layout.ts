@@ -124,8 +124,20 @@ export function catalogFolder(address: { prefix: string; suffix: string; databas
   return joinKey(address.prefix, CATALOG_FOLDER, address.suffix, encodeDatabase(address.database));
 }
 
+/** The folder of all runs of a task: `<prefix>/_runs/<suffix>/<task>`. */
+export function taskFolder(address: { prefix: string; suffix: string; task: string }): string {
+  return joinKey(address.prefix, RUNS_FOLDER, address.suffix, encodeURIComponent(address.task));
+}
+
+/** The instant in the name of a run's folder; undefined when it is none. */
+export function parseRunFolderName(name: string): Date | undefined {
+  const match = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(name);
+  if (match === null) return undefined;
+  const [, year, month, day, hour, minute, second] = match;
+  return new Date(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`);
+}
+
 /** The folder of one run of a task: `<prefix>/_runs/<suffix>/<task>/20260103T180000Z`. */
 export function runFolder(address: { prefix: string; suffix: string; task: string; elapse: Date }): string {
-  const task = encodeURIComponent(address.task);
-  return joinKey(address.prefix, RUNS_FOLDER, address.suffix, task, compactInstant(address.elapse));
+  return joinKey(taskFolder(address), compactInstant(address.elapse));
 }

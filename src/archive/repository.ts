@@ -5,7 +5,7 @@
 import type { BackupDate } from "../dates.ts";
 import { joinKey } from "../store/key.ts";
 import type { Store } from "../store/store.ts";
-import { backupFolder, catalogFolder, runFolder, RUNS_FOLDER, STORE_FOLDER } from "./layout.ts";
+import { backupFolder, catalogFolder, runFolder, RUNS_FOLDER, STORE_FOLDER, taskFolder } from "./layout.ts";
 
 /** The two parts of a repository's keys that a config names; both may be empty or hold slashes. */
 export interface RepositoryParts {
@@ -54,6 +54,11 @@ export class Repository implements RepositoryParts {
   /** The key of the folder of a database's entries in the catalog. `database` is decoded. */
   catalogFolder(database: string): string {
     return catalogFolder({ prefix: this.prefix, suffix: this.suffix, database });
+  }
+
+  /** The key of the folder of all runs of a task. */
+  taskFolder(task: string): string {
+    return taskFolder({ prefix: this.prefix, suffix: this.suffix, task });
   }
 
   /** The key of the folder of one run of a task. */

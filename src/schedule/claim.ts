@@ -13,11 +13,14 @@ import type { Store, StoreCallOptions } from "../store/store.ts";
 import {
   CLAIM,
   encodeJson,
+  type GenerationPlace,
   HEARTBEAT,
   type Holder,
   holderSchema,
+  isTakenOver,
   type Liveliness,
   nameOf,
+  readEarlierRuns,
   readJson,
   REPORT_NAME,
 } from "./elapse.ts";
@@ -72,23 +75,28 @@ export async function claimElapse(
 ): Promise<Claim | undefined> {
   const { store, times, signal } = context;
   const { holder, generation } = claim;
+  const { settleMs } = times;
+  if (!await createClaim(store, { folder, generation }, { holder, settleMs, signal })) return undefined;
+  const earlierRuns = await readEarlierRuns(store, { folder, generation }, { signal });
+  return new Claim(folder, { ...claim, earlierRuns }, context);
+}
+
+/** Creates the claim object alone. Returns false when somebody else was faster, or has overwritten it. */
+export async function createClaim(
+  store: Store,
+  { folder, generation }: GenerationPlace,
+  { holder, settleMs, signal }: { holder: Holder; settleMs: number } & StoreCallOptions,
+): Promise<boolean> {
   const key = joinKey(folder, nameOf(CLAIM, generation));
   try {
     await store.create([key], new Blob([encodeJson(holder)]).stream(), { signal });
   } catch (error) {
-    if (error instanceof StoreError && error.facts.code === "exists") return undefined;
+    if (error instanceof StoreError && error.facts.code === "exists") return false;
     throw error;
   }
-  if (store.conditions === "ignored") {
-    await wait(times.settleMs, signal);
-    if (!await isClaimOf(holder, key, { store, signal })) return undefined;
-  }
-  const earlierRuns = new Set<string>();
-  for (let earlier = 1; earlier < generation; earlier++) {
-    const before = await readJson(store, joinKey(folder, nameOf(CLAIM, earlier)), holderSchema, { signal });
-    if (before !== undefined) earlierRuns.add(before.run);
-  }
-  return new Claim(folder, { ...claim, earlierRuns }, context);
+  if (store.conditions !== "ignored") return true;
+  await wait(settleMs, signal);
+  return await isClaimOf(holder, key, { store, signal });
 }
 
 /** Whether a claim is that of a run, and has not been overwritten by another one's. */
@@ -100,15 +108,51 @@ async function isClaimOf(
   return (await readJson(store, key, holderSchema, { signal }))?.run === holder.run;
 }
 
+/** A sign of life, or the last words, of a generation's run. */
+export interface Sign {
+  run: string;
+  /** Differs from that of the sign before. */
+  beat: number;
+  state: Liveliness;
+  at: Date;
+  /** Of a run that has failed: when somebody is to try again. */
+  retryAt?: Date | undefined;
+  /** Of a run that works in rounds: until then no further sign is to be expected. */
+  aliveUntil?: Date | undefined;
+}
+
+/** Puts a sign in the place of the one before. */
+export async function storeSign(
+  store: Store,
+  { folder, generation }: GenerationPlace,
+  { run, beat, state, at, retryAt, aliveUntil, signal }: Sign & StoreCallOptions,
+): Promise<void> {
+  const heartbeat = { run, beat, state, at, retry_at: retryAt, alive_until: aliveUntil };
+  await store.replace(joinKey(folder, nameOf(HEARTBEAT, generation)), encodeJson(heartbeat), { signal });
+}
+
+/** Stores how all generations came out together, and then says when to try again. */
+export async function storeFailure(
+  store: Store,
+  place: GenerationPlace,
+  { report, ...sign }: Omit<Sign, "state"> & { report: RunReport } & StoreCallOptions,
+): Promise<void> {
+  const { signal } = sign;
+  // First what there is to try again, then that it may be tried.
+  await store.replace(joinKey(place.folder, `outcome-${place.generation}.json`), encodeJson(report), { signal });
+  await storeSign(store, place, { ...sign, state: "failed" });
+}
+
 /** An elapse that is ours. It shows that its run lives until it is finished, released or lost. */
 export class Claim {
+  /** Which run of the elapse this is, from 1. */
+  readonly generation: number;
   /** The runs that had the elapse before. */
   readonly earlierRuns: ReadonlySet<string>;
 
   readonly #folder: string;
   readonly #context: ClaimContext;
   readonly #holder: Holder;
-  readonly #generation: number;
   readonly #lost = new AbortController();
   readonly #ended = new AbortController();
   readonly #beating: Promise<void>;
@@ -123,7 +167,7 @@ export class Claim {
     this.#folder = folder;
     this.#context = context;
     this.#holder = claim.holder;
-    this.#generation = claim.generation;
+    this.generation = claim.generation;
     this.earlierRuns = claim.earlierRuns;
     this.#beating = this.#beat();
   }
@@ -139,6 +183,20 @@ export class Claim {
     const { store, log, signal } = this.#context;
     if (await this.#isTakenOver({ signal })) log.warn("report is not stored: another run has taken the elapse over");
     else await store.replace(joinKey(this.#folder, REPORT_NAME), encodeJson(report), { signal });
+  }
+
+  /**
+   * Says that not everything is saved, and when to try again; `report` is how all generations came out together. Not where
+   * another run has taken the elapse over.
+   */
+  async fail(report: RunReport, retryAt: Date): Promise<void> {
+    await this.#stopBeating();
+    const { store, log, now, signal } = this.#context;
+    if (await this.#isTakenOver({ signal })) {
+      return log.warn("outcome is not stored: another run has taken the elapse over");
+    }
+    const sign = { run: this.#holder.run, beat: ++this.#beats, at: now(), retryAt };
+    await storeFailure(store, this.#place, { ...sign, report, signal });
   }
 
   /** Says that the run was interrupted, so that the next one need not wait to find out. */
@@ -174,18 +232,21 @@ export class Claim {
     await this.#beating;
   }
 
+  get #place(): GenerationPlace {
+    return { folder: this.#folder, generation: this.generation };
+  }
+
   async #isTakenOver(options: StoreCallOptions): Promise<boolean> {
     const { store } = this.#context;
-    const next = joinKey(this.#folder, nameOf(CLAIM, this.#generation + 1));
-    if (await store.stat(next, options) !== undefined) return true;
+    if (await isTakenOver(store, this.#place, options)) return true;
     if (store.conditions !== "ignored") return false;
-    const own = joinKey(this.#folder, nameOf(CLAIM, this.#generation));
+    const own = joinKey(this.#folder, nameOf(CLAIM, this.generation));
     return !await isClaimOf(this.#holder, own, { store, ...options });
   }
 
   async #show(state: Liveliness, signal: AbortSignal): Promise<void> {
     const { store, now } = this.#context;
-    const heartbeat = { run: this.#holder.run, beat: ++this.#beats, state, at: now().toISOString() };
-    await store.replace(joinKey(this.#folder, nameOf(HEARTBEAT, this.#generation)), encodeJson(heartbeat), { signal });
+    const sign = { run: this.#holder.run, beat: ++this.#beats, state, at: now() };
+    await storeSign(store, this.#place, { ...sign, signal });
   }
 }

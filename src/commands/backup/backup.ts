@@ -3,7 +3,7 @@
  * is in database.ts. In go the config's tasks, out comes a report; one database's failure is noted in it and never stops
  * the others.
  */
-import { isSaved, type RunReport, type TaskReport } from "../../archive/report.ts";
+import { isTaskSaved, type RunReport, type TaskReport } from "../../archive/report.ts";
 import { formatDate } from "../../dates.ts";
 import { isFatalForRun } from "../../errors.ts";
 import { ClusterWatch } from "../../couchdb/cluster.ts";
@@ -11,6 +11,7 @@ import { wait } from "../../abort.ts";
 import { isEmptyByMistake, type TaskSelection } from "../../task/selection.ts";
 import type { BackupOptions, Run, RunContext } from "./context.ts";
 import { DatabaseBackup } from "./database.ts";
+import { missUnlisted, rememberRun } from "./unlisted.ts";
 
 /**
  * Backs up what was selected.
@@ -30,7 +31,7 @@ export async function backup(
   const tasks: TaskReport[] = [];
   for (const selection of selections) tasks.push(await backupTask(running, selection, options));
   return {
-    ok: tasks.every((task) => task.error === undefined && task.databases.every((one) => isSaved(one))),
+    ok: tasks.every(isTaskSaved),
     run: context.run,
     started_at: startedAt.toISOString(),
     finished_at: context.now().toISOString(),
@@ -49,6 +50,8 @@ async function backupTask(context: Run, selection: TaskSelection, options: Backu
       hint: "Correct its patterns, or set allow_empty: true if that is expected",
     });
   }
+  const startedAt = context.now();
+  await missUnlisted(context, selection, report);
   context.progress.runStarted({ action: "backup", databases: databases.length });
   for (const [index, { database }] of databases.entries()) {
     if (index > 0 && context.fatal === undefined) await waitBetween(task.delaySeconds, context);
@@ -57,6 +60,7 @@ async function backupTask(context: Run, selection: TaskSelection, options: Backu
     if (one.error !== undefined && isFatalForRun(one.error)) context.fatal = one.error;
   }
   context.progress.runFinished();
+  await rememberRun(context, selection, { report, startedAt });
   return report;
 }
 

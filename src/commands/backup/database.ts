@@ -53,6 +53,8 @@ export class DatabaseBackup {
   #unreadable: () => readonly UnreadableDocument[] = () => [];
   #manifest: Manifest | undefined;
   readonly #warnings: string[] = [];
+  /** How many documents the backup before has, where this one has far fewer. */
+  #shrunkFrom: number | undefined;
 
   constructor(context: Run, { task, database, date }: DatabaseJob) {
     this.#context = context;
@@ -206,7 +208,9 @@ export class DatabaseBackup {
       chunks: done.chunks,
       manifests: state.manifests,
     });
-    this.#warnings.push(...await warnOfShrinking(this.#context, previous?.entry, this.#manifest));
+    const shrinking = await warnOfShrinking(this.#context, previous?.entry, this.#manifest);
+    this.#warnings.push(...shrinking);
+    if (shrinking.length > 0) this.#shrunkFrom = previous?.entry.documents;
   }
 
   /** Stores what the listing has to give: first what is new, then what was listed again, until nothing is left. */
@@ -292,6 +296,7 @@ export class DatabaseBackup {
     const unreadable = this.#unreadable();
     if (unreadable.length > 0) report.unreadable = [...unreadable];
     if (this.#warnings.length > 0) report.warnings = this.#warnings;
+    if (this.#shrunkFrom !== undefined) report.shrunk_from = this.#shrunkFrom;
     return report;
   }
 }

@@ -651,7 +651,7 @@ Deno.test("backup() says when the last checkpoint could not be stored, and why t
     context: { repository: repositoryOf(store) },
   });
   assertStringIncludes(report.error ?? "", "CouchDB answered 403");
-  assertEquals(place.log.events("warn").at(-1), "checkpoint could not be stored");
+  assert(place.log.events("warn").includes("checkpoint could not be stored"));
 });
 
 Deno.test("backup() leaves out histories and attachments where the task does not want them", async () => {

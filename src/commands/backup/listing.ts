@@ -10,7 +10,8 @@ import type { ListingState } from "../../archive/manifest.ts";
 import { orAborted } from "../../abort.ts";
 import { IdBatch, type ListedDocument } from "../../couchdb/batch.ts";
 import { type FeedPage, listChanges, PAGE_ROWS } from "../../couchdb/changes.ts";
-import type { ChangesRow, CouchClient } from "../../couchdb/client.ts";
+import type { CouchClient } from "../../couchdb/client.ts";
+import type { ChangesRow } from "../../couchdb/changes_page.ts";
 import { IdFilter } from "../../couchdb/id_filter.ts";
 import type { Log } from "../../observe.ts";
 

@@ -3,8 +3,7 @@
  * is not, and --resume finishes it. The double answers slowly, so that there are moments to be killed at.
  */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { fileURLToPath } from "node:url";
-import { pathToFileURL } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { gunzipSync } from "node:zlib";
 import type { Checkpoint } from "../../../src/archive/manifest.ts";
 import { createDatabase, idsOf } from "../../couchdb/impatient_client.ts";

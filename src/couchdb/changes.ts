@@ -7,7 +7,7 @@ import { Buffer } from "node:buffer";
 import { CouchError, isTransient } from "../errors.ts";
 import { DocumentScanner, Found, FramingError, type JsonShape } from "../json/scan.ts";
 import type { Log } from "../observe.ts";
-import { type CallOptions, type CouchClient } from "./client.ts";
+import type { CallOptions, CouchClient } from "./client.ts";
 import { type ChangesPage, type ChangesRow, positionText, readChangesRow } from "./changes_page.ts";
 
 /** Rows in a page: some 600 KB of JSON. Larger pages cost CouchDB no less, and a proxy's patience more. */

@@ -98,7 +98,15 @@ export {
 } from "./src/calendar/calendar.ts";
 export type { BackupDate } from "./src/dates.ts";
 
-export { type CallOptions, type ClientOptions, CouchClient, type DatabaseInfo, type DesignDocument, type NodeState, type WriteRow } from "./src/couchdb/client.ts";
+export {
+  type CallOptions,
+  type ClientOptions,
+  CouchClient,
+  type DatabaseInfo,
+  type DesignDocument,
+  type NodeState,
+  type WriteRow,
+} from "./src/couchdb/client.ts";
 export type { ChangesPage, ChangesRow } from "./src/couchdb/changes_page.ts";
 export type { ClusterTimes } from "./src/couchdb/cluster.ts";
 export type { CouchOptions, UnreadableDocument } from "./src/couchdb/couchdb.ts";

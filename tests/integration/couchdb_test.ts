@@ -70,7 +70,11 @@ async function run(
     ...task,
   };
   const { signal } = new AbortController();
-  const selected = databases.map((database) => ({ database, encoded: encodeDatabase(database), pattern: "" }));
+  const selected = databases.map((database) => ({
+    database,
+    encoded: encodeDatabase(database),
+    pattern: "--database",
+  }));
   const date = { year: 2026, month: 1, day: 3 };
   return await backup(
     {
@@ -154,7 +158,7 @@ Deno.test("backup() stops at a real CouchDB when it is told to, and resumes with
   });
 });
 
-Deno.test("backup() reports a database that a real CouchDB does not have, and saves the other", async () => {
+Deno.test("backup() fails a database that was named and that a real CouchDB does not have, and saves the other", async () => {
   await onServer(async (server, { name, root }) => {
     const [gone, there] = [name("_gone"), name("_there")];
     await seedHardDatabase(server, there, { documents: 10 });

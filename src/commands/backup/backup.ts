@@ -8,6 +8,7 @@ import { formatDate } from "../../dates.ts";
 import { isFatalForRun } from "../../errors.ts";
 import { ClusterWatch } from "../../couchdb/cluster.ts";
 import { wait } from "../../abort.ts";
+import { NAMED_BY_HAND } from "../../task/select.ts";
 import { isEmptyByMistake, type TaskSelection } from "../../task/selection.ts";
 import type { BackupOptions, Run, RunContext } from "./context.ts";
 import { DatabaseBackup } from "./database.ts";
@@ -53,9 +54,14 @@ async function backupTask(context: Run, selection: TaskSelection, options: Backu
   const startedAt = context.now();
   await missUnlisted(context, selection, report);
   context.progress.runStarted({ action: "backup", databases: databases.length });
-  for (const [index, { database }] of databases.entries()) {
+  for (const [index, { database, pattern }] of databases.entries()) {
     if (index > 0 && context.fatal === undefined) await waitBetween(task.delaySeconds, context);
-    const one = new DatabaseBackup({ ...context, log: log.with({ database }) }, { task, database, date });
+    const one = new DatabaseBackup({ ...context, log: log.with({ database }) }, {
+      task,
+      database,
+      date,
+      isListed: pattern !== NAMED_BY_HAND,
+    });
     report.databases.push(context.fatal === undefined ? await one.run(options) : one.notTried(context.fatal));
     if (one.error !== undefined && isFatalForRun(one.error)) context.fatal = one.error;
   }

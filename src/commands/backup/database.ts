@@ -35,6 +35,8 @@ export interface DatabaseJob {
   database: string;
   /** The date in the path. */
   date: BackupDate;
+  /** Whether CouchDB has listed it; else it was named by hand, and may never have been there. */
+  isListed: boolean;
 }
 
 /** One run's copy of one database. */
@@ -46,6 +48,7 @@ export class DatabaseBackup {
   readonly #task: Task;
   readonly #database: string;
   readonly #date: BackupDate;
+  readonly #isListed: boolean;
   readonly #folder: string;
   readonly #startedAt: Date;
   #status: DatabaseReport["status"] = "complete";
@@ -56,11 +59,12 @@ export class DatabaseBackup {
   /** How many documents the backup before has, where this one has far fewer. */
   #shrunkFrom: number | undefined;
 
-  constructor(context: Run, { task, database, date }: DatabaseJob) {
+  constructor(context: Run, { task, database, date, isListed }: DatabaseJob) {
     this.#context = context;
     this.#task = task;
     this.#database = database;
     this.#date = date;
+    this.#isListed = isListed;
     this.#folder = context.repository.backupFolder({ date, database });
     this.#startedAt = context.now();
   }
@@ -241,7 +245,7 @@ export class DatabaseBackup {
   /** Whether the database was deleted meanwhile: it is not found, and CouchDB does not list it any more. */
   async #isGone(error: unknown): Promise<boolean> {
     const { couch, log, signal } = this.#context;
-    if (!(error instanceof CouchError) || error.facts.status !== 404) return false;
+    if (!this.#isListed || !(error instanceof CouchError) || error.facts.status !== 404) return false;
     try {
       if (!(await couch.listDatabases({ signal })).includes(this.#database)) return true;
     } catch (failure) {

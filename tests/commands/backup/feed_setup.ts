@@ -32,8 +32,9 @@ export class Backups implements AsyncDisposable {
   /** One run over the database, through one server. */
   async run(
     server: CouchServer,
-    { database = "db", task = {}, context = {}, ...options }: BackupOptions & {
+    { database = "db", pattern = database, task = {}, context = {}, ...options }: BackupOptions & {
       database?: string;
+      pattern?: string;
       task?: Partial<Task>;
       context?: Partial<RunContext>;
     } = {},
@@ -73,7 +74,7 @@ export class Backups implements AsyncDisposable {
       [{
         task: full,
         date: { year: 2026, month: 1, day: 3 },
-        databases: [{ database, encoded: database, pattern: database }],
+        databases: [{ database, encoded: database, pattern }],
         warnings: [],
       }],
       options,

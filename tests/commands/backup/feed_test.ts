@@ -221,3 +221,12 @@ Deno.test("backup() warns loudly of a database that has shrunk, and leaves the b
   assertEquals(names.filter((name) => /^manifest-/.test(name)).length, 2, "both are restore points");
   assertEquals(first.manifest.chunks.filter(({ name }) => !names.includes(name)), []);
 });
+
+Deno.test("backup() fails a database that was named by hand and is not there: a typing error is no success", async () => {
+  const { fake } = await start(3);
+  await using _ = fake;
+  await using backups = new Backups();
+  const report = await backups.run(fake, { database: "tpyo", pattern: "--database" });
+  assertEquals([report.status, report.exit_code], ["failed", 10]);
+  assertStringIncludes(report.error ?? "", "404");
+});

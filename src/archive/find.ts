@@ -38,7 +38,8 @@ export interface PathContext {
  * @throws UsageError when the path needs a config that there is none of; ArchiveError when nothing is there.
  */
 export async function findArchive(context: PathContext, path: string, database: string): Promise<ArchivePlace> {
-  const dated = await findDated(context, path, database);
+  const tried: string[] = [];
+  const dated = await findDated(context, path, { database, tried });
   if (dated !== undefined) return dated;
   if (/^[a-z0-9]+:\/\//i.test(path)) return await findUrl(context, path, database);
   const local = await findLocal(context, path, database);
@@ -47,14 +48,18 @@ export async function findArchive(context: PathContext, path: string, database: 
   const { store } = repositoryOf(context, path);
   const found = await findBelow(context, { store, key: joinKey(path), database });
   if (found.place !== undefined) return found.place;
-  throw nothingAt(path, found.tried);
+  throw nothingAt(path, [...tried, ...found.tried]);
 }
 
 /**
  * `latest`, a date or an instant, alone or with the name of another database behind it: `2026-10-22/orders`,
- * `2026-11-25T18:05Z/orders`.
+ * `2026-11-25T18:05Z/orders`. A folder in vain is put into `tried`.
  */
-async function findDated(context: PathContext, path: string, database: string): Promise<ArchivePlace | undefined> {
+async function findDated(
+  context: PathContext,
+  path: string,
+  { database, tried }: { database: string; tried: string[] },
+): Promise<ArchivePlace | undefined> {
   const match = /^(latest|\d{4}([-/])\d{1,2}\2\d{1,2}|\d{4}-?\d\d-?\d\d[T ]\d\d:?\d\d[^/ ]*)(?:\/(.+?))?\/*$/i.exec(
     path,
   );
@@ -72,8 +77,9 @@ async function findDated(context: PathContext, path: string, database: string): 
   const { store } = repository;
   const folder = repository.backupFolder({ date, database: source });
   // Without prefix, what looks like a date and a name may be the beginning of a key.
-  if (name !== undefined && !await holdsBackup(context, store, folder)) return undefined;
-  return { store, folder };
+  if (name === undefined || await holdsBackup(context, store, folder)) return { store, folder };
+  tried.push(store.locate(folder));
+  return undefined;
 }
 
 /** @throws UsageError when the text is no moment. */

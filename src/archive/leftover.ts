@@ -22,8 +22,11 @@ export type Leftover =
 /** What {@linkcode findLeftover} takes. */
 export interface LeftoverOptions extends StoreCallOptions {
   state: FolderState;
-  /** Options other than these make a checkpoint useless; another task's complete backup is a restore point of its own. */
-  wanted: Pick<Origin, "task" | "options">;
+  /**
+   * Options other than these make a checkpoint useless, and so does a database that was made anew since; another task's
+   * complete backup is a restore point of its own.
+   */
+  wanted: Pick<Origin, "task" | "options" | "properties">;
   log: Log;
   /** Only what these runs left counts; absent: whatever is there. */
   runs?: ReadonlySet<string> | undefined;
@@ -35,7 +38,8 @@ export interface LeftoverOptions extends StoreCallOptions {
  * A manifest that names the checkpoint's run finishes that run. A checkpoint of another run is of a later one that has
  * not finished, unless it was stored before the manifest: then it is of one that ran at the same time, and the complete
  * backup is the later of the two. Of several checkpoints made with the options that are wanted the one that was stored last
- * counts. What is damaged, or a checkpoint made with other options, is said so and not used.
+ * counts. What is damaged, made with other options, or of a database that was made anew
+ * since, is said so and not used.
  */
 export async function findLeftover(store: Store, folder: string, options: LeftoverOptions): Promise<Leftover> {
   const { state, log } = options;
@@ -89,7 +93,8 @@ async function readUsableManifest(
   const manifests = state.manifests.filter(({ run }) => run === undefined || counts.shortRun(run));
   for (const found of (await readManifests(store, folder, { state: { manifests }, signal })).reverse()) {
     if ("error" in found) log.warn("manifest is not used: it is damaged", { error: describeError(found.error) });
-    else if (counts.run(found.manifest.run) && found.manifest.task === wanted.task) return found.manifest;
+    else if (!counts.run(found.manifest.run) || found.manifest.task !== wanted.task) continue;
+    else if (!isOfFormer(found.manifest, wanted)) return found.manifest;
   }
   return undefined;
 }
@@ -115,6 +120,10 @@ async function readNewestCheckpoint(
     try {
       const checkpoint = await readCheckpoint(store, folder, { name, signal });
       if (!counts.run(checkpoint.run)) continue;
+      if (isOfFormer(checkpoint, wanted)) {
+        log.warn("checkpoint is not used: the database was deleted and made anew since", { run: checkpoint.run });
+        continue;
+      }
       if (isAsWanted(checkpoint, wanted)) newest = laterOf(newest, checkpoint);
       else newestOther = laterOf(newestOther, checkpoint);
     } catch (error) {
@@ -126,6 +135,12 @@ async function readNewestCheckpoint(
   const { attachments, revisions, tombstones } = newestOther.options;
   log.warn("checkpoint is not used: it was made with other options", { attachments, revisions, tombstones });
   return undefined;
+}
+
+/** Whether it is of a database of the same name that is gone, whose documents must not be mixed with those of this one. */
+function isOfFormer({ properties: was }: Pick<Origin, "properties">, { properties: is }: LeftoverOptions["wanted"]) {
+  if (was.instance_start_time === null || is.instance_start_time === null) return false;
+  return was.instance_start_time !== is.instance_start_time;
 }
 
 function isAsWanted({ options }: Checkpoint, { options: wanted }: LeftoverOptions["wanted"]): boolean {

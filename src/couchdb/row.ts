@@ -12,6 +12,8 @@ const KEPT_ROW_BYTES = 1 << 20;
 const BLOCK_BYTES = 1 << 16;
 /** A revision's place behind its document's id, where CouchDB writes it. */
 const REVISION_BYTES = 128;
+/** The first revision of a row, where CouchDB writes it. */
+const FIRST_LEAF = /^\{"id":"(?:[^"\\]|\\.)*","docs":\[\{"ok":\{"_id":"(?:[^"\\]|\\.)*","_rev":"([^"]+)"/;
 
 const encoder = new TextEncoder();
 const OPENING = encoder.encode('{"results":[');
@@ -54,6 +56,8 @@ export class RowInHand {
   /** Of a row passed on in part: what is looked for in it, and the end of what was looked through. */
   #unseen: string[] = [];
   #overlap = "";
+  /** Of a row passed on in part: its first leaf revision. */
+  #firstLeaf: string | undefined;
 
   /** @param options.revisions Whether rows have histories, in which a listed revision may stand that is no leaf any more. */
   constructor(output: ChunkText, { revisions }: { revisions: boolean }) {
@@ -88,7 +92,7 @@ export class RowInHand {
    */
   finish(end: number, document: ListedDocument): string[] {
     const rest = this.#bytes.subarray(this.#from, end);
-    const missing = this.passedInPart ? this.#missingInPassed(rest) : this.#missingIn(rest, document);
+    const missing = this.passedInPart ? this.#missingInPassed(rest, document) : this.#missingIn(rest, document);
     if (missing.length > 0 && !this.passedInPart) {
       this.drop();
       return missing;
@@ -124,6 +128,7 @@ export class RowInHand {
     if (this.#keptBytes <= KEPT_ROW_BYTES) return;
     this.#unseen = (listed()?.revs ?? []).map(this.#revisionNeedle);
     this.#overlap = "";
+    this.#firstLeaf = FIRST_LEAF.exec(latin1(this.#kept[0]!))?.[1];
     for (const bytes of this.#kept) this.#lookThrough(bytes);
     this.#passOn();
     this.passedInPart = true;
@@ -143,12 +148,13 @@ export class RowInHand {
       if (latin1(rest.subarray(0, REVISION_BYTES + 6 * id.length)).includes(`"_rev":"${revs[0]}`)) return [];
     }
     const text = latin1(this.#kept.length === 0 ? rest : Buffer.concat([...this.#kept, rest]));
-    return revs.filter((rev) => !text.includes(this.#revisionNeedle(rev)));
+    const missing = revs.filter((rev) => !text.includes(this.#revisionNeedle(rev)));
+    return missing.length === 0 ? missing : notOutlived(missing, leavesOf(text), revs);
   }
 
-  #missingInPassed(rest: Uint8Array): string[] {
+  #missingInPassed(rest: Uint8Array, { revs }: ListedDocument): string[] {
     this.#lookThrough(rest);
-    return this.#unseen;
+    return this.#firstLeaf === undefined ? this.#unseen : notOutlived(this.#unseen, [this.#firstLeaf], revs);
   }
 
   #lookThrough(bytes: Uint8Array): void {
@@ -157,6 +163,28 @@ export class RowInHand {
     this.#unseen = this.#unseen.filter((needle) => !text.includes(needle));
     this.#overlap = text.slice(-64);
   }
+}
+
+/**
+ * Of the missing revisions those that nothing in the answer can have come from. A document that was changed since it was
+ * listed has a leaf of a later generation that was not listed, and where histories are not read, or are cut at
+ * `_revs_limit`, nothing else tells that from an old copy. The feed lists it once more: whatever this answer lacks is read then.
+ */
+function notOutlived(missing: string[], leaves: readonly string[], listed: readonly string[]): string[] {
+  const newest = Math.max(
+    ...leaves.filter((leaf) => !listed.some((rev) => leaf.startsWith(rev))).map(generationOf),
+  );
+  return missing.filter((rev) => generationOf(rev) >= newest);
+}
+
+function generationOf(rev: string): number {
+  return Number.parseInt(rev, 10);
+}
+
+/** The leaf revisions of a row; its text may be latin1. */
+function leavesOf(row: string): string[] {
+  const { docs } = JSON.parse(row) as { docs: { ok?: { _rev?: string } }[] };
+  return docs.flatMap(({ ok }) => ok?._rev ?? []);
 }
 
 /** Bytes as text of as many units: what is ASCII can be looked for in it, at the speed of a native search. */

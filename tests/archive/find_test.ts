@@ -147,6 +147,8 @@ Deno.test("findArchive() says what it looked at when there is nothing, and asks 
     assertStringIncludes(error.message, tried);
   }
   await assertRejects(() => findArchive(context, "./no/such", "a/b"), ArchiveError, "no such file or folder");
+  const byDate = () => findArchive(context, "2020-01-02/x/y", "a/b");
+  assertStringIncludes((await assertRejects(byDate, ArchiveError)).message, "2020/01/02/couchdb/x%252Fy");
   await assertRejects(() => findArchive(context, `file://${root}/none`, "a/b"), ArchiveError, "no such file or folder");
   await assertRejects(() => findArchive(context, "https://x/y", "a/b"), UsageError, "begins with s3:// or file://");
   for (const path of ["latest", "2026-10-22", "some/prefix"]) {

@@ -6,13 +6,20 @@ import { type ChunkEntry, encodeJson } from "../../src/archive/manifest.ts";
 import { readFolder } from "../../src/archive/read.ts";
 import type { Store } from "../../src/store/store.ts";
 import { RecordedLog } from "../fakes/log.ts";
-import { checkpoint, checkpointOfFormat1, chunk, FOLDER, inStore, manifest, OPTIONS } from "./folder_setup.ts";
+import { checkpoint, checkpointOfFormat1, chunk, FOLDER, inStore, manifest, OPTIONS, origin } from "./folder_setup.ts";
 
-async function leftover(store: Store, { log = new RecordedLog(), runs }: { log?: RecordedLog; runs?: string[] } = {}) {
+async function leftover(
+  store: Store,
+  { log = new RecordedLog(), runs, createdAt = null }: {
+    log?: RecordedLog;
+    runs?: string[];
+    createdAt?: string | null;
+  } = {},
+) {
   const state = await readFolder(store, FOLDER, {});
   return await findLeftover(store, FOLDER, {
     state,
-    wanted: { task: "weekly", options: OPTIONS },
+    wanted: { ...origin("new"), properties: { ...origin("new").properties, instance_start_time: createdAt } },
     log,
     runs: runs && new Set(runs),
   });
@@ -238,4 +245,23 @@ Deno.test("readFilter() gives the filter that a checkpoint names, and nothing wh
       assertEquals(await readFilter(store, FOLDER, { filter: null, log }), undefined);
     });
   }
+});
+
+Deno.test("findLeftover() passes over what is of a database that was deleted and made anew since", async () => {
+  const createdAt = (instance_start_time: string) => ({
+    properties: { ...origin("one").properties, instance_start_time },
+  });
+  const complete = JSON.stringify({ ...manifest("one"), ...createdAt("1764093600") });
+  const unfinished = checkpoint("two", [chunk(0)], createdAt("1764093600"));
+  await inStore(async (store, put) => {
+    await put("0000000.json.gz", "12345");
+    await put("manifest.json", complete);
+    assertEquals((await leftover(store, { createdAt: "1764093600" })).kind, "complete");
+    assertEquals((await leftover(store, { createdAt: "1764099999" })).kind, "nothing");
+    await put(checkpointName(shortRun("two")), unfinished);
+    assertEquals((await leftover(store, { createdAt: "1764093600" })).kind, "unfinished");
+    const log = new RecordedLog();
+    assertEquals((await leftover(store, { createdAt: "1764099999", log })).kind, "nothing");
+    assertEquals(log.events("warn"), ["checkpoint is not used: the database was deleted and made anew since"]);
+  });
 });

@@ -6,6 +6,7 @@ import type { ReadOptions } from "../../src/couchdb/bulk_get.ts";
 import { BatchReader, RestartNeeded } from "../../src/couchdb/read.ts";
 import { CouchError } from "../../src/errors.ts";
 import { couchOk } from "../couch_request.ts";
+import { edit } from "../fakes/couchdb/edits.ts";
 import { type FakeCouchDb, type Fault, startFakeCouchDb } from "../fakes/couchdb.ts";
 import { RecordedLog } from "../fakes/log.ts";
 import { seedHardDatabase } from "../hard_database.ts";
@@ -345,4 +346,41 @@ Deno.test("BatchReader asks on for the rest of a packed batch whose answer break
   const asked = fake.requestsTo("_bulk_get").map(({ ids }) => ids);
   assertEquals(asked.length, 2);
   assertEquals(asked[1], IDS.slice(-asked[1]!.length), "what was answered is not asked for again");
+});
+
+for (
+  const [what, revisions, bytes] of [["in hand", false, 10], ["passed on", false, 1_500_000], [
+    "cut",
+    true,
+    10,
+  ]] as const
+) {
+  Deno.test(`BatchReader takes a document that was changed since it was listed at once, without its history (${what})`, async () => {
+    await using fake = await startFakeCouchDb();
+    await createDatabase(fake, "a", IDS, `"text":"${"x".repeat(bytes)}"`);
+    const database = fake.databases.get("a")!;
+    database.revsLimit = 2;
+    const revOf = (id: string) => [`1-${database.tree(id)!.winner()!.hash}`];
+    const batch = IdBatch.of(IDS.slice(0, 3).map((id) => ({ id, revs: revOf(id) })));
+    const text = "y".repeat(bytes);
+    for (let later = 0; later < 4; later++) edit(database, { _id: IDS[1], later, text });
+    const runReader = reader(impatientClient(fake), batch, { revisions });
+    const found = await read(runReader);
+    assertEquals(found.size, 3);
+    assertEquals([...found.get(IDS[1]!)!.keys()].map((rev) => rev[0]), ["5"]);
+    assertEquals([fake.requestsTo("_bulk_get").length, runReader.unreadable], [1, []]);
+  });
+}
+
+Deno.test("BatchReader asks again for a listed revision that an older answer lacks, or one of the same generation", async () => {
+  await using fake = await startFakeCouchDb();
+  await createDatabase(fake, "a", IDS);
+  const hash = fake.databases.get("a")!.tree(IDS[0]!)!.winner()!.hash;
+  for (const revs of [[`2-${"a".repeat(32)}`], [`1-${hash}`, `1-${"b".repeat(32)}`]]) {
+    const before = fake.requestsTo("_bulk_get").length;
+    const runReader = reader(impatientClient(fake), IdBatch.of([{ id: IDS[0]!, revs }]), { revisions: false });
+    assertEquals((await read(runReader)).size, 1);
+    assertEquals(fake.requestsTo("_bulk_get").length - before, 5);
+    assertEquals(runReader.unreadable.map(({ rev }) => rev), [revs.at(-1)!]);
+  }
 });

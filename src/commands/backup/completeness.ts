@@ -84,6 +84,8 @@ export interface ListedDatabase {
   counts: DocumentCounts;
   /** How many live documents have been read, at the most: one that was read again may be counted twice. */
   mostLive: () => number;
+  /** How many purges there were when the listing began, maybe in an earlier run. */
+  purges: number | undefined;
 }
 
 /** Holds a listing against the counts until it can be called complete. */
@@ -98,14 +100,14 @@ export class Completeness {
 
   constructor(
     context: Run,
-    { database, listing, counts, mostLive }: ListedDatabase,
+    { database, listing, counts, mostLive, purges }: ListedDatabase,
   ) {
     this.#context = context;
     this.#database = database;
     this.#listing = listing;
     this.#counts = counts;
     this.#mostLive = mostLive;
-    this.#purges = purgesOf(counts.info);
+    this.#purges = purges;
   }
 
   /** Waits, for some minutes, until the feed announces as many rows as there are documents: until then its copies lag. */

@@ -17,7 +17,7 @@ import { forEachParallel } from "../../parallel.ts";
 import { findConditions } from "../../store/conditions.ts";
 import type { Task } from "../../task/task.ts";
 import { ChunkWriter } from "./chunks.ts";
-import { Completeness, DocumentCounts } from "./completeness.ts";
+import { Completeness, DocumentCounts, purgesOf } from "./completeness.ts";
 import type { BackupOptions, Run } from "./context.ts";
 import { finishBackup } from "./finish.ts";
 import { Listing, type Work } from "./listing.ts";
@@ -185,6 +185,7 @@ export class DatabaseBackup {
       listing,
       counts,
       mostLive: () => mostLive(done),
+      purges: purgesOf(leftover.kind === "unfinished" ? leftover.checkpoint.properties : info),
     });
     try {
       if (leftover.kind === "nothing") await completeness.awaitFirstPage();

@@ -1,5 +1,6 @@
 /** What may happen to one server's database while it is backed up. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { InterruptedError } from "../../../src/errors.ts";
 import { edit, fill } from "../../fakes/couchdb/edits.ts";
 import { forbidden, unreadable } from "../../fakes/couchdb/faults.ts";
 import { type FakeCouchDb, startFakeCouchDb } from "../../fakes/couchdb.ts";
@@ -229,4 +230,26 @@ Deno.test("backup() fails a database that was named by hand and is not there: a 
   const report = await backups.run(fake, { database: "tpyo", pattern: "--database" });
   assertEquals([report.status, report.exit_code], ["failed", 10]);
   assertStringIncludes(report.error ?? "", "404");
+});
+
+Deno.test("backup() counts anew when documents were purged between a kill and its resuming", async () => {
+  const { fake, database, ids } = await start(600);
+  await using _ = fake;
+  await using backups = new Backups();
+  const stop = new AbortController();
+  before(fake, "_bulk_get", 8, () => stop.abort(new InterruptedError("stopped")));
+  const context = { stop: stop.signal, signal: stop.signal };
+  await backups.run(fake, { task: { chunk: 50, parallel: 1 }, context }).catch(() => {});
+  for (const id of ids.slice(0, 20)) {
+    await couchOk(fake, "POST /db/_purge", { [id]: [JSON.parse(database.winnerText(id)!)._rev] });
+  }
+  // Without counting anew, the purged ones would stand in for as many that the listing lacks.
+  const since = fake.requests.at(-1)!.number;
+  const report = await backups.run(fake, { resume: true, task: { chunk: 50 } });
+  assertEquals(report.status, "resumed", report.error);
+  expectDocuments(await backups.read(), ids.slice(20));
+  const fromTheBeginning = fake.requestsTo("_changes").filter(({ number, query }) =>
+    number > since && query.get("since") === "0"
+  );
+  assertEquals(fromTheBeginning.length > 0, true, "all of the feed is counted once more");
 });

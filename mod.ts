@@ -55,13 +55,23 @@ export {
 } from "./src/session/session.ts";
 
 export { backup } from "./src/commands/backup/backup.ts";
+export type { Patience } from "./src/commands/backup/completeness.ts";
 export type { BackupOptions, RunContext } from "./src/commands/backup/context.ts";
 export type { Check, CheckReport } from "./src/commands/check.ts";
-export { listBackups, listDatabases, type ListedBackup, type ListedDatabase } from "./src/commands/list.ts";
+export {
+  type BackupList,
+  listBackups,
+  type ListContext,
+  listDatabases,
+  type ListedBackup,
+  type ListedDatabase,
+  type ListRequest,
+} from "./src/commands/list.ts";
 export type { Plan, TaskPlan } from "./src/commands/plan.ts";
 export type { RestoreContext, RestoreRequest } from "./src/commands/restore/context.ts";
 export type { RestoreReport } from "./src/commands/restore/report.ts";
 export { restore } from "./src/commands/restore/restore.ts";
+export type { LackingSetting } from "./src/commands/restore/target.ts";
 export { verify, type VerifyContext, type VerifyReport, type VerifyRequest } from "./src/commands/verify.ts";
 
 export {
@@ -94,9 +104,12 @@ export {
   CouchClient,
   type DatabaseInfo,
   type DesignDocument,
+  type NodeState,
   type WriteRow,
 } from "./src/couchdb/client.ts";
-export type { CouchOptions } from "./src/couchdb/couchdb.ts";
+export type { ChangesPage, ChangesRow } from "./src/couchdb/changes_page.ts";
+export type { ClusterTimes } from "./src/couchdb/cluster.ts";
+export type { CouchOptions, UnreadableDocument } from "./src/couchdb/couchdb.ts";
 export type { FailedRevision } from "./src/couchdb/write.ts";
 export type { RetryPolicy } from "./src/retry.ts";
 
@@ -104,6 +117,7 @@ export { Repository, type RepositoryParts } from "./src/archive/repository.ts";
 export type { ChunkProblem } from "./src/archive/archive.ts";
 export type { PathContext } from "./src/archive/find.ts";
 export {
+  type BackupKind,
   type ChunkEntry,
   type DatabaseProperties,
   type Manifest,
@@ -113,7 +127,17 @@ export {
 } from "./src/archive/manifest.ts";
 export type { DatabaseReport, DatabaseStatus, RunReport, TaskReport } from "./src/archive/report.ts";
 export { openStore } from "./src/store/open.ts";
-export type { Store, StoreCallOptions, StoredObject, StoreEntry, StoreOptions } from "./src/store/store.ts";
+export type {
+  Conditions,
+  CreateOptions,
+  ListOptions,
+  Store,
+  StoreCallOptions,
+  StoreContext,
+  StoredObject,
+  StoreEntry,
+  StoreOptions,
+} from "./src/store/store.ts";
 export type { AwsOptions, AwsService, KeyOptions, KeySources } from "./src/aws/options.ts";
 export type { ContainerAgent } from "./src/aws/container_credentials.ts";
 

@@ -10,17 +10,21 @@ const instant = z.iso.datetime({ offset: true, error: "must be an instant such a
 const name = z.string({ error: "must be text" }).min(1, { error: "must not be empty" });
 const only = z.enum(["all", "failed"], { error: 'must be "all" or "failed"' }).default("all");
 
+/** Which run of the elapse it is, from 1; 0 where the plan is to find out, and behind it where the elapse was over. */
+const generation = z.int({ error: "must be a whole number" }).min(0, { error: "must not be negative" }).default(0);
+
 const SCHEMAS: { [Kind in keyof EventKinds]: z.ZodType<EventKinds[Kind]> } = {
   tick: z.object({ source: z.literal("aws.events"), time: instant }),
-  plan: z.strictObject({ action: z.literal("plan"), task: name, elapse: instant, only }),
+  plan: z.strictObject({ action: z.literal("plan"), task: name, elapse: instant, only, generation }),
   backup: z.strictObject({
     action: z.literal("backup"),
     task: name,
     elapse: instant,
     database: name,
     cursor: z.string().nullable().default(null),
+    generation,
   }),
-  summarise: z.strictObject({ action: z.literal("summarise"), task: name, elapse: instant, only }),
+  summarise: z.strictObject({ action: z.literal("summarise"), task: name, elapse: instant, only, generation }),
   run: z.strictObject({ task: name, elapse: instant.optional(), only }),
 };
 
@@ -39,6 +43,8 @@ export interface PlanEvent {
   task: string;
   elapse: Date;
   only: Only;
+  /** Which run of the elapse it is; 0 where nobody has said. */
+  generation: number;
 }
 
 /** The state machine asks for one round of one database. */
@@ -49,6 +55,8 @@ export interface BackupEvent {
   database: string;
   /** What the round before it answered, at first null. */
   cursor: string | null;
+  /** Which run of the elapse it is; 0 where nobody has said. */
+  generation: number;
 }
 
 /** The state machine asks how the run went. */
@@ -57,6 +65,8 @@ export interface SummariseEvent {
   task: string;
   elapse: Date;
   only: Only;
+  /** Which run of the elapse it is; 0 where nobody has said. */
+  generation: number;
 }
 
 /** A person asks for a task to run: now, or, with an `elapse`, for the run of that elapse to go on. */
@@ -86,6 +96,8 @@ export interface PlanResult {
   bucket: string;
   key: string;
   databases: number;
+  /** For the rounds and the summary. */
+  generation: number;
   /** How many databases are backed up at the same time. */
   concurrency: number;
   /** The wait after each database, in whole seconds, as the state machine's Wait takes it. */
@@ -105,7 +117,7 @@ export interface BackupResult {
   done: boolean;
   /** What the next round is given; opaque. Null when the database is done. */
   cursor: string | null;
-  status: "complete" | "resumed" | "failed" | "unfinished";
+  status: "complete" | "resumed" | "failed" | "gone" | "unfinished";
   /** Why it failed; null when it did not. */
   error: string | null;
 }
@@ -118,7 +130,7 @@ export interface SummariseResult {
   failed: number;
   /** The whole outcome in a sentence; the execution's cause when it fails. */
   message: string;
-  /** The URL of the stored report. */
+  /** The URL of the stored report; of this run's outcome, where the elapse is not over. */
   report: string;
 }
 

@@ -8,15 +8,22 @@ import { type Environment, loadConfig } from "../src/config/config.ts";
 import type { Log } from "../src/observe.ts";
 import { pickTasks } from "../src/task/selection.ts";
 import { describeError, EXIT, hintOf, InterruptedError, ProgramError } from "../src/errors.ts";
-import { runFolder } from "../src/archive/layout.ts";
+import { compactInstant } from "../src/archive/layout.ts";
 import { openProgressLines } from "../src/observe/progress.ts";
 import { overdueDays } from "../src/schedule/overdue.ts";
 import { openConfigLog } from "../src/session/log.ts";
 import { openSession } from "../src/session/open.ts";
 import type { Session } from "../src/session/session.ts";
-import type { RunReport } from "../src/archive/report.ts";
-import { backupRound, planRun, runAtOnce, type RunOfElapse, summariseRun } from "../src/schedule/rounds.ts";
-import { findDue, runScheduled } from "../src/schedule/due.ts";
+import { isSaved, isTaskSaved, type RunReport } from "../src/archive/report.ts";
+import {
+  backupRound,
+  planRun,
+  type RoundsOptions,
+  runAtOnce,
+  type RunOfElapse,
+  summariseRun,
+} from "../src/schedule/rounds.ts";
+import { runScheduled, type ScheduledTask } from "../src/schedule/due.ts";
 import { parseS3Url } from "../src/store/s3/endpoint.ts";
 import { executionName, startExecution } from "../src/aws/step_functions.ts";
 import {
@@ -31,10 +38,25 @@ import {
   type TickEvent,
 } from "./events.ts";
 import type { Handler, Invocation } from "./runtime.ts";
+import { type FailedElapse, startDue } from "./start_due.ts";
 
 /** Not everything that an event asked for is saved. */
 export class NotSavedError extends ProgramError {
   override readonly exitCode: number = EXIT.partial;
+}
+
+/** The answer to a tick in which everything is saved, or under way. */
+export interface TickResult {
+  /** The tasks that were run, or the executions that were started, in this very tick. */
+  started: string[];
+  /** What is not saved. */
+  failed: FailedElapse[];
+  overdueDays: number;
+}
+
+/** What a tick has found; with an error where something is not saved. */
+interface TickFindings extends Pick<TickResult, "started" | "failed"> {
+  error?: NotSavedError | undefined;
 }
 
 /** How many names of failed databases a message has; the report has them all. */
@@ -43,20 +65,21 @@ const NAMES_IN_MESSAGE = 10;
 /**
  * Reads the config and opens what does not change: the store and the log.
  *
- * @param options.write Takes a line of the log.
+ * @param options.write Takes a line of the log. `now` tells the time; the system's clock unless given.
  * @returns The handler, and what sends the log lines that wait.
  * @throws ConfigError, AwsError or StoreError when the config cannot be used.
  */
 export async function openHandler(options: {
   env: Environment;
   write: (line: string) => void;
+  now?: (() => Date) | undefined;
 }): Promise<{ handler: Handler; flush: () => Promise<void> }> {
-  const { env, write } = options;
+  const { env, write, now } = options;
   const host = env.AWS_LAMBDA_FUNCTION_NAME ?? "lambda";
   const config = await loadConfig({ env });
   // As JSON: template.yaml's metric filter looks into the lines.
   const { log, flush } = openConfigLog(config, { level: "info", format: "json", write, host });
-  const session = await openSession({ config, log, flush, host });
+  const session = await openSession({ config, log, flush, host, now });
   return {
     handler: async (invocation) => await answer(session, { host, invocation }),
     flush: async () => void await flush(),
@@ -111,45 +134,69 @@ class InvocationOf {
     this.#session.surroundings.progress.runFinished();
   }
 
-  /** Runs, or starts the state machine for, whatever is due at the event's time. */
-  async tick({ time }: TickEvent): Promise<unknown> {
+  /**
+   * Runs, or starts the state machine for, whatever is due at the event's time.
+   *
+   * @throws NotSavedError as long as something is not saved.
+   */
+  async tick({ time }: TickEvent): Promise<TickResult> {
     const { config } = this.#session;
     // Schedules are evaluated against the event's time, not the clock: a tick that comes late means what it says.
     const arrivedMs = performance.now();
     const now = () => new Date(time.getTime() + performance.now() - arrivedMs);
-    const started = config.stateMachine === undefined
-      ? await this.#runDue(now)
-      : await this.#startDue(config.stateMachine, now);
-    const overdue = await overdueDays({ ...this.#place(), now }, config.tasks);
-    this.log.info("schedules checked", { started, overdueDays: overdue });
-    return { started, overdueDays: overdue };
-  }
-
-  async #startDue(stateMachine: string, now: () => Date): Promise<string[]> {
-    const { config } = this.#session;
-    const started: string[] = [];
-    for (const { task, elapse } of await findDue({ ...this.#place(), now }, config.tasks)) {
-      const input = { task: task.name, elapse: elapse.toISOString() };
-      const name = executionName(task.name, stampOf(elapse));
-      started.push(await startExecution(stateMachine, { name, input }, { ...config.aws, ...this.#place() }));
+    let found: TickFindings | undefined;
+    let failure: unknown;
+    try {
+      found = config.stateMachine === undefined
+        ? await this.#runDue(now)
+        : await this.#startDue(config.stateMachine, now);
+    } catch (error) {
+      failure = error;
     }
-    return started;
+    // Whatever happened: an alarm rests on this line.
+    const overdue = await overdueDays({ ...this.#place(), now }, config.tasks);
+    const { started = [], failed = [], error = failure } = found ?? {};
+    this.log.info("schedules checked", { started, failed: failed.map(({ task }) => task), overdueDays: overdue });
+    if (error !== undefined) throw error;
+    return { started, failed, overdueDays: overdue };
   }
 
-  async #runDue(now: () => Date): Promise<string[]> {
+  async #startDue(stateMachine: string, now: () => Date): Promise<TickFindings> {
+    const { config } = this.#session;
+    const context = { ...this.#place(), log: this.log, now, host: this.#host, stateMachine, aws: config.aws };
+    const { started, failed } = await startDue(context, config.tasks);
+    if (failed.length === 0) return { started, failed };
+    const names = failed.map(({ task }) => `"${task}"`).join(", ");
+    const error = new NotSavedError(`Not everything is saved of ${names}`, {
+      hint: "It is tried again; outcome-….json in the run's folder has the causes",
+    });
+    return { started, failed, error };
+  }
+
+  async #runDue(now: () => Date): Promise<TickFindings> {
     const { config } = this.#session;
     const context = { ...await this.#session.context(), now, host: this.#host, pid: process.pid };
     const report = await this.#inTime("What was due", () => runScheduled(context, config.tasks), {
-      hint: "The next tick goes on. With UseStateMachine=true a task may take as long as it needs",
+      hint: "The next tick resumes it. With UseStateMachine=true a task may take as long as it needs",
     });
     if (report.tasks.length > 0) await this.#session.publish(report);
-    if (!report.ok) throw notSaved(report);
-    return report.scheduled.filter(({ outcome }) => outcome === "ran" || outcome === "resumed").map(({ task }) => task);
+    const ofKind = (isOne: (one: ScheduledTask) => boolean) => report.scheduled.filter(isOne);
+    const started = ofKind(({ outcome, exit_code }) =>
+      outcome === "ran" || outcome === "resumed" || (outcome === "failed" && exit_code === undefined)
+    );
+    const failed = ofKind(({ outcome, exit_code, retry_at }) =>
+      outcome === "failed" && (exit_code === undefined || retry_at !== undefined)
+    );
+    return {
+      started: started.map(({ task }) => task),
+      failed: failed.map(({ task, elapse, retry_at }) => ({ task, elapse, retry_at })),
+      error: report.tasks.some((task) => !isTaskSaved(task)) || failed.length > 0 ? notSaved(report) : undefined,
+    };
   }
 
   async plan(event: PlanEvent): Promise<PlanResult> {
     const run = this.#runOf(event);
-    const { databases, key } = await planRun(await this.#session.context(), run);
+    const { databases, key, generation = 0 } = await planRun(await this.#session.context(), run, this.#rounds());
     const { bucket, folder: wholeKey } = parseS3Url(this.#session.repository.locate(key));
     return {
       task: event.task,
@@ -157,6 +204,7 @@ class InvocationOf {
       bucket,
       key: wholeKey,
       databases: databases.length,
+      generation,
       concurrency: run.task.concurrency ?? 1,
       delay: Math.ceil(run.task.delaySeconds),
     };
@@ -170,30 +218,29 @@ class InvocationOf {
 
   async summarise(event: SummariseEvent): Promise<SummariseResult> {
     const run = this.#runOf(event);
-    const report = await summariseRun({ ...this.#session.surroundings, ...this.#place() }, run);
-    await this.#session.publish(report);
+    const report = await summariseRun({ ...this.#session.surroundings, ...this.#place() }, run, this.#rounds());
     return this.#summaryOf(report, run);
   }
 
   /** Runs a task because a person wants it. */
   async run(event: RunEvent): Promise<unknown> {
     const { config } = this.#session;
-    const elapse = event.elapse ?? new Date(Math.floor(Date.now() / 1000) * 1000);
+    const elapse = event.elapse ?? new Date(Math.floor(this.#session.surroundings.now().getTime() / 1000) * 1000);
     const run = this.#runOf({ ...event, elapse });
     if (config.stateMachine !== undefined) {
       // Resuming a run is another execution than the run itself, whose name is used up.
       const more = event.elapse === undefined ? [] : [event.only, this.#invocation.requestId.slice(0, 8)];
-      const name = executionName(event.task, stampOf(elapse), ...more);
+      const name = executionName(event.task, compactInstant(elapse), ...more);
       const input = { task: event.task, elapse: elapse.toISOString(), only: event.only };
       const options = { ...config.aws, ...this.#place() };
-      return { execution: await startExecution(config.stateMachine, { name, input }, options) };
+      const { arn } = await startExecution(config.stateMachine, { name, input }, options);
+      return { execution: arn };
     }
     const context = await this.#session.context();
     const again = JSON.stringify({ task: event.task, elapse: elapse.toISOString(), only: event.only });
-    const report = await this.#inTime(`Task "${event.task}"`, () => runAtOnce(context, run), {
+    const report = await this.#inTime(`Task "${event.task}"`, () => runAtOnce(context, run, this.#rounds()), {
       hint: `Send ${again} to go on. With UseStateMachine=true a task may take as long as it needs`,
     });
-    await this.#session.publish(report);
     if (!report.ok) throw notSaved(report);
     return this.#summaryOf(report, run);
   }
@@ -211,8 +258,21 @@ class InvocationOf {
     }
   }
 
-  #runOf({ task: name, elapse, only }: { task: string; elapse: Date; only: RunOfElapse["scope"] }): RunOfElapse {
-    return { task: pickTasks(this.#session.config.tasks, [name])[0]!, elapse, scope: only };
+  #runOf(
+    { task: name, elapse, only, generation = 0 }: {
+      task: string;
+      elapse: Date;
+      only: RunOfElapse["scope"];
+      generation?: number;
+    },
+  ): RunOfElapse {
+    const [task] = pickTasks(this.#session.config.tasks, [name]);
+    return { task: task!, elapse, scope: only, generation: generation === 0 ? undefined : generation };
+  }
+
+  /** Who does the work of a run, and who hears how it came out. */
+  #rounds(): RoundsOptions {
+    return { host: this.#host, publish: (report) => this.#session.publish(report) };
   }
 
   /** What is needed to look into the store. */
@@ -224,33 +284,33 @@ class InvocationOf {
 
   #summaryOf(report: RunReport, { task, elapse }: RunOfElapse): SummariseResult {
     const databases = report.tasks.flatMap((one) => one.databases);
-    const failed = databases.filter(({ status }) => status === "failed").length;
+    const failed = databases.filter((one) => !isSaved(one)).length;
     const { repository } = this.#session;
     const folder = repository.runFolder({ task: task.name, elapse });
+    const [{ retry_at, generations = 1 } = {}] = report.tasks;
+    const name = retry_at === undefined ? "report.json" : `outcome-${generations}.json`;
     return {
       ok: report.ok,
       databases: databases.length,
       failed,
       message: describeOutcome(report),
-      report: this.#session.repository.locate(`${folder}/report.json`),
+      report: this.#session.repository.locate(`${folder}/${name}`),
     };
   }
 }
 
-/** How an elapse stands in a run's folder and an execution's name: `20260103T180000Z`. */
-function stampOf(elapse: Date): string {
-  return runFolder({ prefix: "", suffix: "", task: "task", elapse }).split("/").at(-1)!;
-}
-
 function notSaved(report: RunReport): NotSavedError {
-  return new NotSavedError(describeOutcome(report), { hint: "report.json in the run's folder has the causes" });
+  return new NotSavedError(describeOutcome(report), {
+    hint: "report.json or the last outcome-….json in the run's folder has the causes",
+  });
 }
 
 /** A run's outcome in a sentence, with the names of what failed. */
 function describeOutcome(report: RunReport): string {
   const broken = report.tasks.flatMap(({ task, error }) => error === undefined ? [] : [`task "${task}": ${error}`]);
   const databases = report.tasks.flatMap((task) => task.databases);
-  const failed = databases.filter(({ status }) => status === "failed").map(({ database }) => database);
+  const failed = databases.filter((one) => !isSaved(one)).map(({ database }) => database);
+  if (databases.length + broken.length === 0 && !report.ok) return "An earlier run has not saved everything";
   if (broken.length + failed.length === 0) return `${databases.length} databases are saved`;
   const shown = failed.slice(0, NAMES_IN_MESSAGE).join(", ");
   const more = failed.length > NAMES_IN_MESSAGE ? ` and ${failed.length - NAMES_IN_MESSAGE} more` : "";

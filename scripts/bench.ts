@@ -22,6 +22,8 @@ interface Measure {
 }
 
 const folder = await Deno.makeTempDir({ prefix: "couchdb-backup-bench-" });
+/** How many bucket folders there have been; the last one is in use. */
+let backups = 0;
 
 async function bench(): Promise<void> {
   try {
@@ -165,7 +167,7 @@ class BenchServer {
       path,
       `database: {url: "${this.#base}", login: "${url.username}", password: "${url.password}"}\n` +
         `task: {bench: {databases: ["${pattern}"]${chunk === undefined ? "" : `, chunk: ${chunk}`}}}\n` +
-        `bucket: "file://${folder}/backups"\n`,
+        `bucket: "file://${folder}/backups-${backups}"\n`,
     );
     return path;
   }
@@ -231,13 +233,17 @@ async function curlRequests(server: BenchServer, names: string[]): Promise<Measu
 }
 
 async function backup(server: BenchServer, pattern: string, chunk: number | undefined): Promise<Measure> {
-  await Deno.remove(`${folder}/backups`, { recursive: true }).catch(() => {}); // the first time there is none
+  await Deno.remove(`${folder}/backups-${backups}`, { recursive: true }).catch(() => {}); // the first time there is none
+  // Another one: a bucket folder that is gone is taken for a disk that is not mounted.
+  backups++;
   return await program(["backup", await server.config(pattern, chunk)]);
 }
 
 async function restore(server: BenchServer): Promise<Measure> {
   const config = await server.config("bench_docs", CHUNK);
-  const day = (await Array.fromAsync(files(`${folder}/backups`))).find((path) => path.endsWith("manifest.json"))!;
+  const day = (await Array.fromAsync(files(`${folder}/backups-${backups}`))).find((path) =>
+    path.endsWith("manifest.json")
+  )!;
   const measure = await program([
     "restore",
     "bench_restored",

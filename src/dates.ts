@@ -25,6 +25,24 @@ export function parseDate(text: string): BackupDate | undefined {
   return inCalendar ? date : undefined;
 }
 
+/**
+ * Reads a moment with its zone: `2026-11-25T18:05Z`, `2026-11-25 19:05:30.5+01:00`, `20261125T180530Z`; undefined when it is
+ * none. Without a zone it would mean something else on another machine.
+ */
+export function parseInstant(text: string): Date | undefined {
+  const match = /^(\d{4})(-?)(\d\d)\2(\d\d)[T ](\d\d):?(\d\d)(?::?(\d\d)(\.\d{1,9})?)?(?:Z|([+-])(\d\d):?(\d\d)?)$/i
+    .exec(text);
+  if (match === null) return undefined;
+  const [, year, , month, day, hour, minute, second = "0", fraction = "0", sign, zoneHour = "0", zoneMinute = "0"] =
+    match;
+  const date = parseDate(`${year}-${month}-${day}`);
+  const offsetMinutes = (sign === "-" ? -1 : 1) * (Number(zoneHour) * 60 + Number(zoneMinute));
+  if (date === undefined || Number(hour) > 23 || Number(minute) > 59 || Number(second) > 59) return undefined;
+  if (Number(zoneHour) > 14 || Number(zoneMinute) > 59) return undefined;
+  const whole = Date.UTC(date.year, date.month - 1, date.day, Number(hour), Number(minute) - offsetMinutes);
+  return new Date(whole + Number(second) * 1000 + Math.floor(Number(fraction) * 1000));
+}
+
 /** The day it is at `instant` in a time zone, such as `Europe/Berlin`. */
 export function dateInZone(instant: Date, timeZone: string): BackupDate {
   const format = new Intl.DateTimeFormat("en-US-u-ca-iso8601", {

@@ -100,7 +100,7 @@ export class CouchError extends ProgramError {
 
 /** What is known of a failed operation on the store. */
 export interface StoreFacts {
-  /** S3's code (`AccessDenied`), `not_found`, `exists`, `timeout`, `unreachable`, or the system's (`ENOSPC`). */
+  /** S3's code (`AccessDenied`), `not_found`, `exists`, `endless`, `not_mounted`, `timeout`, `unreachable`, or the system's (`ENOSPC`). */
   code: string;
   /** The object key within the bucket folder, where the operation has one. */
   key?: string | undefined;
@@ -208,6 +208,7 @@ const FATAL_CODE = new Set([
   "PermanentRedirect",
   "ENOSPC",
   "EROFS",
+  "not_mounted",
 ]);
 
 /**

@@ -1,5 +1,14 @@
 import { assertEquals } from "@std/assert";
-import { dateInZone, daysInMonth, formatDate, formatInZone, monthOf, parseDate, previousMonth } from "../src/dates.ts";
+import {
+  dateInZone,
+  daysInMonth,
+  formatDate,
+  formatInZone,
+  monthOf,
+  parseDate,
+  parseInstant,
+  previousMonth,
+} from "../src/dates.ts";
 
 Deno.test("previousMonth() clamps to the last day of the month and crosses years", () => {
   const cases: [string, string][] = [
@@ -40,4 +49,40 @@ Deno.test("formatInZone() shows what the clocks of a zone show", () => {
   const instant = new Date("2026-07-04T22:05:09Z");
   assertEquals(formatInZone(instant, "Europe/Berlin"), "Sun 2026-07-05 00:05:09 GMT+2");
   assertEquals(formatInZone(instant, "UTC"), "Sat 2026-07-04 22:05:09 GMT");
+});
+
+Deno.test("parseInstant() reads a moment with its zone, and nothing that leaves the zone open", () => {
+  const cases: [text: string, expected: string][] = [
+    ["2026-11-25T18:05Z", "2026-11-25T18:05:00.000Z"],
+    ["2026-11-25t18:05z", "2026-11-25T18:05:00.000Z"],
+    ["2026-11-25 18:05:11Z", "2026-11-25T18:05:11.000Z"],
+    ["2026-11-25T18:05:11.123456Z", "2026-11-25T18:05:11.123Z"],
+    ["2026-11-25T19:05:11+01:00", "2026-11-25T18:05:11.000Z"],
+    ["2026-11-25T19:05+01", "2026-11-25T18:05:00.000Z"],
+    ["2026-11-25T23:35+0530", "2026-11-25T18:05:00.000Z"],
+    ["2026-11-25T13:05-05:00", "2026-11-25T18:05:00.000Z"],
+    ["2026-12-31T23:30-01:00", "2027-01-01T00:30:00.000Z"],
+    ["20261125T180511Z", "2026-11-25T18:05:11.000Z"],
+    ["2024-02-29T00:00Z", "2024-02-29T00:00:00.000Z"],
+  ];
+  for (const [text, expected] of cases) assertEquals(parseInstant(text)?.toISOString(), expected, text);
+  const wrong = [
+    "",
+    "latest",
+    "2026-11-25",
+    "2026-11-25T18:05",
+    "2026-11-25T18:05:11",
+    "2026-11-25T18Z",
+    "2026-11-25T24:00Z",
+    "2026-11-25T18:60Z",
+    "2026-11-25T18:05:60Z",
+    "2026-02-29T18:05Z",
+    "2026-13-01T18:05Z",
+    "2026-1125T18:05Z",
+    "2026-11-25T18:05+15:00",
+    "2026-11-25T18:05+01:60",
+    "2026-11-25T18:05 CET",
+    "2026-11-25T18:05Z/orders",
+  ];
+  for (const text of wrong) assertEquals(parseInstant(text), undefined, text);
 });

@@ -27,6 +27,7 @@ const FLOORS: readonly (readonly string[])[] = [
 
 /** No await, no clock, no environment; what they load must not have any either. */
 const PURE = [
+  "archive/catalog_entry",
   "archive/layout",
   "archive/manifest",
   "archive/report",

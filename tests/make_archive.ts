@@ -4,7 +4,7 @@ import { backup } from "../src/commands/backup/backup.ts";
 import type { Task } from "../src/task/task.ts";
 import type { CouchClient } from "../src/couchdb/client.ts";
 import type { BackupDate } from "../src/dates.ts";
-import { backupFolder, MANIFEST_NAME } from "../src/archive/layout.ts";
+import { backupFolder, MANIFEST_NAME, parseManifestName, shortRun } from "../src/archive/layout.ts";
 import { joinKey } from "../src/store/key.ts";
 import { encodeDatabase } from "../src/database_name.ts";
 import { type Manifest, parseManifest } from "../src/archive/manifest.ts";
@@ -12,7 +12,7 @@ import { SILENT_LOG, SILENT_PROGRESS } from "../src/observe.ts";
 import type { Store } from "../src/store/store.ts";
 
 /** What to make an archive of. */
-export interface ArchiveRequest extends Partial<Pick<Task, "chunk" | "attachments" | "revisions">> {
+export interface ArchiveRequest extends Partial<Pick<Task, "chunk" | "attachments" | "revisions" | "tombstones">> {
   couch: CouchClient;
   store: Store;
   /** Decoded. */
@@ -23,10 +23,21 @@ export interface ArchiveRequest extends Partial<Pick<Task, "chunk" | "attachment
   suffix?: string;
   /** @default 22 October 2026 */
   date?: BackupDate;
+  /** @default the clock of this machine */
+  now?: () => Date;
 }
 
-/** @returns The folder, and the manifest that lies in it. */
-export async function makeArchive(request: ArchiveRequest): Promise<{ folder: string; manifest: Manifest }> {
+/** A backup that was made. */
+export interface MadeArchive {
+  /** The key of its folder. */
+  folder: string;
+  manifest: Manifest;
+  /** The name of the object that makes it complete. `manifest.json` is a copy of it. */
+  manifestName: string;
+}
+
+/** Backs a database up. */
+export async function makeArchive(request: ArchiveRequest): Promise<MadeArchive> {
   const { couch, store, database, prefix = "", suffix = "" } = request;
   const { date = { year: 2026, month: 10, day: 22 } } = request;
   const task: Task = {
@@ -40,6 +51,7 @@ export async function makeArchive(request: ArchiveRequest): Promise<{ folder: st
     revisions: request.revisions ?? true,
     parallel: 1,
     allowEmpty: false,
+    tombstones: request.tombstones ?? false,
   };
   const never = new AbortController().signal;
   const context = {
@@ -48,7 +60,7 @@ export async function makeArchive(request: ArchiveRequest): Promise<{ folder: st
     log: SILENT_LOG,
     progress: SILENT_PROGRESS,
     run: crypto.randomUUID(),
-    now: () => new Date(),
+    now: request.now ?? (() => new Date()),
     signal: never,
     stop: never,
   };
@@ -58,5 +70,8 @@ export async function makeArchive(request: ArchiveRequest): Promise<{ folder: st
   const folder = backupFolder({ prefix, suffix, date, database });
   const key = joinKey(folder, MANIFEST_NAME);
   const bytes = new Uint8Array(await new Response(await store.read(key)).arrayBuffer());
-  return { folder, manifest: parseManifest(bytes, key) };
+  const manifest = parseManifest(bytes, key);
+  const names = (await Array.fromAsync(store.list(folder))).map(({ name }) => name);
+  const manifestName = names.find((name) => parseManifestName(name)?.run === shortRun(manifest.run))!;
+  return { folder, manifest, manifestName };
 }

@@ -14,7 +14,7 @@ export interface ArchivedBackup {
   manifest: Manifest;
   leafRevisions: LeafRevisions;
   /**
-   * All files of the folder, by name, but for the checkpoint: whether there is one depends on how long a run took.
+   * All files of the folder, by name, but for checkpoints and filters: whether there are some depends on how long a run took.
    */
   files: string[];
 }
@@ -43,6 +43,10 @@ export function leafRevisionsOf(chunk: string): LeafRevisions {
   return all;
 }
 
+function isDeleted(document: string): boolean {
+  return new Map(membersOf(document)).get("_deleted") === "true";
+}
+
 /** How many leaf revisions there are. */
 export function countRevisions(leafRevisions: LeafRevisions): number {
   return [...leafRevisions.values()].reduce((sum, revisions) => sum + revisions.size, 0);
@@ -69,29 +73,28 @@ export async function readBackup(folder: string): Promise<ArchivedBackup> {
   const manifest = await manifestOf(folder);
   if (manifest === undefined) throw new Error(`There is no complete backup in ${folder}`);
   const leafRevisions: LeafRevisions = new Map();
-  const sums = { documents: 0, leaf_revisions: 0, absent: 0, chunks: 0, bytes: 0, compressed_bytes: 0 };
+  const sums = { documents: 0, leaf_revisions: 0, deleted: 0, absent: 0, chunks: 0, bytes: 0, compressed_bytes: 0 };
   for (const chunk of manifest.chunks) {
     const compressed = await Deno.readFile(`${folder}/${chunk.name}`);
     const bytes = gunzipSync(compressed);
     const found = leafRevisionsOf(bytes.toString());
-    assertEquals(
-      { ...chunk, after_id: null, last_id: "" },
-      {
-        name: chunk.name,
-        documents: found.size,
-        leaf_revisions: countRevisions(found),
-        absent: chunk.absent,
-        bytes: bytes.length,
-        compressed_bytes: compressed.length,
-        sha256: createHash("sha256").update(compressed).digest("hex"),
-        after_id: null,
-        last_id: "",
-      },
-    );
+    const deleted = [...found.values()].filter((revisions) => [...revisions.values()].every(isDeleted)).length;
+    assertEquals(chunk, {
+      name: chunk.name,
+      documents: found.size,
+      leaf_revisions: countRevisions(found),
+      deleted,
+      absent: chunk.absent,
+      bytes: bytes.length,
+      compressed_bytes: compressed.length,
+      sha256: createHash("sha256").update(compressed).digest("hex"),
+      ...(chunk.again ? { again: true } : {}),
+    });
     for (const [id, revisions] of found) {
-      assertEquals(leafRevisions.has(id), false, `${JSON.stringify(id)} is in two chunks`);
+      assertEquals(leafRevisions.has(id) && !chunk.again, false, `${JSON.stringify(id)} is in two chunks`);
       leafRevisions.set(id, revisions);
     }
+    sums.deleted += deleted;
     sums.documents += found.size;
     sums.leaf_revisions += countRevisions(found);
     sums.absent += chunk.absent;
@@ -100,6 +103,6 @@ export async function readBackup(folder: string): Promise<ArchivedBackup> {
     sums.compressed_bytes += compressed.length;
   }
   assertEquals(manifest.totals, sums);
-  const files = (await filesOf(folder)).filter((name) => name !== "checkpoint.json");
+  const files = (await filesOf(folder)).filter((name) => !/^(checkpoint|filter)-/.test(name));
   return { manifest, leafRevisions, files };
 }

@@ -30,10 +30,12 @@ function allStates(states: Record<string, State>): [string, State][] {
 const definition = (): any => structuredClone(resources.StateMachine!.Properties.Definition);
 
 /** What stands between the state machine's paths, for a run with one database. */
-const INPUT: Record<string, string | null> = {
+const INPUT: Record<string, string | number | null> = {
   "$.task": "weekly",
   "$.elapse": "2026-01-03T18:00:00Z",
   "$.only": "all",
+  "$.generation": 1,
+  "$.plan.generation": 1,
   "$.database": "account/ab",
   "$.cursor": null,
 };
@@ -43,6 +45,7 @@ const PLAN: PlanResult = {
   bucket: "b",
   key: "k",
   databases: 1,
+  generation: 1,
   concurrency: 1,
   delay: 0,
 };
@@ -135,8 +138,9 @@ Deno.test("template.yaml lets the state machine read every plan that the handler
   const root = await Deno.makeTempDir();
   const repository = new Repository(new DirectoryStore(root), { prefix: "backup", suffix: "couchdb" });
   const folder = new RunFolder(repository, { task: "weekly", elapse: new Date("2026-01-03T18:00:00Z") });
-  for (const scope of ["all", "failed"] as const) {
-    assertMatch(await folder.storePlan(scope, [], {}), new RegExp(`^${pattern}$`));
+  const plans = [{ scope: "all", generation: 1 }, { scope: "all", generation: 12 }, { scope: "failed", generation: 2 }];
+  for (const plan of plans as Parameters<RunFolder["storePlan"]>[0][]) {
+    assertMatch(await folder.storePlan(plan, [], {}), new RegExp(`^${pattern}$`));
   }
   await Deno.remove(root, { recursive: true });
 });

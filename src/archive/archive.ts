@@ -2,12 +2,32 @@
  * What lies in a backup's folder: which chunks belong to the backup, whether it is complete, and what is wrong with it as
  * far as a listing shows. Nothing is written here, and no chunk is read.
  */
-import { readCheckpoint, readFolder, readManifest } from "./read.ts";
-import { ArchiveError } from "../errors.ts";
-import { CHECKPOINT_NAME, chunkName, MANIFEST_NAME, parseChunkName } from "./layout.ts";
+import {
+  type FolderState,
+  momentOf,
+  readCheckpoint,
+  readFolder,
+  readManifest,
+  readManifests,
+  readNewestManifest,
+} from "./read.ts";
+import { ArchiveError, isNotFound } from "../errors.ts";
+import {
+  CHECKPOINT_NAME,
+  checkpointName,
+  chunkName,
+  isCheckpointName,
+  isFilterName,
+  isManifestName,
+  MANIFEST_NAME,
+  parseChunkName,
+  parseManifestName,
+  runOfChunkName,
+} from "./layout.ts";
 import { joinKey } from "../store/key.ts";
 import { decodeDatabase } from "../database_name.ts";
-import type { ChunkEntry, Origin } from "./manifest.ts";
+import type { UnreadableDocument } from "../couchdb/couchdb.ts";
+import type { Checkpoint, ChunkEntry, Manifest, Origin } from "./manifest.ts";
 import type { Store, StoreCallOptions, StoreEntry } from "../store/store.ts";
 
 /** A folder of a store, or one object in it. */
@@ -15,6 +35,12 @@ export interface ArchivePlace {
   store: Store;
   /** The folder's key; empty for the bucket folder itself. */
   folder: string;
+  /**
+   * The name of the manifest that is meant, or of a checkpoint.
+   *
+   * @default the newest manifest of the folder
+   */
+  manifest?: string | undefined;
   /** Only this object of the folder. */
   object?: string | undefined;
 }
@@ -48,6 +74,8 @@ export interface Archive {
   url: string;
   /** The decoded name of the database it was made of. */
   database: string | undefined;
+  /** The name of its manifest or checkpoint; undefined where none could be read. */
+  manifest: string | undefined;
   /** What its manifest or checkpoint says of the whole. */
   origin: Origin | undefined;
   /** Its chunks in order, without those that are missing or have the wrong size. */
@@ -56,6 +84,12 @@ export interface Archive {
   entries: readonly ChunkEntry[];
   /** How many documents it should hold; undefined where nobody has counted them. */
   documents: number | undefined;
+  /** When it was complete; undefined where it is not, or nobody knows. */
+  finishedAt: Date | undefined;
+  /** The documents that CouchDB could not read when it was made. */
+  unreadable: readonly UnreadableDocument[];
+  /** Between which positions of the changes feed it was listed; null in format 1, and where it has no manifest. */
+  feed: Manifest["feed"];
   /** Why it is not whole. */
   problems: ChunkProblem[];
   /** Objects in its folder that do not belong to it, and do no harm. */
@@ -70,88 +104,216 @@ export interface Archive {
  */
 export async function openArchive(place: ArchivePlace, options: StoreCallOptions): Promise<Archive> {
   const { store, folder } = place;
-  const { objects } = await readFolder(store, folder, options);
+  const state = await readFolder(store, folder, options);
   const archive: Archive = {
     kind: "unlisted",
     place,
     url: folder === "" && place.object === undefined ? store.url : store.locate(joinKey(folder, place.object ?? "")),
     database: decodeDatabase(folder.slice(folder.lastIndexOf("/") + 1)) || undefined,
+    manifest: undefined,
     origin: undefined,
     chunks: [],
     entries: [],
     documents: undefined,
+    finishedAt: undefined,
+    unreadable: [],
+    feed: null,
     problems: [],
     leftovers: [],
   };
-  await readOrigin(archive, objects, options);
-  if (archive.origin === undefined) listChunks(archive, objects);
-  else if (place.object === undefined) compareWithListing(archive, objects);
-  if (place.object !== undefined) return narrowTo(place.object, archive, objects);
-  if (objects.size === 0 || (archive.kind === "unlisted" && archive.chunks.length + archive.problems.length === 0)) {
-    throw nothingThere(archive);
-  }
+  const folderOf: OpenFolder = { archive, state, options };
+  if (place.object === undefined) await readOrigin(folderOf);
+  else await readOriginOf(place.object, folderOf);
+  if (place.object !== undefined) return narrowTo(place.object, archive, state.objects);
+  if (archive.origin === undefined) await listChunks(folderOf);
+  else await compareWithListing(folderOf);
+  if (state.objects.size === 0 || (archive.kind === "unlisted" && isEmpty(archive))) throw nothingThere(archive);
   return archive;
 }
 
-/** Reads the manifest, or where there is none (or a damaged one) the checkpoint. */
-async function readOrigin(
-  archive: Archive,
-  objects: ReadonlyMap<string, number>,
-  options: StoreCallOptions,
-): Promise<void> {
+/** What the steps of opening an archive work on. */
+interface OpenFolder {
+  archive: Archive;
+  state: FolderState;
+  options: StoreCallOptions;
+}
+
+function isEmpty({ chunks, problems }: Archive): boolean {
+  return chunks.length + problems.length === 0;
+}
+
+/** Reads the manifest that is meant, or where there is none (or a damaged one) the checkpoint of its run. */
+async function readOrigin({ archive, state, options }: OpenFolder): Promise<void> {
+  const { store, folder, manifest: wanted } = archive.place;
+  let run: string | undefined;
+  if (wanted === undefined || !isCheckpointName(wanted)) {
+    const found = wanted === undefined
+      ? await readNewestManifest(store, folder, { ...options, state })
+      : await readNamedManifest(wanted, { archive, state, options });
+    if (found !== undefined && "manifest" in found) return takeManifest(archive, found);
+    if (found !== undefined) archive.problems.push({ chunk: found.name, problem: found.error.message });
+    run = found === undefined ? undefined : parseManifestName(found.name)?.run ?? "";
+  }
+  const names = wanted !== undefined && isCheckpointName(wanted)
+    ? [wanted]
+    : run === undefined
+    ? checkpointsOf(state)
+    : checkpointsOf(state).filter((name) => name === (run === "" ? CHECKPOINT_NAME : checkpointName(run)));
+  await readNewestCheckpoint(names, { archive, state, options });
+}
+
+/** @throws StoreError with code `not_found` when the folder does not have it. */
+async function readNamedManifest(
+  name: string,
+  { archive, options }: OpenFolder,
+): Promise<{ name: string } & ({ manifest: Manifest } | { error: ArchiveError })> {
   const { store, folder } = archive.place;
-  if (objects.has(MANIFEST_NAME)) {
+  try {
+    return { name, manifest: await readManifest(store, folder, { ...options, name }) };
+  } catch (error) {
+    if (error instanceof ArchiveError) return { name, error };
+    throw error;
+  }
+}
+
+function checkpointsOf({ checkpoints, hasCheckpoint }: FolderState): string[] {
+  return [...(hasCheckpoint ? [CHECKPOINT_NAME] : []), ...checkpoints.values()];
+}
+
+/** Takes the checkpoint that was stored last; those of other runs are of other backups. */
+async function readNewestCheckpoint(names: readonly string[], { archive, options }: OpenFolder): Promise<void> {
+  const { store, folder } = archive.place;
+  if (names.length === 0) return;
+  archive.kind = "unfinished";
+  let newest: { name: string; checkpoint: Checkpoint } | undefined;
+  const damaged: ChunkProblem[] = [];
+  for (const name of names) {
     try {
-      const manifest = await readManifest(store, folder, options);
-      archive.kind = "complete";
-      return takeOrigin(archive, { ...manifest, documents: manifest.totals.documents });
+      const checkpoint = await readCheckpoint(store, folder, { ...options, name });
+      if (newest === undefined || Date.parse(newest.checkpoint.saved_at) < Date.parse(checkpoint.saved_at)) {
+        newest = { name, checkpoint };
+      }
     } catch (error) {
       if (!(error instanceof ArchiveError)) throw error;
-      archive.problems.push({ chunk: MANIFEST_NAME, problem: error.message });
+      damaged.push({ chunk: name, problem: error.message });
     }
   }
-  if (!objects.has(CHECKPOINT_NAME)) return;
-  archive.kind = "unfinished";
-  try {
-    takeOrigin(archive, { ...await readCheckpoint(store, folder, options), documents: undefined });
-    archive.problems.push({
-      chunk: MANIFEST_NAME,
-      problem: "It is missing: the backup has not finished, and the checkpoint says how far it came",
-    });
-  } catch (error) {
-    if (!(error instanceof ArchiveError)) throw error;
-    archive.problems.push({ chunk: CHECKPOINT_NAME, problem: error.message });
+  if (newest === undefined) return void archive.problems.push(...damaged);
+  archive.leftovers.push(...damaged);
+  takeOrigin(archive, { ...newest.checkpoint, name: newest.name, documents: undefined });
+  archive.problems.push({
+    chunk: MANIFEST_NAME,
+    problem: "It is missing: the backup has not finished, and the checkpoint says how far it came",
+  });
+}
+
+/** Looks for the backup that one object belongs to: in the newest manifest that names it, else in a checkpoint. */
+async function readOriginOf(object: string, { archive, state, options }: OpenFolder): Promise<void> {
+  if (parseChunkName(object) === undefined) return;
+  const { store, folder } = archive.place;
+  for (const found of (await readManifests(store, folder, { ...options, state })).reverse()) {
+    if ("error" in found) archive.problems.push({ chunk: found.name, problem: found.error.message });
+    else if (found.manifest.chunks.some(({ name }) => name === object)) return takeManifest(archive, found);
   }
+  for (const { name, checkpoint } of await readCheckpoints({ archive, state, options })) {
+    if (!checkpoint.chunks.some((chunk) => chunk.name === object)) continue;
+    archive.kind = "unfinished";
+    return takeOrigin(archive, { ...checkpoint, name, documents: undefined });
+  }
+}
+
+/** The checkpoints of the folder that can be read. */
+async function readCheckpoints(
+  { archive, state, options }: OpenFolder,
+): Promise<{ name: string; checkpoint: Checkpoint }[]> {
+  const { store, folder } = archive.place;
+  const found: { name: string; checkpoint: Checkpoint }[] = [];
+  for (const name of checkpointsOf(state)) {
+    try {
+      found.push({ name, checkpoint: await readCheckpoint(store, folder, { ...options, name }) });
+    } catch (error) {
+      if (!isNotFound(error) && !(error instanceof ArchiveError)) throw error;
+    }
+  }
+  return found;
+}
+
+function takeManifest(archive: Archive, { name, manifest }: { name: string; manifest: Manifest }): void {
+  archive.kind = "complete";
+  archive.feed = manifest.feed;
+  archive.finishedAt = momentOf(name, manifest);
+  takeOrigin(archive, { ...manifest, name, documents: manifest.totals.documents });
 }
 
 function takeOrigin(
   archive: Archive,
-  { chunks, documents, ...origin }: Origin & { chunks: readonly ChunkEntry[]; documents: number | undefined },
+  { name, chunks, documents, unreadable, ...origin }: Origin & {
+    name: string;
+    chunks: readonly ChunkEntry[];
+    documents: number | undefined;
+    unreadable: readonly UnreadableDocument[];
+  },
 ): void {
+  archive.manifest = name;
   archive.origin = origin;
   archive.database = origin.database;
   archive.documents = documents;
+  archive.unreadable = unreadable;
   archive.entries = chunks;
   archive.chunks = chunks.map((entry) => ({ name: entry.name, entry }))
     .sort((a, b) => parseChunkName(a.name)! - parseChunkName(b.name)!);
 }
 
-/** Without a list of its chunks an archive consists of what lies there, if the numbers have no gap. */
-function listChunks(archive: Archive, objects: ReadonlyMap<string, number>): void {
-  const numbers = [...objects.keys()].flatMap((name) => parseChunkName(name) ?? []).sort((a, b) => a - b);
-  for (const [index, number] of numbers.entries()) {
-    archive.chunks.push({ name: chunkName(number), entry: undefined });
-    const previous = index === 0 ? -1 : numbers[index - 1]!;
-    if (number === previous + 1) continue;
-    const missing = number - previous - 1;
-    const problem = missing === 1 ? "It is missing" : `It and the ${missing - 1} behind it are missing`;
-    archive.problems.push({ chunk: chunkName(previous + 1), problem });
+/**
+ * Without a list of its chunks an archive consists of what lies there and belongs to no other backup, if the numbers have
+ * no gap.
+ */
+async function listChunks(folder: OpenFolder): Promise<void> {
+  const { archive, state } = folder;
+  const others = await namedByOthers(folder);
+  const [damaged] = archive.problems;
+  const run = damaged === undefined ? undefined : parseManifestName(damaged.chunk)?.run;
+  // The chunks of a damaged manifest's run carry its name, unless it was the first in the folder.
+  const isOfRun = run !== undefined && state.nextNumbers.has(run);
+  for (const prefix of isOfRun ? [run] : [...state.nextNumbers.keys()].sort()) {
+    const digits = prefix === "" ? undefined : prefix;
+    let expected = 0;
+    for (const number of numbersOf(state, prefix)) {
+      const missing = number - expected;
+      const problem = missing === 1 ? "It is missing" : `It and the ${missing - 1} behind it are missing`;
+      if (missing > 0) archive.problems.push({ chunk: chunkName(expected, digits), problem });
+      expected = number + 1;
+      const name = chunkName(number, digits);
+      if (!others.has(name)) archive.chunks.push({ name, entry: undefined });
+    }
   }
 }
 
-/** Compares presence and size of what the manifest or checkpoint names, and finds what it does not name. */
-function compareWithListing(archive: Archive, objects: ReadonlyMap<string, number>): void {
-  const named = new Set([MANIFEST_NAME, CHECKPOINT_NAME]);
+/** The numbers of the chunks whose names have these eight digits, in order. */
+function numbersOf(state: FolderState, prefix: string): number[] {
+  return [...state.chunks.keys()].filter((name) => (runOfChunkName(name) ?? "") === prefix)
+    .map((name) => parseChunkName(name)!).sort((a, b) => a - b);
+}
+
+/** The chunks that other backups of the folder name, complete ones and unfinished ones. */
+async function namedByOthers(folder: OpenFolder): Promise<Set<string>> {
+  const { archive, state, options } = folder;
+  const { store, folder: key } = archive.place;
+  const named = new Set<string>();
+  const known = new Set([archive.manifest, ...archive.problems.map(({ chunk }) => chunk)]);
+  for (const found of await readManifests(store, key, { ...options, state })) {
+    if (known.has(found.name)) continue;
+    if ("error" in found) archive.leftovers.push({ chunk: found.name, problem: found.error.message });
+    else for (const { name } of found.manifest.chunks) named.add(name);
+  }
+  for (const { checkpoint } of await readCheckpoints(folder)) for (const { name } of checkpoint.chunks) named.add(name);
+  return named;
+}
+
+/** Compares presence and size of what the manifest or checkpoint names, and finds what nothing in the folder names. */
+async function compareWithListing(folder: OpenFolder): Promise<void> {
+  const { archive, state: { objects } } = folder;
+  const named = new Set<string>();
   archive.chunks = archive.chunks.filter(({ name, entry }) => {
     named.add(name);
     const sizeBytes = objects.get(name);
@@ -162,11 +324,16 @@ function compareWithListing(archive: Archive, objects: ReadonlyMap<string, numbe
     } else return true;
     return false;
   });
-  for (const name of objects.keys()) {
-    if (named.has(name)) continue;
-    const problem = parseChunkName(name) === undefined
-      ? "It is no part of a backup"
-      : "It is left over from another run: the manifest does not name it";
+  const left = [...objects.keys()].filter((name) =>
+    !named.has(name) && !isManifestName(name) && !isCheckpointName(name) && !isFilterName(name)
+  );
+  const isChunk = (name: string) => parseChunkName(name) !== undefined;
+  const others = left.some(isChunk) ? await namedByOthers(folder) : new Set<string>();
+  for (const name of left) {
+    if (others.has(name)) continue;
+    const problem = isChunk(name)
+      ? "It is left over from another run: no manifest names it"
+      : "It is no part of a backup";
     archive.leftovers.push({ chunk: name, problem });
   }
 }
@@ -176,18 +343,19 @@ function narrowTo(object: string, archive: Archive, objects: ReadonlyMap<string,
   if (!objects.has(object)) throw nothingThere(archive);
   const known = archive.chunks.find(({ name }) => name === object);
   const chunks = [known ?? { name: object, entry: undefined }];
+  const nothingElse = { unreadable: [], problems: [], leftovers: [] };
   if (known?.entry === undefined) {
     const isChunk = parseChunkName(object) !== undefined;
     const origin = isChunk ? archive.origin : undefined;
     const database = isChunk ? archive.database : undefined;
-    return { ...archive, kind: "foreign", chunks, origin, database, documents: undefined, problems: [], leftovers: [] };
+    return { ...archive, kind: "foreign", chunks, origin, database, documents: undefined, ...nothingElse };
   }
   const sizeBytes = objects.get(object);
   const problems = sizeBytes === known.entry.compressed_bytes ? [] : [{
     chunk: object,
     problem: `It has ${sizeBytes} bytes, the manifest says ${known.entry.compressed_bytes}`,
   }];
-  return { ...archive, chunks, documents: known.entry.documents, problems, leftovers: [] };
+  return { ...archive, chunks, documents: known.entry.documents, ...nothingElse, problems };
 }
 
 function nothingThere(archive: Archive): ArchiveError {
@@ -201,6 +369,6 @@ function nothingThere(archive: Archive): ArchiveError {
 
 /** Whether entries of a folder look like those of a backup of one database. */
 export function isBackupEntry(entry: StoreEntry): boolean {
-  return entry.kind === "object" &&
-    (entry.name === MANIFEST_NAME || entry.name === CHECKPOINT_NAME || parseChunkName(entry.name) !== undefined);
+  const { kind, name } = entry;
+  return kind === "object" && (isManifestName(name) || isCheckpointName(name) || parseChunkName(name) !== undefined);
 }

@@ -1,77 +1,163 @@
 /**
- * Writes how far a database's backup has come: the chunks stored so far, in `checkpoint.json` beside them. In: chunks as
- * they are stored, in whatever order. Out: an object from which a later run can resume.
+ * Writes how far a database's backup has come, in `checkpoint-<run>.json` beside its chunks. In: chunks as they are stored,
+ * in whatever order, and how far the listing is settled. Out: an object from which a later run can resume, with the filter
+ * of the ids that were listed up to there.
  */
+import { createHash } from "node:crypto";
 import { joinKey } from "../store/key.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
-import { CHECKPOINT_NAME } from "./layout.ts";
-import { type Checkpoint, type ChunkEntry, encodeJson, type Origin } from "./manifest.ts";
+import { checkpointName, filterName, shortRun } from "./layout.ts";
+import { type Checkpoint, type ChunkEntry, encodeCheckpoint, type Origin } from "./manifest.ts";
+import type { UnreadableDocument } from "../couchdb/couchdb.ts";
 
-/** A checkpoint is stored after a chunk, but not more often than this. A killed run loses no more work. */
-const SAVE_INTERVAL_MS = 1000;
+/** A database that is done within this time needs no checkpoint. */
+const LEAST_INTERVAL_MS = 1_000;
+/** What an interruption may cost at most. */
+const MOST_INTERVAL_MS = 60_000;
+/** A checkpoint of so many bytes is stored every second, a larger one that much less often. */
+const BYTES_A_SECOND = 200_000;
+/** Storing may take such a part of the time. */
+const MOST_OF_TIME = 1 / 20;
 
-/** Keeps a database's checkpoint up to date while chunks come in, in whatever order. */
+/** How far a listing is settled: what was listed up to `position` is in chunks. */
+export interface SettledListing {
+  position: string;
+  /** How many different ids that were. */
+  ids: number;
+  /** Chunks of this batch and of those before it belong to it. */
+  throughBatch: number;
+  filter: { bytes(): Uint8Array; salt: number; hashes: number };
+}
+
+/** What a checkpoint is made of beside its chunks. */
+export interface CheckpointSource {
+  origin: Origin;
+  /** `update_seq` at the start. */
+  startSeq: string;
+  /** Chunks that are taken over from an earlier run. */
+  kept: readonly ChunkEntry[];
+  /** The documents that could not be read before: what an earlier run names, and what is not asked for again. */
+  keptUnreadable?: readonly UnreadableDocument[] | undefined;
+  /** The name of the filter that the stored checkpoint relies on, where there is one. */
+  keptFilter?: string | undefined;
+  now: () => Date;
+  settled: () => SettledListing;
+  /** The most documents that CouchDB said the database had. */
+  expected: () => number;
+}
+
+/** Keeps a database's checkpoint up to date. */
 export class CheckpointWriter {
-  readonly chunks: ChunkEntry[];
-
   readonly #store: Store;
-  readonly #key: string;
-  readonly #origin: Origin;
-  readonly #startSeq: string;
-  readonly #now: () => Date;
-  #savedAtMs: number;
-  #savedChunks: number;
+  readonly #folder: string;
+  readonly #source: CheckpointSource;
+  readonly #run: string;
+  readonly #stored: { batch: number; entry: ChunkEntry }[] = [];
+  /** By id; `batch` is the one that it could not be read in. */
+  readonly #unreadable = new Map<string, { batch: number; documents: UnreadableDocument[] }>();
+  #turn: 0 | 1;
+  #nextSaveMs: number;
+  #savedPosition: string | undefined;
   #saving: Promise<void> | undefined;
 
-  constructor(
-    store: Store,
-    folder: string,
-    state: { origin: Origin; startSeq: string; chunks: readonly ChunkEntry[]; now: () => Date },
-  ) {
+  constructor(store: Store, folder: string, source: CheckpointSource) {
     this.#store = store;
-    this.#key = joinKey(folder, CHECKPOINT_NAME);
-    this.#origin = state.origin;
-    this.#startSeq = state.startSeq;
-    this.#now = state.now;
-    this.chunks = [...state.chunks];
-    this.#savedChunks = this.chunks.length;
-    this.#savedAtMs = state.now().getTime();
+    this.#folder = folder;
+    this.#source = source;
+    this.#run = shortRun(source.origin.run);
+    // A run that goes on in another process has the same name as before.
+    this.#turn = source.keptFilter === filterName(this.#run, 0) ? 1 : 0;
+    this.#nextSaveMs = source.now().getTime() + LEAST_INTERVAL_MS;
+    for (const document of source.keptUnreadable ?? []) {
+      if (!this.#unreadable.has(document.id)) this.#unreadable.set(document.id, { batch: -1, documents: [document] });
+    }
   }
 
-  /** Notes a stored chunk, and stores the checkpoint when it is due. A database done within a second needs none. */
-  async add(entry: ChunkEntry, options: StoreCallOptions): Promise<void> {
-    this.chunks.push(entry);
-    if (this.#saving !== undefined || this.#now().getTime() - this.#savedAtMs < SAVE_INTERVAL_MS) return;
-    await this.save(options);
+  /** All chunks so far. */
+  get chunks(): ChunkEntry[] {
+    return [...this.#source.kept, ...this.#stored.map(({ entry }) => entry)];
+  }
+
+  /** The documents that could not be read, and have not been read since. */
+  get unreadable(): UnreadableDocument[] {
+    return [...this.#unreadable.values()].flatMap(({ documents }) => documents);
+  }
+
+  /**
+   * Notes the stored chunk of a batch.
+   *
+   * @param read `ids`: of the batch's documents. `unreadable`: those of them that could not be read.
+   */
+  add(
+    batch: number,
+    entry: ChunkEntry,
+    { ids = [], unreadable = [] }: { ids?: Iterable<string>; unreadable?: readonly UnreadableDocument[] } = {},
+  ): void {
+    this.#stored.push({ batch, entry });
+    // What is asked for once more is as this batch has found it.
+    if (this.#unreadable.size > 0) { for (const id of ids) this.#unreadable.delete(id); }
+    for (const document of unreadable) {
+      const known = this.#unreadable.get(document.id);
+      if (known?.batch === batch) known.documents.push(document);
+      else this.#unreadable.set(document.id, { batch, documents: [document] });
+    }
+  }
+
+  /** Stores the checkpoint where it is due. */
+  async saveWhenDue(options: StoreCallOptions): Promise<void> {
+    if (this.#saving !== undefined || this.#source.now().getTime() < this.#nextSaveMs) return;
+    if (this.#source.settled().position !== this.#savedPosition) await this.save(options);
   }
 
   /** Stores the checkpoint as it is now. */
   async save(options: StoreCallOptions): Promise<void> {
+    // Whoever waits, too, may be ahead when the one before has ended.
+    while (this.#saving !== undefined) await this.#saving.catch(() => {});
+    this.#saving = this.#write(options).finally(() => this.#saving = undefined);
     await this.#saving;
-    this.#saving = this.#write(options);
-    try {
-      await this.#saving;
-    } finally {
-      this.#saving = undefined;
-    }
   }
 
-  /** Stores the checkpoint if chunks came in since it was stored last. */
+  /** Stores the checkpoint if the listing is settled further than it was stored. */
   async saveRest(options: StoreCallOptions): Promise<void> {
-    await this.#saving;
-    if (this.chunks.length > this.#savedChunks) await this.save(options);
+    await this.#saving?.catch(() => {});
+    if (this.#source.settled().position !== this.#savedPosition) await this.save(options);
   }
 
   async #write(options: StoreCallOptions): Promise<void> {
-    const chunks = [...this.chunks];
-    const saved: Checkpoint = {
-      ...this.#origin,
-      saved_at: this.#now().toISOString(),
-      update_seq: { start: this.#startSeq },
-      chunks,
+    const { origin, startSeq, kept, now, settled, expected } = this.#source;
+    const { position, ids, throughBatch, filter } = settled();
+    const startedMs = now().getTime();
+    const { salt, hashes } = filter;
+    const bytes = filter.bytes();
+    const name = filterName(this.#run, this.#turn);
+    this.#turn = this.#turn === 0 ? 1 : 0;
+    const checkpoint: Checkpoint = {
+      ...origin,
+      saved_at: now().toISOString(),
+      update_seq: { start: startSeq },
+      listing: { position, ids, expected: expected(), filter: { name, sha256: sha256(bytes), salt, hashes } },
+      // A resumed run asks again for what is not settled.
+      unreadable: [...this.#unreadable.values()].flatMap(({ batch, documents }) =>
+        batch <= throughBatch ? documents : []
+      ),
+      chunks: [...kept, ...this.#stored.filter(({ batch }) => batch <= throughBatch).map(({ entry }) => entry)],
     };
-    await this.#store.replace(this.#key, encodeJson(saved), options);
-    this.#savedAtMs = this.#now().getTime();
-    this.#savedChunks = chunks.length;
+    const text = encodeCheckpoint(checkpoint);
+    // The filter first, under the name that the stored checkpoint does not use: each names one that is whole.
+    await this.#store.replace(joinKey(this.#folder, name), bytes, options);
+    await this.#store.replace(joinKey(this.#folder, checkpointName(this.#run)), text, options);
+    this.#savedPosition = position;
+    const endedMs = now().getTime();
+    const waitMs = Math.max(
+      LEAST_INTERVAL_MS,
+      (endedMs - startedMs) / MOST_OF_TIME,
+      (bytes.length + text.length) / BYTES_A_SECOND * 1000,
+    );
+    this.#nextSaveMs = endedMs + Math.min(waitMs, MOST_INTERVAL_MS);
   }
+}
+
+/** The SHA-256 of bytes, as it stands in a checkpoint. */
+export function sha256(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
 }

@@ -5,7 +5,14 @@
 import { createHash } from "node:crypto";
 import { concat } from "../concat.ts";
 import { type ArchiveFormat, CHUNK_FORMAT, isGzip } from "./formats.ts";
-import { DocumentReader, isLarge, type LargeDocument, type RawDocument, type ReadCounts } from "./document_reader.ts";
+import {
+  DocumentReader,
+  type DocumentReaderOptions,
+  isLarge,
+  type LargeDocument,
+  type RawDocument,
+  type ReadCounts,
+} from "./document_reader.ts";
 import { checkCounts, checkDigest, digest, isDamage, SALVAGE_HINT, unreadable } from "./damage.ts";
 import { ArchiveError, isNotFound } from "../errors.ts";
 import { gunzip } from "../codec/gzip.ts";
@@ -39,6 +46,9 @@ export interface InspectOptions extends StoreCallOptions {
   /** Is told of documents and decompressed bytes as they pass. */
   onProgress?: ((step: { documents: number; bytes: number }) => void) | undefined;
 }
+
+/** What {@linkcode CheckedChunk.read} is told: which documents are wanted, and who wants to know of rows. */
+export type ReadChunkOptions = StoreCallOptions & Pick<DocumentReaderOptions, "onRow" | "passOver">;
 
 /** A chunk that is whole. */
 export class CheckedChunk {
@@ -92,12 +102,13 @@ export class CheckedChunk {
     throw new ArchiveError(`Cannot read "${key}" again: it has changed meanwhile`, { key });
   }
 
-  /** Reads all documents. @throws ArchiveError when the chunk does not hold what its line in the manifest says. */
-  async *read(options: StoreCallOptions = {}): AsyncGenerator<RawDocument[] | LargeDocument> {
+  /** Reads its documents. @throws ArchiveError when the chunk does not hold what its line in the manifest says. */
+  async *read(options: ReadChunkOptions = {}): AsyncGenerator<RawDocument[] | LargeDocument> {
     const reader = this.#reader(options);
     this.counts = reader.counts;
+    const { signal } = options;
     try {
-      for await (const item of reader.read()) yield isLarge(item) ? await this.#identified(item, options) : item;
+      for await (const item of reader.read()) yield isLarge(item) ? await this.#identified(item, { signal }) : item;
     } catch (error) {
       throw unreadable(this.#place, error);
     }
@@ -116,10 +127,10 @@ export class CheckedChunk {
     return { ...document, id: document.id ?? _id, rev: _rev, hasRevision: _rev !== undefined };
   }
 
-  #reader(options: StoreCallOptions): DocumentReader {
+  #reader({ onRow, passOver, ...options }: ReadChunkOptions): DocumentReader {
     // The documents of a chunk that is in no manifest are looked at one by one: who knows who wrote them.
     const format = this.#place.entry === undefined ? undefined : CHUNK_FORMAT;
-    return new DocumentReader(decompressed(this.#bytes(options)), { format });
+    return new DocumentReader(decompressed(this.#bytes(options)), { format, onRow, passOver });
   }
 
   async *#bytes(options: StoreCallOptions): AsyncGenerator<Uint8Array> {

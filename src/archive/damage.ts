@@ -6,6 +6,7 @@ import { createHash } from "node:crypto";
 import { GzipError } from "../codec/gzip.ts";
 import { ArchiveError, describeError } from "../errors.ts";
 import { FramingError } from "../json/scan.ts";
+import { hasRange } from "./id_ranges.ts";
 import type { ReadCounts } from "./document_reader.ts";
 import type { ChunkEntry } from "./manifest.ts";
 
@@ -43,6 +44,8 @@ export function checkCounts({ key, entry }: { key: string; entry: ChunkEntry | u
   const pairs = [
     ["documents", entry.documents, found.documents],
     ["leaf revisions", entry.leaf_revisions, found.leafRevisions],
+    // Format 1 does not tell it.
+    ["deleted documents", hasRange(entry) ? found.deleted : entry.deleted, found.deleted],
     ["decompressed bytes", entry.bytes, found.bytes],
   ] as const;
   for (const [what, expected, counted] of pairs) {

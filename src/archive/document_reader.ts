@@ -33,11 +33,19 @@ export interface LargeDocument extends DocumentIdentity {
   stream: AsyncIterable<Uint8Array>;
 }
 
-/** What has been read; complete when the reader has ended. */
-export interface ReadCounts {
+/** How much there is of documents. */
+export interface DocumentCounts {
   /** Rows that hold a document; in formats without rows, documents. */
   documents: number;
   leafRevisions: number;
+  /** Documents of which every leaf revision is deleted. */
+  deleted: number;
+}
+
+/** What has been read; complete when the reader has ended. */
+export interface ReadCounts extends DocumentCounts {
+  /** What of it was passed over, and not yielded. */
+  passedOver: DocumentCounts;
   /** Rows without a document because it was gone when it was asked for. */
   absent: number;
   /** Rows that hold another error than that instead of a document: it is lost. */
@@ -52,6 +60,8 @@ export interface DocumentReaderOptions {
   format?: ArchiveFormat | undefined;
   /** Is told of the end of each row, with its id where it has one. */
   onRow?: ((id: string | undefined) => void) | undefined;
+  /** Whether the documents of the row with this id are not wanted; asked once for each row that has any. */
+  passOver?: ((id: string) => boolean) | undefined;
   /** @default 4 MB */
   heldDocumentBytes?: number | undefined;
 }
@@ -61,9 +71,14 @@ export function isLarge(item: RawDocument[] | LargeDocument): item is LargeDocum
   return !Array.isArray(item);
 }
 
+/** Counts of nothing. */
+export function noDocuments(): DocumentCounts {
+  return { documents: 0, leafRevisions: 0, deleted: 0 };
+}
+
 /** Reads the documents of one source, once. */
 export class DocumentReader {
-  readonly counts: ReadCounts = { documents: 0, leafRevisions: 0, absent: 0, lost: 0, bytes: 0 };
+  readonly counts: ReadCounts = { ...noDocuments(), passedOver: noDocuments(), absent: 0, lost: 0, bytes: 0 };
   /** What the bytes were recognised as, once reading has begun. */
   format: ArchiveFormat | undefined;
 
@@ -81,6 +96,9 @@ export class DocumentReader {
   #keptBytes = 0;
   #ordinal = -1;
   #revisionsInRow = 0;
+  #liveInRow = 0;
+  /** The row in hand is not wanted. */
+  #passesOver = false;
 
   constructor(source: AsyncIterable<Uint8Array>, options: DocumentReaderOptions = {}) {
     this.#source = source[Symbol.asyncIterator]();
@@ -157,6 +175,7 @@ export class DocumentReader {
     for (let found = scanner.next(); found !== Found.Nothing; found = scanner.next()) {
       switch (found) {
         case Found.DocumentStart:
+          if (this.#revisionsInRow === 0) this.#passesOver = this.#isPassedOver(scanner.id);
           this.#from = scanner.position;
           this.#ordinal++;
           break;
@@ -173,20 +192,33 @@ export class DocumentReader {
           this.#endRow();
       }
     }
-    if (this.#from >= 0) {
+    if (this.#from >= 0 && !this.#passesOver) {
       this.#kept.push(this.#piece.subarray(this.#from));
       this.#keptBytes += this.#piece.length - this.#from;
     }
     return documents;
   }
 
-  /** The bytes of the document that ends here; undefined for the null that `_all_docs` has where a document is gone. */
+  #isPassedOver(id: string | undefined): boolean {
+    const { passOver } = this.#options;
+    if (passOver === undefined) return false;
+    if (id === undefined) throw new FramingError("A row has its id behind its documents", this.counts.bytes);
+    return passOver(id);
+  }
+
+  /** The bytes of the document that ends here; undefined for one that is not wanted, and for a null in its place. */
   #takeDocument(): Uint8Array | undefined {
+    if (this.#passesOver) {
+      this.#from = -1;
+      this.#countRevision();
+      return undefined;
+    }
     const end = this.#piece.subarray(this.#from, this.#scanner.position);
     const bytes = this.#kept.length === 0 ? end : concat([...this.#kept, end]);
     this.#from = -1;
     this.#kept = [];
     this.#keptBytes = 0;
+    // `_all_docs` has null where a document is gone.
     if (this.format?.shape.element === "wrapped" && bytes[0] === 0x6e) {
       this.counts.absent++;
       return undefined;
@@ -198,12 +230,25 @@ export class DocumentReader {
   #countRevision(): void {
     this.counts.leafRevisions++;
     this.#revisionsInRow++;
+    if (!this.#scanner.isDeleted) this.#liveInRow++;
     if (this.format?.shape.element === "document") this.#endRow();
   }
 
   #endRow(): void {
-    if (this.#revisionsInRow > 0) this.counts.documents++;
+    if (this.#revisionsInRow > 0) {
+      const deleted = this.#liveInRow === 0 ? 1 : 0;
+      this.counts.documents++;
+      this.counts.deleted += deleted;
+      if (this.#passesOver) {
+        const { passedOver } = this.counts;
+        passedOver.documents++;
+        passedOver.leafRevisions += this.#revisionsInRow;
+        passedOver.deleted += deleted;
+      }
+    }
     this.#revisionsInRow = 0;
+    this.#liveInRow = 0;
+    this.#passesOver = false;
     this.#options.onRow?.(this.#scanner.id);
   }
 
@@ -231,7 +276,12 @@ export class DocumentReader {
       return { id: this.#scanner.id, hasRevision: true };
     }
     const { _id, _rev } = readTextMembers(bytes, ["_id", "_rev"]);
-    return { id: _id, hasRevision: _rev !== undefined };
+    // What is no document at all may still stand in a row with an id.
+    return { id: _id ?? this.#rowId(), hasRevision: _rev !== undefined };
+  }
+
+  #rowId(): string | undefined {
+    return this.format?.shape.element === "document" ? undefined : this.#scanner.id;
   }
 
   #identifyLarge(beginning: Uint8Array): DocumentIdentity & { rev: string | undefined } {

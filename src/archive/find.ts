@@ -1,19 +1,21 @@
 /**
- * From what an operator writes as `<path>` to the folder that is meant: `latest`, a date, a URL, a local folder or file,
- * or a key below the bucket folder. Only folders are listed; nothing is read but the manifests `latest` looks at.
+ * From what an operator writes as `<path>` to the backup that is meant: `latest`, an instant, a date, a URL, a local folder
+ * or file, or a key below the bucket folder. Only folders are listed; nothing is read but the manifests that `latest` and
+ * an instant look at.
  */
 import { resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { type ArchivePlace, isBackupEntry } from "./archive.ts";
-import { readManifest } from "./read.ts";
-import { type BackupDate, formatDate, parseDate } from "../dates.ts";
-import { ArchiveError, describeError, isNotFound, UsageError } from "../errors.ts";
-import { CHECKPOINT_NAME, MANIFEST_NAME } from "./layout.ts";
+import { numberedFolders } from "./days.ts";
+import { parseDate, parseInstant } from "../dates.ts";
+import { ArchiveError, UsageError } from "../errors.ts";
+import { CHECKPOINT_NAME, isCheckpointName, isManifestName, MANIFEST_NAME } from "./layout.ts";
 import { Repository } from "./repository.ts";
+import { findRestorePoint } from "./restore_point.ts";
 import { joinKey } from "../store/key.ts";
 import { decodeDatabase, encodeDatabase } from "../database_name.ts";
 import type { Log } from "../observe.ts";
-import type { Store, StoreCallOptions } from "../store/store.ts";
+import type { Store } from "../store/store.ts";
 
 /** What paths are resolved with. */
 export interface PathContext {
@@ -23,15 +25,10 @@ export interface PathContext {
   openStore: (bucket: string) => Promise<Store>;
   /** Takes the log lines. */
   log: Log;
+  /** What time it is. @default the clock of this machine */
+  now?: (() => Date) | undefined;
   /** Ends it at once. */
   signal: AbortSignal;
-}
-
-/** The date of a backup and the folder it lies in. */
-export interface DatedFolder {
-  date: BackupDate;
-  /** The folder of the day: `<prefix>/2026/01/03`. */
-  folder: string;
 }
 
 /**
@@ -41,7 +38,8 @@ export interface DatedFolder {
  * @throws UsageError when the path needs a config that there is none of; ArchiveError when nothing is there.
  */
 export async function findArchive(context: PathContext, path: string, database: string): Promise<ArchivePlace> {
-  const dated = await findDated(context, path, database);
+  const tried: string[] = [];
+  const dated = await findDated(context, path, { database, tried });
   if (dated !== undefined) return dated;
   if (/^[a-z0-9]+:\/\//i.test(path)) return await findUrl(context, path, database);
   const local = await findLocal(context, path, database);
@@ -50,82 +48,57 @@ export async function findArchive(context: PathContext, path: string, database: 
   const { store } = repositoryOf(context, path);
   const found = await findBelow(context, { store, key: joinKey(path), database });
   if (found.place !== undefined) return found.place;
-  throw nothingAt(path, found.tried);
+  throw nothingAt(path, [...tried, ...found.tried]);
 }
 
-/** The days of a repository that have backups, the newest first. */
-export async function* listDays({ store, root }: Repository, options: StoreCallOptions): AsyncGenerator<DatedFolder> {
-  for (const year of await numberedFolders(store, root, { digits: 4, ...options })) {
-    for (const month of await numberedFolders(store, year.folder, { digits: 2, ...options })) {
-      for (const day of await numberedFolders(store, month.folder, { digits: 2, ...options })) {
-        const date = parseDate(`${year.name}-${month.name}-${day.name}`);
-        if (date !== undefined) yield { date, folder: day.folder };
-      }
-    }
-  }
-}
-
-async function numberedFolders(
-  store: Store,
-  folder: string,
-  { digits, signal }: StoreCallOptions & { digits: number },
-): Promise<{ name: string; folder: string }[]> {
-  const found: { name: string; folder: string }[] = [];
-  for await (const { kind, name } of store.list(folder, { signal })) {
-    if (kind === "folder" && name.length === digits && /^\d+$/.test(name)) {
-      found.push({ name, folder: joinKey(folder, name) });
-    }
-  }
-  return found.reverse();
-}
-
-/** `latest` or a date, alone or with the name of another database behind it: `2026-10-22/orders`. */
-async function findDated(context: PathContext, path: string, database: string): Promise<ArchivePlace | undefined> {
-  const match = /^(latest|\d{4}([-/])\d{1,2}\2\d{1,2})(?:\/(.+?))?\/*$/.exec(path);
+/**
+ * `latest`, a date or an instant, alone or with the name of another database behind it: `2026-10-22/orders`,
+ * `2026-11-25T18:05Z/orders`. A folder in vain is put into `tried`.
+ */
+async function findDated(
+  context: PathContext,
+  path: string,
+  { database, tried }: { database: string; tried: string[] },
+): Promise<ArchivePlace | undefined> {
+  const match = /^(latest|\d{4}([-/])\d{1,2}\2\d{1,2}|\d{4}-?\d\d-?\d\d[T ]\d\d:?\d\d[^/ ]*)(?:\/(.+?))?\/*$/i.exec(
+    path,
+  );
   if (match === null) return undefined;
   const [, when = "", , name] = match;
   const source = name === undefined ? database : decodeDatabase(name);
-  const repository = repositoryOf(context, path);
-  if (when === "latest") return await findLatest(context, repository, source);
+  if (when === "latest") return await findPoint(context, repositoryOf(context, path), { database: source });
   const date = parseDate(when);
+  if (date === undefined && /[T ]/i.test(when)) {
+    const notAfter = readInstant(when);
+    return await findPoint(context, repositoryOf(context, path), { database: source, notAfter });
+  }
   if (date === undefined) return undefined;
+  const repository = repositoryOf(context, path);
   const { store } = repository;
   const folder = repository.backupFolder({ date, database: source });
   // Without prefix, what looks like a date and a name may be the beginning of a key.
-  if (name !== undefined && !await holdsBackup(context, store, folder)) return undefined;
-  return { store, folder };
+  if (name === undefined || await holdsBackup(context, store, folder)) return { store, folder };
+  tried.push(store.locate(folder));
+  return undefined;
 }
 
-/** The newest backup of a database that is complete. */
-async function findLatest(
-  { log, signal }: PathContext,
+/** @throws UsageError when the text is no moment. */
+function readInstant(text: string): Date {
+  const instant = parseInstant(text);
+  if (instant !== undefined) return instant;
+  throw new UsageError(`Cannot read "${text}" as a moment`, {
+    hint: 'A moment has a date, a time and a zone: "2026-11-25T18:05Z" or "2026-11-25T19:05:30+01:00"',
+  });
+}
+
+/** The newest backup of a database that was complete at a moment, or of all. */
+async function findPoint(
+  { log, now, signal }: PathContext,
   repository: Repository,
-  database: string,
+  { database, notAfter }: { database: string; notAfter?: Date | undefined },
 ): Promise<ArchivePlace> {
-  const { store } = repository;
-  for await (const day of listDays(repository, { signal })) {
-    const folder = repository.backupFolder({ date: day.date, database });
-    const date = formatDate(day.date);
-    try {
-      const { run, finished_at } = await readManifest(store, folder, { signal });
-      log.info("latest backup", { database, date, run, finishedAt: finished_at });
-      return { store, folder };
-    } catch (error) {
-      if (error instanceof ArchiveError) {
-        log.warn("a newer backup is passed over: its manifest is damaged", { date, error: describeError(error) });
-      } else if (!isNotFound(error)) {
-        throw error;
-      } else if (await store.stat(joinKey(folder, CHECKPOINT_NAME), { signal }) !== undefined) {
-        log.warn("a newer backup is passed over: it has not finished", { date });
-      }
-    }
-  }
-  const { root: key } = repository;
-  throw new ArchiveError(
-    `There is no complete backup of database "${database}" in "${repository.locate(key)}"`,
-    { key, expected: "a manifest", found: "none" },
-    { hint: 'Check prefix and suffix; "couchdb-backup list backups" shows the backups there are' },
-  );
+  const { folder, name } = await findRestorePoint(repository, database, { notAfter, log, now, signal });
+  return { store: repository.store, folder, manifest: name };
 }
 
 /** A URL of something within the config's store, or within another one. */
@@ -205,7 +178,7 @@ async function findBelow(
   }
   if ((await numberedFolders(store, key, { digits: 4, signal })).length > 0) {
     const below = new Repository(store, { prefix: key, suffix });
-    return { place: await findLatest(context, below, database), tried: [] };
+    return { place: await findPoint(context, below, { database }), tried: [] };
   }
   return { tried: candidates.map((folder) => folder === "" ? store.url : store.locate(folder)) };
 }
@@ -215,10 +188,12 @@ async function holdsBackup({ signal }: PathContext, store: Store, folder: string
   return false;
 }
 
-/** A single object: a chunk or a file of documents, or the manifest that stands for its whole folder. */
+/** A single object: a chunk or a file of documents, or the manifest or checkpoint that stands for its whole backup. */
 function placeOfObject({ store, folder, name }: { store: Store; folder: string; name: string }): ArchivePlace {
-  const isWhole = name === MANIFEST_NAME || name === CHECKPOINT_NAME;
-  return { store, folder, object: isWhole ? undefined : name };
+  // What is called manifest.json may be the copy of another, and what checkpoint.json is may have become complete.
+  if (name === MANIFEST_NAME || name === CHECKPOINT_NAME) return { store, folder };
+  if (isManifestName(name) || isCheckpointName(name)) return { store, folder, manifest: name };
+  return { store, folder, object: name };
 }
 
 function repositoryOf({ repository }: PathContext, path: string): Repository {

@@ -1,57 +1,83 @@
 /**
  * What an earlier run has left in a backup's folder, for one that resumes it. In: the folder and what the new run wants.
- * Out: a complete backup, the chunks of an unfinished one, or nothing. A chunk that no checkpoint or manifest names does
- * not count.
+ * Out: a complete backup, the chunks of an unfinished one and where its listing stands, or nothing. A chunk that no
+ * checkpoint or manifest names does not count.
  */
-import { ArchiveError, describeError } from "../errors.ts";
+import { ArchiveError, describeError, isNotFound } from "../errors.ts";
 import type { Log } from "../observe.ts";
+import { joinKey } from "../store/key.ts";
+import { readBytes } from "../store/read_whole.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
-import type { Checkpoint, Manifest, Origin } from "./manifest.ts";
-import { type FolderState, readCheckpoint, readManifest } from "./read.ts";
+import { sha256 } from "./checkpoint.ts";
+import { CHECKPOINT_NAME, shortRun } from "./layout.ts";
+import type { Checkpoint, ListingState, Manifest, Origin } from "./manifest.ts";
+import { type FolderState, readCheckpoint, readManifests } from "./read.ts";
 
 /** What an earlier run left for a later one: a complete backup, chunks that can be kept, or nothing. */
 export type Leftover =
   | { kind: "complete"; manifest: Manifest }
-  | { kind: "unfinished"; checkpoint: Checkpoint }
+  | { kind: "unfinished"; checkpoint: Checkpoint; listing: ListingState }
   | { kind: "nothing" };
+
+/** What {@linkcode findLeftover} takes. */
+export interface LeftoverOptions extends StoreCallOptions {
+  state: FolderState;
+  /**
+   * Options other than these make a checkpoint useless, and so does a database that was made anew since; another task's
+   * complete backup is a restore point of its own.
+   */
+  wanted: Pick<Origin, "task" | "options" | "properties">;
+  log: Log;
+  /** Only what these runs left counts; absent: whatever is there. */
+  runs?: ReadonlySet<string> | undefined;
+}
 
 /**
  * Finds out where a run can be resumed.
  *
  * A manifest that names the checkpoint's run finishes that run. A checkpoint of another run is of a later one that has
  * not finished, unless it was stored before the manifest: then it is of one that ran at the same time, and the complete
- * backup is the later of the two. What is damaged, or a checkpoint made with other options, is said so and not used.
- *
- * @param options.runs Only what these runs left counts; absent: whatever is there.
+ * backup is the later of the two. Of several checkpoints made with the options that are wanted the one that was stored last
+ * counts. What is damaged, made with other options, or of a database that was made anew
+ * since, is said so and not used.
  */
-export async function findLeftover(
-  store: Store,
-  folder: string,
-  options: StoreCallOptions & {
-    state: FolderState;
-    wanted: Origin["options"];
-    log: Log;
-    runs?: ReadonlySet<string> | undefined;
-  },
-): Promise<Leftover> {
-  const { state, wanted, log, runs } = options;
-  const ofRuns = <T extends Origin>(found: T | undefined) =>
-    found === undefined || runs === undefined || runs.has(found.run) ? found : undefined;
-  const manifest = ofRuns(state.hasManifest ? await readUsableManifest(store, folder, options) : undefined);
-  const checkpoint = ofRuns(
-    state.hasCheckpoint ? await readUsableCheckpoint(store, folder, { ...options, wanted }) : undefined,
-  );
+export async function findLeftover(store: Store, folder: string, options: LeftoverOptions): Promise<Leftover> {
+  const { state, log } = options;
+  const manifest = await readUsableManifest(store, folder, options);
+  const checkpoint = await readNewestCheckpoint(store, folder, options);
   if (manifest !== undefined && (checkpoint === undefined || isOutlived(checkpoint, manifest))) {
     return { kind: "complete", manifest };
   }
   if (checkpoint === undefined) return { kind: "nothing" };
-  const chunks = checkpoint.chunks.filter((chunk) => state.chunks.get(chunk.name) === chunk.compressed_bytes);
-  if (chunks.length < checkpoint.chunks.length) {
-    log.warn("chunks of the checkpoint are gone and are read again", {
-      chunks: checkpoint.chunks.length - chunks.length,
-    });
+  const { listing } = checkpoint;
+  if (listing === null) {
+    log.warn("checkpoint is not used: it is of format 1, which does not say where its listing stands");
+    return { kind: "nothing" };
   }
-  return { kind: "unfinished", checkpoint: { ...checkpoint, chunks } };
+  const gone = checkpoint.chunks.filter((chunk) => state.chunks.get(chunk.name) !== chunk.compressed_bytes);
+  if (gone.length > 0) {
+    log.warn("checkpoint is not used: chunks of it are gone", { chunks: gone.length, first: gone[0]?.name });
+    return { kind: "nothing" };
+  }
+  return { kind: "unfinished", checkpoint, listing };
+}
+
+/** The bytes of the filter that belongs to a checkpoint; undefined where they are lost. */
+export async function readFilter(
+  store: Store,
+  folder: string,
+  { filter, log, signal }: StoreCallOptions & { filter: ListingState["filter"]; log: Log },
+): Promise<Uint8Array | undefined> {
+  if (filter === null) return undefined;
+  try {
+    const bytes = await readBytes(store, joinKey(folder, filter.name), { signal });
+    if (sha256(bytes) === filter.sha256) return bytes;
+    log.warn("filter of listed ids is damaged: every document is taken for one that may be stored already");
+  } catch (error) {
+    if (!isNotFound(error)) throw error;
+    log.warn("filter of listed ids is gone: every document is taken for one that may be stored already");
+  }
+  return undefined;
 }
 
 function isOutlived(checkpoint: Checkpoint, manifest: Manifest): boolean {
@@ -61,30 +87,67 @@ function isOutlived(checkpoint: Checkpoint, manifest: Manifest): boolean {
 async function readUsableManifest(
   store: Store,
   folder: string,
-  options: StoreCallOptions & { log: Log },
+  { state, wanted, log, runs, signal }: LeftoverOptions,
 ): Promise<Manifest | undefined> {
-  try {
-    return await readManifest(store, folder, options);
-  } catch (error) {
-    if (!(error instanceof ArchiveError)) throw error;
-    options.log.warn("manifest is not used: it is damaged", { error: describeError(error) });
-    return undefined;
-  }
-}
-
-async function readUsableCheckpoint(
-  store: Store,
-  folder: string,
-  options: StoreCallOptions & { wanted: Origin["options"]; log: Log },
-): Promise<Checkpoint | undefined> {
-  try {
-    const checkpoint = await readCheckpoint(store, folder, options);
-    const { attachments, revisions } = checkpoint.options;
-    if (attachments === options.wanted.attachments && revisions === options.wanted.revisions) return checkpoint;
-    options.log.warn("checkpoint is not used: it was made with other options", { attachments, revisions });
-  } catch (error) {
-    if (!(error instanceof ArchiveError)) throw error;
-    options.log.warn("checkpoint is not used: it is damaged", { error: describeError(error) });
+  const counts = isOfRuns(runs);
+  const manifests = state.manifests.filter(({ run }) => run === undefined || counts.shortRun(run));
+  for (const found of (await readManifests(store, folder, { state: { manifests }, signal })).reverse()) {
+    if ("error" in found) log.warn("manifest is not used: it is damaged", { error: describeError(found.error) });
+    else if (!counts.run(found.manifest.run) || found.manifest.task !== wanted.task) continue;
+    else if (!isOfFormer(found.manifest, wanted)) return found.manifest;
   }
   return undefined;
+}
+
+/** Whether something counts, by its run or by the eight digits that stand for it. */
+function isOfRuns(runs: ReadonlySet<string> | undefined) {
+  const short = runs === undefined ? undefined : new Set([...runs].map(shortRun));
+  return { run: (run: string) => runs?.has(run) ?? true, shortRun: (digits: string) => short?.has(digits) ?? true };
+}
+
+/** Of the checkpoints that count the one that was stored last and was made with the same options. */
+async function readNewestCheckpoint(
+  store: Store,
+  folder: string,
+  { state, wanted, log, runs, signal }: LeftoverOptions,
+): Promise<Checkpoint | undefined> {
+  const counts = isOfRuns(runs);
+  const names = [...state.checkpoints].flatMap(([run, name]) => counts.shortRun(run) ? [name] : []);
+  if (state.hasCheckpoint) names.push(CHECKPOINT_NAME);
+  let newest: Checkpoint | undefined;
+  let newestOther: Checkpoint | undefined;
+  for (const name of names) {
+    try {
+      const checkpoint = await readCheckpoint(store, folder, { name, signal });
+      if (!counts.run(checkpoint.run)) continue;
+      if (isOfFormer(checkpoint, wanted)) {
+        log.warn("checkpoint is not used: the database was deleted and made anew since", { run: checkpoint.run });
+        continue;
+      }
+      if (isAsWanted(checkpoint, wanted)) newest = laterOf(newest, checkpoint);
+      else newestOther = laterOf(newestOther, checkpoint);
+    } catch (error) {
+      if (!(error instanceof ArchiveError)) throw error;
+      log.warn("checkpoint is not used: it is damaged", { error: describeError(error) });
+    }
+  }
+  if (newest !== undefined || newestOther === undefined) return newest;
+  const { attachments, revisions, tombstones } = newestOther.options;
+  log.warn("checkpoint is not used: it was made with other options", { attachments, revisions, tombstones });
+  return undefined;
+}
+
+/** Whether it is of a database of the same name that is gone, whose documents must not be mixed with those of this one. */
+function isOfFormer({ properties: was }: Pick<Origin, "properties">, { properties: is }: LeftoverOptions["wanted"]) {
+  if (was.instance_start_time === null || is.instance_start_time === null) return false;
+  return was.instance_start_time !== is.instance_start_time;
+}
+
+function isAsWanted({ options }: Checkpoint, { options: wanted }: LeftoverOptions["wanted"]): boolean {
+  return options.attachments === wanted.attachments && options.revisions === wanted.revisions &&
+    options.tombstones === wanted.tombstones;
+}
+
+function laterOf(a: Checkpoint | undefined, b: Checkpoint): Checkpoint {
+  return a !== undefined && Date.parse(a.saved_at) >= Date.parse(b.saved_at) ? a : b;
 }

@@ -3,10 +3,11 @@
  * specified in docs/archive.md; here they get their types, are put together, and are read back with every field checked.
  */
 import { z } from "zod";
+import type { UnreadableDocument } from "../couchdb/couchdb.ts";
 import { ArchiveError } from "../errors.ts";
 
 /** The version of the archive's format that this program writes. A reader refuses what is newer. */
-export const FORMAT_VERSION = 1;
+export const FORMAT_VERSION = 2;
 
 /** One stored chunk. */
 export interface ChunkEntry {
@@ -16,18 +17,25 @@ export interface ChunkEntry {
   documents: number;
   /** Leaf revisions of these documents, deleted ones too. */
   leaf_revisions: number;
+  /** Documents of which every leaf revision is deleted. Format 1 had none. */
+  deleted: number;
   /** Listed documents that were gone when they were asked for. */
   absent: number;
+  /** Its documents are later states of ids that lower chunks may hold as well; those below do not count. */
+  again?: true | undefined;
   /** The size of the uncompressed JSON. */
   bytes: number;
   /** The size of the object. */
   compressed_bytes: number;
   /** SHA-256 of the object, 64 lower-case hexadecimal digits. */
   sha256: string;
-  /** It covers the ids behind this one, in the order of their UTF-8 bytes; null: from the database's beginning. */
-  after_id: string | null;
-  /** The last id that it covers. */
-  last_id: string;
+  /**
+   * Format 1 alone: the chunk covers the ids behind this one, in the order of their UTF-8 bytes; null: from the database's
+   * beginning.
+   */
+  after_id?: string | null | undefined;
+  /** Format 1 alone: the last id the chunk covers. */
+  last_id?: string | undefined;
 }
 
 /** The sums over all chunks of a backup. */
@@ -36,6 +44,8 @@ export interface Totals {
   documents: number;
   /** Leaf revisions of these documents, deleted ones too. */
   leaf_revisions: number;
+  /** Documents of which every leaf revision is deleted. */
+  deleted: number;
   /** Listed documents that were gone when they were asked for. */
   absent: number;
   /** Chunks. */
@@ -58,11 +68,21 @@ export interface DatabaseProperties {
   n: number | null;
   /** Whether ids begin with a partition's name. */
   partitioned: boolean;
-  /** How many revisions of a document CouchDB remembers. */
-  revs_limit: number;
-  /** The text of `_security` as CouchDB sent it: a string, so that no number in it is rounded. */
-  security: string;
+  /** How many revisions of a document CouchDB remembers; null where CouchDB did not let it be read. */
+  revs_limit: number | null;
+  /**
+   * The text of `_security` as CouchDB sent it: a string, so that no number in it is rounded. Null where CouchDB did not
+   * let it be read.
+   */
+  security: string | null;
+  /** When the database was created; null where CouchDB does not tell (before 3.3, and format 1). */
+  instance_start_time: string | null;
+  /** Where the purges stood; null in format 1 and where CouchDB does not tell. */
+  purge_seq: string | null;
 }
+
+/** How a backup stands to others: `full` holds every document, `incremental` what has changed since its parent. */
+export type BackupKind = "full" | "incremental";
 
 /** What is known when a backup begins. Instants are in UTC: `2026-01-03T18:00:01.312Z`. */
 export interface Origin {
@@ -80,22 +100,52 @@ export interface Origin {
   started_at: string;
   /** What it was read from; the URL is without credentials. */
   couchdb: { url: string; version: string };
-  /** What the task saves; `chunk` is null where the database was one request. */
-  options: { attachments: boolean; revisions: boolean; chunk: number | null };
+  /** What the task saves. */
+  options: {
+    attachments: boolean;
+    /** Whether histories are saved. */
+    revisions: boolean;
+    /** Null where the database was one request. */
+    chunk: number | null;
+    /** Whether every tombstone was taken; else those alone that documents of this backup have become. */
+    tombstones: boolean;
+  };
   /** What the database is beside its documents. */
   properties: DatabaseProperties;
+  /** Whether it holds every document, or what has changed since another. */
+  kind: BackupKind;
+  /** The backup that an incremental one goes on from. */
+  parent: { path: string; run: string; sha256: string } | null;
 }
 
 /** What a complete backup consists of. @see docs/archive.md, which specifies it */
 export interface Manifest extends Origin {
   /** When it was complete. */
   finished_at: string;
+  /** The store's clock at that moment, where it tells one. */
+  stored_at: string | null;
   /** CouchDB's opaque sequences before the first and behind the last document. */
   update_seq: { start: string; end: string };
+  /** The positions of the changes feed between which documents were listed; null in format 1. */
+  feed: { since: string; until: string } | null;
+  /** The documents that CouchDB could not read; all else of the database is there. */
+  unreadable: UnreadableDocument[];
   /** The sums over `chunks`. */
   totals: Totals;
   /** The chunks, in the order of their ids. */
   chunks: ChunkEntry[];
+}
+
+/** How far a listing by the changes feed has come. */
+export interface ListingState {
+  /** A resumed run lists from here: all that was listed before is in the chunks. */
+  position: string;
+  /** How many different ids were listed up to there, deleted ones too. */
+  ids: number;
+  /** The most documents, deleted ones too, that CouchDB said the database had. */
+  expected: number;
+  /** The filter of these ids; null where there is none. */
+  filter: { name: string; sha256: string; salt: number; hashes: number } | null;
 }
 
 /** How far an unfinished backup has come. */
@@ -104,27 +154,37 @@ export interface Checkpoint extends Origin {
   saved_at: string;
   /** CouchDB's opaque sequence before the first document. */
   update_seq: { start: string };
+  /** Null in format 1. */
+  listing: ListingState | null;
+  /** The documents that could not be read so far. */
+  unreadable: UnreadableDocument[];
   /** The chunks that are stored, in the order of their names. */
   chunks: ChunkEntry[];
 }
 
 const count = z.int().nonnegative();
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
+/** With the beginning of its run's id where other runs' chunks lie in the folder. */
+const CHUNK_NAME = /^([0-9a-f]{8}-)?\d{7,}\.json\.gz$/;
 
-const chunkSchema: z.ZodType<ChunkEntry> = z.object({
-  name: z.string().regex(/^\d{7,}\.json\.gz$/),
+const chunkSchema = z.object({
+  name: z.string().regex(CHUNK_NAME),
   documents: count,
   leaf_revisions: count,
+  deleted: count.default(0),
   absent: count,
+  again: z.literal(true).optional(),
   bytes: count,
   compressed_bytes: count,
-  sha256: z.string().regex(/^[0-9a-f]{64}$/),
-  after_id: z.string().nullable(),
-  last_id: z.string(),
+  sha256,
+  after_id: z.string().nullable().optional(),
+  last_id: z.string().optional(),
 });
 
 const totalsSchema: z.ZodType<Totals> = z.object({
   documents: count,
   leaf_revisions: count,
+  deleted: count.default(0),
   absent: count,
   chunks: count,
   bytes: count,
@@ -137,8 +197,10 @@ const propertiesSchema: z.ZodType<DatabaseProperties> = z.object({
   q: count.nullable(),
   n: count.nullable(),
   partitioned: z.boolean(),
-  revs_limit: count,
-  security: z.string(),
+  revs_limit: count.nullable(),
+  security: z.string().nullable(),
+  instance_start_time: z.string().nullable().default(null),
+  purge_seq: z.string().nullable().default(null),
 });
 
 const originSchema = z.object({
@@ -149,28 +211,58 @@ const originSchema = z.object({
   database: z.string().min(1),
   started_at: z.string(),
   couchdb: z.object({ url: z.string(), version: z.string() }),
-  options: z.object({ attachments: z.boolean(), revisions: z.boolean(), chunk: count.nullable() }),
+  options: z.object({
+    attachments: z.boolean(),
+    revisions: z.boolean(),
+    chunk: count.nullable(),
+    tombstones: z.boolean().default(false),
+  }),
   properties: propertiesSchema,
+  kind: z.enum(["full", "incremental"]).default("full"),
+  parent: z.object({ path: z.string(), run: z.string(), sha256 }).nullable().default(null),
+});
+
+const unreadableSchema = z.object({
+  id: z.string(),
+  rev: z.string().optional(),
+  error: z.string(),
+  reason: z.string(),
 });
 
 const manifestSchema: z.ZodType<Manifest> = originSchema.extend({
   finished_at: z.string(),
+  stored_at: z.string().nullable().default(null),
+  feed: z.object({ since: z.string(), until: z.string() }).nullable().default(null),
+  unreadable: z.array(unreadableSchema).default([]),
   update_seq: z.object({ start: z.string(), end: z.string() }),
   totals: totalsSchema,
   chunks: z.array(chunkSchema),
 });
 
-const checkpointSchema: z.ZodType<Checkpoint> = originSchema.extend({
+const listingSchema = z.object({
+  position: z.string(),
+  ids: count,
+  expected: count,
+  filter: z.object({ name: z.string(), sha256, salt: count, hashes: count }).nullable(),
+});
+
+const checkpointSchema = originSchema.extend({
   saved_at: z.string(),
   update_seq: z.object({ start: z.string() }),
+  listing: listingSchema.nullable().default(null),
+  unreadable: z.array(unreadableSchema).default([]),
   chunks: z.array(chunkSchema),
 });
+
+/** What a manifest or checkpoint of format 2 always has; in one of format 1 it is as the schema's defaults say. */
+const REQUIRED = ["kind", "parent", "unreadable"];
 
 /** The sums over `chunks`. */
 export function sumChunks(chunks: readonly ChunkEntry[]): Totals {
   const totals: Totals = {
     documents: 0,
     leaf_revisions: 0,
+    deleted: 0,
     absent: 0,
     chunks: chunks.length,
     bytes: 0,
@@ -179,11 +271,17 @@ export function sumChunks(chunks: readonly ChunkEntry[]): Totals {
   for (const chunk of chunks) {
     totals.documents += chunk.documents;
     totals.leaf_revisions += chunk.leaf_revisions;
+    totals.deleted += chunk.deleted;
     totals.absent += chunk.absent;
     totals.bytes += chunk.bytes;
     totals.compressed_bytes += chunk.compressed_bytes;
   }
   return totals;
+}
+
+/** The JSON text of a checkpoint: stored again and again, so in few bytes. */
+export function encodeCheckpoint(checkpoint: Checkpoint): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify(checkpoint) + "\n");
 }
 
 /** The JSON text of a manifest or checkpoint, indented for the human who opens it. */
@@ -242,11 +340,14 @@ function parseObject<T>(bytes: Uint8Array, key: string, noun: string, schema: z.
     );
   }
   const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  const issue = result.error.issues[0];
-  const path = issue?.path.join(".") ?? "";
+  const lacking = format === FORMAT_VERSION
+    ? REQUIRED.find((name) => !Object.hasOwn(value as object, name))
+    : undefined;
+  if (result.success && lacking === undefined) return result.data;
+  const issue = result.error?.issues[0] ?? { path: [lacking], message: "it is missing" };
+  const path = issue.path.join(".");
   throw new ArchiveError(
-    `Cannot read ${noun} "${key}": "${path}" is not as a ${noun} has it: ${issue?.message ?? "unknown"}`,
-    { key, expected: `a ${noun}`, found: issue?.message },
+    `Cannot read ${noun} "${key}": "${path}" is not as a ${noun} has it: ${issue.message}`,
+    { key, expected: `a ${noun}`, found: issue.message },
   );
 }

@@ -1,12 +1,40 @@
 /**
- * Reads what a backup's folder says of itself: which objects lie there, its manifest, its checkpoint. In: a store and a
+ * Reads what a backup's folder says of itself: which objects lie there, its manifests, its checkpoints. In: a store and a
  * folder's key. Out: checked values. Everybody who looks into a backup reads through here.
  */
+import { ArchiveError, isNotFound } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
 import { readBytes } from "../streams.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
-import { CHECKPOINT_NAME, MANIFEST_NAME, parseChunkName } from "./layout.ts";
+import {
+  CHECKPOINT_NAME,
+  isCheckpointName,
+  MANIFEST_NAME,
+  parseCheckpointName,
+  parseChunkName,
+  parseManifestName,
+  runOfChunkName,
+  shortRun,
+} from "./layout.ts";
 import { type Checkpoint, type Manifest, parseCheckpoint, parseManifest } from "./manifest.ts";
+
+/** What the names of all manifests begin with, and those of all checkpoints. */
+const MANIFESTS_PREFIX = "manifest";
+const CHECKPOINTS_PREFIX = "checkpoint";
+
+/** A manifest as its folder's listing shows it. */
+export interface ListedManifest {
+  name: string;
+  /** When its backup was complete, to the second. Undefined of `manifest.json`, which has to be read for that. */
+  finishedAt: Date | undefined;
+  /** The eight digits that stand for its run; undefined of `manifest.json`. */
+  run: string | undefined;
+}
+
+/** A manifest that was read, or why it cannot be used. */
+export type ReadManifest =
+  & { name: string }
+  & ({ manifest: Manifest; finishedAt: Date } | { error: ArchiveError; finishedAt: Date | undefined });
 
 /** What lies in a backup's folder. */
 export interface FolderState {
@@ -14,45 +42,204 @@ export interface FolderState {
   objects: Map<string, number>;
   /** The same of the chunks alone. */
   chunks: Map<string, number>;
-  /** The number behind the highest chunk present. */
+  /** The eight digits in the names of chunks, empty where there are none -> the number behind the highest of these. */
+  nextNumbers: Map<string, number>;
+  /** The number behind the highest chunk present, whatever its run. */
   nextNumber: number;
+  /**
+   * The manifests that stand for backups, the earliest first. A `manifest.json` among them is one of format 1, or may be:
+   * it has the size of none of the others, of whose newest it is a copy.
+   */
+  manifests: ListedManifest[];
+  /** The eight digits that stand for a run -> the name of its checkpoint. */
+  checkpoints: Map<string, string>;
+  /** Whether there is a `manifest.json`. */
   hasManifest: boolean;
+  /** Whether there is a `checkpoint.json`, that of format 1. */
   hasCheckpoint: boolean;
 }
 
 /** Looks into a backup's folder; one that does not exist is empty. */
 export async function readFolder(store: Store, folder: string, options: StoreCallOptions): Promise<FolderState> {
-  const objects = new Map<string, number>();
-  const chunks = new Map<string, number>();
-  let nextNumber = 0;
+  const state: FolderState = {
+    objects: new Map(),
+    chunks: new Map(),
+    nextNumbers: new Map(),
+    nextNumber: 0,
+    manifests: [],
+    checkpoints: new Map(),
+    hasManifest: false,
+    hasCheckpoint: false,
+  };
   for await (const entry of store.list(folder, options)) {
-    if (entry.kind !== "object") continue;
-    objects.set(entry.name, entry.sizeBytes);
-    const number = parseChunkName(entry.name);
-    if (number === undefined) continue;
-    chunks.set(entry.name, entry.sizeBytes);
-    nextNumber = Math.max(nextNumber, number + 1);
+    if (entry.kind === "object") addObject(state, entry);
   }
-  const [hasManifest, hasCheckpoint] = [objects.has(MANIFEST_NAME), objects.has(CHECKPOINT_NAME)];
-  return { objects, chunks, nextNumber, hasManifest, hasCheckpoint };
+  state.hasManifest = state.objects.has(MANIFEST_NAME);
+  state.hasCheckpoint = state.objects.has(CHECKPOINT_NAME);
+  state.manifests = manifestsAmong(state.objects);
+  return state;
+}
+
+/** The manifests of a folder, as in its {@linkcode FolderState}: one request, however many chunks lie there. */
+export async function listManifests(
+  store: Store,
+  folder: string,
+  options: StoreCallOptions,
+): Promise<ListedManifest[]> {
+  const objects = new Map<string, number>();
+  for await (const entry of store.list(folder, { ...options, prefix: MANIFESTS_PREFIX })) {
+    if (entry.kind === "object") objects.set(entry.name, entry.sizeBytes);
+  }
+  return manifestsAmong(objects);
+}
+
+/** The names of a folder's checkpoints: one request, however many chunks lie there. */
+export async function listCheckpoints(store: Store, folder: string, options: StoreCallOptions): Promise<string[]> {
+  const names: string[] = [];
+  for await (const { kind, name } of store.list(folder, { ...options, prefix: CHECKPOINTS_PREFIX })) {
+    if (kind === "object" && isCheckpointName(name)) names.push(name);
+  }
+  return names;
+}
+
+function manifestsAmong(objects: ReadonlyMap<string, number>): ListedManifest[] {
+  const manifests: ListedManifest[] = [...objects.keys()].flatMap((name) => {
+    const parsed = parseManifestName(name);
+    return parsed === undefined ? [] : [{ name, ...parsed }];
+  });
+  manifests.sort((a, b) => Number(a.finishedAt) - Number(b.finishedAt));
+  const sizeBytes = objects.get(MANIFEST_NAME);
+  if (sizeBytes !== undefined && !manifests.some(({ name }) => objects.get(name) === sizeBytes)) {
+    manifests.unshift({ name: MANIFEST_NAME, finishedAt: undefined, run: undefined });
+  }
+  return manifests;
+}
+
+function addObject(state: FolderState, { name, sizeBytes }: { name: string; sizeBytes: number }): void {
+  state.objects.set(name, sizeBytes);
+  const number = parseChunkName(name);
+  if (number !== undefined) {
+    const run = runOfChunkName(name) ?? "";
+    state.chunks.set(name, sizeBytes);
+    state.nextNumbers.set(run, Math.max(state.nextNumbers.get(run) ?? 0, number + 1));
+    state.nextNumber = Math.max(state.nextNumber, number + 1);
+  }
+  const checkpoint = parseCheckpointName(name);
+  if (checkpoint !== undefined) state.checkpoints.set(checkpoint, name);
 }
 
 /**
- * The manifest of a folder.
+ * A manifest of a folder.
  *
+ * @param options `name`: which one; the newest where absent.
  * @throws ArchiveError when it is damaged; StoreError with code `not_found` when there is none.
  */
-export async function readManifest(store: Store, folder: string, options: StoreCallOptions): Promise<Manifest> {
-  const key = joinKey(folder, MANIFEST_NAME);
+export async function readManifest(
+  store: Store,
+  folder: string,
+  { name, ...options }: StoreCallOptions & { name?: string | undefined },
+): Promise<Manifest> {
+  if (name === undefined) {
+    const newest = await readNewestManifest(store, folder, options);
+    if (newest !== undefined && "error" in newest) throw newest.error;
+    if (newest !== undefined) return newest.manifest;
+  }
+  const key = joinKey(folder, name ?? MANIFEST_NAME);
   return parseManifest(await readBytes(await store.read(key, options)), key);
 }
 
 /**
- * The checkpoint of a folder.
+ * The newest manifest of a folder, or why it cannot be used; undefined where there is none.
  *
+ * @param options `state`: the folder's, where it has been looked into.
+ */
+export async function readNewestManifest(
+  store: Store,
+  folder: string,
+  { state, ...options }: StoreCallOptions & { state?: Pick<FolderState, "manifests"> | undefined },
+): Promise<ReadManifest | undefined> {
+  const manifests = state?.manifests ?? await listManifests(store, folder, options);
+  // A manifest.json beside others has to be read to learn whose it is, and when that was complete.
+  const [first] = manifests;
+  const asked = first?.name === MANIFEST_NAME && manifests.length > 1
+    ? [first, manifests.at(-1)!]
+    : manifests.slice(-1);
+  return (await readListed(store, folder, asked, options)).at(-1);
+}
+
+/**
+ * All manifests of a folder that stand for backups, the earliest first. Those that cannot be used are told with the
+ * reason; those that vanish meanwhile are left out.
+ *
+ * @param options `state`: the folder's, where it has been looked into.
+ */
+export async function readManifests(
+  store: Store,
+  folder: string,
+  { state, ...options }: StoreCallOptions & { state?: Pick<FolderState, "manifests"> | undefined },
+): Promise<ReadManifest[]> {
+  const manifests = state?.manifests ?? await listManifests(store, folder, options);
+  return await readListed(store, folder, manifests, options);
+}
+
+async function readListed(
+  store: Store,
+  folder: string,
+  listed: readonly ListedManifest[],
+  options: StoreCallOptions,
+): Promise<ReadManifest[]> {
+  const found = (await Promise.all(listed.map((one) => readOne(store, folder, one, options))))
+    .flatMap((one) => one ?? []);
+  const runs = new Set(listed.flatMap(({ run }) => run ?? []));
+  const isMixed = runs.size > 0;
+  return found
+    // Beside others a manifest.json counts only where it is of a run of its own.
+    .filter((one) =>
+      one.name !== MANIFEST_NAME || !isMixed || ("manifest" in one && !runs.has(shortRun(one.manifest.run)))
+    )
+    .sort((a, b) => Number(a.finishedAt ?? 0) - Number(b.finishedAt ?? 0));
+}
+
+async function readOne(
+  store: Store,
+  folder: string,
+  { name, finishedAt }: ListedManifest,
+  options: StoreCallOptions,
+): Promise<ReadManifest | undefined> {
+  try {
+    const manifest = await readManifest(store, folder, { ...options, name });
+    return { name, manifest, finishedAt: momentOf(name, manifest) };
+  } catch (error) {
+    if (error instanceof ArchiveError) return { name, error, finishedAt };
+    if (isNotFound(error)) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * When a backup was complete, by the store's clock where it tells one: what its manifest's name says, and to the millisecond
+ * what agrees with that in the manifest.
+ *
+ * @param name The manifest's, without its folder.
+ */
+export function momentOf(name: string, { stored_at, finished_at }: Pick<Manifest, "stored_at" | "finished_at">): Date {
+  const exact = new Date(stored_at ?? finished_at);
+  const { finishedAt } = parseManifestName(name) ?? {};
+  if (finishedAt === undefined) return exact;
+  return Math.floor(exact.getTime() / 1000) === finishedAt.getTime() / 1000 ? exact : finishedAt;
+}
+
+/**
+ * A checkpoint of a folder.
+ *
+ * @param options `name`: which one. @default that of format 1, `checkpoint.json`
  * @throws ArchiveError when it is damaged; StoreError with code `not_found` when there is none.
  */
-export async function readCheckpoint(store: Store, folder: string, options: StoreCallOptions): Promise<Checkpoint> {
-  const key = joinKey(folder, CHECKPOINT_NAME);
+export async function readCheckpoint(
+  store: Store,
+  folder: string,
+  { name = CHECKPOINT_NAME, ...options }: StoreCallOptions & { name?: string | undefined },
+): Promise<Checkpoint> {
+  const key = joinKey(folder, name);
   return parseCheckpoint(await readBytes(await store.read(key, options)), key);
 }

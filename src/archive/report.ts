@@ -3,10 +3,14 @@
  * that metrics and the closing summary are made from. Fields may be added, never renamed.
  */
 import { EXIT } from "../errors.ts";
-import type { Totals } from "./manifest.ts";
+import type { UnreadableDocument } from "../couchdb/couchdb.ts";
+import type { BackupKind, Totals } from "./manifest.ts";
 
-/** How one database fared. */
-export type DatabaseStatus = "complete" | "resumed" | "failed";
+/**
+ * How one database fared: `complete` and `resumed` are saved, but for what `unreadable` names; `gone` was deleted in
+ * CouchDB between the listing and its turn, which is no failure.
+ */
+export type DatabaseStatus = "complete" | "resumed" | "failed" | "gone";
 
 /** One database in a report. For a failed one the counts say what was stored before it failed. */
 export interface DatabaseReport extends Totals {
@@ -18,12 +22,27 @@ export interface DatabaseReport extends Totals {
   path: string;
   /** How long it took. */
   seconds: number;
+  /** How the backup stands to others of its database; absent where there is none. */
+  kind?: BackupKind;
+  /** When it was complete, UTC, by the clock of this machine. */
+  backed_up_at?: string;
+  /** The documents that CouchDB could not read: all else of the database is saved. Absent where there is none. */
+  unreadable?: UnreadableDocument[];
+  /** What is saved and yet needs a look, a sentence each. Absent where there is none. */
+  warnings?: string[];
+  /** How many documents the backup before it has, where this one has less than half of them. */
+  shrunk_from?: number;
   /** The cause, for a failed database. */
   error?: string;
   /** What to do about it, where something can be done. */
   hint?: string;
   /** The exit code that belongs to the cause, for a failed database. */
   exit_code?: number;
+}
+
+/** Whether all of a database is saved, or there is nothing left of it to be saved. */
+export function isSaved({ status, unreadable }: Pick<DatabaseReport, "status" | "unreadable">): boolean {
+  return status !== "failed" && (unreadable ?? []).length === 0;
 }
 
 /** One task in a report. */
@@ -40,6 +59,16 @@ export interface TaskReport {
   hint?: string;
   /** The exit code that belongs to the cause. */
   exit_code?: number;
+  /** What needs a look beside the databases' own warnings, a sentence each. Absent where there is none. */
+  warnings?: string[];
+  /** Databases that the last run of the task had and that CouchDB does not list any more. Absent where there is none. */
+  unlisted?: string[];
+  /** How many runs it took, those that died among them. Absent where it was one. */
+  generations?: number;
+  /** When what failed is tried again, in UTC. Absent where nothing failed, or nobody tries again. */
+  retry_at?: string;
+  /** The elapse that came before all was saved, so that nobody tries this one again by himself; in UTC. */
+  given_up?: string;
 }
 
 /** A whole run. */
@@ -56,6 +85,40 @@ export interface RunReport {
   tasks: TaskReport[];
 }
 
+/** Whether a task has saved everything that it was to save. */
+export function isTaskSaved({ error, databases }: TaskReport): boolean {
+  return error === undefined && databases.every(isSaved);
+}
+
+/** Whether another try may save more of a task: not where all that is missing are documents that cannot be read. */
+export function isWorthRetrying({ error, databases }: TaskReport): boolean {
+  return error !== undefined || databases.some(({ status }) => status === "failed");
+}
+
+/**
+ * What is known of a task after a later run for the same date: each database as it came out last, but what was saved
+ * stays saved. Where the later run could not list the databases, those of the earlier one stand as they were.
+ */
+export function mergeTaskReports(earlier: TaskReport | undefined, later: TaskReport): TaskReport {
+  if (earlier === undefined) return later;
+  const known = new Map(earlier.databases.map((one) => [one.database, one]));
+  for (const one of later.databases) {
+    const before = known.get(one.database);
+    if (before === undefined || isSaved(one) || !isSaved(before)) known.set(one.database, one);
+  }
+  const merged: TaskReport = { ...later, databases: [...known.values()] };
+  if (later.warnings === undefined && earlier.warnings !== undefined) merged.warnings = earlier.warnings;
+  if (later.unlisted === undefined && earlier.unlisted !== undefined) merged.unlisted = earlier.unlisted;
+  return merged;
+}
+
+/** The report of all runs of one task for one elapse, of which `later` is the last. */
+export function mergeReports(earlier: RunReport | undefined, later: RunReport): RunReport {
+  if (earlier === undefined) return later;
+  const tasks = later.tasks.map((task) => mergeTaskReports(earlier.tasks.find((one) => one.task === task.task), task));
+  return { ...later, started_at: earlier.started_at, tasks, ok: tasks.every(isTaskSaved) };
+}
+
 /**
  * The exit code of a finished run: 0 when everything is saved, 3 when something is not. When nothing is saved at all,
  * and all for the same reason, the code names it: 10 CouchDB, 11 the store.
@@ -63,7 +126,7 @@ export interface RunReport {
 export function exitCodeOfReport(report: RunReport): number {
   if (report.ok) return EXIT.ok;
   const codes = new Set(report.tasks.flatMap((task) => {
-    const parts = task.exit_code === undefined ? task.databases : [task];
+    const parts = task.exit_code === undefined ? task.databases : [task, ...task.databases];
     return parts.map((part) => part.exit_code ?? EXIT.ok);
   }));
   const [only] = codes;

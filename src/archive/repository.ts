@@ -5,7 +5,7 @@
 import type { BackupDate } from "../dates.ts";
 import { joinKey } from "../store/key.ts";
 import type { Store } from "../store/store.ts";
-import { backupFolder, runFolder, RUNS_FOLDER } from "./layout.ts";
+import { backupFolder, catalogFolder, runFolder, RUNS_FOLDER, STORE_FOLDER, taskFolder } from "./layout.ts";
 
 /** The two parts of a repository's keys that a config names; both may be empty or hold slashes. */
 export interface RepositoryParts {
@@ -41,9 +41,24 @@ export class Repository implements RepositoryParts {
     return joinKey(this.prefix, RUNS_FOLDER, this.suffix);
   }
 
+  /** The key of the folder that holds what was found out about the store; all suffixes share it. */
+  get storeFolder(): string {
+    return joinKey(this.prefix, STORE_FOLDER);
+  }
+
   /** The key of a database's folder of one day. `database` is decoded. */
   backupFolder(backup: { date: BackupDate; database: string }): string {
     return backupFolder({ prefix: this.prefix, suffix: this.suffix, ...backup });
+  }
+
+  /** The key of the folder of a database's entries in the catalog. `database` is decoded. */
+  catalogFolder(database: string): string {
+    return catalogFolder({ prefix: this.prefix, suffix: this.suffix, database });
+  }
+
+  /** The key of the folder of all runs of a task. */
+  taskFolder(task: string): string {
+    return taskFolder({ prefix: this.prefix, suffix: this.suffix, task });
   }
 
   /** The key of the folder of one run of a task. */

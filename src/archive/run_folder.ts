@@ -1,6 +1,7 @@
 /**
- * What a run that is done in several calls keeps in its folder: the plan, how each database came out, and in the end the
- * report. In: the folder's address. Out: what an earlier call has stored, checked.
+ * What the runs of an elapse keep in its folder beside their claims: plans, how each database came out, how each run
+ * (generation) came out, what nobody needs to try for a while, and in the end the report. In: the folder's address. Out:
+ * what an earlier run or call has stored, checked.
  */
 import { z } from "zod";
 import { isNotFound } from "../errors.ts";
@@ -15,13 +16,15 @@ import type { Store, StoreCallOptions } from "../store/store.ts";
 export type PlanScope = "all" | "failed";
 
 const REPORT_NAME = "report.json";
-const PLAN_NAMES: Record<PlanScope, string> = { all: "plan.json", failed: "plan-failed.json" };
 const OUTCOMES_FOLDER = "databases";
+const STOP_NAME = "stop.json";
+const WARNINGS_NAME = "warnings.json";
+const GENERATION_OUTCOME = /^outcome-(\d+)\.json$/;
 
 // Of a database's report the fields that are added up; all others are this program's own, too, and kept as they are.
 const outcomeSchema = z.looseObject({
   database: z.string(),
-  status: z.enum(["complete", "resumed", "failed"]),
+  status: z.enum(["complete", "resumed", "failed", "gone"]),
   documents: z.int(),
   leaf_revisions: z.int(),
   absent: z.int(),
@@ -38,7 +41,34 @@ const reportSchema = z.looseObject({
   finished_at: z.string(),
   tasks: z.array(z.looseObject({ task: z.string(), date: z.string(), databases: z.array(outcomeSchema) })),
 });
+const stopSchema = z.object({
+  until: z.iso.datetime(),
+  why: z.string(),
+  exit_code: z.int(),
+  since: z.iso.datetime(),
+});
+const warningsSchema = z.object({ warnings: z.array(z.string()), unlisted: z.array(z.string()) });
 const planSchema = z.array(z.object({ database: z.string() }));
+
+/** What every try would meet, so that nobody tries before `until`: a wrong password, a bucket that refuses, no CouchDB. */
+export interface Stop {
+  /** Nobody tries before it; one that has passed says that things went well again, or may. In UTC. */
+  until: string;
+  /** The error that was met. */
+  why: string;
+  /** The exit code that belongs to it. */
+  exit_code: number;
+  /** When it was met first, in UTC. */
+  since: string;
+}
+
+/** What was noticed of a task's databases while it was planned. */
+export interface PlanWarnings {
+  /** A sentence each. */
+  warnings: string[];
+  /** Databases that the last run had and that are not listed any more. */
+  unlisted: string[];
+}
 
 /** The folder of one run. */
 export class RunFolder {
@@ -50,9 +80,18 @@ export class RunFolder {
     this.#folder = repository.runFolder(run);
   }
 
+  /** Its key. */
+  get key(): string {
+    return this.#folder;
+  }
+
   /** Stores what there is to do, as a JSON array of `{"database": name}`, and returns its key. */
-  async storePlan(scope: PlanScope, databases: readonly string[], options: StoreCallOptions): Promise<string> {
-    return await this.#put(PLAN_NAMES[scope], databases.map((database) => ({ database })), options);
+  async storePlan(
+    { scope, generation }: PlanName,
+    databases: readonly string[],
+    options: StoreCallOptions,
+  ): Promise<string> {
+    return await this.#put(planName({ scope, generation }), databases.map((database) => ({ database })), options);
   }
 
   /**
@@ -60,12 +99,12 @@ export class RunFolder {
    *
    * @throws StoreError with code `not_found` when there is no plan.
    */
-  async readPlan(scope: PlanScope, options: StoreCallOptions): Promise<{ databases: string[]; plannedAt: Date }> {
-    const key = joinKey(this.#folder, PLAN_NAMES[scope]);
+  async readPlan(plan: PlanName, options: StoreCallOptions): Promise<{ databases: string[]; plannedAt: Date }> {
+    const key = joinKey(this.#folder, planName(plan));
     const text = await readText(await this.#store.read(key, options));
-    const plan = planSchema.parse(JSON.parse(text));
+    const planned = planSchema.parse(JSON.parse(text));
     const { modified } = await this.#store.stat(key, options) ?? { modified: new Date() };
-    return { databases: plan.map(({ database }) => database), plannedAt: modified };
+    return { databases: planned.map(({ database }) => database), plannedAt: modified };
   }
 
   /** Stores how a database came out. */
@@ -76,6 +115,47 @@ export class RunFolder {
   /** How a database came out; undefined when nobody has stored it. */
   async readOutcome(database: string, options: StoreCallOptions): Promise<DatabaseReport | undefined> {
     return await this.#get(outcomeName(database), outcomeSchema, options) as DatabaseReport | undefined;
+  }
+
+  /** Stores how all generations up to this one came out together. */
+  async storeGeneration(generation: number, report: RunReport, options: StoreCallOptions): Promise<string> {
+    return await this.#put(`outcome-${generation}.json`, report, options);
+  }
+
+  /** How the newest generation that has come to an end came out, and which one that is; undefined when none has. */
+  async readNewestGeneration(
+    options: StoreCallOptions,
+  ): Promise<{ generation: number; report: RunReport } | undefined> {
+    const generations: number[] = [];
+    for await (const { name } of this.#store.list(this.#folder, options)) {
+      const [, digits] = GENERATION_OUTCOME.exec(name) ?? [];
+      if (digits !== undefined) generations.push(Number(digits));
+    }
+    for (const generation of generations.sort((a, b) => b - a)) {
+      const report = await this.#get(`outcome-${generation}.json`, reportSchema, options) as RunReport | undefined;
+      if (report !== undefined) return { generation, report };
+    }
+    return undefined;
+  }
+
+  /** Says until when nobody needs to try. */
+  async storeStop(stop: Stop, options: StoreCallOptions): Promise<void> {
+    await this.#put(STOP_NAME, stop, options);
+  }
+
+  /** Until when nobody needs to try; undefined where nothing was ever met that every try would meet. */
+  async readStop(options: StoreCallOptions): Promise<Stop | undefined> {
+    return await this.#get(STOP_NAME, stopSchema, options) as Stop | undefined;
+  }
+
+  /** Keeps what was noticed while planning, for the report. */
+  async storeWarnings(warnings: PlanWarnings, options: StoreCallOptions): Promise<void> {
+    await this.#put(WARNINGS_NAME, warnings, options);
+  }
+
+  /** What was noticed while planning; undefined where that was nothing. */
+  async readWarnings(options: StoreCallOptions): Promise<PlanWarnings | undefined> {
+    return await this.#get(WARNINGS_NAME, warningsSchema, options) as PlanWarnings | undefined;
   }
 
   /** Stores the run's report, and returns its key. */
@@ -109,6 +189,17 @@ export class RunFolder {
       return undefined;
     }
   }
+}
+
+/** Which plan: what a person asks for has one of its own, and so has every generation but the first. */
+interface PlanName {
+  scope: PlanScope;
+  generation: number;
+}
+
+function planName({ scope, generation }: PlanName): string {
+  if (scope === "failed") return "plan-failed.json";
+  return generation <= 1 ? "plan.json" : `plan-${generation}.json`;
 }
 
 function outcomeName(database: string): string {

@@ -27,31 +27,73 @@ export function executionName(...parts: string[]): string {
   return plain.slice(0, MAX_NAME_LENGTH - mark.length - tail.length) + mark + tail;
 }
 
+/** An execution, and whether it is this call that started it. */
+export interface StartedExecution {
+  arn: string;
+  isNew: boolean;
+}
+
+/** How an execution stands, in the words of Step Functions. */
+export type ExecutionStatus = "RUNNING" | "SUCCEEDED" | "FAILED" | "TIMED_OUT" | "ABORTED" | "PENDING_REDRIVE";
+
 /**
- * Starts an execution; one of that name that exists already, running or ended, is as good.
+ * Starts an execution; one of that name that exists already, running or ended, is left as it is.
  *
- * @returns The execution's ARN.
  * @throws AwsError with AWS's code, such as `AccessDeniedException` or `StateMachineDoesNotExist`.
  */
 export async function startExecution(
   stateMachine: string,
   execution: { name: string; input: Record<string, unknown> },
   options: AwsOptions & AwsCallOptions,
-): Promise<string> {
+): Promise<StartedExecution> {
   const { name, input } = execution;
+  const arn = executionArn(stateMachine, name);
   try {
     await callAws({
-      service: "states",
-      region: stateMachine.split(":")[3] ?? "",
+      ...serviceOf(stateMachine),
       target: "AWSStepFunctions.StartExecution",
-      version: "1.0",
       input: { stateMachineArn: stateMachine, name, input: JSON.stringify(input) },
       action: `start the execution "${name}"`,
       right: "states:StartExecution on the state machine",
     }, options);
+    return { arn, isNew: true };
   } catch (error) {
     const exists = error instanceof AwsError && error.facts.code === "ExecutionAlreadyExists";
     if (!exists) throw error;
+    return { arn, isNew: false };
   }
+}
+
+/**
+ * How an execution stands; undefined where there is none of that ARN.
+ *
+ * @see https://docs.aws.amazon.com/step-functions/latest/apireference/API_DescribeExecution.html
+ * @throws AwsError with AWS's code, such as `AccessDeniedException`.
+ */
+export async function executionStatus(
+  arn: string,
+  options: AwsOptions & AwsCallOptions,
+): Promise<ExecutionStatus | undefined> {
+  try {
+    const answer = await callAws({
+      ...serviceOf(arn),
+      target: "AWSStepFunctions.DescribeExecution",
+      input: { executionArn: arn },
+      action: `look after the execution "${arn.split(":").at(-1)}"`,
+      right: "states:DescribeExecution on the state machine's executions",
+    }, options);
+    return (answer as { status?: ExecutionStatus } | undefined)?.status;
+  } catch (error) {
+    if (error instanceof AwsError && error.facts.code === "ExecutionDoesNotExist") return undefined;
+    throw error;
+  }
+}
+
+/** The ARN of an execution of that name. */
+export function executionArn(stateMachine: string, name: string): string {
   return `${stateMachine.replace(":stateMachine:", ":execution:")}:${name}`;
+}
+
+function serviceOf(arn: string): { service: "states"; region: string; version: "1.0" } {
+  return { service: "states", region: arn.split(":")[3] ?? "", version: "1.0" };
 }

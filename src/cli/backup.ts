@@ -5,7 +5,8 @@ import { formatDate, parseDate } from "../dates.ts";
 import { EXIT, UsageError } from "../errors.ts";
 import { formatSummary } from "../observe/summary.ts";
 import { exitCodeOfReport, type RunReport } from "../archive/report.ts";
-import { type ElapseOutcome, findDue, runScheduled, type ScheduledTask } from "../schedule/due.ts";
+import { type ElapseOutcome, exitCodeOfScheduled, findDue, runScheduled, type ScheduledTask } from "../schedule/due.ts";
+import { amendElapses } from "../schedule/amend.ts";
 import { isEmptyByMistake, pickTasks, selectTasks, type TaskSelection } from "../task/selection.ts";
 import type { Call, Command } from "./command.ts";
 import type { BackupRequest, Session } from "../session/session.ts";
@@ -18,7 +19,8 @@ export const command: Command = {
   help: [
     "Backs up the databases that the config's tasks select: every task now, or with --scheduled those that are due.",
     "",
-    "A task is due when the latest elapse of its schedule has not been run. It is claimed in the store, so that of several",
+    "A task is due when the latest elapse of its schedule is not saved: what failed is tried again after a minute, then after",
+    "longer, until it is saved or the next elapse comes. It is claimed in the store, so that of several",
     "machines one runs it; a run that died is resumed when it has given no sign of life for five minutes.",
     "",
     "A backup is complete when its manifest.json is there. Exit codes: 0 all saved, 2 usage or config, 3 not all saved,",
@@ -51,6 +53,14 @@ export const command: Command = {
       if (call.isOn("scheduled")) return await runDue(call, session);
       if (call.isOn("dry-run")) return printDryRun(call, session, await session.select(request));
       const report = await session.backup(request);
+      if (request.resume === true) {
+        const { surroundings, repository, config: { tasks } } = session;
+        const context = { ...surroundings, repository, host: hostname(), pid: process.pid };
+        const isPart = request.databases !== undefined;
+        const amended = await amendElapses(context, { tasks, report, isPart });
+        // What a part has repaired is the whole now, as far as anybody asks.
+        if (isPart) { for (const whole of amended) await session.publish(whole); }
+      }
       call.print(report, () => summarize(report, call.shell.stdout));
       return exitCodeOfReport(report);
     });
@@ -104,21 +114,23 @@ async function runDue(call: Call, session: Session): Promise<number> {
     const summary = report.tasks.length === 0 ? "" : summarize(report, call.shell.stdout);
     return lines.join("") + summary || "No task has a schedule that has elapsed\n";
   });
-  return exitCodeOfReport(report);
+  return exitCodeOfScheduled(report);
 }
 
 const OUTCOMES: Record<ElapseOutcome, string> = {
   ran: "is run",
   resumed: "is resumed and over",
+  failed: "is not saved",
   done: "has been run already",
   running: "is held by another run",
   lost: "was taken over by another run",
   unclaimed: "could not be claimed and is still due",
 };
 
-function describeScheduled({ task, elapse, outcome, by }: ScheduledTask): string {
+function describeScheduled({ task, elapse, outcome, by, retry_at }: ScheduledTask): string {
+  const again = retry_at === undefined ? "" : `, and is tried again at ${retry_at}`;
   const holder = by === undefined ? "" : `: ${by.run} on ${by.host}, process ${by.pid}`;
-  return `Task "${task}": the elapse of ${elapse} ${OUTCOMES[outcome]}${holder}\n`;
+  return `Task "${task}": the elapse of ${elapse} ${OUTCOMES[outcome]}${again}${holder}\n`;
 }
 
 function summarize(report: RunReport, { isTerminal, columns }: Output): string {

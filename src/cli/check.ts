@@ -9,7 +9,7 @@ export const command: Command = {
   help: [
     "Tries all that a backup needs: CouchDB, its rights and clock, the store, Loki and the Pushgateway.",
     "",
-    "Writes one small object, always the same, below _runs in the store. Exit code 1: something does not work.",
+    "Writes three small objects, always the same, below _runs and _store in the store. Exit code 1: something does not work.",
   ],
   flags: [],
   operands: { least: 0, most: 1 },
@@ -18,9 +18,9 @@ export const command: Command = {
     return await withSession(call, call.operands[0], async (session) => {
       const report = await session.check();
       call.print(report, () =>
-        report.checks.map(({ check, ok, detail, hint }) => {
-          const line = `${ok ? "ok  " : "FAIL"}  ${check.padEnd(18)}  ${detail}\n`;
-          return ok || hint === undefined ? line : `${line}      ${"".padEnd(18)}  ${hint}\n`;
+        report.checks.map(({ check, ok, detail, hint, warning }) => {
+          const line = `${warning ? "warn" : ok ? "ok  " : "FAIL"}  ${check.padEnd(18)}  ${detail}\n`;
+          return (ok && !warning) || hint === undefined ? line : `${line}      ${"".padEnd(18)}  ${hint}\n`;
         }).join(""));
       return report.ok ? EXIT.ok : EXIT.unexpected;
     });

@@ -1,17 +1,22 @@
 /** `couchdb-backup list [databases|backups]`: what there is in CouchDB and in the store. */
 import { UsageError } from "../errors.ts";
-import type { ListedBackup } from "../commands/list.ts";
-import { formatCount, formatSize } from "../observe/figures.ts";
+import type { BackupList, ListedBackup } from "../commands/list.ts";
+import { formatCount, formatSeconds, formatSize, shortenMiddle } from "../observe/figures.ts";
 import { type Command, CONFIG_FLAG } from "./command.ts";
 import { withSession } from "./session.ts";
 
 export const command: Command = {
   name: "list",
-  usage: "[databases|backups] [--config FILE] [--database NAME]",
+  usage: "[databases|backups] [--config FILE] [--database NAME] [--rebuild]",
   help: [
     "Lists the databases of CouchDB, names encoded as in URLs and paths, or the backups in the store (the default).",
+    "A backup is shown with the moment at which it was complete, in UTC: restore and verify take it as a path.",
   ],
-  flags: [CONFIG_FLAG, { name: "database", value: "NAME", summary: "only backups of this database" }],
+  flags: [
+    CONFIG_FLAG,
+    { name: "database", value: "NAME", summary: "only backups of this database" },
+    { name: "rebuild", summary: "enter complete backups that the catalog lacks, from their manifests" },
+  ],
   operands: { least: 0, most: 1 },
 
   async run(call) {
@@ -24,17 +29,62 @@ export const command: Command = {
         const list = await session.listDatabases();
         call.print(list, () => list.databases.map(({ encoded }) => `${encoded}\n`).join(""));
       } else {
-        const list = await session.list({ database: call.text("database") });
-        call.print(list, () => list.backups.map(describe).join("") || "There is no backup\n");
+        const list = await session.list({ database: call.text("database"), rebuild: call.isOn("rebuild") });
+        call.print(list, () => describeBackups(list));
       }
       return 0;
     });
   },
 };
 
-function describe({ date, database, complete, documents, compressed_bytes, path, problem }: ListedBackup): string {
-  const state = complete ? "complete" : `INCOMPLETE${problem === undefined ? "" : ` (${problem})`}`;
-  const count = documents === null ? "-" : formatCount(documents);
-  const size = compressed_bytes === null ? "-" : formatSize(compressed_bytes);
-  return `${date}  ${count.padStart(11)} documents  ${size.padStart(8)}  ${state.padEnd(10)}  ${database}  ${path}\n`;
+/** A column of the table: its heading, what stands in it, and on which side its values begin. */
+interface Column {
+  heading: string;
+  isNumber?: boolean;
+  text: (backup: ListedBackup) => string;
+}
+
+/** A task's name may be as long as its writer likes. */
+const TASK_WIDTH = 24;
+
+const COLUMNS: readonly Column[] = [
+  {
+    heading: "COMPLETE AT",
+    text: ({ date, finished_at }) => finished_at?.replace(/\.\d+Z$/, "Z") ?? `${date} INCOMPLETE`,
+  },
+  {
+    heading: "AGE",
+    isNumber: true,
+    text: ({ age_seconds }) => age_seconds === null ? "-" : formatSeconds(age_seconds),
+  },
+  { heading: "KIND", text: ({ kind }) => kind ?? "-" },
+  { heading: "TASK", text: ({ task }) => task === null ? "-" : shortenMiddle(task, TASK_WIDTH) },
+  { heading: "DOCUMENTS", isNumber: true, text: ({ documents }) => documents === null ? "-" : formatCount(documents) },
+  {
+    heading: "SIZE",
+    isNumber: true,
+    text: ({ compressed_bytes }) => compressed_bytes === null ? "-" : formatSize(compressed_bytes),
+  },
+  {
+    heading: "UNREADABLE",
+    isNumber: true,
+    text: ({ unreadable }) => unreadable === null ? "-" : formatCount(unreadable),
+  },
+  { heading: "DATABASE", text: ({ database }) => database },
+  { heading: "PATH", text: ({ path, problem }) => problem === undefined ? path : `${path} (${problem})` },
+];
+
+/** The backups as a table; numbers of documents that could not be read only where there are such. */
+export function describeBackups({ backups, catalog_added }: BackupList): string {
+  const added = catalog_added === undefined ? "" : `Entered into the catalog: ${formatCount(catalog_added)}\n`;
+  if (backups.length === 0) return `There is no backup\n${added}`;
+  const hasUnreadable = backups.some(({ unreadable }) => (unreadable ?? 0) > 0);
+  const columns = COLUMNS.filter(({ heading }) => heading !== "UNREADABLE" || hasUnreadable);
+  const rows = [columns.map(({ heading }) => heading), ...backups.map((one) => columns.map(({ text }) => text(one)))];
+  const widths = columns.map((_, index) => rows.reduce((width, row) => Math.max(width, row[index]!.length), 0));
+  const lines = rows.map((row) =>
+    row.map((text, index) => columns[index]!.isNumber ? text.padStart(widths[index]!) : text.padEnd(widths[index]!))
+      .join("  ").trimEnd()
+  );
+  return `${lines.join("\n")}\n${added}`;
 }

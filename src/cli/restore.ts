@@ -1,5 +1,6 @@
 /** `couchdb-backup restore <db> <path>`: brings a backup back. */
 import { formatCount, formatSeconds } from "../observe/figures.ts";
+import { describeRevision, describeUnreadable } from "./unreadable.ts";
 import { exitCodeOfRestore, type RestoreReport } from "../commands/restore/report.ts";
 import { type Command, CONFIG_FLAG } from "./command.ts";
 import { withSession } from "./session.ts";
@@ -13,10 +14,11 @@ export const command: Command = {
   help: [
     "Restores a backup into database <db>: every leaf revision, with its history and attachments.",
     "",
-    "<path> is latest, a date (2026-10-22), an s3:// or file:// URL, a local folder or chunk file, or a key below the",
-    "bucket folder. The backup is that of the path's last folder, or else of the database of the same name.",
-    "Exit codes: 0 all restored, 3 CouchDB refused some documents (they are listed), 10 CouchDB, 11 store,",
-    "12 the archive is damaged or incomplete.",
+    "<path> is latest, a moment (2026-11-25T18:05Z: the newest that was complete then), a date (2026-10-22), an s3:// or",
+    "file:// URL, a local folder or chunk file, or a key below the bucket folder. The backup is that of the path's last",
+    "folder, or else of the database of the same name; latest/orders or 2026-11-25T18:05Z/orders names another one.",
+    "Exit codes: 0 all restored, 3 CouchDB refused some documents or could not read them when the backup was made (they",
+    "are listed), 10 CouchDB, 11 store, 12 the archive is damaged or incomplete.",
   ],
   flags: [
     CONFIG_FLAG,
@@ -45,15 +47,20 @@ export const command: Command = {
 };
 
 function describe(report: RestoreReport): string {
-  const { database, path, documents, leaf_revisions, failed, failed_revisions, damaged, missing, seconds } = report;
-  const counts = `${formatCount(documents)} documents, ${formatCount(leaf_revisions)} leaf revisions`;
+  const { database, path, failed, failed_revisions, unreadable, lacking, damaged, missing, seconds } = report;
+  const deleted = report.deleted === 0 ? "" : ` (${formatCount(report.deleted)} of them deleted)`;
+  const counts = `${formatCount(report.documents)} documents${deleted}, ${
+    formatCount(report.leaf_revisions)
+  } leaf revisions`;
   const lines = report.dry_run
     ? [`Would restore "${database}" from ${path}: ${counts}`]
     : [`Restored "${database}" from ${path}: ${counts} in ${formatSeconds(seconds)}`];
   if (!report.verified) lines.push("The archive has no manifest: nothing says whether it is whole");
   for (const { chunk, problem } of damaged) lines.push(`  left out: ${chunk}: ${problem}`);
+  lines.push(...describeUnreadable(unreadable, SHOWN_FAILURES));
+  for (const { what, reason } of lacking) lines.push(`  without ${what}: ${reason}`);
   for (const { id, rev, error, reason } of failed.slice(0, SHOWN_FAILURES)) {
-    lines.push(`  refused: ${JSON.stringify(id)} ${rev}: ${error}, ${reason}`);
+    lines.push(`  refused: ${describeRevision(id, rev)}: ${error}, ${reason}`);
   }
   if (failed_revisions > SHOWN_FAILURES) lines.push(`  refused: ${formatCount(failed_revisions)} revisions in all`);
   if (missing > 0) lines.push(`  missing: CouchDB took ${formatCount(missing)} documents that it does not count`);

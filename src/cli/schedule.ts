@@ -4,7 +4,7 @@ import process from "node:process";
 import { type Config, loadConfig } from "../config/config.ts";
 import { describeError, EXIT } from "../errors.ts";
 import type { Log } from "../observe.ts";
-import { checkSchedules, followSchedule } from "../schedule/resident.ts";
+import { checkSchedules, followSchedule, type Look } from "../schedule/resident.ts";
 import { type ElapseOutcome, runScheduled } from "../schedule/due.ts";
 import type { Call, Command } from "./command.ts";
 import { withPassword } from "../session/password.ts";
@@ -61,17 +61,23 @@ async function follow(call: Call, session: Session, hangUp: HangUp): Promise<Con
 
 const UNSETTLED: ReadonlySet<ElapseOutcome> = new Set(["running", "lost", "unclaimed"]);
 
-/** Runs what is due; each time is a run of its own. Returns whether an elapse has to be looked at again. */
-async function runDue(call: Call, session: Session): Promise<boolean> {
+/** Runs what is due; each time is a run of its own, which reads CouchDB's password anew. */
+async function runDue(call: Call, session: Session): Promise<Look> {
   const run = crypto.randomUUID();
-  const context = await session.context();
-  const identity = { run, log: context.log.with({ run }), host: hostname(), pid: process.pid };
-  const report = await runScheduled({ ...context, ...identity }, session.config.tasks);
+  const own = session.with({ run, log: session.surroundings.log.with({ run }) });
+  const report = await runScheduled(
+    { ...await own.context(), host: hostname(), pid: process.pid },
+    session.config.tasks,
+  );
   if (report.tasks.length > 0) {
-    await session.publish(report);
+    await own.publish(report);
     call.print(report, () => "");
   }
-  return report.scheduled.some(({ outcome }) => UNSETTLED.has(outcome));
+  const retries = report.scheduled.flatMap(({ retry_at }) => retry_at === undefined ? [] : [Date.parse(retry_at)]);
+  return {
+    isUnsettled: report.scheduled.some(({ outcome }) => UNSETTLED.has(outcome)),
+    retryAt: retries.length === 0 ? undefined : new Date(Math.min(...retries)),
+  };
 }
 
 /** What SIGHUP leads to. */

@@ -3,9 +3,13 @@ import { loadConfig } from "../config/config.ts";
 import { ConfigError } from "../errors.ts";
 import { formatCount, formatSeconds } from "../observe/figures.ts";
 import { openStore } from "../store/open.ts";
+import { describeUnreadable } from "./unreadable.ts";
 import { exitCodeOfVerify, verify, type VerifyReport } from "../commands/verify.ts";
 import { type Call, type Command, CONFIG_FLAG } from "./command.ts";
 import { withSession, withSurroundings } from "./session.ts";
+
+/** More unreadable documents than these are counted in the text; `--json` and the log have them all. */
+const SHOWN_UNREADABLE = 20;
 
 export const command: Command = {
   name: "verify",
@@ -13,7 +17,9 @@ export const command: Command = {
   help: [
     "Reads a backup again and compares it with its manifest: checksums, counts, ids. Needs no CouchDB and writes nothing.",
     "",
-    "<path> is as for restore. A file:// URL or a local folder needs no config. Exit code 12: something is not as it must be.",
+    "<path> is as for restore. A file:// URL or a local folder needs no config.",
+    "Exit codes: 0 complete, 3 as its manifest says, but CouchDB could not read some documents when it was made (they are",
+    "listed), 12 something is not as it must be.",
   ],
   flags: [CONFIG_FLAG, { name: "quick", summary: "compare presence and size only" }],
   operands: { least: 2, most: 2 },
@@ -49,14 +55,21 @@ async function needsNoConfig(call: Call, path: string): Promise<boolean> {
 }
 
 function describe(report: VerifyReport): string {
-  const { path, chunks, documents, leaf_revisions, problems, leftovers, seconds } = report;
-  const counts = `${formatCount(chunks)} ${chunks === 1 ? "chunk" : "chunks"}, ${formatCount(documents)} documents, ${
-    formatCount(leaf_revisions)
-  } leaf revisions`;
+  const { path, chunks, unreadable, problems, leftovers, seconds } = report;
+  const deleted = report.deleted === 0 ? "" : ` (${formatCount(report.deleted)} of them deleted)`;
+  const counts = `${formatCount(chunks)} ${chunks === 1 ? "chunk" : "chunks"}, ${
+    formatCount(report.documents)
+  } documents${deleted}, ${formatCount(report.leaf_revisions)} leaf revisions`;
+  const read = `${counts}, read in ${formatSeconds(seconds)}`;
   return [
     report.ok
-      ? `${path} is complete and as its manifest says: ${counts}, read in ${formatSeconds(seconds)}`
-      : `${path} is NOT whole: ${counts} are`,
+      ? `${path} is complete and as its manifest says: ${read}`
+      : problems.length > 0
+      ? `${path} is NOT whole: ${counts} are`
+      : `${path} is as its manifest says, but LACKS ${formatCount(unreadable.length)} ${
+        unreadable.length === 1 ? "document" : "documents"
+      }: ${read}`,
+    ...describeUnreadable(unreadable, SHOWN_UNREADABLE),
     ...problems.map(({ chunk, problem }) => `  problem: ${chunk}: ${problem}`),
     ...leftovers.map(({ chunk, problem }) => `  left over: ${chunk}: ${problem}`),
     "",

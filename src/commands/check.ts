@@ -1,9 +1,10 @@
 /**
  * Whether a backup could run now: each thing it needs is tried, in the way the backup uses it, and where it does not work
- * the report says what to do. One small object in the store is all that is written, and it is always the same one.
+ * the report says what to do. Three small objects in the store are all that is written, and they are always the same ones.
  */
 import type { CouchClient } from "../couchdb/client.ts";
-import { describeError, hintOf, ProgramError, StoreError } from "../errors.ts";
+import { describeError, hintOf, ProgramError } from "../errors.ts";
+import { findConditions } from "../store/conditions.ts";
 import { joinKey } from "../store/key.ts";
 import { readText } from "../streams.ts";
 import type { Log } from "../observe.ts";
@@ -25,6 +26,8 @@ export interface Check {
   detail: string;
   /** What to do about it, where something can be done. */
   hint?: string;
+  /** It works, but not as well as it should. */
+  warning?: true;
 }
 
 /** What `check --json` prints. */
@@ -52,6 +55,8 @@ export interface CheckContext {
   signal: AbortSignal;
   /** What else the config names. */
   probes: readonly Probe[];
+  /** Whether a task has a schedule, so that several machines may try to run it. @default false */
+  isScheduled?: boolean | undefined;
 }
 
 /**
@@ -61,11 +66,12 @@ export interface CheckContext {
  */
 export async function checkSetup(context: CheckContext): Promise<CheckReport> {
   const checks: Check[] = [];
-  const attempt = async (check: string, run: () => Promise<string>): Promise<boolean> => {
+  const attempt = async (check: string, run: () => Promise<string | Found>): Promise<boolean> => {
     const result = await tryOne(check, run, context.signal);
     checks.push(result);
-    const { ok, detail, hint } = result;
-    if (ok) context.log.info("check passes", { check, detail });
+    const { ok, detail, hint, warning } = result;
+    if (warning) context.log.warn("check passes with a warning", { check, detail, hint });
+    else if (ok) context.log.info("check passes", { check, detail });
     else context.log.error("check fails", { check, detail, hint });
     return ok;
   };
@@ -75,11 +81,15 @@ export async function checkSetup(context: CheckContext): Promise<CheckReport> {
   return { ok: checks.every(({ ok }) => ok), checks };
 }
 
-type Attempt = (check: string, run: () => Promise<string>) => Promise<boolean>;
+/** What was found where that is not all well. */
+type Found = Pick<Check, "detail" | "hint" | "warning">;
 
-async function tryOne(check: string, run: () => Promise<string>, signal: AbortSignal): Promise<Check> {
+type Attempt = (check: string, run: () => Promise<string | Found>) => Promise<boolean>;
+
+async function tryOne(check: string, run: () => Promise<string | Found>, signal: AbortSignal): Promise<Check> {
   try {
-    return { check, ok: true, detail: await run() };
+    const found = await run();
+    return { check, ok: true, ...(typeof found === "string" ? { detail: found } : found) };
   } catch (error) {
     signal.throwIfAborted();
     const hint = hintOf(error);
@@ -140,7 +150,7 @@ async function checkCouch({ couch, now, signal }: CheckContext, attempt: Attempt
 }
 
 async function checkStore(context: CheckContext, attempt: Attempt): Promise<void> {
-  const { repository, now, signal } = context;
+  const { repository, now, signal, isScheduled } = context;
   const { store, runsFolder: folder } = repository;
   const key = joinKey(folder, PROBE_NAME);
   const body = new TextEncoder().encode(`${JSON.stringify({ checked_at: now().toISOString() })}\n`);
@@ -163,18 +173,23 @@ async function checkStore(context: CheckContext, attempt: Attempt): Promise<void
     });
   });
   await attempt("store_conditional_write", async () => {
-    try {
-      await store.create([key], once(body), { signal });
-    } catch (error) {
-      if (error instanceof StoreError && error.facts.code === "exists") return "What exists is not overwritten";
-      throw error;
-    }
-    throw new CheckFailure("The store overwrites what exists although it is told not to", {
-      hint: "Use a store that knows If-None-Match: two runs at once could destroy each other's chunks in this one",
-    });
+    const conditions = await findConditions(store, repository.storeFolder, { now, signal, fresh: true });
+    if (conditions === "held") return "What exists is not overwritten";
+    const detail =
+      "The store overwrites what exists although it is told not to: chunks get names of their own for each run";
+    return isScheduled
+      ? {
+        detail: `${detail}, and two machines that run a schedule cannot be kept apart`,
+        hint: "Run the schedule on one machine only, or use a store that knows If-None-Match",
+        warning: true,
+      }
+      : detail;
   });
-}
-
-async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
-  yield await Promise.resolve(bytes);
+  await attempt("store_clock", async () => {
+    const skewMs = store.clockSkewMs;
+    if (skewMs === undefined) return await Promise.resolve("The store does not tell its time");
+    const detail = `The store's clock and this machine's differ by ${Math.round(Math.abs(skewMs) / 1000)} s`;
+    if (Math.abs(skewMs) <= MOST_CLOCK_DIFFERENCE_MS) return detail;
+    return { detail, hint: "Set both by NTP: backups are put in order by the store's clock", warning: true };
+  });
 }

@@ -1,19 +1,19 @@
 /**
  * What there is: the databases of CouchDB, and the backups in the store. Backups are found by listing folders, never by
- * scanning objects, so that it does not matter how many chunks a bucket holds.
+ * scanning chunks, so that it does not matter how many a bucket holds.
  */
-import { listDays } from "../archive/find.ts";
+import { Catalog, type CatalogEntry } from "../archive/catalog.ts";
+import { type DatabaseFolder, type FolderInventory, takeInventory } from "../archive/inventory.ts";
 import { isBackupEntry } from "../archive/archive.ts";
-import { readCheckpoint, readManifest } from "../archive/read.ts";
+import { shortRun } from "../archive/layout.ts";
+import { listCheckpoints, readCheckpoint } from "../archive/read.ts";
 import type { CouchClient } from "../couchdb/client.ts";
 import { formatDate } from "../dates.ts";
 import { ArchiveError, describeError, isNotFound } from "../errors.ts";
-import { joinKey } from "../store/key.ts";
 import { decodeDatabase, encodeDatabase } from "../database_name.ts";
-import { sumChunks } from "../archive/manifest.ts";
+import { type BackupKind, type Checkpoint, sumChunks } from "../archive/manifest.ts";
 import { loadAhead } from "../parallel.ts";
 import type { Repository } from "../archive/repository.ts";
-import type { Store } from "../store/store.ts";
 
 /** Folders that are looked at at once. */
 const FOLDERS_AT_ONCE = 16;
@@ -34,16 +34,26 @@ export interface ListedBackup {
   date: string;
   /** The task that made it; null where nothing says. */
   task: string | null;
-  /** The URL of its folder. */
+  /** The URL of its folder, which may hold others. */
   path: string;
+  /** The name of its manifest in that folder; null when it is not complete. */
+  manifest: string | null;
   /** Whether it has a manifest that can be read. */
   complete: boolean;
+  /** Whether it holds every document, or what has changed since another; null where nothing says. */
+  kind: BackupKind | null;
+  /** The eight digits that stand for its run in names; null where nothing says. */
+  run: string | null;
   /** Documents; null where nobody has counted them. For a backup that has not finished: what it has so far. */
   documents: number | null;
   /** The size of its chunks in the store, likewise. */
   compressed_bytes: number | null;
-  /** When it was complete, in UTC; null when it is not. */
+  /** How many documents CouchDB could not read; null where nobody has counted them. */
+  unreadable: number | null;
+  /** When it was complete, in UTC, by the store's clock where that was told; null when it is not. */
   finished_at: string | null;
+  /** How long ago that was; null when it is not complete. */
+  age_seconds: number | null;
   /** Why it is not complete. */
   problem?: string;
 }
@@ -60,97 +70,154 @@ export async function listDatabases(
   return { databases: names.map((database) => ({ database, encoded: encodeDatabase(database) })) };
 }
 
+/** What backups are listed with. */
+export interface ListContext {
+  /** Where the backups lie. */
+  repository: Repository;
+  /** Ends it; the reason is thrown. */
+  signal: AbortSignal;
+  /** What time it is, for the age of backups. @default the clock of this machine */
+  now?: (() => Date) | undefined;
+}
+
+/** What of a repository is to be listed. */
+export interface ListRequest {
+  /** Only backups of this database; encoded or not. */
+  database?: string | undefined;
+  /** Make an entry in the catalog for each complete backup that has none. @default false */
+  rebuild?: boolean | undefined;
+}
+
+/** What there is in the store. */
+export interface BackupList {
+  /** The backups, those first that were complete last. */
+  backups: ListedBackup[];
+  /** How many entries were made in the catalog; absent where it was not asked to be made anew. */
+  catalog_added?: number;
+}
+
 /**
- * Lists the backups below the config's prefix and suffix, the newest date first, then by database.
+ * Lists the backups below the config's prefix and suffix: the day on which they were complete (the date in the path where
+ * they are not), the newest first; within a day by database, and then the newest first.
  *
- * @param options `database`: only backups of this one, encoded or not.
  * @throws StoreError when the store fails; the reason of `context.signal`. A damaged backup is listed with its problem.
  */
 export async function listBackups(
-  context: { repository: Repository; signal: AbortSignal },
-  options: { database?: string | undefined } = {},
-): Promise<{ backups: ListedBackup[] }> {
-  const { repository, signal } = context;
+  context: ListContext,
+  options: ListRequest = {},
+): Promise<BackupList> {
+  const { repository, signal, now = () => new Date() } = context;
   const database = options.database === undefined ? undefined : decodeDatabase(options.database);
-  const found = loadAhead(
-    findFolders(context, database),
-    (folder, signal) => describeFolder(repository.store, folder, signal),
-    { limit: FOLDERS_AT_ONCE, signal },
-  );
-  const backups: ListedBackup[] = [];
-  for await (const backup of found) if (backup !== undefined) backups.push(backup);
-  // Keys are ordered by the encoded names, in which "a/b" comes before "a".
-  backups.sort((a, b) => a.date === b.date ? (a.database < b.database ? -1 : 1) : a.date < b.date ? 1 : -1);
-  return { backups };
-}
-
-interface DatabaseFolder {
-  database: string;
-  date: string;
-  folder: string;
-}
-
-/** The folders that may be backups, day by day. */
-async function* findFolders(
-  { repository, signal }: { repository: Repository; signal: AbortSignal },
-  database: string | undefined,
-): AsyncGenerator<DatabaseFolder> {
-  const { store, suffix } = repository;
-  const listDay = async (day: { date: string; folder: string }, signal: AbortSignal): Promise<DatabaseFolder[]> => {
-    const below = joinKey(day.folder, suffix);
-    if (database !== undefined) {
-      return [{ database, date: day.date, folder: joinKey(below, encodeDatabase(database)) }];
-    }
-    const folders: DatabaseFolder[] = [];
-    for await (const { kind, name } of store.list(below, { signal })) {
-      if (kind === "folder") {
-        folders.push({ database: decodeDatabase(name), date: day.date, folder: joinKey(below, name) });
-      }
-    }
-    return folders;
+  const catalog = new Catalog(repository);
+  const describe = async (found: FolderInventory, signal: AbortSignal) => {
+    const added = options.rebuild === true ? found.uncatalogued : [];
+    for (const entry of added) await catalog.add(entry, { signal });
+    return { rows: await describeFolder(repository, found, signal), added: added.length };
   };
-  const days = (async function* () {
-    for await (const { date, folder } of listDays(repository, { signal })) {
-      yield { date: formatDate(date).replaceAll("/", "-"), folder };
-    }
-  })();
-  for await (const folders of loadAhead(days, listDay, { limit: FOLDERS_AT_ONCE, signal })) yield* folders;
+  const inventory = takeInventory(repository, { database, signal });
+  const listedAt = now();
+  const backups: ListedBackup[] = [];
+  let added = 0;
+  for await (const described of loadAhead(inventory, describe, { limit: FOLDERS_AT_ONCE, signal })) {
+    for (const row of described.rows) backups.push({ ...row, age_seconds: ageOf(row, listedAt) });
+    added += described.added;
+  }
+  backups.sort(compareBackups);
+  return options.rebuild === true ? { backups, catalog_added: added } : { backups };
 }
 
-/** What a folder says of its backup; undefined when it holds none. */
-async function describeFolder(
-  store: Store,
-  { database, date, folder }: DatabaseFolder,
-  signal: AbortSignal,
-): Promise<ListedBackup | undefined> {
-  const backup: ListedBackup = {
+function ageOf({ finished_at }: Row, now: Date): number | null {
+  // Clocks differ: what was complete a moment ago is not of the future.
+  return finished_at === null ? null : Math.max(0, Math.round((now.getTime() - Date.parse(finished_at)) / 1000));
+}
+
+/** By day, the latest first; then by database; then the latest first. */
+function compareBackups(a: ListedBackup, b: ListedBackup): number {
+  const dayOf = ({ finished_at, date }: ListedBackup) => finished_at?.slice(0, 10) ?? date;
+  const [left, right] = [dayOf(a), dayOf(b)];
+  if (left !== right) return left < right ? 1 : -1;
+  // Keys are ordered by the encoded names, in which "a/b" comes before "a".
+  if (a.database !== b.database) return a.database < b.database ? -1 : 1;
+  const [earlier, later] = [a.finished_at ?? a.date, b.finished_at ?? b.date];
+  return earlier === later ? 0 : earlier < later ? 1 : -1;
+}
+
+/** A backup but for its age. */
+type Row = Omit<ListedBackup, "age_seconds">;
+
+async function describeFolder(repository: Repository, found: FolderInventory, signal: AbortSignal): Promise<Row[]> {
+  const empty = emptyRow(repository, found);
+  const rows = [
+    ...found.backups.map((entry) => rowOf(empty, entry)),
+    ...found.damaged.map((error) => ({ ...empty, problem: describeError(error) })),
+  ];
+  return rows.length > 0 ? rows : await describeUnfinished(repository, found, signal);
+}
+
+function emptyRow({ store }: Repository, { database, date, folder }: DatabaseFolder): Row {
+  return {
     database,
-    date,
+    date: formatDate(date).replaceAll("/", "-"),
     task: null,
     path: store.locate(folder),
+    manifest: null,
     complete: false,
+    kind: null,
+    run: null,
     documents: null,
     compressed_bytes: null,
+    unreadable: null,
     finished_at: null,
   };
-  try {
-    const { task, totals, finished_at } = await readManifest(store, folder, { signal });
-    const { documents, compressed_bytes } = totals;
-    return { ...backup, task, complete: true, documents, compressed_bytes, finished_at };
-  } catch (error) {
-    if (error instanceof ArchiveError) return { ...backup, problem: describeError(error) };
-    if (!isNotFound(error)) throw error;
+}
+
+function rowOf(empty: Row, entry: CatalogEntry): Row {
+  const { task, kind, run, documents, unreadable } = entry;
+  return {
+    ...empty,
+    task,
+    manifest: entry.manifestKey.slice(entry.manifestKey.lastIndexOf("/") + 1),
+    complete: true,
+    kind,
+    run,
+    documents,
+    compressed_bytes: entry.compressedBytes,
+    unreadable,
+    finished_at: entry.finishedAt.toISOString(),
+  };
+}
+
+/** A folder without a manifest: a backup that has not finished, chunks alone, or nothing. */
+async function describeUnfinished(repository: Repository, place: DatabaseFolder, signal: AbortSignal): Promise<Row[]> {
+  const { store } = repository;
+  const { folder } = place;
+  const empty = emptyRow(repository, place);
+  const rows: Row[] = [];
+  for (const name of await listCheckpoints(store, folder, { signal })) {
+    try {
+      rows.push(rowOfCheckpoint(empty, await readCheckpoint(store, folder, { name, signal })));
+    } catch (error) {
+      if (error instanceof ArchiveError) rows.push({ ...empty, problem: describeError(error) });
+      else if (!isNotFound(error)) throw error;
+    }
   }
-  try {
-    const { task, chunks } = await readCheckpoint(store, folder, { signal });
-    const { documents, compressed_bytes } = sumChunks(chunks);
-    return { ...backup, task, documents, compressed_bytes, problem: "It has not finished" };
-  } catch (error) {
-    if (error instanceof ArchiveError) return { ...backup, problem: describeError(error) };
-    if (!isNotFound(error)) throw error;
-  }
+  if (rows.length > 0) return rows;
   for await (const entry of store.list(folder, { signal })) {
-    if (isBackupEntry(entry)) return { ...backup, problem: "It has no manifest" };
+    if (isBackupEntry(entry)) return [{ ...empty, problem: "It has no manifest" }];
   }
-  return undefined;
+  return [];
+}
+
+function rowOfCheckpoint(empty: Row, { task, kind, run, chunks, unreadable }: Checkpoint): Row {
+  const { documents, compressed_bytes } = sumChunks(chunks);
+  return {
+    ...empty,
+    task,
+    kind,
+    run: shortRun(run),
+    documents,
+    compressed_bytes,
+    unreadable: unreadable.length,
+    problem: "It has not finished",
+  };
 }

@@ -87,6 +87,7 @@ export async function plan(tasks: readonly Task[], options: PlanOptions): Promis
       ],
     });
   }
+  warnOfOverlaps(tasks, plans);
   const selected = new Set(plans.flatMap(({ databases }) => databases.map(({ database }) => database)));
   return { tasks: plans, unselected: names.filter((name) => !selected.has(name)) };
 }
@@ -106,6 +107,31 @@ function planTimes(task: Task, { from, count }: PlanOptions): TaskPlan {
     unmatched: [],
     warnings: isOver ? [`schedule "${task.cron}" has no elapse after ${from.toISOString()}`] : [],
   };
+}
+
+/** A database that several tasks select is backed up by each of them: both are restore points, and `latest` is any of them. */
+function warnOfOverlaps(tasks: readonly Task[], plans: readonly TaskPlan[]): void {
+  for (const [index, plan] of plans.entries()) {
+    for (const [before, earlier] of plans.slice(0, index).entries()) {
+      const names = new Set(earlier.databases.map(({ database }) => database));
+      const both = plan.databases.filter(({ database }) => names.has(database)).map(({ database }) => database);
+      if (both.length === 0) continue;
+      const which = both.length === 1 ? `database "${both[0]}"` : `${both.length} databases, "${both[0]}" among them,`;
+      const lacking = [tasks[before]!, tasks[index]!].flatMap((task) => lackingOf(task));
+      plan.warnings.push(
+        `${which} ${
+          both.length === 1 ? "is" : "are"
+        } selected by task "${earlier.task}" too: each backs up on its own, ` +
+          `and "latest" is the newest backup of either` + (lacking.length === 0 ? "" : `; ${lacking.join(", ")}`),
+      );
+    }
+  }
+}
+
+/** What a task's backups do not have. */
+function lackingOf({ name, attachments, revisions }: Task): string[] {
+  const without = [...attachments ? [] : ["attachments"], ...revisions ? [] : ["histories"]];
+  return without.length === 0 ? [] : [`those of "${name}" are without ${without.join(" and ")}`];
 }
 
 /** The waits between databases alone can be longer than the time until the next run. */

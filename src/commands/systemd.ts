@@ -30,12 +30,13 @@ export interface UnitOptions {
 
 /** The service, and a timer for each task that has a schedule. */
 export function makeUnits(options: UnitOptions): UnitFile[] {
-  if (options.resident) return [{ name: `${PROGRAM_NAME}.service`, text: residentService(options) }];
+  const whenFailed = { name: `${PROGRAM_NAME}-failed@.service`, text: failedService() };
+  if (options.resident) return [{ name: `${PROGRAM_NAME}.service`, text: residentService(options) }, whenFailed];
   const timers = options.config.tasks.filter(({ cron }) => cron !== undefined).map((task) => ({
     name: `${PROGRAM_NAME}@${escapeInstance(task.name)}.timer`,
     text: timer(task, options),
   }));
-  return [{ name: `${PROGRAM_NAME}@.service`, text: taskService(options) }, ...timers];
+  return [{ name: `${PROGRAM_NAME}@.service`, text: taskService(options) }, ...timers, whenFailed];
 }
 
 /** A name as it stands between `@` and `.service`, as systemd-escape(1) makes it. */
@@ -63,17 +64,15 @@ function taskService(options: UnitOptions): string {
   return `# One look at one task: what is due is claimed and run. Its name stands behind the @.
 [Unit]
 Description=CouchDB backup: %I
-Wants=network-online.target
-After=network-online.target
-
+${dependencies(options)}
 [Service]
 Type=oneshot
 ExecStart=:${quote(program)} backup %d/config.yaml --scheduled --task=%I
 # 130 is a stop that was asked for: what is stored is kept, and the next look goes on from there.
 SuccessExitStatus=130
 TimeoutStopSec=15
-# A run that was killed is resumed once its claim has gone stale, after five minutes. A run that ended with failures
-# is not: it is reported, and one that ends with 3, 10 or 11 leaves this unit failed.
+# A run that was killed is resumed once its claim has gone stale, after five minutes. One that did not save everything ends
+# with 3, 10 or 11 and leaves this unit failed; the timer's next look tries again.
 Restart=on-abnormal
 RestartSec=6min
 
@@ -87,9 +86,7 @@ function residentService(options: UnitOptions): string {
   return `# Stays and runs every task when it is due.
 [Unit]
 Description=CouchDB backup
-Wants=network-online.target
-After=network-online.target
-
+${dependencies(options)}
 [Service]
 # There is no Type=notify: the program would need the right to start others, or an unstable API, to write to systemd's socket.
 Type=exec
@@ -110,6 +107,36 @@ WantedBy=multi-user.target
 `;
 }
 
+function dependencies(options: UnitOptions): string {
+  return `Wants=network-online.target
+# A CouchDB on this machine is there first; elsewhere the second name means nothing.
+After=network-online.target couchdb.service
+${mounts(options)}# Called each time that something is not saved, again and again until it is.
+OnFailure=${PROGRAM_NAME}-failed@%n.service
+`;
+}
+
+/** What is called when something failed: a line in the journal, in whose place somebody may be woken up. */
+function failedService(): string {
+  return `# Tells that a unit has failed, %i. As it stands it writes to the journal. To be told in another way, put a drop-in
+# beside it, such as ${PROGRAM_NAME}-failed@.service.d/mail.conf:
+#   [Service]
+#   ExecStart=
+#   ExecStart=/usr/local/bin/send-a-mail "%i on %H has failed"
+[Unit]
+Description=Tells that %i has failed
+
+[Service]
+Type=oneshot
+ExecStart=:/usr/bin/systemd-cat --identifier=${PROGRAM_NAME} --priority=alert /bin/echo "%i has failed: not everything is saved, systemctl status tells why"
+DynamicUser=yes
+ProtectSystem=strict
+ProtectHome=yes
+PrivateNetwork=yes
+NoNewPrivileges=yes
+`;
+}
+
 function loadPassword(password: UnitOptions["password"]): string {
   return password === undefined ? "" : `LoadCredential=${quote(`${password.name}:${password.source}`)}\n`;
 }
@@ -117,6 +144,11 @@ function loadPassword(password: UnitOptions["password"]): string {
 function hardening({ config, configPath, user }: UnitOptions): string {
   const paths = writablePaths(config);
   const isIn = (...folders: string[]) => paths.some((path) => folders.some((folder) => `${path}/`.startsWith(folder)));
+  const state = bucketFolder(config) === undefined
+    ? ""
+    : `# Here is noted that the bucket folder was there, so that a disk which is not mounted is told from a first run.
+StateDirectory=${PROGRAM_NAME}
+`;
   const owner = user ?? (paths.length > 0 ? PROGRAM_NAME : undefined);
   const install = paths.map((path) => `install -d -o ${owner} '${path}'`).join("; ");
   const identity = owner === undefined
@@ -130,7 +162,7 @@ EnvironmentFile=-${escapeSpecifiers(dirname(configPath))}/environment
 
 ${identity}
 UMask=0077
-${paths.map((path) => `ReadWritePaths=${quote(path)}\n`).join("")}ProtectSystem=strict
+${state}${paths.map((path) => `ReadWritePaths=${quote(path)}\n`).join("")}ProtectSystem=strict
 # Where a path to be written to lies in somebody's home or in /tmp, that place cannot be hidden.
 ProtectHome=${isIn("/home/", "/root/", "/run/user/") ? "read-only" : "yes"}
 PrivateTmp=${isIn("/tmp/", "/var/tmp/") ? "no" : "yes"}
@@ -161,12 +193,22 @@ SystemCallErrorNumber=EPERM
 `;
 }
 
+/** The bucket, where it is a folder. */
+function bucketFolder({ bucket }: Config): string | undefined {
+  return bucket.bucket.startsWith("file:") ? fileURLToPath(bucket.bucket) : undefined;
+}
+
+/** What must be mounted before: a backup to the disk below the mount point would fill that one, and be no backup. */
+function mounts({ config }: UnitOptions): string {
+  const folder = bucketFolder(config);
+  return folder === undefined ? "" : `RequiresMountsFor=${quote(folder)}\n`;
+}
+
 /** What is written to in the file system: the bucket, where it is a folder, and the folder of the textfile. */
-function writablePaths({ bucket, prometheus }: Config): string[] {
-  return [
-    ...bucket.bucket.startsWith("file:") ? [fileURLToPath(bucket.bucket)] : [],
-    ...prometheus?.textfile === undefined ? [] : [dirname(prometheus.textfile)],
-  ];
+function writablePaths(config: Config): string[] {
+  const folder = bucketFolder(config);
+  const textfile = config.prometheus?.textfile;
+  return [...folder === undefined ? [] : [folder], ...textfile === undefined ? [] : [dirname(textfile)]];
 }
 
 function timer({ name, cron, calendar, timezone }: Config["tasks"][number], options: UnitOptions): string {
@@ -181,6 +223,9 @@ OnCalendar=${escapeSpecifiers(cron ?? "")}${zone}
 Persistent=true
 # A run that the machine's end cut short is resumed when the machine is back.
 OnBootSec=10min
+# A look five minutes behind each other one: what failed is tried again, and what another machine left is resumed. Where
+# nothing is due it costs one listing of a folder.
+OnUnitInactiveSec=5min
 
 [Install]
 WantedBy=timers.target

@@ -1,13 +1,16 @@
 /**
  * Reads a backup again and compares it with its manifest: checksums, counts, ids. What is missing, damaged or foreign is
- * named. Needs no CouchDB; writes nothing.
+ * named, and so is what CouchDB could not read when the backup was made. Needs no CouchDB; writes nothing.
  */
 import { type Archive, type ArchiveChunk, type ChunkProblem, openArchive } from "../archive/archive.ts";
 import { findArchive, type PathContext } from "../archive/find.ts";
 import { inspectChunk } from "../archive/chunk.ts";
-import { compareIds, uncoveredRanges } from "../couchdb/ids.ts";
+import type { DocumentCounts } from "../archive/document_reader.ts";
+import { findGaps, hasRange, RangeCheck } from "../archive/id_ranges.ts";
+import { MANIFEST_NAME, parseChunkName } from "../archive/layout.ts";
+import { type ChunkIds, RepeatCheck } from "../archive/repeats.ts";
+import type { UnreadableDocument } from "../couchdb/couchdb.ts";
 import { ArchiveError, EXIT } from "../errors.ts";
-import { MANIFEST_NAME } from "../archive/layout.ts";
 import { joinKey } from "../store/key.ts";
 import { decodeDatabase } from "../database_name.ts";
 import type { ChunkEntry } from "../archive/manifest.ts";
@@ -39,7 +42,7 @@ export interface VerifyRequest {
 
 /** What `verify --json` prints. */
 export interface VerifyReport {
-  /** Whether the backup is complete and as its manifest says. */
+  /** Whether the backup is as its manifest says, and holds every document that its database had. */
   ok: boolean;
   /** The database that the backup was made of. */
   database: string;
@@ -47,10 +50,16 @@ export interface VerifyReport {
   path: string;
   /** Chunks that are as they must be. */
   chunks: number;
-  /** In those chunks. */
+  /** In those chunks; a document that was read again counts in each chunk that holds it. */
   documents: number;
   /** In those chunks. */
   leaf_revisions: number;
+  /** Those of the documents that are deleted ones. */
+  deleted: number;
+  /** Whether ids of one chunk were looked for in others: not in format 1, with `quick`, or of more than four million. */
+  ids_compared: boolean;
+  /** Documents that it lacks because CouchDB could not read them when it was made. */
+  unreadable: readonly UnreadableDocument[];
   /** What is not as it must be. */
   problems: ChunkProblem[];
   /** Objects beside the backup that do not belong to it and do no harm. */
@@ -59,9 +68,10 @@ export interface VerifyReport {
   seconds: number;
 }
 
-/** The exit code of a finished verification. */
+/** The exit code of a finished verification: 12 when something is wrong, 3 when only CouchDB could not read all. */
 export function exitCodeOfVerify(report: VerifyReport): number {
-  return report.ok ? EXIT.ok : EXIT.archive;
+  if (report.ok) return EXIT.ok;
+  return report.problems.length === 0 ? EXIT.partial : EXIT.archive;
 }
 
 /**
@@ -95,18 +105,16 @@ async function verifyArchive(context: VerifyContext, request: VerifyRequest): Pr
     chunks: 0,
     documents: 0,
     leaf_revisions: 0,
-    problems: [...archive.problems],
+    deleted: 0,
+    ids_compared: false,
+    unreadable: archive.unreadable,
+    problems: [...archive.problems, ...manifestProblems(archive)],
     leftovers: archive.leftovers,
     seconds: 0,
   };
-  if (archive.kind === "unlisted") {
-    const problem = "It is missing: without it nobody can tell whether all of the backup is there";
-    report.problems.push({ chunk: MANIFEST_NAME, problem });
-  }
-  report.problems.push(...findGaps(archive));
   try {
     await verifyChunks(archive, report, { ...context, log, quick: request.quick === true });
-    report.ok = report.problems.length === 0;
+    report.ok = report.problems.length + report.unreadable.length === 0;
   } finally {
     progress.databaseFinished({ database, ok: report.ok });
   }
@@ -120,78 +128,125 @@ function logReport(report: VerifyReport, log: Log): void {
   for (const { chunk, problem } of report.leftovers) {
     log.warn("object does not belong to the backup", { chunk, problem });
   }
-  const { path, chunks, documents, leaf_revisions: leafRevisions, seconds } = report;
-  const facts = { path, chunks, documents, leafRevisions, durationMs: Math.round(seconds * 1000) };
+  for (const { id, rev, error, reason } of report.unreadable) {
+    log.warn("document is not in the backup: CouchDB could not read it", { id, rev, error, reason });
+  }
+  const { path, chunks, documents, leaf_revisions: leafRevisions, deleted, unreadable, seconds } = report;
+  const facts = { path, chunks, documents, leafRevisions, deleted, durationMs: Math.round(seconds * 1000) };
   if (report.ok) log.info("backup is verified", facts);
-  else log.error("backup is not whole", { ...facts, problems: report.problems.length });
+  else if (report.problems.length === 0) {
+    log.warn("backup is verified, and lacks what CouchDB could not read", { ...facts, unreadable: unreadable.length });
+  } else log.error("backup is not whole", { ...facts, problems: report.problems.length });
+}
+
+/** What is wrong with the manifest itself, whatever its chunks hold. */
+function manifestProblems(
+  { kind, manifest: name = MANIFEST_NAME, entries, origin, feed, place }: Archive,
+): ChunkProblem[] {
+  if (kind === "unlisted") {
+    const problem = "It is missing: without it nobody can tell whether all of the backup is there";
+    return [{ chunk: MANIFEST_NAME, problem }];
+  }
+  if (kind !== "complete" || place.object !== undefined) return [];
+  const problems = findGaps(entries).map(({ after, through }) =>
+    `No chunk covers the ids behind ${JSON.stringify(after ?? null)} up to ${JSON.stringify(through)}`
+  );
+  if (origin !== undefined && origin.format >= 2 && feed === null) {
+    problems.push("It has no positions of the changes feed: nobody can tell of when its documents are");
+  }
+  const isLater = (entry: ChunkEntry) => entry.again === true;
+  for (const { name } of entries.filter(isLater)) {
+    const rival = entries.find((other) => other.name !== name && parseChunkName(other.name) === parseChunkName(name));
+    if (rival === undefined) continue;
+    problems.push(`Nobody can tell which is the later one of "${name}" and "${rival.name}": they have the same number`);
+  }
+  return problems.map((problem) => ({ chunk: name, problem }));
+}
+
+/** What reading a chunk has come to. */
+interface VerifiedChunk {
+  chunk: ArchiveChunk;
+  counts: DocumentCounts;
+  /** Its ids, where they are compared with those of other chunks. */
+  ids?: ChunkIds | undefined;
 }
 
 async function verifyChunks(
   archive: Archive,
   report: VerifyReport,
-  { log, progress, signal, quick }: { log: Log; progress: Progress; signal: AbortSignal; quick: boolean },
+  context: { log: Log; progress: Progress; signal: AbortSignal; quick: boolean },
 ): Promise<void> {
-  type Found = ChunkProblem | { documents: number; leafRevisions: number };
-  const verifyOne = async (chunk: ArchiveChunk, signal: AbortSignal): Promise<Found> => {
+  const { quick, signal } = context;
+  // The chunks of format 1 have ranges, which cannot overlap unnoticed.
+  const isOfRanges = archive.entries.some(hasRange);
+  const repeats = quick || isOfRanges || archive.kind !== "complete" ? undefined : RepeatCheck.of(archive.entries);
+  report.ids_compared = repeats !== undefined;
+  if (repeats === undefined && !quick && !isOfRanges && archive.kind === "complete") {
+    context.log.info("ids are not compared: there are too many documents", { documents: archive.documents });
+  }
+  const verifyOne = async (chunk: ArchiveChunk, signal: AbortSignal): Promise<ChunkProblem | VerifiedChunk> => {
     const { name, entry } = chunk;
-    if (quick && entry !== undefined) return { documents: entry.documents, leafRevisions: entry.leaf_revisions };
-    const { store, folder } = archive.place;
-    const range = new IdRange(entry);
+    if (quick && entry !== undefined) return { chunk, counts: { ...entry, leafRevisions: entry.leaf_revisions } };
     try {
-      const contents = await inspectChunk({ store, key: joinKey(folder, name), entry }, {
-        signal,
-        onRow: (id) => range.check(id),
-        onProgress: (step) => progress.advanced(step),
-      });
-      log.debug("chunk is read", { chunk: name, documents: contents.documents, bytes: contents.bytes });
-      return range.problem === undefined ? contents : { chunk: name, problem: range.problem };
+      return await readChunk(archive, chunk, { ...context, signal, repeats });
     } catch (error) {
       if (error instanceof ArchiveError) return { chunk: name, problem: error.message };
       throw error;
     }
   };
   for await (const found of loadAhead(archive.chunks, verifyOne, { limit: CHUNKS_AT_ONCE, signal })) {
-    if ("problem" in found) {
-      report.problems.push(found);
-      continue;
-    }
+    const problem = "problem" in found ? found : await findRepeats(archive, found, { repeats, signal });
+    if (problem !== undefined) report.problems.push(problem);
+    if ("problem" in found || problem !== undefined) continue;
+    const { counts } = found;
     report.chunks++;
-    report.documents += found.documents;
-    report.leaf_revisions += found.leafRevisions;
+    report.documents += counts.documents;
+    report.leaf_revisions += counts.leafRevisions;
+    report.deleted += counts.deleted;
   }
 }
 
-/** Holds the ids of a chunk against the range that its line in the manifest names. */
-class IdRange {
-  /** The first id that is not where it must be. */
-  problem: string | undefined;
-  readonly #after: string | undefined;
-  readonly #through: string | undefined;
-
-  constructor(entry: ChunkEntry | undefined) {
-    this.#after = entry?.after_id ?? undefined;
-    this.#through = entry?.last_id;
-  }
-
-  check(id: string | undefined): void {
-    if (this.#through === undefined || this.problem !== undefined) return;
-    const isWithin = id !== undefined && compareIds(id, this.#through) <= 0 &&
-      (this.#after === undefined || compareIds(id, this.#after) > 0);
-    if (!isWithin) {
-      this.problem = `It holds document ${JSON.stringify(id)}, which is not of the range the manifest names`;
-    }
-  }
+/** @throws ArchiveError when the chunk is not what its line in the manifest says. */
+async function readChunk(
+  { place: { store, folder } }: Archive,
+  chunk: ArchiveChunk,
+  { log, progress, signal, repeats }: {
+    log: Log;
+    progress: Progress;
+    signal: AbortSignal;
+    repeats: RepeatCheck | undefined;
+  },
+): Promise<ChunkProblem | VerifiedChunk> {
+  const { name, entry } = chunk;
+  const range = new RangeCheck(entry);
+  const ids = entry === undefined ? undefined : repeats?.begin(entry);
+  const contents = await inspectChunk({ store, key: joinKey(folder, name), entry }, {
+    signal,
+    onRow: (id) => {
+      range.check(id);
+      ids?.add(id);
+    },
+    onProgress: (step) => progress.advanced(step),
+  });
+  log.debug("chunk is read", { chunk: name, documents: contents.documents, bytes: contents.bytes });
+  return range.problem === undefined ? { chunk, counts: contents, ids } : { chunk: name, problem: range.problem };
 }
 
-/** Ranges of ids that no chunk of a complete backup covers. */
-function findGaps({ kind, entries, place }: Archive): ChunkProblem[] {
-  if (kind !== "complete" || place.object !== undefined) return [];
-  const gaps = uncoveredRanges(
-    entries.map(({ after_id, last_id }) => ({ after: after_id ?? undefined, through: last_id })),
-  );
-  // The last gap is what comes behind all ids.
-  return gaps.slice(0, -1).map(({ after, through }) => ({
-    chunk: MANIFEST_NAME,
-    problem: `No chunk covers the ids behind ${JSON.stringify(after ?? null)} up to ${JSON.stringify(through)}`,
-  }));
+/** Whether a chunk holds documents that a lower one holds too, and does not say that its are later. */
+async function findRepeats(
+  { place: { store, folder } }: Archive,
+  { chunk: { name, entry }, ids }: VerifiedChunk,
+  { repeats, signal }: { repeats: RepeatCheck | undefined; signal: AbortSignal },
+): Promise<ChunkProblem | undefined> {
+  if (entry === undefined || ids === undefined || repeats === undefined) return undefined;
+  const [first, ...others] = repeats.take(entry, ids);
+  if (first === undefined) return undefined;
+  let row = 0;
+  let repeated: string | undefined;
+  const onRow = (id: string | undefined) => void (row++ === first && (repeated = id));
+  await inspectChunk({ store, key: joinKey(folder, name), entry }, { signal, onRow });
+  const more = others.length === 0 ? "" : ` (and ${others.length} more)`;
+  const problem = `It holds document ${JSON.stringify(repeated)}${more}, which a lower chunk or row holds too, ` +
+    'and it is not marked "again"';
+  return { chunk: name, problem };
 }

@@ -10,6 +10,7 @@ import { Secret } from "../secret.ts";
 import type { StoreOptions } from "../store/store.ts";
 import { type Environment, held } from "./environment.ts";
 import type { ConfigDocument } from "./schema.ts";
+import { stateFolderOf } from "./state_folder.ts";
 
 /** What the config says of the bucket, and for an S3 bucket AWS's own variables where it says nothing. */
 export function toStoreOptions(document: ConfigDocument, env: Environment): StoreOptions {
@@ -23,6 +24,7 @@ export function toStoreOptions(document: ConfigDocument, env: Environment): Stor
     storageClass,
     sse: document.sse,
     kmsKeyId,
+    ...(document.bucket.startsWith("file:") ? { stateFolder: stateFolderOf(env) } : {}),
     ...(writtenKeys(document) ?? (isS3 ? keysOfEnvironment(env) : {})),
   };
 }

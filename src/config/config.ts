@@ -210,6 +210,7 @@ function toConfig(
       backupOnlyPrevious: task.backup_only_previous ?? task.backup_only_previus ?? false,
       attachments: task.attachments,
       revisions: task.revisions,
+      tombstones: task.tombstones,
       parallel: task.parallel,
       concurrency: task.concurrency,
       allowEmpty: task.allow_empty,

@@ -37,62 +37,7 @@ interface TaskDocument {
   backup_only_previus?: boolean | undefined;
   attachments: boolean;
   revisions: boolean;
-  parallel: number;
-  concurrency?: number | undefined;
-  allow_empty: boolean;
-}
-
-/** What {@linkcode configSchema} makes of a config: keys as in the file, defaults filled in. */
-export interface ConfigDocument {
-  database: {
-    url: Address;
-    login?: string | undefined;
-    password?: Secret | undefined;
-    password_file?: string | undefined;
-    password_secret?: string | undefined;
-  };
-  /** By name, in the order of the file. */
-  task: Record<string, TaskDocument>;
-  bucket: string;
-  region?: string | undefined;
-  endpoint?: string | undefined;
-  token?: string | undefined;
-  secret?: Secret | undefined;
-  session_token?: Secret | undefined;
-  storage_class?: string | undefined;
-  sse?: "AES256" | "aws:kms" | "aws:kms:dsse" | undefined;
-  kms_key_id?: string | undefined;
-  prefix: string;
-  suffix: string;
-  loki?: {
-    url: Address;
-    labels: Record<string, string>;
-    tenant?: string | undefined;
-    login?: string | undefined;
-    password?: Secret | undefined;
-  } | undefined;
-  prometheus?: {
-    pushgateway?: Address | undefined;
-    textfile?: string | undefined;
-    per_database: boolean;
-    instance?: string | undefined;
-  } | undefined;
-}
-
-/** A task of a config. */
-interface TaskDocument {
-  cron?: { text: string; calendar: Calendar } | undefined;
-  timezone?: string | undefined;
-  databases: string[];
-  exclude: string[];
-  /** In seconds. */
-  delay: number;
-  chunk?: number | undefined;
-  backup_only_previous?: boolean | undefined;
-  /** The reference script's spelling. */
-  backup_only_previus?: boolean | undefined;
-  attachments: boolean;
-  revisions: boolean;
+  tombstones: boolean;
   parallel: number;
   concurrency?: number | undefined;
   allow_empty: boolean;
@@ -169,6 +114,7 @@ const task = z.strictObject({
   backup_only_previus: flag.optional(),
   attachments: flag.default(true),
   revisions: flag.default(true),
+  tombstones: flag.default(false),
   parallel: wholeNumber(`must be a whole number from 1 to ${MOST_PARALLEL}`, MOST_PARALLEL).default(4),
   concurrency: wholeNumber(`must be a whole number from 1 to ${MOST_CONCURRENT}`, MOST_CONCURRENT).optional(),
   allow_empty: flag.default(false),

@@ -6,6 +6,7 @@
 import { CouchError } from "../errors.ts";
 import { encodeDatabase } from "../database_name.ts";
 import type { RetryPolicy } from "../retry.ts";
+import { type ChangesPage, readChangesPage } from "./changes_page.ts";
 import { type CallOptions, type ClientOptions, CouchConnection } from "./connection.ts";
 
 export type { CallOptions, ClientOptions } from "./connection.ts";
@@ -26,6 +27,20 @@ export interface DatabaseInfo {
   n: number | null;
   /** Whether ids begin with a partition's name. */
   partitioned: boolean;
+  /** When the database was created, since 3.3; null where CouchDB does not tell. */
+  instance_start_time: string | null;
+  /** Null before 2.3. */
+  purge_seq: string | null;
+}
+
+/** What a node of a cluster says of itself. */
+export interface NodeState {
+  /** Its name, such as `couchdb@10.0.0.1`. */
+  node: string;
+  /** Since it was started. */
+  uptimeSeconds: number;
+  /** How much it has yet to bring to copies on other nodes. */
+  replicationJobs: number;
 }
 
 /** A row in the answer of `_bulk_docs`. */
@@ -55,6 +70,8 @@ export interface DesignDocument {
 }
 
 const JSON_BODY = { "content-type": "application/json" };
+/** In an answer without a limit, how many rows lie between two positions. */
+const STREAM_SEQ_INTERVAL = 5000;
 
 /** A client for one CouchDB. */
 export class CouchClient {
@@ -135,6 +152,83 @@ export class CouchClient {
       q: answer.cluster?.q ?? null,
       n: answer.cluster?.n ?? null,
       partitioned: answer.props?.partitioned === true,
+      // "0" stands for "not known" before 3.3, and from nodes that are not yet upgraded.
+      instance_start_time: textOrNull(answer.instance_start_time, "0"),
+      purge_seq: textOrNull(answer.purge_seq),
+    };
+  }
+
+  /**
+   * A page of `GET /{db}/_changes`: what was written behind a position, each document once, at its last change.
+   *
+   * @param page `since` is a position, or "0" for the beginning. `limit` counts rows; 0 asks for `pending` alone. Of
+   * `positionsEvery` rows one has its position.
+   * @see https://docs.couchdb.org/en/stable/api/database/changes.html
+   */
+  async changes(
+    database: string,
+    page: { since: string; limit: number; positionsEvery?: number | undefined },
+    options: CallOptions & { attempts?: number | undefined } = {},
+  ): Promise<ChangesPage> {
+    const answer = await this.#http.json(this.#changesPath(database, page), {
+      action: `list the documents of database "${database}"`,
+      database,
+      ...options,
+    });
+    return readChangesPage(answer, database);
+  }
+
+  /**
+   * All of `GET /{db}/_changes` behind a position in one answer, which ends at the state of its beginning. Not retried.
+   *
+   * @returns The pieces of `{"results":[…],"last_seq":…,"pending":…}` as they arrive.
+   */
+  async changesStream(
+    database: string,
+    from: { since: string; positionsEvery?: number | undefined },
+    options: CallOptions = {},
+  ): Promise<AsyncIterable<Uint8Array>> {
+    const answer = await this.#http.request(this.#changesPath(database, from), {
+      action: `list the documents of database "${database}"`,
+      database,
+      ...options,
+    });
+    return answer.bytes;
+  }
+
+  #changesPath(
+    database: string,
+    { since, limit, positionsEvery = limit }: { since: string; limit?: number; positionsEvery?: number | undefined },
+  ): string {
+    const query = new URLSearchParams({ style: "all_docs", since });
+    if (limit !== undefined) query.set("limit", String(limit));
+    // To find each row's position costs CouchDB a quarter of the whole; the last one's is always there.
+    query.set("seq_interval", String(Math.max(positionsEvery ?? STREAM_SEQ_INTERVAL, 1)));
+    return `/${encodeDatabase(database)}/_changes?${query}`;
+  }
+
+  /** `GET /_membership`: the cluster's nodes, and those of them that answer each other now. */
+  async membership(options: CallOptions = {}): Promise<{ cluster: string[]; connected: string[] }> {
+    const answer = await this.#http.json("/_membership", { action: "list the cluster's nodes", ...options }) as {
+      cluster_nodes?: string[];
+      all_nodes?: string[];
+    };
+    return { cluster: answer.cluster_nodes ?? [], connected: answer.all_nodes ?? [] };
+  }
+
+  /** `GET /_node/{node}/_system`. */
+  async nodeState(
+    node: string,
+    options: CallOptions & { attempts?: number | undefined } = {},
+  ): Promise<NodeState> {
+    const answer = await this.#http.json(`/_node/${encodeURIComponent(node)}/_system`, {
+      action: `read the state of node "${node}"`,
+      ...options,
+    }) as { uptime?: number; internal_replication_jobs?: number };
+    return {
+      node,
+      uptimeSeconds: Number(answer.uptime ?? 0),
+      replicationJobs: Number(answer.internal_replication_jobs ?? 0),
     };
   }
 
@@ -320,4 +414,8 @@ export class CouchClient {
       signal: options.signal,
     });
   }
+}
+
+function textOrNull(value: unknown, unknown?: string): string | null {
+  return value === undefined || value === null || String(value) === unknown ? null : String(value);
 }

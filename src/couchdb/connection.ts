@@ -49,6 +49,8 @@ export interface CouchRequest extends CallOptions {
   /** The decoded name, for errors. */
   database?: string | undefined;
   answerTimeoutMs?: number | undefined;
+  /** How many times at most it is made. @default the retry policy's */
+  attempts?: number | undefined;
 }
 
 /** An answer whose body has yet to be read. A loop over `bytes` that is left early ends the request. */
@@ -120,7 +122,7 @@ export class CouchConnection {
       try {
         return await attemptOnce();
       } catch (error) {
-        if (attempt >= this.retry.attempts || !isTransient(error)) throw error;
+        if (attempt >= (init.attempts ?? this.retry.attempts) || !isTransient(error)) throw error;
         await this.waitAfterFailure(error as CouchError, attempt + 1, init.signal);
       }
     }

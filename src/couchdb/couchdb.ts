@@ -14,3 +14,15 @@ export interface CouchOptions {
   /** The user's password. */
   password?: Secret | undefined;
 }
+
+/** A document that CouchDB could not read, and what it said instead. */
+export interface UnreadableDocument {
+  /** Its id. */
+  id: string;
+  /** The revision, where the others of the document could be read. */
+  rev?: string | undefined;
+  /** CouchDB's `error`, or what happened to the request: `internal_error`, `cut_off`, `timeout`. */
+  error: string;
+  /** What CouchDB said beside it. */
+  reason: string;
+}

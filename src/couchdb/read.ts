@@ -1,50 +1,75 @@
 /**
- * Reads the documents of one batch of ids: in go ids, out comes the JSON of one chunk, `{"results":[…]}`, made of the raw
- * rows CouchDB sent. Whatever goes wrong on the way is healed here: rows with errors are asked for again one by one, a
- * request that keeps failing is halved, and the halves end up in the same chunk. Memory holds no more than one row, and a
- * row larger than a megabyte (an attachment) is passed on while it arrives.
+ * Reads the documents of one batch: in go ids, out comes the JSON of one chunk, `{"results":[…]}`, made of the raw rows
+ * CouchDB sent. Whatever goes wrong on the way is healed here: rows with errors are asked for again one by one, a request
+ * that keeps failing is halved, and the halves end up in the same chunk. A document that cannot be read whatever is tried
+ * is left out and named. Memory holds no more than one row, and a row larger than a megabyte (an attachment) is passed on
+ * while it arrives.
  */
+import type { UnreadableDocument } from "./couchdb.ts";
 import { CouchError, isTransient } from "../errors.ts";
-import { BulkRequest, type ReadOptions } from "./bulk_request.ts";
+import type { Log } from "../observe.ts";
+import { IdBatch, type ListedDocument } from "./batch.ts";
+import { BulkGet, type ReadOptions, type Suspect } from "./bulk_get.ts";
 import type { CallOptions, CouchClient } from "./client.ts";
-import { compareIds, type IdBatch, ListedIds } from "./ids.ts";
-import { type BatchCounts, emptyCounts, RowOutput } from "./rows.ts";
+import { type BatchCounts, ChunkText, emptyCounts } from "./row.ts";
 
-export type { ReadOptions } from "./bulk_request.ts";
-
-const encoder = new TextEncoder();
-const OPENING = encoder.encode('{"results":[');
-const CLOSING = encoder.encode("]}");
+/** How often a single document is asked for once another one has used up all patience. */
+const LONE_ATTEMPTS = 3;
+/** So many documents in a row that cannot be read are CouchDB's failure and not theirs. */
+const MOST_UNREADABLE_IN_A_ROW = 25;
+/** So often a chunk is begun again for a large row that lacks a revision; then it is taken as it is. */
+const RESTARTS_FOR_REVISIONS = 2;
 
 /**
  * What was yielded so far is of no use: an answer broke within a row that had been passed on in part. Reading again
  * begins at the first byte, with smaller requests.
  */
 export class RestartNeeded extends Error {
-  declare readonly cause: CouchError;
+  override readonly cause: CouchError;
 
   constructor(cause: CouchError) {
     super(cause.message, { cause });
     this.name = "RestartNeeded";
+    this.cause = cause;
   }
+}
+
+/** What readers of one database have met: whether it is documents that cannot be read, or CouchDB that cannot. */
+export interface ReadingHealth {
+  /** Documents that could not be read since one could. */
+  unreadableInARow: number;
+  /** Whether one has used up all patience. */
+  knowsUnreadable: boolean;
 }
 
 /** Reads one batch; `read()` may be called again after it has failed, and then asks for less at once. */
 export class BatchReader {
   /** What the last `read()` has yielded. */
   counts: BatchCounts = emptyCounts();
+  /** The documents that the last `read()` has left out because CouchDB cannot read them. */
+  unreadable: UnreadableDocument[] = [];
 
   readonly #client: CouchClient;
   readonly #database: string;
   readonly #options: ReadOptions;
+  readonly #log: Log;
   /** The batch, in as many requests as it is read with from its first byte on. */
   #plan: readonly IdBatch[];
+  #restartsForRevisions = 0;
+  readonly #health: ReadingHealth;
 
-  constructor(client: CouchClient, database: string, batch: IdBatch, options: ReadOptions) {
+  constructor(
+    client: CouchClient,
+    database: string,
+    batch: IdBatch,
+    options: ReadOptions & { log: Log; health?: ReadingHealth },
+  ) {
     this.#client = client;
     this.#database = database;
     this.#plan = [batch];
     this.#options = options;
+    this.#log = options.log;
+    this.#health = options.health ?? { unreadableInARow: 0, knowsUnreadable: false };
   }
 
   /**
@@ -55,36 +80,39 @@ export class BatchReader {
    */
   async *read(call: CallOptions = {}): AsyncGenerator<Uint8Array> {
     this.counts = emptyCounts();
-    const output = new RowOutput(this.counts);
-    const suspects: string[] = [];
+    this.unreadable = [];
+    const output = new ChunkText(this.counts);
+    const suspects: Suspect[] = [];
     const waiting = this.#plan.map((batch) => ({ batch, attempt: 1 }));
-    output.append(OPENING);
     for (let asked = waiting.shift(); asked !== undefined; asked = waiting.shift()) {
       const request = this.#request(asked.batch);
       try {
         yield* request.forward(output, call);
+        this.#health.unreadableInARow = 0;
       } catch (error) {
-        const failure = await this.#healable(error, request, call);
-        waiting.unshift(...await this.#askForLess(request.rest(), asked.attempt, failure, call));
+        const failure = this.#healable(error, request);
+        const rest = request.rest();
+        if (rest.count === 1 && isOfDocument(failure)) {
+          for (const [document] of rest.pages()) if (document !== undefined) suspects.push({ document });
+        } else {
+          waiting.unshift(...await this.#askForLess(rest, asked.attempt, failure, call));
+        }
       }
-      for (const id of request.suspects) suspects.push(id);
-      this.counts.lastId = laterId(this.counts.lastId, request.lastId);
+      for (const suspect of request.suspects) suspects.push(suspect);
     }
-    for (const id of suspects) yield* this.#readAlone(id, output, call);
-    output.append(CLOSING);
-    yield* output.flush();
+    for (const suspect of suspects) yield* this.#readAlone(suspect, output, call);
+    yield* output.end();
   }
 
-  #request(batch: IdBatch): BulkRequest {
-    return new BulkRequest(this.#client, this.#database, batch, this.#options);
+  #request(batch: IdBatch): BulkGet {
+    return new BulkGet(this.#client, this.#database, batch, this.#options);
   }
 
   /** The failure when it can be healed by asking again; thrown otherwise. */
-  async #healable(error: unknown, request: BulkRequest, call: CallOptions): Promise<CouchError> {
+  #healable(error: unknown, request: BulkGet): CouchError {
     if (!(error instanceof CouchError) || !(isTransient(error) || isTooMuch(error))) throw error;
     if (!request.passedInPart) return error;
-    const halves = await Promise.all(this.#plan.map((batch) => batch.split(call)));
-    this.#plan = this.#plan.flatMap((batch, index) => halves[index] ?? [batch]);
+    this.#plan = this.#plan.flatMap((batch) => batch.split() ?? [batch]);
     throw new RestartNeeded(error);
   }
 
@@ -95,47 +123,84 @@ export class BatchReader {
     failure: CouchError,
     call: CallOptions,
   ): Promise<{ batch: IdBatch; attempt: number }[]> {
-    const halves = isTooMuch(failure) || (attempt > 1 && isServersFault(failure)) ? await batch.split(call) : undefined;
+    const halves = isTooMuch(failure) || (attempt > 1 && isOfDocument(failure)) ? batch.split() : undefined;
     if (halves === undefined && (attempt >= this.#client.retry.attempts || !isTransient(failure))) throw failure;
     await this.#client.waitAfterFailure(failure, attempt + 1, call.signal);
     if (halves === undefined) return [{ batch, attempt: attempt + 1 }];
-    this.#options.log.warn("request is halved", { database: this.#database, error: failure.message });
+    this.#log.warn("request is halved", { database: this.#database, error: failure.message });
     return halves.map((half) => ({ batch: half, attempt: 1 }));
   }
 
   /**
-   * Asks for a single document whose row was an error. With a node down, one missing document can turn every row of a
+   * Asks for a single document whose row was not good. With a node down, one missing document can turn every row of a
    * request into an error; only when it is missing alone is it gone.
    */
-  async *#readAlone(id: string, output: RowOutput, call: CallOptions): AsyncGenerator<Uint8Array> {
-    const batch = new ListedIds(undefined, [id]);
+  async *#readAlone(suspect: Suspect, output: ChunkText, call: CallOptions): AsyncGenerator<Uint8Array> {
+    const { document, isOut, missing } = suspect;
+    if (isOut === true) return this.#settlePassed(document, missing ?? []);
     for (let attempt = 1;; attempt++) {
-      const request = this.#request(batch);
+      const isLast = attempt >= (this.#health.knowsUnreadable ? LONE_ATTEMPTS : this.#client.retry.attempts);
+      // What the feed has listed may have been purged since: at last the row is taken as it is.
+      const asked = isLast ? { id: document.id, revs: [] } : document;
+      const request = this.#request(IdBatch.of([asked]));
       let failure: CouchError;
       try {
         yield* request.forward(output, call);
-        if (request.suspects.length === 0) return;
-        if (request.rowError?.error === "not_found") {
+        const [found] = request.suspects;
+        if (found === undefined) {
+          this.#health.unreadableInARow = 0;
+          if (isLast && missing !== undefined) this.#nameMissing(document.id, missing);
+          return;
+        }
+        if (found.error?.error === "not_found") {
           this.counts.absent++;
           return;
         }
-        const { error = "no_revision", reason = "" } = request.rowError ?? {};
-        failure = new CouchError(
-          `Cannot read document "${id}" of database "${this.#database}": CouchDB answered ${error}, "${reason}"`,
-          { error, reason, database: this.#database },
-        );
+        failure = this.#rowFailure(document.id, found);
       } catch (error) {
-        failure = await this.#healable(error, request, call);
+        failure = this.#healable(error, request);
       }
+      if (isLast && isOfDocument(failure)) return await this.#leaveOut(document.id, failure, call);
       if (attempt >= this.#client.retry.attempts) throw failure;
       await this.#client.waitAfterFailure(failure, attempt + 1, call.signal);
     }
   }
-}
 
-function laterId(a: string | undefined, b: string | undefined): string | undefined {
-  if (a === undefined || b === undefined) return a ?? b;
-  return compareIds(a, b) >= 0 ? a : b;
+  #rowFailure(id: string, { error, missing }: Suspect): CouchError {
+    const { error: code, reason } = error ??
+      (missing === undefined
+        ? { error: "no_revision", reason: "its row is empty" }
+        : { error: "missing_revision", reason: `the changes feed lists ${missing.join(", ")}…` });
+    return new CouchError(
+      `Cannot read document "${id}" of database "${this.#database}": CouchDB answered ${code}, "${reason}"`,
+      { error: code, reason, database: this.#database },
+    );
+  }
+
+  /** A row that was too large to be kept lacks a revision: the chunk is begun again, but not for ever. */
+  #settlePassed(id: ListedDocument, missing: readonly string[]): void {
+    if (this.#restartsForRevisions++ < RESTARTS_FOR_REVISIONS) {
+      throw new RestartNeeded(this.#rowFailure(id.id, { document: id, missing }));
+    }
+    this.#nameMissing(id.id, missing);
+  }
+
+  #nameMissing(id: string, missing: readonly string[]): void {
+    for (const rev of missing) {
+      this.unreadable.push({ id, rev, error: "missing_revision", reason: "Listed, and in no answer" });
+    }
+  }
+
+  /** Leaves a document out for good, if it is the document that fails and not CouchDB. */
+  async #leaveOut(id: string, failure: CouchError, call: CallOptions): Promise<void> {
+    // Throws where CouchDB is away, refuses the login, or has lost the database.
+    await this.#client.databaseInfo(this.#database, call);
+    if (++this.#health.unreadableInARow > MOST_UNREADABLE_IN_A_ROW) throw failure;
+    const { error, reason = "", status } = failure.facts;
+    this.#health.knowsUnreadable = true;
+    this.unreadable.push({ id, error, reason: status === undefined ? reason : `${status}: ${reason}` });
+    this.#log.warn("document cannot be read and is left out", { database: this.#database, id, error: failure.message });
+  }
 }
 
 /** The request itself is more than the server takes or finishes in time: a smaller one may pass. */
@@ -143,7 +208,7 @@ function isTooMuch(error: CouchError): boolean {
   return error.facts.error === "timeout" || error.facts.status === 413;
 }
 
-/** The server failed at the request, rather than being away or asking for a pause. */
-function isServersFault(error: CouchError): boolean {
-  return error.facts.error !== "unreachable" && error.facts.status !== 429;
+/** The server failed at what it was asked for, rather than being away or asking for a pause. */
+function isOfDocument(error: CouchError): boolean {
+  return error.facts.error !== "unreachable" && error.facts.status !== 429 && error.facts.status !== 401;
 }

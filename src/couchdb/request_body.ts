@@ -17,6 +17,14 @@ const INITIAL_BYTES = 1 << 20;
 /** How documents are written: `kept` with the revision each has, `new` as new edits, for documents that have none. */
 export type Revisions = "kept" | "new";
 
+/** A document in a body. */
+export interface BodyDocument {
+  /** As far as whoever added it knows. */
+  id?: string | undefined;
+  /** Its JSON. */
+  bytes: Uint8Array;
+}
+
 /** Documents on their way to CouchDB. */
 export class RequestBody {
   revisions: Revisions = "kept";
@@ -27,8 +35,9 @@ export class RequestBody {
   #used = 0;
   /** Where each document begins. */
   #starts: number[] = [];
+  #ids: (string | undefined)[] = [];
 
-  constructor(revisions: Revisions, documents: Iterable<Uint8Array> = []) {
+  constructor(revisions: Revisions, documents: Iterable<BodyDocument> = []) {
     this.clear(revisions);
     for (const document of documents) this.add(document);
   }
@@ -43,16 +52,18 @@ export class RequestBody {
     this.revisions = revisions;
     this.documentBytes = 0;
     this.#starts = [];
+    this.#ids = [];
     this.#used = 0;
     this.#append(OPENINGS[revisions]);
   }
 
-  /** Adds a copy of a document's JSON. */
-  add(document: Uint8Array): void {
+  /** Adds a document; its JSON is copied. */
+  add({ id, bytes }: BodyDocument): void {
     if (this.count > 0) this.#append(COMMA);
     this.#starts.push(this.#used);
-    this.#append(document);
-    this.documentBytes += document.length;
+    this.#ids.push(id);
+    this.#append(bytes);
+    this.documentBytes += bytes.length;
   }
 
   /** The JSON to send. It is valid until the body is changed. */
@@ -63,11 +74,12 @@ export class RequestBody {
     return this.#bytes.subarray(0, used + CLOSING.length);
   }
 
-  /** The documents one by one, as views that are valid until the body is cleared. */
-  documents(): Uint8Array[] {
+  /** The documents one by one; their bytes are views that are valid until the body is cleared. */
+  documents(): BodyDocument[] {
     return this.#starts.map((start, index) => {
       const next = this.#starts[index + 1];
-      return this.#bytes.subarray(start, next === undefined ? this.#used : next - COMMA.length);
+      const bytes = this.#bytes.subarray(start, next === undefined ? this.#used : next - COMMA.length);
+      return { id: this.#ids[index], bytes };
     });
   }
 

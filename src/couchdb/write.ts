@@ -4,6 +4,7 @@
  * so that all others are written; what passes by itself is asked for again, which is harmless for revisions that exist.
  */
 import { CouchError, isTransient } from "../errors.ts";
+import { IdSet } from "../id_set.ts";
 import { readTextMembers } from "../json/members.ts";
 import type { Log } from "../observe.ts";
 import type { CallOptions, CouchClient, WriteRow } from "./client.ts";
@@ -59,6 +60,8 @@ export class DocumentWriter {
   readonly failed: FailedRevision[] = [];
   /** How many were not taken. */
   failedRevisions = 0;
+  /** Of how many documents they are. */
+  failedDocuments = 0;
   /** How many requests were answered before all copies were written. */
   requestsWithFewerCopies = 0;
 
@@ -67,6 +70,7 @@ export class DocumentWriter {
   readonly #options: WriterOptions;
   /** Documents with which CouchDB answered 500, since it last took one. */
   #serverErrors = 0;
+  readonly #failedIds = new IdSet();
 
   constructor(client: CouchClient, database: string, options: WriterOptions) {
     this.#client = client;
@@ -146,7 +150,7 @@ export class DocumentWriter {
     const [first] = passing;
     if (first === undefined) return undefined;
     const wanted = new Set(passing.map(({ id, rev }) => JSON.stringify([id, rev ?? ""])));
-    const again = body.documents().filter((bytes) => {
+    const again = body.documents().filter(({ bytes }) => {
       const { _id, _rev } = readTextMembers(bytes, ["_id", "_rev"]);
       return wanted.has(JSON.stringify([_id, _rev ?? ""])) || wanted.has(JSON.stringify([_id, ""]));
     });
@@ -185,8 +189,10 @@ export class DocumentWriter {
   }
 
   #failWhole(body: RequestBody, error: CouchError): void {
-    const [document = new Uint8Array()] = body.documents();
-    const { _id = "", _rev } = readTextMembers(document, ["_id", "_rev"]);
+    const [document] = body.documents();
+    const { _id = document?.id ?? "", _rev } = document === undefined
+      ? {}
+      : readTextMembers(document.bytes, ["_id", "_rev"]);
     this.#fail(_id, { rev: _rev, error: error.facts.error, reason: error.facts.reason }, error);
   }
 
@@ -197,6 +203,7 @@ export class DocumentWriter {
   ): void {
     const hint = hintFor(cause);
     this.failedRevisions++;
+    if (id === "" || this.#failedIds.add(id)) this.failedDocuments++;
     this.#options.log.error("document is not written", { id, rev, error, reason, hint });
     if (this.failed.length >= MOST_KEPT_FAILURES) return;
     this.failed.push({ id, rev, error, reason, ...(hint === undefined ? {} : { hint }) });

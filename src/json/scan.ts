@@ -6,7 +6,7 @@
  * what is inside of them, members.ts looks up a few texts in a document.
  */
 import { concat } from "../concat.ts";
-import { CLOSE_BRACE, CLOSE_BRACKET, COLON, COMMA, OPEN_BRACE, OPEN_BRACKET, QUOTE } from "./bytes.ts";
+import { BACKSLASH, CLOSE_BRACE, CLOSE_BRACKET, COLON, COMMA, OPEN_BRACE, OPEN_BRACKET, QUOTE } from "./bytes.ts";
 import { ValuePasser } from "./value.ts";
 
 /** How documents lie in a piece of JSON. */
@@ -100,6 +100,8 @@ const Value = {
 type Value = (typeof Value)[keyof typeof Value];
 
 const decoder = new TextDecoder("utf-8", { fatal: true });
+const SHORT_TEXT_BYTES = 64;
+const codes = new Uint8Array(SHORT_TEXT_BYTES);
 
 /**
  * A pull scanner: push bytes, call `next()` until it returns `Found.Nothing`, push more, and `finish()` at the end.
@@ -124,6 +126,10 @@ export class DocumentScanner {
   id: string | undefined;
   /** The error that was found last. */
   error: RowError | undefined;
+  /** Whether the document that ended last is a deleted revision: `"_deleted":true` stands at its top. */
+  get isDeleted(): boolean {
+    return this.#passer.isDeleted;
+  }
   /** Where in the bytes pushed last the place found is. */
   position = 0;
 
@@ -361,11 +367,11 @@ export class DocumentScanner {
     this.#expect = Expect.CommaOrEnd;
     switch (this.#value) {
       case Value.MemberName:
-        this.#memberName = this.#parseCaptured() as string;
+        this.#memberName = this.#captureText();
         this.#expect = Expect.Colon;
         return Found.Nothing;
       case Value.Id:
-        this.id = this.#parseCaptured() as string;
+        this.id = this.#captureText();
         return Found.Nothing;
       case Value.Error: {
         const parsed = this.#parseCaptured() as { error?: unknown; reason?: unknown } | null;
@@ -387,6 +393,21 @@ export class DocumentScanner {
     if (this.#capturedBytes > MAX_CAPTURE_BYTES) this.#fail("JSON has an id, member name or error that does not end");
     this.#captured.push(this.#bytes.slice(this.#captureFrom, end));
     this.#captureFrom = end;
+  }
+
+  /** The text that was captured. */
+  #captureText(): string {
+    const [from, length] = [this.#captureFrom + 1, this.#at - this.#captureFrom - 2];
+    // Names and most ids are short and plain, and lie in one piece: to decode and parse them would cost most of a row's time.
+    if (this.#captured.length > 0 || length > SHORT_TEXT_BYTES) return this.#parseCaptured() as string;
+    const bytes = this.#bytes;
+    for (let index = 0; index < length; index++) {
+      const byte = bytes[from + index]!;
+      if (byte < 0x20 || byte > 0x7e || byte === BACKSLASH) return this.#parseCaptured() as string;
+      codes[index] = byte;
+    }
+    this.#captureFrom = -1;
+    return String.fromCharCode.apply(null, codes.subarray(0, length) as unknown as number[]);
   }
 
   #parseCaptured(): unknown {

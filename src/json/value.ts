@@ -2,7 +2,13 @@
  * Passes over one JSON value of any size without parsing it. In go its first byte and then pieces of a byte stream, cut
  * anywhere; out comes where it ends. This is where most of the bytes of a backup go through.
  */
+import { concat } from "../concat.ts";
 import { BACKSLASH, CLOSE_BRACE, CLOSE_BRACKET, COMMA, OPEN_BRACE, OPEN_BRACKET, QUOTE } from "./bytes.ts";
+
+/** How a deleted revision says so, behind the quote that begins the member. CouchDB writes no white space. */
+const DELETED = new TextEncoder().encode('_deleted":true');
+const UNDERSCORE = 0x5f;
+const SMALL_D = 0x64;
 
 /** Strings longer than this are left to the native search; for shorter ones the call costs more than the loop. */
 const SHORT_STRING_BYTES = 24;
@@ -18,17 +24,24 @@ type Kind = (typeof Kind)[keyof typeof Kind];
 
 /** Where a value stands that is being passed over; used again for the next one. */
 export class ValuePasser {
+  /** Whether the value that is passed over is a deleted revision: `"_deleted":true` stands at its top. */
+  isDeleted = false;
+
   #kind: Kind = Kind.Scalar;
   #depth = 0;
   #inString = false;
   /** The last byte was a backslash that escapes the next one. */
   #escaped = false;
+  /** What the last bytes had of a member that may be {@linkcode DELETED}; its rest is to come. */
+  #deletedBegun: Uint8Array | undefined;
 
   /** Begins with the value whose first byte this is. The quote of a string is not to be passed again. */
   begin(byte: number): void {
     this.#depth = 0;
     this.#inString = false;
     this.#escaped = false;
+    this.isDeleted = false;
+    this.#deletedBegun = undefined;
     if (byte === QUOTE) this.#kind = Kind.String;
     else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) this.#kind = Kind.Nested;
     else this.#kind = Kind.Scalar;
@@ -76,6 +89,9 @@ export class ValuePasser {
   #passNested(bytes: Uint8Array, from: number): number {
     const end = bytes.length;
     let at = from;
+    if (this.#deletedBegun !== undefined) {
+      this.#watchDeleted(concat([this.#deletedBegun, bytes.subarray(from, from + DELETED.length)]), 0);
+    }
     if (this.#inString) {
       at = this.#passString(bytes, at);
       if (at < 0) return -1;
@@ -85,6 +101,10 @@ export class ValuePasser {
     while (at < end) {
       const byte = bytes[at++]!;
       if (byte === QUOTE) {
+        // Of all that may stand at a document's top this alone matters, and few names begin like it.
+        if (depth === 1 && (at + 1 >= end || (bytes[at] === UNDERSCORE && bytes[at + 1] === SMALL_D))) {
+          this.#watchDeleted(bytes, at);
+        }
         at = this.#passString(bytes, at);
         if (at < 0) {
           this.#inString = true;
@@ -98,6 +118,15 @@ export class ValuePasser {
     }
     this.#depth = depth;
     return -1;
+  }
+
+  /** Looks whether `bytes` have {@linkcode DELETED} at `at`, or its beginning at their end. */
+  #watchDeleted(bytes: Uint8Array, at: number): void {
+    this.#deletedBegun = undefined;
+    const length = Math.min(DELETED.length, bytes.length - at);
+    for (let index = 0; index < length; index++) if (bytes[at + index] !== DELETED[index]) return;
+    if (length === DELETED.length) this.isDeleted = true;
+    else this.#deletedBegun = bytes.slice(at);
   }
 }
 

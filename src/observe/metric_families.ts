@@ -2,7 +2,7 @@
  * The metrics that there are: of each its name, what it says, and how a task's part of a run's report becomes its
  * samples. Every one is a gauge that describes the last run of a task. Pure.
  */
-import type { RunReport, TaskReport } from "../archive/report.ts";
+import { isSaved, isTaskSaved, type RunReport, type TaskReport } from "../archive/report.ts";
 import { EXIT } from "../errors.ts";
 
 /** What metrics tell beside the report. */
@@ -11,6 +11,11 @@ export interface MetricsOptions {
   tasks?: Readonly<Record<string, { retries?: number; nextElapse?: Date | undefined }>>;
   /** Lines that a log sink lost during the run, as `flush()` of the log counts them. */
   lostLogLines?: number;
+  /**
+   * The run was for databases that were named: its figures are series of their own, and must neither pass for the success
+   * of the task nor for an archive that has shrunk. @default false
+   */
+  isPart?: boolean;
   /** Series for each database too: as many as there are databases, so only when asked for. @default false */
   perDatabase?: boolean;
 }
@@ -28,7 +33,7 @@ export interface Family {
 
 /** The time of success, which outlives a run that failed. */
 export const LAST_SUCCESS = "couchdb_backup_last_success_timestamp_seconds";
-const STATUSES = ["complete", "resumed", "failed"] as const;
+const STATUSES = ["complete", "resumed", "failed", "gone"] as const;
 const CAUSES = ["couchdb", "store", "archive", "interrupted", "task", "unexpected"] as const;
 const CAUSE_OF_EXIT: Record<number, (typeof CAUSES)[number]> = {
   [EXIT.couchdb]: "couchdb",
@@ -75,6 +80,25 @@ export const FAMILIES: readonly Family[] = [
   sum("couchdb_backup_size_bytes", "Size of what the last run stored, before compression.", "bytes"),
   sum("couchdb_backup_compressed_size_bytes", "Size of the chunks that the last run stored.", "compressed_bytes"),
   {
+    name: "couchdb_backup_unreadable_documents",
+    help: "Documents that CouchDB could not read; all else of their databases is saved.",
+    samples: ({ databases }) => [{
+      value: databases.reduce((total, { unreadable }) => total + (unreadable?.length ?? 0), 0),
+    }],
+  },
+  {
+    name: "couchdb_backup_shrunk_databases",
+    help: "Databases of the last run with less than half of the documents of the backup before.",
+    samples: ({ databases }) => [{
+      value: databases.filter(({ shrunk_from }) => shrunk_from !== undefined).length,
+    }],
+  },
+  {
+    name: "couchdb_backup_unlisted_databases",
+    help: "Databases that the run before had and that CouchDB does not list any more.",
+    samples: ({ unlisted }) => [{ value: unlisted?.length ?? 0 }],
+  },
+  {
     name: "couchdb_backup_failures",
     help: "Failures of the last run by what failed: a database's CouchDB, store and so on, or the task as a whole.",
     samples: (task) => CAUSES.map((cause) => ({ labels: { cause }, value: countFailures(task, cause) })),
@@ -101,7 +125,7 @@ export const FAMILIES: readonly Family[] = [
     "couchdb_backup_database_success",
     "Whether the last run saved the database (1) or not (0).",
     (database) => {
-      return database.status === "failed" ? 0 : 1;
+      return isSaved(database) ? 1 : 0;
     },
   ),
   perDatabase(
@@ -123,9 +147,23 @@ export const FAMILIES: readonly Family[] = [
   ),
 ];
 
+/** What a run for databases that were named has to say, in place of all that. */
+export const PART_FAMILIES: readonly Family[] = [
+  {
+    name: "couchdb_backup_last_partial_run_timestamp_seconds",
+    help: "When the last run for named databases of the task finished, since 1970.",
+    samples: (_task, report) => [{ value: Date.parse(report.finished_at) / 1000 }],
+  },
+  {
+    name: "couchdb_backup_last_partial_run_success",
+    help: "Whether the last run for named databases saved all of these (1) or not (0).",
+    samples: (task) => [{ value: hasSucceeded(task) ? 1 : 0 }],
+  },
+];
+
 /** Whether a task saved everything it was asked for. */
 export function hasSucceeded(task: TaskReport): boolean {
-  return task.error === undefined && task.databases.every((database) => database.status !== "failed");
+  return isTaskSaved(task);
 }
 
 function sum(

@@ -6,7 +6,7 @@
  * @see https://prometheus.io/docs/instrumenting/exposition_formats/
  */
 import type { RunReport } from "../archive/report.ts";
-import { FAMILIES, LAST_SUCCESS, type MetricsOptions } from "./metric_families.ts";
+import { FAMILIES, LAST_SUCCESS, type MetricsOptions, PART_FAMILIES } from "./metric_families.ts";
 
 export { hasSucceeded, type MetricsOptions } from "./metric_families.ts";
 
@@ -16,7 +16,7 @@ export { hasSucceeded, type MetricsOptions } from "./metric_families.ts";
  */
 export function formatMetrics(report: RunReport, options: MetricsOptions = {}): string {
   let text = "";
-  for (const { name, help, samples } of FAMILIES) {
+  for (const { name, help, samples } of options.isPart === true ? PART_FAMILIES : FAMILIES) {
     const lines = report.tasks.flatMap((task) =>
       samples(task, report, options).map(({ labels, value }) =>
         formatSample(name, { task: task.task, ...labels }, value)
@@ -28,17 +28,22 @@ export function formatMetrics(report: RunReport, options: MetricsOptions = {}): 
 }
 
 /**
- * What a file of metrics holds after a run: `next`, and from `previous` the tasks that this run did not have and the
- * time of success of those that failed. Lines of `previous` that are not of this program are left out.
+ * What a file of metrics holds after a run: `next`, and from `previous` the tasks that this run did not have, the time of
+ * success of those that failed, and what a run of the other kind (of whole tasks, of named databases) has left. Lines of `previous` that are not of this program are left out.
  */
 export function mergeMetrics(previous: string, next: string): string {
   const old = readSamples(previous);
   const fresh = readSamples(next);
   const tasks = new Set(fresh.map((sample) => sample.task));
   const succeeded = new Set(fresh.filter((sample) => sample.name === LAST_SUCCESS).map((sample) => sample.task));
-  const kept = old.filter(({ name, task }) => !tasks.has(task) || (name === LAST_SUCCESS && !succeeded.has(task)));
+  const isOfPart = ({ name }: { name: string }) => PART_FAMILIES.some((family) => family.name === name);
+  const kinds = new Set(fresh.map(isOfPart));
+  const kept = old.filter((sample) => {
+    const { name, task } = sample;
+    return !tasks.has(task) || !kinds.has(isOfPart(sample)) || (name === LAST_SUCCESS && !succeeded.has(task));
+  });
   let text = "";
-  for (const { name, help } of FAMILIES) {
+  for (const { name, help } of [...FAMILIES, ...PART_FAMILIES]) {
     const lines = [...kept, ...fresh].filter((sample) => sample.name === name).map((sample) => sample.line);
     text += formatFamily(name, help, lines);
   }

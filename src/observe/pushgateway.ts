@@ -42,8 +42,9 @@ export async function pushMetrics(report: RunReport, options: PushgatewayOptions
   for (const task of report.tasks) {
     const body = formatMetrics({ ...report, tasks: [task] }, options);
     const path = groupPath({ job, instance, task: task.task });
-    // PUT replaces the group, POST only the metrics it names: a failed run must leave the time of the last success.
-    const method = hasSucceeded(task) ? "PUT" : "POST";
+    // PUT replaces the group, POST only the metrics it names: a failed run must leave the time of the last success, and
+    // one of a part of a task what is known of the whole.
+    const method = hasSucceeded(task) && options.isPart !== true ? "PUT" : "POST";
     const action = `Cannot push metrics of task "${task.task}" to the Pushgateway at "${base.host}"`;
     try {
       // Without the login that the URL may hold.

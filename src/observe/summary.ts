@@ -3,7 +3,8 @@
  * to their largest rows; failures never are. Pure: takes a report and a width, returns text.
  */
 import { styled } from "./style.ts";
-import type { DatabaseReport, RunReport, TaskReport } from "../archive/report.ts";
+import { type DatabaseReport, isSaved, type RunReport, type TaskReport } from "../archive/report.ts";
+import type { UnreadableDocument } from "../couchdb/couchdb.ts";
 import type { Totals } from "../archive/manifest.ts";
 import { formatCount, formatSeconds, formatSize, shortenMiddle } from "./figures.ts";
 import { printable } from "./logfmt.ts";
@@ -51,7 +52,7 @@ export function formatSummary(report: RunReport, options: SummaryOptions = {}): 
   const lines: string[] = [];
   for (const task of report.tasks) lines.push(...formatTask(task, options), "");
   const databases = report.tasks.flatMap((task) => task.databases);
-  const saved = databases.filter((database) => database.status !== "failed").length;
+  const saved = databases.filter(isSaved).length;
   const seconds = (Date.parse(report.finished_at) - Date.parse(report.started_at)) / 1000;
   const noun = databases.length === 1 ? "database" : "databases";
   lines.push(
@@ -59,7 +60,7 @@ export function formatSummary(report: RunReport, options: SummaryOptions = {}): 
       formatSeconds(seconds)
     }, run ${report.run}`,
   );
-  lines.push(...formatFailures(report, options));
+  lines.push(...formatWarnings(report, options), ...formatFailures(report, options));
   return lines.join("\n");
 }
 
@@ -97,6 +98,7 @@ function sumRows(name: string, databases: readonly DatabaseReport[]): Row {
     status: "",
     documents: 0,
     leaf_revisions: 0,
+    deleted: 0,
     absent: 0,
     chunks: 0,
     bytes: 0,
@@ -138,6 +140,38 @@ function formatTable(rows: readonly Row[], columns: number | undefined): string[
     line("DATABASE", (column) => column.title),
     ...rows.map((row) => line(row.name, (column) => column.cell(row))),
   ];
+}
+
+/** Of a database so many documents that could not be read are named; the report names all. */
+const NAMED_DOCUMENTS = 5;
+
+/** What is saved and yet needs a look: what was not readable, what has shrunk, what is not there any more. */
+function formatWarnings(report: RunReport, { color = false }: SummaryOptions): string[] {
+  const lines: string[] = [];
+  for (const task of report.tasks) {
+    for (const warning of task.warnings ?? []) lines.push(`  task ${printable(task.task)}: ${printable(warning)}`);
+    for (const { database, unreadable = [], warnings = [] } of task.databases) {
+      if (unreadable.length > 0) lines.push(`  ${printable(database)}: ${printable(describeUnreadable(unreadable))}`);
+      for (const warning of warnings) lines.push(`  ${printable(database)}: ${printable(warning)}`);
+    }
+    const { retry_at, given_up } = task;
+    if (retry_at !== undefined) lines.push(`  task ${printable(task.task)}: what failed is tried again at ${retry_at}`);
+    if (given_up !== undefined) {
+      lines.push(`  task ${printable(task.task)}: it is not tried again, as the elapse of ${given_up} has come`);
+    }
+  }
+  if (lines.length === 0) return [];
+  const title = "Needs a look:";
+  return ["", color ? styled(["bold", "yellow"], title) : title, ...lines];
+}
+
+function describeUnreadable(unreadable: readonly UnreadableDocument[]): string {
+  const names = unreadable.slice(0, NAMED_DOCUMENTS).map(({ id }) => JSON.stringify(id)).join(", ");
+  const more = unreadable.length > NAMED_DOCUMENTS ? " and more" : "";
+  const noun = unreadable.length === 1 ? "document" : "documents";
+  return `CouchDB could not read ${
+    formatCount(unreadable.length)
+  } ${noun}, which are not in the backup: ${names}${more}`;
 }
 
 function formatFailures(report: RunReport, { color = false }: SummaryOptions): string[] {

@@ -1,7 +1,8 @@
 /**
  * Who runs what. An elapse of a task belongs to the run that has created its claim object, and of several machines that
- * try only one can. In: an elapse's folder and who wants it. Out: a claim on it, which shows that its run lives until it
- * is finished, released or lost. What lies in the folder is in elapse.ts.
+ * try only one can; where the store overwrites what exists, the one whose claim is still there a while later. In: an
+ * elapse's folder and who wants it. Out: a claim on it, which shows that its run lives until it is finished, released or
+ * lost. What lies in the folder is in elapse.ts.
  */
 import { describeError, InterruptedError, StoreError } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
@@ -12,11 +13,14 @@ import type { Store, StoreCallOptions } from "../store/store.ts";
 import {
   CLAIM,
   encodeJson,
+  type GenerationPlace,
   HEARTBEAT,
   type Holder,
   holderSchema,
+  isTakenOver,
   type Liveliness,
   nameOf,
+  readEarlierRuns,
   readJson,
   REPORT_NAME,
 } from "./elapse.ts";
@@ -29,6 +33,8 @@ export interface ClaimTimes {
   staleMs: number;
   /** It is dead when it gives no further sign for this long while it is watched. */
   watchMs: number;
+  /** Where the store does not hold conditions: how long a claim lies before its run looks whether it is still its own. */
+  settleMs: number;
 }
 
 /**
@@ -37,8 +43,13 @@ export interface ClaimTimes {
  * The age of a sign of life is the difference of two clocks, the store's and that of whoever asks. If the latter is fast,
  * a living run looks dead; so it is watched for two and a half heartbeats before it is called so. If it is slow, a dead
  * run is found out later by as much. Neither can make two runs resume one elapse.
+ *
+ * A store that does not hold conditions lets the later of two claims win, and both runs read that one when both are
+ * written: so each waits for longer than a request takes. A machine that is held up between its look and its write for
+ * longer than that wins as well; the other one finds out with its next heartbeat and stops. That is why on such a store
+ * only one machine should run a schedule.
  */
-export const CLAIM_TIMES: ClaimTimes = { heartbeatMs: 60_000, staleMs: 300_000, watchMs: 150_000 };
+export const CLAIM_TIMES: ClaimTimes = { heartbeatMs: 60_000, staleMs: 300_000, watchMs: 150_000, settleMs: 15_000 };
 
 /** How long an interrupted run may take to say that it has ended. */
 const RELEASE_TIMEOUT_MS = 1500;
@@ -62,32 +73,86 @@ export async function claimElapse(
   claim: { holder: Holder; generation: number },
   context: ClaimContext,
 ): Promise<Claim | undefined> {
-  const { store, signal } = context;
+  const { store, times, signal } = context;
   const { holder, generation } = claim;
+  const { settleMs } = times;
+  if (!await createClaim(store, { folder, generation }, { holder, settleMs, signal })) return undefined;
+  const earlierRuns = await readEarlierRuns(store, { folder, generation }, { signal });
+  return new Claim(folder, { ...claim, earlierRuns }, context);
+}
+
+/** Creates the claim object alone. Returns false when somebody else was faster, or has overwritten it. */
+export async function createClaim(
+  store: Store,
+  { folder, generation }: GenerationPlace,
+  { holder, settleMs, signal }: { holder: Holder; settleMs: number } & StoreCallOptions,
+): Promise<boolean> {
   const key = joinKey(folder, nameOf(CLAIM, generation));
   try {
     await store.create([key], new Blob([encodeJson(holder)]).stream(), { signal });
   } catch (error) {
-    if (error instanceof StoreError && error.facts.code === "exists") return undefined;
+    if (error instanceof StoreError && error.facts.code === "exists") return false;
     throw error;
   }
-  const earlierRuns = new Set<string>();
-  for (let earlier = 1; earlier < generation; earlier++) {
-    const before = await readJson(store, joinKey(folder, nameOf(CLAIM, earlier)), holderSchema, { signal });
-    if (before !== undefined) earlierRuns.add(before.run);
-  }
-  return new Claim(folder, { ...claim, earlierRuns }, context);
+  if (store.conditions !== "ignored") return true;
+  await wait(settleMs, signal);
+  return await isClaimOf(holder, key, { store, signal });
+}
+
+/** Whether a claim is that of a run, and has not been overwritten by another one's. */
+async function isClaimOf(
+  holder: Holder,
+  key: string,
+  { store, signal }: { store: Store; signal?: AbortSignal | undefined },
+): Promise<boolean> {
+  return (await readJson(store, key, holderSchema, { signal }))?.run === holder.run;
+}
+
+/** A sign of life, or the last words, of a generation's run. */
+export interface Sign {
+  run: string;
+  /** Differs from that of the sign before. */
+  beat: number;
+  state: Liveliness;
+  at: Date;
+  /** Of a run that has failed: when somebody is to try again. */
+  retryAt?: Date | undefined;
+  /** Of a run that works in rounds: until then no further sign is to be expected. */
+  aliveUntil?: Date | undefined;
+}
+
+/** Puts a sign in the place of the one before. */
+export async function storeSign(
+  store: Store,
+  { folder, generation }: GenerationPlace,
+  { run, beat, state, at, retryAt, aliveUntil, signal }: Sign & StoreCallOptions,
+): Promise<void> {
+  const heartbeat = { run, beat, state, at, retry_at: retryAt, alive_until: aliveUntil };
+  await store.replace(joinKey(folder, nameOf(HEARTBEAT, generation)), encodeJson(heartbeat), { signal });
+}
+
+/** Stores how all generations came out together, and then says when to try again. */
+export async function storeFailure(
+  store: Store,
+  place: GenerationPlace,
+  { report, ...sign }: Omit<Sign, "state"> & { report: RunReport } & StoreCallOptions,
+): Promise<void> {
+  const { signal } = sign;
+  // First what there is to try again, then that it may be tried.
+  await store.replace(joinKey(place.folder, `outcome-${place.generation}.json`), encodeJson(report), { signal });
+  await storeSign(store, place, { ...sign, state: "failed" });
 }
 
 /** An elapse that is ours. It shows that its run lives until it is finished, released or lost. */
 export class Claim {
+  /** Which run of the elapse this is, from 1. */
+  readonly generation: number;
   /** The runs that had the elapse before. */
   readonly earlierRuns: ReadonlySet<string>;
 
   readonly #folder: string;
   readonly #context: ClaimContext;
   readonly #holder: Holder;
-  readonly #generation: number;
   readonly #lost = new AbortController();
   readonly #ended = new AbortController();
   readonly #beating: Promise<void>;
@@ -102,7 +167,7 @@ export class Claim {
     this.#folder = folder;
     this.#context = context;
     this.#holder = claim.holder;
-    this.#generation = claim.generation;
+    this.generation = claim.generation;
     this.earlierRuns = claim.earlierRuns;
     this.#beating = this.#beat();
   }
@@ -118,6 +183,20 @@ export class Claim {
     const { store, log, signal } = this.#context;
     if (await this.#isTakenOver({ signal })) log.warn("report is not stored: another run has taken the elapse over");
     else await store.replace(joinKey(this.#folder, REPORT_NAME), encodeJson(report), { signal });
+  }
+
+  /**
+   * Says that not everything is saved, and when to try again; `report` is how all generations came out together. Not where
+   * another run has taken the elapse over.
+   */
+  async fail(report: RunReport, retryAt: Date): Promise<void> {
+    await this.#stopBeating();
+    const { store, log, now, signal } = this.#context;
+    if (await this.#isTakenOver({ signal })) {
+      return log.warn("outcome is not stored: another run has taken the elapse over");
+    }
+    const sign = { run: this.#holder.run, beat: ++this.#beats, at: now(), retryAt };
+    await storeFailure(store, this.#place, { ...sign, report, signal });
   }
 
   /** Says that the run was interrupted, so that the next one need not wait to find out. */
@@ -153,14 +232,21 @@ export class Claim {
     await this.#beating;
   }
 
+  get #place(): GenerationPlace {
+    return { folder: this.#folder, generation: this.generation };
+  }
+
   async #isTakenOver(options: StoreCallOptions): Promise<boolean> {
-    const next = joinKey(this.#folder, nameOf(CLAIM, this.#generation + 1));
-    return await this.#context.store.stat(next, options) !== undefined;
+    const { store } = this.#context;
+    if (await isTakenOver(store, this.#place, options)) return true;
+    if (store.conditions !== "ignored") return false;
+    const own = joinKey(this.#folder, nameOf(CLAIM, this.generation));
+    return !await isClaimOf(this.#holder, own, { store, ...options });
   }
 
   async #show(state: Liveliness, signal: AbortSignal): Promise<void> {
     const { store, now } = this.#context;
-    const heartbeat = { run: this.#holder.run, beat: ++this.#beats, state, at: now().toISOString() };
-    await store.replace(joinKey(this.#folder, nameOf(HEARTBEAT, this.#generation)), encodeJson(heartbeat), { signal });
+    const sign = { run: this.#holder.run, beat: ++this.#beats, state, at: now() };
+    await storeSign(store, this.#place, { ...sign, signal });
   }
 }

@@ -1,16 +1,22 @@
 /**
  * When tasks run, and on which machine: what is due is run once, on however many machines (`backup --scheduled`). In go the
- * config's tasks; for each, the latest elapse that nobody has run yet is claimed in the store and run. What was missed is
- * caught up once, and a run that died is resumed. Out comes a report of the runs and of the elapses that were left alone.
+ * config's tasks; for each, the latest elapse that is not saved yet is claimed in the store and run. What was missed is
+ * caught up once, a run that died is resumed, and what failed is tried again until it is saved or the next elapse has come.
+ * Out comes a report of the runs and of the elapses that were left alone.
  */
-import type { RunReport } from "../archive/report.ts";
+import { exitCodeOfReport, isTaskSaved, type RunReport } from "../archive/report.ts";
+import { RunFolder } from "../archive/run_folder.ts";
 import type { RunContext } from "../commands/backup/context.ts";
 import { wait } from "../abort.ts";
+import { findConditions } from "../store/conditions.ts";
 import type { Task } from "../task/task.ts";
 import { latestElapse } from "../task/times.ts";
-import { CLAIM_TIMES, claimElapse, type ClaimTimes } from "./claim.ts";
+import { EXIT } from "../errors.ts";
+import { type Claim, CLAIM_TIMES, claimElapse, type ClaimTimes } from "./claim.ts";
 import { type ElapseState, readElapse } from "./elapse.ts";
-import { type DueTask, reportFailure, runElapse } from "./run_elapse.ts";
+import { giveUpEarlier } from "./give_up.ts";
+import { describeFailed } from "./retry.ts";
+import { type Brake, type DueTask, reportFailure, runElapse } from "./run_elapse.ts";
 
 /** What a scheduled run works with. */
 export interface ScheduledContext extends RunContext {
@@ -25,9 +31,11 @@ export interface ScheduledContext extends RunContext {
 export type ElapseOutcome =
   /** It was due and its run is over; the task's report says how it went. */
   | "ran"
-  /** Its run had died or been interrupted; it was resumed and is over. */
+  /** Its run had died, been interrupted or not saved everything; it was resumed and is over. */
   | "resumed"
-  /** Its run is over already, well or not. */
+  /** Not everything is saved, whether it was tried in this very run or before; `retry_at` says when it is tried again. */
+  | "failed"
+  /** Its run is over already, and has saved everything. */
   | "done"
   /** It is held by another run. */
   | "running"
@@ -42,8 +50,12 @@ export interface ScheduledTask {
   /** Such as `2026-01-03T18:00:00.000Z`. */
   elapse: string;
   outcome: ElapseOutcome;
-  /** Which run holds it. */
+  /** Which run holds it, or has failed. */
   by?: { run: string; host: string; pid: number } | undefined;
+  /** When it is tried again, in UTC; absent where nobody tries again. */
+  retry_at?: string | undefined;
+  /** The exit code that belongs to what an earlier run has not saved. */
+  exit_code?: number | undefined;
 }
 
 /** A report with what was not due. `tasks` are those that ran, or could not. */
@@ -63,13 +75,23 @@ export async function runScheduled(context: ScheduledContext, tasks: readonly Ta
   for (const task of tasks) await run.attempt(task);
   await run.attemptSuspects();
   return {
-    ok: run.reports.every((report) => report.ok),
+    ok: run.reports.every((report) => report.ok) && run.scheduled.every(({ outcome }) => outcome !== "failed"),
     run: context.run,
     started_at: startedAt.toISOString(),
     finished_at: context.now().toISOString(),
     tasks: run.reports.flatMap((report) => report.tasks),
     scheduled: run.scheduled,
   };
+}
+
+/** The exit code of a scheduled run: that of what it ran, and of what earlier runs have not saved. */
+export function exitCodeOfScheduled(report: ScheduledReport): number {
+  const codes = new Set(report.scheduled.flatMap(({ exit_code }) => exit_code ?? []));
+  const ran = { ...report, ok: report.tasks.every(isTaskSaved) };
+  if (codes.size === 0) return exitCodeOfReport(ran);
+  if (report.tasks.length > 0) codes.add(exitCodeOfReport(ran));
+  const [only = EXIT.partial] = codes;
+  return codes.size === 1 ? only : EXIT.partial;
 }
 
 /** The tasks that `runScheduled` would run now, without those whose run may have died. Nothing is claimed. */
@@ -86,7 +108,9 @@ export async function findDue(
       context.repository.runFolder({ task: task.name, elapse }),
       context,
     );
-    if (state.kind === "free" || state.kind === "stopped") due.push({ task, elapse });
+    const isDue = state.kind === "free" || state.kind === "stopped" ||
+      (state.kind === "failed" && state.retryAt <= context.now());
+    if (isDue) due.push({ task, elapse });
   }
   return due;
 }
@@ -104,6 +128,8 @@ class ScheduledRun {
   readonly #context: ScheduledContext;
   readonly #times: ClaimTimes;
   readonly #suspects: Suspect[] = [];
+  /** What every further task would meet as well: one try in a look is enough for CouchDB's lock-out. */
+  #brake: Brake | undefined;
 
   constructor(context: ScheduledContext) {
     this.#context = context;
@@ -148,11 +174,12 @@ class ScheduledRun {
     due: DueTask,
     whenRunning: (state: ElapseState & { kind: "running" }) => Promise<void> | void,
   ): Promise<void> {
-    const { repository: { store }, signal, stop } = this.#context;
+    const { repository: { store }, now, signal, stop } = this.#context;
     try {
       const state = await readElapse(store, this.#folderOf(due), { signal });
-      if (state.kind === "finished") this.#note(due, "done");
+      if (state.kind === "finished") await this.#noteFinished(due);
       else if (state.kind === "running") await whenRunning(state);
+      else if (state.kind === "failed" && state.retryAt > now()) await this.#noteFailed(due, state);
       else await this.#claim(due, state);
     } catch (error) {
       if (signal.aborted) throw signal.reason;
@@ -163,18 +190,50 @@ class ScheduledRun {
   }
 
   async #claim(due: DueTask, state: ElapseState): Promise<void> {
-    const { run, host, pid, now, repository: { store }, log, signal } = this.#context;
+    const { run, host, pid, now, repository: { store, storeFolder }, log, signal } = this.#context;
+    await findConditions(store, storeFolder, { log, now, signal });
     const holder = { run, host, pid, started_at: now().toISOString() };
     const generation = "generation" in state ? state.generation + 1 : 1;
     const context = { store, log, now, signal, times: this.#times };
     const claim = await claimElapse(this.#folderOf(due), { holder, generation }, context);
-    if (claim !== undefined) {
-      const ended = await runElapse(this.#context, due, claim);
-      if (ended.outcome !== "lost") this.reports.push(ended.report);
-      return this.#note(due, ended.outcome);
-    }
+    if (claim !== undefined) return await this.#run(due, claim);
     const taken = await readElapse(store, this.#folderOf(due), { signal });
     this.#leave(due, taken);
+  }
+
+  async #run(due: DueTask, claim: Claim): Promise<void> {
+    if (claim.generation === 1) await giveUpEarlier(this.#context, due);
+    const ended = await runElapse(this.#context, due, { claim, brake: this.#brake });
+    if (ended.outcome === "lost") return this.#note(due, "lost");
+    this.reports.push(ended.report);
+    if (ended.outcome !== "failed") return this.#note(due, ended.outcome);
+    this.#brake = ended.brake;
+    this.#note(due, "failed", { retry_at: ended.retryAt.toISOString() });
+  }
+
+  /** Notes an elapse that an earlier run has not saved, and that is not to be tried again yet. */
+  async #noteFailed(due: DueTask, state: ElapseState & { kind: "failed" }): Promise<void> {
+    const { log, signal } = this.#context;
+    const { task, elapse } = due;
+    const { retryAt, holder } = state;
+    const outcome = await this.#folder(due).readNewestGeneration({ signal });
+    const facts = outcome === undefined ? {} : describeFailed(outcome.report);
+    log.error("elapse is not saved", { task: task.name, elapse, ...facts, retryAt, ...namesOf(state) });
+    this.#note(due, "failed", {
+      by: holder && { run: holder.run, host: holder.host, pid: holder.pid },
+      retry_at: retryAt.toISOString(),
+      exit_code: outcome === undefined ? EXIT.partial : exitCodeOfReport(outcome.report),
+    });
+  }
+
+  /** Notes an elapse that is over; where something of it is not saved all the same, that is said. */
+  async #noteFinished(due: DueTask): Promise<void> {
+    const { log, signal } = this.#context;
+    const report = await this.#folder(due).readReport({ signal });
+    if (report === undefined || report.ok) return this.#note(due, "done");
+    const { task, elapse } = due;
+    log.error("elapse is over, and not all of it is saved", { task: task.name, elapse, ...describeFailed(report) });
+    this.#note(due, "failed", { exit_code: exitCodeOfReport(report) });
   }
 
   /** Notes an elapse that is held by another run. */
@@ -183,11 +242,20 @@ class ScheduledRun {
     if (state.kind === "finished") return this.#note(due, "done");
     log.info("elapse is held by another run", { task: due.task.name, elapse: due.elapse, ...namesOf(state) });
     const holder = "holder" in state ? state.holder : undefined;
-    this.#note(due, "running", holder && { run: holder.run, host: holder.host, pid: holder.pid });
+    this.#note(due, "running", { by: holder && { run: holder.run, host: holder.host, pid: holder.pid } });
   }
 
-  #note({ task, elapse }: DueTask, outcome: ElapseOutcome, by?: ScheduledTask["by"]): void {
-    this.scheduled.push({ task: task.name, elapse: elapse.toISOString(), outcome, ...by === undefined ? {} : { by } });
+  #note(
+    { task, elapse }: DueTask,
+    outcome: ElapseOutcome,
+    facts: Pick<ScheduledTask, "by" | "retry_at" | "exit_code"> = {},
+  ): void {
+    const known = Object.fromEntries(Object.entries(facts).filter(([, value]) => value !== undefined));
+    this.scheduled.push({ task: task.name, elapse: elapse.toISOString(), outcome, ...known });
+  }
+
+  #folder({ task, elapse }: DueTask): RunFolder {
+    return new RunFolder(this.#context.repository, { task: task.name, elapse });
   }
 
   #folderOf({ task, elapse }: DueTask): string {

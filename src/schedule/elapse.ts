@@ -1,9 +1,11 @@
 /**
  * Where an elapse of a task stands, as the objects in its folder tell. In: a store and the folder. Out: whether it is free,
- * running, stopped or finished, and who holds it. Nothing is written here.
+ * running, stopped, failed or finished, and who holds it. Nothing is written here.
  *
  * The folder holds `claim.json`, a `heartbeat.json` that its run replaces every minute, and at the end `report.json`. Where
- * a run died, `claim-2.json` hands the elapse to another one, with a heartbeat of its own; and so on. Nothing is deleted.
+ * a run died or did not save everything, `claim-2.json` hands the elapse to another one (the next generation), with a
+ * heartbeat of its own; and so on. What did not save everything leaves `outcome-<generation>.json` in place of the report,
+ * and its last heartbeat says when to try again. Nothing is deleted.
  */
 import { z } from "zod";
 import { joinKey } from "../store/key.ts";
@@ -16,10 +18,19 @@ export interface Holder {
   host: string;
   pid: number;
   started_at: string;
+  /** The ARN of the state machine's execution that does the work, where one does. */
+  execution?: string | undefined;
 }
 
 /** Whether a run goes on, as its heartbeat says. */
-export type Liveliness = "running" | "stopped";
+export type Liveliness = "running" | "stopped" | "failed";
+
+/** One generation of an elapse, from 1. */
+export interface GenerationPlace {
+  /** The elapse's folder. */
+  folder: string;
+  generation: number;
+}
 
 /** What a claim object holds. */
 export const holderSchema: z.ZodType<Holder> = z.object({
@@ -27,11 +38,16 @@ export const holderSchema: z.ZodType<Holder> = z.object({
   host: z.string(),
   pid: z.number(),
   started_at: z.string(),
+  execution: z.string().optional(),
 });
 const heartbeatSchema = z.object({
   /** Counts the heartbeats: S3 tells the time of an object in whole seconds only. */
   beat: z.number(),
-  state: z.enum(["running", "stopped"]),
+  state: z.enum(["running", "stopped", "failed"]),
+  /** When somebody is to try again. */
+  retry_at: z.iso.datetime().optional(),
+  /** Until then no further sign is to be expected of a run that works in rounds. */
+  alive_until: z.iso.datetime().optional(),
 });
 
 /** Where an elapse stands. */
@@ -42,6 +58,8 @@ export type ElapseState =
   | { kind: "finished" }
   /** Its run was interrupted and waits for somebody to go on. */
   | { kind: "stopped"; generation: number; holder: Holder | undefined }
+  /** Its run is over, has not saved everything, and waits for somebody to try again. */
+  | { kind: "failed"; generation: number; holder: Holder | undefined; retryAt: Date }
   /** Its run is under way, or has died. */
   | {
     kind: "running";
@@ -56,6 +74,8 @@ export type ElapseState =
 export const CLAIM = "claim";
 export const HEARTBEAT = "heartbeat";
 export const REPORT_NAME = "report.json";
+/** So many runs before one are looked into for what they have left, beside the first. */
+const MOST_EARLIER_RUNS = 30;
 const GENERATION_NAME = /^(claim|heartbeat)(?:-(\d+))?\.json$/;
 
 /** The first generation's objects have no number, as most elapses know no other. */
@@ -83,8 +103,39 @@ export async function readElapse(store: Store, folder: string, options: StoreCal
     ? undefined
     : await readJson(store, joinKey(folder, nameOf(HEARTBEAT, generation)), heartbeatSchema, options);
   if (heartbeat?.state === "stopped") return { kind: "stopped", generation, holder };
+  const lastSign = beaten ?? claimed;
+  if (heartbeat?.state === "failed") {
+    return { kind: "failed", generation, holder, retryAt: new Date(heartbeat.retry_at ?? lastSign) };
+  }
   const sign = `${generation} ${heartbeat?.beat ?? 0}`;
-  return { kind: "running", generation, holder, sign, lastSign: beaten ?? claimed };
+  const aliveUntil = new Date(heartbeat?.alive_until ?? 0);
+  return { kind: "running", generation, holder, sign, lastSign: aliveUntil > lastSign ? aliveUntil : lastSign };
+}
+
+/** The ids of the runs that had an elapse before a generation of it. */
+export async function readEarlierRuns(
+  store: Store,
+  { folder, generation }: GenerationPlace,
+  options: StoreCallOptions,
+): Promise<Set<string>> {
+  const runs = new Set<string>();
+  // The first run had every database, those before this one what failed; a month of tries has hundreds of them.
+  const first = Math.max(2, generation - MOST_EARLIER_RUNS);
+  const earlierOnes = generation < 2 ? [] : [1, ...Array.from({ length: generation - first }, (_, n) => first + n)];
+  for (const earlier of earlierOnes) {
+    const before = await readJson(store, joinKey(folder, nameOf(CLAIM, earlier)), holderSchema, options);
+    if (before !== undefined) runs.add(before.run);
+  }
+  return runs;
+}
+
+/** Whether another run has the elapse by now. */
+export async function isTakenOver(
+  store: Store,
+  { folder, generation }: GenerationPlace,
+  options: StoreCallOptions,
+): Promise<boolean> {
+  return await store.stat(joinKey(folder, nameOf(CLAIM, generation + 1)), options) !== undefined;
 }
 
 /** A small object of ours; undefined where it is not what it should be, as a machine that died amid writing may leave it. */

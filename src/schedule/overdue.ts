@@ -1,26 +1,42 @@
 /**
- * How late backups are. In: the config's tasks and an instant. Out: the age of the oldest elapse, among the latest of each
- * task, whose run is not complete. An alarm on that number works for any schedule, the yearly one too.
+ * How late backups are. In: the config's tasks and an instant. Out: since when the task that is late the longest has not
+ * been saved: the first of its elapses that no run has saved. An alarm on that number works for any schedule, the yearly one
+ * too; counted from the latest elapse, a daily task could fail for ever without it.
  */
-import type { Task } from "../task/task.ts";
+import { readLastRun } from "../archive/last_run.ts";
+import { isWorthRetrying } from "../archive/report.ts";
 import type { Repository } from "../archive/repository.ts";
 import { RunFolder } from "../archive/run_folder.ts";
 import type { StoreCallOptions } from "../store/store.ts";
-import { latestElapse } from "../task/times.ts";
+import type { Task } from "../task/task.ts";
+import { latestElapse, nextElapses } from "../task/times.ts";
 
 const DAY_MS = 24 * 3600 * 1000;
 
-/** Days since the latest elapse of the most overdue task, 0 when the latest run of each task has saved everything. */
-export async function overdueDays(
-  context: { repository: Repository; now: () => Date } & StoreCallOptions,
-  tasks: readonly Task[],
-): Promise<number> {
+interface OverdueContext extends StoreCallOptions {
+  repository: Repository;
+  now: () => Date;
+}
+
+/** Days since the first elapse that is not saved of the task that is late the longest; 0 when all are saved. */
+export async function overdueDays(context: OverdueContext, tasks: readonly Task[]): Promise<number> {
   let longestMs = 0;
   for (const task of tasks) {
-    const elapse = latestElapse(task, context.now());
-    if (elapse === undefined) continue;
-    const report = await new RunFolder(context.repository, { task: task.name, elapse }).readReport(context);
-    if (report?.ok !== true) longestMs = Math.max(longestMs, context.now().getTime() - elapse.getTime());
+    const since = await unsavedSince(context, task);
+    if (since !== undefined) longestMs = Math.max(longestMs, context.now().getTime() - since.getTime());
   }
   return Math.round(longestMs / DAY_MS * 100) / 100;
+}
+
+/** The first elapse of a task that is not saved; undefined when there is none. */
+export async function unsavedSince({ repository, now, signal }: OverdueContext, task: Task): Promise<Date | undefined> {
+  const latest = latestElapse(task, now());
+  if (latest === undefined) return undefined;
+  const report = await new RunFolder(repository, { task: task.name, elapse: latest }).readReport({ signal });
+  const isSaved = report !== undefined && (report.ok || report.tasks.length > 0) && !report.tasks.some(isWorthRetrying);
+  if (isSaved) return undefined;
+  const saved = (await readLastRun(repository, task.name, { signal }))?.saved_until;
+  if (saved === undefined) return latest;
+  const [first] = nextElapses(task, { after: new Date(saved), count: 1 });
+  return first !== undefined && first <= now() ? first : undefined;
 }

@@ -16,11 +16,19 @@ const LONGEST_SLEEP_MS = 60_000;
 /** When an elapse is looked at again that another run held, or that could not be claimed. */
 const LOOK_AGAIN_MS = 300_000;
 
+/** What a look has found. */
+export interface Look {
+  /** An elapse is held by another run, or could not be claimed. */
+  isUnsettled: boolean;
+  /** When what is not saved is to be tried again; undefined where all is. */
+  retryAt: Date | undefined;
+}
+
 /** What {@linkcode followSchedule} takes. */
 export interface FollowOptions {
   tasks: readonly Task[];
-  /** Runs what is due. Returns whether something should be looked at again before the next elapse. */
-  runDue: () => Promise<boolean>;
+  /** Runs what is due. Returns whether something has to be looked at again before the next elapse. */
+  runDue: () => Promise<Look>;
   /** Ends the waiting; a run under way is left to `runDue`. */
   end: AbortSignal;
   log: Log;
@@ -44,7 +52,8 @@ export function checkSchedules(tasks: readonly Task[], now: Date): void {
 }
 
 /**
- * Runs what is due: at once, for what was missed, and then at each elapse. Returns when `end` is aborted, or nothing will
+ * Runs what is due: at once, for what was missed, and then at each elapse and whenever something that failed is to be tried
+ * again. Returns when `end` is aborted, or nothing will
  * ever be due again.
  *
  * An elapse that passes while a run is under way is due after it. Where the clock is set forward past elapses, the latest
@@ -56,12 +65,12 @@ export async function followSchedule(options: FollowOptions): Promise<void> {
   const { tasks, runDue, end, log, now, sleep = wait } = options;
   while (!end.aborted) {
     const lookedAt = now();
-    const lookAgain = await runDue();
+    const { isUnsettled, retryAt } = await runDue();
     const next = nextOfAll(tasks, lookedAt);
-    if (next === undefined && !lookAgain) return log.warn("no task will be due again");
-    const again = lookAgain ? now().getTime() + LOOK_AGAIN_MS : Infinity;
-    const wakeAt = Math.min(next?.elapse.getTime() ?? Infinity, again);
-    log.info("waiting", { task: next?.task.name, elapse: next?.elapse, until: new Date(wakeAt) });
+    if (next === undefined && !isUnsettled && retryAt === undefined) return log.warn("no task will be due again");
+    const again = isUnsettled ? now().getTime() + LOOK_AGAIN_MS : Infinity;
+    const wakeAt = Math.min(next?.elapse.getTime() ?? Infinity, again, retryAt?.getTime() ?? Infinity);
+    log.info("waiting", { task: next?.task.name, elapse: next?.elapse, retryAt, until: new Date(wakeAt) });
     while (!end.aborted) {
       const at = now().getTime();
       // A clock that was wrong when it was read last may have been years ahead.

@@ -1,15 +1,19 @@
 /**
- * One elapse, claimed and run. In: a task, its elapse and a claim on it. Out: the run's report, which is stored where the
- * elapse ends; where an earlier run of the same elapse stopped, it is resumed.
+ * One elapse, claimed and run. In: a task, its elapse and a claim on it. Out: the report of all its runs so far, which is
+ * stored, and whether it is tried again; where an earlier run of the same elapse stopped, it is resumed, and where one
+ * failed, what failed is tried again.
  */
-import type { RunReport, TaskReport } from "../archive/report.ts";
+import { noteSaved } from "../archive/last_run.ts";
+import { type DatabaseReport, isWorthRetrying, type RunReport, type TaskReport } from "../archive/report.ts";
+import { RunFolder } from "../archive/run_folder.ts";
 import { backup } from "../commands/backup/backup.ts";
 import type { RunContext } from "../commands/backup/context.ts";
 import { formatDate } from "../dates.ts";
-import { describeError, exitCodeOf, hintOf, ProgramError } from "../errors.ts";
+import { describeError, exitCodeOf, hintOf, isFatalForRun, ProgramError } from "../errors.ts";
 import { dateInPath, selectTasks } from "../task/selection.ts";
 import type { Task } from "../task/task.ts";
 import type { Claim } from "./claim.ts";
+import { databasesToRetry, describeFailed, settle } from "./retry.ts";
 
 /** A task whose latest elapse has yet to be run, or resumed. */
 export interface DueTask {
@@ -17,27 +21,44 @@ export interface DueTask {
   elapse: Date;
 }
 
+/** What every further task of this look would meet as well, and when all of them are tried again. */
+export interface Brake {
+  error: unknown;
+  retryAt: Date;
+}
+
 /** What has become of a claimed elapse; there is no report where another run has taken it over. */
-export type ElapseRun = { outcome: "ran" | "resumed"; report: RunReport } | { outcome: "lost" };
+export type ElapseRun =
+  | { outcome: "ran" | "resumed"; report: RunReport }
+  | { outcome: "failed"; report: RunReport; retryAt: Date; brake: Brake | undefined }
+  | { outcome: "lost" };
 
 /**
- * Runs a claimed elapse to its end, and ends the claim.
+ * Runs a claimed elapse, or what an earlier run of it did not save, and ends the claim.
  *
+ * @param options.brake What an earlier task of this look has met: then nothing is tried.
  * @throws The reason of `context.stop` or `context.signal` when the run was interrupted; the claim is released then.
  */
-export async function runElapse(surroundings: RunContext, due: DueTask, claim: Claim): Promise<ElapseRun> {
+export async function runElapse(
+  surroundings: RunContext,
+  due: DueTask,
+  { claim, brake }: { claim: Claim; brake?: Brake | undefined },
+): Promise<ElapseRun> {
   const { task, elapse } = due;
-  const { stop, signal, now } = surroundings;
+  const { stop, signal, now, repository } = surroundings;
   const startedAt = now();
-  const isResumed = claim.earlierRuns.size > 0;
+  const { generation } = claim;
   const log = surroundings.log.with({ task: task.name, elapse });
-  log.info(isResumed ? "elapse is resumed" : "elapse is claimed");
+  const folder = new RunFolder(repository, { task: task.name, elapse });
   const context = { ...surroundings, log, signal: AbortSignal.any([signal, claim.lost]) };
+  let earlier: RunReport | undefined;
   let report: RunReport;
+  let failure: unknown;
   try {
-    const names = await context.couch.listDatabases(context);
-    const selections = selectTasks(names, [task], { startedAt: elapse });
-    report = await backup(context, selections, { resume: isResumed, resumeRuns: claim.earlierRuns });
+    earlier = generation === 1 ? undefined : (await folder.readNewestGeneration(context))?.report;
+    if (brake !== undefined) throw brake.error;
+    log.info(generation === 1 ? "elapse is claimed" : "elapse is resumed", { generation });
+    report = await runDatabases(context, due, { earlier, claim });
   } catch (error) {
     if (stop.aborted || signal.aborted) {
       await claim.release();
@@ -47,36 +68,115 @@ export async function runElapse(surroundings: RunContext, due: DueTask, claim: C
       log.warn("elapse is lost", { error: describeError(claim.lost.reason) });
       return { outcome: "lost" };
     }
-    report = reportFailure(surroundings, due, { error, startedAt });
+    failure = error;
+    const message = brake === undefined
+      ? describeError(error)
+      : `Not tried, as it would fail like the one before: ${describeError(error)}`;
+    report = reportFailure(surroundings, due, { error, message, startedAt });
   }
-  if (!report.ok) {
-    const date = report.tasks[0]?.date;
-    const hint = `backup --task "${task.name}" --date ${date} --resume saves what is missing`;
-    log.warn("elapse is over without everything saved, and is not run again by itself", { hint });
-  }
+  const ended = { report, earlier: withoutUnselected(earlier, due), generation, now: now(), error: failure };
+  const settled = settle(due, { ...ended, retryAt: brake?.retryAt });
   try {
-    await claim.finish(report);
+    if (settled.kind === "failed" && isFatalForRun(failure)) await storeStop(folder, failure, settled, context);
+    if (settled.kind === "over") await claim.finish(settled.report);
+    else await claim.fail(settled.report, settled.retryAt);
+    if (settled.report.tasks.every((one) => !isWorthRetrying(one))) await noteElapseSaved(context, due, settled.report);
   } catch (error) {
     // The backups are there all the same. Whoever takes the elapse over finds them complete and reports again.
     log.error("report could not be stored", { error: describeError(error) });
   }
-  return { outcome: isResumed ? "resumed" : "ran", report };
+  if (settled.kind === "over") {
+    if (!settled.report.ok) logGivenUp(log, settled.report);
+    return { outcome: generation === 1 ? "ran" : "resumed", report: settled.report };
+  }
+  const { retryAt } = settled;
+  log.error("elapse is not saved, and is tried again", { ...describeFailed(settled.report), generation, retryAt });
+  const found = isFatalForRun(failure) ? { error: failure, retryAt } : undefined;
+  return { outcome: "failed", report: settled.report, retryAt, brake: brake ?? found };
+}
+
+/** Backs up what the task selects, or what of it failed before. */
+async function runDatabases(
+  context: RunContext,
+  { task, elapse }: DueTask,
+  { earlier, claim }: { earlier: RunReport | undefined; claim: Claim },
+): Promise<RunReport> {
+  const failed = databasesToRetry(earlier?.tasks[0]);
+  const names = failed ?? await context.couch.listDatabases(context);
+  const [selection] = selectTasks(names, [task], { startedAt: elapse });
+  const options = { resume: claim.generation > 1, resumeRuns: claim.earlierRuns };
+  if (failed === undefined) return await backup(context, [selection!], options);
+  // One that is not there any more is found to be gone when its turn comes.
+  const part = { ...selection!, warnings: [], listed: undefined };
+  if (part.databases.length > 0) return await backup(context, [part], options);
+  const at = context.now().toISOString();
+  const nothing: TaskReport = { task: task.name, date: dateOf({ task, elapse }), databases: [] };
+  return { ok: true, run: context.run, started_at: at, finished_at: at, tasks: [nothing] };
+}
+
+/** A database that failed, and that the task does not select any more, is not missed. */
+export function withoutUnselected(earlier: RunReport | undefined, { task, elapse }: DueTask): RunReport | undefined {
+  if (earlier === undefined) return undefined;
+  const names = databasesToRetry(earlier.tasks[0]) ?? [];
+  const [selection] = selectTasks(names, [task], { startedAt: elapse });
+  const wanted = new Set(selection!.databases.map(({ database }) => database));
+  const isWanted = ({ database, status }: DatabaseReport) => status !== "failed" || wanted.has(database);
+  const tasks = earlier.tasks.map((one) => ({ ...one, databases: one.databases.filter(isWanted) }));
+  return { ...earlier, tasks };
+}
+
+/** Keeps rounds of other machines from trying what has just been refused. */
+async function storeStop(
+  folder: RunFolder,
+  error: unknown,
+  { retryAt }: { retryAt: Date },
+  { now, signal }: Pick<RunContext, "now" | "signal">,
+): Promise<void> {
+  const why = describeError(error);
+  const since = now().toISOString();
+  await folder.storeStop({ until: retryAt.toISOString(), why, exit_code: exitCodeOf(error), since }, { signal });
+}
+
+/** Notes that an elapse is saved, by which it is told how late a task is. */
+export async function noteElapseSaved(
+  { repository, log, signal }: Pick<RunContext, "repository" | "log" | "signal">,
+  { task, elapse }: DueTask,
+  { run, finished_at: finishedAt, tasks }: RunReport,
+): Promise<void> {
+  const databases = tasks.flatMap((one) => one.databases.map(({ database }) => database));
+  try {
+    await noteSaved(repository, task.name, { elapse, run, finishedAt, databases, signal });
+  } catch (error) {
+    if (signal.aborted) throw signal.reason;
+    log.warn("it is not noted that the elapse is saved", { error: describeError(error) });
+  }
+}
+
+function logGivenUp(log: RunContext["log"], report: RunReport): void {
+  const [task] = report.tasks;
+  if (task?.given_up === undefined) return log.warn("elapse is over, and something could not be read", {});
+  const hint = `backup --task "${task.task}" --date ${task.date} --resume saves what is missing`;
+  log.error("elapse is given up: the next one has come", { ...describeFailed(report), next: task.given_up, hint });
+}
+
+function dateOf({ task, elapse }: DueTask): string {
+  return formatDate(dateInPath(task, elapse)).replaceAll("/", "-");
 }
 
 /** The report of a run that could not even begin its task, which the log is told of. */
 export function reportFailure(
-  { log, run, now }: RunContext,
+  { log, run, now }: Pick<RunContext, "log" | "run" | "now">,
   { task, elapse }: DueTask,
-  { error, startedAt = now() }: { error: unknown; startedAt?: Date },
+  { error, message = describeError(error), startedAt = now() }: { error: unknown; message?: string; startedAt?: Date },
 ): RunReport {
   const hint = hintOf(error);
   const stack = error instanceof ProgramError || !(error instanceof Error) ? undefined : error.stack;
-  log.error("task is not run", { task: task.name, elapse, error: describeError(error), hint, stack });
+  log.error("task is not run", { task: task.name, elapse, error: message, hint, stack });
   const failed: TaskReport = {
     task: task.name,
-    date: formatDate(dateInPath(task, elapse)).replaceAll("/", "-"),
+    date: dateOf({ task, elapse }),
     databases: [],
-    error: describeError(error),
+    error: message,
     exit_code: exitCodeOf(error),
     ...hint === undefined ? {} : { hint },
   };

@@ -56,7 +56,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   const never = new AbortController().signal;
   return new Session({
     config,
-    repository: new Repository(await openStore(config.bucket), config),
+    repository: new Repository(await openStore(config.bucket, { log }), config),
     log,
     progress: options.progress ?? SILENT_PROGRESS,
     run: options.run ?? crypto.randomUUID(),

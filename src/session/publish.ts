@@ -9,12 +9,18 @@ import { nextElapses } from "../task/times.ts";
 /**
  * Hands a report's figures to where the config wants them. Returns what went wrong, a sentence each.
  *
- * @param counted.host The instance in the figures, where the config names none; the operating system's unless given.
+ * @param counted.host The instance in the figures, where the config names none; the operating system's unless given. `isPart`: the run was for
+ * databases that were named.
  */
 export async function publishMetrics(
   config: Config,
   report: RunReport,
-  { lostLogLines, retries, host = hostname() }: { lostLogLines: number; retries: number; host?: string | undefined },
+  { lostLogLines, retries, host = hostname(), isPart = false }: {
+    lostLogLines: number;
+    retries: number;
+    host?: string | undefined;
+    isPart?: boolean;
+  },
 ): Promise<string[]> {
   const { prometheus } = config;
   if (prometheus === undefined) return [];
@@ -25,7 +31,7 @@ export async function publishMetrics(
     return [task.name, report.tasks.length === 1 ? { nextElapse, retries } : { nextElapse }];
   }));
   const { pushgateway, textfile, perDatabase, instance = host } = prometheus;
-  const options = { tasks, lostLogLines, perDatabase };
+  const options = { tasks, lostLogLines, perDatabase, isPart };
   const warnings: string[] = [];
   if (pushgateway !== undefined) warnings.push(...await pushMetrics(report, { ...options, ...pushgateway, instance }));
   if (textfile !== undefined) warnings.push(...await writeMetricsFile(report, { ...options, path: textfile }));

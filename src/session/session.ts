@@ -4,17 +4,18 @@
  * CouchDB's password is read when CouchDB is first needed: what needs neither costs neither.
  */
 import type { Repository } from "../archive/repository.ts";
-import type { RunReport } from "../archive/report.ts";
+import { isSaved, isTaskSaved, type RunReport } from "../archive/report.ts";
 import type { RunContext } from "../commands/backup/context.ts";
 import type { CheckReport } from "../commands/check.ts";
-import type { ListedBackup, ListedDatabase } from "../commands/list.ts";
+import type { BackupList, ListedDatabase, ListRequest } from "../commands/list.ts";
 import type { Plan } from "../commands/plan.ts";
 import type { RestoreRequest } from "../commands/restore/context.ts";
 import type { RestoreReport } from "../commands/restore/report.ts";
 import type { VerifyReport, VerifyRequest } from "../commands/verify.ts";
 import type { Config } from "../config/config.ts";
 import type { CouchClient } from "../couchdb/client.ts";
-import type { BackupDate } from "../dates.ts";
+import { type BackupDate, formatDate } from "../dates.ts";
+import { describeError, exitCodeOf, hintOf, UsageError } from "../errors.ts";
 import type { Log, Progress } from "../observe.ts";
 import { openStore } from "../store/open.ts";
 import type { Store } from "../store/store.ts";
@@ -137,7 +138,7 @@ export class Session implements AsyncDisposable {
 
   /** Opens another bucket folder with the config's credentials: `s3://name/folder` or `file:///path`. */
   async openStore(bucket: string): Promise<Store> {
-    return await openStore({ ...this.config.bucket, bucket });
+    return await openStore({ ...this.config.bucket, bucket }, { log: this.#parts.log });
   }
 
   /**
@@ -155,8 +156,9 @@ export class Session implements AsyncDisposable {
   }
 
   /**
-   * Backs up, by default all that the config's tasks select, and publishes the figures of the run, unless it was for
-   * databases that were named: a part of a task must not pass for its success, nor for an archive that has shrunk.
+   * Backs up, by default all that the config's tasks select, and publishes how it came out, whatever that is. The figures of
+   * a run for databases that were named are others: a part of a task must not pass for its success, nor for an archive that
+   * has shrunk.
    *
    * @returns What was saved and what was not; a database that fails is in the report and stops nothing.
    * @throws UsageError and CouchError as `select` does; the reason of `signal` or `stop` when it was interrupted, and
@@ -164,10 +166,42 @@ export class Session implements AsyncDisposable {
    */
   async backup(request: BackupRequest = {}): Promise<RunReport> {
     const { backup } = await import("../commands/backup/backup.ts");
-    const selections = await this.select(request);
-    const report = await backup(await this.context(), selections, { resume: request.resume });
-    if (request.databases === undefined) await this.publish(report);
+    const { now, signal, stop } = this.#parts;
+    const startedAt = now();
+    const isPart = request.databases !== undefined;
+    let report: RunReport;
+    try {
+      const selections = await this.select(request);
+      report = await backup(await this.context(), selections, { resume: request.resume });
+    } catch (error) {
+      const isInterrupted = signal.aborted || stop.aborted;
+      if (!isInterrupted && !(error instanceof UsageError)) {
+        await this.publish(await this.#failure(request, { error, startedAt }), { isPart });
+      }
+      throw error;
+    }
+    await this.publish(report, { isPart });
     return report;
+  }
+
+  /** The report of a run that could not begin: CouchDB is away, or the store. */
+  async #failure(
+    { tasks = [], date }: BackupRequest,
+    { error, startedAt }: { error: unknown; startedAt: Date },
+  ): Promise<RunReport> {
+    const { dateInPath, pickTasks } = await import("../task/selection.ts");
+    const { run, now } = this.#parts;
+    const hint = hintOf(error);
+    const failed = pickTasks(this.config.tasks, tasks).map((task) => ({
+      task: task.name,
+      date: formatDate(date ?? dateInPath(task, startedAt)).replaceAll("/", "-"),
+      databases: [],
+      error: describeError(error),
+      exit_code: exitCodeOf(error),
+      ...hint === undefined ? {} : { hint },
+    }));
+    const times = { started_at: startedAt.toISOString(), finished_at: now().toISOString() };
+    return { ok: false, run, ...times, tasks: failed };
   }
 
   /**
@@ -194,14 +228,14 @@ export class Session implements AsyncDisposable {
   }
 
   /**
-   * Lists the backups in the store, the newest date first. Needs no CouchDB.
+   * Lists the backups in the store, those first that were complete last. Needs no CouchDB.
    *
-   * @param request `database`: only backups of this one, encoded or not.
    * @throws StoreError when the store fails.
    */
-  async list(request: { database?: string | undefined } = {}): Promise<{ backups: ListedBackup[] }> {
+  async list(request: ListRequest = {}): Promise<BackupList> {
     const { listBackups } = await import("../commands/list.ts");
-    return await listBackups({ repository: this.repository, signal: this.#parts.signal }, request);
+    const { now, signal } = this.#parts;
+    return await listBackups({ repository: this.repository, now, signal }, request);
   }
 
   /** Lists the databases of CouchDB. @throws CouchError when CouchDB cannot be asked. */
@@ -227,19 +261,23 @@ export class Session implements AsyncDisposable {
   async check(): Promise<CheckReport> {
     const { checkSetup } = await import("../commands/check.ts");
     const { probesOf } = await import("./probes.ts");
-    return await checkSetup({ ...await this.context(), probes: probesOf(this.config) });
+    const isScheduled = this.config.tasks.some(({ cron }) => cron !== undefined);
+    return await checkSetup({ ...await this.context(), probes: probesOf(this.config), isScheduled });
   }
 
   /**
-   * Delivers waiting log lines, and a finished run's figures to where the config wants them. What cannot be delivered is
-   * a warning in the log.
+   * Says in the log how a run came out, delivers the lines that wait, and hands the run's figures to where the config wants
+   * them. What cannot be delivered is a warning in the log.
+   *
+   * @param options `isPart`: the run was for databases that were named.
    */
-  async publish(report: RunReport): Promise<void> {
+  async publish(report: RunReport, options: { isPart?: boolean } = {}): Promise<void> {
     const { config, flush, host, log } = this.#parts;
+    logEnd(report, log);
     const { lostLines } = await flush();
     if (config.prometheus === undefined) return;
     const { publishMetrics } = await import("./publish.ts");
-    const counted = { lostLogLines: lostLines, retries: this.#couch?.retries ?? 0, host };
+    const counted = { ...options, lostLogLines: lostLines, retries: this.#couch?.retries ?? 0, host };
     for (const warning of await publishMetrics(config, report, counted)) log.warn("metrics", { warning });
   }
 
@@ -256,5 +294,17 @@ export class Session implements AsyncDisposable {
   /** What paths are resolved with. */
   #paths() {
     return { repository: this.repository, openStore: (bucket: string) => this.openStore(bucket) };
+  }
+}
+
+/** A line for each task: every run tells its end, to Loki too. */
+function logEnd(report: RunReport, log: Log): void {
+  const durationMs = Date.parse(report.finished_at) - Date.parse(report.started_at);
+  for (const task of report.tasks) {
+    const { databases, error, retry_at: retryAt } = task;
+    const saved = databases.filter(isSaved).length;
+    const facts = { task: task.task, saved, databases: databases.length, durationMs, error, retryAt };
+    if (isTaskSaved(task)) log.info("task is saved", facts);
+    else log.error("task is not saved", facts);
   }
 }

@@ -1,7 +1,7 @@
 /** Opens the store that a config's `bucket` names. Each kind of store is loaded only when it is the one that is asked for. */
 import { fileURLToPath } from "node:url";
 import { StoreError } from "../errors.ts";
-import type { Store, StoreOptions } from "./store.ts";
+import type { Store, StoreContext, StoreOptions } from "./store.ts";
 
 /**
  * Opens the store at `options.bucket`: `s3://name/folder` or `file:///path`. Nothing is read or written yet.
@@ -9,16 +9,16 @@ import type { Store, StoreOptions } from "./store.ts";
  * @throws StoreError with code `bad_bucket` or `bad_endpoint`, or AwsError with code `no_credentials`, when the options
  * cannot name a store.
  */
-export async function openStore(options: StoreOptions): Promise<Store> {
+export async function openStore(options: StoreOptions, context: StoreContext = {}): Promise<Store> {
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(options.bucket)?.[1]?.toLowerCase();
   switch (scheme) {
     case "file": {
       const { DirectoryStore } = await import("./directory/store.ts");
-      return new DirectoryStore(pathOf(options.bucket));
+      return new DirectoryStore(pathOf(options.bucket), { ...context, stateFolder: options.stateFolder });
     }
     case "s3": {
       const { S3Store } = await import("./s3/store.ts");
-      return new S3Store(options);
+      return new S3Store(options, {}, context);
     }
     default:
       throw new StoreError(

@@ -3,6 +3,7 @@
  * nothing else about it. Every store passes the same suite, tests/store/store_contract.ts.
  */
 import type { KeyOptions } from "../aws/options.ts";
+import type { Log } from "../observe.ts";
 
 /** An object that {@linkcode Store.create} has stored. */
 export interface StoredObject {
@@ -25,6 +26,33 @@ export interface StoreCallOptions {
   signal?: AbortSignal | undefined;
 }
 
+/** What {@linkcode Store.create} takes. */
+export interface CreateOptions extends StoreCallOptions {
+  /**
+   * A `chunk` gets the config's storage class. Everything else, small and read again soon, never does: a manifest or a
+   * claim in an archive tier could not be read at all.
+   */
+  kind?: "chunk" | undefined;
+}
+
+/** What {@linkcode Store.list} takes. */
+export interface ListOptions extends StoreCallOptions {
+  /** Only what has a name that begins so: one request of S3, however many others lie there. */
+  prefix?: string | undefined;
+}
+
+/**
+ * Whether a store keeps the promise of {@linkcode Store.create}: `held`, an object that exists is never changed;
+ * `ignored`, of two writers of one key the later one wins.
+ */
+export type Conditions = "held" | "ignored";
+
+/** What a store is opened with beside what the config says of the bucket. */
+export interface StoreContext {
+  /** Is told, once, of what a store lacks and what is done instead. @default nobody */
+  log?: Log | undefined;
+}
+
 /**
  * A place that keeps objects. Keys are relative to the bucket folder, without a leading slash. Every operation retries
  * what a little patience can heal, and throws a `StoreError` otherwise, or an `AwsError` when it has no keys to sign with.
@@ -33,12 +61,33 @@ export interface Store {
   /** The bucket folder as the user would write it: `s3://name/folder` or `file:///path`. Holds no secret. */
   readonly url: string;
 
+  /** What answers there: the endpoint as the config has it, `aws`, or `file:`. Holds no secret. */
+  readonly server: string;
+
+  /**
+   * How far the store's clock is ahead of this machine's, by its last answer; undefined before the first one. S3 tells
+   * whole seconds, so it is right to about one.
+   */
+  readonly clockSkewMs: number | undefined;
+
+  /**
+   * What is known of this store's conditions, undefined before anybody has asked; `findConditions()` sets it. Where they
+   * are ignored, create() looks whether a key is free before it writes: two writers at one moment still get the same one.
+   */
+  conditions: Conditions | undefined;
+
+  /**
+   * Tries by an object under `key`, of a few bytes, whether this store holds conditions. It takes no right to delete, and
+   * the same key serves again and again.
+   */
+  tryConditions(key: string, options?: StoreCallOptions): Promise<Conditions>;
+
   /** The URL of an object, for messages and reports. */
   locate(key: string): string;
 
   /**
-   * Stores `body` under the first of `keys` that is free. An object that exists is never changed: two writers that
-   * try the same key get different ones. Nothing can be read under the key before the whole body is stored. A body that
+   * Stores `body` under the first of `keys` that is free. An object that exists is never changed, where the store holds
+   * conditions: two writers that try the same key get different ones. Nothing can be read under the key before the whole body is stored. A body that
    * was begun is ended when it is not wanted any more.
    *
    * @throws what `body` throws; StoreError with code `exists` when `keys` is exhausted, or when the body was too large to be kept and its
@@ -47,7 +96,7 @@ export interface Store {
   create(
     keys: Iterable<string>,
     body: AsyncIterable<Uint8Array>,
-    options?: StoreCallOptions,
+    options?: CreateOptions,
   ): Promise<StoredObject>;
 
   /** Stores `body` under `key` in one step, in place of what may be there: a reader sees the old or the new object. */
@@ -67,7 +116,7 @@ export interface Store {
    * What lies directly in a folder; nothing when there is no such folder. Names are not decoded. The order is S3's: by
    * the UTF-8 bytes of the name, a folder's name taken with a trailing slash (`a-b` before the folder `a`).
    */
-  list(folder: string, options?: StoreCallOptions): AsyncIterable<StoreEntry>;
+  list(folder: string, options?: ListOptions): AsyncIterable<StoreEntry>;
 }
 
 /** What a config says of the bucket. */
@@ -78,10 +127,15 @@ export interface StoreOptions extends KeyOptions {
   region?: string | undefined;
   /** Base URL of an S3-compatible server, such as `http://[::1]:9000`; path style is used. */
   endpoint?: string | undefined;
-  /** `x-amz-storage-class`, such as `STANDARD_IA`. */
+  /** `x-amz-storage-class` of chunks, such as `STANDARD_IA`. */
   storageClass?: string | undefined;
   /** `x-amz-server-side-encryption`: `AES256`, `aws:kms` or `aws:kms:dsse`. */
   sse?: string | undefined;
   /** The key in KMS: its id or ARN, where `sse` is one of `aws:kms`. */
   kmsKeyId?: string | undefined;
+  /**
+   * A folder of this machine that outlives a restart, where a store in a folder notes that it was there: so that a disk
+   * which is not mounted is told from a first run. @default none: it is not noted
+   */
+  stateFolder?: string | undefined;
 }

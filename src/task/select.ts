@@ -18,6 +18,9 @@ export interface SelectionRules {
   backupOnlyPrevious: boolean;
 }
 
+/** What stands in place of a pattern where a database was named by hand: nobody has seen it in CouchDB's list. */
+export const NAMED_BY_HAND = "--database";
+
 /** A database to back up. */
 export interface SelectedDatabase {
   /** The decoded name. */
@@ -144,7 +147,7 @@ export function selectNamed(
   const selected = [...found].map((database) => ({
     database,
     encoded: encodeDatabase(database),
-    pattern: "--database",
+    pattern: NAMED_BY_HAND,
   }));
   return { selected, missing };
 }

@@ -18,6 +18,11 @@ export interface TaskSelection {
   databases: SelectedDatabase[];
   /** Why the selection may not be what was meant, each a sentence. */
   warnings: string[];
+  /**
+   * The decoded names of all that CouchDB lists, where the selection is all that the task selects of them; absent where it
+   * is a part of that.
+   */
+  listed?: readonly string[] | undefined;
 }
 
 /** What the command line says about the selection. */
@@ -47,7 +52,10 @@ export function selectTasks(
   const selections = tasks.map((task) => selectByPatterns(names, task, options));
   if (options.only === undefined) return selections;
   const wanted = options.only === "all" ? selectAll(names) : findNamed(names, options.only);
-  const shared = selections.map((selection): TaskSelection => ({ ...selection, databases: [], warnings: [] }));
+  const shared = selections.map((selection): TaskSelection => {
+    const { task, date } = selection;
+    return { task, date, databases: [], warnings: [] };
+  });
   for (const found of wanted) {
     const index = selections.findIndex(({ databases }) =>
       databases.some(({ database }) => database === found.database)
@@ -86,7 +94,7 @@ export function dateInPath(task: Task, instant: Date): BackupDate {
 function selectByPatterns(names: readonly string[], task: Task, options: SelectionOptions): TaskSelection {
   const date = options.date ?? dateInPath(task, options.startedAt);
   const { selected, unmatched } = selectDatabases(names, task, { month: monthOf(date) });
-  return { task, date, databases: selected, warnings: unmatched.map(({ explanation }) => explanation) };
+  return { task, date, databases: selected, warnings: unmatched.map(({ explanation }) => explanation), listed: names };
 }
 
 function findNamed(names: readonly string[], wanted: readonly string[]): SelectedDatabase[] {

@@ -25,6 +25,8 @@ export interface Task {
   attachments: boolean;
   /** Whether histories (`_revisions`) are saved. */
   revisions: boolean;
+  /** Whether documents that were deleted long ago are saved as tombstones, so that replicas learn of the deletion. */
+  tombstones: boolean;
   /** Requests in flight for one database. */
   parallel: number;
   /** How many databases a state machine backs up at the same time; absent: one. */

@@ -1,59 +1,220 @@
-import { assertEquals } from "@std/assert";
-import { CheckpointWriter } from "../../src/archive/checkpoint.ts";
-import { parseCheckpoint } from "../../src/archive/manifest.ts";
+import { assertEquals, assertGreater } from "@std/assert";
+import { CheckpointWriter, sha256 } from "../../src/archive/checkpoint.ts";
+import { checkpointName, filterName, isFilterName, shortRun } from "../../src/archive/layout.ts";
+import { type Checkpoint, parseCheckpoint } from "../../src/archive/manifest.ts";
+import type { UnreadableDocument } from "../../src/couchdb/couchdb.ts";
 import type { Store } from "../../src/store/store.ts";
-import { chunk, FOLDER, inStore, origin } from "./folder_setup.ts";
+import { chunk, FOLDER, origin } from "./folder_setup.ts";
 
-Deno.test("CheckpointWriter stores once a second at most, and the rest when it is asked to", async () => {
-  await inStore(async (store) => {
-    let timeMs = Date.parse("2026-01-03T18:00:00Z");
-    const writer = new CheckpointWriter(store, FOLDER, {
+const RUN = shortRun("one");
+const CHECKPOINT = `${FOLDER}/${checkpointName(RUN)}`;
+const unreadable = (id: string): UnreadableDocument => ({ id, error: "internal_error", reason: "eof" });
+const isFilter = (key: string) => isFilterName(key.slice(FOLDER.length + 1));
+
+/** A database's checkpoint, with a clock and a listing that the test moves. */
+class Scene {
+  timeMs: number = Date.parse("2026-01-03T18:00:00Z");
+  /** Each object by its key, as it was stored last. */
+  readonly objects: Map<string, Uint8Array> = new Map();
+  /** How often a checkpoint was stored. */
+  saves = 0;
+  /** Is awaited before an object is stored. */
+  beforeStoring: (key: string) => void | Promise<void> = () => {};
+  filter: Uint8Array = new Uint8Array(4);
+  readonly writer: CheckpointWriter;
+  #settled = 0;
+
+  constructor(part: { keptFilter?: string; keptUnreadable?: UnreadableDocument[]; kept?: number[] } = {}) {
+    const store = {
+      replace: async (key: string, body: Uint8Array) => {
+        await this.beforeStoring(key);
+        if (key === CHECKPOINT) this.saves++;
+        this.objects.set(key, body.slice());
+      },
+    } as unknown as Store;
+    this.writer = new CheckpointWriter(store, FOLDER, {
+      ...part,
       origin: origin("one"),
       startSeq: "1-x",
-      chunks: [],
-      now: () => new Date(timeMs),
+      kept: (part.kept ?? []).map(chunk),
+      now: () => new Date(this.timeMs),
+      settled: () => ({
+        position: `${this.#settled}-x`,
+        ids: 10 * this.#settled,
+        throughBatch: this.#settled - 1,
+        filter: { bytes: () => this.filter.slice(), salt: 7, hashes: 10 },
+      }),
+      expected: () => 100,
     });
-    const saved = async () => {
-      const found = await store.stat(`${FOLDER}/checkpoint.json`);
-      if (found === undefined) return undefined;
-      const bytes = await new Response(await store.read(`${FOLDER}/checkpoint.json`)).arrayBuffer();
-      return parseCheckpoint(new Uint8Array(bytes), "checkpoint.json").chunks.length;
-    };
-    const steps: [afterMs: number, saved: number | undefined][] = [[0, undefined], [999, undefined], [1, 3], [999, 3]];
-    for (const [index, [afterMs, expected]] of steps.entries()) {
-      timeMs += afterMs;
-      await writer.add(chunk(index), {});
-      assertEquals(await saved(), expected, `after chunk ${index}`);
+  }
+
+  /** So many batches are stored and belong to what is listed. */
+  settle(batches: number): void {
+    this.#settled = batches;
+    // A filter of the same size, with ids that were not in it.
+    this.filter[0]!++;
+  }
+
+  get checkpoint(): Checkpoint | undefined {
+    const bytes = this.objects.get(CHECKPOINT);
+    return bytes === undefined ? undefined : parseCheckpoint(bytes, CHECKPOINT);
+  }
+
+  /** How many chunks the stored checkpoint names. */
+  get saved(): number | undefined {
+    return this.checkpoint?.chunks.length;
+  }
+
+  /** How long it takes from one checkpoint to the next one, in steps of a tenth of a second. */
+  async measureInterval(): Promise<number> {
+    const before = this.saves;
+    const startMs = this.timeMs;
+    for (let batches = this.#settled + 1; this.saves === before; batches++) {
+      this.timeMs += 100;
+      this.settle(batches);
+      await this.writer.saveWhenDue({});
     }
-    await writer.saveRest({});
-    assertEquals(await saved(), 4);
-    await Deno.remove(new URL(store.locate(`${FOLDER}/checkpoint.json`)));
-    await writer.saveRest({});
-    assertEquals(await saved(), undefined, "nothing new, nothing stored");
-  });
+    return this.timeMs - startMs;
+  }
+}
+
+Deno.test("CheckpointWriter stores a small one once a second at most, and the rest when it is asked to", async () => {
+  const scene = new Scene();
+  const { writer } = scene;
+  const steps: [afterMs: number, saved: number | undefined][] = [[0, undefined], [999, undefined], [1, 3], [999, 3]];
+  for (const [index, [afterMs, expected]] of steps.entries()) {
+    scene.timeMs += afterMs;
+    writer.add(index, chunk(index));
+    scene.settle(index + 1);
+    await writer.saveWhenDue({});
+    assertEquals(scene.saved, expected, `after chunk ${index}`);
+  }
+  await writer.saveRest({});
+  assertEquals([scene.saved, scene.saves], [4, 2]);
+  await writer.saveRest({});
+  scene.timeMs += 60_000;
+  await writer.saveWhenDue({});
+  assertEquals(scene.saves, 2, "nothing new, nothing stored");
+});
+
+Deno.test("CheckpointWriter stores a large one less often, and at least once a minute", async () => {
+  const cases: [what: string, filterBytes: number, storingMs: number, intervalMs: number][] = [
+    ["a small one", 1000, 0, 1000],
+    ["a megabyte", 1_000_000, 0, 5100],
+    ["32 megabytes", 32_000_000, 0, 60_000],
+    ["a store that takes half a second for each object", 1000, 500, 20_000],
+    ["a store that takes a minute", 1000, 60_000, 60_000],
+  ];
+  for (const [what, filterBytes, storingMs, intervalMs] of cases) {
+    const scene = new Scene();
+    scene.filter = new Uint8Array(filterBytes);
+    scene.beforeStoring = () => void (scene.timeMs += storingMs);
+    await scene.writer.save({});
+    scene.beforeStoring = () => {};
+    assertEquals(await scene.measureInterval(), intervalMs, what);
+  }
+});
+
+Deno.test("CheckpointWriter names what is settled: a position, its ids, its filter, and the chunks up to there", async () => {
+  const scene = new Scene({ kept: [7] });
+  const { writer } = scene;
+  // The second batch is not stored yet, so the third does not count.
+  for (const batch of [0, 2]) writer.add(batch, chunk(batch));
+  scene.settle(1);
+  await writer.save({});
+  const { listing, chunks, update_seq, saved_at } = scene.checkpoint!;
+  assertEquals(chunks.map(({ name }) => name), ["0000007.json.gz", "0000000.json.gz"]);
+  assertEquals(writer.chunks.length, 3);
+  assertEquals([update_seq, saved_at], [{ start: "1-x" }, "2026-01-03T18:00:00.000Z"]);
+  const { filter, ...rest } = listing!;
+  assertEquals(rest, { position: "1-x", ids: 10, expected: 100 });
+  assertEquals([filter?.salt, filter?.hashes], [7, 10]);
+});
+
+Deno.test("CheckpointWriter lets two filters take turns, so that the stored checkpoint always names a whole one", async () => {
+  const scene = new Scene();
+  const names = new Set<string>();
+  const expectWhole = () => {
+    const { filter } = scene.checkpoint!.listing!;
+    names.add(filter!.name);
+    assertEquals(sha256(scene.objects.get(`${FOLDER}/${filter!.name}`)!), filter!.sha256);
+  };
+  scene.beforeStoring = () => void (scene.checkpoint === undefined || expectWhole());
+  for (let batches = 1; batches <= 4; batches++) {
+    scene.settle(batches);
+    await scene.writer.save({});
+    expectWhole();
+  }
+  assertEquals([...names], [filterName(RUN, 0), filterName(RUN, 1)]);
+  assertEquals([...scene.objects.keys()].filter(isFilter).length, 2);
+});
+
+Deno.test("CheckpointWriter of a run that goes on leaves the filter alone that the stored checkpoint names", async () => {
+  for (const [kept, first] of [[0, 1], [1, 0], [undefined, 0]] as const) {
+    const scene = new Scene(kept === undefined ? {} : { keptFilter: filterName(RUN, kept) });
+    await scene.writer.save({});
+    assertEquals(scene.checkpoint?.listing?.filter?.name, filterName(RUN, first));
+  }
 });
 
 Deno.test("CheckpointWriter never stores an older state behind a newer one", async () => {
+  const scene = new Scene();
+  const { writer } = scene;
   const written: number[] = [];
   const waiting: (() => void)[] = [];
-  const store = {
-    replace: async (_: string, body: Uint8Array) => {
-      const { chunks } = parseCheckpoint(body, "checkpoint.json");
-      await new Promise<void>((resolve) => waiting.push(resolve));
-      written.push(chunks.length);
-    },
-  } as unknown as Store;
-  let timeMs = 0;
-  const state = { origin: origin("one"), startSeq: "1-x", chunks: [], now: () => new Date(timeMs += 2000) };
-  const writer = new CheckpointWriter(store, FOLDER, state);
-  const adding = [writer.add(chunk(0), {}), writer.add(chunk(1), {}), writer.add(chunk(2), {}), writer.saveRest({})];
-  const more = writer.save({});
+  scene.beforeStoring = async (key) => {
+    await new Promise<void>((resolve) => waiting.push(resolve));
+    if (key === CHECKPOINT) written.push(writer.chunks.length);
+  };
+  const saving: Promise<void>[] = [];
+  for (let batch = 0; batch < 3; batch++) {
+    scene.timeMs += 2000;
+    writer.add(batch, chunk(batch));
+    scene.settle(batch + 1);
+    saving.push(writer.saveWhenDue({}));
+  }
+  saving.push(writer.saveRest({}), writer.save({}), writer.save({}));
+  let most = 0;
   // Requests that are in flight at the same time end in any order: the latest first.
-  for (let round = 0; round < 20; round++) {
+  for (let round = 0; round < 40; round++) {
+    most = Math.max(most, waiting.length);
     waiting.pop()?.();
     await new Promise((resolve) => setTimeout(resolve));
   }
-  await Promise.all([...adding, more]);
+  await Promise.all(saving);
+  assertEquals(most, 1, "one after the other");
+  assertGreater(scene.saves, 1);
   assertEquals(written, written.toSorted((a, b) => a - b));
-  assertEquals(written.at(-1), 3);
+  assertEquals(scene.saved, 3);
+});
+
+Deno.test("CheckpointWriter stores again what a failure has kept it from storing", async () => {
+  const scene = new Scene();
+  scene.settle(1);
+  scene.beforeStoring = () => Promise.reject(new Error("away"));
+  const failed = await scene.writer.save({}).catch((error) => error.message);
+  scene.beforeStoring = () => {};
+  await scene.writer.saveRest({});
+  assertEquals([failed, scene.saves], ["away", 1]);
+});
+
+Deno.test("CheckpointWriter names each document that could not be read once, and none that was read since", async () => {
+  const scene = new Scene({ keptUnreadable: ["kept", "kept", "healed"].map(unreadable) });
+  const { writer } = scene;
+  writer.add(0, chunk(0), { ids: ["a", "b", "c"], unreadable: [unreadable("b"), unreadable("c")] });
+  writer.add(1, chunk(1), {
+    ids: ["d", "healed"],
+    unreadable: [{ ...unreadable("d"), rev: "1-a" }, { ...unreadable("d"), rev: "1-b" }],
+  });
+  writer.add(2, chunk(2), { ids: ["b", "c"], unreadable: [unreadable("c")] });
+  assertEquals(writer.unreadable.map(({ id, rev }) => [id, rev]), [
+    ["kept", undefined],
+    ["d", "1-a"],
+    ["d", "1-b"],
+    ["c", undefined],
+  ]);
+  scene.settle(2);
+  await writer.save({});
+  const named = scene.checkpoint!.unreadable.map(({ id }) => id);
+  assertEquals(named, ["kept", "d", "d"], "a resumed run asks for the third batch again");
 });

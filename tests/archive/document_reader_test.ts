@@ -45,7 +45,35 @@ Deno.test("DocumentReader yields every document's bytes, however the source is c
       const long = heldDocumentBytes === 100 && size < 400 ? `large 2 b 1-b: ${LONG}` : LONG;
       assertEquals(found, [...small, long, '{"_id":"c"}'], `pieces of ${size}, held ${heldDocumentBytes}`);
       const { length: bytes } = encoder.encode(ROWS);
-      assertEquals(reader.counts, { documents: 3, leafRevisions: 4, absent: 1, lost: 1, bytes });
+      const passedOver = { documents: 0, leafRevisions: 0, deleted: 0 };
+      const counts = { documents: 3, leafRevisions: 4, deleted: 0, passedOver, absent: 1, lost: 1, bytes };
+      assertEquals(reader.counts, counts);
+    }
+  }
+});
+
+Deno.test("DocumentReader passes over rows that are not wanted, large ones too, and counts them apart", async () => {
+  const gone = (id: string) => `{"_id":"${id}","_rev":"2-b","_deleted":true}`;
+  const text = `{"results":[{"id":"a","docs":[{"ok":{"_id":"a","_rev":"1-a"}},{"ok":${gone("a")}}]},` +
+    `{"id":"b","docs":[{"ok":${LONG}},{"ok":{"_id":"b"}}]},{"id":"c","docs":[{"ok":${gone("c")}},{"ok":${
+      gone("c")
+    }}]},` +
+    `{"id":"d","docs":[{"error":{"error":"x"}}]},{"id":"e","docs":[{"ok":${gone("e")}}]}]}`;
+  for (const size of [1, 7, 50, 10_000]) {
+    for (const heldDocumentBytes of [100, 10_000]) {
+      const asked: string[] = [];
+      const rows: (string | undefined)[] = [];
+      const reader = new DocumentReader(inPieces(text, size), {
+        format: CHUNK_FORMAT,
+        heldDocumentBytes,
+        passOver: (id) => (asked.push(id), id === "b" || id === "c"),
+        onRow: (id) => rows.push(id),
+      });
+      assertEquals(await readAll(reader), ['{"_id":"a","_rev":"1-a"}', gone("a"), gone("e")]);
+      assertEquals([asked, rows], [["a", "b", "c", "e"], ["a", "b", "c", "d", "e"]]);
+      const { passedOver, documents, leafRevisions, deleted } = reader.counts;
+      assertEquals([documents, leafRevisions, deleted], [4, 7, 2]);
+      assertEquals(passedOver, { documents: 2, leafRevisions: 4, deleted: 1 });
     }
   }
 });

@@ -5,31 +5,17 @@ import { findArchive, type PathContext } from "../../src/archive/find.ts";
 import { ArchiveError, UsageError } from "../../src/errors.ts";
 import { backupFolder } from "../../src/archive/layout.ts";
 import { joinKey } from "../../src/store/key.ts";
-import { encodeJson, FORMAT_VERSION, type Manifest, sumChunks } from "../../src/archive/manifest.ts";
+import { encodeJson } from "../../src/archive/manifest.ts";
 import { DirectoryStore } from "../../src/store/directory/store.ts";
 import { openStore } from "../../src/store/open.ts";
 import { RecordedLog } from "../fakes/log.ts";
+import { manifestOf, TestRepository } from "./repository_setup.ts";
 
 const PREFIX = "backup/ippbx";
 const SUFFIX = "couchdb";
 
-function manifestOf(database: string, run: string): Manifest {
-  return {
-    format: FORMAT_VERSION,
-    program: { name: "couchdb-backup", version: "0.0.0" },
-    run,
-    task: "weekly",
-    database,
-    started_at: "2026-01-03T18:00:00.000Z",
-    finished_at: "2026-01-03T18:10:00.000Z",
-    couchdb: { url: "http://[::1]:5984", version: "3.5.0" },
-    options: { attachments: true, revisions: true, chunk: null },
-    properties: { doc_count: 0, doc_del_count: 0, q: 2, n: 1, partitioned: false, revs_limit: 1000, security: "{}" },
-    update_seq: { start: "0", end: "0" },
-    totals: sumChunks([]),
-    chunks: [],
-  };
-}
+const backupOf = (database: string, run: string) =>
+  encodeJson(manifestOf({ day: "2026-01-03", finishedAt: "2026-01-03T18:10:00Z", format: 1, database, run }));
 
 interface Setup extends AsyncDisposable {
   root: string;
@@ -52,7 +38,7 @@ async function setUp(): Promise<Setup> {
   };
   const put: Setup["put"] = async (
     day,
-    file = { name: "manifest.json", bytes: encodeJson(manifestOf("a/b", day)) },
+    file = { name: "manifest.json", bytes: backupOf("a/b", day) },
   ) => {
     const [year = 0, month = 0, date = 0] = day.split("-").map(Number);
     const folder = backupFolder({ prefix: PREFIX, suffix: SUFFIX, date: { year, month, day: date }, database: "a/b" });
@@ -78,7 +64,7 @@ Deno.test("findArchive() takes the name of another database behind a date or lat
   }
   // What is no backup of that day may be a key.
   const bare = { ...setup.context, prefix: "", suffix: "" };
-  await setup.store.replace("2026/10/22/couchdb/x/manifest.json", encodeJson(manifestOf("x", "run")));
+  await setup.store.replace("2026/10/22/couchdb/x/manifest.json", backupOf("x", "run"));
   assertEquals((await findArchive(bare, "2026/10/22/couchdb/x", "other")).folder, "2026/10/22/couchdb/x");
 });
 
@@ -161,6 +147,8 @@ Deno.test("findArchive() says what it looked at when there is nothing, and asks 
     assertStringIncludes(error.message, tried);
   }
   await assertRejects(() => findArchive(context, "./no/such", "a/b"), ArchiveError, "no such file or folder");
+  const byDate = () => findArchive(context, "2020-01-02/x/y", "a/b");
+  assertStringIncludes((await assertRejects(byDate, ArchiveError)).message, "2020/01/02/couchdb/x%252Fy");
   await assertRejects(() => findArchive(context, `file://${root}/none`, "a/b"), ArchiveError, "no such file or folder");
   await assertRejects(() => findArchive(context, "https://x/y", "a/b"), UsageError, "begins with s3:// or file://");
   for (const path of ["latest", "2026-10-22", "some/prefix"]) {
@@ -168,4 +156,80 @@ Deno.test("findArchive() says what it looked at when there is nothing, and asks 
     const error = await assertRejects(run, UsageError, "without a config");
     assertStringIncludes(error.hint!, "--config");
   }
+});
+
+/** Paths in a repository whose folder of 2026-10-25 was filled in November, twice. */
+async function setUpPoints() {
+  const setup = await TestRepository.open();
+  const { repository, log, signal } = setup;
+  const now = () => new Date("2026-11-25T20:00:00Z");
+  const context: PathContext = { repository, openStore: (bucket) => openStore({ bucket }), log, now, signal };
+  await setup.put({ day: "2026-11-24", finishedAt: "2026-11-24T18:00:00Z", format: 1 });
+  await setup.put({
+    day: "2026-10-25",
+    finishedAt: "2026-11-25T10:00:00Z",
+    run: "aaaaaaaa-0000-4000-8000-000000000000",
+  });
+  await setup.put({
+    day: "2026-10-25",
+    finishedAt: "2026-11-25T18:04:11Z",
+    run: "bbbbbbbb-0000-4000-8000-000000000000",
+  });
+  await setup.put({ day: "2026-11-20", finishedAt: "2026-11-20T18:00:00Z", database: "orders", format: 1 });
+  return { setup, context, [Symbol.asyncDispose]: () => setup[Symbol.asyncDispose]() };
+}
+
+Deno.test("findArchive() takes an instant for the newest backup that was complete then, of another database too", async () => {
+  await using given = await setUpPoints();
+  const { context, setup } = given;
+  const october = setup.folder("2026-10-25");
+  const first = [october, "manifest-20261125T100000Z-aaaaaaaa.json"] as const;
+  const second = [october, "manifest-20261125T180411Z-bbbbbbbb.json"] as const;
+  const cases: [path: string, folder: string, manifest: string][] = [
+    ["latest", ...second],
+    ["2026-11-25T18:05Z", ...second],
+    ["2026-11-25T18:04:11Z/", ...second],
+    ["2026-11-25T19:04:11+01:00", ...second],
+    ["20261125T180411Z", ...second],
+    ["2026-11-25T18:04:10Z", ...first],
+    ["2026-11-25 10:00Z", ...first],
+    ["2026-11-25T09:59Z", setup.folder("2026-11-24"), "manifest.json"],
+    ["2026-11-25T18:05Z/orders", setup.folder("2026-11-20", "orders"), "manifest.json"],
+    ["latest/orders", setup.folder("2026-11-20", "orders"), "manifest.json"],
+  ];
+  for (const [path, folder, manifest] of cases) {
+    const place = await findArchive(context, path, "a/b");
+    assertEquals([place.folder, place.manifest], [folder, manifest], path);
+  }
+  // A date is that of the folder, and means the newest in it.
+  const place = await findArchive(context, "2026-10-25", "a/b");
+  assertEquals([place.folder, place.manifest], [october, undefined]);
+});
+
+Deno.test("findArchive() takes the key or URL of a manifest for the backup that it makes complete", async () => {
+  await using given = await setUpPoints();
+  const { context, setup: { store, root } } = given;
+  const folder = given.setup.folder("2026-10-25");
+  const name = "manifest-20261125T100000Z-aaaaaaaa.json";
+  for (const path of [`${folder}/${name}`, `${store.url}/${folder}/${name}`, join(root, folder, name)]) {
+    const place = await findArchive(context, path, "other");
+    assertEquals([place.manifest, place.object], [name, undefined], path);
+  }
+});
+
+Deno.test("findArchive() says what it needs to read a moment, and what the oldest backup is", async () => {
+  await using given = await setUpPoints();
+  const { context } = given;
+  for (const path of ["2026-11-25T18:05", "2026-11-25 18:05:11", "2026-02-30T18:05Z", "2026-11-25T25:05Z/orders"]) {
+    const error = await assertRejects(() => findArchive(context, path, "a/b"), UsageError, "as a moment");
+    assertStringIncludes(error.hint!, '"2026-11-25T18:05Z"');
+  }
+  const early = () => findArchive(context, "2026-11-24T17:59:59Z", "a/b");
+  await assertRejects(early, ArchiveError, "the oldest was complete at 2026-11-24T18:00:00Z");
+  const error = await assertRejects(
+    () => findArchive({ ...context, repository: undefined }, "2026-11-24T17:59:59Z", "a/b"),
+    UsageError,
+    "without a config",
+  );
+  assertStringIncludes(error.hint!, "--config");
 });

@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
 import { AwsError } from "../../src/errors.ts";
 import { Secret } from "../../src/secret.ts";
-import { executionName, startExecution } from "../../src/aws/step_functions.ts";
+import { executionArn, executionName, executionStatus, startExecution } from "../../src/aws/step_functions.ts";
 
 const MACHINE = "arn:aws:states:eu-central-1:123456789012:stateMachine:couchdb-backup";
 
@@ -20,7 +20,7 @@ Deno.test("executionName() gives each task a name that Step Functions takes", ()
   assertNotEquals(executionName("a b", "1"), executionName("a b", "2"));
 });
 
-Deno.test("startExecution() starts an execution once, and takes one that exists for started", async () => {
+Deno.test("startExecution() starts an execution once, and says of one that exists that it has not started it", async () => {
   const asked: unknown[] = [];
   await using server = Deno.serve({ hostname: "::1", port: 0, onListen() {} }, async (request) => {
     const { input, ...rest } = await request.json();
@@ -38,11 +38,9 @@ Deno.test("startExecution() starts an execution once, and takes one that exists 
     endpoints: { states: `http://[::1]:${server.addr.port}` },
   };
   const execution = { name: "weekly-1", input: { task: "weekly" } };
-  for (let time = 0; time < 2; time++) {
-    assertEquals(
-      await startExecution(MACHINE, execution, options),
-      "arn:aws:states:eu-central-1:123456789012:execution:couchdb-backup:weekly-1",
-    );
+  const arn = "arn:aws:states:eu-central-1:123456789012:execution:couchdb-backup:weekly-1";
+  for (const isNew of [true, false]) {
+    assertEquals(await startExecution(MACHINE, execution, options), { arn, isNew });
   }
   assertEquals(asked[0], [
     "AWSStepFunctions.StartExecution",
@@ -56,4 +54,23 @@ Deno.test("startExecution() starts an execution once, and takes one that exists 
     'Cannot start the execution "denied": AWS answered 400 AccessDeniedException',
   );
   assertEquals(error.hint, "Allow states:StartExecution on the state machine");
+});
+
+Deno.test("executionStatus() tells how an execution stands, and that there is none", async () => {
+  const asked: unknown[] = [];
+  await using server = Deno.serve({ hostname: "::1", port: 0, onListen() {} }, async (request) => {
+    const input = await request.json();
+    asked.push([request.headers.get("x-amz-target"), input]);
+    if (input.executionArn.endsWith("none")) return Response.json({ __type: "ExecutionDoesNotExist" }, { status: 400 });
+    return Response.json({ executionArn: input.executionArn, status: "TIMED_OUT" });
+  });
+  const options = {
+    accessKeyId: "AKIA",
+    secretAccessKey: new Secret("s"),
+    endpoints: { states: `http://[::1]:${server.addr.port}` },
+  };
+  const arn = executionArn(MACHINE, "weekly-1");
+  assertEquals(await executionStatus(arn, options), "TIMED_OUT");
+  assertEquals(await executionStatus(executionArn(MACHINE, "none"), options), undefined);
+  assertEquals(asked[0], ["AWSStepFunctions.DescribeExecution", { executionArn: arn }]);
 });

@@ -122,6 +122,8 @@ Deno.test("main() backs up what a config selects, says 0, and prints the result 
       database: one.database,
       status: "complete",
       path: pathToFileURL(desk.backupOf(encodeURIComponent(one.database))).href,
+      kind: "full",
+      backed_up_at: manifest.finished_at,
       ...manifest.totals,
     });
   }
@@ -166,7 +168,11 @@ Deno.test("main() backs up the previous month's databases under the date a month
   assertEquals([found.date.slice(0, 7), found.databases[0].database], [month(1), `cdr-${month(1).replace("-", "")}`]);
   const given = await run(["backup", path, "--json", "--date", "2025/03/31"]);
   assertEquals([given.json.tasks[0].date, given.json.tasks[0].databases[0].database], ["2025-03-31", "cdr-202503"]);
-  assertEquals(await filesOf(desk.backupOf("cdr-202503", "2025/03/31")), ["manifest.json"]);
+  const files = await filesOf(desk.backupOf("cdr-202503", "2025/03/31"));
+  assertEquals(files.map((name) => name.replace(/\d{8}T\d{6}Z-[0-9a-f]{8}/, "MOMENT")), [
+    "manifest-MOMENT.json",
+    "manifest.json",
+  ]);
 });
 
 Deno.test("main() narrows a run to tasks and databases, also in the reference script's words", async () => {

@@ -6,6 +6,9 @@ const ROOT = new URL("../../", import.meta.url).pathname;
 const { tasks } = JSON.parse(await Deno.readTextFile(`${ROOT}deno.json`));
 const PERMISSIONS = (tasks.start.command as string).split(" ").filter((word) => /^--(allow|no-prompt)/.test(word));
 
+/** Notes of bucket folders that are gone after the test do not belong into the home of whoever runs it. */
+const STATE_HOME = await Deno.makeTempDir({ prefix: "couchdb-backup-state-" });
+
 /** A process that has ended. */
 export interface EndedProgram {
   code: number;
@@ -25,7 +28,7 @@ export interface RunningProgram {
 export function startProgram(args: readonly string[], env: Record<string, string> = {}): RunningProgram {
   const child = new Deno.Command("deno", {
     args: ["run", "--quiet", "--no-check", ...PERMISSIONS, `${ROOT}main.ts`, ...args],
-    env: { NO_COLOR: "1", ...env },
+    env: { NO_COLOR: "1", XDG_STATE_HOME: STATE_HOME, ...env },
     stdin: "null",
     stdout: "piped",
     stderr: "piped",

@@ -112,3 +112,27 @@ Deno.test("backup --scheduled excludes what would contradict the schedule", asyn
     assertEquals([code, stderr.split("\n")[0]], [2, `couchdb-backup: --scheduled and ${other[0]} exclude each other`]);
   }
 });
+
+Deno.test("backup --scheduled says failed at each look, until a repair by hand or the next try has saved everything", async () => {
+  await using setup = await setUp("file://", 3);
+  const refuse = { kind: "answer", status: 401, body: { error: "unauthorized" } } as const;
+  setup.server.faults.add({ times: 1e6, fault: refuse });
+  const args = ["backup", setup.config, "--scheduled"];
+  const first = await startProgram([...args, "--json"]).ended;
+  const { ok, scheduled: [only], tasks: [task] } = JSON.parse(first.stdout);
+  assertEquals([first.code, ok, only.outcome, task.exit_code], [10, false, "failed", 10]);
+  assertEquals(task.retry_at, only.retry_at);
+  const requests = setup.server.requests.length;
+  const second = await startProgram(args).ended;
+  assertEquals(second.code, 10);
+  assertStringIncludes(second.stdout, "is not saved, and is tried again at");
+  assertStringIncludes(second.stderr, "elapse is not saved");
+  assertEquals(setup.server.requests.length, requests, "a refused login is not tried before its time");
+
+  setup.server.faults.clear();
+  const date = `${new Date().getUTCFullYear()}-01-01`;
+  const repair = await startProgram(["backup", setup.config, "--date", date, "--resume", "--json"]).ended;
+  assertEquals([repair.code, JSON.parse(repair.stdout).ok], [0, true]);
+  const last = await startProgram([...args, "--json"]).ended;
+  assertEquals([last.code, outcomeOf(last)], [0, "done"]);
+});

@@ -9,7 +9,7 @@ import { type RestoreSetup, setUpRestore } from "./restore/setup.ts";
 
 async function check(
   { context }: RestoreSetup,
-  { store, ...change }: { store?: Store; probes?: Probe[]; now?: () => Date } = {},
+  { store, ...change }: { store?: Store; probes?: Probe[]; now?: () => Date; isScheduled?: boolean } = {},
 ) {
   const repository = store === undefined ? context.repository : new Repository(store, context.repository);
   return await checkSetup({ ...context, repository, probes: [], ...change });
@@ -19,6 +19,10 @@ async function check(
 function storeWith(store: Store, change: Partial<Store>): Store {
   return {
     url: store.url,
+    server: store.server,
+    clockSkewMs: store.clockSkewMs,
+    conditions: store.conditions,
+    tryConditions: (...args) => store.tryConditions(...args),
     locate: (key) => store.locate(key),
     create: (...args) => store.create(...args),
     replace: (...args) => store.replace(...args),
@@ -52,6 +56,7 @@ Deno.test("checkSetup() tries CouchDB, the store and what else is configured, an
       "store_read",
       "store_list",
       "store_conditional_write",
+      "store_clock",
       "loki",
     ]);
   }
@@ -103,7 +108,7 @@ Deno.test("checkSetup() finds a _bulk_get that is not there, or answers somethin
   }
 });
 
-Deno.test("checkSetup() finds a store that cannot be written, read, listed, or that overwrites", async () => {
+Deno.test("checkSetup() finds a store that cannot be written, read, listed, or created in", async () => {
   await using setup = await setUpRestore();
   const { store } = setup;
   const refuse = () => Promise.reject(new StoreError("Denied", { code: "AccessDenied" }, { hint: "Allow it" }));
@@ -112,16 +117,29 @@ Deno.test("checkSetup() finds a store that cannot be written, read, listed, or t
     [{ read: refuse }, "store_read"],
     [{ read: () => Promise.resolve(ReadableStream.from([new Uint8Array(3)])) }, "store_read"],
     [{ list: async function* () {} }, "store_list"],
-    [
-      { create: ([key]: Iterable<string>) => Promise.resolve({ key: key!, sizeBytes: 0, sha256: "" }) },
-      "store_conditional_write",
-    ],
-    [{ create: refuse }, "store_conditional_write"],
+    [{ tryConditions: refuse }, "store_conditional_write"],
   ];
   for (const [change, name] of broken) {
     const found = await failing(check(setup, { store: storeWith(store, change) }));
     assertEquals(found.check, name);
     assertEquals(typeof found.hint, "string");
+  }
+});
+
+Deno.test("checkSetup() warns of a store that overwrites where a task has a schedule, and of one whose clock is wrong", async () => {
+  await using setup = await setUpRestore();
+  const store = storeWith(setup.store, {
+    tryConditions: () => Promise.resolve("ignored"),
+    clockSkewMs: -3_600_000,
+  });
+  for (const isScheduled of [true, false]) {
+    const { ok, checks } = await check(setup, { store, isScheduled });
+    assertEquals(ok, true);
+    assertEquals(
+      checks.filter(({ warning }) => warning).map(({ check }) => check),
+      isScheduled ? ["store_conditional_write", "store_clock"] : ["store_clock"],
+    );
+    for (const { warning, hint } of checks) assertEquals(warning, hint === undefined ? undefined : true);
   }
 });
 

@@ -1,11 +1,12 @@
-import { assertEquals, assertGreater } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import { join } from "node:path";
+import { Catalog } from "../../src/archive/catalog.ts";
 import { Repository } from "../../src/archive/repository.ts";
-import { listBackups, listDatabases } from "../../src/commands/list.ts";
+import { type BackupList, listBackups, listDatabases } from "../../src/commands/list.ts";
 import type { Store } from "../../src/store/store.ts";
 import { couchOk } from "../couch_request.ts";
-import { makeArchive } from "../make_archive.ts";
-import { alterFile, firstHalf, gzipText, setUpRestore } from "./restore/setup.ts";
+import { TestRepository } from "../archive/repository_setup.ts";
+import { setUpRestore } from "./restore/setup.ts";
 
 Deno.test("listDatabases() gives each name as it is and as it stands in URLs and keys", async () => {
   await using setup = await setUpRestore();
@@ -19,55 +20,158 @@ Deno.test("listDatabases() gives each name as it is and as it stands in URLs and
   ]);
 });
 
-Deno.test("listBackups() names backups by date and database, complete or not, and leaves out what is none", async () => {
-  await using setup = await setUpRestore();
-  const { server, couch, store, root, context } = setup;
-  const { prefix, suffix } = context.repository;
-  for (const name of ["a", "a%2Fb"]) {
-    await couchOk(server, `PUT /${name}`);
-    for (const id of ["x", "y", "z"]) await couchOk(server, `PUT /${name}/${id}`, {});
-  }
-  const made = [];
-  for (const [database, month, day] of [["a", 1, 3], ["a/b", 1, 3], ["a", 12, 31]] as const) {
-    made.push(await makeArchive({ couch, store, database, prefix, suffix, date: { year: 2025, month, day } }));
-  }
-  const [first, , last] = made;
-  const folder = (name: string) => join(root, prefix, "2026/01/02", suffix, name);
-  for (const name of ["cut", "unfinished", "chunks", "other"]) await Deno.mkdir(folder(name), { recursive: true });
-  await Deno.copyFile(join(root, first!.folder, "manifest.json"), join(folder("cut"), "manifest.json"));
-  await alterFile(join(folder("cut"), "manifest.json"), firstHalf);
-  const { finished_at, update_seq: { start }, totals: _totals, ...origin } = first!.manifest;
-  const checkpoint = { ...origin, saved_at: finished_at, update_seq: { start } };
-  await Deno.writeTextFile(join(folder("unfinished"), "checkpoint.json"), JSON.stringify(checkpoint));
-  await Deno.writeFile(join(folder("chunks"), "0000000.json.gz"), await gzipText("[]"));
-  await Deno.writeTextFile(join(folder("other"), "notes.txt"), "mine");
-  await Deno.mkdir(join(root, prefix, "_runs", suffix), { recursive: true });
+const NOW = () => new Date("2026-11-25T20:00:00Z");
 
-  const { backups } = await listBackups(context);
-  const brief = backups.map(({ date, database, complete, documents, task }) =>
-    [date, database, complete, documents, task] as const
-  );
-  assertEquals(brief, [
-    ["2026-01-02", "chunks", false, null, null],
-    ["2026-01-02", "cut", false, null, null],
-    ["2026-01-02", "unfinished", false, 3, "weekly"],
-    ["2025-12-31", "a", true, 3, "weekly"],
-    ["2025-01-03", "a", true, 3, "weekly"],
-    ["2025-01-03", "a/b", true, 3, "weekly"],
-  ]);
-  const { compressed_bytes } = last!.manifest.totals;
-  assertEquals(backups[3], {
+async function list(setup: TestRepository, options: { database?: string; rebuild?: boolean } = {}) {
+  const { repository, signal } = setup;
+  return await listBackups({ repository, signal, now: NOW }, options);
+}
+
+const moments = ({ backups }: BackupList) => backups.map(({ database, finished_at }) => [database, finished_at]);
+
+Deno.test("listBackups() names every complete backup by its moment, and what is not complete by its date", async () => {
+  await using setup = await TestRepository.open();
+  const run = "bbbbbbbb-0000-4000-8000-000000000000";
+  await setup.put({ day: "2026-11-25", finishedAt: "2026-11-25T10:00:00Z", chunks: [0, 1], database: "a" });
+  await setup.put({
+    day: "2026-11-25",
+    finishedAt: "2026-11-25T18:04:11.500Z",
+    run,
     database: "a",
-    date: "2025-12-31",
-    task: "weekly",
-    path: store.locate(last!.folder),
-    complete: true,
-    documents: 3,
-    compressed_bytes,
-    finished_at: last!.manifest.finished_at,
+    kind: "incremental",
+    task: "daily",
+    unreadable: [{ id: "x", error: "internal_error", reason: "eof" }],
   });
-  const named = await listBackups(context, { database: "a%2Fb" });
-  assertEquals(named.backups.map(({ date, database }) => [date, database]), [["2025-01-03", "a/b"]]);
+  // backup_only_previous: read in November, into the folder of October.
+  await setup.put({ day: "2026-10-25", finishedAt: "2026-11-25T12:00:00Z" });
+  await setup.put({ day: "2025-12-31", finishedAt: "2025-12-31T12:00:00Z", format: 1, chunks: [0] });
+  await setup.putUnfinished({
+    day: "2026-01-02",
+    finishedAt: "2026-01-02T12:00:00Z",
+    chunks: [0, 1],
+    database: "unfinished",
+  });
+  await setup.putUnfinished({
+    day: "2026-01-02",
+    finishedAt: "2026-01-02T12:00:00Z",
+    format: 1,
+    database: "unfinished1",
+  });
+  for (
+    const [name, object, text] of [["chunks", "0000000.json.gz", ""], ["cut", "manifest.json", "{"], ["x", "y", "z"]]
+  ) {
+    await setup.write(setup.folder("2026-01-02", name), object!, text!);
+  }
+  await setup.write("backup/ippbx/_runs/couchdb/weekly", "report.json", "{}");
+
+  const { backups } = await list(setup);
+  assertEquals(
+    backups.map((
+      { date, database, complete, documents, kind, finished_at },
+    ) => [date, database, complete, documents, kind, finished_at]),
+    [
+      ["2026-11-25", "a", true, 0, "incremental", "2026-11-25T18:04:11.500Z"],
+      ["2026-11-25", "a", true, 20, "full", "2026-11-25T10:00:00.000Z"],
+      ["2026-10-25", "a/b", true, 0, "full", "2026-11-25T12:00:00.000Z"],
+      ["2026-01-02", "chunks", false, null, null, null],
+      ["2026-01-02", "cut", false, null, null, null],
+      ["2026-01-02", "unfinished", false, 20, "full", null],
+      ["2026-01-02", "unfinished1", false, 0, "full", null],
+      ["2025-12-31", "a/b", true, 10, "full", "2025-12-31T12:00:00.000Z"],
+    ],
+  );
+  assertEquals(backups[0], {
+    database: "a",
+    date: "2026-11-25",
+    task: "daily",
+    path: setup.store.locate(setup.folder("2026-11-25", "a")),
+    manifest: "manifest-20261125T180411Z-bbbbbbbb.json",
+    complete: true,
+    kind: "incremental",
+    run: "bbbbbbbb",
+    documents: 0,
+    compressed_bytes: 0,
+    unreadable: 1,
+    finished_at: "2026-11-25T18:04:11.500Z",
+    age_seconds: 6949,
+  });
+  const problems = backups.flatMap(({ problem }) =>
+    problem === undefined ? [] : [problem.replace(/^.*": (.*): .*$/, "$1")]
+  );
+  assertEquals(problems, ["It has no manifest", "it is not whole JSON", "It has not finished", "It has not finished"]);
+  assertEquals(backups.at(-1)?.manifest, "manifest.json");
+});
+
+Deno.test("listBackups() says the same of what is in the catalog and of what is not", async () => {
+  const put = async (isCatalogued: boolean) => {
+    const setup = await TestRepository.open();
+    for (const [index, finishedAt] of ["2026-11-24T10:00:00.250Z", "2026-11-25T10:00:00Z"].entries()) {
+      const run = `${index}aaaaaaa-0000-4000-8000-000000000000`;
+      for (const database of ["a", "a/b"]) {
+        await setup.put({
+          day: "2026-11-24",
+          finishedAt,
+          run,
+          chunks: [index],
+          isPrefixed: true,
+          database,
+          isCatalogued,
+        });
+      }
+    }
+    return setup;
+  };
+  await using known = await put(true);
+  await using unknown = await put(false);
+  const [first, second] = [await list(known), await list(unknown)];
+  const placed = ({ backups }: BackupList) => backups.map(({ path: _, ...backup }) => backup);
+  assertEquals(placed(first), placed(second));
+  assertEquals(first.backups.length, 4);
+  // Where the catalog knows it, no manifest is read.
+  known.requests = [];
+  await list(known);
+  assertEquals(known.requests.filter((request) => !request.startsWith("list ")), []);
+});
+
+Deno.test("listBackups() does not list an entry of the catalog without its manifest", async () => {
+  await using setup = await TestRepository.open();
+  const { folder, name } = await setup.put({ day: "2026-11-25", finishedAt: "2026-11-25T10:00:00Z", isCopied: false });
+  await setup.put({ day: "2026-11-25", finishedAt: "2026-11-25T09:00:00Z", isCopied: false });
+  await Deno.remove(join(setup.root, folder, name));
+  assertEquals(moments(await list(setup)), [["a/b", "2026-11-25T09:00:00.000Z"]]);
+});
+
+Deno.test("listBackups() of one database looks at no other", async () => {
+  await using setup = await TestRepository.open();
+  for (const database of ["a", "a/b"]) {
+    await setup.put({ day: "2026-11-25", finishedAt: "2026-11-25T10:00:00Z", database });
+  }
+  setup.requests = [];
+  assertEquals(moments(await list(setup, { database: "a%2Fb" })), [["a/b", "2026-11-25T10:00:00.000Z"]]);
+  assertEquals(setup.requests.filter((request) => request.endsWith("/a")), []);
+});
+
+Deno.test("listBackups() with rebuild enters what the catalog lacks, of both formats, and nothing twice", async () => {
+  await using setup = await TestRepository.open();
+  const { repository, log } = setup;
+  await setup.put({ day: "2026-11-01", finishedAt: "2026-11-01T10:00:00Z" });
+  await setup.put({
+    day: "2026-11-02",
+    finishedAt: "2026-11-02T10:00:00.123Z",
+    isCatalogued: false,
+    task: "t".repeat(300),
+  });
+  await setup.put({ day: "2026-11-03", finishedAt: "2026-11-03T10:00:00Z", format: 1, database: "old" });
+  await setup.putUnfinished({ day: "2026-11-04", finishedAt: "2026-11-04T10:00:00Z" });
+  const before = await list(setup);
+  assertEquals(before.catalog_added, undefined);
+  const rebuilt = await list(setup, { rebuild: true });
+  assertEquals(rebuilt, { ...before, catalog_added: 2 });
+  assertEquals(await list(setup, { rebuild: true }), { ...before, catalog_added: 0 });
+  const catalog = new Catalog(repository);
+  const newest = await catalog.latestComplete("a/b", { log });
+  assertEquals([newest?.entry.finishedAt.toISOString(), newest?.entry.task.length], ["2026-11-02T10:00:00.123Z", 300]);
+  assertEquals((await catalog.latestComplete("old", { log }))?.manifest.format, 1);
 });
 
 Deno.test("listBackups() of an empty store is empty", async () => {
@@ -75,39 +179,32 @@ Deno.test("listBackups() of an empty store is empty", async () => {
   assertEquals(await listBackups(setup.context), { backups: [] });
 });
 
-Deno.test("listBackups() asks the store as often whether a backup has one chunk or many", async () => {
-  await using setup = await setUpRestore();
-  const { server, couch, store, context } = setup;
-  await couchOk(server, "PUT /db");
-  for (let number = 0; number < 40; number++) await couchOk(server, `PUT /db/doc-${number}`, {});
-  const calls: number[] = [];
-  for (const chunk of [40, 1]) {
-    const prefix = `chunks-of-${chunk}`;
-    await makeArchive({ couch, store, database: "db", prefix, suffix: "s", chunk });
-    let count = 0;
+Deno.test("listBackups() asks the store for as much whether a backup has one chunk or many", async () => {
+  const counts: number[][] = [];
+  for (const chunks of [[0], Array.from({ length: 40 }, (_, number) => number)]) {
+    await using setup = await TestRepository.open();
+    await setup.put({ day: "2026-11-25", finishedAt: "2026-11-25T10:00:00Z", chunks });
+    await setup.put({ day: "2026-11-24", finishedAt: "2026-11-24T10:00:00Z", chunks, format: 1 });
     let listed = 0;
-    const counting: Store = {
-      url: store.url,
-      locate: (key) => store.locate(key),
-      create: (...args) => store.create(...args),
-      replace: (...args) => store.replace(...args),
-      stat: (...args) => (count++, store.stat(...args)),
-      read: (...args) => (count++, store.read(...args)),
-      async *list(...args) {
-        count++;
-        for await (const entry of store.list(...args)) {
-          listed++;
-          yield entry;
-        }
+    const counting = new Proxy<Store>(setup.store, {
+      get(store, name) {
+        if (name !== "list") return Reflect.get(store, name);
+        return async function* (...args: Parameters<Store["list"]>) {
+          for await (const entry of store.list(...args)) {
+            listed++;
+            yield entry;
+          }
+        };
       },
-    };
-    const { backups } = await listBackups({
-      ...context,
-      repository: new Repository(counting, { prefix, suffix: "s" }),
     });
-    assertEquals(backups.length, 1);
-    calls.push(count);
-    assertGreater(10, listed);
+    setup.requests = [];
+    const { prefix, suffix } = setup.repository;
+    const { backups } = await listBackups({
+      signal: setup.signal,
+      repository: new Repository(counting, { prefix, suffix }),
+    });
+    assertEquals(backups.map(({ documents }) => documents), [10 * chunks.length, 10 * chunks.length]);
+    counts.push([setup.requests.length, listed]);
   }
-  assertEquals(calls[0], calls[1]);
+  assertEquals(counts[0], counts[1]);
 });

@@ -124,6 +124,24 @@ Deno.test("plan() warns of a database that is too large to be fetched in one req
   assertEquals(await warningsOf(1000), []);
 });
 
+Deno.test("plan() warns of databases that two tasks select, and says what the backups of one lack", async () => {
+  const { server, couch } = await startWith(["a", "b", "c"]);
+  await using _ = server;
+  const tasks = [
+    task("all", { databases: ["[abc]"] }),
+    task("light", { databases: ["a", "b"], attachments: false, revisions: false }),
+    task("one", { databases: ["c"] }),
+  ];
+  const { tasks: plans } = await plan(tasks, { from: FROM, count: 1, couch });
+  const overlaps = plans.map(({ warnings }) => warnings.filter((warning) => warning.includes("selected by task")));
+  assertEquals(overlaps, [[], [
+    '2 databases, "a" among them, are selected by task "all" too: each backs up on its own, and "latest" is the newest ' +
+    'backup of either; those of "light" are without attachments and histories',
+  ], [
+    'database "c" is selected by task "all" too: each backs up on its own, and "latest" is the newest backup of either',
+  ]]);
+});
+
 Deno.test("plan() without CouchDB plans the times, and says of a schedule that it is over", async () => {
   const tasks = [task("once", { cron: "2025-01-01 UTC" }), task("by hand", { timezone: "Asia/Tokyo" })];
   const planned = await plan(tasks, { from: FROM, count: 2 });

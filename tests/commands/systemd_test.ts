@@ -27,17 +27,37 @@ Deno.test("makeUnits() makes a service for all tasks, and a timer for each that 
     "couchdb-backup@weekly.timer",
     "couchdb-backup@a\\x20b-50\\x25.timer",
     "couchdb-backup@plain.timer",
+    "couchdb-backup-failed@.service",
   ]);
-  const calendars = files.slice(1).flatMap(({ text }) =>
-    settings(text).filter((line) => line.startsWith("OnCalendar="))
-  );
+  const timers = files.slice(1, -1);
+  const calendars = timers.flatMap(({ text }) => settings(text).filter((line) => line.startsWith("OnCalendar=")));
   assertEquals(calendars, [
     "OnCalendar=Sat *-*-1..7 18:00:00 Europe/Berlin",
     "OnCalendar=daily Asia/Tokyo",
     "OnCalendar=hourly",
   ]);
-  for (const { text } of files.slice(1)) assertStringIncludes(text, "\nPersistent=true\n");
+  for (const { text } of timers) {
+    assertStringIncludes(text, "\nPersistent=true\n");
+    // Else nobody would look after what failed until the next elapse.
+    assertStringIncludes(text, "\nOnUnitInactiveSec=5min\n");
+  }
   assertStringIncludes(files[2]!.text, "Description=CouchDB backup: a b/50%%, when it is due");
+});
+
+Deno.test("makeUnits() waits for the network, CouchDB and the bucket's disk, and calls somebody when something failed", () => {
+  for (const resident of [false, true]) {
+    const files = units("file:///srv/b%20c", { resident });
+    const lines = settings(files[0]!.text);
+    for (
+      const line of [
+        "After=network-online.target couchdb.service",
+        'RequiresMountsFor="/srv/b c"',
+        "OnFailure=couchdb-backup-failed@%n.service",
+      ]
+    ) assertEquals(lines.includes(line), true, line);
+    assertEquals(files.at(-1)!.name, "couchdb-backup-failed@.service");
+    assertStringIncludes(files.at(-1)!.text, "--priority=alert");
+  }
 });
 
 Deno.test("makeUnits() hands config and password over as credentials, and has systemd make up the user", () => {
@@ -73,9 +93,21 @@ Deno.test("makeUnits() lets a service write to its bucket and its textfile only,
   assertMatch(other!.text, /\nUser=backup\n[^]*\nPrivateTmp=no\n/);
 });
 
+Deno.test("makeUnits() waits for the disk of a bucket that is a folder, and keeps a note that it was there", () => {
+  for (const resident of [false, true]) {
+    const [service] = units("file:///mnt/b%20%25/x", { resident });
+    const [unit, rest] = service!.text.split("\n[Service]\n");
+    assertEquals(settings(unit!).filter((line) => line.startsWith("RequiresMountsFor=")), [
+      'RequiresMountsFor="/mnt/b %%/x"',
+    ]);
+    assertEquals(settings(rest!).includes("StateDirectory=couchdb-backup"), true);
+    assertEquals(/RequiresMountsFor|StateDirectory/.test(units("s3://bucket/x", { resident })[0]!.text), false);
+  }
+});
+
 Deno.test("makeUnits() makes one service that stays and reads its config where it is, for a reload to find it", () => {
   const files = units("s3://data.example.com/folder", { resident: true, user: "backup" });
-  assertEquals(files.map(({ name }) => name), ["couchdb-backup.service"]);
+  assertEquals(files.map(({ name }) => name), ["couchdb-backup.service", "couchdb-backup-failed@.service"]);
   const lines = settings(files[0]!.text);
   for (
     const line of [

@@ -5,11 +5,13 @@ import type { Manifest } from "../../src/archive/manifest.ts";
 import { exitCodeOfVerify, verify } from "../../src/commands/verify.ts";
 import { seedHardDatabase } from "../hard_database.ts";
 import { makeArchive } from "../make_archive.ts";
+import { revision, type Row, writeArchive } from "../write_archive.ts";
 import { alterFile, firstHalf, flipByte, gzipText, type RestoreSetup, setUpRestore } from "./restore/setup.ts";
 
 interface ArchiveSetup extends RestoreSetup {
   folder: string;
   manifest: Manifest;
+  manifestName: string;
   inFolder(name: string): string;
   /** Changes the manifest. */
   rewrite(alter: (manifest: Manifest) => void): Promise<void>;
@@ -19,17 +21,27 @@ async function setUpArchive(): Promise<ArchiveSetup> {
   const setup = await setUpRestore();
   const { server, couch, store, root, context: { repository: { prefix, suffix } } } = setup;
   await seedHardDatabase(server, "a/b", { documents: 30 });
-  const { folder, manifest } = await makeArchive({ couch, store, database: "a/b", prefix, suffix, chunk: 10 });
+  const { folder, manifest, manifestName } = await makeArchive({
+    couch,
+    store,
+    database: "a/b",
+    prefix,
+    suffix,
+    chunk: 10,
+  });
   const inFolder = (name: string) => join(root, folder, name);
   return {
     ...setup,
     folder,
     manifest,
+    manifestName,
     inFolder,
     async rewrite(alter) {
       const copy = structuredClone(manifest);
       alter(copy);
-      await Deno.writeTextFile(inFolder("manifest.json"), JSON.stringify(copy));
+      for (const name of ["manifest.json", manifestName]) {
+        await Deno.writeTextFile(inFolder(name), JSON.stringify(copy));
+      }
     },
     [Symbol.asyncDispose]: () => setup[Symbol.asyncDispose](),
   };
@@ -54,6 +66,9 @@ Deno.test("verify() reads every chunk and reports a whole backup as such, withou
     chunks,
     documents,
     leaf_revisions,
+    deleted: 0,
+    ids_compared: true,
+    unreadable: [],
     problems: [],
     leftovers: [],
   });
@@ -99,7 +114,7 @@ Deno.test("verify() takes chunks that are left over for no harm", async () => {
 
 Deno.test("verify() finds a manifest that its chunks do not bear out, although every checksum holds", async () => {
   await using archive = await setUpArchive();
-  const { context, rewrite } = archive;
+  const { context, rewrite, manifestName } = archive;
   const cases: [(manifest: Manifest) => void, string, string][] = [
     [({ chunks, totals }) => (chunks[1]!.documents++, totals.documents++), "0000001.json.gz", "10 documents"],
     [
@@ -108,17 +123,16 @@ Deno.test("verify() finds a manifest that its chunks do not bear out, although e
       "leaf revisions",
     ],
     [({ chunks, totals }) => (chunks[1]!.bytes++, totals.bytes++), "0000001.json.gz", "decompressed bytes"],
-    [({ chunks }) => (chunks[1]!.after_id = chunks[1]!.last_id), "0000001.json.gz", "not of the range"],
-    [({ chunks }) => (chunks[1]!.last_id = chunks[1]!.after_id!), "0000001.json.gz", "not of the range"],
-    [({ chunks }) => (chunks[1]!.after_id = `${chunks[1]!.after_id}!`), "manifest.json", "No chunk covers"],
-    [({ totals }) => totals.documents++, "manifest.json", "totals"],
+    [({ chunks, totals }) => (chunks[1]!.deleted++, totals.deleted++), "0000001.json.gz", "deleted documents"],
+    [(manifest) => manifest.feed = null, manifestName, "positions of the changes feed"],
+    [({ totals }) => totals.documents++, manifestName, "totals"],
   ];
   for (const [alter, chunk, problem] of cases) {
     await rewrite(alter);
     const report = await verify(context, { database: "a/b", path: "latest" }).catch((error) => error);
     if (report instanceof Error) {
       // A manifest that contradicts itself is none: there is no complete backup.
-      assertEquals([report.constructor, chunk], [ArchiveError, "manifest.json"]);
+      assertEquals([report.constructor, chunk], [ArchiveError, manifestName]);
       continue;
     }
     const found = report.problems.find((one: { chunk: string; problem: string }) =>
@@ -139,8 +153,8 @@ Deno.test("verify() finds a chunk of another database in the place of one of thi
 
 Deno.test("verify() reads an archive without a manifest to its end, and says that nobody knows whether it is whole", async () => {
   await using archive = await setUpArchive();
-  const { context, inFolder, folder, manifest } = archive;
-  await Deno.remove(inFolder("manifest.json"));
+  const { context, inFolder, folder, manifest, manifestName } = archive;
+  for (const name of ["manifest.json", manifestName]) await Deno.remove(inFolder(name));
   await alterFile(inFolder("0000001.json.gz"), firstHalf);
   const report = await verify(context, { database: "a/b", path: folder });
   assertEquals(report.problems.map(({ chunk }) => chunk), ["manifest.json", "0000001.json.gz"]);
@@ -178,4 +192,82 @@ Deno.test("verify() ends with the reason of the signal that stops it, and leaves
   const run = () => verify({ ...context, progress, stop: stop.signal }, { database: "a/b", path: "latest" });
   await assertRejects(run, Error, "enough");
   assertEquals(told, ["finished false", "run finished"]);
+});
+
+Deno.test("verify() holds the ids of format 1 against the ranges that its manifest names", async () => {
+  const fixture = new URL("../fixtures/format1/repository/backup/2026/01/03/couchdb/a%252Fb/", import.meta.url);
+  await using setup = await setUpRestore();
+  const folder = join(setup.root, "a%2Fb");
+  await Deno.mkdir(folder);
+  for await (const { name } of Deno.readDir(fixture)) await Deno.copyFile(new URL(name, fixture), join(folder, name));
+  const whole: Manifest = JSON.parse(await Deno.readTextFile(join(folder, "manifest.json")));
+  const cases: [(manifest: Manifest) => void, string, string][] = [
+    [({ chunks }) => chunks[1]!.after_id = chunks[1]!.last_id!, "0000001.json.gz", "not of the range"],
+    [({ chunks }) => chunks[1]!.last_id = chunks[1]!.after_id!, "0000001.json.gz", "not of the range"],
+    [({ chunks }) => chunks[1]!.after_id = `${chunks[1]!.after_id}!`, "manifest.json", "No chunk covers"],
+    [({ chunks }) => chunks[0]!.after_id = "!", "manifest.json", "behind null up to"],
+  ];
+  for (const [alter, chunk, problem] of cases) {
+    const copy = structuredClone(whole);
+    alter(copy);
+    await Deno.writeTextFile(join(folder, "manifest.json"), JSON.stringify(copy));
+    const { ok, ids_compared, problems } = await verify(setup.context, { database: "a/b", path: folder });
+    const found = problems.find((one) => one.chunk === chunk && one.problem.includes(problem));
+    assertEquals([ok, ids_compared, found !== undefined], [false, false, true], JSON.stringify(problems));
+  }
+});
+
+/** Verifies an archive that is put together by hand. */
+async function verifyWritten(request: Parameters<typeof writeArchive>[1]) {
+  await using setup = await setUpRestore();
+  await writeArchive(join(setup.root, "orders"), request);
+  return await verify(setup.context, { database: "orders", path: "orders" });
+}
+
+const row = (id: string, rev = "1-a"): Row => [id, revision(id, rev)];
+
+Deno.test("verify() takes an id for none of its business where a chunk says that its state is the later one", async () => {
+  const report = await verifyWritten({
+    chunks: [
+      { rows: [row("a"), row("b"), row("c")] },
+      { rows: [row("a", "2-b"), ["b", revision("b", "2-b", { deleted: true })]], again: true },
+      { rows: [row("d")] },
+      { rows: [row("a", "3-c")], again: true },
+    ],
+  });
+  assertEquals([report.ok, report.ids_compared, report.problems], [true, true, []]);
+  assertEquals([report.documents, report.deleted], [7, 1]);
+});
+
+Deno.test("verify() names a document of two chunks where nothing says which state is the later one", async () => {
+  const report = await verifyWritten({
+    chunks: [
+      { rows: [row("a"), row("b"), row("c"), row("d")] },
+      { rows: [row("e", "2-b")], again: true },
+      { rows: [row("x"), row("c"), row("y"), row("d"), row("e")] },
+      { rows: [row("z"), row("z")] },
+    ],
+  });
+  assertEquals(report.problems.map(({ chunk }) => chunk), ["0000002.json.gz", "0000003.json.gz"]);
+  assertStringIncludes(report.problems[0]!.problem, 'document "c" (and 2 more)');
+  assertStringIncludes(report.problems[1]!.problem, 'document "z", ');
+  assertEquals([report.ok, report.chunks, exitCodeOfVerify(report)], [false, 2, EXIT.archive]);
+});
+
+Deno.test("verify() finds chunks of one number, of which nobody knows which is the later one", async () => {
+  const report = await verifyWritten({
+    chunks: [{ rows: [row("a")] }, { rows: [row("a", "2-b")], again: true, name: "0b5a8fd2-0000000.json.gz" }],
+  });
+  assertEquals(report.problems.length, 1);
+  assertStringIncludes(report.problems[0]!.problem, "same number");
+});
+
+Deno.test("verify() says which documents CouchDB could not read, and ends with 3, or with 12 where more is wrong", async () => {
+  const unreadable = [{ id: "b", error: "internal_error", reason: "badmatch" }];
+  const chunks = [{ rows: [row("a")] }];
+  const report = await verifyWritten({ chunks, manifest: { unreadable } });
+  assertEquals([report.ok, report.unreadable, report.problems], [false, unreadable, []]);
+  assertEquals(exitCodeOfVerify(report), EXIT.partial);
+  const worse = await verifyWritten({ chunks, manifest: { unreadable, feed: null } });
+  assertEquals([worse.unreadable, exitCodeOfVerify(worse)], [unreadable, EXIT.archive]);
 });

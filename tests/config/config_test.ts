@@ -72,6 +72,7 @@ Deno.test("parseConfig() reads the sample with its colon", () => {
     backupOnlyPrevious: false,
     attachments: true,
     revisions: true,
+    tombstones: false,
     parallel: 4,
     concurrency: undefined,
     allowEmpty: false,
@@ -98,6 +99,7 @@ task:
     backup_only_previous: true
     attachments: false
     revisions: false
+    tombstones: true
     parallel: 32
     concurrency: 100
     allow_empty: true
@@ -130,6 +132,7 @@ prometheus: {pushgateway: "http://u:p@push:9091/", per_database: true, instance:
     backupOnlyPrevious: true,
     attachments: false,
     revisions: false,
+    tombstones: true,
     parallel: 32,
     concurrency: 100,
     allowEmpty: true,
@@ -730,6 +733,7 @@ Deno.test("parseConfig() gives the defaults that docs/configuration.md names", a
     backup_only_previous: task?.backupOnlyPrevious,
     attachments: task?.attachments,
     revisions: task?.revisions,
+    tombstones: task?.tombstones,
     parallel: task?.parallel,
     allow_empty: task?.allowEmpty,
     per_database: parse(`${DATABASE}${TASK}${BUCKET}prometheus: a.prom\n`).prometheus?.perDatabase,

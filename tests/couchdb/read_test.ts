@@ -1,17 +1,18 @@
 import { assert, assertEquals, assertRejects, assertStrictEquals, assertStringIncludes } from "@std/assert";
 import { Buffer } from "node:buffer";
 import type { CouchClient } from "../../src/couchdb/client.ts";
-import { type IdBatch, ListedIds, RangedIds } from "../../src/couchdb/ids.ts";
-import { BatchReader, type ReadOptions, RestartNeeded } from "../../src/couchdb/read.ts";
+import { IdBatch } from "../../src/couchdb/batch.ts";
+import type { ReadOptions } from "../../src/couchdb/bulk_get.ts";
+import { BatchReader, RestartNeeded } from "../../src/couchdb/read.ts";
 import { CouchError } from "../../src/errors.ts";
 import { couchOk } from "../couch_request.ts";
+import { edit } from "../fakes/couchdb/edits.ts";
 import { type FakeCouchDb, type Fault, startFakeCouchDb } from "../fakes/couchdb.ts";
 import { RecordedLog } from "../fakes/log.ts";
 import { seedHardDatabase } from "../hard_database.ts";
 import { compareLeafRevisions, type LeafRevisions, readAllLeafRevisions } from "../leaf_revisions.ts";
 import { countRevisions, leafRevisionsOf } from "../read_archive.ts";
-import { ATTEMPTS, createDatabase, idsOf, impatientClient } from "./impatient_client.ts";
-import { until } from "../until.ts";
+import { createDatabase, idsOf, impatientClient } from "./impatient_client.ts";
 
 const IDS = idsOf(8);
 
@@ -24,11 +25,22 @@ function reader(client: CouchClient, batch: IdBatch, options: Partial<ReadOption
   });
 }
 
+/** Ids as a batch, of which nobody has listed the revisions. */
+function batchOf(ids: readonly string[]): IdBatch {
+  return IdBatch.of(ids.map((id) => ({ id, revs: [] })));
+}
+
+/** The same, packed in pages of three. */
+function packedBatchOf(ids: readonly string[]): IdBatch {
+  const pages = Array.from({ length: Math.ceil(ids.length / 3) }, (_, page) => ids.slice(3 * page, 3 * page + 3));
+  return IdBatch.packed(pages.map((page) => page.map((id) => ({ id, revs: [] }))));
+}
+
 /** The chunk that a reader yields, checked against what it says of it. */
-async function read(batchReader: BatchReader): Promise<LeafRevisions> {
-  const bytes = Buffer.concat(await Array.fromAsync(batchReader.read(), (bytes) => bytes.slice()));
+async function read(runReader: BatchReader): Promise<LeafRevisions> {
+  const bytes = Buffer.concat(await Array.fromAsync(runReader.read(), (bytes) => bytes.slice()));
   const found = leafRevisionsOf(bytes.toString());
-  const { documents, leafRevisions, bytes: counted } = batchReader.counts;
+  const { documents, leafRevisions, bytes: counted } = runReader.counts;
   assertEquals([documents, leafRevisions, counted], [found.size, countRevisions(found), bytes.length]);
   return found;
 }
@@ -41,12 +53,12 @@ async function readThrough(
 ): Promise<string[][]> {
   await createDatabase(fake, "a", IDS, `"text":"${"x".repeat(300)}"`);
   for (const rule of faults) fake.faults.add({ endpoint: "_bulk_get", ...rule });
-  const found = await read(reader(client, new ListedIds(undefined, IDS)));
+  const found = await read(reader(client, batchOf(IDS)));
   assertEquals([...found.keys()].sort(), IDS);
   return fake.requestsTo("_bulk_get").map(({ ids }) => ids);
 }
 
-Deno.test("BatchReader reads every leaf revision byte by byte, from a list of ids and from a range, whatever the version", async () => {
+Deno.test("BatchReader reads every leaf revision byte by byte, from ids in hand and from packed ones, whatever the version", async () => {
   for (const version of ["2.3.1", "3.1.1", "3.5.0"]) {
     await using fake = await startFakeCouchDb({ version });
     const { liveIds, leafRevisions } = await seedHardDatabase(fake, "a", { documents: 60, attachmentBytes: 2_500_000 });
@@ -54,12 +66,12 @@ Deno.test("BatchReader reads every leaf revision byte by byte, from a list of id
     const client = impatientClient(fake);
     const listed = await client.listIds("a", { limit: 1000 });
     assertEquals(listed.toSorted(), liveIds.toSorted());
-    for (const batch of [new ListedIds(undefined, listed), new RangedIds(client, "a", {})]) {
+    for (const batch of [batchOf(listed), packedBatchOf(listed)]) {
       const before = fake.requestsTo("_bulk_get").length;
-      const batchReader = reader(client, batch);
-      assertEquals(compareLeafRevisions(expected, await read(batchReader)), []);
-      assertEquals(batchReader.counts.leafRevisions, leafRevisions);
-      assertEquals([batchReader.counts.absent, batchReader.counts.lastId], [0, listed.at(-1)]);
+      const runReader = reader(client, batch);
+      assertEquals(compareLeafRevisions(expected, await read(runReader)), []);
+      assertEquals(runReader.counts.leafRevisions, leafRevisions);
+      assertEquals(runReader.counts.absent, 0);
       assertEquals(fake.requestsTo("_bulk_get").length - before, 1);
     }
   }
@@ -71,8 +83,8 @@ Deno.test("BatchReader asks for histories and attachments only where they are wa
   const client = impatientClient(fake);
   const texts: string[] = [];
   for (const [revisions, attachments] of [[true, true], [true, false], [false, true], [false, false]]) {
-    const batch = new ListedIds(undefined, ["d00000"]);
-    const found = await read(reader(client, batch, { revisions: revisions!, attachments: attachments! }));
+    const run = batchOf(["d00000"]);
+    const found = await read(reader(client, run, { revisions: revisions!, attachments: attachments! }));
     texts.push([...found.get("d00000")!.values()][0]!);
   }
   assertEquals(texts.map((text) => [text.includes("_revisions"), text.includes("YWJj")]), [
@@ -88,12 +100,12 @@ Deno.test("BatchReader tells of documents and bytes as they pass, and of all in 
   await createDatabase(fake, "a", idsOf(300), `"text":"${"x".repeat(2000)}"`);
   const steps: { documents: number; bytes: number }[] = [];
   const onRows = (step: { documents: number; bytes: number }) => void steps.push(step);
-  const batchReader = reader(impatientClient(fake), new ListedIds(undefined, idsOf(300)), { onRows });
-  await read(batchReader);
+  const runReader = reader(impatientClient(fake), batchOf(idsOf(300)), { onRows });
+  await read(runReader);
   assert(steps.length > 3, `${steps.length} steps`);
   assertEquals(steps.reduce((sum, { documents }) => sum + documents, 0), 300);
   const bytes = steps.reduce((sum, step) => sum + step.bytes, 0);
-  assert(batchReader.counts.bytes - bytes < 20, "all but the frame");
+  assert(runReader.counts.bytes - bytes < 20, "all but the frame");
 });
 
 Deno.test("BatchReader asks again, one by one, for the rows that were errors", async () => {
@@ -108,18 +120,18 @@ Deno.test("BatchReader heals a request of which every row is an error because on
   await createDatabase(fake, "a", IDS);
   fake.faults.add({ endpoint: "_bulk_get", fault: { kind: "error rows", error: "not_found", reason: "missing" } });
   const asked = [...IDS, "gone"];
-  const batchReader = reader(impatientClient(fake), new ListedIds(undefined, asked));
-  assertEquals([...(await read(batchReader)).keys()], IDS);
-  assertEquals([batchReader.counts.absent, batchReader.counts.lastId], [1, "gone"]);
+  const runReader = reader(impatientClient(fake), batchOf(asked));
+  assertEquals([...(await read(runReader)).keys()], IDS);
+  assertEquals(runReader.counts.absent, 1);
   assertEquals(fake.requestsTo("_bulk_get").map(({ ids }) => ids), [asked, ...asked.map((id) => [id])]);
 });
 
 Deno.test("BatchReader counts a document as absent only when it is missing alone, and does not ask again then", async () => {
   await using fake = await startFakeCouchDb();
   await createDatabase(fake, "a", IDS);
-  const batchReader = reader(impatientClient(fake), new ListedIds(undefined, ["never", ...IDS, "purged"]));
-  assertEquals([...(await read(batchReader)).keys()], IDS);
-  assertEquals([batchReader.counts.documents, batchReader.counts.absent], [IDS.length, 2]);
+  const runReader = reader(impatientClient(fake), batchOf(["never", ...IDS, "purged"]));
+  assertEquals([...(await read(runReader)).keys()], IDS);
+  assertEquals([runReader.counts.documents, runReader.counts.absent], [IDS.length, 2]);
   assertEquals(fake.requestsTo("_bulk_get").length, 3);
 });
 
@@ -128,31 +140,8 @@ Deno.test("BatchReader keeps a document that was deleted behind the listing, as 
   await createDatabase(fake, "a", IDS);
   const { json } = await couchOk(fake, `GET /a/${IDS[2]}`);
   await couchOk(fake, `DELETE /a/${IDS[2]}?rev=${json._rev}`);
-  const found = await read(reader(impatientClient(fake), new ListedIds(undefined, IDS)));
+  const found = await read(reader(impatientClient(fake), batchOf(IDS)));
   assertStringIncludes([...found.get(IDS[2]!)!.values()][0]!, '"_deleted":true');
-});
-
-Deno.test("BatchReader fails with the id when its row stays an error", async () => {
-  const cases: [fault: Fault, message: string][] = [
-    [
-      { kind: "error rows", ids: ["d00003"], error: "badmatch", reason: "it is broken" },
-      'Cannot read document "d00003" of database "a": CouchDB answered badmatch, "it is broken"',
-    ],
-    [
-      { kind: "answer", status: 200, body: { results: [{ id: "d00003", docs: [] }] } },
-      'Cannot read document "d00003" of database "a": CouchDB answered no_revision',
-    ],
-  ];
-  for (const [fault, message] of cases) {
-    await using fake = await startFakeCouchDb();
-    await createDatabase(fake, "a", IDS);
-    fake.faults.add({ endpoint: "_bulk_get", times: Infinity, fault });
-    const batch = new ListedIds(undefined, fault.kind === "answer" ? ["d00003"] : IDS);
-    const error = await assertRejects(() => read(reader(impatientClient(fake), batch)), CouchError);
-    assertStringIncludes(error.message, message);
-    assertEquals(error.facts.database, "a");
-    assertEquals(fake.requestsTo("_bulk_get").length, 1 + ATTEMPTS);
-  }
 });
 
 Deno.test("BatchReader heals a row alone, too, from a broken connection and from another error", async () => {
@@ -215,16 +204,6 @@ Deno.test("BatchReader halves what is too much at once: a 413, and an answer tha
   }
 });
 
-Deno.test("BatchReader says which database's documents are too large when a single one is refused with 413", async () => {
-  await using fake = await startFakeCouchDb();
-  await createDatabase(fake, "a", IDS);
-  fake.faults.add({ id: IDS[0]!, times: Infinity, fault: { kind: "answer", status: 413 } });
-  const batch = new ListedIds(undefined, IDS);
-  const error = await assertRejects(() => read(reader(impatientClient(fake), batch)), CouchError);
-  assertEquals(error.facts.status, 413);
-  assertEquals(fake.requestsTo("_bulk_get").map(({ ids }) => ids.length), [8, 4, 2, 1]);
-});
-
 Deno.test("BatchReader does not halve a request because of a 429, and leaves the server alone for as long as it asks", async () => {
   await using fake = await startFakeCouchDb();
   const started = performance.now();
@@ -233,27 +212,13 @@ Deno.test("BatchReader does not halve a request because of a 429, and leaves the
   assert(performance.now() - started >= 300);
 });
 
-Deno.test("BatchReader gives up when CouchDB answers 500 for ever, after halving down to one document", async () => {
-  await using fake = await startFakeCouchDb();
-  await createDatabase(fake, "a", IDS);
-  const body = { error: "unknown_error", reason: "badarg" };
-  fake.faults.add({ endpoint: "_bulk_get", times: Infinity, fault: { kind: "answer", status: 500, body } });
-  const batch = new ListedIds(undefined, IDS);
-  const error = await assertRejects(() => read(reader(impatientClient(fake), batch)), CouchError);
-  assertEquals(
-    error.message,
-    'Cannot read documents of database "a": CouchDB answered 500 unknown_error, "badarg"',
-  );
-  assertEquals(fake.requestsTo("_bulk_get").map(({ ids }) => ids.length), [8, 8, 4, 4, 2, 2, 1, 1, 1, 1]);
-});
-
 Deno.test("BatchReader asks once where asking again cannot help", async () => {
   for (const status of [400, 401, 403, 404]) {
     await using fake = await startFakeCouchDb();
     await createDatabase(fake, "a", IDS);
     fake.faults.add({ endpoint: "_bulk_get", times: Infinity, fault: { kind: "answer", status } });
     const client = impatientClient(fake);
-    for (const batch of [new ListedIds(undefined, IDS), new RangedIds(client, "a", {})]) {
+    for (const batch of [batchOf(IDS), packedBatchOf(IDS)]) {
       const before = fake.requestsTo("_bulk_get").length;
       const error = await assertRejects(() => read(reader(client, batch)), CouchError);
       assertEquals(error.facts.status, status);
@@ -300,44 +265,31 @@ async function createWithLargeAttachment(fake: FakeCouchDb): Promise<void> {
   await couchOk(fake, `PUT /a/${IDS[4]}`, JSON.stringify({ _attachments: attachments }));
 }
 
-Deno.test("BatchReader has to restart when a row breaks that was passed on in part, and then reads in halves", async () => {
+Deno.test("BatchReader needs a restart when a row breaks that was passed on in part, and then reads in halves", async () => {
   for (const kind of ["cut off", "truncate", "stall midway"] as const) {
     await using fake = await startFakeCouchDb();
     await createWithLargeAttachment(fake);
     fake.faults.add({ endpoint: "_bulk_get", fault: { kind, afterBytes: 1_500_000 } });
     const client = impatientClient(fake, { stallTimeoutMs: 300 });
-    const batchReader = reader(client, new ListedIds(undefined, IDS));
-    const error = await assertRejects(() => read(batchReader), RestartNeeded);
+    const runReader = reader(client, batchOf(IDS));
+    const error = await assertRejects(() => read(runReader), RestartNeeded);
     assert(error.cause instanceof CouchError);
-    assertEquals(compareLeafRevisions(await readAllLeafRevisions(fake, "a"), await read(batchReader)), []);
+    assertEquals(compareLeafRevisions(await readAllLeafRevisions(fake, "a"), await read(runReader)), []);
     const asked = fake.requestsTo("_bulk_get").map(({ ids }) => ids);
     assertEquals(asked.slice(0, 3), [IDS, IDS.slice(0, 4), IDS.slice(4)], kind);
   }
 });
 
-Deno.test("BatchReader has to restart when the answer for a range of ids breaks, and then reads in halves", async () => {
-  await using fake = await startFakeCouchDb();
-  await createWithLargeAttachment(fake);
-  fake.faults.add({ endpoint: "_bulk_get", fault: { kind: "cut off", afterBytes: 500 } });
-  const client = impatientClient(fake);
-  const batchReader = reader(client, new RangedIds(client, "a", {}));
-  await assertRejects(() => read(batchReader), RestartNeeded);
-  assertEquals(compareLeafRevisions(await readAllLeafRevisions(fake, "a"), await read(batchReader)), []);
-  assertEquals(batchReader.counts.lastId, IDS.at(-1));
-  const asked = fake.requestsTo("_bulk_get").map(({ ids }) => ids);
-  assertEquals(asked.slice(0, 3), [IDS, IDS.slice(0, 4), IDS.slice(4)]);
-});
-
-Deno.test("BatchReader has to restart when an error follows a document in a row that was passed on in part", async () => {
+Deno.test("BatchReader needs a restart when an error follows a document in a row that was passed on in part", async () => {
   await using fake = await startFakeCouchDb();
   await createDatabase(fake, "a", IDS);
   const large = { ok: { _id: IDS[0], _rev: "1-x", text: "x".repeat(1_500_000) } };
   const error = { error: { id: IDS[0], rev: "2-x", error: "badmatch", reason: "it is broken" } };
   const body = { results: [{ id: IDS[0], docs: [large, error] }] };
   fake.faults.add({ endpoint: "_bulk_get", fault: { kind: "answer", status: 200, body } });
-  const batchReader = reader(impatientClient(fake), new ListedIds(undefined, [IDS[0]!]));
-  await assertRejects(() => read(batchReader), RestartNeeded);
-  assertEquals([...(await read(batchReader)).keys()], [IDS[0]]);
+  const runReader = reader(impatientClient(fake), batchOf([IDS[0]!]));
+  await assertRejects(() => read(runReader), RestartNeeded);
+  assertEquals([...(await read(runReader)).keys()], [IDS[0]]);
 });
 
 Deno.test("BatchReader drops a row that holds both a document and an error, and asks for it alone", async () => {
@@ -348,15 +300,6 @@ Deno.test("BatchReader drops a row that holds both a document and an error, and 
   assertEquals(requests, [IDS, [IDS[3]!]]);
 });
 
-Deno.test("BatchReader reports why the ids of a range could not be listed, not that its request broke", async () => {
-  await using fake = await startFakeCouchDb();
-  await createDatabase(fake, "a", IDS);
-  fake.faults.add({ endpoint: "_all_docs", times: Infinity, fault: { kind: "answer", status: 404 } });
-  const client = impatientClient(fake);
-  const error = await assertRejects(() => read(reader(client, new RangedIds(client, "a", {}))), CouchError);
-  assertStringIncludes(error.message, 'Cannot list the documents of database "a": CouchDB answered 404');
-});
-
 Deno.test("BatchReader ends with the signal's reason, and asks for nothing more", async () => {
   for (const fault of [{ kind: "stall" }, { kind: "stall midway" }] satisfies Fault[]) {
     await using fake = await startFakeCouchDb();
@@ -364,17 +307,11 @@ Deno.test("BatchReader ends with the signal's reason, and asks for nothing more"
     fake.faults.add({ endpoint: "_bulk_get", fault });
     const reason = new Error("not any more");
     const controller = new AbortController();
+    setTimeout(() => controller.abort(reason), 100);
     const reading = Array.fromAsync(
-      reader(impatientClient(fake), new ListedIds(undefined, IDS)).read({ signal: controller.signal }),
+      reader(impatientClient(fake), batchOf(IDS)).read({ signal: controller.signal }),
     );
-    const [ended] = await Promise.all([
-      assertRejects(() => reading),
-      until(() => {
-        const [request] = fake.requestsTo("_bulk_get");
-        return request !== undefined && (fault.kind === "stall" || request.responseBytes > 0);
-      }, "an answer that stalls").then(() => controller.abort(reason)),
-    ]);
-    assertStrictEquals(ended, reason);
+    assertStrictEquals(await assertRejects(() => reading), reason);
     assertEquals(fake.requestsTo("_bulk_get").length, 1);
   }
 });
@@ -391,7 +328,59 @@ Deno.test("BatchReader copes with a request of which more than a hundred thousan
   };
   fake.faults.add({ endpoint: "_bulk_get", fault: answer(ids) });
   fake.faults.add({ endpoint: "_bulk_get", times: Infinity, fault: answer(["d0"]) });
-  const batchReader = reader(impatientClient(fake), new ListedIds(undefined, ids));
-  const error = await assertRejects(() => read(batchReader), CouchError);
-  assertStringIncludes(error.message, 'Cannot read document "d0"');
+  const runReader = reader(impatientClient(fake), batchOf(ids));
+  const error = await assertRejects(() => read(runReader), CouchError);
+  assertStringIncludes(error.message, 'Cannot read documents of database "a"');
+  assert(
+    runReader.unreadable.length > 1 && runReader.unreadable.length < 50,
+    "it is CouchDB that fails, not documents",
+  );
+});
+
+Deno.test("BatchReader asks on for the rest of a packed batch whose answer breaks", async () => {
+  await using fake = await startFakeCouchDb();
+  await createWithLargeAttachment(fake);
+  fake.faults.add({ endpoint: "_bulk_get", fault: { kind: "cut off", afterBytes: 500 } });
+  const runReader = reader(impatientClient(fake), packedBatchOf(IDS));
+  assertEquals(compareLeafRevisions(await readAllLeafRevisions(fake, "a"), await read(runReader)), []);
+  const asked = fake.requestsTo("_bulk_get").map(({ ids }) => ids);
+  assertEquals(asked.length, 2);
+  assertEquals(asked[1], IDS.slice(-asked[1]!.length), "what was answered is not asked for again");
+});
+
+for (
+  const [what, revisions, bytes] of [["in hand", false, 10], ["passed on", false, 1_500_000], [
+    "cut",
+    true,
+    10,
+  ]] as const
+) {
+  Deno.test(`BatchReader takes a document that was changed since it was listed at once, without its history (${what})`, async () => {
+    await using fake = await startFakeCouchDb();
+    await createDatabase(fake, "a", IDS, `"text":"${"x".repeat(bytes)}"`);
+    const database = fake.databases.get("a")!;
+    database.revsLimit = 2;
+    const revOf = (id: string) => [`1-${database.tree(id)!.winner()!.hash}`];
+    const batch = IdBatch.of(IDS.slice(0, 3).map((id) => ({ id, revs: revOf(id) })));
+    const text = "y".repeat(bytes);
+    for (let later = 0; later < 4; later++) edit(database, { _id: IDS[1], later, text });
+    const runReader = reader(impatientClient(fake), batch, { revisions });
+    const found = await read(runReader);
+    assertEquals(found.size, 3);
+    assertEquals([...found.get(IDS[1]!)!.keys()].map((rev) => rev[0]), ["5"]);
+    assertEquals([fake.requestsTo("_bulk_get").length, runReader.unreadable], [1, []]);
+  });
+}
+
+Deno.test("BatchReader asks again for a listed revision that an older answer lacks, or one of the same generation", async () => {
+  await using fake = await startFakeCouchDb();
+  await createDatabase(fake, "a", IDS);
+  const hash = fake.databases.get("a")!.tree(IDS[0]!)!.winner()!.hash;
+  for (const revs of [[`2-${"a".repeat(32)}`], [`1-${hash}`, `1-${"b".repeat(32)}`]]) {
+    const before = fake.requestsTo("_bulk_get").length;
+    const runReader = reader(impatientClient(fake), IdBatch.of([{ id: IDS[0]!, revs }]), { revisions: false });
+    assertEquals((await read(runReader)).size, 1);
+    assertEquals(fake.requestsTo("_bulk_get").length - before, 5);
+    assertEquals(runReader.unreadable.map(({ rev }) => rev), [revs.at(-1)!]);
+  }
 });

@@ -5,12 +5,12 @@ const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
 function textsOf(body: RequestBody): string[] {
-  return body.documents().map((bytes) => decoder.decode(bytes));
+  return body.documents().map(({ bytes }) => decoder.decode(bytes));
 }
 
 Deno.test("RequestBody puts documents together as they are, and gives each back", () => {
   const documents = ['{"n":1.0}', '{"text":"😀"}', "null", "{}"];
-  const body = new RequestBody("kept", documents.map((text) => encoder.encode(text)));
+  const body = new RequestBody("kept", documents.map((text) => ({ bytes: encoder.encode(text) })));
   const json = '{"new_edits":false,"docs":[{"n":1.0},{"text":"😀"},null,{}]}';
   assertEquals(decoder.decode(body.json()), json);
   assertEquals(decoder.decode(body.json()), json, "a second time");
@@ -21,18 +21,19 @@ Deno.test("RequestBody puts documents together as they are, and gives each back"
 Deno.test("RequestBody is used again without a trace of what it held, and grows with what it is given", () => {
   const body = new RequestBody("kept");
   const large = `{"text":"${"x".repeat(5_000_000)}"}`;
-  body.add(encoder.encode(large));
-  body.add(encoder.encode("{}"));
+  body.add({ bytes: encoder.encode(large) });
+  body.add({ bytes: encoder.encode("{}") });
   assertEquals(textsOf(body), [large, "{}"]);
   body.clear("new");
   assertEquals([decoder.decode(body.json()), body.count, body.documentBytes], ['{"docs":[]}', 0, 0]);
-  body.add(encoder.encode('{"_id":"a"}'));
+  body.add({ bytes: encoder.encode('{"_id":"a"}'), id: "a" });
+  assertEquals(body.documents().map(({ id }) => id), ["a"]);
   assertEquals(decoder.decode(body.json()), '{"docs":[{"_id":"a"}]}');
 });
 
 Deno.test("RequestBody keeps copies: what a document was cut from may change", () => {
   const bytes = encoder.encode('{"n":1}');
-  const body = new RequestBody("kept", [bytes]);
+  const body = new RequestBody("kept", [{ bytes }]);
   bytes.fill(0x20);
   assertEquals(textsOf(body), ['{"n":1}']);
 });

@@ -4,18 +4,18 @@
  * The same table of behaviours runs against it and against a real CouchDB (couchdb/behaviours.ts).
  * It is `node:http` and not `Deno.serve`, which cannot close a connection without having answered.
  */
-import { Buffer } from "node:buffer";
+import type { Buffer } from "node:buffer";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { gunzipSync } from "node:zlib";
 import { setTimeout as delay } from "node:timers/promises";
 import { type CouchAnswer, type CouchRequest, Refusal, refusalAnswer, textAnswer } from "./couchdb/answer.ts";
+import { ClusterNode } from "./couchdb/cluster_node.ts";
 import type { Database } from "./couchdb/database.ts";
 import { type Fault, FaultPlan, refusedRowsOf } from "./couchdb/faults.ts";
-import { nameEndpoint, readIds, type RequestRecord, splitPath } from "./couchdb/request_log.ts";
+import { decompress, readAll, recordOf, type RequestRecord } from "./couchdb/request_log.ts";
 import { sendAnswer } from "./couchdb/sending.ts";
 import { answerRequest } from "./couchdb/server_endpoints.ts";
-import { DEFAULT_MAX_DOCUMENT_BYTES, type ServerOptions, ServerState } from "./couchdb/server_state.ts";
+import { SERVER_DEFAULTS, type ServerOptions, ServerState } from "./couchdb/server_state.ts";
 
 export type { Fault, FaultRule } from "./couchdb/faults.ts";
 export type { RequestRecord } from "./couchdb/request_log.ts";
@@ -47,21 +47,18 @@ export class FakeCouchDb implements AsyncDisposable {
   readonly faults: FaultPlan = new FaultPlan(() => this.#server.closeIdleConnections());
   readonly #options: FakeCouchDbOptions;
   readonly #state: ServerState;
+  readonly #node: ClusterNode;
   readonly #server: Server;
   readonly #stopping = new AbortController();
   readonly #defects: unknown[] = [];
+  readonly #listeners: ((request: RequestRecord) => void | Promise<void>)[] = [];
   #inFlight = 0;
 
-  /** Use {@linkcode startFakeCouchDb}. */
-  constructor(options: FakeCouchDbOptions) {
+  /** Use {@linkcode startFakeCouchDb}, or `startFakeCluster()` for several that share their databases. */
+  constructor(options: FakeCouchDbOptions, place?: { state: ServerState; node: ClusterNode }) {
     this.#options = options;
-    this.#state = new ServerState({
-      version: "3.5.0",
-      maxDocumentBytes: DEFAULT_MAX_DOCUMENT_BYTES,
-      q: 2,
-      users: [{ name: "admin", password: "secret" }],
-      ...options,
-    });
+    this.#node = place?.node ?? new ClusterNode("couchdb@127.0.0.1");
+    this.#state = place?.state ?? new ServerState({ ...SERVER_DEFAULTS, ...options }, [this.#node]);
     this.#server = createServer((message, response) => void this.#serve(message, response));
   }
 
@@ -102,6 +99,24 @@ export class FakeCouchDb implements AsyncDisposable {
     return this.#state.failedLogins;
   }
 
+  /** What the node says of itself, and whether it is there. */
+  get node(): ClusterNode {
+    return this.#node;
+  }
+
+  /**
+   * Does something with each request that comes, before it is answered or meets its fault: such as writing documents
+   * between two pages of a feed.
+   */
+  onRequest(listener: (request: RequestRecord) => void | Promise<void>): void {
+    this.#listeners.push(listener);
+  }
+
+  /** Breaks all connections. */
+  closeConnections(): void {
+    this.#server.closeAllConnections();
+  }
+
   /** The requests to one endpoint, in the order of their arrival. */
   requestsTo(endpoint: string, database?: string): RequestRecord[] {
     return this.requests.filter((request) =>
@@ -129,6 +144,7 @@ export class FakeCouchDb implements AsyncDisposable {
   }
 
   async #serve(message: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (this.#node.isAway) return void response.destroy();
     let body: Buffer;
     try {
       body = await readAll(message);
@@ -142,7 +158,13 @@ export class FakeCouchDb implements AsyncDisposable {
     const signal = AbortSignal.any([this.#stopping.signal, left.signal]);
     let record: RequestRecord | undefined;
     try {
-      record = this.#record(message, body);
+      record = recordOf(message, body, {
+        number: this.requests.length + 1,
+        basePath: this.#options.basePath ?? "",
+        inFlight: this.#inFlight,
+      });
+      this.requests.push(record);
+      for (const listener of this.#listeners) await listener(record);
       const fault = this.faults.next(record);
       record.fault = fault?.kind;
       await this.#carryOut({ record, body, fault, response, signal });
@@ -154,35 +176,6 @@ export class FakeCouchDb implements AsyncDisposable {
       if (record !== undefined) record.outcome = response.writableFinished ? "answered" : "broken off";
       this.#inFlight--;
     }
-  }
-
-  #record(message: IncomingMessage, body: Buffer): RequestRecord {
-    const path = message.url ?? "/";
-    const [pathname = "", query = ""] = path.split("?", 2);
-    const { basePath = "" } = this.#options;
-    const segments = splitPath(pathname.startsWith(basePath) ? pathname.slice(basePath.length) : "/outside/base/path");
-    const headers = new Headers();
-    for (const [name, value] of Object.entries(message.headers)) {
-      if (value !== undefined) headers.set(name, Array.isArray(value) ? value.join(", ") : value);
-    }
-    const record: RequestRecord = {
-      number: this.requests.length + 1,
-      method: message.method ?? "GET",
-      path,
-      segments,
-      query: new URLSearchParams(query),
-      headers,
-      ...nameEndpoint(segments),
-      ids: readIds(segments, decompress(headers, body) ?? body),
-      requestBytes: body.length,
-      status: 0,
-      responseBytes: 0,
-      inFlight: this.#inFlight,
-      fault: undefined,
-      outcome: "under way",
-    };
-    this.requests.push(record);
-    return record;
   }
 
   async #carryOut({ record, body, fault, response, signal }: {
@@ -212,8 +205,17 @@ export class FakeCouchDb implements AsyncDisposable {
       if (plain === undefined) throw new Refusal(400, "bad_request", "Request body is not properly gzipped.");
       const { method, segments, query, headers } = record;
       const refusedRows = refusedRowsOf(fault, record);
-      const request: CouchRequest = { method, segments, query, headers, body: plain.toString(), refusedRows };
-      return answerRequest(request, this.#state);
+      const shortPage = fault?.kind === "short page" ? fault : undefined;
+      const request: CouchRequest = {
+        method,
+        segments,
+        query,
+        headers,
+        body: plain.toString(),
+        refusedRows,
+        shortPage,
+      };
+      return answerRequest(request, this.#state, this.#node);
     } catch (error) {
       if (error instanceof Refusal) return refusalAnswer(error);
       this.#defects.push(error);
@@ -225,20 +227,4 @@ export class FakeCouchDb implements AsyncDisposable {
 function plannedAnswer({ status, headers = {}, body }: Extract<Fault, { kind: "answer" }>): CouchAnswer {
   const value = body ?? { error: "planned", reason: "A fault that the test asked for." };
   return { ...textAnswer(status, typeof value === "string" ? value : JSON.stringify(value)), headers };
-}
-
-async function readAll(message: IncomingMessage): Promise<Buffer> {
-  const parts: Buffer[] = [];
-  for await (const part of message) parts.push(part as Buffer);
-  return Buffer.concat(parts);
-}
-
-/** The body without its compression, undefined when it is said to be compressed and is not. */
-function decompress(headers: Headers, body: Buffer): Buffer | undefined {
-  if (headers.get("content-encoding") !== "gzip") return body;
-  try {
-    return gunzipSync(body);
-  } catch {
-    return undefined;
-  }
 }

@@ -10,6 +10,7 @@ export function databaseReport(database: string, part: Partial<DatabaseReport> =
     seconds: 1.5,
     documents: 100,
     leaf_revisions: 110,
+    deleted: 3,
     absent: 1,
     chunks: 2,
     bytes: 100_000,

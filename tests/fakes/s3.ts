@@ -3,6 +3,7 @@
  * multipart uploads, and misbehaves on request. tests/fakes/s3_test.ts holds it against the AWS SDK.
  */
 import { createHash } from "node:crypto";
+import { gzipSync } from "node:zlib";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import {
   addressOf,
@@ -33,6 +34,24 @@ export interface FakeS3Options extends Partial<SigningKeys> {
   hostname?: "127.0.0.1" | "::1";
   /** How far the server's clock is ahead. @default 0 */
   clockAheadMs?: number;
+  /** Takes `If-None-Match` and overwrites all the same: in every request, or where an upload is completed. */
+  ignoresConditions?: boolean | "uploads";
+  /**
+   * Says of a page that is not the last one `NextMarker`, or nothing at all, in place of a token. `marker` is Ceph before
+   * 14.2.5, which knows the first version of the request alone; the others go on behind `start-after`.
+   */
+  nextMarkerOnly?: "start-after" | "marker" | "nothing";
+  /**
+   * Never says that a page is the last: it gives the first one for ever, with one token or always another, or nothing
+   * behind the last key. Or it gives its keys backwards.
+   */
+  endlessList?: "repeats" | "repeats_with_new_tokens" | "empty" | "backwards";
+  /** Gzips what it gives, without a length: where the client accepts that, or always. */
+  gzipAnswers?: "accepted" | "always";
+  /** Answers 501 to `If-None-Match`. */
+  refusesConditions?: boolean;
+  /** Answers 400 to `x-amz-checksum-…`, as Backblaze B2 did. */
+  refusesChecksums?: boolean;
 }
 
 export interface FakeObject {
@@ -61,14 +80,14 @@ export interface RecordedRequest {
   status: number | undefined;
 }
 
-const KEPT_HEADERS = /^x-amz-(meta-.*|storage-class|server-side-encryption.*)$/;
+const KEPT_HEADERS = /^(content-encoding|x-amz-(meta-.*|storage-class|server-side-encryption.*))$/;
 
 /** The server. Its keys are `access` and `secret` unless told otherwise. */
 export class FakeS3 {
   readonly keys: SigningKeys;
   /** By bucket and key. */
-  readonly objects: Map<string, FakeObject> = new Map();
-  readonly uploads: Map<string, FakeUpload> = new Map();
+  readonly objects: Map<string, FakeObject> = new Map<string, FakeObject>();
+  readonly uploads: Map<string, FakeUpload> = new Map<string, FakeUpload>();
   readonly requests: RecordedRequest[] = [];
   readonly #options: FakeS3Options;
   readonly #buckets: Set<string>;
@@ -192,6 +211,10 @@ export class FakeS3 {
         `<AWSAccessKeyId>${headers["authorization"]}</AWSAccessKeyId>`,
       );
     }
+    const checksum = Object.keys(headers).find((name) => name.startsWith("x-amz-checksum-"));
+    if (this.#options.refusesChecksums && checksum !== undefined) {
+      throw new Refusal(400, "InvalidArgument", `Unsupported header '${checksum}' received for this API call.`);
+    }
     if (!this.#buckets.has(bucket)) throw new Refusal(404, "NoSuchBucket", "The specified bucket does not exist");
     const path = `${bucket}/${key}`;
     switch (operation) {
@@ -201,14 +224,16 @@ export class FakeS3 {
         return this.#list(bucket, query);
       case "PutObject": {
         const checksum = checkChecksum(headers, body);
-        this.#checkFree(headers, path);
+        this.#checkFree(headers, path, this.#options.ignoresConditions === true);
         const etag = `"${md5(body)}"`;
         this.objects.set(path, { bytes: body, etag, checksum, headers: kept(headers), modified: this.#now() });
         return { status: 200, headers: { etag, ...(checksum && { "x-amz-checksum-sha256": checksum }) } };
       }
       case "GetObject":
       case "HeadObject":
-        return readAnswer(this.objects.get(path), headers, operation === "HeadObject");
+        return operation === "HeadObject"
+          ? readAnswer(this.objects.get(path), headers, true)
+          : this.#gzipped(headers, readAnswer(this.objects.get(path), headers, false));
       case "DeleteObject":
         throw new Refusal(403, "AccessDenied", "No step of this program needs the right to delete");
       case "CreateMultipartUpload": {
@@ -234,7 +259,7 @@ export class FakeS3 {
       }
       case "CompleteMultipartUpload": {
         const upload = this.#upload(query, bucket, key);
-        this.#checkFree(headers, path);
+        this.#checkFree(headers, path, (this.#options.ignoresConditions ?? false) !== false);
         const object = assemble(upload, new TextDecoder().decode(body), this.#options.minPartBytes ?? 5 * 1024 * 1024);
         this.objects.set(path, { ...object, headers: upload.headers, modified: this.#now() });
         this.uploads.delete(query.get("uploadId")!);
@@ -250,9 +275,24 @@ export class FakeS3 {
     }
   }
 
-  #checkFree(headers: Record<string, string>, path: string): void {
+  /** What a front makes of an answer: it gzips whole objects. */
+  #gzipped(headers: Record<string, string>, answer: Answer): Answer {
+    const { gzipAnswers } = this.#options;
+    const isAccepted = gzipAnswers === "always" ||
+      (gzipAnswers === "accepted" && headers["accept-encoding"]?.includes("gzip"));
+    if (!isAccepted || answer.status !== 200 || typeof answer.body === "string" || answer.body === undefined) {
+      return answer;
+    }
+    const encoded = { ...answer.headers, "content-encoding": "gzip" };
+    return { status: answer.status, headers: encoded, body: gzipSync(answer.body), isUnmeasured: true };
+  }
+
+  #checkFree(headers: Record<string, string>, path: string, isIgnored: boolean): void {
     const condition = headers["if-none-match"];
-    if (condition === undefined) return;
+    if (condition === undefined || isIgnored) return;
+    if (this.#options.refusesConditions) {
+      throw new Refusal(501, "NotImplemented", "A header you provided implies functionality that is not implemented");
+    }
     if (condition !== "*") throw new Refusal(501, "NotImplemented", "If-None-Match takes * only");
     if (this.objects.has(path)) {
       throw new Refusal(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold");
@@ -274,18 +314,30 @@ export class FakeS3 {
     const isUrl = query.get("encoding-type") === "url";
     const shown = (text: string) =>
       isUrl ? encodeURIComponent(text).replaceAll("%20", "+").replaceAll("%2F", "/") : escape(text);
+    const { nextMarkerOnly, endlessList } = this.#options;
     const token = query.get("continuation-token");
-    const after = token === null ? undefined : new TextDecoder().decode(Uint8Array.fromBase64(token));
+    const repeats = endlessList === "repeats" || endlessList === "repeats_with_new_tokens";
+    const marker = nextMarkerOnly === "marker" ? query.get("marker") : null;
+    const after = repeats
+      ? undefined
+      : token === null
+      ? marker
+      : new TextDecoder().decode(Uint8Array.fromBase64(token));
+    // A folder's name is no key: what lies in that folder comes behind it.
+    const startAfter = repeats || nextMarkerOnly === "marker" ? null : query.get("start-after");
+    const direction = endlessList === "backwards" ? -1 : 1;
+    const isBehind = (text: string, start: string | null | undefined) =>
+      typeof start !== "string" || compareBytes(text, start) * direction > 0;
     const limit = Math.min(Number(query.get("max-keys") ?? 1000), this.#options.maxKeys ?? 1000);
     const keys = [...this.objects.keys()].filter((path) => path.startsWith(`${bucket}/${prefix}`))
-      .map((path) => path.slice(bucket.length + 1)).sort(compareBytes);
+      .map((path) => path.slice(bucket.length + 1)).sort((a, b) => compareBytes(a, b) * direction);
     const entries: string[] = [];
     let last = "";
     let isTruncated = false;
     for (const key of keys) {
       const cut = delimiter === "" ? -1 : key.indexOf(delimiter, prefix.length);
       const entry = cut === -1 ? key : key.slice(0, cut + delimiter.length);
-      if (entry === last || (after !== undefined && compareBytes(entry, after) <= 0)) continue;
+      if (entry === last || !isBehind(entry, after) || !isBehind(key, startAfter)) continue;
       if (entries.length === limit) {
         isTruncated = true;
         break;
@@ -299,9 +351,13 @@ export class FakeS3 {
           : `<CommonPrefixes><Prefix>${shown(entry)}</Prefix></CommonPrefixes>`,
       );
     }
-    const next = isTruncated
-      ? `<NextContinuationToken>${new TextEncoder().encode(last).toBase64()}</NextContinuationToken>`
-      : "";
+    if (endlessList !== undefined && endlessList !== "backwards") isTruncated = true;
+    const tokenText = endlessList === "repeats_with_new_tokens" ? `${last}${this.requests.length}` : last || `${after}`;
+    const next = !isTruncated || nextMarkerOnly === "nothing"
+      ? ""
+      : nextMarkerOnly === undefined
+      ? `<NextContinuationToken>${new TextEncoder().encode(tokenText).toBase64()}</NextContinuationToken>`
+      : `<NextMarker>${shown(last)}</NextMarker>`;
     return xml(
       `<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>${bucket}</Name>` +
         `<Prefix>${shown(prefix)}</Prefix><KeyCount>${entries.length}</KeyCount><MaxKeys>${limit}</MaxKeys>` +
@@ -313,6 +369,10 @@ export class FakeS3 {
 
 /** The body's SHA-256 where the request names it. */
 function checkChecksum(headers: Record<string, string>, body: Uint8Array): string | undefined {
+  const contentMd5 = headers["content-md5"];
+  if (contentMd5 !== undefined && contentMd5 !== createHash("md5").update(body).digest("base64")) {
+    throw new Refusal(400, "BadDigest", "The Content-MD5 you specified did not match what we received.");
+  }
   const given = headers["x-amz-checksum-sha256"];
   if (given === undefined) return undefined;
   if (given !== sha256(body).toBase64()) {

@@ -26,6 +26,8 @@ export type Fault =
   | { kind: "lose_answer" }
   /** It is not executed and never answered. */
   | { kind: "stall" }
+  /** It is executed, and the answer has another status or other headers; `""` takes one away. */
+  | { kind: "alter"; status?: number; headers?: Record<string, string> }
   /** The answer's body stops after some bytes: for good, or with the connection. */
   | { kind: "stall_body" | "cut_body"; afterBytes: number };
 
@@ -36,12 +38,15 @@ export interface Answer {
   body?: Uint8Array | string;
   /** The length to announce for HEAD. */
   length?: number;
+  /** No length is announced: the body ends where the connection's chunks do. */
+  isUnmeasured?: boolean;
 }
 
 /** A request that is refused, by S3's code. */
 export class Refusal extends Error {
   readonly status: number;
   readonly code: string;
+  /** Elements that the answer has beside the usual ones. */
   readonly extra: string;
 
   constructor(status: number, code: string, message: string = code, extra = "") {
@@ -99,8 +104,15 @@ export async function send(outgoing: ServerResponse, answer: Answer, fault: Faul
   const body = typeof answer.body === "string"
     ? new TextEncoder().encode(answer.body)
     : answer.body ?? new Uint8Array(0);
-  const length = answer.status === 204 ? {} : { "content-length": String(answer.length ?? body.length) };
-  outgoing.writeHead(answer.status, { ...answer.headers, ...length });
+  const length = answer.status === 204 || answer.isUnmeasured
+    ? {}
+    : { "content-length": String(answer.length ?? body.length) };
+  const altered = fault?.kind === "alter" ? fault : undefined;
+  const headers = { ...answer.headers, ...length, ...altered?.headers };
+  outgoing.writeHead(
+    altered?.status ?? answer.status,
+    Object.fromEntries(Object.entries(headers).filter(([, value]) => value !== "")),
+  );
   if (fault?.kind === "stall_body" || fault?.kind === "cut_body") {
     const part = body.subarray(0, fault.afterBytes);
     if (part.length > 0) await new Promise((resolve) => outgoing.write(part, resolve));

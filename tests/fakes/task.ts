@@ -12,6 +12,7 @@ export function task(name: string, part: Partial<Task> = {}): Task {
     backupOnlyPrevious: false,
     attachments: true,
     revisions: true,
+    tombstones: false,
     parallel: 4,
     allowEmpty: false,
     calendar: part.cron === undefined ? undefined : parseCalendar(part.cron),

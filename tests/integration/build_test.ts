@@ -72,12 +72,12 @@ bucket: s3://test-bucket/folder
   }).spawn();
   const tick = { source: "aws.events", time: "2026-01-03T18:00:00Z" };
   const first = await lambda.invoke({ event: tick, timeoutMs: 300_000 });
-  assertEquals([first.kind, first.body], ["response", { started: ["weekly"], overdueDays: 0 }]);
+  assertEquals([first.kind, first.body], ["response", { started: ["weekly"], failed: [], overdueDays: 0 }]);
   const manifest = s3.objects.get("test-bucket/folder/2026/01/03/account%2Fab/manifest.json");
   const { totals } = JSON.parse(new TextDecoder().decode(manifest!.bytes));
   assertEquals([totals.documents, totals.leaf_revisions], [database.liveIds.length, database.leafRevisions]);
   assertEquals((await lambda.invoke({ text: "not JSON" })).kind, "error");
-  assertEquals((await lambda.invoke({ event: tick })).body, { started: [], overdueDays: 0 });
+  assertEquals((await lambda.invoke({ event: tick })).body, { started: [], failed: [], overdueDays: 0 });
   child.kill("SIGKILL");
   assertEquals(new TextDecoder().decode((await child.output()).stderr), "");
   await s3.close();

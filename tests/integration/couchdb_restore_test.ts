@@ -18,6 +18,8 @@ import { seedHardDatabase } from "../hard_database.ts";
 import { compareLeafRevisions, readAllLeafRevisions } from "../leaf_revisions.ts";
 import { makeArchive } from "../make_archive.ts";
 import { gzipText } from "../commands/restore/setup.ts";
+import { parseVectors, withoutHistories } from "../vectors.ts";
+import { revision, type Row, writeArchive } from "../write_archive.ts";
 
 interface Place {
   server: CouchServer;
@@ -128,3 +130,58 @@ Deno.test("restore() names what a real CouchDB refuses, and writes the rest", ()
     ]);
     assertEquals((await couchOk(server, `GET /${to}`)).json.doc_count, 201);
   }));
+
+/** A document that is changed ten times between two readings of it, with histories and without, at a revisions limit of 5. */
+async function twoStates(server: CouchServer, database: string, query: string): Promise<[string, string]> {
+  await couchOk(server, `PUT /${database}?q=2`);
+  await couchOk(server, `PUT /${database}/_revs_limit`, "5");
+  const states: string[] = [];
+  for (let change = 1, _rev: string | undefined; change <= 15; change++) {
+    _rev = (await couchOk(server, `PUT /${database}/hot`, { _rev, change })).json.rev;
+    if (change !== 5 && change !== 15) continue;
+    const { text } = await couchOk(server, `POST /${database}/_bulk_get?${query}`, { docs: [{ id: "hot" }] });
+    states.push(/"ok":(\{.*\})\}\]\}\]\}/s.exec(text)![1]!);
+  }
+  return [states[0]!, states[1]!];
+}
+
+for (const query of ["revs=true", "revs=false"]) {
+  Deno.test(`restore() brings the later of two states back on a real CouchDB, saved with ${query}`, () =>
+    onServer(async ({ server, root, context, name }) => {
+      const [before, after] = await twoStates(server, name("from"), query);
+      const gone = (rev: string, deleted: boolean) => revision("gone", rev, { deleted });
+      const lower: Row[] = [["hot", before], ["gone", gone("5-a", false)]];
+      const higher: Row[] = [["hot", after], ["gone", gone("6-b", true)]];
+      const properties = { revs_limit: 5 };
+      // What is not marked shows that the mark is what makes the difference: both states come back.
+      for (const [folder, mark, leaves] of [["a", { again: true }, 1], ["b", {}, 2]] as const) {
+        await writeArchive(join(root, folder), {
+          chunks: [{ rows: lower }, { rows: higher, ...mark }],
+          properties,
+        });
+        const to = name(`to_${folder}`);
+        const report = await restore(context, { database: to, path: folder });
+        assertEquals([report.ok, report.documents, report.deleted], [leaves === 1, 2 * leaves, 1]);
+        const found = await readAllLeafRevisions(server, to, { also: leaves === 1 ? ["gone"] : [] });
+        assertEquals([found.get("hot")?.size, found.get("gone")?.size], [leaves, leaves]);
+        const { doc_count, doc_del_count } = (await couchOk(server, `GET /${to}`)).json;
+        assertEquals([doc_count, doc_del_count], leaves === 1 ? [1, 1] : [2, 0]);
+      }
+    }));
+}
+
+for (const format of ["format1", "format2"]) {
+  const folder = new URL(`../fixtures/${format}/`, import.meta.url).pathname;
+  Deno.test(`restore() finds in the vectors of ${format} what must be there on a real CouchDB`, () =>
+    onServer(async ({ server, context, name }) => {
+      const vectors = parseVectors(await Deno.readTextFile(`${folder}expected.json`));
+      for (const [number, { path, documents, has_histories, verify }] of vectors.entries()) {
+        const to = name(`_${number}`);
+        await restore(context, { database: to, path: `${folder}repository/${path}`, salvage: verify === 12 });
+        const isDeleted = (texts: Iterable<string>) => [...texts].every((text) => text.includes('"_deleted":true'));
+        const also = [...documents].filter(([, revisions]) => isDeleted(revisions.values())).map(([id]) => id);
+        const leaves = await readAllLeafRevisions(server, to, { also });
+        assertEquals(compareLeafRevisions(documents, has_histories ? leaves : withoutHistories(leaves)), [], path);
+      }
+    }));
+}

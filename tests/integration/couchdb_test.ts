@@ -8,7 +8,6 @@ import { Repository } from "../../src/archive/repository.ts";
 import { backup } from "../../src/commands/backup/backup.ts";
 import type { BackupOptions } from "../../src/commands/backup/context.ts";
 import type { Task } from "../../src/task/task.ts";
-import { compareIds } from "../../src/couchdb/ids.ts";
 import { DEFAULT_RETRY } from "../../src/retry.ts";
 import { encodeDatabase } from "../../src/database_name.ts";
 import { SILENT_PROGRESS } from "../../src/observe.ts";
@@ -65,12 +64,17 @@ async function run(
     backupOnlyPrevious: false,
     attachments: true,
     revisions: true,
+    tombstones: false,
     parallel: 4,
     allowEmpty: false,
     ...task,
   };
   const { signal } = new AbortController();
-  const selected = databases.map((database) => ({ database, encoded: encodeDatabase(database), pattern: "" }));
+  const selected = databases.map((database) => ({
+    database,
+    encoded: encodeDatabase(database),
+    pattern: "--database",
+  }));
   const date = { year: 2026, month: 1, day: 3 };
   return await backup(
     {
@@ -150,13 +154,11 @@ Deno.test("backup() stops at a real CouchDB when it is told to, and resumes with
     assertEquals([one?.status, one?.documents], ["resumed", liveIds.length]);
     const { manifest, leafRevisions } = await readBackup(folderOf(root, database));
     assertEquals(compareLeafRevisions(await readAllLeafRevisions(server, database), leafRevisions), []);
-    const ends = manifest.chunks.map(({ last_id }) => last_id);
-    assert(ends.length > 100);
-    assertEquals(ends, ends.toSorted(compareIds), "one after the other, as one request at a time makes them");
+    assert(manifest.chunks.length > 100);
   });
 });
 
-Deno.test("backup() reports a database that a real CouchDB does not have, and saves the other", async () => {
+Deno.test("backup() fails a database that was named and that a real CouchDB does not have, and saves the other", async () => {
   await onServer(async (server, { name, root }) => {
     const [gone, there] = [name("_gone"), name("_there")];
     await seedHardDatabase(server, there, { documents: 10 });

@@ -6,6 +6,7 @@
 import { assertEquals } from "@std/assert";
 import { AwsClient } from "aws4fetch";
 import { Secret } from "../../src/secret.ts";
+import { findConditions } from "../../src/store/conditions.ts";
 import { openStore } from "../../src/store/open.ts";
 import { S3Store } from "../../src/store/s3/store.ts";
 import type { StoreOptions } from "../../src/store/store.ts";
@@ -59,6 +60,12 @@ if (missing.length > 0) {
   });
 } else {
   testStore("S3Store on a real server", open);
+
+  Deno.test("findConditions() on a real server: held, as the contract above says", async () => {
+    const folder = `conditions-${crypto.randomUUID()}`;
+    assertEquals(await findConditions(await openStore(optionsFor(folder)), "_store"), "held");
+    assertEquals((await leftovers(folder)).length, 2);
+  });
 
   Deno.test("S3Store on a real server finds the region itself", async () => {
     const store = await openStore({ ...optionsFor(`region-${crypto.randomUUID()}`), region: undefined });

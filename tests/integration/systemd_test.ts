@@ -36,7 +36,7 @@ bucket: ${bucket}
         const { code, stdout, stderr } = await startProgram(args).ended;
         assertEquals(code, 0, stderr);
         const names = JSON.parse(stdout).files.map(({ name }: { name: string }) => name);
-        assertEquals(names.length, flags.includes("--resident") ? 1 : 3);
+        assertEquals(names.length, flags.includes("--resident") ? 2 : 4);
         for (const name of names) {
           const verified = await systemd("systemd-analyze", ["verify", "--man=no", `${folder}/${name}`]);
           assertEquals(verified, { code: 0, output: "" }, name);

@@ -104,6 +104,7 @@ function scriptedFunction(databases: Record<string, (BackupResult | "dies")[]>) 
         bucket: BUCKET,
         key,
         databases: items.length,
+        generation: 1,
         concurrency: 1,
         delay: 0,
       };

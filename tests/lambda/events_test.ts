@@ -17,6 +17,7 @@ Deno.test("parseEvent() recognises every kind of event", () => {
       task: "weekly",
       elapse,
       only: "all",
+      generation: 0,
     }],
     [{ action: "backup", task: "weekly", elapse: ELAPSE, database: "a/b", cursor: null }, {
       kind: "backup",
@@ -25,14 +26,16 @@ Deno.test("parseEvent() recognises every kind of event", () => {
       elapse,
       database: "a/b",
       cursor: null,
+      generation: 0,
     }],
-    [{ action: "backup", task: "weekly", elapse: ELAPSE, database: "a/b", cursor: "12" }, {
+    [{ action: "backup", task: "weekly", elapse: ELAPSE, database: "a/b", cursor: "12", generation: 2 }, {
       kind: "backup",
       action: "backup",
       task: "weekly",
       elapse,
       database: "a/b",
       cursor: "12",
+      generation: 2,
     }],
     [{ action: "summarise", task: "weekly", elapse: "2026-01-03T19:00:00+01:00", only: "failed" }, {
       kind: "summarise",
@@ -40,6 +43,7 @@ Deno.test("parseEvent() recognises every kind of event", () => {
       task: "weekly",
       elapse,
       only: "failed",
+      generation: 0,
     }],
     [{ task: "weekly" }, { kind: "run", task: "weekly", only: "all" }],
     [{ task: "weekly", elapse: ELAPSE, only: "failed" }, { kind: "run", task: "weekly", elapse, only: "failed" }],
@@ -58,6 +62,10 @@ Deno.test("parseEvent() says what is wrong with an event", () => {
     [{ action: "plan", task: "weekly", elapse: "yesterday" }, 'plan event: "elapse" must be an instant'],
     [{ action: "plan", task: "", elapse: ELAPSE }, 'plan event: "task" must not be empty'],
     [{ action: "backup", task: "weekly", elapse: ELAPSE }, 'backup event: "database" must be text'],
+    [
+      { action: "plan", task: "weekly", elapse: ELAPSE, generation: -1 },
+      'plan event: "generation" must not be negative',
+    ],
     [{ task: "weekly", only: "some" }, 'run event: "only" must be "all" or "failed"'],
     [{ task: "weekly", databse: "a" }, 'run event: "databse" is not known'],
   ];

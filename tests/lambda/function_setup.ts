@@ -9,6 +9,8 @@ import { FakeS3 } from "../fakes/s3.ts";
 export interface StartedExecution {
   name: string;
   input: unknown;
+  /** What DescribeExecution says of it; a test changes it. */
+  status: string;
 }
 
 export interface FunctionSetupOptions {
@@ -20,6 +22,8 @@ export interface FunctionSetupOptions {
   password?: string;
   /** Whether there is a state machine. @default false */
   stateMachine?: boolean;
+  /** What time it is. @default the system's clock */
+  now?: () => Date;
   /** Further variables. */
   env?: Record<string, string>;
 }
@@ -52,12 +56,17 @@ export async function setUpFunction(options: FunctionSetupOptions): Promise<Func
   const s3 = await FakeS3.start({ buckets: [BUCKET], sessionToken: "session" });
   const executions: StartedExecution[] = [];
   const states = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async (request) => {
-    const { name, input, stateMachineArn } = await request.json();
+    const { name, input, stateMachineArn, executionArn } = await request.json();
+    if (request.headers.get("x-amz-target") === "AWSStepFunctions.DescribeExecution") {
+      const found = executions.find((one) => executionArn.endsWith(`:execution:couchdb-backup:${one.name}`));
+      if (found === undefined) return Response.json({ __type: "ExecutionDoesNotExist" }, { status: 400 });
+      return Response.json({ executionArn, status: found.status });
+    }
     if (stateMachineArn !== MACHINE) return Response.json({ __type: "StateMachineDoesNotExist" }, { status: 400 });
     if (executions.some((one) => one.name === name)) {
       return Response.json({ __type: "ExecutionAlreadyExists" }, { status: 400 });
     }
-    executions.push({ name, input: JSON.parse(input) });
+    executions.push({ name, input: JSON.parse(input), status: "RUNNING" });
     return Response.json({ executionArn: "…", startDate: 0 });
   });
   const env: Record<string, string> = {
@@ -85,7 +94,11 @@ export async function setUpFunction(options: FunctionSetupOptions): Promise<Func
     ...options.env,
   };
   const lines: Record<string, unknown>[] = [];
-  const { handler, flush } = await openHandler({ env, write: (line) => void lines.push(JSON.parse(line)) });
+  const { handler, flush } = await openHandler({
+    env,
+    write: (line) => void lines.push(JSON.parse(line)),
+    now: options.now,
+  });
   let invocations = 0;
   return {
     couch,

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { NotSavedError, openHandler } from "../../lambda/handler.ts";
 import { ConfigError, InterruptedError, UsageError } from "../../src/errors.ts";
-import { setUpFunction, tickAt } from "./function_setup.ts";
+import { type FunctionSetup, setUpFunction, tickAt } from "./function_setup.ts";
 
 // The first Saturday of January 2026 is the third.
 const WEEKLY = '  weekly: {cron: "Sat *-*-1..7 18:00:00 UTC", databases: ["a(/b)?", large], chunk: 2, parallel: 1}';
@@ -12,11 +12,15 @@ const manifest = (database: string, date = "2026/01/03") =>
 
 Deno.test("openHandler() runs at a tick what is due, once however often the tick is delivered", async () => {
   await using lambda = await setUpFunction({ tasks: WEEKLY });
-  assertEquals(await lambda.invoke(tickAt("2026-01-03T18:00:00Z")), { started: ["weekly"], overdueDays: 0 });
+  assertEquals(await lambda.invoke(tickAt("2026-01-03T18:00:00Z")), {
+    started: ["weekly"],
+    failed: [],
+    overdueDays: 0,
+  });
   for (const database of ["a", "a/b", "large"]) assert(lambda.json(manifest(database)), database);
   const requests = lambda.couch.requestsTo("_bulk_get").length;
-  assertEquals(await lambda.invoke(tickAt("2026-01-03T18:00:00Z")), { started: [], overdueDays: 0 });
-  assertEquals(await lambda.invoke(tickAt("2026-01-03T18:15:00Z")), { started: [], overdueDays: 0 });
+  assertEquals(await lambda.invoke(tickAt("2026-01-03T18:00:00Z")), { started: [], failed: [], overdueDays: 0 });
+  assertEquals(await lambda.invoke(tickAt("2026-01-03T18:15:00Z")), { started: [], failed: [], overdueDays: 0 });
   assertEquals(lambda.couch.requestsTo("_bulk_get").length, requests);
   const checks = lambda.lines.filter(({ event }) => event === "schedules checked");
   assertEquals(checks.map(({ overdueDays }) => overdueDays), [0, 0, 0]);
@@ -31,7 +35,11 @@ Deno.test("openHandler() runs a task once when two ticks arrive at the same time
 
 Deno.test("openHandler() catches up on a tick that was missed, under the date of the elapse", async () => {
   await using lambda = await setUpFunction({ tasks: WEEKLY });
-  assertEquals(await lambda.invoke(tickAt("2026-01-05T07:30:00Z")), { started: ["weekly"], overdueDays: 0 });
+  assertEquals(await lambda.invoke(tickAt("2026-01-05T07:30:00Z")), {
+    started: ["weekly"],
+    failed: [],
+    overdueDays: 0,
+  });
   assert(lambda.json(manifest("a")));
 });
 
@@ -52,27 +60,45 @@ Deno.test("openHandler() fails a tick after which something is not saved, and lo
   });
   const error = await assertRejects(() => lambda.invoke(tickAt("2026-01-03T18:00:00Z")), NotSavedError);
   assertEquals(error.message, "1 of 3 databases are not saved: a/b");
-  assertEquals(lambda.json(`${RUN}/report.json`).ok, false);
+  assertEquals(lambda.json(`${RUN}/report.json`), undefined);
+  assertEquals(lambda.json(`${RUN}/outcome-1.json`).ok, false);
   assert(lambda.json(manifest("large")), "one database's failure has stopped the others");
-  assertEquals(await lambda.invoke(tickAt("2026-01-06T06:00:00Z")), { started: [], overdueDays: 2.5 });
-  assertEquals(lambda.lines.at(-1)?.overdueDays, 2.5);
+  await assertRejects(() => lambda.invoke(tickAt("2026-01-06T06:00:00Z")), NotSavedError, "not saved: a/b");
+  const [checked] = lambda.lines.filter(({ event }) => event === "schedules checked").slice(-1);
+  assertEquals([checked?.failed, checked?.overdueDays], [["weekly"], 2.5]);
+  // The outcome of two tries; a minute behind the first, two behind the second.
+  assertEquals(lambda.json(`${RUN}/outcome-2.json`).tasks[0].generations, 2);
+  await assertRejects(() => lambda.invoke(tickAt("2026-01-06T06:01:00Z")), NotSavedError, "An earlier run");
+  lambda.couch.faults.clear();
+  const requests = lambda.couch.requestsTo("_bulk_get").length;
+  assertEquals(await lambda.invoke(tickAt("2026-01-06T06:15:00Z")), {
+    started: ["weekly"],
+    failed: [],
+    overdueDays: 0,
+  });
+  const databases = lambda.couch.requestsTo("_bulk_get").slice(requests).map(({ database }) => database);
+  assertEquals(new Set(databases), new Set(["a/b"]));
+  const report = lambda.json(`${RUN}/report.json`);
+  assertEquals([report.ok, report.tasks[0].generations, report.tasks[0].databases.length], [true, 3, 3]);
 });
 
 Deno.test("openHandler() starts the state machine for what is due, by a name that depends on nothing else", async () => {
   await using lambda = await setUpFunction({ tasks: WEEKLY, stateMachine: true });
   const requests = lambda.couch.requests.length;
   const arn = "arn:aws:states:us-east-1:123456789012:execution:couchdb-backup:weekly-20260103T180000Z";
-  assertEquals(await lambda.invoke(tickAt("2026-01-03T18:00:00Z")), { started: [arn], overdueDays: 0 });
-  // Until there is a report nobody can tell whether the execution was started.
-  assertEquals(await lambda.invoke(tickAt("2026-01-04T18:00:00Z")), { started: [arn], overdueDays: 1 });
-  const input = { task: "weekly", elapse: ELAPSE };
-  assertEquals(lambda.executions, [{ name: "weekly-20260103T180000Z", input }]);
+  assertEquals(await lambda.invoke(tickAt("2026-01-03T18:00:00Z")), { started: [arn], failed: [], overdueDays: 0 });
+  // "Started" is said of what this very tick has started; the execution is still under way.
+  assertEquals(await lambda.invoke(tickAt("2026-01-04T18:00:00Z")), { started: [], failed: [], overdueDays: 1 });
+  const input = { task: "weekly", elapse: ELAPSE, only: "all", generation: 1 };
+  assertEquals(lambda.executions, [{ name: "weekly-20260103T180000Z", input, status: "RUNNING" }]);
+  assertEquals(lambda.json(`${RUN}/claim.json`).execution, arn);
   assertEquals(lambda.couch.requests.length, requests, "a tick has no business with CouchDB");
 
   await lambda.invoke({ action: "plan", ...input });
-  for (const database of ["a", "a/b", "large"]) await lambda.invoke({ action: "backup", ...input, database });
+  const { only: _, ...round } = input;
+  for (const database of ["a", "a/b", "large"]) await lambda.invoke({ action: "backup", ...round, database });
   assertEquals((await lambda.invoke({ action: "summarise", ...input })).ok, true);
-  assertEquals(await lambda.invoke(tickAt("2026-01-05T18:00:00Z")), { started: [], overdueDays: 0 });
+  assertEquals(await lambda.invoke(tickAt("2026-01-05T18:00:00Z")), { started: [], failed: [], overdueDays: 0 });
 });
 
 Deno.test("openHandler() answers plan, backup and summarise as the state machine wants it", async () => {
@@ -86,6 +112,7 @@ Deno.test("openHandler() answers plan, backup and summarise as the state machine
     bucket: "data.example.com",
     key: `folder/${RUN}/plan.json`,
     databases: 3,
+    generation: 1,
     concurrency: 3,
     delay: 1,
   });
@@ -157,8 +184,12 @@ Deno.test("openHandler() goes on at the next tick with what a tick had no time f
   });
   const tick = lambda.invoke(tickAt("2026-01-03T18:00:00Z"), { stop: stop.signal });
   const error = await assertRejects(() => tick, InterruptedError, "What was due is not finished");
-  assertStringIncludes(error.hint!, "The next tick goes on");
-  assertEquals(await lambda.invoke(tickAt("2026-01-03T18:15:00Z")), { started: ["weekly"], overdueDays: 0 });
+  assertStringIncludes(error.hint!, "The next tick resumes it");
+  assertEquals(await lambda.invoke(tickAt("2026-01-03T18:15:00Z")), {
+    started: ["weekly"],
+    failed: [],
+    overdueDays: 0,
+  });
   const asked = lambda.couch.requestsTo("_bulk_get").flatMap(({ ids }) => ids);
   assertEquals(asked.length, 26);
 });
@@ -234,4 +265,145 @@ Deno.test("openHandler() pushes a run's figures under the function's name", asyn
   await lambda.invoke({ task: "weekly" });
   assertEquals(groups.length, 1);
   assertStringIncludes(groups[0]!, "/instance/backup-function");
+});
+
+/** From now on nothing answers at CouchDB's address. */
+function takeAway({ couch }: FunctionSetup): void {
+  couch.faults.add({ times: 1e6, fault: { kind: "answer", status: 404, body: { error: "not_found" } } });
+}
+
+Deno.test("openHandler() saves an elapse at a later tick when CouchDB is away at the first, and says failed until then", async () => {
+  const groups: { method: string; success: string | undefined }[] = [];
+  await using gateway = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async (request) => {
+    const success = /last_run_success\{task="weekly"\} (\d)/.exec(await request.text())?.[1];
+    groups.push({ method: request.method, success });
+    return new Response();
+  });
+  await using lambda = await setUpFunction({
+    tasks: WEEKLY,
+    more: `prometheus: "http://127.0.0.1:${gateway.addr.port}"`,
+  });
+  takeAway(lambda);
+  await assertRejects(() => lambda.invoke(tickAt("2026-01-03T18:00:00Z")), NotSavedError, 'task "weekly": Cannot list');
+  await assertRejects(() => lambda.invoke(tickAt("2026-01-03T18:15:00Z")), NotSavedError, 'task "weekly": Cannot list');
+  lambda.couch.faults.clear();
+  assertEquals(await lambda.invoke(tickAt("2026-01-03T18:30:00Z")), {
+    started: ["weekly"],
+    failed: [],
+    overdueDays: 0,
+  });
+  assertEquals(groups, [
+    { method: "POST", success: "0" },
+    { method: "POST", success: "0" },
+    { method: "PUT", success: "1" },
+  ]);
+  const checks = lambda.lines.filter(({ event }) => event === "schedules checked");
+  assertEquals(checks.map(({ failed }) => failed), [["weekly"], ["weekly"], []]);
+});
+
+Deno.test("openHandler() starts another execution when the first could not plan, and leaves servers out meanwhile", async () => {
+  let time = "2026-01-03T18:00:05Z";
+  await using lambda = await setUpFunction({ tasks: WEEKLY, stateMachine: true, now: () => new Date(time) });
+  await lambda.invoke(tickAt("2026-01-03T18:00:00Z"));
+  const plan = { action: "plan", task: "weekly", elapse: ELAPSE, only: "all", generation: 1 };
+  takeAway(lambda);
+  await assertRejects(() => lambda.invoke(plan), Error, "Cannot list the databases");
+  assertEquals(lambda.json(`${RUN}/heartbeat.json`).state, "failed");
+  lambda.executions[0]!.status = "FAILED";
+  // Step Functions tries the plan again, of the same run.
+  time = "2026-01-03T18:00:40Z";
+  await assertRejects(() => lambda.invoke(plan), Error, "Cannot list the databases");
+  assertEquals(lambda.json(`${RUN}/heartbeat.json`).retry_at, "2026-01-03T18:01:40.000Z");
+  const early = await assertRejects(() => lambda.invoke(tickAt("2026-01-03T18:01:00Z")), NotSavedError);
+  assertStringIncludes(early.message, 'Not everything is saved of "weekly"');
+
+  lambda.couch.faults.clear();
+  time = "2026-01-03T18:15:05Z";
+  const { started } = await lambda.invoke(tickAt("2026-01-03T18:15:00Z"));
+  assertEquals(started.map((arn: string) => arn.split(":").at(-1)), ["weekly-20260103T180000Z-2"]);
+  const input = { task: "weekly", elapse: ELAPSE, only: "all", generation: 2 };
+  assertEquals(lambda.executions.at(-1)?.input, input);
+  // The first one is over, whatever Step Functions tries.
+  await assertRejects(() => lambda.invoke(plan), UsageError, "another one has taken it over");
+  assertEquals((await lambda.invoke({ action: "plan", ...input })).databases, 3);
+  const { only: _, ...round } = input;
+  for (const database of ["a", "a/b", "large"]) await lambda.invoke({ action: "backup", ...round, database });
+  const summary = await lambda.invoke({ action: "summarise", ...input });
+  assertEquals([summary.ok, summary.report.endsWith("/report.json")], [true, true]);
+  assertEquals(lambda.json(`${RUN}/report.json`).tasks[0].generations, 2);
+});
+
+Deno.test("openHandler() runs in the next execution just what the one before did not save", async () => {
+  let time = "2026-01-03T18:00:05Z";
+  await using lambda = await setUpFunction({ tasks: WEEKLY, stateMachine: true, now: () => new Date(time) });
+  /** Goes through the machine as Step Functions does. */
+  const execute = async () => {
+    const { input } = lambda.executions.at(-1)!;
+    const plan = await lambda.invoke({ action: "plan", ...input as object });
+    const { only: _, ...round } = input as Record<string, unknown>;
+    const key = plan.key.replace("folder/", "");
+    const databases = lambda.json(key).map(({ database }: { database: string }) => database);
+    for (const database of databases) await lambda.invoke({ action: "backup", ...round, database });
+    return { databases, summary: await lambda.invoke({ action: "summarise", ...input as object }) };
+  };
+  await lambda.invoke(tickAt("2026-01-03T18:00:00Z"));
+  lambda.couch.faults.add({
+    endpoint: "_bulk_get",
+    database: "a",
+    times: 1000,
+    fault: { kind: "status", status: 404 },
+  });
+  const first = await execute();
+  assertEquals([first.summary.ok, first.summary.failed], [false, 1]);
+  assertEquals(first.summary.report, `s3://data.example.com/folder/${RUN}/outcome-1.json`);
+  lambda.executions[0]!.status = "FAILED";
+  lambda.couch.faults.clear();
+  time = "2026-01-03T18:15:05Z";
+  await lambda.invoke(tickAt("2026-01-03T18:15:00Z"));
+  const second = await execute();
+  assertEquals([second.databases, second.summary.ok, second.summary.databases], [["a"], true, 3]);
+  assertEquals(await lambda.invoke(tickAt("2026-01-03T18:30:00Z")), { started: [], failed: [], overdueDays: 0 });
+  assertEquals(lambda.executions.length, 2);
+});
+
+Deno.test("openHandler() tries an elapse again whose execution has ended without a word", async () => {
+  await using lambda = await setUpFunction({ tasks: WEEKLY, stateMachine: true });
+  await lambda.invoke(tickAt("2026-01-03T18:00:00Z"));
+  for (const status of ["RUNNING", "TIMED_OUT"]) {
+    lambda.executions[0]!.status = status;
+    const { started } = await lambda.invoke(tickAt("2026-01-03T18:15:00Z"));
+    assertEquals(started.length, status === "RUNNING" ? 0 : 1, status);
+  }
+  assertEquals(lambda.executions.map(({ name }) => name), ["weekly-20260103T180000Z", "weekly-20260103T180000Z-2"]);
+});
+
+Deno.test("openHandler() lets one round try a refused login, and none of the others for five minutes", async () => {
+  let time = "2026-01-03T18:00:05Z";
+  await using lambda = await setUpFunction({ tasks: WEEKLY, stateMachine: true, now: () => new Date(time) });
+  await lambda.invoke(tickAt("2026-01-03T18:00:00Z"));
+  const input = { task: "weekly", elapse: ELAPSE, generation: 1 };
+  await lambda.invoke({ action: "plan", ...input });
+  lambda.couch.faults.add({
+    times: 1e6,
+    fault: { kind: "answer", status: 401, body: { error: "unauthorized", reason: "Name or password is incorrect." } },
+  });
+  const before = lambda.couch.requests.length;
+  const answers = [];
+  for (const database of ["a", "a/b", "large"]) {
+    answers.push(await lambda.invoke({ action: "backup", ...input, database }));
+  }
+  assertEquals(answers.map(({ done, status }) => [done, status]), Array(3).fill([true, "failed"]));
+  assertStringIncludes(answers[2].error, "Not tried, as it would fail like the one before");
+  assertEquals(lambda.couch.requests.length - before, 1);
+  const stop = lambda.json(`${RUN}/stop.json`);
+  assertEquals([stop.until, stop.exit_code], ["2026-01-03T18:05:05.000Z", 10]);
+  const summary = await lambda.invoke({ action: "summarise", ...input });
+  assertEquals([summary.ok, summary.failed], [false, 3]);
+  assertEquals(lambda.json(`${RUN}/heartbeat.json`).retry_at, stop.until);
+  lambda.couch.faults.clear();
+  time = "2026-01-03T18:15:05Z";
+  await lambda.invoke(tickAt("2026-01-03T18:15:00Z"));
+  const next = { ...input, generation: 2 };
+  assertEquals((await lambda.invoke({ action: "plan", ...next })).databases, 3);
+  assertEquals((await lambda.invoke({ action: "backup", ...next, database: "a" })).status, "complete");
 });

@@ -50,7 +50,7 @@ bucket: "file://${archive}"
   );
   const tick = { source: "aws.events", time: "2026-01-03T18:00:00Z" };
   const first = await lambda.invoke({ event: tick });
-  assertEquals([first.kind, first.body], ["response", { started: ["weekly"], overdueDays: 0 }]);
+  assertEquals([first.kind, first.body], ["response", { started: ["weekly"], failed: [], overdueDays: 0 }]);
   assert((await Deno.stat(`${archive}/2026/01/03/media/manifest.json`)).isFile);
 
   const malformed = await lambda.invoke({ text: "{" });
@@ -58,7 +58,7 @@ bucket: "file://${archive}"
   const unknown = await lambda.invoke({ event: { task: "monthly" } });
   assertEquals((unknown.body as { errorType: string }).errorType, "UsageError");
   const again = await lambda.invoke({ event: tick });
-  assertEquals(again.body, { started: [], overdueDays: 0 });
+  assertEquals(again.body, { started: [], failed: [], overdueDays: 0 });
 
   program.kill();
   const { stdout, stderr } = await program.end();

@@ -32,12 +32,16 @@ Deno.test("formatMetrics() tells per task what the last run did", () => {
     'couchdb_backup_databases{task="weekly",status="complete"} 1',
     'couchdb_backup_databases{task="weekly",status="resumed"} 1',
     'couchdb_backup_databases{task="weekly",status="failed"} 0',
+    'couchdb_backup_databases{task="weekly",status="gone"} 0',
     'couchdb_backup_documents{task="weekly"} 200',
     'couchdb_backup_leaf_revisions{task="weekly"} 220',
     'couchdb_backup_absent_documents{task="weekly"} 2',
     'couchdb_backup_chunks{task="weekly"} 4',
     'couchdb_backup_size_bytes{task="weekly"} 200000',
     'couchdb_backup_compressed_size_bytes{task="weekly"} 50000',
+    'couchdb_backup_unreadable_documents{task="weekly"} 0',
+    'couchdb_backup_shrunk_databases{task="weekly"} 0',
+    'couchdb_backup_unlisted_databases{task="weekly"} 0',
     'couchdb_backup_failures{task="weekly",cause="couchdb"} 0',
     'couchdb_backup_failures{task="weekly",cause="store"} 0',
     'couchdb_backup_failures{task="weekly",cause="archive"} 0',
@@ -135,4 +139,45 @@ Deno.test("hasSucceeded() is false for a failed database and for a failed task",
     false,
     false,
   ]);
+});
+
+Deno.test("formatMetrics() counts what is saved and needs a look, and takes gone databases for saved", () => {
+  const unreadable = [{ id: "x", error: "internal_error", reason: "" }, { id: "y", error: "timeout", reason: "" }];
+  const databases = [
+    databaseReport("a", { unreadable }),
+    databaseReport("b", { shrunk_from: 1000 }),
+    databaseReport("c", { status: "gone" }),
+  ];
+  const text = formatMetrics(runReport([{ ...taskReport("t", databases), unlisted: ["d", "e"] }]), {
+    perDatabase: true,
+  });
+  for (
+    const line of [
+      'couchdb_backup_last_run_success{task="t"} 0',
+      'couchdb_backup_unreadable_documents{task="t"} 2',
+      'couchdb_backup_shrunk_databases{task="t"} 1',
+      'couchdb_backup_unlisted_databases{task="t"} 2',
+      'couchdb_backup_databases{task="t",status="gone"} 1',
+      'couchdb_backup_database_success{task="t",database="a"} 0',
+      'couchdb_backup_database_success{task="t",database="c"} 1',
+    ]
+  ) assertStringIncludes(text, `${line}\n`);
+  const saved = runReport([taskReport("t", databases.slice(1))]);
+  assertStringIncludes(formatMetrics(saved), 'couchdb_backup_last_run_success{task="t"} 1\n');
+});
+
+Deno.test("mergeMetrics() keeps what is known of a whole task beside a run of a part of it, and the other way round", () => {
+  const report = runReport([taskReport("t", [databaseReport("a")])]);
+  const whole = formatMetrics(report);
+  const part = formatMetrics({ ...report, ok: false, tasks: [taskReport("t", [], "CouchDB is away")] }, {
+    isPart: true,
+  });
+  assertEquals(samples(part, "").filter((line) => line !== ""), [
+    `couchdb_backup_last_partial_run_timestamp_seconds{task="t"} ${FINISHED}`,
+    'couchdb_backup_last_partial_run_success{task="t"} 0',
+  ]);
+  const both = mergeMetrics(whole, part);
+  assertEquals(samples(both, 'task="t"').toSorted(), [...samples(whole, "{"), ...samples(part, "{")].toSorted());
+  assertEquals(mergeMetrics(both, whole), both);
+  assertEquals(mergeMetrics(part, whole), both);
 });

@@ -88,3 +88,24 @@ Deno.test("formatSummary() is plain unless colour is asked for, and lets no name
   // deno-lint-ignore no-control-regex
   assertEquals(colored.replace(/\x1b\[[\d;]+m/g, ""), formatSummary(report));
 });
+
+Deno.test("formatSummary() names what is saved and yet needs a look, and when what failed is tried again", () => {
+  const unreadable = Array.from({ length: 7 }, (_, index) => ({ id: `d${index}`, error: "timeout", reason: "" }));
+  const databases = [
+    databaseReport("a", { unreadable }),
+    databaseReport("b", { warnings: ["It has 3 documents, the backup before has 1000"], shrunk_from: 1000 }),
+    databaseReport("c", { status: "gone" }),
+  ];
+  const task = { ...taskReport("weekly", databases), warnings: ['CouchDB does not list "d" any more'] };
+  const text = formatSummary(runReport([{ ...task, retry_at: "2026-01-03T18:05:00.000Z" }]));
+  for (
+    const line of [
+      "Saved 2 of 3 databases",
+      "Needs a look:",
+      '  task weekly: CouchDB does not list "d" any more',
+      '  a: CouchDB could not read 7 documents, which are not in the backup: "d0", "d1", "d2", "d3", "d4" and more',
+      "  b: It has 3 documents, the backup before has 1000",
+      "  task weekly: what failed is tried again at 2026-01-03T18:05:00.000Z",
+    ]
+  ) assertStringIncludes(text, line);
+});

@@ -18,6 +18,7 @@ function holder(run: string) {
 }
 
 function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
   return new Promise((resolve) => signal.addEventListener("abort", () => resolve()));
 }
 
@@ -92,4 +93,26 @@ Deno.test("Claim goes on when a heartbeat cannot be stored, and says so", async 
   await claim!.finish(runReport([]));
   assertEquals(new Set(context.log.events("warn")), new Set(["heartbeat could not be stored"]));
   assertEquals(await readElapse(setup.store, FOLDER, {}), { kind: "finished" });
+});
+
+Deno.test("claimElapse() on a store that overwrites leaves an elapse to the later claim", async () => {
+  await using setup = await setUpScheduled("s3:// that overwrites", {});
+  const { store } = setup;
+  const claiming = claimElapse(FOLDER, { holder: holder("a"), generation: 1 }, contextOf(store));
+  await new Promise((resolve) => setTimeout(resolve, QUICK_TIMES.settleMs / 2));
+  // A machine that had looked before.
+  await store.replace(`${FOLDER}/claim.json`, new TextEncoder().encode(JSON.stringify(holder("b"))));
+  assertEquals(await claiming, undefined);
+});
+
+Deno.test("Claim on a store that overwrites is lost when another machine was held up before it wrote its own", async () => {
+  await using setup = await setUpScheduled("s3:// that overwrites", {});
+  const { store } = setup;
+  const context = contextOf(store);
+  const claim = await claimElapse(FOLDER, { holder: holder("a"), generation: 1 }, context);
+  await store.replace(`${FOLDER}/claim.json`, new TextEncoder().encode(JSON.stringify(holder("b"))));
+  await aborted(claim!.lost);
+  await claim!.finish(runReport([]));
+  assertEquals(context.log.events("warn"), ["report is not stored: another run has taken the elapse over"]);
+  assertEquals((await readElapse(store, FOLDER, {})).kind, "running");
 });

@@ -16,12 +16,12 @@ import { RecordedLog } from "../fakes/log.ts";
 import { FakeS3 } from "../fakes/s3.ts";
 
 /** Short enough for a test, and in the proportions of the real ones. */
-export const QUICK_TIMES: ClaimTimes = { heartbeatMs: 60, staleMs: 800, watchMs: 150 };
+export const QUICK_TIMES: ClaimTimes = { heartbeatMs: 60, staleMs: 800, watchMs: 150, settleMs: 200 };
 
 const QUICK_RETRY: RetryPolicy = { attempts: 2, firstWaitMs: 5, longestWaitMs: 20 };
 
 /** The stores that claims are tried on. */
-export const STORES = ["file://", "s3://"] as const;
+export const STORES = ["file://", "s3://", "s3:// that overwrites"] as const;
 
 /** A machine: a process of its own, as far as store and CouchDB can tell. */
 export type Machine = ScheduledContext & { log: RecordedLog; interrupt: AbortController; kill: AbortController };
@@ -51,7 +51,8 @@ export async function setUpScheduled(
     await couchOk(server, `POST /${encodeURIComponent(database)}/_bulk_docs`, { docs });
   }
   const root = await Deno.makeTempDir({ prefix: "couchdb-backup-scheduled-" });
-  const s3 = kind === "s3://" ? await FakeS3.start() : undefined;
+  const ignoresConditions = kind === "s3:// that overwrites";
+  const s3 = kind === "file://" ? undefined : await FakeS3.start({ ignoresConditions });
   const store = s3 === undefined ? new DirectoryStore(root) : new S3Store({
     bucket: "s3://test-bucket/folder",
     endpoint: s3.url,
@@ -59,6 +60,7 @@ export async function setUpScheduled(
     accessKeyId: s3.keys.accessKeyId,
     secretAccessKey: new Secret(s3.keys.secretAccessKey),
   });
+  store.conditions = ignoresConditions ? "ignored" : "held";
   return {
     server,
     store,

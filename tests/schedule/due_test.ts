@@ -1,8 +1,10 @@
 import { assertEquals, assertGreater, assertRejects, assertStringIncludes } from "@std/assert";
 import { DirectoryStore } from "../../src/store/directory/store.ts";
+import { checkpointName, shortRun } from "../../src/archive/layout.ts";
 import { Repository } from "../../src/archive/repository.ts";
 import { InterruptedError, StoreError } from "../../src/errors.ts";
 import { exitCodeOfReport } from "../../src/archive/report.ts";
+import { CLAIM_TIMES } from "../../src/schedule/claim.ts";
 import { findDue, runScheduled, type ScheduledReport } from "../../src/schedule/due.ts";
 import { task } from "../fakes/task.ts";
 import { type Machine, QUICK_TIMES, type ScheduledSetup, setUpScheduled, STORES } from "./due_setup.ts";
@@ -102,9 +104,10 @@ for (const kind of STORES) {
       fault: { kind: "run", run: () => machine.interrupt.abort(reason) },
     });
     assertEquals(await assertRejects(() => runScheduled(machine, [YEARLY])), reason);
-    const stored = (await setup.json(`backup/${YEAR}/01/01/couchdb/a/checkpoint.json`)).chunks.length;
+    const stored =
+      (await setup.json(`backup/${YEAR}/01/01/couchdb/a/${checkpointName(shortRun("stopped"))}`)).chunks.length;
     assertGreater(stored, 0);
-    const next = { ...setup.machine("next"), times: undefined };
+    const next = { ...setup.machine("next"), times: { ...CLAIM_TIMES, settleMs: QUICK_TIMES.settleMs } };
     assertEquals((await findDue(next, [YEARLY])).map(({ task }) => task.name), ["yearly"]);
     const before = setup.server.requestsTo("_bulk_get").length;
     const report = await runScheduled(next, [YEARLY]);
@@ -173,7 +176,7 @@ Deno.test("runScheduled() resumes the run of one elapse, and not with that of an
   assertEquals((await manifestOf(setup, "b", "2026/01/03")).run, "third");
 });
 
-Deno.test("runScheduled() reports a task that cannot begin, goes on with the others, and does not try it again", async () => {
+Deno.test("runScheduled() reports a task that cannot begin, goes on with the others, and tries it again", async () => {
   await using setup = await setUpScheduled("file://", { a: 1, b: 1 });
   setup.server.faults.add({
     endpoint: "_all_dbs",
@@ -182,10 +185,13 @@ Deno.test("runScheduled() reports a task that cannot begin, goes on with the oth
   const machine = setup.machine("m");
   const tasks = [YEARLY, task("other", { ...YEARLY, name: "other" })];
   const report = await runScheduled(machine, tasks);
-  assertEquals([report.ok, exitCodeOfReport(report), outcomes(report)], [false, 3, ["yearly ran", "other ran"]]);
+  assertEquals([report.ok, exitCodeOfReport(report), outcomes(report)], [false, 3, ["yearly failed", "other ran"]]);
   assertStringIncludes(report.tasks[0]?.error ?? "", "Cannot list the databases");
-  assertEquals((await setup.json(`${FOLDER}/report.json`)).ok, false);
-  assertEquals(outcomes(await runScheduled(machine, tasks)), ["yearly done", "other done"]);
+  assertEquals((await setup.json(`${FOLDER}/outcome-1.json`)).ok, false);
+  assertEquals((await setup.namesIn(FOLDER)).includes("report.json"), false);
+  assertEquals(outcomes(await runScheduled(machine, tasks)), ["yearly failed", "other done"]);
+  const later = setup.machine("later", { now: () => new Date(Date.now() + 61_000) });
+  assertEquals(outcomes(await runScheduled(later, tasks)), ["yearly resumed", "other done"]);
 });
 
 Deno.test("runScheduled() says of an elapse that it cannot claim that it is still due", async () => {

@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { Repository } from "../../src/archive/repository.ts";
+import { storeLastRun } from "../../src/archive/last_run.ts";
 import { overdueDays } from "../../src/schedule/overdue.ts";
 import type { RunReport } from "../../src/archive/report.ts";
 import { RunFolder } from "../../src/archive/run_folder.ts";
@@ -34,5 +35,26 @@ Deno.test("overdueDays() counts from the oldest elapse whose run has not saved e
   await finish("daily", "2026-01-11T06:00:00Z", true);
   assertEquals(await count(), 0);
   assertEquals(await overdueDays(context, []), 0);
+  await Deno.remove(root, { recursive: true });
+});
+
+Deno.test("overdueDays() counts from the first elapse that is not saved, however many have come since", async () => {
+  const root = await Deno.makeTempDir();
+  const repository = new Repository(new DirectoryStore(root), { prefix: "p", suffix: "s" });
+  const last = { run: "r", finished_at: "", databases: [], saved_until: "2026-01-04T06:00:00.000Z" };
+  await storeLastRun(repository, "daily", last);
+  for (const day of ["05", "06", "07", "08", "09", "10", "11"]) {
+    const folder = new RunFolder(repository, { task: "daily", elapse: new Date(`2026-01-${day}T06:00:00Z`) });
+    await folder.storeReport(report(false), {});
+  }
+  const count = (now: string) => overdueDays({ repository, now: () => new Date(now) }, [DAILY]);
+  assertEquals(await count("2026-01-11T06:00:00Z"), 6);
+  assertEquals(await count("2026-01-11T18:00:00Z"), 6.5);
+  // What a run by hand saves counts for every elapse before it.
+  await storeLastRun(repository, "daily", { ...last, saved_until: "2026-01-11T12:00:00.000Z" });
+  assertEquals(await count("2026-01-11T18:00:00Z"), 0);
+  // An instant up to which all is saved never goes back.
+  await storeLastRun(repository, "daily", { ...last, saved_until: undefined });
+  assertEquals(await count("2026-01-12T18:00:00Z"), 0.5);
   await Deno.remove(root, { recursive: true });
 });

@@ -1,12 +1,14 @@
 import { assertEquals, assertLessOrEqual, assertRejects, assertThrows } from "@std/assert";
 import { InterruptedError, UsageError } from "../../src/errors.ts";
-import { checkSchedules, followSchedule, nextOfAll } from "../../src/schedule/resident.ts";
+import { checkSchedules, followSchedule, type Look, nextOfAll } from "../../src/schedule/resident.ts";
 import { RecordedLog } from "../fakes/log.ts";
 import { task } from "../fakes/task.ts";
 import { wait } from "../../src/abort.ts";
 
 const HOUR_MS = 3_600_000;
 const TASKS = [task("nightly", { cron: "*-*-* 02:00 UTC" }), task("noon", { cron: "*-*-* 12:00 UTC" }), task("hand")];
+
+const NOTHING_LEFT: Look = { isUnsettled: false, retryAt: undefined };
 
 /** A scheduler on a clock of its own, which moves while it sleeps. */
 class FakeDays {
@@ -23,7 +25,7 @@ class FakeDays {
   /** Lives until `runs` runs have begun. `during` happens within a run, `asleep` within a sleep. */
   async follow(
     runs: number,
-    { during, asleep }: { during?: (run: number) => boolean | void; asleep?: (sleep: number) => void } = {},
+    { during, asleep }: { during?: (run: number) => Partial<Look> | void; asleep?: (sleep: number) => void } = {},
   ): Promise<string[]> {
     await followSchedule({
       tasks: TASKS,
@@ -33,7 +35,7 @@ class FakeDays {
       runDue: () => {
         this.runs.push(new Date(this.clock).toISOString());
         if (this.runs.length === runs) this.end.abort();
-        return Promise.resolve(during?.(this.runs.length) === true);
+        return Promise.resolve({ ...NOTHING_LEFT, ...during?.(this.runs.length) });
       },
       sleep: (ms) => {
         this.sleeps.push(ms);
@@ -80,9 +82,21 @@ Deno.test("followSchedule() runs after a long run what became due meanwhile", as
 
 Deno.test("followSchedule() looks again after five minutes at what another machine has in hand", async () => {
   const days = new FakeDays("2026-01-01T01:52:00Z");
-  assertEquals(await days.follow(4, { during: (run) => run < 3 }), [
+  assertEquals(await days.follow(4, { during: (run) => ({ isUnsettled: run < 3 }) }), [
     "01-01T01:52",
     "01-01T01:57",
+    "01-01T02:00",
+    "01-01T12:00",
+  ]);
+});
+
+Deno.test("followSchedule() looks when what failed is to be tried again, and at the next elapse where that is sooner", async () => {
+  const days = new FakeDays("2026-01-01T01:30:00Z");
+  const during = (run: number) => ({ retryAt: [1, 2, 59].map((m) => new Date(days.clock + m * 60_000))[run - 1] });
+  assertEquals(await days.follow(5, { during }), [
+    "01-01T01:30",
+    "01-01T01:31",
+    "01-01T01:33",
     "01-01T02:00",
     "01-01T12:00",
   ]);
@@ -95,7 +109,7 @@ Deno.test("followSchedule() stops sleeping when it is told to end, and hands on 
     log: new RecordedLog(),
     end: end.signal,
     now: () => new Date(),
-    runDue: () => Promise.resolve(false),
+    runDue: () => Promise.resolve(NOTHING_LEFT),
     sleep: (ms, signal) => {
       const sleeping = wait(ms, signal);
       end.abort(new InterruptedError("end"));
@@ -117,7 +131,7 @@ Deno.test("followSchedule() ends when nothing will ever be due again", async () 
     log,
     end: new AbortController().signal,
     now: () => new Date("2026-01-02T00:00:00Z"),
-    runDue: () => Promise.resolve(false),
+    runDue: () => Promise.resolve(NOTHING_LEFT),
   });
   assertEquals(log.events("warn"), ["no task will be due again"]);
 });

@@ -87,13 +87,13 @@ Deno.test("openSession() narrows a backup to tasks, or to databases whatever the
   await assertRejects(() => session.backup({ databases: ["b"] }), UsageError, 'CouchDB has no database "b"');
 });
 
-Deno.test("Session.backup() publishes the run's figures, but not those of databases that were named", async () => {
+Deno.test("Session.backup() publishes the run's figures, and others where databases were named", async () => {
   await using place = await Place.make();
   const path = `${place.folder}/couchdb.prom`;
   const config = place.config({ more: `prometheus: {textfile: "${path}"}` });
   await using session = await openSession({ config, host: "here" });
   await session.backup({ databases: ["a"] });
-  await assertRejects(() => Deno.stat(path), Deno.errors.NotFound);
+  assert(!(await Deno.readTextFile(path)).includes("couchdb_backup_last_run"));
   await session.backup({ tasks: ["other"] });
   assertStringIncludes(await Deno.readTextFile(path), 'task="other"');
 });
@@ -105,7 +105,8 @@ Deno.test("openSession() lists, verifies and plans times without CouchDB, and wi
   const asked = place.fake.requests.length;
 
   await using session = await openSession({ config: place.config({ password: NOWHERE }) });
-  assertEquals((await session.list()).backups.length, 2);
+  const listed = (await session.list()).backups.map(({ database, task }) => `${task}: ${database}`);
+  assertEquals(listed.sort(), ["other: a", "weekly: a", "weekly: a/b"], "each task's is a restore point");
   assertEquals((await session.verify({ database: "a", path: "latest" })).ok, true);
   const { tasks, unselected } = await session.plan({ offline: true });
   assertEquals([tasks.map(({ next }) => next.length), unselected], [[3, 0], undefined]);
@@ -174,4 +175,36 @@ Deno.test("openSession() refuses a config whose bucket is no store", async () =>
   const config = place.config();
   const bucket = { ...config.bucket, bucket: "ftp://a/b" };
   await assertRejects(() => openSession({ config: { ...config, bucket } }), StoreError, "Cannot open the bucket");
+});
+
+Deno.test("Session.backup() tells the end of a run that could not begin: a figure, a line, and the error", async () => {
+  await using place = await Place.make();
+  const file = `${place.folder}/couchdb.prom`;
+  const log = new RecordedLog();
+  const config = place.config({ more: `prometheus: "${file}"` });
+  await using session = await openSession({ config, log });
+  await session.backup({ tasks: ["weekly"] });
+  assertEquals(log.events("info").filter((event) => event === "task is saved").length, 1);
+  place.fake.faults.add({ times: 1e6, fault: { kind: "answer", status: 401, body: { error: "unauthorized" } } });
+  await assertRejects(() => session.backup({ tasks: ["weekly"] }), CouchError);
+  assertEquals(log.events("error").filter((event) => event === "task is not saved").length, 1);
+  const whole = await Deno.readTextFile(file);
+  assertStringIncludes(whole, 'couchdb_backup_last_run_success{task="weekly"} 0');
+  assertStringIncludes(whole, 'couchdb_backup_failures{task="weekly",cause="task"} 1');
+  assertStringIncludes(whole, 'couchdb_backup_last_success_timestamp_seconds{task="weekly"}');
+  assert(!whole.includes("partial"));
+
+  // So do runs of a part, which pass for nothing else.
+  await assertRejects(() => session.backup({ tasks: ["weekly"], databases: ["a"] }), CouchError);
+  const part = 'couchdb_backup_last_partial_run_success{task="weekly"}';
+  assertStringIncludes(await Deno.readTextFile(file), `${part} 0`);
+  place.fake.faults.clear();
+  await session.backup({ tasks: ["weekly"], databases: "all" });
+  const both = await Deno.readTextFile(file);
+  assertStringIncludes(both, `${part} 1`);
+  assertStringIncludes(both, 'couchdb_backup_last_run_success{task="weekly"} 0');
+  // A mistyped name is no run.
+  const before = log.events("error").length;
+  await assertRejects(() => session.backup({ databases: ["nothing"] }), UsageError);
+  assertEquals(log.events("error").length, before);
 });

@@ -344,6 +344,24 @@ export function testStore(name: string, open: () => Promise<StoreUnderTest>): vo
     assertEquals(await listAll(store, "l/b"), []);
   });
 
+  test("list() tells only the names that begin as wanted", async ({ store }) => {
+    for (const key of ["p/m", "p/ma-1", "p/ma-2/x", "p/Ma", "p/n/ma", "p/%2Fb", "p/é"]) {
+      await store.create([key], pieces(bytesOf(key)));
+    }
+    const cases: [folder: string, prefix: string, names: string[]][] = [
+      ["p", "ma", ["ma-1", "ma-2/"]],
+      ["p", "ma-2", ["ma-2/"]],
+      ["p", "%2F", ["%2Fb"]],
+      ["p", "é", ["é"]],
+      ["p", "x", []],
+      ["", "p", ["p/"]],
+      ["none", "m", []],
+    ];
+    for (const [folder, prefix, expected] of cases) {
+      assertEquals(names(await Array.fromAsync(store.list(folder, { prefix }))), expected, prefix);
+    }
+  });
+
   test("list() yields many objects once each, in order", async ({ store }) => {
     const expected = Array.from({ length: 25 }, (_, index) => `${String(index).padStart(7, "0")}.json.gz`);
     for (const name of expected) await store.create([`many/${name}`], pieces(bytesOf("x")));

@@ -7,8 +7,9 @@ import { isEmptyByMistake, pickTasks, type SelectionOptions, selectTasks } from 
 const NAMES = ["_replicator", "_users", "a", "a/b", "cdr-202602", "cdr-202603", "media"];
 
 function task(name: string, databases: string[], part: Partial<Task> = {}): Task {
-  const rest = { exclude: [], delaySeconds: 0, backupOnlyPrevious: false, attachments: true, revisions: true };
-  return { name, databases, ...rest, parallel: 4, allowEmpty: false, timezone: "UTC", ...part };
+  const rest = { exclude: [], delaySeconds: 0, backupOnlyPrevious: false };
+  const content = { attachments: true, revisions: true, tombstones: false };
+  return { name, databases, ...rest, ...content, parallel: 4, allowEmpty: false, timezone: "UTC", ...part };
 }
 
 const TASKS = [

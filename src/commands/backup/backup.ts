@@ -3,19 +3,22 @@
  * is in database.ts. In go the config's tasks, out comes a report; one database's failure is noted in it and never stops
  * the others.
  */
-import type { RunReport, TaskReport } from "../../archive/report.ts";
+import { isTaskSaved, type RunReport, type TaskReport } from "../../archive/report.ts";
 import { formatDate } from "../../dates.ts";
 import { isFatalForRun } from "../../errors.ts";
+import { ClusterWatch } from "../../couchdb/cluster.ts";
 import { wait } from "../../abort.ts";
+import { NAMED_BY_HAND } from "../../task/select.ts";
 import { isEmptyByMistake, type TaskSelection } from "../../task/selection.ts";
 import type { BackupOptions, Run, RunContext } from "./context.ts";
 import { DatabaseBackup } from "./database.ts";
+import { missUnlisted, rememberRun } from "./unlisted.ts";
 
 /**
  * Backs up what was selected.
  *
- * @throws The reason of `context.stop` or `context.signal` when the run was interrupted; `checkpoint.json` then says how
- * far the database in hand had come.
+ * @throws The reason of `context.stop` or `context.signal` when the run was interrupted; a checkpoint then says how far
+ * the database in hand had come.
  */
 export async function backup(
   context: RunContext,
@@ -24,11 +27,12 @@ export async function backup(
 ): Promise<RunReport> {
   const startedAt = context.now();
   const couchVersion = await context.couch.serverVersion(context);
-  const running: Run = { ...context, couchVersion, fatal: undefined };
+  const cluster = new ClusterWatch(context.couch, { log: context.log, times: context.clusterTimes });
+  const running: Run = { ...context, couchVersion, cluster, fatal: undefined };
   const tasks: TaskReport[] = [];
   for (const selection of selections) tasks.push(await backupTask(running, selection, options));
   return {
-    ok: tasks.every((task) => task.error === undefined && task.databases.every((one) => one.status !== "failed")),
+    ok: tasks.every(isTaskSaved),
     run: context.run,
     started_at: startedAt.toISOString(),
     finished_at: context.now().toISOString(),
@@ -47,15 +51,22 @@ async function backupTask(context: Run, selection: TaskSelection, options: Backu
       hint: "Correct its patterns, or set allow_empty: true if that is expected",
     });
   }
+  const startedAt = context.now();
+  await missUnlisted(context, selection, report);
   context.progress.runStarted({ action: "backup", databases: databases.length });
-  for (const [index, { database }] of databases.entries()) {
+  for (const [index, { database, pattern }] of databases.entries()) {
     if (index > 0 && context.fatal === undefined) await waitBetween(task.delaySeconds, context);
-    const folder = context.repository.backupFolder({ date, database });
-    const one = new DatabaseBackup({ ...context, log: log.with({ database }) }, { task, folder, database });
+    const one = new DatabaseBackup({ ...context, log: log.with({ database }) }, {
+      task,
+      database,
+      date,
+      isListed: pattern !== NAMED_BY_HAND,
+    });
     report.databases.push(context.fatal === undefined ? await one.run(options) : one.notTried(context.fatal));
     if (one.error !== undefined && isFatalForRun(one.error)) context.fatal = one.error;
   }
   context.progress.runFinished();
+  await rememberRun(context, selection, { report, startedAt });
   return report;
 }
 

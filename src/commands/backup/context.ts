@@ -1,7 +1,9 @@
 /** What a backup works with: what it is given, and what a run adds to it. */
 import type { Repository } from "../../archive/repository.ts";
+import type { ClusterTimes, ClusterWatch } from "../../couchdb/cluster.ts";
 import type { CouchClient } from "../../couchdb/client.ts";
 import type { Log, Progress } from "../../observe.ts";
+import type { Patience } from "./completeness.ts";
 
 /** What a run works with. */
 export interface RunContext {
@@ -21,6 +23,10 @@ export interface RunContext {
   signal: AbortSignal;
   /** Ends the run at the next chunk: what is in flight is finished, the rest can be resumed. */
   stop: AbortSignal;
+  /** How long a count that falls short may take to come right. @default {@linkcode COUNT_PATIENCE} */
+  patience?: Patience | undefined;
+  /** How long waiting for a cluster's nodes may take. @default {@linkcode CLUSTER_TIMES} */
+  clusterTimes?: ClusterTimes | undefined;
 }
 
 /** What the command line adds to the config. */
@@ -34,6 +40,8 @@ export interface BackupOptions {
 /** A run that has begun. */
 export interface Run extends RunContext {
   couchVersion: string;
+  /** The nodes of CouchDB's cluster. */
+  cluster: ClusterWatch;
   /** What every further database would meet as well; they are reported as failed without being tried. */
   fatal: unknown;
 }

@@ -29,12 +29,13 @@ export class BatchBuilder {
   }
 
   /** Takes a document; yields the batch that is full with it, or that it does not belong to. */
-  *add({ id, bytes, hasRevision }: RawDocument): Generator<Batch> {
-    const revisions = hasRevision ? "kept" : "new";
+  *add(document: RawDocument): Generator<Batch> {
+    const { id } = document;
+    const revisions = document.hasRevision ? "kept" : "new";
     if (this.#batch !== undefined && this.#batch.body.revisions !== revisions) yield* this.close();
     this.#batch ??= { body: this.#emptyBody(revisions), documents: 0 };
     const { body } = this.#batch;
-    body.add(bytes);
+    body.add(document);
     if (id === undefined || id !== this.#lastId) this.#batch.documents++;
     this.#lastId = id;
     if (body.count >= BATCH_DOCUMENTS || body.documentBytes >= BATCH_BYTES) yield* this.close();

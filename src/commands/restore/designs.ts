@@ -11,13 +11,15 @@ const HELD_DESIGN_BYTES = 4 << 20;
 /** Design documents on their way to the end: small ones in hand, of others the chunks they are in. */
 export class HeldDesigns {
   readonly documents: RawDocument[] = [];
-  readonly chunks: Set<ArchiveChunk> = new Set();
+  /** Where the others are: chunk -> their ids. */
+  readonly chunks: Map<ArchiveChunk, Set<string | undefined>> = new Map();
   #bytes = 0;
 
   add(document: RawDocument | LargeDocument, chunk: ArchiveChunk): void {
     const bytes = isRaw(document) ? document.bytes.length : Infinity;
     if (!isRaw(document) || this.#bytes + bytes > HELD_DESIGN_BYTES) {
-      this.chunks.add(chunk);
+      const ids = this.chunks.get(chunk) ?? new Set();
+      this.chunks.set(chunk, ids.add(document.id));
       return;
     }
     // A copy: the document is a view of a piece of the chunk that would stay in memory with it.

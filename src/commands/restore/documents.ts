@@ -1,13 +1,14 @@
 /**
  * Brings the documents of an archive into a database: chunk by chunk, checked before its first document is written, in
- * batches, several requests in flight; design documents behind all others. In go an archive and a writer, out comes what
- * is in the database because of it.
+ * batches, several requests in flight; of a document in several chunks its latest state, and design documents behind all
+ * others. In go an archive and a writer, out comes what is in the database because of it.
  */
 import type { Archive, ArchiveChunk, ChunkProblem } from "../../archive/archive.ts";
-import type { CheckedChunk } from "../../archive/chunk.ts";
+import type { CheckedChunk, ReadChunkOptions } from "../../archive/chunk.ts";
 import type { RequestBody } from "../../couchdb/request_body.ts";
 import type { DocumentWriter } from "../../couchdb/write.ts";
-import { isLarge, type LargeDocument, type RawDocument } from "../../archive/document_reader.ts";
+import { isLarge, type LargeDocument, noDocuments, type RawDocument } from "../../archive/document_reader.ts";
+import { LaterStates } from "../../archive/later_states.ts";
 import { ArchiveError, describeError } from "../../errors.ts";
 import type { Log, Progress } from "../../observe.ts";
 import { forEachParallel, loadAhead } from "../../parallel.ts";
@@ -33,16 +34,19 @@ interface OpenedChunk {
   checked: CheckedChunk | undefined;
 }
 
+type AnyDocument = RawDocument | LargeDocument;
+
 /** Restores the documents of one archive, once. */
 export class DocumentRestore {
   readonly #archive: Archive;
   readonly #context: DocumentRestoreContext;
   readonly #options: { salvage: boolean; parallel: number };
+  readonly #later: LaterStates;
   readonly #designs = new HeldDesigns();
   /** Bodies that are sent and can be filled again. */
   readonly #bodies: RequestBody[] = [];
   /** What was read from the archive to be written. */
-  readonly #counts = { documents: 0, leafRevisions: 0 };
+  readonly #counts = noDocuments();
   /** Formats of chunks that no manifest vouches for. */
   readonly #formats = new Set<string>();
   /** Chunks that were left out because they are damaged. */
@@ -54,6 +58,7 @@ export class DocumentRestore {
     options: { salvage: boolean; parallel: number },
   ) {
     this.#archive = archive;
+    this.#later = new LaterStates(archive.chunks);
     this.#context = context;
     this.#options = options;
   }
@@ -74,15 +79,16 @@ export class DocumentRestore {
 
   /** What has come of it, when all is written. The log gets what an operator may want to know of it. */
   finish(): Written {
-    const { writer: { failed, failedRevisions, requestsWithFewerCopies }, log } = this.#context;
+    const { writer: { failed, failedRevisions, failedDocuments, requestsWithFewerCopies }, log } = this.#context;
     if (requestsWithFewerCopies > 0) {
       log.warn("CouchDB has not written all copies yet: a node is away", { requests: requestsWithFewerCopies });
     }
     for (const format of this.#formats) log.info("archive is read", { format });
-    const failedDocuments = new Set(failed.map(({ id }) => id)).size + failedRevisions - failed.length;
+    const documents = Math.max(0, this.#counts.documents - failedDocuments);
     return {
-      documents: Math.max(0, this.#counts.documents - failedDocuments),
+      documents,
       leafRevisions: this.#counts.leafRevisions - failedRevisions,
+      deleted: Math.min(documents, this.#counts.deleted),
       failed,
       failedRevisions,
       damaged: this.#damaged,
@@ -100,14 +106,15 @@ export class DocumentRestore {
   }
 
   async *#batches(signal: AbortSignal): AsyncGenerator<Batch> {
-    for await (const { chunk, checked } of this.#openAll(this.#archive.chunks, signal)) {
+    for await (const { chunk, checked } of this.#openAll(this.#later.chunks, signal)) {
       if (checked === undefined) continue;
       try {
-        const holdDesigns = (document: RawDocument | LargeDocument) => {
+        const holdDesigns = (document: AnyDocument) => {
           if (isDesign(document)) this.#designs.add(document, chunk);
           return !isDesign(document);
         };
-        yield* this.#batchesOf(checked, { isWanted: holdDesigns, signal });
+        // Only now, when all that was above it has been read, is it known what to pass over.
+        yield* this.#batchesOf(checked, holdDesigns, { ...this.#later.readOptions(chunk), signal });
         this.#count(chunk, checked);
       } catch (error) {
         this.#leaveOut(chunk, error);
@@ -119,10 +126,12 @@ export class DocumentRestore {
     const held = new BatchBuilder(this.#bodies);
     for (const document of this.#designs.documents) yield* held.add(document);
     yield* held.close();
-    for await (const { chunk, checked } of this.#openAll(this.#designs.chunks, signal)) {
+    for await (const { chunk, checked } of this.#openAll(this.#designs.chunks.keys(), signal)) {
       if (checked === undefined) continue;
+      const ids = this.#designs.chunks.get(chunk);
       try {
-        yield* this.#batchesOf(checked, { isWanted: isDesign, signal });
+        const isAwaited = (document: AnyDocument) => isDesign(document) && ids?.has(document.id) === true;
+        yield* this.#batchesOf(checked, isAwaited, { signal });
       } catch (error) {
         this.#leaveOut(chunk, error);
       }
@@ -145,14 +154,15 @@ export class DocumentRestore {
   /** The documents of a chunk that `isWanted` wants, in batches; large ones are written on the way. */
   async *#batchesOf(
     checked: CheckedChunk,
-    { isWanted, signal }: { isWanted: (document: RawDocument | LargeDocument) => boolean; signal: AbortSignal },
+    isWanted: (document: AnyDocument) => boolean,
+    options: ReadChunkOptions & { signal: AbortSignal },
   ): AsyncGenerator<Batch> {
     const builder = new BatchBuilder(this.#bodies);
-    for await (const item of checked.read({ signal })) {
+    for await (const item of checked.read(options)) {
       if (!isLarge(item)) {
         for (const document of item) if (isWanted(document)) yield* builder.add(document);
       } else if (isWanted(item)) {
-        await this.#writeLarge(checked, item, signal);
+        await this.#writeLarge(checked, item, options.signal);
       }
     }
     yield* builder.close();
@@ -182,10 +192,12 @@ export class DocumentRestore {
 
   #count({ name }: ArchiveChunk, { counts, format }: CheckedChunk): void {
     if (counts === undefined) return;
-    this.#counts.documents += counts.documents;
-    this.#counts.leafRevisions += counts.leafRevisions;
+    const { passedOver, absent, lost } = counts;
+    this.#counts.documents += counts.documents - passedOver.documents;
+    this.#counts.leafRevisions += counts.leafRevisions - passedOver.leafRevisions;
+    this.#counts.deleted += counts.deleted - passedOver.deleted;
+    this.#context.progress.advanced({ documents: passedOver.documents, bytes: 0 });
     this.#formats.add(format.name);
-    const { absent, lost } = counts;
     // In a chunk of ours neither can be; the reference script stores whatever CouchDB answers.
     if (lost > 0) this.#context.log.warn("documents were not read when the backup was made", { chunk: name, lost });
     if (absent > 0) this.#context.log.info("documents were gone when the backup was made", { chunk: name, absent });

@@ -3,6 +3,9 @@ import type { Archive, ChunkProblem } from "../../archive/archive.ts";
 import { isCounted } from "./source.ts";
 import type { FailedRevision } from "../../couchdb/write.ts";
 import { EXIT } from "../../errors.ts";
+import type { DocumentCounts } from "../../archive/document_reader.ts";
+import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
+import type { LackingSetting } from "./target.ts";
 import type { BegunRestore } from "./context.ts";
 
 /** What `restore --json` prints. */
@@ -19,6 +22,12 @@ export interface RestoreReport {
   documents: number;
   /** Leaf revisions that were written. */
   leaf_revisions: number;
+  /** Those of the documents that are deleted ones: the marks of their deletion are back. */
+  deleted: number;
+  /** Documents that the backup lacks because CouchDB could not read them when it was made. */
+  unreadable: readonly UnreadableDocument[];
+  /** Settings that the database did not get back. */
+  lacking: readonly LackingSetting[];
   /** Revisions that CouchDB did not take, the first ten thousand of them; the log has all. */
   failed: FailedRevision[];
   /** How many revisions CouchDB did not take. */
@@ -38,16 +47,17 @@ export interface RestoreReport {
 }
 
 /** What is in the database because of a restore, and what is not. */
-export interface Written {
-  documents: number;
-  leafRevisions: number;
+export interface Written extends DocumentCounts {
   failed: FailedRevision[];
   failedRevisions: number;
   /** Chunks that were left out. */
   damaged: readonly ChunkProblem[];
 }
 
-/** The exit code of a finished restore: 12 when the archive is not whole, 3 when CouchDB did not take all of it. */
+/**
+ * The exit code of a finished restore: 12 when the archive is not whole, 3 when CouchDB did not take all of it, or could
+ * not read all of the database when the backup was made.
+ */
 export function exitCodeOfRestore(report: RestoreReport): number {
   if (report.damaged.length > 0) return EXIT.archive;
   return report.ok ? EXIT.ok : EXIT.partial;
@@ -57,17 +67,22 @@ export function exitCodeOfRestore(report: RestoreReport): number {
 export function reportRestore(
   { log, now, database, startedAt }: BegunRestore,
   archive: Archive,
-  result: Written & Pick<RestoreReport, "missing" | "created" | "views">,
+  result: Written & Pick<RestoreReport, "missing" | "created" | "views" | "lacking">,
 ): RestoreReport {
-  const { failed, failedRevisions, missing, created } = result;
+  const { failed, failedRevisions, missing, created, lacking } = result;
+  const { unreadable } = archive;
   const damaged = [...archive.problems, ...result.damaged];
+  const isRefused = lacking.some(({ in_backup }) => in_backup);
   const report: RestoreReport = {
-    ok: failedRevisions === 0 && damaged.length === 0 && missing === 0,
+    ok: failedRevisions + damaged.length + missing + unreadable.length === 0 && !isRefused,
     database,
     path: archive.url,
     verified: isCounted(archive),
     documents: result.documents,
     leaf_revisions: result.leafRevisions,
+    deleted: result.deleted,
+    unreadable,
+    lacking,
     failed,
     failed_revisions: failedRevisions,
     damaged,
@@ -76,9 +91,10 @@ export function reportRestore(
     views: result.views,
     seconds: (now().getTime() - startedAt.getTime()) / 1000,
   };
-  const { ok, documents, leaf_revisions: leafRevisions, views, seconds } = report;
-  const facts = { documents, leafRevisions, views, durationMs: Math.round(seconds * 1000) };
+  const { ok, documents, leaf_revisions: leafRevisions, deleted, views, seconds } = report;
+  const facts = { documents, leafRevisions, deleted, views, durationMs: Math.round(seconds * 1000) };
+  const lost = { failedRevisions, damaged: damaged.length, unreadable: unreadable.length, missing };
   if (ok) log.info("database is restored", facts);
-  else log.error("database is not restored in full", { ...facts, failedRevisions, damaged: damaged.length });
+  else log.error("database is not restored in full", { ...facts, ...lost });
   return report;
 }

@@ -9,8 +9,9 @@ import { decodeDatabase } from "../../database_name.ts";
 import { eitherSignal } from "../../parallel.ts";
 import type { BegunRestore, RestoreContext, RestoreRequest } from "./context.ts";
 import { DocumentRestore } from "./documents.ts";
+import { previewRestore } from "./preview.ts";
 import { reportRestore, type RestoreReport, type Written } from "./report.ts";
-import { countArchive, isCounted, openSource } from "./source.ts";
+import { isCounted, openSource } from "./source.ts";
 import { RestoreTarget } from "./target.ts";
 
 /** Requests in flight where nobody says how many. */
@@ -49,10 +50,11 @@ async function restoreDatabase(context: BegunRestore, request: RestoreRequest): 
   await target.create(properties);
   const { created } = target;
   const written = await writeDocuments(context, archive, { ...request, isNew: created });
-  const missing = isCounted(archive) ? await target.countMissing(written.documents) : 0;
-  if (properties !== undefined) await target.restoreSecurity(properties.security);
+  const missing = isCounted(archive) ? await target.countMissing(written.documents - written.deleted) : 0;
+  const { security = null } = properties ?? {};
+  if (security !== null) await target.restoreSecurity(security);
   const views = request.noViews ? 0 : await target.buildViews();
-  return reportRestore(context, archive, { ...written, missing, created, views });
+  return reportRestore(context, archive, { ...written, missing, created, views, lacking: target.lacking });
 }
 
 async function writeDocuments(
@@ -77,10 +79,12 @@ async function writeDocuments(
 }
 
 async function reportDryRun(context: BegunRestore, archive: Archive, target: RestoreTarget): Promise<RestoreReport> {
-  const counts = await countArchive(archive, context);
+  const { failed, failedRevisions, ...counts } = await previewRestore(archive, context);
   const { state } = target;
-  context.log.info("nothing is written: dry run", { ...counts, target: state, damaged: archive.problems.length });
-  const nothing = { failed: [], failedRevisions: 0, damaged: [], missing: 0, views: 0 };
-  const report = reportRestore(context, archive, { ...counts, ...nothing, created: state === "missing" });
+  const damaged = archive.problems.length;
+  context.log.info("nothing is written: dry run", { ...counts, failedRevisions, target: state, damaged });
+  const nothing = { damaged: [], missing: 0, views: 0, lacking: target.lacking };
+  const created = state === "missing";
+  const report = reportRestore(context, archive, { ...counts, failed, failedRevisions, ...nothing, created });
   return { ...report, dry_run: true };
 }

@@ -3,11 +3,11 @@
  * unless it is whole. In go a path and a database's name, out comes an archive that may be restored.
  */
 import { type Archive, type ArchiveChunk, openArchive } from "../../archive/archive.ts";
-import { CheckedChunk, inspectChunk } from "../../archive/chunk.ts";
+import { CheckedChunk } from "../../archive/chunk.ts";
 import { SALVAGE_HINT } from "../../archive/damage.ts";
 import { isLarge } from "../../archive/document_reader.ts";
 import { findArchive } from "../../archive/find.ts";
-import { MANIFEST_NAME } from "../../archive/layout.ts";
+import { isManifestName, MANIFEST_NAME } from "../../archive/layout.ts";
 import { ArchiveError } from "../../errors.ts";
 import type { Log } from "../../observe.ts";
 import { joinKey } from "../../store/key.ts";
@@ -37,22 +37,6 @@ export function isCounted(archive: Archive): boolean {
   return archive.chunks.every(({ entry }) => entry !== undefined);
 }
 
-/** How much the archive holds. Chunks that nobody has counted are read for it. @throws ArchiveError when one is damaged. */
-export async function countArchive(
-  { chunks, place: { store, folder } }: Archive,
-  { signal }: { signal: AbortSignal },
-): Promise<{ documents: number; leafRevisions: number }> {
-  const counts = { documents: 0, leafRevisions: 0 };
-  for (const { name, entry } of chunks) {
-    const { documents, leafRevisions } = entry === undefined
-      ? await inspectChunk({ store, key: joinKey(folder, name), entry }, { signal })
-      : { documents: entry.documents, leafRevisions: entry.leaf_revisions };
-    counts.documents += documents;
-    counts.leafRevisions += leafRevisions;
-  }
-  return counts;
-}
-
 /** Checks one of an archive's chunks. @throws ArchiveError when it is damaged. */
 export async function openChunk(
   archive: Archive,
@@ -64,12 +48,15 @@ export async function openChunk(
 }
 
 /** Says what was found, above all where it is not a backup of this program. */
-function announce({ kind, url, origin, chunks, problems, leftovers }: Archive, log: Log): void {
+function announce({ kind, url, origin, chunks, problems, unreadable, leftovers }: Archive, log: Log): void {
   const made = { run: origin?.run, task: origin?.task, startedAt: origin?.started_at };
   log.info("archive is found", { path: url, kind, chunks: chunks.length, ...made });
   if (kind === "unlisted") log.warn("archive has no manifest: nobody can tell whether all of it is there");
   if (kind === "foreign") log.warn("file is in no manifest: nobody can tell whether all of it is there");
   for (const { chunk, problem } of problems) log.error("archive is not whole", { chunk, problem });
+  for (const { id, rev, error, reason } of unreadable) {
+    log.warn("document is not in the backup: CouchDB could not read it", { id, rev, error, reason });
+  }
   for (const { chunk, problem } of leftovers) log.warn("object is not restored", { chunk, problem });
 }
 
@@ -109,7 +96,7 @@ async function looksUnfinished(
   if (first === undefined || first.entry !== undefined) return false;
   try {
     const chunk = await openChunk(archive, first, { signal });
-    if (archive.kind === "foreign" || archive.problems.some(({ chunk }) => chunk === MANIFEST_NAME)) return false;
+    if (archive.kind === "foreign" || archive.problems.some(({ chunk }) => isManifestName(chunk))) return false;
     for await (const item of chunk.read({ signal })) {
       const [document] = isLarge(item) ? [] : item;
       if (document === undefined) return false;

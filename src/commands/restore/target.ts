@@ -3,7 +3,7 @@
  * properties it had, and what comes behind the documents: the count, the security object, the views.
  */
 import type { CouchClient, DatabaseInfo } from "../../couchdb/client.ts";
-import { CouchError, UsageError } from "../../errors.ts";
+import { CouchError, describeError, UsageError } from "../../errors.ts";
 import type { DatabaseProperties } from "../../archive/manifest.ts";
 import type { Log } from "../../observe.ts";
 import { buildViews } from "./views.ts";
@@ -11,12 +11,25 @@ import { buildViews } from "./views.ts";
 /** How often the count of documents is read again before it is believed to be too small. */
 const COUNT_ATTEMPTS = 4;
 
+/** How servers say that a setting is none of the caller's business, or that they do not have it. */
+const SETTING_REFUSALS = new Set([400, 403, 404, 405, 501]);
+
 /** CouchDB's security objects of databases that nobody has given one: 3.x, then earlier. */
 const DEFAULT_SECURITIES = [
   '{"members":{"roles":["_admin"]},"admins":{"roles":["_admin"]}}',
   '{"admins":{"roles":["_admin"]},"members":{"roles":["_admin"]}}',
   "{}",
 ];
+
+/** A setting that a database did not get back. */
+export interface LackingSetting {
+  /** Which one. */
+  what: "security" | "revs_limit";
+  /** Whether the backup has it, and CouchDB did not take it; else CouchDB did not let it be read when that was made. */
+  in_backup: boolean;
+  /** What CouchDB answered. */
+  reason: string;
+}
 
 /** The state in which a restore finds its database. */
 export type TargetState = "missing" | "empty" | "filled";
@@ -34,6 +47,8 @@ export class RestoreTarget {
   state: TargetState = "missing";
   /** Whether this restore has created it. */
   created = false;
+  /** Settings that it did not get back. */
+  readonly lacking: LackingSetting[] = [];
   /** What CouchDB says of it, before anything is written to it. */
   info: DatabaseInfo | undefined;
 
@@ -57,6 +72,8 @@ export class RestoreTarget {
         hint: "Each document written there starts a replication job: be sure that this is wanted now",
       });
     }
+    if (properties?.revs_limit === null) this.#noteUnread("revs_limit");
+    if (properties?.security === null) this.#noteUnread("security");
     this.info = await this.#read();
     if (this.info === undefined) return;
     const { doc_count, doc_del_count, partitioned } = this.info;
@@ -93,7 +110,8 @@ export class RestoreTarget {
       if (this.created) log.info("database is created", { q, n, partitioned });
       await this.#untilItAnswers();
     }
-    if (properties !== undefined) await this.#restoreRevsLimit(properties.revs_limit);
+    const { revs_limit: limit = null } = properties ?? {};
+    if (limit !== null) await this.#unlessRefused("revs_limit", () => this.#restoreRevsLimit(limit));
   }
 
   /** A node behind a load balancer may not know for a moment what another one has created. */
@@ -126,33 +144,37 @@ export class RestoreTarget {
   /**
    * Compares the number of documents with that of the archive.
    *
-   * @param expected How many documents, deleted ones included, must be there at least.
+   * @param expected How many documents that are not deleted must be there at least.
    * @returns How many are missing; 0 where others were there before, which makes the numbers incomparable.
    */
   async countMissing(expected: number): Promise<number> {
     const { couch, log, signal } = this.#context;
-    let total = 0;
+    let found = 0;
     for (let attempt = 1; attempt <= COUNT_ATTEMPTS; attempt++) {
       const { doc_count, doc_del_count } = await couch.databaseInfo(this.#name, { signal });
-      total = doc_count + doc_del_count;
-      if (this.state === "filled" || total >= expected) {
+      found = doc_count;
+      if (this.state === "filled" || found >= expected) {
         log.info("database is checked", { documents: doc_count, deleted: doc_del_count });
         return 0;
       }
       // In a cluster the counts of a moment ago may be told.
-      const reason = `it holds ${total} documents, ${expected} must be there`;
+      const reason = `it holds ${found} documents, ${expected} must be there`;
       const error = new CouchError(`Cannot confirm the restore of "${this.#name}": ${reason}`, {
         error: "count",
         reason,
       });
       if (attempt < COUNT_ATTEMPTS) await couch.waitAfterFailure(error, attempt + 1, signal);
     }
-    log.error("documents are missing in the database", { found: total, expected: expected });
-    return expected - total;
+    log.error("documents are missing in the database", { found, expected });
+    return expected - found;
   }
 
   /** Gives the database its security object back. One that somebody has given to a database in use stays. */
   async restoreSecurity(security: string): Promise<void> {
+    await this.#unlessRefused("security", () => this.#setSecurity(security));
+  }
+
+  async #setSecurity(security: string): Promise<void> {
     const { couch, log, signal } = this.#context;
     const present = await couch.security(this.#name, { signal });
     if (present === security) return;
@@ -162,6 +184,24 @@ export class RestoreTarget {
     }
     await couch.setSecurity(this.#name, security, { signal });
     log.info("security object is restored");
+  }
+
+  #noteUnread(what: LackingSetting["what"]): void {
+    const reason = "CouchDB did not let it be read when the backup was made";
+    this.lacking.push({ what, in_backup: false, reason });
+    this.#context.log.warn("setting is not in the backup: the database is restored without it", { what, reason });
+  }
+
+  /** What may read and write documents may not always read and write settings; the documents matter more. */
+  async #unlessRefused(what: LackingSetting["what"], restore: () => Promise<void>): Promise<void> {
+    try {
+      await restore();
+    } catch (error) {
+      if (!(error instanceof CouchError) || !SETTING_REFUSALS.has(error.facts.status ?? 0)) throw error;
+      const reason = describeError(error);
+      this.lacking.push({ what, in_backup: true, reason });
+      this.#context.log.error("setting is not restored: CouchDB refuses it", { what, reason });
+    }
   }
 
   /** Has every view built. @returns How many are. */

@@ -46,11 +46,6 @@ export function errorCode(error: unknown): string {
   return typeof error.code === "string" ? error.code : "";
 }
 
-/** Whether a failure says that there is no such file or folder. */
-export function isMissing(error: unknown): boolean {
-  return errorCode(error) === "ENOENT" || errorCode(error) === "ENOTDIR";
-}
-
 /** Turns a failure of node:fs into the error that the program reports. */
 export function directoryError(error: unknown, place: DirectoryPlace): StoreError {
   const code = errorCode(error) || "unknown";

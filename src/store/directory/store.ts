@@ -1,41 +1,100 @@
 /**
- * A store in a folder of the local file system: in go keys and bytes, out come files. An object is a file; it appears
- * under its name in one step, after its bytes have reached the disk, so that a power cut leaves the whole object or
- * none.
+ * A store in a folder of the local file system. An object is a file; it appears under its name in one step, after its
+ * bytes have reached the disk, so that a power cut leaves the whole object or none.
  */
+import { createHash, randomUUID } from "node:crypto";
 import * as fs from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
+import process from "node:process";
 import { pathToFileURL } from "node:url";
 import { StoreError } from "../../errors.ts";
-import { checkFolder, compareEntries } from "../key.ts";
-import type { Store, StoreCallOptions, StoredObject, StoreEntry } from "../store.ts";
-import { directoryError, isMissing } from "./error.ts";
-import { DirectoryRoot } from "./root.ts";
-import { DirectoryWriter, type Link, TEMP_NAME } from "./write.ts";
+import { untilAborted } from "../../abort.ts";
+import { type DirectoryAction, directoryError, errorCode } from "./error.ts";
+import { type Log, SILENT_LOG } from "../../observe.ts";
+import { MARKER_NAME, Mount } from "./mount.ts";
+import type {
+  Conditions,
+  ListOptions,
+  Store,
+  StoreCallOptions,
+  StoreContext,
+  StoredObject,
+  StoreEntry,
+} from "../store.ts";
+import { checkFolder, checkKey, compareEntries } from "../key.ts";
 
 const READ_BYTES = 256 * 1024;
+const TEMP_NAME = /^\.couchdb-backup-\d+-[0-9a-f-]+\.tmp$/;
+const TEMP_MAX_AGE_MS = 24 * 60 * 60 * 1000;
+/** What `link` answers where the file system has no hard links: FAT, exFAT, some network and FUSE file systems. */
+const NO_HARD_LINKS = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"]);
 
-/** What tests replace. */
-export interface DirectoryStoreOptions {
+/**
+ * What `fsync` answers for a file or a folder where the file system has no such thing: SMB shares, exFAT, FUSE. What was
+ * written is there all the same, if the power stays on.
+ */
+const NO_SYNC = new Set(["EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "ENOTTY", "ENOENT"]);
+
+/** What it is opened with, and what tests replace. */
+export interface DirectoryStoreOptions extends StoreContext {
+  /** As in {@linkcode StoreOptions}. */
+  stateFolder?: string | undefined;
   /** Gives a file a second name, and fails with `EEXIST` where that name is taken. @default link of node:fs */
-  link?: Link;
+  link?: (existing: string, name: string) => Promise<void>;
+  /** Waits until a file or a folder is on the disk. @default sync of the handle */
+  sync?: (handle: fs.FileHandle) => Promise<void>;
+  /** Writes a part of `bytes`, from `start`. @default write of the handle */
+  write?: (handle: fs.FileHandle, bytes: Uint8Array, start: number) => Promise<{ bytesWritten: number }>;
+}
+
+/** A file whose bytes are on the disk but that has no lasting name yet. */
+interface TempFile extends Omit<StoredObject, "key"> {
+  path: string;
 }
 
 /** Keeps objects as files below one folder. */
 export class DirectoryStore implements Store {
   readonly url: string;
-  readonly #root: DirectoryRoot;
-  readonly #writer: DirectoryWriter;
+  readonly server = "file:";
+  /** A file system's clock is this machine's. */
+  readonly clockSkewMs = 0;
+  conditions: Conditions | undefined;
+  readonly #root: string;
+  readonly #link: (existing: string, name: string) => Promise<void>;
+  readonly #syncHandle: (handle: fs.FileHandle) => Promise<void>;
+  readonly #write: NonNullable<DirectoryStoreOptions["write"]>;
+  readonly #mount: Mount;
+  readonly #log: Log;
+  #isSyncMissed = false;
+  /** The folder that was last searched for leftovers; a backup writes thousands of objects into the same one. */
+  #swept: string | undefined;
 
   /** @param root An absolute path. The folder itself is made when something is stored; its parent must exist. */
   constructor(root: string, options: DirectoryStoreOptions = {}) {
-    this.#root = new DirectoryRoot(root);
-    this.#writer = new DirectoryWriter(this.#root, options.link ?? fs.link);
-    this.url = this.#root.url;
+    this.#root = root;
+    this.#link = options.link ?? fs.link;
+    this.#syncHandle = options.sync ?? ((handle) => handle.sync());
+    this.#write = options.write ?? ((handle, bytes, start) => handle.write(bytes, start));
+    this.#log = options.log ?? SILENT_LOG;
+    this.url = pathToFileURL(root).href;
+    this.#mount = new Mount({ root, url: this.url, log: this.#log, stateFolder: options.stateFolder });
+  }
+
+  async tryConditions(key: string, options: StoreCallOptions = {}): Promise<Conditions> {
+    const create = async () => {
+      try {
+        await this.create([key], once(new TextEncoder().encode("{}\n")), options);
+        return true;
+      } catch (error) {
+        if (error instanceof StoreError && error.facts.code === "exists") return false;
+        throw error;
+      }
+    };
+    return await create() && await create() ? "ignored" : "held";
   }
 
   locate(key: string): string {
-    return pathToFileURL(this.#root.pathOf(key)).href;
+    return pathToFileURL(join(this.#root, checkKey(key))).href;
   }
 
   async create(
@@ -47,42 +106,44 @@ export class DirectoryStore implements Store {
     let candidate = candidates.next();
     if (candidate.done === true) throw new StoreError("Cannot store an object without a key", { code: "bad_key" });
     let key = candidate.value;
-    const temp = await this.#writer.writeTemp(key, body, options.signal);
+    const temp = await this.#writeTemp(key, body, options.signal);
     try {
       for (; candidate.done !== true; candidate = candidates.next()) {
         key = candidate.value;
-        const path = this.#root.pathOf(key);
-        await this.#writer.makeFolder(dirname(path), key);
-        if (!await this.#writer.nameFile(temp.path, path, key)) continue;
-        await this.#writer.syncFolder(dirname(path), key);
+        const path = this.#path(key);
+        await this.#makeFolder(dirname(path), key);
+        if (!await this.#nameFile(temp.path, path, key)) continue;
+        await this.#syncFolder(dirname(path), key);
         return { key, sizeBytes: temp.sizeBytes, sha256: temp.sha256 };
       }
     } finally {
-      await this.#writer.remove(temp.path, key);
+      await this.#remove(temp.path, key);
     }
     throw new StoreError(`Cannot store "${key}" in "${this.url}": the key is taken`, { code: "exists", key });
   }
 
   async replace(key: string, body: Uint8Array, options: StoreCallOptions = {}): Promise<void> {
-    const path = this.#root.pathOf(key);
-    const temp = await this.#writer.writeTemp(key, once(body), options.signal);
+    const path = this.#path(key);
+    const temp = await this.#writeTemp(key, once(body), options.signal);
     try {
-      await this.#root.attempt("store", key, fs.rename(temp.path, path));
+      await this.#try("store", key, fs.rename(temp.path, path));
     } finally {
-      await this.#writer.remove(temp.path, key);
+      await this.#remove(temp.path, key);
     }
-    await this.#writer.syncFolder(dirname(path), key);
+    await this.#syncFolder(dirname(path), key);
   }
 
   async read(key: string, options: StoreCallOptions = {}): Promise<ReadableStream<Uint8Array>> {
     const { signal } = options;
     signal?.throwIfAborted();
-    const file = await this.#root.attempt("read", key, fs.open(this.#root.pathOf(key), "r"));
+    const path = this.#path(key);
+    await this.#mount.requireFor("read");
+    const file = await this.#try("read", key, fs.open(path, "r"));
     let sizeBytes: number;
     try {
-      const info = await this.#root.attempt("read", key, file.stat());
+      const info = await this.#try("read", key, file.stat());
       if (!info.isFile()) {
-        throw directoryError(Object.assign(new Error(), { code: "ENOENT" }), this.#root.place("read", key));
+        throw directoryError(Object.assign(new Error(), { code: "ENOENT" }), this.#place("read", key));
       }
       sizeBytes = info.size;
     } catch (error) {
@@ -94,9 +155,7 @@ export class DirectoryStore implements Store {
       try {
         signal?.throwIfAborted();
         const buffer = new Uint8Array(Math.min(READ_BYTES, sizeBytes - position));
-        const bytesRead = buffer.length === 0
-          ? 0
-          : (await this.#root.attempt("read", key, file.read(buffer))).bytesRead;
+        const bytesRead = buffer.length === 0 ? 0 : (await this.#try("read", key, file.read(buffer))).bytesRead;
         if (bytesRead === 0) {
           if (position < sizeBytes) {
             throw new StoreError(
@@ -123,27 +182,31 @@ export class DirectoryStore implements Store {
     options: StoreCallOptions = {},
   ): Promise<{ sizeBytes: number; modified: Date } | undefined> {
     options.signal?.throwIfAborted();
+    const path = this.#path(key);
+    await this.#mount.requireFor("look at");
     try {
-      const info = await fs.stat(this.#root.pathOf(key));
+      const info = await fs.stat(path);
       return info.isFile() ? { sizeBytes: info.size, modified: info.mtime } : undefined;
     } catch (error) {
       if (isMissing(error)) return undefined;
-      throw error instanceof StoreError ? error : directoryError(error, this.#root.place("look at", key));
+      throw error instanceof StoreError ? error : directoryError(error, this.#place("look at", key));
     }
   }
 
-  async *list(folder: string, options: StoreCallOptions = {}): AsyncIterable<StoreEntry> {
+  async *list(folder: string, { prefix = "", ...options }: ListOptions = {}): AsyncIterable<StoreEntry> {
     options.signal?.throwIfAborted();
-    const path = join(this.#root.path, checkFolder(folder));
+    const path = join(this.#root, checkFolder(folder));
+    await this.#mount.requireFor("list");
     let found;
     try {
       found = await fs.readdir(path, { withFileTypes: true });
     } catch (error) {
       if (isMissing(error)) return;
-      throw directoryError(error, this.#root.place("list", folder));
+      throw directoryError(error, this.#place("list", folder));
     }
     const entries = found
-      .filter((entry) => !TEMP_NAME.test(entry.name))
+      .filter(({ name }) => !TEMP_NAME.test(name) && name.startsWith(prefix))
+      .filter(({ name }) => folder !== "" || name !== MARKER_NAME)
       .map((entry) => ({ kind: entry.isDirectory() ? "folder" as const : "object" as const, name: entry.name }))
       .sort(compareEntries);
     for (const { kind, name } of entries) {
@@ -158,10 +221,181 @@ export class DirectoryStore implements Store {
         // What is neither a file nor a folder itself can be a symbolic link to a folder.
         else if (info.isDirectory()) yield { kind: "folder", name };
       } catch (error) {
-        if (!isMissing(error)) throw directoryError(error, this.#root.place("list", folder));
+        if (!isMissing(error)) throw directoryError(error, this.#place("list", folder));
       }
     }
   }
+
+  #path(key: string): string {
+    return join(this.#root, checkKey(key));
+  }
+
+  #place(action: DirectoryAction, key: string) {
+    return { action, key, url: this.url, path: join(this.#root, key) };
+  }
+
+  /** Waits for a call of node:fs and makes a StoreError of its failure. */
+  async #try<T>(action: DirectoryAction, key: string, call: Promise<T>): Promise<T> {
+    try {
+      return await call;
+    } catch (error) {
+      throw directoryError(error, this.#place(action, key));
+    }
+  }
+
+  /** Removes a file of ours that may be gone already. */
+  async #remove(path: string, key: string): Promise<void> {
+    await this.#try("store", key, fs.rm(path, { force: true }));
+  }
+
+  /** Writes the whole body to a hidden file beside the place of `key` and waits until it is on the disk. */
+  async #writeTemp(key: string, body: AsyncIterable<Uint8Array>, signal: AbortSignal | undefined): Promise<TempFile> {
+    signal?.throwIfAborted();
+    const folder = dirname(this.#path(key));
+    await this.#makeFolder(folder, key);
+    await this.#sweep(folder, key);
+    const path = join(folder, `.couchdb-backup-${process.pid}-${randomUUID()}.tmp`);
+    const file = await this.#try("store", key, fs.open(path, "wx"));
+    try {
+      const hash = createHash("sha256");
+      let sizeBytes = 0;
+      for await (const bytes of untilAborted(body, signal)) {
+        hash.update(bytes);
+        sizeBytes += bytes.length;
+        // A file system that is nearly full takes a part of what it is given.
+        for (let written = 0; written < bytes.length;) {
+          const { bytesWritten } = await this.#try("store", key, this.#write(file, bytes, written));
+          if (bytesWritten === 0) throw directoryError({ code: "ENOSPC" }, this.#place("store", key));
+          written += bytesWritten;
+        }
+      }
+      await this.#sync(file, key);
+      const { size } = await this.#try("store", key, file.stat());
+      if (size !== sizeBytes) {
+        throw new StoreError(
+          `Cannot store "${key}" in "${this.url}": ${sizeBytes} bytes were written, and the file has ${size}`,
+          { code: "cut_off", key },
+          { hint: "Check the disk and the kernel log" },
+        );
+      }
+      await this.#try("store", key, file.close());
+      signal?.throwIfAborted();
+      return { path, sizeBytes, sha256: hash.digest("hex") };
+    } catch (error) {
+      await file.close();
+      await this.#remove(path, key);
+      throw error;
+    }
+  }
+
+  /** Gives a finished file its lasting name; false when the name is taken. */
+  async #nameFile(tempPath: string, path: string, key: string): Promise<boolean> {
+    try {
+      await this.#link(tempPath, path);
+      return true;
+    } catch (error) {
+      if (errorCode(error) === "EEXIST") return false;
+      if (!NO_HARD_LINKS.has(errorCode(error))) throw directoryError(error, this.#place("store", key));
+    }
+    // Without hard links an empty file claims the name and is then replaced by the finished one. For that moment a
+    // reader sees an empty object; whoever is killed there leaves it, and no manifest names it.
+    try {
+      await (await fs.open(path, "wx")).close();
+    } catch (error) {
+      if (errorCode(error) === "EEXIST") return false;
+      throw directoryError(error, this.#place("store", key));
+    }
+    try {
+      await fs.rename(tempPath, path);
+    } catch (error) {
+      await this.#remove(path, key);
+      throw directoryError(error, this.#place("store", key));
+    }
+    return true;
+  }
+
+  /**
+   * Makes a folder and those above it, down from the bucket folder. That one's parent must exist: a backup to a disk
+   * that is not mounted must not fill the disk below the mount point.
+   */
+  async #makeFolder(folder: string, key: string): Promise<void> {
+    await this.#mount.requireFor("store");
+    try {
+      await fs.mkdir(this.#root);
+      await this.#syncFolder(dirname(this.#root), key);
+    } catch (error) {
+      if (error instanceof StoreError) throw error;
+      // For the root of the file system macOS says EISDIR.
+      if (errorCode(error) !== "EEXIST" && errorCode(error) !== "EISDIR") {
+        throw directoryError(error, { ...this.#place("store", key), path: this.#root });
+      }
+    }
+    await this.#try("store", key, this.#mount.mark());
+    const made = await this.#try("store", key, fs.mkdir(folder, { recursive: true }));
+    if (made === undefined) return;
+    for (let path = folder; path.length >= made.length; path = dirname(path)) {
+      await this.#syncFolder(dirname(path), key);
+    }
+  }
+
+  /** Makes the names in a folder outlive a power cut. */
+  async #syncFolder(folder: string, key: string): Promise<void> {
+    if (process.platform === "win32") return; // Windows opens no folders and needs none of this.
+    let handle: fs.FileHandle;
+    try {
+      handle = await fs.open(folder, "r");
+    } catch (error) {
+      return this.#missSync(error, key);
+    }
+    try {
+      await this.#sync(handle, key);
+    } finally {
+      await handle.close();
+    }
+  }
+
+  async #sync(handle: fs.FileHandle, key: string): Promise<void> {
+    try {
+      await this.#syncHandle(handle);
+    } catch (error) {
+      this.#missSync(error, key);
+    }
+  }
+
+  /** Passes over what the file system cannot do, and says so once. */
+  #missSync(error: unknown, key: string): void {
+    if (!NO_SYNC.has(errorCode(error))) throw directoryError(error, this.#place("store", key));
+    if (this.#isSyncMissed) return;
+    this.#isSyncMissed = true;
+    this.#log.warn(
+      "the file system does not say when data is on the disk: after a power cut the last backup may be damaged",
+      {
+        store: this.url,
+        code: errorCode(error),
+      },
+    );
+  }
+
+  /** Removes what a process that was killed more than a day ago has left in a folder. */
+  async #sweep(folder: string, key: string): Promise<void> {
+    if (this.#swept === folder) return;
+    this.#swept = folder;
+    for (const name of await this.#try("store", key, fs.readdir(folder))) {
+      if (!TEMP_NAME.test(name)) continue;
+      const path = join(folder, name);
+      try {
+        const { mtimeMs } = await fs.stat(path);
+        if (Date.now() - mtimeMs > TEMP_MAX_AGE_MS) await fs.rm(path, { force: true });
+      } catch (error) {
+        // Its own process, or another one that sweeps, was faster.
+        if (!isMissing(error)) throw directoryError(error, this.#place("store", join(dirname(key), basename(path))));
+      }
+    }
+  }
+}
+
+function isMissing(error: unknown): boolean {
+  return errorCode(error) === "ENOENT" || errorCode(error) === "ENOTDIR";
 }
 
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {

@@ -47,6 +47,28 @@ export function describeSubject(subject: Pick<S3Subject, "action" | "key" | "url
     : `Cannot ${subject.action} "${subject.key}" in "${subject.url}"`;
 }
 
+/** The error where a key was found to be taken by looking; S3 would have answered so. */
+export function takenError(url: string, key: string): StoreError {
+  return new StoreError(`${describeSubject({ action: "store", key, url })}: the key is taken`, {
+    code: "PreconditionFailed",
+    key,
+  });
+}
+
+/** The error for a success that does not say what it must. `missing` completes "the answer does not say …". */
+export function strangeAnswer(
+  { url }: { url: string },
+  key: string,
+  missing: string,
+  action = "store",
+): StoreError {
+  return new StoreError(
+    `${describeSubject({ action, key, url })}: the answer does not say ${missing}`,
+    { code: "strange_answer", key },
+    { hint: "What answers at endpoint is not an S3 server, or something between changes its answers" },
+  );
+}
+
 /**
  * The error for an answer that is not what was asked for.
  *

@@ -1,55 +1,73 @@
 /**
- * A multipart upload. In: a key, then parts, one after the other. Out: one object when it is completed, none when it is
- * aborted. Until it is completed nothing can be read under its key; what is neither completed nor aborted goes on
- * costing money.
+ * A multipart upload: begun, given its parts one after the other, and completed or aborted. Until it is completed
+ * nothing can be read under its key; what is neither completed nor aborted goes on costing money.
  */
 import { createHash, type Hash } from "node:crypto";
-import { StoreError } from "../../errors.ts";
 import { withGrace } from "../../abort.ts";
 import type { BodyPart } from "./parts.ts";
 import type { S3Client } from "./client.ts";
-import { describeSubject } from "./error.ts";
+import type { Dialect, Form } from "./dialect.ts";
+import { strangeAnswer, takenError } from "./error.ts";
 import { completeBody, isCompleted, parseUploadId, type S3Part } from "./xml.ts";
 
 /** How long a beginning may go on after an abort, so that the upload's id is known and it can be aborted. */
 const START_GRACE_MS = 5_000;
 const ABORT_LIMIT_MS = 10_000;
 
+/** A SHA-256 as node:crypto gives it. */
+export interface Digest {
+  toString(encoding: "hex" | "base64"): string;
+}
+
+/** What lets the server see that a body has come as it was sent. */
+export function checksumHeader(body: Uint8Array, digest: Digest, checksums: boolean): Record<string, string> {
+  return checksums
+    ? { "x-amz-checksum-sha256": digest.toString("base64") }
+    : { "content-md5": createHash("md5").update(body).digest("base64") };
+}
+
 /** One upload to one key. */
 export class MultipartUpload {
   readonly #client: S3Client;
   readonly #key: string;
   readonly #uploadId: string;
+  readonly #dialect: Dialect;
   readonly #parts: S3Part[] = [];
   readonly #hash: Hash = createHash("sha256");
   #sizeBytes = 0;
 
-  private constructor(client: S3Client, key: string, uploadId: string) {
+  private constructor(client: S3Client, key: string, upload: { id: string; dialect: Dialect }) {
     this.#client = client;
     this.#key = key;
-    this.#uploadId = uploadId;
+    this.#uploadId = upload.id;
+    this.#dialect = upload.dialect;
   }
 
   /** Begins an upload. `headers` hold what the object is to have: storage class, encryption, metadata. */
   static async begin(
     client: S3Client,
     key: string,
-    options: { headers: Record<string, string>; signal?: AbortSignal | undefined },
+    options: { headers: Record<string, string>; dialect: Dialect; signal?: AbortSignal | undefined },
   ): Promise<MultipartUpload> {
+    const { headers, dialect } = options;
     options.signal?.throwIfAborted();
     const late = withGrace(options.signal, START_GRACE_MS);
     try {
-      const answer = await client.send({
-        method: "POST",
-        action: "store",
-        right: "s3:PutObject",
-        key,
-        query: { uploads: "" },
-        headers: { ...options.headers, "x-amz-checksum-algorithm": "SHA256" },
-      }, late.signal);
+      const answer = await dialect.attempt(
+        ({ checksums }) =>
+          client.send({
+            method: "POST",
+            action: "store",
+            right: "s3:PutObject",
+            key,
+            query: { uploads: "" },
+            headers: { ...headers, ...(checksums ? { "x-amz-checksum-algorithm": "SHA256" } : {}) },
+          }, late.signal),
+        { conditions: true },
+      );
       const uploadId = parseUploadId(answer.body);
       if (uploadId === undefined) throw strangeAnswer(client, key, "an upload id");
-      return new MultipartUpload(client, key, uploadId);
+      return new MultipartUpload(client, key, { id: uploadId, dialect });
     } finally {
       late.dispose();
     }
@@ -60,19 +78,20 @@ export class MultipartUpload {
     const digest = createHash("sha256").update(part.bytes).digest();
     this.#hash.update(part.bytes);
     this.#sizeBytes += part.bytes.length;
-    const sha256 = digest.toString("base64");
-    const answer = await this.#client.send({
-      method: "PUT",
-      action: "store",
-      right: "s3:PutObject",
-      key: this.#key,
-      query: { partNumber: String(part.number), uploadId: this.#uploadId },
-      headers: { "x-amz-checksum-sha256": sha256 },
-      body: part.bytes,
-      sha256: digest.toString("hex"),
-    }, signal);
-    const etag = answer.headers.get("etag");
-    if (etag === null) throw strangeAnswer(this.#client, this.#key, "the part's ETag");
+    const [etag, sha256] = await this.#dialect.attempt(async ({ checksums }) => {
+      const answer = await this.#client.send({
+        method: "PUT",
+        action: "store",
+        right: "s3:PutObject",
+        key: this.#key,
+        query: { partNumber: String(part.number), uploadId: this.#uploadId },
+        headers: checksumHeader(part.bytes, digest, checksums),
+        body: part.bytes,
+        sha256: digest.toString("hex"),
+      }, signal);
+      return [answer.headers.get("etag"), checksums ? digest.toString("base64") : undefined];
+    }, { conditions: true });
+    if (typeof etag !== "string") throw strangeAnswer(this.#client, this.#key, "the part's ETag");
     this.#parts.push({ number: part.number, etag, sha256 });
   }
 
@@ -82,16 +101,26 @@ export class MultipartUpload {
    * @throws StoreError with code `PreconditionFailed` when the key is taken, and `NoSuchUpload` when the upload is gone;
    * both also when an earlier attempt completed it and its answer was lost.
    */
-  async complete(signal?: AbortSignal): Promise<void> {
-    const answer = await this.#client.send({
-      method: "POST",
-      action: "store",
-      right: "s3:PutObject",
-      key: this.#key,
-      query: { uploadId: this.#uploadId },
-      headers: { "if-none-match": "*" },
-      body: new TextEncoder().encode(completeBody(this.#parts)),
-    }, signal);
+  async complete(options: {
+    /** Whether the store is known to hold conditions, so that none is given up. */
+    isHeld: boolean;
+    /** Looks whether the key is taken, where the form makes that necessary. @default no look */
+    isTaken?: (form: Form) => Promise<boolean>;
+    signal?: AbortSignal | undefined;
+  }): Promise<void> {
+    const { isHeld, isTaken, signal } = options;
+    const answer = await this.#dialect.attempt(async (form) => {
+      if (await isTaken?.(form)) throw takenError(this.#client.url, this.#key);
+      return await this.#client.send({
+        method: "POST",
+        action: "store",
+        right: "s3:PutObject",
+        key: this.#key,
+        query: { uploadId: this.#uploadId },
+        headers: form.conditions ? { "if-none-match": "*" } : {},
+        body: new TextEncoder().encode(completeBody(this.#parts)),
+      }, signal);
+    }, { conditions: isHeld });
     if (!isCompleted(answer.body)) throw strangeAnswer(this.#client, this.#key, "that the object is complete");
   }
 
@@ -113,12 +142,4 @@ export class MultipartUpload {
       query: { uploadId: this.#uploadId },
     }, AbortSignal.timeout(ABORT_LIMIT_MS)).catch(() => undefined);
   }
-}
-
-function strangeAnswer(client: S3Client, key: string, missing: string): StoreError {
-  return new StoreError(
-    `${describeSubject({ action: "store", key, url: client.url })}: the answer does not say ${missing}`,
-    { code: "strange_answer", key },
-    { hint: "What answers at endpoint is not an S3 server" },
-  );
 }

@@ -1,20 +1,31 @@
 /**
- * A store in an S3 bucket: in go keys and bytes, out go requests of S3's client. An object appears under its key in one
- * step and only where none is (`If-None-Match: *`), so that of two writers one gets the key, on any machine.
+ * A store in an S3 bucket. An object appears under its key in one step and only where none is (`If-None-Match: *`), so
+ * that of two writers one gets the key, on any machine.
  */
 import { createHash, randomUUID } from "node:crypto";
 import { isNotFound, StoreError } from "../../errors.ts";
 import { untilAborted } from "../../abort.ts";
 import { openCredentials } from "../../aws/credential_chain.ts";
-import { MultipartUpload } from "./multipart.ts";
+import { checksumHeader, type Digest, MultipartUpload } from "./multipart.ts";
 import { type BodyPart, cutIntoParts, PartMemory } from "./parts.ts";
 import { S3Client, type S3Settings } from "./client.ts";
+import { Dialect, type Form, isNotImplemented } from "./dialect.ts";
 import { checkEndpoint, parseS3Url } from "./endpoint.ts";
-import { describeSubject } from "./error.ts";
+import { strangeAnswer } from "./error.ts";
+import { listFolder } from "./list.ts";
 import { readObject } from "./read.ts";
-import { parseListing } from "./xml.ts";
-import type { Store, StoreCallOptions, StoredObject, StoreEntry, StoreOptions } from "../store.ts";
-import { checkFolder, checkKey, compareEntries } from "../key.ts";
+import type {
+  Conditions,
+  CreateOptions,
+  ListOptions,
+  Store,
+  StoreCallOptions,
+  StoreContext,
+  StoredObject,
+  StoreEntry,
+  StoreOptions,
+} from "../store.ts";
+import { checkKey } from "../key.ts";
 
 /**
  * Metadata that says which call of create() wrote an object. When S3 says that a key is taken, that may be by our own
@@ -22,36 +33,43 @@ import { checkFolder, checkKey, compareEntries } from "../key.ts";
  */
 const WRITER_HEADER = "x-amz-meta-couchdb-backup-writer";
 
-/** A SHA-256 as node:crypto gives it. */
-interface Digest {
-  toString(encoding: "hex" | "base64"): string;
-}
-
 /** Keeps objects in an S3 bucket, or in one of a server that speaks S3. */
 export class S3Store implements Store {
   readonly url: string;
+  readonly server: string;
+  conditions: Conditions | undefined;
   readonly #client: S3Client;
   readonly #memory: PartMemory;
+  readonly #dialect: Dialect;
   /** What every object is stored with. */
   readonly #headers: Record<string, string>;
+  /** What chunks are stored with beside. */
+  readonly #chunkHeaders: Record<string, string>;
 
   /** @throws StoreError with code `bad_bucket` or `bad_endpoint`; AwsError with code `no_credentials`. */
-  constructor(options: StoreOptions, settings: Partial<S3Settings> = {}) {
+  constructor(options: StoreOptions, settings: Partial<S3Settings> = {}, context: StoreContext = {}) {
     const location = parseS3Url(options.bucket);
+    const endpoint = options.endpoint === undefined ? undefined : checkEndpoint(options.endpoint);
+    this.server = endpoint ?? "aws";
     this.#client = new S3Client({
       ...location,
       region: options.region,
-      endpoint: options.endpoint === undefined ? undefined : checkEndpoint(options.endpoint),
+      endpoint,
       credentials: openCredentials(options),
     }, settings);
     this.#memory = new PartMemory(this.#client.settings.partBytes);
     this.url = this.#client.url;
+    this.#dialect = new Dialect({ url: this.url, log: context.log });
     const sse = options.sse ?? (options.kmsKeyId === undefined ? undefined : "aws:kms");
     this.#headers = {
-      ...(options.storageClass === undefined ? {} : { "x-amz-storage-class": options.storageClass }),
       ...(sse === undefined ? {} : { "x-amz-server-side-encryption": sse }),
       ...(options.kmsKeyId === undefined ? {} : { "x-amz-server-side-encryption-aws-kms-key-id": options.kmsKeyId }),
     };
+    this.#chunkHeaders = options.storageClass === undefined ? {} : { "x-amz-storage-class": options.storageClass };
+  }
+
+  get clockSkewMs(): number | undefined {
+    return this.#client.clockSkewMs;
   }
 
   locate(key: string): string {
@@ -61,7 +79,7 @@ export class S3Store implements Store {
   async create(
     keys: Iterable<string>,
     body: AsyncIterable<Uint8Array>,
-    options: StoreCallOptions = {},
+    options: CreateOptions = {},
   ): Promise<StoredObject> {
     // Whatever fails first, the body's producer or the sending, ends the other.
     const failed = new AbortController();
@@ -69,11 +87,16 @@ export class S3Store implements Store {
     const parts = cutIntoParts(untilAborted(body, signal), this.#memory);
     try {
       const candidates = checkedKeys(keys);
+      const headers = {
+        ...this.#headers,
+        ...(options.kind === "chunk" ? this.#chunkHeaders : {}),
+        [WRITER_HEADER]: randomUUID(),
+      };
       const first = await parts.next();
       if (first.done === true) throw new TypeError("cutIntoParts() yielded no part");
       return first.value.last
-        ? await this.#createSmall(candidates, first.value, signal)
-        : await this.#createLarge(candidates, first.value, parts, signal);
+        ? await this.#createSmall(candidates, first.value, { headers, signal })
+        : await this.#createLarge(candidates, first.value, { rest: parts, headers, signal });
     } catch (error) {
       failed.abort(error);
       throw error;
@@ -84,7 +107,49 @@ export class S3Store implements Store {
 
   async replace(key: string, body: Uint8Array, options: StoreCallOptions = {}): Promise<void> {
     const bytes = body as Uint8Array<ArrayBuffer>;
-    await this.#put(checkKey(key), bytes, createHash("sha256").update(bytes).digest(), {}, options.signal);
+    const digest = createHash("sha256").update(bytes).digest();
+    await this.#dialect.attempt(
+      ({ checksums }) => this.#put(checkKey(key), bytes, { digest, checksums, headers: this.#headers, ...options }),
+      { conditions: true },
+    );
+  }
+
+  async tryConditions(key: string, options: StoreCallOptions = {}): Promise<Conditions> {
+    const { signal } = options;
+    const body = new TextEncoder().encode('{"about":"whether this store overwrites what exists"}\n');
+    const digest = createHash("sha256").update(body).digest();
+    const headers = { ...this.#headers, "if-none-match": "*" };
+    const create = () =>
+      this.#dialect.attempt(
+        ({ checksums }) => this.#put(checkKey(key), body, { digest, checksums, headers, signal }),
+        { conditions: true },
+      );
+    try {
+      // The object of an earlier attempt does as well as one that is made now.
+      if (await isDone(create) && await isDone(create)) return "ignored";
+      // Large objects become visible by another request, and not every server that heeds the header there heeds it here.
+      const upload = await MultipartUpload.begin(this.#client, key, {
+        headers: this.#headers,
+        dialect: this.#dialect,
+        signal,
+      });
+      try {
+        await upload.send({ number: 1, bytes: body, last: true }, signal);
+        if (await isDone(() => upload.complete({ isHeld: true, signal }))) return "ignored";
+      } catch (error) {
+        await upload.abort();
+        // An answer was lost, and the attempt before it completed the upload in spite of the object.
+        if (hasCode(error, "NoSuchUpload")) return "ignored";
+        throw error;
+      }
+      await upload.abort();
+      return "held";
+    } catch (error) {
+      if (!isNotImplemented(error)) throw error;
+      await this.replace(key, body, { signal }); // Throws where it is something else that is not implemented.
+      this.#dialect.dropConditions();
+      return "ignored";
+    }
   }
 
   async read(key: string, options: StoreCallOptions = {}): Promise<ReadableStream<Uint8Array>> {
@@ -97,54 +162,33 @@ export class S3Store implements Store {
   ): Promise<{ sizeBytes: number; modified: Date } | undefined> {
     const headers = await this.#head(checkKey(key), options.signal);
     if (headers === undefined) return undefined;
-    return {
-      sizeBytes: Number(headers.get("content-length")),
-      modified: new Date(headers.get("last-modified") ?? ""),
-    };
+    const size = headers.get("content-length") ?? "";
+    const modified = new Date(headers.get("last-modified") ?? "");
+    if (!/^\d+$/.test(size)) throw strangeAnswer(this.#client, key, "its length", "look at");
+    if (Number.isNaN(modified.getTime())) throw strangeAnswer(this.#client, key, "its time", "look at");
+    return { sizeBytes: Number(size), modified };
   }
 
-  async *list(folder: string, options: StoreCallOptions = {}): AsyncIterable<StoreEntry> {
-    const path = this.#client.fullKey(checkFolder(folder));
-    const prefix = path === "" ? "" : `${path}/`;
-    let token: string | undefined;
-    do {
-      const answer = await this.#client.send({
-        method: "GET",
-        action: "list",
-        right: "s3:ListBucket",
-        folder,
-        query: {
-          "list-type": "2",
-          delimiter: "/",
-          "encoding-type": "url",
-          "max-keys": String(this.#client.settings.pageSize),
-          prefix,
-          ...(token === undefined ? {} : { "continuation-token": token }),
-        },
-      }, options.signal);
-      const page = parseListing(answer.body, prefix);
-      if (page === undefined) {
-        throw new StoreError(
-          `${describeSubject({ action: "list", key: folder, url: this.url })}: the answer is not a listing`,
-          { code: "strange_answer", key: folder },
-          { hint: "What answers at endpoint is not an S3 server" },
-        );
-      }
-      yield* page.entries.sort(compareEntries);
-      token = page.continuationToken;
-    } while (token !== undefined);
+  list(folder: string, options: ListOptions = {}): AsyncIterable<StoreEntry> {
+    return listFolder(this.#client, folder, options);
   }
 
   /** Stores a body that is one part, under the first free key. */
-  async #createSmall(keys: Iterable<string>, part: BodyPart, signal: AbortSignal): Promise<StoredObject> {
-    const writer = randomUUID();
+  async #createSmall(
+    keys: Iterable<string>,
+    part: BodyPart,
+    { headers, signal }: { headers: Record<string, string>; signal: AbortSignal },
+  ): Promise<StoredObject> {
     const digest = createHash("sha256").update(part.bytes).digest();
     const leave = await this.#memory.enter(part.bytes.length, signal);
     let last = "";
     try {
       for (const key of keys) {
         last = key;
-        const isStored = await this.#putIfFree(key, part.bytes, { digest, writer, signal });
+        const isStored = await this.#dialect.attempt(
+          (form) => this.#putIfFree(key, part.bytes, { digest, form, headers, signal }),
+          { conditions: this.conditions === "held" },
+        );
         if (!isStored) continue;
         this.#memory.give(part.bytes);
         return { key, sizeBytes: part.bytes.length, sha256: digest.toString("hex") };
@@ -159,13 +203,14 @@ export class S3Store implements Store {
   async #createLarge(
     keys: Iterable<string>,
     first: BodyPart,
-    rest: AsyncIterator<BodyPart, void>,
-    signal: AbortSignal,
+    { rest, headers, signal }: {
+      rest: AsyncIterator<BodyPart, void>;
+      headers: Record<string, string>;
+      signal: AbortSignal;
+    },
   ): Promise<StoredObject> {
-    const writer = randomUUID();
     const key = await this.#firstFree(keys, signal);
-    const headers = { ...this.#headers, [WRITER_HEADER]: writer };
-    const upload = await MultipartUpload.begin(this.#client, key, { headers, signal });
+    const upload = await MultipartUpload.begin(this.#client, key, { headers, dialect: this.#dialect, signal });
     const sending = new AbortController();
     let sent: Promise<void> | undefined;
     try {
@@ -185,13 +230,19 @@ export class S3Store implements Store {
         part = next.value;
       }
       await sent;
-      await upload.complete(signal);
+      await upload.complete({
+        isHeld: this.conditions === "held",
+        // Where conditions are ignored the key may have been taken while the parts were sent.
+        isTaken: async (form) =>
+          (this.conditions === "ignored" || !form.conditions) && await this.#head(key, signal) !== undefined,
+        signal,
+      });
       return { key, ...upload.whole() };
     } catch (error) {
       sending.abort(error);
       await sent?.catch(() => undefined); // A part that arrives after the abort would stay.
       const isAnswerLost = hasCode(error, "PreconditionFailed") || hasCode(error, "NoSuchUpload");
-      if (isAnswerLost && await this.#isWrittenBy(writer, key, signal)) {
+      if (isAnswerLost && await this.#isWrittenBy(headers[WRITER_HEADER], key, signal)) {
         return { key, ...upload.whole() };
       }
       await upload.abort();
@@ -203,33 +254,45 @@ export class S3Store implements Store {
   async #putIfFree(
     key: string,
     body: Uint8Array<ArrayBuffer>,
-    { digest, writer, signal }: { digest: Digest; writer: string; signal: AbortSignal },
+    { digest, form, headers, signal }: {
+      digest: Digest;
+      form: Form;
+      headers: Record<string, string>;
+      signal: AbortSignal;
+    },
   ): Promise<boolean> {
+    const looksFirst = this.conditions === "ignored" || !form.conditions;
+    if (looksFirst && await this.#head(key, signal) !== undefined) return false;
+    const condition = form.conditions ? { "if-none-match": "*" } : {};
     try {
-      await this.#put(key, body, digest, { "if-none-match": "*", [WRITER_HEADER]: writer }, signal);
+      await this.#put(key, body, { digest, ...form, headers: { ...headers, ...condition }, signal });
       return true;
     } catch (error) {
       if (!hasCode(error, "PreconditionFailed")) throw error;
-      return await this.#isWrittenBy(writer, key, signal);
+      return await this.#isWrittenBy(headers[WRITER_HEADER], key, signal);
     }
   }
 
   async #put(
     key: string,
     body: Uint8Array<ArrayBuffer>,
-    digest: Digest,
-    headers: Record<string, string>,
-    signal: AbortSignal | undefined,
+    { digest, checksums, headers, signal }: {
+      digest: Digest;
+      checksums: boolean;
+      headers: Record<string, string>;
+      signal?: AbortSignal | undefined;
+    },
   ): Promise<void> {
-    await this.#client.send({
+    const answer = await this.#client.send({
       method: "PUT",
       action: "store",
       right: "s3:PutObject",
       key,
-      headers: { ...this.#headers, ...headers, "x-amz-checksum-sha256": digest.toString("base64") },
+      headers: { ...headers, ...checksumHeader(body, digest, checksums) },
       body,
       sha256: digest.toString("hex"),
     }, signal);
+    if (answer.headers.get("etag") === null) throw strangeAnswer(this.#client, key, "the object's ETag");
   }
 
   /** The object's headers, undefined when there is none. */
@@ -243,7 +306,7 @@ export class S3Store implements Store {
     }
   }
 
-  async #isWrittenBy(writer: string, key: string, signal: AbortSignal): Promise<boolean> {
+  async #isWrittenBy(writer: string | undefined, key: string, signal: AbortSignal): Promise<boolean> {
     return (await this.#head(key, signal))?.get(WRITER_HEADER) === writer;
   }
 
@@ -258,6 +321,17 @@ export class S3Store implements Store {
 
   #exists(key: string): StoreError {
     return new StoreError(`Cannot store "${key}" in "${this.url}": the key is taken`, { code: "exists", key });
+  }
+}
+
+/** Whether a request succeeds; false where its condition does not hold. */
+async function isDone(request: () => Promise<void>): Promise<boolean> {
+  try {
+    await request();
+    return true;
+  } catch (error) {
+    if (hasCode(error, "PreconditionFailed")) return false;
+    throw error;
   }
 }
 

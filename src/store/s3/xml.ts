@@ -14,8 +14,12 @@ export interface S3ErrorBody {
 export interface S3Page {
   /** In S3's order; names without the prefix. */
   entries: StoreEntry[];
-  /** Asks for the next page; absent on the last one. */
-  continuationToken?: string | undefined;
+  /** Whether this is not all. */
+  isTruncated: boolean;
+  /** Asks for the next page. Some servers give none and say `NextMarker`, or nothing. */
+  continuationToken: string | undefined;
+  /** The key, prefix included, that the next page begins behind. */
+  nextMarker: string | undefined;
 }
 
 /** A part that S3 has taken. */
@@ -23,8 +27,8 @@ export interface S3Part {
   /** From 1. */
   number: number;
   etag: string;
-  /** SHA-256 of the part, base64. */
-  sha256: string;
+  /** SHA-256 of the part, base64; undefined where the server takes none. */
+  sha256: string | undefined;
 }
 
 // With its defaults the parser turns the key `0010` into the number 10 and drops spaces at a key's ends.
@@ -61,33 +65,51 @@ export function isCompleted(xml: string): boolean {
   return Object.values(parse(xml)).some((root) => textOf(nodeOf(root), "ETag") !== undefined);
 }
 
-/** Reads a page of ListObjectsV2; undefined when the answer is something else. */
+/**
+ * Reads a page of ListObjectsV2; undefined when the answer is something else, or less: one that is cut, does not say
+ * whether it is all, or speaks of other keys than those directly below `prefix`.
+ */
 export function parseListing(xml: string, prefix: string): S3Page | undefined {
-  const root = parse(xml)["ListBucketResult"];
-  if (root === undefined) return undefined;
-  const page = nodeOf(root);
+  // The parser closes what is open at the end, so that half a page would do for a whole one.
+  if (!/<\/ListBucketResult\s*>\s*$/.test(xml)) return undefined;
+  const page = nodeOf(parse(xml)["ListBucketResult"]);
+  const truncated = textOf(page, "IsTruncated");
+  if (truncated !== "true" && truncated !== "false") return undefined;
   // Servers that do not know encoding-type answer without it.
-  const decode = textOf(page, "EncodingType") === "url" ? decodeForm : (text: string) => text;
-  const objects = listOf(page["Contents"]).flatMap((node): StoreEntry[] => {
-    const name = decode(textOf(node, "Key") ?? "").slice(prefix.length);
-    if (name === "") return []; // The marker that some tools make for an empty folder.
+  const isEncoded = textOf(page, "EncodingType") === "url";
+  const decode = (text: string | undefined) => text === undefined || !isEncoded ? text : decodeForm(text);
+  const entries: StoreEntry[] = [];
+  for (const node of listOf(page["Contents"])) {
+    const key = decode(textOf(node, "Key"));
+    if (key === undefined || !key.startsWith(prefix)) return undefined;
+    const name = key.slice(prefix.length);
+    if (name === "") continue; // The marker that some tools make for an empty folder.
     const modified = new Date(textOf(node, "LastModified") ?? "");
-    return [{ kind: "object", name, sizeBytes: Number(textOf(node, "Size")), modified }];
-  });
-  const folders = listOf(page["CommonPrefixes"]).flatMap((node): StoreEntry[] => {
-    const name = decode(textOf(node, "Prefix") ?? "").slice(prefix.length, -1);
-    return name === "" ? [] : [{ kind: "folder", name }];
-  });
+    const size = textOf(node, "Size") ?? "";
+    if (name.includes("/") || !/^\d+$/.test(size) || Number.isNaN(modified.getTime())) return undefined;
+    entries.push({ kind: "object", name, sizeBytes: Number(size), modified });
+  }
+  for (const node of listOf(page["CommonPrefixes"])) {
+    const key = decode(textOf(node, "Prefix"));
+    if (key === undefined || !key.startsWith(prefix) || !key.endsWith("/")) return undefined;
+    const name = key.slice(prefix.length, -1);
+    if (name.includes("/")) return undefined;
+    if (name !== "") entries.push({ kind: "folder", name });
+  }
   return {
-    entries: [...objects, ...folders],
-    continuationToken: textOf(page, "IsTruncated") === "true" ? textOf(page, "NextContinuationToken") : undefined,
+    entries,
+    isTruncated: truncated === "true",
+    continuationToken: textOf(page, "NextContinuationToken") || undefined,
+    nextMarker: decode(textOf(page, "NextMarker")) || undefined,
   };
 }
 
 /** The body of CompleteMultipartUpload. */
 export function completeBody(parts: readonly S3Part[]): string {
   const items = parts.map((part) =>
-    `<Part><ChecksumSHA256>${part.sha256}</ChecksumSHA256><ETag>${escapeText(part.etag)}</ETag>` +
+    `<Part>${part.sha256 === undefined ? "" : `<ChecksumSHA256>${part.sha256}</ChecksumSHA256>`}<ETag>${
+      escapeText(part.etag)
+    }</ETag>` +
     `<PartNumber>${part.number}</PartNumber></Part>`
   );
   return `<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">${

@@ -3,14 +3,13 @@
  * is not, and --resume finishes it. The double answers slowly, so that there are moments to be killed at.
  */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { fileURLToPath } from "node:url";
-import { pathToFileURL } from "node:url";
-import { compareIds } from "../../../src/couchdb/ids.ts";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { gunzipSync } from "node:zlib";
 import type { Checkpoint } from "../../../src/archive/manifest.ts";
 import { createDatabase, idsOf } from "../../couchdb/impatient_client.ts";
 import { type FakeCouchDb, startFakeCouchDb } from "../../fakes/couchdb.ts";
 import { compareLeafRevisions, readAllLeafRevisions } from "../../leaf_revisions.ts";
-import { filesOf, manifestOf, readBackup } from "../../read_archive.ts";
+import { filesOf, leafRevisionsOf, manifestOf, readBackup } from "../../read_archive.ts";
 import { until } from "../../until.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../../main.ts", import.meta.url));
@@ -66,7 +65,7 @@ class Scene {
 
   /** Resolves when the program asks for the first page of ids. */
   async begun(count = 1): Promise<void> {
-    await until(() => this.fake.requestsTo("_all_docs", this.database).length >= count, "a request for ids");
+    await until(() => this.fake.requestsTo("_changes", this.database).length >= count, "a request for ids");
   }
 
   /** Resolves when the program has asked for so many chunks. */
@@ -76,16 +75,11 @@ class Scene {
 
   /** The ids that the checkpoint says are stored. */
   async saved(): Promise<Set<string>> {
-    const files = await filesOf(this.folder);
-    if (!files.includes("checkpoint.json")) return new Set();
-    const { chunks }: Checkpoint = JSON.parse(await Deno.readTextFile(`${this.folder}/checkpoint.json`));
-    return new Set(
-      IDS.filter((id) =>
-        chunks.some(({ after_id, last_id }) =>
-          (after_id === null || compareIds(id, after_id) > 0) && compareIds(id, last_id) <= 0
-        )
-      ),
-    );
+    const names = (await filesOf(this.folder)).filter((name) => /^checkpoint-/.test(name));
+    const checkpoints = names.map((name): Checkpoint => JSON.parse(Deno.readTextFileSync(`${this.folder}/${name}`)));
+    const [last] = checkpoints.sort((a, b) => a.saved_at < b.saved_at ? 1 : -1);
+    const texts = (last?.chunks ?? []).map(({ name }) => gunzipSync(Deno.readFileSync(`${this.folder}/${name}`)));
+    return new Set(texts.flatMap((text) => [...leafRevisionsOf(text.toString()).keys()]));
   }
 
   /** Checks that what is there is complete or says that it is not; then that --resume asks for the rest alone. */

@@ -130,6 +130,24 @@ Deno.test("restore() says which documents without a revision are there already",
   assertEquals(report.failed.map(({ id, error }) => [id, error]), [["b", "conflict"]]);
 });
 
+Deno.test("restore() counts what CouchDB took of a chunk of rows that are no documents, and names the others", async () => {
+  const rows = Array.from({ length: 150 }, (_, number) => {
+    const document = number % 15 < 2 ? `{"_id":"d${number}","_rev":"1-a"}` : ["[1,,2]", "7", '{"a":}'][number % 3];
+    return `{"id":"d${number}","docs":[{"ok":${document}}]}`;
+  });
+  await using setup = await setUpRestore();
+  await put(setup, "rows.json.gz", `{"results":[${rows.join(",")}]}`);
+  const bad = Array.from({ length: 150 }, (_, number) => number).filter((number) => number % 15 >= 2);
+  for (const dryRun of [true, false]) {
+    const report = await restore(setup.context, { database: "new", path: "rows.json.gz", dryRun });
+    assertEquals([report.ok, report.documents, report.leaf_revisions], [false, 20, 20], `dry run: ${dryRun}`);
+    assertEquals(report.failed_revisions, 130);
+    assertEquals(report.failed.map(({ id }) => id).sort(), bad.map((number) => `d${number}`).sort());
+  }
+  const { json } = await couchOk(setup.server, "GET /new");
+  assertEquals(json.doc_count, 20);
+});
+
 Deno.test("restore() finds id and revision of a large document behind its attachments", async () => {
   await using setup = await setUpRestore();
   const data = btoa("x".repeat(4_500_000));

@@ -1,5 +1,7 @@
 import { assertEquals, assertGreater, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
+import { shortRun } from "../../../src/archive/layout.ts";
+import { sumChunks } from "../../../src/archive/manifest.ts";
 import { ArchiveError, EXIT, UsageError } from "../../../src/errors.ts";
 import { exitCodeOfRestore } from "../../../src/commands/restore/report.ts";
 import { restore } from "../../../src/commands/restore/restore.ts";
@@ -71,6 +73,9 @@ for (const chunk of [undefined, 7]) {
       verified: true,
       documents: seeded.liveIds.length,
       leaf_revisions: seeded.leafRevisions,
+      deleted: 0,
+      unreadable: [],
+      lacking: [],
       failed: [],
       failed_revisions: 0,
       damaged: [],
@@ -221,7 +226,10 @@ Deno.test("restore() with dryRun says what would happen and writes nothing", asy
   assertEquals(methods.filter((method) => method !== "GET"), []);
 });
 
-const DAMAGES: { what: string; names: string; harm: (inFolder: (name: string) => string) => Promise<void> }[] = [
+type InFolder = (name: string) => string;
+
+/** Where `names` is absent, it is the manifest that is harmed. */
+const DAMAGES: { what: string; names?: string; harm: (inFolder: InFolder, manifest: string) => Promise<void> }[] = [
   {
     what: "a chunk with one flipped byte",
     names: "0000002.json.gz",
@@ -254,8 +262,9 @@ const DAMAGES: { what: string; names: string; harm: (inFolder: (name: string) =>
   { what: "a missing chunk", names: "0000002.json.gz", harm: (inFolder) => Deno.remove(inFolder("0000002.json.gz")) },
   {
     what: "a manifest cut in half",
-    names: "manifest.json",
-    harm: (inFolder) => alterFile(inFolder("manifest.json"), firstHalf),
+    harm: async (inFolder, manifest) => {
+      for (const name of ["manifest.json", manifest]) await alterFile(inFolder(name), firstHalf);
+    },
   },
 ];
 
@@ -263,11 +272,11 @@ for (const { what, names, harm } of DAMAGES) {
   Deno.test(`restore() stops at ${what} and names it`, async () => {
     await using archive = await setUpArchive(10);
     const lost = new Set(await idsIn(archive.inFolder("0000002.json.gz")));
-    await harm(archive.inFolder);
+    await harm(archive.inFolder, archive.manifestName);
     const error = await assertRejects(
       () => restore(archive.context, { database: "new", path: archive.path }),
       ArchiveError,
-      names,
+      names ?? archive.manifestName,
     );
     assertEquals(error.exitCode, EXIT.archive);
     assertStringIncludes(error.hint!, "--salvage");
@@ -277,10 +286,10 @@ for (const { what, names, harm } of DAMAGES) {
 
   Deno.test(`restore() with salvage restores what is whole beside ${what}`, async () => {
     await using archive = await setUpArchive(10);
-    const lost = names === "manifest.json" ? [] : await idsIn(archive.inFolder(names));
-    await harm(archive.inFolder);
+    const lost = names === undefined ? [] : await idsIn(archive.inFolder(names));
+    await harm(archive.inFolder, archive.manifestName);
     const report = await restore(archive.context, { database: "new", path: archive.path, salvage: true });
-    assertEquals(report.damaged.map(({ chunk }) => chunk), [names]);
+    assertEquals(report.damaged.map(({ chunk }) => chunk), [names ?? archive.manifestName]);
     assertEquals([report.ok, exitCodeOfRestore(report)], [false, EXIT.archive]);
     const { json } = await couchOk(archive.server, "GET /new/_all_docs");
     const restored = (json.rows as { id: string }[]).map(({ id }) => id);
@@ -294,13 +303,13 @@ Deno.test("restore() writes nothing of a large chunk whose end is damaged, with 
   await couchOk(server, "PUT /old");
   const docs = Array.from({ length: 1200 }, (_, number) => ({ _id: `doc-${number}`, _rev: "1-a" }));
   await couchOk(server, "POST /old/_bulk_docs", { new_edits: false, docs });
-  const { folder } = await makeArchive({ couch, store, database: "old", revisions: false });
+  const { folder, manifestName } = await makeArchive({ couch, store, database: "old", revisions: false });
   await alterFile(join(root, folder, "0000000.json.gz"), (bytes) => {
     bytes[bytes.length - 1] = bytes.at(-1)! ^ 0x01;
     return bytes;
   });
   await assertRejects(() => restore(context, { database: "new", path: folder }), ArchiveError, "0000000.json.gz");
-  await Deno.remove(join(root, folder, "manifest.json"));
+  for (const name of ["manifest.json", manifestName]) await Deno.remove(join(root, folder, name));
   await assertRejects(() => restore(context, { database: "newer", path: folder }), ArchiveError, "0000000.json.gz");
   assertEquals(server.requestsTo("_bulk_docs").filter(({ database }) => database !== "old"), []);
 });
@@ -317,20 +326,21 @@ Deno.test("restore() ignores a chunk that the manifest does not name, and says s
 
 Deno.test("restore() refuses a backup that has not finished, and salvages what its checkpoint names", async () => {
   await using archive = await setUpArchive(10);
-  const { manifest, inFolder, context } = archive;
-  await Deno.remove(inFolder("manifest.json"));
+  const { manifest, manifestName, inFolder, context } = archive;
+  for (const name of ["manifest.json", manifestName]) await Deno.remove(inFolder(name));
   const { finished_at: saved_at, update_seq: { start }, totals: _totals, ...origin } = manifest;
-  const checkpoint = { ...origin, saved_at, update_seq: { start }, chunks: manifest.chunks.slice(0, 3) };
-  await Deno.writeTextFile(inFolder("checkpoint.json"), JSON.stringify(checkpoint));
+  const chunks = manifest.chunks.slice(0, 3);
+  const checkpoint = { ...origin, saved_at, update_seq: { start }, chunks };
+  await Deno.writeTextFile(inFolder(`checkpoint-${shortRun(manifest.run)}.json`), JSON.stringify(checkpoint));
   await assertRejects(() => restore(context, { database: "new", path: archive.path }), ArchiveError, "not finished");
   const report = await restore(context, { database: "new", path: archive.path, salvage: true });
   assertEquals([report.ok, report.verified, exitCodeOfRestore(report)], [false, true, EXIT.archive]);
-  assertEquals(report.documents, 30);
+  assertEquals(report.documents, sumChunks(chunks).documents);
 });
 
 Deno.test("restore() refuses chunks of this program without manifest and checkpoint: the backup was killed early", async () => {
   await using archive = await setUpArchive(10);
-  await Deno.remove(archive.inFolder("manifest.json"));
+  for (const name of ["manifest.json", archive.manifestName]) await Deno.remove(archive.inFolder(name));
   const request = { database: "new", path: archive.path };
   await assertRejects(() => restore(archive.context, request), ArchiveError, "documents have histories");
   assertEquals(archive.server.databases.has("new"), false);

@@ -3,6 +3,8 @@
  * CouchDB's refusals as an exception.
  */
 
+import { kindOf, type Member, membersOf } from "./json_text.ts";
+
 /** A request as the endpoints see it. */
 export interface CouchRequest {
   method: string;
@@ -14,6 +16,18 @@ export interface CouchRequest {
   body: string;
   /** Rows that a fault rule wants refused: {@linkcode RefusedRows}. */
   refusedRows: RefusedRows;
+  /** How a fault rule wants a listing spoilt. */
+  shortPage: ShortPage | undefined;
+}
+
+/** A page of a listing that is well formed and not what it should be. */
+export interface ShortPage {
+  /** The most rows that it has. @default as many as were asked for */
+  rows?: number;
+  /** Whether it ends behind the rows that it lacks, as if they had been there. Else the next page has them. @default false */
+  loses?: boolean;
+  /** What it says of `pending`, true or not. */
+  pending?: number | null;
 }
 
 /** The ids for which `_bulk_get` and `_bulk_docs` answer an error row instead of doing their work. */
@@ -71,4 +85,18 @@ export function checkJson(body: string): unknown {
 export function methodNotAllowed(allowed: readonly string[]): Refusal {
   const names = allowed.flatMap((name) => name === "GET" && allowed.length > 1 ? ["GET", "HEAD"] : [name]);
   return new Refusal(405, "method_not_allowed", `Only ${[...new Set(names)].join(",")} allowed`);
+}
+
+/** The members of the object that a request's body is. @throws Refusal when it is none. */
+export function objectBody(body: string): Member[] {
+  checkJson(body);
+  if (kindOf(body) !== "object") throw new Refusal(400, "bad_request", "Request body must be a JSON object");
+  return membersOf(body);
+}
+
+/** @throws Refusal when a request does not say that its body is JSON. */
+export function checkContentType({ headers }: CouchRequest): void {
+  if (!/^application\/json\b/.test(headers.get("content-type") ?? "")) {
+    throw new Refusal(415, "bad_content_type", "Content-Type must be application/json");
+  }
 }

@@ -4,6 +4,7 @@
  */
 import type { Behaviour } from "./behaviour.ts";
 import { DESIGN_BEHAVIOURS } from "./design_behaviours.ts";
+import { FEED_BEHAVIOURS } from "./feed_behaviours.ts";
 import { LISTING_BEHAVIOURS } from "./listing_behaviours.ts";
 import { READING_BEHAVIOURS } from "./reading_behaviours.ts";
 import { SERVER_BEHAVIOURS } from "./server_behaviours.ts";
@@ -13,6 +14,7 @@ import { WRITING_BEHAVIOURS } from "./writing_behaviours.ts";
 export const BEHAVIOURS: readonly Behaviour[] = [
   ...SERVER_BEHAVIOURS,
   ...LISTING_BEHAVIOURS,
+  ...FEED_BEHAVIOURS,
   ...READING_BEHAVIOURS,
   ...WRITING_BEHAVIOURS,
   ...DESIGN_BEHAVIOURS,

@@ -1,20 +1,22 @@
 /**
- * One database: documents by id with their revision trees, local documents, settings. Takes incoming documents and
- * gives rows as CouchDB's; knows nothing of HTTP.
+ * One database: settings, local documents, and documents in the copies of its shard ranges. Says what its copies hold
+ * together and what a listing through one node sees of it; knows nothing of HTTP.
  */
-import { createHash } from "node:crypto";
-import { Refusal, type RefusedRows } from "./answer.ts";
-import { checkDesignDocument, objectionTo, validatorSource } from "./design_document.ts";
+import type { ClusterNode } from "./cluster_node.ts";
+import type { Content } from "./document.ts";
 import {
-  type Attachment,
-  checkPartition,
-  type Content,
-  type IncomingDocument,
-  newHash,
-  renderDocument,
-} from "./document.ts";
-import type { Member } from "./json_text.ts";
-import { type History, historyOf, type Revision, revisionName, RevisionTree } from "./revision_tree.ts";
+  DocumentWriter,
+  type LocalDocument,
+  type NamedDocument,
+  textOf,
+  type WriteOptions,
+  type WriteRow,
+} from "./document_writer.ts";
+import { chooseCopies, drawCopies, type Reading } from "./copy_choice.ts";
+import { formatPosition } from "./position.ts";
+import type { Revision } from "./revision_tree.ts";
+import type { ShardCopy, Tree } from "./shard_copy.ts";
+import { type CopyChoice, positionIn, Shards } from "./shards.ts";
 
 /** What is fixed when a database is created. */
 export interface DatabaseProperties {
@@ -22,35 +24,40 @@ export interface DatabaseProperties {
   q: number;
   n: number;
   partitioned: boolean;
+  /** In seconds since 1970. */
+  createdAt: number;
 }
 
-/** A document that comes to be written: it has an id, from its text, its URL or made up. */
-export type NamedDocument = IncomingDocument & { id: string };
-
-/** What became of one document. `revision` is where it is or would have been. */
-export interface WriteRow {
-  id: string;
-  revision: string | undefined;
-  refusal: Refusal | undefined;
+/** What a server gives to its databases. */
+export interface DatabaseSurroundings {
+  nodes: readonly ClusterNode[];
+  random: () => number;
+  /** What listings read. */
+  readonly reading: Reading;
 }
 
-/** How a batch is written. */
-export interface WriteOptions {
-  newEdits: boolean;
-  user: string;
-  refusedRows: RefusedRows;
+/** What `GET /{db}` tells of the documents. */
+export interface DatabaseCounts {
+  live: number;
+  deleted: number;
+  updateSeq: string;
+  purgeSeq: string;
 }
 
-/** A local document, which has a counter instead of a history. */
-export interface LocalDocument {
-  revision: number;
-  body: Member[];
+/** Live documents, design documents among them. */
+export interface Listing {
+  /** In the order of their bytes. */
+  ids: readonly string[];
+  /** Undefined when there is none or it is deleted. */
+  winner(id: string): Revision<Content> | undefined;
 }
 
-/** One document's revisions. */
-export type Tree = RevisionTree<Content>;
-
-const CONFLICT = new Refusal(409, "conflict", "Document update conflict.");
+/** Which copies a test means: by default all. */
+export interface CopySelection {
+  node?: ClusterNode;
+  /** The number of a range, from 0. */
+  range?: number;
+}
 
 /** One database. */
 export class Database {
@@ -58,54 +65,76 @@ export class Database {
   /** The text of the security object. */
   security = '{"members":{"roles":["_admin"]},"admins":{"roles":["_admin"]}}';
   readonly localDocuments: Map<string, LocalDocument> = new Map();
-  readonly createdAt: number = Math.floor(Date.now() / 1000);
-  #trees = new Map<string, Tree>();
-  #sequence = 0;
-  #liveIds: string[] | undefined;
-  #validators: string[] | undefined;
-
   readonly properties: DatabaseProperties;
+  readonly shards: Shards;
+  readonly #writer: DocumentWriter;
+  readonly #surroundings: DatabaseSurroundings;
+  #listed: { key: string; ids: readonly string[] } | undefined;
 
-  constructor(properties: DatabaseProperties) {
+  constructor(properties: DatabaseProperties, surroundings: DatabaseSurroundings) {
     this.properties = properties;
+    this.#surroundings = surroundings;
+    this.shards = new Shards(properties, surroundings.nodes);
+    this.#writer = new DocumentWriter(this);
   }
 
   get name(): string {
     return this.properties.name;
   }
 
-  /** Opaque, as CouchDB's: a number, a dash and something that is not to be understood. */
+  get partitioned(): boolean {
+    return this.properties.partitioned;
+  }
+
+  /** How many copies are a majority. */
+  get quorum(): number {
+    return Math.floor(this.properties.n / 2) + 1;
+  }
+
+  /** Counts and positions, of one copy of each range that chance picks: on a cluster they differ from call to call. */
+  counts(): DatabaseCounts {
+    const choose = drawCopies(this.#surroundings.random);
+    const drawn = this.shards.ranges.map((range) => ({ range, copy: choose(range) }));
+    const sum = (count: (copy: ShardCopy) => number) => drawn.reduce((total, { copy }) => total + count(copy), 0);
+    return {
+      live: sum((copy) => copy.liveCount),
+      deleted: sum((copy) => copy.deletedCount),
+      updateSeq: formatPosition(drawn.map(({ range, copy }) => positionIn(range, copy, copy.sequence))),
+      purgeSeq: formatPosition(drawn.map(({ range, copy }) => positionIn(range, copy, copy.purgeSequence))),
+    };
+  }
+
+  /** Where the feed ends: of one copy of each range that chance picks. */
   get updateSeq(): string {
-    const opaque = createHash("sha256").update(`${this.name}/${this.#sequence}`).digest("base64url");
-    return `${this.#sequence}-g1AAAAB${opaque}`;
+    return this.counts().updateSeq;
   }
 
-  /** The ids of live documents, design documents among them, in the order of their bytes. */
-  get liveIds(): readonly string[] {
-    this.#liveIds ??= [...this.#trees].filter(([, tree]) => !tree.winner()!.content!.deleted).map(([id]) => id)
-      .sort(compareIds);
-    return this.#liveIds;
+  /** Which copies a listing through a node reads. */
+  copyChoice(coordinator: ClusterNode): CopyChoice {
+    return chooseCopies(coordinator, this.#surroundings);
   }
 
-  /** How many documents have a deleted winner. */
-  get deletedCount(): number {
-    return this.#trees.size - this.liveIds.length;
+  /** The documents as one listing through a node sees them. */
+  listing(coordinator: ClusterNode): Listing {
+    const choose = this.copyChoice(coordinator);
+    const chosen = new Map(this.shards.ranges.map((range) => [range, choose(range)]));
+    const copies = [...chosen.values()];
+    const key = copies.map(({ name, generation }) => `${name}/${generation}`).join(" ");
+    if (this.#listed?.key !== key) {
+      this.#listed = { key, ids: copies.flatMap((copy) => copy.liveIds()).sort(compareIds) };
+    }
+    return { ids: this.#listed.ids, winner: (id) => chosen.get(this.shards.rangeOf(id))!.liveWinner(id) };
   }
 
+  /** The revisions of a document, of all its copies together. */
   tree(id: string): Tree | undefined {
-    return this.#trees.get(id);
+    return this.shards.tree(id);
   }
 
-  /** The winning revision, undefined when there is none or it is deleted. */
-  liveWinner(id: string): Revision<Content> | undefined {
-    const winner = this.#trees.get(id)?.winner();
-    return winner === undefined || winner.content!.deleted ? undefined : winner;
-  }
-
-  /** The text of {@linkcode liveWinner}. */
+  /** The text of the winning revision, undefined when there is none or it is deleted. */
   winnerText(id: string): string | undefined {
-    const winner = this.liveWinner(id);
-    return winner === undefined ? undefined : textOf(id, winner);
+    const winner = this.tree(id)?.winner();
+    return winner === undefined || winner.content!.deleted ? undefined : textOf(id, winner);
   }
 
   /**
@@ -113,155 +142,43 @@ export class Database {
    * @throws Refusal when one document makes CouchDB refuse the whole batch; nothing is written then.
    */
   write(documents: NamedDocument[], options: WriteOptions): WriteRow[] {
-    for (const document of documents) {
-      if (this.properties.partitioned) checkPartition(document.id);
-      if (!options.newEdits && document.history === undefined) {
-        const reason = "When `new_edits: false`, the document needs `_rev` or `_revisions` specified";
-        throw new Refusal(400, "bad_request", reason);
-      }
-    }
-    const contents = documents.map((document) => this.#contentOf(document, options.newEdits));
-    // What this batch does to design documents only holds for the next one.
-    const validators = this.#validators ??= this.#readValidators();
-    const rows = documents.map((document, index) =>
-      this.#writeOne(document, { ...options, content: contents[index]!, validators })
-    );
-    if (documents.some(({ id }) => id.startsWith("_design/"))) this.#validators = undefined;
-    return rows;
+    return this.#writer.write(documents, options);
   }
 
   /** Removes leaf revisions, and documents that have none left. Returns what was removed, by id. */
   purge(revisions: Record<string, string[]>): Record<string, string[]> {
-    const purged: Record<string, string[]> = {};
-    for (const [id, names] of Object.entries(revisions)) {
-      const tree = this.#trees.get(id);
-      purged[id] = tree?.purge(names) ?? [];
-      if (tree?.isEmpty) this.#trees.delete(id);
-    }
-    this.#validators = undefined;
-    this.#changed();
-    return purged;
+    this.#writer.forgetValidators();
+    return Object.fromEntries(Object.entries(revisions).map(([id, names]) => [id, this.shards.purge(id, names)]));
   }
 
-  #writeOne(
-    document: NamedDocument,
-    { content, validators, ...options }: WriteOptions & { content: Content; validators: readonly string[] },
-  ): WriteRow {
-    const { id } = document;
-    if (id.startsWith("_local/")) return this.#writeLocal(document, options);
-    const history = options.newEdits ? this.#editHistory(document, content) : document.history!;
-    const revision = history === undefined
-      ? undefined
-      : revisionName({ generation: history.start, hash: history.ids[0]! });
-    const planned = options.refusedRows.get(id);
-    if (planned !== undefined) {
-      return { id, revision, refusal: new Refusal(500, planned.error, planned.reason) };
-    }
-    if (history === undefined) return { id, revision, refusal: CONFLICT };
-    const tree: Tree = this.#trees.get(id) ?? new RevisionTree<Content>();
-    if (tree.has(history)) return { id, revision, refusal: undefined };
-    const refusal = this.#objection(document, { history, content, tree, validators, user: options.user });
-    if (refusal !== undefined) return { id, revision, refusal };
-    tree.merge(history, { content, revsLimit: this.revsLimit });
-    this.#trees.set(id, tree);
-    this.#changed();
-    return { id, revision, refusal: undefined };
+  /** The copies that a test means. */
+  copies({ node, range }: CopySelection = {}): ShardCopy[] {
+    const ranges = range === undefined ? this.shards.ranges : [this.shards.ranges[range]!];
+    return ranges.flatMap(({ copies }) => copies).filter((copy) => node === undefined || copy.node === node);
   }
 
-  /** The history of the revision that an edit makes, undefined when it is in conflict with what is there. */
-  #editHistory(document: NamedDocument, content: Content): History | undefined {
-    const tree = this.#trees.get(document.id);
-    let parent: Revision<Content> | undefined;
-    if (document.history !== undefined) {
-      const [hash] = document.history.ids;
-      parent = tree?.get(revisionName({ generation: document.history.start, hash: hash! }));
-      if (parent === undefined || !tree!.isLeaf(parent)) return undefined;
-    } else {
-      const winner = tree?.winner();
-      if (winner !== undefined && !winner.content!.deleted) return undefined;
-      parent = winner;
-    }
-    const ancestors = parent === undefined ? { start: 0, ids: [] } : historyOf(parent);
-    const generation = ancestors.start + 1;
-    for (const attachment of content.attachments) if (attachment.revpos === 0) attachment.revpos = generation;
-    const hash = newHash({ ...document, history: parent === undefined ? undefined : ancestors }, content);
-    return { start: generation, ids: [hash, ...ancestors.ids] };
+  /**
+   * Remembers what copies are now. The function that it returns puts that back in their place, as a virtual machine's
+   * snapshot does: what was written meanwhile is gone from them, and what is written next gets sequences that positions
+   * from before lie beyond, so that a feed from those does not show it.
+   */
+  snapshot(selection?: CopySelection): () => void {
+    const taken = this.copies(selection).map((copy) => ({ copy, snapshot: copy.snapshot() }));
+    return () => {
+      for (const { copy, snapshot } of taken) copy.setBack(snapshot);
+      this.#writer.forgetValidators();
+    };
   }
 
-  #writeLocal(document: NamedDocument, { newEdits }: WriteOptions): WriteRow {
-    const before = this.localDocuments.get(document.id);
-    const given = Number(document.history?.ids[0] ?? 0);
-    const revision = (newEdits ? before?.revision ?? 0 : given) + 1;
-    if (document.deleted) this.localDocuments.delete(document.id);
-    else this.localDocuments.set(document.id, { revision, body: document.body });
-    return { id: document.id, revision: `0-${revision}`, refusal: undefined };
+  /** Makes the files of copies anew: no position in them is known any more, and their rows come again from the start. */
+  rewind(selection?: CopySelection): void {
+    for (const copy of this.copies(selection)) copy.rename();
   }
 
-  /** What the document will hold: its stubs replaced by what the revision before it has. */
-  #contentOf(document: NamedDocument, newEdits: boolean): Content {
-    const tree = this.#trees.get(document.id);
-    const attachments = document.attachments.map((attachment): Attachment => {
-      // An edit's attachment belongs to the generation it makes, which is only known when its parent is.
-      if (!("stub" in attachment)) return newEdits ? { ...attachment, revpos: 0 } : attachment;
-      const kept = this.#contentBefore(document, { tree, newEdits })?.attachments
-        .find(({ name }) => name === attachment.name);
-      if (kept !== undefined) return kept;
-      throw new Refusal(412, "missing_stub", `Invalid attachment stub in ${document.id} for ${attachment.name}`);
-    });
-    return { deleted: document.deleted, body: document.body, attachments };
+  /** Halves a range: the number before a position's dash jumps, positions from before stay good. */
+  splitRange(range = 0): void {
+    this.shards.split(this.shards.ranges[range]!);
   }
-
-  #contentBefore(
-    { history }: NamedDocument,
-    { tree, newEdits }: { tree: Tree | undefined; newEdits: boolean },
-  ): Content | undefined {
-    if (tree === undefined || history === undefined) return undefined;
-    const sent = tree.get(revisionName({ generation: history.start, hash: history.ids[0]! }));
-    // A replicated revision that is there already will change nothing, so its own stubs are as good.
-    return newEdits ? sent?.content : sent?.content ?? tree.nearestAncestor(history)?.content;
-  }
-
-  #objection(
-    document: NamedDocument,
-    { history, content, tree, validators, user }: {
-      history: History;
-      content: Content;
-      tree: Tree;
-      validators: readonly string[];
-      user: string;
-    },
-  ): Refusal | undefined {
-    const text = renderDocument(document.id, { history, content }, { revs: true });
-    if (document.id.startsWith("_design/")) {
-      try {
-        if (!document.deleted) checkDesignDocument(text);
-        return undefined;
-      } catch (error) {
-        if (error instanceof Refusal) return error;
-        throw error;
-      }
-    }
-    if (validators.length === 0) return undefined;
-    const before = tree.nearestAncestor(history);
-    const oldText = before === undefined ? undefined : textOf(document.id, before);
-    const context = { database: this.name, user, security: this.security };
-    return objectionTo(text, { oldText, sources: validators, context });
-  }
-
-  #readValidators(): string[] {
-    const texts = this.liveIds.filter((id) => id.startsWith("_design/")).map((id) => this.winnerText(id)!);
-    return texts.map(validatorSource).filter((source) => source !== undefined);
-  }
-
-  #changed(): void {
-    this.#sequence++;
-    this.#liveIds = undefined;
-  }
-}
-
-/** The text of a stored revision without its history, attachments as stubs. */
-function textOf(id: string, revision: Revision<Content>): string {
-  return renderDocument(id, { history: historyOf(revision), content: revision.content! });
 }
 
 /** Compares ids as their UTF-8 bytes do. UTF-16 puts the surrogates of emoji below U+E000 to U+FFFF. */

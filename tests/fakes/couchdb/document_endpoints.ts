@@ -11,11 +11,12 @@ import {
   Refusal,
   textAnswer,
 } from "./answer.ts";
-import type { LocalDocument, Tree } from "./database.ts";
 import { checkId, type Content, parseRevision, readDocument, renderDocument } from "./document.ts";
+import type { LocalDocument } from "./document_writer.ts";
 import { type Member, objectText } from "./json_text.ts";
 import { compareRevisions, historyOf, type Revision, revisionName } from "./revision_tree.ts";
 import type { DatabaseCall } from "./server_state.ts";
+import type { Tree } from "./shard_copy.ts";
 
 /** Answers a request for the document that the path names. @throws Refusal where CouchDB refuses. */
 export function answerDocument(request: CouchRequest, call: DatabaseCall): CouchAnswer {
@@ -63,6 +64,9 @@ export function renderLocal(id: string, { revision, body }: LocalDocument): stri
 function readOne(id: string, { request, call }: { request: CouchRequest; call: DatabaseCall }): CouchAnswer {
   checkId(id);
   const { query } = request;
+  const unreadable = request.refusedRows.get(id);
+  if (unreadable !== undefined) throw new Refusal(500, unreadable.error, unreadable.reason);
+  if (!call.database.shards.isReachable(id)) throw new Refusal(500, "error", "read_failure");
   const tree = call.database.tree(id);
   const open = query.get("open_revs");
   if (open !== null || query.get("attachments") === "true") refuseMultipart(request);
@@ -149,5 +153,6 @@ function write(
   const { user, database } = call;
   const [row] = database.write([{ ...document, id }], { newEdits, user, refusedRows: request.refusedRows });
   if (row!.refusal !== undefined) throw row!.refusal;
-  return jsonAnswer(request.method === "DELETE" ? 200 : 201, { ok: true, id, rev: row!.revision });
+  const done = request.method === "DELETE" ? 200 : 201;
+  return jsonAnswer(row!.isQuorum ? done : 202, { ok: true, id, rev: row!.revision });
 }

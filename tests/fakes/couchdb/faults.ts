@@ -2,6 +2,7 @@
  * Everything that can go wrong between a client and CouchDB, as a list of rules that a test gives: which requests, how
  * often, and what happens to them.
  */
+import type { ShortPage } from "./answer.ts";
 import type { RequestRecord } from "./request_log.ts";
 
 /** What happens to a request. Byte counts are of the answer's body. */
@@ -26,6 +27,8 @@ export type Fault =
   | { kind: "status"; status: number }
   /** `_bulk_get` and `_bulk_docs` answer an error row for these ids, for all by default. */
   | { kind: "error rows"; ids?: readonly string[]; error?: string; reason?: string }
+  /** A page of `_changes` or `_all_docs` is well formed and lacks rows, or lies about what is still to come. */
+  | { kind: "short page" } & ShortPage
   /** Something is done first, such as deleting a document in the middle of a backup. */
   | { kind: "run"; run: () => void | Promise<void> };
 
@@ -94,6 +97,39 @@ function fits(rule: FaultRule, request: RequestRecord): boolean {
     (rule.endpoint === undefined || rule.endpoint === request.endpoint) &&
     (rule.id === undefined || request.ids.includes(rule.id)) &&
     (rule.where === undefined || rule.where(request));
+}
+
+/** How a document cannot be read. */
+export type Unreadable =
+  /** The answer ends in the middle. */
+  | "breaks off"
+  /** The connection closes without an answer. */
+  | "drops"
+  /** `_bulk_get` has an error row in its place, and for itself it is answered 500. */
+  | "error row"
+  /** The whole request is answered 500. */
+  | "fails";
+
+/** Documents that CouchDB cannot read, now or ever, alone or with others. Other ids of the request fare as it does. */
+export function unreadable(database: string, ids: readonly string[], how: Unreadable): FaultRule {
+  const [error, reason] = ["internal_server_error", "{badmatch,{error,enoent}}"];
+  const faults: Record<Unreadable, Fault> = {
+    // Before its first row is whole: what came whole would have been read.
+    "breaks off": { kind: "cut off", afterBytes: 24 },
+    "drops": { kind: "drop" },
+    "error row": { kind: "error rows", ids, error: "internal_error", reason },
+    "fails": { kind: "answer", status: 500, body: { error, reason } },
+  };
+  const reads = ({ endpoint, method }: RequestRecord) =>
+    endpoint === "_bulk_get" || (endpoint === "document" && method === "GET");
+  const where = (request: RequestRecord) => reads(request) && request.ids.some((id) => ids.includes(id));
+  return { database, where, times: Infinity, fault: faults[how] };
+}
+
+/** An endpoint of a database, such as `_security`, that the user may not read. */
+export function forbidden(database: string, endpoint: string): FaultRule {
+  const body = { error: "forbidden", reason: "You are not allowed to access this db." };
+  return { database, endpoint, times: Infinity, fault: { kind: "answer", status: 403, body } };
 }
 
 /** The ids of `request` that a fault wants refused, with what is said of them. */

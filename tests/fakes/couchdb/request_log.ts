@@ -1,7 +1,9 @@
 /**
  * What the double saw: a record for each request, for tests to look at and for fault rules to match.
  */
-import type { Buffer } from "node:buffer";
+import { Buffer } from "node:buffer";
+import type { IncomingMessage } from "node:http";
+import { gunzipSync } from "node:zlib";
 
 /** One request and what became of it. */
 export interface RequestRecord {
@@ -18,7 +20,7 @@ export interface RequestRecord {
   database: string | undefined;
   /** `/`, `_all_dbs`, …, `database` for the database itself, `_bulk_get`, …, `_view`, or `document`. */
   endpoint: string;
-  /** The documents it speaks of, in its path or its body, in their order. */
+  /** The documents it speaks of, in its path or its body, in their order; the databases for `_dbs_info`. */
   ids: string[];
   /** As sent, compressed or not. */
   requestBytes: number;
@@ -33,16 +35,64 @@ export interface RequestRecord {
   outcome: "under way" | "answered" | "broken off";
 }
 
-const SERVER_ENDPOINTS = new Set(["_up", "_session", "_all_dbs", "_node"]);
+const SERVER_ENDPOINTS = new Set(["_up", "_session", "_all_dbs", "_dbs_info", "_membership", "_node"]);
+
+/** The record of a request that has just come. */
+export function recordOf(message: IncomingMessage, body: Buffer, { number, basePath, inFlight }: {
+  number: number;
+  basePath: string;
+  inFlight: number;
+}): RequestRecord {
+  const path = message.url ?? "/";
+  const [pathname = "", query = ""] = path.split("?", 2);
+  const segments = splitPath(pathname.startsWith(basePath) ? pathname.slice(basePath.length) : "/outside/base/path");
+  const headers = new Headers();
+  for (const [name, value] of Object.entries(message.headers)) {
+    if (value !== undefined) headers.set(name, Array.isArray(value) ? value.join(", ") : value);
+  }
+  return {
+    number,
+    method: message.method ?? "GET",
+    path,
+    segments,
+    query: new URLSearchParams(query),
+    headers,
+    ...nameEndpoint(segments),
+    ids: readIds(segments, decompress(headers, body) ?? body),
+    requestBytes: body.length,
+    status: 0,
+    responseBytes: 0,
+    inFlight,
+    fault: undefined,
+    outcome: "under way",
+  };
+}
+
+/** The whole body of a request. @throws when its client leaves in the middle of it. */
+export async function readAll(message: IncomingMessage): Promise<Buffer> {
+  const parts: Buffer[] = [];
+  for await (const part of message) parts.push(part as Buffer);
+  return Buffer.concat(parts);
+}
+
+/** The body without its compression, undefined when it is said to be compressed and is not. */
+export function decompress(headers: Headers, body: Buffer): Buffer | undefined {
+  if (headers.get("content-encoding") !== "gzip") return body;
+  try {
+    return gunzipSync(body);
+  } catch {
+    return undefined;
+  }
+}
 
 /** Splits a path into decoded parts. CouchDB decodes a plus as a space, in paths too. */
-export function splitPath(pathname: string): string[] {
+function splitPath(pathname: string): string[] {
   const parts = pathname.split("/").filter((part) => part !== "");
   return parts.map((part) => decodeURIComponent(part.replaceAll("+", " ")));
 }
 
 /** Which endpoint a path leads to, and in which database. */
-export function nameEndpoint(segments: readonly string[]): Pick<RequestRecord, "database" | "endpoint"> {
+function nameEndpoint(segments: readonly string[]): Pick<RequestRecord, "database" | "endpoint"> {
   const [first, second, , fourth] = segments;
   if (first === undefined) return { database: undefined, endpoint: "/" };
   if (SERVER_ENDPOINTS.has(first)) return { database: undefined, endpoint: first };
@@ -53,7 +103,7 @@ export function nameEndpoint(segments: readonly string[]): Pick<RequestRecord, "
 }
 
 /** The ids that a request speaks of. */
-export function readIds(segments: readonly string[], body: Buffer): string[] {
+function readIds(segments: readonly string[], body: Buffer): string[] {
   const { endpoint } = nameEndpoint(segments);
   if (endpoint === "document") return [segments.slice(1).join("/")];
   let value: unknown;

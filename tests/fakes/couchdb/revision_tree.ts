@@ -78,6 +78,35 @@ export class RevisionTree<Content extends { deleted: boolean }> {
     this.#forgetBeyond(options.revsLimit);
   }
 
+  /** Another tree with the same revisions, which can be changed without changing this one. */
+  clone(): RevisionTree<Content> {
+    const copy = new RevisionTree<Content>();
+    const copies = new Map<Revision<Content>, Revision<Content>>();
+    for (const [name, revision] of this.#revisions) {
+      const cloned = { ...revision };
+      copies.set(revision, cloned);
+      copy.#revisions.set(name, cloned);
+    }
+    for (const cloned of copies.values()) {
+      if (cloned.parent !== undefined) cloned.parent = copies.get(cloned.parent);
+    }
+    return copy;
+  }
+
+  /** Whether all leaves of `other` are known here. */
+  covers(other: RevisionTree<Content>): boolean {
+    return other.#leafNodes().every((leaf) => this.#revisions.has(revisionName(leaf)));
+  }
+
+  /** A tree with the revisions of both. */
+  union(other: RevisionTree<Content>): RevisionTree<Content> {
+    const both = this.clone();
+    for (const leaf of other.#leafNodes()) {
+      both.merge(historyOf(leaf), { content: leaf.content!, revsLimit: Infinity });
+    }
+    return both;
+  }
+
   /** Whether the newest revision of `history` is known with its content, so that merging it changes nothing. */
   has(history: History): boolean {
     return this.#revisions.get(nameAt(history, 0))?.content !== undefined;
@@ -121,6 +150,7 @@ export class RevisionTree<Content extends { deleted: boolean }> {
 
   /** The winning revision. */
   winner(): Revision<Content> | undefined {
+    if (this.#revisions.size === 1) return this.#revisions.values().next().value;
     return this.leaves()[0];
   }
 

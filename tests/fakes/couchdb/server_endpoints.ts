@@ -2,9 +2,11 @@
  * The endpoints of the server itself, and the way to those of a database: decides by path and method which one a
  * request is for, and whether its user may.
  */
-import { checkJson, type CouchAnswer, type CouchRequest, jsonAnswer, Refusal } from "./answer.ts";
+import { checkJson, type CouchAnswer, type CouchRequest, jsonAnswer, methodNotAllowed, Refusal } from "./answer.ts";
+import type { ClusterNode } from "./cluster_node.ts";
 import { compareIds } from "./database.ts";
 import { answerDatabase } from "./database_endpoints.ts";
+import { copyInfo, databasesInfo } from "./database_info.ts";
 import { applyRange, readRange } from "./key_range.ts";
 import { DEFAULT_MAX_DOCUMENT_BYTES, type ServerState, type User } from "./server_state.ts";
 
@@ -13,14 +15,19 @@ const SYSTEM_NAMES = new Set(["_users", "_replicator", "_global_changes"]);
 const MAX_NAME_LENGTH = 238;
 
 /** Answers a request. @throws Refusal where CouchDB refuses. */
-export function answerRequest(request: CouchRequest, state: ServerState): CouchAnswer {
+export function answerRequest(request: CouchRequest, state: ServerState, node: ClusterNode): CouchAnswer {
   const [first, second] = request.segments;
   const user = state.login(request.headers.get("authorization"));
   if (first === undefined) return welcome(state);
   if (first === "_up") return jsonAnswer(200, { status: "ok", seeds: {} });
   if (first === "_session") return session(user);
   if (first === "_all_dbs") return allDatabases(request, { state, user });
-  if (first === "_node") return setting(request, { state, user });
+  if (first === "_node") return nodeEndpoint(request, { state, user, node });
+  if (first === "_membership" && state.isAtLeast(2, 0)) return membership(request, { state, user });
+  if (first === "_dbs_info" && state.isAtLeast(2, 2)) {
+    if (user === undefined) throw new Refusal(401, "unauthorized", "You are not a server admin.");
+    return databasesInfo(request, state);
+  }
   if (user === undefined) throw new Refusal(401, "unauthorized", "You are not authorized to access this db.");
   if (user.forbidden?.includes(first)) throw new Refusal(403, "forbidden", "You are not allowed to access this db.");
   if (second === undefined && request.method === "PUT") return createDatabase(first, { request, state });
@@ -28,7 +35,7 @@ export function answerRequest(request: CouchRequest, state: ServerState): CouchA
     state.databases.delete(state.database(first).name);
     return jsonAnswer(200, { ok: true });
   }
-  return answerDatabase(request, { state, database: state.database(first), user: user.name });
+  return answerDatabase(request, { state, database: state.database(first), node, user: user.name });
 }
 
 function welcome({ options: { version } }: ServerState): CouchAnswer {
@@ -61,14 +68,40 @@ function allDatabases(
   return jsonAnswer(200, applyRange(names, range).found);
 }
 
-/** `/_node/_local/_config/couchdb/max_document_size`, the one setting that the program's hints name. */
-function setting(
-  { segments, method, body }: CouchRequest,
+function membership(
+  { method }: CouchRequest,
   { state, user }: { state: ServerState; user: User | undefined },
 ): CouchAnswer {
   if (user === undefined) throw new Refusal(401, "unauthorized", "You are not a server admin.");
+  if (method !== "GET" && method !== "HEAD") throw methodNotAllowed(["GET"]);
+  const names = (nodes: readonly ClusterNode[]) => nodes.map(({ name }) => name);
+  const all = state.nodes.filter(({ isAway }) => !isAway);
+  return jsonAnswer(200, { all_nodes: names(all), cluster_nodes: names(state.nodes) });
+}
+
+function nodeEndpoint(
+  request: CouchRequest,
+  { state, user, node: asked }: { state: ServerState; user: User | undefined; node: ClusterNode },
+): CouchAnswer {
+  if (user === undefined) throw new Refusal(401, "unauthorized", "You are not a server admin.");
+  const [, name = "_local", endpoint, ...rest] = request.segments;
+  const node = name === "_local" ? asked : state.nodes.find((node) => node.name === name);
+  if (node === undefined) throw new Refusal(404, "not_found", `no such node: ${name}`);
+  if (node.isAway) throw new Refusal(412, "nodedown", `${name} is down`);
+  if (endpoint === "_config") return setting(rest.join("/"), { request, state });
+  if (request.method !== "GET" && request.method !== "HEAD") throw methodNotAllowed(["GET"]);
+  if (endpoint === undefined) return jsonAnswer(200, { name: node.name });
+  if (endpoint === "_system") return jsonAnswer(200, node.system());
+  return copyInfo(endpoint, { state, node });
+}
+
+/** `couchdb/max_document_size`, the one setting that the program's hints name. */
+function setting(
+  key: string,
+  { request: { method, body }, state }: { request: CouchRequest; state: ServerState },
+): CouchAnswer {
   const { maxDocumentBytes } = state.options;
-  const isKnown = segments.slice(2).join("/") === "_config/couchdb/max_document_size";
+  const isKnown = key === "couchdb/max_document_size";
   // A setting that nobody has set has a default and no value.
   const isSet = isKnown && maxDocumentBytes !== DEFAULT_MAX_DOCUMENT_BYTES;
   if (isKnown && method === "PUT") state.options.maxDocumentBytes = Number(checkJson(body));
@@ -100,9 +133,7 @@ function createDatabase(
   if (!["true", "false"].includes(partitioned)) {
     throw new Refusal(400, "bad_request", "Invalid `partitioned` parameter");
   }
-  const q = count("q", state.options.q);
-  count("n", 1);
-  // One node keeps one copy, however many were asked for.
-  state.create({ name, q, n: 1, partitioned: partitioned === "true" });
+  const [q, n] = [count("q", state.options.q), count("n", state.options.n)];
+  state.create({ name, q, n, partitioned: partitioned === "true" });
   return jsonAnswer(201, { ok: true });
 }

@@ -1,8 +1,12 @@
 /**
- * What a server of the double is and has: its version, its limits, its users and its databases.
+ * What a server of the double is and has: its version, its limits, its users and its databases. The nodes of a cluster
+ * share one.
  */
-import { Database, type DatabaseProperties } from "./database.ts";
 import { Refusal } from "./answer.ts";
+import type { ClusterNode } from "./cluster_node.ts";
+import type { Reading } from "./copy_choice.ts";
+import { Database, type DatabaseProperties } from "./database.ts";
+import { seededRandom } from "./random.ts";
 
 /** A user of the server. All are server administrators, except where a database is forbidden to them. */
 export interface User {
@@ -20,6 +24,10 @@ export interface ServerOptions {
   maxDocumentBytes: number;
   /** The shards of a database whose creator does not say. @default 2 */
   q: number;
+  /** The copies of each range of a database whose creator does not say; never more than there are nodes. @default 1 */
+  n: number;
+  /** Of what a cluster decides by chance, such as the order of a feed. @default 1 */
+  seed: number;
   /** @default admin with the password `secret` */
   users: User[];
 }
@@ -27,28 +35,53 @@ export interface ServerOptions {
 /** CouchDB's own limit for a document's body. */
 export const DEFAULT_MAX_DOCUMENT_BYTES = 8_000_000;
 
+/** A server as tests start it. */
+export const SERVER_DEFAULTS: ServerOptions = {
+  version: "3.5.0",
+  maxDocumentBytes: DEFAULT_MAX_DOCUMENT_BYTES,
+  q: 2,
+  n: 1,
+  seed: 1,
+  users: [{ name: "admin", password: "secret" }],
+};
+
 /** The failed logins after which 3.4 and later answer 403, right password or wrong. */
 const LOCK_OUT_AFTER = 5;
 
 /** The state of a server. */
 export class ServerState {
-  readonly databases: Map<string, Database> = new Map();
+  readonly databases: Map<string, Database> = new Map<string, Database>();
   /** How often each view was asked for, by `database/_design/x/_view/y` with decoded names. */
-  readonly viewCalls: Map<string, number> = new Map();
+  readonly viewCalls: Map<string, number> = new Map<string, number>();
   /** How often a wrong password came, by user name. */
-  readonly failedLogins: Map<string, number> = new Map();
+  readonly failedLogins: Map<string, number> = new Map<string, number>();
+
+  readonly random: () => number;
+  /** Which copies listings read. */
+  reading: Reading = "own";
+  /** When each database was created last, in seconds since 1970; also of those that are gone. */
+  readonly #createdAt = new Map<string, number>();
 
   readonly options: ServerOptions;
+  readonly nodes: readonly ClusterNode[];
 
-  constructor(options: ServerOptions) {
+  constructor(options: ServerOptions, nodes: readonly ClusterNode[]) {
     this.options = options;
-    for (const name of ["_replicator", "_users"]) this.create({ name, q: options.q, n: 1, partitioned: false });
+    this.nodes = nodes;
+
+    this.random = seededRandom(options.seed);
+    for (const name of ["_replicator", "_users"]) this.create({ name, partitioned: false });
     const design = { id: "_design/_auth", history: undefined, deleted: false, attachments: [] };
     this.database("_users").write([{ ...design, body: [["language", '"javascript"']] }], {
       newEdits: true,
       user: "admin",
       refusedRows: new Map(),
     });
+  }
+
+  /** Whether positions are numbers, as before 2.0: a database is one file then. */
+  get numbersPositions(): boolean {
+    return !this.isAtLeast(2, 0);
   }
 
   /** Whether the server is `major.minor` or later. */
@@ -65,11 +98,23 @@ export class ServerState {
   }
 
   /** @throws Refusal when there is one of this name. */
-  create(properties: DatabaseProperties): void {
-    if (this.databases.has(properties.name)) {
+  create(
+    { name, q, n, partitioned }: Pick<DatabaseProperties, "name" | "partitioned"> & { q?: number; n?: number },
+  ): void {
+    if (this.databases.has(name)) {
       throw new Refusal(412, "file_exists", "The database could not be created, the file already exists.");
     }
-    this.databases.set(properties.name, new Database(properties));
+    // CouchDB's clock is as coarse, but a test cannot wait a second before it makes a database anew.
+    const createdAt = Math.max(Math.floor(Date.now() / 1000), (this.#createdAt.get(name) ?? 0) + 1);
+    this.#createdAt.set(name, createdAt);
+    const properties = {
+      name,
+      partitioned,
+      q: this.numbersPositions ? 1 : q ?? this.options.q,
+      n: Math.min(n ?? this.options.n, this.nodes.length),
+      createdAt,
+    };
+    this.databases.set(name, new Database(properties, this));
   }
 
   /**
@@ -98,6 +143,8 @@ export class ServerState {
 export interface DatabaseCall {
   state: ServerState;
   database: Database;
+  /** The node that was asked. */
+  node: ClusterNode;
   /** The user's name. */
   user: string;
 }

@@ -4,6 +4,7 @@ import { StoreError } from "../../../src/errors.ts";
 import { DirectoryStore, type DirectoryStoreOptions } from "../../../src/store/directory/store.ts";
 import { directoryError } from "../../../src/store/directory/error.ts";
 import { openStore } from "../../../src/store/open.ts";
+import { RecordedLog } from "../../fakes/log.ts";
 import { bytesOf, listAll, pieces, readAll, type StoreUnderTest, testStore } from "../store_contract.ts";
 
 async function openDirectory(options?: DirectoryStoreOptions): Promise<StoreUnderTest & { root: string }> {
@@ -24,6 +25,7 @@ async function filesBelow(folder: string): Promise<string[]> {
   const found: string[] = [];
   try {
     for await (const entry of Deno.readDir(folder)) {
+      if (entry.name === ".couchdb-backup") continue;
       if (entry.isDirectory) found.push(...await filesBelow(`${folder}/${entry.name}`));
       else found.push(`${folder}/${entry.name}`);
     }
@@ -145,4 +147,55 @@ Deno.test("directoryError() names the code, its meaning and what to do", () => {
     assertStringIncludes(error.message, 'Cannot store "a/b" in "file:///mnt/usb"');
   }
   assertStringIncludes(directoryError(new Error("strange"), place).message, "unknown, strange");
+});
+
+for (const code of ["EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "ENOTTY", "ENOENT"]) {
+  Deno.test(`DirectoryStore passes over a sync that the file system does not have, and says so once: ${code}`, async () => {
+    const log = new RecordedLog();
+    const sync = () => Promise.reject(Object.assign(new Error("fsync"), { code }));
+    const given = await openDirectory({ sync, log });
+    try {
+      for (const key of ["a/b/c", "d"]) {
+        await given.store.create([key], pieces(bytesOf(key)));
+        await given.store.replace(`${key}-replaced`, bytesOf(key));
+        assertEquals(await readAll(given.store, key), bytesOf(key));
+      }
+      assertEquals(log.lines.map(({ level, fields }) => [level, fields["code"]]), [["warn", code]]);
+      assertEquals((await given.leftovers()).length, 4);
+    } finally {
+      await given.close();
+    }
+  });
+}
+
+Deno.test("DirectoryStore fails where a sync fails in earnest", async () => {
+  const given = await openDirectory({ sync: () => Promise.reject(Object.assign(new Error("fsync"), { code: "EIO" })) });
+  try {
+    const error = await assertRejects(() => given.store.create(["a"], pieces(bytesOf("x"))), StoreError);
+    assertEquals(error.facts.code, "EIO");
+    assertEquals(await given.leftovers(), []);
+  } finally {
+    await given.close();
+  }
+});
+
+Deno.test("DirectoryStore takes no write for done that was not: one of no bytes, one that did not reach the file", async () => {
+  for (
+    const [write, code] of [
+      [() => Promise.resolve({ bytesWritten: 0 }), "ENOSPC"],
+      [
+        (_: unknown, bytes: Uint8Array, start: number) => Promise.resolve({ bytesWritten: bytes.length - start }),
+        "cut_off",
+      ],
+    ] as const
+  ) {
+    const given = await openDirectory({ write });
+    try {
+      const error = await assertRejects(() => given.store.create(["a"], pieces(bytesOf("x"))), StoreError);
+      assertEquals(error.facts.code, code);
+      assertEquals(await given.leftovers(), []);
+    } finally {
+      await given.close();
+    }
+  }
 });

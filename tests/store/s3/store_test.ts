@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { gzipSync } from "node:zlib";
 import { AwsError, describeError, StoreError } from "../../../src/errors.ts";
 import { Secret } from "../../../src/secret.ts";
 import { openStore } from "../../../src/store/open.ts";
@@ -44,6 +45,11 @@ testStore("S3Store", () => openS3());
 testStore(
   "S3Store on a dotted bucket over IPv6 with a session token",
   () => openS3({ hostname: "::1", sessionToken: "session/+=token", region: "eu-west-1" }, "s3://data.example.com"),
+);
+
+testStore(
+  "S3Store on a server without checksums and tokens, behind a front that gzips,",
+  () => openS3({ refusesChecksums: true, nextMarkerOnly: "start-after", gzipAnswers: "always" }),
 );
 
 /** Runs `body` with a server and a store on it. */
@@ -96,22 +102,44 @@ testFake("S3Store create() sends what fits into a part in one request, and no by
   assertEquals(counts(fake, "PutObject", "CreateMultipartUpload", "UploadPart"), [4, 3, 2 + 2 + 3]);
 });
 
-testFake(
-  "S3Store stores with storage class and encryption, in one request and in several",
-  async ({ fake, options }) => {
-    const store = new S3Store({ ...options, storageClass: "STANDARD_IA", kmsKeyId: "arn:aws:kms:x" }, QUICK);
-    await store.create(["small"], pieces(bytesOf("x")));
-    await store.create(["large"], largeBody());
-    await store.replace("replaced", bytesOf("y"));
-    for (const object of fake.objects.values()) {
-      assertEquals(object.headers["x-amz-storage-class"], "STANDARD_IA");
-      assertEquals(object.headers["x-amz-server-side-encryption"], "aws:kms");
-      assertEquals(object.headers["x-amz-server-side-encryption-aws-kms-key-id"], "arn:aws:kms:x");
-    }
-    await new S3Store({ ...options, sse: "AES256" }, QUICK).create(["aes"], pieces(bytesOf("x")));
-    assertEquals(fake.object("test-bucket", "f/aes")?.headers["x-amz-server-side-encryption"], "AES256");
-  },
-);
+testFake("S3Store encrypts everything as the config says", async ({ fake, options }) => {
+  const store = new S3Store({ ...options, kmsKeyId: "arn:aws:kms:x" }, QUICK);
+  await store.create(["small"], pieces(bytesOf("x")));
+  await store.create(["large"], largeBody());
+  await store.replace("replaced", bytesOf("y"));
+  for (const object of fake.objects.values()) {
+    assertEquals(object.headers["x-amz-server-side-encryption"], "aws:kms");
+    assertEquals(object.headers["x-amz-server-side-encryption-aws-kms-key-id"], "arn:aws:kms:x");
+  }
+  await new S3Store({ ...options, sse: "AES256" }, QUICK).create(["aes"], pieces(bytesOf("x")));
+  assertEquals(fake.object("test-bucket", "f/aes")?.headers["x-amz-server-side-encryption"], "AES256");
+});
+
+testFake("S3Store gives chunks the storage class, and nothing else", async ({ fake, options }) => {
+  const store = new S3Store({ ...options, storageClass: "DEEP_ARCHIVE" }, QUICK);
+  await store.create(["chunk/small"], pieces(bytesOf("x")), { kind: "chunk" });
+  await store.create(["chunk/large"], largeBody(), { kind: "chunk" });
+  await store.create(["claim/small"], pieces(bytesOf("x")));
+  await store.create(["claim/large"], largeBody());
+  await store.replace("claim/replaced", bytesOf("y"));
+  await store.tryConditions("claim/tried");
+  assertEquals(
+    [...fake.objects].map(([path, { headers }]) => [path.split("/")[2], headers["x-amz-storage-class"]]),
+    [...Array(2).fill(["chunk", "DEEP_ARCHIVE"]), ...Array(4).fill(["claim", undefined])],
+  );
+});
+
+testFake("S3Store knows after its first request how far the server's clock is", async ({ fake, store }) => {
+  assertEquals([store.clockSkewMs, store.server], [undefined, fake.url]);
+  await store.stat("none");
+  assertEquals(store.clockSkewMs, 0);
+});
+
+testFake("S3Store knows that the server's clock is five minutes ahead", async ({ store }) => {
+  await store.stat("none");
+  const error = Math.abs((store.clockSkewMs ?? 0) - 300_000);
+  assert(error <= 1500, `${store.clockSkewMs} ms`);
+}, { clockAheadMs: 300_000 });
 
 for (
   const fault of [
@@ -270,6 +298,75 @@ testFake(
     assertEquals(error.facts.code, "changed");
   },
 );
+
+for (const gzipAnswers of ["accepted", "always"] as const) {
+  testFake(
+    `S3Store read() gives the object's own bytes where a front gzips: ${gzipAnswers}`,
+    async ({ fake, store }) => {
+      for (const body of [new Uint8Array(0), bytesOf("{}"), patternBytes(LARGE_BYTES), gzipSync(patternBytes(1000))]) {
+        await store.replace("object", body);
+        assertEquals(await readAll(store, "object"), new Uint8Array(body));
+      }
+      assertEquals(fake.count("HeadObject"), gzipAnswers === "accepted" ? 0 : 4);
+      for (const { headers } of fake.requests) {
+        assertEquals(headers["accept-encoding"], "identity");
+        assert(!headers["authorization"]?.includes("accept-encoding"), "a front may change it");
+      }
+    },
+    { gzipAnswers },
+  );
+}
+
+testFake("S3Store read() goes on where what a front gzips breaks off", async ({ fake, store }) => {
+  const body = patternBytes(LARGE_BYTES);
+  await store.replace("object", body);
+  fake.inject("GetObject", { kind: "cut_body", afterBytes: 50_000 }, 2);
+  assertEquals(await readAll(store, "object"), body);
+  fake.inject("GetObject", { kind: "cut_body", afterBytes: 50_000 });
+  fake.inject("GetObject", { kind: "cut_body", afterBytes: 0 }, 99);
+  assertEquals((await assertRejects(() => readAll(store, "object"), StoreError)).facts.code, "cut_off");
+}, { gzipAnswers: "always" });
+
+testFake("S3Store read() says that more comes than the object has", async ({ fake, store }) => {
+  const body = patternBytes(LARGE_BYTES);
+  await store.replace("object", body);
+  fake.inject("HeadObject", { kind: "alter", headers: { "content-length": "1000" } });
+  const error = await assertRejects(() => readAll(store, "object"), StoreError);
+  assertEquals(error.facts.code, "strange_answer");
+}, { gzipAnswers: "always" });
+
+testFake(
+  "S3Store read() leaves an object that was stored with a Content-Encoding as it lies there",
+  async ({ fake, store }) => {
+    const stored = new Uint8Array(gzipSync(bytesOf("hello hello hello")));
+    await store.replace("object", stored);
+    fake.object("test-bucket", "f/object")!.headers["content-encoding"] = "gzip";
+    assertEquals(await readAll(store, "object"), stored);
+  },
+);
+
+testFake("S3Store takes no success of another kind for the one that it needs", async ({ fake, store }) => {
+  await store.replace("object", bytesOf("12345"));
+  const without = (...names: string[]) => Object.fromEntries(names.map((name) => [name, ""]));
+  const cases: [
+    Operation,
+    Partial<Record<"status", number>> & { headers?: Record<string, string> },
+    () => Promise<unknown>,
+  ][] = [
+    ["GetObject", { status: 206 }, () => readAll(store, "object")],
+    ["GetObject", { status: 204 }, () => readAll(store, "object")],
+    ["HeadObject", { headers: without("content-length") }, () => store.stat("object")],
+    ["HeadObject", { headers: without("last-modified") }, () => store.stat("object")],
+    ["PutObject", { headers: without("etag") }, () => store.replace("new", bytesOf("x"))],
+    ["PutObject", { headers: without("etag") }, () => store.create(["created"], pieces(bytesOf("x")))],
+    ["UploadPart", { headers: without("etag") }, () => store.create(["large"], largeBody())],
+  ];
+  for (const [operation, change, run] of cases) {
+    fake.inject(operation, { kind: "alter", ...change });
+    const error = await assertRejects(run, StoreError, undefined, `${operation} ${JSON.stringify(change)}`);
+    assertEquals(error.facts.code, "strange_answer");
+  }
+});
 
 testFake("S3Store finds the region out, and asks once", async ({ fake, options }) => {
   const store = new S3Store({ ...options, region: undefined }, QUICK);

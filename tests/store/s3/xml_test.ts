@@ -8,27 +8,27 @@ import {
   parseUploadId,
 } from "../../../src/store/s3/xml.ts";
 
-const listing = (content: string) => `<?xml version="1.0"?>\n<ListBucketResult xmlns="x">${content}</ListBucketResult>`;
+const page = (content: string) => `<?xml version="1.0"?>\n<ListBucketResult xmlns="x">${content}</ListBucketResult>`;
+const listing = (content: string) => page(`<IsTruncated>false</IsTruncated>${content}`);
 const contents = (key: string) =>
   `<Contents><Key>${key}</Key><LastModified>2026-01-03T18:00:00.000Z</LastModified><Size>5</Size></Contents>`;
 
 Deno.test("parseListing() reads names as text: no numbers, no trimming, entities decoded", () => {
-  const page = parseListing(
+  const found = parseListing(
     listing(
       `${contents("p/0010")}${contents("p/ a ")}${contents("p/&lt;&amp;&quot;&#233;&#x4e2d;")}` +
         `<CommonPrefixes><Prefix>p/1e3/</Prefix></CommonPrefixes>`,
     ),
     "p/",
   );
-  assertEquals(page?.entries.map((entry) => [entry.kind, entry.name]), [
+  assertEquals(found?.entries.map((entry) => [entry.kind, entry.name]), [
     ["object", "0010"],
     ["object", " a "],
     ["object", '<&"\u00e9\u4e2d'],
     ["folder", "1e3"],
   ]);
-  const first = page?.entries[0];
+  const first = found?.entries[0];
   assertEquals(first?.kind === "object" && [first.sizeBytes, first.modified.getTime()], [5, Date.UTC(2026, 0, 3, 18)]);
-  assertEquals(page?.continuationToken, undefined);
 });
 
 Deno.test("parseListing() decodes names exactly where the answer says that they are encoded", () => {
@@ -37,21 +37,48 @@ Deno.test("parseListing() decodes names exactly where the answer says that they 
   assertEquals(names(contents("a%2Fb+c")), ["a%2Fb+c"]);
 });
 
-Deno.test("parseListing() leaves out the marker of an empty folder, and hands on the token of a page that is not the last", () => {
-  const page = parseListing(
-    listing(
-      `${contents("p/")}${
-        contents("p/a")
-      }<IsTruncated>true</IsTruncated><NextContinuationToken>1/+=</NextContinuationToken>`,
-    ),
-    "p/",
-  );
-  assertEquals([page?.entries.map((entry) => entry.name), page?.continuationToken], [["a"], "1/+="]);
-  assertEquals(parseListing(listing("<IsTruncated>false</IsTruncated>"), ""), {
-    entries: [],
-    continuationToken: undefined,
+Deno.test("parseListing() leaves out the marker of an empty folder", () => {
+  const found = parseListing(listing(`${contents("p/")}${contents("p/a")}`), "p/");
+  assertEquals(found?.entries.map((entry) => entry.name), ["a"]);
+});
+
+Deno.test("parseListing() tells how to go on behind a page that is not the last", () => {
+  const goOn = (content: string) => {
+    const { entries: _, ...rest } = parseListing(page(content), "p/")!;
+    return rest;
+  };
+  const nothing = { continuationToken: undefined, nextMarker: undefined };
+  assertEquals(goOn("<IsTruncated>false</IsTruncated>"), { isTruncated: false, ...nothing });
+  assertEquals(goOn("<IsTruncated>true</IsTruncated>"), { isTruncated: true, ...nothing });
+  assertEquals(goOn("<IsTruncated>true</IsTruncated><NextContinuationToken>1/+=</NextContinuationToken>"), {
+    isTruncated: true,
+    ...nothing,
+    continuationToken: "1/+=",
   });
-  assertEquals(parseListing("<ListBucketResult/>", ""), { entries: [], continuationToken: undefined });
+  assertEquals(
+    goOn("<EncodingType>url</EncodingType><IsTruncated>true</IsTruncated><NextMarker>p/a+b%2Bc/</NextMarker>"),
+    { isTruncated: true, ...nothing, nextMarker: "p/a b+c/" },
+  );
+});
+
+Deno.test("parseListing() takes no part of a page, and no other page, for the one that was asked for", () => {
+  const whole = listing(`${contents("p/a")}${contents("p/b")}<CommonPrefixes><Prefix>p/c/</Prefix></CommonPrefixes>`);
+  assertEquals(parseListing(whole, "p/")?.entries.length, 3);
+  for (let length = 0; length < whole.length; length++) {
+    assertEquals(parseListing(whole.slice(0, length), "p/"), undefined, whole.slice(0, length));
+  }
+  const others: Record<string, string> = {
+    "no word on whether it is all": page(contents("p/a")),
+    "a strange word on it": page("<IsTruncated>maybe</IsTruncated>"),
+    "another prefix": listing(contents("q/a")),
+    "another folder": listing("<CommonPrefixes><Prefix>q/c/</Prefix></CommonPrefixes>"),
+    "no delimiter": listing(contents("p/a/b")),
+    "no size": listing("<Contents><Key>p/a</Key><LastModified>2026-01-03T18:00:00.000Z</LastModified></Contents>"),
+    "no time": listing("<Contents><Key>p/a</Key><Size>5</Size></Contents>"),
+    "no key": listing("<Contents><LastModified>2026-01-03T18:00:00.000Z</LastModified><Size>5</Size></Contents>"),
+    "nothing": "<ListBucketResult/>",
+  };
+  for (const [what, text] of Object.entries(others)) assertEquals(parseListing(text, "p/"), undefined, what);
 });
 
 Deno.test("answers that are something else give undefined", () => {

@@ -1,0 +1,269 @@
+/**
+ * Makes the test vectors of the archive's formats again: small repositories, and what a restore of each of their backups
+ * must give: `deno run -A scripts/record_vectors.ts`. Format 1 is written by version 1 of this program, out of the history,
+ * format 2 by today's; both against the double of CouchDB. docs/vectors.md says what is in them.
+ */
+import { gunzipSync } from "node:zlib";
+import { Repository } from "../src/archive/repository.ts";
+import { backup } from "../src/commands/backup/backup.ts";
+import { CouchClient } from "../src/couchdb/client.ts";
+import { SILENT_LOG, SILENT_PROGRESS } from "../src/observe.ts";
+import { Secret } from "../src/secret.ts";
+import { openStore } from "../src/store/open.ts";
+import type { Task } from "../src/task/task.ts";
+import { couchOk } from "../tests/couch_request.ts";
+import { type FakeCouchDb, startFakeCouchDb } from "../tests/fakes/couchdb.ts";
+import { type LeafRevisions, readAllLeafRevisions } from "../tests/leaf_revisions.ts";
+import { formatVectors, type Vector, withoutHistories } from "../tests/vectors.ts";
+
+const FIXTURES = new URL("../tests/fixtures/", import.meta.url);
+/** The last commit of version 1. */
+const VERSION_1 = "ec5e143";
+/** Stands in the manifests for the double's address, which differs each time. */
+const COUCH_URL = "http://127.0.0.1:5984";
+const SECURITY =
+  '{"admins":{"names":["ann"],"roles":[]},"members":{"names":[],"roles":["staff"]},"n":9007199254740993}';
+
+await recordFormat1(new URL("format1/", FIXTURES));
+await recordFormat2(new URL("format2/", FIXTURES));
+
+async function recordFormat1(folder: URL): Promise<void> {
+  const repository = await emptyRepository(folder);
+  const root = await Deno.makeTempDir({ prefix: "couchdb-backup-version-1-" });
+  let leaves: LeafRevisions;
+  try {
+    await command("git", ["worktree", "add", "--force", "--detach", root, VERSION_1]);
+    const script = new URL("record_format1.ts", import.meta.url).pathname;
+    const flags = ["run", "-A", "--quiet", "--no-check", "--config", `${root}/deno.json`];
+    leaves = leavesOf(JSON.parse(await command("deno", [...flags, script, root, repository])));
+  } finally {
+    await command("git", ["worktree", "remove", "--force", root]);
+  }
+  const both = {
+    database: "a/b",
+    has_histories: true,
+    security: '{"admins":{"names":["ann"],"roles":[]},"members":{"names":[],"roles":["staff"]}}',
+    revs_limit: 20,
+    unreadable: [],
+  };
+  // The unfinished one has not come to its third chunk.
+  const begun = new Map([...leaves].filter(([id]) => id !== "ä 😀/\0"));
+  await writeVectors(folder, [
+    { ...both, path: "backup/2026/01/03/couchdb/a%2Fb", verify: 0, restore: 0, documents: leaves },
+    { ...both, path: "backup/2026/01/04/couchdb/a%2Fb", verify: 12, restore: 12, documents: begun },
+  ]);
+}
+
+/** A run that is recorded. */
+interface RecordedRun {
+  run: string;
+  day: number;
+  hour: number;
+  task: Partial<Task>;
+  /** @default none: the run goes to its end */
+  stop?: AbortSignal;
+}
+
+async function recordFormat2(folder: URL): Promise<void> {
+  const repository = await emptyRepository(folder);
+  await using server = await startFakeCouchDb();
+  await using feed = shortPages(server);
+  await seedOrders(server);
+
+  // When the last page of the feed is asked for, documents of the first one, which are stored, are changed and deleted.
+  onceAfterPages(server, 2, async () => {
+    await write(server, [
+      '{"_id":"again","_rev":"2-b","_revisions":{"start":2,"ids":["b","a"]},"state":"later"}',
+      '{"_id":"deleted-meanwhile","_rev":"2-b","_revisions":{"start":2,"ids":["b","a"]},"_deleted":true}',
+    ]);
+  });
+  const broken = { ids: ["unreadable"], error: "internal_error", reason: "badmatch" };
+  server.faults.add({ endpoint: "_bulk_get", times: Infinity, fault: { kind: "error rows", ...broken } });
+  await runBackup(repository, feed.url, {
+    run: "33333333-3333-4333-8333-333333333333",
+    day: 25,
+    hour: 6,
+    task: { name: "with-histories" },
+  });
+  const first = await readAllLeafRevisions(server, "orders", { also: ["deleted-meanwhile"] });
+  first.delete("unreadable");
+
+  // The second run of the day saves no histories. Ten changes, more than the revisions limit, come between two states.
+  server.faults.clear();
+  onceAfterPages(server, 2, async () => {
+    for (let change = 1, _rev = "1-a"; change <= 10; change++) {
+      const { json } = await couchOk(server, "PUT /orders/hot", { _rev, state: `after ${change} changes` });
+      _rev = json.rev;
+    }
+  });
+  await runBackup(repository, feed.url, {
+    run: "44444444-4444-4444-8444-444444444444",
+    day: 25,
+    hour: 18,
+    task: { name: "without-histories", revisions: false, tombstones: true },
+  });
+  const also = ["deleted-before", "deleted-meanwhile"];
+  const second = withoutHistories(await readAllLeafRevisions(server, "orders", { also }));
+
+  // The third one ends in the middle.
+  const stop = new AbortController();
+  const stopping = { kind: "run", run: () => stop.abort(new Error("stopped for the test vectors")) } as const;
+  server.faults.add({ endpoint: "_bulk_get", skip: 1, fault: stopping });
+  const third = { run: "55555555-5555-4555-8555-555555555555", day: 26, hour: 6, stop: stop.signal };
+  await runBackup(repository, feed.url, { ...third, task: { name: "with-histories" } }).catch((error) => {
+    if (error !== stop.signal.reason) throw error;
+  });
+  const whole = await readAllLeafRevisions(server, "orders", { also });
+  const begun = await savedIds(`${repository}/backup/2026/11/26/couchdb/orders`);
+  await writeVectors(folder, [
+    {
+      path: "backup/2026/11/25/couchdb/orders/manifest-20261125T060000Z-33333333.json",
+      database: "orders",
+      verify: 3,
+      restore: 3,
+      has_histories: true,
+      security: SECURITY,
+      revs_limit: 5,
+      unreadable: ["unreadable"],
+      documents: first,
+    },
+    {
+      path: "backup/2026/11/25/couchdb/orders",
+      database: "orders",
+      verify: 0,
+      restore: 0,
+      has_histories: false,
+      security: SECURITY,
+      revs_limit: 5,
+      unreadable: [],
+      documents: second,
+    },
+    {
+      path: "backup/2026/11/26/couchdb/orders",
+      database: "orders",
+      verify: 12,
+      restore: 12,
+      has_histories: true,
+      security: SECURITY,
+      revs_limit: 5,
+      unreadable: [],
+      documents: new Map([...whole].filter(([id]) => begun.includes(id))),
+    },
+  ]);
+  // What the program has found out of the store is no part of the format.
+  await Deno.remove(`${repository}/backup/_store`, { recursive: true });
+}
+
+async function seedOrders(server: FakeCouchDb): Promise<void> {
+  // One range, so that the feed's order is that of writing.
+  await couchOk(server, "PUT /orders?q=1");
+  await couchOk(server, "PUT /orders/_revs_limit", "5");
+  await couchOk(server, "PUT /orders/_security", SECURITY);
+  await write(server, [
+    '{"_id":"again","_rev":"1-a","_revisions":{"start":1,"ids":["a"]},"state":"earlier"}',
+    '{"_id":"deleted-meanwhile","_rev":"1-a","_revisions":{"start":1,"ids":["a"]}}',
+    '{"_id":"deleted-before","_rev":"2-b","_revisions":{"start":2,"ids":["b","a"]},"_deleted":true,"why":"it has a body"}',
+    '{"_id":"hot","_rev":"1-a","state":"before ten changes"}',
+    '{"_id":"conflict","_rev":"2-b","_revisions":{"start":2,"ids":["b","a"]},"winner":false}',
+    '{"_id":"conflict","_rev":"2-c","_revisions":{"start":2,"ids":["c","a"]},"winner":true}',
+    '{"_id":"conflict","_rev":"3-d","_revisions":{"start":3,"ids":["d","x","a"]},"_deleted":true}',
+    '{"_id":"file","_rev":"1-a","_attachments":{"hello.txt":{"content_type":"text/plain","data":"aGVsbG8="}}}',
+    '{"_id":"numbers","_rev":"1-a","big":9007199254740993,"one":1.0,"10":"ten","2":"two"}',
+    '{"_id":"unreadable","_rev":"1-a"}',
+    '{"_id":"ä 😀/\\u0000","_rev":"1-a"}',
+    '{"_id":"_design/app","_rev":"1-a","views":{"all":{"map":"function (doc) { emit(doc._id); }"}}}',
+  ]);
+}
+
+async function write(server: FakeCouchDb, documents: readonly string[]): Promise<void> {
+  await couchOk(server, "POST /orders/_bulk_docs", `{"new_edits":false,"docs":[${documents.join(",")}]}`);
+}
+
+/** Does something when the page of the feed that comes after so many others is asked for. */
+function onceAfterPages(server: FakeCouchDb, pages: number, run: () => Promise<void>): void {
+  const where = ({ method }: { method: string }) => method === "GET";
+  server.faults.add({ endpoint: "_changes", where, skip: pages, fault: { kind: "run", run } });
+}
+
+/** A proxy before the double whose pages of the feed have four rows, whatever is asked for. */
+function shortPages(server: FakeCouchDb): { url: string } & AsyncDisposable {
+  const proxy = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, async (request) => {
+    const { pathname, search } = new URL(request.url);
+    const target = server.url + pathname + search.replace(/\blimit=\d+/, "limit=4");
+    const { method, headers } = request;
+    const body = method === "GET" ? null : await request.arrayBuffer();
+    const answer = await fetch(target, { method, headers, body });
+    return new Response(await answer.arrayBuffer(), { status: answer.status, headers: answer.headers });
+  });
+  return {
+    url: `http://127.0.0.1:${proxy.addr.port}`,
+    [Symbol.asyncDispose]: () => proxy.shutdown(),
+  };
+}
+
+async function runBackup(root: string, url: string, { run, day, hour, task, stop }: RecordedRun): Promise<void> {
+  const couch = new CouchClient({ url, login: "admin", password: new Secret("secret"), log: SILENT_LOG });
+  Object.defineProperty(couch, "url", { value: COUCH_URL });
+  const store = await openStore({ bucket: `file://${root}` });
+  const never = new AbortController().signal;
+  const whole: Task = {
+    name: "",
+    databases: [],
+    exclude: [],
+    delaySeconds: 0,
+    chunk: 3,
+    backupOnlyPrevious: false,
+    attachments: true,
+    revisions: true,
+    parallel: 1,
+    allowEmpty: false,
+    tombstones: false,
+    ...task,
+  };
+  const context = {
+    couch,
+    repository: new Repository(store, { prefix: "backup", suffix: "couchdb" }),
+    log: SILENT_LOG,
+    progress: SILENT_PROGRESS,
+    run,
+    now: () => new Date(Date.UTC(2026, 10, day, hour)),
+    signal: never,
+    stop: stop ?? never,
+  };
+  const databases = [{ database: "orders", encoded: "orders", pattern: "--database" }];
+  const date = { year: 2026, month: 11, day };
+  const report = await backup(context, [{ task: whole, date, databases, warnings: [] }], {});
+  const failed = report.tasks.flatMap(({ databases }) => databases).filter(({ error }) => error !== undefined);
+  if (failed.length > 0) throw new Error(JSON.stringify(failed));
+}
+
+function leavesOf(entries: [string, string[]][]): LeafRevisions {
+  return new Map(entries.map(([id, texts]) => [id, new Map(texts.map((text) => [JSON.parse(text)._rev, text]))]));
+}
+
+/** The ids in the chunks that the checkpoint of a folder names. */
+async function savedIds(folder: string): Promise<string[]> {
+  const { chunks } = JSON.parse(await Deno.readTextFile(`${folder}/checkpoint-55555555.json`));
+  const ids = chunks.map(async ({ name }: { name: string }) => {
+    const { results } = JSON.parse(gunzipSync(await Deno.readFile(`${folder}/${name}`)).toString());
+    return results.map(({ id }: { id: string }) => id);
+  });
+  return (await Promise.all(ids)).flat();
+}
+
+async function emptyRepository(folder: URL): Promise<string> {
+  const repository = new URL("repository", folder).pathname;
+  await Deno.remove(repository, { recursive: true }).catch(() => {});
+  await Deno.mkdir(repository, { recursive: true });
+  return repository;
+}
+
+async function writeVectors(folder: URL, vectors: readonly Vector[]): Promise<void> {
+  await Deno.writeTextFile(new URL("expected.json", folder), formatVectors(vectors));
+}
+
+async function command(name: string, args: readonly string[]): Promise<string> {
+  const { success, stdout, stderr } = await new Deno.Command(name, { args: [...args] }).output();
+  if (!success) throw new Error(`${name} ${args.join(" ")}: ${new TextDecoder().decode(stderr)}`);
+  return new TextDecoder().decode(stdout);
+}

@@ -1,0 +1,181 @@
+/**
+ * The index of complete backups. In: what is known of a backup that is about to be complete. Out: the newest of a database,
+ * or all of them, by listing names alone. The entry is made before the manifest: what lacks its manifest is no backup.
+ */
+import { z } from "zod";
+import { decodeDatabase } from "../database_name.ts";
+import { type BackupDate, formatDate } from "../dates.ts";
+import { ArchiveError, isNotFound, StoreError } from "../errors.ts";
+import type { Log } from "../observe.ts";
+import { joinKey } from "../store/key.ts";
+import { readText } from "../store/read_whole.ts";
+import type { StoreCallOptions } from "../store/store.ts";
+import { type CatalogEntry, entryName, type NamedEntry, parseEntryName } from "./catalog_entry.ts";
+import { CATALOG_FOLDER, MANIFEST_NAME, manifestName, shortRun } from "./layout.ts";
+import type { Manifest } from "./manifest.ts";
+import { readManifest } from "./read.ts";
+import type { Repository } from "./repository.ts";
+
+export type { CatalogEntry } from "./catalog_entry.ts";
+
+/** What entries are looked for with. */
+export interface CatalogSearch extends StoreCallOptions {
+  /** Only what was complete at this moment. */
+  notAfter?: Date | undefined;
+}
+
+/** Of an entry's body the one thing that its name may not hold. */
+const bodySchema = z.object({ task: z.string() });
+
+/** The index of a repository's complete backups. */
+export class Catalog {
+  readonly #repository: Repository;
+
+  constructor(repository: Repository) {
+    this.#repository = repository;
+  }
+
+  /**
+   * Enters a backup whose manifest is about to be stored. Entering it again changes nothing.
+   *
+   * @returns The entry's key.
+   */
+  async add(entry: CatalogEntry, options: StoreCallOptions): Promise<string> {
+    const key = joinKey(this.#repository.catalogFolder(entry.database), entryName(entry));
+    try {
+      await this.#repository.store.create([key], bodyOf(entry), options);
+    } catch (error) {
+      // All that makes it different from others stands in its name.
+      if (!(error instanceof StoreError) || error.facts.code !== "exists") throw error;
+    }
+    return key;
+  }
+
+  /**
+   * The newest entry of a database. Whether its manifest is there is for the caller to see; {@linkcode latestComplete} does.
+   *
+   * @param database Decoded.
+   */
+  async latest(database: string, search: CatalogSearch): Promise<CatalogEntry | undefined> {
+    for await (const entry of this.entries(database, search)) return entry;
+    return undefined;
+  }
+
+  /**
+   * The newest backup of a database whose manifest is there and whole. An entry without one is passed over: the run that
+   * made it has ended in between.
+   *
+   * @param database Decoded.
+   */
+  async latestComplete(
+    database: string,
+    { log, ...search }: CatalogSearch & { log: Log },
+  ): Promise<{ entry: CatalogEntry; manifest: Manifest } | undefined> {
+    for await (const entry of this.entries(database, search)) {
+      try {
+        const cut = entry.manifestKey.lastIndexOf("/");
+        const [folder, name] = [entry.manifestKey.slice(0, cut), entry.manifestKey.slice(cut + 1)];
+        const manifest = await readManifest(this.#repository.store, folder, { ...search, name });
+        // What is called manifest.json may have been replaced by that of another run.
+        if (shortRun(manifest.run) === entry.run) return { entry, manifest };
+      } catch (error) {
+        if (error instanceof ArchiveError) {
+          log.warn("a newer backup is passed over: its manifest is damaged", {
+            manifest: entry.manifestKey,
+            error: error.message,
+          });
+        } else if (!isNotFound(error)) throw error;
+        else log.debug("entry of the catalog has no manifest", { manifest: entry.manifestKey });
+      }
+    }
+    return undefined;
+  }
+
+  /**
+   * The entries of a database, the newest first. Left early it costs one listing, however many there are.
+   *
+   * @param database Decoded.
+   */
+  async *entries(database: string, { notAfter, ...options }: CatalogSearch): AsyncGenerator<CatalogEntry> {
+    const folder = this.#repository.catalogFolder(database);
+    for await (const { kind, name } of this.#repository.store.list(folder, options)) {
+      const named = kind === "object" ? parseEntryName(name) : undefined;
+      if (named === undefined || (notAfter !== undefined && named.finishedAt.getTime() > notAfter.getTime())) continue;
+      const entry = this.#entryOf(named, database);
+      yield named.isTaskCut ? await this.#withWholeTask(entry, joinKey(folder, name), options) : entry;
+    }
+  }
+
+  /** The decoded names of the databases that have a folder in the catalog, in the store's order. */
+  async *databases(options: StoreCallOptions): AsyncGenerator<string> {
+    const { store, prefix, suffix } = this.#repository;
+    for await (const { kind, name } of store.list(joinKey(prefix, CATALOG_FOLDER, suffix), options)) {
+      if (kind === "folder") yield decodeDatabase(name);
+    }
+  }
+
+  #entryOf({ format, isTaskCut: _, ...named }: NamedEntry, database: string): CatalogEntry {
+    const folder = this.#repository.backupFolder({ date: named.date, database });
+    const name = format === 1 ? MANIFEST_NAME : manifestName(named.finishedAt, named.run);
+    return { database, ...named, manifestKey: joinKey(folder, name) };
+  }
+
+  async #withWholeTask(entry: CatalogEntry, key: string, options: StoreCallOptions): Promise<CatalogEntry> {
+    const text = await readText(this.#repository.store, key, options);
+    try {
+      return { ...entry, ...bodySchema.parse(JSON.parse(text)) };
+    } catch {
+      return entry; // Damaged: the beginning of the task's name is still right.
+    }
+  }
+}
+
+/** What the catalog says of a backup, by its manifest. */
+export function entryOfManifest(
+  { database, date, folder, name, manifest, finishedAt }: {
+    /** Decoded. */
+    database: string;
+    date: BackupDate;
+    /** The key of the folder that the manifest lies in. */
+    folder: string;
+    /** The manifest's name. */
+    name: string;
+    manifest: Manifest;
+    finishedAt: Date;
+  },
+): CatalogEntry {
+  const { run, task, kind, totals, unreadable } = manifest;
+  return {
+    database,
+    finishedAt,
+    run: shortRun(run),
+    date,
+    task,
+    kind,
+    documents: totals.documents,
+    compressedBytes: totals.compressed_bytes,
+    chunks: totals.chunks,
+    unreadable: unreadable.length,
+    manifestKey: joinKey(folder, name),
+  };
+}
+
+/** The same as in the name, for people, and what the name may lack. */
+async function* bodyOf(entry: CatalogEntry): AsyncGenerator<Uint8Array> {
+  const { database, finishedAt, run, date, task, kind, documents, compressedBytes, chunks, unreadable } = entry;
+  yield new TextEncoder().encode(
+    JSON.stringify({
+      database,
+      finished_at: finishedAt.toISOString(),
+      run,
+      date: formatDate(date).replaceAll("/", "-"),
+      task,
+      kind,
+      documents,
+      compressed_bytes: compressedBytes,
+      chunks,
+      unreadable,
+      manifest: entry.manifestKey,
+    }) + "\n",
+  );
+}

@@ -1,0 +1,117 @@
+/**
+ * All backups of a repository, folder by folder. In: a repository, or one database of it. Out: what lies in each folder, as
+ * the catalog would say it.
+ *
+ * Folders are the truth: a backup is there when its manifest is. What the manifest says is taken from the catalog, whose
+ * names carry it, and read where the catalog does not know it: so a folder costs one listing of its manifests, and the
+ * reading of those that are not in the catalog or are called `manifest.json`.
+ */
+import { decodeDatabase, encodeDatabase } from "../database_name.ts";
+import type { BackupDate } from "../dates.ts";
+import type { ArchiveError } from "../errors.ts";
+import { loadAhead } from "../parallel.ts";
+import { joinKey } from "../store/key.ts";
+import type { StoreCallOptions } from "../store/store.ts";
+import { Catalog, type CatalogEntry, entryOfManifest } from "./catalog.ts";
+import { type DatedFolder, listDays } from "./days.ts";
+import { listManifests, readManifests } from "./read.ts";
+import type { Repository } from "./repository.ts";
+
+/** Folders that are looked into at once. */
+const FOLDERS_AT_ONCE = 16;
+
+/** The folder of a database's backups of one date. */
+export interface DatabaseFolder {
+  /** Decoded. */
+  database: string;
+  date: BackupDate;
+  /** The folder's key. */
+  folder: string;
+}
+
+/** What lies in a folder. */
+export interface FolderInventory extends DatabaseFolder {
+  /** The complete backups, the earliest first. */
+  backups: CatalogEntry[];
+  /** Those of them that the catalog does not know. */
+  uncatalogued: CatalogEntry[];
+  /** The manifests that cannot be used. */
+  damaged: ArchiveError[];
+}
+
+/**
+ * What there is, the newest date first.
+ *
+ * @param options `database`: only backups of this one, decoded. A folder that was expected and is not there has nothing.
+ */
+export async function* takeInventory(
+  repository: Repository,
+  { database, signal }: StoreCallOptions & { database?: string | undefined },
+): AsyncGenerator<FolderInventory> {
+  const known = await readCatalog(repository, { database, signal });
+  const look = (folder: DatabaseFolder, signal: AbortSignal) => lookInto(repository, folder, { known, signal });
+  const folders = findFolders(repository, { database, signal });
+  yield* loadAhead(folders, look, { limit: FOLDERS_AT_ONCE, signal });
+}
+
+/** The catalog's entries by the key of the manifest and the run, as a `manifest.json` may have become that of another. */
+type Known = ReadonlyMap<string, CatalogEntry>;
+
+const identify = ({ manifestKey, run }: { manifestKey: string; run: string }) => `${run} ${manifestKey}`;
+
+async function readCatalog(
+  repository: Repository,
+  { database, signal }: StoreCallOptions & { database: string | undefined },
+): Promise<Known> {
+  const catalog = new Catalog(repository);
+  const databases = database === undefined ? catalog.databases({ signal }) : [database];
+  const entriesOf = (name: string, signal: AbortSignal) => Array.fromAsync(catalog.entries(name, { signal }));
+  const known = new Map<string, CatalogEntry>();
+  for await (const entries of loadAhead(databases, entriesOf, { limit: FOLDERS_AT_ONCE, signal })) {
+    for (const entry of entries) known.set(identify(entry), entry);
+  }
+  return known;
+}
+
+/** The folders that may hold backups, day by day. */
+async function* findFolders(
+  repository: Repository,
+  { database, signal }: StoreCallOptions & { database: string | undefined },
+): AsyncGenerator<DatabaseFolder> {
+  const { store, suffix } = repository;
+  const listDay = async ({ date, folder }: DatedFolder, signal: AbortSignal): Promise<DatabaseFolder[]> => {
+    const below = joinKey(folder, suffix);
+    if (database !== undefined) return [{ database, date, folder: joinKey(below, encodeDatabase(database)) }];
+    const folders: DatabaseFolder[] = [];
+    for await (const { kind, name } of store.list(below, { signal })) {
+      if (kind === "folder") folders.push({ database: decodeDatabase(name), date, folder: joinKey(below, name) });
+    }
+    return folders;
+  };
+  const days = listDays(repository, { signal });
+  for await (const folders of loadAhead(days, listDay, { limit: FOLDERS_AT_ONCE, signal })) yield* folders;
+}
+
+async function lookInto(
+  { store }: Repository,
+  place: DatabaseFolder,
+  { known, signal }: StoreCallOptions & { known: Known },
+): Promise<FolderInventory> {
+  const { folder } = place;
+  const listed = await listManifests(store, folder, { signal });
+  // A manifest.json among others is read with all of them: so it is seen whether it is one of theirs.
+  const isMixed = listed.some(({ run }) => run === undefined);
+  const catalogued = isMixed
+    ? []
+    : listed.flatMap(({ name, run = "" }) => known.get(identify({ manifestKey: joinKey(folder, name), run })) ?? []);
+  const keys = new Set(catalogued.map(({ manifestKey }) => manifestKey));
+  const manifests = listed.filter(({ name }) => !keys.has(joinKey(folder, name)));
+  const read = await readManifests(store, folder, { state: { manifests }, signal });
+  const fresh = read.flatMap((one) => "manifest" in one ? [entryOfManifest({ ...place, ...one })] : []);
+  return {
+    ...place,
+    backups: [...catalogued, ...fresh].sort((a, b) => a.finishedAt.getTime() - b.finishedAt.getTime()),
+    uncatalogued: fresh.filter((entry) => !known.has(identify(entry))),
+    damaged: read.flatMap((one) => "error" in one ? [one.error] : []),
+  };
+}

@@ -1,0 +1,100 @@
+/**
+ * What the last run of each task had, in `_runs/<suffix>/<task>/last.json`: by it a database is missed that CouchDB does not
+ * list any more, and it is told since when a task is late. In: a task. Out: the object, and what is missing of it.
+ */
+import { z } from "zod";
+import { isNotFound } from "../errors.ts";
+import { joinKey } from "../store/key.ts";
+import type { StoreCallOptions } from "../store/store.ts";
+import { readText } from "../streams.ts";
+import type { Repository } from "./repository.ts";
+
+const NAME = "last.json";
+
+const lastRunSchema: z.ZodType<LastRun> = z.object({
+  run: z.string(),
+  finished_at: z.string(),
+  databases: z.array(z.string()),
+  saved_until: z.iso.datetime().optional(),
+});
+
+/** The last run of a task. */
+export interface LastRun {
+  /** Its id. */
+  run: string;
+  /** When it was over, in UTC. */
+  finished_at: string;
+  /** What the task selected, by decoded names. */
+  databases: string[];
+  /** Every elapse up to this instant is saved, by this run or one before it; in UTC. Absent where none ever was. */
+  saved_until?: string | undefined;
+}
+
+/** What the last run of a task had; undefined where none is known. */
+export async function readLastRun(
+  repository: Repository,
+  task: string,
+  options: StoreCallOptions,
+): Promise<LastRun | undefined> {
+  let text: string;
+  try {
+    text = await readText(await repository.store.read(joinKey(repository.taskFolder(task), NAME), options));
+  } catch (error) {
+    if (isNotFound(error)) return undefined;
+    throw error;
+  }
+  try {
+    return lastRunSchema.parse(JSON.parse(text));
+  } catch {
+    return undefined; // Cut off, or a later version's: what it says cannot be relied on.
+  }
+}
+
+/** Puts `last` in the place of what was known; an instant up to which all is saved never goes back. */
+export async function storeLastRun(
+  repository: Repository,
+  task: string,
+  last: LastRun & StoreCallOptions,
+): Promise<void> {
+  const { signal, ...now } = last;
+  const before = await readLastRun(repository, task, { signal });
+  const savedUntil = [before?.saved_until, now.saved_until].filter((one) => one !== undefined).sort().at(-1);
+  const text = JSON.stringify({ ...now, saved_until: savedUntil }, undefined, 2) + "\n";
+  const key = joinKey(repository.taskFolder(task), NAME);
+  await repository.store.replace(key, new TextEncoder().encode(text), { signal });
+}
+
+/** Says of a task that an elapse of it is saved, however many runs that took. */
+export async function noteSaved(
+  repository: Repository,
+  task: string,
+  { elapse, run, finishedAt, databases, signal }: StoreCallOptions & {
+    elapse: Date;
+    run: string;
+    finishedAt: string;
+    databases: readonly string[];
+  },
+): Promise<void> {
+  const before = await readLastRun(repository, task, { signal });
+  const last = before ?? { run, finished_at: finishedAt, databases: [...databases] };
+  await storeLastRun(repository, task, { ...last, saved_until: elapse.toISOString(), signal });
+}
+
+/** The databases that the last run of a task had and that CouchDB does not list any more. */
+export async function findUnlisted(
+  repository: Repository,
+  task: string,
+  { listed, signal }: StoreCallOptions & { listed: Iterable<string> },
+): Promise<string[]> {
+  const known = new Set(listed);
+  const last = await readLastRun(repository, task, { signal });
+  return (last?.databases ?? []).filter((database) => !known.has(database));
+}
+
+/** A sentence for a report: which databases are missed. */
+export function describeUnlisted(unlisted: readonly string[]): string {
+  const names = unlisted.slice(0, 10).map((name) => `"${name}"`).join(", ");
+  const more = unlisted.length > 10 ? ` and ${unlisted.length - 10} more` : "";
+  return `CouchDB does not list ${names}${more} any more, of the last run: deleted, or is a node of the cluster away? ` +
+    "Their backups stay";
+}

@@ -1,0 +1,94 @@
+/**
+ * Stores batches as chunks. In: a batch of documents. Out: its line in the manifest, and which of them CouchDB could not
+ * read. What is stored in vain, because an answer broke in the middle of a large document, is no part of the backup.
+ */
+import { chunkName } from "../../archive/layout.ts";
+import type { ChunkEntry } from "../../archive/manifest.ts";
+import { gzip } from "../../codec/gzip.ts";
+import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
+import { BatchReader, type ReadingHealth, RestartNeeded } from "../../couchdb/read.ts";
+import { describeError, StoreError } from "../../errors.ts";
+import { joinKey } from "../../store/key.ts";
+import type { Task } from "../../task/task.ts";
+import type { Run } from "./context.ts";
+import type { Work } from "./listing.ts";
+
+/** How often a chunk is restarted when what was stored of it turned out to be useless. */
+const MAX_CHUNK_ATTEMPTS = 8;
+
+/** Where the chunks of one backup go. */
+export interface ChunkPlace {
+  database: string;
+  task: Task;
+  /** The folder's key. */
+  folder: string;
+  /** What stands before the numbers: the eight digits of a run where the folder has chunks of others. */
+  prefix: string | undefined;
+  /** The first number that is free. */
+  nextNumber: number;
+}
+
+/** Stores the chunks of one backup. */
+export class ChunkWriter {
+  readonly #context: Run;
+  readonly #place: ChunkPlace;
+  readonly #health: ReadingHealth = { unreadableInARow: 0, knowsUnreadable: false };
+  #nextNumber: number;
+
+  constructor(context: Run, place: ChunkPlace) {
+    this.#context = context;
+    this.#place = place;
+    this.#nextNumber = place.nextNumber;
+  }
+
+  /** Fetches the documents of a batch, compresses them, and stores them under the next free number. */
+  async store(
+    { batch, again }: Work,
+    signal: AbortSignal,
+  ): Promise<{ entry: ChunkEntry; unreadable: UnreadableDocument[] }> {
+    const { couch, repository: { store }, log, progress } = this.#context;
+    const { database, task: { revisions, attachments } } = this.#place;
+    const onRows = progress.advanced.bind(progress);
+    const reader = new BatchReader(couch, database, batch, {
+      revisions,
+      attachments,
+      log,
+      onRows,
+      health: this.#health,
+    });
+    const number = this.#nextNumber++;
+    for (let attempt = 1;; attempt++) {
+      try {
+        const body = gzip(reader.read({ signal }));
+        const stored = await store.create(this.#freeKeys(number), body, { signal, kind: "chunk" });
+        const { counts, unreadable } = reader;
+        const entry: ChunkEntry = {
+          name: stored.key.slice(stored.key.lastIndexOf("/") + 1),
+          documents: counts.documents,
+          leaf_revisions: counts.leafRevisions,
+          deleted: counts.deleted,
+          absent: counts.absent,
+          bytes: counts.bytes,
+          compressed_bytes: stored.sizeBytes,
+          sha256: stored.sha256,
+        };
+        return { entry: again ? { ...entry, again } : entry, unreadable };
+      } catch (error) {
+        const isTaken = error instanceof StoreError && error.facts.code === "exists";
+        const cause = error instanceof RestartNeeded ? error.cause : isTaken ? error : undefined;
+        if (cause === undefined) throw error;
+        if (attempt >= MAX_CHUNK_ATTEMPTS) throw cause;
+        log.warn("chunk is restarted", { attempt, error: describeError(cause) });
+      }
+    }
+  }
+
+  /** The key of chunk `number`, then keys that nothing else in this run uses. */
+  *#freeKeys(number: number): Generator<string> {
+    const { folder, prefix } = this.#place;
+    for (;;) {
+      yield joinKey(folder, chunkName(number, prefix));
+      number = this.#nextNumber++;
+    }
+  }
+}

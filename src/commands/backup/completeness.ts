@@ -1,0 +1,210 @@
+/**
+ * Whether a database's listing shows all there is. In: what CouchDB counts, and what was listed. Out: the numbers, and where
+ * they differ, why the backup cannot be called complete. Each range of a clustered database is read from one copy, drawn
+ * anew for each request; so the counts are asked for several times, and the largest one counts.
+ */
+import { wait } from "../../abort.ts";
+import type { CouchClient, DatabaseInfo } from "../../couchdb/client.ts";
+import { EXIT, ProgramError } from "../../errors.ts";
+import type { Run } from "./context.ts";
+import type { Listing } from "./listing.ts";
+
+/** More questions than these at once tell nothing more. */
+const MOST_QUESTIONS = 48;
+
+/** How long what falls short may take to come right. */
+export interface Patience {
+  /** In all. */
+  patienceMs: number;
+  /** The first wait; each further one is longer by half. */
+  firstWaitMs: number;
+}
+
+/** In earnest: a node that comes back has caught up with most things by then. */
+export const COUNT_PATIENCE: Patience = { patienceMs: 180_000, firstWaitMs: 2_000 };
+
+/** CouchDB shows less of a database than it says there is. What was stored so far can be resumed. */
+export class IncompleteError extends ProgramError {
+  override readonly exitCode: number = EXIT.partial;
+}
+
+/** What CouchDB counts of one database. */
+export class DocumentCounts {
+  /** The most documents that it has counted so far, deleted ones too. Only a purge makes it fall. */
+  expected: number;
+  /** The most live documents at the last look. */
+  live: number;
+  /** What the last look showed beside the numbers. */
+  info: DatabaseInfo;
+
+  readonly #couch: CouchClient;
+  readonly #database: string;
+  readonly #questions: number;
+
+  /** @param info What a first look has shown. */
+  constructor(couch: CouchClient, database: string, info: DatabaseInfo) {
+    this.#couch = couch;
+    this.#database = database;
+    this.info = info;
+    this.live = info.doc_count;
+    this.expected = info.doc_count + info.doc_del_count;
+    const { n, q } = info;
+    this.#questions = n === null || n === 1 ? 1 : Math.min(n * (q ?? 1), MOST_QUESTIONS);
+  }
+
+  /** Whether each range has several copies, which may differ. */
+  get hasCopies(): boolean {
+    return this.#questions > 1;
+  }
+
+  /** Asks CouchDB. */
+  async look({ signal }: { signal: AbortSignal }): Promise<void> {
+    const purges = purgesOf(this.info);
+    const ask = () => this.#couch.databaseInfo(this.#database, { signal });
+    const infos = await Promise.all(Array.from({ length: this.#questions }, ask));
+    const latest = infos.reduce((a, b) => (purgesOf(b) ?? 0) > (purgesOf(a) ?? 0) ? b : a);
+    const total = Math.max(...infos.map(({ doc_count, doc_del_count }) => doc_count + doc_del_count));
+    const isPurged = purgesOf(latest) !== purges;
+    this.info = latest;
+    this.live = Math.max(...infos.map(({ doc_count }) => doc_count));
+    this.expected = isPurged ? total : Math.max(this.expected, total);
+  }
+}
+
+/** How many purges a database has seen; its text differs between copies, the number before the dash does not. */
+export function purgesOf({ purge_seq }: Pick<DatabaseInfo, "purge_seq">): number | undefined {
+  return purge_seq === null ? undefined : Number.parseInt(purge_seq, 10);
+}
+
+/** A listing and what it is held against. */
+export interface ListedDatabase {
+  /** The decoded name. */
+  database: string;
+  listing: Listing;
+  counts: DocumentCounts;
+  /** How many live documents have been read, at the most: one that was read again may be counted twice. */
+  mostLive: () => number;
+  /** How many purges there were when the listing began, maybe in an earlier run. */
+  purges: number | undefined;
+}
+
+/** Holds a listing against the counts until it can be called complete. */
+export class Completeness {
+  readonly #context: Run;
+  readonly #database: string;
+  readonly #listing: Listing;
+  readonly #counts: DocumentCounts;
+  readonly #mostLive: () => number;
+  readonly #startedAtMs: number = performance.now();
+  readonly #purges: number | undefined;
+
+  constructor(
+    context: Run,
+    { database, listing, counts, mostLive, purges }: ListedDatabase,
+  ) {
+    this.#context = context;
+    this.#database = database;
+    this.#listing = listing;
+    this.#counts = counts;
+    this.#mostLive = mostLive;
+    this.#purges = purges;
+  }
+
+  /** Waits, for some minutes, until the feed announces as many rows as there are documents: until then its copies lag. */
+  async awaitFirstPage(): Promise<void> {
+    const { log, signal, stop, cluster } = this.#context;
+    if (this.#counts.hasCopies) await cluster.look({ signal });
+    const waits = this.#waits();
+    await this.#listing.begin(async (announced) => {
+      if (announced === undefined || announced >= this.#counts.expected) return true;
+      const waitMs = waits.next();
+      if (waitMs === undefined) return true;
+      log.warn("changes feed announces fewer documents than there are: it is asked again", {
+        announced,
+        expected: this.#counts.expected,
+        waitMs: Math.round(waitMs),
+      });
+      await wait(waitMs, AbortSignal.any([signal, stop]));
+      await this.#counts.look({ signal });
+      return false;
+    });
+  }
+
+  /**
+   * Waits until nothing is missing. What was written meanwhile, and what is found to be missing, is stored.
+   *
+   * @param storeListed Stores what the listing has to give.
+   * @throws IncompleteError, with the numbers, when patience has ended.
+   */
+  async await(storeListed: () => Promise<void>): Promise<void> {
+    const { log, signal, stop, cluster } = this.#context;
+    const waits = this.#waits();
+    let isUnsettled = this.#counts.hasCopies &&
+      (await cluster.look({ signal }) !== undefined || cluster.wasUnsettledSince(this.#startedAtMs));
+    for (;;) {
+      if (isUnsettled) {
+        const lag = await cluster.untilSettled({ signal: AbortSignal.any([signal, stop]) });
+        if (lag !== undefined) throw this.#incomplete(`the cluster does not settle: ${lag}`);
+        await this.#listAgain(storeListed);
+      } else if (!this.#listing.isCounted && this.#listing.recounted === undefined) {
+        await this.#listAgain(storeListed);
+      }
+      const shortfall = await this.#findShortfall();
+      isUnsettled = this.#counts.hasCopies && await cluster.look({ signal }) !== undefined;
+      if (shortfall === undefined && !isUnsettled) return;
+      if (shortfall === undefined) continue;
+      const waitMs = waits.next();
+      if (waitMs === undefined) throw this.#incomplete(shortfall);
+      log.warn("listing falls short: it is made once more", { shortfall, waitMs: Math.round(waitMs) });
+      await wait(waitMs, AbortSignal.any([signal, stop]));
+      await this.#listAgain(storeListed);
+    }
+  }
+
+  /** Follows the feed from where it ended, then counts all of it; what is new is stored. */
+  async #listAgain(storeListed: () => Promise<void>): Promise<void> {
+    this.#listing.open(this.#listing.until);
+    await storeListed();
+    this.#listing.recount(this.#counts.expected);
+    await storeListed();
+  }
+
+  /** Why the listing cannot be all; undefined when nothing speaks against it. */
+  async #findShortfall(): Promise<string | undefined> {
+    const { couch, signal } = this.#context;
+    // Taken before the listing's end: what was made behind it need not be in it.
+    const { expected } = this.#counts;
+    await this.#counts.look({ signal });
+    const isPurged = purgesOf(this.#counts.info) !== this.#purges;
+    if (isPurged && this.#listing.recounted === undefined) return "documents were purged meanwhile: it is counted anew";
+    const { ids, allowance } = this.#listing.recounted ?? { ids: this.#listing.ids, allowance: 0 };
+    const total = isPurged ? this.#counts.expected : expected;
+    if (ids + allowance < total) return `${ids} of ${total} documents are listed, deleted ones too`;
+    const most = this.#mostLive();
+    if (most >= this.#counts.live) return undefined;
+    const { pending = 0 } = await couch.changes(this.#database, { since: this.#listing.until, limit: 0 }, { signal });
+    if (most + pending >= this.#counts.live) return undefined;
+    return `${most} live documents are read, and CouchDB counts ${this.#counts.live}`;
+  }
+
+  #incomplete(reason: string): IncompleteError {
+    return new IncompleteError(`Cannot call the backup of database "${this.#database}" complete: ${reason}`, {
+      hint: "A node of the cluster may lag. What is stored is kept: backup goes on with --resume",
+    });
+  }
+
+  /** Waits that grow, until patience ends. */
+  #waits(): { next(): number | undefined } {
+    const { patienceMs, firstWaitMs } = this.#context.patience ?? COUNT_PATIENCE;
+    const endMs = performance.now() + patienceMs;
+    let waitMs = firstWaitMs;
+    return {
+      next() {
+        if (performance.now() + waitMs > endMs) return undefined;
+        const now = waitMs;
+        waitMs = Math.min(waitMs * 1.5, 30_000);
+        return now;
+      },
+    };
+  }
+}

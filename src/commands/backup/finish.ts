@@ -1,0 +1,113 @@
+/**
+ * Makes a backup complete: an entry in the catalog, then its manifest, under a name of its own, which nothing replaces. In:
+ * what was stored. Out: the moment by which the backup is found again.
+ */
+import { Buffer } from "node:buffer";
+import { Catalog } from "../../archive/catalog.ts";
+import { MANIFEST_NAME, manifestName, parseChunkName, shortRun } from "../../archive/layout.ts";
+import { type ChunkEntry, encodeJson, type Manifest, type Origin, sumChunks } from "../../archive/manifest.ts";
+import { type ListedManifest, listManifests } from "../../archive/read.ts";
+import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
+import type { BackupDate } from "../../dates.ts";
+import { StoreError } from "../../errors.ts";
+import { joinKey } from "../../store/key.ts";
+import { readBytes } from "../../store/read_whole.ts";
+import type { Run } from "./context.ts";
+
+/** Clocks that differ by more than this are worth a warning. */
+const MOST_CLOCK_DIFFERENCE_MS = 120_000;
+
+/** What there is to finish. */
+export interface FinishedBackup {
+  origin: Origin;
+  date: BackupDate;
+  /** The folder's key. */
+  folder: string;
+  updateSeq: Manifest["update_seq"];
+  feed: NonNullable<Manifest["feed"]>;
+  unreadable: readonly UnreadableDocument[];
+  chunks: readonly ChunkEntry[];
+  /** What the folder had when the backup began. */
+  manifests: readonly ListedManifest[];
+}
+
+/** Stores what makes the backup complete. @returns Its manifest. */
+export async function finishBackup(context: Run, backup: FinishedBackup): Promise<Manifest> {
+  const { repository, now, signal, log } = context;
+  const { store } = repository;
+  const { origin, date, folder, updateSeq, feed } = backup;
+  const finishedAt = now();
+  const skewMs = store.clockSkewMs;
+  // Backups are ordered by the store's clock: those of several machines have no other one in common.
+  const storedAt = new Date(finishedAt.getTime() + (skewMs ?? 0));
+  const momentAt = laterThanOwn(storedAt, origin.run, backup.manifests);
+  if (Math.abs(skewMs ?? 0) > MOST_CLOCK_DIFFERENCE_MS) {
+    log.warn("clock of this machine and clock of the store differ: backups are ordered by the store's", {
+      seconds: Math.round(skewMs! / 1000),
+    });
+  }
+  const chunks = [...backup.chunks].sort((a, b) => parseChunkName(a.name)! - parseChunkName(b.name)!);
+  const totals = sumChunks(chunks);
+  const manifest: Manifest = {
+    ...origin,
+    finished_at: finishedAt.toISOString(),
+    stored_at: skewMs === undefined ? null : storedAt.toISOString(),
+    update_seq: updateSeq,
+    feed,
+    unreadable: [...backup.unreadable],
+    totals,
+    chunks,
+  };
+  const name = manifestName(momentAt, shortRun(origin.run));
+  const key = joinKey(folder, name);
+  await new Catalog(repository).add({
+    database: origin.database,
+    finishedAt: momentAt,
+    run: origin.run,
+    date,
+    task: origin.task,
+    kind: origin.kind,
+    documents: totals.documents,
+    compressedBytes: totals.compressed_bytes,
+    chunks: totals.chunks,
+    unreadable: backup.unreadable.length,
+    manifestKey: key,
+  }, { signal });
+  const bytes = encodeJson(manifest);
+  await createOnce(context, key, bytes);
+  const manifests = await listManifests(store, folder, { signal });
+  // A manifest.json without a moment in its name is of format 1: its only one, which must stay.
+  const isNewest = manifests.every(({ finishedAt }) => finishedAt !== undefined && finishedAt <= momentAt);
+  if (isNewest) await store.replace(joinKey(folder, MANIFEST_NAME), bytes, { signal });
+  return manifest;
+}
+
+/**
+ * The moment in the manifest's name, to the second: later than that of what this run has made of the database already. Two
+ * tasks may save a small one within a second, and either backup is a restore point.
+ */
+function laterThanOwn(storedAt: Date, run: string, manifests: readonly ListedManifest[]): Date {
+  const own = manifests.flatMap((one) => one.run === shortRun(run) ? one.finishedAt ?? [] : []);
+  const nextMs = Math.max(...own.map((finishedAt) => finishedAt.getTime())) + 1000;
+  return nextMs > storedAt.getTime() ? new Date(nextMs) : storedAt;
+}
+
+/**
+ * Its name has the moment and the run: what lies there already is this very manifest, stored by an answer that was lost.
+ *
+ * @throws StoreError where it is another one.
+ */
+async function createOnce({ repository: { store }, signal }: Run, key: string, bytes: Uint8Array): Promise<void> {
+  try {
+    await store.create(
+      [key],
+      (async function* () {
+        yield bytes;
+      })(),
+      { signal },
+    );
+  } catch (error) {
+    if (!(error instanceof StoreError) || error.facts.code !== "exists") throw error;
+    if (!Buffer.from(bytes).equals(await readBytes(store, key, { signal }))) throw error;
+  }
+}

@@ -1,0 +1,342 @@
+/**
+ * What there is to fetch of a database, and how far it has been fetched. In: the changes feed, and word of each batch that
+ * is stored. Out: batches, each to become a chunk, and a position behind which nothing has been fetched yet, from which a
+ * later run can resume.
+ *
+ * An id that the feed repeats, because its document was changed meanwhile or a node has come back, is fetched again only
+ * when everything asked for before is stored: so a higher chunk holds the later state.
+ */
+import type { ListingState } from "../../archive/manifest.ts";
+import { orAborted } from "../../abort.ts";
+import { IdBatch, type ListedDocument } from "../../couchdb/batch.ts";
+import { type FeedPage, listChanges, PAGE_ROWS } from "../../couchdb/changes.ts";
+import type { CouchClient } from "../../couchdb/client.ts";
+import type { ChangesRow } from "../../couchdb/changes_page.ts";
+import { IdFilter } from "../../couchdb/id_filter.ts";
+import type { Log } from "../../observe.ts";
+
+/** Repeated ids are fetched when there are so many, or when so many ids wait for them to be fetched. */
+const MOST_REPEATED = 5000;
+const MOST_UNSETTLED = 50_000;
+/** A filter that has probably erred more often does not count well enough. */
+const MOST_ERRORS = 0.01;
+
+/** A batch to be fetched and stored. */
+export interface Work {
+  batch: IdBatch;
+  /** Counts the batches of a run. */
+  index: number;
+  /** Its documents may stand in lower chunks as well. */
+  again: boolean;
+  /** To be called once it is stored. */
+  settled(): void;
+}
+
+/** What a listing begins with. */
+export interface ListingOptions {
+  log: Log;
+  signal: AbortSignal;
+  /** Documents in a batch; undefined: all of them. */
+  chunk: number | undefined;
+  /** Whether tombstones are taken that nothing of this backup has become. */
+  tombstones: boolean;
+  /** How many documents the database has, deleted ones too. */
+  expected: number;
+  /** Where to begin; undefined: at the beginning. */
+  resumed?: { state: ListingState; filter: IdFilter | undefined } | undefined;
+  /** Ids that are known to be unreadable: counted, and not fetched. */
+  unreadable: ReadonlySet<string>;
+  /** Is awaited before a page that may be the last one. */
+  beforeLastPage: () => Promise<void>;
+}
+
+/** Rows up to a position, whose documents are not all stored yet. */
+interface Stretch {
+  ids: string[];
+  position: string | undefined;
+  /** How many documents there were to be fetched in all up to its end, but for repeated ones. */
+  documents: number;
+  /** Whether documents of it were listed before. */
+  hasRepeated: boolean;
+  /** The last batch that has documents of it; undefined while some of them have no batch yet. */
+  lastBatch: number | undefined;
+  /** Whether that batch has none behind it: only there a later run can go on without reading documents twice. */
+  isAligned: boolean;
+}
+
+/** One database's listing. Use it again and again until `ended`: `batches()`, then `repeated()`. */
+export class Listing {
+  /** How many different ids have been listed, deleted ones and those taken over from an earlier run too. */
+  ids = 0;
+  /** Behind everything that has been listed. */
+  until: string;
+  /**
+   * How many different ids the last {@linkcode Listing.recount} has found; undefined where there was none. Of a database of
+   * many millions the filter may have taken so many more for known ones.
+   */
+  recounted: { ids: number; allowance: number } | undefined;
+
+  readonly #couch: CouchClient;
+  readonly #database: string;
+  readonly #options: ListingOptions;
+  readonly #ending = new AbortController();
+  readonly #signal: AbortSignal;
+  /** The ids of settled pages. */
+  readonly #filter: IdFilter;
+  /** Whether ids of an earlier run's chunks may be unknown: then every chunk may repeat them. */
+  readonly #isForgetful: boolean;
+  /** The ids of pages that are not settled. */
+  readonly #unsettled = new Set<string>();
+  readonly #stretches: Stretch[] = [];
+  /** How many documents there were to be fetched so far, and how many of them have a batch; repeated ones apart. */
+  #documents = 0;
+  #batched = 0;
+  readonly #repeated = new Map<string, ListedDocument>();
+  #waiting: ListedDocument[] = [];
+  #feed: AsyncGenerator<FeedPage> | undefined;
+  /** The ids of a second listing, while it is under way. */
+  #recount: IdFilter | undefined;
+  /** A page that has been looked at and not been used yet. */
+  #held: FeedPage | undefined;
+  #nextBatch = 0;
+  #stored = new Set<number>();
+  #storedThrough = -1;
+  #lastSettledBatch = -1;
+  #settledIds = 0;
+  #position: string;
+
+  constructor(couch: CouchClient, database: string, options: ListingOptions) {
+    this.#couch = couch;
+    this.#database = database;
+    this.#options = options;
+    const { resumed, expected } = options;
+    this.#filter = resumed?.filter ?? IdFilter.forIds(expected);
+    this.#isForgetful = resumed !== undefined && resumed.filter === undefined;
+    this.ids = this.#settledIds = resumed?.state.ids ?? 0;
+    this.#signal = AbortSignal.any([this.#ending.signal, options.signal]);
+    this.#position = this.until = resumed?.state.position ?? "0";
+    this.open(this.until);
+  }
+
+  /** Whether the feed is at its end, and nothing is left to be fetched. */
+  get ended(): boolean {
+    return this.#feed === undefined && this.#repeated.size === 0;
+  }
+
+  /** Whether the number of ids can be relied on: not where a filter was lost, or had to take many more ids than expected. */
+  get isCounted(): boolean {
+    return !this.#isForgetful && this.#filter.expectedErrors < MOST_ERRORS;
+  }
+
+  /** The last batch whose chunk belongs to `position`, and what a later run needs to go on behind it. */
+  get settled(): { position: string; ids: number; filter: IdFilter; throughBatch: number } {
+    return {
+      position: this.#position,
+      ids: this.#settledIds,
+      filter: this.#filter,
+      throughBatch: this.#lastSettledBatch,
+    };
+  }
+
+  /** Lists from a position on. */
+  open(since: string): void {
+    const { chunk, log, beforeLastPage } = this.#options;
+    // A run that is resumed reads again what lies between two positions: so each chunk should end at one.
+    const positionsEvery = Math.min(chunk ?? PAGE_ROWS, PAGE_ROWS);
+    this.#feed = listChanges(this.#couch, this.#database, {
+      since,
+      positionsEvery,
+      // CouchDB counts the rows between positions from the page's end: with one row less, each stands behind a whole chunk.
+      pageRows: Math.floor(PAGE_ROWS / positionsEvery) * positionsEvery - 1 || 1,
+      log,
+      signal: this.#signal,
+      beforePage: async (pending) => {
+        if (pending === undefined || pending <= PAGE_ROWS) await beforeLastPage();
+      },
+    });
+  }
+
+  /**
+   * Looks at the first page. Where it is not accepted, as it shows less than there is, it is asked for again.
+   *
+   * @param accept Takes the number of rows that the page has and announces; undefined where CouchDB announces none. May
+   * wait.
+   */
+  async begin(accept: (announced: number | undefined) => Promise<boolean>): Promise<void> {
+    for (;;) {
+      const { value: page, done } = await this.#feed!.next();
+      if (done === true) return;
+      this.#held = page;
+      if (await accept(page.pending === undefined ? undefined : page.rows.length + page.pending)) return;
+      this.#feed!.return(undefined).catch(() => {});
+      this.open(this.#position);
+    }
+  }
+
+  /** Ends what is under way. */
+  close(): void {
+    this.#ending.abort(new DOMException("The listing is not wanted any more", "AbortError"));
+    // A generator that waits within next() answers only behind it.
+    this.#feed?.return(undefined).catch(() => {});
+    this.#feed = undefined;
+  }
+
+  /** The batches of ids that are new, as far as they can be listed before repeated ones have to be fetched. */
+  async *batches(signal: AbortSignal): AsyncGenerator<Work> {
+    const { chunk } = this.#options;
+    const packed: ListedDocument[][] = [];
+    while (this.#feed !== undefined && !this.#mustFetchRepeated()) {
+      const page = this.#held ?? await orAborted(this.#nextPage(), signal);
+      this.#held = undefined;
+      if (page === undefined) break;
+      this.#take(page.rows, page.position);
+      if (chunk !== undefined) yield* this.#cut(chunk);
+      else if (this.#waiting.length > 0) packed.push(this.#waiting.splice(0));
+      this.#assign();
+    }
+    if (packed.length > 0) yield this.#work(IdBatch.packed(packed));
+    if (chunk !== undefined) yield* this.#cut(chunk);
+    if (this.#waiting.length > 0) yield this.#work(IdBatch.of(this.#waiting.splice(0)));
+    this.#assign();
+  }
+
+  async #nextPage(): Promise<FeedPage | undefined> {
+    const { value, done } = await this.#feed!.next();
+    if (done !== true) return value;
+    this.#feed = undefined;
+    if (this.#recount === undefined) return;
+    const { ids, expectedErrors } = this.#recount;
+    this.recounted = {
+      ids,
+      allowance: expectedErrors < MOST_ERRORS ? 0 : expectedErrors + 6 * Math.sqrt(expectedErrors),
+    };
+    this.#recount = undefined;
+  }
+
+  /** What waits, in batches of `chunk` or, to end them at a position, somewhat fewer; what is left waits on. */
+  *#cut(chunk: number): Generator<Work> {
+    while (this.#waiting.length >= chunk) {
+      const batched = this.#batched;
+      const atPosition = this.#stretches.findLast(({ documents }) => documents <= batched + chunk)?.documents ?? 0;
+      const count = atPosition - batched >= chunk / 2 ? atPosition - batched : chunk;
+      yield this.#work(IdBatch.of(this.#waiting.splice(0, count)));
+    }
+  }
+
+  /** The batches of ids that were listed again. Everything from `batches()` must be stored. */
+  async *repeated(): AsyncGenerator<Work> {
+    const documents = [...this.#repeated.values()];
+    this.#repeated.clear();
+    for (const stretch of this.#stretches) stretch.hasRepeated = false;
+    const size = this.#options.chunk ?? MOST_REPEATED;
+    for (let from = 0; from < documents.length; from += size) {
+      yield this.#work(IdBatch.of(documents.slice(from, from + size)), { isRepeated: true });
+    }
+    this.#assign();
+  }
+
+  /** Lists everything once more from the beginning, to count it. Ids that are not known yet are new, all others pass. */
+  recount(expected: number): void {
+    this.#recount = IdFilter.forIds(expected);
+    this.open("0");
+  }
+
+  #mustFetchRepeated(): boolean {
+    if (this.#repeated.size === 0) return false;
+    return this.#repeated.size >= MOST_REPEATED || this.#unsettled.size >= MOST_UNSETTLED;
+  }
+
+  #knows(id: string): boolean {
+    return this.#unsettled.has(id) || this.#filter.mayHave(id);
+  }
+
+  #take(rows: readonly ChangesRow[], position: string | undefined): void {
+    const { tombstones, unreadable } = this.#options;
+    let stretch = this.#beginStretch();
+    for (const row of rows) {
+      const { id } = row;
+      this.#recount?.add(id);
+      if (!this.#knows(id)) {
+        this.ids++;
+        this.#unsettled.add(id);
+        stretch.ids.push(id);
+        // A tombstone of a document that no chunk holds: nothing of this backup could come back to life.
+        const isPassedOver = row.deleted && !tombstones && !this.#isForgetful;
+        if (!isPassedOver && !unreadable.has(id)) {
+          this.#waiting.push(row);
+          this.#documents++;
+        }
+      } else if (!unreadable.has(id) && this.#recount === undefined) {
+        this.#repeated.set(id, row);
+        stretch.hasRepeated = true;
+      }
+      // Of a second listing no position counts: what was changed before it need not have been fetched.
+      if (row.position === undefined || this.#recount !== undefined) continue;
+      [stretch.position, stretch.documents] = [row.position, this.#documents];
+      stretch = this.#beginStretch();
+    }
+    stretch.documents = this.#documents;
+    if (this.#recount !== undefined) return;
+    stretch.position = position;
+    this.until = position ?? rows.findLast((row) => row.position !== undefined)?.position ?? this.until;
+  }
+
+  #beginStretch(): Stretch {
+    const stretch: Stretch = {
+      ids: [],
+      position: undefined,
+      documents: Infinity,
+      hasRepeated: false,
+      lastBatch: undefined,
+      isAligned: false,
+    };
+    this.#stretches.push(stretch);
+    return stretch;
+  }
+
+  #work(batch: IdBatch, { isRepeated = false } = {}): Work {
+    const index = this.#nextBatch++;
+    if (!isRepeated) {
+      this.#batched += batch.count;
+      this.#assign(index);
+    }
+    return {
+      batch,
+      index,
+      again: isRepeated || this.#isForgetful,
+      settled: () => {
+        this.#stored.add(index);
+        while (this.#stored.delete(this.#storedThrough + 1)) this.#storedThrough++;
+        this.#settle();
+      },
+    };
+  }
+
+  /** Finds out which stretches have no document left without a batch. */
+  #assign(lastBatch = this.#nextBatch - 1): void {
+    for (const stretch of this.#stretches) {
+      if (stretch.hasRepeated || stretch.documents > this.#batched) break;
+      if (stretch.lastBatch !== undefined) continue;
+      stretch.lastBatch = lastBatch;
+      stretch.isAligned = stretch.documents === this.#batched;
+    }
+    this.#settle();
+  }
+
+  #settle(): void {
+    let settled = 0;
+    for (const [index, { lastBatch, isAligned }] of this.#stretches.entries()) {
+      if (lastBatch === undefined || lastBatch > this.#storedThrough) break;
+      if (isAligned) settled = index + 1;
+    }
+    for (const { ids, position, lastBatch } of this.#stretches.splice(0, settled)) {
+      for (const id of ids) {
+        this.#filter.add(id);
+        this.#unsettled.delete(id);
+      }
+      this.#settledIds += ids.length;
+      this.#position = position ?? this.#position;
+      this.#lastSettledBatch = lastBatch!;
+    }
+  }
+}

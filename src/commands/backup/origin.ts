@@ -1,0 +1,80 @@
+/**
+ * What is known of a database before its first document is read: its properties, and what the last backup of it said. In: a
+ * run and a database. Out: the beginning of its manifest, and the ids that could not be read the last time.
+ */
+import { Catalog, type CatalogEntry } from "../../archive/catalog.ts";
+import { FORMAT_VERSION, type Origin } from "../../archive/manifest.ts";
+import { readManifest } from "../../archive/read.ts";
+import type { DatabaseInfo } from "../../couchdb/client.ts";
+import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
+import { ArchiveError, CouchError, describeError, isNotFound } from "../../errors.ts";
+import { allOrNone } from "../../parallel.ts";
+import type { Task } from "../../task/task.ts";
+import { PROGRAM_NAME, VERSION } from "../../version.ts";
+import type { Run } from "./context.ts";
+
+/** What {@linkcode readOrigin} finds. */
+export interface DatabaseOrigin {
+  origin: Origin;
+  info: DatabaseInfo;
+  /** What CouchDB did not let be read, a sentence each. */
+  lacking: string[];
+}
+
+/** Reads the properties of a database. @throws CouchError when the database itself cannot be read. */
+export async function readOrigin(
+  { couch, couchVersion, run, signal }: Run,
+  { task, database, startedAt }: { task: Task; database: string; startedAt: Date },
+): Promise<DatabaseOrigin> {
+  const lacking: string[] = [];
+  const orNull = async <T>(what: string, reading: Promise<T>): Promise<T | null> => {
+    try {
+      return await reading;
+    } catch (error) {
+      if (!(error instanceof CouchError) || error.facts.status !== 403) throw error;
+      lacking.push(`${what} is not saved: ${describeError(error)}`);
+      return null;
+    }
+  };
+  const [info, security, revsLimit] = await allOrNone((signal) => [
+    couch.databaseInfo(database, { signal }),
+    orNull("_security", couch.security(database, { signal })),
+    orNull("_revs_limit", couch.revsLimit(database, { signal })),
+  ], signal);
+  const { attachments, revisions, chunk = null, tombstones } = task;
+  const { doc_count, doc_del_count, q, n, partitioned, instance_start_time, purge_seq } = info;
+  const counts = { doc_count, doc_del_count, q, n, partitioned, instance_start_time, purge_seq };
+  const origin: Origin = {
+    format: FORMAT_VERSION,
+    program: { name: PROGRAM_NAME, version: VERSION },
+    run,
+    task: task.name,
+    database,
+    started_at: startedAt.toISOString(),
+    couchdb: { url: couch.url, version: couchVersion },
+    options: { attachments, revisions, chunk, tombstones },
+    properties: { ...counts, revs_limit: revsLimit, security },
+    kind: "full",
+    parent: null,
+  };
+  return { origin, info, lacking };
+}
+
+/** The newest complete backup of a database, as far as the catalog knows, and what it could not read. */
+export async function readPrevious(
+  { repository, log, signal }: Run,
+  database: string,
+): Promise<{ entry: CatalogEntry; unreadable: readonly UnreadableDocument[] } | undefined> {
+  const entry = await new Catalog(repository).latest(database, { signal });
+  if (entry === undefined) return undefined;
+  if (entry.unreadable === 0) return { entry, unreadable: [] };
+  const cut = entry.manifestKey.lastIndexOf("/");
+  const [folder, name] = [entry.manifestKey.slice(0, cut), entry.manifestKey.slice(cut + 1)];
+  try {
+    return { entry, unreadable: (await readManifest(repository.store, folder, { name, signal })).unreadable };
+  } catch (error) {
+    if (!isNotFound(error) && !(error instanceof ArchiveError)) throw error;
+    log.warn("manifest of the last backup cannot be read", { error: describeError(error) });
+    return { entry, unreadable: [] };
+  }
+}

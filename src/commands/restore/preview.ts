@@ -1,0 +1,72 @@
+/**
+ * What a restore would write, for a dry run: in goes an archive, out come its counts, and the documents that no CouchDB
+ * would take. Chunks that a manifest vouches for are read only where it cannot tell how many of their documents count.
+ */
+import type { Archive } from "../../archive/archive.ts";
+import { type DocumentCounts, isLarge, noDocuments, type RawDocument } from "../../archive/document_reader.ts";
+import { LaterStates } from "../../archive/later_states.ts";
+import type { FailedRevision } from "../../couchdb/write.ts";
+import { IdSet } from "../../id_set.ts";
+import { openChunk } from "./source.ts";
+
+/** As a restore does, it keeps no more of them. */
+const MOST_KEPT_FAILURES = 10_000;
+
+const decoder = new TextDecoder("utf-8", { fatal: true });
+
+/** What a restore would come to. */
+export interface Preview extends DocumentCounts {
+  failed: FailedRevision[];
+  failedRevisions: number;
+}
+
+/** Looks through an archive as a restore would. @throws ArchiveError when a chunk is damaged. */
+export async function previewRestore(archive: Archive, { signal }: { signal: AbortSignal }): Promise<Preview> {
+  const preview: Preview = { ...noDocuments(), failed: [], failedRevisions: 0 };
+  const later = new LaterStates(archive.chunks);
+  const failedIds = new IdSet();
+  for (const chunk of later.chunks) {
+    const { entry } = chunk;
+    if (entry !== undefined && !later.concerns(chunk)) {
+      addCounts(preview, { ...entry, leafRevisions: entry.leaf_revisions });
+      continue;
+    }
+    const checked = await openChunk(archive, chunk, { signal });
+    for await (const item of checked.read({ ...later.readOptions(chunk), signal })) {
+      // A large document is not held, so it is not parsed either.
+      if (entry !== undefined || isLarge(item)) continue;
+      for (const document of item) {
+        const reason = whyUnusable(document);
+        if (reason === undefined) continue;
+        const { id = "" } = document;
+        if (preview.failed.length < MOST_KEPT_FAILURES) {
+          preview.failed.push({ id, rev: "", error: "bad_request", reason });
+        }
+        preview.failedRevisions++;
+        preview.leafRevisions--;
+        if (id === "" || failedIds.add(id)) preview.documents--;
+      }
+    }
+    const { counts } = checked;
+    if (counts === undefined) continue;
+    addCounts(preview, counts);
+    addCounts(preview, counts.passedOver, -1);
+  }
+  return preview;
+}
+
+function addCounts(sum: DocumentCounts, counts: DocumentCounts, sign: 1 | -1 = 1): void {
+  sum.documents += sign * counts.documents;
+  sum.leafRevisions += sign * counts.leafRevisions;
+  sum.deleted += sign * counts.deleted;
+}
+
+function whyUnusable({ bytes }: RawDocument): string | undefined {
+  try {
+    const value: unknown = JSON.parse(decoder.decode(bytes));
+    const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
+    return isObject ? undefined : "Document must be a JSON object";
+  } catch {
+    return "invalid UTF-8 JSON";
+  }
+}

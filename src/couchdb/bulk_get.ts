@@ -1,0 +1,136 @@
+/**
+ * One `_bulk_get` request: in goes a batch, its good rows go out into a chunk, and what else came is remembered: ids whose
+ * rows were errors or lacked what the feed has listed, and what nobody has answered when the answer breaks.
+ */
+import { CouchError } from "../errors.ts";
+import { BULK_GET_SHAPE, DocumentScanner, Found, FramingError, type RowError } from "../json/scan.ts";
+import { Expected, type IdBatch, type ListedDocument } from "./batch.ts";
+import type { CallOptions, CouchClient } from "./client.ts";
+import { type ChunkText, RowInHand } from "./row.ts";
+
+/** Beyond so many documents the request is written while it is sent; some proxies want to know its length before. */
+const DOCUMENTS_IN_ONE_PIECE = 100_000;
+
+const encoder = new TextEncoder();
+
+/** What is read of a document. */
+export interface ReadOptions {
+  revisions: boolean;
+  attachments: boolean;
+  /** Is told of documents and bytes as they pass. */
+  onRows?: ((step: { documents: number; bytes: number }) => void) | undefined;
+}
+
+/** A document whose row was not good, and why. */
+export interface Suspect {
+  document: ListedDocument;
+  /** The error in its row; absent where the row had no document at all. */
+  error?: RowError | undefined;
+  /** The listed revisions that its row lacked. */
+  missing?: readonly string[] | undefined;
+  /** Its row went out all the same, as it was too large to be kept. */
+  isOut?: boolean | undefined;
+}
+
+/** One request and what came of it. */
+export class BulkGet {
+  readonly suspects: Suspect[] = [];
+  /** A row went out in part and its rest never came. */
+  passedInPart = false;
+
+  readonly #client: CouchClient;
+  readonly #database: string;
+  readonly #batch: IdBatch;
+  readonly #options: ReadOptions;
+  readonly #expected: Expected;
+  #answered = 0;
+
+  constructor(client: CouchClient, database: string, batch: IdBatch, options: ReadOptions) {
+    this.#client = client;
+    this.#database = database;
+    this.#batch = batch;
+    this.#options = options;
+    this.#expected = new Expected(batch);
+  }
+
+  /** Asks CouchDB, and yields the blocks that the chunk's text has full. @throws CouchError, also for an answer that breaks. */
+  async *forward(output: ChunkText, call: CallOptions): AsyncGenerator<Uint8Array> {
+    const { revisions, attachments, onRows } = this.#options;
+    const scanner = new DocumentScanner(BULK_GET_SHAPE);
+    const row = new RowInHand(output, { revisions });
+    const listed = () => scanner.id === undefined ? undefined : this.#expected.peek(scanner.id);
+    try {
+      const answer = await this.#client.bulkGet(this.#database, this.#body(), { ...call, revisions, attachments });
+      for await (const bytes of answer) {
+        const before = { documents: this.#answered, bytes: output.counts.bytes };
+        scanner.push(bytes);
+        row.arrive(bytes);
+        for (let found = scanner.next(); found !== Found.Nothing; found = scanner.next()) {
+          if (found === Found.ElementStart) row.begin(scanner.position);
+          else if (found === Found.DocumentEnd) row.addRevision(scanner.isDeleted);
+          else if (found === Found.Error) row.error = scanner.error;
+          else if (found === Found.ElementEnd) this.#settle(scanner.id, row, scanner.position);
+        }
+        row.keepRest(listed);
+        onRows?.({ documents: this.#answered - before.documents, bytes: output.counts.bytes - before.bytes });
+        yield* output.blocks();
+      }
+      scanner.finish();
+      if (this.#answered !== this.#batch.count) {
+        throw this.#brokenAnswer(`it has ${this.#answered} of ${this.#batch.count} documents`);
+      }
+    } catch (error) {
+      this.passedInPart = row.passedInPart;
+      throw error instanceof FramingError ? this.#brokenAnswer(error.message) : error;
+    }
+  }
+
+  /** What has yet to be answered. */
+  rest(): IdBatch {
+    return this.#answered === 0 ? this.#batch : this.#expected.rest();
+  }
+
+  #settle(id: string | undefined, row: RowInHand, end: number): void {
+    if (id === undefined) throw this.#brokenAnswer("a row has no id");
+    const document = this.#expected.take(id);
+    if (document === undefined) throw this.#brokenAnswer(`it has document "${id}" twice or unasked`);
+    this.#answered++;
+    if (row.error === undefined && row.revisions > 0) {
+      const wasPassed = row.passedInPart;
+      const missing = row.finish(end, document);
+      if (missing.length > 0) this.suspects.push({ document, missing, isOut: wasPassed });
+      return;
+    }
+    this.suspects.push({ document, error: row.error });
+    row.drop();
+  }
+
+  #brokenAnswer(reason: string): CouchError {
+    return new CouchError(
+      `Cannot read documents of database "${this.#database}": CouchDB's answer is broken (${reason})`,
+      { error: "cut_off", reason, database: this.#database },
+    );
+  }
+
+  /** `{"docs":[{"id":…},…]}` */
+  #body(): Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array> {
+    if (this.#batch.count > DOCUMENTS_IN_ONE_PIECE) {
+      const pieces = this.#writeBody();
+      return ReadableStream.from((function* () {
+        for (const text of pieces) yield encoder.encode(text);
+      })());
+    }
+    return encoder.encode([...this.#writeBody()].join(""));
+  }
+
+  *#writeBody(): Generator<string> {
+    yield '{"docs":[';
+    let comma = "";
+    for (const page of this.#batch.pages()) {
+      if (page.length === 0) continue;
+      yield comma + page.map(({ id }) => `{"id":${JSON.stringify(id)}}`).join(",");
+      comma = ",";
+    }
+    yield "]}";
+  }
+}

@@ -1,0 +1,192 @@
+/**
+ * Lists a database by its changes feed: in goes a position, out come pages of rows, each with the position behind it, up to
+ * the first page that says that nothing follows. `_all_docs` reads one copy of each shard range and gives no position to
+ * go on from; this feed gives both. A page cannot be asked for twice: its order is partial, and another one would come.
+ */
+import { Buffer } from "node:buffer";
+import { CouchError, isTransient } from "../errors.ts";
+import { DocumentScanner, Found, FramingError, type JsonShape } from "../json/scan.ts";
+import type { Log } from "../observe.ts";
+import type { CallOptions, CouchClient } from "./client.ts";
+import { type ChangesPage, type ChangesRow, positionText, readChangesRow } from "./changes_page.ts";
+
+/** Rows in a page: some 600 KB of JSON. Larger pages cost CouchDB no less, and a proxy's patience more. */
+export const PAGE_ROWS = 5000;
+/** A page that fails is asked for smaller, but not smaller than this. */
+const LEAST_PAGE_ROWS = 50;
+/** A writer without end: so many pages in a row have not lowered what is pending by half of their rows. */
+const PAGES_WITHOUT_HEADWAY = 10;
+/** The rows of one answer without a limit are handed on in pieces of this size. */
+const STREAM_PAGE_ROWS = 5000;
+/** How often an answer without a limit is begun again from where it broke. */
+const STREAM_ATTEMPTS = 7;
+
+const FEED_SHAPE: JsonShape = { array: "results", element: "document" };
+
+/** What a listing needs. */
+export interface FeedOptions extends CallOptions {
+  log: Log;
+  /** @default {@linkcode PAGE_ROWS} */
+  pageRows?: number | undefined;
+  /** Of so many rows one has its position. @default only the last of a page */
+  positionsEvery?: number | undefined;
+  /** Is awaited before each page but the first: `pending` is what the page before said. */
+  beforePage?: ((pending: number | undefined) => Promise<void>) | undefined;
+}
+
+/** A page, or a piece of one answer without a limit. */
+export interface FeedPage {
+  rows: ChangesRow[];
+  /** The position behind these rows; undefined within an answer without a limit. */
+  position: string | undefined;
+  pending: number | undefined;
+}
+
+/**
+ * The rows behind `since`, page by page, to the end of the feed: the first page with nothing pending, or where CouchDB does
+ * not say what is pending, the first empty one. The next page is asked for while the caller is busy with the last one.
+ *
+ * @throws CouchError when CouchDB refuses, or fails for longer than the retry policy's patience.
+ */
+export async function* listChanges(
+  client: CouchClient,
+  database: string,
+  { since, ...options }: FeedOptions & { since: string },
+): AsyncGenerator<FeedPage> {
+  const { log, beforePage } = options;
+  const pages = new PageRequests(client, database, options);
+  const headway = new Headway();
+  let coming: Promise<ChangesPage> | undefined = pages.ask(since);
+  let position = since;
+  while (coming !== undefined) {
+    const page: ChangesPage = await coming;
+    position = page.last_seq;
+    const isEnd = page.pending === undefined ? page.rows.length === 0 : page.pending === 0;
+    const isHopeless = !isEnd && headway.isLost(page);
+    const next = isEnd || isHopeless ? undefined : (async () => {
+      await beforePage?.(page.pending);
+      return await pages.ask(position);
+    })();
+    // A page that fails while the caller is busy is reported when it is asked for, not as an unhandled rejection.
+    next?.catch(() => {});
+    coming = next;
+    yield { rows: page.rows, position, pending: page.pending };
+    if (isHopeless) {
+      log.info("documents are written faster than they are listed: the rest is listed in one answer", {
+        pending: page.pending,
+      });
+      await beforePage?.(page.pending);
+      yield* streamChanges(client, database, { since: position, ...options });
+    }
+  }
+}
+
+/** Asks for pages; for smaller ones from the second failure on. */
+class PageRequests {
+  readonly #client: CouchClient;
+  readonly #database: string;
+  readonly #options: FeedOptions;
+  #limit: number;
+
+  constructor(client: CouchClient, database: string, options: FeedOptions) {
+    this.#client = client;
+    this.#database = database;
+    this.#options = options;
+    this.#limit = options.pageRows ?? PAGE_ROWS;
+  }
+
+  async ask(since: string): Promise<ChangesPage> {
+    const { signal, log, positionsEvery } = this.#options;
+    for (;;) {
+      try {
+        return await this.#client.changes(this.#database, { since, limit: this.#limit, positionsEvery }, {
+          signal,
+          attempts: 2,
+        });
+      } catch (error) {
+        const isSmallest = this.#limit <= LEAST_PAGE_ROWS;
+        if (isSmallest || !(error instanceof CouchError) || !isTransient(error)) throw error;
+        if (error.facts.error === "unreachable" || error.facts.status === 429) {
+          return await this.#client.changes(this.#database, { since, limit: this.#limit, positionsEvery }, { signal });
+        }
+        this.#limit = Math.max(LEAST_PAGE_ROWS, Math.floor(this.#limit / 4));
+        log.warn("page of the listing is asked for smaller", { limit: this.#limit, error: error.message });
+      }
+    }
+  }
+}
+
+/** Whether listing page by page comes to an end at all. */
+class Headway {
+  #lastPending: number | undefined;
+  #pagesWithout = 0;
+
+  isLost({ rows, pending }: ChangesPage): boolean {
+    const before = this.#lastPending;
+    this.#lastPending = pending;
+    if (pending === undefined || before === undefined) return false;
+    this.#pagesWithout = before - pending >= rows.length / 2 ? 0 : this.#pagesWithout + 1;
+    return this.#pagesWithout >= PAGES_WITHOUT_HEADWAY;
+  }
+}
+
+/** One answer without a limit, which ends at the state of its beginning. Where it breaks, it is begun from the last position. */
+async function* streamChanges(
+  client: CouchClient,
+  database: string,
+  { since, signal, positionsEvery }: FeedOptions & { since: string },
+): AsyncGenerator<FeedPage> {
+  let position = since;
+  for (let attempt = 1;; attempt++) {
+    try {
+      const answer = await client.changesStream(database, { since: position, positionsEvery }, { signal });
+      for await (const page of readStream(answer, database)) {
+        position = page.position ?? page.rows.findLast((row) => row.position !== undefined)?.position ?? position;
+        yield page;
+      }
+      return;
+    } catch (error) {
+      const failure = error instanceof FramingError
+        ? new CouchError(
+          `Cannot list the documents of database "${database}": the changes feed is broken (${error.message})`,
+          { error: "cut_off", reason: error.message, database },
+        )
+        : error;
+      if (attempt >= STREAM_ATTEMPTS || !(failure instanceof CouchError) || !isTransient(failure)) throw failure;
+      await client.waitAfterFailure(failure, attempt + 1, signal);
+    }
+  }
+}
+
+/** Reads `{"results":[…],"last_seq":…,"pending":…}` as it arrives. */
+async function* readStream(bytes: AsyncIterable<Uint8Array>, database: string): AsyncGenerator<FeedPage> {
+  const scanner = new DocumentScanner(FEED_SHAPE);
+  const decoder = new TextDecoder("utf-8", { fatal: true });
+  let rows: ChangesRow[] = [];
+  let begun: Uint8Array[] = [];
+  let tail: Uint8Array[] = [];
+  for await (const piece of bytes) {
+    scanner.push(piece);
+    let from = begun.length > 0 ? 0 : -1;
+    let rest = 0;
+    for (let found = scanner.next(); found !== Found.Nothing; found = scanner.next()) {
+      if (found === Found.DocumentStart) from = scanner.position;
+      if (found !== Found.DocumentEnd) continue;
+      begun.push(piece.subarray(from, scanner.position));
+      const row = JSON.parse(decoder.decode(begun.length === 1 ? begun[0] : Buffer.concat(begun)));
+      [begun, tail, from, rest] = [[], [], -1, scanner.position];
+      rows.push(readChangesRow(row, database));
+      if (rows.length < STREAM_PAGE_ROWS) continue;
+      yield { rows, position: undefined, pending: undefined };
+      rows = [];
+    }
+    if (from >= 0) begun.push(piece.slice(from));
+    else tail.push(piece.slice(rest));
+  }
+  scanner.finish();
+  const text = decoder.decode(Buffer.concat(tail));
+  const end = /^[\s\S]*?\](,[\s\S]*\})\s*$/.exec(text)?.[1];
+  const { last_seq, pending } = JSON.parse(`{${end?.slice(1) ?? "}"}`) as { last_seq?: unknown; pending?: number };
+  if (last_seq === undefined) throw new FramingError("it has no last_seq", 0);
+  yield { rows, position: positionText(last_seq), pending };
+}

@@ -1,0 +1,128 @@
+/**
+ * Whether all nodes of a cluster are up to date. A node that has just come back answers with what it had when it went,
+ * and no count shows what it lacks; until it has caught up, what was listed through it is not all there is. In: the nodes'
+ * own words. Out: settled, or why not. A node that stays away is no lag: nobody reads its copies.
+ */
+import { CouchError } from "../errors.ts";
+import type { Log } from "../observe.ts";
+import { wait } from "../abort.ts";
+import type { CallOptions, CouchClient, NodeState } from "./client.ts";
+
+/** How long waiting for a cluster may take. */
+export interface ClusterTimes {
+  /** A node back for less than this may not have told yet how much it has to catch up. */
+  freshMs: number;
+  /** Between two looks. */
+  betweenLooksMs: number;
+  /** In all. */
+  patienceMs: number;
+}
+
+/** In earnest. `internal_replication_jobs` was seen to read 0 for the first four seconds of a lag. */
+export const CLUSTER_TIMES: ClusterTimes = { freshMs: 60_000, betweenLooksMs: 5_000, patienceMs: 300_000 };
+
+/** Looks at the nodes of one cluster, once for all databases of a run. */
+export class ClusterWatch {
+  /** Since when the cluster has been settled without a break, by `performance.now()`; undefined while it is not. */
+  settledSinceMs: number | undefined;
+  /** When the node came back that has been back for the shortest time, by the same clock. */
+  #lastReturnMs = -Infinity;
+
+  readonly #couch: CouchClient;
+  readonly #log: Log;
+  readonly #times: ClusterTimes;
+  #connected: ReadonlySet<string> | undefined;
+  readonly #returnedAtMs = new Map<string, number>();
+  #lookedAtMs = -Infinity;
+  /** Why it was not settled at the last look. */
+  #reason: string | undefined;
+  #isBlind = false;
+
+  constructor(couch: CouchClient, { log, times = CLUSTER_TIMES }: { log: Log; times?: ClusterTimes | undefined }) {
+    this.#couch = couch;
+    this.#log = log;
+    this.#times = times;
+  }
+
+  /** Looks, unless somebody has just looked. @returns Why the cluster is not settled; undefined when it is. */
+  async look(options: CallOptions): Promise<string | undefined> {
+    if (this.#isBlind || performance.now() - this.#lookedAtMs < this.#times.betweenLooksMs) return this.#reason;
+    this.#lookedAtMs = performance.now();
+    try {
+      this.#reason = await this.#findReason(options);
+    } catch (error) {
+      if (!(error instanceof CouchError) || !isRefusal(error)) throw error;
+      this.#isBlind = true;
+      this.#reason = undefined;
+      this.#log.warn("nobody can tell whether a node of the cluster lags: its state may not be read", {
+        error: error.message,
+        hint: "Give the login the _admin role",
+      });
+    }
+    if (this.#reason !== undefined) this.settledSinceMs = undefined;
+    else this.settledSinceMs ??= performance.now();
+    return this.#reason;
+  }
+
+  /** Whether, as far as the last look tells, a node was not up to date at some moment since then, by `performance.now()`. */
+  wasUnsettledSince(momentMs: number): boolean {
+    if (this.#isBlind) return false;
+    return this.settledSinceMs === undefined || this.settledSinceMs > momentMs + this.#times.betweenLooksMs ||
+      this.#lastReturnMs > momentMs;
+  }
+
+  /** Waits until the cluster is settled. @returns Why it is still not, when patience has ended. */
+  async untilSettled(options: CallOptions): Promise<string | undefined> {
+    const until = performance.now() + this.#times.patienceMs;
+    for (let looks = 0;; looks++) {
+      const reason = await this.look(options);
+      // Twice: jobs appear some seconds after a node has.
+      if (
+        reason === undefined && (looks === 0 || performance.now() - this.settledSinceMs! >= this.#times.betweenLooksMs)
+      ) {
+        return undefined;
+      }
+      if (performance.now() >= until) return reason;
+      if (looks === 0) this.#log.warn("waits for the cluster's nodes to catch up", { reason });
+      await wait(this.#times.betweenLooksMs, options.signal);
+    }
+  }
+
+  async #findReason(options: CallOptions): Promise<string | undefined> {
+    const { cluster, connected } = await this.#couch.membership(options);
+    const now = performance.now();
+    const present = new Set(cluster.filter((node) => connected.includes(node)));
+    for (const node of present) {
+      if (this.#connected !== undefined && !this.#connected.has(node)) this.#returnedAtMs.set(node, now);
+    }
+    this.#connected = present;
+    const states = await Promise.all([...present].map((node) => this.#stateOf(node, options)));
+    for (const state of states) {
+      if (state === undefined) continue;
+      const { node, uptimeSeconds, replicationJobs } = state;
+      this.#lastReturnMs = Math.max(
+        this.#lastReturnMs,
+        now - uptimeSeconds * 1000,
+        this.#returnedAtMs.get(node) ?? -Infinity,
+      );
+      const backMs = Math.min(uptimeSeconds * 1000, now - (this.#returnedAtMs.get(node) ?? -Infinity));
+      if (replicationJobs > 0) return `node ${node} has ${replicationJobs} internal replication jobs left`;
+      if (backMs < this.#times.freshMs) return `node ${node} has been back for ${Math.round(backMs / 1000)} s`;
+    }
+    return undefined;
+  }
+
+  /** Undefined for a node that went away between the two questions. */
+  async #stateOf(node: string, options: CallOptions): Promise<NodeState | undefined> {
+    try {
+      return await this.#couch.nodeState(node, { ...options, attempts: 1 });
+    } catch (error) {
+      if (error instanceof CouchError && !isRefusal(error)) return undefined;
+      throw error;
+    }
+  }
+}
+
+function isRefusal({ facts: { status } }: CouchError): boolean {
+  return status === 401 || status === 403 || status === 404 || status === 405;
+}

@@ -1,0 +1,116 @@
+/**
+ * Remembers ids in little memory: a Bloom filter. In: ids. Out: of an id, `surely new` or `maybe known`, and how many
+ * different ones there were. It may take a new id for a known one (about once in ten million), never the other way round.
+ *
+ * @see https://doi.org/10.1145/362686.362692 for the idea, and https://doi.org/10.1002/rsa.20208 for two hashes making many
+ */
+
+/** 40 bits for each id expected, and the filter's size at most: beyond it, it errs more often. */
+const BITS_PER_ID = 40;
+const MOST_BYTES = 32 << 20;
+const LEAST_BYTES = 1 << 10;
+/** How many bits stand for an id. More would err less often and cost more time. */
+const HASHES = 10;
+
+/** A filter as it is stored. */
+export interface StoredFilter {
+  bytes: Uint8Array;
+  salt: number;
+  hashes: number;
+  /** How many different ids it holds. */
+  ids: number;
+}
+
+/** The ids seen so far, or most probably so. */
+export class IdFilter {
+  /** How many ids were new when they were added. */
+  ids = 0;
+  /** How many of the ids taken for known ones are to be expected to have been new. */
+  expectedErrors = 0;
+
+  readonly salt: number;
+  readonly hashes: number;
+  readonly #words: Uint32Array;
+  readonly #bits: number;
+  /** Bits that are set. */
+  #set = 0;
+
+  private constructor(words: Uint32Array, { salt, hashes }: { salt: number; hashes: number }) {
+    this.#words = words;
+    this.#bits = words.length * 32;
+    this.salt = salt;
+    this.hashes = hashes;
+  }
+
+  /** An empty filter for about so many ids. @param salt So that nobody can choose ids that look known. */
+  static forIds(count: number, salt: number = crypto.getRandomValues(new Uint32Array(1))[0]!): IdFilter {
+    const bytes = Math.min(MOST_BYTES, Math.max(LEAST_BYTES, Math.ceil(count * BITS_PER_ID / 8)));
+    return new IdFilter(new Uint32Array(Math.ceil(bytes / 4)), { salt, hashes: HASHES });
+  }
+
+  /** A filter as it was stored. */
+  static from({ bytes, salt, hashes, ids }: StoredFilter): IdFilter {
+    const filter = new IdFilter(new Uint32Array(bytes.slice().buffer), { salt, hashes });
+    filter.ids = ids;
+    for (let word of filter.#words) for (; word !== 0; word &= word - 1) filter.#set++;
+    return filter;
+  }
+
+  /** The filter's bytes as they are now; a copy. */
+  bytes(): Uint8Array {
+    return new Uint8Array(this.#words.slice().buffer);
+  }
+
+  /** Whether the id may have been added. */
+  mayHave(id: string): boolean {
+    const [first, second] = hash(id, this.salt);
+    for (let index = 0; index < this.hashes; index++) {
+      const bit = (first + Math.imul(index, second) >>> 0) % this.#bits;
+      if ((this.#words[bit >>> 5]! & (1 << (bit & 31))) === 0) return false;
+    }
+    return true;
+  }
+
+  /** Adds an id. @returns Whether it is surely new. */
+  add(id: string): boolean {
+    const [first, second] = hash(id, this.salt);
+    let isNew = false;
+    const full = (this.#set / this.#bits) ** this.hashes;
+    for (let index = 0; index < this.hashes; index++) {
+      const bit = (first + Math.imul(index, second) >>> 0) % this.#bits;
+      const mask = 1 << (bit & 31);
+      if ((this.#words[bit >>> 5]! & mask) !== 0) continue;
+      this.#words[bit >>> 5]! |= mask;
+      this.#set++;
+      isNew = true;
+    }
+    if (isNew) {
+      this.ids++;
+      // Those that it erred on do not come by here: for each id that is found to be new there were p / (1 - p) of them.
+      this.expectedErrors += full / (1 - full);
+    }
+    return isNew;
+  }
+}
+
+const pair: [number, number] = [0, 0];
+
+/** Two 32-bit hashes of an id's UTF-16 units; the second is odd, so that its multiples reach every bit. */
+function hash(id: string, salt: number): readonly [number, number] {
+  let a = 0x9e3779b9 ^ salt;
+  let b = 0x85ebca6b ^ Math.imul(salt, 0xc2b2ae35);
+  for (let at = 0; at < id.length; at++) {
+    const unit = id.charCodeAt(at);
+    a = Math.imul(a ^ unit, 0x01000193);
+    a ^= a >>> 15;
+    b = Math.imul(b ^ unit, 0x5bd1e995);
+    b ^= b >>> 13;
+  }
+  a = Math.imul(a ^ (b >>> 16), 0x2c1b3c6d);
+  a ^= a >>> 12;
+  b = Math.imul(b ^ (a >>> 16), 0x297a2d39);
+  b ^= b >>> 15;
+  pair[0] = a >>> 0;
+  pair[1] = (b | 1) >>> 0;
+  return pair;
+}

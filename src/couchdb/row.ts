@@ -1,0 +1,248 @@
+/**
+ * The rows of `_bulk_get` on their way into a chunk: the one that is arriving, kept until it is whole or passed on when it
+ * grows too large to be kept, and the chunk's JSON that whole rows are put together to.
+ */
+import { Buffer } from "node:buffer";
+import { FramingError, type RowError } from "../json/scan.ts";
+import type { ListedDocument } from "./batch.ts";
+
+/** Rows up to this size are kept until they are whole, so that a broken answer costs only what is missing. */
+const KEPT_ROW_BYTES = 1 << 20;
+/** What is passed on is collected into pieces of this size: a compressor is slow on many small ones. */
+const BLOCK_BYTES = 1 << 16;
+/** A revision's place behind its document's id, where CouchDB writes it. */
+const REVISION_BYTES = 128;
+/** The first revision of a row, where CouchDB writes it. */
+const FIRST_LEAF = /^\{"id":"(?:[^"\\]|\\.)*","docs":\[\{"ok":\{"_id":"(?:[^"\\]|\\.)*","_rev":"([^"]+)"/;
+
+const encoder = new TextEncoder();
+const OPENING = encoder.encode('{"results":[');
+const CLOSING = encoder.encode("]}");
+const COMMA = encoder.encode(",");
+
+/** What was read; complete once the reader has ended. */
+export interface BatchCounts {
+  documents: number;
+  leafRevisions: number;
+  /** Documents of which every leaf revision is deleted. */
+  deleted: number;
+  /** Documents that were listed but gone when they were asked for. */
+  absent: number;
+  /** The size of the JSON that was yielded. */
+  bytes: number;
+}
+
+/** Counts of nothing. */
+export function emptyCounts(): BatchCounts {
+  return { documents: 0, leafRevisions: 0, deleted: 0, absent: 0, bytes: 0 };
+}
+
+/** The row that is arriving. */
+export class RowInHand {
+  /** Leaf revisions so far, and those of them that are not deleted. */
+  revisions = 0;
+  live = 0;
+  error: RowError | undefined;
+  /** Its beginning went out before its end was there. */
+  passedInPart = false;
+
+  readonly #output: ChunkText;
+  readonly #revisionNeedle: (rev: string) => string;
+  readonly #kept: Uint8Array[] = [];
+  #keptBytes = 0;
+  #bytes: Uint8Array = new Uint8Array(0);
+  /** Where the row's part of `#bytes` begins; -1 between rows. */
+  #from = -1;
+  /** Of a row passed on in part: what is looked for in it, and the end of what was looked through. */
+  #unseen: string[] = [];
+  #overlap = "";
+  /** Of a row passed on in part: its first leaf revision. */
+  #firstLeaf: string | undefined;
+
+  /** @param options.revisions Whether rows have histories, in which a listed revision may stand that is no leaf any more. */
+  constructor(output: ChunkText, { revisions }: { revisions: boolean }) {
+    this.#output = output;
+    this.#revisionNeedle = revisions ? (rev) => `"${rev.slice(rev.indexOf("-") + 1)}` : (rev) => `"${rev}`;
+  }
+
+  /** Takes the next bytes of the answer. */
+  arrive(bytes: Uint8Array): void {
+    this.#bytes = bytes;
+    if (this.#from >= 0) this.#from = 0;
+  }
+
+  /** A row begins. */
+  begin(from: number): void {
+    this.#from = from;
+    this.revisions = 0;
+    this.live = 0;
+    this.error = undefined;
+  }
+
+  /** A leaf revision ends. */
+  addRevision(isDeleted: boolean): void {
+    this.revisions++;
+    if (!isDeleted) this.live++;
+  }
+
+  /**
+   * The row ends before `end`, and goes out whole unless a revision is missing in it that the feed has listed.
+   *
+   * @returns The listed revisions that it lacks, neither as leaves nor in a history: an old copy has answered.
+   */
+  finish(end: number, document: ListedDocument): string[] {
+    const rest = this.#bytes.subarray(this.#from, end);
+    const missing = this.passedInPart ? this.#missingInPassed(rest, document) : this.#missingIn(rest, document);
+    if (missing.length > 0 && !this.passedInPart) {
+      this.drop();
+      return missing;
+    }
+    if (!this.passedInPart) this.#passOn();
+    this.#output.append(rest);
+    this.#output.counts.documents++;
+    this.#output.counts.leafRevisions += this.revisions;
+    if (this.live === 0) this.#output.counts.deleted++;
+    this.passedInPart = false;
+    this.#from = -1;
+    return missing;
+  }
+
+  /** The row ends and must not go out. */
+  drop(): void {
+    if (this.passedInPart) throw new FramingError("an error follows a document in the same row", this.#from);
+    this.#kept.length = 0;
+    this.#keptBytes = 0;
+    this.#from = -1;
+  }
+
+  /** The bytes in hand are about to go: keeps or passes on what belongs to the row. */
+  keepRest(listed: () => ListedDocument | undefined): void {
+    if (this.#from < 0) return;
+    const rest = this.#bytes.subarray(this.#from);
+    if (this.passedInPart) {
+      this.#lookThrough(rest);
+      return this.#output.append(rest);
+    }
+    this.#kept.push(rest.slice());
+    this.#keptBytes += rest.length;
+    if (this.#keptBytes <= KEPT_ROW_BYTES) return;
+    this.#unseen = (listed()?.revs ?? []).map(this.#revisionNeedle);
+    this.#overlap = "";
+    this.#firstLeaf = FIRST_LEAF.exec(latin1(this.#kept[0]!))?.[1];
+    for (const bytes of this.#kept) this.#lookThrough(bytes);
+    this.#passOn();
+    this.passedInPart = true;
+  }
+
+  #passOn(): void {
+    this.#output.beginRow();
+    for (const bytes of this.#kept) this.#output.append(bytes);
+    this.#kept.length = 0;
+    this.#keptBytes = 0;
+  }
+
+  #missingIn(rest: Uint8Array, { id, revs }: ListedDocument): string[] {
+    if (revs.length === 0) return [];
+    // Nearly always there is one, and it stands at the document's beginning, behind the id in row and document.
+    if (revs.length === 1 && this.#kept.length === 0) {
+      if (latin1(rest.subarray(0, REVISION_BYTES + 6 * id.length)).includes(`"_rev":"${revs[0]}`)) return [];
+    }
+    const text = latin1(this.#kept.length === 0 ? rest : Buffer.concat([...this.#kept, rest]));
+    const missing = revs.filter((rev) => !text.includes(this.#revisionNeedle(rev)));
+    return missing.length === 0 ? missing : notOutlived(missing, leavesOf(text), revs);
+  }
+
+  #missingInPassed(rest: Uint8Array, { revs }: ListedDocument): string[] {
+    this.#lookThrough(rest);
+    return this.#firstLeaf === undefined ? this.#unseen : notOutlived(this.#unseen, [this.#firstLeaf], revs);
+  }
+
+  #lookThrough(bytes: Uint8Array): void {
+    if (this.#unseen.length === 0) return;
+    const text = this.#overlap + latin1(bytes);
+    this.#unseen = this.#unseen.filter((needle) => !text.includes(needle));
+    this.#overlap = text.slice(-64);
+  }
+}
+
+/**
+ * Of the missing revisions those that nothing in the answer can have come from. A document that was changed since it was
+ * listed has a leaf of a later generation that was not listed, and where histories are not read, or are cut at
+ * `_revs_limit`, nothing else tells that from an old copy. The feed lists it once more: whatever this answer lacks is read then.
+ */
+function notOutlived(missing: string[], leaves: readonly string[], listed: readonly string[]): string[] {
+  const newest = Math.max(
+    ...leaves.filter((leaf) => !listed.some((rev) => leaf.startsWith(rev))).map(generationOf),
+  );
+  return missing.filter((rev) => generationOf(rev) >= newest);
+}
+
+function generationOf(rev: string): number {
+  return Number.parseInt(rev, 10);
+}
+
+/** The leaf revisions of a row; its text may be latin1. */
+function leavesOf(row: string): string[] {
+  const { docs } = JSON.parse(row) as { docs: { ok?: { _rev?: string } }[] };
+  return docs.flatMap(({ ok }) => ok?._rev ?? []);
+}
+
+/** Bytes as text of as many units: what is ASCII can be looked for in it, at the speed of a native search. */
+function latin1(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1");
+}
+
+/** A chunk's JSON, `{"results":[…]}`, in blocks of a size that a compressor likes. */
+export class ChunkText {
+  readonly counts: BatchCounts;
+  readonly #ready: Uint8Array<ArrayBuffer>[] = [];
+  /** Blocks that have been passed on, to be filled again. */
+  readonly #spare: Uint8Array<ArrayBuffer>[] = [];
+  #block = new Uint8Array(BLOCK_BYTES);
+  #used = 0;
+  #rows = 0;
+
+  constructor(counts: BatchCounts) {
+    this.counts = counts;
+    this.append(OPENING);
+  }
+
+  /** A row begins. */
+  beginRow(): void {
+    if (this.#rows++ > 0) this.append(COMMA);
+  }
+
+  /** Takes bytes of a row. */
+  append(bytes: Uint8Array): void {
+    this.counts.bytes += bytes.length;
+    for (let from = 0; from < bytes.length;) {
+      const part = bytes.subarray(from, from + BLOCK_BYTES - this.#used);
+      this.#block.set(part, this.#used);
+      this.#used += part.length;
+      from += part.length;
+      if (this.#used === BLOCK_BYTES) this.#closeBlock();
+    }
+  }
+
+  /** Yields the blocks that are full; each is used again once the next one is asked for. */
+  *blocks(): Generator<Uint8Array> {
+    for (let block = this.#ready.shift(); block !== undefined; block = this.#ready.shift()) {
+      yield block;
+      this.#spare.push(new Uint8Array(block.buffer));
+    }
+  }
+
+  /** Closes the JSON and yields all that is left. */
+  end(): Generator<Uint8Array> {
+    this.append(CLOSING);
+    this.#closeBlock();
+    return this.blocks();
+  }
+
+  #closeBlock(): void {
+    if (this.#used === 0) return;
+    this.#ready.push(this.#block.subarray(0, this.#used));
+    this.#block = this.#spare.pop() ?? new Uint8Array(BLOCK_BYTES);
+    this.#used = 0;
+  }
+}

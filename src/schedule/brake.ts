@@ -1,0 +1,70 @@
+/**
+ * What keeps ten thousand rounds from each trying a wrong password, or waiting for a CouchDB that is not there. In: what a
+ * round has met. Out: `stop.json` in the run's folder, which every round reads first; when it has ended, one round tries.
+ */
+import type { RunFolder, Stop } from "../archive/run_folder.ts";
+import { describeError, exitCodeOf, isFatalForRun, isTransient } from "../errors.ts";
+import { REFUSED_PAUSE_MINUTES } from "./retry.ts";
+
+const PAUSE_MS = REFUSED_PAUSE_MINUTES * 60_000;
+/** A CouchDB that is not there may come back within the state machine's own repetitions of a round, which take as long. */
+const PATIENCE_MS = 3 * 60_000;
+/** What was met longer ago is another matter. */
+const FORGET_MS = 60 * 60_000;
+/** Of a small object, whether the round's own time is over or not. */
+const TIMEOUT_MS = 10_000;
+
+/** The brake of one round. */
+export class RoundsBrake {
+  readonly #folder: RunFolder;
+  readonly #now: () => Date;
+  #stop: Stop | undefined;
+
+  constructor(folder: RunFolder, now: () => Date) {
+    this.#folder = folder;
+    this.#now = now;
+  }
+
+  /** Why the round need not try; undefined where it is to. */
+  async read(): Promise<{ why: string; exit_code: number } | undefined> {
+    this.#stop = await this.#folder.readStop({ signal: AbortSignal.timeout(TIMEOUT_MS) });
+    if (this.#stop === undefined || Date.parse(this.#stop.until) <= this.#nowMs()) return undefined;
+    const { why, exit_code } = this.#stop;
+    return { why: `Not tried, as it would fail like the one before: ${why}`, exit_code };
+  }
+
+  /**
+   * Notes an error that others would meet as well: a round throws only what is not about its database. Returns whether the
+   * round is to be given up: an error that may pass is tried again first.
+   */
+  async pull(error: unknown): Promise<boolean> {
+    const isRefused = isFatalForRun(error);
+    if (!isRefused && !isTransient(error)) return false;
+    const now = this.#nowMs();
+    const isKnown = this.#stop !== undefined && now - Date.parse(this.#stop.since) < FORGET_MS;
+    const sinceMs = isKnown ? Date.parse(this.#stop!.since) : now;
+    const isOver = isRefused || now - sinceMs >= PATIENCE_MS;
+    await this.#store({
+      until: new Date(isOver ? now + PAUSE_MS : now).toISOString(),
+      why: describeError(error),
+      exit_code: exitCodeOf(error),
+      since: new Date(sinceMs).toISOString(),
+    });
+    return isOver;
+  }
+
+  /** Notes that a round went well: what was met before is over. */
+  async release(): Promise<void> {
+    if (this.#stop === undefined || Date.parse(this.#stop.since) === 0) return;
+    await this.#store({ ...this.#stop, since: new Date(0).toISOString() });
+  }
+
+  async #store(stop: Stop): Promise<void> {
+    this.#stop = stop;
+    await this.#folder.storeStop(stop, { signal: AbortSignal.timeout(TIMEOUT_MS) });
+  }
+
+  #nowMs(): number {
+    return this.#now().getTime();
+  }
+}

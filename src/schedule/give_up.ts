@@ -1,0 +1,74 @@
+/**
+ * An elapse that has not been saved when the next one comes is not tried any more: the next one saves all of it. In: a task
+ * and its new elapse. Out: the report of each elapse before it that nobody has finished, which says so.
+ */
+import type { RunReport } from "../archive/report.ts";
+import { parseRunFolderName } from "../archive/layout.ts";
+import type { Repository } from "../archive/repository.ts";
+import { RunFolder } from "../archive/run_folder.ts";
+import { formatDate } from "../dates.ts";
+import { describeError, EXIT } from "../errors.ts";
+import type { Log } from "../observe.ts";
+import type { StoreCallOptions } from "../store/store.ts";
+import { dateInPath } from "../task/selection.ts";
+import { type ElapseState, readElapse } from "./elapse.ts";
+import { describeFailed, givenUp } from "./retry.ts";
+import type { DueTask } from "./run_elapse.ts";
+
+/** How many of the elapses before are looked into: those further back were given up when these began. */
+const MOST_LOOKED_INTO = 4;
+
+/** Ends what is left of the elapses before one that has just been claimed. A failure of this is a warning. */
+export async function giveUpEarlier(
+  context: { repository: Repository; log: Log; now: () => Date } & StoreCallOptions,
+  next: DueTask,
+): Promise<void> {
+  const { repository, log, signal } = context;
+  const { task } = next;
+  try {
+    for (const elapse of (await elapsesBefore(context, next)).slice(0, MOST_LOOKED_INTO)) {
+      const key = repository.runFolder({ task: task.name, elapse });
+      const state = await readElapse(repository.store, key, { signal });
+      if (state.kind !== "failed" && state.kind !== "stopped") continue;
+      const folder = new RunFolder(repository, { task: task.name, elapse });
+      const outcome = await folder.readNewestGeneration({ signal });
+      const report = givenUp(outcome?.report ?? neverFinished({ task, elapse }, state, context), next.elapse);
+      await folder.storeReport(report, { signal });
+      const facts = { ...describeFailed(report), next: next.elapse };
+      log.error("elapse is given up: the next one has come", { task: task.name, elapse, ...facts });
+    }
+  } catch (error) {
+    signal?.throwIfAborted();
+    log.warn("elapses before this one could not be looked into", { task: task.name, error: describeError(error) });
+  }
+}
+
+/** The elapses of a task before one that have a folder, the latest first. */
+async function elapsesBefore(
+  { repository, signal }: { repository: Repository } & StoreCallOptions,
+  { task, elapse }: DueTask,
+): Promise<Date[]> {
+  const found: Date[] = [];
+  for await (const { kind, name } of repository.store.list(repository.taskFolder(task.name), { signal })) {
+    const instant = kind === "folder" ? parseRunFolderName(name) : undefined;
+    if (instant !== undefined && instant < elapse) found.push(instant);
+  }
+  return found.sort((a, b) => b.getTime() - a.getTime());
+}
+
+/** The report of an elapse of which no run ever came to an end. */
+function neverFinished(
+  { task, elapse }: DueTask,
+  state: ElapseState & { kind: "failed" | "stopped" },
+  { now }: { now: () => Date },
+): RunReport {
+  const error = "Its run was interrupted, and nobody has resumed it";
+  const date = formatDate(dateInPath(task, elapse)).replaceAll("/", "-");
+  return {
+    ok: false,
+    run: state.holder?.run ?? "unknown",
+    started_at: state.holder?.started_at ?? elapse.toISOString(),
+    finished_at: now().toISOString(),
+    tasks: [{ task: task.name, date, databases: [], error, exit_code: EXIT.interrupted }],
+  };
+}

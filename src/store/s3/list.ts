@@ -1,0 +1,91 @@
+/**
+ * Lists a folder page by page, and never takes a part of it for the whole: a page that does not say how to go on is gone on
+ * with behind its last key, and where the pages lead nowhere that is an error. In: a client and a folder. Out: entries in
+ * S3's order, each once.
+ */
+import { StoreError } from "../../errors.ts";
+import { checkFolder, compareEntries } from "../key.ts";
+import type { ListOptions, StoreEntry } from "../store.ts";
+import type { S3Client } from "./client.ts";
+import { describeSubject, strangeAnswer } from "./error.ts";
+import { parseListing } from "./xml.ts";
+
+/** Pages in a row that may bring nothing and announce more; a server may pass over what was deleted. */
+const MOST_EMPTY_PAGES = 3;
+
+/**
+ * What lies directly in `folder`, or what of it begins with a prefix.
+ *
+ * @throws StoreError with code `endless` when the server repeats itself, goes backwards, or announces more and gives
+ * nothing; with `strange_answer` when what answers is no whole listing of that folder.
+ */
+export async function* listFolder(
+  client: S3Client,
+  folder: string,
+  { prefix: namePrefix = "", signal }: ListOptions = {},
+): AsyncGenerator<StoreEntry, void, undefined> {
+  const path = client.fullKey(checkFolder(folder));
+  const prefix = path === "" ? "" : `${path}/`;
+  let goOn: Record<string, string> = {};
+  let last: StoreEntry | undefined;
+  let emptyPages = 0;
+  for (;;) {
+    const answer = await client.send({
+      method: "GET",
+      action: "list",
+      right: "s3:ListBucket",
+      folder,
+      query: {
+        "list-type": "2",
+        delimiter: "/",
+        "encoding-type": "url",
+        "max-keys": String(client.settings.pageSize),
+        prefix: `${prefix}${namePrefix}`,
+        ...goOn,
+      },
+    }, signal);
+    const page = parseListing(answer.body, prefix);
+    if (page === undefined || page.entries.some(({ name }) => !name.startsWith(namePrefix))) {
+      throw strangeAnswer(client, folder, `what "${prefix}" holds, to its end`, "list");
+    }
+    const entries = page.entries.sort(compareEntries);
+    // Behind a folder's name some servers go on with what lies in that folder.
+    if (goOn["start-after"] !== undefined && last !== undefined && entries[0] !== undefined) {
+      if (entries[0].kind === "folder" && compareEntries(entries[0], last) === 0) entries.shift();
+    }
+    for (const entry of entries) {
+      if (last !== undefined && compareEntries(last, entry) >= 0) {
+        throw endless(client, folder, `"${entry.name}" comes behind "${last.name}"`);
+      }
+      last = entry;
+      yield entry;
+    }
+    if (!page.isTruncated) return;
+    emptyPages = entries.length === 0 ? emptyPages + 1 : 0;
+    if (emptyPages > MOST_EMPTY_PAGES) throw endless(client, folder, `${emptyPages} pages in a row brought nothing`);
+    goOn = page.continuationToken === undefined
+      ? behind(page.nextMarker ?? keyOf(last, prefix))
+      : { "continuation-token": page.continuationToken };
+    if (Object.keys(goOn).length === 0) throw endless(client, folder, "it does not say where to go on");
+  }
+}
+
+/**
+ * How to go on where no token is given. Ceph before 14.2.5 takes the second version of the request for the first, which
+ * calls this `marker`.
+ */
+function behind(key: string | undefined): Record<string, string> {
+  return key === undefined ? {} : { "start-after": key, marker: key };
+}
+
+function keyOf(entry: StoreEntry | undefined, prefix: string): string | undefined {
+  return entry && `${prefix}${entry.name}${entry.kind === "folder" ? "/" : ""}`;
+}
+
+function endless(client: S3Client, folder: string, found: string): StoreError {
+  return new StoreError(
+    `${describeSubject({ action: "list", key: folder, url: client.url })}: the server announces more, and ${found}`,
+    { code: "endless", key: folder },
+    { hint: "The server's listing cannot be relied on: update it, or use another store" },
+  );
+}

@@ -1,0 +1,186 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { type Archive, type ArchiveKind, openArchive } from "../../src/archive/archive.ts";
+import { ArchiveError, StoreError } from "../../src/errors.ts";
+import { TestRepository } from "./repository_setup.ts";
+
+const DAY = "2026-11-25";
+const RUN_A = "aaaaaaaa-0000-4000-8000-000000000000";
+const RUN_B = "bbbbbbbb-0000-4000-8000-000000000000";
+const RUN_C = "cccccccc-0000-4000-8000-000000000000";
+const FIRST = { day: DAY, finishedAt: "2026-11-25T10:00:00Z", run: RUN_A, chunks: [0, 1] };
+const SECOND = { day: DAY, finishedAt: "2026-11-25T18:00:00.250Z", run: RUN_B, chunks: [0], isPrefixed: true };
+const UNFINISHED = { day: DAY, finishedAt: "2026-11-25T19:00:00Z", run: RUN_C, chunks: [0, 1], isPrefixed: true };
+const [FIRST_NAME, SECOND_NAME] = [
+  "manifest-20261125T100000Z-aaaaaaaa.json",
+  "manifest-20261125T180000Z-bbbbbbbb.json",
+];
+
+/** A folder with two complete backups and one under way. */
+async function setUp() {
+  const setup = await TestRepository.open();
+  const { folder } = await setup.put({ ...FIRST, isCopied: false });
+  await setup.put({ ...SECOND, unreadable: [{ id: "bad", error: "internal_error", reason: "eof" }] });
+  await setup.putUnfinished(UNFINISHED);
+  const open = (part: { manifest?: string; object?: string } = {}) =>
+    openArchive({ store: setup.store, folder, ...part }, {});
+  return { setup, folder, open, [Symbol.asyncDispose]: () => setup[Symbol.asyncDispose]() };
+}
+
+const brief = ({ kind, manifest, chunks, problems, leftovers }: Archive) => ({
+  kind,
+  manifest,
+  chunks: chunks.map(({ name }) => name),
+  problems: problems.map(({ chunk }) => chunk),
+  leftovers: leftovers.map(({ chunk }) => chunk),
+});
+const WHOLE: { kind: ArchiveKind; problems: string[]; leftovers: string[] } = {
+  kind: "complete",
+  problems: [],
+  leftovers: [],
+};
+
+Deno.test("openArchive() takes the newest of several backups in a folder, and the others are neither problem nor leftover", async () => {
+  await using given = await setUp();
+  const archive = await given.open();
+  assertEquals(brief(archive), { ...WHOLE, manifest: SECOND_NAME, chunks: ["bbbbbbbb-0000000.json.gz"] });
+  assertEquals(archive.finishedAt?.toISOString(), "2026-11-25T18:00:00.250Z");
+  assertEquals(archive.unreadable.map(({ id }) => id), ["bad"]);
+  assertEquals([archive.origin?.run, archive.documents], [RUN_B, 10]);
+});
+
+Deno.test("openArchive() takes the backup whose manifest or checkpoint is named", async () => {
+  await using given = await setUp();
+  const archive = await given.open({ manifest: FIRST_NAME });
+  assertEquals(brief(archive), { ...WHOLE, manifest: FIRST_NAME, chunks: ["0000000.json.gz", "0000001.json.gz"] });
+  assertEquals([archive.finishedAt?.toISOString(), archive.unreadable], ["2026-11-25T10:00:00.000Z", []]);
+  const unfinished = await given.open({ manifest: "checkpoint-cccccccc.json" });
+  assertEquals(brief(unfinished), {
+    kind: "unfinished",
+    manifest: "checkpoint-cccccccc.json",
+    chunks: ["cccccccc-0000000.json.gz", "cccccccc-0000001.json.gz"],
+    problems: ["manifest.json"],
+    leftovers: [],
+  });
+  const error = await assertRejects(
+    () => given.open({ manifest: "manifest-20260101T000000Z-aaaaaaaa.json" }),
+    StoreError,
+  );
+  assertEquals(error.facts.code, "not_found");
+});
+
+Deno.test("openArchive() finds the backup that a chunk is of", async () => {
+  await using given = await setUp();
+  const cases: [object: string, kind: ArchiveKind, manifest: string | undefined][] = [
+    ["0000001.json.gz", "complete", FIRST_NAME],
+    ["bbbbbbbb-0000000.json.gz", "complete", SECOND_NAME],
+    ["cccccccc-0000001.json.gz", "unfinished", "checkpoint-cccccccc.json"],
+    ["0000009.json.gz", "foreign", undefined],
+  ];
+  await given.setup.write(given.folder, "0000009.json.gz", "12345");
+  for (const [object, kind, manifest] of cases) {
+    const archive = await given.open({ object });
+    assertEquals(brief(archive), { kind, manifest, chunks: [object], problems: [], leftovers: [] }, object);
+  }
+});
+
+Deno.test("openArchive() calls leftover what no manifest and no checkpoint of the folder names", async () => {
+  await using given = await setUp();
+  const { setup, folder } = given;
+  for (const name of ["0000002.json.gz", "dddddddd-0000000.json.gz", "notes.txt", "filter-cccccccc-0.bin"]) {
+    await setup.write(folder, name, "x");
+  }
+  const { leftovers } = await given.open();
+  assertEquals(leftovers, [
+    { chunk: "0000002.json.gz", problem: "It is left over from another run: no manifest names it" },
+    { chunk: "dddddddd-0000000.json.gz", problem: "It is left over from another run: no manifest names it" },
+    { chunk: "notes.txt", problem: "It is no part of a backup" },
+  ]);
+});
+
+Deno.test("openArchive() names a damaged manifest, and does not take the chunks of other backups for its own", async () => {
+  await using given = await setUp();
+  const { setup, folder } = given;
+  await setup.write(folder, SECOND_NAME, "{");
+  assertEquals(brief(await given.open()), {
+    kind: "unlisted",
+    manifest: undefined,
+    chunks: ["bbbbbbbb-0000000.json.gz"],
+    problems: [SECOND_NAME],
+    leftovers: [],
+  });
+  // The earlier one is as whole as before; that the other is damaged is said.
+  assertEquals(brief(await given.open({ manifest: FIRST_NAME })), {
+    ...WHOLE,
+    manifest: FIRST_NAME,
+    chunks: ["0000000.json.gz", "0000001.json.gz"],
+    leftovers: [SECOND_NAME, "bbbbbbbb-0000000.json.gz"],
+  });
+});
+
+Deno.test("openArchive() takes what is in the checkpoint of its run for a backup whose manifest is damaged", async () => {
+  await using given = await setUp();
+  const { setup, folder } = given;
+  await setup.putUnfinished({ ...SECOND, finishedAt: "2026-11-25T17:59:00Z" });
+  await setup.write(folder, SECOND_NAME, "{");
+  assertEquals(brief(await given.open()), {
+    kind: "unfinished",
+    manifest: "checkpoint-bbbbbbbb.json",
+    chunks: ["bbbbbbbb-0000000.json.gz"],
+    problems: [SECOND_NAME, "manifest.json"],
+    leftovers: [],
+  });
+});
+
+Deno.test("openArchive() takes the checkpoint that was stored last where nothing is complete", async () => {
+  await using setup = await TestRepository.open();
+  const { folder } = await setup.putUnfinished(UNFINISHED);
+  await setup.putUnfinished({ ...FIRST, format: 1 });
+  assertEquals(brief(await openArchive({ store: setup.store, folder }, {})), {
+    kind: "unfinished",
+    manifest: "checkpoint-cccccccc.json",
+    chunks: ["cccccccc-0000000.json.gz", "cccccccc-0000001.json.gz"],
+    problems: ["manifest.json"],
+    leftovers: [],
+  });
+});
+
+Deno.test("openArchive() lists the chunks of each run where nothing says which there are, and names gaps", async () => {
+  await using setup = await TestRepository.open();
+  const folder = setup.folder(DAY);
+  for (const name of ["0000000.json.gz", "0000003.json.gz", "aaaaaaaa-0000000.json.gz", "aaaaaaaa-0000002.json.gz"]) {
+    await setup.write(folder, name, "x");
+  }
+  const { kind, chunks, problems } = await openArchive({ store: setup.store, folder }, {});
+  assertEquals([kind, chunks.map(({ name }) => name), problems], [
+    "unlisted",
+    ["0000000.json.gz", "0000003.json.gz", "aaaaaaaa-0000000.json.gz", "aaaaaaaa-0000002.json.gz"],
+    [
+      { chunk: "0000001.json.gz", problem: "It and the 1 behind it are missing" },
+      { chunk: "aaaaaaaa-0000001.json.gz", problem: "It is missing" },
+    ],
+  ]);
+});
+
+Deno.test("openArchive() of format 1 is as before", async () => {
+  await using setup = await TestRepository.open();
+  const { folder } = await setup.put({ ...FIRST, format: 1 });
+  const open = () => openArchive({ store: setup.store, folder }, {});
+  assertEquals(brief(await open()), {
+    ...WHOLE,
+    manifest: "manifest.json",
+    chunks: ["0000000.json.gz", "0000001.json.gz"],
+  });
+  await setup.write(folder, "manifest.json", "{");
+  assertEquals(brief(await open()), {
+    kind: "unlisted",
+    manifest: undefined,
+    chunks: ["0000000.json.gz", "0000001.json.gz"],
+    problems: ["manifest.json"],
+    leftovers: [],
+  });
+  await assertRejects(
+    () => openArchive({ store: setup.store, folder: "nowhere" }, {}),
+    ArchiveError,
+    "There is no backup",
+  );
+});

@@ -1,0 +1,95 @@
+import { assertEquals } from "@std/assert";
+import { Catalog, type CatalogEntry } from "../../src/archive/catalog.ts";
+import { DATABASE, TestRepository } from "./repository_setup.ts";
+
+const ENTRY: CatalogEntry = {
+  database: DATABASE,
+  finishedAt: new Date("2026-11-25T18:04:11.123Z"),
+  run: "0b5a8fd2-8f0e-4a4e-9d3c-6a43f0c2d3f4",
+  date: { year: 2026, month: 10, day: 25 },
+  task: "weekly",
+  kind: "full",
+  documents: 500,
+  compressedBytes: 61_231,
+  chunks: 3,
+  unreadable: 1,
+  manifestKey: "backup/ippbx/2026/10/25/couchdb/a%2Fb/manifest-20261125T180411Z-0b5a8fd2.json",
+};
+const READ = { ...ENTRY, run: "0b5a8fd2" };
+
+Deno.test("Catalog hands back what was entered, under the database's own folder, and enters it once", async () => {
+  await using setup = await TestRepository.open();
+  const catalog = new Catalog(setup.repository);
+  assertEquals(await catalog.latest(DATABASE, {}), undefined);
+  const key = await catalog.add(ENTRY, {});
+  assertEquals(
+    key,
+    "backup/ippbx/_catalog/couchdb/a%2Fb/8204370148876-0b5a8fd2-20261025-2-full-500-61231-3-1-weekly.json",
+  );
+  assertEquals(await catalog.add(ENTRY, {}), key);
+  assertEquals(await Array.fromAsync(catalog.entries(DATABASE, {})), [READ]);
+  assertEquals(await Array.fromAsync(catalog.databases({})), [DATABASE]);
+  assertEquals(await catalog.latest("a", {}), undefined, "another database");
+  const body = JSON.parse(await new Response(await setup.store.read(key)).text());
+  assertEquals([body.run, body.manifest], [ENTRY.run, ENTRY.manifestKey]);
+});
+
+Deno.test("Catalog keeps a long task's name whole, in the entry's body", async () => {
+  await using setup = await TestRepository.open();
+  const catalog = new Catalog(setup.repository);
+  const task = "jede Woche / ".repeat(40);
+  const key = await catalog.add({ ...ENTRY, task }, {});
+  assertEquals((await catalog.latest(DATABASE, {}))?.task, task);
+  await setup.write("", key, "{");
+  assertEquals((await catalog.latest(DATABASE, {}))?.task.startsWith("jede Woche / "), true, "a damaged body");
+});
+
+Deno.test("latest() gives the newest that was complete at a moment, by one listing", async () => {
+  await using setup = await TestRepository.open();
+  const catalog = new Catalog(setup.repository);
+  const moments = ["2026-11-25T18:04:11.123Z", "2025-01-01T00:00:00.000Z", "2026-11-25T18:04:11.122Z"];
+  for (const moment of moments) await catalog.add({ ...ENTRY, finishedAt: new Date(moment) }, {});
+  await setup.write(setup.repository.catalogFolder(DATABASE), "0000-notes.txt", "mine");
+  const cases: [notAfter: string | undefined, expected: string | undefined][] = [
+    [undefined, moments[0]],
+    ["2027-01-01T00:00:00.000Z", moments[0]],
+    ["2026-11-25T18:04:11.123Z", moments[0]],
+    ["2026-11-25T18:04:11.122Z", moments[2]],
+    ["2026-11-25T18:04:11.121Z", moments[1]],
+    ["2024-12-31T23:59:59.999Z", undefined],
+  ];
+  for (const [notAfter, expected] of cases) {
+    setup.requests = [];
+    const found = await catalog.latest(DATABASE, { notAfter: notAfter === undefined ? undefined : new Date(notAfter) });
+    assertEquals(found?.finishedAt.toISOString(), expected, notAfter);
+    assertEquals(setup.requests.length, 1);
+  }
+});
+
+Deno.test("latestComplete() passes over an entry without its manifest, and says which manifest is damaged", async () => {
+  await using setup = await TestRepository.open();
+  const { log } = setup;
+  const catalog = new Catalog(setup.repository);
+  const run = async () => (await catalog.latestComplete(DATABASE, { log }))?.manifest.run;
+  const { manifest } = await setup.put({ day: "2026-11-01", finishedAt: "2026-11-01T10:00:00Z" });
+  await catalog.add({ ...ENTRY, finishedAt: new Date("2026-11-24T10:00:00Z") }, {});
+  assertEquals(await run(), manifest.run);
+  assertEquals(log.events("warn"), []);
+  const { folder, name } = await setup.put({ day: "2026-11-02", finishedAt: "2026-11-02T10:00:00Z" });
+  await setup.write(folder, name, "{");
+  assertEquals(await run(), manifest.run);
+  assertEquals(log.events("warn"), ["a newer backup is passed over: its manifest is damaged"]);
+});
+
+Deno.test("latestComplete() does not take a manifest.json that has become another's for the one that was entered", async () => {
+  await using setup = await TestRepository.open();
+  const { log } = setup;
+  const catalog = new Catalog(setup.repository);
+  await setup.put({ day: "2026-11-02", finishedAt: "2026-11-02T10:00:00Z", format: 1, isCatalogued: true });
+  assertEquals(
+    (await catalog.latestComplete(DATABASE, { log }))?.entry.manifestKey,
+    `${setup.folder("2026-11-02")}/manifest.json`,
+  );
+  await setup.put({ day: "2026-11-02", finishedAt: "2026-11-02T12:00:00Z", format: 1 });
+  assertEquals(await catalog.latestComplete(DATABASE, { log }), undefined);
+});

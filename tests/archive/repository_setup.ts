@@ -1,0 +1,203 @@
+/** A repository as runs of either version may have left it: backups put together by hand, in a folder that counts requests. */
+import { createHash } from "node:crypto";
+import { Catalog, entryOfManifest } from "../../src/archive/catalog.ts";
+import { checkpointName, chunkName, MANIFEST_NAME, manifestName, shortRun } from "../../src/archive/layout.ts";
+import {
+  type BackupKind,
+  type Checkpoint,
+  type ChunkEntry,
+  encodeJson,
+  type Manifest,
+  sumChunks,
+} from "../../src/archive/manifest.ts";
+import { Repository } from "../../src/archive/repository.ts";
+import { parseDate } from "../../src/dates.ts";
+import { DirectoryStore } from "../../src/store/directory/store.ts";
+import { joinKey } from "../../src/store/key.ts";
+import type { Store } from "../../src/store/store.ts";
+import { RecordedLog } from "../fakes/log.ts";
+
+/** The database of these backups, unless another is asked for. */
+export const DATABASE = "a/b";
+
+/** A backup that is wanted. */
+export interface BackupRequest {
+  /** The date in its path: `2026-10-25`. */
+  day: string;
+  /** `2026-11-25T18:04:11Z`, or with milliseconds. */
+  finishedAt: string;
+  /** @default 2 */
+  format?: 1 | 2;
+  /** @default a run of its own */
+  run?: string;
+  /** @default DATABASE */
+  database?: string;
+  /** @default "weekly" */
+  task?: string;
+  kind?: BackupKind;
+  /** The numbers of its chunks. @default none */
+  chunks?: readonly number[];
+  /** Whether its chunks carry the name of its run. @default false */
+  isPrefixed?: boolean;
+  unreadable?: Manifest["unreadable"];
+  options?: Partial<Manifest["options"]>;
+  /** Whether the catalog has an entry. @default as in format 2 */
+  isCatalogued?: boolean;
+  /** Whether `manifest.json` is written, too. @default true */
+  isCopied?: boolean;
+}
+
+/** A backup that was put there. */
+export interface PutBackup {
+  folder: string;
+  /** The name of its manifest. */
+  name: string;
+  manifest: Manifest;
+}
+
+/** A repository to test with. */
+export class TestRepository implements AsyncDisposable {
+  readonly root: string;
+  readonly store: Store;
+  readonly repository: Repository;
+  readonly log: RecordedLog = new RecordedLog();
+  readonly signal: AbortSignal = new AbortController().signal;
+  /** What was asked of the store: `list 2026/10`. */
+  requests: string[] = [];
+
+  private constructor(root: string, parts: { prefix: string; suffix: string }) {
+    this.root = root;
+    this.store = this.#counting(new DirectoryStore(root));
+    this.repository = new Repository(this.store, parts);
+  }
+
+  static async open(
+    { prefix = "backup/ippbx", suffix = "couchdb" }: { prefix?: string; suffix?: string } = {},
+  ): Promise<TestRepository> {
+    return new TestRepository(await Deno.makeTempDir({ prefix: "couchdb-backup-points-" }), { prefix, suffix });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Deno.remove(this.root, { recursive: true });
+  }
+
+  folder(day: string, database: string = DATABASE): string {
+    return this.repository.backupFolder({ date: parseDate(day)!, database });
+  }
+
+  async write(folder: string, name: string, bytes: Uint8Array | string): Promise<void> {
+    const body = typeof bytes === "string" ? new TextEncoder().encode(bytes) : bytes;
+    await this.store.replace(joinKey(folder, name), body);
+  }
+
+  async put(request: BackupRequest): Promise<PutBackup> {
+    const { day, format = 2, database = DATABASE, isCatalogued = format === 2, isCopied = true } = request;
+    const folder = this.folder(day, database);
+    const manifest = manifestOf(request);
+    for (const { name } of manifest.chunks) await this.write(folder, name, "12345");
+    const finishedAt = new Date(request.finishedAt);
+    const name = format === 1 ? MANIFEST_NAME : manifestName(finishedAt, shortRun(manifest.run));
+    if (isCatalogued) {
+      const entry = entryOfManifest({ database, date: parseDate(day)!, folder, name, manifest, finishedAt });
+      await new Catalog(this.repository).add(entry, {});
+    }
+    const bytes = format === 1 ? encodeFormat1(manifest) : encodeJson(manifest);
+    await this.write(folder, name, bytes);
+    if (format === 2 && isCopied) await this.write(folder, MANIFEST_NAME, bytes);
+    return { folder, name, manifest };
+  }
+
+  /** A backup that is under way, or was broken off. */
+  async putUnfinished(request: BackupRequest): Promise<{ folder: string; name: string; checkpoint: Checkpoint }> {
+    const folder = this.folder(request.day, request.database);
+    const { finished_at, stored_at: _stored, feed: _feed, totals: _totals, update_seq, ...rest } = manifestOf(request);
+    const checkpoint: Checkpoint = {
+      ...rest,
+      saved_at: finished_at,
+      update_seq: { start: update_seq.start },
+      listing: null,
+    };
+    const name = request.format === 1 ? "checkpoint.json" : checkpointName(shortRun(rest.run));
+    for (const chunk of rest.chunks) await this.write(folder, chunk.name, "12345");
+    await this.write(folder, name, encodeJson(checkpoint));
+    return { folder, name, checkpoint };
+  }
+
+  #counting(store: Store): Store {
+    const counted = new Set(["create", "replace", "read", "stat", "list"]);
+    return new Proxy(store, {
+      get: (target, name) => {
+        const value = Reflect.get(target, name, target);
+        if (typeof value !== "function") return value;
+        return (...args: unknown[]) => {
+          if (counted.has(String(name))) this.requests.push(`${String(name)} ${args[0]}`);
+          return value.apply(target, args);
+        };
+      },
+    });
+  }
+}
+
+/** The manifest of a backup, each chunk of ten documents and five bytes. */
+export function manifestOf(request: BackupRequest): Manifest {
+  const { finishedAt, database = DATABASE, task = "weekly", kind = "full", chunks: numbers = [] } = request;
+  const run = request.run ?? crypto.randomUUID();
+  const digits = request.isPrefixed === true ? shortRun(run) : undefined;
+  const chunks = numbers.map((number): ChunkEntry => ({
+    name: chunkName(number, digits),
+    documents: 10,
+    leaf_revisions: 10,
+    deleted: 0,
+    absent: 0,
+    bytes: 100,
+    compressed_bytes: 5,
+    sha256: createHash("sha256").update("12345").digest("hex"),
+  }));
+  return {
+    format: request.format ?? 2,
+    program: { name: "couchdb-backup", version: "0.0.0" },
+    run,
+    task,
+    database,
+    started_at: finishedAt,
+    couchdb: { url: "http://[::1]:5984", version: "3.5.0" },
+    options: { attachments: true, revisions: true, chunk: null, tombstones: false, ...request.options },
+    properties: {
+      doc_count: 0,
+      doc_del_count: 0,
+      q: 2,
+      n: 1,
+      partitioned: false,
+      revs_limit: 1000,
+      security: "{}",
+      instance_start_time: null,
+      purge_seq: null,
+    },
+    kind,
+    parent: null,
+    finished_at: new Date(finishedAt).toISOString(),
+    stored_at: null,
+    feed: null,
+    unreadable: request.unreadable ?? [],
+    update_seq: { start: "0", end: "0" },
+    totals: sumChunks(chunks),
+    chunks,
+  };
+}
+
+/** As version 1 wrote it, without what format 2 has added. */
+export function encodeFormat1(manifest: Manifest): Uint8Array {
+  const added = new Set([
+    "kind",
+    "parent",
+    "stored_at",
+    "feed",
+    "unreadable",
+    "deleted",
+    "tombstones",
+    "instance_start_time",
+    "purge_seq",
+  ]);
+  const text = JSON.stringify(manifest, (key, value) => added.has(key) ? undefined : value, 2);
+  return new TextEncoder().encode(text + "\n");
+}

@@ -1,0 +1,165 @@
+/** Sequences of events on clusters that lost documents behind exit 0 when ids were listed from one copy of each range. */
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { InterruptedError } from "../../../src/errors.ts";
+import { type FakeCluster, startFakeCluster } from "../../fakes/couchdb_cluster.ts";
+import type { Database } from "../../fakes/couchdb/database.ts";
+import { edit, fill } from "../../fakes/couchdb/edits.ts";
+import { couchOk } from "../../couch_request.ts";
+import { Backups, expectDocuments } from "./feed_setup.ts";
+
+interface Place extends AsyncDisposable {
+  cluster: FakeCluster;
+  database: Database;
+  backups: Backups;
+}
+
+async function makePlace(options: Parameters<typeof startFakeCluster>[0] = {}): Promise<Place> {
+  const cluster = await startFakeCluster(options);
+  await couchOk(cluster.nodes[0]!, "PUT /db");
+  for (const node of [0, 1, 2]) cluster.setUptime(node, 86_400);
+  const backups = new Backups();
+  return {
+    cluster,
+    database: cluster.databases.get("db")!,
+    backups,
+    async [Symbol.asyncDispose]() {
+      await cluster.stop();
+      await backups[Symbol.asyncDispose]();
+    },
+  };
+}
+
+Deno.test("backup() through a node just back is whole, or says how much is missing: 20 of 20 runs", async () => {
+  for (let seed = 1; seed <= 20; seed++) {
+    await using place = await makePlace({ seed, q: seed % 3 === 0 ? 8 : 2 });
+    const { cluster, database, backups } = place;
+    const old = fill(database, 90);
+    cluster.takeAway(2);
+    const ids = [...old, ...fill(database, 512, { from: 90 })];
+    // Half of them catch up while they are being backed up, as quickly or slowly as chance has it; half do not.
+    const catchUp = seed % 2 === 0 ? { catchUpAfterRequests: seed * 3, documentsARequest: 40 } : {};
+    cluster.bringBack(2, catchUp);
+    cluster.setUptime(2, 86_400);
+    cluster.readFrom(seed % 4 === 0 ? "any" : 2);
+    const report = await backups.run(cluster.nodes[2]!);
+    if (report.status === "complete") {
+      expectDocuments(await backups.read(), ids);
+    } else {
+      assertEquals([report.status, report.exit_code], ["failed", 3], `seed ${seed}`);
+      assert(/\d+ of 602 documents are listed/.test(report.error ?? ""), report.error);
+      cluster.catchUp(2);
+      const again = await backups.run(cluster.nodes[2]!, { resume: true });
+      assertEquals(again.status, "resumed");
+      expectDocuments(await backups.read(), ids);
+    }
+  }
+});
+
+Deno.test("backup() waits for a node that is just back, or that has internal replication left to do", async () => {
+  await using place = await makePlace();
+  const { cluster, database, backups } = place;
+  const ids = fill(database, 300);
+  cluster.setJobs(0, 9, 3, 0);
+  const report = await backups.run(cluster.nodes[0]!);
+  assertEquals(report.status, "complete");
+  expectDocuments(await backups.read(), ids);
+  assert(backups.log.events("warn").includes("waits for the cluster's nodes to catch up"));
+
+  cluster.setJobs(0, 9);
+  const failed = await backups.run(cluster.nodes[0]!);
+  assertEquals([failed.status, failed.exit_code], ["failed", 3]);
+  assertStringIncludes(failed.error ?? "", "node node1@127.0.0.1 has 9 internal replication jobs left");
+  assertStringIncludes(failed.hint ?? "", "--resume");
+});
+
+Deno.test("backup() takes a node that stays away for no lag", async () => {
+  await using place = await makePlace();
+  const { cluster, database, backups } = place;
+  const ids = fill(database, 300);
+  cluster.takeAway(1);
+  assertEquals((await backups.run(cluster.nodes[0]!)).status, "complete");
+  expectDocuments(await backups.read(), ids);
+});
+
+Deno.test("backup() is whole when as many documents were deleted as made while a node was away", async () => {
+  for (const catchUpAfterRequests of [1, 20, 60]) {
+    await using place = await makePlace();
+    const { cluster, database, backups } = place;
+    const old = fill(database, 300);
+    cluster.takeAway(2);
+    edit(database, ...old.slice(0, 100).map((_id) => ({ _id, _deleted: true })));
+    const young = fill(database, 100, { from: 300 });
+    cluster.bringBack(2, { catchUpAfterRequests });
+    cluster.setUptime(2, 86_400);
+    cluster.readFrom(2);
+    const report = await backups.run(cluster.nodes[2]!);
+    if (report.status === "failed") {
+      assertEquals(report.exit_code, 3);
+      cluster.catchUp(2);
+      assertEquals((await backups.run(cluster.nodes[2]!, { resume: true })).status, "resumed");
+    }
+    expectDocuments(await backups.read(), [...old.slice(100), ...young]);
+  }
+});
+
+Deno.test("backup() is whole when a node is killed in the middle of the listing", async () => {
+  for (const killed of [1, 2]) {
+    await using place = await makePlace({ q: 4 });
+    const { cluster, database, backups } = place;
+    const ids = fill(database, 12_000);
+    cluster.readFrom(killed);
+    let pages = 0;
+    cluster.nodes[0]!.onRequest(({ endpoint }) => {
+      if (endpoint === "_changes" && ++pages === 2) cluster.takeAway(killed);
+    });
+    const report = await backups.run(cluster.nodes[0]!, { task: { chunk: 1000 } });
+    assertEquals(report.status, "complete", report.error);
+    const archived = await backups.read();
+    expectDocuments(archived, ids);
+    assert(archived.manifest.chunks.some(({ again }) => again), "the feed repeats a range, and it is read again");
+  }
+});
+
+Deno.test("backup() ends beside a writer without end, with every document that was there when it began", async () => {
+  await using place = await makePlace({ q: 4 });
+  const { cluster, database, backups } = place;
+  const ids = fill(database, 6_000);
+  let written = 0, from = 100_000;
+  cluster.nodes[0]!.onRequest(({ endpoint }) => {
+    // More than a page between two pages, as long as pages are asked for.
+    if (endpoint !== "_changes" || written > 30) return;
+    written++;
+    fill(database, 6_000, { from });
+    from += 6_000;
+  });
+  const report = await backups.run(cluster.nodes[0]!, { task: { chunk: 2500 } });
+  assertEquals(report.status, "complete", report.error);
+  expectDocuments(await backups.read(), ids);
+  const { query } = cluster.nodes[0]!.requestsTo("_changes").findLast(({ query }) => query.get("limit") === null)!;
+  assertEquals(query.has("since"), true, "one answer without a limit ends it");
+});
+
+Deno.test("backup() resumes behind a gap among its chunks, and misses nothing", async () => {
+  await using place = await makePlace();
+  const { cluster, database, backups } = place;
+  const ids = fill(database, 2_000);
+  const stop = new AbortController();
+  let asked = 0;
+  const server = cluster.nodes[0]!;
+  // The first request stalls, later ones are stored: what is stored has a gap at its beginning.
+  server.faults.add({ endpoint: "_bulk_get", skip: 2, times: 1, fault: { kind: "stall" } });
+  server.onRequest(({ endpoint }) => {
+    if (endpoint === "_bulk_get" && ++asked === 12) stop.abort(new InterruptedError("killed"));
+  });
+  await backups.run(server, { context: { stop: stop.signal, signal: stop.signal } }).catch(() => {});
+  server.faults.clear();
+  edit(database, ...ids.slice(0, 30).map((_id) => ({ _id, changed: true })));
+  const report = await backups.run(server, { resume: true });
+  assertEquals(report.status, "resumed", report.error);
+  const archived = await backups.read();
+  expectDocuments(archived, ids);
+  for (const id of ids.slice(0, 30)) {
+    const texts = [...archived.leafRevisions.get(id)!.values()];
+    assert(texts.some((text) => text.includes('"changed":true')), `${id} in its later state`);
+  }
+});

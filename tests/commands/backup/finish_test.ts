@@ -1,0 +1,64 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { Catalog } from "../../../src/archive/catalog.ts";
+import type { Manifest } from "../../../src/archive/manifest.ts";
+import { listManifests, readManifests } from "../../../src/archive/read.ts";
+import { Repository } from "../../../src/archive/repository.ts";
+import type { Run } from "../../../src/commands/backup/context.ts";
+import { finishBackup } from "../../../src/commands/backup/finish.ts";
+import { StoreError } from "../../../src/errors.ts";
+import type { Store } from "../../../src/store/store.ts";
+import { chunk, FOLDER, inStore, origin } from "../../archive/folder_setup.ts";
+import { RecordedLog } from "../../fakes/log.ts";
+
+const RUN = "0b5a8fd2-8f0e-4a4e-9d3c-6a43f0c2d3f4";
+
+/** Finishes the backup of a task in a run, at an instant, with what the folder has by then. */
+async function finish(store: Store, task: string, { at = "2026-01-03T18:05:00.200Z", knows = true } = {}) {
+  const repository = new Repository(store, { prefix: "", suffix: "" });
+  const { signal } = new AbortController();
+  const context = { repository, now: () => new Date(at), signal, log: new RecordedLog() } as unknown as Run;
+  return await finishBackup(context, {
+    origin: { ...origin(RUN), task },
+    date: { year: 2026, month: 1, day: 3 },
+    folder: FOLDER,
+    updateSeq: { start: "1-x", end: "1-x" },
+    feed: { since: "0", until: "1-x" },
+    unreadable: [],
+    chunks: [chunk(0)],
+    manifests: knows ? await listManifests(store, FOLDER, {}) : [],
+  });
+}
+
+Deno.test("finishBackup() makes a restore point of each backup that two tasks of a run make within a second", async () => {
+  await inStore(async (store) => {
+    const made: Manifest[] = [];
+    for (const task of ["weekly", "monthly", "yearly"]) made.push(await finish(store, task));
+    const found = await readManifests(store, FOLDER, {});
+    assertEquals(
+      found.map((one) => "manifest" in one ? [one.name, one.manifest.task] : one.error),
+      [
+        ["manifest-20260103T180500Z-0b5a8fd2.json", "weekly"],
+        ["manifest-20260103T180501Z-0b5a8fd2.json", "monthly"],
+        ["manifest-20260103T180502Z-0b5a8fd2.json", "yearly"],
+      ],
+    );
+    assertEquals(found.map((one) => "manifest" in one && one.manifest), made);
+    const entries = await Array.fromAsync(
+      new Catalog(new Repository(store, { prefix: "", suffix: "" })).entries("a/b", {}),
+    );
+    assertEquals(entries.map(({ task, manifestKey }) => [task, manifestKey.slice(FOLDER.length + 1)]), [
+      ["yearly", "manifest-20260103T180502Z-0b5a8fd2.json"],
+      ["monthly", "manifest-20260103T180501Z-0b5a8fd2.json"],
+      ["weekly", "manifest-20260103T180500Z-0b5a8fd2.json"],
+    ]);
+  });
+});
+
+Deno.test("finishBackup() takes its own manifest for stored, and never another one that lies there", async () => {
+  await inStore(async (store) => {
+    const first = await finish(store, "weekly");
+    assertEquals(await finish(store, "weekly", { knows: false }), first);
+    const error = await assertRejects(() => finish(store, "monthly", { knows: false }), StoreError);
+    assertEquals(error.facts.code, "exists");
+  });
+});

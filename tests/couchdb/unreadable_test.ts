@@ -1,0 +1,112 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { Buffer } from "node:buffer";
+import { IdBatch } from "../../src/couchdb/batch.ts";
+import { BatchReader } from "../../src/couchdb/read.ts";
+import { CouchError } from "../../src/errors.ts";
+import { startFakeCouchDb } from "../fakes/couchdb.ts";
+import { type Fault, unreadable } from "../fakes/couchdb/faults.ts";
+import { RecordedLog } from "../fakes/log.ts";
+import { leafRevisionsOf } from "../read_archive.ts";
+import { createDatabase, idsOf, impatientClient } from "./impatient_client.ts";
+
+const IDS = idsOf(200);
+const OPTIONS = { revisions: true, attachments: true };
+
+async function read(reader: BatchReader): Promise<string[]> {
+  const bytes = Buffer.concat(await Array.fromAsync(reader.read(), (bytes) => bytes.slice()));
+  return [...leafRevisionsOf(bytes.toString()).keys()].sort();
+}
+
+for (const form of ["breaks off", "drops", "error row", "fails"] as const) {
+  Deno.test(`BatchReader leaves out and names the one of 200 documents that cannot be read (${form})`, async () => {
+    await using fake = await startFakeCouchDb();
+    await createDatabase(fake, "a", IDS);
+    const [bad] = IDS.slice(77);
+    fake.faults.add(unreadable("a", [bad!], form));
+    const reader = new BatchReader(impatientClient(fake), "a", IdBatch.of(IDS.map((id) => ({ id, revs: [] }))), {
+      ...OPTIONS,
+      log: new RecordedLog(),
+    });
+    assertEquals(await read(reader), IDS.filter((id) => id !== bad));
+    assertEquals(reader.unreadable.map(({ id }) => id), [bad]);
+    assertEquals(reader.counts.documents, 199);
+  });
+}
+
+Deno.test("BatchReader leaves out a document that is refused as too large, or whose row is empty, and says how", async () => {
+  const cases: [fault: Fault, error: string][] = [
+    [{ kind: "answer", status: 413, body: { error: "too_large", reason: "no" } }, "too_large"],
+    [{ kind: "answer", status: 200, body: { results: [{ id: "d00003", docs: [] }] } }, "no_revision"],
+  ];
+  for (const [fault, error] of cases) {
+    await using fake = await startFakeCouchDb();
+    await createDatabase(fake, "a", IDS);
+    fake.faults.add({ endpoint: "_bulk_get", id: "d00003", times: Infinity, fault });
+    const batch = IdBatch.of(["d00003", "d00004"].map((id) => ({ id, revs: [] })));
+    const reader = new BatchReader(impatientClient(fake), "a", batch, { ...OPTIONS, log: new RecordedLog() });
+    assertEquals(await read(reader), ["d00004"]);
+    assertEquals(reader.unreadable.map((one) => [one.id, one.error]), [["d00003", error]]);
+  }
+});
+
+Deno.test("BatchReader fails, and names no document, where it is CouchDB that cannot read", async () => {
+  await using fake = await startFakeCouchDb();
+  await createDatabase(fake, "a", IDS);
+  const body = { error: "unknown_error", reason: "badarg" };
+  fake.faults.add({ endpoint: "_bulk_get", times: Infinity, fault: { kind: "answer", status: 500, body } });
+  const batch = IdBatch.of(IDS.map((id) => ({ id, revs: [] })));
+  const reader = new BatchReader(impatientClient(fake), "a", batch, { ...OPTIONS, log: new RecordedLog() });
+  const error = await assertRejects(() => read(reader), CouchError);
+  assertEquals(error.facts.status, 500);
+});
+
+Deno.test("BatchReader asks again for a document whose answer lacks what the feed has listed", async () => {
+  await using fake = await startFakeCouchDb();
+  await createDatabase(fake, "a", ["x", "y"]);
+  const old = {
+    results: [{
+      id: "x",
+      docs: [{ ok: { _id: "x", _rev: "1-0123456789abcdef", _revisions: { start: 1, ids: ["0123456789abcdef"] } } }],
+    }],
+  };
+  for (const times of [1, 2]) {
+    const before = fake.requestsTo("_bulk_get").length;
+    fake.faults.add({ endpoint: "_bulk_get", times, fault: { kind: "answer", status: 200, body: old } });
+    const listed = JSON.parse(fake.databases.get("a")!.winnerText("x")!)._rev as string;
+    const batch = IdBatch.of([{ id: "x", revs: [listed.slice(0, 10)] }]);
+    const reader = new BatchReader(impatientClient(fake), "a", batch, { ...OPTIONS, log: new RecordedLog() });
+    const bytes = Buffer.concat(await Array.fromAsync(reader.read(), (bytes) => bytes.slice())).toString();
+    assertEquals(bytes.includes(listed), true);
+    assertEquals(reader.unreadable, []);
+    assertEquals(fake.requestsTo("_bulk_get").length - before, times + 1);
+  }
+});
+
+Deno.test("BatchReader takes a row as it is at last, and names the revision that never came", async () => {
+  await using fake = await startFakeCouchDb();
+  await createDatabase(fake, "a", ["x"]);
+  const batch = IdBatch.of([{ id: "x", revs: ["7-01234567"] }]);
+  const reader = new BatchReader(impatientClient(fake), "a", batch, { ...OPTIONS, log: new RecordedLog() });
+  assertEquals(await read(reader), ["x"]);
+  assertEquals(reader.unreadable.map(({ id, rev, error }) => [id, rev, error]), [[
+    "x",
+    "7-01234567",
+    "missing_revision",
+  ]]);
+});
+
+Deno.test("BatchReader finds listed revisions in a history, in conflicts and in a row too large to be kept", async () => {
+  await using fake = await startFakeCouchDb();
+  const data = Buffer.alloc(2_000_000, "0123456789abc").toString("base64");
+  await createDatabase(fake, "a", ["x"], `"_attachments":{"f":{"content_type":"text/plain","data":"${data}"}}`);
+  const listed = JSON.parse(fake.databases.get("a")!.winnerText("x")!)._rev as string;
+  for (const revs of [[listed.slice(0, 10)], [listed.slice(0, 10), `1-${listed.slice(2, 10)}`]]) {
+    const reader = new BatchReader(impatientClient(fake), "a", IdBatch.of([{ id: "x", revs }]), {
+      ...OPTIONS,
+      log: new RecordedLog(),
+    });
+    assertEquals(await read(reader), ["x"]);
+    assertEquals(reader.unreadable, []);
+  }
+  assertEquals(fake.requestsTo("_bulk_get").length, 2);
+});

@@ -1,0 +1,76 @@
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { StoreError } from "../../../src/errors.ts";
+import { Secret } from "../../../src/secret.ts";
+import { S3Store } from "../../../src/store/s3/store.ts";
+import { FakeS3, type FakeS3Options } from "../../fakes/s3.ts";
+import { listAll } from "../store_contract.ts";
+
+const names = (from: number, to: number) =>
+  Array.from({ length: to - from }, (_, index) => `${String(index + from).padStart(7, "0")}.json.gz`);
+
+/** Lists a folder of objects, with folders between them, from a server with pages of four. */
+async function listOn(
+  options: FakeS3Options,
+  { objects, deeper = [] }: { objects: string[]; deeper?: string[] },
+): Promise<{ names: string[]; requests: number }> {
+  const fake = await FakeS3.start({ maxKeys: 4, ...options });
+  try {
+    const store = new S3Store({
+      bucket: "s3://test-bucket/f",
+      endpoint: fake.url,
+      region: fake.keys.region,
+      accessKeyId: fake.keys.accessKeyId,
+      secretAccessKey: new Secret(fake.keys.secretAccessKey),
+    }, { attempts: 2, backoffMs: 1 });
+    for (const name of [...objects, ...deeper]) {
+      fake.objects.set(`test-bucket/f/d/${name}`, {
+        bytes: new Uint8Array(1),
+        etag: '"x"',
+        checksum: undefined,
+        headers: {},
+        modified: new Date(),
+      });
+    }
+    const entries = await listAll(store, "d");
+    return { names: entries.map(({ name }) => name), requests: fake.count("ListObjectsV2") };
+  } finally {
+    await fake.close();
+  }
+}
+
+const MANY = names(0, 1500);
+
+for (const nextMarkerOnly of ["start-after", "marker", "nothing"] as const) {
+  Deno.test(`list() gives 1,500 parts where pages have no token: ${nextMarkerOnly}`, async () => {
+    const found = await listOn({ nextMarkerOnly, maxKeys: 1000 }, { objects: MANY });
+    assertEquals(found, { names: MANY, requests: 2 });
+  });
+
+  Deno.test(`list() gives each folder once where pages have no token: ${nextMarkerOnly}`, async () => {
+    const deeper = names(0, 11).flatMap((name) => [`${name}/a`, `${name}/b`, `${name}/c`]);
+    const { names: found } = await listOn({ nextMarkerOnly }, {
+      objects: names(3, 9).map((name) => `${name}!`),
+      deeper,
+    });
+    assertEquals(found, names(0, 11).flatMap((name, index) => index >= 3 && index < 9 ? [`${name}!`, name] : [name]));
+  });
+}
+
+for (const endlessList of ["repeats", "repeats_with_new_tokens", "empty", "backwards"] as const) {
+  Deno.test(`list() says endless, and names the store, where a server ${endlessList}`, async () => {
+    const error = await assertRejects(() => listOn({ endlessList }, { objects: names(0, 10) }), StoreError);
+    assertEquals(error.facts, { code: "endless", key: "d" });
+    assertStringIncludes(error.message, '"d" in "s3://test-bucket/f"');
+    assert(error.hint !== undefined);
+  });
+}
+
+Deno.test("list() says endless where a server repeats a page without a token", async () => {
+  for (const nextMarkerOnly of ["start-after", "nothing"] as const) {
+    const error = await assertRejects(
+      () => listOn({ endlessList: "repeats", nextMarkerOnly }, { objects: names(0, 10) }),
+      StoreError,
+    );
+    assertEquals(error.facts.code, "endless");
+  }
+});

@@ -1,0 +1,106 @@
+/** The test vectors of both formats, as this program reads them, and as the specification says that anybody may. */
+import { assert, assertEquals } from "@std/assert";
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+import { gunzipSync } from "node:zlib";
+import { exitCodeOfRestore } from "../src/commands/restore/report.ts";
+import { restore } from "../src/commands/restore/restore.ts";
+import { exitCodeOfVerify, verify } from "../src/commands/verify.ts";
+import { EXIT } from "../src/errors.ts";
+import { setUpRestore } from "./commands/restore/setup.ts";
+import { couchOk } from "./couch_request.ts";
+import { elementsOf, membersOf } from "./fakes/couchdb/json_text.ts";
+import { compareLeafRevisions, type LeafRevisions, readAllLeafRevisions } from "./leaf_revisions.ts";
+import { parseVectors, type Vector, withoutHistories } from "./vectors.ts";
+
+/** A backup, read by the words of docs/archive.md alone. */
+async function readByHand(repository: string, path: string): Promise<LeafRevisions> {
+  const file = path.endsWith(".json") ? path : `${path}/${await fileIn(join(repository, path))}`;
+  const folder = file.slice(0, file.lastIndexOf("/"));
+  const { chunks } = JSON.parse(await Deno.readTextFile(join(repository, file)));
+  const numberOf = (name: string) => Number(/(\d{7,})\.json\.gz$/.exec(name)![1]);
+  chunks.sort((a: { name: string }, b: { name: string }) => numberOf(b.name) - numberOf(a.name));
+  const documents: LeafRevisions = new Map();
+  const again = new Set<string>();
+  for (const chunk of chunks) {
+    const object = await Deno.readFile(join(repository, folder, chunk.name));
+    assertEquals(createHash("sha256").update(object).digest("hex"), chunk.sha256);
+    const rows = elementsOf(new Map(membersOf(gunzipSync(object).toString())).get("results")!);
+    const ids: string[] = [];
+    for (const row of rows.map((row) => new Map(membersOf(row)))) {
+      const id = JSON.parse(row.get("id")!) as string;
+      ids.push(id);
+      if (again.has(id)) continue;
+      const texts = elementsOf(row.get("docs")!).map((entry) => new Map(membersOf(entry)).get("ok")!);
+      documents.set(id, new Map(texts.map((text) => [JSON.parse(text)._rev, text])));
+    }
+    if (chunk.again === true) { for (const id of ids) again.add(id); }
+  }
+  return documents;
+}
+
+/** The manifest of a folder, or the checkpoint where there is none. */
+async function fileIn(folder: string): Promise<string> {
+  const names = (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name);
+  return names.find((name) => name === "manifest.json") ?? names.find((name) => name.startsWith("checkpoint"))!;
+}
+
+/** Restores a vector into a database of a double. */
+async function restoreVector(repository: string, { path, database, verify: verified }: Vector) {
+  const setup = await setUpRestore();
+  const context = { ...setup.context, repository: undefined };
+  const place = join(repository, path);
+  const report = await verify(context, { database, path: place });
+  const salvage = verified === EXIT.archive;
+  return { setup, report, restored: await restore(context, { database: "new", path: place, salvage }) };
+}
+
+for (const format of ["format1", "format2"]) {
+  const folder = new URL(`fixtures/${format}/`, import.meta.url).pathname;
+  const repository = join(folder, "repository");
+  const vectors = parseVectors(await Deno.readTextFile(join(folder, "expected.json")));
+
+  for (const vector of vectors) {
+    Deno.test(`verify() and restore() find in ${format}/${vector.path} what must be there`, async () => {
+      const { setup, report, restored } = await restoreVector(repository, vector);
+      await using _setup = setup;
+      const { documents, has_histories, unreadable } = vector;
+      assertEquals([exitCodeOfVerify(report), exitCodeOfRestore(restored)], [vector.verify, vector.restore]);
+      assertEquals(restored.unreadable.map(({ id }) => id), unreadable);
+      const isDeleted = (id: string) =>
+        [...documents.get(id)!.values()].every((text) => text.includes('"_deleted":true'));
+      const also = [...documents.keys()].filter(isDeleted);
+      assertEquals([restored.documents, restored.deleted], [documents.size, also.length]);
+      const leaves = await readAllLeafRevisions(setup.server, "new", { also });
+      assertEquals(compareLeafRevisions(documents, has_histories ? leaves : withoutHistories(leaves)), []);
+      assertEquals((await couchOk(setup.server, "GET /new/_security")).text.trim(), vector.security);
+      assertEquals((await couchOk(setup.server, "GET /new/_revs_limit")).json, vector.revs_limit);
+    });
+
+    Deno.test(`${format}/${vector.path} can be read by the specification alone`, async () => {
+      assertEquals(compareLeafRevisions(vector.documents, await readByHand(repository, vector.path)), []);
+    });
+  }
+}
+
+Deno.test("the vectors of format 2 hold what they are for", async () => {
+  const folder = new URL("fixtures/format2/repository/backup/2026/11/25/couchdb/orders/", import.meta.url).pathname;
+  const manifests = await Promise.all(
+    ["manifest-20261125T060000Z-33333333.json", "manifest-20261125T180000Z-44444444.json"].map(async (name) =>
+      JSON.parse(await Deno.readTextFile(join(folder, name)))
+    ),
+  );
+  for (const { chunks, totals } of manifests) {
+    const states = new Map<string, number>();
+    for (const { name } of chunks) {
+      const { results } = JSON.parse(gunzipSync(await Deno.readFile(join(folder, name))).toString());
+      for (const { id } of results) states.set(id, (states.get(id) ?? 0) + 1);
+    }
+    assertEquals(chunks.at(-1).again, true);
+    assert([...states.values()].includes(2), "a document is in two chunks");
+    assert(totals.deleted > 0, "there are tombstones");
+  }
+  const [first, second] = manifests;
+  assertEquals([first.unreadable.length, second.options.revisions], [1, false]);
+  assertEquals(second.chunks[0].name, "44444444-0000000.json.gz");
+});

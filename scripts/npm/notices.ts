@@ -13,7 +13,7 @@ export interface BundledPackage {
 }
 
 /** How the bundler names a file of a package: by its path in Deno's cache, in comments and as the names of functions. */
-const ORIGIN = /[^\s"]*\/registry\.npmjs\.org\/((?:@[^/\s"]+\/)?[^/\s"]+)\/(\d[^/\s"]*)(?=\/)/g;
+const ORIGIN = /[^\s"]*\/npm\/[^/\s"]+\/((?:@[^/\s"]+\/)?[^/\s"]+)\/(\d[^/\s"]*)(?=\/)/g;
 
 /** Finds the packages in a bundle's code, and names its origins by their packages. */
 export function findPackages(code: string): { code: string; packages: BundledPackage[] } {

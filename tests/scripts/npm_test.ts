@@ -3,7 +3,7 @@ import { relink } from "../../scripts/npm/documents.ts";
 import { findPackages, noticesOf } from "../../scripts/npm/notices.ts";
 
 Deno.test("findPackages() finds the packages of a bundle, and takes the machine's folders out of it", () => {
-  const cache = "../root/.cache/deno/npm/registry.npmjs.org";
+  const cache = "../home/somebody/.cache/deno/npm/registry.example";
   const { code, packages } = findPackages(`// src/a.ts
 var a = 1;
 

@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { parseManifestName } from "../../../src/archive/layout.ts";
 import { backup } from "../../../src/commands/backup/backup.ts";
 import { verify } from "../../../src/commands/verify.ts";
-import { readBytes } from "../../../src/store/read_whole.ts";
+import { readBytes } from "../../../src/streams.ts";
 import { selectTasks } from "../../../src/task/selection.ts";
 import { task } from "../../fakes/task.ts";
 import { setUpScheduled, STORES } from "../../schedule/due_setup.ts";
@@ -33,7 +33,7 @@ for (const kind of STORES) {
       assertEquals(manifest.totals.documents, 60);
       for (const chunk of manifest.chunks) {
         chunks.push(chunk.name);
-        const bytes = await readBytes(store, `${FOLDER}/${chunk.name}`, {});
+        const bytes = await readBytes(await store.read(`${FOLDER}/${chunk.name}`));
         assertEquals(createHash("sha256").update(bytes).digest("hex"), chunk.sha256, chunk.name);
       }
     }

@@ -64,8 +64,11 @@ export async function filesOf(folder: string): Promise<string[]> {
 
 /** The manifest in a folder, undefined when there is none. */
 export async function manifestOf(folder: string): Promise<Manifest | undefined> {
-  if (!(await filesOf(folder)).includes("manifest.json")) return undefined;
-  return JSON.parse(await Deno.readTextFile(`${folder}/manifest.json`));
+  const names = await filesOf(folder);
+  // Complete from the dated one on: a run may be killed before it has copied that to manifest.json.
+  const dated = names.filter((name) => /^manifest-\d/.test(name)).sort().at(-1);
+  const name = names.includes("manifest.json") ? "manifest.json" : dated;
+  return name === undefined ? undefined : JSON.parse(await Deno.readTextFile(`${folder}/${name}`));
 }
 
 /** Reads the backup that the manifest in `folder` describes, and checks all that it says of the chunks. */

@@ -7,6 +7,7 @@ import type { Run } from "../../../src/commands/backup/context.ts";
 import { finishBackup } from "../../../src/commands/backup/finish.ts";
 import { StoreError } from "../../../src/errors.ts";
 import type { Store } from "../../../src/store/store.ts";
+import { readText } from "../../../src/streams.ts";
 import { chunk, FOLDER, inStore, origin } from "../../archive/folder_setup.ts";
 import { RecordedLog } from "../../fakes/log.ts";
 
@@ -60,5 +61,18 @@ Deno.test("finishBackup() takes its own manifest for stored, and never another o
     assertEquals(await finish(store, "weekly", { knows: false }), first);
     const error = await assertRejects(() => finish(store, "monthly", { knows: false }), StoreError);
     assertEquals(error.facts.code, "exists");
+  });
+});
+
+Deno.test("finishBackup() leaves manifest.json where it is that of a later backup, or the only one of format 1", async () => {
+  await inStore(async (store, put) => {
+    await put("manifest.json", "of format 1");
+    await finish(store, "weekly");
+    assertEquals(await readText(await store.read(`${FOLDER}/manifest.json`)), "of format 1");
+  });
+  await inStore(async (store) => {
+    const later = await finish(store, "weekly");
+    await finish(store, "monthly", { at: "2026-01-03T18:04:00.000Z", knows: false });
+    assertEquals(JSON.parse(await readText(await store.read(`${FOLDER}/manifest.json`))), later);
   });
 });

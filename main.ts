@@ -6,12 +6,18 @@ import { fstatSync } from "node:fs";
 import process from "node:process";
 import { main } from "./src/cli/cli.ts";
 import type { Output, Shell } from "./src/cli/shell.ts";
+import { EXIT } from "./src/errors.ts";
 import { isJournal } from "./src/observe/log.ts";
+import { PROGRAM_NAME } from "./src/version.ts";
+
+/** A reader that went away: of a pipe (`| head -1`), or of a terminal that was closed. */
+const READER_GONE = new Set(["EPIPE", "EIO"]);
 
 const api = process.env.AWS_LAMBDA_RUNTIME_API;
 if (api !== undefined) {
   const { startLambda } = await import("./lambda/start.ts");
-  const write = (line: string) => void process.stdout.write(`${line}\n`);
+  const stdout = output(process.stdout);
+  const write = (line: string) => stdout.write(`${line}\n`);
   // Exited with rather than set: a handler that does not stop must not go on in a process that has given up on it.
   process.exit(await startLambda({ api, env: process.env, write }));
 }
@@ -39,9 +45,31 @@ function processShell(): Shell {
   };
 }
 
+/**
+ * A stream whose reader may go away, which must not end a backup: what it would have read is dropped. A result that the
+ * disk did not take is another matter: nobody may take half of it for the whole.
+ */
 function output(stream: typeof process.stdout | typeof process.stderr): Output {
+  let gone = false;
+  let incomplete = false;
+  const lose = (error: Error & { code?: string }) => {
+    gone ||= READER_GONE.has(error.code ?? "");
+    if (gone || incomplete || stream === process.stderr) return;
+    incomplete = true;
+    process.stderr.write(`${PROGRAM_NAME}: Cannot write the result: ${error.message}\n`);
+    process.on("exit", () => process.exitCode ||= EXIT.unexpected);
+  };
+  // A pipe tells it by an event, which without a listener ends the process; a file and a terminal throw.
+  stream.on("error", lose);
   return {
-    write: (text) => void stream.write(text),
+    write(text) {
+      if (gone) return;
+      try {
+        stream.write(text);
+      } catch (error) {
+        lose(error as Error);
+      }
+    },
     isTerminal: stream.isTTY === true,
     columns: () => stream.columns || 80,
   };

@@ -2,6 +2,7 @@
 
 /** A stream that people or programs read. */
 export interface Output {
+  /** Returns at once and never throws: what nobody reads any more is dropped. */
   write(text: string): void;
   isTerminal: boolean;
   /** The width of the terminal in characters, asked each time. */

@@ -1,10 +1,13 @@
 /** The program as a process of its own, with the permissions that it has in earnest. */
 
-/** Where the checkout is. */
-const ROOT = new URL("../../", import.meta.url).pathname;
+/** Where the checkout is, with a slash at its end. */
+export const ROOT: string = new URL("../../", import.meta.url).pathname;
 
 const { tasks } = JSON.parse(await Deno.readTextFile(`${ROOT}deno.json`));
-const PERMISSIONS = (tasks.start.command as string).split(" ").filter((word) => /^--(allow|no-prompt)/.test(word));
+/** What the program asks Deno for, as command-line options. */
+export const PERMISSIONS: string[] = (tasks.start.command as string).split(" ").filter((word) =>
+  /^--(allow|no-prompt)/.test(word)
+);
 
 /** Notes of bucket folders that are gone after the test do not belong into the home of whoever runs it. */
 const STATE_HOME = await Deno.makeTempDir({ prefix: "couchdb-backup-state-" });

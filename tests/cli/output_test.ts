@@ -1,0 +1,98 @@
+/** Where the program's output goes may break under it; what it does must not. */
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { couchOk } from "../couch_request.ts";
+import { startFakeCouchDb } from "../fakes/couchdb.ts";
+import { PERMISSIONS, ROOT } from "./program.ts";
+
+/** A script that is called with `program`, a command line, in the shell. */
+interface Shell {
+  /** Runs `script`; `$program` is the program's command line without arguments, `$folder` is a folder for files. */
+  run(script: string): Promise<{ code: number; stdout: string; stderr: string }>;
+  folder: string;
+}
+
+/** A double with a database of 40 documents, and a config that saves it in 40 chunks. */
+async function withDatabase(test: (shell: Shell) => Promise<void>): Promise<void> {
+  await using server = await startFakeCouchDb();
+  await couchOk(server, "PUT /a");
+  const docs = Array.from({ length: 40 }, (_, index) => ({ _id: `document ${index}` }));
+  await couchOk(server, "POST /a/_bulk_docs", { docs });
+  const folder = await Deno.makeTempDir({ prefix: "couchdb-backup-output-" });
+  await Deno.writeTextFile(
+    `${folder}/config.yaml`,
+    `database: {url: "${server.url}", login: ${server.login}, password: ${server.password}}
+task: {often: {cron: "*:*:*", databases: [a], chunk: 1}}
+bucket: file://${folder}/bucket
+`,
+  );
+  const program = ["deno", "run", "--quiet", "--no-check", ...PERMISSIONS, `${ROOT}main.ts`].join(" ");
+  const run = async (script: string) => {
+    const child = new Deno.Command("bash", {
+      args: ["-c", script],
+      env: { NO_COLOR: "1", XDG_STATE_HOME: folder, program, folder },
+      stdin: "null",
+    });
+    const { code, stdout, stderr } = await child.output();
+    return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
+  };
+  try {
+    await test({ run, folder });
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+/** Fails unless the backup is whole. */
+async function assertWhole({ run }: Shell): Promise<void> {
+  const { code, stdout, stderr } = await run('$program verify a latest --config "$folder/config.yaml" --json');
+  assertEquals(code, 0, stderr);
+  assertEquals(JSON.parse(stdout).documents, 40);
+}
+
+Deno.test("backup 2>&1 | head -1 saves everything and ends with 0", async () => {
+  await withDatabase(async (shell) => {
+    const { code, stdout } = await shell.run(
+      '{ $program backup "$folder/config.yaml" --all; echo $? >"$folder/code"; } 2>&1 | head -1; cat "$folder/code"',
+    );
+    assertEquals([code, stdout.trimEnd().split("\n").at(-1)], [0, "0"], stdout);
+    await assertWhole(shell);
+  });
+});
+
+Deno.test("backup saves everything on a terminal that is closed, and ends with 0", async () => {
+  await withDatabase(async (shell) => {
+    // `script` is the terminal: killed, it takes the terminal with it, and all in it get SIGHUP. The shell lives on for the code.
+    const { stdout, stderr } = await shell.run(
+      `script -qfc 'trap : HUP; $program backup $folder/config.yaml --all; echo $? >$folder/code' "$folder/screen" >/dev/null 2>&1 &
+       until [ -s "$folder/screen" ]; do sleep 0.05; done
+       kill -9 $!
+       for _ in $(seq 200); do [ -s "$folder/code" ] && break; sleep 0.1; done
+       cat "$folder/code"`,
+    );
+    assertEquals(stdout, "0\n", stderr);
+    await assertWhole(shell);
+  });
+});
+
+Deno.test("a result that its reader does not want whole is no failure; one that the disk does not take is", async () => {
+  await withDatabase(async ({ run }) => {
+    const piped = await run('{ $program help backup; $program --help; echo "$? of help" >&2; } | true');
+    assertStringIncludes(piped.stderr, "0 of help");
+    const full = await run("$program --help >/dev/full");
+    assertEquals(full.code, 1, full.stderr);
+    assertStringIncludes(full.stderr, "couchdb-backup: Cannot write the result: ");
+  });
+});
+
+Deno.test("an error keeps its exit code where nobody can be told of it", async () => {
+  await withDatabase(async ({ run }) => {
+    assertEquals((await run("$program restores 2>/dev/full")).code, 2);
+    // The reader ends at once, the program begins when it has.
+    const { stdout } = await run(
+      `{ sleep 0.5; $program restores; echo $? >"$folder/code"; } 2>&1 | true
+       until [ -s "$folder/code" ]; do sleep 0.1; done
+       cat "$folder/code"`,
+    );
+    assertEquals(stdout, "2\n");
+  });
+});

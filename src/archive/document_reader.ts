@@ -95,6 +95,7 @@ export class DocumentReader {
   #kept: Uint8Array[] = [];
   #keptBytes = 0;
   #ordinal = -1;
+  #rows = 0;
   #revisionsInRow = 0;
   #liveInRow = 0;
   /** The row in hand is not wanted. */
@@ -128,6 +129,7 @@ export class DocumentReader {
         }
       }
       this.#scanner.finish();
+      this.#requireDocuments();
     } finally {
       await this.#source.return?.();
     }
@@ -156,6 +158,17 @@ export class DocumentReader {
       if (passed < first.length) this.#ahead[0] = first.subarray(passed);
       else this.#ahead.shift();
     }
+  }
+
+  /** A listing without the documents has the same rows as one with them: it must not be taken for an empty database. */
+  #requireDocuments(): void {
+    const { documents, absent, lost, bytes } = this.counts;
+    if (this.#options.format !== undefined || this.#rows === 0 || documents + absent + lost > 0) return;
+    const rows = this.#rows === 1 ? "its row" : `its ${this.#rows} rows`;
+    throw new FramingError(
+      `It is ${this.format?.name}, but no document is in ${rows}: it was asked for without "include_docs=true"`,
+      bytes,
+    );
   }
 
   async #nextPiece(): Promise<boolean> {
@@ -235,6 +248,7 @@ export class DocumentReader {
   }
 
   #endRow(): void {
+    this.#rows++;
     if (this.#revisionsInRow > 0) {
       const deleted = this.#liveInRow === 0 ? 1 : 0;
       this.counts.documents++;

@@ -25,6 +25,11 @@ const SHAPES: Record<string, { name: string; shape: JsonShape }> = {
   docs: { name: "a body of _bulk_docs", shape: { array: "docs", element: "document" } },
   rows: { name: "an answer of _all_docs", shape: { array: "rows", element: "wrapped" } },
 };
+const CHANGES_FORMAT: ArchiveFormat = {
+  name: "an answer of _changes",
+  shape: { array: "results", element: "wrapped" },
+  skipBytes: 0,
+};
 
 /** Whether bytes are gzip's. */
 export function isGzip(bytes: Uint8Array): boolean {
@@ -48,7 +53,10 @@ export function recogniseFormat(sample: Uint8Array): ArchiveFormat | undefined {
   if (!/^\s*\{/.test(text)) return undefined;
   // The member that holds the array comes first, or behind a few plain ones such as "new_edits" and "total_rows".
   const match = /^\s*\{\s*(?:"[^"\\]*"\s*:\s*(?:[-\w.+]+|"[^"\\]*")\s*,\s*)*"(results|docs|rows)"\s*:\s*\[/.exec(text);
-  const known = match === null ? undefined : SHAPES[match[1]!];
+  if (match === null) return undefined;
+  // Rows of _changes are in an array of the same name as those of _bulk_get, but begin with their position.
+  if (match[1] === "results" && /^\s*\{\s*"seq"\s*:/.test(text.slice(match[0].length))) return CHANGES_FORMAT;
+  const known = SHAPES[match[1]!];
   return known === undefined ? undefined : { name: known.name, shape: known.shape, skipBytes: 0 };
 }
 

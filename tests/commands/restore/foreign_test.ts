@@ -172,3 +172,41 @@ Deno.test("restore() refuses a file that holds no documents in any format it kno
     assertEquals(setup.server.databases.has("new"), false);
   }
 });
+
+Deno.test("restore() reads CouchDB's answers that hold documents, and refuses those that hold none", async () => {
+  await using setup = await setUpRestore();
+  const { server, context } = setup;
+  await couchOk(server, "PUT /source");
+  const docs = Array.from({ length: 26 }, (_, index) => ({ _id: `document ${index}` }));
+  await couchOk(server, "POST /source/_bulk_docs", { docs });
+  const { json } = await couchOk(server, "GET /source/_all_docs?include_docs=true");
+  const documents = new Map((json.rows as { id: string; doc: unknown }[]).map(({ id, doc }) => [id, doc]));
+  for (const [listing, member] of [["_changes", "results"], ["_all_docs", "rows"]] as const) {
+    const { text: bare } = await couchOk(server, `GET /source/${listing}`);
+    const bareJson = JSON.parse(bare) as Record<string, { id: string }[]>;
+    await put(setup, `${listing}-bare.json`, bare);
+    const error = await assertRejects(
+      () => restore(context, { database: "bare", path: `${listing}-bare.json` }),
+      ArchiveError,
+      "no document is in its 26 rows",
+    );
+    assertEquals(error.exitCode, EXIT.archive);
+    const whole = { ...bareJson, [member]: bareJson[member]!.map((row) => ({ ...row, doc: documents.get(row.id) })) };
+    await put(setup, `${listing}.json`, JSON.stringify(whole));
+    const report = await restore(context, { database: `from${listing}`, path: `${listing}.json` });
+    assertEquals([report.ok, report.documents], [true, 26]);
+    assertEquals(
+      (await couchOk(server, `GET /from${listing}/_all_docs`)).json.rows,
+      (await couchOk(server, "GET /source/_all_docs")).json.rows,
+    );
+  }
+});
+
+Deno.test("restore() takes answers without any row for an empty database", async () => {
+  await using setup = await setUpRestore();
+  for (const [name, text] of Object.entries({ changes: '{"results":[],"last_seq":0}', rows: '{"rows":[]}' })) {
+    await put(setup, `${name}.json`, text);
+    const report = await restore(setup.context, { database: name, path: `${name}.json` });
+    assertEquals([report.ok, report.documents], [true, 0]);
+  }
+});

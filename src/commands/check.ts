@@ -9,6 +9,7 @@ import { joinKey } from "../store/key.ts";
 import { readText } from "../streams.ts";
 import type { Log } from "../observe.ts";
 import type { Repository } from "../archive/repository.ts";
+import { trySlashInName } from "./slash_name.ts";
 
 /** Signatures of S3 are refused from 15 minutes on; the hour of a schedule is wrong before that. */
 const MOST_CLOCK_DIFFERENCE_MS = 60_000;
@@ -130,6 +131,7 @@ async function checkCouch({ couch, now, signal }: CheckContext, attempt: Attempt
       hint: "Give a server admin as database.login: others cannot list databases or read what they are no members of",
     });
   });
+  await attempt("couchdb_slash_in_name", () => trySlashInName(couch, { signal }));
   await attempt("couchdb_bulk_get", async () => {
     const names = await couch.listDatabases({ signal });
     const [database] = names.filter((name) => !name.startsWith("_")).concat(names);

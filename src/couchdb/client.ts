@@ -8,6 +8,7 @@ import { encodeDatabase } from "../database_name.ts";
 import type { RetryPolicy } from "../retry.ts";
 import { type ChangesPage, readChangesPage } from "./changes_page.ts";
 import { type CallOptions, type ClientOptions, CouchConnection } from "./connection.ts";
+import { SLASH_HINT } from "./error.ts";
 
 export type { CallOptions, ClientOptions } from "./connection.ts";
 
@@ -144,8 +145,10 @@ export class CouchClient {
       props?: { partitioned?: boolean };
       sizes?: { external?: number };
     };
+    // A proxy that decodes %2F asks CouchDB for a document instead, which has no documents to count.
+    if (answer?.db_name !== database || typeof answer.doc_count !== "number") throw foreignAnswer(database);
     return {
-      doc_count: Number(answer.doc_count ?? 0),
+      doc_count: answer.doc_count,
       doc_del_count: Number(answer.doc_del_count ?? 0),
       update_seq: String(answer.update_seq ?? ""),
       external_bytes: answer.sizes?.external ?? 0,
@@ -414,6 +417,18 @@ export class CouchClient {
       signal: options.signal,
     });
   }
+}
+
+function foreignAnswer(database: string): CouchError {
+  return new CouchError(
+    `Cannot read the properties of database "${database}": what answers is not the database`,
+    { error: "foreign_answer", database },
+    {
+      hint: database.includes("/")
+        ? SLASH_HINT
+        : "Check what stands between this machine and CouchDB: a proxy may rewrite paths or answers",
+    },
+  );
 }
 
 function textOrNull(value: unknown, unknown?: string): string | null {

@@ -26,6 +26,12 @@ const WITHOUT_ANSWER: Record<string, string> = {
 /** How Deno and Node say that no connection came about; "connection" alone also stands in the error of a broken one. */
 const NO_CONNECTION = /client error \(Connect\)|connect (?:E[A-Z]+|timeout)|ECONNREFUSED|ENOTFOUND|EAI_AGAIN/i;
 
+const SLASH_CAUSE =
+  "a proxy before CouchDB decodes %2F in paths, or refuses it (nginx: proxy_pass without a path; Apache: AllowEncodedSlashes NoDecode and nocanon)";
+
+/** What to do where a database with a slash in its name is there and not found. */
+export const SLASH_HINT: string = `A${SLASH_CAUSE.slice(1)}`;
+
 /** The error for a failure. */
 export function couchError(subject: CouchSubject, failure: CouchFailure, cause?: unknown): CouchError {
   const { status, error, reason } = failure;
@@ -53,7 +59,10 @@ function hintFor({ status, error }: CouchFailure, { database, url }: CouchSubjec
   }
   if (status === 403) return `The login must be a server admin, or an admin or member of database "${database}"`;
   if (error === "unreachable") return `Check that CouchDB runs and that "${url}" is reachable from this machine`;
-  if (status === 404 && database !== undefined) return "The database does not exist, or was deleted meanwhile";
+  if (status === 404 && database !== undefined) {
+    const deleted = "The database does not exist, or was deleted meanwhile";
+    return database.includes("/") ? `${deleted}, or ${SLASH_CAUSE}` : deleted;
+  }
   return undefined;
 }
 

@@ -51,6 +51,7 @@ Deno.test("checkSetup() tries CouchDB, the store and what else is configured, an
       "couchdb",
       "couchdb_clock",
       "couchdb_rights",
+      "couchdb_slash_in_name",
       "couchdb_bulk_get",
       "store_write",
       "store_read",

@@ -9,9 +9,11 @@ import { CouchError, isTransient } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import { DEFAULT_RETRY, parseRetryAfter, type RetryPolicy, waitBeforeAttempt } from "../retry.ts";
 import type { CouchOptions } from "./couchdb.ts";
-import { brokenConnection, couchError, type CouchFailure } from "./error.ts";
+import { brokenConnection, couchError, type CouchFailure, foreignPage, refusalOf } from "./error.ts";
 import { Watch } from "./watch.ts";
 
+/** So long after a line about a repetition none follows: many requests in flight fail at once. */
+const QUIET_AFTER_RETRY_MS = 10_000;
 /** What is read of an answer at once. */
 const BUFFER_BYTES = 1 << 16;
 
@@ -72,6 +74,8 @@ export class CouchConnection {
   /** How long the first byte of an answer to `_bulk_get` or `_bulk_docs` may take, in milliseconds. */
   readonly bulkTimeoutMs: number;
 
+  /** On performance.now()'s clock. */
+  #toldOfRetryMs = -Infinity;
   readonly #authorization: string | undefined;
   readonly #log: Log;
   readonly #answerTimeoutMs: number;
@@ -106,7 +110,8 @@ export class CouchConnection {
     try {
       return { status: answer.status, headers: answer.headers, value: JSON.parse(text) };
     } catch (cause) {
-      throw this.#failure(init, { error: "cut_off", reason: "the answer is not whole JSON" }, cause);
+      const foreign = foreignPage(answer.headers, text);
+      throw this.#failure(init, foreign ?? { error: "cut_off", reason: "the answer is not whole JSON" }, cause);
     }
   }
 
@@ -133,8 +138,17 @@ export class CouchConnection {
     this.retries++;
     const { retryAfterMs } = error.facts;
     const waitMs = waitBeforeAttempt(attempt, { policy: this.retry, random: Math.random(), retryAfterMs });
-    this.#log.debug("couchdb request is repeated", { attempt, waitMs: Math.round(waitMs), error: error.message });
+    this.#tellOfRetry({ attempt, waitMs: Math.round(waitMs), error: error.message });
     await wait(waitMs, signal);
+  }
+
+  /** The first of several repetitions is told to people: else CouchDB's absence is a silence of half a minute. */
+  #tellOfRetry(fields: { attempt: number; waitMs: number; error: string }): void {
+    const nowMs = performance.now();
+    this.#log.debug("couchdb request is repeated", fields);
+    if (fields.attempt > 2 || nowMs - this.#toldOfRetryMs < QUIET_AFTER_RETRY_MS) return;
+    this.#toldOfRetryMs = nowMs;
+    this.#log.warn("couchdb does not answer as it should: it is asked again", fields);
   }
 
   /** Makes one request and returns its answer once the status says success. */
@@ -156,7 +170,8 @@ export class CouchConnection {
         method: init.method ?? "GET",
         headers,
         signal: watch.signal,
-        redirect: "error",
+        // Followed, it would carry the password elsewhere, and a POST would become a GET.
+        redirect: "manual",
         ...(body === undefined ? {} : { body }),
         // Node wants to be told that a streamed request does not wait for its answer's end; Deno ignores it.
         ...(body instanceof ReadableStream ? { duplex: "half" } : {}),
@@ -175,8 +190,10 @@ export class CouchConnection {
       headers: response.headers,
       bytes: this.#readBody(response, init, watch),
     };
-    if (response.ok) return answer;
-    throw await this.#refusal(answer, init);
+    if (!response.ok) throw await this.#refusal(answer, path, init);
+    if (foreignPage(response.headers) === undefined) return answer;
+    // Documents come as JSON only: a page for people is no answer, whatever its status says.
+    throw this.#failure(init, foreignPage(response.headers, await this.#readText(answer))!);
   }
 
   /** Yields the answer's bytes through one buffer: a piece is valid until the next one is asked for. */
@@ -206,20 +223,17 @@ export class CouchConnection {
   }
 
   /** The error for an answer with a status of 300 or more. */
-  async #refusal(answer: RawAnswer, init: CouchRequest): Promise<CouchError> {
-    let body: { error?: unknown; reason?: unknown } = {};
+  async #refusal(answer: RawAnswer, path: string, init: CouchRequest): Promise<CouchError> {
+    let body = "";
     try {
-      body = JSON.parse(await this.#readText(answer)) as typeof body ?? {};
+      body = await this.#readText(answer);
     } catch (error) {
       if (init.signal?.aborted) throw error;
-      // A proxy's HTML page: the status says all that can be said.
+      // A page that breaks off: the status says all that can be said.
     }
-    return this.#failure(init, {
-      status: answer.status,
-      error: typeof body.error === "string" ? body.error : "http_error",
-      reason: typeof body.reason === "string" ? body.reason : undefined,
-      retryAfterMs: parseRetryAfter(answer.headers.get("retry-after"), new Date()),
-    });
+    const failure = refusalOf(answer, body, this.url + path);
+    const retryAfterMs = parseRetryAfter(answer.headers.get("retry-after"), new Date());
+    return this.#failure(init, { ...failure, retryAfterMs }, undefined, path.replace(/\?.*$/s, ""));
   }
 
   /** The error for a conversation that broke: the caller's abort, a time-out, a lost connection, an unreachable server. */
@@ -231,7 +245,7 @@ export class CouchConnection {
     return this.#failure(init, brokenConnection(cause, this.url));
   }
 
-  #failure({ action, database }: CouchRequest, failure: CouchFailure, cause?: unknown): CouchError {
-    return couchError({ action, database, url: this.url }, failure, cause);
+  #failure({ action, database }: CouchRequest, failure: CouchFailure, cause?: unknown, path?: string): CouchError {
+    return couchError({ action, database, url: this.url, path }, failure, cause);
   }
 }

@@ -170,7 +170,7 @@ export class FakeCouchDb implements AsyncDisposable {
       body = await readAll(message, resetsAboveBytes);
     } catch {
       // The client has left while it was sending, or has sent too much; there is nobody to answer.
-      return void message.socket.resetAndDestroy();
+      return void response.destroy();
     }
     this.#inFlight++;
     const left = new AbortController();

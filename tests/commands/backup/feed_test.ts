@@ -140,6 +140,16 @@ Deno.test("backup() counts anew when documents were purged while it ran", async 
   expectDocuments(await backups.read(), [...ids.slice(0, 500), ...ids.slice(520)]);
 });
 
+Deno.test("backup() lists in smaller pages where a proxy answers 504 to every large one", async () => {
+  const { fake, ids } = await start(3000);
+  await using _ = fake;
+  await using backups = new Backups();
+  fake.front.gatewayTimeoutAboveLimit = 1250;
+  const report = await backups.run(fake, { task: { chunk: 1000 } });
+  assertEquals(report.status, "complete", report.error);
+  expectDocuments(await backups.read(), ids);
+});
+
 Deno.test("backup() does not call a database gone that a proxy hides by decoding %2F, nor takes another answer for it", async () => {
   await using fake = await startFakeCouchDb();
   await using backups = new Backups();

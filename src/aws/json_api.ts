@@ -7,6 +7,7 @@ import { z } from "zod";
 import { wait } from "../abort.ts";
 import { AwsError, isTransient } from "../errors.ts";
 import { DEFAULT_RETRY, parseRetryAfter, waitBeforeAttempt } from "../retry.ts";
+import { tlsFailure } from "../tls_failure.ts";
 import { openCredentials } from "./credential_chain.ts";
 import type { Credentials } from "./credentials.ts";
 import type { AwsCallOptions, AwsOptions, AwsService } from "./options.ts";
@@ -27,6 +28,8 @@ export interface AwsCall {
   right: string;
 }
 
+/** AWS's own certificates are known everywhere: what is not is that of a firewall which looks into TLS. */
+const AUTHORITY = "the variable DENO_CERT (Node: NODE_EXTRA_CA_CERTS)";
 const TIMEOUT_MS = 10_000;
 const refusalSchema = z.looseObject({
   __type: z.string().optional(),
@@ -87,6 +90,8 @@ async function callOnce(
       text = await response.text();
     } catch (cause) {
       signal?.throwIfAborted();
+      const tls = tlsFailure(cause, { url: base, caFileKey: AUTHORITY });
+      if (tls !== undefined) throw new AwsError(`Cannot ${call.action}: ${tls.reason}`, { code: "tls" }, tls);
       unreachable = cause;
       continue;
     }

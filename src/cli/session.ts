@@ -32,14 +32,14 @@ export async function withConfig<T>(call: Call, config: Config, work: (session: 
 /** The same without a config: log, progress and interruption. `loki` is where lines go beside the console. */
 export async function withSurroundings<T>(
   call: Call,
-  config: Pick<Config, "loki">,
+  config: Pick<Config, "loki" | "caFiles">,
   work: (surroundings: Surroundings, flush: OpenLog["flush"]) => Promise<T>,
 ): Promise<T> {
   const { stderr, env, journal } = call.shell;
   const bars = stderr.isTerminal && !call.isOn("quiet")
     ? openProgressBars({ write: stderr.write.bind(stderr), columns: stderr.columns })
     : undefined;
-  const opened = openConfigLog(config, {
+  const opened = await openConfigLog(config, {
     level: call.isOn("verbose") ? "debug" : call.isOn("quiet") ? "warn" : "info",
     format: readLogFormat(call.text("log-format")),
     color: stderr.isTerminal && !env.NO_COLOR,

@@ -51,12 +51,14 @@ export interface ConfigDocument {
     password?: Secret | undefined;
     password_file?: string | undefined;
     password_secret?: string | undefined;
+    ca_file?: string | undefined;
   };
   /** By name, in the order of the file. */
   task: Record<string, TaskDocument>;
   bucket: string;
   region?: string | undefined;
   endpoint?: string | undefined;
+  ca_file?: string | undefined;
   token?: string | undefined;
   secret?: Secret | undefined;
   session_token?: Secret | undefined;
@@ -71,18 +73,22 @@ export interface ConfigDocument {
     tenant?: string | undefined;
     login?: string | undefined;
     password?: Secret | undefined;
+    ca_file?: string | undefined;
   } | undefined;
   prometheus?: {
     pushgateway?: Address | undefined;
     textfile?: string | undefined;
     per_database: boolean;
     instance?: string | undefined;
+    ca_file?: string | undefined;
   } | undefined;
 }
 
 const LONGEST_DELAY_SECONDS = 7 * 24 * 3600;
 const MOST_PARALLEL = 32;
 const MOST_CONCURRENT = 100;
+
+const caFile = text("must be the path of a PEM file");
 
 const database = z.strictObject({
   url: address,
@@ -92,6 +98,7 @@ const database = z.strictObject({
   password_secret: text("must be the ARN of a secret in Secrets Manager").regex(/^arn:[\w-]+:secretsmanager:/, {
     error: "must be the ARN of a secret in Secrets Manager",
   }).optional(),
+  ca_file: caFile.optional(),
 }, { error: "must be a mapping with the keys url, login, password" });
 
 function wholeNumber(must: string, most: number) {
@@ -142,6 +149,7 @@ const loki = z.preprocess(
     tenant: text("must be text; put it in quotes").optional(),
     login: text("must be text; put it in quotes").optional(),
     password: password.optional(),
+    ca_file: caFile.optional(),
   }, { error: `must be a URL such as "http://host:3100/loki/api/v1/push", or a mapping with the key url` }),
 );
 
@@ -156,6 +164,7 @@ const prometheus = z.preprocess(
     textfile: text(TEXTFILE).regex(/\.prom$/, { error: TEXTFILE }).optional(),
     per_database: flag.default(false),
     instance: text("must be text; put it in quotes").optional(),
+    ca_file: caFile.optional(),
   }, { error: PROMETHEUS }),
 );
 
@@ -167,6 +176,7 @@ const config = z.strictObject({
     error: `must be a region such as "eu-central-1"`,
   }).optional(),
   endpoint: endpoint.optional(),
+  ca_file: caFile.optional(),
   token: text("must be text; put it in quotes").optional(),
   secret: password.optional(),
   session_token: password.optional(),

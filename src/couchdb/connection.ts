@@ -8,6 +8,7 @@ import { basicAuthorization } from "../basic_auth.ts";
 import { CouchError, isTransient } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import { DEFAULT_RETRY, parseRetryAfter, type RetryPolicy, waitBeforeAttempt } from "../retry.ts";
+import type { Fetch } from "../trusted_fetch.ts";
 import type { CouchOptions } from "./couchdb.ts";
 import { brokenConnection, couchError, type CouchFailure, foreignPage, refusalOf } from "./error.ts";
 import { Watch } from "./watch.ts";
@@ -21,6 +22,8 @@ const BUFFER_BYTES = 1 << 16;
 export interface ClientOptions extends CouchOptions {
   /** Takes a line for each request, at level debug. */
   log: Log;
+  /** Makes the requests. @default the platform's */
+  fetch?: Fetch | undefined;
   /** How often and how slowly a request is made again. @default about half a minute in all */
   retry?: RetryPolicy | undefined;
   /** How long the first byte of an answer may take, in milliseconds. @default 60000 */
@@ -77,12 +80,14 @@ export class CouchConnection {
   /** On performance.now()'s clock. */
   #toldOfRetryMs = -Infinity;
   readonly #authorization: string | undefined;
+  readonly #fetch: Fetch;
   readonly #log: Log;
   readonly #answerTimeoutMs: number;
   readonly #stallTimeoutMs: number;
 
   constructor(options: ClientOptions) {
     this.url = options.url.replace(/\/+$/, "");
+    this.#fetch = options.fetch ?? fetch;
     this.#log = options.log;
     this.retry = options.retry ?? DEFAULT_RETRY;
     this.#answerTimeoutMs = options.answerTimeoutMs ?? 60_000;
@@ -166,7 +171,7 @@ export class CouchConnection {
       : init.body;
     try {
       expectAnswer();
-      response = await fetch(this.url + path, {
+      response = await this.#fetch(this.url + path, {
         method: init.method ?? "GET",
         headers,
         signal: watch.signal,
@@ -245,7 +250,12 @@ export class CouchConnection {
     return this.#failure(init, brokenConnection(cause, this.url));
   }
 
-  #failure({ action, database }: CouchRequest, failure: CouchFailure, cause?: unknown, path?: string): CouchError {
+  #failure(
+    { action, database }: CouchRequest,
+    failure: CouchFailure & { hint?: string },
+    cause?: unknown,
+    path?: string,
+  ): CouchError {
     return couchError({ action, database, url: this.url, path }, failure, cause);
   }
 }

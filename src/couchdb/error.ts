@@ -3,6 +3,7 @@
  * Out: the error that is reported. Pure.
  */
 import { CouchError, type CouchFacts } from "../errors.ts";
+import { tlsFailure } from "../tls_failure.ts";
 
 /** What was asked, in words. */
 export interface CouchSubject {
@@ -23,6 +24,7 @@ const WITHOUT_ANSWER: Record<string, string> = {
   timeout: "CouchDB took too long",
   cut_off: "the connection broke",
   unreachable: "CouchDB cannot be reached",
+  tls: "there is no TLS connection",
   not_couchdb: "what answers is not CouchDB",
 };
 /** Of a page that is no answer of CouchDB's, so much is shown. */
@@ -37,8 +39,12 @@ const SLASH_CAUSE =
 /** What to do where a database with a slash in its name is there and not found. */
 export const SLASH_HINT: string = `A${SLASH_CAUSE.slice(1)}`;
 
-/** The error for a failure. */
-export function couchError(subject: CouchSubject, failure: CouchFailure, cause?: unknown): CouchError {
+/** The error for a failure. `hint` is what is known of it already. */
+export function couchError(
+  subject: CouchSubject,
+  { hint, ...failure }: CouchFailure & { hint?: string | undefined },
+  cause?: unknown,
+): CouchError {
   const { status, error, reason } = failure;
   const said = reason === undefined ? "" : `, "${reason}"`;
   const what = status === undefined
@@ -49,7 +55,7 @@ export function couchError(subject: CouchSubject, failure: CouchFailure, cause?:
     ? `something that is not CouchDB answered ${status}${said}`
     : `CouchDB answered ${status} ${error}${said}`;
   const facts = { ...failure, database: subject.database };
-  return new CouchError(`Cannot ${subject.action}: ${what}`, facts, { cause, hint: hintFor(failure, subject) });
+  return new CouchError(`Cannot ${subject.action}: ${what}`, facts, { cause, hint: hint ?? hintFor(failure, subject) });
 }
 
 /** The `error` of an answer that is not CouchDB's JSON: a proxy's, or another server's. */
@@ -99,7 +105,9 @@ function plainAddress(location: string, base: string): string {
 }
 
 /** What fetch's error says of a conversation that broke: whether there was a connection at all. */
-export function brokenConnection(cause: unknown, url: string): CouchFailure {
+export function brokenConnection(cause: unknown, url: string): CouchFailure & { hint?: string } {
+  const tls = tlsFailure(cause, { url, caFileKey: "database.ca_file" });
+  if (tls !== undefined) return { error: "tls", ...tls };
   const text = messagesOf(cause);
   // Not as its cause: its message quotes the whole URL, and that can hold an id of thousands of characters.
   const reason = text.replaceAll(/https?:\/\/[^\s()]+/g, url);

@@ -8,6 +8,8 @@ import { Buffer } from "node:buffer";
 import { describeError } from "../errors.ts";
 import type { RunReport } from "../archive/report.ts";
 import { authorizationFor, type Login } from "../basic_auth.ts";
+import { tlsFailure } from "../tls_failure.ts";
+import type { Fetch } from "../trusted_fetch.ts";
 import { formatMetrics, hasSucceeded, type MetricsOptions } from "./metrics.ts";
 
 /** Where the metrics go. */
@@ -18,6 +20,8 @@ export interface PushgatewayOptions extends MetricsOptions, Login {
   job?: string;
   /** The group's `instance`: the host's name. */
   instance: string;
+  /** Makes the requests. @default the platform's */
+  fetch?: Fetch | undefined;
   /** For all tasks together. @default 1800 */
   timeoutMs?: number;
 }
@@ -49,13 +53,18 @@ export async function pushMetrics(report: RunReport, options: PushgatewayOptions
     try {
       // Without the login that the URL may hold.
       const address = `${base.origin}${base.pathname.replace(/\/$/, "")}${path}`;
-      const response = await fetch(address, { method, headers, body, redirect: "manual", signal });
+      const response = await (options.fetch ?? fetch)(address, { method, headers, body, redirect: "manual", signal });
       const text = await response.text();
       if (!response.ok) {
         warnings.push(`${action}: it answered ${response.status} ${text.slice(0, 200).trim()}`.trimEnd());
       }
     } catch (error) {
-      const reason = signal.aborted ? `no answer in ${timeoutMs} ms` : describeError(error);
+      const tls = tlsFailure(error, { url, caFileKey: "prometheus.ca_file" });
+      const reason = tls !== undefined
+        ? `${tls.reason}. ${tls.hint}`
+        : signal.aborted
+        ? `no answer in ${timeoutMs} ms`
+        : describeError(error);
       warnings.push(`${action}: ${reason}`);
     }
   }

@@ -12,6 +12,8 @@ import type { CredentialProvider } from "../../aws/credentials.ts";
 import { bucketUrl, DEFAULT_REGION, encodeKey, encodeQuery, type S3Location } from "./endpoint.ts";
 import { describeSubject, refusalError } from "./error.ts";
 import { isErrorBody } from "./xml.ts";
+import { tlsFailure } from "../../tls_failure.ts";
+import type { Fetch } from "../../trusted_fetch.ts";
 
 /** How patient the client is. */
 export interface S3Settings {
@@ -45,6 +47,8 @@ export interface S3Target extends S3Location {
   /** Absent for AWS itself. */
   endpoint?: string | undefined;
   credentials: CredentialProvider;
+  /** Makes the requests. @default the platform's */
+  fetch?: Fetch | undefined;
 }
 
 export interface S3Request {
@@ -222,6 +226,11 @@ export class S3Client {
         return await step;
       } catch (cause) {
         signal?.throwIfAborted();
+        const tls = tlsFailure(cause, { url: url.href, caFileKey: "ca_file" });
+        if (tls !== undefined) {
+          const message = `${describeSubject({ ...about, url: this.url })}: ${tls.reason}`;
+          throw new StoreError(message, { code: "tls", key: about.key }, { hint: tls.hint });
+        }
         const isStall = stall.signal.aborted;
         throw new StoreError(
           `${describeSubject({ ...about, url: this.url })}: ${
@@ -237,7 +246,7 @@ export class S3Client {
     const { stallMs, uploadBytesPerSecond } = this.settings;
     const response = await within(
       stallMs + (body?.length ?? 0) * 1000 / uploadBytesPerSecond,
-      fetch(url, {
+      (this.#target.fetch ?? fetch)(url, {
         method,
         headers,
         // A Uint8Array and no stream: S3 answers 501 to a chunked body, which is what Deno makes of a stream.

@@ -56,6 +56,7 @@ export class S3Store implements Store {
       region: options.region,
       endpoint,
       credentials: openCredentials(options),
+      fetch: context.fetch,
     }, settings);
     this.#memory = new PartMemory(this.#client.settings.partBytes);
     this.url = this.#client.url;

@@ -58,6 +58,9 @@ export { backup } from "./src/commands/backup/backup.ts";
 export type { Patience } from "./src/commands/backup/completeness.ts";
 export type { BackupOptions, RunContext } from "./src/commands/backup/context.ts";
 export type { Check, CheckReport } from "./src/commands/check.ts";
+export type { ExpireRequest } from "./src/commands/expire/expire.ts";
+export type { ExpiredBackup, ExpireProblem, ExpireReport } from "./src/commands/expire/report.ts";
+export type { KeepReport, KeepRequest } from "./src/commands/keep.ts";
 export {
   type BackupList,
   listBackups,
@@ -85,6 +88,7 @@ export {
   type PrometheusOptions,
 } from "./src/config/config.ts";
 export type { Address } from "./src/config/values.ts";
+export type { RetentionRules, Span } from "./src/task/retention.ts";
 export type { Task } from "./src/task/task.ts";
 export type { ExcludedDatabase, SelectedDatabase } from "./src/task/select.ts";
 export { type SelectionOptions, selectTasks, type TaskSelection } from "./src/task/selection.ts";
@@ -131,6 +135,7 @@ export type {
   Conditions,
   CreateOptions,
   ListOptions,
+  ObjectLock,
   Store,
   StoreCallOptions,
   StoreContext,

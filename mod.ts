@@ -75,6 +75,7 @@ export type { RestoreContext, RestoreRequest } from "./src/commands/restore/cont
 export type { RestoreReport } from "./src/commands/restore/report.ts";
 export { restore } from "./src/commands/restore/restore.ts";
 export type { LackingSetting } from "./src/commands/restore/target.ts";
+export type { Size, SizesReport, SizeWithLeftovers } from "./src/commands/sizes.ts";
 export { verify, type VerifyContext, type VerifyReport, type VerifyRequest } from "./src/commands/verify.ts";
 
 export {

@@ -1,10 +1,12 @@
 /** Pins a backup, so that it never expires, or takes the pin off. In: a database and a path. Out: which backup it was. */
 import { findArchive, type PathContext } from "../archive/find.ts";
 import { isManifestName, MANIFEST_NAME, shortRun } from "../archive/layout.ts";
+import type { Manifest } from "../archive/manifest.ts";
 import { storePin } from "../archive/pin.ts";
 import { momentOf, readManifest } from "../archive/read.ts";
 import { decodeDatabase } from "../database_name.ts";
-import { ArchiveError } from "../errors.ts";
+import { ArchiveError, isNotFound } from "../errors.ts";
+import type { Store, StoreCallOptions } from "../store/store.ts";
 
 /** Which backup, and what is said of it. */
 export interface KeepRequest {
@@ -42,15 +44,17 @@ export async function keep(context: PathContext & { now: () => Date }, request: 
   const place = await findArchive(context, request.path, decodeDatabase(request.database));
   const { store, folder } = place;
   const name = place.manifest;
-  if (place.object !== undefined || (name !== undefined && !isManifestName(name))) {
+  const manifest = place.object === undefined && (name === undefined || isManifestName(name))
+    ? await readManifestIfAny(store, folder, { name, signal })
+    : undefined;
+  if (manifest === undefined) {
     const url = store.locate(folder);
     throw new ArchiveError(
-      `Cannot pin "${request.path}": it is a part of a backup, or one that is not complete`,
-      { key: url, expected: "a complete backup", found: place.object ?? name ?? "" },
+      `Cannot pin "${request.path}": there is no complete backup at "${url}"`,
+      { key: url, expected: "a complete backup", found: place.object ?? name ?? "none" },
       { hint: `"couchdb-backup list --database ${request.database}" shows the backups there are` },
     );
   }
-  const manifest = await readManifest(store, folder, { name, signal });
   const pin = { kept: request.kept, at: now().toISOString(), reason: request.reason ?? null };
   await storePin(store, { folder, run: shortRun(manifest.run), pin, signal });
   return {
@@ -60,4 +64,17 @@ export async function keep(context: PathContext & { now: () => Date }, request: 
     finished_at: momentOf(name ?? MANIFEST_NAME, manifest).toISOString(),
     kept: request.kept,
   };
+}
+
+async function readManifestIfAny(
+  store: Store,
+  folder: string,
+  options: StoreCallOptions & { name: string | undefined },
+): Promise<Manifest | undefined> {
+  try {
+    return await readManifest(store, folder, options);
+  } catch (error) {
+    if (isNotFound(error)) return undefined;
+    throw error;
+  }
 }

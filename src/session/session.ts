@@ -14,6 +14,7 @@ import type { BackupList, ListedDatabase, ListRequest } from "../commands/list.t
 import type { Plan } from "../commands/plan.ts";
 import type { RestoreRequest } from "../commands/restore/context.ts";
 import type { RestoreReport } from "../commands/restore/report.ts";
+import type { SizesReport } from "../commands/sizes.ts";
 import type { VerifyReport, VerifyRequest } from "../commands/verify.ts";
 import type { Config } from "../config/config.ts";
 import type { CouchClient } from "../couchdb/client.ts";
@@ -240,6 +241,12 @@ export class Session implements AsyncDisposable {
     const { listBackups } = await import("../commands/list.ts");
     const { now, signal } = this.#parts;
     return await listBackups({ repository: this.repository, now, signal }, request);
+  }
+
+  /** Adds up what backups take up in the store. Needs no CouchDB. @throws StoreError when the store fails. */
+  async sizes(request: { database?: string | undefined } = {}): Promise<SizesReport> {
+    const { measureBackups } = await import("../commands/sizes.ts");
+    return await measureBackups({ repository: this.repository, signal: this.#parts.signal }, request);
   }
 
   /**

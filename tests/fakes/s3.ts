@@ -91,6 +91,8 @@ export class FakeS3 {
   readonly objects: Map<string, FakeObject> = new Map<string, FakeObject>();
   readonly uploads: Map<string, FakeUpload> = new Map<string, FakeUpload>();
   readonly requests: RecordedRequest[] = [];
+  /** How far the server's clock is ahead. */
+  clockAheadMs = 0;
   readonly #options: FakeS3Options;
   readonly #buckets: Set<string>;
   readonly #faults: { operation: Operation; fault: Fault; times: number }[] = [];
@@ -100,6 +102,7 @@ export class FakeS3 {
 
   private constructor(options: FakeS3Options) {
     this.#options = options;
+    this.clockAheadMs = options.clockAheadMs ?? 0;
     this.keys = {
       accessKeyId: options.accessKeyId ?? "access",
       secretAccessKey: options.secretAccessKey ?? "secret/+=hunter2",
@@ -185,7 +188,7 @@ export class FakeS3 {
   }
 
   #now(): Date {
-    return new Date(Date.now() + (this.#options.clockAheadMs ?? 0));
+    return new Date(Date.now() + this.clockAheadMs);
   }
 
   #takeFault(operation: Operation): Fault | undefined {

@@ -94,3 +94,12 @@ Deno.test("Remover of a folder whose disk is not mounted deletes nothing", async
     await Deno.remove(root, { recursive: true });
   }
 });
+
+Deno.test("Remover of S3 goes by the server's clock where a HEAD is refused without a word because of it", async () => {
+  await using given = await openS3({ allowsDelete: true, clockAheadMs: 3 * 3_600_000 });
+  assertEquals(await given.remover.findHold("d/a"), undefined);
+  assertEquals(given.fake.requests.map(({ operation, status }) => [operation, status]), [
+    ["HeadObject", 403],
+    ["HeadObject", 404],
+  ]);
+});

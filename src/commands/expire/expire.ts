@@ -156,7 +156,17 @@ class Expiry {
         this.#report.kept += going.length - going.indexOf(decision);
         return;
       }
-      this.#report.expired.push(this.#describe(database, decision));
+      const expired = this.#describe(database, decision);
+      this.#report.expired.push(expired);
+      const { task, path, finished_at: completeAt, reasons } = expired;
+      const why = reasons.join("; ");
+      this.#context.log.info(confirmed ? "backup is deleted" : "backup would be deleted", {
+        database,
+        task,
+        path,
+        completeAt,
+        why,
+      });
       this.#report.expired_bytes += chunks.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
     }
     await this.#removeLeftovers(holdings);

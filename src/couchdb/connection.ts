@@ -7,14 +7,12 @@ import { wait } from "../abort.ts";
 import { basicAuthorization } from "../basic_auth.ts";
 import { CouchError, isTransient } from "../errors.ts";
 import type { Log } from "../observe.ts";
-import { DEFAULT_RETRY, parseRetryAfter, type RetryPolicy, waitBeforeAttempt } from "../retry.ts";
+import { DEFAULT_RETRY, parseRetryAfter, RetryNotice, type RetryPolicy, waitBeforeAttempt } from "../retry.ts";
 import type { Fetch } from "../trusted_fetch.ts";
 import type { CouchOptions } from "./couchdb.ts";
 import { brokenConnection, couchError, type CouchFailure, foreignPage, refusalOf } from "./error.ts";
 import { Watch } from "./watch.ts";
 
-/** So long after a line about a repetition none follows: many requests in flight fail at once. */
-const QUIET_AFTER_RETRY_MS = 10_000;
 /** What is read of an answer at once. */
 const BUFFER_BYTES = 1 << 16;
 
@@ -77,8 +75,7 @@ export class CouchConnection {
   /** How long the first byte of an answer to `_bulk_get` or `_bulk_docs` may take, in milliseconds. */
   readonly bulkTimeoutMs: number;
 
-  /** On performance.now()'s clock. */
-  #toldOfRetryMs = -Infinity;
+  readonly #notice: RetryNotice;
   readonly #authorization: string | undefined;
   readonly #fetch: Fetch;
   readonly #log: Log;
@@ -89,6 +86,7 @@ export class CouchConnection {
     this.url = options.url.replace(/\/+$/, "");
     this.#fetch = options.fetch ?? fetch;
     this.#log = options.log;
+    this.#notice = new RetryNotice(options.log, "couchdb does not answer as it should: it is asked again");
     this.retry = options.retry ?? DEFAULT_RETRY;
     this.#answerTimeoutMs = options.answerTimeoutMs ?? 60_000;
     this.bulkTimeoutMs = options.bulkTimeoutMs ?? 300_000;
@@ -143,17 +141,9 @@ export class CouchConnection {
     this.retries++;
     const { retryAfterMs } = error.facts;
     const waitMs = waitBeforeAttempt(attempt, { policy: this.retry, random: Math.random(), retryAfterMs });
-    this.#tellOfRetry({ attempt, waitMs: Math.round(waitMs), error: error.message });
+    this.#log.debug("couchdb request is repeated", { attempt, waitMs: Math.round(waitMs), error: error.message });
+    this.#notice.tell({ attempt, waitMs, error: error.message });
     await wait(waitMs, signal);
-  }
-
-  /** The first of several repetitions is told to people: else CouchDB's absence is a silence of half a minute. */
-  #tellOfRetry(fields: { attempt: number; waitMs: number; error: string }): void {
-    const nowMs = performance.now();
-    this.#log.debug("couchdb request is repeated", fields);
-    if (fields.attempt > 2 || nowMs - this.#toldOfRetryMs < QUIET_AFTER_RETRY_MS) return;
-    this.#toldOfRetryMs = nowMs;
-    this.#log.warn("couchdb does not answer as it should: it is asked again", fields);
   }
 
   /** Makes one request and returns its answer once the status says success. */

@@ -5,7 +5,9 @@
  */
 import { AwsV4Signer } from "aws4fetch";
 import { createHash } from "node:crypto";
-import { isTransient, StoreError } from "../../errors.ts";
+import { describeError, isTransient, StoreError } from "../../errors.ts";
+import { type Log, SILENT_LOG } from "../../observe.ts";
+import { RetryNotice } from "../../retry.ts";
 import { joinKey } from "../key.ts";
 import { orAborted, wait } from "../../abort.ts";
 import type { CredentialProvider } from "../../aws/credentials.ts";
@@ -49,6 +51,8 @@ export interface S3Target extends S3Location {
   credentials: CredentialProvider;
   /** Makes the requests. @default the platform's */
   fetch?: Fetch | undefined;
+  /** Is told of the first of several repetitions. @default nobody */
+  log?: Log | undefined;
 }
 
 export interface S3Request {
@@ -97,6 +101,7 @@ export class S3Client {
   readonly url: string;
   readonly settings: S3Settings;
   readonly #target: S3Target;
+  readonly #notice: RetryNotice;
   /** Derived signing keys, by aws4fetch. */
   readonly #signingKeys = new Map<string, ArrayBuffer>();
   #region: Promise<string> | undefined;
@@ -106,6 +111,7 @@ export class S3Client {
 
   constructor(target: S3Target, settings: Partial<S3Settings> = {}) {
     this.#target = target;
+    this.#notice = new RetryNotice(target.log ?? SILENT_LOG, "store does not answer as it should: it is asked again");
     this.settings = { ...DEFAULT_SETTINGS, ...settings };
     this.url = `s3://${target.bucket}${target.folder === "" ? "" : `/${target.folder}`}`;
   }
@@ -166,7 +172,9 @@ export class S3Client {
   async wait(attempt: number, error: unknown, signal: AbortSignal | undefined): Promise<void> {
     const longestMs = Math.min(this.settings.backoffMs * 2 ** (attempt - 1), MAX_BACKOFF_MS);
     const askedMs = error instanceof StoreError ? error.facts.retryAfterMs ?? 0 : 0;
-    await wait(askedMs + longestMs * (0.5 + Math.random() / 2), signal);
+    const waitMs = askedMs + longestMs * (0.5 + Math.random() / 2);
+    this.#notice.tell({ attempt: attempt + 1, waitMs, error: describeError(error) });
+    await wait(waitMs, signal);
   }
 
   /** The request as it is sent, signed with the keys of this moment. */

@@ -60,6 +60,7 @@ export class S3Store implements Store {
       endpoint,
       credentials: openCredentials(options),
       fetch: context.fetch,
+      log: context.log,
     }, settings);
     this.#memory = new PartMemory(this.#client.settings.partBytes);
     this.url = this.#client.url;

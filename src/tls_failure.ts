@@ -74,6 +74,11 @@ const WITHOUT_CERTIFICATE: readonly [said: RegExp, reason: string, hint: string]
     "Write http:// in place of https://, or the port at which it speaks TLS",
   ],
   [
+    /invalid HTTP version parsed|HPE_INVALID_CONSTANT/,
+    "does not answer by HTTP",
+    "Write https:// in place of http://, if it speaks TLS there, or correct the port",
+  ],
+  [
     /CertificateRequired|ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED|BadCertificate\b/,
     "wants a certificate of the client",
     "Certificates of clients are not known here: let the server take a login and a password instead",

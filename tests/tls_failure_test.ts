@@ -76,6 +76,11 @@ const CASES: [error: Error, reason: string, hint: string][] = [
   [denoError("received corrupt message of type InvalidContentType"), "does not speak TLS", "http://"],
   [nodeError("ERR_SSL_WRONG_VERSION_NUMBER", "wrong version number"), "does not speak TLS", "http://"],
   [
+    new TypeError("fetch failed", { cause: new Error("client error (SendRequest): invalid HTTP version parsed") }),
+    "does not answer by HTTP",
+    "https://",
+  ],
+  [
     denoError("received fatal alert: CertificateRequired"),
     "wants a certificate of the client",
     "a login and a password",

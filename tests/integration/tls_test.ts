@@ -133,11 +133,15 @@ for (const [what, make, said] of REFUSED) {
   });
 }
 
-Deno.test("https to a server without TLS is told as what it is", async () => {
+Deno.test("https to a server without TLS, and http to one with it, are told as what they are", async () => {
   await using place = await Place.make();
   const plain = await place.run("backup", `url: "${place.couch.url.replace("http:", "https:")}"`);
   assertEquals(plain.code, 10);
   assertStringIncludes(plain.stdout, "does not speak TLS");
+  await using front = await startTlsFront({ target: place.couch.url, ...await place.authority.sign("server", [SAN]) });
+  const secured = await place.run("backup", `url: "${front.url.replace("https:", "http:")}"`);
+  assertEquals(secured.code, 10);
+  assertStringIncludes(secured.stdout, "Write https:// in place of http://");
 });
 
 Deno.test("DENO_CERT and DENO_TLS_CA_STORE make authorities known to the whole program", async () => {

@@ -33,6 +33,8 @@ export interface RoleService extends AsyncDisposable {
   issued(): number;
   /** Answers `times` requests with `status`, once `after` more are answered well. */
   refuse(status: number, times?: number, options?: { after?: number }): void;
+  /** The next answer comes so much later, or is cut off before its first byte. */
+  spoilOnce(how: number | "cut"): void;
   /** The next set of keys is this text. */
   answerWith(text: string): void;
 }
@@ -80,9 +82,17 @@ export function startRoleService(options: RoleServiceOptions = {}): RoleService 
     return hasRole && path === folder + role ? issue() : new Response("not found", { status: 404 });
   };
 
-  const server = Deno.serve({ hostname, port: 0, onListen() {} }, (request) => {
+  let spoiled: number | "cut" | undefined;
+  const server = Deno.serve({ hostname, port: 0, onListen() {} }, async (request) => {
     const { pathname } = new URL(request.url);
     requests.push(`${request.method} ${pathname}`);
+    const how = spoiled;
+    spoiled = undefined;
+    if (how === "cut") {
+      const broken = new ReadableStream({ start: (controller) => controller.error(new Error("cut off")) });
+      return new Response(broken);
+    }
+    if (how !== undefined) await new Promise((resolve) => setTimeout(resolve, how));
     return answer(request.method, pathname, request.headers);
   });
   const host = hostname === "::1" ? "[::1]" : hostname;
@@ -92,6 +102,9 @@ export function startRoleService(options: RoleServiceOptions = {}): RoleService 
     issued: () => issued,
     refuse(status, times = Infinity, { after = 0 } = {}) {
       refusal = { status, times, after };
+    },
+    spoilOnce(how) {
+      spoiled = how;
     },
     answerWith(other) {
       text = other;

@@ -10,7 +10,7 @@ import { checksumHeader, type Digest, MultipartUpload } from "./multipart.ts";
 import { type BodyPart, cutIntoParts, PartMemory } from "./parts.ts";
 import { S3Client, type S3Settings } from "./client.ts";
 import { Dialect, type Form, isNotImplemented } from "./dialect.ts";
-import { checkEndpoint, parseS3Url } from "./endpoint.ts";
+import { checkAddressing, checkEndpoint, parseS3Url } from "./endpoint.ts";
 import { strangeAnswer } from "./error.ts";
 import { listFolder } from "./list.ts";
 import { readObject } from "./read.ts";
@@ -26,6 +26,7 @@ import type {
   StoreOptions,
 } from "../store.ts";
 import { checkKey } from "../key.ts";
+import type { QuestionPlace, StoreQuestion } from "../questions.ts";
 
 /**
  * Metadata that says which call of create() wrote an object. When S3 says that a key is taken, that may be by our own
@@ -55,9 +56,15 @@ export class S3Store implements Store {
       ...location,
       region: options.region,
       endpoint,
+      addressing: checkAddressing({ ...location, endpoint, addressing: options.addressing }),
       credentials: openCredentials(options),
-    }, settings);
-    this.#memory = new PartMemory(this.#client.settings.partBytes);
+    }, {
+      ...(options.partBytes === undefined ? {} : { partBytes: options.partBytes, equalParts: true }),
+      ...(options.maxParts === undefined ? {} : { maxParts: options.maxParts }),
+      ...settings,
+    });
+    const { partBytes, equalParts, maxParts } = this.#client.settings;
+    this.#memory = new PartMemory({ smallestBytes: partBytes, equal: equalParts, maxParts });
     this.url = this.#client.url;
     this.#dialect = new Dialect({ url: this.url, log: context.log });
     const sse = options.sse ?? (options.kmsKeyId === undefined ? undefined : "aws:kms");
@@ -150,6 +157,12 @@ export class S3Store implements Store {
       this.#dialect.dropConditions();
       return "ignored";
     }
+  }
+
+  async questions(place: QuestionPlace): Promise<readonly StoreQuestion[]> {
+    const { s3Questions } = await import("./questions.ts");
+    const [client, headers, chunkHeaders] = [this.#client, this.#headers, this.#chunkHeaders];
+    return s3Questions({ store: this, client, headers, chunkHeaders, writerHeader: WRITER_HEADER }, place);
   }
 
   async read(key: string, options: StoreCallOptions = {}): Promise<ReadableStream<Uint8Array>> {

@@ -14,8 +14,15 @@ import type { Conditions, Store, StoreCallOptions } from "./store.ts";
 
 /** The object that is created twice; it stays. */
 export const CONDITIONS_PROBE_NAME = "conditions-probe.json";
-/** The object that several writers create at one moment, when nobody has before; it stays. */
-export const CONDITIONS_RACE_NAME = "conditions-race.json";
+/**
+ * The objects that several writers create at one moment; they stay. One race in a store is enough, but where its outcome is
+ * not known, in a copy of the bucket or while another run is at it, there is a second and a third place.
+ */
+export const CONDITIONS_RACE_NAMES: readonly string[] = [
+  "conditions-race.json",
+  "conditions-race-2.json",
+  "conditions-race-3.json",
+];
 /** What was found. */
 export const CONDITIONS_NAME = "conditions.json";
 
@@ -75,7 +82,9 @@ export async function findConditions(
   if (!isRecent && !hasLost) {
     conditions = await store.tryConditions(joinKey(folder, CONDITIONS_PROBE_NAME), { signal });
     store.conditions = conditions;
-    hasLost = conditions === "held" && await losesRace(store, joinKey(folder, CONDITIONS_RACE_NAME), signal);
+    const places = CONDITIONS_RACE_NAMES.slice(0, before === undefined ? undefined : 1)
+      .map((name) => joinKey(folder, name));
+    hasLost = conditions === "held" && await losesRace(store, places, signal);
     if (hasLost) conditions = "ignored";
   }
   store.conditions = conditions;
@@ -115,10 +124,12 @@ export async function noteLostRace(
   });
 }
 
-/** Whether several writers of a key at one moment are told that it is theirs. Asked once: the key has to be free. */
-async function losesRace(store: Store, key: string, signal: AbortSignal | undefined): Promise<boolean> {
-  if (await store.stat(key, { signal }) !== undefined) return false;
-  return await countWinners(store, key, { signal }) > 1;
+/** Whether several writers of a key at one moment are told that it is theirs; false where none of the keys is free. */
+async function losesRace(store: Store, keys: readonly string[], signal: AbortSignal | undefined): Promise<boolean> {
+  for (const key of keys) {
+    if (await store.stat(key, { signal }) === undefined) return await countWinners(store, key, { signal }) > 1;
+  }
+  return false;
 }
 
 async function remember(

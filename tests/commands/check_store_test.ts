@@ -3,7 +3,7 @@ import { Repository } from "../../src/archive/repository.ts";
 import { checkStoreProperties, type StoreCheckReport } from "../../src/commands/check_store.ts";
 import { StoreError } from "../../src/errors.ts";
 import { Secret } from "../../src/secret.ts";
-import { findConditions } from "../../src/store/conditions.ts";
+import { CONDITIONS_RACE_NAMES, findConditions } from "../../src/store/conditions.ts";
 import { DirectoryStore } from "../../src/store/directory/store.ts";
 import { S3Store } from "../../src/store/s3/store.ts";
 import type { Store, StoreOptions } from "../../src/store/store.ts";
@@ -200,8 +200,8 @@ Deno.test("check --store names the option for parts, and says that it is set", a
 Deno.test("a race that a store lost counts for backups from then on", async () => {
   await withFake({ ignoresConditions: "races" }, async ({ open }) => {
     const other = open();
-    // Whoever came first found nothing, as the object of its race was there.
-    await other.replace("backup/_store/conditions-race.json", patternBytes(1));
+    // Whoever came first found nothing, as the objects of races were there.
+    for (const name of CONDITIONS_RACE_NAMES) await other.replace(`backup/_store/${name}`, patternBytes(1));
     assertEquals(await findConditions(other, "backup/_store"), "held");
     await ask(open());
     assertEquals(await findConditions(open(), "backup/_store"), "ignored");

@@ -75,8 +75,6 @@ for (const [name, options, found, warnings] of SERVERS) {
     await withFake(options, async ({ fake, open }) => {
       await findConditions(open(), FOLDER);
       fake.objects.delete(`test-bucket/f/${FOLDER}/conditions.json`);
-      // The object of a race that was lost is no proof any more: what was found is kept, or lost with that file.
-      if (options.ignoresConditions === "races") fake.objects.delete(`test-bucket/f/${FOLDER}/conditions-race.json`);
       assertEquals(await findConditions(open(), FOLDER), found);
     });
   });
@@ -161,6 +159,17 @@ Deno.test("findConditions() runs its race once", async () => {
     };
     assertEquals(await racers(), 8);
     assertEquals(await racers(), 0);
+    fake.objects.delete(`test-bucket/f/${FOLDER}/conditions.json`);
+    await findConditions(open(), FOLDER);
+    assertEquals(fake.object("test-bucket", `f/${FOLDER}/conditions-race-2.json`) !== undefined, true);
+  });
+});
+
+Deno.test("findConditions() of several runs at their first moment finds a lost race in each", async () => {
+  await withFake({ ignoresConditions: "races" }, async ({ open }) => {
+    const found = await Promise.all([1, 2, 3].map(() => findConditions(open(), FOLDER)));
+    assertEquals(found, ["ignored", "ignored", "ignored"]);
+    assertEquals(await findConditions(open(), FOLDER), "ignored");
   });
 });
 

@@ -8,7 +8,6 @@ import { z } from "zod";
 import { describeError, isNotFound } from "../errors.ts";
 import { type Log, SILENT_LOG } from "../observe.ts";
 import { joinKey } from "./key.ts";
-import { countWinners } from "./race.ts";
 import { readText } from "../streams.ts";
 import type { Conditions, Store, StoreCallOptions } from "./store.ts";
 
@@ -126,8 +125,9 @@ export async function noteLostRace(
 
 /** Whether several writers of a key at one moment are told that it is theirs; false where none of the keys is free. */
 async function losesRace(store: Store, keys: readonly string[], signal: AbortSignal | undefined): Promise<boolean> {
+  if (store.countWinners === undefined) return false;
   for (const key of keys) {
-    if (await store.stat(key, { signal }) === undefined) return await countWinners(store, key, { signal }) > 1;
+    if (await store.stat(key, { signal }) === undefined) return await store.countWinners(key, { signal }) > 1;
   }
   return false;
 }

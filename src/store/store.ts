@@ -83,6 +83,12 @@ export interface Store {
    */
   tryConditions(key: string, options?: StoreCallOptions): Promise<Conditions>;
 
+  /**
+   * How many of several writers at one moment are told that `key`, which is free, is theirs; absent where only one can be,
+   * by the way in which objects are made there.
+   */
+  countWinners?(key: string, options?: StoreCallOptions): Promise<number>;
+
   /** What can be asked of this kind of store; absent where that is what every store is asked. */
   questions?(place: QuestionPlace): Promise<readonly StoreQuestion[]>;
 

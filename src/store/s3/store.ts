@@ -26,6 +26,7 @@ import type {
   StoreOptions,
 } from "../store.ts";
 import { checkKey } from "../key.ts";
+import { countWinners } from "../race.ts";
 import type { QuestionPlace, StoreQuestion } from "../questions.ts";
 
 /**
@@ -157,6 +158,10 @@ export class S3Store implements Store {
       this.#dialect.dropConditions();
       return "ignored";
     }
+  }
+
+  async countWinners(key: string, options: StoreCallOptions = {}): Promise<number> {
+    return await countWinners(this, key, options);
   }
 
   async questions(place: QuestionPlace): Promise<readonly StoreQuestion[]> {

@@ -25,6 +25,10 @@ export function toStoreOptions(document: ConfigDocument, env: Environment): Stor
     partBytes: document.part_size === undefined ? undefined : document.part_size * 1024 * 1024,
     maxParts: document.max_parts,
     storageClass,
+    objectLock: document.object_lock && {
+      mode: document.object_lock.mode === "compliance" ? "COMPLIANCE" : "GOVERNANCE",
+      days: document.object_lock.days,
+    },
     sse: document.sse,
     kmsKeyId,
     ...(document.bucket.startsWith("file:") ? { stateFolder: stateFolderOf(env) } : {}),

@@ -88,7 +88,7 @@ Deno.test("check --store finds everything in a strict store, and leaves the same
 });
 
 Deno.test("check --store removes its objects where the keys may delete, and says that they need not", async () => {
-  await withFake({ mayDelete: true }, async ({ fake, open }) => {
+  await withFake({ allowsDelete: true }, async ({ fake, open }) => {
     await open().replace("backup/2026/11/28/a/manifest.json", patternBytes(10));
     const report = await ask(open());
     assertEquals(lacking(report).map(({ property, ok }) => [property, ok]), [["no_delete", true]]);

@@ -13,6 +13,8 @@ export interface IssuedKeys {
 export interface RoleServiceOptions {
   /** @default "127.0.0.1" */
   hostname?: "127.0.0.1" | "::1";
+  /** @default a free one */
+  port?: number;
   /** How long keys last, in milliseconds. @default six hours */
   lifetimeMs?: number;
   /** Undefined for an instance without a role. @default "backup-role" */
@@ -33,8 +35,8 @@ export interface RoleService extends AsyncDisposable {
   issued(): number;
   /** Answers `times` requests with `status`, once `after` more are answered well. */
   refuse(status: number, times?: number, options?: { after?: number }): void;
-  /** The next answer comes so much later, or is cut off before its first byte. */
-  spoilOnce(how: number | "cut"): void;
+  /** The next answer comes so much later. */
+  delayOnce(ms: number): void;
   /** The next set of keys is this text. */
   answerWith(text: string): void;
 }
@@ -82,17 +84,13 @@ export function startRoleService(options: RoleServiceOptions = {}): RoleService 
     return hasRole && path === folder + role ? issue() : new Response("not found", { status: 404 });
   };
 
-  let spoiled: number | "cut" | undefined;
-  const server = Deno.serve({ hostname, port: 0, onListen() {} }, async (request) => {
+  let delayMs = 0;
+  const server = Deno.serve({ hostname, port: options.port ?? 0, onListen() {} }, async (request) => {
     const { pathname } = new URL(request.url);
     requests.push(`${request.method} ${pathname}`);
-    const how = spoiled;
-    spoiled = undefined;
-    if (how === "cut") {
-      const broken = new ReadableStream({ start: (controller) => controller.error(new Error("cut off")) });
-      return new Response(broken);
-    }
-    if (how !== undefined) await new Promise((resolve) => setTimeout(resolve, how));
+    const waitMs = delayMs;
+    delayMs = 0;
+    if (waitMs > 0) await new Promise((resolve) => setTimeout(resolve, waitMs));
     return answer(request.method, pathname, request.headers);
   });
   const host = hostname === "::1" ? "[::1]" : hostname;
@@ -103,8 +101,8 @@ export function startRoleService(options: RoleServiceOptions = {}): RoleService 
     refuse(status, times = Infinity, { after = 0 } = {}) {
       refusal = { status, times, after };
     },
-    spoilOnce(how) {
-      spoiled = how;
+    delayOnce(ms) {
+      delayMs = ms;
     },
     answerWith(other) {
       text = other;

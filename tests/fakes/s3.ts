@@ -51,6 +51,8 @@ export interface FakeS3Options extends Partial<SigningKeys> {
   endlessList?: "repeats" | "repeats_with_new_tokens" | "empty" | "backwards";
   /** Gzips what it gives, without a length: where the client accepts that, or always. */
   gzipAnswers?: "accepted" | "always";
+  /** Whether objects may be deleted: no step of a backup needs that right. @default false */
+  allowsDelete?: boolean;
   /** Answers 501 to `If-None-Match`. */
   refusesConditions?: boolean;
   /** Answers 400 to `x-amz-checksum-…`, as Backblaze B2 did. */
@@ -81,8 +83,6 @@ export interface FakeS3Options extends Partial<SigningKeys> {
   refusesUnicode?: boolean;
   /** The storage classes that it knows. @default all */
   storageClasses?: string[];
-  /** Lets objects be deleted. */
-  mayDelete?: boolean;
   /** Does not tell the time. */
   lacksDate?: boolean;
   /** Answers 403 to AbortMultipartUpload. */
@@ -115,7 +115,7 @@ export interface RecordedRequest {
   status: number | undefined;
 }
 
-const KEPT_HEADERS = /^(content-encoding|x-amz-(meta-.*|storage-class|server-side-encryption.*))$/;
+const KEPT_HEADERS = /^(content-encoding|x-amz-(meta-.*|storage-class|object-lock-.*|server-side-encryption.*))$/;
 
 /** The server. Its keys are `access` and `secret` unless told otherwise. */
 export class FakeS3 {
@@ -126,6 +126,8 @@ export class FakeS3 {
   readonly requests: RecordedRequest[] = [];
   /** What was replaced. */
   readonly #stale: Map<string, FakeObject> = new Map<string, FakeObject>();
+  /** How far the server's clock is ahead. */
+  clockAheadMs = 0;
   readonly #options: FakeS3Options;
   readonly #buckets: Set<string>;
   readonly #faults: { operation: Operation; fault: Fault; times: number }[] = [];
@@ -135,6 +137,7 @@ export class FakeS3 {
 
   private constructor(options: FakeS3Options) {
     this.#options = options;
+    this.clockAheadMs = options.clockAheadMs ?? 0;
     this.keys = {
       accessKeyId: options.accessKeyId ?? "access",
       secretAccessKey: options.secretAccessKey ?? "secret/+=hunter2",
@@ -228,7 +231,7 @@ export class FakeS3 {
   }
 
   #now(): Date {
-    return new Date(Date.now() + (this.#options.clockAheadMs ?? 0));
+    return new Date(Date.now() + this.clockAheadMs);
   }
 
   #takeFault(operation: Operation): Fault | undefined {
@@ -283,6 +286,9 @@ export class FakeS3 {
         const checksum = this.#options.ignoresChecksums ? undefined : checkChecksum(headers, body);
         const { ignoresConditions } = this.#options;
         this.#checkFree(headers, path, ignoresConditions === true || (ignoresConditions === "races" && !isTaken));
+        if (headers["x-amz-object-lock-mode"] !== undefined && checksum === undefined && !headers["content-md5"]) {
+          throw new Refusal(400, "InvalidRequest", "Content-MD5 OR x-amz-checksum- HTTP header is required");
+        }
         const etag = `"${md5(body)}"`;
         const object = { bytes: body, etag, checksum, headers: this.#kept(headers), modified: this.#now() };
         this.#stale.set(path, this.objects.get(path) ?? object);
@@ -300,8 +306,8 @@ export class FakeS3 {
         return isHead ? answer : this.#gzipped(headers, answer);
       }
       case "DeleteObject":
-        if (!this.#options.mayDelete) {
-          throw new Refusal(403, "AccessDenied", "No step of this program needs the right to delete");
+        if (this.#options.allowsDelete !== true) {
+          throw new Refusal(403, "AccessDenied", "No step of a backup needs the right to delete");
         }
         this.objects.delete(path);
         return { status: 204 };

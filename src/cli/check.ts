@@ -10,7 +10,7 @@ export const command: Command = {
   help: [
     "Tries all that a backup needs: CouchDB, its rights and clock, the store, Loki and the Pushgateway.",
     "",
-    "Writes three small objects, always the same, below _runs and _store in the store. Exit code 1: something does not work.",
+    "Writes four small objects, always the same, below _runs and _store in the store. Exit code 1: something does not work.",
     "",
     "With --store it asks the store alone, property by property, for what backups rely on, and says what the program does",
     "where one lacks. That writes some small objects and 21 MiB, always the same, below _store/check, and removes them",

@@ -207,7 +207,7 @@ export class FakeS3 {
     if (fault?.kind === "stall") return;
     const isTaken = this.objects.has(`${bucket}/${key}`);
     if (this.#options.ignoresConditions === "races" && "if-none-match" in request.headers) {
-      await new Promise((resolve) => setTimeout(resolve, 5)); // Meanwhile others look, too.
+      await new Promise((resolve) => setTimeout(resolve, 50)); // Meanwhile others look, too.
     }
     let answer: Answer;
     try {

@@ -20,8 +20,9 @@ import {
   storeQuestions,
 } from "../questions.ts";
 import type { Store } from "../store.ts";
-import type { S3Answer, S3Client, S3Request } from "./client.ts";
+import type { S3Answer, S3Client, S3Request, S3Settings } from "./client.ts";
 import { listFolder } from "./list.ts";
+import { partSize } from "./parts.ts";
 import { completeBody, parseListing, parseUploadId, type S3Part } from "./xml.ts";
 
 /** What the questions work with. */
@@ -354,7 +355,9 @@ export function s3Questions(
         const detail = `Parts of different sizes are answered ${answerOf(refusal)}`;
         return equalParts ? lacking(detail, `all parts have ${sizeOf(partBytes)}, as part_size says`) : lacking(
           detail,
-          "objects of up to 5 GiB have equal parts; larger ones fail without the option",
+          `objects of up to ${
+            sizeOf(equalUpTo(client.settings))
+          } have equal parts; larger ones fail without the option`,
           "part_size: 64",
         );
       },
@@ -456,6 +459,13 @@ const getRequest = (key: string): S3Request => ({ method: "GET", action: "read",
 
 /** `5 MiB`. */
 const sizeOf = (bytes: number) => `${Math.round(bytes / MIB * 10) / 10} MiB`;
+
+/** The largest object whose parts have one size where they grow. */
+function equalUpTo({ partBytes: smallestBytes, maxParts }: S3Settings): number {
+  let number = 1;
+  while (number < maxParts && partSize(number + 1, { smallestBytes, maxParts }) === smallestBytes) number++;
+  return number * smallestBytes;
+}
 
 /** What a request is refused with; undefined where it succeeds. */
 async function refusalOf(run: () => Promise<unknown>): Promise<StoreError | undefined> {

@@ -5,15 +5,14 @@
 import { createHash, randomUUID } from "node:crypto";
 import { isNotFound, StoreError } from "../../errors.ts";
 import { untilAborted } from "../../abort.ts";
-import { openCredentials } from "../../aws/credential_chain.ts";
 import { checksumHeader, type Digest, MultipartUpload } from "./multipart.ts";
 import { type BodyPart, cutIntoParts, PartMemory } from "./parts.ts";
 import { S3Client, type S3Settings } from "./client.ts";
 import { Dialect, type Form, isNotImplemented } from "./dialect.ts";
-import { checkAddressing, checkEndpoint, parseS3Url } from "./endpoint.ts";
 import { strangeAnswer } from "./error.ts";
 import { listFolder } from "./list.ts";
 import { readObject } from "./read.ts";
+import { targetOf } from "./target.ts";
 import type {
   Conditions,
   CreateOptions,
@@ -53,16 +52,9 @@ export class S3Store implements Store {
 
   /** @throws StoreError with code `bad_bucket` or `bad_endpoint`; AwsError with code `no_credentials`. */
   constructor(options: StoreOptions, settings: Partial<S3Settings> = {}, context: StoreContext = {}) {
-    const location = parseS3Url(options.bucket);
-    const endpoint = options.endpoint === undefined ? undefined : checkEndpoint(options.endpoint);
-    this.server = endpoint ?? "aws";
-    this.#client = new S3Client({
-      ...location,
-      region: options.region,
-      endpoint,
-      addressing: checkAddressing({ ...location, endpoint, addressing: options.addressing }),
-      credentials: openCredentials(options),
-    }, {
+    const target = targetOf(options);
+    this.server = target.endpoint ?? "aws";
+    this.#client = new S3Client(target, {
       ...(options.partBytes === undefined ? {} : { partBytes: options.partBytes, equalParts: true }),
       ...(options.maxParts === undefined ? {} : { maxParts: options.maxParts }),
       ...settings,

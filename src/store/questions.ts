@@ -83,6 +83,8 @@ export function missing(detail: string, hint: string, option?: string): StoreFin
 }
 
 const BODY = '{"about":"what this store holds"}\n';
+/** How often an object is replaced and read. */
+const TURNS = 3;
 /** Races of one asking: enough to meet a server that looks before it writes, mostly. */
 const RACES = 5;
 /** Places for races; the key of a race has to be free. */
@@ -120,7 +122,7 @@ export function storeQuestions(store: Store, { folder }: QuestionPlace): StoreQu
       property: "read_after_write",
       async ask(signal) {
         const key = keyOf("replaced.json");
-        for (let turn = 0; turn < 5; turn++) {
+        for (let turn = 0; turn < TURNS; turn++) {
           await store.replace(key, bytesOf(`${turn}\n`), { signal });
           const found = await textOf(key, signal);
           const size = (await store.stat(key, { signal }))?.sizeBytes;

@@ -5,6 +5,7 @@ import { StoreError } from "../../src/errors.ts";
 import { Secret } from "../../src/secret.ts";
 import { CONDITIONS_RACE_NAMES, findConditions } from "../../src/store/conditions.ts";
 import { DirectoryStore } from "../../src/store/directory/store.ts";
+import type { S3Settings } from "../../src/store/s3/client.ts";
 import { S3Store } from "../../src/store/s3/store.ts";
 import type { Store, StoreOptions } from "../../src/store/store.ts";
 import { RecordedLog } from "../fakes/log.ts";
@@ -22,12 +23,12 @@ async function ask(store: Store, log = new RecordedLog()): Promise<StoreCheckRep
 
 interface Desk {
   fake: FakeS3;
-  open: (options?: Partial<StoreOptions>) => S3Store;
+  open: (options?: Partial<StoreOptions>, settings?: Partial<S3Settings>) => S3Store;
 }
 
 async function withFake(server: FakeS3Options, body: (desk: Desk) => Promise<void>): Promise<void> {
   const fake = await FakeS3.start({ minPartBytes: PART_BYTES, ...server });
-  const open = (options: Partial<StoreOptions> = {}) =>
+  const open = (options: Partial<StoreOptions> = {}, settings: Partial<S3Settings> = QUICK) =>
     new S3Store({
       bucket: "s3://test-bucket/f",
       endpoint: fake.url,
@@ -35,7 +36,7 @@ async function withFake(server: FakeS3Options, body: (desk: Desk) => Promise<voi
       accessKeyId: fake.keys.accessKeyId,
       secretAccessKey: new Secret(fake.keys.secretAccessKey),
       ...options,
-    }, QUICK);
+    }, settings);
   try {
     await body({ fake, open });
   } finally {
@@ -153,6 +154,20 @@ for (const [name, server, properties, ok] of LACKING) {
     });
   });
 }
+
+Deno.test("check --store and findConditions() are patient with a store that takes one write of a key in a while", async () => {
+  await withFake({ writesKeyEveryMs: 100 }, async ({ open }) => {
+    const patient = { ...QUICK, attempts: 6, backoffMs: 40 };
+    const report = await ask(open({}, patient));
+    assertEquals(lacking(report), []);
+    assertEquals(await findConditions(open({}, patient), "backup/_store"), "held");
+  });
+  // Seven of eight writers find no patience at all.
+  await withFake({ writesKeyEveryMs: 60_000 }, async ({ fake, open }) => {
+    assertEquals(await open().countWinners("race"), 1);
+    assertEquals(fake.count("PutObject"), 1 + 7 * QUICK.attempts);
+  });
+});
 
 Deno.test("check --store ends where nothing can be written, with what to do", async () => {
   await withFake({}, async ({ fake, open }) => {

@@ -61,6 +61,8 @@ export interface FakeS3Options extends Partial<SigningKeys> {
   ignoresChecksums?: boolean;
   /** Answers 411 to a body, or a request that may have one, without a length. */
   wantsLengths?: boolean;
+  /** Answers 429 to a write of a key that was written less than so long ago, as R2 and Google's store do. */
+  writesKeyEveryMs?: number;
   /** Wants all parts of an upload but the last to have one size, as Cloudflare R2 does. */
   wantsEqualParts?: boolean;
   /** The most parts of an upload, as Scaleway has 1000. @default 10000 */
@@ -124,6 +126,8 @@ export class FakeS3 {
   readonly objects: Map<string, FakeObject> = new Map<string, FakeObject>();
   readonly uploads: Map<string, FakeUpload> = new Map<string, FakeUpload>();
   readonly requests: RecordedRequest[] = [];
+  /** When a key was written last. */
+  readonly #written: Map<string, number> = new Map<string, number>();
   /** What was replaced. */
   readonly #stale: Map<string, FakeObject> = new Map<string, FakeObject>();
   /** How far the server's clock is ahead. */
@@ -283,6 +287,10 @@ export class FakeS3 {
       case "ListObjectsV2":
         return this.#list(bucket, query);
       case "PutObject": {
+        const { writesKeyEveryMs = 0 } = this.#options;
+        const pauseMs = Date.now() - (this.#written.get(path) ?? 0);
+        if (pauseMs < writesKeyEveryMs) throw new Refusal(429, "TooManyRequests", "Reduce your rate for this object.");
+        this.#written.set(path, Date.now());
         const checksum = this.#options.ignoresChecksums ? undefined : checkChecksum(headers, body);
         const { ignoresConditions } = this.#options;
         this.#checkFree(headers, path, ignoresConditions === true || (ignoresConditions === "races" && !isTaken));

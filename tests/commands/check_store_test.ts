@@ -124,6 +124,7 @@ const LACKING: [name: string, server: FakeS3Options, properties: string[], ok: b
   ["lets no upload be given up", { refusesAbort: true }, ["abort"], true],
   ["does not tell the time", { lacksDate: true }, ["clock"], true],
   ["has a clock that is five minutes ahead", { clockAheadMs: 300_000 }, ["clock"], true],
+  ["locks what it is given", { locksObjects: true }, [], true],
   ["wants lengths", { wantsLengths: true }, [], true],
   ["gives what was before", { isStale: true }, ["read_after_write", "metadata"], false],
   ["decodes keys twice", { decodesTwice: true }, ["keys", "keys_unicode"], false],

@@ -61,6 +61,8 @@ export interface FakeS3Options extends Partial<SigningKeys> {
   ignoresChecksums?: boolean;
   /** Answers 411 to a body, or a request that may have one, without a length. */
   wantsLengths?: boolean;
+  /** Locks what it is given, and so wants a checksum or Content-MD5 with each body, as S3 does then. */
+  locksObjects?: boolean;
   /** Answers 429 to a write of a key that was written less than so long ago, as R2 and Google's store do. */
   writesKeyEveryMs?: number;
   /** Wants all parts of an upload but the last to have one size, as Cloudflare R2 does. */
@@ -294,7 +296,8 @@ export class FakeS3 {
         const checksum = this.#options.ignoresChecksums ? undefined : checkChecksum(headers, body);
         const { ignoresConditions } = this.#options;
         this.#checkFree(headers, path, ignoresConditions === true || (ignoresConditions === "races" && !isTaken));
-        if (headers["x-amz-object-lock-mode"] !== undefined && checksum === undefined && !headers["content-md5"]) {
+        const isLocked = headers["x-amz-object-lock-mode"] !== undefined || this.#options.locksObjects === true;
+        if (isLocked && checksum === undefined && !headers["content-md5"]) {
           throw new Refusal(400, "InvalidRequest", "Content-MD5 OR x-amz-checksum- HTTP header is required");
         }
         const etag = `"${md5(body)}"`;

@@ -297,6 +297,9 @@ function hintFor({ facts: { status, error } }: CouchError): string | undefined {
     case "cut_off":
       return "A proxy before CouchDB breaks requests of this size: raise what it lets through, and restore again with --into-existing";
   }
+  if (status === 411) {
+    return "The proxy before CouchDB wants each request's length, which a document of this size is sent without: restore past it";
+  }
   return status === 413
     ? "Raise the size that the proxy before CouchDB lets through, and restore again with --into-existing"
     : undefined;

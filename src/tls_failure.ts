@@ -40,7 +40,7 @@ const FAILURES: readonly [said: RegExp, problem: string, hint: Explain][] = [
   [/UnsupportedCertVersion/, "it is of X.509 version 1 and not 3", OTHER_CERTIFICATE],
   [
     /UnsupportedSignatureAlgorithm|EE_KEY_TOO_SMALL|CA_MD_TOO_WEAK|key too (?:small|weak)|md too weak/i,
-    "its signature or its key is too weak, as SHA-1 and RSA keys below 2048 bits are",
+    "its signature or its key is too weak, as SHA-1 is",
     OTHER_CERTIFICATE,
   ],
   [
@@ -62,7 +62,11 @@ const FAILURES: readonly [said: RegExp, problem: string, hint: Explain][] = [
     "nobody who is known here has signed it",
     UNKNOWN_ISSUER,
   ],
-  [/BadSignature|CERT_SIGNATURE_FAILURE/, "its signature is not that of the authority of this name", UNKNOWN_ISSUER],
+  [
+    /BadSignature|CERT_SIGNATURE_FAILURE/,
+    "its signature does not hold: its key is too weak (RSA below 2048 bits), or another authority of this name has signed it",
+    OTHER_CERTIFICATE,
+  ],
   [/invalid peer certificate|ERR_TLS_CERT|CERT_/, "it is not accepted", OTHER_CERTIFICATE],
 ];
 

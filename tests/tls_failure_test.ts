@@ -71,7 +71,8 @@ const CASES: [error: Error, reason: string, hint: string][] = [
   [denoError("invalid peer certificate: Expired"), "has expired", "clock"],
   [nodeError("CERT_HAS_EXPIRED", "certificate has expired"), "has expired", "clock"],
   [denoError("invalid peer certificate: NotValidYetContext { time: 1, not_before: 2 }"), "not valid yet", "clocks"],
-  [denoError("invalid peer certificate: BadSignature"), "not that of the authority", "Set database.ca_file"],
+  // What Deno says of RSA keys of 1024 bits.
+  [denoError("invalid peer certificate: BadSignature"), "its key is too weak", "openssl req -x509"],
   [denoError("invalid peer certificate: BadEncoding"), "it is not accepted", "database.ca_file"],
   [denoError("received corrupt message of type InvalidContentType"), "does not speak TLS", "http://"],
   [nodeError("ERR_SSL_WRONG_VERSION_NUMBER", "wrong version number"), "does not speak TLS", "http://"],
@@ -120,4 +121,10 @@ Deno.test("opensslLine() names a host as a name or as an address", () => {
   assertStringIncludes(opensslLine("couchdb.example"), "subjectAltName=DNS:couchdb.example ");
   assertStringIncludes(opensslLine("192.0.2.7"), "subjectAltName=IP:192.0.2.7 ");
   assertStringIncludes(opensslLine("2345::6"), "subjectAltName=IP:2345::6 ");
+});
+
+Deno.test("docs/tls-and-proxies.md shows the line that opensslLine() makes", async () => {
+  const page = await Deno.readTextFile(new URL("../docs/tls-and-proxies.md", import.meta.url));
+  const shown = [...page.matchAll(/^```sh\n(openssl [\s\S]*?)^```$/gm)].map(([, text]) => text!);
+  assertEquals(shown.map((text) => text.trim().replaceAll(/\s*\\\n\s*/g, " ")), [opensslLine("couchdb.example.com")]);
 });

@@ -46,6 +46,12 @@ export async function startTlsFront(
   };
 }
 
+/** A port of 127.0.0.1 on which nothing listens. */
+export function freePort(): number {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return listener.addr.port;
+}
+
 /** Runs a line of a shell in a folder. @throws Error with what it said when it fails. */
 export async function runLine(folder: string, line: string): Promise<void> {
   const { success, stderr } = await new Deno.Command("sh", { args: ["-c", line], cwd: folder, stdout: "null" })
@@ -76,12 +82,12 @@ export class Authority {
   }
 
   /** Signs `<name>.pem` with `<name>.key`. @param extensions Lines of openssl's extfile; none make it of version 1. */
-  async sign(name: string, extensions: readonly string[], options = "-days 30 -sha256"): Promise<Pair> {
+  async sign(name: string, extensions: readonly string[], options = "-days 30 -sha256", bits = 2048): Promise<Pair> {
     await Deno.writeTextFile(join(this.folder, `${name}.ext`), extensions.join("\n") + "\n");
     const extfile = extensions.length === 0 ? "" : `-extfile ${name}.ext`;
     await runLine(
       this.folder,
-      `openssl req -new -newkey rsa:2048 -nodes -keyout ${name}.key -out ${name}.csr -subj /CN=127.0.0.1`,
+      `openssl req -new -newkey rsa:${bits} -nodes -keyout ${name}.key -out ${name}.csr -subj /CN=127.0.0.1`,
     );
     await runLine(
       this.folder,

@@ -9,7 +9,7 @@ import { pathToFileURL } from "node:url";
 import { type EndedProgram, startProgram } from "../cli/program.ts";
 import { couch, couchOk, type CouchServer, serverOf } from "../couch_request.ts";
 import { type FakeCouchDb, startFakeCouchDb } from "../fakes/couchdb.ts";
-import { Authority } from "../fakes/tls_front.ts";
+import { Authority, freePort } from "../fakes/tls_front.ts";
 import { compareLeafRevisions, readAllLeafRevisions } from "../leaf_revisions.ts";
 import { until } from "../until.ts";
 
@@ -65,11 +65,6 @@ class Proxy implements AsyncDisposable {
     this.#child.kill("SIGTERM");
     await this.#child.status;
   }
-}
-
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
 }
 
 function nginxAround(server: string, folder: string, port: number): string {

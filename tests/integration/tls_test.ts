@@ -10,7 +10,8 @@ import { createDatabase, idsOf } from "../couchdb/impatient_client.ts";
 import { type FakeCouchDb, startFakeCouchDb } from "../fakes/couchdb.ts";
 import { FakeLoki } from "../fakes/loki.ts";
 import { FakeS3 } from "../fakes/s3.ts";
-import { Authority, type Pair, readPair, runLine, startTlsFront } from "../fakes/tls_front.ts";
+import { Authority, freePort, type Pair, readPair, runLine, startTlsFront } from "../fakes/tls_front.ts";
+import { until } from "../until.ts";
 
 const SAN = "subjectAltName=IP:127.0.0.1";
 
@@ -132,6 +133,32 @@ for (const [what, make, said] of REFUSED) {
     assertEquals(accepted.code, 0, accepted.stderr);
   });
 }
+
+Deno.test("what only a server that is set to it would use is told: a key of 1024 bits, TLS 1.1, certificates of clients", async () => {
+  await using place = await Place.make();
+  const { folder, authority } = place;
+  await authority.sign("good", [SAN]);
+  await authority.sign("weak", [SAN], "-days 30 -sha256", 1024);
+  const cases: [server: string, said: string][] = [
+    ["-cert weak.pem -key weak.key -cipher ALL:@SECLEVEL=0", "its key is too weak (RSA below 2048 bits)"],
+    ["-cert good.pem -key good.key -tls1_1 -cipher ALL:@SECLEVEL=0", "no version or cipher of TLS in common"],
+    ["-cert good.pem -key good.key -tls1_2 -cipher AES128-SHA:@SECLEVEL=0", "no version or cipher of TLS in common"],
+    ["-cert good.pem -key good.key -Verify 1", "wants a certificate of the client"],
+  ];
+  for (const [server, said] of cases) {
+    const port = freePort();
+    const args = ["s_server", "-accept", `127.0.0.1:${port}`, "-www", ...server.split(" ")];
+    const child = new Deno.Command("openssl", { args, cwd: folder, stdin: "null", stdout: "null", stderr: "null" })
+      .spawn();
+    const listens = () => Deno.connect({ hostname: "127.0.0.1", port }).then((one) => (one.close(), true), () => false);
+    await until(listens, "openssl listens");
+    const { code, stdout } = await place.run("backup", `url: "https://127.0.0.1:${port}", ca_file: ca.pem`);
+    child.kill();
+    await child.status;
+    assertEquals(code, 10, stdout);
+    assertStringIncludes(JSON.parse(stdout).error.message, said, server);
+  }
+});
 
 Deno.test("https to a server without TLS, and http to one with it, are told as what they are", async () => {
   await using place = await Place.make();

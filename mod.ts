@@ -85,7 +85,7 @@ export {
   type PrometheusOptions,
 } from "./src/config/config.ts";
 export type { Address } from "./src/config/values.ts";
-export type { Task } from "./src/task/task.ts";
+export type { IncrementPolicy, Task } from "./src/task/task.ts";
 export type { ExcludedDatabase, SelectedDatabase } from "./src/task/select.ts";
 export { type SelectionOptions, selectTasks, type TaskSelection } from "./src/task/selection.ts";
 export {
@@ -120,8 +120,11 @@ export {
   type BackupKind,
   type ChunkEntry,
   type DatabaseProperties,
+  type FeedOverlap,
+  type ListedFeed,
   type Manifest,
   type Origin,
+  type ParentLink,
   parseManifest,
   type Totals,
 } from "./src/archive/manifest.ts";

@@ -33,6 +33,8 @@ export interface RunContext {
 export interface BackupOptions {
   /** Go on where a run of the same date stopped. */
   resume?: boolean | undefined;
+  /** Save all of each database, also where the task is incremental. */
+  full?: boolean | undefined;
   /** With `resume`: only where one of these runs stopped. */
   resumeRuns?: ReadonlySet<string> | undefined;
 }

@@ -32,11 +32,13 @@ export class Backups implements AsyncDisposable {
   /** One run over the database, through one server. */
   async run(
     server: CouchServer,
-    { database = "db", pattern = database, task = {}, context = {}, ...options }: BackupOptions & {
+    { database = "db", pattern = database, task = {}, context = {}, day = 3, ...options }: BackupOptions & {
       database?: string;
       pattern?: string;
       task?: Partial<Task>;
       context?: Partial<RunContext>;
+      /** Of January 2026, in the path. */
+      day?: number;
     } = {},
   ): Promise<DatabaseReport> {
     const never = new AbortController().signal;
@@ -73,7 +75,7 @@ export class Backups implements AsyncDisposable {
       },
       [{
         task: full,
-        date: { year: 2026, month: 1, day: 3 },
+        date: { year: 2026, month: 1, day },
         databases: [{ database, encoded: database, pattern }],
         warnings: [],
       }],

@@ -254,7 +254,7 @@ export class DatabaseBackup {
     const { leftover, previous } = saving;
     if (reason !== undefined) {
       this.#fullBecause = reason;
-      this.#context.log.info("all of the database is saved", { reason });
+      this.#share.say(this.#context.log, reason);
     }
     const unreadable = await findStillUnreadable(this.#context, this.#job, previous?.unreadable ?? []);
     const { listing, done } = await this.#storeDocuments(saving, { origin: saving.origin, unreadable });
@@ -277,11 +277,18 @@ export class DatabaseBackup {
   async #saveIncrement(saving: Saving, plan: Extract<IncrementPlan, { kind: "incremental" }>): Promise<void> {
     const { base, page } = plan;
     const { still, lacking } = await this.#findLacking(base.previous.unreadable);
+    const isListed = (id: string) =>
+      page?.rows.some((row) => row.id === id && base.known.look(row) !== "known") === true;
     const origin: Origin = { ...saving.origin, kind: "incremental", parent: base.parent };
     const { listing, done } = await this.#storeDocuments(saving, {
       origin,
       unreadable: still,
-      increment: { since: base.since, known: base.known, page, lacking },
+      increment: {
+        since: base.since,
+        known: base.known,
+        page,
+        lacking: lacking.filter(({ id }) => !isListed(id)),
+      },
       before: { documents: base.documents, known: base.known },
     });
     await this.#finish(saving, {

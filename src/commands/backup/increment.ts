@@ -11,6 +11,7 @@ import type { ListedDocument } from "../../couchdb/batch.ts";
 import type { FeedPage } from "../../couchdb/changes.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import { ArchiveError, isNotFound } from "../../errors.ts";
+import type { Log } from "../../observe.ts";
 import { loadAhead } from "../../parallel.ts";
 import { joinKey } from "../../store/key.ts";
 import { readBytes } from "../../streams.ts";
@@ -25,7 +26,7 @@ const MOST_CHANGED = 1 / 3;
 const MOST_FOR_CHANGES = 1 / 10;
 /** Rows of the first page beside those that are known. */
 const PAGE_ROWS = 5000;
-/** Of these rows one has its position. */
+/** Of these rows one has its position, or of a chunk's where that is smaller: there a run can be resumed. */
 const POSITIONS_EVERY = 500;
 /** An unsettled cluster is asked again so often. */
 const LOOKS = 5;
@@ -58,12 +59,20 @@ export type IncrementPlan =
 export class IncrementShare {
   /** Whether CouchDB says how many changes follow; undefined before it was asked. */
   hasPending: boolean | undefined;
+  #hasSaid = false;
   #fulls = 0;
   readonly #most: number;
 
   /** @param databases How many databases the task has. */
   constructor(databases: number) {
     this.#most = Math.max(1, Math.floor(databases * MOST_FOR_CHANGES));
+  }
+
+  /** Says why all of a database is saved; what holds for the whole server is said once. */
+  say(log: Log, reason: string): void {
+    if (reason !== NO_PENDING) return log.info("all of the database is saved", { reason });
+    if (!this.#hasSaid) log.warn("nothing is saved incrementally", { reason });
+    this.#hasSaid = true;
   }
 
   /** Whether one more database may be saved again because much of it has changed. */
@@ -98,6 +107,11 @@ export async function planIncrement(context: Run, question: IncrementQuestion): 
   const found = await findPrevious(context, question);
   if (typeof found === "string") return { kind: "full", reason: found };
   const { previous } = found;
+  const { couch, signal } = context;
+  if (!previous.feed?.overlap && share.hasPending === undefined) {
+    const { pending } = await couch.changes(question.database, { since: "0", limit: 0 }, { signal });
+    share.hasPending = pending !== undefined;
+  }
   const differs = whyNotAfter(previous, question);
   if (differs !== undefined) return { kind: "full", reason: differs };
   const base = await followBase(context, found);
@@ -109,7 +123,6 @@ export async function planIncrement(context: Run, question: IncrementQuestion): 
   }
   // A run that has begun goes on, however much there is.
   if (resumed !== undefined) return { kind: "incremental", base, page: undefined };
-  const { signal } = context;
   await counts.look({ signal, questions: FEW_QUESTIONS });
   const page = await lookAtFeed(context, question, base);
   if (page.pending === undefined) {
@@ -221,10 +234,13 @@ async function followBase(
 /** The first page behind the overlap's beginning, from a cluster that has nothing to catch up with. */
 async function lookAtFeed(
   { couch, cluster, signal, stop }: Run,
-  { database, counts }: IncrementQuestion,
+  { database, counts, task }: IncrementQuestion,
   { since, known }: IncrementBase,
 ): Promise<FeedPage> {
   const until = { signal: AbortSignal.any([signal, stop]) };
+  const positionsEvery = Math.min(task.chunk ?? POSITIONS_EVERY, POSITIONS_EVERY);
+  // As in every listing: so that each position stands behind a whole number of rows.
+  const limit = Math.ceil((known.size + PAGE_ROWS) / positionsEvery) * positionsEvery - 1;
   for (let looks = 1;; looks++) {
     const startedAtMs = performance.now();
     const lag = counts.hasCopies && await cluster.look({ signal }) !== undefined
@@ -237,11 +253,7 @@ async function lookAtFeed(
         { hint: "A node of the cluster lags. The next run goes on, or this one with --resume" },
       );
     }
-    const page = await couch.changes(database, {
-      since,
-      limit: known.size + PAGE_ROWS,
-      positionsEvery: POSITIONS_EVERY,
-    }, { signal });
+    const page = await couch.changes(database, { since, limit, positionsEvery }, { signal });
     if (!counts.hasCopies) return { ...page, position: page.last_seq };
     if (await cluster.look({ signal }) === undefined && !cluster.wasUnsettledSince(startedAtMs)) {
       return { ...page, position: page.last_seq };

@@ -3,19 +3,17 @@ import { assertEquals } from "@std/assert";
 import { pathToFileURL } from "node:url";
 import type { DatabaseReport } from "../../../src/archive/report.ts";
 import { Repository } from "../../../src/archive/repository.ts";
-import type { BackupOptions, RunContext } from "../../../src/commands/backup/context.ts";
 import { restore } from "../../../src/commands/restore/restore.ts";
 import type { RestoreReport } from "../../../src/commands/restore/report.ts";
 import { verify, type VerifyReport } from "../../../src/commands/verify.ts";
 import { SILENT_PROGRESS } from "../../../src/observe.ts";
 import { openStore } from "../../../src/store/open.ts";
-import type { Task } from "../../../src/task/task.ts";
 import { couchOk, type CouchServer } from "../../couch_request.ts";
 import { impatientClient } from "../../couchdb/impatient_client.ts";
 import type { Database } from "../../fakes/couchdb/database.ts";
 import { type FakeCouchDb, type FakeCouchDbOptions, startFakeCouchDb } from "../../fakes/couchdb.ts";
 import { compareLeafRevisions, type LeafRevisions, readAllLeafRevisions } from "../../leaf_revisions.ts";
-import { Backups } from "./feed_setup.ts";
+import { Backups, type RunRequest } from "./feed_setup.ts";
 
 /** Databases, backups of theirs, and restores of these. */
 export class Increments implements AsyncDisposable {
@@ -40,15 +38,17 @@ export class Increments implements AsyncDisposable {
 
   /** One run of an incremental task. */
   async run(
-    { task = {}, server = this.fake, ...options }: BackupOptions & {
-      task?: Partial<Task>;
-      server?: CouchServer;
-      context?: Partial<RunContext>;
-      database?: string;
-      day?: number;
-    } = {},
+    { task = {}, server = this.fake, ...options }: RunRequest & { server?: CouchServer; database?: string } = {},
   ): Promise<DatabaseReport> {
     return await this.backups.run(server, { task: { increments: { most: 14 }, ...task }, ...options });
+  }
+
+  /** One run over several databases. */
+  async runAll(databases: readonly string[], { task = {}, ...options }: RunRequest = {}): Promise<DatabaseReport[]> {
+    return await this.backups.runAll(this.fake, databases.map((database) => ({ database, pattern: database })), {
+      task: { increments: { most: 14 }, ...task },
+      ...options,
+    });
   }
 
   /** The same, of which something is expected. */

@@ -1,7 +1,9 @@
 /** What incremental backups save, when all is saved again, and that a chain of them comes back exactly. */
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { ArchiveError, InterruptedError } from "../../../src/errors.ts";
 import { couchOk } from "../../couch_request.ts";
 import { edit, fill } from "../../fakes/couchdb/edits.ts";
+import { unreadable } from "../../fakes/couchdb/faults.ts";
 import { compareLeafRevisions, type LeafRevisions } from "../../leaf_revisions.ts";
 import { filesOf } from "../../read_archive.ts";
 import { Increments } from "./increment_setup.ts";
@@ -278,3 +280,193 @@ for (const { what, because, happens, options } of DOUBTS) {
     await place.expectRun({ kind: "unchanged" }, { day: 7, ...again });
   });
 }
+
+Deno.test("backup() of a CouchDB that does not say how many changes follow is always full, and that is said once a run", async () => {
+  await using place = await Increments.start({ version: "1.7.2" });
+  fill(place.database, 50);
+  await couchOk(place.fake, "PUT /other");
+  fill(place.fake.databases.get("other")!, 20);
+  for (const day of [3, 4]) {
+    place.backups.log.lines.length = 0;
+    const reports = await place.runAll(["db", "other"], { day });
+    assertEquals(reports.map(({ kind, documents }) => [kind, documents]), [["full", 50], ["full", 20]]);
+    const said = place.backups.log.events("warn").filter((event) => event === "nothing is saved incrementally");
+    assertEquals(said.length, day === 3 ? 0 : 1);
+  }
+});
+
+Deno.test("backup() tries the documents that the last backup could not read, and saves them once they can be read", async () => {
+  await using place = await Increments.start();
+  const { fake, database } = place;
+  const [bad = "", worse = "", ...others] = fill(database, 100);
+  fake.faults.add(unreadable("db", [bad, worse], "error row"));
+  const first = await place.expectRun({ kind: "full", documents: 98 });
+  assertEquals(first.unreadable?.map(({ id }) => id).sort(), [bad, worse]);
+  // Nothing has changed, and nothing can be read: that stays so, and is said.
+  const second = await place.expectRun({ kind: "unchanged" }, { day: 4 });
+  assertEquals(second.unreadable?.map(({ id }) => id).sort(), [bad, worse]);
+  edit(database, { _id: others[0]!, changed: 1 });
+  const third = await place.expectRun({ kind: "incremental", documents: 1 }, { day: 5 });
+  assertEquals(third.unreadable?.map(({ id }) => id).sort(), [bad, worse]);
+  fake.faults.clear();
+  fake.faults.add(unreadable("db", [worse], "error row"));
+  const fourth = await place.expectRun({ kind: "incremental", documents: 1 }, { day: 6 });
+  assertEquals(fourth.unreadable?.map(({ id }) => id), [worse]);
+  fake.faults.clear();
+  edit(database, { _id: worse, changed: 1 });
+  const fifth = await place.expectRun({ kind: "incremental", documents: 1 }, { day: 7 });
+  assertEquals(fifth.unreadable, undefined);
+  await place.expectExact();
+});
+
+Deno.test("backup() of an increment that is stopped is resumed from where it stopped, and is exact", async () => {
+  await using place = await Increments.start();
+  const { fake, database } = place;
+  const ids = fill(database, 3000);
+  await place.expectRun({ kind: "full" });
+  edit(database, ...ids.slice(100, 900).map((_id) => ({ _id, changed: true })), ...deletions(ids.slice(0, 50)));
+  const task = { chunk: 20, parallel: 2 };
+  const stop = new AbortController();
+  let asked = 0;
+  fake.onRequest(({ endpoint }) => {
+    if (endpoint === "_bulk_get" && ++asked === 20) stop.abort(new InterruptedError("killed"));
+  });
+  await place.run({ day: 4, task, context: { stop: stop.signal } }).then(
+    () => assert(false, "it was stopped"),
+    (error) => assert(error instanceof InterruptedError),
+  );
+  edit(database, ...ids.slice(800, 1000).map((_id) => ({ _id, later: true })));
+  const since = fake.requests.length;
+  const report = await place.run({ day: 4, task, resume: true });
+  assertEquals([report.status, report.kind, report.error], ["resumed", "incremental", undefined]);
+  const read = fake.requests.slice(since).filter(({ endpoint }) => endpoint === "_bulk_get").flatMap(({ ids }) => ids);
+  assert(read.length < 900, `${read.length} documents were read again, of 950`);
+  await place.expectExact(ids.slice(0, 50));
+  assertEquals((await place.verify()).problems, []);
+  await place.expectRun({ kind: "unchanged" }, { day: 5 });
+});
+
+Deno.test("backup() of an increment whose parent was replaced by another backup meanwhile is not resumed", async () => {
+  await using place = await Increments.start();
+  const { fake, database } = place;
+  const ids = fill(database, 1000);
+  await place.expectRun({ kind: "full" });
+  edit(database, ...ids.slice(0, 200).map((_id) => ({ _id, changed: true })));
+  const task = { chunk: 10, parallel: 1 };
+  const stop = new AbortController();
+  let asked = 0;
+  fake.onRequest(({ endpoint }) => {
+    if (endpoint === "_bulk_get" && ++asked === 10) stop.abort(new InterruptedError("killed"));
+  });
+  await place.run({ day: 4, task, context: { stop: stop.signal } }).catch(() => {});
+  await place.expectRun({ kind: "incremental", documents: 200 }, { day: 5 });
+  edit(database, { _id: ids[500]!, changed: true });
+  const report = await place.run({ day: 4, task, resume: true });
+  assertEquals([report.status, report.kind, report.documents], ["complete", "incremental", 1]);
+  await place.expectExact();
+});
+
+Deno.test("backup() whose parent goes while it runs fails, and saves all: nothing complete lacks a link", async () => {
+  for (const isChanged of [true, false]) {
+    await using place = await Increments.start();
+    const { fake, database, backups } = place;
+    const ids = fill(database, 200);
+    await place.expectRun({ kind: "full" });
+    if (isChanged) edit(database, { _id: ids[5]!, changed: true });
+    let isGone = false;
+    fake.onRequest(async ({ endpoint }) => {
+      if (endpoint !== "_changes" || isGone) return;
+      isGone = true;
+      // Whoever removes old backups does so between the look at the parent and the manifest.
+      for (const name of await filesOf(backups.folder)) await Deno.remove(`${backups.folder}/${name}`);
+    });
+    await place.expectRun({ kind: "full", documents: 200, because: /relies on is gone, "2026\/01\/03/ }, { day: 4 });
+    await place.expectExact();
+    const verified = await place.verify();
+    assertEquals([verified.ok, verified.parents], [true, undefined]);
+    await place.expectRun({ kind: "unchanged" }, { day: 5 });
+  }
+});
+
+Deno.test("backup() of two tasks on one database keeps a chain for each", async () => {
+  await using place = await Increments.start();
+  const { database } = place;
+  const ids = fill(database, 300);
+  const without = { name: "without", attachments: false };
+  await place.expectRun({ kind: "full" });
+  await place.expectRun({ kind: "full", because: /no backup of this task/ }, { task: without });
+  edit(database, { _id: ids[0]!, n: 1 });
+  await place.expectRun({ kind: "incremental", documents: 1 }, { day: 4 });
+  edit(database, { _id: ids[1]!, n: 1 });
+  await place.expectRun({ kind: "incremental", documents: 2 }, { day: 4, task: without });
+  await place.expectExact();
+  await place.expectRun({ kind: "incremental", documents: 1 }, { day: 5 });
+  await place.expectExact();
+});
+
+Deno.test("verify() and restore() name the link of a chain that is broken, and --salvage restores what is whole", async () => {
+  await using place = await Increments.start();
+  const { database, backups } = place;
+  const ids = fill(database, 300);
+  await place.expectRun({ kind: "full" });
+  for (const day of [4, 5]) {
+    edit(database, ...ids.slice(0, 10 * day).map((_id) => ({ _id, day })));
+    await place.expectRun({ kind: "incremental" }, { day });
+  }
+  const parent = backups.folder.replace("/03/", "/04/");
+  const chunk = `${parent}/0000000.json.gz`;
+  const bytes = await Deno.readFile(chunk);
+  await Deno.writeFile(chunk, bytes.map((byte, at) => at === 40 ? byte ^ 1 : byte));
+  const damaged = await place.verify();
+  assertEquals(damaged.problems.map(({ chunk }) => chunk), ["2026/01/04/couchdb/db/0000000.json.gz"]);
+  await Deno.writeFile(chunk, bytes);
+  assertEquals((await place.verify()).ok, true);
+
+  for (const name of await filesOf(parent)) if (name.startsWith("manifest")) await Deno.remove(`${parent}/${name}`);
+  const broken = await place.verify();
+  assertEquals(broken.problems.length, 1);
+  assertStringIncludes(broken.problems[0]!.chunk, "2026/01/04/couchdb/db/manifest-");
+  assertStringIncludes(broken.problems[0]!.problem, "It is missing");
+  await assertRejects(() => place.restore(), ArchiveError, "2026/01/04/couchdb/db/manifest-");
+  const { report, leaves } = await place.restore("latest/db", { salvage: true });
+  assertEquals([report.ok, report.damaged.length, leaves.size], [false, 1, 50]);
+});
+
+Deno.test("restore() of an increment finds its parents in a copy of the folders, wherever it lies", async () => {
+  await using place = await Increments.start();
+  const { database, backups } = place;
+  const ids = fill(database, 100);
+  await place.expectRun({ kind: "full" });
+  edit(database, { _id: ids[0]!, changed: true });
+  await place.expectRun({ kind: "incremental" }, { day: 4 });
+  const copy = await Deno.makeTempDir({ prefix: "couchdb-backup copy-" });
+  try {
+    for (const day of ["03", "04"]) {
+      const from = backups.folder.replace("/03/", `/${day}/`);
+      const to = `${copy}/deep/below/2026/01/${day}/couchdb/db`;
+      await Deno.mkdir(to, { recursive: true });
+      for (const name of await filesOf(from)) await Deno.copyFile(`${from}/${name}`, `${to}/${name}`);
+    }
+    await place.expectExact([], `${copy}/deep/below/2026/01/04/couchdb/db`);
+    await place.expectExact([], `file://${copy}/deep/below/2026/01/04/couchdb/db`);
+  } finally {
+    await Deno.remove(copy, { recursive: true });
+  }
+});
+
+Deno.test("backup() does not wait for the task's delay behind a database that has not changed", async () => {
+  await using place = await Increments.start();
+  const names = ["db", "b", "c", "d"];
+  for (const name of names) {
+    if (name !== "db") await couchOk(place.fake, `PUT /${name}`);
+    fill(place.fake.databases.get(name)!, 10);
+  }
+  await place.runAll(names);
+  edit(place.fake.databases.get("c")!, { _id: "new" });
+  const before = performance.now();
+  const reports = await place.runAll(names, { day: 4, task: { delaySeconds: 2 } });
+  const tookMs = performance.now() - before;
+  assertEquals(reports.map(({ unchanged }) => unchanged === true), [true, true, false, true]);
+  // Once, behind the one that has changed; and a moment behind each of the others.
+  assert(tookMs > 2100 && tookMs < 3900, `${tookMs} ms`);
+});

@@ -67,6 +67,7 @@ export {
   type ListedDatabase,
   type ListRequest,
 } from "./src/commands/list.ts";
+export type { ChangeForecast } from "./src/commands/backup/forecast.ts";
 export type { Plan, TaskPlan } from "./src/commands/plan.ts";
 export type { RestoreContext, RestoreRequest } from "./src/commands/restore/context.ts";
 export type { RestoreReport } from "./src/commands/restore/report.ts";

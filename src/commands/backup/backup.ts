@@ -58,7 +58,9 @@ async function backupTask(context: Run, selection: TaskSelection, options: Backu
   const startedAt = context.now();
   await missUnlisted(context, selection, report);
   context.progress.runStarted({ action: "backup", databases: databases.length });
-  const share = new IncrementShare(databases.length);
+  const share = options.isOneOfMany === true
+    ? IncrementShare.ofOne(`${context.run} ${databases[0]?.database}`)
+    : new IncrementShare(databases.length);
   const delay = new Delay(task.delaySeconds);
   for (const [index, { database, pattern }] of databases.entries()) {
     if (index > 0 && context.fatal === undefined) await waitBetween(delay.seconds(), context);

@@ -123,6 +123,7 @@ export class DatabaseBackup {
         bytes: report.bytes,
         compressedBytes: report.compressed_bytes,
         durationMs: Math.round(report.seconds * 1000),
+        ...this.#task.increments === undefined ? {} : { kind: report.unchanged === true ? "unchanged" : report.kind },
       });
       return report;
     } catch (error) {
@@ -471,6 +472,7 @@ export class DatabaseBackup {
     this.#chunks = () => manifest.chunks;
     this.#unreadable = () => manifest.unreadable;
     this.#manifest = manifest;
+    this.#isUnchanged = manifest.kind === "incremental" && manifest.chunks.length === 0;
   }
 
   #report(): DatabaseReport {

@@ -3,12 +3,14 @@
  * newest backup of the same task. Out: nothing has changed; or where to go on from; or why all has to be saved again, which
  * it is whenever anything is in doubt.
  */
+import { createHash } from "node:crypto";
 import { type ChainLink, findGoneChunk, followChain, parentLinkOf } from "../../archive/chain.ts";
 import { Catalog } from "../../archive/catalog.ts";
 import { type Manifest, type Origin, type ParentLink, parseManifest } from "../../archive/manifest.ts";
 import { KnownRows } from "../../archive/overlap.ts";
 import type { ListedDocument } from "../../couchdb/batch.ts";
 import type { FeedPage } from "../../couchdb/changes.ts";
+import type { DatabaseInfo } from "../../couchdb/client.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import { ArchiveError, isNotFound } from "../../errors.ts";
 import type { Log } from "../../observe.ts";
@@ -21,7 +23,7 @@ import type { Run } from "./context.ts";
 import { PURGED, SET_BACK } from "./doubt.ts";
 
 /** Where so much of a database has changed, a full backup costs little more, and its restore less. */
-const MOST_CHANGED = 1 / 3;
+export const MOST_CHANGED: number = 1 / 3;
 /** How many databases of a task may be saved again for that in one run: a node that was rebuilt repeats rows of all. */
 const MOST_FOR_CHANGES = 1 / 10;
 /** Rows of the first page beside those that are known. */
@@ -63,9 +65,15 @@ export class IncrementShare {
   #fulls = 0;
   readonly #most: number;
 
-  /** @param databases How many databases the task has. */
-  constructor(databases: number) {
-    this.#most = Math.max(1, Math.floor(databases * MOST_FOR_CHANGES));
+  /** @param databases How many databases the task has. `most`: so many may be saved again for their changes. */
+  constructor(databases: number, most: number = Math.max(1, Math.floor(databases * MOST_FOR_CHANGES))) {
+    this.#most = most;
+  }
+
+  /** For one database of a run whose calls know nothing of each other: chance gives each tenth one its full backup. */
+  static ofOne(runAndDatabase: string): IncrementShare {
+    const isChosen = createHash("sha256").update(runAndDatabase).digest().readUInt32BE() < MOST_FOR_CHANGES * 2 ** 32;
+    return new IncrementShare(0, isChosen ? 1 : 0);
   }
 
   /** Says why all of a database is saved; what holds for the whole server is said once. */
@@ -157,9 +165,9 @@ export async function planIncrement(context: Run, question: IncrementQuestion): 
 export const NO_PENDING = "CouchDB does not say how many changes follow (before 2.0, and servers like it)";
 
 /** The newest complete backup that the task has made of the database; or why there is none to go on from. */
-async function findPrevious(
-  { repository, signal }: Run,
-  { task, database }: IncrementQuestion,
+export async function findPrevious(
+  { repository, signal }: Pick<Run, "repository" | "signal">,
+  { task, database }: Pick<IncrementQuestion, "task" | "database">,
 ): Promise<{ previous: Manifest; folder: string; name: string; link: ParentLink } | string> {
   for await (const entry of new Catalog(repository).entries(database, { signal })) {
     if (entry.task !== task.name) continue;
@@ -180,9 +188,13 @@ async function findPrevious(
 }
 
 /** Why a backup, by what its manifest says, is none to go on from. */
-function whyNotAfter(
+export function whyNotAfter(
   { format, feed, options, properties: was }: Manifest,
-  { origin: { options: wanted, properties: is }, counts, share }: IncrementQuestion,
+  { origin: { options: wanted, properties: is }, counts, share }: {
+    origin: { options: Omit<Origin["options"], "chunk">; properties: Pick<DatabaseInfo, "instance_start_time"> };
+    counts: Pick<DocumentCounts, "info">;
+    share: Pick<IncrementShare, "hasPending">;
+  },
 ): string | undefined {
   if (share.hasPending === false) return NO_PENDING;
   if (format < 2 || !feed?.overlap || (feed.expected ?? null) === null) {
@@ -197,7 +209,7 @@ function whyNotAfter(
 }
 
 /** Copies that lag may not know of a purge yet: of several numbers the largest counts, and it is never smaller than before. */
-function isPurged({ properties }: Pick<Manifest, "properties">, { info }: DocumentCounts): boolean {
+function isPurged({ properties }: Pick<Manifest, "properties">, { info }: Pick<DocumentCounts, "info">): boolean {
   return purgesOf(properties) !== purgesOf(info);
 }
 

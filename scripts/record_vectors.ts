@@ -182,7 +182,7 @@ async function recordIncrements(folder: URL): Promise<void> {
   };
   await save(25, "6", []);
   await write(server, [
-    '{"_id":"numbers","_rev":"2-b","_revisions":{"start":2,"ids":["b","a"]},"big":9007199254740995,"one":1.00}',
+    '{"_id":"numbers","_rev":"2-b","_revisions":{"start":2,"ids":["b","a"]},"big":9007199254740995,"one":1.0}',
     '{"_id":"file","_rev":"2-b","_revisions":{"start":2,"ids":["b","a"]},"_deleted":true}',
     '{"_id":"deleted-before","_rev":"3-c","_revisions":{"start":3,"ids":["c","b","a"]},"made":"again"}',
     '{"_id":"conflict","_rev":"3-e","_revisions":{"start":3,"ids":["e","b","a"]},"_deleted":true}',

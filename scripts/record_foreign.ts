@@ -37,6 +37,17 @@ const FILES: [name: string, version: string | undefined, hasAttachments: boolean
   ["couchbackup-2.9.2.txt", "2.9.2", false, (tool) => tool.backup(DATABASE)],
 ];
 
+/** What pouchdb-dump does, with a copy in memory: of a database behind a URL it writes no attachments today, and fails. */
+const DUMP = `
+const PouchDB = require("pouchdb");
+const replication = require("pouchdb-replication-stream");
+PouchDB.plugin(replication.plugin);
+PouchDB.adapter("writableStream", replication.adapters.writableStream);
+PouchDB.plugin(require("pouchdb-adapter-memory"));
+const copy = new PouchDB("copy", { adapter: "memory" });
+PouchDB.replicate(process.argv[2], copy).then(() => copy.dump(process.stdout, { batch_size: 20 }));
+`;
+
 await Deno.mkdir(FIXTURES, { recursive: true });
 const expected: Record<string, string[]> = {};
 for (const [name, version, hasAttachments, write] of FILES) {
@@ -55,6 +66,7 @@ for (const [name, version, hasAttachments, write] of FILES) {
     await couch(server, `DELETE /${DATABASE}`);
   }
 }
+await recordDump();
 await Deno.writeTextFile(new URL("expected.json", FIXTURES), JSON.stringify(expected, null, 1) + "\n");
 
 /** Installs an older couchbackup. @returns The folder with its programs. */
@@ -66,6 +78,28 @@ async function install(version: string): Promise<string> {
   const { success } = await new Deno.Command("npm", { args }).output();
   if (!success) throw new Error(`npm did not install couchbackup ${version}`);
   return `${folder}/node_modules/.bin`;
+}
+
+/** Records what pouchdb-dump writes of the database. */
+async function recordDump(): Promise<void> {
+  const folder = await Deno.makeTempDir({ prefix: "couchdb-backup-record-" });
+  const packages = ["pouchdb@9.0.0", "pouchdb-adapter-memory@9.0.0", "pouchdb-replication-stream@1.2.9"];
+  const { success } = await new Deno.Command("npm", { args: ["install", "--silent", "--prefix", folder, ...packages] })
+    .output();
+  if (!success) throw new Error("npm did not install pouchdb-replication-stream");
+  await Deno.writeTextFile(`${folder}/dump.cjs`, DUMP);
+  const url = new URL(`${server.url}/${DATABASE}`);
+  [url.username, url.password] = [server.login, server.password];
+  try {
+    const deletedIds = await seed(server, { hasAttachments: true });
+    const { success, stdout } = await new Deno.Command("node", { args: [`${folder}/dump.cjs`, url.href] }).output();
+    if (!success) throw new Error("pouchdb-dump failed");
+    const name = "pouchdb-dump-1.2.9.txt";
+    await Deno.writeFile(new URL(name, FIXTURES), stdout);
+    expected[name] = await restoredContents(server, DATABASE, deletedIds);
+  } finally {
+    await couch(server, `DELETE /${DATABASE}`);
+  }
 }
 
 /** Fills the database; some documents have conflicts, deletions, attachments. @returns The ids that are deleted. */

@@ -3,7 +3,7 @@
  * lists, whole; one too large to be held comes as a stream of its own, before anything behind it is read.
  */
 import { concat } from "../concat.ts";
-import { AttachmentTypes, withAttachmentTypes } from "./attachment_types.ts";
+import { AttachmentForms, inCouchForm } from "./attachment_forms.ts";
 import { type ArchiveFormat, CHUNK_FORMAT, FORMAT_SAMPLE_BYTES, FormatError, recogniseFormat } from "./formats.ts";
 import { type BrokenLine, LINE_BEGINNING_BYTES, LineError, Lines, type LineSurvey } from "./lines.ts";
 import { seemsToBe } from "./seems.ts";
@@ -169,7 +169,7 @@ export class DocumentReader {
   /** Looks for the id of a large document that has it far behind. */
   #lateId: TextMemberScanner<"_id"> | undefined;
   #largeId: string | undefined;
-  #types: AttachmentTypes | undefined;
+  #forms: AttachmentForms | undefined;
 
   constructor(source: AsyncIterable<Uint8Array>, options: DocumentReaderOptions = {}) {
     this.#source = source[Symbol.asyncIterator]();
@@ -247,9 +247,8 @@ export class DocumentReader {
     if (this.#lines === undefined) {
       this.#scanner.finish();
     } else {
-      const stopped = this.#lines.finish();
-      const problem = "its writing was stopped and resumed, and what it was to hold does not follow";
-      if (stopped !== undefined) this.#leaveOut({ ...stopped, problem });
+      const lacking = this.#options.passLines === undefined ? this.#lines.finish() : undefined;
+      if (lacking !== undefined) this.#leaveOut(lacking);
     }
     this.#requireDocuments();
   }
@@ -477,7 +476,8 @@ export class DocumentReader {
     }
     const identity = this.#identify(bytes);
     this.#countRevision(identity.id);
-    return { ...identity, bytes: this.format?.renamesTypes ? withAttachmentTypes(bytes) : bytes };
+    const { attachments } = this.format!;
+    return { ...identity, bytes: attachments === undefined ? bytes : inCouchForm(bytes, attachments) };
   }
 
   /** Whether several documents of the same id that follow each other are leaf revisions of one. */
@@ -565,7 +565,7 @@ export class DocumentReader {
 
   #ofLarge(bytes: Uint8Array): Uint8Array {
     this.#lateId?.push(bytes);
-    return this.#types === undefined ? bytes : this.#types.push(bytes);
+    return this.#forms === undefined ? bytes : this.#forms.push(bytes);
   }
 
   #identify(bytes: Uint8Array): DocumentIdentity {
@@ -595,7 +595,8 @@ export class DocumentReader {
   #identifyLarge(beginning: Uint8Array): DocumentIdentity & { rev: string | undefined } {
     const { _id, _rev } = readTextMembers(beginning, ["_id", "_rev"]);
     this.#lateId = _id === undefined && this.#options.format === undefined ? new TextMemberScanner(["_id"]) : undefined;
-    this.#types = this.format?.renamesTypes ? new AttachmentTypes() : undefined;
+    const { attachments } = this.format!;
+    this.#forms = attachments === undefined ? undefined : new AttachmentForms(attachments);
     this.#largeId = _id ?? this.#rowId();
     return { id: this.#largeId, rev: _rev, hasRevision: _rev !== undefined };
   }

@@ -2,6 +2,7 @@
  * Recognises what a file of documents is by how it begins: a chunk of this program or of the reference script, or what
  * other programs and CouchDB's own answers look like. In go the first bytes, out comes the shape the scanner reads.
  */
+import type { AttachmentForm } from "./attachment_forms.ts";
 import { beginningOfObject, type BegunMember, skipSpace } from "../json/beginning.ts";
 import { BULK_GET_SHAPE, type JsonShape } from "../json/scan.ts";
 
@@ -11,6 +12,8 @@ export interface LineRules {
   isCertain: boolean;
   /** What a line without documents begins with, behind its brace. */
   withoutDocuments?: readonly string[];
+  /** What the last line begins with, behind its brace, where the file is whole. */
+  lastLine?: string;
   /** The end of a line whose writing was stopped: what it was to hold comes again behind it. */
   resumeMarker?: string;
   /** Of a document in several lines the last one counts. */
@@ -26,8 +29,8 @@ export interface ArchiveFormat {
   skipBytes: number;
   /** Set where each line is, or may be, a JSON text of its own. */
   lines?: LineRules;
-  /** Attachments have `contentType` where CouchDB writes `content_type`. */
-  renamesTypes?: boolean;
+  /** Set where attachments are written in another form than CouchDB's. */
+  attachments?: AttachmentForm;
 }
 
 /** A file that holds no documents in a format that is read: nothing of it can be restored. */
@@ -208,7 +211,9 @@ function headerOf(
       name: "a file of pouchdb-dump",
       shape: { array: "docs", element: "document" },
       skipBytes,
-      lines: { isCertain: true, withoutDocuments: ['"seq"'] },
+      // Behind each batch it says how far it has come, and of an empty database, too.
+      lines: { isCertain: true, withoutDocuments: ['"seq"'], lastLine: '"seq"' },
+      attachments: "Buffer",
     };
   }
   if (text.slice(start, end) === RESUME_MARKER) {
@@ -219,7 +224,7 @@ function headerOf(
       shape: ARRAY_OF_DOCUMENTS,
       skipBytes: 0,
       lines,
-      renamesTypes: true,
+      attachments: "contentType",
     };
   }
   const { name, mode } = names.has("name") ? parseHeader(text.slice(start, end)) : {};
@@ -230,7 +235,7 @@ function headerOf(
     skipBytes,
     // In its other mode, `shallow`, nothing can be resumed.
     lines: { isCertain: true, ...(mode === "shallow" ? { withoutDocuments: ['"marker"'] } : WITH_MARKER) },
-    renamesTypes: true,
+    attachments: "contentType",
   };
 }
 

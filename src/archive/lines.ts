@@ -65,6 +65,8 @@ export class Lines implements LineSurvey {
   #length = 0;
   #tail: Uint8Array = new Uint8Array(0);
   #held: Uint8Array[] | undefined;
+  /** The line in hand, or the one before, may be the last one. */
+  #isLast = false;
   /** The last line whose writing was stopped, until what it was to hold has come. */
   #stopped: BrokenLine | undefined;
   /** The id of a document -> the line that holds its last state, and whether that is a deletion. */
@@ -103,8 +105,9 @@ export class Lines implements LineSurvey {
       this.isRead = false;
       return;
     }
-    const { withoutDocuments = [] } = this.rules;
+    const { withoutDocuments = [], lastLine } = this.rules;
     const text = decoder.decode(bytes.subarray(0, LINE_BEGINNING_BYTES)).trimStart();
+    if (text !== "") this.#isLast = lastLine === undefined || text.startsWith(`{${lastLine}`);
     if (!withoutDocuments.some((member) => text.startsWith(`{${member}`))) return;
     this.isRead = false;
     this.#held = [];
@@ -155,9 +158,16 @@ export class Lines implements LineSurvey {
     this.broken.push(line);
   }
 
-  /** Ends the file. @returns A line whose writing was stopped, where what it was to hold does not follow. */
+  /** Ends the file. @returns What is lacking at its end, as the line that is not what it must be. */
   finish(): BrokenLine | undefined {
-    return this.#stopped;
+    if (this.#stopped !== undefined) {
+      const problem = "its writing was stopped and resumed, and what it was to hold does not follow";
+      return { ...this.#stopped, problem };
+    }
+    const { lastLine } = this.rules;
+    if (lastLine === undefined || this.#isLast) return undefined;
+    const { number, offset } = this;
+    return { number, offset, problem: `the file ends before it, and must end with a line of ${lastLine}` };
   }
 
   /**

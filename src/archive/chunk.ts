@@ -64,6 +64,7 @@ interface FoundChunk {
   format: ArchiveFormat;
   survey: LineSurvey | undefined;
   isOfLines: boolean;
+  salvage: boolean | undefined;
 }
 
 /** A chunk that is whole, or what is whole of it. */
@@ -124,11 +125,11 @@ export class CheckedChunk {
         yield bytes;
       }
     })();
-    let found: FoundChunk = { format: CHUNK_FORMAT, survey: undefined, isOfLines };
+    let found: FoundChunk = { format: CHUNK_FORMAT, survey: undefined, isOfLines, salvage: false };
     let documents: number | undefined;
     if (place.entry === undefined) {
       const contents = await readContents(place, source, { ...options, isOfLines });
-      found = { ...contents, isOfLines };
+      found = { ...contents, isOfLines, salvage: options.salvage };
       documents = contents.documents;
     } else checkDigest(place, place.entry, await digest(source));
     const checked = new CheckedChunk(place, { found, held: keptBytes <= HELD_CHUNK_BYTES ? kept : undefined });
@@ -178,8 +179,8 @@ export class CheckedChunk {
   #reader({ onRow, passOver, ...options }: ReadChunkOptions): DocumentReader {
     // The documents of a chunk that is in no manifest are looked at one by one: who knows who wrote them.
     const format = this.#place.entry === undefined ? undefined : CHUNK_FORMAT;
-    const { survey, isOfLines } = this.#found;
-    const lines = { passLines: survey?.passed, isOfLines };
+    const { survey, isOfLines, salvage } = this.#found;
+    const lines = { passLines: survey?.passed, isOfLines, salvage };
     return new DocumentReader(decompressed(this.#bytes(options)), { format, onRow, passOver, ...lines });
   }
 

@@ -3,6 +3,7 @@
  * lists, whole; one too large to be held comes as a stream of its own, before anything behind it is read.
  */
 import { concat } from "../concat.ts";
+import { GzipError } from "../codec/gzip.ts";
 import { AttachmentForms, inCouchForm } from "./attachment_forms.ts";
 import { type ArchiveFormat, CHUNK_FORMAT, FORMAT_SAMPLE_BYTES, FormatError, recogniseFormat } from "./formats.ts";
 import { type BrokenLine, LINE_BEGINNING_BYTES, LineError, Lines, type LineSurvey } from "./lines.ts";
@@ -134,6 +135,8 @@ export class DocumentReader {
   #lines: Lines | undefined;
   /** The line in hand ends with what the scanner has in hand. */
   #isLineEnd = false;
+  /** Why the source ends before its end. */
+  #cutOff: GzipError | undefined;
   /** The source has ended. */
   #isEnd = false;
   /** What is wrong with the line in hand. */
@@ -215,10 +218,10 @@ export class DocumentReader {
     if (this.format === undefined) {
       let sampleBytes = 0;
       while (sampleBytes < FORMAT_SAMPLE_BYTES) {
-        const { done, value } = await this.#source.next();
-        if (done) break;
-        this.#ahead.push(value);
-        sampleBytes += value.length;
+        const piece = await this.#take();
+        if (piece === undefined) break;
+        this.#ahead.push(piece);
+        sampleBytes += piece.length;
       }
       const sample = concat(this.#ahead).subarray(0, FORMAT_SAMPLE_BYTES);
       this.format = recogniseFormat(sample);
@@ -237,7 +240,10 @@ export class DocumentReader {
       if (passed < first.length) this.#ahead[0] = first.subarray(passed);
       else this.#ahead.shift();
     }
-    if (lines === undefined) return;
+    if (lines === undefined) {
+      if (this.#cutOff !== undefined) throw this.#cutOff;
+      return;
+    }
     const { passLines = [], isOfLines = false } = this.#options;
     const isCertain = lines.isCertain || isOfLines;
     this.#lines = new Lines({ ...lines, isCertain }, { passed: passLines, offset: skipBytes, number });
@@ -249,6 +255,8 @@ export class DocumentReader {
     } else {
       const lacking = this.#options.passLines === undefined ? this.#lines.finish() : undefined;
       if (lacking !== undefined) this.#leaveOut(lacking);
+      const { number, offset } = this.#lines;
+      if (this.#cutOff !== undefined) this.#leaveOut({ number, offset, problem: this.#cutOff.message });
     }
     this.#requireDocuments();
   }
@@ -276,13 +284,27 @@ export class DocumentReader {
         if (this.#lines !== undefined && !this.#lines.isAtStart) this.#endLine();
         return false;
       }
-      const piece = this.#ahead.shift() ?? (await this.#source.next()).value as Uint8Array | undefined;
+      const piece = this.#ahead.shift() ?? await this.#take();
       this.#isEnd = piece === undefined;
       if (piece === undefined) continue;
       this.counts.bytes += piece.length;
       this.#rest = this.#rest.length === 0 ? piece : concat([this.#rest, piece]);
     }
     return true;
+  }
+
+  /** The next piece of the source. One whose compression is broken ends there, where what is whole of it is wanted. */
+  async #take(): Promise<Uint8Array | undefined> {
+    if (this.#cutOff !== undefined) return undefined;
+    const mayEnd = this.#options.salvage === true && (this.format === undefined || this.#lines !== undefined);
+    try {
+      const { done, value } = await this.#source.next();
+      return done ? undefined : value;
+    } catch (error) {
+      if (!mayEnd || !(error instanceof GzipError)) throw error;
+      this.#cutOff = error;
+      return undefined;
+    }
   }
 
   /** The same with what is there of a piece of the source. In a file of lines the scanner gets them one by one. */

@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
+import { gzipSync } from "node:zlib";
 import { CheckedChunk } from "../../src/archive/chunk.ts";
 import { isLarge } from "../../src/archive/document_reader.ts";
 import { ArchiveError } from "../../src/errors.ts";
@@ -101,6 +102,26 @@ Deno.test("CheckedChunk refuses a broken line of couchbackup's that is not resum
     assertEquals(await documentsOf(text, { salvage: true }), whole, text);
     assertEquals(await documentsOf(text, { salvage: true, size: 5 }), whole, text);
   }
+});
+
+Deno.test("CheckedChunk salvages the whole lines of a compressed file that is cut off", async () => {
+  const documents = Array.from({ length: 2000 }, (_, number) => `{"_id":"${number}","r":"${Math.sin(number)}"}`);
+  for (
+    const text of [documents.slice(0, 50).join("\n"), documents.join("\n"), `${HEADER}\n[${documents.join("]\n[")}]\n`]
+  ) {
+    const bytes = gzipSync(text);
+    const cut = bytes.subarray(0, Math.floor(bytes.length * 0.7));
+    const refused = await documentsOf(cut);
+    assert(refused instanceof ArchiveError);
+    for (const size of [100, 1 << 20]) {
+      const found = await documentsOf(cut, { salvage: true, size });
+      if (found instanceof ArchiveError) throw found;
+      assert(found.length > 10 && found.length < documents.length, `${found.length} documents`);
+      assertEquals(found, documents.slice(0, found.length));
+    }
+  }
+  const array = gzipSync(`[${documents.join(",")}]`);
+  assert(await documentsOf(array.subarray(0, array.length / 2), { salvage: true }) instanceof ArchiveError);
 });
 
 Deno.test("CheckedChunk takes the last state of a document in a continuous feed", async () => {

@@ -4,13 +4,20 @@
  */
 import type { Archive, ArchiveChunk, ChunkProblem } from "../../archive/archive.ts";
 import type { CheckedChunk } from "../../archive/chunk.ts";
-import { type DocumentCounts, isLarge, noDocuments, type RawDocument } from "../../archive/document_reader.ts";
+import {
+  type DocumentCounts,
+  isLarge,
+  type LargeDocument,
+  noDocuments,
+  type RawDocument,
+} from "../../archive/document_reader.ts";
 import { LaterStates } from "../../archive/later_states.ts";
 import { describeLine } from "../../archive/lines.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import type { FailedRevision } from "../../couchdb/write.ts";
 import { ArchiveError, describeError } from "../../errors.ts";
 import { IdSet } from "../../id_set.ts";
+import { JsonCheck } from "../../json/check.ts";
 import { openChunk } from "./source.ts";
 
 /** As a restore does, it keeps no more of them. */
@@ -46,10 +53,10 @@ export async function previewRestore(
     const checked = await openUnlessDamaged(archive, chunk, { signal, salvage, damaged: preview.damaged });
     if (checked === undefined) continue;
     for await (const item of checked.read({ ...later.readOptions(chunk), signal })) {
-      // A large document is not held, so it is not parsed either.
-      if (entry !== undefined || isLarge(item)) continue;
-      for (const document of item) {
-        const reason = whyUnusable(document);
+      // What a manifest vouches for is as CouchDB has sent it.
+      if (entry !== undefined) continue;
+      for (const document of isLarge(item) ? [item] : item) {
+        const reason = "bytes" in document ? whyUnusable(document) : await whyLargeUnusable(document);
         if (reason === undefined) continue;
         const { id = "" } = document;
         if (preview.failed.length < MOST_KEPT_FAILURES) {
@@ -90,6 +97,13 @@ function addCounts(sum: DocumentCounts, counts: DocumentCounts, sign: 1 | -1 = 1
   sum.documents += sign * counts.documents;
   sum.leafRevisions += sign * counts.leafRevisions;
   sum.deleted += sign * counts.deleted;
+}
+
+/** The same of a document that is not held; that it is an object, its id has shown. */
+async function whyLargeUnusable({ stream }: LargeDocument): Promise<string | undefined> {
+  const check = new JsonCheck();
+  for await (const bytes of stream) check.push(bytes);
+  return check.finish() ? undefined : "invalid UTF-8 JSON";
 }
 
 function whyUnusable({ bytes, lacksId }: RawDocument): string | undefined {

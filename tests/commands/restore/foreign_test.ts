@@ -240,6 +240,18 @@ Deno.test("restore() counts what CouchDB took of a chunk of rows that are no doc
   assertEquals(json.doc_count, 20);
 });
 
+Deno.test("restore() with dryRun looks into large documents, too", async () => {
+  await using setup = await setUpRestore();
+  const text = "x".repeat(4_500_000);
+  const rows = ["[1,,2]", "[1,2]"].map((list, at) => `{"_id":"d${at}","_rev":"1-a","text":"${text}","list":${list}}`);
+  await put(setup, "file.json", `[${rows.join(",")}]`);
+  for (const dryRun of [true, false]) {
+    const report = await restore(setup.context, { database: "new", path: "file.json", dryRun });
+    assertEquals([report.documents, report.failed.map(({ id }) => id)], [1, ["d0"]], `dry run: ${dryRun}`);
+    assertEquals(exitCodeOfRestore(report), EXIT.partial);
+  }
+});
+
 Deno.test("restore() finds id and revision of a large document behind its attachments", async () => {
   await using setup = await setUpRestore();
   const data = btoa("x".repeat(4_500_000));

@@ -16,6 +16,7 @@ import {
 import { checkCounts, checkDigest, digest, isDamage, SALVAGE_HINT, unreadable } from "./damage.ts";
 import { ArchiveError, isNotFound } from "../errors.ts";
 import { gunzip } from "../codec/gzip.ts";
+import { gunzipMembers } from "../codec/gzip_members.ts";
 import { TextMemberScanner } from "../json/members.ts";
 import type { BrokenLine, LineSurvey } from "./lines.ts";
 import type { ChunkEntry } from "./manifest.ts";
@@ -181,7 +182,7 @@ export class CheckedChunk {
     const format = this.#place.entry === undefined ? undefined : CHUNK_FORMAT;
     const { survey, isOfLines, salvage } = this.#found;
     const lines = { passLines: survey?.passed, isOfLines, salvage };
-    return new DocumentReader(decompressed(this.#bytes(options)), { format, onRow, passOver, ...lines });
+    return new DocumentReader(decompressed(this.#bytes(options), this.#place), { format, onRow, passOver, ...lines });
   }
 
   async *#bytes(options: StoreCallOptions): AsyncGenerator<Uint8Array> {
@@ -222,7 +223,7 @@ async function readContents(
     }
   })();
   const format = place.entry === undefined ? undefined : CHUNK_FORMAT;
-  const reader = new DocumentReader(decompressed(hashed), { format, onRow, salvage, isOfLines });
+  const reader = new DocumentReader(decompressed(hashed, place), { format, onRow, salvage, isOfLines });
   let failure: unknown;
   try {
     let reported = { documents: 0, bytes: 0 };
@@ -258,8 +259,11 @@ async function openObject(place: ChunkPlace, options: StoreCallOptions): Promise
   }
 }
 
-/** Decompresses what is gzip, and passes on what is not. */
-async function* decompressed(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+/** Decompresses what is gzip, and passes on what is not. What no manifest vouches for may have several members. */
+async function* decompressed(
+  source: AsyncIterable<Uint8Array>,
+  { entry }: Pick<ChunkPlace, "entry">,
+): AsyncGenerator<Uint8Array> {
   const iterator = source[Symbol.asyncIterator]();
   let beginning = new Uint8Array(0);
   while (beginning.length < 2) {
@@ -275,5 +279,6 @@ async function* decompressed(source: AsyncIterable<Uint8Array>): AsyncGenerator<
       await iterator.return?.();
     }
   })();
-  yield* isGzip(beginning) ? gunzip(whole) : whole;
+  if (!isGzip(beginning)) yield* whole;
+  else yield* entry === undefined ? gunzipMembers(whole) : gunzip(whole);
 }

@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
+import { Buffer } from "node:buffer";
 import { gzipSync } from "node:zlib";
 import { CheckedChunk } from "../../src/archive/chunk.ts";
 import { isLarge } from "../../src/archive/document_reader.ts";
@@ -102,6 +103,14 @@ Deno.test("CheckedChunk refuses a broken line of couchbackup's that is not resum
     assertEquals(await documentsOf(text, { salvage: true }), whole, text);
     assertEquals(await documentsOf(text, { salvage: true, size: 5 }), whole, text);
   }
+});
+
+Deno.test("CheckedChunk reads a compressed file that was written in several parts", async () => {
+  // As `couchbackup --resume … | gzip >> file.gz` leaves it.
+  const parts = [`${HEADER}\n[${A}]\n[{"_id":"x"`, `${MARKER}\n[${B}]\n`].map((text) => gzipSync(text));
+  const bytes = Buffer.concat(parts);
+  for (const size of [1, 100, 10_000]) assertEquals(await documentsOf(bytes, { size }), [A, B]);
+  assert(await documentsOf(bytes.subarray(0, -9)) instanceof ArchiveError);
 });
 
 Deno.test("CheckedChunk salvages the whole lines of a compressed file that is cut off", async () => {

@@ -17,9 +17,9 @@ export type AttachmentForm = "contentType" | "Buffer";
 const encoder = new TextEncoder();
 const ATTACHMENTS = encoder.encode('_attachments"');
 /** What is written behind the quote that begins a member of an attachment, and what CouchDB knows instead. */
-const FORMS: Record<AttachmentForm, { written: Buffer; known: Uint8Array }> = {
-  contentType: { written: Buffer.from('contentType"'), known: encoder.encode('content_type"') },
-  Buffer: { written: Buffer.from('data":{"type":"Buffer","data":['), known: encoder.encode('data":"') },
+const FORMS: Record<AttachmentForm, { written: Uint8Array; known: Uint8Array }> = {
+  contentType: { written: encoder.encode('contentType"'), known: encoder.encode('content_type"') },
+  Buffer: { written: encoder.encode('data":{"type":"Buffer","data":['), known: encoder.encode('data":"') },
 };
 /** How deep the members are nested that are looked at: those of the document, and those of one attachment. */
 const DOCUMENT_DEPTH = 1;
@@ -196,9 +196,15 @@ function passText(bytes: Uint8Array, from: number): number {
   return backslash < 0 ? end : from + backslash;
 }
 
-/** A whole document in CouchDB's form; the same bytes where there is nothing to rewrite. */
+/** A whole document in CouchDB's form; the same bytes where it has no attachments. */
 export function inCouchForm(document: Uint8Array, form: AttachmentForm): Uint8Array {
-  const { buffer, byteOffset, byteLength } = document;
-  if (!Buffer.from(buffer, byteOffset, byteLength).includes(FORMS[form].written)) return document;
-  return new AttachmentForms(form).push(document);
+  return mayHaveAttachments(document) ? new AttachmentForms(form).push(document) : document;
+}
+
+/** Few members begin with an underscore: to look for these is many times as fast as to look for the name. */
+function mayHaveAttachments(document: Uint8Array): boolean {
+  for (let at = document.indexOf(ATTACHMENTS[0]!); at >= 0; at = document.indexOf(ATTACHMENTS[0]!, at + 1)) {
+    if (document[at + 1] === ATTACHMENTS[1] && document[at + 2] === ATTACHMENTS[2]) return true;
+  }
+  return false;
 }

@@ -105,7 +105,8 @@ export class Lines implements LineSurvey {
       this.isRead = false;
       return;
     }
-    const { withoutDocuments = [], lastLine } = this.rules;
+    const { withoutDocuments, lastLine } = this.rules;
+    if (withoutDocuments === undefined) return;
     const text = decoder.decode(bytes.subarray(0, LINE_BEGINNING_BYTES)).trimStart();
     if (text !== "") this.#isLast = lastLine === undefined || text.startsWith(`{${lastLine}`);
     if (!withoutDocuments.some((member) => text.startsWith(`{${member}`))) return;

@@ -49,6 +49,7 @@ function seemsText(text: string): string | undefined {
   if (/^content-type:\s*(?:multipart|application)\//i.test(text) || /^HTTP\/[\d.]+ \d/.test(text)) {
     return "an HTTP answer with its headers: save the body alone";
   }
+  if (/^(?:data|event|id|retry):/.test(text)) return 'a feed as eventsource: ask again with "feed=normal"';
   if (/^<(?:!doctype|html|\?xml)/i.test(text)) return "a page of HTML or XML, not CouchDB's answer";
   if (text.startsWith("{")) return seemsObject(text);
   return undefined;

@@ -73,7 +73,7 @@ Deno.test("AttachmentForms refuses numbers that are no bytes", () => {
   }
 });
 
-Deno.test("inCouchForm() gives back the bytes it got where there is nothing to rewrite", () => {
-  const bytes = encoder.encode('{"_id":"a","_attachments":{"f":{"content_type":"text/plain","data":"aGVsbG8="}}}');
+Deno.test("inCouchForm() gives back the bytes it got where there are no attachments", () => {
+  const bytes = encoder.encode('{"_id":"a","_rev":"1-a","attachments":{"f":{"contentType":"text/plain"}}}');
   for (const [form] of ALL) assertStrictEquals(inCouchForm(bytes, form), bytes);
 });

@@ -24,6 +24,7 @@ Deno.test("seemsToBe() tells what a file is by how it begins", () => {
     ["--0b5a8fd2\r\nContent-Type: application/json\r\n\r\n{}", "Accept: application/json"],
     ["HTTP/1.1 200 OK\r\nServer: CouchDB", "headers"],
     ["<!DOCTYPE html><html>", "HTML"],
+    ['data: {"seq":1,"id":"a","changes":[]}\nid: 1\n', "feed=normal"],
     ['{"error":"unauthorized","reason":"Name or password is incorrect."}\n', "CouchDB's error"],
     ['{"a":1,"b":{"rows":[]}}', '"a", "b"'],
     ["hello", undefined],

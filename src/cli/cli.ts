@@ -18,6 +18,7 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<{ command:
   keep: { summary: "pin a backup, so that it never expires", load: () => import("./keep.ts") },
   unkeep: { summary: "take the pin off a backup", load: () => import("./unkeep.ts") },
   plan: { summary: "say what each task selects, and when it runs next", load: () => import("./plan.ts") },
+  status: { summary: "say how each task stands: saved, failed, late", load: () => import("./status.ts") },
   schedule: { summary: "stay, and run each task when it is due", load: () => import("./schedule.ts") },
   systemd: { summary: "print unit and timer files for systemd", load: () => import("./systemd.ts") },
   check: { summary: "try all that a backup needs", load: () => import("./check.ts") },

@@ -3,20 +3,28 @@ import { formatCount, formatSeconds } from "../observe/figures.ts";
 import { describeRevision, describeUnreadable } from "./unreadable.ts";
 import { exitCodeOfRestore, type RestoreReport } from "../commands/restore/report.ts";
 import { type Command, CONFIG_FLAG } from "./command.ts";
-import { withSession } from "./session.ts";
+import { type Config, loadConfig } from "../config/config.ts";
+import { parseAddress } from "../config/values.ts";
+import { UsageError } from "../errors.ts";
+import { readFleetRequest, restoreAll } from "./restore_all.ts";
+import { withConfig } from "./session.ts";
 
 /** More failed revisions than these are counted in the text; `--json` and the log have them all. */
 const SHOWN_FAILURES = 20;
 
 export const command: Command = {
   name: "restore",
-  usage: "<db> <path> [--config FILE] [--into-existing] [--salvage] [--dry-run] [--no-views]",
+  usage: "<db> <path> | --all <path>  [--config FILE] [--into-existing] [--salvage] [--dry-run] [--no-views]",
   help: [
     "Restores a backup into database <db>: every leaf revision, with its history and attachments.",
     "",
     "<path> is latest, a moment (2026-11-25T18:05Z: the newest that was complete then), a date (2026-10-22), an s3:// or",
     "file:// URL, a local folder or chunk file, or a key below the bucket folder. The backup is that of the path's last",
     "folder, or else of the database of the same name; latest/orders or 2026-11-25T18:05Z/orders names another one.",
+    "",
+    "--all restores every database (but CouchDB's own, unless --match names them) as of <path>, which is latest or a",
+    "moment: every target is looked at before the first is written to, and the same command goes on where it was broken",
+    "off. What the last run before that moment did not have any more is left out and named.",
     "Exit codes: 0 all restored, 3 CouchDB refused some documents or could not read them when the backup was made (they",
     "are listed), 10 CouchDB, 11 store, 12 the archive is damaged or incomplete.",
   ],
@@ -26,12 +34,44 @@ export const command: Command = {
     { name: "salvage", summary: "restore what is whole of a damaged or incomplete archive" },
     { name: "dry-run", summary: "say what would be restored, and write nothing" },
     { name: "no-views", summary: "do not have the views built afterwards" },
+    { name: "url", value: "URL", summary: "restore into the CouchDB at this address, not into the config's" },
+    { name: "all", summary: "restore all databases of a moment" },
+    { name: "match", value: "PATTERN", repeated: true, summary: "with --all: only databases whose whole name matches" },
+    { name: "exclude", value: "PATTERN", repeated: true, summary: "with --all: leave these out" },
+    {
+      name: "map",
+      value: "FROM=TO",
+      repeated: true,
+      summary: "with --all: restore under another name, such as 'account%2F(.*)=copy%2F$1'",
+    },
+    { name: "parallel", value: "N", summary: "with --all: databases at the same time; else 4" },
+    { name: "gone", summary: "with --all: what the last run did not have any more, too" },
   ],
-  operands: { least: 2, most: 2 },
+  operands: { least: 1, most: 2 },
 
   async run(call) {
-    const [database = "", path = ""] = call.operands;
-    return await withSession(call, call.text("config"), async (session) => {
+    const config = withUrl(await loadConfig({ path: call.text("config"), env: call.shell.env }), call.text("url"));
+    if (call.isOn("all")) {
+      const [path = "", extra] = call.operands;
+      if (extra !== undefined) {
+        throw new UsageError(`--all takes a moment and no database: "${extra}" is too much`, {
+          hint: `--match '${path}' restores that one: restore --all ${extra} --match '${path}'`,
+        });
+      }
+      const request = readFleetRequest(call, path);
+      return await withConfig(call, config, (session) => restoreAll(session, call, request));
+    }
+    const stray = ALL_ONLY.find((name) =>
+      call.isOn(name) || call.text(name) !== undefined || call.list(name).length > 0
+    );
+    if (stray !== undefined) throw new UsageError(`--${stray} goes with --all`);
+    const [database = "", path] = call.operands;
+    if (path === undefined) {
+      throw new UsageError(`"restore" is missing an argument: which backup of "${database}"`, {
+        hint: `restore ${database} latest, or restore --all ${database}`,
+      });
+    }
+    return await withConfig(call, config, async (session) => {
       const report = await session.restore({
         database,
         path,
@@ -45,6 +85,19 @@ export const command: Command = {
     });
   },
 };
+
+/** Flags that mean nothing for one database. */
+const ALL_ONLY = ["match", "exclude", "map", "parallel", "gone"] as const;
+
+/** The config with another CouchDB; its login counts where the address has none. @throws UsageError when it is none. */
+function withUrl(config: Config, url: string | undefined): Config {
+  if (url === undefined) return config;
+  const found = parseAddress(url);
+  if ("must" in found) throw new UsageError(`--url ${found.must}`);
+  const { login, password } = found;
+  const own = login === undefined ? {} : { login, password, passwordFile: undefined, passwordSecret: undefined };
+  return { ...config, database: { ...config.database, url: found.url, ...own } };
+}
 
 function describe(report: RestoreReport): string {
   const { database, path, failed, failed_revisions, unreadable, lacking, damaged, missing, seconds } = report;

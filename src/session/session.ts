@@ -13,8 +13,11 @@ import type { KeepReport, KeepRequest } from "../commands/keep.ts";
 import type { BackupList, ListedDatabase, ListRequest } from "../commands/list.ts";
 import type { Plan } from "../commands/plan.ts";
 import type { RestoreRequest } from "../commands/restore/context.ts";
+import type { FleetRequest } from "../commands/restore/fleet.ts";
+import type { FleetReport } from "../commands/restore/fleet_report.ts";
 import type { RestoreReport } from "../commands/restore/report.ts";
 import type { SizesReport } from "../commands/sizes.ts";
+import type { VerifyAllReport, VerifyAllRequest } from "../commands/verify_all.ts";
 import type { VerifyReport, VerifyRequest } from "../commands/verify.ts";
 import type { Config } from "../config/config.ts";
 import type { CouchClient } from "../couchdb/client.ts";
@@ -181,12 +184,27 @@ export class Session implements AsyncDisposable {
     } catch (error) {
       const isInterrupted = signal.aborted || stop.aborted;
       if (!isInterrupted && !(error instanceof UsageError)) {
-        await this.publish(await this.#failure(request, { error, startedAt }), { isPart });
+        const failure = await this.#failure(request, { error, startedAt });
+        if (!isPart) await this.#keepReport(failure);
+        await this.publish(failure, { isPart });
       }
       throw error;
     }
+    if (!isPart) await this.#keepReport(report);
     await this.publish(report, { isPart });
     return report;
+  }
+
+  /** For who asks later how it came out; the backups are saved whether it can be stored or not. */
+  async #keepReport(report: RunReport): Promise<void> {
+    const { log, signal } = this.#parts;
+    try {
+      const { storeManualRun } = await import("../archive/manual_run.ts");
+      await storeManualRun(this.repository, report, { signal });
+    } catch (error) {
+      signal.throwIfAborted();
+      log.warn("report of the run is not stored", { error: describeError(error) });
+    }
   }
 
   /** The report of a run that could not begin: CouchDB is away, or the store. */
@@ -221,6 +239,17 @@ export class Session implements AsyncDisposable {
   }
 
   /**
+   * Brings all databases of a moment back, several at a time. Called again after it was broken off, it goes on.
+   *
+   * @throws UsageError before anything is written, when a target is not as it must be; ArchiveError when there is no backup;
+   * CouchError and StoreError; the reason of `signal` or `stop`. What fails behind that is in the report.
+   */
+  async restoreAll(request: FleetRequest): Promise<FleetReport> {
+    const { restoreFleet } = await import("../commands/restore/fleet.ts");
+    return await restoreFleet({ ...await this.context(), ...this.#paths() }, request);
+  }
+
+  /**
    * Reads a backup again and compares it with its manifest. Needs no CouchDB.
    *
    * @returns What was found; a damaged backup is not an error.
@@ -230,6 +259,16 @@ export class Session implements AsyncDisposable {
   async verify(request: VerifyRequest): Promise<VerifyReport> {
     const { verify } = await import("../commands/verify.ts");
     return await verify({ ...this.surroundings, ...this.#paths() }, request);
+  }
+
+  /**
+   * Verifies the backups of the whole repository, or the part of them whose turn it is today. Needs no CouchDB.
+   *
+   * @throws UsageError, StoreError; what is wrong with a backup is in the report.
+   */
+  async verifyAll(request: VerifyAllRequest = {}): Promise<VerifyAllReport> {
+    const { verifyAll } = await import("../commands/verify_all.ts");
+    return await verifyAll({ ...this.surroundings, ...this.#paths() }, request);
   }
 
   /**

@@ -13,6 +13,8 @@ export interface RestoreContext extends PathContext {
   progress: Progress;
   /** What time it is. */
   now: () => Date;
+  /** Is called when the database is there, before the first document is written to it. */
+  onReady?: (() => Promise<void>) | undefined;
 }
 
 /** What is to be restored, and how. */

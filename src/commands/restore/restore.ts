@@ -48,6 +48,7 @@ async function restoreDatabase(context: BegunRestore, request: RestoreRequest): 
   if (request.dryRun) return await reportDryRun(context, archive, target);
 
   await target.create(properties);
+  await context.onReady?.();
   const { created } = target;
   const written = await writeDocuments(context, archive, { ...request, isNew: created });
   const missing = isCounted(archive) ? await target.countMissing(written.documents - written.deleted) : 0;

@@ -18,7 +18,8 @@ Deno.test("verifyAll() reads every backup, names the one with a flipped byte, an
   const report = await session.backup();
   const broken = report.tasks[0]!.databases[2]!;
   const folder = decodeURI(new URL(broken.path).pathname);
-  const [chunk] = [...Deno.readDirSync(folder)].map(({ name }) => name).filter((name) => name.endsWith(".gz"));
+  const names = (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name);
+  const chunk = names.find((name) => name.endsWith(".gz"));
   await alterFile(join(folder, chunk!), flipByte);
   const found = await session.verifyAll();
   assertEquals([found.ok, exitCodeOfVerifyAll(found)], [false, EXIT.archive]);
@@ -50,7 +51,7 @@ Deno.test("verifyAll() tells a manifest that cannot be read, and looks at what i
   const report = await session.backup();
   const { database, path } = report.tasks[0]!.databases[0]!;
   const folder = decodeURI(new URL(path).pathname);
-  for (const { name } of [...Deno.readDirSync(folder)]) {
+  for (const { name } of await Array.fromAsync(Deno.readDir(folder))) {
     if (name.startsWith("manifest")) await Deno.writeTextFile(join(folder, name), "{");
   }
   await Deno.remove(join(setup.folder, "bucket", "_catalog"), { recursive: true });

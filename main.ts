@@ -2,6 +2,7 @@
  * The program: the process, its arguments and its environment become one call of the command line, or, where Lambda
  * started it, the loop that answers events. Only this file knows the process.
  */
+import { once } from "node:events";
 import { fstatSync } from "node:fs";
 import process from "node:process";
 import { main } from "./src/cli/cli.ts";
@@ -69,6 +70,16 @@ function output(stream: typeof process.stdout | typeof process.stderr): Output {
       } catch (error) {
         lose(error as Error);
       }
+    },
+    async send(bytes) {
+      if (gone || incomplete) return false;
+      try {
+        // A copy: the stream holds on to it, and what the bytes are cut from is written over.
+        if (!stream.write(bytes.slice())) await once(stream, "drain");
+      } catch (error) {
+        lose(error as Error);
+      }
+      return !gone && !incomplete;
     },
     isTerminal: stream.isTTY === true,
     columns: () => stream.columns || 80,

@@ -58,6 +58,18 @@ export { backup } from "./src/commands/backup/backup.ts";
 export type { Patience } from "./src/commands/backup/completeness.ts";
 export type { BackupOptions, RunContext } from "./src/commands/backup/context.ts";
 export type { Check, CheckReport } from "./src/commands/check.ts";
+export type { DiffIds, DiffReport, DiffRequest } from "./src/commands/diff.ts";
+export type {
+  DocumentState,
+  ExportRequest,
+  FoundDocument,
+  ShownDocument,
+  ShowRequest,
+  Sink,
+} from "./src/commands/document.ts";
+export type { Leaf } from "./src/archive/walk.ts";
+export type { NewRevision, RefusedDocument } from "./src/commands/restore/as_new.ts";
+export type { NewerDocuments } from "./src/commands/restore/delta.ts";
 export type { ExpireRequest } from "./src/commands/expire/expire.ts";
 export type { ExpiredBackup, ExpireProblem, ExpireReport } from "./src/commands/expire/report.ts";
 export type { KeepReport, KeepRequest } from "./src/commands/keep.ts";

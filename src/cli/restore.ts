@@ -34,6 +34,12 @@ export const command: Command = {
     { name: "salvage", summary: "restore what is whole of a damaged or incomplete archive" },
     { name: "dry-run", summary: "say what would be restored, and write nothing" },
     { name: "no-views", summary: "do not have the views built afterwards" },
+    { name: "id", value: "ID", repeated: true, summary: "only this document, put beside what the database holds" },
+    {
+      name: "as-new-revision",
+      summary: "with --id: write the backup's winner onto what is there now, so that it wins",
+    },
+    { name: "designs", summary: "only the design documents" },
     { name: "url", value: "URL", summary: "restore into the CouchDB at this address, not into the config's" },
     { name: "all", summary: "restore all databases of a moment" },
     { name: "match", value: "PATTERN", repeated: true, summary: "with --all: only databases whose whole name matches" },
@@ -71,6 +77,12 @@ export const command: Command = {
         hint: `restore ${database} latest, or restore --all ${database}`,
       });
     }
+    const ids = call.list("id");
+    if (call.isOn("as-new-revision") && ids.length === 0) {
+      throw new UsageError("--as-new-revision goes with --id", {
+        hint: `restore '${database}' '${path}' --id ID --as-new-revision`,
+      });
+    }
     return await withConfig(call, config, async (session) => {
       const report = await session.restore({
         database,
@@ -79,6 +91,9 @@ export const command: Command = {
         salvage: call.isOn("salvage"),
         dryRun: call.isOn("dry-run"),
         noViews: call.isOn("no-views"),
+        ids: ids.length === 0 ? undefined : ids,
+        asNewRevision: call.isOn("as-new-revision"),
+        designs: call.isOn("designs"),
       });
       call.print(report, () => describe(report));
       return exitCodeOfRestore(report);
@@ -108,6 +123,23 @@ function describe(report: RestoreReport): string {
   const lines = report.dry_run
     ? [`Would restore "${database}" from ${path}: ${counts}`]
     : [`Restored "${database}" from ${path}: ${counts} in ${formatSeconds(seconds)}`];
+  for (const { id, from, onto, rev } of report.written_as_new ?? []) {
+    lines.push(
+      `  ${JSON.stringify(id)} is ${rev} now, with the content of ${from}${onto === null ? "" : `, onto ${onto}`}`,
+    );
+  }
+  for (const { id, reason } of report.refused ?? []) lines.push(`  NOT written: ${JSON.stringify(id)}: ${reason}`);
+  for (const id of report.not_found ?? []) lines.push(`  not in the backup: ${JSON.stringify(id)}`);
+  if ((report.present ?? 0) > 0) lines.push(`  ${formatCount(report.present!)} leaf revisions were there already`);
+  if (report.newer !== undefined && report.newer.count > 0) {
+    const shown = report.newer.ids.slice(0, SHOWN_FAILURES).map((id) => JSON.stringify(id)).join(", ");
+    const more = report.newer.count > SHOWN_FAILURES ? " …" : "";
+    lines.push(
+      `  ${
+        formatCount(report.newer.count)
+      } keep a newer revision (--as-new-revision puts the backup's on top): ${shown}${more}`,
+    );
+  }
   if (!report.verified) lines.push("The archive has no manifest: nothing says whether it is whole");
   for (const { chunk, problem } of damaged) lines.push(`  left out: ${chunk}: ${problem}`);
   lines.push(...describeUnreadable(unreadable, SHOWN_FAILURES));

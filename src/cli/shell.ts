@@ -4,6 +4,10 @@
 export interface Output {
   /** Returns at once and never throws: what nobody reads any more is dropped. */
   write(text: string): void;
+  /**
+   * Writes bytes and waits until there is room for more. False when nobody reads any more, or the disk does not take them.
+   */
+  send(bytes: Uint8Array): Promise<boolean>;
   isTerminal: boolean;
   /** The width of the terminal in characters, asked each time. */
   columns(): number;

@@ -215,6 +215,58 @@ export class CouchClient {
     }
   }
 
+  /**
+   * By id the revision that CouchDB shows of each document, or that of the mark where it is deleted; those that CouchDB has
+   * never had are not in it. By `_all_docs` with the ids as keys, which tells of deleted ones, too.
+   */
+  async newestRevisions(
+    database: string,
+    ids: readonly string[],
+    options: CallOptions = {},
+  ): Promise<Map<string, string>> {
+    const answer = await this.#http.json(`/${encodeDatabase(database)}/_all_docs`, {
+      method: "POST",
+      body: JSON.stringify({ keys: ids }),
+      headers: JSON_BODY,
+      action: `look at documents of database "${database}"`,
+      database,
+      ...options,
+    }) as { rows?: { key: string; value?: { rev?: string } | null }[] } | null;
+    const rows = answer?.rows;
+    if (!Array.isArray(rows) || rows.length !== ids.length) {
+      throw new CouchError(
+        `Cannot look at documents of database "${database}": the answer does not have a row for each`,
+        {
+          error: "cut_off",
+          reason: `${rows?.length ?? "no"} rows for ${ids.length} ids`,
+          database,
+        },
+      );
+    }
+    return new Map(rows.flatMap(({ key, value }) => value?.rev === undefined ? [] : [[key, value.rev]]));
+  }
+
+  /**
+   * `POST /{db}/_revs_diff`: by id the revisions that the database lacks, among some.
+   *
+   * @see https://docs.couchdb.org/en/stable/api/database/misc.html#db-revs-diff
+   */
+  async missingRevisions(
+    database: string,
+    revisions: Readonly<Record<string, readonly string[]>>,
+    options: CallOptions = {},
+  ): Promise<Map<string, ReadonlySet<string>>> {
+    const answer = await this.#http.json(`/${encodeDatabase(database)}/_revs_diff`, {
+      method: "POST",
+      body: JSON.stringify(revisions),
+      headers: JSON_BODY,
+      action: `compare revisions with those of database "${database}"`,
+      database,
+      ...options,
+    }) as Record<string, { missing?: string[] }>;
+    return new Map(Object.entries(answer).map(([id, { missing = [] }]) => [id, new Set(missing)]));
+  }
+
   /** `GET /{db}/_local/{id}`: the document, undefined where there is none. @param id Without `_local/`. */
   async localDocument(database: string, id: string, options: CallOptions = {}): Promise<unknown> {
     try {

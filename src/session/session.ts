@@ -7,6 +7,8 @@ import type { Repository } from "../archive/repository.ts";
 import { isSaved, isTaskSaved, type RunReport } from "../archive/report.ts";
 import type { RunContext } from "../commands/backup/context.ts";
 import type { CheckReport } from "../commands/check.ts";
+import type { DiffReport, DiffRequest } from "../commands/diff.ts";
+import type { ExportRequest, FoundDocument, ShownDocument, ShowRequest, Sink } from "../commands/document.ts";
 import type { ExpireRequest } from "../commands/expire/expire.ts";
 import type { ExpireReport } from "../commands/expire/report.ts";
 import type { KeepReport, KeepRequest } from "../commands/keep.ts";
@@ -282,6 +284,37 @@ export class Session implements AsyncDisposable {
     const { listBackups } = await import("../commands/list.ts");
     const { now, signal } = this.#parts;
     return await listBackups({ repository: this.repository, now, signal }, request);
+  }
+
+  /** Writes one document of a backup to `sink`. Needs no CouchDB. @throws ArchiveError when the backup does not have it. */
+  async show(request: ShowRequest, sink: Sink): Promise<ShownDocument> {
+    const { showDocument } = await import("../commands/document.ts");
+    return await showDocument({ ...this.surroundings, ...this.#paths() }, request, sink);
+  }
+
+  /** Writes the documents of a backup to `sink`, one a line. Needs no CouchDB. @throws ArchiveError when it is not whole. */
+  async export(
+    request: ExportRequest,
+    sink: Sink,
+  ): Promise<{ database: string; path: string; revisions: number }> {
+    const { exportDocuments } = await import("../commands/document.ts");
+    return await exportDocuments({ ...this.surroundings, ...this.#paths() }, request, sink);
+  }
+
+  /** The revisions of a document over all backups. Needs no CouchDB. @throws ArchiveError when there is no backup. */
+  async find(request: { database: string; id: string }): Promise<FoundDocument> {
+    const { findDocument } = await import("../commands/document.ts");
+    return await findDocument({ ...this.surroundings, ...this.#paths() }, request);
+  }
+
+  /**
+   * What changed between two backups, or since one. CouchDB is asked only where `to` or `from` is `live`.
+   *
+   * @throws ArchiveError when a backup is not whole; CouchError and StoreError.
+   */
+  async diff(request: DiffRequest): Promise<DiffReport> {
+    const { diffBackups } = await import("../commands/diff.ts");
+    return await diffBackups({ ...this.surroundings, ...this.#paths(), connect: () => this.connect() }, request);
   }
 
   /** Adds up what backups take up in the store. Needs no CouchDB. @throws StoreError when the store fails. */

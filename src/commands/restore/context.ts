@@ -31,6 +31,15 @@ export interface RestoreRequest {
   dryRun?: boolean | undefined;
   /** Leave the views unbuilt. @default false */
   noViews?: boolean | undefined;
+  /**
+   * Only these documents. They are put beside what the database holds; its settings are left as they are.
+   * @default the whole backup
+   */
+  ids?: readonly string[] | undefined;
+  /** With `ids`: write the backup's winner as a new revision onto what is there now. @default false */
+  asNewRevision?: boolean | undefined;
+  /** Only design documents. @default false */
+  designs?: boolean | undefined;
   /** Requests in flight. @default 4 */
   parallel?: number | undefined;
 }

@@ -70,6 +70,7 @@ export type {
 export type { Leaf } from "./src/archive/walk.ts";
 export type { NewRevision, RefusedDocument } from "./src/commands/restore/as_new.ts";
 export type { NewerDocuments } from "./src/commands/restore/delta.ts";
+export type { StoreCheckReport } from "./src/commands/check_store.ts";
 export type { ExpireRequest } from "./src/commands/expire/expire.ts";
 export type { ExpiredBackup, ExpireProblem, ExpireReport } from "./src/commands/expire/report.ts";
 export type { KeepReport, KeepRequest } from "./src/commands/keep.ts";
@@ -151,6 +152,7 @@ export {
 } from "./src/archive/manifest.ts";
 export type { DatabaseReport, DatabaseStatus, RunReport, TaskReport } from "./src/archive/report.ts";
 export { openStore } from "./src/store/open.ts";
+export type { QuestionPlace, StoreFinding, StoreProperty, StoreQuestion } from "./src/store/questions.ts";
 export type {
   Conditions,
   CreateOptions,

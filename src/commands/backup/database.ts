@@ -52,7 +52,7 @@ interface Saving extends DatabaseOrigin {
   counts: DocumentCounts;
   /** The folder, as it was when this backup began. */
   state: FolderState;
-  /** The newest backup of the database, by whatever task. */
+  /** The newest backup of the database, by whatever task; undefined where there is none, or it was not looked for yet. */
   previous: Awaited<ReturnType<typeof readPrevious>>;
   /** What an earlier run left to go on from. */
   leftover: Unfinished | undefined;
@@ -163,7 +163,8 @@ export class DatabaseBackup {
     const [found, state, previous] = await Promise.all([
       readOrigin(this.#context, this.#job),
       readFolder(store, this.#folder, { signal }),
-      readPrevious(this.#context, this.#database),
+      // Only a full backup needs it.
+      this.#task.increments === undefined ? readPrevious(this.#context, this.#database) : undefined,
     ]);
     this.#noteLacking(found);
     const leftover: Leftover = resume
@@ -252,7 +253,8 @@ export class DatabaseBackup {
 
   /** Saves all of the database. */
   async #saveFull(saving: Saving, reason: string | undefined): Promise<void> {
-    const { leftover, previous } = saving;
+    const { leftover } = saving;
+    const previous = saving.previous ?? await readPrevious(this.#context, this.#database);
     if (reason !== undefined) {
       this.#fullBecause = reason;
       this.#share.say(this.#context.log, reason);
@@ -270,8 +272,9 @@ export class DatabaseBackup {
       chunks: done.chunks,
     });
     const shrinking = await warnOfShrinking(this.#context, previous?.entry, this.#manifest!);
-    this.#warnings.push(...shrinking);
-    if (shrinking.length > 0) this.#shrunkFrom = previous?.entry.documents;
+    if (shrinking === undefined) return;
+    this.#warnings.push(shrinking.warning);
+    this.#shrunkFrom = shrinking.before;
   }
 
   /** Saves what has changed since the backup before. @throws FullNeeded where that does not do. */

@@ -131,7 +131,8 @@ export async function planIncrement(context: Run, question: IncrementQuestion): 
   }
   // A run that has begun goes on, however much there is.
   if (resumed !== undefined) return { kind: "incremental", base, page: undefined };
-  await counts.look({ signal, questions: FEW_QUESTIONS });
+  // Of a single copy what was just read is all there is to know.
+  if (counts.hasCopies) await counts.look({ signal, questions: FEW_QUESTIONS });
   const page = await lookAtFeed(context, question, base);
   if (page.pending === undefined) {
     share.hasPending = false;

@@ -488,3 +488,15 @@ Deno.test("a rebuilt node that repeats the rows of 40 databases sends no more th
   for (const { full_because: because } of fulls) assertStringIncludes(because ?? "", "documents have changed");
   assertEquals((await place.runAll(names, { day: 5, task })).every(({ unchanged }) => unchanged), true);
 });
+
+Deno.test("backup() warns loudly of a database that has shrunk, also where the backup before is incremental", async () => {
+  await using place = await Increments.start();
+  const { database } = place;
+  const ids = fill(database, 300);
+  await place.expectRun({ kind: "full" });
+  await place.expectRun({ kind: "unchanged" }, { day: 4 });
+  edit(database, ...deletions(ids.slice(0, 250)));
+  const report = await place.expectRun({ kind: "full", because: /250 of 300 documents have changed/ }, { day: 5 });
+  assertEquals(report.shrunk_from, 300);
+  assertStringIncludes(report.warnings?.join() ?? "", "It has 50 documents");
+});

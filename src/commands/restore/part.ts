@@ -53,6 +53,7 @@ export async function restorePart(
       failed: [],
       failedRevisions: 0,
       damaged: [],
+      unreadable: [],
     };
     const report = reportRestore(context, archive, { ...written, ...nothing });
     const refused = outcome?.refused ?? [];

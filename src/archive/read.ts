@@ -22,6 +22,9 @@ import { type Checkpoint, type Manifest, parseCheckpoint, parseManifest } from "
 const MANIFESTS_PREFIX = "manifest";
 const CHECKPOINTS_PREFIX = "checkpoint";
 
+/** More than any backup has. */
+const MOST_CHUNKS = 10_000_000_000;
+
 /** A manifest as its folder's listing shows it. */
 export interface ListedManifest {
   name: string;
@@ -121,6 +124,8 @@ function addObject(state: FolderState, { name, sizeBytes }: { name: string; size
   if (number !== undefined) {
     const run = runOfChunkName(name) ?? "";
     state.chunks.set(name, sizeBytes);
+    // Somebody else's object must not use up the digits that a chunk's name has.
+    if (number > MOST_CHUNKS) return;
     state.nextNumbers.set(run, Math.max(state.nextNumbers.get(run) ?? 0, number + 1));
     state.nextNumber = Math.max(state.nextNumber, number + 1);
   }

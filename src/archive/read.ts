@@ -4,7 +4,6 @@
  */
 import { ArchiveError, isNotFound } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
-import { readBytes } from "../streams.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import {
   CHECKPOINT_NAME,
@@ -17,6 +16,7 @@ import {
   shortRun,
 } from "./layout.ts";
 import { type Checkpoint, type Manifest, parseCheckpoint, parseManifest } from "./manifest.ts";
+import { readObjectBytes } from "../store/whole.ts";
 
 /** What the names of all manifests begin with, and those of all checkpoints. */
 const MANIFESTS_PREFIX = "manifest";
@@ -150,7 +150,7 @@ export async function readManifest(
     if (newest !== undefined) return newest.manifest;
   }
   const key = joinKey(folder, name ?? MANIFEST_NAME);
-  return parseManifest(await readBytes(await store.read(key, options)), key);
+  return parseManifest(await readObjectBytes(store, key, options), key);
 }
 
 /**
@@ -246,5 +246,5 @@ export async function readCheckpoint(
   { name = CHECKPOINT_NAME, ...options }: StoreCallOptions & { name?: string | undefined },
 ): Promise<Checkpoint> {
   const key = joinKey(folder, name);
-  return parseCheckpoint(await readBytes(await store.read(key, options)), key);
+  return parseCheckpoint(await readObjectBytes(store, key, options), key);
 }

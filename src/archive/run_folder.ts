@@ -8,9 +8,9 @@ import { isNotFound } from "../errors.ts";
 import type { Repository } from "./repository.ts";
 import { joinKey } from "../store/key.ts";
 import { encodeDatabase } from "../database_name.ts";
-import { readText } from "../streams.ts";
 import type { DatabaseReport, RunReport } from "./report.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
+import { readObjectText } from "../store/whole.ts";
 
 /** Which databases of the task a plan is for: all, or those alone that the run's report calls failed. */
 export type PlanScope = "all" | "failed";
@@ -101,7 +101,7 @@ export class RunFolder {
    */
   async readPlan(plan: PlanName, options: StoreCallOptions): Promise<{ databases: string[]; plannedAt: Date }> {
     const key = joinKey(this.#folder, planName(plan));
-    const text = await readText(await this.#store.read(key, options));
+    const text = await readObjectText(this.#store, key, options);
     const planned = planSchema.parse(JSON.parse(text));
     const { modified } = await this.#store.stat(key, options) ?? { modified: new Date() };
     return { databases: planned.map(({ database }) => database), plannedAt: modified };
@@ -178,7 +178,7 @@ export class RunFolder {
   async #get(name: string, schema: z.ZodType, options: StoreCallOptions): Promise<unknown> {
     let text: string;
     try {
-      text = await readText(await this.#store.read(joinKey(this.#folder, name), options));
+      text = await readObjectText(this.#store, joinKey(this.#folder, name), options);
     } catch (error) {
       if (isNotFound(error)) return undefined;
       throw error;

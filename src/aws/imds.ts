@@ -7,6 +7,7 @@
  */
 import { AwsError } from "../errors.ts";
 import type { Credentials } from "./credentials.ts";
+import { readShort } from "../short_answer.ts";
 import { askLocally, type LocalQuestion, parseRoleCredentials } from "./role_credentials.ts";
 
 /** Where the service is. The IPv6 address needs an instance on Nitro. */
@@ -56,7 +57,7 @@ async function openSession(endpoints: readonly string[]): Promise<{ endpoint: st
         redirect: "manual",
         signal,
       });
-      const token = await response.text();
+      const token = await readShort(response);
       if (response.status !== 200) throw refusal(endpoint, response.status);
       return { endpoint, token };
     }));

@@ -9,6 +9,7 @@ import { AwsError, isTransient } from "../errors.ts";
 import { DEFAULT_RETRY, parseRetryAfter, waitBeforeAttempt } from "../retry.ts";
 import { openCredentials } from "./credential_chain.ts";
 import type { Credentials } from "./credentials.ts";
+import { readShort } from "../short_answer.ts";
 import type { AwsCallOptions, AwsOptions, AwsService } from "./options.ts";
 
 /** What is asked of a service. */
@@ -84,7 +85,7 @@ async function callOnce(
         redirect: "manual",
         signal: signal === undefined ? limit : AbortSignal.any([signal, limit]),
       });
-      text = await response.text();
+      text = await readShort(response);
     } catch (cause) {
       signal?.throwIfAborted();
       unreachable = cause;

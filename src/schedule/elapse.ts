@@ -10,7 +10,7 @@
 import { z } from "zod";
 import { joinKey } from "../store/key.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
-import { readText } from "../streams.ts";
+import { readObjectText } from "../store/whole.ts";
 
 /** A run that has an elapse, as its claim says. */
 export interface Holder {
@@ -145,7 +145,7 @@ export async function readJson<T>(
   schema: z.ZodType<T>,
   options: StoreCallOptions,
 ): Promise<T | undefined> {
-  const text = await readText(await store.read(key, options));
+  const text = await readObjectText(store, key, options);
   try {
     return schema.parse(JSON.parse(text));
   } catch {

@@ -16,6 +16,7 @@ import {
 import { checkCounts, checkDigest, digest, isDamage, SALVAGE_HINT, unreadable } from "./damage.ts";
 import { ArchiveError, isNotFound } from "../errors.ts";
 import { gunzip } from "../codec/gzip.ts";
+import { FramingError } from "../json/scan.ts";
 import { TextMemberScanner } from "../json/members.ts";
 import type { ChunkEntry } from "./manifest.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
@@ -130,7 +131,8 @@ export class CheckedChunk {
   #reader({ onRow, passOver, ...options }: ReadChunkOptions): DocumentReader {
     // The documents of a chunk that is in no manifest are looked at one by one: who knows who wrote them.
     const format = this.#place.entry === undefined ? undefined : CHUNK_FORMAT;
-    return new DocumentReader(decompressed(this.#bytes(options)), { format, onRow, passOver });
+    const bytes = upTo(this.#place, decompressed(this.#bytes(options)));
+    return new DocumentReader(bytes, { format, onRow, passOver });
   }
 
   async *#bytes(options: StoreCallOptions): AsyncGenerator<Uint8Array> {
@@ -169,7 +171,7 @@ async function readContents(
     }
   })();
   const format = place.entry === undefined ? undefined : CHUNK_FORMAT;
-  const reader = new DocumentReader(decompressed(hashed), { format, onRow: options.onRow });
+  const reader = new DocumentReader(upTo(place, decompressed(hashed)), { format, onRow: options.onRow });
   let failure: unknown;
   try {
     let reported = { documents: 0, bytes: 0 };
@@ -199,6 +201,24 @@ async function openObject(place: ChunkPlace, options: StoreCallOptions): Promise
       cause: error,
       hint: SALVAGE_HINT,
     });
+  }
+}
+
+/** No more bytes than the manifest says: a few of gzip can stand for a thousand times as many, and nobody waits for those. */
+async function* upTo(
+  { entry }: ChunkPlace,
+  source: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  let passed = 0;
+  for await (const bytes of source) {
+    passed += bytes.length;
+    if (entry !== undefined && passed > entry.bytes) {
+      throw new FramingError(
+        `it decompresses to more than the ${entry.bytes} bytes that the manifest says`,
+        entry.bytes,
+      );
+    }
+    yield bytes;
   }
 }
 

@@ -19,7 +19,7 @@ const REPORT_NAME = "report.json";
 const OUTCOMES_FOLDER = "databases";
 const STOP_NAME = "stop.json";
 const WARNINGS_NAME = "warnings.json";
-const GENERATION_OUTCOME = /^outcome-(\d+)\.json$/;
+const GENERATION_OUTCOME = /^outcome-([1-9]\d{0,8})\.json$/;
 
 // Of a database's report the fields that are added up; all others are this program's own, too, and kept as they are.
 const outcomeSchema = z.looseObject({

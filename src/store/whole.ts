@@ -9,10 +9,12 @@ import type { Store, StoreCallOptions } from "./store.ts";
 
 /** A manifest has some 300 bytes a chunk: so large is that of four hundred thousand. */
 const MOST_BYTES = 128 << 20;
+/** A plan has some 60 bytes a database, a report 300: so large is that of fifty thousand. */
+const MOST_TEXT_BYTES = 16 << 20;
 
 /** What reading takes. */
 export interface WholeOptions extends StoreCallOptions {
-  /** @default 128 MiB */
+  /** @default 128 MiB, of a text 16 MiB */
   mostBytes?: number | undefined;
 }
 
@@ -27,7 +29,7 @@ export async function readObjectBytes(
 
 /** An object as text, read as UTF-8. @throws StoreError as `Store.read` does, and with code `too_large`. */
 export async function readObjectText(store: Store, key: string, options: WholeOptions = {}): Promise<string> {
-  return await readText(await openLimited(store, key, options));
+  return await readText(await openLimited(store, key, { mostBytes: MOST_TEXT_BYTES, ...options }));
 }
 
 async function openLimited(

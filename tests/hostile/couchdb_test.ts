@@ -269,7 +269,7 @@ testSurface({
 
 testSurface({
   name: "backups of CouchDB's answers",
-  cases: 300,
+  cases: 120,
   make: (dice) => hostileChange(dice),
   run: async (change) => {
     server.answer = changing(double.url, change);
@@ -292,7 +292,7 @@ testSurface({
 
 testSurface({
   name: "checks of CouchDB's answers",
-  cases: 150,
+  cases: 60,
   make: (dice) => hostileChange(dice),
   run: async (change) => {
     server.answer = changing(double.url, change);
@@ -305,7 +305,7 @@ testSurface({
 
 testSurface({
   name: "restores to CouchDB's answers",
-  cases: 200,
+  cases: 80,
   make: (dice) => hostileChange(dice),
   run: async (change, number) => {
     await using setup = await setUpRestore();

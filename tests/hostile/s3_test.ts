@@ -207,7 +207,7 @@ const FINAL_STATUSES = [200, 200, 200, 201, 204, 301, 400, 401, 403, 404, 410];
 
 testSurface({
   name: "keys of AWS",
-  cases: 500,
+  cases: 200,
   make: (dice): HostileAnswer => ({
     status: dice.pick(FINAL_STATUSES),
     headers: hostileHeaders(dice),

@@ -84,7 +84,11 @@ const MAX_BACKOFF_MS = 20_000;
 /** A page of a thousand keys has at most a fifth of it. */
 const MOST_ANSWER_CHARACTERS = 16 << 20;
 /** A clock that is so far away is none. */
-const MOST_SKEW_MS = 100 * 366 * 24 * 3_600_000;
+const FARTHEST_CLOCK_MS = 100 * 366 * 24 * 3_600_000;
+/** S3 takes signatures that are so old, or so much of the future. */
+const MOST_SKEW_MS = 15 * 60_000;
+/** What S3 says to other requests than HEAD then. */
+const CLOCK_IS_WRONG = "<Error><Code>RequestTimeTooSkewed</Code></Error>";
 const EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /** Speaks to one bucket. */
@@ -132,6 +136,7 @@ export class S3Client {
    * @throws StoreError when the status is not a success.
    */
   async open(request: S3Request, signal?: AbortSignal): Promise<S3OpenAnswer> {
+    const signedAheadMs = this.#clockAheadMs;
     const { url, method, headers } = await this.#sign(request, signal);
     const answer = await this.#exchange(
       { url, method, headers, body: request.body ?? null },
@@ -139,7 +144,8 @@ export class S3Client {
       signal,
     );
     if (answer.status >= 200 && answer.status < 300) return answer;
-    throw await this.#refusal(request, await this.#readWhole(request, answer));
+    const whole = await this.#readWhole(request, answer);
+    throw await this.#refusal(request, isClockWrong(whole, signedAheadMs) ? { ...whole, body: CLOCK_IS_WRONG } : whole);
   }
 
   /** Runs `operation` until it succeeds, fails for good, or has failed too often. */
@@ -324,6 +330,12 @@ export class S3Client {
   }
 }
 
+/** Whether S3 refuses a signature of another time without a word, as it has to where the request was a HEAD. */
+function isClockWrong({ status, body, headers }: S3Answer, signedAheadMs: number): boolean {
+  const aheadMs = Date.parse(headers.get("date") ?? "") - Date.now();
+  return status === 403 && body === "" && Math.abs(aheadMs - signedAheadMs) > MOST_SKEW_MS;
+}
+
 /**
  * The same bytes, so that fetch sends them without making a copy. It takes its copy by slice(), which asks the array's
  * species for room; ours offers the very memory that holds the bytes. Nobody changes them before the answer is there.
@@ -344,7 +356,7 @@ function uncopied(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
 
 /** Whether it is how far a clock is ahead; an instant that no clock shows would make an instant of none. */
 function isSkew(ms: number): boolean {
-  return Math.abs(ms) < MOST_SKEW_MS;
+  return Math.abs(ms) < FARTHEST_CLOCK_MS;
 }
 
 /** What an error about a request speaks of. */

@@ -16,6 +16,7 @@ import { startFakeCouchDb } from "../fakes/couchdb.ts";
 import { task as fakeTask } from "../fakes/task.ts";
 import { setUpFunction } from "../lambda/function_setup.ts";
 import { setUpScheduled } from "../schedule/due_setup.ts";
+import { revision, writeArchive } from "../write_archive.ts";
 import { EXPECTED_CODES, PASSWORD, problemOfText, secretIn, testSurface } from "./cases.ts";
 import { type Dice, HOSTILE_TEXTS, type Json } from "./dice.ts";
 
@@ -54,7 +55,7 @@ async function makeDesk(): Promise<{ folder: string; config: string; bucket: str
     config,
     `database: {url: "${double.url}", login: admin, password: ${JSON.stringify(PASSWORD)}}
 task:
-  weekly: {databases: [db, "a/b"], chunk: 5, timezone: UTC}
+  weekly: {databases: [db, "a/b"], chunk: 5, timezone: UTC, retention: {keep_last: 2}}
   scheduled: {databases: [db], cron: "*-01-01", timezone: UTC}
 bucket: "${pathToFileURL(bucket).href}"
 prefix: p
@@ -179,7 +180,7 @@ let targets = 0;
 
 testSurface({
   name: "bucket",
-  cases: 250,
+  cases: 180,
   make: (dice) => {
     const path = dice.pick(PATHS);
     const commands: string[][] = [
@@ -197,6 +198,10 @@ testSurface({
       ["backup", "--task", "weekly", "--date", "2026-11-26"],
       ["check"],
       ["plan"],
+      ["list", "--sizes"],
+      ["keep", "db", path],
+      ["unkeep", "db", path],
+      ["expire", "--show-kept"],
     ];
     return { command: dice.pick(commands), objects: tamper(dice, objects) };
   },
@@ -204,7 +209,7 @@ testSurface({
     await using desk = await makeDesk();
     await writeObjects(desk.bucket, objects);
     const args = rest.map((arg) => arg === "to" ? `to${targets++}` : arg);
-    const takesConfig = name === "backup" || name === "check" || name === "plan";
+    const takesConfig = ["backup", "check", "plan", "expire"].includes(name);
     await run([name, ...(takesConfig ? [desk.config, ...args] : [...args, "--config", desk.config])], desk.folder);
     const beside = (await filesBelow(desk.folder)).filter((path) => !/^(bucket|state)\/|^config\.yaml$/.test(path));
     if (beside.length > 0) throw new Error(`It wrote beside the bucket: ${beside}`);
@@ -214,6 +219,71 @@ testSurface({
       if (problem !== undefined) throw new Error(`${path}: ${problem}`);
     }
   },
+});
+
+/** Backups of some days in June: of `db` five, of `a/b` two, which is all that the task's retention keeps. */
+async function makeOldObjects(): Promise<Map<string, Uint8Array<ArrayBuffer>>> {
+  const root = await Deno.makeTempDir({ prefix: "couchdb-backup hostile-" });
+  const backups = [...[1, 2, 3, 4, 5].map((day) => ["db", day] as const), ["a/b", 1] as const, ["a/b", 2] as const];
+  for (const [database, day] of backups) {
+    const folder = join(root, `p/2026/06/0${day}/s`, encodeURIComponent(database));
+    const at = `2026-06-0${day}T18:04:11.000Z`;
+    const run = `${day}${day}5a8fd2-8f0e-4a4e-9d3c-6a43f0c2d3f4`;
+    await writeArchive(folder, {
+      database,
+      chunks: [{ rows: [["a", revision("a", `${day}-0123`)]] }, { rows: [["b", revision("b", `${day}-0123`)]] }],
+      manifest: { run, started_at: at, finished_at: at, stored_at: at },
+    });
+    const name = `manifest-${at.replaceAll(/[-:]|\.\d+/g, "")}-${run.slice(0, 8)}.json`;
+    await Deno.rename(join(folder, "manifest-20261125T180411Z-0b5a8fd2.json"), join(folder, name));
+  }
+  const objects = new Map<string, Uint8Array<ArrayBuffer>>();
+  for (const name of await filesBelow(root)) objects.set(name, await Deno.readFile(join(root, name)));
+  await Deno.remove(root, { recursive: true });
+  return objects;
+}
+
+/** When these objects were written. */
+const OLD = new Date("2026-06-10T00:00:00Z");
+const oldObjects = await makeOldObjects();
+const isOfOther = (name: string) => name.includes("a%2Fb");
+
+testSurface({
+  name: "expire",
+  cases: 80,
+  make: (dice) => {
+    const others = new Map([...oldObjects].filter(([name]) => isOfOther(name)));
+    const own = new Map([...oldObjects].filter(([name]) => !isOfOther(name)));
+    return new Map([...tamper(dice, own), ...others]);
+  },
+  run: async (objects) => {
+    await using desk = await makeDesk();
+    await writeObjects(desk.bucket, objects);
+    // Younger than a day nothing goes.
+    for (const name of objects.keys()) await Deno.utime(join(desk.bucket, name), OLD, OLD).catch(() => undefined);
+    const verify = () => run(["verify", "db", "latest", "--config", desk.config], desk.folder);
+    const before = await verify();
+    await run(["expire", desk.config, "--confirm"], desk.folder);
+    if (before === 0 && await verify() !== 0) throw new Error("The newest backup was whole, and is no more");
+    for (const [name, bytes] of objects) {
+      if (!isOfOther(name)) continue;
+      const now = await Deno.readFile(join(desk.bucket, name)).catch(() => undefined);
+      if (now === undefined || !Buffer.from(now).equals(bytes)) throw new Error(`It took ${name} of another database`);
+    }
+    const beside = (await filesBelow(desk.folder)).filter((path) => !/^(bucket|state)\/|^config\.yaml$/.test(path));
+    if (beside.length > 0) throw new Error(`It wrote beside the bucket: ${beside}`);
+  },
+});
+
+Deno.test("What the surface expire is made of expires, unless somebody tampers with it", async () => {
+  await using desk = await makeDesk();
+  await writeObjects(desk.bucket, oldObjects);
+  for (const name of oldObjects.keys()) await Deno.utime(join(desk.bucket, name), OLD, OLD);
+  assertEquals(await run(["expire", desk.config, "--confirm"], desk.folder), 0);
+  const days = new Set(
+    (await filesBelow(desk.bucket)).filter((name) => /db\/manifest-/.test(name)).map((name) => name.slice(0, 12)),
+  );
+  assertEquals([...days], ["p/2026/06/04", "p/2026/06/05"]);
 });
 
 const WORDS: readonly string[] = [

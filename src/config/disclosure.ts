@@ -11,7 +11,8 @@ const KEY_AT_START = /^["']?([\w-]+)["']?\s*:(?=\s|$)/;
 /** Brackets and quotes, and then a key or nothing. */
 const OPENS_WITH_KEY = /^["'[\]{},\s]*(?:$|[\w-]+["']?\s*:(?=\s|$))/;
 // Only from a word's beginning: else a long one without a colon is gone through once for each of its letters.
-const KEYS = /(?<![\w-])["']?([\w-]+)["']?\s*:(?=\s|$)/g;
+// A colon behind anything else ends a key that is none, and what follows may be the value of one that is gone.
+const KEYS = /(?:(?<![\w-])["']?([\w-]+)["']?\s*)?:(?=\s|$)/g;
 
 /**
  * A line of a config as it may be shown.
@@ -45,7 +46,7 @@ export function keyAbove(lines: readonly string[], line: number): string | undef
 export function hideInValue(text: string, harmless: ReadonlySet<string>): string {
   for (const found of text.matchAll(KEYS)) {
     const end = found.index + found[0].length;
-    if (!harmless.has(found[1]!)) return hideCredentials(`${text.slice(0, end)} ***`);
+    if (!harmless.has(found[1] ?? "")) return hideCredentials(`${text.slice(0, end)} ***`);
   }
   return hideCredentials(text);
 }

@@ -375,7 +375,7 @@ export class DocumentScanner {
         return Found.Nothing;
       case Value.Error: {
         const parsed = this.#parseCaptured() as { error?: unknown; reason?: unknown } | null;
-        this.error = { error: String(parsed?.error ?? "unknown"), reason: String(parsed?.reason ?? "") };
+        this.error = { error: textOf(parsed?.error, "unknown"), reason: textOf(parsed?.reason, "") };
         return Found.Error;
       }
       case Value.Document:
@@ -424,4 +424,10 @@ export class DocumentScanner {
       return this.#fail("JSON has an id, member name or error that does not parse");
     }
   }
+}
+
+/** A JSON value as text; one that is no text as its JSON, for a member `toString` may be anything. */
+function textOf(value: unknown, otherwise: string): string {
+  if (value === undefined || value === null) return otherwise;
+  return typeof value === "string" ? value : JSON.stringify(value);
 }

@@ -27,6 +27,8 @@ const LINES: [text: string, shown: string][] = [
   ["password:\n  'y'", "  ***"],
   ["login: a\n: y", "***"],
   // A password whose key is gone.
+  ['login: admin~: "secret"', "login: admin~: ***"],
+  ['login: admin# : "secret"', "login: admin# : ***"],
   ['login: a\n  "secret"', "  ***"],
   ['login: a\n ]] "secret"', " ***"],
   ['"secret"', "***"],

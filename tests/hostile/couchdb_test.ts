@@ -160,6 +160,7 @@ const PAGES: readonly string[] = [
   '{"results":[{"id":"b","docs":[]}]}',
   '{"results":[{"id":"a","docs":[{"ok":null}]}]}',
   '{"results":[{"id":"a","docs":[{"error":null}]}]}',
+  '{"results":[{"id":"a","docs":[{"error":{"error":{"toString":1},"reason":[{"toString":1}]}}]}]}',
   '{"results":[{"id":"a","docs":[{"ok":{"_id":"a","_rev":"1-0123"}}]},{"id":"a","docs":[]}]}',
 ];
 

@@ -6,9 +6,9 @@ import type { CouchClient } from "../couchdb/client.ts";
 import { describeError, hintOf, ProgramError } from "../errors.ts";
 import { findConditions } from "../store/conditions.ts";
 import { joinKey } from "../store/key.ts";
-import { readText } from "../streams.ts";
 import type { Log } from "../observe.ts";
 import type { Repository } from "../archive/repository.ts";
+import { readObjectText } from "../store/whole.ts";
 
 /** Signatures of S3 are refused from 15 minutes on; the hour of a schedule is wrong before that. */
 const MOST_CLOCK_DIFFERENCE_MS = 60_000;
@@ -160,7 +160,7 @@ async function checkStore(context: CheckContext, attempt: Attempt): Promise<void
   });
   if (!isWritable) return;
   await attempt("store_read", async () => {
-    const text = await readText(await store.read(key, { signal }));
+    const text = await readObjectText(store, key, { signal });
     if (text === new TextDecoder().decode(body)) return "It is read back";
     throw new CheckFailure(`"${store.locate(key)}" is read back as something else`, {
       hint: "Check whether another program writes there",

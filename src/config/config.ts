@@ -19,7 +19,7 @@ import { findPlaces, formatPath, type PlaceLookup } from "./places.ts";
 import { type ConfigDocument, configSchema } from "./schema.ts";
 import { explainSyntax, findTab, type SyntaxProblem } from "./syntax.ts";
 import type { Address } from "./values.ts";
-import { isYamlComplaint, parseYaml } from "./yaml.ts";
+import { isYamlComplaint, parseYaml, YamlSizeError } from "./yaml.ts";
 
 export type { Environment } from "./environment.ts";
 
@@ -168,6 +168,9 @@ function readYaml(text: string, file: string): unknown {
   try {
     return parseYaml(text);
   } catch (error) {
+    if (error instanceof YamlSizeError) {
+      throw new ConfigError(`${file}:1:1: Cannot use this as a config: ${error.message}`, { file, line: 1, column: 1 });
+    }
     if (!isYamlComplaint(error)) throw error;
     // Not as its cause: the parser's error quotes the line, and with it a password that may stand there.
     throw asSyntaxError(explainSyntax(text, error, KEYS), file);

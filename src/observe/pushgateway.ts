@@ -4,6 +4,7 @@
  *
  * @see https://github.com/prometheus/pushgateway#api
  */
+import { readShort } from "../short_answer.ts";
 import { Buffer } from "node:buffer";
 import { describeError } from "../errors.ts";
 import type { RunReport } from "../archive/report.ts";
@@ -50,7 +51,7 @@ export async function pushMetrics(report: RunReport, options: PushgatewayOptions
       // Without the login that the URL may hold.
       const address = `${base.origin}${base.pathname.replace(/\/$/, "")}${path}`;
       const response = await fetch(address, { method, headers, body, redirect: "manual", signal });
-      const text = await response.text();
+      const text = await readShort(response);
       if (!response.ok) {
         warnings.push(`${action}: it answered ${response.status} ${text.slice(0, 200).trim()}`.trimEnd());
       }

@@ -819,3 +819,10 @@ Deno.test("parseConfig() gives the defaults that docs/configuration.md names", a
     per_database: parse(`${DATABASE}${TASK}${BUCKET}prometheus: a.prom\n`).prometheus?.perDatabase,
   });
 });
+
+Deno.test("parseConfig() names mappings that stand for texts, whatever they have as toString", () => {
+  const text =
+    "database: {url: {toString: 1}}\ntask: {a: {databases: [a]}}\nbucket: {toString: 1}\nsse: {toString: 1}\nkms_key_id: x\n";
+  const error = assertThrows(() => parseConfig(text, { file: "c", env: {} }), ConfigError);
+  assertStringIncludes(error.message, 'c:1:17: Key "database.url" is a mapping');
+});

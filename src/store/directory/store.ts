@@ -26,6 +26,10 @@ import { checkFolder, checkKey, compareEntries } from "../key.ts";
 const READ_BYTES = 256 * 1024;
 const TEMP_NAME = /^\.couchdb-backup-\d+-[0-9a-f-]+\.tmp$/;
 const TEMP_MAX_AGE_MS = 24 * 60 * 60 * 1000;
+/** Archives hold what CouchDB shows to few: hashes of passwords in `_users`, and every document. */
+const FILE_MODE = 0o600;
+const FOLDER_MODE = 0o700;
+
 /** What `link` answers where the file system has no hard links: FAT, exFAT, some network and FUSE file systems. */
 const NO_HARD_LINKS = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"]);
 
@@ -255,7 +259,7 @@ export class DirectoryStore implements Store {
     await this.#makeFolder(folder, key);
     await this.#sweep(folder, key);
     const path = join(folder, `.couchdb-backup-${process.pid}-${randomUUID()}.tmp`);
-    const file = await this.#try("store", key, fs.open(path, "wx"));
+    const file = await this.#try("store", key, fs.open(path, "wx", FILE_MODE));
     try {
       const hash = createHash("sha256");
       let sizeBytes = 0;
@@ -300,7 +304,7 @@ export class DirectoryStore implements Store {
     // Without hard links an empty file claims the name and is then replaced by the finished one. For that moment a
     // reader sees an empty object; whoever is killed there leaves it, and no manifest names it.
     try {
-      await (await fs.open(path, "wx")).close();
+      await (await fs.open(path, "wx", FILE_MODE)).close();
     } catch (error) {
       if (errorCode(error) === "EEXIST") return false;
       throw directoryError(error, this.#place("store", key));
@@ -321,7 +325,7 @@ export class DirectoryStore implements Store {
   async #makeFolder(folder: string, key: string): Promise<void> {
     await this.#mount.requireFor("store");
     try {
-      await fs.mkdir(this.#root);
+      await fs.mkdir(this.#root, { mode: FOLDER_MODE });
       await this.#syncFolder(dirname(this.#root), key);
     } catch (error) {
       if (error instanceof StoreError) throw error;
@@ -331,7 +335,7 @@ export class DirectoryStore implements Store {
       }
     }
     await this.#try("store", key, this.#mount.mark());
-    const made = await this.#try("store", key, fs.mkdir(folder, { recursive: true }));
+    const made = await this.#try("store", key, fs.mkdir(folder, { recursive: true, mode: FOLDER_MODE }));
     if (made === undefined) return;
     for (let path = folder; path.length >= made.length; path = dirname(path)) {
       await this.#syncFolder(dirname(path), key);

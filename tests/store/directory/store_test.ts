@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { StoreError } from "../../../src/errors.ts";
 import { DirectoryStore, type DirectoryStoreOptions } from "../../../src/store/directory/store.ts";
@@ -197,5 +198,30 @@ Deno.test("DirectoryStore takes no write for done that was not: one of no bytes,
     } finally {
       await given.close();
     }
+  }
+});
+
+Deno.test("DirectoryStore writes files and folders that nobody but their owner reads, whatever the umask", async () => {
+  const above = await Deno.makeTempDir({ prefix: "couchdb-backup-modes-" });
+  const umask = Deno.umask(0);
+  try {
+    const root = join(above, "bucket");
+    const store = new DirectoryStore(root);
+    await store.replace("a/b/manifest.json", bytesOf("x"));
+    await store.create(["a/b/0000000.json.gz"], pieces(bytesOf("x")));
+    const modes: Record<string, string> = {};
+    for (const path of ["", "a", "a/b", "a/b/manifest.json", "a/b/0000000.json.gz"]) {
+      modes[path] = ((await Deno.stat(join(root, path))).mode! & 0o777).toString(8);
+    }
+    assertEquals(modes, {
+      "": "700",
+      "a": "700",
+      "a/b": "700",
+      "a/b/manifest.json": "600",
+      "a/b/0000000.json.gz": "600",
+    });
+  } finally {
+    Deno.umask(umask);
+    await Deno.remove(above, { recursive: true });
   }
 });

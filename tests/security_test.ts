@@ -3,6 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { main } from "../src/cli/cli.ts";
 import type { Shell } from "../src/cli/shell.ts";
+import { outputTo } from "./fakes/output.ts";
 import { PERMISSIONS } from "../scripts/run_flags.ts";
 import { readTemplate } from "./cloudformation.ts";
 import { createDatabase, idsOf } from "./couchdb/impatient_client.ts";
@@ -47,7 +48,7 @@ const documented = new Map(
 class QuietShell implements Shell {
   printed = "";
   readonly journal = false;
-  readonly stdout = { write: (text: string) => void (this.printed += text), isTerminal: false, columns: () => 80 };
+  readonly stdout = outputTo((text) => this.printed += text);
   readonly stderr = this.stdout;
   readonly env: Record<string, string>;
 

@@ -40,6 +40,10 @@ interface TaskDocument {
   attachments: boolean;
   revisions: boolean;
   tombstones: boolean;
+  incremental: boolean;
+  max_increments: number;
+  /** In days. */
+  full_every?: number | undefined;
   parallel: number;
   concurrency?: number | undefined;
   allow_empty: boolean;
@@ -105,6 +109,8 @@ const MOST_CONCURRENT = 100;
 /** In MiB. Parts lie in memory; S3's own limits are 5 MiB and 5 GiB. */
 const PART_SIZE = { least: 5, most: 1024, isWhole: true };
 const MAX_PARTS = { least: 10, most: 10_000, isWhole: true };
+const MOST_INCREMENTS = 1000;
+const LONGEST_FULL_EVERY_DAYS = 3660;
 
 const database = z.strictObject({
   url: address,
@@ -151,6 +157,13 @@ const task = z.strictObject({
   attachments: flag.default(true),
   revisions: flag.default(true),
   tombstones: flag.default(false),
+  incremental: flag.default(false),
+  max_increments: wholeNumber(`must be a whole number from 1 to ${MOST_INCREMENTS}`, MOST_INCREMENTS).default(14),
+  full_every: wholeNumber(
+    `must be a whole number of days from 1 to ${LONGEST_FULL_EVERY_DAYS}`,
+    LONGEST_FULL_EVERY_DAYS,
+  )
+    .optional(),
   parallel: wholeNumber(`must be a whole number from 1 to ${MOST_PARALLEL}`, MOST_PARALLEL).default(4),
   concurrency: wholeNumber(`must be a whole number from 1 to ${MOST_CONCURRENT}`, MOST_CONCURRENT).optional(),
   allow_empty: flag.default(false),

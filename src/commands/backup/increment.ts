@@ -16,7 +16,7 @@ import { ArchiveError, isNotFound } from "../../errors.ts";
 import type { Log } from "../../observe.ts";
 import { loadAhead } from "../../parallel.ts";
 import { joinKey } from "../../store/key.ts";
-import { readBytes } from "../../streams.ts";
+import { readObjectBytes } from "../../store/whole.ts";
 import type { Task } from "../../task/task.ts";
 import { type DocumentCounts, IncompleteError, purgesOf } from "./completeness.ts";
 import type { Run } from "./context.ts";
@@ -174,7 +174,7 @@ export async function findPrevious(
     if (entry.task !== task.name) continue;
     const { manifestKey: key } = entry;
     try {
-      const bytes = await readBytes(await repository.store.read(key, { signal }));
+      const bytes = await readObjectBytes(repository.store, key, { signal });
       const previous = parseManifest(bytes, key);
       const cut = key.lastIndexOf("/");
       const link = parentLinkOf(repository, { key, run: previous.run, bytes });

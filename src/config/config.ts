@@ -14,7 +14,8 @@ import { toAwsOptions, toStoreOptions } from "./aws.ts";
 import { findContradictions } from "./contradictions.ts";
 import { type Environment, held, substitute } from "./environment.ts";
 import { asError, type ConfigFinding, findingsOf, type SchemaIssue, warningsOf } from "./findings.ts";
-import { HARMLESS_KEYS, KNOWN_KEYS } from "./keys.ts";
+import { holdsSecret } from "./disclosure.ts";
+import { HARMLESS_KEYS, KNOWN_KEYS, SECRET_KEYS } from "./keys.ts";
 import { findPlaces, formatPath, type PlaceLookup } from "./places.ts";
 import { type ConfigDocument, configSchema } from "./schema.ts";
 import { explainSyntax, findTab, type SyntaxProblem } from "./syntax.ts";
@@ -81,6 +82,8 @@ export interface Config {
   loki?: LokiOptions | undefined;
   /** Where figures go; absent: nowhere. */
   prometheus?: PrometheusOptions | undefined;
+  /** Whether the text itself holds a password or a key; one that a variable or another file holds does not count. */
+  holdsSecret?: boolean | undefined;
   /** What is allowed and yet probably a mistake; each a sentence that begins with its place. */
   warnings: string[];
 }
@@ -152,7 +155,11 @@ export function parseConfig(text: string, { file, env }: { file: string; env: En
   const findings = [...unset, ...misfits.filter((misfit) => !isUnset(misfit)), ...findContradictions(document)];
   if (findings.length > 0 || checked.data === undefined) throw asError(findings, { file, placeOf, written });
   const config = toConfig(checked.data, { file, env, placeOf });
-  return { ...config, warnings: warningsOf(checked.data, { file, placeOf }) };
+  return {
+    ...config,
+    holdsSecret: holdsSecret(written, SECRET_KEYS),
+    warnings: warningsOf(checked.data, { file, placeOf }),
+  };
 }
 
 /** A byte order mark at the beginning of the text is no part of it. */

@@ -8,6 +8,19 @@ const KEY_AT_START = /^["']?([\w-]+)["']?\s*:(?=\s|$)/;
 const KEYS = /["']?([\w-]+)["']?\s*:(?=\s|$)/g;
 
 /**
+ * Whether a document, as it was written, holds a secret: behind one of the keys, or as credentials in a URL. What a variable
+ * holds is none of the document's.
+ */
+export function holdsSecret(written: unknown, keys: ReadonlySet<string>): boolean {
+  if (typeof written === "string") return /^[a-z][a-z0-9+.-]*:\/\/[^/@]*:(?!\$\{)[^/]*@/i.test(written);
+  if (Array.isArray(written)) return written.some((item) => holdsSecret(item, keys));
+  if (typeof written !== "object" || written === null) return false;
+  return Object.entries(written).some(([key, value]) =>
+    keys.has(key) && typeof value === "string" ? !/^\$\{[^}]*\}$/.test(value) : holdsSecret(value, keys)
+  );
+}
+
+/**
  * A line of a config as it may be shown.
  *
  * @param line From 1.

@@ -8,6 +8,11 @@ export function formatCount(count: number): string {
   return String(Math.round(count)).replace(/\B(?=(\d{3})+$)/g, ",");
 }
 
+/** `1 document`, `2 documents`, `1,234 leaf revisions`. @param plural What to write for others than one; with `s` unless given. */
+export function counted(count: number, noun: string, plural: string = `${noun}s`): string {
+  return `${formatCount(count)} ${count === 1 ? noun : plural}`;
+}
+
 /** `950 B`, `1.2 MB`, `12 GB`: two significant digits or more, in powers of 1,000. */
 export function formatSize(bytes: number): string {
   let value = bytes;

@@ -2,6 +2,7 @@
  * Takes documents out of decompressed JSON as it streams by, each as the raw bytes it consists of. Small ones come in
  * lists, whole; one too large to be held comes as a stream of its own, before anything behind it is read.
  */
+import { counted } from "../counts.ts";
 import { concat } from "../concat.ts";
 import { type ArchiveFormat, CHUNK_FORMAT, FORMAT_SAMPLE_BYTES, recogniseFormat } from "./formats.ts";
 import { readTextMembers } from "../json/members.ts";
@@ -164,7 +165,7 @@ export class DocumentReader {
   #requireDocuments(): void {
     const { documents, absent, lost, bytes } = this.counts;
     if (this.#options.format !== undefined || this.#rows === 0 || documents + absent + lost > 0) return;
-    const rows = this.#rows === 1 ? "its row" : `its ${this.#rows} rows`;
+    const rows = this.#rows === 1 ? "its row" : `its ${counted(this.#rows, "row")}`;
     throw new FramingError(
       `It is ${this.format?.name}, but no document is in ${rows}: it was asked for without "include_docs=true"`,
       bytes,

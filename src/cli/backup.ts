@@ -3,6 +3,7 @@ import { hostname } from "node:os";
 import process from "node:process";
 import { formatDate, parseDate } from "../dates.ts";
 import { EXIT, UsageError } from "../errors.ts";
+import { counted } from "../counts.ts";
 import { formatSummary } from "../observe/summary.ts";
 import { exitCodeOfReport, type RunReport } from "../archive/report.ts";
 import { type ElapseOutcome, exitCodeOfScheduled, findDue, runScheduled, type ScheduledTask } from "../schedule/due.ts";
@@ -153,7 +154,7 @@ function printDryRun(call: Call, session: Session, selections: readonly TaskSele
   call.print({ ok: !isEmpty, dry_run: true, run, tasks }, () =>
     tasks.map(({ task, date, databases }) =>
       [
-        `Task "${task}" would back up ${databases.length} databases under the date ${date}`,
+        `Task "${task}" would back up ${counted(databases.length, "database")} under the date ${date}`,
         ...databases.map(({ database, path }) => `  ${database} -> ${path}`),
         "",
       ].join("\n")

@@ -1,7 +1,7 @@
 /** `couchdb-backup plan <config>`: what each task selects and why, and when it runs next. */
 import { formatInZone } from "../dates.ts";
 import { EXIT, UsageError } from "../errors.ts";
-import { formatCount } from "../observe/figures.ts";
+import { counted, formatCount } from "../observe/figures.ts";
 import type { Plan, TaskPlan } from "../commands/plan.ts";
 import type { ExcludedDatabase, SelectedDatabase } from "../task/select.ts";
 import type { Call, Command } from "./command.ts";
@@ -88,7 +88,7 @@ function describeTask(plan: TaskPlan, isOffline: boolean): string[] {
 }
 
 function countDatabases(count: number): string {
-  return `${formatCount(count)} database${count === 1 ? "" : "s"}`;
+  return counted(count, "database");
 }
 
 function shorten(names: readonly string[], indent: string): string[] {

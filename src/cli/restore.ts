@@ -1,5 +1,5 @@
 /** `couchdb-backup restore <db> <path>`: brings a backup back. */
-import { formatCount, formatSeconds } from "../observe/figures.ts";
+import { counted, formatCount, formatSeconds } from "../observe/figures.ts";
 import { describeRevision, describeUnreadable } from "./unreadable.ts";
 import { exitCodeOfRestore, type RestoreReport } from "../commands/restore/report.ts";
 import { type Command, CONFIG_FLAG } from "./command.ts";
@@ -49,9 +49,9 @@ export const command: Command = {
 function describe(report: RestoreReport): string {
   const { database, path, failed, failed_revisions, unreadable, lacking, damaged, missing, seconds } = report;
   const deleted = report.deleted === 0 ? "" : ` (${formatCount(report.deleted)} of them deleted)`;
-  const counts = `${formatCount(report.documents)} documents${deleted}, ${
-    formatCount(report.leaf_revisions)
-  } leaf revisions`;
+  const counts = `${counted(report.documents, "document")}${deleted}, ${
+    counted(report.leaf_revisions, "leaf revision")
+  }`;
   const lines = report.dry_run
     ? [`Would restore "${database}" from ${path}: ${counts}`]
     : [`Restored "${database}" from ${path}: ${counts} in ${formatSeconds(seconds)}`];
@@ -62,7 +62,7 @@ function describe(report: RestoreReport): string {
   for (const { id, rev, error, reason } of failed.slice(0, SHOWN_FAILURES)) {
     lines.push(`  refused: ${describeRevision(id, rev)}: ${error}, ${reason}`);
   }
-  if (failed_revisions > SHOWN_FAILURES) lines.push(`  refused: ${formatCount(failed_revisions)} revisions in all`);
-  if (missing > 0) lines.push(`  missing: CouchDB took ${formatCount(missing)} documents that it does not count`);
+  if (failed_revisions > SHOWN_FAILURES) lines.push(`  refused: ${counted(failed_revisions, "revision")} in all`);
+  if (missing > 0) lines.push(`  missing: CouchDB took ${counted(missing, "document")} that it does not count`);
   return `${lines.join("\n")}\n`;
 }

@@ -1,7 +1,7 @@
 /** `couchdb-backup verify <db> <path>`: reads a backup again and compares it with its manifest. */
 import { loadConfig } from "../config/config.ts";
 import { ConfigError } from "../errors.ts";
-import { formatCount, formatSeconds } from "../observe/figures.ts";
+import { counted, formatCount, formatSeconds } from "../observe/figures.ts";
 import { openStore } from "../store/open.ts";
 import { describeUnreadable } from "./unreadable.ts";
 import { exitCodeOfVerify, verify, type VerifyReport } from "../commands/verify.ts";
@@ -57,18 +57,16 @@ async function needsNoConfig(call: Call, path: string): Promise<boolean> {
 function describe(report: VerifyReport): string {
   const { path, chunks, unreadable, problems, leftovers, seconds } = report;
   const deleted = report.deleted === 0 ? "" : ` (${formatCount(report.deleted)} of them deleted)`;
-  const counts = `${formatCount(chunks)} ${chunks === 1 ? "chunk" : "chunks"}, ${
-    formatCount(report.documents)
-  } documents${deleted}, ${formatCount(report.leaf_revisions)} leaf revisions`;
+  const counts = `${counted(chunks, "chunk")}, ${counted(report.documents, "document")}${deleted}, ${
+    counted(report.leaf_revisions, "leaf revision")
+  }`;
   const read = `${counts}, read in ${formatSeconds(seconds)}`;
   return [
     report.ok
       ? `${path} is complete and as its manifest says: ${read}`
       : problems.length > 0
       ? `${path} is NOT whole: ${counts} are`
-      : `${path} is as its manifest says, but LACKS ${formatCount(unreadable.length)} ${
-        unreadable.length === 1 ? "document" : "documents"
-      }: ${read}`,
+      : `${path} is as its manifest says, but LACKS ${counted(unreadable.length, "document")}: ${read}`,
     ...describeUnreadable(unreadable, SHOWN_UNREADABLE),
     ...problems.map(({ chunk, problem }) => `  problem: ${chunk}: ${problem}`),
     ...leftovers.map(({ chunk, problem }) => `  left over: ${chunk}: ${problem}`),

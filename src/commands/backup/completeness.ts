@@ -3,6 +3,7 @@
  * they differ, why the backup cannot be called complete. Each range of a clustered database is read from one copy, drawn
  * anew for each request; so the counts are asked for several times, and the largest one counts.
  */
+import { counted, formatCount } from "../../counts.ts";
 import { wait } from "../../abort.ts";
 import type { CouchClient, DatabaseInfo } from "../../couchdb/client.ts";
 import { EXIT, ProgramError } from "../../errors.ts";
@@ -179,12 +180,14 @@ export class Completeness {
     if (isPurged && this.#listing.recounted === undefined) return "documents were purged meanwhile: it is counted anew";
     const { ids, allowance } = this.#listing.recounted ?? { ids: this.#listing.ids, allowance: 0 };
     const total = isPurged ? this.#counts.expected : expected;
-    if (ids + allowance < total) return `${ids} of ${total} documents are listed, deleted ones too`;
+    if (ids + allowance < total) {
+      return `${formatCount(ids)} of ${counted(total, "document")} are listed, deleted ones too`;
+    }
     const most = this.#mostLive();
     if (most >= this.#counts.live) return undefined;
     const { pending = 0 } = await couch.changes(this.#database, { since: this.#listing.until, limit: 0 }, { signal });
     if (most + pending >= this.#counts.live) return undefined;
-    return `${most} live documents are read, and CouchDB counts ${this.#counts.live}`;
+    return `${counted(most, "live document")} are read, and CouchDB counts ${formatCount(this.#counts.live)}`;
   }
 
   #incomplete(reason: string): IncompleteError {

@@ -1,4 +1,5 @@
 /** A backup with far fewer documents than the one before it: saved, and yet perhaps the trace of a mistake. */
+import { counted } from "../../counts.ts";
 import type { CatalogEntry } from "../../archive/catalog.ts";
 import type { Manifest } from "../../archive/manifest.ts";
 import type { Run } from "./context.ts";
@@ -24,7 +25,9 @@ export async function warnOfShrinking(
     path,
   });
   return [
-    `It has ${totals.documents} documents, the backup of ${previous.finishedAt.toISOString()} has ${previous.documents}: ` +
+    `It has ${
+      counted(totals.documents, "document")
+    }, the backup of ${previous.finishedAt.toISOString()} has ${previous.documents}: ` +
     `was something deleted by mistake? That backup stays, at ${path}`,
   ];
 }

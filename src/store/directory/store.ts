@@ -2,6 +2,7 @@
  * A store in a folder of the local file system. An object is a file; it appears under its name in one step, after its
  * bytes have reached the disk, so that a power cut leaves the whole object or none.
  */
+import { counted } from "../../counts.ts";
 import { createHash, randomUUID } from "node:crypto";
 import * as fs from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
@@ -159,7 +160,7 @@ export class DirectoryStore implements Store {
         if (bytesRead === 0) {
           if (position < sizeBytes) {
             throw new StoreError(
-              `Cannot read "${key}" in "${this.url}": it ended after ${position} of ${sizeBytes} bytes`,
+              `Cannot read "${key}" in "${this.url}": it ended after ${position} of ${counted(sizeBytes, "byte")}`,
               { code: "cut_off", key },
             );
           }
@@ -273,7 +274,9 @@ export class DirectoryStore implements Store {
       const { size } = await this.#try("store", key, file.stat());
       if (size !== sizeBytes) {
         throw new StoreError(
-          `Cannot store "${key}" in "${this.url}": ${sizeBytes} bytes were written, and the file has ${size}`,
+          `Cannot store "${key}" in "${this.url}": it was given ${
+            counted(sizeBytes, "byte")
+          }, and the file has ${size}`,
           { code: "cut_off", key },
           { hint: "Check the disk and the kernel log" },
         );

@@ -13,6 +13,9 @@ import { PROGRAM_NAME } from "./src/version.ts";
 /** A reader that went away: of a pipe (`| head -1`), or of a terminal that was closed. */
 const READER_GONE = new Set(["EPIPE", "EIO"]);
 
+/** Read once: a service that reads its config again finds the same text. */
+let standardInput: Promise<string> | undefined;
+
 const api = process.env.AWS_LAMBDA_RUNTIME_API;
 if (api !== undefined) {
   const { startLambda } = await import("./lambda/start.ts");
@@ -25,9 +28,17 @@ const shell = processShell();
 // Set rather than exited with: output that is still on its way into a pipe must not be cut off.
 process.exitCode = await main(process.argv.slice(2), shell);
 
+async function readText(stream: AsyncIterable<Uint8Array>): Promise<string> {
+  const decoder = new TextDecoder();
+  let text = "";
+  for await (const bytes of stream) text += decoder.decode(bytes, { stream: true });
+  return text + decoder.decode();
+}
+
 function processShell(): Shell {
   return {
     env: process.env,
+    readStandardInput: () => standardInput ??= readText(process.stdin),
     stdout: output(process.stdout),
     stderr: output(process.stderr),
     journal: process.env.JOURNAL_STREAM !== undefined && isJournal(process.env.JOURNAL_STREAM, fstatSync(2)),

@@ -14,10 +14,10 @@ export const command: Command = {
     "0 all works, 10 CouchDB, 11 store, 3 something else does not work.",
   ],
   flags: [],
-  operands: { least: 0, most: 1 },
+  operands: { least: 0, most: 0 },
 
   async run(call) {
-    return await withSession(call, call.operands[0], async (session) => {
+    return await withSession(call, async (session) => {
       const report = await session.check();
       call.print(report, () => describeCheck(report));
       return exitCodeOfCheck(report);

@@ -27,11 +27,11 @@ export const command: Command = {
     { name: "count", value: "N", summary: `how many elapses to list; else ${DEFAULT_COUNT}` },
     { name: "offline", summary: "plan the times only, without CouchDB" },
   ],
-  operands: { least: 0, most: 1 },
+  operands: { least: 0, most: 0 },
 
   async run(call) {
     const count = readCount(call);
-    return await withSession(call, call.operands[0], async (session) => {
+    return await withSession(call, async (session) => {
       const offline = call.isOn("offline");
       const plan = await session.plan({ from: readInstant(call), count, offline });
       call.print(plan, () => describePlan(plan, offline));

@@ -2,7 +2,8 @@
 import { counted, formatCount, formatSeconds } from "../observe/figures.ts";
 import { describeRevision, describeUnreadable } from "./unreadable.ts";
 import { exitCodeOfRestore, type RestoreReport } from "../commands/restore/report.ts";
-import { type Command, CONFIG_FLAG } from "./command.ts";
+import { commandLine } from "../command_line.ts";
+import type { Command } from "./command.ts";
 import { withSession } from "./session.ts";
 
 /** More failed revisions than these are counted in the text; `--json` and the log have them all. */
@@ -10,7 +11,7 @@ const SHOWN_FAILURES = 20;
 
 export const command: Command = {
   name: "restore",
-  usage: "<db> <path> [--config FILE] [--into-existing] [--salvage] [--dry-run] [--no-views]",
+  usage: "<db> <path> [<config>] [--into-existing] [--salvage] [--dry-run] [--no-views]",
   help: [
     "Restores a backup into database <db>: every leaf revision, with its history and attachments.",
     "",
@@ -21,7 +22,6 @@ export const command: Command = {
     "are listed), 10 CouchDB, 11 store, 12 the archive is damaged or incomplete.",
   ],
   flags: [
-    CONFIG_FLAG,
     { name: "into-existing", summary: "write into a database that holds documents: both sets of revisions are kept" },
     { name: "salvage", summary: "restore what is whole of a damaged or incomplete archive" },
     { name: "dry-run", summary: "say what would be restored, and write nothing" },
@@ -29,9 +29,20 @@ export const command: Command = {
   ],
   operands: { least: 2, most: 2 },
 
+  afterInterruption(call, { startedAt }) {
+    if (call.isOn("dry-run")) return "Nothing was written";
+    const [database = "", path = ""] = call.operands;
+    // Meanwhile another backup may be complete, and be the latest.
+    const moment = startedAt.toISOString().replace(/\.\d+Z$/, "Z");
+    const words = [database, path.replace(/^latest(?=$|\/)/, moment), "--into-existing"];
+    if (call.isOn("salvage")) words.push("--salvage");
+    if (call.isOn("no-views")) words.push("--no-views");
+    return `What is written so far stays. Go on with: ${commandLine("restore", words)}`;
+  },
+
   async run(call) {
     const [database = "", path = ""] = call.operands;
-    return await withSession(call, call.text("config"), async (session) => {
+    return await withSession(call, async (session) => {
       const report = await session.restore({
         database,
         path,

@@ -12,6 +12,8 @@ export interface Output {
 /** The process around a command. */
 export interface Shell {
   env: Readonly<Record<string, string | undefined>>;
+  /** The whole of standard input, as text. Asked once, and again it is the same text. @default there is none */
+  readStandardInput?: () => Promise<string>;
   /** Results. */
   stdout: Output;
   /** Log, progress and errors. */

@@ -5,7 +5,7 @@ import { counted, formatCount, formatSeconds } from "../observe/figures.ts";
 import { openStore } from "../store/open.ts";
 import { describeUnreadable } from "./unreadable.ts";
 import { exitCodeOfVerify, verify, type VerifyReport } from "../commands/verify.ts";
-import { type Call, type Command, CONFIG_FLAG } from "./command.ts";
+import type { Call, Command } from "./command.ts";
 import { withSession, withSurroundings } from "./session.ts";
 
 /** More unreadable documents than these are counted in the text; `--json` and the log have them all. */
@@ -13,7 +13,7 @@ const SHOWN_UNREADABLE = 20;
 
 export const command: Command = {
   name: "verify",
-  usage: "<db> <path> [--config FILE] [--quick]",
+  usage: "<db> <path> [<config>] [--quick]",
   help: [
     "Reads a backup again and compares it with its manifest: checksums, counts, ids. Needs no CouchDB and writes nothing.",
     "",
@@ -21,7 +21,7 @@ export const command: Command = {
     "Exit codes: 0 complete, 3 as its manifest says, but CouchDB could not read some documents when it was made (they are",
     "listed), 12 something is not as it must be.",
   ],
-  flags: [CONFIG_FLAG, { name: "quick", summary: "compare presence and size only" }],
+  flags: [{ name: "quick", summary: "compare presence and size only" }],
   operands: { least: 2, most: 2 },
 
   async run(call) {
@@ -38,13 +38,13 @@ export const command: Command = {
         return finish(await verify({ ...surroundings, ...nowhere }, request));
       });
     }
-    return await withSession(call, call.text("config"), async (session) => finish(await session.verify(request)));
+    return await withSession(call, async (session) => finish(await session.verify(request)));
   },
 };
 
 /** Whether the path alone leads to the backup, and there is no config to be found. */
 async function needsNoConfig(call: Call, path: string): Promise<boolean> {
-  if (!/^(file:|\/|\.\.?\/)/.test(path) || call.text("config") !== undefined) return false;
+  if (!/^(file:|\/|\.\.?\/)/.test(path) || call.configPath !== undefined) return false;
   try {
     await loadConfig({ env: call.shell.env });
     return false;

@@ -88,6 +88,8 @@ export interface Config {
   warnings: string[];
 }
 
+/** The path that stands for standard input. */
+export const STANDARD_INPUT = "-";
 /** The variable that names the config, or holds its text. */
 const CONFIG_VARIABLE = "COUCHDB_BACKUP_CONFIG";
 /** The variable by which template.yaml names the state machine. */
@@ -95,7 +97,7 @@ const STATE_MACHINE_VARIABLE = "BACKUP_STATE_MACHINE";
 const DEFAULT_FILE = "./config.yaml";
 
 /**
- * Finds, reads and checks the config: `path`, else what `$COUCHDB_BACKUP_CONFIG` names or holds, else `./config.yaml`.
+ * Finds, reads and checks the config: `path` (`-` is standard input), else what `$COUCHDB_BACKUP_CONFIG` names or holds, else `./config.yaml`.
  * A password that it keeps elsewhere is not read: {@linkcode openSession} does when it is needed.
  *
  * @throws ConfigError when it cannot be read or is not allowed.
@@ -105,12 +107,15 @@ export async function loadConfig(options: {
   env: Environment;
   /** Reads a file as UTF-8. @default node:fs */
   readFile?: ((path: string) => Promise<string>) | undefined;
+  /** What `-` stands for. @default it is an error */
+  readStandardInput?: (() => Promise<string>) | undefined;
 }): Promise<Config> {
-  const { env, readFile = (path: string) => readFileOfSystem(path, "utf8") } = options;
+  const { env, readStandardInput, readFile = (path: string) => readFileOfSystem(path, "utf8") } = options;
   const named = options.path ?? (env[CONFIG_VARIABLE] || undefined);
   const isText = options.path === undefined && named?.includes("\n") === true;
   const file = isText ? `$${CONFIG_VARIABLE}` : named ?? DEFAULT_FILE;
-  const text = isText ? named : await readConfigFile(file, { readFile, isDefault: named === undefined });
+  const read = named === STANDARD_INPUT && readStandardInput !== undefined ? readStandardInput : readFile;
+  const text = isText ? named : await readConfigFile(file, { readFile: read, isDefault: named === undefined });
   return parseConfig(text, { file, env });
 }
 

@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { Catalog } from "../archive/catalog.ts";
 import type { Repository } from "../archive/repository.ts";
 import type { Found, Probe } from "../commands/check.ts";
-import type { Config } from "../config/config.ts";
+import { type Config, STANDARD_INPUT } from "../config/config.ts";
 import { formatDate } from "../dates.ts";
 import { describeError, ProgramError } from "../errors.ts";
 import { counted, formatSize } from "../observe/figures.ts";
@@ -164,7 +164,7 @@ function stateFolderProbe(folder: string | undefined): Probe {
 /** A file with a password in it should not be readable for everybody on the machine. */
 function modeProbes({ file, holdsSecret, database }: Config): Probe[] {
   const files: [string, string][] = [];
-  if (holdsSecret === true && !file.startsWith("$") && file !== "-") files.push(["config_mode", file]);
+  if (holdsSecret === true && !file.startsWith("$") && file !== STANDARD_INPUT) files.push(["config_mode", file]);
   if (database.passwordFile !== undefined) files.push(["password_file_mode", database.passwordFile.path]);
   return files.map(([check, path]) => ({
     check,

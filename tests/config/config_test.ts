@@ -176,6 +176,27 @@ Deno.test("parseConfig() takes credentials out of the URLs", () => {
   assertEquals(config.loki?.password?.reveal(), "q");
 });
 
+Deno.test("parseConfig() takes a bare path as the bucket folder, whatever is in it", () => {
+  const bucketOf = (bucket: string) => parse(`${DATABASE}${TASK}bucket: ${bucket}\n`).bucket.bucket;
+  assertEquals(bucketOf("/backups"), "file:///backups");
+  assertEquals(bucketOf("'/a b/50%25/ü/'"), "file:///a%20b/50%2525/%C3%BC");
+  const refused = [["backups", 'is "backups", must be "s3://'], ["/", "must be"], [
+    "/a/../b",
+    'must have no "."',
+  ]] as const;
+  for (const [bucket, message] of refused) assertThrows(() => bucketOf(bucket), ConfigError, message);
+});
+
+Deno.test("loadConfig() reads standard input where the path is -", async () => {
+  const text = `${DATABASE}${TASK}${BUCKET}`;
+  const readStandardInput = () => Promise.resolve(text);
+  const config = await loadConfig({ path: "-", env: {}, readStandardInput });
+  assertEquals([config.file, config.bucket.bucket], ["-", "s3://bucket/folder"]);
+  assertEquals((await loadConfig({ env: { COUCHDB_BACKUP_CONFIG: "-" }, readStandardInput })).file, "-");
+  const broken = () => loadConfig({ path: "-", env: {}, readStandardInput: () => Promise.resolve(`${text}x: 1\n`) });
+  await assertRejects(broken, ConfigError, '-:4:1: Key "x" is unknown');
+});
+
 Deno.test("parseConfig() keeps a file:// bucket and warns of the keys that are S3's", () => {
   const config = parse(`${DATABASE}${TASK}bucket: file:///var/backup/\nregion: eu-west-1\n`, {
     AWS_ACCESS_KEY_ID: "a",
@@ -290,7 +311,7 @@ const SCHEMA_ERRORS: { what: string; text: string; env?: Record<string, string>;
     message: [
       '1:1: Key "database.url" is missing, must be a URL such as "http://host:5984"',
       '1:1: Key "task" is missing, must be a mapping of at least one task, each with a name of its own',
-      '1:1: Key "bucket" is missing, must be "s3://name/folder" or "file:///path"',
+      '1:1: Key "bucket" is missing, must be "s3://name/folder", "file:///path" or "/path"',
     ],
   },
   {
@@ -411,7 +432,7 @@ ${BUCKET}`,
   {
     what: "buckets",
     text: `${DATABASE}${TASK}bucket: http://b\n`,
-    message: ['3:9: Key "bucket" is "http://b", must be "s3://name/folder" or "file:///path"'],
+    message: ['3:9: Key "bucket" is "http://b", must be "s3://name/folder", "file:///path" or "/path"'],
   },
   {
     what: "a bucket's short name",

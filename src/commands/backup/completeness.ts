@@ -85,6 +85,8 @@ export interface ListedDatabase {
   counts: DocumentCounts;
   /** How many live documents have been read, at the most: one that was read again may be counted twice. */
   mostLive: () => number;
+  /** The command that goes on with the backup. */
+  resume: string;
   /** How many purges there were when the listing began, maybe in an earlier run. */
   purges: number | undefined;
 }
@@ -98,10 +100,11 @@ export class Completeness {
   readonly #mostLive: () => number;
   readonly #startedAtMs: number = performance.now();
   readonly #purges: number | undefined;
+  readonly #resume: string;
 
   constructor(
     context: Run,
-    { database, listing, counts, mostLive, purges }: ListedDatabase,
+    { database, listing, counts, mostLive, purges, resume }: ListedDatabase,
   ) {
     this.#context = context;
     this.#database = database;
@@ -109,6 +112,7 @@ export class Completeness {
     this.#counts = counts;
     this.#mostLive = mostLive;
     this.#purges = purges;
+    this.#resume = resume;
   }
 
   /** Waits, for some minutes, until the feed announces as many rows as there are documents: until then its copies lag. */
@@ -192,7 +196,7 @@ export class Completeness {
 
   #incomplete(reason: string): IncompleteError {
     return new IncompleteError(`Cannot call the backup of database "${this.#database}" complete: ${reason}`, {
-      hint: "A node of the cluster may lag. What is stored is kept: backup goes on with --resume",
+      hint: `A node of the cluster may lag. What is stored is kept, ${this.#resume} goes on`,
     });
   }
 

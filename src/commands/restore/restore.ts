@@ -3,9 +3,11 @@
  * to, create it with the properties it had, write the documents, then the design documents, check, give it its security
  * object back and have its views built. In go a database's name and a path, out comes a report.
  */
+import { commandLine } from "../../command_line.ts";
 import type { Archive } from "../../archive/archive.ts";
 import { DocumentWriter } from "../../couchdb/write.ts";
 import { decodeDatabase } from "../../database_name.ts";
+import { joinKey } from "../../store/key.ts";
 import { eitherSignal } from "../../parallel.ts";
 import type { BegunRestore, RestoreContext, RestoreRequest } from "./context.ts";
 import { DocumentRestore } from "./documents.ts";
@@ -70,12 +72,19 @@ async function writeDocuments(
     await documents.restoreDocuments();
     await documents.restoreDesigns();
   } catch (error) {
+    const words = [database, pathOf(archive), "--into-existing", ...salvage ? ["--salvage"] : []];
     log.warn("restore ends early: the database holds a part of the archive", {
-      hint: "Restore again with --into-existing to complete it, or delete the database",
+      hint: `${commandLine("restore", words)} completes it; or delete the database`,
     });
     throw error;
   }
   return documents.finish();
+}
+
+/** The path that leads to this very archive, whatever else is in its folder or becomes complete later. */
+function pathOf({ url, manifest, place: { store, folder, object } }: Archive): string {
+  const name = object ?? manifest;
+  return name === undefined ? url : store.locate(joinKey(folder, name));
 }
 
 async function reportDryRun(context: BegunRestore, archive: Archive, target: RestoreTarget): Promise<RestoreReport> {

@@ -3,6 +3,7 @@
  * marker lies in the folder, and a note on this machine says that it was there: a folder without its marker, where the
  * note is, is refused. The first run has no note and needs no hand.
  */
+import { shellWord } from "../../shell_word.ts";
 import { createHash, randomUUID } from "node:crypto";
 import * as fs from "node:fs/promises";
 import { join } from "node:path";
@@ -64,7 +65,11 @@ export class Mount {
     throw new StoreError(
       `Cannot ${action} "${url}": ${lack}, although earlier runs had it${elsewhere}; its disk may not be mounted`,
       { code: "not_mounted" },
-      { hint: `Mount it; where the folder is a new one on purpose: mkdir -p "${root}" && touch "${this.#marker}"` },
+      {
+        hint: `Mount it; where the folder is a new one on purpose: mkdir -p ${shellWord(root)} && touch ${
+          shellWord(this.#marker)
+        }`,
+      },
     );
   }
 

@@ -53,7 +53,7 @@ export async function readObject(
       key,
     }, {
       hint:
-        "Where it was stored with a Content-Encoding, copy it onto itself without (aws s3 cp --content-encoding '')",
+        "Where it was stored with a Content-Encoding, which the store undoes, copy it onto itself without that header",
     });
   };
 

@@ -5,7 +5,8 @@
  */
 
 const KEY_AT_START = /^["']?([\w-]+)["']?\s*:(?=\s|$)/;
-const KEYS = /["']?([\w-]+)["']?\s*:(?=\s|$)/g;
+/** A number is no key's name: in "Sat 18: 00" there is none. */
+const KEYS = /["']?(?!\d+["']?\s*:)(?<![\w-])([\w-]+)["']?\s*:(?=\s|$)/g;
 
 /**
  * Whether a document, as it was written, holds a secret: behind one of the keys, or as credentials in a URL. What a variable

@@ -150,11 +150,19 @@ export const cron: z.ZodType<{ text: string; calendar: Calendar }> = text(CRON).
     return { text: value, calendar: parseCalendar(value) };
   } catch (error) {
     if (!(error instanceof CalendarError)) throw error;
-    const params = { discreet: "is no schedule, with the value that it got" };
+    const params = { discreet: explainDiscreetly(error) };
     context.addIssue({ code: "custom", message: explainCron(error), params });
     return z.NEVER;
   }
 });
+
+/** The same where no part of the value may be shown: it came from a variable, or another key's value ran into it. */
+function explainDiscreetly({ offset, hint }: CalendarError): string {
+  const allowed = hint?.startsWith("Write [") === true ? hint : `Write a schedule such as "Sat *-*-1..7 18:00:00"`;
+  return `is no schedule, with the value that it got: character ${
+    offset + 1
+  } of it is not as it must be\n    ${allowed}`;
+}
 
 /** What is wrong, the expression with a caret under the place, and what to write. */
 function explainCron({ expression, offset, reason, hint }: CalendarError): string {

@@ -375,6 +375,7 @@ ${BUCKET}`,
   c: {databases: [a], cron: "daily Europe/Brelin"}
   d: {databases: [a], timezone: CEST}
   e: {databases: [a], cron: "18:00 password: hunter2"}
+  f: {databases: [a], cron: "Sat 18: 00"}
 ${BUCKET}`,
     message: [
       '3:29: Key "task.a.cron" is no schedule: hour 25 is outside 0..23\n    Sat *-*-1..7 25:00\n                 ^\n' +
@@ -386,7 +387,12 @@ ${BUCKET}`,
       '          ^\n    Did you mean "Europe/Berlin"?',
       '6:33: Key "task.d.timezone" is "CEST", must be a time zone such as "Europe/Berlin" or "UTC"; ' +
       '"CEST" is an abbreviation: write the zone\'s name, such as Europe/Berlin or UTC',
-      '7:29: Key "task.e.cron" is no schedule, with the value that it got',
+      '7:29: Key "task.e.cron" is no schedule, with the value that it got: character 6 of it is not as it must be\n' +
+      '    Write [weekdays] [[year-]month-day] [hour:minute[:second]] [zone], such as "Sat *-*-1..7 18:00:00 ' +
+      'Europe/Berlin", or minutely, hourly, daily, weekly, monthly, quarterly, semiannually, yearly',
+      '8:29: Key "task.f.cron" is no schedule: a number is needed here, not " "\n    Sat 18: 00\n           ^\n' +
+      '    Write [weekdays] [[year-]month-day] [hour:minute[:second]] [zone], such as "Sat *-*-1..7 18:00:00 ' +
+      'Europe/Berlin", or minutely, hourly, daily, weekly, monthly, quarterly, semiannually, yearly',
     ],
   },
   {
@@ -540,6 +546,20 @@ const SYNTAX_ERRORS: { what: string; text: string; message: string; hint?: strin
     text: 'bucket "s3://b"\nprefix: x\n',
     message: '1:7: A colon is missing after "bucket"\n  1 | bucket "s3://b"\n    |       ^',
     hint: 'Write "bucket:"',
+  },
+  {
+    what: "a schedule without quotes, with a space in its time",
+    text: "task:\n  weekly:\n    cron: Sat 18: 00\n",
+    message: '3:17: A colon with a space behind it stands in the value of "cron", which is not in quotes\n' +
+      "  3 |     cron: Sat 18: 00\n    |                 ^",
+    hint: 'Put a value with a colon in quotes; a schedule has no space in its time: cron: "Sat *-*-1..7 18:00:00"',
+  },
+  {
+    what: "a colon in a value without quotes",
+    text: "bucket: /a: b\n",
+    message: '1:11: A colon with a space behind it stands in the value of "bucket", which is not in quotes\n' +
+      "  1 | bucket: /a: ***\n    |           ^",
+    hint: "Put a value with a colon in quotes",
   },
   {
     what: "a missing space",

@@ -24,7 +24,11 @@ const ROOT = new URL("..", import.meta.url).pathname;
 const README = { path: "README.md", text: await Deno.readTextFile(`${ROOT}README.md`) };
 const PAGES = [README, ...await walk(["docs"], ".md")];
 
-const NAMES = ["backup", "check", "list", "plan", "restore", "schedule", "systemd", "verify"];
+const NAMES: string[] = [];
+for await (const { name } of Deno.readDir(`${ROOT}src/cli`)) {
+  const { command } = await import(`../src/cli/${name}`);
+  if (command !== undefined) NAMES.push(command.name);
+}
 const COMMANDS = new Map<string, Command>([["completions", completionsCommand(() => Promise.resolve([]))]]);
 for (const name of NAMES) COMMANDS.set(name, (await import(`../src/cli/${name}.ts`)).command);
 

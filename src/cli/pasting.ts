@@ -6,7 +6,8 @@ import type { Log, LogFields } from "../observe.ts";
 import { shellWord } from "../shell_word.ts";
 
 /** A command of this program; what follows it stands behind a space, a quote or at the end. */
-const COMMAND = /\bcouchdb-backup (?:backup|check|list|plan|restore|schedule|systemd|verify)(?! --help)(?=[ "]|$)/g;
+const COMMAND =
+  /\bcouchdb-backup (?:backup|check|expire|keep|list|plan|restore|schedule|systemd|unkeep|verify)(?! --help)(?=[ "]|$)/g;
 
 /** The message with `--config` behind the name of each command; as it is where the environment names the config. */
 export function completeCommands(message: string, configPath: string | undefined): string {

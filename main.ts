@@ -2,7 +2,7 @@
  * The program: the process, its arguments and its environment become one call of the command line, or, where Lambda
  * started it, the loop that answers events. Only this file knows the process.
  */
-import { fstatSync } from "node:fs";
+import { fstatSync, writeSync } from "node:fs";
 import process from "node:process";
 import { main } from "./src/cli/cli.ts";
 import type { Output, Shell } from "./src/cli/shell.ts";
@@ -10,7 +10,7 @@ import { EXIT } from "./src/errors.ts";
 import { isJournal } from "./src/observe/log.ts";
 import { PROGRAM_NAME } from "./src/version.ts";
 
-/** A reader that went away: of a pipe (`| head -1`), or of a terminal that was closed. */
+/** A reader that went away: of a pipe (`| head -1`), or of a terminal that was closed, for which Node says EIO. */
 const READER_GONE = new Set(["EPIPE", "EIO"]);
 
 /** Read once: a service that reads its config again finds the same text. */
@@ -56,6 +56,22 @@ function processShell(): Shell {
   };
 }
 
+/** Whether a descriptor is that of a file or a device, rather than a pipe or a socket with a reader behind it. */
+function isOnDisk(fd: number): boolean {
+  try {
+    const found = fstatSync(fd);
+    return !found.isFIFO() && !found.isSocket();
+  } catch {
+    return false; // It was closed before the program began.
+  }
+}
+
+/** Writes all of a text, however little the system takes at once. */
+function writeWhole(fd: number, text: string): void {
+  const bytes = new TextEncoder().encode(text);
+  for (let written = 0; written < bytes.length;) written += writeSync(fd, bytes, written);
+}
+
 /**
  * A stream whose reader may go away, which must not end a backup: what it would have read is dropped. A result that the
  * disk did not take is another matter: nobody may take half of it for the whole.
@@ -63,22 +79,27 @@ function processShell(): Shell {
 function output(stream: typeof process.stdout | typeof process.stderr): Output {
   let gone = false;
   let incomplete = false;
-  const lose = (error: Error & { code?: string }) => {
+  const lose = (error: Error & { code?: string }): Error | void => {
     gone ||= READER_GONE.has(error.code ?? "");
-    if (gone || incomplete || stream === process.stderr) return;
+    if (gone) return;
+    if (incomplete || stream === process.stderr) return error;
     incomplete = true;
     process.stderr.write(`${PROGRAM_NAME}: Cannot write the result: ${error.message}\n`);
     process.on("exit", () => process.exitCode ||= EXIT.unexpected);
+    return error;
   };
+  const isFile = !stream.isTTY && isOnDisk(stream.fd);
   // A pipe tells it by an event, which without a listener ends the process; a file and a terminal throw.
   stream.on("error", lose);
   return {
     write(text) {
       if (gone) return;
       try {
-        stream.write(text);
+        // A stream keeps all that follows a write that failed, in memory and for ever.
+        if (isFile) writeWhole(stream.fd, text);
+        else stream.write(text);
       } catch (error) {
-        lose(error as Error);
+        return lose(error as Error);
       }
     },
     isTerminal: stream.isTTY === true,

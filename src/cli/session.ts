@@ -47,7 +47,12 @@ export async function withSurroundings<T>(
     format: readLogFormat(call.text("log-format")),
     color: stderr.isTerminal && !env.NO_COLOR,
     journal,
-    write: (line) => bars === undefined ? stderr.write(`${line}\n`) : bars.writeLine(line),
+    write: (line) => {
+      if (bars !== undefined) return bars.writeLine(line);
+      const problem = stderr.write(`${line}\n`);
+      // The log counts it as lost.
+      if (problem instanceof Error) throw problem;
+    },
   });
   const run = crypto.randomUUID();
   const startedAt = new Date();

@@ -2,8 +2,11 @@
 
 /** A stream that people or programs read. */
 export interface Output {
-  /** Returns at once and never throws: what nobody reads any more is dropped. */
-  write(text: string): void;
+  /**
+   * Returns at once and never throws: what nobody reads any more is dropped. What could not be written for another reason,
+   * such as a full disk, comes back as that reason.
+   */
+  write(text: string): Error | void;
   isTerminal: boolean;
   /** The width of the terminal in characters, asked each time. */
   columns(): number;

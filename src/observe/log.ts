@@ -69,7 +69,7 @@ export function openLog(options: LogOptions): OpenLog {
     try {
       options.write(format(record));
     } catch (error) {
-      // A console that is gone (EPIPE) must not end a backup; the line is counted instead.
+      // A console whose disk is full must not end a backup; the line is counted instead.
       lost.add(1, `Cannot write log lines: ${describeError(error)}`);
     }
   };

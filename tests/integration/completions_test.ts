@@ -7,7 +7,7 @@ async function completions(shell: string): Promise<string> {
   const nowhere = { write() {}, isTerminal: false, columns: () => 80 };
   const exitCode = await main(["completions", shell], {
     env: {},
-    stdout: { ...nowhere, write: (more) => text += more },
+    stdout: { ...nowhere, write: (more) => void (text += more) },
     stderr: nowhere,
     journal: false,
     onSignal: () => () => {},

@@ -42,9 +42,12 @@ export async function withSurroundings<T>(
   const bars = stderr.isTerminal && !call.isOn("quiet")
     ? openProgressBars({ write: stderr.write.bind(stderr), columns: stderr.columns })
     : undefined;
+  const format = readLogFormat(call.text("log-format"));
   const opened = openConfigLog({ loki }, {
     level: call.isOn("verbose") ? "debug" : call.isOn("quiet") ? "warn" : "info",
-    format: readLogFormat(call.text("log-format")),
+    format,
+    // The command's own end says it; a program that reads JSON lines has no use for that one.
+    onlyForSinks: format === "json" ? undefined : { "task is not saved": ["error"] },
     color: stderr.isTerminal && !env.NO_COLOR,
     journal,
     write: (line) => {

@@ -32,6 +32,8 @@ export interface LogOptions extends LineLook {
   level: LogLevel;
   /** Takes one line without its newline. */
   write: (line: string) => void;
+  /** Fields of events that lines have for sinks alone: their reader of the console is told them in another way. */
+  onlyForSinks?: Readonly<Record<string, readonly string[]>> | undefined;
   sinks?: readonly LogSink[];
   /** The least level that sinks get, where it is not that of the console (`--quiet`). @default level */
   sinkLevel?: LogLevel;
@@ -67,7 +69,7 @@ export function openLog(options: LogOptions): OpenLog {
 
   const writeConsole = (record: LogRecord) => {
     try {
-      options.write(format(record));
+      options.write(format(forConsole(record, options.onlyForSinks)));
     } catch (error) {
       // A console whose disk is full must not end a backup; the line is counted instead.
       lost.add(1, `Cannot write log lines: ${describeError(error)}`);
@@ -116,6 +118,15 @@ export function openLog(options: LogOptions): OpenLog {
       sinks = [];
       return result;
     },
+  };
+}
+
+function forConsole(record: LogRecord, onlyForSinks: LogOptions["onlyForSinks"] = {}): LogRecord {
+  const left = Object.hasOwn(onlyForSinks, record.event) ? onlyForSinks[record.event] : undefined;
+  if (left === undefined) return record;
+  return {
+    ...record,
+    fields: Object.fromEntries(Object.entries(record.fields).filter(([key]) => !left.includes(key))),
   };
 }
 

@@ -4,6 +4,7 @@ import { main } from "../../src/cli/cli.ts";
 import type { Shell } from "../../src/cli/shell.ts";
 import { createDatabase, idsOf } from "../couchdb/impatient_client.ts";
 import { type FakeCouchDb, startFakeCouchDb } from "../fakes/couchdb.ts";
+import { FakeLoki } from "../fakes/loki.ts";
 import { filesOf, readBackup } from "../read_archive.ts";
 import { shellWords } from "../shell_words.ts";
 import { until } from "../until.ts";
@@ -244,6 +245,20 @@ Deno.test("main() says 10 when CouchDB refuses the login, after one attempt, or 
   assertEquals([code, json.error.exit_code, desk.fake.requests.length - before], [10, 10, 1]);
   assertStringIncludes(err, 'couchdb-backup: Cannot list the databases: CouchDB answered 401 unauthorized, "Name or');
   assertStringIncludes(err, "\n  Check database.login and database.password");
+});
+
+Deno.test("main() tells a cause once on the terminal, and Loki has it with the task", async () => {
+  await using desk = await Desk.make();
+  const loki = new FakeLoki();
+  const database = `{url: "${desk.fake.url}", login: admin, password: wrong}`;
+  const path = await desk.config({ database, bucket: `${desk.folder}/bucket"\nloki: "${loki.url}` });
+  const { code, err } = await run(["backup", path]);
+  assertEquals([code, err.split("Cannot list the databases").length - 1], [10, 1], err);
+  assertStringIncludes(err, "task is not saved task=weekly saved=0");
+  const line = loki.lines.find(({ line }) => line.includes("task is not saved"));
+  assertEquals(line?.labels.task, "weekly");
+  assertStringIncludes(line?.line ?? "", 'error="Cannot list the databases: CouchDB answered 401');
+  await loki.close();
 });
 
 Deno.test("main() says 11 when the store refuses everything, and what to fix", async () => {

@@ -85,7 +85,7 @@ export class Mount {
   async #mark(): Promise<void> {
     const { root, url, log } = this.#options;
     try {
-      await fs.writeFile(this.#marker, MARKER_TEXT, { flag: "wx" });
+      await fs.writeFile(this.#marker, MARKER_TEXT, { flag: "wx", mode: 0o600 });
     } catch (error) {
       if (!await this.#hasMarker("store")) {
         // A folder in which only what lies deeper may be written.

@@ -48,6 +48,12 @@ export interface DirectoryStoreOptions extends StoreContext {
   write?: (handle: fs.FileHandle, bytes: Uint8Array, start: number) => Promise<{ bytesWritten: number }>;
 }
 
+/** The modes of what is made: backups are nobody's business but their owner's, unless the bucket folder is shared. */
+const PRIVATE = { file: 0o600, folder: 0o700 } as const;
+/** In a bucket folder that is handed to a group (its setgid bit), the group may read. */
+const SHARED = { file: 0o640, folder: 0o2750 } as const;
+const SETGID = 0o2000;
+
 /** A file whose bytes are on the disk but that has no lasting name yet. */
 interface TempFile extends Omit<StoredObject, "key"> {
   path: string;
@@ -67,6 +73,7 @@ export class DirectoryStore implements Store {
   readonly #mount: Mount;
   readonly #log: Log;
   #isSyncMissed = false;
+  #modes: typeof PRIVATE | typeof SHARED | undefined;
   /** The folder that was last searched for leftovers; a backup writes thousands of objects into the same one. */
   #swept: string | undefined;
 
@@ -256,7 +263,7 @@ export class DirectoryStore implements Store {
     await this.#makeFolder(folder, key);
     await this.#sweep(folder, key);
     const path = join(folder, `.couchdb-backup-${process.pid}-${randomUUID()}.tmp`);
-    const file = await this.#try("store", key, fs.open(path, "wx"));
+    const file = await this.#try("store", key, fs.open(path, "wx", (await this.#modesHere()).file));
     try {
       const hash = createHash("sha256");
       let sizeBytes = 0;
@@ -303,7 +310,7 @@ export class DirectoryStore implements Store {
     // Without hard links an empty file claims the name and is then replaced by the finished one. For that moment a
     // reader sees an empty object; whoever is killed there leaves it, and no manifest names it.
     try {
-      await (await fs.open(path, "wx")).close();
+      await (await fs.open(path, "wx", (await this.#modesHere()).file)).close();
     } catch (error) {
       if (errorCode(error) === "EEXIST") return false;
       throw directoryError(error, this.#place("store", key));
@@ -324,7 +331,7 @@ export class DirectoryStore implements Store {
   async #makeFolder(folder: string, key: string): Promise<void> {
     await this.#mount.requireFor("store");
     try {
-      await fs.mkdir(this.#root);
+      await fs.mkdir(this.#root, { mode: PRIVATE.folder });
       await this.#syncFolder(dirname(this.#root), key);
     } catch (error) {
       if (error instanceof StoreError) throw error;
@@ -334,11 +341,22 @@ export class DirectoryStore implements Store {
       }
     }
     await this.#try("store", key, this.#mount.mark());
-    const made = await this.#try("store", key, fs.mkdir(folder, { recursive: true }));
+    const made = await this.#try(
+      "store",
+      key,
+      fs.mkdir(folder, { recursive: true, mode: (await this.#modesHere()).folder }),
+    );
     if (made === undefined) return;
     for (let path = folder; path.length >= made.length; path = dirname(path)) {
       await this.#syncFolder(dirname(path), key);
     }
+  }
+
+  /** What files and folders may be to others, as the bucket folder has it; that is there by now. */
+  async #modesHere(): Promise<typeof PRIVATE | typeof SHARED> {
+    if (this.#modes !== undefined) return this.#modes;
+    const { mode } = await fs.stat(this.#root);
+    return this.#modes = (mode & SETGID) === 0 ? PRIVATE : SHARED;
   }
 
   /** Makes the names in a folder outlive a power cut. */

@@ -15,6 +15,14 @@ import { listenForInterruption } from "./interruption.ts";
 import { withCompleteHints } from "./pasting.ts";
 import type { Shell } from "./shell.ts";
 
+/** What a command's result or error says again, in the log of a person. */
+const TOLD_AT_THE_END = {
+  "task is not saved": ["error"],
+  "check passes": "all",
+  "check passes with a warning": "all",
+  "check fails": "all",
+} as const;
+
 /** Reads the config, opens what it names, hands it to `work`, and closes it whatever happens. */
 export async function withSession<T>(call: Call, work: (session: Session) => Promise<T>): Promise<T> {
   return await withConfig(call, await loadCallConfig(call), work);
@@ -47,7 +55,7 @@ export async function withSurroundings<T>(
     level: call.isOn("verbose") ? "debug" : call.isOn("quiet") ? "warn" : "info",
     format,
     // The command's own end says it; a program that reads JSON lines has no use for that one.
-    onlyForSinks: format === "json" ? undefined : { "task is not saved": ["error"] },
+    onlyForSinks: format === "json" ? undefined : TOLD_AT_THE_END,
     color: stderr.isTerminal && !env.NO_COLOR,
     journal,
     write: (line) => {

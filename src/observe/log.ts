@@ -32,8 +32,10 @@ export interface LogOptions extends LineLook {
   level: LogLevel;
   /** Takes one line without its newline. */
   write: (line: string) => void;
-  /** Fields of events that lines have for sinks alone: their reader of the console is told them in another way. */
-  onlyForSinks?: Readonly<Record<string, readonly string[]>> | undefined;
+  /**
+   * Fields of events, or all of an event, that sinks alone are told: who reads the console is told in another way.
+   */
+  onlyForSinks?: Readonly<Record<string, readonly string[] | "all">> | undefined;
   sinks?: readonly LogSink[];
   /** The least level that sinks get, where it is not that of the console (`--quiet`). @default level */
   sinkLevel?: LogLevel;
@@ -68,8 +70,10 @@ export function openLog(options: LogOptions): OpenLog {
   const lost = new LossCount();
 
   const writeConsole = (record: LogRecord) => {
+    const shown = forConsole(record, options.onlyForSinks);
+    if (shown === undefined) return;
     try {
-      options.write(format(forConsole(record, options.onlyForSinks)));
+      options.write(format(shown));
     } catch (error) {
       // A console whose disk is full must not end a backup; the line is counted instead.
       lost.add(1, `Cannot write log lines: ${describeError(error)}`);
@@ -121,9 +125,10 @@ export function openLog(options: LogOptions): OpenLog {
   };
 }
 
-function forConsole(record: LogRecord, onlyForSinks: LogOptions["onlyForSinks"] = {}): LogRecord {
+function forConsole(record: LogRecord, onlyForSinks: LogOptions["onlyForSinks"] = {}): LogRecord | undefined {
   const left = Object.hasOwn(onlyForSinks, record.event) ? onlyForSinks[record.event] : undefined;
   if (left === undefined) return record;
+  if (left === "all") return undefined;
   return {
     ...record,
     fields: Object.fromEntries(Object.entries(record.fields).filter(([key]) => !left.includes(key))),

@@ -258,6 +258,10 @@ Deno.test("main() tells a cause once on the terminal, and Loki has it with the t
   const line = loki.lines.find(({ line }) => line.includes("task is not saved"));
   assertEquals(line?.labels.task, "weekly");
   assertStringIncludes(line?.line ?? "", 'error="Cannot list the databases: CouchDB answered 401');
+
+  const checked = await run(["check", path]);
+  assertEquals([checked.code, checked.err, checked.out.split("answered 401").length - 1], [10, "", 1]);
+  assert(loki.lines.some(({ line }) => line.includes('event="check fails" check=couchdb')), "Loki has it too");
   await loki.close();
 });
 

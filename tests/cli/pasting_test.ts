@@ -43,6 +43,18 @@ Deno.test("completeHints() and withCompleteHints() complete what is called a hin
   assertEquals(log.lines.map(({ fields }) => fields), [{ run: 1, hint: `${hint} --config c`, error: hint }, {}]);
 });
 
+Deno.test("completeCommands() knows every command that takes a config", async () => {
+  let commands = 0;
+  for (const { path } of await walk(["src/cli"])) {
+    const { command } = await import(`../../${path}`);
+    if (command === undefined) continue;
+    commands++;
+    const line = `couchdb-backup ${command.name}`;
+    assertEquals(completeCommands(line, "c.yaml"), `${line} --config c.yaml`);
+  }
+  assertNotEquals(commands, 0);
+});
+
 Deno.test("commandLine() is read by a shell as the words that it was made of", async () => {
   const words = ["--task", "it's a $task", "--date", "2026-10-22", "account/a+b"];
   assertEquals(await shellWords(commandLine("backup", words)), [["couchdb-backup", "backup", ...words]]);

@@ -58,6 +58,7 @@ export { backup } from "./src/commands/backup/backup.ts";
 export type { Patience } from "./src/commands/backup/completeness.ts";
 export type { BackupOptions, RunContext } from "./src/commands/backup/context.ts";
 export type { Check, CheckReport } from "./src/commands/check.ts";
+export type { StoreCheckReport } from "./src/commands/check_store.ts";
 export type { ExpireRequest } from "./src/commands/expire/expire.ts";
 export type { ExpiredBackup, ExpireProblem, ExpireReport } from "./src/commands/expire/report.ts";
 export type { KeepReport, KeepRequest } from "./src/commands/keep.ts";
@@ -70,6 +71,7 @@ export {
   type ListedDatabase,
   type ListRequest,
 } from "./src/commands/list.ts";
+export type { ChangeForecast } from "./src/commands/backup/forecast.ts";
 export type { Plan, TaskPlan } from "./src/commands/plan.ts";
 export type { RestoreContext, RestoreRequest } from "./src/commands/restore/context.ts";
 export type { RestoreReport } from "./src/commands/restore/report.ts";
@@ -90,7 +92,7 @@ export {
 } from "./src/config/config.ts";
 export type { Address } from "./src/config/values.ts";
 export type { RetentionRules, Span } from "./src/task/retention.ts";
-export type { Task } from "./src/task/task.ts";
+export type { IncrementPolicy, Task } from "./src/task/task.ts";
 export type { ExcludedDatabase, SelectedDatabase } from "./src/task/select.ts";
 export { type SelectionOptions, selectTasks, type TaskSelection } from "./src/task/selection.ts";
 export {
@@ -125,13 +127,17 @@ export {
   type BackupKind,
   type ChunkEntry,
   type DatabaseProperties,
+  type FeedOverlap,
+  type ListedFeed,
   type Manifest,
   type Origin,
+  type ParentLink,
   parseManifest,
   type Totals,
 } from "./src/archive/manifest.ts";
 export type { DatabaseReport, DatabaseStatus, RunReport, TaskReport } from "./src/archive/report.ts";
 export { openStore } from "./src/store/open.ts";
+export type { QuestionPlace, StoreFinding, StoreProperty, StoreQuestion } from "./src/store/questions.ts";
 export type {
   Conditions,
   CreateOptions,

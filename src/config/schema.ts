@@ -40,6 +40,10 @@ interface TaskDocument {
   attachments: boolean;
   revisions: boolean;
   tombstones: boolean;
+  incremental: boolean;
+  max_increments: number;
+  /** In days. */
+  full_every?: number | undefined;
   parallel: number;
   concurrency?: number | undefined;
   allow_empty: boolean;
@@ -71,6 +75,10 @@ export interface ConfigDocument {
   bucket: string;
   region?: string | undefined;
   endpoint?: string | undefined;
+  addressing_style?: "path" | "virtual" | undefined;
+  /** In MiB. */
+  part_size?: number | undefined;
+  max_parts?: number | undefined;
   token?: string | undefined;
   secret?: Secret | undefined;
   session_token?: Secret | undefined;
@@ -98,6 +106,11 @@ export interface ConfigDocument {
 const LONGEST_DELAY_SECONDS = 7 * 24 * 3600;
 const MOST_PARALLEL = 32;
 const MOST_CONCURRENT = 100;
+/** In MiB. Parts lie in memory; S3's own limits are 5 MiB and 5 GiB. */
+const PART_SIZE = { least: 5, most: 1024, isWhole: true };
+const MAX_PARTS = { least: 10, most: 10_000, isWhole: true };
+const MOST_INCREMENTS = 1000;
+const LONGEST_FULL_EVERY_DAYS = 3660;
 
 const database = z.strictObject({
   url: address,
@@ -144,6 +157,13 @@ const task = z.strictObject({
   attachments: flag.default(true),
   revisions: flag.default(true),
   tombstones: flag.default(false),
+  incremental: flag.default(false),
+  max_increments: wholeNumber(`must be a whole number from 1 to ${MOST_INCREMENTS}`, MOST_INCREMENTS).default(14),
+  full_every: wholeNumber(
+    `must be a whole number of days from 1 to ${LONGEST_FULL_EVERY_DAYS}`,
+    LONGEST_FULL_EVERY_DAYS,
+  )
+    .optional(),
   parallel: wholeNumber(`must be a whole number from 1 to ${MOST_PARALLEL}`, MOST_PARALLEL).default(4),
   concurrency: wholeNumber(`must be a whole number from 1 to ${MOST_CONCURRENT}`, MOST_CONCURRENT).optional(),
   allow_empty: flag.default(false),
@@ -205,6 +225,9 @@ const config = z.strictObject({
     error: `must be a region such as "eu-central-1"`,
   }).optional(),
   endpoint: endpoint.optional(),
+  addressing_style: z.enum(["path", "virtual"], { error: `must be "path" or "virtual"` }).optional(),
+  part_size: number(`must be a whole number of MiB from ${PART_SIZE.least} to ${PART_SIZE.most}`, PART_SIZE).optional(),
+  max_parts: number(`must be a whole number from ${MAX_PARTS.least} to ${MAX_PARTS.most}`, MAX_PARTS).optional(),
   token: text("must be text; put it in quotes").optional(),
   secret: password.optional(),
   session_token: password.optional(),

@@ -7,6 +7,7 @@ import type { Repository } from "../archive/repository.ts";
 import { isSaved, isTaskSaved, type RunReport } from "../archive/report.ts";
 import type { RunContext } from "../commands/backup/context.ts";
 import type { CheckReport } from "../commands/check.ts";
+import type { StoreCheckReport } from "../commands/check_store.ts";
 import type { ExpireRequest } from "../commands/expire/expire.ts";
 import type { ExpireReport } from "../commands/expire/report.ts";
 import type { KeepReport, KeepRequest } from "../commands/keep.ts";
@@ -73,6 +74,8 @@ export interface BackupRequest {
   date?: BackupDate | undefined;
   /** Go on where a run of the same date stopped. @default false */
   resume?: boolean | undefined;
+  /** Save all of each database, also where its task is incremental. @default false */
+  full?: boolean | undefined;
 }
 
 /** What a plan is to show. */
@@ -177,7 +180,7 @@ export class Session implements AsyncDisposable {
     let report: RunReport;
     try {
       const selections = await this.select(request);
-      report = await backup(await this.context(), selections, { resume: request.resume });
+      report = await backup(await this.context(), selections, { resume: request.resume, full: request.full });
     } catch (error) {
       const isInterrupted = signal.aborted || stop.aborted;
       if (!isInterrupted && !(error instanceof UsageError)) {
@@ -292,7 +295,8 @@ export class Session implements AsyncDisposable {
     const { now, signal, stop } = this.#parts;
     const { from = now(), count = DEFAULT_ELAPSES, offline = false } = request;
     const couch = offline ? undefined : await this.connect();
-    return await plan(this.config.tasks, { from, count, couch, signal: AbortSignal.any([signal, stop]) });
+    const { repository } = this;
+    return await plan(this.config.tasks, { from, count, couch, repository, signal: AbortSignal.any([signal, stop]) });
   }
 
   /** Tries all that a backup needs. Four small objects are written, always the same. @throws The reason of `signal`. */
@@ -304,6 +308,20 @@ export class Session implements AsyncDisposable {
     const probes = probesOf(config, { repository, now: this.#parts.now, host: this.#parts.host });
     const isScheduled = tasks.some(({ cron }) => cron !== undefined);
     return await checkSetup({ ...await this.context(), tasks, probes, isScheduled });
+  }
+
+  /**
+   * Asks the store, property by property, for what backups rely on. Some small objects and some MiB are written, always
+   * under the same names. Needs no CouchDB.
+   *
+   * @returns What was found; a store in which nothing can be kept is not an error.
+   * @throws The reason of `signal` or `stop`.
+   */
+  async checkStore(): Promise<StoreCheckReport> {
+    const { checkStoreProperties } = await import("../commands/check_store.ts");
+    const { log, now, signal, stop } = this.#parts;
+    const signals = AbortSignal.any([signal, stop]);
+    return await checkStoreProperties({ log, now, repository: this.repository, signal: signals });
   }
 
   /**

@@ -2,6 +2,7 @@
  * The program: the process, its arguments and its environment become one call of the command line, or, where Lambda
  * started it, the loop that answers events. Only this file knows the process.
  */
+import { once } from "node:events";
 import { fstatSync, writeSync } from "node:fs";
 import process from "node:process";
 import { main } from "./src/cli/cli.ts";
@@ -66,9 +67,8 @@ function isOnDisk(fd: number): boolean {
   }
 }
 
-/** Writes all of a text, however little the system takes at once. */
-function writeWhole(fd: number, text: string): void {
-  const bytes = new TextEncoder().encode(text);
+/** Writes all bytes, however few the system takes at once. */
+function writeWhole(fd: number, bytes: Uint8Array): void {
   for (let written = 0; written < bytes.length;) written += writeSync(fd, bytes, written);
 }
 
@@ -96,11 +96,22 @@ function output(stream: typeof process.stdout | typeof process.stderr): Output {
       if (gone) return;
       try {
         // A stream keeps all that follows a write that failed, in memory and for ever.
-        if (isFile) writeWhole(stream.fd, text);
+        if (isFile) writeWhole(stream.fd, new TextEncoder().encode(text));
         else stream.write(text);
       } catch (error) {
         return lose(error as Error);
       }
+    },
+    async send(bytes) {
+      if (gone || incomplete) return false;
+      try {
+        // A copy: the stream holds on to it, and what the bytes are cut from is written over.
+        if (isFile) writeWhole(stream.fd, bytes);
+        else if (!stream.write(bytes.slice())) await once(stream, "drain");
+      } catch (error) {
+        lose(error as Error);
+      }
+      return !gone && !incomplete;
     },
     isTerminal: stream.isTTY === true,
     columns: () => stream.columns || 80,

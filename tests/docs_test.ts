@@ -17,6 +17,7 @@ import { createDatabase, idsOf } from "./couchdb/impatient_client.ts";
 import { type FakeCouchDb, startFakeCouchDb } from "./fakes/couchdb.ts";
 import { readLogfmt } from "./fakes/logfmt.ts";
 import { FakeLoki } from "./fakes/loki.ts";
+import { outputTo } from "./fakes/output.ts";
 import { shellWords } from "./shell_words.ts";
 import { walk } from "./source_files.ts";
 
@@ -70,8 +71,8 @@ class QuietShell implements Shell {
   err = "";
   journal = false;
   env: Record<string, string>;
-  readonly stdout = { write: (text: string) => void (this.out += text), isTerminal: false, columns: () => 80 };
-  readonly stderr = { write: (text: string) => void (this.err += text), isTerminal: false, columns: () => 80 };
+  readonly stdout = outputTo((text) => void (this.out += text));
+  readonly stderr = outputTo((text) => void (this.err += text));
 
   constructor(env: Record<string, string> = {}) {
     this.env = env;
@@ -117,7 +118,7 @@ Deno.test("every command line in README.md and docs/ is one that the program tak
 Deno.test("every flag that README.md and docs/ mention is one of some command", () => {
   const known = new Set([...COMMANDS.values()].flatMap(flagsOf).concat(COMMON_FLAGS).map(({ name }) => name));
   // Of Deno, of the build, of others.
-  const others = new Set(["v8-flags", "target", "allow-sys", "strict"]);
+  const others = new Set(["v8-flags", "target", "allow-sys", "strict", "attachments"]);
   for (const { path, text } of PAGES) {
     for (const [code, name = ""] of text.matchAll(/`--([a-z][a-z0-9-]*)[^`]*`/g)) {
       assert(known.has(name) || others.has(name), `${path} shows ${code}`);

@@ -17,6 +17,7 @@ import {
   CHECKPOINT_NAME,
   checkpointName,
   chunkName,
+  isBackupChunkName,
   isCheckpointName,
   isFilterName,
   isManifestName,
@@ -24,6 +25,8 @@ import {
   MANIFEST_NAME,
   parseChunkName,
   parseManifestName,
+  parsePortChunkName,
+  portChunkName,
   runOfChunkName,
 } from "./layout.ts";
 import { joinKey } from "../store/key.ts";
@@ -300,15 +303,35 @@ async function listChunks(folder: OpenFolder): Promise<void> {
   const isOfRun = run !== undefined && state.nextNumbers.has(run);
   for (const prefix of isOfRun ? [run] : [...state.nextNumbers.keys()].sort()) {
     const digits = prefix === "" ? undefined : prefix;
-    let expected = 0;
-    for (const number of numbersOf(state, prefix)) {
-      const missing = number - expected;
-      const problem = missing === 1 ? "It is missing" : `It and the ${missing - 1} behind it are missing`;
-      if (missing > 0) archive.problems.push({ chunk: chunkName(expected, digits), problem });
-      expected = number + 1;
-      const name = chunkName(number, digits);
-      if (!others.has(name)) archive.chunks.push({ name, entry: undefined });
-    }
+    const numbers = numbersOf(state, prefix);
+    const nameOf = (number: number) => chunkName(number, digits);
+    noteGaps(archive, numbers, nameOf);
+    const names = numbers.map(nameOf).filter((name) => !others.has(name));
+    archive.chunks.push(...names.map((name) => ({ name, entry: undefined })));
+  }
+  if (state.chunks.size === 0 && archive.problems.length === 0) listPortChunks(folder);
+}
+
+/** The chunks of the Rust port, whose folder has none of another kind. */
+function listPortChunks({ archive, state }: OpenFolder): void {
+  const found = [...state.objects.keys()].flatMap((name) => {
+    const number = parsePortChunkName(name);
+    return number === undefined ? [] : [{ name, number }];
+  }).sort((a, b) => a.number - b.number);
+  noteGaps(archive, found.map(({ number }) => number), portChunkName);
+  archive.chunks.push(...found.map(({ name }) => ({ name, entry: undefined })));
+  // Its folder may be the end of a name with slashes.
+  if (found.length > 0) archive.database = undefined;
+}
+
+/** Chunks that are numbered from 0 are all there, or those that are missing are a problem. */
+function noteGaps(archive: Archive, numbers: readonly number[], nameOf: (number: number) => string): void {
+  let expected = 0;
+  for (const number of numbers) {
+    const missing = number - expected;
+    const problem = missing === 1 ? "It is missing" : `It and the ${missing - 1} behind it are missing`;
+    if (missing > 0) archive.problems.push({ chunk: nameOf(expected), problem });
+    expected = number + 1;
   }
 }
 
@@ -393,5 +416,5 @@ function nothingThere(archive: Archive): ArchiveError {
 /** Whether entries of a folder look like those of a backup of one database. */
 export function isBackupEntry(entry: StoreEntry): boolean {
   const { kind, name } = entry;
-  return kind === "object" && (isManifestName(name) || isCheckpointName(name) || parseChunkName(name) !== undefined);
+  return kind === "object" && (isManifestName(name) || isCheckpointName(name) || isBackupChunkName(name));
 }

@@ -32,6 +32,8 @@ export const STORE_FOLDER = "_store";
 /** The folder, beside the years, that holds the index of complete backups. */
 export const CATALOG_FOLDER = "_catalog";
 
+/** The Rust port of the reference script counts with three digits: `000.json.gz`. */
+const PORT_CHUNK_NAME = /^(\d{3,6})\.json\.gz$/;
 const CHUNK_NAME = /^(?:([0-9a-f]{8})-)?(\d{7,})\.json\.gz$/;
 const MANIFEST_OF_RUN = /^manifest-(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z-([0-9a-f]{8})\.json$/;
 const CHECKPOINT_OF_RUN = /^checkpoint-([0-9a-f]{8})\.json$/;
@@ -65,6 +67,22 @@ export function chunkName(number: number, run?: string): string {
 export function parseChunkName(name: string): number | undefined {
   const match = CHUNK_NAME.exec(name);
   return match === null ? undefined : Number(match[2]);
+}
+
+/** The number in the name of a chunk of the reference script's Rust port; undefined when the name is none. */
+export function parsePortChunkName(name: string): number | undefined {
+  const match = PORT_CHUNK_NAME.exec(name);
+  return match === null ? undefined : Number(match[1]);
+}
+
+/** The name of a chunk of the Rust port: `012.json.gz`. */
+export function portChunkName(number: number): string {
+  return `${String(number).padStart(3, "0")}.json.gz`;
+}
+
+/** Whether an object is a chunk of a folder of them, whoever wrote it. */
+export function isBackupChunkName(name: string): boolean {
+  return parseChunkName(name) !== undefined || parsePortChunkName(name) !== undefined;
 }
 
 /** The run in a chunk's name; undefined where it has none. */

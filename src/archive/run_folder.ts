@@ -70,6 +70,15 @@ export interface PlanWarnings {
   unlisted: string[];
 }
 
+/** A report as it is stored; undefined where the text is none. */
+export function parseRunReport(text: string): RunReport | undefined {
+  try {
+    return reportSchema.safeParse(JSON.parse(text)).data as RunReport | undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /** The folder of one run. */
 export class RunFolder {
   readonly #store: Store;

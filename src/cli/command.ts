@@ -31,7 +31,11 @@ export interface Command {
    * How many operands it takes beside the config, which may stand behind them. `isConfig` says it of one that stands where
    * another one could.
    */
-  operands: { least: number; most: number; isConfig?: (operand: string) => boolean };
+  operands: {
+    least: number;
+    most: number;
+    isConfig?: (operand: string, index: number, flags: Readonly<Record<string, unknown>>) => boolean;
+  };
   /** It works without a config, and takes none. @default false */
   needsNoConfig?: boolean;
   /** What to do after it was interrupted, as a sentence. @default nothing is left to do */
@@ -133,7 +137,7 @@ export function parseCall(command: Command, argv: readonly string[], shell: Shel
     }
   }
   const { least, most } = command.operands;
-  const { operands, configPath } = findConfig(command, parsed.operands, parsed.flags.config);
+  const { operands, configPath } = findConfig(command, parsed.operands, parsed.flags);
   const call = new Call(command, operands, shell, { ...parsed.flags, configPath });
   const count = call.operands.length;
   if (!call.isOn("help") && (count < least || count > most)) {
@@ -150,11 +154,12 @@ export function parseCall(command: Command, argv: readonly string[], shell: Shel
 function findConfig(
   { name, needsNoConfig, operands: { most, isConfig = () => false } }: Command,
   operands: readonly string[],
-  flag: unknown,
+  flags: Readonly<Record<string, unknown>>,
 ): { operands: readonly string[]; configPath: string | undefined } {
-  const named = typeof flag === "string" ? flag : undefined;
+  const named = typeof flags.config === "string" ? flags.config : undefined;
   const last = operands.at(-1);
-  const isLast = needsNoConfig !== true && last !== undefined && (operands.length === most + 1 || isConfig(last));
+  const isLast = needsNoConfig !== true && last !== undefined &&
+    (operands.length === most + 1 || isConfig(last, operands.length - 1, flags));
   if (!isLast) return { operands, configPath: named };
   if (named === undefined) return { operands: operands.slice(0, -1), configPath: last };
   throw new UsageError(`"${name}" is given two configs, "${named}" and "${last}"`, { hint: "Leave one of them out" });

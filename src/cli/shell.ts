@@ -7,6 +7,10 @@ export interface Output {
    * such as a full disk, comes back as that reason.
    */
   write(text: string): Error | void;
+  /**
+   * Writes bytes and waits until there is room for more. False when nobody reads any more, or the disk does not take them.
+   */
+  send(bytes: Uint8Array): Promise<boolean>;
   isTerminal: boolean;
   /** The width of the terminal in characters, asked each time. */
   columns(): number;

@@ -172,6 +172,8 @@ function manifestProblems(
 interface VerifiedChunk {
   chunk: ArchiveChunk;
   counts: DocumentCounts;
+  /** What its rows say of documents that are not there: the reference script stores whatever CouchDB answers. */
+  unreadable?: readonly UnreadableDocument[] | undefined;
   /** Its ids, where they are compared with those of other chunks. */
   ids?: ChunkIds | undefined;
 }
@@ -204,7 +206,8 @@ async function verifyChunks(
     const problem = "problem" in found ? found : await findRepeats(archive, found, { repeats, signal });
     if (problem !== undefined) report.problems.push(problem);
     if ("problem" in found || problem !== undefined) continue;
-    const { counts } = found;
+    const { counts, unreadable = [] } = found;
+    report.unreadable = [...report.unreadable, ...unreadable];
     report.chunks++;
     report.documents += counts.documents;
     report.leaf_revisions += counts.leafRevisions;
@@ -236,7 +239,8 @@ async function readChunk(
     onProgress: (step) => progress.advanced(step),
   });
   log.debug("chunk is read", { chunk: name, documents: contents.documents, bytes: contents.bytes });
-  return range.problem === undefined ? { chunk, counts: contents, ids } : { chunk: name, problem: range.problem };
+  if (range.problem !== undefined) return { chunk: name, problem: range.problem };
+  return { chunk, counts: contents, unreadable: contents.unreadable, ids };
 }
 
 /** Whether a chunk holds documents that a lower one holds too, and does not say that its are later. */

@@ -69,6 +69,8 @@ export interface DesignDocument {
   views?: Record<string, { map?: unknown } | null> | undefined;
 }
 
+/** As many databases as `_dbs_info` takes at a time. */
+const MOST_NAMES = 100;
 const JSON_BODY = { "content-type": "application/json" };
 /** In an answer without a limit, how many rows lie between two positions. */
 const STREAM_SEQ_INTERVAL = 5000;
@@ -156,6 +158,146 @@ export class CouchClient {
       instance_start_time: textOrNull(answer.instance_start_time, "0"),
       purge_seq: textOrNull(answer.purge_seq),
     };
+  }
+
+  /**
+   * How many documents and marks of deleted ones each of several databases has, by `POST /_dbs_info`, a hundred at a time;
+   * by `GET /{db}` where CouchDB does not know that (before 2.2).
+   *
+   * @param databases Decoded. Those that are missing are not in the answer.
+   */
+  async documentCounts(
+    databases: readonly string[],
+    options: CallOptions = {},
+  ): Promise<Map<string, { documents: number; deleted: number }>> {
+    const counts = new Map<string, { documents: number; deleted: number }>();
+    for (let start = 0; start < databases.length; start += MOST_NAMES) {
+      const keys = databases.slice(start, start + MOST_NAMES);
+      const answer = await this.#databaseInfos(keys, options);
+      for (const [index, info] of answer.entries()) {
+        const key = keys[index];
+        if (info !== undefined && key !== undefined) {
+          counts.set(key, { documents: info.doc_count, deleted: info.doc_del_count });
+        }
+      }
+    }
+    return counts;
+  }
+
+  /** One for each key, undefined where there is no such database. */
+  async #databaseInfos(
+    keys: readonly string[],
+    options: CallOptions,
+  ): Promise<({ doc_count: number; doc_del_count: number } | undefined)[]> {
+    try {
+      const answer = await this.#http.json("/_dbs_info", {
+        method: "POST",
+        body: JSON.stringify({ keys }),
+        headers: JSON_BODY,
+        action: "read the properties of several databases",
+        ...options,
+      }) as { key: string; info?: { doc_count: number; doc_del_count: number } | null }[];
+      const infos = new Map(answer.map(({ key, info }) => [key, info ?? undefined]));
+      return keys.map((key) => infos.get(key));
+    } catch (error) {
+      // Before 2.2 that is the name of a database, and none that there can be.
+      if (!(error instanceof CouchError) || ![400, 404, 405].includes(error.facts.status ?? 0)) throw error;
+      return await Promise.all(keys.map((key) => this.#infoIfAny(key, options)));
+    }
+  }
+
+  async #infoIfAny(database: string, options: CallOptions): Promise<DatabaseInfo | undefined> {
+    try {
+      return await this.databaseInfo(database, options);
+    } catch (error) {
+      if (error instanceof CouchError && error.facts.status === 404) return undefined;
+      throw error;
+    }
+  }
+
+  /**
+   * By id the revision that CouchDB shows of each document, or that of the mark where it is deleted; those that CouchDB has
+   * never had are not in it. By `_all_docs` with the ids as keys, which tells of deleted ones, too.
+   */
+  async newestRevisions(
+    database: string,
+    ids: readonly string[],
+    options: CallOptions = {},
+  ): Promise<Map<string, string>> {
+    const answer = await this.#http.json(`/${encodeDatabase(database)}/_all_docs`, {
+      method: "POST",
+      body: JSON.stringify({ keys: ids }),
+      headers: JSON_BODY,
+      action: `look at documents of database "${database}"`,
+      database,
+      ...options,
+    }) as { rows?: { key: string; value?: { rev?: string } | null }[] } | null;
+    const rows = answer?.rows;
+    if (!Array.isArray(rows) || rows.length !== ids.length) {
+      throw new CouchError(
+        `Cannot look at documents of database "${database}": the answer does not have a row for each`,
+        {
+          error: "cut_off",
+          reason: `${rows?.length ?? "no"} rows for ${ids.length} ids`,
+          database,
+        },
+      );
+    }
+    return new Map(rows.flatMap(({ key, value }) => value?.rev === undefined ? [] : [[key, value.rev]]));
+  }
+
+  /**
+   * `POST /{db}/_revs_diff`: by id the revisions that the database lacks, among some.
+   *
+   * @see https://docs.couchdb.org/en/stable/api/database/misc.html#db-revs-diff
+   */
+  async missingRevisions(
+    database: string,
+    revisions: Readonly<Record<string, readonly string[]>>,
+    options: CallOptions = {},
+  ): Promise<Map<string, ReadonlySet<string>>> {
+    const answer = await this.#http.json(`/${encodeDatabase(database)}/_revs_diff`, {
+      method: "POST",
+      body: JSON.stringify(revisions),
+      headers: JSON_BODY,
+      action: `compare revisions with those of database "${database}"`,
+      database,
+      ...options,
+    }) as Record<string, { missing?: string[] }>;
+    return new Map(Object.entries(answer).map(([id, { missing = [] }]) => [id, new Set(missing)]));
+  }
+
+  /** `GET /{db}/_local/{id}`: the document, undefined where there is none. @param id Without `_local/`. */
+  async localDocument(database: string, id: string, options: CallOptions = {}): Promise<unknown> {
+    try {
+      return await this.#http.json(`/${encodeDatabase(database)}/_local/${encodeURIComponent(id)}`, {
+        action: `read the local document "${id}" of database "${database}"`,
+        database,
+        ...options,
+      });
+    } catch (error) {
+      if (error instanceof CouchError && error.facts.status === 404) return undefined;
+      throw error;
+    }
+  }
+
+  /** `PUT /{db}/_local/{id}`, in place of what may be there. @param id Without `_local/`. */
+  async putLocalDocument(
+    database: string,
+    id: string,
+    document: Record<string, unknown>,
+    options: CallOptions = {},
+  ): Promise<void> {
+    const present = await this.localDocument(database, id, options) as { _rev?: string } | undefined;
+    const body = present?._rev === undefined ? document : { ...document, _rev: present._rev };
+    await this.#http.text(`/${encodeDatabase(database)}/_local/${encodeURIComponent(id)}`, {
+      method: "PUT",
+      body: JSON.stringify(body),
+      headers: JSON_BODY,
+      action: `write the local document "${id}" of database "${database}"`,
+      database,
+      ...options,
+    });
   }
 
   /**

@@ -6,6 +6,7 @@ import { edit } from "../fakes/couchdb/edits.ts";
 import { createDatabase, idsOf } from "../couchdb/impatient_client.ts";
 import { type FakeCouchDb, startFakeCouchDb } from "../fakes/couchdb.ts";
 import { FakeLoki } from "../fakes/loki.ts";
+import { outputTo } from "../fakes/output.ts";
 import { filesOf, readBackup } from "../read_archive.ts";
 import { shellWords } from "../shell_words.ts";
 import { until } from "../until.ts";
@@ -17,8 +18,8 @@ class TestShell implements Shell {
   out = "";
   err = "";
   journal = false;
-  readonly stdout = { write: (text: string) => void (this.out += text), isTerminal: false, columns: () => 80 };
-  readonly stderr = { write: (text: string) => void (this.err += text), isTerminal: false, columns: () => 80 };
+  readonly stdout = outputTo((text) => this.out += text);
+  readonly stderr = outputTo((text) => this.err += text);
   #listeners = new Set<(signal: Signal) => void>();
 
   readStandardInput?: () => Promise<string>;

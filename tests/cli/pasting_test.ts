@@ -4,6 +4,7 @@ import { main } from "../../src/cli/cli.ts";
 import { completeCommands, completeHints, withCompleteHints } from "../../src/cli/pasting.ts";
 import { commandLine } from "../../src/command_line.ts";
 import { RecordedLog } from "../fakes/log.ts";
+import { outputTo } from "../fakes/output.ts";
 import { shellWords } from "../shell_words.ts";
 import { walk } from "../source_files.ts";
 
@@ -70,7 +71,7 @@ Deno.test("every command that a message of the source shows is one of the comman
         commands++;
         const [words = []] = await shellWords(shown);
         const err: string[] = [];
-        const output = { write: (text: string) => void err.push(text), isTerminal: false, columns: () => 80 };
+        const output = outputTo((text) => void err.push(text));
         await main(words.slice(1), {
           env: { COUCHDB_BACKUP_CONFIG: "nowhere.yaml" },
           stdout: output,

@@ -8,6 +8,7 @@ import { CheckedChunk } from "../../archive/chunk.ts";
 import { SALVAGE_HINT } from "../../archive/damage.ts";
 import { isLarge } from "../../archive/document_reader.ts";
 import { findArchive } from "../../archive/find.ts";
+import { CHUNK_FORMAT } from "../../archive/formats.ts";
 import { isManifestName, MANIFEST_NAME } from "../../archive/layout.ts";
 import { addParents } from "../../archive/parents.ts";
 import { ArchiveError } from "../../errors.ts";
@@ -40,11 +41,15 @@ export function isCounted(archive: Archive): boolean {
   return archive.chunks.every(({ entry }) => entry !== undefined);
 }
 
-/** Checks one of an archive's chunks. @throws ArchiveError when it is damaged. */
+/**
+ * Checks one of an archive's chunks. With `salvage` one of lines may lack some, which it names.
+ *
+ * @throws ArchiveError when it is damaged.
+ */
 export async function openChunk(
   archive: Archive,
   chunk: ArchiveChunk,
-  options: { signal: AbortSignal },
+  options: { signal: AbortSignal; salvage?: boolean },
 ): Promise<CheckedChunk> {
   return await CheckedChunk.open(placeOfChunk(archive, chunk), options);
 }
@@ -101,7 +106,9 @@ async function looksUnfinished(
   const [first] = archive.chunks;
   if (first === undefined || first.entry !== undefined) return false;
   try {
-    const chunk = await openChunk(archive, first, { signal });
+    const chunk = await openChunk(archive, first, { signal, salvage });
+    // Those of others are none that have not finished.
+    if (chunk.format !== CHUNK_FORMAT) return false;
     if (archive.kind === "foreign" || archive.problems.some(({ chunk }) => isManifestName(chunk))) return false;
     for await (const item of chunk.read({ signal })) {
       const [document] = isLarge(item) ? [] : item;

@@ -2,6 +2,7 @@
  * The manifest, which makes a backup complete, and the checkpoint, which lets an unfinished one go on. Both are JSON,
  * specified in docs/archive.md; here they get their types, are put together, and are read back with every field checked.
  */
+import { counted } from "../counts.ts";
 import { z } from "zod";
 import type { UnreadableDocument } from "../couchdb/couchdb.ts";
 import { ArchiveError } from "../errors.ts";
@@ -383,7 +384,7 @@ function parseObject<T>(bytes: Uint8Array, key: string, noun: string, schema: z.
   } catch (cause) {
     throw new ArchiveError(
       `Cannot read ${noun} "${key}": it is not whole JSON`,
-      { key, expected: `a ${noun}`, found: `${bytes.length} bytes that do not parse` },
+      { key, expected: `a ${noun}`, found: `${counted(bytes.length, "byte")} that cannot be parsed` },
       { cause, hint: "The object is damaged: take an earlier backup" },
     );
   }

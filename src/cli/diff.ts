@@ -2,24 +2,24 @@
 import type { DiffReport } from "../commands/diff.ts";
 import { EXIT } from "../errors.ts";
 import { formatCount } from "../observe/figures.ts";
-import { type Command, CONFIG_FLAG } from "./command.ts";
+import type { Command } from "./command.ts";
 import { withSession } from "./session.ts";
 
 export const command: Command = {
   name: "diff",
-  usage: "<db> <path> <path | live> [--config FILE]",
+  usage: "<db> <path> <path | live> [<config>]",
   help: [
     'Says which documents were added, changed and deleted between two backups of a database, or with "live" between a backup',
     "and the database as it is in CouchDB now. Documents are compared by all of their leaf revisions.",
     "",
     "Paths are as for restore. Exit codes: 0 whether there are differences or not, 12 a backup is not whole.",
   ],
-  flags: [CONFIG_FLAG],
+  flags: [],
   operands: { least: 3, most: 3 },
 
   async run(call) {
     const [database = "", path = "", to = ""] = call.operands;
-    return await withSession(call, call.text("config"), async (session) => {
+    return await withSession(call, async (session) => {
       const report = await session.diff({ database, from: path, to });
       call.print(report, () => describeDiff(report));
       return EXIT.ok;

@@ -1,25 +1,25 @@
 /** `couchdb-backup find <db> --id ID`: the revisions of a document over all backups. */
 import type { DocumentState, FoundDocument } from "../commands/document.ts";
 import { EXIT, UsageError } from "../errors.ts";
-import { type Command, CONFIG_FLAG } from "./command.ts";
+import type { Command } from "./command.ts";
 import { withSession } from "./session.ts";
 
 export const command: Command = {
   name: "find",
-  usage: "<db> --id ID [--config FILE]",
+  usage: "<db> --id ID [<config>]",
   help: [
     "Says which revisions a document had over all backups of its database: since when, until when, and whether it was deleted.",
     "",
     "Needs no CouchDB and no password of it. Exit codes: 0, 12 a backup is not whole, or there is none.",
   ],
-  flags: [CONFIG_FLAG, { name: "id", value: "ID", summary: "the document's id, as it is" }],
+  flags: [{ name: "id", value: "ID", summary: "the document's id, as it is" }],
   operands: { least: 1, most: 1 },
 
   async run(call) {
     const [database = ""] = call.operands;
     const id = call.text("id");
     if (id === undefined) throw new UsageError("find needs --id: which document");
-    return await withSession(call, call.text("config"), async (session) => {
+    return await withSession(call, async (session) => {
       const found = await session.find({ database, id });
       call.print(found, () => describeFound(found));
       return found.problems.length === 0 ? EXIT.ok : EXIT.archive;

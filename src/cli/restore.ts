@@ -1,20 +1,21 @@
 /** `couchdb-backup restore <db> <path>`: brings a backup back. */
-import { formatCount, formatSeconds } from "../observe/figures.ts";
+import { counted, formatCount, formatSeconds } from "../observe/figures.ts";
 import { describeRevision, describeUnreadable } from "./unreadable.ts";
 import { exitCodeOfRestore, type RestoreReport } from "../commands/restore/report.ts";
-import { type Command, CONFIG_FLAG } from "./command.ts";
-import { type Config, loadConfig } from "../config/config.ts";
+import { commandLine } from "../command_line.ts";
+import type { Config } from "../config/config.ts";
 import { parseAddress } from "../config/values.ts";
 import { UsageError } from "../errors.ts";
+import type { Command } from "./command.ts";
 import { readFleetRequest, restoreAll } from "./restore_all.ts";
-import { withConfig } from "./session.ts";
+import { loadCallConfig, withConfig } from "./session.ts";
 
 /** More failed revisions than these are counted in the text; `--json` and the log have them all. */
 const SHOWN_FAILURES = 20;
 
 export const command: Command = {
   name: "restore",
-  usage: "<db> <path> | --all <path>  [--config FILE] [--into-existing] [--salvage] [--dry-run] [--no-views]",
+  usage: "<db> <path> | --all <path>  [<config>] [--into-existing] [--salvage] [--dry-run] [--no-views]",
   help: [
     "Restores a backup into database <db>: every leaf revision, with its history and attachments.",
     "",
@@ -29,7 +30,6 @@ export const command: Command = {
     "are listed), 10 CouchDB, 11 store, 12 the archive is damaged or incomplete.",
   ],
   flags: [
-    CONFIG_FLAG,
     { name: "into-existing", summary: "write into a database that holds documents: both sets of revisions are kept" },
     { name: "salvage", summary: "restore what is whole of a damaged or incomplete archive" },
     { name: "dry-run", summary: "say what would be restored, and write nothing" },
@@ -53,10 +53,32 @@ export const command: Command = {
     { name: "parallel", value: "N", summary: "with --all: databases at the same time; else 4" },
     { name: "gone", summary: "with --all: what the last run did not have any more, too" },
   ],
-  operands: { least: 1, most: 2 },
+  operands: { least: 1, most: 2, isConfig: (_, index, flags) => flags.all === true && index === 1 },
+
+  afterInterruption(call, { startedAt }) {
+    if (call.isOn("dry-run")) return "Nothing was written";
+    // Of all databases the same command goes on, where it is told the moment.
+    const [first = "", second = ""] = call.operands;
+    const [database, path] = call.isOn("all") ? [undefined, first] : [first, second];
+    // Meanwhile another backup may be complete, and be the latest.
+    const moment = startedAt.toISOString().replace(/\.\d+Z$/, "Z");
+    const words = [...database === undefined ? ["--all"] : [database], path.replace(/^latest(?=$|\/)/, moment)];
+    if (database !== undefined || call.isOn("into-existing")) words.push("--into-existing");
+    for (const name of ["salvage", "no-views", "as-new-revision", "designs", "gone"]) {
+      if (call.isOn(name)) words.push(`--${name}`);
+    }
+    for (const name of ["id", "match", "exclude", "map"]) {
+      for (const value of call.list(name)) words.push(`--${name}`, value);
+    }
+    for (const name of ["url", "parallel"]) {
+      const value = call.text(name);
+      if (value !== undefined) words.push(`--${name}`, value);
+    }
+    return `What is written so far stays. Go on with: ${commandLine("restore", words)}`;
+  },
 
   async run(call) {
-    const config = withUrl(await loadConfig({ path: call.text("config"), env: call.shell.env }), call.text("url"));
+    const config = withUrl(await loadCallConfig(call), call.text("url"));
     if (call.isOn("all")) {
       const [path = "", extra] = call.operands;
       if (extra !== undefined) {
@@ -117,9 +139,9 @@ function withUrl(config: Config, url: string | undefined): Config {
 function describe(report: RestoreReport): string {
   const { database, path, failed, failed_revisions, unreadable, lacking, damaged, missing, seconds } = report;
   const deleted = report.deleted === 0 ? "" : ` (${formatCount(report.deleted)} of them deleted)`;
-  const counts = `${formatCount(report.documents)} documents${deleted}, ${
-    formatCount(report.leaf_revisions)
-  } leaf revisions`;
+  const counts = `${counted(report.documents, "document")}${deleted}, ${
+    counted(report.leaf_revisions, "leaf revision")
+  }`;
   const lines = report.dry_run
     ? [`Would restore "${database}" from ${path}: ${counts}`]
     : [`Restored "${database}" from ${path}: ${counts} in ${formatSeconds(seconds)}`];
@@ -130,7 +152,7 @@ function describe(report: RestoreReport): string {
   }
   for (const { id, reason } of report.refused ?? []) lines.push(`  NOT written: ${JSON.stringify(id)}: ${reason}`);
   for (const id of report.not_found ?? []) lines.push(`  not in the backup: ${JSON.stringify(id)}`);
-  if ((report.present ?? 0) > 0) lines.push(`  ${formatCount(report.present!)} leaf revisions were there already`);
+  if ((report.present ?? 0) > 0) lines.push(`  ${counted(report.present!, "leaf revision")} were there already`);
   if (report.newer !== undefined && report.newer.count > 0) {
     const shown = report.newer.ids.slice(0, SHOWN_FAILURES).map((id) => JSON.stringify(id)).join(", ");
     const more = report.newer.count > SHOWN_FAILURES ? " …" : "";
@@ -147,7 +169,7 @@ function describe(report: RestoreReport): string {
   for (const { id, rev, error, reason } of failed.slice(0, SHOWN_FAILURES)) {
     lines.push(`  refused: ${describeRevision(id, rev)}: ${error}, ${reason}`);
   }
-  if (failed_revisions > SHOWN_FAILURES) lines.push(`  refused: ${formatCount(failed_revisions)} revisions in all`);
-  if (missing > 0) lines.push(`  missing: CouchDB took ${formatCount(missing)} documents that it does not count`);
+  if (failed_revisions > SHOWN_FAILURES) lines.push(`  refused: ${counted(failed_revisions, "revision")} in all`);
+  if (missing > 0) lines.push(`  missing: CouchDB took ${counted(missing, "document")} that it does not count`);
   return `${lines.join("\n")}\n`;
 }

@@ -2,7 +2,7 @@
 import type { FleetRequest } from "../commands/restore/fleet.ts";
 import { exitCodeOfFleet, type FleetDatabase, type FleetReport } from "../commands/restore/fleet_report.ts";
 import { UsageError } from "../errors.ts";
-import { formatCount, formatSeconds } from "../observe/figures.ts";
+import { counted, formatCount, formatSeconds } from "../observe/figures.ts";
 import type { Session } from "../session/session.ts";
 import type { Call } from "./command.ts";
 
@@ -51,20 +51,20 @@ export function describeFleet(report: FleetReport): string {
   for (const { database, reason } of left_out) lines.push(`left out: ${database}: ${reason}`);
   const sum = dry_run === true ? "Would restore" : "Restored";
   const parts = [
-    `${sum} ${formatCount(restored.length)} of ${formatCount(databases.length)} databases`,
+    `${sum} ${formatCount(restored.length)} of ${counted(databases.length, "database")}`,
     already.length === 0 ? "" : `${formatCount(already.length)} were restored before`,
     broken.length === 0 ? "" : `${formatCount(broken.length)} are NOT whole`,
     left_out.length === 0 ? "" : `${formatCount(left_out.length)} are left out`,
   ].filter((part) => part !== "");
-  lines.push(`${parts.join(", ")}: ${formatCount(documents)} documents in ${formatSeconds(seconds)}`);
+  lines.push(`${parts.join(", ")}: ${counted(documents, "document")} in ${formatSeconds(seconds)}`);
   return `${lines.join("\n")}\n`;
 }
 
 function describeRestored({ source, database, finished_at, report }: FleetDatabase, isDryRun: boolean): string[] {
   const name = source === database ? database : `${source} -> ${database}`;
-  const documents = formatCount(report?.documents ?? 0);
+  const documents = report?.documents ?? 0;
   const moment = finished_at.replace(/\.\d+Z$/, "Z");
-  return [`${isDryRun ? "would restore" : "restored"}  ${name}  ${documents} documents  as of ${moment}`];
+  return [`${isDryRun ? "would restore" : "restored"}  ${name}  ${counted(documents, "document")}  as of ${moment}`];
 }
 
 function describeBroken({ database, error, hint, report }: FleetDatabase): string[] {
@@ -72,10 +72,10 @@ function describeBroken({ database, error, hint, report }: FleetDatabase): strin
   if (report === undefined) return [];
   const { failed_revisions, damaged, missing, unreadable, lacking } = report;
   const lacks = [
-    failed_revisions === 0 ? "" : `${formatCount(failed_revisions)} revisions were refused`,
-    damaged.length === 0 ? "" : `${formatCount(damaged.length)} chunks are damaged`,
-    missing === 0 ? "" : `${formatCount(missing)} documents are missing`,
-    unreadable.length === 0 ? "" : `${formatCount(unreadable.length)} documents could not be read when it was saved`,
+    failed_revisions === 0 ? "" : `${counted(failed_revisions, "revision")} were refused`,
+    damaged.length === 0 ? "" : `${counted(damaged.length, "chunk")} are damaged`,
+    missing === 0 ? "" : `${counted(missing, "document")} are missing`,
+    unreadable.length === 0 ? "" : `${counted(unreadable.length, "document")} could not be read when it was saved`,
     lacking.length === 0 ? "" : `${lacking.map(({ what }) => what).join(" and ")} could not be set`,
   ].filter((part) => part !== "");
   return [`NOT WHOLE: ${database}: ${lacks.join(", ")}`];

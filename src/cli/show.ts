@@ -1,11 +1,11 @@
 /** `couchdb-backup show <db> <path> --id ID`: one document of a backup, as raw bytes. */
 import { EXIT, UsageError } from "../errors.ts";
-import { type Command, CONFIG_FLAG } from "./command.ts";
+import type { Command } from "./command.ts";
 import { withSession } from "./session.ts";
 
 export const command: Command = {
   name: "show",
-  usage: "<db> <path> --id ID [--rev REV] [--config FILE]",
+  usage: "<db> <path> --id ID [--rev REV] [<config>]",
   help: [
     "Writes one document of a backup to stdout, in the bytes that CouchDB sent, with its history and its attachments.",
     "",
@@ -13,7 +13,6 @@ export const command: Command = {
     "Needs no CouchDB and no password of it. Exit codes: 0, 12 the backup does not have it, or is not whole.",
   ],
   flags: [
-    CONFIG_FLAG,
     { name: "id", value: "ID", summary: "the document's id, as it is" },
     { name: "rev", value: "REV", summary: "a leaf revision; else the winning one" },
   ],
@@ -25,7 +24,7 @@ export const command: Command = {
     if (id === undefined) {
       throw new UsageError("show needs --id: which document", { hint: "export writes all of them" });
     }
-    return await withSession(call, call.text("config"), async (session) => {
+    return await withSession(call, async (session) => {
       const request = { database, path, id, rev: call.text("rev") };
       // As JSON the document would have to be parsed, and its numbers with it: so what is known of it, on its own.
       const isQuiet = call.isOn("json");

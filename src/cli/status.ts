@@ -24,10 +24,10 @@ export const command: Command = {
     "Exit codes: 0 everything is saved, or under way; 3 something failed, is late, or was never saved.",
   ],
   flags: [{ name: "task", value: "NAME", repeated: true, summary: "only this task of the config" }],
-  operands: { least: 0, most: 1 },
+  operands: { least: 0, most: 0 },
 
   async run(call) {
-    return await withSession(call, call.operands[0], async (session) => {
+    return await withSession(call, async (session) => {
       const { now, signal } = session.surroundings;
       const tasks = pickTasks(session.config.tasks, call.list("task"));
       const report = await readStatus({ repository: session.repository, now, signal }, tasks);

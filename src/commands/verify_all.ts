@@ -2,6 +2,7 @@
  * Verifies the backups of a whole repository, or a part of them that is another one each day. In: a repository. Out: what
  * is not as it must be, by backup. Needs no CouchDB; writes nothing.
  */
+import { counted } from "../counts.ts";
 import { createHash } from "node:crypto";
 import { takeInventory } from "../archive/inventory.ts";
 import type { Repository } from "../archive/repository.ts";
@@ -145,7 +146,7 @@ export async function verifyAll(
 }
 
 function problemsOf({ problems, unreadable }: VerifyReport): string[] {
-  const lacking = unreadable.length === 0 ? [] : [`CouchDB could not read ${unreadable.length} documents`];
+  const lacking = unreadable.length === 0 ? [] : [`CouchDB could not read ${counted(unreadable.length, "document")}`];
   return [...problems.map(({ chunk, problem }) => `${chunk}: ${problem}`), ...lacking];
 }
 

@@ -11,8 +11,22 @@ const KEY_AT_START = /^["']?([\w-]+)["']?\s*:(?=\s|$)/;
 /** Brackets and quotes, and then a key or nothing. */
 const OPENS_WITH_KEY = /^["'[\]{},\s]*(?:$|[\w-]+["']?\s*:(?=\s|$))/;
 // Only from a word's beginning: else a long one without a colon is gone through once for each of its letters.
-// A colon behind anything else ends a key that is none, and what follows may be the value of one that is gone.
-const KEYS = /(?:(?<![\w-])["']?([\w-]+)["']?\s*)?:(?=\s|$)/g;
+// A colon behind anything else ends a key that is none, and what follows may be the value of one that is gone. A number is no
+// key's name: in "Sat 18: 00" there is none.
+const KEYS = /(?:(?<![\w-])["']?([\w-]+)["']?\s*)?(?<!(?<![\w-])\d{1,2}):(?=\s|$)/g;
+
+/**
+ * Whether a document, as it was written, holds a secret: behind one of the keys, or as credentials in a URL. What a variable
+ * holds is none of the document's.
+ */
+export function holdsSecret(written: unknown, keys: ReadonlySet<string>): boolean {
+  if (typeof written === "string") return /^[a-z][a-z0-9+.-]*:\/\/[^/@]*:(?!\$\{)[^/]*@/i.test(written);
+  if (Array.isArray(written)) return written.some((item) => holdsSecret(item, keys));
+  if (typeof written !== "object" || written === null) return false;
+  return Object.entries(written).some(([key, value]) =>
+    keys.has(key) && typeof value === "string" ? !/^\$\{[^}]*\}$/.test(value) : holdsSecret(value, keys)
+  );
+}
 
 /**
  * A line of a config as it may be shown.

@@ -371,12 +371,15 @@ export class Session implements AsyncDisposable {
     return await plan(this.config.tasks, { from, count, couch, repository, signal: AbortSignal.any([signal, stop]) });
   }
 
-  /** Tries all that a backup needs. One small object is written, always the same. @throws The reason of `signal`. */
+  /** Tries all that a backup needs. Four small objects are written, always the same. @throws The reason of `signal`. */
   async check(): Promise<CheckReport> {
     const { checkSetup } = await import("../commands/check.ts");
     const { probesOf } = await import("./probes.ts");
-    const isScheduled = this.config.tasks.some(({ cron }) => cron !== undefined);
-    return await checkSetup({ ...await this.context(), probes: probesOf(this.config), isScheduled });
+    const { config, repository } = this;
+    const { tasks } = config;
+    const probes = probesOf(config, { repository, now: this.#parts.now, host: this.#parts.host });
+    const isScheduled = tasks.some(({ cron }) => cron !== undefined);
+    return await checkSetup({ ...await this.context(), tasks, probes, isScheduled });
   }
 
   /**

@@ -2,6 +2,7 @@
  * Other names for databases that are restored: `FROM=TO`, where FROM is a pattern as in a task and TO may use its groups
  * (`$1`). In: what stands on the command line, and names. Out: the names to restore to. Pure.
  */
+import { counted } from "../counts.ts";
 import { decodeDatabase, encodeDatabase } from "../database_name.ts";
 import { UsageError } from "../errors.ts";
 import { compilePattern } from "./pattern.ts";
@@ -50,5 +51,5 @@ export function explainName(database: string): string | undefined {
   if (!DATABASE_NAME.test(checked)) {
     return "a name begins with a small letter and has small letters, digits and _$()+-/ only";
   }
-  return database.length > MAX_NAME_LENGTH ? `it has more than ${MAX_NAME_LENGTH} characters` : undefined;
+  return database.length > MAX_NAME_LENGTH ? `it has more than ${counted(MAX_NAME_LENGTH, "character")}` : undefined;
 }

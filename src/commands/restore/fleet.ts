@@ -6,6 +6,7 @@
  * notes what is being restored into it and whether that is done, so that the same command goes on after any kill: what is
  * done is passed over, what was begun is finished.
  */
+import { counted } from "../../counts.ts";
 import { type BackupOfMoment, backupsOfMoment, type LastSelection, lastSelections } from "../../archive/moment.ts";
 import type { Repository } from "../../archive/repository.ts";
 import { readRestoreNote, type RestoreNote, storeRestoreNote } from "../../couchdb/restore_note.ts";
@@ -191,7 +192,7 @@ async function examineTargets(
     const isFilled = documents + deleted > (to === "_users" ? 1 : 0);
     const note = isFilled ? await readRestoreNote(couch, to, { signal }) : undefined;
     if (isFilled && !isOurs(note, one) && request.intoExisting !== true) {
-      problems.push(`"${to}" holds ${documents} documents and the marks of ${deleted} deleted ones`);
+      problems.push(`"${to}" holds ${counted(documents, "document")} and the marks of ${deleted} deleted ones`);
     }
     return { ...one, to, note };
   };

@@ -1,4 +1,6 @@
 /** From an archive to a database: all documents, or some of them, the design documents last. In: both. Out: what was written. */
+import { commandLine } from "../../command_line.ts";
+import { joinKey } from "../../store/key.ts";
 import type { Archive } from "../../archive/archive.ts";
 import { DocumentWriter } from "../../couchdb/write.ts";
 import type { BegunRestore, RestoreRequest } from "./context.ts";
@@ -25,10 +27,17 @@ export async function writeDocuments(
     await documents.restoreDocuments();
     await documents.restoreDesigns();
   } catch (error) {
+    const words = [database, pathOf(archive), "--into-existing", ...salvage ? ["--salvage"] : []];
     log.warn("restore ends early: the database holds a part of the archive", {
-      hint: "Restore again with --into-existing to complete it, or delete the database",
+      hint: `${commandLine("restore", words)} completes it; or delete the database`,
     });
     throw error;
   }
   return documents.finish();
+}
+
+/** The path that leads to this very archive, whatever else is in its folder or becomes complete later. */
+function pathOf({ url, manifest, place: { store, folder, object } }: Archive): string {
+  const name = object ?? manifest;
+  return name === undefined ? url : store.locate(joinKey(folder, name));
 }

@@ -10,11 +10,14 @@ import type { Log } from "../observe.ts";
 import { DEFAULT_RETRY, parseRetryAfter, RetryNotice, type RetryPolicy, waitBeforeAttempt } from "../retry.ts";
 import type { Fetch } from "../trusted_fetch.ts";
 import type { CouchOptions } from "./couchdb.ts";
+import { strangeAnswer } from "./answers.ts";
 import { brokenConnection, couchError, type CouchFailure, foreignPage, refusalOf } from "./error.ts";
 import { Watch } from "./watch.ts";
 
 /** What is read of an answer at once. */
 const BUFFER_BYTES = 1 << 16;
+/** A page of 5,000 rows of the changes feed has a megabyte; a hundred thousand names of databases have some. */
+const MOST_CHARACTERS = 32 << 20;
 
 /** What the client needs beside the config's options. */
 export interface ClientOptions extends CouchOptions {
@@ -103,13 +106,13 @@ export class CouchConnection {
 
   /** Makes a request until it succeeds or patience ends. @returns The answer as it came. */
   async text(path: string, init: CouchRequest): Promise<string> {
-    return await this.#retrying(init, async () => await this.#readText(await this.request(path, init)));
+    return await this.#retrying(init, async () => await this.#readText(await this.request(path, init), init));
   }
 
   /** Makes a request once. @returns The parsed answer, and the status. */
   async jsonOnce(path: string, init: CouchRequest): Promise<{ status: number; headers: Headers; value: unknown }> {
     const answer = await this.request(path, init);
-    const text = await this.#readText(answer);
+    const text = await this.#readText(answer, init);
     try {
       return { status: answer.status, headers: answer.headers, value: JSON.parse(text) };
     } catch (cause) {
@@ -118,10 +121,14 @@ export class CouchConnection {
     }
   }
 
-  async #readText(answer: RawAnswer): Promise<string> {
+  /** Reads an answer whole: of those that hold documents none is read so. */
+  async #readText(answer: RawAnswer, init: CouchRequest): Promise<string> {
     const decoder = new TextDecoder();
     let text = "";
-    for await (const bytes of answer.bytes) text += decoder.decode(bytes, { stream: true });
+    for await (const bytes of answer.bytes) {
+      text += decoder.decode(bytes, { stream: true });
+      if (text.length > MOST_CHARACTERS) throw strangeAnswer(init, `has more than ${MOST_CHARACTERS >> 20} MiB`);
+    }
     return text + decoder.decode();
   }
 
@@ -188,7 +195,7 @@ export class CouchConnection {
     if (!response.ok) throw await this.#refusal(answer, path, init);
     if (foreignPage(response.headers) === undefined) return answer;
     // Documents come as JSON only: a page for people is no answer, whatever its status says.
-    throw this.#failure(init, foreignPage(response.headers, await this.#readText(answer))!);
+    throw this.#failure(init, foreignPage(response.headers, await this.#readText(answer, init))!);
   }
 
   /** Yields the answer's bytes through one buffer: a piece is valid until the next one is asked for. */
@@ -221,7 +228,7 @@ export class CouchConnection {
   async #refusal(answer: RawAnswer, path: string, init: CouchRequest): Promise<CouchError> {
     let body = "";
     try {
-      body = await this.#readText(answer);
+      body = await this.#readText(answer, init);
     } catch (error) {
       if (init.signal?.aborted) throw error;
       // A page that breaks off: the status says all that can be said.

@@ -17,11 +17,10 @@ export async function openConfigLog(
   options: Omit<LogOptions, "sinks"> & { host?: string | undefined },
 ): Promise<OpenLog> {
   if (loki === undefined) return openLog(options);
-  const { host = hostname(), ...rest } = options;
+  const { host, ...rest } = options;
   const certificates = new Certificates(caFiles);
   const fetch = await certificates.fetchFor("loki");
-  const labels = { app: PROGRAM_NAME, host, ...loki.labels };
-  const opened = openLog({ ...rest, sinks: [openLoki({ ...loki, labels, fetch })] });
+  const opened = openLog({ ...rest, sinks: [openLoki({ ...loki, labels: lokiLabels(loki, host), fetch })] });
   return {
     ...opened,
     close: async (closing) => {
@@ -30,4 +29,12 @@ export async function openConfigLog(
       return lost;
     },
   };
+}
+
+/** The labels of every line of a config's, beside `task` and `level`. */
+export function lokiLabels(
+  loki: NonNullable<Config["loki"]>,
+  host: string = hostname(),
+): Record<string, string> {
+  return { app: PROGRAM_NAME, host, ...loki.labels };
 }

@@ -18,8 +18,8 @@ import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import type { BackupDate } from "../../dates.ts";
 import { StoreError } from "../../errors.ts";
 import { joinKey } from "../../store/key.ts";
-import { readBytes } from "../../streams.ts";
 import type { Run } from "./context.ts";
+import { readObjectBytes } from "../../store/whole.ts";
 
 /** Clocks that differ by more than this are worth a warning. */
 const MOST_CLOCK_DIFFERENCE_MS = 120_000;
@@ -115,6 +115,6 @@ async function createOnce({ repository: { store }, signal }: Run, key: string, b
     );
   } catch (error) {
     if (!(error instanceof StoreError) || error.facts.code !== "exists") throw error;
-    if (!Buffer.from(bytes).equals(await readBytes(await store.read(key, { signal })))) throw error;
+    if (!Buffer.from(bytes).equals(await readObjectBytes(store, key, { signal }))) throw error;
   }
 }

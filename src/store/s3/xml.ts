@@ -138,9 +138,13 @@ function textOf(node: Node, name: string): string | undefined {
   return typeof value === "string" ? value : undefined;
 }
 
-/** `encoding-type=url` is the encoding of forms: a space is a plus, a plus is `%2B`. */
-function decodeForm(text: string): string {
-  return decodeURIComponent(text.replaceAll("+", " "));
+/** `encoding-type=url` is the encoding of forms: a space is a plus, a plus is `%2B`. Undefined where it is none. */
+function decodeForm(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text.replaceAll("+", " "));
+  } catch {
+    return undefined;
+  }
 }
 
 function escapeText(text: string): string {

@@ -74,7 +74,7 @@ export class ConfigError extends ProgramError {
 export interface CouchFacts {
   /** The HTTP status, absent when there was no answer. */
   status?: number | undefined;
-  /** CouchDB's `error`, such as `not_found`; for a broken conversation `timeout`, `cut_off` or `unreachable`. */
+  /** CouchDB's `error`, such as `not_found`; for a broken conversation `timeout`, `cut_off`, `bad_answer` or `unreachable`. */
   error: string;
   /** CouchDB's `reason`. */
   reason?: string | undefined;
@@ -187,7 +187,7 @@ export class InterruptedError extends ProgramError {
 }
 
 const TRANSIENT_STATUS = new Set([408, 425, 429, 500, 502, 503, 504]);
-const TRANSIENT_COUCH = new Set(["timeout", "cut_off", "unreachable"]);
+const TRANSIENT_COUCH = new Set(["timeout", "cut_off", "bad_answer", "unreachable"]);
 const TRANSIENT_CODE = new Set([
   "timeout",
   "cut_off",

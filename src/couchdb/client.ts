@@ -6,6 +6,20 @@
 import { CouchError } from "../errors.ts";
 import { encodeDatabase } from "../database_name.ts";
 import type { RetryPolicy } from "../retry.ts";
+import {
+  readDatabaseInfo,
+  readDatabaseNames,
+  readDesignDocuments,
+  readIds,
+  readMembership,
+  readNodeState,
+  readNoRows,
+  readOk,
+  readRevsLimit,
+  readRoles,
+  readSecurity,
+  readWriteRows,
+} from "./answers.ts";
 import { type ChangesPage, readChangesPage } from "./changes_page.ts";
 import { type CallOptions, type ClientOptions, CouchConnection } from "./connection.ts";
 
@@ -104,14 +118,15 @@ export class CouchClient {
 
   /** `GET /`: CouchDB's version. @throws CouchError with `not_couchdb` when something else answers. */
   async serverVersion(options: CallOptions = {}): Promise<string> {
-    return this.#versionIn(await this.#http.json("/", { action: "reach CouchDB", ...options }));
+    return await this.#http.json("/", { action: "reach CouchDB", ...options }, (answer) => this.#versionIn(answer));
   }
 
   /** `GET /`, once and without patience: CouchDB's version, and its clock as the answer's `Date` tells it. */
   async greet(options: CallOptions = {}): Promise<{ version: string; date: Date | undefined }> {
-    const { value, headers } = await this.#http.jsonOnce("/", { action: "reach CouchDB", ...options });
+    const request = { action: "reach CouchDB", ...options };
+    const { value: version, headers } = await this.#http.jsonOnce("/", request, (answer) => this.#versionIn(answer));
     const ms = Date.parse(headers.get("date") ?? "");
-    return { version: this.#versionIn(value), date: Number.isNaN(ms) ? undefined : new Date(ms) };
+    return { version, date: Number.isNaN(ms) ? undefined : new Date(ms) };
   }
 
   #versionIn(answer: unknown): string {
@@ -124,38 +139,21 @@ export class CouchClient {
 
   /** `GET /_session`: who the login is to CouchDB. @returns The roles; `_admin` is a server admin's. */
   async sessionRoles(options: CallOptions = {}): Promise<string[]> {
-    const answer = await this.#http.json("/_session", { action: "read the session", ...options });
-    return (answer as { userCtx?: { roles?: string[] } } | null)?.userCtx?.roles ?? [];
+    return await this.#http.json("/_session", { action: "read the session", ...options }, readRoles);
   }
 
   /** `GET /_all_dbs`: the decoded names of all databases. */
   async listDatabases(options: CallOptions = {}): Promise<string[]> {
-    return await this.#http.json("/_all_dbs", { action: "list the databases", ...options }) as string[];
+    return await this.#http.json("/_all_dbs", { action: "list the databases", ...options }, readDatabaseNames);
   }
 
   /** `GET /{db}`. */
   async databaseInfo(database: string, options: CallOptions = {}): Promise<DatabaseInfo> {
-    const answer = await this.#http.json(`/${encodeDatabase(database)}`, {
+    return await this.#http.json(`/${encodeDatabase(database)}`, {
       action: `read the properties of database "${database}"`,
       database,
       ...options,
-    }) as Record<string, unknown> & {
-      cluster?: { q?: number; n?: number };
-      props?: { partitioned?: boolean };
-      sizes?: { external?: number };
-    };
-    return {
-      doc_count: Number(answer.doc_count ?? 0),
-      doc_del_count: Number(answer.doc_del_count ?? 0),
-      update_seq: String(answer.update_seq ?? ""),
-      external_bytes: answer.sizes?.external ?? 0,
-      q: answer.cluster?.q ?? null,
-      n: answer.cluster?.n ?? null,
-      partitioned: answer.props?.partitioned === true,
-      // "0" stands for "not known" before 3.3, and from nodes that are not yet upgraded.
-      instance_start_time: textOrNull(answer.instance_start_time, "0"),
-      purge_seq: textOrNull(answer.purge_seq),
-    };
+    }, readDatabaseInfo);
   }
 
   /**
@@ -170,12 +168,11 @@ export class CouchClient {
     page: { since: string; limit: number; positionsEvery?: number | undefined },
     options: CallOptions & { attempts?: number | undefined } = {},
   ): Promise<ChangesPage> {
-    const answer = await this.#http.json(this.#changesPath(database, page), {
+    return await this.#http.json(this.#changesPath(database, page), {
       action: `list the documents of database "${database}"`,
       database,
       ...options,
-    });
-    return readChangesPage(answer, database);
+    }, (answer) => readChangesPage(answer, database));
   }
 
   /**
@@ -209,11 +206,11 @@ export class CouchClient {
 
   /** `GET /_membership`: the cluster's nodes, and those of them that answer each other now. */
   async membership(options: CallOptions = {}): Promise<{ cluster: string[]; connected: string[] }> {
-    const answer = await this.#http.json("/_membership", { action: "list the cluster's nodes", ...options }) as {
-      cluster_nodes?: string[];
-      all_nodes?: string[];
-    };
-    return { cluster: answer.cluster_nodes ?? [], connected: answer.all_nodes ?? [] };
+    return await this.#http.json(
+      "/_membership",
+      { action: "list the cluster's nodes", ...options },
+      readMembership,
+    );
   }
 
   /** `GET /_node/{node}/_system`. */
@@ -221,36 +218,37 @@ export class CouchClient {
     node: string,
     options: CallOptions & { attempts?: number | undefined } = {},
   ): Promise<NodeState> {
-    const answer = await this.#http.json(`/_node/${encodeURIComponent(node)}/_system`, {
+    const state = await this.#http.json(`/_node/${encodeURIComponent(node)}/_system`, {
       action: `read the state of node "${node}"`,
       ...options,
-    }) as { uptime?: number; internal_replication_jobs?: number };
-    return {
-      node,
-      uptimeSeconds: Number(answer.uptime ?? 0),
-      replicationJobs: Number(answer.internal_replication_jobs ?? 0),
-    };
+    }, readNodeState);
+    return { node, ...state };
   }
 
   /** `GET /{db}/_security`: its text as CouchDB sends it. */
   async security(database: string, options: CallOptions = {}): Promise<string> {
-    const text = await this.#http.text(`/${encodeDatabase(database)}/_security`, {
+    return await this.#http.text(`/${encodeDatabase(database)}/_security`, {
       action: `read the security object of database "${database}"`,
       database,
       ...options,
-    });
-    return text.trim();
+    }, readSecurity);
   }
 
   /** `GET /{db}/_revs_limit`. */
   async revsLimit(database: string, options: CallOptions = {}): Promise<number> {
-    return Number(
-      await this.#http.json(`/${encodeDatabase(database)}/_revs_limit`, {
-        action: `read the revisions limit of database "${database}"`,
-        database,
-        ...options,
-      }),
-    );
+    const request = {
+      action: `read the revisions limit of database "${database}"`,
+      database,
+      ...options,
+    };
+    const path = `/${encodeDatabase(database)}/_revs_limit`;
+    let known: number | undefined;
+    for (;;) {
+      const { limit, isWhole } = await this.#http.text(path, request, readRevsLimit);
+      // Other servers do not end the line: what they say twice is what they mean.
+      if (isWhole || limit === known) return limit;
+      known = limit;
+    }
   }
 
   /**
@@ -269,12 +267,11 @@ export class CouchClient {
     // Ids are ordered by their bytes, so the id with a NUL behind it is the smallest one that comes after it.
     if (range.after !== undefined) query.set("start_key", JSON.stringify(range.after + "\u0000"));
     if (range.through !== undefined) query.set("end_key", JSON.stringify(range.through));
-    const answer = await this.#http.json(`/${encodeDatabase(database)}/_all_docs?${query}`, {
+    return await this.#http.json(`/${encodeDatabase(database)}/_all_docs?${query}`, {
       action: `list the documents of database "${database}"`,
       database,
       ...options,
-    }) as { rows: { id: string }[] };
-    return answer.rows.map((row) => row.id);
+    }, readIds);
   }
 
   /**
@@ -325,7 +322,7 @@ export class CouchClient {
         action: `create database "${database}"`,
         database,
         ...options,
-      });
+      }, readOk);
       return true;
     } catch (error) {
       if (error instanceof CouchError && error.facts.error === "file_exists") return false;
@@ -335,26 +332,26 @@ export class CouchClient {
 
   /** `PUT /{db}/_security`. @param security The JSON text. */
   async setSecurity(database: string, security: string, options: CallOptions = {}): Promise<void> {
-    await this.#http.text(`/${encodeDatabase(database)}/_security`, {
+    await this.#http.json(`/${encodeDatabase(database)}/_security`, {
       method: "PUT",
       body: security,
       headers: JSON_BODY,
       action: `write the security object of database "${database}"`,
       database,
       ...options,
-    });
+    }, readOk);
   }
 
   /** `PUT /{db}/_revs_limit`. */
   async setRevsLimit(database: string, limit: number, options: CallOptions = {}): Promise<void> {
-    await this.#http.text(`/${encodeDatabase(database)}/_revs_limit`, {
+    await this.#http.json(`/${encodeDatabase(database)}/_revs_limit`, {
       method: "PUT",
       body: String(limit),
       headers: JSON_BODY,
       action: `write the revisions limit of database "${database}"`,
       database,
       ...options,
-    });
+    }, readOk);
   }
 
   /**
@@ -379,19 +376,18 @@ export class CouchClient {
       database,
       answerTimeoutMs: this.#http.bulkTimeoutMs,
       ...options,
-    });
-    return { rows: value as WriteRow[], copies: status === 202 ? "fewer" : "all" };
+    }, readWriteRows);
+    return { rows: value, copies: status === 202 ? "fewer" : "all" };
   }
 
   /** `GET /{db}/_all_docs` for design documents: the winning revision of each, with its body. */
   async designDocuments(database: string, options: CallOptions = {}): Promise<DesignDocument[]> {
     const query = new URLSearchParams({ start_key: '"_design/"', end_key: '"_design0"', include_docs: "true" });
-    const answer = await this.#http.json(`/${encodeDatabase(database)}/_all_docs?${query}`, {
+    return await this.#http.json(`/${encodeDatabase(database)}/_all_docs?${query}`, {
       action: `read the design documents of database "${database}"`,
       database,
       ...options,
-    }) as { rows: { doc: DesignDocument | null }[] };
-    return answer.rows.flatMap(({ doc }) => doc === null ? [] : [doc]);
+    }, readDesignDocuments);
   }
 
   /**
@@ -412,10 +408,6 @@ export class CouchClient {
       database,
       answerTimeoutMs: options.timeoutMs,
       signal: options.signal,
-    });
+    }, readNoRows);
   }
-}
-
-function textOrNull(value: unknown, unknown?: string): string | null {
-  return value === undefined || value === null || String(value) === unknown ? null : String(value);
 }

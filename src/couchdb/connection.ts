@@ -8,6 +8,7 @@ import { basicAuthorization } from "../basic_auth.ts";
 import { CouchError, isTransient } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import { DEFAULT_RETRY, parseRetryAfter, type RetryPolicy, waitBeforeAttempt } from "../retry.ts";
+import { BadAnswer } from "./answers.ts";
 import type { CouchOptions } from "./couchdb.ts";
 import { brokenConnection, couchError, type CouchFailure } from "./error.ts";
 import { Watch } from "./watch.ts";
@@ -89,28 +90,51 @@ export class CouchConnection {
     }
   }
 
-  /** Makes a request until it succeeds or patience ends. @returns The parsed answer. */
-  async json(path: string, init: CouchRequest): Promise<unknown> {
-    return await this.#retrying(init, async () => (await this.jsonOnce(path, init)).value);
+  /**
+   * Makes a request until it succeeds or patience ends.
+   *
+   * @param read Takes what was asked for out of the parsed answer; throws {@linkcode BadAnswer} where it is not there.
+   */
+  async json<T>(path: string, init: CouchRequest, read: (answer: unknown) => T): Promise<T> {
+    return await this.#retrying(init, async () => (await this.jsonOnce(path, init, read)).value);
   }
 
-  /** Makes a request until it succeeds or patience ends. @returns The answer as it came. */
-  async text(path: string, init: CouchRequest): Promise<string> {
-    return await this.#retrying(init, async () => await this.#readText(await this.request(path, init)));
+  /** The same for an answer whose text is wanted as it came. */
+  async text<T>(path: string, init: CouchRequest, read: (text: string) => T): Promise<T> {
+    return await this.#retrying(init, async () => {
+      const text = await this.#readText(await this.request(path, init));
+      return this.#checked(init, () => read(text));
+    });
   }
 
-  /** Makes a request once. @returns The parsed answer, and the status. */
-  async jsonOnce(path: string, init: CouchRequest): Promise<{ status: number; headers: Headers; value: unknown }> {
-    const answer = await this.request(path, init);
-    const text = await this.#readText(answer);
+  /** Makes a request once. @returns What `read` takes out of the answer, and the status. */
+  async jsonOnce<T>(
+    path: string,
+    init: CouchRequest,
+    read: (answer: unknown) => T,
+  ): Promise<{ status: number; headers: Headers; value: T }> {
+    const { status, headers, bytes } = await this.request(path, init);
+    const text = await this.#readText({ bytes });
+    let answer: unknown;
     try {
-      return { status: answer.status, headers: answer.headers, value: JSON.parse(text) };
+      answer = JSON.parse(text);
     } catch (cause) {
       throw this.#failure(init, { error: "cut_off", reason: "the answer is not whole JSON" }, cause);
     }
+    return { status, headers, value: this.#checked(init, () => read(answer)) };
   }
 
-  async #readText(answer: RawAnswer): Promise<string> {
+  /** What reading an answer comes to. A success without what was asked for is none. */
+  #checked<T>(init: CouchRequest, read: () => T): T {
+    try {
+      return read();
+    } catch (error) {
+      if (!(error instanceof BadAnswer)) throw error;
+      throw this.#failure(init, { error: "bad_answer", reason: error.message }, error.cause);
+    }
+  }
+
+  async #readText(answer: Pick<RawAnswer, "bytes">): Promise<string> {
     const decoder = new TextDecoder();
     let text = "";
     for await (const bytes of answer.bytes) text += decoder.decode(bytes, { stream: true });

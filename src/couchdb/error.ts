@@ -20,6 +20,7 @@ export type CouchFailure = Omit<CouchFacts, "database">;
 const WITHOUT_ANSWER: Record<string, string> = {
   timeout: "CouchDB took too long",
   cut_off: "the connection broke",
+  bad_answer: "the answer is not CouchDB's",
   unreachable: "CouchDB cannot be reached",
 };
 
@@ -53,6 +54,7 @@ function hintFor({ status, error }: CouchFailure, { database, url }: CouchSubjec
   }
   if (status === 403) return `The login must be a server admin, or an admin or member of database "${database}"`;
   if (error === "unreachable") return `Check that CouchDB runs and that "${url}" is reachable from this machine`;
+  if (error === "bad_answer") return "Check what stands between this machine and CouchDB: a proxy may change answers";
   if (status === 404 && database !== undefined) return "The database does not exist, or was deleted meanwhile";
   return undefined;
 }

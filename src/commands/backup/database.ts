@@ -19,7 +19,7 @@ import type { Task } from "../../task/task.ts";
 import { ChunkWriter } from "./chunks.ts";
 import { Completeness, DocumentCounts, purgesOf } from "./completeness.ts";
 import type { BackupOptions, Run } from "./context.ts";
-import { finishBackup } from "./finish.ts";
+import { finishBackup, finishCopy } from "./finish.ts";
 import { Listing, type Work } from "./listing.ts";
 import { type DatabaseOrigin, readOrigin, readPrevious } from "./origin.ts";
 import { findStillUnreadable } from "./unreadable.ts";
@@ -139,7 +139,10 @@ export class DatabaseBackup {
         runs: resumeRuns,
       })
       : { kind: "nothing" };
-    if (leftover.kind === "complete") return this.#alreadyComplete(leftover.manifest);
+    if (leftover.kind === "complete") {
+      await finishCopy(this.#context, { ...leftover, folder: this.#folder, state });
+      return this.#alreadyComplete(leftover.manifest);
+    }
 
     const { origin, info } = resumed(found, leftover);
     const kept = leftover.kind === "unfinished" ? leftover.checkpoint.chunks : [];

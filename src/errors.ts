@@ -206,6 +206,7 @@ const FATAL_CODE = new Set([
   "SignatureDoesNotMatch",
   "ExpiredToken",
   "PermanentRedirect",
+  "EDQUOT",
   "ENOSPC",
   "EROFS",
   "not_mounted",

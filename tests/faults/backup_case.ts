@@ -38,6 +38,7 @@ export async function judgeBackup(
       breaches.push(`it exits with 0, and ${database} has no backup`);
     }
   }
+  if (!isMet && breaches.length === 0) return { result: "untouched", breaches };
   const second = await resume();
   breaches.push(...judgeOutcome(second).map((breach) => `--resume: ${breach}`));
   if (second.exit !== 0) breaches.push(`--resume exits with ${second.exit}: ${second.errors.join("; ")}`);

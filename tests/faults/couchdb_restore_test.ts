@@ -21,9 +21,11 @@ globalThis.addEventListener("unload", () => {
 });
 
 for (const fault of COUCHDB_FAULTS) {
+  if (fault.name === "error-rows") continue; // A restore reads no documents by _bulk_get.
   sweep({
     subject: "couchdb restore",
     fault: fault.name,
+    rounds: fault.rounds,
     places: () => countRequests(),
     attempt: (place, random) => tryOne(fault, place, random),
   });

@@ -4,6 +4,7 @@
  */
 import type { RunReport } from "../../src/archive/report.ts";
 import { exitCodeOfReport } from "../../src/archive/report.ts";
+import type { KeyOptions } from "../../src/aws/options.ts";
 import { Repository } from "../../src/archive/repository.ts";
 import type { RunContext } from "../../src/commands/backup/context.ts";
 import type { RestoreRequest } from "../../src/commands/restore/context.ts";
@@ -13,7 +14,7 @@ import { parseConfig } from "../../src/config/config.ts";
 import { type CallOptions, CouchClient } from "../../src/couchdb/client.ts";
 import { describeError, exitCodeOf, hintOf, ProgramError } from "../../src/errors.ts";
 import { SILENT_PROGRESS } from "../../src/observe.ts";
-import { openLog } from "../../src/observe/log.ts";
+import { type LogSink, openLog } from "../../src/observe/log.ts";
 import { Secret } from "../../src/secret.ts";
 import { Session } from "../../src/session/session.ts";
 import type { S3Settings } from "../../src/store/s3/client.ts";
@@ -46,6 +47,8 @@ export interface ProgramOptions {
   /** Requests in flight. @default 1: so that the n-th request is the same one each time */
   parallel?: number;
   signal?: AbortSignal | undefined;
+  /** Where a second copy of the log goes. */
+  sinks?: readonly LogSink[];
 }
 
 /** How a run has ended. */
@@ -93,15 +96,13 @@ class ImpatientSession extends Session {
 }
 
 /** A store in a bucket of a server, impatient. */
-export function openS3(endpoint: string, keys: { token?: string } = {}): S3Store {
-  return new S3Store({
-    bucket: "s3://test-bucket/folder",
-    endpoint,
-    region: "us-east-1",
-    accessKeyId: "access",
-    secretAccessKey: new Secret(S3_SECRET),
-    sessionToken: keys.token === undefined ? undefined : new Secret(keys.token),
-  }, S3_IMPATIENCE);
+export function openS3(endpoint: string): S3Store {
+  return openS3With(endpoint, { accessKeyId: "access", secretAccessKey: new Secret(S3_SECRET) });
+}
+
+/** The same with other keys, or keys that have to be asked for. */
+export function openS3With(endpoint: string, keys: KeyOptions): S3Store {
+  return new S3Store({ bucket: "s3://test-bucket/folder", endpoint, region: "us-east-1", ...keys }, S3_IMPATIENCE);
 }
 
 /** One process' life: a session and its log. */
@@ -109,8 +110,8 @@ export class Program {
   readonly #session: ImpatientSession;
   readonly #lines: string[] = [];
 
-  constructor({ couch, store, now, run, config: more = [], parallel = 1, signal }: ProgramOptions) {
-    const { log, flush, close } = openLog({ level: "debug", write: (line) => this.#lines.push(line) });
+  constructor({ couch, store, now, run, config: more = [], parallel = 1, signal, sinks = [] }: ProgramOptions) {
+    const { log, flush, close } = openLog({ level: "debug", write: (line) => this.#lines.push(line), sinks });
     const config = parseConfig(
       [
         `database: {url: "${couch.url}", login: ${couch.login}, password: "${couch.password}"}`,

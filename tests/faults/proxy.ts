@@ -52,6 +52,11 @@ export class FaultProxy implements AsyncDisposable {
   /** From now on requests are counted anew, and meet this fault, or none. */
   arm(armed: ArmedFault | undefined): void {
     this.requests.length = 0;
+    this.armFrom(armed);
+  }
+
+  /** From now on requests meet this fault, or none; they are counted on. */
+  armFrom(armed: ArmedFault | undefined): void {
     this.#armed = armed;
     this.isMet = false;
   }

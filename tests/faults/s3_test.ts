@@ -96,6 +96,7 @@ for (const action of [backup, restore, verify]) {
     sweep({
       subject: action.name,
       fault: fault.name,
+      rounds: fault.rounds,
       places: () => counted ??= countRequests(),
       attempt: (place, random) => action.attempt(fault, place, random),
     });

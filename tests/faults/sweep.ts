@@ -36,6 +36,8 @@ export interface Sweep {
   places: () => Promise<number> | number;
   /** Tries one place, from 1. `random` is the same for the same case. */
   attempt: (place: number, random: () => number) => Promise<Verdict>;
+  /** How often each place is tried, where chance has a part in the fault. @default 1 */
+  rounds?: number | undefined;
   /** Cases at once. @default 4 */
   parallel?: number;
 }
@@ -51,7 +53,7 @@ function onlyOf(args: readonly string[]): string[] {
 }
 
 /** Registers the tests of a sweep. */
-export function sweep({ subject, fault, places, attempt, parallel = 4 }: Sweep): void {
+export function sweep({ subject, fault, places, attempt, rounds = 1, parallel = 4 }: Sweep): void {
   const words = [...subject.split(" "), fault];
   const wanted = only.filter((word) => !/^\d+$/.test(word));
   const numbers = only.filter((word) => /^\d+$/.test(word)).map(Number).filter((one) => !words.includes(String(one)));
@@ -63,15 +65,22 @@ export function sweep({ subject, fault, places, attempt, parallel = 4 }: Sweep):
     sanitizeResources: false,
     async fn() {
       const count = await places();
-      const waiting = Array.from({ length: count }, (_, index) => index + 1)
+      const waiting = Array.from({ length: count * rounds }, (_, index) => index + 1)
         .filter((place) => numbers.length === 0 || numbers.includes(place));
       const row: Row = { subject, fault, tried: 0, whole: 0, said: 0, broken: 0 };
       const broken: string[] = [];
+      /** Places at which there is nothing to meet this fault: not tried in further rounds. */
+      const untouched = new Set<number>();
       const next = async () => {
         for (let place = waiting.shift(); place !== undefined; place = waiting.shift()) {
           const id = `${subject} ${fault} ${place}`;
-          const { result, breaches, met } = await limited(attempt(place, randomOf(id)));
-          if (result === "untouched" && breaches.length === 0) continue;
+          const at = (place - 1) % count + 1;
+          if (untouched.has(at)) continue;
+          const { result, breaches, met } = await limited(attempt(at, randomOf(id)));
+          if (result === "untouched" && breaches.length === 0) {
+            untouched.add(at);
+            continue;
+          }
           row.tried++;
           if (breaches.length > 0) {
             row.broken++;

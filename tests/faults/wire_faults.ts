@@ -3,6 +3,8 @@
  * command lines, a sentence for docs/faults.md, and what is done with a request or its answer.
  */
 
+import { elementsOf, membersOf } from "../fakes/couchdb/json_text.ts";
+
 /** An answer on its way back. */
 export interface WireAnswer {
   status: number;
@@ -18,6 +20,8 @@ export interface WireFault {
   about: string;
   /** Every request from the n-th on meets it, not the n-th alone. */
   forGood?: boolean;
+  /** How often it is tried at each request, where chance decides which byte it meets. @default 1 */
+  rounds?: number;
   /** Before the request is passed on: the connection is reset, or nothing is ever said. The server never sees it. */
   instead?: "reset" | "silence" | ((server: string) => WireAnswer);
   /** Behind the server's answer: it is lost, or comes in half before the connection is reset or falls silent. */
@@ -135,6 +139,20 @@ function depthAt(text: string, end: number): number {
   return depth;
 }
 
+/** In an answer of `_bulk_get` every other row is an error, as a node gives that is losing others. */
+function errorRows(answer: WireAnswer, random: () => number, request: string): WireAnswer | undefined {
+  if (!request.includes("/_bulk_get")) return undefined;
+  const isOdd = random() < 0.5;
+  const results = elementsOf(new Map(membersOf(new TextDecoder().decode(answer.body))).get("results")!);
+  const rows = results.map((row, index) => {
+    if ((index % 2 === 1) !== isOdd) return row;
+    const id = new Map(membersOf(row)).get("id")!;
+    const error = random() < 0.5 ? "not_found" : "internal_error";
+    return `{"id":${id},"docs":[{"error":{"id":${id},"rev":"undefined","error":"${error}","reason":"{nodedown,n}"}}]}`;
+  });
+  return { ...answer, body: encoder.encode(`{"results":[${rows.join(",")}]}\n`) };
+}
+
 /** What happens to one request. */
 const ONCE: readonly WireFault[] = [
   { name: "reset", about: "the connection is reset, and the server never sees the request", instead: "reset" },
@@ -168,8 +186,9 @@ const FOR_GOOD: readonly WireFault[] = [
 /** Between the program and CouchDB. */
 export const COUCHDB_FAULTS: readonly WireFault[] = [
   ...ONCE,
-  { name: "corrupt", about: "a byte of the JSON's structure is another one", change: breakStructure },
-  { name: "rename", about: "a name of the outermost object is another one", change: renameMember },
+  { name: "corrupt", about: "a byte of the JSON's structure is another one", change: breakStructure, rounds: 4 },
+  { name: "rename", about: "a name of the outermost object is another one", change: renameMember, rounds: 4 },
+  { name: "error-rows", about: "every other row of `_bulk_get` is an error", change: errorRows, rounds: 4 },
   ...FOR_GOOD,
   {
     name: "locked-out",
@@ -182,7 +201,7 @@ export const COUCHDB_FAULTS: readonly WireFault[] = [
 /** Between the program and an S3 store. */
 export const S3_FAULTS: readonly WireFault[] = [
   ...ONCE,
-  { name: "corrupt", about: "one bit of the answer is another one", change: flipBit },
+  { name: "corrupt", about: "one bit of the answer is another one", change: flipBit, rounds: 8 },
   {
     name: "200-error",
     about: "200 with S3's error in it",

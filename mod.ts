@@ -58,6 +58,10 @@ export { backup } from "./src/commands/backup/backup.ts";
 export type { Patience } from "./src/commands/backup/completeness.ts";
 export type { BackupOptions, RunContext } from "./src/commands/backup/context.ts";
 export type { Check, CheckReport } from "./src/commands/check.ts";
+export type { StoreCheckReport } from "./src/commands/check_store.ts";
+export type { ExpireRequest } from "./src/commands/expire/expire.ts";
+export type { ExpiredBackup, ExpireProblem, ExpireReport } from "./src/commands/expire/report.ts";
+export type { KeepReport, KeepRequest } from "./src/commands/keep.ts";
 export {
   type BackupList,
   listBackups,
@@ -67,11 +71,13 @@ export {
   type ListedDatabase,
   type ListRequest,
 } from "./src/commands/list.ts";
+export type { ChangeForecast } from "./src/commands/backup/forecast.ts";
 export type { Plan, TaskPlan } from "./src/commands/plan.ts";
 export type { RestoreContext, RestoreRequest } from "./src/commands/restore/context.ts";
 export type { RestoreReport } from "./src/commands/restore/report.ts";
 export { restore } from "./src/commands/restore/restore.ts";
 export type { LackingSetting } from "./src/commands/restore/target.ts";
+export type { Size, SizesReport, SizeWithLeftovers } from "./src/commands/sizes.ts";
 export { verify, type VerifyContext, type VerifyReport, type VerifyRequest } from "./src/commands/verify.ts";
 
 export {
@@ -85,7 +91,8 @@ export {
   type PrometheusOptions,
 } from "./src/config/config.ts";
 export type { Address } from "./src/config/values.ts";
-export type { Task } from "./src/task/task.ts";
+export type { RetentionRules, Span } from "./src/task/retention.ts";
+export type { IncrementPolicy, Task } from "./src/task/task.ts";
 export type { ExcludedDatabase, SelectedDatabase } from "./src/task/select.ts";
 export { type SelectionOptions, selectTasks, type TaskSelection } from "./src/task/selection.ts";
 export {
@@ -120,17 +127,22 @@ export {
   type BackupKind,
   type ChunkEntry,
   type DatabaseProperties,
+  type FeedOverlap,
+  type ListedFeed,
   type Manifest,
   type Origin,
+  type ParentLink,
   parseManifest,
   type Totals,
 } from "./src/archive/manifest.ts";
 export type { DatabaseReport, DatabaseStatus, RunReport, TaskReport } from "./src/archive/report.ts";
 export { openStore } from "./src/store/open.ts";
+export type { QuestionPlace, StoreFinding, StoreProperty, StoreQuestion } from "./src/store/questions.ts";
 export type {
   Conditions,
   CreateOptions,
   ListOptions,
+  ObjectLock,
   Store,
   StoreCallOptions,
   StoreContext,

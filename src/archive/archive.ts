@@ -17,17 +17,22 @@ import {
   CHECKPOINT_NAME,
   checkpointName,
   chunkName,
+  isBackupChunkName,
   isCheckpointName,
   isFilterName,
   isManifestName,
+  isPinName,
   MANIFEST_NAME,
   parseChunkName,
   parseManifestName,
+  parsePortChunkName,
+  portChunkName,
   runOfChunkName,
 } from "./layout.ts";
 import { joinKey } from "../store/key.ts";
 import { decodeDatabase } from "../database_name.ts";
 import type { UnreadableDocument } from "../couchdb/couchdb.ts";
+import type { ChunkPlace } from "./chunk.ts";
 import type { Checkpoint, ChunkEntry, Manifest, Origin } from "./manifest.ts";
 import type { Store, StoreCallOptions, StoreEntry } from "../store/store.ts";
 
@@ -65,6 +70,17 @@ export interface ArchiveChunk {
   name: string;
   /** Its line in the manifest or checkpoint. */
   entry: ChunkEntry | undefined;
+  /** The backup that it belongs to, where the archive goes on from that; undefined: it is the archive's own. */
+  parent?: ParentPlace | undefined;
+}
+
+/** Where a backup lies that an incremental one goes on from. */
+export interface ParentPlace {
+  store: Store;
+  /** The key of its folder. */
+  folder: string;
+  /** The path of its manifest, below the config's prefix. */
+  path: string;
 }
 
 /** A backup as it lies in its folder. */
@@ -79,8 +95,10 @@ export interface Archive {
   manifest: string | undefined;
   /** What its manifest or checkpoint says of the whole. */
   origin: Origin | undefined;
-  /** Its chunks in order, without those that are missing or have the wrong size. */
+  /** Its chunks in order, without those that are missing or have the wrong size; behind those of its parents. */
   chunks: ArchiveChunk[];
+  /** The backups that it goes on from, the newest first; `addParents()` finds them. */
+  parents: (ParentPlace & { entries: readonly ChunkEntry[] })[];
   /** What its manifest or checkpoint names, all of it. */
   entries: readonly ChunkEntry[];
   /** How many documents it should hold; undefined where nobody has counted them. */
@@ -116,6 +134,7 @@ export async function openArchive(place: ArchivePlace, options: StoreCallOptions
     manifest: undefined,
     origin: undefined,
     chunks: [],
+    parents: [],
     entries: [],
     documents: undefined,
     finishedAt: undefined,
@@ -133,6 +152,12 @@ export async function openArchive(place: ArchivePlace, options: StoreCallOptions
   else await compareWithListing(folderOf);
   if (state.objects.size === 0 || (archive.kind === "unlisted" && isEmpty(archive))) throw nothingThere(archive);
   return archive;
+}
+
+/** Where one of an archive's chunks is read. */
+export function placeOfChunk(archive: Archive, { name, entry, parent }: ArchiveChunk): ChunkPlace {
+  const { store, folder } = parent ?? archive.place;
+  return { store, key: joinKey(folder, name), entry };
 }
 
 /** What the steps of opening an archive work on. */
@@ -287,15 +312,35 @@ async function listChunks(folder: OpenFolder): Promise<void> {
   const isOfRun = run !== undefined && state.nextNumbers.has(run);
   for (const prefix of isOfRun ? [run] : [...state.nextNumbers.keys()].sort()) {
     const digits = prefix === "" ? undefined : prefix;
-    let expected = 0;
-    for (const number of numbersOf(state, prefix)) {
-      const missing = number - expected;
-      const problem = missing === 1 ? "It is missing" : `It and the ${missing - 1} behind it are missing`;
-      if (missing > 0) archive.problems.push({ chunk: chunkName(expected, digits), problem });
-      expected = number + 1;
-      const name = chunkName(number, digits);
-      if (!others.has(name)) archive.chunks.push({ name, entry: undefined });
-    }
+    const numbers = numbersOf(state, prefix);
+    const nameOf = (number: number) => chunkName(number, digits);
+    noteGaps(archive, numbers, nameOf);
+    const names = numbers.map(nameOf).filter((name) => !others.has(name));
+    archive.chunks.push(...names.map((name) => ({ name, entry: undefined })));
+  }
+  if (state.chunks.size === 0 && archive.problems.length === 0) listPortChunks(folder);
+}
+
+/** The chunks of the Rust port, whose folder has none of another kind. */
+function listPortChunks({ archive, state }: OpenFolder): void {
+  const found = [...state.objects.keys()].flatMap((name) => {
+    const number = parsePortChunkName(name);
+    return number === undefined ? [] : [{ name, number }];
+  }).sort((a, b) => a.number - b.number);
+  noteGaps(archive, found.map(({ number }) => number), portChunkName);
+  archive.chunks.push(...found.map(({ name }) => ({ name, entry: undefined })));
+  // Its folder may be the end of a name with slashes.
+  if (found.length > 0) archive.database = undefined;
+}
+
+/** Chunks that are numbered from 0 are all there, or those that are missing are a problem. */
+function noteGaps(archive: Archive, numbers: readonly number[], nameOf: (number: number) => string): void {
+  let expected = 0;
+  for (const number of numbers) {
+    const missing = number - expected;
+    const problem = missing === 1 ? "It is missing" : `It and the ${missing - 1} behind it are missing`;
+    if (missing > 0) archive.problems.push({ chunk: nameOf(expected), problem });
+    expected = number + 1;
   }
 }
 
@@ -335,7 +380,7 @@ async function compareWithListing(folder: OpenFolder): Promise<void> {
     return false;
   });
   const left = [...objects.keys()].filter((name) =>
-    !named.has(name) && !isManifestName(name) && !isCheckpointName(name) && !isFilterName(name)
+    !named.has(name) && !isManifestName(name) && !isCheckpointName(name) && !isFilterName(name) && !isPinName(name)
   );
   const isChunk = (name: string) => parseChunkName(name) !== undefined;
   const others = left.some(isChunk) ? await namedByOthers(folder) : new Set<string>();
@@ -380,5 +425,5 @@ function nothingThere(archive: Archive): ArchiveError {
 /** Whether entries of a folder look like those of a backup of one database. */
 export function isBackupEntry(entry: StoreEntry): boolean {
   const { kind, name } = entry;
-  return kind === "object" && (isManifestName(name) || isCheckpointName(name) || parseChunkName(name) !== undefined);
+  return kind === "object" && (isManifestName(name) || isCheckpointName(name) || isBackupChunkName(name));
 }

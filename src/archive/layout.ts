@@ -32,9 +32,12 @@ export const STORE_FOLDER = "_store";
 /** The folder, beside the years, that holds the index of complete backups. */
 export const CATALOG_FOLDER = "_catalog";
 
+/** The Rust port of the reference script counts with three digits: `000.json.gz`. */
+const PORT_CHUNK_NAME = /^(\d{3,6})\.json\.gz$/;
 const CHUNK_NAME = /^(?:([0-9a-f]{8})-)?(\d{7,})\.json\.gz$/;
 const MANIFEST_OF_RUN = /^manifest-(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z-([0-9a-f]{8})\.json$/;
 const CHECKPOINT_OF_RUN = /^checkpoint-([0-9a-f]{8})\.json$/;
+const PIN_NAME = /^keep-[0-9a-f]{8}\.json$/;
 const FILTER_NAME = /^filter-[0-9a-f]{8}-[01]\.bin$/;
 
 /** The folder of one backup: `<prefix>/2026/01/03/<suffix>/a%2Fb`. */
@@ -64,6 +67,22 @@ export function chunkName(number: number, run?: string): string {
 export function parseChunkName(name: string): number | undefined {
   const match = CHUNK_NAME.exec(name);
   return match === null ? undefined : Number(match[2]);
+}
+
+/** The number in the name of a chunk of the reference script's Rust port; undefined when the name is none. */
+export function parsePortChunkName(name: string): number | undefined {
+  const match = PORT_CHUNK_NAME.exec(name);
+  return match === null ? undefined : Number(match[1]);
+}
+
+/** The name of a chunk of the Rust port: `012.json.gz`. */
+export function portChunkName(number: number): string {
+  return `${String(number).padStart(3, "0")}.json.gz`;
+}
+
+/** Whether an object is a chunk of a folder of them, whoever wrote it. */
+export function isBackupChunkName(name: string): boolean {
+  return parseChunkName(name) !== undefined || parsePortChunkName(name) !== undefined;
 }
 
 /** The run in a chunk's name; undefined where it has none. */
@@ -112,6 +131,16 @@ export function isCheckpointName(name: string): boolean {
 /** Whether an object is a filter that belongs to a checkpoint. */
 export function isFilterName(name: string): boolean {
   return FILTER_NAME.test(name);
+}
+
+/** The name of what says whether the backup of a run is pinned, so that it never expires: `keep-0b5a8fd2.json`. */
+export function pinName(run: string): string {
+  return `keep-${run}.json`;
+}
+
+/** Whether an object is a pin. */
+export function isPinName(name: string): boolean {
+  return PIN_NAME.test(name);
 }
 
 /** An instant in names: `20260103T180000Z`. */

@@ -25,6 +25,11 @@ export function findContradictions(document: unknown): ConfigFinding[] {
     if ("backup_only_previus" in keys && "backup_only_previous" in keys) {
       find(["task", name, "backup_only_previus"], "stands beside backup_only_previous, which means the same");
     }
+    for (const key of ["max_increments", "full_every"]) {
+      if (key in keys && String(keys["incremental"]) !== "true") {
+        find(["task", name, key], 'needs "incremental: true" beside it');
+      }
+    }
   }
   if ("token" in root && !("secret" in root)) find(["token"], "needs the key secret beside it");
   if ("secret" in root && !("token" in root)) find(["secret"], "needs the key token beside it");
@@ -33,6 +38,10 @@ export function findContradictions(document: unknown): ConfigFinding[] {
   }
   if ("kms_key_id" in root && !String(root["sse"]).startsWith("aws:kms")) {
     find(["kms_key_id"], `needs the key sse beside it, "aws:kms" or "aws:kms:dsse"`);
+  }
+  // Not a warning, as for other keys of S3: who wants a lock must not be left without one.
+  if ("object_lock" in root && String(root["bucket"]).startsWith("file:")) {
+    find(["object_lock"], "needs a bucket in S3: nothing locks the files of a folder");
   }
   return findings;
 }

@@ -6,6 +6,7 @@
 import { z } from "zod";
 import type { Calendar } from "../calendar/calendar.ts";
 import type { Secret } from "../secret.ts";
+import type { Span } from "../task/retention.ts";
 import {
   type Address,
   address,
@@ -19,6 +20,7 @@ import {
   password,
   PATTERNS,
   patterns,
+  span,
   text,
   timezone,
 } from "./values.ts";
@@ -38,9 +40,25 @@ interface TaskDocument {
   attachments: boolean;
   revisions: boolean;
   tombstones: boolean;
+  incremental: boolean;
+  max_increments: number;
+  /** In days. */
+  full_every?: number | undefined;
   parallel: number;
   concurrency?: number | undefined;
   allow_empty: boolean;
+  retention?: RetentionDocument | undefined;
+}
+
+/** Which complete backups of a task stay. */
+interface RetentionDocument {
+  keep_last?: number | undefined;
+  keep_within?: Span | undefined;
+  keep_daily?: number | undefined;
+  keep_weekly?: number | undefined;
+  keep_monthly?: number | undefined;
+  keep_yearly?: number | undefined;
+  grace: Span;
 }
 
 /** What {@linkcode configSchema} makes of a config: keys as in the file, defaults filled in. */
@@ -57,10 +75,15 @@ export interface ConfigDocument {
   bucket: string;
   region?: string | undefined;
   endpoint?: string | undefined;
+  addressing_style?: "path" | "virtual" | undefined;
+  /** In MiB. */
+  part_size?: number | undefined;
+  max_parts?: number | undefined;
   token?: string | undefined;
   secret?: Secret | undefined;
   session_token?: Secret | undefined;
   storage_class?: string | undefined;
+  object_lock?: { mode: "governance" | "compliance"; days: number } | undefined;
   sse?: "AES256" | "aws:kms" | "aws:kms:dsse" | undefined;
   kms_key_id?: string | undefined;
   prefix: string;
@@ -83,6 +106,11 @@ export interface ConfigDocument {
 const LONGEST_DELAY_SECONDS = 7 * 24 * 3600;
 const MOST_PARALLEL = 32;
 const MOST_CONCURRENT = 100;
+/** In MiB. Parts lie in memory; S3's own limits are 5 MiB and 5 GiB. */
+const PART_SIZE = { least: 5, most: 1024, isWhole: true };
+const MAX_PARTS = { least: 10, most: 10_000, isWhole: true };
+const MOST_INCREMENTS = 1000;
+const LONGEST_FULL_EVERY_DAYS = 3660;
 
 const database = z.strictObject({
   url: address,
@@ -97,6 +125,20 @@ const database = z.strictObject({
 function wholeNumber(must: string, most: number) {
   return number(must, { least: 1, most, isWhole: true });
 }
+
+const KEEP = "must be a whole number of at least 1; leave the key out where the rule is not wanted";
+const keep = wholeNumber(KEEP, Number.MAX_SAFE_INTEGER).optional();
+const RULES = ["keep_last", "keep_within", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly"] as const;
+const RETENTION = `must be a mapping with at least one of the keys ${RULES.join(", ")}`;
+const retention = z.strictObject({
+  keep_last: keep,
+  keep_within: span.optional(),
+  keep_daily: keep,
+  keep_weekly: keep,
+  keep_monthly: keep,
+  keep_yearly: keep,
+  grace: span.default({ years: 0, months: 0, days: 7, hours: 0 }),
+}, { error: RETENTION }).refine((value) => RULES.some((rule) => value[rule] !== undefined), { error: RETENTION });
 
 const CHUNK = "must be a whole number of at least 1";
 const task = z.strictObject({
@@ -115,9 +157,17 @@ const task = z.strictObject({
   attachments: flag.default(true),
   revisions: flag.default(true),
   tombstones: flag.default(false),
+  incremental: flag.default(false),
+  max_increments: wholeNumber(`must be a whole number from 1 to ${MOST_INCREMENTS}`, MOST_INCREMENTS).default(14),
+  full_every: wholeNumber(
+    `must be a whole number of days from 1 to ${LONGEST_FULL_EVERY_DAYS}`,
+    LONGEST_FULL_EVERY_DAYS,
+  )
+    .optional(),
   parallel: wholeNumber(`must be a whole number from 1 to ${MOST_PARALLEL}`, MOST_PARALLEL).default(4),
   concurrency: wholeNumber(`must be a whole number from 1 to ${MOST_CONCURRENT}`, MOST_CONCURRENT).optional(),
   allow_empty: flag.default(false),
+  retention: retention.optional(),
 }, { error: "must be a mapping with the key databases, and others" });
 
 const TASKS = "must be a mapping of at least one task, each with a name of its own";
@@ -159,6 +209,14 @@ const prometheus = z.preprocess(
   }, { error: PROMETHEUS }),
 );
 
+const LONGEST_LOCK_DAYS = 36_500;
+const OBJECT_LOCK =
+  `must be a mapping of mode (governance or compliance) and days, such as {mode: governance, days: 90}`;
+const objectLock = z.strictObject({
+  mode: z.enum(["governance", "compliance"], { error: `must be "governance" or "compliance"` }),
+  days: wholeNumber(`must be a whole number of days from 1 to ${LONGEST_LOCK_DAYS}`, LONGEST_LOCK_DAYS),
+}, { error: OBJECT_LOCK });
+
 const config = z.strictObject({
   database,
   task: tasks,
@@ -167,12 +225,16 @@ const config = z.strictObject({
     error: `must be a region such as "eu-central-1"`,
   }).optional(),
   endpoint: endpoint.optional(),
+  addressing_style: z.enum(["path", "virtual"], { error: `must be "path" or "virtual"` }).optional(),
+  part_size: number(`must be a whole number of MiB from ${PART_SIZE.least} to ${PART_SIZE.most}`, PART_SIZE).optional(),
+  max_parts: number(`must be a whole number from ${MAX_PARTS.least} to ${MAX_PARTS.most}`, MAX_PARTS).optional(),
   token: text("must be text; put it in quotes").optional(),
   secret: password.optional(),
   session_token: password.optional(),
   storage_class: text(`must be a storage class such as "STANDARD_IA"`).regex(/^[A-Z0-9_]+$/, {
     error: `must be a storage class such as "STANDARD_IA"`,
   }).optional(),
+  object_lock: objectLock.optional(),
   sse: z.enum(["AES256", "aws:kms", "aws:kms:dsse"], {
     error: `must be "AES256", "aws:kms" or "aws:kms:dsse"`,
   }).optional(),
@@ -191,6 +253,8 @@ export const SECTIONS: Readonly<Record<string, readonly string[]>> = {
   "": Object.keys(config.shape),
   "database": Object.keys(database.shape),
   "task.<name>": Object.keys(task.shape).filter((key) => key !== "backup_only_previus"),
+  "task.<name>.retention": Object.keys(retention.shape),
+  "object_lock": Object.keys(objectLock.shape),
   "loki": Object.keys(loki.out.shape),
   "prometheus": Object.keys(prometheus.out.shape),
 };

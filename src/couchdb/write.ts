@@ -140,6 +140,11 @@ export class DocumentWriter {
     }
   }
 
+  /** Notes a document that is not even sent. */
+  refuse({ id, rev = "", error, reason }: { id: string; rev?: string; error: string; reason: string }): void {
+    this.#fail(id, { rev, error, reason }, this.#rowError({ id, error, reason }));
+  }
+
   /** Notes the rows of an answer. @returns What should be asked for again. */
   #settle(rows: readonly WriteRow[], { body, attempt }: Attempt): Attempt & { error: CouchError } | undefined {
     const refused = rows.filter((row) => row.error !== undefined);
@@ -266,6 +271,9 @@ function hintFor({ facts: { status, error } }: CouchError): string | undefined {
       return "CouchDB cannot compile this design document: correct it, and write it by hand";
     case "conflict":
       return "The database has a document of this id already, and the archive has no revision of it that could stand beside";
+  }
+  if (status === 411) {
+    return "The proxy before CouchDB wants each request's length, which a document of this size is sent without: restore past it";
   }
   return status === 413
     ? "Raise the size that the proxy before CouchDB lets through, and restore again with --into-existing"

@@ -7,16 +7,22 @@ import type { Repository } from "../archive/repository.ts";
 import { isSaved, isTaskSaved, type RunReport } from "../archive/report.ts";
 import type { RunContext } from "../commands/backup/context.ts";
 import type { CheckReport } from "../commands/check.ts";
+import type { StoreCheckReport } from "../commands/check_store.ts";
+import type { ExpireRequest } from "../commands/expire/expire.ts";
+import type { ExpireReport } from "../commands/expire/report.ts";
+import type { KeepReport, KeepRequest } from "../commands/keep.ts";
 import type { BackupList, ListedDatabase, ListRequest } from "../commands/list.ts";
 import type { Plan } from "../commands/plan.ts";
 import type { RestoreRequest } from "../commands/restore/context.ts";
 import type { RestoreReport } from "../commands/restore/report.ts";
+import type { SizesReport } from "../commands/sizes.ts";
 import type { VerifyReport, VerifyRequest } from "../commands/verify.ts";
 import type { Config } from "../config/config.ts";
 import type { CouchClient } from "../couchdb/client.ts";
 import { type BackupDate, formatDate } from "../dates.ts";
 import { describeError, exitCodeOf, hintOf, UsageError } from "../errors.ts";
 import type { Log, Progress } from "../observe.ts";
+import { eitherSignal } from "../parallel.ts";
 import { openStore } from "../store/open.ts";
 import type { Store } from "../store/store.ts";
 import type { TaskSelection } from "../task/selection.ts";
@@ -68,6 +74,8 @@ export interface BackupRequest {
   date?: BackupDate | undefined;
   /** Go on where a run of the same date stopped. @default false */
   resume?: boolean | undefined;
+  /** Save all of each database, also where its task is incremental. @default false */
+  full?: boolean | undefined;
 }
 
 /** What a plan is to show. */
@@ -172,7 +180,7 @@ export class Session implements AsyncDisposable {
     let report: RunReport;
     try {
       const selections = await this.select(request);
-      report = await backup(await this.context(), selections, { resume: request.resume });
+      report = await backup(await this.context(), selections, { resume: request.resume, full: request.full });
     } catch (error) {
       const isInterrupted = signal.aborted || stop.aborted;
       if (!isInterrupted && !(error instanceof UsageError)) {
@@ -238,6 +246,39 @@ export class Session implements AsyncDisposable {
     return await listBackups({ repository: this.repository, now, signal }, request);
   }
 
+  /** Adds up what backups take up in the store. Needs no CouchDB. @throws StoreError when the store fails. */
+  async sizes(request: { database?: string | undefined } = {}): Promise<SizesReport> {
+    const { measureBackups } = await import("../commands/sizes.ts");
+    return await measureBackups({ repository: this.repository, signal: this.#parts.signal }, request);
+  }
+
+  /**
+   * Deletes the backups that no rule of their task keeps, or says which it would. Needs no CouchDB, and with `confirm` the
+   * right to delete.
+   *
+   * @throws UsageError when no task has a retention; StoreError when the store cannot be read.
+   */
+  async expire(request: ExpireRequest = {}): Promise<ExpireReport> {
+    const [{ expire }, { openRemover }] = await Promise.all([
+      import("../commands/expire/expire.ts"),
+      import("../store/open.ts"),
+    ]);
+    const { now, log, signal, stop } = this.#parts;
+    const { tasks, bucket } = this.config;
+    const context = { repository: this.repository, remover: await openRemover(bucket), tasks, log, now };
+    return await expire({ ...context, signal: eitherSignal({ signal, stop }) }, request);
+  }
+
+  /**
+   * Pins a complete backup, so that it never expires, or takes the pin off.
+   *
+   * @throws ArchiveError when there is no complete backup; StoreError when the pin cannot be stored.
+   */
+  async keep(request: KeepRequest): Promise<KeepReport> {
+    const { keep } = await import("../commands/keep.ts");
+    return await keep({ ...this.surroundings, ...this.#paths() }, request);
+  }
+
   /** Lists the databases of CouchDB. @throws CouchError when CouchDB cannot be asked. */
   async listDatabases(): Promise<{ databases: ListedDatabase[] }> {
     const { listDatabases } = await import("../commands/list.ts");
@@ -254,7 +295,8 @@ export class Session implements AsyncDisposable {
     const { now, signal, stop } = this.#parts;
     const { from = now(), count = DEFAULT_ELAPSES, offline = false } = request;
     const couch = offline ? undefined : await this.connect();
-    return await plan(this.config.tasks, { from, count, couch, signal: AbortSignal.any([signal, stop]) });
+    const { repository } = this;
+    return await plan(this.config.tasks, { from, count, couch, repository, signal: AbortSignal.any([signal, stop]) });
   }
 
   /** Tries all that a backup needs. One small object is written, always the same. @throws The reason of `signal`. */
@@ -263,6 +305,20 @@ export class Session implements AsyncDisposable {
     const { probesOf } = await import("./probes.ts");
     const isScheduled = this.config.tasks.some(({ cron }) => cron !== undefined);
     return await checkSetup({ ...await this.context(), probes: probesOf(this.config), isScheduled });
+  }
+
+  /**
+   * Asks the store, property by property, for what backups rely on. Some small objects and some MiB are written, always
+   * under the same names. Needs no CouchDB.
+   *
+   * @returns What was found; a store in which nothing can be kept is not an error.
+   * @throws The reason of `signal` or `stop`.
+   */
+  async checkStore(): Promise<StoreCheckReport> {
+    const { checkStoreProperties } = await import("../commands/check_store.ts");
+    const { log, now, signal, stop } = this.#parts;
+    const signals = AbortSignal.any([signal, stop]);
+    return await checkStoreProperties({ log, now, repository: this.repository, signal: signals });
   }
 
   /**

@@ -1,5 +1,14 @@
 /** What a task means: which databases it backs up, when it is due, and how. The config makes it; everything above runs it. */
 import type { Calendar } from "../calendar/calendar.ts";
+import type { RetentionRules } from "./retention.ts";
+
+/** When a task whose backups are incremental makes a full one all the same. */
+export interface IncrementPolicy {
+  /** A chain has at most so many backups with content behind its full one. */
+  most: number;
+  /** A full backup is the beginning of a chain for so many days; absent: for as long as it lasts. */
+  fullEveryDays?: number | undefined;
+}
 
 /** A named entry below `task`. */
 export interface Task {
@@ -27,10 +36,14 @@ export interface Task {
   revisions: boolean;
   /** Whether documents that were deleted long ago are saved as tombstones, so that replicas learn of the deletion. */
   tombstones: boolean;
+  /** How long only what has changed since the last backup is saved; absent: every backup is full. */
+  increments?: IncrementPolicy | undefined;
   /** Requests in flight for one database. */
   parallel: number;
   /** How many databases a state machine backs up at the same time; absent: one. */
   concurrency?: number | undefined;
   /** Whether a run that selects no database is a success. */
   allowEmpty: boolean;
+  /** Which of its complete backups `expire` lets stay; absent: all. */
+  retention?: RetentionRules | undefined;
 }

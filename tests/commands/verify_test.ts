@@ -175,6 +175,19 @@ Deno.test("verify() reads an archive without a manifest to its end, and says tha
   assertEquals([report.ok, report.chunks], [false, manifest.chunks.length - 1]);
 });
 
+Deno.test("verify() of a file of another program names what CouchDB could not read, and lines that are broken", async () => {
+  await using setup = await setUpRestore();
+  const row = '{"id":"b","docs":[{"error":{"id":"b","rev":"undefined","error":"internal_error","reason":"x"}}]}';
+  const whole = '{"id":"a","docs":[{"ok":{"_id":"a","_rev":"1-a"}}]}';
+  await Deno.writeTextFile(join(setup.root, "rows.json"), `{"results":[${whole},${row}]}`);
+  const report = await verify(setup.context, { database: "a", path: "rows.json" });
+  assertEquals([report.documents, report.unreadable], [1, [{ id: "b", error: "internal_error", reason: "x" }]]);
+  assertEquals(exitCodeOfVerify(report), EXIT.partial);
+  await Deno.writeTextFile(join(setup.root, "lines.json"), '{"_id":"a"}\n{"_id":\n{"_id":"c"}\n');
+  const { problems } = await verify(setup.context, { database: "a", path: "lines.json" });
+  assertEquals([problems.length, problems[0]?.problem.includes("Line 2 cannot be read")], [1, true]);
+});
+
 Deno.test("verify() checks a single chunk against the manifest beside it", async () => {
   await using archive = await setUpArchive();
   const { context, inFolder, folder } = archive;

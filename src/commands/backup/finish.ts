@@ -9,6 +9,7 @@ import { MANIFEST_NAME, manifestName, parseChunkName, parseManifestName, shortRu
 import {
   type ChunkEntry,
   encodeJson,
+  type ListedFeed,
   type Manifest,
   type Origin,
   parseManifest,
@@ -32,7 +33,7 @@ export interface FinishedBackup {
   /** The folder's key. */
   folder: string;
   updateSeq: Manifest["update_seq"];
-  feed: NonNullable<Manifest["feed"]>;
+  feed: ListedFeed;
   unreadable: readonly UnreadableDocument[];
   chunks: readonly ChunkEntry[];
   /** What the folder had when the backup began. */
@@ -144,7 +145,7 @@ async function createOnce({ repository: { store }, signal }: Run, key: string, b
       (async function* () {
         yield bytes;
       })(),
-      { signal },
+      { signal, kind: "manifest" },
     );
   } catch (error) {
     if (!(error instanceof StoreError) || error.facts.code !== "exists") throw error;

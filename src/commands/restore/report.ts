@@ -50,6 +50,8 @@ export interface RestoreReport {
 export interface Written extends DocumentCounts {
   failed: FailedRevision[];
   failedRevisions: number;
+  /** What the archive's rows say of documents that CouchDB could not read. */
+  unreadable: readonly UnreadableDocument[];
   /** Chunks that were left out. */
   damaged: readonly ChunkProblem[];
 }
@@ -70,7 +72,7 @@ export function reportRestore(
   result: Written & Pick<RestoreReport, "missing" | "created" | "views" | "lacking">,
 ): RestoreReport {
   const { failed, failedRevisions, missing, created, lacking } = result;
-  const { unreadable } = archive;
+  const unreadable = [...archive.unreadable, ...result.unreadable];
   const damaged = [...archive.problems, ...result.damaged];
   const isRefused = lacking.some(({ in_backup }) => in_backup);
   const report: RestoreReport = {

@@ -45,7 +45,7 @@ async function restoreDatabase(context: BegunRestore, request: RestoreRequest): 
   const properties = archive.origin?.properties;
   const target = new RestoreTarget(context, context.database);
   await target.examine(properties, { intoExisting: request.intoExisting ?? false });
-  if (request.dryRun) return await reportDryRun(context, archive, target);
+  if (request.dryRun) return await reportDryRun(context, archive, { ...request, target });
 
   await target.create(properties);
   const { created } = target;
@@ -78,13 +78,21 @@ async function writeDocuments(
   return documents.finish();
 }
 
-async function reportDryRun(context: BegunRestore, archive: Archive, target: RestoreTarget): Promise<RestoreReport> {
-  const { failed, failedRevisions, ...counts } = await previewRestore(archive, context);
+async function reportDryRun(
+  context: BegunRestore,
+  archive: Archive,
+  { target, salvage = false }: Pick<RestoreRequest, "salvage"> & { target: RestoreTarget },
+): Promise<RestoreReport> {
+  const { failed, failedRevisions, unreadable, damaged, ...counts } = await previewRestore(archive, {
+    signal: context.signal,
+    salvage,
+  });
   const { state } = target;
-  const damaged = archive.problems.length;
-  context.log.info("nothing is written: dry run", { ...counts, failedRevisions, target: state, damaged });
-  const nothing = { damaged: [], missing: 0, views: 0, lacking: target.lacking };
+  const facts = { ...counts, failedRevisions, damaged: archive.problems.length + damaged.length };
+  context.log.info("nothing is written: dry run", { ...facts, target: state });
+  const nothing = { missing: 0, views: 0, lacking: target.lacking };
   const created = state === "missing";
-  const report = reportRestore(context, archive, { ...counts, failed, failedRevisions, ...nothing, created });
+  const found = { ...counts, failed, failedRevisions, unreadable, damaged };
+  const report = reportRestore(context, archive, { ...found, ...nothing, created });
   return { ...report, dry_run: true };
 }

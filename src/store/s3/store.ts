@@ -5,19 +5,19 @@
 import { createHash, randomUUID } from "node:crypto";
 import { isNotFound, StoreError } from "../../errors.ts";
 import { untilAborted } from "../../abort.ts";
-import { openCredentials } from "../../aws/credential_chain.ts";
 import { checksumHeader, type Digest, MultipartUpload } from "./multipart.ts";
 import { type BodyPart, cutIntoParts, PartMemory } from "./parts.ts";
 import { S3Client, type S3Settings } from "./client.ts";
 import { Dialect, type Form, isNotImplemented } from "./dialect.ts";
-import { checkEndpoint, parseS3Url } from "./endpoint.ts";
 import { strangeAnswer } from "./error.ts";
 import { listFolder } from "./list.ts";
 import { readObject } from "./read.ts";
+import { targetOf } from "./target.ts";
 import type {
   Conditions,
   CreateOptions,
   ListOptions,
+  ObjectLock,
   Store,
   StoreCallOptions,
   StoreContext,
@@ -26,6 +26,8 @@ import type {
   StoreOptions,
 } from "../store.ts";
 import { checkKey } from "../key.ts";
+import { countWinners } from "../race.ts";
+import type { QuestionPlace, StoreQuestion } from "../questions.ts";
 
 /**
  * Metadata that says which call of create() wrote an object. When S3 says that a key is taken, that may be by our own
@@ -45,19 +47,20 @@ export class S3Store implements Store {
   readonly #headers: Record<string, string>;
   /** What chunks are stored with beside. */
   readonly #chunkHeaders: Record<string, string>;
+  /** How long chunks and manifests are locked. */
+  readonly #lock: ObjectLock | undefined;
 
   /** @throws StoreError with code `bad_bucket` or `bad_endpoint`; AwsError with code `no_credentials`. */
   constructor(options: StoreOptions, settings: Partial<S3Settings> = {}, context: StoreContext = {}) {
-    const location = parseS3Url(options.bucket);
-    const endpoint = options.endpoint === undefined ? undefined : checkEndpoint(options.endpoint);
-    this.server = endpoint ?? "aws";
-    this.#client = new S3Client({
-      ...location,
-      region: options.region,
-      endpoint,
-      credentials: openCredentials(options),
-    }, settings);
-    this.#memory = new PartMemory(this.#client.settings.partBytes);
+    const target = targetOf(options);
+    this.server = target.endpoint ?? "aws";
+    this.#client = new S3Client(target, {
+      ...(options.partBytes === undefined ? {} : { partBytes: options.partBytes, equalParts: true }),
+      ...(options.maxParts === undefined ? {} : { maxParts: options.maxParts }),
+      ...settings,
+    });
+    const { partBytes, equalParts, maxParts } = this.#client.settings;
+    this.#memory = new PartMemory({ smallestBytes: partBytes, equal: equalParts, maxParts });
     this.url = this.#client.url;
     this.#dialect = new Dialect({ url: this.url, log: context.log });
     const sse = options.sse ?? (options.kmsKeyId === undefined ? undefined : "aws:kms");
@@ -65,6 +68,7 @@ export class S3Store implements Store {
       ...(sse === undefined ? {} : { "x-amz-server-side-encryption": sse }),
       ...(options.kmsKeyId === undefined ? {} : { "x-amz-server-side-encryption-aws-kms-key-id": options.kmsKeyId }),
     };
+    this.#lock = options.objectLock;
     this.#chunkHeaders = options.storageClass === undefined ? {} : { "x-amz-storage-class": options.storageClass };
   }
 
@@ -90,6 +94,7 @@ export class S3Store implements Store {
       const headers = {
         ...this.#headers,
         ...(options.kind === "chunk" ? this.#chunkHeaders : {}),
+        ...(options.kind === undefined ? {} : this.#lockHeaders()),
         [WRITER_HEADER]: randomUUID(),
       };
       const first = await parts.next();
@@ -103,6 +108,16 @@ export class S3Store implements Store {
     } finally {
       await parts.return();
     }
+  }
+
+  /** By the store's clock: the end must not lie in its past. */
+  #lockHeaders(): Record<string, string> {
+    if (this.#lock === undefined) return {};
+    const until = Date.now() + (this.clockSkewMs ?? 0) + this.#lock.days * 86_400_000;
+    return {
+      "x-amz-object-lock-mode": this.#lock.mode,
+      "x-amz-object-lock-retain-until-date": new Date(until).toISOString(),
+    };
   }
 
   async replace(key: string, body: Uint8Array, options: StoreCallOptions = {}): Promise<void> {
@@ -150,6 +165,16 @@ export class S3Store implements Store {
       this.#dialect.dropConditions();
       return "ignored";
     }
+  }
+
+  async countWinners(key: string, options: StoreCallOptions = {}): Promise<number> {
+    return await countWinners(this, key, options);
+  }
+
+  async questions(place: QuestionPlace): Promise<readonly StoreQuestion[]> {
+    const { s3Questions } = await import("./questions.ts");
+    const [client, headers, chunkHeaders] = [this.#client, this.#headers, this.#chunkHeaders];
+    return s3Questions({ store: this, client, headers, chunkHeaders, writerHeader: WRITER_HEADER }, place);
   }
 
   async read(key: string, options: StoreCallOptions = {}): Promise<ReadableStream<Uint8Array>> {

@@ -30,12 +30,26 @@ export abstract class ProgramError extends Error {
   /** What the operator can do about it, where there is something to do. */
   readonly hint: string | undefined;
 
-  /** A sentence without a full stop, and what else is known. */
+  /** A sentence without a full stop, and what else is known. Of a line that quotes something endless the middle is left out. */
   constructor(message: string, context: ErrorContext = {}) {
-    super(message, context.cause === undefined ? undefined : { cause: context.cause });
+    super(shortened(message), context.cause === undefined ? undefined : { cause: context.cause });
     this.name = new.target.name;
     this.hint = context.hint;
   }
+}
+
+/** A line of a message longer than this is nothing that anybody reads; an id of a few thousand characters can be in it. */
+const LONGEST_LINE = 2000;
+/** So much of a long line's end is kept: there stands what is wrong with what was quoted. */
+const KEPT_END = 500;
+
+function shortened(message: string): string {
+  if (message.length <= LONGEST_LINE) return message;
+  return message.split("\n").map((line) => {
+    if (line.length <= LONGEST_LINE) return line;
+    const left = line.length - LONGEST_LINE;
+    return `${line.slice(0, LONGEST_LINE - KEPT_END)}… (${left} characters) …${line.slice(-KEPT_END)}`.toWellFormed();
+  }).join("\n");
 }
 
 /** The command line asks for something that does not exist or does not fit together. */
@@ -74,7 +88,7 @@ export class ConfigError extends ProgramError {
 export interface CouchFacts {
   /** The HTTP status, absent when there was no answer. */
   status?: number | undefined;
-  /** CouchDB's `error`, such as `not_found`; for a broken conversation `timeout`, `cut_off`, `bad_answer` or `unreachable`. */
+  /** CouchDB's `error`, such as `not_found`; for a broken conversation `timeout`, `cut_off` or `unreachable`. */
   error: string;
   /** CouchDB's `reason`. */
   reason?: string | undefined;
@@ -187,7 +201,7 @@ export class InterruptedError extends ProgramError {
 }
 
 const TRANSIENT_STATUS = new Set([408, 425, 429, 500, 502, 503, 504]);
-const TRANSIENT_COUCH = new Set(["timeout", "cut_off", "bad_answer", "unreachable"]);
+const TRANSIENT_COUCH = new Set(["timeout", "cut_off", "unreachable"]);
 const TRANSIENT_CODE = new Set([
   "timeout",
   "cut_off",
@@ -251,7 +265,7 @@ export function hintOf(error: unknown): string | undefined {
 export function describeError(error: unknown): string {
   const messages: string[] = [];
   for (let current = error, depth = 0; current !== undefined && current !== null && depth < 5; depth++) {
-    const message = current instanceof Error ? current.message : String(current);
+    const message = shortened(current instanceof Error ? current.message : String(current));
     if (message !== "" && !messages.some((known) => known.includes(message))) messages.push(message);
     current = current instanceof Error ? current.cause : undefined;
   }

@@ -2,6 +2,7 @@
  * What lies in a backup's folder: which chunks belong to the backup, whether it is complete, and what is wrong with it as
  * far as a listing shows. Nothing is written here, and no chunk is read.
  */
+import { counted } from "../counts.ts";
 import {
   type FolderState,
   momentOf,
@@ -374,7 +375,7 @@ async function compareWithListing(folder: OpenFolder): Promise<void> {
     const sizeBytes = objects.get(name);
     if (sizeBytes === undefined) archive.problems.push({ chunk: name, problem: "It is missing" });
     else if (sizeBytes !== entry?.compressed_bytes) {
-      const problem = `It has ${sizeBytes} bytes, the manifest says ${entry?.compressed_bytes}`;
+      const problem = `It has ${counted(sizeBytes, "byte")}, the manifest says ${entry?.compressed_bytes}`;
       archive.problems.push({ chunk: name, problem });
     } else return true;
     return false;
@@ -405,10 +406,10 @@ function narrowTo(object: string, archive: Archive, objects: ReadonlyMap<string,
     const database = isChunk ? archive.database : undefined;
     return { ...archive, kind: "foreign", chunks, origin, database, documents: undefined, ...nothingElse };
   }
-  const sizeBytes = objects.get(object);
+  const sizeBytes = objects.get(object) ?? 0;
   const problems = sizeBytes === known.entry.compressed_bytes ? [] : [{
     chunk: object,
-    problem: `It has ${sizeBytes} bytes, the manifest says ${known.entry.compressed_bytes}`,
+    problem: `It has ${counted(sizeBytes, "byte")}, the manifest says ${known.entry.compressed_bytes}`,
   }];
   return { ...archive, chunks, documents: known.entry.documents, ...nothingElse, problems };
 }

@@ -17,6 +17,7 @@ import { checkCounts, checkDigest, digest, isDamage, SALVAGE_HINT, unreadable } 
 import { ArchiveError, isNotFound } from "../errors.ts";
 import { gunzip } from "../codec/gzip.ts";
 import { gunzipMembers } from "../codec/gzip_members.ts";
+import { FramingError } from "../json/scan.ts";
 import { TextMemberScanner } from "../json/members.ts";
 import type { BrokenLine, LineSurvey } from "./lines.ts";
 import type { ChunkEntry } from "./manifest.ts";
@@ -182,7 +183,8 @@ export class CheckedChunk {
     const format = this.#place.entry === undefined ? undefined : CHUNK_FORMAT;
     const { survey, isOfLines, salvage } = this.#found;
     const lines = { passLines: survey?.passed, isOfLines, salvage };
-    return new DocumentReader(decompressed(this.#bytes(options), this.#place), { format, onRow, passOver, ...lines });
+    const bytes = upTo(this.#place, decompressed(this.#bytes(options), this.#place));
+    return new DocumentReader(bytes, { format, onRow, passOver, ...lines });
   }
 
   async *#bytes(options: StoreCallOptions): AsyncGenerator<Uint8Array> {
@@ -223,7 +225,8 @@ async function readContents(
     }
   })();
   const format = place.entry === undefined ? undefined : CHUNK_FORMAT;
-  const reader = new DocumentReader(decompressed(hashed, place), { format, onRow, salvage, isOfLines });
+  const bytes = upTo(place, decompressed(hashed, place));
+  const reader = new DocumentReader(bytes, { format, onRow, salvage, isOfLines });
   let failure: unknown;
   try {
     let reported = { documents: 0, bytes: 0 };
@@ -256,6 +259,24 @@ async function openObject(place: ChunkPlace, options: StoreCallOptions): Promise
       cause: error,
       hint: SALVAGE_HINT,
     });
+  }
+}
+
+/** No more bytes than the manifest says: a few of gzip can stand for a thousand times as many, and nobody waits for those. */
+async function* upTo(
+  { entry }: ChunkPlace,
+  source: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  let passed = 0;
+  for await (const bytes of source) {
+    passed += bytes.length;
+    if (entry !== undefined && passed > entry.bytes) {
+      throw new FramingError(
+        `it decompresses to more than the ${entry.bytes} bytes that the manifest says`,
+        entry.bytes,
+      );
+    }
+    yield bytes;
   }
 }
 

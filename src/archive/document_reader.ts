@@ -2,6 +2,7 @@
  * Takes documents out of decompressed JSON as it streams by, each as the raw bytes it consists of. Small ones come in
  * lists, whole; one too large to be held comes as a stream of its own, before anything behind it is read.
  */
+import { counted } from "../counts.ts";
 import { concat } from "../concat.ts";
 import { GzipError } from "../codec/gzip.ts";
 import { AttachmentForms, inCouchForm } from "./attachment_forms.ts";
@@ -264,7 +265,7 @@ export class DocumentReader {
   /** A listing without the documents has the same rows as one with them: it must not be taken for an empty database. */
   #requireDocuments(): void {
     if (this.#options.format !== undefined || this.#bareRows === 0) return;
-    const rows = this.#rows === 1 ? "its row" : `its ${this.#rows} rows`;
+    const rows = this.#rows === 1 ? "its row" : `its ${counted(this.#rows, "row")}`;
     const found = this.#bareRows === this.#rows
       ? `no document is in ${rows}`
       : `${this.#bareRows} of ${rows} hold none`;

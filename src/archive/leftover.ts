@@ -6,12 +6,12 @@
 import { ArchiveError, describeError, isNotFound } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import { joinKey } from "../store/key.ts";
-import { readBytes } from "../streams.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import { sha256 } from "./checkpoint.ts";
 import { CHECKPOINT_NAME, shortRun } from "./layout.ts";
 import type { Checkpoint, ListingState, Manifest, Origin } from "./manifest.ts";
 import { type FolderState, readCheckpoint, readManifests } from "./read.ts";
+import { readObjectBytes } from "../store/whole.ts";
 
 /** What an earlier run left for a later one: a complete backup, chunks that can be kept, or nothing. */
 export type Leftover =
@@ -70,7 +70,7 @@ export async function readFilter(
 ): Promise<Uint8Array | undefined> {
   if (filter === null) return undefined;
   try {
-    const bytes = await readBytes(await store.read(joinKey(folder, filter.name), { signal }));
+    const bytes = await readObjectBytes(store, joinKey(folder, filter.name), { signal });
     if (sha256(bytes) === filter.sha256) return bytes;
     log.warn("filter of listed ids is damaged: every document is taken for one that may be stored already");
   } catch (error) {

@@ -4,7 +4,6 @@
  */
 import { ArchiveError, isNotFound } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
-import { readBytes } from "../streams.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import {
   CHECKPOINT_NAME,
@@ -17,10 +16,14 @@ import {
   shortRun,
 } from "./layout.ts";
 import { type Checkpoint, type Manifest, parseCheckpoint, parseManifest } from "./manifest.ts";
+import { readObjectBytes } from "../store/whole.ts";
 
 /** What the names of all manifests begin with, and those of all checkpoints. */
 const MANIFESTS_PREFIX = "manifest";
 const CHECKPOINTS_PREFIX = "checkpoint";
+
+/** More than any backup has. */
+const MOST_CHUNKS = 10_000_000_000;
 
 /** A manifest as its folder's listing shows it. */
 export interface ListedManifest {
@@ -133,6 +136,8 @@ function addObject(state: FolderState, { name, sizeBytes }: { name: string; size
   if (number !== undefined) {
     const run = runOfChunkName(name) ?? "";
     state.chunks.set(name, sizeBytes);
+    // Somebody else's object must not use up the digits that a chunk's name has.
+    if (number > MOST_CHUNKS) return;
     state.nextNumbers.set(run, Math.max(state.nextNumbers.get(run) ?? 0, number + 1));
     state.nextNumber = Math.max(state.nextNumber, number + 1);
   }
@@ -171,7 +176,7 @@ export async function readManifestOrCopy(
 ): Promise<UsableManifest> {
   const read = async (name: string) => {
     const key = joinKey(folder, name);
-    return parseManifest(await readBytes(await store.read(key, options)), key);
+    return parseManifest(await readObjectBytes(store, key, options), key);
   };
   try {
     return { manifest: await read(name) };
@@ -284,5 +289,5 @@ export async function readCheckpoint(
   { name = CHECKPOINT_NAME, ...options }: StoreCallOptions & { name?: string | undefined },
 ): Promise<Checkpoint> {
   const key = joinKey(folder, name);
-  return parseCheckpoint(await readBytes(await store.read(key, options)), key);
+  return parseCheckpoint(await readObjectBytes(store, key, options), key);
 }

@@ -8,13 +8,15 @@ import { basicAuthorization } from "../basic_auth.ts";
 import { CouchError, isTransient } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import { DEFAULT_RETRY, parseRetryAfter, type RetryPolicy, waitBeforeAttempt } from "../retry.ts";
-import { BadAnswer } from "./answers.ts";
 import type { CouchOptions } from "./couchdb.ts";
+import { strangeAnswer } from "./answers.ts";
 import { brokenConnection, couchError, type CouchFailure } from "./error.ts";
 import { Watch } from "./watch.ts";
 
 /** What is read of an answer at once. */
 const BUFFER_BYTES = 1 << 16;
+/** A page of 5,000 rows of the changes feed has a megabyte; a hundred thousand names of databases have some. */
+const MOST_CHARACTERS = 32 << 20;
 
 /** What the client needs beside the config's options. */
 export interface ClientOptions extends CouchOptions {
@@ -90,54 +92,35 @@ export class CouchConnection {
     }
   }
 
-  /**
-   * Makes a request until it succeeds or patience ends.
-   *
-   * @param read Takes what was asked for out of the parsed answer; throws {@linkcode BadAnswer} where it is not there.
-   */
-  async json<T>(path: string, init: CouchRequest, read: (answer: unknown) => T): Promise<T> {
-    return await this.#retrying(init, async () => (await this.jsonOnce(path, init, read)).value);
+  /** Makes a request until it succeeds or patience ends. @returns The parsed answer. */
+  async json(path: string, init: CouchRequest): Promise<unknown> {
+    return await this.#retrying(init, async () => (await this.jsonOnce(path, init)).value);
   }
 
-  /** The same for an answer whose text is wanted as it came. */
-  async text<T>(path: string, init: CouchRequest, read: (text: string) => T): Promise<T> {
-    return await this.#retrying(init, async () => {
-      const text = await this.#readText(await this.request(path, init));
-      return this.#checked(init, () => read(text));
-    });
+  /** Makes a request until it succeeds or patience ends. @returns The answer as it came. */
+  async text(path: string, init: CouchRequest): Promise<string> {
+    return await this.#retrying(init, async () => await this.#readText(await this.request(path, init), init));
   }
 
-  /** Makes a request once. @returns What `read` takes out of the answer, and the status. */
-  async jsonOnce<T>(
-    path: string,
-    init: CouchRequest,
-    read: (answer: unknown) => T,
-  ): Promise<{ status: number; headers: Headers; value: T }> {
-    const { status, headers, bytes } = await this.request(path, init);
-    const text = await this.#readText({ bytes });
-    let answer: unknown;
+  /** Makes a request once. @returns The parsed answer, and the status. */
+  async jsonOnce(path: string, init: CouchRequest): Promise<{ status: number; headers: Headers; value: unknown }> {
+    const answer = await this.request(path, init);
+    const text = await this.#readText(answer, init);
     try {
-      answer = JSON.parse(text);
+      return { status: answer.status, headers: answer.headers, value: JSON.parse(text) };
     } catch (cause) {
       throw this.#failure(init, { error: "cut_off", reason: "the answer is not whole JSON" }, cause);
     }
-    return { status, headers, value: this.#checked(init, () => read(answer)) };
   }
 
-  /** What reading an answer comes to. A success without what was asked for is none. */
-  #checked<T>(init: CouchRequest, read: () => T): T {
-    try {
-      return read();
-    } catch (error) {
-      if (!(error instanceof BadAnswer)) throw error;
-      throw this.#failure(init, { error: "bad_answer", reason: error.message }, error.cause);
-    }
-  }
-
-  async #readText(answer: Pick<RawAnswer, "bytes">): Promise<string> {
+  /** Reads an answer whole: of those that hold documents none is read so. */
+  async #readText(answer: RawAnswer, init: CouchRequest): Promise<string> {
     const decoder = new TextDecoder();
     let text = "";
-    for await (const bytes of answer.bytes) text += decoder.decode(bytes, { stream: true });
+    for await (const bytes of answer.bytes) {
+      text += decoder.decode(bytes, { stream: true });
+      if (text.length > MOST_CHARACTERS) throw strangeAnswer(init, `has more than ${MOST_CHARACTERS >> 20} MiB`);
+    }
     return text + decoder.decode();
   }
 
@@ -239,7 +222,7 @@ export class CouchConnection {
   async #refusal(answer: RawAnswer, init: CouchRequest): Promise<CouchError> {
     let body: { error?: unknown; reason?: unknown } = {};
     try {
-      body = JSON.parse(await this.#readText(answer)) as typeof body ?? {};
+      body = JSON.parse(await this.#readText(answer, init)) as typeof body ?? {};
     } catch (error) {
       if (init.signal?.aborted) throw error;
       // A proxy's HTML page: the status says all that can be said.

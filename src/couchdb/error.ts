@@ -20,7 +20,6 @@ export type CouchFailure = Omit<CouchFacts, "database">;
 const WITHOUT_ANSWER: Record<string, string> = {
   timeout: "CouchDB took too long",
   cut_off: "the connection broke",
-  bad_answer: "the answer is not CouchDB's",
   unreachable: "CouchDB cannot be reached",
 };
 
@@ -57,7 +56,6 @@ function hintFor({ status, error }: CouchFailure, { database, url }: CouchSubjec
     return "A proxy before CouchDB wants each request's length, which the largest ones do not have: set chunk for the task, or let it pass streamed requests";
   }
   if (error === "unreachable") return `Check that CouchDB runs and that "${url}" is reachable from this machine`;
-  if (error === "bad_answer") return "Check what stands between this machine and CouchDB: a proxy may change answers";
   if (status === 404 && database !== undefined) return "The database does not exist, or was deleted meanwhile";
   return undefined;
 }

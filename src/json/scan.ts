@@ -437,12 +437,12 @@ export class DocumentScanner {
       case Value.Error: {
         const parsed = this.#parseCaptured() as { error?: unknown; reason?: unknown } | string | null;
         // A row of `_all_docs` has the error's name alone.
-        const { error = "unknown", reason = "" } = typeof parsed === "string" ? { error: parsed } : parsed ?? {};
-        this.error = { error: String(error), reason: String(reason) };
+        const { error, reason } = typeof parsed === "string" ? { error: parsed, reason: "" } : parsed ?? {};
+        this.error = { error: textOf(error, "unknown"), reason: textOf(reason, "") };
         return Found.Error;
       }
       case Value.Missing:
-        this.error = { error: "not_found", reason: `missing: ${this.#parseCaptured()}` };
+        this.error = { error: "not_found", reason: `missing: ${textOf(this.#parseCaptured(), "")}` };
         return Found.Error;
       case Value.Document:
         this.position = this.#at;
@@ -491,4 +491,10 @@ export class DocumentScanner {
       return this.#fail("JSON has an id, member name or error that does not parse");
     }
   }
+}
+
+/** A JSON value as text; one that is no text as its JSON, for a member `toString` may be anything. */
+function textOf(value: unknown, otherwise: string): string {
+  if (value === undefined || value === null) return otherwise;
+  return typeof value === "string" ? value : JSON.stringify(value);
 }

@@ -160,3 +160,11 @@ Deno.test("readCheckpoint() reads that of a run, and without a name that of form
   assertEquals((await readCheckpoint(setup.store, folder, { name })).run, FIRST.run);
   assertEquals((await readCheckpoint(setup.store, folder, {})).run, SECOND.run);
 });
+
+Deno.test("readFolder() does not number on behind a chunk whose number no backup reaches", async () => {
+  await inStore(async (store, put) => {
+    for (const name of ["0000004.json.gz", "999999999999.json.gz"]) await put(name, "12345");
+    const { chunks, nextNumber } = await readFolder(store, FOLDER, {});
+    assertEquals([chunks.size, nextNumber], [2, 5]);
+  });
+});

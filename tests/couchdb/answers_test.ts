@@ -1,96 +1,69 @@
-import { assertEquals, assertRejects, assertThrows } from "@std/assert";
-import {
-  BadAnswer,
-  readDatabaseInfo,
-  readDatabaseNames,
-  readDesignDocuments,
-  readIds,
-  readMembership,
-  readNodeState,
-  readNoRows,
-  readOk,
-  readRevsLimit,
-  readRoles,
-  readSecurity,
-  readWriteRows,
-} from "../../src/couchdb/answers.ts";
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { listChanges } from "../../src/couchdb/changes.ts";
 import type { CouchClient } from "../../src/couchdb/client.ts";
-import { CouchError } from "../../src/errors.ts";
-import { type FakeCouchDb, type Fault, startFakeCouchDb } from "../fakes/couchdb.ts";
-import { ATTEMPTS, createDatabase, impatientClient } from "./impatient_client.ts";
+import { CouchError, EXIT } from "../../src/errors.ts";
+import { SILENT_LOG } from "../../src/observe.ts";
+import { startHostileServer } from "../hostile/server.ts";
+import { impatientClient } from "./impatient_client.ts";
 
-const PAGE = "<html><body>Please log in</body></html>";
+async function listAll(client: CouchClient): Promise<void> {
+  for await (const _page of listChanges(client, "db", { since: "0", log: SILENT_LOG }));
+}
 
-Deno.test("answers that lack what was asked for are none", () => {
-  const table: [read: (answer: never) => unknown, bad: unknown[]][] = [
-    [readDatabaseInfo, [null, [], "x", {}, { update_seq: "1" }, { doc_count: "1", update_seq: "1" }, { doc_count: 1 }]],
-    [readDatabaseNames, [null, {}, ["a", 1]]],
-    [readRoles, [null, {}, { userCtx: null }, { userCtx: { roles: "x" } }]],
-    [readMembership, [null, {}, { cluster_nodes: [] }, { all_nodes: [] }]],
-    [readNodeState, [null, {}, { uptime: 1 }, { uptime: -1, internal_replication_jobs: 0 }]],
-    [readIds, [null, {}, { rows: [{}] }, { rows: [null] }]],
-    [readDesignDocuments, [null, {}, { rows: [{ id: "_design/a" }] }]],
-    [readNoRows, [null, [], {}]],
-    [readOk, [null, {}, { ok: false }, "ok"]],
-    [readWriteRows, [null, {}, [null], [{ error: "x" }]]],
-    [readSecurity, ["", PAGE, "[]", '{"admins":{}']],
-    [readRevsLimit, ["", PAGE, "0\n", "-1\n", "1.5\n", "{}"]],
+const EMPTY = new TextEncoder().encode('{"docs":[]}');
+
+Deno.test("CouchClient says of whole JSON that is not CouchDB's what is wrong with it, and does not ask again", async () => {
+  const cases: [answer: unknown, call: (client: CouchClient) => Promise<unknown>, must: string][] = [
+    [{ error: "no" }, (client) => client.listDatabases(), "is no list of names"],
+    [["a", 1], (client) => client.listDatabases(), "is no list of names"],
+    [null, (client) => client.databaseInfo("db"), "is no JSON object"],
+    [{ db_name: "db" }, (client) => client.databaseInfo("db"), 'has no "doc_count"'],
+    [{ doc_count: -1 }, (client) => client.databaseInfo("db"), 'has in "doc_count" no whole number'],
+    [{ doc_count: "x" }, (client) => client.databaseInfo("db"), 'has in "doc_count" no whole number'],
+    [{ userCtx: { roles: "_admin" } }, (client) => client.sessionRoles(), 'has in "roles" no list of names'],
+    [{ cluster_nodes: "a" }, (client) => client.membership(), 'has in "cluster_nodes" no list of names'],
+    [[], (client) => client.nodeState("a"), "is no JSON object"],
+    ["x", (client) => client.security("db"), "is no JSON object"],
+    ["1000", (client) => client.revsLimit("db"), "is no whole number of at least 1"],
+    [{ ok: true }, (client) => client.listIds("db", { limit: 1 }), 'has in "rows" no list of rows'],
+    [{ ok: true }, (client) => client.designDocuments("db"), 'has in "rows" no list of rows'],
+    [{ ok: true }, (client) => client.bulkDocs("db", EMPTY), 'has in "rows" no list of rows'],
+    [{ results: [], last_seq: "1", pending: -1 }, listAll, 'has in "pending" no whole number'],
+    [{ results: [{ id: "a", changes: [null] }], last_seq: "1" }, listAll, "has no id or no revisions"],
   ];
-  for (const [read, bad] of table) {
-    for (const answer of bad) assertThrows(() => read(answer as never), BadAnswer, "", `${read.name} ${answer}`);
+  await using server = startHostileServer();
+  const client = impatientClient({ url: server.url, login: "admin", password: "secret" });
+  for (const [answer, call, must] of cases) {
+    server.answer = () => ({ body: JSON.stringify(answer) });
+    const error = await assertRejects(() => call(client), CouchError);
+    assertStringIncludes(error.message, must);
+    assertEquals(error.exitCode, EXIT.couchdb);
   }
 });
 
-Deno.test("readDatabaseInfo() takes what servers before 2.0 tell", () => {
-  const { doc_count, doc_del_count, q, n, purge_seq } = readDatabaseInfo({ doc_count: 3, update_seq: 7 });
-  assertEquals([doc_count, doc_del_count, q, n, purge_seq], [3, 0, null, null, null]);
+Deno.test("CouchClient takes what older servers leave out, and views that are none", async () => {
+  await using server = startHostileServer();
+  const client = impatientClient({ url: server.url, login: "admin", password: "secret" });
+  server.answer = () => ({ body: '{"doc_count":3,"update_seq":7}' });
+  const { doc_del_count, update_seq, q, n, purge_seq, external_bytes } = await client.databaseInfo("db");
+  assertEquals([doc_del_count, update_seq, q, n, purge_seq, external_bytes], [0, "7", null, null, null, 0]);
+  const doc = { _id: "_design/a", views: { x: { map: "f" }, y: 1 }, language: 7, options: [] };
+  server.answer = () => ({ body: JSON.stringify({ rows: [{ doc }, { doc: null }, { doc: { views: 1 } }] }) });
+  assertEquals(await client.designDocuments("db"), [
+    { _id: "_design/a", language: undefined, options: undefined, views: { x: { map: "f" }, y: null } },
+  ]);
 });
 
-async function withFault(
-  rule: { method?: string; endpoint: string; times?: number; fault: Fault },
-  test: (client: CouchClient, fake: FakeCouchDb) => Promise<void>,
-): Promise<void> {
-  await using fake = await startFakeCouchDb();
-  await createDatabase(fake, "db", ["a"]);
-  fake.faults.add({ database: "db", ...rule });
-  await test(impatientClient(fake), fake);
-}
-
-for (const endpoint of ["_security", "_revs_limit", "database"]) {
-  Deno.test(`a client asks again for ${endpoint} where a login page or half of it comes`, async () => {
-    const faults: Fault[] = [{ kind: "answer", status: 200, body: PAGE }, { kind: "truncate" }];
-    for (const fault of faults) {
-      await withFault({ endpoint, fault }, async (client) => {
-        assertEquals(await client.security("db"), '{"members":{"roles":["_admin"]},"admins":{"roles":["_admin"]}}');
-        assertEquals(await client.revsLimit("db"), 1000);
-        assertEquals((await client.databaseInfo("db")).doc_count, 1);
-      });
-    }
-  });
-}
-
-Deno.test("a client does not take a login page for the answer to a change", async () => {
-  const changes: [string, (client: CouchClient) => Promise<unknown>][] = [
-    ["_security", (client) => client.setSecurity("db", "{}")],
-    ["_revs_limit", (client) => client.setRevsLimit("db", 5)],
-  ];
-  for (const [endpoint, change] of changes) {
-    const fault: Fault = { kind: "answer", status: 200, body: '{"login":"please"}' };
-    await withFault({ method: "PUT", endpoint, times: Infinity, fault }, async (client, fake) => {
-      const error = await assertRejects(() => change(client), CouchError);
-      assertEquals([error.facts.error, error.facts.reason], ["bad_answer", 'it does not say "ok"']);
-      assertEquals(fake.requestsTo(endpoint).length, ATTEMPTS);
-    });
-    await withFault({ method: "PUT", endpoint, fault }, async (client) => void await change(client));
-  }
-});
-
-Deno.test("CouchClient.revsLimit() takes a number without a line's end when it comes twice", async () => {
-  const body = "50";
-  await withFault(
-    { endpoint: "_revs_limit", times: Infinity, fault: { kind: "answer", status: 200, body } },
-    async (client) => {
-      assertEquals(await client.revsLimit("db"), 50);
-    },
-  );
+Deno.test("listChanges() ends where pages bring nothing and announce more, and where the position does not move", async () => {
+  await using server = startHostileServer();
+  const client = impatientClient({ url: server.url, login: "admin", password: "secret" });
+  let requests = 0;
+  server.answer = () => {
+    requests++;
+    return { body: '{"results":[],"last_seq":"1-x","pending":5}' };
+  };
+  await listAll(client);
+  assertEquals(requests < 20, true, `${requests} requests`);
+  server.answer = () => ({ body: '{"results":[{"id":"a","changes":[{"rev":"1-0"}]}],"last_seq":"1-x"}' });
+  await assertRejects(() => listAll(client), CouchError, 'from position "1-x" to the same position');
 });

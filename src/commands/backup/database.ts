@@ -3,6 +3,7 @@
  * nothing is missing any more, a manifest makes them a backup. In: a run and a database. Out: its report; a failure is noted
  * in it.
  */
+import { commandLine } from "../../command_line.ts";
 import { CheckpointWriter } from "../../archive/checkpoint.ts";
 import { shortRun } from "../../archive/layout.ts";
 import { findLeftover, type Leftover, readFilter } from "../../archive/leftover.ts";
@@ -12,7 +13,7 @@ import { type FolderState, readFolder } from "../../archive/read.ts";
 import type { DatabaseReport } from "../../archive/report.ts";
 import { IdFilter } from "../../couchdb/id_filter.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
-import type { BackupDate } from "../../dates.ts";
+import { type BackupDate, formatDate } from "../../dates.ts";
 import { CouchError, describeError, exitCodeOf, hintOf } from "../../errors.ts";
 import { forEachParallel } from "../../parallel.ts";
 import { findConditions } from "../../store/conditions.ts";
@@ -103,6 +104,12 @@ export class DatabaseBackup {
 
   get #job(): DatabaseJobAt {
     return { task: this.#task, database: this.#database, startedAt: this.#startedAt };
+  }
+
+  /** What somebody types to go on with this backup, on another day too. */
+  #resumingCommand(): string {
+    const date = formatDate(this.#date).replaceAll("/", "-");
+    return commandLine("backup", ["--task", this.#task.name, "--database", this.#database, "--date", date, "--resume"]);
   }
 
   /** Makes the backup complete, or reports why it is not. @throws The reason of an interruption. */
@@ -375,6 +382,7 @@ export class DatabaseBackup {
       listing,
       counts,
       mostLive: () => mostLive(done),
+      resume: this.#resumingCommand(),
       purges: purgesOf(leftover?.checkpoint.properties ?? info),
       before,
     });

@@ -20,8 +20,8 @@ import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import type { BackupDate } from "../../dates.ts";
 import { ArchiveError, StoreError } from "../../errors.ts";
 import { joinKey } from "../../store/key.ts";
-import { readBytes } from "../../streams.ts";
 import type { Run } from "./context.ts";
+import { readObjectBytes } from "../../store/whole.ts";
 
 /** Clocks that differ by more than this are worth a warning. */
 const MOST_CLOCK_DIFFERENCE_MS = 120_000;
@@ -103,7 +103,7 @@ export async function finishCopy(
   if (dated === undefined || !isNewest(state.manifests, dated.finishedAt)) return;
   const isOnlyOne = state.manifests.length === 1;
   if (isOnlyOne && state.objects.get(MANIFEST_NAME) === state.objects.get(name)) return;
-  const read = async (name: string) => await readBytes(await store.read(joinKey(folder, name), { signal }));
+  const read = async (name: string) => await readObjectBytes(store, joinKey(folder, name), { signal });
   const bytes = await read(name);
   try {
     if (!isDeepStrictEqual(parseManifest(bytes, joinKey(folder, name)), manifest)) return;
@@ -149,6 +149,6 @@ async function createOnce({ repository: { store }, signal }: Run, key: string, b
     );
   } catch (error) {
     if (!(error instanceof StoreError) || error.facts.code !== "exists") throw error;
-    if (!Buffer.from(bytes).equals(await readBytes(await store.read(key, { signal })))) throw error;
+    if (!Buffer.from(bytes).equals(await readObjectBytes(store, key, { signal }))) throw error;
   }
 }

@@ -16,6 +16,7 @@ import { ArchiveError, describeError } from "../../errors.ts";
 import type { Log, Progress } from "../../observe.ts";
 import { forEachParallel, loadAhead } from "../../parallel.ts";
 import { type Batch, BatchBuilder } from "./batch.ts";
+import type { Delta } from "./delta.ts";
 import { HeldDesigns, isDesign } from "./designs.ts";
 import { WITHOUT_ID } from "./preview.ts";
 import type { Written } from "./report.ts";
@@ -32,6 +33,18 @@ export interface DocumentRestoreContext {
   signal: AbortSignal;
 }
 
+/** How documents are restored. */
+export interface DocumentRestoreOptions {
+  /** Leave out chunks that are damaged. */
+  salvage: boolean;
+  /** Requests in flight. */
+  parallel: number;
+  /** Only documents with these ids. @default all */
+  isWanted?: ((id: string) => boolean) | undefined;
+  /** Tells what a database that holds documents has already. @default everything is sent */
+  delta?: Delta | undefined;
+}
+
 /** A chunk, and its contents unless they are damaged. */
 interface OpenedChunk {
   chunk: ArchiveChunk;
@@ -44,7 +57,7 @@ type AnyDocument = RawDocument | LargeDocument;
 export class DocumentRestore {
   readonly #archive: Archive;
   readonly #context: DocumentRestoreContext;
-  readonly #options: { salvage: boolean; parallel: number };
+  readonly #options: DocumentRestoreOptions;
   readonly #later: LaterStates;
   readonly #designs = new HeldDesigns();
   /** Bodies that are sent and can be filled again. */
@@ -61,7 +74,7 @@ export class DocumentRestore {
   constructor(
     archive: Archive,
     context: DocumentRestoreContext,
-    options: { salvage: boolean; parallel: number },
+    options: DocumentRestoreOptions,
   ) {
     this.#archive = archive;
     this.#later = new LaterStates(archive.chunks);
@@ -105,7 +118,10 @@ export class DocumentRestore {
   async #writeAll(batches: (signal: AbortSignal) => AsyncIterable<Batch>): Promise<void> {
     const { writer, progress, signal } = this.#context;
     const write = async ({ body, documents }: Batch, signal: AbortSignal) => {
-      await writer.write(body, { signal });
+      const { delta } = this.#options;
+      const lacking = delta === undefined ? body : await delta.lackingOf(body, { signal });
+      if (lacking.count > 0) await writer.write(lacking, { signal });
+      await delta?.noteNewer(body, { signal });
       progress.advanced({ documents, bytes: body.documentBytes });
       this.#bodies.push(body);
     };
@@ -121,12 +137,19 @@ export class DocumentRestore {
           return !isDesign(document);
         };
         // Only now, when all that was above it has been read, is it known what to pass over.
-        yield* this.#batchesOf(checked, holdDesigns, { ...this.#later.readOptions(chunk), signal });
+        yield* this.#batchesOf(checked, holdDesigns, { ...this.#readOptions(chunk), signal });
         this.#count(chunk, checked);
       } catch (error) {
         this.#leaveOut(chunk, error);
       }
     }
+  }
+
+  #readOptions(chunk: ArchiveChunk): Pick<ReadChunkOptions, "onRow" | "passOver"> {
+    const { isWanted } = this.#options;
+    const { onRow, passOver } = this.#later.readOptions(chunk);
+    if (isWanted === undefined) return { onRow, passOver };
+    return { onRow, passOver: (id) => passOver?.(id) === true || !isWanted(id) };
   }
 
   async *#designBatches(signal: AbortSignal): AsyncGenerator<Batch> {

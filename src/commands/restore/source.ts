@@ -2,6 +2,7 @@
  * The archive that a restore reads from, before its first document is written: it is found, announced, and refused
  * unless it is whole. In go a path and a database's name, out comes an archive that may be restored.
  */
+import { counted } from "../../counts.ts";
 import { type Archive, type ArchiveChunk, openArchive, placeOfChunk } from "../../archive/archive.ts";
 import { CheckedChunk } from "../../archive/chunk.ts";
 import { SALVAGE_HINT } from "../../archive/damage.ts";
@@ -90,7 +91,7 @@ async function refuseUnlessWhole(
   const key = joinKey(archive.place.folder, first.chunk);
   throw new ArchiveError(
     `Cannot restore "${archive.url}": "${first.chunk}" is not as it must be: ${first.problem}` +
-      (more === 0 ? "" : ` (and ${more} more problems)`),
+      (more === 0 ? "" : ` (and ${counted(more, "more problem")})`),
     { key, expected: "a complete backup", found: first.problem },
     { hint: SALVAGE_HINT },
   );

@@ -77,6 +77,7 @@ Deno.test("parseListing() takes no part of a page, and no other page, for the on
     "no time": listing("<Contents><Key>p/a</Key><Size>5</Size></Contents>"),
     "no key": listing("<Contents><LastModified>2026-01-03T18:00:00.000Z</LastModified><Size>5</Size></Contents>"),
     "nothing": "<ListBucketResult/>",
+    "an encoding that is none": listing(`<EncodingType>url</EncodingType>${contents("p/%zz")}`),
   };
   for (const [what, text] of Object.entries(others)) assertEquals(parseListing(text, "p/"), undefined, what);
 });

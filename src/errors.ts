@@ -223,6 +223,7 @@ const FATAL_CODE = new Set([
   "SignatureDoesNotMatch",
   "ExpiredToken",
   "PermanentRedirect",
+  "EDQUOT",
   "ENOSPC",
   "EROFS",
   "not_mounted",

@@ -72,6 +72,7 @@ Deno.test("isFatalForRun() tells what every further database would meet as well"
     [store({ code: "NoSuchBucket", status: 404 }), true],
     [store({ code: "ExpiredToken", status: 400 }), true],
     [store({ code: "ENOSPC" }), true],
+    [store({ code: "EDQUOT" }), true],
     [store({ code: "AccessDenied", status: 403 }), false],
     [store({ code: "exists" }), false],
     [aws({ code: "ExpiredToken", status: 400 }), true],

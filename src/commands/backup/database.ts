@@ -23,7 +23,7 @@ import { Completeness, DocumentCounts, type ListedDatabase, purgesOf } from "./c
 import type { BackupOptions, Run } from "./context.ts";
 import { FullNeeded } from "./doubt.ts";
 import { readFeedEnd } from "./feed_end.ts";
-import { finishBackup, type FinishedBackup } from "./finish.ts";
+import { finishBackup, finishCopy, type FinishedBackup } from "./finish.ts";
 import { findGoneLink, type IncrementPlan, type IncrementShare, planIncrement } from "./increment.ts";
 import { type ListedIncrement, Listing, type Work } from "./listing.ts";
 import { type DatabaseOrigin, readOrigin, readPrevious } from "./origin.ts";
@@ -183,7 +183,10 @@ export class DatabaseBackup {
         runs: resumeRuns,
       })
       : { kind: "nothing" };
-    if (leftover.kind === "complete" && await this.#isWhole(leftover)) return this.#alreadyComplete(leftover.manifest);
+    if (leftover.kind === "complete" && await this.#isWhole(leftover)) {
+      await finishCopy(this.#context, { ...leftover, folder: this.#folder, state });
+      return this.#alreadyComplete(leftover.manifest);
+    }
 
     progress.databaseStarted({ database: this.#database, documents: found.info.doc_count });
     const counts = new DocumentCounts(couch, this.#database, found.info);

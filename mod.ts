@@ -58,6 +58,7 @@ export { backup } from "./src/commands/backup/backup.ts";
 export type { Patience } from "./src/commands/backup/completeness.ts";
 export type { BackupOptions, RunContext } from "./src/commands/backup/context.ts";
 export type { Check, CheckReport } from "./src/commands/check.ts";
+export type { StoreCheckReport } from "./src/commands/check_store.ts";
 export type { ExpireRequest } from "./src/commands/expire/expire.ts";
 export type { ExpiredBackup, ExpireProblem, ExpireReport } from "./src/commands/expire/report.ts";
 export type { KeepReport, KeepRequest } from "./src/commands/keep.ts";
@@ -136,6 +137,7 @@ export {
 } from "./src/archive/manifest.ts";
 export type { DatabaseReport, DatabaseStatus, RunReport, TaskReport } from "./src/archive/report.ts";
 export { openStore } from "./src/store/open.ts";
+export type { QuestionPlace, StoreFinding, StoreProperty, StoreQuestion } from "./src/store/questions.ts";
 export type {
   Conditions,
   CreateOptions,

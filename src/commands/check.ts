@@ -1,6 +1,6 @@
 /**
  * Whether a backup could run now: each thing it needs is tried, in the way the backup uses it, and where it does not work
- * the report says what to do. Three small objects in the store are all that is written, and they are always the same ones.
+ * the report says what to do. Four small objects in the store are all that is written, and they are always the same ones.
  */
 import type { CouchClient } from "../couchdb/client.ts";
 import { describeError, hintOf, ProgramError } from "../errors.ts";

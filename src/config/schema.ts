@@ -75,6 +75,10 @@ export interface ConfigDocument {
   bucket: string;
   region?: string | undefined;
   endpoint?: string | undefined;
+  addressing_style?: "path" | "virtual" | undefined;
+  /** In MiB. */
+  part_size?: number | undefined;
+  max_parts?: number | undefined;
   token?: string | undefined;
   secret?: Secret | undefined;
   session_token?: Secret | undefined;
@@ -104,6 +108,9 @@ const MOST_PARALLEL = 32;
 const MOST_CONCURRENT = 100;
 const MOST_INCREMENTS = 1000;
 const LONGEST_FULL_EVERY_DAYS = 3660;
+/** In MiB. Parts lie in memory; S3's own limits are 5 MiB and 5 GiB. */
+const PART_SIZE = { least: 5, most: 1024, isWhole: true };
+const MAX_PARTS = { least: 10, most: 10_000, isWhole: true };
 
 const database = z.strictObject({
   url: address,
@@ -218,6 +225,9 @@ const config = z.strictObject({
     error: `must be a region such as "eu-central-1"`,
   }).optional(),
   endpoint: endpoint.optional(),
+  addressing_style: z.enum(["path", "virtual"], { error: `must be "path" or "virtual"` }).optional(),
+  part_size: number(`must be a whole number of MiB from ${PART_SIZE.least} to ${PART_SIZE.most}`, PART_SIZE).optional(),
+  max_parts: number(`must be a whole number from ${MAX_PARTS.least} to ${MAX_PARTS.most}`, MAX_PARTS).optional(),
   token: text("must be text; put it in quotes").optional(),
   secret: password.optional(),
   session_token: password.optional(),

@@ -52,6 +52,9 @@ function hintFor({ status, error }: CouchFailure, { database, url }: CouchSubjec
     return "The login needs the _admin role, or CouchDB has locked this address out for five minutes after failed logins";
   }
   if (status === 403) return `The login must be a server admin, or an admin or member of database "${database}"`;
+  if (status === 411) {
+    return "A proxy before CouchDB wants each request's length, which the largest ones do not have: set chunk for the task, or let it pass streamed requests";
+  }
   if (error === "unreachable") return `Check that CouchDB runs and that "${url}" is reachable from this machine`;
   if (status === 404 && database !== undefined) return "The database does not exist, or was deleted meanwhile";
   return undefined;

@@ -267,6 +267,9 @@ function hintFor({ facts: { status, error } }: CouchError): string | undefined {
     case "conflict":
       return "The database has a document of this id already, and the archive has no revision of it that could stand beside";
   }
+  if (status === 411) {
+    return "The proxy before CouchDB wants each request's length, which a document of this size is sent without: restore past it";
+  }
   return status === 413
     ? "Raise the size that the proxy before CouchDB lets through, and restore again with --into-existing"
     : undefined;

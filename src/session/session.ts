@@ -7,6 +7,7 @@ import type { Repository } from "../archive/repository.ts";
 import { isSaved, isTaskSaved, type RunReport } from "../archive/report.ts";
 import type { RunContext } from "../commands/backup/context.ts";
 import type { CheckReport } from "../commands/check.ts";
+import type { StoreCheckReport } from "../commands/check_store.ts";
 import type { ExpireRequest } from "../commands/expire/expire.ts";
 import type { ExpireReport } from "../commands/expire/report.ts";
 import type { KeepReport, KeepRequest } from "../commands/keep.ts";
@@ -304,6 +305,20 @@ export class Session implements AsyncDisposable {
     const { probesOf } = await import("./probes.ts");
     const isScheduled = this.config.tasks.some(({ cron }) => cron !== undefined);
     return await checkSetup({ ...await this.context(), probes: probesOf(this.config), isScheduled });
+  }
+
+  /**
+   * Asks the store, property by property, for what backups rely on. Some small objects and some MiB are written, always
+   * under the same names. Needs no CouchDB.
+   *
+   * @returns What was found; a store in which nothing can be kept is not an error.
+   * @throws The reason of `signal` or `stop`.
+   */
+  async checkStore(): Promise<StoreCheckReport> {
+    const { checkStoreProperties } = await import("../commands/check_store.ts");
+    const { log, now, signal, stop } = this.#parts;
+    const signals = AbortSignal.any([signal, stop]);
+    return await checkStoreProperties({ log, now, repository: this.repository, signal: signals });
   }
 
   /**

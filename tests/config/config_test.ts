@@ -112,6 +112,9 @@ task:
 bucket: s3://bucket/a/b/
 region: eu-central-1
 endpoint: http://[::1]:9000/
+addressing_style: path
+part_size: 16
+max_parts: 1000
 token: t
 secret: s
 session_token: st
@@ -160,6 +163,9 @@ prometheus: {pushgateway: "http://u:p@push:9091/", per_database: true, instance:
     bucket: "s3://bucket/a/b",
     region: "eu-central-1",
     endpoint: "http://[::1]:9000",
+    addressing: "path",
+    partBytes: 16 * 1024 * 1024,
+    maxParts: 1000,
     accessKeyId: "t",
     storageClass: "STANDARD_IA",
     objectLock: { mode: "COMPLIANCE", days: 90 },

@@ -9,7 +9,17 @@ import { isTransient, StoreError } from "../../errors.ts";
 import { joinKey } from "../key.ts";
 import { orAborted, wait } from "../../abort.ts";
 import type { CredentialProvider } from "../../aws/credentials.ts";
-import { bucketUrl, DEFAULT_REGION, encodeKey, encodeQuery, type S3Location } from "./endpoint.ts";
+import { findReachable, forgetReachable } from "../../aws/reach.ts";
+import {
+  type AddressingStyle,
+  addressingStyle,
+  bucketUrls,
+  checkAddressing,
+  DEFAULT_REGION,
+  encodeKey,
+  encodeQuery,
+  type S3Location,
+} from "./endpoint.ts";
 import { describeSubject, refusalError } from "./error.ts";
 import { isErrorBody } from "./xml.ts";
 
@@ -25,6 +35,10 @@ export interface S3Settings {
   uploadBytesPerSecond: number;
   /** Parts of a multipart upload, and the largest body that is sent in one request. @default 5 MiB, S3's minimum */
   partBytes: number;
+  /** Whether all parts of an upload have the same size, but for the last; else they grow. @default false */
+  equalParts: boolean;
+  /** The most parts of an upload. @default 10000, S3's limit */
+  maxParts: number;
   /** Entries per page of a listing. @default 1000 */
   pageSize: number;
 }
@@ -35,6 +49,8 @@ const DEFAULT_SETTINGS: S3Settings = {
   stallMs: 60_000,
   uploadBytesPerSecond: 32 * 1024,
   partBytes: 5 * 1024 * 1024,
+  equalParts: false,
+  maxParts: 10_000,
   pageSize: 1000,
 };
 
@@ -44,6 +60,10 @@ export interface S3Target extends S3Location {
   region?: string | undefined;
   /** Absent for AWS itself. */
   endpoint?: string | undefined;
+  /** @default path for an endpoint, virtual for AWS */
+  addressing?: AddressingStyle | undefined;
+  /** The URLs under which the bucket may be reached, instead of those that follow from the above. */
+  bucketUrls?: readonly string[] | undefined;
   credentials: CredentialProvider;
 }
 
@@ -99,11 +119,39 @@ export class S3Client {
   /** How far the server's clock is ahead of this machine's. */
   #clockAheadMs = 0;
   #clockSkewMs: number | undefined;
+  /** By what name it is remembered which of the bucket's URLs answers. */
+  #service = "";
 
   constructor(target: S3Target, settings: Partial<S3Settings> = {}) {
     this.#target = target;
     this.settings = { ...DEFAULT_SETTINGS, ...settings };
     this.url = `s3://${target.bucket}${target.folder === "" ? "" : `/${target.folder}`}`;
+  }
+
+  /** The same bucket, asked in another way. */
+  with(changes: Partial<S3Target>, settings: Partial<S3Settings> = {}): S3Client {
+    return new S3Client({ ...this.#target, ...changes }, { ...this.settings, ...settings });
+  }
+
+  /** How the bucket is named in requests. */
+  get addressing(): AddressingStyle {
+    return this.#target.addressing ?? addressingStyle(this.#target);
+  }
+
+  /** The same bucket named in the other style, without patience; undefined where it cannot be. */
+  inOtherStyle(): S3Client | undefined {
+    const addressing = this.addressing === "path" ? "virtual" : "path";
+    try {
+      checkAddressing({ ...this.#target, addressing });
+    } catch {
+      return undefined; // An address of numbers, or a bucket whose name is older than the rules for hosts.
+    }
+    return this.with({ addressing }, { attempts: 1 });
+  }
+
+  /** The URL of the bucket that is asked. @throws StoreError with code `unreachable` */
+  async findUrl(signal?: AbortSignal): Promise<string> {
+    return await this.#findBase(await this.#findRegion(signal), { action: "reach" }, signal);
   }
 
   /** How far the server's clock is ahead of this machine's, by the `Date` of its last answer. */
@@ -175,7 +223,7 @@ export class S3Client {
     const { body } = request;
     const signed = await new AwsV4Signer({
       method: request.method,
-      url: this.#urlOf(request, region),
+      url: await this.#urlOf(request, region, signal),
       headers: {
         ...request.headers,
         "x-amz-content-sha256": request.sha256 ??
@@ -229,6 +277,8 @@ export class S3Client {
       } catch (cause) {
         signal?.throwIfAborted();
         const isStall = stall.signal.aborted;
+        // Another address may answer the next attempt.
+        forgetReachable(this.#service);
         throw new StoreError(
           `${describeSubject({ ...about, url: this.url })}: ${
             isStall ? `no sign of life from ${url.host} for ${Math.round(limitMs / 1000)} seconds` : failure.text
@@ -268,12 +318,37 @@ export class S3Client {
     };
   }
 
-  #urlOf(request: S3Request, region: string): string {
-    const { bucket, endpoint } = this.#target;
-    const base = bucketUrl({ bucket, region, endpoint });
+  async #urlOf(request: S3Request, region: string, signal: AbortSignal | undefined): Promise<string> {
+    const base = await this.#findBase(region, subjectOf(request), signal);
     const path = request.key === undefined ? "" : `/${encodeKey(this.fullKey(request.key))}`;
     const query = request.query === undefined ? "" : `?${encodeQuery(request.query)}`;
     return `${base}${path}${query}`;
+  }
+
+  /** The bucket's URL: of AWS's two the one that answers. */
+  async #findBase(
+    region: string,
+    about: { action: string; key?: string | undefined },
+    signal: AbortSignal | undefined,
+  ): Promise<string> {
+    const urls = this.#target.bucketUrls ?? bucketUrls({ ...this.#target, region });
+    this.#service = `s3 ${region} ${
+      urls.map((url) => new URL(url).host.replace(`${this.#target.bucket}.`, "")).join(" ")
+    }`;
+    try {
+      return urls[await orAborted(findReachable(this.#service, urls), signal)]!;
+    } catch (cause) {
+      signal?.throwIfAborted();
+      const hosts = urls.map((url) => new URL(url).host).join(" or ");
+      throw new StoreError(`${describeSubject({ ...about, url: this.url })}: no answer from ${hosts}`, {
+        code: "unreachable",
+        key: about.key,
+      }, {
+        cause,
+        hint: "Check network, DNS, proxy and firewall; in a VPC S3 needs a gateway or interface endpoint" +
+          (this.#target.region === undefined ? ", and for the latter set region" : ""),
+      });
+    }
   }
 
   /**
@@ -291,11 +366,11 @@ export class S3Client {
   }
 
   async #askRegion(): Promise<string> {
-    const { bucket, endpoint } = this.#target;
-    const url = new URL(bucketUrl({ bucket, region: DEFAULT_REGION, endpoint }));
+    const about = { action: "find the region of" };
+    const url = new URL(await this.#findBase(DEFAULT_REGION, about, undefined));
     // Unsigned, so that no region is wrong: S3 names the bucket's in each answer, a refusal or a redirect included.
     const sent = { url, method: "HEAD", headers: new Headers(), body: null };
-    const answer = await this.#exchange(sent, { action: "find the region of" }, undefined);
+    const answer = await this.#exchange(sent, about, undefined);
     answer.close();
     return answer.headers.get("x-amz-bucket-region") ?? DEFAULT_REGION;
   }

@@ -102,6 +102,51 @@ testFake("S3Store create() sends what fits into a part in one request, and no by
   assertEquals(counts(fake, "PutObject", "CreateMultipartUpload", "UploadPart"), [4, 3, 2 + 2 + 3]);
 });
 
+testFake("S3Store create() sends equal parts to a store that wants them, where part_size is set", async (given) => {
+  const { fake, options } = given;
+  // Parts grow after each two of twenty.
+  const body = () => pieces(patternBytes(550_000));
+  const settings = { ...QUICK, maxParts: 20 };
+  const error = await assertRejects(() => new S3Store(options, settings).create(["grown"], body()), StoreError);
+  assertEquals(error.facts.code, "InvalidPart");
+  const store = new S3Store({ ...options, partBytes: 100_000, maxParts: 20 }, { ...QUICK, partBytes: 100_000 });
+  await store.create(["equal"], body());
+  assertEquals(await readAll(store, "equal"), patternBytes(550_000));
+  assertEquals(fake.leftovers(), ["test-bucket/f/equal"]);
+}, { wantsEqualParts: true });
+
+testFake("S3Store create() makes do with the parts that a store takes, where max_parts is set", async (given) => {
+  const { fake, options } = given;
+  const body = () => pieces(patternBytes(1_500_000), 100_000);
+  const error = await assertRejects(() => new S3Store(options, QUICK).create(["many"], body()), StoreError);
+  assertEquals([error.facts.code, error.facts.status], ["InvalidArgument", 400]);
+  const store = new S3Store({ ...options, maxParts: 10 }, QUICK);
+  await store.create(["few"], body());
+  assertEquals(await readAll(store, "few"), patternBytes(1_500_000));
+  assertEquals(fake.leftovers(), ["test-bucket/f/few"]);
+}, { maxParts: 10 });
+
+testFake(
+  "S3Store create() aborts what is larger than equal parts can hold, with the option to raise",
+  async (given) => {
+    const { fake, options } = given;
+    const store = new S3Store({ ...options, partBytes: 100_000, maxParts: 3 }, QUICK);
+    const error = await assertRejects(() => store.create(["large"], largeBody()), StoreError);
+    assertEquals([error.facts.code, error.exitCode], ["too_large", 11]);
+    assertEquals(fake.leftovers(), []);
+  },
+  { maxParts: 3 },
+);
+
+testFake("S3Store gives every body and every request that may have one a length", async ({ fake, store }) => {
+  for (const size of [0, 1, LARGE_BYTES]) await store.create([`${size}`], pieces(patternBytes(size)));
+  await store.replace("empty", new Uint8Array(0));
+  const mayHaveBody = new Set(["PutObject", "UploadPart", "CreateMultipartUpload", "CompleteMultipartUpload"]);
+  const asked = fake.requests.filter(({ operation }) => mayHaveBody.has(operation));
+  assertEquals(asked.length, 3 + 1 + 4 + 1);
+  for (const { headers, operation } of asked) assert(headers["content-length"] !== undefined, operation);
+}, { wantsLengths: true });
+
 testFake("S3Store encrypts everything as the config says", async ({ fake, options }) => {
   const store = new S3Store({ ...options, kmsKeyId: "arn:aws:kms:x" }, QUICK);
   await store.create(["small"], pieces(bytesOf("x")));

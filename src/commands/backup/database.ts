@@ -341,7 +341,7 @@ export class DatabaseBackup {
       tombstones: this.#task.tombstones,
       expected: counts.expected,
       unreadable: new Set(unreadable.flatMap(({ id, rev }) => rev === undefined ? id : [])),
-      q: info.q,
+      ranges: info,
       increment,
       resumed: await this.#resumedListing(leftover),
       beforeLastPage: () => counts.look({ signal }),
@@ -391,10 +391,10 @@ export class DatabaseBackup {
     return { listing, done };
   }
 
-  async #readFeedEnd(listing: Listing, { counts, info: { q } }: Saving): Promise<Partial<ListedFeed>> {
+  async #readFeedEnd(listing: Listing, { counts, info: ranges }: Saving): Promise<Partial<ListedFeed>> {
     if (this.#task.increments === undefined) return {};
     this.#share.hasPending = listing.hasPending;
-    return await readFeedEnd(this.#context, { database: this.#database, listing, counts, q });
+    return await readFeedEnd(this.#context, { database: this.#database, listing, counts, ranges });
   }
 
   async #finish(

@@ -40,7 +40,7 @@ const PATH = "2026/11/01/couchdb/a%2Fb/manifest-20261101T100000Z-aaaaaaa1.json";
 const sha256 = (text: string) => createHash("sha256").update(text).digest("hex");
 
 for (
-  const { what, parent, problem } of [
+  const { what, parent, problem, database, isDamaged } of [
     { what: "names no parent", parent: null, problem: "names no parent" },
     {
       what: "has left its repository",
@@ -75,11 +75,10 @@ for (
     isDamaged?: true;
   }[]
 ) {
-  Deno.test(`followChain() names the link of a backup that ${what}`, async (test) => {
+  Deno.test(`followChain() names the link of a backup that ${what}`, async () => {
     await using setup = await TestRepository.open();
-    const isOther = test.name.includes("another database");
-    const { link, folder: first } = await put(setup, 1, null, isOther ? { database: "other" } : {});
-    if (test.name.includes("damaged")) await setup.write(first, link.path.split("/").at(-1)!, "{");
+    const { link, folder: first } = await put(setup, 1, null, database === undefined ? {} : { database });
+    if (isDamaged) await setup.write(first, link.path.split("/").at(-1)!, "{");
     const named = parent === null ? null : { ...link, ...parent };
     const { folder, manifest } = await put(setup, 2, named, { kind: "incremental" });
     const { links, broken } = await followChain({ store: setup.store, folder, manifest }, {});

@@ -33,6 +33,9 @@ import { warnOfShrinking } from "./shrinking.ts";
 /** How long the last checkpoint of an interrupted run may take. */
 const LAST_SAVE_TIMEOUT_MS = 3000;
 
+/** So many more ids than an increment's first page has announced have room in its filter. */
+const FURTHER_IDS = 10_000;
+
 /** What is to be backed up. */
 export interface DatabaseJob {
   task: Task;
@@ -349,9 +352,12 @@ export class DatabaseBackup {
       signal: AbortSignal.any([signal, this.#context.stop]),
       chunk: this.#task.chunk,
       tombstones: this.#task.tombstones,
-      expected: counts.expected,
+      // Room for the ids that are to be listed: of an increment few, however large the database is.
+      expected: increment?.page === undefined
+        ? counts.expected
+        : Math.min(counts.expected, increment.page.rows.length + (increment.page.pending ?? 0) + FURTHER_IDS),
       unreadable: new Set(unreadable.flatMap(({ id, rev }) => rev === undefined ? id : [])),
-      q: info.q,
+      ranges: info,
       increment,
       resumed: await this.#resumedListing(leftover),
       beforeLastPage: () => counts.look({ signal }),
@@ -402,10 +408,10 @@ export class DatabaseBackup {
     return { listing, done };
   }
 
-  async #readFeedEnd(listing: Listing, { counts, info: { q } }: Saving): Promise<Partial<ListedFeed>> {
+  async #readFeedEnd(listing: Listing, { counts, info: ranges }: Saving): Promise<Partial<ListedFeed>> {
     if (this.#task.increments === undefined) return {};
     this.#share.hasPending = listing.hasPending;
-    return await readFeedEnd(this.#context, { database: this.#database, listing, counts, q });
+    return await readFeedEnd(this.#context, { database: this.#database, listing, counts, ranges });
   }
 
   async #finish(

@@ -3,6 +3,8 @@
  * one sentence and the hint says what to do. Only the entry points print an error or turn it into an exit code.
  */
 
+import { counted } from "./counts.ts";
+
 /** The exit codes of the program. They are part of its interface: scripts and timers rely on them. */
 export const EXIT = {
   ok: 0,
@@ -48,7 +50,8 @@ function shortened(message: string): string {
   return message.split("\n").map((line) => {
     if (line.length <= LONGEST_LINE) return line;
     const left = line.length - LONGEST_LINE;
-    return `${line.slice(0, LONGEST_LINE - KEPT_END)}… (${left} characters) …${line.slice(-KEPT_END)}`.toWellFormed();
+    return `${line.slice(0, LONGEST_LINE - KEPT_END)}… (${counted(left, "character")}) …${line.slice(-KEPT_END)}`
+      .toWellFormed();
   }).join("\n");
 }
 
@@ -223,6 +226,7 @@ const FATAL_CODE = new Set([
   "SignatureDoesNotMatch",
   "ExpiredToken",
   "PermanentRedirect",
+  "EDQUOT",
   "ENOSPC",
   "EROFS",
   "not_mounted",

@@ -75,6 +75,7 @@ Deno.test("isFatalForRun() tells what every further database would meet as well"
     [store({ code: "NoSuchBucket", status: 404 }), true],
     [store({ code: "ExpiredToken", status: 400 }), true],
     [store({ code: "ENOSPC" }), true],
+    [store({ code: "EDQUOT" }), true],
     [store({ code: "AccessDenied", status: 403 }), false],
     [store({ code: "exists" }), false],
     [aws({ code: "ExpiredToken", status: 400 }), true],
@@ -133,7 +134,7 @@ Deno.test("a message that quotes something endless keeps its beginning and its e
   const { message } = new UsageError(`${long}\nWrite another one`);
   assertEquals(message.length < 2200, true);
   assertEquals(
-    /^Cannot read schedule "x+… \(\d+ characters\) …x+": "x" is no weekday\nWrite another one$/.test(message),
+    /^Cannot read schedule "x+… \([\d,]+ characters\) …x+": "x" is no weekday\nWrite another one$/.test(message),
     true,
   );
   const caused = new UsageError("Cannot do it", { cause: new Error("y".repeat(70_000)) });

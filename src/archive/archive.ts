@@ -8,9 +8,10 @@ import {
   momentOf,
   readCheckpoint,
   readFolder,
-  readManifest,
+  readManifestOrCopy,
   readManifests,
   readNewestManifest,
+  type UsableManifest,
 } from "./read.ts";
 import { ArchiveError, isNotFound } from "../errors.ts";
 import {
@@ -111,6 +112,8 @@ export interface Archive {
   feed: Manifest["feed"];
   /** Why it is not whole. */
   problems: ChunkProblem[];
+  /** What is wrong with its manifest, where a whole copy of that is used. */
+  damagedManifest: ChunkProblem | undefined;
   /** Objects in its folder that do not belong to it, and do no harm. */
   leftovers: ChunkProblem[];
 }
@@ -139,6 +142,7 @@ export async function openArchive(place: ArchivePlace, options: StoreCallOptions
     unreadable: [],
     feed: null,
     problems: [],
+    damagedManifest: undefined,
     leftovers: [],
   };
   const folderOf: OpenFolder = { archive, state, options };
@@ -192,10 +196,10 @@ async function readOrigin({ archive, state, options }: OpenFolder): Promise<void
 async function readNamedManifest(
   name: string,
   { archive, options }: OpenFolder,
-): Promise<{ name: string } & ({ manifest: Manifest } | { error: ArchiveError })> {
+): Promise<{ name: string } & (UsableManifest | { error: ArchiveError })> {
   const { store, folder } = archive.place;
   try {
-    return { name, manifest: await readManifest(store, folder, { ...options, name }) };
+    return { name, ...await readManifestOrCopy(store, folder, { ...options, name }) };
   } catch (error) {
     if (error instanceof ArchiveError) return { name, error };
     throw error;
@@ -264,8 +268,14 @@ async function readCheckpoints(
   return found;
 }
 
-function takeManifest(archive: Archive, { name, manifest }: { name: string; manifest: Manifest }): void {
+function takeManifest(archive: Archive, { name, manifest, damaged }: { name: string } & UsableManifest): void {
   archive.kind = "complete";
+  if (damaged !== undefined) {
+    archive.damagedManifest = {
+      chunk: name,
+      problem: `${damaged.message}; its copy ${MANIFEST_NAME} is whole and is used`,
+    };
+  }
   archive.feed = manifest.feed;
   archive.finishedAt = momentOf(name, manifest);
   takeOrigin(archive, { ...manifest, name, documents: manifest.totals.documents });

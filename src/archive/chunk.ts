@@ -17,6 +17,7 @@ import { checkCounts, checkDigest, digest, isDamage, SALVAGE_HINT, unreadable } 
 import { ArchiveError, isNotFound } from "../errors.ts";
 import { gunzip } from "../codec/gzip.ts";
 import { gunzipMembers } from "../codec/gzip_members.ts";
+import { counted } from "../counts.ts";
 import { FramingError } from "../json/scan.ts";
 import { TextMemberScanner } from "../json/members.ts";
 import type { BrokenLine, LineSurvey } from "./lines.ts";
@@ -272,7 +273,7 @@ async function* upTo(
     passed += bytes.length;
     if (entry !== undefined && passed > entry.bytes) {
       throw new FramingError(
-        `it decompresses to more than the ${entry.bytes} bytes that the manifest says`,
+        `it decompresses to more than ${counted(entry.bytes, "byte")}, which is what the manifest says`,
         entry.bytes,
       );
     }

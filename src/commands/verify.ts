@@ -146,7 +146,7 @@ function logReport(report: VerifyReport, log: Log): void {
 
 /** What is wrong with the manifest itself, whatever its chunks hold. */
 function manifestProblems(
-  { kind, manifest: name = MANIFEST_NAME, entries, origin, feed, place }: Archive,
+  { kind, manifest: name = MANIFEST_NAME, entries, origin, feed, place, damagedManifest }: Archive,
 ): ChunkProblem[] {
   if (kind === "unlisted") {
     const problem = "It is missing: without it nobody can tell whether all of the backup is there";
@@ -165,7 +165,7 @@ function manifestProblems(
     if (rival === undefined) continue;
     problems.push(`Nobody can tell which is the later one of "${name}" and "${rival.name}": they have the same number`);
   }
-  return problems.map((problem) => ({ chunk: name, problem }));
+  return [damagedManifest ?? [], problems.map((problem) => ({ chunk: name, problem }))].flat();
 }
 
 /** What reading a chunk has come to. */

@@ -3,7 +3,7 @@
  * In go paths and bodies, out come parsed answers, texts or streams of bytes, or a CouchError. What a little patience can
  * heal is asked for again here, unless the caller heals it better.
  */
-import { wait } from "../abort.ts";
+import { orAborted, wait } from "../abort.ts";
 import { basicAuthorization } from "../basic_auth.ts";
 import { CouchError, isTransient } from "../errors.ts";
 import type { Log } from "../observe.ts";
@@ -207,11 +207,14 @@ export class CouchConnection {
     try {
       for (;;) {
         watch.expectWithin(this.#stallTimeoutMs);
-        const result = await reader?.read(new Uint8Array(buffer)).catch((cause) => {
+        if (reader === undefined) break;
+        // Not until fetch says that the signal has ended it: in Deno 2.9.6 a read goes on for ever where the Response was
+        // collected before the signal came.
+        const result = await orAborted(reader.read(new Uint8Array(buffer)), watch.signal).catch((cause) => {
           const silence = `no byte for ${Math.round(this.#stallTimeoutMs / 1000)} s in the middle of the answer`;
           throw this.#broken(init, watch, cause, silence);
         });
-        if (result === undefined || result.done) break;
+        if (result.done) break;
         watch.rest();
         yield result.value;
         buffer = result.value.buffer;
@@ -220,7 +223,10 @@ export class CouchConnection {
     } finally {
       watch.rest();
       // A reader that leaves early must not leave the connection open behind it.
-      if (!ended) watch.cancel();
+      if (!ended) {
+        watch.cancel();
+        reader?.cancel().catch(() => {});
+      }
     }
   }
 

@@ -120,15 +120,11 @@ function gzip(text: string): Promise<Uint8Array<ArrayBuffer>> {
 
 /** The beginning of an answer's text, for a person; a server may send any amount. */
 async function readStart(response: Response): Promise<string> {
-  const reader = response.body?.getReader();
-  if (reader === undefined) return "";
   const decoder = new TextDecoder();
   let text = "";
-  while (text.length < 200) {
-    const { done, value } = await reader.read();
-    if (done) return text.trim();
-    text += decoder.decode(value, { stream: true });
+  for await (const bytes of response.body ?? []) {
+    text += decoder.decode(bytes, { stream: true });
+    if (text.length >= 200) break;
   }
-  await reader.cancel();
   return text.slice(0, 200).trim();
 }

@@ -52,7 +52,11 @@ Deno.test("a chunk that decompresses to more than its manifest says is left ther
     for await (const _ of (await CheckedChunk.open(place)).read());
   };
   for (const attempt of [() => inspectChunk(place, { onProgress }), read]) {
-    await assertRejects(attempt, ArchiveError, "it decompresses to more than the 1000 bytes that the manifest says");
+    await assertRejects(
+      attempt,
+      ArchiveError,
+      "it decompresses to more than 1,000 bytes, which is what the manifest says",
+    );
   }
   assertEquals(bytesSeen < 1_000_000, true);
 });

@@ -2,6 +2,7 @@ import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { ArchiveError, EXIT } from "../../src/errors.ts";
 import type { Manifest } from "../../src/archive/manifest.ts";
+import { restore } from "../../src/commands/restore/restore.ts";
 import { exitCodeOfVerify, verify } from "../../src/commands/verify.ts";
 import { seedHardDatabase } from "../hard_database.ts";
 import { makeArchive } from "../make_archive.ts";
@@ -93,6 +94,19 @@ Deno.test("verify() names each damaged, missing and left-over object, and counts
   assertEquals(report.leftovers.map(({ chunk }) => chunk), ["0000077.json.gz", "notes.txt"]);
   assertEquals([report.ok, exitCodeOfVerify(report)], [false, EXIT.archive]);
   assertEquals(report.chunks, manifest.chunks.length - 3);
+});
+
+Deno.test("verify() names a damaged manifest whose copy is whole, by which all else is verified and restored", async () => {
+  await using archive = await setUpArchive();
+  const { context, inFolder, manifest, manifestName: name, store, folder } = archive;
+  await alterFile(inFolder(name), firstHalf);
+  for (const [database, path] of [["one", "latest/a%2Fb"], ["two", store.locate(folder)]] as const) {
+    const report = await verify(context, { database: "a/b", path });
+    assertEquals([report.problems.map(({ chunk }) => chunk), report.chunks], [[name], manifest.chunks.length]);
+    assertEquals(exitCodeOfVerify(report), EXIT.archive);
+    const restored = await restore(context, { database, path });
+    assertEquals([restored.ok, restored.documents], [true, manifest.totals.documents]);
+  }
 });
 
 Deno.test("verify() with quick sees sizes and presence, and not what is inside", async () => {

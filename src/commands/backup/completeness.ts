@@ -12,6 +12,8 @@ import type { Run } from "./context.ts";
 import { FullNeeded, PURGED, SET_BACK } from "./doubt.ts";
 import type { Listing } from "./listing.ts";
 
+/** Ids of an increment that may come behind those that it has listed. */
+const FURTHER_IDS = 10_000;
 /** More questions than these at once tell nothing more. */
 const MOST_QUESTIONS = 48;
 
@@ -186,7 +188,11 @@ export class Completeness {
   async #listAgain(storeListed: () => Promise<void>): Promise<void> {
     this.#listing.open(this.#listing.until);
     await storeListed();
-    this.#listing.recount(this.#counts.expected);
+    const { expected } = this.#counts;
+    // All of an increment's feed is little beside all of the database.
+    this.#listing.recount(
+      this.#before === undefined ? expected : Math.min(expected, 2 * this.#listing.ids + FURTHER_IDS),
+    );
     await storeListed();
   }
 

@@ -24,7 +24,7 @@ import { Completeness, DocumentCounts, type ListedDatabase, purgesOf } from "./c
 import type { BackupOptions, Run } from "./context.ts";
 import { FullNeeded } from "./doubt.ts";
 import { readFeedEnd } from "./feed_end.ts";
-import { finishBackup, type FinishedBackup } from "./finish.ts";
+import { finishBackup, finishCopy, type FinishedBackup } from "./finish.ts";
 import { findGoneLink, type IncrementPlan, type IncrementShare, planIncrement } from "./increment.ts";
 import { type ListedIncrement, Listing, type Work } from "./listing.ts";
 import { type DatabaseOrigin, readOrigin, readPrevious } from "./origin.ts";
@@ -33,6 +33,9 @@ import { warnOfShrinking } from "./shrinking.ts";
 
 /** How long the last checkpoint of an interrupted run may take. */
 const LAST_SAVE_TIMEOUT_MS = 3000;
+
+/** So many more ids than an increment's first page has announced have room in its filter. */
+const FURTHER_IDS = 10_000;
 
 /** What is to be backed up. */
 export interface DatabaseJob {
@@ -184,7 +187,10 @@ export class DatabaseBackup {
         runs: resumeRuns,
       })
       : { kind: "nothing" };
-    if (leftover.kind === "complete" && await this.#isWhole(leftover)) return this.#alreadyComplete(leftover.manifest);
+    if (leftover.kind === "complete" && await this.#isWhole(leftover)) {
+      await finishCopy(this.#context, { ...leftover, folder: this.#folder, state });
+      return this.#alreadyComplete(leftover.manifest);
+    }
 
     progress.databaseStarted({ database: this.#database, documents: found.info.doc_count });
     const counts = new DocumentCounts(couch, this.#database, found.info);
@@ -347,9 +353,12 @@ export class DatabaseBackup {
       signal: AbortSignal.any([signal, this.#context.stop]),
       chunk: this.#task.chunk,
       tombstones: this.#task.tombstones,
-      expected: counts.expected,
+      // Room for the ids that are to be listed: of an increment few, however large the database is.
+      expected: increment?.page === undefined
+        ? counts.expected
+        : Math.min(counts.expected, increment.page.rows.length + (increment.page.pending ?? 0) + FURTHER_IDS),
       unreadable: new Set(unreadable.flatMap(({ id, rev }) => rev === undefined ? id : [])),
-      q: info.q,
+      ranges: info,
       increment,
       resumed: await this.#resumedListing(leftover),
       beforeLastPage: () => counts.look({ signal }),
@@ -400,10 +409,10 @@ export class DatabaseBackup {
     return { listing, done };
   }
 
-  async #readFeedEnd(listing: Listing, { counts, info: { q } }: Saving): Promise<Partial<ListedFeed>> {
+  async #readFeedEnd(listing: Listing, { counts, info: ranges }: Saving): Promise<Partial<ListedFeed>> {
     if (this.#task.increments === undefined) return {};
     this.#share.hasPending = listing.hasPending;
-    return await readFeedEnd(this.#context, { database: this.#database, listing, counts, q });
+    return await readFeedEnd(this.#context, { database: this.#database, listing, counts, ranges });
   }
 
   async #finish(

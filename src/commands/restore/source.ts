@@ -55,7 +55,10 @@ export async function openChunk(
 }
 
 /** Says what was found, above all where it is not a backup of this program. */
-function announce({ kind, url, origin, parents, chunks, problems, unreadable, leftovers }: Archive, log: Log): void {
+function announce(
+  { kind, url, origin, parents, chunks, problems, damagedManifest, unreadable, leftovers }: Archive,
+  log: Log,
+): void {
   const made = { run: origin?.run, task: origin?.task, startedAt: origin?.started_at };
   log.info("archive is found", { path: url, kind, chunks: chunks.length, ...made });
   if (parents.length > 0) {
@@ -65,6 +68,7 @@ function announce({ kind, url, origin, parents, chunks, problems, unreadable, le
   if (kind === "unlisted") log.warn("archive has no manifest: nobody can tell whether all of it is there");
   if (kind === "foreign") log.warn("file is in no manifest: nobody can tell whether all of it is there");
   for (const { chunk, problem } of problems) log.error("archive is not whole", { chunk, problem });
+  if (damagedManifest !== undefined) log.warn("manifest is damaged: its copy is used", { ...damagedManifest });
   for (const { id, rev, error, reason } of unreadable) {
     log.warn("document is not in the backup: CouchDB could not read it", { id, rev, error, reason });
   }

@@ -281,7 +281,11 @@ export class S3Client {
   ): Promise<S3OpenAnswer> {
     const { url, method, headers, body } = sent;
     const stall = new AbortController();
-    /** Waits for a step of the conversation, at most `limitMs`. */
+    const ended = signal === undefined ? stall.signal : AbortSignal.any([signal, stall.signal]);
+    /**
+     * Waits for a step of the conversation, at most `limitMs`. Not until fetch says that the signal has ended it: in Deno
+     * 2.9.6 a read of an answer goes on for ever where the answer's Response was collected before the signal came.
+     */
     const within = async <T>(
       limitMs: number,
       step: Promise<T>,
@@ -289,7 +293,7 @@ export class S3Client {
     ): Promise<T> => {
       const timer = setTimeout(() => stall.abort(), limitMs);
       try {
-        return await step;
+        return await orAborted(step, ended);
       } catch (cause) {
         signal?.throwIfAborted();
         this.#refuseTlsFailure(cause, url.href, about);
@@ -316,7 +320,7 @@ export class S3Client {
         // A Uint8Array and no stream: S3 answers 501 to a chunked body, which is what Deno makes of a stream.
         body: body === null ? null : uncopied(body),
         redirect: "manual",
-        signal: signal === undefined ? stall.signal : AbortSignal.any([signal, stall.signal]),
+        signal: ended,
       }),
       { code: "unreachable", text: `no answer from ${url.host}` },
     );
@@ -328,8 +332,13 @@ export class S3Client {
       read: async () => {
         if (reader === undefined) return undefined;
         const failure = { code: "cut_off", text: `the answer of ${url.host} was cut off` };
-        const { done, value } = await within(stallMs, reader.read(), failure);
-        return done ? undefined : value;
+        try {
+          const { done, value } = await within(stallMs, reader.read(), failure);
+          return done ? undefined : value;
+        } catch (error) {
+          reader.cancel().catch(() => {}); // Closes the connection, where the signal has not.
+          throw error;
+        }
       },
       close: () => stall.abort(),
     };

@@ -78,8 +78,12 @@ export function parseListing(xml: string, prefix: string): S3Page | undefined {
   // Servers that do not know encoding-type answer without it.
   const isEncoded = textOf(page, "EncodingType") === "url";
   const decode = (text: string | undefined) => text === undefined || !isEncoded ? text : decodeForm(text);
+  const [contents, prefixes] = [listOf(page["Contents"]), listOf(page["CommonPrefixes"])];
+  // Where a name of an element is another one on its way, its entry would be missing, and nothing else would show it.
+  const announced = textOf(page, "KeyCount") ?? "0";
+  if (!/^\d+$/.test(announced) || contents.length + prefixes.length < Number(announced)) return undefined;
   const entries: StoreEntry[] = [];
-  for (const node of listOf(page["Contents"])) {
+  for (const node of contents) {
     const key = decode(textOf(node, "Key"));
     if (key === undefined || !key.startsWith(prefix)) return undefined;
     const name = key.slice(prefix.length);
@@ -89,7 +93,7 @@ export function parseListing(xml: string, prefix: string): S3Page | undefined {
     if (name.includes("/") || !/^\d+$/.test(size) || Number.isNaN(modified.getTime())) return undefined;
     entries.push({ kind: "object", name, sizeBytes: Number(size), modified });
   }
-  for (const node of listOf(page["CommonPrefixes"])) {
+  for (const node of prefixes) {
     const key = decode(textOf(node, "Prefix"));
     if (key === undefined || !key.startsWith(prefix) || !key.endsWith("/")) return undefined;
     const name = key.slice(prefix.length, -1);

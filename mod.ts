@@ -58,6 +58,18 @@ export { backup } from "./src/commands/backup/backup.ts";
 export type { Patience } from "./src/commands/backup/completeness.ts";
 export type { BackupOptions, RunContext } from "./src/commands/backup/context.ts";
 export type { Check, CheckReport } from "./src/commands/check.ts";
+export type { DiffIds, DiffReport, DiffRequest } from "./src/commands/diff.ts";
+export type {
+  DocumentState,
+  ExportRequest,
+  FoundDocument,
+  ShownDocument,
+  ShowRequest,
+  Sink,
+} from "./src/commands/document.ts";
+export type { Leaf } from "./src/archive/walk.ts";
+export type { NewRevision, RefusedDocument } from "./src/commands/restore/as_new.ts";
+export type { NewerDocuments } from "./src/commands/restore/delta.ts";
 export type { StoreCheckReport } from "./src/commands/check_store.ts";
 export type { ExpireRequest } from "./src/commands/expire/expire.ts";
 export type { ExpiredBackup, ExpireProblem, ExpireReport } from "./src/commands/expire/report.ts";
@@ -75,9 +87,12 @@ export type { ChangeForecast } from "./src/commands/backup/forecast.ts";
 export type { Plan, TaskPlan } from "./src/commands/plan.ts";
 export type { RestoreContext, RestoreRequest } from "./src/commands/restore/context.ts";
 export type { RestoreReport } from "./src/commands/restore/report.ts";
+export type { FleetRequest } from "./src/commands/restore/fleet.ts";
+export type { FleetDatabase, FleetReport, LeftOut } from "./src/commands/restore/fleet_report.ts";
 export { restore } from "./src/commands/restore/restore.ts";
 export type { LackingSetting } from "./src/commands/restore/target.ts";
 export type { Size, SizesReport, SizeWithLeftovers } from "./src/commands/sizes.ts";
+export type { FaultyBackup, Sample, VerifyAllReport, VerifyAllRequest } from "./src/commands/verify_all.ts";
 export { verify, type VerifyContext, type VerifyReport, type VerifyRequest } from "./src/commands/verify.ts";
 
 export {

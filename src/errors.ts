@@ -3,6 +3,8 @@
  * one sentence and the hint says what to do. Only the entry points print an error or turn it into an exit code.
  */
 
+import { counted } from "./counts.ts";
+
 /** The exit codes of the program. They are part of its interface: scripts and timers rely on them. */
 export const EXIT = {
   ok: 0,
@@ -30,12 +32,27 @@ export abstract class ProgramError extends Error {
   /** What the operator can do about it, where there is something to do. */
   readonly hint: string | undefined;
 
-  /** A sentence without a full stop, and what else is known. */
+  /** A sentence without a full stop, and what else is known. Of a line that quotes something endless the middle is left out. */
   constructor(message: string, context: ErrorContext = {}) {
-    super(message, context.cause === undefined ? undefined : { cause: context.cause });
+    super(shortened(message), context.cause === undefined ? undefined : { cause: context.cause });
     this.name = new.target.name;
     this.hint = context.hint;
   }
+}
+
+/** A line of a message longer than this is nothing that anybody reads; an id of a few thousand characters can be in it. */
+const LONGEST_LINE = 2000;
+/** So much of a long line's end is kept: there stands what is wrong with what was quoted. */
+const KEPT_END = 500;
+
+function shortened(message: string): string {
+  if (message.length <= LONGEST_LINE) return message;
+  return message.split("\n").map((line) => {
+    if (line.length <= LONGEST_LINE) return line;
+    const left = line.length - LONGEST_LINE;
+    return `${line.slice(0, LONGEST_LINE - KEPT_END)}… (${counted(left, "character")}) …${line.slice(-KEPT_END)}`
+      .toWellFormed();
+  }).join("\n");
 }
 
 /** The command line asks for something that does not exist or does not fit together. */
@@ -206,6 +223,7 @@ const FATAL_CODE = new Set([
   "SignatureDoesNotMatch",
   "ExpiredToken",
   "PermanentRedirect",
+  "EDQUOT",
   "ENOSPC",
   "EROFS",
   "not_mounted",
@@ -250,7 +268,7 @@ export function hintOf(error: unknown): string | undefined {
 export function describeError(error: unknown): string {
   const messages: string[] = [];
   for (let current = error, depth = 0; current !== undefined && current !== null && depth < 5; depth++) {
-    const message = current instanceof Error ? current.message : String(current);
+    const message = shortened(current instanceof Error ? current.message : String(current));
     if (message !== "" && !messages.some((known) => known.includes(message))) messages.push(message);
     current = current instanceof Error ? current.cause : undefined;
   }

@@ -2,6 +2,7 @@
  * Finds the keys that sign requests when a config gives none: in the places where AWS's own tools look, in their order.
  * In: what the environment says of these places. Out: a provider that keeps the keys and renews them before they end.
  */
+import { shellWord } from "../shell_word.ts";
 import { stat } from "node:fs/promises";
 import { AwsError, describeError } from "../errors.ts";
 import { Secret } from "../secret.ts";
@@ -68,7 +69,9 @@ async function lookInProfile({ profile, profileFiles }: KeySources): Promise<Cre
     if (profile === undefined) return describeError(error);
     throw new AwsError(`Cannot use the AWS profile "${name}"`, { code: "no_credentials" }, {
       cause: error,
-      hint: `Try "aws sts get-caller-identity --profile ${name}"; an SSO session may have to be opened again`,
+      hint: `Try "aws sts get-caller-identity --profile ${
+        shellWord(name)
+      }"; an SSO session may have to be opened again`,
     });
   }
 }

@@ -9,6 +9,7 @@ import { wait } from "../abort.ts";
 import { AwsError, isTransient } from "../errors.ts";
 import { DEFAULT_RETRY, waitBeforeAttempt } from "../retry.ts";
 import type { Credentials } from "./credentials.ts";
+import { readShort } from "../short_answer.ts";
 import { askLocally, type LocalQuestion, parseRoleCredentials } from "./role_credentials.ts";
 
 /** Where the service is. The IPv6 address needs an instance on Nitro. */
@@ -83,7 +84,7 @@ async function askForToken(endpoints: readonly string[], timeoutMs: number): Pro
         redirect: "manual",
         signal,
       });
-      const token = await response.text();
+      const token = await readShort(response);
       if (response.status !== 200) throw refusal(endpoint, response.status);
       return { endpoint, token };
     }));

@@ -9,6 +9,7 @@ import { AwsError, isTransient } from "../errors.ts";
 import { DEFAULT_RETRY, parseRetryAfter, waitBeforeAttempt } from "../retry.ts";
 import { openCredentials } from "./credential_chain.ts";
 import type { Credentials } from "./credentials.ts";
+import { readShort } from "../short_answer.ts";
 import type { AwsCallOptions, AwsOptions, AwsService } from "./options.ts";
 import { findReachable, forgetReachable } from "./reach.ts";
 
@@ -79,7 +80,7 @@ async function callOnce(
   const limit = AbortSignal.timeout(TIMEOUT_MS);
   const sent = { ...request, redirect: "manual", signal: signal ? AbortSignal.any([signal, limit]) : limit } as const;
   const response = await ifReachable(fetch(url, sent));
-  const text = await ifReachable(response.text());
+  const text = await ifReachable(readShort(response));
   if (response.status === 200) return parseJson(text);
   throw refusal(call, response, text);
 

@@ -106,11 +106,11 @@ export interface ConfigDocument {
 const LONGEST_DELAY_SECONDS = 7 * 24 * 3600;
 const MOST_PARALLEL = 32;
 const MOST_CONCURRENT = 100;
-const MOST_INCREMENTS = 1000;
-const LONGEST_FULL_EVERY_DAYS = 3660;
 /** In MiB. Parts lie in memory; S3's own limits are 5 MiB and 5 GiB. */
 const PART_SIZE = { least: 5, most: 1024, isWhole: true };
 const MAX_PARTS = { least: 10, most: 10_000, isWhole: true };
+const MOST_INCREMENTS = 1000;
+const LONGEST_FULL_EVERY_DAYS = 3660;
 
 const database = z.strictObject({
   url: address,

@@ -3,17 +3,20 @@
  * In go paths and bodies, out come parsed answers, texts or streams of bytes, or a CouchError. What a little patience can
  * heal is asked for again here, unless the caller heals it better.
  */
-import { wait } from "../abort.ts";
+import { orAborted, wait } from "../abort.ts";
 import { basicAuthorization } from "../basic_auth.ts";
 import { CouchError, isTransient } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import { DEFAULT_RETRY, parseRetryAfter, type RetryPolicy, waitBeforeAttempt } from "../retry.ts";
 import type { CouchOptions } from "./couchdb.ts";
+import { strangeAnswer } from "./answers.ts";
 import { brokenConnection, couchError, type CouchFailure } from "./error.ts";
 import { Watch } from "./watch.ts";
 
 /** What is read of an answer at once. */
 const BUFFER_BYTES = 1 << 16;
+/** A page of 5,000 rows of the changes feed has a megabyte; a hundred thousand names of databases have some. */
+const MOST_CHARACTERS = 32 << 20;
 
 /** What the client needs beside the config's options. */
 export interface ClientOptions extends CouchOptions {
@@ -96,13 +99,13 @@ export class CouchConnection {
 
   /** Makes a request until it succeeds or patience ends. @returns The answer as it came. */
   async text(path: string, init: CouchRequest): Promise<string> {
-    return await this.#retrying(init, async () => await this.#readText(await this.request(path, init)));
+    return await this.#retrying(init, async () => await this.#readText(await this.request(path, init), init));
   }
 
   /** Makes a request once. @returns The parsed answer, and the status. */
   async jsonOnce(path: string, init: CouchRequest): Promise<{ status: number; headers: Headers; value: unknown }> {
     const answer = await this.request(path, init);
-    const text = await this.#readText(answer);
+    const text = await this.#readText(answer, init);
     try {
       return { status: answer.status, headers: answer.headers, value: JSON.parse(text) };
     } catch (cause) {
@@ -110,10 +113,14 @@ export class CouchConnection {
     }
   }
 
-  async #readText(answer: RawAnswer): Promise<string> {
+  /** Reads an answer whole: of those that hold documents none is read so. */
+  async #readText(answer: RawAnswer, init: CouchRequest): Promise<string> {
     const decoder = new TextDecoder();
     let text = "";
-    for await (const bytes of answer.bytes) text += decoder.decode(bytes, { stream: true });
+    for await (const bytes of answer.bytes) {
+      text += decoder.decode(bytes, { stream: true });
+      if (text.length > MOST_CHARACTERS) throw strangeAnswer(init, `has more than ${MOST_CHARACTERS >> 20} MiB`);
+    }
     return text + decoder.decode();
   }
 
@@ -188,11 +195,14 @@ export class CouchConnection {
     try {
       for (;;) {
         watch.expectWithin(this.#stallTimeoutMs);
-        const result = await reader?.read(new Uint8Array(buffer)).catch((cause) => {
+        if (reader === undefined) break;
+        // Not until fetch says that the signal has ended it: in Deno 2.9.6 a read goes on for ever where the Response was
+        // collected before the signal came.
+        const result = await orAborted(reader.read(new Uint8Array(buffer)), watch.signal).catch((cause) => {
           const silence = `no byte for ${Math.round(this.#stallTimeoutMs / 1000)} s in the middle of the answer`;
           throw this.#broken(init, watch, cause, silence);
         });
-        if (result === undefined || result.done) break;
+        if (result.done) break;
         watch.rest();
         yield result.value;
         buffer = result.value.buffer;
@@ -201,7 +211,10 @@ export class CouchConnection {
     } finally {
       watch.rest();
       // A reader that leaves early must not leave the connection open behind it.
-      if (!ended) watch.cancel();
+      if (!ended) {
+        watch.cancel();
+        reader?.cancel().catch(() => {});
+      }
     }
   }
 
@@ -209,7 +222,7 @@ export class CouchConnection {
   async #refusal(answer: RawAnswer, init: CouchRequest): Promise<CouchError> {
     let body: { error?: unknown; reason?: unknown } = {};
     try {
-      body = JSON.parse(await this.#readText(answer)) as typeof body ?? {};
+      body = JSON.parse(await this.#readText(answer, init)) as typeof body ?? {};
     } catch (error) {
       if (init.signal?.aborted) throw error;
       // A proxy's HTML page: the status says all that can be said.

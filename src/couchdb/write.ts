@@ -140,6 +140,11 @@ export class DocumentWriter {
     }
   }
 
+  /** Notes a document that is not even sent. */
+  refuse({ id, rev = "", error, reason }: { id: string; rev?: string; error: string; reason: string }): void {
+    this.#fail(id, { rev, error, reason }, this.#rowError({ id, error, reason }));
+  }
+
   /** Notes the rows of an answer. @returns What should be asked for again. */
   #settle(rows: readonly WriteRow[], { body, attempt }: Attempt): Attempt & { error: CouchError } | undefined {
     const refused = rows.filter((row) => row.error !== undefined);

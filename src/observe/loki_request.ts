@@ -29,13 +29,15 @@ export interface LokiEntry {
 /** What became of one request. */
 export type LokiOutcome =
   | { result: "accepted" }
-  | { result: "refused"; cause: string }
-  | { result: "failed"; cause: string; retryAfterMs: number | undefined };
+  | { result: "refused"; cause: string; status: number }
+  | { result: "failed"; cause: string; status?: number; retryAfterMs: number | undefined };
 
 /** Sends lines to one Loki. */
 export class LokiClient {
   /** How it is called in a message, without a login. */
   readonly place: string;
+  /** The path that lines are sent to. */
+  readonly path: string;
   readonly #url: URL;
   readonly #headers: Record<string, string>;
 
@@ -48,6 +50,7 @@ export class LokiClient {
     this.#url.username = this.#url.password = "";
     if (authorization !== undefined) this.#headers.authorization = authorization;
     this.place = `Loki at "${this.#url.host}"`;
+    this.path = this.#url.pathname;
   }
 
   /** Sends lines as one request. Never rejects. */
@@ -70,8 +73,8 @@ export class LokiClient {
       return { result: "accepted" };
     }
     const cause = `${this.place} answered ${status} ${await readStart(response)}`.trimEnd();
-    if (status !== 429 && status !== 408 && status < 500) return { result: "refused", cause };
-    return { result: "failed", cause, retryAfterMs: parseRetryAfter(headers.get("retry-after"), new Date()) };
+    if (status !== 429 && status !== 408 && status < 500) return { result: "refused", cause, status };
+    return { result: "failed", cause, status, retryAfterMs: parseRetryAfter(headers.get("retry-after"), new Date()) };
   }
 }
 
@@ -102,15 +105,11 @@ function gzip(text: string): Promise<Uint8Array<ArrayBuffer>> {
 
 /** The beginning of an answer's text, for a person; a server may send any amount. */
 async function readStart(response: Response): Promise<string> {
-  const reader = response.body?.getReader();
-  if (reader === undefined) return "";
   const decoder = new TextDecoder();
   let text = "";
-  while (text.length < 200) {
-    const { done, value } = await reader.read();
-    if (done) return text.trim();
-    text += decoder.decode(value, { stream: true });
+  for await (const bytes of response.body ?? []) {
+    text += decoder.decode(bytes, { stream: true });
+    if (text.length >= 200) break;
   }
-  await reader.cancel();
   return text.slice(0, 200).trim();
 }

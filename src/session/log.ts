@@ -15,6 +15,14 @@ export function openConfigLog(
   options: Omit<LogOptions, "sinks"> & { host?: string | undefined },
 ): OpenLog {
   if (loki === undefined) return openLog(options);
-  const { host = hostname(), ...rest } = options;
-  return openLog({ ...rest, sinks: [openLoki({ ...loki, labels: { app: PROGRAM_NAME, host, ...loki.labels } })] });
+  const { host, ...rest } = options;
+  return openLog({ ...rest, sinks: [openLoki({ ...loki, labels: lokiLabels(loki, host) })] });
+}
+
+/** The labels of every line of a config's, beside `task` and `level`. */
+export function lokiLabels(
+  loki: NonNullable<Config["loki"]>,
+  host: string = hostname(),
+): Record<string, string> {
+  return { app: PROGRAM_NAME, host, ...loki.labels };
 }

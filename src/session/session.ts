@@ -7,6 +7,8 @@ import type { Repository } from "../archive/repository.ts";
 import { isSaved, isTaskSaved, type RunReport } from "../archive/report.ts";
 import type { RunContext } from "../commands/backup/context.ts";
 import type { CheckReport } from "../commands/check.ts";
+import type { DiffReport, DiffRequest } from "../commands/diff.ts";
+import type { ExportRequest, FoundDocument, ShownDocument, ShowRequest, Sink } from "../commands/document.ts";
 import type { StoreCheckReport } from "../commands/check_store.ts";
 import type { ExpireRequest } from "../commands/expire/expire.ts";
 import type { ExpireReport } from "../commands/expire/report.ts";
@@ -14,8 +16,11 @@ import type { KeepReport, KeepRequest } from "../commands/keep.ts";
 import type { BackupList, ListedDatabase, ListRequest } from "../commands/list.ts";
 import type { Plan } from "../commands/plan.ts";
 import type { RestoreRequest } from "../commands/restore/context.ts";
+import type { FleetRequest } from "../commands/restore/fleet.ts";
+import type { FleetReport } from "../commands/restore/fleet_report.ts";
 import type { RestoreReport } from "../commands/restore/report.ts";
 import type { SizesReport } from "../commands/sizes.ts";
+import type { VerifyAllReport, VerifyAllRequest } from "../commands/verify_all.ts";
 import type { VerifyReport, VerifyRequest } from "../commands/verify.ts";
 import type { Config } from "../config/config.ts";
 import type { CouchClient } from "../couchdb/client.ts";
@@ -184,12 +189,27 @@ export class Session implements AsyncDisposable {
     } catch (error) {
       const isInterrupted = signal.aborted || stop.aborted;
       if (!isInterrupted && !(error instanceof UsageError)) {
-        await this.publish(await this.#failure(request, { error, startedAt }), { isPart });
+        const failure = await this.#failure(request, { error, startedAt });
+        if (!isPart) await this.#keepReport(failure);
+        await this.publish(failure, { isPart });
       }
       throw error;
     }
+    if (!isPart) await this.#keepReport(report);
     await this.publish(report, { isPart });
     return report;
+  }
+
+  /** For who asks later how it came out; the backups are saved whether it can be stored or not. */
+  async #keepReport(report: RunReport): Promise<void> {
+    const { log, signal } = this.#parts;
+    try {
+      const { storeManualRun } = await import("../archive/manual_run.ts");
+      await storeManualRun(this.repository, report, { signal });
+    } catch (error) {
+      signal.throwIfAborted();
+      log.warn("report of the run is not stored", { error: describeError(error) });
+    }
   }
 
   /** The report of a run that could not begin: CouchDB is away, or the store. */
@@ -224,6 +244,17 @@ export class Session implements AsyncDisposable {
   }
 
   /**
+   * Brings all databases of a moment back, several at a time. Called again after it was broken off, it goes on.
+   *
+   * @throws UsageError before anything is written, when a target is not as it must be; ArchiveError when there is no backup;
+   * CouchError and StoreError; the reason of `signal` or `stop`. What fails behind that is in the report.
+   */
+  async restoreAll(request: FleetRequest): Promise<FleetReport> {
+    const { restoreFleet } = await import("../commands/restore/fleet.ts");
+    return await restoreFleet({ ...await this.context(), ...this.#paths() }, request);
+  }
+
+  /**
    * Reads a backup again and compares it with its manifest. Needs no CouchDB.
    *
    * @returns What was found; a damaged backup is not an error.
@@ -236,6 +267,16 @@ export class Session implements AsyncDisposable {
   }
 
   /**
+   * Verifies the backups of the whole repository, or the part of them whose turn it is today. Needs no CouchDB.
+   *
+   * @throws UsageError, StoreError; what is wrong with a backup is in the report.
+   */
+  async verifyAll(request: VerifyAllRequest = {}): Promise<VerifyAllReport> {
+    const { verifyAll } = await import("../commands/verify_all.ts");
+    return await verifyAll({ ...this.surroundings, ...this.#paths() }, request);
+  }
+
+  /**
    * Lists the backups in the store, those first that were complete last. Needs no CouchDB.
    *
    * @throws StoreError when the store fails.
@@ -244,6 +285,37 @@ export class Session implements AsyncDisposable {
     const { listBackups } = await import("../commands/list.ts");
     const { now, signal } = this.#parts;
     return await listBackups({ repository: this.repository, now, signal }, request);
+  }
+
+  /** Writes one document of a backup to `sink`. Needs no CouchDB. @throws ArchiveError when the backup does not have it. */
+  async show(request: ShowRequest, sink: Sink): Promise<ShownDocument> {
+    const { showDocument } = await import("../commands/document.ts");
+    return await showDocument({ ...this.surroundings, ...this.#paths() }, request, sink);
+  }
+
+  /** Writes the documents of a backup to `sink`, one a line. Needs no CouchDB. @throws ArchiveError when it is not whole. */
+  async export(
+    request: ExportRequest,
+    sink: Sink,
+  ): Promise<{ database: string; path: string; revisions: number }> {
+    const { exportDocuments } = await import("../commands/document.ts");
+    return await exportDocuments({ ...this.surroundings, ...this.#paths() }, request, sink);
+  }
+
+  /** The revisions of a document over all backups. Needs no CouchDB. @throws ArchiveError when there is no backup. */
+  async find(request: { database: string; id: string }): Promise<FoundDocument> {
+    const { findDocument } = await import("../commands/document.ts");
+    return await findDocument({ ...this.surroundings, ...this.#paths() }, request);
+  }
+
+  /**
+   * What changed between two backups, or since one. CouchDB is asked only where `to` or `from` is `live`.
+   *
+   * @throws ArchiveError when a backup is not whole; CouchError and StoreError.
+   */
+  async diff(request: DiffRequest): Promise<DiffReport> {
+    const { diffBackups } = await import("../commands/diff.ts");
+    return await diffBackups({ ...this.surroundings, ...this.#paths(), connect: () => this.connect() }, request);
   }
 
   /** Adds up what backups take up in the store. Needs no CouchDB. @throws StoreError when the store fails. */
@@ -299,12 +371,15 @@ export class Session implements AsyncDisposable {
     return await plan(this.config.tasks, { from, count, couch, repository, signal: AbortSignal.any([signal, stop]) });
   }
 
-  /** Tries all that a backup needs. One small object is written, always the same. @throws The reason of `signal`. */
+  /** Tries all that a backup needs. Four small objects are written, always the same. @throws The reason of `signal`. */
   async check(): Promise<CheckReport> {
     const { checkSetup } = await import("../commands/check.ts");
     const { probesOf } = await import("./probes.ts");
-    const isScheduled = this.config.tasks.some(({ cron }) => cron !== undefined);
-    return await checkSetup({ ...await this.context(), probes: probesOf(this.config), isScheduled });
+    const { config, repository } = this;
+    const { tasks } = config;
+    const probes = probesOf(config, { repository, now: this.#parts.now, host: this.#parts.host });
+    const isScheduled = tasks.some(({ cron }) => cron !== undefined);
+    return await checkSetup({ ...await this.context(), tasks, probes, isScheduled });
   }
 
   /**

@@ -8,8 +8,8 @@ import { z } from "zod";
 import { describeError, isNotFound } from "../errors.ts";
 import { type Log, SILENT_LOG } from "../observe.ts";
 import { joinKey } from "./key.ts";
-import { readText } from "../streams.ts";
 import type { Conditions, Store, StoreCallOptions } from "./store.ts";
+import { readObjectText } from "./whole.ts";
 
 /** The object that is created twice; it stays. */
 export const CONDITIONS_PROBE_NAME = "conditions-probe.json";
@@ -161,7 +161,7 @@ async function remembered(
 ): Promise<Found | undefined> {
   let text: string;
   try {
-    text = await readText(await store.read(key, { signal }));
+    text = await readObjectText(store, key, { signal });
   } catch (error) {
     signal?.throwIfAborted();
     // Whoever wants it tried is told by the attempt what is wrong.

@@ -39,6 +39,27 @@ for (const version of VERSIONS) {
     assertEquals(stderr.split("\n")[0], 'couchdb-backup: There is no command "bakup"');
   });
 
+  Deno.test(`under Node ${version} the package saves everything on a terminal that is closed, and ends with 0`, async () => {
+    await using couch = await startFakeCouchDb();
+    await createDatabase(couch, "a/b", idsOf(200));
+    // The terminal is gone before the backup is done.
+    couch.faults.add({ endpoint: "_bulk_get", times: Infinity, fault: { kind: "stall", ms: 400 } });
+    await using place = await Installed.make(version);
+    await place.write("config.yaml", configOf(couch, { bucket: pathToFileURL(`${place.folder}/backups`).href }));
+    // `script` is the terminal; killed, it takes the terminal with it. Node then says EIO where Deno says EPIPE.
+    const { stdout, stderr } = await place.run(
+      "bash",
+      "-c",
+      `script -qfc 'trap : HUP; couchdb-backup backup config.yaml; echo $? >code' screen >/dev/null 2>&1 &
+       until [ -s screen ]; do sleep 0.05; done
+       kill -9 $!
+       for _ in $(seq 200); do [ -s code ] && break; sleep 0.1; done
+       cat code`,
+    );
+    assertEquals(stdout, "0\n", stderr);
+    await place.gives(0, "verify", "a/b", "latest");
+  });
+
   Deno.test(`under Node ${version} the package backs up into S3 and restores from it`, async () => {
     await using couch = await startFakeCouchDb();
     await createDatabase(couch, "a/b", idsOf(50), '"pi":3.0');

@@ -159,3 +159,11 @@ Deno.test("DocumentScanner finds documents in bare arrays, in docs, and wrapped 
   ];
   for (const [text, shape, expected] of cases) assertEquals(scan([encoder.encode(text)], shape), expected, text);
 });
+
+Deno.test("DocumentScanner gives an error's text whatever type it has", () => {
+  const scanner = new DocumentScanner(BULK_GET_SHAPE);
+  const text = '{"results":[{"id":"a","docs":[{"error":{"error":{"toString":1},"reason":7}}]}]}';
+  scanner.push(new TextEncoder().encode(text));
+  assertEquals([scanner.next(), scanner.next()], [Found.ElementStart, Found.Error]);
+  assertEquals(scanner.error, { error: '{"toString":1}', reason: "7" });
+});

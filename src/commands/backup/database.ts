@@ -3,6 +3,7 @@
  * nothing is missing any more, a manifest makes them a backup. In: a run and a database. Out: its report; a failure is noted
  * in it.
  */
+import { commandLine } from "../../command_line.ts";
 import { CheckpointWriter } from "../../archive/checkpoint.ts";
 import { shortRun } from "../../archive/layout.ts";
 import { findLeftover, type Leftover, readFilter } from "../../archive/leftover.ts";
@@ -12,7 +13,7 @@ import { type FolderState, readFolder } from "../../archive/read.ts";
 import type { DatabaseReport } from "../../archive/report.ts";
 import { IdFilter } from "../../couchdb/id_filter.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
-import type { BackupDate } from "../../dates.ts";
+import { type BackupDate, formatDate } from "../../dates.ts";
 import { CouchError, describeError, exitCodeOf, hintOf } from "../../errors.ts";
 import { forEachParallel } from "../../parallel.ts";
 import { findConditions } from "../../store/conditions.ts";
@@ -22,7 +23,7 @@ import { Completeness, DocumentCounts, type ListedDatabase, purgesOf } from "./c
 import type { BackupOptions, Run } from "./context.ts";
 import { FullNeeded } from "./doubt.ts";
 import { readFeedEnd } from "./feed_end.ts";
-import { finishBackup, type FinishedBackup } from "./finish.ts";
+import { finishBackup, finishCopy, type FinishedBackup } from "./finish.ts";
 import { findGoneLink, findPrevious, type IncrementPlan, type IncrementShare, planIncrement } from "./increment.ts";
 import { type ListedIncrement, Listing, type Work } from "./listing.ts";
 import { type DatabaseOrigin, readOrigin, readPrevious } from "./origin.ts";
@@ -110,6 +111,12 @@ export class DatabaseBackup {
     return { task: this.#task, database: this.#database, startedAt: this.#startedAt };
   }
 
+  /** What somebody types to go on with this backup, on another day too. */
+  #resumingCommand(): string {
+    const date = formatDate(this.#date).replaceAll("/", "-");
+    return commandLine("backup", ["--task", this.#task.name, "--database", this.#database, "--date", date, "--resume"]);
+  }
+
   /** Makes the backup complete, or reports why it is not. @throws The reason of an interruption. */
   async run(options: BackupOptions): Promise<DatabaseReport> {
     const { log, progress, signal, stop } = this.#context;
@@ -187,7 +194,10 @@ export class DatabaseBackup {
         runs: resumeRuns,
       })
       : { kind: "nothing" };
-    if (leftover.kind === "complete" && await this.#isWhole(leftover)) return this.#alreadyComplete(leftover.manifest);
+    if (leftover.kind === "complete" && await this.#isWhole(leftover)) {
+      await finishCopy(this.#context, { ...leftover, folder: this.#folder, state });
+      return this.#alreadyComplete(leftover.manifest);
+    }
 
     progress.databaseStarted({ database: this.#database, documents: found.info.doc_count });
     const counts = new DocumentCounts(couch, this.#database, found.info);
@@ -386,6 +396,7 @@ export class DatabaseBackup {
       listing,
       counts,
       mostLive: () => mostLive(done),
+      resume: this.#resumingCommand(),
       purges: purgesOf(leftover?.checkpoint.properties ?? info),
       before,
     });

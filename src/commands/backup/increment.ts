@@ -3,6 +3,7 @@
  * newest backup of the same task. Out: nothing has changed; or where to go on from; or why all has to be saved again, which
  * it is whenever anything is in doubt.
  */
+import { counted } from "../../counts.ts";
 import { createHash } from "node:crypto";
 import { type ChainLink, findGoneChunk, followChain, parentLinkOf } from "../../archive/chain.ts";
 import { Catalog } from "../../archive/catalog.ts";
@@ -16,7 +17,7 @@ import { ArchiveError, isNotFound } from "../../errors.ts";
 import type { Log } from "../../observe.ts";
 import { allOrNone, loadAhead } from "../../parallel.ts";
 import { joinKey } from "../../store/key.ts";
-import { readBytes } from "../../streams.ts";
+import { readObjectBytes } from "../../store/whole.ts";
 import type { Task } from "../../task/task.ts";
 import { type DocumentCounts, IncompleteError, purgesOf } from "./completeness.ts";
 import type { Run } from "./context.ts";
@@ -147,7 +148,10 @@ export async function planIncrement(context: Run, question: IncrementQuestion): 
   share.hasPending = true;
   if (isPurged(previous, counts)) return { kind: "full", reason: PURGED };
   if (counts.expected < base.documents) {
-    return { kind: "full", reason: `it has ${counts.expected} documents, deleted ones too, and had ${base.documents}` };
+    return {
+      kind: "full",
+      reason: `it has ${counted(counts.expected, "document")}, deleted ones too, and had ${base.documents}`,
+    };
   }
   const changed = page.rows.filter((row) => base.known.look(row) !== "known").length + page.pending;
   if (page.pending === 0 && base.known.unseen > 0) return { kind: "full", reason: SET_BACK };
@@ -159,7 +163,7 @@ export async function planIncrement(context: Run, question: IncrementQuestion): 
     // Where nobody can tell whether the database was made anew, a feed that shows all of it is no proof that it was not.
     const isDoubtful = [previous, question.origin].some(({ properties }) => properties.instance_start_time === null);
     if (isDoubtful || share.takeFull()) {
-      return { kind: "full", reason: `${changed} of ${counts.expected} documents have changed` };
+      return { kind: "full", reason: `${changed} of ${counted(counts.expected, "document")} have changed` };
     }
   }
   if (base.links.length > policy.most) {
@@ -180,7 +184,7 @@ export async function findPrevious(
     if (entry.task !== task.name) continue;
     const { manifestKey: key } = entry;
     try {
-      const bytes = await readBytes(await repository.store.read(key, { signal }));
+      const bytes = await readObjectBytes(repository.store, key, { signal });
       const previous = parseManifest(bytes, key);
       const cut = key.lastIndexOf("/");
       const link = parentLinkOf(repository, { key, run: previous.run, bytes });

@@ -1,4 +1,5 @@
 /** A backup with far fewer documents than the one before it: saved, and yet perhaps the trace of a mistake. */
+import { counted } from "../../counts.ts";
 import type { CatalogEntry } from "../../archive/catalog.ts";
 import type { Manifest } from "../../archive/manifest.ts";
 import { readManifest } from "../../archive/read.ts";
@@ -28,7 +29,9 @@ export async function warnOfShrinking(
     path,
   });
   const warning =
-    `It has ${totals.documents} documents, the backup of ${previous.finishedAt.toISOString()} has ${before}: ` +
+    `It has ${
+      counted(totals.documents, "document")
+    }, the backup of ${previous.finishedAt.toISOString()} has ${before}: ` +
     `was something deleted by mistake? That backup stays, at ${path}`;
   return { warning, before };
 }

@@ -20,7 +20,7 @@ import {
   encodeQuery,
   type S3Location,
 } from "./endpoint.ts";
-import { describeSubject, refusalError } from "./error.ts";
+import { describeSubject, refusalError, strangeAnswer } from "./error.ts";
 import { isErrorBody } from "./xml.ts";
 
 /** How patient the client is. */
@@ -101,6 +101,10 @@ export interface S3OpenAnswer {
 }
 
 const MAX_BACKOFF_MS = 20_000;
+/** A page of a thousand keys has at most a fifth of it. */
+const MOST_ANSWER_CHARACTERS = 16 << 20;
+/** A clock that is so far away is none. */
+const FARTHEST_CLOCK_MS = 100 * 366 * 24 * 3_600_000;
 /** S3 takes signatures that are so old, or so much of the future. */
 const MOST_SKEW_MS = 15 * 60_000;
 /** What S3 says to other requests than HEAD then. */
@@ -167,7 +171,7 @@ export class S3Client {
   /** Sends a request, repeatedly where that helps, and reads the whole answer, which is small. */
   async send(request: S3Request, signal?: AbortSignal): Promise<S3Answer> {
     return await this.retrying(async () => {
-      const answer = await readWhole(await this.open(request, signal));
+      const answer = await this.#readWhole(request, await this.open(request, signal));
       // S3 sends the 200 to CompleteMultipartUpload before it knows how that ends, which can take minutes.
       if (isErrorBody(answer.body)) throw await this.#refusal(request, answer);
       return answer;
@@ -188,7 +192,7 @@ export class S3Client {
       signal,
     );
     if (answer.status >= 200 && answer.status < 300) return answer;
-    const whole = await readWhole(answer);
+    const whole = await this.#readWhole(request, answer);
     throw await this.#refusal(request, isClockWrong(whole, signedAheadMs) ? { ...whole, body: CLOCK_IS_WRONG } : whole);
   }
 
@@ -265,7 +269,11 @@ export class S3Client {
   ): Promise<S3OpenAnswer> {
     const { url, method, headers, body } = sent;
     const stall = new AbortController();
-    /** Waits for a step of the conversation, at most `limitMs`. */
+    const ended = signal === undefined ? stall.signal : AbortSignal.any([signal, stall.signal]);
+    /**
+     * Waits for a step of the conversation, at most `limitMs`. Not until fetch says that the signal has ended it: in Deno
+     * 2.9.6 a read of an answer goes on for ever where the answer's Response was collected before the signal came.
+     */
     const within = async <T>(
       limitMs: number,
       step: Promise<T>,
@@ -273,7 +281,7 @@ export class S3Client {
     ): Promise<T> => {
       const timer = setTimeout(() => stall.abort(), limitMs);
       try {
-        return await step;
+        return await orAborted(step, ended);
       } catch (cause) {
         signal?.throwIfAborted();
         const isStall = stall.signal.aborted;
@@ -299,7 +307,7 @@ export class S3Client {
         // A Uint8Array and no stream: S3 answers 501 to a chunked body, which is what Deno makes of a stream.
         body: body === null ? null : uncopied(body),
         redirect: "manual",
-        signal: signal === undefined ? stall.signal : AbortSignal.any([signal, stall.signal]),
+        signal: ended,
       }),
       { code: "unreachable", text: `no answer from ${url.host}` },
     );
@@ -311,11 +319,29 @@ export class S3Client {
       read: async () => {
         if (reader === undefined) return undefined;
         const failure = { code: "cut_off", text: `the answer of ${url.host} was cut off` };
-        const { done, value } = await within(stallMs, reader.read(), failure);
-        return done ? undefined : value;
+        try {
+          const { done, value } = await within(stallMs, reader.read(), failure);
+          return done ? undefined : value;
+        } catch (error) {
+          reader.cancel().catch(() => {}); // Closes the connection, where the signal has not.
+          throw error;
+        }
       },
       close: () => stall.abort(),
     };
+  }
+
+  /** Reads an answer to its end, which nothing but an object's bytes has far away. */
+  async #readWhole(request: S3Request, answer: S3OpenAnswer): Promise<S3Answer> {
+    const decoder = new TextDecoder();
+    let body = "";
+    for (let bytes = await answer.read(); bytes !== undefined; bytes = await answer.read()) {
+      body += decoder.decode(bytes, { stream: true });
+      if (body.length <= MOST_ANSWER_CHARACTERS) continue;
+      answer.close();
+      throw strangeAnswer(this, subjectOf(request).key ?? "", "what was asked, within 16 MiB", request.action);
+    }
+    return { status: answer.status, headers: answer.headers, body: body + decoder.decode() };
   }
 
   async #urlOf(request: S3Request, region: string, signal: AbortSignal | undefined): Promise<string> {
@@ -378,13 +404,13 @@ export class S3Client {
   #noteClock(date: string | null): void {
     // A Date has whole seconds and was written before it came: what is left of a second says nothing.
     const aheadMs = Date.parse(date ?? "") + 500 - Date.now();
-    if (Number.isFinite(aheadMs)) this.#clockSkewMs = Math.abs(aheadMs) <= 1000 ? 0 : aheadMs;
+    if (isSkew(aheadMs)) this.#clockSkewMs = Math.abs(aheadMs) <= 1000 ? 0 : aheadMs;
   }
 
   /** A wrong clock makes every signature wrong; the next attempt goes by the server's. */
   #adoptClock(date: string | null): void {
     const aheadMs = Date.parse(date ?? "") - Date.now();
-    if (Number.isFinite(aheadMs)) this.#clockAheadMs = aheadMs;
+    if (isSkew(aheadMs)) this.#clockAheadMs = aheadMs;
   }
 }
 
@@ -412,17 +438,12 @@ function uncopied(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   return same;
 }
 
+/** Whether it is how far a clock is ahead; an instant that no clock shows would make an instant of none. */
+function isSkew(ms: number): boolean {
+  return Math.abs(ms) < FARTHEST_CLOCK_MS;
+}
+
 /** What an error about a request speaks of. */
 function subjectOf(request: S3Request): { action: string; key: string | undefined } {
   return { action: request.action, key: request.key ?? request.folder };
-}
-
-/** Reads an answer to its end. */
-async function readWhole(answer: S3OpenAnswer): Promise<S3Answer> {
-  const decoder = new TextDecoder();
-  let body = "";
-  for (let bytes = await answer.read(); bytes !== undefined; bytes = await answer.read()) {
-    body += decoder.decode(bytes, { stream: true });
-  }
-  return { status: answer.status, headers: answer.headers, body: body + decoder.decode() };
 }

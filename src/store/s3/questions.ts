@@ -3,6 +3,7 @@
  * uses, one at a time and by requests of its own, so that a server that lacks one of them is told from one that lacks
  * another. In: a client and a folder. Out: questions.
  */
+import { counted } from "../../counts.ts";
 import { createHash } from "node:crypto";
 import { gzipSync } from "node:zlib";
 import { StoreError } from "../../errors.ts";
@@ -251,7 +252,7 @@ export function s3Questions(
           return held("HEAD says an object's length and time");
         }
         return missing(
-          `HEAD says the length ${length ?? "of nothing"} for ${TEXT.length} bytes, and the time ${
+          `HEAD says the length ${length ?? "of nothing"} for ${counted(TEXT.length, "byte")}, and the time ${
             JSON.stringify(modified)
           }`,
           "Look for a proxy that changes answers",
@@ -440,13 +441,13 @@ export function s3Questions(
           if (refusal === undefined) continue;
           if (refusal.facts.status !== 403) throw refusal;
           return held(
-            `The keys may not delete, as is right: ${keys.length} small objects stay in "${
+            `The keys may not delete, as is right: ${counted(keys.length, "small object")} stay in "${
               store.locate(place.folder)
             }", the same ones each time`,
           );
         }
         return lacking(
-          `The keys may delete; the ${keys.length} objects of these questions are removed again`,
+          `The keys may delete; the ${counted(keys.length, "object")} of these questions are removed again`,
           "a backup needs no right to delete: without it nobody who holds the keys can remove backups",
         );
       },

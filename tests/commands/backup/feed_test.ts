@@ -1,5 +1,5 @@
 /** What may happen to one server's database while it is backed up. */
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { InterruptedError } from "../../../src/errors.ts";
 import { edit, fill } from "../../fakes/couchdb/edits.ts";
 import { forbidden, unreadable } from "../../fakes/couchdb/faults.ts";
@@ -103,6 +103,10 @@ Deno.test("backup() does not believe a listing that ends early, and says the num
     } else {
       assertEquals([report.status, report.exit_code], ["failed", 3]);
       assertStringIncludes(report.error ?? "", "30 of 120 documents are listed, deleted ones too");
+      assertMatch(
+        report.hint ?? "",
+        / couchdb-backup backup --task \S+ --database db --date \d{4}-\d\d-\d\d --resume goes on$/,
+      );
       fake.faults.clear();
       assertEquals((await backups.run(fake, { resume: true })).status, "resumed");
       expectDocuments(await backups.read(), ids);

@@ -551,3 +551,23 @@ Deno.test("openStore() opens a bucket and asks for what is missing", async () =>
     assert(error.hint !== undefined && !error.message.includes("hunter2"), error.message);
   }
 });
+
+testFake(
+  "S3Store read() of an answer that falls silent ends, whatever was collected meanwhile",
+  async ({ fake, store }) => {
+    await store.create(["object"], pieces(patternBytes(1000)));
+    fake.inject("GetObject", { kind: "stall_body", afterBytes: 10 });
+    fake.inject("GetObject", { kind: "stall_body", afterBytes: 0 }, 99);
+    // Memory that is asked for and let go makes the runtime collect what nobody holds.
+    const litter = setInterval(() => new Uint8Array(16 << 20), 20);
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const hang = new Promise<never>((_, reject) => timer = setTimeout(() => reject(new Error("It hangs")), 10_000));
+    try {
+      const error = await assertRejects(() => Promise.race([readAll(store, "object"), hang]), StoreError);
+      assertEquals(error.facts.code, "timeout");
+    } finally {
+      clearInterval(litter);
+      clearTimeout(timer);
+    }
+  },
+);

@@ -256,7 +256,7 @@ export class CouchClient {
       ...options,
     });
     const rows = rowsIn(membersOf(answer, subject), "rows", subject);
-    if (rows.length !== ids.length) throw strangeAnswer(subject, `has ${rows.length} rows for ${ids.length} ids`);
+    if (rows.length !== ids.length) throw strangeAnswer(subject, "has not a row for each id");
     return new Map(rows.flatMap((row, index) => {
       if (row["key"] !== ids[index]) throw strangeAnswer(subject, "has rows for other documents");
       const { rev } = innerMembers(row, "value");

@@ -1,112 +1,128 @@
-/** expire() on chains of incremental backups that backup() has made: what it keeps is whole, and comes back exactly. */
+/** Expire on chains that real backups have made: what is kept verifies and restores, whatever runs beside it. */
 import { assert, assertEquals } from "@std/assert";
-import { join } from "node:path";
+import { Repository } from "../../src/archive/repository.ts";
 import { expire } from "../../src/commands/expire/expire.ts";
+import type { ExpireReport } from "../../src/commands/expire/report.ts";
+import { listBackups } from "../../src/commands/list.ts";
 import { DirectoryRemover } from "../../src/store/directory/remover.ts";
+import { openStore } from "../../src/store/open.ts";
+import type { Store } from "../../src/store/store.ts";
 import type { RetentionRules } from "../../src/task/retention.ts";
-import { edit, fill } from "../fakes/couchdb/edits.ts";
 import { task } from "../fakes/task.ts";
-import { compareLeafRevisions, type LeafRevisions } from "../leaf_revisions.ts";
-import { filesOf } from "../read_archive.ts";
+import { RecordedLog } from "../fakes/log.ts";
 import { Increments } from "./backup/increment_setup.ts";
+import { couchOk } from "../couch_request.ts";
 
-const NOW = new Date("2027-06-15T12:00:00Z");
-const NO_GRACE = { years: 0, months: 0, days: 0, hours: 0 };
+const DAY_MS = 86_400_000;
+const days = (count: number) => ({ years: 0, months: 0, days: count, hours: 0 });
 
-/** A full backup, two increments, one that found nothing, another full one and two increments: days 1 to 7. */
-const DAYS = ["full", "incremental", "incremental", "unchanged", "full", "incremental", "incremental"] as const;
-
-async function makeChains(place: Increments): Promise<Map<number, LeafRevisions>> {
-  const { database } = place;
-  const ids = fill(database, 300);
-  const states = new Map<number, LeafRevisions>();
-  for (const [at, kind] of DAYS.entries()) {
-    const day = at + 1;
-    if (kind !== "unchanged" && at > 0) {
-      edit(database, ...ids.slice(at * 10, at * 10 + 20).map((_id) => ({ _id, day })));
-    }
-    const context = { now: () => new Date(Date.UTC(2026, 0, day, 10)) };
-    await place.expectRun({ kind, ...kind === "full" ? { because: /./ } : {} }, { day, context, full: day === 5 });
-    states.set(day, await place.leaves());
-    const folder = folderOf(place, day);
-    for (const name of await filesOf(folder)) await Deno.utime(join(folder, name), context.now(), context.now());
-  }
-  return states;
+async function edit({ fake }: Increments, id: string): Promise<void> {
+  const { json } = await couchOk(fake, `GET /db/${id}`);
+  await couchOk(fake, `PUT /db/${id}`, { ...json, edited: (json.edited ?? 0) + 1 });
 }
 
-function folderOf(place: Increments, day: number): string {
-  return place.backups.folder.replace("/03/", `/0${day}/`);
+async function fill({ fake }: Increments, count: number): Promise<string[]> {
+  const ids = Array.from({ length: count }, (_, index) => `d${String(index).padStart(4, "0")}`);
+  await couchOk(fake, "POST /db/_bulk_docs", { docs: ids.map((_id) => ({ _id })) });
+  return ids;
 }
 
-async function manifestsOf(place: Increments, day: number): Promise<string[]> {
-  return (await filesOf(folderOf(place, day))).filter((name) => name.startsWith("manifest-"));
+/** Expires as if it were so many days later. */
+async function expireLater(
+  { backups }: Increments,
+  { later, rules, tasks = ["weekly"] }: { later: number; rules: RetentionRules; tasks?: readonly string[] },
+): Promise<ExpireReport> {
+  return await expire({
+    repository: new Repository(await openStore({ bucket: `file://${backups.root}` }), {
+      prefix: "",
+      suffix: "couchdb",
+    }),
+    remover: new DirectoryRemover(backups.root),
+    tasks: tasks.map((name) => task(name, { timezone: "UTC", retention: rules })),
+    log: new RecordedLog(),
+    now: () => new Date(Date.now() + later * DAY_MS),
+    signal: new AbortController().signal,
+  }, { confirm: true, showKept: true });
 }
 
-const CASES: { what: string; rules: RetentionRules; kept: number[] }[] = [
-  // The parent of the newest is the one before it, and that one's parent the full one.
-  { what: "the newest", rules: { keepLast: 1, grace: NO_GRACE }, kept: [5, 6, 7] },
-  { what: "the newest four", rules: { keepLast: 4, grace: NO_GRACE }, kept: [1, 2, 3, 4, 5, 6, 7] },
-  { what: "a week's and the month's", rules: { keepMonthly: 1, grace: NO_GRACE }, kept: [5, 6, 7] },
-];
-
-for (const { what, rules, kept } of CASES) {
-  Deno.test(`expire() of chains keeps ${what} with all that they rely on, and these verify and restore`, async () => {
-    await using place = await Increments.start();
-    const states = await makeChains(place);
-    // Opens the repository.
-    await place.verify();
-    const request = {
-      repository: place.repository,
-      remover: new DirectoryRemover(place.backups.root),
-      tasks: [task("weekly", { timezone: "UTC", retention: rules })],
-      log: place.backups.log,
-      now: () => NOW,
-      signal: new AbortController().signal,
-    };
-    const report = await expire(request, { confirm: true });
-    assertEquals([report.ok, report.problems], [true, []]);
-    for (const [day, expected] of states) {
-      const manifests = await manifestsOf(place, day);
-      assertEquals(manifests.length, kept.includes(day) ? 1 : 0, `day ${day}`);
-      if (!kept.includes(day)) {
-        assertEquals((await filesOf(folderOf(place, day))).filter((name) => name.endsWith(".gz")), [], `day ${day}`);
-        continue;
-      }
-      const path = `2026/01/0${day}/couchdb/db/${manifests[0]}`;
-      assertEquals((await place.verify(path)).problems, [], path);
-      const { report, leaves } = await place.restore(path);
-      assertEquals([report.ok, compareLeafRevisions(expected, leaves)], [true, []], path);
-    }
-    // And from there on increments go on.
-    edit(place.database, { _id: "another" });
-    await place.expectRun({ kind: "incremental", documents: 1 }, { day: 8 });
-    await place.expectExact();
+async function completeBackups({ backups }: Increments): Promise<number> {
+  const repository = new Repository(await openStore({ bucket: `file://${backups.root}` }), {
+    prefix: "",
+    suffix: "couchdb",
   });
+  const { backups: listed } = await listBackups({ repository, signal: new AbortController().signal });
+  return listed.filter(({ complete }) => complete).length;
 }
 
-Deno.test("expire() that goes between an increment's look at its parent and its manifest leaves nothing that lacks a link", async () => {
+Deno.test("expire() on a chain keeps every link that the newest backup needs, and it restores exactly", async () => {
   await using place = await Increments.start();
-  await makeChains(place);
-  await place.verify();
-  edit(place.database, { _id: "another" });
-  let has = false;
-  const rules = { keepLast: 1, grace: NO_GRACE };
-  place.fake.onRequest(async ({ endpoint }) => {
-    if (endpoint !== "_bulk_get" || has) return;
-    has = true;
-    await expire({
-      repository: place.repository,
-      remover: new DirectoryRemover(place.backups.root),
-      tasks: [task("weekly", { timezone: "UTC", retention: rules })],
-      log: place.backups.log,
-      now: () => NOW,
-      signal: new AbortController().signal,
-    }, { confirm: true });
-  });
-  const report = await place.run({ day: 8 });
-  assert(has);
-  assertEquals([report.error, report.kind], [undefined, "incremental"]);
+  const ids = await fill(place, 250);
+  await place.expectRun({ kind: "full" });
+  for (const day of [4, 5, 6]) {
+    await edit(place, ids[day]!);
+    await place.expectRun({ kind: "incremental", documents: 1 }, { day });
+  }
+  await place.expectRun({ kind: "unchanged" }, { day: 7 });
+  const first = await expireLater(place, { later: 40, rules: { keepLast: 1, grace: days(0) } });
+  assertEquals([first.ok, first.expired.length, first.kept], [true, 0, 5], "all are links of the newest");
+  await place.expectExact();
+
+  await edit(place, ids[9]!);
+  await place.expectRun({ kind: "full", because: /asked for/ }, { day: 8, full: true });
+  const second = await expireLater(place, { later: 40, rules: { keepLast: 1, grace: days(0) } });
+  assertEquals([second.ok, second.expired.length, second.kept], [true, 5, 1]);
   const verified = await place.verify();
-  assertEquals([verified.ok, verified.problems, verified.parents?.length], [true, [], 3]);
+  assertEquals([verified.ok, verified.problems], [true, []]);
+  await place.expectExact();
+  await edit(place, ids[10]!);
+  await place.expectRun({ kind: "incremental", documents: 1 }, { day: 9 });
   await place.expectExact();
 });
+
+for (const grace of [0, 7]) {
+  Deno.test(`expire() between an increment's look at its parent and its manifest leaves nothing complete without a link (grace ${grace})`, async () => {
+    await using place = await Increments.start();
+    const ids = await fill(place, 250);
+    const other = { name: "other" };
+    await place.expectRun({ kind: "full" });
+    await place.expectRun({ kind: "full", because: /no backup of this task/ }, { task: other });
+    await edit(place, ids[0]!);
+    const store = await openStore({ bucket: `file://${place.backups.root}` });
+    let expired: ExpireReport | undefined;
+    const watched: Store = new Proxy(store, {
+      get(target, name) {
+        const value = Reflect.get(target, name, target);
+        if (name !== "create") return typeof value === "function" ? value.bind(target) : value;
+        return async (keys: Iterable<string>, ...others: unknown[]) => {
+          if (expired === undefined && Array.isArray(keys) && String(keys[0]).startsWith("_catalog/")) {
+            // Another machine has finished a full backup of the same task meanwhile, and somebody expires what it took the
+            // place of: the very backup that this one goes on from.
+            await place.run({ day: 5, full: true });
+            expired = await expireLater(place, {
+              later: 2,
+              rules: { keepLast: 1, grace: days(grace) },
+              tasks: ["weekly", "other"],
+            });
+          }
+          return await value.call(target, keys, ...others);
+        };
+      },
+      set: (target, name, value) => Reflect.set(target, name, value, target),
+    });
+    const context = { repository: new Repository(watched, { prefix: "", suffix: "couchdb" }) };
+    const report = await place.run({ day: 4, context });
+    assert(expired !== undefined && expired.ok, JSON.stringify(expired));
+    assertEquals(expired.expired.length, grace === 0 ? 1 : 0);
+    assertEquals(
+      [report.status, report.kind],
+      ["complete", grace === 0 ? "full" : "incremental"],
+      JSON.stringify(report),
+    );
+    for (const path of ["latest/db", "2026/01/04/couchdb/db", "2026/01/05/couchdb/db"]) {
+      const verified = await place.verify(path);
+      assertEquals([path, verified.ok, verified.problems], [path, true, []]);
+    }
+    await place.expectExact();
+    assert(await completeBackups(place) >= 3);
+  });
+}

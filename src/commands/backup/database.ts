@@ -13,6 +13,7 @@ import { type FolderState, readFolder } from "../../archive/read.ts";
 import type { DatabaseReport } from "../../archive/report.ts";
 import { IdFilter } from "../../couchdb/id_filter.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
+import { SLASH_HINT } from "../../couchdb/error.ts";
 import { type BackupDate, formatDate } from "../../dates.ts";
 import { CouchError, describeError, exitCodeOf, hintOf } from "../../errors.ts";
 import { forEachParallel } from "../../parallel.ts";
@@ -472,7 +473,9 @@ export class DatabaseBackup {
       return false;
     }
     log.error("CouchDB lists the database and does not find it", {
-      hint: "Does a proxy decode %2F in URLs? nginx does where proxy_pass has a path",
+      hint: this.#database.includes("/")
+        ? SLASH_HINT
+        : "A node of the cluster does not know it yet, or a proxy before CouchDB changes paths",
     });
     return false;
   }

@@ -367,6 +367,7 @@ export class DatabaseBackup {
         : Math.min(counts.expected, increment.page.rows.length + (increment.page.pending ?? 0) + FURTHER_IDS),
       unreadable: new Set(unreadable.flatMap(({ id, rev }) => rev === undefined ? id : [])),
       ranges: info,
+      keepsEnd: this.#task.increments !== undefined,
       increment,
       resumed: await this.#resumedListing(leftover),
       beforeLastPage: () => counts.look({ signal }),

@@ -56,6 +56,8 @@ export interface ListingOptions {
   /** What the backup before has seen of the feed, for one that goes on from there; undefined: all is listed. */
   increment?: ListedIncrement | undefined;
   ranges: ShardRanges;
+  /** Whether the end of the feed is kept in {@linkcode Listing.tail}, for a backup that goes on from this one. */
+  keepsEnd: boolean;
   /** Where to begin; undefined: at the beginning. */
   resumed?: { state: ListingState; filter: IdFilter | undefined } | undefined;
   /** Ids that are known to be unreadable: counted, and not fetched. */
@@ -89,7 +91,7 @@ export class Listing {
    * many millions the filter may have taken so many more for known ones.
    */
   recounted: { ids: number; allowance: number } | undefined;
-  /** The end of the feed. */
+  /** The end of the feed, where it is kept. */
   readonly tail: FeedTail;
   /** Whether CouchDB says how many rows follow. */
   hasPending = true;
@@ -276,8 +278,8 @@ export class Listing {
   }
 
   #take({ rows, position, pending }: FeedPage): void {
-    const { tombstones, unreadable, increment } = this.#options;
-    if (this.#recount === undefined) this.tail.add(rows, position);
+    const { tombstones, unreadable, increment, keepsEnd } = this.#options;
+    if (this.#recount === undefined && keepsEnd) this.tail.add(rows, position);
     // Of an answer without a limit only the last piece says what follows.
     if (position !== undefined) this.hasPending = pending !== undefined;
     let stretch = this.#beginStretch();

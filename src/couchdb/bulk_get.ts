@@ -67,9 +67,10 @@ export class BulkGet {
         row.arrive(bytes);
         for (let found = scanner.next(); found !== Found.Nothing; found = scanner.next()) {
           if (found === Found.ElementStart) row.begin(scanner.position);
+          else if (found === Found.DocumentStart) row.beginRevision(scanner.position);
           else if (found === Found.DocumentEnd) row.addRevision(scanner.isDeleted);
           else if (found === Found.Error) row.error = scanner.error;
-          else if (found === Found.ElementEnd) this.#settle(scanner.id, row, scanner.position);
+          else if (found === Found.ElementEnd) this.#settle(scanner, row);
         }
         row.keepRest(listed);
         onRows?.({ documents: this.#answered - before.documents, bytes: output.counts.bytes - before.bytes });
@@ -80,6 +81,8 @@ export class BulkGet {
         throw this.#brokenAnswer(`it has ${this.#answered} of ${this.#batch.count} documents`);
       }
     } catch (error) {
+      // What has been answered is not asked for again: it must go out.
+      row.passWhole();
       this.passedInPart = row.passedInPart;
       throw error instanceof FramingError ? this.#brokenAnswer(error.message) : error;
     }
@@ -90,14 +93,17 @@ export class BulkGet {
     return this.#answered === 0 ? this.#batch : this.#expected.rest();
   }
 
-  #settle(id: string | undefined, row: RowInHand, end: number): void {
-    if (id === undefined) throw this.#brokenAnswer("a row has no id");
-    const document = this.#expected.take(id);
-    if (document === undefined) throw this.#brokenAnswer(`it has document "${id}" twice or unasked`);
+  #settle(scanner: DocumentScanner, row: RowInHand): void {
+    const { idBytes, position: end } = scanner;
+    const document = this.#expected.take(scanner);
+    if (document === undefined) {
+      const { id } = scanner;
+      throw this.#brokenAnswer(id === undefined ? "a row has no id" : `it has document "${id}" twice or unasked`);
+    }
     this.#answered++;
     if (row.error === undefined && row.revisions > 0) {
       const wasPassed = row.passedInPart;
-      const missing = row.finish(end, document);
+      const missing = row.finish(end, document, idBytes);
       if (missing.length > 0) this.suspects.push({ document, missing, isOut: wasPassed });
       return;
     }

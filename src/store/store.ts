@@ -30,7 +30,8 @@ export interface StoreCallOptions {
 export interface CreateOptions extends StoreCallOptions {
   /**
    * A `chunk` gets the config's storage class. Everything else, small and read again soon, never does: a manifest or a
-   * claim in an archive tier could not be read at all.
+   * claim in an archive tier could not be read at all. That a chunk outlives a power cut is certain only once something
+   * else is stored in its folder: before that nobody knows of it.
    */
   kind?: "chunk" | undefined;
 }

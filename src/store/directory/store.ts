@@ -14,6 +14,7 @@ import { type Log, SILENT_LOG } from "../../observe.ts";
 import { MARKER_NAME, Mount } from "./mount.ts";
 import type {
   Conditions,
+  CreateOptions,
   ListOptions,
   Store,
   StoreCallOptions,
@@ -25,6 +26,8 @@ import { checkFolder, checkKey, compareEntries } from "../key.ts";
 
 const READ_BYTES = 256 * 1024;
 const TEMP_NAME = /^\.couchdb-backup-\d+-[0-9a-f-]+\.tmp$/;
+/** So many folders are remembered to be there. */
+const MOST_FOLDERS = 1000;
 const TEMP_MAX_AGE_MS = 24 * 60 * 60 * 1000;
 /** What `link` answers where the file system has no hard links: FAT, exFAT, some network and FUSE file systems. */
 const NO_HARD_LINKS = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"]);
@@ -66,8 +69,10 @@ export class DirectoryStore implements Store {
   readonly #mount: Mount;
   readonly #log: Log;
   #isSyncMissed = false;
-  /** The folder that was last searched for leftovers; a backup writes thousands of objects into the same one. */
-  #swept: string | undefined;
+  /** Folders that were there, or made, when something was stored; a backup writes thousands of objects into the same one. */
+  readonly #folders = new Set<string>();
+  /** Folders with names of chunks that may not have reached the disk yet: they do before anything else is named there. */
+  readonly #unsynced = new Set<string>();
 
   /** @param root An absolute path. The folder itself is made when something is stored; its parent must exist. */
   constructor(root: string, options: DirectoryStoreOptions = {}) {
@@ -100,7 +105,7 @@ export class DirectoryStore implements Store {
   async create(
     keys: Iterable<string>,
     body: AsyncIterable<Uint8Array>,
-    options: StoreCallOptions = {},
+    options: CreateOptions = {},
   ): Promise<StoredObject> {
     const candidates = keys[Symbol.iterator]();
     let candidate = candidates.next();
@@ -111,9 +116,12 @@ export class DirectoryStore implements Store {
       for (; candidate.done !== true; candidate = candidates.next()) {
         key = candidate.value;
         const path = this.#path(key);
-        await this.#makeFolder(dirname(path), key);
+        const folder = dirname(path);
+        if (folder !== dirname(temp.path)) await this.#makeFolder(folder, key);
+        if (options.kind !== "chunk") await this.#syncChunks(folder, key);
         if (!await this.#nameFile(temp.path, path, key)) continue;
-        await this.#syncFolder(dirname(path), key);
+        if (options.kind === "chunk") this.#unsynced.add(folder);
+        else await this.#syncFolder(folder, key);
         return { key, sizeBytes: temp.sizeBytes, sha256: temp.sha256 };
       }
     } finally {
@@ -126,9 +134,11 @@ export class DirectoryStore implements Store {
     const path = this.#path(key);
     const temp = await this.#writeTemp(key, once(body), options.signal);
     try {
+      await this.#syncChunks(dirname(path), key);
       await this.#try("store", key, fs.rename(temp.path, path));
-    } finally {
+    } catch (error) {
       await this.#remove(temp.path, key);
+      throw error;
     }
     await this.#syncFolder(dirname(path), key);
   }
@@ -245,17 +255,19 @@ export class DirectoryStore implements Store {
 
   /** Removes a file of ours that may be gone already. */
   async #remove(path: string, key: string): Promise<void> {
-    await this.#try("store", key, fs.rm(path, { force: true }));
+    try {
+      await fs.unlink(path);
+    } catch (error) {
+      if (!isMissing(error)) throw directoryError(error, this.#place("store", key));
+    }
   }
 
   /** Writes the whole body to a hidden file beside the place of `key` and waits until it is on the disk. */
   async #writeTemp(key: string, body: AsyncIterable<Uint8Array>, signal: AbortSignal | undefined): Promise<TempFile> {
     signal?.throwIfAborted();
     const folder = dirname(this.#path(key));
-    await this.#makeFolder(folder, key);
-    await this.#sweep(folder, key);
     const path = join(folder, `.couchdb-backup-${process.pid}-${randomUUID()}.tmp`);
-    const file = await this.#try("store", key, fs.open(path, "wx"));
+    const file = await this.#openTemp(path, folder, key);
     try {
       const hash = createHash("sha256");
       let sizeBytes = 0;
@@ -286,6 +298,24 @@ export class DirectoryStore implements Store {
       await this.#remove(path, key);
       throw error;
     }
+  }
+
+  async #openTemp(path: string, folder: string, key: string): Promise<fs.FileHandle> {
+    if (this.#folders.has(folder)) {
+      await this.#mount.requireFor("store");
+      try {
+        return await fs.open(path, "wx");
+      } catch (error) {
+        // Somebody has removed the folder meanwhile.
+        if (!isMissing(error)) throw directoryError(error, this.#place("store", key));
+      }
+    }
+    await this.#makeFolder(folder, key);
+    await this.#sweep(folder, key);
+    const file = await this.#try("store", key, fs.open(path, "wx"));
+    if (this.#folders.size >= MOST_FOLDERS) this.#folders.clear();
+    this.#folders.add(folder);
+    return file;
   }
 
   /** Gives a finished file its lasting name; false when the name is taken. */
@@ -338,6 +368,17 @@ export class DirectoryStore implements Store {
     }
   }
 
+  /** Makes the names of chunks outlive a power cut, before something is named that speaks of them. */
+  async #syncChunks(folder: string, key: string): Promise<void> {
+    if (!this.#unsynced.delete(folder)) return;
+    try {
+      await this.#syncFolder(folder, key);
+    } catch (error) {
+      this.#unsynced.add(folder);
+      throw error;
+    }
+  }
+
   /** Makes the names in a folder outlive a power cut. */
   async #syncFolder(folder: string, key: string): Promise<void> {
     if (process.platform === "win32") return; // Windows opens no folders and needs none of this.
@@ -378,8 +419,6 @@ export class DirectoryStore implements Store {
 
   /** Removes what a process that was killed more than a day ago has left in a folder. */
   async #sweep(folder: string, key: string): Promise<void> {
-    if (this.#swept === folder) return;
-    this.#swept = folder;
     for (const name of await this.#try("store", key, fs.readdir(folder))) {
       if (!TEMP_NAME.test(name)) continue;
       const path = join(folder, name);

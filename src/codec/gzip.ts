@@ -16,8 +16,8 @@ const LEVEL = 4;
  * garbage that V8 collects late. Each block begins without a memory of the last one: 0.6 % larger (64 KB: 2.5 %).
  */
 const BLOCK_BYTES = 1 << 18;
-/** Documents shrink to a quarter. */
-const OUTPUT_BYTES = BLOCK_BYTES / 2;
+/** Documents shrink to less than a quarter. */
+const OUTPUT_BYTES = BLOCK_BYTES / 4;
 
 /** A member without name and time, written on an unknown system (RFC 1952). */
 const HEADER = Uint8Array.of(0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255);

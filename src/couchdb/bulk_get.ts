@@ -3,6 +3,8 @@
  * rows were errors or lacked what the feed has listed, and what nobody has answered when the answer breaks.
  */
 import { CouchError } from "../errors.ts";
+import { concat } from "../concat.ts";
+import { BACKSLASH, QUOTE } from "../json/bytes.ts";
 import { BULK_GET_SHAPE, DocumentScanner, Found, FramingError, type RowError } from "../json/scan.ts";
 import { Expected, type IdBatch, type ListedDocument } from "./batch.ts";
 import type { CallOptions, CouchClient } from "./client.ts";
@@ -120,23 +122,51 @@ export class BulkGet {
 
   /** `{"docs":[{"id":…},…]}` */
   #body(): Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array> {
-    if (this.#batch.count > DOCUMENTS_IN_ONE_PIECE) {
-      const pieces = this.#writeBody();
-      return ReadableStream.from((function* () {
-        for (const text of pieces) yield encoder.encode(text);
-      })());
-    }
-    return encoder.encode([...this.#writeBody()].join(""));
+    if (this.#batch.count > DOCUMENTS_IN_ONE_PIECE) return ReadableStream.from(this.#writeBody());
+    return concat([...this.#writeBody()]);
   }
 
-  *#writeBody(): Generator<string> {
-    yield '{"docs":[';
-    let comma = "";
+  *#writeBody(): Generator<Uint8Array<ArrayBuffer>> {
+    yield OPENING;
+    let isFirst = true;
     for (const page of this.#batch.pages()) {
       if (page.length === 0) continue;
-      yield comma + page.map(({ id }) => `{"id":${JSON.stringify(id)}}`).join(",");
-      comma = ",";
+      yield encodeIds(page, { isFirst });
+      isFirst = false;
     }
-    yield "]}";
+    yield CLOSING;
   }
+}
+
+const OPENING = encoder.encode('{"docs":[');
+const CLOSING = encoder.encode("]}");
+const BEFORE_ID = encoder.encode(',{"id":"');
+const BEHIND_ID = encoder.encode('"}');
+
+/** `{"id":…},…`, with a comma before it where it is not the first. */
+function encodeIds(documents: readonly ListedDocument[], { isFirst }: { isFirst: boolean }): Uint8Array<ArrayBuffer> {
+  let bytes = new Uint8Array(documents.length * 64);
+  let at = 0;
+  for (const { id } of documents) {
+    // An escape sequence, \u0000, is as long as it gets.
+    const most = at + BEFORE_ID.length + 6 * id.length + BEHIND_ID.length;
+    if (most > bytes.length) {
+      const larger = new Uint8Array(2 * most);
+      larger.set(bytes.subarray(0, at));
+      bytes = larger;
+    }
+    for (let index = 0; index < BEFORE_ID.length; index++) bytes[at++] = BEFORE_ID[index]!;
+    const begin = at;
+    for (let index = 0; index < id.length; index++) {
+      const unit = id.charCodeAt(index);
+      if (unit < 0x20 || unit > 0x7e || unit === QUOTE || unit === BACKSLASH) {
+        // Without the quote before it, which stands already, and the one behind it.
+        at = begin - 1 + encoder.encodeInto(JSON.stringify(id), bytes.subarray(begin - 1)).written - 1;
+        break;
+      }
+      bytes[at++] = unit;
+    }
+    for (let index = 0; index < BEHIND_ID.length; index++) bytes[at++] = BEHIND_ID[index]!;
+  }
+  return bytes.subarray(isFirst ? 1 : 0, at);
 }

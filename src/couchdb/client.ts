@@ -6,7 +6,7 @@
 import { CouchError } from "../errors.ts";
 import { encodeDatabase } from "../database_name.ts";
 import type { RetryPolicy } from "../retry.ts";
-import { type ChangesPage, readChangesPage } from "./changes_page.ts";
+import { type ChangesPage, parseChangesPage } from "./changes_page.ts";
 import { type CallOptions, type ClientOptions, CouchConnection } from "./connection.ts";
 
 export type { CallOptions, ClientOptions } from "./connection.ts";
@@ -170,12 +170,11 @@ export class CouchClient {
     page: { since: string; limit: number; positionsEvery?: number | undefined },
     options: CallOptions & { attempts?: number | undefined } = {},
   ): Promise<ChangesPage> {
-    const answer = await this.#http.json(this.#changesPath(database, page), {
+    return await this.#http.parsed(this.#changesPath(database, page), {
       action: `list the documents of database "${database}"`,
       database,
       ...options,
-    });
-    return readChangesPage(answer, database);
+    }, (bytes) => parseChangesPage(bytes, database));
   }
 
   /**

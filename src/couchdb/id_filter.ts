@@ -63,7 +63,8 @@ export class IdFilter {
 
   /** Whether the id may have been added. */
   mayHave(id: string): boolean {
-    const [first, second] = hash(id, this.salt);
+    hash(id, this.salt);
+    const [first, second] = [pair[0]!, pair[1]!];
     for (let index = 0; index < this.hashes; index++) {
       const bit = (first + Math.imul(index, second) >>> 0) % this.#bits;
       if ((this.#words[bit >>> 5]! & (1 << (bit & 31))) === 0) return false;
@@ -73,9 +74,10 @@ export class IdFilter {
 
   /** Adds an id. @returns Whether it is surely new. */
   add(id: string): boolean {
-    const [first, second] = hash(id, this.salt);
+    hash(id, this.salt);
+    const [first, second] = [pair[0]!, pair[1]!];
     let isNew = false;
-    const full = (this.#set / this.#bits) ** this.hashes;
+    const full = power(this.#set / this.#bits, this.hashes);
     for (let index = 0; index < this.hashes; index++) {
       const bit = (first + Math.imul(index, second) >>> 0) % this.#bits;
       const mask = 1 << (bit & 31);
@@ -93,10 +95,18 @@ export class IdFilter {
   }
 }
 
-const pair: [number, number] = [0, 0];
+/** A whole power. The operator is slower by far, and this is done for each id. */
+function power(base: number, exponent: number): number {
+  let result = 1;
+  for (let square = base, rest = exponent; rest > 0; rest >>= 1, square *= square) if (rest & 1) result *= square;
+  return result;
+}
 
-/** Two 32-bit hashes of an id's UTF-16 units; the second is odd, so that its multiples reach every bit. */
-function hash(id: string, salt: number): readonly [number, number] {
+/** What hash() has found; in an array of its own kind, for numbers beyond 31 bits become objects elsewhere. */
+const pair = new Uint32Array(2);
+
+/** Puts two 32-bit hashes of an id's UTF-16 units into `pair`; the second is odd, so that its multiples reach every bit. */
+function hash(id: string, salt: number): void {
   let a = 0x9e3779b9 ^ salt;
   let b = 0x85ebca6b ^ Math.imul(salt, 0xc2b2ae35);
   for (let at = 0; at < id.length; at++) {
@@ -110,7 +120,6 @@ function hash(id: string, salt: number): readonly [number, number] {
   a ^= a >>> 12;
   b = Math.imul(b ^ (a >>> 16), 0x297a2d39);
   b ^= b >>> 15;
-  pair[0] = a >>> 0;
-  pair[1] = (b | 1) >>> 0;
-  return pair;
+  pair[0] = a;
+  pair[1] = b | 1;
 }

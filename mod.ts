@@ -58,6 +58,9 @@ export { backup } from "./src/commands/backup/backup.ts";
 export type { Patience } from "./src/commands/backup/completeness.ts";
 export type { BackupOptions, RunContext } from "./src/commands/backup/context.ts";
 export type { Check, CheckReport } from "./src/commands/check.ts";
+export type { ExpireRequest } from "./src/commands/expire/expire.ts";
+export type { ExpiredBackup, ExpireProblem, ExpireReport } from "./src/commands/expire/report.ts";
+export type { KeepReport, KeepRequest } from "./src/commands/keep.ts";
 export {
   type BackupList,
   listBackups,
@@ -72,6 +75,7 @@ export type { RestoreContext, RestoreRequest } from "./src/commands/restore/cont
 export type { RestoreReport } from "./src/commands/restore/report.ts";
 export { restore } from "./src/commands/restore/restore.ts";
 export type { LackingSetting } from "./src/commands/restore/target.ts";
+export type { Size, SizesReport, SizeWithLeftovers } from "./src/commands/sizes.ts";
 export { verify, type VerifyContext, type VerifyReport, type VerifyRequest } from "./src/commands/verify.ts";
 
 export {
@@ -85,6 +89,7 @@ export {
   type PrometheusOptions,
 } from "./src/config/config.ts";
 export type { Address } from "./src/config/values.ts";
+export type { RetentionRules, Span } from "./src/task/retention.ts";
 export type { Task } from "./src/task/task.ts";
 export type { ExcludedDatabase, SelectedDatabase } from "./src/task/select.ts";
 export { type SelectionOptions, selectTasks, type TaskSelection } from "./src/task/selection.ts";
@@ -131,6 +136,7 @@ export type {
   Conditions,
   CreateOptions,
   ListOptions,
+  ObjectLock,
   Store,
   StoreCallOptions,
   StoreContext,

@@ -21,10 +21,16 @@ const SCHEMAS: { [Kind in keyof EventKinds]: z.ZodType<EventKinds[Kind]> } = {
     task: name,
     elapse: instant,
     database: name,
-    cursor: z.string().nullable().default(null),
+    // The state machine begins with "": CloudFormation takes no null in a template.
+    cursor: z.string().nullable().default(null).transform((text) => text || null),
     generation,
   }),
   summarise: z.strictObject({ action: z.literal("summarise"), task: name, elapse: instant, only, generation }),
+  expire: z.strictObject({
+    action: z.literal("expire"),
+    confirm: z.boolean({ error: "must be true or false" }).default(false),
+    tasks: z.array(name, { error: "must be a list of names" }).optional(),
+  }),
   run: z.strictObject({ task: name, elapse: instant.optional(), only }),
 };
 
@@ -76,12 +82,21 @@ export interface RunEvent {
   only: Only;
 }
 
+/** What no rule of its task keeps is to go, or without `confirm` to be named; the schedule of a function of its own sends it. */
+export interface ExpireEvent {
+  action: "expire";
+  confirm: boolean;
+  /** Of these tasks alone; absent: of all that have a retention. */
+  tasks?: string[] | undefined;
+}
+
 /** The kinds of events. */
 export interface EventKinds {
   tick: TickEvent;
   plan: PlanEvent;
   backup: BackupEvent;
   summarise: SummariseEvent;
+  expire: ExpireEvent;
   run: RunEvent;
 }
 
@@ -134,6 +149,20 @@ export interface SummariseResult {
   report: string;
 }
 
+/** The answer to an {@linkcode ExpireEvent}. */
+export interface ExpireResult {
+  ok: true;
+  /** Whether it was to be deleted in earnest. */
+  confirmed: boolean;
+  /** How many backups are gone, or would go. */
+  expired: number;
+  /** The size of their chunks. */
+  expired_bytes: number;
+  /** How many complete backups stay. */
+  kept: number;
+  leftovers: { objects: number; bytes: number };
+}
+
 /**
  * Recognises an event.
  *
@@ -158,6 +187,6 @@ function kindOf(event: unknown): keyof EventKinds | undefined {
   if (typeof event !== "object" || event === null || Array.isArray(event)) return undefined;
   const { source, action, task } = event as Record<string, unknown>;
   if (source === "aws.events") return "tick";
-  if (action === "plan" || action === "backup" || action === "summarise") return action;
+  if (action === "plan" || action === "backup" || action === "summarise" || action === "expire") return action;
   return action === undefined && task !== undefined ? "run" : undefined;
 }

@@ -29,6 +29,8 @@ import { executionName, startExecution } from "../src/aws/step_functions.ts";
 import {
   type BackupEvent,
   type BackupResult,
+  type ExpireEvent,
+  type ExpireResult,
   parseEvent,
   type PlanEvent,
   type PlanResult,
@@ -42,6 +44,11 @@ import { type FailedElapse, startDue } from "./start_due.ts";
 
 /** Not everything that an event asked for is saved. */
 export class NotSavedError extends ProgramError {
+  override readonly exitCode: number = EXIT.partial;
+}
+
+/** Something that has expired could not be deleted. */
+export class NotExpiredError extends ProgramError {
   override readonly exitCode: number = EXIT.partial;
 }
 
@@ -99,6 +106,8 @@ async function answer(program: Session, options: { host: string; invocation: Inv
         return await call.backup(event);
       case "summarise":
         return await call.summarise(event);
+      case "expire":
+        return await call.expire(event);
       case "run":
         return await call.run(event);
     }
@@ -220,6 +229,25 @@ class InvocationOf {
     const run = this.#runOf(event);
     const report = await summariseRun({ ...this.#session.surroundings, ...this.#place() }, run, this.#rounds());
     return this.#summaryOf(report, run);
+  }
+
+  /**
+   * Deletes what has expired, in this invocation; the next one goes on where its time was over.
+   *
+   * @throws NotExpiredError when something could not be deleted.
+   */
+  async expire({ confirm, tasks }: ExpireEvent): Promise<ExpireResult> {
+    const report = await this.#inTime("Deleting what has expired", () => this.#session.expire({ confirm, tasks }), {
+      hint: "The next call goes on",
+    });
+    const { expired, expired_bytes, kept, leftovers, problems } = report;
+    const [first] = problems;
+    if (first !== undefined) {
+      const more = problems.length > 1 ? ` and ${problems.length - 1} more` : "";
+      throw new NotExpiredError(`Not all could be deleted: ${first.database ?? "runs"}: ${first.problem}${more}`);
+    }
+    // Not the backups one by one: an answer may not exceed 6 MB. The log has them.
+    return { ok: true, confirmed: report.confirmed, expired: expired.length, expired_bytes, kept, leftovers };
   }
 
   /** Runs a task because a person wants it. */

@@ -16,11 +16,11 @@ export interface Template {
   Resources: Record<string, Resource>;
 }
 
-const FUNCTIONS = ["Sub", "GetAtt", "If", "Equals", "Not", "And", "Or", "Join", "EachMemberEquals"];
+const FUNCTIONS = ["Sub", "GetAtt", "If", "Equals", "Not", "And", "Or", "Join", "EachMemberEquals", "Condition"];
 
 /** Every short form, as a scalar, a list and a mapping. */
 const TAGS: Tags = ["Ref", ...FUNCTIONS].flatMap((name) => {
-  const longName = name === "Ref" ? name : `Fn::${name}`;
+  const longName = name === "Ref" || name === "Condition" ? name : `Fn::${name}`;
   return ([undefined, "seq", "map"] as const).map((collection) => ({
     tag: `!${name}`,
     ...(collection === undefined ? {} : { collection }),

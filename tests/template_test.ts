@@ -37,7 +37,7 @@ const INPUT: Record<string, string | number | null> = {
   "$.generation": 1,
   "$.plan.generation": 1,
   "$.database": "account/ab",
-  "$.cursor": null,
+  "$.cursor": "",
 };
 const PLAN: PlanResult = {
   task: "weekly",
@@ -51,6 +51,19 @@ const PLAN: PlanResult = {
 };
 const ROUND: BackupResult = { database: "account/ab", done: true, cursor: null, status: "complete", error: null };
 const SUMMARY: SummariseResult = { ok: true, databases: 1, failed: 0, message: "", report: "s3://b/k" };
+
+Deno.test("template.yaml has no null, which CloudFormation refuses anywhere in a template", () => {
+  const nulls: string[] = [];
+  let visited = 0;
+  const walk = (value: unknown, path: string) => {
+    visited++;
+    if (value === null || value === undefined) nulls.push(path);
+    else if (typeof value === "object") { for (const [key, one] of Object.entries(value)) walk(one, `${path}.${key}`); }
+  };
+  walk(template, "template");
+  assertEquals(nulls, []);
+  assert(visited > 500, `only ${visited} values were looked at`);
+});
 
 Deno.test("template.yaml has a state machine that the validator of the States Language accepts", () => {
   assertEquals(validateStates(definition()).errorsText(), "");
@@ -113,7 +126,7 @@ Deno.test("template.yaml holds a config that the program accepts, within Lambda'
   assert(sizeBytes < 4096 - 1024, `${sizeBytes} bytes leave too little for a longer config`);
 });
 
-Deno.test("template.yaml gives no right to delete, and none on everything but what has no resource", () => {
+Deno.test("template.yaml gives no right to delete but to what expires, and none on everything but what has no resource", () => {
   const policies = Object.values(resources).flatMap(({ Type, Properties }) => {
     if (Type === "AWS::IAM::Policy") return [Properties];
     // {"Fn::If": [condition, policies, no value]}
@@ -121,11 +134,18 @@ Deno.test("template.yaml gives no right to delete, and none on everything but wh
   });
   const statements = policies.flatMap(({ PolicyDocument }) => PolicyDocument.Statement);
   assert(statements.length >= 10);
+  const deleting = policies.filter(({ PolicyDocument }) =>
+    PolicyDocument.Statement.some(({ Action }: { Action: string | string[] }) =>
+      [Action].flat().includes("s3:DeleteObject")
+    )
+  );
+  assertEquals(deleting.map(({ Roles }) => Roles), [[{ Ref: "ExpireRole" }]]);
+  assertEquals(resources.ExpiryMayDelete!.Condition, "ExpiryDeletes");
   for (const { Sid, Effect, Action, Resource } of statements) {
     assertEquals(Effect, "Allow");
     for (const action of [Action].flat()) {
       assertMatch(action, /^[a-z0-9]+:[A-Za-z]+$/);
-      assert(!/Delete/.test(action) || action === "ec2:DeleteNetworkInterface", action);
+      assert(!/Delete/.test(action) || action === "ec2:DeleteNetworkInterface" || Sid === "DeleteExpired", action);
     }
     assert(Resource !== "*" || Sid === "LiveInVpc", Sid);
   }
@@ -145,16 +165,36 @@ Deno.test("template.yaml lets the state machine read every plan that the handler
   await Deno.remove(root, { recursive: true });
 });
 
-Deno.test("template.yaml lets its rule, and no other, call the function", () => {
+Deno.test("template.yaml lets each rule, and no other, call its function", () => {
   const permissions = Object.values(resources).filter(({ Type }) => Type === "AWS::Lambda::Permission");
-  assertEquals(permissions.map(({ Properties }) => Properties), [{
-    FunctionName: { Ref: "Function" },
+  const permission = (functionName: string, rule: string) => ({
+    FunctionName: { Ref: functionName },
     Action: "lambda:InvokeFunction",
     Principal: "events.amazonaws.com",
-    SourceArn: { "Fn::GetAtt": ["Ticks", "Arn"] },
+    SourceArn: { "Fn::GetAtt": [rule, "Arn"] },
     SourceAccount: { Ref: "AWS::AccountId" },
-  }]);
+  });
+  assertEquals(permissions.map(({ Properties }) => Properties), [
+    permission("ExpireFunction", "ExpiryDaily"),
+    permission("Function", "Ticks"),
+  ]);
   assertEquals(resources.Ticks!.Properties.Targets[0].Arn, { "Fn::GetAtt": ["Function", "Arn"] });
+  assertEquals(resources.ExpiryDaily!.Properties.Targets[0].Arn, { "Fn::GetAtt": ["ExpireFunction", "Arn"] });
+});
+
+Deno.test("template.yaml's function that expires has the same config, is called with events that parseEvent() knows, and is off", () => {
+  const { COUCHDB_BACKUP_CONFIG } = functionVariables();
+  const { Variables } = resources.ExpireFunction!.Properties.Environment;
+  assertEquals(Variables.COUCHDB_BACKUP_CONFIG, COUCHDB_BACKUP_CONFIG);
+  const [, ...inputs] = resources.ExpiryDaily!.Properties.Targets[0].Input["Fn::If"];
+  assertEquals(inputs.map((text: string) => parseEvent(JSON.parse(text))), [
+    { kind: "expire", action: "expire", confirm: true },
+    { kind: "expire", action: "expire", confirm: false },
+  ]);
+  assertEquals(template.Parameters.Expire!.Default, "OFF");
+  for (const [name, { Condition }] of Object.entries(resources)) {
+    if (/^Expir/.test(name)) assertMatch(Condition ?? "none", /^Expir/);
+  }
 });
 
 Deno.test("template.yaml gives the function the variables that an empty disk needs", () => {

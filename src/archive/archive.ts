@@ -19,6 +19,7 @@ import {
   isCheckpointName,
   isFilterName,
   isManifestName,
+  isPinName,
   MANIFEST_NAME,
   parseChunkName,
   parseManifestName,
@@ -325,7 +326,7 @@ async function compareWithListing(folder: OpenFolder): Promise<void> {
     return false;
   });
   const left = [...objects.keys()].filter((name) =>
-    !named.has(name) && !isManifestName(name) && !isCheckpointName(name) && !isFilterName(name)
+    !named.has(name) && !isManifestName(name) && !isCheckpointName(name) && !isFilterName(name) && !isPinName(name)
   );
   const isChunk = (name: string) => parseChunkName(name) !== undefined;
   const others = left.some(isChunk) ? await namedByOthers(folder) : new Set<string>();

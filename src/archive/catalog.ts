@@ -106,6 +106,24 @@ export class Catalog {
     }
   }
 
+  /**
+   * The keys of a database's entries, with what their names say of the backup that each is of.
+   *
+   * @param database Decoded.
+   */
+  async *keys(
+    database: string,
+    options: StoreCallOptions,
+  ): AsyncGenerator<{ key: string; manifestKey: string; run: string; finishedAt: Date }> {
+    const folder = this.#repository.catalogFolder(database);
+    for await (const { kind, name } of this.#repository.store.list(folder, options)) {
+      const named = kind === "object" ? parseEntryName(name) : undefined;
+      if (named === undefined) continue;
+      const { manifestKey, run, finishedAt } = this.#entryOf(named, database);
+      yield { key: joinKey(folder, name), manifestKey, run, finishedAt };
+    }
+  }
+
   /** The decoded names of the databases that have a folder in the catalog, in the store's order. */
   async *databases(options: StoreCallOptions): AsyncGenerator<string> {
     const { store, prefix, suffix } = this.#repository;

@@ -35,6 +35,7 @@ export const CATALOG_FOLDER = "_catalog";
 const CHUNK_NAME = /^(?:([0-9a-f]{8})-)?(\d{7,})\.json\.gz$/;
 const MANIFEST_OF_RUN = /^manifest-(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z-([0-9a-f]{8})\.json$/;
 const CHECKPOINT_OF_RUN = /^checkpoint-([0-9a-f]{8})\.json$/;
+const PIN_NAME = /^keep-[0-9a-f]{8}\.json$/;
 const FILTER_NAME = /^filter-[0-9a-f]{8}-[01]\.bin$/;
 
 /** The folder of one backup: `<prefix>/2026/01/03/<suffix>/a%2Fb`. */
@@ -112,6 +113,16 @@ export function isCheckpointName(name: string): boolean {
 /** Whether an object is a filter that belongs to a checkpoint. */
 export function isFilterName(name: string): boolean {
   return FILTER_NAME.test(name);
+}
+
+/** The name of what says whether the backup of a run is pinned, so that it never expires: `keep-0b5a8fd2.json`. */
+export function pinName(run: string): string {
+  return `keep-${run}.json`;
+}
+
+/** Whether an object is a pin. */
+export function isPinName(name: string): boolean {
+  return PIN_NAME.test(name);
 }
 
 /** An instant in names: `20260103T180000Z`. */

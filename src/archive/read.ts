@@ -102,7 +102,12 @@ export async function listCheckpoints(store: Store, folder: string, options: Sto
   return names;
 }
 
-function manifestsAmong(objects: ReadonlyMap<string, number>): ListedManifest[] {
+/**
+ * The manifests among a folder's objects that stand for backups, as in its {@linkcode FolderState}.
+ *
+ * @param objects The name of each -> its size in bytes.
+ */
+export function manifestsAmong(objects: ReadonlyMap<string, number>): ListedManifest[] {
   const manifests: ListedManifest[] = [...objects.keys()].flatMap((name) => {
     const parsed = parseManifestName(name);
     return parsed === undefined ? [] : [{ name, ...parsed }];

@@ -1,13 +1,14 @@
 /** `couchdb-backup list [databases|backups]`: what there is in CouchDB and in the store. */
 import { UsageError } from "../errors.ts";
 import type { BackupList, ListedBackup } from "../commands/list.ts";
+import type { Size, SizesReport } from "../commands/sizes.ts";
 import { formatCount, formatSeconds, formatSize, shortenMiddle } from "../observe/figures.ts";
 import { type Command, CONFIG_FLAG } from "./command.ts";
 import { withSession } from "./session.ts";
 
 export const command: Command = {
   name: "list",
-  usage: "[databases|backups] [--config FILE] [--database NAME] [--rebuild]",
+  usage: "[databases|backups] [--config FILE] [--database NAME] [--sizes] [--rebuild]",
   help: [
     "Lists the databases of CouchDB, names encoded as in URLs and paths, or the backups in the store (the default).",
     "A backup is shown with the moment at which it was complete, in UTC: restore and verify take it as a path.",
@@ -15,6 +16,7 @@ export const command: Command = {
   flags: [
     CONFIG_FLAG,
     { name: "database", value: "NAME", summary: "only backups of this database" },
+    { name: "sizes", summary: "what each database and task takes up in the store" },
     { name: "rebuild", summary: "enter complete backups that the catalog lacks, from their manifests" },
   ],
   operands: { least: 0, most: 1 },
@@ -28,6 +30,9 @@ export const command: Command = {
       if (what === "databases") {
         const list = await session.listDatabases();
         call.print(list, () => list.databases.map(({ encoded }) => `${encoded}\n`).join(""));
+      } else if (call.isOn("sizes")) {
+        const sizes = await session.sizes({ database: call.text("database") });
+        call.print(sizes, () => describeSizes(sizes));
       } else {
         const list = await session.list({ database: call.text("database"), rebuild: call.isOn("rebuild") });
         call.print(list, () => describeBackups(list));
@@ -87,4 +92,27 @@ export function describeBackups({ backups, catalog_added }: BackupList): string 
       .join("  ").trimEnd()
   );
   return `${lines.join("\n")}\n${added}`;
+}
+
+/** Sizes as a table, the largest database first. */
+export function describeSizes({ databases, tasks, total }: SizesReport): string {
+  const row = (name: string, { backups, bytes }: Size, leftover?: number) => [
+    name,
+    formatCount(backups),
+    formatSize(bytes),
+    leftover === undefined ? "-" : formatSize(leftover),
+  ];
+  const rows = [
+    ["DATABASE", "BACKUPS", "SIZE", "LEFT OVER"],
+    ...databases.toSorted((a, b) => b.bytes - a.bytes).map((one) => row(one.database, one, one.leftover_bytes)),
+    ["TASK", "", "", ""],
+    ...tasks.map((one) => row(one.task, one)),
+    ["ALL", "", "", ""],
+    row("", total, total.leftover_bytes),
+  ];
+  const widths = [0, 1, 2, 3].map((column) => rows.reduce((width, row) => Math.max(width, row[column]!.length), 0));
+  return rows.map((row) =>
+    row.map((text, column) => column === 0 ? text.padEnd(widths[0]!) : text.padStart(widths[column]!)).join("  ")
+      .trimEnd()
+  ).join("\n") + "\n";
 }

@@ -31,12 +31,15 @@ export interface UnitOptions {
 /** The service, and a timer for each task that has a schedule. */
 export function makeUnits(options: UnitOptions): UnitFile[] {
   const whenFailed = { name: `${PROGRAM_NAME}-failed@.service`, text: failedService() };
-  if (options.resident) return [{ name: `${PROGRAM_NAME}.service`, text: residentService(options) }, whenFailed];
+  const expiry = options.config.tasks.some(({ retention }) => retention !== undefined) ? expiryUnits(options) : [];
+  if (options.resident) {
+    return [{ name: `${PROGRAM_NAME}.service`, text: residentService(options) }, ...expiry, whenFailed];
+  }
   const timers = options.config.tasks.filter(({ cron }) => cron !== undefined).map((task) => ({
     name: `${PROGRAM_NAME}@${escapeInstance(task.name)}.timer`,
     text: timer(task, options),
   }));
-  return [{ name: `${PROGRAM_NAME}@.service`, text: taskService(options) }, ...timers, whenFailed];
+  return [{ name: `${PROGRAM_NAME}@.service`, text: taskService(options) }, ...timers, ...expiry, whenFailed];
 }
 
 /** A name as it stands between `@` and `.service`, as systemd-escape(1) makes it. */
@@ -105,6 +108,37 @@ ${loadPassword(password)}${hardening(options)}
 [Install]
 WantedBy=multi-user.target
 `;
+}
+
+/** What deletes, apart from what backs up: it runs once somebody has enabled its timer, and needs no password of CouchDB. */
+function expiryUnits(options: UnitOptions): UnitFile[] {
+  const { configPath, program } = options;
+  const name = `${PROGRAM_NAME}-expire`;
+  const service =
+    `# Deletes the backups that the retention of no task keeps. Nothing calls it before its timer is enabled.
+[Unit]
+Description=CouchDB backup: deletes what has expired
+${dependencies(options)}
+[Service]
+Type=oneshot
+ExecStart=:${quote(program)} expire %d/config.yaml --confirm
+SuccessExitStatus=130
+TimeoutStopSec=15
+LoadCredential=${quote(`config.yaml:${configPath}`)}
+${hardening(options)}`;
+  const timer = `# Once a day, off the hours at which backups begin; systemctl enable --now ${name}.timer
+[Unit]
+Description=CouchDB backup: deletes what has expired, daily
+
+[Timer]
+OnCalendar=*-*-* 12:00:00
+RandomizedDelaySec=1h
+Persistent=true
+
+[Install]
+WantedBy=timers.target
+`;
+  return [{ name: `${name}.service`, text: service }, { name: `${name}.timer`, text: timer }];
 }
 
 function dependencies(options: UnitOptions): string {

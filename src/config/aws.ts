@@ -22,6 +22,10 @@ export function toStoreOptions(document: ConfigDocument, env: Environment): Stor
     region: document.region ?? variable("AWS_REGION", "AWS_DEFAULT_REGION"),
     endpoint: document.endpoint ?? (isS3 ? endpointOf(env, "AWS_ENDPOINT_URL_S3") : undefined),
     storageClass,
+    objectLock: document.object_lock && {
+      mode: document.object_lock.mode === "compliance" ? "COMPLIANCE" : "GOVERNANCE",
+      days: document.object_lock.days,
+    },
     sse: document.sse,
     kmsKeyId,
     ...(document.bucket.startsWith("file:") ? { stateFolder: stateFolderOf(env) } : {}),

@@ -34,6 +34,10 @@ export function findContradictions(document: unknown): ConfigFinding[] {
   if ("kms_key_id" in root && !String(root["sse"]).startsWith("aws:kms")) {
     find(["kms_key_id"], `needs the key sse beside it, "aws:kms" or "aws:kms:dsse"`);
   }
+  // Not a warning, as for other keys of S3: who wants a lock must not be left without one.
+  if ("object_lock" in root && String(root["bucket"]).startsWith("file:")) {
+    find(["object_lock"], "needs a bucket in S3: nothing locks the files of a folder");
+  }
   return findings;
 }
 

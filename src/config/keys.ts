@@ -20,7 +20,7 @@ export const HARMLESS_KEYS: ReadonlySet<string> = KNOWN_KEYS.difference(SECRET_K
 
 /** What to say of an unknown key in the mapping at `path`: the key that was meant, its place, or all that are known. */
 export function explainUnknownKey(path: KeyPath, key: string): string {
-  const section = path[0] === "task" ? "task.<name>" : String(path[0] ?? "");
+  const section = sectionOf(path);
   const known = SECTIONS[section] ?? [];
   const firstWord = /^([\w-]+)\s/.exec(key)?.[1];
   if (firstWord !== undefined && known.includes(firstWord)) {
@@ -32,4 +32,10 @@ export function explainUnknownKey(path: KeyPath, key: string): string {
   const near = nearest(key, known);
   if (near !== undefined) return `is unknown; did you mean "${near}"?`;
   return `is unknown; known are ${known.join(", ")}`;
+}
+
+/** The name in {@linkcode SECTIONS} of the mapping at a path. */
+function sectionOf([first = "", , third]: KeyPath): string {
+  if (first !== "task") return String(first);
+  return third === undefined ? "task.<name>" : `task.<name>.${third}`;
 }

@@ -6,6 +6,7 @@
 import { z } from "zod";
 import type { Calendar } from "../calendar/calendar.ts";
 import type { Secret } from "../secret.ts";
+import type { Span } from "../task/retention.ts";
 import {
   type Address,
   address,
@@ -19,6 +20,7 @@ import {
   password,
   PATTERNS,
   patterns,
+  span,
   text,
   timezone,
 } from "./values.ts";
@@ -41,6 +43,18 @@ interface TaskDocument {
   parallel: number;
   concurrency?: number | undefined;
   allow_empty: boolean;
+  retention?: RetentionDocument | undefined;
+}
+
+/** Which complete backups of a task stay. */
+interface RetentionDocument {
+  keep_last?: number | undefined;
+  keep_within?: Span | undefined;
+  keep_daily?: number | undefined;
+  keep_weekly?: number | undefined;
+  keep_monthly?: number | undefined;
+  keep_yearly?: number | undefined;
+  grace: Span;
 }
 
 /** What {@linkcode configSchema} makes of a config: keys as in the file, defaults filled in. */
@@ -61,6 +75,7 @@ export interface ConfigDocument {
   secret?: Secret | undefined;
   session_token?: Secret | undefined;
   storage_class?: string | undefined;
+  object_lock?: { mode: "governance" | "compliance"; days: number } | undefined;
   sse?: "AES256" | "aws:kms" | "aws:kms:dsse" | undefined;
   kms_key_id?: string | undefined;
   prefix: string;
@@ -98,6 +113,20 @@ function wholeNumber(must: string, most: number) {
   return number(must, { least: 1, most, isWhole: true });
 }
 
+const KEEP = "must be a whole number of at least 1; leave the key out where the rule is not wanted";
+const keep = wholeNumber(KEEP, Number.MAX_SAFE_INTEGER).optional();
+const RULES = ["keep_last", "keep_within", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly"] as const;
+const RETENTION = `must be a mapping with at least one of the keys ${RULES.join(", ")}`;
+const retention = z.strictObject({
+  keep_last: keep,
+  keep_within: span.optional(),
+  keep_daily: keep,
+  keep_weekly: keep,
+  keep_monthly: keep,
+  keep_yearly: keep,
+  grace: span.default({ years: 0, months: 0, days: 7, hours: 0 }),
+}, { error: RETENTION }).refine((value) => RULES.some((rule) => value[rule] !== undefined), { error: RETENTION });
+
 const CHUNK = "must be a whole number of at least 1";
 const task = z.strictObject({
   cron: cron.optional(),
@@ -118,6 +147,7 @@ const task = z.strictObject({
   parallel: wholeNumber(`must be a whole number from 1 to ${MOST_PARALLEL}`, MOST_PARALLEL).default(4),
   concurrency: wholeNumber(`must be a whole number from 1 to ${MOST_CONCURRENT}`, MOST_CONCURRENT).optional(),
   allow_empty: flag.default(false),
+  retention: retention.optional(),
 }, { error: "must be a mapping with the key databases, and others" });
 
 const TASKS = "must be a mapping of at least one task, each with a name of its own";
@@ -159,6 +189,14 @@ const prometheus = z.preprocess(
   }, { error: PROMETHEUS }),
 );
 
+const LONGEST_LOCK_DAYS = 36_500;
+const OBJECT_LOCK =
+  `must be a mapping of mode (governance or compliance) and days, such as {mode: governance, days: 90}`;
+const objectLock = z.strictObject({
+  mode: z.enum(["governance", "compliance"], { error: `must be "governance" or "compliance"` }),
+  days: wholeNumber(`must be a whole number of days from 1 to ${LONGEST_LOCK_DAYS}`, LONGEST_LOCK_DAYS),
+}, { error: OBJECT_LOCK });
+
 const config = z.strictObject({
   database,
   task: tasks,
@@ -173,6 +211,7 @@ const config = z.strictObject({
   storage_class: text(`must be a storage class such as "STANDARD_IA"`).regex(/^[A-Z0-9_]+$/, {
     error: `must be a storage class such as "STANDARD_IA"`,
   }).optional(),
+  object_lock: objectLock.optional(),
   sse: z.enum(["AES256", "aws:kms", "aws:kms:dsse"], {
     error: `must be "AES256", "aws:kms" or "aws:kms:dsse"`,
   }).optional(),
@@ -191,6 +230,8 @@ export const SECTIONS: Readonly<Record<string, readonly string[]>> = {
   "": Object.keys(config.shape),
   "database": Object.keys(database.shape),
   "task.<name>": Object.keys(task.shape).filter((key) => key !== "backup_only_previus"),
+  "task.<name>.retention": Object.keys(retention.shape),
+  "object_lock": Object.keys(objectLock.shape),
   "loki": Object.keys(loki.out.shape),
   "prometheus": Object.keys(prometheus.out.shape),
 };

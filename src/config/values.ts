@@ -7,6 +7,7 @@ import { type Calendar, CalendarError, parseCalendar } from "../calendar/calenda
 import { isTimeZone, timeZoneHint } from "../calendar/zone_name.ts";
 import { Secret } from "../secret.ts";
 import { explainPattern } from "../task/pattern.ts";
+import type { Span } from "../task/retention.ts";
 
 /** A web address and the credentials it had in it or beside it. */
 export interface Address {
@@ -36,6 +37,18 @@ export function number(
   const checked = z.number({ error: must }).min(least, { error: must }).max(most, { error: must });
   const toNumber = (value: unknown) => typeof value === "string" && /^\d+(\.\d+)?$/.test(value) ? Number(value) : value;
   return z.preprocess(toNumber, isWhole ? checked.int({ error: must }) : checked);
+}
+
+const SPAN = `must be a span of time such as "1y6m14d12h": years, months, weeks (w), days, hours`;
+/** A span of time; `0d` is none. */
+export const span: z.ZodType<Span> = parsed(SPAN, parseSpan);
+
+/** Reads `1y6m2w14d12h`, each part at most once and in this order. */
+export function parseSpan(value: string): Span | { must: string } {
+  const match = /^(?:(\d{1,4})y)?(?:(\d{1,5})m)?(?:(\d{1,5})w)?(?:(\d{1,6})d)?(?:(\d{1,7})h)?$/.exec(value.trim());
+  if (match === null || value.trim() === "") return { must: SPAN };
+  const [years = 0, months = 0, weeks = 0, days = 0, hours = 0] = match.slice(1).map((digits) => Number(digits ?? 0));
+  return { years, months, days: weeks * 7 + days, hours };
 }
 
 /** A switch, also as the text that `${NAME}` became. */

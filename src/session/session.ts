@@ -7,16 +7,21 @@ import type { Repository } from "../archive/repository.ts";
 import { isSaved, isTaskSaved, type RunReport } from "../archive/report.ts";
 import type { RunContext } from "../commands/backup/context.ts";
 import type { CheckReport } from "../commands/check.ts";
+import type { ExpireRequest } from "../commands/expire/expire.ts";
+import type { ExpireReport } from "../commands/expire/report.ts";
+import type { KeepReport, KeepRequest } from "../commands/keep.ts";
 import type { BackupList, ListedDatabase, ListRequest } from "../commands/list.ts";
 import type { Plan } from "../commands/plan.ts";
 import type { RestoreRequest } from "../commands/restore/context.ts";
 import type { RestoreReport } from "../commands/restore/report.ts";
+import type { SizesReport } from "../commands/sizes.ts";
 import type { VerifyReport, VerifyRequest } from "../commands/verify.ts";
 import type { Config } from "../config/config.ts";
 import type { CouchClient } from "../couchdb/client.ts";
 import { type BackupDate, formatDate } from "../dates.ts";
 import { describeError, exitCodeOf, hintOf, UsageError } from "../errors.ts";
 import type { Log, Progress } from "../observe.ts";
+import { eitherSignal } from "../parallel.ts";
 import { openStore } from "../store/open.ts";
 import type { Store } from "../store/store.ts";
 import type { TaskSelection } from "../task/selection.ts";
@@ -236,6 +241,39 @@ export class Session implements AsyncDisposable {
     const { listBackups } = await import("../commands/list.ts");
     const { now, signal } = this.#parts;
     return await listBackups({ repository: this.repository, now, signal }, request);
+  }
+
+  /** Adds up what backups take up in the store. Needs no CouchDB. @throws StoreError when the store fails. */
+  async sizes(request: { database?: string | undefined } = {}): Promise<SizesReport> {
+    const { measureBackups } = await import("../commands/sizes.ts");
+    return await measureBackups({ repository: this.repository, signal: this.#parts.signal }, request);
+  }
+
+  /**
+   * Deletes the backups that no rule of their task keeps, or says which it would. Needs no CouchDB, and with `confirm` the
+   * right to delete.
+   *
+   * @throws UsageError when no task has a retention; StoreError when the store cannot be read.
+   */
+  async expire(request: ExpireRequest = {}): Promise<ExpireReport> {
+    const [{ expire }, { openRemover }] = await Promise.all([
+      import("../commands/expire/expire.ts"),
+      import("../store/open.ts"),
+    ]);
+    const { now, log, signal, stop } = this.#parts;
+    const { tasks, bucket } = this.config;
+    const context = { repository: this.repository, remover: await openRemover(bucket), tasks, log, now };
+    return await expire({ ...context, signal: eitherSignal({ signal, stop }) }, request);
+  }
+
+  /**
+   * Pins a complete backup, so that it never expires, or takes the pin off.
+   *
+   * @throws ArchiveError when there is no complete backup; StoreError when the pin cannot be stored.
+   */
+  async keep(request: KeepRequest): Promise<KeepReport> {
+    const { keep } = await import("../commands/keep.ts");
+    return await keep({ ...this.surroundings, ...this.#paths() }, request);
   }
 
   /** Lists the databases of CouchDB. @throws CouchError when CouchDB cannot be asked. */

@@ -1,6 +1,10 @@
-/** Opens the store that a config's `bucket` names. Each kind of store is loaded only when it is the one that is asked for. */
+/**
+ * Opens the store that a config's `bucket` names, or what deletes in it. Each kind of store is loaded only when it is the one
+ * that is asked for.
+ */
 import { fileURLToPath } from "node:url";
 import { StoreError } from "../errors.ts";
+import type { Remover } from "./remover.ts";
 import type { Store, StoreContext, StoreOptions } from "./store.ts";
 
 /**
@@ -10,8 +14,7 @@ import type { Store, StoreContext, StoreOptions } from "./store.ts";
  * cannot name a store.
  */
 export async function openStore(options: StoreOptions, context: StoreContext = {}): Promise<Store> {
-  const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(options.bucket)?.[1]?.toLowerCase();
-  switch (scheme) {
+  switch (schemeOf(options.bucket)) {
     case "file": {
       const { DirectoryStore } = await import("./directory/store.ts");
       return new DirectoryStore(pathOf(options.bucket), { ...context, stateFolder: options.stateFolder });
@@ -20,19 +23,35 @@ export async function openStore(options: StoreOptions, context: StoreContext = {
       const { S3Store } = await import("./s3/store.ts");
       return new S3Store(options, {}, context);
     }
-    default:
-      throw new StoreError(
-        `Cannot open the bucket "${
-          withoutUserInfo(options.bucket)
-        }": it is neither "s3://name/folder" nor "file:///path"`,
-        { code: "bad_bucket" },
-        {
-          hint: scheme === undefined
-            ? "Write a folder as file:///path, with three slashes"
-            : 'An S3-compatible server is given as "endpoint", beside bucket: s3://name/folder',
-        },
-      );
   }
+}
+
+/** Opens what deletes objects in the store at `options.bucket`; the right to is only needed once it does. @throws As openStore() does. */
+export async function openRemover(options: StoreOptions): Promise<Remover> {
+  switch (schemeOf(options.bucket)) {
+    case "file": {
+      const { DirectoryRemover } = await import("./directory/remover.ts");
+      return new DirectoryRemover(pathOf(options.bucket), { stateFolder: options.stateFolder });
+    }
+    case "s3": {
+      const { S3Remover } = await import("./s3/remover.ts");
+      return new S3Remover(options);
+    }
+  }
+}
+
+function schemeOf(bucket: string): "file" | "s3" {
+  const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(bucket)?.[1]?.toLowerCase();
+  if (scheme === "file" || scheme === "s3") return scheme;
+  throw new StoreError(
+    `Cannot open the bucket "${withoutUserInfo(bucket)}": it is neither "s3://name/folder" nor "file:///path"`,
+    { code: "bad_bucket" },
+    {
+      hint: scheme === undefined
+        ? "Write a folder as file:///path, with three slashes"
+        : 'An S3-compatible server is given as "endpoint", beside bucket: s3://name/folder',
+    },
+  );
 }
 
 function pathOf(bucket: string): string {

@@ -30,10 +30,11 @@ export interface StoreCallOptions {
 export interface CreateOptions extends StoreCallOptions {
   /**
    * A `chunk` gets the config's storage class. Everything else, small and read again soon, never does: a manifest or a
-   * claim in an archive tier could not be read at all. That a chunk outlives a power cut is certain only once something
-   * else is stored in its folder: before that nobody knows of it.
+   * claim in an archive tier could not be read at all. A `chunk` and a `manifest`, which is never replaced, get the lock.
+   * That a chunk outlives a power cut is certain only once something else is stored in its folder: before that nobody
+   * knows of it.
    */
-  kind?: "chunk" | undefined;
+  kind?: "chunk" | "manifest" | undefined;
 }
 
 /** What {@linkcode Store.list} takes. */
@@ -120,6 +121,14 @@ export interface Store {
   list(folder: string, options?: ListOptions): AsyncIterable<StoreEntry>;
 }
 
+/** S3's Object Lock. */
+export interface ObjectLock {
+  /** Whether who has a right of its own may take the lock off (`GOVERNANCE`), or nobody (`COMPLIANCE`). */
+  mode: "GOVERNANCE" | "COMPLIANCE";
+  /** How long it holds, from the moment at which an object is stored. */
+  days: number;
+}
+
 /** What a config says of the bucket. */
 export interface StoreOptions extends KeyOptions {
   /** `s3://name/folder` or `file:///path`. */
@@ -130,6 +139,8 @@ export interface StoreOptions extends KeyOptions {
   endpoint?: string | undefined;
   /** `x-amz-storage-class` of chunks, such as `STANDARD_IA`. */
   storageClass?: string | undefined;
+  /** What keeps chunks and manifests from being deleted. @default nothing */
+  objectLock?: ObjectLock | undefined;
   /** `x-amz-server-side-encryption`: `AES256`, `aws:kms` or `aws:kms:dsse`. */
   sse?: string | undefined;
   /** The key in KMS: its id or ARN, where `sse` is one of `aws:kms`. */

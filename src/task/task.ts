@@ -1,5 +1,6 @@
 /** What a task means: which databases it backs up, when it is due, and how. The config makes it; everything above runs it. */
 import type { Calendar } from "../calendar/calendar.ts";
+import type { RetentionRules } from "./retention.ts";
 
 /** A named entry below `task`. */
 export interface Task {
@@ -33,4 +34,6 @@ export interface Task {
   concurrency?: number | undefined;
   /** Whether a run that selects no database is a success. */
   allowEmpty: boolean;
+  /** Which of its complete backups `expire` lets stay; absent: all. */
+  retention?: RetentionRules | undefined;
 }

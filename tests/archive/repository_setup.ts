@@ -35,6 +35,8 @@ export interface BackupRequest {
   /** @default "weekly" */
   task?: string;
   kind?: BackupKind;
+  /** @default none */
+  parent?: Manifest["parent"];
   /** The numbers of its chunks. @default none */
   chunks?: readonly number[];
   /** Whether its chunks carry the name of its run. @default false */
@@ -174,7 +176,7 @@ export function manifestOf(request: BackupRequest): Manifest {
       purge_seq: null,
     },
     kind,
-    parent: null,
+    parent: request.parent ?? null,
     finished_at: new Date(finishedAt).toISOString(),
     stored_at: null,
     feed: null,

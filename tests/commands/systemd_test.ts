@@ -44,6 +44,32 @@ Deno.test("makeUnits() makes a service for all tasks, and a timer for each that 
   assertStringIncludes(files[2]!.text, "Description=CouchDB backup: a b/50%%, when it is due");
 });
 
+Deno.test("makeUnits() makes a unit of its own for what deletes, only where a task has a retention", () => {
+  const text = `database: {url: "http://[::1]:5984", login: l, password_file: p}
+task: {weekly: {databases: [a], retention: {keep_last: 3}}}
+bucket: "file:///srv/b"
+`;
+  const config = parseConfig(text, { file: "/etc/couchdb-backup/config.yaml", env: {} });
+  for (const resident of [false, true]) {
+    const files = makeUnits({
+      config,
+      configPath: "/etc/couchdb-backup/config.yaml",
+      program: "/usr/local/bin/couchdb-backup",
+      resident,
+      password: { name: "p", source: "/etc/couchdb-backup/p" },
+    });
+    const [service, timer] = files.filter(({ name }) => name.startsWith("couchdb-backup-expire."));
+    const lines = settings(service!.text);
+    assertEquals(lines.filter((line) => line.startsWith("ExecStart=") || line.startsWith("LoadCredential=")), [
+      'ExecStart=:"/usr/local/bin/couchdb-backup" expire %d/config.yaml --confirm',
+      'LoadCredential="config.yaml:/etc/couchdb-backup/config.yaml"',
+    ]);
+    assertEquals(timer!.name, "couchdb-backup-expire.timer");
+    assertStringIncludes(timer!.text, "\nPersistent=true\n");
+  }
+  assertEquals(units("file:///srv/b").filter(({ name }) => name.includes("expire")), []);
+});
+
 Deno.test("makeUnits() waits for the network, CouchDB and the bucket's disk, and calls somebody when something failed", () => {
   for (const resident of [false, true]) {
     const files = units("file:///srv/b%20c", { resident });

@@ -76,6 +76,7 @@ Deno.test("parseConfig() reads the sample with its colon", () => {
     parallel: 4,
     concurrency: undefined,
     allowEmpty: false,
+    retention: undefined,
   });
   assertEquals([mouthly?.name, mouthly?.chunk, mouthly?.backupOnlyPrevious], ["mouthly", 1000, true]);
   assertEquals([config.bucket.bucket, config.bucket.accessKeyId], ["s3://data.example.com/folder", "XXXXXXXXX"]);
@@ -103,6 +104,7 @@ task:
     parallel: 32
     concurrency: 100
     allow_empty: true
+    retention: {keep_last: 1, keep_within: 1y2m3w4d5h, keep_daily: 2, keep_weekly: 3, keep_monthly: 4, keep_yearly: 5, grace: 0d}
 bucket: s3://bucket/a/b/
 region: eu-central-1
 endpoint: http://[::1]:9000/
@@ -110,6 +112,7 @@ token: t
 secret: s
 session_token: st
 storage_class: STANDARD_IA
+object_lock: {mode: compliance, days: 90}
 sse: aws:kms
 kms_key_id: k
 prefix: p
@@ -136,6 +139,15 @@ prometheus: {pushgateway: "http://u:p@push:9091/", per_database: true, instance:
     parallel: 32,
     concurrency: 100,
     allowEmpty: true,
+    retention: {
+      keepLast: 1,
+      keepWithin: { years: 1, months: 2, days: 25, hours: 5 },
+      keepDaily: 2,
+      keepWeekly: 3,
+      keepMonthly: 4,
+      keepYearly: 5,
+      grace: { years: 0, months: 0, days: 0, hours: 0 },
+    },
   }]);
   const { secretAccessKey: secret, sessionToken, ...bucket } = config.bucket;
   assertEquals([secret?.reveal(), sessionToken?.reveal()], ["s", "st"]);
@@ -145,6 +157,7 @@ prometheus: {pushgateway: "http://u:p@push:9091/", per_database: true, instance:
     endpoint: "http://[::1]:9000",
     accessKeyId: "t",
     storageClass: "STANDARD_IA",
+    objectLock: { mode: "COMPLIANCE", days: 90 },
     sse: "aws:kms",
     kmsKeyId: "k",
   });
@@ -155,6 +168,43 @@ prometheus: {pushgateway: "http://u:p@push:9091/", per_database: true, instance:
   assertEquals(config.prometheus?.pushgateway?.url, "http://push:9091");
   assertEquals(config.prometheus?.pushgateway?.password?.reveal(), "p");
   assertEquals([config.prometheus?.perDatabase, config.prometheus?.instance], [true, "i"]);
+});
+
+Deno.test("parseConfig() says of a retention that keeps nothing, or is none, what it must be", async (t) => {
+  for (
+    const [retention, message] of [
+      ["{}", "must be a mapping with at least one of the keys keep_last, keep_within, keep_daily"],
+      ["{grace: 7d}", "must be a mapping with at least one of the keys keep_last, keep_within, keep_daily"],
+      ["{keep_last: 0}", "must be a whole number of at least 1; leave the key out where the rule is not wanted"],
+      ["{keep_last: -1}", "must be a whole number of at least 1"],
+      ["{keep_within: 30}", 'must be a span of time such as "1y6m14d12h"'],
+      ["{keep_within: 3 days}", 'must be a span of time such as "1y6m14d12h"'],
+      ["{keep_within: 5h3d}", 'must be a span of time such as "1y6m14d12h"'],
+      ["{keep_latest: 3, keep_last: 3}", 'did you mean "keep_last"?'],
+      ["7", "must be a mapping with at least one of the keys"],
+    ] as const
+  ) {
+    await t.step(retention, () => {
+      const text = `${DATABASE}task: {t: {databases: [a], retention: ${retention}}}\n${BUCKET}`;
+      const error = assertThrows(() => parse(text), ConfigError);
+      assertStringIncludes(error.message, message);
+      assertStringIncludes(error.message, "retention");
+    });
+  }
+});
+
+Deno.test("parseConfig() refuses a lock where nothing locks, and one without an end", () => {
+  const read = (bucket: string, lock: string) =>
+    assertThrows(() => parse(`${DATABASE}${TASK}bucket: ${bucket}\nobject_lock: ${lock}\n`), ConfigError).message;
+  assertStringIncludes(read("file:///b", "{mode: governance, days: 9}"), "nothing locks the files of a folder");
+  assertStringIncludes(read("s3://bucket", "{mode: governance}"), "must be a whole number of days");
+  assertStringIncludes(read("s3://bucket", "{mode: hard, days: 9}"), 'must be "governance" or "compliance"');
+  assertStringIncludes(read("s3://bucket", "90"), "must be a mapping of mode");
+});
+
+Deno.test("parseConfig() keeps a backup seven days behind its successor where grace says nothing else", () => {
+  const config = parse(`${DATABASE}task: {t: {databases: [a], retention: {keep_last: 3}}}\n${BUCKET}`);
+  assertEquals(config.tasks[0]?.retention?.grace, { years: 0, months: 0, days: 7, hours: 0 });
 });
 
 Deno.test("parseConfig() takes a text for prometheus as a Pushgateway or as a textfile in the config's folder", () => {

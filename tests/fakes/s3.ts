@@ -48,6 +48,8 @@ export interface FakeS3Options extends Partial<SigningKeys> {
   endlessList?: "repeats" | "repeats_with_new_tokens" | "empty" | "backwards";
   /** Gzips what it gives, without a length: where the client accepts that, or always. */
   gzipAnswers?: "accepted" | "always";
+  /** Whether objects may be deleted: no step of a backup needs that right. @default false */
+  allowsDelete?: boolean;
   /** Answers 501 to `If-None-Match`. */
   refusesConditions?: boolean;
   /** Answers 400 to `x-amz-checksum-…`, as Backblaze B2 did. */
@@ -80,7 +82,7 @@ export interface RecordedRequest {
   status: number | undefined;
 }
 
-const KEPT_HEADERS = /^(content-encoding|x-amz-(meta-.*|storage-class|server-side-encryption.*))$/;
+const KEPT_HEADERS = /^(content-encoding|x-amz-(meta-.*|storage-class|object-lock-.*|server-side-encryption.*))$/;
 
 /** The server. Its keys are `access` and `secret` unless told otherwise. */
 export class FakeS3 {
@@ -89,6 +91,8 @@ export class FakeS3 {
   readonly objects: Map<string, FakeObject> = new Map<string, FakeObject>();
   readonly uploads: Map<string, FakeUpload> = new Map<string, FakeUpload>();
   readonly requests: RecordedRequest[] = [];
+  /** How far the server's clock is ahead. */
+  clockAheadMs = 0;
   readonly #options: FakeS3Options;
   readonly #buckets: Set<string>;
   readonly #faults: { operation: Operation; fault: Fault; times: number }[] = [];
@@ -98,6 +102,7 @@ export class FakeS3 {
 
   private constructor(options: FakeS3Options) {
     this.#options = options;
+    this.clockAheadMs = options.clockAheadMs ?? 0;
     this.keys = {
       accessKeyId: options.accessKeyId ?? "access",
       secretAccessKey: options.secretAccessKey ?? "secret/+=hunter2",
@@ -183,7 +188,7 @@ export class FakeS3 {
   }
 
   #now(): Date {
-    return new Date(Date.now() + (this.#options.clockAheadMs ?? 0));
+    return new Date(Date.now() + this.clockAheadMs);
   }
 
   #takeFault(operation: Operation): Fault | undefined {
@@ -224,6 +229,9 @@ export class FakeS3 {
         return this.#list(bucket, query);
       case "PutObject": {
         const checksum = checkChecksum(headers, body);
+        if (headers["x-amz-object-lock-mode"] !== undefined && checksum === undefined && !headers["content-md5"]) {
+          throw new Refusal(400, "InvalidRequest", "Content-MD5 OR x-amz-checksum- HTTP header is required");
+        }
         this.#checkFree(headers, path, this.#options.ignoresConditions === true);
         const etag = `"${md5(body)}"`;
         this.objects.set(path, { bytes: body, etag, checksum, headers: kept(headers), modified: this.#now() });
@@ -235,7 +243,11 @@ export class FakeS3 {
           ? readAnswer(this.objects.get(path), headers, true)
           : this.#gzipped(headers, readAnswer(this.objects.get(path), headers, false));
       case "DeleteObject":
-        throw new Refusal(403, "AccessDenied", "No step of this program needs the right to delete");
+        if (this.#options.allowsDelete !== true) {
+          throw new Refusal(403, "AccessDenied", "No step of a backup needs the right to delete");
+        }
+        this.objects.delete(path);
+        return { status: 204 };
       case "CreateMultipartUpload": {
         const uploadId = `upload+/=${++this.#lastId}`;
         const wantsChecksums = headers["x-amz-checksum-algorithm"] === "SHA256";

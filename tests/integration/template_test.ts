@@ -111,7 +111,7 @@ function scriptedFunction(databases: Record<string, (BackupResult | "dies")[]>) 
       return result;
     }
     if (event.kind === "backup") {
-      rounds.push(`${event.database} ${event.cursor}`);
+      rounds.push(`${event.database} ${event.cursor || "first"}`);
       const result = databases[event.database]!.shift();
       if (result === undefined || result === "dies") throw new Error("The process died");
       outcomes.set(event.database, result.status);
@@ -186,12 +186,12 @@ Deno.test("template.yaml's state machine calls again by cursor, goes on after a 
     cause: "Not saved: broken, dead",
   });
   assertEquals(rounds, [
-    "account/ab null",
-    ...["large null", "large 1", "large 2"],
-    "broken null",
-    ...["tired null", "tired null"],
-    ...["dead null", "dead null", "dead null"],
-    "media null",
+    "account/ab first",
+    ...["large first", "large 1", "large 2"],
+    "broken first",
+    ...["tired first", "tired first"],
+    ...["dead first", "dead first", "dead first"],
+    "media first",
   ]);
 });
 
@@ -230,7 +230,7 @@ suffix: couchdb
     const stop = new AbortController();
     if (event.kind === "plan" && event.only === "failed") couch.faults.clear();
     if (event.kind === "backup") {
-      rounds.push(`${event.database} ${event.cursor}`);
+      rounds.push(`${event.database} ${event.cursor || "first"}`);
       // An invocation has time for eight documents.
       const fault = { kind: "run", run: () => stop.abort(new InterruptedError("The time is nearly over")) } as const;
       if (event.database === "large") couch.faults.add({ endpoint: "_bulk_get", database: "large", skip: 3, fault });
@@ -261,11 +261,11 @@ suffix: couchdb
   assertEquals([first!.status, first!.error], ["FAILED", "DatabasesNotSaved"], JSON.stringify(first));
   assertEquals(first!.cause, "1 of 4 databases are not saved: broken");
   assertEquals(rounds, [
-    "account/ab null",
-    "broken null",
-    ...["large null", "large 4", "large 8"],
-    "media null",
-    "broken null",
+    "account/ab first",
+    "broken first",
+    ...["large first", "large 4", "large 8"],
+    "media first",
+    "broken first",
   ]);
   assertEquals(second!.status, "SUCCEEDED", JSON.stringify(second));
   const { ok, databases, failed } = JSON.parse(second!.output!);

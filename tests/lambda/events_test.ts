@@ -28,6 +28,15 @@ Deno.test("parseEvent() recognises every kind of event", () => {
       cursor: null,
       generation: 0,
     }],
+    [{ action: "backup", task: "weekly", elapse: ELAPSE, database: "a/b", cursor: "", generation: 1 }, {
+      kind: "backup",
+      action: "backup",
+      task: "weekly",
+      elapse: new Date(ELAPSE),
+      database: "a/b",
+      cursor: null,
+      generation: 1,
+    }],
     [{ action: "backup", task: "weekly", elapse: ELAPSE, database: "a/b", cursor: "12", generation: 2 }, {
       kind: "backup",
       action: "backup",

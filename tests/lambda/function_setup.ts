@@ -24,6 +24,8 @@ export interface FunctionSetupOptions {
   stateMachine?: boolean;
   /** What time it is. @default the system's clock */
   now?: () => Date;
+  /** Whether the function's role may delete. @default false */
+  mayDelete?: boolean;
   /** Further variables. */
   env?: Record<string, string>;
 }
@@ -53,7 +55,11 @@ export async function setUpFunction(options: FunctionSetupOptions): Promise<Func
   const couch = await startFakeCouchDb();
   for (const name of ["a", "a/b"]) await createDatabase(couch, name, idsOf(3));
   await createDatabase(couch, "large", idsOf(20));
-  const s3 = await FakeS3.start({ buckets: [BUCKET], sessionToken: "session" });
+  const s3 = await FakeS3.start({
+    buckets: [BUCKET],
+    sessionToken: "session",
+    allowsDelete: options.mayDelete === true,
+  });
   const executions: StartedExecution[] = [];
   const states = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async (request) => {
     const { name, input, stateMachineArn, executionArn } = await request.json();

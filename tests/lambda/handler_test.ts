@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { NotSavedError, openHandler } from "../../lambda/handler.ts";
+import { NotExpiredError, NotSavedError, openHandler } from "../../lambda/handler.ts";
 import { ConfigError, InterruptedError, UsageError } from "../../src/errors.ts";
 import { type FunctionSetup, setUpFunction, tickAt } from "./function_setup.ts";
 
@@ -406,4 +406,39 @@ Deno.test("openHandler() lets one round try a refused login, and none of the oth
   const next = { ...input, generation: 2 };
   assertEquals((await lambda.invoke({ action: "plan", ...next })).databases, 3);
   assertEquals((await lambda.invoke({ action: "backup", ...next, database: "a" })).status, "complete");
+});
+
+Deno.test("openHandler() says what has expired, deletes it when it is told to, and asks nothing of CouchDB for it", async () => {
+  const tasks = WEEKLY.replace("chunk: 2", "chunk: 2, retention: {keep_last: 1, grace: 0d}");
+  await using lambda = await setUpFunction({ tasks, mayDelete: true });
+  for (const month of ["01", "02", "03"]) await lambda.invoke({ task: "weekly", elapse: `2026-${month}-07T18:00:00Z` });
+  const { s3, couch } = lambda;
+  const manifests = () => [...s3.objects.keys()].filter((path) => /\/manifest-[^/]*$/.test(path)).sort();
+  const all = manifests();
+  const asked = couch.requests.length;
+  const young = await lambda.invoke({ action: "expire", confirm: true });
+  assertEquals([young.expired, young.kept], [0, 9], "all of them are younger than a day");
+  s3.clockAheadMs = 10 * 86_400_000;
+  const shown = await lambda.invoke({ action: "expire" });
+  assertEquals([shown.confirmed, shown.expired, shown.kept, manifests()], [false, 6, 3, all]);
+  const { leftovers: _, expired_bytes, ...gone } = await lambda.invoke({ action: "expire", confirm: true });
+  assertEquals(gone, { ok: true, confirmed: true, expired: 6, kept: 3 });
+  assert(expired_bytes > 0);
+  assertEquals(manifests(), all.filter((path) => path.includes("/2026/03/07/")));
+  assertEquals(couch.requests.length, asked, "CouchDB is not asked");
+  for (const line of lambda.lines.filter(({ event }) => event === "backup is deleted")) {
+    assertEquals([line.task, line.why], ["weekly", "no rule keeps it"]);
+  }
+});
+
+Deno.test("openHandler() fails when what has expired may not be deleted", async () => {
+  const tasks = WEEKLY.replace("chunk: 2", "chunk: 2, retention: {keep_last: 1, grace: 0d}");
+  await using lambda = await setUpFunction({ tasks });
+  for (const month of ["01", "02"]) await lambda.invoke({ task: "weekly", elapse: `2026-${month}-07T18:00:00Z` });
+  lambda.s3.clockAheadMs = 10 * 86_400_000;
+  await assertRejects(
+    () => lambda.invoke({ action: "expire", confirm: true }),
+    NotExpiredError,
+    "Not all could be deleted",
+  );
 });

@@ -104,7 +104,7 @@ async function createOnce({ repository: { store }, signal }: Run, key: string, b
       (async function* () {
         yield bytes;
       })(),
-      { signal },
+      { signal, kind: "manifest" },
     );
   } catch (error) {
     if (!(error instanceof StoreError) || error.facts.code !== "exists") throw error;

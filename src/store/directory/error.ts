@@ -2,7 +2,7 @@
 import { StoreError } from "../../errors.ts";
 
 /** What was being done to an object, as it stands in a message. */
-export type DirectoryAction = "store" | "read" | "look at" | "list";
+export type DirectoryAction = "store" | "read" | "look at" | "list" | "delete";
 
 /** Where a call failed. */
 export interface DirectoryPlace {

@@ -81,6 +81,10 @@ export interface S3OpenAnswer {
 }
 
 const MAX_BACKOFF_MS = 20_000;
+/** S3 takes signatures that are so old, or so much of the future. */
+const MOST_SKEW_MS = 15 * 60_000;
+/** What S3 says to other requests than HEAD then. */
+const CLOCK_IS_WRONG = "<Error><Code>RequestTimeTooSkewed</Code></Error>";
 const EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /** Speaks to one bucket. */
@@ -128,6 +132,7 @@ export class S3Client {
    * @throws StoreError when the status is not a success.
    */
   async open(request: S3Request, signal?: AbortSignal): Promise<S3OpenAnswer> {
+    const signedAheadMs = this.#clockAheadMs;
     const { url, method, headers } = await this.#sign(request, signal);
     const answer = await this.#exchange(
       { url, method, headers, body: request.body ?? null },
@@ -135,7 +140,8 @@ export class S3Client {
       signal,
     );
     if (answer.status >= 200 && answer.status < 300) return answer;
-    throw await this.#refusal(request, await readWhole(answer));
+    const whole = await readWhole(answer);
+    throw await this.#refusal(request, isClockWrong(whole, signedAheadMs) ? { ...whole, body: CLOCK_IS_WRONG } : whole);
   }
 
   /** Runs `operation` until it succeeds, fails for good, or has failed too often. */
@@ -305,6 +311,12 @@ export class S3Client {
     const aheadMs = Date.parse(date ?? "") - Date.now();
     if (Number.isFinite(aheadMs)) this.#clockAheadMs = aheadMs;
   }
+}
+
+/** Whether S3 refuses a signature of another time without a word, as it has to where the request was a HEAD. */
+function isClockWrong({ status, body, headers }: S3Answer, signedAheadMs: number): boolean {
+  const aheadMs = Date.parse(headers.get("date") ?? "") - Date.now();
+  return status === 403 && body === "" && Math.abs(aheadMs - signedAheadMs) > MOST_SKEW_MS;
 }
 
 /**

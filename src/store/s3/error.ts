@@ -87,7 +87,7 @@ export function refusalError(subject: S3Subject, refusal: S3Refusal, secrets: re
     `${describeSubject(subject)}: S3 answered ${status} ${code}${reason}` +
       (wrongRegion ? `; the bucket is in region "${region}", the request was for "${subject.region}"` : ""),
     { code, key: subject.key, status, retryAfterMs: retryAfterMs(headers) },
-    { hint: wrongRegion ? `Set region: ${region}, or leave it out` : hintFor(code, subject) },
+    { hint: wrongRegion ? `Set region: ${region}, or leave it out` : hintFor(code, subject, said) },
   );
 }
 
@@ -99,7 +99,7 @@ function codeOf(status: number, code: string | undefined): string {
   return code ?? CODE_BY_STATUS[status] ?? `Status${status}`;
 }
 
-function hintFor(code: string, subject: S3Subject): string | undefined {
+function hintFor(code: string, subject: S3Subject, said: string): string | undefined {
   const bucket = /^s3:\/\/[^/]*/.exec(subject.url)?.[0] ?? subject.url;
   switch (code) {
     case "AccessDenied":
@@ -129,6 +129,10 @@ function hintFor(code: string, subject: S3Subject): string | undefined {
     case "KMS.DisabledException":
     case "KMS.AccessDeniedException":
       return "Correct kms_key_id, and allow kms:GenerateDataKey and kms:Decrypt on that key";
+    case "InvalidRequest":
+      return /object lock/i.test(said)
+        ? "Turn on Object Lock for the bucket (that can be done at any time on AWS), or leave object_lock out"
+        : undefined;
     case "InvalidStorageClass":
       return "Correct storage_class: STANDARD, STANDARD_IA, ONEZONE_IA, INTELLIGENT_TIERING, GLACIER_IR, …";
     case "InvalidObjectState":

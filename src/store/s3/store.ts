@@ -18,6 +18,7 @@ import type {
   Conditions,
   CreateOptions,
   ListOptions,
+  ObjectLock,
   Store,
   StoreCallOptions,
   StoreContext,
@@ -45,6 +46,8 @@ export class S3Store implements Store {
   readonly #headers: Record<string, string>;
   /** What chunks are stored with beside. */
   readonly #chunkHeaders: Record<string, string>;
+  /** How long chunks and manifests are locked. */
+  readonly #lock: ObjectLock | undefined;
 
   /** @throws StoreError with code `bad_bucket` or `bad_endpoint`; AwsError with code `no_credentials`. */
   constructor(options: StoreOptions, settings: Partial<S3Settings> = {}, context: StoreContext = {}) {
@@ -65,6 +68,7 @@ export class S3Store implements Store {
       ...(sse === undefined ? {} : { "x-amz-server-side-encryption": sse }),
       ...(options.kmsKeyId === undefined ? {} : { "x-amz-server-side-encryption-aws-kms-key-id": options.kmsKeyId }),
     };
+    this.#lock = options.objectLock;
     this.#chunkHeaders = options.storageClass === undefined ? {} : { "x-amz-storage-class": options.storageClass };
   }
 
@@ -90,6 +94,7 @@ export class S3Store implements Store {
       const headers = {
         ...this.#headers,
         ...(options.kind === "chunk" ? this.#chunkHeaders : {}),
+        ...(options.kind === undefined ? {} : this.#lockHeaders()),
         [WRITER_HEADER]: randomUUID(),
       };
       const first = await parts.next();
@@ -103,6 +108,16 @@ export class S3Store implements Store {
     } finally {
       await parts.return();
     }
+  }
+
+  /** By the store's clock: the end must not lie in its past. */
+  #lockHeaders(): Record<string, string> {
+    if (this.#lock === undefined) return {};
+    const until = Date.now() + (this.clockSkewMs ?? 0) + this.#lock.days * 86_400_000;
+    return {
+      "x-amz-object-lock-mode": this.#lock.mode,
+      "x-amz-object-lock-retain-until-date": new Date(until).toISOString(),
+    };
   }
 
   async replace(key: string, body: Uint8Array, options: StoreCallOptions = {}): Promise<void> {

@@ -129,6 +129,39 @@ testFake("S3Store gives chunks the storage class, and nothing else", async ({ fa
   );
 });
 
+testFake("locks chunks and manifests, and nothing that is replaced later", async ({ fake, options }) => {
+  const store = new S3Store({ ...options, objectLock: { mode: "COMPLIANCE", days: 30 } }, QUICK);
+  const before = Date.now();
+  await store.create(["chunk"], pieces(bytesOf("x")), { kind: "chunk" });
+  await store.create(["large"], pieces(patternBytes(LARGE_BYTES)), { kind: "chunk" });
+  await store.create(["manifest"], pieces(bytesOf("x")), { kind: "manifest" });
+  await store.create(["claim"], pieces(bytesOf("x")));
+  await store.replace("manifest.json", bytesOf("x"));
+  const locks = [...fake.objects].map(([path, { headers }]) =>
+    [
+      path.split("/").at(-1)!,
+      headers["x-amz-object-lock-mode"],
+      headers["x-amz-object-lock-retain-until-date"],
+    ] as const
+  );
+  assertEquals(
+    new Map(locks.map(([name, mode]) => [name, mode])),
+    new Map([
+      ["chunk", "COMPLIANCE"],
+      ["large", "COMPLIANCE"],
+      ["manifest", "COMPLIANCE"],
+      ["claim", undefined],
+      ["manifest.json", undefined],
+    ]),
+  );
+  for (const [, mode, until] of locks) {
+    if (mode === undefined) continue;
+    // S3 tells its clock in whole seconds.
+    const days = (Date.parse(until!) - before) / 86_400_000;
+    assert(days > 29.9999 && days < 30.001, `${days}`);
+  }
+});
+
 testFake("S3Store knows after its first request how far the server's clock is", async ({ fake, store }) => {
   assertEquals([store.clockSkewMs, store.server], [undefined, fake.url]);
   await store.stat("none");

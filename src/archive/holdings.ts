@@ -1,0 +1,210 @@
+/**
+ * All that a repository holds of a database, by its folders alone: for who is about to delete. In: a repository. Out:
+ * database by database each complete backup, what it consists of and what it needs, and what else lies beside it. The
+ * catalog is not asked: what it lacks would be taken for not needed.
+ */
+import { decodeDatabase } from "../database_name.ts";
+import { type BackupDate, formatDate, parseDate } from "../dates.ts";
+import { ArchiveError, isNotFound } from "../errors.ts";
+import { loadAhead } from "../parallel.ts";
+import { joinKey } from "../store/key.ts";
+import type { StoreCallOptions, StoreEntry } from "../store/store.ts";
+import type { RetentionPoint } from "../task/retention.ts";
+import { type DatedFolder, listDays } from "./days.ts";
+import { isCheckpointName, MANIFEST_NAME, pinName, shortRun } from "./layout.ts";
+import type { Manifest } from "./manifest.ts";
+import { readPin } from "./pin.ts";
+import { manifestsAmong, readManifest, readManifests } from "./read.ts";
+import type { Repository } from "./repository.ts";
+
+/** Folders that are looked into at once. */
+const FOLDERS_AT_ONCE = 16;
+
+/** An object as its folder's listing shows it. */
+export interface HeldObject {
+  sizeBytes: number;
+  modified: Date;
+}
+
+/** A complete backup as it lies in its folder. */
+export interface HeldBackup extends RetentionPoint {
+  /** The key of the folder that it lies in. */
+  folder: string;
+  /** The eight digits that stand for its run. */
+  run: string;
+  /** The names of its chunks, and the size that its manifest says each has. */
+  chunks: ReadonlyMap<string, number>;
+  /** The size of its chunks. */
+  compressedBytes: number;
+  /** Documents in it. */
+  documents: number;
+  /** Whether the folder's `manifest.json` is a copy of its manifest. */
+  hasCopy: boolean;
+}
+
+/** The folder of a database's backups of one date. */
+export interface HeldFolder {
+  /** Its key. */
+  folder: string;
+  /** All objects in it, by name. */
+  objects: ReadonlyMap<string, HeldObject>;
+  backups: HeldBackup[];
+  /** Manifests that cannot be used: nobody can tell what they need. */
+  damaged: ArchiveError[];
+}
+
+/** All that is held of a database. */
+export interface DatabaseHoldings {
+  /** Decoded. */
+  database: string;
+  /** The latest date first. */
+  folders: HeldFolder[];
+}
+
+/**
+ * What is held of each database, in the order of their names.
+ *
+ * @param options `database`: of this one alone, decoded.
+ */
+export async function* readHoldings(
+  repository: Repository,
+  { database, signal }: StoreCallOptions & { database?: string | undefined },
+): AsyncGenerator<DatabaseHoldings> {
+  const dates = await datesByDatabase(repository, { database, signal });
+  for (const name of [...dates.keys()].sort()) {
+    const look = (date: string, signal: AbortSignal) => lookInto(repository, { database: name, date, signal });
+    const found = loadAhead(dates.get(name)!, look, { limit: FOLDERS_AT_ONCE, signal });
+    const folders = (await Array.fromAsync(found)).filter(({ objects }) => objects.size > 0);
+    judge(folders.flatMap(({ backups }) => backups), folders);
+    yield { database: name, folders };
+  }
+}
+
+/** The dates, `2026/01/03`, on which each database has a folder. */
+async function datesByDatabase(
+  repository: Repository,
+  { database, signal }: StoreCallOptions & { database: string | undefined },
+): Promise<Map<string, string[]>> {
+  const { store, suffix } = repository;
+  const listDay = async ({ date, folder }: DatedFolder, signal: AbortSignal) => {
+    // Of one database each day is looked into: that may hold thousands of others.
+    if (database !== undefined) return { date: formatDate(date), names: [database] };
+    const names: string[] = [];
+    for await (const { kind, name } of store.list(joinKey(folder, suffix), { signal })) {
+      if (kind === "folder") names.push(decodeDatabase(name));
+    }
+    return { date: formatDate(date), names };
+  };
+  const found = new Map<string, string[]>();
+  const days = listDays(repository, { signal });
+  for await (const { date, names } of loadAhead(days, listDay, { limit: FOLDERS_AT_ONCE, signal })) {
+    for (const name of names) {
+      const dates = found.get(name);
+      if (dates === undefined) found.set(name, [date]);
+      else dates.push(date);
+    }
+  }
+  return found;
+}
+
+async function lookInto(
+  repository: Repository,
+  { database, date, signal }: StoreCallOptions & { database: string; date: string },
+): Promise<HeldFolder> {
+  const { store } = repository;
+  const folder = repository.backupFolder({ database, date: parseDate(date) as BackupDate });
+  const objects = new Map<string, HeldObject>();
+  for await (const entry of store.list(folder, { signal })) if (isObject(entry)) objects.set(entry.name, entry);
+  const sizes = new Map([...objects].map(([name, { sizeBytes }]) => [name, sizeBytes]));
+  const manifests = manifestsAmong(sizes);
+  const read = await readManifests(store, folder, { state: { manifests }, signal });
+  const copied = sizes.has(MANIFEST_NAME) && manifests.some(({ run }) => run !== undefined)
+    ? await runOfCopy(repository, { folder, signal })
+    : undefined;
+  const backups: HeldBackup[] = [];
+  for (const found of read) {
+    if ("error" in found) continue;
+    const run = shortRun(found.manifest.run);
+    const holds = objects.has(pinName(run)) ? await readHolds(repository, { folder, run, signal }) : [];
+    backups.push({
+      ...describe(found.manifest, { folder, run, holds }),
+      key: joinKey(folder, found.name),
+      finishedAt: found.finishedAt,
+      hasCopy: found.name !== MANIFEST_NAME && copied === found.manifest.run,
+    });
+  }
+  return { folder, objects, backups, damaged: read.flatMap((one) => "error" in one ? [one.error] : []) };
+}
+
+function isObject(entry: StoreEntry): entry is Extract<StoreEntry, { kind: "object" }> {
+  return entry.kind === "object";
+}
+
+function describe(
+  { task, parent, chunks, totals }: Manifest,
+  place: { folder: string; run: string; holds: readonly string[] },
+): Omit<HeldBackup, "key" | "finishedAt" | "hasCopy"> {
+  return {
+    ...place,
+    task,
+    // By its run until all folders are read: judge() puts the manifest's key in its place.
+    parent: parent === null ? undefined : shortRun(parent.run),
+    isWhole: true,
+    chunks: new Map(chunks.map(({ name, compressed_bytes }) => [name, compressed_bytes])),
+    compressedBytes: totals.compressed_bytes,
+    documents: totals.documents,
+  };
+}
+
+/** Whose copy `manifest.json` is; undefined where it is damaged or gone. */
+async function runOfCopy(
+  { store }: Repository,
+  { folder, signal }: StoreCallOptions & { folder: string },
+): Promise<string | undefined> {
+  try {
+    return (await readManifest(store, folder, { name: MANIFEST_NAME, signal })).run;
+  } catch (error) {
+    if (isNotFound(error) || error instanceof ArchiveError) return undefined;
+    throw error;
+  }
+}
+
+async function readHolds(
+  { store }: Repository,
+  place: StoreCallOptions & { folder: string; run: string },
+): Promise<string[]> {
+  const { kept, reason } = await readPin(store, place);
+  return kept ? [reason === null ? "pinned" : `pinned: ${reason}`] : [];
+}
+
+/** Finds each backup's parent, and whether it is whole: with its own chunks, and with a parent that is. */
+function judge(backups: readonly HeldBackup[], folders: readonly HeldFolder[]): void {
+  const objectsOf = new Map(folders.map(({ folder, objects }) => [folder, objects]));
+  const byRun = new Map(backups.map((backup) => [`${backup.run} ${backup.task}`, backup]));
+  const lacking = new Set<string>();
+  for (const backup of backups) {
+    const objects = objectsOf.get(backup.folder);
+    const isComplete = [...backup.chunks].every(([name, sizeBytes]) => objects?.get(name)?.sizeBytes === sizeBytes);
+    const parent = backup.parent === undefined ? undefined : byRun.get(`${backup.parent} ${backup.task}`);
+    if (!isComplete || (backup.parent !== undefined && parent === undefined)) lacking.add(backup.key);
+    backup.parent = parent?.key;
+  }
+  const byKey = new Map(backups.map((backup) => [backup.key, backup]));
+  for (const backup of backups) {
+    const seen = new Set<string>();
+    for (let link: HeldBackup | undefined = backup; link !== undefined && !seen.has(link.key);) {
+      seen.add(link.key);
+      if (lacking.has(link.key)) backup.isWhole = false;
+      link = link.parent === undefined ? undefined : byKey.get(link.parent);
+    }
+  }
+}
+
+/** When a run that has not finished last noted how far it had come in a folder; undefined where none did. */
+export function newestCheckpoint({ objects }: HeldFolder): Date | undefined {
+  let newest: Date | undefined;
+  for (const [name, { modified }] of objects) {
+    if (isCheckpointName(name) && (newest === undefined || modified > newest)) newest = modified;
+  }
+  return newest;
+}

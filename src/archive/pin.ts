@@ -1,0 +1,47 @@
+/**
+ * Pins: a backup that somebody has pinned never expires. In: a backup's folder and the run that made it. Out: a small object
+ * beside its manifest. Taking the pin off writes that object anew and deletes nothing, so it needs no right to.
+ */
+import { z } from "zod";
+import { joinKey } from "../store/key.ts";
+import type { Store, StoreCallOptions } from "../store/store.ts";
+import { readText } from "../streams.ts";
+import { pinName } from "./layout.ts";
+
+/** What a pin says. */
+export interface Pin {
+  /** Whether the backup is to stay. */
+  kept: boolean;
+  /** When that was said, in UTC. */
+  at: string;
+  /** Why, in somebody's own words; null where nobody said. */
+  reason: string | null;
+}
+
+const pinSchema = z.object({ kept: z.boolean(), at: z.string(), reason: z.string().nullable() });
+
+/** Says of the backup of a run whether it is to stay. @param run The eight digits that stand for it. */
+export async function storePin(
+  store: Store,
+  { folder, run, pin, signal }: StoreCallOptions & { folder: string; run: string; pin: Pin },
+): Promise<void> {
+  const text = `${JSON.stringify(pin, undefined, 2)}\n`;
+  await store.replace(joinKey(folder, pinName(run)), new TextEncoder().encode(text), { signal });
+}
+
+/**
+ * What the pin of a backup says. A pin that cannot be understood pins all the same: somebody has put it there.
+ *
+ * @throws StoreError with code `not_found` where there is none.
+ */
+export async function readPin(
+  store: Store,
+  { folder, run, signal }: StoreCallOptions & { folder: string; run: string },
+): Promise<Pin> {
+  const text = await readText(await store.read(joinKey(folder, pinName(run)), { signal }));
+  try {
+    return pinSchema.parse(JSON.parse(text));
+  } catch {
+    return { kept: true, at: "", reason: "what stands in the pin is damaged" };
+  }
+}

@@ -1,0 +1,76 @@
+/** `couchdb-backup expire [<config>]`: deletes the backups that no rule of their task keeps, or says which it would. */
+import type { ExpiredBackup, ExpireReport } from "../commands/expire/report.ts";
+import { EXIT } from "../errors.ts";
+import { formatCount, formatSize } from "../observe/figures.ts";
+import type { Command } from "./command.ts";
+import { withSession } from "./session.ts";
+
+export const command: Command = {
+  name: "expire",
+  usage: "[<config>] [--task NAME]… [--database NAME] [--show-kept] [--confirm]",
+  help: [
+    "Says which complete backups the retention of their task does not keep, and what else nobody needs; with --confirm it",
+    "deletes that. It is the only command that deletes, and needs no CouchDB and no password of it.",
+    "",
+    "Whatever the rules say, it keeps the newest whole backup of each database, what others build on, what is pinned",
+    "(keep), locked, or younger than a day, and all of a database of which a manifest is damaged.",
+    "Exit codes: 0 all of it went, or would go; 3 something could not be deleted, or must not be.",
+  ],
+  flags: [
+    {
+      name: "task",
+      value: "NAME",
+      repeated: true,
+      summary: "only backups of this task; else of all that have a retention",
+    },
+    { name: "database", value: "NAME", summary: "only backups of this database" },
+    { name: "show-kept", summary: "show what stays, too, with the reasons" },
+    { name: "confirm", summary: "delete; without it nothing is changed" },
+  ],
+  operands: { least: 0, most: 1 },
+
+  async run(call) {
+    return await withSession(call, call.operands[0], async (session) => {
+      const tasks = call.list("task");
+      const report = await session.expire({
+        tasks: tasks.length === 0 ? undefined : tasks,
+        database: call.text("database"),
+        showKept: call.isOn("show-kept"),
+        confirm: call.isOn("confirm"),
+      });
+      call.print(report, () => describeExpiry(report));
+      return report.ok ? EXIT.ok : EXIT.partial;
+    });
+  },
+};
+
+/** The report for people. */
+export function describeExpiry(report: ExpireReport): string {
+  const { confirmed, expired, expired_bytes, kept, kept_backups = [], leftovers, runs, problems } = report;
+  const databases = new Set(expired.map(({ database }) => database)).size;
+  const sum = `${confirmed ? "Deleted" : "Would delete"} ${counted(expired.length, "backup")} of ${
+    counted(databases, "database")
+  } (${formatSize(expired_bytes)}), ${counted(leftovers.objects, "left-over object")} (${
+    formatSize(leftovers.bytes)
+  }) and ${counted(runs, "old run")}; ${counted(kept, "backup")} ${kept === 1 ? "stays" : "stay"}`;
+  return [
+    ...expired.map((one) => describeBackup(confirmed ? "deleted" : "expires", one)),
+    ...kept_backups.map((one) => describeBackup("stays", one)),
+    ...problems.map(({ database, problem }) => `problem: ${database === null ? "" : `${database}: `}${problem}`),
+    sum,
+    ...confirmed ? [] : ["Nothing was deleted: --confirm does it"],
+    "",
+  ].join("\n");
+}
+
+function describeBackup(
+  fate: string,
+  { database, task, finished_at, compressed_bytes, reasons }: ExpiredBackup,
+): string {
+  const moment = finished_at.replace(/\.\d+Z$/, "Z");
+  return `${fate}  ${moment}  ${database}  task ${task}  ${formatSize(compressed_bytes)}  ${reasons.join("; ")}`;
+}
+
+function counted(count: number, noun: string): string {
+  return `${formatCount(count)} ${noun}${count === 1 ? "" : "s"}`;
+}

@@ -1,0 +1,297 @@
+/**
+ * Deletes the backups that no rule of their task keeps, and what nobody needs any more: the only command that deletes. In: a
+ * repository, the tasks with their retention, and what deletes. Out: a report of what went, or without `confirm` would go.
+ *
+ * Database by database: all of its folders are read, the rules decide, and then, backup by backup and those first that
+ * others do not need, the manifest goes, then its entry in the catalog, then the chunks that no manifest names any more. Whoever
+ * kills it in between leaves backups that are whole or gone, and objects that the next run takes for left over.
+ */
+import { Catalog } from "../../archive/catalog.ts";
+import { type DatabaseHoldings, type HeldBackup, readHoldings } from "../../archive/holdings.ts";
+import { MANIFEST_NAME } from "../../archive/layout.ts";
+import type { Repository } from "../../archive/repository.ts";
+import { TimeZone } from "../../calendar/time_zone.ts";
+import { decodeDatabase } from "../../database_name.ts";
+import { describeError, hintOf, UsageError } from "../../errors.ts";
+import type { Log } from "../../observe.ts";
+import { forEachParallel } from "../../parallel.ts";
+import { joinKey } from "../../store/key.ts";
+import type { Remover } from "../../store/remover.ts";
+import { decideRetention, type RetentionDecision, type RetentionPolicy, YOUNGEST_MS } from "../../task/retention.ts";
+import type { Task } from "../../task/task.ts";
+import { dateZone } from "../../task/times.ts";
+import { findLeftovers } from "./leftovers.ts";
+import { findOldRuns } from "./old_runs.ts";
+import type { ExpiredBackup, ExpireReport } from "./report.ts";
+
+/** Requests that delete at the same time. */
+const REMOVALS_AT_ONCE = 16;
+
+/** What it works with. */
+export interface ExpireContext {
+  repository: Repository;
+  /** Deletes in the repository's store. Without `confirm` it is only asked for locks. */
+  remover: Remover;
+  /** The tasks of the config. */
+  tasks: readonly Task[];
+  log: Log;
+  /** What time it is on this machine; the store's clock counts where it tells one. */
+  now: () => Date;
+  /** Ends it between two objects. */
+  signal: AbortSignal;
+}
+
+/** What is to go. */
+export interface ExpireRequest {
+  /** Only backups of these tasks. @default every task that has a retention */
+  tasks?: readonly string[] | undefined;
+  /** Only backups of this database; encoded or not. */
+  database?: string | undefined;
+  /** Delete; else it is only said what would go. @default false */
+  confirm?: boolean | undefined;
+  /** Put what stays into the report, too. @default false */
+  showKept?: boolean | undefined;
+}
+
+/**
+ * Deletes what no rule keeps.
+ *
+ * @throws UsageError when no task has a retention, or one that is named has none; StoreError when the store cannot be read;
+ * the reason of `context.signal`. What cannot be deleted is in the report.
+ */
+export async function expire(context: ExpireContext, request: ExpireRequest): Promise<ExpireReport> {
+  const startedAt = context.now();
+  const report: ExpireReport = {
+    ok: false,
+    confirmed: request.confirm === true,
+    expired: [],
+    expired_bytes: 0,
+    kept: 0,
+    ...request.showKept === true ? { kept_backups: [] } : {},
+    leftovers: { objects: 0, bytes: 0 },
+    runs: 0,
+    problems: [],
+    seconds: 0,
+  };
+  const tasks = tasksWithRetention(context.tasks, request.tasks);
+  const policies = new Map(tasks.map((task) => [task.name, policyOf(task)]));
+  const database = request.database === undefined ? undefined : decodeDatabase(request.database);
+  const work = new Expiry(context, policies, report);
+  for await (const holdings of readHoldings(context.repository, { database, signal: context.signal })) {
+    await work.expireDatabase(holdings);
+  }
+  if (database === undefined) { for (const { name } of tasks) await work.expireRuns(name); }
+  report.ok = report.problems.length === 0;
+  report.seconds = (context.now().getTime() - startedAt.getTime()) / 1000;
+  const { expired, expired_bytes: bytes, kept, leftovers, problems, confirmed } = report;
+  context.log.info(confirmed ? "expired" : "would expire", {
+    backups: expired.length,
+    bytes,
+    kept,
+    leftovers: leftovers.objects,
+    problems: problems.length,
+  });
+  return report;
+}
+
+function tasksWithRetention(all: readonly Task[], wanted: readonly string[] | undefined): Task[] {
+  const unknown = wanted?.find((name) => !all.some((task) => task.name === name));
+  if (unknown !== undefined) {
+    throw new UsageError(`There is no task "${unknown}"`, {
+      hint: `The config has ${all.map(({ name }) => name).join(", ")}`,
+    });
+  }
+  const tasks = all.filter(({ name }) => wanted?.includes(name) ?? true);
+  const bare = wanted === undefined ? undefined : tasks.find(({ retention }) => retention === undefined);
+  const found = tasks.filter(({ retention }) => retention !== undefined);
+  if (found.length > 0 && bare === undefined) return found;
+  throw new UsageError(
+    bare === undefined ? "No task has a retention: nothing expires" : `The task "${bare.name}" has no retention`,
+    { hint: "Say in the config which backups stay, such as retention: {keep_last: 8, keep_monthly: 12}" },
+  );
+}
+
+function policyOf(task: Task): RetentionPolicy {
+  return { ...task.retention!, zone: TimeZone.named(dateZone(task)) };
+}
+
+/** One call of {@linkcode expire}: what it works with, and the report that it fills. */
+class Expiry {
+  readonly #context: ExpireContext;
+  readonly #policies: ReadonlyMap<string, RetentionPolicy>;
+  readonly #report: ExpireReport;
+
+  constructor(context: ExpireContext, policies: ReadonlyMap<string, RetentionPolicy>, report: ExpireReport) {
+    this.#context = context;
+    this.#policies = policies;
+    this.#report = report;
+  }
+
+  async expireDatabase(holdings: DatabaseHoldings): Promise<void> {
+    const { database, folders } = holdings;
+    const { signal } = this.#context;
+    const backups = folders.flatMap((folder) => folder.backups);
+    const damaged = folders.flatMap((folder) => folder.damaged);
+    if (damaged.length > 0) {
+      // It may be the link of a chain, or the only one that names a chunk.
+      for (const error of damaged) {
+        this.#complain(database, `${describeError(error)}; nothing of this database is deleted`);
+      }
+      this.#report.kept += backups.length;
+      return;
+    }
+    const decisions = await this.#decide(backups);
+    const going = decisions.filter(({ keep }) => !keep);
+    const staying = decisions.filter(({ keep }) => keep).map(({ point }) => point);
+    this.#report.kept += staying.length;
+    for (const decision of decisions) {
+      if (decision.keep) this.#report.kept_backups?.push(this.#describe(database, decision));
+    }
+    const { confirmed } = this.#report;
+    for (const decision of going) {
+      signal.throwIfAborted();
+      const chunks = chunksOnlyOf(decision.point, decisions, going);
+      if (confirmed && !await this.#removeBackup(database, decision.point, chunks.map(({ key }) => key))) {
+        // What it builds on is still needed: those behind it are left alone, too.
+        this.#report.kept += going.length - going.indexOf(decision);
+        return;
+      }
+      const expired = this.#describe(database, decision);
+      this.#report.expired.push(expired);
+      const { task, path, finished_at: completeAt, reasons } = expired;
+      const why = reasons.join("; ");
+      this.#context.log.info(confirmed ? "backup is deleted" : "backup would be deleted", {
+        database,
+        task,
+        path,
+        completeAt,
+        why,
+      });
+      this.#report.expired_bytes += chunks.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    }
+    await this.#removeLeftovers(holdings);
+    await this.#removeLostEntries(database, backups);
+  }
+
+  async expireRuns(task: string): Promise<void> {
+    const { repository, signal } = this.#context;
+    for await (const { folder, keys } of findOldRuns(repository, task, { now: this.#now(), signal })) {
+      if (this.#report.confirmed && !await this.#removeAll(null, keys)) continue;
+      this.#context.log.debug("folder of an old run", { folder, objects: keys.length });
+      this.#report.runs++;
+    }
+  }
+
+  /** By the rules, and by what the store says of each that they do not keep. */
+  async #decide(backups: readonly HeldBackup[]): Promise<RetentionDecision<HeldBackup>[]> {
+    const { remover, signal } = this.#context;
+    const options = { policies: this.#policies, now: this.#now() };
+    const decisions = decideRetention(backups, options);
+    const held = new Map<string, string>();
+    await forEachParallel(
+      () => each(decisions.filter(({ keep }) => !keep)),
+      async ({ point }, signal) => {
+        const hold = await remover.findHold(point.key, { signal });
+        if (hold !== undefined) held.set(point.key, hold);
+      },
+      { limit: REMOVALS_AT_ONCE, signal },
+    );
+    if (held.size === 0) return decisions;
+    const known = backups.map((one) => ({ ...one, holds: [...one.holds, ...[held.get(one.key) ?? []].flat()] }));
+    return decideRetention(known, options);
+  }
+
+  /** The order is what keeps a kill harmless. False where something may not be deleted. */
+  async #removeBackup(database: string, backup: HeldBackup, chunks: readonly string[]): Promise<boolean> {
+    const { repository, signal } = this.#context;
+    if (!await this.#removeAll(database, [backup.key])) return false;
+    if (backup.hasCopy && !await this.#removeAll(database, [joinKey(backup.folder, MANIFEST_NAME)])) return false;
+    for await (const { key, manifestKey, run } of new Catalog(repository).keys(database, { signal })) {
+      if (manifestKey === backup.key && run === backup.run && !await this.#removeAll(database, [key])) return false;
+    }
+    return await this.#removeAll(database, chunks);
+  }
+
+  async #removeLeftovers(holdings: DatabaseHoldings): Promise<void> {
+    const leftovers = findLeftovers(holdings, { now: this.#now() });
+    const keys = leftovers.map(({ key }) => key);
+    if (this.#report.confirmed && !await this.#removeAll(holdings.database, keys)) return;
+    this.#report.leftovers.objects += leftovers.length;
+    this.#report.leftovers.bytes += leftovers.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  }
+
+  /** Entries of the catalog whose backup somebody has deleted by hand, or a run never finished. */
+  async #removeLostEntries(database: string, backups: readonly HeldBackup[]): Promise<void> {
+    const { repository, signal } = this.#context;
+    const there = new Set(backups.map(({ run, key }) => `${run} ${key}`));
+    const before = this.#now().getTime() - YOUNGEST_MS;
+    const lost: string[] = [];
+    for await (const { key, manifestKey, run, finishedAt } of new Catalog(repository).keys(database, { signal })) {
+      if (!there.has(`${run} ${manifestKey}`) && finishedAt.getTime() < before) lost.push(key);
+    }
+    if (this.#report.confirmed && !await this.#removeAll(database, lost)) return;
+    this.#report.leftovers.objects += lost.length;
+  }
+
+  /** False where one may not be deleted; the others are. */
+  async #removeAll(database: string | null, keys: readonly string[]): Promise<boolean> {
+    const { remover, signal } = this.#context;
+    const failed: unknown[] = [];
+    const remove = async (key: string, signal: AbortSignal) => {
+      try {
+        await remover.remove(key, { signal });
+      } catch (error) {
+        signal.throwIfAborted();
+        failed.push(error);
+      }
+    };
+    await forEachParallel(() => each(keys), remove, { limit: REMOVALS_AT_ONCE, signal });
+    const [first] = failed;
+    if (first === undefined) return true;
+    const others = failed.length === 1 ? "" : `, and ${failed.length - 1} more`;
+    const hint = hintOf(first);
+    this.#complain(database, `${describeError(first)}${others}${hint === undefined ? "" : ` (${hint})`}`);
+    return false;
+  }
+
+  #complain(database: string | null, problem: string): void {
+    this.#report.problems.push({ database, problem });
+    this.#context.log.error("not deleted", { database: database ?? undefined, problem });
+  }
+
+  #describe(database: string, { point, reasons }: RetentionDecision<HeldBackup>): ExpiredBackup {
+    return {
+      database,
+      task: point.task,
+      path: this.#context.repository.locate(point.folder),
+      finished_at: point.finishedAt.toISOString(),
+      documents: point.documents,
+      compressed_bytes: point.compressedBytes,
+      reasons,
+    };
+  }
+
+  /** By the store's clock, which is that of the moments it is compared with. */
+  #now(): Date {
+    return new Date(this.#context.now().getTime() + (this.#context.repository.store.clockSkewMs ?? 0));
+  }
+}
+
+/** The chunks of a backup that no other one names which stays, or which goes later than it. */
+function chunksOnlyOf(
+  backup: HeldBackup,
+  decisions: readonly RetentionDecision<HeldBackup>[],
+  going: readonly RetentionDecision<HeldBackup>[],
+): { key: string; sizeBytes: number }[] {
+  const gone = new Set(going.slice(0, going.findIndex(({ point }) => point === backup) + 1).map(({ point }) => point));
+  const needed = new Set(
+    decisions.filter(({ point }) => point.folder === backup.folder && !gone.has(point))
+      .flatMap(({ point }) => [...point.chunks.keys()]),
+  );
+  return [...backup.chunks].filter(([name]) => !needed.has(name))
+    .map(([name, sizeBytes]) => ({ key: joinKey(backup.folder, name), sizeBytes }));
+}
+
+async function* each<T>(items: Iterable<T>): AsyncGenerator<T> {
+  for (const item of items) yield await Promise.resolve(item);
+}

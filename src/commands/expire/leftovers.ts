@@ -1,0 +1,50 @@
+/**
+ * What lies in the folders of a database and belongs to no backup: chunks that a broken-off run has stored, its checkpoint
+ * and filter, and what a deleted backup has left. In: all that is held of the database. Out: the keys of what may go. Pure.
+ */
+import { type DatabaseHoldings, type HeldFolder, newestCheckpoint } from "../../archive/holdings.ts";
+import { isCheckpointName, isFilterName, isPinName, parseChunkName, pinName } from "../../archive/layout.ts";
+import { joinKey } from "../../store/key.ts";
+import { YOUNGEST_MS } from "../../task/retention.ts";
+
+/** A run that noted how far it has come so lately may be under way, or be resumed. */
+export const RESUMABLE_MS: number = 7 * YOUNGEST_MS;
+
+/** An object that no backup needs. */
+export interface LeftoverObject {
+  key: string;
+  sizeBytes: number;
+}
+
+/**
+ * The objects that may go. Nothing does where a run may still go on from it, what is younger than a day, or younger than the
+ * newest whole backup of the database: there it may be all that there is of what has changed since.
+ *
+ * @param options `now`: by the store's clock.
+ */
+export function findLeftovers({ folders }: DatabaseHoldings, { now }: { now: Date }): LeftoverObject[] {
+  const newest = Math.max(
+    -Infinity,
+    ...folders.flatMap(({ backups }) => backups).filter(({ isWhole }) => isWhole).map(({ finishedAt }) =>
+      finishedAt.getTime()
+    ),
+  );
+  const before = Math.min(newest, now.getTime() - YOUNGEST_MS);
+  return folders.filter((folder) => isQuiet(folder, now)).flatMap((folder) => {
+    const named = new Set(folder.backups.flatMap(({ chunks, run }) => [...chunks.keys(), pinName(run)]));
+    return [...folder.objects].filter(([name, { modified }]) =>
+      isPartOfRun(name) && !named.has(name) && modified.getTime() < before
+    ).map(([name, { sizeBytes }]) => ({ key: joinKey(folder.folder, name), sizeBytes }));
+  });
+}
+
+/** Whether nobody may go on from what lies there, and everybody's manifest could be read. */
+function isQuiet(folder: HeldFolder, now: Date): boolean {
+  const latest = newestCheckpoint(folder);
+  return folder.damaged.length === 0 && (latest === undefined || now.getTime() - latest.getTime() > RESUMABLE_MS);
+}
+
+/** What is not ours stays: somebody has put it there. */
+function isPartOfRun(name: string): boolean {
+  return parseChunkName(name) !== undefined || isCheckpointName(name) || isFilterName(name) || isPinName(name);
+}

@@ -1,0 +1,80 @@
+/** Pins a backup, so that it never expires, or takes the pin off. In: a database and a path. Out: which backup it was. */
+import { findArchive, type PathContext } from "../archive/find.ts";
+import { isManifestName, MANIFEST_NAME, shortRun } from "../archive/layout.ts";
+import type { Manifest } from "../archive/manifest.ts";
+import { storePin } from "../archive/pin.ts";
+import { momentOf, readManifest } from "../archive/read.ts";
+import { decodeDatabase } from "../database_name.ts";
+import { ArchiveError, isNotFound } from "../errors.ts";
+import type { Store, StoreCallOptions } from "../store/store.ts";
+
+/** Which backup, and what is said of it. */
+export interface KeepRequest {
+  /** Encoded (`a%2Fb`) or not. */
+  database: string;
+  /** As for restore. */
+  path: string;
+  /** Whether it is to stay. */
+  kept: boolean;
+  /** Why, for who asks later. */
+  reason?: string | undefined;
+}
+
+/** What `keep --json` prints. */
+export interface KeepReport {
+  /** Always; what fails is an error. */
+  ok: true;
+  /** The decoded name. */
+  database: string;
+  /** The URL of the backup's folder. */
+  path: string;
+  /** When it was complete, in UTC. */
+  finished_at: string;
+  /** Whether it is pinned now. */
+  kept: boolean;
+}
+
+/**
+ * Pins a complete backup or takes its pin off.
+ *
+ * @throws ArchiveError when there is no complete backup; StoreError when the pin cannot be stored.
+ */
+export async function keep(context: PathContext & { now: () => Date }, request: KeepRequest): Promise<KeepReport> {
+  const { signal, now } = context;
+  const place = await findArchive(context, request.path, decodeDatabase(request.database));
+  const { store, folder } = place;
+  const name = place.manifest;
+  const manifest = place.object === undefined && (name === undefined || isManifestName(name))
+    ? await readManifestIfAny(store, folder, { name, signal })
+    : undefined;
+  if (manifest === undefined) {
+    const url = store.locate(folder);
+    throw new ArchiveError(
+      `Cannot pin "${request.path}": there is no complete backup at "${url}"`,
+      { key: url, expected: "a complete backup", found: place.object ?? name ?? "none" },
+      { hint: `"couchdb-backup list --database ${request.database}" shows the backups there are` },
+    );
+  }
+  const pin = { kept: request.kept, at: now().toISOString(), reason: request.reason ?? null };
+  await storePin(store, { folder, run: shortRun(manifest.run), pin, signal });
+  return {
+    ok: true,
+    database: manifest.database,
+    path: store.locate(folder),
+    finished_at: momentOf(name ?? MANIFEST_NAME, manifest).toISOString(),
+    kept: request.kept,
+  };
+}
+
+async function readManifestIfAny(
+  store: Store,
+  folder: string,
+  options: StoreCallOptions & { name: string | undefined },
+): Promise<Manifest | undefined> {
+  try {
+    return await readManifest(store, folder, options);
+  } catch (error) {
+    if (isNotFound(error)) return undefined;
+    throw error;
+  }
+}

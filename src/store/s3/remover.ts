@@ -1,0 +1,52 @@
+/**
+ * Deletes objects of an S3 bucket, a request each: not every server that speaks S3 takes a list of keys, and AWS counts
+ * these requests as free.
+ */
+import { isNotFound, StoreError } from "../../errors.ts";
+import { openCredentials } from "../../aws/credential_chain.ts";
+import { checkKey } from "../key.ts";
+import type { Remover } from "../remover.ts";
+import type { StoreCallOptions, StoreOptions } from "../store.ts";
+import { S3Client, type S3Settings } from "./client.ts";
+import { checkEndpoint, parseS3Url } from "./endpoint.ts";
+
+/** Deletes objects below one bucket folder. */
+export class S3Remover implements Remover {
+  readonly #client: S3Client;
+
+  /** @throws StoreError with code `bad_bucket` or `bad_endpoint`; AwsError with code `no_credentials`. */
+  constructor(options: StoreOptions, settings: Partial<S3Settings> = {}) {
+    this.#client = new S3Client({
+      ...parseS3Url(options.bucket),
+      region: options.region,
+      endpoint: options.endpoint === undefined ? undefined : checkEndpoint(options.endpoint),
+      credentials: openCredentials(options),
+    }, settings);
+  }
+
+  async findHold(key: string, { signal }: StoreCallOptions = {}): Promise<string | undefined> {
+    try {
+      const { headers } = await this.#client.send(
+        { method: "HEAD", action: "look at", right: "s3:GetObject", key: checkKey(key) },
+        signal,
+      );
+      if (headers.get("x-amz-object-lock-legal-hold") === "ON") return "under a legal hold";
+      const until = new Date(headers.get("x-amz-object-lock-retain-until-date") ?? "");
+      const serverNow = new Date(headers.get("date") ?? "").getTime() || Date.now();
+      return until.getTime() > serverNow ? `locked until ${until.toISOString()}` : undefined;
+    } catch (error) {
+      if (isNotFound(error)) return undefined;
+      throw error;
+    }
+  }
+
+  async remove(key: string, { signal }: StoreCallOptions = {}): Promise<void> {
+    const request = { method: "DELETE", action: "delete", right: "s3:DeleteObject", key: checkKey(key) } as const;
+    try {
+      await this.#client.send(request, signal);
+    } catch (error) {
+      // Other servers than AWS's answer so for what is gone already.
+      if (!(error instanceof StoreError) || !isNotFound(error)) throw error;
+    }
+  }
+}

@@ -1,0 +1,198 @@
+/**
+ * Which complete backups of a database may go, and why each other one stays. In: the backups, a policy for each task, the
+ * moment. Out: a decision for each backup, with its reasons. Pure: nothing is read, nothing is deleted.
+ *
+ * The rules mean what restic's users expect of them: each looks at the backups from the newest to the oldest, keeps the newest of each
+ * of so many days (weeks, …) that have one, and a backup that any of them keeps stays. Days, weeks, months and years are
+ * those of the task's time zone; weeks begin on Monday.
+ */
+import type { TimeZone } from "../calendar/time_zone.ts";
+import { wallSeconds, type WallTime } from "../calendar/wall_time.ts";
+
+/** A span of time as people write it: `1y6m14d12h`. Months and years are those of the calendar. */
+export interface Span {
+  /** Years of the calendar. */
+  years: number;
+  /** Months of the calendar: a month before 31 March is the last of February. */
+  months: number;
+  /** Days; a week is seven of them. */
+  days: number;
+  /** Hours. */
+  hours: number;
+}
+
+/** What a task says of its old backups. A rule that is absent keeps nothing; at least one is there. */
+export interface RetentionRules {
+  /** So many of the newest. */
+  keepLast?: number | undefined;
+  /** All that are at most so much older than the newest. */
+  keepWithin?: Span | undefined;
+  /** The newest of each of so many days that have a backup. */
+  keepDaily?: number | undefined;
+  /** The same of weeks, as ISO 8601 counts them. */
+  keepWeekly?: number | undefined;
+  /** The same of months. */
+  keepMonthly?: number | undefined;
+  /** The same of years. */
+  keepYearly?: number | undefined;
+  /** How long a backup stays behind the one that took its place: a run under way may build on it. */
+  grace: Span;
+}
+
+/** The rules, and the zone of their days. */
+export interface RetentionPolicy extends RetentionRules {
+  /** Where a day begins. */
+  zone: TimeZone;
+}
+
+/** What is to be known of a complete backup. */
+export interface RetentionPoint {
+  /** The key of its manifest, unique. */
+  key: string;
+  task: string;
+  /** When it was complete, by the store's clock. */
+  finishedAt: Date;
+  /** The key of the manifest that it cannot be restored without; undefined where it needs none. */
+  parent?: string | undefined;
+  /**
+   * Whether it can be restored as far as names and sizes tell: its chunks are there, and so are the backups that it builds
+   * on. One that cannot counts for no rule.
+   */
+  isWhole: boolean;
+  /** What keeps it whatever the rules say, such as `pinned`; mostly nothing. */
+  holds: readonly string[];
+}
+
+/** What becomes of a backup. */
+export interface RetentionDecision<Point extends RetentionPoint = RetentionPoint> {
+  point: Point;
+  /** Whether it stays. */
+  keep: boolean;
+  /** Why it stays, or the one sentence why not; for people. */
+  reasons: string[];
+}
+
+/** How long everything stays: what is so young may belong to a run that is still under way. */
+export const YOUNGEST_MS: number = 24 * 3_600_000;
+
+const RULES = [
+  { name: "keep_daily", count: (policy: RetentionPolicy) => policy.keepDaily, period: dayOf },
+  { name: "keep_weekly", count: (policy: RetentionPolicy) => policy.keepWeekly, period: weekOf },
+  { name: "keep_monthly", count: (policy: RetentionPolicy) => policy.keepMonthly, period: monthOf },
+  { name: "keep_yearly", count: (policy: RetentionPolicy) => policy.keepYearly, period: yearOf },
+] as const;
+
+/**
+ * Decides for all complete backups of one database, the newest first.
+ *
+ * @param options `policies`: by task; the backups of a task without one stay. `now`: by the store's clock.
+ */
+export function decideRetention<Point extends RetentionPoint>(
+  points: readonly Point[],
+  { policies, now }: { policies: ReadonlyMap<string, RetentionPolicy>; now: Date },
+): RetentionDecision<Point>[] {
+  const decisions = points
+    .toSorted((a, b) => b.finishedAt.getTime() - a.finishedAt.getTime() || (a.key < b.key ? 1 : -1))
+    .map((point): RetentionDecision<Point> => ({ point, keep: false, reasons: [] }));
+  // A clock that was wrong must neither make a backup the newest nor push another out of a rule.
+  const isOfFuture = ({ point }: RetentionDecision) => point.finishedAt.getTime() > now.getTime();
+  const countable = decisions.filter((decision) => decision.point.isWhole && !isOfFuture(decision));
+  const newest = countable[0] ?? decisions.find(({ point }) => point.isWhole);
+  newest?.reasons.push("the newest of its database");
+  for (const decision of decisions) {
+    const { point, reasons } = decision;
+    if (isOfFuture(decision)) reasons.push("it is of the future: look at the clocks");
+    reasons.push(...point.holds);
+    if (!policies.has(point.task)) reasons.push(`no retention is set for the task "${point.task}"`);
+    if (now.getTime() - point.finishedAt.getTime() < YOUNGEST_MS) reasons.push("younger than a day");
+    if (!point.isWhole && (newest === undefined || newest.point.finishedAt < point.finishedAt)) {
+      reasons.push("it lacks something, and no later backup of its database is whole");
+    }
+  }
+  for (const [task, policy] of policies) applyPolicy(countable.filter(({ point }) => point.task === task), policy, now);
+  for (const decision of decisions) decision.keep = decision.reasons.length > 0;
+  keepParents(decisions);
+  for (const { keep, point, reasons } of decisions) {
+    if (!keep) reasons.push(point.isWhole ? "no rule keeps it" : "it lacks something, so that it counts for no rule");
+  }
+  return decisions;
+}
+
+/** Notes which backups of one task, the newest first, its policy keeps. */
+function applyPolicy(decisions: readonly RetentionDecision[], policy: RetentionPolicy, now: Date): void {
+  const { keepLast = 0, keepWithin, zone, grace } = policy;
+  const [newest] = decisions;
+  if (newest === undefined) return;
+  const wallAt = (instant: Date) => zone.wallAt(Math.floor(instant.getTime() / 1000));
+  const wallOf = ({ point }: RetentionDecision) => wallAt(point.finishedAt);
+  for (const { reasons } of decisions.slice(0, keepLast)) reasons.push("keep_last");
+  const since = keepWithin === undefined ? Infinity : wallSecondsBefore(wallOf(newest), keepWithin);
+  for (const decision of decisions) if (wallSeconds(wallOf(decision)) >= since) decision.reasons.push("keep_within");
+  for (const { name, count, period } of RULES) {
+    let left = count(policy) ?? 0;
+    let last: string | undefined;
+    for (const [index, decision] of decisions.entries()) {
+      if (left === 0) break;
+      const one = period(wallOf(decision));
+      // Where there are fewer periods than asked for, the oldest backup stays in place of those that lack.
+      const isOldest = index === decisions.length - 1;
+      if (one === last && !isOldest) continue;
+      decision.reasons.push(one === last ? `${name}: the oldest` : `${name}: ${one}`);
+      last = one;
+      left--;
+    }
+  }
+  const graceSince = wallSecondsBefore(wallAt(now), grace);
+  for (const [index, { reasons }] of decisions.entries()) {
+    const successor = decisions[index - 1];
+    if (successor !== undefined && wallSeconds(wallOf(successor)) > graceSince) {
+      reasons.push("grace: a run under way may build on it");
+    }
+  }
+}
+
+/** What stays takes along what it cannot be restored without, and that what it needs. */
+function keepParents(decisions: readonly RetentionDecision[]): void {
+  const byKey = new Map(decisions.map((decision) => [decision.point.key, decision]));
+  for (const { keep, point } of decisions) {
+    if (!keep) continue;
+    for (let child = point; child.parent !== undefined;) {
+      const parent = byKey.get(child.parent);
+      const reason = `the backup of ${child.finishedAt.toISOString()} needs it`;
+      // One that is noted already has had its own parents noted, and a chain that bites its tail ends here, too.
+      if (parent === undefined || parent.reasons.includes(reason)) break;
+      parent.keep = true;
+      parent.reasons.push(reason);
+      child = parent.point;
+    }
+  }
+}
+
+function wallSecondsBefore(wall: WallTime, { years, months, days, hours }: Span): number {
+  const monthsInAll = wall.year * 12 + (wall.month - 1) - years * 12 - months;
+  const [year, month] = [Math.floor(monthsInAll / 12), monthsInAll % 12 + 1];
+  const lastDay = new Date(Date.UTC(year, month, 0)).getUTCDate();
+  const shifted = { ...wall, year, month, day: Math.min(wall.day, lastDay) };
+  return wallSeconds(shifted) - days * 86_400 - hours * 3600;
+}
+
+function yearOf({ year }: WallTime): string {
+  return String(year);
+}
+
+function monthOf(wall: WallTime): string {
+  return `${yearOf(wall)}-${String(wall.month).padStart(2, "0")}`;
+}
+
+function dayOf(wall: WallTime): string {
+  return `${monthOf(wall)}-${String(wall.day).padStart(2, "0")}`;
+}
+
+/** The week of ISO 8601, which belongs to the year that its Thursday lies in: `2026-W53`. */
+function weekOf({ year, month, day }: WallTime): string {
+  const date = new Date(Date.UTC(year, month - 1, day));
+  date.setUTCDate(date.getUTCDate() + 3 - (date.getUTCDay() + 6) % 7);
+  const thursday = date.getUTCFullYear();
+  const week = Math.floor((date.getTime() - Date.UTC(thursday, 0, 1)) / (7 * 86_400_000)) + 1;
+  return `${thursday}-W${String(week).padStart(2, "0")}`;
+}

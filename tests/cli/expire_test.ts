@@ -1,0 +1,96 @@
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { main } from "../../src/cli/cli.ts";
+import type { Shell } from "../../src/cli/shell.ts";
+import { TestRepository } from "../archive/repository_setup.ts";
+
+/** Runs the program on a config beside the repository. */
+async function run(setup: TestRepository, args: string[], retention = "retention: {keep_last: 1, grace: 0d}") {
+  const config = join(setup.root, "..", `${setup.root.split("/").at(-1)}.yaml`);
+  await Deno.writeTextFile(
+    config,
+    `database: {url: "http://127.0.0.1:9", login: a, password_file: nowhere}
+task: {weekly: {databases: [a], timezone: UTC, ${retention}}}
+bucket: "${pathToFileURL(setup.root).href}"
+prefix: backup/ippbx
+suffix: couchdb
+`,
+  );
+  const written = { out: "", err: "" };
+  const stream = (name: keyof typeof written) => ({
+    write: (text: string) => void (written[name] += text),
+    isTerminal: false,
+    columns: () => 80,
+  });
+  const shell: Shell = {
+    stdout: stream("out"),
+    stderr: stream("err"),
+    env: { COUCHDB_BACKUP_CONFIG: config, XDG_STATE_HOME: join(setup.root, ".state") },
+    journal: false,
+    onSignal: () => () => {},
+    exit: (code) => {
+      throw new Error(`exit ${code}`);
+    },
+  };
+  try {
+    return { code: await main(args, shell), ...written };
+  } finally {
+    await Deno.remove(config);
+  }
+}
+
+async function withTwoBackups(): Promise<TestRepository> {
+  const setup = await TestRepository.open();
+  await setup.put({ day: "2026-01-03", finishedAt: "2026-01-03T10:00:00Z", chunks: [0] });
+  await setup.put({ day: "2026-01-10", finishedAt: "2026-01-10T10:00:00Z", chunks: [0] });
+  return setup;
+}
+
+Deno.test("main() says what expires and deletes it with --confirm, without CouchDB and its password", async () => {
+  await using setup = await withTwoBackups();
+  const shown = await run(setup, ["expire"]);
+  assertEquals([shown.code, shown.out], [
+    0,
+    `expires  2026-01-03T10:00:00Z  a/b  task weekly  5 B  no rule keeps it
+Would delete 1 backup of 1 database (5 B), 0 left-over objects (0 B) and 0 old runs; 1 backup stays
+Nothing was deleted: --confirm does it
+`,
+  ]);
+  const done = await run(setup, ["expire", "--confirm", "--json"]);
+  const { ok, confirmed, expired, kept } = JSON.parse(done.out);
+  assertEquals([done.code, ok, confirmed, expired.length, kept], [0, true, true, 1, 1]);
+  const listed = await run(setup, ["list", "--json"]);
+  assertEquals(JSON.parse(listed.out).backups.length, 1);
+});
+
+Deno.test("main() refuses to expire without a retention, and names the key", async () => {
+  await using setup = await withTwoBackups();
+  const { code, err } = await run(setup, ["expire", "--confirm"], "chunk: 5");
+  assertEquals(code, 2);
+  assertStringIncludes(err, "No task has a retention: nothing expires");
+  assertStringIncludes(err, "retention: {keep_last: 8");
+});
+
+Deno.test("main() pins a backup, which then stays, and takes the pin off", async () => {
+  await using setup = await withTwoBackups();
+  const pinned = await run(setup, ["keep", "a/b", "2026-01-03T10:00Z", "--reason", "audit"]);
+  assertEquals([pinned.code, pinned.out], [
+    0,
+    'The backup of "a/b" of 2026-01-03T10:00:00Z is pinned: it stays until unkeep says otherwise\n',
+  ]);
+  const held = await run(setup, ["expire", "--confirm", "--show-kept"]);
+  assertStringIncludes(held.out, "stays  2026-01-03T10:00:00Z  a/b  task weekly  5 B  pinned: audit\n");
+  const freed = await run(setup, ["unkeep", "a%2Fb", "2026-01-03T10:00Z"]);
+  assertEquals(freed.code, 0);
+  assertStringIncludes((await run(setup, ["expire", "--confirm"])).out, "deleted  2026-01-03T10:00:00Z  a/b");
+  const gone = await run(setup, ["keep", "a/b", "2026-01-03"]);
+  assertEquals(gone.code, 12, gone.err);
+});
+
+Deno.test("main() says what backups take up with list --sizes", async () => {
+  await using setup = await withTwoBackups();
+  const { code, out } = await run(setup, ["list", "--sizes"]);
+  assertEquals(code, 0);
+  assertStringIncludes(out, "a/b             2  10 B        0 B\n");
+});

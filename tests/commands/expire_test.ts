@@ -1,0 +1,371 @@
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { shortRun } from "../../src/archive/layout.ts";
+import { describeExpiry } from "../../src/cli/expire.ts";
+import { expire, type ExpireRequest } from "../../src/commands/expire/expire.ts";
+import { keep } from "../../src/commands/keep.ts";
+import { listBackups } from "../../src/commands/list.ts";
+import { StoreError, UsageError } from "../../src/errors.ts";
+import { DirectoryRemover } from "../../src/store/directory/remover.ts";
+import type { Remover } from "../../src/store/remover.ts";
+import type { RetentionRules } from "../../src/task/retention.ts";
+import { type BackupRequest, type PutBackup, TestRepository } from "../archive/repository_setup.ts";
+import { task } from "../fakes/task.ts";
+
+const NOW = new Date("2027-06-15T12:00:00Z");
+const NO_GRACE = { years: 0, months: 0, days: 0, hours: 0 };
+const LAST_ONE: RetentionRules = { keepLast: 1, grace: NO_GRACE };
+
+/** What lies there is as old as it says: its files are set back to when their backup was complete. */
+async function put(setup: TestRepository, request: BackupRequest): Promise<PutBackup> {
+  const found = await setup.put(request);
+  await setBack(setup, found.folder, new Date(request.finishedAt));
+  return found;
+}
+
+async function setBack(setup: TestRepository, folder: string, at: Date): Promise<void> {
+  for await (const { name, isFile } of Deno.readDir(join(setup.root, folder))) {
+    const path = join(setup.root, folder, name);
+    const { mtime } = await Deno.stat(path);
+    if (isFile && Date.now() - mtime!.getTime() < 60_000) await Deno.utime(path, at, at);
+  }
+}
+
+interface Options extends ExpireRequest {
+  rules?: RetentionRules;
+  remover?: Remover;
+  now?: Date;
+}
+
+async function run(setup: TestRepository, { rules = LAST_ONE, remover, now = NOW, ...request }: Options = {}) {
+  return await expire({
+    repository: setup.repository,
+    remover: remover ?? new DirectoryRemover(setup.root),
+    tasks: [task("weekly", { timezone: "UTC", retention: rules }), task("other")],
+    log: setup.log,
+    now: () => now,
+    signal: setup.signal,
+  }, request);
+}
+
+/** Every file, but for what is known of the folder itself. */
+async function files(setup: TestRepository, folder = ""): Promise<string[]> {
+  const found: string[] = [];
+  for await (const { name, isDirectory } of Deno.readDir(join(setup.root, folder))) {
+    if (name === ".couchdb-backup") continue;
+    if (isDirectory) found.push(...await files(setup, join(folder, name)));
+    else found.push(join(folder, name));
+  }
+  return found.sort();
+}
+
+async function moments(setup: TestRepository): Promise<string[]> {
+  const { repository, signal } = setup;
+  const { backups } = await listBackups({ repository, signal, now: () => NOW });
+  return backups.flatMap(({ complete, finished_at }) => complete ? finished_at! : []);
+}
+
+Deno.test("expire() changes nothing without --confirm, and says what would go and why", async () => {
+  await using setup = await TestRepository.open();
+  await put(setup, { day: "2027-06-01", finishedAt: "2027-06-01T10:00:00Z", chunks: [0, 1] });
+  await put(setup, { day: "2027-05-01", finishedAt: "2027-05-01T10:00:00Z", chunks: [0, 1] });
+  const before = await files(setup);
+  const refusing: Remover = {
+    findHold: () => Promise.resolve(undefined),
+    remove: () => Promise.reject(new Error("It must not be called")),
+  };
+  const report = await run(setup, { remover: refusing, showKept: true });
+  assertEquals(await files(setup), before);
+  assertEquals({ ...report, seconds: 0 }, {
+    ok: true,
+    confirmed: false,
+    expired: [{
+      database: "a/b",
+      task: "weekly",
+      path: setup.repository.locate(setup.folder("2027-05-01")),
+      finished_at: "2027-05-01T10:00:00.000Z",
+      documents: 20,
+      compressed_bytes: 10,
+      reasons: ["no rule keeps it"],
+    }],
+    expired_bytes: 10,
+    kept: 1,
+    kept_backups: [{
+      database: "a/b",
+      task: "weekly",
+      path: setup.repository.locate(setup.folder("2027-06-01")),
+      finished_at: "2027-06-01T10:00:00.000Z",
+      documents: 20,
+      compressed_bytes: 10,
+      reasons: ["the newest of its database", "keep_last"],
+    }],
+    leftovers: { objects: 0, bytes: 0 },
+    runs: 0,
+    problems: [],
+    seconds: 0,
+  });
+  assertEquals(
+    describeExpiry(report),
+    `expires  2027-05-01T10:00:00Z  a/b  task weekly  10 B  no rule keeps it
+stays  2027-06-01T10:00:00Z  a/b  task weekly  10 B  the newest of its database; keep_last
+Would delete 1 backup of 1 database (10 B), 0 left-over objects (0 B) and 0 old runs; 1 backup stays
+Nothing was deleted: --confirm does it
+`,
+  );
+});
+
+Deno.test("expire() deletes a backup with its catalog entry and its folder, and leaves the others whole", async () => {
+  await using setup = await TestRepository.open();
+  for (const database of ["a/b", "a", "gone"]) {
+    await put(setup, { day: "2027-06-01", finishedAt: "2027-06-01T10:00:00Z", chunks: [0], database });
+    await put(setup, { day: "2027-05-01", finishedAt: "2027-05-01T10:00:00Z", chunks: [0, 1], database });
+    await put(setup, { day: "2026-01-01", finishedAt: "2026-01-01T10:00:00Z", chunks: [0], database, format: 1 });
+  }
+  const kept = (await files(setup)).filter((name) => name.includes("2027/06/01") || name.includes("-20270601-"));
+  const report = await run(setup, { confirm: true });
+  assertEquals([report.ok, report.expired.length, report.kept], [true, 6, 3]);
+  assertEquals(await files(setup), kept);
+  assertEquals((await Array.fromAsync(setup.store.list("backup/ippbx/2026"))).length, 0, "no empty folders stay");
+  assertEquals((await run(setup, { confirm: true })).expired, [], "once more there is nothing to do");
+});
+
+Deno.test("expire() keeps a chunk that a backup which stays names, too", async () => {
+  await using setup = await TestRepository.open();
+  // A resumed run takes over the chunks that lie there: two manifests of one folder may name the same ones.
+  await put(setup, { day: "2027-05-01", finishedAt: "2027-05-01T10:00:00Z", chunks: [0, 1, 2] });
+  await put(setup, { day: "2027-05-01", finishedAt: "2027-05-01T11:00:00Z", chunks: [0, 1] });
+  const report = await run(setup, { confirm: true });
+  assertEquals([report.expired.length, report.expired_bytes], [1, 5]);
+  assertEquals(
+    (await files(setup, setup.folder("2027-05-01"))).map((name) => name.slice(name.lastIndexOf("/") + 1))
+      .filter((name) => name.endsWith(".gz")),
+    ["0000000.json.gz", "0000001.json.gz"],
+  );
+  assertEquals(await moments(setup), ["2027-05-01T11:00:00.000Z"]);
+});
+
+Deno.test("expire() leaves a parent as long as what builds on it, and then both go", async () => {
+  await using setup = await TestRepository.open();
+  const runs = ["aaaaaaaa-0000-4000-8000-000000000000", "bbbbbbbb-0000-4000-8000-000000000000"];
+  const base = await put(setup, { day: "2027-05-01", finishedAt: "2027-05-01T10:00:00Z", chunks: [0], run: runs[0]! });
+  const parent = { path: `${base.folder}/${base.name}`, run: runs[0]!, sha256: "0".repeat(64) };
+  await put(setup, {
+    day: "2027-05-08",
+    finishedAt: "2027-05-08T10:00:00Z",
+    kind: "incremental",
+    parent,
+    run: runs[1]!,
+  });
+  const held = await run(setup, { confirm: true, showKept: true });
+  assertEquals(held.kept_backups?.at(-1)?.reasons, ["the backup of 2027-05-08T10:00:00.000Z needs it"]);
+  assertEquals(await moments(setup), ["2027-05-08T10:00:00.000Z", "2027-05-01T10:00:00.000Z"]);
+  await put(setup, { day: "2027-05-15", finishedAt: "2027-05-15T10:00:00Z", chunks: [0] });
+  await run(setup, { confirm: true });
+  assertEquals(await moments(setup), ["2027-05-15T10:00:00.000Z"]);
+});
+
+Deno.test("expire() keeps the newest whole backup where the latest lacks a chunk", async () => {
+  await using setup = await TestRepository.open();
+  await put(setup, { day: "2027-05-01", finishedAt: "2027-05-01T10:00:00Z", chunks: [0] });
+  const latest = await put(setup, { day: "2027-06-01", finishedAt: "2027-06-01T10:00:00Z", chunks: [0] });
+  await Deno.remove(join(setup.root, latest.folder, "0000000.json.gz"));
+  const report = await run(setup, { confirm: true });
+  assertEquals(report.expired, []);
+  assertEquals(await moments(setup), ["2027-06-01T10:00:00.000Z", "2027-05-01T10:00:00.000Z"]);
+});
+
+Deno.test("expire() touches nothing of a database of which a manifest is damaged, and exits with 3 for it", async () => {
+  await using setup = await TestRepository.open();
+  for (const database of ["whole", "hurt"]) {
+    await put(setup, { day: "2027-06-01", finishedAt: "2027-06-01T10:00:00Z", database });
+    await put(setup, { day: "2027-05-01", finishedAt: "2027-05-01T10:00:00Z", database, isCopied: false });
+    await put(setup, { day: "2027-04-01", finishedAt: "2027-04-01T10:00:00Z", database });
+  }
+  const hurt = (await files(setup, setup.folder("2027-05-01", "hurt")))[0]!;
+  await Deno.writeTextFile(join(setup.root, hurt), "{");
+  const report = await run(setup, { confirm: true });
+  assertEquals([report.ok, report.problems.map(({ database }) => database)], [false, ["hurt"]]);
+  assertStringIncludes(report.problems[0]!.problem, "nothing of this database is deleted");
+  assertEquals(report.expired.map(({ database }) => database), ["whole", "whole"]);
+});
+
+Deno.test("expire() lets a pinned backup stay until it is unpinned", async () => {
+  await using setup = await TestRepository.open();
+  await put(setup, { day: "2027-06-01", finishedAt: "2027-06-01T10:00:00Z" });
+  await put(setup, {
+    day: "2027-05-01",
+    finishedAt: "2027-05-01T10:00:00Z",
+    run: "cccccccc-0000-4000-8000-000000000000",
+  });
+  const { repository, log, signal } = setup;
+  const openStore = () => Promise.reject(new Error("Only the config's store is needed"));
+  const context = { repository, openStore, log, signal, now: () => NOW };
+  const request = { database: "a%2Fb", path: "2027-05-02T00:00Z" };
+  const said = await keep(context, { ...request, kept: true, reason: "before the migration" });
+  assertEquals([said.finished_at, said.kept], ["2027-05-01T10:00:00.000Z", true]);
+  const held = await run(setup, { confirm: true, showKept: true });
+  assertEquals(held.kept_backups?.at(-1)?.reasons, ["pinned: before the migration"]);
+  assertEquals(
+    await Deno.readTextFile(join(setup.root, setup.folder("2027-05-01"), "keep-cccccccc.json")),
+    `{
+  "kept": true,
+  "at": "2027-06-15T12:00:00.000Z",
+  "reason": "before the migration"
+}
+`,
+  );
+  await keep(context, { ...request, kept: false });
+  assertEquals((await run(setup, { confirm: true })).expired.length, 1);
+  assertEquals(shortRun("cccccccc-0000-4000-8000-000000000000"), "cccccccc");
+});
+
+Deno.test("expire() takes left-overs only behind a later whole backup, and never what a run may still go on from", async () => {
+  await using setup = await TestRepository.open();
+  await put(setup, { day: "2027-05-01", finishedAt: "2027-05-01T10:00:00Z", chunks: [0] });
+  const stale = setup.folder("2027-04-01");
+  await setup.write(stale, "0000000.json.gz", "12345");
+  await setup.write(stale, "checkpoint-0a0a0a0a.json", "{}");
+  await setup.write(stale, "filter-0a0a0a0a-0.bin", "123");
+  await setup.write(stale, "notes.txt", "somebody's own");
+  await setBack(setup, stale, new Date("2027-04-01T10:00:00Z"));
+  const only = setup.folder("2027-04-01", "never-complete");
+  await setup.write(only, "0000000.json.gz", "12345");
+  await setBack(setup, only, new Date("2027-04-01T10:00:00Z"));
+  const underWay = setup.folder("2027-06-14");
+  await setup.write(underWay, "0000000.json.gz", "12345");
+  await setup.write(underWay, "checkpoint-0b0b0b0b.json", "{}");
+  await setBack(setup, underWay, new Date("2027-06-12T10:00:00Z"));
+  const report = await run(setup, { confirm: true });
+  assertEquals(report.leftovers, { objects: 3, bytes: 10 });
+  const left = await files(setup);
+  assert(left.includes(`${stale}/notes.txt`), "what is not ours stays");
+  assert(left.includes(`${only}/0000000.json.gz`), "it is all that there is of that database");
+  assertEquals(left.filter((name) => name.startsWith(underWay)).length, 2);
+});
+
+Deno.test("expire() names what may not be deleted, leaves what that builds on, and goes on with other databases", async () => {
+  await using setup = await TestRepository.open();
+  for (const database of ["locked", "open"]) {
+    await put(setup, { day: "2027-06-01", finishedAt: "2027-06-01T10:00:00Z", database });
+    await put(setup, { day: "2027-05-01", finishedAt: "2027-05-01T10:00:00Z", database });
+    await put(setup, { day: "2027-04-01", finishedAt: "2027-04-01T10:00:00Z", database });
+  }
+  const real = new DirectoryRemover(setup.root);
+  const remover: Remover = {
+    findHold: () => Promise.resolve(undefined),
+    remove: (key, options) =>
+      key.includes("/locked/")
+        ? Promise.reject(new StoreError(`Cannot delete "${key}"`, { code: "AccessDenied" }, { hint: "Ask" }))
+        : real.remove(key, options),
+  };
+  const report = await run(setup, { confirm: true, remover });
+  assertEquals(report.ok, false);
+  assertEquals(report.problems.map(({ database }) => database), ["locked"]);
+  assertStringIncludes(report.problems[0]!.problem, "(Ask)");
+  assertEquals(report.expired.map(({ database }) => database), ["open", "open"]);
+  assertEquals(report.kept, 4);
+});
+
+Deno.test("expire() keeps what the store has locked, and what the locked one builds on", async () => {
+  await using setup = await TestRepository.open();
+  const id = "dddddddd-0000-4000-8000-000000000000";
+  const base = await put(setup, { day: "2027-04-01", finishedAt: "2027-04-01T10:00:00Z", run: id });
+  const parent = { path: `${base.folder}/${base.name}`, run: id, sha256: "0".repeat(64) };
+  await put(setup, { day: "2027-05-01", finishedAt: "2027-05-01T10:00:00Z", kind: "incremental", parent });
+  await put(setup, { day: "2027-06-01", finishedAt: "2027-06-01T10:00:00Z" });
+  const remover: Remover = {
+    findHold: (key) =>
+      Promise.resolve(key.includes("2027/05/01") ? "locked until 2028-01-01T00:00:00.000Z" : undefined),
+    remove: () => Promise.reject(new Error("Nothing may go")),
+  };
+  const report = await run(setup, { confirm: true, remover, showKept: true });
+  assertEquals([report.ok, report.expired], [true, []]);
+  assertEquals(report.kept_backups?.map(({ reasons }) => reasons.at(-1)), [
+    "keep_last",
+    "locked until 2028-01-01T00:00:00.000Z",
+    "the backup of 2027-05-01T10:00:00.000Z needs it",
+  ]);
+});
+
+Deno.test("expire() refuses to run without a retention, and with an unknown task", async () => {
+  await using setup = await TestRepository.open();
+  const context = {
+    repository: setup.repository,
+    remover: new DirectoryRemover(setup.root),
+    tasks: [task("weekly")],
+    log: setup.log,
+    now: () => NOW,
+    signal: setup.signal,
+  };
+  await assertRejects(() => expire(context, {}), UsageError, "No task has a retention: nothing expires");
+  await assertRejects(() => expire(context, { tasks: ["weekly"] }), UsageError, 'The task "weekly" has no retention');
+  await assertRejects(() => expire(context, { tasks: ["dayly"] }), UsageError, 'There is no task "dayly"');
+});
+
+Deno.test("expire() killed at any deletion leaves backups that are whole or gone, and the next one ends it", async () => {
+  const rules: RetentionRules = { keepLast: 1, grace: NO_GRACE };
+  for (let kill = 0;; kill++) {
+    await using setup = await TestRepository.open();
+    const id = "eeeeeeee-0000-4000-8000-000000000000";
+    const base = await put(setup, { day: "2027-03-01", finishedAt: "2027-03-01T10:00:00Z", chunks: [0, 1], run: id });
+    const parent = { path: `${base.folder}/${base.name}`, run: id, sha256: "0".repeat(64) };
+    await put(setup, {
+      day: "2027-04-01",
+      finishedAt: "2027-04-01T10:00:00Z",
+      chunks: [0],
+      kind: "incremental",
+      parent,
+    });
+    await put(setup, { day: "2027-05-01", finishedAt: "2027-05-01T10:00:00Z", chunks: [0], format: 1 });
+    await put(setup, { day: "2027-06-01", finishedAt: "2027-06-01T10:00:00Z", chunks: [0, 1] });
+    const real = new DirectoryRemover(setup.root);
+    let calls = 0;
+    const remover: Remover = {
+      findHold: () => real.findHold(),
+      remove: async (key, options) => {
+        if (calls++ >= kill) throw new Deno.errors.Interrupted("killed");
+        await real.remove(key, options);
+      },
+    };
+    const cut = await run(setup, { rules, confirm: true, remover });
+    // What is called complete must be whole: each chunk that a manifest names is there, and so is what it builds on.
+    const seen = await run(setup, { rules: { keepLast: 99, grace: NO_GRACE }, showKept: true });
+    for (const { reasons } of seen.kept_backups!) {
+      assert(!reasons.some((reason) => reason.includes("lacks")), `${kill}`);
+    }
+    assertEquals(seen.expired, [], `after ${kill} deletions`);
+    await run(setup, { rules, confirm: true });
+    assertEquals(await moments(setup), ["2027-06-01T10:00:00.000Z"], `after ${kill} deletions`);
+    const left = (await files(setup)).filter((name) => !name.includes("2027/06/01") && !name.includes("-20270601-"));
+    assertEquals(left, [], `after ${kill} deletions`);
+    if (cut.ok) {
+      assert(kill >= 10, "it was killed at each deletion");
+      return;
+    }
+  }
+});
+
+Deno.test("expire() deletes the folders of old runs, but for the last twelve of each task and those of ninety days", async () => {
+  await using setup = await TestRepository.open();
+  await put(setup, { day: "2027-06-01", finishedAt: "2027-06-01T10:00:00Z" });
+  for (let month = 0; month < 20; month++) {
+    const elapse = new Date(Date.UTC(2027, 5 - month, 1, 18));
+    for (const name of ["report.json", "databases/a%2Fb.json"]) {
+      await setup.write(setup.repository.runFolder({ task: "weekly", elapse }), name, "{}");
+    }
+  }
+  const report = await run(setup, { confirm: true });
+  assertEquals(report.runs, 8);
+  const runs = await Array.fromAsync(setup.store.list(setup.repository.taskFolder("weekly")));
+  assertEquals([runs.length, runs[0]?.name], [12, "20260701T180000Z"]);
+});
+
+Deno.test("expire() takes the catalog's entries of backups that somebody has deleted by hand", async () => {
+  await using setup = await TestRepository.open();
+  await put(setup, { day: "2027-06-01", finishedAt: "2027-06-01T10:00:00Z" });
+  const gone = await put(setup, { day: "2027-05-01", finishedAt: "2027-05-01T10:00:00Z" });
+  await Deno.remove(join(setup.root, gone.folder), { recursive: true });
+  const report = await run(setup, { confirm: true });
+  assertEquals([report.expired.length, report.leftovers.objects], [0, 1]);
+  assertEquals((await files(setup)).filter((name) => name.includes("_catalog")).length, 1);
+});

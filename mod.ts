@@ -70,6 +70,7 @@ export {
   type ListedDatabase,
   type ListRequest,
 } from "./src/commands/list.ts";
+export type { ChangeForecast } from "./src/commands/backup/forecast.ts";
 export type { Plan, TaskPlan } from "./src/commands/plan.ts";
 export type { RestoreContext, RestoreRequest } from "./src/commands/restore/context.ts";
 export type { RestoreReport } from "./src/commands/restore/report.ts";
@@ -90,7 +91,7 @@ export {
 } from "./src/config/config.ts";
 export type { Address } from "./src/config/values.ts";
 export type { RetentionRules, Span } from "./src/task/retention.ts";
-export type { Task } from "./src/task/task.ts";
+export type { IncrementPolicy, Task } from "./src/task/task.ts";
 export type { ExcludedDatabase, SelectedDatabase } from "./src/task/select.ts";
 export { type SelectionOptions, selectTasks, type TaskSelection } from "./src/task/selection.ts";
 export {
@@ -125,8 +126,11 @@ export {
   type BackupKind,
   type ChunkEntry,
   type DatabaseProperties,
+  type FeedOverlap,
+  type ListedFeed,
   type Manifest,
   type Origin,
+  type ParentLink,
   parseManifest,
   type Totals,
 } from "./src/archive/manifest.ts";

@@ -49,7 +49,14 @@ const PLAN: PlanResult = {
   concurrency: 1,
   delay: 0,
 };
-const ROUND: BackupResult = { database: "account/ab", done: true, cursor: null, status: "complete", error: null };
+const ROUND: BackupResult = {
+  database: "account/ab",
+  done: true,
+  cursor: null,
+  status: "complete",
+  error: null,
+  unchanged: false,
+};
 const SUMMARY: SummariseResult = { ok: true, databases: 1, failed: 0, message: "", report: "s3://b/k" };
 
 Deno.test("template.yaml has no null, which CloudFormation refuses anywhere in a template", () => {

@@ -28,6 +28,7 @@ import {
 import { joinKey } from "../store/key.ts";
 import { decodeDatabase } from "../database_name.ts";
 import type { UnreadableDocument } from "../couchdb/couchdb.ts";
+import type { ChunkPlace } from "./chunk.ts";
 import type { Checkpoint, ChunkEntry, Manifest, Origin } from "./manifest.ts";
 import type { Store, StoreCallOptions, StoreEntry } from "../store/store.ts";
 
@@ -65,6 +66,17 @@ export interface ArchiveChunk {
   name: string;
   /** Its line in the manifest or checkpoint. */
   entry: ChunkEntry | undefined;
+  /** The backup that it belongs to, where the archive goes on from that; undefined: it is the archive's own. */
+  parent?: ParentPlace | undefined;
+}
+
+/** Where a backup lies that an incremental one goes on from. */
+export interface ParentPlace {
+  store: Store;
+  /** The key of its folder. */
+  folder: string;
+  /** The path of its manifest, below the config's prefix. */
+  path: string;
 }
 
 /** A backup as it lies in its folder. */
@@ -79,8 +91,10 @@ export interface Archive {
   manifest: string | undefined;
   /** What its manifest or checkpoint says of the whole. */
   origin: Origin | undefined;
-  /** Its chunks in order, without those that are missing or have the wrong size. */
+  /** Its chunks in order, without those that are missing or have the wrong size; behind those of its parents. */
   chunks: ArchiveChunk[];
+  /** The backups that it goes on from, the newest first; `addParents()` finds them. */
+  parents: (ParentPlace & { entries: readonly ChunkEntry[] })[];
   /** What its manifest or checkpoint names, all of it. */
   entries: readonly ChunkEntry[];
   /** How many documents it should hold; undefined where nobody has counted them. */
@@ -114,6 +128,7 @@ export async function openArchive(place: ArchivePlace, options: StoreCallOptions
     manifest: undefined,
     origin: undefined,
     chunks: [],
+    parents: [],
     entries: [],
     documents: undefined,
     finishedAt: undefined,
@@ -130,6 +145,12 @@ export async function openArchive(place: ArchivePlace, options: StoreCallOptions
   else await compareWithListing(folderOf);
   if (state.objects.size === 0 || (archive.kind === "unlisted" && isEmpty(archive))) throw nothingThere(archive);
   return archive;
+}
+
+/** Where one of an archive's chunks is read. */
+export function placeOfChunk(archive: Archive, { name, entry, parent }: ArchiveChunk): ChunkPlace {
+  const { store, folder } = parent ?? archive.place;
+  return { store, key: joinKey(folder, name), entry };
 }
 
 /** What the steps of opening an archive work on. */

@@ -127,7 +127,7 @@ async function lookInto(
     const run = shortRun(found.manifest.run);
     const holds = objects.has(pinName(run)) ? await readHolds(repository, { folder, run, signal }) : [];
     backups.push({
-      ...describe(found.manifest, { folder, run, holds }),
+      ...describe(found.manifest, { folder, run, holds, prefix: repository.prefix }),
       key: joinKey(folder, found.name),
       finishedAt: found.finishedAt,
       hasCopy: found.name !== MANIFEST_NAME && copied === found.manifest.run,
@@ -142,13 +142,13 @@ function isObject(entry: StoreEntry): entry is Extract<StoreEntry, { kind: "obje
 
 function describe(
   { task, parent, chunks, totals }: Manifest,
-  place: { folder: string; run: string; holds: readonly string[] },
+  { prefix, ...place }: { folder: string; run: string; holds: readonly string[]; prefix: string },
 ): Omit<HeldBackup, "key" | "finishedAt" | "hasCopy"> {
   return {
     ...place,
     task,
-    // By its run until all folders are read: judge() puts the manifest's key in its place.
-    parent: parent === null ? undefined : shortRun(parent.run),
+    // Not by its run: one that found a link gone has made two backups of the database.
+    parent: parent === null ? undefined : joinKey(prefix, parent.path),
     isWhole: true,
     chunks: new Map(chunks.map(({ name, compressed_bytes }) => [name, compressed_bytes])),
     compressedBytes: totals.compressed_bytes,
@@ -180,16 +180,13 @@ async function readHolds(
 /** Finds each backup's parent, and whether it is whole: with its own chunks, and with a parent that is. */
 function judge(backups: readonly HeldBackup[], folders: readonly HeldFolder[]): void {
   const objectsOf = new Map(folders.map(({ folder, objects }) => [folder, objects]));
-  const byRun = new Map(backups.map((backup) => [`${backup.run} ${backup.task}`, backup]));
+  const byKey = new Map(backups.map((backup) => [backup.key, backup]));
   const lacking = new Set<string>();
   for (const backup of backups) {
     const objects = objectsOf.get(backup.folder);
     const isComplete = [...backup.chunks].every(([name, sizeBytes]) => objects?.get(name)?.sizeBytes === sizeBytes);
-    const parent = backup.parent === undefined ? undefined : byRun.get(`${backup.parent} ${backup.task}`);
-    if (!isComplete || (backup.parent !== undefined && parent === undefined)) lacking.add(backup.key);
-    backup.parent = parent?.key;
+    if (!isComplete || (backup.parent !== undefined && !byKey.has(backup.parent))) lacking.add(backup.key);
   }
-  const byKey = new Map(backups.map((backup) => [backup.key, backup]));
   for (const backup of backups) {
     const seen = new Set<string>();
     for (let link: HeldBackup | undefined = backup; link !== undefined && !seen.has(link.key);) {

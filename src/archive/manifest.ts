@@ -84,6 +84,16 @@ export interface DatabaseProperties {
 /** How a backup stands to others: `full` holds every document, `incremental` what has changed since its parent. */
 export type BackupKind = "full" | "incremental";
 
+/** The manifest that a backup goes on from. */
+export interface ParentLink {
+  /** Below the config's prefix: `2026/11/25/couchdb/orders/manifest-20261125T180411Z-0b5a8fd2.json`. */
+  path: string;
+  /** The run that wrote it. */
+  run: string;
+  /** SHA-256 of its bytes. */
+  sha256: string;
+}
+
 /** What is known when a backup begins. Instants are in UTC: `2026-01-03T18:00:01.312Z`. */
 export interface Origin {
   /** The version of the archive's format. */
@@ -114,8 +124,36 @@ export interface Origin {
   properties: DatabaseProperties;
   /** Whether it holds every document, or what has changed since another. */
   kind: BackupKind;
-  /** The backup that an incremental one goes on from. */
-  parent: { path: string; run: string; sha256: string } | null;
+  /**
+   * The backup that an incremental one goes on from, by its manifest: the path below the config's prefix, the run, and the
+   * SHA-256 of its bytes.
+   */
+  parent: ParentLink | null;
+}
+
+/**
+ * The end of the feed as a backup has seen it: the next one begins there, and finds by these rows whether they are still
+ * there, and which rows it knows already.
+ */
+export interface FeedOverlap {
+  /** The position behind which these rows lie. */
+  since: string;
+  /** So that nobody can tell by two backups of one id that it is the same. */
+  salt: string;
+  /** Of each row 22 characters of base64url: half of them stand for the id, half for the id and its leaf revisions. */
+  hashes: string[];
+}
+
+/** Between which positions of the changes feed a backup was listed. */
+export interface ListedFeed {
+  /** Behind which position; "0": from the beginning. */
+  since: string;
+  /** Up to which. */
+  until: string;
+  /** How many documents CouchDB said there were when it ended, deleted ones too; absent: not known. */
+  expected?: number | null | undefined;
+  /** Absent: not known, so that no backup can go on from this one. */
+  overlap?: FeedOverlap | null | undefined;
 }
 
 /** What a complete backup consists of. @see docs/archive.md, which specifies it */
@@ -127,7 +165,7 @@ export interface Manifest extends Origin {
   /** CouchDB's opaque sequences before the first and behind the last document. */
   update_seq: { start: string; end: string };
   /** The positions of the changes feed between which documents were listed; null in format 1. */
-  feed: { since: string; until: string } | null;
+  feed: ListedFeed | null;
   /** The documents that CouchDB could not read; all else of the database is there. */
   unreadable: UnreadableDocument[];
   /** The sums over `chunks`. */
@@ -229,10 +267,17 @@ const unreadableSchema = z.object({
   reason: z.string(),
 });
 
+const feedSchema = z.object({
+  since: z.string(),
+  until: z.string(),
+  expected: count.nullable().optional(),
+  overlap: z.object({ since: z.string(), salt: z.string(), hashes: z.array(z.string()) }).nullable().optional(),
+});
+
 const manifestSchema: z.ZodType<Manifest> = originSchema.extend({
   finished_at: z.string(),
   stored_at: z.string().nullable().default(null),
-  feed: z.object({ since: z.string(), until: z.string() }).nullable().default(null),
+  feed: feedSchema.nullable().default(null),
   unreadable: z.array(unreadableSchema).default([]),
   update_seq: z.object({ start: z.string(), end: z.string() }),
   totals: totalsSchema,

@@ -4,6 +4,7 @@
  * a chunk repeat lower ones. Ids are compared by hashes of 64 bits, as far as memory allows.
  */
 import { IdSet } from "../id_set.ts";
+import type { Archive, ArchiveChunk, ParentPlace } from "./archive.ts";
 import type { ChunkEntry } from "./manifest.ts";
 
 /** Beyond so many documents ids are not compared: these take some 80 MB. */
@@ -34,37 +35,55 @@ export class ChunkIds {
   }
 }
 
-/** Compares the ids of one archive's chunks. */
+/** Compares the ids of an archive's chunks; what a backup has in common with its parents is no repetition. */
 export class RepeatCheck {
-  readonly #ids: IdSet;
+  /** Of each backup the ids seen so far. */
+  readonly #ids = new Map<ParentPlace | undefined, IdSet>();
+  readonly #capacity: number;
 
   private constructor(capacity: number) {
-    this.#ids = new IdSet({ capacity, words: HASH_WORDS });
+    this.#capacity = capacity;
   }
 
-  /** A check for these chunks; undefined where they hold too many documents. */
-  static of(entries: readonly ChunkEntry[]): RepeatCheck | undefined {
-    const documents = entries.reduce((sum, entry) => sum + entry.documents, 0);
-    return documents > MOST_IDS ? undefined : new RepeatCheck(documents);
+  /** A check for an archive; undefined where one of its backups holds too many documents. */
+  static of({ entries, parents }: Pick<Archive, "entries" | "parents">): RepeatCheck | undefined {
+    const [most = 0] = [entries, ...parents.map((parent) => parent.entries)].map(countDocuments).sort((a, b) => b - a);
+    return most > MOST_IDS ? undefined : new RepeatCheck(parents.length === 0 ? most : 0);
   }
 
   /** What gathers the ids of a chunk; several chunks may be read at once. */
-  begin(entry: ChunkEntry): ChunkIds {
-    return new ChunkIds(entry, (id) => this.#ids.hashOf(id));
+  begin(entry: ChunkEntry, { parent }: Pick<ArchiveChunk, "parent">): ChunkIds {
+    const ids = this.#of(parent);
+    return new ChunkIds(entry, (id) => ids.hashOf(id));
   }
 
   /**
-   * Takes the ids of the next chunk.
+   * Takes the ids of the next chunk; those of parents come first.
    *
    * @returns Which of its rows, from 0, hold an id of a lower chunk or row, and should not.
    */
-  take(entry: ChunkEntry, ids: ChunkIds): number[] {
+  take(entry: ChunkEntry, { parent }: Pick<ArchiveChunk, "parent">, rows: ChunkIds): number[] {
+    const ids = this.#of(parent);
+    for (const before of this.#ids.keys()) {
+      if (before === parent) break;
+      this.#ids.delete(before);
+    }
     const repeated: number[] = [];
     let row = 0;
-    for (const hash of ids.hashes()) {
-      if (!this.#ids.addHash(hash) && entry.again !== true) repeated.push(row);
+    for (const hash of rows.hashes()) {
+      if (!ids.addHash(hash) && entry.again !== true) repeated.push(row);
       row++;
     }
     return repeated;
   }
+
+  #of(parent: ParentPlace | undefined): IdSet {
+    const ids = this.#ids.get(parent) ?? new IdSet({ capacity: this.#capacity, words: HASH_WORDS });
+    this.#ids.set(parent, ids);
+    return ids;
+  }
+}
+
+function countDocuments(entries: readonly ChunkEntry[]): number {
+  return entries.reduce((sum, entry) => sum + entry.documents, 0);
 }

@@ -24,6 +24,10 @@ export interface DatabaseReport extends Totals {
   seconds: number;
   /** How the backup stands to others of its database; absent where there is none. */
   kind?: BackupKind;
+  /** Nothing has changed since the backup before, on which this one stands. Absent where something has. */
+  unchanged?: true;
+  /** Why an incremental task has saved all of the database. Absent where it has not. */
+  full_because?: string;
   /** When it was complete, UTC, by the clock of this machine. */
   backed_up_at?: string;
   /** The documents that CouchDB could not read: all else of the database is saved. Absent where there is none. */

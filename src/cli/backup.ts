@@ -15,7 +15,7 @@ import type { Output } from "./shell.ts";
 
 export const command: Command = {
   name: "backup",
-  usage: "<config> [--task NAME]… [--database NAME]… [--all] [--scheduled] [--resume] [--date D] [--dry-run]",
+  usage: "<config> [--task NAME]… [--database NAME]… [--all] [--scheduled] [--resume] [--full] [--date D] [--dry-run]",
   help: [
     "Backs up the databases that the config's tasks select: every task now, or with --scheduled those that are due.",
     "",
@@ -38,6 +38,7 @@ export const command: Command = {
     { name: "all", summary: "all databases but _replicator, _users and _global_changes" },
     { name: "scheduled", aliases: ["sheduled"], summary: "run what is due, once on however many machines" },
     { name: "resume", summary: "go on where a run of the same date stopped" },
+    { name: "full", summary: "save all of each database, also where the task is incremental" },
     {
       name: "date",
       value: "D",
@@ -76,12 +77,13 @@ function readRequest(call: Call): BackupRequest {
   const databases = call.list("database");
   if (call.isOn("all") && databases.length > 0) throw new UsageError("--all and --database exclude each other");
   if (call.isOn("scheduled")) {
-    const other = ["date", "database", "all", "resume"].find((name) =>
+    const other = ["date", "database", "all", "resume", "full"].find((name) =>
       call.isOn(name) || call.text(name) !== undefined || call.list(name).length > 0
     );
     if (other !== undefined) {
       throw new UsageError(`--scheduled and --${other} exclude each other`, {
-        hint: "The elapse fixes the date, the tasks select the databases, and a run that died is resumed",
+        hint: "The elapse fixes the date, the tasks select the databases, and a run that died is resumed; " +
+          "full_every in the config says when all is saved again",
       });
     }
   }
@@ -90,6 +92,7 @@ function readRequest(call: Call): BackupRequest {
     databases: call.isOn("all") ? "all" : databases.length > 0 ? databases : undefined,
     date,
     resume: call.isOn("resume"),
+    full: call.isOn("full"),
   };
 }
 

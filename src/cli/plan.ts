@@ -19,6 +19,8 @@ export const command: Command = {
     "Says what each task selects and by which pattern, what it leaves out and why, what no task selects, and when each runs",
     "next.",
     "",
+    "Of an incremental task it says how much has changed, and what a run would read.",
+    "",
     "Warns of patterns that match nothing, of waits longer than the time between two runs, and of databases that are too",
     "large to be fetched in one request. The selection is that of the next run; nothing is stored.",
   ],
@@ -65,7 +67,7 @@ function describePlan({ tasks, unselected }: Plan, isOffline: boolean): string {
 }
 
 function describeTask(plan: TaskPlan, isOffline: boolean): string[] {
-  const { task, normalized, timezone, next, date, databases, excluded, warnings } = plan;
+  const { task, normalized, timezone, next, date, databases, changes, excluded, warnings } = plan;
   const inZone = (instant: string) => formatInZone(new Date(instant), timezone);
   const lines = [
     `Task ${task}`,
@@ -78,6 +80,7 @@ function describeTask(plan: TaskPlan, isOffline: boolean): string[] {
       lines.push(`    by ${pattern}: ${formatCount(selected.length)}`);
       lines.push(...shorten(selected.map(({ database }) => database), "      "));
     }
+    if (changes !== undefined) lines.push(`  would read ${describeChanges(changes)}`);
     if (excluded.length > 0) lines.push(`  leaves out ${countDatabases(excluded.length)}`);
     for (const [reason, left] of Map.groupBy(excluded, ({ reason }: ExcludedDatabase) => reason)) {
       lines.push(`    ${reason}: ${formatCount(left.length)}`);
@@ -85,6 +88,12 @@ function describeTask(plan: TaskPlan, isOffline: boolean): string[] {
     }
   }
   return [...lines, ...warnings.map((warning) => `  warning    ${warning}`)];
+}
+
+/** What an incremental run would read now. */
+function describeChanges({ full, changed, unchanged, documents }: NonNullable<TaskPlan["changes"]>): string {
+  return `${formatCount(documents)} document${documents === 1 ? "" : "s"}: of ${countDatabases(full)} all, ` +
+    `of ${countDatabases(changed)} the changes, of ${countDatabases(unchanged)} nothing`;
 }
 
 function countDatabases(count: number): string {

@@ -3,6 +3,8 @@
  * a mistake. In go the config's tasks and, unless it is asked offline, CouchDB; nothing is written anywhere.
  */
 import { formatCalendar } from "../calendar/calendar.ts";
+import type { Repository } from "../archive/repository.ts";
+import type { ChangeForecast } from "./backup/forecast.ts";
 import type { Task } from "../task/task.ts";
 import type { CouchClient } from "../couchdb/client.ts";
 import { formatDate, monthOf } from "../dates.ts";
@@ -40,6 +42,8 @@ export interface TaskPlan {
   excluded: ExcludedDatabase[];
   /** The patterns that select none. */
   unmatched: string[];
+  /** What of an incremental task's databases has changed; absent where it is not incremental, or CouchDB was not asked. */
+  changes?: ChangeForecast;
   /** Each a sentence without a full stop. */
   warnings: string[];
 }
@@ -60,6 +64,8 @@ export interface PlanOptions {
   count: number;
   /** Absent: only the times are planned. */
   couch?: CouchClient | undefined;
+  /** Where the backups lie that incremental tasks go on from. Absent: what has changed is not looked at. */
+  repository?: Repository | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -74,8 +80,10 @@ export async function plan(tasks: readonly Task[], options: PlanOptions): Promis
     const startedAt = new Date(times.next[0] ?? options.from);
     const month = monthOf(dateInPath(task, startedAt));
     const { selected, excluded, unmatched } = selectDatabases(names, task, { month });
+    const changes = await lookAtChanges(task, selected, options);
     plans.push({
       ...times,
+      ...changes === undefined ? {} : { changes: changes.forecast },
       databases: selected,
       excluded,
       unmatched: unmatched.map(({ pattern }) => pattern),
@@ -84,12 +92,24 @@ export async function plan(tasks: readonly Task[], options: PlanOptions): Promis
         ...unmatched.map(({ explanation }) => explanation),
         ...warnOfWaits(task, selected.length, options.from),
         ...task.chunk === undefined ? await warnOfSizes(couch, selected, signal) : [],
+        ...changes?.warnings ?? [],
       ],
     });
   }
   warnOfOverlaps(tasks, plans);
   const selected = new Set(plans.flatMap(({ databases }) => databases.map(({ database }) => database)));
   return { tasks: plans, unselected: names.filter((name) => !selected.has(name)) };
+}
+
+/** What the next run of an incremental task would read. */
+async function lookAtChanges(
+  task: Task,
+  selected: readonly SelectedDatabase[],
+  { couch, repository, signal = new AbortController().signal }: PlanOptions,
+): Promise<{ forecast: ChangeForecast; warnings: string[] } | undefined> {
+  if (task.increments === undefined || couch === undefined || repository === undefined) return undefined;
+  const { forecastChanges } = await import("./backup/forecast.ts");
+  return await forecastChanges({ couch, repository, signal }, task, selected.map(({ database }) => database));
 }
 
 function planTimes(task: Task, { from, count }: PlanOptions): TaskPlan {

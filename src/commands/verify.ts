@@ -2,16 +2,16 @@
  * Reads a backup again and compares it with its manifest: checksums, counts, ids. What is missing, damaged or foreign is
  * named, and so is what CouchDB could not read when the backup was made. Needs no CouchDB; writes nothing.
  */
-import { type Archive, type ArchiveChunk, type ChunkProblem, openArchive } from "../archive/archive.ts";
+import { type Archive, type ArchiveChunk, type ChunkProblem, openArchive, placeOfChunk } from "../archive/archive.ts";
 import { findArchive, type PathContext } from "../archive/find.ts";
 import { inspectChunk } from "../archive/chunk.ts";
 import type { DocumentCounts } from "../archive/document_reader.ts";
+import { addParents, nameOfChunk } from "../archive/parents.ts";
 import { findGaps, hasRange, RangeCheck } from "../archive/id_ranges.ts";
 import { MANIFEST_NAME, parseChunkName } from "../archive/layout.ts";
 import { type ChunkIds, RepeatCheck } from "../archive/repeats.ts";
 import type { UnreadableDocument } from "../couchdb/couchdb.ts";
 import { ArchiveError, EXIT } from "../errors.ts";
-import { joinKey } from "../store/key.ts";
 import { decodeDatabase } from "../database_name.ts";
 import type { ChunkEntry } from "../archive/manifest.ts";
 import type { Log, Progress } from "../observe.ts";
@@ -48,6 +48,9 @@ export interface VerifyReport {
   database: string;
   /** The URL of what was verified. */
   path: string;
+  /** The backups that it goes on from and that were verified with it, by the paths of their manifests; the newest first.
+   * Absent where there are none. */
+  parents?: string[];
   /** Chunks that are as they must be. */
   chunks: number;
   /** In those chunks; a document that was read again counts in each chunk that holds it. */
@@ -95,6 +98,7 @@ async function verifyArchive(context: VerifyContext, request: VerifyRequest): Pr
   const startedAt = now();
   const place = await findArchive(context, request.path, decodeDatabase(request.database));
   const archive = await openArchive(place, { signal });
+  await addParents(archive, context);
   const database = archive.database ?? decodeDatabase(request.database);
   const log = context.log.with({ database });
   progress.databaseStarted({ database, documents: archive.documents });
@@ -102,6 +106,7 @@ async function verifyArchive(context: VerifyContext, request: VerifyRequest): Pr
     ok: false,
     database,
     path: archive.url,
+    ...archive.parents.length === 0 ? {} : { parents: archive.parents.map(({ path }) => path) },
     chunks: 0,
     documents: 0,
     leaf_revisions: 0,
@@ -179,18 +184,19 @@ async function verifyChunks(
   const { quick, signal } = context;
   // The chunks of format 1 have ranges, which cannot overlap unnoticed.
   const isOfRanges = archive.entries.some(hasRange);
-  const repeats = quick || isOfRanges || archive.kind !== "complete" ? undefined : RepeatCheck.of(archive.entries);
+  // A backup and those that it goes on from hold states of the same documents; each by itself holds one of each.
+  const repeats = quick || isOfRanges || archive.kind !== "complete" ? undefined : RepeatCheck.of(archive);
   report.ids_compared = repeats !== undefined;
   if (repeats === undefined && !quick && !isOfRanges && archive.kind === "complete") {
     context.log.info("ids are not compared: there are too many documents", { documents: archive.documents });
   }
   const verifyOne = async (chunk: ArchiveChunk, signal: AbortSignal): Promise<ChunkProblem | VerifiedChunk> => {
-    const { name, entry } = chunk;
+    const { entry } = chunk;
     if (quick && entry !== undefined) return { chunk, counts: { ...entry, leafRevisions: entry.leaf_revisions } };
     try {
       return await readChunk(archive, chunk, { ...context, signal, repeats });
     } catch (error) {
-      if (error instanceof ArchiveError) return { chunk: name, problem: error.message };
+      if (error instanceof ArchiveError) return { chunk: nameOfChunk(chunk), problem: error.message };
       throw error;
     }
   };
@@ -208,7 +214,7 @@ async function verifyChunks(
 
 /** @throws ArchiveError when the chunk is not what its line in the manifest says. */
 async function readChunk(
-  { place: { store, folder } }: Archive,
+  archive: Archive,
   chunk: ArchiveChunk,
   { log, progress, signal, repeats }: {
     log: Log;
@@ -217,10 +223,11 @@ async function readChunk(
     repeats: RepeatCheck | undefined;
   },
 ): Promise<ChunkProblem | VerifiedChunk> {
-  const { name, entry } = chunk;
+  const { entry } = chunk;
+  const name = nameOfChunk(chunk);
   const range = new RangeCheck(entry);
-  const ids = entry === undefined ? undefined : repeats?.begin(entry);
-  const contents = await inspectChunk({ store, key: joinKey(folder, name), entry }, {
+  const ids = entry === undefined ? undefined : repeats?.begin(entry, chunk);
+  const contents = await inspectChunk(placeOfChunk(archive, chunk), {
     signal,
     onRow: (id) => {
       range.check(id);
@@ -234,19 +241,20 @@ async function readChunk(
 
 /** Whether a chunk holds documents that a lower one holds too, and does not say that its are later. */
 async function findRepeats(
-  { place: { store, folder } }: Archive,
-  { chunk: { name, entry }, ids }: VerifiedChunk,
+  archive: Archive,
+  { chunk, ids }: VerifiedChunk,
   { repeats, signal }: { repeats: RepeatCheck | undefined; signal: AbortSignal },
 ): Promise<ChunkProblem | undefined> {
+  const { entry } = chunk;
   if (entry === undefined || ids === undefined || repeats === undefined) return undefined;
-  const [first, ...others] = repeats.take(entry, ids);
+  const [first, ...others] = repeats.take(entry, chunk, ids);
   if (first === undefined) return undefined;
   let row = 0;
   let repeated: string | undefined;
   const onRow = (id: string | undefined) => void (row++ === first && (repeated = id));
-  await inspectChunk({ store, key: joinKey(folder, name), entry }, { signal, onRow });
+  await inspectChunk(placeOfChunk(archive, chunk), { signal, onRow });
   const more = others.length === 0 ? "" : ` (and ${others.length} more)`;
   const problem = `It holds document ${JSON.stringify(repeated)}${more}, which a lower chunk or row holds too, ` +
     'and it is not marked "again"';
-  return { chunk: name, problem };
+  return { chunk: nameOfChunk(chunk), problem };
 }

@@ -211,6 +211,7 @@ function toConfig(
       attachments: task.attachments,
       revisions: task.revisions,
       tombstones: task.tombstones,
+      increments: task.incremental ? { most: task.max_increments, fullEveryDays: task.full_every } : undefined,
       parallel: task.parallel,
       concurrency: task.concurrency,
       allowEmpty: task.allow_empty,

@@ -25,6 +25,11 @@ export function findContradictions(document: unknown): ConfigFinding[] {
     if ("backup_only_previus" in keys && "backup_only_previous" in keys) {
       find(["task", name, "backup_only_previus"], "stands beside backup_only_previous, which means the same");
     }
+    for (const key of ["max_increments", "full_every"]) {
+      if (key in keys && String(keys["incremental"]) !== "true") {
+        find(["task", name, key], 'needs "incremental: true" beside it');
+      }
+    }
   }
   if ("token" in root && !("secret" in root)) find(["token"], "needs the key secret beside it");
   if ("secret" in root && !("token" in root)) find(["secret"], "needs the key token beside it");

@@ -40,6 +40,10 @@ interface TaskDocument {
   attachments: boolean;
   revisions: boolean;
   tombstones: boolean;
+  incremental: boolean;
+  max_increments: number;
+  /** In days. */
+  full_every?: number | undefined;
   parallel: number;
   concurrency?: number | undefined;
   allow_empty: boolean;
@@ -98,6 +102,8 @@ export interface ConfigDocument {
 const LONGEST_DELAY_SECONDS = 7 * 24 * 3600;
 const MOST_PARALLEL = 32;
 const MOST_CONCURRENT = 100;
+const MOST_INCREMENTS = 1000;
+const LONGEST_FULL_EVERY_DAYS = 3660;
 
 const database = z.strictObject({
   url: address,
@@ -144,6 +150,13 @@ const task = z.strictObject({
   attachments: flag.default(true),
   revisions: flag.default(true),
   tombstones: flag.default(false),
+  incremental: flag.default(false),
+  max_increments: wholeNumber(`must be a whole number from 1 to ${MOST_INCREMENTS}`, MOST_INCREMENTS).default(14),
+  full_every: wholeNumber(
+    `must be a whole number of days from 1 to ${LONGEST_FULL_EVERY_DAYS}`,
+    LONGEST_FULL_EVERY_DAYS,
+  )
+    .optional(),
   parallel: wholeNumber(`must be a whole number from 1 to ${MOST_PARALLEL}`, MOST_PARALLEL).default(4),
   concurrency: wholeNumber(`must be a whole number from 1 to ${MOST_CONCURRENT}`, MOST_CONCURRENT).optional(),
   allow_empty: flag.default(false),

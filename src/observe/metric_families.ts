@@ -34,6 +34,7 @@ export interface Family {
 /** The time of success, which outlives a run that failed. */
 export const LAST_SUCCESS = "couchdb_backup_last_success_timestamp_seconds";
 const STATUSES = ["complete", "resumed", "failed", "gone"] as const;
+const KINDS = ["full", "incremental", "unchanged"] as const;
 const CAUSES = ["couchdb", "store", "archive", "interrupted", "task", "unexpected"] as const;
 const CAUSE_OF_EXIT: Record<number, (typeof CAUSES)[number]> = {
   [EXIT.couchdb]: "couchdb",
@@ -72,6 +73,19 @@ export const FAMILIES: readonly Family[] = [
         labels: { status },
         value: databases.filter((database) => database.status === status).length,
       })),
+  },
+  {
+    name: "couchdb_backup_databases_by_kind",
+    help: "Databases that the last run saved in full, saved the changes of, and found unchanged.",
+    samples: ({ databases }) =>
+      KINDS.map((kind) => ({ labels: { kind }, value: databases.filter((one) => kindOf(one) === kind).length })),
+  },
+  {
+    name: "couchdb_backup_full_again_databases",
+    help: "Databases of an incremental task of which the last run had to save all.",
+    samples: ({ databases }) => [{
+      value: databases.filter(({ full_because }) => full_because !== undefined).length,
+    }],
   },
   sum("couchdb_backup_documents", "Documents stored by the last run.", "documents"),
   sum("couchdb_backup_leaf_revisions", "Leaf revisions stored by the last run.", "leaf_revisions"),
@@ -164,6 +178,11 @@ export const PART_FAMILIES: readonly Family[] = [
 /** Whether a task saved everything it was asked for. */
 export function hasSucceeded(task: TaskReport): boolean {
   return isTaskSaved(task);
+}
+
+function kindOf({ status, kind, unchanged }: TaskReport["databases"][number]): (typeof KINDS)[number] | undefined {
+  if (status !== "complete" && status !== "resumed") return undefined;
+  return unchanged === true ? "unchanged" : kind;
 }
 
 function sum(

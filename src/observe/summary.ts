@@ -60,7 +60,7 @@ export function formatSummary(report: RunReport, options: SummaryOptions = {}): 
       formatSeconds(seconds)
     }, run ${report.run}`,
   );
-  lines.push(...formatWarnings(report, options), ...formatFailures(report, options));
+  lines.push(...formatFulls(report), ...formatWarnings(report, options), ...formatFailures(report, options));
   return lines.join("\n");
 }
 
@@ -89,7 +89,10 @@ function chooseRows(databases: readonly DatabaseReport[], maxRows: number): Data
 }
 
 function toRow(database: DatabaseReport): Row {
-  return { ...database, name: printable(database.database) };
+  const { database: name, status, kind, unchanged } = database;
+  const isSaved = status === "complete" || status === "resumed";
+  const how = unchanged === true ? "unchanged" : kind === "incremental" && isSaved ? "incremental" : status;
+  return { ...database, name: printable(name), status: how };
 }
 
 function sumRows(name: string, databases: readonly DatabaseReport[]): Row {
@@ -140,6 +143,22 @@ function formatTable(rows: readonly Row[], columns: number | undefined): string[
     line("DATABASE", (column) => column.title),
     ...rows.map((row) => line(row.name, (column) => column.cell(row))),
   ];
+}
+
+/** So many databases that were saved in full again are named for each reason; the report names all. */
+const NAMED_FULLS = 3;
+
+/** Of incremental tasks what had to be saved in full, and why. */
+function formatFulls({ tasks }: RunReport): string[] {
+  const byReason = new Map<string, string[]>();
+  for (const { database, full_because: reason } of tasks.flatMap(({ databases }) => databases)) {
+    if (reason !== undefined) byReason.set(reason, [...byReason.get(reason) ?? [], printable(database)]);
+  }
+  return [...byReason].map(([reason, databases]) => {
+    const named = databases.slice(0, NAMED_FULLS).join(", ");
+    const more = databases.length > NAMED_FULLS ? ` and ${formatCount(databases.length - NAMED_FULLS)} more` : "";
+    return `All of ${named}${more} is saved: ${printable(reason)}`;
+  });
 }
 
 /** Of a database so many documents that could not be read are named; the report names all. */

@@ -73,6 +73,8 @@ export interface Round {
   cursor: string | null;
   /** Why the database has failed; null when it has not. */
   error: string | null;
+  /** Whether the database has not changed since the backup before, so that nobody needs to wait behind it. */
+  unchanged: boolean;
 }
 
 const CALLS_AT_ONCE = 16;
@@ -238,7 +240,7 @@ export async function backupRound(
   const bookkeeping = { ...context, signal: AbortSignal.timeout(LAST_WORDS_TIMEOUT_MS) };
   if (lease !== undefined) {
     if (await isLeaseLost(bookkeeping, lease)) {
-      return { status: "failed", cursor: null, error: "Another run has taken the elapse over" };
+      return { status: "failed", cursor: null, error: "Another run has taken the elapse over", unchanged: false };
     }
     await renewLease(bookkeeping, lease);
   }
@@ -254,12 +256,15 @@ export async function backupRound(
   try {
     // The task's other patterns match nothing here; that is no cause for a warning.
     const selections = [{ ...selection, warnings: [], listed: undefined }];
-    const report = await backup({ ...context, run: runOf(run) }, selections, await resuming(context, run));
+    const options = { ...await resuming(context, run), isOneOfMany: true };
+    const report = await backup({ ...context, run: runOf(run) }, selections, options);
     outcome = report.tasks[0]!.databases[0]!;
   } catch (error) {
     const isInterrupted = context.stop.aborted || context.signal.aborted;
     const chunks = isInterrupted ? await countChunks(address, runOf(run)) : 0;
-    if (chunks > Number(cursor ?? 0)) return { status: "unfinished", cursor: String(chunks), error: null };
+    if (chunks > Number(cursor ?? 0)) {
+      return { status: "unfinished", cursor: String(chunks), error: null, unchanged: false };
+    }
     if (!isInterrupted && isTransient(error) && !await brake.pull(error)) throw error;
     if (!isInterrupted && isFatalForRun(error)) await brake.pull(error);
     const seconds = (context.now().getTime() - startedAt.getTime()) / 1000;
@@ -272,7 +277,8 @@ export async function backupRound(
 
 async function endRound(context: RoundsContext, run: RunOfElapse, outcome: DatabaseReport): Promise<Round> {
   await folderOf(context, run).storeOutcome(outcome, { signal: AbortSignal.timeout(LAST_WORDS_TIMEOUT_MS) });
-  return { status: outcome.status, cursor: null, error: outcome.error ?? null };
+  const { status, error = null, unchanged = false } = outcome;
+  return { status, cursor: null, error, unchanged };
 }
 
 /**

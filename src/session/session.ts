@@ -73,6 +73,8 @@ export interface BackupRequest {
   date?: BackupDate | undefined;
   /** Go on where a run of the same date stopped. @default false */
   resume?: boolean | undefined;
+  /** Save all of each database, also where its task is incremental. @default false */
+  full?: boolean | undefined;
 }
 
 /** What a plan is to show. */
@@ -177,7 +179,7 @@ export class Session implements AsyncDisposable {
     let report: RunReport;
     try {
       const selections = await this.select(request);
-      report = await backup(await this.context(), selections, { resume: request.resume });
+      report = await backup(await this.context(), selections, { resume: request.resume, full: request.full });
     } catch (error) {
       const isInterrupted = signal.aborted || stop.aborted;
       if (!isInterrupted && !(error instanceof UsageError)) {
@@ -292,7 +294,8 @@ export class Session implements AsyncDisposable {
     const { now, signal, stop } = this.#parts;
     const { from = now(), count = DEFAULT_ELAPSES, offline = false } = request;
     const couch = offline ? undefined : await this.connect();
-    return await plan(this.config.tasks, { from, count, couch, signal: AbortSignal.any([signal, stop]) });
+    const { repository } = this;
+    return await plan(this.config.tasks, { from, count, couch, repository, signal: AbortSignal.any([signal, stop]) });
   }
 
   /** Tries all that a backup needs. One small object is written, always the same. @throws The reason of `signal`. */

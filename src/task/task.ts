@@ -2,6 +2,14 @@
 import type { Calendar } from "../calendar/calendar.ts";
 import type { RetentionRules } from "./retention.ts";
 
+/** When a task whose backups are incremental makes a full one all the same. */
+export interface IncrementPolicy {
+  /** A chain has at most so many backups with content behind its full one. */
+  most: number;
+  /** A full backup is the beginning of a chain for so many days; absent: for as long as it lasts. */
+  fullEveryDays?: number | undefined;
+}
+
 /** A named entry below `task`. */
 export interface Task {
   /** The entry's key. */
@@ -28,6 +36,8 @@ export interface Task {
   revisions: boolean;
   /** Whether documents that were deleted long ago are saved as tombstones, so that replicas learn of the deletion. */
   tombstones: boolean;
+  /** How long only what has changed since the last backup is saved; absent: every backup is full. */
+  increments?: IncrementPolicy | undefined;
   /** Requests in flight for one database. */
   parallel: number;
   /** How many databases a state machine backs up at the same time; absent: one. */

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { pathToFileURL } from "node:url";
 import { main } from "../../src/cli/cli.ts";
 import type { Shell } from "../../src/cli/shell.ts";
+import { edit } from "../fakes/couchdb/edits.ts";
 import { createDatabase, idsOf } from "../couchdb/impatient_client.ts";
 import { type FakeCouchDb, startFakeCouchDb } from "../fakes/couchdb.ts";
 import { filesOf, readBackup } from "../read_archive.ts";
@@ -129,6 +130,31 @@ Deno.test("main() backs up what a config selects, says 0, and prints the result 
   }
   assertStringIncludes(err, `database is backed up documents=12`);
   assertStringIncludes(err, `run=${id}`);
+});
+
+Deno.test("main() saves what has changed of an incremental task, and all of it with --full; list tells one from the other", async () => {
+  await using desk = await Desk.make();
+  const task = "{weekly: {databases: [a, media], incremental: true, chunk: 5, timezone: UTC}}";
+  const path = await desk.config({ task });
+  // deno-lint-ignore no-explicit-any -- a report as it was printed
+  const kinds = ({ json }: { json: any }) =>
+    json.tasks[0].databases.map((one: { kind: string; unchanged?: true }) => one.unchanged ? "unchanged" : one.kind);
+  assertEquals(kinds(await run(["backup", path, "--json", "--date", "2026-10-22"])), ["full", "full"]);
+  edit(desk.fake.databases.get("a")!, { _id: "another" });
+  const planned = await run(["plan", path]);
+  assertStringIncludes(
+    planned.out,
+    "would read 1 document: of 0 databases all, of 1 database the changes, of 1 database",
+  );
+  assertEquals(kinds(await run(["backup", path, "--json", "--date", "2026-10-23"])), ["incremental", "unchanged"]);
+  assertEquals(kinds(await run(["backup", path, "--json", "--date", "2026-10-24", "--full"])), ["full", "full"]);
+  const { json: list } = await run(["list", "backups", "--config", path, "--json", "--database", "a"]);
+  assertEquals(list.backups.map(({ kind }: { kind: string }) => kind), ["full", "incremental", "full"]);
+  const { out } = await run(["list", "backups", "--config", path]);
+  assertStringIncludes(out, "incremental");
+  assertEquals((await run(["verify", "a", "2026-10-23", "--config", path])).code, 0);
+  assertEquals((await run(["restore", "new", "2026-10-23/a", "--config", path])).code, 0);
+  assertEquals(desk.fake.databases.get("new")!.listing(desk.fake.node).ids.length, 13);
 });
 
 Deno.test("main() takes the config from $COUCHDB_BACKUP_CONFIG, as a path and as text", async () => {
@@ -307,6 +333,7 @@ Deno.test("main() explains what is wrong with a command line, with exit code 2",
     [["backup", path, "--date", "2026-02-30"], '--date has no day "2026-02-30"', "2026-10-22"],
     [["backup", path, "--task", "daily"], 'The config has no task "daily"', 'Its tasks are "weekly"'],
     [["backup", path, "--all", "--database", "a"], "--all and --database exclude each other", ""],
+    [["backup", path, "--scheduled", "--full"], "--scheduled and --full exclude each other", "full_every"],
     [["backup", path, "--single", "medai"], 'CouchDB has no database "medai"', 'Did you mean "media"?'],
     [["backup", path, "--log-format", "xml"], '--log-format has no "xml"', "auto, plain, json or journald"],
     [["backup", `${desk.folder}/missing.yaml`], "missing.yaml:1:1: Cannot read the config", "Name a readable file"],

@@ -148,7 +148,11 @@ Deno.test("expire() leaves a parent as long as what builds on it, and then both 
   await using setup = await TestRepository.open();
   const runs = ["aaaaaaaa-0000-4000-8000-000000000000", "bbbbbbbb-0000-4000-8000-000000000000"];
   const base = await put(setup, { day: "2027-05-01", finishedAt: "2027-05-01T10:00:00Z", chunks: [0], run: runs[0]! });
-  const parent = { path: `${base.folder}/${base.name}`, run: runs[0]!, sha256: "0".repeat(64) };
+  const parent = {
+    path: `${base.folder}/${base.name}`.slice("backup/ippbx/".length),
+    run: runs[0]!,
+    sha256: "0".repeat(64),
+  };
   await put(setup, {
     day: "2027-05-08",
     finishedAt: "2027-05-08T10:00:00Z",
@@ -270,7 +274,7 @@ Deno.test("expire() keeps what the store has locked, and what the locked one bui
   await using setup = await TestRepository.open();
   const id = "dddddddd-0000-4000-8000-000000000000";
   const base = await put(setup, { day: "2027-04-01", finishedAt: "2027-04-01T10:00:00Z", run: id });
-  const parent = { path: `${base.folder}/${base.name}`, run: id, sha256: "0".repeat(64) };
+  const parent = { path: `${base.folder}/${base.name}`.slice("backup/ippbx/".length), run: id, sha256: "0".repeat(64) };
   await put(setup, { day: "2027-05-01", finishedAt: "2027-05-01T10:00:00Z", kind: "incremental", parent });
   await put(setup, { day: "2027-06-01", finishedAt: "2027-06-01T10:00:00Z" });
   const remover: Remover = {
@@ -308,7 +312,11 @@ Deno.test("expire() killed at any deletion leaves backups that are whole or gone
     await using setup = await TestRepository.open();
     const id = "eeeeeeee-0000-4000-8000-000000000000";
     const base = await put(setup, { day: "2027-03-01", finishedAt: "2027-03-01T10:00:00Z", chunks: [0, 1], run: id });
-    const parent = { path: `${base.folder}/${base.name}`, run: id, sha256: "0".repeat(64) };
+    const parent = {
+      path: `${base.folder}/${base.name}`.slice("backup/ippbx/".length),
+      run: id,
+      sha256: "0".repeat(64),
+    };
     await put(setup, {
       day: "2027-04-01",
       finishedAt: "2027-04-01T10:00:00Z",

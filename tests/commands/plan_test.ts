@@ -5,6 +5,10 @@ import { plan } from "../../src/commands/plan.ts";
 import { Secret } from "../../src/secret.ts";
 import { couchOk } from "../couch_request.ts";
 import { type FakeCouchDb, startFakeCouchDb } from "../fakes/couchdb.ts";
+import { Repository } from "../../src/archive/repository.ts";
+import { openStore } from "../../src/store/open.ts";
+import { Backups } from "./backup/feed_setup.ts";
+import { edit, fill } from "../fakes/couchdb/edits.ts";
 import { RecordedLog } from "../fakes/log.ts";
 import { task } from "../fakes/task.ts";
 
@@ -150,4 +154,37 @@ Deno.test("plan() without CouchDB plans the times, and says of a schedule that i
     ["2025-01-01 UTC", [], ['schedule "2025-01-01 UTC" has no elapse after 2026-01-01T00:00:00.000Z']],
     [null, [], []],
   ]);
+});
+
+Deno.test("plan() says how many databases of an incremental task have changed, and what a run would read", async () => {
+  await using backups = new Backups();
+  const { server, couch } = await startWith(["a", "b", "c", "d", "e"]);
+  await using _ = server;
+  for (const name of ["a", "b", "c", "d"]) fill(server.databases.get(name)!, 200);
+  const incremental = { name: "weekly", databases: ["[a-e]"], increments: { most: 14 } };
+  const all = ["a", "b", "c", "d"].map((database) => ({ database, pattern: "[a-e]" }));
+  await backups.runAll(server, all, { task: incremental });
+  fill(server.databases.get("e")!, 30);
+  edit(server.databases.get("b")!, { _id: "d0000199", changed: true }, { _id: "d0000001", _deleted: true });
+  edit(
+    server.databases.get("c")!,
+    ...fill(server.databases.get("c")!, 150, { prefix: "more" }).map((_id) => ({ _id })),
+  );
+  const repository = new Repository(await openStore({ bucket: `file://${backups.root}` }), {
+    prefix: "",
+    suffix: "couchdb",
+  });
+  const since = server.requests.length;
+  const { tasks: [weekly] } = await plan([task("weekly", incremental)], { from: FROM, count: 1, couch, repository });
+  assertEquals(weekly?.changes, { full: 2, changed: 1, unchanged: 2, documents: 30 + 350 + 2 });
+  const asked = server.requests.slice(since).map(({ endpoint }) => endpoint);
+  assertEquals(asked.filter((endpoint) => endpoint === "_bulk_get"), []);
+  assertEquals(asked.filter((endpoint) => endpoint === "_changes").length, 4);
+  const { tasks: [full] } = await plan([task("weekly", { databases: ["a"] })], {
+    from: FROM,
+    count: 1,
+    couch,
+    repository,
+  });
+  assertEquals(full?.changes, undefined);
 });

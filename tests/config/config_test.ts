@@ -73,6 +73,7 @@ Deno.test("parseConfig() reads the sample with its colon", () => {
     attachments: true,
     revisions: true,
     tombstones: false,
+    increments: undefined,
     parallel: 4,
     concurrency: undefined,
     allowEmpty: false,
@@ -101,6 +102,9 @@ task:
     attachments: false
     revisions: false
     tombstones: true
+    incremental: true
+    max_increments: 30
+    full_every: 90
     parallel: 32
     concurrency: 100
     allow_empty: true
@@ -136,6 +140,7 @@ prometheus: {pushgateway: "http://u:p@push:9091/", per_database: true, instance:
     attachments: false,
     revisions: false,
     tombstones: true,
+    increments: { most: 30, fullEveryDays: 90 },
     parallel: 32,
     concurrency: 100,
     allowEmpty: true,
@@ -508,6 +513,22 @@ ${BUCKET}`,
     ],
   },
   {
+    what: "how long increments last, where there are none",
+    text: `${DATABASE}task: {w: {databases: [a], incremental: false, max_increments: 3, full_every: 30}}\n${BUCKET}`,
+    message: [
+      '2:64: Key "task.w.max_increments" needs "incremental: true" beside it',
+      '2:79: Key "task.w.full_every" needs "incremental: true" beside it',
+    ],
+  },
+  {
+    what: "increments without end, and full backups every moment",
+    text: `${DATABASE}task: {w: {databases: [a], incremental: true, max_increments: 0, full_every: 0.5}}\n${BUCKET}`,
+    message: [
+      '2:63: Key "task.w.max_increments" is 0, must be a whole number from 1 to 1000',
+      '2:78: Key "task.w.full_every" is 0.5, must be a whole number of days from 1 to 3660',
+    ],
+  },
+  {
     what: "both spellings of one key",
     text:
       `${DATABASE}task:\n  w:\n    databases: [a]\n    backup_only_previous: true\n    backup_only_previus: true\n${BUCKET}`,
@@ -784,6 +805,9 @@ Deno.test("parseConfig() gives the defaults that docs/configuration.md names", a
     attachments: task?.attachments,
     revisions: task?.revisions,
     tombstones: task?.tombstones,
+    incremental: task?.increments !== undefined,
+    max_increments: parse(`${DATABASE}task: {w: {databases: [a], incremental: true}}\n${BUCKET}`).tasks[0]?.increments
+      ?.most,
     parallel: task?.parallel,
     allow_empty: task?.allowEmpty,
     per_database: parse(`${DATABASE}${TASK}${BUCKET}prometheus: a.prom\n`).prometheus?.perDatabase,

@@ -139,6 +139,7 @@ function round(database: string, status: BackupResult["status"], cursor: string 
     cursor,
     status,
     error: status === "failed" ? "CouchDB answered 500" : null,
+    unchanged: false,
   };
 }
 

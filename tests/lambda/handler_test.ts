@@ -127,9 +127,23 @@ Deno.test("openHandler() answers plan, backup and summarise as the state machine
   const first = await lambda.invoke({ action: "backup", ...run, database: "large", cursor: null }, {
     stop: stop.signal,
   });
-  assertEquals(first, { database: "large", done: false, status: "unfinished", cursor: "4", error: null });
+  assertEquals(first, {
+    database: "large",
+    done: false,
+    status: "unfinished",
+    cursor: "4",
+    error: null,
+    unchanged: false,
+  });
   const second = await lambda.invoke({ action: "backup", ...run, database: "large", cursor: first.cursor });
-  assertEquals(second, { database: "large", done: true, status: "resumed", cursor: null, error: null });
+  assertEquals(second, {
+    database: "large",
+    done: true,
+    status: "resumed",
+    cursor: null,
+    error: null,
+    unchanged: false,
+  });
 
   await lambda.invoke({ action: "backup", ...run, database: "a", cursor: null });
   const summary = await lambda.invoke({ action: "summarise", ...run, only: "all" });

@@ -5,7 +5,10 @@ import { databaseReport, runReport, taskReport } from "../fakes/report.ts";
 const FINISHED = Date.UTC(2026, 0, 3, 18, 1, 30) / 1000;
 
 const MIXED = runReport([
-  taskReport("weekly", [databaseReport("media"), databaseReport("account/ab", { status: "resumed" })]),
+  taskReport("weekly", [
+    databaseReport("media", { kind: "incremental", unchanged: true }),
+    databaseReport("account/ab", { kind: "incremental", status: "resumed" }),
+  ]),
   taskReport("monthly", [
     databaseReport("a"),
     databaseReport("b", { status: "failed", error: "gone", exit_code: 10, documents: 5, bytes: 10 }),
@@ -33,6 +36,10 @@ Deno.test("formatMetrics() tells per task what the last run did", () => {
     'couchdb_backup_databases{task="weekly",status="resumed"} 1',
     'couchdb_backup_databases{task="weekly",status="failed"} 0',
     'couchdb_backup_databases{task="weekly",status="gone"} 0',
+    'couchdb_backup_databases_by_kind{task="weekly",kind="full"} 0',
+    'couchdb_backup_databases_by_kind{task="weekly",kind="incremental"} 1',
+    'couchdb_backup_databases_by_kind{task="weekly",kind="unchanged"} 1',
+    'couchdb_backup_full_again_databases{task="weekly"} 0',
     'couchdb_backup_documents{task="weekly"} 200',
     'couchdb_backup_leaf_revisions{task="weekly"} 220',
     'couchdb_backup_absent_documents{task="weekly"} 2',

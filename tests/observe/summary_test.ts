@@ -109,3 +109,16 @@ Deno.test("formatSummary() names what is saved and yet needs a look, and when wh
     ]
   ) assertStringIncludes(text, line);
 });
+
+Deno.test("formatSummary() tells what has changed from what has not, and why all of a database was saved again", () => {
+  const because = "documents were purged since the last backup";
+  const text = formatSummary(runReport([taskReport("weekly", [
+    databaseReport("a", { kind: "incremental", unchanged: true, chunks: 0 }),
+    databaseReport("b", { kind: "incremental" }),
+    ...["c", "d", "e", "f"].map((name) => databaseReport(name, { kind: "full", full_because: because })),
+  ])]));
+  assertMatch(text, /^ {2}a +unchanged /m);
+  assertMatch(text, /^ {2}b +incremental /m);
+  assertMatch(text, /^ {2}c +complete /m);
+  assertStringIncludes(text, `All of c, d, e and 1 more is saved: ${because}`);
+});

@@ -22,6 +22,7 @@ import type { Store } from "../../src/store/store.ts";
 import { selectTasks } from "../../src/task/selection.ts";
 import { createDatabase, idsOf, impatientClient } from "../couchdb/impatient_client.ts";
 import { type FakeCouchDb, startFakeCouchDb } from "../fakes/couchdb.ts";
+import { edit, fill } from "../fakes/couchdb/edits.ts";
 import { couchOk } from "../couch_request.ts";
 import { RecordedLog } from "../fakes/log.ts";
 import { task } from "../fakes/task.ts";
@@ -117,7 +118,7 @@ Deno.test("backupRound() completes a database, and stores how it came out", asyn
   await using place = await Place.make();
   const run = runFor();
   const round = await backupRound(place.context(), run, { database: "a/b", cursor: null });
-  assertEquals(round, { status: "complete", cursor: null, error: null });
+  assertEquals(round, { status: "complete", cursor: null, error: null, unchanged: false });
   assertEquals((await manifestOf(place.folder("a/b")))?.run, "weekly/20260103T180000Z");
   const outcome = await place.readJson("databases/a%2Fb.json") as { status: string; documents: number; path: string };
   assertEquals([outcome.status, outcome.documents], ["complete", 3]);
@@ -129,12 +130,12 @@ Deno.test("backupRound() goes on where the round before was stopped, until the d
   await using place = await Place.make();
   const run = runFor({ chunk: 2, parallel: 1 });
   const first = await place.shortRound(run, { cursor: null, requests: 3 });
-  assertEquals(first, { status: "unfinished", cursor: "3", error: null });
+  assertEquals(first, { status: "unfinished", cursor: "3", error: null, unchanged: false });
   const second = await place.shortRound(run, { cursor: first.cursor, requests: 4 });
-  assertEquals(second, { status: "unfinished", cursor: "7", error: null });
+  assertEquals(second, { status: "unfinished", cursor: "7", error: null, unchanged: false });
   assertEquals(await folderOf(place.context(), run).readOutcome("large", {}), undefined);
   const third = await backupRound(place.context(), run, { database: "large", cursor: second.cursor });
-  assertEquals(third, { status: "resumed", cursor: null, error: null });
+  assertEquals(third, { status: "resumed", cursor: null, error: null, unchanged: false });
   const { leafRevisions } = await readBackup(place.folder("large"));
   assertEquals(leafRevisions.size, 20);
   const asked = place.fake.requestsTo("_bulk_get").flatMap(({ ids }) => ids);
@@ -339,4 +340,29 @@ Deno.test("summariseRun() tells of a database that the last run had and that is 
   const report = await summariseRun(place.context(), { ...run, generation });
   assertEquals([report.ok, report.tasks[0]!.unlisted], [true, ["a/b"]]);
   assertStringIncludes(report.tasks[0]!.warnings![0]!, "does not list");
+});
+
+Deno.test("backupRound() goes on with an increment in as many rounds as it takes, and says what has not changed", async () => {
+  await using place = await Place.make();
+  const later = (day: number, part: Parameters<typeof runFor>[0] = {}): RunOfElapse => ({
+    ...runFor({ chunk: 10, parallel: 1, increments: { most: 14 }, ...part }),
+    elapse: new Date(`2026-01-0${day}T18:00:00Z`),
+  });
+  const first = { database: "large", cursor: null };
+  const database = place.fake.databases.get("large")!;
+  const changed = fill(database, 300).slice(0, 60);
+  assertEquals((await backupRound(place.context(), later(3), first)).status, "complete");
+  edit(database, ...changed.map((_id) => ({ _id, changed: true })));
+  const begun = await place.shortRound(later(4), { cursor: null, requests: 2 });
+  assertEquals([begun.status, begun.unchanged], ["unfinished", false]);
+  const done = await backupRound(place.context(), later(4), { database: "large", cursor: begun.cursor });
+  assertEquals(done, { status: "resumed", cursor: null, error: null, unchanged: false });
+  const outcome = JSON.parse(
+    await Deno.readTextFile(`${place.root}/backup/_runs/couchdb/weekly/20260104T180000Z/databases/large.json`),
+  );
+  assertEquals([outcome.kind, outcome.documents], ["incremental", changed.length]);
+  const round = await backupRound(place.context(), later(5), first);
+  assertEquals(round, { status: "complete", cursor: null, error: null, unchanged: true });
+  // The same round again, as its answer was lost.
+  assertEquals(await backupRound(place.context(), later(5), first), round);
 });

@@ -12,7 +12,11 @@ import { NAMED_BY_HAND } from "../../task/select.ts";
 import { isEmptyByMistake, type TaskSelection } from "../../task/selection.ts";
 import type { BackupOptions, Run, RunContext } from "./context.ts";
 import { DatabaseBackup } from "./database.ts";
+import { IncrementShare } from "./increment.ts";
 import { missUnlisted, rememberRun } from "./unlisted.ts";
+
+/** With a delay no more than twenty databases a second are opened, however many of them have not changed. */
+const LEAST_BETWEEN_SECONDS = 0.05;
 
 /**
  * Backs up what was selected.
@@ -54,20 +58,53 @@ async function backupTask(context: Run, selection: TaskSelection, options: Backu
   const startedAt = context.now();
   await missUnlisted(context, selection, report);
   context.progress.runStarted({ action: "backup", databases: databases.length });
+  const share = options.isOneOfMany === true
+    ? IncrementShare.ofOne(`${context.run} ${databases[0]?.database}`)
+    : new IncrementShare(databases.length);
+  const delay = new Delay(task.delaySeconds);
   for (const [index, { database, pattern }] of databases.entries()) {
-    if (index > 0 && context.fatal === undefined) await waitBetween(task.delaySeconds, context);
+    if (index > 0 && context.fatal === undefined) await waitBetween(delay.seconds(), context);
+    delay.opens();
     const one = new DatabaseBackup({ ...context, log: log.with({ database }) }, {
       task,
       database,
       date,
       isListed: pattern !== NAMED_BY_HAND,
+      share,
     });
     report.databases.push(context.fatal === undefined ? await one.run(options) : one.notTried(context.fatal));
+    if (one.isUnchanged) delay.isNotNeeded();
     if (one.error !== undefined && isFatalForRun(one.error)) context.fatal = one.error;
   }
   context.progress.runFinished();
   await rememberRun(context, selection, { report, startedAt });
   return report;
+}
+
+/** How long to wait before the next database: what the task says, but where the last one had not changed a moment. */
+class Delay {
+  readonly #seconds: number;
+  #isNeeded = true;
+  #openedAtMs = 0;
+
+  constructor(seconds: number) {
+    this.#seconds = seconds;
+  }
+
+  opens(): void {
+    this.#openedAtMs = performance.now();
+    this.#isNeeded = true;
+  }
+
+  isNotNeeded(): void {
+    this.#isNeeded = false;
+  }
+
+  seconds(): number {
+    if (this.#isNeeded) return this.#seconds;
+    const rest = LEAST_BETWEEN_SECONDS - (performance.now() - this.#openedAtMs) / 1000;
+    return Math.min(this.#seconds, Math.max(0, rest));
+  }
 }
 
 async function waitBetween(delaySeconds: number, context: RunContext): Promise<void> {

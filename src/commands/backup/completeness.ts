@@ -4,9 +4,11 @@
  * anew for each request; so the counts are asked for several times, and the largest one counts.
  */
 import { wait } from "../../abort.ts";
+import type { KnownRows } from "../../archive/overlap.ts";
 import type { CouchClient, DatabaseInfo } from "../../couchdb/client.ts";
 import { EXIT, ProgramError } from "../../errors.ts";
 import type { Run } from "./context.ts";
+import { FullNeeded, PURGED, SET_BACK } from "./doubt.ts";
 import type { Listing } from "./listing.ts";
 
 /** More questions than these at once tell nothing more. */
@@ -57,11 +59,13 @@ export class DocumentCounts {
     return this.#questions > 1;
   }
 
-  /** Asks CouchDB. */
-  async look({ signal }: { signal: AbortSignal }): Promise<void> {
+  /** Asks CouchDB. @param options.questions How often at most; @default as often as there are copies of ranges */
+  async look(
+    { signal, questions = this.#questions }: { signal: AbortSignal; questions?: number | undefined },
+  ): Promise<void> {
     const purges = purgesOf(this.info);
     const ask = () => this.#couch.databaseInfo(this.#database, { signal });
-    const infos = await Promise.all(Array.from({ length: this.#questions }, ask));
+    const infos = await Promise.all(Array.from({ length: Math.min(questions, this.#questions) }, ask));
     const latest = infos.reduce((a, b) => (purgesOf(b) ?? 0) > (purgesOf(a) ?? 0) ? b : a);
     const total = Math.max(...infos.map(({ doc_count, doc_del_count }) => doc_count + doc_del_count));
     const isPurged = purgesOf(latest) !== purges;
@@ -86,6 +90,8 @@ export interface ListedDatabase {
   mostLive: () => number;
   /** How many purges there were when the listing began, maybe in an earlier run. */
   purges: number | undefined;
+  /** Of an increment: what the backup before has. */
+  before?: { documents: number; known: KnownRows } | undefined;
 }
 
 /** Holds a listing against the counts until it can be called complete. */
@@ -97,11 +103,13 @@ export class Completeness {
   readonly #mostLive: () => number;
   readonly #startedAtMs: number = performance.now();
   readonly #purges: number | undefined;
+  readonly #before: ListedDatabase["before"];
 
   constructor(
     context: Run,
-    { database, listing, counts, mostLive, purges }: ListedDatabase,
+    { database, listing, counts, mostLive, purges, before }: ListedDatabase,
   ) {
+    this.#before = before;
     this.#context = context;
     this.#database = database;
     this.#listing = listing;
@@ -134,7 +142,7 @@ export class Completeness {
    * Waits until nothing is missing. What was written meanwhile, and what is found to be missing, is stored.
    *
    * @param storeListed Stores what the listing has to give.
-   * @throws IncompleteError, with the numbers, when patience has ended.
+   * @throws IncompleteError, with the numbers, when patience has ended; FullNeeded where an increment does not do.
    */
   async await(storeListed: () => Promise<void>): Promise<void> {
     const { log, signal, stop, cluster } = this.#context;
@@ -146,12 +154,15 @@ export class Completeness {
         const lag = await cluster.untilSettled({ signal: AbortSignal.any([signal, stop]) });
         if (lag !== undefined) throw this.#incomplete(`the cluster does not settle: ${lag}`);
         await this.#listAgain(storeListed);
-      } else if (!this.#listing.isCounted && this.#listing.recounted === undefined) {
+      } else if (this.#isUncounted && this.#listing.recounted === undefined) {
         await this.#listAgain(storeListed);
       }
       const shortfall = await this.#findShortfall();
       isUnsettled = this.#counts.hasCopies && await cluster.look({ signal }) !== undefined;
-      if (shortfall === undefined && !isUnsettled) return;
+      if (shortfall === undefined && !isUnsettled) {
+        if ((this.#before?.known.unseen ?? 0) > 0) throw new FullNeeded(SET_BACK);
+        return;
+      }
       if (shortfall === undefined) continue;
       const waitMs = waits.next();
       if (waitMs === undefined) throw this.#incomplete(shortfall);
@@ -159,6 +170,11 @@ export class Completeness {
       await wait(waitMs, AbortSignal.any([signal, stop]));
       await this.#listAgain(storeListed);
     }
+  }
+
+  /** Whether what was listed has to be counted once more: a resumed run has seen a part of it alone. */
+  get #isUncounted(): boolean {
+    return !this.#listing.isCounted || (this.#before?.known.unseen ?? 0) > 0;
   }
 
   /** Follows the feed from where it ended, then counts all of it; what is new is stored. */
@@ -176,9 +192,16 @@ export class Completeness {
     const { expected } = this.#counts;
     await this.#counts.look({ signal });
     const isPurged = purgesOf(this.#counts.info) !== this.#purges;
+    if (isPurged && this.#before !== undefined) throw new FullNeeded(PURGED);
     if (isPurged && this.#listing.recounted === undefined) return "documents were purged meanwhile: it is counted anew";
     const { ids, allowance } = this.#listing.recounted ?? { ids: this.#listing.ids, allowance: 0 };
     const total = isPurged ? this.#counts.expected : expected;
+    if (this.#before !== undefined) {
+      const { documents } = this.#before;
+      // Each document that was made since is a row; what was changed shows in no count.
+      if (documents + ids + allowance >= total) return undefined;
+      return `${ids} changed documents are listed, and ${total - documents} were made since the last backup`;
+    }
     if (ids + allowance < total) return `${ids} of ${total} documents are listed, deleted ones too`;
     const most = this.#mostLive();
     if (most >= this.#counts.live) return undefined;

@@ -33,6 +33,10 @@ export interface RunContext {
 export interface BackupOptions {
   /** Go on where a run of the same date stopped. */
   resume?: boolean | undefined;
+  /** Save all of each database, also where the task is incremental. */
+  full?: boolean | undefined;
+  /** What is selected is a part of a run of many calls, which cannot count together. @default false */
+  isOneOfMany?: boolean | undefined;
   /** With `resume`: only where one of these runs stopped. */
   resumeRuns?: ReadonlySet<string> | undefined;
 }

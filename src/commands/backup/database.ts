@@ -6,7 +6,8 @@
 import { CheckpointWriter } from "../../archive/checkpoint.ts";
 import { shortRun } from "../../archive/layout.ts";
 import { findLeftover, type Leftover, readFilter } from "../../archive/leftover.ts";
-import { type ChunkEntry, type Manifest, sumChunks } from "../../archive/manifest.ts";
+import { followChain } from "../../archive/chain.ts";
+import { type ChunkEntry, type ListedFeed, type Manifest, type Origin, sumChunks } from "../../archive/manifest.ts";
 import { type FolderState, readFolder } from "../../archive/read.ts";
 import type { DatabaseReport } from "../../archive/report.ts";
 import { IdFilter } from "../../couchdb/id_filter.ts";
@@ -17,12 +18,15 @@ import { forEachParallel } from "../../parallel.ts";
 import { findConditions } from "../../store/conditions.ts";
 import type { Task } from "../../task/task.ts";
 import { ChunkWriter } from "./chunks.ts";
-import { Completeness, DocumentCounts, purgesOf } from "./completeness.ts";
+import { Completeness, DocumentCounts, type ListedDatabase, purgesOf } from "./completeness.ts";
 import type { BackupOptions, Run } from "./context.ts";
-import { finishBackup } from "./finish.ts";
-import { Listing, type Work } from "./listing.ts";
+import { FullNeeded } from "./doubt.ts";
+import { readFeedEnd } from "./feed_end.ts";
+import { finishBackup, type FinishedBackup } from "./finish.ts";
+import { findGoneLink, type IncrementPlan, type IncrementShare, planIncrement } from "./increment.ts";
+import { type ListedIncrement, Listing, type Work } from "./listing.ts";
 import { type DatabaseOrigin, readOrigin, readPrevious } from "./origin.ts";
-import { findStillUnreadable } from "./unreadable.ts";
+import { findLacking, findStillUnreadable } from "./unreadable.ts";
 import { warnOfShrinking } from "./shrinking.ts";
 
 /** How long the last checkpoint of an interrupted run may take. */
@@ -37,7 +41,25 @@ export interface DatabaseJob {
   date: BackupDate;
   /** Whether CouchDB has listed it; else it was named by hand, and may never have been there. */
   isListed: boolean;
+  /** What all databases of an incremental task share. */
+  share: IncrementShare;
 }
+
+type Unfinished = Extract<Leftover, { kind: "unfinished" }>;
+
+/** What one database's backup works with, whatever is saved of it. */
+interface Saving extends DatabaseOrigin {
+  counts: DocumentCounts;
+  /** The folder, as it was when this backup began. */
+  state: FolderState;
+  /** The newest backup of the database, by whatever task. */
+  previous: Awaited<ReturnType<typeof readPrevious>>;
+  /** What an earlier run left to go on from. */
+  leftover: Unfinished | undefined;
+}
+
+/** What there is to save, and since when. */
+type DatabaseJobAt = Pick<DatabaseJob, "task" | "database"> & { startedAt: Date };
 
 /** One run's copy of one database. */
 export class DatabaseBackup {
@@ -51,6 +73,10 @@ export class DatabaseBackup {
   readonly #isListed: boolean;
   readonly #folder: string;
   readonly #startedAt: Date;
+  readonly #share: IncrementShare;
+  #isUnchanged = false;
+  #fullBecause: string | undefined;
+  #lacking: Awaited<ReturnType<typeof findLacking>> | undefined;
   #status: DatabaseReport["status"] = "complete";
   #chunks: () => readonly ChunkEntry[] = () => [];
   #unreadable: () => readonly UnreadableDocument[] = () => [];
@@ -59,7 +85,7 @@ export class DatabaseBackup {
   /** How many documents the backup before has, where this one has far fewer. */
   #shrunkFrom: number | undefined;
 
-  constructor(context: Run, { task, database, date, isListed }: DatabaseJob) {
+  constructor(context: Run, { task, database, date, isListed, share }: DatabaseJob) {
     this.#context = context;
     this.#task = task;
     this.#database = database;
@@ -67,6 +93,16 @@ export class DatabaseBackup {
     this.#isListed = isListed;
     this.#folder = context.repository.backupFolder({ date, database });
     this.#startedAt = context.now();
+    this.#share = share;
+  }
+
+  /** Whether nothing had to be read. */
+  get isUnchanged(): boolean {
+    return this.#isUnchanged;
+  }
+
+  get #job(): DatabaseJobAt {
+    return { task: this.#task, database: this.#database, startedAt: this.#startedAt };
   }
 
   /** Makes the backup complete, or reports why it is not. @throws The reason of an interruption. */
@@ -87,6 +123,7 @@ export class DatabaseBackup {
         bytes: report.bytes,
         compressedBytes: report.compressed_bytes,
         durationMs: Math.round(report.seconds * 1000),
+        ...this.#task.increments === undefined ? {} : { kind: report.unchanged === true ? "unchanged" : report.kind },
       });
       return report;
     } catch (error) {
@@ -119,13 +156,12 @@ export class DatabaseBackup {
     return hint === undefined ? report : { ...report, hint };
   }
 
-  async #copy({ resume, resumeRuns }: BackupOptions): Promise<void> {
+  async #copy({ resume, resumeRuns, full }: BackupOptions): Promise<void> {
     const { couch, repository: { store, storeFolder }, log, progress, signal } = this.#context;
     // Asked once: the store remembers.
     await findConditions(store, storeFolder, { log, signal });
-    const job = { task: this.#task, database: this.#database, startedAt: this.#startedAt };
     const [found, state, previous] = await Promise.all([
-      readOrigin(this.#context, job),
+      readOrigin(this.#context, this.#job),
       readFolder(store, this.#folder, { signal }),
       readPrevious(this.#context, this.#database),
     ]);
@@ -139,33 +175,181 @@ export class DatabaseBackup {
         runs: resumeRuns,
       })
       : { kind: "nothing" };
-    if (leftover.kind === "complete") return this.#alreadyComplete(leftover.manifest);
+    if (leftover.kind === "complete" && await this.#isWhole(leftover)) return this.#alreadyComplete(leftover.manifest);
 
-    const { origin, info } = resumed(found, leftover);
-    const kept = leftover.kind === "unfinished" ? leftover.checkpoint.chunks : [];
-    if (leftover.kind === "unfinished") this.#status = "resumed";
-    progress.databaseStarted({ database: this.#database, documents: info.doc_count });
-    const still = await findStillUnreadable(this.#context, job, previous?.unreadable ?? []);
-    const counts = new DocumentCounts(couch, this.#database, info);
-    if (counts.hasCopies) await counts.look({ signal });
+    progress.databaseStarted({ database: this.#database, documents: found.info.doc_count });
+    const counts = new DocumentCounts(couch, this.#database, found.info);
+    const saving: Saving = {
+      ...found,
+      counts,
+      state,
+      previous,
+      leftover: leftover.kind === "unfinished" ? leftover : undefined,
+    };
+    const plan = await this.#plan(saving, { full: full === true });
+    if (plan.kind === "unchanged") return await this.#carryOver(saving, plan);
+    if (plan.kind === "full") return await this.#saveFull(saving, plan.reason);
+    try {
+      await this.#saveIncrement(saving, plan);
+    } catch (error) {
+      if (!(error instanceof FullNeeded)) throw error;
+      await this.#saveFullAfterAll(saving, error.reason);
+    }
+  }
+
+  /** How the database is to be saved. What a run has begun in one way goes on so, where that is still possible. */
+  async #plan(saving: Saving, { full }: { full: boolean }): Promise<IncrementPlan> {
+    const { origin, counts, leftover } = saving;
+    const begun = leftover?.checkpoint;
+    if (begun?.kind === "full") return { kind: "full" };
+    const plan = await planIncrement(this.#context, {
+      task: this.#task,
+      database: this.#database,
+      origin,
+      counts,
+      full,
+      share: this.#share,
+      resumed: begun?.parent ?? undefined,
+      findLacking: (unreadable) => this.#findLacking(unreadable),
+    });
+    if (begun === undefined) return plan;
+    if (plan.kind === "incremental" && plan.base.parent.sha256 === begun.parent?.sha256) return plan;
+    this.#context.log.warn("checkpoint is not used: it is of an increment of another backup", { run: begun.run });
+    saving.leftover = undefined;
+    return plan.kind === "full" ? plan : await this.#plan(saving, { full });
+  }
+
+  /** Looks once which documents that the backup before lacks can be read now. */
+  async #findLacking(unreadable: readonly UnreadableDocument[]) {
+    return this.#lacking ??= await findLacking(this.#context, this.#job, unreadable);
+  }
+
+  /** A complete backup of this run that lacks a link is none. */
+  async #isWhole({ manifest }: { manifest: Manifest }): Promise<boolean> {
+    const { repository: { store }, log, signal } = this.#context;
+    const { broken } = await followChain({ store, folder: this.#folder, manifest }, { signal });
+    if (broken !== undefined) log.warn("a backup that this run has made is not whole", { ...broken });
+    return broken === undefined;
+  }
+
+  /** Nothing has changed: a manifest that says so is all. */
+  async #carryOver(saving: Saving, plan: Extract<IncrementPlan, { kind: "unchanged" }>): Promise<void> {
+    const { base: { previous, parent, links, documents }, until } = plan;
+    const { info: { update_seq } } = saving.counts;
+    const { still } = await this.#findLacking(previous.unreadable);
+    this.#unreadable = () => still;
+    await this.#finish(saving, {
+      origin: { ...saving.origin, kind: "incremental", parent },
+      updateSeq: { start: saving.info.update_seq, end: update_seq },
+      feed: { since: previous.feed!.overlap!.since, until, expected: documents, overlap: previous.feed!.overlap },
+      unreadable: still,
+      chunks: [],
+    });
+    const gone = await findGoneLink(links, this.#context);
+    if (gone !== undefined) return await this.#saveFullAfterAll(saving, linkIsGone(gone));
+    this.#isUnchanged = true;
+  }
+
+  /** Saves all of the database. */
+  async #saveFull(saving: Saving, reason: string | undefined): Promise<void> {
+    const { leftover, previous } = saving;
+    if (reason !== undefined) {
+      this.#fullBecause = reason;
+      this.#share.say(this.#context.log, reason);
+    }
+    const unreadable = await findStillUnreadable(this.#context, this.#job, previous?.unreadable ?? []);
+    const { listing, done } = await this.#storeDocuments(saving, { origin: saving.origin, unreadable });
+    if (done.unreadable.length > 0 && sumChunks(done.chunks).documents === 0) {
+      throw this.#nothingReadable(done.unreadable);
+    }
+    await this.#finish(saving, {
+      origin: originOf(saving.origin, leftover),
+      updateSeq: { start: startSeqOf(saving), end: saving.counts.info.update_seq },
+      feed: { since: "0", until: listing.until, ...await this.#readFeedEnd(listing, saving) },
+      unreadable: done.unreadable,
+      chunks: done.chunks,
+    });
+    const shrinking = await warnOfShrinking(this.#context, previous?.entry, this.#manifest!);
+    this.#warnings.push(...shrinking);
+    if (shrinking.length > 0) this.#shrunkFrom = previous?.entry.documents;
+  }
+
+  /** Saves what has changed since the backup before. @throws FullNeeded where that does not do. */
+  async #saveIncrement(saving: Saving, plan: Extract<IncrementPlan, { kind: "incremental" }>): Promise<void> {
+    const { base, page } = plan;
+    const { still, lacking } = await this.#findLacking(base.previous.unreadable);
+    const isListed = (id: string) =>
+      page?.rows.some((row) => row.id === id && base.known.look(row) !== "known") === true;
+    const origin: Origin = { ...saving.origin, kind: "incremental", parent: base.parent };
+    const { listing, done } = await this.#storeDocuments(saving, {
+      origin,
+      unreadable: still,
+      increment: {
+        since: base.since,
+        known: base.known,
+        page,
+        lacking: lacking.filter(({ id }) => !isListed(id)),
+      },
+      before: { documents: base.documents, known: base.known },
+    });
+    await this.#finish(saving, {
+      origin: originOf(origin, saving.leftover),
+      updateSeq: { start: startSeqOf(saving), end: saving.counts.info.update_seq },
+      feed: { since: base.since, until: listing.until, ...await this.#readFeedEnd(listing, saving) },
+      unreadable: done.unreadable,
+      chunks: done.chunks,
+    });
+    const gone = await findGoneLink(base.links, this.#context);
+    if (gone !== undefined) throw new FullNeeded(linkIsGone(gone));
+  }
+
+  /** What was stored of an increment is of no use: all is saved, in chunks of its own. */
+  async #saveFullAfterAll(saving: Saving, reason: string): Promise<void> {
+    const { couch, repository: { store }, signal } = this.#context;
+    const [found, state] = await Promise.all([
+      readOrigin(this.#context, this.#job),
+      readFolder(store, this.#folder, { signal }),
+    ]);
+    const counts = new DocumentCounts(couch, this.#database, found.info);
+    this.#manifest = undefined;
+    await this.#saveFull({ ...saving, ...found, counts, state, leftover: undefined }, reason);
+  }
+
+  /** Stores the documents that are to be stored, until nothing is missing. */
+  async #storeDocuments(
+    { info, counts, state, leftover }: Saving,
+    { origin: wanted, unreadable, increment, before }: {
+      origin: Origin;
+      unreadable: readonly UnreadableDocument[];
+      increment?: ListedIncrement | undefined;
+      before?: ListedDatabase["before"];
+    },
+  ): Promise<{ listing: Listing; done: CheckpointWriter }> {
+    const { couch, repository: { store }, log, signal } = this.#context;
+    const origin = originOf(wanted, leftover);
+    const kept = leftover?.checkpoint.chunks ?? [];
+    if (leftover !== undefined) this.#status = "resumed";
+    // A count from behind the last page would hold documents that need not be listed.
+    if (counts.hasCopies && increment?.page?.pending !== 0) await counts.look({ signal });
     const listing = new Listing(couch, this.#database, {
       log,
       signal: AbortSignal.any([signal, this.#context.stop]),
       chunk: this.#task.chunk,
       tombstones: this.#task.tombstones,
       expected: counts.expected,
-      unreadable: new Set(still.map(({ id }) => id)),
+      unreadable: new Set(unreadable.flatMap(({ id, rev }) => rev === undefined ? id : [])),
+      q: info.q,
+      increment,
       resumed: await this.#resumedListing(leftover),
       beforeLastPage: () => counts.look({ signal }),
     });
-    const startSeq = leftover.kind === "unfinished" ? leftover.checkpoint.update_seq.start : info.update_seq;
     const done = new CheckpointWriter(store, this.#folder, {
       origin,
-      startSeq,
+      startSeq: startSeqOf({ info, leftover }),
       kept,
       now: this.#context.now,
-      keptUnreadable: [...still, ...leftover.kind === "unfinished" ? leftover.checkpoint.unreadable : []],
-      keptFilter: leftover.kind === "unfinished" ? leftover.listing.filter?.name : undefined,
+      keptUnreadable: [...unreadable, ...leftover?.checkpoint.unreadable ?? []],
+      keptFilter: leftover?.listing.filter?.name,
       settled: () => listing.settled,
       expected: () => counts.expected,
     });
@@ -185,16 +369,14 @@ export class DatabaseBackup {
       listing,
       counts,
       mostLive: () => mostLive(done),
-      purges: purgesOf(leftover.kind === "unfinished" ? leftover.checkpoint.properties : info),
+      purges: purgesOf(leftover?.checkpoint.properties ?? info),
+      before,
     });
     try {
-      if (leftover.kind === "nothing") await completeness.awaitFirstPage();
+      if (leftover === undefined && increment === undefined) await completeness.awaitFirstPage();
       const storeListed = () => this.#storeListed(listing, writer, done);
       await storeListed();
       await completeness.await(storeListed);
-      if (done.unreadable.length > 0 && sumChunks(done.chunks).documents === 0) {
-        throw this.#nothingReadable(done.unreadable);
-      }
     } catch (error) {
       await done.saveRest({ signal: AbortSignal.timeout(LAST_SAVE_TIMEOUT_MS) }).catch((lost) =>
         log.warn("checkpoint could not be stored", { error: describeError(lost) })
@@ -203,19 +385,25 @@ export class DatabaseBackup {
     } finally {
       listing.close();
     }
+    return { listing, done };
+  }
+
+  async #readFeedEnd(listing: Listing, { counts, info: { q } }: Saving): Promise<Partial<ListedFeed>> {
+    if (this.#task.increments === undefined) return {};
+    this.#share.hasPending = listing.hasPending;
+    return await readFeedEnd(this.#context, { database: this.#database, listing, counts, q });
+  }
+
+  async #finish(
+    { state }: Saving,
+    backup: Pick<FinishedBackup, "origin" | "updateSeq" | "feed" | "unreadable" | "chunks">,
+  ): Promise<void> {
     this.#manifest = await finishBackup(this.#context, {
-      origin,
+      ...backup,
       date: this.#date,
       folder: this.#folder,
-      updateSeq: { start: startSeq, end: counts.info.update_seq },
-      feed: { since: "0", until: listing.until },
-      unreadable: done.unreadable,
-      chunks: done.chunks,
       manifests: state.manifests,
     });
-    const shrinking = await warnOfShrinking(this.#context, previous?.entry, this.#manifest);
-    this.#warnings.push(...shrinking);
-    if (shrinking.length > 0) this.#shrunkFrom = previous?.entry.documents;
   }
 
   /** Stores what the listing has to give: first what is new, then what was listed again, until nothing is left. */
@@ -234,8 +422,8 @@ export class DatabaseBackup {
     } while (!listing.ended);
   }
 
-  async #resumedListing(leftover: Leftover) {
-    if (leftover.kind !== "unfinished") return undefined;
+  async #resumedListing(leftover: Unfinished | undefined) {
+    if (leftover === undefined) return undefined;
     const { repository: { store }, log, signal } = this.#context;
     const { listing: state } = leftover;
     const bytes = await readFilter(store, this.#folder, { filter: state.filter, log, signal });
@@ -284,6 +472,7 @@ export class DatabaseBackup {
     this.#chunks = () => manifest.chunks;
     this.#unreadable = () => manifest.unreadable;
     this.#manifest = manifest;
+    this.#isUnchanged = manifest.kind === "incremental" && manifest.chunks.length === 0;
   }
 
   #report(): DatabaseReport {
@@ -296,6 +485,8 @@ export class DatabaseBackup {
     };
     if (this.#manifest !== undefined) {
       report.kind = this.#manifest.kind;
+      if (this.#isUnchanged) report.unchanged = true;
+      if (this.#fullBecause !== undefined) report.full_because = this.#fullBecause;
       report.backed_up_at = this.#manifest.finished_at;
     }
     const unreadable = this.#unreadable();
@@ -307,9 +498,16 @@ export class DatabaseBackup {
 }
 
 /** What a resumed backup begins with: it is as old as its first chunk. */
-function resumed({ origin, info }: DatabaseOrigin, leftover: Leftover): Pick<DatabaseOrigin, "origin" | "info"> {
-  if (leftover.kind !== "unfinished") return { origin, info };
-  return { origin: { ...origin, started_at: leftover.checkpoint.started_at }, info };
+function originOf(origin: Origin, leftover: Unfinished | undefined): Origin {
+  return leftover === undefined ? origin : { ...origin, started_at: leftover.checkpoint.started_at };
+}
+
+function startSeqOf({ info, leftover }: Pick<Saving, "info" | "leftover">): string {
+  return leftover?.checkpoint.update_seq.start ?? info.update_seq;
+}
+
+function linkIsGone(path: string): string {
+  return `a backup that it relies on is gone, "${path}"`;
 }
 
 function mostLive({ chunks, unreadable }: CheckpointWriter): number {

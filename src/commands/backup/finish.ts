@@ -5,7 +5,14 @@
 import { Buffer } from "node:buffer";
 import { Catalog } from "../../archive/catalog.ts";
 import { MANIFEST_NAME, manifestName, parseChunkName, shortRun } from "../../archive/layout.ts";
-import { type ChunkEntry, encodeJson, type Manifest, type Origin, sumChunks } from "../../archive/manifest.ts";
+import {
+  type ChunkEntry,
+  encodeJson,
+  type ListedFeed,
+  type Manifest,
+  type Origin,
+  sumChunks,
+} from "../../archive/manifest.ts";
 import { type ListedManifest, listManifests } from "../../archive/read.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import type { BackupDate } from "../../dates.ts";
@@ -24,7 +31,7 @@ export interface FinishedBackup {
   /** The folder's key. */
   folder: string;
   updateSeq: Manifest["update_seq"];
-  feed: NonNullable<Manifest["feed"]>;
+  feed: ListedFeed;
   unreadable: readonly UnreadableDocument[];
   chunks: readonly ChunkEntry[];
   /** What the folder had when the backup began. */

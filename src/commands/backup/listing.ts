@@ -7,11 +7,11 @@
  * when everything asked for before is stored: so a higher chunk holds the later state.
  */
 import type { ListingState } from "../../archive/manifest.ts";
+import { FeedTail, type KnownRows } from "../../archive/overlap.ts";
 import { orAborted } from "../../abort.ts";
 import { IdBatch, type ListedDocument } from "../../couchdb/batch.ts";
 import { type FeedPage, listChanges, PAGE_ROWS } from "../../couchdb/changes.ts";
 import type { CouchClient } from "../../couchdb/client.ts";
-import type { ChangesRow } from "../../couchdb/changes_page.ts";
 import { IdFilter } from "../../couchdb/id_filter.ts";
 import type { Log } from "../../observe.ts";
 
@@ -32,6 +32,17 @@ export interface Work {
   settled(): void;
 }
 
+/** Where the listing of an incremental backup begins. */
+export interface ListedIncrement {
+  /** The position behind which rows are new, but for those that are known. */
+  since: string;
+  known: KnownRows;
+  /** The first page behind that position, where it has been looked at already. */
+  page?: FeedPage | undefined;
+  /** Documents that the backup before lacks, and that are fetched whether they have changed or not. */
+  lacking: readonly ListedDocument[];
+}
+
 /** What a listing begins with. */
 export interface ListingOptions {
   log: Log;
@@ -42,6 +53,10 @@ export interface ListingOptions {
   tombstones: boolean;
   /** How many documents the database has, deleted ones too. */
   expected: number;
+  /** What the backup before has seen of the feed, for one that goes on from there; undefined: all is listed. */
+  increment?: ListedIncrement | undefined;
+  /** The number of shard ranges; null where CouchDB does not say. */
+  q: number | null;
   /** Where to begin; undefined: at the beginning. */
   resumed?: { state: ListingState; filter: IdFilter | undefined } | undefined;
   /** Ids that are known to be unreadable: counted, and not fetched. */
@@ -75,7 +90,13 @@ export class Listing {
    * many millions the filter may have taken so many more for known ones.
    */
   recounted: { ids: number; allowance: number } | undefined;
+  /** The end of the feed. */
+  readonly tail: FeedTail;
+  /** Whether CouchDB says how many rows follow. */
+  hasPending = true;
 
+  /** Where everything begins that is to be listed. */
+  readonly #since: string;
   readonly #couch: CouchClient;
   readonly #database: string;
   readonly #options: ListingOptions;
@@ -109,18 +130,23 @@ export class Listing {
     this.#couch = couch;
     this.#database = database;
     this.#options = options;
-    const { resumed, expected } = options;
+    const { resumed, expected, increment, q } = options;
     this.#filter = resumed?.filter ?? IdFilter.forIds(expected);
     this.#isForgetful = resumed !== undefined && resumed.filter === undefined;
     this.ids = this.#settledIds = resumed?.state.ids ?? 0;
     this.#signal = AbortSignal.any([this.#ending.signal, options.signal]);
-    this.#position = this.until = resumed?.state.position ?? "0";
-    this.open(this.until);
+    this.#since = increment?.since ?? "0";
+    this.#position = this.until = resumed?.state.position ?? this.#since;
+    this.tail = new FeedTail({ q, since: this.until, isWhole: this.until === this.#since });
+    if (increment !== undefined) this.#takeLacking(increment.lacking);
+    const page = resumed === undefined ? increment?.page : undefined;
+    this.#held = page;
+    if (page === undefined || page.pending !== 0) this.open(page?.position ?? this.until);
   }
 
   /** Whether the feed is at its end, and nothing is left to be fetched. */
   get ended(): boolean {
-    return this.#feed === undefined && this.#repeated.size === 0;
+    return this.#feed === undefined && this.#held === undefined && this.#repeated.size === 0;
   }
 
   /** Whether the number of ids can be relied on: not where a filter was lost, or had to take many more ids than expected. */
@@ -185,11 +211,11 @@ export class Listing {
   async *batches(signal: AbortSignal): AsyncGenerator<Work> {
     const { chunk } = this.#options;
     const packed: ListedDocument[][] = [];
-    while (this.#feed !== undefined && !this.#mustFetchRepeated()) {
+    while ((this.#feed !== undefined || this.#held !== undefined) && !this.#mustFetchRepeated()) {
       const page = this.#held ?? await orAborted(this.#nextPage(), signal);
       this.#held = undefined;
       if (page === undefined) break;
-      this.#take(page.rows, page.position);
+      this.#take(page);
       if (chunk !== undefined) yield* this.#cut(chunk);
       else if (this.#waiting.length > 0) packed.push(this.#waiting.splice(0));
       this.#assign();
@@ -238,7 +264,7 @@ export class Listing {
   /** Lists everything once more from the beginning, to count it. Ids that are not known yet are new, all others pass. */
   recount(expected: number): void {
     this.#recount = IdFilter.forIds(expected);
-    this.open("0");
+    this.open(this.#since);
   }
 
   #mustFetchRepeated(): boolean {
@@ -250,18 +276,25 @@ export class Listing {
     return this.#unsettled.has(id) || this.#filter.mayHave(id);
   }
 
-  #take(rows: readonly ChangesRow[], position: string | undefined): void {
-    const { tombstones, unreadable } = this.#options;
+  #take({ rows, position, pending }: FeedPage): void {
+    const { tombstones, unreadable, increment } = this.#options;
+    if (this.#recount === undefined) this.tail.add(rows, position);
+    // Of an answer without a limit only the last piece says what follows.
+    if (position !== undefined) this.hasPending = pending !== undefined;
     let stretch = this.#beginStretch();
     for (const row of rows) {
       const { id } = row;
-      this.#recount?.add(id);
-      if (!this.#knows(id)) {
+      // What the backup before has as it is.
+      const isOld = increment !== undefined && increment.known.look(row) === "known";
+      if (!isOld) this.#recount?.add(id);
+      if (isOld) {
+        // Only its position counts.
+      } else if (!this.#knows(id)) {
         this.ids++;
         this.#unsettled.add(id);
         stretch.ids.push(id);
         // A tombstone of a document that no chunk holds: nothing of this backup could come back to life.
-        const isPassedOver = row.deleted && !tombstones && !this.#isForgetful;
+        const isPassedOver = row.deleted && !tombstones && !this.#isForgetful && increment === undefined;
         if (!isPassedOver && !unreadable.has(id)) {
           this.#waiting.push(row);
           this.#documents++;
@@ -279,6 +312,21 @@ export class Listing {
     if (this.#recount !== undefined) return;
     stretch.position = position;
     this.until = position ?? rows.findLast((row) => row.position !== undefined)?.position ?? this.until;
+  }
+
+  /** What is fetched whatever the feed says. A resumed run may have it already. */
+  #takeLacking(documents: readonly ListedDocument[]): void {
+    const stretch = this.#beginStretch();
+    for (const document of documents) {
+      if (this.#knows(document.id)) this.#repeated.set(document.id, document);
+      else {
+        this.#unsettled.add(document.id);
+        stretch.ids.push(document.id);
+        this.#waiting.push(document);
+        this.#documents++;
+      }
+    }
+    stretch.documents = this.#documents;
   }
 
   #beginStretch(): Stretch {

@@ -9,6 +9,7 @@ import type { RequestBody } from "../../couchdb/request_body.ts";
 import type { DocumentWriter } from "../../couchdb/write.ts";
 import { isLarge, type LargeDocument, noDocuments, type RawDocument } from "../../archive/document_reader.ts";
 import { LaterStates } from "../../archive/later_states.ts";
+import { nameOfChunk } from "../../archive/parents.ts";
 import { ArchiveError, describeError } from "../../errors.ts";
 import type { Log, Progress } from "../../observe.ts";
 import { forEachParallel, loadAhead } from "../../parallel.ts";
@@ -190,8 +191,9 @@ export class DocumentRestore {
     progress.advanced({ documents: 1, bytes });
   }
 
-  #count({ name }: ArchiveChunk, { counts, format }: CheckedChunk): void {
+  #count(chunk: ArchiveChunk, { counts, format }: CheckedChunk): void {
     if (counts === undefined) return;
+    const name = nameOfChunk(chunk);
     const { passedOver, absent, lost } = counts;
     this.#counts.documents += counts.documents - passedOver.documents;
     this.#counts.leafRevisions += counts.leafRevisions - passedOver.leafRevisions;
@@ -203,8 +205,9 @@ export class DocumentRestore {
     if (absent > 0) this.#context.log.info("documents were gone when the backup was made", { chunk: name, absent });
   }
 
-  #leaveOut({ name }: ArchiveChunk, error: unknown): void {
+  #leaveOut(chunk: ArchiveChunk, error: unknown): void {
     if (!(error instanceof ArchiveError) || !this.#options.salvage) throw error;
+    const name = nameOfChunk(chunk);
     const problem = describeError(error);
     this.#context.log.error("chunk is left out", { chunk: name, problem });
     this.#damaged.push({ chunk: name, problem });

@@ -2,12 +2,13 @@
  * The archive that a restore reads from, before its first document is written: it is found, announced, and refused
  * unless it is whole. In go a path and a database's name, out comes an archive that may be restored.
  */
-import { type Archive, type ArchiveChunk, openArchive } from "../../archive/archive.ts";
+import { type Archive, type ArchiveChunk, openArchive, placeOfChunk } from "../../archive/archive.ts";
 import { CheckedChunk } from "../../archive/chunk.ts";
 import { SALVAGE_HINT } from "../../archive/damage.ts";
 import { isLarge } from "../../archive/document_reader.ts";
 import { findArchive } from "../../archive/find.ts";
 import { isManifestName, MANIFEST_NAME } from "../../archive/layout.ts";
+import { addParents } from "../../archive/parents.ts";
 import { ArchiveError } from "../../errors.ts";
 import type { Log } from "../../observe.ts";
 import { joinKey } from "../../store/key.ts";
@@ -27,6 +28,7 @@ export async function openSource(
 ): Promise<Archive> {
   const place = await findArchive(context, path, context.database);
   const archive = await openArchive(place, { signal: context.signal });
+  await addParents(archive, context);
   announce(archive, context.log);
   await refuseUnlessWhole(archive, { salvage, signal: context.signal });
   return archive;
@@ -40,17 +42,20 @@ export function isCounted(archive: Archive): boolean {
 /** Checks one of an archive's chunks. @throws ArchiveError when it is damaged. */
 export async function openChunk(
   archive: Archive,
-  { name, entry }: ArchiveChunk,
+  chunk: ArchiveChunk,
   options: { signal: AbortSignal },
 ): Promise<CheckedChunk> {
-  const { store, folder } = archive.place;
-  return await CheckedChunk.open({ store, key: joinKey(folder, name), entry }, options);
+  return await CheckedChunk.open(placeOfChunk(archive, chunk), options);
 }
 
 /** Says what was found, above all where it is not a backup of this program. */
-function announce({ kind, url, origin, chunks, problems, unreadable, leftovers }: Archive, log: Log): void {
+function announce({ kind, url, origin, parents, chunks, problems, unreadable, leftovers }: Archive, log: Log): void {
   const made = { run: origin?.run, task: origin?.task, startedAt: origin?.started_at };
   log.info("archive is found", { path: url, kind, chunks: chunks.length, ...made });
+  if (parents.length > 0) {
+    const paths = parents.map(({ path }) => path);
+    log.info("backup is incremental: those that it goes on from are restored with it", { backups: paths });
+  }
   if (kind === "unlisted") log.warn("archive has no manifest: nobody can tell whether all of it is there");
   if (kind === "foreign") log.warn("file is in no manifest: nobody can tell whether all of it is there");
   for (const { chunk, problem } of problems) log.error("archive is not whole", { chunk, problem });

@@ -23,6 +23,14 @@ export const SHORT_TIMES: NonNullable<RunContext["clusterTimes"]> = {
   patienceMs: 1500,
 };
 
+/** What may be asked of a run. */
+export interface RunRequest extends BackupOptions {
+  task?: Partial<Task>;
+  context?: Partial<RunContext>;
+  /** Of January 2026, in the path. */
+  day?: number;
+}
+
 /** A folder that databases are backed up into. */
 export class Backups implements AsyncDisposable {
   readonly log: RecordedLog = new RecordedLog();
@@ -32,13 +40,17 @@ export class Backups implements AsyncDisposable {
   /** One run over the database, through one server. */
   async run(
     server: CouchServer,
-    { database = "db", pattern = database, task = {}, context = {}, ...options }: BackupOptions & {
-      database?: string;
-      pattern?: string;
-      task?: Partial<Task>;
-      context?: Partial<RunContext>;
-    } = {},
+    { database = "db", pattern = database, ...options }: RunRequest & { database?: string; pattern?: string } = {},
   ): Promise<DatabaseReport> {
+    return (await this.runAll(server, [{ database, pattern }], options))[0]!;
+  }
+
+  /** One run over several databases. */
+  async runAll(
+    server: CouchServer,
+    databases: readonly { database: string; pattern: string }[],
+    { task = {}, context = {}, day = 3, ...options }: RunRequest = {},
+  ): Promise<DatabaseReport[]> {
     const never = new AbortController().signal;
     const full: Task = {
       name: "weekly",
@@ -73,13 +85,13 @@ export class Backups implements AsyncDisposable {
       },
       [{
         task: full,
-        date: { year: 2026, month: 1, day: 3 },
-        databases: [{ database, encoded: database, pattern }],
+        date: { year: 2026, month: 1, day },
+        databases: databases.map((one) => ({ ...one, encoded: one.database })),
         warnings: [],
       }],
       options,
     );
-    return report.tasks[0]!.databases[0]!;
+    return report.tasks[0]!.databases;
   }
 
   /** The folder of the backups of `db`. */

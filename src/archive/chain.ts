@@ -1,0 +1,147 @@
+/**
+ * The backups that an incremental one goes on from. In: a backup's manifest, and where it lies. Out: the manifests of its
+ * parents, the newest first, down to the full one; or which of them is not as its child says.
+ */
+import { createHash } from "node:crypto";
+import { ArchiveError, isNotFound } from "../errors.ts";
+import { joinKey } from "../store/key.ts";
+import type { Store, StoreCallOptions } from "../store/store.ts";
+import { readBytes } from "../streams.ts";
+import { isManifestName } from "./layout.ts";
+import { type Manifest, type ParentLink, parseManifest } from "./manifest.ts";
+import { readFolder } from "./read.ts";
+import type { Repository } from "./repository.ts";
+
+/** A manifest and where it lies. */
+export interface ChainLink {
+  store: Store;
+  /** The key of its folder. */
+  folder: string;
+  /** Its name in that folder. */
+  name: string;
+  /** As its child names it, below the config's prefix. */
+  path: string;
+  manifest: Manifest;
+}
+
+/** Why a chain ends before its full backup. */
+export interface BrokenLink {
+  /** The parent's path, as its child names it. */
+  path: string;
+  /** What is wrong with it, a sentence. */
+  problem: string;
+}
+
+/** The parents of a backup. */
+export interface Chain {
+  /** The newest first; the last one is full, unless the chain is broken. */
+  links: ChainLink[];
+  /** The first parent that is not as it must be. */
+  broken: BrokenLink | undefined;
+}
+
+/** What a chain is followed with. */
+export interface ChainOptions extends StoreCallOptions {
+  /** Opens the folder of a machine in which a copied backup's parents lie. @default its own store alone is looked at */
+  openStore?: ((bucket: string) => Promise<Store>) | undefined;
+}
+
+/** No chain is longer: a task's own limit is far below it. */
+const MOST_LINKS = 2000;
+/** Date, any number of folders of the suffix, the database, the manifest. */
+const PATH = /^\d{4}\/\d\d\/\d\d\/(?!(?:.*\/)?\.{1,2}\/)(?:[^/]+\/)+[^/]+$/;
+
+/** The parents of the backup whose manifest this is. */
+export async function followChain(
+  start: { store: Store; folder: string; manifest: Pick<Manifest, "kind" | "parent" | "database"> },
+  options: ChainOptions,
+): Promise<Chain> {
+  const links: ChainLink[] = [];
+  let { store, folder } = start;
+  let child = start.manifest;
+  while (child.kind === "incremental") {
+    const { parent } = child;
+    const path = parent?.path ?? "";
+    if (parent === null) return { links, broken: { path, problem: "An incremental backup names no parent" } };
+    if (links.length >= MOST_LINKS) return { links, broken: { path, problem: "The chain does not end" } };
+    const place = await placeOf(parent, { store, folder }, options);
+    if (place === undefined) return { links, broken: { path, problem: "Its path is none of a manifest" } };
+    const read = await readLink(parent, place, { ...options, database: start.manifest.database });
+    if (typeof read === "string") return { links, broken: { path, problem: read } };
+    links.push({ ...place, path, manifest: read });
+    ({ store, folder } = place);
+    child = read;
+  }
+  return { links, broken: undefined };
+}
+
+/**
+ * Where a parent lies: below the same prefix as its child, wherever the whole was copied to. The folders of both have as many
+ * parts: a date, the suffix, the database.
+ */
+async function placeOf(
+  { path }: ParentLink,
+  { store, folder }: { store: Store; folder: string },
+  { openStore }: ChainOptions,
+): Promise<Pick<ChainLink, "store" | "folder" | "name"> | undefined> {
+  const parts = path.split("/");
+  const name = parts.pop()!;
+  if (!PATH.test(path) || !isManifestName(name)) return undefined;
+  const own = folder === "" ? [] : folder.split("/");
+  const above = parts.length - own.length;
+  if (above <= 0) return { store, folder: joinKey(...own.slice(0, -above), ...parts), name };
+  if (openStore === undefined) return undefined;
+  // The folder of a copied backup was opened by itself: its parents lie beside it.
+  const [scheme = "", rest = ""] = store.url.split("://");
+  const steps = rest.split("/");
+  if (steps.length <= above) return undefined;
+  const root = await openStore(`${scheme}://${steps.slice(0, -above).join("/")}`);
+  return { store: root, folder: joinKey(...parts), name };
+}
+
+/** The manifest, or what is wrong with it. */
+async function readLink(
+  { sha256, run }: ParentLink,
+  { store, folder, name }: Pick<ChainLink, "store" | "folder" | "name">,
+  { database, signal }: StoreCallOptions & { database: string },
+): Promise<Manifest | string> {
+  const key = joinKey(folder, name);
+  let bytes: Uint8Array;
+  try {
+    bytes = await readBytes(await store.read(key, { signal }));
+  } catch (error) {
+    if (isNotFound(error)) return "It is missing";
+    throw error;
+  }
+  try {
+    const found = createHash("sha256").update(bytes).digest("hex");
+    const manifest = parseManifest(bytes, key);
+    if (found !== sha256) return `It is not the manifest that the later backup went on from: its SHA-256 is ${found}`;
+    if (manifest.database !== database) return `It is of another database, "${manifest.database}"`;
+    if (manifest.run !== run) return `It is of another run, ${manifest.run}`;
+    return manifest;
+  } catch (error) {
+    if (error instanceof ArchiveError) return error.message;
+    throw error;
+  }
+}
+
+/** Which chunk of a backup is not there, or has another size than its manifest says; undefined where all are. */
+export async function findGoneChunk(
+  { store, folder, manifest }: Pick<ChainLink, "store" | "folder" | "manifest">,
+  options: StoreCallOptions,
+): Promise<string | undefined> {
+  if (manifest.chunks.length === 0) return undefined;
+  const { chunks } = await readFolder(store, folder, options);
+  return manifest.chunks.find(({ name, compressed_bytes }) => chunks.get(name) !== compressed_bytes)?.name;
+}
+
+/** How a later backup names one as its parent. */
+export function parentLinkOf(
+  { prefix }: Pick<Repository, "prefix">,
+  { key, run, bytes }: { key: string; run: string; bytes: Uint8Array },
+): ParentLink {
+  const root = joinKey(prefix);
+  const path = root === "" ? key : key.slice(root.length + 1);
+  return { path, run, sha256: createHash("sha256").update(bytes).digest("hex") };
+}

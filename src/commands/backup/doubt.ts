@@ -1,0 +1,19 @@
+/** What ends an increment that cannot be trusted: all of the database is saved again. In: the reason. Out: an error. */
+
+/** An increment is of no use; a full backup is made in its place. */
+export class FullNeeded extends Error {
+  /** Why, a clause: `documents were purged`. */
+  readonly reason: string;
+
+  constructor(reason: string) {
+    super(`All of the database has to be saved again: ${reason}`);
+    this.name = "FullNeeded";
+    this.reason = reason;
+  }
+}
+
+/** Documents were purged: whatever the chain has of them would come back. */
+export const PURGED = "documents were purged since the last backup";
+/** Rows of the feed that the last backup has seen are not there any more. */
+export const SET_BACK =
+  "the database was set back: documents that the last backup has seen at its end are not listed any more";

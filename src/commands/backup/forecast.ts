@@ -1,0 +1,76 @@
+/**
+ * What a run of an incremental task would have to read, for `plan`: in go the databases that it selects, out come numbers,
+ * by a few cheap questions for each. Nothing is written, and no chunk is looked at: the run itself looks closer.
+ */
+import type { Repository } from "../../archive/repository.ts";
+import { KnownRows } from "../../archive/overlap.ts";
+import type { CouchClient } from "../../couchdb/client.ts";
+import { CouchError, describeError } from "../../errors.ts";
+import { forEachParallel } from "../../parallel.ts";
+import type { Task } from "../../task/task.ts";
+import { findPrevious, MOST_CHANGED, whyNotAfter } from "./increment.ts";
+
+const DATABASES_AT_ONCE = 8;
+/** Rows beside those that are known: of more their number is enough. */
+const FURTHER_ROWS = 100;
+
+/** What of a task's databases has changed since its last backups. */
+export interface ChangeForecast {
+  /** Databases of which all would be saved. */
+  full: number;
+  /** Databases of which the changes would be saved. */
+  changed: number;
+  /** Databases of which nothing would be read. */
+  unchanged: number;
+  /** How many documents would be read, deleted ones too. */
+  documents: number;
+}
+
+/** Looks what has changed. @returns The numbers, and a sentence for each database of which nobody can tell. */
+export async function forecastChanges(
+  context: { couch: CouchClient; repository: Repository; signal: AbortSignal },
+  task: Task,
+  databases: readonly string[],
+): Promise<{ forecast: ChangeForecast; warnings: string[] }> {
+  const forecast: ChangeForecast = { full: 0, changed: 0, unchanged: 0, documents: 0 };
+  const warnings: string[] = [];
+  const look = async (database: string, signal: AbortSignal) => {
+    try {
+      const changed = await countChanges({ ...context, signal }, { task, database });
+      forecast[changed.kind]++;
+      forecast.documents += changed.documents;
+    } catch (error) {
+      if (!(error instanceof CouchError)) throw error;
+      warnings.push(`what has changed in database "${database}" is not known: ${describeError(error)}`);
+    }
+  };
+  const items = async function* () {
+    yield* databases;
+  };
+  await forEachParallel(items, look, { limit: DATABASES_AT_ONCE, signal: context.signal });
+  return { forecast, warnings };
+}
+
+async function countChanges(
+  { couch, repository, signal }: Parameters<typeof forecastChanges>[0],
+  { task, database }: { task: Task; database: string },
+): Promise<{ kind: "full" | "changed" | "unchanged"; documents: number }> {
+  const [info, found] = await Promise.all([
+    couch.databaseInfo(database, { signal }),
+    findPrevious({ repository, signal }, { task, database }),
+  ]);
+  const full = { kind: "full", documents: info.doc_count } as const;
+  if (typeof found === "string") return full;
+  const { previous } = found;
+  const question = { origin: { options: task, properties: info }, counts: { info }, share: { hasPending: undefined } };
+  if (whyNotAfter(previous, question) !== undefined) return full;
+  const { overlap, expected } = previous.feed!;
+  const known = new KnownRows(overlap!);
+  const page = await couch.changes(database, { since: overlap!.since, limit: known.size + FURTHER_ROWS }, { signal });
+  const total = info.doc_count + info.doc_del_count;
+  if (page.pending === undefined || total < expected!) return full;
+  const changed = page.rows.filter((row) => known.look(row) !== "known").length + page.pending;
+  if (page.pending === 0 && known.unseen > 0) return full;
+  if (changed > total * MOST_CHANGED) return full;
+  return { kind: changed === 0 ? "unchanged" : "changed", documents: changed };
+}

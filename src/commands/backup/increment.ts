@@ -1,0 +1,289 @@
+/**
+ * What the backup before is worth to the next one of its database. In: what CouchDB says of the database now, and the
+ * newest backup of the same task. Out: nothing has changed; or where to go on from; or why all has to be saved again, which
+ * it is whenever anything is in doubt.
+ */
+import { createHash } from "node:crypto";
+import { type ChainLink, findGoneChunk, followChain, parentLinkOf } from "../../archive/chain.ts";
+import { Catalog } from "../../archive/catalog.ts";
+import { type Manifest, type Origin, type ParentLink, parseManifest } from "../../archive/manifest.ts";
+import { KnownRows } from "../../archive/overlap.ts";
+import type { ListedDocument } from "../../couchdb/batch.ts";
+import type { FeedPage } from "../../couchdb/changes.ts";
+import type { DatabaseInfo } from "../../couchdb/client.ts";
+import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
+import { ArchiveError, isNotFound } from "../../errors.ts";
+import type { Log } from "../../observe.ts";
+import { loadAhead } from "../../parallel.ts";
+import { joinKey } from "../../store/key.ts";
+import { readBytes } from "../../streams.ts";
+import type { Task } from "../../task/task.ts";
+import { type DocumentCounts, IncompleteError, purgesOf } from "./completeness.ts";
+import type { Run } from "./context.ts";
+import { PURGED, SET_BACK } from "./doubt.ts";
+
+/** Where so much of a database has changed, a full backup costs little more, and its restore less. */
+export const MOST_CHANGED: number = 1 / 3;
+/** How many databases of a task may be saved again for that in one run: a node that was rebuilt repeats rows of all. */
+const MOST_FOR_CHANGES = 1 / 10;
+/** Rows of the first page beside those that are known. */
+const PAGE_ROWS = 5000;
+/** Of these rows one has its position, or of a chunk's where that is smaller: there a run can be resumed. */
+const POSITIONS_EVERY = 500;
+/** An unsettled cluster is asked again so often. */
+const LOOKS = 5;
+/** Of a database that may be unchanged so many copies are asked for their counts, not all of each range. */
+const FEW_QUESTIONS = 3;
+const LINKS_AT_ONCE = 8;
+const DAY_MS = 86_400_000;
+
+/** What an increment goes on from. */
+export interface IncrementBase {
+  /** The newest backup of the task; its parent is the newest one with content. */
+  previous: Manifest;
+  parent: ParentLink;
+  /** The parent and its parents, the newest first. */
+  links: readonly ChainLink[];
+  since: string;
+  known: KnownRows;
+  /** How many documents there were, deleted ones too, when the backup before ended. */
+  documents: number;
+}
+
+/** How a database is to be saved. */
+export type IncrementPlan =
+  /** `reason`: a clause; undefined where the task is not incremental. */
+  | { kind: "full"; reason?: string | undefined }
+  | { kind: "unchanged"; base: IncrementBase; until: string }
+  | { kind: "incremental"; base: IncrementBase; page: FeedPage | undefined };
+
+/** What of one run all databases of a task share. */
+export class IncrementShare {
+  /** Whether CouchDB says how many changes follow; undefined before it was asked. */
+  hasPending: boolean | undefined;
+  #hasSaid = false;
+  #fulls = 0;
+  readonly #most: number;
+
+  /** @param databases How many databases the task has. `most`: so many may be saved again for their changes. */
+  constructor(databases: number, most: number = Math.max(1, Math.floor(databases * MOST_FOR_CHANGES))) {
+    this.#most = most;
+  }
+
+  /** For one database of a run whose calls know nothing of each other: chance gives each tenth one its full backup. */
+  static ofOne(runAndDatabase: string): IncrementShare {
+    const isChosen = createHash("sha256").update(runAndDatabase).digest().readUInt32BE() < MOST_FOR_CHANGES * 2 ** 32;
+    return new IncrementShare(0, isChosen ? 1 : 0);
+  }
+
+  /** Says why all of a database is saved; what holds for the whole server is said once. */
+  say(log: Log, reason: string): void {
+    if (reason !== NO_PENDING) return log.info("all of the database is saved", { reason });
+    if (!this.#hasSaid) log.warn("nothing is saved incrementally", { reason });
+    this.#hasSaid = true;
+  }
+
+  /** Whether one more database may be saved again because much of it has changed. */
+  takeFull(): boolean {
+    return this.#fulls++ < this.#most;
+  }
+}
+
+/** What there is to decide by. */
+export interface IncrementQuestion {
+  task: Task;
+  /** Decoded. */
+  database: string;
+  /** What the manifest will begin with. */
+  origin: Origin;
+  counts: DocumentCounts;
+  /** Whether all is to be saved anyway. */
+  full: boolean;
+  share: IncrementShare;
+  /** An unfinished incremental run went on from this one; its changes are not counted again. */
+  resumed: ParentLink | undefined;
+  /** Looks which of the documents that the backup before lacks can be read now. */
+  findLacking: (unreadable: readonly UnreadableDocument[]) => Promise<{ lacking: readonly ListedDocument[] }>;
+}
+
+/** Decides how a database is to be saved. @throws IncompleteError where the cluster does not settle. */
+export async function planIncrement(context: Run, question: IncrementQuestion): Promise<IncrementPlan> {
+  const { task, full, counts, resumed, share } = question;
+  const policy = task.increments;
+  if (policy === undefined) return { kind: "full" };
+  if (full) return { kind: "full", reason: "it was asked for (--full)" };
+  const found = await findPrevious(context, question);
+  if (typeof found === "string") return { kind: "full", reason: found };
+  const { previous } = found;
+  const { couch, signal } = context;
+  if (!previous.feed?.overlap && share.hasPending === undefined) {
+    const { pending } = await couch.changes(question.database, { since: "0", limit: 0 }, { signal });
+    share.hasPending = pending !== undefined;
+  }
+  const differs = whyNotAfter(previous, question);
+  if (differs !== undefined) return { kind: "full", reason: differs };
+  const base = await followBase(context, found);
+  if (typeof base === "string") return { kind: "full", reason: base };
+  const fullAt = Date.parse(base.links.at(-1)!.manifest.started_at);
+  const ageDays = (context.now().getTime() - fullAt) / DAY_MS;
+  if (policy.fullEveryDays !== undefined && ageDays >= policy.fullEveryDays) {
+    return { kind: "full", reason: `the last full backup is ${Math.floor(ageDays)} days old (full_every)` };
+  }
+  // A run that has begun goes on, however much there is.
+  if (resumed !== undefined) return { kind: "incremental", base, page: undefined };
+  await counts.look({ signal, questions: FEW_QUESTIONS });
+  const page = await lookAtFeed(context, question, base);
+  if (page.pending === undefined) {
+    share.hasPending = false;
+    return { kind: "full", reason: NO_PENDING };
+  }
+  share.hasPending = true;
+  if (isPurged(previous, counts)) return { kind: "full", reason: PURGED };
+  if (counts.expected < base.documents) {
+    return { kind: "full", reason: `it has ${counts.expected} documents, deleted ones too, and had ${base.documents}` };
+  }
+  const changed = page.rows.filter((row) => base.known.look(row) !== "known").length + page.pending;
+  if (page.pending === 0 && base.known.unseen > 0) return { kind: "full", reason: SET_BACK };
+  const { lacking } = await question.findLacking(previous.unreadable);
+  if (changed === 0 && lacking.length === 0 && counts.expected === base.documents) {
+    return { kind: "unchanged", base, until: page.position! };
+  }
+  if (changed > counts.expected * MOST_CHANGED) {
+    // Where nobody can tell whether the database was made anew, a feed that shows all of it is no proof that it was not.
+    const isDoubtful = [previous, question.origin].some(({ properties }) => properties.instance_start_time === null);
+    if (isDoubtful || share.takeFull()) {
+      return { kind: "full", reason: `${changed} of ${counts.expected} documents have changed` };
+    }
+  }
+  if (base.links.length > policy.most) {
+    return { kind: "full", reason: `${base.links.length - 1} incremental backups rely on the last full one` };
+  }
+  return { kind: "incremental", base, page };
+}
+
+/** Why CouchDB 1.x and servers like it are saved in full. */
+export const NO_PENDING = "CouchDB does not say how many changes follow (before 2.0, and servers like it)";
+
+/** The newest complete backup that the task has made of the database; or why there is none to go on from. */
+export async function findPrevious(
+  { repository, signal }: Pick<Run, "repository" | "signal">,
+  { task, database }: Pick<IncrementQuestion, "task" | "database">,
+): Promise<{ previous: Manifest; folder: string; name: string; link: ParentLink } | string> {
+  for await (const entry of new Catalog(repository).entries(database, { signal })) {
+    if (entry.task !== task.name) continue;
+    const { manifestKey: key } = entry;
+    try {
+      const bytes = await readBytes(await repository.store.read(key, { signal }));
+      const previous = parseManifest(bytes, key);
+      const cut = key.lastIndexOf("/");
+      const link = parentLinkOf(repository, { key, run: previous.run, bytes });
+      return { previous, folder: key.slice(0, cut), name: key.slice(cut + 1), link };
+    } catch (error) {
+      if (error instanceof ArchiveError) return `the manifest of the last backup is damaged, "${key}"`;
+      // An entry whose run ended before it stored its manifest is no backup.
+      if (!isNotFound(error)) throw error;
+    }
+  }
+  return "there is no backup of this task yet";
+}
+
+/** Why a backup, by what its manifest says, is none to go on from. */
+export function whyNotAfter(
+  { format, feed, options, properties: was }: Manifest,
+  { origin: { options: wanted, properties: is }, counts, share }: {
+    origin: { options: Omit<Origin["options"], "chunk">; properties: Pick<DatabaseInfo, "instance_start_time"> };
+    counts: Pick<DocumentCounts, "info">;
+    share: Pick<IncrementShare, "hasPending">;
+  },
+): string | undefined {
+  if (share.hasPending === false) return NO_PENDING;
+  if (format < 2 || !feed?.overlap || (feed.expected ?? null) === null) {
+    return "the last backup does not say where its feed ended";
+  }
+  const others = (["attachments", "revisions", "tombstones"] as const).filter((name) => options[name] !== wanted[name]);
+  if (others.length > 0) return `the last backup was made with other options: ${others.join(", ")}`;
+  const [before, now] = [was.instance_start_time, is.instance_start_time];
+  if (before !== null && now !== null && before !== now) return "the database was deleted and made anew";
+  if (isPurged({ properties: was }, counts)) return PURGED;
+  return undefined;
+}
+
+/** Copies that lag may not know of a purge yet: of several numbers the largest counts, and it is never smaller than before. */
+function isPurged({ properties }: Pick<Manifest, "properties">, { info }: Pick<DocumentCounts, "info">): boolean {
+  return purgesOf(properties) !== purgesOf(info);
+}
+
+/** The chain that the newest backup stands on, all of it looked at; or what is wrong with it. */
+async function followBase(
+  { repository: { store }, signal }: Run,
+  { previous, folder, name, link }: { previous: Manifest; folder: string; name: string; link: ParentLink },
+): Promise<IncrementBase | string> {
+  const own: ChainLink = { store, folder, name, path: link.path, manifest: previous };
+  const { links: parents, broken } = await followChain(own, { signal });
+  if (broken !== undefined) {
+    return `a backup that the last one relies on is not whole, "${broken.path}": ${broken.problem}`;
+  }
+  // One without content need not be in the chain: idleness does not make it longer.
+  const isEmpty = previous.kind === "incremental" && previous.chunks.length === 0;
+  const links = isEmpty ? parents : [own, ...parents];
+  const look = (one: ChainLink, signal: AbortSignal) => findGoneChunk(one, { signal });
+  let at = 0;
+  for await (const gone of loadAhead(links, look, { limit: LINKS_AT_ONCE, signal })) {
+    const { path } = links[at++]!;
+    if (gone !== undefined) return `chunk "${gone}" of "${path}" is missing or has another size`;
+  }
+  const { overlap, expected } = previous.feed!;
+  return {
+    previous,
+    parent: isEmpty ? previous.parent! : link,
+    links,
+    since: overlap!.since,
+    known: new KnownRows(overlap!),
+    documents: expected!,
+  };
+}
+
+/** The first page behind the overlap's beginning, from a cluster that has nothing to catch up with. */
+async function lookAtFeed(
+  { couch, cluster, signal, stop }: Run,
+  { database, counts, task }: IncrementQuestion,
+  { since, known }: IncrementBase,
+): Promise<FeedPage> {
+  const until = { signal: AbortSignal.any([signal, stop]) };
+  const positionsEvery = Math.min(task.chunk ?? POSITIONS_EVERY, POSITIONS_EVERY);
+  // As in every listing: so that each position stands behind a whole number of rows.
+  const limit = Math.ceil((known.size + PAGE_ROWS) / positionsEvery) * positionsEvery - 1;
+  for (let looks = 1;; looks++) {
+    const startedAtMs = performance.now();
+    const lag = counts.hasCopies && await cluster.look({ signal }) !== undefined
+      ? await cluster.untilSettled(until)
+      : undefined;
+    if (lag !== undefined || looks > LOOKS) {
+      throw new IncompleteError(
+        `Cannot tell what has changed in database "${database}": ` +
+          (lag === undefined ? "nodes of the cluster come and go" : `the cluster does not settle: ${lag}`),
+        { hint: "A node of the cluster lags. The next run goes on, or this one with --resume" },
+      );
+    }
+    const page = await couch.changes(database, { since, limit, positionsEvery }, { signal });
+    if (!counts.hasCopies) return { ...page, position: page.last_seq };
+    if (await cluster.look({ signal }) === undefined && !cluster.wasUnsettledSince(startedAtMs)) {
+      return { ...page, position: page.last_seq };
+    }
+  }
+}
+
+/** Whether a parent is gone since it was looked at; its key where it is. */
+export async function findGoneLink(
+  links: readonly ChainLink[],
+  { signal }: { signal: AbortSignal },
+): Promise<string | undefined> {
+  const look = ({ store, folder, name }: ChainLink, signal: AbortSignal) =>
+    store.stat(joinKey(folder, name), { signal });
+  let at = 0;
+  for await (const found of loadAhead(links, look, { limit: LINKS_AT_ONCE, signal })) {
+    const { path } = links[at++]!;
+    if (found === undefined) return path;
+  }
+  return undefined;
+}

@@ -1,0 +1,490 @@
+/** What incremental backups save, when all is saved again, and that a chain of them comes back exactly. */
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { ArchiveError, InterruptedError } from "../../../src/errors.ts";
+import { couchOk } from "../../couch_request.ts";
+import { edit, fill } from "../../fakes/couchdb/edits.ts";
+import { unreadable } from "../../fakes/couchdb/faults.ts";
+import { compareLeafRevisions, type LeafRevisions } from "../../leaf_revisions.ts";
+import { filesOf } from "../../read_archive.ts";
+import { Increments } from "./increment_setup.ts";
+
+/** Documents deleted, as tombstones. */
+const deletions = (ids: readonly string[]) => ids.map((_id) => ({ _id, _deleted: true }));
+
+Deno.test("backup() of an unchanged database is a manifest whose parent is the last backup with content", async () => {
+  await using place = await Increments.start();
+  fill(place.database, 300);
+  await place.expectRun({ kind: "full", documents: 300, because: /no backup of this task/ });
+  for (const day of [4, 5, 6]) {
+    const since = place.fake.requests.length;
+    const report = await place.expectRun({ kind: "unchanged", documents: 0 }, { day });
+    assertEquals([report.chunks, report.compressed_bytes], [0, 0]);
+    const asked = place.fake.requests.slice(since).map(({ endpoint }) => endpoint);
+    assertEquals(asked.filter((endpoint) => endpoint === "_changes" || endpoint === "_bulk_get"), ["_changes"]);
+    const folder = place.backups.folder.replace("03", `0${day}`);
+    const files = await filesOf(folder);
+    assertEquals(files.filter((name) => !name.startsWith("manifest")), [], `${files}`);
+    const manifest = JSON.parse(await Deno.readTextFile(`${folder}/manifest.json`));
+    assertStringIncludes(manifest.parent.path, "2026/01/03/couchdb/db/manifest-");
+    assert(JSON.stringify(manifest).length < 10_000, "a small object");
+  }
+  await place.expectExact();
+});
+
+Deno.test("backup() saves what has changed, been made and been deleted, and each restore point comes back as it was", async () => {
+  await using place = await Increments.start();
+  const { database } = place;
+  const ids = fill(database, 400);
+  await place.expectRun({ kind: "full" });
+  const deleted: string[] = [];
+  for (const day of [4, 5, 6]) {
+    const from = (day - 4) * 40;
+    edit(database, ...ids.slice(from, from + 10).map((_id) => ({ _id, day })));
+    const gone = ids.slice(from + 10, from + 15);
+    edit(database, ...deletions(gone));
+    deleted.push(...gone);
+    fill(database, 7, { from: 1000 * day });
+    // Changed on each day, once beyond what the day before has: its older states must not come back.
+    edit(database, { _id: ids[399]!, day });
+    await place.expectRun({ kind: "incremental", documents: 23 }, { day });
+    await place.expectExact(deleted);
+    const report = await place.verify();
+    assertEquals([report.ok, report.problems, report.parents?.length], [true, [], day - 3]);
+  }
+});
+
+Deno.test("backup() keeps each restore point of a chain: re-creations, conflicts, attachments, design documents, hot documents", async () => {
+  await using place = await Increments.start();
+  const { database, fake } = place;
+  database.revsLimit = 5;
+  const ids = fill(database, 200);
+  const put = async (docs: unknown[], newEdits = true) =>
+    await couchOk(fake, "POST /db/_bulk_docs", { docs, new_edits: newEdits });
+  const conflict = (id: string, rev: string, deleted = false) => ({
+    _id: id,
+    _rev: rev,
+    _revisions: { start: 1, ids: [rev.slice(2)] },
+    ...deleted ? { _deleted: true } : { other: rev },
+  });
+  const attachment = (text: string) => ({ "a.txt": { content_type: "text/plain", data: btoa(text) } });
+  await put([{ _id: "with attachment", _attachments: attachment("one") }, {
+    _id: "_design/d",
+    views: { v: { map: "function(doc){}" } },
+  }]);
+  await put([conflict("conflicted", "1-aaaa"), conflict("conflicted", "1-bbbb")], false);
+  const points: { path: string; expected: LeafRevisions }[] = [];
+  const deleted = [ids[7]!, ids[8]!, "conflicted"];
+  const save = async (kind: "full" | "incremental", day: number) => {
+    const report = await place.expectRun({ kind }, { day });
+    const [name] = (await filesOf(place.backups.folder.replace("03", `0${day}`))).filter((one) =>
+      /^manifest-/.test(one)
+    );
+    points.push({ path: `2026/01/0${day}/couchdb/db/${name}`, expected: await place.leaves(deleted) });
+    return report;
+  };
+  await save("full", 3);
+  edit(database, ...deletions(ids.slice(5, 9)));
+  for (let n = 0; n < 40; n++) edit(database, { _id: ids[0]!, n });
+  await put([conflict("conflicted", "1-cccc")], false);
+  await save("incremental", 4);
+  edit(database, { _id: ids[5]!, again: 1 }, { _id: ids[6]!, again: 1 });
+  for (let n = 0; n < 1200; n++) edit(database, { _id: ids[1]!, n });
+  await put([conflict("conflicted", "1-bbbb", true)], false);
+  const [winner] = (await place.leaves()).get("with attachment")!.keys();
+  await put([{ _id: "with attachment", _rev: winner, _attachments: attachment("two") }]);
+  await save("incremental", 5);
+  edit(database, ...deletions([ids[5]!]), { _id: "_design/e", views: {} });
+  edit(database, { _id: ids[5]!, third: true });
+  for (let n = 0; n < 20; n++) edit(database, { _id: ids[0]!, n, again: true });
+  await save("incremental", 6);
+  for (const { path, expected } of points) {
+    const { report, leaves } = await place.restore(path, { also: deleted });
+    // What was live at no moment of a backup need not be there as a tombstone.
+    assertEquals(compareLeafRevisions(expected, leaves), [], path);
+    assertEquals(report.ok, true);
+  }
+});
+
+Deno.test("backup() leaves a document deleted that was deleted while the full backup ran, in the chain too", async () => {
+  await using place = await Increments.start();
+  const { database, fake } = place;
+  const ids = fill(database, 600);
+  let seen = 0;
+  fake.onRequest(({ endpoint }) => {
+    if (endpoint === "_bulk_get" && ++seen === 4) edit(database, ...deletions(ids.slice(0, 20)));
+  });
+  await place.expectRun({ kind: "full" }, { task: { chunk: 20, parallel: 1 } });
+  edit(database, { _id: ids[30]!, changed: true });
+  await place.expectRun({ kind: "incremental" }, { day: 4 });
+  await place.expectExact(ids.slice(0, 20));
+});
+
+/** What makes a chain end, what its next backup says of that, and whether the documents are then those that there are. */
+const DOUBTS: {
+  what: string;
+  because: RegExp;
+  happens(place: Increments): void | Promise<void>;
+  options?: Parameters<Increments["run"]>[0];
+}[] = [
+  {
+    what: "was deleted and made anew with the same documents",
+    because: /deleted and made anew/,
+    async happens({ fake, database }) {
+      const all = database.listing(fake.node).ids;
+      await couchOk(fake, "DELETE /db");
+      await couchOk(fake, "PUT /db");
+      const anew = fake.databases.get("db")!;
+      anew.properties.createdAt += 7;
+      edit(anew, ...all.slice(0, 100).map((_id) => ({ _id })));
+    },
+  },
+  {
+    what: "was purged of a document",
+    because: /purged/,
+    async happens({ fake, database }) {
+      const [id] = database.listing(fake.node).ids;
+      const rev = JSON.parse(database.winnerText(id!)!)._rev;
+      await couchOk(fake, "POST /db/_purge", { [id!]: [rev] });
+    },
+  },
+  {
+    what: "was set back, and written to since",
+    because: /set back|documents, deleted ones too, and had/,
+    async happens(place) {
+      fill(place.database, 30, { from: 5000 });
+      const setBack = place.database.snapshot();
+      fill(place.database, 60, { from: 6000 });
+      await place.expectRun({ kind: "incremental" }, { day: 4 });
+      setBack();
+      fill(place.database, 50, { from: 7000 });
+    },
+  },
+  {
+    what: "was set back and written to as much as before",
+    because: /set back/,
+    async happens(place) {
+      const setBack = place.database.snapshot();
+      fill(place.database, 60, { from: 6000 });
+      await place.expectRun({ kind: "incremental" }, { day: 4 });
+      setBack();
+      fill(place.database, 60, { from: 7000 });
+    },
+  },
+  {
+    what: "is saved without attachments",
+    because: /other options: attachments/,
+    happens() {},
+    options: { task: { attachments: false } },
+  },
+  {
+    what: "is saved with all tombstones",
+    because: /other options: tombstones/,
+    happens() {},
+    options: { task: { tombstones: true } },
+  },
+  {
+    what: "is saved by another task",
+    because: /no backup of this task/,
+    happens() {},
+    options: { task: { name: "other" } },
+  },
+  { what: "is to be saved in full", because: /--full/, happens() {}, options: { full: true } },
+  {
+    what: "has changed by more than a third",
+    because: /of 300 documents have changed/,
+    happens: ({ database }) =>
+      edit(database, ...Array.from({ length: 120 }, (_, n) => ({ _id: `d0000${String(n).padStart(3, "0")}`, n }))),
+  },
+  {
+    what: "lacks a chunk of its parent",
+    because: /chunk "0000000.json.gz" of .* is missing/,
+    happens: ({ backups }) => Deno.remove(`${backups.folder}/0000000.json.gz`),
+  },
+  {
+    what: "has a damaged chunk in its parent",
+    because: /chunk "0000001.json.gz" of .* is missing or has another size/,
+    happens: ({ backups }) => Deno.truncate(`${backups.folder}/0000001.json.gz`, 10),
+  },
+  {
+    what: "lacks its last manifest",
+    because: /no backup of this task/,
+    async happens({ backups }) {
+      for (const name of await filesOf(backups.folder)) {
+        if (name.startsWith("manifest")) await Deno.remove(`${backups.folder}/${name}`);
+      }
+    },
+  },
+  {
+    what: "has a damaged last manifest",
+    because: /manifest of the last backup is damaged/,
+    async happens({ backups }) {
+      for (const name of await filesOf(backups.folder)) {
+        if (name.startsWith("manifest-")) await Deno.truncate(`${backups.folder}/${name}`, 500);
+      }
+    },
+  },
+  {
+    what: "lacks the manifest of the parent of its last backup",
+    because: /relies on is not whole, "2026\/01\/03.*It is missing/,
+    async happens(place) {
+      edit(place.database, { _id: "x" });
+      await place.expectRun({ kind: "incremental" }, { day: 4 });
+      for (const name of await filesOf(place.backups.folder)) {
+        if (name.startsWith("manifest-")) await Deno.remove(`${place.backups.folder}/${name}`);
+      }
+    },
+  },
+  {
+    what: "has another manifest in place of its parent's",
+    because: /relies on is not whole.*SHA-256/,
+    async happens(place) {
+      edit(place.database, { _id: "x" });
+      await place.expectRun({ kind: "incremental" }, { day: 4 });
+      const [name] = (await filesOf(place.backups.folder)).filter((one) => one.startsWith("manifest-"));
+      const path = `${place.backups.folder}/${name}`;
+      await Deno.writeTextFile(path, (await Deno.readTextFile(path)).replace('"weekly"', '"weakly"'));
+    },
+  },
+  {
+    what: "has as many increments as it may",
+    because: /2 incremental backups rely on the last full one/,
+    async happens(place) {
+      for (const day of [4, 5]) {
+        edit(place.database, { _id: "x", day });
+        await place.expectRun({ kind: "incremental" }, { day });
+      }
+      edit(place.database, { _id: "x", last: true });
+    },
+    options: { task: { increments: { most: 2 } } },
+  },
+  {
+    what: "has a full backup that is too old",
+    because: /the last full backup is 0 days old \(full_every\)/,
+    happens: () => new Promise((resolve) => setTimeout(resolve, 20)),
+    options: { task: { increments: { most: 14, fullEveryDays: 10 / 86_400_000 } } },
+  },
+];
+
+for (const { what, because, happens, options } of DOUBTS) {
+  Deno.test(`backup() saves all of a database that ${what}, and says why`, async () => {
+    await using place = await Increments.start();
+    fill(place.database, 300);
+    await place.expectRun({ kind: "full" });
+    await happens(place);
+    await place.expectRun({ kind: "full", because }, { day: 6, ...options });
+    await place.expectExact();
+    const said = place.backups.log.lines.filter(({ event }) => event === "all of the database is saved");
+    assert(because.test(String(said.at(-1)?.fields["reason"])), "in the log, too");
+    // And from there on goes the next chain.
+    const { full: _, ...again } = { ...options, task: { ...options?.task, increments: { most: 14 } } };
+    await place.expectRun({ kind: "unchanged" }, { day: 7, ...again });
+  });
+}
+
+Deno.test("backup() of a CouchDB that does not say how many changes follow is always full, and that is said once a run", async () => {
+  await using place = await Increments.start({ version: "1.7.2" });
+  fill(place.database, 50);
+  await couchOk(place.fake, "PUT /other");
+  fill(place.fake.databases.get("other")!, 20);
+  for (const day of [3, 4]) {
+    place.backups.log.lines.length = 0;
+    const reports = await place.runAll(["db", "other"], { day });
+    assertEquals(reports.map(({ kind, documents }) => [kind, documents]), [["full", 50], ["full", 20]]);
+    const said = place.backups.log.events("warn").filter((event) => event === "nothing is saved incrementally");
+    assertEquals(said.length, day === 3 ? 0 : 1);
+  }
+});
+
+Deno.test("backup() tries the documents that the last backup could not read, and saves them once they can be read", async () => {
+  await using place = await Increments.start();
+  const { fake, database } = place;
+  const [bad = "", worse = "", ...others] = fill(database, 100);
+  fake.faults.add(unreadable("db", [bad, worse], "error row"));
+  const first = await place.expectRun({ kind: "full", documents: 98 });
+  assertEquals(first.unreadable?.map(({ id }) => id).sort(), [bad, worse]);
+  // Nothing has changed, and nothing can be read: that stays so, and is said.
+  const second = await place.expectRun({ kind: "unchanged" }, { day: 4 });
+  assertEquals(second.unreadable?.map(({ id }) => id).sort(), [bad, worse]);
+  edit(database, { _id: others[0]!, changed: 1 });
+  const third = await place.expectRun({ kind: "incremental", documents: 1 }, { day: 5 });
+  assertEquals(third.unreadable?.map(({ id }) => id).sort(), [bad, worse]);
+  fake.faults.clear();
+  fake.faults.add(unreadable("db", [worse], "error row"));
+  const fourth = await place.expectRun({ kind: "incremental", documents: 1 }, { day: 6 });
+  assertEquals(fourth.unreadable?.map(({ id }) => id), [worse]);
+  fake.faults.clear();
+  edit(database, { _id: worse, changed: 1 });
+  const fifth = await place.expectRun({ kind: "incremental", documents: 1 }, { day: 7 });
+  assertEquals(fifth.unreadable, undefined);
+  await place.expectExact();
+});
+
+Deno.test("backup() of an increment that is stopped is resumed from where it stopped, and is exact", async () => {
+  await using place = await Increments.start();
+  const { fake, database } = place;
+  const ids = fill(database, 3000);
+  await place.expectRun({ kind: "full" });
+  edit(database, ...ids.slice(100, 900).map((_id) => ({ _id, changed: true })), ...deletions(ids.slice(0, 50)));
+  const task = { chunk: 20, parallel: 2 };
+  const stop = new AbortController();
+  let asked = 0;
+  fake.onRequest(({ endpoint }) => {
+    if (endpoint === "_bulk_get" && ++asked === 20) stop.abort(new InterruptedError("killed"));
+  });
+  await place.run({ day: 4, task, context: { stop: stop.signal } }).then(
+    () => assert(false, "it was stopped"),
+    (error) => assert(error instanceof InterruptedError),
+  );
+  edit(database, ...ids.slice(800, 1000).map((_id) => ({ _id, later: true })));
+  const since = fake.requests.length;
+  const report = await place.run({ day: 4, task, resume: true });
+  assertEquals([report.status, report.kind, report.error], ["resumed", "incremental", undefined]);
+  const read = fake.requests.slice(since).filter(({ endpoint }) => endpoint === "_bulk_get").flatMap(({ ids }) => ids);
+  assert(read.length < 900, `${read.length} documents were read again, of 950`);
+  await place.expectExact(ids.slice(0, 50));
+  assertEquals((await place.verify()).problems, []);
+  await place.expectRun({ kind: "unchanged" }, { day: 5 });
+});
+
+Deno.test("backup() of an increment whose parent was replaced by another backup meanwhile is not resumed", async () => {
+  await using place = await Increments.start();
+  const { fake, database } = place;
+  const ids = fill(database, 1000);
+  await place.expectRun({ kind: "full" });
+  edit(database, ...ids.slice(0, 200).map((_id) => ({ _id, changed: true })));
+  const task = { chunk: 10, parallel: 1 };
+  const stop = new AbortController();
+  let asked = 0;
+  fake.onRequest(({ endpoint }) => {
+    if (endpoint === "_bulk_get" && ++asked === 10) stop.abort(new InterruptedError("killed"));
+  });
+  await place.run({ day: 4, task, context: { stop: stop.signal } }).catch(() => {});
+  await place.expectRun({ kind: "incremental", documents: 200 }, { day: 5 });
+  edit(database, { _id: ids[500]!, changed: true });
+  const report = await place.run({ day: 4, task, resume: true });
+  assertEquals([report.status, report.kind, report.documents], ["complete", "incremental", 1]);
+  await place.expectExact();
+});
+
+Deno.test("backup() whose parent goes while it runs fails, and saves all: nothing complete lacks a link", async () => {
+  for (const isChanged of [true, false]) {
+    await using place = await Increments.start();
+    const { fake, database, backups } = place;
+    const ids = fill(database, 200);
+    await place.expectRun({ kind: "full" });
+    if (isChanged) edit(database, { _id: ids[5]!, changed: true });
+    let isGone = false;
+    fake.onRequest(async ({ endpoint }) => {
+      if (endpoint !== "_changes" || isGone) return;
+      isGone = true;
+      // Whoever removes old backups does so between the look at the parent and the manifest.
+      for (const name of await filesOf(backups.folder)) await Deno.remove(`${backups.folder}/${name}`);
+    });
+    await place.expectRun({ kind: "full", documents: 200, because: /relies on is gone, "2026\/01\/03/ }, { day: 4 });
+    await place.expectExact();
+    const verified = await place.verify();
+    assertEquals([verified.ok, verified.parents], [true, undefined]);
+    await place.expectRun({ kind: "unchanged" }, { day: 5 });
+  }
+});
+
+Deno.test("backup() of two tasks on one database keeps a chain for each", async () => {
+  await using place = await Increments.start();
+  const { database } = place;
+  const ids = fill(database, 300);
+  const without = { name: "without", attachments: false };
+  await place.expectRun({ kind: "full" });
+  await place.expectRun({ kind: "full", because: /no backup of this task/ }, { task: without });
+  edit(database, { _id: ids[0]!, n: 1 });
+  await place.expectRun({ kind: "incremental", documents: 1 }, { day: 4 });
+  edit(database, { _id: ids[1]!, n: 1 });
+  await place.expectRun({ kind: "incremental", documents: 2 }, { day: 4, task: without });
+  await place.expectExact();
+  await place.expectRun({ kind: "incremental", documents: 1 }, { day: 5 });
+  await place.expectExact();
+});
+
+Deno.test("verify() and restore() name the link of a chain that is broken, and --salvage restores what is whole", async () => {
+  await using place = await Increments.start();
+  const { database, backups } = place;
+  const ids = fill(database, 300);
+  await place.expectRun({ kind: "full" });
+  for (const day of [4, 5]) {
+    edit(database, ...ids.slice(0, 10 * day).map((_id) => ({ _id, day })));
+    await place.expectRun({ kind: "incremental" }, { day });
+  }
+  const parent = backups.folder.replace("/03/", "/04/");
+  const chunk = `${parent}/0000000.json.gz`;
+  const bytes = await Deno.readFile(chunk);
+  await Deno.writeFile(chunk, bytes.map((byte, at) => at === 40 ? byte ^ 1 : byte));
+  const damaged = await place.verify();
+  assertEquals(damaged.problems.map(({ chunk }) => chunk), ["2026/01/04/couchdb/db/0000000.json.gz"]);
+  await Deno.writeFile(chunk, bytes);
+  assertEquals((await place.verify()).ok, true);
+
+  for (const name of await filesOf(parent)) if (name.startsWith("manifest")) await Deno.remove(`${parent}/${name}`);
+  const broken = await place.verify();
+  assertEquals(broken.problems.length, 1);
+  assertStringIncludes(broken.problems[0]!.chunk, "2026/01/04/couchdb/db/manifest-");
+  assertStringIncludes(broken.problems[0]!.problem, "It is missing");
+  await assertRejects(() => place.restore(), ArchiveError, "2026/01/04/couchdb/db/manifest-");
+  const { report, leaves } = await place.restore("latest/db", { salvage: true });
+  assertEquals([report.ok, report.damaged.length, leaves.size], [false, 1, 50]);
+});
+
+Deno.test("restore() of an increment finds its parents in a copy of the folders, wherever it lies", async () => {
+  await using place = await Increments.start();
+  const { database, backups } = place;
+  const ids = fill(database, 100);
+  await place.expectRun({ kind: "full" });
+  edit(database, { _id: ids[0]!, changed: true });
+  await place.expectRun({ kind: "incremental" }, { day: 4 });
+  const copy = await Deno.makeTempDir({ prefix: "couchdb-backup copy-" });
+  try {
+    for (const day of ["03", "04"]) {
+      const from = backups.folder.replace("/03/", `/${day}/`);
+      const to = `${copy}/deep/below/2026/01/${day}/couchdb/db`;
+      await Deno.mkdir(to, { recursive: true });
+      for (const name of await filesOf(from)) await Deno.copyFile(`${from}/${name}`, `${to}/${name}`);
+    }
+    await place.expectExact([], `${copy}/deep/below/2026/01/04/couchdb/db`);
+    await place.expectExact([], `file://${copy}/deep/below/2026/01/04/couchdb/db`);
+  } finally {
+    await Deno.remove(copy, { recursive: true });
+  }
+});
+
+Deno.test("backup() does not wait for the task's delay behind a database that has not changed", async () => {
+  await using place = await Increments.start();
+  const names = ["db", "b", "c", "d"];
+  for (const name of names) {
+    if (name !== "db") await couchOk(place.fake, `PUT /${name}`);
+    fill(place.fake.databases.get(name)!, 10);
+  }
+  await place.runAll(names);
+  edit(place.fake.databases.get("c")!, { _id: "new" });
+  const before = performance.now();
+  const reports = await place.runAll(names, { day: 4, task: { delaySeconds: 2 } });
+  const tookMs = performance.now() - before;
+  assertEquals(reports.map(({ unchanged }) => unchanged === true), [true, true, false, true]);
+  // Once, behind the one that has changed; and a moment behind each of the others.
+  assert(tookMs > 2100 && tookMs < 3900, `${tookMs} ms`);
+});
+
+Deno.test("a rebuilt node that repeats the rows of 40 databases sends no more than a tenth of them into a full backup", async () => {
+  await using place = await Increments.start();
+  const names = Array.from({ length: 40 }, (_, at) => `many-${at}`);
+  for (const name of names) {
+    await couchOk(place.fake, `PUT /${name}`);
+    fill(place.fake.databases.get(name)!, 220);
+  }
+  const task = { chunk: 50 };
+  assertEquals((await place.runAll(names, { task })).every(({ kind }) => kind === "full"), true);
+  for (const name of names) place.fake.databases.get(name)!.rewind();
+  const reports = await place.runAll(names, { day: 4, task });
+  assertEquals(reports.map(({ error }) => error).filter((error) => error !== undefined), []);
+  const fulls = reports.filter(({ kind }) => kind === "full");
+  assert(fulls.length > 0 && fulls.length <= 4, `${fulls.length} of 40 were saved in full`);
+  for (const { full_because: because } of fulls) assertStringIncludes(because ?? "", "documents have changed");
+  assertEquals((await place.runAll(names, { day: 5, task })).every(({ unchanged }) => unchanged), true);
+});

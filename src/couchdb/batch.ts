@@ -16,6 +16,19 @@ export interface ListedDocument {
 
 type Page = readonly ListedDocument[] | Uint8Array;
 
+/** Documents on their way into one batch, packed page by page as they come. */
+export class PackedPages {
+  /** How many documents there are. */
+  count = 0;
+  readonly pages: Uint8Array[] = [];
+
+  /** Takes a page of documents. */
+  add(documents: readonly ListedDocument[]): void {
+    this.pages.push(pack(documents));
+    this.count += documents.length;
+  }
+}
+
 /** Documents that are asked for together. */
 export class IdBatch {
   /** How many there are. */
@@ -32,14 +45,9 @@ export class IdBatch {
     return new IdBatch([documents], documents.length);
   }
 
-  /** Several batches as one; their documents are packed. */
-  static packed(batches: Iterable<readonly ListedDocument[]>): IdBatch {
-    let count = 0;
-    const pages = Array.from(batches, (documents) => {
-      count += documents.length;
-      return pack(documents);
-    });
-    return new IdBatch(pages, count);
+  /** Packed pages as one batch. */
+  static packed({ pages, count }: PackedPages): IdBatch {
+    return new IdBatch([...pages], count);
   }
 
   /** Its documents, page by page; a page is unpacked when it is asked for. */

@@ -145,23 +145,23 @@ const BEHIND_ID = encoder.encode('"}');
 
 /** `{"id":…},…`, with a comma before it where it is not the first. */
 function encodeIds(documents: readonly ListedDocument[], { isFirst }: { isFirst: boolean }): Uint8Array<ArrayBuffer> {
-  let bytes = new Uint8Array(documents.length * 64);
+  // Exactly as much as plain ids need, and what an id may need that is not plain.
+  const frameBytes = BEFORE_ID.length + BEHIND_ID.length;
+  let bytes = new Uint8Array(documents.reduce((sum, { id }) => sum + frameBytes + id.length, 0));
   let at = 0;
   for (const { id } of documents) {
-    // An escape sequence, \u0000, is as long as it gets.
-    const most = at + BEFORE_ID.length + 6 * id.length + BEHIND_ID.length;
-    if (most > bytes.length) {
-      const larger = new Uint8Array(2 * most);
-      larger.set(bytes.subarray(0, at));
-      bytes = larger;
-    }
     for (let index = 0; index < BEFORE_ID.length; index++) bytes[at++] = BEFORE_ID[index]!;
     const begin = at;
     for (let index = 0; index < id.length; index++) {
       const unit = id.charCodeAt(index);
       if (unit < 0x20 || unit > 0x7e || unit === QUOTE || unit === BACKSLASH) {
-        // Without the quote before it, which stands already, and the one behind it.
-        at = begin - 1 + encoder.encodeInto(JSON.stringify(id), bytes.subarray(begin - 1)).written - 1;
+        const text = encoder.encode(JSON.stringify(id));
+        const larger = new Uint8Array(bytes.length + text.length - id.length);
+        larger.set(bytes.subarray(0, begin));
+        bytes = larger;
+        // Without the quotes: the one before it stands already.
+        bytes.set(text.subarray(1, -1), begin);
+        at = begin + text.length - 2;
         break;
       }
       bytes[at++] = unit;

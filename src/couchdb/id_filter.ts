@@ -56,6 +56,30 @@ export class IdFilter {
     return filter;
   }
 
+  /** An empty filter of the same size, whose ids this one can take. */
+  emptyLike(): IdFilter {
+    return new IdFilter(new Uint32Array(this.#words.length), { salt: this.salt, hashes: this.hashes });
+  }
+
+  /** Takes all ids of a filter that was made by {@linkcode IdFilter.emptyLike}, none of which it has. */
+  merge(other: IdFilter): void {
+    this.#set = 0;
+    for (let index = 0; index < this.#words.length; index++) {
+      this.#words[index]! |= other.#words[index]!;
+      for (let word = this.#words[index]!; word !== 0; word &= word - 1) this.#set++;
+    }
+    this.ids += other.ids;
+    this.expectedErrors += other.expectedErrors;
+  }
+
+  /** Forgets all ids. */
+  clear(): void {
+    this.#words.fill(0);
+    this.#set = 0;
+    this.ids = 0;
+    this.expectedErrors = 0;
+  }
+
   /** The filter's bytes as they are now; a copy. */
   bytes(): Uint8Array {
     return new Uint8Array(this.#words.slice().buffer);
@@ -64,10 +88,11 @@ export class IdFilter {
   /** Whether the id may have been added. */
   mayHave(id: string): boolean {
     hash(id, this.salt);
-    const [first, second] = [pair[0]!, pair[1]!];
+    const first = pair[0]!, second = pair[1]!;
+    const words = this.#words, bits = this.#bits;
     for (let index = 0; index < this.hashes; index++) {
-      const bit = (first + Math.imul(index, second) >>> 0) % this.#bits;
-      if ((this.#words[bit >>> 5]! & (1 << (bit & 31))) === 0) return false;
+      const bit = (first + Math.imul(index, second) >>> 0) % bits;
+      if ((words[bit >>> 5]! & (1 << (bit & 31))) === 0) return false;
     }
     return true;
   }
@@ -75,23 +100,24 @@ export class IdFilter {
   /** Adds an id. @returns Whether it is surely new. */
   add(id: string): boolean {
     hash(id, this.salt);
-    const [first, second] = [pair[0]!, pair[1]!];
-    let isNew = false;
+    const first = pair[0]!, second = pair[1]!;
+    const words = this.#words, bits = this.#bits;
+    let set = 0;
     const full = power(this.#set / this.#bits, this.hashes);
     for (let index = 0; index < this.hashes; index++) {
-      const bit = (first + Math.imul(index, second) >>> 0) % this.#bits;
+      const bit = (first + Math.imul(index, second) >>> 0) % bits;
       const mask = 1 << (bit & 31);
-      if ((this.#words[bit >>> 5]! & mask) !== 0) continue;
-      this.#words[bit >>> 5]! |= mask;
-      this.#set++;
-      isNew = true;
+      if ((words[bit >>> 5]! & mask) !== 0) continue;
+      words[bit >>> 5]! |= mask;
+      set++;
     }
-    if (isNew) {
+    this.#set += set;
+    if (set > 0) {
       this.ids++;
       // Those that it erred on do not come by here: for each id that is found to be new there were p / (1 - p) of them.
       this.expectedErrors += full / (1 - full);
     }
-    return isNew;
+    return set > 0;
   }
 }
 

@@ -55,6 +55,12 @@ interface TempFile extends Omit<StoredObject, "key"> {
   path: string;
 }
 
+/** The sync of a folder that is under way, and the one that follows it where somebody has asked for it meanwhile. */
+interface FolderSyncs {
+  running: Promise<void>;
+  next: Promise<void> | undefined;
+}
+
 /** Keeps objects as files below one folder. */
 export class DirectoryStore implements Store {
   readonly url: string;
@@ -73,6 +79,8 @@ export class DirectoryStore implements Store {
   readonly #folders = new Set<string>();
   /** Folders with names of chunks that may not have reached the disk yet: they do before anything else is named there. */
   readonly #unsynced = new Set<string>();
+  /** Syncs of folders that are under way. */
+  readonly #syncs = new Map<string, FolderSyncs>();
 
   /** @param root An absolute path. The folder itself is made when something is stored; its parent must exist. */
   constructor(root: string, options: DirectoryStoreOptions = {}) {
@@ -302,11 +310,10 @@ export class DirectoryStore implements Store {
 
   async #openTemp(path: string, folder: string, key: string): Promise<fs.FileHandle> {
     if (this.#folders.has(folder)) {
-      await this.#mount.requireFor("store");
       try {
         return await fs.open(path, "wx");
       } catch (error) {
-        // Somebody has removed the folder meanwhile.
+        // Somebody has removed the folder meanwhile, or its disk was unmounted.
         if (!isMissing(error)) throw directoryError(error, this.#place("store", key));
       }
     }
@@ -349,7 +356,16 @@ export class DirectoryStore implements Store {
    * that is not mounted must not fill the disk below the mount point.
    */
   async #makeFolder(folder: string, key: string): Promise<void> {
-    await this.#mount.requireFor("store");
+    if (!await this.#mount.requireFor("store")) await this.#makeRoot(key);
+    await this.#try("store", key, this.#mount.mark());
+    const made = await this.#try("store", key, fs.mkdir(folder, { recursive: true }));
+    if (made === undefined) return;
+    for (let path = folder; path.length >= made.length; path = dirname(path)) {
+      await this.#syncFolder(dirname(path), key);
+    }
+  }
+
+  async #makeRoot(key: string): Promise<void> {
     try {
       await fs.mkdir(this.#root);
       await this.#syncFolder(dirname(this.#root), key);
@@ -359,12 +375,6 @@ export class DirectoryStore implements Store {
       if (errorCode(error) !== "EEXIST" && errorCode(error) !== "EISDIR") {
         throw directoryError(error, { ...this.#place("store", key), path: this.#root });
       }
-    }
-    await this.#try("store", key, this.#mount.mark());
-    const made = await this.#try("store", key, fs.mkdir(folder, { recursive: true }));
-    if (made === undefined) return;
-    for (let path = folder; path.length >= made.length; path = dirname(path)) {
-      await this.#syncFolder(dirname(path), key);
     }
   }
 
@@ -379,8 +389,32 @@ export class DirectoryStore implements Store {
     }
   }
 
-  /** Makes the names in a folder outlive a power cut. */
+  /** Makes the names in a folder outlive a power cut: one sync for all that ask for it while another one is under way. */
   async #syncFolder(folder: string, key: string): Promise<void> {
+    const syncs = this.#syncs.get(folder);
+    if (syncs === undefined) {
+      const own: FolderSyncs = { running: this.#syncFolderNow(folder, key), next: undefined };
+      this.#syncs.set(folder, own);
+      try {
+        return await own.running;
+      } finally {
+        if (own.next === undefined) this.#syncs.delete(folder);
+      }
+    }
+    // What is under way may have begun before the name was there.
+    await (syncs.next ??= (async () => {
+      await syncs.running.catch(() => {});
+      syncs.running = this.#syncFolderNow(folder, key);
+      syncs.next = undefined;
+      try {
+        await syncs.running;
+      } finally {
+        if (syncs.next === undefined) this.#syncs.delete(folder);
+      }
+    })());
+  }
+
+  async #syncFolderNow(folder: string, key: string): Promise<void> {
     if (process.platform === "win32") return; // Windows opens no folders and needs none of this.
     let handle: fs.FileHandle;
     try {

@@ -8,7 +8,7 @@
  * `--url URL --db NAME`), and REFERENCE_SCRIPT, a command that backs the database $1 up in the reference script's way, add
  * those peers. `--pinned` keeps CouchDB on the first core and everything else on the second, as if on two machines; it needs
  * COUCHDB_PID, the process id of CouchDB's `beam.smp`. `--only` takes a part of a group's name: backup, small, memory,
- * databases, increment, restore, start, pure.
+ * databases, increment, restore, start, pure; FILE then keeps the rows of the others.
  *
  * Needs curl and GNU time, and taskset where pinned. Smaller for a try: BENCH_DOCUMENTS (100000), BENCH_ROUNDS (5),
  * BENCH_SMALL_DOCUMENTS (1000000), BENCH_LARGE_DOCUMENTS (0: not measured), BENCH_DATABASES (1000), BENCH_MEDIUM_DATABASES (200).
@@ -17,7 +17,7 @@ import { parseArgs } from "node:util";
 import { gzip } from "../../src/codec/gzip.ts";
 import { BULK_GET_SHAPE, DocumentScanner, Found } from "../../src/json/scan.ts";
 import { BenchServer, CHUNK, curlBackup, curlDatabases, curlRestore, record } from "./couchdb.ts";
-import { type Measure, Rows, run } from "./measure.ts";
+import { type Measure, type Row, Rows, run } from "./measure.ts";
 
 const DOCUMENTS = fromEnv("BENCH_DOCUMENTS", 100_000);
 const SMALL_DOCUMENTS = fromEnv("BENCH_SMALL_DOCUMENTS", 1_000_000);
@@ -70,13 +70,27 @@ async function bench(): Promise<void> {
       else await measure(new BenchServer(new URL(url)));
     }
     if (isWanted("start")) await benchStart();
-    if (flags.json !== undefined) await Deno.writeTextFile(flags.json, `${JSON.stringify(await result(), null, 2)}\n`);
+    if (flags.json !== undefined) await write(flags.json);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
 }
 
-async function result() {
+/** Writes the rows; with `--only`, beside those that the file has of other groups. */
+async function write(path: string): Promise<void> {
+  const kept: Row[] = [];
+  if (flags.only !== undefined) {
+    const text = await Deno.readTextFile(path).catch((error) => {
+      if (error instanceof Deno.errors.NotFound) return '{"rows":[]}';
+      throw error;
+    });
+    const { rows: before } = JSON.parse(text) as { rows: Row[] };
+    kept.push(...before.filter(({ name }) => !rows.rows.some((row) => row.name === name)));
+  }
+  await Deno.writeTextFile(path, `${JSON.stringify(await result([...kept, ...rows.rows]), null, 2)}\n`);
+}
+
+async function result(all: readonly Row[]) {
   const cpu = /model name\s*:\s*(.*)/.exec(await Deno.readTextFile("/proc/cpuinfo").catch(() => ""))?.[1];
   return {
     date: new Date().toISOString().slice(0, 10),
@@ -84,7 +98,7 @@ async function result() {
     deno: Deno.version.deno,
     isPinned: flags.pinned,
     sizes: { DOCUMENTS, SMALL_DOCUMENTS, LARGE_DOCUMENTS, DATABASES, MEDIUM_DATABASES, MEDIUM_DOCUMENTS, ROUNDS },
-    rows: rows.rows,
+    rows: all,
   };
 }
 

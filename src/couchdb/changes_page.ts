@@ -35,7 +35,12 @@ export interface ChangesPage {
  * @throws SyntaxError when they are no JSON.
  */
 export function parseChangesPage(bytes: Uint8Array, database: string): ChangesPage {
-  return new PageReader(bytes).read() ?? readChangesPage(JSON.parse(new TextDecoder().decode(bytes)), database);
+  return readUsualPage(bytes) ?? readChangesPage(JSON.parse(new TextDecoder().decode(bytes)), database);
+}
+
+/** A page as CouchDB 2 and 3 write it, with plain ids; undefined for any other, which may be as good. */
+export function readUsualPage(bytes: Uint8Array): ChangesPage | undefined {
+  return new PageReader(bytes).read();
 }
 
 const [RESULTS, SEQ, NULL, ID, CHANGES, REV, DELETED] = [
@@ -141,7 +146,7 @@ class PageReader {
   }
 
   #passLineEnd(): void {
-    while (this.#bytes[this.#at] === 0x0a) this.#at++;
+    while (this.#bytes[this.#at] === 0x0a || this.#bytes[this.#at] === 0x0d) this.#at++;
   }
 }
 

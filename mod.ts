@@ -58,6 +58,19 @@ export { backup } from "./src/commands/backup/backup.ts";
 export type { Patience } from "./src/commands/backup/completeness.ts";
 export type { BackupOptions, RunContext } from "./src/commands/backup/context.ts";
 export type { Check, CheckReport } from "./src/commands/check.ts";
+export type { DiffIds, DiffReport, DiffRequest } from "./src/commands/diff.ts";
+export type {
+  DocumentState,
+  ExportRequest,
+  FoundDocument,
+  ShownDocument,
+  ShowRequest,
+  Sink,
+} from "./src/commands/document.ts";
+export type { Leaf } from "./src/archive/walk.ts";
+export type { NewRevision, RefusedDocument } from "./src/commands/restore/as_new.ts";
+export type { NewerDocuments } from "./src/commands/restore/delta.ts";
+export type { StoreCheckReport } from "./src/commands/check_store.ts";
 export type { ExpireRequest } from "./src/commands/expire/expire.ts";
 export type { ExpiredBackup, ExpireProblem, ExpireReport } from "./src/commands/expire/report.ts";
 export type { KeepReport, KeepRequest } from "./src/commands/keep.ts";
@@ -74,23 +87,30 @@ export type { ChangeForecast } from "./src/commands/backup/forecast.ts";
 export type { Plan, TaskPlan } from "./src/commands/plan.ts";
 export type { RestoreContext, RestoreRequest } from "./src/commands/restore/context.ts";
 export type { RestoreReport } from "./src/commands/restore/report.ts";
+export type { FleetRequest } from "./src/commands/restore/fleet.ts";
+export type { FleetDatabase, FleetReport, LeftOut } from "./src/commands/restore/fleet_report.ts";
 export { restore } from "./src/commands/restore/restore.ts";
 export type { LackingSetting } from "./src/commands/restore/target.ts";
 export type { Size, SizesReport, SizeWithLeftovers } from "./src/commands/sizes.ts";
+export type { FaultyBackup, Sample, VerifyAllReport, VerifyAllRequest } from "./src/commands/verify_all.ts";
 export { verify, type VerifyContext, type VerifyReport, type VerifyRequest } from "./src/commands/verify.ts";
 
 export {
+  type CaFiles,
   type Config,
   type DatabaseOptions,
   type Environment,
   loadConfig,
   type LokiOptions,
+  type NamedFile,
   parseConfig,
   type PasswordFile,
   type PrometheusOptions,
 } from "./src/config/config.ts";
 export type { Address } from "./src/config/values.ts";
 export type { RetentionRules, Span } from "./src/task/retention.ts";
+export type { Fetch } from "./src/trusted_fetch.ts";
+export type { CertificateOptions, Certificates } from "./src/session/certificates.ts";
 export type { IncrementPolicy, Task } from "./src/task/task.ts";
 export type { ExcludedDatabase, SelectedDatabase } from "./src/task/select.ts";
 export { type SelectionOptions, selectTasks, type TaskSelection } from "./src/task/selection.ts";
@@ -136,6 +156,7 @@ export {
 } from "./src/archive/manifest.ts";
 export type { DatabaseReport, DatabaseStatus, RunReport, TaskReport } from "./src/archive/report.ts";
 export { openStore } from "./src/store/open.ts";
+export type { QuestionPlace, StoreFinding, StoreProperty, StoreQuestion } from "./src/store/questions.ts";
 export type {
   Conditions,
   CreateOptions,

@@ -3,6 +3,7 @@
  * starting the state machine; the state machine asks for a plan, for rounds of a database, for a summary; a person asks for
  * a task. All of the work is done by the same commands as anywhere else. Here are only the ways to them.
  */
+import { counted } from "../src/counts.ts";
 import process from "node:process";
 import { type Environment, loadConfig } from "../src/config/config.ts";
 import type { Log } from "../src/observe.ts";
@@ -85,7 +86,7 @@ export async function openHandler(options: {
   const host = env.AWS_LAMBDA_FUNCTION_NAME ?? "lambda";
   const config = await loadConfig({ env });
   // As JSON: template.yaml's metric filter looks into the lines.
-  const { log, flush } = openConfigLog(config, { level: "info", format: "json", write, host });
+  const { log, flush } = await openConfigLog(config, { level: "info", format: "json", write, host });
   const session = await openSession({ config, log, flush, host, now });
   return {
     handler: async (invocation) => await answer(session, { host, invocation }),
@@ -339,11 +340,13 @@ function describeOutcome(report: RunReport): string {
   const databases = report.tasks.flatMap((task) => task.databases);
   const failed = databases.filter((one) => !isSaved(one)).map(({ database }) => database);
   if (databases.length + broken.length === 0 && !report.ok) return "An earlier run has not saved everything";
-  if (broken.length + failed.length === 0) return `${databases.length} databases are saved`;
+  if (broken.length + failed.length === 0) {
+    return `${counted(databases.length, "database")} ${databases.length === 1 ? "is" : "are"} saved`;
+  }
   const shown = failed.slice(0, NAMES_IN_MESSAGE).join(", ");
   const more = failed.length > NAMES_IN_MESSAGE ? ` and ${failed.length - NAMES_IN_MESSAGE} more` : "";
   const lost = failed.length === 0
     ? []
-    : [`${failed.length} of ${databases.length} databases are not saved: ${shown}${more}`];
+    : [`${failed.length} of ${counted(databases.length, "database")} are not saved: ${shown}${more}`];
   return [...broken, ...lost].join("; ");
 }

@@ -4,6 +4,7 @@
  *
  * @see https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
  */
+import { counted } from "../src/counts.ts";
 import { describeError, EXIT, hintOf, ProgramError } from "../src/errors.ts";
 import type { Log } from "../src/observe.ts";
 
@@ -83,7 +84,9 @@ export class RuntimeApi {
   async respond(requestId: string, body: string, log: Log): Promise<void> {
     const status = await this.#post(`invocation/${requestId}/response`, body, {});
     if (status < 400) return;
-    const message = `Cannot send the result: the Runtime API answered ${status} to ${body.length} characters`;
+    const message = `Cannot send the result: the Runtime API answered ${status} to ${
+      counted(body.length, "character")
+    }`;
     log.error("result refused", { status });
     await this.fail(`invocation/${requestId}/error`, runtimeFailure("ResultRefused", message));
   }

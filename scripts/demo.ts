@@ -38,7 +38,7 @@ heading("The config", config);
 print(await Deno.readTextFile(config));
 
 heading("The run", `couchdb-backup backup ${config}`);
-const terminal = { isTerminal: false, columns: () => 100 };
+const terminal = { isTerminal: false, columns: () => 100, send: () => Promise.resolve(false) };
 const exitCode = await main(["backup", config], {
   env: {},
   stdout: { ...terminal, write: (text) => void process.stdout.write(text) },

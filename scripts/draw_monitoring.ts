@@ -34,7 +34,7 @@ await withPrometheus(async ({ queryEnd, queryRange }) => {
     const named: Named = [];
     for (const { expr, legendFormat = "" } of panel.targets) {
       const ask = panel.type === "stat" ? queryEnd : queryRange;
-      for (const series of await ask(expr.replaceAll("$task", ".*"))) {
+      for (const series of await ask(expr.replaceAll(/\$(?:job|instance|task)/g, ".*"))) {
         named.push({ name: legendFormat.replace(/\{\{(\w+)\}\}/g, (_, label) => series.metric[label] ?? ""), series });
       }
     }

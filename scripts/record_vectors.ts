@@ -1,6 +1,6 @@
 /**
  * Makes the test vectors of the archive's formats again: small repositories, and what a restore of each of their backups
- * must give: `deno run -A scripts/record_vectors.ts`. Format 1 is written by version 1 of this program, out of the history,
+ * must give: `deno run -A scripts/record_vectors.ts [format1|format2|increments]…`. Format 1 is written by version 1 of this program, out of the history,
  * format 2 by today's; both against the double of CouchDB. docs/vectors.md says what is in them.
  */
 import { gunzipSync } from "node:zlib";
@@ -24,8 +24,10 @@ const COUCH_URL = "http://127.0.0.1:5984";
 const SECURITY =
   '{"admins":{"names":["ann"],"roles":[]},"members":{"names":[],"roles":["staff"]},"n":9007199254740993}';
 
-await recordFormat1(new URL("format1/", FIXTURES));
-await recordFormat2(new URL("format2/", FIXTURES));
+const RECORDS = { format1: recordFormat1, format2: recordFormat2, increments: recordIncrements };
+for (const [name, record] of Object.entries(RECORDS)) {
+  if (Deno.args.length === 0 || Deno.args.includes(name)) await record(new URL(`${name}/`, FIXTURES));
+}
 
 async function recordFormat1(folder: URL): Promise<void> {
   const repository = await emptyRepository(folder);
@@ -151,6 +153,57 @@ async function recordFormat2(folder: URL): Promise<void> {
     },
   ]);
   // What the program has found out of the store is no part of the format.
+  await Deno.remove(`${repository}/backup/_store`, { recursive: true });
+}
+
+/** A full backup, an increment, one of a database that has not changed, another increment, and one whose parent is gone. */
+async function recordIncrements(folder: URL): Promise<void> {
+  const repository = await emptyRepository(folder);
+  await using server = await startFakeCouchDb();
+  await seedOrders(server);
+  await write(server, [1, 2, 3, 4].map((number) => `{"_id":"untouched-${number}","_rev":"1-a"}`));
+  const vectors: Vector[] = [];
+  let security = SECURITY;
+  const save = async (day: number, digit: string, also: readonly string[]) => {
+    const run = "dddddddd-dddd-4ddd-8ddd-dddddddddddd".replaceAll("d", digit);
+    const task = { name: "weekly", chunk: 5, increments: { most: 14 } };
+    await runBackup(repository, server.url, { run, day, hour: 6, task });
+    vectors.push({
+      path: `backup/2026/11/${day}/couchdb/orders`,
+      database: "orders",
+      verify: 0,
+      restore: 0,
+      has_histories: true,
+      security,
+      revs_limit: 5,
+      unreadable: [],
+      documents: await readAllLeafRevisions(server, "orders", { also }),
+    });
+  };
+  await save(25, "6", []);
+  await write(server, [
+    '{"_id":"numbers","_rev":"2-b","_revisions":{"start":2,"ids":["b","a"]},"big":9007199254740995,"one":1.0}',
+    '{"_id":"file","_rev":"2-b","_revisions":{"start":2,"ids":["b","a"]},"_deleted":true}',
+    '{"_id":"deleted-before","_rev":"3-c","_revisions":{"start":3,"ids":["c","b","a"]},"made":"again"}',
+    '{"_id":"conflict","_rev":"3-e","_revisions":{"start":3,"ids":["e","b","a"]},"_deleted":true}',
+  ]);
+  await save(26, "7", ["file"]);
+  security = '{"admins":{"names":["bob"],"roles":[]},"members":{"names":[],"roles":[]}}';
+  await couchOk(server, "PUT /orders/_security", security);
+  await save(27, "8", ["file"]);
+  // More changes than the revisions limit lie between the states of two backups.
+  for (let change = 1, _rev = "1-a"; change <= 10; change++) {
+    const { json } = await couchOk(server, "PUT /orders/hot", { _rev, state: `after ${change} changes` });
+    _rev = json.rev;
+  }
+  await write(server, ['{"_id":"numbers","_rev":"3-c","_revisions":{"start":3,"ids":["c","b","a"]},"_deleted":true}']);
+  await save(28, "9", ["file", "numbers"]);
+  const last = vectors.at(-1)!;
+  await command("mkdir", ["-p", `${repository}/torn/2026/11/28/couchdb`]);
+  await command("cp", ["-r", `${repository}/${last.path}`, `${repository}/torn/2026/11/28/couchdb/`]);
+  const own = new Map([...last.documents].filter(([id]) => ["hot", "numbers"].includes(id)));
+  vectors.push({ ...last, path: "torn/2026/11/28/couchdb/orders", verify: 12, restore: 12, documents: own });
+  await writeVectors(folder, vectors);
   await Deno.remove(`${repository}/backup/_store`, { recursive: true });
 }
 

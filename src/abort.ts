@@ -47,7 +47,10 @@ export async function* untilAborted(
 /** The outcome of `promise`, unless `signal` fires first. @throws the signal's reason */
 export async function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return await promise;
-  signal.throwIfAborted();
+  if (signal.aborted) {
+    promise.catch(() => {}); // Nobody waits for it any more; that it fails as well must not end the process.
+    throw signal.reason;
+  }
   return await new Promise<T>((resolve, reject) => {
     const onAbort = () => reject(signal.reason);
     signal.addEventListener("abort", onAbort, { once: true });

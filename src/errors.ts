@@ -3,6 +3,8 @@
  * one sentence and the hint says what to do. Only the entry points print an error or turn it into an exit code.
  */
 
+import { counted } from "./counts.ts";
+
 /** The exit codes of the program. They are part of its interface: scripts and timers rely on them. */
 export const EXIT = {
   ok: 0,
@@ -30,12 +32,27 @@ export abstract class ProgramError extends Error {
   /** What the operator can do about it, where there is something to do. */
   readonly hint: string | undefined;
 
-  /** A sentence without a full stop, and what else is known. */
+  /** A sentence without a full stop, and what else is known. Of a line that quotes something endless the middle is left out. */
   constructor(message: string, context: ErrorContext = {}) {
-    super(message, context.cause === undefined ? undefined : { cause: context.cause });
+    super(shortened(message), context.cause === undefined ? undefined : { cause: context.cause });
     this.name = new.target.name;
     this.hint = context.hint;
   }
+}
+
+/** A line of a message longer than this is nothing that anybody reads; an id of a few thousand characters can be in it. */
+const LONGEST_LINE = 2000;
+/** So much of a long line's end is kept: there stands what is wrong with what was quoted. */
+const KEPT_END = 500;
+
+function shortened(message: string): string {
+  if (message.length <= LONGEST_LINE) return message;
+  return message.split("\n").map((line) => {
+    if (line.length <= LONGEST_LINE) return line;
+    const left = line.length - LONGEST_LINE;
+    return `${line.slice(0, LONGEST_LINE - KEPT_END)}… (${counted(left, "character")}) …${line.slice(-KEPT_END)}`
+      .toWellFormed();
+  }).join("\n");
 }
 
 /** The command line asks for something that does not exist or does not fit together. */
@@ -74,7 +91,10 @@ export class ConfigError extends ProgramError {
 export interface CouchFacts {
   /** The HTTP status, absent when there was no answer. */
   status?: number | undefined;
-  /** CouchDB's `error`, such as `not_found`; for a broken conversation `timeout`, `cut_off` or `unreachable`. */
+  /**
+   * CouchDB's `error`, such as `not_found`; for a broken conversation `timeout`, `cut_off`, `unreachable`, or `tls` where its
+   * certificate is refused; `redirect`, `http_error` or `not_couchdb` where something else answers.
+   */
   error: string;
   /** CouchDB's `reason`. */
   reason?: string | undefined;
@@ -100,7 +120,7 @@ export class CouchError extends ProgramError {
 
 /** What is known of a failed operation on the store. */
 export interface StoreFacts {
-  /** S3's code (`AccessDenied`), `not_found`, `exists`, `endless`, `not_mounted`, `timeout`, `unreachable`, or the system's (`ENOSPC`). */
+  /** S3's code (`AccessDenied`), `not_found`, `exists`, `endless`, `not_mounted`, `timeout`, `unreachable`, `tls`, or the system's (`ENOSPC`). */
   code: string;
   /** The object key within the bucket folder, where the operation has one. */
   key?: string | undefined;
@@ -131,7 +151,7 @@ export function isNotFound(error: unknown): error is StoreError {
 
 /** What is known of a failed conversation with a service of AWS other than S3. */
 export interface AwsFacts {
-  /** AWS's code (`AccessDeniedException`), `no_credentials`, `bad_secret`, or `unreachable`. */
+  /** AWS's code (`AccessDeniedException`), `no_credentials`, `bad_secret`, `tls`, or `unreachable`. */
   code: string;
   /** The HTTP status, absent when there was no answer. */
   status?: number | undefined;
@@ -206,9 +226,11 @@ const FATAL_CODE = new Set([
   "SignatureDoesNotMatch",
   "ExpiredToken",
   "PermanentRedirect",
+  "EDQUOT",
   "ENOSPC",
   "EROFS",
   "not_mounted",
+  "tls",
 ]);
 
 /**
@@ -229,10 +251,10 @@ export function isTransient(error: unknown): boolean {
 
 /**
  * Whether every further database of the run must fail in the same way, so that going on would only do harm: CouchDB
- * refuses the login, or the store the bucket or the keys.
+ * refuses the login, or the store the bucket or the keys, or no TLS connection to them comes about.
  */
 export function isFatalForRun(error: unknown): boolean {
-  if (error instanceof CouchError) return error.facts.status === 401;
+  if (error instanceof CouchError) return error.facts.status === 401 || error.facts.error === "tls";
   return (error instanceof StoreError || error instanceof AwsError) && FATAL_CODE.has(error.facts.code);
 }
 
@@ -250,7 +272,7 @@ export function hintOf(error: unknown): string | undefined {
 export function describeError(error: unknown): string {
   const messages: string[] = [];
   for (let current = error, depth = 0; current !== undefined && current !== null && depth < 5; depth++) {
-    const message = current instanceof Error ? current.message : String(current);
+    const message = shortened(current instanceof Error ? current.message : String(current));
     if (message !== "" && !messages.some((known) => known.includes(message))) messages.push(message);
     current = current instanceof Error ? current.cause : undefined;
   }

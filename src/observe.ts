@@ -57,3 +57,14 @@ export const SILENT_PROGRESS: Progress = {
   databaseFinished() {},
   runFinished() {},
 };
+
+/** The progress of one database among several that are in hand at once, of a run that somebody else begins and ends. */
+export function withinRun(whole: Progress): Progress {
+  return {
+    runStarted() {},
+    databaseStarted() {},
+    advanced: (step) => whole.advanced(step),
+    databaseFinished: (database) => whole.databaseFinished(database),
+    runFinished() {},
+  };
+}

@@ -90,6 +90,12 @@ Deno.test("orAborted() and wait() throw the reason as soon as the signal fires",
     await assertRejects(() => waitFor(controller.signal), Error, "enough");
   }
   assertEquals(await orAborted(Promise.resolve(7), undefined), 7);
+  // What fails when nobody waits for it any more ends no process.
+  await assertRejects(
+    () => orAborted(Promise.reject(new Error("late")), AbortSignal.abort(new Error("enough"))),
+    Error,
+    "enough",
+  );
 });
 
 Deno.test("withGrace() fires later than its signal, with the same reason, and not at all when it is disposed of", async () => {

@@ -26,6 +26,9 @@ Deno.test("isTransient() knows what a little patience can heal", () => {
     [couch({ error: "cut_off" }), true],
     [couch({ error: "unreachable" }), true],
     [couch({ error: "not_couchdb" }), false],
+    [couch({ error: "tls" }), false],
+    [store({ code: "tls" }), false],
+    [couch({ error: "redirect", status: 301 }), false],
     [couch({ error: "cut_off", status: 200 }), true],
     [couch({ error: "unauthorized", status: 401 }), false],
     [couch({ error: "timeout", status: 401 }), false],
@@ -72,6 +75,7 @@ Deno.test("isFatalForRun() tells what every further database would meet as well"
     [store({ code: "NoSuchBucket", status: 404 }), true],
     [store({ code: "ExpiredToken", status: 400 }), true],
     [store({ code: "ENOSPC" }), true],
+    [store({ code: "EDQUOT" }), true],
     [store({ code: "AccessDenied", status: 403 }), false],
     [store({ code: "exists" }), false],
     [aws({ code: "ExpiredToken", status: 400 }), true],
@@ -123,4 +127,18 @@ Deno.test("describeError() adds the messages of causes that say more, and keeps 
   const round = new Error("first");
   round.cause = new Error("second", { cause: round });
   assertEquals(describeError(round), "first: second", "causes that lead in a circle");
+});
+
+Deno.test("a message that quotes something endless keeps its beginning and its end, and so do its causes", () => {
+  const long = `Cannot read schedule "${"x".repeat(70_000)}": "x" is no weekday`;
+  const { message } = new UsageError(`${long}\nWrite another one`);
+  assertEquals(message.length < 2200, true);
+  assertEquals(
+    /^Cannot read schedule "x+… \([\d,]+ characters\) …x+": "x" is no weekday\nWrite another one$/.test(message),
+    true,
+  );
+  const caused = new UsageError("Cannot do it", { cause: new Error("y".repeat(70_000)) });
+  assertEquals(describeError(caused).length < 2200, true);
+  const id = "z".repeat(1500);
+  assertEquals(new UsageError(`Cannot find "${id}"`).message, `Cannot find "${id}"`);
 });

@@ -71,9 +71,15 @@ export async function manifestOf(folder: string): Promise<Manifest | undefined> 
   return name === undefined ? undefined : JSON.parse(await Deno.readTextFile(`${folder}/${name}`));
 }
 
-/** Reads the backup that the manifest in `folder` describes, and checks all that it says of the chunks. */
-export async function readBackup(folder: string): Promise<ArchivedBackup> {
-  const manifest = await manifestOf(folder);
+/**
+ * Reads the backup that a manifest in `folder` describes, and checks all that it says of the chunks.
+ *
+ * @param name The manifest's; `manifest.json` or the newest where it is not given.
+ */
+export async function readBackup(folder: string, name?: string): Promise<ArchivedBackup> {
+  const manifest = name === undefined
+    ? await manifestOf(folder)
+    : JSON.parse(await Deno.readTextFile(`${folder}/${name}`)) as Manifest;
   if (manifest === undefined) throw new Error(`There is no complete backup in ${folder}`);
   const leafRevisions: LeafRevisions = new Map();
   const sums = { documents: 0, leaf_revisions: 0, deleted: 0, absent: 0, chunks: 0, bytes: 0, compressed_bytes: 0 };

@@ -17,7 +17,7 @@ import { parseVectors, type Vector, withoutHistories } from "./vectors.ts";
 async function readByHand(repository: string, path: string): Promise<LeafRevisions> {
   const file = path.endsWith(".json") ? path : `${path}/${await fileIn(join(repository, path))}`;
   const folder = file.slice(0, file.lastIndexOf("/"));
-  const { chunks } = JSON.parse(await Deno.readTextFile(join(repository, file)));
+  const { chunks, parent = null } = JSON.parse(await Deno.readTextFile(join(repository, file)));
   const numberOf = (name: string) => Number(/(\d{7,})\.json\.gz$/.exec(name)![1]);
   chunks.sort((a: { name: string }, b: { name: string }) => numberOf(b.name) - numberOf(a.name));
   const documents: LeafRevisions = new Map();
@@ -36,7 +36,14 @@ async function readByHand(repository: string, path: string): Promise<LeafRevisio
     }
     if (chunk.again === true) { for (const id of ids) again.add(id); }
   }
-  return documents;
+  if (parent === null) return documents;
+  // Below the same prefix: the folder of the parent has as many parts as that of the child.
+  const prefix = folder.split("/").slice(0, 1 - parent.path.split("/").length).join("/");
+  const parentFile = `${prefix}/${parent.path}`;
+  const text = await Deno.readFile(join(repository, parentFile)).catch(() => undefined);
+  if (text === undefined) return documents;
+  assertEquals(createHash("sha256").update(text).digest("hex"), parent.sha256);
+  return new Map([...await readByHand(repository, parentFile), ...documents]);
 }
 
 /** The manifest of a folder, or the checkpoint where there is none. */
@@ -55,7 +62,7 @@ async function restoreVector(repository: string, { path, database, verify: verif
   return { setup, report, restored: await restore(context, { database: "new", path: place, salvage }) };
 }
 
-for (const format of ["format1", "format2"]) {
+for (const format of ["format1", "format2", "increments"]) {
   const folder = new URL(`fixtures/${format}/`, import.meta.url).pathname;
   const repository = join(folder, "repository");
   const vectors = parseVectors(await Deno.readTextFile(join(folder, "expected.json")));
@@ -103,4 +110,17 @@ Deno.test("the vectors of format 2 hold what they are for", async () => {
   const [first, second] = manifests;
   assertEquals([first.unreadable.length, second.options.revisions], [1, false]);
   assertEquals(second.chunks[0].name, "44444444-0000000.json.gz");
+});
+
+Deno.test("the vectors of increments hold what they are for", async () => {
+  const folder = new URL("fixtures/increments/repository/backup/2026/11/", import.meta.url).pathname;
+  const manifests = await Promise.all(
+    [25, 26, 27, 28].map(async (day) =>
+      JSON.parse(await Deno.readTextFile(join(folder, `${day}/couchdb/orders/manifest.json`)))
+    ),
+  );
+  assertEquals(manifests.map(({ kind }) => kind), ["full", "incremental", "incremental", "incremental"]);
+  assertEquals(manifests.map(({ chunks }) => chunks.length > 0), [true, true, false, true]);
+  const [, second, third, fourth] = manifests;
+  assertEquals([third.parent.run, fourth.parent.run], [second.run, second.run], "what is empty is nobody's parent");
 });

@@ -2,20 +2,23 @@
  * What lies in a backup's folder: which chunks belong to the backup, whether it is complete, and what is wrong with it as
  * far as a listing shows. Nothing is written here, and no chunk is read.
  */
+import { counted } from "../counts.ts";
 import {
   type FolderState,
   momentOf,
   readCheckpoint,
   readFolder,
-  readManifest,
+  readManifestOrCopy,
   readManifests,
   readNewestManifest,
+  type UsableManifest,
 } from "./read.ts";
 import { ArchiveError, isNotFound } from "../errors.ts";
 import {
   CHECKPOINT_NAME,
   checkpointName,
   chunkName,
+  isBackupChunkName,
   isCheckpointName,
   isFilterName,
   isManifestName,
@@ -23,6 +26,8 @@ import {
   MANIFEST_NAME,
   parseChunkName,
   parseManifestName,
+  parsePortChunkName,
+  portChunkName,
   runOfChunkName,
 } from "./layout.ts";
 import { joinKey } from "../store/key.ts";
@@ -107,6 +112,8 @@ export interface Archive {
   feed: Manifest["feed"];
   /** Why it is not whole. */
   problems: ChunkProblem[];
+  /** What is wrong with its manifest, where a whole copy of that is used. */
+  damagedManifest: ChunkProblem | undefined;
   /** Objects in its folder that do not belong to it, and do no harm. */
   leftovers: ChunkProblem[];
 }
@@ -135,6 +142,7 @@ export async function openArchive(place: ArchivePlace, options: StoreCallOptions
     unreadable: [],
     feed: null,
     problems: [],
+    damagedManifest: undefined,
     leftovers: [],
   };
   const folderOf: OpenFolder = { archive, state, options };
@@ -188,10 +196,10 @@ async function readOrigin({ archive, state, options }: OpenFolder): Promise<void
 async function readNamedManifest(
   name: string,
   { archive, options }: OpenFolder,
-): Promise<{ name: string } & ({ manifest: Manifest } | { error: ArchiveError })> {
+): Promise<{ name: string } & (UsableManifest | { error: ArchiveError })> {
   const { store, folder } = archive.place;
   try {
-    return { name, manifest: await readManifest(store, folder, { ...options, name }) };
+    return { name, ...await readManifestOrCopy(store, folder, { ...options, name }) };
   } catch (error) {
     if (error instanceof ArchiveError) return { name, error };
     throw error;
@@ -260,8 +268,14 @@ async function readCheckpoints(
   return found;
 }
 
-function takeManifest(archive: Archive, { name, manifest }: { name: string; manifest: Manifest }): void {
+function takeManifest(archive: Archive, { name, manifest, damaged }: { name: string } & UsableManifest): void {
   archive.kind = "complete";
+  if (damaged !== undefined) {
+    archive.damagedManifest = {
+      chunk: name,
+      problem: `${damaged.message}; its copy ${MANIFEST_NAME} is whole and is used`,
+    };
+  }
   archive.feed = manifest.feed;
   archive.finishedAt = momentOf(name, manifest);
   takeOrigin(archive, { ...manifest, name, documents: manifest.totals.documents });
@@ -299,15 +313,35 @@ async function listChunks(folder: OpenFolder): Promise<void> {
   const isOfRun = run !== undefined && state.nextNumbers.has(run);
   for (const prefix of isOfRun ? [run] : [...state.nextNumbers.keys()].sort()) {
     const digits = prefix === "" ? undefined : prefix;
-    let expected = 0;
-    for (const number of numbersOf(state, prefix)) {
-      const missing = number - expected;
-      const problem = missing === 1 ? "It is missing" : `It and the ${missing - 1} behind it are missing`;
-      if (missing > 0) archive.problems.push({ chunk: chunkName(expected, digits), problem });
-      expected = number + 1;
-      const name = chunkName(number, digits);
-      if (!others.has(name)) archive.chunks.push({ name, entry: undefined });
-    }
+    const numbers = numbersOf(state, prefix);
+    const nameOf = (number: number) => chunkName(number, digits);
+    noteGaps(archive, numbers, nameOf);
+    const names = numbers.map(nameOf).filter((name) => !others.has(name));
+    archive.chunks.push(...names.map((name) => ({ name, entry: undefined })));
+  }
+  if (state.chunks.size === 0 && archive.problems.length === 0) listPortChunks(folder);
+}
+
+/** The chunks of the Rust port, whose folder has none of another kind. */
+function listPortChunks({ archive, state }: OpenFolder): void {
+  const found = [...state.objects.keys()].flatMap((name) => {
+    const number = parsePortChunkName(name);
+    return number === undefined ? [] : [{ name, number }];
+  }).sort((a, b) => a.number - b.number);
+  noteGaps(archive, found.map(({ number }) => number), portChunkName);
+  archive.chunks.push(...found.map(({ name }) => ({ name, entry: undefined })));
+  // Its folder may be the end of a name with slashes.
+  if (found.length > 0) archive.database = undefined;
+}
+
+/** Chunks that are numbered from 0 are all there, or those that are missing are a problem. */
+function noteGaps(archive: Archive, numbers: readonly number[], nameOf: (number: number) => string): void {
+  let expected = 0;
+  for (const number of numbers) {
+    const missing = number - expected;
+    const problem = missing === 1 ? "It is missing" : `It and the ${missing - 1} behind it are missing`;
+    if (missing > 0) archive.problems.push({ chunk: nameOf(expected), problem });
+    expected = number + 1;
   }
 }
 
@@ -341,7 +375,7 @@ async function compareWithListing(folder: OpenFolder): Promise<void> {
     const sizeBytes = objects.get(name);
     if (sizeBytes === undefined) archive.problems.push({ chunk: name, problem: "It is missing" });
     else if (sizeBytes !== entry?.compressed_bytes) {
-      const problem = `It has ${sizeBytes} bytes, the manifest says ${entry?.compressed_bytes}`;
+      const problem = `It has ${counted(sizeBytes, "byte")}, the manifest says ${entry?.compressed_bytes}`;
       archive.problems.push({ chunk: name, problem });
     } else return true;
     return false;
@@ -372,10 +406,10 @@ function narrowTo(object: string, archive: Archive, objects: ReadonlyMap<string,
     const database = isChunk ? archive.database : undefined;
     return { ...archive, kind: "foreign", chunks, origin, database, documents: undefined, ...nothingElse };
   }
-  const sizeBytes = objects.get(object);
+  const sizeBytes = objects.get(object) ?? 0;
   const problems = sizeBytes === known.entry.compressed_bytes ? [] : [{
     chunk: object,
-    problem: `It has ${sizeBytes} bytes, the manifest says ${known.entry.compressed_bytes}`,
+    problem: `It has ${counted(sizeBytes, "byte")}, the manifest says ${known.entry.compressed_bytes}`,
   }];
   return { ...archive, chunks, documents: known.entry.documents, ...nothingElse, problems };
 }
@@ -392,5 +426,5 @@ function nothingThere(archive: Archive): ArchiveError {
 /** Whether entries of a folder look like those of a backup of one database. */
 export function isBackupEntry(entry: StoreEntry): boolean {
   const { kind, name } = entry;
-  return kind === "object" && (isManifestName(name) || isCheckpointName(name) || parseChunkName(name) !== undefined);
+  return kind === "object" && (isManifestName(name) || isCheckpointName(name) || isBackupChunkName(name));
 }

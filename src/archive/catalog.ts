@@ -8,13 +8,13 @@ import { type BackupDate, formatDate } from "../dates.ts";
 import { ArchiveError, isNotFound, StoreError } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import { joinKey } from "../store/key.ts";
-import { readText } from "../streams.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import { type CatalogEntry, entryName, type NamedEntry, parseEntryName } from "./catalog_entry.ts";
 import { CATALOG_FOLDER, MANIFEST_NAME, manifestName, shortRun } from "./layout.ts";
 import type { Manifest } from "./manifest.ts";
 import { readManifest } from "./read.ts";
 import type { Repository } from "./repository.ts";
+import { readObjectText } from "../store/whole.ts";
 
 export type { CatalogEntry } from "./catalog_entry.ts";
 
@@ -139,7 +139,7 @@ export class Catalog {
   }
 
   async #withWholeTask(entry: CatalogEntry, key: string, options: StoreCallOptions): Promise<CatalogEntry> {
-    const text = await readText(await this.#repository.store.read(key, options));
+    const text = await readObjectText(this.#repository.store, key, options);
     try {
       return { ...entry, ...bodySchema.parse(JSON.parse(text)) };
     } catch {

@@ -44,7 +44,7 @@ const LAST_MS = 9_999_999_999_999;
 const CUT = "=";
 
 const ENTRY_NAME =
-  /^(\d{13})-([0-9a-f]{8})-(\d{4})(\d\d)(\d\d)-([12])-(full|incremental)-(\d+)-(\d+)-(\d+)-(\d+)-([\w.%-]*)(=?)\.json$/;
+  /^(\d{13})-([0-9a-f]{8})-(\d{4})(\d\d)(\d\d)-([12])-(full|incremental)-(\d{1,15})-(\d{1,15})-(\d{1,15})-(\d{1,15})-([\w.%-]*)(=?)\.json$/;
 
 /** The name of a backup's entry. */
 export function entryName(entry: Omit<CatalogEntry, "database">): string {

@@ -16,7 +16,11 @@ import {
 import { checkCounts, checkDigest, digest, isDamage, SALVAGE_HINT, unreadable } from "./damage.ts";
 import { ArchiveError, isNotFound } from "../errors.ts";
 import { gunzip } from "../codec/gzip.ts";
+import { gunzipMembers } from "../codec/gzip_members.ts";
+import { counted } from "../counts.ts";
+import { FramingError } from "../json/scan.ts";
 import { TextMemberScanner } from "../json/members.ts";
+import type { BrokenLine, LineSurvey } from "./lines.ts";
 import type { ChunkEntry } from "./manifest.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 
@@ -33,6 +37,8 @@ export interface ChunkPlace {
 
 /** What reading a chunk from end to end has shown. */
 export interface ChunkContents extends ReadCounts {
+  /** Lines that hold nothing that counts, and broken ones; undefined where it is no file of lines. */
+  survey: LineSurvey | undefined;
   /** Of the object as it is stored. */
   sha256: string;
   compressedBytes: number;
@@ -50,7 +56,21 @@ export interface InspectOptions extends StoreCallOptions {
 /** What {@linkcode CheckedChunk.read} is told: which documents are wanted, and who wants to know of rows. */
 export type ReadChunkOptions = StoreCallOptions & Pick<DocumentReaderOptions, "onRow" | "passOver">;
 
-/** A chunk that is whole. */
+/** What {@linkcode CheckedChunk.open} is told beside the place. */
+export interface OpenChunkOptions extends StoreCallOptions {
+  /** Take what is whole of a file of lines that is not. @default false */
+  salvage?: boolean | undefined;
+}
+
+/** What was found of a chunk before it is read. */
+interface FoundChunk {
+  format: ArchiveFormat;
+  survey: LineSurvey | undefined;
+  isOfLines: boolean;
+  salvage: boolean | undefined;
+}
+
+/** A chunk that is whole, or what is whole of it. */
 export class CheckedChunk {
   /** How the chunk was recognised; a chunk of a manifest is of this program. */
   readonly format: ArchiveFormat;
@@ -58,12 +78,22 @@ export class CheckedChunk {
   counts: ReadCounts | undefined;
 
   readonly #place: ChunkPlace;
+  readonly #found: FoundChunk;
   readonly #held: readonly Uint8Array[] | undefined;
 
-  private constructor(place: ChunkPlace, found: { format: ArchiveFormat; held: readonly Uint8Array[] | undefined }) {
+  private constructor(
+    place: ChunkPlace,
+    { found, held }: { found: FoundChunk; held: readonly Uint8Array[] | undefined },
+  ) {
     this.#place = place;
+    this.#found = found;
+    this.#held = held;
     this.format = found.format;
-    this.#held = found.held;
+  }
+
+  /** Its lines that cannot be read, and are left out: with `salvage` alone there are any. */
+  get brokenLines(): readonly BrokenLine[] {
+    return this.#found.survey?.broken ?? [];
   }
 
   /**
@@ -71,7 +101,23 @@ export class CheckedChunk {
    *
    * @throws ArchiveError when it is missing, damaged or something else.
    */
-  static async open(place: ChunkPlace, options: StoreCallOptions = {}): Promise<CheckedChunk> {
+  static async open(place: ChunkPlace, options: OpenChunkOptions = {}): Promise<CheckedChunk> {
+    try {
+      return await CheckedChunk.#open(place, options, { isOfLines: false });
+    } catch (error) {
+      if (!options.salvage || !(error instanceof ArchiveError)) throw error;
+      // A first line that is cut off makes lines look like one JSON text.
+      const salvaged = await CheckedChunk.#open(place, options, { isOfLines: true }).catch(() => undefined);
+      if (salvaged === undefined || salvaged.#isBarren) throw error;
+      return salvaged;
+    }
+  }
+
+  static async #open(
+    place: ChunkPlace,
+    options: OpenChunkOptions,
+    { isOfLines }: { isOfLines: boolean },
+  ): Promise<CheckedChunk> {
     const kept: Uint8Array[] = [];
     let keptBytes = 0;
     const source = (async function* () {
@@ -82,14 +128,20 @@ export class CheckedChunk {
         yield bytes;
       }
     })();
-    let format = CHUNK_FORMAT;
-    if (place.entry === undefined) format = (await readContents(place, source, options)).format;
-    else checkDigest(place, place.entry, await digest(source));
-    return new CheckedChunk(place, {
-      format,
-      held: keptBytes <= HELD_CHUNK_BYTES ? kept : undefined,
-    });
+    let found: FoundChunk = { format: CHUNK_FORMAT, survey: undefined, isOfLines, salvage: false };
+    let documents: number | undefined;
+    if (place.entry === undefined) {
+      const contents = await readContents(place, source, { ...options, isOfLines });
+      found = { ...contents, isOfLines, salvage: options.salvage };
+      documents = contents.documents;
+    } else checkDigest(place, place.entry, await digest(source));
+    const checked = new CheckedChunk(place, { found, held: keptBytes <= HELD_CHUNK_BYTES ? kept : undefined });
+    checked.#isBarren = documents === 0;
+    return checked;
   }
+
+  /** It was read to its end, and holds no document. */
+  #isBarren = false;
 
   /** The bytes of a large document once more, for a request that has to be made again. */
   async *largeDocument(ordinal: number, options: StoreCallOptions = {}): AsyncGenerator<Uint8Array> {
@@ -130,7 +182,10 @@ export class CheckedChunk {
   #reader({ onRow, passOver, ...options }: ReadChunkOptions): DocumentReader {
     // The documents of a chunk that is in no manifest are looked at one by one: who knows who wrote them.
     const format = this.#place.entry === undefined ? undefined : CHUNK_FORMAT;
-    return new DocumentReader(decompressed(this.#bytes(options)), { format, onRow, passOver });
+    const { survey, isOfLines, salvage } = this.#found;
+    const lines = { passLines: survey?.passed, isOfLines, salvage };
+    const bytes = upTo(this.#place, decompressed(this.#bytes(options), this.#place));
+    return new DocumentReader(bytes, { format, onRow, passOver, ...lines });
   }
 
   async *#bytes(options: StoreCallOptions): AsyncGenerator<Uint8Array> {
@@ -157,7 +212,9 @@ export async function inspectChunk(
 async function readContents(
   place: ChunkPlace,
   source: AsyncIterable<Uint8Array>,
-  options: InspectOptions,
+  { onRow, onProgress, signal, salvage, isOfLines }:
+    & InspectOptions
+    & Pick<DocumentReaderOptions, "salvage" | "isOfLines">,
 ): Promise<ChunkContents> {
   const hash = createHash("sha256");
   let compressedBytes = 0;
@@ -169,24 +226,28 @@ async function readContents(
     }
   })();
   const format = place.entry === undefined ? undefined : CHUNK_FORMAT;
-  const reader = new DocumentReader(decompressed(hashed), { format, onRow: options.onRow });
+  const bytes = upTo(place, decompressed(hashed, place));
+  const reader = new DocumentReader(bytes, { format, onRow, salvage, isOfLines });
   let failure: unknown;
   try {
     let reported = { documents: 0, bytes: 0 };
     for await (const _documents of reader.read()) {
       const { documents, bytes } = reader.counts;
-      options.onProgress?.({ documents: documents - reported.documents, bytes: bytes - reported.bytes });
-      reported = { documents, bytes };
+      // What a line that cannot be read has told of does not count in the end.
+      const more = Math.max(0, documents - reported.documents);
+      onProgress?.({ documents: more, bytes: bytes - reported.bytes });
+      reported = { documents: reported.documents + more, bytes };
     }
   } catch (error) {
     failure = error;
   }
   if (failure !== undefined && place.entry !== undefined && isDamage(failure)) {
     // The checksum of the whole says more than the place where decompressing gave up.
-    checkDigest(place, place.entry, await digest(await openObject(place, options)));
+    checkDigest(place, place.entry, await digest(await openObject(place, { signal })));
   }
   if (failure !== undefined) throw unreadable(place, failure);
-  return { ...reader.counts, format: reader.format!, compressedBytes, sha256: hash.digest("hex") };
+  const { counts, survey } = reader;
+  return { ...counts, survey, format: reader.format!, compressedBytes, sha256: hash.digest("hex") };
 }
 
 async function openObject(place: ChunkPlace, options: StoreCallOptions): Promise<ReadableStream<Uint8Array>> {
@@ -202,8 +263,29 @@ async function openObject(place: ChunkPlace, options: StoreCallOptions): Promise
   }
 }
 
-/** Decompresses what is gzip, and passes on what is not. */
-async function* decompressed(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+/** No more bytes than the manifest says: a few of gzip can stand for a thousand times as many, and nobody waits for those. */
+async function* upTo(
+  { entry }: ChunkPlace,
+  source: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  let passed = 0;
+  for await (const bytes of source) {
+    passed += bytes.length;
+    if (entry !== undefined && passed > entry.bytes) {
+      throw new FramingError(
+        `it decompresses to more than ${counted(entry.bytes, "byte")}, which is what the manifest says`,
+        entry.bytes,
+      );
+    }
+    yield bytes;
+  }
+}
+
+/** Decompresses what is gzip, and passes on what is not. What no manifest vouches for may have several members. */
+async function* decompressed(
+  source: AsyncIterable<Uint8Array>,
+  { entry }: Pick<ChunkPlace, "entry">,
+): AsyncGenerator<Uint8Array> {
   const iterator = source[Symbol.asyncIterator]();
   let beginning = new Uint8Array(0);
   while (beginning.length < 2) {
@@ -219,5 +301,6 @@ async function* decompressed(source: AsyncIterable<Uint8Array>): AsyncGenerator<
       await iterator.return?.();
     }
   })();
-  yield* isGzip(beginning) ? gunzip(whole) : whole;
+  if (!isGzip(beginning)) yield* whole;
+  else yield* entry === undefined ? gunzipMembers(whole) : gunzip(whole);
 }

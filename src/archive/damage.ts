@@ -6,12 +6,17 @@ import { createHash } from "node:crypto";
 import { GzipError } from "../codec/gzip.ts";
 import { ArchiveError, describeError } from "../errors.ts";
 import { FramingError } from "../json/scan.ts";
+import { FormatError } from "./formats.ts";
+import { LineError } from "./lines.ts";
+import { isBackupChunkName } from "./layout.ts";
 import { hasRange } from "./id_ranges.ts";
 import type { ReadCounts } from "./document_reader.ts";
 import type { ChunkEntry } from "./manifest.ts";
 
 /** What an operator can do about an archive that is not whole. */
 export const SALVAGE_HINT = "Take an earlier backup, or restore what is whole with --salvage";
+const LINES_HINT = "Take another copy of the file, or restore its whole lines with --salvage";
+const OTHER_COPY_HINT = "Take another copy of the file: nothing is restored of one that is cut off or changed";
 
 /** What {@linkcode checkDigest} compares, of an object's bytes as they are stored. */
 export async function digest(source: AsyncIterable<Uint8Array>): Promise<{ sha256: string; compressedBytes: number }> {
@@ -63,15 +68,27 @@ function damaged(key: string, what: string, { expected, found }: { expected: str
 
 /** Whether an error comes from the bytes of the object, rather than from getting at them. */
 export function isDamage(error: unknown): boolean {
-  return error instanceof FramingError || error instanceof GzipError;
+  return error instanceof FramingError || error instanceof GzipError || error instanceof FormatError;
 }
 
 /** What to throw for an error met in reading a chunk: an ArchiveError where the bytes are to blame. */
-export function unreadable({ key }: { key: string }, error: unknown): unknown {
+export function unreadable(
+  { key, entry }: { key: string; entry: ChunkEntry | undefined },
+  error: unknown,
+): unknown {
   if (!isDamage(error)) return error;
   const found = describeError(error);
-  return new ArchiveError(`Chunk "${key}" is damaged: ${found}`, { key, expected: "whole gzip of whole JSON", found }, {
+  // A file that stands for itself has no other chunks that could be whole.
+  const isAlone = entry === undefined && !isBackupChunkName(key.slice(key.lastIndexOf("/") + 1));
+  if (error instanceof FormatError) {
+    const hint = isAlone ? error.hint : `${error.hint}; --salvage restores the other chunks`;
+    const expected = "documents in a known format";
+    return new ArchiveError(`Cannot read "${key}": ${found}`, { key, expected, found }, { cause: error, hint });
+  }
+  const hint = !isAlone ? SALVAGE_HINT : error instanceof LineError ? LINES_HINT : OTHER_COPY_HINT;
+  const what = isAlone ? `"${key}"` : `Chunk "${key}"`;
+  return new ArchiveError(`${what} is damaged: ${found}`, { key, expected: "whole gzip of whole JSON", found }, {
     cause: error,
-    hint: SALVAGE_HINT,
+    hint,
   });
 }

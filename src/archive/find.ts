@@ -7,7 +7,7 @@ import { resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { type ArchivePlace, isBackupEntry } from "./archive.ts";
 import { numberedFolders } from "./days.ts";
-import { parseDate, parseInstant } from "../dates.ts";
+import { formatDate, parseDate, parseInstant } from "../dates.ts";
 import { ArchiveError, UsageError } from "../errors.ts";
 import { CHECKPOINT_NAME, isCheckpointName, isManifestName, MANIFEST_NAME } from "./layout.ts";
 import { Repository } from "./repository.ts";
@@ -76,8 +76,11 @@ async function findDated(
   const repository = repositoryOf(context, path);
   const { store } = repository;
   const folder = repository.backupFolder({ date, database: source });
+  if (await holdsBackup(context, store, folder)) return { store, folder };
+  const plain = joinKey(repository.prefix, formatDate(date), repository.suffix, source);
+  if (plain !== folder && await holdsBackup(context, store, plain)) return { store, folder: plain };
   // Without prefix, what looks like a date and a name may be the beginning of a key.
-  if (name === undefined || await holdsBackup(context, store, folder)) return { store, folder };
+  if (name === undefined) return { store, folder };
   tried.push(store.locate(folder));
   return undefined;
 }
@@ -172,13 +175,16 @@ async function findBelow(
       return { place: placeOfObject({ store, ...object }), tried: [] };
     }
   }
-  const candidates = [...new Set([key, joinKey(key, encoded), joinKey(key, suffix, encoded)])];
+  // The Rust port of the reference script leaves slashes in names as they are.
+  const names = [...new Set([encoded, database])];
+  const below = names.flatMap((name) => [joinKey(key, name), joinKey(key, suffix, name)]);
+  const candidates = [...new Set([key, ...below])];
   for (const folder of candidates) {
     if (await holdsBackup(context, store, folder)) return { place: { store, folder }, tried: [] };
   }
   if ((await numberedFolders(store, key, { digits: 4, signal })).length > 0) {
-    const below = new Repository(store, { prefix: key, suffix });
-    return { place: await findPoint(context, below, { database }), tried: [] };
+    const repository = new Repository(store, { prefix: key, suffix });
+    return { place: await findPoint(context, repository, { database }), tried: [] };
   }
   return { tried: candidates.map((folder) => folder === "" ? store.url : store.locate(folder)) };
 }

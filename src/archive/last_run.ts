@@ -6,8 +6,8 @@ import { z } from "zod";
 import { isNotFound } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
 import type { StoreCallOptions } from "../store/store.ts";
-import { readText } from "../streams.ts";
 import type { Repository } from "./repository.ts";
+import { readObjectText } from "../store/whole.ts";
 
 const NAME = "last.json";
 
@@ -38,7 +38,7 @@ export async function readLastRun(
 ): Promise<LastRun | undefined> {
   let text: string;
   try {
-    text = await readText(await repository.store.read(joinKey(repository.taskFolder(task), NAME), options));
+    text = await readObjectText(repository.store, joinKey(repository.taskFolder(task), NAME), options);
   } catch (error) {
     if (isNotFound(error)) return undefined;
     throw error;

@@ -32,7 +32,10 @@ export const STORE_FOLDER = "_store";
 /** The folder, beside the years, that holds the index of complete backups. */
 export const CATALOG_FOLDER = "_catalog";
 
-const CHUNK_NAME = /^(?:([0-9a-f]{8})-)?(\d{7,})\.json\.gz$/;
+/** The Rust port of the reference script counts with three digits: `000.json.gz`. */
+const PORT_CHUNK_NAME = /^(\d{3,6})\.json\.gz$/;
+/** More digits than any backup needs; with more, numbers would not be exact. */
+const CHUNK_NAME = /^(?:([0-9a-f]{8})-)?(\d{7,12})\.json\.gz$/;
 const MANIFEST_OF_RUN = /^manifest-(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z-([0-9a-f]{8})\.json$/;
 const CHECKPOINT_OF_RUN = /^checkpoint-([0-9a-f]{8})\.json$/;
 const PIN_NAME = /^keep-[0-9a-f]{8}\.json$/;
@@ -67,6 +70,22 @@ export function parseChunkName(name: string): number | undefined {
   return match === null ? undefined : Number(match[2]);
 }
 
+/** The number in the name of a chunk of the reference script's Rust port; undefined when the name is none. */
+export function parsePortChunkName(name: string): number | undefined {
+  const match = PORT_CHUNK_NAME.exec(name);
+  return match === null ? undefined : Number(match[1]);
+}
+
+/** The name of a chunk of the Rust port: `012.json.gz`. */
+export function portChunkName(number: number): string {
+  return `${String(number).padStart(3, "0")}.json.gz`;
+}
+
+/** Whether an object is a chunk of a folder of them, whoever wrote it. */
+export function isBackupChunkName(name: string): boolean {
+  return parseChunkName(name) !== undefined || parsePortChunkName(name) !== undefined;
+}
+
 /** The run in a chunk's name; undefined where it has none. */
 export function runOfChunkName(name: string): string | undefined {
   return CHUNK_NAME.exec(name)?.[1];
@@ -81,8 +100,8 @@ export function manifestName(finishedAt: Date, run: string): string {
 export function parseManifestName(name: string): { finishedAt: Date; run: string } | undefined {
   const match = MANIFEST_OF_RUN.exec(name);
   if (match === null) return undefined;
-  const [, year, month, day, hour, minute, second, run = ""] = match;
-  return { finishedAt: new Date(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`), run };
+  const finishedAt = instantOf(match.slice(1, 7));
+  return finishedAt === undefined ? undefined : { finishedAt, run: match[7] ?? "" };
 }
 
 /** The name of a run's checkpoint: `checkpoint-0b5a8fd2.json`. */
@@ -102,7 +121,7 @@ export function filterName(run: string, turn: 0 | 1): string {
 
 /** Whether an object is a manifest, of whatever format. */
 export function isManifestName(name: string): boolean {
-  return name === MANIFEST_NAME || MANIFEST_OF_RUN.test(name);
+  return name === MANIFEST_NAME || parseManifestName(name) !== undefined;
 }
 
 /** Whether an object is a checkpoint, of whatever format. */
@@ -137,15 +156,19 @@ export function catalogFolder(address: { prefix: string; suffix: string; databas
 
 /** The folder of all runs of a task: `<prefix>/_runs/<suffix>/<task>`. */
 export function taskFolder(address: { prefix: string; suffix: string; task: string }): string {
-  return joinKey(address.prefix, RUNS_FOLDER, address.suffix, encodeURIComponent(address.task));
+  return joinKey(address.prefix, RUNS_FOLDER, address.suffix, encodeURIComponent(address.task.toWellFormed()));
 }
 
 /** The instant in the name of a run's folder; undefined when it is none. */
 export function parseRunFolderName(name: string): Date | undefined {
   const match = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(name);
-  if (match === null) return undefined;
-  const [, year, month, day, hour, minute, second] = match;
-  return new Date(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`);
+  return match === null ? undefined : instantOf(match.slice(1));
+}
+
+/** The instant of a year, month, day, hour, minute and second; undefined where there is no such one. */
+function instantOf([year, month, day, hour, minute, second]: readonly (string | undefined)[]): Date | undefined {
+  const instant = new Date(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`);
+  return Number.isNaN(instant.getTime()) ? undefined : instant;
 }
 
 /** The folder of one run of a task: `<prefix>/_runs/<suffix>/<task>/20260103T180000Z`. */

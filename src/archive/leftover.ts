@@ -6,16 +6,16 @@
 import { ArchiveError, describeError, isNotFound } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import { joinKey } from "../store/key.ts";
-import { readBytes } from "../streams.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import { sha256 } from "./checkpoint.ts";
 import { CHECKPOINT_NAME, shortRun } from "./layout.ts";
 import type { Checkpoint, ListingState, Manifest, Origin } from "./manifest.ts";
 import { type FolderState, readCheckpoint, readManifests } from "./read.ts";
+import { readObjectBytes } from "../store/whole.ts";
 
 /** What an earlier run left for a later one: a complete backup, chunks that can be kept, or nothing. */
 export type Leftover =
-  | { kind: "complete"; manifest: Manifest }
+  | { kind: "complete"; manifest: Manifest; name: string }
   | { kind: "unfinished"; checkpoint: Checkpoint; listing: ListingState }
   | { kind: "nothing" };
 
@@ -43,10 +43,10 @@ export interface LeftoverOptions extends StoreCallOptions {
  */
 export async function findLeftover(store: Store, folder: string, options: LeftoverOptions): Promise<Leftover> {
   const { state, log } = options;
-  const manifest = await readUsableManifest(store, folder, options);
+  const complete = await readUsableManifest(store, folder, options);
   const checkpoint = await readNewestCheckpoint(store, folder, options);
-  if (manifest !== undefined && (checkpoint === undefined || isOutlived(checkpoint, manifest))) {
-    return { kind: "complete", manifest };
+  if (complete !== undefined && (checkpoint === undefined || isOutlived(checkpoint, complete.manifest))) {
+    return { kind: "complete", ...complete };
   }
   if (checkpoint === undefined) return { kind: "nothing" };
   const { listing } = checkpoint;
@@ -70,7 +70,7 @@ export async function readFilter(
 ): Promise<Uint8Array | undefined> {
   if (filter === null) return undefined;
   try {
-    const bytes = await readBytes(await store.read(joinKey(folder, filter.name), { signal }));
+    const bytes = await readObjectBytes(store, joinKey(folder, filter.name), { signal });
     if (sha256(bytes) === filter.sha256) return bytes;
     log.warn("filter of listed ids is damaged: every document is taken for one that may be stored already");
   } catch (error) {
@@ -88,13 +88,18 @@ async function readUsableManifest(
   store: Store,
   folder: string,
   { state, wanted, log, runs, signal }: LeftoverOptions,
-): Promise<Manifest | undefined> {
+): Promise<{ manifest: Manifest; name: string } | undefined> {
   const counts = isOfRuns(runs);
   const manifests = state.manifests.filter(({ run }) => run === undefined || counts.shortRun(run));
   for (const found of (await readManifests(store, folder, { state: { manifests }, signal })).reverse()) {
     if ("error" in found) log.warn("manifest is not used: it is damaged", { error: describeError(found.error) });
     else if (!counts.run(found.manifest.run) || found.manifest.task !== wanted.task) continue;
-    else if (!isOfFormer(found.manifest, wanted)) return found.manifest;
+    else if (!isOfFormer(found.manifest, wanted)) {
+      if (found.damaged !== undefined) {
+        log.warn("manifest is damaged: its copy is used", { error: describeError(found.damaged) });
+      }
+      return { manifest: found.manifest, name: found.name };
+    }
   }
   return undefined;
 }

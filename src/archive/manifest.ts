@@ -2,6 +2,7 @@
  * The manifest, which makes a backup complete, and the checkpoint, which lets an unfinished one go on. Both are JSON,
  * specified in docs/archive.md; here they get their types, are put together, and are read back with every field checked.
  */
+import { counted } from "../counts.ts";
 import { z } from "zod";
 import type { UnreadableDocument } from "../couchdb/couchdb.ts";
 import { ArchiveError } from "../errors.ts";
@@ -201,9 +202,12 @@ export interface Checkpoint extends Origin {
 }
 
 const count = z.int().nonnegative();
+/** All readers calculate with them: a text that is no instant must not come so far. */
+const instant = z.iso.datetime({ offset: true });
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 /** With the beginning of its run's id where other runs' chunks lie in the folder. */
-const CHUNK_NAME = /^([0-9a-f]{8}-)?\d{7,}\.json\.gz$/;
+const CHUNK_NAME = /^([0-9a-f]{8}-)?\d{7,12}\.json\.gz$/;
+const FILTER_NAME = /^filter-[0-9a-f]{8}-[01]\.bin$/;
 
 const chunkSchema = z.object({
   name: z.string().regex(CHUNK_NAME),
@@ -218,6 +222,14 @@ const chunkSchema = z.object({
   after_id: z.string().nullable().optional(),
   last_id: z.string().optional(),
 });
+
+/** Twice in the list it would be restored twice, and pass for more than there is. */
+const chunksSchema = z.array(chunkSchema).refine(
+  (chunks) => new Set(chunks.map(({ name }) => name)).size === chunks.length,
+  {
+    error: "it names a chunk twice",
+  },
+);
 
 const totalsSchema: z.ZodType<Totals> = z.object({
   documents: count,
@@ -247,7 +259,7 @@ const originSchema = z.object({
   run: z.string().min(1),
   task: z.string(),
   database: z.string().min(1),
-  started_at: z.string(),
+  started_at: instant,
   couchdb: z.object({ url: z.string(), version: z.string() }),
   options: z.object({
     attachments: z.boolean(),
@@ -275,28 +287,28 @@ const feedSchema = z.object({
 });
 
 const manifestSchema: z.ZodType<Manifest> = originSchema.extend({
-  finished_at: z.string(),
-  stored_at: z.string().nullable().default(null),
+  finished_at: instant,
+  stored_at: instant.nullable().default(null),
   feed: feedSchema.nullable().default(null),
   unreadable: z.array(unreadableSchema).default([]),
   update_seq: z.object({ start: z.string(), end: z.string() }),
   totals: totalsSchema,
-  chunks: z.array(chunkSchema),
+  chunks: chunksSchema,
 });
 
 const listingSchema = z.object({
   position: z.string(),
   ids: count,
   expected: count,
-  filter: z.object({ name: z.string(), sha256, salt: count, hashes: count }).nullable(),
+  filter: z.object({ name: z.string().regex(FILTER_NAME), sha256, salt: count, hashes: count }).nullable(),
 });
 
 const checkpointSchema = originSchema.extend({
-  saved_at: z.string(),
+  saved_at: instant,
   update_seq: z.object({ start: z.string() }),
   listing: listingSchema.nullable().default(null),
   unreadable: z.array(unreadableSchema).default([]),
-  chunks: z.array(chunkSchema),
+  chunks: chunksSchema,
 });
 
 /** What a manifest or checkpoint of format 2 always has; in one of format 1 it is as the schema's defaults say. */
@@ -372,7 +384,7 @@ function parseObject<T>(bytes: Uint8Array, key: string, noun: string, schema: z.
   } catch (cause) {
     throw new ArchiveError(
       `Cannot read ${noun} "${key}": it is not whole JSON`,
-      { key, expected: `a ${noun}`, found: `${bytes.length} bytes that do not parse` },
+      { key, expected: `a ${noun}`, found: `${counted(bytes.length, "byte")} that cannot be parsed` },
       { cause, hint: "The object is damaged: take an earlier backup" },
     );
   }

@@ -16,12 +16,22 @@ export interface OverlapRow {
   position?: string | undefined;
 }
 
-/** So many rows for each shard range: enough that one file which was set back lacks some of them. */
+/** So many rows for each shard range. */
 const ROWS_A_RANGE = 16;
-/** Beyond so many rows it is not waited for a row of each range. */
+/**
+ * A range's last row is the first that a file lacks which was set back; so one of each is wanted, however unevenly they come.
+ * It is not waited for beyond so many rows: a range may have none.
+ */
 const MOST_ROWS = 1000;
 /** Of this many characters of a SHA-256 in base64url half stand for the id: 66 bits each. */
 const HALF = 11;
+
+/** How a database is cut into ranges. */
+export interface ShardRanges {
+  /** How many there are; null where CouchDB does not say. */
+  q: number | null;
+  partitioned: boolean;
+}
 
 interface Page {
   /** The position before its first row; undefined within an answer without a limit. */
@@ -34,6 +44,7 @@ export class FeedTail {
   /** So many rows are enough. */
   readonly least: number;
   readonly #q: number;
+  readonly #isPartitioned: boolean;
   readonly #isWhole: boolean;
   readonly #pages: Page[] = [];
   /** Behind the last page. */
@@ -42,10 +53,13 @@ export class FeedTail {
 
   /**
    * @param options `since`: where the listing begins. `isWhole`: nothing lies before that which matters, so that few rows are
-   * enough. `q`: the number of shard ranges.
+   * enough.
    */
-  constructor({ q, since, isWhole }: { q: number | null; since: string; isWhole: boolean }) {
+  constructor(
+    { ranges: { q, partitioned }, since, isWhole }: { ranges: ShardRanges; since: string; isWhole: boolean },
+  ) {
     this.#q = q ?? 1;
+    this.#isPartitioned = partitioned;
     this.least = ROWS_A_RANGE * this.#q;
     this.#position = since;
     this.#isWhole = isWhole;
@@ -92,9 +106,10 @@ export class FeedTail {
     return { since: found.since, rows: behind.slice(0, found.count).reverse() };
   }
 
-  /** Where CouchDB's hash of an id falls among ranges of one size. That of a partition's rows is another, which does no harm. */
+  /** Where CouchDB's hash of an id, or of its partition, falls among ranges of one size. */
   #rangeOf(id: string): number {
-    return Math.floor(crc32(id) / 2 ** 32 * this.#q);
+    const hashed = this.#isPartitioned && !id.startsWith("_design/") ? id.slice(0, Math.max(id.indexOf(":"), 0)) : id;
+    return Math.floor(crc32(hashed) / 2 ** 32 * this.#q);
   }
 }
 

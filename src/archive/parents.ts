@@ -2,6 +2,7 @@
  * An incremental backup together with those that it goes on from, as one archive. In: an archive as it lies in its folder.
  * Out: the same with the chunks of its parents below its own; what of these is missing is a problem of the archive.
  */
+import { counted } from "../counts.ts";
 import { dirname } from "node:path/posix";
 import type { Archive, ArchiveChunk } from "./archive.ts";
 import { type ChainOptions, followChain } from "./chain.ts";
@@ -24,7 +25,7 @@ export async function addParents(archive: Archive, options: ChainOptions): Promi
       else {
         const problem = sizeBytes === undefined
           ? "It is missing"
-          : `It has ${sizeBytes} bytes, the manifest says ${entry.compressed_bytes}`;
+          : `It has ${counted(sizeBytes, "byte")}, the manifest says ${entry.compressed_bytes}`;
         archive.problems.push({ chunk: nameOfChunk(chunk), problem });
       }
     }

@@ -5,7 +5,7 @@
 import { z } from "zod";
 import { joinKey } from "../store/key.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
-import { readText } from "../streams.ts";
+import { readObjectText } from "../store/whole.ts";
 import { pinName } from "./layout.ts";
 
 /** What a pin says. */
@@ -38,7 +38,7 @@ export async function readPin(
   store: Store,
   { folder, run, signal }: StoreCallOptions & { folder: string; run: string },
 ): Promise<Pin> {
-  const text = await readText(await store.read(joinKey(folder, pinName(run)), { signal }));
+  const text = await readObjectText(store, joinKey(folder, pinName(run)), { signal });
   try {
     return pinSchema.parse(JSON.parse(text));
   } catch {

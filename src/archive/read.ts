@@ -4,7 +4,6 @@
  */
 import { ArchiveError, isNotFound } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
-import { readBytes } from "../streams.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import {
   CHECKPOINT_NAME,
@@ -17,10 +16,14 @@ import {
   shortRun,
 } from "./layout.ts";
 import { type Checkpoint, type Manifest, parseCheckpoint, parseManifest } from "./manifest.ts";
+import { readObjectBytes } from "../store/whole.ts";
 
 /** What the names of all manifests begin with, and those of all checkpoints. */
 const MANIFESTS_PREFIX = "manifest";
 const CHECKPOINTS_PREFIX = "checkpoint";
+
+/** More than any backup has. */
+const MOST_CHUNKS = 10_000_000_000;
 
 /** A manifest as its folder's listing shows it. */
 export interface ListedManifest {
@@ -31,10 +34,17 @@ export interface ListedManifest {
   run: string | undefined;
 }
 
+/** What a manifest's name has led to. */
+export interface UsableManifest {
+  manifest: Manifest;
+  /** What is wrong with the manifest itself, where its whole copy is used in its place. */
+  damaged?: ArchiveError | undefined;
+}
+
 /** A manifest that was read, or why it cannot be used. */
 export type ReadManifest =
   & { name: string }
-  & ({ manifest: Manifest; finishedAt: Date } | { error: ArchiveError; finishedAt: Date | undefined });
+  & (UsableManifest & { finishedAt: Date } | { error: ArchiveError; finishedAt: Date | undefined });
 
 /** What lies in a backup's folder. */
 export interface FolderState {
@@ -126,6 +136,8 @@ function addObject(state: FolderState, { name, sizeBytes }: { name: string; size
   if (number !== undefined) {
     const run = runOfChunkName(name) ?? "";
     state.chunks.set(name, sizeBytes);
+    // Somebody else's object must not use up the digits that a chunk's name has.
+    if (number > MOST_CHUNKS) return;
     state.nextNumbers.set(run, Math.max(state.nextNumbers.get(run) ?? 0, number + 1));
     state.nextNumber = Math.max(state.nextNumber, number + 1);
   }
@@ -134,7 +146,7 @@ function addObject(state: FolderState, { name, sizeBytes }: { name: string; size
 }
 
 /**
- * A manifest of a folder.
+ * A manifest of a folder, or its copy where it is damaged.
  *
  * @param options `name`: which one; the newest where absent.
  * @throws ArchiveError when it is damaged; StoreError with code `not_found` when there is none.
@@ -149,8 +161,39 @@ export async function readManifest(
     if (newest !== undefined && "error" in newest) throw newest.error;
     if (newest !== undefined) return newest.manifest;
   }
-  const key = joinKey(folder, name ?? MANIFEST_NAME);
-  return parseManifest(await readBytes(await store.read(key, options)), key);
+  return (await readManifestOrCopy(store, folder, { ...options, name: name ?? MANIFEST_NAME })).manifest;
+}
+
+/**
+ * The manifest of that name; where it is damaged `manifest.json`, if that is a whole copy of it.
+ *
+ * @throws ArchiveError when neither can be used; StoreError with code `not_found` when there is none of that name.
+ */
+export async function readManifestOrCopy(
+  store: Store,
+  folder: string,
+  { name, ...options }: StoreCallOptions & { name: string },
+): Promise<UsableManifest> {
+  const read = async (name: string) => {
+    const key = joinKey(folder, name);
+    return parseManifest(await readObjectBytes(store, key, options), key);
+  };
+  try {
+    return { manifest: await read(name) };
+  } catch (error) {
+    const dated = parseManifestName(name);
+    if (!(error instanceof ArchiveError) || dated === undefined) throw error;
+    const manifest = await read(MANIFEST_NAME).catch((failure) => {
+      if (failure instanceof ArchiveError || isNotFound(failure)) throw error;
+      throw failure;
+    });
+    // Two tasks of one run may have saved the database: then the moment tells whose copy it is.
+    const moment = new Date(manifest.stored_at ?? manifest.finished_at).getTime();
+    const isCopy = shortRun(manifest.run) === dated.run &&
+      Math.floor(moment / 1000) === dated.finishedAt.getTime() / 1000;
+    if (!isCopy) throw error;
+    return { manifest, damaged: error };
+  }
 }
 
 /**
@@ -212,8 +255,8 @@ async function readOne(
   options: StoreCallOptions,
 ): Promise<ReadManifest | undefined> {
   try {
-    const manifest = await readManifest(store, folder, { ...options, name });
-    return { name, manifest, finishedAt: momentOf(name, manifest) };
+    const found = await readManifestOrCopy(store, folder, { ...options, name });
+    return { name, ...found, finishedAt: momentOf(name, found.manifest) };
   } catch (error) {
     if (error instanceof ArchiveError) return { name, error, finishedAt };
     if (isNotFound(error)) return undefined;
@@ -246,5 +289,5 @@ export async function readCheckpoint(
   { name = CHECKPOINT_NAME, ...options }: StoreCallOptions & { name?: string | undefined },
 ): Promise<Checkpoint> {
   const key = joinKey(folder, name);
-  return parseCheckpoint(await readBytes(await store.read(key, options)), key);
+  return parseCheckpoint(await readObjectBytes(store, key, options), key);
 }

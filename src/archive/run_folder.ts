@@ -8,9 +8,9 @@ import { isNotFound } from "../errors.ts";
 import type { Repository } from "./repository.ts";
 import { joinKey } from "../store/key.ts";
 import { encodeDatabase } from "../database_name.ts";
-import { readText } from "../streams.ts";
 import type { DatabaseReport, RunReport } from "./report.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
+import { readObjectText } from "../store/whole.ts";
 
 /** Which databases of the task a plan is for: all, or those alone that the run's report calls failed. */
 export type PlanScope = "all" | "failed";
@@ -19,7 +19,7 @@ const REPORT_NAME = "report.json";
 const OUTCOMES_FOLDER = "databases";
 const STOP_NAME = "stop.json";
 const WARNINGS_NAME = "warnings.json";
-const GENERATION_OUTCOME = /^outcome-(\d+)\.json$/;
+const GENERATION_OUTCOME = /^outcome-([1-9]\d{0,8})\.json$/;
 
 // Of a database's report the fields that are added up; all others are this program's own, too, and kept as they are.
 const outcomeSchema = z.looseObject({
@@ -70,6 +70,15 @@ export interface PlanWarnings {
   unlisted: string[];
 }
 
+/** A report as it is stored; undefined where the text is none. */
+export function parseRunReport(text: string): RunReport | undefined {
+  try {
+    return reportSchema.safeParse(JSON.parse(text)).data as RunReport | undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /** The folder of one run. */
 export class RunFolder {
   readonly #store: Store;
@@ -101,7 +110,7 @@ export class RunFolder {
    */
   async readPlan(plan: PlanName, options: StoreCallOptions): Promise<{ databases: string[]; plannedAt: Date }> {
     const key = joinKey(this.#folder, planName(plan));
-    const text = await readText(await this.#store.read(key, options));
+    const text = await readObjectText(this.#store, key, options);
     const planned = planSchema.parse(JSON.parse(text));
     const { modified } = await this.#store.stat(key, options) ?? { modified: new Date() };
     return { databases: planned.map(({ database }) => database), plannedAt: modified };
@@ -178,7 +187,7 @@ export class RunFolder {
   async #get(name: string, schema: z.ZodType, options: StoreCallOptions): Promise<unknown> {
     let text: string;
     try {
-      text = await readText(await this.#store.read(joinKey(this.#folder, name), options));
+      text = await readObjectText(this.#store, joinKey(this.#folder, name), options);
     } catch (error) {
       if (isNotFound(error)) return undefined;
       throw error;

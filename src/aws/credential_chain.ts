@@ -2,6 +2,7 @@
  * Finds the keys that sign requests when a config gives none: in the places where AWS's own tools look, in their order.
  * In: what the environment says of these places. Out: a provider that keeps the keys and renews them before they end.
  */
+import { shellWord } from "../shell_word.ts";
 import { stat } from "node:fs/promises";
 import { AwsError, describeError } from "../errors.ts";
 import { Secret } from "../secret.ts";
@@ -62,13 +63,15 @@ async function lookInProfile({ profile, profileFiles }: KeySources): Promise<Cre
   const { fromIni } = await import("@aws-sdk/credential-provider-ini");
   const name = profile ?? "default";
   try {
-    return fromSdk(await fromIni({ profile: name })());
+    return fromSdk(await onEitherStack((clientConfig) => fromIni({ profile: name, clientConfig })()));
   } catch (error) {
     // A profile that was named has to work; the default one may only hold a region.
     if (profile === undefined) return describeError(error);
     throw new AwsError(`Cannot use the AWS profile "${name}"`, { code: "no_credentials" }, {
       cause: error,
-      hint: `Try "aws sts get-caller-identity --profile ${name}"; an SSO session may have to be opened again`,
+      hint: `Try "aws sts get-caller-identity --profile ${
+        shellWord(name)
+      }"; an SSO session may have to be opened again`,
     });
   }
 }
@@ -77,7 +80,7 @@ async function lookAtWebIdentity({ webIdentity }: KeySources): Promise<Credentia
   if (!webIdentity) return "AWS_WEB_IDENTITY_TOKEN_FILE is not set";
   const { fromTokenFile } = await import("@aws-sdk/credential-provider-web-identity");
   try {
-    return fromSdk(await fromTokenFile()());
+    return fromSdk(await onEitherStack((clientConfig) => fromTokenFile({ clientConfig })()));
   } catch (error) {
     throw new AwsError("Cannot take the role that AWS_ROLE_ARN names with a web identity", {
       code: "no_credentials",
@@ -95,6 +98,54 @@ async function lookAtInstance({ metadataEndpoints }: KeySources): Promise<Creden
   const credentials = await readInstanceCredentials({ endpoints: metadataEndpoints });
   return credentials ?? "its metadata service answers neither over IPv4 nor over IPv6";
 }
+
+/** What the SDK's clients of STS are made with. */
+export interface StsConfig {
+  requestHandler: { connectionTimeout: number; requestTimeout: number };
+  maxAttempts: number;
+  useDualstackEndpoint?: boolean;
+}
+
+const STS_ATTEMPTS = 2;
+const STS_HANDLER = { connectionTimeout: 2_000, requestTimeout: 10_000 };
+
+/**
+ * What STS answers at the address that the SDK has for it, which speaks IPv4 alone unless the environment says otherwise,
+ * or, where that cannot be reached, at the dual-stack one or the older one.
+ *
+ * @throws What the first one failed with, where no other can be reached either.
+ */
+export async function onEitherStack<T>(ask: (config: StsConfig) => Promise<T>): Promise<T> {
+  let unreachable: unknown;
+  for (const choice of [{}, { useDualstackEndpoint: true }, { useDualstackEndpoint: false }]) {
+    try {
+      return await ask({ requestHandler: STS_HANDLER, maxAttempts: STS_ATTEMPTS, ...choice });
+    } catch (error) {
+      if (!isUnreachable(error)) throw error;
+      unreachable ??= error;
+    }
+  }
+  throw unreachable;
+}
+
+/** Whether an error of the SDK means that nobody has answered. */
+function isUnreachable(error: unknown): boolean {
+  for (let current = error, depth = 0; current instanceof Error && depth < 5; current = current.cause, depth++) {
+    const code = (current as { code?: unknown }).code;
+    if (UNREACHABLE.has(String(code)) || current.name === "TimeoutError") return true;
+  }
+  return false;
+}
+
+const UNREACHABLE = new Set([
+  "EAI_AGAIN",
+  "ECONNREFUSED",
+  "ECONNRESET",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+  "ENOTFOUND",
+  "ETIMEDOUT",
+]);
 
 /** The SDK's keys as this program's. */
 function fromSdk(

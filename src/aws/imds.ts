@@ -5,8 +5,11 @@
  *
  * @see https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html
  */
-import { AwsError } from "../errors.ts";
+import { wait } from "../abort.ts";
+import { AwsError, isTransient } from "../errors.ts";
+import { DEFAULT_RETRY, waitBeforeAttempt } from "../retry.ts";
 import type { Credentials } from "./credentials.ts";
+import { readShort } from "../short_answer.ts";
 import { askLocally, type LocalQuestion, parseRoleCredentials } from "./role_credentials.ts";
 
 /** Where the service is. The IPv6 address needs an instance on Nitro. */
@@ -17,7 +20,10 @@ const TOKEN_PATH = "/latest/api/token";
 const ROLE_PATH = "/latest/meta-data/iam/security-credentials/";
 const TOKEN_SECONDS = 21_600;
 /** Off AWS these addresses lead nowhere, and a start must not wait for them longer. */
-const CONNECT_TIMEOUT_MS = 1_000;
+const FIRST_TIMEOUT_MS = 1_000;
+const LATER_TIMEOUT_MS = 2_000;
+const SILENT_ATTEMPTS = 2;
+const RETRY = { ...DEFAULT_RETRY, attempts: 4, firstWaitMs: 100 };
 const ANSWER_TIMEOUT_MS = 5_000;
 
 /**
@@ -44,10 +50,32 @@ export async function readInstanceCredentials(
   return parseRoleCredentials(await askLocally(asked), asked);
 }
 
-/** The endpoint that answers first, and the token it wants to see. */
+/** What came of asking all endpoints once; `silence` where none of them said anything. */
+type Outcome = { endpoint: string; token: string } | { refusal: AwsError; isFinal: boolean } | "silence";
+
+/**
+ * The endpoint that answers first, and the token it wants to see. The first question after a start may be lost or answered
+ * late, so that only an instance that is silent twice is none; one that answered anything is there, and worth some tries.
+ */
 async function openSession(endpoints: readonly string[]): Promise<{ endpoint: string; token: string } | undefined> {
+  let refused: AwsError | undefined;
+  for (let attempt = 1; attempt <= RETRY.attempts; attempt++) {
+    if (attempt > 1) await wait(waitBeforeAttempt(attempt, { policy: RETRY, random: Math.random() }));
+    const outcome = await askForToken(endpoints, attempt === 1 ? FIRST_TIMEOUT_MS : LATER_TIMEOUT_MS);
+    if (outcome === "silence") {
+      if (refused === undefined && attempt >= SILENT_ATTEMPTS) return undefined;
+      continue;
+    }
+    if ("token" in outcome) return outcome;
+    refused = outcome.refusal;
+    if (outcome.isFinal) break;
+  }
+  throw refused;
+}
+
+async function askForToken(endpoints: readonly string[], timeoutMs: number): Promise<Outcome> {
   const others = new AbortController();
-  const signal = AbortSignal.any([others.signal, AbortSignal.timeout(CONNECT_TIMEOUT_MS)]);
+  const signal = AbortSignal.any([others.signal, AbortSignal.timeout(timeoutMs)]);
   try {
     return await Promise.any(endpoints.map(async (endpoint) => {
       const response = await fetch(endpoint + TOKEN_PATH, {
@@ -56,15 +84,15 @@ async function openSession(endpoints: readonly string[]): Promise<{ endpoint: st
         redirect: "manual",
         signal,
       });
-      const token = await response.text();
+      const token = await readShort(response);
       if (response.status !== 200) throw refusal(endpoint, response.status);
       return { endpoint, token };
     }));
   } catch (error) {
-    // Who answers and refuses is there; who does not answer is not.
+    // Who answers and refuses is there; who does not answer may not be.
     const refused = (error as AggregateError).errors?.find((one) => one instanceof AwsError);
-    if (refused !== undefined) throw refused;
-    return undefined;
+    if (refused === undefined) return "silence";
+    return { refusal: refused, isFinal: !isTransient(refused) };
   } finally {
     others.abort();
   }
@@ -75,7 +103,7 @@ function refusal(endpoint: string, status: number): AwsError {
     `Cannot get AWS keys from ${SERVICE} at ${
       new URL(endpoint).host
     }: it answered ${status} to the request for a token`,
-    { code: "no_credentials" },
+    { code: "no_credentials", status },
     { hint: "Check the instance's metadata options, and that NO_PROXY names this address where a proxy is set" },
   );
 }

@@ -4,12 +4,15 @@
  */
 import { AwsV4Signer } from "aws4fetch";
 import { z } from "zod";
-import { wait } from "../abort.ts";
+import { orAborted, wait } from "../abort.ts";
 import { AwsError, isTransient } from "../errors.ts";
 import { DEFAULT_RETRY, parseRetryAfter, waitBeforeAttempt } from "../retry.ts";
+import { tlsFailure } from "../tls_failure.ts";
 import { openCredentials } from "./credential_chain.ts";
 import type { Credentials } from "./credentials.ts";
+import { readShort } from "../short_answer.ts";
 import type { AwsCallOptions, AwsOptions, AwsService } from "./options.ts";
+import { findReachable, forgetReachable } from "./reach.ts";
 
 /** What is asked of a service. */
 export interface AwsCall {
@@ -27,6 +30,8 @@ export interface AwsCall {
   right: string;
 }
 
+/** AWS's own certificates are known everywhere: what is not is that of a firewall which looks into TLS. */
+const AUTHORITY = "the variable DENO_CERT (Node: NODE_EXTRA_CA_CERTS)";
 const TIMEOUT_MS = 10_000;
 const refusalSchema = z.looseObject({
   __type: z.string().optional(),
@@ -44,10 +49,10 @@ export async function callAws(call: AwsCall, options: AwsOptions & AwsCallOption
   const { endpoints = {}, signal } = options;
   const credentials = openCredentials(options);
   const endpoint = endpoints[call.service];
-  const bases = endpoint === undefined ? addressesOf(call) : [endpoint];
+  const addresses = { bases: endpoint === undefined ? addressesOf(call) : [endpoint].flat(), signal };
   for (let attempt = 1;; attempt++) {
     try {
-      return await callOnce(call, { bases, credentials: await credentials(), signal });
+      return await callOnce(call, { ...addresses, credentials: await credentials() });
     } catch (error) {
       signal?.throwIfAborted();
       if (attempt >= DEFAULT_RETRY.attempts || !isTransient(error)) throw error;
@@ -72,31 +77,31 @@ async function callOnce(
   options: { bases: readonly string[]; credentials: Credentials; signal: AbortSignal | undefined },
 ): Promise<unknown> {
   const { bases, credentials, signal } = options;
-  let unreachable: unknown;
-  for (const base of bases) {
-    const { url, ...request } = await sign(call, base, credentials);
-    const limit = AbortSignal.timeout(TIMEOUT_MS);
-    let response: Response;
-    let text: string;
+  const service = bases.join(" ");
+  let base = bases[0]!;
+  base = bases[await ifReachable(orAborted(findReachable(service, bases), signal))]!;
+  const { url, ...request } = await sign(call, base, credentials);
+  const limit = AbortSignal.timeout(TIMEOUT_MS);
+  const sent = { ...request, redirect: "manual", signal: signal ? AbortSignal.any([signal, limit]) : limit } as const;
+  const response = await ifReachable(fetch(url, sent));
+  const text = await ifReachable(readShort(response));
+  if (response.status === 200) return parseJson(text);
+  throw refusal(call, response, text);
+
+  async function ifReachable<T>(step: Promise<T>): Promise<T> {
     try {
-      response = await fetch(url, {
-        ...request,
-        redirect: "manual",
-        signal: signal === undefined ? limit : AbortSignal.any([signal, limit]),
-      });
-      text = await response.text();
+      return await step;
     } catch (cause) {
       signal?.throwIfAborted();
-      unreachable = cause;
-      continue;
+      const tls = tlsFailure(cause, { url: base, caFileKey: AUTHORITY });
+      if (tls !== undefined) throw new AwsError(`Cannot ${call.action}: ${tls.reason}`, { code: "tls" }, tls);
+      forgetReachable(service); // Another address may answer the next attempt.
+      throw new AwsError(`Cannot ${call.action}: AWS cannot be reached`, { code: "unreachable" }, {
+        cause,
+        hint: `In a VPC without a way to the internet, the service "${call.service}" needs an interface endpoint`,
+      });
     }
-    if (response.status === 200) return parseJson(text);
-    throw refusal(call, response, text);
   }
-  throw new AwsError(`Cannot ${call.action}: AWS cannot be reached`, { code: "unreachable" }, {
-    cause: unreachable,
-    hint: `In a VPC without a way to the internet, the service "${call.service}" needs an interface endpoint`,
-  });
 }
 
 async function sign({ service, region, target, version, input }: AwsCall, base: string, credentials: Credentials) {

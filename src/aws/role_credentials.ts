@@ -6,7 +6,9 @@ import { z } from "zod";
 import { wait } from "../abort.ts";
 import { AwsError, describeError } from "../errors.ts";
 import { DEFAULT_RETRY, waitBeforeAttempt } from "../retry.ts";
+import { readShort } from "../short_answer.ts";
 import { Secret } from "../secret.ts";
+import { tlsFailure } from "../tls_failure.ts";
 import type { Credentials } from "./credentials.ts";
 
 const answerSchema = z.object({
@@ -50,12 +52,13 @@ async function askOnce(
     // These services never redirect; what does stands between.
     const request = { method, headers, redirect: "manual", signal: AbortSignal.timeout(timeoutMs) } as const;
     const response = await fetch(url, request);
-    const text = await response.text();
+    const text = await readShort(response);
     if (response.status === 200) return { text };
     const isFinal = response.status < 500 && response.status !== 429;
     return { text, problem: `it answered ${response.status}`, isFinal };
   } catch (error) {
-    return { text: "", problem: describeError(error) };
+    const tls = tlsFailure(error, { url, caFileKey: "the variable DENO_CERT (Node: NODE_EXTRA_CA_CERTS)" });
+    return { text: "", problem: tls?.reason ?? describeError(error), isFinal: tls !== undefined };
   }
 }
 

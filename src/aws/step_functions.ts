@@ -82,7 +82,8 @@ export async function executionStatus(
       action: `look after the execution "${arn.split(":").at(-1)}"`,
       right: "states:DescribeExecution on the state machine's executions",
     }, options);
-    return (answer as { status?: ExecutionStatus } | undefined)?.status;
+    const status = (answer as { status?: unknown } | null | undefined)?.status;
+    return typeof status === "string" ? status as ExecutionStatus : undefined;
   } catch (error) {
     if (error instanceof AwsError && error.facts.code === "ExecutionDoesNotExist") return undefined;
     throw error;

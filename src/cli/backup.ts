@@ -3,11 +3,14 @@ import { hostname } from "node:os";
 import process from "node:process";
 import { formatDate, parseDate } from "../dates.ts";
 import { EXIT, UsageError } from "../errors.ts";
+import { counted } from "../counts.ts";
 import { formatSummary } from "../observe/summary.ts";
 import { exitCodeOfReport, type RunReport } from "../archive/report.ts";
 import { type ElapseOutcome, exitCodeOfScheduled, findDue, runScheduled, type ScheduledTask } from "../schedule/due.ts";
 import { amendElapses } from "../schedule/amend.ts";
-import { isEmptyByMistake, pickTasks, selectTasks, type TaskSelection } from "../task/selection.ts";
+import { dateInPath, isEmptyByMistake, pickTasks, selectTasks, type TaskSelection } from "../task/selection.ts";
+import { commandLine } from "../command_line.ts";
+import type { Task } from "../task/task.ts";
 import type { Call, Command } from "./command.ts";
 import type { BackupRequest, Session } from "../session/session.ts";
 import { withSession } from "./session.ts";
@@ -46,11 +49,20 @@ export const command: Command = {
     },
     { name: "dry-run", summary: "say what would be backed up, and store nothing" },
   ],
-  operands: { least: 0, most: 1 },
+  operands: { least: 0, most: 0 },
+
+  afterInterruption(call, { tasks, startedAt }) {
+    if (call.isOn("dry-run")) return "Nothing was stored";
+    if (call.isOn("scheduled")) {
+      const words = ["--scheduled", ...call.list("task").flatMap((name) => ["--task", name])];
+      return `What is done so far is kept. ${commandLine("backup", words)} goes on, here or on another machine`;
+    }
+    return `What is done so far is kept. Go on with: ${resumingCommands(readRequest(call), { tasks, startedAt })}`;
+  },
 
   async run(call) {
     const request = readRequest(call);
-    return await withSession(call, call.operands[0], async (session) => {
+    return await withSession(call, async (session) => {
       if (call.isOn("scheduled")) return await runDue(call, session);
       if (call.isOn("dry-run")) return printDryRun(call, session, await session.select(request));
       const report = await session.backup(request);
@@ -67,6 +79,23 @@ export const command: Command = {
     });
   },
 };
+
+/** The commands that go on with a run, tomorrow too: one for each date in the paths. */
+function resumingCommands(
+  { tasks: names = [], databases, date }: BackupRequest,
+  { tasks, startedAt }: { tasks: readonly Task[]; startedAt: Date },
+): string {
+  const dates = Map.groupBy(
+    pickTasks(tasks, names),
+    (task) => formatDate(date ?? dateInPath(task, startedAt)).replaceAll("/", "-"),
+  );
+  const only = databases === "all" ? ["--all"] : (databases ?? []).flatMap((name) => ["--database", name]);
+  return Array.from(dates, ([day, ofDay]) => {
+    const isAll = names.length === 0 && dates.size === 1;
+    const some = isAll ? [] : ofDay.flatMap(({ name }) => ["--task", name]);
+    return commandLine("backup", [...some, ...only, "--date", day, "--resume"]);
+  }).join("; ");
+}
 
 function readRequest(call: Call): BackupRequest {
   const text = call.text("date");
@@ -156,7 +185,7 @@ function printDryRun(call: Call, session: Session, selections: readonly TaskSele
   call.print({ ok: !isEmpty, dry_run: true, run, tasks }, () =>
     tasks.map(({ task, date, databases }) =>
       [
-        `Task "${task}" would back up ${databases.length} databases under the date ${date}`,
+        `Task "${task}" would back up ${counted(databases.length, "database")} under the date ${date}`,
         ...databases.map(({ database, path }) => `  ${database} -> ${path}`),
         "",
       ].join("\n")

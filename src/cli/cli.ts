@@ -2,7 +2,8 @@
  * The command line: from arguments to one command and from its outcome to an exit code. The only place, beside lambda/,
  * that prints an error.
  */
-import { type Command, helpText, parseCall } from "./command.ts";
+import { type Call, type Command, helpText, parseCall } from "./command.ts";
+import { completeCommands } from "./pasting.ts";
 import type { Shell } from "./shell.ts";
 import { describeError, EXIT, exitCodeOf, hintOf, ProgramError, UsageError } from "../errors.ts";
 import { nearest } from "../nearest.ts";
@@ -14,10 +15,15 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<{ command:
   restore: { summary: "bring a backup back into a database", load: () => import("./restore.ts") },
   verify: { summary: "compare a backup with its manifest", load: () => import("./verify.ts") },
   list: { summary: "list the backups in the store, or CouchDB's databases", load: () => import("./list.ts") },
+  show: { summary: "write one document of a backup to stdout", load: () => import("./show.ts") },
+  export: { summary: "write the documents of a backup to stdout, one a line", load: () => import("./export.ts") },
+  find: { summary: "say which revisions a document had over all backups", load: () => import("./find.ts") },
+  diff: { summary: "say what changed between two backups, or since one", load: () => import("./diff.ts") },
   expire: { summary: "delete the backups that no rule keeps, or say which", load: () => import("./expire.ts") },
   keep: { summary: "pin a backup, so that it never expires", load: () => import("./keep.ts") },
   unkeep: { summary: "take the pin off a backup", load: () => import("./unkeep.ts") },
   plan: { summary: "say what each task selects, and when it runs next", load: () => import("./plan.ts") },
+  status: { summary: "say how each task stands: saved, failed, late", load: () => import("./status.ts") },
   schedule: { summary: "stay, and run each task when it is due", load: () => import("./schedule.ts") },
   systemd: { summary: "print unit and timer files for systemd", load: () => import("./systemd.ts") },
   check: { summary: "try all that a backup needs", load: () => import("./check.ts") },
@@ -39,14 +45,15 @@ async function loadCompletions(): Promise<{ command: Command }> {
 /** Runs the program and returns its exit code. Never throws. */
 export async function main(argv: readonly string[], shell: Shell): Promise<number> {
   const json = argv.includes("--json");
+  let configPath: string | undefined;
   try {
-    return await dispatch(argv, shell);
+    return await dispatch(argv, shell, (call) => configPath = call.configPath);
   } catch (error) {
-    return fail(error, shell, json);
+    return fail(error, shell, { json, configPath });
   }
 }
 
-async function dispatch(argv: readonly string[], shell: Shell): Promise<number> {
+async function dispatch(argv: readonly string[], shell: Shell, onCall: (call: Call) => void): Promise<number> {
   const [name, ...rest] = argv;
   if (name === undefined || name === "help" || name === "--help" || name === "-h") {
     (name === undefined ? shell.stderr : shell.stdout).write(overview());
@@ -65,6 +72,7 @@ async function dispatch(argv: readonly string[], shell: Shell): Promise<number> 
   }
   const { command } = await entry.load();
   const call = parseCall(command, rest, shell);
+  onCall(call);
   if (call.isOn("help")) {
     shell.stdout.write(helpText(command));
     return EXIT.ok;
@@ -85,10 +93,15 @@ function overview(): string {
 }
 
 /** Says what went wrong: an expected error in its own words, anything else with its stack, for it is a defect. */
-function fail(error: unknown, shell: Shell, json: boolean): number {
+function fail(
+  error: unknown,
+  shell: Shell,
+  { json, configPath }: { json: boolean; configPath: string | undefined },
+): number {
   const exitCode = exitCodeOf(error);
   const message = describeError(error);
-  const hint = hintOf(error);
+  const known = hintOf(error);
+  const hint = known === undefined ? undefined : completeCommands(known, configPath);
   const lines = [`${PROGRAM_NAME}: ${message}`];
   if (hint !== undefined) lines.push(`  ${hint}`);
   if (!(error instanceof ProgramError) && error instanceof Error && error.stack !== undefined) lines.push(error.stack);

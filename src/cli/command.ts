@@ -1,7 +1,9 @@
 /** What a subcommand is, and how its arguments are read and explained. */
 import { UsageError } from "../errors.ts";
 import { nearest } from "../nearest.ts";
+import type { Task } from "../task/task.ts";
 import { parseArgs } from "./parse_args.ts";
+import { completeCommands, completeHints } from "./pasting.ts";
 import type { Shell } from "./shell.ts";
 
 /** One flag of a command. */
@@ -25,7 +27,19 @@ export interface Command {
   /** What it does: the first line of its help stands in the list of commands too. */
   help: readonly string[];
   flags: readonly Flag[];
-  operands: { least: number; most: number };
+  /**
+   * How many operands it takes beside the config, which may stand behind them. `isConfig` says it of one that stands where
+   * another one could.
+   */
+  operands: {
+    least: number;
+    most: number;
+    isConfig?: (operand: string, index: number, flags: Readonly<Record<string, unknown>>) => boolean;
+  };
+  /** It works without a config, and takes none. @default false */
+  needsNoConfig?: boolean;
+  /** What to do after it was interrupted, as a sentence. @default nothing is left to do */
+  afterInterruption?(call: Call, begun: { tasks: readonly Task[]; startedAt: Date }): string;
   /** Does it, and returns the exit code. */
   run(call: Call): Promise<number>;
 }
@@ -33,15 +47,24 @@ export interface Command {
 /** One call of a command: its arguments, checked, and the process around it. */
 export class Call {
   readonly command: Command;
+  /** Without the config. */
   readonly operands: readonly string[];
   readonly shell: Shell;
   readonly flags: Readonly<Record<string, unknown>>;
+  /** The config as it is named, `-` for standard input; undefined where it is not. */
+  readonly configPath: string | undefined;
 
-  constructor(command: Command, operands: readonly string[], shell: Shell, flags: Readonly<Record<string, unknown>>) {
+  constructor(
+    command: Command,
+    operands: readonly string[],
+    shell: Shell,
+    { configPath, ...flags }: Readonly<Record<string, unknown>> & { configPath?: string | undefined },
+  ) {
     this.command = command;
     this.operands = operands;
     this.shell = shell;
     this.flags = flags;
+    this.configPath = configPath;
   }
 
   /** Whether an on-off flag is given. */
@@ -63,7 +86,10 @@ export class Call {
 
   /** Prints a result: as one JSON object with `--json`, else as text for people. */
   print(result: unknown, text: () => string): void {
-    this.shell.stdout.write(this.isOn("json") ? `${JSON.stringify(result)}\n` : text());
+    const shown = this.isOn("json")
+      ? `${JSON.stringify(completeHints(result, this.configPath))}\n`
+      : completeCommands(text(), this.configPath);
+    this.shell.stdout.write(shown);
   }
 }
 
@@ -76,12 +102,18 @@ export const COMMON_FLAGS: readonly Flag[] = [
   { name: "help", summary: "show this text" },
 ];
 
-/** The flag of every command that does not take the config as an operand. */
-export const CONFIG_FLAG: Flag = {
+/** The flag of every command that takes a config; it may also stand behind the operands. */
+const CONFIG_FLAG: Flag = {
   name: "config",
   value: "FILE",
-  summary: "the config; else $COUCHDB_BACKUP_CONFIG (a path, or the text itself), else ./config.yaml",
+  summary: "the config, - for stdin; else $COUCHDB_BACKUP_CONFIG (a path, or the text itself), else ./config.yaml",
 };
+
+/** The flags of a command, with those that others have too. */
+export function flagsOf(command: Command): readonly Flag[] {
+  const own = command.needsNoConfig === true ? command.flags : [CONFIG_FLAG, ...command.flags];
+  return [...own, ...COMMON_FLAGS];
+}
 
 /**
  * Reads a command's arguments.
@@ -89,7 +121,7 @@ export const CONFIG_FLAG: Flag = {
  * @throws UsageError naming the flag or operand that is unknown, missing or too much.
  */
 export function parseCall(command: Command, argv: readonly string[], shell: Shell): Call {
-  const flags = [...command.flags, ...COMMON_FLAGS];
+  const flags = flagsOf(command);
   const names = (wanted: (flag: Flag) => boolean) => flags.filter(wanted).map((flag) => flag.name);
   const parsed = parseArgs(argv, {
     string: names((flag) => flag.value !== undefined),
@@ -104,16 +136,33 @@ export function parseCall(command: Command, argv: readonly string[], shell: Shel
       throw new UsageError(`--${flag.name} needs a value: --${flag.name} ${flag.value}`);
     }
   }
-  const call = new Call(command, parsed.operands, shell, parsed.flags);
   const { least, most } = command.operands;
+  const { operands, configPath } = findConfig(command, parsed.operands, parsed.flags);
+  const call = new Call(command, operands, shell, { ...parsed.flags, configPath });
   const count = call.operands.length;
   if (!call.isOn("help") && (count < least || count > most)) {
-    const problem = count < least ? "is missing an argument" : `does not take "${call.operands[most]}"`;
+    const tooMuch = call.operands[command.needsNoConfig === true ? most : most + 1];
+    const problem = count < least ? "is missing an argument" : `does not take "${tooMuch}"`;
     throw new UsageError(`"${command.name}" ${problem}`, {
       hint: `Usage: couchdb-backup ${command.name} ${command.usage}`,
     });
   }
   return call;
+}
+
+/** Tells the config from the other operands: it is the last one, where there are more than the command has of its own. */
+function findConfig(
+  { name, needsNoConfig, operands: { most, isConfig = () => false } }: Command,
+  operands: readonly string[],
+  flags: Readonly<Record<string, unknown>>,
+): { operands: readonly string[]; configPath: string | undefined } {
+  const named = typeof flags.config === "string" ? flags.config : undefined;
+  const last = operands.at(-1);
+  const isLast = needsNoConfig !== true && last !== undefined &&
+    (operands.length === most + 1 || isConfig(last, operands.length - 1, flags));
+  if (!isLast) return { operands, configPath: named };
+  if (named === undefined) return { operands: operands.slice(0, -1), configPath: last };
+  throw new UsageError(`"${name}" is given two configs, "${named}" and "${last}"`, { hint: "Leave one of them out" });
 }
 
 function refuseFlag(command: Command, arg: string, flags: readonly Flag[]): never {
@@ -129,7 +178,7 @@ function refuseFlag(command: Command, arg: string, flags: readonly Flag[]): neve
 
 /** The text that `--help` shows. */
 export function helpText(command: Command): string {
-  const rows = [...command.flags, ...COMMON_FLAGS].map((flag) => {
+  const rows = flagsOf(command).map((flag) => {
     const left = `--${flag.name}${flag.value === undefined ? "" : ` ${flag.value}`}${flag.repeated ? " …" : ""}`;
     return [left, flag.summary] as const;
   });

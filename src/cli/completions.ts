@@ -1,6 +1,6 @@
 /** `couchdb-backup completions bash|zsh|fish`: completions for the shell, made from the commands' own flags. */
 import { UsageError } from "../errors.ts";
-import { type Command, COMMON_FLAGS } from "./command.ts";
+import { type Command, flagsOf } from "./command.ts";
 
 const SHELLS = ["bash", "zsh", "fish"];
 
@@ -25,6 +25,7 @@ export function completionsCommand(all: () => Promise<Completable[]>): Command {
     ],
     flags: [],
     operands: { least: 1, most: 1 },
+    needsNoConfig: true,
 
     async run(call) {
       const [shell = ""] = call.operands;
@@ -39,10 +40,6 @@ export function completionsCommand(all: () => Promise<Completable[]>): Command {
       return 0;
     },
   };
-}
-
-function flagsOf(command: Command) {
-  return [...command.flags, ...COMMON_FLAGS];
 }
 
 function forBash(commands: readonly Completable[]): string {

@@ -1,7 +1,7 @@
 /** `couchdb-backup expire [<config>]`: deletes the backups that no rule of their task keeps, or says which it would. */
 import type { ExpiredBackup, ExpireReport } from "../commands/expire/report.ts";
 import { EXIT } from "../errors.ts";
-import { formatCount, formatSize } from "../observe/figures.ts";
+import { counted, formatSize } from "../observe/figures.ts";
 import type { Command } from "./command.ts";
 import { withSession } from "./session.ts";
 
@@ -27,10 +27,10 @@ export const command: Command = {
     { name: "show-kept", summary: "show what stays, too, with the reasons" },
     { name: "confirm", summary: "delete; without it nothing is changed" },
   ],
-  operands: { least: 0, most: 1 },
+  operands: { least: 0, most: 0 },
 
   async run(call) {
-    return await withSession(call, call.operands[0], async (session) => {
+    return await withSession(call, async (session) => {
       const tasks = call.list("task");
       const report = await session.expire({
         tasks: tasks.length === 0 ? undefined : tasks,
@@ -69,8 +69,4 @@ function describeBackup(
 ): string {
   const moment = finished_at.replace(/\.\d+Z$/, "Z");
   return `${fate}  ${moment}  ${database}  task ${task}  ${formatSize(compressed_bytes)}  ${reasons.join("; ")}`;
-}
-
-function counted(count: number, noun: string): string {
-  return `${formatCount(count)} ${noun}${count === 1 ? "" : "s"}`;
 }

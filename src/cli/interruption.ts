@@ -6,10 +6,11 @@ import type { Shell } from "./shell.ts";
 /** How long chunks in flight may take after the first request to stop; then they are dropped. */
 const GRACE_MS = 3000;
 
-/** Listens for SIGINT and SIGTERM until it is closed. */
+/** Listens for SIGINT and SIGTERM until it is closed. `hint` says what to do then. */
 export function listenForInterruption(
   shell: Shell,
   log: Log,
+  hint: () => string | undefined,
 ): { stop: AbortSignal; signal: AbortSignal; close(): void } {
   const soft = new AbortController();
   const hard = new AbortController();
@@ -17,9 +18,7 @@ export function listenForInterruption(
   const close = shell.onSignal((name) => {
     if (name === "SIGHUP") return;
     if (soft.signal.aborted) shell.exit(EXIT.interrupted);
-    const reason = new InterruptedError(`Interrupted by ${name}`, {
-      hint: "What is done so far is kept: backup goes on with --resume, restore with --into-existing",
-    });
+    const reason = new InterruptedError(`Interrupted by ${name}`, { hint: hint() });
     log.warn("stopping: chunks in flight are finished first", { signal: name, graceMs: GRACE_MS });
     soft.abort(reason);
     grace = setTimeout(() => hard.abort(reason), GRACE_MS);

@@ -1,25 +1,24 @@
 /** `couchdb-backup keep <db> <path>`: pins a backup, so that it never expires. */
 import { EXIT } from "../errors.ts";
-import { type Command, CONFIG_FLAG } from "./command.ts";
+import type { Command } from "./command.ts";
 import { withSession } from "./session.ts";
 
 export const command: Command = {
   name: "keep",
-  usage: "<db> <path> [--config FILE] [--reason TEXT]",
+  usage: "<db> <path> [<config>] [--reason TEXT]",
   help: [
     "Pins a complete backup, so that it never expires whatever the retention says; so stays what it builds on.",
     "",
     "<path> is as for restore. A small object beside the manifest says so; unkeep takes it back.",
   ],
   flags: [
-    CONFIG_FLAG,
     { name: "reason", value: "TEXT", summary: "why, for who asks later" },
   ],
   operands: { least: 2, most: 2 },
 
   async run(call) {
     const [database = "", path = ""] = call.operands;
-    return await withSession(call, call.text("config"), async (session) => {
+    return await withSession(call, async (session) => {
       const report = await session.keep({ database, path, reason: call.text("reason"), kept: true });
       const moment = report.finished_at.replace(/\.\d+Z$/, "Z");
       call.print(

@@ -3,30 +3,34 @@ import { UsageError } from "../errors.ts";
 import type { BackupList, ListedBackup } from "../commands/list.ts";
 import type { Size, SizesReport } from "../commands/sizes.ts";
 import { formatCount, formatSeconds, formatSize, shortenMiddle } from "../observe/figures.ts";
-import { type Command, CONFIG_FLAG } from "./command.ts";
+import type { Command } from "./command.ts";
+import { shellWord } from "../shell_word.ts";
 import { withSession } from "./session.ts";
 
 export const command: Command = {
   name: "list",
-  usage: "[databases|backups] [--config FILE] [--database NAME] [--sizes] [--rebuild]",
+  usage: "[databases|backups] [<config>] [--database NAME] [--sizes] [--rebuild]",
   help: [
     "Lists the databases of CouchDB, names encoded as in URLs and paths, or the backups in the store (the default).",
-    "A backup is shown with the moment at which it was complete, in UTC: restore and verify take it as a path.",
+    "A backup is shown with the moment at which it was complete, in UTC. What stands under PATH is that backup and no other",
+    "for restore and verify.",
   ],
   flags: [
-    CONFIG_FLAG,
     { name: "database", value: "NAME", summary: "only backups of this database" },
     { name: "sizes", summary: "what each database and task takes up in the store" },
     { name: "rebuild", summary: "enter complete backups that the catalog lacks, from their manifests" },
   ],
-  operands: { least: 0, most: 1 },
+  // A name with a "." or a "/" is no subject: it is the config.
+  operands: { least: 0, most: 1, isConfig: (operand) => /[./]|^-$/.test(operand) },
 
   async run(call) {
     const [what = "backups"] = call.operands;
     if (what !== "backups" && what !== "databases") {
-      throw new UsageError(`There is no list of "${what}"`, { hint: "It lists databases or backups" });
+      throw new UsageError(`There is no list of "${what}"`, {
+        hint: 'It lists databases or backups; a config has a "." or a "/" in its name, or is given by --config',
+      });
     }
-    return await withSession(call, call.text("config"), async (session) => {
+    return await withSession(call, async (session) => {
       if (what === "databases") {
         const list = await session.listDatabases();
         call.print(list, () => list.databases.map(({ encoded }) => `${encoded}\n`).join(""));
@@ -76,7 +80,8 @@ const COLUMNS: readonly Column[] = [
     text: ({ unreadable }) => unreadable === null ? "-" : formatCount(unreadable),
   },
   { heading: "DATABASE", text: ({ database }) => database },
-  { heading: "PATH", text: ({ path, problem }) => problem === undefined ? path : `${path} (${problem})` },
+  { heading: "PATH", text: ({ restore_path }) => restore_path === null ? "-" : shellWord(restore_path) },
+  { heading: "FOLDER", text: ({ path, problem }) => problem === undefined ? path : `${path} (${problem})` },
 ];
 
 /** The backups as a table; numbers of documents that could not be read only where there are such. */

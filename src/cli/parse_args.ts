@@ -25,10 +25,23 @@ export interface ParsedArgs {
 
 /** Sorts arguments into flags and operands. */
 export function parseArgs(argv: readonly string[], names: FlagNames): ParsedArgs {
-  const { _: operands, ...flags }: Record<string, unknown> & { _: (string | number)[] } = parse([...argv], {
-    ...names,
-    // Else an operand that looks like a number becomes one.
-    string: [...names.string, "_"],
-  });
+  const { _: operands, ...flags }: Record<string, unknown> & { _: (string | number)[] } = parse(
+    withDashes(argv, names.string),
+    {
+      ...names,
+      // Else an operand that looks like a number becomes one.
+      string: [...names.string, "_"],
+    },
+  );
   return { flags, operands: operands.map(String) };
+}
+
+/** The package takes `-` behind a flag for another flag; it is a value, standard input's name. */
+function withDashes(argv: readonly string[], valued: readonly string[]): string[] {
+  const end = argv.indexOf("--");
+  const isValue = (index: number) => {
+    const flag = argv[index - 1] ?? "";
+    return argv[index] === "-" && flag.startsWith("--") && valued.includes(flag.slice(2)) && (end < 0 || index < end);
+  };
+  return argv.flatMap((arg, index) => isValue(index) ? [] : isValue(index + 1) ? [`${arg}=-`] : [arg]);
 }

@@ -1,7 +1,7 @@
 /** `couchdb-backup plan <config>`: what each task selects and why, and when it runs next. */
 import { formatInZone } from "../dates.ts";
 import { EXIT, UsageError } from "../errors.ts";
-import { formatCount } from "../observe/figures.ts";
+import { counted, formatCount } from "../observe/figures.ts";
 import type { Plan, TaskPlan } from "../commands/plan.ts";
 import type { ExcludedDatabase, SelectedDatabase } from "../task/select.ts";
 import type { Call, Command } from "./command.ts";
@@ -29,11 +29,11 @@ export const command: Command = {
     { name: "count", value: "N", summary: `how many elapses to list; else ${DEFAULT_COUNT}` },
     { name: "offline", summary: "plan the times only, without CouchDB" },
   ],
-  operands: { least: 0, most: 1 },
+  operands: { least: 0, most: 0 },
 
   async run(call) {
     const count = readCount(call);
-    return await withSession(call, call.operands[0], async (session) => {
+    return await withSession(call, async (session) => {
       const offline = call.isOn("offline");
       const plan = await session.plan({ from: readInstant(call), count, offline });
       call.print(plan, () => describePlan(plan, offline));
@@ -97,7 +97,7 @@ function describeChanges({ full, changed, unchanged, documents }: NonNullable<Ta
 }
 
 function countDatabases(count: number): string {
-  return `${formatCount(count)} database${count === 1 ? "" : "s"}`;
+  return counted(count, "database");
 }
 
 function shorten(names: readonly string[], indent: string): string[] {

@@ -1,37 +1,111 @@
 /** `couchdb-backup restore <db> <path>`: brings a backup back. */
-import { formatCount, formatSeconds } from "../observe/figures.ts";
+import { counted, formatCount, formatSeconds } from "../observe/figures.ts";
 import { describeRevision, describeUnreadable } from "./unreadable.ts";
 import { exitCodeOfRestore, type RestoreReport } from "../commands/restore/report.ts";
-import { type Command, CONFIG_FLAG } from "./command.ts";
-import { withSession } from "./session.ts";
+import { commandLine } from "../command_line.ts";
+import type { Config } from "../config/config.ts";
+import { parseAddress } from "../config/values.ts";
+import { UsageError } from "../errors.ts";
+import type { Command } from "./command.ts";
+import { readFleetRequest, restoreAll } from "./restore_all.ts";
+import { loadCallConfig, withConfig } from "./session.ts";
 
 /** More failed revisions than these are counted in the text; `--json` and the log have them all. */
 const SHOWN_FAILURES = 20;
 
 export const command: Command = {
   name: "restore",
-  usage: "<db> <path> [--config FILE] [--into-existing] [--salvage] [--dry-run] [--no-views]",
+  usage: "<db> <path> | --all <path>  [<config>] [--into-existing] [--salvage] [--dry-run] [--no-views]",
   help: [
     "Restores a backup into database <db>: every leaf revision, with its history and attachments.",
     "",
     "<path> is latest, a moment (2026-11-25T18:05Z: the newest that was complete then), a date (2026-10-22), an s3:// or",
     "file:// URL, a local folder or chunk file, or a key below the bucket folder. The backup is that of the path's last",
     "folder, or else of the database of the same name; latest/orders or 2026-11-25T18:05Z/orders names another one.",
+    "",
+    "--all restores every database (but CouchDB's own, unless --match names them) as of <path>, which is latest or a",
+    "moment: every target is looked at before the first is written to, and the same command goes on where it was broken",
+    "off. What the last run before that moment did not have any more is left out and named.",
     "Exit codes: 0 all restored, 3 CouchDB refused some documents or could not read them when the backup was made (they",
     "are listed), 10 CouchDB, 11 store, 12 the archive is damaged or incomplete.",
   ],
   flags: [
-    CONFIG_FLAG,
     { name: "into-existing", summary: "write into a database that holds documents: both sets of revisions are kept" },
     { name: "salvage", summary: "restore what is whole of a damaged or incomplete archive" },
     { name: "dry-run", summary: "say what would be restored, and write nothing" },
     { name: "no-views", summary: "do not have the views built afterwards" },
+    { name: "id", value: "ID", repeated: true, summary: "only this document, put beside what the database holds" },
+    {
+      name: "as-new-revision",
+      summary: "with --id: write the backup's winner onto what is there now, so that it wins",
+    },
+    { name: "designs", summary: "only the design documents" },
+    { name: "url", value: "URL", summary: "restore into the CouchDB at this address, not into the config's" },
+    { name: "all", summary: "restore all databases of a moment" },
+    { name: "match", value: "PATTERN", repeated: true, summary: "with --all: only databases whose whole name matches" },
+    { name: "exclude", value: "PATTERN", repeated: true, summary: "with --all: leave these out" },
+    {
+      name: "map",
+      value: "FROM=TO",
+      repeated: true,
+      summary: "with --all: restore under another name, such as 'account%2F(.*)=copy%2F$1'",
+    },
+    { name: "parallel", value: "N", summary: "with --all: databases at the same time; else 4" },
+    { name: "gone", summary: "with --all: what the last run did not have any more, too" },
   ],
-  operands: { least: 2, most: 2 },
+  operands: { least: 1, most: 2, isConfig: (_, index, flags) => flags.all === true && index === 1 },
+
+  afterInterruption(call, { startedAt }) {
+    if (call.isOn("dry-run")) return "Nothing was written";
+    // Of all databases the same command goes on, where it is told the moment.
+    const [first = "", second = ""] = call.operands;
+    const [database, path] = call.isOn("all") ? [undefined, first] : [first, second];
+    // Meanwhile another backup may be complete, and be the latest.
+    const moment = startedAt.toISOString().replace(/\.\d+Z$/, "Z");
+    const words = [...database === undefined ? ["--all"] : [database], path.replace(/^latest(?=$|\/)/, moment)];
+    if (database !== undefined || call.isOn("into-existing")) words.push("--into-existing");
+    for (const name of ["salvage", "no-views", "as-new-revision", "designs", "gone"]) {
+      if (call.isOn(name)) words.push(`--${name}`);
+    }
+    for (const name of ["id", "match", "exclude", "map"]) {
+      for (const value of call.list(name)) words.push(`--${name}`, value);
+    }
+    for (const name of ["url", "parallel"]) {
+      const value = call.text(name);
+      if (value !== undefined) words.push(`--${name}`, value);
+    }
+    return `What is written so far stays. Go on with: ${commandLine("restore", words)}`;
+  },
 
   async run(call) {
-    const [database = "", path = ""] = call.operands;
-    return await withSession(call, call.text("config"), async (session) => {
+    const config = withUrl(await loadCallConfig(call), call.text("url"));
+    if (call.isOn("all")) {
+      const [path = "", extra] = call.operands;
+      if (extra !== undefined) {
+        throw new UsageError(`--all takes a moment and no database: "${extra}" is too much`, {
+          hint: `--match '${path}' restores that one: restore --all ${extra} --match '${path}'`,
+        });
+      }
+      const request = readFleetRequest(call, path);
+      return await withConfig(call, config, (session) => restoreAll(session, call, request));
+    }
+    const stray = ALL_ONLY.find((name) =>
+      call.isOn(name) || call.text(name) !== undefined || call.list(name).length > 0
+    );
+    if (stray !== undefined) throw new UsageError(`--${stray} goes with --all`);
+    const [database = "", path] = call.operands;
+    if (path === undefined) {
+      throw new UsageError(`"restore" is missing an argument: which backup of "${database}"`, {
+        hint: `restore ${database} latest, or restore --all ${database}`,
+      });
+    }
+    const ids = call.list("id");
+    if (call.isOn("as-new-revision") && ids.length === 0) {
+      throw new UsageError("--as-new-revision goes with --id", {
+        hint: `restore '${database}' '${path}' --id ID --as-new-revision`,
+      });
+    }
+    return await withConfig(call, config, async (session) => {
       const report = await session.restore({
         database,
         path,
@@ -39,6 +113,9 @@ export const command: Command = {
         salvage: call.isOn("salvage"),
         dryRun: call.isOn("dry-run"),
         noViews: call.isOn("no-views"),
+        ids: ids.length === 0 ? undefined : ids,
+        asNewRevision: call.isOn("as-new-revision"),
+        designs: call.isOn("designs"),
       });
       call.print(report, () => describe(report));
       return exitCodeOfRestore(report);
@@ -46,15 +123,45 @@ export const command: Command = {
   },
 };
 
+/** Flags that mean nothing for one database. */
+const ALL_ONLY = ["match", "exclude", "map", "parallel", "gone"] as const;
+
+/** The config with another CouchDB; its login counts where the address has none. @throws UsageError when it is none. */
+function withUrl(config: Config, url: string | undefined): Config {
+  if (url === undefined) return config;
+  const found = parseAddress(url);
+  if ("must" in found) throw new UsageError(`--url ${found.must}`);
+  const { login, password } = found;
+  const own = login === undefined ? {} : { login, password, passwordFile: undefined, passwordSecret: undefined };
+  return { ...config, database: { ...config.database, url: found.url, ...own } };
+}
+
 function describe(report: RestoreReport): string {
   const { database, path, failed, failed_revisions, unreadable, lacking, damaged, missing, seconds } = report;
   const deleted = report.deleted === 0 ? "" : ` (${formatCount(report.deleted)} of them deleted)`;
-  const counts = `${formatCount(report.documents)} documents${deleted}, ${
-    formatCount(report.leaf_revisions)
-  } leaf revisions`;
+  const counts = `${counted(report.documents, "document")}${deleted}, ${
+    counted(report.leaf_revisions, "leaf revision")
+  }`;
   const lines = report.dry_run
     ? [`Would restore "${database}" from ${path}: ${counts}`]
     : [`Restored "${database}" from ${path}: ${counts} in ${formatSeconds(seconds)}`];
+  for (const { id, from, onto, rev } of report.written_as_new ?? []) {
+    lines.push(
+      `  ${JSON.stringify(id)} is ${rev} now, with the content of ${from}${onto === null ? "" : `, onto ${onto}`}`,
+    );
+  }
+  for (const { id, reason } of report.refused ?? []) lines.push(`  NOT written: ${JSON.stringify(id)}: ${reason}`);
+  for (const id of report.not_found ?? []) lines.push(`  not in the backup: ${JSON.stringify(id)}`);
+  if ((report.present ?? 0) > 0) lines.push(`  ${counted(report.present!, "leaf revision")} were there already`);
+  if (report.newer !== undefined && report.newer.count > 0) {
+    const shown = report.newer.ids.slice(0, SHOWN_FAILURES).map((id) => JSON.stringify(id)).join(", ");
+    const more = report.newer.count > SHOWN_FAILURES ? " …" : "";
+    lines.push(
+      `  ${
+        formatCount(report.newer.count)
+      } keep a newer revision (--as-new-revision puts the backup's on top): ${shown}${more}`,
+    );
+  }
   if (!report.verified) lines.push("The archive has no manifest: nothing says whether it is whole");
   for (const { chunk, problem } of damaged) lines.push(`  left out: ${chunk}: ${problem}`);
   lines.push(...describeUnreadable(unreadable, SHOWN_FAILURES));
@@ -62,7 +169,7 @@ function describe(report: RestoreReport): string {
   for (const { id, rev, error, reason } of failed.slice(0, SHOWN_FAILURES)) {
     lines.push(`  refused: ${describeRevision(id, rev)}: ${error}, ${reason}`);
   }
-  if (failed_revisions > SHOWN_FAILURES) lines.push(`  refused: ${formatCount(failed_revisions)} revisions in all`);
-  if (missing > 0) lines.push(`  missing: CouchDB took ${formatCount(missing)} documents that it does not count`);
+  if (failed_revisions > SHOWN_FAILURES) lines.push(`  refused: ${counted(failed_revisions, "revision")} in all`);
+  if (missing > 0) lines.push(`  missing: CouchDB took ${counted(missing, "document")} that it does not count`);
   return `${lines.join("\n")}\n`;
 }

@@ -1,7 +1,7 @@
 /** `couchdb-backup schedule <config>`: stays, and runs each task when it is due. */
 import { hostname } from "node:os";
 import process from "node:process";
-import { type Config, loadConfig } from "../config/config.ts";
+import type { Config } from "../config/config.ts";
 import { describeError, EXIT } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import { checkSchedules, followSchedule, type Look } from "../schedule/resident.ts";
@@ -9,7 +9,7 @@ import { type ElapseOutcome, runScheduled } from "../schedule/due.ts";
 import type { Call, Command } from "./command.ts";
 import { withPassword } from "../session/password.ts";
 import type { Session } from "../session/session.ts";
-import { withConfig } from "./session.ts";
+import { loadCallConfig, withConfig } from "./session.ts";
 
 export const command: Command = {
   name: "schedule",
@@ -22,11 +22,13 @@ export const command: Command = {
     "run is a line on standard output.",
   ],
   flags: [],
-  operands: { least: 0, most: 1 },
+  operands: { least: 0, most: 0 },
+
+  afterInterruption: () => "What is done so far is kept, and resumed when a scheduler runs again",
 
   async run(call) {
     const read = async () => {
-      const config = await loadConfig({ path: call.operands[0], env: call.shell.env });
+      const config = await loadCallConfig(call);
       checkSchedules(config.tasks, new Date());
       // Read now and not at the first run: a password that cannot be read is a mistake in the config.
       return { ...config, database: await withPassword(config) };

@@ -12,14 +12,25 @@ import { openSession } from "../session/open.ts";
 import type { Session, Surroundings } from "../session/session.ts";
 import type { Call } from "./command.ts";
 import { listenForInterruption } from "./interruption.ts";
+import { withCompleteHints } from "./pasting.ts";
+import type { Shell } from "./shell.ts";
+
+/** What a command's result or error says again, in the log of a person. */
+const TOLD_AT_THE_END = {
+  "task is not saved": ["error"],
+  "check passes": "all",
+  "check passes with a warning": "all",
+  "check fails": "all",
+} as const;
 
 /** Reads the config, opens what it names, hands it to `work`, and closes it whatever happens. */
-export async function withSession<T>(
-  call: Call,
-  configPath: string | undefined,
-  work: (session: Session) => Promise<T>,
-): Promise<T> {
-  return await withConfig(call, await loadConfig({ path: configPath, env: call.shell.env }), work);
+export async function withSession<T>(call: Call, work: (session: Session) => Promise<T>): Promise<T> {
+  return await withConfig(call, await loadCallConfig(call), work);
+}
+
+/** The config that a call names: the file, standard input, or what the environment says. */
+export async function loadCallConfig({ configPath, shell }: Call, env: Shell["env"] = shell.env): Promise<Config> {
+  return await loadConfig({ path: configPath, env, readStandardInput: shell.readStandardInput });
 }
 
 /** The same with a config that has been read. */
@@ -32,24 +43,37 @@ export async function withConfig<T>(call: Call, config: Config, work: (session: 
 /** The same without a config: log, progress and interruption. `loki` is where lines go beside the console. */
 export async function withSurroundings<T>(
   call: Call,
-  config: Pick<Config, "loki">,
+  { loki, caFiles, tasks = [] }: Partial<Pick<Config, "loki" | "caFiles" | "tasks">>,
   work: (surroundings: Surroundings, flush: OpenLog["flush"]) => Promise<T>,
 ): Promise<T> {
   const { stderr, env, journal } = call.shell;
   const bars = stderr.isTerminal && !call.isOn("quiet")
     ? openProgressBars({ write: stderr.write.bind(stderr), columns: stderr.columns })
     : undefined;
-  const opened = openConfigLog(config, {
+  const format = readLogFormat(call.text("log-format"));
+  const opened = await openConfigLog({ loki, caFiles }, {
     level: call.isOn("verbose") ? "debug" : call.isOn("quiet") ? "warn" : "info",
-    format: readLogFormat(call.text("log-format")),
+    format,
+    // The command's own end says it; a program that reads JSON lines has no use for that one.
+    onlyForSinks: format === "json" ? undefined : TOLD_AT_THE_END,
     color: stderr.isTerminal && !env.NO_COLOR,
     journal,
-    write: (line) => bars === undefined ? stderr.write(`${line}\n`) : bars.writeLine(line),
+    write: (line) => {
+      if (bars !== undefined) return bars.writeLine(line);
+      const problem = stderr.write(`${line}\n`);
+      // The log counts it as lost.
+      if (problem instanceof Error) throw problem;
+    },
   });
   const run = crypto.randomUUID();
-  const log = opened.log.with({ run });
+  const startedAt = new Date();
+  const log = withCompleteHints(opened.log.with({ run }), call.configPath);
   const progress = bars ?? openProgressLines({ log });
-  const { stop, signal, close } = listenForInterruption(call.shell, log);
+  const { stop, signal, close } = listenForInterruption(
+    call.shell,
+    log,
+    () => call.command.afterInterruption?.(call, { tasks, startedAt }),
+  );
   try {
     return await work({ log, progress, run, now: () => new Date(), signal, stop }, opened.flush.bind(opened));
   } finally {

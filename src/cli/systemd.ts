@@ -1,10 +1,11 @@
 /** `couchdb-backup systemd <config>`: prints unit and timer files, or writes them into a folder. */
 import { writeFile } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
-import { loadConfig } from "../config/config.ts";
+import { STANDARD_INPUT } from "../config/config.ts";
 import { EXIT, UsageError } from "../errors.ts";
 import { makeUnits, type UnitOptions } from "../commands/systemd.ts";
 import type { Command } from "./command.ts";
+import { loadCallConfig } from "./session.ts";
 
 /** Stands for the folder that systemd names only in a running service. */
 const CREDENTIALS = "/run/credentials/couchdb-backup";
@@ -24,13 +25,14 @@ export const command: Command = {
     { name: "program", value: "PATH", summary: "where the program is installed; else /usr/local/bin/couchdb-backup" },
     { name: "output", value: "FOLDER", summary: "write the files there, such as /etc/systemd/system" },
   ],
-  operands: { least: 0, most: 1 },
+  operands: { least: 0, most: 0 },
 
   async run(call) {
     const env = { CREDENTIALS_DIRECTORY: CREDENTIALS, ...call.shell.env };
-    const config = await loadConfig({ path: call.operands[0], env });
-    if (config.file.startsWith("$")) {
-      throw new UsageError("A unit needs a config that is a file", { hint: `Its text stands in ${config.file}` });
+    const config = await loadCallConfig(call, env);
+    if (config.file.startsWith("$") || config.file === STANDARD_INPUT) {
+      const where = config.file === STANDARD_INPUT ? "comes from standard input" : `stands in ${config.file}`;
+      throw new UsageError("A unit needs a config that is a file", { hint: `Its text ${where}` });
     }
     const program = call.text("program") ?? "/usr/local/bin/couchdb-backup";
     if (!isAbsolute(program)) throw new UsageError(`--program "${program}" is no absolute path`);

@@ -1,11 +1,12 @@
 /** `couchdb-backup verify <db> <path>`: reads a backup again and compares it with its manifest. */
 import { loadConfig } from "../config/config.ts";
-import { ConfigError } from "../errors.ts";
-import { formatCount, formatSeconds } from "../observe/figures.ts";
+import { ConfigError, UsageError } from "../errors.ts";
+import { counted, formatCount, formatSeconds } from "../observe/figures.ts";
 import { openStore } from "../store/open.ts";
 import { describeUnreadable } from "./unreadable.ts";
 import { exitCodeOfVerify, verify, type VerifyReport } from "../commands/verify.ts";
-import { type Call, type Command, CONFIG_FLAG } from "./command.ts";
+import { exitCodeOfVerifyAll, type VerifyAllReport } from "../commands/verify_all.ts";
+import type { Call, Command } from "./command.ts";
 import { withSession, withSurroundings } from "./session.ts";
 
 /** More unreadable documents than these are counted in the text; `--json` and the log have them all. */
@@ -13,18 +14,32 @@ const SHOWN_UNREADABLE = 20;
 
 export const command: Command = {
   name: "verify",
-  usage: "<db> <path> [--config FILE] [--quick]",
+  usage: "<db> <path> | --all  [<config>] [--quick]",
   help: [
     "Reads a backup again and compares it with its manifest: checksums, counts, ids. Needs no CouchDB and writes nothing.",
     "",
     "<path> is as for restore. A file:// URL or a local folder needs no config.",
+    "--all reads every backup in the store; with --sample 1/7 another seventh of them each day, all within a week.",
     "Exit codes: 0 complete, 3 as its manifest says, but CouchDB could not read some documents when it was made (they are",
     "listed), 12 something is not as it must be.",
   ],
-  flags: [CONFIG_FLAG, { name: "quick", summary: "compare presence and size only" }],
-  operands: { least: 2, most: 2 },
+  flags: [
+    { name: "quick", summary: "compare presence and size only" },
+    { name: "all", summary: "every backup in the store" },
+    { name: "sample", value: "1/N", summary: "with --all: the part of all whose turn it is today" },
+    { name: "match", value: "PATTERN", repeated: true, summary: "with --all: only databases whose whole name matches" },
+  ],
+  operands: { least: 0, most: 2, isConfig: (_, index, flags) => flags.all === true && index === 0 },
 
   async run(call) {
+    if (call.isOn("all")) return await runAll(call);
+    const stray = (["sample", "match"] as const).find((name) => call.text(name) ?? call.list(name)[0]);
+    if (stray !== undefined) throw new UsageError(`--${stray} goes with --all`);
+    if (call.operands.length < 2) {
+      throw new UsageError(`"verify" is missing an argument: a database and which backup of it, or --all`, {
+        hint: "Usage: couchdb-backup verify <db> <path>, such as verify account/ab latest",
+      });
+    }
     const [database = "", path = ""] = call.operands;
     const request = { database, path, quick: call.isOn("quick") };
     const finish = (report: VerifyReport) => {
@@ -38,13 +53,59 @@ export const command: Command = {
         return finish(await verify({ ...surroundings, ...nowhere }, request));
       });
     }
-    return await withSession(call, call.text("config"), async (session) => finish(await session.verify(request)));
+    return await withSession(call, async (session) => finish(await session.verify(request)));
   },
 };
 
+async function runAll(call: Call): Promise<number> {
+  const [extra] = call.operands;
+  if (extra !== undefined) {
+    throw new UsageError(`--all takes no database and no path: "${extra}" is too much`, {
+      hint: `verify --all --match '${extra}' verifies the backups of that one`,
+    });
+  }
+  const match = call.list("match");
+  const request = {
+    match: match.length === 0 ? undefined : match,
+    sampleOf: readSample(call.text("sample")),
+    quick: call.isOn("quick"),
+  };
+  return await withSession(call, async (session) => {
+    const report = await session.verifyAll(request);
+    call.print(report, () => describeAll(report));
+    return exitCodeOfVerifyAll(report);
+  });
+}
+
+function readSample(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const [, of] = /^1\/([1-9]\d{0,3})$/.exec(text) ?? [];
+  if (of !== undefined) return Number(of);
+  throw new UsageError(`--sample "${text}" is not a part such as 1/7`, {
+    hint: "1/7 is another seventh each day, so that a week reads all",
+  });
+}
+
+/** The report for people: what is wrong first. */
+export function describeAll({ backups, backups_in_all, documents, faulty, sample, seconds }: VerifyAllReport): string {
+  const part = sample === null
+    ? ""
+    : `, part ${sample.part + 1} of ${sample.of} of the ${formatCount(backups_in_all)} that there are`;
+  const lines = faulty.flatMap(({ database, path, problems }) => [
+    `NOT WHOLE: ${database}: ${path}`,
+    ...problems.slice(0, SHOWN_UNREADABLE).map((problem) => `  ${problem}`),
+  ]);
+  const outcome = faulty.length === 0
+    ? "all of them complete and as their manifests say"
+    : `${formatCount(faulty.length)} NOT as they must be`;
+  const read = `${counted(documents, "document")}, read in ${formatSeconds(seconds)}`;
+  lines.push(`Verified ${formatCount(backups)} ${backups === 1 ? "backup" : "backups"}${part}, ${outcome}: ${read}`);
+  return `${lines.join("\n")}\n`;
+}
+
 /** Whether the path alone leads to the backup, and there is no config to be found. */
 async function needsNoConfig(call: Call, path: string): Promise<boolean> {
-  if (!/^(file:|\/|\.\.?\/)/.test(path) || call.text("config") !== undefined) return false;
+  if (!/^(file:|\/|\.\.?\/)/.test(path) || call.configPath !== undefined) return false;
   try {
     await loadConfig({ env: call.shell.env });
     return false;
@@ -57,18 +118,16 @@ async function needsNoConfig(call: Call, path: string): Promise<boolean> {
 function describe(report: VerifyReport): string {
   const { path, chunks, unreadable, problems, leftovers, seconds } = report;
   const deleted = report.deleted === 0 ? "" : ` (${formatCount(report.deleted)} of them deleted)`;
-  const counts = `${formatCount(chunks)} ${chunks === 1 ? "chunk" : "chunks"}, ${
-    formatCount(report.documents)
-  } documents${deleted}, ${formatCount(report.leaf_revisions)} leaf revisions`;
+  const counts = `${counted(chunks, "chunk")}, ${counted(report.documents, "document")}${deleted}, ${
+    counted(report.leaf_revisions, "leaf revision")
+  }`;
   const read = `${counts}, read in ${formatSeconds(seconds)}`;
   return [
     report.ok
       ? `${path} is complete and as its manifest says: ${read}`
       : problems.length > 0
       ? `${path} is NOT whole: ${counts} are`
-      : `${path} is as its manifest says, but LACKS ${formatCount(unreadable.length)} ${
-        unreadable.length === 1 ? "document" : "documents"
-      }: ${read}`,
+      : `${path} is as its manifest says, but LACKS ${counted(unreadable.length, "document")}: ${read}`,
     ...describeUnreadable(unreadable, SHOWN_UNREADABLE),
     ...problems.map(({ chunk, problem }) => `  problem: ${chunk}: ${problem}`),
     ...leftovers.map(({ chunk, problem }) => `  left over: ${chunk}: ${problem}`),

@@ -26,6 +26,9 @@ const LAST_BLOCK = Uint8Array.of(3, 0);
 
 /** What is decompressed at once. Documents shrink to a tenth, zeros to a thousandth: so large can what comes out be. */
 const GUNZIP_BYTES = 16 * 1024;
+/** And at once, where so little has just become more than {@linkcode MUCH_BYTES}: somebody means it. */
+const CAREFUL_BYTES = 1024;
+const MUCH_BYTES = 1 << 20;
 
 const deflate = promisify(deflateRaw) as (bytes: Uint8Array, options: object) => Promise<Uint8Array>;
 
@@ -89,16 +92,26 @@ export class GzipError extends Error {
 export async function* gunzip(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
   const transform = new DecompressionStream("gzip") as ReadableWritablePair<Uint8Array, Uint8Array>;
   let failure: { error: unknown } | undefined;
+  /** What has come out since the last bytes went in. */
+  let lately = 0;
+  const sizeOfNext = () => {
+    const size = lately > MUCH_BYTES ? CAREFUL_BYTES : GUNZIP_BYTES;
+    lately = 0;
+    return size;
+  };
   const watched = (async function* () {
     try {
-      yield* cut(source, GUNZIP_BYTES);
+      yield* cut(source, sizeOfNext);
     } catch (error) {
       failure = { error };
       throw error;
     }
   })();
   try {
-    yield* ReadableStream.from(watched).pipeThrough(transform);
+    for await (const bytes of ReadableStream.from(watched).pipeThrough(transform)) {
+      lately += bytes.length;
+      yield bytes;
+    }
   } catch (error) {
     // A DecompressionStream says with a TypeError what is wrong with the bytes, and so is any mistake of ours called:
     // only what is thrown here and not by the source is about the bytes.
@@ -107,8 +120,12 @@ export async function* gunzip(source: AsyncIterable<Uint8Array>): AsyncGenerator
   }
 }
 
-async function* cut(source: AsyncIterable<Uint8Array>, most: number): AsyncGenerator<Uint8Array> {
+async function* cut(source: AsyncIterable<Uint8Array>, sizeOfNext: () => number): AsyncGenerator<Uint8Array> {
   for await (const bytes of source) {
-    for (let at = 0; at < bytes.length; at += most) yield bytes.subarray(at, at + most);
+    for (let at = 0; at < bytes.length;) {
+      const part = bytes.subarray(at, at + sizeOfNext());
+      yield part;
+      at += part.length;
+    }
   }
 }

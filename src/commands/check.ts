@@ -1,18 +1,24 @@
 /**
  * Whether a backup could run now: each thing it needs is tried, in the way the backup uses it, and where it does not work
- * the report says what to do. Three small objects in the store are all that is written, and they are always the same ones.
+ * the report says what to do. Four small objects in the store are all that is written, and they are always the same ones.
  */
 import type { CouchClient } from "../couchdb/client.ts";
-import { describeError, hintOf, ProgramError } from "../errors.ts";
+import { describeError, EXIT, hintOf, ProgramError } from "../errors.ts";
 import { findConditions } from "../store/conditions.ts";
 import { joinKey } from "../store/key.ts";
-import { readText } from "../streams.ts";
 import type { Log } from "../observe.ts";
 import type { Repository } from "../archive/repository.ts";
+import { trySlashInName } from "./slash_name.ts";
+import { readObjectText } from "../store/whole.ts";
+import { selectTasks } from "../task/selection.ts";
+import type { Task } from "../task/task.ts";
+import { tryReading } from "./check_reading.ts";
 
 /** Signatures of S3 are refused from 15 minutes on; the hour of a schedule is wrong before that. */
 const MOST_CLOCK_DIFFERENCE_MS = 60_000;
 const PROBE_NAME = "check.json";
+/** As the folders of databases with a slash in their names: what decodes keys on the way has another object in hand. */
+const SLASH_NAME = "check%2Fslash.json";
 /** CouchDB has `_bulk_get` since then. */
 const FIRST_VERSION = "2.0.0";
 
@@ -42,8 +48,8 @@ export interface CheckReport {
 export interface Probe {
   /** As in {@linkcode Check}. */
   check: string;
-  /** Resolves to the detail; rejects with what went wrong. */
-  run: (signal: AbortSignal) => Promise<string>;
+  /** Resolves to the detail, or to what was found where that is not all well; rejects with what went wrong. */
+  run: (signal: AbortSignal) => Promise<string | Found>;
 }
 
 /** What the checks work with. */
@@ -51,6 +57,8 @@ export interface CheckContext {
   couch: CouchClient;
   log: Log;
   repository: Repository;
+  /** What they select is read as a backup reads it. @default nothing is read */
+  tasks?: readonly Task[] | undefined;
   now: () => Date;
   signal: AbortSignal;
   /** What else the config names. */
@@ -81,8 +89,19 @@ export async function checkSetup(context: CheckContext): Promise<CheckReport> {
   return { ok: checks.every(({ ok }) => ok), checks };
 }
 
+/**
+ * The exit code of a check: as for a backup that meets the first thing that fails; 3 where that is none which would stop
+ * one, such as Loki.
+ */
+export function exitCodeOfCheck({ ok, checks }: CheckReport): number {
+  if (ok) return EXIT.ok;
+  const names = checks.filter(({ ok }) => !ok).map(({ check }) => check);
+  if (names.some((name) => name.startsWith("couchdb"))) return EXIT.couchdb;
+  return names.some((name) => name.startsWith("store")) ? EXIT.store : EXIT.partial;
+}
+
 /** What was found where that is not all well. */
-type Found = Pick<Check, "detail" | "hint" | "warning">;
+export type Found = Pick<Check, "detail" | "hint" | "warning">;
 
 type Attempt = (check: string, run: () => Promise<string | Found>) => Promise<boolean>;
 
@@ -102,7 +121,7 @@ class CheckFailure extends ProgramError {
   override readonly exitCode = 1;
 }
 
-async function checkCouch({ couch, now, signal }: CheckContext, attempt: Attempt): Promise<void> {
+async function checkCouch({ couch, log, tasks = [], now, signal }: CheckContext, attempt: Attempt): Promise<void> {
   let clock: Date | undefined;
   const isThere = await attempt("couchdb", async () => {
     const { version, date } = await couch.greet({ signal });
@@ -130,6 +149,7 @@ async function checkCouch({ couch, now, signal }: CheckContext, attempt: Attempt
       hint: "Give a server admin as database.login: others cannot list databases or read what they are no members of",
     });
   });
+  await attempt("couchdb_slash_in_name", () => trySlashInName(couch, { signal }));
   await attempt("couchdb_bulk_get", async () => {
     const names = await couch.listDatabases({ signal });
     const [database] = names.filter((name) => !name.startsWith("_")).concat(names);
@@ -147,6 +167,10 @@ async function checkCouch({ couch, now, signal }: CheckContext, attempt: Attempt
       hint: "Check what stands between this machine and CouchDB: a proxy may rewrite answers",
     });
   });
+  await attempt("couchdb_read", async () => {
+    const names = await couch.listDatabases({ signal });
+    return await tryReading({ couch, log, signal }, selectTasks(names, tasks, { startedAt: now() }));
+  });
 }
 
 async function checkStore(context: CheckContext, attempt: Attempt): Promise<void> {
@@ -159,19 +183,20 @@ async function checkStore(context: CheckContext, attempt: Attempt): Promise<void
     return `"${store.locate(key)}" is written`;
   });
   if (!isWritable) return;
-  await attempt("store_read", async () => {
-    const text = await readText(await store.read(key, { signal }));
+  const isRead = await attempt("store_read", async () => {
+    const text = await readObjectText(store, key, { signal });
     if (text === new TextDecoder().decode(body)) return "It is read back";
     throw new CheckFailure(`"${store.locate(key)}" is read back as something else`, {
       hint: "Check whether another program writes there",
     });
   });
-  await attempt("store_list", async () => {
+  const isListed = await attempt("store_list", async () => {
     for await (const { name } of store.list(folder, { signal })) if (name === PROBE_NAME) return "It is listed";
     throw new CheckFailure(`"${store.locate(key)}" is not listed`, {
       hint: "The store must list what it holds: numbering of chunks and restore rely on it",
     });
   });
+  if (isRead && isListed) await attempt("store_slash", () => trySlash(context, body));
   await attempt("store_conditional_write", async () => {
     const conditions = await findConditions(store, repository.storeFolder, { now, signal, fresh: true });
     if (conditions === "held") return "What exists is not overwritten";
@@ -192,4 +217,23 @@ async function checkStore(context: CheckContext, attempt: Attempt): Promise<void
     if (Math.abs(skewMs) <= MOST_CLOCK_DIFFERENCE_MS) return detail;
     return { detail, hint: "Set both by NTP: backups are put in order by the store's clock", warning: true };
   });
+}
+
+/** Keys hold names of databases, and those slashes, as `%2F`: what decodes them on the way has them elsewhere. */
+async function trySlash(
+  { repository: { store, storeFolder }, signal }: CheckContext,
+  body: Uint8Array,
+): Promise<string> {
+  const key = joinKey(storeFolder, SLASH_NAME);
+  const where = store.locate(key);
+  const hint = "Check what stands between this machine and the store: a proxy may decode %2F in addresses";
+  await store.replace(key, body, { signal });
+  let isListed = false;
+  for await (const { name } of store.list(storeFolder, { signal })) isListed ||= name === SLASH_NAME;
+  if (!isListed) {
+    throw new CheckFailure(`A key with %2F in it, "${where}", is not listed after it was written`, { hint });
+  }
+  const text = await readObjectText(store, key, { signal });
+  if (text === new TextDecoder().decode(body)) return "A key with %2F in it is written, listed and read back";
+  throw new CheckFailure(`A key with %2F in it, "${where}", is read back as something else`, { hint });
 }

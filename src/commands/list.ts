@@ -36,6 +36,8 @@ export interface ListedBackup {
   task: string | null;
   /** The URL of its folder, which may hold others. */
   path: string;
+  /** What restore and verify take for exactly this one; null when it is not complete. */
+  restore_path: string | null;
   /** The name of its manifest in that folder; null when it is not complete. */
   manifest: string | null;
   /** Whether it has a manifest that can be read. */
@@ -116,13 +118,13 @@ export async function listBackups(
   };
   const inventory = takeInventory(repository, { database, signal });
   const listedAt = now();
-  const backups: ListedBackup[] = [];
+  const rows: Omit<ListedBackup, "restore_path">[] = [];
   let added = 0;
   for await (const described of loadAhead(inventory, describe, { limit: FOLDERS_AT_ONCE, signal })) {
-    for (const row of described.rows) backups.push({ ...row, age_seconds: ageOf(row, listedAt) });
+    for (const row of described.rows) rows.push({ ...row, age_seconds: ageOf(row, listedAt) });
     added += described.added;
   }
-  backups.sort(compareBackups);
+  const backups = withPaths(rows).sort(compareBackups);
   return options.rebuild === true ? { backups, catalog_added: added } : { backups };
 }
 
@@ -142,8 +144,25 @@ function compareBackups(a: ListedBackup, b: ListedBackup): number {
   return earlier === later ? 0 : earlier < later ? 1 : -1;
 }
 
-/** A backup but for its age. */
-type Row = Omit<ListedBackup, "age_seconds">;
+/** A backup but for its age, and for what others are listed beside it. */
+type Row = Omit<ListedBackup, "age_seconds" | "restore_path">;
+
+/**
+ * Gives each complete backup the path that is its alone: the moment at which it was complete, in whole seconds as people
+ * write it; and where two of a database were complete in one second, the URL of its manifest.
+ */
+function withPaths(rows: readonly Omit<ListedBackup, "restore_path">[]): ListedBackup[] {
+  const momentOf = ({ finished_at, database }: Row) =>
+    finished_at === null ? "" : `${finished_at.replace(/\.\d+Z$/, "Z")}/${encodeDatabase(database)}`;
+  const counts = new Map<string, number>();
+  for (const row of rows) counts.set(momentOf(row), (counts.get(momentOf(row)) ?? 0) + 1);
+  return rows.map((row) => {
+    const moment = momentOf(row);
+    const isAlone = counts.get(moment) === 1;
+    const restore_path = row.manifest === null ? null : isAlone ? moment : `${row.path}/${row.manifest}`;
+    return { ...row, restore_path };
+  });
+}
 
 async function describeFolder(repository: Repository, found: FolderInventory, signal: AbortSignal): Promise<Row[]> {
   const empty = emptyRow(repository, found);

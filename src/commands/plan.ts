@@ -2,6 +2,7 @@
  * What would happen, and why: for each task its next elapses, what it selects by which pattern, and what in it is probably
  * a mistake. In go the config's tasks and, unless it is asked offline, CouchDB; nothing is written anywhere.
  */
+import { counted } from "../counts.ts";
 import { formatCalendar } from "../calendar/calendar.ts";
 import type { Repository } from "../archive/repository.ts";
 import type { ChangeForecast } from "./backup/forecast.ts";
@@ -136,7 +137,9 @@ function warnOfOverlaps(tasks: readonly Task[], plans: readonly TaskPlan[]): voi
       const names = new Set(earlier.databases.map(({ database }) => database));
       const both = plan.databases.filter(({ database }) => names.has(database)).map(({ database }) => database);
       if (both.length === 0) continue;
-      const which = both.length === 1 ? `database "${both[0]}"` : `${both.length} databases, "${both[0]}" among them,`;
+      const which = both.length === 1
+        ? `database "${both[0]}"`
+        : `${counted(both.length, "database")}, "${both[0]}" among them,`;
       const lacking = [tasks[before]!, tasks[index]!].flatMap((task) => lackingOf(task));
       plan.warnings.push(
         `${which} ${
@@ -162,7 +165,9 @@ function warnOfWaits(task: Task, databases: number, from: Date): string[] {
   const waits = task.delaySeconds * Math.max(0, databases - 1);
   if (waits <= shortest) return [];
   return [
-    `the waits between ${databases} databases take ${formatSeconds(waits)} ("delay: ${task.delaySeconds}"), and only ` +
+    `the waits between ${counted(databases, "database")} take ${
+      formatSeconds(waits)
+    } ("delay: ${task.delaySeconds}"), and only ` +
     `${formatSeconds(shortest)} lie between two elapses`,
   ];
 }
@@ -192,7 +197,9 @@ async function warnOfSizes(
   if (largest !== undefined) {
     const which = large.length === 1
       ? `database "${largest.database}" holds ${formatSize(largest.bytes)}`
-      : `${large.length} databases hold more than ${formatSize(MOST_BYTES_IN_ONE_REQUEST)}, "${largest.database}" ` +
+      : `${counted(large.length, "database")} hold more than ${
+        formatSize(MOST_BYTES_IN_ONE_REQUEST)
+      }, "${largest.database}" ` +
         `${formatSize(largest.bytes)}`;
     warnings.push(
       `${which}, and without "chunk" it is fetched in one request, anew when that breaks; write "chunk: 1000"`,

@@ -146,7 +146,7 @@ function logReport(report: VerifyReport, log: Log): void {
 
 /** What is wrong with the manifest itself, whatever its chunks hold. */
 function manifestProblems(
-  { kind, manifest: name = MANIFEST_NAME, entries, origin, feed, place }: Archive,
+  { kind, manifest: name = MANIFEST_NAME, entries, origin, feed, place, damagedManifest }: Archive,
 ): ChunkProblem[] {
   if (kind === "unlisted") {
     const problem = "It is missing: without it nobody can tell whether all of the backup is there";
@@ -165,13 +165,15 @@ function manifestProblems(
     if (rival === undefined) continue;
     problems.push(`Nobody can tell which is the later one of "${name}" and "${rival.name}": they have the same number`);
   }
-  return problems.map((problem) => ({ chunk: name, problem }));
+  return [damagedManifest ?? [], problems.map((problem) => ({ chunk: name, problem }))].flat();
 }
 
 /** What reading a chunk has come to. */
 interface VerifiedChunk {
   chunk: ArchiveChunk;
   counts: DocumentCounts;
+  /** What its rows say of documents that are not there: the reference script stores whatever CouchDB answers. */
+  unreadable?: readonly UnreadableDocument[] | undefined;
   /** Its ids, where they are compared with those of other chunks. */
   ids?: ChunkIds | undefined;
 }
@@ -204,7 +206,8 @@ async function verifyChunks(
     const problem = "problem" in found ? found : await findRepeats(archive, found, { repeats, signal });
     if (problem !== undefined) report.problems.push(problem);
     if ("problem" in found || problem !== undefined) continue;
-    const { counts } = found;
+    const { counts, unreadable = [] } = found;
+    report.unreadable = [...report.unreadable, ...unreadable];
     report.chunks++;
     report.documents += counts.documents;
     report.leaf_revisions += counts.leafRevisions;
@@ -236,7 +239,8 @@ async function readChunk(
     onProgress: (step) => progress.advanced(step),
   });
   log.debug("chunk is read", { chunk: name, documents: contents.documents, bytes: contents.bytes });
-  return range.problem === undefined ? { chunk, counts: contents, ids } : { chunk: name, problem: range.problem };
+  if (range.problem !== undefined) return { chunk: name, problem: range.problem };
+  return { chunk, counts: contents, unreadable: contents.unreadable, ids };
 }
 
 /** Whether a chunk holds documents that a lower one holds too, and does not say that its are later. */

@@ -21,6 +21,9 @@ export function toStoreOptions(document: ConfigDocument, env: Environment): Stor
     bucket: document.bucket,
     region: document.region ?? variable("AWS_REGION", "AWS_DEFAULT_REGION"),
     endpoint: document.endpoint ?? (isS3 ? endpointOf(env, "AWS_ENDPOINT_URL_S3") : undefined),
+    addressing: document.addressing_style,
+    partBytes: document.part_size === undefined ? undefined : document.part_size * 1024 * 1024,
+    maxParts: document.max_parts,
     storageClass,
     objectLock: document.object_lock && {
       mode: document.object_lock.mode === "compliance" ? "COMPLIANCE" : "GOVERNANCE",

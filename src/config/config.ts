@@ -14,21 +14,37 @@ import { toAwsOptions, toStoreOptions } from "./aws.ts";
 import { findContradictions } from "./contradictions.ts";
 import { type Environment, held, substitute } from "./environment.ts";
 import { asError, type ConfigFinding, findingsOf, type SchemaIssue, warningsOf } from "./findings.ts";
-import { HARMLESS_KEYS, KNOWN_KEYS } from "./keys.ts";
+import { holdsSecret } from "./disclosure.ts";
+import { HARMLESS_KEYS, KNOWN_KEYS, SECRET_KEYS } from "./keys.ts";
 import { findPlaces, formatPath, type PlaceLookup } from "./places.ts";
 import { type ConfigDocument, configSchema } from "./schema.ts";
 import { explainSyntax, findTab, type SyntaxProblem } from "./syntax.ts";
 import type { Address } from "./values.ts";
-import { isYamlComplaint, parseYaml } from "./yaml.ts";
+import { isYamlComplaint, parseYaml, YamlSizeError } from "./yaml.ts";
 
 export type { Environment } from "./environment.ts";
 
-/** A file that holds CouchDB's password. */
-export interface PasswordFile {
+/** A file that a config names. */
+export interface NamedFile {
   /** An absolute path, or relative to the working folder. */
   path: string;
   /** Where the config names it. */
   place: ConfigPlace;
+}
+
+/** A file that holds CouchDB's password. */
+export type PasswordFile = NamedFile;
+
+/** PEM files with the authorities that have signed the servers' certificates. Nobody has read them yet. */
+export interface CaFiles {
+  /** CouchDB's. */
+  database?: NamedFile | undefined;
+  /** That of the S3 server. */
+  bucket?: NamedFile | undefined;
+  /** Loki's. */
+  loki?: NamedFile | undefined;
+  /** The Pushgateway's. */
+  pushgateway?: NamedFile | undefined;
 }
 
 /** CouchDB's address, and where its password is kept when the config does not hold it: `password` is absent then. */
@@ -81,10 +97,16 @@ export interface Config {
   loki?: LokiOptions | undefined;
   /** Where figures go; absent: nowhere. */
   prometheus?: PrometheusOptions | undefined;
+  /** Authorities to trust beside those that the runtime knows. @default none */
+  caFiles?: CaFiles | undefined;
+  /** Whether the text itself holds a password or a key; one that a variable or another file holds does not count. */
+  holdsSecret?: boolean | undefined;
   /** What is allowed and yet probably a mistake; each a sentence that begins with its place. */
   warnings: string[];
 }
 
+/** The path that stands for standard input. */
+export const STANDARD_INPUT = "-";
 /** The variable that names the config, or holds its text. */
 const CONFIG_VARIABLE = "COUCHDB_BACKUP_CONFIG";
 /** The variable by which template.yaml names the state machine. */
@@ -92,7 +114,7 @@ const STATE_MACHINE_VARIABLE = "BACKUP_STATE_MACHINE";
 const DEFAULT_FILE = "./config.yaml";
 
 /**
- * Finds, reads and checks the config: `path`, else what `$COUCHDB_BACKUP_CONFIG` names or holds, else `./config.yaml`.
+ * Finds, reads and checks the config: `path` (`-` is standard input), else what `$COUCHDB_BACKUP_CONFIG` names or holds, else `./config.yaml`.
  * A password that it keeps elsewhere is not read: {@linkcode openSession} does when it is needed.
  *
  * @throws ConfigError when it cannot be read or is not allowed.
@@ -102,12 +124,15 @@ export async function loadConfig(options: {
   env: Environment;
   /** Reads a file as UTF-8. @default node:fs */
   readFile?: ((path: string) => Promise<string>) | undefined;
+  /** What `-` stands for. @default it is an error */
+  readStandardInput?: (() => Promise<string>) | undefined;
 }): Promise<Config> {
-  const { env, readFile = (path: string) => readFileOfSystem(path, "utf8") } = options;
+  const { env, readStandardInput, readFile = (path: string) => readFileOfSystem(path, "utf8") } = options;
   const named = options.path ?? (env[CONFIG_VARIABLE] || undefined);
   const isText = options.path === undefined && named?.includes("\n") === true;
   const file = isText ? `$${CONFIG_VARIABLE}` : named ?? DEFAULT_FILE;
-  const text = isText ? named : await readConfigFile(file, { readFile, isDefault: named === undefined });
+  const read = named === STANDARD_INPUT && readStandardInput !== undefined ? readStandardInput : readFile;
+  const text = isText ? named : await readConfigFile(file, { readFile: read, isDefault: named === undefined });
   return parseConfig(text, { file, env });
 }
 
@@ -153,7 +178,11 @@ export function parseConfig(text: string, { file, env }: { file: string; env: En
   const findings = [...unset, ...misfits.filter((misfit) => !isUnset(misfit)), ...findContradictions(document)];
   if (findings.length > 0 || checked.data === undefined) throw asError(findings, { file, placeOf, written });
   const config = toConfig(checked.data, { file, env, placeOf });
-  return { ...config, warnings: warningsOf(checked.data, { file, placeOf }) };
+  return {
+    ...config,
+    holdsSecret: holdsSecret(written, SECRET_KEYS),
+    warnings: warningsOf(checked.data, { file, placeOf }),
+  };
 }
 
 /** A byte order mark at the beginning of the text is no part of it. */
@@ -169,6 +198,9 @@ function readYaml(text: string, file: string): unknown {
   try {
     return parseYaml(text);
   } catch (error) {
+    if (error instanceof YamlSizeError) {
+      throw new ConfigError(`${file}:1:1: Cannot use this as a config: ${error.message}`, { file, line: 1, column: 1 });
+    }
     if (!isYamlComplaint(error)) throw error;
     // Not as its cause: the parser's error quotes the line, and with it a password that may stand there.
     throw asSyntaxError(explainSyntax(text, error, KEYS), file);
@@ -186,17 +218,15 @@ function toConfig(
   const { database, loki, prometheus } = document;
   const folder = file.startsWith("$") ? "" : dirname(file);
   const inFolder = (path: string) => isAbsolute(path) ? path : join(folder, path);
-  const passwordFileAt = ["database", "password_file"];
+  const named = (path: string | undefined, at: string[]): NamedFile | undefined =>
+    path === undefined ? undefined : { path: inFolder(path), place: { file, ...placeOf(at), path: formatPath(at) } };
   return {
     file,
     database: {
       url: database.url.url,
       login: database.login ?? database.url.login,
       password: database.password ?? database.url.password,
-      passwordFile: database.password_file === undefined ? undefined : {
-        path: inFolder(database.password_file),
-        place: { file, ...placeOf(passwordFileAt), path: formatPath(passwordFileAt) },
-      },
+      passwordFile: named(database.password_file, ["database", "password_file"]),
       passwordSecret: database.password_secret,
     },
     tasks: Object.entries(document.task).map(([name, task]) => ({
@@ -243,6 +273,12 @@ function toConfig(
       textfile: prometheus.textfile === undefined ? undefined : inFolder(prometheus.textfile),
       perDatabase: prometheus.per_database,
       instance: prometheus.instance,
+    },
+    caFiles: {
+      database: named(database.ca_file, ["database", "ca_file"]),
+      bucket: named(document.ca_file, ["ca_file"]),
+      loki: named(loki?.ca_file, ["loki", "ca_file"]),
+      pushgateway: named(prometheus?.ca_file, ["prometheus", "ca_file"]),
     },
     warnings: [],
   };

@@ -36,11 +36,11 @@ export function findContradictions(document: unknown): ConfigFinding[] {
   if ("session_token" in root && !("token" in root)) {
     find(["session_token"], "needs the keys token and secret beside it");
   }
-  if ("kms_key_id" in root && !String(root["sse"]).startsWith("aws:kms")) {
+  if ("kms_key_id" in root && !asText(root["sse"]).startsWith("aws:kms")) {
     find(["kms_key_id"], `needs the key sse beside it, "aws:kms" or "aws:kms:dsse"`);
   }
   // Not a warning, as for other keys of S3: who wants a lock must not be left without one.
-  if ("object_lock" in root && String(root["bucket"]).startsWith("file:")) {
+  if ("object_lock" in root && asText(root["bucket"]).startsWith("file:")) {
     find(["object_lock"], "needs a bucket in S3: nothing locks the files of a folder");
   }
   return findings;
@@ -52,7 +52,7 @@ function checkCredentials(
   keys: Record<string, unknown>,
   find: (path: KeyPath, message: string) => void,
 ) {
-  const parsedUrl = parseAddress(String(keys["url"]));
+  const parsedUrl = parseAddress(asText(keys["url"]));
   const inUrl: Partial<Address> = "must" in parsedUrl ? {} : parsedUrl;
   const passwords = ["password", "password_file", "password_secret"].filter((key) => key in keys);
   const [first, second] = passwords;
@@ -75,4 +75,9 @@ function isMapping(value: unknown): value is Record<string, unknown> {
 
 function asMapping(value: unknown): Record<string, unknown> {
   return isMapping(value) ? value : {};
+}
+
+/** What is no text is nothing: a mapping can have a member `toString`, and then has no text either. */
+function asText(value: unknown): string {
+  return typeof value === "string" ? value : "";
 }

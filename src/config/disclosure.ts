@@ -4,8 +4,29 @@
  * misspelt or that lacks its colon; so what is not known to be harmless is hidden.
  */
 
+/** Keys whose values go over several lines: a quoted text that stands under another one can be a password without its key. */
+const LIST_KEYS = new Set(["databases", "exclude"]);
+
 const KEY_AT_START = /^["']?([\w-]+)["']?\s*:(?=\s|$)/;
-const KEYS = /["']?([\w-]+)["']?\s*:(?=\s|$)/g;
+/** Brackets and quotes, and then a key or nothing. */
+const OPENS_WITH_KEY = /^["'[\]{},\s]*(?:$|[\w-]+["']?\s*:(?=\s|$))/;
+// Only from a word's beginning: else a long one without a colon is gone through once for each of its letters.
+// A colon behind anything else ends a key that is none, and what follows may be the value of one that is gone. A number is no
+// key's name: in "Sat 18: 00" there is none.
+const KEYS = /(?:(?<![\w-])["']?([\w-]+)["']?\s*)?(?<!(?<![\w-])\d{1,2}):(?=\s|$)/g;
+
+/**
+ * Whether a document, as it was written, holds a secret: behind one of the keys, or as credentials in a URL. What a variable
+ * holds is none of the document's.
+ */
+export function holdsSecret(written: unknown, keys: ReadonlySet<string>): boolean {
+  if (typeof written === "string") return /^[a-z][a-z0-9+.-]*:\/\/[^/@]*:(?!\$\{)[^/]*@/i.test(written);
+  if (Array.isArray(written)) return written.some((item) => holdsSecret(item, keys));
+  if (typeof written !== "object" || written === null) return false;
+  return Object.entries(written).some(([key, value]) =>
+    keys.has(key) && typeof value === "string" ? !/^\$\{[^}]*\}$/.test(value) : holdsSecret(value, keys)
+  );
+}
 
 /**
  * A line of a config as it may be shown.
@@ -26,7 +47,7 @@ export function hideInLine(lines: readonly string[], line: number, harmless: Rea
   const isOpen = owner === undefined || harmless.has(owner);
   if (isOpen && indent.includes("-")) return shown;
   if (word !== undefined) return isOpen ? indent + hideInKey(content.replace(/\s*(#.*)?$/, "")) : `${indent}***`;
-  return isOpen && /^["'[\]{}]/.test(content) ? shown : `${indent}***`;
+  return isOpen && (OPENS_WITH_KEY.test(content) || LIST_KEYS.has(owner ?? "")) ? shown : `${indent}***`;
 }
 
 /** The nearest key above a line that stands at the beginning of its own. */
@@ -39,7 +60,7 @@ export function keyAbove(lines: readonly string[], line: number): string | undef
 export function hideInValue(text: string, harmless: ReadonlySet<string>): string {
   for (const found of text.matchAll(KEYS)) {
     const end = found.index + found[0].length;
-    if (!harmless.has(found[1]!)) return hideCredentials(`${text.slice(0, end)} ***`);
+    if (!harmless.has(found[1] ?? "")) return hideCredentials(`${text.slice(0, end)} ***`);
   }
   return hideCredentials(text);
 }
@@ -59,8 +80,10 @@ function hideBehindKey(content: string): string {
 /** Replaces what is, or may be, credentials in a URL, also in one that lacks a slash: `http://***@host`. */
 function hideCredentials(text: string): string {
   // To the last "@", as a password can hold one.
-  const withLogin = /^(.*?[:/]+)(?=\S).*(@.*)$/s.exec(text);
-  if (withLogin !== null) return `${withLogin[1]}***${withLogin[2]}`;
+  const at = text.lastIndexOf("@");
+  const scheme = at < 0 ? null : /[:/]+(?=\S)/.exec(text);
+  const from = scheme === null ? Infinity : scheme.index + scheme[0].length;
+  if (from <= at) return `${text.slice(0, from)}***${text.slice(at)}`;
   const [, before, rest] = /^(.*?\/\/)(.*)$/s.exec(text) ?? [];
   if (before === undefined || rest === undefined) return text;
   // Anything but a port behind a colon can be a password that has lost its "@".

@@ -58,6 +58,14 @@ function describeComplaint(complaint: ParserComplaint, line: string): Pick<Synta
     const key = /^(["']?)([\w-]+)\1\s*:/.exec(line.slice(complaint.column - 1))?.[2];
     return { problem: `${key === undefined ? "A key" : `Key "${key}"`} is given twice in this mapping` };
   }
+  const valued = /^\s*(?:- +)?["']?([\w-]+)["']?\s*:\s+(?!["'|>[{&*!#])\S.*?:(?:\s|$)/.exec(line);
+  if (valued !== null && /mapping|indentation/.test(problem)) {
+    const schedule = valued[1] === "cron" ? '; a schedule has no space in its time: cron: "Sat *-*-1..7 18:00:00"' : "";
+    return {
+      problem: `A colon with a space behind it stands in the value of "${valued[1]}", which is not in quotes`,
+      hint: `Put a value with a colon in quotes${schedule}`,
+    };
+  }
   // What the parser quotes is an alias or a tag, and can be a password that begins with "*" or "!".
   const shown = problem.replace(/\s*(?:!<|").*[">]/, "");
   const isQuotable = /\b(?:alias|anchor|tag)\b/.test(shown);

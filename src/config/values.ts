@@ -2,6 +2,7 @@
  * What a single value of the config may be: a password, a switch, an address, a pattern, a schedule. In: what YAML made of
  * it, also the text that `${NAME}` became. Out: the value in the form that the program uses, or what it must be instead.
  */
+import { pathToFileURL } from "node:url";
 import { z } from "zod";
 import { type Calendar, CalendarError, parseCalendar } from "../calendar/calendar.ts";
 import { isTimeZone, timeZoneHint } from "../calendar/zone_name.ts";
@@ -108,17 +109,19 @@ export const endpoint: z.ZodType<string> = parsed(ADDRESS, (value) => {
   return bare ? found.url : { must: "must be a URL without credentials; they are given as token and secret" };
 });
 
-const BUCKET = `must be "s3://name/folder" or "file:///path"`;
+const BUCKET = `must be "s3://name/folder", "file:///path" or "/path"`;
 
-/** `s3://name/folder` or `file:///path`, without slashes at its end. */
+/** `s3://name/folder` or `file:///path`, without slashes at its end; the path of a folder becomes the latter. */
 export const bucket: z.ZodType<string> = parsed(BUCKET, (value) => {
   const [, scheme, rest = ""] = /^(s3|file):\/\/(.*)$/.exec(value) ?? [];
-  const path = rest.replace(/\/+$/, "");
+  const path = (scheme === undefined && value.startsWith("/") ? value : rest).replace(/\/+$/, "");
   if (hasDots(path)) return { must: `must have no "." or ".." between its slashes` };
   if (scheme === "s3") {
     const named = /^[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9](\/|$)/.test(path);
     return named ? `s3://${path}` : { must: `must be "s3://name/folder", with a bucket's name of 3 letters or more` };
   }
+  // Written as a path it is one, whatever is in it; as a URL, its % stands before two digits.
+  if (scheme === undefined && /^\/+[^/]/.test(path)) return pathToFileURL(path).href;
   if (scheme !== "file") return { must: BUCKET };
   return /^\/+[^/]/.test(path) ? `file://${path}` : { must: `must be "file://" and an absolute path: "file:///path"` };
 });
@@ -160,11 +163,19 @@ export const cron: z.ZodType<{ text: string; calendar: Calendar }> = text(CRON).
     return { text: value, calendar: parseCalendar(value) };
   } catch (error) {
     if (!(error instanceof CalendarError)) throw error;
-    const params = { discreet: "is no schedule, with the value that it got" };
+    const params = { discreet: explainDiscreetly(error) };
     context.addIssue({ code: "custom", message: explainCron(error), params });
     return z.NEVER;
   }
 });
+
+/** The same where no part of the value may be shown: it came from a variable, or another key's value ran into it. */
+function explainDiscreetly({ offset, hint }: CalendarError): string {
+  const allowed = hint?.startsWith("Write [") === true ? hint : `Write a schedule such as "Sat *-*-1..7 18:00:00"`;
+  return `is no schedule, with the value that it got: character ${
+    offset + 1
+  } of it is not as it must be\n    ${allowed}`;
+}
 
 /** What is wrong, the expression with a caret under the place, and what to write. */
 function explainCron({ expression, offset, reason, hint }: CalendarError): string {

@@ -2,6 +2,7 @@
  * One `_bulk_get` request: in goes a batch, its good rows go out into a chunk, and what else came is remembered: ids whose
  * rows were errors or lacked what the feed has listed, and what nobody has answered when the answer breaks.
  */
+import { counted } from "../counts.ts";
 import { CouchError } from "../errors.ts";
 import { concat } from "../concat.ts";
 import { BACKSLASH, QUOTE } from "../json/bytes.ts";
@@ -80,7 +81,7 @@ export class BulkGet {
       }
       scanner.finish();
       if (this.#answered !== this.#batch.count) {
-        throw this.#brokenAnswer(`it has ${this.#answered} of ${this.#batch.count} documents`);
+        throw this.#brokenAnswer(`it has ${this.#answered} of ${counted(this.#batch.count, "document")}`);
       }
     } catch (error) {
       // What has been answered is not asked for again: it must go out.

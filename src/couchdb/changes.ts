@@ -7,8 +7,9 @@ import { Buffer } from "node:buffer";
 import { CouchError, isTransient } from "../errors.ts";
 import { DocumentScanner, Found, FramingError, type JsonShape } from "../json/scan.ts";
 import type { Log } from "../observe.ts";
+import { strangeAnswer } from "./answers.ts";
 import type { CallOptions, CouchClient } from "./client.ts";
-import { type ChangesPage, type ChangesRow, positionText, readChangesRow } from "./changes_page.ts";
+import { type ChangesPage, type ChangesRow, positionText, readChangesRow, readPending } from "./changes_page.ts";
 
 /** Rows in a page: some 600 KB of JSON. Larger pages cost CouchDB no less, and a proxy's patience more. */
 export const PAGE_ROWS = 5000;
@@ -60,8 +61,13 @@ export async function* listChanges(
   let position = since;
   while (coming !== undefined) {
     const page: ChangesPage = await coming;
-    position = page.last_seq;
     const isEnd = page.pending === undefined ? page.rows.length === 0 : page.pending === 0;
+    // Where nobody says how much follows, only the position tells that it goes on at all.
+    if (!isEnd && page.pending === undefined && page.last_seq === position) {
+      const action = `list the documents of database "${database}"`;
+      throw strangeAnswer({ action, database }, `goes on from position "${position}" to the same position`);
+    }
+    position = page.last_seq;
     const isHopeless = !isEnd && headway.isLost(page);
     const next = isEnd || isHopeless ? undefined : (async () => {
       await beforePage?.(page.pending);
@@ -125,7 +131,7 @@ class Headway {
     const before = this.#lastPending;
     this.#lastPending = pending;
     if (pending === undefined || before === undefined) return false;
-    this.#pagesWithout = before - pending >= rows.length / 2 ? 0 : this.#pagesWithout + 1;
+    this.#pagesWithout = before - pending >= Math.max(rows.length / 2, 1) ? 0 : this.#pagesWithout + 1;
     return this.#pagesWithout >= PAGES_WITHOUT_HEADWAY;
   }
 }
@@ -173,7 +179,7 @@ async function* readStream(bytes: AsyncIterable<Uint8Array>, database: string): 
       if (found === Found.DocumentStart) from = scanner.position;
       if (found !== Found.DocumentEnd) continue;
       begun.push(piece.subarray(from, scanner.position));
-      const row = JSON.parse(decoder.decode(begun.length === 1 ? begun[0] : Buffer.concat(begun)));
+      const row = parseText(decoder, begun.length === 1 ? begun[0]! : Buffer.concat(begun));
       [begun, tail, from, rest] = [[], [], -1, scanner.position];
       rows.push(readChangesRow(row, database));
       if (rows.length < STREAM_PAGE_ROWS) continue;
@@ -184,9 +190,19 @@ async function* readStream(bytes: AsyncIterable<Uint8Array>, database: string): 
     else tail.push(piece.slice(rest));
   }
   scanner.finish();
-  const text = decoder.decode(Buffer.concat(tail));
-  const end = /^[\s\S]*?\](,[\s\S]*\})\s*$/.exec(text)?.[1];
-  const { last_seq, pending } = JSON.parse(`{${end?.slice(1) ?? "}"}`) as { last_seq?: unknown; pending?: number };
-  if (last_seq === undefined) throw new FramingError("it has no last_seq", 0);
-  yield { rows, position: positionText(last_seq), pending };
+  // Behind the last row: "],"last_seq":…}".
+  const end = Buffer.concat(tail);
+  const members = parseText(decoder, end.subarray(end.indexOf("]") + 1), (text) => text.replace(/^\s*,?/, "{"));
+  const { last_seq, pending } = members as Record<string, unknown>;
+  if (last_seq === undefined || last_seq === null) throw new FramingError("it has no last_seq", 0);
+  yield { rows, position: positionText(last_seq), pending: readPending(pending, database) };
+}
+
+/** @throws FramingError when the bytes are no JSON: the frame around them says nothing of what is in them. */
+function parseText(decoder: TextDecoder, bytes: Uint8Array, mend: (text: string) => string = (text) => text): unknown {
+  try {
+    return JSON.parse(mend(decoder.decode(bytes)));
+  } catch {
+    throw new FramingError("it is not whole JSON", 0);
+  }
 }

@@ -6,6 +6,7 @@
 import { Buffer } from "node:buffer";
 import { CouchError } from "../errors.ts";
 import { BACKSLASH, CLOSE_BRACE, CLOSE_BRACKET, COMMA, QUOTE } from "../json/bytes.ts";
+import { strangeAnswer } from "./answers.ts";
 
 /** A row of the changes feed: a document that has been written, with all its leaf revisions. */
 export interface ChangesRow {
@@ -86,8 +87,10 @@ class PageReader {
     this.#passLineEnd();
     if (!this.#passesByte(CLOSE_BRACKET) || !this.#passesByte(COMMA)) return undefined;
     const { last_seq, pending } = JSON.parse(`{${this.#bytes.toString("utf8", this.#at)}`);
-    if (last_seq === undefined) return undefined;
-    return { rows, last_seq: positionText(last_seq), pending: typeof pending === "number" ? pending : undefined };
+    if (last_seq === undefined || last_seq === null) return undefined;
+    const isCount = Number.isSafeInteger(pending) && pending >= 0;
+    if (!isCount && pending !== undefined && pending !== null) return undefined;
+    return { rows, last_seq: positionText(last_seq), pending: isCount ? pending : undefined };
   }
 
   #readRow(): ChangesRow | undefined {
@@ -153,7 +156,7 @@ class PageReader {
 /** A page of the feed, checked: less than a page is an error and never the end of the list. */
 export function readChangesPage(answer: unknown, database: string): ChangesPage {
   const { results, last_seq, pending } = (answer ?? {}) as { results?: unknown; last_seq?: unknown; pending?: unknown };
-  if (!Array.isArray(results) || last_seq === undefined) {
+  if (!Array.isArray(results) || last_seq === undefined || last_seq === null) {
     const lacking = Array.isArray(results) ? "last_seq" : "results";
     throw new CouchError(
       `Cannot list the documents of database "${database}": the changes feed has no "${lacking}"`,
@@ -163,8 +166,18 @@ export function readChangesPage(answer: unknown, database: string): ChangesPage 
   return {
     rows: results.map((row) => readChangesRow(row, database)),
     last_seq: positionText(last_seq),
-    pending: typeof pending === "number" ? pending : undefined,
+    pending: readPending(pending, database),
   };
+}
+
+/** How many rows follow; undefined where that is not said. @throws CouchError when it is no count. */
+export function readPending(pending: unknown, database: string): number | undefined {
+  if (pending === undefined || pending === null) return undefined;
+  if (typeof pending === "number" && Number.isSafeInteger(pending) && pending >= 0) return pending;
+  throw strangeAnswer(
+    { action: `list the documents of database "${database}"`, database },
+    'has in "pending" no whole number of at least 0',
+  );
 }
 
 /** A row of the feed. @throws CouchError when it is none. */
@@ -175,8 +188,8 @@ export function readChangesRow(row: unknown, database: string): ChangesRow {
     deleted?: unknown;
     seq?: unknown;
   };
-  if (typeof id === "string" && Array.isArray(changes)) {
-    const revs = changes.length === 1 ? [String(changes[0].rev)] : changes.map(({ rev }) => String(rev));
+  if (typeof id === "string" && Array.isArray(changes) && changes.every(hasRev)) {
+    const revs = changes.map(({ rev }) => rev);
     const position = seq === undefined || seq === null ? undefined : positionText(seq);
     return { id, revs, deleted: deleted === true, position };
   }
@@ -184,6 +197,10 @@ export function readChangesRow(row: unknown, database: string): ChangesRow {
     `Cannot list the documents of database "${database}": a row of the changes feed has no id or no revisions`,
     { error: "cut_off", reason: "a row without id or changes", database },
   );
+}
+
+function hasRev(change: unknown): change is { rev: string } {
+  return typeof (change as { rev?: unknown } | null)?.rev === "string";
 }
 
 /** A position as text: a number before CouchDB 2.0, an array in BigCouch. */

@@ -6,8 +6,21 @@
 import { CouchError } from "../errors.ts";
 import { encodeDatabase } from "../database_name.ts";
 import type { RetryPolicy } from "../retry.ts";
-import { type ChangesPage, parseChangesPage } from "./changes_page.ts";
-import { type CallOptions, type ClientOptions, CouchConnection } from "./connection.ts";
+import {
+  countIn,
+  innerMembers,
+  isMembers,
+  type Members,
+  membersOf,
+  rowsIn,
+  strangeAnswer,
+  textIn,
+  textsIn,
+  textsOf,
+} from "./answers.ts";
+import { type ChangesPage, parseChangesPage, positionText } from "./changes_page.ts";
+import { type CallOptions, type ClientOptions, CouchConnection, type CouchRequest } from "./connection.ts";
+import { SLASH_HINT } from "./error.ts";
 
 export type { CallOptions, ClientOptions } from "./connection.ts";
 
@@ -69,6 +82,8 @@ export interface DesignDocument {
   views?: Record<string, { map?: unknown } | null> | undefined;
 }
 
+/** As many databases as `_dbs_info` takes at a time. */
+const MOST_NAMES = 100;
 const JSON_BODY = { "content-type": "application/json" };
 /** In an answer without a limit, how many rows lie between two positions. */
 const STREAM_SEQ_INTERVAL = 5000;
@@ -124,38 +139,183 @@ export class CouchClient {
 
   /** `GET /_session`: who the login is to CouchDB. @returns The roles; `_admin` is a server admin's. */
   async sessionRoles(options: CallOptions = {}): Promise<string[]> {
-    const answer = await this.#http.json("/_session", { action: "read the session", ...options });
-    return (answer as { userCtx?: { roles?: string[] } } | null)?.userCtx?.roles ?? [];
+    const subject = { action: "read the session" };
+    const answer = membersOf(await this.#http.json("/_session", { ...subject, ...options }), subject);
+    return textsIn(innerMembers(answer, "userCtx"), "roles", subject);
   }
 
   /** `GET /_all_dbs`: the decoded names of all databases. */
   async listDatabases(options: CallOptions = {}): Promise<string[]> {
-    return await this.#http.json("/_all_dbs", { action: "list the databases", ...options }) as string[];
+    const subject = { action: "list the databases" };
+    return textsOf(await this.#http.json("/_all_dbs", { ...subject, ...options }), subject);
   }
 
   /** `GET /{db}`. */
   async databaseInfo(database: string, options: CallOptions = {}): Promise<DatabaseInfo> {
-    const answer = await this.#http.json(`/${encodeDatabase(database)}`, {
-      action: `read the properties of database "${database}"`,
+    const subject = { action: `read the properties of database "${database}"`, database };
+    const answer = membersOf(
+      await this.#http.json(`/${encodeDatabase(database)}`, { ...subject, ...options }),
+      subject,
+    );
+    // A proxy that decodes %2F asks CouchDB for a document instead, whatever that has in its members.
+    if (answer.db_name !== database) throw foreignAnswer(database);
+    const documents = countIn(answer, "doc_count", { ...subject, otherwise: undefined });
+    if (documents === undefined) throw strangeAnswer(subject, 'has no "doc_count"');
+    const cluster = innerMembers(answer, "cluster");
+    const created = textIn(answer, "instance_start_time");
+    const { purge_seq: purgeSeq = null } = answer;
+    return {
+      doc_count: documents,
+      doc_del_count: countIn(answer, "doc_del_count", { ...subject, otherwise: 0 }),
+      update_seq: answer.update_seq === undefined ? "" : positionText(answer.update_seq),
+      external_bytes: countIn(innerMembers(answer, "sizes"), "external", { ...subject, otherwise: 0 }),
+      q: countIn(cluster, "q", { ...subject, otherwise: null }),
+      n: countIn(cluster, "n", { ...subject, otherwise: null }),
+      partitioned: innerMembers(answer, "props").partitioned === true,
+      // "0" stands for "not known" before 3.3, and from nodes that are not yet upgraded.
+      instance_start_time: created === "0" ? null : created,
+      purge_seq: purgeSeq === null ? null : positionText(purgeSeq),
+    };
+  }
+
+  /**
+   * How many documents and marks of deleted ones each of several databases has, by `POST /_dbs_info`, a hundred at a time;
+   * by `GET /{db}` where CouchDB does not know that (before 2.2).
+   *
+   * @param databases Decoded. Those that are missing are not in the answer.
+   */
+  async documentCounts(
+    databases: readonly string[],
+    options: CallOptions = {},
+  ): Promise<Map<string, { documents: number; deleted: number }>> {
+    const counts = new Map<string, { documents: number; deleted: number }>();
+    for (let start = 0; start < databases.length; start += MOST_NAMES) {
+      const keys = databases.slice(start, start + MOST_NAMES);
+      const answer = await this.#databaseInfos(keys, options);
+      for (const [index, info] of answer.entries()) {
+        const key = keys[index];
+        if (info !== undefined && key !== undefined) {
+          counts.set(key, { documents: info.doc_count, deleted: info.doc_del_count });
+        }
+      }
+    }
+    return counts;
+  }
+
+  /** One for each key, undefined where there is no such database. */
+  async #databaseInfos(
+    keys: readonly string[],
+    options: CallOptions,
+  ): Promise<({ doc_count: number; doc_del_count: number } | undefined)[]> {
+    try {
+      const answer = await this.#http.json("/_dbs_info", {
+        method: "POST",
+        body: JSON.stringify({ keys }),
+        headers: JSON_BODY,
+        action: "read the properties of several databases",
+        ...options,
+      }) as { key: string; info?: { doc_count: number; doc_del_count: number } | null }[];
+      const infos = new Map(answer.map(({ key, info }) => [key, info ?? undefined]));
+      return keys.map((key) => infos.get(key));
+    } catch (error) {
+      // Before 2.2 that is the name of a database, and none that there can be.
+      if (!(error instanceof CouchError) || ![400, 404, 405].includes(error.facts.status ?? 0)) throw error;
+      return await Promise.all(keys.map((key) => this.#infoIfAny(key, options)));
+    }
+  }
+
+  async #infoIfAny(database: string, options: CallOptions): Promise<DatabaseInfo | undefined> {
+    try {
+      return await this.databaseInfo(database, options);
+    } catch (error) {
+      if (error instanceof CouchError && error.facts.status === 404) return undefined;
+      throw error;
+    }
+  }
+
+  /**
+   * By id the revision that CouchDB shows of each document, or that of the mark where it is deleted; those that CouchDB has
+   * never had are not in it. By `_all_docs` with the ids as keys, which tells of deleted ones, too.
+   */
+  async newestRevisions(
+    database: string,
+    ids: readonly string[],
+    options: CallOptions = {},
+  ): Promise<Map<string, string>> {
+    const answer = await this.#http.json(`/${encodeDatabase(database)}/_all_docs`, {
+      method: "POST",
+      body: JSON.stringify({ keys: ids }),
+      headers: JSON_BODY,
+      action: `look at documents of database "${database}"`,
       database,
       ...options,
-    }) as Record<string, unknown> & {
-      cluster?: { q?: number; n?: number };
-      props?: { partitioned?: boolean };
-      sizes?: { external?: number };
-    };
-    return {
-      doc_count: Number(answer.doc_count ?? 0),
-      doc_del_count: Number(answer.doc_del_count ?? 0),
-      update_seq: String(answer.update_seq ?? ""),
-      external_bytes: answer.sizes?.external ?? 0,
-      q: answer.cluster?.q ?? null,
-      n: answer.cluster?.n ?? null,
-      partitioned: answer.props?.partitioned === true,
-      // "0" stands for "not known" before 3.3, and from nodes that are not yet upgraded.
-      instance_start_time: textOrNull(answer.instance_start_time, "0"),
-      purge_seq: textOrNull(answer.purge_seq),
-    };
+    }) as { rows?: { key: string; value?: { rev?: string } | null }[] } | null;
+    const rows = answer?.rows;
+    if (!Array.isArray(rows) || rows.length !== ids.length) {
+      throw new CouchError(
+        `Cannot look at documents of database "${database}": the answer does not have a row for each`,
+        {
+          error: "cut_off",
+          reason: `${rows?.length ?? "no"} rows for ${ids.length} ids`,
+          database,
+        },
+      );
+    }
+    return new Map(rows.flatMap(({ key, value }) => value?.rev === undefined ? [] : [[key, value.rev]]));
+  }
+
+  /**
+   * `POST /{db}/_revs_diff`: by id the revisions that the database lacks, among some.
+   *
+   * @see https://docs.couchdb.org/en/stable/api/database/misc.html#db-revs-diff
+   */
+  async missingRevisions(
+    database: string,
+    revisions: Readonly<Record<string, readonly string[]>>,
+    options: CallOptions = {},
+  ): Promise<Map<string, ReadonlySet<string>>> {
+    const answer = await this.#http.json(`/${encodeDatabase(database)}/_revs_diff`, {
+      method: "POST",
+      body: JSON.stringify(revisions),
+      headers: JSON_BODY,
+      action: `compare revisions with those of database "${database}"`,
+      database,
+      ...options,
+    }) as Record<string, { missing?: string[] }>;
+    return new Map(Object.entries(answer).map(([id, { missing = [] }]) => [id, new Set(missing)]));
+  }
+
+  /** `GET /{db}/_local/{id}`: the document, undefined where there is none. @param id Without `_local/`. */
+  async localDocument(database: string, id: string, options: CallOptions = {}): Promise<unknown> {
+    try {
+      return await this.#http.json(`/${encodeDatabase(database)}/_local/${encodeURIComponent(id)}`, {
+        action: `read the local document "${id}" of database "${database}"`,
+        database,
+        ...options,
+      });
+    } catch (error) {
+      if (error instanceof CouchError && error.facts.status === 404) return undefined;
+      throw error;
+    }
+  }
+
+  /** `PUT /{db}/_local/{id}`, in place of what may be there. @param id Without `_local/`. */
+  async putLocalDocument(
+    database: string,
+    id: string,
+    document: Record<string, unknown>,
+    options: CallOptions = {},
+  ): Promise<void> {
+    const present = await this.localDocument(database, id, options) as { _rev?: string } | undefined;
+    const body = present?._rev === undefined ? document : { ...document, _rev: present._rev };
+    await this.#http.text(`/${encodeDatabase(database)}/_local/${encodeURIComponent(id)}`, {
+      method: "PUT",
+      body: JSON.stringify(body),
+      headers: JSON_BODY,
+      action: `write the local document "${id}" of database "${database}"`,
+      database,
+      ...options,
+    });
   }
 
   /**
@@ -208,11 +368,9 @@ export class CouchClient {
 
   /** `GET /_membership`: the cluster's nodes, and those of them that answer each other now. */
   async membership(options: CallOptions = {}): Promise<{ cluster: string[]; connected: string[] }> {
-    const answer = await this.#http.json("/_membership", { action: "list the cluster's nodes", ...options }) as {
-      cluster_nodes?: string[];
-      all_nodes?: string[];
-    };
-    return { cluster: answer.cluster_nodes ?? [], connected: answer.all_nodes ?? [] };
+    const subject = { action: "list the cluster's nodes" };
+    const answer = membersOf(await this.#http.json("/_membership", { ...subject, ...options }), subject);
+    return { cluster: textsIn(answer, "cluster_nodes", subject), connected: textsIn(answer, "all_nodes", subject) };
   }
 
   /** `GET /_node/{node}/_system`. */
@@ -220,36 +378,37 @@ export class CouchClient {
     node: string,
     options: CallOptions & { attempts?: number | undefined } = {},
   ): Promise<NodeState> {
-    const answer = await this.#http.json(`/_node/${encodeURIComponent(node)}/_system`, {
-      action: `read the state of node "${node}"`,
-      ...options,
-    }) as { uptime?: number; internal_replication_jobs?: number };
+    const subject = { action: `read the state of node "${node}"` };
+    const path = `/_node/${encodeURIComponent(node.toWellFormed())}/_system`;
+    const answer = membersOf(await this.#http.json(path, { ...subject, ...options }), subject);
     return {
       node,
-      uptimeSeconds: Number(answer.uptime ?? 0),
-      replicationJobs: Number(answer.internal_replication_jobs ?? 0),
+      uptimeSeconds: countIn(answer, "uptime", { ...subject, otherwise: 0 }),
+      replicationJobs: countIn(answer, "internal_replication_jobs", { ...subject, otherwise: 0 }),
     };
   }
 
   /** `GET /{db}/_security`: its text as CouchDB sends it. */
   async security(database: string, options: CallOptions = {}): Promise<string> {
-    const text = await this.#http.text(`/${encodeDatabase(database)}/_security`, {
-      action: `read the security object of database "${database}"`,
-      database,
-      ...options,
-    });
-    return text.trim();
+    const subject = { action: `read the security object of database "${database}"`, database };
+    const text = (await this.#http.text(`/${encodeDatabase(database)}/_security`, { ...subject, ...options })).trim();
+    // Only looked into: its text is what is kept, so that no number in it is rounded.
+    if (!isObjectText(text)) throw strangeAnswer(subject, "is no JSON object");
+    return text;
   }
 
   /** `GET /{db}/_revs_limit`. */
   async revsLimit(database: string, options: CallOptions = {}): Promise<number> {
-    return Number(
-      await this.#http.json(`/${encodeDatabase(database)}/_revs_limit`, {
-        action: `read the revisions limit of database "${database}"`,
-        database,
-        ...options,
-      }),
-    );
+    const subject = { action: `read the revisions limit of database "${database}"`, database };
+    let known: string | undefined;
+    for (;;) {
+      const text = await this.#http.text(`/${encodeDatabase(database)}/_revs_limit`, { ...subject, ...options });
+      if (!/^[1-9]\d{0,14}\s*$/.test(text)) throw strangeAnswer(subject, "is no whole number of at least 1");
+      // CouchDB ends the line. Without that 50 may be the beginning of 500, and a database that is restored with too low a
+      // limit loses histories. Other servers do not end it: what they say twice is what they mean.
+      if (text.endsWith("\n") || text === known) return Number(text);
+      known = text;
+    }
   }
 
   /**
@@ -268,12 +427,10 @@ export class CouchClient {
     // Ids are ordered by their bytes, so the id with a NUL behind it is the smallest one that comes after it.
     if (range.after !== undefined) query.set("start_key", JSON.stringify(range.after + "\u0000"));
     if (range.through !== undefined) query.set("end_key", JSON.stringify(range.through));
-    const answer = await this.#http.json(`/${encodeDatabase(database)}/_all_docs?${query}`, {
-      action: `list the documents of database "${database}"`,
-      database,
-      ...options,
-    }) as { rows: { id: string }[] };
-    return answer.rows.map((row) => row.id);
+    const subject = { action: `list the documents of database "${database}"`, database };
+    const path = `/${encodeDatabase(database)}/_all_docs?${query}`;
+    const answer = membersOf(await this.#http.json(path, { ...subject, ...options }), subject);
+    return textsOf(rowsIn(answer, "rows", subject).map(({ id }) => id), subject);
   }
 
   /**
@@ -319,7 +476,7 @@ export class CouchClient {
     if (properties.n !== null) query.set("n", String(properties.n));
     if (properties.partitioned) query.set("partitioned", "true");
     try {
-      await this.#http.json(`/${encodeDatabase(database)}?${query}`, {
+      await this.#change(`/${encodeDatabase(database)}?${query}`, {
         method: "PUT",
         action: `create database "${database}"`,
         database,
@@ -334,7 +491,7 @@ export class CouchClient {
 
   /** `PUT /{db}/_security`. @param security The JSON text. */
   async setSecurity(database: string, security: string, options: CallOptions = {}): Promise<void> {
-    await this.#http.text(`/${encodeDatabase(database)}/_security`, {
+    await this.#change(`/${encodeDatabase(database)}/_security`, {
       method: "PUT",
       body: security,
       headers: JSON_BODY,
@@ -346,7 +503,7 @@ export class CouchClient {
 
   /** `PUT /{db}/_revs_limit`. */
   async setRevsLimit(database: string, limit: number, options: CallOptions = {}): Promise<void> {
-    await this.#http.text(`/${encodeDatabase(database)}/_revs_limit`, {
+    await this.#change(`/${encodeDatabase(database)}/_revs_limit`, {
       method: "PUT",
       body: String(limit),
       headers: JSON_BODY,
@@ -354,6 +511,12 @@ export class CouchClient {
       database,
       ...options,
     });
+  }
+
+  /** Changes something. @throws CouchError with `strange_answer` where CouchDB does not say that it is done. */
+  async #change(path: string, request: CouchRequest): Promise<void> {
+    const answer = await this.#http.json(path, request);
+    if (!isMembers(answer) || answer.ok !== true) throw strangeAnswer(request, 'does not say "ok"');
   }
 
   /**
@@ -370,27 +533,32 @@ export class CouchClient {
     body: Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array>,
     options: CallOptions = {},
   ): Promise<{ rows: WriteRow[]; copies: "all" | "fewer" }> {
+    const subject = { action: `write documents to database "${database}"`, database };
     const { status, value } = await this.#http.jsonOnce(`/${encodeDatabase(database)}/_bulk_docs`, {
       method: "POST",
       body,
       headers: JSON_BODY,
-      action: `write documents to database "${database}"`,
-      database,
       answerTimeoutMs: this.#http.bulkTimeoutMs,
+      ...subject,
       ...options,
     });
-    return { rows: value as WriteRow[], copies: status === 202 ? "fewer" : "all" };
+    const rows = rowsIn({ rows: value }, "rows", subject).map((row) => ({
+      id: textIn(row, "id") ?? "",
+      rev: textIn(row, "rev") ?? undefined,
+      ok: row.ok === true || undefined,
+      error: textIn(row, "error") ?? undefined,
+      reason: textIn(row, "reason") ?? undefined,
+    }));
+    return { rows, copies: status === 202 ? "fewer" : "all" };
   }
 
   /** `GET /{db}/_all_docs` for design documents: the winning revision of each, with its body. */
   async designDocuments(database: string, options: CallOptions = {}): Promise<DesignDocument[]> {
     const query = new URLSearchParams({ start_key: '"_design/"', end_key: '"_design0"', include_docs: "true" });
-    const answer = await this.#http.json(`/${encodeDatabase(database)}/_all_docs?${query}`, {
-      action: `read the design documents of database "${database}"`,
-      database,
-      ...options,
-    }) as { rows: { doc: DesignDocument | null }[] };
-    return answer.rows.flatMap(({ doc }) => doc === null ? [] : [doc]);
+    const subject = { action: `read the design documents of database "${database}"`, database };
+    const path = `/${encodeDatabase(database)}/_all_docs?${query}`;
+    const answer = membersOf(await this.#http.json(path, { ...subject, ...options }), subject);
+    return rowsIn(answer, "rows", subject).flatMap(({ doc }) => isMembers(doc) ? readDesign(doc) : []);
   }
 
   /**
@@ -403,9 +571,13 @@ export class CouchClient {
     view: { design: string; name: string; partition?: string | undefined },
     options: CallOptions & { timeoutMs: number },
   ): Promise<void> {
-    const partition = view.partition === undefined ? "" : `/_partition/${encodeURIComponent(view.partition)}`;
-    const design = `_design/${encodeURIComponent(view.design.slice("_design/".length))}`;
-    const path = `/${encodeDatabase(database)}${partition}/${design}/_view/${encodeURIComponent(view.name)}?limit=0`;
+    const partition = view.partition === undefined
+      ? ""
+      : `/_partition/${encodeURIComponent(view.partition.toWellFormed())}`;
+    const design = `_design/${encodeURIComponent(view.design.slice("_design/".length).toWellFormed())}`;
+    const path = `/${encodeDatabase(database)}${partition}/${design}/_view/${
+      encodeURIComponent(view.name.toWellFormed())
+    }?limit=0`;
     await this.#http.jsonOnce(path, {
       action: `build view "${view.name}" of "${view.design}" in database "${database}"`,
       database,
@@ -415,6 +587,37 @@ export class CouchClient {
   }
 }
 
-function textOrNull(value: unknown, unknown?: string): string | null {
-  return value === undefined || value === null || String(value) === unknown ? null : String(value);
+function foreignAnswer(database: string): CouchError {
+  return new CouchError(
+    `Cannot read the properties of database "${database}": what answers is not the database`,
+    { error: "foreign_answer", database },
+    {
+      hint: database.includes("/")
+        ? SLASH_HINT
+        : "Check what stands between this machine and CouchDB: a proxy may rewrite paths or answers",
+    },
+  );
+}
+
+function isObjectText(text: string): boolean {
+  try {
+    return isMembers(JSON.parse(text));
+  } catch {
+    return false;
+  }
+}
+
+/** What CouchDB takes for a design document can have anything in its members. */
+function readDesign({ _id, language, options, views }: Members): DesignDocument[] {
+  if (typeof _id !== "string") return [];
+  return [{
+    _id,
+    language: typeof language === "string" ? language : undefined,
+    options: isMembers(options) && typeof options.partitioned === "boolean"
+      ? { partitioned: options.partitioned }
+      : undefined,
+    views: !isMembers(views)
+      ? undefined
+      : Object.fromEntries(Object.entries(views).map(([name, view]) => [name, isMembers(view) ? view : null])),
+  }];
 }

@@ -3,13 +3,15 @@
  * In go paths and bodies, out come parsed answers, texts or streams of bytes, or a CouchError. What a little patience can
  * heal is asked for again here, unless the caller heals it better.
  */
-import { wait } from "../abort.ts";
+import { orAborted, wait } from "../abort.ts";
 import { basicAuthorization } from "../basic_auth.ts";
 import { CouchError, isTransient } from "../errors.ts";
 import type { Log } from "../observe.ts";
-import { DEFAULT_RETRY, parseRetryAfter, type RetryPolicy, waitBeforeAttempt } from "../retry.ts";
+import { DEFAULT_RETRY, parseRetryAfter, RetryNotice, type RetryPolicy, waitBeforeAttempt } from "../retry.ts";
+import type { Fetch } from "../trusted_fetch.ts";
 import type { CouchOptions } from "./couchdb.ts";
-import { brokenConnection, couchError, type CouchFailure } from "./error.ts";
+import { strangeAnswer } from "./answers.ts";
+import { brokenConnection, couchError, type CouchFailure, foreignPage, refusalOf } from "./error.ts";
 import { Watch } from "./watch.ts";
 
 /** What is read of an answer at once. */
@@ -18,11 +20,15 @@ const BUFFER_BYTES = 1 << 16;
 const MOST_SPARE_BUFFERS = 16;
 /** The answer that is held whole, and whose memory serves the next one, is a page of a listing. */
 const MOST_SPARE_BYTES = 4 << 20;
+/** A page of 5,000 rows of the changes feed has a megabyte; a hundred thousand names of databases have some. */
+const MOST_CHARACTERS = 32 << 20;
 
 /** What the client needs beside the config's options. */
 export interface ClientOptions extends CouchOptions {
   /** Takes a line for each request, at level debug. */
   log: Log;
+  /** Makes the requests. @default the platform's */
+  fetch?: Fetch | undefined;
   /** How often and how slowly a request is made again. @default about half a minute in all */
   retry?: RetryPolicy | undefined;
   /** How long the first byte of an answer may take, in milliseconds. @default 60000 */
@@ -76,7 +82,9 @@ export class CouchConnection {
   /** How long the first byte of an answer to `_bulk_get` or `_bulk_docs` may take, in milliseconds. */
   readonly bulkTimeoutMs: number;
 
+  readonly #notice: RetryNotice;
   readonly #authorization: string | undefined;
+  readonly #fetch: Fetch;
   readonly #log: Log;
   readonly #answerTimeoutMs: number;
   readonly #stallTimeoutMs: number;
@@ -85,7 +93,9 @@ export class CouchConnection {
 
   constructor(options: ClientOptions) {
     this.url = options.url.replace(/\/+$/, "");
+    this.#fetch = options.fetch ?? fetch;
     this.#log = options.log;
+    this.#notice = new RetryNotice(options.log, "couchdb does not answer as it should: it is asked again");
     this.retry = options.retry ?? DEFAULT_RETRY;
     this.#answerTimeoutMs = options.answerTimeoutMs ?? 60_000;
     this.bulkTimeoutMs = options.bulkTimeoutMs ?? 300_000;
@@ -102,7 +112,7 @@ export class CouchConnection {
 
   /** Makes a request until it succeeds or patience ends. @returns The answer as it came. */
   async text(path: string, init: CouchRequest): Promise<string> {
-    return await this.#retrying(init, async () => await this.#readText(await this.request(path, init)));
+    return await this.#retrying(init, async () => await this.#readText(await this.request(path, init), init));
   }
 
   /**
@@ -115,8 +125,9 @@ export class CouchConnection {
       const answer = await this.request(path, init);
       const buffer = this.#spareWhole ?? new Uint8Array(BUFFER_BYTES);
       this.#spareWhole = undefined;
-      const { whole, length } = await collect(answer.bytes, buffer);
-      const value = this.#parse(init, () => parse(whole.subarray(0, length)));
+      const { whole, length } = await collect(answer.bytes, buffer, init);
+      const bytes = whole.subarray(0, length);
+      const value = this.#parse({ init, answer, text: () => new TextDecoder().decode(bytes) }, () => parse(bytes));
       if (whole.length <= MOST_SPARE_BYTES) this.#spareWhole = whole;
       return value;
     });
@@ -125,24 +136,29 @@ export class CouchConnection {
   /** Makes a request once. @returns The parsed answer, and the status. */
   async jsonOnce(path: string, init: CouchRequest): Promise<{ status: number; headers: Headers; value: unknown }> {
     const answer = await this.request(path, init);
-    const text = await this.#readText(answer);
-    const value = this.#parse(init, () => JSON.parse(text) as unknown);
+    const text = await this.#readText(answer, init);
+    const value = this.#parse({ init, answer, text: () => text }, () => JSON.parse(text) as unknown);
     return { status: answer.status, headers: answer.headers, value };
   }
 
-  #parse<T>(init: CouchRequest, parse: () => T): T {
+  #parse<T>({ init, answer, text }: { init: CouchRequest; answer: RawAnswer; text: () => string }, parse: () => T): T {
     try {
       return parse();
     } catch (cause) {
       if (!(cause instanceof SyntaxError)) throw cause;
-      throw this.#failure(init, { error: "cut_off", reason: "the answer is not whole JSON" }, cause);
+      const foreign = foreignPage(answer.headers, text());
+      throw this.#failure(init, foreign ?? { error: "cut_off", reason: "the answer is not whole JSON" }, cause);
     }
   }
 
-  async #readText(answer: RawAnswer): Promise<string> {
+  /** Reads an answer whole: of those that hold documents none is read so. */
+  async #readText(answer: RawAnswer, init: CouchRequest): Promise<string> {
     const decoder = new TextDecoder();
     let text = "";
-    for await (const bytes of answer.bytes) text += decoder.decode(bytes, { stream: true });
+    for await (const bytes of answer.bytes) {
+      text += decoder.decode(bytes, { stream: true });
+      if (text.length > MOST_CHARACTERS) throw strangeAnswer(init, `has more than ${MOST_CHARACTERS >> 20} MiB`);
+    }
     return text + decoder.decode();
   }
 
@@ -163,6 +179,7 @@ export class CouchConnection {
     const { retryAfterMs } = error.facts;
     const waitMs = waitBeforeAttempt(attempt, { policy: this.retry, random: Math.random(), retryAfterMs });
     this.#log.debug("couchdb request is repeated", { attempt, waitMs: Math.round(waitMs), error: error.message });
+    this.#notice.tell({ attempt, waitMs, error: error.message });
     await wait(waitMs, signal);
   }
 
@@ -181,11 +198,12 @@ export class CouchConnection {
       : init.body;
     try {
       expectAnswer();
-      response = await fetch(this.url + path, {
+      response = await this.#fetch(this.url + path, {
         method: init.method ?? "GET",
         headers,
         signal: watch.signal,
-        redirect: "error",
+        // Followed, it would carry the password elsewhere, and a POST would become a GET.
+        redirect: "manual",
         ...(body === undefined ? {} : { body }),
         // Node wants to be told that a streamed request does not wait for its answer's end; Deno ignores it.
         ...(body instanceof ReadableStream ? { duplex: "half" } : {}),
@@ -204,8 +222,10 @@ export class CouchConnection {
       headers: response.headers,
       bytes: this.#readBody(response, init, watch),
     };
-    if (response.ok) return answer;
-    throw await this.#refusal(answer, init);
+    if (!response.ok) throw await this.#refusal(answer, path, init);
+    if (foreignPage(response.headers) === undefined) return answer;
+    // Documents come as JSON only: a page for people is no answer, whatever its status says.
+    throw this.#failure(init, foreignPage(response.headers, await this.#readText(answer, init))!);
   }
 
   /** Yields the answer's bytes through one buffer: a piece is valid until the next one is asked for. */
@@ -217,12 +237,15 @@ export class CouchConnection {
     try {
       for (;;) {
         watch.expectWithin(this.#stallTimeoutMs);
-        const result = await reader?.read(new Uint8Array(buffer)).catch((cause) => {
+        if (reader === undefined) break;
+        // Not until fetch says that the signal has ended it: in Deno 2.9.6 a read goes on for ever where the Response was
+        // collected before the signal came.
+        const result = await orAborted(reader.read(new Uint8Array(buffer)), watch.signal).catch((cause) => {
           const silence = `no byte for ${Math.round(this.#stallTimeoutMs / 1000)} s in the middle of the answer`;
           throw this.#broken(init, watch, cause, silence);
         });
-        if (result === undefined || result.done) {
-          buffer = result?.value?.buffer ?? buffer;
+        if (result.done) {
+          buffer = result.value?.buffer ?? buffer;
           break;
         }
         watch.rest();
@@ -235,25 +258,25 @@ export class CouchConnection {
     } finally {
       watch.rest();
       // A reader that leaves early must not leave the connection open behind it.
-      if (!ended) watch.cancel();
+      if (!ended) {
+        watch.cancel();
+        reader?.cancel().catch(() => {});
+      }
     }
   }
 
   /** The error for an answer with a status of 300 or more. */
-  async #refusal(answer: RawAnswer, init: CouchRequest): Promise<CouchError> {
-    let body: { error?: unknown; reason?: unknown } = {};
+  async #refusal(answer: RawAnswer, path: string, init: CouchRequest): Promise<CouchError> {
+    let body = "";
     try {
-      body = JSON.parse(await this.#readText(answer)) as typeof body ?? {};
+      body = await this.#readText(answer, init);
     } catch (error) {
       if (init.signal?.aborted) throw error;
-      // A proxy's HTML page: the status says all that can be said.
+      // A page that breaks off: the status says all that can be said.
     }
-    return this.#failure(init, {
-      status: answer.status,
-      error: typeof body.error === "string" ? body.error : "http_error",
-      reason: typeof body.reason === "string" ? body.reason : undefined,
-      retryAfterMs: parseRetryAfter(answer.headers.get("retry-after"), new Date()),
-    });
+    const failure = refusalOf(answer, body, this.url + path);
+    const retryAfterMs = parseRetryAfter(answer.headers.get("retry-after"), new Date());
+    return this.#failure(init, { ...failure, retryAfterMs }, undefined, path.replace(/\?.*$/s, ""));
   }
 
   /** The error for a conversation that broke: the caller's abort, a time-out, a lost connection, an unreachable server. */
@@ -265,8 +288,13 @@ export class CouchConnection {
     return this.#failure(init, brokenConnection(cause, this.url));
   }
 
-  #failure({ action, database }: CouchRequest, failure: CouchFailure, cause?: unknown): CouchError {
-    return couchError({ action, database, url: this.url }, failure, cause);
+  #failure(
+    { action, database }: CouchRequest,
+    failure: CouchFailure & { hint?: string },
+    cause?: unknown,
+    path?: string,
+  ): CouchError {
+    return couchError({ action, database, url: this.url, path }, failure, cause);
   }
 }
 
@@ -274,6 +302,7 @@ export class CouchConnection {
 async function collect(
   bytes: AsyncIterable<Uint8Array>,
   buffer: Uint8Array<ArrayBuffer>,
+  init: CouchRequest,
 ): Promise<{ whole: Uint8Array<ArrayBuffer>; length: number }> {
   let whole = buffer;
   let length = 0;
@@ -285,6 +314,7 @@ async function collect(
     }
     whole.set(piece, length);
     length += piece.length;
+    if (length > MOST_CHARACTERS) throw strangeAnswer(init, `has more than ${MOST_CHARACTERS >> 20} MiB`);
   }
   return { whole, length };
 }

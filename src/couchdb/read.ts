@@ -203,9 +203,12 @@ export class BatchReader {
   }
 }
 
-/** The request itself is more than the server takes or finishes in time: a smaller one may pass. */
-function isTooMuch(error: CouchError): boolean {
-  return error.facts.error === "timeout" || error.facts.status === 413;
+/**
+ * The request itself is more than the server takes or finishes in time: a smaller one may pass. 411 is what some proxies
+ * answer to a body that is streamed, and so has no length: the largest are, their halves sooner or later are not.
+ */
+function isTooMuch({ facts: { error, status } }: CouchError): boolean {
+  return error === "timeout" || status === 413 || status === 411;
 }
 
 /** The server failed at what it was asked for, rather than being away or asking for a pause. */

@@ -233,10 +233,16 @@ function generationOf(rev: string): number {
   return Number.parseInt(rev, 10);
 }
 
-/** The leaf revisions of a row; its text may be latin1. */
+/** The leaf revisions of a row; its text may be latin1. @throws FramingError when it is framed as a row and no JSON. */
 function leavesOf(row: string): string[] {
-  const { docs } = JSON.parse(row) as { docs: { ok?: { _rev?: string } }[] };
-  return docs.flatMap(({ ok }) => ok?._rev ?? []);
+  let docs: unknown;
+  try {
+    ({ docs } = JSON.parse(row) as { docs?: unknown });
+  } catch {
+    throw new FramingError("a row is not JSON", 0);
+  }
+  const revs = Array.isArray(docs) ? docs.map((one: { ok?: { _rev?: unknown } } | null) => one?.ok?._rev) : [];
+  return revs.filter((rev) => typeof rev === "string");
 }
 
 /** Bytes as text of as many units: what is ASCII can be looked for in it, at the speed of a native search. */

@@ -15,10 +15,16 @@ export interface JsonShape {
   array: string | null;
   /**
    * What an element is: `row` is what `_bulk_get` answers, `{"id":…,"docs":[{"ok":…}|{"error":…}]}`; `document` is a
-   * document itself; `wrapped` is an object whose member `doc` is the document, as in `_all_docs?include_docs=true`.
+   * document itself; `wrapped` is an object of which one member is the document, as in `_all_docs?include_docs=true`.
    */
   element: "row" | "document" | "wrapped";
-  /** Further arrays may follow the outermost one, as in couchbackup's files: an array on each line. @default false */
+  /** The member of a wrapped element that is the document. @default "doc" */
+  member?: "doc" | "ok";
+  /** What is in the array are objects of which this member is the array of elements, as in `_all_docs/queries`. */
+  nested?: string;
+  /** There is no array: the outermost value is an element. `array` must be null. @default false */
+  bare?: boolean;
+  /** Further values may follow the outermost one, as in couchbackup's files: an array on each line. @default false */
   repeated?: boolean;
 }
 
@@ -54,7 +60,7 @@ export const Found = {
 /** One of them. */
 export type Found = (typeof Found)[keyof typeof Found];
 
-/** An error row of `_bulk_get`. */
+/** What CouchDB says where there is no document: an error row of `_bulk_get`, and its like elsewhere. */
 export interface RowError {
   error: string;
   reason: string;
@@ -67,10 +73,12 @@ const MAX_CAPTURE_BYTES = 1 << 20;
 const Level = {
   Outermost: 0,
   OuterObject: 1,
-  Elements: 2,
-  Element: 3,
-  Docs: 4,
-  DocsEntry: 5,
+  Groups: 2,
+  Group: 3,
+  Elements: 4,
+  Element: 5,
+  Docs: 6,
+  DocsEntry: 7,
 } as const;
 type Level = (typeof Level)[keyof typeof Level];
 
@@ -96,6 +104,8 @@ const Value = {
   Id: 2,
   Document: 3,
   Error: 4,
+  /** The revision that `open_revs` did not find. */
+  Missing: 5,
 } as const;
 type Value = (typeof Value)[keyof typeof Value];
 
@@ -162,6 +172,7 @@ export class DocumentScanner {
   #idFrom = -1;
   #idEnd = -1;
   #sawArray = false;
+  #groupSawArray = false;
 
   readonly #passer = new ValuePasser();
   #isPassing = false;
@@ -173,6 +184,16 @@ export class DocumentScanner {
 
   constructor(shape: JsonShape) {
     this.#shape = shape;
+  }
+
+  /** Whether the outermost value is closed. */
+  get isClosed(): boolean {
+    return this.#expect === Expect.End && !this.#isPassing;
+  }
+
+  /** Whether the bytes so far hold anything but white space. */
+  get hasBegun(): boolean {
+    return this.#isPassing || this.#level !== Level.Outermost || this.#expect !== Expect.Value;
   }
 
   /** Takes the next bytes. They must not change until `next()` has returned `Found.Nothing`. */
@@ -219,7 +240,7 @@ export class DocumentScanner {
    * @throws FramingError when the JSON is not closed or had no array of the shape: it was cut off, or is something else.
    */
   finish(): void {
-    if (this.#expect !== Expect.End) this.#fail("JSON ends before it is closed");
+    if (!this.isClosed) this.#fail("JSON ends before it is closed");
     if (!this.#sawArray) this.#fail(`JSON has no array "${this.#shape.array}"`);
   }
 
@@ -258,7 +279,7 @@ export class DocumentScanner {
         this.#expect = Expect.Value;
         return Found.Nothing;
       case Expect.CommaOrEnd: {
-        const inArray = this.#level === Level.Elements || this.#level === Level.Docs;
+        const inArray = this.#level === Level.Elements || this.#level === Level.Docs || this.#level === Level.Groups;
         if (byte === (inArray ? CLOSE_BRACKET : CLOSE_BRACE)) return this.#close();
         if (byte !== COMMA) this.#fail("JSON has neither a comma nor an end after a value");
         this.#at++;
@@ -266,8 +287,8 @@ export class DocumentScanner {
         return Found.Nothing;
       }
       case Expect.End:
-        if (this.#shape.repeated === true && byte === OPEN_BRACKET) {
-          return this.#open(Level.Elements, Expect.ValueOrEnd);
+        if (this.#shape.repeated === true && byte === (this.#shape.bare === true ? OPEN_BRACE : OPEN_BRACKET)) {
+          return this.#beginValue(byte);
         }
         return this.#fail("JSON goes on after its end");
     }
@@ -295,6 +316,10 @@ export class DocumentScanner {
   #beginValue(byte: number): Found {
     switch (this.#level) {
       case Level.Outermost:
+        if (this.#shape.bare === true) {
+          this.#sawArray = true;
+          return this.#beginElement(byte);
+        }
         if (this.#shape.array === null) {
           if (byte !== OPEN_BRACKET) this.#fail("JSON is not an array");
           return this.#open(Level.Elements, Expect.ValueOrEnd);
@@ -304,20 +329,26 @@ export class DocumentScanner {
       case Level.OuterObject:
         if (this.#memberName !== this.#shape.array) break;
         if (byte !== OPEN_BRACKET) this.#fail(`JSON member "${this.#memberName}" is not an array`);
+        this.#sawArray = true;
+        return this.#open(this.#shape.nested === undefined ? Level.Elements : Level.Groups, Expect.ValueOrEnd);
+      case Level.Groups:
+        if (byte !== OPEN_BRACE) this.#fail("JSON array holds something other than an object");
+        this.#groupSawArray = false;
+        return this.#open(Level.Group, Expect.NameOrEnd);
+      case Level.Group:
+        if (this.#memberName !== this.#shape.nested) break;
+        if (byte !== OPEN_BRACKET) this.#fail(`JSON member "${this.#memberName}" is not an array`);
+        this.#groupSawArray = true;
         return this.#open(Level.Elements, Expect.ValueOrEnd);
       case Level.Elements:
-        if (this.#shape.element === "document") {
-          return this.#beginDocument(byte);
-        }
-        if (byte !== OPEN_BRACE) this.#fail("JSON array holds something other than an object");
-        this.#id = undefined;
-        this.#idFrom = -1;
-        this.position = this.#at;
-        this.#open(Level.Element, Expect.NameOrEnd);
-        return Found.ElementStart;
+        return this.#beginElement(byte);
       case Level.Element:
-        if (this.#shape.element === "wrapped" && this.#memberName === "doc") {
-          return this.#beginDocument(byte);
+        if (this.#shape.element === "wrapped") {
+          if (this.#memberName === (this.#shape.member ?? "doc")) return this.#beginDocument(byte);
+          if (this.#memberName === "error" || this.#memberName === "missing") {
+            this.#beginPassing(this.#memberName === "error" ? Value.Error : Value.Missing, byte);
+            return Found.Nothing;
+          }
         }
         if (this.#memberName === "id" && byte === QUOTE) {
           this.#beginPassing(Value.Id, byte);
@@ -343,6 +374,19 @@ export class DocumentScanner {
     }
     this.#beginPassing(Value.Ignored, byte);
     return Found.Nothing;
+  }
+
+  #beginElement(byte: number): Found {
+    if (this.#shape.element === "document") return this.#beginDocument(byte);
+    if (byte !== OPEN_BRACE) {
+      const { bare } = this.#shape;
+      this.#fail(bare === true ? "JSON is not an object" : "JSON array holds something other than an object");
+    }
+    this.#id = undefined;
+    this.#idFrom = -1;
+    this.position = this.#at;
+    this.#open(Level.Element, Expect.NameOrEnd);
+    return Found.ElementStart;
   }
 
   #beginDocument(byte: number): Found {
@@ -372,10 +416,21 @@ export class DocumentScanner {
         this.#level = Level.Element;
         break;
       case Level.Element:
-        this.#level = Level.Elements;
+        this.#endElement();
         this.position = this.#at;
         return Found.ElementEnd;
+      case Level.Group:
+        if (!this.#groupSawArray) this.#fail(`JSON has no array "${this.#shape.nested}" in one of its results`);
+        this.#level = Level.Groups;
+        break;
+      case Level.Groups:
+        this.#level = Level.OuterObject;
+        break;
       case Level.Elements:
+        if (this.#shape.nested !== undefined) {
+          this.#level = Level.Group;
+          break;
+        }
         if (this.#shape.array !== null) {
           this.#level = Level.OuterObject;
           break;
@@ -390,10 +445,16 @@ export class DocumentScanner {
     return Found.Nothing;
   }
 
+  /** Goes back to what the element that is closed is in. */
+  #endElement(): void {
+    this.#level = this.#shape.bare === true ? Level.Outermost : Level.Elements;
+    this.#expect = this.#shape.bare === true ? Expect.End : Expect.CommaOrEnd;
+  }
+
   /** Begins to pass over the value whose first byte is next. */
   #beginPassing(value: Value, byte: number): void {
     this.#value = value;
-    if (value === Value.MemberName || value === Value.Id || value === Value.Error) {
+    if (value === Value.MemberName || value === Value.Id || value === Value.Error || value === Value.Missing) {
       this.#captureFrom = this.#at;
       this.#captured = [];
       this.#capturedBytes = 0;
@@ -423,12 +484,18 @@ export class DocumentScanner {
         } else this.#id = this.#parseCaptured() as string;
         return Found.Nothing;
       case Value.Error: {
-        const parsed = this.#parseCaptured() as { error?: unknown; reason?: unknown } | null;
-        this.error = { error: String(parsed?.error ?? "unknown"), reason: String(parsed?.reason ?? "") };
+        const parsed = this.#parseCaptured() as { error?: unknown; reason?: unknown } | string | null;
+        // A row of `_all_docs` has the error's name alone.
+        const { error, reason } = typeof parsed === "string" ? { error: parsed, reason: "" } : parsed ?? {};
+        this.error = { error: textOf(error, "unknown"), reason: textOf(reason, "") };
         return Found.Error;
       }
+      case Value.Missing:
+        this.error = { error: "not_found", reason: `missing: ${textOf(this.#parseCaptured(), "")}` };
+        return Found.Error;
       case Value.Document:
         this.position = this.#at;
+        if (this.#level !== Level.Element && this.#level !== Level.DocsEntry) this.#endElement();
         return Found.DocumentEnd;
       default:
         return Found.Nothing;
@@ -487,4 +554,10 @@ export class DocumentScanner {
       return this.#fail("JSON has an id, member name or error that does not parse");
     }
   }
+}
+
+/** A JSON value as text; one that is no text as its JSON, for a member `toString` may be anything. */
+function textOf(value: unknown, otherwise: string): string {
+  if (value === undefined || value === null) return otherwise;
+  return typeof value === "string" ? value : JSON.stringify(value);
 }

@@ -1,12 +1,9 @@
 /** Numbers as a person reads them on a terminal: counts, sizes, times and names cut to a width. Pure. */
 
+export { counted, formatCount } from "../counts.ts";
+
 const UNITS = ["B", "kB", "MB", "GB", "TB", "PB"];
 const SECONDS = { d: 86_400, h: 3_600, m: 60, s: 1 };
-
-/** `1,234,567`. */
-export function formatCount(count: number): string {
-  return String(Math.round(count)).replace(/\B(?=(\d{3})+$)/g, ",");
-}
 
 /** `950 B`, `1.2 MB`, `12 GB`: two significant digits or more, in powers of 1,000. */
 export function formatSize(bytes: number): string {

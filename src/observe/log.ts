@@ -32,6 +32,10 @@ export interface LogOptions extends LineLook {
   level: LogLevel;
   /** Takes one line without its newline. */
   write: (line: string) => void;
+  /**
+   * Fields of events, or all of an event, that sinks alone are told: who reads the console is told in another way.
+   */
+  onlyForSinks?: Readonly<Record<string, readonly string[] | "all">> | undefined;
   sinks?: readonly LogSink[];
   /** The least level that sinks get, where it is not that of the console (`--quiet`). @default level */
   sinkLevel?: LogLevel;
@@ -54,7 +58,7 @@ export interface OpenLog {
 }
 
 const RANK: Record<LogLevel, number> = { debug: 0, info: 1, warn: 2, error: 3 };
-// With the Pushgateway's 1.8 seconds less than five in all: what a run may lose at its end to servers that never answer.
+// With the Pushgateway's ten seconds less than thirteen in all: what a run may lose at its end to servers that never answer.
 const FLUSH_MS = 2_000;
 const FLUSH_AFTER_LOSS_MS = 500;
 
@@ -66,10 +70,12 @@ export function openLog(options: LogOptions): OpenLog {
   const lost = new LossCount();
 
   const writeConsole = (record: LogRecord) => {
+    const shown = forConsole(record, options.onlyForSinks);
+    if (shown === undefined) return;
     try {
-      options.write(format(record));
+      options.write(format(shown));
     } catch (error) {
-      // A console that is gone (EPIPE) must not end a backup; the line is counted instead.
+      // A console whose disk is full must not end a backup; the line is counted instead.
       lost.add(1, `Cannot write log lines: ${describeError(error)}`);
     }
   };
@@ -116,6 +122,16 @@ export function openLog(options: LogOptions): OpenLog {
       sinks = [];
       return result;
     },
+  };
+}
+
+function forConsole(record: LogRecord, onlyForSinks: LogOptions["onlyForSinks"] = {}): LogRecord | undefined {
+  const left = Object.hasOwn(onlyForSinks, record.event) ? onlyForSinks[record.event] : undefined;
+  if (left === undefined) return record;
+  if (left === "all") return undefined;
+  return {
+    ...record,
+    fields: Object.fromEntries(Object.entries(record.fields).filter(([key]) => !left.includes(key))),
   };
 }
 

@@ -8,6 +8,8 @@ import { authorizationFor, type Login } from "../basic_auth.ts";
 import { describeError } from "../errors.ts";
 import { parseRetryAfter } from "../retry.ts";
 import { readBytes } from "../streams.ts";
+import { tlsFailure } from "../tls_failure.ts";
+import type { Fetch } from "../trusted_fetch.ts";
 
 /** Where Loki is, and who asks. */
 export interface LokiAddress extends Login {
@@ -15,6 +17,8 @@ export interface LokiAddress extends Login {
   url: string;
   /** Sent as `X-Scope-OrgID`. */
   tenant?: string | undefined;
+  /** Makes the requests. @default the platform's */
+  fetch?: Fetch | undefined;
 }
 
 /** A line that waits. */
@@ -29,18 +33,22 @@ export interface LokiEntry {
 /** What became of one request. */
 export type LokiOutcome =
   | { result: "accepted" }
-  | { result: "refused"; cause: string }
-  | { result: "failed"; cause: string; retryAfterMs: number | undefined };
+  | { result: "refused"; cause: string; status: number | undefined }
+  | { result: "failed"; cause: string; status?: number; retryAfterMs: number | undefined };
 
 /** Sends lines to one Loki. */
 export class LokiClient {
   /** How it is called in a message, without a login. */
   readonly place: string;
+  /** The path that lines are sent to. */
+  readonly path: string;
   readonly #url: URL;
+  readonly #fetch: Fetch;
   readonly #headers: Record<string, string>;
 
   /** @throws TypeError when `url` is not an http or https URL. */
-  constructor({ url, tenant, login, password }: LokiAddress) {
+  constructor({ url, tenant, login, password, fetch: ownFetch = fetch }: LokiAddress) {
+    this.#fetch = ownFetch;
     this.#url = pushUrl(url);
     this.#headers = { "content-type": "application/json", "content-encoding": "gzip" };
     if (tenant !== undefined) this.#headers["x-scope-orgid"] = tenant;
@@ -48,6 +56,7 @@ export class LokiClient {
     this.#url.username = this.#url.password = "";
     if (authorization !== undefined) this.#headers.authorization = authorization;
     this.place = `Loki at "${this.#url.host}"`;
+    this.path = this.#url.pathname;
   }
 
   /** Sends lines as one request. Never rejects. */
@@ -56,8 +65,17 @@ export class LokiClient {
       const body = await gzip(pushBody(entries));
       // A redirect would turn the POST into a GET without lines, so none is followed.
       const request = { method: "POST", headers: this.#headers, body, redirect: "manual", signal } as const;
-      return await this.#readAnswer(await fetch(this.#url, request));
+      return await this.#readAnswer(await this.#fetch(this.#url, request));
     } catch (error) {
+      const tls = tlsFailure(error, { url: this.#url.href, caFileKey: "loki.ca_file" });
+      // The next lines meet the same certificate: nothing is gained by keeping these.
+      if (tls !== undefined) {
+        return {
+          result: "refused",
+          status: undefined,
+          cause: `Cannot reach ${this.place}: ${tls.reason}. ${tls.hint}`,
+        };
+      }
       const cause = `Cannot reach ${this.place}: ${describeError(error)}`;
       return { result: "failed", cause, retryAfterMs: undefined };
     }
@@ -70,8 +88,8 @@ export class LokiClient {
       return { result: "accepted" };
     }
     const cause = `${this.place} answered ${status} ${await readStart(response)}`.trimEnd();
-    if (status !== 429 && status !== 408 && status < 500) return { result: "refused", cause };
-    return { result: "failed", cause, retryAfterMs: parseRetryAfter(headers.get("retry-after"), new Date()) };
+    if (status !== 429 && status !== 408 && status < 500) return { result: "refused", cause, status };
+    return { result: "failed", cause, status, retryAfterMs: parseRetryAfter(headers.get("retry-after"), new Date()) };
   }
 }
 
@@ -102,15 +120,11 @@ function gzip(text: string): Promise<Uint8Array<ArrayBuffer>> {
 
 /** The beginning of an answer's text, for a person; a server may send any amount. */
 async function readStart(response: Response): Promise<string> {
-  const reader = response.body?.getReader();
-  if (reader === undefined) return "";
   const decoder = new TextDecoder();
   let text = "";
-  while (text.length < 200) {
-    const { done, value } = await reader.read();
-    if (done) return text.trim();
-    text += decoder.decode(value, { stream: true });
+  for await (const bytes of response.body ?? []) {
+    text += decoder.decode(bytes, { stream: true });
+    if (text.length >= 200) break;
   }
-  await reader.cancel();
   return text.slice(0, 200).trim();
 }

@@ -4,7 +4,7 @@
  * them when a terminal is resized or a log line comes between, and two lines are less than its configuration.
  */
 import type { Progress } from "../observe.ts";
-import { formatCount, formatSeconds, formatSize, shortenMiddle } from "./figures.ts";
+import { counted, formatCount, formatSeconds, formatSize, shortenMiddle } from "./figures.ts";
 import { Counter, fractionOf, monotonicMs, rateOf, restMs, type RunTally } from "./progress.ts";
 
 const WIDEST_BAR = 30;
@@ -87,7 +87,7 @@ function formatBars(run: RunTally, nowMs: number, columns: number): string[] {
   const lines: string[] = [];
   if (run.databases !== 1 || inHand === undefined) {
     const fraction = (run.finished + (inHand === undefined ? 0 : fractionOf(inHand) ?? 0)) / Math.max(1, run.databases);
-    const facts = [`${alignCount(run.finished, run.databases)} databases`, `${formatCount(run.documents)} documents`];
+    const facts = [alignCount(run.finished, run.databases, "database"), counted(run.documents, "document")];
     if (run.failed > 0) facts.unshift(`${formatCount(run.failed)} failed`);
     facts.push(formatRest(fraction, run.startedMs, nowMs));
     lines.push(formatBar(run.action, fraction, facts, columns));
@@ -95,7 +95,7 @@ function formatBars(run: RunTally, nowMs: number, columns: number): string[] {
   if (inHand !== undefined) {
     const fraction = fractionOf(inHand);
     const facts = [
-      `${alignCount(inHand.documents, inHand.expected)} documents`,
+      alignCount(inHand.documents, inHand.expected, "document"),
       `${(rateOf(inHand, nowMs) / 1e6).toFixed(1).padStart(5)} MB/s`,
       fraction === undefined ? formatSize(inHand.bytes) : formatRest(fraction, inHand.startedMs, nowMs),
     ];
@@ -117,10 +117,9 @@ function formatBar(name: string, fraction: number | undefined, facts: readonly s
   return `${label}  [${"#".repeat(full)}${".".repeat(room - full)}]${text()}`.trimEnd();
 }
 
-function alignCount(count: number, total: number | undefined): string {
-  if (total === undefined) return formatCount(count);
-  const whole = formatCount(total);
-  return `${formatCount(count).padStart(whole.length)}/${whole}`;
+function alignCount(count: number, total: number | undefined, noun: string): string {
+  if (total === undefined) return counted(count, noun);
+  return `${formatCount(count).padStart(formatCount(total).length)}/${counted(total, noun)}`;
 }
 
 function formatRest(fraction: number, startedMs: number, nowMs: number): string {

@@ -6,7 +6,7 @@ import { styled } from "./style.ts";
 import { type DatabaseReport, isSaved, type RunReport, type TaskReport } from "../archive/report.ts";
 import type { UnreadableDocument } from "../couchdb/couchdb.ts";
 import type { Totals } from "../archive/manifest.ts";
-import { formatCount, formatSeconds, formatSize, shortenMiddle } from "./figures.ts";
+import { counted, formatCount, formatSeconds, formatSize, shortenMiddle } from "./figures.ts";
 import { printable } from "./logfmt.ts";
 
 /** How a summary looks. */
@@ -54,9 +54,8 @@ export function formatSummary(report: RunReport, options: SummaryOptions = {}): 
   const databases = report.tasks.flatMap((task) => task.databases);
   const saved = databases.filter(isSaved).length;
   const seconds = (Date.parse(report.finished_at) - Date.parse(report.started_at)) / 1000;
-  const noun = databases.length === 1 ? "database" : "databases";
   lines.push(
-    `Saved ${formatCount(saved)} of ${formatCount(databases.length)} ${noun} in ${
+    `Saved ${formatCount(saved)} of ${counted(databases.length, "database")} in ${
       formatSeconds(seconds)
     }, run ${report.run}`,
   );
@@ -187,10 +186,10 @@ function formatWarnings(report: RunReport, { color = false }: SummaryOptions): s
 function describeUnreadable(unreadable: readonly UnreadableDocument[]): string {
   const names = unreadable.slice(0, NAMED_DOCUMENTS).map(({ id }) => JSON.stringify(id)).join(", ");
   const more = unreadable.length > NAMED_DOCUMENTS ? " and more" : "";
-  const noun = unreadable.length === 1 ? "document" : "documents";
+  const which = unreadable.length === 1 ? "which is" : "which are";
   return `CouchDB could not read ${
-    formatCount(unreadable.length)
-  } ${noun}, which are not in the backup: ${names}${more}`;
+    counted(unreadable.length, "document")
+  }, ${which} not in the backup: ${names}${more}`;
 }
 
 function formatFailures(report: RunReport, { color = false }: SummaryOptions): string[] {

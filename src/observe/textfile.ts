@@ -46,6 +46,20 @@ export async function writeMetricsFile(
   }
 }
 
+/**
+ * Whether the file at `path` can be written: what is there is read, and another name beside it is written and taken away.
+ *
+ * @returns What was found, as a sentence. @throws the system's error.
+ */
+export async function tryMetricsFile(path: string): Promise<string> {
+  const previous = await readPrevious(path);
+  const temporary = `${path}.${process.pid}.tmp`;
+  const file = await open(temporary, "w", 0o644);
+  await file.close();
+  await rm(temporary, { force: true });
+  return previous === "" ? `"${path}" can be written` : `"${path}" is there and can be replaced`;
+}
+
 async function readPrevious(path: string): Promise<string> {
   try {
     return await readFile(path, "utf8");

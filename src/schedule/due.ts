@@ -15,7 +15,7 @@ import { EXIT } from "../errors.ts";
 import { type Claim, CLAIM_TIMES, claimElapse, type ClaimTimes } from "./claim.ts";
 import { type ElapseState, readElapse } from "./elapse.ts";
 import { giveUpEarlier } from "./give_up.ts";
-import { describeFailed } from "./retry.ts";
+import { describeFailed, hintForMissing } from "./retry.ts";
 import { type Brake, type DueTask, reportFailure, runElapse } from "./run_elapse.ts";
 
 /** What a scheduled run works with. */
@@ -232,7 +232,8 @@ class ScheduledRun {
     const report = await this.#folder(due).readReport({ signal });
     if (report === undefined || report.ok) return this.#note(due, "done");
     const { task, elapse } = due;
-    log.error("elapse is over, and not all of it is saved", { task: task.name, elapse, ...describeFailed(report) });
+    const facts = { ...describeFailed(report), hint: hintForMissing(report) };
+    log.error("elapse is over, and not all of it is saved", { task: task.name, elapse, ...facts });
     this.#note(due, "failed", { exit_code: exitCodeOfReport(report) });
   }
 

@@ -10,7 +10,7 @@
 import { z } from "zod";
 import { joinKey } from "../store/key.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
-import { readText } from "../streams.ts";
+import { readObjectText } from "../store/whole.ts";
 
 /** A run that has an elapse, as its claim says. */
 export interface Holder {
@@ -76,7 +76,8 @@ export const HEARTBEAT = "heartbeat";
 export const REPORT_NAME = "report.json";
 /** So many runs before one are looked into for what they have left, beside the first. */
 const MOST_EARLIER_RUNS = 30;
-const GENERATION_NAME = /^(claim|heartbeat)(?:-(\d+))?\.json$/;
+/** What nameOf() writes, and nothing that only resembles it. */
+const GENERATION_NAME = /^(claim|heartbeat)(?:-([2-9]|[1-9]\d{1,8}))?\.json$/;
 
 /** The first generation's objects have no number, as most elapses know no other. */
 export function nameOf(what: string, generation: number): string {
@@ -145,7 +146,7 @@ export async function readJson<T>(
   schema: z.ZodType<T>,
   options: StoreCallOptions,
 ): Promise<T | undefined> {
-  const text = await readText(await store.read(key, options));
+  const text = await readObjectText(store, key, options);
   try {
     return schema.parse(JSON.parse(text));
   } catch {

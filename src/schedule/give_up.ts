@@ -12,7 +12,7 @@ import type { Log } from "../observe.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import { dateInPath } from "../task/selection.ts";
 import { type ElapseState, readElapse } from "./elapse.ts";
-import { describeFailed, givenUp } from "./retry.ts";
+import { describeFailed, givenUp, hintForMissing } from "./retry.ts";
 import type { DueTask } from "./run_elapse.ts";
 
 /** How many of the elapses before are looked into: those further back were given up when these began. */
@@ -34,7 +34,7 @@ export async function giveUpEarlier(
       const outcome = await folder.readNewestGeneration({ signal });
       const report = givenUp(outcome?.report ?? neverFinished({ task, elapse }, state, context), next.elapse);
       await folder.storeReport(report, { signal });
-      const facts = { ...describeFailed(report), next: next.elapse };
+      const facts = { ...describeFailed(report), next: next.elapse, hint: hintForMissing(report) };
       log.error("elapse is given up: the next one has come", { task: task.name, elapse, ...facts });
     }
   } catch (error) {

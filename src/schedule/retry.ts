@@ -2,6 +2,7 @@
  * What becomes of an elapse when one of its runs has ended. In: how that run came out, how those before it did, and the
  * time. Out: that the elapse is over, or when it is tried again. Pure.
  */
+import { commandLine } from "../command_line.ts";
 import { isTaskSaved, isWorthRetrying, mergeTaskReports, type RunReport, type TaskReport } from "../archive/report.ts";
 import { isFatalForRun } from "../errors.ts";
 import type { Task } from "../task/task.ts";
@@ -95,4 +96,11 @@ export function describeFailed(report: RunReport): { failed: number; of: number;
   const first = report.tasks.find(({ error }) => error !== undefined)?.error ??
     (failed[0] === undefined ? undefined : `${failed[0].database}: ${failed[0].error}`);
   return { failed: failed.length, of: databases.length, first };
+}
+
+/** What brings in by hand what an elapse that is over lacks. */
+export function hintForMissing({ tasks: [task] }: RunReport): string | undefined {
+  if (task === undefined) return undefined;
+  const words = ["--task", task.task, "--date", task.date, "--resume"];
+  return `${commandLine("backup", words)} saves what is missing`;
 }

@@ -3,6 +3,7 @@
  * a Lambda does: a plan, then rounds of each database until it is done, then a summary. In: a task's elapse, and which
  * step is asked for. Out: what the step found, to be handed to the next one; all else lies in the run's folder.
  */
+import { counted } from "../counts.ts";
 import { backup } from "../commands/backup/backup.ts";
 import type { BackupOptions, RunContext } from "../commands/backup/context.ts";
 import type { Task } from "../task/task.ts";
@@ -331,7 +332,7 @@ async function countChunks({ context, date, database }: BackupOf, run: string): 
 }
 
 function noProgress({ chunk }: Task): UsageError {
-  const size = chunk === undefined ? "all documents in one request" : `${chunk} documents a request`;
+  const size = chunk === undefined ? "all documents in one request" : `${counted(chunk, "document")} a request`;
   return new UsageError(`Cannot finish a single chunk within the time of one call, with ${size}`, {
     hint: `Set the task's chunk${chunk === undefined ? "" : " lower"}, or give the function more memory`,
   });

@@ -13,7 +13,7 @@ import { describeError, exitCodeOf, hintOf, isFatalForRun, ProgramError } from "
 import { dateInPath, selectTasks } from "../task/selection.ts";
 import type { Task } from "../task/task.ts";
 import type { Claim } from "./claim.ts";
-import { databasesToRetry, describeFailed, settle } from "./retry.ts";
+import { databasesToRetry, describeFailed, hintForMissing, settle } from "./retry.ts";
 
 /** A task whose latest elapse has yet to be run, or resumed. */
 export interface DueTask {
@@ -155,8 +155,8 @@ export async function noteElapseSaved(
 function logGivenUp(log: RunContext["log"], report: RunReport): void {
   const [task] = report.tasks;
   if (task?.given_up === undefined) return log.warn("elapse is over, and something could not be read", {});
-  const hint = `backup --task "${task.task}" --date ${task.date} --resume saves what is missing`;
-  log.error("elapse is given up: the next one has come", { ...describeFailed(report), next: task.given_up, hint });
+  const facts = { ...describeFailed(report), next: task.given_up, hint: hintForMissing(report) };
+  log.error("elapse is given up: the next one has come", facts);
 }
 
 function dateOf({ task, elapse }: DueTask): string {

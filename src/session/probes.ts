@@ -1,29 +1,200 @@
-/** What `check` tries beside CouchDB and the store: whether what a config names for its logs and figures is there. */
-import type { Probe } from "../commands/check.ts";
-import type { Config } from "../config/config.ts";
+/**
+ * What `check` tries beside CouchDB and the store: whether what a config names for its logs and figures takes them, with the
+ * login and the path that a run uses; how much the disk of a bucket folder has left; and who may read the passwords.
+ */
+import { stat, statfs } from "node:fs/promises";
+import { hostname } from "node:os";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { Catalog } from "../archive/catalog.ts";
+import type { Repository } from "../archive/repository.ts";
+import type { Found, Probe } from "../commands/check.ts";
+import { type Config, STANDARD_INPUT } from "../config/config.ts";
+import { formatDate } from "../dates.ts";
+import { describeError, ProgramError } from "../errors.ts";
+import { counted, formatSize } from "../observe/figures.ts";
+import { formatLogfmt } from "../observe/logfmt.ts";
+import { LokiClient } from "../observe/loki_request.ts";
+import { tryPush } from "../observe/pushgateway.ts";
+import { tryMetricsFile } from "../observe/textfile.ts";
+import { shellWord } from "../shell_word.ts";
+import { tryStateFolder } from "../store/directory/mount.ts";
+import type { Certificates } from "./certificates.ts";
+import { lokiLabels } from "./log.ts";
 
 const PROBE_TIMEOUT_MS = 5000;
 
-/** Whether Loki and the Pushgateway are there, asked for in a way that leaves nothing behind. */
-export function probesOf({ loki, prometheus }: Pick<Config, "loki" | "prometheus">): Probe[] {
+/** What {@linkcode probesOf} takes beside the config. */
+export interface ProbeContext {
+  repository: Repository;
+  /** The authorities that the config names. */
+  certificates: Certificates;
+  now: () => Date;
+  /** The machine's name in log lines and figures. @default the operating system's */
+  host?: string | undefined;
+}
+
+/** Everything else that a config names, each tried as a run would use it. */
+export function probesOf(config: Config, context: ProbeContext): Probe[] {
+  const { bucket, loki, prometheus } = config;
   const probes: Probe[] = [];
-  if (loki !== undefined) probes.push(reach("loki", new URL("/ready", loki.url)));
-  if (prometheus?.pushgateway !== undefined) {
-    probes.push(reach("pushgateway", new URL("/-/ready", prometheus.pushgateway.url)));
+  if (bucket.bucket.startsWith("file:")) {
+    probes.push(spaceProbe(fileURLToPath(bucket.bucket), context.repository), stateFolderProbe(bucket.stateFolder));
   }
+  if (loki !== undefined) probes.push(lokiProbe(loki, context));
+  if (prometheus?.pushgateway !== undefined) {
+    const options = { ...prometheus.pushgateway, instance: prometheus.instance ?? context.host ?? hostname() };
+    probes.push({
+      check: "pushgateway",
+      run: async (signal) => {
+        const fetch = await context.certificates.fetchFor("pushgateway");
+        return await tryPush({ ...options, fetch }, withTimeout(signal));
+      },
+    });
+  }
+  const { textfile } = prometheus ?? {};
+  if (textfile !== undefined) probes.push({ check: "textfile", run: () => tryMetricsFile(textfile) });
+  if (process.platform !== "win32") probes.push(...modeProbes(config)); // Windows has no such modes.
   return probes;
 }
 
-function reach(check: string, url: URL): Probe {
+/** Something is there and does not do what a run needs. */
+class ProbeFailure extends ProgramError {
+  override readonly exitCode = 3;
+}
+
+function withTimeout(signal: AbortSignal): AbortSignal {
+  return AbortSignal.any([signal, AbortSignal.timeout(PROBE_TIMEOUT_MS)]);
+}
+
+/** A line is pushed, with the labels of a run: what is not taken then would not be taken in a run either. */
+function lokiProbe(loki: NonNullable<Config["loki"]>, { now, host, certificates }: ProbeContext): Probe {
   return {
-    check,
+    check: "loki",
     async run(signal) {
-      const address = url.origin + url.pathname;
-      const response = await fetch(address, {
-        signal: AbortSignal.any([signal, AbortSignal.timeout(PROBE_TIMEOUT_MS)]),
-      });
-      await response.body?.cancel();
-      return `${address} answers ${response.status}`;
+      const client = new LokiClient({ ...loki, fetch: await certificates.fetchFor("loki") });
+      const labels = { ...lokiLabels(loki, host), level: "info" };
+      const time = BigInt(now().getTime()) * 1_000_000n;
+      const line = formatLogfmt({ event: "check pushes a line" });
+      const outcome = await client.push([{ stream: JSON.stringify(labels), time, line }], withTimeout(signal));
+      signal.throwIfAborted();
+      if (outcome.result === "accepted") return `${client.place} takes a line at ${client.path}`;
+      const { cause, status } = outcome;
+      throw new ProbeFailure(cause, { hint: lokiHint(status, client.path) });
     },
   };
+}
+
+function lokiHint(status: number | undefined, path: string): string {
+  if (status === undefined) return "Check loki.url; backups go on without it, and count the lines that are lost";
+  if (status === 401 || status === 403) {
+    return "Check loki.login and loki.password; a Loki of several tenants also wants loki.tenant";
+  }
+  if (status === 404 || status === 405 || (status >= 300 && status < 400)) {
+    return `Nothing takes lines at ${path}: loki.url is the whole address, such as http://host:3100/loki/api/v1/push`;
+  }
+  return "Loki's own log says more; backups go on without it, and count the lines that are lost";
+}
+
+/** What the disk has left, beside the size of the last backups. */
+function spaceProbe(root: string, repository: Repository): Probe {
+  return {
+    check: "store_space",
+    async run(signal) {
+      const last = await lastBackupBytes(repository, signal);
+      let free: number;
+      try {
+        const { bavail, bsize } = await statfs(root);
+        free = bavail * bsize;
+      } catch (error) {
+        if (!isNotAllowed(error)) throw error;
+        return "How much space the disk has left is not known: Deno was not given --allow-sys=statfs";
+      }
+      const left = `${formatSize(free)} are free on the disk of the bucket folder`;
+      if (last === undefined) return `${left}; how much a backup takes is known when there is one`;
+      const detail = `${left}, the last backups took ${formatSize(last.bytes)} (${last.what})`;
+      if (free > last.bytes) return detail;
+      return { detail, hint: "Make room: the next backup may not fit", warning: true };
+    },
+  };
+}
+
+/** Deno's answer to what its flags do not allow; Node has no such error. */
+function isNotAllowed(error: unknown): boolean {
+  return error instanceof Error && error.name === "NotCapable";
+}
+
+/** The stored size of each task's backups of the newest date that it has, by the catalog. */
+async function lastBackupBytes(
+  repository: Repository,
+  signal: AbortSignal,
+): Promise<{ bytes: number; what: string } | undefined> {
+  const catalog = new Catalog(repository);
+  const tasks = new Map<string, { date: string; bytes: number; databases: number }>();
+  for await (const database of catalog.databases({ signal })) {
+    const entry = await catalog.latest(database, { signal });
+    if (entry === undefined) continue;
+    const date = formatDate(entry.date);
+    const known = tasks.get(entry.task);
+    if (known !== undefined && known.date > date) continue;
+    const sum = known?.date === date ? known : { date, bytes: 0, databases: 0 };
+    sum.bytes += entry.compressedBytes;
+    sum.databases++;
+    tasks.set(entry.task, sum);
+  }
+  if (tasks.size === 0) return undefined;
+  const sums = [...tasks.values()];
+  const databases = sums.reduce((sum, task) => sum + task.databases, 0);
+  return {
+    bytes: sums.reduce((sum, { bytes }) => sum + bytes, 0),
+    what: `${counted(databases, "database")} of ${counted(tasks.size, "task")}`,
+  };
+}
+
+/** Where this machine remembers that the bucket folder was there; without it a disk that is not mounted goes unnoticed. */
+function stateFolderProbe(folder: string | undefined): Probe {
+  const hint = "Set STATE_DIRECTORY or XDG_STATE_HOME to a folder that can be written and outlives a restart";
+  const consequence = "a disk that is not mounted one day will not be noticed";
+  return {
+    check: "state_folder",
+    async run(): Promise<string | Found> {
+      if (folder === undefined) return { detail: `There is no folder for state: ${consequence}`, hint, warning: true };
+      try {
+        await tryStateFolder(folder);
+        return `"${folder}" can be written`;
+      } catch (error) {
+        const detail = `"${folder}" cannot be written: ${describeError(error)}; ${consequence}`;
+        return { detail, hint, warning: true };
+      }
+    },
+  };
+}
+
+/** A file with a password in it should not be readable for everybody on the machine. */
+function modeProbes({ file, holdsSecret, database }: Config): Probe[] {
+  const files: [string, string][] = [];
+  if (holdsSecret === true && !file.startsWith("$") && file !== STANDARD_INPUT) files.push(["config_mode", file]);
+  if (database.passwordFile !== undefined) files.push(["password_file_mode", database.passwordFile.path]);
+  return files.map(([check, path]) => ({
+    check,
+    async run(): Promise<string | Found> {
+      const found = await stat(path).catch(notThere);
+      // A program that uses the library may have the text from elsewhere, and a name for it that is no file's.
+      if (found === undefined) return `"${path}" is no file of this machine`;
+      const mode = found.mode & 0o777;
+      const shown = `0${mode.toString(8).padStart(3, "0")}`;
+      if ((mode & 0o004) === 0) return `"${path}" has the mode ${shown}`;
+      return {
+        detail: `"${path}" holds a password and can be read by everybody on this machine (mode ${shown})`,
+        hint: `chmod o-rwx ${shellWord(path)}`,
+        warning: true,
+      };
+    },
+  }));
+}
+
+/** Undefined for a file that is not there; anything else is thrown on. */
+function notThere(error: unknown): undefined {
+  if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+  throw error;
 }

@@ -7,14 +7,20 @@ import type { Repository } from "../archive/repository.ts";
 import { isSaved, isTaskSaved, type RunReport } from "../archive/report.ts";
 import type { RunContext } from "../commands/backup/context.ts";
 import type { CheckReport } from "../commands/check.ts";
+import type { DiffReport, DiffRequest } from "../commands/diff.ts";
+import type { ExportRequest, FoundDocument, ShownDocument, ShowRequest, Sink } from "../commands/document.ts";
+import type { StoreCheckReport } from "../commands/check_store.ts";
 import type { ExpireRequest } from "../commands/expire/expire.ts";
 import type { ExpireReport } from "../commands/expire/report.ts";
 import type { KeepReport, KeepRequest } from "../commands/keep.ts";
 import type { BackupList, ListedDatabase, ListRequest } from "../commands/list.ts";
 import type { Plan } from "../commands/plan.ts";
 import type { RestoreRequest } from "../commands/restore/context.ts";
+import type { FleetRequest } from "../commands/restore/fleet.ts";
+import type { FleetReport } from "../commands/restore/fleet_report.ts";
 import type { RestoreReport } from "../commands/restore/report.ts";
 import type { SizesReport } from "../commands/sizes.ts";
+import type { VerifyAllReport, VerifyAllRequest } from "../commands/verify_all.ts";
 import type { VerifyReport, VerifyRequest } from "../commands/verify.ts";
 import type { Config } from "../config/config.ts";
 import type { CouchClient } from "../couchdb/client.ts";
@@ -25,6 +31,7 @@ import { eitherSignal } from "../parallel.ts";
 import { openStore } from "../store/open.ts";
 import type { Store } from "../store/store.ts";
 import type { TaskSelection } from "../task/selection.ts";
+import type { Certificates } from "./certificates.ts";
 import { withPassword } from "./password.ts";
 
 /** How many elapses of each task a plan lists where nobody says. */
@@ -54,6 +61,8 @@ export interface SessionParts extends Surroundings {
   repository: Repository;
   /** The machine's name in the figures of a run; undefined: the operating system's. */
   host: string | undefined;
+  /** The authorities that the config names, for the connections to its servers. */
+  certificates: Certificates;
   /** Delivers the log lines that wait, and counts those that are lost. */
   flush: () => Promise<{ lostLines: number }>;
   /** Lets go of what was opened. */
@@ -130,12 +139,13 @@ export class Session implements AsyncDisposable {
    */
   async connect(): Promise<CouchClient> {
     if (this.#couch !== undefined) return this.#couch;
-    const { config, log } = this.#parts;
-    const [{ CouchClient }, options] = await Promise.all([
+    const { config, log, certificates } = this.#parts;
+    const [{ CouchClient }, options, fetch] = await Promise.all([
       import("../couchdb/client.ts"),
       withPassword(config, this.#parts),
+      certificates.fetchFor("database"),
     ]);
-    return this.#couch ??= new CouchClient({ ...options, log });
+    return this.#couch ??= new CouchClient({ ...options, log, fetch });
   }
 
   /** All that a command works with, for who calls one without this session's methods. @throws As `connect` does. */
@@ -145,7 +155,8 @@ export class Session implements AsyncDisposable {
 
   /** Opens another bucket folder with the config's credentials: `s3://name/folder` or `file:///path`. */
   async openStore(bucket: string): Promise<Store> {
-    return await openStore({ ...this.config.bucket, bucket }, { log: this.#parts.log });
+    const { log, certificates } = this.#parts;
+    return await openStore({ ...this.config.bucket, bucket }, { log, fetch: await certificates.fetchFor("bucket") });
   }
 
   /**
@@ -183,12 +194,27 @@ export class Session implements AsyncDisposable {
     } catch (error) {
       const isInterrupted = signal.aborted || stop.aborted;
       if (!isInterrupted && !(error instanceof UsageError)) {
-        await this.publish(await this.#failure(request, { error, startedAt }), { isPart });
+        const failure = await this.#failure(request, { error, startedAt });
+        if (!isPart) await this.#keepReport(failure);
+        await this.publish(failure, { isPart });
       }
       throw error;
     }
+    if (!isPart) await this.#keepReport(report);
     await this.publish(report, { isPart });
     return report;
+  }
+
+  /** For who asks later how it came out; the backups are saved whether it can be stored or not. */
+  async #keepReport(report: RunReport): Promise<void> {
+    const { log, signal } = this.#parts;
+    try {
+      const { storeManualRun } = await import("../archive/manual_run.ts");
+      await storeManualRun(this.repository, report, { signal });
+    } catch (error) {
+      signal.throwIfAborted();
+      log.warn("report of the run is not stored", { error: describeError(error) });
+    }
   }
 
   /** The report of a run that could not begin: CouchDB is away, or the store. */
@@ -223,6 +249,17 @@ export class Session implements AsyncDisposable {
   }
 
   /**
+   * Brings all databases of a moment back, several at a time. Called again after it was broken off, it goes on.
+   *
+   * @throws UsageError before anything is written, when a target is not as it must be; ArchiveError when there is no backup;
+   * CouchError and StoreError; the reason of `signal` or `stop`. What fails behind that is in the report.
+   */
+  async restoreAll(request: FleetRequest): Promise<FleetReport> {
+    const { restoreFleet } = await import("../commands/restore/fleet.ts");
+    return await restoreFleet({ ...await this.context(), ...this.#paths() }, request);
+  }
+
+  /**
    * Reads a backup again and compares it with its manifest. Needs no CouchDB.
    *
    * @returns What was found; a damaged backup is not an error.
@@ -235,6 +272,16 @@ export class Session implements AsyncDisposable {
   }
 
   /**
+   * Verifies the backups of the whole repository, or the part of them whose turn it is today. Needs no CouchDB.
+   *
+   * @throws UsageError, StoreError; what is wrong with a backup is in the report.
+   */
+  async verifyAll(request: VerifyAllRequest = {}): Promise<VerifyAllReport> {
+    const { verifyAll } = await import("../commands/verify_all.ts");
+    return await verifyAll({ ...this.surroundings, ...this.#paths() }, request);
+  }
+
+  /**
    * Lists the backups in the store, those first that were complete last. Needs no CouchDB.
    *
    * @throws StoreError when the store fails.
@@ -243,6 +290,37 @@ export class Session implements AsyncDisposable {
     const { listBackups } = await import("../commands/list.ts");
     const { now, signal } = this.#parts;
     return await listBackups({ repository: this.repository, now, signal }, request);
+  }
+
+  /** Writes one document of a backup to `sink`. Needs no CouchDB. @throws ArchiveError when the backup does not have it. */
+  async show(request: ShowRequest, sink: Sink): Promise<ShownDocument> {
+    const { showDocument } = await import("../commands/document.ts");
+    return await showDocument({ ...this.surroundings, ...this.#paths() }, request, sink);
+  }
+
+  /** Writes the documents of a backup to `sink`, one a line. Needs no CouchDB. @throws ArchiveError when it is not whole. */
+  async export(
+    request: ExportRequest,
+    sink: Sink,
+  ): Promise<{ database: string; path: string; revisions: number }> {
+    const { exportDocuments } = await import("../commands/document.ts");
+    return await exportDocuments({ ...this.surroundings, ...this.#paths() }, request, sink);
+  }
+
+  /** The revisions of a document over all backups. Needs no CouchDB. @throws ArchiveError when there is no backup. */
+  async find(request: { database: string; id: string }): Promise<FoundDocument> {
+    const { findDocument } = await import("../commands/document.ts");
+    return await findDocument({ ...this.surroundings, ...this.#paths() }, request);
+  }
+
+  /**
+   * What changed between two backups, or since one. CouchDB is asked only where `to` or `from` is `live`.
+   *
+   * @throws ArchiveError when a backup is not whole; CouchError and StoreError.
+   */
+  async diff(request: DiffRequest): Promise<DiffReport> {
+    const { diffBackups } = await import("../commands/diff.ts");
+    return await diffBackups({ ...this.surroundings, ...this.#paths(), connect: () => this.connect() }, request);
   }
 
   /** Adds up what backups take up in the store. Needs no CouchDB. @throws StoreError when the store fails. */
@@ -262,9 +340,10 @@ export class Session implements AsyncDisposable {
       import("../commands/expire/expire.ts"),
       import("../store/open.ts"),
     ]);
-    const { now, log, signal, stop } = this.#parts;
+    const { now, log, signal, stop, certificates } = this.#parts;
     const { tasks, bucket } = this.config;
-    const context = { repository: this.repository, remover: await openRemover(bucket), tasks, log, now };
+    const remover = await openRemover(bucket, { fetch: await certificates.fetchFor("bucket") });
+    const context = { repository: this.repository, remover, tasks, log, now };
     return await expire({ ...context, signal: eitherSignal({ signal, stop }) }, request);
   }
 
@@ -298,12 +377,34 @@ export class Session implements AsyncDisposable {
     return await plan(this.config.tasks, { from, count, couch, repository, signal: AbortSignal.any([signal, stop]) });
   }
 
-  /** Tries all that a backup needs. One small object is written, always the same. @throws The reason of `signal`. */
+  /** Tries all that a backup needs. Four small objects are written, always the same. @throws The reason of `signal`. */
   async check(): Promise<CheckReport> {
     const { checkSetup } = await import("../commands/check.ts");
     const { probesOf } = await import("./probes.ts");
-    const isScheduled = this.config.tasks.some(({ cron }) => cron !== undefined);
-    return await checkSetup({ ...await this.context(), probes: probesOf(this.config), isScheduled });
+    const { config, repository } = this;
+    const { tasks } = config;
+    const probes = probesOf(config, {
+      repository,
+      now: this.#parts.now,
+      host: this.#parts.host,
+      certificates: this.#parts.certificates,
+    });
+    const isScheduled = tasks.some(({ cron }) => cron !== undefined);
+    return await checkSetup({ ...await this.context(), tasks, probes, isScheduled });
+  }
+
+  /**
+   * Asks the store, property by property, for what backups rely on. Some small objects and some MiB are written, always
+   * under the same names. Needs no CouchDB.
+   *
+   * @returns What was found; a store in which nothing can be kept is not an error.
+   * @throws The reason of `signal` or `stop`.
+   */
+  async checkStore(): Promise<StoreCheckReport> {
+    const { checkStoreProperties } = await import("../commands/check_store.ts");
+    const { log, now, signal, stop } = this.#parts;
+    const signals = AbortSignal.any([signal, stop]);
+    return await checkStoreProperties({ log, now, repository: this.repository, signal: signals });
   }
 
   /**
@@ -313,12 +414,13 @@ export class Session implements AsyncDisposable {
    * @param options `isPart`: the run was for databases that were named.
    */
   async publish(report: RunReport, options: { isPart?: boolean } = {}): Promise<void> {
-    const { config, flush, host, log } = this.#parts;
+    const { config, flush, host, log, certificates } = this.#parts;
     logEnd(report, log);
     const { lostLines } = await flush();
     if (config.prometheus === undefined) return;
     const { publishMetrics } = await import("./publish.ts");
-    const counted = { ...options, lostLogLines: lostLines, retries: this.#couch?.retries ?? 0, host };
+    const fetch = await certificates.fetchFor("pushgateway");
+    const counted = { ...options, lostLogLines: lostLines, retries: this.#couch?.retries ?? 0, host, fetch };
     for (const warning of await publishMetrics(config, report, counted)) log.warn("metrics", { warning });
   }
 

@@ -1,17 +1,27 @@
 /**
  * Whether a store keeps what exists when it is told to (`If-None-Match: *`). Google's interoperable API and others
- * take the header and overwrite all the same (docs/stores.md). In: a store and a folder of it. Out: what holds there, found out
- * by two attempts to create one small object, and remembered beside it.
+ * take the header and overwrite all the same (docs/stores.md); others look and then write, without a lock. In: a store and
+ * a folder of it. Out: what holds there, found out by attempts to create one small object, one after the other, and once
+ * several at one moment, and remembered beside it.
  */
 import { z } from "zod";
 import { describeError, isNotFound } from "../errors.ts";
 import { type Log, SILENT_LOG } from "../observe.ts";
 import { joinKey } from "./key.ts";
-import { readText } from "../streams.ts";
 import type { Conditions, Store, StoreCallOptions } from "./store.ts";
+import { readObjectText } from "./whole.ts";
 
 /** The object that is created twice; it stays. */
 export const CONDITIONS_PROBE_NAME = "conditions-probe.json";
+/**
+ * The objects that several writers create at one moment; they stay. One race in a store is enough, but where its outcome is
+ * not known, in a copy of the bucket or while another run is at it, there is a second and a third place.
+ */
+export const CONDITIONS_RACE_NAMES: readonly string[] = [
+  "conditions-race.json",
+  "conditions-race-2.json",
+  "conditions-race-3.json",
+];
 /** What was found. */
 export const CONDITIONS_NAME = "conditions.json";
 
@@ -28,7 +38,11 @@ const foundSchema = z.object({
   url: z.string(),
   server: z.string(),
   tried_at: z.iso.datetime(),
+  /** Several writers had one key. That is proof, and stays where one attempt after the other finds nothing. */
+  race: z.literal("lost").optional(),
 });
+
+type Found = z.infer<typeof foundSchema>;
 
 /** Until when a store that is held open, by a service that stays, knows what was found. */
 const knownUntil = new WeakMap<Store, number>();
@@ -59,14 +73,24 @@ export async function findConditions(
   const isKnown = now().getTime() < (knownUntil.get(store) ?? Infinity);
   if (store.conditions !== undefined && isKnown && !fresh) return store.conditions;
   const key = joinKey(folder, CONDITIONS_NAME);
-  const known = fresh ? undefined : await remembered(store, key, { now: now(), signal });
-  const conditions = known ?? await store.tryConditions(joinKey(folder, CONDITIONS_PROBE_NAME), { signal });
+  const before = await remembered(store, key, { fresh, signal });
+  const ageMs = before === undefined ? Infinity : now().getTime() - Date.parse(before.tried_at);
+  const isRecent = !fresh && ageMs >= 0 && ageMs < CONDITIONS_MAX_AGE_MS;
+  let hasLost = before?.race === "lost";
+  let conditions: Conditions = hasLost ? "ignored" : before?.conditions ?? "ignored";
+  if (!isRecent && !hasLost) {
+    conditions = await store.tryConditions(joinKey(folder, CONDITIONS_PROBE_NAME), { signal });
+    store.conditions = conditions;
+    const places = CONDITIONS_RACE_NAMES.slice(0, before === undefined ? undefined : 1)
+      .map((name) => joinKey(folder, name));
+    hasLost = conditions === "held" && await losesRace(store, places, signal);
+    if (hasLost) conditions = "ignored";
+  }
   store.conditions = conditions;
   knownUntil.set(store, now().getTime() + CONDITIONS_MAX_AGE_MS);
-  if (known === undefined) {
-    const found = { version: VERSION, conditions, url: store.url, server: store.server, tried_at: now().toISOString() };
+  if (!isRecent) {
     try {
-      await store.replace(key, new TextEncoder().encode(`${JSON.stringify(found, undefined, 2)}\n`), { signal });
+      await remember(store, key, { conditions, hasLost, now: now(), signal });
     } catch (error) {
       signal?.throwIfAborted();
       log.warn("what the store does with conditions is not remembered", { error: describeError(error) });
@@ -80,26 +104,75 @@ export async function findConditions(
   return conditions;
 }
 
-/** What was found here and lately; undefined where it has to be tried. */
+/**
+ * Notes that several writers had one key at one moment, whoever found it: from now on this store is one that overwrites.
+ *
+ * @throws StoreError when it cannot be noted.
+ */
+export async function noteLostRace(
+  store: Store,
+  folder: string,
+  { now, signal }: { now: () => Date; signal?: AbortSignal | undefined },
+): Promise<void> {
+  store.conditions = "ignored";
+  await remember(store, joinKey(folder, CONDITIONS_NAME), {
+    conditions: "ignored",
+    hasLost: true,
+    now: now(),
+    signal,
+  });
+}
+
+/** Whether several writers of a key at one moment are told that it is theirs; false where none of the keys is free. */
+async function losesRace(store: Store, keys: readonly string[], signal: AbortSignal | undefined): Promise<boolean> {
+  if (store.countWinners === undefined) return false;
+  for (const key of keys) {
+    if (await store.stat(key, { signal }) === undefined) return await store.countWinners(key, { signal }) > 1;
+  }
+  return false;
+}
+
+async function remember(
+  store: Store,
+  key: string,
+  { conditions, hasLost, now, signal }: {
+    conditions: Conditions;
+    hasLost: boolean;
+    now: Date;
+    signal: AbortSignal | undefined;
+  },
+): Promise<void> {
+  const found: Found = {
+    version: VERSION,
+    conditions,
+    url: store.url,
+    server: store.server,
+    tried_at: now.toISOString(),
+    ...(hasLost ? { race: "lost" } : {}),
+  };
+  await store.replace(key, new TextEncoder().encode(`${JSON.stringify(found, undefined, 2)}\n`), { signal });
+}
+
+/** What was found in this very store; undefined where it has to be tried. */
 async function remembered(
   store: Store,
   key: string,
-  { now, signal }: { now: Date; signal: AbortSignal | undefined },
-): Promise<Conditions | undefined> {
+  { fresh, signal }: { fresh: boolean; signal: AbortSignal | undefined },
+): Promise<Found | undefined> {
   let text: string;
   try {
-    text = await readText(await store.read(key, { signal }));
+    text = await readObjectText(store, key, { signal });
   } catch (error) {
-    if (isNotFound(error)) return undefined;
+    signal?.throwIfAborted();
+    // Whoever wants it tried is told by the attempt what is wrong.
+    if (fresh || isNotFound(error)) return undefined;
     throw error;
   }
-  let found: z.infer<typeof foundSchema>;
+  let found: Found;
   try {
     found = foundSchema.parse(JSON.parse(text));
   } catch {
     return undefined; // Another version's, or not whole.
   }
-  const ageMs = now.getTime() - Date.parse(found.tried_at);
-  const isHere = found.url === store.url && found.server === store.server;
-  return isHere && ageMs >= 0 && ageMs < CONDITIONS_MAX_AGE_MS ? found.conditions : undefined;
+  return found.url === store.url && found.server === store.server ? found : undefined;
 }

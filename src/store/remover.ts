@@ -1,6 +1,6 @@
 /**
  * The door for who deletes, apart from the store: only `expire` goes through it, and nothing else of the program can delete
- * an object or needs a right to. In: keys below the bucket folder. Out: they are gone.
+ * an object or needs a right to, but for `check --store`, which takes away what it has just written where it may. In: keys below the bucket folder. Out: they are gone.
  */
 import type { StoreCallOptions } from "./store.ts";
 

@@ -4,6 +4,8 @@
  */
 import type { KeyOptions } from "../aws/options.ts";
 import type { Log } from "../observe.ts";
+import type { Fetch } from "../trusted_fetch.ts";
+import type { QuestionPlace, StoreQuestion } from "./questions.ts";
 
 /** An object that {@linkcode Store.create} has stored. */
 export interface StoredObject {
@@ -53,6 +55,8 @@ export type Conditions = "held" | "ignored";
 export interface StoreContext {
   /** Is told, once, of what a store lacks and what is done instead. @default nobody */
   log?: Log | undefined;
+  /** Makes the requests to an S3 server. @default the platform's */
+  fetch?: Fetch | undefined;
 }
 
 /**
@@ -83,6 +87,15 @@ export interface Store {
    * the same key serves again and again.
    */
   tryConditions(key: string, options?: StoreCallOptions): Promise<Conditions>;
+
+  /**
+   * How many of several writers at one moment are told that `key`, which is free, is theirs; absent where only one can be,
+   * by the way in which objects are made there.
+   */
+  countWinners?(key: string, options?: StoreCallOptions): Promise<number>;
+
+  /** What can be asked of this kind of store; absent where that is what every store is asked. */
+  questions?(place: QuestionPlace): Promise<readonly StoreQuestion[]>;
 
   /** The URL of an object, for messages and reports. */
   locate(key: string): string;
@@ -135,8 +148,14 @@ export interface StoreOptions extends KeyOptions {
   bucket: string;
   /** AWS region; found out from the environment or the bucket where absent. */
   region?: string | undefined;
-  /** Base URL of an S3-compatible server, such as `http://[::1]:9000`; path style is used. */
+  /** Base URL of an S3-compatible server, such as `http://[::1]:9000`. */
   endpoint?: string | undefined;
+  /** Whether the bucket stands in the path or in the host's name. @default `path` with an endpoint, `virtual` on AWS */
+  addressing?: "path" | "virtual" | undefined;
+  /** The size of all parts of an upload, for stores that want equal ones. @default 5 MiB, growing with the object */
+  partBytes?: number | undefined;
+  /** The most parts that the store takes for an upload. @default 10000 */
+  maxParts?: number | undefined;
   /** `x-amz-storage-class` of chunks, such as `STANDARD_IA`. */
   storageClass?: string | undefined;
   /** What keeps chunks and manifests from being deleted. @default nothing */

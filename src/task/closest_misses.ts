@@ -5,6 +5,7 @@
  * Two things are tried. How far: the pattern without its anchors, then ever shorter beginnings of it, until one matches
  * a part of some name. What would match: the changes in repair.ts.
  */
+import { counted } from "../counts.ts";
 import { branchesOf, compile } from "./pattern_parts.ts";
 import { findRepair, formsOf, matching, type Repair } from "./repair.ts";
 
@@ -44,7 +45,7 @@ export function explainMisses(source: string, databases: readonly string[]): Exp
   const closest = findClosest(source, databases, meant);
   const [first] = closest;
   const sentences = [
-    `pattern "${source}" matches none of ${databases.length} database${databases.length === 1 ? "" : "s"}`,
+    `pattern "${source}" matches none of ${counted(databases.length, "database")}`,
     ...first === undefined ? [] : [describeMiss(first, source)],
     ...repair === undefined ? [] : [`${repair.change}, it would match ${repair.matches}: "${repair.pattern}"`],
   ];
@@ -56,7 +57,7 @@ function describeMiss({ name, matchedPattern, from, to }: ClosestMiss, source: s
   const subject = matchedPattern === source ? "it" : `its part "${matchedPattern}"`;
   if (to - from === name.length) return `${subject} matches all of "${name}"`;
   const which = from === 0 ? `the first ${to}` : to === name.length ? `the last ${to - from}` : `${to - from}`;
-  return `${subject} matches only ${which} of the ${name.length} characters of "${name}"`;
+  return `${subject} matches only ${which} of the ${counted(name.length, "character")} of "${name}"`;
 }
 
 /** The names that the longest part of the pattern matches, those with the most matched characters first. */

@@ -2,6 +2,7 @@
  * Which databases a run backs up. In: the names of all databases, and a task's patterns or what the command line names.
  * Out: the selected ones and the pattern that selected each, those left out and why, and the patterns that select none.
  */
+import { counted } from "../counts.ts";
 import { type ClosestMiss, explainMisses } from "./closest_misses.ts";
 import type { Repair } from "./repair.ts";
 import { decodeDatabase, encodeDatabase } from "../database_name.ts";
@@ -120,9 +121,7 @@ function describeLeftOut(
     ...otherMonth > 0 ? [`${otherMonth} ${otherMonth === 1 ? "does" : "do"} not end in "${ending}"`] : [],
   ];
   const matches = excluded + otherMonth;
-  return `pattern "${source}" selects none: of ${matches} matching database${matches === 1 ? "" : "s"} ${
-    why.join(" and ")
-  }`;
+  return `pattern "${source}" selects none: of ${counted(matches, "matching database")} ${why.join(" and ")}`;
 }
 
 /** What `--all` means: every database but CouchDB's own three. */

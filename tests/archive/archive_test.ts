@@ -1,4 +1,4 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { type Archive, type ArchiveKind, openArchive } from "../../src/archive/archive.ts";
 import { ArchiveError, StoreError } from "../../src/errors.ts";
 import { TestRepository } from "./repository_setup.ts";
@@ -101,6 +101,7 @@ Deno.test("openArchive() names a damaged manifest, and does not take the chunks 
   await using given = await setUp();
   const { setup, folder } = given;
   await setup.write(folder, SECOND_NAME, "{");
+  await setup.write(folder, "manifest.json", "{");
   assertEquals(brief(await given.open()), {
     kind: "unlisted",
     manifest: undefined,
@@ -122,6 +123,7 @@ Deno.test("openArchive() takes what is in the checkpoint of its run for a backup
   const { setup, folder } = given;
   await setup.putUnfinished({ ...SECOND, finishedAt: "2026-11-25T17:59:00Z" });
   await setup.write(folder, SECOND_NAME, "{");
+  await setup.write(folder, "manifest.json", "{");
   assertEquals(brief(await given.open()), {
     kind: "unfinished",
     manifest: "checkpoint-bbbbbbbb.json",
@@ -129,6 +131,22 @@ Deno.test("openArchive() takes what is in the checkpoint of its run for a backup
     problems: [SECOND_NAME, "manifest.json"],
     leftovers: [],
   });
+});
+
+Deno.test("openArchive() takes the whole copy of a manifest that is damaged, and says so", async () => {
+  await using given = await setUp();
+  const { setup, folder } = given;
+  await setup.write(folder, SECOND_NAME, "{");
+  for (const options of [{}, { manifest: SECOND_NAME }]) {
+    const archive = await given.open(options);
+    assertEquals(brief(archive), { ...WHOLE, manifest: SECOND_NAME, chunks: ["bbbbbbbb-0000000.json.gz"] });
+    assertEquals(archive.damagedManifest?.chunk, SECOND_NAME);
+    assertStringIncludes(
+      archive.damagedManifest?.problem ?? "",
+      "it is not whole JSON; its copy manifest.json is whole",
+    );
+  }
+  assertEquals((await given.open({ manifest: FIRST_NAME })).damagedManifest, undefined);
 });
 
 Deno.test("openArchive() takes the checkpoint that was stored last where nothing is complete", async () => {

@@ -75,8 +75,10 @@ Deno.test("latestComplete() passes over an entry without its manifest, and says 
   await catalog.add({ ...ENTRY, finishedAt: new Date("2026-11-24T10:00:00Z") }, {});
   assertEquals(await run(), manifest.run);
   assertEquals(log.events("warn"), []);
-  const { folder, name } = await setup.put({ day: "2026-11-02", finishedAt: "2026-11-02T10:00:00Z" });
-  await setup.write(folder, name, "{");
+  const late = await setup.put({ day: "2026-11-02", finishedAt: "2026-11-02T10:00:00Z" });
+  await setup.write(late.folder, late.name, "{");
+  assertEquals(await run(), late.manifest.run, "its copy is whole");
+  await setup.write(late.folder, "manifest.json", "{");
   assertEquals(await run(), manifest.run);
   assertEquals(log.events("warn"), ["a newer backup is passed over: its manifest is damaged"]);
 });

@@ -103,6 +103,18 @@ Deno.test("findArchive() finds a backup by key, by a prefix of it, and by URL", 
   assertEquals([place.folder, place.object], ["a%2Fb", undefined]);
 });
 
+Deno.test("findArchive() finds a folder of the Rust port, which leaves slashes in names as they are", async () => {
+  await using setup = await setUp();
+  const { context, root, store } = setup;
+  const folder = "backup/ippbx/2026/10/22/couchdb/account/ab/cd";
+  await store.replace(`${folder}/000.json.gz`, new Uint8Array(3));
+  const below = ["2026-10-22", folder, "backup/ippbx/2026/10/22/couchdb", "backup/ippbx/2026/10/22"];
+  for (const path of below) assertEquals((await findArchive(context, path, "account/ab/cd")).folder, folder, path);
+  assertEquals((await findArchive(context, "2026-10-22/account/ab/cd", "new")).folder, folder);
+  const local = await findArchive(context, join(root, folder), "new");
+  assertEquals(await local.store.stat(joinKey(local.folder, "000.json.gz")) !== undefined, true);
+});
+
 Deno.test("findArchive() finds a local folder without a config, relative to the working folder too", async () => {
   await using setup = await setUp();
   const folder = await setup.put("2026-10-22");

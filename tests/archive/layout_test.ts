@@ -1,5 +1,13 @@
 import { assertEquals } from "@std/assert";
-import { backupFolder, chunkName, parseChunkName, runFolder } from "../../src/archive/layout.ts";
+import {
+  backupFolder,
+  chunkName,
+  isManifestName,
+  parseChunkName,
+  parseManifestName,
+  parseRunFolderName,
+  runFolder,
+} from "../../src/archive/layout.ts";
 
 Deno.test("backupFolder() puts prefix, date, suffix and the encoded name together", () => {
   const date = { year: 2026, month: 1, day: 3 };
@@ -31,4 +39,13 @@ Deno.test("runFolder() lies beside the years and names task and elapse", () => {
     runFolder({ prefix: "backup", suffix: "couchdb", task: "each/week", elapse }),
     "backup/_runs/couchdb/each%2Fweek/20260103T180000Z",
   );
+});
+
+Deno.test("names with an impossible instant, or with more digits than a number holds, are none", () => {
+  const names = ["manifest-20261325T180411Z-0b5a8fd2.json", "manifest-20261125T250411Z-0b5a8fd2.json"];
+  assertEquals(names.map(parseManifestName), [undefined, undefined]);
+  assertEquals(names.map(isManifestName), [false, false]);
+  assertEquals(parseRunFolderName("20261325T180411Z"), undefined);
+  assertEquals(parseChunkName("999999999999.json.gz"), 999_999_999_999);
+  assertEquals(parseChunkName("99999999999999999999999.json.gz"), undefined);
 });

@@ -174,6 +174,8 @@ Deno.test("parseManifest() refuses what contradicts itself, is newer, or lacks a
     [{ ...MANIFEST, chunks: [chunk(0, { sha256: "abc" })] }, '"chunks.0.sha256" is not as a manifest has it'],
     [{ ...MANIFEST, chunks: [chunk(0, { name: "../../x" })] }, '"chunks.0.name" is not as a manifest has it'],
     [{ ...MANIFEST, chunks: [chunk(0, { bytes: -1 })] }, '"chunks.0.bytes" is not as a manifest has it'],
+    [{ ...MANIFEST, chunks: [chunk(0), chunk(0)], totals: sumChunks([chunk(0), chunk(0)]) }, "it names a chunk twice"],
+    [{ ...MANIFEST, finished_at: "yesterday" }, '"finished_at" is not as a manifest has it'],
     [CHECKPOINT, '"finished_at" is not as a manifest has it'],
     [null, "is not as a manifest has it"],
     [[], "is not as a manifest has it"],
@@ -183,4 +185,12 @@ Deno.test("parseManifest() refuses what contradicts itself, is newer, or lacks a
     assertStringIncludes(error.message, message);
     assertEquals(error.facts.key, "k");
   }
+});
+
+Deno.test("parseCheckpoint() takes no filter from elsewhere in the store, and no chunk twice", () => {
+  const filter = { name: "../../x.bin", sha256: "0".repeat(64), salt: 1, hashes: 27 };
+  const listing = { position: "9-x", ids: 9, expected: 9, filter };
+  const read = (change: object) => () => parseCheckpoint(bytesOf({ ...CHECKPOINT, ...change }), "k");
+  assertThrows(read({ listing }), ArchiveError, '"listing.filter.name" is not as a checkpoint has it');
+  assertThrows(read({ chunks: [chunk(0), chunk(0)] }), ArchiveError, "it names a chunk twice");
 });

@@ -82,7 +82,16 @@ Deno.test("readManifest() reads the newest manifest of a folder, or the one that
   assertEquals([await read(), await read(NAMES[0])], ["22222222", "11111111"]);
   assertEquals((await assertRejects(() => read("manifest-x.json"), StoreError)).facts.code, "not_found");
   await setup.write(folder, NAMES[1]!, '{"format":2,');
-  await assertRejects(() => read(), ArchiveError, NAMES[1]!);
+  assertEquals([await read(), await read(NAMES[1])], ["22222222", "22222222"], "its copy is whole");
+  const copies = [
+    encodeJson(manifestOf(FIRST)),
+    encodeJson(manifestOf({ ...SECOND, finishedAt: "2026-11-25T18:04:13Z" })),
+  ];
+  for (const other of ["{", ...copies]) {
+    await setup.write(folder, "manifest.json", other);
+    await assertRejects(() => read(NAMES[1]), ArchiveError, NAMES[1]!);
+    await assertRejects(() => read(), ArchiveError, NAMES[1]!);
+  }
 });
 
 Deno.test("readManifests() takes a manifest.json beside others for what it is", async () => {
@@ -150,4 +159,12 @@ Deno.test("readCheckpoint() reads that of a run, and without a name that of form
   await setup.putUnfinished({ ...SECOND, format: 1 });
   assertEquals((await readCheckpoint(setup.store, folder, { name })).run, FIRST.run);
   assertEquals((await readCheckpoint(setup.store, folder, {})).run, SECOND.run);
+});
+
+Deno.test("readFolder() does not number on behind a chunk whose number no backup reaches", async () => {
+  await inStore(async (store, put) => {
+    for (const name of ["0000004.json.gz", "999999999999.json.gz"]) await put(name, "12345");
+    const { chunks, nextNumber } = await readFolder(store, FOLDER, {});
+    assertEquals([chunks.size, nextNumber], [2, 5]);
+  });
 });

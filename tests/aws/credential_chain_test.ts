@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "
 import { AwsError } from "../../src/errors.ts";
 import { Secret } from "../../src/secret.ts";
 import { PERMISSIONS } from "../../scripts/run_flags.ts";
-import { openCredentials } from "../../src/aws/credential_chain.ts";
+import { onEitherStack, openCredentials, type StsConfig } from "../../src/aws/credential_chain.ts";
 import { S3Store } from "../../src/store/s3/store.ts";
 import type { KeySources } from "../../src/aws/options.ts";
 import { FakeS3 } from "../fakes/s3.ts";
@@ -161,4 +161,22 @@ Deno.test("S3Store goes on with new keys of the instance's role when the old one
   assertEquals([...keys], ["ASIA1", "ASIA2", "ASIA3"]);
   assertEquals(s3.requests.every(({ status }) => status === 200), true);
   await s3.close();
+});
+
+Deno.test("onEitherStack() asks STS at its other address where one cannot be reached, and says what the first one failed with", async () => {
+  const asked: (boolean | undefined)[] = [];
+  const failing = (...failures: Error[]) => ({ useDualstackEndpoint }: StsConfig) => {
+    asked.push(useDualstackEndpoint);
+    const failure = failures.shift();
+    return failure === undefined ? Promise.resolve("keys") : Promise.reject(failure);
+  };
+  const gone = (code: string) => Object.assign(new Error(code), { code });
+  assertEquals(await onEitherStack(failing()), "keys");
+  assertEquals(await onEitherStack(failing(gone("ENOTFOUND"))), "keys");
+  const silent = Object.assign(new Error("silent"), { name: "TimeoutError" });
+  assertEquals(await onEitherStack(failing(new Error("no", { cause: gone("ECONNREFUSED") }), silent)), "keys");
+  assertEquals(asked, [undefined, undefined, true, undefined, true, false]);
+  const all = failing(gone("ENOTFOUND"), silent, gone("ENETUNREACH"));
+  await assertRejects(() => onEitherStack(all), Error, "ENOTFOUND");
+  await assertRejects(() => onEitherStack(failing(new Error("AccessDenied"))), Error, "AccessDenied");
 });

@@ -32,13 +32,13 @@ Deno.test("readInstanceCredentials() does not wait for the address that does not
   assert(performance.now() - started < 900);
 });
 
-Deno.test("readInstanceCredentials() gives up after a second where nothing answers", async () => {
+Deno.test("readInstanceCredentials() gives up when nothing has answered twice, within some seconds", async () => {
   using first = startBlackHole();
   using second = startBlackHole("::1");
   const started = performance.now();
   assertEquals(await readInstanceCredentials({ endpoints: [first.url, second.url] }), undefined);
   const tookMs = performance.now() - started;
-  assert(tookMs > 900 && tookMs < 2_500, `${tookMs} ms`);
+  assert(tookMs > 2_900 && tookMs < 5_000, `${tookMs} ms`);
   assertEquals(await readInstanceCredentials({ endpoints: [CLOSED_V4, CLOSED_V6] }), undefined);
 });
 
@@ -48,6 +48,34 @@ Deno.test("readInstanceCredentials() is patient with a service that is busy", as
   service.refuse(503, 2, { after: 1 });
   assertEquals((await readInstanceCredentials({ endpoints: [service.url] }))?.accessKeyId, "ASIA1");
   assertEquals(service.requests.length, 5);
+});
+
+Deno.test("readInstanceCredentials() asks for the token again when that failed, was slow or cut off once", async () => {
+  for (const status of [503, 500, 429]) {
+    await using service = startRoleService();
+    service.refuse(status);
+    setTimeout(() => service.refuse(0, 0), 50);
+    assertEquals((await readInstanceCredentials({ endpoints: [service.url] }))?.accessKeyId, "ASIA1", `${status}`);
+  }
+  await using slow = startRoleService();
+  slow.delayOnce(1_300);
+  assertEquals((await readInstanceCredentials({ endpoints: [CLOSED_V6, slow.url] }))?.accessKeyId, "ASIA1");
+  assertEquals(slow.requests.filter((request) => request.startsWith("PUT")).length, 2);
+
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  const asking = readInstanceCredentials({ endpoints: [`http://127.0.0.1:${port}`] });
+  (await listener.accept()).close();
+  listener.close();
+  await using _service = startRoleService({ port });
+  assertEquals((await asking)?.accessKeyId, "ASIA1");
+});
+
+Deno.test("readInstanceCredentials() takes a service that is busy for one that is there, and says so in the end", async () => {
+  await using service = startRoleService();
+  service.refuse(503);
+  const error = await assertRejects(() => readInstanceCredentials({ endpoints: [CLOSED_V6, service.url] }), AwsError);
+  assertEquals([error.facts.code, service.requests.length], ["no_credentials", 4]);
 });
 
 Deno.test("readInstanceCredentials() says what is wrong when the service has no keys", async () => {

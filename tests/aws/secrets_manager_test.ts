@@ -12,6 +12,7 @@ function startSecretsManager(answers: ((secretId: string) => Response)[]) {
   const asked: string[] = [];
   const server = Deno.serve({ hostname: "::1", port: 0, onListen() {} }, async (request) => {
     const url = new URL(request.url);
+    if (request.method === "HEAD") return new Response(null, { status: 404 }); // Whether somebody is there.
     const body = new Uint8Array(await request.arrayBuffer());
     const problem = checkSignature(
       {
@@ -92,6 +93,13 @@ Deno.test("readPassword() refuses a signature by other keys", async () => {
     AwsError,
     "SignatureDoesNotMatch",
   );
+});
+
+Deno.test("readPassword() asks the address that answers", async () => {
+  await using manager = startSecretsManager([text("hunter2"), text("hunter3")]);
+  const endpoints = { secretsmanager: ["http://[::1]:1", manager.options.endpoints.secretsmanager] };
+  assertEquals((await readPassword(ARN, { ...manager.options, endpoints })).reveal(), "hunter2");
+  assertEquals((await readPassword(ARN, { ...manager.options, endpoints })).reveal(), "hunter3");
 });
 
 Deno.test("readPassword() is ended by its signal while Secrets Manager is out of reach", async () => {

@@ -1,11 +1,14 @@
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { pathToFileURL } from "node:url";
 import { main } from "../../src/cli/cli.ts";
 import type { Shell } from "../../src/cli/shell.ts";
 import { edit } from "../fakes/couchdb/edits.ts";
 import { createDatabase, idsOf } from "../couchdb/impatient_client.ts";
 import { type FakeCouchDb, startFakeCouchDb } from "../fakes/couchdb.ts";
+import { FakeLoki } from "../fakes/loki.ts";
+import { outputTo } from "../fakes/output.ts";
 import { filesOf, readBackup } from "../read_archive.ts";
+import { shellWords } from "../shell_words.ts";
 import { until } from "../until.ts";
 
 type Signal = "SIGINT" | "SIGTERM" | "SIGHUP";
@@ -15,10 +18,11 @@ class TestShell implements Shell {
   out = "";
   err = "";
   journal = false;
-  readonly stdout = { write: (text: string) => void (this.out += text), isTerminal: false, columns: () => 80 };
-  readonly stderr = { write: (text: string) => void (this.err += text), isTerminal: false, columns: () => 80 };
+  readonly stdout = outputTo((text) => this.out += text);
+  readonly stderr = outputTo((text) => this.err += text);
   #listeners = new Set<(signal: Signal) => void>();
 
+  readStandardInput?: () => Promise<string>;
   readonly env: Record<string, string>;
 
   constructor(env: Record<string, string> = {}) {
@@ -270,6 +274,38 @@ Deno.test("main() says 10 when CouchDB refuses the login, after one attempt, or 
   assertStringIncludes(err, "\n  Check database.login and database.password");
 });
 
+Deno.test("main() shows with every command, at the first repetition, that CouchDB does not answer", async () => {
+  await using desk = await Desk.make();
+  const path = await desk.config();
+  const { err: quiet } = await run(["backup", path, ...DATE]);
+  assert(!quiet.includes("it is asked again"), quiet);
+  const commands = [["backup", path, ...DATE], ["plan", path], ["restore", "copy", "latest/a%2Fb", "--config", path]];
+  for (const args of commands) {
+    desk.fake.faults.add({ times: 1, fault: { kind: "answer", status: 503 } });
+    const { code, err } = await run(args);
+    assertEquals(code, 0, err);
+    assertStringIncludes(err, "couchdb does not answer as it should: it is asked again", args[0]!);
+  }
+});
+
+Deno.test("main() tells a cause once on the terminal, and Loki has it with the task", async () => {
+  await using desk = await Desk.make();
+  const loki = new FakeLoki();
+  const database = `{url: "${desk.fake.url}", login: admin, password: wrong}`;
+  const path = await desk.config({ database, bucket: `${desk.folder}/bucket"\nloki: "${loki.url}` });
+  const { code, err } = await run(["backup", path]);
+  assertEquals([code, err.split("Cannot list the databases").length - 1], [10, 1], err);
+  assertStringIncludes(err, "task is not saved task=weekly saved=0");
+  const line = loki.lines.find(({ line }) => line.includes("task is not saved"));
+  assertEquals(line?.labels.task, "weekly");
+  assertStringIncludes(line?.line ?? "", 'error="Cannot list the databases: CouchDB answered 401');
+
+  const checked = await run(["check", path]);
+  assertEquals([checked.code, checked.err, checked.out.split("answered 401").length - 1], [10, "", 1]);
+  assert(loki.lines.some(({ line }) => line.includes('event="check fails" check=couchdb')), "Loki has it too");
+  await loki.close();
+});
+
 Deno.test("main() says 11 when the store refuses everything, and what to fix", async () => {
   await using desk = await Desk.make();
   await Deno.writeTextFile(`${desk.folder}/file`, "not a folder");
@@ -396,12 +432,12 @@ Deno.test("main() ends with 130 when it is interrupted, and goes on with --resum
   const { code, json, err } = await run(["backup", path, "--json", ...DATE], shell);
   assertEquals([code, json.error.exit_code], [130, 130]);
   assertStringIncludes(err, "stopping: chunks in flight are finished first signal=SIGTERM");
-  assertStringIncludes(
-    err,
-    "couchdb-backup: Interrupted by SIGTERM\n  What is done so far is kept: backup goes on with --resume",
-  );
+  const [, hint = ""] =
+    /^couchdb-backup: Interrupted by SIGTERM\n {2}What is done so far is kept. Go on with: (.*)$/m.exec(err) ?? [];
   const before = desk.fake.requestsTo("_bulk_get").length;
-  const resumed = await run(["backup", path, "--json", "--resume", ...DATE]);
+  const [words = []] = await shellWords(hint);
+  assertEquals(words, ["couchdb-backup", "backup", "--config", path, ...DATE, "--resume"]);
+  const resumed = await run([...words.slice(1), "--json"]);
   assertEquals([resumed.code, resumed.json.tasks[0].databases[0].status], [0, "resumed"]);
   assertEquals(desk.fake.requestsTo("_bulk_get").length - before, 3);
   await readBackup(desk.backupOf("a"));
@@ -428,6 +464,130 @@ Deno.test("main() drops what is in flight a moment after it was interrupted, and
   assert(performance.now() - started < 5000);
   assertStringIncludes(err, "Interrupted by SIGINT");
   assert(exited instanceof ExitedWith && exited.code === 130);
+});
+
+Deno.test("main() says after an interruption how each task goes on, on another day too, and how a restore does", async () => {
+  await using desk = await Desk.make();
+  const path = await desk.config({
+    task:
+      `{weekly: {databases: [a], timezone: UTC}, "it's": {databases: [a], backup_only_previous: true, timezone: UTC}}`,
+  });
+  const interrupted = async (args: string[], endpoint: string) => {
+    const shell = new TestShell();
+    desk.fake.faults.add({ endpoint, times: 9, fault: { kind: "run", run: () => shell.send("SIGINT") } });
+    const { code, err } = await run(args, shell).catch((error) => ({ code: String(error), err: shell.err }));
+    desk.fake.faults.clear();
+    assertEquals(code, 130, err);
+    const hint = err.split("Go on with: ").at(-1)!.trim();
+    return (await shellWords(hint)).map((words) => words.slice(1));
+  };
+  const today = new Date().toISOString().slice(0, 10);
+  const [weekly, monthly] = await interrupted(["backup", path], "_all_dbs");
+  assertEquals(weekly, ["backup", "--config", path, "--task", "weekly", "--date", today, "--resume"]);
+  assertEquals([monthly?.[4], monthly?.at(-1)], ["it's", "--resume"]);
+  assert(monthly?.[6] !== today, "the month before");
+  const single = await interrupted(["backup", path, "--single", "a/b", "--task", "weekly"], "_all_dbs");
+  assertEquals(single, [[...weekly!.slice(0, 5), "--database", "a/b", "--date", today, "--resume"]]);
+
+  await run(["backup", path, "--task", "weekly"]);
+  const [again = []] = await interrupted(["restore", "copy", "latest/a", path, "--no-views"], "_bulk_docs");
+  assertEquals([again.slice(0, 4), again.slice(5)], [["restore", "--config", path, "copy"], [
+    "--into-existing",
+    "--no-views",
+  ]]);
+  assertMatch(again[4] ?? "", /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\/a$/);
+  assertEquals((await run([...again, "--json"])).json.documents, 12);
+
+  // What fails by itself is completed in the same way, from the very backup.
+  desk.fake.faults.add({
+    endpoint: "_bulk_docs",
+    times: 99,
+    fault: { kind: "answer", status: 401, body: { error: "x" } },
+  });
+  const { err } = await run(["restore", "copy2", "latest/a", path, "--log-format", "json"]);
+  desk.fake.faults.clear();
+  const line = JSON.parse(err.split("\n").find((line) => line.includes("restore ends early")) ?? "{}");
+  const [completing = []] = await shellWords(line.hint.split(" completes it")[0]);
+  assertMatch(completing[5] ?? "", /^file:.*manifest-\d{8}T\d{6}Z-\w{8}\.json$/);
+  assertEquals((await run([...completing.slice(1), "--json"])).json?.documents, 12);
+});
+
+Deno.test("main() completes the hints of errors with the config of the call", async () => {
+  await using desk = await Desk.make();
+  const path = await desk.config();
+  const { err, code } = await run(["restore", "copy", "latest/a", path]);
+  assertEquals(code, 12);
+  const [, command = ""] = /"(couchdb-backup list .*)" shows/.exec(err) ?? [];
+  const [words = []] = await shellWords(command);
+  assertEquals(words, ["couchdb-backup", "list", "--config", path, "backups"]);
+  assertEquals((await run(words.slice(1))).out, "There is no backup\n");
+});
+
+Deno.test("main() takes the config of every command as its last argument, by --config, and from standard input", async () => {
+  await using desk = await Desk.make();
+  const path = await desk.config({ task: "{weekly: {databases: [a, media], cron: yearly, timezone: UTC}}" });
+  await run(["backup", path, "--task", "weekly"]);
+  const text = await Deno.readTextFile(path);
+  const calls = [
+    ["backup", "--dry-run"],
+    ["check"],
+    ["list"],
+    ["list", "backups"],
+    ["list", "databases"],
+    ["plan", "--offline"],
+    ["restore", "copy", "latest/a", "--dry-run"],
+    ["verify", "a", "latest"],
+  ];
+  for (const call of calls) {
+    for (const config of [[path], ["--config", path], [`--config=${path}`], ["-"], ["--config", "-"]]) {
+      const shell = new TestShell();
+      shell.readStandardInput = () => Promise.resolve(text);
+      const { code, err } = await run([...call, ...config], shell);
+      assertEquals(code, 0, `${call} ${config}: ${err}`);
+    }
+    const twice = await run([...call, path, "--config", path]);
+    assertEquals(twice.code, 2);
+    assertStringIncludes(twice.err, "is given two configs");
+  }
+  const unit = await run(["systemd", "--config", path]);
+  assertEquals([unit.code, unit.out], [0, (await run(["systemd", path])).out]);
+  const shell = new TestShell();
+  shell.readStandardInput = () => Promise.resolve(text);
+  assertStringIncludes((await run(["systemd", "-"], shell)).err, "comes from standard input");
+  assertStringIncludes((await run(["list", "database"])).err, 'There is no list of "database"');
+  assertStringIncludes((await run(["check", "-"])).err, "-:1:1: Cannot read the config");
+});
+
+Deno.test("what list shows under PATH is that backup and no other for restore, of several of a day too", async () => {
+  await using desk = await Desk.make();
+  const path = await desk.config({ task: '{weekly: {databases: ["a/b"]}, other: {databases: ["a/b"]}}' });
+  await run(["backup", path, ...DATE]);
+  const { documents } = (await run(["verify", "a/b", "latest", path, "--json"])).json;
+  await createDatabase(desk.fake, "later", idsOf(1));
+  const later = await fetch(`${desk.fake.url}/a%2Fb/one%20more`, {
+    method: "PUT",
+    headers: { authorization: `Basic ${btoa("admin:secret")}` },
+    body: "{}",
+  });
+  assertEquals(later.status, 201);
+  await later.body?.cancel();
+  await new Promise((resolve) => setTimeout(resolve, 1_000)); // Until another second begins.
+  await run(["backup", path, "--task", "weekly", ...DATE]);
+  const list = await run(["list", path]);
+  const [heading = "", ...rows] = list.out.trimEnd().split("\n");
+  const [from, to] = [heading.indexOf("PATH"), heading.indexOf("FOLDER")];
+  const paths = rows.map((row) => row.slice(from, to).trim());
+  assertEquals([paths.length, new Set(paths).size], [3, 3], list.out);
+  const found: number[] = [];
+  for (const [index, shown] of paths.entries()) {
+    const [words = []] = await shellWords(`couchdb-backup restore copy${index} ${shown} --config '${path}' --json`);
+    const { json, err } = await run(words.slice(1));
+    assertEquals(json?.ok, true, err);
+    found.push(json.documents);
+  }
+  assertEquals(found, [documents + 1, documents, documents]);
+  const { json } = await run(["list", path, "--json"]);
+  assertEquals(json.backups.map(({ restore_path }: { restore_path: string }) => restore_path), paths);
 });
 
 /** The forms in which a secret could show. */

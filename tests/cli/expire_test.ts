@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { main } from "../../src/cli/cli.ts";
 import type { Shell } from "../../src/cli/shell.ts";
+import { outputTo } from "../fakes/output.ts";
 import { TestRepository } from "../archive/repository_setup.ts";
 
 /** Runs the program on a config beside the repository. */
@@ -18,14 +19,9 @@ suffix: couchdb
 `,
   );
   const written = { out: "", err: "" };
-  const stream = (name: keyof typeof written) => ({
-    write: (text: string) => void (written[name] += text),
-    isTerminal: false,
-    columns: () => 80,
-  });
   const shell: Shell = {
-    stdout: stream("out"),
-    stderr: stream("err"),
+    stdout: outputTo((text) => written.out += text),
+    stderr: outputTo((text) => written.err += text),
     env: { COUCHDB_BACKUP_CONFIG: config, XDG_STATE_HOME: join(setup.root, ".state") },
     journal: false,
     onSignal: () => () => {},

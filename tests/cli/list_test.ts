@@ -7,6 +7,7 @@ const BACKUP: ListedBackup = {
   date: "2026-10-25",
   task: "weekly",
   path: "s3://bucket/2026/10/25/account%2Fab",
+  restore_path: "2026-11-25T18:04:11Z/account%2Fab",
   manifest: "manifest-20261125T180411Z-bbbbbbbb.json",
   complete: true,
   kind: "full",
@@ -21,6 +22,7 @@ const UNFINISHED: ListedBackup = {
   ...BACKUP,
   database: "x",
   path: "s3://bucket/2026/10/25/x",
+  restore_path: null,
   complete: false,
   task: null,
   kind: null,
@@ -35,10 +37,10 @@ const UNFINISHED: ListedBackup = {
 Deno.test("describeBackups() shows the moment in UTC, as restore takes it, in columns that fit", () => {
   const long = { ...BACKUP, task: "a task whose name is rather long", documents: 7, age_seconds: 90_000 };
   assertEquals(describeBackups({ backups: [BACKUP, long, UNFINISHED] }).split("\n"), [
-    "COMPLETE AT              AGE  KIND  TASK                      DOCUMENTS    SIZE  DATABASE    PATH",
-    "2026-11-25T18:04:11Z   1h55m  full  weekly                    1,234,567  310 kB  account/ab  s3://bucket/2026/10/25/account%2Fab",
-    "2026-11-25T18:04:11Z   1d01h  full  a task whose…rather long          7  310 kB  account/ab  s3://bucket/2026/10/25/account%2Fab",
-    "2026-10-25 INCOMPLETE      -  -     -                                 -       -  x           s3://bucket/2026/10/25/x (It has no manifest)",
+    "COMPLETE AT              AGE  KIND  TASK                      DOCUMENTS    SIZE  DATABASE    PATH                               FOLDER",
+    "2026-11-25T18:04:11Z   1h55m  full  weekly                    1,234,567  310 kB  account/ab  2026-11-25T18:04:11Z/account%2Fab  s3://bucket/2026/10/25/account%2Fab",
+    "2026-11-25T18:04:11Z   1d01h  full  a task whose…rather long          7  310 kB  account/ab  2026-11-25T18:04:11Z/account%2Fab  s3://bucket/2026/10/25/account%2Fab",
+    "2026-10-25 INCOMPLETE      -  -     -                                 -       -  x           -                                  s3://bucket/2026/10/25/x (It has no manifest)",
     "",
   ]);
 });
@@ -46,8 +48,8 @@ Deno.test("describeBackups() shows the moment in UTC, as restore takes it, in co
 Deno.test("describeBackups() has a column for unreadable documents where there are some, and says what it entered", () => {
   const text = describeBackups({ backups: [{ ...BACKUP, unreadable: 2 }], catalog_added: 1200 });
   assertEquals(text.split("\n"), [
-    "COMPLETE AT             AGE  KIND  TASK    DOCUMENTS    SIZE  UNREADABLE  DATABASE    PATH",
-    "2026-11-25T18:04:11Z  1h55m  full  weekly  1,234,567  310 kB           2  account/ab  s3://bucket/2026/10/25/account%2Fab",
+    "COMPLETE AT             AGE  KIND  TASK    DOCUMENTS    SIZE  UNREADABLE  DATABASE    PATH                               FOLDER",
+    "2026-11-25T18:04:11Z  1h55m  full  weekly  1,234,567  310 kB           2  account/ab  2026-11-25T18:04:11Z/account%2Fab  s3://bucket/2026/10/25/account%2Fab",
     "Entered into the catalog: 1,200",
     "",
   ]);

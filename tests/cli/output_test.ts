@@ -1,5 +1,5 @@
 /** Where the program's output goes may break under it; what it does must not. */
-import { assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { couchOk } from "../couch_request.ts";
 import { startFakeCouchDb } from "../fakes/couchdb.ts";
 import { PERMISSIONS, ROOT } from "./program.ts";
@@ -81,6 +81,26 @@ Deno.test("a result that its reader does not want whole is no failure; one that 
     const full = await run("$program --help >/dev/full");
     assertEquals(full.code, 1, full.stderr);
     assertStringIncludes(full.stderr, "couchdb-backup: Cannot write the result: ");
+  });
+});
+
+Deno.test("log lines that the disk does not take are counted as lost; those that nobody reads are not", async () => {
+  await withDatabase(async (shell) => {
+    const { folder } = shell;
+    const metrics = `${folder}/backup.prom`;
+    const config = `${await Deno.readTextFile(`${folder}/config.yaml`)}prometheus: ${metrics}\n`;
+    await Deno.writeTextFile(`${folder}/config.yaml`, config);
+    const lost = async () => /^couchdb_backup_log_lines_lost\{.*\} (\d+)$/m.exec(await Deno.readTextFile(metrics))?.[1];
+    const seen = await shell.run('$program backup "$folder/config.yaml"');
+    assertEquals(await lost(), "0");
+    const full = await shell.run('$program backup "$folder/config.yaml" 2>/dev/full');
+    assertEquals(full.code, 0, full.stdout);
+    const lines = seen.stderr.trimEnd().split("\n").length;
+    assert(lines > 1);
+    assertEquals(await lost(), String(lines));
+    await assertWhole(shell);
+    await shell.run('$program backup "$folder/config.yaml" 2>&1 >/dev/null | true; true');
+    assertEquals(await lost(), "0");
   });
 });
 

@@ -21,3 +21,14 @@ Deno.test("parseArgs() sorts arguments into flags and operands, and leaves texts
 Deno.test("parseArgs() hands out what is unknown", () => {
   assertThrows(() => parseArgs(["--jsno"], NAMES), Error, "Unknown: --jsno");
 });
+
+Deno.test("parseArgs() takes - for a flag's value, and behind another flag for an operand", () => {
+  const parse = (...argv: string[]) => {
+    const { flags, operands } = parseArgs(argv, { ...NAMES, unknown() {} });
+    return [flags.config, flags.single, flags.json, operands];
+  };
+  assertEquals(parse("--config", "-", "a"), ["-", [], false, ["a"]]);
+  assertEquals(parse("--json", "-"), [undefined, [], true, ["-"]]);
+  assertEquals(parse("--single", "-", "--single", "b", "-"), [undefined, ["-", "b"], false, ["-"]]);
+  assertEquals(parse("--", "--config", "-"), [undefined, [], false, ["--config", "-"]]);
+});

@@ -101,7 +101,7 @@ Deno.test("backup --scheduled --dry-run says what is due and claims nothing", as
   assertEquals(code, 0);
   assertStringIncludes(
     stdout,
-    `Task "yearly" would back up 1 databases under the date ${new Date().getUTCFullYear()}-01-01`,
+    `Task "yearly" would back up 1 database under the date ${new Date().getUTCFullYear()}-01-01`,
   );
   assertEquals((await Array.fromAsync(Deno.readDir(setup.folder))).map(({ name }) => name), ["config.yaml"]);
 });

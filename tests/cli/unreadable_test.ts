@@ -1,5 +1,6 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { main } from "../../src/cli/cli.ts";
+import { outputTo } from "../fakes/output.ts";
 import type { Shell } from "../../src/cli/shell.ts";
 import { describeRevision, describeUnreadable } from "../../src/cli/unreadable.ts";
 import { startFakeCouchDb } from "../fakes/couchdb.ts";
@@ -11,8 +12,8 @@ const MANIFEST = `${FOLDER}/manifest-20261125T060000Z-33333333.json`;
 async function run(args: readonly string[], env: Record<string, string> = {}): Promise<[code: number, out: string]> {
   let out = "";
   const shell: Shell = {
-    stdout: { write: (text) => void (out += text), isTerminal: false, columns: () => 80 },
-    stderr: { write: () => {}, isTerminal: false, columns: () => 80 },
+    stdout: outputTo((text) => out += text),
+    stderr: outputTo(() => {}),
     journal: false,
     env,
     onSignal: () => () => {},

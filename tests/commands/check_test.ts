@@ -1,15 +1,18 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { Repository } from "../../src/archive/repository.ts";
-import { type Check, checkSetup, type Probe } from "../../src/commands/check.ts";
-import { StoreError } from "../../src/errors.ts";
+import { type Check, checkSetup, exitCodeOfCheck, type Probe } from "../../src/commands/check.ts";
+import { EXIT, StoreError } from "../../src/errors.ts";
+import type { Task } from "../../src/task/task.ts";
 import type { Store } from "../../src/store/store.ts";
 import { couchOk } from "../couch_request.ts";
+import { task as taskOf } from "../fakes/task.ts";
 import { type RestoreSetup, setUpRestore } from "./restore/setup.ts";
 
 async function check(
   { context }: RestoreSetup,
-  { store, ...change }: { store?: Store; probes?: Probe[]; now?: () => Date; isScheduled?: boolean } = {},
+  { store, ...change }: { store?: Store; probes?: Probe[]; now?: () => Date; isScheduled?: boolean; tasks?: Task[] } =
+    {},
 ) {
   const repository = store === undefined ? context.repository : new Repository(store, context.repository);
   return await checkSetup({ ...context, repository, probes: [], ...change });
@@ -51,10 +54,13 @@ Deno.test("checkSetup() tries CouchDB, the store and what else is configured, an
       "couchdb",
       "couchdb_clock",
       "couchdb_rights",
+      "couchdb_slash_in_name",
       "couchdb_bulk_get",
+      "couchdb_read",
       "store_write",
       "store_read",
       "store_list",
+      "store_slash",
       "store_conditional_write",
       "store_clock",
       "loki",
@@ -62,6 +68,80 @@ Deno.test("checkSetup() tries CouchDB, the store and what else is configured, an
   }
   const left = await Array.fromAsync(Deno.readDir(join(setup.root, "backup/ippbx/_runs/couchdb")));
   assertEquals(left.map(({ name }) => name), ["check.json"]);
+  const kept = await Array.fromAsync(Deno.readDir(join(setup.root, "backup/ippbx/_store")));
+  assertEquals(kept.map(({ name }) => name).sort(), [
+    "check%2Fslash.json",
+    "conditions-probe.json",
+    "conditions.json",
+  ]);
+});
+
+Deno.test("checkSetup() reads a document with an attachment as a backup of its task does", async () => {
+  await using setup = await setUpRestore();
+  await couchOk(setup.server, "PUT /other");
+  await couchOk(setup.server, "PUT /db");
+  await couchOk(setup.server, "PUT /db/plain", {});
+  await couchOk(setup.server, "PUT /db/large", { _attachments: { x: { data: btoa("x".repeat(2_000)) } } });
+  await couchOk(setup.server, "PUT /db/small", {
+    _attachments: { "a b": { data: btoa("x") }, y: { data: btoa("y") } },
+  });
+  const found = async (tasks: Task[]) => {
+    const { checks } = await check(setup, { tasks });
+    return checks.find(({ check }) => check === "couchdb_read")!;
+  };
+  const all = taskOf("t", { databases: [".*"] });
+  assertEquals(await found([all]), {
+    check: "couchdb_read",
+    ok: true,
+    detail: 'A document of "db" with 2 attachments is read, 417 B',
+  });
+  const read = setup.server.requests.filter(({ endpoint, ids }) => endpoint === "_bulk_get" && ids.length > 0).at(-1);
+  assertEquals([read?.ids, read?.query.get("attachments"), read?.query.get("revs")], [["small"], "true", "true"]);
+  const none = await found([{ ...all, attachments: false }]);
+  assertStringIncludes(none.detail, "its task saves no attachments");
+  assertEquals((await found([taskOf("t", { databases: ["other"] })])).detail, "There is no document to try it on");
+
+  // A proxy, or a CouchDB, that sends stubs for contents.
+  const stub = {
+    results: [{ id: "small", docs: [{ ok: { _id: "small", _rev: "1-a", _attachments: { x: { stub: true } } } }] }],
+  };
+  const where = ({ endpoint, ids }: { endpoint: string; ids: string[] }) =>
+    endpoint === "_bulk_get" && ids[0] === "small" && ids.length === 1;
+  setup.server.faults.add({ where, fault: { kind: "answer", status: 200, body: stub } });
+  const lacking = await found([all]);
+  assertEquals([lacking.ok, lacking.detail], [
+    false,
+    'Cannot read document "small" of database "db" as a backup does: attachment "x" comes without its content',
+  ]);
+  setup.server.faults.add({
+    where,
+    times: 9,
+    fault: { kind: "error rows", error: "internal_error", reason: "badmatch" },
+  });
+  const unreadable = await failing(check(setup, { tasks: [all] }));
+  assertStringIncludes(unreadable.detail, "internal_error, badmatch");
+});
+
+Deno.test("checkSetup() finds a store before which %2F is decoded", async () => {
+  await using setup = await setUpRestore();
+  const { store } = setup;
+  const decoded = storeWith(store, {
+    replace: (key, ...rest) => store.replace(key.replaceAll("%2F", "/"), ...rest),
+    read: (key, ...rest) => store.read(key.replaceAll("%2F", "/"), ...rest),
+  });
+  const found = await failing(check(setup, { store: decoded }));
+  assertEquals(found.check, "store_slash");
+  assertStringIncludes(found.detail, "is not listed");
+  assertStringIncludes(found.hint!, "proxy");
+  const read = (key: string) => store.read(key.includes("%2F") ? "backup/ippbx/_runs/couchdb/check.json" : key);
+  assertEquals((await check(setup, { store: storeWith(store, { read }) })).ok, true, "the same object");
+});
+
+Deno.test("exitCodeOfCheck() is that of a backup that meets what fails, and 3 for what stops none", () => {
+  const codeOf = (...names: string[]) =>
+    exitCodeOfCheck({ ok: names.length === 0, checks: names.map((check) => ({ check, ok: false, detail: "" })) });
+  assertEquals([codeOf(), codeOf("couchdb_rights"), codeOf("store_list")], [EXIT.ok, EXIT.couchdb, EXIT.store]);
+  assertEquals([codeOf("loki", "couchdb"), codeOf("loki", "store_space"), codeOf("loki")], [10, 11, 3]);
 });
 
 Deno.test("checkSetup() says what is wrong with CouchDB, and tries nothing that depends on it", async () => {

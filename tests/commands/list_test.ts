@@ -85,6 +85,7 @@ Deno.test("listBackups() names every complete backup by its moment, and what is 
     date: "2026-11-25",
     task: "daily",
     path: setup.store.locate(setup.folder("2026-11-25", "a")),
+    restore_path: "2026-11-25T18:04:11Z/a",
     manifest: "manifest-20261125T180411Z-bbbbbbbb.json",
     complete: true,
     kind: "incremental",

@@ -108,7 +108,7 @@ Deno.test("plan() warns of a database that is too large to be fetched in one req
       endpoint: "database",
       database,
       times: 9,
-      fault: { kind: "answer", status: 200, body: { db_name: database, sizes: { external } } },
+      fault: { kind: "answer", status: 200, body: { db_name: database, doc_count: 1, sizes: { external } } },
     });
   sized("a", 500_000_000);
   sized("b", 700_000_000);

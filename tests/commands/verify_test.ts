@@ -2,6 +2,7 @@ import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { ArchiveError, EXIT } from "../../src/errors.ts";
 import type { Manifest } from "../../src/archive/manifest.ts";
+import { restore } from "../../src/commands/restore/restore.ts";
 import { exitCodeOfVerify, verify } from "../../src/commands/verify.ts";
 import { seedHardDatabase } from "../hard_database.ts";
 import { makeArchive } from "../make_archive.ts";
@@ -95,6 +96,19 @@ Deno.test("verify() names each damaged, missing and left-over object, and counts
   assertEquals(report.chunks, manifest.chunks.length - 3);
 });
 
+Deno.test("verify() names a damaged manifest whose copy is whole, by which all else is verified and restored", async () => {
+  await using archive = await setUpArchive();
+  const { context, inFolder, manifest, manifestName: name, store, folder } = archive;
+  await alterFile(inFolder(name), firstHalf);
+  for (const [database, path] of [["one", "latest/a%2Fb"], ["two", store.locate(folder)]] as const) {
+    const report = await verify(context, { database: "a/b", path });
+    assertEquals([report.problems.map(({ chunk }) => chunk), report.chunks], [[name], manifest.chunks.length]);
+    assertEquals(exitCodeOfVerify(report), EXIT.archive);
+    const restored = await restore(context, { database, path });
+    assertEquals([restored.ok, restored.documents], [true, manifest.totals.documents]);
+  }
+});
+
 Deno.test("verify() with quick sees sizes and presence, and not what is inside", async () => {
   await using archive = await setUpArchive();
   const { context, inFolder } = archive;
@@ -159,6 +173,19 @@ Deno.test("verify() reads an archive without a manifest to its end, and says tha
   const report = await verify(context, { database: "a/b", path: folder });
   assertEquals(report.problems.map(({ chunk }) => chunk), ["manifest.json", "0000001.json.gz"]);
   assertEquals([report.ok, report.chunks], [false, manifest.chunks.length - 1]);
+});
+
+Deno.test("verify() of a file of another program names what CouchDB could not read, and lines that are broken", async () => {
+  await using setup = await setUpRestore();
+  const row = '{"id":"b","docs":[{"error":{"id":"b","rev":"undefined","error":"internal_error","reason":"x"}}]}';
+  const whole = '{"id":"a","docs":[{"ok":{"_id":"a","_rev":"1-a"}}]}';
+  await Deno.writeTextFile(join(setup.root, "rows.json"), `{"results":[${whole},${row}]}`);
+  const report = await verify(setup.context, { database: "a", path: "rows.json" });
+  assertEquals([report.documents, report.unreadable], [1, [{ id: "b", error: "internal_error", reason: "x" }]]);
+  assertEquals(exitCodeOfVerify(report), EXIT.partial);
+  await Deno.writeTextFile(join(setup.root, "lines.json"), '{"_id":"a"}\n{"_id":\n{"_id":"c"}\n');
+  const { problems } = await verify(setup.context, { database: "a", path: "lines.json" });
+  assertEquals([problems.length, problems[0]?.problem.includes("Line 2 cannot be read")], [1, true]);
 });
 
 Deno.test("verify() checks a single chunk against the manifest beside it", async () => {

@@ -112,6 +112,9 @@ task:
 bucket: s3://bucket/a/b/
 region: eu-central-1
 endpoint: http://[::1]:9000/
+addressing_style: path
+part_size: 16
+max_parts: 1000
 token: t
 secret: s
 session_token: st
@@ -160,6 +163,9 @@ prometheus: {pushgateway: "http://u:p@push:9091/", per_database: true, instance:
     bucket: "s3://bucket/a/b",
     region: "eu-central-1",
     endpoint: "http://[::1]:9000",
+    addressing: "path",
+    partBytes: 16 * 1024 * 1024,
+    maxParts: 1000,
     accessKeyId: "t",
     storageClass: "STANDARD_IA",
     objectLock: { mode: "COMPLIANCE", days: 90 },
@@ -229,6 +235,27 @@ Deno.test("parseConfig() takes credentials out of the URLs", () => {
   assertEquals(config.database.password?.reveal(), "p/w");
   assertEquals([config.loki?.url, config.loki?.login], ["http://loki:3100/push", "u"]);
   assertEquals(config.loki?.password?.reveal(), "q");
+});
+
+Deno.test("parseConfig() takes a bare path as the bucket folder, whatever is in it", () => {
+  const bucketOf = (bucket: string) => parse(`${DATABASE}${TASK}bucket: ${bucket}\n`).bucket.bucket;
+  assertEquals(bucketOf("/backups"), "file:///backups");
+  assertEquals(bucketOf("'/a b/50%25/ü/'"), "file:///a%20b/50%2525/%C3%BC");
+  const refused = [["backups", 'is "backups", must be "s3://'], ["/", "must be"], [
+    "/a/../b",
+    'must have no "."',
+  ]] as const;
+  for (const [bucket, message] of refused) assertThrows(() => bucketOf(bucket), ConfigError, message);
+});
+
+Deno.test("loadConfig() reads standard input where the path is -", async () => {
+  const text = `${DATABASE}${TASK}${BUCKET}`;
+  const readStandardInput = () => Promise.resolve(text);
+  const config = await loadConfig({ path: "-", env: {}, readStandardInput });
+  assertEquals([config.file, config.bucket.bucket], ["-", "s3://bucket/folder"]);
+  assertEquals((await loadConfig({ env: { COUCHDB_BACKUP_CONFIG: "-" }, readStandardInput })).file, "-");
+  const broken = () => loadConfig({ path: "-", env: {}, readStandardInput: () => Promise.resolve(`${text}x: 1\n`) });
+  await assertRejects(broken, ConfigError, '-:4:1: Key "x" is unknown');
 });
 
 Deno.test("parseConfig() keeps a file:// bucket and warns of the keys that are S3's", () => {
@@ -345,7 +372,7 @@ const SCHEMA_ERRORS: { what: string; text: string; env?: Record<string, string>;
     message: [
       '1:1: Key "database.url" is missing, must be a URL such as "http://host:5984"',
       '1:1: Key "task" is missing, must be a mapping of at least one task, each with a name of its own',
-      '1:1: Key "bucket" is missing, must be "s3://name/folder" or "file:///path"',
+      '1:1: Key "bucket" is missing, must be "s3://name/folder", "file:///path" or "/path"',
     ],
   },
   {
@@ -364,7 +391,9 @@ const SCHEMA_ERRORS: { what: string; text: string; env?: Record<string, string>;
   {
     what: "a key that is like no other",
     text: `${DATABASE}${TASK}${BUCKET}prometheus:\n  textfile: a.prom\n  frobnicate: 1\n`,
-    message: ['6:3: Key "prometheus.frobnicate" is unknown; known are pushgateway, textfile, per_database, instance'],
+    message: [
+      '6:3: Key "prometheus.frobnicate" is unknown; known are pushgateway, textfile, per_database, instance, ca_file',
+    ],
   },
   {
     what: "values out of their limits",
@@ -409,6 +438,7 @@ ${BUCKET}`,
   c: {databases: [a], cron: "daily Europe/Brelin"}
   d: {databases: [a], timezone: CEST}
   e: {databases: [a], cron: "18:00 password: hunter2"}
+  f: {databases: [a], cron: "Sat 18: 00"}
 ${BUCKET}`,
     message: [
       '3:29: Key "task.a.cron" is no schedule: hour 25 is outside 0..23\n    Sat *-*-1..7 25:00\n                 ^\n' +
@@ -420,7 +450,12 @@ ${BUCKET}`,
       '          ^\n    Did you mean "Europe/Berlin"?',
       '6:33: Key "task.d.timezone" is "CEST", must be a time zone such as "Europe/Berlin" or "UTC"; ' +
       '"CEST" is an abbreviation: write the zone\'s name, such as Europe/Berlin or UTC',
-      '7:29: Key "task.e.cron" is no schedule, with the value that it got',
+      '7:29: Key "task.e.cron" is no schedule, with the value that it got: character 6 of it is not as it must be\n' +
+      '    Write [weekdays] [[year-]month-day] [hour:minute[:second]] [zone], such as "Sat *-*-1..7 18:00:00 ' +
+      'Europe/Berlin", or minutely, hourly, daily, weekly, monthly, quarterly, semiannually, yearly',
+      '8:29: Key "task.f.cron" is no schedule: a number is needed here, not " "\n    Sat 18: 00\n           ^\n' +
+      '    Write [weekdays] [[year-]month-day] [hour:minute[:second]] [zone], such as "Sat *-*-1..7 18:00:00 ' +
+      'Europe/Berlin", or minutely, hourly, daily, weekly, monthly, quarterly, semiannually, yearly',
     ],
   },
   {
@@ -466,7 +501,7 @@ ${BUCKET}`,
   {
     what: "buckets",
     text: `${DATABASE}${TASK}bucket: http://b\n`,
-    message: ['3:9: Key "bucket" is "http://b", must be "s3://name/folder" or "file:///path"'],
+    message: ['3:9: Key "bucket" is "http://b", must be "s3://name/folder", "file:///path" or "/path"'],
   },
   {
     what: "a bucket's short name",
@@ -590,6 +625,20 @@ const SYNTAX_ERRORS: { what: string; text: string; message: string; hint?: strin
     text: 'bucket "s3://b"\nprefix: x\n',
     message: '1:7: A colon is missing after "bucket"\n  1 | bucket "s3://b"\n    |       ^',
     hint: 'Write "bucket:"',
+  },
+  {
+    what: "a schedule without quotes, with a space in its time",
+    text: "task:\n  weekly:\n    cron: Sat 18: 00\n",
+    message: '3:17: A colon with a space behind it stands in the value of "cron", which is not in quotes\n' +
+      "  3 |     cron: Sat 18: 00\n    |                 ^",
+    hint: 'Put a value with a colon in quotes; a schedule has no space in its time: cron: "Sat *-*-1..7 18:00:00"',
+  },
+  {
+    what: "a colon in a value without quotes",
+    text: "bucket: /a: b\n",
+    message: '1:11: A colon with a space behind it stands in the value of "bucket", which is not in quotes\n' +
+      "  1 | bucket: /a: ***\n    |           ^",
+    hint: "Put a value with a colon in quotes",
   },
   {
     what: "a missing space",
@@ -812,4 +861,11 @@ Deno.test("parseConfig() gives the defaults that docs/configuration.md names", a
     allow_empty: task?.allowEmpty,
     per_database: parse(`${DATABASE}${TASK}${BUCKET}prometheus: a.prom\n`).prometheus?.perDatabase,
   });
+});
+
+Deno.test("parseConfig() names mappings that stand for texts, whatever they have as toString", () => {
+  const text =
+    "database: {url: {toString: 1}}\ntask: {a: {databases: [a]}}\nbucket: {toString: 1}\nsse: {toString: 1}\nkms_key_id: x\n";
+  const error = assertThrows(() => parseConfig(text, { file: "c", env: {} }), ConfigError);
+  assertStringIncludes(error.message, 'c:1:17: Key "database.url" is a mapping');
 });

@@ -207,6 +207,26 @@ Deno.test("BatchReader halves what is too much at once: a 413, and an answer tha
   }
 });
 
+Deno.test("BatchReader asks for less where a proxy resets large requests", async () => {
+  await using fake = await startFakeCouchDb();
+  const ids = idsOf(500);
+  await createDatabase(fake, "a", ids);
+  fake.front.resetsAboveBytes = 2000;
+  const found = await read(reader(impatientClient(fake), batchOf(ids)));
+  assertEquals([...found.keys()].sort(), ids);
+});
+
+Deno.test("BatchReader halves a request that is streamed where a proxy wants its length", async () => {
+  await using fake = await startFakeCouchDb();
+  const ids = idsOf(100_001);
+  await createDatabase(fake, "a", ids);
+  const isStreamed = ({ headers }: { headers: Headers }) => !headers.has("content-length");
+  fake.faults.add({ endpoint: "_bulk_get", where: isStreamed, times: 9, fault: { kind: "answer", status: 411 } });
+  const found = await read(reader(impatientClient(fake, { bulkTimeoutMs: 60_000 }), packedBatchOf(ids)));
+  assertEquals(found.size, ids.length);
+  assertEquals(fake.requestsTo("_bulk_get").map(({ status }) => status), [411, 200, 200]);
+});
+
 Deno.test("BatchReader does not halve a request because of a 429, and leaves the server alone for as long as it asks", async () => {
   await using fake = await startFakeCouchDb();
   const started = performance.now();

@@ -13,6 +13,8 @@ export interface IssuedKeys {
 export interface RoleServiceOptions {
   /** @default "127.0.0.1" */
   hostname?: "127.0.0.1" | "::1";
+  /** @default a free one */
+  port?: number;
   /** How long keys last, in milliseconds. @default six hours */
   lifetimeMs?: number;
   /** Undefined for an instance without a role. @default "backup-role" */
@@ -33,6 +35,8 @@ export interface RoleService extends AsyncDisposable {
   issued(): number;
   /** Answers `times` requests with `status`, once `after` more are answered well. */
   refuse(status: number, times?: number, options?: { after?: number }): void;
+  /** The next answer comes so much later. */
+  delayOnce(ms: number): void;
   /** The next set of keys is this text. */
   answerWith(text: string): void;
 }
@@ -80,9 +84,13 @@ export function startRoleService(options: RoleServiceOptions = {}): RoleService 
     return hasRole && path === folder + role ? issue() : new Response("not found", { status: 404 });
   };
 
-  const server = Deno.serve({ hostname, port: 0, onListen() {} }, (request) => {
+  let delayMs = 0;
+  const server = Deno.serve({ hostname, port: options.port ?? 0, onListen() {} }, async (request) => {
     const { pathname } = new URL(request.url);
     requests.push(`${request.method} ${pathname}`);
+    const waitMs = delayMs;
+    delayMs = 0;
+    if (waitMs > 0) await new Promise((resolve) => setTimeout(resolve, waitMs));
     return answer(request.method, pathname, request.headers);
   });
   const host = hostname === "::1" ? "[::1]" : hostname;
@@ -92,6 +100,9 @@ export function startRoleService(options: RoleServiceOptions = {}): RoleService 
     issued: () => issued,
     refuse(status, times = Infinity, { after = 0 } = {}) {
       refusal = { status, times, after };
+    },
+    delayOnce(ms) {
+      delayMs = ms;
     },
     answerWith(other) {
       text = other;

@@ -34,8 +34,11 @@ export interface FakeS3Options extends Partial<SigningKeys> {
   hostname?: "127.0.0.1" | "::1";
   /** How far the server's clock is ahead. @default 0 */
   clockAheadMs?: number;
-  /** Takes `If-None-Match` and overwrites all the same: in every request, or where an upload is completed. */
-  ignoresConditions?: boolean | "uploads";
+  /**
+   * Takes `If-None-Match` and overwrites all the same: in every request, or where an upload is completed; or looks and
+   * then writes, so that of several writers at one moment all win.
+   */
+  ignoresConditions?: boolean | "uploads" | "races";
   /**
    * Says of a page that is not the last one `NextMarker`, or nothing at all, in place of a token. `marker` is Ceph before
    * 14.2.5, which knows the first version of the request alone; the others go on behind `start-after`.
@@ -54,6 +57,40 @@ export interface FakeS3Options extends Partial<SigningKeys> {
   refusesConditions?: boolean;
   /** Answers 400 to `x-amz-checksum-…`, as Backblaze B2 did. */
   refusesChecksums?: boolean;
+  /** Takes checksums, SHA-256 and MD5, and does not look at them. */
+  ignoresChecksums?: boolean;
+  /** Answers 411 to a body, or a request that may have one, without a length. */
+  wantsLengths?: boolean;
+  /** Locks what it is given, and so wants a checksum or Content-MD5 with each body, as S3 does then. */
+  locksObjects?: boolean;
+  /** Answers 429 to a write of a key that was written less than so long ago, as R2 and Google's store do. */
+  writesKeyEveryMs?: number;
+  /** Wants all parts of an upload but the last to have one size, as Cloudflare R2 does. */
+  wantsEqualParts?: boolean;
+  /** The most parts of an upload, as Scaleway has 1000. @default 10000 */
+  maxParts?: number;
+  /** Names buckets before this host's name, and refuses them in the path, as Alibaba's OSS does. */
+  virtualHost?: string;
+  /** Gives no metadata back. */
+  dropsMetadata?: boolean;
+  /** Gives the whole object where a range is asked for. */
+  ignoresRanges?: boolean;
+  /** Takes `If-Match` and gives any object. */
+  ignoresIfMatch?: boolean;
+  /** Says no ETag. */
+  lacksEtags?: boolean;
+  /** Gives the object that was replaced last but one. */
+  isStale?: boolean;
+  /** Decodes a path twice, as some proxies do. */
+  decodesTwice?: boolean;
+  /** Refuses keys that are not ASCII. */
+  refusesUnicode?: boolean;
+  /** The storage classes that it knows. @default all */
+  storageClasses?: string[];
+  /** Does not tell the time. */
+  lacksDate?: boolean;
+  /** Answers 403 to AbortMultipartUpload. */
+  refusesAbort?: boolean;
 }
 
 export interface FakeObject {
@@ -91,6 +128,10 @@ export class FakeS3 {
   readonly objects: Map<string, FakeObject> = new Map<string, FakeObject>();
   readonly uploads: Map<string, FakeUpload> = new Map<string, FakeUpload>();
   readonly requests: RecordedRequest[] = [];
+  /** When a key was written last. */
+  readonly #written: Map<string, number> = new Map<string, number>();
+  /** What was replaced. */
+  readonly #stale: Map<string, FakeObject> = new Map<string, FakeObject>();
   /** How far the server's clock is ahead. */
   clockAheadMs = 0;
   readonly #options: FakeS3Options;
@@ -158,7 +199,8 @@ export class FakeS3 {
   async #serve(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
     const request = await receive(incoming).catch(() => undefined);
     if (request === undefined) return; // The client is gone.
-    const { bucket, key, query } = addressOf(request);
+    const { virtualHost, decodesTwice, lacksDate } = this.#options;
+    const { bucket, key, query } = addressOf(request, { virtualHost, decodesTwice });
     const operation = operationOf(request.method, key, query);
     const record: RecordedRequest = {
       operation,
@@ -169,10 +211,14 @@ export class FakeS3 {
     this.requests.push(record);
     const fault = this.#takeFault(operation);
     if (fault?.kind === "stall") return;
+    const isTaken = this.objects.has(`${bucket}/${key}`);
+    if (this.#options.ignoresConditions === "races" && "if-none-match" in request.headers) {
+      await new Promise((resolve) => setTimeout(resolve, 50)); // Meanwhile others look, too.
+    }
     let answer: Answer;
     try {
       if (fault?.kind === "refuse") throw new Refusal(fault.status, fault.code, fault.message);
-      answer = this.#execute(operation, { request, bucket, key, query });
+      answer = this.#execute(operation, { request, bucket, key, query, isTaken });
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       answer = errorAnswer(error, request.method === "HEAD");
@@ -184,7 +230,10 @@ export class FakeS3 {
       return;
     }
     record.status = answer.status;
-    await send(outgoing, { ...answer, headers: { date: this.#now().toUTCString(), ...answer.headers } }, fault);
+    if (this.#options.lacksEtags) delete answer.headers?.["etag"];
+    if (lacksDate) outgoing.sendDate = false;
+    const date = lacksDate ? {} : { date: this.#now().toUTCString() };
+    await send(outgoing, { ...answer, headers: { ...date, ...answer.headers } }, fault);
   }
 
   #now(): Date {
@@ -200,10 +249,14 @@ export class FakeS3 {
 
   #execute(
     operation: Operation,
-    given: { request: WireRequest; bucket: string; key: string; query: URLSearchParams },
+    given: { request: WireRequest; bucket: string; key: string; query: URLSearchParams; isTaken: boolean },
   ): Answer {
-    const { request, bucket, key, query } = given;
+    const { request, bucket, key, query, isTaken } = given;
     const { headers, body } = request;
+    const mayHaveBody = request.method === "PUT" || request.method === "POST";
+    if (this.#options.wantsLengths && mayHaveBody && !("content-length" in headers)) {
+      throw new Refusal(411, "MissingContentLength", "You must provide the Content-Length HTTP header.");
+    }
     if ("transfer-encoding" in headers) {
       throw new Refusal(501, "NotImplemented", "Transfer-Encoding is not implemented");
     }
@@ -220,7 +273,15 @@ export class FakeS3 {
     if (this.#options.refusesChecksums && checksum !== undefined) {
       throw new Refusal(400, "InvalidArgument", `Unsupported header '${checksum}' received for this API call.`);
     }
+    if (this.#options.virtualHost !== undefined && bucket === "") {
+      throw new Refusal(403, "SecondLevelDomainForbidden", "Please use virtual hosted style to access.");
+    }
     if (!this.#buckets.has(bucket)) throw new Refusal(404, "NoSuchBucket", "The specified bucket does not exist");
+    if (this.#options.refusesUnicode && /[^\x20-\x7e]/.test(key)) throw new Refusal(400, "InvalidObjectName");
+    const storageClass = headers["x-amz-storage-class"];
+    if (storageClass !== undefined && this.#options.storageClasses?.includes(storageClass) === false) {
+      throw new Refusal(400, "InvalidStorageClass", "The storage class you specified is not valid");
+    }
     const path = `${bucket}/${key}`;
     switch (operation) {
       case "HeadBucket":
@@ -228,20 +289,33 @@ export class FakeS3 {
       case "ListObjectsV2":
         return this.#list(bucket, query);
       case "PutObject": {
-        const checksum = checkChecksum(headers, body);
-        if (headers["x-amz-object-lock-mode"] !== undefined && checksum === undefined && !headers["content-md5"]) {
+        const { writesKeyEveryMs = 0 } = this.#options;
+        const pauseMs = Date.now() - (this.#written.get(path) ?? 0);
+        if (pauseMs < writesKeyEveryMs) throw new Refusal(429, "TooManyRequests", "Reduce your rate for this object.");
+        this.#written.set(path, Date.now());
+        const checksum = this.#options.ignoresChecksums ? undefined : checkChecksum(headers, body);
+        const { ignoresConditions } = this.#options;
+        this.#checkFree(headers, path, ignoresConditions === true || (ignoresConditions === "races" && !isTaken));
+        const isLocked = headers["x-amz-object-lock-mode"] !== undefined || this.#options.locksObjects === true;
+        if (isLocked && checksum === undefined && !headers["content-md5"]) {
           throw new Refusal(400, "InvalidRequest", "Content-MD5 OR x-amz-checksum- HTTP header is required");
         }
-        this.#checkFree(headers, path, this.#options.ignoresConditions === true);
         const etag = `"${md5(body)}"`;
-        this.objects.set(path, { bytes: body, etag, checksum, headers: kept(headers), modified: this.#now() });
+        const object = { bytes: body, etag, checksum, headers: this.#kept(headers), modified: this.#now() };
+        this.#stale.set(path, this.objects.get(path) ?? object);
+        this.objects.set(path, object);
         return { status: 200, headers: { etag, ...(checksum && { "x-amz-checksum-sha256": checksum }) } };
       }
       case "GetObject":
-      case "HeadObject":
-        return operation === "HeadObject"
-          ? readAnswer(this.objects.get(path), headers, true)
-          : this.#gzipped(headers, readAnswer(this.objects.get(path), headers, false));
+      case "HeadObject": {
+        const isHead = operation === "HeadObject";
+        const { isStale, ignoresRanges, ignoresIfMatch } = this.#options;
+        const asked = { ...headers };
+        if (ignoresRanges) delete asked["range"];
+        if (ignoresIfMatch) delete asked["if-match"];
+        const answer = readAnswer((isStale ? this.#stale : this.objects).get(path), asked, isHead);
+        return isHead ? answer : this.#gzipped(headers, answer);
+      }
       case "DeleteObject":
         if (this.#options.allowsDelete !== true) {
           throw new Refusal(403, "AccessDenied", "No step of a backup needs the right to delete");
@@ -250,8 +324,9 @@ export class FakeS3 {
         return { status: 204 };
       case "CreateMultipartUpload": {
         const uploadId = `upload+/=${++this.#lastId}`;
-        const wantsChecksums = headers["x-amz-checksum-algorithm"] === "SHA256";
-        this.uploads.set(uploadId, { bucket, key, wantsChecksums, headers: kept(headers), parts: new Map() });
+        const { ignoresChecksums = false } = this.#options;
+        const wantsChecksums = headers["x-amz-checksum-algorithm"] === "SHA256" && !ignoresChecksums;
+        this.uploads.set(uploadId, { bucket, key, wantsChecksums, headers: this.#kept(headers), parts: new Map() });
         return xml(
           `<InitiateMultipartUploadResult><Bucket>${bucket}</Bucket><Key>${escape(key)}</Key>` +
             `<UploadId>${uploadId}</UploadId></InitiateMultipartUploadResult>`,
@@ -260,8 +335,9 @@ export class FakeS3 {
       case "UploadPart": {
         const upload = this.#upload(query, bucket, key);
         const number = Number(query.get("partNumber"));
-        if (!(Number.isInteger(number) && number >= 1 && number <= 10_000)) throw new Refusal(400, "InvalidArgument");
-        const checksum = checkChecksum(headers, body);
+        const { maxParts = 10_000 } = this.#options;
+        if (!(Number.isInteger(number) && number >= 1 && number <= maxParts)) throw new Refusal(400, "InvalidArgument");
+        const checksum = this.#options.ignoresChecksums ? undefined : checkChecksum(headers, body);
         if (upload.wantsChecksums && checksum === undefined) {
           throw new Refusal(400, "InvalidRequest", "Checksum Type mismatch occurred, expected sha256, actual null");
         }
@@ -271,8 +347,11 @@ export class FakeS3 {
       }
       case "CompleteMultipartUpload": {
         const upload = this.#upload(query, bucket, key);
-        this.#checkFree(headers, path, (this.#options.ignoresConditions ?? false) !== false);
-        const object = assemble(upload, new TextDecoder().decode(body), this.#options.minPartBytes ?? 5 * 1024 * 1024);
+        const { ignoresConditions = false, minPartBytes = 5 * 1024 * 1024, wantsEqualParts } = this.#options;
+        const isIgnored = ignoresConditions === true || ignoresConditions === "uploads";
+        this.#checkFree(headers, path, isIgnored || (ignoresConditions === "races" && !isTaken));
+        const object = assemble(upload, new TextDecoder().decode(body), { minPartBytes, wantsEqualParts });
+        this.#stale.set(path, this.objects.get(path) ?? { ...object, headers: upload.headers, modified: this.#now() });
         this.objects.set(path, { ...object, headers: upload.headers, modified: this.#now() });
         this.uploads.delete(query.get("uploadId")!);
         return xml(
@@ -281,6 +360,7 @@ export class FakeS3 {
         );
       }
       case "AbortMultipartUpload":
+        if (this.#options.refusesAbort) throw new Refusal(403, "AccessDenied");
         this.#upload(query, bucket, key);
         this.uploads.delete(query.get("uploadId")!);
         return { status: 204 };
@@ -297,6 +377,10 @@ export class FakeS3 {
     }
     const encoded = { ...answer.headers, "content-encoding": "gzip" };
     return { status: answer.status, headers: encoded, body: gzipSync(answer.body), isUnmeasured: true };
+  }
+
+  #kept(headers: Record<string, string>): Record<string, string> {
+    return this.#options.dropsMetadata ? {} : kept(headers);
   }
 
   #checkFree(headers: Record<string, string>, path: string, isIgnored: boolean): void {
@@ -396,7 +480,7 @@ function checkChecksum(headers: Record<string, string>, body: Uint8Array): strin
 function assemble(
   upload: FakeUpload,
   body: string,
-  minPartBytes: number,
+  { minPartBytes, wantsEqualParts = false }: { minPartBytes: number; wantsEqualParts?: boolean | undefined },
 ): Pick<FakeObject, "bytes" | "etag" | "checksum"> {
   const named = [...body.matchAll(/<Part>(.*?)<\/Part>/gs)].map(([, part = ""]) => ({
     number: Number(/<PartNumber>(\d+)<\/PartNumber>/.exec(part)?.[1]),
@@ -415,6 +499,10 @@ function assemble(
     if (part.bytes.length < minPartBytes && index < named.length - 1) throw new Refusal(400, "EntityTooSmall");
     return part;
   });
+  const sizes = new Set(parts.slice(0, -1).map(({ bytes }) => bytes.length));
+  if (wantsEqualParts && sizes.size > 1) {
+    throw new Refusal(400, "InvalidPart", "All non-trailing parts must have the same length.");
+  }
   const hashes = join(parts.map((part) => createHash("md5").update(part.bytes).digest()));
   const checksums = join(parts.map((part) => sha256(part.bytes)));
   return {

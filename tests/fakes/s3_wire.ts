@@ -61,15 +61,27 @@ export class Refusal extends Error {
 export async function receive(incoming: IncomingMessage): Promise<WireRequest> {
   const pieces: Uint8Array[] = [];
   for await (const bytes of incoming) pieces.push(bytes as Uint8Array);
-  const [rawPath, rawQuery = ""] = (incoming.url ?? "/").split("?", 2) as [string, string?];
+  // A client that takes this server for its proxy sends the whole URL.
+  const target = (incoming.url ?? "/").replace(/^http:\/\/[^/?]*/, "");
+  const [rawPath, rawQuery = ""] = target.split("?", 2) as [string, string?];
   const headers: Record<string, string> = {};
   for (const [name, value] of Object.entries(incoming.headers)) headers[name] = String(value);
   return { method: incoming.method ?? "GET", rawPath, rawQuery, headers, body: join(pieces) };
 }
 
-/** Bucket, key and query of a request in path style. */
-export function addressOf(request: WireRequest): { bucket: string; key: string; query: URLSearchParams } {
-  const [bucket = "", ...segments] = request.rawPath.slice(1).split("/").map((segment) => decodeURIComponent(segment));
+/** Bucket, key and query of a request: in path style, or before the name of `virtualHost`, where the bucket is `""` without. */
+export function addressOf(
+  request: WireRequest,
+  { virtualHost, decodesTwice = false }: { virtualHost?: string | undefined; decodesTwice?: boolean | undefined } = {},
+): { bucket: string; key: string; query: URLSearchParams } {
+  const decode = (text: string) => decodeURIComponent(decodesTwice ? decodeURIComponent(text) : text);
+  const segments = request.rawPath.slice(1).split("/").map(decode);
+  const host = request.headers["host"] ?? "";
+  const bucket = virtualHost === undefined
+    ? segments.shift() ?? ""
+    : host.endsWith(`.${virtualHost}`)
+    ? host.slice(0, -virtualHost.length - 1)
+    : "";
   return { bucket, key: segments.join("/"), query: new URLSearchParams(request.rawQuery.replaceAll("+", "%2B")) };
 }
 

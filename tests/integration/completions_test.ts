@@ -1,14 +1,14 @@
 /** The printed completions in the shells they are for. Needs bash, zsh and fish: scripts/ci/shells.sh. */
 import { assertEquals } from "@std/assert";
 import { main } from "../../src/cli/cli.ts";
+import { outputTo } from "../fakes/output.ts";
 
 async function completions(shell: string): Promise<string> {
   let text = "";
-  const nowhere = { write() {}, isTerminal: false, columns: () => 80 };
   const exitCode = await main(["completions", shell], {
     env: {},
-    stdout: { ...nowhere, write: (more) => text += more },
-    stderr: nowhere,
+    stdout: outputTo((more) => text += more),
+    stderr: outputTo(() => {}),
     journal: false,
     onSignal: () => () => {},
     exit: (code) => Deno.exit(code),

@@ -7,6 +7,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { COUNT_PATIENCE } from "../../src/commands/backup/completeness.ts";
 import { CLUSTER_TIMES } from "../../src/couchdb/cluster.ts";
+import { readBackup } from "../read_archive.ts";
 import { Backups, expectDocuments } from "../commands/backup/feed_setup.ts";
 import { couch, couchOk, type CouchServer, serverOf } from "../couch_request.ts";
 import { startForwarder } from "../fakes/forwarder.ts";
@@ -109,6 +110,49 @@ Deno.test("backup() is whole when a real node is killed in the middle of the lis
       expectDocuments(await backups.read(database), ids);
     } finally {
       await switchNode("start", 2);
+    }
+  });
+});
+
+Deno.test("an increment through a real node that has just come back lacks nothing: updates, deletions, as many made as deleted", async () => {
+  await onCluster(async ([first, , third], database, backups) => {
+    const task = { chunk: 1000, increments: { most: 14 } };
+    const ids = await fill(first!, database, 20_000);
+    const base = await backups.run(third!, { database, task, context: CONTEXT });
+    assertEquals([base.status, base.kind], ["complete", "full"], base.error);
+    await switchNode("kill", 3);
+    const { json } = await couchOk(first!, `POST /${database}/_all_docs`, { keys: ids.slice(0, 3000) });
+    await write(
+      first!,
+      database,
+      json.rows.map((row: { id: string; value: { rev: string } }) => ({ _id: row.id, _rev: row.value.rev, n: 2 })),
+    );
+    await remove(first!, database, ids.slice(3000, 4000));
+    const made = await fill(first!, database, 1000, 50_000);
+    await switchNode("start", 3);
+    const report = await backups.run(third!, { database, task, context: CONTEXT, day: 4 });
+    assertEquals(report.status, "complete", report.error);
+    const archived = await readBackup(backups.folderOf(database).replace("/03/", "/04/"));
+    // In full where rows of a range came again from its beginning.
+    const whole = report.kind === "full" ? ids.slice(4000) : [];
+    expectDocuments(archived, [...ids.slice(0, 4000), ...made, ...whole], ids.slice(3000, 4000));
+    for (const id of ids.slice(0, 3000)) {
+      const texts = [...archived.leafRevisions.get(id)!.values()];
+      assert(texts.every((text) => text.includes('"n":2')), id);
+    }
+    const next = await backups.run(first!, { database, task, context: CONTEXT, day: 5 });
+    assertEquals([next.status, next.documents], ["complete", 0], `${next.full_because} ${next.error}`);
+  });
+});
+
+Deno.test("a real cluster's database that nobody writes to is carried over through every node", async () => {
+  await onCluster(async (nodes, database, backups) => {
+    const task = { chunk: 1000, increments: { most: 14 } };
+    await fill(nodes[0]!, database, 5000);
+    await backups.run(nodes[0]!, { database, task, context: CONTEXT });
+    for (const [at, node] of [...nodes, ...nodes].entries()) {
+      const report = await backups.run(node, { database, task, context: CONTEXT, day: 4 + at });
+      assertEquals([report.error, report.unchanged, report.full_because], [undefined, true, undefined], `${at}`);
     }
   });
 });

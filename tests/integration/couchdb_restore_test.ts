@@ -170,7 +170,7 @@ for (const query of ["revs=true", "revs=false"]) {
     }));
 }
 
-for (const format of ["format1", "format2"]) {
+for (const format of ["format1", "format2", "increments"]) {
   const folder = new URL(`../fixtures/${format}/`, import.meta.url).pathname;
   Deno.test(`restore() finds in the vectors of ${format} what must be there on a real CouchDB`, () =>
     onServer(async ({ server, context, name }) => {

@@ -16,10 +16,14 @@ Deno.test("every query of dashboard.json finds data of runs in Prometheus", asyn
   await withPrometheus(async (prometheus) => {
     for (const { title, targets } of panels) {
       for (const { expr, datasource } of targets) {
-        if (datasource.uid !== "${prometheus}") continue;
+        if (datasource.uid !== "${prometheus_datasource}") continue;
         queries++;
-        assertGreater((await prometheus.queryEnd(expr.replaceAll("$task", ".*"))).length, 0, title);
-        assertEquals(await prometheus.queryEnd(expr.replaceAll("$task", "no such task")), [], title);
+        assertGreater((await prometheus.queryEnd(expr.replaceAll(/\$(?:job|instance|task)/g, ".*"))).length, 0, title);
+        assertEquals(
+          await prometheus.queryEnd(expr.replaceAll("$task", "no such task").replaceAll(/\$(?:job|instance)/g, ".*")),
+          [],
+          title,
+        );
       }
     }
   });

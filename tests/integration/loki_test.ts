@@ -91,14 +91,19 @@ function faulty({ status }: Fault): Response {
   return new Response("fault", { status, headers: status === 429 ? { "retry-after": "1" } : {} });
 }
 
+/** The query in docs/monitoring.md, and the run that it looks for. */
+const [DOCS_QUERY = ""] =
+  /^\{app=.*\| logfmt \|.*$/m.exec(await Deno.readTextFile(new URL("../../docs/monitoring.md", import.meta.url))) ?? [];
+const RUN = /run="(.*)"/.exec(DOCS_QUERY)?.[1] ?? "";
+
 interface Stream {
   stream: Record<string, string>;
   values: [string, string][];
 }
 
-async function queryAll(url: string, sinceMs: number): Promise<Stream[]> {
+async function queryAll(url: string, sinceMs: number, logQl = '{app="couchdb-backup"}'): Promise<Stream[]> {
   const query = new URLSearchParams({
-    query: '{app="couchdb-backup"}',
+    query: logQl,
     start: `${sinceMs}000000`,
     end: `${Date.now() + 60_000}000000`,
     direction: "forward",
@@ -127,7 +132,7 @@ Deno.test("openLoki() brings every line to a real Loki in order and once, throug
         backoffMs: 20,
       });
       const { log, close } = openLog({ level: "info", write: (line) => console.push(line), sinks: [sink] });
-      const run = log.with({ run: "20260103T180000Z-1", task: "weekly" });
+      const run = log.with({ run: RUN, task: "weekly" });
       for (let line = 0; line < 3000; line++) {
         const fields = { line, database: `account/ab/${line % 7}`, odd: 'two "words"\n{a="b"}' };
         if (line % 10 === 0) run.warn("Slow", fields);
@@ -147,7 +152,11 @@ Deno.test("openLoki() brings every line to a real Loki in order and once, throug
       const lines = streams.flatMap(({ values }) => values).sort((a, b) => (BigInt(a[0]) < BigInt(b[0]) ? -1 : 1));
       const fields = lines.map(([, line]) => readLogfmt(line));
       assertEquals(fields.map(({ line }) => Number(line)), Array.from({ length: 3000 }, (_, line) => line));
-      for (const { run, odd } of fields) assertEquals([run, odd], ["20260103T180000Z-1", 'two "words"\n{a="b"}']);
+      for (const { run, odd } of fields) assertEquals([run, odd], [RUN, 'two "words"\n{a="b"}']);
+      // The query that docs/monitoring.md shows finds this run by its id, and no other.
+      const countOf = (found: Stream[]) => found.reduce((sum, { values }) => sum + values.length, 0);
+      assertEquals(countOf(await queryAll(loki, startedMs, DOCS_QUERY)), 3000);
+      assertEquals(countOf(await queryAll(loki, startedMs, DOCS_QUERY.replace(RUN, "another"))), 0);
       for (const { values } of streams) {
         for (let index = 1; index < values.length; index++) {
           assertGreater(BigInt(values[index]?.[0] ?? 0), BigInt(values[index - 1]?.[0] ?? 0));

@@ -4,7 +4,7 @@
  */
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { formatMetrics } from "../../src/observe/metrics.ts";
-import { pushMetrics } from "../../src/observe/pushgateway.ts";
+import { pushMetrics, tryPush } from "../../src/observe/pushgateway.ts";
 import { writeMetricsFile } from "../../src/observe/textfile.ts";
 import { databaseReport, runReport, taskReport } from "../fakes/report.ts";
 import { untilReady } from "../until_ready.ts";
@@ -86,6 +86,22 @@ Deno.test("writeMetricsFile() leaves a merged file that promtool check metrics a
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
+});
+
+Deno.test("tryPush() is taken by a real Pushgateway, and leaves nothing there", async () => {
+  await withPushgateway(async (url) => {
+    assertMatch(
+      await tryPush({ url, instance: "host/1" }, AbortSignal.timeout(5_000)),
+      /^The Pushgateway at "[^"]*" takes a push$/,
+    );
+    // What is deleted is gone a moment later.
+    for (let look = 0;; look++) {
+      const page = await (await fetch(`${url}/metrics`)).text();
+      if (!page.includes("couchdb-backup-check")) break;
+      if (look > 50) throw new Error(page);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  });
 });
 
 Deno.test("pushMetrics() brings every sample of a run to a real Pushgateway", async () => {

@@ -64,7 +64,7 @@ if (missing.length > 0) {
   Deno.test("findConditions() on a real server: held, as the contract above says", async () => {
     const folder = `conditions-${crypto.randomUUID()}`;
     assertEquals(await findConditions(await openStore(optionsFor(folder)), "_store"), "held");
-    assertEquals((await leftovers(folder)).length, 2);
+    assertEquals((await leftovers(folder)).length, 3);
   });
 
   Deno.test("S3Store on a real server finds the region itself", async () => {

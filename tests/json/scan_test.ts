@@ -191,3 +191,11 @@ Deno.test("DocumentScanner does not take an id with a bare control character, or
     assertThrows(() => scanner.idIs(`a${String.fromCharCode(byte)}b`), FramingError, undefined, `byte ${at}`);
   }
 });
+
+Deno.test("DocumentScanner gives an error's text whatever type it has", () => {
+  const scanner = new DocumentScanner(BULK_GET_SHAPE);
+  const text = '{"results":[{"id":"a","docs":[{"error":{"error":{"toString":1},"reason":7}}]}]}';
+  scanner.push(new TextEncoder().encode(text));
+  assertEquals([scanner.next(), scanner.next()], [Found.ElementStart, Found.Error]);
+  assertEquals(scanner.error, { error: '{"toString":1}', reason: "7" });
+});

@@ -1,8 +1,18 @@
 import { assertEquals } from "@std/assert";
-import { formatCount, formatSeconds, formatSize, shortenMiddle } from "../../src/observe/figures.ts";
+import { counted, formatCount, formatSeconds, formatSize, shortenMiddle } from "../../src/observe/figures.ts";
 
 Deno.test("formatCount() groups digits by three", () => {
   assertEquals([0, 999, 1000, 1234567, 1000.6].map(formatCount), ["0", "999", "1,000", "1,234,567", "1,001"]);
+});
+
+Deno.test("counted() has one thing in the singular, and none in the plural", () => {
+  assertEquals([0, 1, 2, 1234].map((count) => counted(count, "leaf revision")), [
+    "0 leaf revisions",
+    "1 leaf revision",
+    "2 leaf revisions",
+    "1,234 leaf revisions",
+  ]);
+  assertEquals([1, 2].map((count) => counted(count, "entry", "entries")), ["1 entry", "2 entries"]);
 });
 
 Deno.test("formatSize() keeps two digits and never shows 1000 of a unit", () => {

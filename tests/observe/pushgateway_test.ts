@@ -70,6 +70,40 @@ Deno.test("pushMetrics() returns a warning for each task that a Pushgateway refu
   });
 });
 
+Deno.test("pushMetrics() waits for a Pushgateway that takes 2.5 s, by default", async () => {
+  const slowly = () => new Promise<Response>((resolve) => setTimeout(() => resolve(new Response()), 2_500));
+  await withServer(slowly, async (url, received) => {
+    assertEquals(await pushMetrics(runReport([WEEKLY]), { url, instance: "h1" }), []);
+    assertEquals(received.length, 1);
+  });
+});
+
+Deno.test("pushMetrics() sends once more what is not answered in time, or refused for the moment, and nothing else", async () => {
+  const answers: (() => Response | Promise<Response>)[] = [];
+  const released = Promise.withResolvers<void>();
+  const silence = () => released.promise.then(() => new Response());
+  await withServer(() => answers.shift()!(), async (url, received) => {
+    const push = () => pushMetrics(runReport([WEEKLY]), { url, instance: "h1", attemptMs: 200 });
+    const status = (status: number) => () => new Response("no", { status });
+    const cases: [(() => Response | Promise<Response>)[], RegExp?][] = [
+      [[silence, status(200)]],
+      [[status(503), status(200)]],
+      [[status(400)], /it answered 400 no$/],
+      [[status(502), status(503)], /it answered 503 no$/],
+      [[silence, silence], /no answer in 200 ms$/],
+    ];
+    for (const [given, expected] of cases) {
+      answers.push(...given);
+      received.length = 0;
+      const [warning, ...others] = await push();
+      assertEquals([received.length, others], [given.length, []]);
+      if (expected === undefined) assertEquals(warning, undefined);
+      else assertMatch(warning ?? "", expected);
+    }
+    released.resolve();
+  });
+});
+
 Deno.test("pushMetrics() spends its time limit once, on all tasks together, where nothing answers", async () => {
   const released = Promise.withResolvers<void>();
   await withServer(() => released.promise.then(() => new Response()), async (url) => {

@@ -1,5 +1,5 @@
 /** What becomes of an elapse that is not saved at once, on a clock that a test moves: no real minute passes. */
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { Repository } from "../../src/archive/repository.ts";
 import { exitCodeOfReport } from "../../src/archive/report.ts";
 import { backup } from "../../src/commands/backup/backup.ts";
@@ -239,6 +239,8 @@ Deno.test("runScheduled() gives an elapse up when the next one comes, and says s
   ]);
   assertEquals(exitCodeOfReport(report), 3);
   assertEquals(machine.log.events("error"), ["elapse is given up: the next one has come"]);
+  const { hint } = machine.log.lines.find(({ level }) => level === "error")!.fields;
+  assertMatch(String(hint), /^couchdb-backup backup --task \w+ --date 2026-01-03 --resume saves what is missing$/);
   assertEquals((await setup.json("backup/_runs/couchdb/daily/20260104T060000Z/report.json")).ok, true);
 });
 

@@ -166,7 +166,7 @@ Deno.test("backupRound() fails a database of which a round finishes no chunk, ra
   const context = place.context({ stop, signal: stop });
   const round = await backupRound(context, runFor({ chunk: 5000 }), { database: "large", cursor: null });
   assertEquals([round.status, round.cursor], ["failed", null]);
-  assertStringIncludes(round.error!, "Cannot finish a single chunk within the time of one call, with 5000 documents");
+  assertStringIncludes(round.error!, "Cannot finish a single chunk within the time of one call, with 5,000 documents");
   const outcome = await place.readJson("databases/large.json") as { hint: string; exit_code: number };
   assertStringIncludes(outcome.hint, "chunk lower");
   assertEquals(place.log.events("error"), ["database is not backed up"]);

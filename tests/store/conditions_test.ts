@@ -45,6 +45,7 @@ const SERVERS: [name: string, options: FakeS3Options, found: Conditions, warning
   ]],
   ["overwrites", { ignoresConditions: true }, "ignored", []],
   ["overwrites where an upload is completed", { ignoresConditions: "uploads" }, "ignored", []],
+  ["looks and then writes", { ignoresConditions: "races" }, "ignored", []],
   ["answers 501", { refusesConditions: true }, "ignored", [
     "store refuses conditions (If-None-Match): each key is looked at before it is written",
   ]],
@@ -61,8 +62,10 @@ for (const [name, options, found, warnings] of SERVERS) {
       assertEquals(await findConditions(store, FOLDER, { log }), found);
       assertEquals(store.conditions, found);
       assertEquals(log.events("warn"), found === "held" ? warnings : [...warnings, IGNORED_WARNING]);
+      const hasRaced = found === "held" || options.ignoresConditions === "races";
       assertEquals(fake.leftovers().map((path) => path.slice("test-bucket/f/".length)).sort(), [
         "backup/_store/conditions-probe.json",
+        ...(hasRaced ? ["backup/_store/conditions-race.json"] : []),
         "backup/_store/conditions.json",
       ]);
     });
@@ -133,6 +136,40 @@ Deno.test("findConditions() asks no store that knows, until a week has passed or
     const inAWeek = new Date(Date.now() + CONDITIONS_MAX_AGE_MS + 60_000);
     await findConditions(store, FOLDER, { now: () => inAWeek });
     assertEquals(fake.requests.length > afterFresh, true);
+  });
+});
+
+Deno.test("findConditions() keeps to a race that was lost, when what it found is old, and when it is told to try", async () => {
+  await withFake({ ignoresConditions: "races" }, async ({ open }) => {
+    assertEquals(await findConditions(open(), FOLDER), "ignored");
+    const inAWeek = new Date(Date.now() + CONDITIONS_MAX_AGE_MS + 60_000);
+    assertEquals(await findConditions(open(), FOLDER, { now: () => inAWeek }), "ignored");
+    assertEquals(await findConditions(open(), FOLDER, { fresh: true }), "ignored");
+  });
+});
+
+Deno.test("findConditions() runs its race once", async () => {
+  await withFake({}, async ({ fake, open }) => {
+    const racers = async () => {
+      const before = fake.requests.length;
+      await findConditions(open(), FOLDER, { fresh: true });
+      return fake.requests.slice(before).filter(({ operation, rawPath }) =>
+        operation === "PutObject" && rawPath.endsWith("/conditions-race.json")
+      ).length;
+    };
+    assertEquals(await racers(), 8);
+    assertEquals(await racers(), 0);
+    fake.objects.delete(`test-bucket/f/${FOLDER}/conditions.json`);
+    await findConditions(open(), FOLDER);
+    assertEquals(fake.object("test-bucket", `f/${FOLDER}/conditions-race-2.json`) !== undefined, true);
+  });
+});
+
+Deno.test("findConditions() of several runs at their first moment finds a lost race in each", async () => {
+  await withFake({ ignoresConditions: "races" }, async ({ open }) => {
+    const found = await Promise.all([1, 2, 3].map(() => findConditions(open(), FOLDER)));
+    assertEquals(found, ["ignored", "ignored", "ignored"]);
+    assertEquals(await findConditions(open(), FOLDER), "ignored");
   });
 });
 

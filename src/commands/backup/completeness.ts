@@ -3,6 +3,7 @@
  * they differ, why the backup cannot be called complete. Each range of a clustered database is read from one copy, drawn
  * anew for each request; so the counts are asked for several times, and the largest one counts.
  */
+import { counted, formatCount } from "../../counts.ts";
 import { wait } from "../../abort.ts";
 import type { KnownRows } from "../../archive/overlap.ts";
 import type { CouchClient, DatabaseInfo } from "../../couchdb/client.ts";
@@ -11,6 +12,8 @@ import type { Run } from "./context.ts";
 import { FullNeeded, PURGED, SET_BACK } from "./doubt.ts";
 import type { Listing } from "./listing.ts";
 
+/** Ids of an increment that may come behind those that it has listed. */
+const FURTHER_IDS = 10_000;
 /** More questions than these at once tell nothing more. */
 const MOST_QUESTIONS = 48;
 
@@ -88,6 +91,8 @@ export interface ListedDatabase {
   counts: DocumentCounts;
   /** How many live documents have been read, at the most: one that was read again may be counted twice. */
   mostLive: () => number;
+  /** The command that goes on with the backup. */
+  resume: string;
   /** How many purges there were when the listing began, maybe in an earlier run. */
   purges: number | undefined;
   /** Of an increment: what the backup before has. */
@@ -103,11 +108,12 @@ export class Completeness {
   readonly #mostLive: () => number;
   readonly #startedAtMs: number = performance.now();
   readonly #purges: number | undefined;
+  readonly #resume: string;
   readonly #before: ListedDatabase["before"];
 
   constructor(
     context: Run,
-    { database, listing, counts, mostLive, purges, before }: ListedDatabase,
+    { database, listing, counts, mostLive, purges, resume, before }: ListedDatabase,
   ) {
     this.#before = before;
     this.#context = context;
@@ -116,6 +122,7 @@ export class Completeness {
     this.#counts = counts;
     this.#mostLive = mostLive;
     this.#purges = purges;
+    this.#resume = resume;
   }
 
   /** Waits, for some minutes, until the feed announces as many rows as there are documents: until then its copies lag. */
@@ -181,7 +188,11 @@ export class Completeness {
   async #listAgain(storeListed: () => Promise<void>): Promise<void> {
     this.#listing.open(this.#listing.until);
     await storeListed();
-    this.#listing.recount(this.#counts.expected);
+    const { expected } = this.#counts;
+    // All of an increment's feed is little beside all of the database.
+    this.#listing.recount(
+      this.#before === undefined ? expected : Math.min(expected, 2 * this.#listing.ids + FURTHER_IDS),
+    );
     await storeListed();
   }
 
@@ -200,19 +211,23 @@ export class Completeness {
       const { documents } = this.#before;
       // Each document that was made since is a row; what was changed shows in no count.
       if (documents + ids + allowance >= total) return undefined;
-      return `${ids} changed documents are listed, and ${total - documents} were made since the last backup`;
+      return `${counted(ids, "changed document")} are listed, and ${
+        formatCount(total - documents)
+      } were made since the last backup`;
     }
-    if (ids + allowance < total) return `${ids} of ${total} documents are listed, deleted ones too`;
+    if (ids + allowance < total) {
+      return `${formatCount(ids)} of ${counted(total, "document")} are listed, deleted ones too`;
+    }
     const most = this.#mostLive();
     if (most >= this.#counts.live) return undefined;
     const { pending = 0 } = await couch.changes(this.#database, { since: this.#listing.until, limit: 0 }, { signal });
     if (most + pending >= this.#counts.live) return undefined;
-    return `${most} live documents are read, and CouchDB counts ${this.#counts.live}`;
+    return `${counted(most, "live document")} are read, and CouchDB counts ${formatCount(this.#counts.live)}`;
   }
 
   #incomplete(reason: string): IncompleteError {
     return new IncompleteError(`Cannot call the backup of database "${this.#database}" complete: ${reason}`, {
-      hint: "A node of the cluster may lag. What is stored is kept: backup goes on with --resume",
+      hint: `A node of the cluster may lag. What is stored is kept, ${this.#resume} goes on`,
     });
   }
 

@@ -3,6 +3,7 @@
  * nothing is missing any more, a manifest makes them a backup. In: a run and a database. Out: its report; a failure is noted
  * in it.
  */
+import { commandLine } from "../../command_line.ts";
 import { CheckpointWriter } from "../../archive/checkpoint.ts";
 import { shortRun } from "../../archive/layout.ts";
 import { findLeftover, type Leftover, readFilter } from "../../archive/leftover.ts";
@@ -12,7 +13,8 @@ import { type FolderState, readFolder } from "../../archive/read.ts";
 import type { DatabaseReport } from "../../archive/report.ts";
 import { IdFilter } from "../../couchdb/id_filter.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
-import type { BackupDate } from "../../dates.ts";
+import { SLASH_HINT } from "../../couchdb/error.ts";
+import { type BackupDate, formatDate } from "../../dates.ts";
 import { CouchError, describeError, exitCodeOf, hintOf } from "../../errors.ts";
 import { forEachParallel } from "../../parallel.ts";
 import { findConditions } from "../../store/conditions.ts";
@@ -22,8 +24,8 @@ import { Completeness, DocumentCounts, type ListedDatabase, purgesOf } from "./c
 import type { BackupOptions, Run } from "./context.ts";
 import { FullNeeded } from "./doubt.ts";
 import { readFeedEnd } from "./feed_end.ts";
-import { finishBackup, type FinishedBackup } from "./finish.ts";
-import { findGoneLink, type IncrementPlan, type IncrementShare, planIncrement } from "./increment.ts";
+import { finishBackup, finishCopy, type FinishedBackup } from "./finish.ts";
+import { findGoneLink, findPrevious, type IncrementPlan, type IncrementShare, planIncrement } from "./increment.ts";
 import { type ListedIncrement, Listing, type Work } from "./listing.ts";
 import type { Place } from "./room.ts";
 import { type DatabaseOrigin, readOrigin, readPrevious } from "./origin.ts";
@@ -32,6 +34,9 @@ import { warnOfShrinking } from "./shrinking.ts";
 
 /** How long the last checkpoint of an interrupted run may take. */
 const LAST_SAVE_TIMEOUT_MS = 3000;
+
+/** So many more ids than an increment's first page has announced have room in its filter. */
+const FURTHER_IDS = 10_000;
 
 /** What is to be backed up. */
 export interface DatabaseJob {
@@ -55,8 +60,10 @@ interface Saving extends DatabaseOrigin {
   counts: DocumentCounts;
   /** The folder, as it was when this backup began. */
   state: FolderState;
-  /** The newest backup of the database, by whatever task. */
+  /** The newest backup of the database, by whatever task; undefined where there is none, or it was not looked for yet. */
   previous: Awaited<ReturnType<typeof readPrevious>>;
+  /** The newest backup of the database by this task, where increments go on from it. */
+  ofTask: ReturnType<typeof findPrevious>;
   /** What an earlier run left to go on from. */
   leftover: Unfinished | undefined;
 }
@@ -108,6 +115,12 @@ export class DatabaseBackup {
 
   get #job(): DatabaseJobAt {
     return { task: this.#task, database: this.#database, startedAt: this.#startedAt };
+  }
+
+  /** What somebody types to go on with this backup, on another day too. */
+  #resumingCommand(): string {
+    const date = formatDate(this.#date).replaceAll("/", "-");
+    return commandLine("backup", ["--task", this.#task.name, "--database", this.#database, "--date", date, "--resume"]);
   }
 
   /** Makes the backup complete, or reports why it is not. @throws The reason of an interruption. */
@@ -165,10 +178,17 @@ export class DatabaseBackup {
     const { couch, repository: { store, storeFolder }, log, progress, signal } = this.#context;
     // Asked once: the store remembers.
     await findConditions(store, storeFolder, { log, signal });
+    const { increments } = this.#task;
+    const ofTask = increments === undefined || full === true
+      ? Promise.resolve("nothing was looked for")
+      : findPrevious(this.#context, this.#job);
+    // Who needs it hears of its failure; a backup that is complete already does not need it.
+    ofTask.catch(() => {});
     const [found, state, previous] = await Promise.all([
       readOrigin(this.#context, this.#job),
       readFolder(store, this.#folder, { signal }),
-      readPrevious(this.#context, this.#database),
+      // Only a full backup needs it.
+      increments === undefined ? readPrevious(this.#context, this.#database) : undefined,
     ]);
     this.#noteLacking(found);
     const leftover: Leftover = resume
@@ -180,7 +200,10 @@ export class DatabaseBackup {
         runs: resumeRuns,
       })
       : { kind: "nothing" };
-    if (leftover.kind === "complete" && await this.#isWhole(leftover)) return this.#alreadyComplete(leftover.manifest);
+    if (leftover.kind === "complete" && await this.#isWhole(leftover)) {
+      await finishCopy(this.#context, { ...leftover, folder: this.#folder, state });
+      return this.#alreadyComplete(leftover.manifest);
+    }
 
     // Of an incremental task most databases have not changed.
     this.#place.needs(this.#task.increments === undefined ? this.#batchesOf(found.info) : 1);
@@ -191,6 +214,7 @@ export class DatabaseBackup {
       counts,
       state,
       previous,
+      ofTask,
       leftover: leftover.kind === "unfinished" ? leftover : undefined,
     };
     const plan = await this.#plan(saving, { full: full === true });
@@ -206,12 +230,13 @@ export class DatabaseBackup {
 
   /** How the database is to be saved. What a run has begun in one way goes on so, where that is still possible. */
   async #plan(saving: Saving, { full }: { full: boolean }): Promise<IncrementPlan> {
-    const { origin, counts, leftover } = saving;
+    const { origin, counts, leftover, ofTask } = saving;
     const begun = leftover?.checkpoint;
     if (begun?.kind === "full") return { kind: "full" };
     const plan = await planIncrement(this.#context, {
       task: this.#task,
       database: this.#database,
+      previous: ofTask,
       origin,
       counts,
       full,
@@ -246,7 +271,7 @@ export class DatabaseBackup {
     const { still } = await this.#findLacking(previous.unreadable);
     this.#unreadable = () => still;
     await this.#finish(saving, {
-      origin: { ...saving.origin, kind: "incremental", parent },
+      origin: originOf({ ...saving.origin, kind: "incremental", parent }, saving),
       updateSeq: { start: saving.info.update_seq, end: update_seq },
       feed: { since: previous.feed!.overlap!.since, until, expected: documents, overlap: previous.feed!.overlap },
       unreadable: still,
@@ -259,26 +284,27 @@ export class DatabaseBackup {
 
   /** Saves all of the database. */
   async #saveFull(saving: Saving, reason: string | undefined): Promise<void> {
-    const { leftover, previous } = saving;
+    const previous = saving.previous ?? await readPrevious(this.#context, this.#database);
     if (reason !== undefined) {
       this.#fullBecause = reason;
       this.#share.say(this.#context.log, reason);
     }
     const unreadable = await findStillUnreadable(this.#context, this.#job, previous?.unreadable ?? []);
-    const { listing, done } = await this.#storeDocuments(saving, { origin: saving.origin, unreadable });
+    const { listing, done, origin } = await this.#storeDocuments(saving, { origin: saving.origin, unreadable });
     if (done.unreadable.length > 0 && sumChunks(done.chunks).documents === 0) {
       throw this.#nothingReadable(done.unreadable);
     }
     await this.#finish(saving, {
-      origin: originOf(saving.origin, leftover),
+      origin,
       updateSeq: { start: startSeqOf(saving), end: saving.counts.info.update_seq },
       feed: { since: "0", until: listing.until, ...await this.#readFeedEnd(listing, saving) },
       unreadable: done.unreadable,
       chunks: done.chunks,
     });
     const shrinking = await warnOfShrinking(this.#context, previous?.entry, this.#manifest!);
-    this.#warnings.push(...shrinking);
-    if (shrinking.length > 0) this.#shrunkFrom = previous?.entry.documents;
+    if (shrinking === undefined) return;
+    this.#warnings.push(shrinking.warning);
+    this.#shrunkFrom = shrinking.before;
   }
 
   /** Saves what has changed since the backup before. @throws FullNeeded where that does not do. */
@@ -287,9 +313,8 @@ export class DatabaseBackup {
     const { still, lacking } = await this.#findLacking(base.previous.unreadable);
     const isListed = (id: string) =>
       page?.rows.some((row) => row.id === id && base.known.look(row) !== "known") === true;
-    const origin: Origin = { ...saving.origin, kind: "incremental", parent: base.parent };
-    const { listing, done } = await this.#storeDocuments(saving, {
-      origin,
+    const { listing, done, origin } = await this.#storeDocuments(saving, {
+      origin: { ...saving.origin, kind: "incremental", parent: base.parent },
       unreadable: still,
       increment: {
         since: base.since,
@@ -300,7 +325,7 @@ export class DatabaseBackup {
       before: { documents: base.documents, known: base.known },
     });
     await this.#finish(saving, {
-      origin: originOf(origin, saving.leftover),
+      origin,
       updateSeq: { start: startSeqOf(saving), end: saving.counts.info.update_seq },
       feed: { since: base.since, until: listing.until, ...await this.#readFeedEnd(listing, saving) },
       unreadable: done.unreadable,
@@ -331,22 +356,25 @@ export class DatabaseBackup {
       increment?: ListedIncrement | undefined;
       before?: ListedDatabase["before"];
     },
-  ): Promise<{ listing: Listing; done: CheckpointWriter }> {
+  ): Promise<{ listing: Listing; done: CheckpointWriter; origin: Origin }> {
     const { couch, repository: { store }, log, signal } = this.#context;
-    const origin = originOf(wanted, leftover);
     const kept = leftover?.checkpoint.chunks ?? [];
     if (leftover !== undefined) this.#status = "resumed";
     this.#place.needs(increment?.page?.pending === 0 ? 1 : this.#batchesOf(info));
     // A count from behind the last page would hold documents that need not be listed.
     if (counts.hasCopies && increment?.page?.pending !== 0) await counts.look({ signal });
+    const origin = originOf(wanted, { counts, leftover });
     const listing = new Listing(couch, this.#database, {
       log,
       signal: AbortSignal.any([signal, this.#context.stop]),
       chunk: this.#task.chunk,
       tombstones: this.#task.tombstones,
-      expected: counts.expected,
+      // Room for the ids that are to be listed: of an increment few, however large the database is.
+      expected: increment?.page === undefined
+        ? counts.expected
+        : Math.min(counts.expected, increment.page.rows.length + (increment.page.pending ?? 0) + FURTHER_IDS),
       unreadable: new Set(unreadable.flatMap(({ id, rev }) => rev === undefined ? id : [])),
-      q: info.q,
+      ranges: info,
       increment,
       resumed: await this.#resumedListing(leftover),
       beforeLastPage: () => counts.look({ signal }),
@@ -377,6 +405,7 @@ export class DatabaseBackup {
       listing,
       counts,
       mostLive: () => mostLive(done),
+      resume: this.#resumingCommand(),
       purges: purgesOf(leftover?.checkpoint.properties ?? info),
       before,
     });
@@ -393,13 +422,13 @@ export class DatabaseBackup {
     } finally {
       listing.close();
     }
-    return { listing, done };
+    return { listing, done, origin };
   }
 
-  async #readFeedEnd(listing: Listing, { counts, info: { q } }: Saving): Promise<Partial<ListedFeed>> {
+  async #readFeedEnd(listing: Listing, { counts, info: ranges }: Saving): Promise<Partial<ListedFeed>> {
     if (this.#task.increments === undefined) return {};
     this.#share.hasPending = listing.hasPending;
-    return await readFeedEnd(this.#context, { database: this.#database, listing, counts, q });
+    return await readFeedEnd(this.#context, { database: this.#database, listing, counts, ranges });
   }
 
   async #finish(
@@ -462,7 +491,9 @@ export class DatabaseBackup {
       return false;
     }
     log.error("CouchDB lists the database and does not find it", {
-      hint: "Does a proxy decode %2F in URLs? nginx does where proxy_pass has a path",
+      hint: this.#database.includes("/")
+        ? SLASH_HINT
+        : "A node of the cluster does not know it yet, or a proxy before CouchDB changes paths",
     });
     return false;
   }
@@ -516,9 +547,14 @@ export class DatabaseBackup {
   }
 }
 
-/** What a resumed backup begins with: it is as old as its first chunk. */
-function originOf(origin: Origin, leftover: Unfinished | undefined): Origin {
-  return leftover === undefined ? origin : { ...origin, started_at: leftover.checkpoint.started_at };
+/**
+ * What the manifest begins with. A resumed backup is as old as its first chunk, and knows of no later purge; of the copies
+ * of a database the one counts that has seen the most.
+ */
+function originOf(origin: Origin, { counts, leftover }: Pick<Saving, "counts" | "leftover">): Origin {
+  const { started_at, properties: { purge_seq } } = leftover?.checkpoint ??
+    { ...origin, properties: { purge_seq: counts.info.purge_seq } };
+  return { ...origin, started_at, properties: { ...origin.properties, purge_seq } };
 }
 
 function startSeqOf({ info, leftover }: Pick<Saving, "info" | "leftover">): string {

@@ -3,7 +3,7 @@
  * with hashes of these rows, as near to the end as CouchDB tells.
  */
 import type { ListedFeed } from "../../archive/manifest.ts";
-import { FeedTail, makeOverlap, type OverlapRow } from "../../archive/overlap.ts";
+import { FeedTail, makeOverlap, type OverlapRow, type ShardRanges } from "../../archive/overlap.ts";
 import type { DocumentCounts } from "./completeness.ts";
 import type { Run } from "./context.ts";
 import type { Listing } from "./listing.ts";
@@ -18,11 +18,11 @@ const FURTHER_ROWS = 1000;
 /** What the manifest says of the end of the feed. */
 export async function readFeedEnd(
   { couch, signal }: Run,
-  { database, listing, counts: { expected }, q }: {
+  { database, listing, counts: { expected }, ranges }: {
     database: string;
     listing: Listing;
     counts: DocumentCounts;
-    q: number | null;
+    ranges: ShardRanges;
   },
 ): Promise<Pick<ListedFeed, "expected" | "overlap">> {
   const end = listing.hasPending ? listing.tail.rows : undefined;
@@ -34,7 +34,7 @@ export async function readFeedEnd(
     limit: rows.length + FURTHER_ROWS,
     positionsEvery: POSITIONS_EVERY,
   }, { signal });
-  const tail = new FeedTail({ q, since, isWhole: false });
+  const tail = new FeedTail({ ranges, since, isWhole: false });
   tail.add(page.rows, page.last_seq);
   const nearer = page.pending === 0 ? tail.rows : undefined;
   if (nearer === undefined) return { expected, overlap: makeOverlap(end) };

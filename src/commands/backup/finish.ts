@@ -3,23 +3,25 @@
  * what was stored. Out: the moment by which the backup is found again.
  */
 import { Buffer } from "node:buffer";
+import { isDeepStrictEqual } from "node:util";
 import { Catalog } from "../../archive/catalog.ts";
-import { MANIFEST_NAME, manifestName, parseChunkName, shortRun } from "../../archive/layout.ts";
+import { MANIFEST_NAME, manifestName, parseChunkName, parseManifestName, shortRun } from "../../archive/layout.ts";
 import {
   type ChunkEntry,
   encodeJson,
   type ListedFeed,
   type Manifest,
   type Origin,
+  parseManifest,
   sumChunks,
 } from "../../archive/manifest.ts";
-import { type ListedManifest, listManifests } from "../../archive/read.ts";
+import { type FolderState, type ListedManifest, listManifests } from "../../archive/read.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import type { BackupDate } from "../../dates.ts";
-import { StoreError } from "../../errors.ts";
+import { ArchiveError, StoreError } from "../../errors.ts";
 import { joinKey } from "../../store/key.ts";
-import { readBytes } from "../../streams.ts";
 import type { Run } from "./context.ts";
+import { readObjectBytes } from "../../store/whole.ts";
 
 /** Clocks that differ by more than this are worth a warning. */
 const MOST_CLOCK_DIFFERENCE_MS = 120_000;
@@ -82,11 +84,43 @@ export async function finishBackup(context: Run, backup: FinishedBackup): Promis
   }, { signal });
   const bytes = encodeJson(manifest);
   await createOnce(context, key, bytes);
-  const manifests = await listManifests(store, folder, { signal });
-  // A manifest.json without a moment in its name is of format 1: its only one, which must stay.
-  const isNewest = manifests.every(({ finishedAt }) => finishedAt !== undefined && finishedAt <= momentAt);
-  if (isNewest) await store.replace(joinKey(folder, MANIFEST_NAME), bytes, { signal });
+  if (isNewest(await listManifests(store, folder, { signal }), momentAt)) {
+    await store.replace(joinKey(folder, MANIFEST_NAME), bytes, { signal });
+  }
   return manifest;
+}
+
+/**
+ * Copies the newest manifest of a folder to `manifest.json` where the run that stored it has ended before it came to that.
+ *
+ * @param name The newest manifest's; what it said when it was read.
+ */
+export async function finishCopy(
+  { repository: { store }, signal }: Pick<Run, "repository" | "signal">,
+  { folder, name, manifest, state }: { folder: string; name: string; manifest: Manifest; state: FolderState },
+): Promise<void> {
+  const dated = parseManifestName(name);
+  if (dated === undefined || !isNewest(state.manifests, dated.finishedAt)) return;
+  const isOnlyOne = state.manifests.length === 1;
+  if (isOnlyOne && state.objects.get(MANIFEST_NAME) === state.objects.get(name)) return;
+  const read = async (name: string) => await readObjectBytes(store, joinKey(folder, name), { signal });
+  const bytes = await read(name);
+  try {
+    if (!isDeepStrictEqual(parseManifest(bytes, joinKey(folder, name)), manifest)) return;
+  } catch (error) {
+    // Where the manifest is damaged, its copy is what is left of it.
+    if (error instanceof ArchiveError) return;
+    throw error;
+  }
+  const copy = state.hasManifest ? await read(MANIFEST_NAME) : undefined;
+  if (copy === undefined || !Buffer.from(bytes).equals(copy)) {
+    await store.replace(joinKey(folder, MANIFEST_NAME), bytes, { signal });
+  }
+}
+
+/** Whether none is later. A `manifest.json` among them has no moment: it is of format 1, its only one, which must stay. */
+function isNewest(manifests: readonly ListedManifest[], moment: Date): boolean {
+  return manifests.every(({ finishedAt }) => finishedAt !== undefined && finishedAt <= moment);
 }
 
 /**
@@ -115,6 +149,6 @@ async function createOnce({ repository: { store }, signal }: Run, key: string, b
     );
   } catch (error) {
     if (!(error instanceof StoreError) || error.facts.code !== "exists") throw error;
-    if (!Buffer.from(bytes).equals(await readBytes(await store.read(key, { signal })))) throw error;
+    if (!Buffer.from(bytes).equals(await readObjectBytes(store, key, { signal }))) throw error;
   }
 }

@@ -7,7 +7,7 @@
  * when everything asked for before is stored: so a higher chunk holds the later state.
  */
 import type { ListingState } from "../../archive/manifest.ts";
-import { FeedTail, type KnownRows } from "../../archive/overlap.ts";
+import { FeedTail, type KnownRows, type ShardRanges } from "../../archive/overlap.ts";
 import { orAborted } from "../../abort.ts";
 import { IdBatch, type ListedDocument, PackedPages } from "../../couchdb/batch.ts";
 import { type FeedPage, listChanges, PAGE_ROWS } from "../../couchdb/changes.ts";
@@ -55,8 +55,7 @@ export interface ListingOptions {
   expected: number;
   /** What the backup before has seen of the feed, for one that goes on from there; undefined: all is listed. */
   increment?: ListedIncrement | undefined;
-  /** The number of shard ranges; null where CouchDB does not say. */
-  q: number | null;
+  ranges: ShardRanges;
   /** Where to begin; undefined: at the beginning. */
   resumed?: { state: ListingState; filter: IdFilter | undefined } | undefined;
   /** Ids that are known to be unreadable: counted, and not fetched. */
@@ -135,7 +134,7 @@ export class Listing {
     this.#couch = couch;
     this.#database = database;
     this.#options = options;
-    const { resumed, expected, increment, q } = options;
+    const { resumed, expected, increment, ranges } = options;
     this.#filter = resumed?.filter ?? IdFilter.forIds(expected);
     this.#unsettledMaybe = options.chunk === undefined ? this.#filter.emptyLike() : undefined;
     this.#isForgetful = resumed !== undefined && resumed.filter === undefined;
@@ -143,7 +142,7 @@ export class Listing {
     this.#signal = AbortSignal.any([this.#ending.signal, options.signal]);
     this.#since = increment?.since ?? "0";
     this.#position = this.until = resumed?.state.position ?? this.#since;
-    this.tail = new FeedTail({ q, since: this.until, isWhole: this.until === this.#since });
+    this.tail = new FeedTail({ ranges, since: this.until, isWhole: this.until === this.#since });
     if (increment !== undefined) this.#takeLacking(increment.lacking);
     const page = resumed === undefined ? increment?.page : undefined;
     this.#held = page;

@@ -1,30 +1,54 @@
 /** A backup with far fewer documents than the one before it: saved, and yet perhaps the trace of a mistake. */
+import { counted } from "../../counts.ts";
 import type { CatalogEntry } from "../../archive/catalog.ts";
 import type { Manifest } from "../../archive/manifest.ts";
+import { readManifest } from "../../archive/read.ts";
+import { ArchiveError, isNotFound } from "../../errors.ts";
 import type { Run } from "./context.ts";
 
 /** Below this part of the documents of the last backup, something has probably gone wrong. */
 const LEAST_PART = 1 / 2;
 
-/** Says so where a database has shrunk. @returns A sentence, or none. */
+/** Says so where a database has shrunk. @returns A sentence and how many documents there were; undefined where it has not. */
 export async function warnOfShrinking(
-  { log, repository, signal }: Pick<Run, "log" | "repository" | "signal">,
+  context: Pick<Run, "log" | "repository" | "signal">,
   previous: CatalogEntry | undefined,
   { totals }: Manifest,
-): Promise<string[]> {
-  if (previous === undefined || previous.documents === 0) return [];
-  if (totals.documents >= previous.documents * LEAST_PART) return [];
-  // An entry whose run ended before it stored its manifest is no backup.
-  if (await repository.store.stat(previous.manifestKey, { signal }) === undefined) return [];
+): Promise<{ warning: string; before: number } | undefined> {
+  if (previous === undefined) return undefined;
+  const hasShrunk = (before: number) => totals.documents < before * LEAST_PART;
+  if (previous.kind === "full" && !hasShrunk(previous.documents)) return undefined;
+  const before = await countBefore(context, previous);
+  if (before === undefined || !hasShrunk(before)) return undefined;
+  const { log, repository } = context;
   const path = repository.locate(previous.manifestKey);
   log.warn("database has shrunk: the backup before it has more than twice as many documents", {
     documents: totals.documents,
-    before: previous.documents,
+    before,
     beforeAt: previous.finishedAt.toISOString(),
     path,
   });
-  return [
-    `It has ${totals.documents} documents, the backup of ${previous.finishedAt.toISOString()} has ${previous.documents}: ` +
-    `was something deleted by mistake? That backup stays, at ${path}`,
-  ];
+  const warning =
+    `It has ${
+      counted(totals.documents, "document")
+    }, the backup of ${previous.finishedAt.toISOString()} has ${before}: ` +
+    `was something deleted by mistake? That backup stays, at ${path}`;
+  return { warning, before };
+}
+
+/** How many documents the backup before has, its parents with it; undefined where there is none. */
+async function countBefore(
+  { repository: { store }, signal }: Pick<Run, "repository" | "signal">,
+  { kind, documents, manifestKey }: CatalogEntry,
+): Promise<number | undefined> {
+  // An entry whose run ended before it stored its manifest is no backup.
+  if (kind === "full") return await store.stat(manifestKey, { signal }) === undefined ? undefined : documents;
+  const cut = manifestKey.lastIndexOf("/");
+  try {
+    const name = manifestKey.slice(cut + 1);
+    return (await readManifest(store, manifestKey.slice(0, cut), { name, signal })).properties.doc_count;
+  } catch (error) {
+    if (isNotFound(error) || error instanceof ArchiveError) return undefined;
+    throw error;
+  }
 }

@@ -1,4 +1,5 @@
 /** The folders of old runs, with their claims, plans, outcomes and reports. In: a task. Out: the keys of what may go. */
+import { listManualRuns } from "../../archive/manual_run.ts";
 import { parseRunFolderName } from "../../archive/layout.ts";
 import type { Repository } from "../../archive/repository.ts";
 import { joinKey } from "../../store/key.ts";
@@ -20,6 +21,10 @@ export async function* findOldRuns(
   for await (const { kind, name } of repository.store.list(parent, { signal })) {
     const elapse = kind === "folder" ? parseRunFolderName(name) : undefined;
     if (elapse !== undefined) runs.push({ name, elapse });
+  }
+  const byHand = await listManualRuns(repository, task, { signal });
+  for (const { key, at } of byHand.slice(FEWEST_RUNS)) {
+    if (now.getTime() - at.getTime() >= YOUNGEST_RUN_MS) yield { folder: key, keys: [key] };
   }
   runs.sort((a, b) => b.elapse.getTime() - a.elapse.getTime());
   for (const { name, elapse } of runs.slice(FEWEST_RUNS)) {

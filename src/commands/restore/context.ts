@@ -13,6 +13,8 @@ export interface RestoreContext extends PathContext {
   progress: Progress;
   /** What time it is. */
   now: () => Date;
+  /** Is called when the database is there, before the first document is written to it. */
+  onReady?: (() => Promise<void>) | undefined;
 }
 
 /** What is to be restored, and how. */
@@ -29,6 +31,15 @@ export interface RestoreRequest {
   dryRun?: boolean | undefined;
   /** Leave the views unbuilt. @default false */
   noViews?: boolean | undefined;
+  /**
+   * Only these documents. They are put beside what the database holds; its settings are left as they are.
+   * @default the whole backup
+   */
+  ids?: readonly string[] | undefined;
+  /** With `ids`: write the backup's winner as a new revision onto what is there now. @default false */
+  asNewRevision?: boolean | undefined;
+  /** Only design documents. @default false */
+  designs?: boolean | undefined;
   /** Requests in flight. @default 4 */
   parallel?: number | undefined;
 }

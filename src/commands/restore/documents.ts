@@ -6,15 +6,19 @@
 import type { Archive, ArchiveChunk, ChunkProblem } from "../../archive/archive.ts";
 import type { CheckedChunk, ReadChunkOptions } from "../../archive/chunk.ts";
 import type { RequestBody } from "../../couchdb/request_body.ts";
+import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import type { DocumentWriter } from "../../couchdb/write.ts";
 import { isLarge, type LargeDocument, noDocuments, type RawDocument } from "../../archive/document_reader.ts";
+import { type BrokenLine, describeLine } from "../../archive/lines.ts";
 import { LaterStates } from "../../archive/later_states.ts";
 import { nameOfChunk } from "../../archive/parents.ts";
 import { ArchiveError, describeError } from "../../errors.ts";
 import type { Log, Progress } from "../../observe.ts";
 import { forEachParallel, loadAhead } from "../../parallel.ts";
 import { type Batch, BatchBuilder } from "./batch.ts";
+import type { Delta } from "./delta.ts";
 import { HeldDesigns, isDesign } from "./designs.ts";
+import { WITHOUT_ID } from "./preview.ts";
 import type { Written } from "./report.ts";
 import { openChunk } from "./source.ts";
 
@@ -29,6 +33,18 @@ export interface DocumentRestoreContext {
   signal: AbortSignal;
 }
 
+/** How documents are restored. */
+export interface DocumentRestoreOptions {
+  /** Leave out chunks that are damaged. */
+  salvage: boolean;
+  /** Requests in flight. */
+  parallel: number;
+  /** Only documents with these ids. @default all */
+  isWanted?: ((id: string) => boolean) | undefined;
+  /** Tells what a database that holds documents has already. @default everything is sent */
+  delta?: Delta | undefined;
+}
+
 /** A chunk, and its contents unless they are damaged. */
 interface OpenedChunk {
   chunk: ArchiveChunk;
@@ -41,7 +57,7 @@ type AnyDocument = RawDocument | LargeDocument;
 export class DocumentRestore {
   readonly #archive: Archive;
   readonly #context: DocumentRestoreContext;
-  readonly #options: { salvage: boolean; parallel: number };
+  readonly #options: DocumentRestoreOptions;
   readonly #later: LaterStates;
   readonly #designs = new HeldDesigns();
   /** Bodies that are sent and can be filled again. */
@@ -52,11 +68,13 @@ export class DocumentRestore {
   readonly #formats = new Set<string>();
   /** Chunks that were left out because they are damaged. */
   readonly #damaged: ChunkProblem[] = [];
+  /** What rows say of documents that are not there. */
+  readonly #unreadable: UnreadableDocument[] = [];
 
   constructor(
     archive: Archive,
     context: DocumentRestoreContext,
-    options: { salvage: boolean; parallel: number },
+    options: DocumentRestoreOptions,
   ) {
     this.#archive = archive;
     this.#later = new LaterStates(archive.chunks);
@@ -92,6 +110,7 @@ export class DocumentRestore {
       deleted: Math.min(documents, this.#counts.deleted),
       failed,
       failedRevisions,
+      unreadable: this.#unreadable,
       damaged: this.#damaged,
     };
   }
@@ -99,7 +118,10 @@ export class DocumentRestore {
   async #writeAll(batches: (signal: AbortSignal) => AsyncIterable<Batch>): Promise<void> {
     const { writer, progress, signal } = this.#context;
     const write = async ({ body, documents }: Batch, signal: AbortSignal) => {
-      await writer.write(body, { signal });
+      const { delta } = this.#options;
+      const lacking = delta === undefined ? body : await delta.lackingOf(body, { signal });
+      if (lacking.count > 0) await writer.write(lacking, { signal });
+      await delta?.noteNewer(body, { signal });
       progress.advanced({ documents, bytes: body.documentBytes });
       this.#bodies.push(body);
     };
@@ -115,12 +137,19 @@ export class DocumentRestore {
           return !isDesign(document);
         };
         // Only now, when all that was above it has been read, is it known what to pass over.
-        yield* this.#batchesOf(checked, holdDesigns, { ...this.#later.readOptions(chunk), signal });
+        yield* this.#batchesOf(checked, holdDesigns, { ...this.#readOptions(chunk), signal });
         this.#count(chunk, checked);
       } catch (error) {
         this.#leaveOut(chunk, error);
       }
     }
+  }
+
+  #readOptions(chunk: ArchiveChunk): Pick<ReadChunkOptions, "onRow" | "passOver"> {
+    const { isWanted } = this.#options;
+    const { onRow, passOver } = this.#later.readOptions(chunk);
+    if (isWanted === undefined) return { onRow, passOver };
+    return { onRow, passOver: (id) => passOver?.(id) === true || !isWanted(id) };
   }
 
   async *#designBatches(signal: AbortSignal): AsyncGenerator<Batch> {
@@ -143,7 +172,8 @@ export class DocumentRestore {
   async *#openAll(chunks: Iterable<ArchiveChunk>, signal: AbortSignal): AsyncGenerator<OpenedChunk> {
     const open = async (chunk: ArchiveChunk, signal: AbortSignal): Promise<OpenedChunk> => {
       try {
-        return { chunk, checked: await openChunk(this.#archive, chunk, { signal }) };
+        const { salvage } = this.#options;
+        return { chunk, checked: await openChunk(this.#archive, chunk, { signal, salvage }) };
       } catch (error) {
         this.#leaveOut(chunk, error);
         return { chunk, checked: undefined };
@@ -161,7 +191,10 @@ export class DocumentRestore {
     const builder = new BatchBuilder(this.#bodies);
     for await (const item of checked.read(options)) {
       if (!isLarge(item)) {
-        for (const document of item) if (isWanted(document)) yield* builder.add(document);
+        for (const document of item) {
+          if (document.lacksId) this.#refuse(document);
+          else if (isWanted(document)) yield* builder.add(document);
+        }
       } else if (isWanted(item)) {
         await this.#writeLarge(checked, item, options.signal);
       }
@@ -191,18 +224,34 @@ export class DocumentRestore {
     progress.advanced({ documents: 1, bytes });
   }
 
-  #count(chunk: ArchiveChunk, { counts, format }: CheckedChunk): void {
+  #count(chunk: ArchiveChunk, checked: CheckedChunk): void {
+    const { counts, format } = checked;
     if (counts === undefined) return;
     const name = nameOfChunk(chunk);
-    const { passedOver, absent, lost } = counts;
+    const { passedOver, absent, lost, unreadable } = counts;
+    this.#unreadable.push(...unreadable);
+    for (const line of checked.brokenLines) this.#noteBroken(name, line);
     this.#counts.documents += counts.documents - passedOver.documents;
     this.#counts.leafRevisions += counts.leafRevisions - passedOver.leafRevisions;
     this.#counts.deleted += counts.deleted - passedOver.deleted;
     this.#context.progress.advanced({ documents: passedOver.documents, bytes: 0 });
     this.#formats.add(format.name);
     // In a chunk of ours neither can be; the reference script stores whatever CouchDB answers.
-    if (lost > 0) this.#context.log.warn("documents were not read when the backup was made", { chunk: name, lost });
+    if (lost > 0) this.#context.log.error("documents were not read when the backup was made", { chunk: name, lost });
+    for (const { id, error, reason } of unreadable) {
+      this.#context.log.warn("document is not in the backup: CouchDB could not read it", { id, error, reason });
+    }
     if (absent > 0) this.#context.log.info("documents were gone when the backup was made", { chunk: name, absent });
+  }
+
+  /** A row has an id, and what is in it has none: CouchDB would make one up. */
+  #refuse({ id = "" }: RawDocument): void {
+    this.#context.writer.refuse({ id, error: "bad_request", reason: WITHOUT_ID });
+  }
+
+  #noteBroken(chunk: string, line: BrokenLine): void {
+    this.#context.log.error("line is left out", { chunk, line: line.number, problem: line.problem });
+    this.#damaged.push({ chunk, problem: describeLine(line) });
   }
 
   #leaveOut(chunk: ArchiveChunk, error: unknown): void {

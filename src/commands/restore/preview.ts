@@ -2,15 +2,29 @@
  * What a restore would write, for a dry run: in goes an archive, out come its counts, and the documents that no CouchDB
  * would take. Chunks that a manifest vouches for are read only where it cannot tell how many of their documents count.
  */
-import type { Archive } from "../../archive/archive.ts";
-import { type DocumentCounts, isLarge, noDocuments, type RawDocument } from "../../archive/document_reader.ts";
+import type { Archive, ArchiveChunk, ChunkProblem } from "../../archive/archive.ts";
+import type { CheckedChunk } from "../../archive/chunk.ts";
+import {
+  type DocumentCounts,
+  isLarge,
+  type LargeDocument,
+  noDocuments,
+  type RawDocument,
+} from "../../archive/document_reader.ts";
 import { LaterStates } from "../../archive/later_states.ts";
+import { describeLine } from "../../archive/lines.ts";
+import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import type { FailedRevision } from "../../couchdb/write.ts";
+import { ArchiveError, describeError } from "../../errors.ts";
 import { IdSet } from "../../id_set.ts";
+import { JsonCheck } from "../../json/check.ts";
 import { openChunk } from "./source.ts";
 
 /** As a restore does, it keeps no more of them. */
 const MOST_KEPT_FAILURES = 10_000;
+
+/** Why a document is not written that has no id of its own: CouchDB would make one up. */
+export const WITHOUT_ID = 'Document has no "_id"';
 
 const decoder = new TextDecoder("utf-8", { fatal: true });
 
@@ -18,11 +32,16 @@ const decoder = new TextDecoder("utf-8", { fatal: true });
 export interface Preview extends DocumentCounts {
   failed: FailedRevision[];
   failedRevisions: number;
+  unreadable: UnreadableDocument[];
+  damaged: ChunkProblem[];
 }
 
-/** Looks through an archive as a restore would. @throws ArchiveError when a chunk is damaged. */
-export async function previewRestore(archive: Archive, { signal }: { signal: AbortSignal }): Promise<Preview> {
-  const preview: Preview = { ...noDocuments(), failed: [], failedRevisions: 0 };
+/** Looks through an archive as a restore would. @throws ArchiveError when a chunk is damaged, unless `salvage` is set. */
+export async function previewRestore(
+  archive: Archive,
+  { signal, salvage }: { signal: AbortSignal; salvage: boolean },
+): Promise<Preview> {
+  const preview: Preview = { ...noDocuments(), failed: [], failedRevisions: 0, unreadable: [], damaged: [] };
   const later = new LaterStates(archive.chunks);
   const failedIds = new IdSet();
   for (const chunk of later.chunks) {
@@ -31,12 +50,13 @@ export async function previewRestore(archive: Archive, { signal }: { signal: Abo
       addCounts(preview, { ...entry, leafRevisions: entry.leaf_revisions });
       continue;
     }
-    const checked = await openChunk(archive, chunk, { signal });
+    const checked = await openUnlessDamaged(archive, chunk, { signal, salvage, damaged: preview.damaged });
+    if (checked === undefined) continue;
     for await (const item of checked.read({ ...later.readOptions(chunk), signal })) {
-      // A large document is not held, so it is not parsed either.
-      if (entry !== undefined || isLarge(item)) continue;
-      for (const document of item) {
-        const reason = whyUnusable(document);
+      // What a manifest vouches for is as CouchDB has sent it.
+      if (entry !== undefined) continue;
+      for (const document of isLarge(item) ? [item] : item) {
+        const reason = "bytes" in document ? whyUnusable(document) : await whyLargeUnusable(document);
         if (reason === undefined) continue;
         const { id = "" } = document;
         if (preview.failed.length < MOST_KEPT_FAILURES) {
@@ -49,10 +69,28 @@ export async function previewRestore(archive: Archive, { signal }: { signal: Abo
     }
     const { counts } = checked;
     if (counts === undefined) continue;
+    preview.unreadable.push(...counts.unreadable);
     addCounts(preview, counts);
     addCounts(preview, counts.passedOver, -1);
   }
   return preview;
+}
+
+async function openUnlessDamaged(
+  archive: Archive,
+  chunk: ArchiveChunk,
+  { damaged, ...options }: { signal: AbortSignal; salvage: boolean; damaged: ChunkProblem[] },
+): Promise<CheckedChunk | undefined> {
+  const { name } = chunk;
+  try {
+    const checked = await openChunk(archive, chunk, options);
+    damaged.push(...checked.brokenLines.map((line) => ({ chunk: name, problem: describeLine(line) })));
+    return checked;
+  } catch (error) {
+    if (!(error instanceof ArchiveError) || !options.salvage) throw error;
+    damaged.push({ chunk: name, problem: describeError(error) });
+    return undefined;
+  }
 }
 
 function addCounts(sum: DocumentCounts, counts: DocumentCounts, sign: 1 | -1 = 1): void {
@@ -61,11 +99,19 @@ function addCounts(sum: DocumentCounts, counts: DocumentCounts, sign: 1 | -1 = 1
   sum.deleted += sign * counts.deleted;
 }
 
-function whyUnusable({ bytes }: RawDocument): string | undefined {
+/** The same of a document that is not held; that it is an object, its id has shown. */
+async function whyLargeUnusable({ stream }: LargeDocument): Promise<string | undefined> {
+  const check = new JsonCheck();
+  for await (const bytes of stream) check.push(bytes);
+  return check.finish() ? undefined : "invalid UTF-8 JSON";
+}
+
+function whyUnusable({ bytes, lacksId }: RawDocument): string | undefined {
   try {
     const value: unknown = JSON.parse(decoder.decode(bytes));
     const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
-    return isObject ? undefined : "Document must be a JSON object";
+    if (!isObject) return "Document must be a JSON object";
+    return lacksId ? WITHOUT_ID : undefined;
   } catch {
     return "invalid UTF-8 JSON";
   }

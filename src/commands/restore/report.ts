@@ -6,7 +6,9 @@ import { EXIT } from "../../errors.ts";
 import type { DocumentCounts } from "../../archive/document_reader.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import type { LackingSetting } from "./target.ts";
+import type { NewRevision, RefusedDocument } from "./as_new.ts";
 import type { BegunRestore } from "./context.ts";
+import type { Delta, NewerDocuments } from "./delta.ts";
 
 /** What `restore --json` prints. */
 export interface RestoreReport {
@@ -44,12 +46,24 @@ export interface RestoreReport {
   seconds: number;
   /** Present when nothing was written. */
   dry_run?: true;
+  /** Revisions that the database had already, so that they were not sent; absent where it was empty. */
+  present?: number;
+  /** Documents of which the database shows a revision that the backup does not have; absent where it was empty. */
+  newer?: NewerDocuments;
+  /** Documents that were asked for by id and that the backup does not have; absent where none was asked for. */
+  not_found?: string[];
+  /** Documents that were written as new revisions; absent where that was not asked for. */
+  written_as_new?: NewRevision[];
+  /** Documents that could not be; absent where that was not asked for. */
+  refused?: RefusedDocument[];
 }
 
 /** What is in the database because of a restore, and what is not. */
 export interface Written extends DocumentCounts {
   failed: FailedRevision[];
   failedRevisions: number;
+  /** What the archive's rows say of documents that CouchDB could not read. */
+  unreadable: readonly UnreadableDocument[];
   /** Chunks that were left out. */
   damaged: readonly ChunkProblem[];
 }
@@ -67,10 +81,10 @@ export function exitCodeOfRestore(report: RestoreReport): number {
 export function reportRestore(
   { log, now, database, startedAt }: BegunRestore,
   archive: Archive,
-  result: Written & Pick<RestoreReport, "missing" | "created" | "views" | "lacking">,
+  result: Written & Pick<RestoreReport, "missing" | "created" | "views" | "lacking"> & { delta?: Delta | undefined },
 ): RestoreReport {
   const { failed, failedRevisions, missing, created, lacking } = result;
-  const { unreadable } = archive;
+  const unreadable = [...archive.unreadable, ...result.unreadable];
   const damaged = [...archive.problems, ...result.damaged];
   const isRefused = lacking.some(({ in_backup }) => in_backup);
   const report: RestoreReport = {
@@ -90,6 +104,7 @@ export function reportRestore(
     created,
     views: result.views,
     seconds: (now().getTime() - startedAt.getTime()) / 1000,
+    ...result.delta === undefined ? {} : { present: result.delta.present, newer: result.delta.newer },
   };
   const { ok, documents, leaf_revisions: leafRevisions, deleted, views, seconds } = report;
   const facts = { documents, leafRevisions, deleted, views, durationMs: Math.round(seconds * 1000) };

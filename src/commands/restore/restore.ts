@@ -4,18 +4,16 @@
  * object back and have its views built. In go a database's name and a path, out comes a report.
  */
 import type { Archive } from "../../archive/archive.ts";
-import { DocumentWriter } from "../../couchdb/write.ts";
 import { decodeDatabase } from "../../database_name.ts";
 import { eitherSignal } from "../../parallel.ts";
 import type { BegunRestore, RestoreContext, RestoreRequest } from "./context.ts";
-import { DocumentRestore } from "./documents.ts";
+import { Delta } from "./delta.ts";
+import { isPart, restorePart } from "./part.ts";
 import { previewRestore } from "./preview.ts";
-import { reportRestore, type RestoreReport, type Written } from "./report.ts";
+import { reportRestore, type RestoreReport } from "./report.ts";
 import { isCounted, openSource } from "./source.ts";
 import { RestoreTarget } from "./target.ts";
-
-/** Requests in flight where nobody says how many. */
-const DEFAULT_PARALLEL = 4;
+import { writeDocuments } from "./write_documents.ts";
 
 /**
  * Restores one database.
@@ -44,47 +42,44 @@ async function restoreDatabase(context: BegunRestore, request: RestoreRequest): 
   const archive = await openSource(context, request);
   const properties = archive.origin?.properties;
   const target = new RestoreTarget(context, context.database);
+  if (isPart(request)) return await restorePart(context, { archive, target }, request);
   await target.examine(properties, { intoExisting: request.intoExisting ?? false });
-  if (request.dryRun) return await reportDryRun(context, archive, target);
+  if (request.dryRun) return await reportDryRun(context, archive, { ...request, target });
 
   await target.create(properties);
+  await context.onReady?.();
   const { created } = target;
-  const written = await writeDocuments(context, archive, { ...request, isNew: created });
+  const delta = target.state === "filled" ? new Delta(context.couch, context.database) : undefined;
+  const written = await writeDocuments(context, archive, { ...request, isNew: created, delta });
   const missing = isCounted(archive) ? await target.countMissing(written.documents - written.deleted) : 0;
   const { security = null } = properties ?? {};
   if (security !== null) await target.restoreSecurity(security);
   const views = request.noViews ? 0 : await target.buildViews();
-  return reportRestore(context, archive, { ...written, missing, created, views, lacking: target.lacking });
+  return reportRestore(context, archive, {
+    ...written,
+    missing,
+    created,
+    views,
+    lacking: target.lacking,
+    delta,
+  });
 }
 
-async function writeDocuments(
+async function reportDryRun(
   context: BegunRestore,
   archive: Archive,
-  { isNew, salvage = false, parallel = DEFAULT_PARALLEL }: RestoreRequest & { isNew: boolean },
-): Promise<Written> {
-  const { couch, database, log, progress } = context;
-  const writer = new DocumentWriter(couch, database, { log, isNew });
-  const documents = new DocumentRestore(archive, { ...context, writer }, { salvage, parallel });
-  progress.databaseStarted({ database, documents: archive.documents });
-  try {
-    await documents.restoreDocuments();
-    await documents.restoreDesigns();
-  } catch (error) {
-    log.warn("restore ends early: the database holds a part of the archive", {
-      hint: "Restore again with --into-existing to complete it, or delete the database",
-    });
-    throw error;
-  }
-  return documents.finish();
-}
-
-async function reportDryRun(context: BegunRestore, archive: Archive, target: RestoreTarget): Promise<RestoreReport> {
-  const { failed, failedRevisions, ...counts } = await previewRestore(archive, context);
+  { target, salvage = false }: Pick<RestoreRequest, "salvage"> & { target: RestoreTarget },
+): Promise<RestoreReport> {
+  const { failed, failedRevisions, unreadable, damaged, ...counts } = await previewRestore(archive, {
+    signal: context.signal,
+    salvage,
+  });
   const { state } = target;
-  const damaged = archive.problems.length;
-  context.log.info("nothing is written: dry run", { ...counts, failedRevisions, target: state, damaged });
-  const nothing = { damaged: [], missing: 0, views: 0, lacking: target.lacking };
+  const facts = { ...counts, failedRevisions, damaged: archive.problems.length + damaged.length };
+  context.log.info("nothing is written: dry run", { ...facts, target: state });
+  const nothing = { missing: 0, views: 0, lacking: target.lacking };
   const created = state === "missing";
-  const report = reportRestore(context, archive, { ...counts, failed, failedRevisions, ...nothing, created });
+  const found = { ...counts, failed, failedRevisions, unreadable, damaged };
+  const report = reportRestore(context, archive, { ...found, ...nothing, created });
   return { ...report, dry_run: true };
 }

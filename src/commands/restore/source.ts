@@ -2,11 +2,13 @@
  * The archive that a restore reads from, before its first document is written: it is found, announced, and refused
  * unless it is whole. In go a path and a database's name, out comes an archive that may be restored.
  */
+import { counted } from "../../counts.ts";
 import { type Archive, type ArchiveChunk, openArchive, placeOfChunk } from "../../archive/archive.ts";
 import { CheckedChunk } from "../../archive/chunk.ts";
 import { SALVAGE_HINT } from "../../archive/damage.ts";
 import { isLarge } from "../../archive/document_reader.ts";
 import { findArchive } from "../../archive/find.ts";
+import { CHUNK_FORMAT } from "../../archive/formats.ts";
 import { isManifestName, MANIFEST_NAME } from "../../archive/layout.ts";
 import { addParents } from "../../archive/parents.ts";
 import { ArchiveError } from "../../errors.ts";
@@ -39,17 +41,24 @@ export function isCounted(archive: Archive): boolean {
   return archive.chunks.every(({ entry }) => entry !== undefined);
 }
 
-/** Checks one of an archive's chunks. @throws ArchiveError when it is damaged. */
+/**
+ * Checks one of an archive's chunks. With `salvage` one of lines may lack some, which it names.
+ *
+ * @throws ArchiveError when it is damaged.
+ */
 export async function openChunk(
   archive: Archive,
   chunk: ArchiveChunk,
-  options: { signal: AbortSignal },
+  options: { signal: AbortSignal; salvage?: boolean },
 ): Promise<CheckedChunk> {
   return await CheckedChunk.open(placeOfChunk(archive, chunk), options);
 }
 
 /** Says what was found, above all where it is not a backup of this program. */
-function announce({ kind, url, origin, parents, chunks, problems, unreadable, leftovers }: Archive, log: Log): void {
+function announce(
+  { kind, url, origin, parents, chunks, problems, damagedManifest, unreadable, leftovers }: Archive,
+  log: Log,
+): void {
   const made = { run: origin?.run, task: origin?.task, startedAt: origin?.started_at };
   log.info("archive is found", { path: url, kind, chunks: chunks.length, ...made });
   if (parents.length > 0) {
@@ -59,6 +68,7 @@ function announce({ kind, url, origin, parents, chunks, problems, unreadable, le
   if (kind === "unlisted") log.warn("archive has no manifest: nobody can tell whether all of it is there");
   if (kind === "foreign") log.warn("file is in no manifest: nobody can tell whether all of it is there");
   for (const { chunk, problem } of problems) log.error("archive is not whole", { chunk, problem });
+  if (damagedManifest !== undefined) log.warn("manifest is damaged: its copy is used", { ...damagedManifest });
   for (const { id, rev, error, reason } of unreadable) {
     log.warn("document is not in the backup: CouchDB could not read it", { id, rev, error, reason });
   }
@@ -81,7 +91,7 @@ async function refuseUnlessWhole(
   const key = joinKey(archive.place.folder, first.chunk);
   throw new ArchiveError(
     `Cannot restore "${archive.url}": "${first.chunk}" is not as it must be: ${first.problem}` +
-      (more === 0 ? "" : ` (and ${more} more problems)`),
+      (more === 0 ? "" : ` (and ${counted(more, "more problem")})`),
     { key, expected: "a complete backup", found: first.problem },
     { hint: SALVAGE_HINT },
   );
@@ -100,7 +110,9 @@ async function looksUnfinished(
   const [first] = archive.chunks;
   if (first === undefined || first.entry !== undefined) return false;
   try {
-    const chunk = await openChunk(archive, first, { signal });
+    const chunk = await openChunk(archive, first, { signal, salvage });
+    // Those of others are none that have not finished.
+    if (chunk.format !== CHUNK_FORMAT) return false;
     if (archive.kind === "foreign" || archive.problems.some(({ chunk }) => isManifestName(chunk))) return false;
     for await (const item of chunk.read({ signal })) {
       const [document] = isLarge(item) ? [] : item;

@@ -2,6 +2,7 @@
  * The database that a restore writes to, beside its documents: whether it may be written to, its creation with the
  * properties it had, and what comes behind the documents: the count, the security object, the views.
  */
+import { counted } from "../../counts.ts";
 import type { CouchClient, DatabaseInfo } from "../../couchdb/client.ts";
 import { CouchError, describeError, UsageError } from "../../errors.ts";
 import type { DatabaseProperties } from "../../archive/manifest.ts";
@@ -84,7 +85,9 @@ export class RestoreTarget {
       });
     }
     if (this.state === "empty") return;
-    const found = `it holds ${doc_count} documents and the marks of ${doc_del_count} deleted ones`;
+    const found = `it holds ${counted(doc_count, "document")} and the marks of ${
+      counted(doc_del_count, "deleted one")
+    }`;
     const meaning =
       "revisions of the archive are put beside those that are there, newer ones and deletions there win, " +
       "and documents that the archive does not have stay";
@@ -158,7 +161,7 @@ export class RestoreTarget {
         return 0;
       }
       // In a cluster the counts of a moment ago may be told.
-      const reason = `it holds ${found} documents, ${expected} must be there`;
+      const reason = `it holds ${counted(found, "document")}, ${expected} must be there`;
       const error = new CouchError(`Cannot confirm the restore of "${this.#name}": ${reason}`, {
         error: "count",
         reason,

@@ -3,7 +3,8 @@
  * marker lies in the folder, and a note on this machine says that it was there: a folder without its marker, where the
  * note is, is refused. The first run has no note and needs no hand.
  */
-import { createHash } from "node:crypto";
+import { shellWord } from "../../shell_word.ts";
+import { createHash, randomUUID } from "node:crypto";
 import * as fs from "node:fs/promises";
 import { join } from "node:path";
 import { describeError, StoreError } from "../../errors.ts";
@@ -12,6 +13,9 @@ import { type DirectoryAction, directoryError, errorCode } from "./error.ts";
 
 /** The marker, in the bucket folder itself. It may be empty; store.list() does not show it. */
 export const MARKER_NAME = ".couchdb-backup";
+
+/** Below the state folder. */
+const NOTES_FOLDER = "buckets";
 
 const MARKER_TEXT = `${
   JSON.stringify({ about: "couchdb-backup keeps backups here. Without this file it takes the disk for not mounted." })
@@ -42,7 +46,7 @@ export class Mount {
     this.#options = options;
     this.#marker = join(root, MARKER_NAME);
     const name = createHash("sha256").update(url).digest("hex").slice(0, 16);
-    this.#note = stateFolder === undefined ? undefined : join(stateFolder, "buckets", `${name}.json`);
+    this.#note = stateFolder === undefined ? undefined : join(stateFolder, NOTES_FOLDER, `${name}.json`);
   }
 
   /**
@@ -63,7 +67,11 @@ export class Mount {
     throw new StoreError(
       `Cannot ${action} "${url}": ${lack}, although earlier runs had it${elsewhere}; its disk may not be mounted`,
       { code: "not_mounted" },
-      { hint: `Mount it; where the folder is a new one on purpose: mkdir -p "${root}" && touch "${this.#marker}"` },
+      {
+        hint: `Mount it; where the folder is a new one on purpose: mkdir -p ${shellWord(root)} && touch ${
+          shellWord(this.#marker)
+        }`,
+      },
     );
   }
 
@@ -79,7 +87,7 @@ export class Mount {
   async #mark(): Promise<void> {
     const { root, url, log } = this.#options;
     try {
-      await fs.writeFile(this.#marker, MARKER_TEXT, { flag: "wx" });
+      await fs.writeFile(this.#marker, MARKER_TEXT, { flag: "wx", mode: 0o600 });
     } catch (error) {
       if (!await this.#hasMarker("store")) {
         // A folder in which only what lies deeper may be written.
@@ -129,6 +137,15 @@ export class Mount {
       return undefined;
     }
   }
+}
+
+/** Writes a file where notes are kept, and takes it away. @throws the system's error. */
+export async function tryStateFolder(stateFolder: string): Promise<void> {
+  const folder = join(stateFolder, NOTES_FOLDER);
+  await fs.mkdir(folder, { recursive: true, mode: 0o700 });
+  const path = join(folder, `check-${randomUUID()}.tmp`);
+  await fs.writeFile(path, "", { mode: 0o600 });
+  await fs.rm(path);
 }
 
 /** The number of the file system that a path lies on; undefined where there is no such path. */

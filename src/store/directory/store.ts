@@ -2,6 +2,7 @@
  * A store in a folder of the local file system. An object is a file; it appears under its name in one step, after its
  * bytes have reached the disk, so that a power cut leaves the whole object or none.
  */
+import { counted } from "../../counts.ts";
 import { createHash, randomUUID } from "node:crypto";
 import * as fs from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
@@ -29,6 +30,7 @@ const TEMP_NAME = /^\.couchdb-backup-\d+-[0-9a-f-]+\.tmp$/;
 /** So many folders are remembered to be there. */
 const MOST_FOLDERS = 1000;
 const TEMP_MAX_AGE_MS = 24 * 60 * 60 * 1000;
+
 /** What `link` answers where the file system has no hard links: FAT, exFAT, some network and FUSE file systems. */
 const NO_HARD_LINKS = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"]);
 
@@ -49,6 +51,12 @@ export interface DirectoryStoreOptions extends StoreContext {
   /** Writes a part of `bytes`, from `start`. @default write of the handle */
   write?: (handle: fs.FileHandle, bytes: Uint8Array, start: number) => Promise<{ bytesWritten: number }>;
 }
+
+/** The modes of what is made: backups are nobody's business but their owner's, unless the bucket folder is shared. */
+const PRIVATE = { file: 0o600, folder: 0o700 } as const;
+/** In a bucket folder that is handed to a group (its setgid bit), the group may read. */
+const SHARED = { file: 0o640, folder: 0o2750 } as const;
+const SETGID = 0o2000;
 
 /** A file whose bytes are on the disk but that has no lasting name yet. */
 interface TempFile extends Omit<StoredObject, "key"> {
@@ -81,6 +89,7 @@ export class DirectoryStore implements Store {
   readonly #unsynced = new Set<string>();
   /** Syncs of folders that are under way. */
   readonly #syncs = new Map<string, FolderSyncs>();
+  #modes: typeof PRIVATE | typeof SHARED | undefined;
 
   /** @param root An absolute path. The folder itself is made when something is stored; its parent must exist. */
   constructor(root: string, options: DirectoryStoreOptions = {}) {
@@ -177,7 +186,7 @@ export class DirectoryStore implements Store {
         if (bytesRead === 0) {
           if (position < sizeBytes) {
             throw new StoreError(
-              `Cannot read "${key}" in "${this.url}": it ended after ${position} of ${sizeBytes} bytes`,
+              `Cannot read "${key}" in "${this.url}": it ended after ${position} of ${counted(sizeBytes, "byte")}`,
               { code: "cut_off", key },
             );
           }
@@ -293,7 +302,9 @@ export class DirectoryStore implements Store {
       const { size } = await this.#try("store", key, file.stat());
       if (size !== sizeBytes) {
         throw new StoreError(
-          `Cannot store "${key}" in "${this.url}": ${sizeBytes} bytes were written, and the file has ${size}`,
+          `Cannot store "${key}" in "${this.url}": it was given ${
+            counted(sizeBytes, "byte")
+          }, and the file has ${size}`,
           { code: "cut_off", key },
           { hint: "Check the disk and the kernel log" },
         );
@@ -311,7 +322,7 @@ export class DirectoryStore implements Store {
   async #openTemp(path: string, folder: string, key: string): Promise<fs.FileHandle> {
     if (this.#folders.has(folder)) {
       try {
-        return await fs.open(path, "wx");
+        return await fs.open(path, "wx", (await this.#modesHere()).file);
       } catch (error) {
         // Somebody has removed the folder meanwhile, or its disk was unmounted.
         if (!isMissing(error)) throw directoryError(error, this.#place("store", key));
@@ -319,7 +330,7 @@ export class DirectoryStore implements Store {
     }
     await this.#makeFolder(folder, key);
     await this.#sweep(folder, key);
-    const file = await this.#try("store", key, fs.open(path, "wx"));
+    const file = await this.#try("store", key, fs.open(path, "wx", (await this.#modesHere()).file));
     if (this.#folders.size >= MOST_FOLDERS) this.#folders.clear();
     this.#folders.add(folder);
     return file;
@@ -337,7 +348,7 @@ export class DirectoryStore implements Store {
     // Without hard links an empty file claims the name and is then replaced by the finished one. For that moment a
     // reader sees an empty object; whoever is killed there leaves it, and no manifest names it.
     try {
-      await (await fs.open(path, "wx")).close();
+      await (await fs.open(path, "wx", (await this.#modesHere()).file)).close();
     } catch (error) {
       if (errorCode(error) === "EEXIST") return false;
       throw directoryError(error, this.#place("store", key));
@@ -358,7 +369,11 @@ export class DirectoryStore implements Store {
   async #makeFolder(folder: string, key: string): Promise<void> {
     if (!await this.#mount.requireFor("store")) await this.#makeRoot(key);
     await this.#try("store", key, this.#mount.mark());
-    const made = await this.#try("store", key, fs.mkdir(folder, { recursive: true }));
+    const made = await this.#try(
+      "store",
+      key,
+      fs.mkdir(folder, { recursive: true, mode: (await this.#modesHere()).folder }),
+    );
     if (made === undefined) return;
     for (let path = folder; path.length >= made.length; path = dirname(path)) {
       await this.#syncFolder(dirname(path), key);
@@ -367,7 +382,7 @@ export class DirectoryStore implements Store {
 
   async #makeRoot(key: string): Promise<void> {
     try {
-      await fs.mkdir(this.#root);
+      await fs.mkdir(this.#root, { mode: PRIVATE.folder });
       await this.#syncFolder(dirname(this.#root), key);
     } catch (error) {
       if (error instanceof StoreError) throw error;
@@ -387,6 +402,13 @@ export class DirectoryStore implements Store {
       this.#unsynced.add(folder);
       throw error;
     }
+  }
+
+  /** What files and folders may be to others, as the bucket folder has it; that is there by now. */
+  async #modesHere(): Promise<typeof PRIVATE | typeof SHARED> {
+    if (this.#modes !== undefined) return this.#modes;
+    const { mode } = await fs.stat(this.#root);
+    return this.#modes = (mode & SETGID) === 0 ? PRIVATE : SHARED;
   }
 
   /** Makes the names in a folder outlive a power cut: one sync for all that ask for it while another one is under way. */

@@ -5,13 +5,27 @@
  */
 import { AwsV4Signer } from "aws4fetch";
 import { createHash } from "node:crypto";
-import { isTransient, StoreError } from "../../errors.ts";
+import { describeError, isTransient, StoreError } from "../../errors.ts";
+import { type Log, SILENT_LOG } from "../../observe.ts";
+import { RetryNotice } from "../../retry.ts";
 import { joinKey } from "../key.ts";
 import { orAborted, wait } from "../../abort.ts";
 import type { CredentialProvider } from "../../aws/credentials.ts";
-import { bucketUrl, DEFAULT_REGION, encodeKey, encodeQuery, type S3Location } from "./endpoint.ts";
-import { describeSubject, refusalError } from "./error.ts";
+import { findReachable, forgetReachable } from "../../aws/reach.ts";
+import {
+  type AddressingStyle,
+  addressingStyle,
+  bucketUrls,
+  checkAddressing,
+  DEFAULT_REGION,
+  encodeKey,
+  encodeQuery,
+  type S3Location,
+} from "./endpoint.ts";
+import { describeSubject, refusalError, strangeAnswer } from "./error.ts";
 import { isErrorBody } from "./xml.ts";
+import { tlsFailure } from "../../tls_failure.ts";
+import type { Fetch } from "../../trusted_fetch.ts";
 
 /** How patient the client is. */
 export interface S3Settings {
@@ -25,6 +39,10 @@ export interface S3Settings {
   uploadBytesPerSecond: number;
   /** Parts of a multipart upload, and the largest body that is sent in one request. @default 5 MiB, S3's minimum */
   partBytes: number;
+  /** Whether all parts of an upload have the same size, but for the last; else they grow. @default false */
+  equalParts: boolean;
+  /** The most parts of an upload. @default 10000, S3's limit */
+  maxParts: number;
   /** Entries per page of a listing. @default 1000 */
   pageSize: number;
 }
@@ -35,6 +53,8 @@ const DEFAULT_SETTINGS: S3Settings = {
   stallMs: 60_000,
   uploadBytesPerSecond: 32 * 1024,
   partBytes: 5 * 1024 * 1024,
+  equalParts: false,
+  maxParts: 10_000,
   pageSize: 1000,
 };
 
@@ -44,7 +64,15 @@ export interface S3Target extends S3Location {
   region?: string | undefined;
   /** Absent for AWS itself. */
   endpoint?: string | undefined;
+  /** @default path for an endpoint, virtual for AWS */
+  addressing?: AddressingStyle | undefined;
+  /** The URLs under which the bucket may be reached, instead of those that follow from the above. */
+  bucketUrls?: readonly string[] | undefined;
   credentials: CredentialProvider;
+  /** Makes the requests. @default the platform's */
+  fetch?: Fetch | undefined;
+  /** Is told of the first of several repetitions. @default nobody */
+  log?: Log | undefined;
 }
 
 export interface S3Request {
@@ -81,6 +109,10 @@ export interface S3OpenAnswer {
 }
 
 const MAX_BACKOFF_MS = 20_000;
+/** A page of a thousand keys has at most a fifth of it. */
+const MOST_ANSWER_CHARACTERS = 16 << 20;
+/** A clock that is so far away is none. */
+const FARTHEST_CLOCK_MS = 100 * 366 * 24 * 3_600_000;
 /** S3 takes signatures that are so old, or so much of the future. */
 const MOST_SKEW_MS = 15 * 60_000;
 /** What S3 says to other requests than HEAD then. */
@@ -93,17 +125,47 @@ export class S3Client {
   readonly url: string;
   readonly settings: S3Settings;
   readonly #target: S3Target;
+  readonly #notice: RetryNotice;
   /** Derived signing keys, by aws4fetch. */
   readonly #signingKeys = new Map<string, ArrayBuffer>();
   #region: Promise<string> | undefined;
   /** How far the server's clock is ahead of this machine's. */
   #clockAheadMs = 0;
   #clockSkewMs: number | undefined;
+  /** By what name it is remembered which of the bucket's URLs answers. */
+  #service = "";
 
   constructor(target: S3Target, settings: Partial<S3Settings> = {}) {
     this.#target = target;
+    this.#notice = new RetryNotice(target.log ?? SILENT_LOG, "store does not answer as it should: it is asked again");
     this.settings = { ...DEFAULT_SETTINGS, ...settings };
     this.url = `s3://${target.bucket}${target.folder === "" ? "" : `/${target.folder}`}`;
+  }
+
+  /** The same bucket, asked in another way. */
+  with(changes: Partial<S3Target>, settings: Partial<S3Settings> = {}): S3Client {
+    return new S3Client({ ...this.#target, ...changes }, { ...this.settings, ...settings });
+  }
+
+  /** How the bucket is named in requests. */
+  get addressing(): AddressingStyle {
+    return this.#target.addressing ?? addressingStyle(this.#target);
+  }
+
+  /** The same bucket named in the other style, without patience; undefined where it cannot be. */
+  inOtherStyle(): S3Client | undefined {
+    const addressing = this.addressing === "path" ? "virtual" : "path";
+    try {
+      checkAddressing({ ...this.#target, addressing });
+    } catch {
+      return undefined; // An address of numbers, or a bucket whose name is older than the rules for hosts.
+    }
+    return this.with({ addressing }, { attempts: 1 });
+  }
+
+  /** The URL of the bucket that is asked. @throws StoreError with code `unreachable` */
+  async findUrl(signal?: AbortSignal): Promise<string> {
+    return await this.#findBase(await this.#findRegion(signal), { action: "reach" }, signal);
   }
 
   /** How far the server's clock is ahead of this machine's, by the `Date` of its last answer. */
@@ -119,7 +181,7 @@ export class S3Client {
   /** Sends a request, repeatedly where that helps, and reads the whole answer, which is small. */
   async send(request: S3Request, signal?: AbortSignal): Promise<S3Answer> {
     return await this.retrying(async () => {
-      const answer = await readWhole(await this.open(request, signal));
+      const answer = await this.#readWhole(request, await this.open(request, signal));
       // S3 sends the 200 to CompleteMultipartUpload before it knows how that ends, which can take minutes.
       if (isErrorBody(answer.body)) throw await this.#refusal(request, answer);
       return answer;
@@ -140,7 +202,7 @@ export class S3Client {
       signal,
     );
     if (answer.status >= 200 && answer.status < 300) return answer;
-    const whole = await readWhole(answer);
+    const whole = await this.#readWhole(request, answer);
     throw await this.#refusal(request, isClockWrong(whole, signedAheadMs) ? { ...whole, body: CLOCK_IS_WRONG } : whole);
   }
 
@@ -162,7 +224,9 @@ export class S3Client {
   async wait(attempt: number, error: unknown, signal: AbortSignal | undefined): Promise<void> {
     const longestMs = Math.min(this.settings.backoffMs * 2 ** (attempt - 1), MAX_BACKOFF_MS);
     const askedMs = error instanceof StoreError ? error.facts.retryAfterMs ?? 0 : 0;
-    await wait(askedMs + longestMs * (0.5 + Math.random() / 2), signal);
+    const waitMs = askedMs + longestMs * (0.5 + Math.random() / 2);
+    this.#notice.tell({ attempt: attempt + 1, waitMs, error: describeError(error) });
+    await wait(waitMs, signal);
   }
 
   /** The request as it is sent, signed with the keys of this moment. */
@@ -175,7 +239,7 @@ export class S3Client {
     const { body } = request;
     const signed = await new AwsV4Signer({
       method: request.method,
-      url: this.#urlOf(request, region),
+      url: await this.#urlOf(request, region, signal),
       headers: {
         ...request.headers,
         "x-amz-content-sha256": request.sha256 ??
@@ -217,7 +281,11 @@ export class S3Client {
   ): Promise<S3OpenAnswer> {
     const { url, method, headers, body } = sent;
     const stall = new AbortController();
-    /** Waits for a step of the conversation, at most `limitMs`. */
+    const ended = signal === undefined ? stall.signal : AbortSignal.any([signal, stall.signal]);
+    /**
+     * Waits for a step of the conversation, at most `limitMs`. Not until fetch says that the signal has ended it: in Deno
+     * 2.9.6 a read of an answer goes on for ever where the answer's Response was collected before the signal came.
+     */
     const within = async <T>(
       limitMs: number,
       step: Promise<T>,
@@ -225,10 +293,13 @@ export class S3Client {
     ): Promise<T> => {
       const timer = setTimeout(() => stall.abort(), limitMs);
       try {
-        return await step;
+        return await orAborted(step, ended);
       } catch (cause) {
         signal?.throwIfAborted();
+        this.#refuseTlsFailure(cause, url.href, about);
         const isStall = stall.signal.aborted;
+        // Another address may answer the next attempt.
+        forgetReachable(this.#service);
         throw new StoreError(
           `${describeSubject({ ...about, url: this.url })}: ${
             isStall ? `no sign of life from ${url.host} for ${Math.round(limitMs / 1000)} seconds` : failure.text
@@ -243,13 +314,13 @@ export class S3Client {
     const { stallMs, uploadBytesPerSecond } = this.settings;
     const response = await within(
       stallMs + (body?.length ?? 0) * 1000 / uploadBytesPerSecond,
-      fetch(url, {
+      (this.#target.fetch ?? fetch)(url, {
         method,
         headers,
         // A Uint8Array and no stream: S3 answers 501 to a chunked body, which is what Deno makes of a stream.
         body: body === null ? null : uncopied(body),
         redirect: "manual",
-        signal: signal === undefined ? stall.signal : AbortSignal.any([signal, stall.signal]),
+        signal: ended,
       }),
       { code: "unreachable", text: `no answer from ${url.host}` },
     );
@@ -261,19 +332,71 @@ export class S3Client {
       read: async () => {
         if (reader === undefined) return undefined;
         const failure = { code: "cut_off", text: `the answer of ${url.host} was cut off` };
-        const { done, value } = await within(stallMs, reader.read(), failure);
-        return done ? undefined : value;
+        try {
+          const { done, value } = await within(stallMs, reader.read(), failure);
+          return done ? undefined : value;
+        } catch (error) {
+          reader.cancel().catch(() => {}); // Closes the connection, where the signal has not.
+          throw error;
+        }
       },
       close: () => stall.abort(),
     };
   }
 
-  #urlOf(request: S3Request, region: string): string {
-    const { bucket, endpoint } = this.#target;
-    const base = bucketUrl({ bucket, region, endpoint });
+  /** Reads an answer to its end, which nothing but an object's bytes has far away. */
+  async #readWhole(request: S3Request, answer: S3OpenAnswer): Promise<S3Answer> {
+    const decoder = new TextDecoder();
+    let body = "";
+    for (let bytes = await answer.read(); bytes !== undefined; bytes = await answer.read()) {
+      body += decoder.decode(bytes, { stream: true });
+      if (body.length <= MOST_ANSWER_CHARACTERS) continue;
+      answer.close();
+      throw strangeAnswer(this, subjectOf(request).key ?? "", "what was asked, within 16 MiB", request.action);
+    }
+    return { status: answer.status, headers: answer.headers, body: body + decoder.decode() };
+  }
+
+  async #urlOf(request: S3Request, region: string, signal: AbortSignal | undefined): Promise<string> {
+    const base = await this.#findBase(region, subjectOf(request), signal);
     const path = request.key === undefined ? "" : `/${encodeKey(this.fullKey(request.key))}`;
     const query = request.query === undefined ? "" : `?${encodeQuery(request.query)}`;
     return `${base}${path}${query}`;
+  }
+
+  /** The bucket's URL: of AWS's two the one that answers. */
+  async #findBase(
+    region: string,
+    about: { action: string; key?: string | undefined },
+    signal: AbortSignal | undefined,
+  ): Promise<string> {
+    const urls = this.#target.bucketUrls ?? bucketUrls({ ...this.#target, region });
+    this.#service = `s3 ${region} ${
+      urls.map((url) => new URL(url).host.replace(`${this.#target.bucket}.`, "")).join(" ")
+    }`;
+    try {
+      return urls[await orAborted(findReachable(this.#service, urls, { fetch: this.#target.fetch }), signal)]!;
+    } catch (cause) {
+      signal?.throwIfAborted();
+      this.#refuseTlsFailure(cause, urls[0]!, about);
+      const hosts = urls.map((url) => new URL(url).host).join(" or ");
+      throw new StoreError(`${describeSubject({ ...about, url: this.url })}: no answer from ${hosts}`, {
+        code: "unreachable",
+        key: about.key,
+      }, {
+        cause,
+        hint: "Check network, DNS, proxy and firewall; in a VPC S3 needs a gateway or interface endpoint" +
+          (this.#target.region === undefined ? ", and for the latter set region" : ""),
+      });
+    }
+  }
+
+  /** @throws StoreError where there is no TLS connection: trying again cannot help. */
+  #refuseTlsFailure(cause: unknown, url: string, about: { action: string; key?: string | undefined }): void {
+    const tls = tlsFailure(cause, { url, caFileKey: "ca_file" });
+    if (tls === undefined) return;
+    const message = `${describeSubject({ ...about, url: this.url })}: ${tls.reason}`;
+    throw new StoreError(message, { code: "tls", key: about.key }, { hint: tls.hint });
   }
 
   /**
@@ -291,11 +414,11 @@ export class S3Client {
   }
 
   async #askRegion(): Promise<string> {
-    const { bucket, endpoint } = this.#target;
-    const url = new URL(bucketUrl({ bucket, region: DEFAULT_REGION, endpoint }));
+    const about = { action: "find the region of" };
+    const url = new URL(await this.#findBase(DEFAULT_REGION, about, undefined));
     // Unsigned, so that no region is wrong: S3 names the bucket's in each answer, a refusal or a redirect included.
     const sent = { url, method: "HEAD", headers: new Headers(), body: null };
-    const answer = await this.#exchange(sent, { action: "find the region of" }, undefined);
+    const answer = await this.#exchange(sent, about, undefined);
     answer.close();
     return answer.headers.get("x-amz-bucket-region") ?? DEFAULT_REGION;
   }
@@ -303,13 +426,13 @@ export class S3Client {
   #noteClock(date: string | null): void {
     // A Date has whole seconds and was written before it came: what is left of a second says nothing.
     const aheadMs = Date.parse(date ?? "") + 500 - Date.now();
-    if (Number.isFinite(aheadMs)) this.#clockSkewMs = Math.abs(aheadMs) <= 1000 ? 0 : aheadMs;
+    if (isSkew(aheadMs)) this.#clockSkewMs = Math.abs(aheadMs) <= 1000 ? 0 : aheadMs;
   }
 
   /** A wrong clock makes every signature wrong; the next attempt goes by the server's. */
   #adoptClock(date: string | null): void {
     const aheadMs = Date.parse(date ?? "") - Date.now();
-    if (Number.isFinite(aheadMs)) this.#clockAheadMs = aheadMs;
+    if (isSkew(aheadMs)) this.#clockAheadMs = aheadMs;
   }
 }
 
@@ -337,17 +460,12 @@ function uncopied(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   return same;
 }
 
+/** Whether it is how far a clock is ahead; an instant that no clock shows would make an instant of none. */
+function isSkew(ms: number): boolean {
+  return Math.abs(ms) < FARTHEST_CLOCK_MS;
+}
+
 /** What an error about a request speaks of. */
 function subjectOf(request: S3Request): { action: string; key: string | undefined } {
   return { action: request.action, key: request.key ?? request.folder };
-}
-
-/** Reads an answer to its end. */
-async function readWhole(answer: S3OpenAnswer): Promise<S3Answer> {
-  const decoder = new TextDecoder();
-  let body = "";
-  for (let bytes = await answer.read(); bytes !== undefined; bytes = await answer.read()) {
-    body += decoder.decode(bytes, { stream: true });
-  }
-  return { status: answer.status, headers: answer.headers, body: body + decoder.decode() };
 }

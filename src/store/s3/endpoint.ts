@@ -34,22 +34,62 @@ export function parseS3Url(url: string): S3Location {
   return { bucket, folder: joinKey(match?.[2] ?? "") };
 }
 
+/** How a bucket is named in a request: in the path, or as a part of the host's name. */
+export type AddressingStyle = "path" | "virtual";
+
+/** Which bucket, and how it is addressed. */
+export interface BucketAddress {
+  bucket: string;
+  region: string;
+  /** Absent for AWS itself. */
+  endpoint?: string | undefined;
+  /** @default what {@linkcode addressingStyle} says */
+  addressing?: AddressingStyle | undefined;
+}
+
 /**
- * The URL of a bucket, without a trailing slash. AWS's are the dual-stack ones, which also speak IPv6.
- *
- * Path style is used for an endpoint of one's own, which rarely has a wildcard name, and for a bucket with a dot in its
- * name, which the wildcard of AWS's certificate does not cover.
+ * The style where none is given: path for an endpoint of one's own, which rarely has a wildcard name, and for a bucket
+ * with a dot in its name, which the wildcard of AWS's certificate does not cover.
+ */
+export function addressingStyle({ bucket, endpoint }: Pick<BucketAddress, "bucket" | "endpoint">): AddressingStyle {
+  // Names with capitals or underscores are older than the rules for host names.
+  return endpoint === undefined && /^[a-z0-9-]+$/.test(bucket) ? "virtual" : "path";
+}
+
+/**
+ * The URLs of a bucket, without a trailing slash, the preferred one first. AWS has two: a dual-stack one, which also
+ * speaks IPv6, and the older one, which an interface endpoint or a firewall may let through alone.
  *
  * @see https://docs.aws.amazon.com/AmazonS3/latest/userguide/dual-stack-endpoints.html
  */
-export function bucketUrl(options: { bucket: string; region: string; endpoint?: string | undefined }): string {
-  const { bucket, region, endpoint } = options;
-  if (endpoint !== undefined) return `${endpoint.replace(/\/+$/, "")}/${bucket}`;
+export function bucketUrls(address: BucketAddress): string[] {
+  const { bucket, region, endpoint, addressing = addressingStyle(address) } = address;
   const domain = region.startsWith("cn-") ? "amazonaws.com.cn" : "amazonaws.com";
-  const host = `s3.dualstack.${region}.${domain}`;
-  // Names with capitals or underscores are older than the rules for host names.
-  const isHostLabel = /^[a-z0-9-]+$/.test(bucket);
-  return isHostLabel ? `https://${bucket}.${host}` : `https://${host}/${bucket}`;
+  const bases = endpoint === undefined
+    ? [`https://s3.dualstack.${region}.${domain}`, `https://s3.${region}.${domain}`]
+    : [endpoint.replace(/\/+$/, "")];
+  return bases.map((base) => addressing === "virtual" ? base.replace("://", `://${bucket}.`) : `${base}/${bucket}`);
+}
+
+/**
+ * The addressing style that a config gives, when bucket and endpoint can be addressed so.
+ *
+ * @throws StoreError with code `bad_endpoint`.
+ */
+export function checkAddressing(
+  { bucket, endpoint, addressing }: Omit<BucketAddress, "region">,
+): AddressingStyle | undefined {
+  if (addressing !== "virtual") return addressing;
+  const host = endpoint === undefined ? "" : new URL(endpoint).hostname;
+  const isAddress = host.startsWith("[") || /^\d+(\.\d+){3}$/.test(host);
+  if (!isAddress && /^[a-z0-9.-]+$/.test(bucket)) return addressing;
+  throw new StoreError(
+    `Cannot address the bucket "${bucket}" as a part of the host's name: ${
+      isAddress ? `"${host}" is an address, which has no names below it` : "a host's name has a-z, 0-9, - and . only"
+    }`,
+    { code: "bad_endpoint" },
+    { hint: "Set addressing_style: path, or leave it out" },
+  );
 }
 
 /**

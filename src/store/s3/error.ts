@@ -117,6 +117,8 @@ function hintFor(code: string, subject: S3Subject, said: string): string | undef
     case "ExpiredToken":
     case "TokenRefreshRequired":
       return "The temporary keys have expired: get new ones, or run with a role, whose keys renew themselves";
+    case "SecondLevelDomainForbidden":
+      return "Set addressing_style: virtual: the store wants the bucket's name before the host's";
     case "RequestTimeTooSkewed":
       return "Set the clock of this machine right (timedatectl, chronyc)";
     case "PermanentRedirect":

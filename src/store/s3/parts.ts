@@ -3,6 +3,7 @@
  * given sizes go out.
  */
 import { orAborted } from "../../abort.ts";
+import { StoreError } from "../../errors.ts";
 
 /** A piece of a body that is sent as one. */
 export interface BodyPart {
@@ -14,19 +15,40 @@ export interface BodyPart {
   last: boolean;
 }
 
-const PARTS_PER_SIZE = 1000;
+/** Sizes of parts that grow, each twice the one before. */
+const SIZES = 10;
 const BUFFERS_KEPT = 4;
 /** What is being sent at once, in parts: one of full size, or several smaller bodies. */
 const PARTS_SENT_AT_ONCE = 1.6;
 
+/** What parts a store takes. */
+export interface PartRules {
+  /** The size of the first parts. */
+  smallestBytes: number;
+  /** Whether all parts have that size. @default false */
+  equal?: boolean | undefined;
+  /** The most parts of one body. @default 10000, S3's limit */
+  maxParts?: number | undefined;
+}
+
+/** @see https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html */
+const MAX_PARTS = 10_000;
+
 /**
- * The size of part `number`: doubled after each thousand parts. So an object of up to 5 GiB gets by with the smallest
- * parts, and the ten thousand that S3 allows hold 4.8 TiB.
- *
- * @see https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
+ * The size of part `number`: doubled after each tenth of the parts that are allowed, or always the same. So an object of
+ * up to 5 GiB gets by with the smallest parts, and the ten thousand that S3 allows hold 4.8 TiB.
  */
-export function partSize(number: number, smallestBytes: number): number {
-  return smallestBytes * 2 ** Math.floor((number - 1) / PARTS_PER_SIZE);
+export function partSize(number: number, rules: PartRules): number {
+  const { smallestBytes, equal = false, maxParts = MAX_PARTS } = rules;
+  return equal ? smallestBytes : smallestBytes * 2 ** Math.floor((number - 1) / Math.ceil(maxParts / SIZES));
+}
+
+/** The largest body that the parts hold together. */
+export function mostBytes(rules: PartRules): number {
+  const { maxParts = MAX_PARTS } = rules;
+  let sum = 0;
+  for (let number = 1; number <= maxParts; number++) sum += partSize(number, rules);
+  return sum;
 }
 
 /**
@@ -35,19 +57,20 @@ export function partSize(number: number, smallestBytes: number): number {
  * So four writers of large objects take 30 MiB: a part being filled each, one being sent and its copy.
  */
 export class PartMemory {
+  readonly rules: PartRules;
   readonly smallestBytes: number;
   readonly #free: ArrayBuffer[] = [];
   readonly #waiting = new Set<() => void>();
   #sendingBytes = 0;
 
-  /** @param smallestBytes The size of the first parts. */
-  constructor(smallestBytes: number) {
-    this.smallestBytes = smallestBytes;
+  constructor(rules: PartRules) {
+    this.rules = rules;
+    this.smallestBytes = rules.smallestBytes;
   }
 
   /** A buffer for part `number`, of its size. */
   take(number: number): Uint8Array<ArrayBuffer> {
-    const sizeBytes = partSize(number, this.smallestBytes);
+    const sizeBytes = partSize(number, this.rules);
     const kept = sizeBytes === this.smallestBytes ? this.#free.pop() : undefined;
     return kept === undefined ? new Uint8Array(sizeBytes) : new Uint8Array(kept);
   }
@@ -77,7 +100,11 @@ export class PartMemory {
   }
 }
 
-/** Yields the body's parts, at least one. The next buffer is taken when the next part is asked for, no earlier. */
+/**
+ * Yields the body's parts, at least one. The next buffer is taken when the next part is asked for, no earlier.
+ *
+ * @throws StoreError with code `too_large` where the body does not fit into the parts that are allowed.
+ */
 export async function* cutIntoParts(
   body: AsyncIterable<Uint8Array>,
   memory: PartMemory,
@@ -89,6 +116,7 @@ export async function* cutIntoParts(
     for (let start = 0; start < bytes.length;) {
       // A full part waits for the next byte: only then it is not the last one.
       if (filledBytes === buffer.length) {
+        if (number === (memory.rules.maxParts ?? MAX_PARTS)) throw tooLarge(memory.rules);
         yield { number, bytes: buffer, last: false };
         number++;
         buffer = memory.take(number);
@@ -101,4 +129,15 @@ export async function* cutIntoParts(
     }
   }
   yield { number, bytes: buffer.subarray(0, filledBytes), last: true };
+}
+
+function tooLarge(rules: PartRules): StoreError {
+  const mebibytes = (bytes: number) => `${Math.floor(bytes / 1024 / 1024)} MiB`;
+  return new StoreError(
+    `Cannot store an object of more than ${mebibytes(mostBytes(rules))}: ${rules.maxParts ?? MAX_PARTS} parts ${
+      rules.equal ? `of ${mebibytes(rules.smallestBytes)} each` : `from ${mebibytes(rules.smallestBytes)} on`
+    } hold no more`,
+    { code: "too_large" },
+    { hint: "Raise part_size, or set chunk for the task, so that a database is stored as several objects" },
+  );
 }

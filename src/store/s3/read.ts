@@ -2,6 +2,7 @@
  * Reads an object as a stream, to the byte that its length announces. When the connection breaks, reading goes on behind the last byte that came, as long as
  * the object is still the same.
  */
+import { counted } from "../../counts.ts";
 import { isTransient, StoreError } from "../../errors.ts";
 import type { S3Client, S3OpenAnswer } from "./client.ts";
 import { describeSubject, strangeAnswer } from "./error.ts";
@@ -47,12 +48,12 @@ export async function readObject(
 
   const tooLong = () => {
     answer?.close();
-    return new StoreError(`${subject}: more comes than the ${sizeBytes} bytes that it has`, {
+    return new StoreError(`${subject}: more comes than the ${counted(sizeBytes, "byte")} that it has`, {
       code: "strange_answer",
       key,
     }, {
       hint:
-        "Where it was stored with a Content-Encoding, copy it onto itself without (aws s3 cp --content-encoding '')",
+        "Where it was stored with a Content-Encoding, which the store undoes, copy it onto itself without that header",
     });
   };
 
@@ -63,7 +64,7 @@ export async function readObject(
         answer ??= await resume();
         const bytes = await answer.read();
         if (bytes === undefined) {
-          throw new StoreError(`${subject}: it ended after ${position} of ${sizeBytes} bytes`, {
+          throw new StoreError(`${subject}: it ended after ${position} of ${counted(sizeBytes, "byte")}`, {
             code: "cut_off",
             key,
           });

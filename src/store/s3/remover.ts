@@ -3,25 +3,23 @@
  * these requests as free.
  */
 import { isNotFound, StoreError } from "../../errors.ts";
-import { openCredentials } from "../../aws/credential_chain.ts";
 import { checkKey } from "../key.ts";
 import type { Remover } from "../remover.ts";
-import type { StoreCallOptions, StoreOptions } from "../store.ts";
+import type { StoreCallOptions, StoreContext, StoreOptions } from "../store.ts";
 import { S3Client, type S3Settings } from "./client.ts";
-import { checkEndpoint, parseS3Url } from "./endpoint.ts";
+import { targetOf } from "./target.ts";
 
 /** Deletes objects below one bucket folder. */
 export class S3Remover implements Remover {
   readonly #client: S3Client;
 
   /** @throws StoreError with code `bad_bucket` or `bad_endpoint`; AwsError with code `no_credentials`. */
-  constructor(options: StoreOptions, settings: Partial<S3Settings> = {}) {
-    this.#client = new S3Client({
-      ...parseS3Url(options.bucket),
-      region: options.region,
-      endpoint: options.endpoint === undefined ? undefined : checkEndpoint(options.endpoint),
-      credentials: openCredentials(options),
-    }, settings);
+  constructor(
+    options: StoreOptions,
+    settings: Partial<S3Settings> = {},
+    context: Pick<StoreContext, "fetch"> = {},
+  ) {
+    this.#client = new S3Client(targetOf(options, context), settings);
   }
 
   async findHold(key: string, { signal }: StoreCallOptions = {}): Promise<string | undefined> {

@@ -5,15 +5,14 @@
 import { createHash, randomUUID } from "node:crypto";
 import { isNotFound, StoreError } from "../../errors.ts";
 import { untilAborted } from "../../abort.ts";
-import { openCredentials } from "../../aws/credential_chain.ts";
 import { checksumHeader, type Digest, MultipartUpload } from "./multipart.ts";
 import { type BodyPart, cutIntoParts, PartMemory } from "./parts.ts";
 import { S3Client, type S3Settings } from "./client.ts";
 import { Dialect, type Form, isNotImplemented } from "./dialect.ts";
-import { checkEndpoint, parseS3Url } from "./endpoint.ts";
 import { strangeAnswer } from "./error.ts";
 import { listFolder } from "./list.ts";
 import { readObject } from "./read.ts";
+import { targetOf } from "./target.ts";
 import type {
   Conditions,
   CreateOptions,
@@ -27,6 +26,8 @@ import type {
   StoreOptions,
 } from "../store.ts";
 import { checkKey } from "../key.ts";
+import { countWinners } from "../race.ts";
+import type { QuestionPlace, StoreQuestion } from "../questions.ts";
 
 /**
  * Metadata that says which call of create() wrote an object. When S3 says that a key is taken, that may be by our own
@@ -51,16 +52,15 @@ export class S3Store implements Store {
 
   /** @throws StoreError with code `bad_bucket` or `bad_endpoint`; AwsError with code `no_credentials`. */
   constructor(options: StoreOptions, settings: Partial<S3Settings> = {}, context: StoreContext = {}) {
-    const location = parseS3Url(options.bucket);
-    const endpoint = options.endpoint === undefined ? undefined : checkEndpoint(options.endpoint);
-    this.server = endpoint ?? "aws";
-    this.#client = new S3Client({
-      ...location,
-      region: options.region,
-      endpoint,
-      credentials: openCredentials(options),
-    }, settings);
-    this.#memory = new PartMemory(this.#client.settings.partBytes);
+    const target = targetOf(options, context);
+    this.server = target.endpoint ?? "aws";
+    this.#client = new S3Client(target, {
+      ...(options.partBytes === undefined ? {} : { partBytes: options.partBytes, equalParts: true }),
+      ...(options.maxParts === undefined ? {} : { maxParts: options.maxParts }),
+      ...settings,
+    });
+    const { partBytes, equalParts, maxParts } = this.#client.settings;
+    this.#memory = new PartMemory({ smallestBytes: partBytes, equal: equalParts, maxParts });
     this.url = this.#client.url;
     this.#dialect = new Dialect({ url: this.url, log: context.log });
     const sse = options.sse ?? (options.kmsKeyId === undefined ? undefined : "aws:kms");
@@ -165,6 +165,16 @@ export class S3Store implements Store {
       this.#dialect.dropConditions();
       return "ignored";
     }
+  }
+
+  async countWinners(key: string, options: StoreCallOptions = {}): Promise<number> {
+    return await countWinners(this, key, options);
+  }
+
+  async questions(place: QuestionPlace): Promise<readonly StoreQuestion[]> {
+    const { s3Questions } = await import("./questions.ts");
+    const [client, headers, chunkHeaders] = [this.#client, this.#headers, this.#chunkHeaders];
+    return s3Questions({ store: this, client, headers, chunkHeaders, writerHeader: WRITER_HEADER }, place);
   }
 
   async read(key: string, options: StoreCallOptions = {}): Promise<ReadableStream<Uint8Array>> {

@@ -78,8 +78,12 @@ export function parseListing(xml: string, prefix: string): S3Page | undefined {
   // Servers that do not know encoding-type answer without it.
   const isEncoded = textOf(page, "EncodingType") === "url";
   const decode = (text: string | undefined) => text === undefined || !isEncoded ? text : decodeForm(text);
+  const [contents, prefixes] = [listOf(page["Contents"]), listOf(page["CommonPrefixes"])];
+  // Where a name of an element is another one on its way, its entry would be missing, and nothing else would show it.
+  const announced = textOf(page, "KeyCount") ?? "0";
+  if (!/^\d+$/.test(announced) || contents.length + prefixes.length < Number(announced)) return undefined;
   const entries: StoreEntry[] = [];
-  for (const node of listOf(page["Contents"])) {
+  for (const node of contents) {
     const key = decode(textOf(node, "Key"));
     if (key === undefined || !key.startsWith(prefix)) return undefined;
     const name = key.slice(prefix.length);
@@ -89,7 +93,7 @@ export function parseListing(xml: string, prefix: string): S3Page | undefined {
     if (name.includes("/") || !/^\d+$/.test(size) || Number.isNaN(modified.getTime())) return undefined;
     entries.push({ kind: "object", name, sizeBytes: Number(size), modified });
   }
-  for (const node of listOf(page["CommonPrefixes"])) {
+  for (const node of prefixes) {
     const key = decode(textOf(node, "Prefix"));
     if (key === undefined || !key.startsWith(prefix) || !key.endsWith("/")) return undefined;
     const name = key.slice(prefix.length, -1);
@@ -138,9 +142,13 @@ function textOf(node: Node, name: string): string | undefined {
   return typeof value === "string" ? value : undefined;
 }
 
-/** `encoding-type=url` is the encoding of forms: a space is a plus, a plus is `%2B`. */
-function decodeForm(text: string): string {
-  return decodeURIComponent(text.replaceAll("+", " "));
+/** `encoding-type=url` is the encoding of forms: a space is a plus, a plus is `%2B`. Undefined where it is none. */
+function decodeForm(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text.replaceAll("+", " "));
+  } catch {
+    return undefined;
+  }
 }
 
 function escapeText(text: string): string {

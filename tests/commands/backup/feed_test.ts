@@ -1,5 +1,5 @@
 /** What may happen to one server's database while it is backed up. */
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { InterruptedError } from "../../../src/errors.ts";
 import { edit, fill } from "../../fakes/couchdb/edits.ts";
 import { forbidden, unreadable } from "../../fakes/couchdb/faults.ts";
@@ -103,6 +103,10 @@ Deno.test("backup() does not believe a listing that ends early, and says the num
     } else {
       assertEquals([report.status, report.exit_code], ["failed", 3]);
       assertStringIncludes(report.error ?? "", "30 of 120 documents are listed, deleted ones too");
+      assertMatch(
+        report.hint ?? "",
+        / couchdb-backup backup --task \S+ --database db --date \d{4}-\d\d-\d\d --resume goes on$/,
+      );
       fake.faults.clear();
       assertEquals((await backups.run(fake, { resume: true })).status, "resumed");
       expectDocuments(await backups.read(), ids);
@@ -140,6 +144,32 @@ Deno.test("backup() counts anew when documents were purged while it ran", async 
   expectDocuments(await backups.read(), [...ids.slice(0, 500), ...ids.slice(520)]);
 });
 
+Deno.test("backup() lists in smaller pages where a proxy answers 504 to every large one", async () => {
+  const { fake, ids } = await start(3000);
+  await using _ = fake;
+  await using backups = new Backups();
+  fake.front.gatewayTimeoutAboveLimit = 1250;
+  const report = await backups.run(fake, { task: { chunk: 1000 } });
+  assertEquals(report.status, "complete", report.error);
+  expectDocuments(await backups.read(), ids);
+});
+
+Deno.test("backup() does not call a database gone that a proxy hides by decoding %2F, nor takes another answer for it", async () => {
+  await using fake = await startFakeCouchDb();
+  await using backups = new Backups();
+  await couchOk(fake, "PUT /account%2Fab");
+  fake.front.decodesSlashes = true;
+  for (const there of ["nothing", "a document"]) {
+    if (there === "a document") {
+      await couchOk(fake, "PUT /account");
+      await couchOk(fake, "PUT /account/ab", { doc_count: 0 });
+    }
+    const report = await backups.run(fake, { database: "account/ab" });
+    assertEquals(report.status, "failed", there);
+    assertStringIncludes(report.hint ?? "", "decodes %2F", there);
+  }
+});
+
 Deno.test("backup() calls a database gone that is deleted before its turn or meanwhile, and that is no failure", async () => {
   for (const endpoint of ["database", "_bulk_get"]) {
     const { fake } = await start(300);
@@ -162,7 +192,7 @@ Deno.test("backup() fails where CouchDB lists a database that it does not find, 
   });
   const report = await backups.run(fake);
   assertEquals([report.status, report.exit_code], ["failed", 10]);
-  assert(backups.log.lines.some(({ fields }) => String(fields.hint).includes("%2F")));
+  assert(backups.log.lines.some(({ fields }) => String(fields.hint).includes("a proxy before CouchDB")));
 });
 
 Deno.test("backup() saves the documents where _security or _revs_limit may not be read, and names what lacks", async () => {

@@ -1,10 +1,10 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { Catalog } from "../../../src/archive/catalog.ts";
 import type { Manifest } from "../../../src/archive/manifest.ts";
-import { listManifests, readManifests } from "../../../src/archive/read.ts";
+import { listManifests, readFolder, readManifests } from "../../../src/archive/read.ts";
 import { Repository } from "../../../src/archive/repository.ts";
 import type { Run } from "../../../src/commands/backup/context.ts";
-import { finishBackup } from "../../../src/commands/backup/finish.ts";
+import { finishBackup, finishCopy } from "../../../src/commands/backup/finish.ts";
 import { StoreError } from "../../../src/errors.ts";
 import type { Store } from "../../../src/store/store.ts";
 import { readText } from "../../../src/streams.ts";
@@ -75,4 +75,39 @@ Deno.test("finishBackup() leaves manifest.json where it is that of a later backu
     await finish(store, "monthly", { at: "2026-01-03T18:04:00.000Z", knows: false });
     assertEquals(JSON.parse(await readText(await store.read(`${FOLDER}/manifest.json`))), later);
   });
+});
+
+Deno.test("finishCopy() makes the copy that a run has not come to, of the newest alone, and never one of what is damaged", async () => {
+  const NAME = "manifest-20260103T180500Z-0b5a8fd2.json";
+  const KEY = `${FOLDER}/manifest.json`;
+  const cases: [what: string, copy: string | undefined, done: boolean][] = [
+    ["none is there", undefined, true],
+    ["it is that of an earlier one", "of an earlier one", true],
+    ["it is of format 1, for all that its size tells", "of format 1", false],
+  ];
+  for (const [what, copy, done] of cases) {
+    await inStore(async (store, put) => {
+      const { signal } = new AbortController();
+      const earlier = "manifest-20260103T170000Z-11111111.json";
+      if (copy === "of an earlier one") await put(earlier, copy);
+      const manifest = await finish(store, "weekly");
+      const bytes = await readText(await store.read(`${FOLDER}/${NAME}`));
+      await put("manifest.json", copy ?? "");
+      const state = await readFolder(store, FOLDER, {});
+      if (copy === undefined) {
+        // The listing as it was before: a store has no way to delete.
+        state.hasManifest = false;
+        state.objects.delete("manifest.json");
+        state.manifests = state.manifests.filter(({ name }) => name !== "manifest.json");
+      }
+      const context = { repository: new Repository(store, { prefix: "", suffix: "" }), signal };
+      await finishCopy(context, { folder: FOLDER, name: NAME, manifest, state });
+      assertEquals(await readText(await store.read(KEY)) === bytes, done, what);
+      if (!done) return;
+      await put(NAME, "{");
+      await put("manifest.json", bytes);
+      await finishCopy(context, { folder: FOLDER, name: NAME, manifest, state: await readFolder(store, FOLDER, {}) });
+      assertEquals(await readText(await store.read(KEY)), bytes, `${what}: the copy of a damaged one`);
+    });
+  }
 });

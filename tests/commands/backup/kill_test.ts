@@ -13,7 +13,7 @@ import { filesOf, leafRevisionsOf, manifestOf, readBackup } from "../../read_arc
 import { until } from "../../until.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../../main.ts", import.meta.url));
-const PERMISSIONS = ["--allow-net", "--allow-env", "--allow-sys=hostname", "--allow-read", "--allow-write"];
+const PERMISSIONS = ["--allow-net", "--allow-env", "--allow-sys=hostname,statfs", "--allow-read", "--allow-write"];
 const CHUNK = 10;
 const IDS = idsOf(24 * CHUNK);
 const PARALLEL = 2;

@@ -1,18 +1,21 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { dirname, join } from "node:path";
+import { gzipSync } from "node:zlib";
 import { ArchiveError, EXIT } from "../../../src/errors.ts";
 import { exitCodeOfRestore } from "../../../src/commands/restore/report.ts";
 import { restore } from "../../../src/commands/restore/restore.ts";
 import { couchOk } from "../../couch_request.ts";
+import { A, B, FOREIGN_FILES, HEADER, MARKER, REFUSED_FILES } from "../../foreign_files.ts";
 import { seedHardDatabase } from "../../hard_database.ts";
 import { compareLeafRevisions, readAllLeafRevisions } from "../../leaf_revisions.ts";
-import { gzipText, type RestoreSetup, setUpRestore } from "./setup.ts";
+import { type RestoreSetup, setUpRestore } from "./setup.ts";
 
 /** Writes a file into the store's folder, compressed when its name says so. */
-async function put({ root }: RestoreSetup, name: string, text: string): Promise<void> {
+async function put({ root }: RestoreSetup, name: string, content: string | Uint8Array): Promise<void> {
   const path = join(root, name);
   await Deno.mkdir(dirname(path), { recursive: true });
-  await Deno.writeFile(path, name.endsWith(".gz") ? await gzipText(text) : new TextEncoder().encode(text));
+  const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
+  await Deno.writeFile(path, name.endsWith(".gz") ? gzipSync(bytes) : bytes);
 }
 
 /** The reference script's folder: `_bulk_get` without histories, in parts, as CouchDB answered. */
@@ -55,18 +58,22 @@ Deno.test("restore() of the reference script's archive keeps revisions, winners,
   assertEquals(await winners("new"), await winners("a/b"));
 });
 
-Deno.test("restore() of the reference script's archive writes what was there when a document had vanished", async () => {
+Deno.test("restore() of the reference script's archive writes what is there, and names what CouchDB could not read", async () => {
   await using setup = await setUpRestore();
   const gone = '{"id":"b","docs":[{"error":{"id":"b","rev":"undefined","error":"not_found","reason":"missing"}}]}';
   const failed = '{"id":"c","docs":[{"error":{"id":"c","rev":"undefined","error":"internal_error","reason":"x"}}]}';
   const there = '{"id":"a","docs":[{"ok":{"_id":"a","_rev":"1-a"}}]}';
   await put(setup, "day/db/0000000.json.gz", `{"results":[${there},${gone},${failed}]}`);
   const report = await restore(setup.context, { database: "new", path: "day/db" });
-  assertEquals([report.ok, report.documents], [true, 1]);
+  assertEquals([report.ok, report.documents], [false, 1]);
+  assertEquals(report.unreadable, [{ id: "c", error: "internal_error", reason: "x" }]);
+  assertEquals(exitCodeOfRestore(report), EXIT.partial);
   const said = setup.log.lines.filter(({ fields }) => fields.lost === 1 || fields.absent === 1).map(({ level }) =>
     level
   );
-  assertEquals(said, ["warn", "info"]);
+  assertEquals(said, ["error", "info"]);
+  const { unreadable } = await restore(setup.context, { database: "other", path: "day/db", dryRun: true });
+  assertEquals(unreadable, report.unreadable);
 });
 
 Deno.test("restore() of an archive without manifest stops at a gap, and at a stored error of CouchDB, and names them", async () => {
@@ -88,43 +95,128 @@ Deno.test("restore() of an archive without manifest stops at a gap, and at a sto
   }
 });
 
-const A = '{"_id":"a","_rev":"2-b","_revisions":{"start":2,"ids":["b","a"]},"n":9007199254740993,"10":1.0,"2":2}';
-const B = '{"_id":"b","n":1.0}';
-const HEADER = '{"name":"@cloudant/couchbackup","version":"2.11.12","mode":"full","attachments":true}';
-const FORMATS: [string, string, string][] = [
-  ["a bare array", `\n [${A},\n${B}]\n`, "arrays of documents"],
-  ["a body of _bulk_docs", `{"new_edits":false,"docs":[${A},${B}]}`, "a body of _bulk_docs"],
-  [
-    "an answer of _all_docs",
-    `{"total_rows":3,"offset":0,"rows":[\r\n{"id":"a","key":"a","value":{"rev":"2-b"},"doc":${A}},\r\n` +
-    `{"id":"b","key":"b","value":{},"doc":${B}},\r\n{"id":"c","key":"c","value":{"rev":"1-c","deleted":true},"doc":null}]}`,
-    "an answer of _all_docs",
-  ],
-  ["couchbackup's file", `${HEADER}\n[${A}]\n[]\n[${B}]\n`, "a file of couchbackup"],
-  ["couchbackup's older file, without a first line", `[${A}]\n[${B}]\n`, "arrays of documents"],
-];
-for (const [what, text, format] of FORMATS) {
+for (const { what, text, format } of FOREIGN_FILES) {
   for (const name of ["file.json", "file.txt.gz"]) {
     Deno.test(`restore() reads ${what} from ${name}`, async () => {
       await using setup = await setUpRestore();
       await put(setup, name, text);
-      const report = await restore(setup.context, { database: "new", path: name });
-      assertEquals([report.ok, report.verified, report.documents], [true, false, 2]);
+      const expected = [true, false, 2, 2];
+      for (const dryRun of [true, false]) {
+        const report = await restore(setup.context, { database: "new", path: name, dryRun });
+        assertEquals([report.ok, report.verified, report.documents, report.leaf_revisions], expected);
+      }
       assertEquals(setup.log.lines.filter(({ fields }) => fields.format === format).length, 1);
       const leaves = await readAllLeafRevisions(setup.server, "new");
-      const [[rev, a] = ["", ""]] = [...leaves.get("a")!];
-      assertEquals(rev, "2-b");
-      assertStringIncludes(a, '"n":9007199254740993,"10":1.0,"2":2');
-      // A document without a revision gets its first one.
-      const [[newRev, b] = ["", ""]] = [...leaves.get("b")!];
-      assertEquals([newRev.startsWith("1-"), b.includes('"n":1.0')], [true, true]);
+      assertEquals([...leaves].map(([id, texts]) => [id, ...texts.keys()]), [["a", "2-b"], ["b ä", "1-c"]]);
+      const text_ = leaves.get("a")!.get("2-b")!;
+      assertStringIncludes(text_, '"n":9007199254740993,"10":1.0,"2":2');
     });
   }
 }
 
+Deno.test("restore() reads the Rust port's folders, in the order of their numbers, and names a gap", async () => {
+  await using setup = await setUpRestore();
+  const folder = "backup/ippbx/2026/10/22/couchdb/account/ab";
+  const ids = Array.from({ length: 12 }, (_, number) => `d${number}`);
+  for (const [number, id] of ids.entries()) {
+    await put(setup, `${folder}/${String(number).padStart(3, "0")}.json.gz`, `[{"_id":"${id}","_rev":"1-a"},${A}]`);
+  }
+  for (const [database, path] of [["account/ab", "2026-10-22"], ["new", folder], ["other", join(setup.root, folder)]]) {
+    const report = await restore(setup.context, { database: database!, path: path! });
+    assertEquals([report.ok, report.leaf_revisions], [true, 24], path);
+    const leaves = await readAllLeafRevisions(setup.server, database!);
+    assertEquals([...leaves.keys()].sort(), ["a", ...ids].sort());
+  }
+  await Deno.remove(join(setup.root, folder, "003.json.gz"));
+  const run = (salvage: boolean) => restore(setup.context, { database: "third", path: folder, salvage });
+  await assertRejects(() => run(false), ArchiveError, "003.json.gz");
+  const report = await run(true);
+  assertEquals([report.leaf_revisions, report.damaged], [22, [{ chunk: "003.json.gz", problem: "It is missing" }]]);
+  assertEquals(exitCodeOfRestore(report), EXIT.archive);
+});
+
+Deno.test("restore() reads the Rust port's documents with histories: that is no backup that has not finished", async () => {
+  await using setup = await setUpRestore();
+  await put(setup, "day/db/000.json.gz", `[${A}]`);
+  assertEquals((await restore(setup.context, { database: "new", path: "day/db" })).ok, true);
+});
+
+Deno.test("restore() gives a document without a revision its first one", async () => {
+  await using setup = await setUpRestore();
+  await put(setup, "file.json", `[${A},{"_id":"b","n":1.0}]`);
+  assertEquals((await restore(setup.context, { database: "new", path: "file.json" })).documents, 2);
+  const [[rev, b] = ["", ""]] = [...(await readAllLeafRevisions(setup.server, "new")).get("b")!];
+  assertEquals([rev.startsWith("1-"), b.includes('"n":1.0')], [true, true]);
+});
+
+const HELLO = '"digest":"md5-XUFAKrxLKna5cZ2REBfFkg==","revpos":1,"data":"aGVsbG8="';
+
+Deno.test("restore() gives couchbackup's attachments back with their types and digests, in large documents too", async () => {
+  await using setup = await setUpRestore();
+  const large = btoa("x".repeat(4_500_000));
+  const withTypes = (id: string, more = "") =>
+    `{"_id":"${id}","_rev":"1-a","contentType":"a","_attachments":{"f.txt":{"contentType":"text/plain",${HELLO}},` +
+    `"g":{"contentType":"image/png","revpos":1,"data":"${more}"}}}`;
+  const text = `${HEADER.replace("false", "true")}\n[${withTypes("a")},${withTypes("b", large)}]\n`;
+  // CouchDB's own word for it: the digest of text is that of its compressed form.
+  await couchOk(setup.server, "PUT /source");
+  const docs = [withTypes("a"), withTypes("b", large)].map((document) =>
+    document.replaceAll(/"contentType":"(text|image)/g, '"content_type":"$1')
+  );
+  await couchOk(setup.server, "POST /source/_bulk_docs", `{"new_edits":false,"docs":[${docs}]}`);
+  for (const name of ["file.json", "file.json.gz"]) {
+    const database = name.replaceAll(".", "-");
+    await put(setup, name, text);
+    const report = await restore(setup.context, { database, path: name });
+    assertEquals([report.ok, report.documents], [true, 2]);
+    for (const id of ["a", "b"]) {
+      const { json, text } = await couchOk(setup.server, `GET /${database}/${id}`);
+      const { json: expected } = await couchOk(setup.server, `GET /source/${id}`);
+      assertEquals(json._attachments["f.txt"].content_type, "text/plain");
+      assertEquals(json._attachments, expected._attachments);
+      // What the document itself calls so stays.
+      assertStringIncludes(text, '"contentType":"a"');
+    }
+  }
+  // Of no other format is anything renamed: CouchDB gets what was written.
+  await put(setup, "array.json", `[${withTypes("a")}]`);
+  await restore(setup.context, { database: "array", path: "array.json" });
+  const { json } = await couchOk(setup.server, "GET /array/a");
+  assertEquals(json._attachments["f.txt"].content_type, "application/octet-stream");
+});
+
+Deno.test("restore() takes couchbackup's first line alone for an empty database", async () => {
+  await using setup = await setUpRestore();
+  for (const [name, text] of Object.entries({ a: `${HEADER}\n`, b: `${HEADER}\n[]\n`, c: `${HEADER}\n${MARKER}\n` })) {
+    await put(setup, `${name}.json`, text);
+    const report = await restore(setup.context, { database: name, path: `${name}.json` });
+    assertEquals([report.ok, report.documents, exitCodeOfRestore(report)], [true, 0, EXIT.ok]);
+    assertEquals(setup.server.databases.has(name), true);
+  }
+});
+
+Deno.test("restore() with salvage writes every whole line of a broken file, names the others and ends with 12", async () => {
+  await using setup = await setUpRestore();
+  await put(setup, "file.json", `${HEADER}\n[${A}]\n[{"_id":"x","t\n[${B}]\n`);
+  const run = (more: { salvage?: boolean; dryRun?: boolean }) =>
+    restore(setup.context, { database: "new", path: "file.json", ...more });
+  for (const dryRun of [true, false]) {
+    const error = await assertRejects(() => run({ dryRun }), ArchiveError, "Line 3 cannot be read");
+    assertStringIncludes(error.hint ?? "", "--salvage");
+  }
+  assertEquals(setup.server.databases.has("new"), false);
+  for (const dryRun of [true, false]) {
+    const report = await run({ salvage: true, dryRun });
+    assertEquals([report.documents, report.damaged.map(({ chunk }) => chunk)], [2, ["file.json"]]);
+    assertStringIncludes(report.damaged[0]!.problem, "Line 3");
+    assertEquals(exitCodeOfRestore(report), EXIT.archive);
+  }
+  assertEquals([...(await readAllLeafRevisions(setup.server, "new")).keys()], ["a", "b ä"]);
+});
+
 Deno.test("restore() says which documents without a revision are there already", async () => {
   await using setup = await setUpRestore();
-  await put(setup, "file.json", `[${A},${B}]`);
+  await put(setup, "file.json", `[${A},{"_id":"b"}]`);
   await restore(setup.context, { database: "new", path: "file.json" });
   const report = await restore(setup.context, { database: "new", path: "file.json", intoExisting: true });
   assertEquals(report.failed.map(({ id, error }) => [id, error]), [["b", "conflict"]]);
@@ -148,6 +240,18 @@ Deno.test("restore() counts what CouchDB took of a chunk of rows that are no doc
   assertEquals(json.doc_count, 20);
 });
 
+Deno.test("restore() with dryRun looks into large documents, too", async () => {
+  await using setup = await setUpRestore();
+  const text = "x".repeat(4_500_000);
+  const rows = ["[1,,2]", "[1,2]"].map((list, at) => `{"_id":"d${at}","_rev":"1-a","text":"${text}","list":${list}}`);
+  await put(setup, "file.json", `[${rows.join(",")}]`);
+  for (const dryRun of [true, false]) {
+    const report = await restore(setup.context, { database: "new", path: "file.json", dryRun });
+    assertEquals([report.documents, report.failed.map(({ id }) => id)], [1, ["d0"]], `dry run: ${dryRun}`);
+    assertEquals(exitCodeOfRestore(report), EXIT.partial);
+  }
+});
+
 Deno.test("restore() finds id and revision of a large document behind its attachments", async () => {
   await using setup = await setUpRestore();
   const data = btoa("x".repeat(4_500_000));
@@ -162,15 +266,37 @@ Deno.test("restore() finds id and revision of a large document behind its attach
   assertEquals(order, [["a"], ["_design/app"]]);
 });
 
-Deno.test("restore() refuses a file that holds no documents in any format it knows", async () => {
-  for (const text of ["", "hello", '{"name":"x"}', '"[]"', `${HEADER}\n`]) {
+for (const [what, file, message, hint = "Read are"] of REFUSED_FILES) {
+  Deno.test(`restore() refuses ${what}, says what it seems to be, and has no useless hint`, async () => {
     await using setup = await setUpRestore();
-    await put(setup, "file.json", text);
-    const run = () => restore(setup.context, { database: "new", path: "file.json" });
-    const error = await assertRejects(run, ArchiveError);
-    assertStringIncludes(error.message, "file.json");
+    await put(setup, "file", file);
+    await put(setup, "file.gz", file);
+    for (const path of ["file", "file.gz"]) {
+      for (const dryRun of [true, false]) {
+        const run = () => restore(setup.context, { database: "new", path, dryRun });
+        const error = await assertRejects(run, ArchiveError, message);
+        assertEquals(error.exitCode, EXIT.archive);
+        assertStringIncludes(error.message, `"${path}"`);
+        assertStringIncludes(error.hint ?? "", hint);
+        assertEquals(error.hint?.includes("--salvage"), false, error.hint);
+      }
+    }
     assertEquals(setup.server.databases.has("new"), false);
+  });
+}
+
+Deno.test("restore() never writes what has no id of its own, and names it by the id of its row", async () => {
+  await using setup = await setUpRestore();
+  await put(setup, "file.json", `{"rows":[{"id":"a","doc":${A}},{"id":"b","doc":{"n":1}}]}`);
+  for (const dryRun of [true, false]) {
+    const report = await restore(setup.context, { database: "new", path: "file.json", dryRun });
+    assertEquals([report.documents, report.failed.map(({ id, reason }) => [id, reason])], [
+      1,
+      [["b", 'Document has no "_id"']],
+    ]);
+    assertEquals(exitCodeOfRestore(report), EXIT.partial);
   }
+  assertEquals([...(await readAllLeafRevisions(setup.server, "new")).keys()], ["a"]);
 });
 
 Deno.test("restore() reads CouchDB's answers that hold documents, and refuses those that hold none", async () => {

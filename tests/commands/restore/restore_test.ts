@@ -157,7 +157,7 @@ Deno.test("restore() refuses a database that holds documents or only the marks o
   await couchOk(server, "PUT /filled");
   const { json: { rev } } = await couchOk(server, "PUT /filled/x", {});
   const request = { database: "filled", path: archive.path };
-  for (const found of ["it holds 1 documents", "the marks of 1 deleted ones"]) {
+  for (const found of ["it holds 1 document", "the marks of 1 deleted one"]) {
     const error = await assertRejects(() => restore(context, request), UsageError, found);
     assertStringIncludes(error.hint!, "--into-existing");
     await couch(server, `DELETE /filled/x?rev=${rev}`);

@@ -98,6 +98,12 @@ function allDocuments(request: CouchRequest, { database, node }: DatabaseCall): 
   const withDocuments = options.get("include_docs") === "true";
   const row = (id: string) => {
     const winner = listing.winner(id);
+    const mark = winner === undefined ? database.tree(id)?.winner() : undefined;
+    // Of a document that is named CouchDB tells the mark of its deletion, too.
+    if (mark !== undefined) {
+      const head = JSON.stringify({ id, key: id, value: { rev: revisionName(mark), deleted: true } });
+      return withDocuments ? `${head.slice(0, -1)},"doc":null}` : head;
+    }
     if (winner === undefined) return JSON.stringify({ key: id, error: "not_found" });
     const head = JSON.stringify({ id, key: id, value: { rev: revisionName(winner) } });
     return withDocuments ? `${head.slice(0, -1)},"doc":${textOf(id, winner)}}` : head;

@@ -34,6 +34,20 @@ export const LISTING_BEHAVIOURS: readonly Behaviour[] = [
     },
   },
   {
+    name: "_all_docs tells of documents that are named as keys the mark of a deletion, too",
+    async check(call) {
+      await write(call, '{"_id":"live","_rev":"1-a"}', '{"_id":"gone","_rev":"2-b","_deleted":true}');
+      for (const query of ["", "?include_docs=true"]) {
+        const { json } = await call(`POST /_all_docs${query}`, { keys: ["gone", "live", "never"] });
+        assertEquals(json.rows.map(({ key, value, error }: Record<string, unknown>) => [key, value ?? error]), [
+          ["gone", { rev: "2-b", deleted: true }],
+          ["live", { rev: "1-a" }],
+          ["never", "not_found"],
+        ]);
+      }
+    },
+  },
+  {
     name: "_all_docs understands ranges, order, skip and keys",
     async check(call) {
       await write(call, ...["a", "b", "c", "d"].map((id) => `{"_id":"${id}","_rev":"1-${id}","v":1.0}`));

@@ -79,7 +79,7 @@ for (
           const error = await assertRejects(run, StoreError, "may not be mounted", operation);
           assertEquals(error.facts.code, "not_mounted");
           assertStringIncludes(error.message, found);
-          assertStringIncludes(error.hint ?? "", `touch "${root}/.couchdb-backup"`);
+          assertStringIncludes(error.hint ?? "", `touch ${root}/.couchdb-backup`);
         }
       }
       const left = state === "is gone" ? [] : await Array.fromAsync(Deno.readDir(root));

@@ -255,3 +255,42 @@ Deno.test("DirectoryStore makes a folder anew that somebody has removed meanwhil
     await given.close();
   }
 });
+
+Deno.test("DirectoryStore makes what nobody else can read, unless the bucket folder is handed to a group", async () => {
+  const place = await Deno.makeTempDir({ prefix: "couchdb-backup-modes-" });
+  const umask = Deno.umask(0);
+  const modesBelow = async (folder: string): Promise<Set<string>> => {
+    const modes = new Set<string>();
+    for await (const { name, isDirectory } of Deno.readDir(folder)) {
+      const path = `${folder}/${name}`;
+      const { mode } = await Deno.stat(path);
+      if (name !== ".couchdb-backup") {
+        modes.add(`${isDirectory ? "folder" : "file"} ${((mode ?? 0) & 0o7777).toString(8)}`);
+      }
+      if (isDirectory) { for (const one of await modesBelow(path)) modes.add(one); }
+    }
+    return modes;
+  };
+  const fill = async (root: string, link?: () => Promise<void>) => {
+    const stateFolder = `${place}/state`;
+    const store = new DirectoryStore(root, link === undefined ? { stateFolder } : { stateFolder, link });
+    await store.create(["a/b/chunk"], pieces(bytesOf("x")));
+    await store.replace("a/c", new Uint8Array(1));
+    return [...await modesBelow(root)].sort();
+  };
+  try {
+    const noLinks = () => Promise.reject(Object.assign(new Error(), { code: "EPERM" }));
+    assertEquals(await fill(`${place}/own`), ["file 600", "folder 700"]);
+    assertEquals(await fill(`${place}/without links`, noLinks), ["file 600", "folder 700"]);
+    assertEquals((await Deno.stat(`${place}/own`)).mode! & 0o777, 0o700);
+    await Deno.mkdir(`${place}/open`, { mode: 0o755 });
+    assertEquals(await fill(`${place}/open`), ["file 600", "folder 700"]);
+    await Deno.mkdir(`${place}/shared`);
+    await Deno.chmod(`${place}/shared`, 0o2750);
+    assertEquals(await fill(`${place}/shared`), ["file 640", "folder 2750"]);
+    assertEquals([...await modesBelow(`${place}/state`)].sort(), ["file 600", "folder 700"]);
+  } finally {
+    Deno.umask(umask);
+    await Deno.remove(place, { recursive: true });
+  }
+});

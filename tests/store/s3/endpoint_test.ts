@@ -1,6 +1,13 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { StoreError } from "../../../src/errors.ts";
-import { bucketUrl, checkEndpoint, encodeKey, encodeQuery, parseS3Url } from "../../../src/store/s3/endpoint.ts";
+import {
+  bucketUrls,
+  checkAddressing,
+  checkEndpoint,
+  encodeKey,
+  encodeQuery,
+  parseS3Url,
+} from "../../../src/store/s3/endpoint.ts";
 
 Deno.test("parseS3Url() takes bucket and folder as they stand", () => {
   const cases: [url: string, bucket: string, folder: string][] = [
@@ -24,16 +31,57 @@ Deno.test("parseS3Url() refuses what cannot be a bucket, and shows no password",
   }
 });
 
-Deno.test("bucketUrl() is dual-stack, and path style where a wildcard certificate or name does not reach", () => {
-  const cases: [bucket: string, region: string, endpoint: string | undefined, url: string][] = [
-    ["name", "eu-west-1", undefined, "https://name.s3.dualstack.eu-west-1.amazonaws.com"],
-    ["data.example.com", "us-east-1", undefined, "https://s3.dualstack.us-east-1.amazonaws.com/data.example.com"],
-    ["Old_Name", "us-east-1", undefined, "https://s3.dualstack.us-east-1.amazonaws.com/Old_Name"],
-    ["name", "cn-north-1", undefined, "https://name.s3.dualstack.cn-north-1.amazonaws.com.cn"],
-    ["name", "us-east-1", "http://[::1]:9000", "http://[::1]:9000/name"],
-    ["name", "us-east-1", "https://proxy.example/s3/", "https://proxy.example/s3/name"],
+Deno.test("bucketUrls() are AWS's dual-stack one, then the older one, in path style where a wildcard does not reach", () => {
+  const cases: [bucket: string, region: string, urls: string[]][] = [
+    ["name", "eu-west-1", [
+      "https://name.s3.dualstack.eu-west-1.amazonaws.com",
+      "https://name.s3.eu-west-1.amazonaws.com",
+    ]],
+    ["data.example.com", "us-east-1", [
+      "https://s3.dualstack.us-east-1.amazonaws.com/data.example.com",
+      "https://s3.us-east-1.amazonaws.com/data.example.com",
+    ]],
+    ["Old_Name", "us-east-1", [
+      "https://s3.dualstack.us-east-1.amazonaws.com/Old_Name",
+      "https://s3.us-east-1.amazonaws.com/Old_Name",
+    ]],
+    ["name", "cn-north-1", [
+      "https://name.s3.dualstack.cn-north-1.amazonaws.com.cn",
+      "https://name.s3.cn-north-1.amazonaws.com.cn",
+    ]],
   ];
-  for (const [bucket, region, endpoint, url] of cases) assertEquals(bucketUrl({ bucket, region, endpoint }), url);
+  for (const [bucket, region, urls] of cases) assertEquals(bucketUrls({ bucket, region }), urls);
+});
+
+Deno.test("bucketUrls() name a bucket as addressing_style says, and in the path of an endpoint where it says nothing", () => {
+  const region = "us-east-1";
+  const cases: [endpoint: string | undefined, addressing: "path" | "virtual" | undefined, url: string][] = [
+    ["http://[::1]:9000", undefined, "http://[::1]:9000/name"],
+    ["https://proxy.example/s3/", undefined, "https://proxy.example/s3/name"],
+    ["https://oss-cn-beijing.aliyuncs.com", "virtual", "https://name.oss-cn-beijing.aliyuncs.com"],
+    ["http://proxy.example:81/s3/", "virtual", "http://name.proxy.example:81/s3"],
+    ["https://minio.example", "path", "https://minio.example/name"],
+    [undefined, "path", "https://s3.dualstack.us-east-1.amazonaws.com/name"],
+  ];
+  for (const [endpoint, addressing, url] of cases) {
+    assertEquals(bucketUrls({ bucket: "name", region, endpoint, addressing })[0], url);
+  }
+});
+
+Deno.test("checkAddressing() refuses what cannot stand before a host's name", () => {
+  assertEquals(checkAddressing({ bucket: "name", endpoint: "https://oss.example", addressing: "virtual" }), "virtual");
+  assertEquals(checkAddressing({ bucket: "Old_Name", endpoint: "http://[::1]:9000", addressing: "path" }), "path");
+  assertEquals(checkAddressing({ bucket: "Old_Name", endpoint: undefined, addressing: undefined }), undefined);
+  for (
+    const [bucket, endpoint] of [
+      ["name", "http://[::1]:9000"],
+      ["name", "http://127.0.0.1:9000"],
+      ["Old_Name", "https://oss.example"],
+    ] as const
+  ) {
+    const error = assertThrows(() => checkAddressing({ bucket, endpoint, addressing: "virtual" }), StoreError);
+    assertEquals([error.facts.code, error.hint], ["bad_endpoint", "Set addressing_style: path, or leave it out"]);
+  }
 });
 
 Deno.test("checkEndpoint() takes http and https URLs without login and query", () => {

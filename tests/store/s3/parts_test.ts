@@ -1,5 +1,6 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
-import { cutIntoParts, PartMemory, partSize } from "../../../src/store/s3/parts.ts";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { StoreError } from "../../../src/errors.ts";
+import { cutIntoParts, mostBytes, PartMemory, partSize } from "../../../src/store/s3/parts.ts";
 import { patternBytes, pieces } from "../store_contract.ts";
 
 Deno.test("cutIntoParts() gives the same bytes back for every size and every cut", async () => {
@@ -7,7 +8,9 @@ Deno.test("cutIntoParts() gives the same bytes back for every size and every cut
     const body = patternBytes(size);
     for (const pieceBytes of [1, 3, 7, 10, 11, 20, 100]) {
       const seen: { number: number; bytes: number[]; last: boolean }[] = [];
-      for await (const { number, bytes, last } of cutIntoParts(pieces(body, pieceBytes), new PartMemory(10))) {
+      for await (
+        const { number, bytes, last } of cutIntoParts(pieces(body, pieceBytes), new PartMemory({ smallestBytes: 10 }))
+      ) {
         seen.push({ number, bytes: [...bytes], last });
       }
       const what = `${size} bytes in pieces of ${pieceBytes}`;
@@ -26,7 +29,7 @@ Deno.test("cutIntoParts() gives the same bytes back for every size and every cut
 Deno.test("cutIntoParts() leaves a part untouched until it is given back, and then uses its buffer again", async () => {
   const body = patternBytes(50);
   for (const givesBack of [true, false]) {
-    const memory = new PartMemory(10);
+    const memory = new PartMemory({ smallestBytes: 10 });
     const parts: Uint8Array<ArrayBuffer>[] = [];
     const buffers = new Set<ArrayBuffer>();
     for await (const { bytes, number } of cutIntoParts(pieces(body, 7), memory)) {
@@ -44,7 +47,7 @@ Deno.test("cutIntoParts() leaves a part untouched until it is given back, and th
 });
 
 Deno.test("PartMemory enter() lets one full part through at a time, or several smaller bodies", async () => {
-  const memory = new PartMemory(10);
+  const memory = new PartMemory({ smallestBytes: 10 });
   const sending: number[] = [];
   let mostAtOnce = 0;
   let sent = 0;
@@ -65,7 +68,7 @@ Deno.test("PartMemory enter() lets one full part through at a time, or several s
 });
 
 Deno.test("PartMemory enter() can be left by a signal", async () => {
-  const memory = new PartMemory(10);
+  const memory = new PartMemory({ smallestBytes: 10 });
   const leave = await memory.enter(20, undefined);
   const waiting = memory.enter(1, AbortSignal.timeout(5));
   await assertRejects(() => waiting, DOMException);
@@ -75,10 +78,36 @@ Deno.test("PartMemory enter() can be left by a signal", async () => {
 
 Deno.test("partSize() lets ten thousand parts hold 4.8 TiB, and stays at the minimum up to 5 GiB", () => {
   const MIB = 1024 * 1024;
-  const whole = Array.from({ length: 10_000 }, (_, index) => partSize(index + 1, 5 * MIB)).reduce(
+  const whole = Array.from({ length: 10_000 }, (_, index) => partSize(index + 1, { smallestBytes: 5 * MIB })).reduce(
     (sum, size) => sum + size,
     0,
   );
   assert(whole >= 4.8 * 1024 * 1024 * MIB, `${whole}`);
-  assertEquals([1, 1000, 1001, 2001, 10_000].map((number) => partSize(number, 5 * MIB) / MIB), [5, 5, 10, 20, 2560]);
+  assertEquals([1, 1000, 1001, 2001, 10_000].map((number) => partSize(number, { smallestBytes: 5 * MIB }) / MIB), [
+    5,
+    5,
+    10,
+    20,
+    2560,
+  ]);
+});
+
+Deno.test("partSize() grows sooner where fewer parts are allowed, and never where all have to be equal", () => {
+  const sizes = (rules: { equal?: boolean; maxParts?: number }) =>
+    [1, 100, 101, 1000].map((number) => partSize(number, { smallestBytes: 5, ...rules }));
+  assertEquals(sizes({ maxParts: 1000 }), [5, 5, 10, 5 * 512]);
+  assertEquals(sizes({ maxParts: 1000, equal: true }), [5, 5, 5, 5]);
+  assertEquals(mostBytes({ smallestBytes: 5, maxParts: 1000, equal: true }), 5000);
+  assertEquals(mostBytes({ smallestBytes: 5, maxParts: 1000 }), 5 * 100 * 1023);
+});
+
+Deno.test("cutIntoParts() says too_large where the parts that are allowed do not hold the body", async () => {
+  const cut = async (size: number) => {
+    const memory = new PartMemory({ smallestBytes: 10, equal: true, maxParts: 3 });
+    return (await Array.fromAsync(cutIntoParts(pieces(patternBytes(size), 7), memory))).length;
+  };
+  assertEquals([await cut(20), await cut(30)], [2, 3]);
+  const error = await assertRejects(() => cut(31), StoreError);
+  assertEquals(error.facts.code, "too_large");
+  assertStringIncludes(error.hint ?? "", "part_size");
 });

@@ -6,6 +6,7 @@ import { openStore } from "../../../src/store/open.ts";
 import { S3Store } from "../../../src/store/s3/store.ts";
 import type { S3Settings } from "../../../src/store/s3/client.ts";
 import type { StoreOptions } from "../../../src/store/store.ts";
+import { RecordedLog } from "../../fakes/log.ts";
 import { FakeS3, type FakeS3Options, type Operation } from "../../fakes/s3.ts";
 import { bytesOf, listAll, patternBytes, pieces, readAll, type StoreUnderTest, testStore } from "../store_contract.ts";
 
@@ -72,6 +73,13 @@ function testFake(
 const largeBody = () => pieces(patternBytes(LARGE_BYTES));
 const counts = (fake: FakeS3, ...operations: Operation[]) => operations.map((operation) => fake.count(operation));
 
+testFake("S3Store says at the first repetition that it asks again", async ({ fake, options }) => {
+  const log = new RecordedLog();
+  for (let time = 0; time < 2; time++) fake.inject("PutObject", { kind: "refuse", status: 503, code: "SlowDown" });
+  await new S3Store(options, QUICK, { log }).create(["a"], pieces(bytesOf("x")));
+  assertEquals(log.events("warn"), ["store does not answer as it should: it is asked again"]);
+});
+
 testFake("S3Store encodes a key once: account%2Fab is sent as account%252Fab", async ({ fake, store }) => {
   await store.create(["account%2Fab/!'()*~ +"], pieces(bytesOf("x")));
   assertEquals(fake.requests.map((request) => request.rawPath), [
@@ -101,6 +109,51 @@ testFake("S3Store create() sends what fits into a part in one request, and no by
   for (const size of [100_001, 200_000, 200_001]) await store.create([`many/${size}`], pieces(patternBytes(size)));
   assertEquals(counts(fake, "PutObject", "CreateMultipartUpload", "UploadPart"), [4, 3, 2 + 2 + 3]);
 });
+
+testFake("S3Store create() sends equal parts to a store that wants them, where part_size is set", async (given) => {
+  const { fake, options } = given;
+  // Parts grow after each two of twenty.
+  const body = () => pieces(patternBytes(550_000));
+  const settings = { ...QUICK, maxParts: 20 };
+  const error = await assertRejects(() => new S3Store(options, settings).create(["grown"], body()), StoreError);
+  assertEquals(error.facts.code, "InvalidPart");
+  const store = new S3Store({ ...options, partBytes: 100_000, maxParts: 20 }, { ...QUICK, partBytes: 100_000 });
+  await store.create(["equal"], body());
+  assertEquals(await readAll(store, "equal"), patternBytes(550_000));
+  assertEquals(fake.leftovers(), ["test-bucket/f/equal"]);
+}, { wantsEqualParts: true });
+
+testFake("S3Store create() makes do with the parts that a store takes, where max_parts is set", async (given) => {
+  const { fake, options } = given;
+  const body = () => pieces(patternBytes(1_500_000), 100_000);
+  const error = await assertRejects(() => new S3Store(options, QUICK).create(["many"], body()), StoreError);
+  assertEquals([error.facts.code, error.facts.status], ["InvalidArgument", 400]);
+  const store = new S3Store({ ...options, maxParts: 10 }, QUICK);
+  await store.create(["few"], body());
+  assertEquals(await readAll(store, "few"), patternBytes(1_500_000));
+  assertEquals(fake.leftovers(), ["test-bucket/f/few"]);
+}, { maxParts: 10 });
+
+testFake(
+  "S3Store create() aborts what is larger than equal parts can hold, with the option to raise",
+  async (given) => {
+    const { fake, options } = given;
+    const store = new S3Store({ ...options, partBytes: 100_000, maxParts: 3 }, QUICK);
+    const error = await assertRejects(() => store.create(["large"], largeBody()), StoreError);
+    assertEquals([error.facts.code, error.exitCode], ["too_large", 11]);
+    assertEquals(fake.leftovers(), []);
+  },
+  { maxParts: 3 },
+);
+
+testFake("S3Store gives every body and every request that may have one a length", async ({ fake, store }) => {
+  for (const size of [0, 1, LARGE_BYTES]) await store.create([`${size}`], pieces(patternBytes(size)));
+  await store.replace("empty", new Uint8Array(0));
+  const mayHaveBody = new Set(["PutObject", "UploadPart", "CreateMultipartUpload", "CompleteMultipartUpload"]);
+  const asked = fake.requests.filter(({ operation }) => mayHaveBody.has(operation));
+  assertEquals(asked.length, 3 + 1 + 4 + 1);
+  for (const { headers, operation } of asked) assert(headers["content-length"] !== undefined, operation);
+}, { wantsLengths: true });
 
 testFake("S3Store encrypts everything as the config says", async ({ fake, options }) => {
   const store = new S3Store({ ...options, kmsKeyId: "arn:aws:kms:x" }, QUICK);
@@ -506,3 +559,23 @@ Deno.test("openStore() opens a bucket and asks for what is missing", async () =>
     assert(error.hint !== undefined && !error.message.includes("hunter2"), error.message);
   }
 });
+
+testFake(
+  "S3Store read() of an answer that falls silent ends, whatever was collected meanwhile",
+  async ({ fake, store }) => {
+    await store.create(["object"], pieces(patternBytes(1000)));
+    fake.inject("GetObject", { kind: "stall_body", afterBytes: 10 });
+    fake.inject("GetObject", { kind: "stall_body", afterBytes: 0 }, 99);
+    // Memory that is asked for and let go makes the runtime collect what nobody holds.
+    const litter = setInterval(() => new Uint8Array(16 << 20), 20);
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const hang = new Promise<never>((_, reject) => timer = setTimeout(() => reject(new Error("It hangs")), 10_000));
+    try {
+      const error = await assertRejects(() => Promise.race([readAll(store, "object"), hang]), StoreError);
+      assertEquals(error.facts.code, "timeout");
+    } finally {
+      clearInterval(litter);
+      clearTimeout(timer);
+    }
+  },
+);

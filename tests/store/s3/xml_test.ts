@@ -77,8 +77,21 @@ Deno.test("parseListing() takes no part of a page, and no other page, for the on
     "no time": listing("<Contents><Key>p/a</Key><Size>5</Size></Contents>"),
     "no key": listing("<Contents><LastModified>2026-01-03T18:00:00.000Z</LastModified><Size>5</Size></Contents>"),
     "nothing": "<ListBucketResult/>",
+    "an encoding that is none": listing(`<EncodingType>url</EncodingType>${contents("p/%zz")}`),
   };
   for (const [what, text] of Object.entries(others)) assertEquals(parseListing(text, "p/"), undefined, what);
+});
+
+Deno.test("parseListing() takes no page that announces more than it has, or whose names are no encoding", () => {
+  const counted = (count: string, rest = "") =>
+    parseListing(listing(`<KeyCount>${count}</KeyCount>${contents("p/a")}${contents("p/b")}${rest}`), "p/")?.entries
+      .length;
+  assertEquals([counted("2"), counted("1"), counted("3"), counted("x")], [2, 2, undefined, undefined]);
+  assertEquals(counted("3", "<CommonPrefixes><Prefix>p/c/</Prefix></CommonPrefixes>"), 3);
+  assertEquals(counted("3", contents("p/c").replaceAll("Contents", "Contentr")), undefined);
+  for (const key of ["p/%", "p/%ff", "p/%2"]) {
+    assertEquals(parseListing(listing(`<EncodingType>url</EncodingType>${contents(key)}`), "p/"), undefined, key);
+  }
 });
 
 Deno.test("answers that are something else give undefined", () => {

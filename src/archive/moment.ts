@@ -1,0 +1,153 @@
+/**
+ * What a repository held at a moment: of each database the newest backup that was complete then, and which databases the
+ * last runs before it had selected. In: a repository and a moment, or none for now. Out: what a whole cluster is brought
+ * back from.
+ */
+import { decodeDatabase } from "../database_name.ts";
+import { ArchiveError } from "../errors.ts";
+import type { Log } from "../observe.ts";
+import { loadAhead } from "../parallel.ts";
+import { joinKey } from "../store/key.ts";
+import type { StoreCallOptions } from "../store/store.ts";
+import { Catalog } from "./catalog.ts";
+import { listDays } from "./days.ts";
+import { parseRunFolderName } from "./layout.ts";
+import type { Repository } from "./repository.ts";
+import { listManualRuns, readManualRun } from "./manual_run.ts";
+import type { RunReport, TaskReport } from "./report.ts";
+import { findRestorePoint, type RestorePoint } from "./restore_point.ts";
+import { RunFolder } from "./run_folder.ts";
+
+/** Databases that are looked for at once. */
+const DATABASES_AT_ONCE = 16;
+/** So many runs of a task before the moment are looked into for one that tells what it selected. */
+const MOST_RUNS = 30;
+
+/** What is looked for. */
+export interface MomentSearch extends StoreCallOptions {
+  /** The newest that was complete then. @default the newest of all */
+  notAfter?: Date | undefined;
+  log: Log;
+  /** @default the clock of this machine */
+  now?: (() => Date) | undefined;
+  /** Which databases, by their decoded names. @default all */
+  isWanted?: ((database: string) => boolean) | undefined;
+}
+
+/** A database and its newest backup at the moment. */
+export interface BackupOfMoment {
+  /** Decoded. */
+  database: string;
+  point: RestorePoint;
+}
+
+/**
+ * The newest complete backup of each database at a moment, in the order of their names. A database that has none is told in
+ * the log at debug level: it may have come later.
+ */
+export async function* backupsOfMoment(repository: Repository, search: MomentSearch): AsyncGenerator<BackupOfMoment> {
+  const { isWanted = () => true, log, signal } = search;
+  const names = [...await databasesOf(repository, { signal })].filter(isWanted).sort();
+  const find = async (database: string, signal: AbortSignal): Promise<BackupOfMoment | undefined> => {
+    try {
+      return { database, point: await findRestorePoint(repository, database, { ...search, signal }) };
+    } catch (error) {
+      if (!(error instanceof ArchiveError)) throw error;
+      log.debug("database has no complete backup of that moment", { database });
+      return undefined;
+    }
+  };
+  for await (const found of loadAhead(names, find, { limit: DATABASES_AT_ONCE, signal })) {
+    if (found !== undefined) yield found;
+  }
+}
+
+/** The decoded names of all databases that have a folder: in the catalog, or on any day, as those of format 1 may. */
+export async function databasesOf(repository: Repository, options: StoreCallOptions): Promise<Set<string>> {
+  const { store, suffix } = repository;
+  const names = new Set<string>();
+  for await (const name of new Catalog(repository).databases(options)) names.add(name);
+  const listDay = async ({ folder }: { folder: string }, signal: AbortSignal) => {
+    const found: string[] = [];
+    for await (const { kind, name } of store.list(joinKey(folder, suffix), { signal })) {
+      if (kind === "folder") found.push(decodeDatabase(name));
+    }
+    return found;
+  };
+  const days = listDays(repository, options);
+  for await (const found of loadAhead(days, listDay, { limit: DATABASES_AT_ONCE, signal: options.signal })) {
+    for (const name of found) names.add(name);
+  }
+  return names;
+}
+
+/** What the last run of a task before a moment was to save. */
+export interface LastSelection {
+  task: string;
+  /** When its schedule fired, or it was begun by hand. */
+  at: Date;
+  /** The databases as they came out, by decoded names. */
+  databases: ReadonlyMap<string, TaskReport["databases"][number]["status"]>;
+}
+
+/** Of each task that has left a report, the last run at or before a moment. */
+export async function lastSelections(
+  repository: Repository,
+  { notAfter, signal }: StoreCallOptions & { notAfter?: Date | undefined },
+): Promise<LastSelection[]> {
+  const { store } = repository;
+  const found: LastSelection[] = [];
+  for await (const { kind, name } of store.list(repository.runsFolder, { signal })) {
+    if (kind !== "folder") continue;
+    const last = await lastSelection(repository, decodeURIComponent(name), { notAfter, signal });
+    if (last !== undefined) found.push(last);
+  }
+  return found;
+}
+
+async function lastSelection(
+  repository: Repository,
+  task: string,
+  { notAfter, signal }: StoreCallOptions & { notAfter: Date | undefined },
+): Promise<LastSelection | undefined> {
+  const runs = (await listRuns(repository, task, { signal })).filter(({ at }) =>
+    notAfter === undefined || at <= notAfter
+  );
+  for (const { at, read } of runs.slice(0, MOST_RUNS)) {
+    const databases = (await read())?.tasks.find((one) => one.task === task)?.databases ?? [];
+    // A run that could not list the databases tells nothing of them.
+    if (databases.length === 0) continue;
+    return { task, at, databases: new Map(databases.map(({ database, status }) => [database, status])) };
+  }
+  return undefined;
+}
+
+/** A run that may have left a report. */
+export interface ReportedRun {
+  /** When its schedule fired, or it was begun by hand. */
+  at: Date;
+  /** Whether somebody began it by hand. */
+  isByHand: boolean;
+  /** What it came to, as far as it has come to an end. */
+  read: () => Promise<RunReport | undefined>;
+}
+
+/** The runs of a task, by schedule and by hand, the latest first. */
+export async function listRuns(
+  repository: Repository,
+  task: string,
+  options: StoreCallOptions,
+): Promise<ReportedRun[]> {
+  const runs: ReportedRun[] = [];
+  for await (const { kind, name } of repository.store.list(repository.taskFolder(task), options)) {
+    const at = kind === "folder" ? parseRunFolderName(name) : undefined;
+    if (at === undefined) continue;
+    const folder = new RunFolder(repository, { task, elapse: at });
+    const read = async () => await folder.readReport(options) ?? (await folder.readNewestGeneration(options))?.report;
+    runs.push({ at, isByHand: false, read });
+  }
+  for (const run of await listManualRuns(repository, task, options)) {
+    runs.push({ at: run.at, isByHand: true, read: () => readManualRun(repository, run, options) });
+  }
+  return runs.sort((a, b) => b.at.getTime() - a.at.getTime());
+}

@@ -1,0 +1,115 @@
+/**
+ * The documents of a backup as they were at its moment, one after the other: what is read again, or changed by a later backup
+ * of its chain, comes once and in its latest state. In: an archive that was found whole. Out: documents as raw bytes. Restore
+ * has a walk of its own, for it writes in batches; everybody else reads through here.
+ */
+import { memberSpans } from "../json/spans.ts";
+import { readTextMembers } from "../json/members.ts";
+import { loadAhead } from "../parallel.ts";
+import type { StoreCallOptions } from "../store/store.ts";
+import { type Archive, type ArchiveChunk, placeOfChunk } from "./archive.ts";
+import { CheckedChunk } from "./chunk.ts";
+import { isLarge, type LargeDocument, type RawDocument } from "./document_reader.ts";
+import { LaterStates } from "./later_states.ts";
+
+/** Chunks that are fetched and checked before their turn. */
+const CHUNKS_AHEAD = 2;
+
+/** A leaf revision of a document: held whole, or streaming by. */
+export type WalkedDocument = RawDocument | LargeDocument;
+
+/** What of an archive is wanted. */
+export interface WalkOptions extends StoreCallOptions {
+  /** Only documents with these ids. @default all */
+  isWanted?: ((id: string) => boolean) | undefined;
+  /** Of each document the winning revision alone, and none of a document that is deleted. @default every leaf revision */
+  winnersOnly?: boolean | undefined;
+  /** Is told when a chunk has been read to its end. */
+  onChunk?: (() => void) | undefined;
+}
+
+/**
+ * Walks through the documents of an archive. All leaf revisions of one document follow each other.
+ *
+ * @throws ArchiveError when a chunk is damaged, before its first document is given out.
+ */
+export async function* walkDocuments(archive: Archive, options: WalkOptions): AsyncGenerator<WalkedDocument> {
+  const { isWanted, winnersOnly = false, onChunk, signal } = options;
+  const later = new LaterStates(archive.chunks);
+  const open = async (chunk: ArchiveChunk, signal: AbortSignal) => ({
+    chunk,
+    checked: await CheckedChunk.open(placeOfChunk(archive, chunk), { signal }),
+  });
+  for await (const { chunk, checked } of loadAhead(later.chunks, open, { limit: CHUNKS_AHEAD, signal })) {
+    // Only now, when all that was above it has been read, is it known what to pass over.
+    const { onRow, passOver } = later.readOptions(chunk);
+    const isPassedOver = (id: string) => passOver?.(id) === true || isWanted?.(id) === false;
+    const winners = winnersOnly && mayLose(chunk) ? await findWinners(checked, { isPassedOver, signal }) : undefined;
+    for await (const item of checked.read({ onRow, passOver: isPassedOver, signal })) {
+      for (const document of isLarge(item) ? [item] : item) {
+        if (winners === undefined || winners.get(document.id ?? "") === revisionOf(document)) yield document;
+      }
+    }
+    onChunk?.();
+  }
+}
+
+/** Whether a chunk may have leaf revisions that are no winners: its line in the manifest tells. */
+function mayLose({ entry }: ArchiveChunk): boolean {
+  return entry === undefined || entry.leaf_revisions !== entry.documents || entry.deleted > 0;
+}
+
+/** By id the revision that CouchDB would show; none of a document that is deleted. */
+async function findWinners(
+  checked: CheckedChunk,
+  { isPassedOver, signal }: StoreCallOptions & { isPassedOver: (id: string) => boolean },
+): Promise<Map<string, string>> {
+  const winners = new Map<string, string>();
+  for await (const item of checked.read({ passOver: isPassedOver, signal })) {
+    for (const document of isLarge(item) ? [item] : item) {
+      const { id = "" } = document;
+      const rev = revisionOf(document);
+      if (rev === undefined || isDeleted(document)) continue;
+      const best = winners.get(id);
+      if (best === undefined || compareRevisions(rev, best) > 0) winners.set(id, rev);
+    }
+  }
+  return winners;
+}
+
+/** A document's revision, undefined where it has none. */
+export function revisionOf(document: WalkedDocument): string | undefined {
+  return "bytes" in document ? readTextMembers(document.bytes, ["_rev"])._rev : document.rev;
+}
+
+/** Whether a leaf revision is the mark of a deletion. One that is too large to be held is taken for none. */
+export function isDeleted(document: WalkedDocument): boolean {
+  if (!("bytes" in document)) return false;
+  const member = memberSpans(document.bytes).find(({ name }) => name === "_deleted");
+  return member !== undefined && document.bytes[member.valueFrom] === LETTER_T;
+}
+
+const LETTER_T = 0x74;
+
+/**
+ * Orders revisions as CouchDB does to choose the winner among leaves that are alike deleted or not: by their number, then by
+ * their hash. Positive where `a` wins.
+ */
+export function compareRevisions(a: string, b: string): number {
+  const [left, right] = [a, b].map((rev) => Number(rev.slice(0, rev.indexOf("-"))));
+  if (left !== right) return left! - right!;
+  return a === b ? 0 : a > b ? 1 : -1;
+}
+
+/** One leaf revision of a document, as far as it has to be known to choose among several. */
+export interface Leaf {
+  /** Its revision. */
+  rev: string;
+  /** Whether it is the mark of a deletion. */
+  deleted: boolean;
+}
+
+/** The leaf that CouchDB shows: one that is not deleted where there is one. Undefined where there is none at all. */
+export function winnerOf<L extends Leaf>(leaves: readonly L[]): L | undefined {
+  return leaves.toSorted((a, b) => Number(a.deleted) - Number(b.deleted) || compareRevisions(b.rev, a.rev))[0];
+}

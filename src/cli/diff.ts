@@ -1,0 +1,43 @@
+/** `couchdb-backup diff <db> <path> <path | live>`: what changed between two backups, or since one. */
+import type { DiffReport } from "../commands/diff.ts";
+import { EXIT } from "../errors.ts";
+import { formatCount } from "../observe/figures.ts";
+import type { Command } from "./command.ts";
+import { withSession } from "./session.ts";
+
+export const command: Command = {
+  name: "diff",
+  usage: "<db> <path> <path | live> [<config>]",
+  help: [
+    'Says which documents were added, changed and deleted between two backups of a database, or with "live" between a backup',
+    "and the database as it is in CouchDB now. Documents are compared by all of their leaf revisions.",
+    "",
+    "Paths are as for restore. Exit codes: 0 whether there are differences or not, 12 a backup is not whole.",
+  ],
+  flags: [],
+  operands: { least: 3, most: 3 },
+
+  async run(call) {
+    const [database = "", path = "", to = ""] = call.operands;
+    return await withSession(call, async (session) => {
+      const report = await session.diff({ database, from: path, to });
+      call.print(report, () => describeDiff(report));
+      return EXIT.ok;
+    });
+  },
+};
+
+/** A line a document, as diff(1) marks them, and the sums. */
+export function describeDiff({ from, to, added, changed, deleted }: DiffReport): string {
+  const lines = [["+", added], ["~", changed], ["-", deleted]] as const;
+  return [
+    ...lines.flatMap(([mark, { count, ids }]) => [
+      ...ids.map((id) => `${mark} ${JSON.stringify(id).slice(1, -1)}`),
+      ...count > ids.length ? [`${mark} … ${formatCount(count - ids.length)} more`] : [],
+    ]),
+    `${formatCount(added.count)} added, ${formatCount(changed.count)} changed, ${
+      formatCount(deleted.count)
+    } deleted from ${from} to ${to}`,
+    "",
+  ].join("\n");
+}

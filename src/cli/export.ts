@@ -1,0 +1,29 @@
+/** `couchdb-backup export <db> <path>`: the documents of a backup, one a line. */
+import { EXIT } from "../errors.ts";
+import type { Command } from "./command.ts";
+import { withSession } from "./session.ts";
+
+export const command: Command = {
+  name: "export",
+  usage: "<db> <path> [--match-id REGEX] [--winners] [<config>]",
+  help: [
+    "Writes the documents of a backup to stdout, one a line (NDJSON), in the bytes that CouchDB sent: no number is rounded.",
+    "",
+    "<path> is as for restore. Every leaf revision, deleted ones too, with histories and attachments; with --winners what",
+    "CouchDB would show. Needs no CouchDB and no password of it. restore reads such a file.",
+  ],
+  flags: [
+    { name: "match-id", value: "REGEX", summary: "only documents with an id that matches, in part" },
+    { name: "winners", summary: "of each document the winning revision, and none that is deleted" },
+  ],
+  operands: { least: 2, most: 2 },
+
+  async run(call) {
+    const [database = "", path = ""] = call.operands;
+    return await withSession(call, async (session) => {
+      const request = { database, path, matchId: call.text("match-id"), winners: call.isOn("winners") };
+      await session.export(request, (bytes) => call.shell.stdout.send(bytes));
+      return EXIT.ok;
+    });
+  },
+};

@@ -1,0 +1,82 @@
+/** `restore --all`: the same for all databases of a moment. In: the call. Out: the exit code, and what there is to say. */
+import type { FleetRequest } from "../commands/restore/fleet.ts";
+import { exitCodeOfFleet, type FleetDatabase, type FleetReport } from "../commands/restore/fleet_report.ts";
+import { UsageError } from "../errors.ts";
+import { counted, formatCount, formatSeconds } from "../observe/figures.ts";
+import type { Session } from "../session/session.ts";
+import type { Call } from "./command.ts";
+
+/** Databases at the same time, and requests for each of them. */
+const MOST_PARALLEL = 32;
+
+/** What the flags of `restore --all` ask for. */
+export function readFleetRequest(call: Call, path: string): FleetRequest {
+  const match = call.list("match");
+  return {
+    path,
+    match: match.length === 0 ? undefined : match,
+    exclude: call.list("exclude"),
+    map: call.list("map"),
+    databasesAtOnce: readParallel(call.text("parallel")),
+    gone: call.isOn("gone"),
+    intoExisting: call.isOn("into-existing"),
+    salvage: call.isOn("salvage"),
+    dryRun: call.isOn("dry-run"),
+    noViews: call.isOn("no-views"),
+  };
+}
+
+/** Restores and says how it came out. */
+export async function restoreAll(session: Session, call: Call, request: FleetRequest): Promise<number> {
+  const report = await session.restoreAll(request);
+  call.print(report, () => describeFleet(report));
+  return exitCodeOfFleet(report);
+}
+
+function readParallel(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const value = Number(text);
+  if (Number.isInteger(value) && value >= 1 && value <= MOST_PARALLEL) return value;
+  throw new UsageError(`--parallel "${text}" is not a whole number from 1 to ${MOST_PARALLEL}`);
+}
+
+/** The report for people: what is not as it should be first, sums last. */
+export function describeFleet(report: FleetReport): string {
+  const { databases, left_out, documents, dry_run, seconds } = report;
+  const ofStatus = (status: FleetDatabase["status"]) => databases.filter((one) => one.status === status);
+  const [restored, already] = [ofStatus("restored"), ofStatus("already")];
+  const broken = [...ofStatus("failed"), ...ofStatus("incomplete")];
+  const lines = databases.flatMap((one) => one.status === "restored" ? describeRestored(one, dry_run === true) : []);
+  lines.push(...broken.flatMap(describeBroken));
+  for (const { database, reason } of left_out) lines.push(`left out: ${database}: ${reason}`);
+  const sum = dry_run === true ? "Would restore" : "Restored";
+  const parts = [
+    `${sum} ${formatCount(restored.length)} of ${counted(databases.length, "database")}`,
+    already.length === 0 ? "" : `${formatCount(already.length)} were restored before`,
+    broken.length === 0 ? "" : `${formatCount(broken.length)} are NOT whole`,
+    left_out.length === 0 ? "" : `${formatCount(left_out.length)} are left out`,
+  ].filter((part) => part !== "");
+  lines.push(`${parts.join(", ")}: ${counted(documents, "document")} in ${formatSeconds(seconds)}`);
+  return `${lines.join("\n")}\n`;
+}
+
+function describeRestored({ source, database, finished_at, report }: FleetDatabase, isDryRun: boolean): string[] {
+  const name = source === database ? database : `${source} -> ${database}`;
+  const documents = report?.documents ?? 0;
+  const moment = finished_at.replace(/\.\d+Z$/, "Z");
+  return [`${isDryRun ? "would restore" : "restored"}  ${name}  ${counted(documents, "document")}  as of ${moment}`];
+}
+
+function describeBroken({ database, error, hint, report }: FleetDatabase): string[] {
+  if (error !== undefined) return [`FAILED: ${database}: ${error}`, ...hint === undefined ? [] : [`  ${hint}`]];
+  if (report === undefined) return [];
+  const { failed_revisions, damaged, missing, unreadable, lacking } = report;
+  const lacks = [
+    failed_revisions === 0 ? "" : `${counted(failed_revisions, "revision")} were refused`,
+    damaged.length === 0 ? "" : `${counted(damaged.length, "chunk")} are damaged`,
+    missing === 0 ? "" : `${counted(missing, "document")} are missing`,
+    unreadable.length === 0 ? "" : `${counted(unreadable.length, "document")} could not be read when it was saved`,
+    lacking.length === 0 ? "" : `${lacking.map(({ what }) => what).join(" and ")} could not be set`,
+  ].filter((part) => part !== "");
+  return [`NOT WHOLE: ${database}: ${lacks.join(", ")}`];
+}

@@ -1,0 +1,39 @@
+/** `couchdb-backup show <db> <path> --id ID`: one document of a backup, as raw bytes. */
+import { EXIT, UsageError } from "../errors.ts";
+import type { Command } from "./command.ts";
+import { withSession } from "./session.ts";
+
+export const command: Command = {
+  name: "show",
+  usage: "<db> <path> --id ID [--rev REV] [<config>]",
+  help: [
+    "Writes one document of a backup to stdout, in the bytes that CouchDB sent, with its history and its attachments.",
+    "",
+    "<path> is as for restore. It is the winning revision, or the newest mark of a deletion, unless --rev names another leaf.",
+    "Needs no CouchDB and no password of it. Exit codes: 0, 12 the backup does not have it, or is not whole.",
+  ],
+  flags: [
+    { name: "id", value: "ID", summary: "the document's id, as it is" },
+    { name: "rev", value: "REV", summary: "a leaf revision; else the winning one" },
+  ],
+  operands: { least: 2, most: 2 },
+
+  async run(call) {
+    const [database = "", path = ""] = call.operands;
+    const id = call.text("id");
+    if (id === undefined) {
+      throw new UsageError("show needs --id: which document", { hint: "export writes all of them" });
+    }
+    return await withSession(call, async (session) => {
+      const request = { database, path, id, rev: call.text("rev") };
+      // As JSON the document would have to be parsed, and its numbers with it: so what is known of it, on its own.
+      const isQuiet = call.isOn("json");
+      const shown = await session.show(
+        request,
+        isQuiet ? () => Promise.resolve(true) : (bytes) => call.shell.stdout.send(bytes),
+      );
+      if (isQuiet) call.print(shown, () => "");
+      return EXIT.ok;
+    });
+  },
+};

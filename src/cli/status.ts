@@ -1,0 +1,79 @@
+/** `couchdb-backup status [<config>]`: how each task stands. */
+import { formatCount, formatSeconds } from "../observe/figures.ts";
+import {
+  exitCodeOfStatus,
+  readStatus,
+  type StatusReport,
+  type TaskState,
+  type TaskStatus,
+} from "../schedule/status.ts";
+import { pickTasks } from "../task/selection.ts";
+import type { Command } from "./command.ts";
+import { withSession } from "./session.ts";
+
+/** More failed databases than these are counted in the text; `--json` has them all. */
+const SHOWN_FAILURES = 10;
+
+export const command: Command = {
+  name: "status",
+  usage: "[<config>] [--task NAME]…",
+  help: [
+    "Says of each task what was saved last and how long ago, what is not saved and why, and what comes next. It asks the",
+    "store only: no CouchDB and no password of it.",
+    "",
+    "Exit codes: 0 everything is saved, or under way; 3 something failed, is late, or was never saved.",
+  ],
+  flags: [{ name: "task", value: "NAME", repeated: true, summary: "only this task of the config" }],
+  operands: { least: 0, most: 0 },
+
+  async run(call) {
+    return await withSession(call, async (session) => {
+      const { now, signal } = session.surroundings;
+      const tasks = pickTasks(session.config.tasks, call.list("task"));
+      const report = await readStatus({ repository: session.repository, now, signal }, tasks);
+      call.print(report, () => describeStatus(report));
+      return exitCodeOfStatus(report);
+    });
+  },
+};
+
+const WORDS: Record<TaskState, string> = {
+  saved: "saved",
+  running: "running",
+  due: "due",
+  failed: "FAILED",
+  interrupted: "INTERRUPTED",
+  died: "DIED",
+  late: "LATE",
+  never: "NEVER SAVED",
+};
+
+/** The report for people: a line for each task, and below it what is not as it should be. */
+export function describeStatus({ tasks }: StatusReport): string {
+  const nameWidth = tasks.reduce((width, { task }) => Math.max(width, task.length), 0);
+  const wordWidth = tasks.reduce((width, { state }) => Math.max(width, WORDS[state].length), 0);
+  return tasks.map((status) => {
+    const { task, state, failed, error, databases } = status;
+    const lines = [`${task.padEnd(nameWidth)}  ${WORDS[state].padEnd(wordWidth)}  ${factsOf(status).join(", ")}`];
+    if (error !== null) lines.push(`  ${error}`);
+    if (failed.length > 0) {
+      const noun = databases === 1 ? "database is" : "databases are";
+      lines.push(`  ${formatCount(failed.length)} of ${formatCount(databases ?? 0)} ${noun} not saved:`);
+    }
+    for (const { database, error } of failed.slice(0, SHOWN_FAILURES)) lines.push(`    ${database}: ${error}`);
+    if (failed.length > SHOWN_FAILURES) lines.push(`    and ${formatCount(failed.length - SHOWN_FAILURES)} more`);
+    return `${lines.join("\n")}\n`;
+  }).join("");
+}
+
+function factsOf({ state, last_complete_at, age_seconds, elapse, next, retry_at, generations }: TaskStatus): string[] {
+  const moment = (text: string) => text.replace(/\.\d+Z$/, "Z");
+  const facts: string[] = [];
+  if (last_complete_at === null || age_seconds === null) facts.push("nothing was ever saved in full");
+  else facts.push(`last complete ${moment(last_complete_at)} (${formatSeconds(age_seconds)} ago)`);
+  if (state === "late" && elapse !== null) facts.push(`was due ${moment(elapse)}`);
+  if (generations > 1) facts.push(`took ${formatCount(generations)} runs`);
+  if (retry_at !== null) facts.push(`tried again at ${moment(retry_at)}`);
+  if (next !== null) facts.push(`next ${moment(next)}`);
+  return facts;
+}

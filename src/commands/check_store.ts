@@ -1,0 +1,57 @@
+/**
+ * Whether a store holds what backups rely on, property by property: the questions that this project's tests ask of the
+ * stores that they know, asked of the user's own. In: a repository. Out: what holds, what does not, and what the program
+ * does then. Some small objects and some MiB of parts are written below `_store/check`, under the same names each time.
+ */
+import type { Repository } from "../archive/repository.ts";
+import { noteLostRace } from "../store/conditions.ts";
+import { joinKey } from "../store/key.ts";
+import type { Log } from "../observe.ts";
+import { askStore, createQuestion, raceQuestion, type StoreProperty, storeQuestions } from "../store/questions.ts";
+
+const CHECK_FOLDER = "check";
+
+/** What `check --store --json` prints. */
+export interface StoreCheckReport {
+  /** Whether backups can be kept there: each property holds, or the program does something else instead. */
+  ok: boolean;
+  /** The bucket folder. */
+  store: string;
+  /** The endpoint, `aws` or `file:`. */
+  server: string;
+  /** What was asked, in that order; nothing behind one that everything rests on. */
+  properties: StoreProperty[];
+}
+
+/** What it works with. */
+export interface CheckStoreContext {
+  log: Log;
+  repository: Repository;
+  now: () => Date;
+  signal: AbortSignal;
+}
+
+/**
+ * Asks the store.
+ *
+ * @throws The reason of `context.signal`; what the store refuses is in the report.
+ */
+export async function checkStoreProperties(context: CheckStoreContext): Promise<StoreCheckReport> {
+  const { log, repository, now, signal } = context;
+  const { store, storeFolder } = repository;
+  const place = { folder: joinKey(storeFolder, CHECK_FOLDER) };
+  const questions = await store.questions?.(place) ??
+    [...storeQuestions(store, place), createQuestion(store, place), raceQuestion(store, place)];
+  const properties: StoreProperty[] = [];
+  for await (const property of askStore(questions, signal)) {
+    properties.push(property);
+    const { ok, held, detail, hint } = property;
+    const facts = { property: property.property, detail, hint };
+    if (!ok) log.error("store lacks what nothing makes up for", facts);
+    else if (!held) log.warn("store lacks a property", { ...facts, instead: property.instead });
+    else log.info("store has a property", facts);
+    // Backups that run from now on must know.
+    if (property.property === "create_race" && !held) await noteLostRace(store, storeFolder, { now, signal });
+  }
+  return { ok: properties.every(({ ok }) => ok), store: store.url, server: store.server, properties };
+}

@@ -1,0 +1,108 @@
+/**
+ * Brings single documents back as new revisions: the backup's winner is written onto what CouchDB shows now, be that another
+ * revision or the mark of a deletion, so that replicas take it for an edit and it wins everywhere. Other leaf revisions stay.
+ * In: a backup and ids. Out: what became of each.
+ */
+import type { Archive } from "../../archive/archive.ts";
+import { isDeleted, type Leaf, revisionOf, walkDocuments, winnerOf } from "../../archive/walk.ts";
+import type { CouchClient } from "../../couchdb/client.ts";
+import { RequestBody } from "../../couchdb/request_body.ts";
+import { concat } from "../../concat.ts";
+import { CouchError } from "../../errors.ts";
+import { withRevision } from "../../json/spans.ts";
+import type { Log } from "../../observe.ts";
+
+/** A new revision is tried again so often where somebody else has written the document meanwhile. */
+const MOST_CONFLICTS = 3;
+
+/** What became of one document. */
+export interface NewRevision {
+  /** Its id. */
+  id: string;
+  /** The backup's revision whose content it is. */
+  from: string;
+  /** The revision that it was written onto; null where CouchDB had none. */
+  onto: string | null;
+  /** The new revision. */
+  rev: string;
+}
+
+/** A document that was not written. */
+export interface RefusedDocument {
+  /** Its id. */
+  id: string;
+  /** Why, a sentence. */
+  reason: string;
+}
+
+/** What came of all of them. */
+export interface AsNewOutcome {
+  written: NewRevision[];
+  refused: RefusedDocument[];
+}
+
+/** Writes the winners of some documents of an archive as new revisions. @throws CouchError when CouchDB cannot be written to. */
+export async function restoreAsNew(
+  { couch, log, signal }: { couch: CouchClient; log: Log; signal: AbortSignal },
+  archive: Archive,
+  { database, ids }: { database: string; ids: readonly string[] },
+): Promise<AsNewOutcome> {
+  const outcome: AsNewOutcome = { written: [], refused: [] };
+  const wanted = new Set(ids);
+  const leaves = new Map<string, Leaf[]>();
+  const isWanted = (id: string) => wanted.has(id);
+  for await (const document of walkDocuments(archive, { isWanted, signal })) {
+    const id = document.id ?? "";
+    const leaf = { rev: revisionOf(document) ?? "", deleted: isDeleted(document) };
+    leaves.set(id, [...leaves.get(id) ?? [], leaf]);
+  }
+  const winners = new Map<string, string>();
+  for (const id of wanted) {
+    const winner = winnerOf(leaves.get(id) ?? []);
+    if (winner === undefined) outcome.refused.push({ id, reason: "The backup does not have it" });
+    else if (winner.deleted) {
+      outcome.refused.push({
+        id,
+        reason: "It is deleted in the backup: take an earlier one (find shows which have it)",
+      });
+    } else winners.set(id, winner.rev);
+  }
+  for await (const document of walkDocuments(archive, { isWanted: (id) => winners.has(id), signal })) {
+    const id = document.id ?? "";
+    const from = revisionOf(document);
+    if (from === undefined || winners.get(id) !== from) continue;
+    // One that streams is put together: its revision may stand anywhere in it.
+    const bytes = "bytes" in document ? document.bytes.slice() : concat(await Array.fromAsync(document.stream));
+    await writeOne({ couch, log, signal }, { database, id, from, bytes }, outcome);
+  }
+  return outcome;
+}
+
+async function writeOne(
+  { couch, log, signal }: { couch: CouchClient; log: Log; signal: AbortSignal },
+  { database, id, from, bytes }: { database: string; id: string; from: string; bytes: Uint8Array },
+  outcome: AsNewOutcome,
+): Promise<void> {
+  for (let attempt = 1;; attempt++) {
+    const onto = (await couch.newestRevisions(database, [id], { signal })).get(id);
+    const body = new RequestBody("new", [{ id, bytes: withRevision(bytes, onto) }]);
+    let row;
+    try {
+      [row] = (await couch.bulkDocs(database, body.json(), { signal })).rows;
+    } catch (error) {
+      if (!(error instanceof CouchError) || attempt >= couch.retry.attempts) throw error;
+      await couch.waitAfterFailure(error, attempt + 1, signal);
+      continue;
+    }
+    if (row?.error === undefined && row?.rev !== undefined) {
+      outcome.written.push({ id, from, onto: onto ?? null, rev: row.rev });
+      log.info("document is restored as a new revision", { database, id, from, onto, rev: row.rev });
+      return;
+    }
+    if (row?.error === "conflict" && attempt < MOST_CONFLICTS) continue;
+    const reason = `CouchDB answered ${row?.error ?? "nothing"}${row?.reason ? `, "${row.reason}"` : ""}`;
+    outcome.refused.push({ id, reason });
+    log.error("document is not restored", { database, id, reason });
+    return;
+  }
+}

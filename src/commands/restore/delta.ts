@@ -1,0 +1,69 @@
+/**
+ * A restore into a database that holds documents: what is there already need not be sent, and what is newer there stays on
+ * top. In: batches on their way. Out: of each what CouchDB lacks, and which documents show another revision than a backup's.
+ */
+import type { CouchClient } from "../../couchdb/client.ts";
+import { type BodyDocument, RequestBody } from "../../couchdb/request_body.ts";
+import { readTextMembers } from "../../json/members.ts";
+
+/** So many ids are named; all are counted. */
+const MOST_NAMED = 1000;
+
+/** Documents that show another revision than one of the backup's. */
+export interface NewerDocuments {
+  /** How many. */
+  count: number;
+  /** The first thousand. */
+  ids: string[];
+}
+
+/** Compares what is restored with what a database has. */
+export class Delta {
+  /** Revisions that were there already. */
+  present = 0;
+  /** What shows a revision that the backup does not have. */
+  readonly newer: NewerDocuments = { count: 0, ids: [] };
+
+  readonly #couch: CouchClient;
+  readonly #database: string;
+
+  constructor(couch: CouchClient, database: string) {
+    this.#couch = couch;
+    this.#database = database;
+  }
+
+  /** What of a batch the database lacks; the batch itself where it lacks all of it. */
+  async lackingOf(body: RequestBody, options: { signal: AbortSignal }): Promise<RequestBody> {
+    if (body.revisions === "new") return body;
+    const documents = body.documents().map(withIdentity);
+    const wanted: Record<string, string[]> = {};
+    for (const { id, rev } of documents) (Object.hasOwn(wanted, id) ? wanted[id]! : wanted[id] = []).push(rev);
+    const missing = await this.#couch.missingRevisions(this.#database, wanted, options);
+    const lacking = documents.filter(({ id, rev }) => missing.get(id)?.has(rev) === true);
+    this.present += documents.length - lacking.length;
+    return lacking.length === documents.length
+      ? body
+      : new RequestBody("kept", lacking.map(({ document }) => document));
+  }
+
+  /** Looks which documents of a batch that is written show a revision that is none of the backup's. */
+  async noteNewer(body: RequestBody, options: { signal: AbortSignal }): Promise<void> {
+    if (body.revisions === "new") return;
+    const leaves = new Map<string, Set<string>>();
+    for (const { id, rev } of body.documents().map(withIdentity)) {
+      leaves.set(id, (leaves.get(id) ?? new Set()).add(rev));
+    }
+    const shown = await this.#couch.newestRevisions(this.#database, [...leaves.keys()], options);
+    for (const [id, revs] of leaves) {
+      const rev = shown.get(id);
+      if (rev === undefined || revs.has(rev)) continue;
+      this.newer.count++;
+      if (this.newer.ids.length < MOST_NAMED) this.newer.ids.push(id);
+    }
+  }
+}
+
+function withIdentity(document: BodyDocument): { id: string; rev: string; document: BodyDocument } {
+  const { _id = "", _rev = "" } = readTextMembers(document.bytes, ["_id", "_rev"]);
+  return { id: document.id ?? _id, rev: _rev, document };
+}

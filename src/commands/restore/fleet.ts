@@ -1,0 +1,262 @@
+/**
+ * Brings back all databases of a moment, several at a time. In: a moment, which databases, and names for them. Out: a report.
+ *
+ * Every target is worked out and looked at before the first is written to: two sources of one target, a name that CouchDB
+ * does not take, a target that holds documents of others end it with all of them named. In each target a local document
+ * notes what is being restored into it and whether that is done, so that the same command goes on after any kill: what is
+ * done is passed over, what was begun is finished.
+ */
+import { counted } from "../../counts.ts";
+import { type BackupOfMoment, backupsOfMoment, type LastSelection, lastSelections } from "../../archive/moment.ts";
+import type { Repository } from "../../archive/repository.ts";
+import { readRestoreNote, type RestoreNote, storeRestoreNote } from "../../couchdb/restore_note.ts";
+import { decodeDatabase, encodeDatabase } from "../../database_name.ts";
+import { parseDate, parseInstant } from "../../dates.ts";
+import { ArchiveError, describeError, exitCodeOf, hintOf, UsageError } from "../../errors.ts";
+import { withinRun } from "../../observe.ts";
+import { eitherSignal, forEachParallel, loadAhead } from "../../parallel.ts";
+import { joinKey } from "../../store/key.ts";
+import { compilePattern } from "../../task/pattern.ts";
+import { explainName, readRenames } from "../../task/rename.ts";
+import type { RestoreContext, RestoreRequest } from "./context.ts";
+import type { FleetDatabase, FleetReport, LeftOut } from "./fleet_report.ts";
+import { restore } from "./restore.ts";
+
+/** Databases at the same time where nobody says how many. */
+const DEFAULT_DATABASES = 4;
+/** Targets that are looked at at once. */
+const TARGETS_AT_ONCE = 16;
+/** Problems that a message names one by one. */
+const SHOWN_PROBLEMS = 20;
+
+/** CouchDB's own: they come back only where somebody names them, for they hold logins and start replications. */
+const ONLY_BY_NAME: ReadonlySet<string> = new Set(["_users", "_replicator", "_global_changes"]);
+
+/** What a whole restore works with. */
+export interface FleetContext extends RestoreContext {
+  repository: Repository;
+}
+
+/** What is to be restored, and how. */
+export interface FleetRequest extends Omit<RestoreRequest, "database" | "path"> {
+  /** `latest`, or a moment: of each database the newest backup that was complete then. */
+  path: string;
+  /** Patterns, of which one must match a database's name. @default every database but CouchDB's own */
+  match?: readonly string[] | undefined;
+  /** Patterns, of which none may match. */
+  exclude?: readonly string[] | undefined;
+  /** `FROM=TO`: names to restore to. @default their own */
+  map?: readonly string[] | undefined;
+  /** Databases at the same time. @default 4 */
+  databasesAtOnce?: number | undefined;
+  /** Bring back those, too, that the last run before the moment did not select any more. @default false */
+  gone?: boolean | undefined;
+}
+
+/** A database on its way. */
+interface Target extends BackupOfMoment {
+  /** The decoded name to restore to. */
+  to: string;
+  /** What an earlier restore has noted there. */
+  note: RestoreNote | undefined;
+}
+
+/**
+ * Restores all databases of a moment.
+ *
+ * @throws UsageError before anything is written, when the targets are not as they must be; StoreError and CouchError when
+ * these cannot be found out; the reason of `context.signal`. What fails behind that is in the report.
+ */
+export async function restoreFleet(context: FleetContext, request: FleetRequest): Promise<FleetReport> {
+  const { log, now, progress } = context;
+  const startedAt = now();
+  const signal = eitherSignal(context);
+  const notAfter = readMoment(request.path);
+  const isWanted = readFilter(request);
+  const selections = await lastSelections(context.repository, { notAfter, signal });
+  const found = await Array.fromAsync(
+    backupsOfMoment(context.repository, { notAfter, isWanted, log, now, signal }),
+  );
+  if (found.length === 0) throw nothingFound(context, request);
+  const { kept, leftOut } = sortOut(found, { selections, isWanted, gone: request.gone === true });
+  const targets = await examineTargets({ ...context, signal }, kept, request);
+  progress.runStarted({ action: "restore", databases: targets.length });
+  const outcomes = new Map<string, FleetDatabase>();
+  try {
+    await forEachParallel(
+      () => each(targets),
+      async (target, signal) => void outcomes.set(target.to, await restoreOne({ ...context, signal }, target, request)),
+      { limit: request.databasesAtOnce ?? DEFAULT_DATABASES, signal },
+    );
+  } finally {
+    progress.runFinished();
+  }
+  const databases = targets.flatMap(({ to }) => outcomes.get(to) ?? []);
+  const isMissing = leftOut.some(({ is_missing }) => is_missing);
+  const isThere = ({ status }: FleetDatabase) => status === "restored" || status === "already";
+  const report: FleetReport = {
+    ok: databases.every(isThere) && !isMissing,
+    moment: notAfter?.toISOString() ?? null,
+    databases,
+    left_out: leftOut,
+    documents: databases.reduce((sum, { report }) => sum + (report?.documents ?? 0), 0),
+    seconds: (now().getTime() - startedAt.getTime()) / 1000,
+    ...request.dryRun === true ? { dry_run: true } : {},
+  };
+  const facts = { databases: databases.length, failed: databases.filter((one) => !isThere(one)).length };
+  if (report.ok) log.info("all databases are restored", facts);
+  else log.error("not all databases are restored", { ...facts, leftOut: leftOut.length });
+  return report;
+}
+
+/** @throws UsageError when it is neither `latest` nor a moment. */
+function readMoment(path: string): Date | undefined {
+  if (path === "latest") return undefined;
+  const moment = parseInstant(path);
+  if (moment !== undefined) return moment;
+  const date = parseDate(path);
+  throw new UsageError(`Cannot restore all databases of "${path}": it is neither "latest" nor a moment`, {
+    hint: date === undefined
+      ? 'A moment has a date, a time and a zone: "2026-11-25T18:05Z" or "2026-11-25T19:05:30+01:00"'
+      : `A day has many moments; its end is "${path.replaceAll("/", "-")}T23:59:59Z"`,
+  });
+}
+
+function readFilter({ match, exclude = [] }: FleetRequest): (database: string) => boolean {
+  const wanted = match?.map(compilePattern);
+  const unwanted = exclude.map(compilePattern);
+  // A pattern such as ".*" names nobody.
+  const isNamed = (database: string) => match?.some((source) => decodeDatabase(source) === database) === true;
+  return (database) => {
+    if (unwanted.some((pattern) => pattern.matches(database))) return false;
+    if (ONLY_BY_NAME.has(database)) return isNamed(database);
+    return wanted === undefined || wanted.some((pattern) => pattern.matches(database));
+  };
+}
+
+/** Parts what is to be restored from what the last runs did not have any more, and names what nobody has a backup of. */
+function sortOut(
+  found: readonly BackupOfMoment[],
+  { selections, isWanted, gone }: {
+    selections: readonly LastSelection[];
+    isWanted: (database: string) => boolean;
+    gone: boolean;
+  },
+): { kept: BackupOfMoment[]; leftOut: LeftOut[] } {
+  const byTask = new Map(selections.map((selection) => [selection.task, selection]));
+  const isSelected = (database: string) => selections.some(({ databases }) => databases.has(database));
+  const leftOut: LeftOut[] = [];
+  const kept = found.filter(({ database, point: { manifest, finishedAt } }) => {
+    const last = byTask.get(manifest.task);
+    // Without a report of its task, or where the backup is younger than that run, nobody can tell that it is gone.
+    if (gone || last === undefined || isSelected(database) || finishedAt > last.at) return true;
+    const at = last.at.toISOString().replace(/\.\d+Z$/, "Z");
+    const reason = `the run of the task "${last.task}" of ${at} did not have it any more (--gone restores it)`;
+    leftOut.push({ database, reason, is_missing: false });
+    return false;
+  });
+  const there = new Set(found.map(({ database }) => database));
+  for (const { task, databases } of selections) {
+    for (const [database, status] of databases) {
+      if (there.has(database) || status === "gone" || !isWanted(database)) continue;
+      there.add(database);
+      const reason = `the task "${task}" was to save it, and it has no complete backup`;
+      leftOut.push({ database, reason, is_missing: true });
+    }
+  }
+  return { kept, leftOut: leftOut.sort((a, b) => a.database < b.database ? -1 : 1) };
+}
+
+/** Works out every target, and refuses all when one is not as it must be. */
+async function examineTargets(
+  context: FleetContext,
+  found: readonly BackupOfMoment[],
+  request: FleetRequest,
+): Promise<Target[]> {
+  const { couch, signal } = context;
+  const rename = readRenames(request.map ?? []);
+  const problems: string[] = [];
+  const sources = new Map<string, string[]>();
+  for (const { database } of found) sources.set(rename(database), [...sources.get(rename(database)) ?? [], database]);
+  for (const [to, from] of sources) {
+    if (from.length > 1) problems.push(`"${to}" would get ${from.map((name) => `"${name}"`).join(" and ")}`);
+    const reason = explainName(to);
+    if (reason !== undefined) problems.push(`"${to}" is no name of a database: ${reason}`);
+  }
+  if (problems.length > 0) throw refuse(problems, "Nothing was written: correct --map");
+  const counts = await couch.documentCounts([...sources.keys()], { signal });
+  const look = async (one: BackupOfMoment, signal: AbortSignal): Promise<Target> => {
+    const to = rename(one.database);
+    const { documents = 0, deleted = 0 } = counts.get(to) ?? {};
+    // CouchDB puts a design document of its own into a new _users.
+    const isFilled = documents + deleted > (to === "_users" ? 1 : 0);
+    const note = isFilled ? await readRestoreNote(couch, to, { signal }) : undefined;
+    if (isFilled && !isOurs(note, one) && request.intoExisting !== true) {
+      problems.push(`"${to}" holds ${counted(documents, "document")} and the marks of ${deleted} deleted ones`);
+    }
+    return { ...one, to, note };
+  };
+  const targets = await Array.fromAsync(loadAhead(found, look, { limit: TARGETS_AT_ONCE, signal }));
+  if (problems.length > 0) {
+    throw refuse(problems, "Nothing was written: restore under other names (--map), or add --into-existing");
+  }
+  return targets;
+}
+
+/** Whether what lies in a target was put there by a restore of this very backup. */
+function isOurs(note: RestoreNote | undefined, { point }: BackupOfMoment): boolean {
+  return note !== undefined && note.run === point.manifest.run && note.database === point.manifest.database;
+}
+
+function refuse(problems: readonly string[], hint: string): UsageError {
+  const shown = problems.slice(0, SHOWN_PROBLEMS).map((problem) => `\n  ${problem}`).join("");
+  const more = problems.length > SHOWN_PROBLEMS ? `\n  and ${problems.length - SHOWN_PROBLEMS} more` : "";
+  return new UsageError(`Cannot restore all of these databases:${shown}${more}`, { hint });
+}
+
+async function restoreOne(context: FleetContext, target: Target, request: FleetRequest): Promise<FleetDatabase> {
+  const { couch, log, now, repository, signal } = context;
+  const { database: source, to, point, note } = target;
+  const outcome = { source, database: to, finished_at: point.finishedAt.toISOString() };
+  const isBegun = isOurs(note, target);
+  if (isBegun && note?.done === true && request.intoExisting !== true) return { ...outcome, status: "already" };
+  const { run, database } = point.manifest;
+  const store = (done: boolean) =>
+    storeRestoreNote(couch, to, { run, database, done, at: now().toISOString() }, { signal });
+  try {
+    const onReady = () => store(false);
+    const report = await restore({ ...context, progress: withinRun(context.progress), onReady }, {
+      ...request,
+      database: encodeDatabase(to),
+      path: repository.locate(joinKey(point.folder, point.name)),
+      intoExisting: request.intoExisting === true || isBegun,
+    });
+    if (request.dryRun !== true && report.ok) await store(true);
+    return { ...outcome, status: report.ok ? "restored" : "incomplete", report };
+  } catch (error) {
+    signal.throwIfAborted();
+    const hint = hintOf(error);
+    log.error("database is not restored", { database: to, error: describeError(error), hint });
+    return {
+      ...outcome,
+      status: "failed",
+      error: describeError(error),
+      ...hint === undefined ? {} : { hint },
+      exit_code: exitCodeOf(error),
+    };
+  }
+}
+
+function nothingFound({ repository }: FleetContext, { path, match }: FleetRequest): ArchiveError {
+  const key = repository.root;
+  const which = match === undefined ? "" : ` of a database that ${match.map((one) => `"${one}"`).join(" or ")} matches`;
+  return new ArchiveError(
+    `There is no complete backup${which} in "${repository.locate(key)}"${path === "latest" ? "" : ` at ${path}`}`,
+    { key, expected: "a manifest", found: "none" },
+    { hint: 'Check prefix, suffix and the patterns; "couchdb-backup list" shows the backups there are' },
+  );
+}
+
+async function* each<T>(items: Iterable<T>): AsyncGenerator<T> {
+  for (const item of items) yield await Promise.resolve(item);
+}

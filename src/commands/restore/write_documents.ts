@@ -1,0 +1,43 @@
+/** From an archive to a database: all documents, or some of them, the design documents last. In: both. Out: what was written. */
+import { commandLine } from "../../command_line.ts";
+import { joinKey } from "../../store/key.ts";
+import type { Archive } from "../../archive/archive.ts";
+import { DocumentWriter } from "../../couchdb/write.ts";
+import type { BegunRestore, RestoreRequest } from "./context.ts";
+import { DocumentRestore, type DocumentRestoreOptions } from "./documents.ts";
+import type { Written } from "./report.ts";
+
+/** Requests in flight where nobody says how many. */
+const DEFAULT_PARALLEL = 4;
+
+/** Writes an archive's documents, or some of them. */
+export async function writeDocuments(
+  context: BegunRestore,
+  archive: Archive,
+  { isNew, salvage = false, parallel = DEFAULT_PARALLEL, isWanted, delta }:
+    & Pick<RestoreRequest, "salvage" | "parallel">
+    & { isNew: boolean }
+    & Pick<DocumentRestoreOptions, "isWanted" | "delta">,
+): Promise<Written> {
+  const { couch, database, log, progress } = context;
+  const writer = new DocumentWriter(couch, database, { log, isNew });
+  const documents = new DocumentRestore(archive, { ...context, writer }, { salvage, parallel, isWanted, delta });
+  progress.databaseStarted({ database, documents: archive.documents });
+  try {
+    await documents.restoreDocuments();
+    await documents.restoreDesigns();
+  } catch (error) {
+    const words = [database, pathOf(archive), "--into-existing", ...salvage ? ["--salvage"] : []];
+    log.warn("restore ends early: the database holds a part of the archive", {
+      hint: `${commandLine("restore", words)} completes it; or delete the database`,
+    });
+    throw error;
+  }
+  return documents.finish();
+}
+
+/** The path that leads to this very archive, whatever else is in its folder or becomes complete later. */
+function pathOf({ url, manifest, place: { store, folder, object } }: Archive): string {
+  const name = object ?? manifest;
+  return name === undefined ? url : store.locate(joinKey(folder, name));
+}

@@ -1,0 +1,167 @@
+/**
+ * Verifies the backups of a whole repository, or a part of them that is another one each day. In: a repository. Out: what
+ * is not as it must be, by backup. Needs no CouchDB; writes nothing.
+ */
+import { counted } from "../counts.ts";
+import { createHash } from "node:crypto";
+import { takeInventory } from "../archive/inventory.ts";
+import type { Repository } from "../archive/repository.ts";
+import { describeError, EXIT, exitCodeOf, UsageError } from "../errors.ts";
+import { withinRun } from "../observe.ts";
+import { eitherSignal, forEachParallel } from "../parallel.ts";
+import { compilePattern } from "../task/pattern.ts";
+import { exitCodeOfVerify, verify, type VerifyContext, type VerifyReport } from "./verify.ts";
+
+/** Backups that are read at once; each reads several chunks ahead. */
+const BACKUPS_AT_ONCE = 2;
+const DAY_MS = 86_400_000;
+
+/** A part of all backups: each day another one of `of`, so that after so many days all have had their turn. */
+export interface Sample {
+  /** Which part, from 0. */
+  part: number;
+  /** Of how many. */
+  of: number;
+}
+
+/** What is to be verified. */
+export interface VerifyAllRequest {
+  /** Patterns, of which one must match a database's name. @default all */
+  match?: readonly string[] | undefined;
+  /** One of so many parts, that of the day. @default all of it */
+  sampleOf?: number | undefined;
+  /** Compare presence and size only. @default false */
+  quick?: boolean | undefined;
+}
+
+/** A backup that is not as it must be. */
+export interface FaultyBackup {
+  /** The decoded name. */
+  database: string;
+  /** The URL of its manifest. */
+  path: string;
+  /** When it was complete, in UTC; null where its manifest cannot be read. */
+  finished_at: string | null;
+  /** What is wrong, a sentence each. */
+  problems: string[];
+  /** 12 where something is not as it must be, 3 where it lacks what CouchDB could not read. */
+  exit_code: number;
+}
+
+/** What `verify --all --json` prints. */
+export interface VerifyAllReport {
+  /** Whether all that was looked at is as it must be. */
+  ok: boolean;
+  /** Complete backups that were looked at. */
+  backups: number;
+  /** Complete backups that there are. */
+  backups_in_all: number;
+  /** Which part of all it was; null for all. */
+  sample: Sample | null;
+  /** Documents in what was read. */
+  documents: number;
+  /** The backups that are not as they must be. */
+  faulty: FaultyBackup[];
+  /** How long it took. */
+  seconds: number;
+}
+
+/** 0, 3 where backups only lack what CouchDB could not read, 12 where something is wrong. */
+export function exitCodeOfVerifyAll({ faulty }: VerifyAllReport): number {
+  if (faulty.length === 0) return EXIT.ok;
+  return faulty.every(({ exit_code }) => exit_code === EXIT.partial) ? EXIT.partial : EXIT.archive;
+}
+
+/**
+ * Verifies complete backups, one or two at a time.
+ *
+ * @throws UsageError when the sample is none; StoreError when the folders cannot be listed; the reason of
+ * `context.signal`. What is wrong with a backup is in the report.
+ */
+export async function verifyAll(
+  context: VerifyContext & { repository: Repository },
+  request: VerifyAllRequest,
+): Promise<VerifyAllReport> {
+  const { repository, now, progress, log } = context;
+  const startedAt = now();
+  const signal = eitherSignal(context);
+  const sample = sampleOf(request.sampleOf, startedAt);
+  const patterns = request.match?.map(compilePattern);
+  const report: VerifyAllReport = {
+    ok: false,
+    backups: 0,
+    backups_in_all: 0,
+    sample: sample ?? null,
+    documents: 0,
+    faulty: [],
+    seconds: 0,
+  };
+  const wanted: { database: string; key: string; finishedAt: Date }[] = [];
+  for await (const { database, folder, backups, damaged } of takeInventory(repository, { signal })) {
+    if (patterns !== undefined && !patterns.some((pattern) => pattern.matches(database))) continue;
+    for (const error of damaged) {
+      const path = repository.locate(error.facts.key ?? folder);
+      report.faulty.push({ database, path, finished_at: null, problems: [error.message], exit_code: EXIT.archive });
+    }
+    report.backups_in_all += backups.length;
+    for (const { manifestKey, finishedAt } of backups) {
+      if (sample === undefined || partOf(manifestKey, sample.of) === sample.part) {
+        wanted.push({ database, key: manifestKey, finishedAt });
+      }
+    }
+  }
+  progress.runStarted({ action: "verify", databases: wanted.length });
+  try {
+    await forEachParallel(
+      () => each(wanted),
+      async ({ database, key, finishedAt }, signal) => {
+        const path = repository.locate(key);
+        const one = { ...context, signal, progress: withinRun(progress) };
+        const found = { database, path, finished_at: finishedAt.toISOString() };
+        report.backups++;
+        try {
+          const verified = await verify(one, { database, path, quick: request.quick });
+          report.documents += verified.documents;
+          if (!verified.ok) {
+            report.faulty.push({ ...found, problems: problemsOf(verified), exit_code: exitCodeOfVerify(verified) });
+          }
+        } catch (error) {
+          signal.throwIfAborted();
+          // A backup that cannot be read is the very thing that is looked for; the others are looked at all the same.
+          report.faulty.push({ ...found, problems: [describeError(error)], exit_code: exitCodeOf(error) });
+        }
+      },
+      { limit: BACKUPS_AT_ONCE, signal },
+    );
+  } finally {
+    progress.runFinished();
+  }
+  report.faulty.sort((a, b) => a.path < b.path ? -1 : 1);
+  report.ok = report.faulty.length === 0;
+  report.seconds = (now().getTime() - startedAt.getTime()) / 1000;
+  const facts = { backups: report.backups, documents: report.documents, faulty: report.faulty.length };
+  if (report.ok) log.info("backups are verified", facts);
+  else log.error("not all backups are as they must be", facts);
+  return report;
+}
+
+function problemsOf({ problems, unreadable }: VerifyReport): string[] {
+  const lacking = unreadable.length === 0 ? [] : [`CouchDB could not read ${counted(unreadable.length, "document")}`];
+  return [...problems.map(({ chunk, problem }) => `${chunk}: ${problem}`), ...lacking];
+}
+
+/** The part whose turn it is on a day. */
+function sampleOf(of: number | undefined, now: Date): Sample | undefined {
+  if (of === undefined || of === 1) return undefined;
+  if (!Number.isInteger(of) || of < 1) throw new UsageError(`There is no sample of ${of}`);
+  return { part: Math.floor(now.getTime() / DAY_MS) % of, of };
+}
+
+/** The part that a backup belongs to: by its name, so that it is the same on each machine and at each time. */
+function partOf(key: string, of: number): number {
+  return createHash("sha256").update(key).digest().readUInt32BE(0) % of;
+}
+
+async function* each<T>(items: Iterable<T>): AsyncGenerator<T> {
+  for (const item of items) yield await Promise.resolve(item);
+}

@@ -1,0 +1,191 @@
+/**
+ * How things stand, task by task: what was saved last, what is not saved, what runs, what comes next. In: a repository, the
+ * config's tasks and an instant. Out: a report that a monitoring can ask for. Nothing is written, and CouchDB is not asked.
+ */
+import { listRuns, type ReportedRun } from "../archive/moment.ts";
+import { isSaved, isTaskSaved, type RunReport, type TaskReport } from "../archive/report.ts";
+import type { Repository } from "../archive/repository.ts";
+import { RunFolder } from "../archive/run_folder.ts";
+import { EXIT } from "../errors.ts";
+import type { StoreCallOptions } from "../store/store.ts";
+import type { Task } from "../task/task.ts";
+import { latestElapse, nextElapses } from "../task/times.ts";
+import { type ElapseState, readElapse } from "./elapse.ts";
+
+/** A run that gives no sign of life for so long has died; whoever looks next goes on. */
+const DEAD_AFTER_MS = 10 * 60_000;
+/** So long nobody need have looked: a timer looks every five minutes, a Lambda every fifteen. */
+const LATE_AFTER_MS = 30 * 60_000;
+/** So many runs are looked into for the last that saved everything. */
+const MOST_RUNS = 60;
+
+/** How a task stands: `due` has not begun and need not have yet, `died` gave no sign of life for ten minutes. */
+export type TaskState = "saved" | "running" | "due" | "failed" | "interrupted" | "died" | "late" | "never";
+
+/** How one task stands. */
+export interface TaskStatus {
+  task: string;
+  state: TaskState;
+  /** Whether nobody need look. */
+  ok: boolean;
+  /** When the last run that saved everything was over, in UTC; null where none ever did. */
+  last_complete_at: string | null;
+  /** How long ago that was. */
+  age_seconds: number | null;
+  /** The latest elapse of its schedule, in UTC; null where it has none. */
+  elapse: string | null;
+  /** The next one. */
+  next: string | null;
+  /** Databases of the run that counts; null where it has not told. */
+  databases: number | null;
+  /** Those that are not saved, by decoded names, with the causes. */
+  failed: { database: string; error: string }[];
+  /** Why the task as a whole failed; null where it did not. */
+  error: string | null;
+  /** When what failed is tried again, in UTC; null where nobody does by himself. */
+  retry_at: string | null;
+  /** How many runs the elapse took; 1 where it went well at once. */
+  generations: number;
+}
+
+/** What `status --json` prints. */
+export interface StatusReport {
+  /** Whether nobody need look. */
+  ok: boolean;
+  tasks: TaskStatus[];
+}
+
+/** 0 where nobody need look, else 3. */
+export function exitCodeOfStatus({ ok }: StatusReport): number {
+  return ok ? EXIT.ok : EXIT.partial;
+}
+
+/** What {@linkcode readStatus} works with. */
+export interface StatusContext extends StoreCallOptions {
+  repository: Repository;
+  now: () => Date;
+}
+
+/** Finds out how the tasks stand. @throws StoreError when the store fails. */
+export async function readStatus(context: StatusContext, tasks: readonly Task[]): Promise<StatusReport> {
+  const statuses: TaskStatus[] = [];
+  for (const task of tasks) statuses.push(await statusOf(context, task));
+  return { ok: statuses.every(({ ok }) => ok), tasks: statuses };
+}
+
+async function statusOf(context: StatusContext, task: Task): Promise<TaskStatus> {
+  const { repository, now, signal } = context;
+  const at = now();
+  const runs = await listRuns(repository, task.name, { signal });
+  const complete = await findComplete(runs, task.name);
+  const elapse = latestElapse(task, at);
+  const [next] = nextElapses(task, { after: at, count: 1 });
+  const found = elapse === undefined
+    ? await judgeByHand(runs, task.name)
+    : await judgeElapse(context, { task, elapse, at, hasRun: runs.length > 0, complete });
+  return {
+    task: task.name,
+    ok: OK_STATES.has(found.state),
+    last_complete_at: complete?.toISOString() ?? null,
+    age_seconds: complete === undefined ? null : Math.max(0, Math.round((at.getTime() - complete.getTime()) / 1000)),
+    elapse: elapse?.toISOString() ?? null,
+    next: next?.toISOString() ?? null,
+    ...describe(found.report),
+    state: found.state,
+    retry_at: found.retryAt?.toISOString() ?? null,
+  };
+}
+
+const OK_STATES: ReadonlySet<TaskState> = new Set(["saved", "running", "due"]);
+
+/** What was found out, and the task's part of the report that says so. */
+interface Judgement {
+  state: TaskState;
+  report: TaskReport | undefined;
+  retryAt?: Date | undefined;
+}
+
+/** A task without a schedule stands as its last run by hand has left it. */
+async function judgeByHand(runs: readonly ReportedRun[], task: string): Promise<Judgement> {
+  const [last] = runs;
+  if (last === undefined) return { state: "never", report: undefined };
+  const report = partOf(await last.read(), task);
+  if (report === undefined) return { state: "interrupted", report };
+  return { state: isTaskSaved(report) ? "saved" : "failed", report };
+}
+
+async function judgeElapse(
+  { repository, signal }: StatusContext,
+  { task, elapse, at, hasRun, complete }: {
+    task: Task;
+    elapse: Date;
+    at: Date;
+    hasRun: boolean;
+    complete: Date | undefined;
+  },
+): Promise<Judgement> {
+  const folder = new RunFolder(repository, { task: task.name, elapse });
+  const state = await readElapse(repository.store, folder.key, { signal });
+  const report = partOf(
+    await folder.readReport({ signal }) ?? (await folder.readNewestGeneration({ signal }))?.report,
+    task.name,
+  );
+  return { report, ...judge(state, { report, elapse, at, hasRun, complete }) };
+}
+
+function judge(
+  state: ElapseState,
+  { report, elapse, at, hasRun, complete }: {
+    report: TaskReport | undefined;
+    elapse: Date;
+    at: Date;
+    hasRun: boolean;
+    complete: Date | undefined;
+  },
+): Pick<Judgement, "state" | "retryAt"> {
+  // What somebody has saved by hand since is as good.
+  const isSavedSince = complete !== undefined && complete > elapse;
+  switch (state.kind) {
+    case "finished":
+      return { state: isSavedSince || (report !== undefined && isTaskSaved(report)) ? "saved" : "failed" };
+    case "failed":
+      return isSavedSince ? { state: "saved" } : { state: "failed", retryAt: state.retryAt };
+    case "stopped":
+      return { state: isSavedSince ? "saved" : "interrupted" };
+    case "running":
+      return { state: at.getTime() - state.lastSign.getTime() > DEAD_AFTER_MS ? "died" : "running" };
+    case "free":
+      if (isSavedSince) return { state: "saved" };
+      if (at.getTime() - elapse.getTime() <= LATE_AFTER_MS) return { state: "due" };
+      return { state: hasRun ? "late" : "never" };
+  }
+}
+
+function partOf(report: RunReport | undefined, task: string): TaskReport | undefined {
+  return report?.tasks.find((one) => one.task === task);
+}
+
+function describe(
+  report: TaskReport | undefined,
+): Pick<TaskStatus, "databases" | "failed" | "error" | "generations"> {
+  const failed = (report?.databases ?? []).filter((one) => !isSaved(one));
+  return {
+    databases: report === undefined ? null : report.databases.length,
+    failed: failed.map(({ database, error, unreadable = [] }) => ({
+      database,
+      error: error ?? `CouchDB could not read ${unreadable.length} of its documents`,
+    })),
+    error: report?.error ?? null,
+    generations: report?.generations ?? 1,
+  };
+}
+
+/** When the last run was over that saved everything. */
+async function findComplete(runs: readonly ReportedRun[], task: string): Promise<Date | undefined> {
+  for (const run of runs.slice(0, MOST_RUNS)) {
+    const report = await run.read();
+    const part = partOf(report, task);
+    if (report !== undefined && part !== undefined && isTaskSaved(part)) return new Date(report.finished_at);
+  }
+  return undefined;
+}

@@ -1,0 +1,23 @@
+/**
+ * From what a config says of a bucket to where its requests go and who signs them; the same for whoever stores and whoever
+ * deletes. Pure but for the credentials, which are only asked for when a request is signed.
+ */
+import { openCredentials } from "../../aws/credential_chain.ts";
+import type { StoreContext, StoreOptions } from "../store.ts";
+import type { S3Target } from "./client.ts";
+import { checkAddressing, checkEndpoint, parseS3Url } from "./endpoint.ts";
+
+/** @throws StoreError with code `bad_bucket` or `bad_endpoint`; AwsError with code `no_credentials`. */
+export function targetOf(options: StoreOptions, { fetch, log }: Pick<StoreContext, "fetch" | "log"> = {}): S3Target {
+  const location = parseS3Url(options.bucket);
+  const endpoint = options.endpoint === undefined ? undefined : checkEndpoint(options.endpoint);
+  return {
+    ...location,
+    region: options.region,
+    endpoint,
+    addressing: checkAddressing({ ...location, endpoint, addressing: options.addressing }),
+    credentials: openCredentials(options),
+    fetch,
+    log,
+  };
+}

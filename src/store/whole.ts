@@ -1,0 +1,59 @@
+/**
+ * Small objects, read whole: manifests, checkpoints, claims, plans, reports. In: a store and a key. Out: bytes or text. Who
+ * can write the bucket can put anything there, so that what no backup writes is refused before it fills the memory.
+ */
+import { StoreError } from "../errors.ts";
+import { readBytes, readText } from "../streams.ts";
+import { checkKey } from "./key.ts";
+import type { Store, StoreCallOptions } from "./store.ts";
+
+/** A manifest has some 300 bytes a chunk: so large is that of four hundred thousand. */
+const MOST_BYTES = 128 << 20;
+/** A plan has some 60 bytes a database, a report 300: so large is that of fifty thousand. */
+const MOST_TEXT_BYTES = 16 << 20;
+
+/** What reading takes. */
+export interface WholeOptions extends StoreCallOptions {
+  /** @default 128 MiB, of a text 16 MiB */
+  mostBytes?: number | undefined;
+}
+
+/** An object's bytes. @throws StoreError as `Store.read` does, and with code `too_large`. */
+export async function readObjectBytes(
+  store: Store,
+  key: string,
+  options: WholeOptions = {},
+): Promise<Uint8Array<ArrayBuffer>> {
+  return await readBytes(await openLimited(store, key, options));
+}
+
+/** An object as text, read as UTF-8. @throws StoreError as `Store.read` does, and with code `too_large`. */
+export async function readObjectText(store: Store, key: string, options: WholeOptions = {}): Promise<string> {
+  return await readText(await openLimited(store, key, { mostBytes: MOST_TEXT_BYTES, ...options }));
+}
+
+async function openLimited(
+  store: Store,
+  key: string,
+  { mostBytes = MOST_BYTES, ...options }: WholeOptions,
+): Promise<ReadableStream<Uint8Array>> {
+  let bytesRead = 0;
+  const limit = new TransformStream<Uint8Array, Uint8Array>({
+    transform(bytes, controller) {
+      bytesRead += bytes.length;
+      if (bytesRead > mostBytes) controller.error(tooLarge(store, key, mostBytes));
+      else controller.enqueue(bytes);
+    },
+  });
+  return (await store.read(key, options)).pipeThrough(limit);
+}
+
+function tooLarge(store: Store, key: string, mostBytes: number): StoreError {
+  return new StoreError(
+    `Cannot read "${store.locate(checkKey(key))}": it has more than ${
+      mostBytes >> 20
+    } MiB, which nothing of a backup but chunks has`,
+    { code: "too_large", key },
+    { hint: "Look who can write the bucket, and what put this object there" },
+  );
+}

@@ -1,0 +1,161 @@
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { describeDiff } from "../../src/cli/diff.ts";
+import { describeFound } from "../../src/cli/find.ts";
+import { ArchiveError, UsageError } from "../../src/errors.ts";
+import type { Session } from "../../src/session/session.ts";
+import { couchOk } from "../couch_request.ts";
+import { seedHardDatabase } from "../hard_database.ts";
+import { type LeafRevisions, readAllLeafRevisions } from "../leaf_revisions.ts";
+import { type FleetSetup, setUpFleet } from "./restore/fleet_setup.ts";
+
+/** What a command writes. */
+function recorder() {
+  const pieces: Uint8Array[] = [];
+  return {
+    sink: (bytes: Uint8Array) => {
+      pieces.push(bytes.slice());
+      return Promise.resolve(true);
+    },
+    text: async () => await new Blob(pieces as BlobPart[]).text(),
+  };
+}
+
+async function exported(session: Session, database: string, request: { winners?: boolean; matchId?: string } = {}) {
+  const { sink, text } = recorder();
+  const { revisions } = await session.export({ database, path: "latest", ...request }, sink);
+  const lines = (await text()).split("\n");
+  assertEquals(lines.pop(), "", "the last line has its end");
+  assertEquals(lines.length, revisions);
+  return lines;
+}
+
+async function shown(session: Session, database: string, id: string, more: { rev?: string; path?: string } = {}) {
+  const { sink, text } = recorder();
+  const about = await session.show({ database, path: "latest", id, ...more }, sink);
+  return { about, text: await text() };
+}
+
+const textsOf = (leaves: LeafRevisions) => [...leaves.values()].flatMap((revisions) => [...revisions.values()]).sort();
+
+Deno.test("export writes every leaf revision of a hard database, a line each, byte for byte", async () => {
+  await using setup = await setUpFleet(1);
+  await seedHardDatabase(setup.server, "hard", { documents: 40 });
+  const session = await setup.open();
+  await session.backup();
+  const lines = await exported(session, "hard");
+  assertEquals(lines.toSorted(), textsOf(await readAllLeafRevisions(setup.server, "hard")));
+  const winners = await exported(session, "hard", { winners: true });
+  const listed = await couchOk(setup.server, "GET /hard/_all_docs");
+  const revs = (listed.json.rows as { id: string; value: { rev: string } }[]).map(({ id, value }) => [id, value.rev]);
+  assertEquals(
+    new Map(winners.map((line) => [JSON.parse(line)._id, JSON.parse(line)._rev])),
+    new Map(revs as [string, string][]),
+  );
+});
+
+Deno.test("export keeps 9007199254740993 and 1.0, and writes only ids that match", async () => {
+  await using setup = await setUpFleet(1);
+  const [name] = setup.names as [string];
+  await couchOk(setup.server, `PUT /${encodeURIComponent(name)}/exact`, '{"a":9007199254740993,"b":1.0,"2":1,"1":2}');
+  const session = await setup.open();
+  await session.backup();
+  const [line, ...others] = await exported(session, name, { matchId: "^ex" });
+  assertEquals(others, []);
+  assertStringIncludes(line!, '"a":9007199254740993,"b":1.0,"2":1,"1":2');
+  await assertRejects(() => exported(session, name, { matchId: "(" }), UsageError, "--match-id");
+  const { sink } = recorder();
+  const stopped = await session.export({ database: name, path: "latest" }, (bytes) => sink(bytes).then(() => false));
+  assertEquals(stopped.revisions, 0, "nobody reads any more");
+});
+
+/** Three backups of one database: a document edited, one deleted, one new. */
+async function threeBackups(): Promise<FleetSetup & { name: string }> {
+  const setup = await setUpFleet(1);
+  const [name] = setup.names as [string];
+  const path = `/${encodeURIComponent(name)}`;
+  let now = new Date("2026-11-01T10:00:00Z");
+  const step = async (change: () => Promise<void>) => {
+    await change();
+    await (await setup.open({ now: () => now })).backup();
+    now = new Date(now.getTime() + 7 * 86_400_000);
+  };
+  const revOf = async (id: string) => (await couchOk(setup.server, `GET ${path}/${id}`)).json._rev;
+  await step(() => Promise.resolve());
+  await step(async () => {
+    await couchOk(setup.server, `PUT ${path}/d00000`, { _rev: await revOf("d00000"), v: "second" });
+    await couchOk(setup.server, `PUT ${path}/new`, { v: 1 });
+  });
+  await step(async () => {
+    await couchOk(setup.server, `PUT ${path}/d00000`, { _rev: await revOf("d00000"), v: "third" });
+    await couchOk(setup.server, `DELETE ${path}/d00001?rev=${await revOf("d00001")}`);
+  });
+  return Object.assign(setup, { name });
+}
+
+Deno.test("show writes a document as it was, and names what is there where it is not", async () => {
+  await using setup = await threeBackups();
+  const session = await setup.open();
+  assertStringIncludes((await shown(session, setup.name, "d00000")).text, '"v":"third"');
+  const second = await shown(session, setup.name, "d00000", { path: "2026-11-09T00:00Z" });
+  assertStringIncludes(second.text, '"v":"second"');
+  assertEquals(second.about.leaves, [{ rev: second.about.rev, deleted: false }]);
+  assertStringIncludes((await shown(session, setup.name, "d00001", { path: "2026-11-09T00:00Z" })).text, '"in":');
+  const gone = await assertRejects(() => shown(session, setup.name, "nobody"), ArchiveError, 'document "nobody"');
+  assertStringIncludes(gone.hint ?? "", "find shows");
+  await assertRejects(
+    () => shown(session, setup.name, "d00000", { rev: "1-x" }),
+    ArchiveError,
+    "revision 1-x of document",
+  );
+});
+
+Deno.test("show takes the winner among conflicts, and another leaf by its revision", async () => {
+  await using setup = await setUpFleet(1);
+  const [name] = setup.names as [string];
+  const docs = [["2-b", "low"], ["3-a", "high"], ["3-0", "other"]].map(([rev, v]) => ({ _id: "c", _rev: rev, v }));
+  await couchOk(setup.server, `POST /${encodeURIComponent(name)}/_bulk_docs`, { new_edits: false, docs });
+  const session = await setup.open();
+  await session.backup();
+  const { about, text } = await shown(session, name, "c");
+  assertEquals([about.rev, about.leaves.length], ["3-a", 3]);
+  assertStringIncludes(text, '"v":"high"');
+  assertStringIncludes((await shown(session, name, "c", { rev: "2-b" })).text, '"v":"low"');
+});
+
+Deno.test("find tells the states of a document over all backups", async () => {
+  await using setup = await threeBackups();
+  const session = await setup.open();
+  const edited = await session.find({ database: encodeURIComponent(setup.name), id: "d00000" });
+  assertEquals(edited.states.map(({ rev, backups, since }) => [rev?.slice(0, 2), backups, since]), [
+    ["3-", 1, "2026-11-15T10:00:00.000Z"],
+    ["2-", 1, "2026-11-08T10:00:00.000Z"],
+    ["1-", 1, "2026-11-01T10:00:00.000Z"],
+  ]);
+  const deleted = await session.find({ database: setup.name, id: "d00001" });
+  assertEquals(deleted.states.map(({ rev, backups }) => [rev?.slice(0, 2) ?? null, backups]), [[null, 1], ["1-", 2]]);
+  const lines = describeFound(deleted).split("\n");
+  assertStringIncludes(lines[0]!, "2026-11-15T10:00:00Z .. 2026-11-15T10:00:00Z     1 backup   not there");
+  assertStringIncludes(describeFound(await session.find({ database: setup.name, id: "x" })), 'has the document "x"');
+  await assertRejects(() => session.find({ database: "none", id: "x" }), ArchiveError, "no complete backup");
+});
+
+Deno.test("diff names what was added, changed and deleted between two backups, and since one", async () => {
+  await using setup = await threeBackups();
+  const session = await setup.open();
+  const [first, third] = ["2026-11-02T00:00Z", "latest"];
+  const ids = async (from: string, to: string) => {
+    const { added, changed, deleted, equal } = await session.diff({ database: setup.name, from, to });
+    return [added.ids, changed.ids, deleted.ids, equal];
+  };
+  assertEquals(await ids(first, third), [["new"], ["d00000"], ["d00001"], false]);
+  assertEquals(await ids(third, first), [["d00001"], ["d00000"], ["new"], false]);
+  assertEquals(await ids(third, third), [[], [], [], true]);
+  assertEquals(await ids(third, "live"), [[], [], [], true], "right after the backup there is nothing");
+  const path = `/${encodeURIComponent(setup.name)}`;
+  await couchOk(setup.server, `PUT ${path}/later`, { v: 1 });
+  const { _rev } = (await couchOk(setup.server, `GET ${path}/new`)).json;
+  await couchOk(setup.server, `DELETE ${path}/new?rev=${_rev}`);
+  assertEquals(await ids(third, "live"), [["later"], [], ["new"], false]);
+  const text = describeDiff(await session.diff({ database: setup.name, from: third, to: "live" }));
+  assertStringIncludes(text, "+ later\n- new\n1 added, 0 changed, 1 deleted from ");
+});

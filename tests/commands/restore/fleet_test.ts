@@ -1,0 +1,213 @@
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { describeFleet } from "../../../src/cli/restore_all.ts";
+import { exitCodeOfFleet, type FleetReport } from "../../../src/commands/restore/fleet_report.ts";
+import { ArchiveError, EXIT, UsageError } from "../../../src/errors.ts";
+import { couchOk } from "../../couch_request.ts";
+import { setUpFleet } from "./fleet_setup.ts";
+
+const statuses = ({ databases }: FleetReport) =>
+  Object.fromEntries(
+    ["restored", "already", "incomplete", "failed"].map((status) => [
+      status,
+      databases.filter((one) => one.status === status).length,
+    ]),
+  );
+
+Deno.test("restore --all brings back every database of the newest moment, byte for byte", async () => {
+  await using setup = await setUpFleet(30);
+  const before = await setup.state();
+  const session = await setup.open();
+  assertEquals((await session.backup()).ok, true);
+  await setup.drop();
+  const report = await session.restoreAll({ path: "latest" });
+  assertEquals([report.ok, report.moment, statuses(report)], [
+    true,
+    null,
+    { restored: 30, already: 0, incomplete: 0, failed: 0 },
+  ]);
+  assertEquals(setup.differences(before, await setup.state()), []);
+  assertEquals(exitCodeOfFleet(report), 0);
+  assertEquals(report.databases.map(({ database }) => database), setup.names);
+  assertStringIncludes(describeFleet(report), "Restored 30 of 30 databases: ");
+});
+
+Deno.test("restore --all goes on after a kill at any moment: what is done is passed over, what was begun is finished", async () => {
+  await using setup = await setUpFleet(12);
+  const before = await setup.state();
+  assertEquals((await (await setup.open()).backup()).ok, true);
+  let passedOver = 0;
+  for (let round = 0; round < 10; round++) {
+    await setup.drop();
+    const kill = new AbortController();
+    const killed = setup.server.requests.length + 4 + round * 12;
+    const watch = setInterval(() => {
+      if (setup.server.requests.length >= killed) kill.abort(new Error("killed"));
+    }, 1);
+    try {
+      const session = await setup.open({ signal: kill.signal });
+      await session.restoreAll({ path: "latest", databasesAtOnce: 2, parallel: 1 }).catch(() => {});
+    } finally {
+      clearInterval(watch);
+    }
+    const report = await (await setup.open()).restoreAll({ path: "latest" });
+    assertEquals(report.ok, true, `round ${round}`);
+    passedOver += statuses(report).already!;
+    assertEquals(setup.differences(before, await setup.state()), [], `round ${round}`);
+  }
+  assert(passedOver > 10, `${passedOver} were passed over: nothing was begun before the kills`);
+});
+
+Deno.test("restore --all writes nothing when a target is not as it must be, and names all of them", async () => {
+  await using setup = await setUpFleet(4);
+  const session = await setup.open();
+  await session.backup();
+  await setup.drop(setup.names.slice(0, 2));
+  const all = () => session.restoreAll({ path: "latest" });
+  const [third, fourth] = setup.names.slice(2);
+  const error = await assertRejects(all, UsageError, `"${third}" holds`);
+  assertStringIncludes(error.message, `"${fourth}" holds`);
+  const databases = await couchOk(setup.server, "GET /_all_dbs");
+  assertEquals(databases.json.filter((name: string) => !name.startsWith("_")), [third, fourth]);
+  const map = (text: string) => session.restoreAll({ path: "latest", map: [text] });
+  await assertRejects(() => map(".*=same"), UsageError, '"same" would get');
+  await assertRejects(() => map("(.*)=Copy-$1"), UsageError, "is no name of a database");
+  await assertRejects(() => map("nothing"), UsageError, "is not FROM=TO");
+  await assertRejects(() => map("(=x"), UsageError, "regular expression");
+  const day = await assertRejects(() => session.restoreAll({ path: "2026-11-25" }), UsageError);
+  assertStringIncludes(day.hint ?? "", 'its end is "2026-11-25T23:59:59Z"');
+  await assertRejects(() => session.restoreAll({ path: "latest", match: ["none"] }), ArchiveError, '"none" matches');
+  assertEquals((await session.restoreAll({ path: "latest", intoExisting: true })).ok, true);
+});
+
+Deno.test("restore --all restores what is matched, under the names of --map, and leaves out what is excluded", async () => {
+  await using setup = await setUpFleet(9);
+  const session = await setup.open();
+  await session.backup();
+  const report = await session.restoreAll({
+    path: "latest",
+    match: ["account.*"],
+    exclude: ["account%2F000.*"],
+    map: ["account%2F(.*)%2Fx=copy%2F$1", "account\\+(.*)=plus-$1"],
+  });
+  assertEquals(report.databases.map(({ source, database }) => [source, database]), [
+    ["account+001", "plus-001"],
+    ["account+004", "plus-004"],
+    ["account+007", "plus-007"],
+    ["account/003/x", "copy/003"],
+    ["account/006/x", "copy/006"],
+  ]);
+  assertEquals(report.ok, true);
+  const before = await setup.state(["account/003/x"]);
+  const after = await setup.state(["copy/003"]);
+  assertEquals([...before.values()], [...after.values()]);
+});
+
+Deno.test("restore --all takes the newest backups of a moment, and leaves out what the run before it did not have any more", async () => {
+  await using setup = await setUpFleet(5);
+  const [gone, changed] = setup.names as [string, string];
+  let now = new Date("2026-11-01T10:00:00Z");
+  const session = await setup.open({ now: () => now });
+  const first = await setup.state();
+  await session.backup();
+  now = new Date("2026-11-08T10:00:00Z");
+  await setup.drop([gone]);
+  await couchOk(setup.server, `PUT /${encodeURIComponent(changed)}/new`, '{"a":1}');
+  const second = await setup.state(setup.names.slice(1));
+  await session.backup();
+  await setup.drop(setup.names.slice(1));
+
+  now = new Date("2026-11-09T10:00:00Z");
+  const latest = await session.restoreAll({ path: "latest" });
+  assertEquals(latest.ok, true);
+  assertEquals(latest.left_out.map(({ database, is_missing }) => [database, is_missing]), [[gone, false]]);
+  assertStringIncludes(latest.left_out[0]!.reason, "of 2026-11-08T10:00:00Z did not have it any more");
+  assertEquals(setup.differences(second, await setup.state(setup.names.slice(1))), []);
+
+  await setup.drop(setup.names.slice(1));
+  const earlier = await session.restoreAll({ path: "2026-11-02T00:00Z" });
+  assertEquals([earlier.ok, earlier.left_out, earlier.moment], [true, [], "2026-11-02T00:00:00.000Z"]);
+  assertEquals(setup.differences(first, await setup.state()), []);
+
+  await setup.drop();
+  const all = await session.restoreAll({ path: "latest", gone: true });
+  assertEquals([all.databases.length, all.left_out], [5, []]);
+});
+
+Deno.test("restore --all names a database that was to be saved and has no backup, and ends with 3", async () => {
+  await using setup = await setUpFleet(3);
+  const [broken] = setup.names as [string];
+  setup.server.faults.add({
+    endpoint: "_bulk_get",
+    database: broken,
+    times: 1000,
+    fault: { kind: "status", status: 403 },
+  });
+  const session = await setup.open();
+  assertEquals((await session.backup()).ok, false);
+  await setup.drop();
+  const report = await session.restoreAll({ path: "latest" });
+  assertEquals([report.ok, exitCodeOfFleet(report), statuses(report).restored], [false, EXIT.partial, 2]);
+  assertEquals(report.left_out, [{
+    database: broken,
+    reason: 'the task "all" was to save it, and it has no complete backup',
+    is_missing: true,
+  }]);
+  assertStringIncludes(describeFleet(report), `left out: ${broken}: the task "all" was to save it`);
+});
+
+Deno.test("restore --all goes on with the others when one fails, names it, and ends with 3", async () => {
+  await using setup = await setUpFleet(4);
+  const session = await setup.open();
+  await session.backup();
+  await setup.drop();
+  const [broken] = setup.names as [string];
+  setup.server.faults.add({
+    endpoint: "_bulk_docs",
+    database: broken,
+    times: 1000,
+    fault: { kind: "status", status: 403 },
+  });
+  const report = await session.restoreAll({ path: "latest" });
+  assertEquals([statuses(report).restored, statuses(report).failed], [3, 1]);
+  assertEquals([exitCodeOfFleet(report), report.databases.find(({ status }) => status === "failed")?.database], [
+    EXIT.partial,
+    broken,
+  ]);
+  assertStringIncludes(describeFleet(report), `FAILED: ${broken}: `);
+});
+
+Deno.test("restore --all leaves CouchDB's own databases alone unless they are named", async () => {
+  await using setup = await setUpFleet(2, { tasks: `{all: {databases: [".*"], timezone: UTC}}` });
+  const session = await setup.open();
+  await session.backup();
+  await setup.drop();
+  const all = await session.restoreAll({ path: "latest", match: [".*"] });
+  assertEquals(all.databases.map(({ database }) => database), setup.names);
+  const named = await session.restoreAll({ path: "latest", match: ["_users"], map: ["_users=users_copy"] });
+  assertEquals(named.databases.map(({ source, database }) => [source, database]), [["_users", "users_copy"]]);
+});
+
+Deno.test("restore --all with --dry-run looks at everything and writes nothing", async () => {
+  await using setup = await setUpFleet(3);
+  const session = await setup.open();
+  await session.backup();
+  await setup.drop();
+  const report = await session.restoreAll({ path: "latest", dryRun: true });
+  assertEquals([report.ok, report.dry_run, statuses(report).restored], [true, true, 3]);
+  const databases = await couchOk(setup.server, "GET /_all_dbs");
+  assertEquals(databases.json.filter((name: string) => !name.startsWith("_")), []);
+  assertStringIncludes(describeFleet(report), "Would restore 3 of 3 databases");
+});
+
+Deno.test("restore --all does not take a database of others for one that it has begun", async () => {
+  await using setup = await setUpFleet(2);
+  const session = await setup.open();
+  await session.backup();
+  const [first] = setup.names as [string];
+  await setup.drop();
+  await session.restoreAll({ path: "latest" });
+  // A later backup is another one than what the note in the database speaks of.
+  await (await setup.open()).backup({ date: { year: 2027, month: 1, day: 1 } });
+  const match = [encodeURIComponent(first)];
+  await assertRejects(() => session.restoreAll({ path: "latest", match }), UsageError, "holds");
+});

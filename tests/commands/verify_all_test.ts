@@ -1,0 +1,63 @@
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { describeAll } from "../../src/cli/verify.ts";
+import { exitCodeOfVerifyAll } from "../../src/commands/verify_all.ts";
+import { EXIT } from "../../src/errors.ts";
+import { alterFile, flipByte } from "./restore/setup.ts";
+import { setUpFleet } from "./restore/fleet_setup.ts";
+
+const DAY_MS = 86_400_000;
+
+Deno.test("verifyAll() reads every backup, names the one with a flipped byte, and ends with 12", async () => {
+  await using setup = await setUpFleet(5);
+  const session = await setup.open();
+  await session.backup();
+  const whole = await session.verifyAll();
+  assertEquals([whole.ok, whole.backups, whole.backups_in_all, exitCodeOfVerifyAll(whole)], [true, 5, 5, 0]);
+  assertStringIncludes(describeAll(whole), "Verified 5 backups, all of them complete and as their manifests say: ");
+  const report = await session.backup();
+  const broken = report.tasks[0]!.databases[2]!;
+  const folder = decodeURI(new URL(broken.path).pathname);
+  const names = (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name);
+  const chunk = names.find((name) => name.endsWith(".gz"));
+  await alterFile(join(folder, chunk!), flipByte);
+  const found = await session.verifyAll();
+  assertEquals([found.ok, exitCodeOfVerifyAll(found)], [false, EXIT.archive]);
+  assertEquals(new Set(found.faulty.map(({ database }) => database)), new Set([broken.database]));
+  assertStringIncludes(found.faulty[0]!.problems.join(), chunk!);
+  assertStringIncludes(describeAll(found), `NOT WHOLE: ${broken.database}: `);
+});
+
+Deno.test("verifyAll() with a sample reads every backup once within so many days", async () => {
+  await using setup = await setUpFleet(12);
+  let now = new Date("2026-11-25T12:00:00Z");
+  const session = await setup.open({ now: () => now });
+  await session.backup();
+  let read = 0;
+  const parts: number[] = [];
+  for (let day = 0; day < 4; day++) {
+    const report = await session.verifyAll({ sampleOf: 4 });
+    assertEquals([report.ok, report.backups_in_all, report.sample?.of], [true, 12, 4]);
+    parts.push(report.sample!.part);
+    read += report.backups;
+    now = new Date(now.getTime() + DAY_MS);
+  }
+  assertEquals([read, parts.toSorted()], [12, [0, 1, 2, 3]]);
+});
+
+Deno.test("verifyAll() tells a manifest that cannot be read, and looks at what is matched alone", async () => {
+  await using setup = await setUpFleet(3);
+  const session = await setup.open();
+  const report = await session.backup();
+  const { database, path } = report.tasks[0]!.databases[0]!;
+  const folder = decodeURI(new URL(path).pathname);
+  for (const { name } of await Array.fromAsync(Deno.readDir(folder))) {
+    if (name.startsWith("manifest")) await Deno.writeTextFile(join(folder, name), "{");
+  }
+  await Deno.remove(join(setup.folder, "bucket", "_catalog"), { recursive: true });
+  const found = await session.verifyAll();
+  assertEquals([found.backups, found.faulty.map((one) => one.database)], [2, [database]]);
+  assert(found.faulty[0]!.finished_at === null);
+  const others = await session.verifyAll({ match: ["media.*"] });
+  assertEquals([others.ok, others.backups], [true, 1]);
+});

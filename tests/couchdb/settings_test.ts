@@ -1,0 +1,41 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import type { CouchClient } from "../../src/couchdb/client.ts";
+import { CouchError } from "../../src/errors.ts";
+import { type FakeCouchDb, type Fault, startFakeCouchDb } from "../fakes/couchdb.ts";
+import { createDatabase, impatientClient } from "./impatient_client.ts";
+
+async function withFault(
+  rule: { method?: string; endpoint: string; times?: number; fault: Fault },
+  test: (client: CouchClient, fake: FakeCouchDb) => Promise<void>,
+): Promise<void> {
+  await using fake = await startFakeCouchDb();
+  await createDatabase(fake, "db", ["a"]);
+  fake.faults.add({ database: "db", ...rule });
+  await test(impatientClient(fake), fake);
+}
+
+Deno.test("a client does not take a login page, or an answer without ok, for the success of a change", async () => {
+  const changes: [string, (client: CouchClient) => Promise<unknown>][] = [
+    ["_security", (client) => client.setSecurity("db", "{}")],
+    ["_revs_limit", (client) => client.setRevsLimit("db", 5)],
+  ];
+  for (const [endpoint, change] of changes) {
+    for (const [body, error] of [['{"login":"please"}', "strange_answer"], ["<html></html>", "cut_off"]] as const) {
+      const fault: Fault = { kind: "answer", status: 200, body };
+      await withFault({ method: "PUT", endpoint, times: Infinity, fault }, async (client) => {
+        assertEquals((await assertRejects(() => change(client), CouchError)).facts.error, error);
+      });
+    }
+  }
+});
+
+Deno.test("CouchClient.revsLimit() does not take the beginning of a number for all of it", async () => {
+  await withFault({ endpoint: "_revs_limit", fault: { kind: "truncate" } }, async (client) => {
+    assertEquals(await client.revsLimit("db"), 1000);
+  });
+  // A server that never ends the line means what it says twice.
+  const fault: Fault = { kind: "answer", status: 200, body: "50" };
+  await withFault({ endpoint: "_revs_limit", times: Infinity, fault }, async (client) => {
+    assertEquals(await client.revsLimit("db"), 50);
+  });
+});

@@ -1,0 +1,324 @@
+/** What the documentation shows holds: command lines and configs are read by the program, samples are what it prints. */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { pathToFileURL } from "node:url";
+import { main } from "../src/cli/cli.ts";
+import { type Command, COMMON_FLAGS, flagsOf, parseCall } from "../src/cli/command.ts";
+import { completionsCommand } from "../src/cli/completions.ts";
+import { describeBackups } from "../src/cli/list.ts";
+import type { Shell } from "../src/cli/shell.ts";
+import type { ListedBackup } from "../src/commands/list.ts";
+import { parseConfig } from "../src/config/config.ts";
+import { OUTERMOST_KEYS } from "../src/config/keys.ts";
+import { parseYaml } from "../src/config/yaml.ts";
+import { CalendarError, parseCalendar } from "../src/calendar/calendar.ts";
+import { ConfigError } from "../src/errors.ts";
+import { couchOk } from "./couch_request.ts";
+import { createDatabase, idsOf } from "./couchdb/impatient_client.ts";
+import { type FakeCouchDb, startFakeCouchDb } from "./fakes/couchdb.ts";
+import { readLogfmt } from "./fakes/logfmt.ts";
+import { FakeLoki } from "./fakes/loki.ts";
+import { outputTo } from "./fakes/output.ts";
+import { shellWords } from "./shell_words.ts";
+import { walk } from "./source_files.ts";
+
+const ROOT = new URL("..", import.meta.url).pathname;
+const README = { path: "README.md", text: await Deno.readTextFile(`${ROOT}README.md`) };
+const PAGES = [README, ...await walk(["docs"], ".md")];
+
+const NAMES: string[] = [];
+for await (const { name } of Deno.readDir(`${ROOT}src/cli`)) {
+  const { command } = await import(`../src/cli/${name}`);
+  if (command !== undefined) NAMES.push(command.name);
+}
+const COMMANDS = new Map<string, Command>([["completions", completionsCommand(() => Promise.resolve([]))]]);
+for (const name of NAMES) COMMANDS.set(name, (await import(`../src/cli/${name}.ts`)).command);
+
+/** The blocks of a page in one language; `""` for those that name none. */
+function blocksOf(text: string, language: string): string[] {
+  const blocks = [...text.matchAll(/^ *```(.*)\n([\s\S]*?)^ *```$/gm)];
+  return blocks.filter(([, found]) => found === language).map(([, , block = ""]) => block);
+}
+
+function pageOf(path: string): string {
+  const page = PAGES.find((page) => page.path === path);
+  assert(page !== undefined, path);
+  return page.text;
+}
+
+/** The command lines of this program in a page: those of its blocks, and what stands between backticks. */
+function commandsOf({ text }: { text: string }): { line: string; isMentioned: boolean }[] {
+  const blocks = ["sh", "", "ini"].flatMap((language) => blocksOf(text, language));
+  const shown = blocks.flatMap((block) => block.split("\n")).flatMap((line) =>
+    /^ *(?:\$ )?(couchdb-backup [a-z].*)$/.exec(line)?.[1] ?? []
+  );
+  const prose = text.replaceAll(/^ *```.*\n[\s\S]*?^ *```$/gm, "");
+  const first = new RegExp(
+    `^(?:couchdb-backup )?((?:${[...COMMANDS.keys()].join("|")}) .+|(?<=couchdb-backup )[a-z]+)$`,
+  );
+  const mentioned = [...prose.matchAll(/`([^`]+)`/g)].flatMap(([, code = ""]) => {
+    const command = first.exec(code.replaceAll(/\s+/g, " "))?.[1];
+    return command === undefined ? [] : `couchdb-backup ${command}`;
+  });
+  return [
+    ...shown.map((line) => ({ line, isMentioned: false })),
+    ...mentioned.map((line) => ({ line, isMentioned: true })),
+  ];
+}
+
+/** A process that is never asked for anything. */
+class QuietShell implements Shell {
+  out = "";
+  err = "";
+  journal = false;
+  env: Record<string, string>;
+  readonly stdout = outputTo((text) => void (this.out += text));
+  readonly stderr = outputTo((text) => void (this.err += text));
+
+  constructor(env: Record<string, string> = {}) {
+    this.env = env;
+  }
+
+  onSignal(): () => void {
+    return () => {};
+  }
+
+  exit(code: number): never {
+    throw new Error(`exit ${code}`);
+  }
+}
+
+Deno.test("every command line in README.md and docs/ is one that the program takes", async () => {
+  let shown = 0;
+  for (const page of PAGES) {
+    for (const { line, isMentioned } of commandsOf(page)) {
+      // What stands for something else: <config>, NAME, D, the … of a long value, alternatives.
+      const plain = line.replaceAll(/<[a-z]+>/g, "x").replaceAll("=…", "=x").replaceAll(/\\\|\w+/g, "").replaceAll(
+        / [>|].*$/g,
+        "",
+      );
+      if (/[…[\]]/.test(plain)) continue;
+      for (const [, name = "", ...words] of await shellWords(plain)) {
+        if (name === "help" || name === "version" || name.startsWith("--")) continue;
+        const command = COMMANDS.get(name);
+        assert(command !== undefined, `${page.path}: there is no command in ${line}`);
+        try {
+          parseCall(command, words, new QuietShell());
+        } catch (error) {
+          // Prose may speak of a command without all its words.
+          const isShort = isMentioned && error instanceof Error && error.message.endsWith("is missing an argument");
+          if (!isShort) throw new Error(`${page.path}: ${line}`, { cause: error });
+        }
+        shown++;
+      }
+    }
+  }
+  assert(shown > 30, `${shown} commands are found`);
+});
+
+Deno.test("every flag that README.md and docs/ mention is one of some command", () => {
+  const known = new Set([...COMMANDS.values()].flatMap(flagsOf).concat(COMMON_FLAGS).map(({ name }) => name));
+  // Of Deno, of the build, of others.
+  const others = new Set(["v8-flags", "target", "strict", "attachments"]);
+  for (const { path, text } of PAGES) {
+    for (const [code, name = ""] of text.matchAll(/`--([a-z][a-z0-9-]*)[^`]*`/g)) {
+      assert(known.has(name) || others.has(name) || name.startsWith("allow-"), `${path} shows ${code}`);
+    }
+  }
+});
+
+Deno.test("every config in README.md and docs/ is one that the program reads", () => {
+  let shown = 0;
+  const rest: Record<string, string> = {
+    database: "database: {url: 'http://couch:5984'}\n",
+    task: "task: {all: {databases: ['.*']}}\n",
+    bucket: "bucket: /backups\n",
+  };
+  for (const { path, text } of PAGES) {
+    for (const block of blocksOf(text, "yaml")) {
+      const written = parseYaml(block) as Record<string, unknown>;
+      // What only shows how a schedule is written needs no databases.
+      const tasks = Object.values(written.task ?? {});
+      const isExample = tasks.length > 0 && tasks.every((task) => !("databases" in task));
+      const whole = isExample ? block.replace(/^( +)(cron:)/gm, "$1databases: [x]\n$1$2") : block;
+      const lacking = Object.keys(rest).filter((key) => !(key in written)).map((key) => rest[key]);
+      const names = [...block.matchAll(/\$\{(\w+)\}/g)].map(([, name = ""]) => [name, "value"]);
+      parseConfig(whole + lacking.join(""), { file: path, env: Object.fromEntries(names) });
+      assert(Object.keys(written).every((key) => OUTERMOST_KEYS.includes(key)), path);
+      shown++;
+    }
+  }
+  assert(shown >= 6, `${shown} configs are found`);
+});
+
+/** A double with databases, a folder, and a config in it that saves them. */
+async function withPlace(
+  databases: readonly string[],
+  use: (place: { fake: FakeCouchDb; folder: string; config: (more?: string) => Promise<string> }) => Promise<void>,
+): Promise<void> {
+  await using fake = await startFakeCouchDb();
+  for (const name of databases) await createDatabase(fake, name, idsOf(3));
+  const folder = await Deno.makeTempDir({ prefix: "couchdb-backup-docs-" });
+  const config = async (more = "") => {
+    const path = `${folder}/cfg.yaml`;
+    await Deno.writeTextFile(
+      path,
+      `database: {url: "${fake.url}", login: ${fake.login}, password: ${fake.password}}
+task: {weekly: {cron: "Sat 18:00", databases: [${databases.join(", ")}], timezone: UTC}}
+bucket: "${pathToFileURL(`${folder}/bucket`).href}"
+suffix: couchdb
+${more}`,
+      { mode: 0o644 },
+    );
+    return path;
+  };
+  try {
+    await use({ fake, folder, config });
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+async function run(args: readonly string[], env: Record<string, string> = {}) {
+  const shell = new QuietShell(env);
+  const code = await main(args, shell);
+  return { code, out: shell.out, err: shell.err };
+}
+
+for (const path of ["README.md", "docs/npm.md", "docs/restore.md"]) {
+  Deno.test(`the commands of ${path} do what it says, one after the other`, async () => {
+    await withPlace(["orders", "media"], async ({ fake, config }) => {
+      const cfg = await config();
+      if (path === "docs/restore.md") assertEquals((await run(["backup", cfg])).code, 0);
+      const block = blocksOf(pageOf(path), "sh").find((block) => /^couchdb-backup .*restore/m.test(block));
+      assert(block !== undefined);
+      const lines = block.split("\n").filter((line) => line.startsWith("couchdb-backup "));
+      assert(lines.length >= 3);
+      for (const line of lines) {
+        const [[, ...words] = []] = await shellWords(line);
+        const args = words.map((word) => word === "cfg.yaml" ? cfg : word);
+        // The backup that the page speaks of is of that day.
+        if (args[0] === "backup") args.push("--date", "2026-10-22");
+        if (args[0] === "restore" && args[1] === "orders") await couchOk(fake, "DELETE /orders");
+        const { code, err } = await run(args);
+        assertEquals(code, 0, `${line}: ${err}`);
+      }
+    });
+  });
+}
+
+Deno.test("docs/check.md shows what check prints", async () => {
+  const [sample = ""] = blocksOf(pageOf("docs/check.md"), "").filter((block) =>
+    block.startsWith("$ couchdb-backup check")
+  );
+  const loki = new FakeLoki();
+  loki.always = { status: 401 };
+  const gateway = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, () => new Response());
+  await withPlace(["media"], async ({ fake, folder, config }) => {
+    await couchOk(fake, "PUT /media/picture", { _attachments: { a: { data: btoa("a") } } });
+    const more = `loki: "${loki.url}"\nprometheus: "http://127.0.0.1:${gateway.addr.port}"\n`;
+    const cfg = await config(more);
+    const { code, out } = await run(["check", cfg, "--quiet"], { XDG_STATE_HOME: folder });
+    assertEquals(code, 3);
+    // Addresses, paths, counts and sizes differ; the words do not.
+    const plain = (text: string) =>
+      text.split("\n").map((line) =>
+        line.replaceAll(/\S*cfg\.yaml\S*|"(?:[a-z]+:|\/|127|loki|push)[^"]*"/g, "X").replaceAll(/https?:\S+/g, "X")
+          .replaceAll(/\d+(\.\d+)? [kMGT]?B\b/g, "N B").replaceAll(/401 .*/g, "401 …").replaceAll(
+            /one of \d+/g,
+            "one of N",
+          )
+      );
+    assertEquals(plain(out), plain(sample.split("\n").slice(1).join("\n")));
+  });
+  await gateway.shutdown();
+  await loki.close();
+});
+
+Deno.test("docs/monitoring.md shows a line of the log, and finds a run in Loki by what its lines have", async () => {
+  const page = pageOf("docs/monitoring.md");
+  const loki = new FakeLoki();
+  await withPlace(["media"], async ({ config }) => {
+    const { err, code } = await run(["backup", await config(`loki: "${loki.url}"\n`)]);
+    assertEquals(code, 0, err);
+    const [sample = ""] = blocksOf(page, "").filter((block) => /^20\d\d-/.test(block));
+    const shapeOf = (line: string) => line.replaceAll(/\b(\w+)=("[^"]*"|\S*)/g, "$1=").replace(/^\S+/, "");
+    const [event = ""] = /database is backed up/.exec(sample) ?? [];
+    const line = err.split("\n").find((line) => line.includes(event));
+    assertEquals(shapeOf(sample.trim()), shapeOf(line ?? ""));
+    assertMatch(sample, /^2026-01-03T18:00:01\.123Z info {2}/);
+
+    // {label="value", …} | logfmt | field="value"
+    const [query = ""] = blocksOf(page, "").filter((block) => block.startsWith("{app="));
+    const [, selector = "", field = "", value = ""] = /^\{(.*)\} \| logfmt \| (\w+)="(.*)"\n$/.exec(query) ?? [];
+    const labels = Object.fromEntries([...selector.matchAll(/(\w+)="([^"]*)"/g)].map(([, name, text]) => [name, text]));
+    assertEquals(labels, { app: "couchdb-backup", task: "weekly" });
+    const found = loki.lines.filter((line) =>
+      Object.entries(labels).every(([name, text]) => line.labels[name] === text)
+    );
+    assert(found.length > 0);
+    for (const { line } of found) {
+      assertMatch(readLogfmt(line)[field] ?? "", /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
+    }
+    assertMatch(value, /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
+    assert(sample.includes(`run=${value}`), "the same run in both samples");
+  });
+  await loki.close();
+});
+
+Deno.test("docs/restore.md shows the table that list prints", () => {
+  const [sample = ""] = blocksOf(pageOf("docs/restore.md"), "").filter((block) => block.startsWith("COMPLETE AT"));
+  const rowOf = (finished_at: string, part: Partial<ListedBackup>): ListedBackup => ({
+    database: "orders",
+    date: "2026-11-25",
+    task: "weekly",
+    path: "s3://data.example.com/…/2026/11/25/couchdb/orders",
+    restore_path: `${finished_at}/orders`,
+    manifest: "manifest.json",
+    complete: true,
+    kind: "full",
+    run: null,
+    documents: 0,
+    compressed_bytes: 0,
+    unreadable: 0,
+    finished_at,
+    age_seconds: 6_949,
+    ...part,
+  });
+  const backups = [
+    rowOf("2026-11-25T18:04:11Z", {}),
+    rowOf("2026-11-25T10:00:02Z", { documents: 500, compressed_bytes: 310_456, age_seconds: 35_998 }),
+  ];
+  assertEquals(sample, describeBackups({ backups }));
+});
+
+Deno.test("docs/configuration.md and docs/schedules.md show mistakes as they are told", () => {
+  const [sample = ""] = blocksOf(pageOf("docs/configuration.md"), "").filter((block) => block.startsWith("cfg.yaml:"));
+  const lines = [
+    "database:",
+    "  url: http://h",
+    "  pasword: x",
+    "bucket: /b",
+    "task:",
+    ...Array(11).fill(""),
+    "  monthly:",
+  ];
+  const text = [...lines, "    chunk: many", "    databases: [a]", ""].join("\n");
+  let message = "";
+  try {
+    parseConfig(text, { file: "cfg.yaml", env: {} });
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    message = error.message;
+  }
+  assertEquals(`${message}\n`, sample);
+
+  const [schedule = ""] = blocksOf(pageOf("docs/schedules.md"), "").filter((block) =>
+    block.startsWith("Cannot read schedule")
+  );
+  try {
+    parseCalendar("Sat *-*-1..7 25:00");
+  } catch (error) {
+    if (!(error instanceof CalendarError)) throw error;
+    assertEquals(`${error.message}\n`, schedule);
+  }
+});

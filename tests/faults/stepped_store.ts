@@ -1,0 +1,97 @@
+/**
+ * A store around a store, in which each operation is a step that can be met by something: the process is ended by force (the
+ * operation, or its answer, and everything behind it never come), an error of the disk, a wait that lets others go first.
+ */
+import type {
+  Conditions,
+  CreateOptions,
+  ListOptions,
+  Store,
+  StoreCallOptions,
+  StoredObject,
+  StoreEntry,
+} from "../../src/store/store.ts";
+
+/** What is done about step `number` (from 1): before it is carried out, and behind it. */
+export interface Steps {
+  before?: (number: number, step: string) => Promise<void> | void;
+  behind?: (number: number, step: string) => Promise<void> | void;
+}
+
+/** A promise that nothing comes of: what waits for it goes no further, as if its process had ended. */
+export function never(): Promise<never> {
+  return new Promise(() => {});
+}
+
+/** The store. */
+export class SteppedStore implements Store {
+  /** What was done so far. */
+  readonly steps: string[] = [];
+  readonly #store: Store;
+  readonly #about: Steps;
+
+  constructor(store: Store, about: Steps) {
+    this.#store = store;
+    this.#about = about;
+  }
+
+  get url(): string {
+    return this.#store.url;
+  }
+
+  get server(): string {
+    return this.#store.server;
+  }
+
+  get clockSkewMs(): number | undefined {
+    return this.#store.clockSkewMs;
+  }
+
+  get conditions(): Conditions | undefined {
+    return this.#store.conditions;
+  }
+
+  set conditions(conditions: Conditions | undefined) {
+    this.#store.conditions = conditions;
+  }
+
+  locate(key: string): string {
+    return this.#store.locate(key);
+  }
+
+  async tryConditions(key: string, options?: StoreCallOptions): Promise<Conditions> {
+    return await this.#step(`try conditions ${key}`, () => this.#store.tryConditions(key, options));
+  }
+
+  async create(
+    keys: Iterable<string>,
+    body: AsyncIterable<Uint8Array>,
+    options?: CreateOptions,
+  ): Promise<StoredObject> {
+    return await this.#step(`create`, () => this.#store.create(keys, body, options));
+  }
+
+  async replace(key: string, body: Uint8Array, options?: StoreCallOptions): Promise<void> {
+    return await this.#step(`replace ${key}`, () => this.#store.replace(key, body, options));
+  }
+
+  async read(key: string, options?: StoreCallOptions): Promise<ReadableStream<Uint8Array>> {
+    return await this.#step(`read ${key}`, () => this.#store.read(key, options));
+  }
+
+  async stat(key: string, options?: StoreCallOptions): Promise<{ sizeBytes: number; modified: Date } | undefined> {
+    return await this.#step(`stat ${key}`, () => this.#store.stat(key, options));
+  }
+
+  async *list(folder: string, options?: ListOptions): AsyncIterable<StoreEntry> {
+    yield* await this.#step(`list ${folder}`, () => Promise.resolve(this.#store.list(folder, options)));
+  }
+
+  async #step<T>(step: string, run: () => Promise<T>): Promise<T> {
+    const number = this.steps.push(step);
+    await this.#about.before?.(number, step);
+    const result = await run();
+    await this.#about.behind?.(number, step);
+    return result;
+  }
+}

@@ -1,0 +1,182 @@
+/**
+ * AWS by its own names, where a firewall, here a proxy, lets some of them through: a backup whose password is in Secrets
+ * Manager and whose bucket is on S3. TLS is by a certificate of the test's own, made by openssl.
+ */
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { connect, createServer, type Socket } from "node:net";
+import { startProgram } from "../cli/program.ts";
+import { couchOk } from "../couch_request.ts";
+import { startFakeCouchDb } from "../fakes/couchdb.ts";
+import { FakeS3 } from "../fakes/s3.ts";
+
+const REGION = "eu-central-1";
+const BUCKET = "test-bucket";
+const HOSTS = {
+  s3: { dual: `s3.dualstack.${REGION}.amazonaws.com`, plain: `s3.${REGION}.amazonaws.com` },
+  secrets: { dual: `secretsmanager.${REGION}.api.aws`, plain: `secretsmanager.${REGION}.amazonaws.com` },
+};
+const ARN = `arn:aws:secretsmanager:${REGION}:123456789012:secret:couchdb-AbCdEf`;
+
+/** An authority, and a certificate by it for all names of the test. */
+async function makeCertificates(folder: string): Promise<{ ca: string; cert: string; key: string }> {
+  const names = Object.values(HOSTS).flatMap(({ dual, plain }) => [dual, plain]).flatMap((name) => [name, `*.${name}`]);
+  await Deno.writeTextFile(`${folder}/names`, `subjectAltName=${names.map((name) => `DNS:${name}`).join(",")}\n`);
+  const openssl = async (...args: string[]) => {
+    const { code, stderr } = await new Deno.Command("openssl", { args, cwd: folder, stderr: "piped" }).output();
+    assertEquals(code, 0, new TextDecoder().decode(stderr));
+  };
+  const newKey = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
+  await openssl("req", "-x509", ...newKey, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test", "-days", "2");
+  await openssl("req", ...newKey, "-keyout", "key.pem", "-out", "request.pem", "-subj", "/CN=aws");
+  const by = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names"];
+  await openssl("x509", "-req", "-in", "request.pem", ...by, "-out", "cert.pem");
+  const read = (name: string) => Deno.readTextFile(`${folder}/${name}`);
+  return { ca: `${folder}/ca.pem`, cert: await read("cert.pem"), key: await read("key.pem") };
+}
+
+/** Takes TLS off before a server of this machine. */
+function terminateTls(upstream: string, { cert, key }: { cert: string; key: string }): { port: number } & Disposable {
+  const listener = Deno.listenTls({ hostname: "127.0.0.1", port: 0, cert, key });
+  const { hostname, port } = new URL(upstream);
+  const accepting = (async () => {
+    for await (const client of listener) {
+      void (async () => {
+        const server = await Deno.connect({ hostname, port: Number(port) });
+        await Promise.allSettled([client.readable.pipeTo(server.writable), server.readable.pipeTo(client.writable)]);
+      })();
+    }
+  })().catch(() => undefined); // The listener was closed.
+  return {
+    port: listener.addr.port,
+    [Symbol.dispose]() {
+      listener.close();
+      void accepting;
+    },
+  };
+}
+
+/** What becomes of a host: a port of this machine, a refusal, or nothing at all. */
+type Route = number | "refused" | "silent";
+
+/** A proxy that lets some hosts through. */
+async function startProxy(routeOf: (host: string) => Route): Promise<{ url: string; hosts: string[] } & Disposable> {
+  const hosts: string[] = [];
+  const sockets = new Set<Socket>();
+  const server = createServer((client) => {
+    sockets.add(client);
+    client.on("error", () => client.destroy());
+    client.once("data", (bytes) => {
+      const host = /^CONNECT ([^:]+):443 /.exec(bytes.toString())?.[1] ?? "";
+      hosts.push(host);
+      const route = routeOf(host);
+      if (route === "silent") return;
+      if (route === "refused") return void client.end("HTTP/1.1 403 Forbidden\r\n\r\n");
+      const upstream = connect(route, "127.0.0.1", () => {
+        client.write("HTTP/1.1 200 OK\r\n\r\n");
+        client.pipe(upstream).pipe(client);
+      });
+      sockets.add(upstream);
+      upstream.on("error", () => client.destroy());
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return {
+    url: `http://127.0.0.1:${(server.address() as { port: number }).port}`,
+    hosts,
+    [Symbol.dispose]() {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+    },
+  };
+}
+
+for (
+  const [what, dual, plain] of [
+    ["dual-stack names are refused", "refused", "open"],
+    ["dual-stack names are silent", "silent", "open"],
+    ["all names are open", "open", "open"],
+    ["older names are silent", "open", "silent"],
+  ] as const
+) {
+  Deno.test(`a backup to AWS where ${what}`, async () => {
+    const folder = await Deno.makeTempDir({ prefix: "couchdb-backup-aws-" });
+    const certificates = await makeCertificates(folder);
+    const s3Of = (virtualHost: string) => FakeS3.start({ region: REGION, virtualHost });
+    const [s3Dual, s3Plain] = [await s3Of(HOSTS.s3.dual), await s3Of(HOSTS.s3.plain)];
+    await using couch = await startFakeCouchDb();
+    const manager = Deno.serve(
+      { hostname: "127.0.0.1", port: 0, onListen() {} },
+      (request) =>
+        request.method === "HEAD"
+          ? new Response(null, { status: 404 })
+          : Response.json({ SecretString: couch.password }),
+    );
+    const managerUrl = `http://127.0.0.1:${manager.addr.port}`;
+    try {
+      await couchOk(couch, "PUT /a");
+      await couchOk(couch, "POST /a/_bulk_docs", { docs: [{ _id: "one" }] });
+      using s3DualTls = terminateTls(s3Dual.url, certificates);
+      using s3PlainTls = terminateTls(s3Plain.url, certificates);
+      using managerTls = terminateTls(managerUrl, certificates);
+      const ports: Record<string, Route> = {
+        [`${BUCKET}.${HOSTS.s3.dual}`]: dual === "open" ? s3DualTls.port : dual,
+        [`${BUCKET}.${HOSTS.s3.plain}`]: plain === "open" ? s3PlainTls.port : plain,
+        [HOSTS.secrets.dual]: dual === "open" ? managerTls.port : dual,
+        [HOSTS.secrets.plain]: plain === "open" ? managerTls.port : plain,
+      };
+      using proxy = await startProxy((host) => ports[host] ?? "refused");
+      await Deno.writeTextFile(
+        `${folder}/config.yaml`,
+        `database: {url: "${couch.url}", login: ${couch.login}, password_secret: "${ARN}"}
+task: {t: {databases: [a]}}
+bucket: s3://${BUCKET}/folder
+region: ${REGION}
+token: "${s3Dual.keys.accessKeyId}"
+secret: "${s3Dual.keys.secretAccessKey}"
+`,
+      );
+      const env = { HTTPS_PROXY: proxy.url, NO_PROXY: "127.0.0.1", DENO_CERT: certificates.ca };
+      const started = performance.now();
+      const { code, stderr } = await startProgram(["backup", `${folder}/config.yaml`, "--json"], env).ended;
+      assertEquals(code, 0, stderr);
+      assert(performance.now() - started < 20_000, "it fell back at once");
+      const { code: verified } = await startProgram(["verify", "a", "latest", "--config", `${folder}/config.yaml`], env)
+        .ended;
+      assertEquals(verified, 0);
+      const [used, other] = dual === "open" ? [s3Dual, s3Plain] : [s3Plain, s3Dual];
+      assert(used.count("PutObject") > 0);
+      assertEquals(other.count("PutObject"), 0);
+      if (dual === "open") assertEquals(proxy.hosts.filter((host) => host.endsWith(HOSTS.s3.plain)), []);
+      // Asked once a process, however many requests follow.
+      else assertEquals(proxy.hosts.filter((host) => host.endsWith(HOSTS.s3.dual)).length, 2);
+    } finally {
+      await manager.shutdown();
+      for (const s3 of [s3Dual, s3Plain]) await s3.close();
+      await Deno.remove(folder, { recursive: true });
+    }
+  });
+}
+
+Deno.test("a backup to AWS where no name is reachable says which were asked, and what a VPC needs", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "couchdb-backup-aws-" });
+  using proxy = await startProxy(() => "refused");
+  try {
+    await Deno.writeTextFile(
+      `${folder}/config.yaml`,
+      `database: {url: "http://127.0.0.1:1"}
+task: {t: {databases: [a]}}
+bucket: s3://${BUCKET}/folder
+region: ${REGION}
+token: t
+secret: s
+`,
+    );
+    const env = { HTTPS_PROXY: proxy.url, NO_PROXY: "127.0.0.1" };
+    const { code, stderr } = await startProgram(["list", "--config", `${folder}/config.yaml`], env).ended;
+    assertEquals(code, 11);
+    assertStringIncludes(stderr, `no answer from ${BUCKET}.${HOSTS.s3.dual} or ${BUCKET}.${HOSTS.s3.plain}`);
+    assertStringIncludes(stderr, "in a VPC S3 needs a gateway or interface endpoint");
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});

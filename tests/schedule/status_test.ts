@@ -1,0 +1,155 @@
+import { assertEquals } from "@std/assert";
+import type { DatabaseReport, RunReport, TaskReport } from "../../src/archive/report.ts";
+import { storeManualRun } from "../../src/archive/manual_run.ts";
+import { RunFolder } from "../../src/archive/run_folder.ts";
+import { describeStatus } from "../../src/cli/status.ts";
+import { exitCodeOfStatus, readStatus } from "../../src/schedule/status.ts";
+import type { Task } from "../../src/task/task.ts";
+import { joinKey } from "../../src/store/key.ts";
+import { TestRepository } from "../archive/repository_setup.ts";
+import { task } from "../fakes/task.ts";
+
+const DAILY = task("daily", { cron: "*-*-* 06:00:00 UTC" });
+const HAND = task("by-hand");
+const TODAY = new Date("2026-11-25T06:00:00Z");
+const YESTERDAY = new Date("2026-11-24T06:00:00Z");
+const NOON = new Date("2026-11-25T12:00:00Z");
+
+function database(name: string, part: Partial<DatabaseReport> = {}): DatabaseReport {
+  const totals = { documents: 1, leaf_revisions: 1, deleted: 0, absent: 0, chunks: 1, bytes: 9, compressed_bytes: 9 };
+  return { database: name, status: "complete", path: `file:///b/${name}`, seconds: 1, ...totals, ...part };
+}
+
+function report(at: string, part: Partial<TaskReport> = {}): RunReport {
+  const only: TaskReport = { task: "daily", date: at.slice(0, 10), databases: [database("a"), database("b")], ...part };
+  const ok = only.error === undefined && only.databases.every(({ status }) => status !== "failed");
+  return { ok, run: crypto.randomUUID(), started_at: at, finished_at: at, tasks: [only] };
+}
+
+const FAILED = [database("a"), database("b", { status: "failed", error: "CouchDB answered 500", exit_code: 10 })];
+
+async function claim(setup: TestRepository, elapse: Date, heartbeat?: Record<string, unknown>): Promise<void> {
+  const { key } = new RunFolder(setup.repository, { task: "daily", elapse });
+  const holder = { run: "r", host: "h", pid: 1, started_at: elapse.toISOString() };
+  await setup.write(key, "claim.json", JSON.stringify(holder));
+  if (heartbeat !== undefined) await setup.write(key, "heartbeat.json", JSON.stringify({ beat: 3, ...heartbeat }));
+}
+
+async function finish(setup: TestRepository, elapse: Date, of: RunReport): Promise<void> {
+  await claim(setup, elapse);
+  await new RunFolder(setup.repository, { task: "daily", elapse }).storeReport(of, {});
+}
+
+async function status(setup: TestRepository, now: Date, tasks: readonly Task[] = [DAILY]) {
+  const { repository, signal } = setup;
+  const found = await readStatus({ repository, now: () => now, signal }, tasks);
+  return {
+    code: exitCodeOfStatus(found),
+    text: describeStatus(found),
+    ...found.tasks[0]!,
+  };
+}
+
+Deno.test("readStatus(): nothing ever", async () => {
+  await using setup = await TestRepository.open();
+  const found = await status(setup, NOON);
+  assertEquals([found.state, found.code], ["never", 3]);
+  assertEquals(found.text, "daily  NEVER SAVED  nothing was ever saved in full, next 2026-11-26T06:00:00Z\n");
+  assertEquals((await status(setup, new Date("2026-11-25T06:05:00Z"))).state, "due");
+});
+
+Deno.test("readStatus(): saved", async () => {
+  await using setup = await TestRepository.open();
+  await finish(setup, TODAY, report("2026-11-25T06:10:00Z"));
+  const found = await status(setup, NOON);
+  assertEquals([found.state, found.code, found.age_seconds], ["saved", 0, 6 * 3600 - 600]);
+  assertEquals(found.text, "daily  saved  last complete 2026-11-25T06:10:00Z (5h50m ago), next 2026-11-26T06:00:00Z\n");
+});
+
+Deno.test("readStatus(): one of two failed, and is tried again", async () => {
+  await using setup = await TestRepository.open();
+  await finish(setup, YESTERDAY, report("2026-11-24T06:10:00Z"));
+  await claim(setup, TODAY, { state: "failed", retry_at: "2026-11-25T12:30:00.000Z" });
+  const folder = new RunFolder(setup.repository, { task: "daily", elapse: TODAY });
+  await folder.storeGeneration(1, report("2026-11-25T06:10:00Z", { databases: FAILED }), {});
+  const found = await status(setup, NOON);
+  assertEquals([found.state, found.code, found.failed], ["failed", 3, [{
+    database: "b",
+    error: "CouchDB answered 500",
+  }]]);
+  assertEquals(
+    found.text,
+    `daily  FAILED  last complete 2026-11-24T06:10:00Z (1d05h ago), tried again at 2026-11-25T12:30:00Z, next 2026-11-26T06:00:00Z
+  1 of 2 databases are not saved:
+    b: CouchDB answered 500
+`,
+  );
+});
+
+Deno.test("readStatus(): the whole task failed", async () => {
+  await using setup = await TestRepository.open();
+  await finish(setup, TODAY, report("2026-11-25T06:10:00Z", { databases: [], error: "Cannot list the databases" }));
+  const found = await status(setup, NOON);
+  assertEquals([found.state, found.code, found.error], ["failed", 3, "Cannot list the databases"]);
+});
+
+Deno.test("readStatus(): late", async () => {
+  await using setup = await TestRepository.open();
+  await finish(setup, YESTERDAY, report("2026-11-24T06:10:00Z"));
+  assertEquals((await status(setup, new Date("2026-11-25T06:29:00Z"))).state, "due");
+  const found = await status(setup, NOON);
+  assertEquals([found.state, found.code], ["late", 3]);
+  assertEquals(
+    found.text,
+    "daily  LATE  last complete 2026-11-24T06:10:00Z (1d05h ago), was due 2026-11-25T06:00:00Z, next 2026-11-26T06:00:00Z\n",
+  );
+});
+
+Deno.test("readStatus(): running, died, interrupted", async () => {
+  await using setup = await TestRepository.open();
+  const now = new Date(Date.now() + 1000);
+  const soon = task("daily", { cron: "*-*-* *:00:00 UTC" });
+  const elapse = new Date(now);
+  elapse.setUTCMinutes(0, 0, 0);
+  await claim(setup, elapse, { state: "running" });
+  assertEquals((await status(setup, now, [soon])).state, "running");
+  const yearly = task("daily", { cron: `${elapse.toISOString().slice(0, 13).replace("T", " ")}:00:00 UTC` });
+  const died = await status(setup, new Date(now.getTime() + 11 * 60_000), [yearly]);
+  assertEquals([died.state, died.code], ["died", 3]);
+  await claim(setup, elapse, { state: "stopped" });
+  assertEquals((await status(setup, now, [soon])).state, "interrupted");
+});
+
+Deno.test("readStatus(): repaired, by another try or by hand", async () => {
+  await using setup = await TestRepository.open();
+  await finish(setup, TODAY, report("2026-11-25T07:10:00Z", { generations: 3 }));
+  const found = await status(setup, NOON);
+  assertEquals([found.state, found.generations], ["saved", 3]);
+  assertEquals(found.text.includes("took 3 runs"), true);
+
+  await finish(setup, new Date("2026-11-26T06:00:00Z"), report("2026-11-26T06:10:00Z", { databases: FAILED }));
+  const later = new Date("2026-11-26T12:00:00Z");
+  assertEquals((await status(setup, later)).state, "failed");
+  await storeManualRun(setup.repository, report("2026-11-26T09:00:00Z"), {});
+  assertEquals((await status(setup, later)).state, "saved");
+});
+
+Deno.test("readStatus(): a task without a schedule stands as its last run by hand left it", async () => {
+  await using setup = await TestRepository.open();
+  assertEquals((await status(setup, NOON, [HAND])).state, "never");
+  const byHand = (at: string, part: Partial<TaskReport> = {}) =>
+    storeManualRun(setup.repository, report(at, { task: "by-hand", ...part }), {});
+  await byHand("2026-11-20T09:00:00Z");
+  assertEquals((await status(setup, NOON, [HAND])).state, "saved");
+  await byHand("2026-11-21T09:00:00Z", { databases: FAILED });
+  const found = await status(setup, NOON, [HAND]);
+  assertEquals([found.state, found.last_complete_at, found.next], ["failed", "2026-11-20T09:00:00.000Z", null]);
+});
+
+Deno.test("readStatus() takes a report that is not whole for none", async () => {
+  await using setup = await TestRepository.open();
+  await storeManualRun(setup.repository, report("2026-11-21T09:00:00Z", { task: "by-hand" }), {});
+  const folder = joinKey(setup.repository.taskFolder("by-hand"), "by-hand");
+  await setup.write(folder, "20261122T090000Z-0a0a0a0a.json", "{");
+  assertEquals((await status(setup, NOON, [HAND])).state, "interrupted");
+});

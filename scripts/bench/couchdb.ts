@@ -125,6 +125,31 @@ export async function curlDatabases(
   return await curl(requests, peer, "databases");
 }
 
+/** What brings as many small databases back, from one curl process: made, set up, filled, looked at, secured. */
+export async function curlRestoreAll(
+  server: BenchServer,
+  names: readonly string[],
+  peer: PeerOptions,
+): Promise<Measure> {
+  const rev = "1-0123456789abcdef0123456789abcdef";
+  const docs = Array.from({ length: 10 }, (_, n) => record(n, { rev }));
+  await Deno.writeTextFile(`${peer.folder}/body-many`, `{"new_edits":false,"docs":[${docs.join(",")}]}`);
+  const json = 'header = "content-type: application/json"';
+  const requests: string[] = [];
+  for (const name of names) {
+    await server.remove(name);
+    const base = `${server.auth}/${name}`;
+    requests.push(
+      `url = "${base}?q=2&n=1"\nrequest = "PUT"`,
+      `url = "${base}/_revs_limit"\nrequest = "PUT"\n${json}\ndata = "1000"`,
+      `url = "${base}/_bulk_docs"\n${json}\ndata-binary = "@${peer.folder}/body-many"`,
+      `url = "${base}"`,
+      `url = "${base}/_security"\nrequest = "PUT"\n${json}\ndata = "{}"`,
+    );
+  }
+  return await curl(requests, peer, "fleet");
+}
+
 function inParts(texts: string[], more = ""): string[] {
   const bodies: string[] = [];
   for (let from = 0; from < texts.length; from += CHUNK) {

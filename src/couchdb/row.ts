@@ -252,7 +252,7 @@ function latin1(bytes: Uint8Array): string {
 
 /** Blocks that have been passed on, to be filled again: as garbage they would be collected late, and fill the memory. */
 const spareBlocks: Uint8Array<ArrayBuffer>[] = [];
-const MOST_SPARE_BLOCKS = 16;
+const MOST_SPARE_BLOCKS = 8;
 
 function takeBlock(): Uint8Array<ArrayBuffer> {
   return spareBlocks.pop() ?? new Uint8Array(BLOCK_BYTES);

@@ -10,7 +10,7 @@
  * COUCHDB_PID, the process id of CouchDB's `beam.smp`. `--only` takes a part of a group's name: backup, small, memory,
  * databases, increment, restore, start, pure; FILE then keeps the rows of the others.
  *
- * Needs curl and GNU time, and taskset where pinned. Smaller for a try: BENCH_DOCUMENTS (100000), BENCH_ROUNDS (5),
+ * Needs curl, GNU time and lscpu, and taskset where pinned. Smaller for a try: BENCH_DOCUMENTS (100000), BENCH_ROUNDS (5),
  * BENCH_SMALL_DOCUMENTS (1000000), BENCH_LARGE_DOCUMENTS (0: not measured), BENCH_DATABASES (1000), BENCH_MEDIUM_DATABASES (200).
  */
 import { parseArgs } from "node:util";
@@ -91,7 +91,8 @@ async function write(path: string): Promise<void> {
 }
 
 async function result(all: readonly Row[]) {
-  const cpu = /model name\s*:\s*(.*)/.exec(await Deno.readTextFile("/proc/cpuinfo").catch(() => ""))?.[1];
+  const { stdout } = await new Deno.Command("lscpu").output();
+  const cpu = /^Model name:\s*(.*)$/m.exec(new TextDecoder().decode(stdout))?.[1];
   return {
     date: new Date().toISOString().slice(0, 10),
     machine: { cpu, cores: navigator.hardwareConcurrency, load: Deno.loadavg()[0] },

@@ -36,7 +36,12 @@ export async function loadCallConfig({ configPath, shell }: Call, env: Shell["en
 /** The same with a config that has been read. */
 export async function withConfig<T>(call: Call, config: Config, work: (session: Session) => Promise<T>): Promise<T> {
   return await withSurroundings(call, config, async (surroundings, flush) => {
-    return await work(await openSession({ ...surroundings, config, flush }));
+    const session = await openSession({ ...surroundings, config, flush });
+    try {
+      return await work(session);
+    } finally {
+      await session.close();
+    }
   });
 }
 

@@ -8,6 +8,7 @@ import { dirname, isAbsolute, join } from "node:path";
 import type { AwsOptions } from "../aws/options.ts";
 import type { CouchOptions } from "../couchdb/couchdb.ts";
 import { ConfigError, type ConfigPlace } from "../errors.ts";
+import type { Secret } from "../secret.ts";
 import type { StoreOptions } from "../store/store.ts";
 import type { Task } from "../task/task.ts";
 import { toAwsOptions, toStoreOptions } from "./aws.ts";
@@ -60,6 +61,14 @@ export interface PrometheusOptions {
   instance?: string | undefined;
 }
 
+/** Who is told over HTTP when a run begins and ends. */
+export interface NotifyAddress {
+  /** Whoever knows it can report success. `{task}` in it stands for a task's name. */
+  url: Secret;
+  /** Whether pings are expected as healthchecks.io does, or JSON is posted. */
+  kind: "healthchecks" | "webhook";
+}
+
 /** A checked config. */
 export interface Config {
   /** The file's path, or `$COUCHDB_BACKUP_CONFIG` where its text stood there. */
@@ -82,6 +91,8 @@ export interface Config {
   loki?: LokiOptions | undefined;
   /** Where figures go; absent: nowhere. */
   prometheus?: PrometheusOptions | undefined;
+  /** Who is told when a run begins and ends; absent: nobody. */
+  notify?: NotifyAddress | undefined;
   /** Whether the text itself holds a password or a key; one that a variable or another file holds does not count. */
   holdsSecret?: boolean | undefined;
   /** What is allowed and yet probably a mistake; each a sentence that begins with its place. */
@@ -197,7 +208,7 @@ function toConfig(
   document: ConfigDocument,
   { file, env, placeOf }: { file: string; env: Environment; placeOf: PlaceLookup },
 ): Config {
-  const { database, loki, prometheus } = document;
+  const { database, loki, prometheus, notify } = document;
   const folder = file.startsWith("$") ? "" : dirname(file);
   const inFolder = (path: string) => isAbsolute(path) ? path : join(folder, path);
   const passwordFileAt = ["database", "password_file"];
@@ -258,6 +269,7 @@ function toConfig(
       perDatabase: prometheus.per_database,
       instance: prometheus.instance,
     },
+    notify,
     warnings: [],
   };
 }

@@ -6,6 +6,7 @@
 import { Repository } from "../archive/repository.ts";
 import type { Config } from "../config/config.ts";
 import { type Log, type Progress, SILENT_LOG, SILENT_PROGRESS } from "../observe.ts";
+import type { Notifier } from "../observe/notify.ts";
 import { openStore } from "../store/open.ts";
 import { Session } from "./session.ts";
 
@@ -53,6 +54,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     ? await openOwnLog(config, host)
     : { log: options.log, flush: options.flush ?? nothingWaits, close: () => Promise.resolve() };
   for (const warning of config.warnings) log.warn("config", { warning });
+  const notifier = await openNotifier(config);
   const never = new AbortController().signal;
   return new Session({
     config,
@@ -65,8 +67,19 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     now: options.now ?? (() => new Date()),
     host,
     flush,
-    close,
+    notifier,
+    close: async () => {
+      notifier?.breakOff({ log });
+      await notifier?.settled();
+      await close();
+    },
   });
+}
+
+async function openNotifier({ notify }: Config): Promise<Notifier | undefined> {
+  if (notify === undefined) return undefined;
+  const { Notifier } = await import("../observe/notify.ts");
+  return new Notifier(notify);
 }
 
 /** The log of a session whose caller has none. */

@@ -15,6 +15,7 @@ import { describeError, ProgramError } from "../errors.ts";
 import { counted, formatSize } from "../observe/figures.ts";
 import { formatLogfmt } from "../observe/logfmt.ts";
 import { LokiClient } from "../observe/loki_request.ts";
+import { tryNotify } from "../observe/notify.ts";
 import { tryPush } from "../observe/pushgateway.ts";
 import { tryMetricsFile } from "../observe/textfile.ts";
 import { shellWord } from "../shell_word.ts";
@@ -33,7 +34,7 @@ export interface ProbeContext {
 
 /** Everything else that a config names, each tried as a run would use it. */
 export function probesOf(config: Config, context: ProbeContext): Probe[] {
-  const { bucket, loki, prometheus } = config;
+  const { bucket, loki, prometheus, notify } = config;
   const probes: Probe[] = [];
   if (bucket.bucket.startsWith("file:")) {
     probes.push(spaceProbe(fileURLToPath(bucket.bucket), context.repository), stateFolderProbe(bucket.stateFolder));
@@ -42,6 +43,11 @@ export function probesOf(config: Config, context: ProbeContext): Probe[] {
   if (prometheus?.pushgateway !== undefined) {
     const options = { ...prometheus.pushgateway, instance: prometheus.instance ?? context.host ?? hostname() };
     probes.push({ check: "pushgateway", run: (signal) => tryPush(options, withTimeout(signal)) });
+  }
+  if (notify !== undefined) {
+    const tasks = config.tasks.map(({ name }) => name);
+    const run = crypto.randomUUID();
+    probes.push({ check: "notify", run: (signal) => tryNotify(notify, { tasks, run, signal: withTimeout(signal) }) });
   }
   const { textfile } = prometheus ?? {};
   if (textfile !== undefined) probes.push({ check: "textfile", run: () => tryMetricsFile(textfile) });

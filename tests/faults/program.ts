@@ -143,6 +143,7 @@ export class Program {
       now: now ?? (() => new Date()),
       host: "host",
       flush,
+      notifier: undefined,
       close: async () => void await close(),
     }, client);
   }

@@ -20,6 +20,7 @@ import {
 } from "./answers.ts";
 import { type ChangesPage, positionText, readChangesPage } from "./changes_page.ts";
 import { type CallOptions, type ClientOptions, CouchConnection, type CouchRequest } from "./connection.ts";
+import { SLASH_HINT } from "./error.ts";
 
 export type { CallOptions, ClientOptions } from "./connection.ts";
 
@@ -156,6 +157,8 @@ export class CouchClient {
       await this.#http.json(`/${encodeDatabase(database)}`, { ...subject, ...options }),
       subject,
     );
+    // A proxy that decodes %2F asks CouchDB for a document instead, whatever that has in its members.
+    if (answer.db_name !== database) throw foreignAnswer(database);
     const documents = countIn(answer, "doc_count", { ...subject, otherwise: undefined });
     if (documents === undefined) throw strangeAnswer(subject, 'has no "doc_count"');
     const cluster = innerMembers(answer, "cluster");
@@ -583,6 +586,18 @@ export class CouchClient {
       signal: options.signal,
     });
   }
+}
+
+function foreignAnswer(database: string): CouchError {
+  return new CouchError(
+    `Cannot read the properties of database "${database}": what answers is not the database`,
+    { error: "foreign_answer", database },
+    {
+      hint: database.includes("/")
+        ? SLASH_HINT
+        : "Check what stands between this machine and CouchDB: a proxy may rewrite paths or answers",
+    },
+  );
 }
 
 function isObjectText(text: string): boolean {

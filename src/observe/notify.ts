@@ -13,10 +13,13 @@ import type { Log } from "../observe.ts";
 import { isSaved, isTaskSaved, type RunReport } from "../archive/report.ts";
 import type { Secret } from "../secret.ts";
 import { readShort } from "../short_answer.ts";
+import type { Fetch } from "../trusted_fetch.ts";
 import { formatSummary } from "./summary.ts";
 
 /** What {@linkcode Notifier} needs to know. */
 export interface NotifyOptions extends NotifyAddress {
+  /** What fetches; it trusts the authority that the config names. @default the platform's */
+  fetch?: Fetch;
   /** For one answer. @default 4000 */
   attemptMs?: number;
   /** How long a message may still take that another one follows. @default 1000 */
@@ -81,7 +84,7 @@ export class Notifier {
   readonly #channels = new Map<string, Channel>();
 
   constructor(options: NotifyOptions) {
-    this.#options = { attemptMs: ATTEMPT_MS, hurryMs: HURRY_MS, ...options };
+    this.#options = { fetch, attemptMs: ATTEMPT_MS, hurryMs: HURRY_MS, ...options };
   }
 
   /** A run of these tasks begins. What has begun already is not told again. */
@@ -176,12 +179,12 @@ export class Notifier {
   }
 
   async #deliver(url: URL, message: NotifyMessage, hurry: AbortSignal): Promise<string | undefined> {
-    const { kind, attemptMs } = this.#options;
+    const { kind, attemptMs, fetch } = this.#options;
     let problem: Problem | undefined;
     for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
       if (attempt > 1) await new Promise((resolve) => setTimeout(resolve, BETWEEN_ATTEMPTS_MS));
       if (hurry.aborted && problem !== undefined) break;
-      problem = await post(url, { kind, message, signal: hurry, attemptMs });
+      problem = await post(url, { kind, message, signal: hurry, attemptMs, fetch });
       if (problem === undefined || !problem.isPassing) break;
     }
     return problem?.text;
@@ -194,7 +197,7 @@ export class Notifier {
  * @returns What was found, as a sentence. @throws ProgramError when it does not take it.
  */
 export async function tryNotify(
-  { url: secret, kind }: NotifyAddress,
+  { url: secret, kind, fetch: ask = fetch }: NotifyOptions,
   { tasks, run, signal }: { tasks: readonly string[]; run: string; signal: AbortSignal },
 ): Promise<string> {
   const urls = new Set(tasks.map((task) => urlFor(secret, task)));
@@ -205,7 +208,7 @@ export async function tryNotify(
     const told = tasks.filter((task) => urlFor(secret, task) === text).map((task) => ({ task }));
     const words = "couchdb-backup check: nothing has run";
     const message: NotifyMessage = { event: "log", ok: null, run, tasks: told, text: words };
-    const problem = await post(url, { kind, message, signal, attemptMs: ATTEMPT_MS });
+    const problem = await post(url, { kind, message, signal, attemptMs: ATTEMPT_MS, fetch: ask });
     if (problem === undefined) continue;
     const which = urls.size > 1 ? ` for task "${told[0]?.task}"` : "";
     throw new NotifyError(`Cannot notify "${host}"${which}: ${problem.text}`, {
@@ -231,11 +234,12 @@ interface Problem {
 
 async function post(
   base: URL,
-  { kind, message, signal, attemptMs }: {
+  { kind, message, signal, attemptMs, fetch }: {
     kind: NotifyAddress["kind"];
     message: NotifyMessage;
     signal: AbortSignal;
     attemptMs: number;
+    fetch: Fetch;
   },
 ): Promise<Problem | undefined> {
   const url = new URL(base);

@@ -8,6 +8,8 @@ import type { Config } from "../config/config.ts";
 import { type Log, type Progress, SILENT_LOG, SILENT_PROGRESS } from "../observe.ts";
 import type { Notifier } from "../observe/notify.ts";
 import { openStore } from "../store/open.ts";
+import type { Fetch } from "../trusted_fetch.ts";
+import { Certificates } from "./certificates.ts";
 import { Session } from "./session.ts";
 
 /** What {@linkcode openSession} takes: a config, and what is to surround its commands. */
@@ -36,7 +38,7 @@ export interface SessionOptions {
  * Opens a config: its store, its log, and CouchDB as soon as something needs it. Its warnings go to the log.
  *
  * @throws StoreError with code `bad_bucket` or `bad_endpoint`, or AwsError with code `no_credentials`, when the config
- * cannot name a store.
+ * cannot name a store; ConfigError when a `ca_file` cannot be used.
  *
  * @example What lies in a repository; no CouchDB and no password of it is needed
  * ```ts
@@ -54,11 +56,15 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     ? await openOwnLog(config, host)
     : { log: options.log, flush: options.flush ?? nothingWaits, close: () => Promise.resolve() };
   for (const warning of config.warnings) log.warn("config", { warning });
-  const notifier = await openNotifier(config);
+  const certificates = new Certificates(config.caFiles);
+  // A run must not find out at its end that its figures cannot be pushed.
+  await certificates.fetchFor("pushgateway");
+  const notifier = await openNotifier(config, await certificates.fetchFor("notify"));
+  const storeFetch = await certificates.fetchFor("bucket");
   const never = new AbortController().signal;
   return new Session({
     config,
-    repository: new Repository(await openStore(config.bucket, { log }), config),
+    repository: new Repository(await openStore(config.bucket, { log, fetch: storeFetch }), config),
     log,
     progress: options.progress ?? SILENT_PROGRESS,
     run: options.run ?? crypto.randomUUID(),
@@ -68,18 +74,20 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     host,
     flush,
     notifier,
+    certificates,
     close: async () => {
       notifier?.breakOff({ log });
       await notifier?.settled();
       await close();
+      await certificates.close();
     },
   });
 }
 
-async function openNotifier({ notify }: Config): Promise<Notifier | undefined> {
+async function openNotifier({ notify }: Config, fetch: Fetch): Promise<Notifier | undefined> {
   if (notify === undefined) return undefined;
   const { Notifier } = await import("../observe/notify.ts");
-  return new Notifier(notify);
+  return new Notifier({ ...notify, fetch });
 }
 
 /** The log of a session whose caller has none. */
@@ -89,7 +97,7 @@ async function openOwnLog(
 ): Promise<{ log: Log; flush: () => Promise<{ lostLines: number }>; close: () => Promise<void> }> {
   if (config.loki === undefined) return { log: SILENT_LOG, flush: nothingWaits, close: () => Promise.resolve() };
   const { openConfigLog } = await import("./log.ts");
-  const { log, flush, close } = openConfigLog(config, { level: "info", write() {}, host });
+  const { log, flush, close } = await openConfigLog(config, { level: "info", write() {}, host });
   return { log, flush, close: async () => void await close() };
 }
 

@@ -34,8 +34,12 @@ const ENDS: ReadonlySet<string> = new Set([
   "database is restored",
   "backup is verified",
 ]);
-/** What the summary says at the end of the run. */
-const SAID_AT_THE_END: ReadonlySet<string> = new Set(["all of the database is saved"]);
+/** What the end of the run says again, or would say if it were not so. */
+const SAID_AT_THE_END: ReadonlySet<string> = new Set([
+  "all of the database is saved",
+  "archive is read",
+  "database is checked",
+]);
 /** What a person does not look for: which run it is stands in the summary. */
 const LEFT_OUT: ReadonlySet<string> = new Set(["run", "task", "database", "hint", "attempt", "waitMs"]);
 /** The field that says most, from the first that is there. */

@@ -31,7 +31,7 @@ for await (const { name } of Deno.readDir(`${ROOT}src/cli`)) {
   if (command !== undefined) NAMES.push(command.name);
 }
 const COMMANDS = new Map<string, Command>([["completions", completionsCommand(() => Promise.resolve([]))]]);
-for (const name of NAMES) COMMANDS.set(name, (await import(`../src/cli/${name}.ts`)).command);
+for (const name of NAMES) COMMANDS.set(name, (await import(`../src/cli/${name.replaceAll("-", "_")}.ts`)).command);
 
 /** The blocks of a page in one language; `""` for those that name none. */
 function blocksOf(text: string, language: string): string[] {

@@ -125,7 +125,7 @@ Deno.test("probesOf() compares the disk's free space with what the last backups 
         date: { year: 2026, month: 11, day },
         finishedAt: new Date(Date.UTC(2026, 10, day)),
       }, {});
-    await add("old", 1, 1e18);
+    await add("old", 1, 9e14);
     await add("a", 2, 3_000);
     await add("b", 2, 4_000);
     await add("c", 1, 1_000, "other");
@@ -133,7 +133,7 @@ Deno.test("probesOf() compares the disk's free space with what the last backups 
       String(await ask(config(), "store_space")),
       "the last backups took 8.0 kB (3 databases of 2 tasks)",
     );
-    await add("a", 3, 1e18);
+    await add("a", 3, 9e14);
     const full = await ask(config(), "store_space");
     assert(typeof full !== "string" && full.warning === true, JSON.stringify(full));
     assertStringIncludes(full.detail, "(2 databases of 2 tasks)");

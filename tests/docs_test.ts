@@ -115,6 +115,14 @@ Deno.test("every command line in README.md and docs/ is one that the program tak
   assert(shown > 30, `${shown} commands are found`);
 });
 
+Deno.test("README.md's table of commands has every command", () => {
+  const rows = README.text.split("\n").filter((line) => line.startsWith("| `"));
+  const listed = new Set(
+    rows.flatMap((row) => [...row.split(" | ")[0]!.matchAll(/`([a-z-]+)/g)].map(([, name]) => name)),
+  );
+  assertEquals([...COMMANDS.keys()].filter((name) => !listed.has(name)), []);
+});
+
 Deno.test("every flag that README.md and docs/ mention is one of some command", () => {
   const known = new Set([...COMMANDS.values()].flatMap(flagsOf).concat(COMMON_FLAGS).map(({ name }) => name));
   // Of Deno, of the build, of others.

@@ -89,7 +89,7 @@ bucket: "${pathToFileURL(join(this.folder, bucket)).href}"
   async backUp(day: number): Promise<void> {
     const env = { XDG_STATE_HOME: join(this.folder, "state") };
     const config = await loadConfig({ path: join(this.folder, "cfg.yaml"), env });
-    const now = () => new Date(`2026-11-${day}T02:00:00Z`);
+    const now = () => new Date(`2025-11-${day}T02:00:00Z`);
     await using session = await openSession({ config, now });
     assertEquals((await session.backup()).ok, true);
   }

@@ -32,7 +32,7 @@ for await (const { name } of Deno.readDir(`${ROOT}src/cli`)) {
   if (command !== undefined) NAMES.push(command.name);
 }
 const COMMANDS = new Map<string, Command>([["completions", completionsCommand(() => Promise.resolve([]))]]);
-for (const name of NAMES) COMMANDS.set(name, (await import(`../src/cli/${name}.ts`)).command);
+for (const name of NAMES) COMMANDS.set(name, (await import(`../src/cli/${name.replaceAll("-", "_")}.ts`)).command);
 
 /** The blocks of a page in one language; `""` for those that name none. */
 function blocksOf(text: string, language: string): string[] {
@@ -114,6 +114,14 @@ Deno.test("every command line in README.md and docs/ is one that the program tak
     }
   }
   assert(shown > 30, `${shown} commands are found`);
+});
+
+Deno.test("README.md's table of commands has every command", () => {
+  const rows = README.text.split("\n").filter((line) => line.startsWith("| `"));
+  const listed = new Set(
+    rows.flatMap((row) => [...row.split(" | ")[0]!.matchAll(/`([a-z-]+)/g)].map(([, name]) => name)),
+  );
+  assertEquals([...COMMANDS.keys()].filter((name) => !listed.has(name)), []);
 });
 
 Deno.test("every flag that README.md and docs/ mention is one of some command", () => {

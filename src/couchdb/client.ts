@@ -495,6 +495,26 @@ export class CouchClient {
     }
   }
 
+  /**
+   * `DELETE /{db}`: all of it is gone, for good. One that is not there is no failure.
+   *
+   * @param mayDrop Whoever calls says which names may be dropped at all; another one is a defect and nothing happens.
+   */
+  async dropDatabase(database: string, mayDrop: (name: string) => boolean, options: CallOptions = {}): Promise<void> {
+    if (!mayDrop(database)) throw new TypeError(`Database "${database}" must not be dropped`);
+    try {
+      await this.#change(`/${encodeDatabase(database)}`, {
+        method: "DELETE",
+        action: `drop database "${database}"`,
+        database,
+        ...options,
+      });
+    } catch (error) {
+      // An answer that was lost, asked again.
+      if (!(error instanceof CouchError) || error.facts.status !== 404) throw error;
+    }
+  }
+
   /** `PUT /{db}/_security`. @param security The JSON text. */
   async setSecurity(database: string, security: string, options: CallOptions = {}): Promise<void> {
     await this.#change(`/${encodeDatabase(database)}/_security`, {

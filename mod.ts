@@ -112,6 +112,7 @@ export {
 } from "./src/config/config.ts";
 export type { Address } from "./src/config/values.ts";
 export type { RetentionRules, Span } from "./src/task/retention.ts";
+export type { Codec, Compression } from "./src/codec/compression.ts";
 export type { Fetch } from "./src/trusted_fetch.ts";
 export type { CertificateOptions, Certificates } from "./src/session/certificates.ts";
 export type { IncrementPolicy, Task } from "./src/task/task.ts";

@@ -5,12 +5,10 @@
 import { Buffer } from "node:buffer";
 import { constants, crc32, deflateRaw } from "node:zlib";
 import { promisify } from "node:util";
+import { inBlocks } from "./blocks.ts";
+import { COMPRESSIONS } from "./compression.ts";
+import { CodecError } from "./error.ts";
 
-/**
- * Three times as fast as zlib's usual level 6, which is the only one that CompressionStream knows, for archives 7 % larger
- * (107 against 40 MB/s on CouchDB's documents, one core). At 6 the compression would take longer than CouchDB does.
- */
-const LEVEL = 4;
 /**
  * What is compressed in one call, at least: a stream object costs more for each piece than the call, and its buffers are
  * garbage that V8 collects late. Each block begins without a memory of the last one: 0.6 % larger (64 KB: 2.5 %).
@@ -36,16 +34,19 @@ const deflate = promisify(deflateRaw) as (bytes: Uint8Array, options: object) =>
  * Compresses a stream of bytes into one gzip member; an error of `source` comes out as it is. Large pieces are compressed as
  * they are, small ones are put together before.
  */
-export async function* gzip(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+export async function* gzip(
+  source: AsyncIterable<Uint8Array>,
+  level: number = COMPRESSIONS.gzip.standard,
+): AsyncGenerator<Uint8Array> {
   let crc = 0;
   let sizeBytes = 0;
   /** What has yet to go out: a call of the store costs more than a copy. */
   let ready: Uint8Array = HEADER;
-  for await (const block of inBlocks(source)) {
+  for await (const block of inBlocks(source, BLOCK_BYTES)) {
     crc = crc32(block, crc);
     sizeBytes += block.length;
     // Ends at a whole byte, so that the next block may follow.
-    const options = { level: LEVEL, chunkSize: OUTPUT_BYTES, finishFlush: constants.Z_SYNC_FLUSH };
+    const options = { level, chunkSize: OUTPUT_BYTES, finishFlush: constants.Z_SYNC_FLUSH };
     const compressed = await deflate(block, options);
     if (ready !== HEADER) yield ready;
     ready = ready === HEADER ? Buffer.concat([HEADER, compressed]) : compressed;
@@ -56,31 +57,8 @@ export async function* gzip(source: AsyncIterable<Uint8Array>): AsyncGenerator<U
   yield Buffer.concat([ready, LAST_BLOCK, trailer]);
 }
 
-/** The same bytes in pieces of at least a block, but for the last one; each is valid until the next one is asked for. */
-async function* inBlocks(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  let block: Uint8Array | undefined;
-  let used = 0;
-  for await (const bytes of source) {
-    if (used === 0 && bytes.length >= BLOCK_BYTES) {
-      yield bytes;
-      continue;
-    }
-    block ??= new Uint8Array(BLOCK_BYTES);
-    for (let from = 0; from < bytes.length;) {
-      const part = bytes.subarray(from, from + BLOCK_BYTES - used);
-      block.set(part, used);
-      used += part.length;
-      from += part.length;
-      if (used < BLOCK_BYTES) break;
-      yield block;
-      used = 0;
-    }
-  }
-  if (used > 0) yield block!.subarray(0, used);
-}
-
 /** The bytes are not gzip, end early, or fail their checksum. */
-export class GzipError extends Error {
+export class GzipError extends CodecError {
   override readonly name: string = "GzipError";
 }
 

@@ -256,6 +256,7 @@ function toConfig(
       revisions: task.revisions,
       tombstones: task.tombstones,
       increments: task.incremental ? { most: task.max_increments, fullEveryDays: task.full_every } : undefined,
+      codec: { compression: task.compression, level: task.compression_level },
       parallel: task.parallel,
       concurrency: task.concurrency,
       allowEmpty: task.allow_empty,

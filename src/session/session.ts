@@ -182,8 +182,13 @@ export class Session implements AsyncDisposable {
    * @throws UsageError when `tasks` or `databases` name what is not there; CouchError when CouchDB cannot be asked.
    */
   async select(request: BackupRequest = {}): Promise<TaskSelection[]> {
-    const { pickTasks, selectTasks } = await import("../task/selection.ts");
+    const [{ pickTasks, selectTasks }, { requireCodec }, { codecOf }] = await Promise.all([
+      import("../task/selection.ts"),
+      import("../codec/codec.ts"),
+      import("../task/task.ts"),
+    ]);
     const tasks = pickTasks(this.config.tasks, request.tasks ?? []);
+    for (const task of tasks) requireCodec(codecOf(task));
     const couch = await this.connect();
     const names = await couch.listDatabases({ signal: this.#parts.signal });
     const { databases: only, date } = request;

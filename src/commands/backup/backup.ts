@@ -4,11 +4,13 @@
  * the others.
  */
 import { isTaskSaved, type RunReport, type TaskReport } from "../../archive/report.ts";
+import { requireCodec } from "../../codec/codec.ts";
 import { formatDate } from "../../dates.ts";
 import { isFatalForRun } from "../../errors.ts";
 import { ClusterWatch } from "../../couchdb/cluster.ts";
 import { wait } from "../../abort.ts";
 import { NAMED_BY_HAND } from "../../task/select.ts";
+import { codecOf } from "../../task/task.ts";
 import { isEmptyByMistake, type TaskSelection } from "../../task/selection.ts";
 import type { BackupOptions, Run, RunContext } from "./context.ts";
 import { DatabaseBackup } from "./database.ts";
@@ -31,6 +33,7 @@ export async function backup(
   options: BackupOptions,
 ): Promise<RunReport> {
   const startedAt = context.now();
+  for (const { task } of selections) requireCodec(codecOf(task));
   const couchVersion = await context.couch.serverVersion(context);
   const cluster = new ClusterWatch(context.couch, { log: context.log, times: context.clusterTimes });
   const running: Run = { ...context, couchVersion, cluster, fatal: undefined };

@@ -228,8 +228,14 @@ class InvocationOf {
 
   async summarise(event: SummariseEvent): Promise<SummariseResult> {
     const run = this.#runOf(event);
-    const report = await summariseRun({ ...this.#session.surroundings, ...this.#place() }, run, this.#rounds());
-    return this.#summaryOf(report, run);
+    const { Error: kind, Cause: cause = kind } = event.map ?? {};
+    const brokenOff = kind === undefined || cause === kind ? cause : `${kind}: ${cause}`;
+    const context = { ...this.#session.surroundings, ...this.#place() };
+    const report = await summariseRun(context, run, { ...this.#rounds(), brokenOff });
+    const summary = this.#summaryOf(report, run);
+    // The execution's cause, where that is all that anybody reads.
+    if (report.ok || brokenOff === undefined) return summary;
+    return { ...summary, message: `${summary.message}; broken off: ${brokenOff}` };
   }
 
   /**

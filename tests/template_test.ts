@@ -30,7 +30,7 @@ function allStates(states: Record<string, State>): [string, State][] {
 const definition = (): any => structuredClone(resources.StateMachine!.Properties.Definition);
 
 /** What stands between the state machine's paths, for a run with one database. */
-const INPUT: Record<string, string | number | null> = {
+const INPUT: Record<string, unknown> = {
   "$.task": "weekly",
   "$.elapse": "2026-01-03T18:00:00Z",
   "$.only": "all",
@@ -38,6 +38,7 @@ const INPUT: Record<string, string | number | null> = {
   "$.plan.generation": 1,
   "$.database": "account/ab",
   "$.cursor": "",
+  "$.map": { MapRunArn: "arn", ResultWriterDetails: {} },
 };
 const PLAN: PlanResult = {
   task: "weekly",
@@ -70,6 +71,44 @@ Deno.test("template.yaml has no null, which CloudFormation refuses anywhere in a
   walk(template, "template");
   assertEquals(nulls, []);
   assert(visited > 500, `only ${visited} values were looked at`);
+});
+
+Deno.test("template.yaml names no partition of AWS, and what its definitions have between braces is given to them", () => {
+  const fixed: string[] = [];
+  const names: string[] = [];
+  const walk = (value: unknown, path: string) => {
+    if (typeof value === "string") {
+      if (/\barn:aws[a-z-]*:/.test(value)) fixed.push(`${path}: ${value}`);
+      if (path.includes("Definition.")) { for (const [, name] of value.matchAll(/\$\{([^}]+)\}/g)) names.push(name!); }
+    } else if (typeof value === "object" && value !== null) {
+      for (const [key, one] of Object.entries(value)) walk(one, `${path}.${key}`);
+    }
+  };
+  walk(resources, "Resources");
+  assertEquals(fixed, []);
+  const { DefinitionSubstitutions } = resources.StateMachine!.Properties;
+  assertEquals([...new Set(names)].sort(), Object.keys(DefinitionSubstitutions).sort());
+  const integrations = { InvokeFunction: "lambda:invoke", GetObject: "s3:getObject", PutObject: "s3:putObject" };
+  for (const [name, integration] of Object.entries(integrations)) {
+    assertEquals(DefinitionSubstitutions[name], { "Fn::Sub": `arn:\${AWS::Partition}:states:::${integration}` });
+  }
+});
+
+Deno.test("template.yaml's state machine tries to plan and to summarise for hours, but not what stays wrong", () => {
+  const { Plan, Summarise } = definition().States;
+  for (const state of [Plan, Summarise]) {
+    const [, final, patient] = state.Retry;
+    assertEquals([final.ErrorEquals, final.MaxAttempts], [["UsageError", "ConfigError"], 0]);
+    const { IntervalSeconds, BackoffRate, MaxAttempts, MaxDelaySeconds } = patient;
+    const waits = Array.from(
+      { length: MaxAttempts },
+      (_, n) => Math.min(IntervalSeconds * BackoffRate ** n, MaxDelaySeconds),
+    );
+    const seconds = waits.reduce((sum, one) => sum + one);
+    assertEquals([MaxAttempts, MaxDelaySeconds, seconds], [12, 900, 8100]);
+    // CouchDB locks an address out at the fifth refused login within five minutes.
+    assert(waits[0]! + waits[1]! + waits[2]! > 300);
+  }
 });
 
 Deno.test("template.yaml has a state machine that the validator of the States Language accepts", () => {

@@ -89,6 +89,9 @@ def create_machine(template, resources, parameters):
     properties = yaml_parse(template)["Resources"]["StateMachine"]["Properties"]
     function, role = resources["Function"]["id"], resources["StateMachineRole"]["id"]
     values = {
+        "InvokeFunction": "arn:aws:states:::lambda:invoke",
+        "GetObject": "arn:aws:states:::s3:getObject",
+        "PutObject": "arn:aws:states:::s3:putObject",
         "FunctionArn": boto3.client("lambda", REGION).get_function_configuration(FunctionName=function)["FunctionArn"],
         "BucketName": parameters["BucketName"],
         "ResultsPrefix": parameters["BucketFolder"] + "/_state_machine",

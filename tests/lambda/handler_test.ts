@@ -380,6 +380,34 @@ Deno.test("openHandler() runs in the next execution just what the one before did
   assertEquals(lambda.executions.length, 2);
 });
 
+Deno.test("openHandler() says in a summary why the databases were not gone through to the end", async () => {
+  await using lambda = await setUpFunction({ tasks: WEEKLY, stateMachine: true });
+  await lambda.invoke(tickAt("2026-01-03T18:00:00Z"));
+  const run = { task: "weekly", elapse: ELAPSE, generation: 1 };
+  await lambda.invoke({ action: "plan", ...run });
+  await lambda.invoke({ action: "backup", ...run, database: "a" });
+  const map = { Error: "States.ItemReaderFailed", Cause: "Access denied" };
+  const summary = await lambda.invoke({ action: "summarise", ...run, map });
+  assertEquals(summary.ok, false);
+  assertEquals(
+    summary.message,
+    "2 of 3 databases are not saved: a/b, large; broken off: States.ItemReaderFailed: Access denied",
+  );
+  const [{ databases }] = lambda.json(`${RUN}/report.json`).tasks;
+  assertEquals(
+    databases.filter(({ status }: { status: string }) => status === "failed").map((one: { error: string }) =>
+      one.error
+    ),
+    Array(2).fill("No round of it came to an end: States.ItemReaderFailed: Access denied"),
+  );
+  assert(lambda.lines.some(({ event, why }) => event === "databases were not gone through to the end" && why));
+  const whole = { MapRunArn: "arn", ResultWriterDetails: { Bucket: "b", Key: "k" } };
+  assertEquals(
+    (await lambda.invoke({ action: "summarise", ...run, map: whole })).message,
+    "2 of 3 databases are not saved: a/b, large",
+  );
+});
+
 Deno.test("openHandler() tries an elapse again whose execution has ended without a word", async () => {
   await using lambda = await setUpFunction({ tasks: WEEKLY, stateMachine: true });
   await lambda.invoke(tickAt("2026-01-03T18:00:00Z"));

@@ -15,7 +15,14 @@ const generation = z.int({ error: "must be a whole number" }).min(0, { error: "m
 
 const SCHEMAS: { [Kind in keyof EventKinds]: z.ZodType<EventKinds[Kind]> } = {
   tick: z.object({ source: z.literal("aws.events"), time: instant }),
-  plan: z.strictObject({ action: z.literal("plan"), task: name, elapse: instant, only, generation }),
+  plan: z.strictObject({
+    action: z.literal("plan"),
+    task: name,
+    elapse: instant,
+    only,
+    generation,
+    execution: name.optional(),
+  }),
   backup: z.strictObject({
     action: z.literal("backup"),
     task: name,
@@ -58,6 +65,8 @@ export interface PlanEvent {
   only: Only;
   /** Which run of the elapse it is; 0 where nobody has said. */
   generation: number;
+  /** The ARN of the execution that asks. */
+  execution?: string | undefined;
 }
 
 /** The state machine asks for one round of one database. */

@@ -38,6 +38,7 @@ const INPUT: Record<string, unknown> = {
   "$.plan.generation": 1,
   "$.database": "account/ab",
   "$.cursor": "",
+  "$$.Execution.Id": "arn:aws:states:eu-central-1:123456789012:execution:couchdb-backup:weekly-20260103T180000Z",
   "$.map": { MapRunArn: "arn", ResultWriterDetails: {} },
 };
 const PLAN: PlanResult = {

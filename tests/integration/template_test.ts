@@ -27,6 +27,8 @@ const ACCOUNT = {
 interface Account {
   resources: Record<string, { type: string; id: string }>;
   executions: { name: string; status: string; output?: string; error?: string; cause?: string }[];
+  ticks: { started?: string[]; waiting?: string[]; errorMessage?: string }[];
+  runs: { name: string; status: string; error?: string; cause?: string; began: number; ended: number }[];
   function: { Handler: string; Runtime: string; Timeout: number };
   permission: { Statement: { Principal: unknown; Condition: unknown }[] };
   rule: { Arn: string; State: string; ScheduleExpression: string };
@@ -34,11 +36,12 @@ interface Account {
   policy: { Statement: { Action: string | string[]; Resource: string }[] };
 }
 
-/** Deploys the template and runs its state machine, with `answer` as the function. */
+/** Deploys the template and runs its state machine, with `answer` as the function; then come the ticks, a second apart. */
 async function deployAndRun(
   answer: (event: unknown, s3Url: string) => Promise<unknown>,
   executions: { name: string; input: unknown }[],
   port = freePort(),
+  ticks: string[] = [],
 ): Promise<Account> {
   const folder = await Deno.makeTempDir();
   const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async (request) => {
@@ -75,6 +78,7 @@ async function deployAndRun(
         BucketFolder: "folder",
       },
       executions,
+      ticks,
     })));
     await input.close();
     const { success, stdout, stderr } = await child.output();
@@ -272,6 +276,70 @@ suffix: couchdb
   const { ok, databases, failed } = JSON.parse(second!.output!);
   assertEquals([ok, databases, failed], [true, 4, 0]);
   assertEquals(manifests, [3, 4]);
+});
+
+Deno.test("template.yaml's state machine runs one task at a time, keeps delay between them, and outlives a CouchDB that is away", async () => {
+  await using couch = await startFakeCouchDb();
+  for (const name of ["w1", "w2", "w3", "o1", "o2"]) await createDatabase(couch, name, idsOf(3));
+  const port = freePort();
+  const beganMs = performance.now();
+  const elapse = Date.parse("2026-01-03T18:00:00Z");
+  const { handler } = await openHandler({
+    env: {
+      ...ACCOUNT,
+      AWS_REGION: REGION,
+      AWS_ENDPOINT_URL_S3: `http://127.0.0.1:${port}`,
+      AWS_ENDPOINT_URL_SFN: `http://127.0.0.1:${port}`,
+      BACKUP_STATE_MACHINE: `arn:aws:states:${REGION}:123456789012:stateMachine:couchdb-backup`,
+      COUCHDB_BACKUP_CONFIG: `database: {url: "${couch.url}", login: "${couch.login}", password: "${couch.password}"}
+task:
+  weekly: {cron: "Sat *-*-* 18:00:00 UTC", databases: ["w[0-9]"], delay: 1, chunk: 2}
+  other: {cron: "Sat *-*-* 18:00:00 UTC", databases: ["o[0-9]"], delay: 1, chunk: 2}
+bucket: "s3://${BUCKET}/folder"
+prefix: backup
+suffix: couchdb
+`,
+    },
+    now: () => new Date(elapse + performance.now() - beganMs),
+    write() {},
+  });
+  const backups: { database: string; began: number; ended: number }[] = [];
+  let plans = 0;
+  const answer = async (sent: unknown) => {
+    const event = parseEvent(sent);
+    // CouchDB is away for the first two plans.
+    if (event.kind === "plan" && ++plans === 1) {
+      couch.faults.add({ times: 1e6, fault: { kind: "answer", status: 404, body: { error: "not_found" } } });
+    }
+    if (plans === 3) couch.faults.clear();
+    const began = performance.now();
+    const signal = new AbortController().signal;
+    const answered = await handler({ event: sent, requestId: "1", stop: signal, signal });
+    if (event.kind === "backup") backups.push({ database: event.database, began, ended: performance.now() });
+    return answered;
+  };
+  const times = Array.from({ length: 24 }, (_, n) => new Date(elapse + n * 900_000).toISOString());
+  const { ticks, runs } = await deployAndRun(answer, [], port, times);
+  assertEquals(
+    runs.map(({ name, status }) => `${name} ${status}`).sort(),
+    ["other-20260103T180000Z SUCCEEDED", "weekly-20260103T180000Z SUCCEEDED"],
+    JSON.stringify({ runs, ticks }),
+  );
+  const [first, second] = runs.sort((a, b) => a.began - b.began);
+  assert(first!.ended <= second!.began, JSON.stringify(runs));
+  assertEquals(backups.map(({ database }) => database), ["w1", "w2", "w3", "o1", "o2"]);
+  for (const [index, { began }] of backups.entries()) {
+    const restMs = index === 0 ? Infinity : began - backups[index - 1]!.ended;
+    assert(restMs >= 1000, `only ${restMs} ms before ${backups[index]!.database}`);
+  }
+  assertEquals(ticks.flatMap(({ started = [] }) => started).map((arn) => arn.split(":").at(-1)), [
+    "weekly-20260103T180000Z",
+    "other-20260103T180000Z",
+  ]);
+  assertEquals(ticks[0]!.waiting, ["other"]);
+  // As long as the plan fails, each tick says so; as soon as it is under way, none does.
+  const complaints = ticks.flatMap(({ errorMessage }) => errorMessage ?? []);
+  for (const complaint of complaints) assertStringIncludes(complaint, 'Not everything is saved of "weekly"');
 });
 
 function freePort(): number {

@@ -96,17 +96,21 @@ export type { FaultyBackup, Sample, VerifyAllReport, VerifyAllRequest } from "./
 export { verify, type VerifyContext, type VerifyReport, type VerifyRequest } from "./src/commands/verify.ts";
 
 export {
+  type CaFiles,
   type Config,
   type DatabaseOptions,
   type Environment,
   loadConfig,
   type LokiOptions,
+  type NamedFile,
   parseConfig,
   type PasswordFile,
   type PrometheusOptions,
 } from "./src/config/config.ts";
 export type { Address } from "./src/config/values.ts";
 export type { RetentionRules, Span } from "./src/task/retention.ts";
+export type { Fetch } from "./src/trusted_fetch.ts";
+export type { CertificateOptions, Certificates } from "./src/session/certificates.ts";
 export type { IncrementPolicy, Task } from "./src/task/task.ts";
 export type { ExcludedDatabase, SelectedDatabase } from "./src/task/select.ts";
 export { type SelectionOptions, selectTasks, type TaskSelection } from "./src/task/selection.ts";

@@ -88,7 +88,7 @@ export async function openHandler(options: {
   const host = env.AWS_LAMBDA_FUNCTION_NAME ?? "lambda";
   const config = await loadConfig({ env });
   // As JSON: template.yaml's metric filter looks into the lines.
-  const { log, flush } = openConfigLog(config, { level: "info", format: "json", write, host });
+  const { log, flush } = await openConfigLog(config, { level: "info", format: "json", write, host });
   const session = await openSession({ config, log, flush, host, now });
   return {
     handler: async (invocation) => await answer(session, { host, invocation }),

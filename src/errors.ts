@@ -91,7 +91,10 @@ export class ConfigError extends ProgramError {
 export interface CouchFacts {
   /** The HTTP status, absent when there was no answer. */
   status?: number | undefined;
-  /** CouchDB's `error`, such as `not_found`; for a broken conversation `timeout`, `cut_off` or `unreachable`. */
+  /**
+   * CouchDB's `error`, such as `not_found`; for a broken conversation `timeout`, `cut_off`, `unreachable`, or `tls` where its
+   * certificate is refused; `redirect`, `http_error` or `not_couchdb` where something else answers.
+   */
   error: string;
   /** CouchDB's `reason`. */
   reason?: string | undefined;
@@ -117,7 +120,7 @@ export class CouchError extends ProgramError {
 
 /** What is known of a failed operation on the store. */
 export interface StoreFacts {
-  /** S3's code (`AccessDenied`), `not_found`, `exists`, `endless`, `not_mounted`, `timeout`, `unreachable`, or the system's (`ENOSPC`). */
+  /** S3's code (`AccessDenied`), `not_found`, `exists`, `endless`, `not_mounted`, `timeout`, `unreachable`, `tls`, or the system's (`ENOSPC`). */
   code: string;
   /** The object key within the bucket folder, where the operation has one. */
   key?: string | undefined;
@@ -148,7 +151,7 @@ export function isNotFound(error: unknown): error is StoreError {
 
 /** What is known of a failed conversation with a service of AWS other than S3. */
 export interface AwsFacts {
-  /** AWS's code (`AccessDeniedException`), `no_credentials`, `bad_secret`, `bad_answer`, or `unreachable`. */
+  /** AWS's code (`AccessDeniedException`), `no_credentials`, `bad_secret`, `bad_answer`, `tls`, or `unreachable`. */
   code: string;
   /** The HTTP status, absent when there was no answer. */
   status?: number | undefined;
@@ -227,6 +230,7 @@ const FATAL_CODE = new Set([
   "ENOSPC",
   "EROFS",
   "not_mounted",
+  "tls",
 ]);
 
 /**
@@ -247,10 +251,10 @@ export function isTransient(error: unknown): boolean {
 
 /**
  * Whether every further database of the run must fail in the same way, so that going on would only do harm: CouchDB
- * refuses the login, or the store the bucket or the keys.
+ * refuses the login, or the store the bucket or the keys, or no TLS connection to them comes about.
  */
 export function isFatalForRun(error: unknown): boolean {
-  if (error instanceof CouchError) return error.facts.status === 401;
+  if (error instanceof CouchError) return error.facts.status === 401 || error.facts.error === "tls";
   return (error instanceof StoreError || error instanceof AwsError) && FATAL_CODE.has(error.facts.code);
 }
 

@@ -1,7 +1,9 @@
 /**
- * Patience: how long to wait before the same request is made again. In go the attempt and what the server asked for, out
- * come milliseconds. Whether it is worth it at all is decided by `isTransient()` in errors.ts; the waiting is abort.ts's.
+ * Patience: how long to wait before the same request is made again, and who hears of it. In go the attempt and what the
+ * server asked for, out come milliseconds. Whether it is worth it at all is decided by `isTransient()` in errors.ts; the
+ * waiting is abort.ts's.
  */
+import type { Log } from "./observe.ts";
 
 /** How often and how slowly something is tried. */
 export interface RetryPolicy {
@@ -15,6 +17,31 @@ export interface RetryPolicy {
 
 /** About half a minute in all: a restart of CouchDB or a throttled bucket is survived, a dead server is not waited for. */
 export const DEFAULT_RETRY: RetryPolicy = { attempts: 7, firstWaitMs: 400, longestWaitMs: 10_000 };
+
+/** So long after a line about a repetition none follows: many requests in flight fail at once. */
+const QUIET_AFTER_NOTICE_MS = 10_000;
+
+/** Tells of the first of several repetitions: else the absence of a server is a silence of half a minute. */
+export class RetryNotice {
+  readonly #log: Log;
+  readonly #event: string;
+  /** On performance.now()'s clock. */
+  #toldMs = -Infinity;
+
+  /** @param event The line's event, such as "couchdb does not answer as it should: it is asked again". */
+  constructor(log: Log, event: string) {
+    this.#log = log;
+    this.#event = event;
+  }
+
+  /** Takes note of a wait before attempt `attempt` (2 is the first repetition). */
+  tell(fields: { attempt: number; waitMs: number; error: string }): void {
+    const nowMs = performance.now();
+    if (fields.attempt > 2 || nowMs - this.#toldMs < QUIET_AFTER_NOTICE_MS) return;
+    this.#toldMs = nowMs;
+    this.#log.warn(this.#event, { ...fields, waitMs: Math.round(fields.waitMs) });
+  }
+}
 
 /** A server that asks for a longer pause than this is not obeyed but reported. */
 const LONGEST_RETRY_AFTER_MS = 120_000;

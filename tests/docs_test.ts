@@ -118,7 +118,7 @@ Deno.test("every command line in README.md and docs/ is one that the program tak
 Deno.test("every flag that README.md and docs/ mention is one of some command", () => {
   const known = new Set([...COMMANDS.values()].flatMap(flagsOf).concat(COMMON_FLAGS).map(({ name }) => name));
   // Of Deno, of the build, of others.
-  const others = new Set(["v8-flags", "target", "strict", "attachments"]);
+  const others = new Set(["v8-flags", "target", "strict", "attachments", "only", "write"]);
   for (const { path, text } of PAGES) {
     for (const [code, name = ""] of text.matchAll(/`--([a-z][a-z0-9-]*)[^`]*`/g)) {
       assert(known.has(name) || others.has(name) || name.startsWith("allow-"), `${path} shows ${code}`);

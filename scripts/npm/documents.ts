@@ -16,6 +16,7 @@ export const DOCUMENTS: Readonly<Record<string, string>> = {
   "docs/restore.md": "docs/restore.md",
   "docs/schedules.md": "docs/schedules.md",
   "docs/server.md": "docs/server.md",
+  "docs/tls-and-proxies.md": "docs/tls-and-proxies.md",
   "monitoring/alerts.yaml": "monitoring/alerts.yaml",
   "monitoring/dashboard.json": "monitoring/dashboard.json",
 };

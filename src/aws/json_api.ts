@@ -7,6 +7,7 @@ import { z } from "zod";
 import { orAborted, wait } from "../abort.ts";
 import { AwsError, isTransient } from "../errors.ts";
 import { DEFAULT_RETRY, parseRetryAfter, waitBeforeAttempt } from "../retry.ts";
+import { tlsFailure } from "../tls_failure.ts";
 import { openCredentials } from "./credential_chain.ts";
 import type { Credentials } from "./credentials.ts";
 import { readShort } from "../short_answer.ts";
@@ -30,6 +31,8 @@ export interface AwsCall {
   right: string;
 }
 
+/** AWS's own certificates are known everywhere: what is not is that of a firewall which looks into TLS. */
+const AUTHORITY = "the variable DENO_CERT (Node: NODE_EXTRA_CA_CERTS)";
 const TIMEOUT_MS = 10_000;
 const refusalSchema = z.looseObject({
   __type: z.string().optional(),
@@ -73,7 +76,8 @@ async function callOnce(
 ): Promise<unknown> {
   const { bases, credentials, signal } = options;
   const service = bases.join(" ");
-  const base = bases[await ifReachable(orAborted(findReachable(service, bases), signal))]!;
+  let base = bases[0]!;
+  base = bases[await ifReachable(orAborted(findReachable(service, bases), signal))]!;
   const { url, ...request } = await sign(call, base, credentials);
   const limit = AbortSignal.timeout(TIMEOUT_MS);
   const sent = { ...request, redirect: "manual", signal: signal ? AbortSignal.any([signal, limit]) : limit } as const;
@@ -87,6 +91,8 @@ async function callOnce(
       return await step;
     } catch (cause) {
       signal?.throwIfAborted();
+      const tls = tlsFailure(cause, { url: base, caFileKey: AUTHORITY });
+      if (tls !== undefined) throw new AwsError(`Cannot ${call.action}: ${tls.reason}`, { code: "tls" }, tls);
       forgetReachable(service); // Another address may answer the next attempt.
       throw new AwsError(`Cannot ${call.action}: AWS cannot be reached`, { code: "unreachable" }, {
         cause,

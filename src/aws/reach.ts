@@ -4,6 +4,7 @@
  * Out: the first that answers anything at all, remembered for as long as the process lives.
  */
 import { wait } from "../abort.ts";
+import type { Fetch } from "../trusted_fetch.ts";
 
 /** The start that each address has before the next one; a name that does not resolve gives it up at once. */
 const HEAD_START_MS = 1_500;
@@ -16,6 +17,8 @@ const asking = new Map<string, Promise<number>>();
 export interface ReachOptions {
   /** @default 1500 */
   headStartMs?: number | undefined;
+  /** Makes the requests. @default the platform's */
+  fetch?: Fetch | undefined;
   /** How long the whole question may take. @default 10000 */
   limitMs?: number | undefined;
 }
@@ -53,7 +56,7 @@ export function forgetReachable(service: string): void {
 
 async function ask(
   urls: readonly string[],
-  { headStartMs = HEAD_START_MS, limitMs = LIMIT_MS }: ReachOptions,
+  { headStartMs = HEAD_START_MS, limitMs = LIMIT_MS, fetch = globalThis.fetch }: ReachOptions,
 ): Promise<number> {
   const others = new AbortController();
   const signal = AbortSignal.any([others.signal, AbortSignal.timeout(limitMs)]);

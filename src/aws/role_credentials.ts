@@ -8,6 +8,7 @@ import { AwsError, describeError } from "../errors.ts";
 import { DEFAULT_RETRY, waitBeforeAttempt } from "../retry.ts";
 import { readShort } from "../short_answer.ts";
 import { Secret } from "../secret.ts";
+import { tlsFailure } from "../tls_failure.ts";
 import type { Credentials } from "./credentials.ts";
 
 const answerSchema = z.object({
@@ -56,7 +57,8 @@ async function askOnce(
     const isFinal = response.status < 500 && response.status !== 429;
     return { text, problem: `it answered ${response.status}`, isFinal };
   } catch (error) {
-    return { text: "", problem: describeError(error) };
+    const tls = tlsFailure(error, { url, caFileKey: "the variable DENO_CERT (Node: NODE_EXTRA_CA_CERTS)" });
+    return { text: "", problem: tls?.reason ?? describeError(error), isFinal: tls !== undefined };
   }
 }
 

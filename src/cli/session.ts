@@ -43,7 +43,7 @@ export async function withConfig<T>(call: Call, config: Config, work: (session: 
 /** The same without a config: log, progress and interruption. `loki` is where lines go beside the console. */
 export async function withSurroundings<T>(
   call: Call,
-  { loki, tasks = [] }: Partial<Pick<Config, "loki" | "tasks">>,
+  { loki, caFiles, tasks = [] }: Partial<Pick<Config, "loki" | "caFiles" | "tasks">>,
   work: (surroundings: Surroundings, flush: OpenLog["flush"]) => Promise<T>,
 ): Promise<T> {
   const { stderr, env, journal } = call.shell;
@@ -51,7 +51,7 @@ export async function withSurroundings<T>(
     ? openProgressBars({ write: stderr.write.bind(stderr), columns: stderr.columns })
     : undefined;
   const format = readLogFormat(call.text("log-format"));
-  const opened = openConfigLog({ loki }, {
+  const opened = await openConfigLog({ loki, caFiles }, {
     level: call.isOn("verbose") ? "debug" : call.isOn("quiet") ? "warn" : "info",
     format,
     // The command's own end says it; a program that reads JSON lines has no use for that one.

@@ -8,6 +8,7 @@ import { findConditions } from "../store/conditions.ts";
 import { joinKey } from "../store/key.ts";
 import type { Log } from "../observe.ts";
 import type { Repository } from "../archive/repository.ts";
+import { trySlashInName } from "./slash_name.ts";
 import { readObjectText } from "../store/whole.ts";
 import { selectTasks } from "../task/selection.ts";
 import type { Task } from "../task/task.ts";
@@ -148,6 +149,7 @@ async function checkCouch({ couch, log, tasks = [], now, signal }: CheckContext,
       hint: "Give a server admin as database.login: others cannot list databases or read what they are no members of",
     });
   });
+  await attempt("couchdb_slash_in_name", () => trySlashInName(couch, { signal }));
   await attempt("couchdb_bulk_get", async () => {
     const names = await couch.listDatabases({ signal });
     const [database] = names.filter((name) => !name.startsWith("_")).concat(names);

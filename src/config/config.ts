@@ -24,12 +24,27 @@ import { isYamlComplaint, parseYaml, YamlSizeError } from "./yaml.ts";
 
 export type { Environment } from "./environment.ts";
 
-/** A file that holds CouchDB's password. */
-export interface PasswordFile {
+/** A file that a config names. */
+export interface NamedFile {
   /** An absolute path, or relative to the working folder. */
   path: string;
   /** Where the config names it. */
   place: ConfigPlace;
+}
+
+/** A file that holds CouchDB's password. */
+export type PasswordFile = NamedFile;
+
+/** PEM files with the authorities that have signed the servers' certificates. Nobody has read them yet. */
+export interface CaFiles {
+  /** CouchDB's. */
+  database?: NamedFile | undefined;
+  /** That of the S3 server. */
+  bucket?: NamedFile | undefined;
+  /** Loki's. */
+  loki?: NamedFile | undefined;
+  /** The Pushgateway's. */
+  pushgateway?: NamedFile | undefined;
 }
 
 /** CouchDB's address, and where its password is kept when the config does not hold it: `password` is absent then. */
@@ -82,6 +97,8 @@ export interface Config {
   loki?: LokiOptions | undefined;
   /** Where figures go; absent: nowhere. */
   prometheus?: PrometheusOptions | undefined;
+  /** Authorities to trust beside those that the runtime knows. @default none */
+  caFiles?: CaFiles | undefined;
   /** Whether the text itself holds a password or a key; one that a variable or another file holds does not count. */
   holdsSecret?: boolean | undefined;
   /** What is allowed and yet probably a mistake; each a sentence that begins with its place. */
@@ -200,17 +217,15 @@ function toConfig(
   const { database, loki, prometheus } = document;
   const folder = file.startsWith("$") ? "" : dirname(file);
   const inFolder = (path: string) => isAbsolute(path) ? path : join(folder, path);
-  const passwordFileAt = ["database", "password_file"];
+  const named = (path: string | undefined, at: string[]): NamedFile | undefined =>
+    path === undefined ? undefined : { path: inFolder(path), place: { file, ...placeOf(at), path: formatPath(at) } };
   return {
     file,
     database: {
       url: database.url.url,
       login: database.login ?? database.url.login,
       password: database.password ?? database.url.password,
-      passwordFile: database.password_file === undefined ? undefined : {
-        path: inFolder(database.password_file),
-        place: { file, ...placeOf(passwordFileAt), path: formatPath(passwordFileAt) },
-      },
+      passwordFile: named(database.password_file, ["database", "password_file"]),
       passwordSecret: database.password_secret,
     },
     tasks: Object.entries(document.task).map(([name, task]) => ({
@@ -257,6 +272,12 @@ function toConfig(
       textfile: prometheus.textfile === undefined ? undefined : inFolder(prometheus.textfile),
       perDatabase: prometheus.per_database,
       instance: prometheus.instance,
+    },
+    caFiles: {
+      database: named(database.ca_file, ["database", "ca_file"]),
+      bucket: named(document.ca_file, ["ca_file"]),
+      loki: named(loki?.ca_file, ["loki", "ca_file"]),
+      pushgateway: named(prometheus?.ca_file, ["prometheus", "ca_file"]),
     },
     warnings: [],
   };

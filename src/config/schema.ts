@@ -69,12 +69,14 @@ export interface ConfigDocument {
     password?: Secret | undefined;
     password_file?: string | undefined;
     password_secret?: string | undefined;
+    ca_file?: string | undefined;
   };
   /** By name, in the order of the file. */
   task: Record<string, TaskDocument>;
   bucket: string;
   region?: string | undefined;
   endpoint?: string | undefined;
+  ca_file?: string | undefined;
   addressing_style?: "path" | "virtual" | undefined;
   /** In MiB. */
   part_size?: number | undefined;
@@ -94,12 +96,14 @@ export interface ConfigDocument {
     tenant?: string | undefined;
     login?: string | undefined;
     password?: Secret | undefined;
+    ca_file?: string | undefined;
   } | undefined;
   prometheus?: {
     pushgateway?: Address | undefined;
     textfile?: string | undefined;
     per_database: boolean;
     instance?: string | undefined;
+    ca_file?: string | undefined;
   } | undefined;
 }
 
@@ -112,6 +116,8 @@ const MAX_PARTS = { least: 10, most: 10_000, isWhole: true };
 const MOST_INCREMENTS = 1000;
 const LONGEST_FULL_EVERY_DAYS = 3660;
 
+const caFile = text("must be the path of a PEM file");
+
 const database = z.strictObject({
   url: address,
   login: text("must be text; put it in quotes").optional(),
@@ -120,6 +126,7 @@ const database = z.strictObject({
   password_secret: text("must be the ARN of a secret in Secrets Manager").regex(/^arn:[\w-]+:secretsmanager:/, {
     error: "must be the ARN of a secret in Secrets Manager",
   }).optional(),
+  ca_file: caFile.optional(),
 }, { error: "must be a mapping with the keys url, login, password" });
 
 function wholeNumber(must: string, most: number) {
@@ -192,6 +199,7 @@ const loki = z.preprocess(
     tenant: text("must be text; put it in quotes").optional(),
     login: text("must be text; put it in quotes").optional(),
     password: password.optional(),
+    ca_file: caFile.optional(),
   }, { error: `must be a URL such as "http://host:3100/loki/api/v1/push", or a mapping with the key url` }),
 );
 
@@ -206,6 +214,7 @@ const prometheus = z.preprocess(
     textfile: text(TEXTFILE).regex(/\.prom$/, { error: TEXTFILE }).optional(),
     per_database: flag.default(false),
     instance: text("must be text; put it in quotes").optional(),
+    ca_file: caFile.optional(),
   }, { error: PROMETHEUS }),
 );
 
@@ -225,6 +234,7 @@ const config = z.strictObject({
     error: `must be a region such as "eu-central-1"`,
   }).optional(),
   endpoint: endpoint.optional(),
+  ca_file: caFile.optional(),
   addressing_style: z.enum(["path", "virtual"], { error: `must be "path" or "virtual"` }).optional(),
   part_size: number(`must be a whole number of MiB from ${PART_SIZE.least} to ${PART_SIZE.most}`, PART_SIZE).optional(),
   max_parts: number(`must be a whole number from ${MAX_PARTS.least} to ${MAX_PARTS.most}`, MAX_PARTS).optional(),

@@ -7,10 +7,11 @@ import { orAborted, wait } from "../abort.ts";
 import { basicAuthorization } from "../basic_auth.ts";
 import { CouchError, isTransient } from "../errors.ts";
 import type { Log } from "../observe.ts";
-import { DEFAULT_RETRY, parseRetryAfter, type RetryPolicy, waitBeforeAttempt } from "../retry.ts";
+import { DEFAULT_RETRY, parseRetryAfter, RetryNotice, type RetryPolicy, waitBeforeAttempt } from "../retry.ts";
+import type { Fetch } from "../trusted_fetch.ts";
 import type { CouchOptions } from "./couchdb.ts";
 import { strangeAnswer } from "./answers.ts";
-import { brokenConnection, couchError, type CouchFailure } from "./error.ts";
+import { brokenConnection, couchError, type CouchFailure, foreignPage, refusalOf } from "./error.ts";
 import { Watch } from "./watch.ts";
 
 /** What is read of an answer at once. */
@@ -22,6 +23,8 @@ const MOST_CHARACTERS = 32 << 20;
 export interface ClientOptions extends CouchOptions {
   /** Takes a line for each request, at level debug. */
   log: Log;
+  /** Makes the requests. @default the platform's */
+  fetch?: Fetch | undefined;
   /** How often and how slowly a request is made again. @default about half a minute in all */
   retry?: RetryPolicy | undefined;
   /** How long the first byte of an answer may take, in milliseconds. @default 60000 */
@@ -75,14 +78,18 @@ export class CouchConnection {
   /** How long the first byte of an answer to `_bulk_get` or `_bulk_docs` may take, in milliseconds. */
   readonly bulkTimeoutMs: number;
 
+  readonly #notice: RetryNotice;
   readonly #authorization: string | undefined;
+  readonly #fetch: Fetch;
   readonly #log: Log;
   readonly #answerTimeoutMs: number;
   readonly #stallTimeoutMs: number;
 
   constructor(options: ClientOptions) {
     this.url = options.url.replace(/\/+$/, "");
+    this.#fetch = options.fetch ?? fetch;
     this.#log = options.log;
+    this.#notice = new RetryNotice(options.log, "couchdb does not answer as it should: it is asked again");
     this.retry = options.retry ?? DEFAULT_RETRY;
     this.#answerTimeoutMs = options.answerTimeoutMs ?? 60_000;
     this.bulkTimeoutMs = options.bulkTimeoutMs ?? 300_000;
@@ -109,7 +116,8 @@ export class CouchConnection {
     try {
       return { status: answer.status, headers: answer.headers, value: JSON.parse(text) };
     } catch (cause) {
-      throw this.#failure(init, { error: "cut_off", reason: "the answer is not whole JSON" }, cause);
+      const foreign = foreignPage(answer.headers, text);
+      throw this.#failure(init, foreign ?? { error: "cut_off", reason: "the answer is not whole JSON" }, cause);
     }
   }
 
@@ -141,6 +149,7 @@ export class CouchConnection {
     const { retryAfterMs } = error.facts;
     const waitMs = waitBeforeAttempt(attempt, { policy: this.retry, random: Math.random(), retryAfterMs });
     this.#log.debug("couchdb request is repeated", { attempt, waitMs: Math.round(waitMs), error: error.message });
+    this.#notice.tell({ attempt, waitMs, error: error.message });
     await wait(waitMs, signal);
   }
 
@@ -159,11 +168,12 @@ export class CouchConnection {
       : init.body;
     try {
       expectAnswer();
-      response = await fetch(this.url + path, {
+      response = await this.#fetch(this.url + path, {
         method: init.method ?? "GET",
         headers,
         signal: watch.signal,
-        redirect: "error",
+        // Followed, it would carry the password elsewhere, and a POST would become a GET.
+        redirect: "manual",
         ...(body === undefined ? {} : { body }),
         // Node wants to be told that a streamed request does not wait for its answer's end; Deno ignores it.
         ...(body instanceof ReadableStream ? { duplex: "half" } : {}),
@@ -182,8 +192,10 @@ export class CouchConnection {
       headers: response.headers,
       bytes: this.#readBody(response, init, watch),
     };
-    if (response.ok) return answer;
-    throw await this.#refusal(answer, init);
+    if (!response.ok) throw await this.#refusal(answer, path, init);
+    if (foreignPage(response.headers) === undefined) return answer;
+    // Documents come as JSON only: a page for people is no answer, whatever its status says.
+    throw this.#failure(init, foreignPage(response.headers, await this.#readText(answer, init))!);
   }
 
   /** Yields the answer's bytes through one buffer: a piece is valid until the next one is asked for. */
@@ -219,20 +231,17 @@ export class CouchConnection {
   }
 
   /** The error for an answer with a status of 300 or more. */
-  async #refusal(answer: RawAnswer, init: CouchRequest): Promise<CouchError> {
-    let body: { error?: unknown; reason?: unknown } = {};
+  async #refusal(answer: RawAnswer, path: string, init: CouchRequest): Promise<CouchError> {
+    let body = "";
     try {
-      body = JSON.parse(await this.#readText(answer, init)) as typeof body ?? {};
+      body = await this.#readText(answer, init);
     } catch (error) {
       if (init.signal?.aborted) throw error;
-      // A proxy's HTML page: the status says all that can be said.
+      // A page that breaks off: the status says all that can be said.
     }
-    return this.#failure(init, {
-      status: answer.status,
-      error: typeof body.error === "string" ? body.error : "http_error",
-      reason: typeof body.reason === "string" ? body.reason : undefined,
-      retryAfterMs: parseRetryAfter(answer.headers.get("retry-after"), new Date()),
-    });
+    const failure = refusalOf(answer, body, this.url + path);
+    const retryAfterMs = parseRetryAfter(answer.headers.get("retry-after"), new Date());
+    return this.#failure(init, { ...failure, retryAfterMs }, undefined, path.replace(/\?.*$/s, ""));
   }
 
   /** The error for a conversation that broke: the caller's abort, a time-out, a lost connection, an unreachable server. */
@@ -244,7 +253,12 @@ export class CouchConnection {
     return this.#failure(init, brokenConnection(cause, this.url));
   }
 
-  #failure({ action, database }: CouchRequest, failure: CouchFailure, cause?: unknown): CouchError {
-    return couchError({ action, database, url: this.url }, failure, cause);
+  #failure(
+    { action, database }: CouchRequest,
+    failure: CouchFailure & { hint?: string },
+    cause?: unknown,
+    path?: string,
+  ): CouchError {
+    return couchError({ action, database, url: this.url, path }, failure, cause);
   }
 }

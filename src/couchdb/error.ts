@@ -3,6 +3,7 @@
  * Out: the error that is reported. Pure.
  */
 import { CouchError, type CouchFacts } from "../errors.ts";
+import { tlsFailure } from "../tls_failure.ts";
 
 /** What was asked, in words. */
 export interface CouchSubject {
@@ -12,6 +13,8 @@ export interface CouchSubject {
   database?: string | undefined;
   /** CouchDB's base URL, without credentials. */
   url: string;
+  /** What was asked for behind the base URL, without its query. */
+  path?: string | undefined;
 }
 
 /** What is known of a failure, beside the database. */
@@ -21,33 +24,109 @@ const WITHOUT_ANSWER: Record<string, string> = {
   timeout: "CouchDB took too long",
   cut_off: "the connection broke",
   unreachable: "CouchDB cannot be reached",
+  tls: "there is no TLS connection",
+  not_couchdb: "what answers is not CouchDB",
 };
+/** Of a page that is no answer of CouchDB's, so much is shown. */
+const SHOWN_CHARACTERS = 100;
 
 /** How Deno and Node say that no connection came about; "connection" alone also stands in the error of a broken one. */
 const NO_CONNECTION = /client error \(Connect\)|connect (?:E[A-Z]+|timeout)|ECONNREFUSED|ENOTFOUND|EAI_AGAIN/i;
 
-/** The error for a failure. */
-export function couchError(subject: CouchSubject, failure: CouchFailure, cause?: unknown): CouchError {
+const SLASH_CAUSE =
+  "a proxy before CouchDB decodes %2F in paths, or refuses it (nginx: proxy_pass without a path; Apache: AllowEncodedSlashes NoDecode and nocanon)";
+
+/** What to do where a database with a slash in its name is there and not found. */
+export const SLASH_HINT: string = `A${SLASH_CAUSE.slice(1)}`;
+
+/** The error for a failure. `hint` is what is known of it already. */
+export function couchError(
+  subject: CouchSubject,
+  { hint, ...failure }: CouchFailure & { hint?: string | undefined },
+  cause?: unknown,
+): CouchError {
   const { status, error, reason } = failure;
+  const said = reason === undefined ? "" : `, "${reason}"`;
   const what = status === undefined
     ? `${WITHOUT_ANSWER[error] ?? error}${reason === undefined ? "" : ` (${reason})`}`
-    : `CouchDB answered ${status} ${error}${reason === undefined ? "" : `, "${reason}"`}`;
+    : error === REDIRECT
+    ? `"${subject.url}" redirects to "${reason}"`
+    : error === FOREIGN
+    ? `something that is not CouchDB answered ${status}${said}`
+    : `CouchDB answered ${status} ${error}${said}`;
   const facts = { ...failure, database: subject.database };
-  return new CouchError(`Cannot ${subject.action}: ${what}`, facts, { cause, hint: hintFor(failure, subject) });
+  return new CouchError(`Cannot ${subject.action}: ${what}`, facts, { cause, hint: hint ?? hintFor(failure, subject) });
+}
+
+/** The `error` of an answer that is not CouchDB's JSON: a proxy's, or another server's. */
+const FOREIGN = "http_error";
+/** The `error` of an answer that leads elsewhere. */
+const REDIRECT = "redirect";
+
+/** What an answer says that is no success. `body` is its text. */
+export function refusalOf(
+  { status, headers }: { status: number; headers: Headers },
+  body: string,
+  requestUrl: string,
+): CouchFailure {
+  const location = headers.get("location");
+  if (status < 400 && location !== null) return { status, error: REDIRECT, reason: plainAddress(location, requestUrl) };
+  let said: { error?: unknown; reason?: unknown } = {};
+  try {
+    said = JSON.parse(body) as typeof said ?? {};
+  } catch {
+    // A page of a proxy's: its title says what it is.
+  }
+  if (typeof said.error !== "string") return { status, error: FOREIGN, reason: beginningOf(body) };
+  return { status, error: said.error, reason: typeof said.reason === "string" ? said.reason : undefined };
+}
+
+/** What a success that is a page for people says; undefined where it may be CouchDB's. @param body Its beginning. */
+export function foreignPage(headers: Headers, body = ""): CouchFailure | undefined {
+  const isHtml = /html/i.test(headers.get("content-type") ?? "");
+  // What begins like JSON and is none was cut off.
+  if (!isHtml && (body === "" || /^\s*(?:[[{"\d-]|true|false|null)/.test(body))) return undefined;
+  return { error: "not_couchdb", reason: beginningOf(body) ?? "it answers with a page of HTML" };
+}
+
+/** The title of a page, or the beginning of its text. */
+function beginningOf(body: string): string | undefined {
+  const title = /<title[^>]*>([^<]*)</i.exec(body)?.[1] ?? /<h1[^>]*>([^<]*)</i.exec(body)?.[1];
+  const text = (title ?? body.replaceAll(/<[^>]*>/g, " ")).replaceAll(/[\s\p{Cc}]+/gu, " ").trim();
+  if (text === "") return undefined;
+  return text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text;
+}
+
+/** Where a redirect leads, without credentials and without what stands behind a question mark: it may hold a ticket. */
+function plainAddress(location: string, base: string): string {
+  const url = URL.parse(location, base);
+  if (url === null) return "an address that is none";
+  return `${url.origin}${url.pathname}`;
 }
 
 /** What fetch's error says of a conversation that broke: whether there was a connection at all. */
-export function brokenConnection(cause: unknown, url: string): CouchFailure {
+export function brokenConnection(cause: unknown, url: string): CouchFailure & { hint?: string } {
+  const tls = tlsFailure(cause, { url, caFileKey: "database.ca_file" });
+  if (tls !== undefined) return { error: "tls", ...tls };
   const text = messagesOf(cause);
   // Not as its cause: its message quotes the whole URL, and that can hold an id of thousands of characters.
   const reason = text.replaceAll(/https?:\/\/[^\s()]+/g, url);
   return { error: NO_CONNECTION.test(text) ? "unreachable" : "cut_off", reason };
 }
 
-function hintFor({ status, error }: CouchFailure, { database, url }: CouchSubject): string | undefined {
+function hintFor({ status, error, reason }: CouchFailure, subject: CouchSubject): string | undefined {
+  const { database, url } = subject;
+  if (error === REDIRECT) return hintForRedirect(reason ?? "", subject);
+  if (error === "not_couchdb") {
+    return `Check database.url: "${url}" must be the address at which CouchDB itself answers`;
+  }
   if (status === 401) {
     return "Check database.login and database.password; it is not tried again, because CouchDB locks an address out after five failed logins";
   }
+  if (error === FOREIGN && status !== undefined && [400, 403, 404].includes(status) && database?.includes("/")) {
+    return SLASH_HINT;
+  }
+  if (error === FOREIGN) return hintForPage(status);
   if (status === 403 && error === "forbidden" && database === undefined) {
     return "The login needs the _admin role, or CouchDB has locked this address out for five minutes after failed logins";
   }
@@ -56,8 +135,27 @@ function hintFor({ status, error }: CouchFailure, { database, url }: CouchSubjec
     return "A proxy before CouchDB wants each request's length, which the largest ones do not have: set chunk for the task, or let it pass streamed requests";
   }
   if (error === "unreachable") return `Check that CouchDB runs and that "${url}" is reachable from this machine`;
-  if (status === 404 && database !== undefined) return "The database does not exist, or was deleted meanwhile";
+  if (status === 404 && database !== undefined) {
+    const deleted = "The database does not exist, or was deleted meanwhile";
+    return database.includes("/") ? `${deleted}, or ${SLASH_CAUSE}` : deleted;
+  }
   return undefined;
+}
+
+function hintForRedirect(location: string, { path = "", url }: CouchSubject): string {
+  const base = path !== "" && location.endsWith(path) ? location.slice(0, -path.length) : undefined;
+  if (base !== undefined && base !== url) return `Set database.url to "${base}", if that is CouchDB`;
+  return "database.url must be the address at which CouchDB itself answers: no page that asks to log in stands before it";
+}
+
+function hintForPage(status: number | undefined): string | undefined {
+  const proxy = "The answer is that of a proxy before CouchDB, or of another server at database.url";
+  if (status === 413) return "Raise what the proxy before CouchDB lets through (nginx: client_max_body_size)";
+  if (status === 504) {
+    return "Raise how long the proxy before CouchDB waits (HAProxy: timeout server; nginx: proxy_read_timeout)";
+  }
+  if (status === 502 || status === 503) return "The proxy before CouchDB does not reach it: check that CouchDB runs";
+  return proxy;
 }
 
 function messagesOf(error: unknown): string {

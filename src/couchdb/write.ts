@@ -17,6 +17,9 @@ const SERVER_ERROR_ATTEMPTS = 3;
 /** So many documents in a row with which CouchDB answers 500 are not the documents' fault. */
 const MOST_SERVER_ERRORS = 20;
 
+/** Where a proxy takes no large requests, they are not made smaller than this for its sake. */
+const LEAST_REQUEST_BYTES = 128 << 10;
+
 /** Errors of single documents that another attempt may not meet; all others are CouchDB's considered judgement. */
 const PASSING_ROW_ERRORS = new Set([
   "internal_server_error",
@@ -68,9 +71,11 @@ export class DocumentWriter {
   readonly #client: CouchClient;
   readonly #database: string;
   readonly #options: WriterOptions;
-  /** Documents with which CouchDB answered 500, since it last took one. */
+  /** Documents with which CouchDB answered 500, or the connection broke, since it last took one. */
   #serverErrors = 0;
   readonly #failedIds = new IdSet();
+  /** What the server, or a proxy before it, has let through in one request, as far as that is known. */
+  #mostBytes = Infinity;
 
   constructor(client: CouchClient, database: string, options: WriterOptions) {
     this.#client = client;
@@ -86,6 +91,10 @@ export class DocumentWriter {
   async write(body: RequestBody, call: CallOptions = {}): Promise<void> {
     const waiting: Attempt[] = [{ body, attempt: 1 }];
     for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+      if (next.body.documentBytes > this.#mostBytes && next.body.count > 1) {
+        waiting.unshift(...halves(next.body));
+        continue;
+      }
       try {
         const { rows, copies } = await this.#client.bulkDocs(this.#database, next.body.json(), call);
         this.#serverErrors = 0;
@@ -130,8 +139,9 @@ export class DocumentWriter {
         await this.#client.waitAfterFailure(error, attempt + 1, call.signal);
       } catch (error) {
         if (sourceFailure !== undefined) throw sourceFailure.error;
-        if (!(error instanceof CouchError) || this.#isLastAttempt(error, attempt)) {
-          if (!isRefusal(error) && !isServersFault(error)) throw error;
+        if (!(error instanceof CouchError)) throw error;
+        if (this.#isLastAttempt(error, attempt)) {
+          if (!isRefusal(error) && !isServersFault(error) && !await this.#isOfDocument(error, call)) throw error;
           const { error: name, reason } = error.facts;
           return this.#fail(identity.id ?? "", { rev: identity.rev, error: name, reason }, error);
         }
@@ -163,26 +173,44 @@ export class DocumentWriter {
   }
 
   /** What to do after a request that failed as a whole: the same again, its halves, or nothing but to report it. */
-  async #afterRefusal(error: unknown, failed: Attempt, { signal }: CallOptions): Promise<Attempt[]> {
+  async #afterRefusal(error: unknown, failed: Attempt, call: CallOptions): Promise<Attempt[]> {
     const { body, attempt } = failed;
     if (!(error instanceof CouchError)) throw error;
     const isMany = body.count > 1;
     if (isRefusal(error) || (isMany && attempt > 1 && (isServersFault(error) || isTooMuch(error)))) {
-      if (isMany) return halves(body);
+      if (isMany) return this.#inHalves(body, error);
       this.#failWhole(body, error);
       return [];
     }
     if (!this.#isLastAttempt(error, attempt)) {
-      await this.#client.waitAfterFailure(error, attempt + 1, signal);
+      await this.#client.waitAfterFailure(error, attempt + 1, call.signal);
       return [{ body, attempt: attempt + 1 }];
     }
-    if (!isServersFault(error) || ++this.#serverErrors > MOST_SERVER_ERRORS) throw error;
+    if (!isServersFault(error) && (isMany || !await this.#isOfDocument(error, call))) throw error;
+    if (++this.#serverErrors > MOST_SERVER_ERRORS) throw error;
     this.#failWhole(body, error);
     return [];
   }
 
+  #inHalves(body: RequestBody, error: CouchError): Attempt[] {
+    this.#options.log.debug("request is halved", { documents: body.count, error: error.message });
+    if (isTooMuch(error) || error.facts.status === 413) {
+      this.#mostBytes = Math.max(LEAST_REQUEST_BYTES, Math.min(this.#mostBytes, body.documentBytes / 2));
+    }
+    return halves(body);
+  }
+
+  /** Whether a single document is to blame for a request that never gets through: CouchDB itself is there. */
+  async #isOfDocument(error: CouchError, call: CallOptions): Promise<boolean> {
+    if (!isTooMuch(error)) return false;
+    await this.#client.databaseInfo(this.#database, call);
+    return true;
+  }
+
   #isLastAttempt(error: CouchError, attempt: number): boolean {
-    if (isServersFault(error) && attempt >= SERVER_ERROR_ATTEMPTS) return true;
+    // Where one document has used up all patience, the next ones need not.
+    const isKnown = isServersFault(error) || (isTooMuch(error) && this.#serverErrors > 0);
+    if (isKnown && attempt >= SERVER_ERROR_ATTEMPTS) return true;
     const isUnknownYet = this.#options.isNew && error.facts.status === 404;
     return attempt >= this.#client.retry.attempts || !(isTransient(error) || isUnknownYet);
   }
@@ -248,9 +276,9 @@ function isServersFault(error: unknown): error is CouchError {
   return error instanceof CouchError && error.facts.status === 500;
 }
 
-/** The request may be more than the server, or a proxy before it, finishes in time. */
-function isTooMuch(error: CouchError): boolean {
-  return error.facts.error === "timeout" || error.facts.status === 504;
+/** The request may be more than the server, or a proxy before it, takes, or finishes in time: some answer by a reset. */
+function isTooMuch({ facts: { error, status } }: CouchError): boolean {
+  return error === "timeout" || error === "cut_off" || status === 504;
 }
 
 /** What an operator can do about a document that CouchDB does not take. */
@@ -271,6 +299,8 @@ function hintFor({ facts: { status, error } }: CouchError): string | undefined {
       return "CouchDB cannot compile this design document: correct it, and write it by hand";
     case "conflict":
       return "The database has a document of this id already, and the archive has no revision of it that could stand beside";
+    case "cut_off":
+      return "A proxy before CouchDB breaks requests of this size: raise what it lets through, and restore again with --into-existing";
   }
   if (status === 411) {
     return "The proxy before CouchDB wants each request's length, which a document of this size is sent without: restore past it";

@@ -44,7 +44,7 @@ export function openLoki(options: LokiOptions): LogSink {
 class LokiSink implements LogSink {
   readonly name = "loki";
   readonly #loki: LokiClient;
-  readonly #options: Required<Omit<LokiOptions, "url" | "tenant" | "login" | "password">>;
+  readonly #options: Required<Omit<LokiOptions, "url" | "tenant" | "login" | "password" | "fetch">>;
   readonly #lost = new LossCount();
 
   /** Lines not yet taken by Loki, oldest first. The first `#onTheWire` of them are in the request under way. */
@@ -66,8 +66,8 @@ class LokiSink implements LogSink {
   /** On `performance.now()`'s clock, while a flush is under way. */
   #deadline: number | undefined;
 
-  constructor({ url, tenant, login, password, ...rest }: LokiOptions) {
-    this.#loki = new LokiClient({ url, tenant, login, password });
+  constructor({ url, tenant, login, password, fetch, ...rest }: LokiOptions) {
+    this.#loki = new LokiClient({ url, tenant, login, password, fetch });
     this.#options = {
       labels: {},
       batchMs: 1_000,

@@ -8,6 +8,8 @@ import { authorizationFor, type Login } from "../basic_auth.ts";
 import { describeError } from "../errors.ts";
 import { parseRetryAfter } from "../retry.ts";
 import { readBytes } from "../streams.ts";
+import { tlsFailure } from "../tls_failure.ts";
+import type { Fetch } from "../trusted_fetch.ts";
 
 /** Where Loki is, and who asks. */
 export interface LokiAddress extends Login {
@@ -15,6 +17,8 @@ export interface LokiAddress extends Login {
   url: string;
   /** Sent as `X-Scope-OrgID`. */
   tenant?: string | undefined;
+  /** Makes the requests. @default the platform's */
+  fetch?: Fetch | undefined;
 }
 
 /** A line that waits. */
@@ -29,7 +33,7 @@ export interface LokiEntry {
 /** What became of one request. */
 export type LokiOutcome =
   | { result: "accepted" }
-  | { result: "refused"; cause: string; status: number }
+  | { result: "refused"; cause: string; status: number | undefined }
   | { result: "failed"; cause: string; status?: number; retryAfterMs: number | undefined };
 
 /** Sends lines to one Loki. */
@@ -39,10 +43,12 @@ export class LokiClient {
   /** The path that lines are sent to. */
   readonly path: string;
   readonly #url: URL;
+  readonly #fetch: Fetch;
   readonly #headers: Record<string, string>;
 
   /** @throws TypeError when `url` is not an http or https URL. */
-  constructor({ url, tenant, login, password }: LokiAddress) {
+  constructor({ url, tenant, login, password, fetch: ownFetch = fetch }: LokiAddress) {
+    this.#fetch = ownFetch;
     this.#url = pushUrl(url);
     this.#headers = { "content-type": "application/json", "content-encoding": "gzip" };
     if (tenant !== undefined) this.#headers["x-scope-orgid"] = tenant;
@@ -59,8 +65,17 @@ export class LokiClient {
       const body = await gzip(pushBody(entries));
       // A redirect would turn the POST into a GET without lines, so none is followed.
       const request = { method: "POST", headers: this.#headers, body, redirect: "manual", signal } as const;
-      return await this.#readAnswer(await fetch(this.#url, request));
+      return await this.#readAnswer(await this.#fetch(this.#url, request));
     } catch (error) {
+      const tls = tlsFailure(error, { url: this.#url.href, caFileKey: "loki.ca_file" });
+      // The next lines meet the same certificate: nothing is gained by keeping these.
+      if (tls !== undefined) {
+        return {
+          result: "refused",
+          status: undefined,
+          cause: `Cannot reach ${this.place}: ${tls.reason}. ${tls.hint}`,
+        };
+      }
       const cause = `Cannot reach ${this.place}: ${describeError(error)}`;
       return { result: "failed", cause, retryAfterMs: undefined };
     }

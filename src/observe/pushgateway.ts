@@ -9,6 +9,8 @@ import { Buffer } from "node:buffer";
 import { describeError, ProgramError } from "../errors.ts";
 import type { RunReport } from "../archive/report.ts";
 import { authorizationFor, type Login } from "../basic_auth.ts";
+import { tlsFailure } from "../tls_failure.ts";
+import type { Fetch } from "../trusted_fetch.ts";
 import { formatMetrics, hasSucceeded, type MetricsOptions } from "./metrics.ts";
 
 /** Where a Pushgateway is, and who asks. */
@@ -17,6 +19,8 @@ export interface GatewayAddress extends Login {
   url: string;
   /** The group's `instance`: the host's name. */
   instance: string;
+  /** Makes the requests. @default the platform's */
+  fetch?: Fetch | undefined;
 }
 
 /** Where the metrics go. */
@@ -122,7 +126,7 @@ interface Push {
 
 /** A Pushgateway, or undefined where its URL is none. */
 function openGateway(
-  { url, login, password }: GatewayAddress,
+  { url, login, password, fetch = globalThis.fetch }: GatewayAddress,
 ): { place: string; send(push: Push, signal: AbortSignal): Promise<Problem | undefined> } | undefined {
   const base = URL.parse(url);
   if (base === null || !/^https?:$/.test(base.protocol)) return undefined;
@@ -142,6 +146,8 @@ function openGateway(
         const isPassing = status >= 500 || status === 429 || status === 408;
         return { text: `it answered ${status} ${text.slice(0, 200).trim()}`.trimEnd(), isPassing, status };
       } catch (error) {
+        const tls = tlsFailure(error, { url, caFileKey: "prometheus.ca_file" });
+        if (tls !== undefined) return { text: `${tls.reason}. ${tls.hint}`, isPassing: false };
         return { text: describeError(error), isPassing: true };
       }
     },

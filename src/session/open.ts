@@ -7,6 +7,7 @@ import { Repository } from "../archive/repository.ts";
 import type { Config } from "../config/config.ts";
 import { type Log, type Progress, SILENT_LOG, SILENT_PROGRESS } from "../observe.ts";
 import { openStore } from "../store/open.ts";
+import { Certificates } from "./certificates.ts";
 import { Session } from "./session.ts";
 
 /** What {@linkcode openSession} takes: a config, and what is to surround its commands. */
@@ -35,7 +36,7 @@ export interface SessionOptions {
  * Opens a config: its store, its log, and CouchDB as soon as something needs it. Its warnings go to the log.
  *
  * @throws StoreError with code `bad_bucket` or `bad_endpoint`, or AwsError with code `no_credentials`, when the config
- * cannot name a store.
+ * cannot name a store; ConfigError when a `ca_file` cannot be used.
  *
  * @example What lies in a repository; no CouchDB and no password of it is needed
  * ```ts
@@ -53,10 +54,14 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     ? await openOwnLog(config, host)
     : { log: options.log, flush: options.flush ?? nothingWaits, close: () => Promise.resolve() };
   for (const warning of config.warnings) log.warn("config", { warning });
+  const certificates = new Certificates(config.caFiles);
+  // A run must not find out at its end that its figures cannot be pushed.
+  await certificates.fetchFor("pushgateway");
+  const storeFetch = await certificates.fetchFor("bucket");
   const never = new AbortController().signal;
   return new Session({
     config,
-    repository: new Repository(await openStore(config.bucket, { log }), config),
+    repository: new Repository(await openStore(config.bucket, { log, fetch: storeFetch }), config),
     log,
     progress: options.progress ?? SILENT_PROGRESS,
     run: options.run ?? crypto.randomUUID(),
@@ -65,7 +70,11 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     now: options.now ?? (() => new Date()),
     host,
     flush,
-    close,
+    certificates,
+    close: async () => {
+      await close();
+      await certificates.close();
+    },
   });
 }
 
@@ -76,7 +85,7 @@ async function openOwnLog(
 ): Promise<{ log: Log; flush: () => Promise<{ lostLines: number }>; close: () => Promise<void> }> {
   if (config.loki === undefined) return { log: SILENT_LOG, flush: nothingWaits, close: () => Promise.resolve() };
   const { openConfigLog } = await import("./log.ts");
-  const { log, flush, close } = openConfigLog(config, { level: "info", write() {}, host });
+  const { log, flush, close } = await openConfigLog(config, { level: "info", write() {}, host });
   return { log, flush, close: async () => void await close() };
 }
 

@@ -19,6 +19,7 @@ import { tryPush } from "../observe/pushgateway.ts";
 import { tryMetricsFile } from "../observe/textfile.ts";
 import { shellWord } from "../shell_word.ts";
 import { tryStateFolder } from "../store/directory/mount.ts";
+import type { Certificates } from "./certificates.ts";
 import { lokiLabels } from "./log.ts";
 
 const PROBE_TIMEOUT_MS = 5000;
@@ -26,6 +27,8 @@ const PROBE_TIMEOUT_MS = 5000;
 /** What {@linkcode probesOf} takes beside the config. */
 export interface ProbeContext {
   repository: Repository;
+  /** The authorities that the config names. */
+  certificates: Certificates;
   now: () => Date;
   /** The machine's name in log lines and figures. @default the operating system's */
   host?: string | undefined;
@@ -41,7 +44,13 @@ export function probesOf(config: Config, context: ProbeContext): Probe[] {
   if (loki !== undefined) probes.push(lokiProbe(loki, context));
   if (prometheus?.pushgateway !== undefined) {
     const options = { ...prometheus.pushgateway, instance: prometheus.instance ?? context.host ?? hostname() };
-    probes.push({ check: "pushgateway", run: (signal) => tryPush(options, withTimeout(signal)) });
+    probes.push({
+      check: "pushgateway",
+      run: async (signal) => {
+        const fetch = await context.certificates.fetchFor("pushgateway");
+        return await tryPush({ ...options, fetch }, withTimeout(signal));
+      },
+    });
   }
   const { textfile } = prometheus ?? {};
   if (textfile !== undefined) probes.push({ check: "textfile", run: () => tryMetricsFile(textfile) });
@@ -59,11 +68,11 @@ function withTimeout(signal: AbortSignal): AbortSignal {
 }
 
 /** A line is pushed, with the labels of a run: what is not taken then would not be taken in a run either. */
-function lokiProbe(loki: NonNullable<Config["loki"]>, { now, host }: ProbeContext): Probe {
+function lokiProbe(loki: NonNullable<Config["loki"]>, { now, host, certificates }: ProbeContext): Probe {
   return {
     check: "loki",
     async run(signal) {
-      const client = new LokiClient(loki);
+      const client = new LokiClient({ ...loki, fetch: await certificates.fetchFor("loki") });
       const labels = { ...lokiLabels(loki, host), level: "info" };
       const time = BigInt(now().getTime()) * 1_000_000n;
       const line = formatLogfmt({ event: "check pushes a line" });

@@ -5,6 +5,7 @@ import { pushMetrics } from "../observe/pushgateway.ts";
 import { writeMetricsFile } from "../observe/textfile.ts";
 import type { RunReport } from "../archive/report.ts";
 import { nextElapses } from "../task/times.ts";
+import type { Fetch } from "../trusted_fetch.ts";
 
 /**
  * Hands a report's figures to where the config wants them. Returns what went wrong, a sentence each.
@@ -15,11 +16,13 @@ import { nextElapses } from "../task/times.ts";
 export async function publishMetrics(
   config: Config,
   report: RunReport,
-  { lostLogLines, retries, host = hostname(), isPart = false }: {
+  { lostLogLines, retries, host = hostname(), isPart = false, fetch }: {
     lostLogLines: number;
     retries: number;
     host?: string | undefined;
     isPart?: boolean;
+    /** Makes the requests to the Pushgateway. */
+    fetch?: Fetch | undefined;
   },
 ): Promise<string[]> {
   const { prometheus } = config;
@@ -31,7 +34,7 @@ export async function publishMetrics(
     return [task.name, report.tasks.length === 1 ? { nextElapse, retries } : { nextElapse }];
   }));
   const { pushgateway, textfile, perDatabase, instance = host } = prometheus;
-  const options = { tasks, lostLogLines, perDatabase, isPart };
+  const options = { tasks, lostLogLines, perDatabase, isPart, fetch };
   const warnings: string[] = [];
   if (pushgateway !== undefined) warnings.push(...await pushMetrics(report, { ...options, ...pushgateway, instance }));
   if (textfile !== undefined) warnings.push(...await writeMetricsFile(report, { ...options, path: textfile }));

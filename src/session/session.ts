@@ -31,6 +31,7 @@ import { eitherSignal } from "../parallel.ts";
 import { openStore } from "../store/open.ts";
 import type { Store } from "../store/store.ts";
 import type { TaskSelection } from "../task/selection.ts";
+import type { Certificates } from "./certificates.ts";
 import { withPassword } from "./password.ts";
 
 /** How many elapses of each task a plan lists where nobody says. */
@@ -60,6 +61,8 @@ export interface SessionParts extends Surroundings {
   repository: Repository;
   /** The machine's name in the figures of a run; undefined: the operating system's. */
   host: string | undefined;
+  /** The authorities that the config names, for the connections to its servers. */
+  certificates: Certificates;
   /** Delivers the log lines that wait, and counts those that are lost. */
   flush: () => Promise<{ lostLines: number }>;
   /** Lets go of what was opened. */
@@ -136,12 +139,13 @@ export class Session implements AsyncDisposable {
    */
   async connect(): Promise<CouchClient> {
     if (this.#couch !== undefined) return this.#couch;
-    const { config, log } = this.#parts;
-    const [{ CouchClient }, options] = await Promise.all([
+    const { config, log, certificates } = this.#parts;
+    const [{ CouchClient }, options, fetch] = await Promise.all([
       import("../couchdb/client.ts"),
       withPassword(config, this.#parts),
+      certificates.fetchFor("database"),
     ]);
-    return this.#couch ??= new CouchClient({ ...options, log });
+    return this.#couch ??= new CouchClient({ ...options, log, fetch });
   }
 
   /** All that a command works with, for who calls one without this session's methods. @throws As `connect` does. */
@@ -151,7 +155,8 @@ export class Session implements AsyncDisposable {
 
   /** Opens another bucket folder with the config's credentials: `s3://name/folder` or `file:///path`. */
   async openStore(bucket: string): Promise<Store> {
-    return await openStore({ ...this.config.bucket, bucket }, { log: this.#parts.log });
+    const { log, certificates } = this.#parts;
+    return await openStore({ ...this.config.bucket, bucket }, { log, fetch: await certificates.fetchFor("bucket") });
   }
 
   /**
@@ -335,9 +340,10 @@ export class Session implements AsyncDisposable {
       import("../commands/expire/expire.ts"),
       import("../store/open.ts"),
     ]);
-    const { now, log, signal, stop } = this.#parts;
+    const { now, log, signal, stop, certificates } = this.#parts;
     const { tasks, bucket } = this.config;
-    const context = { repository: this.repository, remover: await openRemover(bucket), tasks, log, now };
+    const remover = await openRemover(bucket, { fetch: await certificates.fetchFor("bucket") });
+    const context = { repository: this.repository, remover, tasks, log, now };
     return await expire({ ...context, signal: eitherSignal({ signal, stop }) }, request);
   }
 
@@ -377,7 +383,12 @@ export class Session implements AsyncDisposable {
     const { probesOf } = await import("./probes.ts");
     const { config, repository } = this;
     const { tasks } = config;
-    const probes = probesOf(config, { repository, now: this.#parts.now, host: this.#parts.host });
+    const probes = probesOf(config, {
+      repository,
+      now: this.#parts.now,
+      host: this.#parts.host,
+      certificates: this.#parts.certificates,
+    });
     const isScheduled = tasks.some(({ cron }) => cron !== undefined);
     return await checkSetup({ ...await this.context(), tasks, probes, isScheduled });
   }
@@ -403,12 +414,13 @@ export class Session implements AsyncDisposable {
    * @param options `isPart`: the run was for databases that were named.
    */
   async publish(report: RunReport, options: { isPart?: boolean } = {}): Promise<void> {
-    const { config, flush, host, log } = this.#parts;
+    const { config, flush, host, log, certificates } = this.#parts;
     logEnd(report, log);
     const { lostLines } = await flush();
     if (config.prometheus === undefined) return;
     const { publishMetrics } = await import("./publish.ts");
-    const counted = { ...options, lostLogLines: lostLines, retries: this.#couch?.retries ?? 0, host };
+    const fetch = await certificates.fetchFor("pushgateway");
+    const counted = { ...options, lostLogLines: lostLines, retries: this.#couch?.retries ?? 0, host, fetch };
     for (const warning of await publishMetrics(config, report, counted)) log.warn("metrics", { warning });
   }
 

@@ -27,7 +27,10 @@ export async function openStore(options: StoreOptions, context: StoreContext = {
 }
 
 /** Opens what deletes objects in the store at `options.bucket`; the right to is only needed once it does. @throws As openStore() does. */
-export async function openRemover(options: StoreOptions): Promise<Remover> {
+export async function openRemover(
+  options: StoreOptions,
+  context: Pick<StoreContext, "fetch"> = {},
+): Promise<Remover> {
   switch (schemeOf(options.bucket)) {
     case "file": {
       const { DirectoryRemover } = await import("./directory/remover.ts");
@@ -35,7 +38,7 @@ export async function openRemover(options: StoreOptions): Promise<Remover> {
     }
     case "s3": {
       const { S3Remover } = await import("./s3/remover.ts");
-      return new S3Remover(options);
+      return new S3Remover(options, {}, context);
     }
   }
 }

@@ -4,6 +4,7 @@
  */
 import type { KeyOptions } from "../aws/options.ts";
 import type { Log } from "../observe.ts";
+import type { Fetch } from "../trusted_fetch.ts";
 import type { QuestionPlace, StoreQuestion } from "./questions.ts";
 
 /** An object that {@linkcode Store.create} has stored. */
@@ -52,6 +53,8 @@ export type Conditions = "held" | "ignored";
 export interface StoreContext {
   /** Is told, once, of what a store lacks and what is done instead. @default nobody */
   log?: Log | undefined;
+  /** Makes the requests to an S3 server. @default the platform's */
+  fetch?: Fetch | undefined;
 }
 
 /**

@@ -274,6 +274,20 @@ Deno.test("main() says 10 when CouchDB refuses the login, after one attempt, or 
   assertStringIncludes(err, "\n  Check database.login and database.password");
 });
 
+Deno.test("main() shows with every command, at the first repetition, that CouchDB does not answer", async () => {
+  await using desk = await Desk.make();
+  const path = await desk.config();
+  const { err: quiet } = await run(["backup", path, ...DATE]);
+  assert(!quiet.includes("it is asked again"), quiet);
+  const commands = [["backup", path, ...DATE], ["plan", path], ["restore", "copy", "latest/a%2Fb", "--config", path]];
+  for (const args of commands) {
+    desk.fake.faults.add({ times: 1, fault: { kind: "answer", status: 503 } });
+    const { code, err } = await run(args);
+    assertEquals(code, 0, err);
+    assertStringIncludes(err, "couchdb does not answer as it should: it is asked again", args[0]!);
+  }
+});
+
 Deno.test("main() tells a cause once on the terminal, and Loki has it with the task", async () => {
   await using desk = await Desk.make();
   const loki = new FakeLoki();

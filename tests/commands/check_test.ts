@@ -54,6 +54,7 @@ Deno.test("checkSetup() tries CouchDB, the store and what else is configured, an
       "couchdb",
       "couchdb_clock",
       "couchdb_rights",
+      "couchdb_slash_in_name",
       "couchdb_bulk_get",
       "couchdb_read",
       "store_write",

@@ -391,7 +391,9 @@ const SCHEMA_ERRORS: { what: string; text: string; env?: Record<string, string>;
   {
     what: "a key that is like no other",
     text: `${DATABASE}${TASK}${BUCKET}prometheus:\n  textfile: a.prom\n  frobnicate: 1\n`,
-    message: ['6:3: Key "prometheus.frobnicate" is unknown; known are pushgateway, textfile, per_database, instance'],
+    message: [
+      '6:3: Key "prometheus.frobnicate" is unknown; known are pushgateway, textfile, per_database, instance, ca_file',
+    ],
   },
   {
     what: "values out of their limits",

@@ -80,7 +80,11 @@ Deno.test("CouchClient gives up after its attempts, and says what CouchDB did", 
       "unknown_error",
       'Cannot list the databases: CouchDB answered 500 unknown_error, "undefined"',
     ],
-    [{ kind: "answer", status: 502, body: "<html>" }, "http_error", "CouchDB answered 502 http_error"],
+    [
+      { kind: "answer", status: 502, body: "<html><title>502 Bad\nGateway</title>" },
+      "http_error",
+      'something that is not CouchDB answered 502, "502 Bad Gateway"',
+    ],
     [{ kind: "drop" }, "cut_off", /^Cannot list the databases: the connection broke \(.+\)$/],
     [{ kind: "cut off" }, "cut_off", /^Cannot list the databases: the connection broke \(.+\)$/],
     [{ kind: "truncate" }, "cut_off", "the connection broke (the answer is not whole JSON)"],
@@ -130,6 +134,87 @@ Deno.test("CouchClient asks once where asking again cannot help, and says what t
     assertEquals(error.facts.database, "a/b");
     assertEquals(fake.requests.length, 1);
   }
+});
+
+Deno.test("CouchClient asks once where a redirect or a page for people answers, and says so", async () => {
+  const page = "<!doctype html><html><head><title>Sign in - Example</title></head><body>…</body></html>";
+  const html = { "content-type": "text/html; charset=utf-8" };
+  const redirect = (location: string): Fault => ({ kind: "answer", status: 301, headers: { location }, body: page });
+  const cases: [fault: Fault, error: string, message: string, hint: string][] = [
+    [
+      redirect("https://couch.example/_all_dbs"),
+      "redirect",
+      '" redirects to "https://couch.example/_all_dbs"',
+      'Set database.url to "https://couch.example"',
+    ],
+    [
+      redirect("https://u:p@sso.example/login?ticket=x"),
+      "redirect",
+      'redirects to "https://sso.example/login"',
+      "no page that asks to log in",
+    ],
+    [redirect("/couch/_all_dbs"), "redirect", "redirects to ", '/couch", if that is CouchDB'],
+    [
+      { kind: "answer", status: 200, headers: html, body: page },
+      "not_couchdb",
+      "what answers is not CouchDB (Sign in - Example)",
+      "Check database.url",
+    ],
+    [
+      { kind: "answer", status: 200, headers: html, body: "[]" },
+      "not_couchdb",
+      "what answers is not CouchDB",
+      "Check database.url",
+    ],
+    [
+      { kind: "answer", status: 200, headers: { "content-type": "text/plain" }, body: "It works!" },
+      "not_couchdb",
+      "(It works!)",
+      "Check database.url",
+    ],
+    [
+      { kind: "answer", status: 403, headers: html, body: page },
+      "http_error",
+      'something that is not CouchDB answered 403, "Sign in - Example"',
+      "of a proxy before CouchDB",
+    ],
+    [
+      { kind: "answer", status: 413, headers: html, body: "<center><h1>413 Request Entity Too Large</h1></center>" },
+      "http_error",
+      '"413 Request Entity Too Large"',
+      "client_max_body_size",
+    ],
+  ];
+  for (const [fault, expected, message, hint] of cases) {
+    const isHtml = fault.kind === "answer" && fault.headers?.["content-type"] !== "text/plain";
+    // What else streams is judged by who reads it.
+    for (const stream of isHtml ? [false, true] : [false]) {
+      await using fake = await startFakeCouchDb();
+      fake.faults.add({ times: Infinity, fault });
+      const client = impatientClient(fake);
+      const error = await couchError(() =>
+        stream
+          ? client.bulkGet("db", new TextEncoder().encode('{"docs":[]}'), { revisions: true, attachments: true })
+          : client.listDatabases()
+      );
+      assertEquals([error.facts.error, fake.requests.length], [expected, 1], message);
+      if (stream) continue;
+      assertStringIncludes(error.message, message);
+      assertStringIncludes(error.hint ?? "", hint);
+    }
+  }
+});
+
+Deno.test("CouchClient says at the first repetition that it asks again, and not at each one", async () => {
+  await using fake = await startFakeCouchDb();
+  fake.faults.add({ times: ATTEMPTS - 1, fault: { kind: "answer", status: 503 } });
+  const log = new RecordedLog();
+  const client = impatientClient(fake, { log });
+  await client.listDatabases();
+  fake.faults.add({ times: 1, fault: { kind: "answer", status: 503 } });
+  await client.listDatabases();
+  assertEquals(log.events("warn"), ["couchdb does not answer as it should: it is asked again"]);
+  assertStringIncludes(String(log.lines.find(({ level }) => level === "warn")?.fields.error), "503");
 });
 
 Deno.test("CouchClient sends a wrong password once", async () => {

@@ -204,6 +204,15 @@ Deno.test("BatchReader halves what is too much at once: a 413, and an answer tha
   }
 });
 
+Deno.test("BatchReader asks for less where a proxy resets large requests", async () => {
+  await using fake = await startFakeCouchDb();
+  const ids = idsOf(500);
+  await createDatabase(fake, "a", ids);
+  fake.front.resetsAboveBytes = 2000;
+  const found = await read(reader(impatientClient(fake), batchOf(ids)));
+  assertEquals([...found.keys()].sort(), ids);
+});
+
 Deno.test("BatchReader halves a request that is streamed where a proxy wants its length", async () => {
   await using fake = await startFakeCouchDb();
   const ids = idsOf(100_001);

@@ -31,6 +31,22 @@ export interface FakeCouchDbOptions extends Partial<ServerOptions> {
   gzipAnswers?: boolean;
 }
 
+/** What a proxy before the double does; tests set it when they like. */
+export interface Front {
+  /** `%2F` in paths is decoded, as by nginx where proxy_pass has a path. */
+  decodesSlashes?: boolean;
+  /** The connection of a request whose body is larger is reset, without an answer. */
+  resetsAboveBytes?: number;
+  /** A request with a larger `limit` is never answered in time: 504, with a page of HTML. */
+  gatewayTimeoutAboveLimit?: number;
+}
+
+const GATEWAY_TIMEOUT: Fault = {
+  kind: "answer",
+  status: 504,
+  headers: { "content-type": "text/html" },
+  body: "<html><body><h1>504 Gateway Time-out</h1>\nThe server didn't respond in time.\n</body></html>\n",
+};
 const FOR_EVER_MS = 2 ** 31 - 1;
 
 /** Starts a double. Stop it, or hold it with `await using`. */
@@ -45,6 +61,8 @@ export class FakeCouchDb implements AsyncDisposable {
   /** All requests so far, in the order of their arrival. */
   readonly requests: RequestRecord[] = [];
   readonly faults: FaultPlan = new FaultPlan(() => this.#server.closeIdleConnections());
+  /** What a proxy before it does. */
+  readonly front: Front = {};
   readonly #options: FakeCouchDbOptions;
   readonly #state: ServerState;
   readonly #node: ClusterNode;
@@ -145,11 +163,13 @@ export class FakeCouchDb implements AsyncDisposable {
 
   async #serve(message: IncomingMessage, response: ServerResponse): Promise<void> {
     if (this.#node.isAway) return void response.destroy();
+    const { decodesSlashes, resetsAboveBytes, gatewayTimeoutAboveLimit = Infinity } = this.front;
+    if (decodesSlashes) message.url = (message.url ?? "/").replaceAll(/%2F/gi, "/");
     let body: Buffer;
     try {
-      body = await readAll(message);
+      body = await readAll(message, resetsAboveBytes);
     } catch {
-      // The client has left while it was sending; there is nobody to answer.
+      // The client has left while it was sending, or has sent too much; there is nobody to answer.
       return void response.destroy();
     }
     this.#inFlight++;
@@ -165,7 +185,8 @@ export class FakeCouchDb implements AsyncDisposable {
       });
       this.requests.push(record);
       for (const listener of this.#listeners) await listener(record);
-      const fault = this.faults.next(record);
+      const isTooSlow = Number(record.query.get("limit") ?? 0) > gatewayTimeoutAboveLimit;
+      const fault = isTooSlow ? GATEWAY_TIMEOUT : this.faults.next(record);
       record.fault = fault?.kind;
       await this.#carryOut({ record, body, fault, response, signal });
     } catch (error) {

@@ -16,6 +16,7 @@ import { describeError, exitCodeOf, hintOf, ProgramError } from "../../src/error
 import { SILENT_PROGRESS } from "../../src/observe.ts";
 import { type LogSink, openLog } from "../../src/observe/log.ts";
 import { Secret } from "../../src/secret.ts";
+import { Certificates } from "../../src/session/certificates.ts";
 import { Session } from "../../src/session/session.ts";
 import type { S3Settings } from "../../src/store/s3/client.ts";
 import { S3Store } from "../../src/store/s3/store.ts";
@@ -142,6 +143,7 @@ export class Program {
       stop: never,
       now: now ?? (() => new Date()),
       host: "host",
+      certificates: new Certificates(),
       flush,
       close: async () => void await close(),
     }, client);

@@ -2,13 +2,14 @@
  * The npm package as its users have it: packed, installed into an empty folder without any network, and run by the
  * versions of Node that it is for. Wants npm, and what scripts/ci/node.sh installs.
  */
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { couchOk } from "../couch_request.ts";
+import { couchOk, type CouchServer } from "../couch_request.ts";
 import { createDatabase, idsOf } from "../couchdb/impatient_client.ts";
-import { type FakeCouchDb, startFakeCouchDb } from "../fakes/couchdb.ts";
+import { startFakeCouchDb } from "../fakes/couchdb.ts";
 import { FakeS3 } from "../fakes/s3.ts";
+import { Authority, startTlsFront } from "../fakes/tls_front.ts";
 import { seedHardDatabase } from "../hard_database.ts";
 import { compareLeafRevisions, readAllLeafRevisions } from "../leaf_revisions.ts";
 
@@ -72,6 +73,30 @@ for (const version of VERSIONS) {
     const read = (name: string) => readAllLeafRevisions(couch, name);
     assertEquals(compareLeafRevisions(await read("a/b"), await read("copy")), []);
     await s3.close();
+  });
+
+  Deno.test(`under Node ${version} ca_file, and NODE_EXTRA_CA_CERTS without it, make an authority trusted`, async () => {
+    await using couch = await startFakeCouchDb();
+    await createDatabase(couch, "orders", idsOf(3));
+    await using place = await Installed.make(version);
+    const authority = await Authority.make(place.folder);
+    await using front = await startTlsFront({
+      target: couch.url,
+      ...await authority.sign("server", ["subjectAltName=IP:127.0.0.1"]),
+    });
+    const bucket = pathToFileURL(`${place.folder}/backups`).href;
+    const behind = { url: front.url, login: couch.login, password: couch.password };
+    const without = configOf(behind, { bucket, database: "orders" });
+    await place.write("config.yaml", without);
+    const { code, stdout, stderr } = await place.run("couchdb-backup", "backup", "config.yaml", "--json");
+    assertEquals(code, 10, stderr);
+    const { error } = JSON.parse(stdout);
+    assertStringIncludes(error.message, "nobody who is known here has signed it");
+    assertStringIncludes(error.hint, "Set database.ca_file");
+    const extra = `NODE_EXTRA_CA_CERTS=${authority.file}`;
+    assertEquals((await place.run(extra, "couchdb-backup", "backup", "config.yaml")).code, 0);
+    await place.write("config.yaml", without.replace("database: {", "database: {ca_file: ca.pem, "));
+    await place.gives(0, "backup", "config.yaml");
   });
 
   Deno.test(`under Node ${version} a TypeScript program that uses the library is checked, and runs`, async () => {
@@ -162,7 +187,7 @@ Deno.test("the package holds what its users need and no more, and its links lead
 });
 
 /** A config with one task that saves one database in small chunks. */
-function configOf(couch: FakeCouchDb, part: { bucket: string; database?: string; more?: string }): string {
+function configOf(couch: CouchServer, part: { bucket: string; database?: string; more?: string }): string {
   const { url, login, password } = couch;
   return `database: {url: "${url}", login: "${login}", password: "${password}"}
 task: {weekly: {databases: ["${part.database ?? "a/b"}"], chunk: 20}}

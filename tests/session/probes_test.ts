@@ -5,6 +5,7 @@ import { Repository } from "../../src/archive/repository.ts";
 import type { Found, Probe } from "../../src/commands/check.ts";
 import { type Config, parseConfig } from "../../src/config/config.ts";
 import { hintOf, ProgramError } from "../../src/errors.ts";
+import { Certificates } from "../../src/session/certificates.ts";
 import { probesOf } from "../../src/session/probes.ts";
 import { DirectoryStore } from "../../src/store/directory/store.ts";
 import { FakeLoki } from "../fakes/loki.ts";
@@ -29,7 +30,8 @@ async function withFolder(
     const text = `database: {${database}}\ntask: {all: {databases: ['.*']}}\nbucket: file://${folder}/bucket\n${more}`;
     return parseConfig(text, { file: `${folder}/it's.yaml`, env: { XDG_STATE_HOME: `${folder}/state`, PW: "x" } });
   };
-  const probes = (config: Config) => probesOf(config, { repository, now: () => new Date(), host: "h1" });
+  const probes = (config: Config) =>
+    probesOf(config, { repository, certificates: new Certificates(), now: () => new Date(), host: "h1" });
   const ask = async (config: Config, check: string) => {
     const probe = probes(config).find((probe) => probe.check === check);
     assert(probe !== undefined, check);
@@ -123,7 +125,7 @@ Deno.test("probesOf() compares the disk's free space with what the last backups 
         date: { year: 2026, month: 11, day },
         finishedAt: new Date(Date.UTC(2026, 10, day)),
       }, {});
-    await add("old", 1, 1e18);
+    await add("old", 1, 9e14);
     await add("a", 2, 3_000);
     await add("b", 2, 4_000);
     await add("c", 1, 1_000, "other");
@@ -131,7 +133,7 @@ Deno.test("probesOf() compares the disk's free space with what the last backups 
       String(await ask(config(), "store_space")),
       "the last backups took 8.0 kB (3 databases of 2 tasks)",
     );
-    await add("a", 3, 1e18);
+    await add("a", 3, 9e14);
     const full = await ask(config(), "store_space");
     assert(typeof full !== "string" && full.warning === true, JSON.stringify(full));
     assertStringIncludes(full.detail, "(2 databases of 2 tasks)");

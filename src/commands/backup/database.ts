@@ -13,6 +13,7 @@ import { type FolderState, readFolder } from "../../archive/read.ts";
 import type { DatabaseReport } from "../../archive/report.ts";
 import { IdFilter } from "../../couchdb/id_filter.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
+import { SLASH_HINT } from "../../couchdb/error.ts";
 import { type BackupDate, formatDate } from "../../dates.ts";
 import { CouchError, describeError, exitCodeOf, hintOf } from "../../errors.ts";
 import { forEachParallel } from "../../parallel.ts";
@@ -24,7 +25,7 @@ import type { BackupOptions, Run } from "./context.ts";
 import { FullNeeded } from "./doubt.ts";
 import { readFeedEnd } from "./feed_end.ts";
 import { finishBackup, finishCopy, type FinishedBackup } from "./finish.ts";
-import { findGoneLink, type IncrementPlan, type IncrementShare, planIncrement } from "./increment.ts";
+import { findGoneLink, findPrevious, type IncrementPlan, type IncrementShare, planIncrement } from "./increment.ts";
 import { type ListedIncrement, Listing, type Work } from "./listing.ts";
 import { type DatabaseOrigin, readOrigin, readPrevious } from "./origin.ts";
 import { findLacking, findStillUnreadable } from "./unreadable.ts";
@@ -58,6 +59,8 @@ interface Saving extends DatabaseOrigin {
   state: FolderState;
   /** The newest backup of the database, by whatever task; undefined where there is none, or it was not looked for yet. */
   previous: Awaited<ReturnType<typeof readPrevious>>;
+  /** The newest backup of the database by this task, where increments go on from it. */
+  ofTask: ReturnType<typeof findPrevious>;
   /** What an earlier run left to go on from. */
   leftover: Unfinished | undefined;
 }
@@ -170,11 +173,17 @@ export class DatabaseBackup {
     const { couch, repository: { store, storeFolder }, log, progress, signal } = this.#context;
     // Asked once: the store remembers.
     await findConditions(store, storeFolder, { log, signal });
+    const { increments } = this.#task;
+    const ofTask = increments === undefined || full === true
+      ? Promise.resolve("nothing was looked for")
+      : findPrevious(this.#context, this.#job);
+    // Who needs it hears of its failure; a backup that is complete already does not need it.
+    ofTask.catch(() => {});
     const [found, state, previous] = await Promise.all([
       readOrigin(this.#context, this.#job),
       readFolder(store, this.#folder, { signal }),
       // Only a full backup needs it.
-      this.#task.increments === undefined ? readPrevious(this.#context, this.#database) : undefined,
+      increments === undefined ? readPrevious(this.#context, this.#database) : undefined,
     ]);
     this.#noteLacking(found);
     const leftover: Leftover = resume
@@ -198,6 +207,7 @@ export class DatabaseBackup {
       counts,
       state,
       previous,
+      ofTask,
       leftover: leftover.kind === "unfinished" ? leftover : undefined,
     };
     const plan = await this.#plan(saving, { full: full === true });
@@ -213,12 +223,13 @@ export class DatabaseBackup {
 
   /** How the database is to be saved. What a run has begun in one way goes on so, where that is still possible. */
   async #plan(saving: Saving, { full }: { full: boolean }): Promise<IncrementPlan> {
-    const { origin, counts, leftover } = saving;
+    const { origin, counts, leftover, ofTask } = saving;
     const begun = leftover?.checkpoint;
     if (begun?.kind === "full") return { kind: "full" };
     const plan = await planIncrement(this.#context, {
       task: this.#task,
       database: this.#database,
+      previous: ofTask,
       origin,
       counts,
       full,
@@ -253,7 +264,7 @@ export class DatabaseBackup {
     const { still } = await this.#findLacking(previous.unreadable);
     this.#unreadable = () => still;
     await this.#finish(saving, {
-      origin: { ...saving.origin, kind: "incremental", parent },
+      origin: originOf({ ...saving.origin, kind: "incremental", parent }, saving),
       updateSeq: { start: saving.info.update_seq, end: update_seq },
       feed: { since: previous.feed!.overlap!.since, until, expected: documents, overlap: previous.feed!.overlap },
       unreadable: still,
@@ -266,19 +277,18 @@ export class DatabaseBackup {
 
   /** Saves all of the database. */
   async #saveFull(saving: Saving, reason: string | undefined): Promise<void> {
-    const { leftover } = saving;
     const previous = saving.previous ?? await readPrevious(this.#context, this.#database);
     if (reason !== undefined) {
       this.#fullBecause = reason;
       this.#share.say(this.#context.log, reason);
     }
     const unreadable = await findStillUnreadable(this.#context, this.#job, previous?.unreadable ?? []);
-    const { listing, done } = await this.#storeDocuments(saving, { origin: saving.origin, unreadable });
+    const { listing, done, origin } = await this.#storeDocuments(saving, { origin: saving.origin, unreadable });
     if (done.unreadable.length > 0 && sumChunks(done.chunks).documents === 0) {
       throw this.#nothingReadable(done.unreadable);
     }
     await this.#finish(saving, {
-      origin: originOf(saving.origin, leftover),
+      origin,
       updateSeq: { start: startSeqOf(saving), end: saving.counts.info.update_seq },
       feed: { since: "0", until: listing.until, ...await this.#readFeedEnd(listing, saving) },
       unreadable: done.unreadable,
@@ -296,9 +306,8 @@ export class DatabaseBackup {
     const { still, lacking } = await this.#findLacking(base.previous.unreadable);
     const isListed = (id: string) =>
       page?.rows.some((row) => row.id === id && base.known.look(row) !== "known") === true;
-    const origin: Origin = { ...saving.origin, kind: "incremental", parent: base.parent };
-    const { listing, done } = await this.#storeDocuments(saving, {
-      origin,
+    const { listing, done, origin } = await this.#storeDocuments(saving, {
+      origin: { ...saving.origin, kind: "incremental", parent: base.parent },
       unreadable: still,
       increment: {
         since: base.since,
@@ -309,7 +318,7 @@ export class DatabaseBackup {
       before: { documents: base.documents, known: base.known },
     });
     await this.#finish(saving, {
-      origin: originOf(origin, saving.leftover),
+      origin,
       updateSeq: { start: startSeqOf(saving), end: saving.counts.info.update_seq },
       feed: { since: base.since, until: listing.until, ...await this.#readFeedEnd(listing, saving) },
       unreadable: done.unreadable,
@@ -340,13 +349,13 @@ export class DatabaseBackup {
       increment?: ListedIncrement | undefined;
       before?: ListedDatabase["before"];
     },
-  ): Promise<{ listing: Listing; done: CheckpointWriter }> {
+  ): Promise<{ listing: Listing; done: CheckpointWriter; origin: Origin }> {
     const { couch, repository: { store }, log, signal } = this.#context;
-    const origin = originOf(wanted, leftover);
     const kept = leftover?.checkpoint.chunks ?? [];
     if (leftover !== undefined) this.#status = "resumed";
     // A count from behind the last page would hold documents that need not be listed.
     if (counts.hasCopies && increment?.page?.pending !== 0) await counts.look({ signal });
+    const origin = originOf(wanted, { counts, leftover });
     const listing = new Listing(couch, this.#database, {
       log,
       signal: AbortSignal.any([signal, this.#context.stop]),
@@ -405,7 +414,7 @@ export class DatabaseBackup {
     } finally {
       listing.close();
     }
-    return { listing, done };
+    return { listing, done, origin };
   }
 
   async #readFeedEnd(listing: Listing, { counts, info: ranges }: Saving): Promise<Partial<ListedFeed>> {
@@ -463,7 +472,9 @@ export class DatabaseBackup {
       return false;
     }
     log.error("CouchDB lists the database and does not find it", {
-      hint: "Does a proxy decode %2F in URLs? nginx does where proxy_pass has a path",
+      hint: this.#database.includes("/")
+        ? SLASH_HINT
+        : "A node of the cluster does not know it yet, or a proxy before CouchDB changes paths",
     });
     return false;
   }
@@ -517,9 +528,14 @@ export class DatabaseBackup {
   }
 }
 
-/** What a resumed backup begins with: it is as old as its first chunk. */
-function originOf(origin: Origin, leftover: Unfinished | undefined): Origin {
-  return leftover === undefined ? origin : { ...origin, started_at: leftover.checkpoint.started_at };
+/**
+ * What the manifest begins with. A resumed backup is as old as its first chunk, and knows of no later purge; of the copies
+ * of a database the one counts that has seen the most.
+ */
+function originOf(origin: Origin, { counts, leftover }: Pick<Saving, "counts" | "leftover">): Origin {
+  const { started_at, properties: { purge_seq } } = leftover?.checkpoint ??
+    { ...origin, properties: { purge_seq: counts.info.purge_seq } };
+  return { ...origin, started_at, properties: { ...origin.properties, purge_seq } };
 }
 
 function startSeqOf({ info, leftover }: Pick<Saving, "info" | "leftover">): string {

@@ -62,7 +62,11 @@ async function countChanges(
   const full = { kind: "full", documents: info.doc_count } as const;
   if (typeof found === "string") return full;
   const { previous } = found;
-  const question = { origin: { options: task, properties: info }, counts: { info }, share: { hasPending: undefined } };
+  const question = {
+    origin: { options: task, properties: info },
+    counts: { info, hasCopies: false },
+    share: { hasPending: undefined },
+  };
   if (whyNotAfter(previous, question) !== undefined) return full;
   const { overlap, expected } = previous.feed!;
   const known = new KnownRows(overlap!);

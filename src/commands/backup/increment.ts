@@ -15,7 +15,7 @@ import type { DatabaseInfo } from "../../couchdb/client.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import { ArchiveError, isNotFound } from "../../errors.ts";
 import type { Log } from "../../observe.ts";
-import { loadAhead } from "../../parallel.ts";
+import { allOrNone, loadAhead } from "../../parallel.ts";
 import { joinKey } from "../../store/key.ts";
 import { readObjectBytes } from "../../store/whole.ts";
 import type { Task } from "../../task/task.ts";
@@ -95,6 +95,8 @@ export interface IncrementQuestion {
   task: Task;
   /** Decoded. */
   database: string;
+  /** What {@linkcode findPrevious} finds; it was asked beside other things. */
+  previous: ReturnType<typeof findPrevious>;
   /** What the manifest will begin with. */
   origin: Origin;
   counts: DocumentCounts;
@@ -113,7 +115,7 @@ export async function planIncrement(context: Run, question: IncrementQuestion): 
   const policy = task.increments;
   if (policy === undefined) return { kind: "full" };
   if (full) return { kind: "full", reason: "it was asked for (--full)" };
-  const found = await findPrevious(context, question);
+  const found = await question.previous;
   if (typeof found === "string") return { kind: "full", reason: found };
   const { previous } = found;
   const { couch, signal } = context;
@@ -123,18 +125,22 @@ export async function planIncrement(context: Run, question: IncrementQuestion): 
   }
   const differs = whyNotAfter(previous, question);
   if (differs !== undefined) return { kind: "full", reason: differs };
-  const base = await followBase(context, found);
+  const { overlap } = previous.feed!;
+  const known = new KnownRows(overlap!);
+  const [base, page] = await allOrNone((signal) => [
+    followBase({ ...context, signal }, { ...found, known }),
+    // A run that has begun goes on, however much there is.
+    resumed === undefined
+      ? lookAtFeed({ ...context, signal }, question, { since: overlap!.since, known })
+      : Promise.resolve(undefined),
+  ], signal);
   if (typeof base === "string") return { kind: "full", reason: base };
   const fullAt = Date.parse(base.links.at(-1)!.manifest.started_at);
   const ageDays = (context.now().getTime() - fullAt) / DAY_MS;
   if (policy.fullEveryDays !== undefined && ageDays >= policy.fullEveryDays) {
     return { kind: "full", reason: `the last full backup is ${Math.floor(ageDays)} days old (full_every)` };
   }
-  // A run that has begun goes on, however much there is.
-  if (resumed !== undefined) return { kind: "incremental", base, page: undefined };
-  // Of a single copy what was just read is all there is to know.
-  if (counts.hasCopies) await counts.look({ signal, questions: FEW_QUESTIONS });
-  const page = await lookAtFeed(context, question, base);
+  if (page === undefined) return { kind: "incremental", base, page };
   if (page.pending === undefined) {
     share.hasPending = false;
     return { kind: "full", reason: NO_PENDING };
@@ -197,7 +203,7 @@ export function whyNotAfter(
   { format, feed, options, properties: was }: Manifest,
   { origin: { options: wanted, properties: is }, counts, share }: {
     origin: { options: Omit<Origin["options"], "chunk">; properties: Pick<DatabaseInfo, "instance_start_time"> };
-    counts: Pick<DocumentCounts, "info">;
+    counts: Pick<DocumentCounts, "info" | "hasCopies">;
     share: Pick<IncrementShare, "hasPending">;
   },
 ): string | undefined {
@@ -209,8 +215,8 @@ export function whyNotAfter(
   if (others.length > 0) return `the last backup was made with other options: ${others.join(", ")}`;
   const [before, now] = [was.instance_start_time, is.instance_start_time];
   if (before !== null && now !== null && before !== now) return "the database was deleted and made anew";
-  if (isPurged({ properties: was }, counts)) return PURGED;
-  return undefined;
+  // One copy of several may lag behind a purge that the last backup knew of.
+  return !counts.hasCopies && isPurged({ properties: was }, counts) ? PURGED : undefined;
 }
 
 /** Copies that lag may not know of a purge yet: of several numbers the largest counts, and it is never smaller than before. */
@@ -221,7 +227,13 @@ function isPurged({ properties }: Pick<Manifest, "properties">, { info }: Pick<D
 /** The chain that the newest backup stands on, all of it looked at; or what is wrong with it. */
 async function followBase(
   { repository: { store }, signal }: Run,
-  { previous, folder, name, link }: { previous: Manifest; folder: string; name: string; link: ParentLink },
+  { previous, folder, name, link, known }: {
+    previous: Manifest;
+    folder: string;
+    name: string;
+    link: ParentLink;
+    known: KnownRows;
+  },
 ): Promise<IncrementBase | string> {
   const own: ChainLink = { store, folder, name, path: link.path, manifest: previous };
   const { links: parents, broken } = await followChain(own, { signal });
@@ -243,7 +255,7 @@ async function followBase(
     parent: isEmpty ? previous.parent! : link,
     links,
     since: overlap!.since,
-    known: new KnownRows(overlap!),
+    known,
     documents: expected!,
   };
 }
@@ -252,8 +264,8 @@ async function followBase(
 async function lookAtFeed(
   { couch, cluster, signal, stop }: Run,
   { database, counts, task }: IncrementQuestion,
-  { since, known }: IncrementBase,
-): Promise<FeedPage> {
+  { since, known }: Pick<IncrementBase, "since" | "known">,
+): Promise<FeedPage | undefined> {
   const until = { signal: AbortSignal.any([signal, stop]) };
   const positionsEvery = Math.min(task.chunk ?? POSITIONS_EVERY, POSITIONS_EVERY);
   // As in every listing: so that each position stands behind a whole number of rows.
@@ -270,6 +282,8 @@ async function lookAtFeed(
         { hint: "A node of the cluster lags. The next run goes on, or this one with --resume" },
       );
     }
+    // Before the page, so that it counts nothing that the page cannot show. Of a single copy it was just read.
+    if (counts.hasCopies) await counts.look({ signal, questions: FEW_QUESTIONS });
     const page = await couch.changes(database, { since, limit, positionsEvery }, { signal });
     if (!counts.hasCopies) return { ...page, position: page.last_seq };
     if (await cluster.look({ signal }) === undefined && !cluster.wasUnsettledSince(startedAtMs)) {

@@ -5,7 +5,9 @@
  */
 import { AwsV4Signer } from "aws4fetch";
 import { createHash } from "node:crypto";
-import { isTransient, StoreError } from "../../errors.ts";
+import { describeError, isTransient, StoreError } from "../../errors.ts";
+import { type Log, SILENT_LOG } from "../../observe.ts";
+import { RetryNotice } from "../../retry.ts";
 import { joinKey } from "../key.ts";
 import { orAborted, wait } from "../../abort.ts";
 import type { CredentialProvider } from "../../aws/credentials.ts";
@@ -22,6 +24,8 @@ import {
 } from "./endpoint.ts";
 import { describeSubject, refusalError, strangeAnswer } from "./error.ts";
 import { isErrorBody } from "./xml.ts";
+import { tlsFailure } from "../../tls_failure.ts";
+import type { Fetch } from "../../trusted_fetch.ts";
 
 /** How patient the client is. */
 export interface S3Settings {
@@ -65,6 +69,10 @@ export interface S3Target extends S3Location {
   /** The URLs under which the bucket may be reached, instead of those that follow from the above. */
   bucketUrls?: readonly string[] | undefined;
   credentials: CredentialProvider;
+  /** Makes the requests. @default the platform's */
+  fetch?: Fetch | undefined;
+  /** Is told of the first of several repetitions. @default nobody */
+  log?: Log | undefined;
 }
 
 export interface S3Request {
@@ -117,6 +125,7 @@ export class S3Client {
   readonly url: string;
   readonly settings: S3Settings;
   readonly #target: S3Target;
+  readonly #notice: RetryNotice;
   /** Derived signing keys, by aws4fetch. */
   readonly #signingKeys = new Map<string, ArrayBuffer>();
   #region: Promise<string> | undefined;
@@ -128,6 +137,7 @@ export class S3Client {
 
   constructor(target: S3Target, settings: Partial<S3Settings> = {}) {
     this.#target = target;
+    this.#notice = new RetryNotice(target.log ?? SILENT_LOG, "store does not answer as it should: it is asked again");
     this.settings = { ...DEFAULT_SETTINGS, ...settings };
     this.url = `s3://${target.bucket}${target.folder === "" ? "" : `/${target.folder}`}`;
   }
@@ -214,7 +224,9 @@ export class S3Client {
   async wait(attempt: number, error: unknown, signal: AbortSignal | undefined): Promise<void> {
     const longestMs = Math.min(this.settings.backoffMs * 2 ** (attempt - 1), MAX_BACKOFF_MS);
     const askedMs = error instanceof StoreError ? error.facts.retryAfterMs ?? 0 : 0;
-    await wait(askedMs + longestMs * (0.5 + Math.random() / 2), signal);
+    const waitMs = askedMs + longestMs * (0.5 + Math.random() / 2);
+    this.#notice.tell({ attempt: attempt + 1, waitMs, error: describeError(error) });
+    await wait(waitMs, signal);
   }
 
   /** The request as it is sent, signed with the keys of this moment. */
@@ -284,6 +296,7 @@ export class S3Client {
         return await orAborted(step, ended);
       } catch (cause) {
         signal?.throwIfAborted();
+        this.#refuseTlsFailure(cause, url.href, about);
         const isStall = stall.signal.aborted;
         // Another address may answer the next attempt.
         forgetReachable(this.#service);
@@ -301,7 +314,7 @@ export class S3Client {
     const { stallMs, uploadBytesPerSecond } = this.settings;
     const response = await within(
       stallMs + (body?.length ?? 0) * 1000 / uploadBytesPerSecond,
-      fetch(url, {
+      (this.#target.fetch ?? fetch)(url, {
         method,
         headers,
         // A Uint8Array and no stream: S3 answers 501 to a chunked body, which is what Deno makes of a stream.
@@ -362,9 +375,10 @@ export class S3Client {
       urls.map((url) => new URL(url).host.replace(`${this.#target.bucket}.`, "")).join(" ")
     }`;
     try {
-      return urls[await orAborted(findReachable(this.#service, urls), signal)]!;
+      return urls[await orAborted(findReachable(this.#service, urls, { fetch: this.#target.fetch }), signal)]!;
     } catch (cause) {
       signal?.throwIfAborted();
+      this.#refuseTlsFailure(cause, urls[0]!, about);
       const hosts = urls.map((url) => new URL(url).host).join(" or ");
       throw new StoreError(`${describeSubject({ ...about, url: this.url })}: no answer from ${hosts}`, {
         code: "unreachable",
@@ -375,6 +389,14 @@ export class S3Client {
           (this.#target.region === undefined ? ", and for the latter set region" : ""),
       });
     }
+  }
+
+  /** @throws StoreError where there is no TLS connection: trying again cannot help. */
+  #refuseTlsFailure(cause: unknown, url: string, about: { action: string; key?: string | undefined }): void {
+    const tls = tlsFailure(cause, { url, caFileKey: "ca_file" });
+    if (tls === undefined) return;
+    const message = `${describeSubject({ ...about, url: this.url })}: ${tls.reason}`;
+    throw new StoreError(message, { code: "tls", key: about.key }, { hint: tls.hint });
   }
 
   /**

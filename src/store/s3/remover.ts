@@ -5,7 +5,7 @@
 import { isNotFound, StoreError } from "../../errors.ts";
 import { checkKey } from "../key.ts";
 import type { Remover } from "../remover.ts";
-import type { StoreCallOptions, StoreOptions } from "../store.ts";
+import type { StoreCallOptions, StoreContext, StoreOptions } from "../store.ts";
 import { S3Client, type S3Settings } from "./client.ts";
 import { targetOf } from "./target.ts";
 
@@ -14,8 +14,12 @@ export class S3Remover implements Remover {
   readonly #client: S3Client;
 
   /** @throws StoreError with code `bad_bucket` or `bad_endpoint`; AwsError with code `no_credentials`. */
-  constructor(options: StoreOptions, settings: Partial<S3Settings> = {}) {
-    this.#client = new S3Client(targetOf(options), settings);
+  constructor(
+    options: StoreOptions,
+    settings: Partial<S3Settings> = {},
+    context: Pick<StoreContext, "fetch"> = {},
+  ) {
+    this.#client = new S3Client(targetOf(options, context), settings);
   }
 
   async findHold(key: string, { signal }: StoreCallOptions = {}): Promise<string | undefined> {

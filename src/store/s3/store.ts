@@ -52,7 +52,7 @@ export class S3Store implements Store {
 
   /** @throws StoreError with code `bad_bucket` or `bad_endpoint`; AwsError with code `no_credentials`. */
   constructor(options: StoreOptions, settings: Partial<S3Settings> = {}, context: StoreContext = {}) {
-    const target = targetOf(options);
+    const target = targetOf(options, context);
     this.server = target.endpoint ?? "aws";
     this.#client = new S3Client(target, {
       ...(options.partBytes === undefined ? {} : { partBytes: options.partBytes, equalParts: true }),

@@ -3,12 +3,12 @@
  * deletes. Pure but for the credentials, which are only asked for when a request is signed.
  */
 import { openCredentials } from "../../aws/credential_chain.ts";
-import type { StoreOptions } from "../store.ts";
+import type { StoreContext, StoreOptions } from "../store.ts";
 import type { S3Target } from "./client.ts";
 import { checkAddressing, checkEndpoint, parseS3Url } from "./endpoint.ts";
 
 /** @throws StoreError with code `bad_bucket` or `bad_endpoint`; AwsError with code `no_credentials`. */
-export function targetOf(options: StoreOptions): S3Target {
+export function targetOf(options: StoreOptions, { fetch, log }: Pick<StoreContext, "fetch" | "log"> = {}): S3Target {
   const location = parseS3Url(options.bucket);
   const endpoint = options.endpoint === undefined ? undefined : checkEndpoint(options.endpoint);
   return {
@@ -17,5 +17,7 @@ export function targetOf(options: StoreOptions): S3Target {
     endpoint,
     addressing: checkAddressing({ ...location, endpoint, addressing: options.addressing }),
     credentials: openCredentials(options),
+    fetch,
+    log,
   };
 }

@@ -144,6 +144,32 @@ Deno.test("backup() counts anew when documents were purged while it ran", async 
   expectDocuments(await backups.read(), [...ids.slice(0, 500), ...ids.slice(520)]);
 });
 
+Deno.test("backup() lists in smaller pages where a proxy answers 504 to every large one", async () => {
+  const { fake, ids } = await start(3000);
+  await using _ = fake;
+  await using backups = new Backups();
+  fake.front.gatewayTimeoutAboveLimit = 1250;
+  const report = await backups.run(fake, { task: { chunk: 1000 } });
+  assertEquals(report.status, "complete", report.error);
+  expectDocuments(await backups.read(), ids);
+});
+
+Deno.test("backup() does not call a database gone that a proxy hides by decoding %2F, nor takes another answer for it", async () => {
+  await using fake = await startFakeCouchDb();
+  await using backups = new Backups();
+  await couchOk(fake, "PUT /account%2Fab");
+  fake.front.decodesSlashes = true;
+  for (const there of ["nothing", "a document"]) {
+    if (there === "a document") {
+      await couchOk(fake, "PUT /account");
+      await couchOk(fake, "PUT /account/ab", { doc_count: 0 });
+    }
+    const report = await backups.run(fake, { database: "account/ab" });
+    assertEquals(report.status, "failed", there);
+    assertStringIncludes(report.hint ?? "", "decodes %2F", there);
+  }
+});
+
 Deno.test("backup() calls a database gone that is deleted before its turn or meanwhile, and that is no failure", async () => {
   for (const endpoint of ["database", "_bulk_get"]) {
     const { fake } = await start(300);
@@ -166,7 +192,7 @@ Deno.test("backup() fails where CouchDB lists a database that it does not find, 
   });
   const report = await backups.run(fake);
   assertEquals([report.status, report.exit_code], ["failed", 10]);
-  assert(backups.log.lines.some(({ fields }) => String(fields.hint).includes("%2F")));
+  assert(backups.log.lines.some(({ fields }) => String(fields.hint).includes("a proxy before CouchDB")));
 });
 
 Deno.test("backup() saves the documents where _security or _revs_limit may not be read, and names what lacks", async () => {

@@ -120,6 +120,29 @@ for (const fault of PASSING) {
   });
 }
 
+Deno.test("restore() writes in smaller requests where a proxy resets large ones, and names a document that is too large", async () => {
+  await using setup = await setUpRestore();
+  const { server, log } = setup;
+  server.front.resetsAboveBytes = 1 << 20;
+  const documents = Array.from({ length: 800 }, (_, number) => {
+    return `{"_id":"doc-${number}","_rev":"1-a${number}","text":"${"x".repeat(10_000)}"}`;
+  });
+  documents.splice(300, 0, `{"_id":"large","_rev":"1-a","text":"${"x".repeat(1_100_000)}"}`);
+  const report = await restoreDocuments(setup, documents);
+  assertEquals(report.failed.map(({ id, rev, error }) => [id, rev, error]), [["large", "1-a", "cut_off"]]);
+  assertStringIncludes(report.failed[0]!.hint!, "A proxy before CouchDB");
+  assertEquals((await couchOk(server, "GET /new")).json.doc_count, 800);
+  // What the proxy lets through is learnt once, not for each request anew.
+  const halved = log.lines.filter(({ event }) => event === "request is halved").length;
+  assertEquals(halved < 16, true, `${halved} requests were halved`);
+});
+
+Deno.test("restore() ends when every request breaks, rather than to blame the documents", async () => {
+  await using setup = await setUpRestore();
+  setup.server.faults.add({ endpoint: "_bulk_docs", times: 1e9, fault: { kind: "lose answer" } });
+  await assertRejects(() => restoreDocuments(setup, documentsNamed(100)), CouchError, "the connection broke");
+});
+
 Deno.test("restore() asks again for the rows alone that fail for the moment, and reports them when that goes on", async () => {
   await using setup = await setUpRestore();
   const { server } = setup;

@@ -68,10 +68,15 @@ export function recordOf(message: IncomingMessage, body: Buffer, { number, baseP
   };
 }
 
-/** The whole body of a request. @throws when its client leaves in the middle of it. */
-export async function readAll(message: IncomingMessage): Promise<Buffer> {
+/** The whole body of a request. @throws when its client leaves in the middle of it, or it is larger than `mostBytes`. */
+export async function readAll(message: IncomingMessage, mostBytes: number = Infinity): Promise<Buffer> {
   const parts: Buffer[] = [];
-  for await (const part of message) parts.push(part as Buffer);
+  let bytes = 0;
+  for await (const part of message) {
+    parts.push(part as Buffer);
+    bytes += (part as Buffer).length;
+    if (bytes > mostBytes) throw new Error(`The body has more than ${mostBytes} bytes`);
+  }
   return Buffer.concat(parts);
 }
 

@@ -6,6 +6,7 @@ import { openStore } from "../../../src/store/open.ts";
 import { S3Store } from "../../../src/store/s3/store.ts";
 import type { S3Settings } from "../../../src/store/s3/client.ts";
 import type { StoreOptions } from "../../../src/store/store.ts";
+import { RecordedLog } from "../../fakes/log.ts";
 import { FakeS3, type FakeS3Options, type Operation } from "../../fakes/s3.ts";
 import { bytesOf, listAll, patternBytes, pieces, readAll, type StoreUnderTest, testStore } from "../store_contract.ts";
 
@@ -71,6 +72,13 @@ function testFake(
 
 const largeBody = () => pieces(patternBytes(LARGE_BYTES));
 const counts = (fake: FakeS3, ...operations: Operation[]) => operations.map((operation) => fake.count(operation));
+
+testFake("S3Store says at the first repetition that it asks again", async ({ fake, options }) => {
+  const log = new RecordedLog();
+  for (let time = 0; time < 2; time++) fake.inject("PutObject", { kind: "refuse", status: 503, code: "SlowDown" });
+  await new S3Store(options, QUICK, { log }).create(["a"], pieces(bytesOf("x")));
+  assertEquals(log.events("warn"), ["store does not answer as it should: it is asked again"]);
+});
 
 testFake("S3Store encodes a key once: account%2Fab is sent as account%252Fab", async ({ fake, store }) => {
   await store.create(["account%2Fab/!'()*~ +"], pieces(bytesOf("x")));

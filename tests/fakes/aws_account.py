@@ -82,6 +82,7 @@ def describe(resources):
         "permission": json.loads(lambda_.get_policy(FunctionName=function)["Policy"]),
         "rule": events.describe_rule(Name=resources["Ticks"]["id"]),
         "targets": events.list_targets_by_rule(Rule=resources["Ticks"]["id"])["Targets"],
+        "mail": events.list_targets_by_rule(Rule=resources["RunEnds"]["id"])["Targets"] if "RunEnds" in resources else [],
         "policy": iam.get_role_policy(RoleName=role, PolicyName=policies[0])["PolicyDocument"],
     }
 

@@ -1,7 +1,7 @@
 /**
  * template.yaml in the hands of others: cfn-lint reads it, the AWS CLI packages it, an AWS account in memory (moto)
  * creates its stack and runs its state machine. Wants Python with these, as scripts/ci/cloud_tools.sh installs it, in
- * `CLOUD_PYTHON`.
+ * `CLOUD_PYTHON`, and `CHECKOV` and `SAM_CLI`, which scripts/ci/template_checks.sh installs.
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { dirname } from "node:path";
@@ -34,14 +34,18 @@ interface Account {
   rule: { Arn: string; State: string; ScheduleExpression: string };
   targets: { Arn: string }[];
   policy: { Statement: { Action: string | string[]; Resource: string }[] };
+  mail: { Arn: string; InputTransformer: { InputTemplate: string } }[];
 }
 
 /** Deploys the template and runs its state machine, with `answer` as the function; then come the ticks, a second apart. */
 async function deployAndRun(
   answer: (event: unknown, s3Url: string) => Promise<unknown>,
   executions: { name: string; input: unknown }[],
-  port = freePort(),
-  ticks: string[] = [],
+  { port = freePort(), ticks = [], parameters = {} }: {
+    port?: number;
+    ticks?: string[];
+    parameters?: Record<string, string>;
+  } = {},
 ): Promise<Account> {
   const folder = await Deno.makeTempDir();
   const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async (request) => {
@@ -76,6 +80,7 @@ async function deployAndRun(
         PasswordSecretArn: `arn:aws:secretsmanager:${REGION}:123456789012:secret:couchdb-AbCdEf`,
         BucketName: BUCKET,
         BucketFolder: "folder",
+        ...parameters,
       },
       executions,
       ticks,
@@ -157,6 +162,38 @@ Deno.test("template.yaml has nothing that cfn-lint finds, not even for informati
   assertEquals(code, 0);
 });
 
+/** What checkov asks for and the template does otherwise. */
+const OTHERWISE = [
+  // What fails goes to the queue as a destination of asynchronous calls, which says more than a dead letter.
+  "CKV_AWS_116",
+  // SQS encrypts it with keys of its own.
+  "CKV_AWS_27",
+  // Neither alarms nor rules may publish to a topic that SNS's own key encrypts.
+  "CKV_AWS_26",
+];
+
+Deno.test("template.yaml passes checkov but for what it does otherwise", async () => {
+  const checkov = Deno.env.get("CHECKOV") ?? ".venv-checkov/bin/checkov";
+  // Without the download it asks no server for anything.
+  const args = ["--skip-download", "--framework", "cloudformation", "--file", "template.yaml", "--output", "json"];
+  const { stdout } = await new Deno.Command(checkov, { args }).output();
+  const { results: { failed_checks: failed, passed_checks: passed } } = JSON.parse(new TextDecoder().decode(stdout));
+  const ids: string[] = failed.map(({ check_id }: { check_id: string }) => check_id);
+  assertEquals([...new Set(ids)].sort(), OTHERWISE.toSorted());
+  assert(passed.length > 60, `only ${passed.length} checks have passed`);
+});
+
+Deno.test("template.yaml is valid for the SAM CLI", async () => {
+  const sam = Deno.env.get("SAM_CLI") ?? ".venv-sam/bin/sam";
+  const env = { ...ACCOUNT, SAM_CLI_TELEMETRY: "0" };
+  for (const more of [[], ["--lint"]]) {
+    const args = ["validate", "--template", "template.yaml", "--region", REGION, ...more];
+    const { stdout, stderr, code } = await new Deno.Command(sam, { args, env }).output();
+    assertEquals(code, 0, new TextDecoder().decode(stderr));
+    assertStringIncludes(new TextDecoder().decode(stdout), "is a valid SAM Template");
+  }
+});
+
 Deno.test("template.yaml becomes a stack whose schedule may call the function", async () => {
   const account = await deployAndRun(() => Promise.resolve({}), []);
   const { resources, permission, rule, targets, policy } = account;
@@ -169,6 +206,30 @@ Deno.test("template.yaml becomes a stack whose schedule may call the function", 
   const rights = policy.Statement.find(({ Action }) => Action.includes("s3:PutObject"));
   assertEquals(rights?.Resource, `arn:aws:s3:::${BUCKET}/folder/*`);
   for (const name of ["StateMachine", "StateMachineStartsItself", "FailedEvents", "LogGroup", "Program"]) {
+    assertEquals(name in resources, true, `${name} is missing`);
+  }
+});
+
+Deno.test("template.yaml becomes a stack with every option, whose rule mails the cause of a failed run", async () => {
+  const account = "123456789012";
+  const key = `arn:aws:kms:${REGION}:${account}:key/0a1b`;
+  const { resources, mail } = await deployAndRun(() => Promise.resolve({}), [], {
+    parameters: {
+      NotificationEmail: "backups@example.com",
+      AlarmTopicArn: `arn:aws:sns:${REGION}:${account}:alarms`,
+      ReservedConcurrency: "5",
+      PermissionsBoundaryArn: `arn:aws:iam::${account}:policy/boundary`,
+      SecretKmsKeyArn: key,
+      EnvironmentKmsKeyArn: key,
+      LogKmsKeyArn: key,
+      BucketKmsKeyArn: key,
+      Expire: "DELETE",
+    },
+  });
+  const topic = resources.Notifications!.id;
+  assertEquals(mail.map(({ Arn }) => Arn), [topic]);
+  assertStringIncludes(mail[0]!.InputTransformer.InputTemplate, "<cause>");
+  for (const name of ["EnvironmentKeyMayBeUsed", "SecretKeyMayBeUsed", "ExpireFunction"]) {
     assertEquals(name in resources, true, `${name} is missing`);
   }
 });
@@ -261,7 +322,7 @@ suffix: couchdb
   const { executions } = await deployAndRun(answer, [
     { name: "weekly-20260103T180000Z", input: RUN },
     { name: "weekly-20260103T180000Z-failed-1", input: { ...RUN, only: "failed" } },
-  ], port);
+  ], { port });
   const [first, second] = executions;
   assertEquals([first!.status, first!.error], ["FAILED", "DatabasesNotSaved"], JSON.stringify(first));
   assertEquals(first!.cause, "1 of 4 databases are not saved: broken");
@@ -319,7 +380,7 @@ suffix: couchdb
     return answered;
   };
   const times = Array.from({ length: 24 }, (_, n) => new Date(elapse + n * 900_000).toISOString());
-  const { ticks, runs } = await deployAndRun(answer, [], port, times);
+  const { ticks, runs } = await deployAndRun(answer, [], { port, ticks: times });
   assertEquals(
     runs.map(({ name, status }) => `${name} ${status}`).sort(),
     ["other-20260103T180000Z SUCCEEDED", "weekly-20260103T180000Z SUCCEEDED"],

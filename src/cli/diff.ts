@@ -28,7 +28,8 @@ export const command: Command = {
 };
 
 /** A line a document, as diff(1) marks them, and the sums. */
-export function describeDiff({ from, to, added, changed, deleted }: DiffReport): string {
+export function describeDiff(report: DiffReport): string {
+  const { from, to, from_finished_at, to_finished_at, added, changed, deleted } = report;
   const lines = [["+", added], ["~", changed], ["-", deleted]] as const;
   return [
     ...lines.flatMap(([mark, { count, ids }]) => [
@@ -37,7 +38,12 @@ export function describeDiff({ from, to, added, changed, deleted }: DiffReport):
     ]),
     `${formatCount(added.count)} added, ${formatCount(changed.count)} changed, ${
       formatCount(deleted.count)
-    } deleted from ${from} to ${to}`,
+    } deleted from ${placeOf(from, from_finished_at)} to ${placeOf(to, to_finished_at)}`,
     "",
   ].join("\n");
+}
+
+/** Several backups of a day lie in one folder. */
+function placeOf(url: string, finishedAt: string | null): string {
+  return finishedAt === null ? url : `${url} as of ${finishedAt.replace(/\.\d+Z$/, "Z")}`;
 }

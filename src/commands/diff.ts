@@ -46,8 +46,12 @@ export interface DiffReport {
   database: string;
   /** The URL of the first one. */
   from: string;
+  /** When that was complete, in UTC; null where nobody knows. */
+  from_finished_at: string | null;
   /** The URL of the second one. */
   to: string;
+  /** The same of it; null where it is the living database. */
+  to_finished_at: string | null;
   /** Documents that only the second one has. */
   added: DiffIds;
   /** Documents that both have, with other leaf revisions. */
@@ -72,6 +76,7 @@ interface State {
 /** One side, to be read once or twice. */
 interface Side {
   url: string;
+  finishedAt?: Date | undefined;
   states: () => AsyncGenerator<State>;
 }
 
@@ -105,7 +110,18 @@ export async function diffBackups(context: DiffContext, request: DiffRequest): P
     for await (const { id, isDeleted } of from.states()) if (!isDeleted && !after.has(id)) note(deleted, id);
   }
   const equal = added.count + changed.count + deleted.count === 0;
-  return { equal, database: decodeDatabase(request.database), from: from.url, to: to.url, added, changed, deleted };
+  const [from_finished_at, to_finished_at] = [from, to].map(({ finishedAt }) => finishedAt?.toISOString() ?? null);
+  return {
+    equal,
+    database: decodeDatabase(request.database),
+    from: from.url,
+    from_finished_at: from_finished_at ?? null,
+    to: to.url,
+    to_finished_at: to_finished_at ?? null,
+    added,
+    changed,
+    deleted,
+  };
 }
 
 function newIds(): DiffIds {
@@ -121,7 +137,7 @@ async function openSide(context: DiffContext, { database }: DiffRequest, path: s
   const { log, signal } = context;
   if (path !== LIVE) {
     const archive = await openWhole(context, { database, path });
-    return { url: archive.url, states: () => statesOfArchive(archive, signal) };
+    return { url: archive.url, finishedAt: archive.finishedAt, states: () => statesOfArchive(archive, signal) };
   }
   const couch = await context.connect();
   const name = decodeDatabase(database);

@@ -49,6 +49,7 @@ export { openSession, type SessionOptions } from "./src/session/open.ts";
 export {
   type BackupRequest,
   type PlanRequest,
+  type RunNotifier,
   Session,
   type SessionParts,
   type Surroundings,
@@ -56,7 +57,7 @@ export {
 
 export { backup } from "./src/commands/backup/backup.ts";
 export type { Patience } from "./src/commands/backup/completeness.ts";
-export type { BackupOptions, RunContext } from "./src/commands/backup/context.ts";
+export type { BackupOptions, RunContext, RunMonitor } from "./src/commands/backup/context.ts";
 export type { Check, CheckReport } from "./src/commands/check.ts";
 export type { DiffIds, DiffReport, DiffRequest } from "./src/commands/diff.ts";
 export type {
@@ -92,6 +93,7 @@ export type { FewerDocuments, FleetDatabase, FleetReport, LeftOut } from "./src/
 export { restore } from "./src/commands/restore/restore.ts";
 export type { LackingSetting } from "./src/commands/restore/target.ts";
 export type { Size, SizesReport, SizeWithLeftovers } from "./src/commands/sizes.ts";
+export type { TestRestoreReport, TestRestoreRequest } from "./src/commands/test_restore/test_restore.ts";
 export type { FaultyBackup, Sample, VerifyAllReport, VerifyAllRequest } from "./src/commands/verify_all.ts";
 export { verify, type VerifyContext, type VerifyReport, type VerifyRequest } from "./src/commands/verify.ts";
 
@@ -103,6 +105,7 @@ export {
   loadConfig,
   type LokiOptions,
   type NamedFile,
+  type NotifyAddress,
   parseConfig,
   type PasswordFile,
   type PrometheusOptions,

@@ -207,6 +207,8 @@ class InvocationOf {
   async plan(event: PlanEvent): Promise<PlanResult> {
     const run = this.#runOf(event);
     const { databases, key, generation = 0 } = await planRun(await this.#session.context(), run, this.#rounds());
+    // What is still under way when the answer is given would be frozen with the function.
+    await this.#session.announced();
     const { bucket, folder: wholeKey } = parseS3Url(this.#session.repository.locate(key));
     return {
       task: event.task,

@@ -16,6 +16,7 @@ import {
   flag,
   folders,
   hasDots,
+  notifyUrl,
   number,
   password,
   PATTERNS,
@@ -105,6 +106,7 @@ export interface ConfigDocument {
     instance?: string | undefined;
     ca_file?: string | undefined;
   } | undefined;
+  notify?: { url: Secret; kind: "healthchecks" | "webhook"; ca_file?: string | undefined } | undefined;
 }
 
 const LONGEST_DELAY_SECONDS = 7 * 24 * 3600;
@@ -218,6 +220,16 @@ const prometheus = z.preprocess(
   }, { error: PROMETHEUS }),
 );
 
+const NOTIFY = "must be the URL of a check, or a mapping with the keys url and kind";
+const notify = z.preprocess(
+  (value) => typeof value === "string" ? { url: value } : value,
+  z.strictObject({
+    url: notifyUrl,
+    kind: z.enum(["healthchecks", "webhook"], { error: `must be "healthchecks" or "webhook"` }).default("healthchecks"),
+    ca_file: caFile.optional(),
+  }, { error: NOTIFY }),
+);
+
 const LONGEST_LOCK_DAYS = 36_500;
 const OBJECT_LOCK =
   `must be a mapping of mode (governance or compliance) and days, such as {mode: governance, days: 90}`;
@@ -253,6 +265,7 @@ const config = z.strictObject({
   suffix: folders.default(""),
   loki: loki.optional(),
   prometheus: prometheus.optional(),
+  notify: notify.optional(),
 }, { error: "must be a mapping with the keys database, task, bucket, and others" });
 
 /** The whole config. */
@@ -267,4 +280,5 @@ export const SECTIONS: Readonly<Record<string, readonly string[]>> = {
   "object_lock": Object.keys(objectLock.shape),
   "loki": Object.keys(loki.out.shape),
   "prometheus": Object.keys(prometheus.out.shape),
+  "notify": Object.keys(notify.out.shape),
 };

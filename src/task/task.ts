@@ -38,7 +38,7 @@ export interface Task {
   tombstones: boolean;
   /** How long only what has changed since the last backup is saved; absent: every backup is full. */
   increments?: IncrementPolicy | undefined;
-  /** Requests in flight for one database. */
+  /** Requests for documents in flight for the task. */
   parallel: number;
   /** How many databases a state machine backs up at the same time; absent: one. */
   concurrency?: number | undefined;

@@ -863,6 +863,42 @@ Deno.test("parseConfig() gives the defaults that docs/configuration.md names", a
   });
 });
 
+Deno.test("parseConfig() reads notify as a URL or a mapping, and no message shows the address", () => {
+  const base = `${DATABASE}${TASK}${BUCKET}`;
+  const { notify } = parse(`${base}notify: https://hc.example.com/c0ffee/{task}\n`);
+  assertEquals([notify?.url.reveal(), notify?.kind], ["https://hc.example.com/c0ffee/{task}", "healthchecks"]);
+  assertEquals(parse(`${base}notify: {url: "https://h/c0ffee?a=b", kind: webhook}\n`).notify?.kind, "webhook");
+  for (
+    const wrong of [
+      "notify: ftp://hc.example.com/c0ffee",
+      "notify: https://hc.example.com/c0ffee#x",
+      "notify: {kind: webhook}",
+      "notify: {url: 'https://h/c0ffee', kind: c0ffee}",
+      "notify: {urll: 'https://h/c0ffee'}",
+      "notify:\n  url: https://h/c0ffee\n kind: webhook",
+      "notify:\n  url: 'https://h/c0ffee\n",
+      "notfy:\n  url: 'https://h/c0ffee\n",
+      "notify:\n\turl: https://h/c0ffee",
+    ]
+  ) {
+    const error = assertThrows(() => parse(`${base}${wrong}\n`), ConfigError);
+    assertEquals(error.message.includes("c0ffee"), false, error.message);
+  }
+  assertEquals(parse(`${base}notify: {url: "https://h/c0ffee"}\n`).holdsSecret, true);
+  const variable = parse(`${base}notify: {url: "\${MONITOR}", kind: webhook}\n`, { MONITOR: "https://h/c0ffee" });
+  assertEquals([variable.holdsSecret, variable.notify?.url.reveal()], [false, "https://h/c0ffee"]);
+});
+
+Deno.test("parseConfig() warns of one check for several tasks: the success of one hides the failure of another", () => {
+  const tasks = `task: {a: {databases: [a], cron: "*-01-01"}, b: {databases: [b], cron: "*-01-02"}}\n`;
+  const warningsOf = (notify: string) => parse(`${DATABASE}${tasks}${BUCKET}notify: ${notify}\n`).warnings;
+  assertEquals(warningsOf("https://hc.example.com/c0ffee").map((text) => text.replace(/^[^ ]+ /, "")), [
+    'Key "notify" has one check for 2 tasks: the success of one hides the failure of another; write {task} in it',
+  ]);
+  assertEquals(warningsOf('"https://hc.example.com/c0ffee/{task}"'), []);
+  assertEquals(warningsOf("{url: 'https://h/c0ffee', kind: webhook}"), []);
+});
+
 Deno.test("parseConfig() names mappings that stand for texts, whatever they have as toString", () => {
   const text =
     "database: {url: {toString: 1}}\ntask: {a: {databases: [a]}}\nbucket: {toString: 1}\nsse: {toString: 1}\nkms_key_id: x\n";

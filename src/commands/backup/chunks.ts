@@ -48,7 +48,7 @@ export class ChunkWriter {
   ): Promise<{ entry: ChunkEntry; unreadable: UnreadableDocument[] }> {
     const { couch, repository: { store }, log, progress } = this.#context;
     const { database, task: { revisions, attachments } } = this.#place;
-    const onRows = progress.advanced.bind(progress);
+    const onRows = (step: { documents: number; bytes: number }) => progress.advanced({ database, ...step });
     const reader = new BatchReader(couch, database, batch, {
       revisions,
       attachments,

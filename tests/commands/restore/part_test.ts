@@ -173,5 +173,5 @@ Deno.test("restore does not take an empty answer to _revs_diff for a database th
     times: 1000,
     fault: { kind: "answer", status: 200, body: { rows: [] } },
   });
-  await assertRejects(attempt, CouchError, "has 0 rows for");
+  await assertRejects(attempt, CouchError, "has not a row for each id");
 });

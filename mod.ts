@@ -89,7 +89,7 @@ export type { Plan, TaskPlan } from "./src/commands/plan.ts";
 export type { RestoreContext, RestoreRequest } from "./src/commands/restore/context.ts";
 export type { RestoreReport } from "./src/commands/restore/report.ts";
 export type { FleetRequest } from "./src/commands/restore/fleet.ts";
-export type { FleetDatabase, FleetReport, LeftOut } from "./src/commands/restore/fleet_report.ts";
+export type { FewerDocuments, FleetDatabase, FleetReport, LeftOut } from "./src/commands/restore/fleet_report.ts";
 export { restore } from "./src/commands/restore/restore.ts";
 export type { LackingSetting } from "./src/commands/restore/target.ts";
 export type { Size, SizesReport, SizeWithLeftovers } from "./src/commands/sizes.ts";

@@ -142,6 +142,14 @@ export async function loadConfig(options: {
 }): Promise<Config> {
   const { env, readStandardInput, readFile = (path: string) => readFileOfSystem(path, "utf8") } = options;
   const named = options.path ?? (env[CONFIG_VARIABLE] || undefined);
+  // Its text has a password: what is no path must not get into a message, or it would be quoted whole.
+  if (options.path?.includes("\n") === true) {
+    throw new ConfigError("--config:1:1: The config's path has line breaks: it seems to be the text itself", {
+      file: "--config",
+      line: 1,
+      column: 1,
+    }, { hint: `Set $${CONFIG_VARIABLE} to the text, or give - for the path and the text on standard input` });
+  }
   const isText = options.path === undefined && named?.includes("\n") === true;
   const file = isText ? `$${CONFIG_VARIABLE}` : named ?? DEFAULT_FILE;
   const read = named === STANDARD_INPUT && readStandardInput !== undefined ? readStandardInput : readFile;

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertInstanceOf, assertRejects, assertStringIncl
 import { parseCalendar } from "../../src/calendar/calendar.ts";
 import { type Config, loadConfig, parseConfig } from "../../src/config/config.ts";
 import { KNOWN_KEYS, OUTERMOST_KEYS } from "../../src/config/keys.ts";
-import { ConfigError } from "../../src/errors.ts";
+import { ConfigError, describeError } from "../../src/errors.ts";
 
 /** The sample as its author wrote it: a colon is missing in the first line. */
 const WRITTEN = `database
@@ -924,4 +924,10 @@ Deno.test("parseConfig() names mappings that stand for texts, whatever they have
     "database: {url: {toString: 1}}\ntask: {a: {databases: [a]}}\nbucket: {toString: 1}\nsse: {toString: 1}\nkms_key_id: x\n";
   const error = assertThrows(() => parseConfig(text, { file: "c", env: {} }), ConfigError);
   assertStringIncludes(error.message, 'c:1:17: Key "database.url" is a mapping');
+});
+
+Deno.test("loadConfig() does not quote a config's text that was given as its path", async () => {
+  const path = 'database: {url: "http://[::1]:5984", login: a, password: "hunter2"}\nbucket: /b\n';
+  const error = await assertRejects(() => loadConfig({ path, env: {} }), ConfigError, "seems to be the text itself");
+  assertEquals(`${describeError(error)} ${error.hint} ${error.stack}`.includes("hunter2"), false);
 });

@@ -147,6 +147,10 @@ Deno.test("directoryError() names the code, its meaning and what to do", () => {
     assertStringIncludes(error.message, 'Cannot store "a/b" in "file:///mnt/usb"');
   }
   assertStringIncludes(directoryError(new Error("strange"), place).message, "unknown, strange");
+  const kept = new Error('Requires all access to "/proc/x", run again with the --allow-all flag');
+  const { message } = directoryError(kept, place);
+  assertStringIncludes(message, 'Deno keeps programs from "/proc/x": choose a path outside /proc, /sys and /dev');
+  assert(!message.includes("--allow-all"), message);
 });
 
 for (const code of ["EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "ENOTTY", "ENOENT"]) {

@@ -93,6 +93,7 @@ export type { FleetDatabase, FleetReport, LeftOut } from "./src/commands/restore
 export { restore } from "./src/commands/restore/restore.ts";
 export type { LackingSetting } from "./src/commands/restore/target.ts";
 export type { Size, SizesReport, SizeWithLeftovers } from "./src/commands/sizes.ts";
+export type { TestRestoreReport, TestRestoreRequest } from "./src/commands/test_restore/test_restore.ts";
 export type { FaultyBackup, Sample, VerifyAllReport, VerifyAllRequest } from "./src/commands/verify_all.ts";
 export { verify, type VerifyContext, type VerifyReport, type VerifyRequest } from "./src/commands/verify.ts";
 
@@ -111,6 +112,7 @@ export {
 } from "./src/config/config.ts";
 export type { Address } from "./src/config/values.ts";
 export type { RetentionRules, Span } from "./src/task/retention.ts";
+export type { Codec, Compression } from "./src/codec/compression.ts";
 export type { Fetch } from "./src/trusted_fetch.ts";
 export type { CertificateOptions, Certificates } from "./src/session/certificates.ts";
 export type { IncrementPolicy, Task } from "./src/task/task.ts";

@@ -151,7 +151,7 @@ export function isNotFound(error: unknown): error is StoreError {
 
 /** What is known of a failed conversation with a service of AWS other than S3. */
 export interface AwsFacts {
-  /** AWS's code (`AccessDeniedException`), `no_credentials`, `bad_secret`, `tls`, or `unreachable`. */
+  /** AWS's code (`AccessDeniedException`), `no_credentials`, `bad_secret`, `bad_answer`, `tls`, or `unreachable`. */
   code: string;
   /** The HTTP status, absent when there was no answer. */
   status?: number | undefined;

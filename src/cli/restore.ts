@@ -152,15 +152,13 @@ function describe(report: RestoreReport): string {
   }
   for (const { id, reason } of report.refused ?? []) lines.push(`  NOT written: ${JSON.stringify(id)}: ${reason}`);
   for (const id of report.not_found ?? []) lines.push(`  not in the backup: ${JSON.stringify(id)}`);
-  if ((report.present ?? 0) > 0) lines.push(`  ${counted(report.present!, "leaf revision")} were there already`);
-  if (report.newer !== undefined && report.newer.count > 0) {
-    const shown = report.newer.ids.slice(0, SHOWN_FAILURES).map((id) => JSON.stringify(id)).join(", ");
-    const more = report.newer.count > SHOWN_FAILURES ? " …" : "";
-    lines.push(
-      `  ${
-        formatCount(report.newer.count)
-      } keep a newer revision (--as-new-revision puts the backup's on top): ${shown}${more}`,
-    );
+  const { present = 0, newer } = report;
+  if (present > 0) lines.push(`  ${counted(present, "leaf revision")} ${present === 1 ? "was" : "were"} there already`);
+  if (newer !== undefined && newer.count > 0) {
+    const shown = newer.ids.slice(0, SHOWN_FAILURES).map((id) => JSON.stringify(id)).join(", ");
+    const more = newer.count > SHOWN_FAILURES ? " …" : "";
+    const keep = newer.count === 1 ? "1 document keeps" : `${counted(newer.count, "document")} keep`;
+    lines.push(`  ${keep} a newer revision (--as-new-revision puts the backup's on top): ${shown}${more}`);
   }
   if (!report.verified) lines.push("The archive has no manifest: nothing says whether it is whole");
   for (const { chunk, problem } of damaged) lines.push(`  left out: ${chunk}: ${problem}`);

@@ -52,9 +52,9 @@ export function describeFleet(report: FleetReport): string {
   const sum = dry_run === true ? "Would restore" : "Restored";
   const parts = [
     `${sum} ${formatCount(restored.length)} of ${counted(databases.length, "database")}`,
-    already.length === 0 ? "" : `${formatCount(already.length)} were restored before`,
-    broken.length === 0 ? "" : `${formatCount(broken.length)} are NOT whole`,
-    left_out.length === 0 ? "" : `${formatCount(left_out.length)} are left out`,
+    already.length === 0 ? "" : `${formatCount(already.length)} restored before`,
+    broken.length === 0 ? "" : `${formatCount(broken.length)} NOT whole`,
+    left_out.length === 0 ? "" : `${formatCount(left_out.length)} left out`,
   ].filter((part) => part !== "");
   lines.push(`${parts.join(", ")}: ${counted(documents, "document")} in ${formatSeconds(seconds)}`);
   return `${lines.join("\n")}\n`;
@@ -72,9 +72,9 @@ function describeBroken({ database, error, hint, report }: FleetDatabase): strin
   if (report === undefined) return [];
   const { failed_revisions, damaged, missing, unreadable, lacking } = report;
   const lacks = [
-    failed_revisions === 0 ? "" : `${counted(failed_revisions, "revision")} were refused`,
-    damaged.length === 0 ? "" : `${counted(damaged.length, "chunk")} are damaged`,
-    missing === 0 ? "" : `${counted(missing, "document")} are missing`,
+    failed_revisions === 0 ? "" : `${counted(failed_revisions, "revision")} refused`,
+    damaged.length === 0 ? "" : `${counted(damaged.length, "damaged chunk")}`,
+    missing === 0 ? "" : `${counted(missing, "document")} missing`,
     unreadable.length === 0 ? "" : `${counted(unreadable.length, "document")} could not be read when it was saved`,
     lacking.length === 0 ? "" : `${lacking.map(({ what }) => what).join(" and ")} could not be set`,
   ].filter((part) => part !== "");

@@ -1,6 +1,6 @@
 /**
  * Verifies the backups of a whole repository, or a part of them that is another one each day. In: a repository. Out: what
- * is not as it must be, by backup. Needs no CouchDB; writes nothing.
+ * is not as it must be, by backup. Needs no CouchDB; writes nothing by itself.
  */
 import { counted } from "../counts.ts";
 import { createHash } from "node:crypto";

@@ -183,7 +183,8 @@ export function parseConfig(text: string, { file, env }: { file: string; env: En
   const written = readYaml(text, file);
   const placeOf = findPlaces(text);
   const { document, unset } = substitute(written, env);
-  const checked = configSchema.safeParse(document);
+  // Parsed once: to compile parsers for it would take longer than they save.
+  const checked = configSchema.safeParse(document, { jitless: true });
   const misfits = (checked.error?.issues ?? []).flatMap((issue) => findingsOf(issue as SchemaIssue));
   const isUnset = ({ path }: ConfigFinding) => unset.some((other) => formatPath(other.path) === formatPath(path));
   // What is wrong with a value that lacks a variable is that it lacks it.
@@ -255,6 +256,7 @@ function toConfig(
       revisions: task.revisions,
       tombstones: task.tombstones,
       increments: task.incremental ? { most: task.max_increments, fullEveryDays: task.full_every } : undefined,
+      codec: { compression: task.compression, level: task.compression_level },
       parallel: task.parallel,
       concurrency: task.concurrency,
       allowEmpty: task.allow_empty,

@@ -5,6 +5,7 @@
  */
 import { z } from "zod";
 import type { Calendar } from "../calendar/calendar.ts";
+import { type Compression, COMPRESSIONS } from "../codec/compression.ts";
 import type { Secret } from "../secret.ts";
 import type { Span } from "../task/retention.ts";
 import {
@@ -45,6 +46,8 @@ interface TaskDocument {
   max_increments: number;
   /** In days. */
   full_every?: number | undefined;
+  compression: Compression;
+  compression_level?: number | undefined;
   parallel: number;
   concurrency?: number | undefined;
   allow_empty: boolean;
@@ -149,6 +152,8 @@ const retention = z.strictObject({
   grace: span.default({ years: 0, months: 0, days: 7, hours: 0 }),
 }, { error: RETENTION }).refine((value) => RULES.some((rule) => value[rule] !== undefined), { error: RETENTION });
 
+const COMPRESSION = `must be "gzip" or "zstd"`;
+const MOST_LEVEL = Math.max(...Object.values(COMPRESSIONS).map(({ most }) => most));
 const CHUNK = "must be a whole number of at least 1";
 const task = z.strictObject({
   cron: cron.optional(),
@@ -173,6 +178,8 @@ const task = z.strictObject({
     LONGEST_FULL_EVERY_DAYS,
   )
     .optional(),
+  compression: z.enum(["gzip", "zstd"], { error: COMPRESSION }).default("gzip"),
+  compression_level: wholeNumber(`must be a whole number from 1 to ${MOST_LEVEL}`, MOST_LEVEL).optional(),
   parallel: wholeNumber(`must be a whole number from 1 to ${MOST_PARALLEL}`, MOST_PARALLEL).default(4),
   concurrency: wholeNumber(`must be a whole number from 1 to ${MOST_CONCURRENT}`, MOST_CONCURRENT).optional(),
   allow_empty: flag.default(false),

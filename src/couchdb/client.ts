@@ -18,7 +18,7 @@ import {
   textsIn,
   textsOf,
 } from "./answers.ts";
-import { type ChangesPage, positionText, readChangesPage } from "./changes_page.ts";
+import { type ChangesPage, parseChangesPage, positionText } from "./changes_page.ts";
 import { type CallOptions, type ClientOptions, CouchConnection, type CouchRequest } from "./connection.ts";
 import { SLASH_HINT } from "./error.ts";
 
@@ -206,22 +206,27 @@ export class CouchClient {
   async #databaseInfos(
     keys: readonly string[],
     options: CallOptions,
-  ): Promise<({ doc_count: number; doc_del_count: number } | undefined)[]> {
+  ): Promise<(Pick<DatabaseInfo, "doc_count" | "doc_del_count"> | undefined)[]> {
+    const action = "read the properties of several databases";
+    let answer: unknown;
     try {
-      const answer = await this.#http.json("/_dbs_info", {
-        method: "POST",
-        body: JSON.stringify({ keys }),
-        headers: JSON_BODY,
-        action: "read the properties of several databases",
-        ...options,
-      }) as { key: string; info?: { doc_count: number; doc_del_count: number } | null }[];
-      const infos = new Map(answer.map(({ key, info }) => [key, info ?? undefined]));
-      return keys.map((key) => infos.get(key));
+      const body = JSON.stringify({ keys });
+      answer = await this.#http.json("/_dbs_info", { method: "POST", body, headers: JSON_BODY, action, ...options });
     } catch (error) {
       // Before 2.2 that is the name of a database, and none that there can be.
       if (!(error instanceof CouchError) || ![400, 404, 405].includes(error.facts.status ?? 0)) throw error;
       return await Promise.all(keys.map((key) => this.#infoIfAny(key, options)));
     }
+    if (!Array.isArray(answer) || answer.length !== keys.length) {
+      throw strangeAnswer({ action }, "has not a row for each");
+    }
+    return keys.map((key, index) => {
+      const row = membersOf(answer[index], { action });
+      if (row["key"] !== key) throw strangeAnswer({ action }, "has rows for other databases");
+      if (!isMembers(row["info"])) return undefined;
+      const count = (name: string) => countIn(row["info"] as Members, name, { action, otherwise: 0 });
+      return { doc_count: count("doc_count"), doc_del_count: count("doc_del_count") };
+    });
   }
 
   async #infoIfAny(database: string, options: CallOptions): Promise<DatabaseInfo | undefined> {
@@ -242,26 +247,21 @@ export class CouchClient {
     ids: readonly string[],
     options: CallOptions = {},
   ): Promise<Map<string, string>> {
+    const subject = { action: `look at documents of database "${database}"`, database };
     const answer = await this.#http.json(`/${encodeDatabase(database)}/_all_docs`, {
       method: "POST",
       body: JSON.stringify({ keys: ids }),
       headers: JSON_BODY,
-      action: `look at documents of database "${database}"`,
-      database,
+      ...subject,
       ...options,
-    }) as { rows?: { key: string; value?: { rev?: string } | null }[] } | null;
-    const rows = answer?.rows;
-    if (!Array.isArray(rows) || rows.length !== ids.length) {
-      throw new CouchError(
-        `Cannot look at documents of database "${database}": the answer does not have a row for each`,
-        {
-          error: "cut_off",
-          reason: `${rows?.length ?? "no"} rows for ${ids.length} ids`,
-          database,
-        },
-      );
-    }
-    return new Map(rows.flatMap(({ key, value }) => value?.rev === undefined ? [] : [[key, value.rev]]));
+    });
+    const rows = rowsIn(membersOf(answer, subject), "rows", subject);
+    if (rows.length !== ids.length) throw strangeAnswer(subject, "has not a row for each id");
+    return new Map(rows.flatMap((row, index) => {
+      if (row["key"] !== ids[index]) throw strangeAnswer(subject, "has rows for other documents");
+      const { rev } = innerMembers(row, "value");
+      return typeof rev === "string" ? [[ids[index]!, rev] as const] : [];
+    }));
   }
 
   /**
@@ -274,15 +274,20 @@ export class CouchClient {
     revisions: Readonly<Record<string, readonly string[]>>,
     options: CallOptions = {},
   ): Promise<Map<string, ReadonlySet<string>>> {
+    const subject = { action: `compare revisions with those of database "${database}"`, database };
     const answer = await this.#http.json(`/${encodeDatabase(database)}/_revs_diff`, {
       method: "POST",
       body: JSON.stringify(revisions),
       headers: JSON_BODY,
-      action: `compare revisions with those of database "${database}"`,
-      database,
+      ...subject,
       ...options,
-    }) as Record<string, { missing?: string[] }>;
-    return new Map(Object.entries(answer).map(([id, { missing = [] }]) => [id, new Set(missing)]));
+    });
+    return new Map(
+      Object.entries(membersOf(answer, subject)).map(([id, row]) => {
+        if (!Object.hasOwn(revisions, id)) throw strangeAnswer(subject, "speaks of other documents");
+        return [id, new Set(textsIn(membersOf(row, subject), "missing", subject))];
+      }),
+    );
   }
 
   /** `GET /{db}/_local/{id}`: the document, undefined where there is none. @param id Without `_local/`. */
@@ -306,8 +311,9 @@ export class CouchClient {
     document: Record<string, unknown>,
     options: CallOptions = {},
   ): Promise<void> {
-    const present = await this.localDocument(database, id, options) as { _rev?: string } | undefined;
-    const body = present?._rev === undefined ? document : { ...document, _rev: present._rev };
+    const present = await this.localDocument(database, id, options);
+    const rev = isMembers(present) ? present["_rev"] : undefined;
+    const body = typeof rev === "string" ? { ...document, _rev: rev } : document;
     await this.#http.text(`/${encodeDatabase(database)}/_local/${encodeURIComponent(id)}`, {
       method: "PUT",
       body: JSON.stringify(body),
@@ -330,12 +336,11 @@ export class CouchClient {
     page: { since: string; limit: number; positionsEvery?: number | undefined },
     options: CallOptions & { attempts?: number | undefined } = {},
   ): Promise<ChangesPage> {
-    const answer = await this.#http.json(this.#changesPath(database, page), {
+    return await this.#http.parsed(this.#changesPath(database, page), {
       action: `list the documents of database "${database}"`,
       database,
       ...options,
-    });
-    return readChangesPage(answer, database);
+    }, (bytes) => parseChangesPage(bytes, database));
   }
 
   /**
@@ -487,6 +492,26 @@ export class CouchClient {
     } catch (error) {
       if (error instanceof CouchError && error.facts.error === "file_exists") return false;
       throw error;
+    }
+  }
+
+  /**
+   * `DELETE /{db}`: all of it is gone, for good. One that is not there is no failure.
+   *
+   * @param mayDrop Whoever calls says which names may be dropped at all; another one is a defect and nothing happens.
+   */
+  async dropDatabase(database: string, mayDrop: (name: string) => boolean, options: CallOptions = {}): Promise<void> {
+    if (!mayDrop(database)) throw new TypeError(`Database "${database}" must not be dropped`);
+    try {
+      await this.#change(`/${encodeDatabase(database)}`, {
+        method: "DELETE",
+        action: `drop database "${database}"`,
+        database,
+        ...options,
+      });
+    } catch (error) {
+      // An answer that was lost, asked again.
+      if (!(error instanceof CouchError) || error.facts.status !== 404) throw error;
     }
   }
 

@@ -206,7 +206,7 @@ export async function tryNotify(
     const url = new URL(text);
     host = url.host;
     const told = tasks.filter((task) => urlFor(secret, task) === text).map((task) => ({ task }));
-    const words = "A check of the setup: nothing has run";
+    const words = "A line of check of couchdb-backup: nothing has run";
     const message: NotifyMessage = { event: "log", ok: null, run, tasks: told, text: words };
     const problem = await post(url, { kind, message, signal, attemptMs: ATTEMPT_MS, fetch: ask });
     if (problem === undefined) continue;

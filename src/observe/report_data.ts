@@ -2,6 +2,7 @@
  * The facts of a report, small enough for ten thousand databases and a year: a day of a database is a letter, and letters
  * that repeat are counted. In: what happened on which day. Out: text that the page and other programs read back. Pure.
  */
+import type { Proofs } from "../archive/proof.ts";
 
 /**
  * What a day brought a database, from what counts most: complete in `f`ull, as an `i`ncrement, u`=`nchanged, complete but
@@ -66,6 +67,8 @@ export interface ReportData {
   /** Whether nobody need look, as `status` says it. */
   ok: boolean;
   tasks: ReportedTask[];
+  /** When the backups were last proved, and how that came out. */
+  proofs: Proofs;
   /** For each day from `from` on: databases that were saved, had not changed, failed; bytes that were stored. */
   by_day: { complete: number[]; unchanged: number[]; failed: number[]; bytes: number[] };
   databases: ReportedDatabase[];

@@ -48,6 +48,7 @@ export function formatReportPage(data: ReportData): string {
 <section>
 <h2>Tasks</h2>
 ${formatTasks(data.tasks)}
+${formatProofs(data.proofs)}
 </section>
 <section>
 <h2>Day by day</h2>
@@ -95,6 +96,21 @@ function formatTasks(tasks: readonly ReportedTask[]): string {
   const heads = ["Task", "State", "Last complete", "Age", "Databases", "Failed", "Next", "Runs, by how long they took"];
   const head = heads.map((name) => `<th scope="col">${name}</th>`).join("");
   return `<div class="wide"><table><thead><tr>${head}</tr></thead><tbody>${rows.join("\n")}</tbody></table></div>`;
+}
+
+/** Whether anybody has looked if the backups can be restored. */
+function formatProofs({ verify, test_restore }: ReportData["proofs"]): string {
+  const told = [["verify --all", verify], ["test-restore", test_restore]] as const;
+  const items = told.map(([command, proof]) => {
+    if (proof === null) return `<li><b>${command}</b>: has not been run yet</li>`;
+    const { at, ok, backups, backups_in_all, faulty, last_ok_at } = proof;
+    const found = ok ? "nothing is wrong" : `something is wrong with ${formatCount(faulty)}`;
+    const before = ok ? "" : last_ok_at === null ? "; never was all well" : `; all was well ${moment(last_ok_at)}`;
+    return `<li><b>${command}</b>, ${moment(at)}: <span class="${ok ? "good" : "bad"}">${
+      ok ? "✓" : "✗"
+    } ${found}</span> of ${formatCount(backups)} looked at, ${formatCount(backups_in_all)} in all${before}</li>`;
+  });
+  return `<h3>Proofs</h3>\n<ul>${items.join("")}</ul>`;
 }
 
 function formatFailures(failed: ReportedTask["failed"]): string {

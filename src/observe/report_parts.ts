@@ -9,7 +9,7 @@ export const REPORT_STYLE: string = `
 @media(prefers-color-scheme:dark){:root{--back:#14171b;--text:#e4e7eb;--dim:#9aa3ad;--line:#333a42;--f:#46b36a;--i:#5c9ce6;--same:#566170;--u:#d9ae2e;--x:#ef5b55;--l:#ef9440}}
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:1400px;padding:1rem;background:var(--back);color:var(--text);font:15px/1.45 system-ui,sans-serif}
-h1{margin:0;font-size:1.5rem}h2{font-size:1.15rem;margin:1.6rem 0 .5rem}header p{margin:.2rem 0}
+h1{margin:0;font-size:1.5rem}h3{font-size:1rem;margin:1rem 0 .2rem}h3+ul{margin:.2rem 0;padding-left:1.2rem}h2{font-size:1.15rem;margin:1.6rem 0 .5rem}header p{margin:.2rem 0}
 .verdict{font-weight:600}.good{color:var(--f)}.bad{color:var(--x)}
 .facts{display:flex;flex-wrap:wrap;gap:.6rem 2rem;margin:1rem 0}.facts dt{color:var(--dim);font-size:.85rem}.facts dd{margin:0;font-size:1.3rem}
 .wide{overflow-x:auto}table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.25rem .6rem .25rem 0;border-bottom:1px solid var(--line);vertical-align:middle;white-space:nowrap}

@@ -85,6 +85,7 @@ export async function readReport(
     to: dayText(today),
     ok: status.ok,
     tasks: status.tasks.map((one) => ({ ...one, runs: runsOf.get(one.task)?.runs ?? [] })),
+    proofs: status.proofs,
     by_day: byDay,
     databases,
   };

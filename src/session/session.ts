@@ -3,6 +3,7 @@
  * what openSession() opened. Out: the commands' reports. A command's code is loaded when the command is called, and
  * CouchDB's password is read when CouchDB is first needed: what needs neither costs neither.
  */
+import type { Proof, ProofKind } from "../archive/proof.ts";
 import type { Repository } from "../archive/repository.ts";
 import { isSaved, isTaskSaved, type RunReport } from "../archive/report.ts";
 import type { RunContext, RunMonitor } from "../commands/backup/context.ts";
@@ -20,12 +21,13 @@ import type { FleetRequest } from "../commands/restore/fleet.ts";
 import type { FleetReport } from "../commands/restore/fleet_report.ts";
 import type { RestoreReport } from "../commands/restore/report.ts";
 import type { SizesReport } from "../commands/sizes.ts";
-import type { VerifyAllReport, VerifyAllRequest } from "../commands/verify_all.ts";
+import type { TestRestoreReport, TestRestoreRequest } from "../commands/test_restore/test_restore.ts";
+import type { FaultyBackup, VerifyAllReport, VerifyAllRequest } from "../commands/verify_all.ts";
 import type { VerifyReport, VerifyRequest } from "../commands/verify.ts";
 import type { Config } from "../config/config.ts";
 import type { CouchClient } from "../couchdb/client.ts";
 import { type BackupDate, formatDate } from "../dates.ts";
-import { describeError, exitCodeOf, hintOf, UsageError } from "../errors.ts";
+import { describeError, EXIT, exitCodeOf, hintOf, UsageError } from "../errors.ts";
 import type { Log, Progress } from "../observe.ts";
 import { eitherSignal } from "../parallel.ts";
 import { openStore } from "../store/open.ts";
@@ -180,8 +182,13 @@ export class Session implements AsyncDisposable {
    * @throws UsageError when `tasks` or `databases` name what is not there; CouchError when CouchDB cannot be asked.
    */
   async select(request: BackupRequest = {}): Promise<TaskSelection[]> {
-    const { pickTasks, selectTasks } = await import("../task/selection.ts");
+    const [{ pickTasks, selectTasks }, { requireCodec }, { codecOf }] = await Promise.all([
+      import("../task/selection.ts"),
+      import("../codec/codec.ts"),
+      import("../task/task.ts"),
+    ]);
     const tasks = pickTasks(this.config.tasks, request.tasks ?? []);
+    for (const task of tasks) requireCodec(codecOf(task));
     const couch = await this.connect();
     const names = await couch.listDatabases({ signal: this.#parts.signal });
     const { databases: only, date } = request;
@@ -291,13 +298,58 @@ export class Session implements AsyncDisposable {
   }
 
   /**
-   * Verifies the backups of the whole repository, or the part of them whose turn it is today. Needs no CouchDB.
+   * Verifies the backups of the whole repository, or the part of them whose turn it is today. Needs no CouchDB. How it came
+   * out is kept and published, unless it was asked for some databases alone, or did not read what it looked at.
    *
    * @throws UsageError, StoreError; what is wrong with a backup is in the report.
    */
   async verifyAll(request: VerifyAllRequest = {}): Promise<VerifyAllReport> {
     const { verifyAll } = await import("../commands/verify_all.ts");
-    return await verifyAll({ ...this.surroundings, ...this.#paths() }, request);
+    const report = await verifyAll({ ...this.surroundings, ...this.#paths() }, request);
+    if (request.match === undefined && request.quick !== true) await this.#keepProof("verify", report);
+    return report;
+  }
+
+  /**
+   * Restores backups into scratch databases, compares what came back, and drops these. How it came out is kept and
+   * published, unless it was asked for some databases alone.
+   *
+   * @throws UsageError; ArchiveError when there is no backup; CouchError when nothing can be written at all; StoreError; the
+   * reason of `signal` or `stop`. What is wrong with one backup is in the report.
+   */
+  async testRestore(request: TestRestoreRequest = {}): Promise<TestRestoreReport> {
+    const { testRestore } = await import("../commands/test_restore/test_restore.ts");
+    const report = await testRestore({ ...await this.context(), ...this.#paths() }, request);
+    if (request.match === undefined) await this.#keepProof("test_restore", report);
+    return report;
+  }
+
+  /** For who asks later, and for monitoring. What was found stands whether that can be stored and delivered or not. */
+  async #keepProof(
+    kind: ProofKind,
+    report:
+      & Pick<VerifyAllReport, "backups" | "backups_in_all" | "documents" | "faulty" | "seconds">
+      & Partial<Pick<TestRestoreReport, "left_behind">>,
+  ): Promise<void> {
+    const { config, host, log, now, signal, certificates } = this.#parts;
+    const { backups, backups_in_all, documents, seconds, left_behind = [] } = report;
+    // A backup that lacks what CouchDB could not read is as it was saved; who restores one gets that told.
+    const isUnreadable = ({ exit_code }: FaultyBackup) => kind === "verify" && exit_code === EXIT.partial;
+    const faulty = report.faulty.filter((one) => !isUnreadable(one)).length;
+    const ok = faulty + left_behind.length === 0;
+    const outcome = { at: now().toISOString(), ok, backups, backups_in_all, faulty, documents, seconds };
+    let proof: Proof = { ...outcome, last_ok_at: ok ? outcome.at : null };
+    try {
+      const { storeProof } = await import("../archive/proof.ts");
+      proof = await storeProof(this.repository, kind, outcome, { signal });
+    } catch (error) {
+      signal.throwIfAborted();
+      log.warn("outcome is not stored", { proof: kind, error: describeError(error) });
+    }
+    if (config.prometheus === undefined) return;
+    const { publishProof } = await import("./publish.ts");
+    const fetch = await certificates.fetchFor("pushgateway");
+    for (const warning of await publishProof(config, { kind, proof, host, fetch })) log.warn("metrics", { warning });
   }
 
   /**

@@ -399,7 +399,7 @@ Deno.test("main() prints its help and version on stdout, and its usage on stderr
   for (const args of [["help"], ["--help"], ["-h"]]) {
     const { code, out, err } = await run(args);
     assertEquals([code, err], [0, ""]);
-    assertStringIncludes(out, "  backup       back up the databases a config selects");
+    assertStringIncludes(out, "  backup        back up the databases a config selects");
   }
   const { code, out } = await run(["backup", "--help"]);
   assertEquals(code, 0);

@@ -74,6 +74,7 @@ Deno.test("parseConfig() reads the sample with its colon", () => {
     revisions: true,
     tombstones: false,
     increments: undefined,
+    codec: { compression: "gzip", level: undefined },
     parallel: 4,
     concurrency: undefined,
     allowEmpty: false,
@@ -105,6 +106,8 @@ task:
     incremental: true
     max_increments: 30
     full_every: 90
+    compression: zstd
+    compression_level: 19
     parallel: 32
     concurrency: 100
     allow_empty: true
@@ -144,6 +147,7 @@ prometheus: {pushgateway: "http://u:p@push:9091/", per_database: true, instance:
     revisions: false,
     tombstones: true,
     increments: { most: 30, fullEveryDays: 90 },
+    codec: { compression: "zstd", level: 19 },
     parallel: 32,
     concurrency: 100,
     allowEmpty: true,
@@ -428,6 +432,21 @@ ${BUCKET}`,
       '16:34: Key "task.daily.chunk" is -0.5, must be a whole number of at least 1',
       '16:50: Key "task.daily.timezone" is "+01:00", must be a time zone such as "Europe/Berlin" or "UTC"',
       '16:73: Key "task.daily.concurrency" is 0, must be a whole number from 1 to 100',
+    ],
+  },
+  {
+    what: "compressions",
+    text: `${DATABASE}task:
+  a: {databases: [a], compression: lz4}
+  b: {databases: [a], compression: zstd, compression_level: 20}
+  c: {databases: [a], compression_level: 10}
+  d: {databases: [a], compression_level: fast}
+${BUCKET}`,
+    message: [
+      '3:36: Key "task.a.compression" is "lz4", must be "gzip" or "zstd"',
+      '4:61: Key "task.b.compression_level" is 20, must be a whole number from 1 to 19',
+      '5:42: Key "task.c.compression_level" is more than 9, the highest level of gzip',
+      '6:42: Key "task.d.compression_level" is "fast", must be a whole number from 1 to 19',
     ],
   },
   {
@@ -844,7 +863,7 @@ Deno.test("parseConfig() reads config.sample.yaml with the keys that are comment
 
 Deno.test("parseConfig() gives the defaults that docs/configuration.md names", async () => {
   const docs = (await projectFile("docs/configuration.md")).replaceAll(/ +/g, " ");
-  const rows = docs.matchAll(/^\| `(\w+)` \| .* \| `(\d+|true|false|\[\])` \| .* \|$/gm);
+  const rows = docs.matchAll(/^\| `(\w+)` \| .* \| `(\d+|true|false|\[\]|"[a-z]+")` \| .* \|$/gm);
   const documented = Object.fromEntries([...rows].map(([, key, value]) => [key, JSON.parse(value!)]));
   const [task] = parse(`${DATABASE}${TASK}${BUCKET}`).tasks;
   assertEquals(documented, {
@@ -857,6 +876,7 @@ Deno.test("parseConfig() gives the defaults that docs/configuration.md names", a
     incremental: task?.increments !== undefined,
     max_increments: parse(`${DATABASE}task: {w: {databases: [a], incremental: true}}\n${BUCKET}`).tasks[0]?.increments
       ?.most,
+    compression: task?.codec?.compression,
     parallel: task?.parallel,
     allow_empty: task?.allowEmpty,
     per_database: parse(`${DATABASE}${TASK}${BUCKET}prometheus: a.prom\n`).prometheus?.perDatabase,

@@ -35,6 +35,7 @@ function madeUp(count: number): ReportData {
     to: "2026-11-28",
     ok: true,
     tasks: [],
+    proofs: { verify: null, test_restore: null },
     by_day,
     databases,
   };

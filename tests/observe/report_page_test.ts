@@ -44,6 +44,7 @@ function dataOf(databases: ReportedDatabase[], part: Partial<ReportData["tasks"]
       runs: [{ at: "2026-11-28T02:00:00.000Z", ok: true, seconds: 60, databases: 1, failed: 0, by_hand: false }],
       ...part,
     }],
+    proofs: { verify: null, test_restore: null },
     by_day: { complete: [0, 1, 0], unchanged: [0, 0, 1], failed: [0, 0, 0], bytes: [0, 1000, 0] },
     databases,
   };
@@ -93,6 +94,21 @@ Deno.test("formatReportPage() says what matters without its script: tasks, failu
   }
   assertMatch(text, /Oldest restore points[\s\S]*<th scope="row">old<[\s\S]*<th scope="row">a</);
   assertMatch(text, /aria-label="1 run of nightly, the longest took 1m00s"/);
+  const proof = {
+    at: "2026-11-27T05:00:00Z",
+    ok: true,
+    backups: 20,
+    backups_in_all: 214,
+    faulty: 0,
+    documents: 9,
+    seconds: 3,
+  };
+  const good = { ...proof, last_ok_at: proof.at };
+  const bad = { ...proof, ok: false, faulty: 2, last_ok_at: null };
+  const proved = formatReportPage({ ...data, proofs: { verify: good, test_restore: bad } });
+  assertMatch(proved, /verify --all<\/b>, .*✓ nothing is wrong<\/span> of 20 looked at, 214 in all</);
+  assertMatch(proved, /test-restore<\/b>, .*✗ something is wrong with 2<\/span> .*; never was all well/);
+  assertStringIncludes(text, "<b>test-restore</b>: has not been run yet");
   assertStringIncludes(formatReportPage(dataOf([])), "There is no backup in the catalog");
 });
 

@@ -19,12 +19,16 @@ import { type FolderState, type ListedManifest, listManifests } from "../../arch
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import type { BackupDate } from "../../dates.ts";
 import { ArchiveError, StoreError } from "../../errors.ts";
+import { findGoneChunk } from "../../archive/chain.ts";
 import { joinKey } from "../../store/key.ts";
 import type { Run } from "./context.ts";
 import { readObjectBytes } from "../../store/whole.ts";
 
 /** Clocks that differ by more than this are worth a warning. */
 const MOST_CLOCK_DIFFERENCE_MS = 120_000;
+
+/** A run that took longer makes sure that its chunks are still there. */
+const LONG_RUN_MS = 24 * 3_600_000;
 
 /** What there is to finish. */
 export interface FinishedBackup {
@@ -67,6 +71,7 @@ export async function finishBackup(context: Run, backup: FinishedBackup): Promis
     totals,
     chunks,
   };
+  await requireChunks(context, { folder, manifest });
   const name = manifestName(momentAt, shortRun(origin.run));
   const key = joinKey(folder, name);
   await new Catalog(repository).add({
@@ -121,6 +126,28 @@ export async function finishCopy(
 /** Whether none is later. A `manifest.json` among them has no moment: it is of format 1, its only one, which must stay. */
 function isNewest(manifests: readonly ListedManifest[], moment: Date): boolean {
   return manifests.every(({ finishedAt }) => finishedAt !== undefined && finishedAt <= moment);
+}
+
+/**
+ * A run that took long, or whose machine was suspended, looks whether its chunks are still there: what deletes left-overs
+ * may have taken them for some.
+ */
+async function requireChunks(
+  { repository: { store }, signal }: Run,
+  { folder, manifest }: { folder: string; manifest: Manifest },
+): Promise<void> {
+  if (Date.parse(manifest.finished_at) - Date.parse(manifest.started_at) < LONG_RUN_MS) return;
+  const gone = await findGoneChunk({ store, folder, manifest }, { signal });
+  if (gone === undefined) return;
+  const key = joinKey(folder, gone);
+  throw new StoreError(
+    `Cannot complete the backup of "${manifest.database}": chunk "${key}" is gone since it was stored`,
+    {
+      code: "gone",
+      key,
+    },
+    { hint: "Look for what else deletes in the store, such as a lifecycle rule; the next run saves all of it again" },
+  );
 }
 
 /**

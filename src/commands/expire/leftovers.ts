@@ -7,7 +7,7 @@ import { isCheckpointName, isFilterName, isPinName, parseChunkName, pinName } fr
 import { joinKey } from "../../store/key.ts";
 import { YOUNGEST_MS } from "../../task/retention.ts";
 
-/** A run that noted how far it has come so lately may be under way, or be resumed. */
+/** A run that stored something or noted how far it has come so lately may be under way, suspended, or be resumed. */
 export const RESUMABLE_MS: number = 7 * YOUNGEST_MS;
 
 /** An object that no backup needs. */
@@ -17,8 +17,8 @@ export interface LeftoverObject {
 }
 
 /**
- * The objects that may go. Nothing does where a run may still go on from it, what is younger than a day, or younger than the
- * newest whole backup of the database: there it may be all that there is of what has changed since.
+ * The objects that may go. Nothing does where a run may still go on from it, what is younger than a week, or younger than
+ * the newest whole backup of the database: there it may be all that there is of what has changed since.
  *
  * @param options `now`: by the store's clock.
  */
@@ -29,7 +29,7 @@ export function findLeftovers({ folders }: DatabaseHoldings, { now }: { now: Dat
       finishedAt.getTime()
     ),
   );
-  const before = Math.min(newest, now.getTime() - YOUNGEST_MS);
+  const before = Math.min(newest, now.getTime() - RESUMABLE_MS);
   return folders.filter((folder) => isQuiet(folder, now)).flatMap((folder) => {
     const named = new Set(folder.backups.flatMap(({ chunks, run }) => [...chunks.keys(), pinName(run)]));
     return [...folder.objects].filter(([name, { modified }]) =>

@@ -4,6 +4,7 @@
  */
 import type { CouchClient } from "../../couchdb/client.ts";
 import { type BodyDocument, RequestBody } from "../../couchdb/request_body.ts";
+import { CouchError } from "../../errors.ts";
 import { readTextMembers } from "../../json/members.ts";
 
 /** So many ids are named; all are counted. */
@@ -24,6 +25,8 @@ export class Delta {
   /** What shows a revision that the backup does not have. */
   readonly newer: NewerDocuments = { count: 0, ids: [] };
 
+  /** Ids of documents of which revisions were not sent. */
+  readonly #passed = new Set<string>();
   readonly #couch: CouchClient;
   readonly #database: string;
 
@@ -41,6 +44,7 @@ export class Delta {
     const missing = await this.#couch.missingRevisions(this.#database, wanted, options);
     const lacking = documents.filter(({ id, rev }) => missing.get(id)?.has(rev) === true);
     this.present += documents.length - lacking.length;
+    for (const { id, rev } of documents) if (missing.get(id)?.has(rev) !== true) this.#passed.add(id);
     return lacking.length === documents.length
       ? body
       : new RequestBody("kept", lacking.map(({ document }) => document));
@@ -53,7 +57,18 @@ export class Delta {
     for (const { id, rev } of body.documents().map(withIdentity)) {
       leaves.set(id, (leaves.get(id) ?? new Set()).add(rev));
     }
+    // Read before anything is awaited: batches are many at a time.
+    const passed = [...leaves.keys()].filter((id) => this.#passed.delete(id));
     const shown = await this.#couch.newestRevisions(this.#database, [...leaves.keys()], options);
+    const lost = passed.find((id) => !shown.has(id));
+    if (lost !== undefined) {
+      // Not sent, because it was said to be there.
+      throw new CouchError(
+        `Cannot restore into database "${this.#database}": CouchDB says that it has document "${lost}", and does not show it`,
+        { error: "strange_answer", reason: "a document that is said to be there is not", database: this.#database },
+        { hint: "Something between changes CouchDB's answers, or the document was purged this moment: restore again" },
+      );
+    }
     for (const [id, revs] of leaves) {
       const rev = shown.get(id);
       if (rev === undefined || revs.has(rev)) continue;

@@ -111,3 +111,18 @@ Deno.test("finishCopy() makes the copy that a run has not come to, of the newest
     });
   }
 });
+
+Deno.test("finishBackup() of a run that took longer than a day completes nothing whose chunks somebody has taken away", async () => {
+  await inStore(async (store) => {
+    const late = { at: "2026-01-05T18:05:00.200Z" };
+    const error = await assertRejects(
+      () => finish(store, "weekly", late),
+      StoreError,
+      `chunk "${FOLDER}/0000000.json.gz"`,
+    );
+    assertEquals(error.facts.code, "gone");
+    assertEquals(await listManifests(store, FOLDER, {}), []);
+    await store.replace(`${FOLDER}/0000000.json.gz`, new TextEncoder().encode("12345"));
+    assertEquals((await finish(store, "weekly", late)).chunks.length, 1);
+  });
+});

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { exitCodeOfRestore } from "../../../src/commands/restore/report.ts";
-import { EXIT, UsageError } from "../../../src/errors.ts";
+import { CouchError, EXIT, UsageError } from "../../../src/errors.ts";
 import { couch, couchOk } from "../../couch_request.ts";
 import { seedHardDatabase } from "../../hard_database.ts";
 import { compareLeafRevisions, readAllLeafRevisions } from "../../leaf_revisions.ts";
@@ -153,4 +153,25 @@ Deno.test("restore into a database that holds a part of the backup sends only wh
   const third = await bytesOf(true);
   assert(third.sent > 0);
   assertEquals(compareLeafRevisions(before, await readAllLeafRevisions(setup.server, "copy")), []);
+});
+
+Deno.test("restore does not take an empty answer to _revs_diff for a database that has everything", async () => {
+  await using setup = await withBackup();
+  await setup.drop();
+  await couchOk(setup.server, `PUT ${setup.at}`);
+  await couchOk(setup.server, `PUT ${setup.at}/of-others`, { v: 1 });
+  setup.server.faults.add({
+    endpoint: "_revs_diff",
+    times: 1000,
+    fault: { kind: "answer", status: 200, body: {} },
+  });
+  const session = await setup.open();
+  const attempt = () => session.restore({ database: setup.name, path: "latest", intoExisting: true });
+  await assertRejects(attempt, CouchError, "and does not show it");
+  setup.server.faults.add({
+    endpoint: "_all_docs",
+    times: 1000,
+    fault: { kind: "answer", status: 200, body: { rows: [] } },
+  });
+  await assertRejects(attempt, CouchError, "has not a row for each id");
 });

@@ -15,7 +15,14 @@ const generation = z.int({ error: "must be a whole number" }).min(0, { error: "m
 
 const SCHEMAS: { [Kind in keyof EventKinds]: z.ZodType<EventKinds[Kind]> } = {
   tick: z.object({ source: z.literal("aws.events"), time: instant }),
-  plan: z.strictObject({ action: z.literal("plan"), task: name, elapse: instant, only, generation }),
+  plan: z.strictObject({
+    action: z.literal("plan"),
+    task: name,
+    elapse: instant,
+    only,
+    generation,
+    execution: name.optional(),
+  }),
   backup: z.strictObject({
     action: z.literal("backup"),
     task: name,
@@ -25,7 +32,14 @@ const SCHEMAS: { [Kind in keyof EventKinds]: z.ZodType<EventKinds[Kind]> } = {
     cursor: z.string().nullable().default(null).transform((text) => text || null),
     generation,
   }),
-  summarise: z.strictObject({ action: z.literal("summarise"), task: name, elapse: instant, only, generation }),
+  summarise: z.strictObject({
+    action: z.literal("summarise"),
+    task: name,
+    elapse: instant,
+    only,
+    generation,
+    map: z.looseObject({ Error: z.string().optional(), Cause: z.string().optional() }).optional(),
+  }),
   expire: z.strictObject({
     action: z.literal("expire"),
     confirm: z.boolean({ error: "must be true or false" }).default(false),
@@ -51,6 +65,8 @@ export interface PlanEvent {
   only: Only;
   /** Which run of the elapse it is; 0 where nobody has said. */
   generation: number;
+  /** The ARN of the execution that asks. */
+  execution?: string | undefined;
 }
 
 /** The state machine asks for one round of one database. */
@@ -73,6 +89,8 @@ export interface SummariseEvent {
   only: Only;
   /** Which run of the elapse it is; 0 where nobody has said. */
   generation: number;
+  /** What became of going through the databases; with these fields where it was broken off, whatever became of each. */
+  map?: { Error?: string | undefined; Cause?: string | undefined } | undefined;
 }
 
 /** A person asks for a task to run: now, or, with an `elapse`, for the run of that elapse to go on. */

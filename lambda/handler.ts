@@ -8,7 +8,7 @@ import process from "node:process";
 import { type Environment, loadConfig } from "../src/config/config.ts";
 import type { Log } from "../src/observe.ts";
 import { pickTasks } from "../src/task/selection.ts";
-import { describeError, EXIT, hintOf, InterruptedError, ProgramError } from "../src/errors.ts";
+import { describeError, EXIT, hintOf, InterruptedError, ProgramError, UsageError } from "../src/errors.ts";
 import { compactInstant } from "../src/archive/layout.ts";
 import { openProgressLines } from "../src/observe/progress.ts";
 import { overdueDays } from "../src/schedule/overdue.ts";
@@ -26,7 +26,7 @@ import {
 } from "../src/schedule/rounds.ts";
 import { runScheduled, type ScheduledTask } from "../src/schedule/due.ts";
 import { parseS3Url } from "../src/store/s3/endpoint.ts";
-import { executionName, startExecution } from "../src/aws/step_functions.ts";
+import { executionName, type RunningExecution, runningExecutions, startExecution } from "../src/aws/step_functions.ts";
 import {
   type BackupEvent,
   type BackupResult,
@@ -59,11 +59,13 @@ export interface TickResult {
   started: string[];
   /** What is not saved. */
   failed: FailedElapse[];
+  /** The tasks that are due and wait for the run that is under way; absent where none does. */
+  waiting?: string[] | undefined;
   overdueDays: number;
 }
 
 /** What a tick has found; with an error where something is not saved. */
-interface TickFindings extends Pick<TickResult, "started" | "failed"> {
+interface TickFindings extends Pick<TickResult, "started" | "failed" | "waiting"> {
   error?: NotSavedError | undefined;
 }
 
@@ -165,22 +167,24 @@ class InvocationOf {
     }
     // Whatever happened: an alarm rests on this line.
     const overdue = await overdueDays({ ...this.#place(), now }, config.tasks);
-    const { started = [], failed = [], error = failure } = found ?? {};
-    this.log.info("schedules checked", { started, failed: failed.map(({ task }) => task), overdueDays: overdue });
+    const { started = [], failed = [], waiting, error = failure } = found ?? {};
+    const names = failed.map(({ task }) => task);
+    this.log.info("schedules checked", { started, failed: names, waiting, overdueDays: overdue });
     if (error !== undefined) throw error;
-    return { started, failed, overdueDays: overdue };
+    return { started, failed, ...waiting && { waiting }, overdueDays: overdue };
   }
 
   async #startDue(stateMachine: string, now: () => Date): Promise<TickFindings> {
     const { config } = this.#session;
     const context = { ...this.#place(), log: this.log, now, host: this.#host, stateMachine, aws: config.aws };
-    const { started, failed } = await startDue(context, config.tasks);
-    if (failed.length === 0) return { started, failed };
+    const { started, failed, waiting: all } = await startDue(context, config.tasks);
+    const waiting = all.length > 0 ? all : undefined;
+    if (failed.length === 0) return { started, failed, waiting };
     const names = failed.map(({ task }) => `"${task}"`).join(", ");
     const error = new NotSavedError(`Not everything is saved of ${names}`, {
       hint: "It is tried again; outcome-….json in the run's folder has the causes",
     });
-    return { started, failed, error };
+    return { started, failed, waiting, error };
   }
 
   async #runDue(now: () => Date): Promise<TickFindings> {
@@ -204,9 +208,17 @@ class InvocationOf {
     };
   }
 
+  /**
+   * Finds out what an execution has to do.
+   *
+   * @throws UsageError when another one was started before it and is running.
+   */
   async plan(event: PlanEvent): Promise<PlanResult> {
     const run = this.#runOf(event);
+    if (event.execution !== undefined) await this.#mustBeAlone(event.execution);
     const { databases, key, generation = 0 } = await planRun(await this.#session.context(), run, this.#rounds());
+    // What is still under way when the answer is given would be frozen with the function.
+    await this.#session.announced();
     const { bucket, folder: wholeKey } = parseS3Url(this.#session.repository.locate(key));
     return {
       task: event.task,
@@ -228,8 +240,14 @@ class InvocationOf {
 
   async summarise(event: SummariseEvent): Promise<SummariseResult> {
     const run = this.#runOf(event);
-    const report = await summariseRun({ ...this.#session.surroundings, ...this.#place() }, run, this.#rounds());
-    return this.#summaryOf(report, run);
+    const { Error: kind, Cause: cause = kind } = event.map ?? {};
+    const brokenOff = kind === undefined || cause === kind ? cause : `${kind}: ${cause}`;
+    const context = { ...this.#session.surroundings, ...this.#place() };
+    const report = await summariseRun(context, run, { ...this.#rounds(), brokenOff });
+    const summary = this.#summaryOf(report, run);
+    // The execution's cause, where that is all that anybody reads.
+    if (report.ok || brokenOff === undefined) return summary;
+    return { ...summary, message: `${summary.message}; broken off: ${brokenOff}` };
   }
 
   /**
@@ -257,6 +275,7 @@ class InvocationOf {
     const elapse = event.elapse ?? new Date(Math.floor(this.#session.surroundings.now().getTime() / 1000) * 1000);
     const run = this.#runOf({ ...event, elapse });
     if (config.stateMachine !== undefined) {
+      await this.#mustBeAlone(undefined);
       // Resuming a run is another execution than the run itself, whose name is used up.
       const more = event.elapse === undefined ? [] : [event.only, this.#invocation.requestId.slice(0, 8)];
       const name = executionName(event.task, compactInstant(elapse), ...more);
@@ -272,6 +291,28 @@ class InvocationOf {
     });
     if (!report.ok) throw notSaved(report);
     return this.#summaryOf(report, run);
+  }
+
+  /**
+   * Makes sure that no execution was started before one, or is running at all where it is still to be started.
+   *
+   * @throws UsageError when one was.
+   */
+  async #mustBeAlone(execution: string | undefined): Promise<void> {
+    const { config: { stateMachine, aws } } = this.#session;
+    if (stateMachine === undefined) return;
+    const running = await runningExecutions(stateMachine, { ...aws, ...this.#place() });
+    const own = running.find(({ arn }) => arn === execution);
+    const isBefore = ({ arn, startedAt }: RunningExecution) =>
+      own === undefined || startedAt < own.startedAt || (+startedAt === +own.startedAt && arn < own.arn);
+    const other = running.find((one) => one !== own && isBefore(one));
+    if (other === undefined) return;
+    throw new UsageError(
+      `Cannot start: the execution "${other.arn.split(":").at(-1)}" is running, and there is one at a time`,
+      {
+        hint: "Start it again when that one has ended, or stop that one; two at once would keep no delay",
+      },
+    );
   }
 
   /** Does work that has to be done within this invocation, and says what it means when it is not. */

@@ -1,11 +1,18 @@
 /**
- * A tick where a state machine does the work. In: the tasks. Out: an execution for each elapse that is due, claimed as a
- * server would claim it, so that servers and state machine leave each other's elapses alone; and what waits for another try.
+ * A tick where a state machine does the work. In: the tasks. Out: an execution for an elapse that is due, claimed as a server
+ * would claim it, so that servers and state machine leave each other's elapses alone; and what waits for another try. One
+ * execution at a time: each keeps its task's delay and concurrency, and of two side by side neither would be kept.
  */
 import { isWorthRetrying } from "../src/archive/report.ts";
 import { RunFolder } from "../src/archive/run_folder.ts";
 import type { AwsOptions } from "../src/aws/options.ts";
-import { executionArn, executionName, executionStatus, startExecution } from "../src/aws/step_functions.ts";
+import {
+  executionArn,
+  executionName,
+  executionStatus,
+  runningExecutions,
+  startExecution,
+} from "../src/aws/step_functions.ts";
 import { describeError } from "../src/errors.ts";
 import { compactInstant } from "../src/archive/layout.ts";
 import { CLAIM_TIMES } from "../src/schedule/claim.ts";
@@ -37,30 +44,71 @@ export interface StartContext extends LeaseContext {
   host: string;
 }
 
-/** Starts an execution for each elapse that is due. */
-export async function startDue(
-  context: StartContext,
-  tasks: readonly Task[],
-): Promise<{ started: string[]; failed: FailedElapse[] }> {
-  const started: string[] = [];
-  const failed: FailedElapse[] = [];
+/** What a tick has started, and what not. */
+export interface StartedDue {
+  started: string[];
+  failed: FailedElapse[];
+  /** Tasks that are due, and wait for the run that is under way. */
+  waiting: string[];
+}
+
+/** An elapse, and where it stands. */
+interface Found {
+  due: DueTask;
+  state: ElapseState;
+  standing: Standing;
+}
+
+/** Whether an elapse is to be started, is being run by somebody who lives, or neither. */
+type Standing = "due" | "alive" | "over";
+
+/** Starts an execution for the first elapse that is due, unless a run is under way. */
+export async function startDue(context: StartContext, tasks: readonly Task[]): Promise<StartedDue> {
+  const { repository, log, signal } = context;
+  const all: Found[] = [];
   for (const task of tasks) {
     const elapse = latestElapse(task, context.now());
     if (elapse === undefined) continue;
-    const { repository, signal } = context;
     const due = { task, elapse };
     const state = await readElapse(repository.store, repository.runFolder({ task: task.name, elapse }), { signal });
-    if (await isDue(context, state)) started.push(...await start(context, due, state));
-    else failed.push(...await findFailed(context, due, state));
+    all.push({ due, state, standing: await standingOf(context, state) });
   }
-  return { started, failed };
+  const found: StartedDue = { started: [], failed: [], waiting: [] };
+  const alive = all.find(({ standing }) => standing === "alive");
+  let inTheWay = alive === undefined ? undefined : nameOfRun(alive);
+  for (const { due, state, standing } of all) {
+    if (standing === "due") {
+      inTheWay ??= (await runningExecutions(context.stateMachine, { ...context.aws, signal }))[0]?.arn;
+      if (inTheWay === undefined) {
+        found.started.push(...await start(context, due, state));
+        // Where another tick was faster with it, that one's run is under way.
+        inTheWay = executionOf(context, due, state);
+        continue;
+      }
+      found.waiting.push(due.task.name);
+      log.info("elapse waits for the run that is under way", { task: due.task.name, elapse: due.elapse, inTheWay });
+    }
+    found.failed.push(...await findFailed(context, due, state));
+  }
+  return found;
 }
 
-async function isDue(context: StartContext, state: ElapseState): Promise<boolean> {
-  const { now } = context;
-  if (state.kind === "free" || state.kind === "stopped") return true;
-  if (state.kind === "failed") return state.retryAt <= now();
-  return state.kind === "running" && await isDead(context, state);
+async function standingOf(context: StartContext, state: ElapseState): Promise<Standing> {
+  if (state.kind === "free" || state.kind === "stopped") return "due";
+  if (state.kind === "failed") return state.retryAt <= context.now() ? "due" : "over";
+  if (state.kind === "finished") return "over";
+  return await isDead(context, state) ? "due" : "alive";
+}
+
+function nameOfRun({ due, state }: Found): string {
+  const holder = "holder" in state ? state.holder : undefined;
+  return holder?.execution ?? `${due.task.name}${holder === undefined ? "" : ` on ${holder.host}`}`;
+}
+
+function executionOf({ stateMachine }: StartContext, { task, elapse }: DueTask, state: ElapseState): string {
+  const generation = nextGeneration(state);
+  const more = generation > 1 ? [String(generation)] : [];
+  return executionArn(stateMachine, executionName(task.name, compactInstant(elapse), ...more));
 }
 
 /** Whether a run has ended without a word: Step Functions tells, or it has not given any for long. */
@@ -90,9 +138,9 @@ async function start(context: StartContext, due: DueTask, state: ElapseState): P
   const { stateMachine, aws, host, log, now, signal } = context;
   const { task, elapse } = due;
   const generation = nextGeneration(state);
-  const name = executionName(task.name, compactInstant(elapse), ...generation > 1 ? [String(generation)] : []);
+  const execution = executionOf(context, due, state);
+  const name = execution.split(":").at(-1)!;
   const run = runOf(due);
-  const execution = executionArn(stateMachine, name);
   const holder = { run, host, pid: 0, started_at: now().toISOString(), execution };
   if (await takeLease(context, { ...due, run }, { state, holder }) === undefined) return [];
   if (generation === 1) await giveUpEarlier(context, due);

@@ -152,7 +152,7 @@ function plain(text: string): string {
     .replaceAll(/\([^()]* ago\)/g, "(T ago)")
     .replaceAll(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, "RUN").replaceAll(/Z-[0-9a-f]{8}\.json/g, "Z-RUN.json")
     .replaceAll(/(?<=proved )\S+/g, "T").replaceAll(/(?<=nightly, )\S+/g, "T")
-    .replaceAll(/\d+(?:\.\d+)? [kM]?B\b/g, "N B").replaceAll(/ +/g, " ").trimEnd();
+    .replaceAll(/\d+(?:\.\d+)? [kM]?B\b/g, "N B").replaceAll(/\b\d+\.\d+x/g, "Rx").replaceAll(/ +/g, " ").trimEnd();
 }
 
 /** How two states differ. */

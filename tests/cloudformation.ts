@@ -11,6 +11,12 @@ export interface Resource {
 
 /** What the tests look at in a template. */
 export interface Template {
+  Metadata: {
+    "AWS::CloudFormation::Interface": {
+      ParameterGroups: { Parameters: string[] }[];
+      ParameterLabels: Record<string, unknown>;
+    };
+  };
   Parameters: Record<string, { Type: string; Default?: unknown; Description: string; AllowedPattern?: string }>;
   Conditions: Record<string, unknown>;
   Resources: Record<string, Resource>;

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import validateStates from "asl-validator";
 import { Repository } from "../src/archive/repository.ts";
 import { parseConfig } from "../src/config/config.ts";
@@ -30,7 +30,7 @@ function allStates(states: Record<string, State>): [string, State][] {
 const definition = (): any => structuredClone(resources.StateMachine!.Properties.Definition);
 
 /** What stands between the state machine's paths, for a run with one database. */
-const INPUT: Record<string, string | number | null> = {
+const INPUT: Record<string, unknown> = {
   "$.task": "weekly",
   "$.elapse": "2026-01-03T18:00:00Z",
   "$.only": "all",
@@ -38,6 +38,8 @@ const INPUT: Record<string, string | number | null> = {
   "$.plan.generation": 1,
   "$.database": "account/ab",
   "$.cursor": "",
+  "$$.Execution.Id": "arn:aws:states:eu-central-1:123456789012:execution:couchdb-backup:weekly-20260103T180000Z",
+  "$.map": { MapRunArn: "arn", ResultWriterDetails: {} },
 };
 const PLAN: PlanResult = {
   task: "weekly",
@@ -70,6 +72,44 @@ Deno.test("template.yaml has no null, which CloudFormation refuses anywhere in a
   walk(template, "template");
   assertEquals(nulls, []);
   assert(visited > 500, `only ${visited} values were looked at`);
+});
+
+Deno.test("template.yaml names no partition of AWS, and what its definitions have between braces is given to them", () => {
+  const fixed: string[] = [];
+  const names: string[] = [];
+  const walk = (value: unknown, path: string) => {
+    if (typeof value === "string") {
+      if (/\barn:aws[a-z-]*:/.test(value)) fixed.push(`${path}: ${value}`);
+      if (path.includes("Definition.")) { for (const [, name] of value.matchAll(/\$\{([^}]+)\}/g)) names.push(name!); }
+    } else if (typeof value === "object" && value !== null) {
+      for (const [key, one] of Object.entries(value)) walk(one, `${path}.${key}`);
+    }
+  };
+  walk(resources, "Resources");
+  assertEquals(fixed, []);
+  const { DefinitionSubstitutions } = resources.StateMachine!.Properties;
+  assertEquals([...new Set(names)].sort(), Object.keys(DefinitionSubstitutions).sort());
+  const integrations = { InvokeFunction: "lambda:invoke", GetObject: "s3:getObject", PutObject: "s3:putObject" };
+  for (const [name, integration] of Object.entries(integrations)) {
+    assertEquals(DefinitionSubstitutions[name], { "Fn::Sub": `arn:\${AWS::Partition}:states:::${integration}` });
+  }
+});
+
+Deno.test("template.yaml's state machine tries to plan and to summarise for hours, but not what stays wrong", () => {
+  const { Plan, Summarise } = definition().States;
+  for (const state of [Plan, Summarise]) {
+    const [, final, patient] = state.Retry;
+    assertEquals([final.ErrorEquals, final.MaxAttempts], [["UsageError", "ConfigError"], 0]);
+    const { IntervalSeconds, BackoffRate, MaxAttempts, MaxDelaySeconds } = patient;
+    const waits = Array.from(
+      { length: MaxAttempts },
+      (_, n) => Math.min(IntervalSeconds * BackoffRate ** n, MaxDelaySeconds),
+    );
+    const seconds = waits.reduce((sum, one) => sum + one);
+    assertEquals([MaxAttempts, MaxDelaySeconds, seconds], [12, 900, 8100]);
+    // CouchDB locks an address out at the fifth refused login within five minutes.
+    assert(waits[0]! + waits[1]! + waits[2]! > 300);
+  }
 });
 
 Deno.test("template.yaml has a state machine that the validator of the States Language accepts", () => {
@@ -187,6 +227,107 @@ Deno.test("template.yaml lets each rule, and no other, call its function", () =>
   ]);
   assertEquals(resources.Ticks!.Properties.Targets[0].Arn, { "Fn::GetAtt": ["Function", "Arn"] });
   assertEquals(resources.ExpiryDaily!.Properties.Targets[0].Arn, { "Fn::GetAtt": ["ExpireFunction", "Arn"] });
+});
+
+const noValue = { Ref: "AWS::NoValue" };
+const given = (condition: string, parameter: string) => ({ "Fn::If": [condition, { Ref: parameter }, noValue] });
+
+Deno.test("template.yaml tells of every alarm by topic and by e-mail, and of each what it means", () => {
+  const alarms = Object.entries(resources).filter(([, { Type }]) => Type === "AWS::CloudWatch::Alarm");
+  assertEquals(alarms.map(([name]) => name), [
+    "FunctionFails",
+    "FunctionIsThrottled",
+    "EventsAreLost",
+    "RunsFail",
+    "BackupIsOverdue",
+  ]);
+  const actions = [given("HasAlarmTopic", "AlarmTopicArn"), given("HasEmail", "Notifications")];
+  for (const [name, { Properties }] of alarms) {
+    assertEquals(Properties.AlarmActions, actions, name);
+    assert(JSON.stringify(Properties.AlarmDescription).length > 60, name);
+  }
+  // One failed invocation is tried again; three quarters of an hour are not.
+  const { EvaluationPeriods, DatapointsToAlarm } = resources.FunctionFails!.Properties;
+  assertEquals([DatapointsToAlarm, EvaluationPeriods], [3, 4]);
+  // A message lies in the queue for two weeks, and would ring for as long.
+  assert(alarms.every(([, { Properties }]) => Properties.Namespace !== "AWS/SQS"));
+  const metrics = resources.RunsFail!.Properties.Metrics as { MetricStat?: { Metric: { MetricName: string } } }[];
+  assertEquals(metrics.flatMap(({ MetricStat }) => MetricStat?.Metric.MetricName ?? []), [
+    "ExecutionsFailed",
+    "ExecutionsTimedOut",
+    "ExecutionsAborted",
+  ]);
+});
+
+Deno.test("template.yaml mails the cause of a run that fails, times out or is stopped, where an address is given", () => {
+  const { Condition, Properties: { EventPattern, Targets: [target] } } = resources.RunEnds!;
+  assertEquals(Condition, "MailsCauses");
+  assertEquals(template.Conditions.MailsCauses, {
+    "Fn::And": [{ Condition: "HasEmail" }, { Condition: "HasStateMachine" }],
+  });
+  assertEquals(EventPattern.detail, {
+    stateMachineArn: [{ Ref: "StateMachine" }],
+    status: ["FAILED", "TIMED_OUT", "ABORTED"],
+  });
+  assertEquals(target.Arn, { Ref: "Notifications" });
+  const { InputPathsMap, InputTemplate } = target.InputTransformer;
+  const used = [...InputTemplate.matchAll(/<(\w+)>/g)].map(([, name]) => name);
+  assertEquals(used.sort(), Object.keys(InputPathsMap).sort());
+  assertEquals(InputPathsMap.cause, "$.detail.cause");
+  assertMatch(InputTemplate, /^"[^"\n]+"$/);
+  const [fromAlarms, fromRules] = resources.NotificationsFromAlarms!.Properties.PolicyDocument.Statement;
+  assertEquals(fromAlarms.Principal, { Service: "cloudwatch.amazonaws.com" });
+  assertEquals(fromRules.Principal, { Service: "events.amazonaws.com" });
+  const sources = resources.FailedEventsFromSchedule!.Properties.PolicyDocument.Statement[0].Condition.ArnEquals;
+  assertStringIncludes(JSON.stringify(sources), '["RunEnds","Arn"]');
+  assertEquals(template.Parameters.NotificationEmail!.Default, "");
+});
+
+Deno.test("template.yaml bounds every role, and gives each key to whoever has to decrypt with it", () => {
+  const roles = Object.entries(resources).filter(([, { Type }]) => Type === "AWS::IAM::Role");
+  assertEquals(roles.length, 3);
+  for (const [name, { Properties }] of roles) {
+    assertEquals(Properties.PermissionsBoundary, given("HasBoundary", "PermissionsBoundaryArn"), name);
+  }
+  const functions = Object.values(resources).filter(({ Type }) => Type === "AWS::Lambda::Function");
+  assertEquals(functions.length, 2);
+  for (const { Properties } of functions) {
+    assertEquals(Properties.KmsKeyArn, given("EnvironmentHasKey", "EnvironmentKmsKeyArn"));
+  }
+  assertEquals(resources.LogGroup!.Properties.KmsKeyId, given("LogHasKey", "LogKmsKeyArn"));
+  const decrypting = (name: string) => {
+    const { Condition, Properties: { Roles, PolicyDocument: { Statement: [statement] } } } = resources[name]!;
+    assertEquals([statement.Action, statement.Effect], ["kms:Decrypt", "Allow"]);
+    return [Condition, Roles, statement.Resource];
+  };
+  assertEquals(decrypting("SecretKeyMayBeUsed"), [
+    "SecretHasKey",
+    [{ Ref: "FunctionRole" }],
+    { Ref: "SecretKmsKeyArn" },
+  ]);
+  const both = { "Fn::If": ["Expires", [{ Ref: "FunctionRole" }, { Ref: "ExpireRole" }], [{ Ref: "FunctionRole" }]] };
+  assertEquals(decrypting("EnvironmentKeyMayBeUsed"), ["EnvironmentHasKey", both, { Ref: "EnvironmentKmsKeyArn" }]);
+  assertEquals(
+    resources.Function!.Properties.ReservedConcurrentExecutions,
+    given("HasReservedConcurrency", "ReservedConcurrency"),
+  );
+});
+
+Deno.test("template.yaml has every parameter in a group and with a label, and docs/lambda.md explains each", async () => {
+  const names = Object.keys(template.Parameters).sort();
+  const { ParameterGroups, ParameterLabels } = template.Metadata["AWS::CloudFormation::Interface"];
+  assertEquals(ParameterGroups.flatMap(({ Parameters }) => Parameters).sort(), names);
+  assertEquals(Object.keys(ParameterLabels).sort(), names);
+  const page = await Deno.readTextFile(new URL("../docs/lambda.md", import.meta.url));
+  const rows = page.slice(page.indexOf("## Parameters"), page.indexOf("## What it is told")).split("\n");
+  const explained = rows.filter((row) => row.startsWith("| `")).flatMap((row) =>
+    [...row.split("|")[1]!.matchAll(/`(\w+)`/g)].map(([, name]) => name!)
+  );
+  assertEquals(explained.sort(), names);
+  const alarms = Object.entries(resources).flatMap(([name, { Type }]) =>
+    Type === "AWS::CloudWatch::Alarm" ? [name] : []
+  );
+  for (const name of alarms) assertMatch(page, new RegExp(`^\\| \`${name}\` +\\|`, "m"));
 });
 
 Deno.test("template.yaml's function that expires has the same config, is called with events that parseEvent() knows, and is off", () => {

@@ -12,6 +12,7 @@ import { openCredentials } from "./credential_chain.ts";
 import type { Credentials } from "./credentials.ts";
 import { readShort } from "../short_answer.ts";
 import type { AwsCallOptions, AwsOptions, AwsService } from "./options.ts";
+import { domainsOf } from "./partition.ts";
 import { findReachable, forgetReachable } from "./reach.ts";
 
 /** What is asked of a service. */
@@ -64,12 +65,9 @@ export async function callAws(call: AwsCall, options: AwsOptions & AwsCallOption
 }
 
 /** The dual-stack address, then the older one, whose name an interface endpoint in a VPC may have for itself. */
-function addressesOf({ service, region }: AwsCall): string[] {
-  const isChina = region.startsWith("cn-");
-  return [
-    `https://${service}.${region}.${isChina ? "api.amazonwebservices.com.cn" : "api.aws"}`,
-    `https://${service}.${region}.${isChina ? "amazonaws.com.cn" : "amazonaws.com"}`,
-  ];
+export function addressesOf({ service, region }: Pick<AwsCall, "service" | "region">): string[] {
+  const { domain, dualStack } = domainsOf(region);
+  return [`https://${service}.${region}.${dualStack}`, `https://${service}.${region}.${domain}`];
 }
 
 async function callOnce(

@@ -1,10 +1,11 @@
 /**
- * Starts a run as an execution of a state machine in AWS Step Functions. In: the state machine, a name and an input. Out:
- * the execution's ARN. A name is used once, so that starting a run twice starts it once.
+ * Starts a run as an execution of a state machine in AWS Step Functions, and looks which are running. In: the state machine,
+ * a name and an input. Out: the execution's ARN. A name is used once, so that starting a run twice starts it once.
  *
  * @see https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html
  */
 import { createHash } from "node:crypto";
+import { z } from "zod";
 import { AwsError } from "../errors.ts";
 import { callAws } from "./json_api.ts";
 import type { AwsCallOptions, AwsOptions } from "./options.ts";
@@ -88,6 +89,55 @@ export async function executionStatus(
     if (error instanceof AwsError && error.facts.code === "ExecutionDoesNotExist") return undefined;
     throw error;
   }
+}
+
+/** An execution that has not ended. */
+export interface RunningExecution {
+  arn: string;
+  startedAt: Date;
+}
+
+const listSchema = z.object({
+  executions: z.array(z.object({ executionArn: z.string(), startDate: z.number() })),
+  nextToken: z.string().nullish(),
+});
+/** Of a hundred executions each; a state machine of ours has one. */
+const MOST_PAGES = 100;
+
+/**
+ * The executions of a state machine that are running, without those of a Map's children. AWS may not name one yet that was
+ * started a moment ago.
+ *
+ * @see https://docs.aws.amazon.com/step-functions/latest/apireference/API_ListExecutions.html
+ * @throws AwsError with AWS's code, such as `AccessDeniedException`, or `bad_answer`.
+ */
+export async function runningExecutions(
+  stateMachine: string,
+  options: AwsOptions & AwsCallOptions,
+): Promise<RunningExecution[]> {
+  const running: RunningExecution[] = [];
+  let nextToken: string | undefined;
+  for (let page = 0; page < MOST_PAGES; page++) {
+    const answer = await callAws({
+      ...serviceOf(stateMachine),
+      target: "AWSStepFunctions.ListExecutions",
+      input: { stateMachineArn: stateMachine, statusFilter: "RUNNING", maxResults: 100, ...nextToken && { nextToken } },
+      action: "list the executions that are running",
+      right: "states:ListExecutions on the state machine",
+    }, options);
+    const { data } = listSchema.safeParse(answer);
+    if (data === undefined) throw badList("an answer without a list");
+    for (const { executionArn, startDate } of data.executions) {
+      running.push({ arn: executionArn, startedAt: new Date(startDate * 1000) });
+    }
+    nextToken = data.nextToken ?? undefined;
+    if (nextToken === undefined || nextToken === "") return running;
+  }
+  throw badList("a list that does not end");
+}
+
+function badList(what: string): AwsError {
+  return new AwsError(`Cannot list the executions that are running: ${what}`, { code: "bad_answer" });
 }
 
 /** The ARN of an execution of that name. */

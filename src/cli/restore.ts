@@ -142,9 +142,11 @@ function describe(report: RestoreReport): string {
   const counts = `${counted(report.documents, "document")}${deleted}, ${
     counted(report.leaf_revisions, "leaf revision")
   }`;
+  // Several backups of a day lie in one folder.
+  const from = report.finished_at === null ? path : `${path} as of ${report.finished_at.replace(/\.\d+Z$/, "Z")}`;
   const lines = report.dry_run
-    ? [`Would restore "${database}" from ${path}: ${counts}`]
-    : [`Restored "${database}" from ${path}: ${counts} in ${formatSeconds(seconds)}`];
+    ? [`Would restore "${database}" from ${from}: ${counts}`]
+    : [`Restored "${database}" from ${from}: ${counts} in ${formatSeconds(seconds)}`];
   for (const { id, from, onto, rev } of report.written_as_new ?? []) {
     lines.push(
       `  ${JSON.stringify(id)} is ${rev} now, with the content of ${from}${onto === null ? "" : `, onto ${onto}`}`,

@@ -47,7 +47,7 @@ export function describeFleet(report: FleetReport): string {
   const [restored, already] = [ofStatus("restored"), ofStatus("already")];
   const broken = [...ofStatus("failed"), ...ofStatus("incomplete")];
   const lines = databases.flatMap((one) => one.status === "restored" ? describeRestored(one, dry_run === true) : []);
-  lines.push(...broken.flatMap(describeBroken));
+  lines.push(...broken.flatMap(describeBroken), ...already.flatMap(describeFewer));
   for (const { database, reason } of left_out) lines.push(`left out: ${database}: ${reason}`);
   const sum = dry_run === true ? "Would restore" : "Restored";
   const parts = [
@@ -65,6 +65,19 @@ function describeRestored({ source, database, finished_at, report }: FleetDataba
   const documents = report?.documents ?? 0;
   const moment = finished_at.replace(/\.\d+Z$/, "Z");
   return [`${isDryRun ? "would restore" : "restored"}  ${name}  ${counted(documents, "document")}  as of ${moment}`];
+}
+
+function describeFewer({ database, fewer }: FleetDatabase): string[] {
+  if (fewer === undefined) return [];
+  const { restored, restored_at, there } = fewer;
+  const then = restored_at.replace(/\.\d+Z$/, "Z");
+  return [
+    `NOT RESTORED AGAIN: ${database}: it had ${
+      counted(restored, "document")
+    } when it was restored at ${then}, and has ` +
+    `${formatCount(there)} now`,
+    "  Delete it and restore again, or restore it under another name (--map)",
+  ];
 }
 
 function describeBroken({ database, error, hint, report }: FleetDatabase): string[] {

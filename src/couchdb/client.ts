@@ -18,7 +18,7 @@ import {
   textsIn,
   textsOf,
 } from "./answers.ts";
-import { type ChangesPage, positionText, readChangesPage } from "./changes_page.ts";
+import { type ChangesPage, parseChangesPage, positionText } from "./changes_page.ts";
 import { type CallOptions, type ClientOptions, CouchConnection, type CouchRequest } from "./connection.ts";
 import { SLASH_HINT } from "./error.ts";
 
@@ -336,12 +336,11 @@ export class CouchClient {
     page: { since: string; limit: number; positionsEvery?: number | undefined },
     options: CallOptions & { attempts?: number | undefined } = {},
   ): Promise<ChangesPage> {
-    const answer = await this.#http.json(this.#changesPath(database, page), {
+    return await this.#http.parsed(this.#changesPath(database, page), {
       action: `list the documents of database "${database}"`,
       database,
       ...options,
-    });
-    return readChangesPage(answer, database);
+    }, (bytes) => parseChangesPage(bytes, database));
   }
 
   /**

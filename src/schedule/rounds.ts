@@ -55,6 +55,8 @@ export interface RoundsOptions {
   host?: string | undefined;
   /** Is given the report of a run that is over, or failed as a whole; `started_at` is that of this run, not of the first. */
   publish?: ((report: RunReport) => Promise<void>) | undefined;
+  /** Of a summary: why the databases were not gone through to the end, where that is so. */
+  brokenOff?: string | undefined;
 }
 
 /** What a plan has found. */
@@ -115,6 +117,7 @@ export async function planRun(
     });
   }
   const generation = await enter(context, run, options.host ?? "rounds");
+  context.monitor?.begins([run.task.name]);
   return await withinRun(context, { ...run, generation }, options, async () => {
     const isRetry = run.scope === "failed" || (generation ?? 1) > 1;
     const known = isRetry ? databasesToRetry(earlier?.tasks[0]) : undefined;
@@ -348,16 +351,17 @@ function noProgress({ chunk }: Task): UsageError {
 export async function summariseRun(
   context: SummaryContext,
   run: RunOfElapse,
-  { publish }: RoundsOptions = {},
+  { publish, brokenOff }: RoundsOptions = {},
 ): Promise<RunReport> {
   const { task, elapse, scope, generation } = run;
+  if (brokenOff !== undefined) context.log.error("databases were not gone through to the end", { why: brokenOff });
   const folder = folderOf(context, run);
   const { databases, plannedAt } = await folder.readPlan({ scope, generation: generation ?? 1 }, context);
   const date = dateInPath(task, elapse);
   const reports = new Map<string, DatabaseReport>();
   const readOutcome = async (database: string) => {
     const outcome = await folder.readOutcome(database, context);
-    reports.set(database, outcome ?? { ...failure({ context, date, database }, noEnd()), seconds: 0 });
+    reports.set(database, outcome ?? { ...failure({ context, date, database }, noEnd(brokenOff)), seconds: 0 });
   };
   await forEachParallel(() => each(databases), readOutcome, { limit: CALLS_AT_ONCE, signal: context.signal });
   const ofTask: TaskReport = {
@@ -419,8 +423,9 @@ async function* each<T>(items: readonly T[]): AsyncIterable<T> {
   yield* items;
 }
 
-function noEnd(): UsageError {
-  return new UsageError("No round of it came to an end", { hint: "The history of the execution says why" });
+function noEnd(why: string | undefined): UsageError {
+  const reason = why === undefined ? "" : `: ${why}`;
+  return new UsageError(`No round of it came to an end${reason}`, { hint: "The history of the execution says more" });
 }
 
 function selectFor({ task, elapse }: RunOfElapse, names: readonly string[]): TaskSelection {

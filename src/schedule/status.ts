@@ -7,6 +7,7 @@ import { listRuns, type ReportedRun } from "../archive/moment.ts";
 import { isSaved, isTaskSaved, type RunReport, type TaskReport } from "../archive/report.ts";
 import type { Repository } from "../archive/repository.ts";
 import { RunFolder } from "../archive/run_folder.ts";
+import { isOfFuture } from "../dates.ts";
 import { EXIT } from "../errors.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import type { Task } from "../task/task.ts";
@@ -81,7 +82,8 @@ export async function readStatus(context: StatusContext, tasks: readonly Task[])
 async function statusOf(context: StatusContext, task: Task): Promise<TaskStatus> {
   const { repository, now, signal } = context;
   const at = now();
-  const runs = await listRuns(repository, task.name, { signal });
+  // A run whose clock was wrong would be the last one, and saved, for as long as it was wrong.
+  const runs = (await listRuns(repository, task.name, { signal })).filter((run) => !isOfFuture(run.at, at));
   const complete = await findComplete(runs, task.name);
   const elapse = latestElapse(task, at);
   const [next] = nextElapses(task, { after: at, count: 1 });

@@ -6,7 +6,7 @@
 import type { Proof, ProofKind } from "../archive/proof.ts";
 import type { Repository } from "../archive/repository.ts";
 import { isSaved, isTaskSaved, type RunReport } from "../archive/report.ts";
-import type { RunContext } from "../commands/backup/context.ts";
+import type { RunContext, RunMonitor } from "../commands/backup/context.ts";
 import type { CheckReport } from "../commands/check.ts";
 import type { DiffReport, DiffRequest } from "../commands/diff.ts";
 import type { ExportRequest, FoundDocument, ShownDocument, ShowRequest, Sink } from "../commands/document.ts";
@@ -55,6 +55,18 @@ export interface Surroundings {
   stop: AbortSignal;
 }
 
+/** Tells somebody over HTTP of runs, in the background. Nothing throws or rejects. */
+export interface RunNotifier {
+  /** A run of these tasks begins. */
+  start(tasks: readonly string[], teller: { log: Log; run: string }): void;
+  /** Another machine has the run of these tasks now. */
+  leave(tasks: readonly string[], teller: { log: Log; run: string }): void;
+  /** A run is over; `isPart`: it was for databases that were named. */
+  end(report: RunReport, options: { log: Log; run: string; isPart: boolean }): void;
+  /** Waits until all is delivered or given up, some seconds at most. */
+  settled(): Promise<void>;
+}
+
 /** What a session is made of; {@linkcode openSession} makes it from a config. */
 export interface SessionParts extends Surroundings {
   /** The config, read and checked. */
@@ -67,6 +79,8 @@ export interface SessionParts extends Surroundings {
   certificates: Certificates;
   /** Delivers the log lines that wait, and counts those that are lost. */
   flush: () => Promise<{ lostLines: number }>;
+  /** Tells a monitor of runs; undefined where the config names none. */
+  notifier: RunNotifier | undefined;
   /** Lets go of what was opened. */
   close: () => Promise<void>;
 }
@@ -152,7 +166,8 @@ export class Session implements AsyncDisposable {
 
   /** All that a command works with, for who calls one without this session's methods. @throws As `connect` does. */
   async context(): Promise<RunContext> {
-    return { ...this.surroundings, repository: this.repository, couch: await this.connect() };
+    const { monitor } = this;
+    return { ...this.surroundings, repository: this.repository, couch: await this.connect(), monitor };
   }
 
   /** Opens another bucket folder with the config's credentials: `s3://name/folder` or `file:///path`. */
@@ -167,8 +182,13 @@ export class Session implements AsyncDisposable {
    * @throws UsageError when `tasks` or `databases` name what is not there; CouchError when CouchDB cannot be asked.
    */
   async select(request: BackupRequest = {}): Promise<TaskSelection[]> {
-    const { pickTasks, selectTasks } = await import("../task/selection.ts");
+    const [{ pickTasks, selectTasks }, { requireCodec }, { codecOf }] = await Promise.all([
+      import("../task/selection.ts"),
+      import("../codec/codec.ts"),
+      import("../task/task.ts"),
+    ]);
     const tasks = pickTasks(this.config.tasks, request.tasks ?? []);
+    for (const task of tasks) requireCodec(codecOf(task));
     const couch = await this.connect();
     const names = await couch.listDatabases({ signal: this.#parts.signal });
     const { databases: only, date } = request;
@@ -190,6 +210,10 @@ export class Session implements AsyncDisposable {
     const startedAt = now();
     const isPart = request.databases !== undefined;
     let report: RunReport;
+    if (!isPart) {
+      const { pickTasks } = await import("../task/selection.ts");
+      this.monitor?.begins(pickTasks(this.config.tasks, request.tasks ?? []).map(({ name }) => name));
+    }
     try {
       const selections = await this.select(request);
       report = await backup(await this.context(), selections, { resume: request.resume, full: request.full });
@@ -461,17 +485,38 @@ export class Session implements AsyncDisposable {
    * @param options `isPart`: the run was for databases that were named.
    */
   async publish(report: RunReport, options: { isPart?: boolean } = {}): Promise<void> {
-    const { config, flush, host, log, certificates } = this.#parts;
+    const { config, flush, host, log, run, notifier, certificates } = this.#parts;
     logEnd(report, log);
+    notifier?.end(report, { log, run, isPart: options.isPart === true });
     const { lostLines } = await flush();
-    if (config.prometheus === undefined) return;
-    const { publishMetrics } = await import("./publish.ts");
-    const fetch = await certificates.fetchFor("pushgateway");
-    const counted = { ...options, lostLogLines: lostLines, retries: this.#couch?.retries ?? 0, host, fetch };
-    for (const warning of await publishMetrics(config, report, counted)) log.warn("metrics", { warning });
+    if (config.prometheus !== undefined) {
+      const { publishMetrics } = await import("./publish.ts");
+      const fetch = await certificates.fetchFor("pushgateway");
+      const counted = { ...options, lostLogLines: lostLines, retries: this.#couch?.retries ?? 0, host, fetch };
+      for (const warning of await publishMetrics(config, report, counted)) log.warn("metrics", { warning });
+    }
+    await notifier?.settled();
   }
 
-  /** Delivers what the session's own log still holds. What runs meanwhile is to be stopped by the signals. */
+  /** Tells whom the config names under `notify`, in the background; undefined where it names nobody. */
+  get monitor(): RunMonitor | undefined {
+    const { log, run, notifier } = this.#parts;
+    if (notifier === undefined) return undefined;
+    return {
+      begins: (tasks) => notifier.start(tasks, { log, run }),
+      isTakenOver: (tasks) => notifier.leave(tasks, { log, run }),
+    };
+  }
+
+  /** Waits, for some seconds at most, until all that `monitor` was told is delivered: for who may be frozen behind it. */
+  async announced(): Promise<void> {
+    await this.#parts.notifier?.settled();
+  }
+
+  /**
+   * Tells whom `notify` names that a run was broken off, where one was, and delivers what the session's own log still
+   * holds. What runs meanwhile is to be stopped by the signals.
+   */
   async close(): Promise<void> {
     await this.#parts.close();
   }

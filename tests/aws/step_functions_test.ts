@@ -1,7 +1,13 @@
 import { assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
 import { AwsError } from "../../src/errors.ts";
 import { Secret } from "../../src/secret.ts";
-import { executionArn, executionName, executionStatus, startExecution } from "../../src/aws/step_functions.ts";
+import {
+  executionArn,
+  executionName,
+  executionStatus,
+  runningExecutions,
+  startExecution,
+} from "../../src/aws/step_functions.ts";
 
 const MACHINE = "arn:aws:states:eu-central-1:123456789012:stateMachine:couchdb-backup";
 
@@ -73,4 +79,36 @@ Deno.test("executionStatus() tells how an execution stands, and that there is no
   assertEquals(await executionStatus(arn, options), "TIMED_OUT");
   assertEquals(await executionStatus(executionArn(MACHINE, "none"), options), undefined);
   assertEquals(asked[0], ["AWSStepFunctions.DescribeExecution", { executionArn: arn }]);
+});
+
+Deno.test("runningExecutions() reads every page, an empty one too, and refuses what is no list or never ends", async () => {
+  const asked: Record<string, unknown>[] = [];
+  const pages: Record<string, unknown> = {
+    first: { executions: [{ executionArn: "a", startDate: 1.5 }], nextToken: "second" },
+    second: { executions: [], nextToken: "third" },
+    third: { executions: [{ executionArn: "b", startDate: 2 }] },
+    odd: { executionArn: "…" },
+    endless: { executions: [], nextToken: "endless" },
+  };
+  let first = "first";
+  await using server = Deno.serve({ hostname: "::1", port: 0, onListen() {} }, async (request) => {
+    const input = await request.json();
+    asked.push({ target: request.headers.get("x-amz-target"), ...input });
+    return Response.json(pages[input.nextToken ?? first]);
+  });
+  const options = {
+    accessKeyId: "AKIA",
+    secretAccessKey: new Secret("s"),
+    endpoints: { states: `http://[::1]:${server.addr.port}` },
+  };
+  assertEquals(await runningExecutions(MACHINE, options), [
+    { arn: "a", startedAt: new Date(1500) },
+    { arn: "b", startedAt: new Date(2000) },
+  ]);
+  const query = { stateMachineArn: MACHINE, statusFilter: "RUNNING", maxResults: 100 };
+  assertEquals(asked[0], { target: "AWSStepFunctions.ListExecutions", ...query });
+  for (const [name, message] of [["odd", "without a list"], ["endless", "does not end"]] as const) {
+    first = name;
+    await assertRejects(() => runningExecutions(MACHINE, options), AwsError, message);
+  }
 });

@@ -371,7 +371,7 @@ Deno.test("main() explains what is wrong with a command line, with exit code 2",
     [["backup", path, "--all", "--database", "a"], "--all and --database exclude each other", ""],
     [["backup", path, "--scheduled", "--full"], "--scheduled and --full exclude each other", "full_every"],
     [["backup", path, "--single", "medai"], 'CouchDB has no database "medai"', 'Did you mean "media"?'],
-    [["backup", path, "--log-format", "xml"], '--log-format has no "xml"', "auto, plain, json or journald"],
+    [["backup", path, "--log-format", "xml"], '--log-format has no "xml"', "auto, plain, json, journald or terminal"],
     [["backup", `${desk.folder}/missing.yaml`], "missing.yaml:1:1: Cannot read the config", "Name a readable file"],
   ];
   for (const [args, message, hint] of cases) {

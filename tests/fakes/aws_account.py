@@ -1,8 +1,10 @@
 """An AWS account in memory (moto), in which template.yaml is deployed and its state machine runs.
 
 In, as JSON on standard input: the folder with template.yaml and its packages, the stack's parameters, where the function
-answers (`invoke_url` takes an event by POST), and the executions to start. Out, as JSON on standard output: the stack's
-resources, and how each execution ended. The account's S3 listens on `port` while this runs.
+answers (`invoke_url` takes an event by POST), the executions to start, and the times of the ticks that the function gets,
+a second apart. Out, as JSON on standard output: the stack's resources, how each execution ended, what each tick was
+answered, and when each execution that the function started ran. The account's S3 and Step Functions listen on `port` while
+this runs.
 """
 
 import json
@@ -80,6 +82,7 @@ def describe(resources):
         "permission": json.loads(lambda_.get_policy(FunctionName=function)["Policy"]),
         "rule": events.describe_rule(Name=resources["Ticks"]["id"]),
         "targets": events.list_targets_by_rule(Rule=resources["Ticks"]["id"])["Targets"],
+        "mail": events.list_targets_by_rule(Rule=resources["RunEnds"]["id"])["Targets"] if "RunEnds" in resources else [],
         "policy": iam.get_role_policy(RoleName=role, PolicyName=policies[0])["PolicyDocument"],
     }
 
@@ -89,6 +92,9 @@ def create_machine(template, resources, parameters):
     properties = yaml_parse(template)["Resources"]["StateMachine"]["Properties"]
     function, role = resources["Function"]["id"], resources["StateMachineRole"]["id"]
     values = {
+        "InvokeFunction": "arn:aws:states:::lambda:invoke",
+        "GetObject": "arn:aws:states:::s3:getObject",
+        "PutObject": "arn:aws:states:::s3:putObject",
         "FunctionArn": boto3.client("lambda", REGION).get_function_configuration(FunctionName=function)["FunctionArn"],
         "BucketName": parameters["BucketName"],
         "ResultsPrefix": parameters["BucketFolder"] + "/_state_machine",
@@ -122,6 +128,40 @@ def execute(machine, execution):
     return {"name": execution["name"], "status": "STILL RUNNING"}
 
 
+def send_ticks(invoke_url, times):
+    """The schedule's events, a second apart; a tick that fails has its error as answer."""
+    answers = []
+    for time_of_event in times:
+        event = {"source": "aws.events", "time": time_of_event}
+        request = urllib.request.Request(invoke_url, data=json.dumps(event).encode(), method="POST")
+        try:
+            with urllib.request.urlopen(request, timeout=60) as response:
+                answers.append(json.load(response))
+        except urllib.error.HTTPError as error:
+            answers.append(json.load(error))
+        time.sleep(1)
+    return answers
+
+
+def list_runs(machine):
+    """Every execution, once none is running, with its first and last second."""
+    states = boto3.client("stepfunctions", REGION)
+    for _ in range(LONGEST_EXECUTION_SECONDS * 10):
+        runs = states.list_executions(stateMachineArn=machine)["executions"]
+        if all(run["status"] != "RUNNING" for run in runs):
+            break
+        time.sleep(0.1)
+    described = [states.describe_execution(executionArn=run["executionArn"]) for run in runs]
+    return [
+        {
+            **{key: run.get(key) for key in ("name", "status", "error", "cause")},
+            "began": run["startDate"].timestamp(),
+            "ended": run["stopDate"].timestamp(),
+        }
+        for run in described
+    ]
+
+
 @mock_aws(config={"lambda": {"use_docker": False}, "stepfunctions": {"execute_state_machine": True}})
 def main():
     task = json.load(sys.stdin)
@@ -136,8 +176,17 @@ def main():
         resources = deploy(template, task["parameters"])
         machine = create_machine(template, resources, task["parameters"])
         executions = [execute(machine, one) for one in task["executions"]]
+        ticks = send_ticks(task["invoke_url"], task["ticks"])
         json.dump(
-            {"resources": resources, "executions": executions, **describe(resources)}, sys.stdout, default=str
+            {
+                "resources": resources,
+                "executions": executions,
+                "ticks": ticks,
+                "runs": list_runs(machine),
+                **describe(resources),
+            },
+            sys.stdout,
+            default=str,
         )
     finally:
         server.stop()

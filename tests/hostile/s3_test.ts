@@ -2,7 +2,7 @@
 import { readContainerCredentials } from "../../src/aws/container_credentials.ts";
 import { readInstanceCredentials } from "../../src/aws/imds.ts";
 import { readPassword } from "../../src/aws/secrets_manager.ts";
-import { executionStatus, startExecution } from "../../src/aws/step_functions.ts";
+import { executionStatus, runningExecutions, startExecution } from "../../src/aws/step_functions.ts";
 import { Secret } from "../../src/secret.ts";
 import { S3Store } from "../../src/store/s3/store.ts";
 import { isCompleted, isErrorBody, parseError, parseListing, parseUploadId } from "../../src/store/s3/xml.ts";
@@ -237,6 +237,7 @@ testSurface({
     const usual: Json[] = [
       { ARN: "arn", SecretString: JSON.stringify({ username: "admin", password: PASSWORD }), VersionStages: ["x"] },
       { status: "RUNNING", executionArn: "arn" },
+      { executions: [{ executionArn: "arn", startDate: 1767463200.5 }], nextToken: "token" },
       { __type: "com.amazonaws#AccessDeniedException", Message: `not allowed ${"x".repeat(dice.below(9))}` },
     ];
     return {
@@ -257,6 +258,7 @@ testSurface({
       await outcome(readPassword("arn:aws:secretsmanager:us-east-1:123456789012:secret:couchdb", options)),
       await outcome(startExecution(machine, { name: "x", input: {} }, options)),
       await outcome(executionStatus(`${machine.replace("stateMachine", "execution")}:x`, options)),
+      await outcome(runningExecutions(machine, options)),
     ];
     const status = found[2]!.value;
     if (status !== undefined && typeof status !== "string") throw new Error(`Its status is ${JSON.stringify(status)}`);

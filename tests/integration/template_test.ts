@@ -1,7 +1,7 @@
 /**
  * template.yaml in the hands of others: cfn-lint reads it, the AWS CLI packages it, an AWS account in memory (moto)
  * creates its stack and runs its state machine. Wants Python with these, as scripts/ci/cloud_tools.sh installs it, in
- * `CLOUD_PYTHON`.
+ * `CLOUD_PYTHON`, and `CHECKOV` and `SAM_CLI`, which scripts/ci/template_checks.sh installs.
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { dirname } from "node:path";
@@ -27,18 +27,25 @@ const ACCOUNT = {
 interface Account {
   resources: Record<string, { type: string; id: string }>;
   executions: { name: string; status: string; output?: string; error?: string; cause?: string }[];
+  ticks: { started?: string[]; waiting?: string[]; errorMessage?: string }[];
+  runs: { name: string; status: string; error?: string; cause?: string; began: number; ended: number }[];
   function: { Handler: string; Runtime: string; Timeout: number };
   permission: { Statement: { Principal: unknown; Condition: unknown }[] };
   rule: { Arn: string; State: string; ScheduleExpression: string };
   targets: { Arn: string }[];
   policy: { Statement: { Action: string | string[]; Resource: string }[] };
+  mail: { Arn: string; InputTransformer: { InputTemplate: string } }[];
 }
 
-/** Deploys the template and runs its state machine, with `answer` as the function. */
+/** Deploys the template and runs its state machine, with `answer` as the function; then come the ticks, a second apart. */
 async function deployAndRun(
   answer: (event: unknown, s3Url: string) => Promise<unknown>,
   executions: { name: string; input: unknown }[],
-  port = freePort(),
+  { port = freePort(), ticks = [], parameters = {} }: {
+    port?: number;
+    ticks?: string[];
+    parameters?: Record<string, string>;
+  } = {},
 ): Promise<Account> {
   const folder = await Deno.makeTempDir();
   const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async (request) => {
@@ -73,8 +80,10 @@ async function deployAndRun(
         PasswordSecretArn: `arn:aws:secretsmanager:${REGION}:123456789012:secret:couchdb-AbCdEf`,
         BucketName: BUCKET,
         BucketFolder: "folder",
+        ...parameters,
       },
       executions,
+      ticks,
     })));
     await input.close();
     const { success, stdout, stderr } = await child.output();
@@ -153,6 +162,38 @@ Deno.test("template.yaml has nothing that cfn-lint finds, not even for informati
   assertEquals(code, 0);
 });
 
+/** What checkov asks for and the template does otherwise. */
+const OTHERWISE = [
+  // What fails goes to the queue as a destination of asynchronous calls, which says more than a dead letter.
+  "CKV_AWS_116",
+  // SQS encrypts it with keys of its own.
+  "CKV_AWS_27",
+  // Neither alarms nor rules may publish to a topic that SNS's own key encrypts.
+  "CKV_AWS_26",
+];
+
+Deno.test("template.yaml passes checkov but for what it does otherwise", async () => {
+  const checkov = Deno.env.get("CHECKOV") ?? ".venv-checkov/bin/checkov";
+  // Without the download it asks no server for anything.
+  const args = ["--skip-download", "--framework", "cloudformation", "--file", "template.yaml", "--output", "json"];
+  const { stdout } = await new Deno.Command(checkov, { args }).output();
+  const { results: { failed_checks: failed, passed_checks: passed } } = JSON.parse(new TextDecoder().decode(stdout));
+  const ids: string[] = failed.map(({ check_id }: { check_id: string }) => check_id);
+  assertEquals([...new Set(ids)].sort(), OTHERWISE.toSorted());
+  assert(passed.length > 60, `only ${passed.length} checks have passed`);
+});
+
+Deno.test("template.yaml is valid for the SAM CLI", async () => {
+  const sam = Deno.env.get("SAM_CLI") ?? ".venv-sam/bin/sam";
+  const env = { ...ACCOUNT, SAM_CLI_TELEMETRY: "0" };
+  for (const more of [[], ["--lint"]]) {
+    const args = ["validate", "--template", "template.yaml", "--region", REGION, ...more];
+    const { stdout, stderr, code } = await new Deno.Command(sam, { args, env }).output();
+    assertEquals(code, 0, new TextDecoder().decode(stderr));
+    assertStringIncludes(new TextDecoder().decode(stdout), "is a valid SAM Template");
+  }
+});
+
 Deno.test("template.yaml becomes a stack whose schedule may call the function", async () => {
   const account = await deployAndRun(() => Promise.resolve({}), []);
   const { resources, permission, rule, targets, policy } = account;
@@ -165,6 +206,30 @@ Deno.test("template.yaml becomes a stack whose schedule may call the function", 
   const rights = policy.Statement.find(({ Action }) => Action.includes("s3:PutObject"));
   assertEquals(rights?.Resource, `arn:aws:s3:::${BUCKET}/folder/*`);
   for (const name of ["StateMachine", "StateMachineStartsItself", "FailedEvents", "LogGroup", "Program"]) {
+    assertEquals(name in resources, true, `${name} is missing`);
+  }
+});
+
+Deno.test("template.yaml becomes a stack with every option, whose rule mails the cause of a failed run", async () => {
+  const account = "123456789012";
+  const key = `arn:aws:kms:${REGION}:${account}:key/0a1b`;
+  const { resources, mail } = await deployAndRun(() => Promise.resolve({}), [], {
+    parameters: {
+      NotificationEmail: "backups@example.com",
+      AlarmTopicArn: `arn:aws:sns:${REGION}:${account}:alarms`,
+      ReservedConcurrency: "5",
+      PermissionsBoundaryArn: `arn:aws:iam::${account}:policy/boundary`,
+      SecretKmsKeyArn: key,
+      EnvironmentKmsKeyArn: key,
+      LogKmsKeyArn: key,
+      BucketKmsKeyArn: key,
+      Expire: "DELETE",
+    },
+  });
+  const topic = resources.Notifications!.id;
+  assertEquals(mail.map(({ Arn }) => Arn), [topic]);
+  assertStringIncludes(mail[0]!.InputTransformer.InputTemplate, "<cause>");
+  for (const name of ["EnvironmentKeyMayBeUsed", "SecretKeyMayBeUsed", "ExpireFunction"]) {
     assertEquals(name in resources, true, `${name} is missing`);
   }
 });
@@ -257,7 +322,7 @@ suffix: couchdb
   const { executions } = await deployAndRun(answer, [
     { name: "weekly-20260103T180000Z", input: RUN },
     { name: "weekly-20260103T180000Z-failed-1", input: { ...RUN, only: "failed" } },
-  ], port);
+  ], { port });
   const [first, second] = executions;
   assertEquals([first!.status, first!.error], ["FAILED", "DatabasesNotSaved"], JSON.stringify(first));
   assertEquals(first!.cause, "1 of 4 databases are not saved: broken");
@@ -272,6 +337,70 @@ suffix: couchdb
   const { ok, databases, failed } = JSON.parse(second!.output!);
   assertEquals([ok, databases, failed], [true, 4, 0]);
   assertEquals(manifests, [3, 4]);
+});
+
+Deno.test("template.yaml's state machine runs one task at a time, keeps delay between them, and outlives a CouchDB that is away", async () => {
+  await using couch = await startFakeCouchDb();
+  for (const name of ["w1", "w2", "w3", "o1", "o2"]) await createDatabase(couch, name, idsOf(3));
+  const port = freePort();
+  const beganMs = performance.now();
+  const elapse = Date.parse("2026-01-03T18:00:00Z");
+  const { handler } = await openHandler({
+    env: {
+      ...ACCOUNT,
+      AWS_REGION: REGION,
+      AWS_ENDPOINT_URL_S3: `http://127.0.0.1:${port}`,
+      AWS_ENDPOINT_URL_SFN: `http://127.0.0.1:${port}`,
+      BACKUP_STATE_MACHINE: `arn:aws:states:${REGION}:123456789012:stateMachine:couchdb-backup`,
+      COUCHDB_BACKUP_CONFIG: `database: {url: "${couch.url}", login: "${couch.login}", password: "${couch.password}"}
+task:
+  weekly: {cron: "Sat *-*-* 18:00:00 UTC", databases: ["w[0-9]"], delay: 1, chunk: 2}
+  other: {cron: "Sat *-*-* 18:00:00 UTC", databases: ["o[0-9]"], delay: 1, chunk: 2}
+bucket: "s3://${BUCKET}/folder"
+prefix: backup
+suffix: couchdb
+`,
+    },
+    now: () => new Date(elapse + performance.now() - beganMs),
+    write() {},
+  });
+  const backups: { database: string; began: number; ended: number }[] = [];
+  let plans = 0;
+  const answer = async (sent: unknown) => {
+    const event = parseEvent(sent);
+    // CouchDB is away for the first two plans.
+    if (event.kind === "plan" && ++plans === 1) {
+      couch.faults.add({ times: 1e6, fault: { kind: "answer", status: 404, body: { error: "not_found" } } });
+    }
+    if (plans === 3) couch.faults.clear();
+    const began = performance.now();
+    const signal = new AbortController().signal;
+    const answered = await handler({ event: sent, requestId: "1", stop: signal, signal });
+    if (event.kind === "backup") backups.push({ database: event.database, began, ended: performance.now() });
+    return answered;
+  };
+  const times = Array.from({ length: 24 }, (_, n) => new Date(elapse + n * 900_000).toISOString());
+  const { ticks, runs } = await deployAndRun(answer, [], { port, ticks: times });
+  assertEquals(
+    runs.map(({ name, status }) => `${name} ${status}`).sort(),
+    ["other-20260103T180000Z SUCCEEDED", "weekly-20260103T180000Z SUCCEEDED"],
+    JSON.stringify({ runs, ticks }),
+  );
+  const [first, second] = runs.sort((a, b) => a.began - b.began);
+  assert(first!.ended <= second!.began, JSON.stringify(runs));
+  assertEquals(backups.map(({ database }) => database), ["w1", "w2", "w3", "o1", "o2"]);
+  for (const [index, { began }] of backups.entries()) {
+    const restMs = index === 0 ? Infinity : began - backups[index - 1]!.ended;
+    assert(restMs >= 1000, `only ${restMs} ms before ${backups[index]!.database}`);
+  }
+  assertEquals(ticks.flatMap(({ started = [] }) => started).map((arn) => arn.split(":").at(-1)), [
+    "weekly-20260103T180000Z",
+    "other-20260103T180000Z",
+  ]);
+  assertEquals(ticks[0]!.waiting, ["other"]);
+  // As long as the plan fails, each tick says so; as soon as it is under way, none does.
+  const complaints = ticks.flatMap(({ errorMessage }) => errorMessage ?? []);
+  for (const complaint of complaints) assertStringIncludes(complaint, 'Not everything is saved of "weekly"');
 });
 
 function freePort(): number {

@@ -62,7 +62,16 @@ export async function setUpFunction(options: FunctionSetupOptions): Promise<Func
   });
   const executions: StartedExecution[] = [];
   const states = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async (request) => {
-    const { name, input, stateMachineArn, executionArn } = await request.json();
+    const { name, input, stateMachineArn, executionArn, statusFilter } = await request.json();
+    if (request.headers.get("x-amz-target") === "AWSStepFunctions.ListExecutions") {
+      const listed = executions.filter(({ status }) => status === statusFilter);
+      return Response.json({
+        executions: listed.map((one) => ({
+          executionArn: `${MACHINE.replace("stateMachine", "execution")}:${one.name}`,
+          startDate: executions.indexOf(one),
+        })),
+      });
+    }
     if (request.headers.get("x-amz-target") === "AWSStepFunctions.DescribeExecution") {
       const found = executions.find((one) => executionArn.endsWith(`:execution:couchdb-backup:${one.name}`));
       if (found === undefined) return Response.json({ __type: "ExecutionDoesNotExist" }, { status: 400 });

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { NotExpiredError, NotSavedError, openHandler } from "../../lambda/handler.ts";
 import { ConfigError, InterruptedError, UsageError } from "../../src/errors.ts";
+import { FakeMonitor } from "../fakes/monitor.ts";
 import { type FunctionSetup, setUpFunction, tickAt } from "./function_setup.ts";
 
 // The first Saturday of January 2026 is the third.
@@ -228,9 +229,13 @@ Deno.test("openHandler() starts an execution of its own for a person who resumes
   await using lambda = await setUpFunction({ tasks: WEEKLY, stateMachine: true });
   await lambda.invoke(tickAt("2026-01-03T18:00:00Z"));
   const event = { task: "weekly", elapse: ELAPSE, only: "failed" };
+  const refused = await assertRejects(() => lambda.invoke(event), UsageError, 'execution "weekly-20260103T180000Z" is');
+  assertStringIncludes(refused.hint!, "Start it again when that one has ended");
+  lambda.executions[0]!.status = "FAILED";
   const { execution } = await lambda.invoke(event, { requestId: "0a1b2c3d-0000" });
   assertStringIncludes(execution, ":execution:couchdb-backup:weekly-20260103T180000Z-failed-0a1b2c3d");
   assertEquals(lambda.executions.at(-1)?.input, event);
+  lambda.executions[1]!.status = "SUCCEEDED";
   await lambda.invoke({ task: "weekly" });
   assertEquals(lambda.executions.length, 3);
 });
@@ -380,6 +385,111 @@ Deno.test("openHandler() runs in the next execution just what the one before did
   assertEquals(lambda.executions.length, 2);
 });
 
+const TWO_TASKS = `${WEEKLY}
+  other: {cron: "Sat *-*-1..7 18:00:00 UTC", databases: [media], chunk: 2, parallel: 1, allow_empty: true}`;
+
+/** Goes through the machine for its last execution, as Step Functions does. */
+async function execute({ executions, invoke, json }: FunctionSetup): Promise<void> {
+  const execution = executions.at(-1)!;
+  const input = execution.input as Record<string, unknown>;
+  const arn = `arn:aws:states:us-east-1:123456789012:execution:couchdb-backup:${execution.name}`;
+  const plan = await invoke({ action: "plan", ...input, execution: arn });
+  const { only: _, ...round } = input;
+  for (const { database } of json(plan.key.replace("folder/", ""))) {
+    await invoke({ action: "backup", ...round, database });
+  }
+  const { ok } = await invoke({ action: "summarise", ...input });
+  execution.status = ok ? "SUCCEEDED" : "FAILED";
+}
+
+Deno.test("openHandler() runs one execution at a time: two tasks that are due come one after the other", async () => {
+  await using lambda = await setUpFunction({ tasks: TWO_TASKS, stateMachine: true });
+  const names = () => lambda.executions.map(({ name }) => name);
+  const first = await lambda.invoke(tickAt("2026-01-03T18:00:00Z"));
+  assertEquals([first.started.length, first.waiting], [1, ["other"]]);
+  assertEquals(names(), ["weekly-20260103T180000Z"]);
+  const middle = await lambda.invoke(tickAt("2026-01-03T18:15:00Z"));
+  assertEquals([middle.started, middle.waiting], [[], ["other"]]);
+  await execute(lambda);
+  assertEquals((await lambda.invoke(tickAt("2026-01-03T18:30:00Z"))).started.length, 1);
+  assertEquals(names(), ["weekly-20260103T180000Z", "other-20260103T180000Z"]);
+  await execute(lambda);
+  assertEquals(await lambda.invoke(tickAt("2026-01-03T18:45:00Z")), { started: [], failed: [], overdueDays: 0 });
+});
+
+Deno.test("openHandler() starts nothing beside a run that is longer than the time to its next elapse", async () => {
+  await using lambda = await setUpFunction({ tasks: TWO_TASKS, stateMachine: true });
+  await lambda.invoke(tickAt("2026-01-03T18:00:00Z"));
+  const { started, waiting } = await lambda.invoke(tickAt("2026-02-07T18:00:00Z"));
+  assertEquals([started, waiting, lambda.executions.length], [[], ["weekly", "other"], 1]);
+  const line = lambda.lines.find(({ event }) => event === "elapse waits for the run that is under way");
+  assertStringIncludes(String(line?.inTheWay), "weekly-20260103T180000Z");
+  lambda.executions[0]!.status = "ABORTED";
+  assertEquals((await lambda.invoke(tickAt("2026-02-07T18:15:00Z"))).started.length, 1);
+});
+
+Deno.test("openHandler() starts one execution when two ticks arrive at the same time, whatever is due", async () => {
+  await using lambda = await setUpFunction({ tasks: TWO_TASKS, stateMachine: true });
+  const both = await Promise.all([1, 2].map(() => lambda.invoke(tickAt("2026-01-03T18:00:00Z"))));
+  assertEquals(both.flatMap(({ started }) => started).length, 1);
+  assertEquals(lambda.executions.map(({ name }) => name), ["weekly-20260103T180000Z"]);
+});
+
+Deno.test("openHandler() starts no execution beside a server's run on the same bucket", async () => {
+  await using lambda = await setUpFunction({ tasks: TWO_TASKS, stateMachine: true });
+  const text = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
+  const put = (name: string, value: unknown) => {
+    const object = { bytes: text(value), etag: '"x"', checksum: undefined, headers: {}, modified: new Date(time) };
+    lambda.s3.objects.set(`data.example.com/folder/${RUN.replace("weekly", "other")}/${name}`, object);
+  };
+  const time = "2026-01-03T18:00:10Z";
+  put("claim.json", { run: "run-1", host: "server-1", pid: 7, started_at: time });
+  put("heartbeat.json", { run: "run-1", beat: 1, state: "running", at: time });
+  assertEquals((await lambda.invoke(tickAt("2026-01-03T18:01:00Z"))).waiting, ["weekly"]);
+  assertEquals(lambda.executions, []);
+  // It has died meanwhile.
+  assertEquals((await lambda.invoke(tickAt("2026-01-03T18:30:00Z"))).started.length, 1);
+});
+
+Deno.test("openHandler() plans nothing for an execution beside one that was started before it", async () => {
+  await using lambda = await setUpFunction({ tasks: TWO_TASKS, stateMachine: true });
+  await lambda.invoke(tickAt("2026-01-03T18:00:00Z"));
+  lambda.executions.push({ name: "by-hand", input: {}, status: "RUNNING" });
+  const arn = "arn:aws:states:us-east-1:123456789012:execution:couchdb-backup";
+  const plan = { action: "plan", task: "other", elapse: ELAPSE, execution: `${arn}:by-hand` };
+  await assertRejects(() => lambda.invoke(plan), UsageError, '"weekly-20260103T180000Z" is running');
+  const earlier = { ...plan, task: "weekly", generation: 1, execution: `${arn}:weekly-20260103T180000Z` };
+  assertEquals((await lambda.invoke(earlier)).databases, 3);
+});
+
+Deno.test("openHandler() says in a summary why the databases were not gone through to the end", async () => {
+  await using lambda = await setUpFunction({ tasks: WEEKLY, stateMachine: true });
+  await lambda.invoke(tickAt("2026-01-03T18:00:00Z"));
+  const run = { task: "weekly", elapse: ELAPSE, generation: 1 };
+  await lambda.invoke({ action: "plan", ...run });
+  await lambda.invoke({ action: "backup", ...run, database: "a" });
+  const map = { Error: "States.ItemReaderFailed", Cause: "Access denied" };
+  const summary = await lambda.invoke({ action: "summarise", ...run, map });
+  assertEquals(summary.ok, false);
+  assertEquals(
+    summary.message,
+    "2 of 3 databases are not saved: a/b, large; broken off: States.ItemReaderFailed: Access denied",
+  );
+  const [{ databases }] = lambda.json(`${RUN}/report.json`).tasks;
+  assertEquals(
+    databases.filter(({ status }: { status: string }) => status === "failed").map((one: { error: string }) =>
+      one.error
+    ),
+    Array(2).fill("No round of it came to an end: States.ItemReaderFailed: Access denied"),
+  );
+  assert(lambda.lines.some(({ event, why }) => event === "databases were not gone through to the end" && why));
+  const whole = { MapRunArn: "arn", ResultWriterDetails: { Bucket: "b", Key: "k" } };
+  assertEquals(
+    (await lambda.invoke({ action: "summarise", ...run, map: whole })).message,
+    "2 of 3 databases are not saved: a/b, large",
+  );
+});
+
 Deno.test("openHandler() tries an elapse again whose execution has ended without a word", async () => {
   await using lambda = await setUpFunction({ tasks: WEEKLY, stateMachine: true });
   await lambda.invoke(tickAt("2026-01-03T18:00:00Z"));
@@ -414,6 +524,7 @@ Deno.test("openHandler() lets one round try a refused login, and none of the oth
   const summary = await lambda.invoke({ action: "summarise", ...input });
   assertEquals([summary.ok, summary.failed], [false, 3]);
   assertEquals(lambda.json(`${RUN}/heartbeat.json`).retry_at, stop.until);
+  lambda.executions[0]!.status = "FAILED";
   lambda.couch.faults.clear();
   time = "2026-01-03T18:15:05Z";
   await lambda.invoke(tickAt("2026-01-03T18:15:00Z"));
@@ -455,4 +566,25 @@ Deno.test("openHandler() fails when what has expired may not be deleted", async 
     NotExpiredError,
     "Not all could be deleted",
   );
+});
+
+Deno.test("openHandler() notifies of a tick's run before it answers, and of the state machine's from plan to summary", async () => {
+  await using monitor = new FakeMonitor();
+  const more = `notify: "${monitor.url("/check")}"`;
+  await using single = await setUpFunction({ tasks: WEEKLY, more });
+  await single.invoke(tickAt("2026-01-03T18:00:00Z"));
+  assertEquals(monitor.paths, ["/check/start", "/check"]);
+  await single.invoke(tickAt("2026-01-03T18:15:00Z"));
+  assertEquals(monitor.paths.length, 2);
+
+  await using rounds = await setUpFunction({ tasks: WEEKLY, more, stateMachine: true });
+  const event = { task: "weekly", elapse: ELAPSE, only: "all" };
+  const { generation } = await rounds.invoke({ action: "plan", ...event });
+  assertEquals(monitor.paths.slice(2), ["/check/start"]);
+  for (const database of ["a", "a/b"]) {
+    await rounds.invoke({ action: "backup", task: "weekly", elapse: ELAPSE, generation, database, cursor: null });
+  }
+  const summary = await rounds.invoke({ action: "summarise", ...event, generation });
+  assertEquals([summary.ok, monitor.paths.slice(3)], [false, ["/check/fail"]]);
+  assertStringIncludes(monitor.told[4]?.body ?? monitor.told[3]!.body, "large");
 });

@@ -243,7 +243,7 @@ function problemsOf({ failed, failed_revisions, missing, lacking }: RestoreRepor
  * where the one before has ended.
  */
 function sampleOf(all: readonly BackupOfMoment[], size: number, now: Date): BackupOfMoment[] {
-  if (!Number.isInteger(size) || size < 1) throw new UsageError(`There is no sample of ${size} databases`);
+  if (!Number.isInteger(size) || size < 1) throw new UsageError(`There is no sample of so few databases: ${size}`);
   if (size >= all.length) return [...all];
   const hash = ({ database }: BackupOfMoment) => createHash("sha256").update(database).digest("hex");
   const ordered = all.map((one) => ({ one, hash: hash(one) })).sort((a, b) => a.hash < b.hash ? -1 : 1);

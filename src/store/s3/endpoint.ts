@@ -1,6 +1,7 @@
 /**
  * Where S3 is: from a bucket's URL, its region and the config's endpoint to the URLs that requests go to. Pure.
  */
+import { domainsOf } from "../../aws/partition.ts";
 import { StoreError } from "../../errors.ts";
 import { joinKey } from "../key.ts";
 
@@ -64,7 +65,7 @@ export function addressingStyle({ bucket, endpoint }: Pick<BucketAddress, "bucke
  */
 export function bucketUrls(address: BucketAddress): string[] {
   const { bucket, region, endpoint, addressing = addressingStyle(address) } = address;
-  const domain = region.startsWith("cn-") ? "amazonaws.com.cn" : "amazonaws.com";
+  const { domain } = domainsOf(region);
   const bases = endpoint === undefined
     ? [`https://s3.dualstack.${region}.${domain}`, `https://s3.${region}.${domain}`]
     : [endpoint.replace(/\/+$/, "")];

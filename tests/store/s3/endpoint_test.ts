@@ -45,6 +45,10 @@ Deno.test("bucketUrls() are AWS's dual-stack one, then the older one, in path st
       "https://s3.dualstack.us-east-1.amazonaws.com/Old_Name",
       "https://s3.us-east-1.amazonaws.com/Old_Name",
     ]],
+    ["name", "eusc-de-east-1", [
+      "https://name.s3.dualstack.eusc-de-east-1.amazonaws.eu",
+      "https://name.s3.eusc-de-east-1.amazonaws.eu",
+    ]],
     ["name", "cn-north-1", [
       "https://name.s3.dualstack.cn-north-1.amazonaws.com.cn",
       "https://name.s3.cn-north-1.amazonaws.com.cn",

@@ -2,7 +2,6 @@
  * The program: the process, its arguments and its environment become one call of the command line, or, where Lambda
  * started it, the loop that answers events. Only this file knows the process.
  */
-import { once } from "node:events";
 import { fstatSync, writeSync } from "node:fs";
 import process from "node:process";
 import { main } from "./src/cli/cli.ts";
@@ -105,9 +104,14 @@ function output(stream: typeof process.stdout | typeof process.stderr): Output {
     async send(bytes) {
       if (gone || incomplete) return false;
       try {
-        // A copy: the stream holds on to it, and what the bytes are cut from is written over.
+        // The stream holds on to the bytes until they are written, and what they are cut from is written over then. No copy
+        // is made instead: megabytes of them would wait for V8 to let go of them.
         if (isFile) writeWhole(stream.fd, bytes);
-        else if (!stream.write(bytes.slice())) await once(stream, "drain");
+        else {
+          await new Promise<void>((resolve, reject) => {
+            stream.write(bytes, (error) => error ? reject(error) : resolve());
+          });
+        }
       } catch (error) {
         lose(error as Error);
       }

@@ -23,7 +23,7 @@ import { decodeDatabase } from "../database_name.ts";
 import { ArchiveError, UsageError } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
 
-/** Takes bytes of a result; false when nobody reads any more. */
+/** Takes bytes of a result, which are valid until it has; false when nobody reads any more. */
 export type Sink = (bytes: Uint8Array) => Promise<boolean>;
 
 /** Which document of which backup. */
@@ -55,6 +55,8 @@ export interface ShownDocument {
 }
 
 const NEWLINE = new Uint8Array([0x0a]);
+/** Small documents are sent together, as many as have room. */
+const BLOCK_BYTES = 1 << 16;
 
 /**
  * Finds a backup that can be read as a whole.
@@ -147,13 +149,54 @@ export async function exportDocuments(
 ): Promise<{ database: string; path: string; revisions: number }> {
   const isWanted = readMatch(request.matchId);
   const archive = await openWhole(context, request);
-  let revisions = 0;
+  const lines = new LineSink(sink);
   const options = { isWanted, winnersOnly: request.winners, signal: context.signal };
   for await (const document of walkDocuments(archive, options)) {
-    if (!await sendDocument(document, sink)) break;
-    revisions++;
+    if (!await lines.add(document)) break;
   }
-  return { database: archive.database ?? decodeDatabase(request.database), path: archive.url, revisions };
+  await lines.flush();
+  return { database: archive.database ?? decodeDatabase(request.database), path: archive.url, revisions: lines.taken };
+}
+
+/** Sends documents, one a line, in blocks: a call for each small document would be most of the work, and of the memory. */
+class LineSink {
+  /** Documents that somebody has taken. */
+  taken = 0;
+  readonly #sink: Sink;
+  readonly #block = new Uint8Array(BLOCK_BYTES);
+  #used = 0;
+  #waiting = 0;
+  #isGone = false;
+
+  constructor(sink: Sink) {
+    this.#sink = sink;
+  }
+
+  /** @returns Whether anybody still reads. */
+  async add(document: WalkedDocument): Promise<boolean> {
+    const bytes = "bytes" in document ? onOneLine(document.bytes) : undefined;
+    if (bytes === undefined || bytes.length >= BLOCK_BYTES) {
+      if (!await this.flush()) return false;
+      if (await sendDocument(document, this.#sink)) this.taken++;
+      else this.#isGone = true;
+      return !this.#isGone;
+    }
+    if (this.#used + bytes.length + 1 > BLOCK_BYTES && !await this.flush()) return false;
+    this.#block.set(bytes, this.#used);
+    this.#used += bytes.length;
+    this.#block[this.#used++] = NEWLINE[0]!;
+    this.#waiting++;
+    return true;
+  }
+
+  /** Sends what waits. @returns Whether anybody still reads. */
+  async flush(): Promise<boolean> {
+    if (this.#used === 0 || this.#isGone) return !this.#isGone;
+    this.#isGone = !await this.#sink(this.#block.subarray(0, this.#used));
+    if (!this.#isGone) this.taken += this.#waiting;
+    [this.#used, this.#waiting] = [0, 0];
+    return !this.#isGone;
+  }
 }
 
 function readMatch(source: string | undefined): ((id: string) => boolean) | undefined {

@@ -49,6 +49,7 @@ export { openSession, type SessionOptions } from "./src/session/open.ts";
 export {
   type BackupRequest,
   type PlanRequest,
+  type RunNotifier,
   Session,
   type SessionParts,
   type Surroundings,
@@ -56,7 +57,7 @@ export {
 
 export { backup } from "./src/commands/backup/backup.ts";
 export type { Patience } from "./src/commands/backup/completeness.ts";
-export type { BackupOptions, RunContext } from "./src/commands/backup/context.ts";
+export type { BackupOptions, RunContext, RunMonitor } from "./src/commands/backup/context.ts";
 export type { Check, CheckReport } from "./src/commands/check.ts";
 export type { DiffIds, DiffReport, DiffRequest } from "./src/commands/diff.ts";
 export type {
@@ -88,10 +89,11 @@ export type { Plan, TaskPlan } from "./src/commands/plan.ts";
 export type { RestoreContext, RestoreRequest } from "./src/commands/restore/context.ts";
 export type { RestoreReport } from "./src/commands/restore/report.ts";
 export type { FleetRequest } from "./src/commands/restore/fleet.ts";
-export type { FleetDatabase, FleetReport, LeftOut } from "./src/commands/restore/fleet_report.ts";
+export type { FewerDocuments, FleetDatabase, FleetReport, LeftOut } from "./src/commands/restore/fleet_report.ts";
 export { restore } from "./src/commands/restore/restore.ts";
 export type { LackingSetting } from "./src/commands/restore/target.ts";
 export type { Size, SizesReport, SizeWithLeftovers } from "./src/commands/sizes.ts";
+export type { TestRestoreReport, TestRestoreRequest } from "./src/commands/test_restore/test_restore.ts";
 export type { FaultyBackup, Sample, VerifyAllReport, VerifyAllRequest } from "./src/commands/verify_all.ts";
 export { verify, type VerifyContext, type VerifyReport, type VerifyRequest } from "./src/commands/verify.ts";
 
@@ -103,12 +105,14 @@ export {
   loadConfig,
   type LokiOptions,
   type NamedFile,
+  type NotifyAddress,
   parseConfig,
   type PasswordFile,
   type PrometheusOptions,
 } from "./src/config/config.ts";
 export type { Address } from "./src/config/values.ts";
 export type { RetentionRules, Span } from "./src/task/retention.ts";
+export type { Codec, Compression } from "./src/codec/compression.ts";
 export type { Fetch } from "./src/trusted_fetch.ts";
 export type { CertificateOptions, Certificates } from "./src/session/certificates.ts";
 export type { IncrementPolicy, Task } from "./src/task/task.ts";

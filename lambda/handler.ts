@@ -217,6 +217,8 @@ class InvocationOf {
     const run = this.#runOf(event);
     if (event.execution !== undefined) await this.#mustBeAlone(event.execution);
     const { databases, key, generation = 0 } = await planRun(await this.#session.context(), run, this.#rounds());
+    // What is still under way when the answer is given would be frozen with the function.
+    await this.#session.announced();
     const { bucket, folder: wholeKey } = parseS3Url(this.#session.repository.locate(key));
     return {
       task: event.task,

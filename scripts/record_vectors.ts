@@ -1,11 +1,13 @@
 /**
  * Makes the test vectors of the archive's formats again: small repositories, and what a restore of each of their backups
- * must give: `deno run -A scripts/record_vectors.ts [format1|format2|increments]…`. Format 1 is written by version 1 of this program, out of the history,
+ * must give: `deno run -A scripts/record_vectors.ts [format1|format2|increments|zstd]…`. Format 1 is written by version 1 of this program, out of the history,
  * format 2 by today's; both against the double of CouchDB. docs/vectors.md says what is in them.
  */
 import { gunzipSync } from "node:zlib";
 import { Repository } from "../src/archive/repository.ts";
 import { backup } from "../src/commands/backup/backup.ts";
+import type { BackupOptions } from "../src/commands/backup/context.ts";
+import type { Compression } from "../src/codec/compression.ts";
 import { CouchClient } from "../src/couchdb/client.ts";
 import { SILENT_LOG, SILENT_PROGRESS } from "../src/observe.ts";
 import { Secret } from "../src/secret.ts";
@@ -24,7 +26,7 @@ const COUCH_URL = "http://127.0.0.1:5984";
 const SECURITY =
   '{"admins":{"names":["ann"],"roles":[]},"members":{"names":[],"roles":["staff"]},"n":9007199254740993}';
 
-const RECORDS = { format1: recordFormat1, format2: recordFormat2, increments: recordIncrements };
+const RECORDS = { format1: recordFormat1, format2: recordFormat2, increments: recordIncrements, zstd: recordZstd };
 for (const [name, record] of Object.entries(RECORDS)) {
   if (Deno.args.length === 0 || Deno.args.includes(name)) await record(new URL(`${name}/`, FIXTURES));
 }
@@ -207,6 +209,42 @@ async function recordIncrements(folder: URL): Promise<void> {
   await Deno.remove(`${repository}/backup/_store`, { recursive: true });
 }
 
+/** A full backup in gzip, an increment of it in zstd, and a full one in zstd. */
+async function recordZstd(folder: URL): Promise<void> {
+  const repository = await emptyRepository(folder);
+  await using server = await startFakeCouchDb();
+  await seedOrders(server);
+  const vectors: Vector[] = [];
+  const save = async (
+    { day, digit, compression, full }: { day: number; digit: string; compression: Compression; full?: boolean },
+    also: readonly string[] = [],
+  ) => {
+    const run = "dddddddd-dddd-4ddd-8ddd-dddddddddddd".replaceAll("d", digit);
+    const task = { name: "weekly", chunk: 5, increments: { most: 14 }, codec: { compression } };
+    await runBackup(repository, server.url, { run, day, hour: 6, task }, { full });
+    vectors.push({
+      path: `backup/2026/11/${day}/couchdb/orders`,
+      database: "orders",
+      verify: 0,
+      restore: 0,
+      has_histories: true,
+      security: SECURITY,
+      revs_limit: 5,
+      unreadable: [],
+      documents: await readAllLeafRevisions(server, "orders", { also }),
+    });
+  };
+  await save({ day: 25, digit: "a", compression: "gzip" });
+  await write(server, [
+    '{"_id":"numbers","_rev":"2-b","_revisions":{"start":2,"ids":["b","a"]},"big":9007199254740995,"one":1.0}',
+    '{"_id":"file","_rev":"2-b","_revisions":{"start":2,"ids":["b","a"]},"_deleted":true}',
+  ]);
+  await save({ day: 26, digit: "b", compression: "zstd" }, ["file"]);
+  await save({ day: 27, digit: "c", compression: "zstd", full: true });
+  await writeVectors(folder, vectors);
+  await Deno.remove(`${repository}/backup/_store`, { recursive: true });
+}
+
 async function seedOrders(server: FakeCouchDb): Promise<void> {
   // One range, so that the feed's order is that of writing.
   await couchOk(server, "PUT /orders?q=1");
@@ -254,7 +292,12 @@ function shortPages(server: FakeCouchDb): { url: string } & AsyncDisposable {
   };
 }
 
-async function runBackup(root: string, url: string, { run, day, hour, task, stop }: RecordedRun): Promise<void> {
+async function runBackup(
+  root: string,
+  url: string,
+  { run, day, hour, task, stop }: RecordedRun,
+  options: BackupOptions = {},
+): Promise<void> {
   const couch = new CouchClient({ url, login: "admin", password: new Secret("secret"), log: SILENT_LOG });
   Object.defineProperty(couch, "url", { value: COUCH_URL });
   const store = await openStore({ bucket: `file://${root}` });
@@ -285,7 +328,7 @@ async function runBackup(root: string, url: string, { run, day, hour, task, stop
   };
   const databases = [{ database: "orders", encoded: "orders", pattern: "--database" }];
   const date = { year: 2026, month: 11, day };
-  const report = await backup(context, [{ task: whole, date, databases, warnings: [] }], {});
+  const report = await backup(context, [{ task: whole, date, databases, warnings: [] }], options);
   const failed = report.tasks.flatMap(({ databases }) => databases).filter(({ error }) => error !== undefined);
   if (failed.length > 0) throw new Error(JSON.stringify(failed));
 }

@@ -10,4 +10,8 @@ export const PERMISSIONS: readonly string[] = [
 ];
 
 /** V8 frees network buffers late; with a small heap it does so earlier, and most time is spent outside of V8. */
-export const RUN_FLAGS: readonly string[] = ["--no-prompt", "--v8-flags=--optimize-for-size", ...PERMISSIONS];
+export const RUN_FLAGS: readonly string[] = [
+  "--no-prompt",
+  "--v8-flags=--memory-saver-mode,--max-semi-space-size=1",
+  ...PERMISSIONS,
+];

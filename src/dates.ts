@@ -89,3 +89,11 @@ export function previousMonth(date: BackupDate): BackupDate {
 export function monthOf(date: BackupDate): string {
   return formatDate(date).slice(0, 7).replace("/", "");
 }
+
+/** Clocks of machines differ by so much without one of them being wrong. */
+const CLOCKS_DIFFER_MS = 3_600_000;
+
+/** Whether a moment that has been noted somewhere else cannot have been yet: a clock is wrong, there or here. */
+export function isOfFuture(moment: Date, now: Date): boolean {
+  return moment.getTime() > now.getTime() + CLOCKS_DIFFER_MS;
+}

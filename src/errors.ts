@@ -268,11 +268,22 @@ export function hintOf(error: unknown): string | undefined {
   return error instanceof ProgramError ? error.hint : undefined;
 }
 
+/**
+ * Deno keeps every program from some paths (/proc, /sys, /dev) that has not all rights, and advises to give it these. This
+ * one must never have them: it reads what others wrote.
+ */
+function withoutAllFlag(message: string): string {
+  return message.replace(
+    /^Requires all access to (.*), run again with the --allow-all flag$/s,
+    "Deno keeps programs from $1: choose a path outside /proc, /sys and /dev",
+  );
+}
+
 /** One line for a log or a report: the message, then the messages of the causes that add something. */
 export function describeError(error: unknown): string {
   const messages: string[] = [];
   for (let current = error, depth = 0; current !== undefined && current !== null && depth < 5; depth++) {
-    const message = shortened(current instanceof Error ? current.message : String(current));
+    const message = shortened(withoutAllFlag(current instanceof Error ? current.message : String(current)));
     if (message !== "" && !messages.some((known) => known.includes(message))) messages.push(message);
     current = current instanceof Error ? current.cause : undefined;
   }

@@ -38,9 +38,12 @@ export interface Progress {
   runStarted(run: { action: "backup" | "restore" | "verify"; databases: number }): void;
   /** A database is in hand; `documents` is what CouchDB or the manifest says of it, undefined where nobody knows. */
   databaseStarted(database: { database: string; documents: number | undefined }): void;
-  /** More of the database in hand is done: documents and uncompressed bytes since the last call. */
-  advanced(step: { documents: number; bytes: number }): void;
-  /** The database in hand is done, or has failed. */
+  /**
+   * More of a database in hand is done: documents and uncompressed bytes since the last call. Without its name it is that
+   * of the database that has been in hand for the longest time.
+   */
+  advanced(step: { database?: string | undefined; documents: number; bytes: number }): void;
+  /** A database in hand is done, or has failed. */
   databaseFinished(database: { database: string; ok: boolean }): void;
   /** The run is over; what is drawn on a terminal is cleaned up. */
   runFinished(): void;

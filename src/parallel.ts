@@ -5,8 +5,8 @@
 
 /** What {@linkcode forEachParallel} takes beside the items. */
 export interface ParallelOptions {
-  /** How many calls of `work` may be unfinished at any moment. */
-  limit: number;
+  /** How many calls of `work` may be unfinished at any moment; a function is asked before each one. */
+  limit: number | (() => number);
   /** Ends everything: `items` and `work` are handed a signal that is aborted with it. */
   signal?: AbortSignal | undefined;
   /** Ends the taking of further items, and `items`; what is in flight is finished first. */
@@ -30,6 +30,7 @@ export async function forEachParallel<T>(
   // What is in flight may go on after a stop; waiting for what would come next may not.
   const itemsSignal = options.stop === undefined ? signal : AbortSignal.any([signal, options.stop]);
   const inFlight = new Set<Promise<void>>();
+  const limit = () => typeof options.limit === "number" ? options.limit : options.limit();
   let failure: { error: unknown } | undefined;
   const fail = (error: unknown) => {
     failure ??= { error };
@@ -41,7 +42,7 @@ export async function forEachParallel<T>(
     for await (const item of items(itemsSignal)) {
       const one: Promise<void> = work(item, signal).catch(fail).finally(() => inFlight.delete(one));
       inFlight.add(one);
-      while (inFlight.size >= options.limit) await Promise.race(inFlight);
+      while (inFlight.size >= limit()) await Promise.race(inFlight);
       if (failure !== undefined) break;
       options.signal?.throwIfAborted();
       options.stop?.throwIfAborted();

@@ -18,6 +18,7 @@ import { type FakeCouchDb, startFakeCouchDb } from "./fakes/couchdb.ts";
 import { readLogfmt } from "./fakes/logfmt.ts";
 import { FakeLoki } from "./fakes/loki.ts";
 import { outputTo } from "./fakes/output.ts";
+import { FakeTerminal } from "./fakes/terminal.ts";
 import { shellWords } from "./shell_words.ts";
 import { walk } from "./source_files.ts";
 
@@ -31,7 +32,7 @@ for await (const { name } of Deno.readDir(`${ROOT}src/cli`)) {
   if (command !== undefined) NAMES.push(command.name);
 }
 const COMMANDS = new Map<string, Command>([["completions", completionsCommand(() => Promise.resolve([]))]]);
-for (const name of NAMES) COMMANDS.set(name, (await import(`../src/cli/${name}.ts`)).command);
+for (const name of NAMES) COMMANDS.set(name, (await import(`../src/cli/${name.replaceAll("-", "_")}.ts`)).command);
 
 /** The blocks of a page in one language; `""` for those that name none. */
 function blocksOf(text: string, language: string): string[] {
@@ -115,11 +116,21 @@ Deno.test("every command line in README.md and docs/ is one that the program tak
   assert(shown > 30, `${shown} commands are found`);
 });
 
+Deno.test("README.md's table of commands has every command", () => {
+  const rows = README.text.split("\n").filter((line) => line.startsWith("| `"));
+  const listed = new Set(
+    rows.flatMap((row) => [...row.split(" | ")[0]!.matchAll(/`([a-z-]+)/g)].map(([, name]) => name)),
+  );
+  assertEquals([...COMMANDS.keys()].filter((name) => !listed.has(name)), []);
+});
+
 Deno.test("every flag that README.md and docs/ mention is one of some command", () => {
   const known = new Set([...COMMANDS.values()].flatMap(flagsOf).concat(COMMON_FLAGS).map(({ name }) => name));
   // Of Deno, of the build, of others.
-  const others = new Set(["v8-flags", "target", "strict", "attachments", "only", "write"]);
+  const others = new Set(["v8-flags", "target", "strict", "attachments", "only", "write", "pinned"]);
   for (const { path, text } of PAGES) {
+    // Which speaks of V8 and of the bench.
+    if (path.endsWith("performance.md")) continue;
     for (const [code, name = ""] of text.matchAll(/`--([a-z][a-z0-9-]*)[^`]*`/g)) {
       assert(known.has(name) || others.has(name) || name.startsWith("allow-"), `${path} shows ${code}`);
     }
@@ -205,6 +216,80 @@ for (const path of ["README.md", "docs/npm.md", "docs/restore.md"]) {
     });
   });
 }
+
+/** What a person sees of a command on a terminal of 80 columns, bars and all. */
+async function runOnTerminal(args: readonly string[], env: Record<string, string>) {
+  const shell = new QuietShell(env);
+  // Wide enough that nothing wraps: what is measured is what `columns` says.
+  const terminal = new FakeTerminal(1000);
+  const output = { ...outputTo((text) => terminal.write(text)), isTerminal: true };
+  const code = await main(args, {
+    ...shell,
+    onSignal: () => () => {},
+    exit: shell.exit,
+    stdout: output,
+    stderr: output,
+  });
+  return { code, text: terminal.text() };
+}
+
+Deno.test("README.md shows what backup, list and restore print on a terminal, with the config that stands above", async () => {
+  const [sample = ""] = blocksOf(README.text, "").filter((block) => block.startsWith("$ couchdb-backup backup"));
+  const [config = ""] = blocksOf(README.text, "yaml");
+  assert(config.split("\n").length <= 7, "six lines");
+  const folder = await Deno.makeTempDir({ prefix: "couchdb-backup-docs-" });
+  await using fake = await startFakeCouchDb();
+  await createDatabase(fake, "media", idsOf(3));
+  await createDatabase(fake, "orders", idsOf(1200));
+  try {
+    const cfg = `${folder}/cfg.yaml`;
+    const text = config.replace("http://127.0.0.1:5984", fake.url).replace('"/backups"', `"${folder}/backups"`)
+      .replace('"admin"', `"${fake.login}"`);
+    assert(text.includes(fake.url) && text.includes(folder) && text.includes(fake.login), text);
+    await Deno.writeTextFile(cfg, text);
+    const env = { COUCHDB_PASSWORD: fake.password, XDG_STATE_HOME: folder, NO_COLOR: "1" };
+    // Times, sizes and dates are as they come; counts of documents are the sample's.
+    const plain = (text: string) =>
+      text.replaceAll(folder, "").replaceAll(/\b\d{4}-\d\d-\d\dT[\d:.]+Z/g, "INSTANT")
+        .replaceAll(/\b\d{4}[-/]\d\d[-/]\d\d\b/g, "DATE")
+        .replaceAll(/\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/g, "RUN")
+        .replaceAll(/ +[\d.]+ [kMG]?B\b/g, " SIZE").replaceAll(/ +\d+\.\d+s/g, " SECONDS").replaceAll(/ {2,}/g, "  ");
+    let printed = "";
+    for (const [, line = ""] of sample.matchAll(/^\$ (.*)$/gm)) {
+      const [[, ...words] = []] = await shellWords(line);
+      const { code, text } = await runOnTerminal(words.map((word) => word === "cfg.yaml" ? cfg : word), env);
+      assertEquals(code, 0, text);
+      printed += `$ ${line}\n${text}\n`;
+    }
+    // Databases are saved side by side: which of them is done first is chance.
+    const sorted = (text: string) => text.replace(/(?:^✓ .*\n)+/m, (lines) => lines.split("\n").sort().join("\n"));
+    assertEquals(sorted(plain(printed)), sorted(plain(sample.replaceAll(/\n\n\$/g, "\n$"))), printed);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("README.md's table has every command, and its index every page", () => {
+  const rows = [...README.text.matchAll(/^\| `([a-z-]+)/gm)].map(([, name]) => name);
+  for (const name of COMMANDS.keys()) assert(rows.includes(name), `no row of ${name}`);
+  for (const { path } of PAGES) {
+    if (path !== "README.md") assert(README.text.includes(`](${path})`), `no link to ${path}`);
+  }
+});
+
+Deno.test("docs/troubleshooting.md has messages that the program has", async () => {
+  const page = pageOf("docs/troubleshooting.md");
+  let source = "";
+  for (const { text } of await walk(["src"], ".ts")) source += text;
+  const messages = [...page.matchAll(/^### `(.*)`$/gm)].map(([, message = ""]) => message);
+  assert(messages.length >= 12);
+  for (const message of messages) {
+    for (const part of message.split(/…|"[^"]*"/)) {
+      const words = part.replace(/^[ :]+|[ :]+$/g, "");
+      assert(source.includes(words), `no message has "${words}"`);
+    }
+  }
+});
 
 Deno.test("docs/check.md shows what check prints", async () => {
   const [sample = ""] = blocksOf(pageOf("docs/check.md"), "").filter((block) =>

@@ -3,8 +3,9 @@
  * (size, sums, SHA-256), and every leaf revision is kept as the text that stands in it.
  */
 import { assertEquals } from "@std/assert";
+import type { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
-import { gunzipSync } from "node:zlib";
+import { gunzipSync, zstdDecompressSync } from "node:zlib";
 import type { Manifest } from "../src/archive/manifest.ts";
 import { elementsOf, membersOf } from "./fakes/couchdb/json_text.ts";
 import type { LeafRevisions } from "./leaf_revisions.ts";
@@ -17,6 +18,11 @@ export interface ArchivedBackup {
    * All files of the folder, by name, but for checkpoints and filters: whether there are some depends on how long a run took.
    */
   files: string[];
+}
+
+/** A chunk's text, by its first byte. */
+export function decompressed(chunk: Uint8Array): Buffer {
+  return chunk[0] === 0x28 ? zstdDecompressSync(chunk) : gunzipSync(chunk);
 }
 
 /** The rows of a chunk, with the number of their leaf revisions, as leaf revisions. No id may come twice. */
@@ -85,7 +91,7 @@ export async function readBackup(folder: string, name?: string): Promise<Archive
   const sums = { documents: 0, leaf_revisions: 0, deleted: 0, absent: 0, chunks: 0, bytes: 0, compressed_bytes: 0 };
   for (const chunk of manifest.chunks) {
     const compressed = await Deno.readFile(`${folder}/${chunk.name}`);
-    const bytes = gunzipSync(compressed);
+    const bytes = decompressed(compressed);
     const found = leafRevisionsOf(bytes.toString());
     const deleted = [...found.values()].filter((revisions) => [...revisions.values()].every(isDeleted)).length;
     assertEquals(chunk, {

@@ -101,7 +101,15 @@ suffix: s
       ["backup", ["backup", config, "--task", "weekly"]],
       ["backup --scheduled", ["backup", config, "--scheduled"]],
       ["verify", ["verify", "db", "latest", ...withConfig]],
+      ["verify --all", ["verify", "--all", ...withConfig]],
       ["restore", ["restore", "target", "latest/db", ...withConfig]],
+      ["restore --all", ["restore", "--all", "latest", "--map", "(.*)=all_$1", ...withConfig]],
+      ["test-restore", ["test-restore", config, "--match", "db"]],
+      ["show", ["show", "db", "latest", "--id", idsOf(1)[0]!, ...withConfig]],
+      ["export", ["export", "db", "latest", ...withConfig]],
+      ["find", ["find", "db", "--id", idsOf(1)[0]!, ...withConfig]],
+      ["diff", ["diff", "db", "latest", "latest", ...withConfig]],
+      ["status", ["status", config, "--task", "weekly"]],
       ["list backups", ["list", "backups", ...withConfig]],
       ["list --rebuild", ["list", "backups", "--rebuild", ...withConfig]],
       ["keep", ["keep", "db", "latest", ...withConfig]],
@@ -222,7 +230,7 @@ Deno.test("every test that docs/security.md names is there", async () => {
   assert(paths.length > 5, "it names some");
   for (const path of new Set(paths)) assert((await Deno.stat(new URL(path, ROOT))).isFile, path);
   const sources: string[] = [];
-  for (const folder of ["tests/hostile", "tests/store/directory", "tests"]) {
+  for (const folder of ["tests/hostile", "tests/store/directory", "tests/commands/test_restore", "tests"]) {
     for await (const { name } of Deno.readDir(new URL(folder, ROOT))) {
       if (name.endsWith(".ts")) sources.push(await Deno.readTextFile(new URL(`${folder}/${name}`, ROOT)));
     }

@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
-import { gunzipSync } from "node:zlib";
+import { gunzipSync, zstdDecompressSync } from "node:zlib";
 import { exitCodeOfRestore } from "../src/commands/restore/report.ts";
 import { restore } from "../src/commands/restore/restore.ts";
 import { exitCodeOfVerify, verify } from "../src/commands/verify.ts";
@@ -18,14 +18,18 @@ async function readByHand(repository: string, path: string): Promise<LeafRevisio
   const file = path.endsWith(".json") ? path : `${path}/${await fileIn(join(repository, path))}`;
   const folder = file.slice(0, file.lastIndexOf("/"));
   const { chunks, parent = null } = JSON.parse(await Deno.readTextFile(join(repository, file)));
-  const numberOf = (name: string) => Number(/(\d{7,})\.json\.gz$/.exec(name)![1]);
+  const numberOf = (name: string) => Number(/(\d{7,})\.json\.(?:gz|zst)$/.exec(name)![1]);
   chunks.sort((a: { name: string }, b: { name: string }) => numberOf(b.name) - numberOf(a.name));
   const documents: LeafRevisions = new Map();
   const again = new Set<string>();
   for (const chunk of chunks) {
     const object = await Deno.readFile(join(repository, folder, chunk.name));
     assertEquals(createHash("sha256").update(object).digest("hex"), chunk.sha256);
-    const rows = elementsOf(new Map(membersOf(gunzipSync(object).toString())).get("results")!);
+    const rows = elementsOf(
+      new Map(membersOf((chunk.name.endsWith(".zst") ? zstdDecompressSync : gunzipSync)(object).toString())).get(
+        "results",
+      )!,
+    );
     const ids: string[] = [];
     for (const row of rows.map((row) => new Map(membersOf(row)))) {
       const id = JSON.parse(row.get("id")!) as string;
@@ -62,7 +66,7 @@ async function restoreVector(repository: string, { path, database, verify: verif
   return { setup, report, restored: await restore(context, { database: "new", path: place, salvage }) };
 }
 
-for (const format of ["format1", "format2", "increments"]) {
+for (const format of ["format1", "format2", "increments", "zstd"]) {
   const folder = new URL(`fixtures/${format}/`, import.meta.url).pathname;
   const repository = join(folder, "repository");
   const vectors = parseVectors(await Deno.readTextFile(join(folder, "expected.json")));
@@ -123,4 +127,18 @@ Deno.test("the vectors of increments hold what they are for", async () => {
   assertEquals(manifests.map(({ chunks }) => chunks.length > 0), [true, true, false, true]);
   const [, second, third, fourth] = manifests;
   assertEquals([third.parent.run, fourth.parent.run], [second.run, second.run], "what is empty is nobody's parent");
+});
+
+Deno.test("the vectors of zstd hold what they are for", async () => {
+  const folder = new URL("fixtures/zstd/repository/backup/2026/11/", import.meta.url).pathname;
+  const manifests = await Promise.all(
+    [25, 26, 27].map(async (day) =>
+      JSON.parse(await Deno.readTextFile(join(folder, `${day}/couchdb/orders/manifest.json`)))
+    ),
+  );
+  assertEquals(manifests.map(({ kind, chunks }) => [kind, chunks[0].name.slice(7)]), [
+    ["full", ".json.gz"],
+    ["incremental", ".json.zst"],
+    ["full", ".json.zst"],
+  ]);
 });

@@ -1,6 +1,6 @@
 /**
  * Builds the npm package: `deno task npm`. In: main.ts, mod.ts and the documents. Out: dist/npm, ready for `npm pack` or
- * `npm publish`: JavaScript for Node 22 and later that needs no other package, its declarations, and nothing that only
+ * `npm publish`: JavaScript for Node 22.2 and later that needs no other package, its declarations, and nothing that only
  * people who work on it need.
  */
 import { dirname } from "node:path";
@@ -46,7 +46,7 @@ function manifest({ version, license }: { version: string; license: string }): R
     keywords: ["couchdb", "backup", "restore", "s3", "cli"],
     license,
     type: "module",
-    engines: { node: ">=22" },
+    engines: { node: ">=22.2" },
     bin: { [PROGRAM_NAME]: "lib/main.js" },
     exports: { ".": { types: "./lib/mod.d.ts", default: "./lib/mod.js" }, "./package.json": "./package.json" },
     types: "./lib/mod.d.ts",

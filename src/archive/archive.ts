@@ -313,10 +313,9 @@ async function listChunks(folder: OpenFolder): Promise<void> {
   const isOfRun = run !== undefined && state.nextNumbers.has(run);
   for (const prefix of isOfRun ? [run] : [...state.nextNumbers.keys()].sort()) {
     const digits = prefix === "" ? undefined : prefix;
-    const numbers = numbersOf(state, prefix);
-    const nameOf = (number: number) => chunkName(number, digits);
-    noteGaps(archive, numbers, nameOf);
-    const names = numbers.map(nameOf).filter((name) => !others.has(name));
+    const found = chunksOf(state, prefix);
+    noteGaps(archive, found.map(({ number }) => number), (number) => chunkName(number, { run: digits }));
+    const names = found.flatMap(({ name }) => others.has(name) ? [] : name);
     archive.chunks.push(...names.map((name) => ({ name, entry: undefined })));
   }
   if (state.chunks.size === 0 && archive.problems.length === 0) listPortChunks(folder);
@@ -345,10 +344,10 @@ function noteGaps(archive: Archive, numbers: readonly number[], nameOf: (number:
   }
 }
 
-/** The numbers of the chunks whose names have these eight digits, in order. */
-function numbersOf(state: FolderState, prefix: string): number[] {
+/** The chunks whose names have these eight digits, in the order of their numbers. */
+function chunksOf(state: FolderState, prefix: string): { name: string; number: number }[] {
   return [...state.chunks.keys()].filter((name) => (runOfChunkName(name) ?? "") === prefix)
-    .map((name) => parseChunkName(name)!).sort((a, b) => a - b);
+    .map((name) => ({ name, number: parseChunkName(name)! })).sort((a, b) => a.number - b.number);
 }
 
 /** The chunks that other backups of the folder name, complete ones and unfinished ones. */

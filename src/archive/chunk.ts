@@ -3,8 +3,7 @@
  * wrote. A small chunk is held, compressed, from the check to its use; a large one is read twice.
  */
 import { createHash } from "node:crypto";
-import { concat } from "../concat.ts";
-import { type ArchiveFormat, CHUNK_FORMAT, isGzip } from "./formats.ts";
+import { type ArchiveFormat, CHUNK_FORMAT } from "./formats.ts";
 import {
   DocumentReader,
   type DocumentReaderOptions,
@@ -15,8 +14,7 @@ import {
 } from "./document_reader.ts";
 import { checkCounts, checkDigest, digest, isDamage, SALVAGE_HINT, unreadable } from "./damage.ts";
 import { ArchiveError, isNotFound } from "../errors.ts";
-import { gunzip } from "../codec/gzip.ts";
-import { gunzipMembers } from "../codec/gzip_members.ts";
+import { decode } from "../codec/codec.ts";
 import { counted } from "../counts.ts";
 import { FramingError } from "../json/scan.ts";
 import { TextMemberScanner } from "../json/members.ts";
@@ -184,7 +182,7 @@ export class CheckedChunk {
     const format = this.#place.entry === undefined ? undefined : CHUNK_FORMAT;
     const { survey, isOfLines, salvage } = this.#found;
     const lines = { passLines: survey?.passed, isOfLines, salvage };
-    const bytes = upTo(this.#place, decompressed(this.#bytes(options), this.#place));
+    const bytes = upTo(this.#place, decode(this.#bytes(options), { isForeign: this.#place.entry === undefined }));
     return new DocumentReader(bytes, { format, onRow, passOver, ...lines });
   }
 
@@ -226,7 +224,7 @@ async function readContents(
     }
   })();
   const format = place.entry === undefined ? undefined : CHUNK_FORMAT;
-  const bytes = upTo(place, decompressed(hashed, place));
+  const bytes = upTo(place, decode(hashed, { isForeign: place.entry === undefined }));
   const reader = new DocumentReader(bytes, { format, onRow, salvage, isOfLines });
   let failure: unknown;
   try {
@@ -263,7 +261,7 @@ async function openObject(place: ChunkPlace, options: StoreCallOptions): Promise
   }
 }
 
-/** No more bytes than the manifest says: a few of gzip can stand for a thousand times as many, and nobody waits for those. */
+/** No more bytes than the manifest says: a few can stand for a thousand times as many, and nobody waits for those. */
 async function* upTo(
   { entry }: ChunkPlace,
   source: AsyncIterable<Uint8Array>,
@@ -279,28 +277,4 @@ async function* upTo(
     }
     yield bytes;
   }
-}
-
-/** Decompresses what is gzip, and passes on what is not. What no manifest vouches for may have several members. */
-async function* decompressed(
-  source: AsyncIterable<Uint8Array>,
-  { entry }: Pick<ChunkPlace, "entry">,
-): AsyncGenerator<Uint8Array> {
-  const iterator = source[Symbol.asyncIterator]();
-  let beginning = new Uint8Array(0);
-  while (beginning.length < 2) {
-    const { done, value } = await iterator.next();
-    if (done) break;
-    beginning = concat([beginning, value]);
-  }
-  const whole = (async function* () {
-    try {
-      yield beginning;
-      for (let next = await iterator.next(); !next.done; next = await iterator.next()) yield next.value;
-    } finally {
-      await iterator.return?.();
-    }
-  })();
-  if (!isGzip(beginning)) yield* whole;
-  else yield* entry === undefined ? gunzipMembers(whole) : gunzip(whole);
 }

@@ -3,7 +3,7 @@
  * nothing, or an ArchiveError with what was expected.
  */
 import { createHash } from "node:crypto";
-import { GzipError } from "../codec/gzip.ts";
+import { CodecError } from "../codec/error.ts";
 import { ArchiveError, describeError } from "../errors.ts";
 import { FramingError } from "../json/scan.ts";
 import { FormatError } from "./formats.ts";
@@ -68,7 +68,7 @@ function damaged(key: string, what: string, { expected, found }: { expected: str
 
 /** Whether an error comes from the bytes of the object, rather than from getting at them. */
 export function isDamage(error: unknown): boolean {
-  return error instanceof FramingError || error instanceof GzipError || error instanceof FormatError;
+  return error instanceof FramingError || error instanceof CodecError || error instanceof FormatError;
 }
 
 /** What to throw for an error met in reading a chunk: an ArchiveError where the bytes are to blame. */
@@ -87,7 +87,7 @@ export function unreadable(
   }
   const hint = !isAlone ? SALVAGE_HINT : error instanceof LineError ? LINES_HINT : OTHER_COPY_HINT;
   const what = isAlone ? `"${key}"` : `Chunk "${key}"`;
-  return new ArchiveError(`${what} is damaged: ${found}`, { key, expected: "whole gzip of whole JSON", found }, {
+  return new ArchiveError(`${what} is damaged: ${found}`, { key, expected: "whole JSON, compressed whole", found }, {
     cause: error,
     hint,
   });

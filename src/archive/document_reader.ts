@@ -4,7 +4,7 @@
  */
 import { counted } from "../counts.ts";
 import { concat } from "../concat.ts";
-import { GzipError } from "../codec/gzip.ts";
+import { CodecError } from "../codec/error.ts";
 import { AttachmentForms, inCouchForm } from "./attachment_forms.ts";
 import { type ArchiveFormat, CHUNK_FORMAT, FORMAT_SAMPLE_BYTES, FormatError, recogniseFormat } from "./formats.ts";
 import { type BrokenLine, LINE_BEGINNING_BYTES, LineError, Lines, type LineSurvey } from "./lines.ts";
@@ -137,7 +137,7 @@ export class DocumentReader {
   /** The line in hand ends with what the scanner has in hand. */
   #isLineEnd = false;
   /** Why the source ends before its end. */
-  #cutOff: GzipError | undefined;
+  #cutOff: CodecError | undefined;
   /** The source has ended. */
   #isEnd = false;
   /** What is wrong with the line in hand. */
@@ -302,7 +302,7 @@ export class DocumentReader {
       const { done, value } = await this.#source.next();
       return done ? undefined : value;
     } catch (error) {
-      if (!mayEnd || !(error instanceof GzipError)) throw error;
+      if (!mayEnd || !(error instanceof CodecError)) throw error;
       this.#cutOff = error;
       return undefined;
     }

@@ -46,7 +46,8 @@ export class FormatError extends Error {
 }
 
 /** Which formats are read, for whoever brings another one. */
-export const FORMATS_HINT: string = "Read are, plain or as gzip: chunks of this program and of the reference script, " +
+export const FORMATS_HINT: string =
+  "Read are, plain, as gzip or as zstd: chunks of this program and of the reference script, " +
   "files of couchbackup and pouchdb-dump, documents as a JSON array or one a line, and CouchDB's answers with documents " +
   "(_bulk_get, _find, open_revs; _all_docs, views and _changes with include_docs=true)";
 
@@ -130,11 +131,6 @@ const BULK_GET_LINES: ArchiveFormat = {
   skipBytes: 0,
   lines: { isCertain: false },
 };
-
-/** Whether bytes are gzip's. */
-export function isGzip(bytes: Uint8Array): boolean {
-  return bytes[0] === 0x1f && bytes[1] === 0x8b;
-}
 
 /**
  * Recognises the format of decompressed bytes; undefined when they are none of the known ones.

@@ -12,7 +12,7 @@ export const FORMAT_VERSION = 2;
 
 /** One stored chunk. */
 export interface ChunkEntry {
-  /** The object's name within the folder: `0000000.json.gz`. */
+  /** The object's name within the folder: `0000000.json.gz`, or `0000000.json.zst`. */
   name: string;
   /** Documents in it. */
   documents: number;
@@ -206,7 +206,7 @@ const count = z.int().nonnegative();
 const instant = z.iso.datetime({ offset: true });
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 /** With the beginning of its run's id where other runs' chunks lie in the folder. */
-const CHUNK_NAME = /^([0-9a-f]{8}-)?\d{7,12}\.json\.gz$/;
+const CHUNK_NAME = /^([0-9a-f]{8}-)?\d{7,12}\.json\.(?:gz|zst)$/;
 const FILTER_NAME = /^filter-[0-9a-f]{8}-[01]\.bin$/;
 
 const chunkSchema = z.object({

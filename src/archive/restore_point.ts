@@ -3,8 +3,8 @@
  * now. Out: one manifest of one folder. The catalog answers first; folders of later dates than its answer, or all where it
  * has none, are looked into for what it does not know: backups of format 1, and those whose entry is gone.
  */
-import { type BackupDate, formatDate } from "../dates.ts";
-import { ArchiveError, describeError } from "../errors.ts";
+import { type BackupDate, formatDate, isOfFuture } from "../dates.ts";
+import { ArchiveError, describeError, UsageError } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import { loadAhead } from "../parallel.ts";
 import type { StoreCallOptions } from "../store/store.ts";
@@ -75,13 +75,58 @@ interface FolderOfDay {
  * `backup_only_previous` of version 1 beside version 2) is not, until the catalog is made anew.
  *
  * @param database Decoded.
- * @throws ArchiveError when there is none.
+ * @throws ArchiveError when there is none; UsageError when the newest of all is of the future and others are not.
  */
 export async function findRestorePoint(
   repository: Repository,
   database: string,
   search: PointSearch,
 ): Promise<RestorePoint> {
+  const { log, now = () => new Date() } = search;
+  const best = await findNewest(repository, database, search);
+  if (search.notAfter === undefined && isOfFuture(best.finishedAt, now())) {
+    await tellFuture(repository, database, { ...search, best });
+  }
+  const { date, manifest: { run, task, options }, finishedAt } = best;
+  log.info(search.notAfter === undefined ? "latest backup" : "newest backup of that moment", {
+    database,
+    date: formatDate(date),
+    run,
+    finishedAt: finishedAt.toISOString(),
+  });
+  const lacking = [options.attachments ? [] : "attachments", options.revisions ? [] : "histories of revisions"].flat();
+  if (lacking.length > 0) log.warn(`backup is without ${lacking.join(" and ")}: its task leaves them out`, { task });
+  return best;
+}
+
+/**
+ * A clock that was wrong once, of the machine that made a backup, would make that one the latest for as long as it was
+ * wrong, and the backups of each later day would be passed over. Where all are of the future, it is this machine's clock.
+ */
+async function tellFuture(
+  repository: Repository,
+  database: string,
+  { best, ...search }: PointSearch & { best: RestorePoint },
+): Promise<void> {
+  const { log, now = () => new Date() } = search;
+  const [moment, present] = [best.finishedAt, now()].map((one) => one.toISOString().replace(/\.\d+Z$/, "Z"));
+  try {
+    await findNewest(repository, database, { ...search, notAfter: now() });
+  } catch (error) {
+    if (!(error instanceof ArchiveError)) throw error;
+    log.warn("latest backup is of the future: look at the clocks", { database, finishedAt: moment, now: present });
+    return;
+  }
+  throw new UsageError(
+    `Cannot tell which backup of "${database}" is the latest: one is of the future (${moment}, and now is ${present})`,
+    {
+      hint: `Look at the clocks, and say the moment in place of latest: ${present} for the newest until now, ` +
+        `${moment} for that one`,
+    },
+  );
+}
+
+async function findNewest(repository: Repository, database: string, search: PointSearch): Promise<RestorePoint> {
   const { log, signal } = search;
   const notAfter = search.notAfter === undefined ? undefined : endOfSecond(search.notAfter);
   const known = await new Catalog(repository).latestComplete(database, { notAfter, log, signal });
@@ -97,15 +142,6 @@ export async function findRestorePoint(
   }
   for (const one of passedOver) if (isNewer(one, best)) tell(one, log);
   if (best === undefined) throw await nothingThere(repository, database, { ...search, notAfter });
-  const { date, manifest: { run, task, options }, finishedAt } = best;
-  log.info(notAfter === undefined ? "latest backup" : "newest backup of that moment", {
-    database,
-    date: formatDate(date),
-    run,
-    finishedAt: finishedAt.toISOString(),
-  });
-  const lacking = [options.attachments ? [] : "attachments", options.revisions ? [] : "histories of revisions"].flat();
-  if (lacking.length > 0) log.warn(`backup is without ${lacking.join(" and ")}: its task leaves them out`, { task });
   return best;
 }
 

@@ -8,7 +8,6 @@ import { beginningOfObject, skipSpace } from "../json/beginning.ts";
 const BEGINNINGS: readonly (readonly [beginning: string, what: string])[] = [
   ["BZh", "compressed by bzip2: decompress it first"],
   ["\xfd7zXZ\0", "compressed by xz: decompress it first"],
-  ["\x28\xb5\x2f\xfd", "compressed by zstd: decompress it first"],
   ["\x04\x22\x4d\x18", "compressed by lz4: decompress it first"],
   ["LZIP", "compressed by lzip: decompress it first"],
   ["\x1f\x9d", "compressed by compress: decompress it first"],

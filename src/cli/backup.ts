@@ -13,8 +13,7 @@ import { commandLine } from "../command_line.ts";
 import type { Task } from "../task/task.ts";
 import type { Call, Command } from "./command.ts";
 import type { BackupRequest, Session } from "../session/session.ts";
-import { withSession } from "./session.ts";
-import type { Output } from "./shell.ts";
+import { hasReadLines, lookOf, withSession } from "./session.ts";
 
 export const command: Command = {
   name: "backup",
@@ -74,7 +73,7 @@ export const command: Command = {
         // What a part has repaired is the whole now, as far as anybody asks.
         if (isPart) { for (const whole of amended) await session.publish(whole); }
       }
-      call.print(report, () => summarize(report, call.shell.stdout));
+      call.print(report, () => summarize(report, call));
       return exitCodeOfReport(report);
     });
   },
@@ -143,7 +142,7 @@ async function runDue(call: Call, session: Session): Promise<number> {
   if (report.tasks.length > 0) await session.publish(report);
   call.print(report, () => {
     const lines = report.scheduled.map(describeScheduled);
-    const summary = report.tasks.length === 0 ? "" : summarize(report, call.shell.stdout);
+    const summary = report.tasks.length === 0 ? "" : summarize(report, call);
     return lines.join("") + summary || "No task has a schedule that has elapsed\n";
   });
   return exitCodeOfScheduled(report);
@@ -165,8 +164,11 @@ function describeScheduled({ task, elapse, outcome, by, retry_at }: ScheduledTas
   return `Task "${task}": the elapse of ${elapse} ${OUTCOMES[outcome]}${again}${holder}\n`;
 }
 
-function summarize(report: RunReport, { isTerminal, columns }: Output): string {
-  return `${formatSummary(report, { columns: isTerminal ? columns() : undefined, color: isTerminal })}\n`;
+function summarize(report: RunReport, call: Call): string {
+  const { stdout, env } = call.shell;
+  const { color, terminal } = lookOf(stdout, env);
+  const text = formatSummary(report, { columns: terminal?.columns(), color, isEachTold: hasReadLines(call) });
+  return `${terminal?.ascii === true ? text.replaceAll("…", "~") : text}\n`;
 }
 
 function printDryRun(call: Call, session: Session, selections: readonly TaskSelection[]): number {

@@ -14,6 +14,7 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<{ command:
   backup: { summary: "back up the databases a config selects", load: () => import("./backup.ts") },
   restore: { summary: "bring a backup back into a database", load: () => import("./restore.ts") },
   verify: { summary: "compare a backup with its manifest", load: () => import("./verify.ts") },
+  "test-restore": { summary: "restore backups for a test, and compare them", load: () => import("./test_restore.ts") },
   list: { summary: "list the backups in the store, or CouchDB's databases", load: () => import("./list.ts") },
   show: { summary: "write one document of a backup to stdout", load: () => import("./show.ts") },
   export: { summary: "write the documents of a backup to stdout, one a line", load: () => import("./export.ts") },

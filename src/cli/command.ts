@@ -98,7 +98,7 @@ export const COMMON_FLAGS: readonly Flag[] = [
   { name: "json", summary: "print the result as one JSON object" },
   { name: "quiet", summary: "log warnings and errors only" },
   { name: "verbose", summary: "log every request" },
-  { name: "log-format", value: "FORMAT", summary: "plain, json, journald or auto (the default)" },
+  { name: "log-format", value: "FORMAT", summary: "plain, json, journald, terminal or auto (the default)" },
   { name: "help", summary: "show this text" },
 ];
 

@@ -28,7 +28,9 @@ export const command: Command = {
 };
 
 /** A line a document, as diff(1) marks them, and the sums. */
-export function describeDiff({ from, to, added, changed, deleted }: DiffReport): string {
+export function describeDiff(report: DiffReport): string {
+  const { from, from_finished_at, to, to_finished_at, added, changed, deleted } = report;
+  const when = (moment: string | null) => moment === null ? "" : ` as of ${moment.replace(/\.\d+Z$/, "Z")}`;
   const lines = [["+", added], ["~", changed], ["-", deleted]] as const;
   return [
     ...lines.flatMap(([mark, { count, ids }]) => [
@@ -37,7 +39,7 @@ export function describeDiff({ from, to, added, changed, deleted }: DiffReport):
     ]),
     `${formatCount(added.count)} added, ${formatCount(changed.count)} changed, ${
       formatCount(deleted.count)
-    } deleted from ${from} to ${to}`,
+    } deleted from ${from}${when(from_finished_at)} to ${to}${when(to_finished_at)}`,
     "",
   ].join("\n");
 }

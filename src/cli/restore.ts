@@ -142,9 +142,11 @@ function describe(report: RestoreReport): string {
   const counts = `${counted(report.documents, "document")}${deleted}, ${
     counted(report.leaf_revisions, "leaf revision")
   }`;
+  // Several backups of a day lie in one folder.
+  const from = report.finished_at === null ? path : `${path} as of ${report.finished_at.replace(/\.\d+Z$/, "Z")}`;
   const lines = report.dry_run
-    ? [`Would restore "${database}" from ${path}: ${counts}`]
-    : [`Restored "${database}" from ${path}: ${counts} in ${formatSeconds(seconds)}`];
+    ? [`Would restore "${database}" from ${from}: ${counts}`]
+    : [`Restored "${database}" from ${from}: ${counts} in ${formatSeconds(seconds)}`];
   for (const { id, from, onto, rev } of report.written_as_new ?? []) {
     lines.push(
       `  ${JSON.stringify(id)} is ${rev} now, with the content of ${from}${onto === null ? "" : `, onto ${onto}`}`,
@@ -152,15 +154,13 @@ function describe(report: RestoreReport): string {
   }
   for (const { id, reason } of report.refused ?? []) lines.push(`  NOT written: ${JSON.stringify(id)}: ${reason}`);
   for (const id of report.not_found ?? []) lines.push(`  not in the backup: ${JSON.stringify(id)}`);
-  if ((report.present ?? 0) > 0) lines.push(`  ${counted(report.present!, "leaf revision")} were there already`);
-  if (report.newer !== undefined && report.newer.count > 0) {
-    const shown = report.newer.ids.slice(0, SHOWN_FAILURES).map((id) => JSON.stringify(id)).join(", ");
-    const more = report.newer.count > SHOWN_FAILURES ? " …" : "";
-    lines.push(
-      `  ${
-        formatCount(report.newer.count)
-      } keep a newer revision (--as-new-revision puts the backup's on top): ${shown}${more}`,
-    );
+  const { present = 0, newer } = report;
+  if (present > 0) lines.push(`  ${counted(present, "leaf revision")} ${present === 1 ? "was" : "were"} there already`);
+  if (newer !== undefined && newer.count > 0) {
+    const shown = newer.ids.slice(0, SHOWN_FAILURES).map((id) => JSON.stringify(id)).join(", ");
+    const more = newer.count > SHOWN_FAILURES ? " …" : "";
+    const keep = newer.count === 1 ? "1 document keeps" : `${counted(newer.count, "document")} keep`;
+    lines.push(`  ${keep} a newer revision (--as-new-revision puts the backup's on top): ${shown}${more}`);
   }
   if (!report.verified) lines.push("The archive has no manifest: nothing says whether it is whole");
   for (const { chunk, problem } of damaged) lines.push(`  left out: ${chunk}: ${problem}`);

@@ -47,14 +47,14 @@ export function describeFleet(report: FleetReport): string {
   const [restored, already] = [ofStatus("restored"), ofStatus("already")];
   const broken = [...ofStatus("failed"), ...ofStatus("incomplete")];
   const lines = databases.flatMap((one) => one.status === "restored" ? describeRestored(one, dry_run === true) : []);
-  lines.push(...broken.flatMap(describeBroken));
+  lines.push(...broken.flatMap(describeBroken), ...already.flatMap(describeFewer));
   for (const { database, reason } of left_out) lines.push(`left out: ${database}: ${reason}`);
   const sum = dry_run === true ? "Would restore" : "Restored";
   const parts = [
     `${sum} ${formatCount(restored.length)} of ${counted(databases.length, "database")}`,
-    already.length === 0 ? "" : `${formatCount(already.length)} were restored before`,
-    broken.length === 0 ? "" : `${formatCount(broken.length)} are NOT whole`,
-    left_out.length === 0 ? "" : `${formatCount(left_out.length)} are left out`,
+    already.length === 0 ? "" : `${formatCount(already.length)} restored before`,
+    broken.length === 0 ? "" : `${formatCount(broken.length)} NOT whole`,
+    left_out.length === 0 ? "" : `${formatCount(left_out.length)} left out`,
   ].filter((part) => part !== "");
   lines.push(`${parts.join(", ")}: ${counted(documents, "document")} in ${formatSeconds(seconds)}`);
   return `${lines.join("\n")}\n`;
@@ -67,14 +67,27 @@ function describeRestored({ source, database, finished_at, report }: FleetDataba
   return [`${isDryRun ? "would restore" : "restored"}  ${name}  ${counted(documents, "document")}  as of ${moment}`];
 }
 
+function describeFewer({ database, fewer }: FleetDatabase): string[] {
+  if (fewer === undefined) return [];
+  const { restored, restored_at, there } = fewer;
+  const then = restored_at.replace(/\.\d+Z$/, "Z");
+  return [
+    `NOT RESTORED AGAIN: ${database}: it had ${
+      counted(restored, "document")
+    } when it was restored at ${then}, and has ` +
+    `${formatCount(there)} now`,
+    "  Delete it and restore again, or restore it under another name (--map)",
+  ];
+}
+
 function describeBroken({ database, error, hint, report }: FleetDatabase): string[] {
   if (error !== undefined) return [`FAILED: ${database}: ${error}`, ...hint === undefined ? [] : [`  ${hint}`]];
   if (report === undefined) return [];
   const { failed_revisions, damaged, missing, unreadable, lacking } = report;
   const lacks = [
-    failed_revisions === 0 ? "" : `${counted(failed_revisions, "revision")} were refused`,
-    damaged.length === 0 ? "" : `${counted(damaged.length, "chunk")} are damaged`,
-    missing === 0 ? "" : `${counted(missing, "document")} are missing`,
+    failed_revisions === 0 ? "" : `${counted(failed_revisions, "revision")} refused`,
+    damaged.length === 0 ? "" : `${counted(damaged.length, "damaged chunk")}`,
+    missing === 0 ? "" : `${counted(missing, "document")} missing`,
     unreadable.length === 0 ? "" : `${counted(unreadable.length, "document")} could not be read when it was saved`,
     lacking.length === 0 ? "" : `${lacking.map(({ what }) => what).join(" and ")} could not be set`,
   ].filter((part) => part !== "");

@@ -4,7 +4,7 @@
  */
 import { type Config, loadConfig } from "../config/config.ts";
 import { UsageError } from "../errors.ts";
-import type { LogFormat, OpenLog } from "../observe/log.ts";
+import { chosenFormat, type LogFormat, type LogOptions, type OpenLog } from "../observe/log.ts";
 import { openProgressLines } from "../observe/progress.ts";
 import { openProgressBars } from "../observe/progress_bars.ts";
 import { openConfigLog } from "../session/log.ts";
@@ -13,7 +13,7 @@ import type { Session, Surroundings } from "../session/session.ts";
 import type { Call } from "./command.ts";
 import { listenForInterruption } from "./interruption.ts";
 import { withCompleteHints } from "./pasting.ts";
-import type { Shell } from "./shell.ts";
+import type { Output, Shell } from "./shell.ts";
 
 /** What a command's result or error says again, in the log of a person. */
 const TOLD_AT_THE_END = {
@@ -22,6 +22,11 @@ const TOLD_AT_THE_END = {
   "check passes with a warning": "all",
   "check fails": "all",
 } as const;
+
+function toldAtTheEnd(call: Call): NonNullable<LogOptions["onlyForSinks"]> {
+  const isSummed = call.command.name === "backup" && hasReadLines(call);
+  return isSummed ? { ...TOLD_AT_THE_END, "task is saved": "all", "task is not saved": "all" } : TOLD_AT_THE_END;
+}
 
 /** Reads the config, opens what it names, hands it to `work`, and closes it whatever happens. */
 export async function withSession<T>(call: Call, work: (session: Session) => Promise<T>): Promise<T> {
@@ -36,7 +41,12 @@ export async function loadCallConfig({ configPath, shell }: Call, env: Shell["en
 /** The same with a config that has been read. */
 export async function withConfig<T>(call: Call, config: Config, work: (session: Session) => Promise<T>): Promise<T> {
   return await withSurroundings(call, config, async (surroundings, flush) => {
-    return await work(await openSession({ ...surroundings, config, flush }));
+    const session = await openSession({ ...surroundings, config, flush });
+    try {
+      return await work(session);
+    } finally {
+      await session.close();
+    }
   });
 }
 
@@ -47,16 +57,17 @@ export async function withSurroundings<T>(
   work: (surroundings: Surroundings, flush: OpenLog["flush"]) => Promise<T>,
 ): Promise<T> {
   const { stderr, env, journal } = call.shell;
-  const bars = stderr.isTerminal && !call.isOn("quiet")
+  const { bars: canDraw, ...looks } = lookOf(stderr, env);
+  const bars = canDraw && !call.isOn("quiet")
     ? openProgressBars({ write: stderr.write.bind(stderr), columns: stderr.columns })
     : undefined;
-  const format = readLogFormat(call.text("log-format"));
+  const format = readLogFormat(call);
   const opened = await openConfigLog({ loki, caFiles }, {
     level: call.isOn("verbose") ? "debug" : call.isOn("quiet") ? "warn" : "info",
     format,
     // The command's own end says it; a program that reads JSON lines has no use for that one.
-    onlyForSinks: format === "json" ? undefined : TOLD_AT_THE_END,
-    color: stderr.isTerminal && !env.NO_COLOR,
+    onlyForSinks: format === "json" ? undefined : toldAtTheEnd(call),
+    ...looks,
     journal,
     write: (line) => {
       if (bars !== undefined) return bars.writeLine(line);
@@ -83,7 +94,30 @@ export async function withSurroundings<T>(
   }
 }
 
-function readLogFormat(text: string = "auto"): LogFormat {
-  if (text === "auto" || text === "plain" || text === "json" || text === "journald") return text;
-  throw new UsageError(`--log-format has no "${text}"`, { hint: "It is auto, plain, json or journald" });
+/** What a stream can show: colours, marks beyond ASCII, bars that are drawn over. */
+export function lookOf(
+  { isTerminal, columns }: Output,
+  env: Shell["env"],
+): { color: boolean; bars: boolean; terminal: { columns: () => number; ascii: boolean } | undefined } {
+  const isDumb = env.TERM === "dumb";
+  // Nobody's locale says nothing; C and POSIX say ASCII.
+  const locale = env.LC_ALL || env.LC_CTYPE || env.LANG || "UTF-8";
+  return {
+    color: isTerminal && !isDumb && !env.NO_COLOR,
+    bars: isTerminal && !isDumb,
+    terminal: isTerminal ? { columns, ascii: isDumb || !/utf-?8/i.test(locale) } : undefined,
+  };
+}
+
+/** Whether a person has read a line for each database by the end of the command. */
+export function hasReadLines(call: Call): boolean {
+  const { stderr, stdout, env, journal } = call.shell;
+  if (!stdout.isTerminal || call.isOn("quiet")) return false;
+  return chosenFormat({ format: readLogFormat(call), journal, ...lookOf(stderr, env) }) === "terminal";
+}
+
+function readLogFormat(call: Call): LogFormat {
+  const text = call.text("log-format") ?? "auto";
+  if (["auto", "plain", "json", "journald", "terminal"].includes(text)) return text as LogFormat;
+  throw new UsageError(`--log-format has no "${text}"`, { hint: "It is auto, plain, json, journald or terminal" });
 }

@@ -1,4 +1,5 @@
 /** `couchdb-backup status [<config>]`: how each task stands. */
+import type { Proof } from "../archive/proof.ts";
 import { formatCount, formatSeconds } from "../observe/figures.ts";
 import {
   exitCodeOfStatus,
@@ -19,9 +20,11 @@ export const command: Command = {
   usage: "[<config>] [--task NAME]…",
   help: [
     "Says of each task what was saved last and how long ago, what is not saved and why, and what comes next. It asks the",
-    "store only: no CouchDB and no password of it.",
+    "store only: no CouchDB and no password of it. Behind the tasks stands when the backups were last proved, by verify",
+    "--all or test-restore, where they ever were.",
     "",
-    "Exit codes: 0 everything is saved, or under way; 3 something failed, is late, or was never saved.",
+    "Exit codes: 0 everything is saved, or under way; 3 something failed, is late, or was never saved, or the last proof",
+    "found something wrong.",
   ],
   flags: [{ name: "task", value: "NAME", repeated: true, summary: "only this task of the config" }],
   operands: { least: 0, most: 0 },
@@ -49,7 +52,7 @@ const WORDS: Record<TaskState, string> = {
 };
 
 /** The report for people: a line for each task, and below it what is not as it should be. */
-export function describeStatus({ tasks }: StatusReport): string {
+export function describeStatus({ tasks, proofs }: StatusReport): string {
   const nameWidth = tasks.reduce((width, { task }) => Math.max(width, task.length), 0);
   const wordWidth = tasks.reduce((width, { state }) => Math.max(width, WORDS[state].length), 0);
   return tasks.map((status) => {
@@ -63,11 +66,26 @@ export function describeStatus({ tasks }: StatusReport): string {
     for (const { database, error } of failed.slice(0, SHOWN_FAILURES)) lines.push(`    ${database}: ${error}`);
     if (failed.length > SHOWN_FAILURES) lines.push(`    and ${formatCount(failed.length - SHOWN_FAILURES)} more`);
     return `${lines.join("\n")}\n`;
-  }).join("");
+  }).join("") + describeProof("verify --all", proofs.verify) + describeProof("test-restore", proofs.test_restore);
+}
+
+function describeProof(command: string, proof: Proof | null): string {
+  if (proof === null) return "";
+  const { at, ok, backups, backups_in_all, faulty, last_ok_at } = proof;
+  const of = backups === backups_in_all ? "" : ` of ${formatCount(backups_in_all)}`;
+  const looked = `${formatCount(backups)}${of} ${backups_in_all === 1 ? "backup" : "backups"}`;
+  if (ok) return `${command}  ${looked} proved ${moment(at)}\n`;
+  const before = last_ok_at === null ? "none went well before" : `the last that went well was ${moment(last_ok_at)}`;
+  const found = faulty === 0 ? "left a database behind" : `${formatCount(faulty)} NOT as they must be`;
+  return `${command}  FAILED: ${looked} looked at ${moment(at)}, ${found}, ${before}\n`;
+}
+
+/** An instant to the second. */
+function moment(text: string): string {
+  return text.replace(/\.\d+Z$/, "Z");
 }
 
 function factsOf({ state, last_complete_at, age_seconds, elapse, next, retry_at, generations }: TaskStatus): string[] {
-  const moment = (text: string) => text.replace(/\.\d+Z$/, "Z");
   const facts: string[] = [];
   if (last_complete_at === null || age_seconds === null) facts.push("nothing was ever saved in full");
   else facts.push(`last complete ${moment(last_complete_at)} (${formatSeconds(age_seconds)} ago)`);

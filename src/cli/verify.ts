@@ -16,10 +16,11 @@ export const command: Command = {
   name: "verify",
   usage: "<db> <path> | --all  [<config>] [--quick]",
   help: [
-    "Reads a backup again and compares it with its manifest: checksums, counts, ids. Needs no CouchDB and writes nothing.",
+    "Reads a backup again and compares it with its manifest: checksums, counts, ids. Needs no CouchDB and changes no backup.",
     "",
     "<path> is as for restore. A file:// URL or a local folder needs no config.",
-    "--all reads every backup in the store; with --sample 1/7 another seventh of them each day, all within a week.",
+    "--all reads every backup in the store; with --sample 1/7 another seventh of them each day, all within a week. How it",
+    "came out is kept in the store for status and monitoring, but with --match and --quick.",
     "Exit codes: 0 complete, 3 as its manifest says, but CouchDB could not read some documents when it was made (they are",
     "listed), 12 something is not as it must be.",
   ],

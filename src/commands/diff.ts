@@ -46,8 +46,12 @@ export interface DiffReport {
   database: string;
   /** The URL of the first one. */
   from: string;
+  /** When the first one was complete, in UTC; null for the living database. Several backups may lie in one folder. */
+  from_finished_at: string | null;
   /** The URL of the second one. */
   to: string;
+  /** When the second one was complete; null for the living database. */
+  to_finished_at: string | null;
   /** Documents that only the second one has. */
   added: DiffIds;
   /** Documents that both have, with other leaf revisions. */
@@ -72,6 +76,7 @@ interface State {
 /** One side, to be read once or twice. */
 interface Side {
   url: string;
+  finishedAt: string | null;
   states: () => AsyncGenerator<State>;
 }
 
@@ -105,7 +110,17 @@ export async function diffBackups(context: DiffContext, request: DiffRequest): P
     for await (const { id, isDeleted } of from.states()) if (!isDeleted && !after.has(id)) note(deleted, id);
   }
   const equal = added.count + changed.count + deleted.count === 0;
-  return { equal, database: decodeDatabase(request.database), from: from.url, to: to.url, added, changed, deleted };
+  return {
+    equal,
+    database: decodeDatabase(request.database),
+    from: from.url,
+    from_finished_at: from.finishedAt,
+    to: to.url,
+    to_finished_at: to.finishedAt,
+    added,
+    changed,
+    deleted,
+  };
 }
 
 function newIds(): DiffIds {
@@ -121,11 +136,16 @@ async function openSide(context: DiffContext, { database }: DiffRequest, path: s
   const { log, signal } = context;
   if (path !== LIVE) {
     const archive = await openWhole(context, { database, path });
-    return { url: archive.url, states: () => statesOfArchive(archive, signal) };
+    const finishedAt = archive.finishedAt?.toISOString() ?? null;
+    return { url: archive.url, finishedAt, states: () => statesOfArchive(archive, signal) };
   }
   const couch = await context.connect();
   const name = decodeDatabase(database);
-  return { url: `${couch.url}/${name}`, states: () => statesOfDatabase(couch, name, { log, signal }) };
+  return {
+    url: `${couch.url}/${name}`,
+    finishedAt: null,
+    states: () => statesOfDatabase(couch, name, { log, signal }),
+  };
 }
 
 async function* statesOfArchive(archive: Archive, signal: AbortSignal): AsyncGenerator<State> {

@@ -8,7 +8,7 @@ import { isBackupEntry } from "../archive/archive.ts";
 import { shortRun } from "../archive/layout.ts";
 import { listCheckpoints, readCheckpoint } from "../archive/read.ts";
 import type { CouchClient } from "../couchdb/client.ts";
-import { formatDate } from "../dates.ts";
+import { formatDate, isOfFuture } from "../dates.ts";
 import { ArchiveError, describeError, isNotFound } from "../errors.ts";
 import { decodeDatabase, encodeDatabase } from "../database_name.ts";
 import { type BackupKind, type Checkpoint, sumChunks } from "../archive/manifest.ts";
@@ -129,8 +129,9 @@ export async function listBackups(
 }
 
 function ageOf({ finished_at }: Row, now: Date): number | null {
+  if (finished_at === null || isOfFuture(new Date(finished_at), now)) return null;
   // Clocks differ: what was complete a moment ago is not of the future.
-  return finished_at === null ? null : Math.max(0, Math.round((now.getTime() - Date.parse(finished_at)) / 1000));
+  return Math.max(0, Math.round((now.getTime() - Date.parse(finished_at)) / 1000));
 }
 
 /** By day, the latest first; then by database; then the latest first. */

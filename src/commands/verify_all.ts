@@ -1,15 +1,15 @@
 /**
  * Verifies the backups of a whole repository, or a part of them that is another one each day. In: a repository. Out: what
- * is not as it must be, by backup. Needs no CouchDB; writes nothing.
+ * is not as it must be, by backup. Needs no CouchDB; writes nothing by itself.
  */
 import { counted } from "../counts.ts";
 import { createHash } from "node:crypto";
 import { takeInventory } from "../archive/inventory.ts";
 import type { Repository } from "../archive/repository.ts";
-import { describeError, EXIT, exitCodeOf, UsageError } from "../errors.ts";
+import { ArchiveError, describeError, EXIT, exitCodeOf, UsageError } from "../errors.ts";
 import { withinRun } from "../observe.ts";
 import { eitherSignal, forEachParallel } from "../parallel.ts";
-import { compilePattern } from "../task/pattern.ts";
+import { compilePattern, type Pattern } from "../task/pattern.ts";
 import { exitCodeOfVerify, verify, type VerifyContext, type VerifyReport } from "./verify.ts";
 
 /** Backups that are read at once; each reads several chunks ahead. */
@@ -75,7 +75,8 @@ export function exitCodeOfVerifyAll({ faulty }: VerifyAllReport): number {
 /**
  * Verifies complete backups, one or two at a time.
  *
- * @throws UsageError when the sample is none; StoreError when the folders cannot be listed; the reason of
+ * @throws UsageError when the sample is none; ArchiveError when there is no backup at all, or none for a pattern: nothing
+ * that was looked at must not look like all that is whole; StoreError when the folders cannot be listed; the reason of
  * `context.signal`. What is wrong with a backup is in the report.
  */
 export async function verifyAll(
@@ -87,6 +88,7 @@ export async function verifyAll(
   const signal = eitherSignal(context);
   const sample = sampleOf(request.sampleOf, startedAt);
   const patterns = request.match?.map(compilePattern);
+  const unmet = new Set(patterns);
   const report: VerifyAllReport = {
     ok: false,
     backups: 0,
@@ -98,7 +100,9 @@ export async function verifyAll(
   };
   const wanted: { database: string; key: string; finishedAt: Date }[] = [];
   for await (const { database, folder, backups, damaged } of takeInventory(repository, { signal })) {
-    if (patterns !== undefined && !patterns.some((pattern) => pattern.matches(database))) continue;
+    const matching = patterns?.filter((pattern) => pattern.matches(database));
+    if (matching?.length === 0) continue;
+    if (backups.length + damaged.length > 0) matching?.forEach((pattern) => unmet.delete(pattern));
     for (const error of damaged) {
       const path = repository.locate(error.facts.key ?? folder);
       report.faulty.push({ database, path, finished_at: null, problems: [error.message], exit_code: EXIT.archive });
@@ -109,6 +113,9 @@ export async function verifyAll(
         wanted.push({ database, key: manifestKey, finishedAt });
       }
     }
+  }
+  if (unmet.size > 0 || report.backups_in_all + report.faulty.length === 0) {
+    throw nothingToVerify(repository, [...unmet]);
   }
   progress.runStarted({ action: "verify", databases: wanted.length });
   try {
@@ -143,6 +150,18 @@ export async function verifyAll(
   if (report.ok) log.info("backups are verified", facts);
   else log.error("not all backups are as they must be", facts);
   return report;
+}
+
+function nothingToVerify(repository: Repository, unmet: readonly Pattern[]): ArchiveError {
+  const key = repository.root;
+  const which = unmet.length === 0
+    ? ""
+    : ` of a database that ${unmet.map(({ source }) => `"${source}"`).join(" or ")} matches`;
+  return new ArchiveError(
+    `There is no complete backup${which} in "${repository.locate(key)}"`,
+    { key, expected: "a manifest", found: "none" },
+    { hint: 'Check prefix, suffix and the patterns; "couchdb-backup list" shows the backups there are' },
+  );
 }
 
 function problemsOf({ problems, unreadable }: VerifyReport): string[] {

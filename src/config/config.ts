@@ -8,6 +8,7 @@ import { dirname, isAbsolute, join } from "node:path";
 import type { AwsOptions } from "../aws/options.ts";
 import type { CouchOptions } from "../couchdb/couchdb.ts";
 import { ConfigError, type ConfigPlace } from "../errors.ts";
+import type { Secret } from "../secret.ts";
 import type { StoreOptions } from "../store/store.ts";
 import type { Task } from "../task/task.ts";
 import { toAwsOptions, toStoreOptions } from "./aws.ts";
@@ -45,6 +46,8 @@ export interface CaFiles {
   loki?: NamedFile | undefined;
   /** The Pushgateway's. */
   pushgateway?: NamedFile | undefined;
+  /** That of whom `notify` names. */
+  notify?: NamedFile | undefined;
 }
 
 /** CouchDB's address, and where its password is kept when the config does not hold it: `password` is absent then. */
@@ -75,6 +78,14 @@ export interface PrometheusOptions {
   instance?: string | undefined;
 }
 
+/** Who is told over HTTP when a run begins and ends. */
+export interface NotifyAddress {
+  /** Whoever knows it can report success. `{task}` in it stands for a task's name. */
+  url: Secret;
+  /** Whether pings are expected as healthchecks.io does, or JSON is posted. */
+  kind: "healthchecks" | "webhook";
+}
+
 /** A checked config. */
 export interface Config {
   /** The file's path, or `$COUCHDB_BACKUP_CONFIG` where its text stood there. */
@@ -97,6 +108,8 @@ export interface Config {
   loki?: LokiOptions | undefined;
   /** Where figures go; absent: nowhere. */
   prometheus?: PrometheusOptions | undefined;
+  /** Who is told when a run begins and ends; absent: nobody. */
+  notify?: NotifyAddress | undefined;
   /** Authorities to trust beside those that the runtime knows. @default none */
   caFiles?: CaFiles | undefined;
   /** Whether the text itself holds a password or a key; one that a variable or another file holds does not count. */
@@ -129,6 +142,14 @@ export async function loadConfig(options: {
 }): Promise<Config> {
   const { env, readStandardInput, readFile = (path: string) => readFileOfSystem(path, "utf8") } = options;
   const named = options.path ?? (env[CONFIG_VARIABLE] || undefined);
+  // Its text has a password: what is no path must not get into a message, or it would be quoted whole.
+  if (options.path?.includes("\n") === true) {
+    throw new ConfigError("--config:1:1: The config's path has line breaks: it seems to be the text itself", {
+      file: "--config",
+      line: 1,
+      column: 1,
+    }, { hint: `Set $${CONFIG_VARIABLE} to the text, or give - for the path and the text on standard input` });
+  }
   const isText = options.path === undefined && named?.includes("\n") === true;
   const file = isText ? `$${CONFIG_VARIABLE}` : named ?? DEFAULT_FILE;
   const read = named === STANDARD_INPUT && readStandardInput !== undefined ? readStandardInput : readFile;
@@ -170,7 +191,8 @@ export function parseConfig(text: string, { file, env }: { file: string; env: En
   const written = readYaml(text, file);
   const placeOf = findPlaces(text);
   const { document, unset } = substitute(written, env);
-  const checked = configSchema.safeParse(document);
+  // Parsed once: to compile parsers for it would take longer than they save.
+  const checked = configSchema.safeParse(document, { jitless: true });
   const misfits = (checked.error?.issues ?? []).flatMap((issue) => findingsOf(issue as SchemaIssue));
   const isUnset = ({ path }: ConfigFinding) => unset.some((other) => formatPath(other.path) === formatPath(path));
   // What is wrong with a value that lacks a variable is that it lacks it.
@@ -214,7 +236,7 @@ function toConfig(
   document: ConfigDocument,
   { file, env, placeOf }: { file: string; env: Environment; placeOf: PlaceLookup },
 ): Config {
-  const { database, loki, prometheus } = document;
+  const { database, loki, prometheus, notify } = document;
   const folder = file.startsWith("$") ? "" : dirname(file);
   const inFolder = (path: string) => isAbsolute(path) ? path : join(folder, path);
   const named = (path: string | undefined, at: string[]): NamedFile | undefined =>
@@ -242,6 +264,7 @@ function toConfig(
       revisions: task.revisions,
       tombstones: task.tombstones,
       increments: task.incremental ? { most: task.max_increments, fullEveryDays: task.full_every } : undefined,
+      codec: { compression: task.compression, level: task.compression_level },
       parallel: task.parallel,
       concurrency: task.concurrency,
       allowEmpty: task.allow_empty,
@@ -273,11 +296,13 @@ function toConfig(
       perDatabase: prometheus.per_database,
       instance: prometheus.instance,
     },
+    notify: notify && { url: notify.url, kind: notify.kind },
     caFiles: {
       database: named(database.ca_file, ["database", "ca_file"]),
       bucket: named(document.ca_file, ["ca_file"]),
       loki: named(loki?.ca_file, ["loki", "ca_file"]),
       pushgateway: named(prometheus?.ca_file, ["prometheus", "ca_file"]),
+      notify: named(notify?.ca_file, ["notify", "ca_file"]),
     },
     warnings: [],
   };

@@ -2,6 +2,7 @@
  * What the keys of a config say against each other, where each by itself is right. In: the document, whatever its values
  * are. Out: a finding for each contradiction.
  */
+import { COMPRESSIONS } from "../codec/compression.ts";
 import type { ConfigFinding } from "./findings.ts";
 import type { KeyPath } from "./places.ts";
 import { type Address, parseAddress } from "./values.ts";
@@ -30,6 +31,7 @@ export function findContradictions(document: unknown): ConfigFinding[] {
         find(["task", name, key], 'needs "incremental: true" beside it');
       }
     }
+    checkLevel(["task", name, "compression_level"], keys, find);
   }
   if ("token" in root && !("secret" in root)) find(["token"], "needs the key secret beside it");
   if ("secret" in root && !("token" in root)) find(["secret"], "needs the key token beside it");
@@ -44,6 +46,21 @@ export function findContradictions(document: unknown): ConfigFinding[] {
     find(["object_lock"], "needs a bucket in S3: nothing locks the files of a folder");
   }
   return findings;
+}
+
+/** zstd has more levels than gzip. */
+function checkLevel(
+  path: KeyPath,
+  keys: Record<string, unknown>,
+  find: (path: KeyPath, message: string) => void,
+) {
+  const { gzip: { most }, zstd } = COMPRESSIONS;
+  // As text it came from a variable.
+  const level = Number(keys["compression_level"] ?? 1);
+  // What is more than any has is told by the schema.
+  if (keys["compression"] !== "zstd" && level > most && level <= zstd.most) {
+    find(path, `is more than ${most}, the highest level of gzip`);
+  }
 }
 
 /** Login and password belong together, and each is given once: as a key of its own or in the URL. */

@@ -23,9 +23,15 @@ export function holdsSecret(written: unknown, keys: ReadonlySet<string>): boolea
   if (typeof written === "string") return /^[a-z][a-z0-9+.-]*:\/\/[^/@]*:(?!\$\{)[^/]*@/i.test(written);
   if (Array.isArray(written)) return written.some((item) => holdsSecret(item, keys));
   if (typeof written !== "object" || written === null) return false;
-  return Object.entries(written).some(([key, value]) =>
-    keys.has(key) && typeof value === "string" ? !/^\$\{[^}]*\}$/.test(value) : holdsSecret(value, keys)
-  );
+  return Object.entries(written).some(([key, value]) => {
+    // A mapping behind a secret's key has an address that is one.
+    const secret = !keys.has(key) ? undefined : typeof value === "string" ? value : urlOf(value);
+    return typeof secret === "string" ? !/^\$\{[^}]*\}$/.test(secret) : holdsSecret(value, keys);
+  });
+}
+
+function urlOf(value: unknown): unknown {
+  return typeof value === "object" && value !== null && "url" in value ? value.url : undefined;
 }
 
 /**
@@ -38,7 +44,10 @@ export function hideInLine(lines: readonly string[], line: number, harmless: Rea
   const [, indent = "", content = ""] = /^(\s*(?:- +)*)(.*)$/.exec(lines[line - 1] ?? "") ?? [];
   const shown = indent + hideInValue(content, harmless);
   const key = KEY_AT_START.exec(content)?.[1];
-  if (key !== undefined) return harmless.has(key) ? shown : indent + hideBehindKey(content);
+  if (key !== undefined) {
+    const isShown = harmless.has(key) && !isInSecret(lines, line, harmless);
+    return isShown ? shown : indent + hideBehindKey(content);
+  }
   if (/^(?:---|\.\.\.)?$/.test(indent.trim() + content)) return shown;
   const word = /^[\w-]+/.exec(content)?.[0];
   if (word !== undefined && harmless.has(word)) return shown;
@@ -48,6 +57,18 @@ export function hideInLine(lines: readonly string[], line: number, harmless: Rea
   if (isOpen && indent.includes("-")) return shown;
   if (word !== undefined) return isOpen ? indent + hideInKey(content.replace(/\s*(#.*)?$/, "")) : `${indent}***`;
   return isOpen && (OPENS_WITH_KEY.test(content) || LIST_KEYS.has(owner ?? "")) ? shown : `${indent}***`;
+}
+
+/** Whether a line is an address in a mapping that is not known to be harmless: then it is a secret itself, as that of `notify`. */
+function isInSecret(lines: readonly string[], line: number, harmless: ReadonlySet<string>): boolean {
+  const text = lines[line - 1] ?? "";
+  if (!/^\s+(?:- +)*["']?url\b/.test(text)) return false;
+  const depth = /^\s*/.exec(text)![0].length;
+  const parent = lines.slice(0, line - 1).findLast((other) =>
+    other.trim() !== "" && /^\s*/.exec(other)![0].length < depth
+  );
+  const key = parent === undefined ? undefined : KEY_AT_START.exec(parent.trim())?.[1];
+  return key !== undefined && !harmless.has(key);
 }
 
 /** The nearest key above a line that stands at the beginning of its own. */

@@ -2,6 +2,7 @@
  * Mistakes in a config, told at their places. In: findings, each a sentence about the key at a path, and where the keys
  * stand. Out: one error with a line for each, `file:line:column: Key "…" is "…", must be …`, without secrets.
  */
+import { counted } from "../counts.ts";
 import { ConfigError } from "../errors.ts";
 import { hideInKey, hideInValue } from "./disclosure.ts";
 import { explainUnknownKey, HARMLESS_KEYS, SECRET_KEYS } from "./keys.ts";
@@ -109,9 +110,22 @@ export function warningsOf(
   document: ConfigDocument,
   { file, placeOf }: { file: string; placeOf: PlaceLookup },
 ): string[] {
-  if (document.bucket.startsWith("s3:")) return [];
-  return S3_KEYS.filter((key) => document[key] !== undefined).map((key) => {
+  const warnings: string[] = [];
+  const scheduled = Object.values(document.task).filter(({ cron }) => cron !== undefined);
+  const { notify } = document;
+  if (scheduled.length > 1 && notify?.kind === "healthchecks" && !notify.url.reveal().includes("{task}")) {
+    const { line, column } = placeOf(["notify"], "key");
+    warnings.push(
+      `${file}:${line}:${column}: Key "notify" has one check for ${
+        counted(scheduled.length, "task")
+      }: the success of ` +
+        `one hides the failure of another; write {task} in it`,
+    );
+  }
+  if (document.bucket.startsWith("s3:")) return warnings;
+  const withoutEffect = S3_KEYS.filter((key) => document[key] !== undefined).map((key) => {
     const { line, column } = placeOf([key], "key");
     return `${file}:${line}:${column}: Key "${key}" has no effect on a file:// bucket`;
   });
+  return [...warnings, ...withoutEffect];
 }

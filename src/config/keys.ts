@@ -13,7 +13,7 @@ export const OUTERMOST_KEYS: readonly string[] = SECTIONS[""] ?? [];
 export const KNOWN_KEYS: ReadonlySet<string> = new Set(Object.values(SECTIONS).flat());
 
 /** The keys whose values no message shows. */
-export const SECRET_KEYS: ReadonlySet<string> = new Set(["password", "token", "secret", "session_token"]);
+export const SECRET_KEYS: ReadonlySet<string> = new Set(["password", "token", "secret", "session_token", "notify"]);
 
 /** The keys whose values a message may show. */
 export const HARMLESS_KEYS: ReadonlySet<string> = KNOWN_KEYS.difference(SECRET_KEYS);

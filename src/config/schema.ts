@@ -5,6 +5,7 @@
  */
 import { z } from "zod";
 import type { Calendar } from "../calendar/calendar.ts";
+import { type Compression, COMPRESSIONS } from "../codec/compression.ts";
 import type { Secret } from "../secret.ts";
 import type { Span } from "../task/retention.ts";
 import {
@@ -16,6 +17,7 @@ import {
   flag,
   folders,
   hasDots,
+  notifyUrl,
   number,
   password,
   PATTERNS,
@@ -44,6 +46,8 @@ interface TaskDocument {
   max_increments: number;
   /** In days. */
   full_every?: number | undefined;
+  compression: Compression;
+  compression_level?: number | undefined;
   parallel: number;
   concurrency?: number | undefined;
   allow_empty: boolean;
@@ -105,6 +109,7 @@ export interface ConfigDocument {
     instance?: string | undefined;
     ca_file?: string | undefined;
   } | undefined;
+  notify?: { url: Secret; kind: "healthchecks" | "webhook"; ca_file?: string | undefined } | undefined;
 }
 
 const LONGEST_DELAY_SECONDS = 7 * 24 * 3600;
@@ -147,6 +152,8 @@ const retention = z.strictObject({
   grace: span.default({ years: 0, months: 0, days: 7, hours: 0 }),
 }, { error: RETENTION }).refine((value) => RULES.some((rule) => value[rule] !== undefined), { error: RETENTION });
 
+const COMPRESSION = `must be "gzip" or "zstd"`;
+const MOST_LEVEL = Math.max(...Object.values(COMPRESSIONS).map(({ most }) => most));
 const CHUNK = "must be a whole number of at least 1";
 const task = z.strictObject({
   cron: cron.optional(),
@@ -171,6 +178,8 @@ const task = z.strictObject({
     LONGEST_FULL_EVERY_DAYS,
   )
     .optional(),
+  compression: z.enum(["gzip", "zstd"], { error: COMPRESSION }).default("gzip"),
+  compression_level: wholeNumber(`must be a whole number from 1 to ${MOST_LEVEL}`, MOST_LEVEL).optional(),
   parallel: wholeNumber(`must be a whole number from 1 to ${MOST_PARALLEL}`, MOST_PARALLEL).default(4),
   concurrency: wholeNumber(`must be a whole number from 1 to ${MOST_CONCURRENT}`, MOST_CONCURRENT).optional(),
   allow_empty: flag.default(false),
@@ -218,6 +227,16 @@ const prometheus = z.preprocess(
   }, { error: PROMETHEUS }),
 );
 
+const NOTIFY = "must be the URL of a check, or a mapping with the keys url and kind";
+const notify = z.preprocess(
+  (value) => typeof value === "string" ? { url: value } : value,
+  z.strictObject({
+    url: notifyUrl,
+    kind: z.enum(["healthchecks", "webhook"], { error: `must be "healthchecks" or "webhook"` }).default("healthchecks"),
+    ca_file: caFile.optional(),
+  }, { error: NOTIFY }),
+);
+
 const LONGEST_LOCK_DAYS = 36_500;
 const OBJECT_LOCK =
   `must be a mapping of mode (governance or compliance) and days, such as {mode: governance, days: 90}`;
@@ -253,6 +272,7 @@ const config = z.strictObject({
   suffix: folders.default(""),
   loki: loki.optional(),
   prometheus: prometheus.optional(),
+  notify: notify.optional(),
 }, { error: "must be a mapping with the keys database, task, bucket, and others" });
 
 /** The whole config. */
@@ -267,4 +287,5 @@ export const SECTIONS: Readonly<Record<string, readonly string[]>> = {
   "object_lock": Object.keys(objectLock.shape),
   "loki": Object.keys(loki.out.shape),
   "prometheus": Object.keys(prometheus.out.shape),
+  "notify": Object.keys(notify.out.shape),
 };

@@ -109,6 +109,13 @@ export const endpoint: z.ZodType<string> = parsed(ADDRESS, (value) => {
   return bare ? found.url : { must: "must be a URL without credentials; they are given as token and secret" };
 });
 
+const NOTIFY_URL = `must be a URL that begins with "https://" or "http://"`;
+/** Whoever knows it can report success: a secret. `{task}` in it stays. */
+export const notifyUrl: z.ZodType<Secret> = parsed(NOTIFY_URL, (value) => {
+  const isUrl = /^https?:\/\//i.test(value) && URL.canParse(value) && new URL(value).hash === "";
+  return isUrl ? new Secret(value) : { must: NOTIFY_URL };
+});
+
 const BUCKET = `must be "s3://name/folder", "file:///path" or "/path"`;
 
 /** `s3://name/folder` or `file:///path`, without slashes at its end; the path of a folder becomes the latter. */

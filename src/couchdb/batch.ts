@@ -16,6 +16,19 @@ export interface ListedDocument {
 
 type Page = readonly ListedDocument[] | Uint8Array;
 
+/** Documents on their way into one batch, packed page by page as they come. */
+export class PackedPages {
+  /** How many documents there are. */
+  count = 0;
+  readonly pages: Uint8Array[] = [];
+
+  /** Takes a page of documents. */
+  add(documents: readonly ListedDocument[]): void {
+    this.pages.push(pack(documents));
+    this.count += documents.length;
+  }
+}
+
 /** Documents that are asked for together. */
 export class IdBatch {
   /** How many there are. */
@@ -32,14 +45,9 @@ export class IdBatch {
     return new IdBatch([documents], documents.length);
   }
 
-  /** Several batches as one; their documents are packed. */
-  static packed(batches: Iterable<readonly ListedDocument[]>): IdBatch {
-    let count = 0;
-    const pages = Array.from(batches, (documents) => {
-      count += documents.length;
-      return pack(documents);
-    });
-    return new IdBatch(pages, count);
+  /** Packed pages as one batch. */
+  static packed({ pages, count }: PackedPages): IdBatch {
+    return new IdBatch([...pages], count);
   }
 
   /** Its documents, page by page; a page is unpacked when it is asked for. */
@@ -91,10 +99,20 @@ function unpack(page: Page): readonly ListedDocument[] {
   return rows.map(([id, ...revs]) => ({ id, revs }));
 }
 
+/** An id as it stands in an answer; to compare it where it stands costs less than to read it. */
+export interface AnsweredId {
+  readonly id: string | undefined;
+  idIs(text: string): boolean;
+}
+
 /** What is still to come of a batch that has been asked for, in whatever order it comes. */
 export class Expected {
   readonly #batch: IdBatch;
   readonly #pages: Iterator<readonly ListedDocument[]>;
+  /** The page in hand, and how much of it has come. */
+  #page: readonly ListedDocument[] = [];
+  #at = 0;
+  /** What was looked behind, as answers did not come in the order of the request. */
   readonly #waiting = new Map<string, ListedDocument>();
   #unpacked = 0;
 
@@ -104,26 +122,44 @@ export class Expected {
   }
 
   /** The document of that id, which is then no longer expected; undefined when it is not, or no longer. */
-  take(id: string): ListedDocument | undefined {
-    const found = this.peek(id);
-    if (found !== undefined) this.#waiting.delete(id);
+  take(answered: AnsweredId): ListedDocument | undefined {
+    const next = this.#next();
+    if (next !== undefined && answered.idIs(next.id)) {
+      this.#at++;
+      return next;
+    }
+    const { id } = answered;
+    const found = id === undefined ? undefined : this.peek(id);
+    if (found !== undefined) this.#waiting.delete(found.id);
     return found;
   }
 
-  /** The same, and it stays expected. Pages are unpacked as they are needed: answers come in the order of the request. */
+  /** The document of that id, which stays expected. */
   peek(id: string): ListedDocument | undefined {
     for (;;) {
       const found = this.#waiting.get(id);
-      if (found !== undefined) return found;
-      const { value, done } = this.#pages.next();
-      if (done === true) return undefined;
-      this.#unpacked++;
-      for (const document of value) this.#waiting.set(document.id, document);
+      if (found !== undefined || this.#next() === undefined) return found;
+      for (; this.#at < this.#page.length; this.#at++) {
+        const document = this.#page[this.#at]!;
+        this.#waiting.set(document.id, document);
+      }
     }
   }
 
   /** All that is still expected. */
   rest(): IdBatch {
-    return this.#batch.behind(this.#unpacked, [...this.#waiting.values()]);
+    return this.#batch.behind(this.#unpacked, [...this.#waiting.values(), ...this.#page.slice(this.#at)]);
+  }
+
+  /** What comes next in the order of the request, which answers keep. Pages are unpacked as they are needed. */
+  #next(): ListedDocument | undefined {
+    while (this.#at >= this.#page.length) {
+      const { value, done } = this.#pages.next();
+      if (done === true) return undefined;
+      this.#unpacked++;
+      this.#page = value;
+      this.#at = 0;
+    }
+    return this.#page[this.#at];
   }
 }

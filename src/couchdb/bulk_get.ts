@@ -4,6 +4,8 @@
  */
 import { counted } from "../counts.ts";
 import { CouchError } from "../errors.ts";
+import { concat } from "../concat.ts";
+import { BACKSLASH, QUOTE } from "../json/bytes.ts";
 import { BULK_GET_SHAPE, DocumentScanner, Found, FramingError, type RowError } from "../json/scan.ts";
 import { Expected, type IdBatch, type ListedDocument } from "./batch.ts";
 import type { CallOptions, CouchClient } from "./client.ts";
@@ -68,9 +70,10 @@ export class BulkGet {
         row.arrive(bytes);
         for (let found = scanner.next(); found !== Found.Nothing; found = scanner.next()) {
           if (found === Found.ElementStart) row.begin(scanner.position);
+          else if (found === Found.DocumentStart) row.beginRevision(scanner.position);
           else if (found === Found.DocumentEnd) row.addRevision(scanner.isDeleted);
           else if (found === Found.Error) row.error = scanner.error;
-          else if (found === Found.ElementEnd) this.#settle(scanner.id, row, scanner.position);
+          else if (found === Found.ElementEnd) this.#settle(scanner, row);
         }
         row.keepRest(listed);
         onRows?.({ documents: this.#answered - before.documents, bytes: output.counts.bytes - before.bytes });
@@ -81,6 +84,8 @@ export class BulkGet {
         throw this.#brokenAnswer(`it has ${this.#answered} of ${counted(this.#batch.count, "document")}`);
       }
     } catch (error) {
+      // What has been answered is not asked for again: it must go out.
+      row.passWhole();
       this.passedInPart = row.passedInPart;
       throw error instanceof FramingError ? this.#brokenAnswer(error.message) : error;
     }
@@ -91,14 +96,17 @@ export class BulkGet {
     return this.#answered === 0 ? this.#batch : this.#expected.rest();
   }
 
-  #settle(id: string | undefined, row: RowInHand, end: number): void {
-    if (id === undefined) throw this.#brokenAnswer("a row has no id");
-    const document = this.#expected.take(id);
-    if (document === undefined) throw this.#brokenAnswer(`it has document "${id}" twice or unasked`);
+  #settle(scanner: DocumentScanner, row: RowInHand): void {
+    const { idBytes, position: end } = scanner;
+    const document = this.#expected.take(scanner);
+    if (document === undefined) {
+      const { id } = scanner;
+      throw this.#brokenAnswer(id === undefined ? "a row has no id" : `it has document "${id}" twice or unasked`);
+    }
     this.#answered++;
     if (row.error === undefined && row.revisions > 0) {
       const wasPassed = row.passedInPart;
-      const missing = row.finish(end, document);
+      const missing = row.finish(end, document, idBytes);
       if (missing.length > 0) this.suspects.push({ document, missing, isOut: wasPassed });
       return;
     }
@@ -115,23 +123,51 @@ export class BulkGet {
 
   /** `{"docs":[{"id":…},…]}` */
   #body(): Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array> {
-    if (this.#batch.count > DOCUMENTS_IN_ONE_PIECE) {
-      const pieces = this.#writeBody();
-      return ReadableStream.from((function* () {
-        for (const text of pieces) yield encoder.encode(text);
-      })());
-    }
-    return encoder.encode([...this.#writeBody()].join(""));
+    if (this.#batch.count > DOCUMENTS_IN_ONE_PIECE) return ReadableStream.from(this.#writeBody());
+    return concat([...this.#writeBody()]);
   }
 
-  *#writeBody(): Generator<string> {
-    yield '{"docs":[';
-    let comma = "";
+  *#writeBody(): Generator<Uint8Array<ArrayBuffer>> {
+    yield OPENING;
+    let isFirst = true;
     for (const page of this.#batch.pages()) {
       if (page.length === 0) continue;
-      yield comma + page.map(({ id }) => `{"id":${JSON.stringify(id)}}`).join(",");
-      comma = ",";
+      yield encodeIds(page, { isFirst });
+      isFirst = false;
     }
-    yield "]}";
+    yield CLOSING;
   }
+}
+
+const OPENING = encoder.encode('{"docs":[');
+const CLOSING = encoder.encode("]}");
+const BEFORE_ID = encoder.encode(',{"id":"');
+const BEHIND_ID = encoder.encode('"}');
+
+/** `{"id":…},…`, with a comma before it where it is not the first. */
+function encodeIds(documents: readonly ListedDocument[], { isFirst }: { isFirst: boolean }): Uint8Array<ArrayBuffer> {
+  // Exactly as much as plain ids need, and what an id may need that is not plain.
+  const frameBytes = BEFORE_ID.length + BEHIND_ID.length;
+  let bytes = new Uint8Array(documents.reduce((sum, { id }) => sum + frameBytes + id.length, 0));
+  let at = 0;
+  for (const { id } of documents) {
+    for (let index = 0; index < BEFORE_ID.length; index++) bytes[at++] = BEFORE_ID[index]!;
+    const begin = at;
+    for (let index = 0; index < id.length; index++) {
+      const unit = id.charCodeAt(index);
+      if (unit < 0x20 || unit > 0x7e || unit === QUOTE || unit === BACKSLASH) {
+        const text = encoder.encode(JSON.stringify(id));
+        const larger = new Uint8Array(bytes.length + text.length - id.length);
+        larger.set(bytes.subarray(0, begin));
+        bytes = larger;
+        // Without the quotes: the one before it stands already.
+        bytes.set(text.subarray(1, -1), begin);
+        at = begin + text.length - 2;
+        break;
+      }
+      bytes[at++] = unit;
+    }
+    for (let index = 0; index < BEHIND_ID.length; index++) bytes[at++] = BEHIND_ID[index]!;
+  }
+  return bytes.subarray(isFirst ? 1 : 0, at);
 }

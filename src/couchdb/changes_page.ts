@@ -1,8 +1,11 @@
 /**
  * What the changes feed answers, checked: less than what was asked for is an error and never the end of the list. In: JSON
- * values as they came. Out: rows and positions.
+ * as it came. Out: rows and positions. A page as CouchDB writes it is read without being parsed: of a large database that
+ * would be half of all that becomes garbage.
  */
+import { Buffer } from "node:buffer";
 import { CouchError } from "../errors.ts";
+import { BACKSLASH, CLOSE_BRACE, CLOSE_BRACKET, COMMA, QUOTE } from "../json/bytes.ts";
 import { strangeAnswer } from "./answers.ts";
 
 /** A row of the changes feed: a document that has been written, with all its leaf revisions. */
@@ -25,6 +28,129 @@ export interface ChangesPage {
   last_seq: string;
   /** How many rows follow; undefined where CouchDB does not say (1.x, and servers like it). */
   pending: number | undefined;
+}
+
+/**
+ * A page of the feed from its bytes, checked as in {@linkcode readChangesPage}.
+ *
+ * @throws SyntaxError when they are no JSON.
+ */
+export function parseChangesPage(bytes: Uint8Array, database: string): ChangesPage {
+  return readUsualPage(bytes) ?? readChangesPage(JSON.parse(new TextDecoder().decode(bytes)), database);
+}
+
+/** A page as CouchDB 2 and 3 write it, with plain ids; undefined for any other, which may be as good. */
+export function readUsualPage(bytes: Uint8Array): ChangesPage | undefined {
+  return new PageReader(bytes).read();
+}
+
+const [RESULTS, SEQ, NULL, ID, CHANGES, REV, DELETED] = [
+  '{"results":[',
+  '{"seq":',
+  "null",
+  ',"id":"',
+  '"changes":[',
+  '{"rev":"',
+  '"deleted":true',
+].map((text) => new TextEncoder().encode(text)) as [
+  Uint8Array,
+  Uint8Array,
+  Uint8Array,
+  Uint8Array,
+  Uint8Array,
+  Uint8Array,
+  Uint8Array,
+];
+
+/** Reads a page as CouchDB writes it; of anything else it says that it is something else. */
+class PageReader {
+  readonly #bytes: Buffer;
+  #at = 0;
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  }
+
+  /** The page; undefined where it is not of the usual form. */
+  read(): ChangesPage | undefined {
+    if (!this.#passes(RESULTS)) return undefined;
+    const rows: ChangesRow[] = [];
+    this.#passLineEnd();
+    if (this.#bytes[this.#at] !== CLOSE_BRACKET) {
+      do {
+        this.#passLineEnd();
+        const row = this.#readRow();
+        if (row === undefined) return undefined;
+        rows.push(row);
+      } while (this.#passesByte(COMMA));
+    }
+    this.#passLineEnd();
+    if (!this.#passesByte(CLOSE_BRACKET) || !this.#passesByte(COMMA)) return undefined;
+    const { last_seq, pending } = JSON.parse(`{${this.#bytes.toString("utf8", this.#at)}`);
+    if (last_seq === undefined || last_seq === null) return undefined;
+    const isCount = Number.isSafeInteger(pending) && pending >= 0;
+    if (!isCount && pending !== undefined && pending !== null) return undefined;
+    return { rows, last_seq: positionText(last_seq), pending: isCount ? pending : undefined };
+  }
+
+  #readRow(): ChangesRow | undefined {
+    if (!this.#passes(SEQ)) return undefined;
+    let position: string | undefined;
+    if (!this.#passes(NULL)) {
+      if (!this.#passesByte(QUOTE)) return undefined;
+      position = this.#readText();
+      if (position === undefined) return undefined;
+    }
+    if (!this.#passes(ID)) return undefined;
+    const id = this.#readText();
+    if (id === undefined || !this.#passesByte(COMMA) || !this.#passes(CHANGES)) return undefined;
+    let revs: string[] | undefined;
+    do {
+      if (!this.#passes(REV)) return undefined;
+      const rev = this.#readText();
+      if (rev === undefined || !this.#passesByte(CLOSE_BRACE)) return undefined;
+      // Nearly always there is one: an array that is pushed to would have room for seventeen.
+      if (revs === undefined) revs = [rev];
+      else revs.push(rev);
+    } while (this.#passesByte(COMMA));
+    if (!this.#passesByte(CLOSE_BRACKET)) return undefined;
+    const deleted = this.#passesByte(COMMA);
+    if (deleted && !this.#passes(DELETED)) return undefined;
+    return this.#passesByte(CLOSE_BRACE) ? { id, revs, deleted, position } : undefined;
+  }
+
+  /** The text up to the next quote, and over it; undefined where it is not plain. */
+  #readText(): string | undefined {
+    const bytes = this.#bytes;
+    const from = this.#at;
+    for (let at = from; at < bytes.length; at++) {
+      const byte = bytes[at]!;
+      if (byte === QUOTE) {
+        this.#at = at + 1;
+        return bytes.toString("latin1", from, at);
+      }
+      if (byte < 0x20 || byte > 0x7e || byte === BACKSLASH) return undefined;
+    }
+    return undefined;
+  }
+
+  #passes(expected: Uint8Array): boolean {
+    for (let index = 0; index < expected.length; index++) {
+      if (this.#bytes[this.#at + index] !== expected[index]) return false;
+    }
+    this.#at += expected.length;
+    return true;
+  }
+
+  #passesByte(byte: number): boolean {
+    if (this.#bytes[this.#at] !== byte) return false;
+    this.#at++;
+    return true;
+  }
+
+  #passLineEnd(): void {
+    while (this.#bytes[this.#at] === 0x0a || this.#bytes[this.#at] === 0x0d) this.#at++;
+  }
 }
 
 /** A page of the feed, checked: less than a page is an error and never the end of the list. */

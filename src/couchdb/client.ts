@@ -18,7 +18,7 @@ import {
   textsIn,
   textsOf,
 } from "./answers.ts";
-import { type ChangesPage, positionText, readChangesPage } from "./changes_page.ts";
+import { type ChangesPage, parseChangesPage, positionText } from "./changes_page.ts";
 import {
   type CallOptions,
   type ClientOptions,
@@ -347,12 +347,11 @@ export class CouchClient {
     page: { since: string; limit: number; positionsEvery?: number | undefined },
     options: CallOptions & { attempts?: number | undefined } = {},
   ): Promise<ChangesPage> {
-    const answer = await this.#http.json(this.#changesPath(database, page), {
+    return await this.#http.parsed(this.#changesPath(database, page), {
       action: `list the documents of database "${database}"`,
       database,
       ...options,
-    });
-    return readChangesPage(answer, database);
+    }, (bytes) => parseChangesPage(bytes, database));
   }
 
   /**
@@ -504,6 +503,26 @@ export class CouchClient {
     } catch (error) {
       if (error instanceof CouchError && error.facts.error === "file_exists") return false;
       throw error;
+    }
+  }
+
+  /**
+   * `DELETE /{db}`: all of it is gone, for good. One that is not there is no failure.
+   *
+   * @param mayDrop Whoever calls says which names may be dropped at all; another one is a defect and nothing happens.
+   */
+  async dropDatabase(database: string, mayDrop: (name: string) => boolean, options: CallOptions = {}): Promise<void> {
+    if (!mayDrop(database)) throw new TypeError(`Database "${database}" must not be dropped`);
+    try {
+      await this.#change(`/${encodeDatabase(database)}`, {
+        method: "DELETE",
+        action: `drop database "${database}"`,
+        database,
+        ...options,
+      });
+    } catch (error) {
+      // An answer that was lost, asked again.
+      if (!(error instanceof CouchError) || error.facts.status !== 404) throw error;
     }
   }
 

@@ -16,6 +16,10 @@ import { Watch } from "./watch.ts";
 
 /** What is read of an answer at once. */
 const BUFFER_BYTES = 1 << 16;
+/** Buffers that are used again: as many as there are requests in flight in most runs. */
+const MOST_SPARE_BUFFERS = 16;
+/** The answer that is held whole, and whose memory serves the next one, is a page of a listing. */
+const MOST_SPARE_BYTES = 4 << 20;
 /** A page of 5,000 rows of the changes feed has a megabyte; a hundred thousand names of databases have some. */
 const MOST_CHARACTERS = 32 << 20;
 
@@ -93,6 +97,8 @@ export class CouchConnection {
   readonly #log: Log;
   readonly #answerTimeoutMs: number;
   readonly #stallTimeoutMs: number;
+  readonly #spareBuffers: ArrayBuffer[] = [];
+  #spareWhole: Uint8Array<ArrayBuffer> | undefined;
 
   constructor(options: ClientOptions) {
     this.url = options.url.replace(/\/+$/, "");
@@ -125,14 +131,38 @@ export class CouchConnection {
     return await this.#retrying(init, async () => await this.#readText(await this.request(path, init), init));
   }
 
+  /**
+   * Makes a request until it succeeds or patience ends.
+   *
+   * @param parse Reads the whole answer, whose bytes are valid until it returns. Its SyntaxError says that they are not whole.
+   */
+  async parsed<T>(path: string, init: CouchRequest, parse: (bytes: Uint8Array) => T): Promise<T> {
+    return await this.#retrying(init, async () => {
+      const answer = await this.request(path, init);
+      const buffer = this.#spareWhole ?? new Uint8Array(BUFFER_BYTES);
+      this.#spareWhole = undefined;
+      const { whole, length } = await collect(answer.bytes, buffer, init);
+      const bytes = whole.subarray(0, length);
+      const value = this.#parse({ init, answer, text: () => new TextDecoder().decode(bytes) }, () => parse(bytes));
+      if (whole.length <= MOST_SPARE_BYTES) this.#spareWhole = whole;
+      return value;
+    });
+  }
+
   /** Makes a request once. @returns The parsed answer, and the status. */
   async jsonOnce(path: string, init: CouchRequest): Promise<{ status: number; headers: Headers; value: unknown }> {
     const answer = await this.request(path, init);
     const text = await this.#readText(answer, init);
+    const value = this.#parse({ init, answer, text: () => text }, () => JSON.parse(text) as unknown);
+    return { status: answer.status, headers: answer.headers, value };
+  }
+
+  #parse<T>({ init, answer, text }: { init: CouchRequest; answer: RawAnswer; text: () => string }, parse: () => T): T {
     try {
-      return { status: answer.status, headers: answer.headers, value: JSON.parse(text) };
+      return parse();
     } catch (cause) {
-      const foreign = foreignPage(answer.headers, text);
+      if (!(cause instanceof SyntaxError)) throw cause;
+      const foreign = foreignPage(answer.headers, text());
       throw this.#failure(init, foreign ?? { error: "cut_off", reason: "the answer is not whole JSON" }, cause);
     }
   }
@@ -219,7 +249,7 @@ export class CouchConnection {
   async *#readBody(response: Response, init: CouchRequest, watch: Watch): AsyncGenerator<Uint8Array> {
     // A buffer for each piece would be garbage that V8 collects late: it would be most of the program's memory.
     const reader = response.body?.getReader({ mode: "byob" });
-    let buffer = new ArrayBuffer(BUFFER_BYTES);
+    let buffer = this.#spareBuffers.pop() ?? new ArrayBuffer(BUFFER_BYTES);
     let ended = false;
     try {
       for (;;) {
@@ -231,13 +261,18 @@ export class CouchConnection {
           const silence = `no byte for ${Math.round(this.#stallTimeoutMs / 1000)} s in the middle of the answer`;
           throw this.#broken(init, watch, cause, silence);
         });
-        if (result.done) break;
+        if (result.done) {
+          buffer = result.value?.buffer ?? buffer;
+          break;
+        }
         watch.rest();
         yield result.value;
         buffer = result.value.buffer;
       }
       ended = true;
       if (response.ok) this.#trouble = undefined;
+      // What is detached has gone to the stream for good.
+      if (buffer.byteLength > 0 && this.#spareBuffers.length < MOST_SPARE_BUFFERS) this.#spareBuffers.push(buffer);
     } finally {
       watch.rest();
       // A reader that leaves early must not leave the connection open behind it.
@@ -279,4 +314,25 @@ export class CouchConnection {
   ): CouchError {
     return couchError({ action, database, url: this.url, path }, failure, cause);
   }
+}
+
+/** All of the bytes, in `buffer` or, where they are more, in a larger one. */
+async function collect(
+  bytes: AsyncIterable<Uint8Array>,
+  buffer: Uint8Array<ArrayBuffer>,
+  init: CouchRequest,
+): Promise<{ whole: Uint8Array<ArrayBuffer>; length: number }> {
+  let whole = buffer;
+  let length = 0;
+  for await (const piece of bytes) {
+    if (length + piece.length > whole.length) {
+      const larger = new Uint8Array(Math.max(length + piece.length, 2 * whole.length));
+      larger.set(whole.subarray(0, length));
+      whole = larger;
+    }
+    whole.set(piece, length);
+    length += piece.length;
+    if (length > MOST_CHARACTERS) throw strangeAnswer(init, `has more than ${MOST_CHARACTERS >> 20} MiB`);
+  }
+  return { whole, length };
 }

@@ -120,6 +120,10 @@ function hintFor({ status, error, reason }: CouchFailure, subject: CouchSubject)
   if (error === "not_couchdb") {
     return `Check database.url: "${url}" must be the address at which CouchDB itself answers`;
   }
+  // The login is right, and has not the right: CouchDB says 401 to that, too.
+  if (status === 401 && reason?.includes("not a server admin") === true) {
+    return "Give a server admin as database.login: others cannot list databases or read what they are no members of";
+  }
   if (status === 401) {
     return "Check database.login and database.password; it is not tried again, because CouchDB locks an address out after five failed logins";
   }

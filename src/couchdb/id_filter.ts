@@ -56,6 +56,30 @@ export class IdFilter {
     return filter;
   }
 
+  /** An empty filter of the same size, whose ids this one can take. */
+  emptyLike(): IdFilter {
+    return new IdFilter(new Uint32Array(this.#words.length), { salt: this.salt, hashes: this.hashes });
+  }
+
+  /** Takes all ids of a filter that was made by {@linkcode IdFilter.emptyLike}, none of which it has. */
+  merge(other: IdFilter): void {
+    this.#set = 0;
+    for (let index = 0; index < this.#words.length; index++) {
+      this.#words[index]! |= other.#words[index]!;
+      for (let word = this.#words[index]!; word !== 0; word &= word - 1) this.#set++;
+    }
+    this.ids += other.ids;
+    this.expectedErrors += other.expectedErrors;
+  }
+
+  /** Forgets all ids. */
+  clear(): void {
+    this.#words.fill(0);
+    this.#set = 0;
+    this.ids = 0;
+    this.expectedErrors = 0;
+  }
+
   /** The filter's bytes as they are now; a copy. */
   bytes(): Uint8Array {
     return new Uint8Array(this.#words.slice().buffer);
@@ -63,40 +87,52 @@ export class IdFilter {
 
   /** Whether the id may have been added. */
   mayHave(id: string): boolean {
-    const [first, second] = hash(id, this.salt);
+    hash(id, this.salt);
+    const first = pair[0]!, second = pair[1]!;
+    const words = this.#words, bits = this.#bits;
     for (let index = 0; index < this.hashes; index++) {
-      const bit = (first + Math.imul(index, second) >>> 0) % this.#bits;
-      if ((this.#words[bit >>> 5]! & (1 << (bit & 31))) === 0) return false;
+      const bit = (first + Math.imul(index, second) >>> 0) % bits;
+      if ((words[bit >>> 5]! & (1 << (bit & 31))) === 0) return false;
     }
     return true;
   }
 
   /** Adds an id. @returns Whether it is surely new. */
   add(id: string): boolean {
-    const [first, second] = hash(id, this.salt);
-    let isNew = false;
-    const full = (this.#set / this.#bits) ** this.hashes;
+    hash(id, this.salt);
+    const first = pair[0]!, second = pair[1]!;
+    const words = this.#words, bits = this.#bits;
+    let set = 0;
+    const full = power(this.#set / this.#bits, this.hashes);
     for (let index = 0; index < this.hashes; index++) {
-      const bit = (first + Math.imul(index, second) >>> 0) % this.#bits;
+      const bit = (first + Math.imul(index, second) >>> 0) % bits;
       const mask = 1 << (bit & 31);
-      if ((this.#words[bit >>> 5]! & mask) !== 0) continue;
-      this.#words[bit >>> 5]! |= mask;
-      this.#set++;
-      isNew = true;
+      if ((words[bit >>> 5]! & mask) !== 0) continue;
+      words[bit >>> 5]! |= mask;
+      set++;
     }
-    if (isNew) {
+    this.#set += set;
+    if (set > 0) {
       this.ids++;
       // Those that it erred on do not come by here: for each id that is found to be new there were p / (1 - p) of them.
       this.expectedErrors += full / (1 - full);
     }
-    return isNew;
+    return set > 0;
   }
 }
 
-const pair: [number, number] = [0, 0];
+/** A whole power. The operator is slower by far, and this is done for each id. */
+function power(base: number, exponent: number): number {
+  let result = 1;
+  for (let square = base, rest = exponent; rest > 0; rest >>= 1, square *= square) if (rest & 1) result *= square;
+  return result;
+}
 
-/** Two 32-bit hashes of an id's UTF-16 units; the second is odd, so that its multiples reach every bit. */
-function hash(id: string, salt: number): readonly [number, number] {
+/** What hash() has found; in an array of its own kind, for numbers beyond 31 bits become objects elsewhere. */
+const pair = new Uint32Array(2);
+
+/** Puts two 32-bit hashes of an id's UTF-16 units into `pair`; the second is odd, so that its multiples reach every bit. */
+function hash(id: string, salt: number): void {
   let a = 0x9e3779b9 ^ salt;
   let b = 0x85ebca6b ^ Math.imul(salt, 0xc2b2ae35);
   for (let at = 0; at < id.length; at++) {
@@ -110,7 +146,6 @@ function hash(id: string, salt: number): readonly [number, number] {
   a ^= a >>> 12;
   b = Math.imul(b ^ (a >>> 16), 0x297a2d39);
   b ^= b >>> 15;
-  pair[0] = a >>> 0;
-  pair[1] = (b | 1) >>> 0;
-  return pair;
+  pair[0] = a;
+  pair[1] = b | 1;
 }

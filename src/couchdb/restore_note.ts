@@ -19,6 +19,8 @@ export interface RestoreNote {
   done: boolean;
   /** When that was noted, in UTC. */
   at: string;
+  /** How many documents the database has by it at least; absent where that is not known. */
+  documents?: number | undefined;
 }
 
 /** What is noted in a database; undefined where nothing is, or nothing that can be understood. */
@@ -28,9 +30,10 @@ export async function readRestoreNote(
   options: CallOptions,
 ): Promise<RestoreNote | undefined> {
   const found = await couch.localDocument(database, NOTE_ID, options) as Partial<RestoreNote> | null | undefined;
-  const { run, database: source, done, at } = found ?? {};
+  const { run, database: source, done, at, documents } = found ?? {};
   if (typeof run !== "string" || typeof source !== "string") return undefined;
-  return { run, database: source, done: done === true, at: String(at) };
+  const counted = typeof documents === "number" ? documents : undefined;
+  return { run, database: source, done: done === true, at: String(at), documents: counted };
 }
 
 /** Notes in a database what is being restored into it. */

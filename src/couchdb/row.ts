@@ -9,16 +9,18 @@ import type { ListedDocument } from "./batch.ts";
 /** Rows up to this size are kept until they are whole, so that a broken answer costs only what is missing. */
 const KEPT_ROW_BYTES = 1 << 20;
 /** What is passed on is collected into pieces of this size: a compressor is slow on many small ones. */
-const BLOCK_BYTES = 1 << 16;
-/** A revision's place behind its document's id, where CouchDB writes it. */
-const REVISION_BYTES = 128;
+const BLOCK_BYTES = 1 << 18;
 /** The first revision of a row, where CouchDB writes it. */
 const FIRST_LEAF = /^\{"id":"(?:[^"\\]|\\.)*","docs":\[\{"ok":\{"_id":"(?:[^"\\]|\\.)*","_rev":"([^"]+)"/;
+
+const NONE: readonly string[] = [];
 
 const encoder = new TextEncoder();
 const OPENING = encoder.encode('{"results":[');
 const CLOSING = encoder.encode("]}");
 const COMMA = encoder.encode(",");
+const ID_MEMBER = encoder.encode('{"_id":"');
+const REVISION_MEMBER = encoder.encode('","_rev":"');
 
 /** What was read; complete once the reader has ended. */
 export interface BatchCounts {
@@ -53,6 +55,11 @@ export class RowInHand {
   #bytes: Uint8Array = new Uint8Array(0);
   /** Where the row's part of `#bytes` begins; -1 between rows. */
   #from = -1;
+  /** Where in `#bytes` the row's first leaf revision begins; -1 where it is not in them. */
+  #leafFrom = -1;
+  /** The whole rows of `#bytes` that have yet to go out, in a row with a comma between them; -1 where there are none. */
+  #wholeFrom = -1;
+  #wholeEnd = -1;
   /** Of a row passed on in part: what is looked for in it, and the end of what was looked through. */
   #unseen: string[] = [];
   #overlap = "";
@@ -68,15 +75,22 @@ export class RowInHand {
   /** Takes the next bytes of the answer. */
   arrive(bytes: Uint8Array): void {
     this.#bytes = bytes;
+    this.#leafFrom = -1;
     if (this.#from >= 0) this.#from = 0;
   }
 
   /** A row begins. */
   begin(from: number): void {
     this.#from = from;
+    this.#leafFrom = -1;
     this.revisions = 0;
     this.live = 0;
     this.error = undefined;
+  }
+
+  /** A leaf revision begins. */
+  beginRevision(from: number): void {
+    if (this.revisions === 0) this.#leafFrom = from;
   }
 
   /** A leaf revision ends. */
@@ -88,23 +102,40 @@ export class RowInHand {
   /**
    * The row ends before `end`, and goes out whole unless a revision is missing in it that the feed has listed.
    *
+   * @param idBytes Of how many bytes its id consists; 0 where that is not known.
    * @returns The listed revisions that it lacks, neither as leaves nor in a history: an old copy has answered.
    */
-  finish(end: number, document: ListedDocument): string[] {
-    const rest = this.#bytes.subarray(this.#from, end);
-    const missing = this.passedInPart ? this.#missingInPassed(rest, document) : this.#missingIn(rest, document);
+  finish(end: number, document: ListedDocument, idBytes = 0): readonly string[] {
+    const missing = this.#isPlain(document, idBytes) ? NONE : this.#findMissing(end, document);
     if (missing.length > 0 && !this.passedInPart) {
       this.drop();
       return missing;
     }
-    if (!this.passedInPart) this.#passOn();
-    this.#output.append(rest);
+    const isBegun = this.#kept.length > 0;
+    if (this.passedInPart) this.#output.append(this.#bytes.subarray(this.#from, end));
+    else if (isBegun) this.#passOn();
+    else if (this.#wholeFrom >= 0 && this.#from !== this.#wholeEnd + COMMA.length) this.passWhole();
+    if (!this.passedInPart) {
+      // Rows go out many at a time, with the commas that CouchDB has put between them.
+      if (this.#wholeFrom < 0) {
+        if (!isBegun) this.#output.beginRow();
+        this.#wholeFrom = this.#from;
+      }
+      this.#wholeEnd = end;
+    }
     this.#output.counts.documents++;
     this.#output.counts.leafRevisions += this.revisions;
     if (this.live === 0) this.#output.counts.deleted++;
     this.passedInPart = false;
     this.#from = -1;
     return missing;
+  }
+
+  /** Whole rows that have not gone out yet go out. */
+  passWhole(): void {
+    if (this.#wholeFrom < 0) return;
+    this.#output.append(this.#bytes.subarray(this.#wholeFrom, this.#wholeEnd));
+    this.#wholeFrom = -1;
   }
 
   /** The row ends and must not go out. */
@@ -117,6 +148,7 @@ export class RowInHand {
 
   /** The bytes in hand are about to go: keeps or passes on what belongs to the row. */
   keepRest(listed: () => ListedDocument | undefined): void {
+    this.passWhole();
     if (this.#from < 0) return;
     const rest = this.#bytes.subarray(this.#from);
     if (this.passedInPart) {
@@ -141,12 +173,32 @@ export class RowInHand {
     this.#keptBytes = 0;
   }
 
-  #missingIn(rest: Uint8Array, { id, revs }: ListedDocument): string[] {
-    if (revs.length === 0) return [];
-    // Nearly always there is one, and it stands at the document's beginning, behind the id in row and document.
-    if (revs.length === 1 && this.#kept.length === 0) {
-      if (latin1(rest.subarray(0, REVISION_BYTES + 6 * id.length)).includes(`"_rev":"${revs[0]}`)) return [];
+  /** Whether the row has the one revision that is listed, where CouchDB writes it: nearly always it is so. */
+  #isPlain({ revs }: ListedDocument, idBytes: number): boolean {
+    if (this.passedInPart) return false;
+    if (revs.length === 0) return true;
+    if (revs.length > 1 || idBytes === 0 || this.#leafFrom < 0) return false;
+    const member = this.#leafFrom + ID_MEMBER.length + idBytes;
+    if (!this.#standsAt(this.#leafFrom, ID_MEMBER) || !this.#standsAt(member, REVISION_MEMBER)) return false;
+    const from = member + REVISION_MEMBER.length;
+    const rev = revs[0]!;
+    for (let index = 0; index < rev.length; index++) {
+      if (this.#bytes[from + index] !== rev.charCodeAt(index)) return false;
     }
+    return true;
+  }
+
+  #standsAt(at: number, bytes: Uint8Array): boolean {
+    for (let index = 0; index < bytes.length; index++) if (this.#bytes[at + index] !== bytes[index]) return false;
+    return true;
+  }
+
+  #findMissing(end: number, document: ListedDocument): string[] {
+    const rest = this.#bytes.subarray(this.#from, end);
+    return this.passedInPart ? this.#missingInPassed(rest, document) : this.#missingIn(rest, document);
+  }
+
+  #missingIn(rest: Uint8Array, { revs }: ListedDocument): string[] {
     const text = latin1(this.#kept.length === 0 ? rest : Buffer.concat([...this.#kept, rest]));
     const missing = revs.filter((rev) => !text.includes(this.#revisionNeedle(rev)));
     return missing.length === 0 ? missing : notOutlived(missing, leavesOf(text), revs);
@@ -198,13 +250,19 @@ function latin1(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1");
 }
 
+/** Blocks that have been passed on, to be filled again: as garbage they would be collected late, and fill the memory. */
+const spareBlocks: Uint8Array<ArrayBuffer>[] = [];
+const MOST_SPARE_BLOCKS = 8;
+
+function takeBlock(): Uint8Array<ArrayBuffer> {
+  return spareBlocks.pop() ?? new Uint8Array(BLOCK_BYTES);
+}
+
 /** A chunk's JSON, `{"results":[…]}`, in blocks of a size that a compressor likes. */
 export class ChunkText {
   readonly counts: BatchCounts;
   readonly #ready: Uint8Array<ArrayBuffer>[] = [];
-  /** Blocks that have been passed on, to be filled again. */
-  readonly #spare: Uint8Array<ArrayBuffer>[] = [];
-  #block = new Uint8Array(BLOCK_BYTES);
+  #block = takeBlock();
   #used = 0;
   #rows = 0;
 
@@ -234,21 +292,21 @@ export class ChunkText {
   *blocks(): Generator<Uint8Array> {
     for (let block = this.#ready.shift(); block !== undefined; block = this.#ready.shift()) {
       yield block;
-      this.#spare.push(new Uint8Array(block.buffer));
+      if (spareBlocks.length < MOST_SPARE_BLOCKS) spareBlocks.push(new Uint8Array(block.buffer));
     }
   }
 
   /** Closes the JSON and yields all that is left. */
   end(): Generator<Uint8Array> {
     this.append(CLOSING);
-    this.#closeBlock();
+    this.#ready.push(this.#block.subarray(0, this.#used));
+    this.#used = 0;
     return this.blocks();
   }
 
   #closeBlock(): void {
-    if (this.#used === 0) return;
     this.#ready.push(this.#block.subarray(0, this.#used));
-    this.#block = this.#spare.pop() ?? new Uint8Array(BLOCK_BYTES);
+    this.#block = takeBlock();
     this.#used = 0;
   }
 }

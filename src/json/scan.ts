@@ -111,7 +111,13 @@ type Value = (typeof Value)[keyof typeof Value];
 
 const decoder = new TextDecoder("utf-8", { fatal: true });
 const SHORT_TEXT_BYTES = 64;
-const codes = new Uint8Array(SHORT_TEXT_BYTES);
+const codes: number[] = [];
+
+/** The names that every row has, each with the quote that ends it: these are compared and not decoded. */
+const USUAL_NAMES = ["id", "docs", "ok", "error", "results", "doc"].map((name) => ({
+  name,
+  bytes: new TextEncoder().encode(`${name}"`),
+}));
 
 /**
  * A pull scanner: push bytes, call `next()` until it returns `Found.Nothing`, push more, and `finish()` at the end.
@@ -132,10 +138,19 @@ const codes = new Uint8Array(SHORT_TEXT_BYTES);
  * ```
  */
 export class DocumentScanner {
-  /** The id of the element that ended last. */
-  id: string | undefined;
   /** The error that was found last. */
   error: RowError | undefined;
+  /** The id of the element that ended last. */
+  get id(): string | undefined {
+    if (this.#idFrom >= 0) this.#decodeId();
+    return this.#id;
+  }
+  /**
+   * Of how many bytes the id consists where it stands, between its quotes; 0 where it lies in bytes that were pushed before.
+   */
+  get idBytes(): number {
+    return this.#idFrom < 0 ? 0 : this.#idEnd - this.#idFrom;
+  }
   /** Whether the document that ended last is a deleted revision: `"_deleted":true` stands at its top. */
   get isDeleted(): boolean {
     return this.#passer.isDeleted;
@@ -152,6 +167,10 @@ export class DocumentScanner {
   #level: Level = Level.Outermost;
   #expect: Expect = Expect.Value;
   #memberName = "";
+  #id: string | undefined;
+  /** Where an id lies that nobody has asked for yet; -1 where it is decoded. */
+  #idFrom = -1;
+  #idEnd = -1;
   #sawArray = false;
   #groupSawArray = false;
 
@@ -197,14 +216,14 @@ export class DocumentScanner {
         if (end < 0) {
           this.#at = this.#bytes.length;
           this.#keepCaptured(this.#at);
-          return Found.Nothing;
+          return this.#nothing();
         }
         this.#at = end;
         const found = this.#afterValue();
         if (found !== Found.Nothing) return found;
         continue;
       }
-      if (this.#at >= this.#bytes.length) return Found.Nothing;
+      if (this.#at >= this.#bytes.length) return this.#nothing();
       const byte = this.#bytes[this.#at]!;
       if (byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09) {
         this.#at++;
@@ -223,6 +242,18 @@ export class DocumentScanner {
   finish(): void {
     if (!this.isClosed) this.#fail("JSON ends before it is closed");
     if (!this.#sawArray) this.#fail(`JSON has no array "${this.#shape.array}"`);
+  }
+
+  /** Whether `id` is `text`: compared where it stands, as long as both are plain. */
+  idIs(text: string): boolean {
+    const length = this.#idEnd - this.#idFrom;
+    if (this.#idFrom < 0 || text.length !== length) return this.id === text;
+    for (let index = 0; index < length; index++) {
+      const byte = this.#bytes[this.#idFrom + index]!;
+      if (byte === BACKSLASH || byte < 0x20 || byte > 0x7e) return this.id === text;
+      if (byte !== text.charCodeAt(index)) return false;
+    }
+    return true;
   }
 
   #fail(message: string): never {
@@ -265,8 +296,21 @@ export class DocumentScanner {
 
   #beginName(byte: number): Found {
     if (byte !== QUOTE) this.#fail("JSON has something other than a member name");
+    for (let index = 0; index < USUAL_NAMES.length; index++) {
+      const { name, bytes } = USUAL_NAMES[index]!;
+      if (!this.#standsAt(this.#at + 1, bytes)) continue;
+      this.#memberName = name;
+      this.#at += 1 + bytes.length;
+      this.#expect = Expect.Colon;
+      return Found.Nothing;
+    }
     this.#beginPassing(Value.MemberName, byte);
     return Found.Nothing;
+  }
+
+  #standsAt(at: number, bytes: Uint8Array): boolean {
+    for (let index = 0; index < bytes.length; index++) if (this.#bytes[at + index] !== bytes[index]) return false;
+    return true;
   }
 
   #beginValue(byte: number): Found {
@@ -338,7 +382,8 @@ export class DocumentScanner {
       const { bare } = this.#shape;
       this.#fail(bare === true ? "JSON is not an object" : "JSON array holds something other than an object");
     }
-    this.id = undefined;
+    this.#id = undefined;
+    this.#idFrom = -1;
     this.position = this.#at;
     this.#open(Level.Element, Expect.NameOrEnd);
     return Found.ElementStart;
@@ -428,11 +473,15 @@ export class DocumentScanner {
     this.#expect = Expect.CommaOrEnd;
     switch (this.#value) {
       case Value.MemberName:
-        this.#memberName = this.#captureText();
+        this.#memberName = this.#parseCaptured() as string;
         this.#expect = Expect.Colon;
         return Found.Nothing;
       case Value.Id:
-        this.id = this.#captureText();
+        if (this.#captured.length === 0) {
+          this.#idFrom = this.#captureFrom + 1;
+          this.#idEnd = this.#at - 1;
+          this.#captureFrom = -1;
+        } else this.#id = this.#parseCaptured() as string;
         return Found.Nothing;
       case Value.Error: {
         const parsed = this.#parseCaptured() as { error?: unknown; reason?: unknown } | string | null;
@@ -453,6 +502,12 @@ export class DocumentScanner {
     }
   }
 
+  /** The bytes are read, and about to go. */
+  #nothing(): Found {
+    if (this.#idFrom >= 0) this.#decodeId();
+    return Found.Nothing;
+  }
+
   /** Keeps what the value in hand has of these bytes, for they are about to go. */
   #keepCaptured(end: number): void {
     if (this.#captureFrom < 0) return;
@@ -462,19 +517,23 @@ export class DocumentScanner {
     this.#captureFrom = end;
   }
 
-  /** The text that was captured. */
-  #captureText(): string {
-    const [from, length] = [this.#captureFrom + 1, this.#at - this.#captureFrom - 2];
-    // Names and most ids are short and plain, and lie in one piece: to decode and parse them would cost most of a row's time.
-    if (this.#captured.length > 0 || length > SHORT_TEXT_BYTES) return this.#parseCaptured() as string;
-    const bytes = this.#bytes;
-    for (let index = 0; index < length; index++) {
-      const byte = bytes[from + index]!;
-      if (byte < 0x20 || byte > 0x7e || byte === BACKSLASH) return this.#parseCaptured() as string;
-      codes[index] = byte;
+  #decodeId(): void {
+    const from = this.#idFrom;
+    this.#idFrom = -1;
+    this.#id = this.#plainText(from, this.#idEnd) ??
+      this.#parse(this.#bytes.subarray(from - 1, this.#idEnd + 1)) as string;
+  }
+
+  /** The text between two quotes; undefined where it is not short and plain: most ids are, and a decoder costs more than they. */
+  #plainText(from: number, end: number): string | undefined {
+    if (end - from > SHORT_TEXT_BYTES) return undefined;
+    codes.length = end - from;
+    for (let at = from; at < end; at++) {
+      const byte = this.#bytes[at]!;
+      if (byte < 0x20 || byte > 0x7e || byte === BACKSLASH) return undefined;
+      codes[at - from] = byte;
     }
-    this.#captureFrom = -1;
-    return String.fromCharCode.apply(null, codes.subarray(0, length) as unknown as number[]);
+    return String.fromCharCode.apply(null, codes);
   }
 
   #parseCaptured(): unknown {
@@ -485,6 +544,10 @@ export class DocumentScanner {
     }
     this.#captureFrom = -1;
     this.#captured = [];
+    return this.#parse(bytes);
+  }
+
+  #parse(bytes: Uint8Array): unknown {
     try {
       return JSON.parse(decoder.decode(bytes));
     } catch {

@@ -7,7 +7,7 @@ import type { Log, LogFields } from "../observe.ts";
 import { describeError } from "../errors.ts";
 import { lineFormat, type LineLook, type LogLevel, type LogRecord } from "./log_line.ts";
 
-export { isJournal, type LogFormat, type LogLevel, type LogRecord } from "./log_line.ts";
+export { chosenFormat, isJournal, type LogFormat, type LogLevel, type LogRecord } from "./log_line.ts";
 
 /** What became of the lines that were handed to a sink since it was flushed last. */
 export interface FlushResult {
@@ -73,7 +73,8 @@ export function openLog(options: LogOptions): OpenLog {
     const shown = forConsole(record, options.onlyForSinks);
     if (shown === undefined) return;
     try {
-      options.write(format(shown));
+      const line = format(shown);
+      if (line !== undefined) options.write(line);
     } catch (error) {
       // A console whose disk is full must not end a backup; the line is counted instead.
       lost.add(1, `Cannot write log lines: ${describeError(error)}`);

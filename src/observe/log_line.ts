@@ -5,12 +5,13 @@
 import type { LogFields } from "../observe.ts";
 import { formatLogfmt, printable, toPlainFields } from "./logfmt.ts";
 import { styled } from "./style.ts";
+import { formatForTerminal, type TerminalLook } from "./terminal_line.ts";
 
 /** How much a line matters, from the least. */
 export type LogLevel = "debug" | "info" | "warn" | "error";
 
-/** How lines look. `auto` is `journald` where the lines go to the journal, `plain` elsewhere. */
-export type LogFormat = "auto" | "plain" | "json" | "journald";
+/** How lines look. `auto` is `journald` where the lines go to the journal, `terminal` at a terminal, `plain` elsewhere. */
+export type LogFormat = "auto" | "plain" | "json" | "journald" | "terminal";
 
 /** One line before it is text. */
 export interface LogRecord {
@@ -28,6 +29,8 @@ export interface LineLook {
   format?: LogFormat;
   /** Whether plain lines are coloured: the caller's decision, from the terminal and `NO_COLOR`. @default false */
   color?: boolean;
+  /** The terminal at which a person reads them; undefined where it is none. */
+  terminal?: TerminalLook | undefined;
   /** Whether lines end in systemd's journal, as {@linkcode isJournal} finds out. @default false */
   journal?: boolean;
 }
@@ -35,12 +38,22 @@ export interface LineLook {
 // sd-daemon(3): the kernel's levels, which journald takes from the beginning of a line.
 const JOURNAL_PRIORITY: Record<LogLevel, string> = { debug: "<7>", info: "<6>", warn: "<4>", error: "<3>" };
 const LEVEL_STYLE = { debug: "dim", info: "green", warn: "yellow", error: "red" } as const;
-/** What makes a line of a record, without its newline. */
-export function lineFormat(
-  { format = "auto", color = false, journal = false }: LineLook,
-): (record: LogRecord) => string {
+/** Where nobody says how wide it is. */
+const ANY_TERMINAL: TerminalLook = { columns: () => 80 };
+
+/** Which format `auto` stands for. */
+export function chosenFormat({ format = "auto", journal = false, terminal }: LineLook): Exclude<LogFormat, "auto"> {
+  if (format !== "auto") return format;
+  return journal ? "journald" : terminal === undefined ? "plain" : "terminal";
+}
+
+/** What makes a line of a record, without its newline; undefined of what a person need not read. */
+export function lineFormat(look: LineLook): (record: LogRecord) => string | undefined {
+  const { color = false, terminal = ANY_TERMINAL } = look;
+  const format = chosenFormat(look);
   if (format === "json") return formatJson;
-  if (format === "journald" || (format === "auto" && journal)) return formatJournal;
+  if (format === "terminal") return (record) => formatForTerminal(record, { ...terminal, color });
+  if (format === "journald") return formatJournal;
   return color ? formatColored : formatPlain;
 }
 

@@ -33,6 +33,7 @@ export interface RunTally extends Tally {
   databases: number;
   finished: number;
   failed: number;
+  /** Of the databases that are in hand the one that has been so for the longest time. */
   inHand: DatabaseTally | undefined;
 }
 
@@ -43,6 +44,8 @@ const ETA_AFTER_MS = 2_000;
 export class Counter implements Progress {
   readonly options: { intervalMs: number; now: () => number; show: (run: RunTally) => void; end: () => void };
   #run: RunTally | undefined;
+  /** By their names, in the order in which they were begun. */
+  readonly #inHand: Map<string, DatabaseTally> = new Map();
   #timer: ReturnType<typeof setInterval> | undefined;
 
   constructor(options: Counter["options"]) {
@@ -54,25 +57,30 @@ export class Counter implements Progress {
     const { now, show, intervalMs } = this.options;
     const run = { action, databases, finished: 0, failed: 0, inHand: undefined, ...newTally(now()) };
     this.#run = run;
+    this.#inHand.clear();
     this.#timer = setInterval(() => show(run), intervalMs);
   }
 
   databaseStarted({ database, documents }: { database: string; documents: number | undefined }): void {
     if (this.#run === undefined) return;
-    this.#run.inHand = { database: printable(database), expected: documents, ...newTally(this.options.now()) };
+    const tally = { database: printable(database), expected: documents, ...newTally(this.options.now()) };
+    this.#inHand.set(database, tally);
+    this.#run.inHand ??= tally;
   }
 
-  advanced({ documents, bytes }: { documents: number; bytes: number }): void {
-    for (const tally of [this.#run, this.#run?.inHand]) {
+  advanced({ database, documents, bytes }: { database?: string | undefined; documents: number; bytes: number }): void {
+    const inHand = database === undefined ? this.#run?.inHand : this.#inHand.get(database);
+    for (const tally of [this.#run, inHand]) {
       if (tally === undefined) continue;
       tally.documents += documents;
       tally.bytes += bytes;
     }
   }
 
-  databaseFinished({ ok }: { database: string; ok: boolean }): void {
+  databaseFinished({ database, ok }: { database: string; ok: boolean }): void {
     if (this.#run === undefined) return;
-    this.#run.inHand = undefined;
+    this.#inHand.delete(database);
+    this.#run.inHand = this.#inHand.values().next().value;
     this.#run.finished++;
     if (!ok) this.#run.failed++;
   }

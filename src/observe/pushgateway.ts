@@ -7,11 +7,12 @@
 import { readShort } from "../short_answer.ts";
 import { Buffer } from "node:buffer";
 import { describeError, ProgramError } from "../errors.ts";
+import type { Proof, ProofKind } from "../archive/proof.ts";
 import type { RunReport } from "../archive/report.ts";
 import { authorizationFor, type Login } from "../basic_auth.ts";
 import { tlsFailure } from "../tls_failure.ts";
 import type { Fetch } from "../trusted_fetch.ts";
-import { formatMetrics, hasSucceeded, type MetricsOptions } from "./metrics.ts";
+import { formatMetrics, formatProof, hasSucceeded, type MetricsOptions } from "./metrics.ts";
 
 /** Where a Pushgateway is, and who asks. */
 export interface GatewayAddress extends Login {
@@ -49,6 +50,41 @@ const BAD_URL = "the Pushgateway's address is not an http or https URL";
  * @returns One warning for each task whose metrics did not arrive.
  */
 export async function pushMetrics(report: RunReport, options: PushgatewayOptions): Promise<string[]> {
+  return await pushGroups(
+    report.tasks.map((task) => ({
+      labels: { task: task.task },
+      title: `task "${task.task}"`,
+      body: formatMetrics({ ...report, tasks: [task] }, options),
+      // A failed run must leave the time of the last success, and one of a part of a task what is known of the whole.
+      isWhole: hasSucceeded(task) && options.isPart !== true,
+    })),
+    options,
+  );
+}
+
+/** Pushes the metrics of a proof, in the same way. Never rejects. @returns A warning where they did not arrive. */
+export async function pushProof(kind: ProofKind, proof: Proof, options: PushgatewayOptions): Promise<string[]> {
+  const body = formatProof(kind, proof);
+  return await pushGroups([{
+    labels: { proof: kind },
+    title: `the proof "${kind}"`,
+    body,
+    isWhole: proof.last_ok_at !== null,
+  }], options);
+}
+
+/** What is pushed in one piece. */
+interface Group {
+  /** Beside `job` and `instance`. */
+  labels: Record<string, string>;
+  /** What it is about, for warnings. */
+  title: string;
+  body: string;
+  /** Whether it stands for all that the gateway had of it. */
+  isWhole: boolean;
+}
+
+async function pushGroups(groups: readonly Group[], options: PushgatewayOptions): Promise<string[]> {
   const { instance, job = JOB, timeoutMs = ALL_MS } = options;
   const attemptMs = Math.min(options.attemptMs ?? ATTEMPT_MS, timeoutMs);
   const gateway = openGateway(options);
@@ -56,12 +92,10 @@ export async function pushMetrics(report: RunReport, options: PushgatewayOptions
   const deadline = AbortSignal.timeout(timeoutMs);
   const silence = { text: `no answer in ${attemptMs} ms`, isPassing: true };
   const warnings: string[] = [];
-  for (const task of report.tasks) {
-    const body = formatMetrics({ ...report, tasks: [task] }, options);
-    const path = groupPath({ job, instance, task: task.task });
-    // PUT replaces the group, POST only the metrics it names: a failed run must leave the time of the last success, and
-    // one of a part of a task what is known of the whole.
-    const method = hasSucceeded(task) && options.isPart !== true ? "PUT" : "POST";
+  for (const { labels, title, body, isWhole } of groups) {
+    const path = groupPath({ job, instance, ...labels });
+    // PUT replaces the group, POST only the metrics it names.
+    const method = isWhole ? "PUT" : "POST";
     let problem: Problem | undefined = silence;
     // The same metrics twice are the same: a push whose answer was lost harms nothing when it is sent again.
     for (let attempt = 1; attempt <= ATTEMPTS && problem?.isPassing === true && !deadline.aborted; attempt++) {
@@ -70,7 +104,7 @@ export async function pushMetrics(report: RunReport, options: PushgatewayOptions
       if (patience.aborted && problem !== undefined) problem = silence;
     }
     if (problem !== undefined) {
-      warnings.push(`Cannot push metrics of task "${task.task}" to the ${gateway.place}: ${problem.text}`);
+      warnings.push(`Cannot push metrics of ${title} to the ${gateway.place}: ${problem.text}`);
     }
   }
   return warnings;

@@ -15,6 +15,8 @@ export interface SummaryOptions {
   columns?: number | undefined;
   /** @default false */
   color?: boolean;
+  /** Each database was told when it was over: only sums are shown. @default false */
+  isEachTold?: boolean;
   /** A task's table has at most so many databases. @default 30 */
   maxRows?: number;
 }
@@ -50,7 +52,7 @@ const ORDER = ["STATUS", "DOCUMENTS", "SIZE", "STORED", "RATIO", "TIME"];
 /** The closing summary of a run, without a newline at its end. */
 export function formatSummary(report: RunReport, options: SummaryOptions = {}): string {
   const lines: string[] = [];
-  for (const task of report.tasks) lines.push(...formatTask(task, options), "");
+  for (const task of report.tasks) lines.push(...formatTask(task, options), ...options.isEachTold === true ? [] : [""]);
   const databases = report.tasks.flatMap((task) => task.databases);
   const saved = databases.filter(isSaved).length;
   const seconds = (Date.parse(report.finished_at) - Date.parse(report.started_at)) / 1000;
@@ -63,10 +65,20 @@ export function formatSummary(report: RunReport, options: SummaryOptions = {}): 
   return lines.join("\n");
 }
 
-function formatTask(task: TaskReport, { columns, color = false, maxRows = 30 }: SummaryOptions): string[] {
+function formatTask(
+  task: TaskReport,
+  { columns, color = false, maxRows = 30, isEachTold = false }: SummaryOptions,
+): string[] {
   const title = `Task ${printable(task.task)}, ${task.date}`;
   const lines = [color ? styled("bold", title) : title];
   const saved = task.databases.filter((database) => database.status !== "failed");
+  if (isEachTold && saved.length > 0) {
+    const { documents, bytes, compressed_bytes } = sumRows("", saved);
+    const sizes = `${formatSize(bytes)}, stored as ${formatSize(compressed_bytes)}`;
+    const some = saved.length === task.databases.length ? "" : `${formatCount(saved.length)} of `;
+    const databases = `${some}${counted(task.databases.length, "database")}`;
+    return [`${lines[0]}: ${databases}, ${counted(documents, "document")}, ${sizes}`];
+  }
   if (saved.length === 0) return [...lines, "  nothing saved"];
   const shown = chooseRows(saved, maxRows);
   const rows = shown.map(toRow);

@@ -7,8 +7,9 @@
 import { open, readFile, rename, rm } from "node:fs/promises";
 import process from "node:process";
 import { describeError } from "../errors.ts";
+import type { Proof, ProofKind } from "../archive/proof.ts";
 import type { RunReport } from "../archive/report.ts";
-import { formatMetrics, mergeMetrics, type MetricsOptions } from "./metrics.ts";
+import { formatMetrics, formatProof, mergeMetrics, type MetricsOptions } from "./metrics.ts";
 
 /**
  * Writes the metrics of a report into the file at `path`, which should end in `.prom`. Never rejects. Of two runs that
@@ -20,10 +21,19 @@ export async function writeMetricsFile(
   report: RunReport,
   { path, ...options }: MetricsOptions & { path: string },
 ): Promise<string[]> {
+  return await mergeIntoFile(path, formatMetrics(report, options));
+}
+
+/** Writes the metrics of a proof into the same file, in the same way. Never rejects. */
+export async function writeProofFile(kind: ProofKind, proof: Proof, { path }: { path: string }): Promise<string[]> {
+  return await mergeIntoFile(path, formatProof(kind, proof));
+}
+
+async function mergeIntoFile(path: string, metrics: string): Promise<string[]> {
   // The collector reads *.prom only, so it never sees this name.
   const temporary = `${path}.${process.pid}.tmp`;
   try {
-    const text = mergeMetrics(await readPrevious(path), formatMetrics(report, options));
+    const text = mergeMetrics(await readPrevious(path), metrics);
     // node_exporter is another user, and a service's umask may be 077.
     const file = await open(temporary, "w", 0o644);
     try {

@@ -117,6 +117,7 @@ export async function planRun(
     });
   }
   const generation = await enter(context, run, options.host ?? "rounds");
+  context.monitor?.begins([run.task.name]);
   return await withinRun(context, { ...run, generation }, options, async () => {
     const isRetry = run.scope === "failed" || (generation ?? 1) > 1;
     const known = isRetry ? databasesToRetry(earlier?.tasks[0]) : undefined;

@@ -57,6 +57,7 @@ export async function runElapse(
   try {
     earlier = generation === 1 ? undefined : (await folder.readNewestGeneration(context))?.report;
     if (brake !== undefined) throw brake.error;
+    surroundings.monitor?.begins([task.name]);
     log.info(generation === 1 ? "elapse is claimed" : "elapse is resumed", { generation });
     report = await runDatabases(context, due, { earlier, claim });
   } catch (error) {
@@ -65,6 +66,7 @@ export async function runElapse(
       throw signal.aborted ? signal.reason : stop.reason;
     }
     if (claim.lost.aborted) {
+      surroundings.monitor?.isTakenOver([task.name]);
       log.warn("elapse is lost", { error: describeError(claim.lost.reason) });
       return { outcome: "lost" };
     }

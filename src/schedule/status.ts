@@ -2,10 +2,12 @@
  * How things stand, task by task: what was saved last, what is not saved, what runs, what comes next. In: a repository, the
  * config's tasks and an instant. Out: a report that a monitoring can ask for. Nothing is written, and CouchDB is not asked.
  */
+import { type Proofs, readProofs } from "../archive/proof.ts";
 import { listRuns, type ReportedRun } from "../archive/moment.ts";
 import { isSaved, isTaskSaved, type RunReport, type TaskReport } from "../archive/report.ts";
 import type { Repository } from "../archive/repository.ts";
 import { RunFolder } from "../archive/run_folder.ts";
+import { isOfFuture } from "../dates.ts";
 import { EXIT } from "../errors.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import type { Task } from "../task/task.ts";
@@ -53,6 +55,8 @@ export interface StatusReport {
   /** Whether nobody need look. */
   ok: boolean;
   tasks: TaskStatus[];
+  /** When the backups were last proved, and how that came out; null where they never were. */
+  proofs: Proofs;
 }
 
 /** 0 where nobody need look, else 3. */
@@ -70,13 +74,16 @@ export interface StatusContext extends StoreCallOptions {
 export async function readStatus(context: StatusContext, tasks: readonly Task[]): Promise<StatusReport> {
   const statuses: TaskStatus[] = [];
   for (const task of tasks) statuses.push(await statusOf(context, task));
-  return { ok: statuses.every(({ ok }) => ok), tasks: statuses };
+  const proofs = await readProofs(context.repository, { signal: context.signal });
+  const isProved = Object.values(proofs).every((proof) => proof?.ok !== false);
+  return { ok: isProved && statuses.every(({ ok }) => ok), tasks: statuses, proofs };
 }
 
 async function statusOf(context: StatusContext, task: Task): Promise<TaskStatus> {
   const { repository, now, signal } = context;
   const at = now();
-  const runs = await listRuns(repository, task.name, { signal });
+  // A run whose clock was wrong would be the last one, and saved, for as long as it was wrong.
+  const runs = (await listRuns(repository, task.name, { signal })).filter((run) => !isOfFuture(run.at, at));
   const complete = await findComplete(runs, task.name);
   const elapse = latestElapse(task, at);
   const [next] = nextElapses(task, { after: at, count: 1 });

@@ -6,7 +6,9 @@
 import { Repository } from "../archive/repository.ts";
 import type { Config } from "../config/config.ts";
 import { type Log, type Progress, SILENT_LOG, SILENT_PROGRESS } from "../observe.ts";
+import type { Notifier } from "../observe/notify.ts";
 import { openStore } from "../store/open.ts";
+import type { Fetch } from "../trusted_fetch.ts";
 import { Certificates } from "./certificates.ts";
 import { Session } from "./session.ts";
 
@@ -57,6 +59,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   const certificates = new Certificates(config.caFiles);
   // A run must not find out at its end that its figures cannot be pushed.
   await certificates.fetchFor("pushgateway");
+  const notifier = await openNotifier(config, await certificates.fetchFor("notify"));
   const storeFetch = await certificates.fetchFor("bucket");
   const never = new AbortController().signal;
   return new Session({
@@ -70,12 +73,21 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     now: options.now ?? (() => new Date()),
     host,
     flush,
+    notifier,
     certificates,
     close: async () => {
+      notifier?.breakOff({ log });
+      await notifier?.settled();
       await close();
       await certificates.close();
     },
   });
+}
+
+async function openNotifier({ notify }: Config, fetch: Fetch): Promise<Notifier | undefined> {
+  if (notify === undefined) return undefined;
+  const { Notifier } = await import("../observe/notify.ts");
+  return new Notifier({ ...notify, fetch });
 }
 
 /** The log of a session whose caller has none. */

@@ -15,6 +15,7 @@ import { describeError, ProgramError } from "../errors.ts";
 import { counted, formatSize } from "../observe/figures.ts";
 import { formatLogfmt } from "../observe/logfmt.ts";
 import { LokiClient } from "../observe/loki_request.ts";
+import { tryNotify } from "../observe/notify.ts";
 import { tryPush } from "../observe/pushgateway.ts";
 import { tryMetricsFile } from "../observe/textfile.ts";
 import { shellWord } from "../shell_word.ts";
@@ -36,7 +37,7 @@ export interface ProbeContext {
 
 /** Everything else that a config names, each tried as a run would use it. */
 export function probesOf(config: Config, context: ProbeContext): Probe[] {
-  const { bucket, loki, prometheus } = config;
+  const { bucket, loki, prometheus, notify } = config;
   const probes: Probe[] = [];
   if (bucket.bucket.startsWith("file:")) {
     probes.push(spaceProbe(fileURLToPath(bucket.bucket), context.repository), stateFolderProbe(bucket.stateFolder));
@@ -49,6 +50,17 @@ export function probesOf(config: Config, context: ProbeContext): Probe[] {
       run: async (signal) => {
         const fetch = await context.certificates.fetchFor("pushgateway");
         return await tryPush({ ...options, fetch }, withTimeout(signal));
+      },
+    });
+  }
+  if (notify !== undefined) {
+    const tasks = config.tasks.map(({ name }) => name);
+    const run = crypto.randomUUID();
+    probes.push({
+      check: "notify",
+      async run(signal) {
+        const fetch = await context.certificates.fetchFor("notify");
+        return await tryNotify({ ...notify, fetch }, { tasks, run, signal: withTimeout(signal) });
       },
     });
   }

@@ -1,8 +1,9 @@
 /** In goes a finished run's report; its figures go out to a Pushgateway or into a textfile, as the config says. */
 import { hostname } from "node:os";
 import type { Config } from "../config/config.ts";
-import { pushMetrics } from "../observe/pushgateway.ts";
-import { writeMetricsFile } from "../observe/textfile.ts";
+import { pushMetrics, pushProof } from "../observe/pushgateway.ts";
+import { writeMetricsFile, writeProofFile } from "../observe/textfile.ts";
+import type { Proof, ProofKind } from "../archive/proof.ts";
 import type { RunReport } from "../archive/report.ts";
 import { nextElapses } from "../task/times.ts";
 import type { Fetch } from "../trusted_fetch.ts";
@@ -38,5 +39,24 @@ export async function publishMetrics(
   const warnings: string[] = [];
   if (pushgateway !== undefined) warnings.push(...await pushMetrics(report, { ...options, ...pushgateway, instance }));
   if (textfile !== undefined) warnings.push(...await writeMetricsFile(report, { ...options, path: textfile }));
+  return warnings;
+}
+
+/** Hands a proof's figures to where the config wants them. Returns what went wrong, a sentence each. */
+export async function publishProof(
+  { prometheus }: Config,
+  { kind, proof, host = hostname(), fetch }: {
+    kind: ProofKind;
+    proof: Proof;
+    host?: string | undefined;
+    /** Makes the requests to the Pushgateway. */
+    fetch?: Fetch | undefined;
+  },
+): Promise<string[]> {
+  if (prometheus === undefined) return [];
+  const { pushgateway, textfile, instance = host } = prometheus;
+  const warnings: string[] = [];
+  if (pushgateway !== undefined) warnings.push(...await pushProof(kind, proof, { fetch, ...pushgateway, instance }));
+  if (textfile !== undefined) warnings.push(...await writeProofFile(kind, proof, { path: textfile }));
   return warnings;
 }

@@ -3,9 +3,10 @@
  * what openSession() opened. Out: the commands' reports. A command's code is loaded when the command is called, and
  * CouchDB's password is read when CouchDB is first needed: what needs neither costs neither.
  */
+import type { Proof, ProofKind } from "../archive/proof.ts";
 import type { Repository } from "../archive/repository.ts";
 import { isSaved, isTaskSaved, type RunReport } from "../archive/report.ts";
-import type { RunContext } from "../commands/backup/context.ts";
+import type { RunContext, RunMonitor } from "../commands/backup/context.ts";
 import type { CheckReport } from "../commands/check.ts";
 import type { DiffReport, DiffRequest } from "../commands/diff.ts";
 import type { ExportRequest, FoundDocument, ShownDocument, ShowRequest, Sink } from "../commands/document.ts";
@@ -20,12 +21,13 @@ import type { FleetRequest } from "../commands/restore/fleet.ts";
 import type { FleetReport } from "../commands/restore/fleet_report.ts";
 import type { RestoreReport } from "../commands/restore/report.ts";
 import type { SizesReport } from "../commands/sizes.ts";
-import type { VerifyAllReport, VerifyAllRequest } from "../commands/verify_all.ts";
+import type { TestRestoreReport, TestRestoreRequest } from "../commands/test_restore/test_restore.ts";
+import type { FaultyBackup, VerifyAllReport, VerifyAllRequest } from "../commands/verify_all.ts";
 import type { VerifyReport, VerifyRequest } from "../commands/verify.ts";
 import type { Config } from "../config/config.ts";
 import type { CouchClient } from "../couchdb/client.ts";
 import { type BackupDate, formatDate } from "../dates.ts";
-import { describeError, exitCodeOf, hintOf, UsageError } from "../errors.ts";
+import { describeError, EXIT, exitCodeOf, hintOf, UsageError } from "../errors.ts";
 import type { Log, Progress } from "../observe.ts";
 import { eitherSignal } from "../parallel.ts";
 import { openStore } from "../store/open.ts";
@@ -53,6 +55,18 @@ export interface Surroundings {
   stop: AbortSignal;
 }
 
+/** Tells somebody over HTTP of runs, in the background. Nothing throws or rejects. */
+export interface RunNotifier {
+  /** A run of these tasks begins. */
+  start(tasks: readonly string[], teller: { log: Log; run: string }): void;
+  /** Another machine has the run of these tasks now. */
+  leave(tasks: readonly string[], teller: { log: Log; run: string }): void;
+  /** A run is over; `isPart`: it was for databases that were named. */
+  end(report: RunReport, options: { log: Log; run: string; isPart: boolean }): void;
+  /** Waits until all is delivered or given up, some seconds at most. */
+  settled(): Promise<void>;
+}
+
 /** What a session is made of; {@linkcode openSession} makes it from a config. */
 export interface SessionParts extends Surroundings {
   /** The config, read and checked. */
@@ -65,6 +79,8 @@ export interface SessionParts extends Surroundings {
   certificates: Certificates;
   /** Delivers the log lines that wait, and counts those that are lost. */
   flush: () => Promise<{ lostLines: number }>;
+  /** Tells a monitor of runs; undefined where the config names none. */
+  notifier: RunNotifier | undefined;
   /** Lets go of what was opened. */
   close: () => Promise<void>;
 }
@@ -150,7 +166,8 @@ export class Session implements AsyncDisposable {
 
   /** All that a command works with, for who calls one without this session's methods. @throws As `connect` does. */
   async context(): Promise<RunContext> {
-    return { ...this.surroundings, repository: this.repository, couch: await this.connect() };
+    const { monitor } = this;
+    return { ...this.surroundings, repository: this.repository, couch: await this.connect(), monitor };
   }
 
   /** Opens another bucket folder with the config's credentials: `s3://name/folder` or `file:///path`. */
@@ -165,8 +182,13 @@ export class Session implements AsyncDisposable {
    * @throws UsageError when `tasks` or `databases` name what is not there; CouchError when CouchDB cannot be asked.
    */
   async select(request: BackupRequest = {}): Promise<TaskSelection[]> {
-    const { pickTasks, selectTasks } = await import("../task/selection.ts");
+    const [{ pickTasks, selectTasks }, { requireCodec }, { codecOf }] = await Promise.all([
+      import("../task/selection.ts"),
+      import("../codec/codec.ts"),
+      import("../task/task.ts"),
+    ]);
     const tasks = pickTasks(this.config.tasks, request.tasks ?? []);
+    for (const task of tasks) requireCodec(codecOf(task));
     const couch = await this.connect();
     const names = await couch.listDatabases({ signal: this.#parts.signal });
     const { databases: only, date } = request;
@@ -188,6 +210,10 @@ export class Session implements AsyncDisposable {
     const startedAt = now();
     const isPart = request.databases !== undefined;
     let report: RunReport;
+    if (!isPart) {
+      const { pickTasks } = await import("../task/selection.ts");
+      this.monitor?.begins(pickTasks(this.config.tasks, request.tasks ?? []).map(({ name }) => name));
+    }
     try {
       const selections = await this.select(request);
       report = await backup(await this.context(), selections, { resume: request.resume, full: request.full });
@@ -272,13 +298,58 @@ export class Session implements AsyncDisposable {
   }
 
   /**
-   * Verifies the backups of the whole repository, or the part of them whose turn it is today. Needs no CouchDB.
+   * Verifies the backups of the whole repository, or the part of them whose turn it is today. Needs no CouchDB. How it came
+   * out is kept and published, unless it was asked for some databases alone, or did not read what it looked at.
    *
    * @throws UsageError, StoreError; what is wrong with a backup is in the report.
    */
   async verifyAll(request: VerifyAllRequest = {}): Promise<VerifyAllReport> {
     const { verifyAll } = await import("../commands/verify_all.ts");
-    return await verifyAll({ ...this.surroundings, ...this.#paths() }, request);
+    const report = await verifyAll({ ...this.surroundings, ...this.#paths() }, request);
+    if (request.match === undefined && request.quick !== true) await this.#keepProof("verify", report);
+    return report;
+  }
+
+  /**
+   * Restores backups into scratch databases, compares what came back, and drops these. How it came out is kept and
+   * published, unless it was asked for some databases alone.
+   *
+   * @throws UsageError; ArchiveError when there is no backup; CouchError when nothing can be written at all; StoreError; the
+   * reason of `signal` or `stop`. What is wrong with one backup is in the report.
+   */
+  async testRestore(request: TestRestoreRequest = {}): Promise<TestRestoreReport> {
+    const { testRestore } = await import("../commands/test_restore/test_restore.ts");
+    const report = await testRestore({ ...await this.context(), ...this.#paths() }, request);
+    if (request.match === undefined) await this.#keepProof("test_restore", report);
+    return report;
+  }
+
+  /** For who asks later, and for monitoring. What was found stands whether that can be stored and delivered or not. */
+  async #keepProof(
+    kind: ProofKind,
+    report:
+      & Pick<VerifyAllReport, "backups" | "backups_in_all" | "documents" | "faulty" | "seconds">
+      & Partial<Pick<TestRestoreReport, "left_behind">>,
+  ): Promise<void> {
+    const { config, host, log, now, signal, certificates } = this.#parts;
+    const { backups, backups_in_all, documents, seconds, left_behind = [] } = report;
+    // A backup that lacks what CouchDB could not read is as it was saved; who restores one gets that told.
+    const isUnreadable = ({ exit_code }: FaultyBackup) => kind === "verify" && exit_code === EXIT.partial;
+    const faulty = report.faulty.filter((one) => !isUnreadable(one)).length;
+    const ok = faulty + left_behind.length === 0;
+    const outcome = { at: now().toISOString(), ok, backups, backups_in_all, faulty, documents, seconds };
+    let proof: Proof = { ...outcome, last_ok_at: ok ? outcome.at : null };
+    try {
+      const { storeProof } = await import("../archive/proof.ts");
+      proof = await storeProof(this.repository, kind, outcome, { signal });
+    } catch (error) {
+      signal.throwIfAborted();
+      log.warn("outcome is not stored", { proof: kind, error: describeError(error) });
+    }
+    if (config.prometheus === undefined) return;
+    const { publishProof } = await import("./publish.ts");
+    const fetch = await certificates.fetchFor("pushgateway");
+    for (const warning of await publishProof(config, { kind, proof, host, fetch })) log.warn("metrics", { warning });
   }
 
   /**
@@ -414,17 +485,38 @@ export class Session implements AsyncDisposable {
    * @param options `isPart`: the run was for databases that were named.
    */
   async publish(report: RunReport, options: { isPart?: boolean } = {}): Promise<void> {
-    const { config, flush, host, log, certificates } = this.#parts;
+    const { config, flush, host, log, run, notifier, certificates } = this.#parts;
     logEnd(report, log);
+    notifier?.end(report, { log, run, isPart: options.isPart === true });
     const { lostLines } = await flush();
-    if (config.prometheus === undefined) return;
-    const { publishMetrics } = await import("./publish.ts");
-    const fetch = await certificates.fetchFor("pushgateway");
-    const counted = { ...options, lostLogLines: lostLines, retries: this.#couch?.retries ?? 0, host, fetch };
-    for (const warning of await publishMetrics(config, report, counted)) log.warn("metrics", { warning });
+    if (config.prometheus !== undefined) {
+      const { publishMetrics } = await import("./publish.ts");
+      const fetch = await certificates.fetchFor("pushgateway");
+      const counted = { ...options, lostLogLines: lostLines, retries: this.#couch?.retries ?? 0, host, fetch };
+      for (const warning of await publishMetrics(config, report, counted)) log.warn("metrics", { warning });
+    }
+    await notifier?.settled();
   }
 
-  /** Delivers what the session's own log still holds. What runs meanwhile is to be stopped by the signals. */
+  /** Tells whom the config names under `notify`, in the background; undefined where it names nobody. */
+  get monitor(): RunMonitor | undefined {
+    const { log, run, notifier } = this.#parts;
+    if (notifier === undefined) return undefined;
+    return {
+      begins: (tasks) => notifier.start(tasks, { log, run }),
+      isTakenOver: (tasks) => notifier.leave(tasks, { log, run }),
+    };
+  }
+
+  /** Waits, for some seconds at most, until all that `monitor` was told is delivered: for who may be frozen behind it. */
+  async announced(): Promise<void> {
+    await this.#parts.notifier?.settled();
+  }
+
+  /**
+   * Tells whom `notify` names that a run was broken off, where one was, and delivers what the session's own log still
+   * holds. What runs meanwhile is to be stopped by the signals.
+   */
   async close(): Promise<void> {
     await this.#parts.close();
   }

@@ -33,6 +33,8 @@ export interface CreateOptions extends StoreCallOptions {
   /**
    * A `chunk` gets the config's storage class. Everything else, small and read again soon, never does: a manifest or a
    * claim in an archive tier could not be read at all. A `chunk` and a `manifest`, which is never replaced, get the lock.
+   * That a chunk outlives a power cut is certain only once something else is stored in its folder: before that nobody
+   * knows of it.
    */
   kind?: "chunk" | "manifest" | undefined;
 }

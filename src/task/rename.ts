@@ -21,26 +21,39 @@ export type Rename = (database: string) => string;
  * @throws UsageError when one has no `=`, or its FROM is no pattern.
  */
 export function readRenames(renames: readonly string[]): Rename {
-  const rules = renames.map((text) => {
-    const cut = text.indexOf("=");
-    if (cut < 1 || cut === text.length - 1) {
-      throw new UsageError(`--map "${text}" is not FROM=TO`, {
-        hint:
-          "FROM is a pattern and TO the new name, with $1 for its first group: --map 'account%2F(.*)=restored%2F$1'",
-      });
-    }
-    const source = text.slice(0, cut);
-    compilePattern(source); // Says what is wrong with it, in the words of a task's patterns.
-    return { whole: new RegExp(`^(?:${source})$`, "u"), to: decodeDatabase(text.slice(cut + 1)) };
-  });
+  const rules = renames.map(readRule);
   return (database) => {
     for (const { whole, to } of rules) {
-      for (const form of [database, encodeDatabase(database)]) {
-        if (whole.test(form)) return decodeDatabase(form.replace(whole, to));
-      }
+      const form = formsOf(database).find((form) => whole.test(form));
+      if (form !== undefined) return decodeDatabase(form.replace(whole, to));
     }
     return database;
   };
+}
+
+/** The `FROM=TO`s that match none of these databases: a slip of the pen would leave a database its own name. */
+export function unmetRenames(renames: readonly string[], databases: readonly string[]): string[] {
+  return renames.filter((text) => {
+    const { whole } = readRule(text);
+    return !databases.some((database) => formsOf(database).some((form) => whole.test(form)));
+  });
+}
+
+/** A name can be written as it is, or encoded as in a URL. */
+function formsOf(database: string): string[] {
+  return [database, encodeDatabase(database)];
+}
+
+function readRule(text: string): { whole: RegExp; to: string } {
+  const cut = text.indexOf("=");
+  if (cut < 1 || cut === text.length - 1) {
+    throw new UsageError(`--map "${text}" is not FROM=TO`, {
+      hint: "FROM is a pattern and TO the new name, with $1 for its first group: --map 'account%2F(.*)=restored%2F$1'",
+    });
+  }
+  const source = text.slice(0, cut);
+  compilePattern(source); // Says what is wrong with it, in the words of a task's patterns.
+  return { whole: new RegExp(`^(?:${source})$`, "u"), to: decodeDatabase(text.slice(cut + 1)) };
 }
 
 /** Why CouchDB takes no database of that name; undefined where it does. */

@@ -1,5 +1,6 @@
 /** What a task means: which databases it backs up, when it is due, and how. The config makes it; everything above runs it. */
 import type { Calendar } from "../calendar/calendar.ts";
+import { type Codec, STANDARD_CODEC } from "../codec/compression.ts";
 import type { RetentionRules } from "./retention.ts";
 
 /** When a task whose backups are incremental makes a full one all the same. */
@@ -38,7 +39,9 @@ export interface Task {
   tombstones: boolean;
   /** How long only what has changed since the last backup is saved; absent: every backup is full. */
   increments?: IncrementPolicy | undefined;
-  /** Requests in flight for one database. */
+  /** How its chunks are written; absent: gzip. */
+  codec?: Codec | undefined;
+  /** Requests for documents in flight for the task. */
   parallel: number;
   /** How many databases a state machine backs up at the same time; absent: one. */
   concurrency?: number | undefined;
@@ -46,4 +49,9 @@ export interface Task {
   allowEmpty: boolean;
   /** Which of its complete backups `expire` lets stay; absent: all. */
   retention?: RetentionRules | undefined;
+}
+
+/** How a task's chunks are written. */
+export function codecOf({ codec = STANDARD_CODEC }: Task): Codec {
+  return codec;
 }

@@ -13,6 +13,7 @@ import {
 import { Repository } from "../../src/archive/repository.ts";
 import { parseDate } from "../../src/dates.ts";
 import { DirectoryStore } from "../../src/store/directory/store.ts";
+import type { Compression } from "../../src/codec/compression.ts";
 import { joinKey } from "../../src/store/key.ts";
 import type { Store } from "../../src/store/store.ts";
 import { RecordedLog } from "../fakes/log.ts";
@@ -39,6 +40,8 @@ export interface BackupRequest {
   parent?: Manifest["parent"];
   /** The numbers of its chunks. @default none */
   chunks?: readonly number[];
+  /** What its chunks are compressed with. @default "gzip" */
+  compression?: Compression;
   /** Whether its chunks carry the name of its run. @default false */
   isPrefixed?: boolean;
   unreadable?: Manifest["unreadable"];
@@ -146,7 +149,7 @@ export function manifestOf(request: BackupRequest): Manifest {
   const run = request.run ?? crypto.randomUUID();
   const digits = request.isPrefixed === true ? shortRun(run) : undefined;
   const chunks = numbers.map((number): ChunkEntry => ({
-    name: chunkName(number, digits),
+    name: chunkName(number, { run: digits, compression: request.compression }),
     documents: 10,
     leaf_revisions: 10,
     deleted: 0,

@@ -1,6 +1,6 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { findRestorePoint } from "../../src/archive/restore_point.ts";
-import { ArchiveError } from "../../src/errors.ts";
+import { ArchiveError, UsageError } from "../../src/errors.ts";
 import { Secret } from "../../src/secret.ts";
 import { FakeS3 } from "../fakes/s3.ts";
 import { S3Store } from "../../src/store/s3/store.ts";
@@ -204,4 +204,37 @@ Deno.test("findRestorePoint() costs three requests of S3 in a repository of 500 
   } finally {
     await server.close();
   }
+});
+
+Deno.test("findRestorePoint() does not take a backup of the future for the latest: it says which moments to choose from", async () => {
+  for (const isCatalogued of [true, false]) {
+    await using setup = await TestRepository.open();
+    await setup.put({ day: "2026-11-25", finishedAt: "2026-11-25T18:00:00Z", isCatalogued });
+    // Within what clocks differ by it is the latest.
+    await setup.put({ day: "2026-11-25", finishedAt: "2026-11-25T20:30:00Z", isCatalogued });
+    assertEquals(await found(setup, undefined), ["2026-11-25T20:30:00.000Z"]);
+    await setup.put({ day: "2028-01-02", finishedAt: "2028-01-02T18:00:00Z", isCatalogued });
+    // What the catalog does not know is looked for until today, where it knows another one.
+    const error = await assertRejects(
+      () => find(setup),
+      UsageError,
+      "2028-01-02T18:00:00Z, and now is 2026-11-25T20:00:00Z",
+    );
+    assertStringIncludes(
+      error.hint ?? "",
+      "2026-11-25T20:00:00Z for the newest until now, 2028-01-02T18:00:00Z for that",
+    );
+    assertEquals(await found(setup, "2026-11-25T20:00:00Z", "2028-01-02T18:00:00Z"), [
+      "2026-11-25T18:00:00.000Z",
+      "2028-01-02T18:00:00.000Z",
+    ]);
+  }
+});
+
+Deno.test("findRestorePoint() takes the latest where all are of the future, and says that a clock is wrong", async () => {
+  await using setup = await TestRepository.open();
+  await setup.put({ day: "2026-11-26", finishedAt: "2026-11-26T18:00:00Z" });
+  await setup.put({ day: "2026-11-27", finishedAt: "2026-11-27T18:00:00Z" });
+  assertEquals(await found(setup, undefined), ["2026-11-27T18:00:00.000Z"]);
+  assertStringIncludes(JSON.stringify(setup.log.lines), "of the future");
 });

@@ -371,7 +371,7 @@ Deno.test("main() explains what is wrong with a command line, with exit code 2",
     [["backup", path, "--all", "--database", "a"], "--all and --database exclude each other", ""],
     [["backup", path, "--scheduled", "--full"], "--scheduled and --full exclude each other", "full_every"],
     [["backup", path, "--single", "medai"], 'CouchDB has no database "medai"', 'Did you mean "media"?'],
-    [["backup", path, "--log-format", "xml"], '--log-format has no "xml"', "auto, plain, json or journald"],
+    [["backup", path, "--log-format", "xml"], '--log-format has no "xml"', "auto, plain, json, journald or terminal"],
     [["backup", `${desk.folder}/missing.yaml`], "missing.yaml:1:1: Cannot read the config", "Name a readable file"],
   ];
   for (const [args, message, hint] of cases) {
@@ -399,7 +399,7 @@ Deno.test("main() prints its help and version on stdout, and its usage on stderr
   for (const args of [["help"], ["--help"], ["-h"]]) {
     const { code, out, err } = await run(args);
     assertEquals([code, err], [0, ""]);
-    assertStringIncludes(out, "  backup       back up the databases a config selects");
+    assertStringIncludes(out, "  backup        back up the databases a config selects");
   }
   const { code, out } = await run(["backup", "--help"]);
   assertEquals(code, 0);

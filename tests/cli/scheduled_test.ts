@@ -2,6 +2,7 @@
 import { assertEquals, assertLess, assertStringIncludes } from "@std/assert";
 import { couchOk } from "../couch_request.ts";
 import { type FakeCouchDb, startFakeCouchDb } from "../fakes/couchdb.ts";
+import { FakeMonitor } from "../fakes/monitor.ts";
 import { FakeS3 } from "../fakes/s3.ts";
 import { type EndedProgram, startProgram } from "./program.ts";
 import { until } from "../until.ts";
@@ -14,7 +15,7 @@ interface Setup extends AsyncDisposable {
 }
 
 /** A CouchDB with a database of `documents`, and a config for it with a bucket of the given kind. */
-async function setUp(kind: "file://" | "s3://", documents: number): Promise<Setup> {
+async function setUp(kind: "file://" | "s3://", documents: number, more = ""): Promise<Setup> {
   const server = await startFakeCouchDb();
   await couchOk(server, "PUT /a");
   const docs = Array.from({ length: documents }, (_, index) => ({ _id: `d${index}` }));
@@ -32,6 +33,7 @@ async function setUp(kind: "file://" | "s3://", documents: number): Promise<Setu
 task:
   yearly: {cron: "*-01-01 UTC", databases: [a], chunk: 1, parallel: 1}
 ${bucket}
+${more}
 `,
   );
   return {
@@ -135,4 +137,20 @@ Deno.test("backup --scheduled says failed at each look, until a repair by hand o
   assertEquals([repair.code, JSON.parse(repair.stdout).ok], [0, true]);
   const last = await startProgram([...args, "--json"]).ended;
   assertEquals([last.code, outcomeOf(last)], [0, "done"]);
+});
+
+Deno.test("backup --scheduled notifies of start and end once, of a run that is interrupted as failed, and of nothing when nothing is due", async () => {
+  await using monitor = new FakeMonitor();
+  await using setup = await setUp("file://", 5, `notify: "${monitor.url("/check")}"`);
+  const args = ["backup", setup.config, "--scheduled", "--quiet"];
+  setup.server.faults.add({ endpoint: "_bulk_get", fault: { kind: "stall", ms: 3000 } });
+  const interrupted = startProgram(args);
+  await until(() => setup.server.requestsTo("_bulk_get").length > 0, "the first chunk");
+  interrupted.kill("SIGTERM");
+  assertEquals((await interrupted.ended).code, 130);
+  assertEquals(monitor.paths, ["/check/start", "/check/fail"]);
+  assertEquals((await startProgram(args).ended).code, 0);
+  assertEquals(monitor.paths.slice(2), ["/check/start", "/check"]);
+  assertEquals((await startProgram(args).ended).code, 0);
+  assertEquals(monitor.paths.length, 4);
 });

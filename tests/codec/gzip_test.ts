@@ -13,14 +13,37 @@ async function join(source: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
   return new Uint8Array(Buffer.concat(await Array.fromAsync(source)));
 }
 
-const text = new TextEncoder().encode("a document with 😀 and 9007199254740993. ".repeat(5000));
+const text = new TextEncoder().encode("a document with 😀 and 9007199254740993. ".repeat(30_000));
 
 Deno.test("gzip() gives what any gunzip understands, however the bytes are cut", async () => {
-  for (const sizeBytes of [1 << 20, 65536, 1000, 77]) {
+  for (const sizeBytes of [1 << 21, 1 << 20, 300_000, 1 << 18, 65536, 1000, 77]) {
     const compressed = await join(gzip(pieces(text, sizeBytes)));
     assertEquals(new Uint8Array(gunzipSync(compressed)), text, `pieces of ${sizeBytes} bytes`);
+    // A second member would be refused.
+    const stream = ReadableStream.from(pieces(compressed, 4096)).pipeThrough(
+      new DecompressionStream("gzip") as ReadableWritablePair<Uint8Array, Uint8Array>,
+    );
+    assertEquals(new Uint8Array(await new Response(stream).arrayBuffer()), text, `pieces of ${sizeBytes} bytes`);
   }
   assertEquals(gunzipSync(await join(gzip(pieces(new Uint8Array(), 1)))).length, 0);
+});
+
+Deno.test("gzip() has used the bytes when it asks for the next ones", async () => {
+  async function* oneBuffer(sizeBytes: number): AsyncGenerator<Uint8Array> {
+    const buffer = new Uint8Array(sizeBytes);
+    for await (const bytes of pieces(text, sizeBytes)) {
+      buffer.set(bytes);
+      yield buffer.subarray(0, bytes.length);
+      buffer.fill(0);
+    }
+  }
+  for (const sizeBytes of [300_000, 1 << 18, 1000]) {
+    assertEquals(
+      new Uint8Array(gunzipSync(await join(gzip(oneBuffer(sizeBytes))))),
+      text,
+      `pieces of ${sizeBytes} bytes`,
+    );
+  }
 });
 
 Deno.test("gunzip() undoes gzip(), and refuses what is cut off or no gzip at all", async () => {

@@ -158,4 +158,12 @@ Deno.test("diff names what was added, changed and deleted between two backups, a
   assertEquals(await ids(third, "live"), [["later"], [], ["new"], false]);
   const text = describeDiff(await session.diff({ database: setup.name, from: third, to: "live" }));
   assertStringIncludes(text, "+ later\n- new\n1 added, 0 changed, 1 deleted from ");
+  // Backups of one day lie in one folder.
+  const { from, from_finished_at, to_finished_at } = await session.diff({
+    database: setup.name,
+    from: third,
+    to: "live",
+  });
+  assertStringIncludes(text, ` from ${from} as of ${from_finished_at?.slice(0, 19)}Z to `);
+  assertEquals(to_finished_at, null);
 });

@@ -1,8 +1,8 @@
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { describeAll } from "../../src/cli/verify.ts";
 import { exitCodeOfVerifyAll } from "../../src/commands/verify_all.ts";
-import { EXIT } from "../../src/errors.ts";
+import { ArchiveError, EXIT } from "../../src/errors.ts";
 import { alterFile, flipByte } from "./restore/setup.ts";
 import { setUpFleet } from "./restore/fleet_setup.ts";
 
@@ -60,4 +60,17 @@ Deno.test("verifyAll() tells a manifest that cannot be read, and looks at what i
   assert(found.faulty[0]!.finished_at === null);
   const others = await session.verifyAll({ match: ["media.*"] });
   assertEquals([others.ok, others.backups], [true, 1]);
+});
+
+Deno.test("verifyAll() ends with 12 where there is no backup at all, or none for a pattern: nothing is not all", async () => {
+  await using setup = await setUpFleet(3);
+  const session = await setup.open();
+  const empty = await assertRejects(() => session.verifyAll(), ArchiveError, "There is no complete backup in ");
+  assertStringIncludes(empty.hint ?? "", "Check prefix, suffix");
+  await session.backup();
+  const match = ["media.*", "acount.*"];
+  await assertRejects(() => session.verifyAll({ match }), ArchiveError, 'of a database that "acount.*" matches');
+  assertEquals((await session.verifyAll({ match: ["media.*"] })).ok, true);
+  // A part of all may well be empty on a day.
+  assertEquals((await session.verifyAll({ sampleOf: 1000 })).ok, true);
 });

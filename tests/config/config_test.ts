@@ -2,7 +2,7 @@ import { assert, assertEquals, assertInstanceOf, assertRejects, assertStringIncl
 import { parseCalendar } from "../../src/calendar/calendar.ts";
 import { type Config, loadConfig, parseConfig } from "../../src/config/config.ts";
 import { KNOWN_KEYS, OUTERMOST_KEYS } from "../../src/config/keys.ts";
-import { ConfigError } from "../../src/errors.ts";
+import { ConfigError, describeError } from "../../src/errors.ts";
 
 /** The sample as its author wrote it: a colon is missing in the first line. */
 const WRITTEN = `database
@@ -74,6 +74,7 @@ Deno.test("parseConfig() reads the sample with its colon", () => {
     revisions: true,
     tombstones: false,
     increments: undefined,
+    codec: { compression: "gzip", level: undefined },
     parallel: 4,
     concurrency: undefined,
     allowEmpty: false,
@@ -105,6 +106,8 @@ task:
     incremental: true
     max_increments: 30
     full_every: 90
+    compression: zstd
+    compression_level: 19
     parallel: 32
     concurrency: 100
     allow_empty: true
@@ -144,6 +147,7 @@ prometheus: {pushgateway: "http://u:p@push:9091/", per_database: true, instance:
     revisions: false,
     tombstones: true,
     increments: { most: 30, fullEveryDays: 90 },
+    codec: { compression: "zstd", level: 19 },
     parallel: 32,
     concurrency: 100,
     allowEmpty: true,
@@ -428,6 +432,21 @@ ${BUCKET}`,
       '16:34: Key "task.daily.chunk" is -0.5, must be a whole number of at least 1',
       '16:50: Key "task.daily.timezone" is "+01:00", must be a time zone such as "Europe/Berlin" or "UTC"',
       '16:73: Key "task.daily.concurrency" is 0, must be a whole number from 1 to 100',
+    ],
+  },
+  {
+    what: "compressions",
+    text: `${DATABASE}task:
+  a: {databases: [a], compression: lz4}
+  b: {databases: [a], compression: zstd, compression_level: 20}
+  c: {databases: [a], compression_level: 10}
+  d: {databases: [a], compression_level: fast}
+${BUCKET}`,
+    message: [
+      '3:36: Key "task.a.compression" is "lz4", must be "gzip" or "zstd"',
+      '4:61: Key "task.b.compression_level" is 20, must be a whole number from 1 to 19',
+      '5:42: Key "task.c.compression_level" is more than 9, the highest level of gzip',
+      '6:42: Key "task.d.compression_level" is "fast", must be a whole number from 1 to 19',
     ],
   },
   {
@@ -844,7 +863,7 @@ Deno.test("parseConfig() reads config.sample.yaml with the keys that are comment
 
 Deno.test("parseConfig() gives the defaults that docs/configuration.md names", async () => {
   const docs = (await projectFile("docs/configuration.md")).replaceAll(/ +/g, " ");
-  const rows = docs.matchAll(/^\| `(\w+)` \| .* \| `(\d+|true|false|\[\])` \| .* \|$/gm);
+  const rows = docs.matchAll(/^\| `(\w+)` \| .* \| `(\d+|true|false|\[\]|"[a-z]+")` \| .* \|$/gm);
   const documented = Object.fromEntries([...rows].map(([, key, value]) => [key, JSON.parse(value!)]));
   const [task] = parse(`${DATABASE}${TASK}${BUCKET}`).tasks;
   assertEquals(documented, {
@@ -857,10 +876,47 @@ Deno.test("parseConfig() gives the defaults that docs/configuration.md names", a
     incremental: task?.increments !== undefined,
     max_increments: parse(`${DATABASE}task: {w: {databases: [a], incremental: true}}\n${BUCKET}`).tasks[0]?.increments
       ?.most,
+    compression: task?.codec?.compression,
     parallel: task?.parallel,
     allow_empty: task?.allowEmpty,
     per_database: parse(`${DATABASE}${TASK}${BUCKET}prometheus: a.prom\n`).prometheus?.perDatabase,
   });
+});
+
+Deno.test("parseConfig() reads notify as a URL or a mapping, and no message shows the address", () => {
+  const base = `${DATABASE}${TASK}${BUCKET}`;
+  const { notify } = parse(`${base}notify: https://hc.example.com/c0ffee/{task}\n`);
+  assertEquals([notify?.url.reveal(), notify?.kind], ["https://hc.example.com/c0ffee/{task}", "healthchecks"]);
+  assertEquals(parse(`${base}notify: {url: "https://h/c0ffee?a=b", kind: webhook}\n`).notify?.kind, "webhook");
+  for (
+    const wrong of [
+      "notify: ftp://hc.example.com/c0ffee",
+      "notify: https://hc.example.com/c0ffee#x",
+      "notify: {kind: webhook}",
+      "notify: {url: 'https://h/c0ffee', kind: c0ffee}",
+      "notify: {urll: 'https://h/c0ffee'}",
+      "notify:\n  url: https://h/c0ffee\n kind: webhook",
+      "notify:\n  url: 'https://h/c0ffee\n",
+      "notfy:\n  url: 'https://h/c0ffee\n",
+      "notify:\n\turl: https://h/c0ffee",
+    ]
+  ) {
+    const error = assertThrows(() => parse(`${base}${wrong}\n`), ConfigError);
+    assertEquals(error.message.includes("c0ffee"), false, error.message);
+  }
+  assertEquals(parse(`${base}notify: {url: "https://h/c0ffee"}\n`).holdsSecret, true);
+  const variable = parse(`${base}notify: {url: "\${MONITOR}", kind: webhook}\n`, { MONITOR: "https://h/c0ffee" });
+  assertEquals([variable.holdsSecret, variable.notify?.url.reveal()], [false, "https://h/c0ffee"]);
+});
+
+Deno.test("parseConfig() warns of one check for several tasks: the success of one hides the failure of another", () => {
+  const tasks = `task: {a: {databases: [a], cron: "*-01-01"}, b: {databases: [b], cron: "*-01-02"}}\n`;
+  const warningsOf = (notify: string) => parse(`${DATABASE}${tasks}${BUCKET}notify: ${notify}\n`).warnings;
+  assertEquals(warningsOf("https://hc.example.com/c0ffee").map((text) => text.replace(/^[^ ]+ /, "")), [
+    'Key "notify" has one check for 2 tasks: the success of one hides the failure of another; write {task} in it',
+  ]);
+  assertEquals(warningsOf('"https://hc.example.com/c0ffee/{task}"'), []);
+  assertEquals(warningsOf("{url: 'https://h/c0ffee', kind: webhook}"), []);
 });
 
 Deno.test("parseConfig() names mappings that stand for texts, whatever they have as toString", () => {
@@ -868,4 +924,10 @@ Deno.test("parseConfig() names mappings that stand for texts, whatever they have
     "database: {url: {toString: 1}}\ntask: {a: {databases: [a]}}\nbucket: {toString: 1}\nsse: {toString: 1}\nkms_key_id: x\n";
   const error = assertThrows(() => parseConfig(text, { file: "c", env: {} }), ConfigError);
   assertStringIncludes(error.message, 'c:1:17: Key "database.url" is a mapping');
+});
+
+Deno.test("loadConfig() does not quote a config's text that was given as its path", async () => {
+  const path = 'database: {url: "http://[::1]:5984", login: a, password: "hunter2"}\nbucket: /b\n';
+  const error = await assertRejects(() => loadConfig({ path, env: {} }), ConfigError, "seems to be the text itself");
+  assertEquals(`${describeError(error)} ${error.hint} ${error.stack}`.includes("hunter2"), false);
 });

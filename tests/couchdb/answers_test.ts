@@ -18,8 +18,9 @@ Deno.test("CouchClient says of whole JSON that is not CouchDB's what is wrong wi
     [["a", 1], (client) => client.listDatabases(), "is no list of names"],
     [null, (client) => client.databaseInfo("db"), "is no JSON object"],
     [{ db_name: "db" }, (client) => client.databaseInfo("db"), 'has no "doc_count"'],
-    [{ doc_count: -1 }, (client) => client.databaseInfo("db"), 'has in "doc_count" no whole number'],
-    [{ doc_count: "x" }, (client) => client.databaseInfo("db"), 'has in "doc_count" no whole number'],
+    [{ db_name: "a", doc_count: 1 }, (client) => client.databaseInfo("db"), "what answers is not the database"],
+    [{ db_name: "db", doc_count: -1 }, (client) => client.databaseInfo("db"), 'has in "doc_count" no whole number'],
+    [{ db_name: "db", doc_count: "x" }, (client) => client.databaseInfo("db"), 'has in "doc_count" no whole number'],
     [{ userCtx: { roles: "_admin" } }, (client) => client.sessionRoles(), 'has in "roles" no list of names'],
     [{ cluster_nodes: "a" }, (client) => client.membership(), 'has in "cluster_nodes" no list of names'],
     [[], (client) => client.nodeState("a"), "is no JSON object"],
@@ -44,7 +45,7 @@ Deno.test("CouchClient says of whole JSON that is not CouchDB's what is wrong wi
 Deno.test("CouchClient takes what older servers leave out, and views that are none", async () => {
   await using server = startHostileServer();
   const client = impatientClient({ url: server.url, login: "admin", password: "secret" });
-  server.answer = () => ({ body: '{"doc_count":3,"update_seq":7}' });
+  server.answer = () => ({ body: '{"db_name":"db","doc_count":3,"update_seq":7}' });
   const { doc_del_count, update_seq, q, n, purge_seq, external_bytes } = await client.databaseInfo("db");
   assertEquals([doc_del_count, update_seq, q, n, purge_seq, external_bytes], [0, "7", null, null, null, 0]);
   const doc = { _id: "_design/a", views: { x: { map: "f" }, y: 1 }, language: 7, options: [] };

@@ -404,3 +404,17 @@ Deno.test("greet() tells CouchDB's version and clock, sessionRoles() what the lo
   assert(Math.abs(date!.getTime() - Date.now()) < 5000, String(date));
   assertEquals(await client.sessionRoles(), ["_admin"]);
 });
+
+Deno.test("CouchClient says of a 401 whether the login is wrong, or right and no server admin", async () => {
+  await using fake = await startFakeCouchDb();
+  const cases: [reason: string, hint: string][] = [
+    ["You are not a server admin.", "Give a server admin as database.login"],
+    ["Name or password is incorrect.", "Check database.login and database.password"],
+  ];
+  for (const [reason, hint] of cases) {
+    const body = { error: "unauthorized", reason };
+    fake.faults.add({ endpoint: "_all_dbs", times: 1, fault: { kind: "answer", status: 401, body } });
+    const error = await couchError(() => impatientClient(fake).listDatabases());
+    assertStringIncludes(error.hint ?? "", hint);
+  }
+});

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStrictEquals, assertStringIncludes } from "@std/assert";
 import { Buffer } from "node:buffer";
 import type { CouchClient } from "../../src/couchdb/client.ts";
-import { IdBatch } from "../../src/couchdb/batch.ts";
+import { IdBatch, PackedPages } from "../../src/couchdb/batch.ts";
 import type { ReadOptions } from "../../src/couchdb/bulk_get.ts";
 import { BatchReader, RestartNeeded } from "../../src/couchdb/read.ts";
 import { CouchError } from "../../src/errors.ts";
@@ -32,8 +32,11 @@ function batchOf(ids: readonly string[]): IdBatch {
 
 /** The same, packed in pages of three. */
 function packedBatchOf(ids: readonly string[]): IdBatch {
-  const pages = Array.from({ length: Math.ceil(ids.length / 3) }, (_, page) => ids.slice(3 * page, 3 * page + 3));
-  return IdBatch.packed(pages.map((page) => page.map((id) => ({ id, revs: [] }))));
+  const packed = new PackedPages();
+  for (let from = 0; from < ids.length; from += 3) {
+    packed.add(ids.slice(from, from + 3).map((id) => ({ id, revs: [] })));
+  }
+  return IdBatch.packed(packed);
 }
 
 /** The chunk that a reader yields, checked against what it says of it. */

@@ -20,7 +20,7 @@ Deno.test("a client does not take a login page, or an answer without ok, for the
     ["_revs_limit", (client) => client.setRevsLimit("db", 5)],
   ];
   for (const [endpoint, change] of changes) {
-    for (const [body, error] of [['{"login":"please"}', "strange_answer"], ["<html></html>", "cut_off"]] as const) {
+    for (const [body, error] of [['{"login":"please"}', "strange_answer"], ["<html></html>", "not_couchdb"]] as const) {
       const fault: Fault = { kind: "answer", status: 200, body };
       await withFault({ method: "PUT", endpoint, times: Infinity, fault }, async (client) => {
         assertEquals((await assertRejects(() => change(client), CouchError)).facts.error, error);

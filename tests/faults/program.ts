@@ -145,6 +145,7 @@ export class Program {
       host: "host",
       certificates: new Certificates(),
       flush,
+      notifier: undefined,
       close: async () => void await close(),
     }, client);
   }

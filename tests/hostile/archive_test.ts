@@ -41,7 +41,7 @@ async function fixtures(ending: string): Promise<{ name: string; bytes: Uint8Arr
 }
 
 const manifests = (await fixtures(".json")).filter(({ name }) => name.startsWith("manifest"));
-const chunks = await fixtures(".json.gz");
+const chunks = [...await fixtures(".json.gz"), ...await fixtures(".json.zst")];
 
 testSurface({
   name: "manifest",

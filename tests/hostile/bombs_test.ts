@@ -19,14 +19,14 @@ import { startHostileServer } from "./server.ts";
 const MOST_SECONDS = 40;
 const BOMB_MEGABYTES = 300;
 
-/** The most memory that a process has had so far, in MB; undefined where it is over. */
+/**
+ * The most memory that a process has had so far, in MB; undefined where it is over. Another program reads it: Deno itself lets
+ * nobody look into /proc who has not all permissions.
+ */
 async function peakOf(pid: number): Promise<number | undefined> {
-  try {
-    const [, kilobytes] = /VmHWM:\s+(\d+) kB/.exec(await Deno.readTextFile(`/proc/${pid}/status`)) ?? [];
-    return kilobytes === undefined ? undefined : Number(kilobytes) / 1024;
-  } catch {
-    return undefined;
-  }
+  const { stdout } = await new Deno.Command("cat", { args: [`/proc/${pid}/status`], stderr: "null" }).output();
+  const [, kilobytes] = /VmHWM:\s+(\d+) kB/.exec(new TextDecoder().decode(stdout)) ?? [];
+  return kilobytes === undefined ? undefined : Number(kilobytes) / 1024;
 }
 
 /** Runs the program, and says how it ended and how much memory it took. */
@@ -39,15 +39,22 @@ async function runWatched(args: string[], folder: string) {
     stderr: "piped",
   }).spawn();
   let megabytes = 0;
-  const watch = setInterval(async () => megabytes = Math.max(megabytes, await peakOf(child.pid) ?? 0), 5);
+  let isOver = false;
+  const watching = (async () => {
+    while (!isOver) {
+      megabytes = Math.max(megabytes, await peakOf(child.pid) ?? 0);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  })();
   const limit = setTimeout(() => child.kill("SIGKILL"), MOST_SECONDS * 1000);
   const [stdout, stderr, { code }] = await Promise.all([
     new Response(child.stdout).text(),
     new Response(child.stderr).text(),
     child.status,
   ]);
-  clearInterval(watch);
+  isOver = true;
   clearTimeout(limit);
+  await watching;
   return { code, text: stdout + stderr, megabytes };
 }
 

@@ -92,7 +92,7 @@ Deno.test("deno task compile joins program and runtime, with exactly the permiss
   const text = new TextDecoder("latin1").decode(await Deno.readFile("dist/couchdb-backup"));
   const [embedded] = /"permissions":\{.*?\}/s.exec(text) ?? [];
   assert(embedded !== undefined, "no permissions in the executable");
-  assertMatch(embedded, /"allow_sys":\["hostname"\]/);
+  assertMatch(embedded, /"allow_sys":\["hostname","statfs"\]/);
   for (const kind of PERMISSIONS.map((flag) => flag.replace(/^--(allow)-(\w+).*$/, "$1_$2"))) {
     assertStringIncludes(embedded, `"${kind}":[`);
   }

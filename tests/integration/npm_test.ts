@@ -40,6 +40,27 @@ for (const version of VERSIONS) {
     assertEquals(stderr.split("\n")[0], 'couchdb-backup: There is no command "bakup"');
   });
 
+  Deno.test(`under Node ${version} the package writes zstd and reads it, and finds what was cut off or changed`, async () => {
+    await using couch = await startFakeCouchDb();
+    await using place = await Installed.make(version);
+    await seedHardDatabase(couch, "a/b", { documents: 60 });
+    const bucket = pathToFileURL(`${place.folder}/backups`).href;
+    await place.write("config.yaml", configOf(couch, { bucket, compression: "zstd" }));
+    await place.gives(0, "backup", "config.yaml");
+    await place.gives(0, "restore", "copy", "latest/a%2Fb");
+    const read = (name: string) => readAllLeafRevisions(couch, name);
+    assertEquals(compareLeafRevisions(await read("a/b"), await read("copy")), []);
+    const [chunk] = (await filesBelow(`${place.folder}/backups`)).filter((name) => name.endsWith(".json.zst"));
+    // Without the manifest's checksums the decompressor has to find it.
+    const bytes = await Deno.readFile(chunk!);
+    for (
+      const [name, damaged] of [["cut", bytes.subarray(0, -1)], ["changed", bytes.with(bytes.length - 30, 1)]] as const
+    ) {
+      await Deno.writeFile(`${place.folder}/${name}.zst`, damaged);
+      await place.gives(12, "verify", "a/b", `./${name}.zst`);
+    }
+  });
+
   Deno.test(`under Node ${version} the package saves everything on a terminal that is closed, and ends with 0`, async () => {
     await using couch = await startFakeCouchDb();
     await createDatabase(couch, "a/b", idsOf(200));
@@ -187,10 +208,13 @@ Deno.test("the package holds what its users need and no more, and its links lead
 });
 
 /** A config with one task that saves one database in small chunks. */
-function configOf(couch: CouchServer, part: { bucket: string; database?: string; more?: string }): string {
+function configOf(
+  couch: CouchServer,
+  part: { bucket: string; database?: string; compression?: string; more?: string },
+): string {
   const { url, login, password } = couch;
   return `database: {url: "${url}", login: "${login}", password: "${password}"}
-task: {weekly: {databases: ["${part.database ?? "a/b"}"], chunk: 20}}
+task: {weekly: {databases: ["${part.database ?? "a/b"}"], chunk: 20, compression: ${part.compression ?? "gzip"}}}
 bucket: "${part.bucket}"
 ${part.more ?? ""}
 `;

@@ -160,6 +160,38 @@ Deno.test("DocumentScanner finds documents in bare arrays, in docs, and wrapped 
   for (const [text, shape, expected] of cases) assertEquals(scan([encoder.encode(text)], shape), expected, text);
 });
 
+Deno.test("DocumentScanner.idIs() says of every id whether it is the text, decoded or where it stands", () => {
+  const ids = ["", "plain", 'q"uo\\te', "\\u0041", "A", "é", "é", "😀/+%", "x".repeat(100), "a\nb"];
+  const bytes = encoder.encode(JSON.stringify({ results: ids.map((id) => ({ id, docs: [] })) }));
+  for (let cut = 0; cut <= bytes.length; cut++) {
+    const scanner = new DocumentScanner(BULK_GET_SHAPE);
+    let row = 0;
+    for (const piece of [bytes.slice(0, cut), bytes.slice(cut)]) {
+      scanner.push(piece);
+      for (let found = scanner.next(); found !== Found.Nothing; found = scanner.next()) {
+        if (found !== Found.ElementEnd) continue;
+        const id = ids[row++]!;
+        for (const other of ids) assertEquals(scanner.idIs(other), other === id, `${id} is ${other}, cut at ${cut}`);
+        assertEquals([scanner.id, scanner.idIs(id)], [id, true]);
+      }
+      piece.fill(0x22);
+    }
+    assertEquals(row, ids.length);
+  }
+});
+
+Deno.test("DocumentScanner does not take an id with a bare control character, or with broken UTF-8, for any text", () => {
+  for (const [at, byte] of [[1, 0x0a], [1, 0xff]] as const) {
+    const bytes = encoder.encode('{"results":[{"id":"a?b","docs":[]}]}');
+    bytes[bytes.indexOf(0x3f)] = byte;
+    const scanner = new DocumentScanner(BULK_GET_SHAPE);
+    scanner.push(bytes);
+    assertEquals(scanner.next(), Found.ElementStart);
+    assertEquals(scanner.next(), Found.ElementEnd);
+    assertThrows(() => scanner.idIs(`a${String.fromCharCode(byte)}b`), FramingError, undefined, `byte ${at}`);
+  }
+});
+
 Deno.test("DocumentScanner gives an error's text whatever type it has", () => {
   const scanner = new DocumentScanner(BULK_GET_SHAPE);
   const text = '{"results":[{"id":"a","docs":[{"error":{"error":{"toString":1},"reason":7}}]}]}';

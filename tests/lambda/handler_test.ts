@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { NotExpiredError, NotSavedError, openHandler } from "../../lambda/handler.ts";
 import { ConfigError, InterruptedError, UsageError } from "../../src/errors.ts";
+import { FakeMonitor } from "../fakes/monitor.ts";
 import { type FunctionSetup, setUpFunction, tickAt } from "./function_setup.ts";
 
 // The first Saturday of January 2026 is the third.
@@ -565,4 +566,25 @@ Deno.test("openHandler() fails when what has expired may not be deleted", async 
     NotExpiredError,
     "Not all could be deleted",
   );
+});
+
+Deno.test("openHandler() notifies of a tick's run before it answers, and of the state machine's from plan to summary", async () => {
+  await using monitor = new FakeMonitor();
+  const more = `notify: "${monitor.url("/check")}"`;
+  await using single = await setUpFunction({ tasks: WEEKLY, more });
+  await single.invoke(tickAt("2026-01-03T18:00:00Z"));
+  assertEquals(monitor.paths, ["/check/start", "/check"]);
+  await single.invoke(tickAt("2026-01-03T18:15:00Z"));
+  assertEquals(monitor.paths.length, 2);
+
+  await using rounds = await setUpFunction({ tasks: WEEKLY, more, stateMachine: true });
+  const event = { task: "weekly", elapse: ELAPSE, only: "all" };
+  const { generation } = await rounds.invoke({ action: "plan", ...event });
+  assertEquals(monitor.paths.slice(2), ["/check/start"]);
+  for (const database of ["a", "a/b"]) {
+    await rounds.invoke({ action: "backup", task: "weekly", elapse: ELAPSE, generation, database, cursor: null });
+  }
+  const summary = await rounds.invoke({ action: "summarise", ...event, generation });
+  assertEquals([summary.ok, monitor.paths.slice(3)], [false, ["/check/fail"]]);
+  assertStringIncludes(monitor.told[4]?.body ?? monitor.told[3]!.body, "large");
 });

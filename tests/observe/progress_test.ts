@@ -165,3 +165,21 @@ Deno.test("openProgressLines() says nothing of a database between two, nor of a 
     assertEquals(lines[0], "<6>Progress action=backup databases=3 finished=0");
   });
 });
+
+Deno.test("openProgressLines() counts databases that are in hand side by side, each for itself", () => {
+  withFakeTimers((pass) => {
+    const lines: string[] = [];
+    const { log } = openLog({ level: "info", write: (line) => void lines.push(line) });
+    const progress = openProgressLines({ log, intervalMs: 1000, now: () => 0 });
+    progress.runStarted({ action: "backup", databases: 3 });
+    for (const database of ["a", "b"]) progress.databaseStarted({ database, documents: 10 });
+    progress.advanced({ database: "b", documents: 7, bytes: 70 });
+    progress.advanced({ database: "a", documents: 4, bytes: 40 });
+    pass(1000);
+    progress.databaseFinished({ database: "a", ok: true });
+    pass(1000);
+    progress.runFinished();
+    const shown = lines.map((line) => /finished=\d+.* database=\w documents=\d+/.exec(line)?.[0]);
+    assertEquals(shown, ["finished=0 database=a documents=4", "finished=1 database=b documents=7"]);
+  });
+});

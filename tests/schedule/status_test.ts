@@ -153,3 +153,13 @@ Deno.test("readStatus() takes a report that is not whole for none", async () => 
   await setup.write(folder, "20261122T090000Z-0a0a0a0a.json", "{");
   assertEquals((await status(setup, NOON, [HAND])).state, "interrupted");
 });
+
+Deno.test("readStatus() does not take a run of the future, by a wrong clock, for one that has saved anything since", async () => {
+  await using setup = await TestRepository.open();
+  await finish(setup, YESTERDAY, report("2026-11-24T06:10:00.000Z"));
+  const future = report("2028-01-02T06:10:00.000Z");
+  await finish(setup, new Date("2028-01-02T06:00:00Z"), future);
+  await storeManualRun(setup.repository, future, {});
+  const found = await status(setup, NOON);
+  assertEquals([found.state, found.last_complete_at, found.code], ["late", "2026-11-24T06:10:00.000Z", 3]);
+});

@@ -7,6 +7,7 @@ import { createDatabase, idsOf } from "../couchdb/impatient_client.ts";
 import { type FakeCouchDb, startFakeCouchDb } from "../fakes/couchdb.ts";
 import { RecordedLog } from "../fakes/log.ts";
 import { FakeLoki } from "../fakes/loki.ts";
+import { FakeMonitor } from "../fakes/monitor.ts";
 
 /** Databases `a` and `a/b` of twelve documents, and a folder with a bucket in it. */
 class Place implements AsyncDisposable {
@@ -207,4 +208,31 @@ Deno.test("Session.backup() tells the end of a run that could not begin: a figur
   const before = log.events("error").length;
   await assertRejects(() => session.backup({ databases: ["nothing"] }), UsageError);
   assertEquals(log.events("error").length, before);
+});
+
+Deno.test("Session.backup() notifies of start and end, of the part that was named too, and of a CouchDB that is away", async () => {
+  await using place = await Place.make();
+  await using monitor = new FakeMonitor();
+  const config = place.config({ more: `notify: "${monitor.url("/check")}"` });
+  await using session = await openSession({ config, log: new RecordedLog() });
+  await session.backup({ tasks: ["other"] });
+  await session.backup({ databases: ["a"] });
+  assertEquals(monitor.paths, ["/check/start", "/check", "/check/log"]);
+  await assertRejects(() => session.backup({ tasks: ["daily"] }), UsageError);
+  assertEquals(monitor.paths.length, 3, "what never began is not told");
+  place.fake.faults.add({ endpoint: "_all_dbs", times: 100, fault: { kind: "status", status: 401 } });
+  await assertRejects(() => session.backup({ tasks: ["other"] }), CouchError);
+  assertEquals(monitor.paths.slice(3), ["/check/start", "/check/fail"]);
+  assertStringIncludes(monitor.told[4]!.body, "401");
+});
+
+Deno.test("Session.backup() is not failed by a monitor that refuses, and warns of it", async () => {
+  await using place = await Place.make();
+  await using monitor = new FakeMonitor();
+  const log = new RecordedLog();
+  const config = place.config({ more: `notify: {url: "${monitor.url("/hook")}", kind: webhook}` });
+  await using session = await openSession({ config, log });
+  monitor.statuses = [404, 404];
+  assertEquals((await session.backup({ tasks: ["other"] })).ok, true);
+  assertEquals(log.events("warn"), ["notify", "notify"]);
 });

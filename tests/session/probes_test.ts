@@ -9,6 +9,7 @@ import { Certificates } from "../../src/session/certificates.ts";
 import { probesOf } from "../../src/session/probes.ts";
 import { DirectoryStore } from "../../src/store/directory/store.ts";
 import { FakeLoki } from "../fakes/loki.ts";
+import { FakeMonitor } from "../fakes/monitor.ts";
 
 const NEVER = new AbortController().signal;
 
@@ -181,5 +182,20 @@ Deno.test("probesOf() warns of a file with a password that everybody can read, a
     await Deno.writeTextFile(`${folder}/pw`, "x", { mode: 0o604 });
     const found = await ask(config("", `${login}, password_file: pw`), "password_file_mode");
     assert(typeof found !== "string" && found.warning === true);
+  });
+});
+
+Deno.test("probesOf() asks whether a monitor takes a message that changes nothing there", async () => {
+  await withFolder(async ({ config, ask }) => {
+    await using monitor = new FakeMonitor();
+    const host = new URL(monitor.url("/")).host;
+    assertEquals(await ask(config(`notify: "${monitor.url("/check")}"`), "notify"), `"${host}" takes 1 message`);
+    assertEquals(monitor.paths, ["/check/log"]);
+    await ask(config(`notify: {url: "${monitor.url("/hook")}", kind: webhook}`), "notify");
+    assertEquals(JSON.parse(monitor.told[1]!.body).event, "log");
+    monitor.statuses = [404];
+    const error = await assertRejects(() => ask(config(`notify: "${monitor.url("/check")}"`), "notify"), ProgramError);
+    assertEquals(error.message, `Cannot notify "${host}": it answered 404`);
+    assertStringIncludes(hintOf(error) ?? "", "Check notify");
   });
 });

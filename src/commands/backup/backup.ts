@@ -1,18 +1,21 @@
 /**
- * The pipeline: a run goes through tasks, a task through its databases, one after the other; what happens to one of them
- * is in database.ts. In go the config's tasks, out comes a report; one database's failure is noted in it and never stops
+ * The pipeline: a run goes through tasks, a task through its databases, side by side as far as they leave each other
+ * requests (room.ts); what happens to one of them is in database.ts. In go the config's tasks, out comes a report; one database's failure is noted in it and never stops
  * the others.
  */
 import { isTaskSaved, type RunReport, type TaskReport } from "../../archive/report.ts";
+import { requireCodec } from "../../codec/codec.ts";
 import { formatDate } from "../../dates.ts";
 import { isFatalForRun } from "../../errors.ts";
 import { ClusterWatch } from "../../couchdb/cluster.ts";
 import { wait } from "../../abort.ts";
 import { NAMED_BY_HAND } from "../../task/select.ts";
+import { codecOf } from "../../task/task.ts";
 import { isEmptyByMistake, type TaskSelection } from "../../task/selection.ts";
 import type { BackupOptions, Run, RunContext } from "./context.ts";
 import { DatabaseBackup } from "./database.ts";
 import { IncrementShare } from "./increment.ts";
+import { Room } from "./room.ts";
 import { missUnlisted, rememberRun } from "./unlisted.ts";
 
 /** With a delay no more than twenty databases a second are opened, however many of them have not changed. */
@@ -30,6 +33,7 @@ export async function backup(
   options: BackupOptions,
 ): Promise<RunReport> {
   const startedAt = context.now();
+  for (const { task } of selections) requireCodec(codecOf(task));
   const couchVersion = await context.couch.serverVersion(context);
   const cluster = new ClusterWatch(context.couch, { log: context.log, times: context.clusterTimes });
   const running: Run = { ...context, couchVersion, cluster, fatal: undefined };
@@ -62,8 +66,18 @@ async function backupTask(context: Run, selection: TaskSelection, options: Backu
     ? IncrementShare.ofOne(`${context.run} ${databases[0]?.database}`)
     : new IncrementShare(databases.length);
   const delay = new Delay(task.delaySeconds);
+  const room = new Room(task.parallel, { isShared: task.delaySeconds === 0 });
+  const inHand: Promise<void>[] = [];
+  let interruption: { reason: unknown } | undefined;
   for (const [index, { database, pattern }] of databases.entries()) {
-    if (index > 0 && context.fatal === undefined) await waitBetween(delay.seconds(), context);
+    const place = await room.enter();
+    if (interruption !== undefined) break;
+    try {
+      if (index > 0 && context.fatal === undefined) await waitBetween(delay.seconds(), context);
+    } catch (reason) {
+      interruption ??= { reason };
+      break;
+    }
     delay.opens();
     const one = new DatabaseBackup({ ...context, log: log.with({ database }) }, {
       task,
@@ -71,11 +85,22 @@ async function backupTask(context: Run, selection: TaskSelection, options: Backu
       date,
       isListed: pattern !== NAMED_BY_HAND,
       share,
+      place,
     });
-    report.databases.push(context.fatal === undefined ? await one.run(options) : one.notTried(context.fatal));
-    if (one.isUnchanged) delay.isNotNeeded();
-    if (one.error !== undefined && isFatalForRun(one.error)) context.fatal = one.error;
+    inHand.push((async () => {
+      try {
+        report.databases[index] = context.fatal === undefined ? await one.run(options) : one.notTried(context.fatal);
+        if (one.isUnchanged) delay.isNotNeeded();
+        if (one.error !== undefined && isFatalForRun(one.error)) context.fatal ??= one.error;
+      } catch (reason) {
+        interruption ??= { reason };
+      } finally {
+        place.leave();
+      }
+    })());
   }
+  await Promise.all(inHand);
+  if (interruption !== undefined) throw interruption.reason;
   context.progress.runFinished();
   await rememberRun(context, selection, { report, startedAt });
   return report;

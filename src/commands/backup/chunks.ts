@@ -4,12 +4,12 @@
  */
 import { chunkName } from "../../archive/layout.ts";
 import type { ChunkEntry } from "../../archive/manifest.ts";
-import { gzip } from "../../codec/gzip.ts";
+import { encode } from "../../codec/codec.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import { BatchReader, type ReadingHealth, RestartNeeded } from "../../couchdb/read.ts";
 import { describeError, StoreError } from "../../errors.ts";
 import { joinKey } from "../../store/key.ts";
-import type { Task } from "../../task/task.ts";
+import { codecOf, type Task } from "../../task/task.ts";
 import type { Run } from "./context.ts";
 import type { Work } from "./listing.ts";
 
@@ -47,8 +47,9 @@ export class ChunkWriter {
     signal: AbortSignal,
   ): Promise<{ entry: ChunkEntry; unreadable: UnreadableDocument[] }> {
     const { couch, repository: { store }, log, progress } = this.#context;
-    const { database, task: { revisions, attachments } } = this.#place;
-    const onRows = progress.advanced.bind(progress);
+    const { database, task } = this.#place;
+    const { revisions, attachments } = task;
+    const onRows = (step: { documents: number; bytes: number }) => progress.advanced({ database, ...step });
     const reader = new BatchReader(couch, database, batch, {
       revisions,
       attachments,
@@ -59,7 +60,7 @@ export class ChunkWriter {
     const number = this.#nextNumber++;
     for (let attempt = 1;; attempt++) {
       try {
-        const body = gzip(reader.read({ signal }));
+        const body = encode(reader.read({ signal }), codecOf(task));
         const stored = await store.create(this.#freeKeys(number), body, { signal, kind: "chunk" });
         const { counts, unreadable } = reader;
         const entry: ChunkEntry = {
@@ -85,9 +86,10 @@ export class ChunkWriter {
 
   /** The key of chunk `number`, then keys that nothing else in this run uses. */
   *#freeKeys(number: number): Generator<string> {
-    const { folder, prefix } = this.#place;
+    const { folder, prefix, task } = this.#place;
+    const { compression } = codecOf(task);
     for (;;) {
-      yield joinKey(folder, chunkName(number, prefix));
+      yield joinKey(folder, chunkName(number, { run: prefix, compression }));
       number = this.#nextNumber++;
     }
   }

@@ -23,10 +23,20 @@ export interface RunContext {
   signal: AbortSignal;
   /** Ends the run at the next chunk: what is in flight is finished, the rest can be resumed. */
   stop: AbortSignal;
+  /** Is told at once of what begins; how it ends stands in the report. @default nobody is */
+  monitor?: RunMonitor | undefined;
   /** How long a count that falls short may take to come right. @default {@linkcode COUNT_PATIENCE} */
   patience?: Patience | undefined;
   /** How long waiting for a cluster's nodes may take. @default {@linkcode CLUSTER_TIMES} */
   clusterTimes?: ClusterTimes | undefined;
+}
+
+/** Somebody outside who waits for the end of what has begun. Every method returns at once and never throws. */
+export interface RunMonitor {
+  /** A run of these tasks begins. */
+  begins(tasks: readonly string[]): void;
+  /** Another machine has taken it over, and will tell how it ends. */
+  isTakenOver(tasks: readonly string[]): void;
 }
 
 /** What the command line adds to the config. */

@@ -27,6 +27,7 @@ import { readFeedEnd } from "./feed_end.ts";
 import { finishBackup, finishCopy, type FinishedBackup } from "./finish.ts";
 import { findGoneLink, findPrevious, type IncrementPlan, type IncrementShare, planIncrement } from "./increment.ts";
 import { type ListedIncrement, Listing, type Work } from "./listing.ts";
+import type { Place } from "./room.ts";
 import { type DatabaseOrigin, readOrigin, readPrevious } from "./origin.ts";
 import { findLacking, findStillUnreadable } from "./unreadable.ts";
 import { warnOfShrinking } from "./shrinking.ts";
@@ -48,6 +49,8 @@ export interface DatabaseJob {
   isListed: boolean;
   /** What all databases of an incremental task share. */
   share: IncrementShare;
+  /** How many requests it may make beside the other databases. */
+  place: Place;
 }
 
 type Unfinished = Extract<Leftover, { kind: "unfinished" }>;
@@ -81,6 +84,7 @@ export class DatabaseBackup {
   readonly #folder: string;
   readonly #startedAt: Date;
   readonly #share: IncrementShare;
+  readonly #place: Place;
   #isUnchanged = false;
   #fullBecause: string | undefined;
   #lacking: Awaited<ReturnType<typeof findLacking>> | undefined;
@@ -92,7 +96,7 @@ export class DatabaseBackup {
   /** How many documents the backup before has, where this one has far fewer. */
   #shrunkFrom: number | undefined;
 
-  constructor(context: Run, { task, database, date, isListed, share }: DatabaseJob) {
+  constructor(context: Run, { task, database, date, isListed, share, place }: DatabaseJob) {
     this.#context = context;
     this.#task = task;
     this.#database = database;
@@ -101,6 +105,7 @@ export class DatabaseBackup {
     this.#folder = context.repository.backupFolder({ date, database });
     this.#startedAt = context.now();
     this.#share = share;
+    this.#place = place;
   }
 
   /** Whether nothing had to be read. */
@@ -200,6 +205,8 @@ export class DatabaseBackup {
       return this.#alreadyComplete(leftover.manifest);
     }
 
+    // Of an incremental task most databases have not changed.
+    this.#place.needs(this.#task.increments === undefined ? this.#batchesOf(found.info) : 1);
     progress.databaseStarted({ database: this.#database, documents: found.info.doc_count });
     const counts = new DocumentCounts(couch, this.#database, found.info);
     const saving: Saving = {
@@ -353,6 +360,7 @@ export class DatabaseBackup {
     const { couch, repository: { store }, log, signal } = this.#context;
     const kept = leftover?.checkpoint.chunks ?? [];
     if (leftover !== undefined) this.#status = "resumed";
+    this.#place.needs(increment?.page?.pending === 0 ? 1 : this.#batchesOf(info));
     // A count from behind the last page would hold documents that need not be listed.
     if (counts.hasCopies && increment?.page?.pending !== 0) await counts.look({ signal });
     const origin = originOf(wanted, { counts, leftover });
@@ -367,6 +375,7 @@ export class DatabaseBackup {
         : Math.min(counts.expected, increment.page.rows.length + (increment.page.pending ?? 0) + FURTHER_IDS),
       unreadable: new Set(unreadable.flatMap(({ id, rev }) => rev === undefined ? id : [])),
       ranges: info,
+      keepsEnd: this.#task.increments !== undefined,
       increment,
       resumed: await this.#resumedListing(leftover),
       beforeLastPage: () => counts.look({ signal }),
@@ -427,6 +436,7 @@ export class DatabaseBackup {
     { state }: Saving,
     backup: Pick<FinishedBackup, "origin" | "updateSeq" | "feed" | "unreadable" | "chunks">,
   ): Promise<void> {
+    this.#place.needs(0);
     this.#manifest = await finishBackup(this.#context, {
       ...backup,
       date: this.#date,
@@ -438,9 +448,13 @@ export class DatabaseBackup {
   /** Stores what the listing has to give: first what is new, then what was listed again, until nothing is left. */
   async #storeListed(listing: Listing, writer: ChunkWriter, done: CheckpointWriter): Promise<void> {
     const { signal, stop } = this.#context;
-    const limit = this.#task.parallel;
+    const limit = () => this.#place.limit;
+    let inFlight = 0;
     const storeOne = async (work: Work, signal: AbortSignal) => {
+      inFlight++;
       const { entry, unreadable } = await writer.store(work, signal);
+      inFlight--;
+      if (listing.ended) this.#place.needs(Math.max(1, inFlight));
       done.add(work.index, entry, { ids: work.batch.ids(), unreadable });
       work.settled();
       await done.saveWhenDue({ signal });
@@ -449,6 +463,12 @@ export class DatabaseBackup {
       await forEachParallel((signal) => listing.batches(signal), storeOne, { limit, signal, stop });
       await forEachParallel(() => listing.repeated(), storeOne, { limit, signal, stop });
     } while (!listing.ended);
+  }
+
+  /** How many requests for documents a database gives. */
+  #batchesOf({ doc_count, doc_del_count }: DatabaseOrigin["info"]): number {
+    const documents = doc_count + (this.#task.tombstones ? doc_del_count : 0);
+    return this.#task.chunk === undefined ? 1 : Math.max(1, Math.ceil(documents / this.#task.chunk));
   }
 
   async #resumedListing(leftover: Unfinished | undefined) {

@@ -9,7 +9,7 @@
 import type { ListingState } from "../../archive/manifest.ts";
 import { FeedTail, type KnownRows, type ShardRanges } from "../../archive/overlap.ts";
 import { orAborted } from "../../abort.ts";
-import { IdBatch, type ListedDocument } from "../../couchdb/batch.ts";
+import { IdBatch, type ListedDocument, PackedPages } from "../../couchdb/batch.ts";
 import { type FeedPage, listChanges, PAGE_ROWS } from "../../couchdb/changes.ts";
 import type { CouchClient } from "../../couchdb/client.ts";
 import { IdFilter } from "../../couchdb/id_filter.ts";
@@ -56,6 +56,8 @@ export interface ListingOptions {
   /** What the backup before has seen of the feed, for one that goes on from there; undefined: all is listed. */
   increment?: ListedIncrement | undefined;
   ranges: ShardRanges;
+  /** Whether the end of the feed is kept in {@linkcode Listing.tail}, for a backup that goes on from this one. */
+  keepsEnd: boolean;
   /** Where to begin; undefined: at the beginning. */
   resumed?: { state: ListingState; filter: IdFilter | undefined } | undefined;
   /** Ids that are known to be unreadable: counted, and not fetched. */
@@ -66,7 +68,10 @@ export interface ListingOptions {
 
 /** Rows up to a position, whose documents are not all stored yet. */
 interface Stretch {
+  /** The ids, but where a filter has those that are not settled. */
   ids: string[];
+  /** How many there are. */
+  idCount: number;
   position: string | undefined;
   /** How many documents there were to be fetched in all up to its end, but for repeated ones. */
   documents: number;
@@ -89,7 +94,7 @@ export class Listing {
    * many millions the filter may have taken so many more for known ones.
    */
   recounted: { ids: number; allowance: number } | undefined;
-  /** The end of the feed. */
+  /** The end of the feed, where it is kept. */
   readonly tail: FeedTail;
   /** Whether CouchDB says how many rows follow. */
   hasPending = true;
@@ -107,6 +112,8 @@ export class Listing {
   readonly #isForgetful: boolean;
   /** The ids of pages that are not settled. */
   readonly #unsettled = new Set<string>();
+  /** The same where one batch is to hold all of a database: kept as they are they would fill the memory. */
+  readonly #unsettledMaybe: IdFilter | undefined;
   readonly #stretches: Stretch[] = [];
   /** How many documents there were to be fetched so far, and how many of them have a batch; repeated ones apart. */
   #documents = 0;
@@ -131,6 +138,7 @@ export class Listing {
     this.#options = options;
     const { resumed, expected, increment, ranges } = options;
     this.#filter = resumed?.filter ?? IdFilter.forIds(expected);
+    this.#unsettledMaybe = options.chunk === undefined ? this.#filter.emptyLike() : undefined;
     this.#isForgetful = resumed !== undefined && resumed.filter === undefined;
     this.ids = this.#settledIds = resumed?.state.ids ?? 0;
     this.#signal = AbortSignal.any([this.#ending.signal, options.signal]);
@@ -209,17 +217,17 @@ export class Listing {
   /** The batches of ids that are new, as far as they can be listed before repeated ones have to be fetched. */
   async *batches(signal: AbortSignal): AsyncGenerator<Work> {
     const { chunk } = this.#options;
-    const packed: ListedDocument[][] = [];
+    const packed = new PackedPages();
     while ((this.#feed !== undefined || this.#held !== undefined) && !this.#mustFetchRepeated()) {
       const page = this.#held ?? await orAborted(this.#nextPage(), signal);
       this.#held = undefined;
       if (page === undefined) break;
       this.#take(page);
       if (chunk !== undefined) yield* this.#cut(chunk);
-      else if (this.#waiting.length > 0) packed.push(this.#waiting.splice(0));
+      else if (this.#waiting.length > 0) packed.add(this.#waiting.splice(0));
       this.#assign();
     }
-    if (packed.length > 0) yield this.#work(IdBatch.packed(packed));
+    if (packed.count > 0) yield this.#work(IdBatch.packed(packed));
     if (chunk !== undefined) yield* this.#cut(chunk);
     if (this.#waiting.length > 0) yield this.#work(IdBatch.of(this.#waiting.splice(0)));
     this.#assign();
@@ -268,16 +276,28 @@ export class Listing {
 
   #mustFetchRepeated(): boolean {
     if (this.#repeated.size === 0) return false;
-    return this.#repeated.size >= MOST_REPEATED || this.#unsettled.size >= MOST_UNSETTLED;
+    const unsettled = this.#unsettledMaybe?.ids ?? this.#unsettled.size;
+    return this.#repeated.size >= MOST_REPEATED || unsettled >= MOST_UNSETTLED;
   }
 
   #knows(id: string): boolean {
-    return this.#unsettled.has(id) || this.#filter.mayHave(id);
+    return (this.#unsettledMaybe?.mayHave(id) ?? this.#unsettled.has(id)) || this.#filter.mayHave(id);
+  }
+
+  /** Notes an id of rows that are not settled. */
+  #note(stretch: Stretch, id: string): void {
+    stretch.idCount++;
+    if (this.#unsettledMaybe !== undefined) {
+      this.#unsettledMaybe.add(id);
+      return;
+    }
+    this.#unsettled.add(id);
+    stretch.ids.push(id);
   }
 
   #take({ rows, position, pending }: FeedPage): void {
-    const { tombstones, unreadable, increment } = this.#options;
-    if (this.#recount === undefined) this.tail.add(rows, position);
+    const { tombstones, unreadable, increment, keepsEnd } = this.#options;
+    if (this.#recount === undefined && keepsEnd) this.tail.add(rows, position);
     // Of an answer without a limit only the last piece says what follows.
     if (position !== undefined) this.hasPending = pending !== undefined;
     let stretch = this.#beginStretch();
@@ -290,8 +310,7 @@ export class Listing {
         // Only its position counts.
       } else if (!this.#knows(id)) {
         this.ids++;
-        this.#unsettled.add(id);
-        stretch.ids.push(id);
+        this.#note(stretch, id);
         // A tombstone of a document that no chunk holds: nothing of this backup could come back to life.
         const isPassedOver = row.deleted && !tombstones && !this.#isForgetful && increment === undefined;
         if (!isPassedOver && !unreadable.has(id)) {
@@ -319,8 +338,7 @@ export class Listing {
     for (const document of documents) {
       if (this.#knows(document.id)) this.#repeated.set(document.id, document);
       else {
-        this.#unsettled.add(document.id);
-        stretch.ids.push(document.id);
+        this.#note(stretch, document.id);
         this.#waiting.push(document);
         this.#documents++;
       }
@@ -331,6 +349,7 @@ export class Listing {
   #beginStretch(): Stretch {
     const stretch: Stretch = {
       ids: [],
+      idCount: 0,
       position: undefined,
       documents: Infinity,
       hasRepeated: false,
@@ -376,12 +395,18 @@ export class Listing {
       if (lastBatch === undefined || lastBatch > this.#storedThrough) break;
       if (isAligned) settled = index + 1;
     }
-    for (const { ids, position, lastBatch } of this.#stretches.splice(0, settled)) {
+    if (this.#unsettledMaybe !== undefined) {
+      // Which of its ids belong to some of the stretches nobody knows.
+      if (settled < this.#stretches.length) return;
+      this.#filter.merge(this.#unsettledMaybe);
+      this.#unsettledMaybe.clear();
+    }
+    for (const { ids, idCount, position, lastBatch } of this.#stretches.splice(0, settled)) {
       for (const id of ids) {
         this.#filter.add(id);
         this.#unsettled.delete(id);
       }
-      this.#settledIds += ids.length;
+      this.#settledIds += idCount;
       this.#position = position ?? this.#position;
       this.#lastSettledBatch = lastBatch!;
     }

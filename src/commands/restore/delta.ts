@@ -41,13 +41,24 @@ export class Delta {
     const documents = body.documents().map(withIdentity);
     const wanted: Record<string, string[]> = {};
     for (const { id, rev } of documents) (Object.hasOwn(wanted, id) ? wanted[id]! : wanted[id] = []).push(rev);
-    const missing = await this.#couch.missingRevisions(this.#database, wanted, options);
+    const missing = await this.#missingOf(wanted, options);
+    if (missing === undefined) return body;
     const lacking = documents.filter(({ id, rev }) => missing.get(id)?.has(rev) === true);
     this.present += documents.length - lacking.length;
     for (const { id, rev } of documents) if (missing.get(id)?.has(rev) !== true) this.#passed.add(id);
     return lacking.length === documents.length
       ? body
       : new RequestBody("kept", lacking.map(({ document }) => document));
+  }
+
+  /** Undefined where CouchDB cannot compare: one id or revision of others that it does not take spoils the whole request. */
+  async #missingOf(wanted: Record<string, string[]>, options: { signal: AbortSignal }) {
+    try {
+      return await this.#couch.missingRevisions(this.#database, wanted, options);
+    } catch (error) {
+      if (error instanceof CouchError && error.facts.status === 400) return undefined;
+      throw error;
+    }
   }
 
   /** Looks which documents of a batch that is written show a revision that is none of the backup's. */

@@ -17,7 +17,7 @@ import { withinRun } from "../../observe.ts";
 import { eitherSignal, forEachParallel, loadAhead } from "../../parallel.ts";
 import { joinKey } from "../../store/key.ts";
 import { compilePattern } from "../../task/pattern.ts";
-import { explainName, readRenames } from "../../task/rename.ts";
+import { explainName, readRenames, unmetRenames } from "../../task/rename.ts";
 import type { RestoreContext, RestoreRequest } from "./context.ts";
 import type { FleetDatabase, FleetReport, LeftOut } from "./fleet_report.ts";
 import { restore } from "./restore.ts";
@@ -59,6 +59,8 @@ interface Target extends BackupOfMoment {
   to: string;
   /** What an earlier restore has noted there. */
   note: RestoreNote | undefined;
+  /** Documents that it holds now. */
+  documents: number;
 }
 
 /**
@@ -77,7 +79,9 @@ export async function restoreFleet(context: FleetContext, request: FleetRequest)
   const found = await Array.fromAsync(
     backupsOfMoment(context.repository, { notAfter, isWanted, log, now, signal }),
   );
-  if (found.length === 0) throw nothingFound(context, request);
+  if (found.length === 0) throw nothingFound(context, request, request.match);
+  const unmet = unmetPatterns(request, found);
+  if (unmet.length > 0) throw nothingFound(context, request, unmet);
   const { kept, leftOut } = sortOut(found, { selections, isWanted, gone: request.gone === true });
   const targets = await examineTargets({ ...context, signal }, kept, request);
   progress.runStarted({ action: "restore", databases: targets.length });
@@ -93,7 +97,8 @@ export async function restoreFleet(context: FleetContext, request: FleetRequest)
   }
   const databases = targets.flatMap(({ to }) => outcomes.get(to) ?? []);
   const isMissing = leftOut.some(({ is_missing }) => is_missing);
-  const isThere = ({ status }: FleetDatabase) => status === "restored" || status === "already";
+  const isThere = ({ status, fewer }: FleetDatabase) =>
+    status === "restored" || (status === "already" && fewer === undefined);
   const report: FleetReport = {
     ok: databases.every(isThere) && !isMissing,
     moment: notAfter?.toISOString() ?? null,
@@ -183,6 +188,9 @@ async function examineTargets(
     const reason = explainName(to);
     if (reason !== undefined) problems.push(`"${to}" is no name of a database: ${reason}`);
   }
+  for (const text of unmetRenames(request.map ?? [], found.map(({ database }) => database))) {
+    problems.push(`--map "${text}" matches none of them`);
+  }
   if (problems.length > 0) throw refuse(problems, "Nothing was written: correct --map");
   const counts = await couch.documentCounts([...sources.keys()], { signal });
   const look = async (one: BackupOfMoment, signal: AbortSignal): Promise<Target> => {
@@ -194,7 +202,7 @@ async function examineTargets(
     if (isFilled && !isOurs(note, one) && request.intoExisting !== true) {
       problems.push(`"${to}" holds ${counted(documents, "document")} and the marks of ${deleted} deleted ones`);
     }
-    return { ...one, to, note };
+    return { ...one, to, note, documents };
   };
   const targets = await Array.fromAsync(loadAhead(found, look, { limit: TARGETS_AT_ONCE, signal }));
   if (problems.length > 0) {
@@ -216,13 +224,20 @@ function refuse(problems: readonly string[], hint: string): UsageError {
 
 async function restoreOne(context: FleetContext, target: Target, request: FleetRequest): Promise<FleetDatabase> {
   const { couch, log, now, repository, signal } = context;
-  const { database: source, to, point, note } = target;
+  const { database: source, to, point, note, documents } = target;
   const outcome = { source, database: to, finished_at: point.finishedAt.toISOString() };
   const isBegun = isOurs(note, target);
-  if (isBegun && note?.done === true && request.intoExisting !== true) return { ...outcome, status: "already" };
+  if (isBegun && note?.done === true && request.intoExisting !== true) {
+    const { documents: restored = 0, at } = note;
+    if (documents >= restored) return { ...outcome, status: "already" };
+    // It was emptied again behind that restore: "restored before" alone would be believed.
+    const fewer = { restored, restored_at: at, there: documents };
+    log.error("database was restored before, and has fewer documents now", { database: to, ...fewer });
+    return { ...outcome, status: "already", fewer };
+  }
   const { run, database } = point.manifest;
-  const store = (done: boolean) =>
-    storeRestoreNote(couch, to, { run, database, done, at: now().toISOString() }, { signal });
+  const store = (done: boolean, live?: number) =>
+    storeRestoreNote(couch, to, { run, database, done, at: now().toISOString(), documents: live }, { signal });
   try {
     const onReady = () => store(false);
     const report = await restore({ ...context, progress: withinRun(context.progress), onReady }, {
@@ -231,7 +246,9 @@ async function restoreOne(context: FleetContext, target: Target, request: FleetR
       path: repository.locate(joinKey(point.folder, point.name)),
       intoExisting: request.intoExisting === true || isBegun,
     });
-    if (request.dryRun !== true && report.ok) await store(true);
+    // Beside documents of others deletions may win: how many there must be is then not known.
+    const live = request.intoExisting === true ? undefined : report.documents - report.deleted;
+    if (request.dryRun !== true && report.ok) await store(true, live);
     return { ...outcome, status: report.ok ? "restored" : "incomplete", report };
   } catch (error) {
     signal.throwIfAborted();
@@ -247,7 +264,21 @@ async function restoreOne(context: FleetContext, target: Target, request: FleetR
   }
 }
 
-function nothingFound({ repository }: FleetContext, { path, match }: FleetRequest): ArchiveError {
+/** Patterns of --match that nothing is restored for: others that match would hide a slip of the pen. */
+function unmetPatterns({ match = [], exclude = [] }: FleetRequest, found: readonly BackupOfMoment[]): string[] {
+  // One that names what is excluded is met by that.
+  const isExcluded = (source: string) => exclude.some((one) => compilePattern(one).matches(decodeDatabase(source)));
+  return match.filter((source) => {
+    const pattern = compilePattern(source);
+    return !isExcluded(source) && !found.some(({ database }) => pattern.matches(database));
+  });
+}
+
+function nothingFound(
+  { repository }: FleetContext,
+  { path }: FleetRequest,
+  match: readonly string[] | undefined,
+): ArchiveError {
   const key = repository.root;
   const which = match === undefined ? "" : ` of a database that ${match.map((one) => `"${one}"`).join(" or ")} matches`;
   return new ArchiveError(

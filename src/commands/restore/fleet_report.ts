@@ -12,6 +12,8 @@ export interface FleetDatabase {
   finished_at: string;
   /** Whether all of it is there now: by this restore, or by one before that was broken off (`already`). */
   status: "restored" | "already" | "incomplete" | "failed";
+  /** Present where it was restored before and has fewer documents now: it was emptied again. */
+  fewer?: FewerDocuments;
   /** What the restore came to; absent where it failed as a whole, or was not needed. */
   report?: RestoreReport;
   /** Why it failed. */
@@ -20,6 +22,16 @@ export interface FleetDatabase {
   hint?: string;
   /** The exit code that belongs to the cause. */
   exit_code?: number;
+}
+
+/** How a database that was restored before has fewer documents now. */
+export interface FewerDocuments {
+  /** Documents that it had by that restore, at least. */
+  restored: number;
+  /** When that was done, in UTC. */
+  restored_at: string;
+  /** Documents that it has now. */
+  there: number;
 }
 
 /** A database that is not restored, on purpose or for want of a backup. */

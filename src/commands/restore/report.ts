@@ -18,6 +18,8 @@ export interface RestoreReport {
   database: string;
   /** The URL of what was restored. */
   path: string;
+  /** When the backup was complete, in UTC; null where nobody knows. */
+  finished_at: string | null;
   /** Whether all chunks were compared with the checksums of a manifest. */
   verified: boolean;
   /** Documents of which every revision of the archive was written. */
@@ -91,6 +93,7 @@ export function reportRestore(
     ok: failedRevisions + damaged.length + missing + unreadable.length === 0 && !isRefused,
     database,
     path: archive.url,
+    finished_at: archive.finishedAt?.toISOString() ?? null,
     verified: isCounted(archive),
     documents: result.documents,
     leaf_revisions: result.leafRevisions,

@@ -1,5 +1,6 @@
 /** From an archive to a database: all documents, or some of them, the design documents last. In: both. Out: what was written. */
 import { commandLine } from "../../command_line.ts";
+import { ArchiveError } from "../../errors.ts";
 import { joinKey } from "../../store/key.ts";
 import type { Archive } from "../../archive/archive.ts";
 import { DocumentWriter } from "../../couchdb/write.ts";
@@ -27,9 +28,12 @@ export async function writeDocuments(
     await documents.restoreDocuments();
     await documents.restoreDesigns();
   } catch (error) {
-    const words = [database, pathOf(archive), "--into-existing", ...salvage ? ["--salvage"] : []];
+    // What is damaged stays so: the same once more would end at the same place.
+    const isDamaged = error instanceof ArchiveError;
+    const words = [database, pathOf(archive), "--into-existing", ...salvage || isDamaged ? ["--salvage"] : []];
+    const what = isDamaged ? "brings back what is whole" : "completes it";
     log.warn("restore ends early: the database holds a part of the archive", {
-      hint: `${commandLine("restore", words)} completes it; or delete the database`,
+      hint: `${commandLine("restore", words)} ${what}; or delete the database`,
     });
     throw error;
   }

@@ -1,5 +1,5 @@
 /** What the file system's error codes mean for a store in a folder, and what an operator does about each. Pure. */
-import { StoreError } from "../../errors.ts";
+import { describeError, StoreError } from "../../errors.ts";
 
 /** What was being done to an object, as it stands in a message. */
 export type DirectoryAction = "store" | "read" | "look at" | "list" | "delete";
@@ -57,7 +57,7 @@ export function directoryError(error: unknown, place: DirectoryPlace): StoreErro
       key: place.key,
     }, { cause: error });
   }
-  const [meaning, hint] = MEANING[code] ?? [error instanceof Error ? error.message : String(error), undefined];
+  const [meaning, hint] = MEANING[code] ?? [describeError(error), undefined];
   return new StoreError(`Cannot ${place.action} ${subject}: ${code}, ${meaning}`, { code, key: place.key }, {
     cause: error,
     hint: hint?.replace("PATH", `"${place.path}"`),

@@ -50,14 +50,16 @@ export class Mount {
   }
 
   /**
-   * Makes sure that a folder which was there before is there now; asked before each operation, as disks come and go.
+   * Makes sure that a folder which was there before is there now; asked again and again, as disks come and go.
    *
+   * @returns Whether it is known to be there; else nothing is known of it.
    * @throws StoreError with code `not_mounted`.
    */
-  async requireFor(action: DirectoryAction): Promise<void> {
+  async requireFor(action: DirectoryAction): Promise<boolean> {
     this.#known ??= this.#readNote();
     const known = await this.#known;
-    if (known === undefined || await this.#hasMarker(action)) return;
+    if (known === undefined) return false;
+    if (await this.#hasMarker(action)) return true;
     const { root, url } = this.#options;
     const device = await deviceOf(root);
     const lack = device === undefined ? "the folder is not there" : `"${MARKER_NAME}" is not in the folder`;

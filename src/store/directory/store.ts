@@ -15,6 +15,7 @@ import { type Log, SILENT_LOG } from "../../observe.ts";
 import { MARKER_NAME, Mount } from "./mount.ts";
 import type {
   Conditions,
+  CreateOptions,
   ListOptions,
   Store,
   StoreCallOptions,
@@ -26,6 +27,8 @@ import { checkFolder, checkKey, compareEntries } from "../key.ts";
 
 const READ_BYTES = 256 * 1024;
 const TEMP_NAME = /^\.couchdb-backup-\d+-[0-9a-f-]+\.tmp$/;
+/** So many folders are remembered to be there. */
+const MOST_FOLDERS = 1000;
 const TEMP_MAX_AGE_MS = 24 * 60 * 60 * 1000;
 
 /** What `link` answers where the file system has no hard links: FAT, exFAT, some network and FUSE file systems. */
@@ -60,6 +63,12 @@ interface TempFile extends Omit<StoredObject, "key"> {
   path: string;
 }
 
+/** The sync of a folder that is under way, and the one that follows it where somebody has asked for it meanwhile. */
+interface FolderSyncs {
+  running: Promise<void>;
+  next: Promise<void> | undefined;
+}
+
 /** Keeps objects as files below one folder. */
 export class DirectoryStore implements Store {
   readonly url: string;
@@ -74,9 +83,13 @@ export class DirectoryStore implements Store {
   readonly #mount: Mount;
   readonly #log: Log;
   #isSyncMissed = false;
+  /** Folders that were there, or made, when something was stored; a backup writes thousands of objects into the same one. */
+  readonly #folders = new Set<string>();
+  /** Folders with names of chunks that may not have reached the disk yet: they do before anything else is named there. */
+  readonly #unsynced = new Set<string>();
+  /** Syncs of folders that are under way. */
+  readonly #syncs = new Map<string, FolderSyncs>();
   #modes: typeof PRIVATE | typeof SHARED | undefined;
-  /** The folder that was last searched for leftovers; a backup writes thousands of objects into the same one. */
-  #swept: string | undefined;
 
   /** @param root An absolute path. The folder itself is made when something is stored; its parent must exist. */
   constructor(root: string, options: DirectoryStoreOptions = {}) {
@@ -109,7 +122,7 @@ export class DirectoryStore implements Store {
   async create(
     keys: Iterable<string>,
     body: AsyncIterable<Uint8Array>,
-    options: StoreCallOptions = {},
+    options: CreateOptions = {},
   ): Promise<StoredObject> {
     const candidates = keys[Symbol.iterator]();
     let candidate = candidates.next();
@@ -120,9 +133,12 @@ export class DirectoryStore implements Store {
       for (; candidate.done !== true; candidate = candidates.next()) {
         key = candidate.value;
         const path = this.#path(key);
-        await this.#makeFolder(dirname(path), key);
+        const folder = dirname(path);
+        if (folder !== dirname(temp.path)) await this.#makeFolder(folder, key);
+        if (options.kind !== "chunk") await this.#syncChunks(folder, key);
         if (!await this.#nameFile(temp.path, path, key)) continue;
-        await this.#syncFolder(dirname(path), key);
+        if (options.kind === "chunk") this.#unsynced.add(folder);
+        else await this.#syncFolder(folder, key);
         return { key, sizeBytes: temp.sizeBytes, sha256: temp.sha256 };
       }
     } finally {
@@ -135,9 +151,11 @@ export class DirectoryStore implements Store {
     const path = this.#path(key);
     const temp = await this.#writeTemp(key, once(body), options.signal);
     try {
+      await this.#syncChunks(dirname(path), key);
       await this.#try("store", key, fs.rename(temp.path, path));
-    } finally {
+    } catch (error) {
       await this.#remove(temp.path, key);
+      throw error;
     }
     await this.#syncFolder(dirname(path), key);
   }
@@ -254,17 +272,19 @@ export class DirectoryStore implements Store {
 
   /** Removes a file of ours that may be gone already. */
   async #remove(path: string, key: string): Promise<void> {
-    await this.#try("store", key, fs.rm(path, { force: true }));
+    try {
+      await fs.unlink(path);
+    } catch (error) {
+      if (!isMissing(error)) throw directoryError(error, this.#place("store", key));
+    }
   }
 
   /** Writes the whole body to a hidden file beside the place of `key` and waits until it is on the disk. */
   async #writeTemp(key: string, body: AsyncIterable<Uint8Array>, signal: AbortSignal | undefined): Promise<TempFile> {
     signal?.throwIfAborted();
     const folder = dirname(this.#path(key));
-    await this.#makeFolder(folder, key);
-    await this.#sweep(folder, key);
     const path = join(folder, `.couchdb-backup-${process.pid}-${randomUUID()}.tmp`);
-    const file = await this.#try("store", key, fs.open(path, "wx", (await this.#modesHere()).file));
+    const file = await this.#openTemp(path, folder, key);
     try {
       const hash = createHash("sha256");
       let sizeBytes = 0;
@@ -299,6 +319,23 @@ export class DirectoryStore implements Store {
     }
   }
 
+  async #openTemp(path: string, folder: string, key: string): Promise<fs.FileHandle> {
+    if (this.#folders.has(folder)) {
+      try {
+        return await fs.open(path, "wx", (await this.#modesHere()).file);
+      } catch (error) {
+        // Somebody has removed the folder meanwhile, or its disk was unmounted.
+        if (!isMissing(error)) throw directoryError(error, this.#place("store", key));
+      }
+    }
+    await this.#makeFolder(folder, key);
+    await this.#sweep(folder, key);
+    const file = await this.#try("store", key, fs.open(path, "wx", (await this.#modesHere()).file));
+    if (this.#folders.size >= MOST_FOLDERS) this.#folders.clear();
+    this.#folders.add(folder);
+    return file;
+  }
+
   /** Gives a finished file its lasting name; false when the name is taken. */
   async #nameFile(tempPath: string, path: string, key: string): Promise<boolean> {
     try {
@@ -330,17 +367,7 @@ export class DirectoryStore implements Store {
    * that is not mounted must not fill the disk below the mount point.
    */
   async #makeFolder(folder: string, key: string): Promise<void> {
-    await this.#mount.requireFor("store");
-    try {
-      await fs.mkdir(this.#root, { mode: PRIVATE.folder });
-      await this.#syncFolder(dirname(this.#root), key);
-    } catch (error) {
-      if (error instanceof StoreError) throw error;
-      // For the root of the file system macOS says EISDIR.
-      if (errorCode(error) !== "EEXIST" && errorCode(error) !== "EISDIR") {
-        throw directoryError(error, { ...this.#place("store", key), path: this.#root });
-      }
-    }
+    if (!await this.#mount.requireFor("store")) await this.#makeRoot(key);
     await this.#try("store", key, this.#mount.mark());
     const made = await this.#try(
       "store",
@@ -353,6 +380,30 @@ export class DirectoryStore implements Store {
     }
   }
 
+  async #makeRoot(key: string): Promise<void> {
+    try {
+      await fs.mkdir(this.#root, { mode: PRIVATE.folder });
+      await this.#syncFolder(dirname(this.#root), key);
+    } catch (error) {
+      if (error instanceof StoreError) throw error;
+      // For the root of the file system macOS says EISDIR.
+      if (errorCode(error) !== "EEXIST" && errorCode(error) !== "EISDIR") {
+        throw directoryError(error, { ...this.#place("store", key), path: this.#root });
+      }
+    }
+  }
+
+  /** Makes the names of chunks outlive a power cut, before something is named that speaks of them. */
+  async #syncChunks(folder: string, key: string): Promise<void> {
+    if (!this.#unsynced.delete(folder)) return;
+    try {
+      await this.#syncFolder(folder, key);
+    } catch (error) {
+      this.#unsynced.add(folder);
+      throw error;
+    }
+  }
+
   /** What files and folders may be to others, as the bucket folder has it; that is there by now. */
   async #modesHere(): Promise<typeof PRIVATE | typeof SHARED> {
     if (this.#modes !== undefined) return this.#modes;
@@ -360,8 +411,32 @@ export class DirectoryStore implements Store {
     return this.#modes = (mode & SETGID) === 0 ? PRIVATE : SHARED;
   }
 
-  /** Makes the names in a folder outlive a power cut. */
+  /** Makes the names in a folder outlive a power cut: one sync for all that ask for it while another one is under way. */
   async #syncFolder(folder: string, key: string): Promise<void> {
+    const syncs = this.#syncs.get(folder);
+    if (syncs === undefined) {
+      const own: FolderSyncs = { running: this.#syncFolderNow(folder, key), next: undefined };
+      this.#syncs.set(folder, own);
+      try {
+        return await own.running;
+      } finally {
+        if (own.next === undefined) this.#syncs.delete(folder);
+      }
+    }
+    // What is under way may have begun before the name was there.
+    await (syncs.next ??= (async () => {
+      await syncs.running.catch(() => {});
+      syncs.running = this.#syncFolderNow(folder, key);
+      syncs.next = undefined;
+      try {
+        await syncs.running;
+      } finally {
+        if (syncs.next === undefined) this.#syncs.delete(folder);
+      }
+    })());
+  }
+
+  async #syncFolderNow(folder: string, key: string): Promise<void> {
     if (process.platform === "win32") return; // Windows opens no folders and needs none of this.
     let handle: fs.FileHandle;
     try {
@@ -400,8 +475,6 @@ export class DirectoryStore implements Store {
 
   /** Removes what a process that was killed more than a day ago has left in a folder. */
   async #sweep(folder: string, key: string): Promise<void> {
-    if (this.#swept === folder) return;
-    this.#swept = folder;
     for (const name of await this.#try("store", key, fs.readdir(folder))) {
       if (!TEMP_NAME.test(name)) continue;
       const path = join(folder, name);

@@ -496,7 +496,9 @@ Deno.test("backup() stops asking, in all tasks, when CouchDB refuses the login m
   const refused = fake.requests.slice(before).filter(({ status }) => status === 401);
   // CouchDB locks an address out after five failed logins.
   assert(refused.length <= 4, `${refused.length} refused requests`);
-  assertEquals(fake.requests.at(-1)?.number, refused.at(-1)?.number, "nothing was asked for afterwards");
+  // The one before it, which was in hand, is still completed.
+  const later = fake.requests.slice(before).filter(({ number }) => number > refused.at(-1)!.number);
+  assertEquals(later.filter(({ database }) => database !== "a"), [], "no other database was asked for afterwards");
 });
 
 Deno.test("backup() stops storing when the store refuses every further database, and says why for each", async () => {
@@ -511,7 +513,8 @@ Deno.test("backup() stops storing when the store refuses every further database,
       return Promise.reject(new StoreError(message, { code: "NoSuchBucket" }, { hint: "Create it" }));
     },
   });
-  const report = await place.run([{}], { context: { repository: repositoryOf(store) } });
+  // With more requests at a time both databases are in hand when the first one meets it.
+  const report = await place.run([{ parallel: 1 }], { context: { repository: repositoryOf(store) } });
   assertEquals(exitCodeOfReport(report), 11);
   assertEquals(created, 1);
   for (const one of report.tasks[0]!.databases) {
@@ -603,6 +606,31 @@ Deno.test("backup() has as many chunks in hand as the task says, and no more", a
     });
     await place.runOne("a", { task: { chunk: 5, parallel }, context: { repository: repositoryOf(store) } });
     assertEquals(most, parallel);
+  }
+});
+
+Deno.test("backup() reads the next database while the last one is written, but not where a task waits between them", async () => {
+  for (const [delaySeconds, overlaps] of [[0, true], [0.01, false]] as const) {
+    await using place = await Place.make();
+    const { fake } = place;
+    for (const name of ["a", "b"]) await createDatabase(fake, name, idsOf(3));
+    const isRead = () => fake.requests.some(({ database, endpoint }) => database === "b" && endpoint === "_bulk_get");
+    let wasRead: boolean | undefined;
+    const store = placeStore(place, {
+      create: async (keys, body, options) => {
+        if (Array.isArray(keys) && keys[0].includes("/a/manifest-")) {
+          const untilMs = performance.now() + (overlaps ? 5000 : 100);
+          while (!isRead() && performance.now() < untilMs) await new Promise((resolve) => setTimeout(resolve, 5));
+          wasRead = isRead();
+        }
+        return await place.store.create(keys, body, options);
+      },
+    });
+    const report = await place.run([{ delaySeconds, parallel: 1 }], { context: { repository: repositoryOf(store) } });
+    assertEquals([report.ok, wasRead], [true, overlaps]);
+    assertEquals(report.tasks[0]!.databases.map(({ database }) => database), ["a", "b"]);
+    await place.expectExact("a");
+    await place.expectExact("b");
   }
 });
 

@@ -23,7 +23,7 @@ Deno.test("backup() of an unchanged database is a manifest whose parent is the l
     assertEquals([report.chunks, report.compressed_bytes], [0, 0]);
     const asked = place.fake.requests.slice(since).map(({ endpoint }) => endpoint);
     assertEquals(asked.filter((endpoint) => endpoint === "_changes" || endpoint === "_bulk_get"), ["_changes"]);
-    const folder = place.backups.folder.replace("03", `0${day}`);
+    const folder = place.backups.folder.replace("/03/", `/0${day}/`);
     const files = await filesOf(folder);
     assertEquals(files.filter((name) => !name.startsWith("manifest")), [], `${files}`);
     const manifest = JSON.parse(await Deno.readTextFile(`${folder}/manifest.json`));
@@ -78,7 +78,7 @@ Deno.test("backup() keeps each restore point of a chain: re-creations, conflicts
   const deleted = [ids[7]!, ids[8]!, "conflicted"];
   const save = async (kind: "full" | "incremental", day: number) => {
     const report = await place.expectRun({ kind }, { day });
-    const [name] = (await filesOf(place.backups.folder.replace("03", `0${day}`))).filter((one) =>
+    const [name] = (await filesOf(place.backups.folder.replace("/03/", `/0${day}/`))).filter((one) =>
       /^manifest-/.test(one)
     );
     points.push({ path: `2026/01/0${day}/couchdb/db/${name}`, expected: await place.leaves(deleted) });

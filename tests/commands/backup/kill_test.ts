@@ -4,12 +4,11 @@
  */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { gunzipSync } from "node:zlib";
 import type { Checkpoint } from "../../../src/archive/manifest.ts";
 import { createDatabase, idsOf } from "../../couchdb/impatient_client.ts";
 import { type FakeCouchDb, startFakeCouchDb } from "../../fakes/couchdb.ts";
 import { compareLeafRevisions, readAllLeafRevisions } from "../../leaf_revisions.ts";
-import { filesOf, leafRevisionsOf, manifestOf, readBackup } from "../../read_archive.ts";
+import { decompressed, filesOf, leafRevisionsOf, manifestOf, readBackup } from "../../read_archive.ts";
 import { until } from "../../until.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../../main.ts", import.meta.url));
@@ -78,7 +77,7 @@ class Scene {
     const names = (await filesOf(this.folder)).filter((name) => /^checkpoint-/.test(name));
     const checkpoints = names.map((name): Checkpoint => JSON.parse(Deno.readTextFileSync(`${this.folder}/${name}`)));
     const [last] = checkpoints.sort((a, b) => a.saved_at < b.saved_at ? 1 : -1);
-    const texts = (last?.chunks ?? []).map(({ name }) => gunzipSync(Deno.readFileSync(`${this.folder}/${name}`)));
+    const texts = (last?.chunks ?? []).map(({ name }) => decompressed(Deno.readFileSync(`${this.folder}/${name}`)));
     return new Set(texts.flatMap((text) => [...leafRevisionsOf(text.toString()).keys()]));
   }
 

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { describeFleet } from "../../../src/cli/restore_all.ts";
 import { exitCodeOfFleet, type FleetReport } from "../../../src/commands/restore/fleet_report.ts";
+import type { FleetRequest } from "../../../src/commands/restore/fleet.ts";
 import { ArchiveError, EXIT, UsageError } from "../../../src/errors.ts";
 import { couchOk } from "../../couch_request.ts";
 import { setUpFleet } from "./fleet_setup.ts";
@@ -100,6 +101,42 @@ Deno.test("restore --all restores what is matched, under the names of --map, and
   const before = await setup.state(["account/003/x"]);
   const after = await setup.state(["copy/003"]);
   assertEquals([...before.values()], [...after.values()]);
+});
+
+Deno.test("restore --all refuses a --match or a --map that meets nothing, beside others that do", async () => {
+  await using setup = await setUpFleet(3);
+  const session = await setup.open();
+  await session.backup();
+  await setup.drop();
+  const all = (request: Partial<FleetRequest>) => () => session.restoreAll({ path: "latest", ...request });
+  const match = ["media.*", "acount.*"];
+  const error = await assertRejects(all({ match }), ArchiveError, 'a database that "acount.*" matches');
+  assertEquals(error.message.includes("media"), false);
+  const map = ["media(.*)=copy$1", "acount(.*)=copy-$1"];
+  await assertRejects(all({ map }), UsageError, '--map "acount(.*)=copy-$1" matches none of them');
+  const databases = await couchOk(setup.server, "GET /_all_dbs");
+  assertEquals(databases.json.filter((name: string) => !name.startsWith("_")), []);
+  const excluded = await session.restoreAll({ path: "latest", match, exclude: ["acount.*"] });
+  assertEquals([excluded.ok, excluded.databases.length], [true, 1]);
+});
+
+Deno.test("restore --all says that a database which it had restored has fewer documents now, and ends with 3", async () => {
+  await using setup = await setUpFleet(3);
+  const session = await setup.open();
+  await session.backup();
+  await setup.drop();
+  assertEquals((await session.restoreAll({ path: "latest" })).ok, true);
+  assertEquals((await session.restoreAll({ path: "latest" })).ok, true);
+  const [emptied] = setup.names as [string];
+  const name = encodeURIComponent(emptied);
+  const { rows } = (await couchOk(setup.server, `GET /${name}/_all_docs`)).json;
+  for (const { id, value } of rows) await couchOk(setup.server, `DELETE /${name}/${id}?rev=${value.rev}`);
+  const report = await session.restoreAll({ path: "latest" });
+  assertEquals([report.ok, exitCodeOfFleet(report), statuses(report).already], [false, EXIT.partial, 3]);
+  const [one, ...others] = report.databases;
+  assertEquals([one!.database, one!.fewer?.restored, one!.fewer?.there], [emptied, rows.length, 0]);
+  assertEquals(others.map(({ fewer }) => fewer), [undefined, undefined]);
+  assertStringIncludes(describeFleet(report), `NOT RESTORED AGAIN: ${emptied}: it had ${rows.length} documents when `);
 });
 
 Deno.test("restore --all takes the newest backups of a moment, and leaves out what the run before it did not have any more", async () => {

@@ -1,4 +1,4 @@
-import { assertEquals, assertGreater, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertGreater, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { shortRun } from "../../../src/archive/layout.ts";
 import { sumChunks } from "../../../src/archive/manifest.ts";
@@ -65,7 +65,8 @@ for (const chunk of [undefined, 7]) {
       return (json.rows as { id: string; value: { rev: string } }[]).map(({ id, value }) => [id, value.rev]);
     };
     assertEquals(await winners("new/one"), await winners("a/b"));
-    const { seconds: _seconds, ...rest } = report;
+    const { seconds: _seconds, finished_at, ...rest } = report;
+    assert(Math.abs(Date.parse(finished_at ?? "") - Date.now()) < 3_600_000, `${finished_at}`);
     assertEquals(rest, {
       ok: true,
       database: "new/one",
@@ -299,7 +300,7 @@ for (const { what, names, harm } of DAMAGES) {
 
 Deno.test("restore() writes nothing of a large chunk whose end is damaged, with a manifest and without", async () => {
   await using setup = await setUpRestore();
-  const { server, couch, store, root, context } = setup;
+  const { server, couch, store, root, context, log } = setup;
   await couchOk(server, "PUT /old");
   const docs = Array.from({ length: 1200 }, (_, number) => ({ _id: `doc-${number}`, _rev: "1-a" }));
   await couchOk(server, "POST /old/_bulk_docs", { new_edits: false, docs });
@@ -309,6 +310,9 @@ Deno.test("restore() writes nothing of a large chunk whose end is damaged, with 
     return bytes;
   });
   await assertRejects(() => restore(context, { database: "new", path: folder }), ArchiveError, "0000000.json.gz");
+  // The same once more would end at the same chunk.
+  const early = log.lines.find(({ event }) => event.startsWith("restore ends early"));
+  assertStringIncludes(String(early?.fields.hint), "--into-existing --salvage brings back what is whole");
   for (const name of ["manifest.json", manifestName]) await Deno.remove(join(root, folder, name));
   await assertRejects(() => restore(context, { database: "newer", path: folder }), ArchiveError, "0000000.json.gz");
   assertEquals(server.requestsTo("_bulk_docs").filter(({ database }) => database !== "old"), []);

@@ -147,6 +147,10 @@ Deno.test("directoryError() names the code, its meaning and what to do", () => {
     assertStringIncludes(error.message, 'Cannot store "a/b" in "file:///mnt/usb"');
   }
   assertStringIncludes(directoryError(new Error("strange"), place).message, "unknown, strange");
+  const kept = new Error('Requires all access to "/proc/x", run again with the --allow-all flag');
+  const { message } = directoryError(kept, place);
+  assertStringIncludes(message, 'Deno keeps programs from "/proc/x": choose a path outside /proc, /sys and /dev');
+  assert(!message.includes("--allow-all"), message);
 });
 
 for (const code of ["EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "ENOTTY", "ENOENT"]) {
@@ -197,6 +201,62 @@ Deno.test("DirectoryStore takes no write for done that was not: one of no bytes,
     } finally {
       await given.close();
     }
+  }
+});
+
+Deno.test("DirectoryStore syncs a chunk's name before it names what speaks of it, and not for each chunk", async () => {
+  const synced: string[] = [];
+  const given = await openDirectory({
+    sync: async (handle) => {
+      synced.push((await handle.stat()).isDirectory() ? "folder" : "file");
+    },
+  });
+  const body = () => pieces(new Uint8Array(10));
+  try {
+    await given.store.create(["f/manifest"], body());
+    synced.length = 0;
+    for (const name of ["0", "1", "2"]) await given.store.create([`f/${name}`], body(), { kind: "chunk" });
+    assertEquals(synced, ["file", "file", "file"]);
+    synced.length = 0;
+    await given.store.create(["f/manifest-2"], body());
+    assertEquals(synced, ["file", "folder", "folder"], "the chunks' names, then its own");
+    synced.length = 0;
+    await given.store.replace("f/manifest", new Uint8Array(3));
+    assertEquals(synced, ["file", "folder"]);
+  } finally {
+    await given.close();
+  }
+});
+
+Deno.test("DirectoryStore syncs a folder once for all who ask while another sync of it is under way, and not too early", async () => {
+  let folders = 0;
+  const given = await openDirectory({
+    sync: async (handle) => {
+      if (!(await handle.stat()).isDirectory()) return;
+      folders++;
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    },
+  });
+  try {
+    await given.store.create(["f/a"], pieces(new Uint8Array(10)));
+    folders = 0;
+    const names = Array.from({ length: 10 }, (_, n) => `f/${n}`);
+    await Promise.all(names.map((name) => given.store.create([name], pieces(new Uint8Array(10)))));
+    assert(folders >= 2 && folders < 10, `${folders} syncs`);
+  } finally {
+    await given.close();
+  }
+});
+
+Deno.test("DirectoryStore makes a folder anew that somebody has removed meanwhile", async () => {
+  const given = await openDirectory();
+  try {
+    await given.store.create(["f/a"], pieces(new Uint8Array(10)));
+    await Deno.remove(`${given.root}/f`, { recursive: true });
+    await given.store.create(["f/b"], pieces(new Uint8Array(10)));
+    assertEquals((await listAll(given.store, "f")).map(({ name }) => name), ["b"]);
+  } finally {
+    await given.close();
   }
 });
 

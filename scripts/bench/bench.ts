@@ -1,0 +1,424 @@
+/**
+ * Speed and memory, as ratios against peers in one run on one machine: every row of docs/performance.md.
+ *
+ *   deno task bench [--json FILE] [--pinned] [--only WORD]
+ *
+ * What needs no server is always measured; the rest needs COUCHDB_URL, such as http://admin:secret@127.0.0.1:5984, where it
+ * makes and deletes databases named bench_…. COUCHBACKUP, the command of a couchbackup 2.11 (`couchbackup`, called with
+ * `--url URL --db NAME`), and REFERENCE_SCRIPT, a command that backs the database $1 up in the reference script's way, add
+ * those peers. `--pinned` keeps CouchDB on the first core and everything else on the second, as if on two machines; it needs
+ * COUCHDB_PID, the process id of CouchDB's `beam.smp`. `--only` takes a part of a group's name: backup, small, memory,
+ * databases, increment, restore, start, pure; FILE then keeps the rows of the others.
+ *
+ * Needs curl, GNU time and lscpu, and taskset where pinned. Smaller for a try: BENCH_DOCUMENTS (100000), BENCH_ROUNDS (5),
+ * BENCH_SMALL_DOCUMENTS (1000000), BENCH_LARGE_DOCUMENTS (0: not measured), BENCH_DATABASES (1000), BENCH_MEDIUM_DATABASES (200).
+ */
+import { parseArgs } from "node:util";
+import { gzip } from "../../src/codec/gzip.ts";
+import { BULK_GET_SHAPE, DocumentScanner, Found } from "../../src/json/scan.ts";
+import { BenchServer, CHUNK, curlBackup, curlDatabases, curlRestore, curlRestoreAll, record } from "./couchdb.ts";
+import { type Measure, type Row, Rows, run } from "./measure.ts";
+
+const DOCUMENTS = fromEnv("BENCH_DOCUMENTS", 100_000);
+const SMALL_DOCUMENTS = fromEnv("BENCH_SMALL_DOCUMENTS", 1_000_000);
+const LARGE_DOCUMENTS = fromEnv("BENCH_LARGE_DOCUMENTS", 0);
+const DATABASES = fromEnv("BENCH_DATABASES", 1000);
+const MEDIUM_DATABASES = fromEnv("BENCH_MEDIUM_DATABASES", 200);
+const MEDIUM_DOCUMENTS = fromEnv("BENCH_MEDIUM_DOCUMENTS", 10_000);
+const ROUNDS = fromEnv("BENCH_ROUNDS", 5);
+
+const { values: flags } = parseArgs({
+  args: Deno.args,
+  options: { json: { type: "string" }, only: { type: "string" }, pinned: { type: "boolean", default: false } },
+});
+const root = new URL("../../", import.meta.url).pathname;
+const folder = await Deno.makeTempDir({ prefix: "couchdb-backup-bench-" });
+const prefix = flags.pinned ? ["taskset", "-c", "1"] : [];
+const peer = { folder, prefix };
+const rows = new Rows();
+/** How many bucket folders there have been; the last one is in use. */
+let buckets = 0;
+
+function fromEnv(name: string, value: number): number {
+  return Number(Deno.env.get(name) ?? value);
+}
+
+interface Group {
+  name: string;
+  /** What it says when there is no CouchDB. */
+  row: string;
+  measure: (server: BenchServer) => Promise<void>;
+}
+
+const GROUPS: Group[] = [
+  { name: "backup", row: "backup / curl", measure: benchBackup },
+  { name: "small", row: `CPU for ${SMALL_DOCUMENTS} documents of 285 bytes`, measure: benchSmall },
+  { name: "memory", row: "peak memory", measure: benchMemory },
+  { name: "databases", row: `${DATABASES} databases of 10 documents / one curl process`, measure: benchDatabases },
+  { name: "increment", row: "incremental / full", measure: benchIncrements },
+  { name: "restore", row: "restore / 4 parallel curl posts", measure: benchRestore },
+];
+
+async function bench(): Promise<void> {
+  try {
+    if (flags.pinned) await pinCouchDb();
+    const isWanted = (name: string) => flags.only === undefined || name.includes(flags.only);
+    if (isWanted("pure")) await benchPure();
+    const url = Deno.env.get("COUCHDB_URL");
+    for (const { row, measure } of GROUPS.filter(({ name }) => isWanted(name))) {
+      if (url === undefined) rows.missing({ name: row, unit: "" }, "COUCHDB_URL is not set");
+      else await measure(new BenchServer(new URL(url)));
+    }
+    if (isWanted("start")) await benchStart();
+    if (flags.json !== undefined) await write(flags.json);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+/** Writes the rows; with `--only`, beside those that the file has of other groups. */
+async function write(path: string): Promise<void> {
+  const kept: Row[] = [];
+  if (flags.only !== undefined) {
+    const text = await Deno.readTextFile(path).catch((error) => {
+      if (error instanceof Deno.errors.NotFound) return '{"rows":[]}';
+      throw error;
+    });
+    const { rows: before } = JSON.parse(text) as { rows: Row[] };
+    kept.push(...before.filter(({ name }) => !rows.rows.some((row) => row.name === name)));
+  }
+  await Deno.writeTextFile(path, `${JSON.stringify(await result([...kept, ...rows.rows]), null, 2)}\n`);
+}
+
+async function result(all: readonly Row[]) {
+  const { stdout } = await new Deno.Command("lscpu").output();
+  const cpu = /^Model name:\s*(.*)$/m.exec(new TextDecoder().decode(stdout))?.[1];
+  return {
+    date: new Date().toISOString().slice(0, 10),
+    machine: { cpu, cores: navigator.hardwareConcurrency, load: Deno.loadavg()[0] },
+    deno: Deno.version.deno,
+    isPinned: flags.pinned,
+    sizes: { DOCUMENTS, SMALL_DOCUMENTS, LARGE_DOCUMENTS, DATABASES, MEDIUM_DATABASES, MEDIUM_DOCUMENTS, ROUNDS },
+    rows: all,
+  };
+}
+
+async function pinCouchDb(): Promise<void> {
+  const pid = Deno.env.get("COUCHDB_PID");
+  if (pid === undefined) throw new Error("--pinned needs COUCHDB_PID, the process id of CouchDB's beam.smp");
+  const { code, stderr } = await new Deno.Command("taskset", { args: ["-a", "-c", "-p", "0", pid] }).output();
+  if (code !== 0) throw new Error(`CouchDB cannot be pinned: ${new TextDecoder().decode(stderr)}`);
+}
+
+async function benchPure(): Promise<void> {
+  rows.heading("Pure: on the rows of one-KB documents");
+  const found = Array.from({ length: 20_000 }, (_, n) => `{"id":"${n}","docs":[{"ok":${record(n)}}]}`);
+  const bytes = new TextEncoder().encode(`{"results":[${found.join(",")}]}`);
+  const megabytes = bytes.length / 1e6;
+  const scan = await rates(megabytes, () => {
+    const scanner = new DocumentScanner(BULK_GET_SHAPE);
+    for (let at = 0; at < bytes.length; at += 65_536) {
+      scanner.push(bytes.subarray(at, at + 65_536));
+      while (scanner.next() !== Found.Nothing);
+    }
+    scanner.finish();
+  });
+  const parse = await rates(megabytes, () => void JSON.parse(new TextDecoder().decode(bytes)));
+  const compress = await rates(megabytes, async () => {
+    for await (const _ of gzip(new Blob([bytes]).stream())); // the bytes are not kept
+  });
+  rows.add({ name: "scanner", unit: "MB/s", values: scan });
+  rows.add({ name: "JSON.parse of the whole", unit: "MB/s", values: parse });
+  rows.add({ name: "gzip", unit: "MB/s", values: compress });
+}
+
+async function rates(megabytes: number, work: () => void | Promise<void>): Promise<number[]> {
+  const found: number[] = [];
+  for (let round = 0; round < 5; round++) {
+    const started = performance.now();
+    await work();
+    found.push(megabytes / ((performance.now() - started) / 1000));
+  }
+  return found;
+}
+
+/** The row of a ratio, from pairs of the same round. */
+function ratio(
+  name: string,
+  wanted: { must: number; goal: number; isRate?: boolean },
+  sides: Record<string, number[]>,
+) {
+  const [above, below] = Object.values(sides);
+  rows.add({ name, unit: "", values: above!.map((value, round) => value / below![round]!), ...wanted, behind: sides });
+}
+
+const seconds = (measures: readonly Measure[]) => measures.map((measure) => measure.seconds);
+const cpu = (measures: readonly Measure[]) => measures.map(({ cpuSeconds }) => cpuSeconds);
+const peak = (measures: readonly Measure[]) => measures.map(({ peakMb }) => peakMb);
+
+async function benchBackup(server: BenchServer): Promise<void> {
+  rows.heading(`${DOCUMENTS} documents of one KB, chunk ${CHUNK}, medians of ${ROUNDS} pairs`);
+  await server.fill("bench_docs", DOCUMENTS);
+  const couchbackup = Deno.env.get("COUCHBACKUP");
+  const reference = Deno.env.get("REFERENCE_SCRIPT");
+  const hasZstd = await hasKey("compression");
+  const measured: Record<string, Measure[]> = {};
+  const note = async (name: string, measure: Promise<Measure>) => (measured[name] ??= []).push(await measure);
+  for (let round = 0; round < ROUNDS; round++) {
+    await note("curl", curlBackup(server, "bench_docs", peer));
+    await note("gzip", backup(server, "bench_docs"));
+    await note("gzip floor", floor(server, "gzip", 4));
+    if (hasZstd) {
+      await note("zstd", backup(server, "bench_docs", { compression: "zstd" }));
+      await note("zstd floor", floor(server, "zstd", 1));
+    }
+    if (couchbackup !== undefined) {
+      const args = ["--url", server.auth, "--db", "bench_docs"];
+      await note("couchbackup", run([...prefix, ...couchbackup.split(" "), ...args], { folder }));
+    }
+    if (reference !== undefined) {
+      await note("reference", run([...prefix, "sh", "-c", reference, "sh", "bench_docs"], { folder }));
+    }
+  }
+  const of = (name: string) => measured[name] ?? [];
+  ratio("backup / curl", { must: 1.12, goal: 1 }, { backup: seconds(of("gzip")), curl: seconds(of("curl")) });
+  const zstd = { name: "backup with zstd / curl", unit: "" as const, must: 1.05, goal: 0.95 };
+  if (!hasZstd) rows.missing(zstd, "there is no zstd yet");
+  else ratio(zstd.name, zstd, { backup: seconds(of("zstd")), curl: seconds(of("curl")) });
+  const cpuSides = { "own CPU": cpu(of("gzip")), floor: cpu(of("gzip floor")) };
+  ratio("own CPU / the floor, gzip 4", { must: 1.45, goal: 1.15 }, cpuSides);
+  const zstdCpu = { name: "own CPU / the floor, zstd 1", unit: "" as const, must: 2.1, goal: 1.5 };
+  if (!hasZstd) rows.missing(zstdCpu, "there is no zstd yet");
+  else ratio(zstdCpu.name, zstdCpu, { "own CPU": cpu(of("zstd")), floor: cpu(of("zstd floor")) });
+  const other = { name: "couchbackup / backup", unit: "" as const, must: 1.3, goal: 1.6, isRate: true };
+  if (couchbackup === undefined) rows.missing(other, "COUCHBACKUP is not set");
+  else ratio(other.name, other, { couchbackup: seconds(of("couchbackup")), backup: seconds(of("gzip")) });
+  if (reference !== undefined) {
+    const sides = { reference: seconds(of("reference")), backup: seconds(of("gzip")) };
+    ratio("reference script / backup", { must: 3.5, goal: 4, isRate: true }, sides);
+  }
+  rows.add({ name: "peak memory, in chunks", unit: "MB", values: peak(of("gzip")), must: 120, goal: 100 });
+  const one = [];
+  for (let round = 0; round < Math.min(ROUNDS, 3); round++) {
+    one.push(await backup(server, "bench_docs", { chunk: null }));
+  }
+  rows.add({ name: "peak memory, in one request", unit: "MB", values: peak(one), must: 120, goal: 100 });
+  await server.remove("bench_docs");
+}
+
+async function benchSmall(server: BenchServer): Promise<void> {
+  rows.heading(`${SMALL_DOCUMENTS} documents of 285 bytes`);
+  await server.fill("bench_small", SMALL_DOCUMENTS, { isSmall: true });
+  const measures = [];
+  for (let round = 0; round < Math.min(ROUNDS, 3); round++) measures.push(await backup(server, "bench_small"));
+  const name = `CPU for ${SMALL_DOCUMENTS} documents of 285 bytes`;
+  const share = SMALL_DOCUMENTS / 1e6;
+  rows.add({ name, unit: "s", values: cpu(measures), must: 11 * share, goal: 8 * share });
+  rows.add({ name: "peak memory for them", unit: "MB", values: peak(measures), must: 120, goal: 100 });
+  await server.remove("bench_small");
+}
+
+async function benchMemory(server: BenchServer): Promise<void> {
+  if (LARGE_DOCUMENTS > 0) {
+    rows.heading(`${LARGE_DOCUMENTS} documents of 285 bytes: peak memory`);
+    await server.fill("bench_large", LARGE_DOCUMENTS, { isSmall: true });
+    const wanted = { unit: "MB" as const, must: 120, goal: 100 };
+    rows.add({ name: "in chunks", values: peak([await backup(server, "bench_large")]), ...wanted });
+    rows.add({
+      name: "in one request",
+      values: peak([await backup(server, "bench_large", { chunk: null })]),
+      ...wanted,
+    });
+    rows.add({
+      name: "16 in parallel",
+      values: peak([await backup(server, "bench_large", { parallel: 16 })]),
+      ...wanted,
+    });
+    await server.remove("bench_large");
+  }
+  rows.heading("An attachment of 200 MB: peak memory");
+  await server.fill("bench_attachment", 10);
+  const bytes = crypto.getRandomValues(new Uint8Array(65_536));
+  const url = `${server.base}/bench_attachment/large/file`;
+  const headers = {
+    authorization: `Basic ${btoa(`${server.login}:${server.password}`)}`,
+    "content-type": "application/octet-stream",
+  };
+  const body = ReadableStream.from(Array.from({ length: 3200 }, () => bytes));
+  const response = await fetch(url, { method: "PUT", headers, body });
+  if (!response.ok) throw new Error(`CouchDB answered ${response.status}: ${await response.text()}`);
+  await response.body?.cancel();
+  const measure = await backup(server, "bench_attachment");
+  rows.add({ name: "with an attachment of 200 MB", unit: "MB", values: [measure.peakMb], must: 120, goal: 100 });
+  await server.remove("bench_attachment");
+}
+
+async function benchDatabases(server: BenchServer): Promise<void> {
+  rows.heading(`${DATABASES} databases of 10 documents`);
+  const names = numbered("bench_many", DATABASES);
+  for (const name of names) await server.fill(name, 10);
+  const measured: Measure[] = [];
+  const curl: Measure[] = [];
+  const unchanged: Measure[] = [];
+  for (let round = 0; round < Math.min(ROUNDS, 3); round++) {
+    curl.push(await curlDatabases(server, names, peer));
+    measured.push(await backup(server, "bench_many_.*"));
+    const task = { incremental: true };
+    await backup(server, "bench_many_.*", task);
+    unchanged.push(await backup(server, "bench_many_.*", task, { isNew: false }));
+  }
+  const wanted = { must: 0.9, goal: 0.7 };
+  ratio(`${DATABASES} databases / one curl process making six requests each`, wanted, {
+    backup: seconds(measured),
+    curl: seconds(curl),
+  });
+  ratio(`${DATABASES} databases, nothing changed / full`, { must: 0.7, goal: 0.6 }, {
+    unchanged: seconds(unchanged),
+    full: seconds(measured),
+  });
+  const fleet: Measure[] = [];
+  const fleetCurl: Measure[] = [];
+  for (let round = 0; round < Math.min(ROUNDS, 3); round++) {
+    fleetCurl.push(await curlRestoreAll(server, names, peer));
+    await removeAll(server, names);
+    fleet.push(await program(["restore", "--all", "latest", "--match", "bench_many_.*", `${folder}/config.yaml`]));
+    if (round + 1 < Math.min(ROUNDS, 3)) await removeAll(server, names);
+  }
+  ratio(`restore --all, ${DATABASES} databases / the same requests by one curl process`, { must: 1, goal: 0.8 }, {
+    restore: seconds(fleet),
+    curl: seconds(fleetCurl),
+  });
+  for (const name of names) await server.remove(name);
+}
+
+async function removeAll(server: BenchServer, names: readonly string[]): Promise<void> {
+  for (const name of names) await server.remove(name);
+}
+
+async function benchIncrements(server: BenchServer): Promise<void> {
+  rows.heading(`${MEDIUM_DATABASES} databases of ${MEDIUM_DOCUMENTS} documents, one in a hundred changed`);
+  const names = numbered("bench_medium", MEDIUM_DATABASES);
+  for (const name of names) await server.fill(name, MEDIUM_DOCUMENTS, { isSmall: true });
+  const task = { incremental: true };
+  const full = await backup(server, "bench_medium_.*", task);
+  for (const name of names.filter((_, n) => n % 100 === 0)) await server.change(name, MEDIUM_DOCUMENTS, 100);
+  const increment = await backup(server, "bench_medium_.*", task, { isNew: false });
+  ratio(`${MEDIUM_DATABASES} databases, 1 % of them changed, incremental / full`, { must: 0.15, goal: 0.05 }, {
+    incremental: [increment.seconds],
+    full: [full.seconds],
+  });
+  for (const name of names) await server.remove(name);
+
+  rows.heading(`One database of ${SMALL_DOCUMENTS} documents, one in a hundred changed`);
+  await server.fill("bench_small", SMALL_DOCUMENTS, { isSmall: true });
+  const all = await backup(server, "bench_small", task);
+  await server.change("bench_small", SMALL_DOCUMENTS, 100);
+  const part = await backup(server, "bench_small", task, { isNew: false });
+  ratio(`one database of ${SMALL_DOCUMENTS}, 1 % changed, incremental / full`, { must: 0.08, goal: 0.04 }, {
+    incremental: [part.seconds],
+    full: [all.seconds],
+  });
+  await server.remove("bench_small");
+}
+
+async function benchRestore(server: BenchServer): Promise<void> {
+  rows.heading(`Restore of ${DOCUMENTS} documents of one KB, medians of ${ROUNDS} pairs`);
+  await server.fill("bench_docs", DOCUMENTS);
+  await backup(server, "bench_docs");
+  const measured: Measure[] = [];
+  const curl: Measure[] = [];
+  for (let round = 0; round < ROUNDS; round++) {
+    curl.push(await curlRestore(server, DOCUMENTS, peer));
+    measured.push(
+      await program(["restore", "bench_restored", "latest/bench_docs", "--config", `${folder}/config.yaml`]),
+    );
+    await server.remove("bench_restored");
+  }
+  const sides = { restore: seconds(measured), curl: seconds(curl) };
+  ratio("restore / 4 parallel curl posts", { must: 1.1, goal: 1 }, sides);
+  rows.add({ name: "CPU for it", unit: "s", values: cpu(measured) });
+  rows.add({ name: "peak memory for it", unit: "MB", values: peak(measured), must: 120, goal: 100 });
+  await server.remove("bench_docs");
+}
+
+async function benchStart(): Promise<void> {
+  rows.heading("Start");
+  const found: number[] = [];
+  for (let round = 0; round < 2 * ROUNDS; round++) found.push(await timeToFirstRequest());
+  rows.add({ name: "start to the first request", unit: "ms", values: found, must: 110, goal: 60 });
+}
+
+async function timeToFirstRequest(): Promise<number> {
+  let arrived = 0;
+  const server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, () => {
+    arrived ||= performance.now();
+    return new Response('{"error":"unauthorized","reason":"a benchmark"}', { status: 401 });
+  });
+  const config = `${folder}/start.yaml`;
+  const url = `http://127.0.0.1:${server.addr.port}`;
+  await Deno.writeTextFile(
+    config,
+    `database: {url: "${url}"}\ntask: {t: {databases: [a]}}\nbucket: file://${folder}/start\n`,
+  );
+  const [command = "", ...args] = [...programCommand(), "backup", config, "--quiet"];
+  const started = performance.now();
+  const { code } = await new Deno.Command(command, { args, stdout: "null", stderr: "null" }).output();
+  await server.shutdown();
+  if (code !== 10) throw new Error(`The program ended with ${code} where CouchDB refuses the login`);
+  return arrived - started;
+}
+
+function numbered(name: string, count: number): string[] {
+  return Array.from({ length: count }, (_, n) => `${name}_${String(n).padStart(4, "0")}`);
+}
+
+/** Backs up what the pattern selects, into a bucket folder of its own unless the last one is to be gone on with. */
+async function backup(
+  server: BenchServer,
+  pattern: string,
+  task: Record<string, unknown> = {},
+  { isNew = true } = {},
+): Promise<Measure> {
+  if (isNew) {
+    await Deno.remove(`${folder}/bucket-${buckets}`, { recursive: true }).catch(() => {}); // the first time there is none
+    // Another one: a bucket folder that is gone is taken for a disk that is not mounted.
+    buckets++;
+  }
+  const { chunk = CHUNK, ...others } = task;
+  const config = {
+    database: { url: server.base, login: server.login, password: server.password },
+    task: { bench: { databases: [pattern], ...chunk === null ? {} : { chunk }, ...others } },
+    bucket: `file://${folder}/bucket-${buckets}`,
+  };
+  // JSON is YAML.
+  await Deno.writeTextFile(`${folder}/config.yaml`, JSON.stringify(config));
+  return await program(["backup", `${folder}/config.yaml`]);
+}
+
+async function floor(server: BenchServer, codec: string, level: number): Promise<Measure> {
+  const out = `${folder}/floor`;
+  const permissions = ["--allow-net", "--allow-read", "--allow-write"];
+  const script = [Deno.execPath(), "run", "--quiet", "--no-check", ...permissions, `${root}scripts/bench/floor.ts`];
+  const measure = await run([...prefix, ...script, `${server.auth}/bench_docs`, out, codec, String(level)], { folder });
+  await Deno.remove(out, { recursive: true });
+  return measure;
+}
+
+/** Whether the config knows a task's key, so that what is not there yet is said and not measured. */
+async function hasKey(key: string): Promise<boolean> {
+  return (await Deno.readTextFile(`${root}config.sample.yaml`)).includes(`${key}:`);
+}
+
+/** The program as `deno task start` runs it. */
+function programCommand(): string[] {
+  const { tasks } = JSON.parse(Deno.readTextFileSync(`${root}deno.json`));
+  const [, ...args] = (tasks.start.command as string).split(" ");
+  return [...prefix, Deno.execPath(), ...args.map((arg) => arg === "main.ts" ? `${root}main.ts` : arg)];
+}
+
+function program(args: string[]): Promise<Measure> {
+  return run([...programCommand(), ...args, "--quiet"], { folder, env: { XDG_STATE_HOME: `${folder}/state` } });
+}
+
+await bench();
+if (rows.rows.length === 0) throw new Error(`There is no group "${flags.only}"`);

@@ -1,0 +1,73 @@
+/** `couchdb-backup test-restore [<config>]`: restores backups into scratch databases, and compares what came back. */
+import type { FaultyBackup } from "../commands/verify_all.ts";
+import { exitCodeOfTestRestore, type TestRestoreReport } from "../commands/test_restore/test_restore.ts";
+import { UsageError } from "../errors.ts";
+import { counted, formatCount, formatSeconds } from "../observe/figures.ts";
+import type { Command } from "./command.ts";
+import { withSession } from "./session.ts";
+
+export const command: Command = {
+  name: "test-restore",
+  usage: "[<config>] [--match PATTERN]… [--sample N]",
+  help: [
+    "Proves backups by restoring them: the newest backup of each database goes into a scratch database, every leaf revision",
+    "that CouchDB then answers is compared with the backup byte for byte, and the scratch database is dropped.",
+    "",
+    "It needs the right to create and delete databases, that of a server admin, and room for two of the databases. Its own",
+    "are called couchdb_backup_test_<run>_<number>; those that a killed run has left are dropped by the next one, after an",
+    "hour. It drops no other database. How it came out is kept for status and monitoring, but with --match.",
+    "Exit codes: 0 all came back as they were saved, 3 some did not, 10 CouchDB, 11 store, 12 a backup is damaged.",
+  ],
+  flags: [
+    { name: "match", value: "PATTERN", repeated: true, summary: "only databases whose whole name matches" },
+    { name: "sample", value: "N", summary: "so many databases, others each day until all have had their turn" },
+  ],
+  operands: { least: 0, most: 0 },
+
+  afterInterruption() {
+    return "Its scratch databases are dropped";
+  },
+
+  async run(call) {
+    const match = call.list("match");
+    const request = {
+      match: match.length === 0 ? undefined : match,
+      sample: readSample(call.text("sample")),
+    };
+    return await withSession(call, async (session) => {
+      const report = await session.testRestore(request);
+      call.print(report, () => describeTestRestore(report));
+      return exitCodeOfTestRestore(report);
+    });
+  },
+};
+
+function readSample(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  if (/^[1-9]\d{0,6}$/.test(text)) return Number(text);
+  throw new UsageError(`--sample "${text}" is no number of databases`, {
+    hint: "--sample 20 restores another twenty of them each day",
+  });
+}
+
+/** The report for people: what is wrong first. */
+export function describeTestRestore(report: TestRestoreReport): string {
+  const { backups, backups_in_all, documents, leaf_revisions, faulty, dropped, left_behind, seconds } = report;
+  const lines = faulty.flatMap(describeFaulty);
+  for (const { database, error } of left_behind) lines.push(`LEFT BEHIND: ${database}: ${error}`);
+  for (const database of dropped) lines.push(`dropped: ${database}, which a run that was killed had left`);
+  const of = backups === backups_in_all ? "" : ` of ${formatCount(backups_in_all)}`;
+  const outcome = faulty.length === 0
+    ? "all of them came back as they were saved"
+    : `${formatCount(faulty.length)} did NOT come back as they were saved`;
+  const compared = `${counted(documents, "document")}, ${counted(leaf_revisions, "leaf revision")}`;
+  lines.push(
+    `Restored ${formatCount(backups)}${of} ${backups_in_all === 1 ? "backup" : "backups"} for a test, ${outcome}: ` +
+      `${compared} compared in ${formatSeconds(seconds)}`,
+  );
+  return `${lines.join("\n")}\n`;
+}
+
+function describeFaulty({ database, path, problems }: FaultyBackup): string[] {
+  return [`NOT AS SAVED: ${database}: ${path}`, ...problems.map((problem) => `  ${problem}`)];
+}

@@ -1,0 +1,73 @@
+/**
+ * Who of a task's databases may make how many requests. In: how many there may be in all, and what each database needs as
+ * it goes along. Out: when the next database may begin, and the limit of each. Those that began earlier come first; a
+ * database begins as soon as those before it need fewer requests than there may be, as while its last chunk is stored and
+ * its manifest reaches the disk.
+ */
+
+/** So many databases are begun and not finished, for each request: one that needs no request is being written. */
+const DATABASES_A_REQUEST = 2;
+
+/** What a database is told, and tells. */
+export interface Place {
+  /** How many requests it may have in flight now. */
+  readonly limit: number;
+  /** It needs so many from now on; none: nothing is left but to write. */
+  needs(requests: number): void;
+  /** It is done. */
+  leave(): void;
+}
+
+/** Room for a number of requests. */
+export class Room {
+  readonly #requests: number;
+  readonly #mostPlaces: number;
+  /** What each database needs, in the order of their beginnings. */
+  readonly #needs: Map<object, number> = new Map();
+  #wake: (() => void) | undefined;
+
+  /** @param options.isShared Whether a database may begin before the one before it is done. */
+  constructor(requests: number, { isShared }: { isShared: boolean }) {
+    this.#requests = requests;
+    this.#mostPlaces = isShared ? DATABASES_A_REQUEST * requests : 1;
+  }
+
+  /**
+   * Waits until there is room for one more database.
+   *
+   * @param needs What it needs, as far as that is known: where it is not, no other begins until it is.
+   */
+  async enter(needs: number = this.#requests): Promise<Place> {
+    while (this.#needs.size >= this.#mostPlaces || this.#rest(undefined) < 1) {
+      await new Promise<void>((resolve) => this.#wake = resolve);
+    }
+    const key = {};
+    const rest = (place: object) => this.#rest(place);
+    const set = (requests: number) => {
+      this.#needs.set(key, Math.max(0, Math.min(requests, this.#requests)));
+      this.#wake?.();
+    };
+    set(needs);
+    return {
+      get limit() {
+        // One that is under way is not stopped by those before it that need more than they said.
+        return Math.max(1, rest(key));
+      },
+      needs: set,
+      leave: () => {
+        this.#needs.delete(key);
+        this.#wake?.();
+      },
+    };
+  }
+
+  /** What those before a place leave; before one that is to come: all of them. */
+  #rest(place: object | undefined): number {
+    let rest = this.#requests;
+    for (const [key, needs] of this.#needs) {
+      if (key === place) break;
+      rest -= needs;
+    }
+    return rest;
+  }
+}

@@ -1,0 +1,154 @@
+/**
+ * Compares what an archive holds with what CouchDB answers, byte for byte: every leaf revision with its history and its
+ * attachments. In: an archive and a database. Out: how much was compared, and what differs, a sentence each.
+ *
+ * Some hundred documents are in hand at a time, by the hash of each revision's bytes: neither side is ever held whole.
+ */
+import { createHash } from "node:crypto";
+import type { Archive } from "../../archive/archive.ts";
+import { DocumentReader, isLarge } from "../../archive/document_reader.ts";
+import { CHUNK_FORMAT } from "../../archive/formats.ts";
+import { revisionOf, walkDocuments, type WalkedDocument } from "../../archive/walk.ts";
+import { counted } from "../../counts.ts";
+import type { CouchClient } from "../../couchdb/client.ts";
+import { CouchError, isTransient } from "../../errors.ts";
+import { FramingError } from "../../json/scan.ts";
+
+/** Documents that CouchDB is asked for at a time, fewer where they are large. */
+const DOCUMENTS_AT_ONCE = 500;
+const BYTES_AT_ONCE = 8 << 20;
+/** Differences that are named; all are counted. */
+const MOST_NAMED = 20;
+
+/** What was compared, and what came of it. */
+export interface Comparison {
+  documents: number;
+  leafRevisions: number;
+  /** How many leaf revisions are missing, different or too much. */
+  differences: number;
+  /** The first of them, a sentence each. */
+  named: string[];
+}
+
+/** What is compared with what. */
+export interface CompareContext {
+  couch: CouchClient;
+  /** Decoded. */
+  database: string;
+  signal: AbortSignal;
+}
+
+/** By id and revision the hash of a leaf revision's bytes. */
+type Leaves = Map<string, Map<string, string>>;
+
+/**
+ * Compares all documents of an archive with those of a database.
+ *
+ * @throws ArchiveError when a chunk is damaged; CouchError and StoreError; the reason of `signal`.
+ */
+export async function compareWithDatabase(archive: Archive, context: CompareContext): Promise<Comparison> {
+  const { signal } = context;
+  // A document without a history in the backup is restored without one: CouchDB would answer with one all the same.
+  const { revisions = true, attachments = true } = archive.origin?.options ?? {};
+  const result: Comparison = { documents: 0, leafRevisions: 0, differences: 0, named: [] };
+  let batch: Leaves = new Map();
+  let bytes = 0;
+  const compareBatch = async () => {
+    if (batch.size === 0) return;
+    const found = await readLeaves(context, [...batch.keys()], { revisions, attachments });
+    compare(batch, found, result);
+    [batch, bytes] = [new Map(), 0];
+  };
+  for await (const document of walkDocuments(archive, { signal })) {
+    const id = document.id ?? "";
+    const isNext = !batch.has(id);
+    if (isNext && (batch.size >= DOCUMENTS_AT_ONCE || bytes >= BYTES_AT_ONCE)) await compareBatch();
+    bytes += await addLeaf(batch, id, document);
+    result.leafRevisions++;
+    if (isNext) result.documents++;
+  }
+  await compareBatch();
+  return result;
+}
+
+/** Takes a leaf revision. @returns Its size in bytes. */
+async function addLeaf(leaves: Leaves, id: string, document: WalkedDocument): Promise<number> {
+  const hash = createHash("sha256");
+  let bytes = 0;
+  for await (const piece of "bytes" in document ? [document.bytes] : document.stream) {
+    hash.update(piece);
+    bytes += piece.length;
+  }
+  const revs = leaves.get(id) ?? new Map<string, string>();
+  revs.set(revisionOf(document) ?? "", hash.digest("base64"));
+  leaves.set(id, revs);
+  return bytes;
+}
+
+/** What CouchDB has of some documents; those that it does not have are not in the answer. */
+async function readLeaves(
+  { couch, database, signal }: CompareContext,
+  ids: readonly string[],
+  options: { revisions: boolean; attachments: boolean },
+): Promise<Leaves> {
+  const body = new TextEncoder().encode(JSON.stringify({ docs: ids.map((id) => ({ id })) }));
+  for (let attempt = 1;; attempt++) {
+    const isLast = attempt >= couch.retry.attempts;
+    let failure: CouchError;
+    try {
+      const answer = await couch.bulkGet(database, body, { ...options, signal });
+      const leaves: Leaves = new Map();
+      const reader = new DocumentReader(copiesOf(answer), { format: CHUNK_FORMAT });
+      for await (const item of reader.read()) {
+        for (const document of isLarge(item) ? [item] : item) await addLeaf(leaves, document.id ?? "", document);
+      }
+      const { lost, unreadable: [first] } = reader.counts;
+      if (lost === 0) return leaves;
+      const reason = first === undefined ? "its row is an error" : `${first.error}, ${first.reason}`;
+      failure = new CouchError(
+        `Cannot read ${counted(lost, "document")} of database "${database}" again: ${reason}`,
+        { error: "error_row", reason, database },
+      );
+      // With a node away a row may be an error that is none a moment later; what stays one is missing.
+      if (isLast) return leaves;
+    } catch (error) {
+      if (error instanceof FramingError) {
+        const reason = error.message;
+        failure = new CouchError(
+          `Cannot read documents of database "${database}" again: CouchDB's answer is broken (${reason})`,
+          { error: "cut_off", reason, database },
+        );
+      } else if (error instanceof CouchError && isTransient(error)) failure = error;
+      else throw error;
+      if (isLast) throw failure;
+    }
+    await couch.waitAfterFailure(failure, attempt + 1, signal);
+  }
+}
+
+/** A piece of an answer is valid until the next one is asked for; a document may begin in one and end in another. */
+async function* copiesOf(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  for await (const piece of pieces) yield piece.slice();
+}
+
+function compare(expected: Leaves, found: Leaves, result: Comparison): void {
+  const note = (id: string, problem: string) => {
+    result.differences++;
+    if (result.named.length < MOST_NAMED) result.named.push(`document ${JSON.stringify(id)}${problem}`);
+  };
+  for (const [id, revs] of expected) {
+    const there = found.get(id);
+    if (there === undefined) {
+      note(id, " is missing in CouchDB's answer");
+      continue;
+    }
+    for (const [rev, hash] of revs) {
+      const answered = there.get(rev);
+      if (answered === undefined) note(id, `: CouchDB's answer lacks the leaf revision ${rev}`);
+      else if (answered !== hash) note(id, `: CouchDB answers other bytes for the leaf revision ${rev}`);
+    }
+    for (const rev of there.keys()) {
+      if (!revs.has(rev)) note(id, `: CouchDB answers a leaf revision that the backup does not have, ${rev}`);
+    }
+  }
+}

@@ -1,0 +1,266 @@
+/**
+ * Proves backups by restoring them. In: a repository and a CouchDB. Out: which backups did not come back as they were saved.
+ *
+ * Of each database the newest complete backup is restored into a scratch database, compared with what CouchDB then answers,
+ * and dropped. Nothing is left behind: what a run that was killed has left, the next one drops.
+ */
+import { createHash } from "node:crypto";
+import { openArchive } from "../../archive/archive.ts";
+import { findArchive } from "../../archive/find.ts";
+import { shortRun } from "../../archive/layout.ts";
+import { type BackupOfMoment, backupsOfMoment } from "../../archive/moment.ts";
+import { addParents } from "../../archive/parents.ts";
+import type { Repository } from "../../archive/repository.ts";
+import { readScratchRuns, storeScratchRun } from "../../archive/scratch_runs.ts";
+import { counted } from "../../counts.ts";
+import { dropAbandoned, ScratchDatabase, scratchName } from "../../couchdb/scratch.ts";
+import { ArchiveError, CouchError, describeError, EXIT, exitCodeOf, isFatalForRun, UsageError } from "../../errors.ts";
+import { withinRun } from "../../observe.ts";
+import { eitherSignal, forEachParallel } from "../../parallel.ts";
+import { joinKey } from "../../store/key.ts";
+import { compilePattern } from "../../task/pattern.ts";
+import type { RestoreContext } from "../restore/context.ts";
+import type { RestoreReport } from "../restore/report.ts";
+import { restore } from "../restore/restore.ts";
+import type { FaultyBackup } from "../verify_all.ts";
+import { compareWithDatabase, type Comparison } from "./compare.ts";
+
+/** Backups that are restored at once; each writes and reads with several requests. */
+const BACKUPS_AT_ONCE = 2;
+const DAY_MS = 86_400_000;
+
+/** What it works with. */
+export interface TestRestoreContext extends RestoreContext {
+  repository: Repository;
+  /** The run's id, of which the names of scratch databases are made. */
+  run: string;
+}
+
+/** What is to be restored for a test. */
+export interface TestRestoreRequest {
+  /** Patterns, of which one must match a database's name. @default all */
+  match?: readonly string[] | undefined;
+  /** So many databases, others each day, until all have had their turn. @default all */
+  sample?: number | undefined;
+}
+
+/** What `test-restore --json` prints. */
+export interface TestRestoreReport {
+  /** Whether every backup came back as it was saved, and nothing is left behind. */
+  ok: boolean;
+  /** Backups that were restored. */
+  backups: number;
+  /** Backups that there are to be restored: the newest complete one of each database. */
+  backups_in_all: number;
+  /** Documents that were compared. */
+  documents: number;
+  /** Leaf revisions that were compared. */
+  leaf_revisions: number;
+  /** The backups that did not come back as they were saved. */
+  faulty: FaultyBackup[];
+  /** Scratch databases of earlier runs, which were killed, that were dropped. */
+  dropped: string[];
+  /** Scratch databases of this run that could not be dropped, and why. */
+  left_behind: { database: string; error: string }[];
+  /** How long it took. */
+  seconds: number;
+}
+
+/** 0; 12 where a backup is damaged; 10 or 11 where CouchDB or the store failed; 3 where what came back is not the same. */
+export function exitCodeOfTestRestore({ faulty, left_behind }: TestRestoreReport): number {
+  const codes = [...faulty.map(({ exit_code }) => exit_code), ...left_behind.map(() => EXIT.couchdb)];
+  return codes.includes(EXIT.archive)
+    ? EXIT.archive
+    : codes.find((code) => code !== EXIT.partial) ?? codes[0] ?? EXIT.ok;
+}
+
+/**
+ * Restores backups for a test.
+ *
+ * @throws UsageError, StoreError when the backups cannot be listed, CouchError when nothing can be written at all; the
+ * reason of `context.signal`. What is wrong with one backup is in the report.
+ */
+export async function testRestore(
+  context: TestRestoreContext,
+  request: TestRestoreRequest,
+): Promise<TestRestoreReport> {
+  const { repository, log, now, progress } = context;
+  const startedAt = now();
+  const signal = eitherSignal(context);
+  const patterns = request.match?.map(compilePattern);
+  const isWanted = (name: string) => patterns === undefined || patterns.some((pattern) => pattern.matches(name));
+  const all = await Array.fromAsync(backupsOfMoment(repository, { isWanted, log, now, signal }));
+  if (all.length === 0) throw nothingFound(repository, request);
+  const chosen = request.sample === undefined ? all : sampleOf(all, request.sample, startedAt);
+  const dropped = await cleanUp(context, startedAt, signal);
+  const report: TestRestoreReport = {
+    ok: false,
+    backups: 0,
+    backups_in_all: all.length,
+    documents: 0,
+    leaf_revisions: 0,
+    faulty: [],
+    dropped,
+    left_behind: [],
+    seconds: 0,
+  };
+  progress.runStarted({ action: "verify", databases: chosen.length });
+  try {
+    await forEachParallel(
+      () => each(chosen.entries()),
+      async ([number, backup], signal) => {
+        report.backups++;
+        const { database, point } = backup;
+        const path = repository.locate(joinKey(point.folder, point.name));
+        const found = { database, path, finished_at: point.finishedAt.toISOString() };
+        const name = scratchName(shortRun(context.run), number);
+        try {
+          const outcome = await proveOne({ ...context, signal }, { name, source: database, path, report });
+          report.documents += outcome.documents;
+          report.leaf_revisions += outcome.leafRevisions;
+          if (outcome.problems.length > 0) {
+            report.faulty.push({ ...found, problems: outcome.problems, exit_code: EXIT.partial });
+          }
+          progress.databaseFinished({ database, ok: outcome.problems.length === 0 });
+        } catch (error) {
+          signal.throwIfAborted();
+          if (isFatalForRun(error) || isAway(error)) throw error;
+          report.faulty.push({ ...found, problems: [describeError(error)], exit_code: exitCodeOf(error) });
+          progress.databaseFinished({ database, ok: false });
+        }
+      },
+      { limit: BACKUPS_AT_ONCE, signal },
+    );
+  } finally {
+    progress.runFinished();
+  }
+  report.faulty.sort((a, b) => a.path < b.path ? -1 : 1);
+  report.ok = report.faulty.length + report.left_behind.length === 0;
+  report.seconds = (now().getTime() - startedAt.getTime()) / 1000;
+  const { backups, documents, faulty: { length: faulty }, left_behind: { length: leftBehind } } = report;
+  const facts = { backups, documents, faulty, leftBehind };
+  for (const { database, problems } of report.faulty) log.error("backup did not come back", { database, problems });
+  if (report.ok) log.info("backups came back as they were saved", facts);
+  else log.error("not all backups came back as they were saved", facts);
+  return report;
+}
+
+/** Whether CouchDB does not answer, after all patience: no other backup fares better. */
+function isAway(error: unknown): boolean {
+  return error instanceof CouchError && error.facts.error === "unreachable";
+}
+
+/** Drops what killed runs have left, and notes this one before it makes a database. @returns What was dropped. */
+async function cleanUp(context: TestRestoreContext, at: Date, signal: AbortSignal): Promise<string[]> {
+  const { repository, log } = context;
+  const knownRuns = await readScratchRuns(repository, { signal });
+  const dropped = await dropAbandoned(context, { knownRuns, signal });
+  try {
+    await storeScratchRun(repository, { run: shortRun(context.run), at, known: knownRuns }, { signal });
+  } catch (error) {
+    signal.throwIfAborted();
+    // Only a run that is killed between two requests is then not cleaned up after.
+    log.warn("run is not noted in the store", { error: describeError(error) });
+  }
+  return dropped;
+}
+
+/** What came of one backup. */
+interface Outcome extends Comparison {
+  /** What is not as it was saved, a sentence each. */
+  problems: string[];
+}
+
+async function proveOne(
+  context: TestRestoreContext,
+  { name, source, path, report: whole }: { name: string; source: string; path: string; report: TestRestoreReport },
+): Promise<Outcome> {
+  const { couch, log, progress, signal } = context;
+  const scratch = new ScratchDatabase(context, { name, source });
+  await refuseExisting(context, name);
+  // Whether it is finished is told when it was compared.
+  const silent = { ...withinRun(progress), databaseFinished() {} };
+  try {
+    const onReady = () => scratch.mark({ signal });
+    const report = await restore({ ...context, progress: silent, onReady }, { database: name, path, noViews: true });
+    const archive = await openArchive(await findArchive(context, path, source), { signal });
+    await addParents(archive, context);
+    const compared = await compareWithDatabase(archive, { couch, database: name, signal });
+    const problems = [...problemsOf(report), ...compared.named];
+    const more = compared.differences - compared.named.length;
+    if (more > 0) problems.push(`and ${counted(more, "more difference")}`);
+    const { security = null, revs_limit: limit = null } = archive.origin?.properties ?? {};
+    if (security !== null && await couch.security(name, { signal }) !== security) {
+      problems.push("the security object is not the one that was saved");
+    }
+    if (limit !== null && await couch.revsLimit(name, { signal }) !== limit) {
+      problems.push("the revisions limit is not the one that was saved");
+    }
+    const { documents, leafRevisions } = compared;
+    log.info("backup was restored for a test", {
+      database: source,
+      documents,
+      leafRevisions,
+      problems: problems.length,
+    });
+    return { ...compared, problems };
+  } finally {
+    const error = await scratch.drop();
+    if (error !== undefined) {
+      whole.left_behind.push({ database: name, error });
+      log.error("scratch database is not dropped", { database: name, error });
+    }
+  }
+}
+
+/** Names are made of the run's id. One that is taken is none of this run's, and must not be dropped behind it. */
+async function refuseExisting({ couch, signal }: TestRestoreContext, name: string): Promise<void> {
+  const counts = await couch.documentCounts([name], { signal });
+  if (!counts.has(name)) return;
+  throw new CouchError(`Cannot restore into "${name}" for a test: there is a database of that name`, {
+    error: "file_exists",
+    database: name,
+  }, { hint: "The same command takes another name" });
+}
+
+/** What restoring itself has told. What CouchDB could not read when the backup was made is no fault of the backup. */
+function problemsOf({ failed, failed_revisions, missing, lacking }: RestoreReport): string[] {
+  const problems: string[] = [];
+  if (failed_revisions > 0) {
+    const [first] = failed;
+    const cause = first === undefined ? "" : `, the first with ${first.error}, ${first.reason}`;
+    problems.push(`CouchDB refused ${counted(failed_revisions, "revision")}${cause}`);
+  }
+  if (missing > 0) problems.push(`CouchDB took ${counted(missing, "document")} that it does not count`);
+  for (const { what, in_backup, reason } of lacking) {
+    if (in_backup) problems.push(`${what} could not be set: ${reason}`);
+  }
+  return problems;
+}
+
+/**
+ * So many of the databases as are wanted, others each day: they stand in an order that their names give, and each day goes on
+ * where the one before has ended.
+ */
+function sampleOf(all: readonly BackupOfMoment[], size: number, now: Date): BackupOfMoment[] {
+  if (!Number.isInteger(size) || size < 1) throw new UsageError(`There is no sample of so few databases: ${size}`);
+  if (size >= all.length) return [...all];
+  const hash = ({ database }: BackupOfMoment) => createHash("sha256").update(database).digest("hex");
+  const ordered = all.map((one) => ({ one, hash: hash(one) })).sort((a, b) => a.hash < b.hash ? -1 : 1);
+  const first = (Math.floor(now.getTime() / DAY_MS) * size) % ordered.length;
+  return Array.from({ length: size }, (_, index) => ordered[(first + index) % ordered.length]!.one);
+}
+
+function nothingFound(repository: Repository, { match }: TestRestoreRequest): ArchiveError {
+  const key = repository.root;
+  const which = match === undefined ? "" : ` of a database that ${match.map((one) => `"${one}"`).join(" or ")} matches`;
+  return new ArchiveError(
+    `There is no complete backup${which} in "${repository.locate(key)}"`,
+    { key, expected: "a manifest", found: "none" },
+    { hint: 'Check prefix, suffix and the patterns; "couchdb-backup list" shows the backups there are' },
+  );
+}
+
+async function* each<T>(items: Iterable<T>): AsyncGenerator<T> {
+  for (const item of items) yield await Promise.resolve(item);
+}

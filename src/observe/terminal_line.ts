@@ -1,0 +1,132 @@
+/**
+ * A line of the log for a person at a terminal: a mark, and what it is about. In: a record, the terminal's width and what it
+ * can show. Out: text, with a further line for a hint; nothing for what the closing summary says again. What programs read
+ * has another look, in log_line.ts. Pure.
+ */
+import type { LogFields } from "../observe.ts";
+import { describeError } from "../errors.ts";
+import { counted, formatSeconds, formatSize, shortenMiddle } from "./figures.ts";
+import type { LogRecord } from "./log_line.ts";
+import { formatLogfmt, formatValue, printable } from "./logfmt.ts";
+import { styled } from "./style.ts";
+
+/** What a terminal is like. */
+export interface TerminalLook {
+  /** Its width now, in characters. */
+  columns: () => number;
+  /** Whether it can show no more than ASCII. @default false */
+  ascii?: boolean;
+}
+
+type Mark = "done" | "same" | "warning" | "failed";
+
+const MARKS: Record<Mark, { sign: string; ascii: string; style: Parameters<typeof styled>[0] }> = {
+  done: { sign: "✓", ascii: "+", style: "green" },
+  same: { sign: "=", ascii: "=", style: "dim" },
+  warning: { sign: "!", ascii: "!", style: "yellow" },
+  failed: { sign: "✗", ascii: "x", style: "red" },
+};
+
+/** The events that end a database, whose facts stand under each other. */
+const ENDS: ReadonlySet<string> = new Set([
+  "database is backed up",
+  "database is complete already",
+  "database is restored",
+  "backup is verified",
+]);
+/** What the end of the run says again, or would say if it were not so. */
+const SAID_AT_THE_END: ReadonlySet<string> = new Set([
+  "all of the database is saved",
+  "archive is read",
+  "database is checked",
+]);
+/** What a person does not look for: which run it is stands in the summary. */
+const LEFT_OUT: ReadonlySet<string> = new Set(["run", "task", "database", "hint", "attempt", "waitMs"]);
+/** The field that says most, from the first that is there. */
+const CAUSES = ["error", "warning", "cause", "reason", "problem"] as const;
+
+const WIDEST_NAME = 44;
+const NARROWEST_NAME = 12;
+
+/** The line, or lines, of a record without a newline at the end; undefined where a person need not read it. */
+export function formatForTerminal(
+  { level, event, fields }: LogRecord,
+  look: TerminalLook & { color: boolean },
+): string | undefined {
+  if (SAID_AT_THE_END.has(event)) return undefined;
+  const text = level === "info" && ENDS.has(event)
+    ? formatEnd(event, fields, look)
+    : formatOther(level, event, fields, look);
+  return look.ascii === true ? text.replaceAll("…", "~") : text;
+}
+
+/** `✓ name   1,200 documents   45 kB   0.3s`; on a narrow terminal the last facts go first. */
+function formatEnd(event: string, fields: LogFields, look: TerminalLook & { color: boolean }): string {
+  const { documents, compressedBytes, durationMs, kind, unreadable } = fields;
+  const isSame = kind === "unchanged";
+  const what = isSame
+    ? "unchanged"
+    : event === "database is complete already"
+    ? "complete already"
+    : typeof documents === "number"
+    ? counted(documents, "document")
+    : "";
+  const cells = [what.padStart(19)];
+  if (typeof durationMs === "number") cells.push(formatSeconds(durationMs / 1000).padStart(6));
+  if (typeof compressedBytes === "number") cells.splice(1, 0, (isSame ? "" : formatSize(compressedBytes)).padStart(6));
+  const columns = look.columns();
+  const roomBeside = () => columns - 1 - 2 - cells.reduce((sum, cell) => sum + cell.length + 2, 0);
+  while (cells.length > 1 && roomBeside() < NARROWEST_NAME) cells.pop();
+  const width = Math.max(NARROWEST_NAME, Math.min(WIDEST_NAME, roomBeside()));
+  const name = shortenMiddle(nameOf(fields), width).padEnd(width);
+  const mark: Mark = typeof unreadable === "number" && unreadable > 0 ? "warning" : isSame ? "same" : "done";
+  return `${marked(mark, look)} ${[name, ...cells].join("  ").trimEnd()}`;
+}
+
+function formatOther(
+  level: LogRecord["level"],
+  event: string,
+  fields: LogFields,
+  look: TerminalLook & { color: boolean },
+): string {
+  const { hint, attempt, waitMs } = fields;
+  const cause = CAUSES.find((name) => fields[name] !== undefined);
+  const rest = Object.entries(fields).filter(([key]) => key !== cause && !LEFT_OUT.has(key));
+  const facts = formatLogfmt(Object.fromEntries(rest));
+  const name = nameOf(fields);
+  const isTold = event === "database is not backed up" || event === "database is not restored";
+  const again = typeof waitMs === "number" && typeof attempt === "number"
+    ? ` in ${formatSeconds(waitMs / 1000)}, for the ${ordinal(attempt)} time`
+    : "";
+  const what = [
+    ...name === "" ? [] : [name],
+    ...isTold ? [] : [`${printable(event)}${again}`],
+    ...cause === undefined ? [] : [textOf(fields[cause])],
+  ].join(": ");
+  const dim = (text: string) => look.color ? styled("dim", text) : text;
+  const line = facts === "" ? what : `${what} ${dim(facts)}`;
+  const mark = level === "error" ? "failed" : level === "warn" ? "warning" : undefined;
+  const first = mark === undefined ? `  ${level === "debug" ? dim(line) : line}` : `${marked(mark, look)} ${line}`;
+  return hint === undefined ? first : `${first}\n    ${textOf(hint)}`;
+}
+
+/** Of what it is told: the database, else the task. */
+function nameOf({ database, task }: LogFields): string {
+  if (typeof database === "string") return printable(database);
+  return typeof task === "string" ? `task ${printable(task)}` : "";
+}
+
+function textOf(value: unknown): string {
+  if (value instanceof Error) return printable(describeError(value));
+  return typeof value === "string" ? printable(value) : formatValue(value);
+}
+
+function ordinal(count: number): string {
+  return count === 2 ? "second" : count === 3 ? "third" : `${count}th`;
+}
+
+function marked(mark: Mark, { ascii = false, color }: TerminalLook & { color: boolean }): string {
+  const { sign, ascii: plain, style } = MARKS[mark];
+  const text = ascii ? plain : sign;
+  return color ? styled(style, text) : text;
+}

@@ -1,0 +1,298 @@
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { describeTestRestore } from "../../../src/cli/test_restore.ts";
+import { exitCodeOfTestRestore } from "../../../src/commands/test_restore/test_restore.ts";
+import { ABANDONED_AFTER_MS, scratchName } from "../../../src/couchdb/scratch.ts";
+import { ArchiveError, EXIT, InterruptedError } from "../../../src/errors.ts";
+import { readProofs } from "../../../src/archive/proof.ts";
+import { readStatus } from "../../../src/schedule/status.ts";
+import { exitCodeOfStatus } from "../../../src/schedule/status.ts";
+import { describeStatus } from "../../../src/cli/status.ts";
+import { couchOk } from "../../couch_request.ts";
+import { seedHardDatabase } from "../../hard_database.ts";
+import { alterFile, flipByte } from "../restore/setup.ts";
+import { type FleetSetup, setUpFleet } from "../restore/fleet_setup.ts";
+
+const SCRATCH = /^couchdb_backup_test_/;
+
+/** The databases that there are beside those of the setup. */
+async function scratchOf({ server }: FleetSetup): Promise<string[]> {
+  return ((await couchOk(server, "GET /_all_dbs")).json as string[]).filter((name) => SCRATCH.test(name));
+}
+
+/** A rule for requests to scratch databases. */
+const inScratch = (endpoint: string) => ({
+  where: (request: { endpoint: string; database?: string | undefined }) =>
+    request.endpoint === endpoint && SCRATCH.test(request.database ?? ""),
+});
+
+Deno.test("test-restore brings back every backup as it was saved, says so, and leaves nothing behind", async () => {
+  await using setup = await setUpFleet(6);
+  const session = await setup.open();
+  await seedHardDatabase(setup.server, "hard");
+  const security = '{"admins":{"names":["x"],"roles":[]},"members":{"names":[],"roles":["y"]}}';
+  await couchOk(setup.server, "PUT /hard/_security", security);
+  await session.backup();
+  const before = await setup.state([...setup.names, "hard"]);
+  const report = await session.testRestore();
+  assertEquals([report.ok, report.backups, report.backups_in_all, report.faulty], [true, 7, 7, []]);
+  assertEquals(exitCodeOfTestRestore(report), EXIT.ok);
+  const documents = [...before.values()].reduce((sum, leaves) => sum + leaves.size, 0);
+  assert(report.documents >= documents, "all documents are compared");
+  assertStringIncludes(
+    describeTestRestore(report),
+    "Restored 7 backups for a test, all of them came back as they were saved: ",
+  );
+  assertEquals(await scratchOf(setup), []);
+  assertEquals(setup.differences(before, await setup.state([...setup.names, "hard"])), []);
+  // What others could read while it was there, nobody could but admins: it is closed before the first document comes.
+  const requests = setup.server.requests.filter(({ database }) => SCRATCH.test(database ?? ""));
+  const closing = requests.findIndex(({ endpoint, method }) => endpoint === "_security" && method === "PUT");
+  const writing = requests.findIndex(({ endpoint }) => endpoint === "_bulk_docs");
+  assert(closing >= 0 && closing < writing, `${closing} ${writing}`);
+});
+
+Deno.test("test-restore ends with 12 at a flipped byte in a chunk, and goes on with the others", async () => {
+  await using setup = await setUpFleet(4);
+  const session = await setup.open();
+  const saved = (await session.backup()).tasks[0]!.databases[1]!;
+  const folder = decodeURI(new URL(saved.path).pathname);
+  const names = (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name);
+  await alterFile(join(folder, names.find((name) => name.endsWith(".gz"))!), flipByte);
+  const report = await session.testRestore();
+  assertEquals([report.ok, report.backups, exitCodeOfTestRestore(report)], [false, 4, EXIT.archive]);
+  assertEquals(report.faulty.map(({ database, exit_code }) => [database, exit_code]), [[saved.database, 12]]);
+  assertStringIncludes(describeTestRestore(report), `NOT AS SAVED: ${saved.database}: `);
+  assertEquals(await scratchOf(setup), []);
+});
+
+Deno.test("test-restore ends with 3 where CouchDB's answer lacks a document, has other bytes, or another revision", async () => {
+  await using setup = await setUpFleet(3);
+  const session = await setup.open();
+  await session.backup();
+  const [id] = (await couchOk(setup.server, `GET /${encodeURIComponent(setup.names[0]!)}/_all_docs`)).json.rows.map((
+    row: { id: string },
+  ) => row.id) as [string];
+  const match = [encodeURIComponent(setup.names[0]!).replaceAll("%2B", "\\+")];
+  const find = async () => {
+    const report = await session.testRestore({ match });
+    assertEquals([report.ok, exitCodeOfTestRestore(report), report.faulty.length], [false, EXIT.partial, 1]);
+    assertEquals(await scratchOf(setup), []);
+    setup.server.faults.clear();
+    return report.faulty[0]!.problems;
+  };
+
+  setup.server.faults.add({
+    ...inScratch("_bulk_get"),
+    times: Infinity,
+    fault: { kind: "error rows", ids: [id], error: "not_found", reason: "missing" },
+  });
+  assertEquals(await find(), [`document ${JSON.stringify(id)} is missing in CouchDB's answer`]);
+
+  const alter = async (changes: Record<string, unknown>, newEdits: boolean) => {
+    const [scratch] = await scratchOf(setup);
+    const found = (await couchOk(setup.server, `GET /${scratch}/${encodeURIComponent(id)}?revs=true`)).json;
+    const docs = [{ ...found, ...changes }];
+    await couchOk(setup.server, `POST /${scratch}/_bulk_docs`, JSON.stringify({ docs, new_edits: newEdits }));
+  };
+  const run = () => alter({ n: 1 }, true);
+  setup.server.faults.add({ ...inScratch("_bulk_get"), fault: { kind: "run", run } });
+  const problems = await find();
+  assertEquals(problems.length, 2);
+  assertStringIncludes(problems[0]!, `: CouchDB's answer lacks the leaf revision 1-`);
+  assertStringIncludes(problems[1]!, `: CouchDB answers a leaf revision that the backup does not have, 2-`);
+
+  // One digit of a number, under the same revision.
+  setup.server.faults.add({
+    ...inScratch("_bulk_docs"),
+    fault: {
+      kind: "run",
+      run: async () => {
+        const [scratch] = await scratchOf(setup);
+        const original = (await couchOk(
+          setup.server,
+          `GET /${encodeURIComponent(setup.names[0]!)}/${encodeURIComponent(id)}?revs=true`,
+        )).json;
+        const docs = [{ ...original, n: 4 }];
+        await couchOk(setup.server, `POST /${scratch}/_bulk_docs`, JSON.stringify({ docs, new_edits: false }));
+      },
+    },
+  });
+  const [other] = await find();
+  assertStringIncludes(other!, `document ${JSON.stringify(id)}: CouchDB answers other bytes for the leaf revision 1-`);
+});
+
+Deno.test("test-restore finds a security object that is not the one that was saved", async () => {
+  await using setup = await setUpFleet(1);
+  const session = await setup.open();
+  await session.backup();
+  const refused = { error: "forbidden", reason: "no" };
+  const isSecond = (request: { endpoint: string; method: string; database?: string | undefined }) =>
+    request.endpoint === "_security" && request.method === "PUT" && SCRATCH.test(request.database ?? "");
+  setup.server.faults.add({
+    where: isSecond,
+    skip: 1,
+    times: Infinity,
+    fault: { kind: "answer", status: 403, body: refused },
+  });
+  const report = await session.testRestore();
+  assertEquals([exitCodeOfTestRestore(report), await scratchOf(setup)], [EXIT.partial, []]);
+  assertStringIncludes(report.faulty[0]!.problems.join(), "the security object is not the one that was saved");
+});
+
+Deno.test("the next test-restore drops what a killed one has left, and no other database", async () => {
+  await using setup = await setUpFleet(1);
+  const session = await setup.open();
+  await session.backup();
+  const note = (name: string, at: Date) => ({
+    made_by: "couchdb-backup test-restore",
+    name,
+    source: "x",
+    at: at.toISOString(),
+  });
+  const old = new Date(Date.now() - ABANDONED_AFTER_MS - 1000);
+  const young = new Date(Date.now() - ABANDONED_AFTER_MS + 60_000);
+  const make = async (name: string, body?: unknown) => {
+    await couchOk(setup.server, `PUT /${encodeURIComponent(name)}`);
+    if (body === undefined) return;
+    await couchOk(
+      setup.server,
+      `PUT /${encodeURIComponent(name)}/_local/couchdb-backup-scratch`,
+      JSON.stringify(body),
+    );
+  };
+  const [abandoned, alive, noted, foreign, nobody, stranger] = [1, 2, 3, 4, 5, 6].map((n) =>
+    scratchName("0badcafe", n)
+  );
+  await make(abandoned!, note(abandoned!, old));
+  await make(alive!, note(alive!, young));
+  await make(noted!, note(abandoned!, old));
+  await make(foreign!, { made_by: "somebody", name: foreign!, at: old.toISOString() });
+  await make(nobody!);
+  await make(stranger!, { ...note(stranger!, old), at: "yesterday" });
+  const named = "couchdb_backup_test_orders";
+  await make(named, note(named, old));
+  await make("mine", note("mine", old));
+  const report = await session.testRestore();
+  assertEquals([report.ok, report.dropped], [true, [abandoned]]);
+  assertStringIncludes(describeTestRestore(report), `dropped: ${abandoned}, which a run that was killed had left`);
+  assertEquals(await scratchOf(setup), [alive, noted, foreign, nobody, stranger, named].map(String).sort());
+  assertEquals(((await couchOk(setup.server, "GET /_all_dbs")).json as string[]).includes("mine"), true);
+  const deleted = setup.server.requests.filter(({ method }) => method === "DELETE").map(({ database }) => database);
+  assertEquals(deleted.every((name) => name === abandoned || !name!.includes("0badcafe")), true, `${deleted}`);
+});
+
+Deno.test("test-restore drops an empty database without a note where its name is that of a run that is known", async () => {
+  await using setup = await setUpFleet(1);
+  const first = (await setup.open()).with({ run: "0badcafe-0000-4000-8000-000000000000" });
+  await first.backup();
+  assertEquals((await first.testRestore()).ok, true);
+  const [empty, filled, unknown] = [scratchName("0badcafe", 7), scratchName("0badcafe", 8), scratchName("0badcaff", 7)];
+  for (const name of [empty, filled, unknown]) await couchOk(setup.server, `PUT /${name}`);
+  await couchOk(setup.server, `PUT /${filled}/a`, "{}");
+  assertEquals((await (await setup.open()).testRestore()).dropped, []);
+  const later = new Date(Date.now() + ABANDONED_AFTER_MS + 60_000);
+  assertEquals((await (await setup.open({ now: () => later })).testRestore()).dropped, [empty]);
+  assertEquals(await scratchOf(setup), [filled, unknown]);
+});
+
+Deno.test("test-restore does not drop a database that was there under the name of its own", async () => {
+  await using setup = await setUpFleet(1);
+  const session = (await setup.open()).with({ run: "0badcafe-0000-4000-8000-000000000000" });
+  await session.backup();
+  await couchOk(setup.server, `PUT /${scratchName("0badcafe", 0)}`);
+  const report = await session.testRestore();
+  assertEquals([report.ok, exitCodeOfTestRestore(report)], [false, EXIT.couchdb]);
+  assertStringIncludes(report.faulty[0]!.problems[0]!, "there is a database of that name");
+  assertEquals(await scratchOf(setup), [scratchName("0badcafe", 0)]);
+});
+
+Deno.test("test-restore that is interrupted drops its scratch databases", async () => {
+  await using setup = await setUpFleet(2);
+  await (await setup.open()).backup();
+  const stop = new AbortController();
+  const session = (await setup.open()).with({ stop: stop.signal });
+  const reason = new InterruptedError("Interrupted by SIGTERM");
+  const run = () => stop.abort(reason);
+  setup.server.faults.add({ ...inScratch("_bulk_docs"), fault: { kind: "run", run } });
+  await assertRejects(() => session.testRestore(), InterruptedError);
+  assertEquals(await scratchOf(setup), []);
+});
+
+Deno.test("test-restore names a scratch database that it cannot drop, and ends with 10", async () => {
+  await using setup = await setUpFleet(1);
+  const session = await setup.open();
+  await session.backup();
+  const body = { error: "forbidden", reason: "no" };
+  setup.server.faults.add({ method: "DELETE", times: Infinity, fault: { kind: "answer", status: 403, body } });
+  const report = await session.testRestore();
+  assertEquals([report.ok, report.faulty, exitCodeOfTestRestore(report)], [false, [], EXIT.couchdb]);
+  assertEquals(report.left_behind.map(({ database }) => database), await scratchOf(setup));
+  assertStringIncludes(describeTestRestore(report), "LEFT BEHIND: couchdb_backup_test_");
+});
+
+Deno.test("test-restore with a sample takes others each day, until all have had their turn", async () => {
+  await using setup = await setUpFleet(7);
+  let now = new Date("2026-11-25T12:00:00Z");
+  const session = await setup.open({ now: () => now });
+  await session.backup();
+  const seen = new Set<string>();
+  for (let day = 0; day < 4; day++) {
+    setup.log.lines.length = 0;
+    const report = await session.testRestore({ sample: 2 });
+    assertEquals([report.ok, report.backups, report.backups_in_all], [true, 2, 7]);
+    for (const { event, fields } of setup.log.lines) {
+      if (event === "backup was restored for a test") seen.add(String(fields?.database));
+    }
+    now = new Date(now.getTime() + 86_400_000);
+  }
+  assertEquals([...seen].sort(), setup.names);
+});
+
+Deno.test("test-restore without a backup is an error with 12", async () => {
+  await using setup = await setUpFleet(1);
+  const session = await setup.open();
+  const error = await assertRejects(() => session.testRestore({ match: ["nothing"] }), ArchiveError);
+  assertStringIncludes(error.message, 'There is no complete backup of a database that "nothing" matches');
+});
+
+Deno.test("verify --all and test-restore are kept, and status shows them", async () => {
+  await using setup = await setUpFleet(2);
+  let now = new Date("2026-11-25T12:00:00Z");
+  const session = await setup.open({ now: () => now });
+  const { repository } = session;
+  const signal = new AbortController().signal;
+  const saved = (await session.backup()).tasks[0]!.databases[0]!;
+  const status = async () => {
+    const found = await readStatus({ repository, now: () => now, signal }, session.config.tasks);
+    return { ...found, code: exitCodeOfStatus(found), text: describeStatus(found).split("\n").slice(1, -1) };
+  };
+  const none = await status();
+  assertEquals([none.proofs, none.code, none.text], [{ verify: null, test_restore: null }, 0, []]);
+  // A part that was chosen proves nothing of the rest.
+  await session.verifyAll({ match: ["media.*", "account.*"] });
+  await session.verifyAll({ quick: true });
+  await session.testRestore({ match: [".*"] });
+  assertEquals(await readProofs(repository, { signal }), { verify: null, test_restore: null });
+
+  await session.verifyAll();
+  await session.testRestore({ sample: 1 });
+  const well = await status();
+  assertEquals([well.code, well.text], [0, [
+    "verify --all  2 backups proved 2026-11-25T12:00:00Z",
+    "test-restore  1 of 2 backups proved 2026-11-25T12:00:00Z",
+  ]]);
+
+  const folder = decodeURI(new URL(saved.path).pathname);
+  const names = (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name);
+  await alterFile(join(folder, names.find((name) => name.endsWith(".gz"))!), flipByte);
+  now = new Date("2026-11-26T12:00:00Z");
+  await session.verifyAll();
+  await session.testRestore();
+  const ill = await status();
+  assertEquals([ill.ok, ill.code, ill.proofs.verify?.ok, ill.proofs.test_restore?.faulty], [false, 3, false, 1]);
+  assertEquals(ill.text, [
+    "verify --all  FAILED: 2 backups looked at 2026-11-26T12:00:00Z, 1 NOT as they must be, the last that went well was 2026-11-25T12:00:00Z",
+    "test-restore  FAILED: 2 backups looked at 2026-11-26T12:00:00Z, 1 NOT as they must be, the last that went well was 2026-11-25T12:00:00Z",
+  ]);
+});

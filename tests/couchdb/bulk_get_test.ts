@@ -1,0 +1,102 @@
+import { assertEquals } from "@std/assert";
+import { Buffer } from "node:buffer";
+import { IdBatch } from "../../src/couchdb/batch.ts";
+import { BulkGet } from "../../src/couchdb/bulk_get.ts";
+import type { CouchClient } from "../../src/couchdb/client.ts";
+import { ChunkText, emptyCounts } from "../../src/couchdb/row.ts";
+
+const REV = "1-0123456789abcdef";
+
+/** A row as CouchDB writes it, or with its members in another order. */
+function rowOf(id: string, { rev = REV, isUsual = true } = {}): string {
+  const name = JSON.stringify(id);
+  const history = `"_revisions":{"start":1,"ids":["${rev.slice(2)}"]}`;
+  const document = isUsual
+    ? `{"_id":${name},"_rev":"${rev}","n":1.0,${history}}`
+    : `{"n":1.0,"_rev":"${rev}", "_id":${name},${history}}`;
+  return `{"id":${name},"docs":[{"ok":${document}}]}`;
+}
+
+function errorRow(id: string): string {
+  return `{"id":"${id}","docs":[{"error":{"id":"${id}","rev":"undefined","error":"not_found","reason":"missing"}}]}`;
+}
+
+/** What an answer becomes that comes in pieces of `pieceBytes`, all in one buffer that is written over. */
+async function forward(answer: string, ids: readonly string[], pieceBytes: number) {
+  const bytes = Buffer.from(answer);
+  async function* pieces(): AsyncGenerator<Uint8Array> {
+    const buffer = new Uint8Array(pieceBytes);
+    for (let at = 0; at < bytes.length; at += pieceBytes) {
+      const piece = bytes.subarray(at, at + pieceBytes);
+      buffer.fill(0x7d);
+      buffer.set(piece);
+      yield await Promise.resolve(buffer.subarray(0, piece.length));
+    }
+    buffer.fill(0x7d);
+  }
+  const client = { bulkGet: () => Promise.resolve(pieces()) } as unknown as CouchClient;
+  const batch = IdBatch.of(ids.map((id) => ({ id, revs: [REV] })));
+  const request = new BulkGet(client, "a", batch, { revisions: true, attachments: true });
+  const output = new ChunkText(emptyCounts());
+  let failure: string | undefined;
+  const blocks: Uint8Array[] = [];
+  try {
+    for await (const block of request.forward(output, {})) blocks.push(block.slice());
+  } catch (error) {
+    failure = (error as Error).message;
+  }
+  for (const block of output.end()) blocks.push(block.slice());
+  return {
+    text: Buffer.concat(blocks).toString(),
+    suspects: request.suspects.map(({ document }) => document.id),
+    rest: [...request.rest().ids()].sort(),
+    counts: output.counts,
+    failure,
+  };
+}
+
+const HARD_ID = 'q"uo\\te\n\u0000/+%😀é';
+const IDS = ["a", "gone", "b", HARD_ID, "old", "c", "d", "e"];
+const GOOD = [
+  rowOf("a"),
+  rowOf("b"),
+  rowOf(HARD_ID),
+  rowOf("c", { isUsual: false }),
+  rowOf("d"),
+  rowOf("e"),
+];
+const ROWS = [GOOD[0]!, errorRow("gone"), GOOD[1]!, GOOD[2]!, rowOf("old", { rev: "1-fedcba" }), ...GOOD.slice(3)];
+const CHUNK = `{"results":[${GOOD.join(",")}]}`;
+
+Deno.test("BulkGet passes good rows on byte by byte, however the answer is cut and whatever stands between its rows", async () => {
+  for (const between of [",", ",\n", " , "]) {
+    const answer = `{"results": [${ROWS.join(between)}]}\n`;
+    for (let pieceBytes = 1; pieceBytes <= answer.length + 1; pieceBytes++) {
+      const { text, suspects, counts, failure } = await forward(answer, IDS, pieceBytes);
+      const what = `pieces of ${pieceBytes} bytes, ${JSON.stringify(between)} between rows`;
+      assertEquals([text, failure], [CHUNK, undefined], what);
+      assertEquals(suspects, ["gone", "old"], what);
+      assertEquals([counts.documents, counts.leafRevisions, counts.bytes], [6, 6, Buffer.byteLength(CHUNK)], what);
+    }
+  }
+});
+
+Deno.test("BulkGet takes rows in whatever order they come", async () => {
+  const answer = `{"results":[${ROWS.toReversed().join(",")}]}`;
+  const { text, failure, rest } = await forward(answer, IDS, 64);
+  assertEquals([text, failure, rest], [`{"results":[${GOOD.toReversed().join(",")}]}`, undefined, []]);
+});
+
+Deno.test("BulkGet has passed on what it does not ask for again, wherever an answer breaks", async () => {
+  const whole = `{"results":[${ROWS.join(",")}]}`;
+  for (let end = 0; end < whole.length; end++) {
+    for (const ending of ["", "!"]) {
+      for (const pieceBytes of [7, 4096]) {
+        const { text, suspects, rest } = await forward(whole.slice(0, end) + ending, IDS, pieceBytes);
+        const passedOn = JSON.parse(text).results.map(({ id }: { id: string }) => id);
+        const what = `cut at ${end}, pieces of ${pieceBytes} bytes`;
+        assertEquals([...passedOn, ...suspects, ...rest].sort(), IDS.toSorted(), what);
+      }
+    }
+  }
+});

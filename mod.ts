@@ -132,6 +132,7 @@ export {
   type CallOptions,
   type ClientOptions,
   CouchClient,
+  type CouchTrouble,
   type DatabaseInfo,
   type DesignDocument,
   type NodeState,

@@ -25,6 +25,7 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<{ command:
   unkeep: { summary: "take the pin off a backup", load: () => import("./unkeep.ts") },
   plan: { summary: "say what each task selects, and when it runs next", load: () => import("./plan.ts") },
   status: { summary: "say how each task stands: saved, failed, late", load: () => import("./status.ts") },
+  report: { summary: "make a page of what became of the backups", load: () => import("./report.ts") },
   schedule: { summary: "stay, and run each task when it is due", load: () => import("./schedule.ts") },
   systemd: { summary: "print unit and timer files for systemd", load: () => import("./systemd.ts") },
   check: { summary: "try all that a backup needs", load: () => import("./check.ts") },

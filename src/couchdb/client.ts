@@ -19,10 +19,16 @@ import {
   textsOf,
 } from "./answers.ts";
 import { type ChangesPage, parseChangesPage, positionText } from "./changes_page.ts";
-import { type CallOptions, type ClientOptions, CouchConnection, type CouchRequest } from "./connection.ts";
+import {
+  type CallOptions,
+  type ClientOptions,
+  CouchConnection,
+  type CouchRequest,
+  type CouchTrouble,
+} from "./connection.ts";
 import { SLASH_HINT } from "./error.ts";
 
-export type { CallOptions, ClientOptions } from "./connection.ts";
+export type { CallOptions, ClientOptions, CouchTrouble } from "./connection.ts";
 
 /** What `GET /{db}` says. */
 export interface DatabaseInfo {
@@ -110,6 +116,11 @@ export class CouchClient {
   /** How many requests were made again because of a passing failure, for the metrics. */
   get retries(): number {
     return this.#http.retries;
+  }
+
+  /** What requests have met since the last one that went well; undefined where the last one did. */
+  get trouble(): CouchTrouble | undefined {
+    return this.#http.trouble;
   }
 
   /** Waits before attempt `attempt` of a request that failed, as long as the retry policy or the server says. */

@@ -70,6 +70,14 @@ export interface RawAnswer {
   bytes: AsyncIterable<Uint8Array>;
 }
 
+/** That no request has gone well for a while. */
+export interface CouchTrouble {
+  /** The last failure. */
+  error: CouchError;
+  /** How long ago the first one was, in milliseconds. */
+  forMs: number;
+}
+
 /** Makes requests to one CouchDB. */
 export class CouchConnection {
   /** The base URL, without credentials. */
@@ -82,6 +90,7 @@ export class CouchConnection {
   /** How long the first byte of an answer to `_bulk_get` or `_bulk_docs` may take, in milliseconds. */
   readonly bulkTimeoutMs: number;
 
+  #trouble: { error: CouchError; sinceMs: number } | undefined;
   readonly #notice: RetryNotice;
   readonly #authorization: string | undefined;
   readonly #fetch: Fetch;
@@ -103,6 +112,13 @@ export class CouchConnection {
     if (options.login !== undefined) {
       this.#authorization = basicAuthorization(options.login, options.password?.reveal() ?? "");
     }
+  }
+
+  /** What requests have met since the last one that went well; undefined where the last one did. */
+  get trouble(): CouchTrouble | undefined {
+    if (this.#trouble === undefined) return undefined;
+    const { error, sinceMs } = this.#trouble;
+    return { error, forMs: performance.now() - sinceMs };
   }
 
   /** Makes a request until it succeeds or patience ends. @returns The parsed answer. */
@@ -176,6 +192,7 @@ export class CouchConnection {
   /** Waits before attempt `attempt`, as long as the policy or the server says. */
   async waitAfterFailure(error: CouchError, attempt: number, signal?: AbortSignal): Promise<void> {
     this.retries++;
+    this.#trouble = { error, sinceMs: this.#trouble?.sinceMs ?? performance.now() };
     const { retryAfterMs } = error.facts;
     const waitMs = waitBeforeAttempt(attempt, { policy: this.retry, random: Math.random(), retryAfterMs });
     this.#log.debug("couchdb request is repeated", { attempt, waitMs: Math.round(waitMs), error: error.message });
@@ -253,6 +270,7 @@ export class CouchConnection {
         buffer = result.value.buffer;
       }
       ended = true;
+      if (response.ok) this.#trouble = undefined;
       // What is detached has gone to the stream for good.
       if (buffer.byteLength > 0 && this.#spareBuffers.length < MOST_SPARE_BUFFERS) this.#spareBuffers.push(buffer);
     } finally {

@@ -54,6 +54,7 @@ export interface NotifyMessage {
 const ATTEMPT_MS = 4_000;
 const HURRY_MS = 1_000;
 const BETWEEN_ATTEMPTS_MS = 500;
+const CLOSE_MS = 1_500;
 const ATTEMPTS = 2;
 const MOST_NAMED = 100;
 /** healthchecks.io keeps 100 kB. */
@@ -82,6 +83,8 @@ interface Teller {
 export class Notifier {
   readonly #options: Required<NotifyOptions>;
   readonly #channels = new Map<string, Channel>();
+  /** Nothing is tried any more. */
+  readonly #over = new AbortController();
 
   constructor(options: NotifyOptions) {
     this.#options = { fetch, attemptMs: ATTEMPT_MS, hurryMs: HURRY_MS, ...options };
@@ -142,6 +145,12 @@ export class Notifier {
     await Promise.all([...this.#channels.values()].map(({ tail }) => tail));
   }
 
+  /** Tells of what was broken off, and gives up what is not delivered soon: who ends a program does not wait. */
+  async close({ log, deadlineMs = CLOSE_MS }: { log: Log; deadlineMs?: number }): Promise<void> {
+    this.breakOff({ log });
+    await settledWithin(this.settled(), deadlineMs, () => this.#over.abort());
+  }
+
   /** The channels of some tasks: one for all, unless the address tells tasks apart. */
   #channelsOf(tasks: readonly string[], { log }: Teller): { channel: Channel; names: string[] }[] {
     const byUrl = new Map<string, string[]>();
@@ -172,7 +181,8 @@ export class Notifier {
     const { tail } = channel;
     channel.tail = (async () => {
       await settledWithin(tail, hurryMs, () => before.abort());
-      const problem = await this.#deliver(channel.url, message, hurry.signal);
+      const signal = AbortSignal.any([hurry.signal, this.#over.signal]);
+      const problem = await this.#deliver(channel.url, message, signal);
       if (problem === undefined) return log.debug("notified", { event: message.event });
       log.warn("notify", { warning: `Cannot tell "${channel.url.host}" of the run's ${message.event}: ${problem}` });
     })();

@@ -36,13 +36,15 @@ export class RoundsBrake {
   /**
    * Notes an error that others would meet as well: a round throws only what is not about its database. Returns whether the
    * round is to be given up: an error that may pass is tried again first.
+   *
+   * @param forMs For how long the round has met it by now.
    */
-  async pull(error: unknown): Promise<boolean> {
+  async pull(error: unknown, forMs = 0): Promise<boolean> {
     const isRefused = isFatalForRun(error);
     if (!isRefused && !isTransient(error)) return false;
     const now = this.#nowMs();
     const isKnown = this.#stop !== undefined && now - Date.parse(this.#stop.since) < FORGET_MS;
-    const sinceMs = isKnown ? Date.parse(this.#stop!.since) : now;
+    const sinceMs = isKnown ? Date.parse(this.#stop!.since) : now - forMs;
     const isOver = isRefused || now - sinceMs >= PATIENCE_MS;
     await this.#store({
       until: new Date(isOver ? now + PAUSE_MS : now).toISOString(),

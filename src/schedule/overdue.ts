@@ -5,10 +5,12 @@
  */
 import { readLastRun } from "../archive/last_run.ts";
 import { isWorthRetrying } from "../archive/report.ts";
+import { parseRunFolderName } from "../archive/layout.ts";
 import type { Repository } from "../archive/repository.ts";
 import { RunFolder } from "../archive/run_folder.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import type { Task } from "../task/task.ts";
+import { isElapseOf } from "./retry.ts";
 import { latestElapse, nextElapses } from "../task/times.ts";
 
 const DAY_MS = 24 * 3600 * 1000;
@@ -32,11 +34,41 @@ export async function overdueDays(context: OverdueContext, tasks: readonly Task[
 export async function unsavedSince({ repository, now, signal }: OverdueContext, task: Task): Promise<Date | undefined> {
   const latest = latestElapse(task, now());
   if (latest === undefined) return undefined;
-  const report = await new RunFolder(repository, { task: task.name, elapse: latest }).readReport({ signal });
-  const isSaved = report !== undefined && (report.ok || report.tasks.length > 0) && !report.tasks.some(isWorthRetrying);
-  if (isSaved) return undefined;
+  if (await isSaved({ repository, signal }, task, latest)) return undefined;
   const saved = (await readLastRun(repository, task.name, { signal }))?.saved_until;
-  if (saved === undefined) return latest;
+  if (saved === undefined) return await firstTried({ repository, signal }, task, latest);
   const [first] = nextElapses(task, { after: new Date(saved), count: 1 });
   return first !== undefined && first <= now() ? first : undefined;
+}
+
+/**
+ * The first elapse that is not saved of a task of which nobody has noted until when it is: it was never saved, or last by a
+ * version that noted nothing. Else each new elapse of a new task that fails would hide those before it.
+ */
+async function firstTried(place: Omit<OverdueContext, "now">, task: Task, latest: Date): Promise<Date> {
+  const { repository, signal } = place;
+  const tried: Date[] = [];
+  for await (const { kind, name } of repository.store.list(repository.taskFolder(task.name), { signal })) {
+    const instant = kind === "folder" ? parseRunFolderName(name) : undefined;
+    // A run by hand has the moment at which it began.
+    if (instant !== undefined && instant < latest && isElapseOf(task, instant)) tried.push(instant);
+  }
+  tried.sort((a, b) => a.getTime() - b.getTime());
+  // Saved ones come first: a version that saves one again notes it.
+  let [known, unknown] = [0, tried.length];
+  while (known < unknown) {
+    const middle = (known + unknown) >> 1;
+    if (await isSaved(place, task, tried[middle]!)) known = middle + 1;
+    else unknown = middle;
+  }
+  return tried[known] ?? latest;
+}
+
+async function isSaved(
+  { repository, signal }: Omit<OverdueContext, "now">,
+  task: Task,
+  elapse: Date,
+): Promise<boolean> {
+  const report = await new RunFolder(repository, { task: task.name, elapse }).readReport({ signal });
+  return report !== undefined && (report.ok || report.tasks.length > 0) && !report.tasks.some(isWorthRetrying);
 }

@@ -269,10 +269,13 @@ export async function backupRound(
     if (chunks > Number(cursor ?? 0)) {
       return { status: "unfinished", cursor: String(chunks), error: null, unchanged: false };
     }
-    if (!isInterrupted && isTransient(error) && !await brake.pull(error)) throw error;
-    if (!isInterrupted && isFatalForRun(error)) await brake.pull(error);
+    // A CouchDB that is silent uses up the time of the call: that is what there is to tell, not how large a chunk is.
+    const { trouble } = context.couch;
+    const met = isInterrupted ? trouble?.error : error;
+    if (isTransient(met) && !await brake.pull(met, trouble?.forMs)) throw met;
+    if (isFatalForRun(met)) await brake.pull(met);
     const seconds = (context.now().getTime() - startedAt.getTime()) / 1000;
-    outcome = { ...failure(address, isInterrupted ? noProgress(run.task) : error), seconds };
+    outcome = { ...failure(address, met ?? noProgress(run.task)), seconds };
     context.log.error("database is not backed up", { database, error: outcome.error, hint: outcome.hint });
   }
   if (outcome.status !== "failed") await brake.release();

@@ -76,8 +76,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     notifier,
     certificates,
     close: async () => {
-      notifier?.breakOff({ log });
-      await notifier?.settled();
+      await notifier?.close({ log });
       await close();
       await certificates.close();
     },

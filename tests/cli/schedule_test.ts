@@ -2,6 +2,7 @@
 import { assertEquals, assertLess, assertStringIncludes } from "@std/assert";
 import { couchOk } from "../couch_request.ts";
 import { startFakeCouchDb } from "../fakes/couchdb.ts";
+import { FakeMonitor } from "../fakes/monitor.ts";
 import { startProgram } from "./program.ts";
 import { until } from "../until.ts";
 
@@ -9,7 +10,7 @@ async function inSetup(
   test: (setup: {
     server: Awaited<ReturnType<typeof startFakeCouchDb>>;
     config: string;
-    write: (task: string) => Promise<void>;
+    write: (task: string, more?: string) => Promise<void>;
   }) => Promise<void>,
 ): Promise<void> {
   await using server = await startFakeCouchDb();
@@ -17,12 +18,13 @@ async function inSetup(
   await couchOk(server, "POST /a/_bulk_docs", { docs: [{ _id: "1" }, { _id: "2" }, { _id: "3" }] });
   const folder = await Deno.makeTempDir({ prefix: "couchdb-backup-schedule-" });
   const config = `${folder}/config.yaml`;
-  const write = (task: string) =>
+  const write = (task: string, more = "") =>
     Deno.writeTextFile(
       config,
       `database: {url: "${server.url}", login: ${server.login}, password: ${server.password}}
 task: {${task}}
 bucket: file://${folder}/bucket
+${more}
 `,
     );
   try {
@@ -81,5 +83,30 @@ Deno.test("schedule refuses a config in which no task will ever be due", async (
     const { code, stderr } = await startProgram(["schedule", config]).ended;
     assertEquals(code, 2);
     assertStringIncludes(stderr, "No task of the config has a schedule that will elapse");
+  });
+});
+
+Deno.test("schedule notifies of each run, and a monitor that is silent keeps it from ending no longer than two seconds", async () => {
+  await inSetup(async ({ server, config, write }) => {
+    await using monitor = new FakeMonitor();
+    await write('rarely: {cron: "*-01-01 UTC", databases: [a], chunk: 1}', `notify: "${monitor.url("/{task}")}"`);
+    const first = startProgram(["schedule", config]);
+    await first.says("waiting task=rarely");
+    first.kill("SIGTERM");
+    assertEquals((await first.ended).code, 0);
+    assertEquals(monitor.paths, ["/rarely/start", "/rarely"]);
+
+    await write('other: {cron: "*-01-01 UTC", databases: [a], chunk: 1}', `notify: "${monitor.url("/{task}")}"`);
+    monitor.isSilent = true;
+    server.faults.add({ endpoint: "_bulk_get", fault: { kind: "stall", ms: 60_000 } });
+    const second = startProgram(["schedule", config]);
+    await until(() => server.requestsTo("_bulk_get").length > 3, "the run");
+    second.kill("SIGTERM");
+    const begin = performance.now();
+    const { code, stderr } = await second.ended;
+    assertEquals(code, 130, stderr);
+    // Three seconds of grace for what is in flight, two for the monitor.
+    assertLess(performance.now() - begin, 7000);
+    assertStringIncludes(stderr, "Cannot tell");
   });
 });

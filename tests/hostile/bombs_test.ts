@@ -7,7 +7,7 @@ import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { createGzip } from "node:zlib";
+import { createGzip, createZstdCompress } from "node:zlib";
 import process from "node:process";
 import { EXIT } from "../../src/errors.ts";
 import { RUN_FLAGS } from "../../scripts/run_flags.ts";
@@ -73,7 +73,7 @@ function* repeated(beginning: string, part: string, end: string): Generator<Uint
 }
 
 /** Writes an object, compressed or not. @returns Its SHA-256 and size. */
-async function writeObject(path: string, pieces: Iterable<Uint8Array>, gzip = false) {
+async function writeObject(path: string, pieces: Iterable<Uint8Array>, compression?: "gzip" | "zstd") {
   await Deno.mkdir(dirname(path), { recursive: true });
   const hash = createHash("sha256");
   let sizeBytes = 0;
@@ -84,8 +84,8 @@ async function writeObject(path: string, pieces: Iterable<Uint8Array>, gzip = fa
     sizeBytes += bytes.length;
     await writer.write(Uint8Array.from(bytes));
   };
-  if (gzip) {
-    const compressor = createGzip({ level: 1 });
+  if (compression !== undefined) {
+    const compressor = compression === "gzip" ? createGzip({ level: 1 }) : createZstdCompress();
     const feeding = (async () => {
       for (const bytes of pieces) await new Promise((resolve) => compressor.write(bytes, resolve));
       compressor.end();
@@ -177,7 +177,7 @@ const FILES: Bomb[] = [
       const stored = await writeObject(
         join(bucket, FOLDER, "0000000.json.gz"),
         repeated(DOCUMENT[0], "0", DOCUMENT[1]),
-        true,
+        "gzip",
       );
       await Deno.writeTextFile(join(bucket, FOLDER, "manifest.json"), manifestOf(stored));
     },
@@ -185,9 +185,27 @@ const FILES: Bomb[] = [
     codes: [EXIT.archive],
   },
   {
+    name: "a chunk of zstd that stands for much, in a manifest that says little",
+    prepare: async (bucket) => {
+      const path = join(bucket, FOLDER, "0000000.json.zst");
+      const stored = await writeObject(path, repeated(DOCUMENT[0], "0", DOCUMENT[1]), "zstd");
+      const manifest = manifestOf(stored).replace("0000000.json.gz", "0000000.json.zst");
+      await Deno.writeTextFile(join(bucket, FOLDER, "manifest.json"), manifest);
+    },
+    args: (config) => ["verify", "db", "latest", "--config", config],
+    codes: [EXIT.archive],
+  },
+  {
+    name: "a document without end in zstd, without a manifest",
+    prepare: (bucket) =>
+      writeObject(join(bucket, FOLDER, "0000000.json.zst"), repeated(DOCUMENT[0], "0", DOCUMENT[1]), "zstd"),
+    args: (config) => ["verify", "db", FOLDER, "--config", config],
+    codes: [EXIT.ok, EXIT.archive],
+  },
+  {
     name: "a document without end, without a manifest",
     prepare: (bucket) =>
-      writeObject(join(bucket, FOLDER, "0000000.json.gz"), repeated(DOCUMENT[0], "0", DOCUMENT[1]), true),
+      writeObject(join(bucket, FOLDER, "0000000.json.gz"), repeated(DOCUMENT[0], "0", DOCUMENT[1]), "gzip"),
     args: (config) => ["verify", "db", FOLDER, "--config", config],
     codes: [EXIT.ok, EXIT.archive],
   },
@@ -197,7 +215,7 @@ const FILES: Bomb[] = [
       writeObject(
         join(bucket, FOLDER, "0000000.json.gz"),
         repeated('{"results":[{"id":"', "0", '","docs":[]}]}'),
-        true,
+        "gzip",
       ),
     args: (config) => ["verify", "db", FOLDER, "--config", config],
     codes: [EXIT.archive],
@@ -211,7 +229,7 @@ const FILES: Bomb[] = [
   {
     name: "blanks without end",
     prepare: (bucket) =>
-      writeObject(join(bucket, FOLDER, "0000000.json.gz"), repeated('{"results":[', " ", "]}"), true),
+      writeObject(join(bucket, FOLDER, "0000000.json.gz"), repeated('{"results":[', " ", "]}"), "gzip"),
     args: (config) => ["verify", "db", FOLDER, "--config", config],
     codes: [EXIT.ok, EXIT.archive],
   },

@@ -139,6 +139,19 @@ Deno.test("Notifier gives up a monitor that never answers, and its start soon wh
   ]);
 });
 
+Deno.test("Notifier.close() says that a run was broken off, and waits no longer than it may for a monitor that is silent", async () => {
+  await using monitor = new FakeMonitor();
+  monitor.isSilent = true;
+  const told = teller();
+  const notify = notifier(monitor.url(PATH));
+  notify.start(["weekly"], told);
+  const begin = performance.now();
+  await notify.close({ log: told.log, deadlineMs: 200 });
+  assertLess(performance.now() - begin, 2500);
+  assertEquals(told.warnings().length, 2);
+  assertEquals(monitor.paths[0], `${PATH}/start`);
+});
+
 Deno.test("no message of Notifier or of check shows more of the address than its host", async () => {
   const told = teller();
   // Nothing listens there: fetch quotes the whole address.

@@ -1,9 +1,10 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { Repository } from "../../src/archive/repository.ts";
 import { storeLastRun } from "../../src/archive/last_run.ts";
 import { overdueDays } from "../../src/schedule/overdue.ts";
 import type { RunReport } from "../../src/archive/report.ts";
 import { RunFolder } from "../../src/archive/run_folder.ts";
+import { latestElapse, nextElapses } from "../../src/task/times.ts";
 import { DirectoryStore } from "../../src/store/directory/store.ts";
 import { task } from "../fakes/task.ts";
 
@@ -57,4 +58,63 @@ Deno.test("overdueDays() counts from the first elapse that is not saved, however
   await storeLastRun(repository, "daily", { ...last, saved_until: undefined });
   assertEquals(await count("2026-01-12T18:00:00Z"), 0.5);
   await Deno.remove(root, { recursive: true });
+});
+
+/** The alarm of template.yaml, as deployed without a change. */
+const ALARM_DAYS = 2;
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+
+Deno.test("overdueDays() lets the alarm ring within its days for hourly, daily, weekly and monthly tasks that fail for two months", async () => {
+  const crons = {
+    hourly: "*-*-* *:00:00 UTC",
+    daily: "*-*-* 06:00:00 UTC",
+    weekly: "Sat *-*-* 18:00:00 UTC",
+    monthly: "*-*-01 00:00:00 UTC",
+  };
+  const begin = Date.parse("2026-01-31T22:30:00Z");
+  const table: Record<string, (string | number)[]> = {};
+  for (const [name, cron] of Object.entries(crons)) {
+    for (const history of ["saved before", "never saved", "saved by version 1"]) {
+      const root = await Deno.makeTempDir();
+      const repository = new Repository(new DirectoryStore(root), { prefix: "p", suffix: "s" });
+      const one = task(name, { cron });
+      const finish = async (elapse: Date, ok: boolean) => {
+        await new RunFolder(repository, { task: name, elapse }).storeReport(report(ok), {});
+      };
+      if (history === "saved before") {
+        const saved_until = new Date(begin).toISOString();
+        await storeLastRun(repository, name, { run: "r", finished_at: "", databases: [], saved_until });
+      }
+      if (history === "saved by version 1") {
+        for (const elapse of nextElapses(one, { after: new Date(begin - 70 * DAY_MS), count: 3 })) {
+          await finish(elapse, true);
+        }
+        await finish(latestElapse(one, new Date(begin))!, true);
+      }
+      const [first] = nextElapses(one, { after: new Date(begin), count: 1 });
+      const lateFrom = first!.getTime();
+      let rungAt: number | undefined;
+      let before = 0;
+      const course: (string | number)[] = [];
+      const failed = new Set<number>();
+      // From the first elapse that fails on, every twelve hours; an alarm asks more often, and sees nothing else.
+      for (let at = lateFrom; at <= lateFrom + 60 * DAY_MS; at += 12 * HOUR_MS) {
+        for (const elapse of [latestElapse(one, new Date(at))!, latestElapse(one, new Date(at - 3 * HOUR_MS))!]) {
+          if (elapse.getTime() < lateFrom || failed.has(elapse.getTime())) continue;
+          failed.add(elapse.getTime());
+          await finish(elapse, false);
+        }
+        const days = await overdueDays({ repository, now: () => new Date(at) }, [one]);
+        assert(days >= before, `${name}, ${history}: ${days} after ${before}`);
+        before = days;
+        if (days >= ALARM_DAYS) rungAt ??= (at - lateFrom) / DAY_MS;
+        if ([0, 1, 2, 3, 7, 30, 60].some((day) => at === lateFrom + day * DAY_MS)) course.push(days);
+      }
+      assertEquals(rungAt, ALARM_DAYS, `${name}, ${history}`);
+      table[`${name}, ${history}`] = course;
+      await Deno.remove(root, { recursive: true });
+    }
+  }
+  for (const [row, course] of Object.entries(table)) assertEquals(course, [0, 1, 2, 3, 7, 30, 60], row);
 });

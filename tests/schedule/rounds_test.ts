@@ -288,6 +288,45 @@ Deno.test("backupRound() waits for a CouchDB that is away only as long as one da
   assertEquals(report.tasks[0]!.retry_at, new Date(clock.ms + 60_000).toISOString());
 });
 
+Deno.test("backupRound() names a CouchDB that is silent, and lets no other round wait for it", async () => {
+  await using place = await Place.make();
+  const clock = clockAt("2026-01-03T18:00:00Z");
+  const context = place.context({ now: clock.now });
+  const run = { ...scheduledRun(), generation: (await planRun(context, scheduledRun())).generation };
+  // The listing still answers; documents do not.
+  place.fake.faults.add({ endpoint: "_bulk_get", times: 1e6, fault: { kind: "stall", ms: 60_000 } });
+  /** A round whose time is over after half a second, with as much patience as it takes. */
+  const silentRound = async (database: string) => {
+    const stop = new AbortController();
+    const timer = setTimeout(() => stop.abort(new InterruptedError("The time is over")), 500);
+    const couch = impatientClient(place.fake, {
+      bulkTimeoutMs: 50,
+      retry: { attempts: 1000, firstWaitMs: 1, longestWaitMs: 4 },
+    });
+    try {
+      return await backupRound({ ...context, couch, stop: stop.signal, signal: stop.signal }, run, {
+        database,
+        cursor: null,
+      });
+    } finally {
+      clearTimeout(timer);
+    }
+  };
+  await assertRejects(() => silentRound("a"), CouchError, "no answer within");
+  clock.ms += 200_000;
+  const given = await silentRound("a");
+  assertEquals(given.status, "failed");
+  assertStringIncludes(given.error!, "no answer within");
+  const asked = place.fake.requests.length;
+  const other = await backupRound(context, run, { database: "large", cursor: null });
+  assertStringIncludes(other.error!, "Not tried, as it would fail like the one before");
+  assertStringIncludes(other.error!, "no answer within");
+  assertEquals(place.fake.requests.length, asked);
+  place.fake.faults.clear();
+  clock.ms += 5 * 60_000;
+  assertEquals((await backupRound(context, run, { database: "large", cursor: null })).status, "complete");
+});
+
 Deno.test("planRun() and servers leave each other's elapses alone", async () => {
   await using place = await Place.make();
   const clock = clockAt("2026-01-03T18:00:05Z");

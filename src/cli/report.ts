@@ -1,0 +1,69 @@
+/** `couchdb-backup report [<config>]`: what became of the backups, as a page that needs no server. */
+import { rename, rm, writeFile } from "node:fs/promises";
+import { describeError, EXIT, ProgramError, UsageError } from "../errors.ts";
+import { counted, formatSize } from "../observe/figures.ts";
+import { formatReportPage } from "../observe/report_page.ts";
+import { readReport } from "../schedule/report.ts";
+import type { Command } from "./command.ts";
+import { withSession } from "./session.ts";
+
+const DEFAULT_DAYS = 365;
+const MOST_DAYS = 3660;
+
+export const command: Command = {
+  name: "report",
+  usage: "[<config>] [--output FILE] [--days N]",
+  help: [
+    "Makes a page of what became of the backups: a calendar of each database, sizes, durations, ages, how tasks stand.",
+    "",
+    "It is one file, which loads nothing from anywhere and can be opened, sent and kept. It goes to --output, else to",
+    "standard output; --json prints the same facts. It asks the store only: no CouchDB and no password of it.",
+  ],
+  flags: [
+    { name: "output", value: "FILE", summary: "where the page goes, such as report.html; what is there is replaced" },
+    { name: "days", value: "N", summary: `how many days it goes back; ${DEFAULT_DAYS} unless given` },
+  ],
+  operands: { least: 0, most: 0 },
+
+  async run(call) {
+    const text = call.text("days") ?? String(DEFAULT_DAYS);
+    const days = /^\d{1,4}$/.test(text) ? Number(text) : 0;
+    if (days < 1 || days > MOST_DAYS) {
+      throw new UsageError(`--days has no "${text}"`, { hint: `It is a whole number from 1 to ${MOST_DAYS}` });
+    }
+    const output = call.text("output");
+    return await withSession(call, async (session) => {
+      const { now, signal } = session.surroundings;
+      const { repository, config } = session;
+      const data = await readReport({ repository, now, signal }, config.tasks, { days });
+      if (output === undefined) {
+        call.print(data, () => formatReportPage(data));
+        return EXIT.ok;
+      }
+      const page = new TextEncoder().encode(formatReportPage(data));
+      await replaceFile(output, page);
+      call.print(
+        data,
+        () => `"${output}": ${counted(data.databases.length, "database")}, ${formatSize(page.length)}\n`,
+      );
+      return EXIT.ok;
+    });
+  },
+};
+
+/** In one step: who looks meanwhile sees the page before. It names databases, so that others may not read it. */
+async function replaceFile(path: string, bytes: Uint8Array): Promise<void> {
+  const part = `${path}.${crypto.randomUUID().slice(0, 8)}.part`;
+  try {
+    await writeFile(part, bytes, { mode: 0o600, flag: "wx" });
+    await rename(part, path);
+  } catch (cause) {
+    await rm(part, { force: true });
+    throw new ReportNotWritten(`Cannot write the report to "${path}": ${describeError(cause)}`, { cause });
+  }
+}
+
+/** The page could not be stored. */
+class ReportNotWritten extends ProgramError {
+  override readonly exitCode = EXIT.unexpected;
+}

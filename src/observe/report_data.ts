@@ -1,0 +1,108 @@
+/**
+ * The facts of a report, small enough for ten thousand databases and a year: a day of a database is a letter, and letters
+ * that repeat are counted. In: what happened on which day. Out: text that the page and other programs read back. Pure.
+ */
+import type { Proofs } from "../archive/proof.ts";
+
+/**
+ * What a day brought a database, from what counts most: complete in `f`ull, as an `i`ncrement, u`=`nchanged, complete but
+ * for `u`nreadable documents, failed (`x`), `l`ate: nobody ran what was due; `.` nothing.
+ */
+export type DayCode = "f" | "i" | "=" | "u" | "x" | "l" | ".";
+
+/** A later one of these does not take the place of an earlier one. */
+const RANK: readonly DayCode[] = ["f", "i", "u", "=", "x", "l", "."];
+
+/** How a task stands, and its runs. */
+export interface ReportedTask {
+  task: string;
+  state: string;
+  ok: boolean;
+  last_complete_at: string | null;
+  age_seconds: number | null;
+  elapse: string | null;
+  next: string | null;
+  databases: number | null;
+  failed: { database: string; error: string }[];
+  error: string | null;
+  retry_at: string | null;
+  generations: number;
+  /** Those of the period that have come to an end, the latest first. */
+  runs: { at: string; ok: boolean; seconds: number; databases: number; failed: number; by_hand: boolean }[];
+}
+
+/** A database. */
+export interface ReportedDatabase {
+  /** Decoded. */
+  database: string;
+  /** The task of its newest backup; null where it has none. */
+  task: string | null;
+  /** The newest restore point, in UTC. */
+  last: string | null;
+  /** How old that is. */
+  age_seconds: number | null;
+  /** Of the last full backup. */
+  documents: number | null;
+  /** What that takes up in the store. */
+  bytes: number | null;
+  /** How many increments with content stand between the last full backup and the newest. */
+  depth: number;
+  /** Documents that the newest lacks because CouchDB could not read them. */
+  unreadable: number;
+  /** Complete backups in all. */
+  backups: number;
+  /** A letter for each day from `from` on, {@linkcode DayCode}, a number behind it where it repeats: `.30f=6`. */
+  days: string;
+  /** For each day with a full backup, in order, its stored size: character code less 40, half of it the power of two. */
+  sizes: string;
+}
+
+/** What `report --json` prints, and what its page is made from. */
+export interface ReportData {
+  made_at: string;
+  /** The first day, `2025-11-29`, in UTC. */
+  from: string;
+  /** The last one. */
+  to: string;
+  /** Whether nobody need look, as `status` says it. */
+  ok: boolean;
+  tasks: ReportedTask[];
+  /** When the backups were last proved, and how that came out. */
+  proofs: Proofs;
+  /** For each day from `from` on: databases that were saved, had not changed, failed; bytes that were stored. */
+  by_day: { complete: number[]; unchanged: number[]; failed: number[]; bytes: number[] };
+  databases: ReportedDatabase[];
+}
+
+const FIRST_SIZE = 40;
+
+/** The days of one database. */
+export class CalendarStrip {
+  readonly codes: DayCode[];
+  readonly #bytes: number[];
+
+  constructor(days: number) {
+    this.codes = Array.from({ length: days }, () => ".");
+    this.#bytes = Array.from({ length: days }, () => 0);
+  }
+
+  /** Something happened on a day; what counts more stays. */
+  mark(day: number, code: DayCode, bytes = 0): void {
+    if (RANK.indexOf(code) < RANK.indexOf(this.codes[day] ?? ".")) this.codes[day] = code;
+    if (code === "f") this.#bytes[day] = Math.max(this.#bytes[day] ?? 0, bytes);
+  }
+
+  toString(): string {
+    return this.codes.join("").replaceAll(/([^\d])\1+/g, (run, code) => `${code}${run.length}`);
+  }
+
+  /** The sizes of the days with a full backup. */
+  sizes(): string {
+    return this.codes.flatMap((code, day) => code === "f" ? String.fromCharCode(sizeCode(this.#bytes[day] ?? 0)) : [])
+      .join("");
+  }
+}
+
+function sizeCode(bytes: number): number {
+  return FIRST_SIZE + Math.round(2 * Math.log2(bytes + 1));
+}

@@ -1,0 +1,209 @@
+/**
+ * What became of a repository's backups over the last days: the calendar of each database, sizes, durations, how each task
+ * stands. In: a repository, the config's tasks and how many days. Out: facts that are small enough for ten thousand
+ * databases and a year, for the page that `report` makes and for `report --json`. Nothing is written, and CouchDB is not asked.
+ */
+import { Catalog, type CatalogEntry } from "../archive/catalog.ts";
+import { listRuns } from "../archive/moment.ts";
+import { isSaved, isTaskSaved } from "../archive/report.ts";
+import type { Repository } from "../archive/repository.ts";
+import {
+  CalendarStrip,
+  type DayCode,
+  type ReportData,
+  type ReportedDatabase,
+  type ReportedTask,
+} from "../observe/report_data.ts";
+import { loadAhead } from "../parallel.ts";
+import type { StoreCallOptions } from "../store/store.ts";
+import type { Task } from "../task/task.ts";
+import { nextElapses } from "../task/times.ts";
+import { readStatus } from "./status.ts";
+
+/** Databases whose entries are listed at once. */
+const DATABASES_AT_ONCE = 16;
+/** Elapses of a task that are looked for in vain, at most. */
+const MOST_ELAPSES = 1000;
+const DAY_MS = 86_400_000;
+
+/** What {@linkcode readReport} works with. */
+export interface ReportContext extends StoreCallOptions {
+  repository: Repository;
+  now: () => Date;
+}
+
+/** A task's runs, and which days and databases they did not save. */
+interface TaskRuns {
+  runs: ReportedTask["runs"];
+  /** By the decoded name, the days on which the database was not saved. */
+  failed: Map<string, number[]>;
+  /** Days of elapses that nobody has run. */
+  late: number[];
+}
+
+/**
+ * Gathers what a report shows. Backups of which the catalog does not know are not in it: `list --rebuild` enters them.
+ *
+ * @param options `days`: how many, today among them; days are those of UTC.
+ * @throws StoreError when the store fails.
+ */
+export async function readReport(
+  context: ReportContext,
+  tasks: readonly Task[],
+  { days }: { days: number },
+): Promise<ReportData> {
+  const { repository, now, signal } = context;
+  const at = now();
+  const today = Math.floor(at.getTime() / DAY_MS);
+  const period: Period = { at, first: today - days + 1, days };
+  const status = await readStatus({ repository, now: () => at, signal }, tasks);
+  const runsOf = new Map<string, TaskRuns>();
+  for (const task of tasks) runsOf.set(task.name, await readRuns(context, task, period));
+  const byDay = { complete: zeros(days), unchanged: zeros(days), failed: zeros(days), bytes: zeros(days) };
+  const catalog = new Catalog(repository);
+  const look = async (database: string, signal: AbortSignal): Promise<[string, CatalogEntry[]]> => {
+    return [database, await Array.fromAsync(catalog.entries(database, { signal }))];
+  };
+  const databases: ReportedDatabase[] = [];
+  const seen = new Set<string>();
+  for await (
+    const [database, entries] of loadAhead(catalog.databases({ signal }), look, { limit: DATABASES_AT_ONCE, signal })
+  ) {
+    if (entries.length === 0) continue;
+    seen.add(database);
+    databases.push(describe(database, entries, { period, runsOf, byDay }));
+  }
+  // What was never saved has no entry, and must not be missing from a report for that.
+  const never = new Set(
+    [...runsOf.values()].flatMap(({ failed }) => [...failed.keys()]).filter((name) => !seen.has(name)),
+  );
+  for (const database of never) databases.push(describe(database, [], { period, runsOf, byDay }));
+  databases.sort((a, b) => a.database < b.database ? -1 : 1);
+  return {
+    made_at: at.toISOString(),
+    from: dayText(period.first),
+    to: dayText(today),
+    ok: status.ok,
+    tasks: status.tasks.map((one) => ({ ...one, runs: runsOf.get(one.task)?.runs ?? [] })),
+    proofs: status.proofs,
+    by_day: byDay,
+    databases,
+  };
+}
+
+interface Period {
+  at: Date;
+  /** Days since 1970. */
+  first: number;
+  days: number;
+}
+
+/** Which of the period's days an instant is in; undefined where in none. */
+function dayOf({ first, days }: Period, instantMs: number): number | undefined {
+  const day = Math.floor(instantMs / DAY_MS) - first;
+  return day >= 0 && day < days ? day : undefined;
+}
+
+function dayText(day: number): string {
+  return new Date(day * DAY_MS).toISOString().slice(0, 10);
+}
+
+function zeros(count: number): number[] {
+  return Array.from({ length: count }, () => 0);
+}
+
+async function readRuns({ repository, signal }: ReportContext, task: Task, period: Period): Promise<TaskRuns> {
+  const found: TaskRuns = { runs: [], failed: new Map(), late: [] };
+  const all = await listRuns(repository, task.name, { signal });
+  for (const { at, isByHand, read } of all) {
+    if (dayOf(period, at.getTime()) === undefined) continue;
+    const report = await read();
+    const part = report?.tasks.find((one) => one.task === task.name);
+    if (report === undefined || part === undefined) continue;
+    const failed = part.databases.filter((one) => !isSaved(one)).map(({ database }) => database);
+    const seconds = (Date.parse(report.finished_at) - Date.parse(report.started_at)) / 1000;
+    const counts = { databases: part.databases.length, failed: failed.length };
+    found.runs.push({ at: at.toISOString(), ok: isTaskSaved(part), seconds, by_hand: isByHand, ...counts });
+    const day = dayOf(period, at.getTime()) ?? 0;
+    for (const name of failed) found.failed.set(name, [...found.failed.get(name) ?? [], day]);
+  }
+  found.late.push(...missedDays(task, period, all.filter(({ isByHand }) => !isByHand).map(({ at }) => at.getTime())));
+  return found;
+}
+
+/** The days of elapses that nobody has begun, since the first that somebody has. */
+function missedDays(task: Task, period: Period, begun: readonly number[]): number[] {
+  if (begun.length === 0) return [];
+  const known = new Set(begun);
+  const after = new Date(Math.max(period.first * DAY_MS, Math.min(...begun)));
+  const days = new Set<number>();
+  for (const elapse of nextElapses(task, { after, count: MOST_ELAPSES })) {
+    if (elapse > period.at) break;
+    const day = dayOf(period, elapse.getTime());
+    if (!known.has(elapse.getTime()) && day !== undefined) days.add(day);
+  }
+  // Of several elapses of a day the later ones make up for the earlier.
+  for (const ms of begun) days.delete(dayOf(period, ms) ?? -1);
+  return [...days];
+}
+
+/** One database. `entries` are the newest first. */
+function describe(
+  database: string,
+  entries: readonly CatalogEntry[],
+  { period, runsOf, byDay }: { period: Period; runsOf: ReadonlyMap<string, TaskRuns>; byDay: ReportData["by_day"] },
+): ReportedDatabase {
+  const strip = new CalendarStrip(period.days);
+  const [newest] = entries;
+  for (const { late } of newest === undefined ? [] : [runsOf.get(newest.task)].filter((one) => one !== undefined)) {
+    // A day before the database was there has lacked nothing.
+    const first = entries.at(-1)!.finishedAt.getTime();
+    for (const day of late) if ((period.first + day + 1) * DAY_MS > first) strip.mark(day, "l");
+  }
+  for (const { failed } of runsOf.values()) for (const day of failed.get(database) ?? []) strip.mark(day, "x");
+  for (const entry of entries) {
+    const day = dayOf(period, entry.finishedAt.getTime());
+    if (day === undefined) continue;
+    strip.mark(day, codeOf(entry), entry.compressedBytes);
+    byDay.bytes[day]! += entry.compressedBytes;
+  }
+  strip.codes.forEach((code, day) => {
+    if (code === "x") byDay.failed[day]!++;
+    else if (code === "=") byDay.unchanged[day]!++;
+    else if (code === "f" || code === "i" || code === "u") byDay.complete[day]!++;
+  });
+  // One that has not changed has the documents of those below it, which its own entry does not count.
+  const full = entries.find(({ kind }) => kind === "full");
+  return {
+    database,
+    task: newest?.task ?? null,
+    last: newest?.finishedAt.toISOString() ?? null,
+    age_seconds: newest === undefined
+      ? null
+      : Math.max(0, Math.round((period.at.getTime() - newest.finishedAt.getTime()) / 1000)),
+    documents: full?.documents ?? null,
+    bytes: full?.compressedBytes ?? null,
+    depth: depthOf(entries),
+    unreadable: newest?.unreadable ?? 0,
+    backups: entries.length,
+    days: strip.toString(),
+    sizes: strip.sizes(),
+  };
+}
+
+function codeOf({ kind, chunks, unreadable }: CatalogEntry): DayCode {
+  if (unreadable > 0) return "u";
+  return kind === "full" ? "f" : chunks === 0 ? "=" : "i";
+}
+
+/** How many backups with content the newest one goes on from; those of other tasks are none of its chain. */
+function depthOf(entries: readonly CatalogEntry[]): number {
+  const [newest] = entries;
+  let depth = 0;
+  for (const { kind, chunks, task } of entries) {
+    if (task !== newest?.task) continue;
+    if (kind === "full") return depth;
+    if (chunks > 0) depth++;
+  }
+  return depth;
+}

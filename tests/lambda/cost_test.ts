@@ -1,0 +1,89 @@
+/** The requests that docs/lambda.md counts the cost from: what a run of the state machine asks for each database. */
+import { assertEquals } from "@std/assert";
+import { createDatabase, idsOf } from "../couchdb/impatient_client.ts";
+import { couchOk } from "../couch_request.ts";
+import { type FunctionSetup, setUpFunction, tickAt } from "./function_setup.ts";
+
+const page = await Deno.readTextFile(new URL("../../docs/lambda.md", import.meta.url));
+
+/** What S3 counts as a writing request; a listing costs as much. */
+const WRITES = new Set([
+  "PutObject",
+  "CreateMultipartUpload",
+  "UploadPart",
+  "CompleteMultipartUpload",
+  "ListObjectsV2",
+]);
+
+interface Count {
+  writes: number;
+  reads: number;
+  couch: number;
+}
+
+/** Goes through the machine once, and counts what is asked on the way. */
+async function countRun(lambda: FunctionSetup, time: string): Promise<Count> {
+  const { s3, couch, executions, invoke, json } = lambda;
+  await invoke(tickAt(time));
+  s3.requests.length = 0;
+  const couchBefore = couch.requests.length;
+  const execution = executions.at(-1)!;
+  const input = execution.input as Record<string, unknown>;
+  const plan = await invoke({ action: "plan", ...input });
+  const { only: _, ...round } = input;
+  for (const { database } of json(plan.key.replace("folder/", ""))) {
+    await invoke({ action: "backup", ...round, database });
+  }
+  await invoke({ action: "summarise", ...input });
+  execution.status = "SUCCEEDED";
+  const writes = s3.requests.filter(({ operation }) => WRITES.has(operation)).length;
+  return { writes, reads: s3.requests.length - writes, couch: couch.requests.length - couchBefore };
+}
+
+/** What a full run, one that finds nothing changed, and one that finds each database changed ask, for so many databases. */
+async function countKinds(databases: number): Promise<Count[]> {
+  let time = "2026-01-03T18:00:00Z";
+  await using lambda = await setUpFunction({
+    tasks: '  weekly: {cron: "Sat *-*-* 18:00:00 UTC", databases: ["d[0-9]+"], chunk: 1000, incremental: true}',
+    stateMachine: true,
+    now: () => new Date(time),
+  });
+  const names = Array.from({ length: databases }, (_, n) => `d${n}`);
+  for (const name of names) await createDatabase(lambda.couch, name, idsOf(3));
+  const full = await countRun(lambda, time);
+  time = "2026-01-10T18:00:00Z";
+  const unchanged = await countRun(lambda, time);
+  for (const name of names) await couchOk(lambda.couch, `POST /${name}/_bulk_docs`, '{"docs":[{"_id":"new"}]}');
+  time = "2026-01-17T18:00:00Z";
+  return [full, unchanged, await countRun(lambda, time)];
+}
+
+Deno.test("docs/lambda.md counts the requests of a run as they are", async () => {
+  const [few, many] = [await countKinds(4), await countKinds(8)];
+  const perDatabase = few.map((one, kind) => {
+    const more = many[kind]!;
+    return [(more.writes - one.writes) / 4, (more.reads - one.reads) / 4, (more.couch - one.couch) / 4];
+  });
+  assertEquals(tableAt("| a database ").map((row) => row.map(Number)), perDatabase);
+});
+
+Deno.test("docs/lambda.md reckons the cost of a run from what it counts", () => {
+  const counted = tableAt("| a database ").map((row) => row.map(Number));
+  const further = [49, 0, 0];
+  const seconds = [7.6, 0.5, 0.6];
+  const transitions = [6, 5, 6];
+  const reckoned = counted.map(([writes = 0, reads = 0], kind) => {
+    const requests = 10_000 * ((writes + further[kind]!) * 5e-6 + reads * 4e-7);
+    const functions = 10_000 * (seconds[kind]! * (1769 / 1024) * 1.33334e-5 + 2e-7);
+    const machine = 10_000 * transitions[kind]! * 2.5e-5;
+    const run = requests + functions + machine;
+    return [requests, functions, machine, run].map((one) => one.toFixed(2)).concat((52 * run).toFixed(0));
+  });
+  assertEquals(tableAt("| 10,000 databases "), reckoned);
+});
+
+/** The cells of three rows below a heading, without the first one of each. */
+function tableAt(heading: string): string[][] {
+  const rows = page.slice(page.indexOf(heading)).split("\n").slice(2, 5);
+  return rows.map((row) => row.split("|").slice(2, -1).map((cell) => cell.trim()));
+}

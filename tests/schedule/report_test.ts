@@ -1,0 +1,117 @@
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { parseConfig } from "../../src/config/config.ts";
+import { readReport } from "../../src/schedule/report.ts";
+import { openSession } from "../../src/session/open.ts";
+import { runScheduled } from "../../src/schedule/due.ts";
+import { couchOk } from "../couch_request.ts";
+import { createDatabase, idsOf } from "../couchdb/impatient_client.ts";
+import { startFakeCouchDb } from "../fakes/couchdb.ts";
+import { RecordedLog } from "../fakes/log.ts";
+import { main } from "../../src/cli/cli.ts";
+import { outputTo } from "../fakes/output.ts";
+
+const NEVER = new AbortController().signal;
+
+Deno.test("readReport() tells each day of each database: full, unchanged, incremental, failed, late", async () => {
+  await using couch = await startFakeCouchDb();
+  for (const name of ["a", "b"]) await createDatabase(couch, name, idsOf(5));
+  const folder = await Deno.makeTempDir({ prefix: "couchdb-backup-report-" });
+  try {
+    const text = `database: {url: "${couch.url}", login: "${couch.login}", password: "${couch.password}"}
+task: {daily: {cron: "*-*-* 02:00 UTC", databases: [a, b, c], timezone: UTC, incremental: true}}
+bucket: ${folder}/bucket
+`;
+    const config = parseConfig(text, { file: "c", env: { XDG_STATE_HOME: folder } });
+    let at = new Date("2026-11-20T02:00:10Z");
+    const now = () => at;
+    await using session = await openSession({ config, now, log: new RecordedLog() });
+    const runAt = async (moment: string) => {
+      at = new Date(moment);
+      const run = crypto.randomUUID();
+      return await runScheduled({ ...await session.with({ run }).context(), host: "h", pid: 1 }, config.tasks);
+    };
+    assertEquals((await runAt("2026-11-20T02:00:10Z")).ok, true);
+    await couchOk(couch, "PUT /b/new", { x: 1 });
+    await createDatabase(couch, "c", idsOf(1));
+    couch.faults.add({ endpoint: "_bulk_get", database: "c", times: 1000, fault: { kind: "status", status: 404 } });
+    assertEquals((await runAt("2026-11-21T02:00:10Z")).ok, false);
+    // Nobody looks on the 22nd.
+    at = new Date("2026-11-23T01:00:00Z");
+    const { repository } = session;
+    const report = await readReport({ repository, now, signal: NEVER }, config.tasks, { days: 5 });
+
+    assertEquals([report.from, report.to, report.ok], ["2026-11-19", "2026-11-23", false]);
+    assertEquals(report.databases.map(({ database, days }) => [database, days]), [
+      ["a", ".f=l."],
+      ["b", ".fil."],
+      ["c", ".2x.2"],
+    ]);
+    assertEquals(
+      report.databases.map(({ depth, documents, backups, last }) => [depth, documents, backups, last?.slice(0, 10)]),
+      [
+        [0, 5, 2, "2026-11-21"],
+        [1, 5, 2, "2026-11-21"],
+        [0, null, 0, undefined],
+      ],
+    );
+    assertEquals(report.databases.map(({ sizes }) => sizes.length), [1, 1, 0]);
+    const { complete, unchanged, failed } = report.by_day;
+    assertEquals([complete, unchanged, failed], [[0, 2, 1, 0, 0], [0, 0, 1, 0, 0], [0, 0, 1, 0, 0]]);
+    const [task] = report.tasks;
+    assertEquals(task?.runs.map((run) => [run.at.slice(0, 10), run.ok, run.databases, run.failed]), [
+      ["2026-11-21", false, 3, 1],
+      ["2026-11-20", true, 2, 0],
+    ]);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("report writes its page with mode 0600, prints it without --output, and the facts with --json", async () => {
+  await using couch = await startFakeCouchDb();
+  await createDatabase(couch, "media", idsOf(3));
+  const folder = await Deno.makeTempDir({ prefix: "couchdb-backup-report-" });
+  try {
+    const config = `${folder}/config.yaml`;
+    const text = `database: {url: "${couch.url}", login: "${couch.login}", password: "${couch.password}"}
+task: {weekly: {databases: [media]}}
+bucket: ${folder}/bucket
+`;
+    await Deno.writeTextFile(config, text);
+    const run = async (...args: string[]) => {
+      let out = "", err = "";
+      const shell = {
+        env: { XDG_STATE_HOME: folder },
+        journal: false,
+        stdout: outputTo((text) => void (out += text)),
+        stderr: outputTo((text) => void (err += text)),
+        onSignal: () => () => {},
+        exit: (code: number): never => {
+          throw new Error(String(code));
+        },
+      };
+      const code = await main([...args, "--quiet"], shell);
+      return { code, out, err };
+    };
+    assertEquals((await run("backup", config)).code, 0);
+    const path = `${folder}/report.html`;
+    const made = await run("report", config, "--output", path);
+    assertEquals([made.code, made.out.replace(/\d+ kB/, "N kB")], [0, `"${path}": 1 database, N kB\n`]);
+    const page = await Deno.readTextFile(path);
+    assertStringIncludes(page, "<td>weekly</td>");
+    assertEquals((await Deno.stat(path)).mode! & 0o777, 0o600);
+    assertEquals((await run("report", config, "--output", path)).code, 0, "it is replaced");
+    assertEquals((await run("report", config, "--days", "7")).out.slice(0, 15), "<!doctype html>");
+    const { databases } = JSON.parse((await run("report", config, "--json", "--days", "7")).out);
+    assertEquals(databases.map((one: { database: string; days: string }) => [one.database, one.days]), [[
+      "media",
+      ".6f",
+    ]]);
+    assertEquals((await run("report", config, "--days", "0")).code, 2);
+    const refused = await run("report", config, "--output", `${folder}/none/report.html`);
+    assertEquals(refused.code, 1);
+    assertStringIncludes(refused.err, "Cannot write the report to");
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});

@@ -1,7 +1,7 @@
 /**
- * Builds what template.yaml deploys: `deno task layer [--runtime compiled|deno] [--config FILE]`. Out: dist/layer/ and
+ * Builds what template.yaml deploys: `deno task layer [--runtime compiled|deno] [--config FILE] [--ca FILE]`. Out: dist/layer/ and
  * dist/layer.zip, whose root holds `bootstrap`, and dist/function.zip, which carries the config when that does not stand
- * in the template. The same sources and tools give the same bytes.
+ * in the template, and the authority of a CouchDB with a certificate of its own. The same sources and tools give the same bytes.
  */
 import { parseArgs } from "node:util";
 import { build, BuildError, run, say, writeArtifact } from "./artifact.ts";
@@ -57,14 +57,15 @@ async function buildLayer(runtime: string): Promise<void> {
 }
 
 /** Builds the function's own package: Lambda wants one, and the config can travel in it. */
-async function buildFunction(configFile: string | undefined): Promise<void> {
-  const readme = "The program is in the layer. A config.yaml beside this file is its config.\n";
+async function buildFunction(files: { config: string | undefined; ca: string | undefined }): Promise<void> {
+  const readme = "The program is in the layer. A config.yaml beside this file is its config, ca.pem its ca_file.\n";
   const entries: ZipEntry[] = [{ name: "README", bytes: new TextEncoder().encode(readme), mode: 0o644 }];
-  if (configFile !== undefined) {
-    const bytes = await Deno.readFile(configFile).catch((cause) => {
-      throw new BuildError(`Cannot read the config "${configFile}": ${cause.message}`, { cause });
+  for (const [name, what, file] of [["config.yaml", "config", files.config], ["ca.pem", "CA", files.ca]]) {
+    if (file === undefined) continue;
+    const bytes = await Deno.readFile(file).catch((cause) => {
+      throw new BuildError(`Cannot read the ${what} "${file}": ${cause.message}`, { cause });
     });
-    entries.push({ name: "config.yaml", bytes, mode: 0o644 });
+    entries.push({ name: name!, bytes, mode: 0o644 });
   }
   await writeArtifact("dist/function.zip", writeZip(entries));
 }
@@ -113,12 +114,12 @@ async function readEntries(folder: string, prefix = ""): Promise<ZipEntry[]> {
 
 const { values: flags } = parseArgs({
   args: Deno.args,
-  options: { runtime: { type: "string", default: "compiled" }, config: { type: "string" } },
+  options: { runtime: { type: "string", default: "compiled" }, config: { type: "string" }, ca: { type: "string" } },
 });
 await build(async () => {
   if (flags.runtime !== "compiled" && flags.runtime !== "deno") {
     throw new BuildError(`There is no runtime "${flags.runtime}": it is compiled or deno`);
   }
   await buildLayer(flags.runtime);
-  await buildFunction(flags.config);
+  await buildFunction({ config: flags.config, ca: flags.ca });
 });

@@ -26,12 +26,15 @@ Deno.test("deno task layer --runtime deno makes the same archive each time, with
   assertMatch(listing, /No errors detected/);
 });
 
-Deno.test("deno task layer --config puts the config into the function's package", async () => {
+Deno.test("deno task layer --config --ca puts config and authority into the function's package", async () => {
   const config = await Deno.makeTempFile();
+  const ca = await Deno.makeTempFile();
+  await Deno.writeTextFile(ca, "-----BEGIN CERTIFICATE-----\n");
   await Deno.writeTextFile(config, "database:\n");
-  assertEquals((await sh(`deno task layer --runtime deno --config ${config}`)).code, 0);
+  assertEquals((await sh(`deno task layer --runtime deno --config ${config} --ca ${ca}`)).code, 0);
   assertEquals((await sh("unzip -p dist/function.zip config.yaml")).stdout, "database:\n");
-  await Deno.remove(config);
+  assertEquals((await sh("unzip -p dist/function.zip ca.pem")).stdout, "-----BEGIN CERTIFICATE-----\n");
+  for (const file of [config, ca]) await Deno.remove(file);
 });
 
 Deno.test("the layer's bootstrap runs the program on arm64 with an empty environment", async () => {

@@ -12,7 +12,8 @@ import { wait } from "../../src/abort.ts";
 import { until } from "../until.ts";
 
 /** Elapses long before any test runs, so that none ends in another elapse than it began in. */
-const YEARLY = task("yearly", { databases: ["a", "b"], cron: "*-01-01 UTC", timezone: "UTC", chunk: 2 });
+/** One request at a time, so that one database is whole before the next begins. */
+const YEARLY = task("yearly", { databases: ["a", "b"], cron: "*-01-01 UTC", timezone: "UTC", chunk: 2, parallel: 1 });
 const YEAR = new Date().getUTCFullYear();
 const FOLDER = `backup/_runs/couchdb/yearly/${YEAR}0101T000000Z`;
 
@@ -27,12 +28,23 @@ async function manifestOf(setup: ScheduledSetup, database: string, date = `${YEA
 }
 
 /** Starts a run, and when it asks for its `requests`th chunk ends it like a killed process: no word of it gets out. */
-async function runUntilKilled(setup: ScheduledSetup, machine: Machine, requests: number): Promise<void> {
+async function runUntilKilled(
+  setup: ScheduledSetup,
+  machine: Machine,
+  requests: number,
+  isReady: () => Promise<boolean> = () => Promise.resolve(true),
+): Promise<void> {
   const reached = Promise.withResolvers<void>();
   setup.server.faults.add({
     endpoint: "_bulk_get",
     skip: requests - 1,
-    fault: { kind: "run", run: () => reached.resolve() },
+    fault: {
+      kind: "run",
+      run: async () => {
+        await until(isReady, "what the run is to have stored before it is killed");
+        reached.resolve();
+      },
+    },
   });
   let dead = false;
   const { store } = setup;
@@ -75,7 +87,10 @@ for (const kind of STORES) {
 
   Deno.test(`runScheduled() resumes the run of a machine that died, where that one stopped (${kind})`, async () => {
     await using setup = await setUpScheduled(kind, { a: 4, b: 6 });
-    await runUntilKilled(setup, setup.machine("dead"), 4);
+    // The next database begins while the manifest of the one before is on its way.
+    const isSaved = async () =>
+      (await setup.namesIn(`backup/${YEAR}/01/01/couchdb/a`)).some((name) => name === "manifest.json");
+    await runUntilKilled(setup, setup.machine("dead"), 4, isSaved);
     assertEquals(outcomes(await runScheduled(setup.machine("early"), [YEARLY])), ["yearly running"]);
     // In real time: the store dates the last sign of life by its own clock.
     await wait(QUICK_TIMES.staleMs);

@@ -22,6 +22,8 @@ Deno.test("targetOf() takes all that a config says of the way to the bucket", ()
     region: "eu-central-1",
     endpoint: "https://oss.example",
     addressing: "virtual",
+    fetch: undefined,
+    log: undefined,
   });
 });
 

@@ -147,10 +147,10 @@ Deno.test("pushMetrics() returns the answer of a real Pushgateway that refuses",
 Deno.test("alerts.yaml passes promtool check rules, and each alert its tests", async () => {
   const check = await promtool(["check", "rules", "alerts.yaml"]);
   assertEquals(check.success, true, check.text);
-  assertMatch(check.text, /SUCCESS: 9 rules found/);
+  const alerts = [...(await Deno.readTextFile(`${MONITORING}alerts.yaml`)).matchAll(/- alert: (\w+)/g)];
+  assertMatch(check.text, new RegExp(`SUCCESS: ${alerts.length} rules found`));
   const test = await promtool(["test", "rules", "alerts_test.yaml"]);
   assertEquals(test.success, true, test.text);
-  const alerts = (await Deno.readTextFile(`${MONITORING}alerts.yaml`)).matchAll(/- alert: (\w+)/g);
   const tests = await Deno.readTextFile(`${MONITORING}alerts_test.yaml`);
   for (const [, alert] of alerts) {
     const firing = new RegExp(`alertname: ${alert}\n\\s+eval_time: \\S+\n\\s+exp_alerts:\n`);

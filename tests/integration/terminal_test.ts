@@ -122,8 +122,9 @@ bucket: ${folder}/bucket
   try {
     couch.faults.add(faults);
     const narrow = withoutTimes(await runInTerminal(args, { columns: 80 }));
-    assertMatch(narrow[0] ?? "", /^✓ account\/ab\/cd\/\d+…\w+ab {9}12 documents {2} *\d+ B {4}0\.0s$/);
-    assertMatch(narrow.join("\n"), /^✗ broken: Cannot /m);
+    // Databases overlap within a task, so one's line may come before another's.
+    assertMatch(narrow.join("\n"), /^✓ account\/ab\/cd\/\d+…\w+ab {9}12 documents {2} *\d+ B {4}0\.0s$/m);
+    assertMatch(narrow.join("\n"), /^✗ broken: CouchDB lists the database and does not find it$/m);
     const sum = narrow.findIndex((line) => line.startsWith("Task weekly"));
     assertMatch(narrow[sum]!, /^Task weekly, [\d-]{10}: 2 of 3 databases, 24 documents, /);
     assertMatch(
@@ -133,8 +134,8 @@ bucket: ${folder}/bucket
 
     couch.faults.clear();
     const wide = withoutTimes(await runInTerminal(args, { columns: 120 }));
-    assertEquals(wide[0], `= ${account.padEnd(44)}            unchanged            0.0s`);
-    assertMatch(wide[1] ?? "", /^✓ broken {38} {9}12 documents/);
+    assert(wide.includes(`= ${account.padEnd(44)}            unchanged            0.0s`), wide.join("\n"));
+    assertMatch(wide.join("\n"), /^✓ broken {38} {9}12 documents/m);
     assertEquals(wide.at(-1), "The end: 0");
 
     const coloured = (await runInTerminal(args, { columns: 80, escapes: true })).join("\n");
@@ -143,7 +144,7 @@ bucket: ${folder}/bucket
     assert(!plain.includes("\x1b["), plain);
 
     const dumb = await runInTerminal(args, { columns: 80, escapes: true, env: { TERM: "dumb" } });
-    assertMatch(dumb[0] ?? "", /^= account\/ab\/cd\/012345~/);
+    assertMatch(dumb.join("\n"), /^= account\/ab\/cd\/012345~/m);
     assert(/^[\x20-\x7e\n]*$/.test(dumb.join("\n")), dumb.join("\n"));
 
     const logfmt = await runInTerminal([...args, "--log-format", "plain"], { columns: 120 });

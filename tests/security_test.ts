@@ -110,6 +110,7 @@ suffix: s
       ["find", ["find", "db", "--id", idsOf(1)[0]!, ...withConfig]],
       ["diff", ["diff", "db", "latest", "latest", ...withConfig]],
       ["status", ["status", config, "--task", "weekly"]],
+      ["report", ["report", config, "--days", "30"]],
       ["list backups", ["list", "backups", ...withConfig]],
       ["list --rebuild", ["list", "backups", "--rebuild", ...withConfig]],
       ["keep", ["keep", "db", "latest", ...withConfig]],

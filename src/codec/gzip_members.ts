@@ -5,9 +5,13 @@
 import { createGunzip } from "node:zlib";
 import { GzipError } from "./gzip.ts";
 
-/** What is decompressed at once, and what comes out at once: zeros grow a thousandfold. */
+/** What is decompressed at once: zeros grow a thousandfold. */
 const INPUT_BYTES = 16 * 1024;
-const OUTPUT_BYTES = 1 << 16;
+/**
+ * What comes out at once. Each piece is a buffer of its own, which V8 collects by how many there are rather than by how
+ * large: pieces of 64 KB let a bomb take 160 MB instead of 110, for a fifth more speed.
+ */
+const OUTPUT_BYTES = 1 << 13;
 
 /**
  * Decompresses all members of a stream of bytes; an error of `source` comes out as it is.

@@ -491,6 +491,8 @@ export class DatabaseBackup {
       log.warn("nobody can tell whether the database was deleted", { error: describeError(failure) });
       return false;
     }
+    // What is no answer of CouchDB's is told as that by the error itself.
+    if (error.facts.error !== "not_found") return false;
     log.error("CouchDB lists the database and does not find it", {
       hint: this.#database.includes("/")
         ? SLASH_HINT

@@ -17,11 +17,15 @@ import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import type { FailedRevision } from "../../couchdb/write.ts";
 import { ArchiveError, describeError } from "../../errors.ts";
 import { IdSet } from "../../id_set.ts";
+import { OPEN_BRACE } from "../../json/bytes.ts";
 import { JsonCheck } from "../../json/check.ts";
 import { openChunk } from "./source.ts";
 
 /** As a restore does, it keeps no more of them. */
 const MOST_KEPT_FAILURES = 10_000;
+
+/** Larger ones are not parsed, but looked through: a bracket would become an array of a hundred bytes. */
+const MOST_PARSED_BYTES = 1 << 18;
 
 /** Why a document is not written that has no id of its own: CouchDB would make one up. */
 export const WITHOUT_ID = 'Document has no "_id"';
@@ -107,12 +111,23 @@ async function whyLargeUnusable({ stream }: LargeDocument): Promise<string | und
 }
 
 function whyUnusable({ bytes, lacksId }: RawDocument): string | undefined {
+  const isObject = isJsonObject(bytes);
+  if (isObject === undefined) return "invalid UTF-8 JSON";
+  if (!isObject) return "Document must be a JSON object";
+  return lacksId ? WITHOUT_ID : undefined;
+}
+
+/** Undefined where it is no JSON at all. */
+function isJsonObject(bytes: Uint8Array): boolean | undefined {
+  if (bytes.length > MOST_PARSED_BYTES) {
+    const check = new JsonCheck();
+    check.push(bytes);
+    return check.finish() ? bytes[0] === OPEN_BRACE : undefined;
+  }
   try {
     const value: unknown = JSON.parse(decoder.decode(bytes));
-    const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
-    if (!isObject) return "Document must be a JSON object";
-    return lacksId ? WITHOUT_ID : undefined;
+    return typeof value === "object" && value !== null && !Array.isArray(value);
   } catch {
-    return "invalid UTF-8 JSON";
+    return undefined;
   }
 }

@@ -114,6 +114,22 @@ for (const { what, text, format } of FOREIGN_FILES) {
   }
 }
 
+Deno.test("restore() with dryRun names the documents that CouchDB refuses, small ones and those too large to be parsed", async () => {
+  await using setup = await setUpRestore();
+  const documents = [10, 300_000].flatMap((size) => [
+    `{"_id":"whole ${size}","_rev":"1-a","n":10,"x":"${"0".repeat(size)}"}`,
+    `{"_id":"broken ${size}","_rev":"1-a","n":01,"x":"${"0".repeat(size)}"}`,
+  ]);
+  await put(setup, "file.json", `[ ${documents.join(" , ")} ]`);
+  const seen = [];
+  for (const dryRun of [true, false]) {
+    const report = await restore(setup.context, { database: "new", path: "file.json", dryRun });
+    seen.push([report.documents, report.failed.map(({ id, reason }) => [id, reason])]);
+  }
+  const refused = ["broken 10", "broken 300000"].map((id) => [id, "invalid UTF-8 JSON"]);
+  assertEquals(seen, [[2, refused], [2, refused]]);
+});
+
 Deno.test("restore() reads the Rust port's folders, in the order of their numbers, and names a gap", async () => {
   await using setup = await setUpRestore();
   const folder = "backup/ippbx/2026/10/22/couchdb/account/ab";

@@ -5,7 +5,6 @@ import { main } from "../src/cli/cli.ts";
 import { type Command, COMMON_FLAGS, flagsOf, parseCall } from "../src/cli/command.ts";
 import { completionsCommand } from "../src/cli/completions.ts";
 import { describeBackups } from "../src/cli/list.ts";
-import type { Shell } from "../src/cli/shell.ts";
 import type { ListedBackup } from "../src/commands/list.ts";
 import { parseConfig } from "../src/config/config.ts";
 import { OUTERMOST_KEYS } from "../src/config/keys.ts";
@@ -18,6 +17,7 @@ import { type FakeCouchDb, startFakeCouchDb } from "./fakes/couchdb.ts";
 import { readLogfmt } from "./fakes/logfmt.ts";
 import { FakeLoki } from "./fakes/loki.ts";
 import { outputTo } from "./fakes/output.ts";
+import { QuietShell } from "./fakes/quiet_shell.ts";
 import { FakeTerminal } from "./fakes/terminal.ts";
 import { shellWords } from "./shell_words.ts";
 import { walk } from "./source_files.ts";
@@ -64,28 +64,6 @@ function commandsOf({ text }: { text: string }): { line: string; isMentioned: bo
     ...shown.map((line) => ({ line, isMentioned: false })),
     ...mentioned.map((line) => ({ line, isMentioned: true })),
   ];
-}
-
-/** A process that is never asked for anything. */
-class QuietShell implements Shell {
-  out = "";
-  err = "";
-  journal = false;
-  env: Record<string, string>;
-  readonly stdout = outputTo((text) => void (this.out += text));
-  readonly stderr = outputTo((text) => void (this.err += text));
-
-  constructor(env: Record<string, string> = {}) {
-    this.env = env;
-  }
-
-  onSignal(): () => void {
-    return () => {};
-  }
-
-  exit(code: number): never {
-    throw new Error(`exit ${code}`);
-  }
 }
 
 Deno.test("every command line in README.md and docs/ is one that the program takes", async () => {

@@ -2,8 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { main } from "../src/cli/cli.ts";
-import type { Shell } from "../src/cli/shell.ts";
-import { outputTo } from "./fakes/output.ts";
+import { QuietShell } from "./fakes/quiet_shell.ts";
 import { PERMISSIONS } from "../scripts/run_flags.ts";
 import { readTemplate } from "./cloudformation.ts";
 import { createDatabase, idsOf } from "./couchdb/impatient_client.ts";
@@ -44,26 +43,6 @@ const documented = new Map(
     commands.split(", ").map((command) => [command, actions.split(", ").sort()] as const)
   ),
 );
-
-class QuietShell implements Shell {
-  printed = "";
-  readonly journal = false;
-  readonly stdout = outputTo((text) => this.printed += text);
-  readonly stderr = this.stdout;
-  readonly env: Record<string, string>;
-
-  constructor(env: Record<string, string>) {
-    this.env = env;
-  }
-
-  onSignal(): () => void {
-    return () => {};
-  }
-
-  exit(code: number): never {
-    throw new Error(`It left with ${code}`);
-  }
-}
 
 Deno.test("the rights in docs/security.md are those that each command uses, and template.yaml grants no others", async () => {
   await using couch = await startFakeCouchDb();

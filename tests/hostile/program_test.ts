@@ -9,8 +9,7 @@ import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { main } from "../../src/cli/cli.ts";
-import type { Shell } from "../../src/cli/shell.ts";
-import { outputTo } from "../fakes/output.ts";
+import { QuietShell } from "../fakes/quiet_shell.ts";
 import { runScheduled } from "../../src/schedule/due.ts";
 import { createDatabase, idsOf } from "../couchdb/impatient_client.ts";
 import { startFakeCouchDb } from "../fakes/couchdb.ts";
@@ -20,27 +19,6 @@ import { setUpScheduled } from "../schedule/due_setup.ts";
 import { EXPECTED_CODES, PASSWORD, problemOfText, secretIn, testSurface } from "./cases.ts";
 import { type Dice, HOSTILE_TEXTS, type Json } from "./dice.ts";
 import { filesBelow, makeOldObjects, OLD } from "./old_backups.ts";
-
-/** A process that keeps what is printed. */
-class QuietShell implements Shell {
-  printed = "";
-  readonly journal = false;
-  readonly stdout = outputTo((text) => this.printed += text);
-  readonly stderr = this.stdout;
-  readonly env: Record<string, string>;
-
-  constructor(env: Record<string, string>) {
-    this.env = env;
-  }
-
-  onSignal(): () => void {
-    return () => {};
-  }
-
-  exit(code: number): never {
-    throw new Error(`It left with ${code}`);
-  }
-}
 
 const double = await startFakeCouchDb({ users: [{ name: "admin", password: PASSWORD }] });
 await createDatabase(double, "db", idsOf(12));

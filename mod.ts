@@ -100,6 +100,7 @@ export { verify, type VerifyContext, type VerifyReport, type VerifyRequest } fro
 export {
   type CaFiles,
   type Config,
+  type ConfigSource,
   type DatabaseOptions,
   type Environment,
   loadConfig,

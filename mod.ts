@@ -58,6 +58,7 @@ export {
 export { backup } from "./src/commands/backup/backup.ts";
 export type { Patience } from "./src/commands/backup/completeness.ts";
 export type { BackupOptions, RunContext, RunMonitor } from "./src/commands/backup/context.ts";
+export type { Rest } from "./src/commands/backup/rest.ts";
 export type { Check, CheckReport } from "./src/commands/check.ts";
 export type { DiffIds, DiffReport, DiffRequest } from "./src/commands/diff.ts";
 export type {

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { pathToFileURL } from "node:url";
 import { main } from "../../src/cli/cli.ts";
 import type { Shell } from "../../src/cli/shell.ts";
+import { VERSION } from "../../src/version.ts";
 import { edit } from "../fakes/couchdb/edits.ts";
 import { createDatabase, idsOf } from "../couchdb/impatient_client.ts";
 import { type FakeCouchDb, startFakeCouchDb } from "../fakes/couchdb.ts";
@@ -406,7 +407,7 @@ Deno.test("main() prints its help and version on stdout, and its usage on stderr
   for (const text of ["couchdb-backup backup <config>", "--database NAME", "--resume", "--json"]) {
     assertStringIncludes(out, text);
   }
-  assertEquals((await run(["--version"])).out, "couchdb-backup 0.1.0\n");
+  assertEquals((await run(["--version"])).out, `couchdb-backup ${VERSION}\n`);
   const bare = await run([]);
   assertEquals([bare.code, bare.out], [2, ""]);
   assertStringIncludes(bare.err, "Usage: couchdb-backup <command>");

@@ -10,7 +10,7 @@ import { withSession } from "./session.ts";
 
 export const command: Command = {
   name: "list",
-  usage: "[databases|backups] [<config>] [--database NAME] [--sizes] [--rebuild]",
+  usage: ["[backups | databases] [<config>]"],
   help: [
     "Lists the databases of CouchDB, names encoded as in URLs and paths, or the backups in the store (the default).",
     "A backup is shown with the moment at which it was complete, in UTC. What stands under PATH is that backup and no other",
@@ -23,6 +23,15 @@ export const command: Command = {
   ],
   // A name with a "." or a "/" is no subject: it is the config.
   operands: { least: 0, most: 1, isConfig: (operand) => /[./]|^-$/.test(operand) },
+  operandHelp: [
+    { name: "backups | databases", summary: "what to list; backups unless given", values: ["backups", "databases"] },
+  ],
+  exits: { ok: "also where there is none", couchdb: "CouchDB (list databases)", store: "the store" },
+  examples: [
+    { line: "couchdb-backup list cfg.yaml", summary: "every backup in the store" },
+    { line: "couchdb-backup list --database orders cfg.yaml", summary: "those of one database" },
+    { line: "couchdb-backup list databases cfg.yaml", summary: "what CouchDB has" },
+  ],
 
   async run(call) {
     const [what = "backups"] = call.operands;

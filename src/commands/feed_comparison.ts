@@ -93,7 +93,10 @@ export class FeedComparison {
     }
     // Only now: what was changed before it was read is in the feed.
     if (lost.size > 0) {
-      for await (const { rows } of rowsSince(this.#context, this.#backup)) for (const { id } of rows) lost.delete(id);
+      const known = new KnownRows(this.#backup.overlap);
+      for await (const { rows } of rowsSince(this.#context, this.#backup)) {
+        for (const row of rows) if (known.look(row) !== "known") lost.delete(row.id);
+      }
     }
     if (lost.size === 0) return undefined;
     const named = [...lost].sort();

@@ -20,6 +20,7 @@ export interface Template {
   Parameters: Record<string, { Type: string; Default?: unknown; Description: string; AllowedPattern?: string }>;
   Conditions: Record<string, unknown>;
   Resources: Record<string, Resource>;
+  Outputs: Record<string, { Value: unknown }>;
 }
 
 const FUNCTIONS = ["Sub", "GetAtt", "If", "Equals", "Not", "And", "Or", "Join", "EachMemberEquals", "Condition"];

@@ -58,6 +58,7 @@ export {
 export { backup } from "./src/commands/backup/backup.ts";
 export type { Patience } from "./src/commands/backup/completeness.ts";
 export type { BackupOptions, RunContext, RunMonitor } from "./src/commands/backup/context.ts";
+export type { Rest } from "./src/commands/backup/rest.ts";
 export type { Check, CheckReport } from "./src/commands/check.ts";
 export type { DiffIds, DiffReport, DiffRequest } from "./src/commands/diff.ts";
 export type {
@@ -101,6 +102,7 @@ export { verify, type VerifyContext, type VerifyReport, type VerifyRequest } fro
 export {
   type CaFiles,
   type Config,
+  type ConfigSource,
   type DatabaseOptions,
   type Environment,
   loadConfig,

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import validateStates from "asl-validator";
 import { Repository } from "../src/archive/repository.ts";
-import { parseConfig } from "../src/config/config.ts";
+import { isRemote, parseConfig } from "../src/config/config.ts";
 import {
   type BackupResult,
   parseEvent,
@@ -221,6 +221,7 @@ Deno.test("template.yaml holds a config that the program accepts, within Lambda'
     else if ("Ref" in value) env[name] = given[value.Ref as string]!;
     else env[name] = (value["Fn::If"] as unknown[])[1] as string;
   }
+  env.COUCHDB_BACKUP_CONFIG = template.Mappings.Config.Template.Text;
   const stateMachine = "arn:aws:states:eu-central-1:123456789012:stateMachine:couchdb-backup";
   env.BACKUP_STATE_MACHINE = stateMachine;
   const config = parseConfig(env.COUCHDB_BACKUP_CONFIG!, { file: "$COUCHDB_BACKUP_CONFIG", env });
@@ -343,6 +344,12 @@ Deno.test("template.yaml mails the cause of a run that fails, times out or is st
   assertEquals(template.Parameters.NotificationEmail!.Default, "");
 });
 
+/** These roles, and what restores where it is there. */
+function rolesOf(names: readonly string[]): unknown {
+  const roles = names.map((Ref) => ({ Ref }));
+  return { "Fn::If": ["Restores", [...roles, { Ref: "RestoreRole" }], roles] };
+}
+
 Deno.test("template.yaml bounds every role, and gives each key to whoever has to decrypt with it", () => {
   const roles = Object.entries(resources).filter(([, { Type }]) => Type === "AWS::IAM::Role");
   assertEquals(roles.length, 5);
@@ -360,12 +367,11 @@ Deno.test("template.yaml bounds every role, and gives each key to whoever has to
     assertEquals([statement.Action, statement.Effect], ["kms:Decrypt", "Allow"]);
     return [Condition, Roles, statement.Resource];
   };
-  const [own, restoring, expiring] = ["FunctionRole", "RestoreRole", "ExpireRole"].map((Ref) => ({ Ref }));
-  const whereRestored = (...roles: unknown[]) => ({ "Fn::If": ["Restores", [...roles, restoring], roles] });
-  assertEquals(decrypting("SecretKeyMayBeUsed"), ["SecretHasKey", whereRestored(own), { Ref: "SecretKmsKeyArn" }]);
+  const own = rolesOf(["FunctionRole"]);
+  assertEquals(decrypting("SecretKeyMayBeUsed"), ["SecretHasKey", own, { Ref: "SecretKmsKeyArn" }]);
   assertEquals(decrypting("EnvironmentKeyMayBeUsed"), [
     "EnvironmentHasKey",
-    { "Fn::If": ["Expires", whereRestored(own, expiring), whereRestored(own)] },
+    { "Fn::If": ["Expires", rolesOf(["FunctionRole", "ExpireRole"]), own] },
     { Ref: "EnvironmentKmsKeyArn" },
   ]);
   assertEquals(
@@ -406,6 +412,43 @@ Deno.test("template.yaml's function that expires has the same config, is called 
   }
 });
 
+Deno.test("template.yaml takes the config from S3, else from a parameter, else from itself, and lets its functions read just that", () => {
+  assertEquals(functionVariables().COUCHDB_BACKUP_CONFIG, {
+    "Fn::If": ["ConfigIsInS3", { Ref: "ConfigS3Url" }, {
+      "Fn::If": ["ConfigIsParameter", { Ref: "ConfigParameterArn" }, {
+        "Fn::If": ["ConfigIsHere", { "Fn::FindInMap": ["Config", "Template", "Text"] }, noValue],
+      }],
+    }],
+  });
+  const all = rolesOf(["FunctionRole", "ExpireRole"]);
+  const both = { "Fn::If": ["Expires", all, rolesOf(["FunctionRole"])] };
+  const bucketAndKey = { BucketAndKey: { "Fn::Select": [1, { "Fn::Split": ["s3://", { Ref: "ConfigS3Url" }] }] } };
+  const rights: [name: string, condition: string, action: string, resource: unknown][] = [
+    ["ConfigMayBeRead", "ConfigIsInS3", "s3:GetObject", {
+      "Fn::Sub": ["arn:${AWS::Partition}:s3:::${BucketAndKey}", bucketAndKey],
+    }],
+    ["ConfigParameterMayBeRead", "ConfigIsParameter", "ssm:GetParameter", { Ref: "ConfigParameterArn" }],
+    ["ConfigKeyMayBeUsed", "ConfigHasKey", "kms:Decrypt", { Ref: "ConfigKmsKeyArn" }],
+  ];
+  for (const [name, condition, action, resource] of rights) {
+    const { Condition, Properties: { Roles, PolicyDocument: { Statement } } } = resources[name]!;
+    assertEquals([Condition, Roles, Statement.length], [condition, both, 1]);
+    const [{ Effect, Action, Resource }] = Statement;
+    assertEquals([Effect, Action, Resource], ["Allow", action, resource]);
+  }
+  const places: [parameter: string, name: string, isRemote: boolean][] = [
+    ["ConfigS3Url", "s3://data.example.com/couchdb-backup/config.yaml", true],
+    ["ConfigS3Url", "s3://data.example.com/", false],
+    ["ConfigParameterArn", "arn:aws-cn:ssm:cn-north-1:123456789012:parameter/couchdb-backup/config", true],
+    ["ConfigParameterArn", "/couchdb-backup/config", false],
+  ];
+  for (const [parameter, name, fits] of places) {
+    const { AllowedPattern, Default } = template.Parameters[parameter]!;
+    assertEquals([new RegExp(AllowedPattern!).test(name), Default], [fits, ""], name);
+    if (fits) assert(isRemote(name));
+  }
+});
+
 Deno.test("template.yaml gives the function the variables that an empty disk needs", () => {
   const { HOME, DENO_DIR, NO_COLOR } = functionVariables() as Record<string, string>;
   assertEquals({ HOME, DENO_DIR, NO_COLOR }, { HOME: "/tmp", DENO_DIR: "/tmp/.deno", NO_COLOR: "1" });
@@ -432,13 +475,15 @@ Deno.test("template.yaml's function that restores reads the backups and writes n
         : []
     );
   assertEquals(ofRole("RestoreRole").sort(), [
-    // Of the bucket's key, the environment's and the secret's.
-    ...Array(3).fill("kms:Decrypt"),
+    // Of the bucket's key, the environment's, the secret's and the config's.
+    ...Array(4).fill("kms:Decrypt"),
     "logs:CreateLogStream",
     "logs:PutLogEvents",
-    "s3:GetObject",
+    // Of the backups, and of the config.
+    ...Array(2).fill("s3:GetObject"),
     "s3:ListBucket",
     "secretsmanager:GetSecretValue",
+    "ssm:GetParameter",
   ]);
   assertEquals(ofRole("RestoreMachineRole"), ["lambda:InvokeFunction"]);
   assertEquals(resources.RestoreMachineRights!.Properties.PolicyDocument.Statement[0].Resource, {

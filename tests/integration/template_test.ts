@@ -225,6 +225,8 @@ Deno.test("template.yaml becomes a stack with every option, whose rule mails the
       EnvironmentKmsKeyArn: key,
       LogKmsKeyArn: key,
       BucketKmsKeyArn: key,
+      ConfigS3Url: "s3://configs.example.com/couchdb-backup/config.yaml",
+      ConfigKmsKeyArn: key,
       Expire: "DELETE",
       Restore: "true",
       RestoreUrl: "http://[2001:db8::7]:5984",
@@ -235,7 +237,16 @@ Deno.test("template.yaml becomes a stack with every option, whose rule mails the
   const topic = resources.Notifications!.id;
   assertEquals(mail.map(({ Arn }) => Arn), [topic]);
   assertStringIncludes(mail[0]!.InputTransformer.InputTemplate, "<cause>");
-  for (const name of ["EnvironmentKeyMayBeUsed", "SecretKeyMayBeUsed", "ExpireFunction", "RestoreMachine"]) {
+  for (
+    const name of [
+      "EnvironmentKeyMayBeUsed",
+      "SecretKeyMayBeUsed",
+      "ExpireFunction",
+      "ConfigMayBeRead",
+      "ConfigKeyMayBeUsed",
+      "RestoreMachine",
+    ]
+  ) {
     assertEquals(name in resources, true, `${name} is missing`);
   }
 });

@@ -88,6 +88,7 @@ export {
 export type { ChangeForecast } from "./src/commands/backup/forecast.ts";
 export type { Plan, TaskPlan } from "./src/commands/plan.ts";
 export type { RestoreContext, RestoreRequest } from "./src/commands/restore/context.ts";
+export type { RestorePosition } from "./src/commands/restore/position.ts";
 export type { RestoreReport } from "./src/commands/restore/report.ts";
 export type { FleetRequest } from "./src/commands/restore/fleet.ts";
 export type { FewerDocuments, FleetDatabase, FleetReport, LeftOut } from "./src/commands/restore/fleet_report.ts";

@@ -1,7 +1,7 @@
 /**
  * What the Lambda function does with an event (events.ts has their shapes): a tick runs what is due, by itself or by
  * starting the state machine; the state machine asks for a plan, for rounds of a database, for a summary; a person asks for
- * a task. All of the work is done by the same commands as anywhere else. Here are only the ways to them.
+ * a task, or for a restore (restore.ts). All of the work is done by the same commands as anywhere else. Here are only the ways to them.
  */
 import { counted } from "../src/counts.ts";
 import process from "node:process";
@@ -35,11 +35,14 @@ import {
   parseEvent,
   type PlanEvent,
   type PlanResult,
+  type RestoreEvent,
+  type RestoreSummaryResult,
   type RunEvent,
   type SummariseEvent,
   type SummariseResult,
   type TickEvent,
 } from "./events.ts";
+import { planRestore, restoreAtOnce, restoreStretch, summariseRestore } from "./restore.ts";
 import type { Handler, Invocation } from "./runtime.ts";
 import { type FailedElapse, startDue } from "./start_due.ts";
 
@@ -168,6 +171,14 @@ async function answer(program: Session, options: { host: string; invocation: Inv
         return await call.expire(event);
       case "run":
         return await call.run(event);
+      case "restore":
+        return await call.restore(event);
+      case "restorePlan":
+        return await planRestore(call.session, event);
+      case "restoreRound":
+        return await restoreStretch(call.session, event);
+      case "restoreSummary":
+        return await summariseRestore(call.session, event);
     }
   } catch (error) {
     sayFailed(call.log, error);
@@ -194,6 +205,11 @@ class InvocationOf {
 
   get log(): Log {
     return this.#session.surroundings.log;
+  }
+
+  /** The program, for this invocation. */
+  get session(): Session {
+    return this.#session;
   }
 
   /** Lets go of what must not go on in the next invocation. */
@@ -346,6 +362,14 @@ class InvocationOf {
     });
     if (!report.ok) throw notSaved(report);
     return this.#summaryOf(report, run);
+  }
+
+  /** Restores, in this invocation; the next one goes on where its time was over. */
+  async restore(event: RestoreEvent): Promise<RestoreSummaryResult> {
+    return await this.#inTime("The restore", () => restoreAtOnce(this.#session, event), {
+      hint: `Send the same again to go on${event.path === "latest" ? ", with the moment in place of latest" : ""}. ` +
+        "The state machine that restores may take as long as it needs",
+    });
   }
 
   /**

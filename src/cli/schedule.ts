@@ -14,16 +14,23 @@ import { loadCallConfig, withConfig } from "./session.ts";
 
 export const command: Command = {
   name: "schedule",
-  usage: "<config>",
+  usage: ["[<config>]"],
   help: [
     "Stays and runs each task when it is due, once on however many machines; what was missed is caught up on once.",
     "",
-    "SIGHUP reads the config again, after a run under way; a config with a mistake is not used. SIGTERM and SIGINT end it:",
-    "with 0 while it waits, with 130 during a run, which is resumed when a scheduler starts again. With --json each",
-    "run is a line on standard output.",
+    "SIGHUP reads the config again, after a run under way; a config with a mistake is not used. SIGTERM and SIGINT end it.",
+    "With --json each run is a line on standard output.",
   ],
   flags: [],
   operands: { least: 0, most: 0 },
+  exits: {
+    ok: "it was ended while it waited",
+    interrupted: "it was ended during a run, which is resumed when a scheduler starts again",
+  },
+  examples: [
+    { line: "couchdb-backup schedule cfg.yaml", summary: "as a service; systemd --resident prints a unit for it" },
+    { line: "couchdb-backup schedule --json --quiet cfg.yaml", summary: "a line of JSON a run" },
+  ],
 
   afterInterruption: () => "What is done so far is kept, and resumed when a scheduler runs again",
 

@@ -338,6 +338,8 @@ Deno.test("docs/restore.md shows the table that list prints", () => {
     documents: 0,
     compressed_bytes: 0,
     unreadable: 0,
+    kept: false,
+    kept_because: null,
     finished_at,
     age_seconds: 6_949,
     ...part,

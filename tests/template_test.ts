@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import validateStates from "asl-validator";
 import { Repository } from "../src/archive/repository.ts";
-import { parseConfig } from "../src/config/config.ts";
+import { isRemote, parseConfig } from "../src/config/config.ts";
 import { type BackupResult, parseEvent, type PlanResult, type SummariseResult } from "../lambda/events.ts";
 import { RunFolder } from "../src/archive/run_folder.ts";
 import { DirectoryStore } from "../src/store/directory/store.ts";
@@ -161,6 +161,7 @@ Deno.test("template.yaml holds a config that the program accepts, within Lambda'
     else if ("Ref" in value) env[name] = given[value.Ref as string]!;
     else env[name] = (value["Fn::If"] as unknown[])[1] as string;
   }
+  env.COUCHDB_BACKUP_CONFIG = template.Mappings.Config.Template.Text;
   const stateMachine = "arn:aws:states:eu-central-1:123456789012:stateMachine:couchdb-backup";
   env.BACKUP_STATE_MACHINE = stateMachine;
   const config = parseConfig(env.COUCHDB_BACKUP_CONFIG!, { file: "$COUCHDB_BACKUP_CONFIG", env });
@@ -342,6 +343,42 @@ Deno.test("template.yaml's function that expires has the same config, is called 
   assertEquals(template.Parameters.Expire!.Default, "OFF");
   for (const [name, { Condition }] of Object.entries(resources)) {
     if (/^Expir/.test(name)) assertMatch(Condition ?? "none", /^Expir/);
+  }
+});
+
+Deno.test("template.yaml takes the config from S3, else from a parameter, else from itself, and lets its functions read just that", () => {
+  assertEquals(functionVariables().COUCHDB_BACKUP_CONFIG, {
+    "Fn::If": ["ConfigIsInS3", { Ref: "ConfigS3Url" }, {
+      "Fn::If": ["ConfigIsParameter", { Ref: "ConfigParameterArn" }, {
+        "Fn::If": ["ConfigIsHere", { "Fn::FindInMap": ["Config", "Template", "Text"] }, noValue],
+      }],
+    }],
+  });
+  const both = { "Fn::If": ["Expires", [{ Ref: "FunctionRole" }, { Ref: "ExpireRole" }], [{ Ref: "FunctionRole" }]] };
+  const bucketAndKey = { BucketAndKey: { "Fn::Select": [1, { "Fn::Split": ["s3://", { Ref: "ConfigS3Url" }] }] } };
+  const rights: [name: string, condition: string, action: string, resource: unknown][] = [
+    ["ConfigMayBeRead", "ConfigIsInS3", "s3:GetObject", {
+      "Fn::Sub": ["arn:${AWS::Partition}:s3:::${BucketAndKey}", bucketAndKey],
+    }],
+    ["ConfigParameterMayBeRead", "ConfigIsParameter", "ssm:GetParameter", { Ref: "ConfigParameterArn" }],
+    ["ConfigKeyMayBeUsed", "ConfigHasKey", "kms:Decrypt", { Ref: "ConfigKmsKeyArn" }],
+  ];
+  for (const [name, condition, action, resource] of rights) {
+    const { Condition, Properties: { Roles, PolicyDocument: { Statement } } } = resources[name]!;
+    assertEquals([Condition, Roles, Statement.length], [condition, both, 1]);
+    const [{ Effect, Action, Resource }] = Statement;
+    assertEquals([Effect, Action, Resource], ["Allow", action, resource]);
+  }
+  const places: [parameter: string, name: string, isRemote: boolean][] = [
+    ["ConfigS3Url", "s3://data.example.com/couchdb-backup/config.yaml", true],
+    ["ConfigS3Url", "s3://data.example.com/", false],
+    ["ConfigParameterArn", "arn:aws-cn:ssm:cn-north-1:123456789012:parameter/couchdb-backup/config", true],
+    ["ConfigParameterArn", "/couchdb-backup/config", false],
+  ];
+  for (const [parameter, name, fits] of places) {
+    const { AllowedPattern, Default } = template.Parameters[parameter]!;
+    assertEquals([new RegExp(AllowedPattern!).test(name), Default], [fits, ""], name);
+    if (fits) assert(isRemote(name));
   }
 });
 

@@ -108,8 +108,8 @@ function readWhen(call: Call, name: "since" | "until", timeOfDay: string): Date 
   });
 }
 
-/** A task's name may be as long as its writer likes. */
-const TASK_WIDTH = 24;
+/** A task's name, or the reason of a pin, may be as long as its writer likes. */
+const TEXT_WIDTH = 24;
 
 const COLUMNS: readonly Column<ListedBackup>[] = [
   {
@@ -123,7 +123,7 @@ const COLUMNS: readonly Column<ListedBackup>[] = [
     text: ({ age_seconds }) => age_seconds === null ? "-" : formatSeconds(age_seconds),
   },
   { heading: "KIND", rank: 6, text: ({ kind }) => kind ?? "-" },
-  { heading: "TASK", rank: 7, text: ({ task }) => task === null ? "-" : shortenMiddle(printable(task), TASK_WIDTH) },
+  { heading: "TASK", rank: 7, text: ({ task }) => task === null ? "-" : shortenMiddle(printable(task), TEXT_WIDTH) },
   {
     heading: "DOCUMENTS",
     isNumber: true,
@@ -140,21 +140,26 @@ const COLUMNS: readonly Column<ListedBackup>[] = [
     isNumber: true,
     text: ({ unreadable }) => unreadable === null ? "-" : formatCount(unreadable),
   },
+  {
+    heading: "PINNED",
+    rank: 3,
+    text: ({ kept, kept_because }) => kept ? shortenMiddle(printable(kept_because ?? "yes"), TEXT_WIDTH) : "-",
+  },
   { heading: "DATABASE", canBeCut: true, text: ({ database }) => printable(database) },
   { heading: "PATH", rank: 8, text: ({ restore_path }) => restore_path === null ? "-" : shellWord(restore_path) },
   { heading: "FOLDER", rank: 9, text: ({ path, problem }) => problem === undefined ? path : `${path} (${problem})` },
 ];
 
-/** The backups as a table and their sums; numbers of documents that could not be read only where there are such. */
+/** The backups as a table and their sums; numbers of documents that could not be read, and pins, only where there are such. */
 export function describeBackups({ backups, catalog_added }: BackupList, columns?: number): string {
   const added = catalog_added === undefined ? [] : [`Entered into the catalog: ${formatCount(catalog_added)}`];
   if (backups.length === 0) return ["There is no backup", ...added, ""].join("\n");
   const hasUnreadable = backups.some(({ unreadable }) => (unreadable ?? 0) > 0);
-  const { head, rows, leftOut } = fitTable(
-    COLUMNS.filter(({ heading }) => heading !== "UNREADABLE" || hasUnreadable),
-    backups,
-    columns,
+  const isPinned = backups.some(({ kept }) => kept);
+  const shown = COLUMNS.filter(({ heading }) =>
+    heading === "UNREADABLE" ? hasUnreadable : heading !== "PINNED" || isPinned
   );
+  const { head, rows, leftOut } = fitTable(shown, backups, columns);
   // It stands beside the folder, where there is room for one.
   const problemOf = ({ problem }: ListedBackup) =>
     problem === undefined || !leftOut.includes("FOLDER") ? [] : [`  ${problem}`];

@@ -36,7 +36,13 @@ export const ENVIRONMENT: readonly Surrounding[] = [
     summary: "where a pod, a container and an instance get the keys of their role",
   },
   {
-    names: ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_SECRETS_MANAGER", "AWS_ENDPOINT_URL_SFN"],
+    names: [
+      "AWS_ENDPOINT_URL",
+      "AWS_ENDPOINT_URL_S3",
+      "AWS_ENDPOINT_URL_SECRETS_MANAGER",
+      "AWS_ENDPOINT_URL_SFN",
+      "AWS_ENDPOINT_URL_SSM",
+    ],
     summary: "other addresses of AWS's services",
   },
   {

@@ -1,7 +1,7 @@
 /** `couchdb-backup systemd <config>`: prints unit and timer files, or writes them into a folder. */
 import { writeFile } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
-import { STANDARD_INPUT } from "../config/config.ts";
+import { isRemote, STANDARD_INPUT } from "../config/config.ts";
 import { EXIT, UsageError } from "../errors.ts";
 import { makeUnits, type UnitOptions } from "../commands/systemd.ts";
 import type { Command } from "./command.ts";
@@ -51,7 +51,7 @@ export const command: Command = {
   async run(call) {
     const env = { CREDENTIALS_DIRECTORY: CREDENTIALS, ...call.shell.env };
     const config = await loadCallConfig(call, env);
-    if (config.file.startsWith("$") || config.file === STANDARD_INPUT) {
+    if (config.file.startsWith("$") || config.file === STANDARD_INPUT || isRemote(config.file)) {
       const where = config.file === STANDARD_INPUT ? "comes from standard input" : `stands in ${config.file}`;
       throw new UsageError("A unit needs a config that is a file", { hint: `Its text ${where}` });
     }

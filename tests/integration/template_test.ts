@@ -223,13 +223,23 @@ Deno.test("template.yaml becomes a stack with every option, whose rule mails the
       EnvironmentKmsKeyArn: key,
       LogKmsKeyArn: key,
       BucketKmsKeyArn: key,
+      ConfigS3Url: "s3://configs.example.com/couchdb-backup/config.yaml",
+      ConfigKmsKeyArn: key,
       Expire: "DELETE",
     },
   });
   const topic = resources.Notifications!.id;
   assertEquals(mail.map(({ Arn }) => Arn), [topic]);
   assertStringIncludes(mail[0]!.InputTransformer.InputTemplate, "<cause>");
-  for (const name of ["EnvironmentKeyMayBeUsed", "SecretKeyMayBeUsed", "ExpireFunction"]) {
+  for (
+    const name of [
+      "EnvironmentKeyMayBeUsed",
+      "SecretKeyMayBeUsed",
+      "ExpireFunction",
+      "ConfigMayBeRead",
+      "ConfigKeyMayBeUsed",
+    ]
+  ) {
     assertEquals(name in resources, true, `${name} is missing`);
   }
 });

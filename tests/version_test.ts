@@ -6,3 +6,14 @@ Deno.test("VERSION and PROGRAM_NAME are those of deno.json", async () => {
   assertEquals(VERSION, version);
   assertEquals(name.split("/").at(-1), PROGRAM_NAME);
 });
+
+Deno.test("the version of Deno stands in .dvmrc, and the pages that show it show that one", async () => {
+  const root = new URL("../", import.meta.url);
+  const version = (await Deno.readTextFile(new URL(".dvmrc", root))).trim();
+  const shown = new Set<string>();
+  for (const path of ["README.md", "docs/build.md", "docs/development.md", ".ci/run"]) {
+    const text = await Deno.readTextFile(new URL(path, root));
+    for (const [, found = ""] of text.matchAll(/\bdeno@(\d[\d.]*)/g)) shown.add(found);
+  }
+  assertEquals([...shown], [version]);
+});

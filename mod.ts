@@ -167,6 +167,7 @@ export type {
   CreateOptions,
   ListOptions,
   ObjectLock,
+  ReplaceOptions,
   Store,
   StoreCallOptions,
   StoreContext,

@@ -6,6 +6,8 @@ import { Catalog, type CatalogEntry } from "../archive/catalog.ts";
 import { type DatabaseFolder, type FolderInventory, takeInventory } from "../archive/inventory.ts";
 import { isBackupEntry } from "../archive/archive.ts";
 import { shortRun } from "../archive/layout.ts";
+import { nothingHeldOf } from "../archive/held_databases.ts";
+import type { Pin } from "../archive/pin.ts";
 import { listCheckpoints, readCheckpoint } from "../archive/read.ts";
 import type { CouchClient } from "../couchdb/client.ts";
 import { formatDate, isOfFuture } from "../dates.ts";
@@ -14,6 +16,7 @@ import { decodeDatabase, encodeDatabase } from "../database_name.ts";
 import { type BackupKind, type Checkpoint, sumChunks } from "../archive/manifest.ts";
 import { loadAhead } from "../parallel.ts";
 import type { Repository } from "../archive/repository.ts";
+import { compilePattern } from "../task/pattern.ts";
 
 /** Folders that are looked at at once. */
 const FOLDERS_AT_ONCE = 16;
@@ -56,6 +59,10 @@ export interface ListedBackup {
   finished_at: string | null;
   /** How long ago that was; null when it is not complete. */
   age_seconds: number | null;
+  /** Whether it is pinned, so that it never expires. */
+  kept: boolean;
+  /** Why, in the words of who has pinned it; null where nobody said. */
+  kept_because: string | null;
   /** Why it is not complete. */
   problem?: string;
 }
@@ -67,9 +74,12 @@ export interface ListedBackup {
  */
 export async function listDatabases(
   { couch, signal }: { couch: CouchClient; signal: AbortSignal },
+  { match }: Pick<ListRequest, "match"> = {},
 ): Promise<{ databases: ListedDatabase[] }> {
+  const patterns = match?.map(compilePattern);
   const names = await couch.listDatabases({ signal });
-  return { databases: names.map((database) => ({ database, encoded: encodeDatabase(database) })) };
+  const wanted = names.filter((name) => patterns === undefined || patterns.some((pattern) => pattern.matches(name)));
+  return { databases: wanted.map((database) => ({ database, encoded: encodeDatabase(database) })) };
 }
 
 /** What backups are listed with. */
@@ -86,6 +96,12 @@ export interface ListContext {
 export interface ListRequest {
   /** Only backups of this database; encoded or not. */
   database?: string | undefined;
+  /** Only backups of databases of which one of these patterns matches the whole name. @default all */
+  match?: readonly string[] | undefined;
+  /** Only backups that were complete then or later; one that is not complete counts from its date. @default all */
+  since?: Date | undefined;
+  /** Only backups that were complete then or before. @default all */
+  until?: Date | undefined;
   /** Make an entry in the catalog for each complete backup that has none. @default false */
   rebuild?: boolean | undefined;
 }
@@ -102,7 +118,8 @@ export interface BackupList {
  * Lists the backups below the config's prefix and suffix: the day on which they were complete (the date in the path where
  * they are not), the newest first; within a day by database, and then the newest first.
  *
- * @throws StoreError when the store fails; the reason of `context.signal`. A damaged backup is listed with its problem.
+ * @throws UsageError where one database is named and there is nothing of it, and for a pattern that is none; StoreError when
+ * the store fails; the reason of `context.signal`. A damaged backup is listed with its problem.
  */
 export async function listBackups(
   context: ListContext,
@@ -110,13 +127,15 @@ export async function listBackups(
 ): Promise<BackupList> {
   const { repository, signal, now = () => new Date() } = context;
   const database = options.database === undefined ? undefined : decodeDatabase(options.database);
+  const patterns = options.match?.map(compilePattern);
+  const isWanted = (name: string) => patterns === undefined || patterns.some((pattern) => pattern.matches(name));
   const catalog = new Catalog(repository);
   const describe = async (found: FolderInventory, signal: AbortSignal) => {
     const added = options.rebuild === true ? found.uncatalogued : [];
     for (const entry of added) await catalog.add(entry, { signal });
     return { rows: await describeFolder(repository, found, signal), added: added.length };
   };
-  const inventory = takeInventory(repository, { database, signal });
+  const inventory = takeInventory(repository, { database, isWanted, signal });
   const listedAt = now();
   const rows: Omit<ListedBackup, "restore_path">[] = [];
   let added = 0;
@@ -124,7 +143,8 @@ export async function listBackups(
     for (const row of described.rows) rows.push({ ...row, age_seconds: ageOf(row, listedAt) });
     added += described.added;
   }
-  const backups = withPaths(rows).sort(compareBackups);
+  if (database !== undefined && rows.length === 0) throw await nothingHeldOf(repository, database, { signal });
+  const backups = withPaths(rows).filter((row) => isWithin(row, options)).sort(compareBackups);
   return options.rebuild === true ? { backups, catalog_added: added } : { backups };
 }
 
@@ -132,6 +152,11 @@ function ageOf({ finished_at }: Row, now: Date): number | null {
   if (finished_at === null || isOfFuture(new Date(finished_at), now)) return null;
   // Clocks differ: what was complete a moment ago is not of the future.
   return Math.max(0, Math.round((now.getTime() - Date.parse(finished_at)) / 1000));
+}
+
+function isWithin({ finished_at, date }: Row, { since, until }: ListRequest): boolean {
+  const moment = Date.parse(finished_at ?? date);
+  return moment >= (since?.getTime() ?? -Infinity) && moment <= (until?.getTime() ?? Infinity);
 }
 
 /** By day, the latest first; then by database; then the latest first. */
@@ -168,7 +193,7 @@ function withPaths(rows: readonly Omit<ListedBackup, "restore_path">[]): ListedB
 async function describeFolder(repository: Repository, found: FolderInventory, signal: AbortSignal): Promise<Row[]> {
   const empty = emptyRow(repository, found);
   const rows = [
-    ...found.backups.map((entry) => rowOf(empty, entry)),
+    ...found.backups.map((entry) => rowOf(empty, entry, found.pins.get(entry.run))),
     ...found.damaged.map((error) => ({ ...empty, problem: describeError(error) })),
   ];
   return rows.length > 0 ? rows : await describeUnfinished(repository, found, signal);
@@ -188,10 +213,12 @@ function emptyRow({ store }: Repository, { database, date, folder }: DatabaseFol
     compressed_bytes: null,
     unreadable: null,
     finished_at: null,
+    kept: false,
+    kept_because: null,
   };
 }
 
-function rowOf(empty: Row, entry: CatalogEntry): Row {
+function rowOf(empty: Row, entry: CatalogEntry, pin: Pin | undefined): Row {
   const { task, kind, run, documents, unreadable } = entry;
   return {
     ...empty,
@@ -204,6 +231,8 @@ function rowOf(empty: Row, entry: CatalogEntry): Row {
     compressed_bytes: entry.compressedBytes,
     unreadable,
     finished_at: entry.finishedAt.toISOString(),
+    kept: pin !== undefined,
+    kept_because: pin?.reason ?? null,
   };
 }
 

@@ -4,8 +4,9 @@
  * them when a terminal is resized or a log line comes between, and two lines are less than its configuration.
  */
 import type { Progress } from "../observe.ts";
-import { counted, formatCount, formatSeconds, formatSize, shortenMiddle } from "./figures.ts";
+import { counted, formatCount, formatSeconds, formatSize } from "./figures.ts";
 import { Counter, fractionOf, monotonicMs, rateOf, restMs, type RunTally } from "./progress.ts";
+import { padEnd, shortenMiddle, widthOf } from "./text_width.ts";
 
 const WIDEST_BAR = 30;
 const NARROWEST_BAR = 8;
@@ -107,11 +108,12 @@ function formatBars(run: RunTally, nowMs: number, columns: number): string[] {
 function formatBar(name: string, fraction: number | undefined, facts: readonly string[], columns: number): string {
   // The last column stays free: behind a full line some terminals stand in the next one already, some do not.
   const width = Math.max(0, columns - 1);
-  const label = shortenMiddle(name, Math.max(8, Math.min(32, Math.floor(width / 3)))).padEnd(8);
+  const label = padEnd(shortenMiddle(name, Math.max(8, Math.min(32, Math.floor(width / 3)))), 8);
   const kept = [...facts];
   const text = () => ["", ...kept].join("  ");
-  while (kept.length > 0 && label.length + text().length > width) kept.pop();
-  const room = Math.min(WIDEST_BAR, width - label.length - text().length - 4);
+  const labelWidth = widthOf(label);
+  while (kept.length > 0 && labelWidth + text().length > width) kept.pop();
+  const room = Math.min(WIDEST_BAR, width - labelWidth - text().length - 4);
   if (fraction === undefined || room < NARROWEST_BAR) return `${label}${text()}`.slice(0, width).trimEnd();
   const full = Math.floor(Math.min(1, fraction) * room);
   return `${label}  [${"#".repeat(full)}${".".repeat(room - full)}]${text()}`.trimEnd();

@@ -6,8 +6,9 @@ import { styled } from "./style.ts";
 import { type DatabaseReport, isSaved, type RunReport, type TaskReport } from "../archive/report.ts";
 import type { UnreadableDocument } from "../couchdb/couchdb.ts";
 import type { Totals } from "../archive/manifest.ts";
-import { counted, formatCount, formatSeconds, formatSize, shortenMiddle } from "./figures.ts";
+import { counted, formatCount, formatSeconds, formatSize } from "./figures.ts";
 import { printable } from "./logfmt.ts";
+import { padEnd, shortenMiddle, widthOf } from "./text_width.ts";
 
 /** How a summary looks. */
 export interface SummaryOptions {
@@ -129,12 +130,12 @@ function sumRows(name: string, databases: readonly DatabaseReport[]): Row {
 }
 
 function formatTable(rows: readonly Row[], columns: number | undefined): string[] {
-  const widthOf = ({ title, cell }: Column) => Math.max(title.length, ...rows.map((row) => cell(row).length));
-  const longestName = Math.max("DATABASE".length, ...rows.map((row) => row.name.length));
+  const columnWidth = ({ title, cell }: Column) => Math.max(title.length, ...rows.map((row) => cell(row).length));
+  const longestName = Math.max("DATABASE".length, ...rows.map((row) => widthOf(row.name)));
   const chosen: { column: Column; width: number }[] = [];
   let nameWidth = columns === undefined ? longestName : columns - 2;
   for (const column of COLUMNS) {
-    const width = widthOf(column);
+    const width = columnWidth(column);
     if (columns !== undefined) {
       if (nameWidth - width - 2 < Math.min(longestName, NARROWEST_NAME)) break;
       nameWidth -= width + 2;
@@ -148,7 +149,7 @@ function formatTable(rows: readonly Row[], columns: number | undefined): string[
     const cells = chosen.map(({ column, width }) =>
       column.title === "STATUS" ? text(column).padEnd(width) : text(column).padStart(width)
     );
-    return ["  " + shortenMiddle(name, nameWidth).padEnd(nameWidth), ...cells].join("  ").trimEnd();
+    return ["  " + padEnd(shortenMiddle(name, nameWidth), nameWidth), ...cells].join("  ").trimEnd();
   };
   return [
     line("DATABASE", (column) => column.title),

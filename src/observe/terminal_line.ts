@@ -5,10 +5,11 @@
  */
 import type { LogFields } from "../observe.ts";
 import { describeError } from "../errors.ts";
-import { counted, formatSeconds, formatSize, shortenMiddle } from "./figures.ts";
+import { counted, formatSeconds, formatSize } from "./figures.ts";
 import type { LogRecord } from "./log_line.ts";
 import { formatLogfmt, formatValue, printable } from "./logfmt.ts";
 import { styled } from "./style.ts";
+import { padEnd, shortenMiddle, widthOf } from "./text_width.ts";
 
 /** What a terminal is like. */
 export interface TerminalLook {
@@ -78,7 +79,7 @@ function formatEnd(event: string, fields: LogFields, look: TerminalLook & { colo
   const roomBeside = () => columns - 1 - 2 - cells.reduce((sum, cell) => sum + cell.length + 2, 0);
   while (cells.length > 1 && roomBeside() < NARROWEST_NAME) cells.pop();
   const width = Math.max(NARROWEST_NAME, Math.min(WIDEST_NAME, roomBeside()));
-  const name = shortenMiddle(nameOf(fields), width).padEnd(width);
+  const name = padEnd(shortenMiddle(nameOf(fields), width), width);
   const mark: Mark = typeof unreadable === "number" && unreadable > 0 ? "warning" : isSame ? "same" : "done";
   return `${marked(mark, look)} ${[name, ...cells].join("  ").trimEnd()}`;
 }
@@ -92,7 +93,6 @@ function formatOther(
   const { hint, attempt, waitMs } = fields;
   const cause = CAUSES.find((name) => fields[name] !== undefined);
   const rest = Object.entries(fields).filter(([key]) => key !== cause && !LEFT_OUT.has(key));
-  const facts = formatLogfmt(Object.fromEntries(rest));
   const name = nameOf(fields);
   const isTold = event === "database is not backed up" || event === "database is not restored";
   const again = typeof waitMs === "number" && typeof attempt === "number"
@@ -103,11 +103,27 @@ function formatOther(
     ...isTold ? [] : [`${printable(event)}${again}`],
     ...cause === undefined ? [] : [textOf(fields[cause])],
   ].join(": ");
+  const room = level === "info" ? look.columns() - 3 - widthOf(what) : Infinity;
+  const facts = factsWithin(rest, room);
   const dim = (text: string) => look.color ? styled("dim", text) : text;
   const line = facts === "" ? what : `${what} ${dim(facts)}`;
   const mark = level === "error" ? "failed" : level === "warn" ? "warning" : undefined;
   const first = mark === undefined ? `  ${level === "debug" ? dim(line) : line}` : `${marked(mark, look)} ${line}`;
   return hint === undefined ? first : `${first}\n    ${textOf(hint)}`;
+}
+
+/** The fields as logfmt. What is told by the way takes a line and no more: what does not fit is in the plain log. */
+function factsWithin(fields: readonly (readonly [string, unknown])[], room: number): string {
+  const facts: string[] = [];
+  let used = 0;
+  for (const [key, value] of fields) {
+    const fact = formatLogfmt({ [key]: value });
+    const width = widthOf(fact) + (facts.length === 0 ? 0 : 1);
+    if (fact === "" || used + width > room) continue;
+    facts.push(fact);
+    used += width;
+  }
+  return facts.join(" ");
 }
 
 /** Of what it is told: the database, else the task. */

@@ -19,10 +19,15 @@ export interface Template {
   };
   Parameters: Record<string, { Type: string; Default?: unknown; Description: string; AllowedPattern?: string }>;
   Conditions: Record<string, unknown>;
+  Mappings: { Config: { Template: { Text: string } } };
   Resources: Record<string, Resource>;
+  Outputs: Record<string, { Value: unknown }>;
 }
 
-const FUNCTIONS = ["Sub", "GetAtt", "If", "Equals", "Not", "And", "Or", "Join", "EachMemberEquals", "Condition"];
+const FUNCTIONS = [
+  ...["Sub", "GetAtt", "If", "Equals", "Not", "And", "Or", "Join", "EachMemberEquals", "Condition"],
+  ...["FindInMap", "Select", "Split"],
+];
 
 /** Every short form, as a scalar, a list and a mapping. */
 const TAGS: Tags = ["Ref", ...FUNCTIONS].flatMap((name) => {

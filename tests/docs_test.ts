@@ -2,8 +2,8 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { pathToFileURL } from "node:url";
 import { main } from "../src/cli/cli.ts";
-import { type Command, COMMON_FLAGS, flagsOf, parseCall } from "../src/cli/command.ts";
-import { completionsCommand } from "../src/cli/completions.ts";
+import { flagsOf, parseCall } from "../src/cli/command.ts";
+import { loadCommands } from "../src/cli/commands.ts";
 import { describeBackups } from "../src/cli/list.ts";
 import type { ListedBackup } from "../src/commands/list.ts";
 import { parseConfig } from "../src/config/config.ts";
@@ -26,13 +26,7 @@ const ROOT = new URL("..", import.meta.url).pathname;
 const README = { path: "README.md", text: await Deno.readTextFile(`${ROOT}README.md`) };
 const PAGES = [README, ...await walk(["docs"], ".md")];
 
-const NAMES: string[] = [];
-for await (const { name } of Deno.readDir(`${ROOT}src/cli`)) {
-  const { command } = await import(`../src/cli/${name}`);
-  if (command !== undefined) NAMES.push(command.name);
-}
-const COMMANDS = new Map<string, Command>([["completions", completionsCommand(() => Promise.resolve([]))]]);
-for (const name of NAMES) COMMANDS.set(name, (await import(`../src/cli/${name.replaceAll("-", "_")}.ts`)).command);
+const COMMANDS = new Map((await loadCommands()).map(({ command }) => [command.name, command]));
 
 /** The blocks of a page in one language; `""` for those that name none. */
 function blocksOf(text: string, language: string): string[] {
@@ -103,7 +97,8 @@ Deno.test("README.md's table of commands has every command", () => {
 });
 
 Deno.test("every flag that README.md and docs/ mention is one of some command", () => {
-  const known = new Set([...COMMANDS.values()].flatMap(flagsOf).concat(COMMON_FLAGS).map(({ name }) => name));
+  const flags = [...COMMANDS.values()].flatMap(flagsOf);
+  const known = new Set(flags.flatMap(({ name, aliases = [] }) => [name, ...aliases]));
   // Of Deno, of the build, of others.
   const others = new Set(["v8-flags", "target", "strict", "attachments", "only", "write", "pinned"]);
   for (const { path, text } of PAGES) {
@@ -343,6 +338,8 @@ Deno.test("docs/restore.md shows the table that list prints", () => {
     documents: 0,
     compressed_bytes: 0,
     unreadable: 0,
+    kept: false,
+    kept_because: null,
     finished_at,
     age_seconds: 6_949,
     ...part,

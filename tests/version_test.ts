@@ -1,8 +1,10 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import { PROGRAM_NAME, VERSION } from "../src/version.ts";
 
+const read = (path: string) => Deno.readTextFile(new URL(`../${path}`, import.meta.url));
+
 Deno.test("VERSION and PROGRAM_NAME are those of deno.json", async () => {
-  const { name, version } = JSON.parse(await Deno.readTextFile(new URL("../deno.json", import.meta.url)));
+  const { name, version } = JSON.parse(await read("deno.json"));
   assertEquals(VERSION, version);
   assertEquals(name.split("/").at(-1), PROGRAM_NAME);
 });
@@ -16,4 +18,10 @@ Deno.test("the version of Deno stands in .dvmrc, and the pages that show it show
     for (const [, found = ""] of text.matchAll(/\bdeno@(\d[\d.]*)/g)) shown.add(found);
   }
   assertEquals([...shown], [version]);
+});
+
+Deno.test("CHANGELOG.md has one section for the version under way, and docs name no other package", async () => {
+  const sections = [...(await read("CHANGELOG.md")).matchAll(/^## (\S+)/gm)].map(([, title = ""]) => title);
+  assertEquals(sections, [`${VERSION},`]);
+  assertMatch(await read("docs/build.md"), new RegExp(`couchdb-backup-${VERSION.replaceAll(".", "\\.")}\\.tgz`));
 });

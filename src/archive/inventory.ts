@@ -3,18 +3,19 @@
  * the catalog would say it.
  *
  * Folders are the truth: a backup is there when its manifest is. What the manifest says is taken from the catalog, whose
- * names carry it, and read where the catalog does not know it: so a folder costs one listing of its manifests, and the
- * reading of those that are not in the catalog or are called `manifest.json`.
+ * names carry it, and read where the catalog does not know it: so a folder costs one listing of its manifests and pins, and
+ * the reading of pins and of those that are not in the catalog or are called `manifest.json`.
  */
 import { decodeDatabase, encodeDatabase } from "../database_name.ts";
 import type { BackupDate } from "../dates.ts";
 import type { ArchiveError } from "../errors.ts";
 import { loadAhead } from "../parallel.ts";
 import { joinKey } from "../store/key.ts";
-import type { StoreCallOptions } from "../store/store.ts";
+import type { Store, StoreCallOptions } from "../store/store.ts";
 import { Catalog, type CatalogEntry, entryOfManifest } from "./catalog.ts";
 import { type DatedFolder, listDays } from "./days.ts";
-import { listManifests, readManifests } from "./read.ts";
+import { type Pin, readPin } from "./pin.ts";
+import { listManifestsAndPins, readManifests } from "./read.ts";
 import type { Repository } from "./repository.ts";
 
 /** Folders that are looked into at once. */
@@ -37,6 +38,8 @@ export interface FolderInventory extends DatabaseFolder {
   uncatalogued: CatalogEntry[];
   /** The manifests that cannot be used. */
   damaged: ArchiveError[];
+  /** The eight digits that stand for a run -> the pin that lets its backup stay. */
+  pins: ReadonlyMap<string, Pin>;
 }
 
 /**
@@ -98,7 +101,7 @@ async function lookInto(
   { known, signal }: StoreCallOptions & { known: Known },
 ): Promise<FolderInventory> {
   const { folder } = place;
-  const listed = await listManifests(store, folder, { signal });
+  const { manifests: listed, pins } = await listManifestsAndPins(store, folder, { signal });
   // A manifest.json among others is read with all of them: so it is seen whether it is one of theirs.
   const isMixed = listed.some(({ run }) => run === undefined);
   const catalogued = isMixed
@@ -113,5 +116,20 @@ async function lookInto(
     backups: [...catalogued, ...fresh].sort((a, b) => a.finishedAt.getTime() - b.finishedAt.getTime()),
     uncatalogued: fresh.filter((entry) => !known.has(identify(entry))),
     damaged: read.flatMap((one) => "error" in one ? [one.error] : []),
+    pins: await readPins(store, folder, { runs: pins, signal }),
   };
+}
+
+/** The pins that say that a backup is to stay; where one was taken off, its object says so. */
+async function readPins(
+  store: Store,
+  folder: string,
+  { runs, signal }: StoreCallOptions & { runs: readonly string[] },
+): Promise<Map<string, Pin>> {
+  const pins = new Map<string, Pin>();
+  for (const run of runs) {
+    const pin = await readPin(store, { folder, run, signal });
+    if (pin.kept) pins.set(run, pin);
+  }
+  return pins;
 }

@@ -39,8 +39,9 @@ const PORT_CHUNK_NAME = /^(\d{3,6})\.json\.gz$/;
 const CHUNK_NAME = /^(?:([0-9a-f]{8})-)?(\d{7,12})\.json\.(?:gz|zst)$/;
 const MANIFEST_OF_RUN = /^manifest-(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z-([0-9a-f]{8})\.json$/;
 const CHECKPOINT_OF_RUN = /^checkpoint-([0-9a-f]{8})\.json$/;
-const PIN_NAME = /^keep-[0-9a-f]{8}\.json$/;
+const PIN_NAME = /^keep-([0-9a-f]{8})\.json$/;
 const FILTER_NAME = /^filter-[0-9a-f]{8}-[01]\.bin$/;
+const SEEN_NAME = /^seen-[0-9a-f]{8}-\d{1,4}\.bin$/;
 
 /** The folder of one backup: `<prefix>/2026/01/03/<suffix>/a%2Fb`. */
 export function backupFolder(address: BackupAddress): string {
@@ -124,6 +125,16 @@ export function filterName(run: string, turn: 0 | 1): string {
   return `filter-${run}-${turn}.bin`;
 }
 
+/** The name of the filter of what a backup has seen, where it does not stand in the manifest: `seen-0b5a8fd2-0.bin`. */
+export function seenName(run: string, number: number): string {
+  return `seen-${run}-${number}.bin`;
+}
+
+/** Whether an object is a filter of what a backup has seen. */
+export function isSeenName(name: string): boolean {
+  return SEEN_NAME.test(name);
+}
+
 /** Whether an object is a manifest, of whatever format. */
 export function isManifestName(name: string): boolean {
   return name === MANIFEST_NAME || parseManifestName(name) !== undefined;
@@ -142,6 +153,11 @@ export function isFilterName(name: string): boolean {
 /** The name of what says whether the backup of a run is pinned, so that it never expires: `keep-0b5a8fd2.json`. */
 export function pinName(run: string): string {
   return `keep-${run}.json`;
+}
+
+/** The run in a pin's name; undefined when the name is none. */
+export function parsePinName(name: string): string | undefined {
+  return PIN_NAME.exec(name)?.[1];
 }
 
 /** Whether an object is a pin. */

@@ -12,6 +12,7 @@ import {
   parseCheckpointName,
   parseChunkName,
   parseManifestName,
+  parsePinName,
   runOfChunkName,
   shortRun,
 } from "./layout.ts";
@@ -21,6 +22,8 @@ import { readObjectBytes } from "../store/whole.ts";
 /** What the names of all manifests begin with, and those of all checkpoints. */
 const MANIFESTS_PREFIX = "manifest";
 const CHECKPOINTS_PREFIX = "checkpoint";
+/** Chunks, checkpoints and filters stand before it in a folder, pins and manifests behind it. */
+const BEFORE_PINS = "keep";
 
 /** More than any backup has. */
 const MOST_CHUNKS = 10_000_000_000;
@@ -101,6 +104,23 @@ export async function listManifests(
     if (entry.kind === "object") objects.set(entry.name, entry.sizeBytes);
   }
   return manifestsAmong(objects);
+}
+
+/** The manifests of a folder, and the runs whose backups a pin speaks of: one request, however many chunks lie there. */
+export async function listManifestsAndPins(
+  store: Store,
+  folder: string,
+  options: StoreCallOptions,
+): Promise<{ manifests: ListedManifest[]; pins: string[] }> {
+  const objects = new Map<string, number>();
+  const pins: string[] = [];
+  for await (const entry of store.list(folder, { ...options, after: BEFORE_PINS })) {
+    if (entry.kind !== "object") continue;
+    const run = parsePinName(entry.name);
+    if (run !== undefined) pins.push(run);
+    else if (entry.name.startsWith(MANIFESTS_PREFIX)) objects.set(entry.name, entry.sizeBytes);
+  }
+  return { manifests: manifestsAmong(objects), pins };
 }
 
 /** The names of a folder's checkpoints: one request, however many chunks lie there. */

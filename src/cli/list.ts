@@ -3,13 +3,14 @@ import { UsageError } from "../errors.ts";
 import type { BackupList, ListedBackup } from "../commands/list.ts";
 import type { Size, SizesReport } from "../commands/sizes.ts";
 import { formatCount, formatSeconds, formatSize, shortenMiddle } from "../observe/figures.ts";
+import { printable } from "../observe/logfmt.ts";
 import type { Command } from "./command.ts";
 import { shellWord } from "../shell_word.ts";
 import { withSession } from "./session.ts";
 
 export const command: Command = {
   name: "list",
-  usage: "[databases|backups] [<config>] [--database NAME] [--sizes] [--rebuild]",
+  usage: ["[backups | databases] [<config>]"],
   help: [
     "Lists the databases of CouchDB, names encoded as in URLs and paths, or the backups in the store (the default).",
     "A backup is shown with the moment at which it was complete, in UTC. What stands under PATH is that backup and no other",
@@ -22,6 +23,15 @@ export const command: Command = {
   ],
   // A name with a "." or a "/" is no subject: it is the config.
   operands: { least: 0, most: 1, isConfig: (operand) => /[./]|^-$/.test(operand) },
+  operandHelp: [
+    { name: "backups | databases", summary: "what to list; backups unless given", values: ["backups", "databases"] },
+  ],
+  exits: { ok: "also where there is none", couchdb: "CouchDB (list databases)", store: "the store" },
+  examples: [
+    { line: "couchdb-backup list cfg.yaml", summary: "every backup in the store" },
+    { line: "couchdb-backup list --database orders cfg.yaml", summary: "those of one database" },
+    { line: "couchdb-backup list databases cfg.yaml", summary: "what CouchDB has" },
+  ],
 
   async run(call) {
     const [what = "backups"] = call.operands;
@@ -53,8 +63,8 @@ interface Column {
   text: (backup: ListedBackup) => string;
 }
 
-/** A task's name may be as long as its writer likes. */
-const TASK_WIDTH = 24;
+/** A task's name, or the reason of a pin, may be as long as its writer likes. */
+const TEXT_WIDTH = 24;
 
 const COLUMNS: readonly Column[] = [
   {
@@ -67,7 +77,7 @@ const COLUMNS: readonly Column[] = [
     text: ({ age_seconds }) => age_seconds === null ? "-" : formatSeconds(age_seconds),
   },
   { heading: "KIND", text: ({ kind }) => kind ?? "-" },
-  { heading: "TASK", text: ({ task }) => task === null ? "-" : shortenMiddle(task, TASK_WIDTH) },
+  { heading: "TASK", text: ({ task }) => task === null ? "-" : shortenMiddle(task, TEXT_WIDTH) },
   { heading: "DOCUMENTS", isNumber: true, text: ({ documents }) => documents === null ? "-" : formatCount(documents) },
   {
     heading: "SIZE",
@@ -79,17 +89,24 @@ const COLUMNS: readonly Column[] = [
     isNumber: true,
     text: ({ unreadable }) => unreadable === null ? "-" : formatCount(unreadable),
   },
+  {
+    heading: "PINNED",
+    text: ({ kept, kept_because }) => kept ? shortenMiddle(printable(kept_because ?? "yes"), TEXT_WIDTH) : "-",
+  },
   { heading: "DATABASE", text: ({ database }) => database },
   { heading: "PATH", text: ({ restore_path }) => restore_path === null ? "-" : shellWord(restore_path) },
   { heading: "FOLDER", text: ({ path, problem }) => problem === undefined ? path : `${path} (${problem})` },
 ];
 
-/** The backups as a table; numbers of documents that could not be read only where there are such. */
+/** The backups as a table; numbers of documents that could not be read, and pins, only where there are such. */
 export function describeBackups({ backups, catalog_added }: BackupList): string {
   const added = catalog_added === undefined ? "" : `Entered into the catalog: ${formatCount(catalog_added)}\n`;
   if (backups.length === 0) return `There is no backup\n${added}`;
   const hasUnreadable = backups.some(({ unreadable }) => (unreadable ?? 0) > 0);
-  const columns = COLUMNS.filter(({ heading }) => heading !== "UNREADABLE" || hasUnreadable);
+  const isPinned = backups.some(({ kept }) => kept);
+  const columns = COLUMNS.filter(({ heading }) =>
+    heading === "UNREADABLE" ? hasUnreadable : heading !== "PINNED" || isPinned
+  );
   const rows = [columns.map(({ heading }) => heading), ...backups.map((one) => columns.map(({ text }) => text(one)))];
   const widths = columns.map((_, index) => rows.reduce((width, row) => Math.max(width, row[index]!.length), 0));
   const lines = rows.map((row) =>

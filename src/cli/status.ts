@@ -17,17 +17,29 @@ const SHOWN_FAILURES = 10;
 
 export const command: Command = {
   name: "status",
-  usage: "[<config>] [--task NAME]…",
+  usage: ["[<config>]"],
   help: [
     "Says of each task what was saved last and how long ago, what is not saved and why, and what comes next. It asks the",
     "store only: no CouchDB and no password of it. Behind the tasks stands when the backups were last proved, by verify",
     "--all or test-restore, where they ever were.",
-    "",
-    "Exit codes: 0 everything is saved, or under way; 3 something failed, is late, or was never saved, or the last proof",
-    "found something wrong.",
   ],
-  flags: [{ name: "task", value: "NAME", repeated: true, summary: "only this task of the config" }],
+  flags: [{
+    name: "task",
+    value: "NAME",
+    repeated: true,
+    summary: "only this task of the config",
+    default: "every task",
+  }],
   operands: { least: 0, most: 0 },
+  exits: {
+    ok: "everything is saved, or under way",
+    partial: "something failed, is late, or was never saved, or the last proof found something wrong",
+    store: "the store",
+  },
+  examples: [
+    { line: "couchdb-backup status cfg.yaml", summary: "how every task stands" },
+    { line: "couchdb-backup status --task weekly --json cfg.yaml", summary: "one task, for a program" },
+  ],
 
   async run(call) {
     return await withSession(call, async (session) => {

@@ -6,6 +6,8 @@ import { Catalog, type CatalogEntry } from "../archive/catalog.ts";
 import { type DatabaseFolder, type FolderInventory, takeInventory } from "../archive/inventory.ts";
 import { isBackupEntry } from "../archive/archive.ts";
 import { shortRun } from "../archive/layout.ts";
+import { nothingHeldOf } from "../archive/held_databases.ts";
+import type { Pin } from "../archive/pin.ts";
 import { listCheckpoints, readCheckpoint } from "../archive/read.ts";
 import type { CouchClient } from "../couchdb/client.ts";
 import { formatDate, isOfFuture } from "../dates.ts";
@@ -56,6 +58,10 @@ export interface ListedBackup {
   finished_at: string | null;
   /** How long ago that was; null when it is not complete. */
   age_seconds: number | null;
+  /** Whether it is pinned, so that it never expires. */
+  kept: boolean;
+  /** Why, in the words of who has pinned it; null where nobody said. */
+  kept_because: string | null;
   /** Why it is not complete. */
   problem?: string;
 }
@@ -102,7 +108,8 @@ export interface BackupList {
  * Lists the backups below the config's prefix and suffix: the day on which they were complete (the date in the path where
  * they are not), the newest first; within a day by database, and then the newest first.
  *
- * @throws StoreError when the store fails; the reason of `context.signal`. A damaged backup is listed with its problem.
+ * @throws UsageError where one database is named and there is nothing of it; StoreError when the store fails; the reason of
+ * `context.signal`. A damaged backup is listed with its problem.
  */
 export async function listBackups(
   context: ListContext,
@@ -124,6 +131,7 @@ export async function listBackups(
     for (const row of described.rows) rows.push({ ...row, age_seconds: ageOf(row, listedAt) });
     added += described.added;
   }
+  if (database !== undefined && rows.length === 0) throw await nothingHeldOf(repository, database, { signal });
   const backups = withPaths(rows).sort(compareBackups);
   return options.rebuild === true ? { backups, catalog_added: added } : { backups };
 }
@@ -168,7 +176,7 @@ function withPaths(rows: readonly Omit<ListedBackup, "restore_path">[]): ListedB
 async function describeFolder(repository: Repository, found: FolderInventory, signal: AbortSignal): Promise<Row[]> {
   const empty = emptyRow(repository, found);
   const rows = [
-    ...found.backups.map((entry) => rowOf(empty, entry)),
+    ...found.backups.map((entry) => rowOf(empty, entry, found.pins.get(entry.run))),
     ...found.damaged.map((error) => ({ ...empty, problem: describeError(error) })),
   ];
   return rows.length > 0 ? rows : await describeUnfinished(repository, found, signal);
@@ -188,10 +196,12 @@ function emptyRow({ store }: Repository, { database, date, folder }: DatabaseFol
     compressed_bytes: null,
     unreadable: null,
     finished_at: null,
+    kept: false,
+    kept_because: null,
   };
 }
 
-function rowOf(empty: Row, entry: CatalogEntry): Row {
+function rowOf(empty: Row, entry: CatalogEntry, pin: Pin | undefined): Row {
   const { task, kind, run, documents, unreadable } = entry;
   return {
     ...empty,
@@ -204,6 +214,8 @@ function rowOf(empty: Row, entry: CatalogEntry): Row {
     compressed_bytes: entry.compressedBytes,
     unreadable,
     finished_at: entry.finishedAt.toISOString(),
+    kept: pin !== undefined,
+    kept_because: pin?.reason ?? null,
   };
 }
 

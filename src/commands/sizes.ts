@@ -3,6 +3,7 @@
  * counted apart. By the folders' listings and the manifests, so that it is what is there and not what was planned.
  */
 import { type DatabaseHoldings, readHoldings } from "../archive/holdings.ts";
+import { nothingHeldOf } from "../archive/held_databases.ts";
 import { isManifestName, isPinName } from "../archive/layout.ts";
 import type { Repository } from "../archive/repository.ts";
 import { decodeDatabase } from "../database_name.ts";
@@ -35,7 +36,7 @@ export interface SizesReport {
  * Adds up what backups take up in the store.
  *
  * @param options `database`: of this one alone; encoded or not.
- * @throws StoreError when the store fails.
+ * @throws UsageError where one database is named and there is nothing of it; StoreError when the store fails.
  */
 export async function measureBackups(
   { repository, signal }: { repository: Repository; signal: AbortSignal },
@@ -44,13 +45,16 @@ export async function measureBackups(
   const database = options.database === undefined ? undefined : decodeDatabase(options.database);
   const report: SizesReport = { databases: [], tasks: [], total: { backups: 0, bytes: 0, leftover_bytes: 0 } };
   const tasks = new Map<string, Size>();
+  let isEmpty = true;
   for await (const holdings of readHoldings(repository, { database, signal })) {
+    if (holdings.folders.length > 0) isEmpty = false;
     const one = measure(holdings, tasks);
     report.databases.push(one);
     report.total.backups += one.backups;
     report.total.bytes += one.bytes;
     report.total.leftover_bytes += one.leftover_bytes;
   }
+  if (database !== undefined && isEmpty) throw await nothingHeldOf(repository, database, { signal });
   report.tasks = [...tasks].map(([task, size]) => ({ task, ...size })).sort((a, b) => a.task < b.task ? -1 : 1);
   return report;
 }
@@ -60,6 +64,7 @@ function measure({ database, folders }: DatabaseHoldings, tasks: Map<string, Siz
   for (const { objects, backups } of folders) {
     const named = new Set<string>();
     const namedByTask = new Map<string, Set<string>>();
+    const known = new Set(backups.flatMap(({ seen }) => seen));
     for (const { task, chunks } of backups) {
       sum.backups++;
       const own = namedByTask.get(task) ?? new Set<string>();
@@ -74,7 +79,9 @@ function measure({ database, folders }: DatabaseHoldings, tasks: Map<string, Siz
     for (const [task, names] of namedByTask) tasks.get(task)!.bytes += bytesOf(names);
     sum.bytes += bytesOf(named);
     sum.leftover_bytes += bytesOf(
-      [...objects.keys()].filter((name) => !named.has(name) && !isManifestName(name) && !isPinName(name)),
+      [...objects.keys()].filter((name) =>
+        !named.has(name) && !known.has(name) && !isManifestName(name) && !isPinName(name)
+      ),
     );
   }
   return sum;

@@ -43,6 +43,8 @@ export interface CreateOptions extends StoreCallOptions {
 export interface ListOptions extends StoreCallOptions {
   /** Only what has a name that begins so: one request of S3, however many others lie there. */
   prefix?: string | undefined;
+  /** Only what has a name behind this one, in the order of the listing: what lies before costs nothing. */
+  after?: string | undefined;
 }
 
 /**

@@ -17,6 +17,8 @@ const BACKUP: ListedBackup = {
   unreadable: 0,
   finished_at: "2026-11-25T18:04:11.500Z",
   age_seconds: 6949,
+  kept: false,
+  kept_because: null,
 };
 const UNFINISHED: ListedBackup = {
   ...BACKUP,

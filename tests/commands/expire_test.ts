@@ -303,7 +303,25 @@ Deno.test("expire() refuses to run without a retention, and with an unknown task
   };
   await assertRejects(() => expire(context, {}), UsageError, "No task has a retention: nothing expires");
   await assertRejects(() => expire(context, { tasks: ["weekly"] }), UsageError, 'The task "weekly" has no retention');
-  await assertRejects(() => expire(context, { tasks: ["dayly"] }), UsageError, 'There is no task "dayly"');
+  await assertRejects(() => expire(context, { tasks: ["dayly"] }), UsageError, 'The config has no task "dayly"');
+});
+
+Deno.test("expire() of a database that there is nothing of is a mistake, and names what was meant", async () => {
+  await using setup = await TestRepository.open();
+  const { folder } = await put(setup, { day: "2027-06-01", finishedAt: "2027-06-01T10:00:00Z", database: "orders" });
+  for (const confirm of [false, true]) {
+    const error = await assertRejects(
+      () => run(setup, { database: "oders", confirm }),
+      UsageError,
+      'There is no backup of database "oders"',
+    );
+    assertEquals([error.exitCode, error.hint], [2, 'Did you mean "orders"?']);
+  }
+  assertEquals((await run(setup, { database: "orders" })).kept, 1);
+  // What somebody has deleted by hand has left entries in the catalog, which go.
+  await Deno.remove(join(setup.root, folder), { recursive: true });
+  assertEquals((await run(setup, { database: "orders", confirm: true })).leftovers.objects, 1);
+  await assertRejects(() => run(setup, { database: "orders" }), UsageError);
 });
 
 Deno.test("expire() killed at any deletion leaves backups that are whole or gone, and the next one ends it", async () => {

@@ -1,8 +1,12 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { Catalog } from "../../src/archive/catalog.ts";
 import { Repository } from "../../src/archive/repository.ts";
 import { type BackupList, listBackups, listDatabases } from "../../src/commands/list.ts";
+import { describeBackups } from "../../src/cli/list.ts";
+import { keep } from "../../src/commands/keep.ts";
+import { measureBackups } from "../../src/commands/sizes.ts";
+import { UsageError } from "../../src/errors.ts";
 import type { Store } from "../../src/store/store.ts";
 import { couchOk } from "../couch_request.ts";
 import { TestRepository } from "../archive/repository_setup.ts";
@@ -95,6 +99,8 @@ Deno.test("listBackups() names every complete backup by its moment, and what is 
     unreadable: 1,
     finished_at: "2026-11-25T18:04:11.500Z",
     age_seconds: 6949,
+    kept: false,
+    kept_because: null,
   });
   const problems = backups.flatMap(({ problem }) =>
     problem === undefined ? [] : [problem.replace(/^.*": (.*): .*$/, "$1")]
@@ -174,6 +180,67 @@ Deno.test("listBackups() with rebuild enters what the catalog lacks, of both for
   assertEquals([newest?.entry.finishedAt.toISOString(), newest?.entry.task.length], ["2026-11-02T10:00:00.123Z", 300]);
   assertEquals((await catalog.latestComplete("old", { log }))?.manifest.format, 1);
 });
+
+Deno.test("listBackups() shows which backups are pinned and why, and asks for no more than without pins", async () => {
+  await using setup = await TestRepository.open();
+  const runs = ["bbbbbbbb", "cccccccc", "dddddddd"].map((digits) => `${digits}-0000-4000-8000-000000000000`);
+  for (const [index, run] of runs.entries()) {
+    await setup.put({ day: "2026-11-25", finishedAt: `2026-11-25T1${index}:00:00Z`, run, chunks: [index] });
+  }
+  setup.requests = [];
+  assertEquals((await list(setup)).backups.map(({ kept, kept_because }) => [kept, kept_because]), [
+    [false, null],
+    [false, null],
+    [false, null],
+  ]);
+  const requests = setup.requests.length;
+  const openStore = () => Promise.reject(new Error("not wanted"));
+  const { repository, log, signal } = setup;
+  const context = { repository, log, signal, openStore, now: NOW };
+  const pin = async (path: string, kept: boolean, reason?: string) =>
+    await keep(context, { database: "a/b", path, kept, reason });
+  await pin("2026-11-25T10:00:00Z", true, "before the\u001b[31m migration");
+  await pin("2026-11-25T11:00:00Z", true);
+  await pin("2026-11-25T12:00:00Z", true, "a mistake");
+  await pin("2026-11-25T12:00:00Z", false);
+  setup.requests = [];
+  const found = await list(setup);
+  assertEquals(found.backups.map(({ kept, kept_because }) => [kept, kept_because]), [
+    [false, null],
+    [true, null],
+    [true, "before the\u001b[31m migration"],
+  ]);
+  // Each pin is read, and nothing else is.
+  assertEquals(setup.requests.length, requests + 3);
+  const [heading, free, yes, because] = describeBackups(found).split("\n");
+  assertStringIncludes(heading!, "  PINNED  ");
+  assertStringIncludes(free!, "  -  ");
+  assertStringIncludes(yes!, "  yes  ");
+  assertStringIncludes(because!, "before the\\u…m migration");
+});
+
+for (
+  const [what, run] of [
+    ["listBackups()", async (setup: TestRepository, database: string) => await list(setup, { database })],
+    ["measureBackups()", async (setup: TestRepository, database: string) => await measureBackups(setup, { database })],
+  ] as const
+) {
+  Deno.test(`${what} of a database that there is nothing of is a mistake, and names what was meant`, async () => {
+    await using setup = await TestRepository.open();
+    const put = (database: string) => setup.put({ day: "2026-11-25", finishedAt: "2026-11-25T10:00:00Z", database });
+    const none = await assertRejects(() => run(setup, "orders"), UsageError, 'There is no backup of database "orders"');
+    assertEquals(none.hint, "Check prefix and suffix: there is no backup of any database");
+    await put("orders");
+    await put("account/ab");
+    const typo = await assertRejects(() => run(setup, "oders"), UsageError, 'There is no backup of database "oders"');
+    assertEquals([typo.exitCode, typo.hint], [2, 'Did you mean "orders"?']);
+    const slash = await assertRejects(() => run(setup, "account%2Fac"), UsageError);
+    assertEquals(slash.hint, 'Did you mean "account%2Fab"?');
+    const other = await assertRejects(() => run(setup, "x"), UsageError);
+    assertEquals(other.hint, 'There are backups of "account%2Fab", "orders"');
+    await run(setup, "orders");
+  });
+}
 
 Deno.test("listBackups() of an empty store is empty", async () => {
   await using setup = await setUpRestore();

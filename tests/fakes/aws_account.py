@@ -87,10 +87,11 @@ def describe(resources):
     }
 
 
-def create_machine(template, resources, parameters):
-    """The stack's state machine, made a second time: moto's stacks take no `Definition`, only text."""
-    properties = yaml_parse(template)["Resources"]["StateMachine"]["Properties"]
-    function, role = resources["Function"]["id"], resources["StateMachineRole"]["id"]
+def create_machine(template, resources, parameters, kind=""):
+    """A state machine of the stack, made a second time: moto's stacks take no `Definition`, only text."""
+    properties = yaml_parse(template)["Resources"][kind + "Machine" if kind else "StateMachine"]["Properties"]
+    function, role = resources[kind + "Function"]["id"], resources[(kind or "State") + "MachineRole"]["id"]
+    given = set(properties["DefinitionSubstitutions"])
     values = {
         "InvokeFunction": "arn:aws:states:::lambda:invoke",
         "GetObject": "arn:aws:states:::s3:getObject",
@@ -99,14 +100,14 @@ def create_machine(template, resources, parameters):
         "BucketName": parameters["BucketName"],
         "ResultsPrefix": parameters["BucketFolder"] + "/_state_machine",
     }
-    assert set(values) == set(properties["DefinitionSubstitutions"])
+    assert set(values) == given or kind and set(values) >= given
     definition = json.dumps(properties["Definition"])
     # Waits are real here.
     definition = re.sub(r'"(IntervalSeconds|BackoffRate)": \d+', r'"\1": 1', definition)
     for name, value in values.items():
         definition = definition.replace("${" + name + "}", value)
     created = boto3.client("stepfunctions", REGION).create_state_machine(
-        name="couchdb-backup",
+        name="couchdb-backup" + ("-" + kind.lower() if kind else ""),
         definition=definition,
         roleArn=boto3.client("iam", REGION).get_role(RoleName=role)["Role"]["Arn"],
         type=properties["StateMachineType"],
@@ -175,7 +176,8 @@ def main():
         template = package(task["folder"], f"http://127.0.0.1:{task['port']}")
         resources = deploy(template, task["parameters"])
         machine = create_machine(template, resources, task["parameters"])
-        executions = [execute(machine, one) for one in task["executions"]]
+        restores = create_machine(template, resources, task["parameters"], "Restore") if "RestoreMachine" in resources else None
+        executions = [execute(restores if one.get("restores") else machine, one) for one in task["executions"]]
         ticks = send_ticks(task["invoke_url"], task["ticks"])
         json.dump(
             {

@@ -5,7 +5,7 @@
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 import { createHash } from "node:crypto";
 import { StoreError } from "../../src/errors.ts";
-import type { Store, StoreEntry } from "../../src/store/store.ts";
+import type { ListOptions, Store, StoreEntry } from "../../src/store/store.ts";
 
 /** One empty store, and what only its own test file can know of it. */
 export interface StoreUnderTest {
@@ -360,6 +360,17 @@ export function testStore(name: string, open: () => Promise<StoreUnderTest>): vo
     for (const [folder, prefix, expected] of cases) {
       assertEquals(names(await Array.fromAsync(store.list(folder, { prefix }))), expected, prefix);
     }
+  });
+
+  test("list() begins behind a name, whatever lies before it", async ({ store }) => {
+    for (const name of ["0000000.json.gz", "checkpoint-1.json", "keep", "keep-1.json", "manifest-1.json", "z/deep"]) {
+      await store.create([`f/${name}`], pieces(bytesOf("1")));
+    }
+    const names = async (options: ListOptions) =>
+      (await Array.fromAsync(store.list("f", options))).map(({ name }) => name);
+    assertEquals(await names({ after: "keep" }), ["keep-1.json", "manifest-1.json", "z"]);
+    assertEquals(await names({ after: "keep", prefix: "man" }), ["manifest-1.json"]);
+    assertEquals(await names({ after: "zz" }), []);
   });
 
   test("list() yields many objects once each, in order", async ({ store }) => {

@@ -7,6 +7,7 @@
  * kills it in between leaves backups that are whole or gone, and objects that the next run takes for left over.
  */
 import { Catalog } from "../../archive/catalog.ts";
+import { nothingHeldOf } from "../../archive/held_databases.ts";
 import { type DatabaseHoldings, type HeldBackup, readHoldings } from "../../archive/holdings.ts";
 import { MANIFEST_NAME } from "../../archive/layout.ts";
 import type { Repository } from "../../archive/repository.ts";
@@ -18,6 +19,7 @@ import { forEachParallel } from "../../parallel.ts";
 import { joinKey } from "../../store/key.ts";
 import type { Remover } from "../../store/remover.ts";
 import { decideRetention, type RetentionDecision, type RetentionPolicy, YOUNGEST_MS } from "../../task/retention.ts";
+import { pickTasks } from "../../task/selection.ts";
 import type { Task } from "../../task/task.ts";
 import { dateZone } from "../../task/times.ts";
 import { findLeftovers } from "./leftovers.ts";
@@ -56,7 +58,8 @@ export interface ExpireRequest {
 /**
  * Deletes what no rule keeps.
  *
- * @throws UsageError when no task has a retention, or one that is named has none; StoreError when the store cannot be read;
+ * @throws UsageError when no task has a retention, or one that is named has none or is none, or there is nothing of a database
+ * that is named; StoreError when the store cannot be read;
  * the reason of `context.signal`. What cannot be deleted is in the report.
  */
 export async function expire(context: ExpireContext, request: ExpireRequest): Promise<ExpireReport> {
@@ -73,13 +76,21 @@ export async function expire(context: ExpireContext, request: ExpireRequest): Pr
     problems: [],
     seconds: 0,
   };
-  const tasks = tasksWithRetention(context.tasks, request.tasks);
+  const tasks = tasksWithRetention(pickTasks(context.tasks, request.tasks ?? []), {
+    isNamed: request.tasks !== undefined,
+  });
   const policies = new Map(tasks.map((task) => [task.name, policyOf(task)]));
   const database = request.database === undefined ? undefined : decodeDatabase(request.database);
   const work = new Expiry(context, policies, report);
-  for await (const holdings of readHoldings(context.repository, { database, signal: context.signal })) {
+  const { repository, signal } = context;
+  let isEmpty = true;
+  for await (const holdings of readHoldings(repository, { database, signal })) {
+    if (holdings.folders.length > 0) isEmpty = false;
     await work.expireDatabase(holdings);
   }
+  // Entries of the catalog alone are left-overs of a database of which there is no backup any more.
+  const isGone = isEmpty && report.leftovers.objects === 0;
+  if (database !== undefined && isGone) throw await nothingHeldOf(repository, database, { signal });
   if (database === undefined) { for (const { name } of tasks) await work.expireRuns(name); }
   report.ok = report.problems.length === 0;
   report.seconds = (context.now().getTime() - startedAt.getTime()) / 1000;
@@ -94,15 +105,8 @@ export async function expire(context: ExpireContext, request: ExpireRequest): Pr
   return report;
 }
 
-function tasksWithRetention(all: readonly Task[], wanted: readonly string[] | undefined): Task[] {
-  const unknown = wanted?.find((name) => !all.some((task) => task.name === name));
-  if (unknown !== undefined) {
-    throw new UsageError(`There is no task "${unknown}"`, {
-      hint: `The config has ${all.map(({ name }) => name).join(", ")}`,
-    });
-  }
-  const tasks = all.filter(({ name }) => wanted?.includes(name) ?? true);
-  const bare = wanted === undefined ? undefined : tasks.find(({ retention }) => retention === undefined);
+function tasksWithRetention(tasks: readonly Task[], { isNamed }: { isNamed: boolean }): Task[] {
+  const bare = isNamed ? tasks.find(({ retention }) => retention === undefined) : undefined;
   const found = tasks.filter(({ retention }) => retention !== undefined);
   if (found.length > 0 && bare === undefined) return found;
   throw new UsageError(
@@ -209,7 +213,7 @@ class Expiry {
     for await (const { key, manifestKey, run } of new Catalog(repository).keys(database, { signal })) {
       if (manifestKey === backup.key && run === backup.run && !await this.#removeAll(database, [key])) return false;
     }
-    return await this.#removeAll(database, chunks);
+    return await this.#removeAll(database, [...chunks, ...backup.seen.map((name) => joinKey(backup.folder, name))]);
   }
 
   async #removeLeftovers(holdings: DatabaseHoldings): Promise<void> {

@@ -220,7 +220,7 @@ export class DirectoryStore implements Store {
     }
   }
 
-  async *list(folder: string, { prefix = "", ...options }: ListOptions = {}): AsyncIterable<StoreEntry> {
+  async *list(folder: string, { prefix = "", after, ...options }: ListOptions = {}): AsyncIterable<StoreEntry> {
     options.signal?.throwIfAborted();
     const path = join(this.#root, checkFolder(folder));
     await this.#mount.requireFor("list");
@@ -235,6 +235,7 @@ export class DirectoryStore implements Store {
       .filter(({ name }) => !TEMP_NAME.test(name) && name.startsWith(prefix))
       .filter(({ name }) => folder !== "" || name !== MARKER_NAME)
       .map((entry) => ({ kind: entry.isDirectory() ? "folder" as const : "object" as const, name: entry.name }))
+      .filter((entry) => after === undefined || compareEntries({ kind: "object", name: after }, entry) < 0)
       .sort(compareEntries);
     for (const { kind, name } of entries) {
       options.signal?.throwIfAborted();

@@ -22,11 +22,11 @@ const MOST_EMPTY_PAGES = 3;
 export async function* listFolder(
   client: S3Client,
   folder: string,
-  { prefix: namePrefix = "", signal }: ListOptions = {},
+  { prefix: namePrefix = "", after, signal }: ListOptions = {},
 ): AsyncGenerator<StoreEntry, void, undefined> {
   const path = client.fullKey(checkFolder(folder));
   const prefix = path === "" ? "" : `${path}/`;
-  let goOn: Record<string, string> = {};
+  let goOn = after === undefined ? {} : behind(`${prefix}${after}`);
   let last: StoreEntry | undefined;
   let emptyPages = 0;
   for (;;) {
@@ -58,7 +58,8 @@ export async function* listFolder(
         throw endless(client, folder, `"${entry.name}" comes behind "${last.name}"`);
       }
       last = entry;
-      yield entry;
+      // A server may pass over where it is to begin.
+      if (after === undefined || compareEntries({ kind: "object", name: after }, entry) < 0) yield entry;
     }
     if (!page.isTruncated) return;
     emptyPages = entries.length === 0 ? emptyPages + 1 : 0;

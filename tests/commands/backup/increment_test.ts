@@ -273,7 +273,8 @@ for (const { what, because, happens, options } of DOUBTS) {
     fill(place.database, 300);
     await place.expectRun({ kind: "full" });
     await happens(place);
-    await place.expectRun({ kind: "full", because }, { day: 6, ...options });
+    const report = await place.expectRun({ kind: "full", because }, { day: 6, ...options });
+    assertEquals(report.chain_lost, undefined, "the chain before was right");
     await place.expectExact();
     const said = place.backups.log.lines.filter(({ event }) => event === "all of the database is saved");
     assert(because.test(String(said.at(-1)?.fields["reason"])), "in the log, too");

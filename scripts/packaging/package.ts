@@ -7,7 +7,7 @@ import { dirname } from "node:path";
 import { parseArgs } from "node:util";
 import { gzipSync } from "node:zlib";
 import { PROGRAM_NAME, VERSION } from "../../src/version.ts";
-import { build, BuildError, capture, run, say, sourceDate, writeChecksum } from "../artifact.ts";
+import { build, BuildError, capture, run, sourceDate, writeChecksum } from "../artifact.ts";
 import { bundle } from "../bundle.ts";
 import { compile } from "../compile.ts";
 import { bundledNotices } from "../npm/notices.ts";
@@ -49,7 +49,7 @@ async function commonFiles(date: Date): Promise<Packaged[]> {
   const files: Packaged[] = [
     { place: CONFIG_PATH, content: { file: `${HERE}/config.yaml` }, mode: 0o640, group: PROGRAM_NAME, isConfig: true },
     { place: `/usr/lib/sysusers.d/${PROGRAM_NAME}.conf`, content: { file: `${HERE}/sysusers.conf` } },
-    ...await manPage(date),
+    { place: `/usr/share/man/man1/${PROGRAM_NAME}.1.gz`, content: gzip(await manPage(date)) },
     { place: `/usr/share/bash-completion/completions/${PROGRAM_NAME}`, content: await completions("bash") },
     {
       place: `/usr/share/zsh/vendor-completions/_${PROGRAM_NAME}`,
@@ -219,18 +219,12 @@ async function completions(shell: string): Promise<string> {
   ]);
 }
 
-/** The man page, dated as the build is. Nothing where the checkout has no `deno task man` yet. */
-async function manPage(date: Date): Promise<Packaged[]> {
-  const { tasks } = JSON.parse(await Deno.readTextFile("deno.json"));
-  if (tasks.man === undefined) {
-    say("The packages have no man page: there is no task that makes it");
-    return [];
-  }
+/** The man page, dated as the build is. */
+async function manPage(date: Date): Promise<string> {
   const seconds = String(date.getTime() / 1000);
   const complaint = await run(Deno.execPath(), ["task", "--quiet", "man"], { env: { SOURCE_DATE_EPOCH: seconds } });
   if (complaint !== undefined) throw new BuildError(`Cannot make the man page:\n${complaint}`);
-  const text = await Deno.readTextFile(`dist/${PROGRAM_NAME}.1`);
-  return [{ place: `/usr/share/man/man1/${PROGRAM_NAME}.1.gz`, content: gzip(text) }];
+  return await Deno.readTextFile(`dist/${PROGRAM_NAME}.1`);
 }
 
 function gzip(text: string): Uint8Array {

@@ -160,6 +160,7 @@ export {
   type Origin,
   type ParentLink,
   parseManifest,
+  type SeenStates,
   type Totals,
 } from "./src/archive/manifest.ts";
 export type { DatabaseReport, DatabaseStatus, RunReport, TaskReport } from "./src/archive/report.ts";

@@ -58,6 +58,7 @@ export {
 export { backup } from "./src/commands/backup/backup.ts";
 export type { Patience } from "./src/commands/backup/completeness.ts";
 export type { BackupOptions, RunContext, RunMonitor } from "./src/commands/backup/context.ts";
+export type { Rest } from "./src/commands/backup/rest.ts";
 export type { Check, CheckReport } from "./src/commands/check.ts";
 export type { DiffIds, DiffReport, DiffRequest } from "./src/commands/diff.ts";
 export type {
@@ -87,6 +88,7 @@ export {
 export type { ChangeForecast } from "./src/commands/backup/forecast.ts";
 export type { Plan, TaskPlan } from "./src/commands/plan.ts";
 export type { RestoreContext, RestoreRequest } from "./src/commands/restore/context.ts";
+export type { RestorePosition } from "./src/commands/restore/position.ts";
 export type { RestoreReport } from "./src/commands/restore/report.ts";
 export type { FleetRequest } from "./src/commands/restore/fleet.ts";
 export type { FewerDocuments, FleetDatabase, FleetReport, LeftOut } from "./src/commands/restore/fleet_report.ts";
@@ -100,6 +102,7 @@ export { verify, type VerifyContext, type VerifyReport, type VerifyRequest } fro
 export {
   type CaFiles,
   type Config,
+  type ConfigSource,
   type DatabaseOptions,
   type Environment,
   loadConfig,
@@ -168,6 +171,7 @@ export type {
   CreateOptions,
   ListOptions,
   ObjectLock,
+  ReplaceOptions,
   Store,
   StoreCallOptions,
   StoreContext,

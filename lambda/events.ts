@@ -13,6 +13,26 @@ const only = z.enum(["all", "failed"], { error: 'must be "all" or "failed"' }).d
 /** Which run of the elapse it is, from 1; 0 where the plan is to find out, and behind it where the elapse was over. */
 const generation = z.int({ error: "must be a whole number" }).min(0, { error: "must not be negative" }).default(0);
 
+const patterns = z.array(name, { error: "must be a list of patterns" }).optional();
+const isOn = z.boolean({ error: "must be true or false" }).default(false);
+
+/** Where the schema of a request stands in one of a step, its fields are checked by the same rules. */
+const restoreRequest = {
+  action: z.literal("restore"),
+  path: name,
+  match: patterns,
+  exclude: patterns,
+  map: z.array(name, { error: 'must be a list of "FROM=TO"' }).optional(),
+  gone: isOn,
+  into_existing: isOn,
+  salvage: isOn,
+  parallel: z.int({ error: "must be a whole number" }).min(1, { error: "must be from 1 to 32" })
+    .max(32, { error: "must be from 1 to 32" }).optional(),
+};
+const request = z.strictObject(restoreRequest);
+const stretch = z.strictObject({ from: name, to: name });
+const results = z.array(z.looseObject({ error: z.string().nullable() }));
+
 const SCHEMAS: { [Kind in keyof EventKinds]: z.ZodType<EventKinds[Kind]> } = {
   tick: z.object({ source: z.literal("aws.events"), time: instant }),
   plan: z.strictObject({
@@ -46,6 +66,25 @@ const SCHEMAS: { [Kind in keyof EventKinds]: z.ZodType<EventKinds[Kind]> } = {
     tasks: z.array(name, { error: "must be a list of names" }).optional(),
   }),
   run: z.strictObject({ task: name, elapse: instant.optional(), only }),
+  restore: request,
+  restorePlan: z.strictObject({ action: z.literal("restore"), step: z.literal("plan"), request }),
+  restoreRound: z.strictObject({
+    action: z.literal("restore"),
+    step: z.literal("round"),
+    request,
+    moment: instant,
+    stretch,
+    cursor: z.string().nullable().default(null).transform((text) => text ?? ""),
+  }),
+  restoreSummary: z.strictObject({
+    action: z.literal("restore"),
+    step: z.literal("summarise"),
+    request,
+    moment: instant,
+    started: instant,
+    // What became of the stretches: a list, or, where it was broken off, these fields.
+    map: z.union([results, z.looseObject({ Error: z.string().optional(), Cause: z.string().optional() })]),
+  }),
 };
 
 /** EventBridge's tick: whatever is due at `time` is to run. The other fields that EventBridge sends are not used. */
@@ -108,6 +147,50 @@ export interface ExpireEvent {
   tasks?: string[] | undefined;
 }
 
+/** A person asks for all databases of a moment to be brought back; the flags of `restore --all` have these names. */
+export interface RestoreEvent {
+  action: "restore";
+  /** `latest`, or a moment. */
+  path: string;
+  match?: string[] | undefined;
+  exclude?: string[] | undefined;
+  map?: string[] | undefined;
+  gone: boolean;
+  into_existing: boolean;
+  salvage: boolean;
+  /** Databases at the same time. @default 4 */
+  parallel?: number | undefined;
+}
+
+/** The state machine that restores asks what there is to do. */
+export interface RestorePlanEvent {
+  action: "restore";
+  step: "plan";
+  request: RestoreEvent;
+}
+
+/** It asks for one round of the databases from one name to another. */
+export interface RestoreRoundEvent {
+  action: "restore";
+  step: "round";
+  request: RestoreEvent;
+  moment: Date;
+  stretch: { from: string; to: string };
+  /** What the round before it answered, at first "". */
+  cursor: string;
+}
+
+/** It asks how the restore went. */
+export interface RestoreSummaryEvent {
+  action: "restore";
+  step: "summarise";
+  request: RestoreEvent;
+  moment: Date;
+  started: Date;
+  /** What the stretches came to; with these fields where going through them was broken off. */
+  map: { error: string | null }[] | { Error?: string | undefined; Cause?: string | undefined };
+}
+
 /** The kinds of events. */
 export interface EventKinds {
   tick: TickEvent;
@@ -116,6 +199,10 @@ export interface EventKinds {
   summarise: SummariseEvent;
   expire: ExpireEvent;
   run: RunEvent;
+  restore: RestoreEvent;
+  restorePlan: RestorePlanEvent;
+  restoreRound: RestoreRoundEvent;
+  restoreSummary: RestoreSummaryEvent;
 }
 
 /** An event of one of the kinds. */
@@ -169,6 +256,43 @@ export interface SummariseResult {
   report: string;
 }
 
+/** The answer to a {@linkcode RestorePlanEvent}. It holds all that there is: the function's role may write nothing. */
+export interface RestorePlanResult {
+  /** The moment whose backups are restored, and when the plan was made: for the rounds and the summary. */
+  moment: string;
+  started: string;
+  databases: number;
+  /** Some hundred at most. */
+  stretches: { from: string; to: string }[];
+  /** How many stretches are restored at the same time. */
+  concurrency: number;
+}
+
+/** The answer to a {@linkcode RestoreRoundEvent}. Every field is always there. */
+export interface RestoreRoundResult {
+  status: "finished" | "unfinished" | "refused";
+  /** What the next round is given; opaque. Null when there is none. */
+  cursor: string | null;
+  /** Databases of the stretch that are not restored. */
+  failed: number;
+  /** Why the first of them is not; null where none has failed. */
+  error: string | null;
+}
+
+/** The answer to a {@linkcode RestoreSummaryEvent}, and to a {@linkcode RestoreEvent} by itself. */
+export interface RestoreSummaryResult {
+  /** Whether every database is there. */
+  ok: boolean;
+  databases: number;
+  failed: number;
+  /** Databases that are left out, on purpose or for want of a backup. */
+  left_out: number;
+  /** To name as `path` where the same is to go on. */
+  moment: string | null;
+  /** The whole outcome in a sentence; the execution's cause when it fails. */
+  message: string;
+}
+
 /** The answer to an {@linkcode ExpireEvent}. */
 export interface ExpireResult {
   ok: true;
@@ -205,8 +329,15 @@ export function parseEvent(event: unknown): LambdaEvent {
 
 function kindOf(event: unknown): keyof EventKinds | undefined {
   if (typeof event !== "object" || event === null || Array.isArray(event)) return undefined;
-  const { source, action, task } = event as Record<string, unknown>;
+  const { source, action, step, task } = event as Record<string, unknown>;
   if (source === "aws.events") return "tick";
+  if (action === "restore") return kindOfRestore(step);
   if (action === "plan" || action === "backup" || action === "summarise" || action === "expire") return action;
   return action === undefined && task !== undefined ? "run" : undefined;
+}
+
+function kindOfRestore(step: unknown): keyof EventKinds {
+  if (step === "plan") return "restorePlan";
+  if (step === "round") return "restoreRound";
+  return step === "summarise" ? "restoreSummary" : "restore";
 }

@@ -1,11 +1,11 @@
 /**
  * What the Lambda function does with an event (events.ts has their shapes): a tick runs what is due, by itself or by
  * starting the state machine; the state machine asks for a plan, for rounds of a database, for a summary; a person asks for
- * a task. All of the work is done by the same commands as anywhere else. Here are only the ways to them.
+ * a task, or for a restore (restore.ts). All of the work is done by the same commands as anywhere else. Here are only the ways to them.
  */
 import { counted } from "../src/counts.ts";
 import process from "node:process";
-import { type Environment, loadConfig } from "../src/config/config.ts";
+import { type Environment, isRemote, parseConfig, readConfig } from "../src/config/config.ts";
 import type { Log } from "../src/observe.ts";
 import { pickTasks } from "../src/task/selection.ts";
 import { describeError, EXIT, hintOf, InterruptedError, ProgramError, UsageError } from "../src/errors.ts";
@@ -35,11 +35,14 @@ import {
   parseEvent,
   type PlanEvent,
   type PlanResult,
+  type RestoreEvent,
+  type RestoreSummaryResult,
   type RunEvent,
   type SummariseEvent,
   type SummariseResult,
   type TickEvent,
 } from "./events.ts";
+import { planRestore, restoreAtOnce, restoreStretch, summariseRestore } from "./restore.ts";
 import type { Handler, Invocation } from "./runtime.ts";
 import { type FailedElapse, startDue } from "./start_due.ts";
 
@@ -72,28 +75,83 @@ interface TickFindings extends Pick<TickResult, "started" | "failed" | "waiting"
 /** How many names of failed databases a message has; the report has them all. */
 const NAMES_IN_MESSAGE = 10;
 
+/** What {@linkcode openHandler} takes. */
+export interface HandlerOptions {
+  env: Environment;
+  /** Takes a line of the log. */
+  write: (line: string) => void;
+  /** Tells the time. @default the system's clock */
+  now?: (() => Date) | undefined;
+}
+
 /**
- * Reads the config and opens what does not change: the store and the log.
+ * Reads the config and opens what does not change: the store and the log. A config that lies in AWS is read again for each
+ * event, so that a change holds from the next one on.
  *
- * @param options.write Takes a line of the log. `now` tells the time; the system's clock unless given.
  * @returns The handler, and what sends the log lines that wait.
  * @throws ConfigError, AwsError or StoreError when the config cannot be used.
  */
-export async function openHandler(options: {
-  env: Environment;
-  write: (line: string) => void;
-  now?: (() => Date) | undefined;
-}): Promise<{ handler: Handler; flush: () => Promise<void> }> {
-  const { env, write, now } = options;
-  const host = env.AWS_LAMBDA_FUNCTION_NAME ?? "lambda";
-  const config = await loadConfig({ env });
+export async function openHandler(
+  options: HandlerOptions,
+): Promise<{ handler: Handler; flush: () => Promise<void> }> {
+  const host = options.env.AWS_LAMBDA_FUNCTION_NAME ?? "lambda";
+  let program = await openProgram(await readConfig(options), { ...options, host });
+  return {
+    handler: async (invocation) => {
+      try {
+        program = await renewed(program, invocation.signal);
+      } catch (error) {
+        sayFailed(program.session.surroundings.log.with({ request: invocation.requestId }), error);
+        throw error;
+      }
+      return await answer(program.session, { host, invocation });
+    },
+    flush: async () => void await program.flush(),
+  };
+
+  /** The program itself while its config is the same. */
+  async function renewed(program: OpenProgram, signal: AbortSignal): Promise<OpenProgram> {
+    if (!isRemote(program.file)) return program;
+    const read = await readConfig({ ...options, signal });
+    if (read.text === program.text) return program;
+    const next = await openProgram(read, { ...options, host });
+    next.session.surroundings.log.info("config has changed", { config: read.file });
+    await program.close();
+    return next;
+  }
+}
+
+/** The text of a config, and what was opened for it. */
+interface OpenProgram {
+  file: string;
+  text: string;
+  session: Session;
+  flush: () => Promise<unknown>;
+  close: () => Promise<void>;
+}
+
+async function openProgram(
+  { file, text }: { file: string; text: string },
+  { env, write, now, host }: HandlerOptions & { host: string },
+): Promise<OpenProgram> {
+  const config = parseConfig(text, { file, env });
   // As JSON: template.yaml's metric filter looks into the lines.
-  const { log, flush } = await openConfigLog(config, { level: "info", format: "json", write, host });
+  const { log, flush, close } = await openConfigLog(config, { level: "info", format: "json", write, host });
   const session = await openSession({ config, log, flush, host, now });
   return {
-    handler: async (invocation) => await answer(session, { host, invocation }),
-    flush: async () => void await flush(),
+    file,
+    text,
+    session,
+    flush,
+    close: async () => {
+      await session.close();
+      await close();
+    },
   };
+}
+
+function sayFailed(log: Log, error: unknown): void {
+  log.error("invocation failed", { error: describeError(error), hint: hintOf(error) });
 }
 
 async function answer(program: Session, options: { host: string; invocation: Invocation }): Promise<unknown> {
@@ -113,9 +171,17 @@ async function answer(program: Session, options: { host: string; invocation: Inv
         return await call.expire(event);
       case "run":
         return await call.run(event);
+      case "restore":
+        return await call.restore(event);
+      case "restorePlan":
+        return await planRestore(call.session, event);
+      case "restoreRound":
+        return await restoreStretch(call.session, event);
+      case "restoreSummary":
+        return await summariseRestore(call.session, event);
     }
   } catch (error) {
-    call.log.error("invocation failed", { error: describeError(error), hint: hintOf(error) });
+    sayFailed(call.log, error);
     throw error;
   } finally {
     call.close();
@@ -139,6 +205,11 @@ class InvocationOf {
 
   get log(): Log {
     return this.#session.surroundings.log;
+  }
+
+  /** The program, for this invocation. */
+  get session(): Session {
+    return this.#session;
   }
 
   /** Lets go of what must not go on in the next invocation. */
@@ -291,6 +362,14 @@ class InvocationOf {
     });
     if (!report.ok) throw notSaved(report);
     return this.#summaryOf(report, run);
+  }
+
+  /** Restores, in this invocation; the next one goes on where its time was over. */
+  async restore(event: RestoreEvent): Promise<RestoreSummaryResult> {
+    return await this.#inTime("The restore", () => restoreAtOnce(this.#session, event), {
+      hint: `Send the same again to go on${event.path === "latest" ? ", with the moment in place of latest" : ""}. ` +
+        "The state machine that restores may take as long as it needs",
+    });
   }
 
   /**

@@ -47,4 +47,4 @@ export interface AwsCallOptions {
 }
 
 /** The services that the program speaks to beside S3, by the names that they sign with. */
-export type AwsService = "secretsmanager" | "states";
+export type AwsService = "secretsmanager" | "ssm" | "states";

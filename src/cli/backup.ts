@@ -4,6 +4,7 @@ import process from "node:process";
 import { formatDate, parseDate } from "../dates.ts";
 import { EXIT, UsageError } from "../errors.ts";
 import { counted } from "../counts.ts";
+import { printableLines } from "../observe/logfmt.ts";
 import { formatSummary } from "../observe/summary.ts";
 import { exitCodeOfReport, type RunReport } from "../archive/report.ts";
 import { type ElapseOutcome, exitCodeOfScheduled, findDue, runScheduled, type ScheduledTask } from "../schedule/due.ts";
@@ -17,7 +18,7 @@ import { hasReadLines, lookOf, withSession } from "./session.ts";
 
 export const command: Command = {
   name: "backup",
-  usage: "<config> [--task NAME]… [--database NAME]… [--all] [--scheduled] [--resume] [--full] [--date D] [--dry-run]",
+  usage: ["[<config>]"],
   help: [
     "Backs up the databases that the config's tasks select: every task now, or with --scheduled those that are due.",
     "",
@@ -25,17 +26,17 @@ export const command: Command = {
     "longer, until it is saved or the next elapse comes. It is claimed in the store, so that of several",
     "machines one runs it; a run that died is resumed when it has given no sign of life for five minutes.",
     "",
-    "A backup is complete when its manifest.json is there. Exit codes: 0 all saved, 2 usage or config, 3 not all saved,",
-    "10 CouchDB, 11 store, 130 interrupted (--resume goes on).",
+    "A backup is complete when its manifest.json is there. Nothing that is there already is overwritten or deleted.",
   ],
   flags: [
-    { name: "task", value: "NAME", repeated: true, summary: "only this task of the config" },
+    { name: "task", value: "NAME", repeated: true, summary: "only this task of the config", default: "every task" },
     {
       name: "database",
       value: "NAME",
       repeated: true,
       aliases: ["single"],
       summary: "only this database, whatever the task selects; encoded (a%2Fb) or not",
+      default: "what the task selects",
     },
     { name: "all", summary: "all databases but _replicator, _users and _global_changes" },
     { name: "scheduled", aliases: ["sheduled"], summary: "run what is due, once on however many machines" },
@@ -44,11 +45,30 @@ export const command: Command = {
     {
       name: "date",
       value: "D",
-      summary: "the date in the path, such as 2026-10-22; else today in the task's time zone",
+      summary: "the date in the path, such as 2026-10-22",
+      default: "today in the task's time zone",
     },
     { name: "dry-run", summary: "say what would be backed up, and store nothing" },
   ],
   operands: { least: 0, most: 0 },
+  exits: {
+    ok: "every database is saved, or there was nothing to do",
+    partial: "the run has finished, but not everything is saved; the report says what, and --resume goes on",
+    couchdb: "nothing is saved: CouchDB",
+    store: "nothing is saved: the store",
+    interrupted: "interrupted; what is done so far is kept, and --resume goes on",
+  },
+  examples: [
+    { line: "couchdb-backup backup cfg.yaml", summary: "every task, now" },
+    {
+      line: "couchdb-backup backup cfg.yaml --scheduled",
+      summary: "what is due; for a timer, on however many machines",
+    },
+    {
+      line: "couchdb-backup backup cfg.yaml --task weekly --database orders --date 2026-10-22 --resume",
+      summary: "one database, going on where the run of that date stopped",
+    },
+  ],
 
   afterInterruption(call, { tasks, startedAt }) {
     if (call.isOn("dry-run")) return "Nothing was stored";
@@ -73,7 +93,7 @@ export const command: Command = {
         // What a part has repaired is the whole now, as far as anybody asks.
         if (isPart) { for (const whole of amended) await session.publish(whole); }
       }
-      call.print(report, () => summarize(report, call));
+      call.print(report, () => summarize(report, call), { isStyled: true });
       return exitCodeOfReport(report);
     });
   },
@@ -141,10 +161,10 @@ async function runDue(call: Call, session: Session): Promise<number> {
   // A machine that had nothing to do must not overwrite the figures of the one that had.
   if (report.tasks.length > 0) await session.publish(report);
   call.print(report, () => {
-    const lines = report.scheduled.map(describeScheduled);
+    const lines = report.scheduled.map((one) => printableLines(describeScheduled(one)));
     const summary = report.tasks.length === 0 ? "" : summarize(report, call);
     return lines.join("") + summary || "No task has a schedule that has elapsed\n";
-  });
+  }, { isStyled: true });
   return exitCodeOfScheduled(report);
 }
 

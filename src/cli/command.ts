@@ -1,6 +1,9 @@
 /** What a subcommand is, and how its arguments are read and explained. */
-import { UsageError } from "../errors.ts";
+import { type EXIT, UsageError } from "../errors.ts";
 import { nearest } from "../nearest.ts";
+import type { LogFormat } from "../observe/log.ts";
+import { printableLines } from "../observe/logfmt.ts";
+import { wrap } from "../observe/text_width.ts";
 import type { Task } from "../task/task.ts";
 import { parseArgs } from "./parse_args.ts";
 import { completeCommands, completeHints } from "./pasting.ts";
@@ -17,16 +20,40 @@ export interface Flag {
   /** Other names, such as the reference script's. */
   aliases?: readonly string[];
   summary: string;
+  /** What holds where it is not given, as a reader would say it: `4`, `now`. @default it is off, or there is none */
+  default?: string;
+  /** The values that there are, where they can be counted. */
+  values?: readonly string[];
+}
+
+/** An operand as the help explains it. */
+export interface OperandHelp {
+  /** As in the usage: `<db>`. */
+  name: string;
+  summary: string;
+  /** The words that it may be, where they can be counted. */
+  values?: readonly string[];
+}
+
+/** A call that does what it says; a test runs it. */
+export interface Example {
+  line: string;
+  summary: string;
 }
 
 /** A subcommand. */
 export interface Command {
   name: string;
-  /** Its arguments after the name: `<config>`. */
-  usage: string;
-  /** What it does: the first line of its help stands in the list of commands too. */
+  /** Its operands and the flags that it cannot do without, `<db> <path> [<config>]`; one for each way to call it. */
+  usage: readonly string[];
+  /** What it does: paragraphs, parted by empty lines. */
   help: readonly string[];
   flags: readonly Flag[];
+  /** What its own operands are. @default it has none */
+  operandHelp?: readonly OperandHelp[];
+  /** With which codes it ends, beside those of every command, and what they mean of it. */
+  exits: Partial<Record<keyof typeof EXIT, string>>;
+  examples: readonly Example[];
   /**
    * How many operands it takes beside the config, which may stand behind them. `isConfig` says it of one that stands where
    * another one could.
@@ -84,21 +111,59 @@ export class Call {
     return Array.isArray(value) ? value.map(String) : [];
   }
 
-  /** Prints a result: as one JSON object with `--json`, else as text for people. */
-  print(result: unknown, text: () => string): void {
-    const shown = this.isOn("json")
-      ? `${JSON.stringify(completeHints(result, this.configPath))}\n`
-      : completeCommands(text(), this.configPath);
-    this.shell.stdout.write(shown);
+  /** Whether a flag is there, whatever it is. */
+  isGiven(name: string): boolean {
+    return this.isOn(name) || this.text(name) !== undefined || this.list(name).length > 0;
+  }
+
+  /**
+   * Prints a result: as one JSON object with `--json`, else as text for people. What a store or a server calls things moves
+   * no cursor; text that has styles is to have seen to that itself. Prose is broken between words where a terminal is
+   * narrower, what can be pasted is not.
+   */
+  print(
+    result: unknown,
+    text: () => string,
+    { isStyled = false, isProse = false }: { isStyled?: boolean; isProse?: boolean } = {},
+  ): void {
+    if (this.isOn("json")) {
+      this.shell.stdout.write(`${JSON.stringify(completeHints(result, this.configPath))}\n`);
+      return;
+    }
+    const { stdout } = this.shell;
+    const completed = completeCommands(text(), this.configPath);
+    const shown = isStyled ? completed : printableLines(completed);
+    stdout.write(isProse && stdout.isTerminal ? wrapLines(shown, stdout.columns() - 1) : shown);
   }
 }
+
+/** How the log may be written; auto chooses by where it goes. */
+export const LOG_FORMATS: readonly LogFormat[] = ["auto", "terminal", "plain", "json", "journald"];
+
+/** The operand that says which backup: of every command that takes one. */
+export const BACKUP_PATH: OperandHelp = {
+  name: "<path>",
+  summary:
+    "which backup: latest, a moment (2026-11-25T18:05Z: the newest that was complete then), a date (2026-10-22), " +
+    "an s3:// or file:// URL, a local folder or chunk file, or a key below the bucket folder. The backup is that of the " +
+    "path's last folder, or else of <db>; latest/orders or 2026-11-25T18:05Z/orders names another one",
+};
+
+/** The operand of every command that takes a config. */
+const CONFIG_OPERAND: OperandHelp = { name: "<config>", summary: "the config; the same as --config" };
 
 /** The flags that every command has. */
 export const COMMON_FLAGS: readonly Flag[] = [
   { name: "json", summary: "print the result as one JSON object" },
   { name: "quiet", summary: "log warnings and errors only" },
   { name: "verbose", summary: "log every request" },
-  { name: "log-format", value: "FORMAT", summary: "plain, json, journald, terminal or auto (the default)" },
+  {
+    name: "log-format",
+    value: "FORMAT",
+    summary: "how the log is written on standard error",
+    default: "auto",
+    values: LOG_FORMATS,
+  },
   { name: "help", summary: "show this text" },
 ];
 
@@ -106,13 +171,42 @@ export const COMMON_FLAGS: readonly Flag[] = [
 const CONFIG_FLAG: Flag = {
   name: "config",
   value: "FILE",
-  summary: "the config, - for stdin; else $COUCHDB_BACKUP_CONFIG (a path, or the text itself), else ./config.yaml",
+  summary: "the config, - for standard input",
+  default: "$COUCHDB_BACKUP_CONFIG (a path, or the text itself), else ./config.yaml",
 };
+
+/** Lines that fit: what is broken off stands two columns further in than its beginning. */
+function wrapLines(text: string, columns: number): string {
+  return text.split("\n").flatMap((line) => {
+    if (line.includes("couchdb-backup ")) return [line];
+    const [, indent = "", rest = ""] = /^( *)(.*)$/.exec(line) ?? [];
+    return wrap(rest, columns, [indent, `${indent}  `]);
+  }).join("\n");
+}
+
+/** An instant as people read it, to the second. */
+export function toSeconds(instant: string): string {
+  return instant.replace(/\.\d+Z$/, "Z");
+}
 
 /** The flags of a command, with those that others have too. */
 export function flagsOf(command: Command): readonly Flag[] {
-  const own = command.needsNoConfig === true ? command.flags : [CONFIG_FLAG, ...command.flags];
-  return [...own, ...COMMON_FLAGS];
+  return [...command.flags, ...commonFlagsOf(command)];
+}
+
+/** Those that others have, too. */
+export function commonFlagsOf({ needsNoConfig }: Pick<Command, "needsNoConfig">): readonly Flag[] {
+  return needsNoConfig === true ? COMMON_FLAGS : [CONFIG_FLAG, ...COMMON_FLAGS];
+}
+
+/** What the operands of a command are, the config among them. */
+export function operandsOf({ operandHelp = [], needsNoConfig }: Command): readonly OperandHelp[] {
+  return needsNoConfig === true ? operandHelp : [...operandHelp, CONFIG_OPERAND];
+}
+
+/** The lines that show how a command is called. */
+export function usageLines({ name, usage }: Command): string[] {
+  return usage.map((operands) => `couchdb-backup ${name} ${operands} [options]`);
 }
 
 /**
@@ -144,7 +238,7 @@ export function parseCall(command: Command, argv: readonly string[], shell: Shel
     const tooMuch = call.operands[command.needsNoConfig === true ? most : most + 1];
     const problem = count < least ? "is missing an argument" : `does not take "${tooMuch}"`;
     throw new UsageError(`"${command.name}" ${problem}`, {
-      hint: `Usage: couchdb-backup ${command.name} ${command.usage}`,
+      hint: `Usage: ${usageLines(command).join(", or ")}`,
     });
   }
   return call;
@@ -174,22 +268,4 @@ function refuseFlag(command: Command, arg: string, flags: readonly Flag[]): neve
       near === undefined ? "" : `Did you mean --${near}? `
     }"couchdb-backup ${command.name} --help" lists them all`,
   });
-}
-
-/** The text that `--help` shows. */
-export function helpText(command: Command): string {
-  const rows = flagsOf(command).map((flag) => {
-    const left = `--${flag.name}${flag.value === undefined ? "" : ` ${flag.value}`}${flag.repeated ? " …" : ""}`;
-    return [left, flag.summary] as const;
-  });
-  const width = Math.max(...rows.map(([left]) => left.length));
-  const lines = rows.map(([left, summary]) => `  ${left.padEnd(width)}  ${summary}`);
-  return [
-    `couchdb-backup ${command.name} ${command.usage}`,
-    "",
-    ...command.help,
-    "",
-    ...lines,
-    "",
-  ].join("\n");
 }

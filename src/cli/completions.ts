@@ -1,30 +1,31 @@
 /** `couchdb-backup completions bash|zsh|fish`: completions for the shell, made from the commands' own flags. */
 import { UsageError } from "../errors.ts";
-import { type Command, flagsOf } from "./command.ts";
+import { type Command, type Flag, flagsOf, operandsOf } from "./command.ts";
+import type { DescribedCommand } from "./commands.ts";
 
 const SHELLS = ["bash", "zsh", "fish"];
 
-/** A command as a completion needs to know it. */
-export interface Completable {
-  name: string;
-  summary: string;
-  command: Command;
-}
-
 /** Makes the command from all commands, which it cannot import itself: it is one of them. */
-export function completionsCommand(all: () => Promise<Completable[]>): Command {
+export function completionsCommand(all: () => Promise<DescribedCommand[]>): Command {
   return {
     name: "completions",
-    usage: "bash|zsh|fish",
-    help: [
-      "Prints completions for a shell.",
-      "",
-      "bash: couchdb-backup completions bash > /etc/bash_completion.d/couchdb-backup",
-      "zsh:  couchdb-backup completions zsh > ~/.zfunc/_couchdb-backup   (a folder of $fpath)",
-      "fish: couchdb-backup completions fish > ~/.config/fish/completions/couchdb-backup.fish",
-    ],
+    usage: ["bash | zsh | fish"],
+    help: ["Prints completions for a shell."],
     flags: [],
     operands: { least: 1, most: 1 },
+    operandHelp: [{ name: SHELLS.join(" | "), summary: "the shell", values: SHELLS }],
+    exits: {},
+    examples: [
+      {
+        line: "couchdb-backup completions bash > /etc/bash_completion.d/couchdb-backup",
+        summary: "bash, for everybody",
+      },
+      { line: "couchdb-backup completions zsh > ~/.zfunc/_couchdb-backup", summary: "zsh; a folder of $fpath" },
+      {
+        line: "couchdb-backup completions fish > ~/.config/fish/completions/couchdb-backup.fish",
+        summary: "fish",
+      },
+    ],
     needsNoConfig: true,
 
     async run(call) {
@@ -42,37 +43,71 @@ export function completionsCommand(all: () => Promise<Completable[]>): Command {
   };
 }
 
-function forBash(commands: readonly Completable[]): string {
-  const cases = commands.map(({ name, command }) => {
-    const words = flagsOf(command).map((flag) => `--${flag.name}`).join(" ");
-    return `    ${name}) words="${words}" ;;`;
+/** What stands behind a flag: one of some words, a file, or what nobody can guess. */
+function valueOf({ value, values }: Flag): "nothing" | "file" | "text" | readonly string[] {
+  if (value === undefined) return "nothing";
+  return values ?? (["FILE", "FOLDER", "PATH"].includes(value) ? "file" : "text");
+}
+
+/** The words that an operand may be. */
+function wordsOf(command: Command): string[] {
+  return operandsOf(command).flatMap(({ values = [] }) => values);
+}
+
+function forBash(commands: readonly DescribedCommand[]): string {
+  const all = commands.flatMap(({ command }) => flagsOf(command));
+  const dashed = (wanted: (flag: Flag) => boolean) =>
+    [...new Set(all.filter(wanted).map(({ name }) => `--${name}`))].join("|");
+  const listed = new Map(all.flatMap((flag) => flag.values === undefined ? [] : [[flag.name, flag.values] as const]));
+  const values = Array.from(listed, ([name, words]) => `    --${name}) words="${words.join(" ")}" ;;`);
+  const cases = commands.map(({ command }) => {
+    const flags = flagsOf(command).map((flag) => `--${flag.name}`).join(" ");
+    const words = wordsOf(command);
+    return `    ${command.name}) flags="${flags}"${words.length === 0 ? "" : `; words="${words.join(" ")}"`} ;;`;
   });
   return `_couchdb_backup() {
-  local words current="\${COMP_WORDS[COMP_CWORD]}"
+  local flags="" words="" current="\${COMP_WORDS[COMP_CWORD]}" previous="\${COMP_WORDS[COMP_CWORD-1]}"
+  COMPREPLY=()
+  if [ "$COMP_CWORD" -eq 1 ]; then
+    COMPREPLY=($(compgen -W "${commands.map(({ command }) => command.name).join(" ")}" -- "$current"))
+    return
+  fi
+  case "$previous" in
+${values.join("\n")}
+    ${dashed((flag) => valueOf(flag) === "file")}) COMPREPLY=($(compgen -f -- "$current")); return ;;
+    ${dashed((flag) => valueOf(flag) === "text")}) return ;;
+  esac
+  if [ -n "$words" ]; then
+    COMPREPLY=($(compgen -W "$words" -- "$current"))
+    return
+  fi
   case "\${COMP_WORDS[1]}" in
 ${cases.join("\n")}
-    *) words="" ;;
   esac
-  if [ "$COMP_CWORD" -eq 1 ]; then words="${commands.map(({ name }) => name).join(" ")}"; fi
   case "$current" in
-    -*) COMPREPLY=($(compgen -W "$words" -- "$current")) ;;
-    *) if [ "$COMP_CWORD" -eq 1 ]; then COMPREPLY=($(compgen -W "$words" -- "$current")); else COMPREPLY=($(compgen -f -- "$current")); fi ;;
+    -*) COMPREPLY=($(compgen -W "$flags" -- "$current")) ;;
+    *) COMPREPLY=($(compgen -W "$words" -- "$current") $(compgen -f -- "$current")) ;;
   esac
 }
 complete -o filenames -F _couchdb_backup couchdb-backup
 `;
 }
 
-function forZsh(commands: readonly Completable[]): string {
+function forZsh(commands: readonly DescribedCommand[]): string {
   const quote = (text: string) => text.replaceAll("'", "'\\''").replaceAll(/[\[\]:]/g, "\\$&");
-  const names = commands.map(({ name, summary }) => `    '${name}:${quote(summary)}'`);
-  const cases = commands.map(({ name, command }) => {
+  const names = commands.map(({ summary, command }) => `    '${command.name}:${quote(summary)}'`);
+  const action = (flag: Flag) => {
+    const value = valueOf(flag);
+    if (value === "nothing") return "";
+    return `:${flag.value}:${value === "file" ? "_files" : value === "text" ? "" : `(${value.join(" ")})`}`;
+  };
+  const cases = commands.map(({ command }) => {
     const flags = flagsOf(command).map((flag) =>
-      `'${flag.repeated ? "*" : ""}--${flag.name}[${quote(flag.summary)}]${
-        flag.value === undefined ? "" : `:${flag.value}:_files`
-      }'`
+      `'${flag.repeated ? "*" : ""}--${flag.name}[${quote(flag.summary)}]${action(flag)}'`
     );
-    return `    ${name}) _arguments ${flags.join(" ")} '*:file:_files' ;;`;
+    const words = wordsOf(command);
+    const first = words.length === 0 ? "" : ` '1:what:(${words.join(" ")})'`;
+    return `    ${command.name}) _arguments ${flags.join(" ")}${first} '*:file:_files' ;;`;
   });
   return `#compdef couchdb-backup
 _couchdb_backup() {
@@ -94,15 +129,22 @@ _couchdb_backup "$@"
 `;
 }
 
-function forFish(commands: readonly Completable[]): string {
+function forFish(commands: readonly DescribedCommand[]): string {
   const quote = (text: string) => text.replaceAll("\\", "\\\\").replaceAll("'", "\\'");
-  const lines = commands.flatMap(({ name, summary, command }) => [
-    `complete -c couchdb-backup -n __fish_use_subcommand -f -a ${name} -d '${quote(summary)}'`,
-    ...flagsOf(command).map((flag) =>
-      `complete -c couchdb-backup -n '__fish_seen_subcommand_from ${name}' -l ${flag.name}${
-        flag.value === undefined ? "" : " -r"
-      } -d '${quote(flag.summary)}'`
-    ),
-  ]);
+  const argument = (flag: Flag) => {
+    const value = valueOf(flag);
+    if (value === "nothing") return "";
+    if (value === "file") return " -r";
+    return value === "text" ? " -x" : ` -x -a '${value.join(" ")}'`;
+  };
+  const lines = commands.flatMap(({ summary, command }) => {
+    const isCalled = `complete -c couchdb-backup -n '__fish_seen_subcommand_from ${command.name}'`;
+    const words = wordsOf(command);
+    return [
+      `complete -c couchdb-backup -n __fish_use_subcommand -f -a ${command.name} -d '${quote(summary)}'`,
+      ...words.length === 0 ? [] : [`${isCalled} -a '${words.join(" ")}'`],
+      ...flagsOf(command).map((flag) => `${isCalled} -l ${flag.name}${argument(flag)} -d '${quote(flag.summary)}'`),
+    ];
+  });
   return `${lines.join("\n")}\n`;
 }

@@ -2,20 +2,33 @@
 import type { DiffReport } from "../commands/diff.ts";
 import { EXIT } from "../errors.ts";
 import { formatCount } from "../observe/figures.ts";
-import type { Command } from "./command.ts";
+import { BACKUP_PATH, type Command } from "./command.ts";
 import { withSession } from "./session.ts";
 
 export const command: Command = {
   name: "diff",
-  usage: "<db> <path> <path | live> [<config>]",
+  usage: ["<db> <path> <path | live> [<config>]"],
   help: [
     'Says which documents were added, changed and deleted between two backups of a database, or with "live" between a backup',
     "and the database as it is in CouchDB now. Documents are compared by all of their leaf revisions.",
-    "",
-    "Paths are as for restore. Exit codes: 0 whether there are differences or not, 12 a backup is not whole.",
   ],
   flags: [],
   operands: { least: 3, most: 3 },
+  operandHelp: [
+    { name: "<db>", summary: "the database that was saved" },
+    BACKUP_PATH,
+    { name: "live", summary: "the database as it is in CouchDB now" },
+  ],
+  exits: {
+    ok: "whether there are differences or not",
+    couchdb: "CouchDB (live)",
+    store: "the store",
+    archive: "a backup is not whole",
+  },
+  examples: [
+    { line: "couchdb-backup diff orders 2026-10-22 latest cfg.yaml", summary: "between two backups" },
+    { line: "couchdb-backup diff orders latest live cfg.yaml", summary: "what has happened since" },
+  ],
 
   async run(call) {
     const [database = "", path = "", to = ""] = call.operands;

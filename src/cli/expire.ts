@@ -7,27 +7,37 @@ import { withSession } from "./session.ts";
 
 export const command: Command = {
   name: "expire",
-  usage: "[<config>] [--task NAME]… [--database NAME] [--show-kept] [--confirm]",
+  usage: ["[<config>]"],
   help: [
     "Says which complete backups the retention of their task does not keep, and what else nobody needs; with --confirm it",
     "deletes that. It is the only command that deletes, and needs no CouchDB and no password of it.",
     "",
     "Whatever the rules say, it keeps the newest whole backup of each database, what others build on, what is pinned",
     "(keep), locked, or younger than a day, and all of a database of which a manifest is damaged.",
-    "Exit codes: 0 all of it went, or would go; 3 something could not be deleted, or must not be.",
   ],
   flags: [
     {
       name: "task",
       value: "NAME",
       repeated: true,
-      summary: "only backups of this task; else of all that have a retention",
+      summary: "only backups of this task",
+      default: "those of all that have a retention",
     },
     { name: "database", value: "NAME", summary: "only backups of this database" },
     { name: "show-kept", summary: "show what stays, too, with the reasons" },
     { name: "confirm", summary: "delete; without it nothing is changed" },
   ],
   operands: { least: 0, most: 0 },
+  exits: {
+    ok: "all of it went, or would go",
+    partial: "something could not be deleted, or must not be; it is named",
+    store: "the store",
+  },
+  examples: [
+    { line: "couchdb-backup expire cfg.yaml", summary: "what would go, and why" },
+    { line: "couchdb-backup expire --task weekly --show-kept cfg.yaml", summary: "and what stays, and why" },
+    { line: "couchdb-backup expire --confirm cfg.yaml", summary: "delete it" },
+  ],
 
   async run(call) {
     return await withSession(call, async (session) => {
@@ -38,7 +48,7 @@ export const command: Command = {
         showKept: call.isOn("show-kept"),
         confirm: call.isOn("confirm"),
       });
-      call.print(report, () => describeExpiry(report));
+      call.print(report, () => describeExpiry(report), { isProse: true });
       return report.ok ? EXIT.ok : EXIT.partial;
     });
   },

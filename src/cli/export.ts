@@ -1,22 +1,31 @@
 /** `couchdb-backup export <db> <path>`: the documents of a backup, one a line. */
 import { EXIT } from "../errors.ts";
-import type { Command } from "./command.ts";
+import { BACKUP_PATH, type Command } from "./command.ts";
 import { withSession } from "./session.ts";
 
 export const command: Command = {
   name: "export",
-  usage: "<db> <path> [--match-id REGEX] [--winners] [<config>]",
+  usage: ["<db> <path> [<config>]"],
   help: [
     "Writes the documents of a backup to stdout, one a line (NDJSON), in the bytes that CouchDB sent: no number is rounded.",
+    "Every leaf revision, deleted ones too, with histories and attachments; with --winners what CouchDB would show.",
     "",
-    "<path> is as for restore. Every leaf revision, deleted ones too, with histories and attachments; with --winners what",
-    "CouchDB would show. Needs no CouchDB and no password of it. restore reads such a file.",
+    "Needs no CouchDB and no password of it. restore reads such a file.",
   ],
   flags: [
-    { name: "match-id", value: "REGEX", summary: "only documents with an id that matches, in part" },
+    { name: "match-id", value: "REGEX", summary: "only documents with an id that matches, in part", default: "all" },
     { name: "winners", summary: "of each document the winning revision, and none that is deleted" },
   ],
   operands: { least: 2, most: 2 },
+  operandHelp: [{ name: "<db>", summary: "the database that was saved" }, BACKUP_PATH],
+  exits: { ok: "all of them are written", store: "the store", archive: "the backup is damaged or incomplete" },
+  examples: [
+    { line: "couchdb-backup export orders latest cfg.yaml > orders.ndjson", summary: "all of it, which restore reads" },
+    {
+      line: "couchdb-backup export orders latest --winners --match-id '^order:1' cfg.yaml > some.ndjson",
+      summary: "some documents as CouchDB would show them",
+    },
+  ],
 
   async run(call) {
     const [database = "", path = ""] = call.operands;

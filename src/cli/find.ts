@@ -6,14 +6,20 @@ import { withSession } from "./session.ts";
 
 export const command: Command = {
   name: "find",
-  usage: "<db> --id ID [<config>]",
+  usage: ["<db> --id ID [<config>]"],
   help: [
     "Says which revisions a document had over all backups of its database: since when, until when, and whether it was deleted.",
     "",
-    "Needs no CouchDB and no password of it. Exit codes: 0, 12 a backup is not whole, or there is none.",
+    "Needs no CouchDB and no password of it.",
   ],
   flags: [{ name: "id", value: "ID", summary: "the document's id, as it is" }],
   operands: { least: 1, most: 1 },
+  operandHelp: [{ name: "<db>", summary: "the database that was saved" }],
+  exits: { store: "the store", archive: "a backup is not whole, or there is none" },
+  examples: [
+    { line: "couchdb-backup find orders --id order:17 cfg.yaml", summary: "since when it is as it is" },
+    { line: "couchdb-backup find orders --id order:17 --json cfg.yaml", summary: "the same for a program" },
+  ],
 
   async run(call) {
     const [database = ""] = call.operands;
@@ -21,7 +27,7 @@ export const command: Command = {
     if (id === undefined) throw new UsageError("find needs --id: which document");
     return await withSession(call, async (session) => {
       const found = await session.find({ database, id });
-      call.print(found, () => describeFound(found));
+      call.print(found, () => describeFound(found), { isProse: true });
       return found.problems.length === 0 ? EXIT.ok : EXIT.archive;
     });
   },

@@ -1,20 +1,29 @@
 /** `couchdb-backup keep <db> <path>`: pins a backup, so that it never expires. */
 import { EXIT } from "../errors.ts";
-import type { Command } from "./command.ts";
+import { BACKUP_PATH, type Command } from "./command.ts";
 import { withSession } from "./session.ts";
 
 export const command: Command = {
   name: "keep",
-  usage: "<db> <path> [<config>] [--reason TEXT]",
+  usage: ["<db> <path> [<config>]"],
   help: [
     "Pins a complete backup, so that it never expires whatever the retention says; so stays what it builds on.",
     "",
-    "<path> is as for restore. A small object beside the manifest says so; unkeep takes it back.",
+    "A small object beside the manifest says so; unkeep takes it back.",
   ],
   flags: [
     { name: "reason", value: "TEXT", summary: "why, for who asks later" },
   ],
   operands: { least: 2, most: 2 },
+  operandHelp: [{ name: "<db>", summary: "the database that was saved" }, BACKUP_PATH],
+  exits: { store: "the store", archive: "there is no such backup, or it is damaged" },
+  examples: [
+    { line: "couchdb-backup keep orders latest cfg.yaml", summary: "the newest backup of a database" },
+    {
+      line: "couchdb-backup keep orders 2026-10-22 --reason 'before the migration' cfg.yaml",
+      summary: "an older one, and why",
+    },
+  ],
 
   async run(call) {
     const [database = "", path = ""] = call.operands;

@@ -14,7 +14,7 @@ const SHOWN_NAMES = 10;
 
 export const command: Command = {
   name: "plan",
-  usage: "<config> [--from INSTANT] [--count N] [--offline]",
+  usage: ["[<config>]"],
   help: [
     "Says what each task selects and by which pattern, what it leaves out and why, what no task selects, and when each runs",
     "next.",
@@ -25,18 +25,31 @@ export const command: Command = {
     "large to be fetched in one request. The selection is that of the next run; nothing is stored.",
   ],
   flags: [
-    { name: "from", value: "INSTANT", summary: "list elapses after this one, such as 2026-01-03T18:00:00Z; else now" },
-    { name: "count", value: "N", summary: `how many elapses to list; else ${DEFAULT_COUNT}` },
+    {
+      name: "from",
+      value: "INSTANT",
+      summary: "list elapses after this one, such as 2026-01-03T18:00:00Z",
+      default: "now",
+    },
+    { name: "count", value: "N", summary: "how many elapses to list, 1 to 10,000", default: String(DEFAULT_COUNT) },
     { name: "offline", summary: "plan the times only, without CouchDB" },
   ],
   operands: { least: 0, most: 0 },
+  exits: { ok: "also where there are warnings", couchdb: "CouchDB", store: "the store" },
+  examples: [
+    { line: "couchdb-backup plan cfg.yaml", summary: "what the next run takes" },
+    {
+      line: "couchdb-backup plan --offline --from 2026-01-03T18:00:00Z --count 10 cfg.yaml",
+      summary: "ten elapses, without CouchDB",
+    },
+  ],
 
   async run(call) {
     const count = readCount(call);
     return await withSession(call, async (session) => {
       const offline = call.isOn("offline");
       const plan = await session.plan({ from: readInstant(call), count, offline });
-      call.print(plan, () => describePlan(plan, offline));
+      call.print(plan, () => describePlan(plan, offline), { isProse: true });
       return EXIT.ok;
     });
   },

@@ -12,18 +12,28 @@ const MOST_DAYS = 3660;
 
 export const command: Command = {
   name: "report",
-  usage: "[<config>] [--output FILE] [--days N]",
+  usage: ["[<config>]"],
   help: [
     "Makes a page of what became of the backups: a calendar of each database, sizes, durations, ages, how tasks stand.",
     "",
-    "It is one file, which loads nothing from anywhere and can be opened, sent and kept. It goes to --output, else to",
-    "standard output; --json prints the same facts. It asks the store only: no CouchDB and no password of it.",
+    "It is one file, which loads nothing from anywhere and can be opened, sent and kept; --json prints the same facts. It",
+    "asks the store only: no CouchDB and no password of it.",
   ],
   flags: [
-    { name: "output", value: "FILE", summary: "where the page goes, such as report.html; what is there is replaced" },
-    { name: "days", value: "N", summary: `how many days it goes back; ${DEFAULT_DAYS} unless given` },
+    {
+      name: "output",
+      value: "FILE",
+      summary: "where the page goes, such as report.html; what is there is replaced",
+      default: "standard output",
+    },
+    { name: "days", value: "N", summary: "how many days it goes back, 1 to 3,660", default: String(DEFAULT_DAYS) },
   ],
   operands: { least: 0, most: 0 },
+  exits: { ok: "the page is made, whatever it shows", store: "the store" },
+  examples: [
+    { line: "couchdb-backup report --output report.html cfg.yaml", summary: "the page of the last year" },
+    { line: "couchdb-backup report --days 30 --json cfg.yaml > report.json", summary: "the facts of a month" },
+  ],
 
   async run(call) {
     const text = call.text("days") ?? String(DEFAULT_DAYS);

@@ -6,7 +6,7 @@ import { commandLine } from "../command_line.ts";
 import type { Config } from "../config/config.ts";
 import { parseAddress } from "../config/values.ts";
 import { UsageError } from "../errors.ts";
-import type { Command } from "./command.ts";
+import { BACKUP_PATH, type Command } from "./command.ts";
 import { readFleetRequest, restoreAll } from "./restore_all.ts";
 import { loadCallConfig, withConfig } from "./session.ts";
 
@@ -15,19 +15,14 @@ const SHOWN_FAILURES = 20;
 
 export const command: Command = {
   name: "restore",
-  usage: "<db> <path> | --all <path>  [<config>] [--into-existing] [--salvage] [--dry-run] [--no-views]",
+  usage: ["<db> <path> [<config>]", "--all <path> [<config>]"],
   help: [
-    "Restores a backup into database <db>: every leaf revision, with its history and attachments.",
-    "",
-    "<path> is latest, a moment (2026-11-25T18:05Z: the newest that was complete then), a date (2026-10-22), an s3:// or",
-    "file:// URL, a local folder or chunk file, or a key below the bucket folder. The backup is that of the path's last",
-    "folder, or else of the database of the same name; latest/orders or 2026-11-25T18:05Z/orders names another one.",
+    "Restores a backup into database <db>: every leaf revision, with its history and attachments. A database that holds",
+    "documents is refused unless --into-existing or --id says otherwise. Running it again costs what is left.",
     "",
     "--all restores every database (but CouchDB's own, unless --match names them) as of <path>, which is latest or a",
     "moment: every target is looked at before the first is written to, and the same command goes on where it was broken",
     "off. What the last run before that moment did not have any more is left out and named.",
-    "Exit codes: 0 all restored, 3 CouchDB refused some documents or could not read them when the backup was made (they",
-    "are listed), 10 CouchDB, 11 store, 12 the archive is damaged or incomplete.",
   ],
   flags: [
     { name: "into-existing", summary: "write into a database that holds documents: both sets of revisions are kept" },
@@ -40,7 +35,7 @@ export const command: Command = {
       summary: "with --id: write the backup's winner onto what is there now, so that it wins",
     },
     { name: "designs", summary: "only the design documents" },
-    { name: "url", value: "URL", summary: "restore into the CouchDB at this address, not into the config's" },
+    { name: "url", value: "URL", summary: "restore into the CouchDB at this address", default: "the config's" },
     { name: "all", summary: "restore all databases of a moment" },
     { name: "match", value: "PATTERN", repeated: true, summary: "with --all: only databases whose whole name matches" },
     { name: "exclude", value: "PATTERN", repeated: true, summary: "with --all: leave these out" },
@@ -50,10 +45,38 @@ export const command: Command = {
       repeated: true,
       summary: "with --all: restore under another name, such as 'account%2F(.*)=copy%2F$1'",
     },
-    { name: "parallel", value: "N", summary: "with --all: databases at the same time; else 4" },
+    { name: "parallel", value: "N", summary: "with --all: databases at the same time, 1 to 32", default: "4" },
     { name: "gone", summary: "with --all: what the last run did not have any more, too" },
   ],
   operands: { least: 1, most: 2, isConfig: (_, index, flags) => flags.all === true && index === 1 },
+
+  operandHelp: [
+    { name: "<db>", summary: "the database to restore into; it is created when it is not there" },
+    BACKUP_PATH,
+  ],
+  exits: {
+    ok: "all is restored",
+    partial: "CouchDB refused some documents, or could not read them when the backup was made; they are listed",
+    couchdb: "CouchDB",
+    store: "the store",
+    archive: "the archive is damaged or incomplete; --salvage restores what is whole of it",
+    interrupted: "interrupted; what is written so far stays, and the message says how to go on",
+  },
+  examples: [
+    { line: "couchdb-backup restore orders latest cfg.yaml", summary: 'bring "orders" back, which is gone' },
+    {
+      line: "couchdb-backup restore orders_check 2026-10-22/orders cfg.yaml",
+      summary: "or beside it, as it was on that day",
+    },
+    {
+      line: "couchdb-backup restore orders latest --id order:17 --as-new-revision cfg.yaml",
+      summary: "a single document, whose content of the backup is to win",
+    },
+    {
+      line: "couchdb-backup restore --all latest --map '(.*)=copy_of_$1' --parallel 8 cfg.yaml",
+      summary: "every database, under other names",
+    },
+  ],
 
   afterInterruption(call, { startedAt }) {
     if (call.isOn("dry-run")) return "Nothing was written";
@@ -117,7 +140,7 @@ export const command: Command = {
         asNewRevision: call.isOn("as-new-revision"),
         designs: call.isOn("designs"),
       });
-      call.print(report, () => describe(report));
+      call.print(report, () => describe(report), { isProse: true });
       return exitCodeOfRestore(report);
     });
   },

@@ -7,22 +7,30 @@ import type { Log } from "../observe.ts";
 import { checkSchedules, followSchedule, type Look } from "../schedule/resident.ts";
 import { type ElapseOutcome, runScheduled } from "../schedule/due.ts";
 import type { Call, Command } from "./command.ts";
+import { Rest } from "../commands/backup/rest.ts";
 import { withPassword } from "../session/password.ts";
 import type { Session } from "../session/session.ts";
 import { loadCallConfig, withConfig } from "./session.ts";
 
 export const command: Command = {
   name: "schedule",
-  usage: "<config>",
+  usage: ["[<config>]"],
   help: [
     "Stays and runs each task when it is due, once on however many machines; what was missed is caught up on once.",
     "",
-    "SIGHUP reads the config again, after a run under way; a config with a mistake is not used. SIGTERM and SIGINT end it:",
-    "with 0 while it waits, with 130 during a run, which is resumed when a scheduler starts again. With --json each",
-    "run is a line on standard output.",
+    "SIGHUP reads the config again, after a run under way; a config with a mistake is not used. SIGTERM and SIGINT end it.",
+    "With --json each run is a line on standard output.",
   ],
   flags: [],
   operands: { least: 0, most: 0 },
+  exits: {
+    ok: "it was ended while it waited",
+    interrupted: "it was ended during a run, which is resumed when a scheduler starts again",
+  },
+  examples: [
+    { line: "couchdb-backup schedule cfg.yaml", summary: "as a service; systemd --resident prints a unit for it" },
+    { line: "couchdb-backup schedule --json --quiet cfg.yaml", summary: "a line of JSON a run" },
+  ],
 
   afterInterruption: () => "What is done so far is kept, and resumed when a scheduler runs again",
 
@@ -35,9 +43,11 @@ export const command: Command = {
     };
     let config: Config | undefined = await read();
     const hangUp = listenForHangUp(call, read);
+    // What a database is owed outlives a look, and the config.
+    const rest = new Rest();
     try {
       while (config !== undefined) {
-        config = await withConfig(call, config, (session) => follow(call, session, hangUp));
+        config = await withConfig(call, config, (session) => follow(call, session, { hangUp, rest }));
       }
       return EXIT.ok;
     } finally {
@@ -47,13 +57,17 @@ export const command: Command = {
 };
 
 /** Follows one config until it is told to stop, or there is a new one, which is returned. */
-async function follow(call: Call, session: Session, hangUp: HangUp): Promise<Config | undefined> {
+async function follow(
+  call: Call,
+  session: Session,
+  { hangUp, rest }: { hangUp: HangUp; rest: Rest },
+): Promise<Config | undefined> {
   const { config } = session;
   const { log, now, stop } = session.surroundings;
   const changed = hangUp.listen(log);
   await followSchedule({
     tasks: config.tasks,
-    runDue: () => runDue(call, session),
+    runDue: () => runDue(call, session, rest),
     end: AbortSignal.any([stop, changed]),
     log,
     now,
@@ -64,11 +78,11 @@ async function follow(call: Call, session: Session, hangUp: HangUp): Promise<Con
 const UNSETTLED: ReadonlySet<ElapseOutcome> = new Set(["running", "lost", "unclaimed"]);
 
 /** Runs what is due; each time is a run of its own, which reads CouchDB's password anew. */
-async function runDue(call: Call, session: Session): Promise<Look> {
+async function runDue(call: Call, session: Session, rest: Rest): Promise<Look> {
   const run = crypto.randomUUID();
   const own = session.with({ run, log: session.surroundings.log.with({ run }) });
   const report = await runScheduled(
-    { ...await own.context(), host: hostname(), pid: process.pid },
+    { ...await own.context(), rest, host: hostname(), pid: process.pid },
     session.config.tasks,
   );
   if (report.tasks.length > 0) {

@@ -10,7 +10,7 @@ import { openProgressBars } from "../observe/progress_bars.ts";
 import { openConfigLog } from "../session/log.ts";
 import { openSession } from "../session/open.ts";
 import type { Session, Surroundings } from "../session/session.ts";
-import type { Call } from "./command.ts";
+import { type Call, LOG_FORMATS } from "./command.ts";
 import { listenForInterruption } from "./interruption.ts";
 import { withCompleteHints } from "./pasting.ts";
 import type { Output, Shell } from "./shell.ts";
@@ -118,6 +118,7 @@ export function hasReadLines(call: Call): boolean {
 
 function readLogFormat(call: Call): LogFormat {
   const text = call.text("log-format") ?? "auto";
-  if (["auto", "plain", "json", "journald", "terminal"].includes(text)) return text as LogFormat;
-  throw new UsageError(`--log-format has no "${text}"`, { hint: "It is auto, plain, json, journald or terminal" });
+  const format = LOG_FORMATS.find((known) => known === text);
+  if (format !== undefined) return format;
+  throw new UsageError(`--log-format has no "${text}"`, { hint: `It is one of ${LOG_FORMATS.join(", ")}` });
 }

@@ -1,22 +1,31 @@
 /** `couchdb-backup show <db> <path> --id ID`: one document of a backup, as raw bytes. */
 import { EXIT, UsageError } from "../errors.ts";
-import type { Command } from "./command.ts";
+import { BACKUP_PATH, type Command } from "./command.ts";
 import { withSession } from "./session.ts";
 
 export const command: Command = {
   name: "show",
-  usage: "<db> <path> --id ID [--rev REV] [<config>]",
+  usage: ["<db> <path> --id ID [<config>]"],
   help: [
     "Writes one document of a backup to stdout, in the bytes that CouchDB sent, with its history and its attachments.",
     "",
-    "<path> is as for restore. It is the winning revision, or the newest mark of a deletion, unless --rev names another leaf.",
-    "Needs no CouchDB and no password of it. Exit codes: 0, 12 the backup does not have it, or is not whole.",
+    "It is the winning revision, or the newest mark of a deletion, unless --rev names another leaf. Needs no CouchDB and no",
+    "password of it.",
   ],
   flags: [
     { name: "id", value: "ID", summary: "the document's id, as it is" },
-    { name: "rev", value: "REV", summary: "a leaf revision; else the winning one" },
+    { name: "rev", value: "REV", summary: "a leaf revision", default: "the winning one" },
   ],
   operands: { least: 2, most: 2 },
+  operandHelp: [{ name: "<db>", summary: "the database that was saved" }, BACKUP_PATH],
+  exits: { store: "the store", archive: "the backup does not have the document, or is not whole" },
+  examples: [
+    { line: "couchdb-backup show orders latest --id order:17 cfg.yaml", summary: "a document as it was saved last" },
+    {
+      line: "couchdb-backup show orders 2026-10-22 --id order:17 --json cfg.yaml",
+      summary: "which leaves it had then",
+    },
+  ],
 
   async run(call) {
     const [database = "", path = ""] = call.operands;

@@ -1,6 +1,7 @@
 /** `couchdb-backup status [<config>]`: how each task stands. */
 import type { Proof } from "../archive/proof.ts";
 import { formatCount, formatSeconds } from "../observe/figures.ts";
+import { padEnd, widthOf } from "../observe/text_width.ts";
 import {
   exitCodeOfStatus,
   readStatus,
@@ -17,24 +18,36 @@ const SHOWN_FAILURES = 10;
 
 export const command: Command = {
   name: "status",
-  usage: "[<config>] [--task NAME]…",
+  usage: ["[<config>]"],
   help: [
     "Says of each task what was saved last and how long ago, what is not saved and why, and what comes next. It asks the",
     "store only: no CouchDB and no password of it. Behind the tasks stands when the backups were last proved, by verify",
     "--all or test-restore, where they ever were.",
-    "",
-    "Exit codes: 0 everything is saved, or under way; 3 something failed, is late, or was never saved, or the last proof",
-    "found something wrong.",
   ],
-  flags: [{ name: "task", value: "NAME", repeated: true, summary: "only this task of the config" }],
+  flags: [{
+    name: "task",
+    value: "NAME",
+    repeated: true,
+    summary: "only this task of the config",
+    default: "every task",
+  }],
   operands: { least: 0, most: 0 },
+  exits: {
+    ok: "everything is saved, or under way",
+    partial: "something failed, is late, or was never saved, or the last proof found something wrong",
+    store: "the store",
+  },
+  examples: [
+    { line: "couchdb-backup status cfg.yaml", summary: "how every task stands" },
+    { line: "couchdb-backup status --task weekly --json cfg.yaml", summary: "one task, for a program" },
+  ],
 
   async run(call) {
     return await withSession(call, async (session) => {
       const { now, signal } = session.surroundings;
       const tasks = pickTasks(session.config.tasks, call.list("task"));
       const report = await readStatus({ repository: session.repository, now, signal }, tasks);
-      call.print(report, () => describeStatus(report));
+      call.print(report, () => describeStatus(report), { isProse: true });
       return exitCodeOfStatus(report);
     });
   },
@@ -53,11 +66,11 @@ const WORDS: Record<TaskState, string> = {
 
 /** The report for people: a line for each task, and below it what is not as it should be. */
 export function describeStatus({ tasks, proofs }: StatusReport): string {
-  const nameWidth = tasks.reduce((width, { task }) => Math.max(width, task.length), 0);
+  const nameWidth = tasks.reduce((width, { task }) => Math.max(width, widthOf(task)), 0);
   const wordWidth = tasks.reduce((width, { state }) => Math.max(width, WORDS[state].length), 0);
   return tasks.map((status) => {
     const { task, state, failed, error, databases } = status;
-    const lines = [`${task.padEnd(nameWidth)}  ${WORDS[state].padEnd(wordWidth)}  ${factsOf(status).join(", ")}`];
+    const lines = [`${padEnd(task, nameWidth)}  ${WORDS[state].padEnd(wordWidth)}  ${factsOf(status).join(", ")}`];
     if (error !== null) lines.push(`  ${error}`);
     if (failed.length > 0) {
       const noun = databases === 1 ? "database is" : "databases are";

@@ -1,7 +1,7 @@
 /** `couchdb-backup systemd <config>`: prints unit and timer files, or writes them into a folder. */
 import { writeFile } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
-import { STANDARD_INPUT } from "../config/config.ts";
+import { isRemote, STANDARD_INPUT } from "../config/config.ts";
 import { EXIT, UsageError } from "../errors.ts";
 import { makeUnits, type UnitOptions } from "../commands/systemd.ts";
 import type { Command } from "./command.ts";
@@ -12,7 +12,7 @@ const CREDENTIALS = "/run/credentials/couchdb-backup";
 
 export const command: Command = {
   name: "systemd",
-  usage: "<config> [--resident] [--user NAME] [--program PATH] [--output FOLDER]",
+  usage: ["[<config>]"],
   help: [
     "Prints a hardened service and a timer for each task, or with --resident one service that stays.",
     "",
@@ -21,16 +21,37 @@ export const command: Command = {
   ],
   flags: [
     { name: "resident", summary: "one service that stays and reloads its config, in place of timers" },
-    { name: "user", value: "NAME", summary: "the user to run as; else one that systemd makes up" },
-    { name: "program", value: "PATH", summary: "where the program is installed; else /usr/local/bin/couchdb-backup" },
-    { name: "output", value: "FOLDER", summary: "write the files there, such as /etc/systemd/system" },
+    { name: "user", value: "NAME", summary: "the user to run as", default: "one that systemd makes up" },
+    {
+      name: "program",
+      value: "PATH",
+      summary: "where the program is installed",
+      default: "/usr/local/bin/couchdb-backup",
+    },
+    {
+      name: "output",
+      value: "FOLDER",
+      summary: "write the files there, such as /etc/systemd/system",
+      default: "standard output",
+    },
   ],
   operands: { least: 0, most: 0 },
+  exits: {},
+  examples: [
+    {
+      line: "couchdb-backup systemd --output /etc/systemd/system /etc/couchdb-backup/cfg.yaml",
+      summary: "units and timers, where systemd finds them",
+    },
+    {
+      line: "couchdb-backup systemd --resident --user backup /etc/couchdb-backup/cfg.yaml",
+      summary: "one service in their place, on standard output",
+    },
+  ],
 
   async run(call) {
     const env = { CREDENTIALS_DIRECTORY: CREDENTIALS, ...call.shell.env };
     const config = await loadCallConfig(call, env);
-    if (config.file.startsWith("$") || config.file === STANDARD_INPUT) {
+    if (config.file.startsWith("$") || config.file === STANDARD_INPUT || isRemote(config.file)) {
       const where = config.file === STANDARD_INPUT ? "comes from standard input" : `stands in ${config.file}`;
       throw new UsageError("A unit needs a config that is a file", { hint: `Its text ${where}` });
     }

@@ -8,7 +8,7 @@ import { withSession } from "./session.ts";
 
 export const command: Command = {
   name: "test-restore",
-  usage: "[<config>] [--match PATTERN]… [--sample N]",
+  usage: ["[<config>]"],
   help: [
     "Proves backups by restoring them: the newest backup of each database goes into a scratch database, every leaf revision",
     "that CouchDB then answers is compared with the backup byte for byte, and the scratch database is dropped.",
@@ -16,13 +16,28 @@ export const command: Command = {
     "It needs the right to create and delete databases, that of a server admin, and room for two of the databases. Its own",
     "are called couchdb_backup_test_<run>_<number>; those that a killed run has left are dropped by the next one, after an",
     "hour. It drops no other database. How it came out is kept for status and monitoring, but with --match.",
-    "Exit codes: 0 all came back as they were saved, 3 some did not, 10 CouchDB, 11 store, 12 a backup is damaged.",
   ],
   flags: [
     { name: "match", value: "PATTERN", repeated: true, summary: "only databases whose whole name matches" },
-    { name: "sample", value: "N", summary: "so many databases, others each day until all have had their turn" },
+    {
+      name: "sample",
+      value: "N",
+      summary: "so many databases, others each day until all have had their turn",
+      default: "all",
+    },
   ],
   operands: { least: 0, most: 0 },
+  exits: {
+    ok: "all came back as they were saved",
+    partial: "some did not, or a scratch database is left behind",
+    couchdb: "CouchDB",
+    store: "the store",
+    archive: "a backup is damaged",
+  },
+  examples: [
+    { line: "couchdb-backup test-restore cfg.yaml", summary: "every database" },
+    { line: "couchdb-backup test-restore --sample 20 cfg.yaml", summary: "another twenty of them each day" },
+  ],
 
   afterInterruption() {
     return "Its scratch databases are dropped";
@@ -36,7 +51,7 @@ export const command: Command = {
     };
     return await withSession(call, async (session) => {
       const report = await session.testRestore(request);
-      call.print(report, () => describeTestRestore(report));
+      call.print(report, () => describeTestRestore(report), { isProse: true });
       return exitCodeOfTestRestore(report);
     });
   },

@@ -1,18 +1,22 @@
 /** `couchdb-backup unkeep <db> <path>`: takes the pin off a backup. */
 import { EXIT } from "../errors.ts";
-import type { Command } from "./command.ts";
+import { BACKUP_PATH, type Command } from "./command.ts";
 import { withSession } from "./session.ts";
 
 export const command: Command = {
   name: "unkeep",
-  usage: "<db> <path> [<config>]",
+  usage: ["<db> <path> [<config>]"],
   help: [
     "Takes back what keep has said of a backup: the retention of its task decides again. Nothing is deleted.",
-    "",
-    "<path> is as for restore.",
   ],
   flags: [],
   operands: { least: 2, most: 2 },
+  operandHelp: [{ name: "<db>", summary: "the database that was saved" }, BACKUP_PATH],
+  exits: { store: "the store", archive: "there is no such backup, or it is damaged" },
+  examples: [
+    { line: "couchdb-backup unkeep orders latest cfg.yaml", summary: "the newest backup of a database" },
+    { line: "couchdb-backup unkeep orders 2026-10-22 cfg.yaml", summary: "an older one" },
+  ],
 
   async run(call) {
     const [database = "", path = ""] = call.operands;

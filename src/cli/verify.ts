@@ -6,7 +6,7 @@ import { openStore } from "../store/open.ts";
 import { describeUnreadable } from "./unreadable.ts";
 import { exitCodeOfVerify, verify, type VerifyReport } from "../commands/verify.ts";
 import { exitCodeOfVerifyAll, type VerifyAllReport } from "../commands/verify_all.ts";
-import type { Call, Command } from "./command.ts";
+import { BACKUP_PATH, type Call, type Command } from "./command.ts";
 import { withSession, withSurroundings } from "./session.ts";
 
 /** More unreadable documents than these are counted in the text; `--json` and the log have them all. */
@@ -14,23 +14,36 @@ const SHOWN_UNREADABLE = 20;
 
 export const command: Command = {
   name: "verify",
-  usage: "<db> <path> | --all  [<config>] [--quick]",
+  usage: ["<db> <path> [<config>]", "--all [<config>]"],
   help: [
     "Reads a backup again and compares it with its manifest: checksums, counts, ids. Needs no CouchDB and changes no backup.",
+    "A <path> that is a file:// URL or a local folder needs no config.",
     "",
-    "<path> is as for restore. A file:// URL or a local folder needs no config.",
     "--all reads every backup in the store; with --sample 1/7 another seventh of them each day, all within a week. How it",
     "came out is kept in the store for status and monitoring, but with --match and --quick.",
-    "Exit codes: 0 complete, 3 as its manifest says, but CouchDB could not read some documents when it was made (they are",
-    "listed), 12 something is not as it must be.",
   ],
   flags: [
     { name: "quick", summary: "compare presence and size only" },
     { name: "all", summary: "every backup in the store" },
-    { name: "sample", value: "1/N", summary: "with --all: the part of all whose turn it is today" },
+    { name: "sample", value: "1/N", summary: "with --all: the part of all whose turn it is today", default: "all" },
     { name: "match", value: "PATTERN", repeated: true, summary: "with --all: only databases whose whole name matches" },
   ],
   operands: { least: 0, most: 2, isConfig: (_, index, flags) => flags.all === true && index === 0 },
+  operandHelp: [{ name: "<db>", summary: "the database that was saved" }, BACKUP_PATH],
+  exits: {
+    ok: "complete, and as the manifest says",
+    partial: "as its manifest says, but CouchDB could not read some documents when it was made; they are listed",
+    store: "the store",
+    archive: "something is not as it must be, or there is no such backup",
+  },
+  examples: [
+    { line: "couchdb-backup verify orders latest cfg.yaml", summary: "the newest backup of a database" },
+    { line: "couchdb-backup verify --all --sample 1/7 cfg.yaml", summary: "another seventh of all backups each day" },
+    {
+      line: "couchdb-backup verify orders /backups/2026/10/22/orders --quick",
+      summary: "a folder, without a config: presence and sizes only",
+    },
+  ],
 
   async run(call) {
     if (call.isOn("all")) return await runAll(call);
@@ -44,7 +57,7 @@ export const command: Command = {
     const [database = "", path = ""] = call.operands;
     const request = { database, path, quick: call.isOn("quick") };
     const finish = (report: VerifyReport) => {
-      call.print(report, () => describe(report));
+      call.print(report, () => describe(report), { isProse: true });
       return exitCodeOfVerify(report);
     };
     if (await needsNoConfig(call, path)) {
@@ -73,7 +86,7 @@ async function runAll(call: Call): Promise<number> {
   };
   return await withSession(call, async (session) => {
     const report = await session.verifyAll(request);
-    call.print(report, () => describeAll(report));
+    call.print(report, () => describeAll(report), { isProse: true });
     return exitCodeOfVerifyAll(report);
   });
 }

@@ -26,7 +26,38 @@ export interface UnitOptions {
   resident: boolean;
   /** The file that is handed to the service as a credential, and the name under which the config asks for it. */
   password?: { name: string; source: string } | undefined;
+  /** Whether the user may read the config where it lies, as in a package; else systemd reads it and hands it over. */
+  readsInPlace?: boolean;
 }
+
+/** Where whoever looks at a unit reads on. */
+const DOCUMENTATION = `Documentation=man:${PROGRAM_NAME}(1)`;
+
+/** What no unit of this program may do, wherever it runs and whatever it writes. */
+const CONFINEMENT = `PrivateDevices=yes
+PrivateUsers=yes
+PrivateIPC=yes
+PrivateMounts=yes
+ProtectProc=invisible
+ProtectClock=yes
+ProtectHostname=yes
+ProtectControlGroups=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+NoNewPrivileges=yes
+CapabilityBoundingSet=
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+RemoveIPC=yes
+KeyringMode=private
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+SystemCallErrorNumber=EPERM
+`;
 
 /** The service, and a timer for each task that has a schedule. */
 export function makeUnits(options: UnitOptions): UnitFile[] {
@@ -62,15 +93,24 @@ function escapeSpecifiers(text: string): string {
   return text.replaceAll("%", "%%");
 }
 
+/** Config and password, read by systemd, so that they may belong to root alone. */
+function credentials({ configPath, password, readsInPlace = false }: UnitOptions): { config: string; lines: string } {
+  if (readsInPlace) return { config: quote(configPath), lines: "" };
+  const lines = `# The config and the password are read by systemd, so that they may belong to root alone.
+LoadCredential=${quote(`config.yaml:${configPath}`)}
+${loadPassword(password)}`;
+  return { config: "%d/config.yaml", lines };
+}
+
 function taskService(options: UnitOptions): string {
-  const { configPath, program, password } = options;
+  const { config, lines } = credentials(options);
   return `# One look at one task: what is due is claimed and run. Its name stands behind the @.
 [Unit]
 Description=CouchDB backup: %I
 ${dependencies(options)}
 [Service]
 Type=oneshot
-ExecStart=:${quote(program)} backup %d/config.yaml --scheduled --task=%I
+ExecStart=:${quote(options.program)} backup ${config} --scheduled --task=%I
 # 130 is a stop that was asked for: what is stored is kept, and the next look goes on from there.
 SuccessExitStatus=130
 TimeoutStopSec=15
@@ -79,9 +119,7 @@ TimeoutStopSec=15
 Restart=on-abnormal
 RestartSec=6min
 
-# The config and the password are read by systemd, so that they may belong to root alone.
-LoadCredential=${quote(`config.yaml:${configPath}`)}
-${loadPassword(password)}${hardening(options)}`;
+${lines}${hardening(options)}`;
 }
 
 function residentService(options: UnitOptions): string {
@@ -112,7 +150,8 @@ WantedBy=multi-user.target
 
 /** What deletes, apart from what backs up: it runs once somebody has enabled its timer, and needs no password of CouchDB. */
 function expiryUnits(options: UnitOptions): UnitFile[] {
-  const { configPath, program } = options;
+  // It asks CouchDB for nothing.
+  const { config, lines } = credentials({ ...options, password: undefined });
   const name = `${PROGRAM_NAME}-expire`;
   const service =
     `# Deletes the backups that the retention of no task keeps. Nothing calls it before its timer is enabled.
@@ -121,14 +160,14 @@ Description=CouchDB backup: deletes what has expired
 ${dependencies(options)}
 [Service]
 Type=oneshot
-ExecStart=:${quote(program)} expire %d/config.yaml --confirm
+ExecStart=:${quote(options.program)} expire ${config} --confirm
 SuccessExitStatus=130
 TimeoutStopSec=15
-LoadCredential=${quote(`config.yaml:${configPath}`)}
-${hardening(options)}`;
+${lines}${hardening(options)}`;
   const timer = `# Once a day, off the hours at which backups begin; systemctl enable --now ${name}.timer
 [Unit]
 Description=CouchDB backup: deletes what has expired, daily
+${DOCUMENTATION}
 
 [Timer]
 OnCalendar=*-*-* 12:00:00
@@ -142,7 +181,8 @@ WantedBy=timers.target
 }
 
 function dependencies(options: UnitOptions): string {
-  return `Wants=network-online.target
+  return `${DOCUMENTATION}
+Wants=network-online.target
 # A CouchDB on this machine is there first; elsewhere the second name means nothing.
 After=network-online.target couchdb.service
 ${mounts(options)}# Called each time that something is not saved, again and again until it is.
@@ -157,18 +197,24 @@ function failedService(): string {
 #   [Service]
 #   ExecStart=
 #   ExecStart=/usr/local/bin/send-a-mail "%i on %H has failed"
+#   PrivateNetwork=no
+#   RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
 [Unit]
 Description=Tells that %i has failed
+${DOCUMENTATION}
 
 [Service]
 Type=oneshot
 ExecStart=:/usr/bin/systemd-cat --identifier=${PROGRAM_NAME} --priority=alert /bin/echo "%i has failed: not everything is saved, systemctl status tells why"
 DynamicUser=yes
+UMask=0077
 ProtectSystem=strict
 ProtectHome=yes
+PrivateTmp=yes
+# It speaks to the journal, through a socket of this machine, and to nobody else.
 PrivateNetwork=yes
-NoNewPrivileges=yes
-`;
+RestrictAddressFamilies=AF_UNIX
+${CONFINEMENT}`;
 }
 
 function loadPassword(password: UnitOptions["password"]): string {
@@ -200,30 +246,8 @@ ${state}${paths.map((path) => `ReadWritePaths=${quote(path)}\n`).join("")}Protec
 # Where a path to be written to lies in somebody's home or in /tmp, that place cannot be hidden.
 ProtectHome=${isIn("/home/", "/root/", "/run/user/") ? "read-only" : "yes"}
 PrivateTmp=${isIn("/tmp/", "/var/tmp/") ? "no" : "yes"}
-PrivateDevices=yes
-PrivateUsers=yes
-PrivateIPC=yes
-ProtectProc=invisible
-ProtectClock=yes
-ProtectHostname=yes
-ProtectControlGroups=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-NoNewPrivileges=yes
-CapabilityBoundingSet=
 RestrictAddressFamilies=AF_INET AF_INET6
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-LockPersonality=yes
-RemoveIPC=yes
-KeyringMode=private
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-SystemCallFilter=~@privileged @resources
-SystemCallErrorNumber=EPERM
-# MemoryDenyWriteExecute=yes is impossible: V8 writes the machine code that it runs.
+${CONFINEMENT}# MemoryDenyWriteExecute=yes is impossible: V8 writes the machine code that it runs.
 `;
 }
 
@@ -250,6 +274,7 @@ function timer({ name, cron, calendar, timezone }: Config["tasks"][number], opti
   return `# When the task "${name.replace(/\s/g, " ")}" of ${options.configPath} is due.
 [Unit]
 Description=CouchDB backup: ${escapeSpecifiers(name.replace(/\s/g, " "))}, when it is due
+${DOCUMENTATION}
 
 [Timer]
 OnCalendar=${escapeSpecifiers(cron ?? "")}${zone}

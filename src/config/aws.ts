@@ -38,13 +38,30 @@ export function toStoreOptions(document: ConfigDocument, env: Environment): Stor
 
 /** AWS beside the bucket. */
 export function toAwsOptions(document: ConfigDocument, env: Environment): AwsOptions {
+  // The keys of another S3 are no keys of AWS.
+  const keys = document.endpoint === undefined ? writtenKeys(document) : undefined;
+  return { ...awsOfEnvironment(env), ...keys };
+}
+
+/** AWS beside the bucket, as far as the environment says anything. */
+export function awsOfEnvironment(env: Environment): AwsOptions {
   return {
     endpoints: {
       secretsmanager: endpointOf(env, "AWS_ENDPOINT_URL_SECRETS_MANAGER"),
+      ssm: endpointOf(env, "AWS_ENDPOINT_URL_SSM"),
       states: endpointOf(env, "AWS_ENDPOINT_URL_SFN"),
     },
-    // The keys of another S3 are no keys of AWS.
-    ...((document.endpoint === undefined ? writtenKeys(document) : undefined) ?? keysOfEnvironment(env)),
+    ...keysOfEnvironment(env),
+  };
+}
+
+/** A bucket of which only the environment says anything: that in which the config lies. */
+export function storeOfEnvironment(bucket: string, env: Environment): StoreOptions {
+  return {
+    bucket,
+    region: held(env, "AWS_REGION", "AWS_DEFAULT_REGION"),
+    endpoint: endpointOf(env, "AWS_ENDPOINT_URL_S3"),
+    ...keysOfEnvironment(env),
   };
 }
 

@@ -88,7 +88,7 @@ export interface NotifyAddress {
 
 /** A checked config. */
 export interface Config {
-  /** The file's path, or `$COUCHDB_BACKUP_CONFIG` where its text stood there. */
+  /** The file's path or its name in AWS, or `$COUCHDB_BACKUP_CONFIG` where its text stood there. */
   file: string;
   /** CouchDB. */
   database: DatabaseOptions;
@@ -126,35 +126,59 @@ const CONFIG_VARIABLE = "COUCHDB_BACKUP_CONFIG";
 const STATE_MACHINE_VARIABLE = "BACKUP_STATE_MACHINE";
 const DEFAULT_FILE = "./config.yaml";
 
-/**
- * Finds, reads and checks the config: `path` (`-` is standard input), else what `$COUCHDB_BACKUP_CONFIG` names or holds, else `./config.yaml`.
- * A password that it keeps elsewhere is not read: {@linkcode openSession} does when it is needed.
- *
- * @throws ConfigError when it cannot be read or is not allowed.
- */
-export async function loadConfig(options: {
+/** Where a config is looked for, and with what it is read. */
+export interface ConfigSource {
+  /** A path, `s3://bucket/key`, the ARN of a parameter of Systems Manager, or `-` for standard input. */
   path?: string | undefined;
+  /** The environment's variables. */
   env: Environment;
   /** Reads a file as UTF-8. @default node:fs */
   readFile?: ((path: string) => Promise<string>) | undefined;
   /** What `-` stands for. @default it is an error */
   readStandardInput?: (() => Promise<string>) | undefined;
-}): Promise<Config> {
-  const { env, readStandardInput, readFile = (path: string) => readFileOfSystem(path, "utf8") } = options;
-  const named = options.path ?? (env[CONFIG_VARIABLE] || undefined);
+  /** Ends the reading of one that is not on this machine. @default it never ends */
+  signal?: AbortSignal | undefined;
+}
+
+/**
+ * Finds, reads and checks the config: `path` (`-` is standard input), else what `$COUCHDB_BACKUP_CONFIG` names or holds, else `./config.yaml`.
+ * A password that it keeps elsewhere is not read: {@linkcode openSession} does when it is needed.
+ *
+ * @throws ConfigError when it cannot be read or is not allowed; StoreError or AwsError when it is in AWS, which does not
+ * answer for the time being.
+ */
+export async function loadConfig(source: ConfigSource): Promise<Config> {
+  const { file, text } = await readConfig(source);
+  return parseConfig(text, { file, env: source.env });
+}
+
+/** The config as {@linkcode loadConfig} finds it, not looked into: its text, and what its messages call it. */
+export async function readConfig(source: ConfigSource): Promise<{ file: string; text: string }> {
+  const { path, env, readStandardInput, signal } = source;
+  const { readFile = (path: string) => readFileOfSystem(path, "utf8") } = source;
+  const named = path ?? (env[CONFIG_VARIABLE] || undefined);
   // Its text has a password: what is no path must not get into a message, or it would be quoted whole.
-  if (options.path?.includes("\n") === true) {
+  if (path?.includes("\n") === true) {
     throw new ConfigError("--config:1:1: The config's path has line breaks: it seems to be the text itself", {
       file: "--config",
       line: 1,
       column: 1,
     }, { hint: `Set $${CONFIG_VARIABLE} to the text, or give - for the path and the text on standard input` });
   }
-  const isText = options.path === undefined && named?.includes("\n") === true;
-  const file = isText ? `$${CONFIG_VARIABLE}` : named ?? DEFAULT_FILE;
+  if (path === undefined && named?.includes("\n") === true) return { file: `$${CONFIG_VARIABLE}`, text: named };
+  const file = named ?? DEFAULT_FILE;
+  if (named !== undefined && isRemote(named)) {
+    // Loaded only here: most configs are files.
+    const { readRemoteConfig } = await import("./remote.ts");
+    return { file, text: await readRemoteConfig(named, { env, signal }) };
+  }
   const read = named === STANDARD_INPUT && readStandardInput !== undefined ? readStandardInput : readFile;
-  const text = isText ? named : await readConfigFile(file, { readFile: read, isDefault: named === undefined });
-  return parseConfig(text, { file, env });
+  return { file, text: await readConfigFile(file, { readFile: read, isDefault: named === undefined }) };
+}
+
+/** Whether a config's name is one of AWS's, and no path. */
+export function isRemote(name: string): boolean {
+  return /^s3:\/\//i.test(name) || name.startsWith("arn:");
 }
 
 async function readConfigFile(
@@ -202,8 +226,15 @@ export function parseConfig(text: string, { file, env }: { file: string; env: En
   return {
     ...config,
     holdsSecret: holdsSecret(written, SECRET_KEYS),
-    warnings: warningsOf(checked.data, { file, placeOf }),
+    warnings: [...warningsOf(checked.data, { file, placeOf }), ...warnOfPlace(file, checked.data.bucket)],
   };
+}
+
+/** Whoever may write backups must not be able to say what is backed up, and with which login. */
+function warnOfPlace(file: string, bucket: string): string[] {
+  return isRemote(file) && file.startsWith(`${bucket.replace(/\/+$/, "")}/`)
+    ? [`${file}:1:1: The config lies in the folder that backups go to, where whoever may write these may change it`]
+    : [];
 }
 
 /** A byte order mark at the beginning of the text is no part of it. */
@@ -237,7 +268,7 @@ function toConfig(
   { file, env, placeOf }: { file: string; env: Environment; placeOf: PlaceLookup },
 ): Config {
   const { database, loki, prometheus, notify } = document;
-  const folder = file.startsWith("$") ? "" : dirname(file);
+  const folder = file.startsWith("$") || isRemote(file) ? "" : dirname(file);
   const inFolder = (path: string) => isAbsolute(path) ? path : join(folder, path);
   const named = (path: string | undefined, at: string[]): NamedFile | undefined =>
     path === undefined ? undefined : { path: inFolder(path), place: { file, ...placeOf(at), path: formatPath(at) } };

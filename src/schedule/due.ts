@@ -7,6 +7,7 @@
 import { exitCodeOfReport, isTaskSaved, type RunReport } from "../archive/report.ts";
 import { RunFolder } from "../archive/run_folder.ts";
 import type { RunContext } from "../commands/backup/context.ts";
+import { Rest } from "../commands/backup/rest.ts";
 import { wait } from "../abort.ts";
 import { findConditions } from "../store/conditions.ts";
 import type { Task } from "../task/task.ts";
@@ -132,7 +133,8 @@ class ScheduledRun {
   #brake: Brake | undefined;
 
   constructor(context: ScheduledContext) {
-    this.#context = context;
+    // One for all tasks: CouchDB does not care which of them its databases are read for.
+    this.#context = { rest: new Rest(), ...context };
     this.#times = context.times ?? CLAIM_TIMES;
   }
 

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { pathToFileURL } from "node:url";
 import { main } from "../../src/cli/cli.ts";
 import type { Shell } from "../../src/cli/shell.ts";
+import { VERSION } from "../../src/version.ts";
 import { edit } from "../fakes/couchdb/edits.ts";
 import { createDatabase, idsOf } from "../couchdb/impatient_client.ts";
 import { type FakeCouchDb, startFakeCouchDb } from "../fakes/couchdb.ts";
@@ -364,14 +365,18 @@ Deno.test("main() explains what is wrong with a command line, with exit code 2",
     [["frobnicate"], 'There is no command "frobnicate"', '  "couchdb-backup help" lists them all'],
     [["backup", path, "--resum"], '"backup" has no flag "--resum"', "Did you mean --resume?"],
     [["backup", path, "-x"], '"backup" has no flag "-x"', "--help"],
-    [["backup", path, "again"], '"backup" does not take "again"', "Usage: couchdb-backup backup <config>"],
+    [["backup", path, "again"], '"backup" does not take "again"', "Usage: couchdb-backup backup [<config>]"],
     [["backup", path, "--date"], "--date needs a value: --date D", ""],
     [["backup", path, "--date", "2026-02-30"], '--date has no day "2026-02-30"', "2026-10-22"],
     [["backup", path, "--task", "daily"], 'The config has no task "daily"', 'Its tasks are "weekly"'],
     [["backup", path, "--all", "--database", "a"], "--all and --database exclude each other", ""],
     [["backup", path, "--scheduled", "--full"], "--scheduled and --full exclude each other", "full_every"],
     [["backup", path, "--single", "medai"], 'CouchDB has no database "medai"', 'Did you mean "media"?'],
-    [["backup", path, "--log-format", "xml"], '--log-format has no "xml"', "auto, plain, json, journald or terminal"],
+    [
+      ["backup", path, "--log-format", "xml"],
+      '--log-format has no "xml"',
+      "one of auto, terminal, plain, json, journald",
+    ],
     [["backup", `${desk.folder}/missing.yaml`], "missing.yaml:1:1: Cannot read the config", "Name a readable file"],
   ];
   for (const [args, message, hint] of cases) {
@@ -403,10 +408,10 @@ Deno.test("main() prints its help and version on stdout, and its usage on stderr
   }
   const { code, out } = await run(["backup", "--help"]);
   assertEquals(code, 0);
-  for (const text of ["couchdb-backup backup <config>", "--database NAME", "--resume", "--json"]) {
+  for (const text of ["couchdb-backup backup [<config>] [options]", "--database NAME", "--resume", "--json"]) {
     assertStringIncludes(out, text);
   }
-  assertEquals((await run(["--version"])).out, "couchdb-backup 0.1.0\n");
+  assertEquals((await run(["--version"])).out, `couchdb-backup ${VERSION}\n`);
   const bare = await run([]);
   assertEquals([bare.code, bare.out], [2, ""]);
   assertStringIncludes(bare.err, "Usage: couchdb-backup <command>");
@@ -574,7 +579,9 @@ Deno.test("what list shows under PATH is that backup and no other for restore, o
   await new Promise((resolve) => setTimeout(resolve, 1_000)); // Until another second begins.
   await run(["backup", path, "--task", "weekly", ...DATE]);
   const list = await run(["list", path]);
-  const [heading = "", ...rows] = list.out.trimEnd().split("\n");
+  const [heading = "", ...lines] = list.out.trimEnd().split("\n");
+  const rows = lines.slice(0, -1);
+  assertMatch(lines.at(-1)!, /^3 backups of 1 database, /);
   const [from, to] = [heading.indexOf("PATH"), heading.indexOf("FOLDER")];
   const paths = rows.map((row) => row.slice(from, to).trim());
   assertEquals([paths.length, new Set(paths).size], [3, 3], list.out);

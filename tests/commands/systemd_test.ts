@@ -157,3 +157,22 @@ Deno.test("escapeInstance() leaves nothing that systemd would take for a part of
   ];
   for (const [name, escaped] of cases) assertEquals(escapeInstance(name), escaped);
 });
+
+Deno.test("makeUnits() reads config and password where they lie for a user who may, and confines every service", () => {
+  const password = { name: "password", source: "/etc/couchdb-backup/password" };
+  const files = units("file:///srv/b", { password, readsInPlace: true, user: "couchdb-backup" });
+  const services = files.filter(({ name }) => name.endsWith(".service"));
+  const lines = settings(services[0]!.text);
+  const start =
+    'ExecStart=:"/usr/local/bin/couchdb-backup" backup "/etc/couchdb-backup/config.yaml" --scheduled --task=%I';
+  assertEquals(lines.filter((line) => /^(ExecStart|LoadCredential)=/.test(line)), [start]);
+  for (const { name, text } of services) {
+    const has = settings(text);
+    for (const line of ["NoNewPrivileges=yes", "CapabilityBoundingSet=", "SystemCallFilter=@system-service"]) {
+      assertEquals(has.includes(line), true, `${name}: ${line}`);
+    }
+  }
+  for (const { name, text } of files) {
+    assertEquals(settings(text).includes("Documentation=man:couchdb-backup(1)"), true, name);
+  }
+});

@@ -314,7 +314,7 @@ Deno.test("parseConfig() gives AWS beside the bucket the keys of the config, unl
   const written = `${DATABASE}${TASK}${BUCKET}token: t\nsecret: s\n`;
   assertEquals([keysOf(written).accessKeyId, keysOf(written).endpoints], [
     "t",
-    { secretsmanager: "http://sm", states: undefined },
+    { secretsmanager: "http://sm", ssm: undefined, states: undefined },
   ]);
   assertEquals(keysOf(`${written}endpoint: http://minio\n`).accessKeyId, "id");
   assertEquals(keysOf(`${DATABASE}${TASK}bucket: file:///var/backup\n`).secretAccessKey?.reveal(), "key");

@@ -38,6 +38,11 @@ Deno.test("completions for bash complete commands and the flags of each", async 
   assertEquals(await complete("res"), "restore");
   assertEquals(await complete("restore", "--into"), "--into-existing");
   assertEquals(await complete("verify", "--into"), "");
+  assertEquals(await complete("list", "dat"), "databases");
+  assertEquals(await complete("completions", "f"), "fish");
+  assertEquals(await complete("list", "--log-format", "j"), "json journald");
+  assertEquals(await complete("list", "--config", "deno.j"), "deno.json");
+  assertEquals(await complete("restore", "--id", "d"), "", "nobody can guess an id");
 });
 
 Deno.test("completions for fish complete commands and the flags of each", async () => {
@@ -48,6 +53,9 @@ Deno.test("completions for fish complete commands and the flags of each", async 
     );
   assertEquals(await complete("couchdb-backup res"), ["restore"]);
   assertEquals(await complete("couchdb-backup restore --into"), ["--into-existing"]);
+  assertEquals(await complete("couchdb-backup list dat"), ["databases"]);
+  assertEquals(await complete("couchdb-backup list --log-format j"), ["journald", "json"]);
+  assertEquals(await complete("couchdb-backup restore --id d"), [""], "nobody can guess an id");
 });
 
 Deno.test("completions for zsh are a script that zsh accepts", async () => {

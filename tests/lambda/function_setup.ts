@@ -28,6 +28,8 @@ export interface FunctionSetupOptions {
   mayDelete?: boolean;
   /** Further variables. */
   env?: Record<string, string>;
+  /** Where the config lies, in the double of S3. @default in the environment */
+  configUrl?: string;
 }
 
 /** A function, deployed as template.yaml does. */
@@ -45,6 +47,8 @@ export interface FunctionSetup extends AsyncDisposable {
   /** The JSON of an object below the bucket's folder. */
   // deno-lint-ignore no-explicit-any -- tests look into objects of every shape
   json(key: string): any;
+  /** The text of the config at `configUrl`, which another one may take the place of. */
+  config(next?: string): string;
 }
 
 const BUCKET = "data.example.com";
@@ -93,21 +97,30 @@ export async function setUpFunction(options: FunctionSetupOptions): Promise<Func
     AWS_ENDPOINT_URL_S3: s3.url,
     AWS_ENDPOINT_URL_SFN: `http://127.0.0.1:${states.addr.port}`,
     ...options.stateMachine === true ? { BACKUP_STATE_MACHINE: MACHINE } : {},
-    COUCHDB_BACKUP_CONFIG: [
-      "database:",
-      `  url: "${couch.url}"`,
-      `  login: "${couch.login}"`,
-      options.password ?? `  password: "${couch.password}"`,
-      "task:",
-      options.tasks,
-      `bucket: "s3://${BUCKET}/folder"`,
-      "prefix: backup",
-      "suffix: couchdb",
-      options.more ?? "",
-      "",
-    ].join("\n"),
     ...options.env,
   };
+  let config = [
+    "database:",
+    `  url: "${couch.url}"`,
+    `  login: "${couch.login}"`,
+    options.password ?? `  password: "${couch.password}"`,
+    "task:",
+    options.tasks,
+    `bucket: "s3://${BUCKET}/folder"`,
+    "prefix: backup",
+    "suffix: couchdb",
+    options.more ?? "",
+    "",
+  ].join("\n");
+  const setConfig = (text: string) => {
+    config = text;
+    if (options.configUrl === undefined) return void (env.COUCHDB_BACKUP_CONFIG = text);
+    env.COUCHDB_BACKUP_CONFIG = options.configUrl;
+    const bytes = new TextEncoder().encode(text);
+    const object = { bytes, etag: '"x"', checksum: undefined, headers: {}, modified: new Date() };
+    s3.objects.set(options.configUrl.replace("s3://", ""), object);
+  };
+  setConfig(config);
   const lines: Record<string, unknown>[] = [];
   const { handler, flush } = await openHandler({
     env,
@@ -137,6 +150,10 @@ export async function setUpFunction(options: FunctionSetupOptions): Promise<Func
     json(key) {
       const object = s3.objects.get(`${BUCKET}/folder/${key}`);
       return object === undefined ? undefined : JSON.parse(new TextDecoder().decode(object.bytes));
+    },
+    config(next) {
+      if (next !== undefined) setConfig(next);
+      return config;
     },
     async [Symbol.asyncDispose]() {
       await states.shutdown();

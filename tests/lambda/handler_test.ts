@@ -254,6 +254,23 @@ Deno.test("openHandler() fails when the config cannot be used", async () => {
   await assertRejects(() => openHandler({ env, write() {} }), ConfigError);
 });
 
+Deno.test("openHandler() sees a changed config in S3 at the next event, and says why one with a mistake is not used", async () => {
+  const url = `s3://data.example.com/configs/lambda.yaml`;
+  await using lambda = await setUpFunction({ tasks: WEEKLY, configUrl: url });
+  assertEquals((await lambda.invoke({ task: "weekly" })).ok, true);
+  await assertRejects(() => lambda.invoke({ task: "other" }), UsageError, 'no task "other"');
+  const text = lambda.config();
+  lambda.config(text.replace("  weekly:", "  other:"));
+  assertEquals((await lambda.invoke({ task: "other" })).ok, true);
+  lambda.config(text.replace("task:", "tusk:"));
+  const wrong = await assertRejects(() => lambda.invoke({ task: "other" }), ConfigError, `${url}:5:1: `);
+  const { level, event, request, error } = lambda.lines.at(-1)!;
+  assertEquals([level, event, request, error], ["error", "invocation failed", "request-4", wrong.message]);
+  lambda.config(text);
+  assertEquals((await lambda.invoke({ task: "weekly" })).ok, true);
+  assertEquals(lambda.lines.filter(({ event }) => event === "config has changed").length, 2);
+});
+
 Deno.test("openHandler() reads the password from Secrets Manager each time, so that it may change", async () => {
   let password = "";
   await using secrets = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, () => {

@@ -2,6 +2,7 @@ import { assertEquals, assertGreater, assertRejects, assertStringIncludes } from
 import { DirectoryStore } from "../../src/store/directory/store.ts";
 import { checkpointName, shortRun } from "../../src/archive/layout.ts";
 import { Repository } from "../../src/archive/repository.ts";
+import { Rest } from "../../src/commands/backup/rest.ts";
 import { InterruptedError, StoreError } from "../../src/errors.ts";
 import { exitCodeOfReport } from "../../src/archive/report.ts";
 import { CLAIM_TIMES } from "../../src/schedule/claim.ts";
@@ -183,7 +184,7 @@ Deno.test("runScheduled() catches up on the latest of many missed elapses, under
 
 Deno.test("runScheduled() resumes the run of one elapse, and not with that of an earlier one on the same day", async () => {
   await using setup = await setUpScheduled("file://", { a: 2, b: 2 });
-  const hourly = task("hourly", { databases: ["a", "b"], cron: "hourly UTC" });
+  const hourly = task("hourly", { databases: ["a", "b"], cron: "hourly UTC", parallel: 1 });
   const at = (time: string) => ({ now: () => new Date(`2026-01-03T${time}:00Z`) });
   await runScheduled(setup.machine("first", at("10:10")), [hourly]);
   const second = setup.machine("second", at("11:10"));
@@ -223,4 +224,33 @@ Deno.test("runScheduled() says of an elapse that it cannot claim that it is stil
   const report = await runScheduled({ ...machine, repository: new Repository(store, machine.repository) }, [YEARLY]);
   assertEquals([outcomes(report), exitCodeOfReport(report)], [["yearly unclaimed"], 11]);
   assertEquals(outcomes(await runScheduled(machine, [YEARLY])), ["yearly ran"]);
+});
+
+/** What a scheduled run of tasks leaves between the documents of one database and the next: names and seconds. */
+async function restsOf(tasks: ReturnType<typeof task>[], looks = 1): Promise<[string, number][]> {
+  await using setup = await setUpScheduled("file://", { a: 3, b: 3, c: 3 });
+  const read: [database: string, atMs: number][] = [];
+  for (const database of ["a", "b", "c"]) {
+    const run = () => void read.push([database, performance.now()]);
+    setup.server.faults.add({ endpoint: "_bulk_get", database, times: 9, fault: { kind: "run", run } });
+  }
+  const rest = new Rest();
+  for (let look = 0; look < looks; look++) {
+    const machine = setup.machine(`run${look}`, { rest });
+    await runScheduled(machine, looks === 1 ? tasks : [tasks[look]!]);
+  }
+  return read.slice(1).map(([database, atMs], index) => [database, (atMs - read[index]![1]) / 1000]);
+}
+
+Deno.test("runScheduled() keeps the delay of a task before the first database of the next one, in a later look too", async () => {
+  const yearly = (name: string, database: string, delaySeconds: number) =>
+    task(name, { databases: [database], cron: "*-01-01 UTC", timezone: "UTC", chunk: 10, delaySeconds });
+  const tasks = [yearly("first", "a", 1.5), yearly("second", "b", 0), yearly("third", "c", 1.5)];
+  for (const looks of [1, 3]) {
+    const [b, c] = await restsOf(tasks, looks);
+    assertEquals([b?.[0], c?.[0]], ["b", "c"]);
+    assertGreater(b![1], 1.5, `in ${looks} looks`);
+    // Behind a task without a delay there is none.
+    assertGreater(1.5, c![1], `in ${looks} looks`);
+  }
 });

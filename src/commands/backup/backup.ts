@@ -8,18 +8,15 @@ import { requireCodec } from "../../codec/codec.ts";
 import { formatDate } from "../../dates.ts";
 import { isFatalForRun } from "../../errors.ts";
 import { ClusterWatch } from "../../couchdb/cluster.ts";
-import { wait } from "../../abort.ts";
 import { NAMED_BY_HAND } from "../../task/select.ts";
 import { codecOf } from "../../task/task.ts";
 import { isEmptyByMistake, type TaskSelection } from "../../task/selection.ts";
 import type { BackupOptions, Run, RunContext } from "./context.ts";
 import { DatabaseBackup } from "./database.ts";
 import { IncrementShare } from "./increment.ts";
+import { Rest } from "./rest.ts";
 import { Room } from "./room.ts";
 import { missUnlisted, rememberRun } from "./unlisted.ts";
-
-/** With a delay no more than twenty databases a second are opened, however many of them have not changed. */
-const LEAST_BETWEEN_SECONDS = 0.05;
 
 /**
  * Backs up what was selected.
@@ -36,7 +33,8 @@ export async function backup(
   for (const { task } of selections) requireCodec(codecOf(task));
   const couchVersion = await context.couch.serverVersion(context);
   const cluster = new ClusterWatch(context.couch, { log: context.log, times: context.clusterTimes });
-  const running: Run = { ...context, couchVersion, cluster, fatal: undefined };
+  const { rest = new Rest() } = context;
+  const running: Run = { ...context, couchVersion, cluster, rest, fatal: undefined };
   const tasks: TaskReport[] = [];
   for (const selection of selections) tasks.push(await backupTask(running, selection, options));
   return {
@@ -50,6 +48,7 @@ export async function backup(
 
 async function backupTask(context: Run, selection: TaskSelection, options: BackupOptions): Promise<TaskReport> {
   const { task, date, databases } = selection;
+  const { rest } = context;
   const log = context.log.with({ task: task.name });
   const report: TaskReport = { task: task.name, date: formatDate(date).replaceAll("/", "-"), databases: [] };
   for (const warning of selection.warnings) log.warn("selection", { warning });
@@ -65,7 +64,6 @@ async function backupTask(context: Run, selection: TaskSelection, options: Backu
   const share = options.isOneOfMany === true
     ? IncrementShare.ofOne(`${context.run} ${databases[0]?.database}`)
     : new IncrementShare(databases.length);
-  const delay = new Delay(task.delaySeconds);
   const room = new Room(task.parallel, { isShared: task.delaySeconds === 0 });
   const inHand: Promise<void>[] = [];
   let interruption: { reason: unknown } | undefined;
@@ -73,12 +71,12 @@ async function backupTask(context: Run, selection: TaskSelection, options: Backu
     const place = await room.enter();
     if (interruption !== undefined) break;
     try {
-      if (index > 0 && context.fatal === undefined) await waitBetween(delay.seconds(), context);
+      if (context.fatal === undefined) await rest.taken(context);
     } catch (reason) {
       interruption ??= { reason };
       break;
     }
-    delay.opens();
+    const openedAtMs = performance.now();
     const one = new DatabaseBackup({ ...context, log: log.with({ database }) }, {
       task,
       database,
@@ -89,8 +87,16 @@ async function backupTask(context: Run, selection: TaskSelection, options: Backu
     });
     inHand.push((async () => {
       try {
-        report.databases[index] = context.fatal === undefined ? await one.run(options) : one.notTried(context.fatal);
-        if (one.isUnchanged) delay.isNotNeeded();
+        if (context.fatal !== undefined) {
+          report.databases[index] = one.notTried(context.fatal);
+          return;
+        }
+        try {
+          report.databases[index] = await one.run(options);
+        } finally {
+          if (one.isUnchanged) rest.isHardlyOwed(task.delaySeconds, openedAtMs);
+          else rest.isOwed(task.delaySeconds);
+        }
         if (one.error !== undefined && isFatalForRun(one.error)) context.fatal ??= one.error;
       } catch (reason) {
         interruption ??= { reason };
@@ -104,35 +110,4 @@ async function backupTask(context: Run, selection: TaskSelection, options: Backu
   context.progress.runFinished();
   await rememberRun(context, selection, { report, startedAt });
   return report;
-}
-
-/** How long to wait before the next database: what the task says, but where the last one had not changed a moment. */
-class Delay {
-  readonly #seconds: number;
-  #isNeeded = true;
-  #openedAtMs = 0;
-
-  constructor(seconds: number) {
-    this.#seconds = seconds;
-  }
-
-  opens(): void {
-    this.#openedAtMs = performance.now();
-    this.#isNeeded = true;
-  }
-
-  isNotNeeded(): void {
-    this.#isNeeded = false;
-  }
-
-  seconds(): number {
-    if (this.#isNeeded) return this.#seconds;
-    const rest = LEAST_BETWEEN_SECONDS - (performance.now() - this.#openedAtMs) / 1000;
-    return Math.min(this.#seconds, Math.max(0, rest));
-  }
-}
-
-async function waitBetween(delaySeconds: number, context: RunContext): Promise<void> {
-  context.stop.throwIfAborted();
-  if (delaySeconds > 0) await wait(delaySeconds * 1000, AbortSignal.any([context.stop, context.signal]));
 }

@@ -4,6 +4,7 @@ import type { ClusterTimes, ClusterWatch } from "../../couchdb/cluster.ts";
 import type { CouchClient } from "../../couchdb/client.ts";
 import type { Log, Progress } from "../../observe.ts";
 import type { Patience } from "./completeness.ts";
+import type { Rest } from "./rest.ts";
 
 /** What a run works with. */
 export interface RunContext {
@@ -29,6 +30,8 @@ export interface RunContext {
   patience?: Patience | undefined;
   /** How long waiting for a cluster's nodes may take. @default {@linkcode CLUSTER_TIMES} */
   clusterTimes?: ClusterTimes | undefined;
+  /** What is owed to CouchDB by databases of other tasks. @default nothing is */
+  rest?: Rest | undefined;
 }
 
 /** Somebody outside who waits for the end of what has begun. Every method returns at once and never throws. */
@@ -56,6 +59,7 @@ export interface Run extends RunContext {
   couchVersion: string;
   /** The nodes of CouchDB's cluster. */
   cluster: ClusterWatch;
+  rest: Rest;
   /** What every further database would meet as well; they are reported as failed without being tried. */
   fatal: unknown;
 }

@@ -2,6 +2,7 @@
 import type { PathContext } from "../../archive/find.ts";
 import type { CouchClient } from "../../couchdb/client.ts";
 import type { Progress } from "../../observe.ts";
+import type { RestorePosition } from "./position.ts";
 
 /** What a restore works with. */
 export interface RestoreContext extends PathContext {
@@ -15,6 +16,8 @@ export interface RestoreContext extends PathContext {
   now: () => Date;
   /** Is called when the database is there, before the first document is written to it. */
   onReady?: (() => Promise<void>) | undefined;
+  /** Is told how far it has come, for who calls again and goes on. */
+  onPosition?: ((position: RestorePosition) => void) | undefined;
 }
 
 /** What is to be restored, and how. */
@@ -42,6 +45,8 @@ export interface RestoreRequest {
   designs?: boolean | undefined;
   /** Requests in flight. @default 4 */
   parallel?: number | undefined;
+  /** So many chunks are written already, by a call that told its position; these are not sent again. @default 0 */
+  chunksWritten?: number | undefined;
 }
 
 /** A restore that has begun: its log names the database, its signal is aborted by `stop`, too. */

@@ -17,6 +17,7 @@ import type { Log, Progress } from "../../observe.ts";
 import { forEachParallel, loadAhead } from "../../parallel.ts";
 import { type Batch, BatchBuilder } from "./batch.ts";
 import type { Delta } from "./delta.ts";
+import { type ChunkOnItsWay, PositionKeeper, type RestorePosition } from "./position.ts";
 import { HeldDesigns, isDesign } from "./designs.ts";
 import { WITHOUT_ID } from "./preview.ts";
 import type { Written } from "./report.ts";
@@ -43,6 +44,15 @@ export interface DocumentRestoreOptions {
   isWanted?: ((id: string) => boolean) | undefined;
   /** Tells what a database that holds documents has already. @default everything is sent */
   delta?: Delta | undefined;
+  /** So many chunks, in the order of their reading, are written already: they are read, and not sent. @default 0 */
+  chunksWritten?: number | undefined;
+  /** Is told how far it has come. */
+  onPosition?: ((position: RestorePosition) => void) | undefined;
+}
+
+/** A batch, and the chunk that it is of; none for design documents, which come at the end. */
+interface BatchOfChunk extends Batch {
+  chunk?: ChunkOnItsWay | undefined;
 }
 
 /** A chunk, and its contents unless they are damaged. */
@@ -59,6 +69,7 @@ export class DocumentRestore {
   readonly #context: DocumentRestoreContext;
   readonly #options: DocumentRestoreOptions;
   readonly #later: LaterStates;
+  readonly #position: PositionKeeper;
   readonly #designs = new HeldDesigns();
   /** Bodies that are sent and can be filled again. */
   readonly #bodies: RequestBody[] = [];
@@ -80,6 +91,7 @@ export class DocumentRestore {
     this.#later = new LaterStates(archive.chunks);
     this.#context = context;
     this.#options = options;
+    this.#position = new PositionKeeper(options.onPosition ?? (() => {}));
   }
 
   /**
@@ -115,33 +127,44 @@ export class DocumentRestore {
     };
   }
 
-  async #writeAll(batches: (signal: AbortSignal) => AsyncIterable<Batch>): Promise<void> {
+  async #writeAll(batches: (signal: AbortSignal) => AsyncIterable<BatchOfChunk>): Promise<void> {
     const { writer, progress, signal } = this.#context;
-    const write = async ({ body, documents }: Batch, signal: AbortSignal) => {
+    const write = async ({ body, documents, chunk }: BatchOfChunk, signal: AbortSignal) => {
       const { delta } = this.#options;
       const lacking = delta === undefined ? body : await delta.lackingOf(body, { signal });
       if (lacking.count > 0) await writer.write(lacking, { signal });
       await delta?.noteNewer(body, { signal });
       progress.advanced({ documents, bytes: body.documentBytes });
       this.#bodies.push(body);
+      this.#position.written(chunk, { isSent: lacking.count > 0 });
     };
     await forEachParallel(batches, write, { limit: this.#options.parallel, signal });
   }
 
-  async *#batches(signal: AbortSignal): AsyncGenerator<Batch> {
+  async *#batches(signal: AbortSignal): AsyncGenerator<BatchOfChunk> {
+    let isWritten = this.#options.chunksWritten ?? 0;
     for await (const { chunk, checked } of this.#openAll(this.#later.chunks, signal)) {
-      if (checked === undefined) continue;
-      try {
+      const onItsWay = this.#position.begin();
+      // What is written is read all the same: for its design documents, and for what it hides in lower chunks.
+      const isSent = isWritten-- <= 0;
+      if (checked !== undefined) {
         const holdDesigns = (document: AnyDocument) => {
           if (isDesign(document)) this.#designs.add(document, chunk);
-          return !isDesign(document);
+          return isSent && !isDesign(document);
         };
-        // Only now, when all that was above it has been read, is it known what to pass over.
-        yield* this.#batchesOf(checked, holdDesigns, { ...this.#readOptions(chunk), signal });
-        this.#count(chunk, checked);
-      } catch (error) {
-        this.#leaveOut(chunk, error);
+        try {
+          // Only now, when all that was above it has been read, is it known what to pass over.
+          const batches = this.#batchesOf(checked, holdDesigns, { ...this.#readOptions(chunk), signal });
+          for await (const batch of batches) {
+            onItsWay.batches++;
+            yield { ...batch, chunk: onItsWay };
+          }
+          this.#count(chunk, checked);
+        } catch (error) {
+          this.#leaveOut(chunk, error);
+        }
       }
+      this.#position.end(onItsWay);
     }
   }
 
@@ -152,7 +175,7 @@ export class DocumentRestore {
     return { onRow, passOver: (id) => passOver?.(id) === true || !isWanted(id) };
   }
 
-  async *#designBatches(signal: AbortSignal): AsyncGenerator<Batch> {
+  async *#designBatches(signal: AbortSignal): AsyncGenerator<BatchOfChunk> {
     const held = new BatchBuilder(this.#bodies);
     for (const document of this.#designs.documents) yield* held.add(document);
     yield* held.close();
@@ -221,6 +244,7 @@ export class DocumentRestore {
       return counted(stream);
     };
     await writer.writeStream(open, { id, rev, revisions: hasRevision ? "kept" : "new" }, { signal });
+    this.#position.written(undefined, { isSent: true });
     progress.advanced({ documents: 1, bytes });
   }
 

@@ -54,13 +54,15 @@ export interface FleetRequest extends Omit<RestoreRequest, "database" | "path"> 
 }
 
 /** A database on its way. */
-interface Target extends BackupOfMoment {
+export interface Target extends BackupOfMoment {
   /** The decoded name to restore to. */
   to: string;
   /** What an earlier restore has noted there. */
   note: RestoreNote | undefined;
   /** Documents that it holds now. */
   documents: number;
+  /** Marks of deleted ones that it holds now. */
+  deleted: number;
 }
 
 /**
@@ -74,15 +76,7 @@ export async function restoreFleet(context: FleetContext, request: FleetRequest)
   const startedAt = now();
   const signal = eitherSignal(context);
   const notAfter = readMoment(request.path);
-  const isWanted = readFilter(request);
-  const selections = await lastSelections(context.repository, { notAfter, signal });
-  const found = await Array.fromAsync(
-    backupsOfMoment(context.repository, { notAfter, isWanted, log, now, signal }),
-  );
-  if (found.length === 0) throw nothingFound(context, request, request.match);
-  const unmet = unmetPatterns(request, found);
-  if (unmet.length > 0) throw nothingFound(context, request, unmet);
-  const { kept, leftOut } = sortOut(found, { selections, isWanted, gone: request.gone === true });
+  const { kept, leftOut } = await findFleet({ ...context, signal }, request, { notAfter });
   const targets = await examineTargets({ ...context, signal }, kept, request);
   progress.runStarted({ action: "restore", databases: targets.length });
   const outcomes = new Map<string, FleetDatabase>();
@@ -97,8 +91,6 @@ export async function restoreFleet(context: FleetContext, request: FleetRequest)
   }
   const databases = targets.flatMap(({ to }) => outcomes.get(to) ?? []);
   const isMissing = leftOut.some(({ is_missing }) => is_missing);
-  const isThere = ({ status, fewer }: FleetDatabase) =>
-    status === "restored" || (status === "already" && fewer === undefined);
   const report: FleetReport = {
     ok: databases.every(isThere) && !isMissing,
     moment: notAfter?.toISOString() ?? null,
@@ -114,8 +106,38 @@ export async function restoreFleet(context: FleetContext, request: FleetRequest)
   return report;
 }
 
-/** @throws UsageError when it is neither `latest` nor a moment. */
-function readMoment(path: string): Date | undefined {
+/**
+ * Finds the backups of a moment that are asked for.
+ *
+ * @param where.isPart Which databases are looked at, where they are not all of them: no pattern then need be met.
+ * @returns What is to be restored, and what is not, by the names of the databases.
+ * @throws ArchiveError when nothing is found, or nothing for a pattern.
+ */
+export async function findFleet(
+  context: FleetContext,
+  request: FleetRequest,
+  { notAfter, isPart }: { notAfter: Date | undefined; isPart?: ((database: string) => boolean) | undefined },
+): Promise<{ kept: BackupOfMoment[]; leftOut: LeftOut[] }> {
+  const { log, now, repository, signal } = context;
+  const matches = readFilter(request);
+  const isWanted = (database: string) => isPart?.(database) !== false && matches(database);
+  const selections = await lastSelections(repository, { notAfter, signal });
+  const found = await Array.fromAsync(backupsOfMoment(repository, { notAfter, isWanted, log, now, signal }));
+  if (isPart === undefined) {
+    if (found.length === 0) throw nothingFound(context, request, request.match);
+    const unmet = unmetPatterns(request, found);
+    if (unmet.length > 0) throw nothingFound(context, request, unmet);
+  }
+  return sortOut(found, { selections, isWanted, gone: request.gone === true });
+}
+
+/** Whether all of a database is there. */
+export function isThere({ status, fewer }: FleetDatabase): boolean {
+  return status === "restored" || (status === "already" && fewer === undefined);
+}
+
+/** What a path means; undefined for the newest of all. @throws UsageError when it is neither `latest` nor a moment. */
+export function readMoment(path: string): Date | undefined {
   if (path === "latest") return undefined;
   const moment = parseInstant(path);
   if (moment !== undefined) return moment;
@@ -172,13 +194,12 @@ function sortOut(
   return { kept, leftOut: leftOut.sort((a, b) => a.database < b.database ? -1 : 1) };
 }
 
-/** Works out every target, and refuses all when one is not as it must be. */
-async function examineTargets(
+/** Works out every target, and refuses all when one is not as it must be. @throws UsageError that names what is not. */
+export async function examineTargets(
   context: FleetContext,
   found: readonly BackupOfMoment[],
   request: FleetRequest,
 ): Promise<Target[]> {
-  const { couch, signal } = context;
   const rename = readRenames(request.map ?? []);
   const problems: string[] = [];
   const sources = new Map<string, string[]>();
@@ -192,27 +213,43 @@ async function examineTargets(
     problems.push(`--map "${text}" matches none of them`);
   }
   if (problems.length > 0) throw refuse(problems, "Nothing was written: correct --map");
-  const counts = await couch.documentCounts([...sources.keys()], { signal });
-  const look = async (one: BackupOfMoment, signal: AbortSignal): Promise<Target> => {
-    const to = rename(one.database);
-    const { documents = 0, deleted = 0 } = counts.get(to) ?? {};
-    // CouchDB puts a design document of its own into a new _users.
-    const isFilled = documents + deleted > (to === "_users" ? 1 : 0);
-    const note = isFilled ? await readRestoreNote(couch, to, { signal }) : undefined;
-    if (isFilled && !isOurs(note, one) && request.intoExisting !== true) {
+  const targets = await lookAtTargets(context, found, request);
+  for (const target of targets) {
+    const { to, documents, deleted } = target;
+    if (isFilled(target) && !isOurs(target) && request.intoExisting !== true) {
       problems.push(`"${to}" holds ${counted(documents, "document")} and the marks of ${deleted} deleted ones`);
     }
-    return { ...one, to, note, documents };
-  };
-  const targets = await Array.fromAsync(loadAhead(found, look, { limit: TARGETS_AT_ONCE, signal }));
+  }
   if (problems.length > 0) {
     throw refuse(problems, "Nothing was written: restore under other names (--map), or add --into-existing");
   }
   return targets;
 }
 
+/** Looks what the targets hold, and what earlier restores have noted there. */
+export async function lookAtTargets(
+  { couch, signal }: FleetContext,
+  found: readonly BackupOfMoment[],
+  { map = [] }: FleetRequest,
+): Promise<Target[]> {
+  const rename = readRenames(map);
+  const counts = await couch.documentCounts(found.map(({ database }) => rename(database)), { signal });
+  const look = async (one: BackupOfMoment, signal: AbortSignal): Promise<Target> => {
+    const to = rename(one.database);
+    const { documents = 0, deleted = 0 } = counts.get(to) ?? {};
+    const target = { ...one, to, note: undefined, documents, deleted };
+    return isFilled(target) ? { ...target, note: await readRestoreNote(couch, to, { signal }) } : target;
+  };
+  return await Array.fromAsync(loadAhead(found, look, { limit: TARGETS_AT_ONCE, signal }));
+}
+
+function isFilled({ to, documents, deleted }: Target): boolean {
+  // CouchDB puts a design document of its own into a new _users.
+  return documents + deleted > (to === "_users" ? 1 : 0);
+}
+
 /** Whether what lies in a target was put there by a restore of this very backup. */
-function isOurs(note: RestoreNote | undefined, { point }: BackupOfMoment): boolean {
+export function isOurs({ note, point }: Target): boolean {
   return note !== undefined && note.run === point.manifest.run && note.database === point.manifest.database;
 }
 
@@ -223,45 +260,69 @@ function refuse(problems: readonly string[], hint: string): UsageError {
 }
 
 async function restoreOne(context: FleetContext, target: Target, request: FleetRequest): Promise<FleetDatabase> {
-  const { couch, log, now, repository, signal } = context;
-  const { database: source, to, point, note, documents } = target;
-  const outcome = { source, database: to, finished_at: point.finishedAt.toISOString() };
-  const isBegun = isOurs(note, target);
-  if (isBegun && note?.done === true && request.intoExisting !== true) {
-    const { documents: restored = 0, at } = note;
-    if (documents >= restored) return { ...outcome, status: "already" };
-    // It was emptied again behind that restore: "restored before" alone would be believed.
-    const fewer = { restored, restored_at: at, there: documents };
-    log.error("database was restored before, and has fewer documents now", { database: to, ...fewer });
-    return { ...outcome, status: "already", fewer };
-  }
-  const { run, database } = point.manifest;
-  const store = (done: boolean, live?: number) =>
-    storeRestoreNote(couch, to, { run, database, done, at: now().toISOString(), documents: live }, { signal });
+  const { log, signal } = context;
   try {
-    const onReady = () => store(false);
-    const report = await restore({ ...context, progress: withinRun(context.progress), onReady }, {
-      ...request,
-      database: encodeDatabase(to),
-      path: repository.locate(joinKey(point.folder, point.name)),
-      intoExisting: request.intoExisting === true || isBegun,
-    });
-    // Beside documents of others deletions may win: how many there must be is then not known.
-    const live = request.intoExisting === true ? undefined : report.documents - report.deleted;
-    if (request.dryRun !== true && report.ok) await store(true, live);
-    return { ...outcome, status: report.ok ? "restored" : "incomplete", report };
+    return await restoreTarget(context, target, request);
   } catch (error) {
     signal.throwIfAborted();
     const hint = hintOf(error);
-    log.error("database is not restored", { database: to, error: describeError(error), hint });
+    log.error("database is not restored", { database: target.to, error: describeError(error), hint });
     return {
-      ...outcome,
+      ...addressOf(target),
       status: "failed",
       error: describeError(error),
       ...hint === undefined ? {} : { hint },
       exit_code: exitCodeOf(error),
     };
   }
+}
+
+function addressOf(
+  { database: source, to, point }: Target,
+): Pick<FleetDatabase, "source" | "database" | "finished_at"> {
+  return { source, database: to, finished_at: point.finishedAt.toISOString() };
+}
+
+/** What an earlier restore has brought back; undefined where it has not, or all is to be written again. */
+export function restoredBefore(target: Target, request: FleetRequest): FleetDatabase | undefined {
+  const { note, documents: there } = target;
+  if (!isOurs(target) || note?.done !== true || request.intoExisting === true) return undefined;
+  const { documents: restored = 0, at } = note;
+  const outcome: FleetDatabase = { ...addressOf(target), status: "already" };
+  // Where it was emptied again behind that restore, "restored before" alone would be believed.
+  return there >= restored ? outcome : { ...outcome, fewer: { restored, restored_at: at, there } };
+}
+
+/** Restores one database, unless an earlier restore has. @throws As `restore` does. */
+export async function restoreTarget(
+  context: FleetContext,
+  target: Target,
+  request: FleetRequest,
+): Promise<FleetDatabase> {
+  const { couch, log, now, repository, signal } = context;
+  const { to, point } = target;
+  const before = restoredBefore(target, request);
+  if (before !== undefined) {
+    const { fewer } = before;
+    if (fewer !== undefined) {
+      log.error("database was restored before, and has fewer documents now", { database: to, ...fewer });
+    }
+    return before;
+  }
+  const { run, database } = point.manifest;
+  const store = (done: boolean, live?: number) =>
+    storeRestoreNote(couch, to, { run, database, done, at: now().toISOString(), documents: live }, { signal });
+  const onReady = () => store(false);
+  const report = await restore({ ...context, progress: withinRun(context.progress), onReady }, {
+    ...request,
+    database: encodeDatabase(to),
+    path: repository.locate(joinKey(point.folder, point.name)),
+    intoExisting: request.intoExisting === true || isOurs(target),
+  });
+  // Beside documents of others deletions may win: how many there must be is then not known.
+  const live = request.intoExisting === true ? undefined : report.documents - report.deleted;
+  if (request.dryRun !== true && report.ok) await store(true, live);
+  return { ...addressOf(target), status: report.ok ? "restored" : "incomplete", report };
 }
 
 /** Patterns of --match that nothing is restored for: others that match would hide a slip of the pen. */

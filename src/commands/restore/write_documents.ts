@@ -15,14 +15,15 @@ const DEFAULT_PARALLEL = 4;
 export async function writeDocuments(
   context: BegunRestore,
   archive: Archive,
-  { isNew, salvage = false, parallel = DEFAULT_PARALLEL, isWanted, delta }:
-    & Pick<RestoreRequest, "salvage" | "parallel">
+  { isNew, salvage = false, parallel = DEFAULT_PARALLEL, isWanted, delta, chunksWritten }:
+    & Pick<RestoreRequest, "salvage" | "parallel" | "chunksWritten">
     & { isNew: boolean }
     & Pick<DocumentRestoreOptions, "isWanted" | "delta">,
 ): Promise<Written> {
-  const { couch, database, log, progress } = context;
+  const { couch, database, log, progress, onPosition } = context;
   const writer = new DocumentWriter(couch, database, { log, isNew });
-  const documents = new DocumentRestore(archive, { ...context, writer }, { salvage, parallel, isWanted, delta });
+  const options = { salvage, parallel, isWanted, delta, chunksWritten, onPosition };
+  const documents = new DocumentRestore(archive, { ...context, writer }, options);
   progress.databaseStarted({ database, documents: archive.documents });
   try {
     await documents.restoreDocuments();

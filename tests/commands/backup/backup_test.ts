@@ -21,6 +21,7 @@ import { seedHardDatabase } from "../../hard_database.ts";
 import { compareLeafRevisions, readAllLeafRevisions } from "../../leaf_revisions.ts";
 import { filesOf, leafRevisionsOf, manifestOf, readBackup } from "../../read_archive.ts";
 import { gunzipSync } from "node:zlib";
+import { PROGRAM_NAME, VERSION } from "../../../src/version.ts";
 
 const NEVER = new AbortController().signal;
 
@@ -180,7 +181,7 @@ Deno.test("backup() writes a manifest that says all of the database that its doc
   const until = (await couchOk(fake, "GET /a%2Fb/_changes?limit=4999&since=0")).json.last_seq;
   assertEquals(rest, {
     format: 2,
-    program: { name: "couchdb-backup", version: "0.1.0" },
+    program: { name: PROGRAM_NAME, version: VERSION },
     run: "run 1",
     task: "weekly",
     database: "a/b",

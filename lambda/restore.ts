@@ -1,0 +1,116 @@
+/**
+ * What the Lambda function does with the events that restore: all in one call, or as the state machine that restores asks for
+ * it, a plan, rounds, a summary. In: an event and a session. Out: the answer. Nothing is written to the store.
+ */
+import type { FleetContext, FleetRequest } from "../src/commands/restore/fleet.ts";
+import { planFleet, restoreRound, summariseFleet } from "../src/commands/restore/fleet_rounds.ts";
+import { isThere } from "../src/commands/restore/fleet.ts";
+import type { LeftOut } from "../src/commands/restore/fleet_report.ts";
+import { counted } from "../src/counts.ts";
+import { EXIT, ProgramError } from "../src/errors.ts";
+import type { Session } from "../src/session/session.ts";
+import type {
+  RestoreEvent,
+  RestorePlanEvent,
+  RestorePlanResult,
+  RestoreRoundEvent,
+  RestoreRoundResult,
+  RestoreSummaryEvent,
+  RestoreSummaryResult,
+} from "./events.ts";
+
+/** Not everything that was to be restored is there. */
+export class NotRestoredError extends ProgramError {
+  override readonly exitCode: number = EXIT.partial;
+}
+
+/** Databases at the same time where nobody says how many. */
+const DEFAULT_DATABASES = 4;
+/** How many names a message has; the log has more. */
+const NAMES_IN_MESSAGE = 10;
+
+/** Finds out what an execution has to restore, and that it may. */
+export async function planRestore(session: Session, { request }: RestorePlanEvent): Promise<RestorePlanResult> {
+  const plan = await planFleet(await contextOf(session), requestOf(request));
+  for (const { database, reason } of plan.leftOut) {
+    session.surroundings.log.warn("database is left out", { database, reason });
+  }
+  return {
+    moment: plan.moment.toISOString(),
+    started: plan.startedAt.toISOString(),
+    databases: plan.databases,
+    stretches: plan.stretches,
+    concurrency: request.parallel ?? DEFAULT_DATABASES,
+  };
+}
+
+/** Restores some databases, as far as the time lets it. */
+export async function restoreStretch(
+  session: Session,
+  { request, moment, stretch, cursor }: RestoreRoundEvent,
+): Promise<RestoreRoundResult> {
+  const round = await restoreRound(await contextOf(session), requestOf(request), { moment, stretch, cursor });
+  return { ...round };
+}
+
+/** Says how an execution came out. */
+export async function summariseRestore(
+  session: Session,
+  { request, moment, started, map }: RestoreSummaryEvent,
+): Promise<RestoreSummaryResult> {
+  const at = { moment, startedAt: started };
+  const { databases, failed, leftOut } = await summariseFleet(await contextOf(session), requestOf(request), at);
+  const [first] = Array.isArray(map) ? map.flatMap(({ error }) => error ?? []) : [map.Cause ?? map.Error];
+  return summaryOf({ databases, failed, leftOut, moment: moment.toISOString(), first });
+}
+
+/**
+ * Restores all in this call.
+ *
+ * @throws NotRestoredError when not all is there.
+ */
+export async function restoreAtOnce(session: Session, event: RestoreEvent): Promise<RestoreSummaryResult> {
+  const request = { ...requestOf(event), databasesAtOnce: event.parallel };
+  const { databases, left_out, moment } = await session.restoreAll(request);
+  const broken = databases.filter((one) => !isThere(one));
+  const first = broken.flatMap(({ database, error }) => error === undefined ? [] : `"${database}": ${error}`)[0];
+  const failed = broken.map(({ database }) => database);
+  const summary = summaryOf({ databases: databases.length, failed, leftOut: left_out, moment, first });
+  if (!summary.ok) throw new NotRestoredError(summary.message, { hint: "The log has the causes" });
+  return summary;
+}
+
+async function contextOf(session: Session): Promise<FleetContext> {
+  return { ...await session.context(), openStore: (bucket: string) => session.openStore(bucket) };
+}
+
+function requestOf({ path, match, exclude, map, gone, into_existing, salvage }: RestoreEvent): FleetRequest {
+  return { path, match, exclude, map, gone, intoExisting: into_existing, salvage };
+}
+
+function summaryOf({ databases, failed, leftOut, moment, first }: {
+  databases: number;
+  failed: string[];
+  leftOut: LeftOut[];
+  moment: string | null;
+  /** The first cause that is known. */
+  first: string | undefined;
+}): RestoreSummaryResult {
+  const missing = leftOut.filter(({ is_missing }) => is_missing).map(({ database }) => database);
+  const ok = failed.length + missing.length === 0;
+  const parts = [
+    failed.length === 0
+      ? `${counted(databases, "database")} ${databases === 1 ? "is" : "are"} restored`
+      : `${failed.length} of ${counted(databases, "database")} are not restored: ${named(failed)}`,
+    missing.length === 0 ? [] : `${counted(missing.length, "database")} without a backup: ${named(missing)}`,
+    first === undefined || ok ? [] : first,
+    failed.length === 0 || moment === null ? [] : `the same with "path": "${moment}" goes on`,
+  ];
+  const counts = { databases, failed: failed.length, left_out: leftOut.length };
+  return { ok, ...counts, moment, message: parts.flat().join("; ") };
+}
+
+function named(names: readonly string[]): string {
+  const more = names.length > NAMES_IN_MESSAGE ? ` and ${names.length - NAMES_IN_MESSAGE} more` : "";
+  return names.slice(0, NAMES_IN_MESSAGE).join(", ") + more;
+}

@@ -1,0 +1,260 @@
+/**
+ * A whole restore cut into rounds, for somebody who calls again and again because no call may take long, as the state
+ * machine of a Lambda does: a plan, then rounds of each stretch of databases until it is done, then a summary. In: what is to
+ * be restored, and which step is asked for. Out: what the step found, to be handed to the next one. Nothing is written but
+ * to CouchDB: a note in each target says what is done, and the summary goes by these notes.
+ */
+import type { BackupOfMoment } from "../../archive/moment.ts";
+import { CouchError, describeError, hintOf, isFatalForRun, isTransient, UsageError } from "../../errors.ts";
+import { eitherSignal } from "../../parallel.ts";
+import {
+  examineTargets,
+  findFleet,
+  type FleetContext,
+  type FleetRequest,
+  isOurs,
+  isThere,
+  lookAtTargets,
+  readMoment,
+  restoredBefore,
+  restoreTarget,
+  type Target,
+} from "./fleet.ts";
+import type { FleetDatabase, LeftOut } from "./fleet_report.ts";
+import type { RestorePosition } from "./position.ts";
+import type { RestoreReport } from "./report.ts";
+
+/** So many stretches at most: the plan is handed from step to step, and a state may have 256 KiB. */
+const MOST_STRETCHES = 200;
+/** An error is cut to so many characters, for the same reason. */
+const ERROR_LENGTH = 400;
+
+/** The databases from one name to another, both of them included, in the order of their names. */
+export interface Stretch {
+  /** Decoded, as all names here. */
+  from: string;
+  to: string;
+}
+
+/** What a plan has found. */
+export interface FleetPlan {
+  /** The moment whose backups are restored: that of the newest one, where `latest` is asked for. */
+  moment: Date;
+  /** When the plan was made. */
+  startedAt: Date;
+  databases: number;
+  stretches: Stretch[];
+  leftOut: LeftOut[];
+}
+
+/** How far a round has brought a stretch. */
+export interface FleetRound {
+  /**
+   * `unfinished`: there was no time for more, and the next round goes on. `refused`: what was met would be met by every
+   * other database, too.
+   */
+  status: "finished" | "unfinished" | "refused";
+  /** For the next round; null when there need be none. */
+  cursor: string | null;
+  /** Databases of the stretch that are not restored, until now. */
+  failed: number;
+  /** Why the first of them is not, and its name; null where none has failed. */
+  error: string | null;
+}
+
+/** How a whole restore came out. */
+export interface FleetSummary {
+  databases: number;
+  /** Those that are not there in full. */
+  failed: string[];
+  leftOut: LeftOut[];
+}
+
+/** What one round tells the next. */
+interface Cursor {
+  /** The last database that is done, as far as it can be. */
+  done: string | null;
+  /** Chunks of the next one that are written. */
+  chunks: number;
+  failed: number;
+  error: string | null;
+}
+
+/**
+ * Finds out what there is to do. Every target is looked at.
+ *
+ * @throws UsageError when a target is not as it must be; ArchiveError when there is no backup; CouchError and StoreError.
+ */
+export async function planFleet(context: FleetContext, request: FleetRequest): Promise<FleetPlan> {
+  const startedAt = context.now();
+  const wanted = readMoment(request.path);
+  const looking = { ...context, signal: eitherSignal(context) };
+  const { kept, leftOut } = await findFleet(looking, request, { notAfter: wanted });
+  await examineTargets(looking, kept, request);
+  const names = kept.map(({ database }) => database);
+  const size = Math.ceil(names.length / MOST_STRETCHES);
+  const stretches = names.flatMap((from, index) =>
+    index % size === 0 ? { from, to: names[Math.min(index + size, names.length) - 1]! } : []
+  );
+  // A backup that becomes complete meanwhile must not change what `latest` means in the middle.
+  const newest = kept.reduce((latest, { point }) => Math.max(latest, point.finishedAt.getTime()), 0);
+  const moment = wanted ?? (newest === 0 ? startedAt : new Date(newest));
+  return { moment, startedAt, databases: names.length, stretches, leftOut };
+}
+
+/**
+ * Restores the databases of a stretch, one after the other, as far as the context's signals let it.
+ *
+ * @param at.cursor What the round before returned, "" for the first.
+ * @throws What may heal by itself: the same round can be tried again.
+ */
+export async function restoreRound(
+  context: FleetContext,
+  request: FleetRequest,
+  at: { moment: Date; stretch: Stretch; cursor: string },
+): Promise<FleetRound> {
+  const { log, signal } = context;
+  const either = eitherSignal(context);
+  const cursor = readCursor(at.cursor);
+  const before = { ...cursor };
+  let position: RestorePosition = { chunks: 0, requests: 0 };
+  let current: Target | undefined;
+  const follow = { ...context, signal: either, onPosition: (told: RestorePosition) => void (position = told) };
+  const finish = (database: string, problem?: string) => {
+    cursor.done = database;
+    cursor.chunks = 0;
+    if (problem === undefined) return;
+    cursor.failed++;
+    cursor.error ??= `"${database}": ${problem}`.slice(0, ERROR_LENGTH);
+  };
+  try {
+    const targets = await targetsOf(follow, request, at, cursor.done);
+    for (current of targets) {
+      either.throwIfAborted();
+      position = { chunks: 0, requests: 0 };
+      const chunksWritten = isOurs(current) && current.note?.done === false ? cursor.chunks : 0;
+      try {
+        mustBeFree(current, request);
+        const outcome = await restoreTarget(follow, current, { ...request, chunksWritten, noViews: true });
+        finish(current.database, isThere(outcome) ? undefined : describeOutcome(outcome));
+      } catch (error) {
+        either.throwIfAborted();
+        if (isFatalForRun(error)) {
+          finish(current.database, describeError(error));
+          return { status: "refused", cursor: null, failed: cursor.failed, error: cursor.error };
+        }
+        await mayHeal(context, error);
+        log.error("database is not restored", {
+          database: current.to,
+          error: describeError(error),
+          hint: hintOf(error),
+        });
+        finish(current.database, describeError(error));
+      }
+    }
+  } catch (error) {
+    // The signal of the call itself leaves no time to look at anything.
+    if (!either.aborted) throw error;
+    signal.throwIfAborted();
+    cursor.chunks = Math.max(cursor.done === before.done ? cursor.chunks : 0, position.chunks);
+    const isFurther = cursor.done !== before.done || cursor.chunks > before.chunks || position.requests > 0;
+    if (!isFurther) {
+      // What was silent all the time is CouchDB or the store, and may be there again.
+      const { trouble } = context.couch;
+      if (trouble !== undefined) throw trouble.error;
+      if (current === undefined) throw error;
+      finish(current.database, "Cannot bring any document back within the time of one call");
+      log.error("database is not restored", { database: current.to, error: cursor.error });
+    }
+    return { status: "unfinished", cursor: JSON.stringify(cursor), failed: cursor.failed, error: cursor.error };
+  }
+  return { status: "finished", cursor: null, failed: cursor.failed, error: cursor.error };
+}
+
+/**
+ * Says how it came out, by the notes in the targets and not by what rounds have said: one may have died with its answer.
+ *
+ * @throws ArchiveError, CouchError and StoreError.
+ */
+export async function summariseFleet(
+  context: FleetContext,
+  request: FleetRequest,
+  { moment, startedAt }: { moment: Date; startedAt: Date },
+): Promise<FleetSummary> {
+  const looking = { ...context, signal: eitherSignal(context) };
+  const { kept, leftOut } = await findFleet(looking, request, { notAfter: moment });
+  const targets = await lookAtTargets(looking, kept, request);
+  const isRestored = (target: Target) => {
+    const before = restoredBefore(target, { ...request, intoExisting: false });
+    // Beside documents of others it is written again each time, and an earlier note says nothing of this time.
+    const isOfNow = request.intoExisting !== true || Date.parse(target.note?.at ?? "") >= startedAt.getTime();
+    return before !== undefined && isThere(before) && isOfNow;
+  };
+  const failed = targets.filter((target) => !isRestored(target)).map(({ to }) => to);
+  const facts = { databases: targets.length, failed: failed.length, leftOut: leftOut.length };
+  if (failed.length === 0) context.log.info("all databases are restored", facts);
+  else context.log.error("not all databases are restored", { ...facts, names: failed.slice(0, 1000) });
+  return { databases: targets.length, failed, leftOut };
+}
+
+async function targetsOf(
+  context: FleetContext,
+  request: FleetRequest,
+  { moment, stretch: { from, to } }: { moment: Date; stretch: Stretch },
+  done: string | null,
+): Promise<Target[]> {
+  const isPart = (database: string) => database >= from && database <= to && (done === null || database > done);
+  const { kept }: { kept: BackupOfMoment[] } = await findFleet(context, request, { notAfter: moment, isPart });
+  return await lookAtTargets(context, kept, request);
+}
+
+/** Somebody may have written to a target since the plan was made. */
+function mustBeFree(target: Target, { intoExisting }: FleetRequest): void {
+  const { to, documents, deleted } = target;
+  if (intoExisting === true || isOurs(target) || documents + deleted <= (to === "_users" ? 1 : 0)) return;
+  throw new UsageError(`Cannot restore into "${to}": somebody else has written to it since the restore began`);
+}
+
+/** @throws The error, where CouchDB or the store is away: what has failed is then no matter of one database. */
+async function mayHeal({ couch, signal }: FleetContext, error: unknown): Promise<void> {
+  if (!isTransient(error)) return;
+  if (!(error instanceof CouchError)) throw error;
+  try {
+    await couch.greet({ signal });
+  } catch {
+    throw error;
+  }
+}
+
+function describeOutcome({ fewer, report }: FleetDatabase): string {
+  if (fewer !== undefined) {
+    return `it had ${fewer.restored} documents when it was restored before, and has ${fewer.there} now`;
+  }
+  return report === undefined ? "it is not whole" : describeLoss(report);
+}
+
+function describeLoss({ failed_revisions, damaged, missing, unreadable, lacking, failed }: RestoreReport): string {
+  const [first] = failed;
+  const parts = [
+    failed_revisions === 0 ? [] : `${failed_revisions} revisions are refused, the first with ${first?.reason}`,
+    damaged.length === 0 ? [] : `${damaged.length} chunks are damaged`,
+    missing === 0 ? [] : `${missing} documents are missing`,
+    unreadable.length === 0 ? [] : `${unreadable.length} documents could not be read when it was saved`,
+    lacking.map(({ what }) => `${what} could not be set`),
+  ];
+  return parts.flat().join(", ");
+}
+
+function readCursor(text: string): Cursor {
+  const first: Cursor = { done: null, chunks: 0, failed: 0, error: null };
+  if (text === "") return first;
+  try {
+    const { done, chunks, failed, error } = JSON.parse(text);
+    const isRight = [done, error].every((one) => one === null || typeof one === "string") &&
+      [chunks, failed].every((one) => Number.isSafeInteger(one) && one >= 0);
+    if (isRight) return { done, chunks, failed, error };
+  } catch {
+    // Said below.
+  }
+  throw new UsageError(`Cannot go on from the cursor "${text}": it is none that a round has answered`);
+}

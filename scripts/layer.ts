@@ -7,15 +7,19 @@ import { parseArgs } from "node:util";
 import { build, BuildError, run, say, writeArtifact } from "./artifact.ts";
 import { bundle } from "./bundle.ts";
 import { compile } from "./compile.ts";
+import { DENO_VERSION } from "./deno_version.ts";
 import { RUN_FLAGS } from "./run_flags.ts";
 import { writeZip, type ZipEntry } from "./zip.ts";
 
 const LAYER = "dist/layer";
-/** Deno for Lambda's arm64 machines, as npm has it. Another archive than the one with this digest is refused. */
+/** SHA-512 of Deno for Lambda's arm64 machines, as npm has it, by its version. Another archive is refused. */
+const DIGESTS: Record<string, string> = {
+  "2.9.6": "poqhoH9B3nYloigEMPT5t8HY+wBeiuea1An5Q7fqgJzP0SYmWsoS/oUnWO/pEiA4ofzIBy1Elt/in58xKtxEoQ==",
+};
 const DENO_PACKAGE = {
-  specifier: "@deno/linux-arm64-glibc@2.9.5",
-  archive: "deno-linux-arm64-glibc-2.9.5.tgz",
-  integrity: "IuYjsz9PGl7CJcNXMuN27KNDB8Q40brK3SG3l+TXMDVW61ZKwcn0fQHBHnXFiiygEwI8by/fKnASEluhZB1atw==",
+  specifier: `@deno/linux-arm64-glibc@${DENO_VERSION}`,
+  archive: `deno-linux-arm64-glibc-${DENO_VERSION}.tgz`,
+  integrity: DIGESTS[DENO_VERSION],
 };
 /** Lambda's limit for a function with its layers, unpacked. */
 const MAX_UNPACKED_BYTES = 250 * 1024 * 1024;

@@ -21,6 +21,7 @@ export interface Template {
   Conditions: Record<string, unknown>;
   Mappings: { Config: { Template: { Text: string } } };
   Resources: Record<string, Resource>;
+  Outputs: Record<string, { Value: unknown }>;
 }
 
 const FUNCTIONS = [

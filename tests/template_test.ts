@@ -2,7 +2,15 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import validateStates from "asl-validator";
 import { Repository } from "../src/archive/repository.ts";
 import { isRemote, parseConfig } from "../src/config/config.ts";
-import { type BackupResult, parseEvent, type PlanResult, type SummariseResult } from "../lambda/events.ts";
+import {
+  type BackupResult,
+  parseEvent,
+  type PlanResult,
+  type RestorePlanResult,
+  type RestoreRoundResult,
+  type RestoreSummaryResult,
+  type SummariseResult,
+} from "../lambda/events.ts";
 import { RunFolder } from "../src/archive/run_folder.ts";
 import { DirectoryStore } from "../src/store/directory/store.ts";
 import { readTemplate } from "./cloudformation.ts";
@@ -27,7 +35,7 @@ function allStates(states: Record<string, State>): [string, State][] {
 }
 
 // deno-lint-ignore no-explicit-any -- the tests change copies of it at will
-const definition = (): any => structuredClone(resources.StateMachine!.Properties.Definition);
+const definition = (machine = "StateMachine"): any => structuredClone(resources[machine]!.Properties.Definition);
 
 /** What stands between the state machine's paths, for a run with one database. */
 const INPUT: Record<string, unknown> = {
@@ -59,6 +67,33 @@ const ROUND: BackupResult = {
   error: null,
   unchanged: false,
 };
+const RESTORE_PLAN: RestorePlanResult = {
+  moment: "2026-01-03T18:20:00.000Z",
+  started: "2026-01-04T10:00:00.000Z",
+  databases: 1,
+  stretches: [{ from: "account/ab", to: "account/ab" }],
+  concurrency: 4,
+};
+const RESTORE_ROUND: RestoreRoundResult = { status: "finished", cursor: null, failed: 0, error: null };
+const RESTORE_SUMMARY: RestoreSummaryResult = {
+  ok: true,
+  databases: 1,
+  failed: 0,
+  left_out: 0,
+  moment: RESTORE_PLAN.moment,
+  message: "",
+};
+/** The same of the machine that restores. */
+const RESTORE_INPUT: Record<string, unknown> = {
+  "$$.Execution.Input": { action: "restore", path: "latest" },
+  "$.request": { action: "restore", path: "latest" },
+  "$.moment": RESTORE_PLAN.moment,
+  "$.stretch": RESTORE_PLAN.stretches[0],
+  "$.cursor": "",
+  "$.plan.moment": RESTORE_PLAN.moment,
+  "$.plan.started": RESTORE_PLAN.started,
+  "$.map": [{ failed: 0, error: null }],
+};
 const SUMMARY: SummariseResult = { ok: true, databases: 1, failed: 0, message: "", report: "s3://b/k" };
 
 Deno.test("template.yaml has no null, which CloudFormation refuses anywhere in a template", () => {
@@ -76,19 +111,28 @@ Deno.test("template.yaml has no null, which CloudFormation refuses anywhere in a
 
 Deno.test("template.yaml names no partition of AWS, and what its definitions have between braces is given to them", () => {
   const fixed: string[] = [];
-  const names: string[] = [];
+  const names: [string[], string[]] = [[], []];
   const walk = (value: unknown, path: string) => {
     if (typeof value === "string") {
       if (/\barn:aws[a-z-]*:/.test(value)) fixed.push(`${path}: ${value}`);
-      if (path.includes("Definition.")) { for (const [, name] of value.matchAll(/\$\{([^}]+)\}/g)) names.push(name!); }
+      const ofMachine = names[path.startsWith("Resources.RestoreMachine.") ? 1 : 0];
+      if (path.includes("Definition.")) {
+        for (const [, name] of value.matchAll(/\$\{([^}]+)\}/g)) ofMachine.push(name!);
+      }
     } else if (typeof value === "object" && value !== null) {
       for (const [key, one] of Object.entries(value)) walk(one, `${path}.${key}`);
     }
   };
   walk(resources, "Resources");
   assertEquals(fixed, []);
-  const { DefinitionSubstitutions } = resources.StateMachine!.Properties;
-  assertEquals([...new Set(names)].sort(), Object.keys(DefinitionSubstitutions).sort());
+  const substitutions = [resources.StateMachine, resources.RestoreMachine].map((machine) =>
+    machine!.Properties.DefinitionSubstitutions
+  );
+  for (const [index, given] of substitutions.entries()) {
+    assertEquals([...new Set(names[index])].sort(), Object.keys(given).sort());
+  }
+  const [DefinitionSubstitutions, ofRestore] = substitutions;
+  assertEquals(ofRestore.InvokeFunction, DefinitionSubstitutions.InvokeFunction);
   const integrations = { InvokeFunction: "lambda:invoke", GetObject: "s3:getObject", PutObject: "s3:putObject" };
   for (const [name, integration] of Object.entries(integrations)) {
     assertEquals(DefinitionSubstitutions[name], { "Fn::Sub": `arn:\${AWS::Partition}:states:::${integration}` });
@@ -112,37 +156,53 @@ Deno.test("template.yaml's state machine tries to plan and to summarise for hour
   }
 });
 
-Deno.test("template.yaml has a state machine that the validator of the States Language accepts", () => {
+Deno.test("template.yaml has state machines that the validator of the States Language accepts", () => {
   assertEquals(validateStates(definition()).errorsText(), "");
+  assertEquals(validateStates(definition("RestoreMachine")).errorsText(), "");
   const dangling = definition();
   dangling.States.Plan.Next = "Nowhere";
   assertMatch(validateStates(dangling).errorsText(), /Nowhere/);
 });
 
-Deno.test("template.yaml's state machine sends the function events that parseEvent() knows", () => {
-  const sent = allStates(definition().States).flatMap(([, { Parameters }]) =>
+/** The events of a machine, with `input` in place of its paths. */
+function eventsOf(machine: string, input: Record<string, unknown>): Record<string, unknown>[] {
+  const sent = allStates(definition(machine).States).flatMap(([, { Parameters }]) =>
     Parameters === undefined || !("Payload" in Parameters) ? [] : [Parameters.Payload]
   );
-  const events = sent.map((payload) =>
+  return sent.map((payload) =>
     Object.fromEntries(
       Object.entries(payload).map(([key, value]) => {
         if (!key.endsWith(".$")) return [key, value];
         const path = String(value);
-        assert(path in INPUT, `${key}: ${path} is no path of the machine`);
-        return [key.slice(0, -2), INPUT[path]];
+        assert(path in input, `${key}: ${path} is no path of the machine`);
+        return [key.slice(0, -2), input[path]];
       }),
     )
   );
-  assertEquals(events.map((event) => parseEvent(event).kind), ["plan", "backup", "summarise"]);
+}
+
+Deno.test("template.yaml's state machines send the functions events that parseEvent() knows", () => {
+  const kinds = (machine: string, input: Record<string, unknown>) =>
+    eventsOf(machine, input).map((event) => parseEvent(event).kind);
+  assertEquals(kinds("StateMachine", INPUT), ["plan", "backup", "summarise"]);
+  const expected = ["restorePlan", "restoreRound", "restoreSummary"];
+  assertEquals(kinds("RestoreMachine", RESTORE_INPUT), expected);
+  const brokenOff = { ...RESTORE_INPUT, "$.map": { Error: "RestoreRefused", Cause: "CouchDB answered 401" } };
+  assertEquals(kinds("RestoreMachine", brokenOff), expected);
 });
 
-Deno.test("template.yaml's state machine takes from an answer only fields that are always there", () => {
-  const answers: Record<string, object> = { Plan: PLAN, Backup: ROUND, Summarise: SUMMARY };
-  const selectors = allStates(definition().States).filter(([, state]) => state.ResultSelector !== undefined);
-  assertEquals(selectors.map(([name]) => name), Object.keys(answers));
-  for (const [name, state] of selectors) {
-    for (const path of Object.values(state.ResultSelector!)) {
-      assert(path.replace("$.Payload.", "") in answers[name]!, `${name}: ${path}`);
+Deno.test("template.yaml's state machines take from an answer only fields that are always there", () => {
+  const answers: Record<string, Record<string, object>> = {
+    StateMachine: { Plan: PLAN, Backup: ROUND, Summarise: SUMMARY },
+    RestoreMachine: { Plan: RESTORE_PLAN, Restore: RESTORE_ROUND, Summarise: RESTORE_SUMMARY },
+  };
+  for (const [machine, ofMachine] of Object.entries(answers)) {
+    const selectors = allStates(definition(machine).States).filter(([, state]) => state.ResultSelector !== undefined);
+    assertEquals(selectors.map(([name]) => name), Object.keys(ofMachine));
+    for (const [name, state] of selectors) {
+      for (const path of Object.values(state.ResultSelector!)) {
+        assert(path.replace("$.Payload.", "") in ofMachine[name]!, `${name}: ${path}`);
+      }
     }
   }
 });
@@ -284,14 +344,20 @@ Deno.test("template.yaml mails the cause of a run that fails, times out or is st
   assertEquals(template.Parameters.NotificationEmail!.Default, "");
 });
 
+/** These roles, and what restores where it is there. */
+function rolesOf(names: readonly string[]): unknown {
+  const roles = names.map((Ref) => ({ Ref }));
+  return { "Fn::If": ["Restores", [...roles, { Ref: "RestoreRole" }], roles] };
+}
+
 Deno.test("template.yaml bounds every role, and gives each key to whoever has to decrypt with it", () => {
   const roles = Object.entries(resources).filter(([, { Type }]) => Type === "AWS::IAM::Role");
-  assertEquals(roles.length, 3);
+  assertEquals(roles.length, 5);
   for (const [name, { Properties }] of roles) {
     assertEquals(Properties.PermissionsBoundary, given("HasBoundary", "PermissionsBoundaryArn"), name);
   }
   const functions = Object.values(resources).filter(({ Type }) => Type === "AWS::Lambda::Function");
-  assertEquals(functions.length, 2);
+  assertEquals(functions.length, 3);
   for (const { Properties } of functions) {
     assertEquals(Properties.KmsKeyArn, given("EnvironmentHasKey", "EnvironmentKmsKeyArn"));
   }
@@ -301,13 +367,13 @@ Deno.test("template.yaml bounds every role, and gives each key to whoever has to
     assertEquals([statement.Action, statement.Effect], ["kms:Decrypt", "Allow"]);
     return [Condition, Roles, statement.Resource];
   };
-  assertEquals(decrypting("SecretKeyMayBeUsed"), [
-    "SecretHasKey",
-    [{ Ref: "FunctionRole" }],
-    { Ref: "SecretKmsKeyArn" },
+  const own = rolesOf(["FunctionRole"]);
+  assertEquals(decrypting("SecretKeyMayBeUsed"), ["SecretHasKey", own, { Ref: "SecretKmsKeyArn" }]);
+  assertEquals(decrypting("EnvironmentKeyMayBeUsed"), [
+    "EnvironmentHasKey",
+    { "Fn::If": ["Expires", rolesOf(["FunctionRole", "ExpireRole"]), own] },
+    { Ref: "EnvironmentKmsKeyArn" },
   ]);
-  const both = { "Fn::If": ["Expires", [{ Ref: "FunctionRole" }, { Ref: "ExpireRole" }], [{ Ref: "FunctionRole" }]] };
-  assertEquals(decrypting("EnvironmentKeyMayBeUsed"), ["EnvironmentHasKey", both, { Ref: "EnvironmentKmsKeyArn" }]);
   assertEquals(
     resources.Function!.Properties.ReservedConcurrentExecutions,
     given("HasReservedConcurrency", "ReservedConcurrency"),
@@ -354,7 +420,8 @@ Deno.test("template.yaml takes the config from S3, else from a parameter, else f
       }],
     }],
   });
-  const both = { "Fn::If": ["Expires", [{ Ref: "FunctionRole" }, { Ref: "ExpireRole" }], [{ Ref: "FunctionRole" }]] };
+  const all = rolesOf(["FunctionRole", "ExpireRole"]);
+  const both = { "Fn::If": ["Expires", all, rolesOf(["FunctionRole"])] };
   const bucketAndKey = { BucketAndKey: { "Fn::Select": [1, { "Fn::Split": ["s3://", { Ref: "ConfigS3Url" }] }] } };
   const rights: [name: string, condition: string, action: string, resource: unknown][] = [
     ["ConfigMayBeRead", "ConfigIsInS3", "s3:GetObject", {
@@ -390,3 +457,49 @@ Deno.test("template.yaml gives the function the variables that an empty disk nee
 function functionVariables(): Record<string, string | Record<string, unknown>> {
   return resources.Function!.Properties.Environment.Variables;
 }
+
+Deno.test("template.yaml's function that restores reads the backups and writes none, has the same config, and is off", () => {
+  const { COUCHDB_BACKUP_CONFIG } = functionVariables();
+  const { Variables } = resources.RestoreFunction!.Properties.Environment;
+  assertEquals(Variables.COUCHDB_BACKUP_CONFIG, COUCHDB_BACKUP_CONFIG);
+  const elsewhere = (condition: string, there: string, here: string) => ({
+    "Fn::If": [condition, { Ref: there }, { Ref: here }],
+  });
+  assertEquals(Variables.COUCHDB_URL, elsewhere("RestoresElsewhere", "RestoreUrl", "CouchUrl"));
+  const secret = elsewhere("RestoreHasSecret", "RestorePasswordSecretArn", "PasswordSecretArn");
+  assertEquals(Variables.COUCHDB_PASSWORD_SECRET, secret);
+  const ofRole = (role: string) =>
+    Object.values(resources).flatMap(({ Type, Properties }) =>
+      Type === "AWS::IAM::Policy" && JSON.stringify(Properties.Roles).includes(`"${role}"`)
+        ? Properties.PolicyDocument.Statement.flatMap(({ Action }: { Action: string | string[] }) => Action)
+        : []
+    );
+  assertEquals(ofRole("RestoreRole").sort(), [
+    // Of the bucket's key, the environment's, the secret's and the config's.
+    ...Array(4).fill("kms:Decrypt"),
+    "logs:CreateLogStream",
+    "logs:PutLogEvents",
+    // Of the backups, and of the config.
+    ...Array(2).fill("s3:GetObject"),
+    "s3:ListBucket",
+    "secretsmanager:GetSecretValue",
+    "ssm:GetParameter",
+  ]);
+  assertEquals(ofRole("RestoreMachineRole"), ["lambda:InvokeFunction"]);
+  assertEquals(resources.RestoreMachineRights!.Properties.PolicyDocument.Statement[0].Resource, {
+    "Fn::GetAtt": ["RestoreFunction", "Arn"],
+  });
+  assertEquals(template.Parameters.Restore!.Default, "false");
+  for (const [name, { Condition }] of Object.entries(resources)) {
+    if (/^Restore/.test(name)) assertMatch(Condition ?? "none", /^Restore/);
+  }
+});
+
+Deno.test("docs/lambda.md deploys by way of a bucket, for CloudFormation takes 51,200 bytes from a command", async () => {
+  const { size } = await Deno.stat(new URL("../template.yaml", import.meta.url));
+  assert(size > 51_200, "it could do without");
+  const page = await Deno.readTextFile(new URL("../docs/lambda.md", import.meta.url));
+  const deploys = [...page.replaceAll("\\\n", "").matchAll(/^ *aws cloudformation deploy (.*)$/gm)];
+  assert(deploys.length > 0);
+  for (const [, options = ""] of deploys) assertStringIncludes(options, "--s3-bucket ");
+});

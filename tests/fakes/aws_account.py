@@ -98,10 +98,11 @@ def quicken(pace):
     retrier_decl.time = types.SimpleNamespace(sleep=lambda seconds: pause(seconds / pace))
 
 
-def create_machine(template, resources, parameters, pace):
-    """The stack's state machine, made a second time: moto's stacks take no `Definition`, only text."""
-    properties = yaml_parse(template)["Resources"]["StateMachine"]["Properties"]
-    function, role = resources["Function"]["id"], resources["StateMachineRole"]["id"]
+def create_machine(template, resources, parameters, pace, kind=""):
+    """A state machine of the stack, made a second time: moto's stacks take no `Definition`, only text."""
+    properties = yaml_parse(template)["Resources"][kind + "Machine" if kind else "StateMachine"]["Properties"]
+    function, role = resources[kind + "Function"]["id"], resources[(kind or "State") + "MachineRole"]["id"]
+    given = set(properties["DefinitionSubstitutions"])
     values = {
         "InvokeFunction": "arn:aws:states:::lambda:invoke",
         "GetObject": "arn:aws:states:::s3:getObject",
@@ -110,14 +111,14 @@ def create_machine(template, resources, parameters, pace):
         "BucketName": parameters["BucketName"],
         "ResultsPrefix": parameters["BucketFolder"] + "/_state_machine",
     }
-    assert set(values) == set(properties["DefinitionSubstitutions"])
+    assert set(values) == given or kind and set(values) >= given
     definition = json.dumps(properties["Definition"])
     if pace is None:  # Waits are real here.
         definition = re.sub(r'"(IntervalSeconds|BackoffRate)": \d+', r'"\1": 1', definition)
     for name, value in values.items():
         definition = definition.replace("${" + name + "}", value)
     created = boto3.client("stepfunctions", REGION).create_state_machine(
-        name="couchdb-backup",
+        name="couchdb-backup" + ("-" + kind.lower() if kind else ""),
         definition=definition,
         roleArn=boto3.client("iam", REGION).get_role(RoleName=role)["Role"]["Arn"],
         type=properties["StateMachineType"],
@@ -200,7 +201,10 @@ def main():
         if pace is not None:
             quicken(pace)
         machine = create_machine(template, resources, task["parameters"], pace)
-        executions = [execute(machine, one) for one in task["executions"]]
+        restores = None
+        if "RestoreMachine" in resources:
+            restores = create_machine(template, resources, task["parameters"], pace, "Restore")
+        executions = [execute(restores if one.get("restores") else machine, one) for one in task["executions"]]
         ticks = send_ticks(task["invoke_url"], task["ticks"], pace, machine)
         json.dump(
             {

@@ -312,6 +312,24 @@ const EVENTS: readonly Json[] = [
   { action: "summarise", task: "weekly", elapse: "2026-11-28T18:00:00Z", only: "failed", generation: 1 },
   { task: "a b" },
   { task: "weekly", elapse: "2026-11-28T18:00:00Z", only: "failed" },
+  { action: "restore", path: "latest", match: ["a.*"], exclude: ["b"], map: ["(.*)=c$1"], parallel: 2, gone: true },
+  { action: "restore", step: "plan", request: { action: "restore", path: "latest", into_existing: true } },
+  {
+    action: "restore",
+    step: "round",
+    request: { action: "restore", path: "latest", map: ["(.*)=d/$1"] },
+    moment: "2126-11-28T18:00:00Z",
+    stretch: { from: "a", to: "a/b" },
+    cursor: '{"done":null,"chunks":0,"failed":0,"error":null}',
+  },
+  {
+    action: "restore",
+    step: "summarise",
+    request: { action: "restore", path: "2026-11-28T18:00:00Z", salvage: true },
+    moment: "2126-11-28T18:00:00Z",
+    started: "2026-11-28T18:00:00Z",
+    map: [{ failed: 0, error: null }],
+  },
 ];
 
 testSurface({

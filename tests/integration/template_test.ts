@@ -9,7 +9,9 @@ import { openHandler } from "../../lambda/handler.ts";
 import { InterruptedError } from "../../src/errors.ts";
 import { Secret } from "../../src/secret.ts";
 import { openStore } from "../../src/store/open.ts";
+import { couchOk } from "../couch_request.ts";
 import { createDatabase, idsOf } from "../couchdb/impatient_client.ts";
+import { compareLeafRevisions, type LeafRevisions, readAllLeafRevisions } from "../leaf_revisions.ts";
 import { startFakeCouchDb } from "../fakes/couchdb.ts";
 import { FakeS3 } from "../fakes/s3.ts";
 import { type BackupResult, parseEvent, type PlanResult, type SummariseResult } from "../../lambda/events.ts";
@@ -41,7 +43,7 @@ interface Account {
 /** Deploys the template and runs its state machine, with `answer` as the function; then come the ticks, a second apart or at a pace. */
 async function deployAndRun(
   answer: (event: unknown, s3Url: string) => Promise<unknown>,
-  executions: { name: string; input: unknown }[],
+  executions: { name: string; input: unknown; restores?: true }[],
   { port = freePort(), ticks = [], pace, parameters = {} }: {
     port?: number;
     ticks?: string[];
@@ -229,6 +231,10 @@ Deno.test("template.yaml becomes a stack with every option, whose rule mails the
       ConfigS3Url: "s3://configs.example.com/couchdb-backup/config.yaml",
       ConfigKmsKeyArn: key,
       Expire: "DELETE",
+      Restore: "true",
+      RestoreUrl: "http://[2001:db8::7]:5984",
+      RestoreLogin: "admin",
+      RestorePasswordSecretArn: `arn:aws:secretsmanager:${REGION}:${account}:secret:restore-AbCdEf`,
     },
   });
   const topic = resources.Notifications!.id;
@@ -241,6 +247,7 @@ Deno.test("template.yaml becomes a stack with every option, whose rule mails the
       "ExpireFunction",
       "ConfigMayBeRead",
       "ConfigKeyMayBeUsed",
+      "RestoreMachine",
     ]
   ) {
     assertEquals(name in resources, true, `${name} is missing`);
@@ -350,6 +357,78 @@ suffix: couchdb
   const { ok, databases, failed } = JSON.parse(second!.output!);
   assertEquals([ok, databases, failed], [true, 4, 0]);
   assertEquals(manifests, [3, 4]);
+});
+
+Deno.test("template.yaml's machine that restores and the handler bring every database back in rounds, and the same again goes on", async () => {
+  await using couch = await startFakeCouchDb();
+  const names = ["account/ab", "broken", "large", "media"];
+  for (const name of names) await createDatabase(couch, name, idsOf(name === "large" ? 20 : 3));
+  const port = freePort();
+  const { handler } = await openHandler({
+    env: {
+      ...ACCOUNT,
+      AWS_REGION: REGION,
+      AWS_ENDPOINT_URL_S3: `http://127.0.0.1:${port}`,
+      COUCHDB_BACKUP_CONFIG: `database: {url: "${couch.url}", login: "${couch.login}", password: "${couch.password}"}
+task: {weekly: {databases: [".*"], exclude: ["_.*"], chunk: 1, parallel: 1, timezone: UTC}}
+bucket: "s3://${BUCKET}/folder"
+prefix: backup
+suffix: couchdb
+`,
+    },
+    write() {},
+  });
+  const state = async () => {
+    const found = new Map<string, LeafRevisions>();
+    for (const name of names) found.set(name, await readAllLeafRevisions(couch, name, { by: "_bulk_get" }));
+    return found;
+  };
+  const before = await state();
+  const rounds: string[] = [];
+  let deaths = 1;
+  const answer = async (sent: unknown) => {
+    const event = parseEvent(sent);
+    const stop = new AbortController();
+    if (event.kind === "restorePlan" && rounds.length === 0) {
+      for (const name of names) await couchOk(couch, `DELETE /${encodeURIComponent(name)}`);
+      const refusal = { kind: "status", status: 403 } as const;
+      couch.faults.add({ endpoint: "_bulk_docs", database: "broken", times: 1e6, fault: refusal });
+    } else if (event.kind === "restorePlan") couch.faults.clear();
+    if (event.kind === "restoreRound") {
+      rounds.push(`${event.stretch.from} ${event.cursor === "" ? "first" : JSON.parse(event.cursor).chunks > 0}`);
+      // An invocation has time for some documents.
+      const fault = { kind: "run", run: () => stop.abort(new InterruptedError("The time is nearly over")) } as const;
+      if (event.stretch.from === "large") {
+        couch.faults.add({ endpoint: "_bulk_docs", database: "large", skip: 5, fault });
+      }
+    }
+    const signal = new AbortController().signal;
+    const answered = await handler({ event: sent, requestId: "1", stop: stop.signal, signal });
+    if (event.kind === "restoreRound" && event.stretch.from === "media" && deaths-- > 0) {
+      throw new Error("The process died");
+    }
+    return answered;
+  };
+  const request = { action: "restore", path: "latest", parallel: 1 };
+  const { executions } = await deployAndRun(answer, [
+    { name: "weekly-20260103T180000Z", input: RUN },
+    { name: "restore-1", input: request, restores: true },
+    { name: "restore-2", input: request, restores: true },
+    { name: "restore-3", input: { path: "latest" }, restores: true },
+  ], { port, parameters: { Restore: "true" } });
+  const [backup, first, second, third] = executions;
+  assertEquals(backup!.status, "SUCCEEDED", JSON.stringify(backup));
+  assertEquals([first!.status, first!.error], ["FAILED", "DatabasesNotRestored"], JSON.stringify(first));
+  assertMatch(first!.cause!, /^1 of 4 databases are not restored: broken; "broken": .*; the same with "path": "20/);
+  assertEquals([second!.status, JSON.parse(second!.output!).failed], ["SUCCEEDED", 0], JSON.stringify(second));
+  const after = await state();
+  assertEquals(names.flatMap((name) => compareLeafRevisions(before.get(name)!, after.get(name)!)), []);
+  assertEquals(rounds.slice(0, 3), ["account/ab first", "broken first", "large first"]);
+  const ofLarge = rounds.filter((one) => one.startsWith("large"));
+  assert(ofLarge.length > 3 && ofLarge.includes("large true"), rounds.join());
+  assertEquals(rounds.filter((one) => one === "media first").length, 3, "one died with its answer");
+  // What the event lacks is not tried for hours.
+  assertEquals([third!.status, third!.error], ["FAILED", "UsageError"], JSON.stringify(third));
 });
 
 Deno.test("template.yaml's state machine runs one task at a time, keeps delay between them, and outlives a CouchDB that is away", async () => {

@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { NotRestoredError } from "../../lambda/restore.ts";
 import { CouchError, InterruptedError, UsageError } from "../../src/errors.ts";
-import { couchOk } from "../couch_request.ts";
+import { readTemplate } from "../cloudformation.ts";
+import { couch, couchOk } from "../couch_request.ts";
 import { compareLeafRevisions, readAllLeafRevisions } from "../leaf_revisions.ts";
 import { type FunctionSetup, setUpFunction } from "./function_setup.ts";
 
@@ -12,15 +13,15 @@ const REQUEST = { action: "restore", path: "latest" };
 /** A function with backups of three databases, which are gone. */
 async function setUpLoss(tasks = TASKS): Promise<FunctionSetup & { differences: () => Promise<string[]> }> {
   const lambda = await setUpFunction({ tasks });
-  const { couch } = lambda;
+  const server = lambda.couch;
   const design = { views: { all: { map: "function (doc) { emit(doc._id) }" } } };
-  await couchOk(couch, "PUT /large/_design/d", design);
-  await couchOk(couch, "PUT /large/_security", { admins: { names: ["ann"], roles: [] } });
-  const read = (name: string) => readAllLeafRevisions(couch, name, { by: "_bulk_get" });
+  await couchOk(server, "PUT /large/_design/d", design);
+  await couchOk(server, "PUT /large/_security", { admins: { names: ["ann"], roles: [] } });
+  const read = (name: string) => readAllLeafRevisions(server, name, { by: "_bulk_get" });
   const before = new Map<string, Awaited<ReturnType<typeof read>>>();
   for (const name of NAMES) before.set(name, await read(name));
   await lambda.invoke({ task: "weekly" });
-  for (const name of NAMES) await couchOk(couch, `DELETE /${encodeURIComponent(name)}`);
+  for (const name of NAMES) await couchOk(server, `DELETE /${encodeURIComponent(name)}`);
   lambda.s3.requests.length = 0;
   const differences = async () => {
     const found: string[] = [];
@@ -246,4 +247,18 @@ Deno.test("openHandler() says which field of an event that restores is wrong", a
   await wrong({ path: "latest", url: "http://elsewhere:5984" }, '"url" is not known');
   const round = { step: "round", request: REQUEST, moment: "2026-01-03T18:00:00Z", stretch: { from: "a", to: "a" } };
   await wrong({ ...round, cursor: "7" }, 'Cannot go on from the cursor "7"');
+});
+
+Deno.test("docs/lambda.md and docs/disaster.md start the machine that restores with an input that brings all back", async () => {
+  await using lambda = await setUpLoss();
+  const { Outputs } = await readTemplate();
+  for (const path of ["lambda.md", "disaster.md"]) {
+    const page = await Deno.readTextFile(new URL(`../../docs/${path}`, import.meta.url));
+    const [, input = ""] = /aws stepfunctions start-execution --input '([^']+)'/.exec(page) ?? [];
+    const [, output = ""] = /start-execution [^`]*OutputKey==`(\w+)`/.exec(page.replaceAll("\\\n", "")) ?? [];
+    assertEquals(Outputs[output]?.Value, { Ref: "RestoreMachine" }, path);
+    for (const name of NAMES) await couch(lambda.couch, `DELETE /${encodeURIComponent(name)}`);
+    const { summary } = await execute(lambda, { request: JSON.parse(input) });
+    assertEquals([summary.ok, await lambda.differences()], [true, []]);
+  }
 });

@@ -98,7 +98,8 @@ export async function planFleet(context: FleetContext, request: FleetRequest): P
   );
   // A backup that becomes complete meanwhile must not change what `latest` means in the middle.
   const newest = kept.reduce((latest, { point }) => Math.max(latest, point.finishedAt.getTime()), 0);
-  return { moment: wanted ?? new Date(newest), startedAt, databases: names.length, stretches, leftOut };
+  const moment = wanted ?? (newest === 0 ? startedAt : new Date(newest));
+  return { moment, startedAt, databases: names.length, stretches, leftOut };
 }
 
 /**

@@ -182,6 +182,8 @@ export interface Manifest extends Origin {
   finished_at: string;
   /** The store's clock at that moment, where it tells one. */
   stored_at: string | null;
+  /** Until when its objects are locked at least, where the task is incremental and locks them. */
+  locked_until?: string | null | undefined;
   /** CouchDB's opaque sequences before the first and behind the last document. */
   update_seq: { start: string; end: string };
   /** The positions of the changes feed between which documents were listed; null in format 1. */
@@ -326,6 +328,7 @@ const feedSchema = z.object({
 const manifestSchema: z.ZodType<Manifest> = originSchema.extend({
   finished_at: instant,
   stored_at: instant.nullable().default(null),
+  locked_until: instant.nullable().optional(),
   feed: feedSchema.nullable().default(null),
   unreadable: z.array(unreadableSchema).default([]),
   update_seq: z.object({ start: z.string(), end: z.string() }),

@@ -492,6 +492,7 @@ export class DatabaseBackup {
     this.#place.needs(0);
     this.#manifest = await finishBackup(this.#context, {
       ...backup,
+      lockDays: this.#task.increments?.lockDays,
       date: this.#date,
       folder: this.#folder,
       manifests: state.manifests,

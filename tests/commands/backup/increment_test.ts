@@ -518,3 +518,37 @@ Deno.test("backup() warns loudly of a database that has shrunk, also where the b
   assertEquals(report.shrunk_from, 300);
   assertStringIncludes(report.warnings?.join() ?? "", "It has 50 documents");
 });
+
+Deno.test("backup() relies on nothing whose lock ends before the restore point has been safe for long enough", async () => {
+  const DAY_MS = 86_400_000;
+  const startMs = Date.now();
+  const at = (days: number) => ({ now: () => new Date(startMs + days * DAY_MS) });
+  for (const [fullEveryDays, least] of [[undefined, 60], [30, 90]] as const) {
+    await using place = await Increments.start();
+    fill(place.database, 300);
+    const task = { increments: { most: 14, fullEveryDays, lockDays: 120 } };
+    await place.expectRun({ kind: "full" }, { task });
+    const read = async (day: number) =>
+      JSON.parse(await Deno.readTextFile(`${place.backups.folder.replace("/03/", `/0${day}/`)}/manifest.json`));
+    const until = Date.parse((await read(3)).locked_until);
+    assert(until >= startMs + 120 * DAY_MS && until < startMs + 121 * DAY_MS, (await read(3)).locked_until);
+    // So long a restore point that is made now is safe: what it relies on is locked until then.
+    edit(place.database, { _id: "x" });
+    await place.expectRun({ kind: "incremental" }, { day: 4, task, context: at(119 - least) });
+    await place.expectRun({ kind: "unchanged" }, { day: 5, task, context: at(119.5 - least) });
+    const because = fullEveryDays === undefined
+      ? /^the lock of a backup that it would rely on ends on .*object_lock/
+      : /full_every/;
+    // Where nothing has changed, too: else all of its backups would be without a lock one day.
+    await place.expectRun({ kind: "full", because }, { day: 6, task, context: at(120.5 - least) });
+    await place.expectRun({ kind: "unchanged" }, { day: 7, task, context: at(121 - least) });
+    // A longer lock is wanted than what is there has.
+    const longer = { increments: { most: 14, fullEveryDays, lockDays: 300 } };
+    await place.expectRun({ kind: "full", because: /object_lock/ }, { day: 8, task: longer, context: at(122 - least) });
+  }
+  await using place = await Increments.start();
+  fill(place.database, 300);
+  await place.expectRun({ kind: "full" });
+  const task = { increments: { most: 14, lockDays: 120 } };
+  await place.expectRun({ kind: "full", because: /stored without a lock/ }, { day: 4, task });
+});

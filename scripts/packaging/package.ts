@@ -1,7 +1,7 @@
 /**
- * Makes deb and rpm with nfpm: `deno task packages [--arch x86_64|aarch64] [--runtime compiled|deno]`. In: the sources, and
- * what lies beside this file. Out: dist/packages/*.deb and *.rpm with their checksums, and below dist/packages/ARCH all the
- * files that are in them. The same sources and tools give the same bytes.
+ * Makes deb and rpm with nfpm: `deno task packages [--arch x86_64|aarch64] [--format deb|rpm|image]
+ * [--runtime compiled|deno]`. In: the sources, and what lies beside this file. Out: dist/packages/*.deb and *.rpm with their
+ * checksums, below dist/packages/ARCH all the files that are in them, and in image-ARCH those of an image. The same sources and tools give the same bytes.
  */
 import { dirname } from "node:path";
 import { parseArgs } from "node:util";
@@ -18,6 +18,8 @@ const HERE = "scripts/packaging";
 const FOLDER = "dist/packages";
 /** Debian's and Fedora's count of how often one version was packaged. */
 const RELEASE = "1";
+/** What is made; `image` is the folder that the Dockerfile copies. */
+const FORMATS = ["deb", "rpm", "image"];
 /** The oldest glibc among the systems that the packages are for, CentOS 8's. */
 const OLDEST_GLIBC = "2.28";
 /** RFC 2606 keeps this ending free of owners: who passes packages on under a name of their own puts it here. */
@@ -106,7 +108,12 @@ async function programFiles(architecture: Architecture, runtime: string): Promis
 /** Builds the packages of an architecture from the files of both. */
 async function buildPackages(
   architecture: Architecture,
-  { common, runtime, date, nfpm }: { common: readonly Packaged[]; runtime: string; date: Date; nfpm: string },
+  { common, runtime, date, formats }: {
+    common: readonly Packaged[];
+    runtime: string;
+    date: Date;
+    formats: readonly string[];
+  },
 ): Promise<void> {
   const root = `${FOLDER}/${architecture}`;
   const program = await programFiles(architecture, runtime);
@@ -121,9 +128,12 @@ async function buildPackages(
     else await Deno.writeFile(path, typeof content === "string" ? new TextEncoder().encode(content) : content);
     await Deno.chmod(path, mode);
   }
+  if (formats.includes("image")) await imageFiles(architecture, files, root);
   const elf = program.find(({ mode, content }) => mode === 0o755 && typeof content === "object")!.place;
   const glibc = await neededGlibc(`${root}${elf}`);
   for (const packager of ["deb", "rpm"] as const) {
+    if (!formats.includes(packager)) continue;
+    const nfpm = (await capture("sh", ["scripts/ci/nfpm.sh"])).trim();
     const name = ARCHITECTURES[architecture][packager === "deb" ? "debian" : "rpm"];
     const file = packager === "deb"
       ? `${PROGRAM_NAME}_${VERSION}-${RELEASE}_${name}.deb`
@@ -138,6 +148,19 @@ async function buildPackages(
     const complaint = await run(nfpm, args);
     if (complaint !== undefined) throw new BuildError(`Cannot make ${file}:\n${complaint}`);
     await writeChecksum(`${FOLDER}/${file}`, await Deno.readFile(`${FOLDER}/${file}`));
+  }
+}
+
+/** What the Dockerfile copies: the program, and whose it is. */
+async function imageFiles(architecture: Architecture, files: readonly Packaged[], root: string): Promise<void> {
+  const image = `${FOLDER}/image-${ARCHITECTURES[architecture].debian}`;
+  await Deno.remove(image, { recursive: true }).catch((error) => {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  });
+  for (const { place } of files) {
+    if (!/^\/usr\/(bin|lib\/couchdb-backup)\/|\/(copyright|THIRD_PARTY_LICENSES\.gz)$/.test(place)) continue;
+    await Deno.mkdir(dirname(`${image}${place}`), { recursive: true });
+    await Deno.copyFile(`${root}${place}`, `${image}${place}`);
   }
 }
 
@@ -266,7 +289,11 @@ ${indented}
 
 const { values: flags } = parseArgs({
   args: Deno.args,
-  options: { arch: { type: "string", multiple: true }, runtime: { type: "string", default: "compiled" } },
+  options: {
+    arch: { type: "string", multiple: true },
+    format: { type: "string", multiple: true },
+    runtime: { type: "string", default: "compiled" },
+  },
 });
 await build(async () => {
   if (flags.runtime !== "compiled" && flags.runtime !== "deno") {
@@ -278,10 +305,13 @@ await build(async () => {
       throw new BuildError(`There is no architecture "${name}": there are ${Object.keys(ARCHITECTURES).join(" and ")}`);
     }
   }
-  const nfpm = (await capture("sh", ["scripts/ci/nfpm.sh"])).trim();
+  const formats = flags.format ?? FORMATS;
+  for (const name of formats) {
+    if (!FORMATS.includes(name)) throw new BuildError(`There is no format "${name}": there are ${FORMATS.join(", ")}`);
+  }
   const date = await sourceDate();
   const common = await commonFiles(date);
   for (const architecture of architectures as Architecture[]) {
-    await buildPackages(architecture, { common, runtime: flags.runtime, date, nfpm });
+    await buildPackages(architecture, { common, runtime: flags.runtime, date, formats });
   }
 });

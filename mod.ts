@@ -171,6 +171,7 @@ export type {
   CreateOptions,
   ListOptions,
   ObjectLock,
+  ReplaceOptions,
   Store,
   StoreCallOptions,
   StoreContext,

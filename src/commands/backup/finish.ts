@@ -98,8 +98,8 @@ export async function finishBackup(context: Run, backup: FinishedBackup): Promis
   const bytes = encodeJson(manifest);
   await createOnce(context, key, bytes);
   if (isNewest(await listManifests(store, folder, { signal }), momentAt)) {
-    await store.replace(joinKey(folder, MANIFEST_NAME), bytes, { signal });
-  }
+    await store.replace(joinKey(folder, MANIFEST_NAME), bytes, { signal, isCopy: true });
+  } else await store.settle?.(folder);
   return manifest;
 }
 
@@ -180,7 +180,7 @@ async function createOnce({ repository: { store }, signal }: Run, key: string, b
       (async function* () {
         yield bytes;
       })(),
-      { signal, kind: "manifest" },
+      { signal, kind: "manifest", isFollowed: true },
     );
   } catch (error) {
     if (!(error instanceof StoreError) || error.facts.code !== "exists") throw error;

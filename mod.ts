@@ -160,6 +160,7 @@ export {
   type Origin,
   type ParentLink,
   parseManifest,
+  type SeenStates,
   type Totals,
 } from "./src/archive/manifest.ts";
 export type { DatabaseReport, DatabaseStatus, RunReport, TaskReport } from "./src/archive/report.ts";
@@ -170,6 +171,7 @@ export type {
   CreateOptions,
   ListOptions,
   ObjectLock,
+  ReplaceOptions,
   Store,
   StoreCallOptions,
   StoreContext,

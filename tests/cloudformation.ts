@@ -25,7 +25,7 @@ export interface Template {
 }
 
 const FUNCTIONS = [
-  ...["Sub", "GetAtt", "If", "Equals", "Not", "And", "Or", "Join", "EachMemberEquals", "Condition"],
+  ...["Sub", "GetAtt", "If", "Equals", "Not", "And", "Or", "Join", "Condition"],
   ...["FindInMap", "Select", "Split"],
 ];
 
@@ -44,6 +44,21 @@ const TAGS: Tags = ["Ref", ...FUNCTIONS].flatMap((name) => {
 
 /** Reads the template in the repository's root. */
 export async function readTemplate(): Promise<Template> {
-  const text = await Deno.readTextFile(new URL("../template.yaml", import.meta.url));
+  return parseTemplate(await Deno.readTextFile(new URL("../template.yaml", import.meta.url)));
+}
+
+/** Reads a template's text. */
+export function parseTemplate(text: string): Template {
   return parse(text, { customTags: TAGS, strict: true });
+}
+
+/** The template where the archives lie in a bucket: what `aws cloudformation package` makes of it, and our examples. */
+export function withArchives(
+  template: Template,
+  { layer, code }: Record<"layer" | "code", { S3Bucket: unknown; S3Key: unknown }>,
+): Template {
+  const packaged = structuredClone(template);
+  packaged.Resources.Program!.Properties.Content = layer;
+  for (const name of ["Function", "ExpireFunction"]) packaged.Resources[name]!.Properties.Code = code;
+  return packaged;
 }

@@ -23,6 +23,7 @@ import {
   isFilterName,
   isManifestName,
   isPinName,
+  isSeenName,
   MANIFEST_NAME,
   parseChunkName,
   parseManifestName,
@@ -380,7 +381,8 @@ async function compareWithListing(folder: OpenFolder): Promise<void> {
     return false;
   });
   const left = [...objects.keys()].filter((name) =>
-    !named.has(name) && !isManifestName(name) && !isCheckpointName(name) && !isFilterName(name) && !isPinName(name)
+    !named.has(name) && !isManifestName(name) && !isCheckpointName(name) && !isFilterName(name) && !isPinName(name) &&
+    !isSeenName(name)
   );
   const isChunk = (name: string) => parseChunkName(name) !== undefined;
   const others = left.some(isChunk) ? await namedByOthers(folder) : new Set<string>();

@@ -4,6 +4,7 @@
  * of the ids that were listed up to there.
  */
 import { createHash } from "node:crypto";
+import { concat } from "../concat.ts";
 import { joinKey } from "../store/key.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import { checkpointName, filterName, shortRun } from "./layout.ts";
@@ -27,6 +28,8 @@ export interface SettledListing {
   /** Chunks of this batch and of those before it belong to it. */
   throughBatch: number;
   filter: { bytes(): Uint8Array; salt: number; hashes: number };
+  /** The states of documents that were seen, where they are wanted. */
+  seen?: { bytes(): Uint8Array; salt: number; hashes: number; ids: number } | undefined;
 }
 
 /** What a checkpoint is made of beside its chunks. */
@@ -125,17 +128,21 @@ export class CheckpointWriter {
 
   async #write(options: StoreCallOptions): Promise<void> {
     const { origin, startSeq, kept, now, settled, expected } = this.#source;
-    const { position, ids, throughBatch, filter } = settled();
+    const { position, ids, throughBatch, filter, seen: seenFilter } = settled();
     const startedMs = now().getTime();
     const { salt, hashes } = filter;
-    const bytes = filter.bytes();
+    const seenBytes = seenFilter?.bytes();
+    const bytes = seenBytes === undefined ? filter.bytes() : concat([filter.bytes(), seenBytes]);
+    const seen = seenFilter === undefined || seenBytes === undefined
+      ? undefined
+      : { bytes: seenBytes.length, salt: seenFilter.salt, hashes: seenFilter.hashes, states: seenFilter.ids };
     const name = filterName(this.#run, this.#turn);
     this.#turn = this.#turn === 0 ? 1 : 0;
     const checkpoint: Checkpoint = {
       ...origin,
       saved_at: now().toISOString(),
       update_seq: { start: startSeq },
-      listing: { position, ids, expected: expected(), filter: { name, sha256: sha256(bytes), salt, hashes } },
+      listing: { position, ids, expected: expected(), filter: { name, sha256: sha256(bytes), salt, hashes, seen } },
       // A resumed run asks again for what is not settled.
       unreadable: [...this.#unreadable.values()].flatMap(({ batch, documents }) =>
         batch <= throughBatch ? documents : []

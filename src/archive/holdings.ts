@@ -34,6 +34,8 @@ export interface HeldBackup extends RetentionPoint {
   run: string;
   /** The names of its chunks, and the size that its manifest says each has. */
   chunks: ReadonlyMap<string, number>;
+  /** The object of the filter of what it has seen, where it has one: nothing is restored by it. */
+  seen: readonly string[];
   /** The size of its chunks. */
   compressedBytes: number;
   /** Documents in it. */
@@ -141,7 +143,7 @@ function isObject(entry: StoreEntry): entry is Extract<StoreEntry, { kind: "obje
 }
 
 function describe(
-  { task, parent, chunks, totals }: Manifest,
+  { task, parent, chunks, totals, feed }: Manifest,
   { prefix, ...place }: { folder: string; run: string; holds: readonly string[]; prefix: string },
 ): Omit<HeldBackup, "key" | "finishedAt" | "hasCopy"> {
   return {
@@ -151,6 +153,7 @@ function describe(
     parent: parent === null ? undefined : joinKey(prefix, parent.path),
     isWhole: true,
     chunks: new Map(chunks.map(({ name, compressed_bytes }) => [name, compressed_bytes])),
+    seen: feed?.seen?.object ? [feed.seen.object.name] : [],
     compressedBytes: totals.compressed_bytes,
     documents: totals.documents,
   };

@@ -45,15 +45,19 @@ export interface FolderInventory extends DatabaseFolder {
 /**
  * What there is, the newest date first.
  *
- * @param options `database`: only backups of this one, decoded. A folder that was expected and is not there has nothing.
+ * @param options `database`: only backups of this one, decoded; `isWanted`: only those of which it says so. A folder that was
+ * expected and is not there has nothing.
  */
 export async function* takeInventory(
   repository: Repository,
-  { database, signal }: StoreCallOptions & { database?: string | undefined },
+  { database, isWanted = () => true, signal }: StoreCallOptions & {
+    database?: string | undefined;
+    isWanted?: ((database: string) => boolean) | undefined;
+  },
 ): AsyncGenerator<FolderInventory> {
   const known = await readCatalog(repository, { database, signal });
   const look = (folder: DatabaseFolder, signal: AbortSignal) => lookInto(repository, folder, { known, signal });
-  const folders = findFolders(repository, { database, signal });
+  const folders = onlyWanted(findFolders(repository, { database, signal }), isWanted);
   yield* loadAhead(folders, look, { limit: FOLDERS_AT_ONCE, signal });
 }
 
@@ -93,6 +97,13 @@ async function* findFolders(
   };
   const days = listDays(repository, { signal });
   for await (const folders of loadAhead(days, listDay, { limit: FOLDERS_AT_ONCE, signal })) yield* folders;
+}
+
+async function* onlyWanted(
+  folders: AsyncIterable<DatabaseFolder>,
+  isWanted: (database: string) => boolean,
+): AsyncGenerator<DatabaseFolder> {
+  for await (const folder of folders) if (isWanted(folder.database)) yield folder;
 }
 
 async function lookInto(

@@ -41,6 +41,7 @@ const MANIFEST_OF_RUN = /^manifest-(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z-([0-9
 const CHECKPOINT_OF_RUN = /^checkpoint-([0-9a-f]{8})\.json$/;
 const PIN_NAME = /^keep-([0-9a-f]{8})\.json$/;
 const FILTER_NAME = /^filter-[0-9a-f]{8}-[01]\.bin$/;
+const SEEN_NAME = /^seen-[0-9a-f]{8}-\d{1,4}\.bin$/;
 
 /** The folder of one backup: `<prefix>/2026/01/03/<suffix>/a%2Fb`. */
 export function backupFolder(address: BackupAddress): string {
@@ -122,6 +123,16 @@ export function parseCheckpointName(name: string): string | undefined {
 /** The name of the filter of listed ids that belongs to a run's checkpoint; two take turns. */
 export function filterName(run: string, turn: 0 | 1): string {
   return `filter-${run}-${turn}.bin`;
+}
+
+/** The name of the filter of what a backup has seen, where it does not stand in the manifest: `seen-0b5a8fd2-0.bin`. */
+export function seenName(run: string, number: number): string {
+  return `seen-${run}-${number}.bin`;
+}
+
+/** Whether an object is a filter of what a backup has seen. */
+export function isSeenName(name: string): boolean {
+  return SEEN_NAME.test(name);
 }
 
 /** Whether an object is a manifest, of whatever format. */

@@ -3,7 +3,7 @@
  * specified in docs/archive.md; here they get their types, are put together, and are read back with every field checked.
  */
 import { counted } from "../counts.ts";
-import { z } from "zod";
+import * as z from "zod";
 import type { UnreadableDocument } from "../couchdb/couchdb.ts";
 import { ArchiveError } from "../errors.ts";
 
@@ -145,6 +145,23 @@ export interface FeedOverlap {
   hashes: string[];
 }
 
+/**
+ * The states of documents that a backup has seen, by id and leaf revisions, in a Bloom filter: in the manifest where it is
+ * small, else in an object beside it. One of the two is null.
+ */
+export interface SeenStates {
+  /** How many there are, about. */
+  states: number;
+  /** What the hashes begin with. */
+  salt: number;
+  /** How many bits stand for a state. */
+  hashes: number;
+  /** The filter in base64url. */
+  bits: string | null;
+  /** The object of the filter, in the folder of the manifest. */
+  object: { name: string; bytes: number; sha256: string } | null;
+}
+
 /** Between which positions of the changes feed a backup was listed. */
 export interface ListedFeed {
   /** Behind which position; "0": from the beginning. */
@@ -155,6 +172,8 @@ export interface ListedFeed {
   expected?: number | null | undefined;
   /** Absent: not known, so that no backup can go on from this one. */
   overlap?: FeedOverlap | null | undefined;
+  /** Absent: not known, so that the chain cannot be compared with what the feed says later. */
+  seen?: SeenStates | undefined;
 }
 
 /** What a complete backup consists of. @see docs/archive.md, which specifies it */
@@ -163,6 +182,8 @@ export interface Manifest extends Origin {
   finished_at: string;
   /** The store's clock at that moment, where it tells one. */
   stored_at: string | null;
+  /** Until when its objects are locked at least, where the task is incremental and locks them. */
+  locked_until?: string | null | undefined;
   /** CouchDB's opaque sequences before the first and behind the last document. */
   update_seq: { start: string; end: string };
   /** The positions of the changes feed between which documents were listed; null in format 1. */
@@ -184,7 +205,14 @@ export interface ListingState {
   /** The most documents, deleted ones too, that CouchDB said the database had. */
   expected: number;
   /** The filter of these ids; null where there is none. */
-  filter: { name: string; sha256: string; salt: number; hashes: number } | null;
+  filter: {
+    name: string;
+    sha256: string;
+    salt: number;
+    hashes: number;
+    /** Behind the filter's own bits so many bytes hold the states that were seen, where these are wanted. */
+    seen?: { bytes: number; salt: number; hashes: number; states: number } | undefined;
+  } | null;
 }
 
 /** How far an unfinished backup has come. */
@@ -207,6 +235,7 @@ const instant = z.iso.datetime({ offset: true });
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 /** With the beginning of its run's id where other runs' chunks lie in the folder. */
 const CHUNK_NAME = /^([0-9a-f]{8}-)?\d{7,12}\.json\.(?:gz|zst)$/;
+const SEEN_NAME = /^seen-[0-9a-f]{8}-\d{1,4}\.bin$/;
 const FILTER_NAME = /^filter-[0-9a-f]{8}-[01]\.bin$/;
 
 const chunkSchema = z.object({
@@ -279,16 +308,27 @@ const unreadableSchema = z.object({
   reason: z.string(),
 });
 
+const seenSchema = z.object({
+  states: count,
+  salt: count,
+  hashes: z.int().min(1).max(64),
+  bits: z.base64url().nullable(),
+  object: z.object({ name: z.string().regex(SEEN_NAME), bytes: count, sha256 }).nullable(),
+});
+
 const feedSchema = z.object({
   since: z.string(),
   until: z.string(),
   expected: count.nullable().optional(),
   overlap: z.object({ since: z.string(), salt: z.string(), hashes: z.array(z.string()) }).nullable().optional(),
+  // What cannot be used of it is as good as not there: nothing is restored by it.
+  seen: seenSchema.optional().catch(undefined),
 });
 
 const manifestSchema: z.ZodType<Manifest> = originSchema.extend({
   finished_at: instant,
   stored_at: instant.nullable().default(null),
+  locked_until: instant.nullable().optional(),
   feed: feedSchema.nullable().default(null),
   unreadable: z.array(unreadableSchema).default([]),
   update_seq: z.object({ start: z.string(), end: z.string() }),
@@ -300,7 +340,13 @@ const listingSchema = z.object({
   position: z.string(),
   ids: count,
   expected: count,
-  filter: z.object({ name: z.string().regex(FILTER_NAME), sha256, salt: count, hashes: count }).nullable(),
+  filter: z.object({
+    name: z.string().regex(FILTER_NAME),
+    sha256,
+    salt: count,
+    hashes: count,
+    seen: z.object({ bytes: count, salt: count, hashes: count, states: count }).optional(),
+  }).nullable(),
 });
 
 const checkpointSchema = originSchema.extend({

@@ -36,6 +36,16 @@ export interface DatabaseReport extends Totals {
   warnings?: string[];
   /** How many documents the backup before it has, where this one has less than half of them. */
   shrunk_from?: number;
+  /**
+   * What the incremental backups before have lost, found by this full one: documents that they do not have as CouchDB has
+   * had them since before. Absent where there is none.
+   */
+  chain_lost?: {
+    /** How many documents. */
+    documents: number;
+    /** The ids of the first twenty. */
+    ids: string[];
+  };
   /** The cause, for a failed database. */
   error?: string;
   /** What to do about it, where something can be done. */
@@ -123,12 +133,17 @@ export function mergeReports(earlier: RunReport | undefined, later: RunReport): 
   return { ...later, started_at: earlier.started_at, tasks, ok: tasks.every(isTaskSaved) };
 }
 
+/** Whether a run has found that backups of before lack something. */
+export function hasFoundLoss({ tasks }: Pick<RunReport, "tasks">): boolean {
+  return tasks.some(({ databases }) => databases.some(({ chain_lost }) => chain_lost !== undefined));
+}
+
 /**
- * The exit code of a finished run: 0 when everything is saved, 3 when something is not. When nothing is saved at all,
+ * The exit code of a finished run: 0 when everything is saved, 3 when something is not, or was not when it was said to be. When nothing is saved at all,
  * and all for the same reason, the code names it: 10 CouchDB, 11 the store.
  */
 export function exitCodeOfReport(report: RunReport): number {
-  if (report.ok) return EXIT.ok;
+  if (report.ok) return hasFoundLoss(report) ? EXIT.partial : EXIT.ok;
   const codes = new Set(report.tasks.flatMap((task) => {
     const parts = task.exit_code === undefined ? task.databases : [task, ...task.databases];
     return parts.map((part) => part.exit_code ?? EXIT.ok);

@@ -4,6 +4,7 @@ import process from "node:process";
 import { formatDate, parseDate } from "../dates.ts";
 import { EXIT, UsageError } from "../errors.ts";
 import { counted } from "../counts.ts";
+import { printableLines } from "../observe/logfmt.ts";
 import { formatSummary } from "../observe/summary.ts";
 import { exitCodeOfReport, type RunReport } from "../archive/report.ts";
 import { type ElapseOutcome, exitCodeOfScheduled, findDue, runScheduled, type ScheduledTask } from "../schedule/due.ts";
@@ -92,7 +93,7 @@ export const command: Command = {
         // What a part has repaired is the whole now, as far as anybody asks.
         if (isPart) { for (const whole of amended) await session.publish(whole); }
       }
-      call.print(report, () => summarize(report, call));
+      call.print(report, () => summarize(report, call), { isStyled: true });
       return exitCodeOfReport(report);
     });
   },
@@ -160,10 +161,10 @@ async function runDue(call: Call, session: Session): Promise<number> {
   // A machine that had nothing to do must not overwrite the figures of the one that had.
   if (report.tasks.length > 0) await session.publish(report);
   call.print(report, () => {
-    const lines = report.scheduled.map(describeScheduled);
+    const lines = report.scheduled.map((one) => printableLines(describeScheduled(one)));
     const summary = report.tasks.length === 0 ? "" : summarize(report, call);
     return lines.join("") + summary || "No task has a schedule that has elapsed\n";
-  });
+  }, { isStyled: true });
   return exitCodeOfScheduled(report);
 }
 

@@ -8,6 +8,7 @@ import { completeCommands } from "./pasting.ts";
 import type { Output, Shell } from "./shell.ts";
 import { describeError, EXIT, exitCodeOf, hintOf, ProgramError, UsageError } from "../errors.ts";
 import { nearest } from "../nearest.ts";
+import { printableLines } from "../observe/logfmt.ts";
 import { PROGRAM_NAME, VERSION } from "../version.ts";
 
 /** Runs the program and returns its exit code. Never throws. */
@@ -71,7 +72,7 @@ function fail(
   const lines = [`${PROGRAM_NAME}: ${message}`];
   if (hint !== undefined) lines.push(`  ${hint}`);
   if (!(error instanceof ProgramError) && error instanceof Error && error.stack !== undefined) lines.push(error.stack);
-  shell.stderr.write(`${lines.join("\n")}\n`);
+  shell.stderr.write(`${printableLines(lines.join("\n"))}\n`);
   if (json) shell.stdout.write(`${JSON.stringify({ ok: false, error: { message, hint, exit_code: exitCode } })}\n`);
   return exitCode;
 }

@@ -2,6 +2,8 @@
 import { type EXIT, UsageError } from "../errors.ts";
 import { nearest } from "../nearest.ts";
 import type { LogFormat } from "../observe/log.ts";
+import { printableLines } from "../observe/logfmt.ts";
+import { wrap } from "../observe/text_width.ts";
 import type { Task } from "../task/task.ts";
 import { parseArgs } from "./parse_args.ts";
 import { completeCommands, completeHints } from "./pasting.ts";
@@ -109,12 +111,29 @@ export class Call {
     return Array.isArray(value) ? value.map(String) : [];
   }
 
-  /** Prints a result: as one JSON object with `--json`, else as text for people. */
-  print(result: unknown, text: () => string): void {
-    const shown = this.isOn("json")
-      ? `${JSON.stringify(completeHints(result, this.configPath))}\n`
-      : completeCommands(text(), this.configPath);
-    this.shell.stdout.write(shown);
+  /** Whether a flag is there, whatever it is. */
+  isGiven(name: string): boolean {
+    return this.isOn(name) || this.text(name) !== undefined || this.list(name).length > 0;
+  }
+
+  /**
+   * Prints a result: as one JSON object with `--json`, else as text for people. What a store or a server calls things moves
+   * no cursor; text that has styles is to have seen to that itself. Prose is broken between words where a terminal is
+   * narrower, what can be pasted is not.
+   */
+  print(
+    result: unknown,
+    text: () => string,
+    { isStyled = false, isProse = false }: { isStyled?: boolean; isProse?: boolean } = {},
+  ): void {
+    if (this.isOn("json")) {
+      this.shell.stdout.write(`${JSON.stringify(completeHints(result, this.configPath))}\n`);
+      return;
+    }
+    const { stdout } = this.shell;
+    const completed = completeCommands(text(), this.configPath);
+    const shown = isStyled ? completed : printableLines(completed);
+    stdout.write(isProse && stdout.isTerminal ? wrapLines(shown, stdout.columns() - 1) : shown);
   }
 }
 
@@ -155,6 +174,20 @@ const CONFIG_FLAG: Flag = {
   summary: "the config, - for standard input",
   default: "$COUCHDB_BACKUP_CONFIG (a path, or the text itself), else ./config.yaml",
 };
+
+/** Lines that fit: what is broken off stands two columns further in than its beginning. */
+function wrapLines(text: string, columns: number): string {
+  return text.split("\n").flatMap((line) => {
+    if (line.includes("couchdb-backup ")) return [line];
+    const [, indent = "", rest = ""] = /^( *)(.*)$/.exec(line) ?? [];
+    return wrap(rest, columns, [indent, `${indent}  `]);
+  }).join("\n");
+}
+
+/** An instant as people read it, to the second. */
+export function toSeconds(instant: string): string {
+  return instant.replace(/\.\d+Z$/, "Z");
+}
 
 /** The flags of a command, with those that others have too. */
 export function flagsOf(command: Command): readonly Flag[] {

@@ -48,7 +48,7 @@ export const command: Command = {
         showKept: call.isOn("show-kept"),
         confirm: call.isOn("confirm"),
       });
-      call.print(report, () => describeExpiry(report));
+      call.print(report, () => describeExpiry(report), { isProse: true });
       return report.ok ? EXIT.ok : EXIT.partial;
     });
   },

@@ -27,7 +27,7 @@ export const command: Command = {
     if (id === undefined) throw new UsageError("find needs --id: which document");
     return await withSession(call, async (session) => {
       const found = await session.find({ database, id });
-      call.print(found, () => describeFound(found));
+      call.print(found, () => describeFound(found), { isProse: true });
       return found.problems.length === 0 ? EXIT.ok : EXIT.archive;
     });
   },

@@ -2,11 +2,15 @@
 import { UsageError } from "../errors.ts";
 import type { BackupList, ListedBackup } from "../commands/list.ts";
 import type { Size, SizesReport } from "../commands/sizes.ts";
-import { formatCount, formatSeconds, formatSize, shortenMiddle } from "../observe/figures.ts";
+import { commandLine } from "../command_line.ts";
+import { formatDate, parseDate, parseInstant } from "../dates.ts";
+import { counted, formatCount, formatSeconds, formatSize } from "../observe/figures.ts";
 import { printable } from "../observe/logfmt.ts";
-import type { Command } from "./command.ts";
+import { shortenMiddle } from "../observe/text_width.ts";
 import { shellWord } from "../shell_word.ts";
+import { type Call, type Command, toSeconds } from "./command.ts";
 import { withSession } from "./session.ts";
+import { type Column, fitTable } from "./table.ts";
 
 export const command: Command = {
   name: "list",
@@ -17,7 +21,21 @@ export const command: Command = {
     "for restore and verify.",
   ],
   flags: [
-    { name: "database", value: "NAME", summary: "only backups of this database" },
+    { name: "database", value: "NAME", summary: "only backups of this database", default: "all" },
+    {
+      name: "match",
+      value: "PATTERN",
+      repeated: true,
+      summary: "only databases, or backups of databases, whose whole name matches",
+      default: "all",
+    },
+    {
+      name: "since",
+      value: "WHEN",
+      summary:
+        "only backups that were complete then or later: a date (2026-10-22, in UTC) or a moment (2026-10-22T18:05Z)",
+    },
+    { name: "until", value: "WHEN", summary: "only backups that were complete then, on that day or before" },
     { name: "sizes", summary: "what each database and task takes up in the store" },
     { name: "rebuild", summary: "enter complete backups that the catalog lacks, from their manifests" },
   ],
@@ -29,7 +47,10 @@ export const command: Command = {
   exits: { ok: "also where there is none", couchdb: "CouchDB (list databases)", store: "the store" },
   examples: [
     { line: "couchdb-backup list cfg.yaml", summary: "every backup in the store" },
-    { line: "couchdb-backup list --database orders cfg.yaml", summary: "those of one database" },
+    {
+      line: "couchdb-backup list --match 'or.*' --since 2026-10-01 cfg.yaml",
+      summary: "those of some databases, since a day",
+    },
     { line: "couchdb-backup list databases cfg.yaml", summary: "what CouchDB has" },
   ],
 
@@ -40,45 +61,75 @@ export const command: Command = {
         hint: 'It lists databases or backups; a config has a "." or a "/" in its name, or is given by --config',
       });
     }
+    const match = call.list("match");
+    const filter = { match: match.length === 0 ? undefined : match };
+    const request = {
+      ...filter,
+      database: call.text("database"),
+      since: readWhen(call, "since", "T00:00Z"),
+      until: readWhen(call, "until", "T23:59:59.999Z"),
+      rebuild: call.isOn("rebuild"),
+    };
+    const own = what === "databases" ? ["match"] : call.isOn("sizes") ? ["database", "sizes"] : undefined;
+    const stray = FILTERS.find((name) => own?.includes(name) === false && call.isGiven(name));
+    if (stray !== undefined) {
+      throw new UsageError(`--${stray} does not go with ${what === "databases" ? '"list databases"' : "--sizes"}`);
+    }
     return await withSession(call, async (session) => {
       if (what === "databases") {
-        const list = await session.listDatabases();
+        const list = await session.listDatabases(filter);
         call.print(list, () => list.databases.map(({ encoded }) => `${encoded}\n`).join(""));
       } else if (call.isOn("sizes")) {
-        const sizes = await session.sizes({ database: call.text("database") });
+        const sizes = await session.sizes({ database: request.database });
         call.print(sizes, () => describeSizes(sizes));
       } else {
-        const list = await session.list({ database: call.text("database"), rebuild: call.isOn("rebuild") });
-        call.print(list, () => describeBackups(list));
+        const list = await session.list(request);
+        const { stdout } = call.shell;
+        call.print(list, () => describeBackups(list, stdout.isTerminal ? stdout.columns() : undefined));
       }
       return 0;
     });
   },
 };
 
-/** A column of the table: its heading, what stands in it, and on which side its values begin. */
-interface Column {
-  heading: string;
-  isNumber?: boolean;
-  text: (backup: ListedBackup) => string;
+/** Flags that say something of backups, or of names. */
+const FILTERS = ["database", "match", "since", "until", "sizes", "rebuild"] as const;
+
+/** A date with the time of day that it means here, or a moment. */
+function readWhen(call: Call, name: "since" | "until", timeOfDay: string): Date | undefined {
+  const text = call.text(name);
+  if (text === undefined) return undefined;
+  const when = parseDate(text) === undefined
+    ? parseInstant(text)
+    : parseInstant(`${formatDate(parseDate(text)!).replaceAll("/", "-")}${timeOfDay}`);
+  if (when !== undefined) return when;
+  throw new UsageError(`--${name} is no date and no moment: "${text}"`, {
+    hint: "Write it as 2026-10-22, or as 2026-10-22T18:05Z",
+  });
 }
 
 /** A task's name, or the reason of a pin, may be as long as its writer likes. */
 const TEXT_WIDTH = 24;
 
-const COLUMNS: readonly Column[] = [
+const COLUMNS: readonly Column<ListedBackup>[] = [
   {
     heading: "COMPLETE AT",
-    text: ({ date, finished_at }) => finished_at?.replace(/\.\d+Z$/, "Z") ?? `${date} INCOMPLETE`,
+    text: ({ date, finished_at }) => finished_at === null ? `${date} INCOMPLETE` : toSeconds(finished_at),
   },
   {
     heading: "AGE",
     isNumber: true,
+    rank: 6,
     text: ({ age_seconds }) => age_seconds === null ? "-" : formatSeconds(age_seconds),
   },
-  { heading: "KIND", text: ({ kind }) => kind ?? "-" },
-  { heading: "TASK", text: ({ task }) => task === null ? "-" : shortenMiddle(task, TEXT_WIDTH) },
-  { heading: "DOCUMENTS", isNumber: true, text: ({ documents }) => documents === null ? "-" : formatCount(documents) },
+  { heading: "KIND", rank: 7, text: ({ kind }) => kind ?? "-" },
+  { heading: "TASK", rank: 8, text: ({ task }) => task === null ? "-" : shortenMiddle(printable(task), TEXT_WIDTH) },
+  {
+    heading: "DOCUMENTS",
+    isNumber: true,
+    rank: 5,
+    text: ({ documents }) => documents === null ? "-" : formatCount(documents),
+  },
   {
     heading: "SIZE",
     isNumber: true,
@@ -87,33 +138,64 @@ const COLUMNS: readonly Column[] = [
   {
     heading: "UNREADABLE",
     isNumber: true,
+    rank: 3,
     text: ({ unreadable }) => unreadable === null ? "-" : formatCount(unreadable),
   },
   {
     heading: "PINNED",
+    rank: 4,
     text: ({ kept, kept_because }) => kept ? shortenMiddle(printable(kept_because ?? "yes"), TEXT_WIDTH) : "-",
   },
-  { heading: "DATABASE", text: ({ database }) => database },
-  { heading: "PATH", text: ({ restore_path }) => restore_path === null ? "-" : shellWord(restore_path) },
-  { heading: "FOLDER", text: ({ path, problem }) => problem === undefined ? path : `${path} (${problem})` },
+  { heading: "DATABASE", canBeCut: true, text: ({ database }) => printable(database) },
+  { heading: "PATH", rank: 9, text: ({ restore_path }) => restore_path === null ? "-" : shellWord(restore_path) },
+  { heading: "FOLDER", rank: 10, text: ({ path, problem }) => problem === undefined ? path : `${path} (${problem})` },
 ];
 
-/** The backups as a table; numbers of documents that could not be read, and pins, only where there are such. */
-export function describeBackups({ backups, catalog_added }: BackupList): string {
-  const added = catalog_added === undefined ? "" : `Entered into the catalog: ${formatCount(catalog_added)}\n`;
-  if (backups.length === 0) return `There is no backup\n${added}`;
+/** The backups as a table and their sums; numbers of documents that could not be read, and pins, only where there are such. */
+export function describeBackups({ backups, catalog_added }: BackupList, columns?: number): string {
+  const added = catalog_added === undefined ? [] : [`Entered into the catalog: ${formatCount(catalog_added)}`];
+  if (backups.length === 0) return ["There is no backup", ...added, ""].join("\n");
   const hasUnreadable = backups.some(({ unreadable }) => (unreadable ?? 0) > 0);
   const isPinned = backups.some(({ kept }) => kept);
-  const columns = COLUMNS.filter(({ heading }) =>
+  const shown = COLUMNS.filter(({ heading }) =>
     heading === "UNREADABLE" ? hasUnreadable : heading !== "PINNED" || isPinned
   );
-  const rows = [columns.map(({ heading }) => heading), ...backups.map((one) => columns.map(({ text }) => text(one)))];
-  const widths = columns.map((_, index) => rows.reduce((width, row) => Math.max(width, row[index]!.length), 0));
-  const lines = rows.map((row) =>
-    row.map((text, index) => columns[index]!.isNumber ? text.padStart(widths[index]!) : text.padEnd(widths[index]!))
-      .join("  ").trimEnd()
-  );
-  return `${lines.join("\n")}\n${added}`;
+  const { head, rows, leftOut } = fitTable(shown, backups, columns);
+  // What stands in a column where there is room for it.
+  const problemsOf = ({ problem, unreadable }: ListedBackup) => [
+    ...problem === undefined || !leftOut.includes("FOLDER") ? [] : [`  ${problem}`],
+    ...(unreadable ?? 0) === 0 || !leftOut.includes("UNREADABLE")
+      ? []
+      : [`  CouchDB could not read ${counted(unreadable!, "document")}`],
+  ];
+  return [
+    head,
+    ...rows.flatMap((row, index) => [row, ...problemsOf(backups[index]!)]),
+    describeSums(backups),
+    ...leftOut.length === 0 ? [] : [`No room in ${columns} columns for ${leftOut.join(", ")}`],
+    ...leftOut.includes("PATH") ? describeRestore(backups) : [],
+    ...added,
+    "",
+  ].join("\n");
+}
+
+/** `3 backups of 2 databases, 45 MB; 1 incomplete`. */
+function describeSums(backups: readonly ListedBackup[]): string {
+  const complete = backups.filter((one) => one.complete);
+  const databases = new Set(complete.map(({ database }) => database)).size;
+  const bytes = complete.reduce((sum, { compressed_bytes }) => sum + (compressed_bytes ?? 0), 0);
+  const rest = backups.length - complete.length;
+  return `${counted(complete.length, "backup")} of ${counted(databases, "database")}, ${formatSize(bytes)}${
+    rest === 0 ? "" : `; ${formatCount(rest)} incomplete`
+  }`;
+}
+
+/** What PATH would have said, of the newest. */
+function describeRestore(backups: readonly ListedBackup[]): string[] {
+  const one = backups.find(({ restore_path }) => restore_path !== null);
+  if (one === undefined) return [];
+  const { database, restore_path } = one;
+  return [`A backup is restored by its moment: ${commandLine("restore", [database, restore_path!])}`];
 }
 
 /** Sizes as a table, the largest database first. */

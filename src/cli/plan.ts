@@ -49,7 +49,7 @@ export const command: Command = {
     return await withSession(call, async (session) => {
       const offline = call.isOn("offline");
       const plan = await session.plan({ from: readInstant(call), count, offline });
-      call.print(plan, () => describePlan(plan, offline));
+      call.print(plan, () => describePlan(plan, offline), { isProse: true });
       return EXIT.ok;
     });
   },

@@ -140,7 +140,7 @@ export const command: Command = {
         asNewRevision: call.isOn("as-new-revision"),
         designs: call.isOn("designs"),
       });
-      call.print(report, () => describe(report));
+      call.print(report, () => describe(report), { isProse: true });
       return exitCodeOfRestore(report);
     });
   },

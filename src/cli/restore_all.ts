@@ -29,7 +29,7 @@ export function readFleetRequest(call: Call, path: string): FleetRequest {
 /** Restores and says how it came out. */
 export async function restoreAll(session: Session, call: Call, request: FleetRequest): Promise<number> {
   const report = await session.restoreAll(request);
-  call.print(report, () => describeFleet(report));
+  call.print(report, () => describeFleet(report), { isProse: true });
   return exitCodeOfFleet(report);
 }
 

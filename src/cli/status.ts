@@ -1,6 +1,7 @@
 /** `couchdb-backup status [<config>]`: how each task stands. */
 import type { Proof } from "../archive/proof.ts";
 import { formatCount, formatSeconds } from "../observe/figures.ts";
+import { padEnd, widthOf } from "../observe/text_width.ts";
 import {
   exitCodeOfStatus,
   readStatus,
@@ -46,7 +47,7 @@ export const command: Command = {
       const { now, signal } = session.surroundings;
       const tasks = pickTasks(session.config.tasks, call.list("task"));
       const report = await readStatus({ repository: session.repository, now, signal }, tasks);
-      call.print(report, () => describeStatus(report));
+      call.print(report, () => describeStatus(report), { isProse: true });
       return exitCodeOfStatus(report);
     });
   },
@@ -65,11 +66,11 @@ const WORDS: Record<TaskState, string> = {
 
 /** The report for people: a line for each task, and below it what is not as it should be. */
 export function describeStatus({ tasks, proofs }: StatusReport): string {
-  const nameWidth = tasks.reduce((width, { task }) => Math.max(width, task.length), 0);
+  const nameWidth = tasks.reduce((width, { task }) => Math.max(width, widthOf(task)), 0);
   const wordWidth = tasks.reduce((width, { state }) => Math.max(width, WORDS[state].length), 0);
   return tasks.map((status) => {
     const { task, state, failed, error, databases } = status;
-    const lines = [`${task.padEnd(nameWidth)}  ${WORDS[state].padEnd(wordWidth)}  ${factsOf(status).join(", ")}`];
+    const lines = [`${padEnd(task, nameWidth)}  ${WORDS[state].padEnd(wordWidth)}  ${factsOf(status).join(", ")}`];
     if (error !== null) lines.push(`  ${error}`);
     if (failed.length > 0) {
       const noun = databases === 1 ? "database is" : "databases are";

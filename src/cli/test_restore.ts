@@ -51,7 +51,7 @@ export const command: Command = {
     };
     return await withSession(call, async (session) => {
       const report = await session.testRestore(request);
-      call.print(report, () => describeTestRestore(report));
+      call.print(report, () => describeTestRestore(report), { isProse: true });
       return exitCodeOfTestRestore(report);
     });
   },

@@ -57,7 +57,7 @@ export const command: Command = {
     const [database = "", path = ""] = call.operands;
     const request = { database, path, quick: call.isOn("quick") };
     const finish = (report: VerifyReport) => {
-      call.print(report, () => describe(report));
+      call.print(report, () => describe(report), { isProse: true });
       return exitCodeOfVerify(report);
     };
     if (await needsNoConfig(call, path)) {
@@ -86,7 +86,7 @@ async function runAll(call: Call): Promise<number> {
   };
   return await withSession(call, async (session) => {
     const report = await session.verifyAll(request);
-    call.print(report, () => describeAll(report));
+    call.print(report, () => describeAll(report), { isProse: true });
     return exitCodeOfVerifyAll(report);
   });
 }

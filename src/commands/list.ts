@@ -16,6 +16,7 @@ import { decodeDatabase, encodeDatabase } from "../database_name.ts";
 import { type BackupKind, type Checkpoint, sumChunks } from "../archive/manifest.ts";
 import { loadAhead } from "../parallel.ts";
 import type { Repository } from "../archive/repository.ts";
+import { compilePattern } from "../task/pattern.ts";
 
 /** Folders that are looked at at once. */
 const FOLDERS_AT_ONCE = 16;
@@ -73,9 +74,12 @@ export interface ListedBackup {
  */
 export async function listDatabases(
   { couch, signal }: { couch: CouchClient; signal: AbortSignal },
+  { match }: Pick<ListRequest, "match"> = {},
 ): Promise<{ databases: ListedDatabase[] }> {
+  const patterns = match?.map(compilePattern);
   const names = await couch.listDatabases({ signal });
-  return { databases: names.map((database) => ({ database, encoded: encodeDatabase(database) })) };
+  const wanted = names.filter((name) => patterns === undefined || patterns.some((pattern) => pattern.matches(name)));
+  return { databases: wanted.map((database) => ({ database, encoded: encodeDatabase(database) })) };
 }
 
 /** What backups are listed with. */
@@ -92,6 +96,12 @@ export interface ListContext {
 export interface ListRequest {
   /** Only backups of this database; encoded or not. */
   database?: string | undefined;
+  /** Only backups of databases of which one of these patterns matches the whole name. @default all */
+  match?: readonly string[] | undefined;
+  /** Only backups that were complete then or later; one that is not complete counts from its date. @default all */
+  since?: Date | undefined;
+  /** Only backups that were complete then or before. @default all */
+  until?: Date | undefined;
   /** Make an entry in the catalog for each complete backup that has none. @default false */
   rebuild?: boolean | undefined;
 }
@@ -108,8 +118,8 @@ export interface BackupList {
  * Lists the backups below the config's prefix and suffix: the day on which they were complete (the date in the path where
  * they are not), the newest first; within a day by database, and then the newest first.
  *
- * @throws UsageError where one database is named and there is nothing of it; StoreError when the store fails; the reason of
- * `context.signal`. A damaged backup is listed with its problem.
+ * @throws UsageError where one database is named and there is nothing of it, and for a pattern that is none; StoreError when
+ * the store fails; the reason of `context.signal`. A damaged backup is listed with its problem.
  */
 export async function listBackups(
   context: ListContext,
@@ -117,13 +127,15 @@ export async function listBackups(
 ): Promise<BackupList> {
   const { repository, signal, now = () => new Date() } = context;
   const database = options.database === undefined ? undefined : decodeDatabase(options.database);
+  const patterns = options.match?.map(compilePattern);
+  const isWanted = (name: string) => patterns === undefined || patterns.some((pattern) => pattern.matches(name));
   const catalog = new Catalog(repository);
   const describe = async (found: FolderInventory, signal: AbortSignal) => {
     const added = options.rebuild === true ? found.uncatalogued : [];
     for (const entry of added) await catalog.add(entry, { signal });
     return { rows: await describeFolder(repository, found, signal), added: added.length };
   };
-  const inventory = takeInventory(repository, { database, signal });
+  const inventory = takeInventory(repository, { database, isWanted, signal });
   const listedAt = now();
   const rows: Omit<ListedBackup, "restore_path">[] = [];
   let added = 0;
@@ -132,7 +144,7 @@ export async function listBackups(
     added += described.added;
   }
   if (database !== undefined && rows.length === 0) throw await nothingHeldOf(repository, database, { signal });
-  const backups = withPaths(rows).sort(compareBackups);
+  const backups = withPaths(rows).filter((row) => isWithin(row, options)).sort(compareBackups);
   return options.rebuild === true ? { backups, catalog_added: added } : { backups };
 }
 
@@ -140,6 +152,11 @@ function ageOf({ finished_at }: Row, now: Date): number | null {
   if (finished_at === null || isOfFuture(new Date(finished_at), now)) return null;
   // Clocks differ: what was complete a moment ago is not of the future.
   return Math.max(0, Math.round((now.getTime() - Date.parse(finished_at)) / 1000));
+}
+
+function isWithin({ finished_at, date }: Row, { since, until }: ListRequest): boolean {
+  const moment = Date.parse(finished_at ?? date);
+  return moment >= (since?.getTime() ?? -Infinity) && moment <= (until?.getTime() ?? Infinity);
 }
 
 /** By day, the latest first; then by database; then the latest first. */

@@ -64,6 +64,7 @@ function measure({ database, folders }: DatabaseHoldings, tasks: Map<string, Siz
   for (const { objects, backups } of folders) {
     const named = new Set<string>();
     const namedByTask = new Map<string, Set<string>>();
+    const known = new Set(backups.flatMap(({ seen }) => seen));
     for (const { task, chunks } of backups) {
       sum.backups++;
       const own = namedByTask.get(task) ?? new Set<string>();
@@ -78,7 +79,9 @@ function measure({ database, folders }: DatabaseHoldings, tasks: Map<string, Siz
     for (const [task, names] of namedByTask) tasks.get(task)!.bytes += bytesOf(names);
     sum.bytes += bytesOf(named);
     sum.leftover_bytes += bytesOf(
-      [...objects.keys()].filter((name) => !named.has(name) && !isManifestName(name) && !isPinName(name)),
+      [...objects.keys()].filter((name) =>
+        !named.has(name) && !known.has(name) && !isManifestName(name) && !isPinName(name)
+      ),
     );
   }
   return sum;

@@ -294,7 +294,13 @@ function toConfig(
       attachments: task.attachments,
       revisions: task.revisions,
       tombstones: task.tombstones,
-      increments: task.incremental ? { most: task.max_increments, fullEveryDays: task.full_every } : undefined,
+      increments: task.incremental
+        ? {
+          most: task.max_increments,
+          fullEveryDays: task.full_every,
+          ...document.object_lock === undefined ? {} : { lockDays: document.object_lock.days },
+        }
+        : undefined,
       codec: { compression: task.compression, level: task.compression_level },
       parallel: task.parallel,
       concurrency: task.concurrency,

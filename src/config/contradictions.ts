@@ -31,6 +31,13 @@ export function findContradictions(document: unknown): ConfigFinding[] {
         find(["task", name, key], 'needs "incremental: true" beside it');
       }
     }
+    const [every, locked] = [keys["full_every"], asMapping(root["object_lock"])["days"]].map(Number);
+    if (every! >= locked!) {
+      find(
+        ["task", name, "full_every"],
+        `must be less than the ${locked} days of object_lock: what an incremental backup relies on would lose its lock first`,
+      );
+    }
     checkLevel(["task", name, "compression_level"], keys, find);
   }
   if ("token" in root && !("secret" in root)) find(["token"], "needs the key secret beside it");

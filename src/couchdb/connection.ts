@@ -12,6 +12,7 @@ import type { Fetch } from "../trusted_fetch.ts";
 import type { CouchOptions } from "./couchdb.ts";
 import { strangeAnswer } from "./answers.ts";
 import { brokenConnection, couchError, type CouchFailure, foreignPage, refusalOf } from "./error.ts";
+import { PATIENCE_MS, plainHttpFailure, speaksPlainHttp } from "./plain_http.ts";
 import { Watch } from "./watch.ts";
 
 /** What is read of an answer at once. */
@@ -91,6 +92,9 @@ export class CouchConnection {
   readonly bulkTimeoutMs: number;
 
   #trouble: { error: CouchError; sinceMs: number } | undefined;
+  /** Whether TLS may be what keeps an answer away: until the first one has come. */
+  #mayBePlain: boolean;
+  #isPlain = false;
   readonly #notice: RetryNotice;
   readonly #authorization: string | undefined;
   readonly #fetch: Fetch;
@@ -102,6 +106,7 @@ export class CouchConnection {
 
   constructor(options: ClientOptions) {
     this.url = options.url.replace(/\/+$/, "");
+    this.#mayBePlain = /^https:/i.test(this.url);
     this.#fetch = options.fetch ?? fetch;
     this.#log = options.log;
     this.#notice = new RetryNotice(options.log, "couchdb does not answer as it should: it is asked again");
@@ -213,6 +218,7 @@ export class CouchConnection {
     const body = init.body instanceof ReadableStream
       ? init.body.pipeThrough(new TransformStream({ transform: (bytes, to) => (expectAnswer(), to.enqueue(bytes)) }))
       : init.body;
+    const question = this.#mayBePlain ? setTimeout(() => this.#askPlainly(watch), PATIENCE_MS) : undefined;
     try {
       expectAnswer();
       response = await this.#fetch(this.url + path, {
@@ -227,7 +233,10 @@ export class CouchConnection {
       } as RequestInit);
     } catch (cause) {
       throw this.#broken(init, watch, cause, `no answer within ${Math.round(timeoutMs / 1000)} s`);
+    } finally {
+      clearTimeout(question);
     }
+    this.#mayBePlain = false;
     this.#log.debug("couchdb request", {
       method: init.method ?? "GET",
       path: path.length > 300 ? `${path.slice(0, 300)}…` : path,
@@ -243,6 +252,13 @@ export class CouchConnection {
     if (foreignPage(response.headers) === undefined) return answer;
     // Documents come as JSON only: a page for people is no answer, whatever its status says.
     throw this.#failure(init, foreignPage(response.headers, await this.#readText(answer, init))!);
+  }
+
+  /** Ends a request that TLS keeps silent. */
+  async #askPlainly(watch: Watch): Promise<void> {
+    if (!await speaksPlainHttp(this.url, this.#fetch) || !this.#mayBePlain) return;
+    this.#isPlain = true;
+    watch.cancel();
   }
 
   /** Yields the answer's bytes through one buffer: a piece is valid until the next one is asked for. */
@@ -302,6 +318,7 @@ export class CouchConnection {
     watch.rest();
     if (init.signal?.aborted) return init.signal.reason;
     if (cause instanceof CouchError) return cause;
+    if (this.#isPlain) return this.#failure(init, plainHttpFailure(this.url));
     if (watch.expired) return this.#failure(init, { error: "timeout", reason: silence });
     return this.#failure(init, brokenConnection(cause, this.url));
   }

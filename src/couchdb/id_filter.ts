@@ -9,6 +9,8 @@
 const BITS_PER_ID = 40;
 const MOST_BYTES = 32 << 20;
 const LEAST_BYTES = 1 << 10;
+/** One that is folded has no fewer. */
+const LEAST_FOLDED_BITS = 256;
 /** How many bits stand for an id. More would err less often and cost more time. */
 const HASHES = 10;
 
@@ -48,6 +50,17 @@ export class IdFilter {
     return new IdFilter(new Uint32Array(Math.ceil(bytes / 4)), { salt, hashes: HASHES });
   }
 
+  /**
+   * An empty filter that can be made smaller when it is known how many it holds: its size is a power of two.
+   *
+   * @param count About how many there will be, with so many bits for each at least.
+   */
+  static foldable(count: number, bitsPerId: number): IdFilter {
+    const bits = Math.min(MOST_BYTES * 8, Math.max(LEAST_FOLDED_BITS, count * bitsPerId));
+    const salt = crypto.getRandomValues(new Uint32Array(1))[0]!;
+    return new IdFilter(new Uint32Array(2 ** Math.ceil(Math.log2(bits / 32))), { salt, hashes: HASHES });
+  }
+
   /** A filter as it was stored. */
   static from({ bytes, salt, hashes, ids }: StoredFilter): IdFilter {
     const filter = new IdFilter(new Uint32Array(bytes.slice().buffer), { salt, hashes });
@@ -78,6 +91,22 @@ export class IdFilter {
     this.#set = 0;
     this.ids = 0;
     this.expectedErrors = 0;
+  }
+
+  /**
+   * The smallest filter with the same ids that still has so many bits for each; of {@linkcode IdFilter.foldable} alone. What
+   * was a bit of the upper half is the same bit of the lower one, as the remainder of its hash by half of the size.
+   */
+  folded(bitsPerId: number): IdFilter {
+    let words = this.#words;
+    while (words.length * 16 >= Math.max(LEAST_FOLDED_BITS, this.ids * bitsPerId)) {
+      const half = words.length / 2;
+      const smaller = words.slice(0, half);
+      for (let index = 0; index < half; index++) smaller[index]! |= words[half + index]!;
+      words = smaller;
+    }
+    const { salt, hashes, ids } = this;
+    return IdFilter.from({ bytes: new Uint8Array(words.buffer), salt, hashes, ids });
   }
 
   /** The filter's bytes as they are now; a copy. */

@@ -1,4 +1,4 @@
-/** Numbers as a person reads them on a terminal: counts, sizes, times and names cut to a width. Pure. */
+/** Numbers as a person reads them on a terminal: counts, sizes and times. Pure. */
 
 export { counted, formatCount } from "../counts.ts";
 
@@ -30,12 +30,4 @@ export function formatSeconds(seconds: number): string {
     : ["d", "h"] as const;
   const rest = Math.floor(whole % SECONDS[large] / SECONDS[small]);
   return `${Math.floor(whole / SECONDS[large])}${large}${String(rest).padStart(2, "0")}${small}`;
-}
-
-/** The text with its middle left out, where it is longer than `width`: names tend to differ at both ends. */
-export function shortenMiddle(text: string, width: number): string {
-  if (text.length <= width) return text;
-  if (width < 2) return "…".slice(0, Math.max(0, width));
-  const end = Math.floor((width - 1) / 2);
-  return `${text.slice(0, width - 1 - end)}…${text.slice(text.length - end)}`;
 }

@@ -26,6 +26,11 @@ export function printable(text: string): string {
   });
 }
 
+/** The same of a text of several lines, which stay lines. */
+export function printableLines(text: string): string {
+  return text.split("\n").map(printable).join("\n");
+}
+
 /** `key=value key="a value"`. Fields that are undefined are left out. Never throws. */
 export function formatLogfmt(fields: LogFields): string {
   const parts: string[] = [];

@@ -108,6 +108,13 @@ export const FAMILIES: readonly Family[] = [
     }],
   },
   {
+    name: "couchdb_backup_chain_lost_documents",
+    help: "Documents that the incremental backups before have lost, as a full backup of the last run has found.",
+    samples: ({ databases }) => [{
+      value: databases.reduce((total, { chain_lost }) => total + (chain_lost?.documents ?? 0), 0),
+    }],
+  },
+  {
     name: "couchdb_backup_unlisted_databases",
     help: "Databases that the run before had and that CouchDB does not list any more.",
     samples: ({ unlisted }) => [{ value: unlisted?.length ?? 0 }],

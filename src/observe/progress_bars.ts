@@ -4,8 +4,9 @@
  * them when a terminal is resized or a log line comes between, and two lines are less than its configuration.
  */
 import type { Progress } from "../observe.ts";
-import { counted, formatCount, formatSeconds, formatSize, shortenMiddle } from "./figures.ts";
+import { counted, formatCount, formatSeconds, formatSize } from "./figures.ts";
 import { Counter, fractionOf, monotonicMs, rateOf, restMs, type RunTally } from "./progress.ts";
+import { padEnd, shortenMiddle, widthOf } from "./text_width.ts";
 
 const WIDEST_BAR = 30;
 const NARROWEST_BAR = 8;
@@ -107,22 +108,26 @@ function formatBars(run: RunTally, nowMs: number, columns: number): string[] {
 function formatBar(name: string, fraction: number | undefined, facts: readonly string[], columns: number): string {
   // The last column stays free: behind a full line some terminals stand in the next one already, some do not.
   const width = Math.max(0, columns - 1);
-  const label = shortenMiddle(name, Math.max(8, Math.min(32, Math.floor(width / 3)))).padEnd(8);
-  const kept = [...facts];
+  const label = padEnd(shortenMiddle(name, Math.max(8, Math.min(32, Math.floor(width / 3)))), 8);
+  const kept = facts.filter((fact) => fact !== "");
   const text = () => ["", ...kept].join("  ");
-  while (kept.length > 0 && label.length + text().length > width) kept.pop();
-  const room = Math.min(WIDEST_BAR, width - label.length - text().length - 4);
+  const labelWidth = widthOf(label);
+  while (kept.length > 0 && labelWidth + text().length > width) kept.pop();
+  const room = Math.min(WIDEST_BAR, width - labelWidth - text().length - 4);
   if (fraction === undefined || room < NARROWEST_BAR) return `${label}${text()}`.slice(0, width).trimEnd();
   const full = Math.floor(Math.min(1, fraction) * room);
   return `${label}  [${"#".repeat(full)}${".".repeat(room - full)}]${text()}`.trimEnd();
 }
 
 function alignCount(count: number, total: number | undefined, noun: string): string {
-  if (total === undefined) return counted(count, noun);
+  // Documents are told again where they are asked for again, and some come while they are counted.
+  if (total === undefined || count > total) return counted(count, noun);
   return `${formatCount(count).padStart(formatCount(total).length)}/${counted(total, noun)}`;
 }
 
 function formatRest(fraction: number, startedMs: number, nowMs: number): string {
+  // What is left then is not documents: nobody knows how long it takes.
+  if (fraction >= 1) return "";
   const rest = restMs(fraction, startedMs, nowMs);
   return rest === undefined ? "" : `${formatSeconds(rest / 1000)} left`;
 }

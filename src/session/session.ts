@@ -428,10 +428,10 @@ export class Session implements AsyncDisposable {
     return await keep({ ...this.surroundings, ...this.#paths() }, request);
   }
 
-  /** Lists the databases of CouchDB. @throws CouchError when CouchDB cannot be asked. */
-  async listDatabases(): Promise<{ databases: ListedDatabase[] }> {
+  /** Lists the databases of CouchDB, or those that a pattern matches. @throws CouchError when CouchDB cannot be asked. */
+  async listDatabases(request: Pick<ListRequest, "match"> = {}): Promise<{ databases: ListedDatabase[] }> {
     const { listDatabases } = await import("../commands/list.ts");
-    return await listDatabases({ couch: await this.connect(), signal: this.#parts.signal });
+    return await listDatabases({ couch: await this.connect(), signal: this.#parts.signal }, request);
   }
 
   /**

@@ -37,6 +37,17 @@ export interface CreateOptions extends StoreCallOptions {
    * knows of it.
    */
   kind?: "chunk" | "manifest" | undefined;
+  /**
+   * Something is stored in the same folder right behind it, or {@linkcode Store.settle} is called: only then is it certain
+   * that it outlives a power cut. @default false
+   */
+  isFollowed?: boolean | undefined;
+}
+
+/** What {@linkcode Store.replace} takes. */
+export interface ReplaceOptions extends StoreCallOptions {
+  /** It says the same as what was stored right before it, and need not wait until that outlives a power cut. @default false */
+  isCopy?: boolean | undefined;
 }
 
 /** What {@linkcode Store.list} takes. */
@@ -117,7 +128,10 @@ export interface Store {
   ): Promise<StoredObject>;
 
   /** Stores `body` under `key` in one step, in place of what may be there: a reader sees the old or the new object. */
-  replace(key: string, body: Uint8Array, options?: StoreCallOptions): Promise<void>;
+  replace(key: string, body: Uint8Array, options?: ReplaceOptions): Promise<void>;
+
+  /** Waits until what was stored in `folder` outlives a power cut; absent where everything does once it is stored. */
+  settle?(folder: string): Promise<void>;
 
   /**
    * The object's bytes, from the first to the last.

@@ -9,6 +9,17 @@ export interface IncrementPolicy {
   most: number;
   /** A full backup is the beginning of a chain for so many days; absent: for as long as it lasts. */
   fullEveryDays?: number | undefined;
+  /** For so many days what is stored is locked; absent: it is not. */
+  lockDays?: number | undefined;
+}
+
+/**
+ * How many days the locks of what an incremental backup relies on must still last: else all is saved again, and locked anew.
+ * So long each restore point is safe. Undefined where nothing is locked.
+ */
+export function leastLockDays({ lockDays, fullEveryDays }: IncrementPolicy): number | undefined {
+  // Literally as long as a backup's own lock would make each one full.
+  return lockDays === undefined ? undefined : lockDays - Math.min(fullEveryDays ?? lockDays / 2, lockDays);
 }
 
 /** A named entry below `task`. */

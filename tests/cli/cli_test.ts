@@ -579,7 +579,9 @@ Deno.test("what list shows under PATH is that backup and no other for restore, o
   await new Promise((resolve) => setTimeout(resolve, 1_000)); // Until another second begins.
   await run(["backup", path, "--task", "weekly", ...DATE]);
   const list = await run(["list", path]);
-  const [heading = "", ...rows] = list.out.trimEnd().split("\n");
+  const [heading = "", ...lines] = list.out.trimEnd().split("\n");
+  const rows = lines.slice(0, -1);
+  assertMatch(lines.at(-1)!, /^3 backups of 1 database, /);
   const [from, to] = [heading.indexOf("PATH"), heading.indexOf("FOLDER")];
   const paths = rows.map((row) => row.slice(from, to).trim());
   assertEquals([paths.length, new Set(paths).size], [3, 3], list.out);

@@ -122,7 +122,7 @@ token: t
 secret: s
 session_token: st
 storage_class: STANDARD_IA
-object_lock: {mode: compliance, days: 90}
+object_lock: {mode: compliance, days: 120}
 sse: aws:kms
 kms_key_id: k
 prefix: p
@@ -146,7 +146,7 @@ prometheus: {pushgateway: "http://u:p@push:9091/", per_database: true, instance:
     attachments: false,
     revisions: false,
     tombstones: true,
-    increments: { most: 30, fullEveryDays: 90 },
+    increments: { most: 30, fullEveryDays: 90, lockDays: 120 },
     codec: { compression: "zstd", level: 19 },
     parallel: 32,
     concurrency: 100,
@@ -172,7 +172,7 @@ prometheus: {pushgateway: "http://u:p@push:9091/", per_database: true, instance:
     maxParts: 1000,
     accessKeyId: "t",
     storageClass: "STANDARD_IA",
-    objectLock: { mode: "COMPLIANCE", days: 90 },
+    objectLock: { mode: "COMPLIANCE", days: 120 },
     sse: "aws:kms",
     kmsKeyId: "k",
   });
@@ -572,6 +572,15 @@ ${BUCKET}`,
     message: [
       '2:64: Key "task.w.max_increments" needs "incremental: true" beside it',
       '2:79: Key "task.w.full_every" needs "incremental: true" beside it',
+    ],
+  },
+  {
+    what: "a lock that ends before what builds on it",
+    text:
+      `${DATABASE}task: {w: {databases: [a], incremental: true, full_every: 90}}\n${BUCKET}object_lock: {mode: governance, days: 90}`,
+    message: [
+      '2:59: Key "task.w.full_every" is 90, must be less than the 90 days of object_lock: what an incremental backup relies on ' +
+      "would lose its lock first",
     ],
   },
   {

@@ -2,7 +2,7 @@
 
 In, as JSON on standard input: the folder with template.yaml and its packages, the stack's parameters, where the function
 answers (`invoke_url` takes an event by POST), the executions to start, and the times of the ticks that the function gets,
-a second apart. Out, as JSON on standard output: the stack's resources, how each execution ended, what each tick was
+a second apart; with `pace` so many seconds of theirs pass in one, for waits too, and they end when nothing is left to do. Out, as JSON on standard output: the stack's resources, how each execution ended, what each tick was
 answered, and when each execution that the function started ran. The account's S3 and Step Functions listen on `port` while
 this runs.
 """
@@ -13,14 +13,18 @@ import re
 import subprocess
 import sys
 import time
+import types
 import urllib.error
 import urllib.request
+from datetime import datetime
 
 import boto3
 from awscli.customizations.cloudformation.yamlhelper import yaml_parse
 from moto import mock_aws
 from moto.awslambda_simple.models import LambdaSimpleBackend
 from moto.server import ThreadedMotoServer
+from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
+from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_function import WaitFunction
 
 REGION = "eu-central-1"
 LONGEST_EXECUTION_SECONDS = 120
@@ -87,7 +91,14 @@ def describe(resources):
     }
 
 
-def create_machine(template, resources, parameters, kind=""):
+def quicken(pace):
+    """Makes the machine's waits, and those before a retry, shorter."""
+    pause = time.sleep
+    WaitFunction._wait_interval = lambda self, env, wait_seconds: pause(wait_seconds / pace)
+    retrier_decl.time = types.SimpleNamespace(sleep=lambda seconds: pause(seconds / pace))
+
+
+def create_machine(template, resources, parameters, pace, kind=""):
     """A state machine of the stack, made a second time: moto's stacks take no `Definition`, only text."""
     properties = yaml_parse(template)["Resources"][kind + "Machine" if kind else "StateMachine"]["Properties"]
     function, role = resources[kind + "Function"]["id"], resources[(kind or "State") + "MachineRole"]["id"]
@@ -102,8 +113,8 @@ def create_machine(template, resources, parameters, kind=""):
     }
     assert set(values) == given or kind and set(values) >= given
     definition = json.dumps(properties["Definition"])
-    # Waits are real here.
-    definition = re.sub(r'"(IntervalSeconds|BackoffRate)": \d+', r'"\1": 1', definition)
+    if pace is None:  # Waits are real here.
+        definition = re.sub(r'"(IntervalSeconds|BackoffRate)": \d+', r'"\1": 1', definition)
     for name, value in values.items():
         definition = definition.replace("${" + name + "}", value)
     created = boto3.client("stepfunctions", REGION).create_state_machine(
@@ -129,10 +140,14 @@ def execute(machine, execution):
     return {"name": execution["name"], "status": "STILL RUNNING"}
 
 
-def send_ticks(invoke_url, times):
-    """The schedule's events, a second apart; a tick that fails has its error as answer."""
+def send_ticks(invoke_url, times, pace, machine):
+    """The schedule's events, a second apart or at their pace; a tick that fails has its error as answer."""
     answers = []
+    first, began = datetime.fromisoformat(times[0]) if times else None, time.monotonic()
     for time_of_event in times:
+        if pace is not None:
+            due = began + (datetime.fromisoformat(time_of_event) - first).total_seconds() / pace
+            time.sleep(max(0, due - time.monotonic()))
         event = {"source": "aws.events", "time": time_of_event}
         request = urllib.request.Request(invoke_url, data=json.dumps(event).encode(), method="POST")
         try:
@@ -140,8 +155,15 @@ def send_ticks(invoke_url, times):
                 answers.append(json.load(response))
         except urllib.error.HTTPError as error:
             answers.append(json.load(error))
-        time.sleep(1)
+        if pace is None:
+            time.sleep(1)
+        elif answers[-1].get("started") == [] and "waiting" not in answers[-1] and not is_running(machine):
+            break
     return answers
+
+
+def is_running(machine):
+    return boto3.client("stepfunctions", REGION).list_executions(stateMachineArn=machine, statusFilter="RUNNING")["executions"]
 
 
 def list_runs(machine):
@@ -175,10 +197,15 @@ def main():
             s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
         template = package(task["folder"], f"http://127.0.0.1:{task['port']}")
         resources = deploy(template, task["parameters"])
-        machine = create_machine(template, resources, task["parameters"])
-        restores = create_machine(template, resources, task["parameters"], "Restore") if "RestoreMachine" in resources else None
+        pace = task.get("pace")
+        if pace is not None:
+            quicken(pace)
+        machine = create_machine(template, resources, task["parameters"], pace)
+        restores = None
+        if "RestoreMachine" in resources:
+            restores = create_machine(template, resources, task["parameters"], pace, "Restore")
         executions = [execute(restores if one.get("restores") else machine, one) for one in task["executions"]]
-        ticks = send_ticks(task["invoke_url"], task["ticks"])
+        ticks = send_ticks(task["invoke_url"], task["ticks"], pace, machine)
         json.dump(
             {
                 "resources": resources,

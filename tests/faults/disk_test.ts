@@ -2,6 +2,7 @@
  * The disk of a bucket folder fails: full at each size, out of inodes, read-only or unmounted from each step on, beyond its
  * quota, broken. As root on Linux the disk is a real one, a small tmpfs; elsewhere the file system's errors are made.
  */
+import { writePart } from "../../src/store/directory/calls.ts";
 import { DirectoryStore, type DirectoryStoreOptions } from "../../src/store/directory/store.ts";
 import type { Store } from "../../src/store/store.ts";
 import { judgeBackup } from "./backup_case.ts";
@@ -105,9 +106,9 @@ function failingWrites(
 ): DirectoryStoreOptions {
   let writes = 0;
   return {
-    write(handle, bytes, start) {
+    write(file, bytes, start) {
       const number = ++writes;
-      if (number < place || (number > place && !forGood)) return handle.write(bytes, start);
+      if (number < place || (number > place && !forGood)) return writePart(file, bytes, start);
       failed();
       throw fileError(code);
     },
@@ -188,7 +189,7 @@ for (const [name, code, forGood] of [["over-quota", "EDQUOT", true], ["broken-on
     const folder = await makeFolder();
     const { server } = await openSource();
     const store = new DirectoryStore(`${folder}/bucket`, {
-      write: (handle, bytes, start) => (writes++, handle.write(bytes, start)),
+      write: (file, bytes, start) => (writes++, writePart(file, bytes, start)),
     });
     await new Program({ couch: server, store }).backup();
     await Deno.remove(folder, { recursive: true });

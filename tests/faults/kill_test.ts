@@ -3,6 +3,7 @@
  * each step of the file system within one, and for real, by SIGKILL, at each request to CouchDB.
  */
 import { fileURLToPath } from "node:url";
+import { sync, writePart } from "../../src/store/directory/calls.ts";
 import { DirectoryStore, type DirectoryStoreOptions } from "../../src/store/directory/store.ts";
 import type { Store } from "../../src/store/store.ts";
 import { judgeBackup } from "./backup_case.ts";
@@ -121,11 +122,11 @@ async function endFileStep(place: number): Promise<Verdict & Places> {
     return await run();
   };
   const options: DirectoryStoreOptions = {
-    write: (handle, bytes, start) =>
+    write: (file, bytes, start) =>
       // Half of it is on the disk when the process ends.
-      step(() => handle.write(bytes, start, Math.ceil((bytes.length - start) / 2))),
+      step(() => writePart(file, bytes.subarray(0, start + Math.ceil((bytes.length - start) / 2)), start)),
     link: (existing, name) => step(() => Deno.link(existing, name)),
-    sync: (handle) => step(() => handle.sync()),
+    sync: (file) => step(() => sync(file)),
   };
   const open = (more: DirectoryStoreOptions = {}) => new DirectoryStore(`${folder}/bucket`, more);
   const run = (store: Store, resume: boolean) => new Program({ couch: source.server, store }).backup({ resume });

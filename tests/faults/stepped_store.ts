@@ -6,6 +6,7 @@ import type {
   Conditions,
   CreateOptions,
   ListOptions,
+  ReplaceOptions,
   Store,
   StoreCallOptions,
   StoredObject,
@@ -71,8 +72,12 @@ export class SteppedStore implements Store {
     return await this.#step(`create`, () => this.#store.create(keys, body, options));
   }
 
-  async replace(key: string, body: Uint8Array, options?: StoreCallOptions): Promise<void> {
+  async replace(key: string, body: Uint8Array, options?: ReplaceOptions): Promise<void> {
     return await this.#step(`replace ${key}`, () => this.#store.replace(key, body, options));
+  }
+
+  async settle(folder: string): Promise<void> {
+    return await this.#step(`settle ${folder}`, async () => await this.#store.settle?.(folder));
   }
 
   async read(key: string, options?: StoreCallOptions): Promise<ReadableStream<Uint8Array>> {

@@ -25,6 +25,30 @@ for (const version of VERSIONS) {
     assertMatch((await place.run("node", "--version")).stdout, new RegExp(`^v${version}\\.`));
   });
 
+  Deno.test(`under Node ${version} npx runs the package from its archive in an empty folder, and npm installs it for all`, async () => {
+    const { stdout: node } = await execute("sh", ["scripts/ci/node.sh", version]);
+    const archive = await (packed ??= tarball());
+    const folder = await Deno.makeTempDir({ prefix: "couchdb-backup-npx-" });
+    const npm = async (line: string) => {
+      const env = {
+        PATH: `${folder}/global/bin:${node.trim()}:${Deno.env.get("PATH")}`,
+        npm_config_cache: `${folder}/cache`,
+      };
+      await Deno.mkdir(`${folder}/empty`, { recursive: true });
+      const { code, stdout, stderr } = await execute("sh", ["-c", line], { cwd: `${folder}/empty`, env });
+      assertEquals([code, stderr], [0, ""], line);
+      return stdout;
+    };
+    assertEquals(
+      await npm(`npx --yes --offline --package "${archive}" couchdb-backup --version`),
+      `couchdb-backup ${VERSION}\n`,
+    );
+    await npm(`npm install --global --offline --silent --prefix ../global "${archive}"`);
+    assertEquals(await npm("couchdb-backup --version"), `couchdb-backup ${VERSION}\n`);
+    assertEquals(await Array.fromAsync(Deno.readDir(`${folder}/empty`)), []);
+    await Deno.remove(folder, { recursive: true });
+  });
+
   Deno.test(`under Node ${version} the package backs a hard database up, verifies and restores it`, async () => {
     await using couch = await startFakeCouchDb();
     await using place = await Installed.make(version);
@@ -205,6 +229,27 @@ Deno.test("the package holds what its users need and no more, and its links lead
   for (const name of ["zod", "aws4fetch", "fast-xml-parser", "deno-std", "@smithy/core"]) {
     assertMatch(notices, new RegExp(`^${name} \\d`, "m"));
   }
+});
+
+Deno.test("package.json says what npm and its users look for, and where the sources are as far as the release tells", async () => {
+  const env = { GITHUB_SERVER_URL: "https://forge.example", GITHUB_REPOSITORY: "who/couchdb-backup" };
+  const read = async () => JSON.parse(await Deno.readTextFile("dist/npm/package.json"));
+  const built = await execute("deno", ["task", "--quiet", "npm"], { env });
+  assertEquals(built.code, 0, built.stderr);
+  const told = await read();
+  assertEquals(told.repository, { type: "git", url: "git+https://forge.example/who/couchdb-backup.git" });
+  assertEquals(told.publishConfig, { access: "public", provenance: true });
+  packed = undefined;
+  await tarball();
+  const { repository, bin, engines, license, types, type } = await read();
+  assertEquals({ repository, bin, engines, license, types, type }, {
+    repository: undefined,
+    bin: { "couchdb-backup": "lib/main.js" },
+    engines: { node: ">=22.2" },
+    license: "MIT",
+    types: "./lib/mod.d.ts",
+    type: "module",
+  });
 });
 
 /** A config with one task that saves one database in small chunks. */

@@ -13,6 +13,7 @@ import { couchOk } from "../couch_request.ts";
 import { createDatabase, idsOf } from "../couchdb/impatient_client.ts";
 import { compareLeafRevisions, type LeafRevisions, readAllLeafRevisions } from "../leaf_revisions.ts";
 import { startFakeCouchDb } from "../fakes/couchdb.ts";
+import { FakeS3 } from "../fakes/s3.ts";
 import { type BackupResult, parseEvent, type PlanResult, type SummariseResult } from "../../lambda/events.ts";
 
 const python = Deno.env.get("CLOUD_PYTHON") ?? ".venv/bin/python";
@@ -39,13 +40,14 @@ interface Account {
   mail: { Arn: string; InputTransformer: { InputTemplate: string } }[];
 }
 
-/** Deploys the template and runs its state machine, with `answer` as the function; then come the ticks, a second apart. */
+/** Deploys the template and runs its state machine, with `answer` as the function; then come the ticks, a second apart or at a pace. */
 async function deployAndRun(
   answer: (event: unknown, s3Url: string) => Promise<unknown>,
   executions: { name: string; input: unknown; restores?: true }[],
-  { port = freePort(), ticks = [], parameters = {} }: {
+  { port = freePort(), ticks = [], pace, parameters = {} }: {
     port?: number;
     ticks?: string[];
+    pace?: number;
     parameters?: Record<string, string>;
   } = {},
 ): Promise<Account> {
@@ -86,6 +88,7 @@ async function deployAndRun(
       },
       executions,
       ticks,
+      pace,
     })));
     await input.close();
     const { success, stdout, stderr } = await child.output();
@@ -491,6 +494,138 @@ suffix: couchdb
   const complaints = ticks.flatMap(({ errorMessage }) => errorMessage ?? []);
   for (const complaint of complaints) assertStringIncludes(complaint, 'Not everything is saved of "weekly"');
 });
+
+/** Where a task stands, as its events have told. */
+type Standing = "free" | "planned" | "failed" | "saved";
+
+for (
+  const [away, awaySeconds, pace] of [["three minutes", 180, 100], ["three hours", 10_800, 600]] as const
+) {
+  Deno.test(`template.yaml's state machine saves 1,000 databases of two tasks, one task at a time, when CouchDB is away for ${away}`, async () => {
+    const [DELAY, CONCURRENCY] = [5, 4];
+    await using couch = await startFakeCouchDb();
+    const numbers = Array.from({ length: 1000 }, (_, n) => String(n).padStart(3, "0"));
+    const names = numbers.map((number, n) => n < 900 ? `w${number}` : `o${number}`);
+    for (const name of names) await createDatabase(couch, name, idsOf(1));
+    const s3 = await FakeS3.start({ buckets: [BUCKET], region: REGION });
+    const port = freePort();
+    const elapse = Date.parse("2026-01-03T18:00:00Z");
+    // The clock of all that happens here, which begins with the first tick.
+    let beganMs: number | undefined;
+    const seconds = () => beganMs === undefined ? 0 : (performance.now() - beganMs) * pace / 1000;
+    const { handler } = await openHandler({
+      env: {
+        AWS_ACCESS_KEY_ID: s3.keys.accessKeyId,
+        AWS_SECRET_ACCESS_KEY: s3.keys.secretAccessKey,
+        AWS_REGION: REGION,
+        AWS_ENDPOINT_URL_S3: s3.url,
+        AWS_ENDPOINT_URL_SFN: `http://127.0.0.1:${port}`,
+        BACKUP_STATE_MACHINE: `arn:aws:states:${REGION}:123456789012:stateMachine:couchdb-backup`,
+        COUCHDB_BACKUP_CONFIG: `database: {url: "${couch.url}", login: "${couch.login}", password: "${couch.password}"}
+task:
+  weekly: {cron: "Sat *-*-* 18:00:00 UTC", databases: ["w[0-9]+"], delay: ${DELAY}, concurrency: ${CONCURRENCY}, chunk: 10}
+  other: {cron: "Sat *-*-* 18:00:00 UTC", databases: ["o[0-9]+"], delay: ${DELAY}, chunk: 10}
+bucket: "s3://${BUCKET}/folder"
+prefix: backup
+suffix: couchdb
+`,
+      },
+      now: () => new Date(elapse + 1000 * seconds()),
+      write() {},
+    });
+    const standing: Record<string, Standing> = { weekly: "free", other: "free" };
+    const backups: { task: string; began: number; ended: number }[] = [];
+    const ticks: { before: Record<string, Standing>; after: Record<string, Standing> }[] = [];
+    let isAway = false;
+    const comeAndGo = () => {
+      const shouldBeAway = seconds() < awaySeconds;
+      if (shouldBeAway === isAway) return;
+      isAway = shouldBeAway;
+      // What is not tried again within a call, whose patience is measured in real seconds.
+      if (isAway) {
+        couch.faults.add({ times: 1e6, fault: { kind: "answer", status: 404, body: { error: "not_found" } } });
+      } else couch.faults.clear();
+    };
+    const answer = async (sent: unknown) => {
+      beganMs ??= performance.now();
+      comeAndGo();
+      const event = parseEvent(sent);
+      const began = seconds();
+      const before = { ...standing };
+      const signal = new AbortController().signal;
+      try {
+        const answered = await handler({ event: sent, requestId: "1", stop: signal, signal });
+        if (event.kind === "plan") {
+          standing[event.task] = "planned";
+          // The machine's own S3 is another one.
+          const { bucket, key } = answered as PlanResult;
+          const body = s3.objects.get(`${bucket}/${key}`)!.bytes as Uint8Array<ArrayBuffer>;
+          await (await fetch(`http://127.0.0.1:${port}/${bucket}/${key}`, { method: "PUT", body })).body?.cancel();
+        }
+        if (event.kind === "backup") backups.push({ task: event.task, began, ended: seconds() });
+        if (event.kind === "summarise") standing[event.task] = (answered as SummariseResult).ok ? "saved" : "failed";
+        return answered;
+      } catch (error) {
+        if (event.kind === "plan") standing[event.task] = "failed";
+        throw error;
+      } finally {
+        if (event.kind === "tick") ticks.push({ before, after: { ...standing } });
+      }
+    };
+    const times = Array.from({ length: 400 }, (_, n) => new Date(elapse + n * 900_000).toISOString());
+    const account = await deployAndRun(answer, [], { port, ticks: times, pace });
+    await s3.close();
+    const { runs } = account;
+
+    // Saved in the end: each database once, by runs that all but the last of a task have failed at their plan.
+    assertEquals(standing, { weekly: "saved", other: "saved" }, JSON.stringify(account.ticks.slice(-3)));
+    assertEquals(backups.length, names.length);
+    const manifests = names.filter((name) =>
+      s3.objects.has(`${BUCKET}/folder/backup/2026/01/03/couchdb/${name}/manifest.json`)
+    );
+    assertEquals(manifests.length, names.length);
+    const succeeded = runs.filter(({ status }) => status === "SUCCEEDED").map(({ name }) => name.split("-")[0]);
+    assertEquals(succeeded.sort(), ["other", "weekly"]);
+    assertEquals(runs.length > 2, awaySeconds > 8100, JSON.stringify(runs));
+
+    // Never more at once than is allowed, and the delay kept: whatever was read within the delay counts.
+    for (const { task, began } of backups) {
+      const busy = backups.filter((one) => one.began <= began && began < one.ended + DELAY);
+      assertEquals([...new Set(busy.map((one) => one.task))], [task]);
+      assert(busy.length <= (task === "weekly" ? CONCURRENCY : 1), `${busy.length} databases of ${task} at once`);
+    }
+
+    // Each tick's answer is true: what it says was so before or behind it.
+    const started = account.ticks.flatMap(({ started = [] }) => started.map((arn) => arn.split(":").at(-1)!));
+    assertEquals(started.toSorted(), runs.map(({ name }) => name).sort());
+    assertEquals(ticks.length, account.ticks.length);
+    let [waited, complained] = [0, 0];
+    for (const [n, { before, after }] of ticks.entries()) {
+      const { waiting = [], started = [], errorMessage = "" } = account.ticks[n]!;
+      const isOne = (task: string, ...states: Standing[]) =>
+        states.includes(before[task]!) || states.includes(after[task]!);
+      for (const task of ["weekly", "other"]) {
+        const isNamed = errorMessage.includes(`"${task}"`);
+        const said = JSON.stringify({ n, task, before, after, answer: account.ticks[n] });
+        if (isNamed) assert(isOne(task, "failed"), said);
+        if (before[task] === "failed" && after[task] === "failed") assert(isNamed || started.length > 0, said);
+        if (waiting.includes(task)) assert(isOne(task, "free", "failed"), said);
+        const other = task === "weekly" ? "other" : "weekly";
+        if (
+          before[task] === "free" && after[task] === "free" && before[other] === "planned" && after[other] === "planned"
+        ) {
+          assert(waiting.includes(task), said);
+        }
+        waited += waiting.includes(task) ? 1 : 0;
+        complained += isNamed ? 1 : 0;
+      }
+    }
+    const last = account.ticks.at(-1)!;
+    assertEquals([last.started, last.waiting, last.errorMessage], [[], undefined, undefined]);
+    // After three minutes the machine has planned again before the next tick comes.
+    assertEquals([waited > 0, complained > 0], [true, awaySeconds > 900], JSON.stringify({ waited, complained }));
+  });
+}
 
 function freePort(): number {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { counted, formatCount, formatSeconds, formatSize, shortenMiddle } from "../../src/observe/figures.ts";
+import { counted, formatCount, formatSeconds, formatSize } from "../../src/observe/figures.ts";
 
 Deno.test("formatCount() groups digits by three", () => {
   assertEquals([0, 999, 1000, 1234567, 1000.6].map(formatCount), ["0", "999", "1,000", "1,234,567", "1,001"]);
@@ -49,16 +49,5 @@ Deno.test("formatSeconds() shows two units at most", () => {
     "23h59m",
     "1d00h",
     "2d07h",
-  ]);
-});
-
-Deno.test("shortenMiddle() keeps both ends and never exceeds the width", () => {
-  assertEquals([20, 10, 9, 2, 1, 0].map((width) => shortenMiddle("abcdefghijkl", width)), [
-    "abcdefghijkl",
-    "abcde…ijkl",
-    "abcd…ijkl",
-    "a…",
-    "…",
-    "",
   ]);
 });

@@ -48,6 +48,7 @@ Deno.test("formatMetrics() tells per task what the last run did", () => {
     'couchdb_backup_compressed_size_bytes{task="weekly"} 50000',
     'couchdb_backup_unreadable_documents{task="weekly"} 0',
     'couchdb_backup_shrunk_databases{task="weekly"} 0',
+    'couchdb_backup_chain_lost_documents{task="weekly"} 0',
     'couchdb_backup_unlisted_databases{task="weekly"} 0',
     'couchdb_backup_failures{task="weekly",cause="couchdb"} 0',
     'couchdb_backup_failures{task="weekly",cause="store"} 0',
@@ -152,7 +153,7 @@ Deno.test("formatMetrics() counts what is saved and needs a look, and takes gone
   const unreadable = [{ id: "x", error: "internal_error", reason: "" }, { id: "y", error: "timeout", reason: "" }];
   const databases = [
     databaseReport("a", { unreadable }),
-    databaseReport("b", { shrunk_from: 1000 }),
+    databaseReport("b", { shrunk_from: 1000, chain_lost: { documents: 3, ids: ["a", "b", "c"] } }),
     databaseReport("c", { status: "gone" }),
   ];
   const text = formatMetrics(runReport([{ ...taskReport("t", databases), unlisted: ["d", "e"] }]), {
@@ -163,6 +164,7 @@ Deno.test("formatMetrics() counts what is saved and needs a look, and takes gone
       'couchdb_backup_last_run_success{task="t"} 0',
       'couchdb_backup_unreadable_documents{task="t"} 2',
       'couchdb_backup_shrunk_databases{task="t"} 1',
+      'couchdb_backup_chain_lost_documents{task="t"} 3',
       'couchdb_backup_unlisted_databases{task="t"} 2',
       'couchdb_backup_databases{task="t",status="gone"} 1',
       'couchdb_backup_database_success{task="t",database="a"} 0',

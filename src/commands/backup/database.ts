@@ -11,6 +11,8 @@ import { followChain } from "../../archive/chain.ts";
 import { type ChunkEntry, type ListedFeed, type Manifest, type Origin, sumChunks } from "../../archive/manifest.ts";
 import { type FolderState, readFolder } from "../../archive/read.ts";
 import type { DatabaseReport } from "../../archive/report.ts";
+import { seenFilter, storeSeen } from "../../archive/seen_states.ts";
+import type { ChangesRow } from "../../couchdb/changes_page.ts";
 import { IdFilter } from "../../couchdb/id_filter.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import { SLASH_HINT } from "../../couchdb/error.ts";
@@ -19,6 +21,8 @@ import { CouchError, describeError, exitCodeOf, hintOf } from "../../errors.ts";
 import { forEachParallel } from "../../parallel.ts";
 import { findConditions } from "../../store/conditions.ts";
 import type { Task } from "../../task/task.ts";
+import type { LostDocuments } from "../feed_comparison.ts";
+import { ChainCheck } from "./chain_check.ts";
 import { ChunkWriter } from "./chunks.ts";
 import { Completeness, DocumentCounts, type ListedDatabase, purgesOf } from "./completeness.ts";
 import type { BackupOptions, Run } from "./context.ts";
@@ -95,6 +99,8 @@ export class DatabaseBackup {
   readonly #warnings: string[] = [];
   /** How many documents the backup before has, where this one has far fewer. */
   #shrunkFrom: number | undefined;
+  /** What the chain of backups before has lost, by a full one. */
+  #chainLost: LostDocuments | undefined;
 
   constructor(context: Run, { task, database, date, isListed, share, place }: DatabaseJob) {
     this.#context = context;
@@ -175,11 +181,11 @@ export class DatabaseBackup {
   }
 
   async #copy({ resume, resumeRuns, full }: BackupOptions): Promise<void> {
-    const { couch, repository: { store, storeFolder }, log, progress, signal } = this.#context;
+    const { repository: { store, storeFolder }, log, progress, signal } = this.#context;
     // Asked once: the store remembers.
     await findConditions(store, storeFolder, { log, signal });
     const { increments } = this.#task;
-    const ofTask = increments === undefined || full === true
+    const ofTask = increments === undefined
       ? Promise.resolve("nothing was looked for")
       : findPrevious(this.#context, this.#job);
     // Who needs it hears of its failure; a backup that is complete already does not need it.
@@ -208,7 +214,7 @@ export class DatabaseBackup {
     // Of an incremental task most databases have not changed.
     this.#place.needs(this.#task.increments === undefined ? this.#batchesOf(found.info) : 1);
     progress.databaseStarted({ database: this.#database, documents: found.info.doc_count });
-    const counts = new DocumentCounts(couch, this.#database, found.info);
+    const counts = new DocumentCounts(this.#context, this.#database, found);
     const saving: Saving = {
       ...found,
       counts,
@@ -290,17 +296,32 @@ export class DatabaseBackup {
       this.#share.say(this.#context.log, reason);
     }
     const unreadable = await findStillUnreadable(this.#context, this.#job, previous?.unreadable ?? []);
-    const { listing, done, origin } = await this.#storeDocuments(saving, { origin: saving.origin, unreadable });
+    const chain = await this.#openChain(saving);
+    const { listing, done, origin, seen } = await this.#storeDocuments(saving, {
+      origin: saving.origin,
+      unreadable,
+      onRow: chain && ((row) => chain.look(row)),
+    });
     if (done.unreadable.length > 0 && sumChunks(done.chunks).documents === 0) {
       throw this.#nothingReadable(done.unreadable);
     }
     await this.#finish(saving, {
       origin,
       updateSeq: { start: startSeqOf(saving), end: saving.counts.info.update_seq },
-      feed: { since: "0", until: listing.until, ...await this.#readFeedEnd(listing, saving) },
+      feed: {
+        since: "0",
+        until: listing.until,
+        ...await this.#readFeedEnd(listing, saving),
+        ...await this.#storeSeen(seen),
+      },
       unreadable: done.unreadable,
       chunks: done.chunks,
     });
+    const differing = await chain?.result();
+    if (differing !== undefined) {
+      this.#warnings.push(differing.warning);
+      this.#chainLost = differing.lost;
+    }
     const shrinking = await warnOfShrinking(this.#context, previous?.entry, this.#manifest!);
     if (shrinking === undefined) return;
     this.#warnings.push(shrinking.warning);
@@ -313,7 +334,7 @@ export class DatabaseBackup {
     const { still, lacking } = await this.#findLacking(base.previous.unreadable);
     const isListed = (id: string) =>
       page?.rows.some((row) => row.id === id && base.known.look(row) !== "known") === true;
-    const { listing, done, origin } = await this.#storeDocuments(saving, {
+    const { listing, done, origin, seen } = await this.#storeDocuments(saving, {
       origin: { ...saving.origin, kind: "incremental", parent: base.parent },
       unreadable: still,
       increment: {
@@ -327,7 +348,12 @@ export class DatabaseBackup {
     await this.#finish(saving, {
       origin,
       updateSeq: { start: startSeqOf(saving), end: saving.counts.info.update_seq },
-      feed: { since: base.since, until: listing.until, ...await this.#readFeedEnd(listing, saving) },
+      feed: {
+        since: base.since,
+        until: listing.until,
+        ...await this.#readFeedEnd(listing, saving),
+        ...await this.#storeSeen(seen),
+      },
       unreadable: done.unreadable,
       chunks: done.chunks,
     });
@@ -337,12 +363,12 @@ export class DatabaseBackup {
 
   /** What was stored of an increment is of no use: all is saved, in chunks of its own. */
   async #saveFullAfterAll(saving: Saving, reason: string): Promise<void> {
-    const { couch, repository: { store }, signal } = this.#context;
+    const { repository: { store }, signal } = this.#context;
     const [found, state] = await Promise.all([
       readOrigin(this.#context, this.#job),
       readFolder(store, this.#folder, { signal }),
     ]);
-    const counts = new DocumentCounts(couch, this.#database, found.info);
+    const counts = new DocumentCounts(this.#context, this.#database, found);
     this.#manifest = undefined;
     await this.#saveFull({ ...saving, ...found, counts, state, leftover: undefined }, reason);
   }
@@ -350,13 +376,14 @@ export class DatabaseBackup {
   /** Stores the documents that are to be stored, until nothing is missing. */
   async #storeDocuments(
     { info, counts, state, leftover }: Saving,
-    { origin: wanted, unreadable, increment, before }: {
+    { origin: wanted, unreadable, increment, before, onRow }: {
       origin: Origin;
       unreadable: readonly UnreadableDocument[];
       increment?: ListedIncrement | undefined;
       before?: ListedDatabase["before"];
+      onRow?: ((row: ChangesRow) => void) | undefined;
     },
-  ): Promise<{ listing: Listing; done: CheckpointWriter; origin: Origin }> {
+  ): Promise<{ listing: Listing; done: CheckpointWriter; origin: Origin; seen: IdFilter | undefined }> {
     const { couch, repository: { store }, log, signal } = this.#context;
     const kept = leftover?.checkpoint.chunks ?? [];
     if (leftover !== undefined) this.#status = "resumed";
@@ -364,21 +391,31 @@ export class DatabaseBackup {
     // A count from behind the last page would hold documents that need not be listed.
     if (counts.hasCopies && increment?.page?.pending !== 0) await counts.look({ signal });
     const origin = originOf(wanted, { counts, leftover });
+    // Room for the ids that are to be listed: of an increment few, however large the database is.
+    const expected = increment?.page === undefined
+      ? counts.expected
+      : Math.min(counts.expected, increment.page.rows.length + (increment.page.pending ?? 0) + FURTHER_IDS);
+    const resumed = await this.#resumedListing(leftover);
+    // Of a run that is resumed without its filter nobody knows what it had seen before.
+    const seen = this.#task.increments === undefined
+      ? undefined
+      : resumed === undefined
+      ? seenFilter(expected)
+      : resumed.seen;
     const listing = new Listing(couch, this.#database, {
       log,
       signal: AbortSignal.any([signal, this.#context.stop]),
       chunk: this.#task.chunk,
       tombstones: this.#task.tombstones,
-      // Room for the ids that are to be listed: of an increment few, however large the database is.
-      expected: increment?.page === undefined
-        ? counts.expected
-        : Math.min(counts.expected, increment.page.rows.length + (increment.page.pending ?? 0) + FURTHER_IDS),
+      expected,
+      seen,
+      onRow,
       unreadable: new Set(unreadable.flatMap(({ id, rev }) => rev === undefined ? id : [])),
       ranges: info,
       keepsEnd: this.#task.increments !== undefined,
       increment,
-      resumed: await this.#resumedListing(leftover),
-      beforeLastPage: () => counts.look({ signal }),
+      resumed,
+      beforeLastPage: () => counts.lookBeforePage({ signal }),
     });
     const done = new CheckpointWriter(store, this.#folder, {
       origin,
@@ -423,7 +460,23 @@ export class DatabaseBackup {
     } finally {
       listing.close();
     }
-    return { listing, done, origin };
+    return { listing, done, origin, seen };
+  }
+
+  /** The chain that a full backup follows on, to be compared with its listing; undefined where there is none. */
+  async #openChain({ ofTask, counts, leftover, origin }: Saving): Promise<ChainCheck | undefined> {
+    // Of what a run before this one has listed nothing is known here.
+    const found = this.#task.increments === undefined || leftover !== undefined ? undefined : await ofTask;
+    if (found === undefined || typeof found === "string") return undefined;
+    const createdAt = origin.properties.instance_start_time;
+    return await ChainCheck.open(this.#context, { ...found, database: this.#database, counts, createdAt });
+  }
+
+  /** What the manifest says of the states that were seen. */
+  async #storeSeen(filter: IdFilter | undefined): Promise<Pick<ListedFeed, "seen">> {
+    if (filter === undefined) return {};
+    const { repository: { store }, run, signal } = this.#context;
+    return { seen: await storeSeen(store, { folder: this.#folder, run: shortRun(run), filter, signal }) };
   }
 
   async #readFeedEnd(listing: Listing, { counts, info: ranges }: Saving): Promise<Partial<ListedFeed>> {
@@ -439,6 +492,7 @@ export class DatabaseBackup {
     this.#place.needs(0);
     this.#manifest = await finishBackup(this.#context, {
       ...backup,
+      lockDays: this.#task.increments?.lockDays,
       date: this.#date,
       folder: this.#folder,
       manifests: state.manifests,
@@ -456,6 +510,7 @@ export class DatabaseBackup {
       inFlight--;
       if (listing.ended) this.#place.needs(Math.max(1, inFlight));
       done.add(work.index, entry, { ids: work.batch.ids(), unreadable });
+      listing.noteStored(work);
       work.settled();
       await done.saveWhenDue({ signal });
     };
@@ -476,8 +531,14 @@ export class DatabaseBackup {
     const { repository: { store }, log, signal } = this.#context;
     const { listing: state } = leftover;
     const bytes = await readFilter(store, this.#folder, { filter: state.filter, log, signal });
-    const filter = bytes === undefined ? undefined : IdFilter.from({ ...state.filter!, bytes, ids: state.ids });
-    return { state, filter };
+    if (bytes === undefined) return { state, filter: undefined, seen: undefined };
+    const { seen, ...own } = state.filter!;
+    const cut = bytes.length - (seen?.bytes ?? 0);
+    return {
+      state,
+      filter: IdFilter.from({ ...own, bytes: bytes.subarray(0, cut), ids: state.ids }),
+      seen: seen && IdFilter.from({ ...seen, ids: seen.states, bytes: bytes.subarray(cut) }),
+    };
   }
 
   /** Whether the database was deleted meanwhile: it is not found, and CouchDB does not list it any more. */
@@ -546,6 +607,7 @@ export class DatabaseBackup {
     if (unreadable.length > 0) report.unreadable = [...unreadable];
     if (this.#warnings.length > 0) report.warnings = this.#warnings;
     if (this.#shrunkFrom !== undefined) report.shrunk_from = this.#shrunkFrom;
+    if (this.#chainLost !== undefined) report.chain_lost = this.#chainLost;
     return report;
   }
 }

@@ -27,6 +27,8 @@ import { readObjectBytes } from "../../store/whole.ts";
 /** Clocks that differ by more than this are worth a warning. */
 const MOST_CLOCK_DIFFERENCE_MS = 120_000;
 
+const DAY_MS = 86_400_000;
+
 /** A run that took longer makes sure that its chunks are still there. */
 const LONG_RUN_MS = 24 * 3_600_000;
 
@@ -39,6 +41,8 @@ export interface FinishedBackup {
   updateSeq: Manifest["update_seq"];
   feed: ListedFeed;
   unreadable: readonly UnreadableDocument[];
+  /** For how many days what is stored is locked; undefined: it is not, or nobody needs to know. */
+  lockDays?: number | undefined;
   chunks: readonly ChunkEntry[];
   /** What the folder had when the backup began. */
   manifests: readonly ListedManifest[];
@@ -48,7 +52,7 @@ export interface FinishedBackup {
 export async function finishBackup(context: Run, backup: FinishedBackup): Promise<Manifest> {
   const { repository, now, signal, log } = context;
   const { store } = repository;
-  const { origin, date, folder, updateSeq, feed } = backup;
+  const { origin, date, folder, updateSeq, feed, lockDays } = backup;
   const finishedAt = now();
   const skewMs = store.clockSkewMs;
   // Backups are ordered by the store's clock: those of several machines have no other one in common.
@@ -65,6 +69,10 @@ export async function finishBackup(context: Run, backup: FinishedBackup): Promis
     ...origin,
     finished_at: finishedAt.toISOString(),
     stored_at: skewMs === undefined ? null : storedAt.toISOString(),
+    // Its first chunk was stored a moment after it began.
+    ...lockDays === undefined
+      ? {}
+      : { locked_until: new Date(Date.parse(origin.started_at) + lockDays * DAY_MS).toISOString() },
     update_seq: updateSeq,
     feed,
     unreadable: [...backup.unreadable],
@@ -90,8 +98,8 @@ export async function finishBackup(context: Run, backup: FinishedBackup): Promis
   const bytes = encodeJson(manifest);
   await createOnce(context, key, bytes);
   if (isNewest(await listManifests(store, folder, { signal }), momentAt)) {
-    await store.replace(joinKey(folder, MANIFEST_NAME), bytes, { signal });
-  }
+    await store.replace(joinKey(folder, MANIFEST_NAME), bytes, { signal, isCopy: true });
+  } else await store.settle?.(folder);
   return manifest;
 }
 
@@ -172,7 +180,7 @@ async function createOnce({ repository: { store }, signal }: Run, key: string, b
       (async function* () {
         yield bytes;
       })(),
-      { signal, kind: "manifest" },
+      { signal, kind: "manifest", isFollowed: true },
     );
   } catch (error) {
     if (!(error instanceof StoreError) || error.facts.code !== "exists") throw error;

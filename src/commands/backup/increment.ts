@@ -18,7 +18,7 @@ import type { Log } from "../../observe.ts";
 import { allOrNone, loadAhead } from "../../parallel.ts";
 import { joinKey } from "../../store/key.ts";
 import { readObjectBytes } from "../../store/whole.ts";
-import type { Task } from "../../task/task.ts";
+import { type IncrementPolicy, leastLockDays, type Task } from "../../task/task.ts";
 import { type DocumentCounts, IncompleteError, purgesOf } from "./completeness.ts";
 import type { Run } from "./context.ts";
 import { PURGED, SET_BACK } from "./doubt.ts";
@@ -140,6 +140,8 @@ export async function planIncrement(context: Run, question: IncrementQuestion): 
   if (policy.fullEveryDays !== undefined && ageDays >= policy.fullEveryDays) {
     return { kind: "full", reason: `the last full backup is ${Math.floor(ageDays)} days old (full_every)` };
   }
+  const unlocked = findLockEnd(base.links, policy, context.now());
+  if (unlocked !== undefined) return { kind: "full", reason: unlocked };
   if (page === undefined) return { kind: "incremental", base, page };
   if (page.pending === undefined) {
     share.hasPending = false;
@@ -170,6 +172,23 @@ export async function planIncrement(context: Run, question: IncrementQuestion): 
     return { kind: "full", reason: `${base.links.length - 1} incremental backups rely on the last full one` };
   }
   return { kind: "incremental", base, page };
+}
+
+/** Why the locks of what a backup would rely on do not do; undefined where they do, or nothing is locked. */
+export function findLockEnd(
+  links: readonly { path: string; manifest: Pick<Manifest, "locked_until"> }[],
+  policy: IncrementPolicy,
+  now: Date,
+): string | undefined {
+  const leastDays = leastLockDays(policy);
+  if (leastDays === undefined) return undefined;
+  for (const { path, manifest: { locked_until: until = null } } of links) {
+    if (until === null) return `a backup that it would rely on was stored without a lock, "${path}" (object_lock)`;
+    if (Date.parse(until) - now.getTime() < leastDays * DAY_MS) {
+      return `the lock of a backup that it would rely on ends on ${until.slice(0, 10)}, "${path}" (object_lock)`;
+    }
+  }
+  return undefined;
 }
 
 /** Why CouchDB 1.x and servers like it are saved in full. */

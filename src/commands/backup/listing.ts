@@ -6,11 +6,13 @@
  * An id that the feed repeats, because its document was changed meanwhile or a node has come back, is fetched again only
  * when everything asked for before is stored: so a higher chunk holds the later state.
  */
+import { stateKey } from "../../archive/seen_states.ts";
 import type { ListingState } from "../../archive/manifest.ts";
 import { FeedTail, type KnownRows, type ShardRanges } from "../../archive/overlap.ts";
 import { orAborted } from "../../abort.ts";
 import { IdBatch, type ListedDocument, PackedPages } from "../../couchdb/batch.ts";
 import { type FeedPage, listChanges, PAGE_ROWS } from "../../couchdb/changes.ts";
+import type { ChangesRow } from "../../couchdb/changes_page.ts";
 import type { CouchClient } from "../../couchdb/client.ts";
 import { IdFilter } from "../../couchdb/id_filter.ts";
 import type { Log } from "../../observe.ts";
@@ -62,6 +64,10 @@ export interface ListingOptions {
   resumed?: { state: ListingState; filter: IdFilter | undefined } | undefined;
   /** Ids that are known to be unreadable: counted, and not fetched. */
   unreadable: ReadonlySet<string>;
+  /** What notes the states that were stored, or need not be; where a later backup is to be compared with this one. */
+  seen?: IdFilter | undefined;
+  /** Is shown each row. */
+  onRow?: ((row: ChangesRow) => void) | undefined;
   /** Is awaited before a page that may be the last one. */
   beforeLastPage: () => Promise<void>;
 }
@@ -162,8 +168,15 @@ export class Listing {
   }
 
   /** The last batch whose chunk belongs to `position`, and what a later run needs to go on behind it. */
-  get settled(): { position: string; ids: number; filter: IdFilter; throughBatch: number } {
+  get settled(): {
+    position: string;
+    ids: number;
+    filter: IdFilter;
+    throughBatch: number;
+    seen: IdFilter | undefined;
+  } {
     return {
+      seen: this.#options.seen,
       position: this.#position,
       ids: this.#settledIds,
       filter: this.#filter,
@@ -268,6 +281,13 @@ export class Listing {
     this.#assign();
   }
 
+  /** Notes what a batch that is stored has listed. What was changed between the two is listed again. */
+  noteStored({ batch }: Work): void {
+    const { seen } = this.#options;
+    if (seen === undefined) return;
+    for (const page of batch.pages()) for (const row of page) seen.add(stateKey(row));
+  }
+
   /** Lists everything once more from the beginning, to count it. Ids that are not known yet are new, all others pass. */
   recount(expected: number): void {
     this.#recount = IdFilter.forIds(expected);
@@ -296,13 +316,14 @@ export class Listing {
   }
 
   #take({ rows, position, pending }: FeedPage): void {
-    const { tombstones, unreadable, increment, keepsEnd } = this.#options;
+    const { tombstones, unreadable, increment, keepsEnd, seen, onRow } = this.#options;
     if (this.#recount === undefined && keepsEnd) this.tail.add(rows, position);
     // Of an answer without a limit only the last piece says what follows.
     if (position !== undefined) this.hasPending = pending !== undefined;
     let stretch = this.#beginStretch();
     for (const row of rows) {
       const { id } = row;
+      onRow?.(row);
       // What the backup before has as it is.
       const isOld = increment !== undefined && increment.known.look(row) === "known";
       if (!isOld) this.#recount?.add(id);
@@ -316,7 +337,7 @@ export class Listing {
         if (!isPassedOver && !unreadable.has(id)) {
           this.#waiting.push(row);
           this.#documents++;
-        }
+        } else seen?.add(stateKey(row));
       } else if (!unreadable.has(id) && this.#recount === undefined) {
         this.#repeated.set(id, row);
         stretch.hasRepeated = true;

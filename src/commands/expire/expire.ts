@@ -213,7 +213,7 @@ class Expiry {
     for await (const { key, manifestKey, run } of new Catalog(repository).keys(database, { signal })) {
       if (manifestKey === backup.key && run === backup.run && !await this.#removeAll(database, [key])) return false;
     }
-    return await this.#removeAll(database, chunks);
+    return await this.#removeAll(database, [...chunks, ...backup.seen.map((name) => joinKey(backup.folder, name))]);
   }
 
   async #removeLeftovers(holdings: DatabaseHoldings): Promise<void> {

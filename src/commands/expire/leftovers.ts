@@ -3,7 +3,14 @@
  * and filter, and what a deleted backup has left. In: all that is held of the database. Out: the keys of what may go. Pure.
  */
 import { type DatabaseHoldings, type HeldFolder, newestCheckpoint } from "../../archive/holdings.ts";
-import { isCheckpointName, isFilterName, isPinName, parseChunkName, pinName } from "../../archive/layout.ts";
+import {
+  isCheckpointName,
+  isFilterName,
+  isPinName,
+  isSeenName,
+  parseChunkName,
+  pinName,
+} from "../../archive/layout.ts";
 import { joinKey } from "../../store/key.ts";
 import { YOUNGEST_MS } from "../../task/retention.ts";
 
@@ -31,7 +38,7 @@ export function findLeftovers({ folders }: DatabaseHoldings, { now }: { now: Dat
   );
   const before = Math.min(newest, now.getTime() - RESUMABLE_MS);
   return folders.filter((folder) => isQuiet(folder, now)).flatMap((folder) => {
-    const named = new Set(folder.backups.flatMap(({ chunks, run }) => [...chunks.keys(), pinName(run)]));
+    const named = new Set(folder.backups.flatMap(({ chunks, run, seen }) => [...chunks.keys(), ...seen, pinName(run)]));
     return [...folder.objects].filter(([name, { modified }]) =>
       isPartOfRun(name) && !named.has(name) && modified.getTime() < before
     ).map(([name, { sizeBytes }]) => ({ key: joinKey(folder.folder, name), sizeBytes }));
@@ -46,5 +53,6 @@ function isQuiet(folder: HeldFolder, now: Date): boolean {
 
 /** What is not ours stays: somebody has put it there. */
 function isPartOfRun(name: string): boolean {
-  return parseChunkName(name) !== undefined || isCheckpointName(name) || isFilterName(name) || isPinName(name);
+  return parseChunkName(name) !== undefined || isCheckpointName(name) || isFilterName(name) || isPinName(name) ||
+    isSeenName(name);
 }

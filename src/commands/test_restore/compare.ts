@@ -32,6 +32,8 @@ export interface Comparison {
 
 /** What is compared with what. */
 export interface CompareContext {
+  /** Is told each document of the archive with all its leaf revisions. */
+  onDocument?: ((id: string, revs: readonly string[]) => void) | undefined;
   couch: CouchClient;
   /** Decoded. */
   database: string;
@@ -57,6 +59,7 @@ export async function compareWithDatabase(archive: Archive, context: CompareCont
     if (batch.size === 0) return;
     const found = await readLeaves(context, [...batch.keys()], { revisions, attachments });
     compare(batch, found, result);
+    if (context.onDocument !== undefined) { for (const [id, revs] of batch) context.onDocument(id, [...revs.keys()]); }
     [batch, bytes] = [new Map(), 0];
   };
   for await (const document of walkDocuments(archive, { signal })) {

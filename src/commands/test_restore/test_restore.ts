@@ -2,7 +2,8 @@
  * Proves backups by restoring them. In: a repository and a CouchDB. Out: which backups did not come back as they were saved.
  *
  * Of each database the newest complete backup is restored into a scratch database, compared with what CouchDB then answers,
- * and dropped. Nothing is left behind: what a run that was killed has left, the next one drops.
+ * and dropped; and what it holds is compared with what CouchDB says of the database itself, where that is still there. Nothing
+ * is left behind: what a run that was killed has left, the next one drops.
  */
 import { createHash } from "node:crypto";
 import { openArchive } from "../../archive/archive.ts";
@@ -24,6 +25,7 @@ import type { RestoreReport } from "../restore/report.ts";
 import { restore } from "../restore/restore.ts";
 import type { FaultyBackup } from "../verify_all.ts";
 import { compareWithDatabase, type Comparison } from "./compare.ts";
+import { describeLost, FeedCheck } from "./feed_check.ts";
 
 /** Backups that are restored at once; each writes and reads with several requests. */
 const BACKUPS_AT_ONCE = 2;
@@ -185,7 +187,13 @@ async function proveOne(
     const report = await restore({ ...context, progress: silent, onReady }, { database: name, path, noViews: true });
     const archive = await openArchive(await findArchive(context, path, source), { signal });
     await addParents(archive, context);
-    const compared = await compareWithDatabase(archive, { couch, database: name, signal });
+    const feed = new FeedCheck({ couch, log, signal }, archive);
+    const compared = await compareWithDatabase(archive, {
+      couch,
+      database: name,
+      signal,
+      onDocument: (id, revs) => feed.add(id, revs),
+    });
     const problems = [...problemsOf(report), ...compared.named];
     const more = compared.differences - compared.named.length;
     if (more > 0) problems.push(`and ${counted(more, "more difference")}`);
@@ -196,6 +204,8 @@ async function proveOne(
     if (limit !== null && await couch.revsLimit(name, { signal }) !== limit) {
       problems.push("the revisions limit is not the one that was saved");
     }
+    const lost = await feed.result();
+    if (lost !== undefined) problems.push(describeLost(lost));
     const { documents, leafRevisions } = compared;
     log.info("backup was restored for a test", {
       database: source,

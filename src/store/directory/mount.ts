@@ -9,6 +9,7 @@ import * as fs from "node:fs/promises";
 import { join } from "node:path";
 import { describeError, StoreError } from "../../errors.ts";
 import type { Log } from "../../observe.ts";
+import type { FileCalls } from "./calls.ts";
 import { type DirectoryAction, directoryError, errorCode } from "./error.ts";
 
 /** The marker, in the bucket folder itself. It may be empty; store.list() does not show it. */
@@ -30,6 +31,8 @@ export interface MountOptions {
   log: Log;
   /** Where notes are kept; absent: only this process remembers. */
   stateFolder: string | undefined;
+  /** What looks for the marker. */
+  calls: FileCalls;
 }
 
 /** Knows of one bucket folder whether it was there before. */
@@ -118,7 +121,7 @@ export class Mount {
 
   async #hasMarker(action: DirectoryAction): Promise<boolean> {
     try {
-      await fs.stat(this.#marker);
+      await this.#options.calls.stat(this.#marker);
       return true;
     } catch (error) {
       if (errorCode(error) === "ENOENT" || errorCode(error) === "ENOTDIR") return false;

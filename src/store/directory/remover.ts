@@ -6,6 +6,7 @@ import { SILENT_LOG } from "../../observe.ts";
 import { checkKey } from "../key.ts";
 import type { Remover } from "../remover.ts";
 import type { StoreCallOptions } from "../store.ts";
+import { FileCalls } from "./calls.ts";
 import { directoryError, errorCode } from "./error.ts";
 import { Mount } from "./mount.ts";
 
@@ -19,7 +20,7 @@ export class DirectoryRemover implements Remover {
   constructor(root: string, { stateFolder }: { stateFolder?: string | undefined } = {}) {
     this.#root = root;
     this.#url = pathToFileURL(root).href;
-    this.#mount = new Mount({ root, url: this.#url, log: SILENT_LOG, stateFolder });
+    this.#mount = new Mount({ root, url: this.#url, log: SILENT_LOG, stateFolder, calls: new FileCalls(root) });
   }
 
   /** A file system has no such thing; what has been made immutable is found out by trying. */

@@ -10,6 +10,7 @@ import process from "node:process";
 import { pathToFileURL } from "node:url";
 import { StoreError } from "../../errors.ts";
 import { untilAborted } from "../../abort.ts";
+import { FileCalls, sync, writePart } from "./calls.ts";
 import { type DirectoryAction, directoryError, errorCode } from "./error.ts";
 import { type Log, SILENT_LOG } from "../../observe.ts";
 import { MARKER_NAME, Mount } from "./mount.ts";
@@ -17,6 +18,7 @@ import type {
   Conditions,
   CreateOptions,
   ListOptions,
+  ReplaceOptions,
   Store,
   StoreCallOptions,
   StoreContext,
@@ -46,10 +48,10 @@ export interface DirectoryStoreOptions extends StoreContext {
   stateFolder?: string | undefined;
   /** Gives a file a second name, and fails with `EEXIST` where that name is taken. @default link of node:fs */
   link?: (existing: string, name: string) => Promise<void>;
-  /** Waits until a file or a folder is on the disk. @default sync of the handle */
-  sync?: (handle: fs.FileHandle) => Promise<void>;
-  /** Writes a part of `bytes`, from `start`. @default write of the handle */
-  write?: (handle: fs.FileHandle, bytes: Uint8Array, start: number) => Promise<{ bytesWritten: number }>;
+  /** Waits until a file or a folder is on the disk. @default fsync of node:fs */
+  sync?: (file: number) => Promise<void>;
+  /** Writes a part of `bytes`, from `start`, and says how many bytes that were. @default {@linkcode writePart} */
+  write?: (file: number, bytes: Uint8Array, start: number) => Promise<number>;
 }
 
 /** The modes of what is made: backups are nobody's business but their owner's, unless the bucket folder is shared. */
@@ -63,9 +65,25 @@ interface TempFile extends Omit<StoredObject, "key"> {
   path: string;
 }
 
+/** A folder that was not there. */
+interface MadeFolder {
+  /** The folders that its name, and the names of those above it that were made with it, stand in. */
+  above: readonly string[];
+  /** Counts what is named. */
+  number: number;
+}
+
+/** A file that is open for writing, and maybe in a folder that was made for it. */
+interface OpenFile {
+  file: number;
+  made: MadeFolder | undefined;
+}
+
 /** The sync of a folder that is under way, and the one that follows it where somebody has asked for it meanwhile. */
 interface FolderSyncs {
   running: Promise<void>;
+  /** The last name that the running one takes along. */
+  name: number;
   next: Promise<void> | undefined;
 }
 
@@ -78,15 +96,23 @@ export class DirectoryStore implements Store {
   conditions: Conditions | undefined;
   readonly #root: string;
   readonly #link: (existing: string, name: string) => Promise<void>;
-  readonly #syncHandle: (handle: fs.FileHandle) => Promise<void>;
+  readonly #syncFile: (file: number) => Promise<void>;
   readonly #write: NonNullable<DirectoryStoreOptions["write"]>;
   readonly #mount: Mount;
+  readonly #calls: FileCalls;
   readonly #log: Log;
   #isSyncMissed = false;
   /** Folders that were there, or made, when something was stored; a backup writes thousands of objects into the same one. */
   readonly #folders = new Set<string>();
-  /** Folders with names of chunks that may not have reached the disk yet: they do before anything else is named there. */
-  readonly #unsynced = new Set<string>();
+  /**
+   * Folders with names that may not have reached the disk yet, such as those of chunks: they do before anything else is
+   * named there. With each comes a number that grows with each name.
+   */
+  readonly #unsynced: Map<string, number> = new Map();
+  /** Counts the names of files and folders whose syncs are waited for. */
+  #lastName = 0;
+  /** The last name that a sync of a folder has taken along. */
+  readonly #syncedThrough: Map<string, number> = new Map();
   /** Syncs of folders that are under way. */
   readonly #syncs = new Map<string, FolderSyncs>();
   #modes: typeof PRIVATE | typeof SHARED | undefined;
@@ -94,12 +120,19 @@ export class DirectoryStore implements Store {
   /** @param root An absolute path. The folder itself is made when something is stored; its parent must exist. */
   constructor(root: string, options: DirectoryStoreOptions = {}) {
     this.#root = root;
-    this.#link = options.link ?? fs.link;
-    this.#syncHandle = options.sync ?? ((handle) => handle.sync());
-    this.#write = options.write ?? ((handle, bytes, start) => handle.write(bytes, start));
+    this.#calls = new FileCalls(root);
+    this.#link = options.link ?? ((existing, name) => this.#calls.link(existing, name));
+    this.#syncFile = options.sync ?? sync;
+    this.#write = options.write ?? writePart;
     this.#log = options.log ?? SILENT_LOG;
     this.url = pathToFileURL(root).href;
-    this.#mount = new Mount({ root, url: this.url, log: this.#log, stateFolder: options.stateFolder });
+    this.#mount = new Mount({
+      root,
+      url: this.url,
+      log: this.#log,
+      stateFolder: options.stateFolder,
+      calls: this.#calls,
+    });
   }
 
   async tryConditions(key: string, options: StoreCallOptions = {}): Promise<Conditions> {
@@ -134,11 +167,14 @@ export class DirectoryStore implements Store {
         key = candidate.value;
         const path = this.#path(key);
         const folder = dirname(path);
-        if (folder !== dirname(temp.path)) await this.#makeFolder(folder, key);
-        if (options.kind !== "chunk") await this.#syncChunks(folder, key);
+        if (folder !== dirname(temp.path)) {
+          const made = await this.#makeFolder(folder, key);
+          if (made !== undefined) await this.#syncMade(made, key);
+        }
+        if (options.kind !== "chunk") await this.#syncNoted(folder, key);
         if (!await this.#nameFile(temp.path, path, key)) continue;
-        if (options.kind === "chunk") this.#unsynced.add(folder);
-        else await this.#syncFolder(folder, key);
+        if (options.kind === "chunk" || options.isFollowed === true) this.#unsynced.set(folder, ++this.#lastName);
+        else await this.#syncNames(folder, key);
         return { key, sizeBytes: temp.sizeBytes, sha256: temp.sha256 };
       }
     } finally {
@@ -147,17 +183,22 @@ export class DirectoryStore implements Store {
     throw new StoreError(`Cannot store "${key}" in "${this.url}": the key is taken`, { code: "exists", key });
   }
 
-  async replace(key: string, body: Uint8Array, options: StoreCallOptions = {}): Promise<void> {
+  async replace(key: string, body: Uint8Array, options: ReplaceOptions = {}): Promise<void> {
     const path = this.#path(key);
     const temp = await this.#writeTemp(key, once(body), options.signal);
     try {
-      await this.#syncChunks(dirname(path), key);
-      await this.#try("store", key, fs.rename(temp.path, path));
+      // A copy of what was stored right before it says nothing new, and reaches the disk with it.
+      if (options.isCopy !== true) await this.#syncNoted(dirname(path), key);
+      await this.#try("store", key, this.#calls.rename(temp.path, path));
     } catch (error) {
       await this.#remove(temp.path, key);
       throw error;
     }
-    await this.#syncFolder(dirname(path), key);
+    await this.#syncNames(dirname(path), key);
+  }
+
+  async settle(folder: string): Promise<void> {
+    await this.#syncNames(join(this.#root, checkFolder(folder)), folder);
   }
 
   async read(key: string, options: StoreCallOptions = {}): Promise<ReadableStream<Uint8Array>> {
@@ -212,7 +253,7 @@ export class DirectoryStore implements Store {
     const path = this.#path(key);
     await this.#mount.requireFor("look at");
     try {
-      const info = await fs.stat(path);
+      const info = await this.#calls.stat(path);
       return info.isFile() ? { sizeBytes: info.size, modified: info.mtime } : undefined;
     } catch (error) {
       if (isMissing(error)) return undefined;
@@ -226,7 +267,7 @@ export class DirectoryStore implements Store {
     await this.#mount.requireFor("list");
     let found;
     try {
-      found = await fs.readdir(path, { withFileTypes: true });
+      found = await this.#calls.readdir(path);
     } catch (error) {
       if (isMissing(error)) return;
       throw directoryError(error, this.#place("list", folder));
@@ -244,7 +285,7 @@ export class DirectoryStore implements Store {
         continue;
       }
       try {
-        const info = await fs.stat(join(path, name));
+        const info = await this.#calls.stat(join(path, name));
         if (info.isFile()) yield { kind, name, sizeBytes: info.size, modified: info.mtime };
         // What is neither a file nor a folder itself can be a symbolic link to a folder.
         else if (info.isDirectory()) yield { kind: "folder", name };
@@ -274,7 +315,7 @@ export class DirectoryStore implements Store {
   /** Removes a file of ours that may be gone already. */
   async #remove(path: string, key: string): Promise<void> {
     try {
-      await fs.unlink(path);
+      await this.#calls.unlink(path);
     } catch (error) {
       if (!isMissing(error)) throw directoryError(error, this.#place("store", key));
     }
@@ -285,7 +326,8 @@ export class DirectoryStore implements Store {
     signal?.throwIfAborted();
     const folder = dirname(this.#path(key));
     const path = join(folder, `.couchdb-backup-${process.pid}-${randomUUID()}.tmp`);
-    const file = await this.#openTemp(path, folder, key);
+    const { file, made } = await this.#openTemp(path, folder, key);
+    let isOpen = true;
     try {
       const hash = createHash("sha256");
       let sizeBytes = 0;
@@ -294,13 +336,13 @@ export class DirectoryStore implements Store {
         sizeBytes += bytes.length;
         // A file system that is nearly full takes a part of what it is given.
         for (let written = 0; written < bytes.length;) {
-          const { bytesWritten } = await this.#try("store", key, this.#write(file, bytes, written));
+          const bytesWritten = await this.#try("store", key, this.#write(file, bytes, written));
           if (bytesWritten === 0) throw directoryError({ code: "ENOSPC" }, this.#place("store", key));
           written += bytesWritten;
         }
       }
       await this.#sync(file, key);
-      const { size } = await this.#try("store", key, file.stat());
+      const { size } = await this.#try("store", key, this.#calls.statOpen(file));
       if (size !== sizeBytes) {
         throw new StoreError(
           `Cannot store "${key}" in "${this.url}": it was given ${
@@ -310,31 +352,35 @@ export class DirectoryStore implements Store {
           { hint: "Check the disk and the kernel log" },
         );
       }
-      await this.#try("store", key, file.close());
+      isOpen = false;
+      await this.#try("store", key, this.#calls.close(file));
       signal?.throwIfAborted();
+      // Not before: meanwhile others may have made folders in the same one, whose names get there by the same sync.
+      if (made !== undefined) await this.#syncMade(made, key);
       return { path, sizeBytes, sha256: hash.digest("hex") };
     } catch (error) {
-      await file.close();
+      if (isOpen) await this.#calls.close(file);
       await this.#remove(path, key);
       throw error;
     }
   }
 
-  async #openTemp(path: string, folder: string, key: string): Promise<fs.FileHandle> {
+  async #openTemp(path: string, folder: string, key: string): Promise<OpenFile> {
     if (this.#folders.has(folder)) {
       try {
-        return await fs.open(path, "wx", (await this.#modesHere()).file);
+        return { file: await this.#calls.open(path, "wx", (await this.#modesHere()).file), made: undefined };
       } catch (error) {
         // Somebody has removed the folder meanwhile, or its disk was unmounted.
         if (!isMissing(error)) throw directoryError(error, this.#place("store", key));
       }
     }
-    await this.#makeFolder(folder, key);
-    await this.#sweep(folder, key);
-    const file = await this.#try("store", key, fs.open(path, "wx", (await this.#modesHere()).file));
+    const made = await this.#makeFolder(folder, key);
+    // A folder that was not there holds nothing.
+    if (made === undefined) await this.#sweep(folder, key);
+    const file = await this.#try("store", key, this.#calls.open(path, "wx", (await this.#modesHere()).file));
     if (this.#folders.size >= MOST_FOLDERS) this.#folders.clear();
     this.#folders.add(folder);
-    return file;
+    return { file, made };
   }
 
   /** Gives a finished file its lasting name; false when the name is taken. */
@@ -349,13 +395,13 @@ export class DirectoryStore implements Store {
     // Without hard links an empty file claims the name and is then replaced by the finished one. For that moment a
     // reader sees an empty object; whoever is killed there leaves it, and no manifest names it.
     try {
-      await (await fs.open(path, "wx", (await this.#modesHere()).file)).close();
+      await this.#calls.close(await this.#calls.open(path, "wx", (await this.#modesHere()).file));
     } catch (error) {
       if (errorCode(error) === "EEXIST") return false;
       throw directoryError(error, this.#place("store", key));
     }
     try {
-      await fs.rename(tempPath, path);
+      await this.#calls.rename(tempPath, path);
     } catch (error) {
       await this.#remove(path, key);
       throw directoryError(error, this.#place("store", key));
@@ -366,19 +412,26 @@ export class DirectoryStore implements Store {
   /**
    * Makes a folder and those above it, down from the bucket folder. That one's parent must exist: a backup to a disk
    * that is not mounted must not fill the disk below the mount point.
+   *
+   * @returns Undefined where it was there.
    */
-  async #makeFolder(folder: string, key: string): Promise<void> {
+  async #makeFolder(folder: string, key: string): Promise<MadeFolder | undefined> {
     if (!await this.#mount.requireFor("store")) await this.#makeRoot(key);
     await this.#try("store", key, this.#mount.mark());
     const made = await this.#try(
       "store",
       key,
-      fs.mkdir(folder, { recursive: true, mode: (await this.#modesHere()).folder }),
+      this.#calls.makeFolders(folder, (await this.#modesHere()).folder),
     );
-    if (made === undefined) return;
-    for (let path = folder; path.length >= made.length; path = dirname(path)) {
-      await this.#syncFolder(dirname(path), key);
-    }
+    if (made === undefined) return undefined;
+    const above: string[] = [];
+    for (let path = folder; path.length >= made.length; path = dirname(path)) above.push(dirname(path));
+    return { above, number: ++this.#lastName };
+  }
+
+  /** Makes the names of a folder that was made, and of those above it that were made with it, outlive a power cut. */
+  async #syncMade({ above, number }: MadeFolder, key: string): Promise<void> {
+    for (const folder of above) await this.#syncFolder(folder, key, number);
   }
 
   async #makeRoot(key: string): Promise<void> {
@@ -394,15 +447,18 @@ export class DirectoryStore implements Store {
     }
   }
 
-  /** Makes the names of chunks outlive a power cut, before something is named that speaks of them. */
-  async #syncChunks(folder: string, key: string): Promise<void> {
-    if (!this.#unsynced.delete(folder)) return;
-    try {
-      await this.#syncFolder(folder, key);
-    } catch (error) {
-      this.#unsynced.add(folder);
-      throw error;
-    }
+  /** Makes the names in a folder outlive a power cut. */
+  async #syncNames(folder: string, key: string): Promise<void> {
+    this.#unsynced.set(folder, ++this.#lastName);
+    await this.#syncNoted(folder, key);
+  }
+
+  /** Syncs a folder with names that may not have reached the disk. It is one until they have, for others that ask. */
+  async #syncNoted(folder: string, key: string): Promise<void> {
+    const last = this.#unsynced.get(folder);
+    if (last === undefined) return;
+    await this.#syncFolder(folder, key, last);
+    if (this.#unsynced.get(folder) === last) this.#unsynced.delete(folder);
   }
 
   /** What files and folders may be to others, as the bucket folder has it; that is there by now. */
@@ -412,11 +468,16 @@ export class DirectoryStore implements Store {
     return this.#modes = (mode & SETGID) === 0 ? PRIVATE : SHARED;
   }
 
-  /** Makes the names in a folder outlive a power cut: one sync for all that ask for it while another one is under way. */
-  async #syncFolder(folder: string, key: string): Promise<void> {
+  /**
+   * Makes the names in a folder outlive a power cut: one sync for all that ask for it while another one is under way.
+   *
+   * @param name The number of the name that has to; a sync that began behind it does.
+   */
+  async #syncFolder(folder: string, key: string, name: number = ++this.#lastName): Promise<void> {
+    if ((this.#syncedThrough.get(folder) ?? 0) >= name) return;
     const syncs = this.#syncs.get(folder);
     if (syncs === undefined) {
-      const own: FolderSyncs = { running: this.#syncFolderNow(folder, key), next: undefined };
+      const own: FolderSyncs = { running: this.#syncFolderNow(folder, key), name: this.#lastName, next: undefined };
       this.#syncs.set(folder, own);
       try {
         return await own.running;
@@ -424,10 +485,12 @@ export class DirectoryStore implements Store {
         if (own.next === undefined) this.#syncs.delete(folder);
       }
     }
+    if (syncs.name >= name) return await syncs.running;
     // What is under way may have begun before the name was there.
     await (syncs.next ??= (async () => {
       await syncs.running.catch(() => {});
       syncs.running = this.#syncFolderNow(folder, key);
+      syncs.name = this.#lastName;
       syncs.next = undefined;
       try {
         await syncs.running;
@@ -438,23 +501,30 @@ export class DirectoryStore implements Store {
   }
 
   async #syncFolderNow(folder: string, key: string): Promise<void> {
+    const name = this.#lastName;
+    await this.#syncOpened(folder, key);
+    if (this.#syncedThrough.size >= MOST_FOLDERS) this.#syncedThrough.clear();
+    this.#syncedThrough.set(folder, name);
+  }
+
+  async #syncOpened(folder: string, key: string): Promise<void> {
     if (process.platform === "win32") return; // Windows opens no folders and needs none of this.
-    let handle: fs.FileHandle;
+    let opened: number;
     try {
-      handle = await fs.open(folder, "r");
+      opened = await this.#calls.open(folder, "r");
     } catch (error) {
       return this.#missSync(error, key);
     }
     try {
-      await this.#sync(handle, key);
+      await this.#sync(opened, key);
     } finally {
-      await handle.close();
+      await this.#calls.close(opened);
     }
   }
 
-  async #sync(handle: fs.FileHandle, key: string): Promise<void> {
+  async #sync(file: number, key: string): Promise<void> {
     try {
-      await this.#syncHandle(handle);
+      await this.#syncFile(file);
     } catch (error) {
       this.#missSync(error, key);
     }
@@ -476,7 +546,7 @@ export class DirectoryStore implements Store {
 
   /** Removes what a process that was killed more than a day ago has left in a folder. */
   async #sweep(folder: string, key: string): Promise<void> {
-    for (const name of await this.#try("store", key, fs.readdir(folder))) {
+    for (const { name } of await this.#try("store", key, this.#calls.readdir(folder))) {
       if (!TEMP_NAME.test(name)) continue;
       const path = join(folder, name);
       try {

@@ -41,6 +41,12 @@ class Place implements AsyncDisposable {
     });
   }
 
+  /** A full backup finds nothing that the chain before has lost. */
+  async expectNothingLost(node: number): Promise<void> {
+    const report = await this.run(node, { day: 20, full: true });
+    assertEquals([report.error, report.kind, report.chain_lost], [undefined, "full", undefined]);
+  }
+
   async expectExact(deleted: readonly string[] = []): Promise<void> {
     const [server] = this.cluster.nodes;
     const store = await openStore({ bucket: `file://${this.backups.root}` });
@@ -160,6 +166,7 @@ Deno.test("a base that was taken through a lagging node loses nothing for ever",
     edit(database, { _id: ids[299]!, last: true });
     await place.run(1, { day: 5 });
     await place.expectExact();
+    await place.expectNothingLost(seed % 3);
   }
 });
 
@@ -175,6 +182,7 @@ Deno.test("a carry-over that a lagging node has seen brings what it has missed w
   const report = await place.run(2, { day: 5 });
   assertEquals([report.kind, report.documents], ["incremental", 40]);
   await place.expectExact();
+  await place.expectNothingLost(2);
 });
 
 Deno.test("an increment whose node is away goes on from other copies, and lacks nothing", async () => {
@@ -194,6 +202,7 @@ Deno.test("an increment whose node is away goes on from other copies, and lacks 
     edit(database, ...ids.slice(40, 50).map((_id) => ({ _id, changed: seed })));
     assertEquals((await place.run(0, { day: 5 })).error, undefined);
     await place.expectExact();
+    await place.expectNothingLost(2);
   }
 });
 
@@ -211,4 +220,5 @@ Deno.test("an increment is whole where ranges were split since, and after one wr
     assertEquals(report.error, undefined);
     await place.expectExact();
   }
+  await place.expectNothingLost(1);
 });

@@ -273,7 +273,8 @@ for (const { what, because, happens, options } of DOUBTS) {
     fill(place.database, 300);
     await place.expectRun({ kind: "full" });
     await happens(place);
-    await place.expectRun({ kind: "full", because }, { day: 6, ...options });
+    const report = await place.expectRun({ kind: "full", because }, { day: 6, ...options });
+    assertEquals(report.chain_lost, undefined, "the chain before was right");
     await place.expectExact();
     const said = place.backups.log.lines.filter(({ event }) => event === "all of the database is saved");
     assert(because.test(String(said.at(-1)?.fields["reason"])), "in the log, too");
@@ -488,12 +489,12 @@ Deno.test("backup() does not wait for the task's delay behind a database that ha
   assert(tookMs > 2100 && tookMs < 3900, `${tookMs} ms`);
 });
 
-Deno.test("a rebuilt node that repeats the rows of 40 databases sends no more than a tenth of them into a full backup", async () => {
+Deno.test("a rebuilt node that repeats the rows of 200 databases sends no more than a tenth of them into a full backup", async () => {
   await using place = await Increments.start();
-  const names = Array.from({ length: 40 }, (_, at) => `many-${at}`);
+  const names = Array.from({ length: 200 }, (_, at) => `many-${at}`);
   for (const name of names) {
     await couchOk(place.fake, `PUT /${name}`);
-    fill(place.fake.databases.get(name)!, 220);
+    fill(place.fake.databases.get(name)!, 120);
   }
   const task = { chunk: 50 };
   assertEquals((await place.runAll(names, { task })).every(({ kind }) => kind === "full"), true);
@@ -501,7 +502,7 @@ Deno.test("a rebuilt node that repeats the rows of 40 databases sends no more th
   const reports = await place.runAll(names, { day: 4, task });
   assertEquals(reports.map(({ error }) => error).filter((error) => error !== undefined), []);
   const fulls = reports.filter(({ kind }) => kind === "full");
-  assert(fulls.length > 0 && fulls.length <= 4, `${fulls.length} of 40 were saved in full`);
+  assert(fulls.length > 0 && fulls.length <= 20, `${fulls.length} of 200 were saved in full`);
   for (const { full_because: because } of fulls) assertStringIncludes(because ?? "", "documents have changed");
   assertEquals((await place.runAll(names, { day: 5, task })).every(({ unchanged }) => unchanged), true);
 });
@@ -516,4 +517,38 @@ Deno.test("backup() warns loudly of a database that has shrunk, also where the b
   const report = await place.expectRun({ kind: "full", because: /250 of 300 documents have changed/ }, { day: 5 });
   assertEquals(report.shrunk_from, 300);
   assertStringIncludes(report.warnings?.join() ?? "", "It has 50 documents");
+});
+
+Deno.test("backup() relies on nothing whose lock ends before the restore point has been safe for long enough", async () => {
+  const DAY_MS = 86_400_000;
+  const startMs = Date.now();
+  const at = (days: number) => ({ now: () => new Date(startMs + days * DAY_MS) });
+  for (const [fullEveryDays, least] of [[undefined, 60], [30, 90]] as const) {
+    await using place = await Increments.start();
+    fill(place.database, 300);
+    const task = { increments: { most: 14, fullEveryDays, lockDays: 120 } };
+    await place.expectRun({ kind: "full" }, { task });
+    const read = async (day: number) =>
+      JSON.parse(await Deno.readTextFile(`${place.backups.folder.replace("/03/", `/0${day}/`)}/manifest.json`));
+    const until = Date.parse((await read(3)).locked_until);
+    assert(until >= startMs + 120 * DAY_MS && until < startMs + 121 * DAY_MS, (await read(3)).locked_until);
+    // So long a restore point that is made now is safe: what it relies on is locked until then.
+    edit(place.database, { _id: "x" });
+    await place.expectRun({ kind: "incremental" }, { day: 4, task, context: at(119 - least) });
+    await place.expectRun({ kind: "unchanged" }, { day: 5, task, context: at(119.5 - least) });
+    const because = fullEveryDays === undefined
+      ? /^the lock of a backup that it would rely on ends on .*object_lock/
+      : /full_every/;
+    // Where nothing has changed, too: else all of its backups would be without a lock one day.
+    await place.expectRun({ kind: "full", because }, { day: 6, task, context: at(120.5 - least) });
+    await place.expectRun({ kind: "unchanged" }, { day: 7, task, context: at(121 - least) });
+    // A longer lock is wanted than what is there has.
+    const longer = { increments: { most: 14, fullEveryDays, lockDays: 300 } };
+    await place.expectRun({ kind: "full", because: /object_lock/ }, { day: 8, task: longer, context: at(122 - least) });
+  }
+  await using place = await Increments.start();
+  fill(place.database, 300);
+  await place.expectRun({ kind: "full" });
+  const task = { increments: { most: 14, lockDays: 120 } };
+  await place.expectRun({ kind: "full", because: /stored without a lock/ }, { day: 4, task });
 });

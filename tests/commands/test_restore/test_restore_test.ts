@@ -1,5 +1,8 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { createHash } from "node:crypto";
 import { join } from "node:path";
+import { gunzipSync, gzipSync } from "node:zlib";
+import { sumChunks } from "../../../src/archive/manifest.ts";
 import { describeTestRestore } from "../../../src/cli/test_restore.ts";
 import { exitCodeOfTestRestore } from "../../../src/commands/test_restore/test_restore.ts";
 import { ABANDONED_AFTER_MS, scratchName } from "../../../src/couchdb/scratch.ts";
@@ -295,4 +298,82 @@ Deno.test("verify --all and test-restore are kept, and status shows them", async
     "verify --all  FAILED: 2 backups looked at 2026-11-26T12:00:00Z, 1 NOT as they must be, the last that went well was 2026-11-25T12:00:00Z",
     "test-restore  FAILED: 2 backups looked at 2026-11-26T12:00:00Z, 1 NOT as they must be, the last that went well was 2026-11-25T12:00:00Z",
   ]);
+});
+
+/** Takes documents out of the newest backup of a folder, whose manifest then says the same: nothing looks damaged. */
+async function takeOut(folder: string, ids: readonly string[]): Promise<void> {
+  const files = (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name);
+  const manifests = files.filter((name) => name.startsWith("manifest"));
+  const manifest = JSON.parse(await Deno.readTextFile(join(folder, manifests[0]!)));
+  for (const chunk of manifest.chunks) {
+    const { results } = JSON.parse(gunzipSync(await Deno.readFile(join(folder, chunk.name))).toString());
+    const text = JSON.stringify({ results: results.filter(({ id }: { id: string }) => !ids.includes(id)) });
+    const bytes = gzipSync(text);
+    await Deno.writeFile(join(folder, chunk.name), bytes);
+    const kept = JSON.parse(text).results as { docs: { ok: { _deleted?: boolean } }[] }[];
+    Object.assign(chunk, {
+      documents: kept.length,
+      leaf_revisions: kept.flatMap(({ docs }) => docs).length,
+      deleted: kept.filter(({ docs }) => docs.every(({ ok }) => ok._deleted)).length,
+      bytes: text.length,
+      compressed_bytes: bytes.length,
+      sha256: createHash("sha256").update(bytes).digest("hex"),
+    });
+  }
+  manifest.totals = sumChunks(manifest.chunks);
+  for (const name of manifests) await Deno.writeTextFile(join(folder, name), JSON.stringify(manifest));
+}
+
+Deno.test("test-restore names what a chain has lost although its manifests are whole, by the feed of the database", async () => {
+  const tasks = `{all: {databases: ["media.*"], chunk: 100, timezone: UTC, incremental: true}}`;
+  await using setup = await setUpFleet(3, { tasks });
+  const session = await setup.open();
+  const name = setup.names.find((one) => one.startsWith("media"))!;
+  const put = async (docs: Record<string, unknown>[]) =>
+    (await couchOk(setup.server, `POST /${name}/_bulk_docs`, { docs })).json as { id: string; rev: string }[];
+  const rows = await put(Array.from({ length: 300 }, (_, n) => ({ _id: `d${n}` })));
+  const gone = await put([{ _id: "long gone" }]);
+  await put([{ _id: "long gone", _rev: gone[0]!.rev, _deleted: true }]);
+  await session.backup();
+  const of = (id: string) => ({ _id: id, _rev: rows.find((row) => row.id === id)!.rev });
+  await put([{ ...of("d7"), changed: true }, { ...of("d8"), changed: true }, { ...of("d9"), _deleted: true }, {
+    _id: "new",
+  }]);
+  const saved = (await session.backup()).tasks[0]!.databases[0]!;
+  assertEquals([saved.kind, saved.documents], ["incremental", 4]);
+  const right = await session.testRestore();
+  assertEquals([right.ok, right.faulty], [true, []]);
+
+  const folder = decodeURI(new URL(saved.path).pathname);
+  const increment = join(folder, "increment");
+  await Deno.mkdir(increment);
+  const files = (await Array.fromAsync(Deno.readDir(folder))).map((entry) => entry.name);
+  const read = async (file: string) => JSON.parse(await Deno.readTextFile(join(folder, file)));
+  let newest = "";
+  for (const file of files.filter((one) => /^manifest-/.test(one))) {
+    if ((await read(file)).kind === "incremental") newest = file;
+  }
+  const { chunks } = await read(newest);
+  for (const file of [newest, ...chunks.map((chunk: { name: string }) => chunk.name)]) {
+    await Deno.rename(join(folder, file), join(increment, file));
+  }
+  await takeOut(increment, ["d8", "d9", "new"]);
+  for await (const { name: file } of Deno.readDir(increment)) {
+    await Deno.rename(join(increment, file), join(folder, file));
+  }
+  await Deno.remove(increment);
+
+  // Changed since: it says nothing about the backup.
+  await put([{ ...of("d20"), since: true }, { _id: "later" }]);
+  const report = await session.testRestore();
+  assertEquals([report.ok, exitCodeOfTestRestore(report)], [false, EXIT.partial]);
+  assertEquals(report.faulty[0]!.problems, [
+    'it lacks 3 documents as CouchDB has had them since before it was made: "d8", "d9", "new"',
+  ]);
+  // Of a database that was made anew under the name its feed says nothing.
+  await setup.drop([name]);
+  assertEquals((await session.testRestore()).ok, true);
+  await couchOk(setup.server, `PUT /${name}`);
+  setup.server.databases.get(name)!.properties.createdAt += 7;
+  assertEquals((await session.testRestore()).ok, true);
 });

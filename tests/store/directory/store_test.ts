@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { fstatSync } from "node:fs";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { StoreError } from "../../../src/errors.ts";
 import { DirectoryStore, type DirectoryStoreOptions } from "../../../src/store/directory/store.ts";
@@ -186,9 +187,9 @@ Deno.test("DirectoryStore fails where a sync fails in earnest", async () => {
 Deno.test("DirectoryStore takes no write for done that was not: one of no bytes, one that did not reach the file", async () => {
   for (
     const [write, code] of [
-      [() => Promise.resolve({ bytesWritten: 0 }), "ENOSPC"],
+      [() => Promise.resolve(0), "ENOSPC"],
       [
-        (_: unknown, bytes: Uint8Array, start: number) => Promise.resolve({ bytesWritten: bytes.length - start }),
+        (_: number, bytes: Uint8Array, start: number) => Promise.resolve(bytes.length - start),
         "cut_off",
       ],
     ] as const
@@ -207,8 +208,9 @@ Deno.test("DirectoryStore takes no write for done that was not: one of no bytes,
 Deno.test("DirectoryStore syncs a chunk's name before it names what speaks of it, and not for each chunk", async () => {
   const synced: string[] = [];
   const given = await openDirectory({
-    sync: async (handle) => {
-      synced.push((await handle.stat()).isDirectory() ? "folder" : "file");
+    sync: (file) => {
+      synced.push(fstatSync(file).isDirectory() ? "folder" : "file");
+      return Promise.resolve();
     },
   });
   const body = () => pieces(new Uint8Array(10));
@@ -228,11 +230,66 @@ Deno.test("DirectoryStore syncs a chunk's name before it names what speaks of it
   }
 });
 
+Deno.test("DirectoryStore syncs what is followed with what follows it, or when it is told to settle", async () => {
+  const synced: string[] = [];
+  const given = await openDirectory({
+    sync: (file) => {
+      synced.push(fstatSync(file).isDirectory() ? "folder" : "file");
+      return Promise.resolve();
+    },
+  });
+  const body = () => pieces(new Uint8Array(10));
+  try {
+    await given.store.create(["f/0"], body(), { kind: "chunk" });
+    synced.length = 0;
+    await given.store.create(["f/manifest-1"], body(), { isFollowed: true });
+    assertEquals(synced, ["file", "folder"], "the chunk's name is on the disk before it is spoken of");
+    synced.length = 0;
+    await given.store.replace("f/manifest", new Uint8Array(3), { isCopy: true });
+    assertEquals(synced, ["file", "folder"], "both names by one sync");
+    synced.length = 0;
+    await given.store.create(["f/manifest-2"], body(), { isFollowed: true });
+    await given.store.settle?.("f");
+    assertEquals(synced, ["file", "folder"]);
+    synced.length = 0;
+    await given.store.create(["f/manifest-3"], body(), { isFollowed: true });
+    await given.store.replace("f/other", new Uint8Array(3));
+    assertEquals(synced, ["file", "file", "folder", "folder"], "what is no copy may speak of it");
+  } finally {
+    await given.close();
+  }
+});
+
+Deno.test("DirectoryStore stores nothing before the names of the folders that it has made are on the disk", async () => {
+  let root = "";
+  const synced = new Set<string>();
+  const given = await openDirectory({
+    sync: async (file) => {
+      const { ino } = fstatSync(file);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      synced.add(String(ino));
+    },
+  });
+  root = given.root;
+  try {
+    await given.store.create(["2026/11/28/db/0"], pieces(bytesOf("x")), { kind: "chunk" });
+    for (const folder of ["2026/11/28", "2026/11", "2026", "", ".."]) {
+      assert(synced.has(String((await Deno.stat(`${root}/${folder}`)).ino)), `"${folder}" is not synced`);
+    }
+    assert(
+      !synced.has(String((await Deno.stat(`${root}/2026/11/28/db`)).ino)),
+      "a chunk's name waits for what names it",
+    );
+  } finally {
+    await given.close();
+  }
+});
+
 Deno.test("DirectoryStore syncs a folder once for all who ask while another sync of it is under way, and not too early", async () => {
   let folders = 0;
   const given = await openDirectory({
-    sync: async (handle) => {
-      if (!(await handle.stat()).isDirectory()) return;
+    sync: async (file) => {
+      if (!fstatSync(file).isDirectory()) return;
       folders++;
       await new Promise((resolve) => setTimeout(resolve, 200));
     },

@@ -1,0 +1,85 @@
+/**
+ * Which states of documents a backup has seen: of each row of the feed its id and leaf revisions, in a Bloom filter of some
+ * three bytes each. In: rows. Out: of a later row whether that backup accounts for it: surely not, or most probably.
+ *
+ * A full backup that follows on a chain of increments asks the filters of all its links: a document that has not changed
+ * since and is in none of them is one that the chain has lost. Neither chunks are read for it nor documents asked for again.
+ */
+import { Buffer } from "node:buffer";
+import { createHash } from "node:crypto";
+import { ArchiveError } from "../errors.ts";
+import { IdFilter } from "../couchdb/id_filter.ts";
+import { joinKey } from "../store/key.ts";
+import type { Store, StoreCallOptions } from "../store/store.ts";
+import { readObjectBytes } from "../store/whole.ts";
+import { seenName } from "./layout.ts";
+import type { SeenStates } from "./manifest.ts";
+
+/** So many bits at least for each state, twice as many at most: of two thousand that were never seen one passes for seen. */
+const BITS_PER_STATE = 16;
+/** Filters up to this size stand in the manifest, which has to be read anyway; larger ones are objects of their own. */
+const MOST_INLINE_BYTES = 4 << 10;
+/** Of a revision's hash this much counts: a batch that is a whole database keeps no more of it. */
+const REVISION_DIGITS = 8;
+/** A backup of one run that has several of a database in one folder takes the next number. */
+const MOST_OBJECTS = 1000;
+
+/** A row of the feed, as far as it matters here. */
+export interface SeenRow {
+  id: string;
+  /** All leaf revisions, deleted ones too, or their beginnings. */
+  revs: readonly string[];
+}
+
+/** What stands for a state; copies may name the leaf revisions in different orders. */
+export function stateKey({ id, revs }: SeenRow): string {
+  const beginnings = revs.map((rev) => rev.slice(0, rev.indexOf("-") + 1 + REVISION_DIGITS));
+  return `${id}\0${beginnings.length === 1 ? beginnings[0] : beginnings.sort().join()}`;
+}
+
+/** An empty filter for about so many states. */
+export function seenFilter(count: number): IdFilter {
+  return IdFilter.foldable(count, BITS_PER_STATE);
+}
+
+/** Stores a filter, or puts it into what the manifest has of it. @param run The eight digits that stand for the run. */
+export async function storeSeen(
+  store: Store,
+  { folder, run, filter, signal }: StoreCallOptions & { folder: string; run: string; filter: IdFilter },
+): Promise<SeenStates> {
+  const folded = filter.folded(BITS_PER_STATE);
+  const { salt, hashes, ids: states } = folded;
+  const bytes = folded.bytes();
+  if (bytes.length <= MOST_INLINE_BYTES) {
+    return { states, salt, hashes, bits: Buffer.from(bytes).toString("base64url"), object: null };
+  }
+  const keys = function* () {
+    for (let number = 0; number < MOST_OBJECTS; number++) yield joinKey(folder, seenName(run, number));
+  };
+  const body = async function* () {
+    yield bytes;
+  };
+  const { key, sha256 } = await store.create(keys(), body(), { signal });
+  const name = key.slice(key.lastIndexOf("/") + 1);
+  return { states, salt, hashes, bits: null, object: { name, bytes: bytes.length, sha256 } };
+}
+
+/** A backup's filter. @throws ArchiveError where it is damaged; StoreError with code `not_found` where its object is gone. */
+export async function readSeen(
+  store: Store,
+  { folder, seen, signal }: StoreCallOptions & { folder: string; seen: SeenStates },
+): Promise<IdFilter> {
+  const { states: ids, salt, hashes, bits, object } = seen;
+  const key = joinKey(folder, object?.name ?? "");
+  const bytes = object === null
+    ? new Uint8Array(Buffer.from(bits ?? "", "base64url"))
+    : await readObjectBytes(store, key, { signal });
+  const found = createHash("sha256").update(bytes).digest("hex");
+  const isWhole = bytes.length > 0 && bytes.length % 4 === 0 && (object === null || found === object.sha256);
+  if (isWhole) return IdFilter.from({ bytes, salt, hashes, ids });
+  throw new ArchiveError(`Cannot use "${key}", the filter of what a backup has seen: it is damaged`, {
+    key,
+    expected: object?.sha256 ?? "words of 32 bits",
+    found,
+  });
+}

@@ -1,0 +1,115 @@
+/**
+ * Whether the chain of incremental backups that a full one follows on would have restored what CouchDB has. In: the newest
+ * backup of the chain, and each row that the full one lists. Out: the documents that the chain has lost. It costs a listing
+ * of what has changed since, and the filters that the links have kept of what they have seen; no chunk is read.
+ */
+import { type ChainLink, followChain } from "../../archive/chain.ts";
+import type { Manifest } from "../../archive/manifest.ts";
+import { readSeen, type SeenRow, stateKey } from "../../archive/seen_states.ts";
+import type { IdFilter } from "../../couchdb/id_filter.ts";
+import { counted, formatCount } from "../../counts.ts";
+import { ArchiveError, describeError, isNotFound } from "../../errors.ts";
+import { FeedComparison, type LostDocuments } from "../feed_comparison.ts";
+import { type DocumentCounts, purgesOf } from "./completeness.ts";
+import type { Run } from "./context.ts";
+
+/** What the backup before has, and what the database is now. */
+export interface CheckedChain {
+  /** Decoded. */
+  database: string;
+  /** The newest backup of the task. */
+  previous: Manifest;
+  /** The key of its folder, and its name there. */
+  folder: string;
+  name: string;
+  counts: DocumentCounts;
+  /** When the database was created, as far as CouchDB tells. */
+  createdAt: string | null;
+}
+
+/** A chain that is compared with a listing. */
+export class ChainCheck {
+  readonly #context: Run;
+  readonly #chain: CheckedChain;
+  readonly #comparison: FeedComparison;
+
+  private constructor(context: Run, chain: CheckedChain, comparison: FeedComparison) {
+    this.#context = context;
+    this.#chain = chain;
+    this.#comparison = comparison;
+  }
+
+  /** Undefined where nothing can be compared: the log says why. */
+  static async open(context: Run, chain: CheckedChain): Promise<ChainCheck | undefined> {
+    const { database, previous, counts, createdAt } = chain;
+    const { properties: was, feed } = previous;
+    const isOther = was.instance_start_time !== createdAt || purgesOf(was) !== purgesOf(counts.info) ||
+      counts.expected < (feed?.expected ?? 0);
+    const filters = isOther || !feed?.overlap
+      ? "the database is not the one that it was, or the last backup does not say where its feed ended"
+      : await readFilters(context, chain);
+    if (typeof filters === "string") {
+      context.log.debug("the chain before is not compared", { database, reason: filters });
+      return undefined;
+    }
+    const isSeen = (row: SeenRow) => {
+      const key = stateKey(row);
+      return filters.some((filter) => filter.mayHave(key));
+    };
+    const comparison = await FeedComparison.open(context, { database, overlap: feed!.overlap!, isSeen });
+    return comparison && new ChainCheck(context, chain, comparison);
+  }
+
+  /** Takes a row of the listing. */
+  look(row: SeenRow): void {
+    this.#comparison.look(row);
+  }
+
+  /** What the chain has lost, and a sentence that names it; undefined where it is nothing. */
+  async result(): Promise<{ lost: LostDocuments; warning: string } | undefined> {
+    const { previous, counts } = this.#chain;
+    const lost = await this.#comparison.result();
+    // Of a purge nobody says what it took.
+    if (lost === undefined || purgesOf(counts.info) !== purgesOf(previous.properties)) return undefined;
+    this.#context.log.error("the backups before lack documents that were not changed since", {
+      documents: lost.documents,
+      ids: lost.ids,
+      before: previous.finished_at,
+    });
+    return { lost, warning: describeLost(lost, previous) };
+  }
+}
+
+/** The filters of all links, or why there are none. */
+async function readFilters(
+  { repository: { store }, log, signal }: Run,
+  { previous, folder, name }: CheckedChain,
+): Promise<IdFilter[] | string> {
+  const own: ChainLink = { store, folder, name, path: name, manifest: previous };
+  const { links, broken } = await followChain(own, { signal });
+  if (broken !== undefined) return `a link of it is not whole: ${broken.problem}`;
+  const filters: IdFilter[] = [];
+  for (const { folder, path, manifest: { chunks, feed } } of [own, ...links]) {
+    const seen = feed?.seen;
+    if (seen === undefined && chunks.length === 0) continue;
+    if (seen === undefined) return `"${path}" does not say what it has seen`;
+    try {
+      filters.push(await readSeen(store, { folder, seen, signal }));
+    } catch (error) {
+      if (!(error instanceof ArchiveError) && !isNotFound(error)) throw error;
+      log.warn("filter of what a backup has seen cannot be used", { error: describeError(error) });
+      return "a filter of it cannot be used";
+    }
+  }
+  // Most documents are in the full backup alone.
+  return filters.reverse();
+}
+
+function describeLost({ documents, ids }: LostDocuments, { finished_at, kind }: Manifest): string {
+  const named = ids.map((id) => JSON.stringify(id)).join(", ");
+  const more = documents > ids.length ? ` and ${formatCount(documents - ids.length)} more` : "";
+  const which = kind === "full" ? "The backup" : "The incremental backups";
+  return `${which} up to ${finished_at} ${kind === "full" ? "lacks" : "lack"} ${
+    counted(documents, "document")
+  } as CouchDB has had them since before: ${named}${more}. This backup has them`;
+}

@@ -1,0 +1,132 @@
+/**
+ * Compares what a backup accounts for with what the changes feed says. In: where the backup's feed ended, which states of
+ * documents it accounts for, and the feed's rows. Out: the documents that it lacks as they are, although they have not been
+ * changed since it was made.
+ *
+ * What was changed since, or is changed meanwhile, says nothing: it stands in the feed behind the backup's end. Nor does
+ * what one copy of a cluster says alone: before a document is named it is read by quorum. Memory holds a filter of the ids
+ * that were changed, and no more than a thousand documents.
+ */
+import { DocumentReader, isLarge } from "../archive/document_reader.ts";
+import { CHUNK_FORMAT } from "../archive/formats.ts";
+import type { FeedOverlap } from "../archive/manifest.ts";
+import { KnownRows } from "../archive/overlap.ts";
+import type { SeenRow } from "../archive/seen_states.ts";
+import { revisionOf } from "../archive/walk.ts";
+import { listChanges } from "../couchdb/changes.ts";
+import type { CouchClient } from "../couchdb/client.ts";
+import { IdFilter } from "../couchdb/id_filter.ts";
+import type { Log } from "../observe.ts";
+
+/** So many documents that are missing are kept, to be looked at once more; further ones are counted. */
+const MOST_SUSPECTS = 1000;
+const DOCUMENTS_AT_ONCE = 100;
+/** So many are named. */
+const MOST_NAMED = 20;
+
+/** What is compared. */
+export interface ComparedBackup {
+  /** Decoded. */
+  database: string;
+  /** The end of the backup's feed. */
+  overlap: FeedOverlap;
+  /** Whether the backup accounts for a document as this row shows it. */
+  isSeen: (row: SeenRow) => boolean;
+}
+
+/** Where CouchDB is asked. */
+export interface ComparisonContext {
+  couch: CouchClient;
+  log: Log;
+  signal: AbortSignal;
+}
+
+/** Documents that a backup lacks, or has in another state than they were in. */
+export interface LostDocuments {
+  /** How many there are. */
+  documents: number;
+  /** The ids of the first twenty. */
+  ids: string[];
+}
+
+/** One comparison: show it each row of the feed, then ask for the result. */
+export class FeedComparison {
+  readonly #context: ComparisonContext;
+  readonly #backup: ComparedBackup;
+  readonly #changed: IdFilter;
+  readonly #suspects = new Map<string, SeenRow>();
+  #further = 0;
+
+  private constructor(context: ComparisonContext, backup: ComparedBackup, changed: IdFilter) {
+    this.#context = context;
+    this.#backup = backup;
+    this.#changed = changed;
+  }
+
+  /** Lists what was changed since the backup. Undefined where the database was set back: then its feed tells nothing. */
+  static async open(context: ComparisonContext, backup: ComparedBackup): Promise<FeedComparison | undefined> {
+    const known = new KnownRows(backup.overlap);
+    let changed: IdFilter | undefined;
+    for await (const { rows, pending } of rowsSince(context, backup)) {
+      changed ??= IdFilter.forIds(rows.length + (pending ?? 0));
+      for (const row of rows) if (known.look(row) !== "known") changed.add(row.id);
+    }
+    return known.unseen > 0 ? undefined : new FeedComparison(context, backup, changed ?? IdFilter.forIds(0));
+  }
+
+  /** Takes a row of the feed. Of a document that is listed again the last row counts. */
+  look(row: SeenRow): void {
+    if (this.#backup.isSeen(row) || this.#changed.mayHave(row.id)) {
+      if (this.#suspects.size > 0) this.#suspects.delete(row.id);
+    } else if (this.#suspects.size < MOST_SUSPECTS || this.#suspects.has(row.id)) this.#suspects.set(row.id, row);
+    else this.#further++;
+  }
+
+  /** What the backup lacks; undefined where it is nothing. */
+  async result(): Promise<LostDocuments | undefined> {
+    if (this.#suspects.size === 0) return undefined;
+    const lost = new Set<string>();
+    const ids = [...this.#suspects.keys()];
+    for (let from = 0; from < ids.length; from += DOCUMENTS_AT_ONCE) {
+      const asked = ids.slice(from, from + DOCUMENTS_AT_ONCE);
+      for (const row of await this.#readLeaves(asked)) if (!this.#backup.isSeen(row)) lost.add(row.id);
+    }
+    // Only now: what was changed before it was read is in the feed.
+    if (lost.size > 0) {
+      const known = new KnownRows(this.#backup.overlap);
+      for await (const { rows } of rowsSince(this.#context, this.#backup)) {
+        for (const row of rows) if (known.look(row) !== "known") lost.delete(row.id);
+      }
+    }
+    if (lost.size === 0) return undefined;
+    const named = [...lost].sort();
+    return { documents: lost.size + this.#further, ids: named.slice(0, MOST_NAMED) };
+  }
+
+  /** The leaf revisions of documents, by quorum; what is gone or cannot be read is not among them. */
+  async #readLeaves(ids: readonly string[]): Promise<SeenRow[]> {
+    const { couch, signal } = this.#context;
+    const body = new TextEncoder().encode(JSON.stringify({ docs: ids.map((id) => ({ id })) }));
+    const answer = await couch.bulkGet(this.#backup.database, body, { revisions: false, attachments: false, signal });
+    const leaves = new Map<string, string[]>();
+    const reader = new DocumentReader(copiesOf(answer), { format: CHUNK_FORMAT });
+    for await (const item of reader.read()) {
+      for (const document of isLarge(item) ? [item] : item) {
+        if ("stream" in document) { for await (const _ of document.stream); }
+        const { id = "" } = document;
+        const rev = revisionOf(document);
+        if (rev !== undefined) leaves.set(id, [...leaves.get(id) ?? [], rev]);
+      }
+    }
+    return [...leaves].map(([id, revs]) => ({ id, revs }));
+  }
+}
+
+function rowsSince({ couch, log, signal }: ComparisonContext, { database, overlap: { since } }: ComparedBackup) {
+  return listChanges(couch, database, { since, log, signal });
+}
+
+/** A piece of an answer is valid until the next one is asked for; a document may begin in one and end in another. */
+async function* copiesOf(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  for await (const piece of pieces) yield piece.slice();
+}

@@ -1,0 +1,33 @@
+/**
+ * CouchDB behind `https://` at the port where it speaks plain HTTP: it takes the beginning of TLS for a request whose first
+ * line is still to come, and says nothing for a minute. In: a base URL that is silent. Out: whether a CouchDB answers there
+ * by plain HTTP.
+ */
+import type { Fetch } from "../trusted_fetch.ts";
+import type { CouchFailure } from "./error.ts";
+
+/** A TLS connection and an answer take less, where somebody is there. */
+export const PATIENCE_MS = 3_000;
+const LIMIT_MS = 3_000;
+
+/** Whether CouchDB itself answers by plain HTTP; proxies and web servers that speak TLS there say other things. No login is sent. */
+export async function speaksPlainHttp(url: string, fetch: Fetch): Promise<boolean> {
+  try {
+    const signal = AbortSignal.timeout(LIMIT_MS);
+    const response = await fetch(url.replace(/^https:/i, "http:"), { redirect: "manual", signal });
+    await response.body?.cancel();
+    return /^CouchDB\b/i.test(response.headers.get("server") ?? "");
+  } catch {
+    return false; // Nobody does: what has become of the request itself says more.
+  }
+}
+
+/** What there is to say of it. */
+export function plainHttpFailure(url: string): CouchFailure & { hint: string } {
+  const { origin = url } = URL.parse(url) ?? {};
+  return {
+    error: "tls",
+    reason: `"${origin}" does not speak TLS: a CouchDB answers there by plain HTTP`,
+    hint: "Write http:// in place of https://, or the port at which it speaks TLS",
+  };
+}

@@ -1,0 +1,138 @@
+/**
+ * The calls of the file system that a store in a folder makes. In: paths. Out: what node:fs answers, or its error. On a
+ * local file system that answers at once they are made at once: to hand a call over to another thread, and to be woken by
+ * it, costs ten times what most calls take. Elsewhere (a network file system, FUSE, one that is not known), and as soon as
+ * calls have been slow, they are made beside, so that the program never stands still for a server. A sync always is.
+ */
+import * as fs from "node:fs";
+
+/** What `statfs` calls local file systems of Linux; those of other systems have small numbers. */
+const LOCAL_TYPES: ReadonlySet<number> = new Set([
+  0xef53, // ext2, ext3, ext4
+  0x58465342, // XFS
+  0x9123683e, // Btrfs
+  0x01021994, // tmpfs
+  0xf2f52010, // F2FS
+  0x2fc12fc1, // ZFS
+  0xca451a4e, // bcachefs
+  0x794c7630, // overlayfs, whose layers are local ones
+]);
+
+/** A call that took longer was slow. */
+const SLOW_MS = 50;
+/** So many slow calls, and the others are made beside. */
+const MOST_SLOW = 10;
+
+/** What tests replace. */
+export interface FileCallOptions {
+  /** The number that stands for the type of the file system that a path lies on. @default statfs of node:fs */
+  typeOf?: ((path: string) => Promise<number>) | undefined;
+  /** Milliseconds. @default the runtime's clock */
+  now?: (() => number) | undefined;
+}
+
+/** Calls for what lies below one folder. Each throws the system's error. */
+export class FileCalls {
+  readonly #root: string;
+  readonly #typeOf: (path: string) => Promise<number>;
+  readonly #now: () => number;
+  #isLocal: Promise<boolean> | undefined;
+  #slow = 0;
+
+  /** @param root The folder, an absolute path; it need not be there yet. */
+  constructor(root: string, options: FileCallOptions = {}) {
+    this.#root = root;
+    this.#typeOf = options.typeOf ?? (async (path) => Number((await fs.promises.statfs(path)).type));
+    this.#now = options.now ?? (() => performance.now());
+  }
+
+  /** Whether calls are made at once, as far as is known by now. */
+  async areMadeAtOnce(): Promise<boolean> {
+    if (this.#slow >= MOST_SLOW) return false;
+    return await (this.#isLocal ??= this.#lookWhetherLocal());
+  }
+
+  async #lookWhetherLocal(): Promise<boolean> {
+    try {
+      const type = await this.#typeOf(this.#root);
+      return LOCAL_TYPES.has(type >>> 0);
+    } catch {
+      // No such folder yet, or this program may not ask: the next call asks again.
+      this.#isLocal = undefined;
+      return false;
+    }
+  }
+
+  async #make<T>(atOnce: () => T, beside: () => Promise<T>): Promise<T> {
+    if (!await this.areMadeAtOnce()) return await beside();
+    const startedMs = this.#now();
+    try {
+      return atOnce();
+    } finally {
+      if (this.#now() - startedMs > SLOW_MS) this.#slow++;
+    }
+  }
+
+  /** @returns The file's descriptor, which the caller closes. */
+  async open(path: string, flags: string, mode?: number): Promise<number> {
+    return await this.#make(
+      () => fs.openSync(path, flags, mode),
+      () => called<number>((done) => fs.open(path, flags, mode, done)),
+    );
+  }
+
+  async close(file: number): Promise<void> {
+    await this.#make(() => fs.closeSync(file), () => called<void>((done) => fs.close(file, done)));
+  }
+
+  async stat(path: string): Promise<fs.Stats> {
+    return await this.#make(() => fs.statSync(path), () => fs.promises.stat(path));
+  }
+
+  /** Of an open file. */
+  async statOpen(file: number): Promise<fs.Stats> {
+    return await this.#make(() => fs.fstatSync(file), () => called<fs.Stats>((done) => fs.fstat(file, done)));
+  }
+
+  async readdir(path: string): Promise<fs.Dirent[]> {
+    return await this.#make(
+      () => fs.readdirSync(path, { withFileTypes: true }),
+      () => fs.promises.readdir(path, { withFileTypes: true }),
+    );
+  }
+
+  /** @returns The uppermost folder that was made; undefined where all were there. */
+  async makeFolders(path: string, mode: number): Promise<string | undefined> {
+    const options = { recursive: true, mode } as const;
+    return await this.#make(() => fs.mkdirSync(path, options), () => fs.promises.mkdir(path, options));
+  }
+
+  async link(existing: string, name: string): Promise<void> {
+    await this.#make(() => fs.linkSync(existing, name), () => fs.promises.link(existing, name));
+  }
+
+  async rename(from: string, to: string): Promise<void> {
+    await this.#make(() => fs.renameSync(from, to), () => fs.promises.rename(from, to));
+  }
+
+  async unlink(path: string): Promise<void> {
+    await this.#make(() => fs.unlinkSync(path), () => fs.promises.unlink(path));
+  }
+}
+
+/** Writes a part of `bytes`, from `start`. @returns How many bytes that were. */
+export async function writePart(file: number, bytes: Uint8Array, start: number): Promise<number> {
+  return await called<number>((done) => fs.write(file, bytes, start, bytes.length - start, null, done));
+}
+
+/** Waits until a file or a folder is on the disk. */
+export async function sync(file: number): Promise<void> {
+  await called<void>((done) => fs.fsync(file, done));
+}
+
+/** A call of node:fs that tells its end by a function. */
+function called<T>(call: (done: (error: Error | null, value?: T) => void) => void): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    call((error, value) => error === null || error === undefined ? resolve(value as T) : reject(error));
+  });
+}

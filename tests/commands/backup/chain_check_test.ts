@@ -1,0 +1,157 @@
+/** With every full backup the chain before is compared with what CouchDB says: what it has lost is named, and nothing else. */
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { exitCodeOfReport, type RunReport } from "../../../src/archive/report.ts";
+import { InterruptedError } from "../../../src/errors.ts";
+import type { CouchClient } from "../../../src/couchdb/client.ts";
+import { couchOk, type CouchServer } from "../../couch_request.ts";
+import { edit, fill } from "../../fakes/couchdb/edits.ts";
+import { impatientClient } from "../../couchdb/impatient_client.ts";
+import { filesOf } from "../../read_archive.ts";
+import { Increments } from "./increment_setup.ts";
+
+/** The newest manifest of a day. */
+async function manifestOf({ backups }: Increments, day: number) {
+  const folder = backups.folder.replace("/03/", `/0${day}/`);
+  return JSON.parse(await Deno.readTextFile(`${folder}/manifest.json`));
+}
+
+/** A client to which the feed never shows the rows of some documents, as one copy may that lags and says nothing of it. */
+function without(ids: readonly string[], server: CouchServer): CouchClient {
+  const client = impatientClient(server);
+  const changes: CouchClient["changes"] = async (...args) => {
+    const page = await client.changes(...args);
+    return { ...page, rows: page.rows.filter(({ id }) => !ids.includes(id)) };
+  };
+  return new Proxy(client, {
+    get: (target, name) => {
+      const value: unknown = name === "changes" ? changes : Reflect.get(target, name, target);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+}
+
+Deno.test("backup() in full names the documents that the chain before has lost", async () => {
+  await using place = await Increments.start();
+  const { database, fake } = place;
+  const ids = fill(database, 300);
+  await place.expectRun({ kind: "full" });
+  edit(database, ...ids.slice(0, 80).map((_id) => ({ _id, changed: true })));
+  const lost = ids.slice(10, 13);
+  // Updates alone: no count shows that three of them are missing.
+  await place.expectRun({ kind: "incremental", documents: 77 }, { day: 4, context: { couch: without(lost, fake) } });
+  // From here on no increment ever sees them.
+  edit(database, { _id: ids[99]!, later: true }, { _id: ids[98]!, _deleted: true });
+  await place.expectRun({ kind: "incremental", documents: 2 }, { day: 5 });
+  await place.expectRun({ kind: "unchanged" }, { day: 6 });
+  // What is changed since says nothing, although the full backup lists it in another state.
+  edit(database, ...ids.slice(200, 230).map((_id) => ({ _id, since: true })));
+  const report = await place.run({ day: 7, full: true });
+  assertEquals([report.status, report.kind, report.chain_lost], ["complete", "full", { documents: 3, ids: lost }]);
+  const [warning = ""] = report.warnings ?? [];
+  assertMatch(warning, /^The incremental backups up to \S+Z lack 3 documents as CouchDB has had them since before: "d/);
+  assertStringIncludes(warning, `"${lost[0]}", "${lost[1]}", "${lost[2]}". This backup has them`);
+  const [line] = place.backups.log.lines.filter(({ level }) => level === "error");
+  assertEquals([line?.event, line?.fields["ids"]], [
+    "the backups before lack documents that were not changed since",
+    lost,
+  ]);
+  // All is saved: but what was called complete was not, and nobody must miss that.
+  const run: RunReport = {
+    ok: true,
+    run: "r",
+    started_at: "",
+    finished_at: "",
+    tasks: [{ task: "t", date: "", databases: [report] }],
+  };
+  assertEquals(exitCodeOfReport(run), 3);
+  await place.expectExact();
+  // The next chain begins anew, and is right.
+  const again = await place.run({ day: 8, full: true });
+  assertEquals([again.chain_lost, again.warnings], [undefined, undefined]);
+});
+
+Deno.test("backup() in full names nothing where the chain before is right, whatever was done", async () => {
+  for (const [chunk, revisions] of [[7, true], [undefined, true], [100, false]] as const) {
+    await using place = await Increments.start();
+    const { database, fake } = place;
+    const task = { chunk, revisions };
+    const ids = fill(database, 120);
+    // Tombstones of before are in no chunk.
+    edit(database, ...ids.slice(0, 9).map((_id) => ({ _id, _deleted: true })));
+    await place.expectRun({ kind: "full" }, { task });
+    edit(database, ...ids.slice(5, 12).map((_id) => ({ _id, again: true })));
+    edit(database, { _id: ids[20]!, _deleted: true }, { _id: "_design/x", views: {} });
+    await couchOk(fake, "POST /db/_bulk_docs", {
+      new_edits: false,
+      docs: [{ _id: ids[30], _rev: "2-ffffffffffffffffffffffffffffffff" }, { _id: "c", _rev: "1-aa" }, {
+        _id: "c",
+        _rev: "1-bb",
+      }],
+    });
+    await place.expectRun({ kind: "incremental" }, { day: 4, task });
+    edit(database, { _id: ids[20]!, back: true });
+    fill(database, 5, { from: 500 });
+    await place.expectRun({ kind: "incremental" }, { day: 5, task });
+    await place.expectRun({ kind: "unchanged" }, { day: 6, task });
+    edit(database, { _id: ids[60]!, since: true }, { _id: ids[61]!, _deleted: true });
+    let written = 0;
+    fake.faults.add({
+      endpoint: "_bulk_get",
+      times: 3,
+      fault: {
+        kind: "run",
+        run: () => edit(database, ...ids.slice(70, 80).map((_id) => ({ _id, n: ++written }))),
+      },
+    });
+    const report = await place.run({ day: 7, full: true, task });
+    assertEquals([report.status, report.kind, report.chain_lost], ["complete", "full", undefined]);
+    assertEquals(place.backups.log.lines.filter(({ event }) => event.includes("not compared")), []);
+    assert(written > 0);
+  }
+});
+
+Deno.test("backup() of an increment that is resumed knows what it has seen, before and after", async () => {
+  await using place = await Increments.start();
+  const { database, fake } = place;
+  const ids = fill(database, 2000);
+  await place.expectRun({ kind: "full" });
+  edit(database, ...ids.slice(0, 400).map((_id) => ({ _id, changed: true })));
+  const task = { chunk: 20, parallel: 2 };
+  const stop = new AbortController();
+  let asked = 0;
+  fake.onRequest(({ endpoint }) => {
+    if (endpoint === "_bulk_get" && ++asked === 10) stop.abort(new InterruptedError("enough"));
+  });
+  const context = { stop: stop.signal };
+  await assertRejects(() => place.run({ day: 4, context, task }), InterruptedError, "enough");
+  const report = await place.run({ day: 4, resume: true, task });
+  assertEquals([report.status, report.kind], ["resumed", "incremental"]);
+  const { feed } = await manifestOf(place, 4);
+  assert(feed.seen.states >= 400, JSON.stringify(feed.seen));
+  const full = await place.run({ day: 5, full: true });
+  assertEquals(full.chain_lost, undefined);
+  assertEquals(place.backups.log.lines.filter(({ event }) => event.includes("not compared")), []);
+});
+
+Deno.test("backup() keeps the filter of a large database beside its chunks; one that is damaged is no harm", async () => {
+  await using place = await Increments.start();
+  const { database } = place;
+  const ids = fill(database, 5000);
+  await place.expectRun({ kind: "full" }, { task: { chunk: 5000 } });
+  const [name] = (await filesOf(place.backups.folder)).filter((one) => one.startsWith("seen-"));
+  const { feed: { seen } } = await manifestOf(place, 3);
+  assertEquals([seen.bits, seen.object.name], [null, name]);
+  assert(seen.object.bytes <= 5000 * 4, "four bytes a document at the most");
+  assertEquals((await place.verify()).ok, true);
+  edit(database, { _id: ids[0]!, changed: true });
+  const full = await place.run({ day: 4, full: true, task: { chunk: 5000 } });
+  assertEquals([full.chain_lost, full.warnings], [undefined, undefined]);
+
+  const folder = place.backups.folder.replace("/03/", "/04/");
+  const [next] = (await filesOf(folder)).filter((one) => one.startsWith("seen-"));
+  await Deno.truncate(`${folder}/${next}`, 64);
+  const last = await place.run({ day: 5, full: true, task: { chunk: 5000 } });
+  assertEquals([last.status, last.chain_lost], ["complete", undefined]);
+  const [line] = place.backups.log.lines.filter(({ event }) => event.includes("cannot be used"));
+  assertStringIncludes(String(line?.fields["error"]), "it is damaged");
+});

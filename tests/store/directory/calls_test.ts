@@ -1,0 +1,73 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { FileCalls } from "../../../src/store/directory/calls.ts";
+
+const LOCAL = 0xef53;
+
+for (
+  const [name, type, atOnce] of [
+    ["ext4", 0xef53, true],
+    ["Btrfs, whose number is negative in 32 bits", 0x9123683e | 0, true],
+    ["tmpfs", 0x01021994, true],
+    ["NFS", 0x6969, false],
+    ["SMB", 0xfe534d42, false],
+    ["FUSE", 0x65735546, false],
+    ["APFS", 26, false],
+  ] as const
+) {
+  Deno.test(`FileCalls makes calls ${atOnce ? "at once" : "beside"} on ${name}`, async () => {
+    const calls = new FileCalls("/", { typeOf: () => Promise.resolve(type) });
+    assertEquals(await calls.areMadeAtOnce(), atOnce);
+    assertEquals((await calls.stat("/")).isDirectory(), true);
+  });
+}
+
+Deno.test("FileCalls makes calls beside where nobody tells the type, and asks again", async () => {
+  let isThere = false;
+  const typeOf = () => isThere ? Promise.resolve(LOCAL) : Promise.reject(new Error("ENOENT"));
+  const calls = new FileCalls("/", { typeOf });
+  assertEquals(await calls.areMadeAtOnce(), false);
+  isThere = true;
+  assertEquals(await calls.areMadeAtOnce(), true);
+});
+
+Deno.test("FileCalls makes calls beside once ten of them were slow", async () => {
+  let nowMs = 0;
+  const calls = new FileCalls("/", { typeOf: () => Promise.resolve(LOCAL), now: () => nowMs += 60 });
+  for (let slow = 0; slow < 10; slow++) {
+    assertEquals(await calls.areMadeAtOnce(), true);
+    await calls.stat("/");
+  }
+  assertEquals(await calls.areMadeAtOnce(), false);
+});
+
+for (const type of [LOCAL, 0x6969]) {
+  Deno.test(`FileCalls does the same at once and beside: ${type === LOCAL ? "at once" : "beside"}`, async () => {
+    const folder = await Deno.makeTempDir({ prefix: "couchdb-backup-calls-" });
+    const calls = new FileCalls(folder, { typeOf: () => Promise.resolve(type) });
+    try {
+      assertEquals(await calls.makeFolders(`${folder}/a/b`, 0o700), `${folder}/a`);
+      assertEquals(await calls.makeFolders(`${folder}/a/b`, 0o700), undefined);
+      const file = await calls.open(`${folder}/a/one`, "wx", 0o600);
+      assertEquals((await calls.statOpen(file)).size, 0);
+      await calls.close(file);
+      await calls.link(`${folder}/a/one`, `${folder}/a/two`);
+      await calls.rename(`${folder}/a/two`, `${folder}/a/three`);
+      await calls.unlink(`${folder}/a/one`);
+      assertEquals((await calls.readdir(`${folder}/a`)).map(({ name }) => name).sort(), ["b", "three"]);
+      for (
+        const [code, call] of [
+          ["EEXIST", () => calls.open(`${folder}/a/three`, "wx", 0o600)],
+          ["EEXIST", () => calls.link(`${folder}/a/three`, `${folder}/a/b`)],
+          ["ENOENT", () => calls.stat(`${folder}/no`)],
+          ["ENOENT", () => calls.readdir(`${folder}/no`)],
+          ["ENOENT", () => calls.unlink(`${folder}/no`)],
+        ] as const
+      ) {
+        const error = await assertRejects(call, Error);
+        assertEquals((error as Error & { code?: string }).code, code);
+      }
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  });
+}

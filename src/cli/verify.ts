@@ -47,7 +47,7 @@ export const command: Command = {
 
   async run(call) {
     if (call.isOn("all")) return await runAll(call);
-    const stray = (["sample", "match"] as const).find((name) => call.text(name) ?? call.list(name)[0]);
+    const stray = (["sample", "match"] as const).find((name) => call.isGiven(name));
     if (stray !== undefined) throw new UsageError(`--${stray} goes with --all`);
     if (call.operands.length < 2) {
       throw new UsageError(`"verify" is missing an argument: a database and which backup of it, or --all`, {

@@ -305,6 +305,9 @@ Deno.test("docs/README.ru.md has README.md's commands, outputs and configs, in t
   assertEquals(commandsIn(russian), commandsIn(README.text));
   const flagsIn = (text: string) => [...text.matchAll(/`(--[a-z-]+)/g)].map(([, flag]) => flag);
   assertEquals(new Set(flagsIn(russian)), new Set(flagsIn(README.text)));
+  const pagesIn = (text: string) =>
+    new Set([...text.matchAll(/\]\((?:docs\/)?([a-z-]+\.md)\)/g)].map(([, name]) => name));
+  assertEquals(pagesIn(russian), pagesIn(README.text));
 });
 
 Deno.test("docs/migration.md restores a folder of the reference script as it says", async () => {

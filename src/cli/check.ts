@@ -9,7 +9,8 @@ export const command: Command = {
   usage: ["[<config>]"],
   help: [
     "Tries all that a backup needs, in the way in which it will be used: CouchDB, its rights and clock, a document with an",
-    "attachment, the store, a line to Loki, a push of figures, the disk's free space, the modes of files with passwords.",
+    "attachment, what each task selects, the store, a line to Loki, a push of figures, the disk's free space, the modes of",
+    "files with passwords.",
     "",
     "Writes four small objects, always the same, below _runs and _store in the store. A warning stops no backup.",
     "",
@@ -21,7 +22,7 @@ export const command: Command = {
   operands: { least: 0, most: 0 },
   exits: {
     ok: "all works",
-    partial: "something beside CouchDB and the store does not work",
+    partial: "a task selects no database, or something beside CouchDB and the store does not work",
     couchdb: "CouchDB",
     store: "the store; with --store: nothing makes up for what lacks",
   },

@@ -172,7 +172,8 @@ const CONFIG_FLAG: Flag = {
   name: "config",
   value: "FILE",
   summary: "the config, - for standard input",
-  default: "$COUCHDB_BACKUP_CONFIG (a path, or the text itself), else ./config.yaml",
+  default:
+    "$COUCHDB_BACKUP_CONFIG (a path, s3://BUCKET/KEY, a parameter's ARN, or the text itself), else ./config.yaml",
 };
 
 /** Lines that fit: what is broken off stands two columns further in than its beginning. */

@@ -12,8 +12,8 @@ export const ENVIRONMENT: readonly Surrounding[] = [
   {
     names: ["COUCHDB_BACKUP_CONFIG"],
     summary:
-      "the config where the command line names none: a path, or the text itself. Any other variable may stand in " +
-      "the config as ${NAME}",
+      "the config where the command line names none: a path, s3://BUCKET/KEY, the ARN of a parameter of Systems Manager, " +
+      "or the text itself. Any other variable may stand in the config as ${NAME}",
   },
   {
     names: ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"],

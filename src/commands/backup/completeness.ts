@@ -10,7 +10,7 @@ import { type DatabaseInfos, FRESH_MS } from "../../couchdb/database_infos.ts";
 import type { CouchClient, DatabaseInfo } from "../../couchdb/client.ts";
 import { EXIT, ProgramError } from "../../errors.ts";
 import type { Run } from "./context.ts";
-import { FullNeeded, PURGED, SET_BACK } from "./doubt.ts";
+import { FullNeeded, MISCOUNTED, PURGED, SET_BACK } from "./doubt.ts";
 import type { Listing } from "./listing.ts";
 
 /** Ids of an increment that may come behind those that it has listed. */
@@ -204,7 +204,9 @@ export class Completeness {
       }
       if (shortfall === undefined) continue;
       const waitMs = waits.next();
-      if (waitMs === undefined) throw this.#incomplete(shortfall);
+      // A single copy does not lag: the numbers of the backup before are wrong, and would be for every later increment.
+      const isParents = this.#before !== undefined && !this.#counts.hasCopies;
+      if (waitMs === undefined) throw isParents ? new FullNeeded(MISCOUNTED) : this.#incomplete(shortfall);
       log.warn("listing falls short: it is made once more", { shortfall, waitMs: Math.round(waitMs) });
       await wait(waitMs, AbortSignal.any([signal, stop]));
       await this.#listAgain(storeListed);

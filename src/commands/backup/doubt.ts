@@ -17,3 +17,5 @@ export const PURGED = "documents were purged since the last backup";
 /** Rows of the feed that the last backup has seen are not there any more. */
 export const SET_BACK =
   "the database was set back: documents that the last backup has seen at its end are not listed any more";
+/** There are more documents than the last backup has counted and the feed has shown since. */
+export const MISCOUNTED = "the last backup has counted fewer documents than there were, or the feed does not show all";

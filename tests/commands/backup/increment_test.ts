@@ -577,3 +577,18 @@ Deno.test("an increment goes on from a backup that has listed documents made aft
     }
   }
 });
+
+Deno.test("an increment whose parent has counted too few documents is a full backup in the end, and no failure for ever", async () => {
+  await using place = await Increments.start();
+  const { database, backups } = place;
+  fill(database, 40);
+  await place.expectRun({ kind: "full" });
+  const [name] = (await filesOf(backups.folder)).filter((name) => name.startsWith("manifest-"));
+  const path = `${backups.folder}/${name}`;
+  const manifest = JSON.parse(await Deno.readTextFile(path));
+  manifest.feed.expected = 38;
+  await Deno.writeTextFile(path, JSON.stringify(manifest));
+  await place.expectRun({ kind: "full", documents: 40, because: /counted fewer documents/ }, { day: 4 });
+  await place.expectRun({ kind: "unchanged" }, { day: 5 });
+  await place.expectExact();
+});

@@ -2,7 +2,7 @@
  * What the Lambda function is told, and what it answers: the contract between the program, the schedule and the state
  * machine in template.yaml. In: an event as it came. Out: the same, checked, with instants as dates.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { UsageError } from "../src/errors.ts";
 
 const instant = z.iso.datetime({ offset: true, error: "must be an instant such as 2026-01-03T18:00:00Z" })

@@ -106,7 +106,7 @@ Deno.test("every flag that README.md and docs/ mention is one of some command", 
   const known = new Set(flags.flatMap(({ name, aliases = [] }) => [name, ...aliases]));
   // Of Deno, of the build, of others.
   const others = new Set(["v8-flags", "target", "strict", "attachments", "only", "write", "pinned", "mode", "log"]);
-  for (const name of ["buffer-size", "parallelism"]) others.add(name);
+  for (const name of ["buffer-size", "parallelism", "runtime"]) others.add(name);
   for (const { path, text } of PAGES) {
     // Which speaks of V8 and of the bench.
     if (path.endsWith("performance.md")) continue;
@@ -363,8 +363,8 @@ Deno.test("docs/check.md shows what check prints", async () => {
       text.split("\n").map((line) =>
         line.replaceAll(/\S*cfg\.yaml\S*|"(?:[a-z]+:|\/|127|loki|push)[^"]*"/g, "X").replaceAll(/https?:\S+/g, "X")
           .replaceAll(/\d+(\.\d+)? [kMGT]?B\b/g, "N B").replaceAll(/401 .*/g, "401 …").replaceAll(
-            /one of \d+/g,
-            "one of N",
+            /(one of|"weekly") \d+/g,
+            "$1 N",
           )
       );
     assertShown(plain(sample.split("\n").slice(1).join("\n")), plain(out));

@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { PROGRAM_NAME, VERSION } from "../src/version.ts";
+import { complaintOfNode, OLDEST_NODE, PROGRAM_NAME, VERSION } from "../src/version.ts";
 
 const read = (path: string) => Deno.readTextFile(new URL(`../${path}`, import.meta.url));
 
@@ -24,4 +24,12 @@ Deno.test("CHANGELOG.md has one section for the version under way, and docs name
   const sections = [...(await read("CHANGELOG.md")).matchAll(/^## (\S+)/gm)].map(([, title = ""]) => title);
   assertEquals(sections, [`${VERSION},`]);
   assertMatch(await read("docs/build.md"), new RegExp(`couchdb-backup-${VERSION.replaceAll(".", "\\.")}\\.tgz`));
+});
+
+Deno.test("complaintOfNode() refuses a Node that the npm package is not for, and no other runtime", async () => {
+  const told = (node: string) => `Node is ${node}, and must be 22.2 or later`;
+  for (const node of ["20.20.2", "22.1.0", "18.0.0"]) assertEquals(complaintOfNode({ node }), told(node));
+  for (const node of ["22.2.0", "22.10.0", "24.0.0"]) assertEquals(complaintOfNode({ node }), undefined);
+  assertEquals(complaintOfNode({ node: "20.11.1", deno: "2.9.6" }), undefined);
+  assertMatch(await read("scripts/npm/npm.ts"), new RegExp(`node: ">=${OLDEST_NODE.replace(".", "\\.")}"`));
 });

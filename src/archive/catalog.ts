@@ -2,7 +2,7 @@
  * The index of complete backups. In: what is known of a backup that is about to be complete. Out: the newest of a database,
  * or all of them, by listing names alone. The entry is made before the manifest: what lacks its manifest is no backup.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { decodeDatabase } from "../database_name.ts";
 import { type BackupDate, formatDate } from "../dates.ts";
 import { ArchiveError, isNotFound, StoreError } from "../errors.ts";

@@ -2,7 +2,7 @@
  * What the last run of each task had, in `_runs/<suffix>/<task>/last.json`: by it a database is missed that CouchDB does not
  * list any more, and it is told since when a task is late. In: a task. Out: the object, and what is missing of it.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { isNotFound } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
 import type { StoreCallOptions } from "../store/store.ts";

@@ -3,7 +3,7 @@
  * specified in docs/archive.md; here they get their types, are put together, and are read back with every field checked.
  */
 import { counted } from "../counts.ts";
-import { z } from "zod";
+import * as z from "zod";
 import type { UnreadableDocument } from "../couchdb/couchdb.ts";
 import { isSealedName } from "../codec/compression.ts";
 import { ArchiveError } from "../errors.ts";

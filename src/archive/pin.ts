@@ -2,7 +2,7 @@
  * Pins: a backup that somebody has pinned never expires. In: a backup's folder and the run that made it. Out: a small object
  * beside its manifest. Taking the pin off writes that object anew and deletes nothing, so it needs no right to.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { joinKey } from "../store/key.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import { readObjectText } from "../store/whole.ts";

@@ -3,7 +3,7 @@
  * `test-restore`, which restores them. In: the outcome of such a run. Out: the same, for who asks later. Beside the store's
  * other findings lies one small object for each kind: `_store/<suffix>/proof-verify.json`, `proof-test-restore.json`.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { isNotFound } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
 import type { StoreCallOptions } from "../store/store.ts";

@@ -140,7 +140,7 @@ export function mergeReports(earlier: RunReport | undefined, later: RunReport): 
 }
 
 /** Whether a run has found that backups of before lack something. */
-function hasFoundLoss({ tasks }: RunReport): boolean {
+export function hasFoundLoss({ tasks }: Pick<RunReport, "tasks">): boolean {
   return tasks.some(({ databases }) => databases.some(({ chain_lost }) => chain_lost !== undefined));
 }
 

@@ -3,7 +3,7 @@
  * (generation) came out, what nobody needs to try for a while, and in the end the report. In: the folder's address. Out:
  * what an earlier run or call has stored, checked.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { isNotFound } from "../errors.ts";
 import type { Repository } from "./repository.ts";
 import { joinKey } from "../store/key.ts";

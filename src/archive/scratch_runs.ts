@@ -3,7 +3,7 @@
  * run makes the first one, so that a database in which a killed run could not even leave its note is known all the same.
  * In: a run. Out: those of the last month, and when they began.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { isNotFound } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
 import type { StoreCallOptions } from "../store/store.ts";

@@ -3,7 +3,7 @@
  * answer as it came, or an error with AWS's own code. What a little patience can heal is tried again.
  */
 import { AwsV4Signer } from "aws4fetch";
-import { z } from "zod";
+import * as z from "zod";
 import { orAborted, wait } from "../abort.ts";
 import { AwsError, isTransient } from "../errors.ts";
 import { DEFAULT_RETRY, parseRetryAfter, waitBeforeAttempt } from "../retry.ts";

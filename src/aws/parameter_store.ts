@@ -4,7 +4,7 @@
  *
  * @see https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameter.html
  */
-import { z } from "zod";
+import * as z from "zod";
 import { AwsError } from "../errors.ts";
 import { callAws } from "./json_api.ts";
 import type { AwsCallOptions, AwsOptions } from "./options.ts";

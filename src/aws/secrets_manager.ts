@@ -4,7 +4,7 @@
  *
  * @see https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html
  */
-import { z } from "zod";
+import * as z from "zod";
 import { AwsError } from "../errors.ts";
 import { Secret } from "../secret.ts";
 import { callAws } from "./json_api.ts";

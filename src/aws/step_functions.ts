@@ -5,7 +5,7 @@
  * @see https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html
  */
 import { createHash } from "node:crypto";
-import { z } from "zod";
+import * as z from "zod";
 import { AwsError } from "../errors.ts";
 import { callAws } from "./json_api.ts";
 import type { AwsCallOptions, AwsOptions } from "./options.ts";

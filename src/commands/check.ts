@@ -10,7 +10,8 @@ import type { Log } from "../observe.ts";
 import type { Repository } from "../archive/repository.ts";
 import { trySlashInName } from "./slash_name.ts";
 import { readObjectText } from "../store/whole.ts";
-import { selectTasks } from "../task/selection.ts";
+import { isEmptyByMistake, selectTasks, type TaskSelection } from "../task/selection.ts";
+import { formatCount } from "../observe/figures.ts";
 import { isSealing, type Task } from "../task/task.ts";
 import { tryReading } from "./check_reading.ts";
 
@@ -172,10 +173,35 @@ async function checkCouch({ couch, log, tasks = [], now, signal }: CheckContext,
       hint: "Check what stands between this machine and CouchDB: a proxy may rewrite answers",
     });
   });
+  if (tasks.length > 0) {
+    await attempt("selection", async () => {
+      return describeSelections(selectTasks(await couch.listDatabases({ signal }), tasks, { startedAt: now() }));
+    });
+  }
   await attempt("couchdb_read", async () => {
     const names = await couch.listDatabases({ signal });
     return await tryReading({ couch, log, signal }, selectTasks(names, tasks, { startedAt: now() }));
   });
+}
+
+/** What the tasks select. @throws CheckFailure where one would have nothing to do, and its run would fail for that. */
+function describeSelections(selections: readonly TaskSelection[]): Found {
+  const empty = selections.filter(isEmptyByMistake).map(({ task }) => `"${task.name}"`);
+  const warnings = selections.flatMap(({ warnings }) => warnings);
+  if (empty.length > 0) {
+    const tasks = empty.length === 1 ? `Task ${empty[0]} selects` : `The tasks ${empty.join(", ")} select`;
+    throw new CheckFailure([`${tasks} no database: nothing would be saved`, ...warnings].join("; "), {
+      hint: "Correct the patterns, or set allow_empty: true; plan shows what each selects",
+    });
+  }
+  const selected = selections.map(({ task, databases }) => `"${task.name}" ${formatCount(databases.length)}`);
+  const detail = `Databases of each task: ${selected.join(", ")}`;
+  if (warnings.length === 0) return { detail };
+  return {
+    detail: [detail, ...warnings].join("; "),
+    warning: true,
+    hint: "plan shows what each task selects, and why",
+  };
 }
 
 async function checkStore(context: CheckContext, attempt: Attempt): Promise<void> {

@@ -14,6 +14,7 @@ import {
   isDeleted,
   type Leaf,
   revisionOf,
+  walkBlocks,
   walkDocuments,
   type WalkedDocument,
   type WalkOptions,
@@ -153,8 +154,8 @@ export async function exportDocuments(
   const archive = await openWhole(context, request);
   const lines = new LineSink(sink);
   const options = { isWanted, winnersOnly: request.winners, signal: context.signal };
-  for await (const document of walkDocuments(archive, options)) {
-    if (!await lines.add(document)) break;
+  for await (const block of walkBlocks(archive, options)) {
+    if (!await lines.add(block)) break;
   }
   await lines.flush();
   return { database: archive.database ?? decodeDatabase(request.database), path: archive.url, revisions: lines.taken };
@@ -175,19 +176,22 @@ class LineSink {
   }
 
   /** @returns Whether anybody still reads. */
-  async add(document: WalkedDocument): Promise<boolean> {
-    const bytes = "bytes" in document ? onOneLine(document.bytes) : undefined;
-    if (bytes === undefined || bytes.length >= BLOCK_BYTES) {
-      if (!await this.flush()) return false;
-      if (await sendDocument(document, this.#sink)) this.taken++;
-      else this.#isGone = true;
-      return !this.#isGone;
+  async add(documents: readonly WalkedDocument[]): Promise<boolean> {
+    for (const document of documents) {
+      const bytes = "bytes" in document ? onOneLine(document.bytes) : undefined;
+      if (bytes === undefined || bytes.length >= BLOCK_BYTES) {
+        if (!await this.flush()) return false;
+        if (await sendDocument(document, this.#sink)) this.taken++;
+        else this.#isGone = true;
+        if (this.#isGone) return false;
+        continue;
+      }
+      if (this.#used + bytes.length + 1 > BLOCK_BYTES && !await this.flush()) return false;
+      this.#block.set(bytes, this.#used);
+      this.#used += bytes.length;
+      this.#block[this.#used++] = NEWLINE[0]!;
+      this.#waiting++;
     }
-    if (this.#used + bytes.length + 1 > BLOCK_BYTES && !await this.flush()) return false;
-    this.#block.set(bytes, this.#used);
-    this.#used += bytes.length;
-    this.#block[this.#used++] = NEWLINE[0]!;
-    this.#waiting++;
     return true;
   }
 

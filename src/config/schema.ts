@@ -3,7 +3,7 @@
  * value checked and URLs taken apart, or zod's issues. A message that begins with "must" follows what was found; any
  * other one stands by itself behind the key.
  */
-import { z } from "zod";
+import * as z from "zod";
 import type { Calendar } from "../calendar/calendar.ts";
 import { type Compression, COMPRESSIONS } from "../codec/compression.ts";
 import { isSecretKey } from "../codec/recipient.ts";

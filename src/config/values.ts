@@ -3,7 +3,7 @@
  * it, also the text that `${NAME}` became. Out: the value in the form that the program uses, or what it must be instead.
  */
 import { pathToFileURL } from "node:url";
-import { z } from "zod";
+import * as z from "zod";
 import { type Calendar, CalendarError, parseCalendar } from "../calendar/calendar.ts";
 import { isTimeZone, timeZoneHint } from "../calendar/zone_name.ts";
 import { explainRecipient } from "../codec/recipient.ts";

@@ -89,10 +89,34 @@ export interface DesignDocument {
 }
 
 /** As many databases as `_dbs_info` takes at a time. */
-const MOST_NAMES = 100;
+export const MOST_NAMES = 100;
 const JSON_BODY = { "content-type": "application/json" };
 /** In an answer without a limit, how many rows lie between two positions. */
 const STREAM_SEQ_INTERVAL = 5000;
+
+/** What CouchDB says of a database, for itself or as one of several. */
+function databaseInfoIn(answer: Members, database: string): DatabaseInfo {
+  const subject = { action: `read the properties of database "${database}"`, database };
+  // A proxy that decodes %2F asks CouchDB for a document instead, whatever that has in its members.
+  if (answer.db_name !== database) throw foreignAnswer(database);
+  const documents = countIn(answer, "doc_count", { ...subject, otherwise: undefined });
+  if (documents === undefined) throw strangeAnswer(subject, 'has no "doc_count"');
+  const cluster = innerMembers(answer, "cluster");
+  const created = textIn(answer, "instance_start_time");
+  const { purge_seq: purgeSeq = null } = answer;
+  return {
+    doc_count: documents,
+    doc_del_count: countIn(answer, "doc_del_count", { ...subject, otherwise: 0 }),
+    update_seq: answer.update_seq === undefined ? "" : positionText(answer.update_seq),
+    external_bytes: countIn(innerMembers(answer, "sizes"), "external", { ...subject, otherwise: 0 }),
+    q: countIn(cluster, "q", { ...subject, otherwise: null }),
+    n: countIn(cluster, "n", { ...subject, otherwise: null }),
+    partitioned: innerMembers(answer, "props").partitioned === true,
+    // "0" stands for "not known" before 3.3, and from nodes that are not yet upgraded.
+    instance_start_time: created === "0" ? null : created,
+    purge_seq: purgeSeq === null ? null : positionText(purgeSeq),
+  };
+}
 
 /** A client for one CouchDB. */
 export class CouchClient {
@@ -173,25 +197,7 @@ export class CouchClient {
       await this.#http.json(`/${encodeDatabase(database)}`, { ...subject, ...options }),
       subject,
     );
-    // A proxy that decodes %2F asks CouchDB for a document instead, whatever that has in its members.
-    if (answer.db_name !== database) throw foreignAnswer(database);
-    const documents = countIn(answer, "doc_count", { ...subject, otherwise: undefined });
-    if (documents === undefined) throw strangeAnswer(subject, 'has no "doc_count"');
-    const cluster = innerMembers(answer, "cluster");
-    const created = textIn(answer, "instance_start_time");
-    const { purge_seq: purgeSeq = null } = answer;
-    return {
-      doc_count: documents,
-      doc_del_count: countIn(answer, "doc_del_count", { ...subject, otherwise: 0 }),
-      update_seq: answer.update_seq === undefined ? "" : positionText(answer.update_seq),
-      external_bytes: countIn(innerMembers(answer, "sizes"), "external", { ...subject, otherwise: 0 }),
-      q: countIn(cluster, "q", { ...subject, otherwise: null }),
-      n: countIn(cluster, "n", { ...subject, otherwise: null }),
-      partitioned: innerMembers(answer, "props").partitioned === true,
-      // "0" stands for "not known" before 3.3, and from nodes that are not yet upgraded.
-      instance_start_time: created === "0" ? null : created,
-      purge_seq: purgeSeq === null ? null : positionText(purgeSeq),
-    };
+    return databaseInfoIn(answer, database);
   }
 
   /**
@@ -207,42 +213,55 @@ export class CouchClient {
     const counts = new Map<string, { documents: number; deleted: number }>();
     for (let start = 0; start < databases.length; start += MOST_NAMES) {
       const keys = databases.slice(start, start + MOST_NAMES);
-      const answer = await this.#databaseInfos(keys, options);
-      for (const [index, info] of answer.entries()) {
-        const key = keys[index];
-        if (info !== undefined && key !== undefined) {
-          counts.set(key, { documents: info.doc_count, deleted: info.doc_del_count });
-        }
+      for (const [name, { doc_count, doc_del_count }] of await this.#infosOrEach(keys, options)) {
+        counts.set(name, { documents: doc_count, deleted: doc_del_count });
       }
     }
     return counts;
   }
 
-  /** One for each key, undefined where there is no such database. */
-  async #databaseInfos(
-    keys: readonly string[],
-    options: CallOptions,
-  ): Promise<(Pick<DatabaseInfo, "doc_count" | "doc_del_count"> | undefined)[]> {
-    const action = "read the properties of several databases";
-    let answer: unknown;
+  async #infosOrEach(keys: readonly string[], options: CallOptions): Promise<Map<string, DatabaseInfo>> {
     try {
-      const body = JSON.stringify({ keys });
-      answer = await this.#http.json("/_dbs_info", { method: "POST", body, headers: JSON_BODY, action, ...options });
+      return await this.#databaseInfos(keys, options);
     } catch (error) {
       // Before 2.2 that is the name of a database, and none that there can be.
       if (!(error instanceof CouchError) || ![400, 404, 405].includes(error.facts.status ?? 0)) throw error;
-      return await Promise.all(keys.map((key) => this.#infoIfAny(key, options)));
+      const infos = await Promise.all(keys.map((key) => this.#infoIfAny(key, options)));
+      return new Map(infos.flatMap((info, index) => info === undefined ? [] : [[keys[index]!, info]]));
     }
+  }
+
+  /**
+   * `POST /_dbs_info`, once: what `GET /{db}` says of each of several databases, at most a hundred. Those that are missing
+   * are not in the answer.
+   *
+   * @param databases Decoded.
+   */
+  async databaseInfos(databases: readonly string[], options: CallOptions = {}): Promise<Map<string, DatabaseInfo>> {
+    return await this.#databaseInfos(databases, { ...options, attempts: 1 });
+  }
+
+  async #databaseInfos(
+    keys: readonly string[],
+    options: CallOptions & { attempts?: number },
+  ): Promise<Map<string, DatabaseInfo>> {
+    const action = "read the properties of several databases";
+    const body = JSON.stringify({ keys });
+    const answer = await this.#http.json("/_dbs_info", {
+      method: "POST",
+      body,
+      headers: JSON_BODY,
+      action,
+      ...options,
+    });
     if (!Array.isArray(answer) || answer.length !== keys.length) {
       throw strangeAnswer({ action }, "has not a row for each");
     }
-    return keys.map((key, index) => {
+    return new Map(keys.flatMap((key, index) => {
       const row = membersOf(answer[index], { action });
       if (row["key"] !== key) throw strangeAnswer({ action }, "has rows for other databases");
-      if (!isMembers(row["info"])) return undefined;
-      const count = (name: string) => countIn(row["info"] as Members, name, { action, otherwise: 0 });
-      return { doc_count: count("doc_count"), doc_del_count: count("doc_del_count") };
-    });
+      return isMembers(row["info"]) ? [[key, databaseInfoIn(row["info"], key)] as const] : [];
+    }));
   }
 
   async #infoIfAny(database: string, options: CallOptions): Promise<DatabaseInfo | undefined> {

@@ -7,7 +7,13 @@
 
 import { stripVTControlCharacters } from "node:util";
 
-const graphemes = new Intl.Segmenter(undefined, { granularity: "grapheme" });
+/** Made when a text needs it: its rules take 9 ms to load, and most texts are plain. */
+let segmenter: Intl.Segmenter | undefined;
+
+function graphemesOf(text: string): Intl.Segments {
+  segmenter ??= new Intl.Segmenter(undefined, { granularity: "grapheme" });
+  return segmenter.segment(text);
+}
 
 /** What every terminal shows in one column a character. */
 const PLAIN = /^[\x20-\x7e…✓✗~]*$/;
@@ -21,7 +27,7 @@ const WIDE =
 export function widthOf(text: string): number {
   if (PLAIN.test(text)) return text.length;
   let width = 0;
-  for (const { segment } of graphemes.segment(text)) width += widthOfGrapheme(segment);
+  for (const { segment } of graphemesOf(text)) width += widthOfGrapheme(segment);
   return width;
 }
 
@@ -44,7 +50,7 @@ export function padStart(text: string, width: number): string {
 export function shortenMiddle(text: string, width: number): string {
   if (widthOf(text) <= width) return text;
   if (width < 1) return "";
-  const parts = Array.from(graphemes.segment(text), ({ segment }) => segment);
+  const parts = Array.from(graphemesOf(text), ({ segment }) => segment);
   const tail = takeWithin(parts.toReversed(), Math.floor((width - 1) / 2)).reverse();
   const head = takeWithin(parts, width - 1 - widthOf(tail.join("")));
   return `${head.join("")}…${tail.join("")}`;

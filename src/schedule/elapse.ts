@@ -7,7 +7,7 @@
  * heartbeat of its own; and so on. What did not save everything leaves `outcome-<generation>.json` in place of the report,
  * and its last heartbeat says when to try again. Nothing is deleted.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { joinKey } from "../store/key.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import { readObjectText } from "../store/whole.ts";

@@ -4,7 +4,7 @@
  * a folder of it. Out: what holds there, found out by attempts to create one small object, one after the other, and once
  * several at one moment, and remembered beside it.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { describeError, isNotFound } from "../errors.ts";
 import { type Log, SILENT_LOG } from "../observe.ts";
 import { joinKey } from "./key.ts";

@@ -18,6 +18,8 @@ import { COUCH_PASSWORD, S3_SECRET } from "./program.ts";
 import { startCouch } from "./scene.ts";
 import { never } from "./stepped_store.ts";
 import { sweep, type Verdict } from "./sweep.ts";
+import { until } from "../until.ts";
+import type { WireFault } from "./wire_faults.ts";
 
 const PERMISSIONS = ["--allow-net", "--allow-env", "--allow-sys=hostname", "--allow-read", "--allow-write"];
 const MAIN = fileURLToPath(new URL("../../main.ts", import.meta.url));
@@ -156,6 +158,9 @@ async function killAt(
       stdout: "null",
       stderr: "null",
     }).spawn();
+    // Carried out to its end before anybody looks at what is there.
+    const lost: WireFault = { name: "killed", about: "its answer is lost", behind: "lose" };
+    if (isBehind) proxy.arm({ fault: lost, at: place, random: Math.random });
     let isDead = false;
     proxy.onRequest = (number) => {
       if (isDead) return never();
@@ -165,7 +170,7 @@ async function killAt(
       return isBehind ? undefined : never();
     };
     const { signal } = await child.status;
-    if (isBehind) await new Promise((resolve) => setTimeout(resolve, 10));
+    if (isBehind && isDead) await until(() => proxy.isMet, "the last request is carried out", 20_000);
     return { isMet: signal === "SIGKILL", steps: proxy.requests.length, met: proxy.requests[place - 1] };
   } finally {
     await Deno.remove(folder, { recursive: true });

@@ -50,7 +50,13 @@ bucket: /backups
       --volume ${folder}/backups:/backups --volume ${folder}/state:/state`;
     assertEquals(await sh(`${run} couchdb-backup --version`), `couchdb-backup ${VERSION}\n`);
     assertEquals((await ended(`${run} --entrypoint /bin/sh couchdb-backup -c '>/x'`)).code, 2);
-    await sh(`${run} couchdb-backup backup /config.yaml`);
+    // As docs/install.md has it, where docker stands for podman.
+    const [shown = ""] = /^docker run .*$/m.exec(await Deno.readTextFile("docs/install.md")) ?? [];
+    const limits = "--network host --ulimit nofile=1024:1024 --ulimit nproc=4096:4096";
+    await sh(
+      `export COUCHDB_PASSWORD=${couch.password}
+      ${shown.replace("docker run", `${podman} run ${limits}`).replaceAll("--volume ./", `--volume ${folder}/`)}`,
+    );
     await sh(`${run} couchdb-backup restore orders_copy latest/orders /config.yaml`);
     const read = (name: string) => readAllLeafRevisions(couch, name);
     assertEquals(compareLeafRevisions(await read("orders"), await read("orders_copy")), []);

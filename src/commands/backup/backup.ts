@@ -7,6 +7,7 @@ import { isTaskSaved, type RunReport, type TaskReport } from "../../archive/repo
 import { requireCodec, requireSeal } from "../../codec/codec.ts";
 import { formatDate } from "../../dates.ts";
 import { isFatalForRun } from "../../errors.ts";
+import { DatabaseInfos } from "../../couchdb/database_infos.ts";
 import { ClusterWatch } from "../../couchdb/cluster.ts";
 import { NAMED_BY_HAND } from "../../task/select.ts";
 import { codecOf } from "../../task/task.ts";
@@ -37,7 +38,8 @@ export async function backup(
   const couchVersion = await context.couch.serverVersion(context);
   const cluster = new ClusterWatch(context.couch, { log: context.log, times: context.clusterTimes });
   const { rest = new Rest() } = context;
-  const running: Run = { ...context, couchVersion, cluster, rest, fatal: undefined };
+  const infos = new DatabaseInfos(context.couch, { signal: context.signal });
+  const running: Run = { ...context, couchVersion, cluster, rest, infos, fatal: undefined };
   const tasks: TaskReport[] = [];
   for (const selection of selections) tasks.push(await backupTask(running, selection, options));
   return {
@@ -68,6 +70,8 @@ async function backupTask(context: Run, selection: TaskSelection, options: Backu
     ? IncrementShare.ofOne(`${context.run} ${databases[0]?.database}`)
     : new IncrementShare(databases.length);
   const room = new Room(task.parallel, { isShared: task.delaySeconds === 0 });
+  // One after the other, each is asked for when its turn comes.
+  if (task.delaySeconds === 0) context.infos.expect(databases.map(({ database }) => database));
   const inHand: Promise<void>[] = [];
   let interruption: { reason: unknown } | undefined;
   for (const [index, { database, pattern }] of databases.entries()) {

@@ -103,7 +103,8 @@ async function readFilters(
       return "a filter of it cannot be used";
     }
   }
-  return filters;
+  // Most documents are in the full backup alone.
+  return filters.reverse();
 }
 
 function describeLost({ documents, ids }: LostDocuments, { finished_at, kind }: Manifest): string {

@@ -6,6 +6,7 @@
 import { counted, formatCount } from "../../counts.ts";
 import { wait } from "../../abort.ts";
 import type { KnownRows } from "../../archive/overlap.ts";
+import { type DatabaseInfos, FRESH_MS } from "../../couchdb/database_infos.ts";
 import type { CouchClient, DatabaseInfo } from "../../couchdb/client.ts";
 import { EXIT, ProgramError } from "../../errors.ts";
 import type { Run } from "./context.ts";
@@ -43,13 +44,21 @@ export class DocumentCounts {
   info: DatabaseInfo;
 
   readonly #couch: CouchClient;
+  readonly #infos: DatabaseInfos;
   readonly #database: string;
   readonly #questions: number;
+  #lookedAtMs: number;
 
-  /** @param info What a first look has shown. */
-  constructor(couch: CouchClient, database: string, info: DatabaseInfo) {
+  /** @param first What a first look has shown, and when it was, by `performance.now()`. */
+  constructor(
+    { couch, infos }: Pick<Run, "couch" | "infos">,
+    database: string,
+    { info, askedAtMs }: { info: DatabaseInfo; askedAtMs: number },
+  ) {
     this.#couch = couch;
+    this.#infos = infos;
     this.#database = database;
+    this.#lookedAtMs = askedAtMs;
     this.info = info;
     this.live = info.doc_count;
     this.expected = info.doc_count + info.doc_del_count;
@@ -62,12 +71,27 @@ export class DocumentCounts {
     return this.#questions > 1;
   }
 
+  /** The same before a page of the feed that may be the last. A single copy shows in the page what it has just counted. */
+  async lookBeforePage(options: { signal: AbortSignal }): Promise<void> {
+    if (!this.isFresh) await this.look(options);
+  }
+
+  /** Whether a single copy has been asked a moment ago. Of several copies others may be asked the next time. */
+  get isFresh(): boolean {
+    return !this.hasCopies && performance.now() - this.#lookedAtMs <= FRESH_MS;
+  }
+
   /** Asks CouchDB. @param options.questions How often at most; @default as often as there are copies of ranges */
   async look(
     { signal, questions = this.#questions }: { signal: AbortSignal; questions?: number | undefined },
   ): Promise<void> {
     const purges = purgesOf(this.info);
-    const ask = () => this.#couch.databaseInfo(this.#database, { signal });
+    this.#lookedAtMs = performance.now();
+    // Each question draws copies anew; where there is one copy, databases may be asked for together.
+    const ask = () =>
+      this.hasCopies
+        ? this.#couch.databaseInfo(this.#database, { signal })
+        : this.#infos.now(this.#database, { signal });
     const infos = await Promise.all(Array.from({ length: Math.min(questions, this.#questions) }, ask));
     const latest = infos.reduce((a, b) => (purgesOf(b) ?? 0) > (purgesOf(a) ?? 0) ? b : a);
     const total = Math.max(...infos.map(({ doc_count, doc_del_count }) => doc_count + doc_del_count));
@@ -201,6 +225,7 @@ export class Completeness {
     const { couch, signal } = this.#context;
     // Taken before the listing's end: what was made behind it need not be in it.
     const { expected } = this.#counts;
+    if (this.#counts.isFresh && this.#before === undefined && this.#isAllThere(expected)) return undefined;
     await this.#counts.look({ signal });
     const isPurged = purgesOf(this.#counts.info) !== this.#purges;
     if (isPurged && this.#before !== undefined) throw new FullNeeded(PURGED);
@@ -223,6 +248,12 @@ export class Completeness {
     const { pending = 0 } = await couch.changes(this.#database, { since: this.#listing.until, limit: 0 }, { signal });
     if (most + pending >= this.#counts.live) return undefined;
     return `${counted(most, "live document")} are read, and CouchDB counts ${formatCount(this.#counts.live)}`;
+  }
+
+  /** Whether all is listed and read that a single copy has counted a moment ago: then it need not be asked once more. */
+  #isAllThere(expected: number): boolean {
+    return this.#listing.recounted === undefined && purgesOf(this.#counts.info) === this.#purges &&
+      this.#listing.ids >= expected && this.#mostLive() >= this.#counts.live;
   }
 
   #incomplete(reason: string): IncompleteError {

@@ -1,6 +1,7 @@
 /** What a backup works with: what it is given, and what a run adds to it. */
 import type { Repository } from "../../archive/repository.ts";
 import type { ClusterTimes, ClusterWatch } from "../../couchdb/cluster.ts";
+import type { DatabaseInfos } from "../../couchdb/database_infos.ts";
 import type { CouchClient } from "../../couchdb/client.ts";
 import type { Log, Progress } from "../../observe.ts";
 import type { Patience } from "./completeness.ts";
@@ -60,6 +61,8 @@ export interface Run extends RunContext {
   /** The nodes of CouchDB's cluster. */
   cluster: ClusterWatch;
   rest: Rest;
+  /** Properties of databases, asked for together. */
+  infos: DatabaseInfos;
   /** What every further database would meet as well; they are reported as failed without being tried. */
   fatal: unknown;
 }

@@ -217,7 +217,7 @@ export class DatabaseBackup {
   }
 
   async #copy({ resume, resumeRuns, full }: BackupOptions): Promise<void> {
-    const { couch, repository: { store, storeFolder }, log, progress, signal } = this.#context;
+    const { repository: { store, storeFolder }, log, progress, signal } = this.#context;
     // Asked once: the store remembers.
     await findConditions(store, storeFolder, { log, signal });
     const { increments } = this.#task;
@@ -250,7 +250,7 @@ export class DatabaseBackup {
     // Of an incremental task most databases have not changed.
     this.#place.needs(this.#task.increments === undefined ? this.#batchesOf(found.info) : 1);
     progress.databaseStarted({ database: this.#database, documents: found.info.doc_count });
-    const counts = new DocumentCounts(couch, this.#database, found.info);
+    const counts = new DocumentCounts(this.#context, this.#database, found);
     const saving: Saving = {
       ...found,
       counts,
@@ -410,12 +410,12 @@ export class DatabaseBackup {
 
   /** What was stored of an increment is of no use: all is saved, in chunks of its own. */
   async #saveFullAfterAll(saving: Saving, reason: string): Promise<void> {
-    const { couch, repository: { store }, signal } = this.#context;
+    const { repository: { store }, signal } = this.#context;
     const [found, state] = await Promise.all([
       readOrigin(this.#context, this.#job),
       readFolder(store, this.#folder, { signal }),
     ]);
-    const counts = new DocumentCounts(couch, this.#database, found.info);
+    const counts = new DocumentCounts(this.#context, this.#database, found);
     this.#manifest = undefined;
     await this.#saveFull({ ...saving, ...found, counts, state, leftover: undefined }, reason);
   }
@@ -462,7 +462,7 @@ export class DatabaseBackup {
       keepsEnd: this.#task.increments !== undefined,
       increment,
       resumed,
-      beforeLastPage: () => counts.look({ signal }),
+      beforeLastPage: () => counts.lookBeforePage({ signal }),
     });
     const done = new CheckpointWriter(store, this.#folder, {
       origin,

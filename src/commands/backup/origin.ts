@@ -18,13 +18,15 @@ import { findUnreadable } from "./sealed_ids.ts";
 export interface DatabaseOrigin {
   origin: Origin;
   info: DatabaseInfo;
+  /** When CouchDB was asked for it, by `performance.now()`. */
+  askedAtMs: number;
   /** What CouchDB did not let be read, a sentence each. */
   lacking: string[];
 }
 
 /** Reads the properties of a database. @throws CouchError when the database itself cannot be read. */
 export async function readOrigin(
-  { couch, couchVersion, run, signal }: Run,
+  { couch, couchVersion, infos, run, signal }: Run,
   { task, database, startedAt }: { task: Task; database: string; startedAt: Date },
 ): Promise<DatabaseOrigin> {
   const lacking: string[] = [];
@@ -37,8 +39,8 @@ export async function readOrigin(
       return null;
     }
   };
-  const [info, security, revsLimit] = await allOrNone((signal) => [
-    couch.databaseInfo(database, { signal }),
+  const [{ info, askedAtMs }, security, revsLimit] = await allOrNone((signal) => [
+    infos.first(database, { signal }),
     orNull("_security", couch.security(database, { signal })),
     orNull("_revs_limit", couch.revsLimit(database, { signal })),
   ], signal);
@@ -60,7 +62,7 @@ export async function readOrigin(
     parent: null,
     ...recipients === undefined ? {} : { recipients },
   };
-  return { origin, info, lacking };
+  return { origin, info, askedAtMs, lacking };
 }
 
 /** The newest complete backup of a database, as far as the catalog knows, and what it could not read. */

@@ -137,6 +137,24 @@ function placeStore({ store }: Place, replaced: Partial<Store>): Store {
   });
 }
 
+Deno.test("backup() makes four requests for a small database of one copy, and one for the properties of many", async () => {
+  await using place = await Place.make();
+  const names = Array.from({ length: 9 }, (_, n) => `small${n}`);
+  for (const name of names) await seedHardDatabase(place.fake, name, { documents: 10 });
+  const since = place.fake.requests.length;
+  const report = await place.run([{ chunk: 1000 }]);
+  assertEquals(report.ok, true);
+  const made = place.fake.requests.slice(since).filter(({ endpoint }) => endpoint !== "/" && endpoint !== "_all_dbs");
+  for (const name of names) {
+    const ofOne = made.filter(({ database }) => database === name).map(({ endpoint }) => endpoint).sort();
+    assertEquals(ofOne, ["_bulk_get", "_changes", "_revs_limit", "_security"], name);
+    await place.expectExact(name);
+  }
+  const together = made.filter(({ endpoint }) => endpoint === "_dbs_info").map(({ ids }) => ids.length);
+  assertEquals(together.reduce((sum, count) => sum + count, 0), names.length);
+  assert(together.length <= 3, `${together.length} requests`);
+});
+
 Deno.test("backup() stores every leaf revision byte by byte, in chunks of any size and in one request", async () => {
   for (const chunk of [1, 7, 1000, undefined]) {
     await using place = await Place.make();

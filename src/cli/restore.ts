@@ -6,7 +6,7 @@ import { commandLine } from "../command_line.ts";
 import type { Config } from "../config/config.ts";
 import { parseAddress } from "../config/values.ts";
 import { UsageError } from "../errors.ts";
-import { BACKUP_PATH, type Command, IDENTITY_FLAG } from "./command.ts";
+import { BACKUP_PATH, type Command, IDENTITY_FLAG, toSeconds } from "./command.ts";
 import { readFleetRequest, restoreAll } from "./restore_all.ts";
 import { loadCallConfig, withConfig } from "./session.ts";
 
@@ -87,7 +87,7 @@ export const command: Command = {
     const [first = "", second = ""] = call.operands;
     const [database, path] = call.isOn("all") ? [undefined, first] : [first, second];
     // Meanwhile another backup may be complete, and be the latest.
-    const moment = startedAt.toISOString().replace(/\.\d+Z$/, "Z");
+    const moment = toSeconds(startedAt.toISOString());
     const words = [...database === undefined ? ["--all"] : [database], path.replace(/^latest(?=$|\/)/, moment)];
     if (database !== undefined || call.isOn("into-existing")) words.push("--into-existing");
     for (const name of ["salvage", "no-views", "as-new-revision", "designs", "gone", "allow-plain"]) {
@@ -115,9 +115,7 @@ export const command: Command = {
       const request = readFleetRequest(call, path);
       return await withConfig(call, config, (session) => restoreAll(session, call, request));
     }
-    const stray = ALL_ONLY.find((name) =>
-      call.isOn(name) || call.text(name) !== undefined || call.list(name).length > 0
-    );
+    const stray = ALL_ONLY.find((name) => call.isGiven(name));
     if (stray !== undefined) throw new UsageError(`--${stray} goes with --all`);
     const [database = "", path] = call.operands;
     if (path === undefined) {
@@ -170,7 +168,7 @@ function describe(report: RestoreReport): string {
     counted(report.leaf_revisions, "leaf revision")
   }`;
   // Several backups of a day lie in one folder.
-  const from = report.finished_at === null ? path : `${path} as of ${report.finished_at.replace(/\.\d+Z$/, "Z")}`;
+  const from = report.finished_at === null ? path : `${path} as of ${toSeconds(report.finished_at)}`;
   const lines = report.dry_run
     ? [`Would restore "${database}" from ${from}: ${counts}`]
     : [`Restored "${database}" from ${from}: ${counts} in ${formatSeconds(seconds)}`];

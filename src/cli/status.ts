@@ -10,7 +10,7 @@ import {
   type TaskStatus,
 } from "../schedule/status.ts";
 import { pickTasks } from "../task/selection.ts";
-import type { Command } from "./command.ts";
+import { type Command, toSeconds } from "./command.ts";
 import { withSession } from "./session.ts";
 
 /** More failed databases than these are counted in the text; `--json` has them all. */
@@ -87,24 +87,19 @@ function describeProof(command: string, proof: Proof | null): string {
   const { at, ok, backups, backups_in_all, faulty, last_ok_at } = proof;
   const of = backups === backups_in_all ? "" : ` of ${formatCount(backups_in_all)}`;
   const looked = `${formatCount(backups)}${of} ${backups_in_all === 1 ? "backup" : "backups"}`;
-  if (ok) return `${command}  ${looked} proved ${moment(at)}\n`;
-  const before = last_ok_at === null ? "none went well before" : `the last that went well was ${moment(last_ok_at)}`;
+  if (ok) return `${command}  ${looked} proved ${toSeconds(at)}\n`;
+  const before = last_ok_at === null ? "none went well before" : `the last that went well was ${toSeconds(last_ok_at)}`;
   const found = faulty === 0 ? "left a database behind" : `${formatCount(faulty)} NOT as they must be`;
-  return `${command}  FAILED: ${looked} looked at ${moment(at)}, ${found}, ${before}\n`;
-}
-
-/** An instant to the second. */
-function moment(text: string): string {
-  return text.replace(/\.\d+Z$/, "Z");
+  return `${command}  FAILED: ${looked} looked at ${toSeconds(at)}, ${found}, ${before}\n`;
 }
 
 function factsOf({ state, last_complete_at, age_seconds, elapse, next, retry_at, generations }: TaskStatus): string[] {
   const facts: string[] = [];
   if (last_complete_at === null || age_seconds === null) facts.push("nothing was ever saved in full");
-  else facts.push(`last complete ${moment(last_complete_at)} (${formatSeconds(age_seconds)} ago)`);
-  if (state === "late" && elapse !== null) facts.push(`was due ${moment(elapse)}`);
+  else facts.push(`last complete ${toSeconds(last_complete_at)} (${formatSeconds(age_seconds)} ago)`);
+  if (state === "late" && elapse !== null) facts.push(`was due ${toSeconds(elapse)}`);
   if (generations > 1) facts.push(`took ${formatCount(generations)} runs`);
-  if (retry_at !== null) facts.push(`tried again at ${moment(retry_at)}`);
-  if (next !== null) facts.push(`next ${moment(next)}`);
+  if (retry_at !== null) facts.push(`tried again at ${toSeconds(retry_at)}`);
+  if (next !== null) facts.push(`next ${toSeconds(next)}`);
   return facts;
 }

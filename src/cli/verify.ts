@@ -53,7 +53,7 @@ export const command: Command = {
       throw new UsageError("--quick reads no contents, and --contents wants them read: leave one of them out");
     }
     if (call.isOn("all")) return await runAll(call);
-    const stray = (["sample", "match"] as const).find((name) => call.text(name) ?? call.list(name)[0]);
+    const stray = (["sample", "match"] as const).find((name) => call.isGiven(name));
     if (stray !== undefined) throw new UsageError(`--${stray} goes with --all`);
     if (call.operands.length < 2) {
       throw new UsageError(`"verify" is missing an argument: a database and which backup of it, or --all`, {

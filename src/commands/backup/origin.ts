@@ -44,6 +44,9 @@ export async function readOrigin(
     orNull("_security", couch.security(database, { signal })),
     orNull("_revs_limit", couch.revsLimit(database, { signal })),
   ], signal);
+  // Properties that came along with others' say nothing of what this login may: who may read neither object may not read the
+  // database, and that is told by its own answer.
+  if (lacking.length === 2) await couch.databaseInfo(database, { signal });
   const { attachments, revisions, chunk = null, tombstones } = task;
   const { recipients } = codecOf(task);
   const { doc_count, doc_del_count, q, n, partitioned, instance_start_time, purge_seq } = info;

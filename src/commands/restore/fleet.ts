@@ -326,8 +326,12 @@ export async function restoreTarget(
     return before;
   }
   const { run, database } = point.manifest;
-  const store = (done: boolean, live?: number) =>
-    storeRestoreNote(couch, to, { run, database, done, at: now().toISOString(), documents: live }, { signal });
+  // Into an empty database nobody has noted anything, most likely.
+  let known: string | null | undefined = isFilled(target) ? undefined : null;
+  const store = async (done: boolean, live?: number) => {
+    const note = { run, database, done, at: now().toISOString(), documents: live };
+    known = await storeRestoreNote(couch, to, note, { signal, known });
+  };
   const onReady = () => store(false);
   const report = await restore({ ...context, progress: withinRun(context.progress), onReady }, {
     ...request,

@@ -55,7 +55,9 @@ async function restoreDatabase(begun: BegunRestore, request: RestoreRequest): Pr
   const missing = isCounted(archive) ? await target.countMissing(written.documents - written.deleted) : 0;
   const { security = null } = properties ?? {};
   if (security !== null) await target.restoreSecurity(security);
-  const views = request.noViews ? 0 : await target.buildViews();
+  // What was made here and got no design document has no views to ask for.
+  const hasNone = created && written.hasDesigns === false;
+  const views = request.noViews || hasNone ? 0 : await target.buildViews();
   return reportRestore(context, archive, {
     ...written,
     missing,

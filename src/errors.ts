@@ -261,6 +261,16 @@ export function isFatalForRun(error: unknown): boolean {
   return (error instanceof StoreError || error instanceof AwsError) && FATAL_CODE.has(error.facts.code);
 }
 
+const OUT_OF_REACH_CODE = new Set(["not_found", "too_large", "InvalidObjectState", "EIO"]);
+
+/**
+ * Whether one object of the store is of no use, though the store itself is: gone, larger than any that a backup writes, moved
+ * to an archive tier by a lifecycle rule, or on a bad block. What is refused for want of a right is no such case.
+ */
+export function isOutOfReach(error: unknown): error is StoreError {
+  return error instanceof StoreError && OUT_OF_REACH_CODE.has(error.facts.code);
+}
+
 /** The exit code a program ends with because of `error`. */
 export function exitCodeOf(error: unknown): number {
   return error instanceof ProgramError ? error.exitCode : EXIT.unexpected;

@@ -3,10 +3,10 @@
  * parents, the newest first, down to the full one; or which of them is not as its child says.
  */
 import { createHash } from "node:crypto";
-import { ArchiveError, isNotFound } from "../errors.ts";
+import { ArchiveError, isNotFound, isOutOfReach } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
-import { readBytes } from "../streams.ts";
+import { readObjectBytes } from "../store/whole.ts";
 import { isManifestName } from "./layout.ts";
 import { type Manifest, type ParentLink, parseManifest } from "./manifest.ts";
 import { readFolder } from "./read.ts";
@@ -44,6 +44,11 @@ export interface Chain {
 export interface ChainOptions extends StoreCallOptions {
   /** Opens the folder of a machine in which a copied backup's parents lie. @default its own store alone is looked at */
   openStore?: ((bucket: string) => Promise<Store>) | undefined;
+  /**
+   * Whether a parent that is there and out of reach counts as broken: for a backup, which does without. Who wants to restore
+   * hears what the store says. @default false
+   */
+  isTolerant?: boolean | undefined;
 }
 
 /** No chain is longer: a task's own limit is far below it. */
@@ -103,14 +108,15 @@ async function placeOf(
 async function readLink(
   { sha256, run }: ParentLink,
   { store, folder, name }: Pick<ChainLink, "store" | "folder" | "name">,
-  { database, signal }: StoreCallOptions & { database: string },
+  { database, isTolerant = false, signal }: ChainOptions & { database: string },
 ): Promise<Manifest | string> {
   const key = joinKey(folder, name);
   let bytes: Uint8Array;
   try {
-    bytes = await readBytes(await store.read(key, { signal }));
+    bytes = await readObjectBytes(store, key, { signal });
   } catch (error) {
     if (isNotFound(error)) return "It is missing";
+    if (isTolerant && isOutOfReach(error)) return error.message;
     throw error;
   }
   try {

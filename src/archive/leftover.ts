@@ -4,7 +4,7 @@
  * checkpoint or manifest names does not count.
  */
 import { haveSameRecipients } from "../codec/compression.ts";
-import { ArchiveError, describeError, isNotFound } from "../errors.ts";
+import { ArchiveError, describeError, isNotFound, isOutOfReach } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import { joinKey } from "../store/key.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
@@ -75,8 +75,11 @@ export async function readFilter(
     if (sha256(bytes) === filter.sha256) return bytes;
     log.warn("filter of listed ids is damaged: every document is taken for one that may be stored already");
   } catch (error) {
-    if (!isNotFound(error)) throw error;
-    log.warn("filter of listed ids is gone: every document is taken for one that may be stored already");
+    if (!isOutOfReach(error)) throw error;
+    const problem = isNotFound(error) ? "is gone" : "cannot be read";
+    log.warn(`filter of listed ids ${problem}: every document is taken for one that may be stored already`, {
+      error: describeError(error),
+    });
   }
   return undefined;
 }

@@ -4,7 +4,7 @@
  */
 import { joinKey } from "../store/key.ts";
 import type { StoreCallOptions } from "../store/store.ts";
-import { readText } from "../streams.ts";
+import { readObjectText } from "../store/whole.ts";
 import { compactInstant, parseRunFolderName, shortRun } from "./layout.ts";
 import type { Repository } from "./repository.ts";
 import type { RunReport } from "./report.ts";
@@ -55,5 +55,5 @@ export async function readManualRun(
   { key }: ManualRun,
   options: StoreCallOptions,
 ): Promise<RunReport | undefined> {
-  return parseRunReport(await readText(await repository.store.read(key, options)));
+  return parseRunReport(await readObjectText(repository.store, key, options));
 }

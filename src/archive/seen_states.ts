@@ -7,8 +7,8 @@
  */
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
-import { ArchiveError } from "../errors.ts";
-import { IdFilter } from "../couchdb/id_filter.ts";
+import { ArchiveError, isNotFound, isOutOfReach } from "../errors.ts";
+import { IdFilter, MOST_BYTES } from "../couchdb/id_filter.ts";
 import { joinKey } from "../store/key.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import { readObjectBytes } from "../store/whole.ts";
@@ -64,7 +64,12 @@ export async function storeSeen(
   return { states, salt, hashes, bits: null, object: { name, bytes: bytes.length, sha256 } };
 }
 
-/** A backup's filter. @throws ArchiveError where it is damaged; StoreError with code `not_found` where its object is gone. */
+/**
+ * A backup's filter.
+ *
+ * @throws ArchiveError where it is damaged, gone, or the store does not give it out, as where a lifecycle rule has moved it to
+ * an archive tier; StoreError where the store itself fails.
+ */
 export async function readSeen(
   store: Store,
   { folder, seen, signal }: StoreCallOptions & { folder: string; seen: SeenStates },
@@ -73,7 +78,7 @@ export async function readSeen(
   const key = joinKey(folder, object?.name ?? "");
   const bytes = object === null
     ? new Uint8Array(Buffer.from(bits ?? "", "base64url"))
-    : await readObjectBytes(store, key, { signal });
+    : await readFilterObject(store, key, { signal });
   const found = createHash("sha256").update(bytes).digest("hex");
   const isWhole = bytes.length > 0 && bytes.length % 4 === 0 && (object === null || found === object.sha256);
   if (isWhole) return IdFilter.from({ bytes, salt, hashes, ids });
@@ -82,4 +87,16 @@ export async function readSeen(
     expected: object?.sha256 ?? "words of 32 bits",
     found,
   });
+}
+
+async function readFilterObject(store: Store, key: string, options: StoreCallOptions): Promise<Uint8Array> {
+  try {
+    return await readObjectBytes(store, key, { ...options, mostBytes: MOST_BYTES });
+  } catch (error) {
+    if (!isOutOfReach(error)) throw error;
+    const problem = isNotFound(error) ? "it is gone" : "the store does not give it out";
+    throw new ArchiveError(`Cannot use "${key}", the filter of what a backup has seen: ${problem}`, { key }, {
+      cause: error,
+    });
+  }
 }

@@ -70,6 +70,9 @@ export const command: Command = {
       until: readWhen(call, "until", "T23:59:59.999Z"),
       rebuild: call.isOn("rebuild"),
     };
+    if (request.since !== undefined && request.until !== undefined && request.since > request.until) {
+      throw new UsageError("--since is later than --until: no backup was complete between them");
+    }
     const own = what === "databases" ? ["match"] : call.isOn("sizes") ? ["database", "sizes"] : undefined;
     const stray = FILTERS.find((name) => own?.includes(name) === false && call.isGiven(name));
     if (stray !== undefined) {
@@ -85,7 +88,8 @@ export const command: Command = {
       } else {
         const list = await session.list(request);
         const { stdout } = call.shell;
-        call.print(list, () => describeBackups(list, stdout.isTerminal ? stdout.columns() : undefined));
+        const filters = CHOOSING.filter((name) => call.isGiven(name));
+        call.print(list, () => describeBackups(list, stdout.isTerminal ? stdout.columns() : undefined, filters));
       }
       return 0;
     });
@@ -94,6 +98,9 @@ export const command: Command = {
 
 /** Flags that say something of backups, or of names. */
 const FILTERS = ["database", "match", "since", "until", "sizes", "rebuild"] as const;
+
+/** Flags that keep backups out of the list. */
+const CHOOSING = ["match", "since", "until"] as const;
 
 /** A date with the time of day that it means here, or a moment. */
 function readWhen(call: Call, name: "since" | "until", timeOfDay: string): Date | undefined {
@@ -151,10 +158,24 @@ const COLUMNS: readonly Column<ListedBackup>[] = [
   { heading: "FOLDER", rank: 10, text: ({ path, problem }) => problem === undefined ? path : `${path} (${problem})` },
 ];
 
-/** The backups as a table and their sums; numbers of documents that could not be read, and pins, only where there are such. */
-export function describeBackups({ backups, catalog_added }: BackupList, columns?: number): string {
+/**
+ * The backups as a table and their sums; numbers of documents that could not be read, and pins, only where there are such.
+ *
+ * @param filters Flags that have kept some out, maybe all of them: whoever reads that there is none must not be frightened.
+ */
+export function describeBackups(
+  { backups, catalog_added }: BackupList,
+  columns?: number,
+  filters: readonly string[] = [],
+): string {
   const added = catalog_added === undefined ? [] : [`Entered into the catalog: ${formatCount(catalog_added)}`];
-  if (backups.length === 0) return ["There is no backup", ...added, ""].join("\n");
+  if (backups.length === 0) {
+    const asked = filters.map((name) => `--${name}`).join(" and ");
+    const nothing = asked === ""
+      ? "There is no backup"
+      : `There is no backup by ${asked}: without them there may be some`;
+    return [nothing, ...added, ""].join("\n");
+  }
   const hasUnreadable = backups.some(({ unreadable }) => (unreadable ?? 0) > 0);
   const isPinned = backups.some(({ kept }) => kept);
   const shown = COLUMNS.filter(({ heading }) =>
@@ -208,9 +229,11 @@ export function describeSizes({ databases, tasks, total }: SizesReport): string 
   ];
   const rows = [
     ["DATABASE", "BACKUPS", "SIZE", "LEFT OVER"],
-    ...databases.toSorted((a, b) => b.bytes - a.bytes).map((one) => row(one.database, one, one.leftover_bytes)),
+    ...databases.toSorted((a, b) => b.bytes - a.bytes).map((one) =>
+      row(printable(one.database), one, one.leftover_bytes)
+    ),
     ["TASK", "", "", ""],
-    ...tasks.map((one) => row(one.task, one)),
+    ...tasks.map((one) => row(printable(one.task), one)),
     ["ALL", "", "", ""],
     row("", total, total.leftover_bytes),
   ];

@@ -5,9 +5,10 @@
  * @see https://doi.org/10.1145/362686.362692 for the idea, and https://doi.org/10.1002/rsa.20208 for two hashes making many
  */
 
-/** 40 bits for each id expected, and the filter's size at most: beyond it, it errs more often. */
+/** 40 bits for each id expected. */
 const BITS_PER_ID = 40;
-const MOST_BYTES = 32 << 20;
+/** A filter's size at most: beyond it, it errs more often. */
+export const MOST_BYTES: number = 32 << 20;
 const LEAST_BYTES = 1 << 10;
 /** One that is folded has no fewer. */
 const LEAST_FOLDED_BITS = 256;

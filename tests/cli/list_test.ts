@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { main } from "../../src/cli/cli.ts";
-import { describeBackups } from "../../src/cli/list.ts";
+import { describeBackups, describeSizes } from "../../src/cli/list.ts";
 import type { ListedBackup } from "../../src/commands/list.ts";
 import { printableLines } from "../../src/observe/logfmt.ts";
 import { widthOf } from "../../src/observe/text_width.ts";
@@ -125,6 +125,10 @@ Deno.test("list takes patterns, days and moments, and refuses what it cannot rea
     assertEquals(await list("--since", "2026-11-01T10:00:01+00:00", "--until", "2026-11-02T09:59Z"), [0]);
     assertEquals(await list("--since", "yesterday"), '--since is no date and no moment: "yesterday"');
     assertEquals(await list("--until", "2026-13-01"), '--until is no date and no moment: "2026-13-01"');
+    assertEquals(
+      await list("--since", "2026-11-02", "--until", "2026-11-01"),
+      "--since is later than --until: no backup was complete between them",
+    );
     assertEquals(await list("--sizes", "--since", "2026-11-01"), "--since does not go with --sizes");
     assertEquals(await list("databases", "--sizes"), '--sizes does not go with "list databases"');
   } finally {
@@ -166,4 +170,23 @@ Deno.test("no name of a folder and no error moves a terminal's cursor, whichever
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
+});
+
+Deno.test("describeBackups() does not say that there is no backup where flags have kept some out", () => {
+  assertEquals(describeBackups({ backups: [] }), "There is no backup\n");
+  assertEquals(
+    describeBackups({ backups: [] }, 80, ["match", "until"]),
+    "There is no backup by --match and --until: without them there may be some\n",
+  );
+});
+
+Deno.test("describeSizes() keeps a row in its line, whatever the folder or task is called", () => {
+  const size = { backups: 1, bytes: 1, leftover_bytes: 0 };
+  const text = describeSizes({
+    databases: [{ ...size, database: "x\ny\x1b[2J" }],
+    tasks: [{ ...size, task: "t\x1b[31m" }],
+    total: size,
+  });
+  assertEquals(text.split("\n").length, 7);
+  assertEquals(text.includes("\x1b"), false);
 });

@@ -168,6 +168,17 @@ Deno.test("the deb leaves nothing at all where no backup was made, not its user 
   assertEquals(left.filter((name) => !/^\/etc\/(\.pwd\.lock|(passwd|group|g?shadow|sub[ug]id)-?)$/.test(name)), []);
 });
 
+Deno.test("a purge of the deb does not fail where the folder of backups is a link to another disk", async () => {
+  await packagesAreBuilt();
+  await using machine = await SpareMachine.start();
+  await machine.copy(DEB, "/tmp/couchdb-backup.deb");
+  await machine.sh("dpkg --install /tmp/couchdb-backup.deb");
+  await machine.sh("mkdir /srv/disk; rmdir /var/backups/couchdb-backup; ln -s /srv/disk /var/backups/couchdb-backup");
+  await machine.sh("dpkg --purge couchdb-backup");
+  assertEquals(await machine.sh("readlink /var/backups/couchdb-backup"), "/srv/disk\n");
+  assertEquals(await machine.sh("dpkg --list couchdb-backup 2>/dev/null | grep -c ^p || true"), "0\n");
+});
+
 Deno.test("the arm64 deb holds a program that backs up on arm64", async () => {
   await packagesAreBuilt();
   await using couch = await startFakeCouchDb();

@@ -8,7 +8,7 @@ import type { Manifest } from "../../archive/manifest.ts";
 import { readSeen, type SeenRow, stateKey } from "../../archive/seen_states.ts";
 import type { IdFilter } from "../../couchdb/id_filter.ts";
 import { counted, formatCount } from "../../counts.ts";
-import { ArchiveError, describeError, isNotFound } from "../../errors.ts";
+import { ArchiveError, describeError } from "../../errors.ts";
 import { FeedComparison, type LostDocuments } from "../feed_comparison.ts";
 import { type DocumentCounts, purgesOf } from "./completeness.ts";
 import type { Run } from "./context.ts";
@@ -88,7 +88,7 @@ async function readFilters(
   { previous, folder, name }: CheckedChain,
 ): Promise<IdFilter[] | string> {
   const own: ChainLink = { store, folder, name, path: name, manifest: previous };
-  const { links, broken } = await followChain(own, { signal });
+  const { links, broken } = await followChain(own, { signal, isTolerant: true });
   if (broken !== undefined) return `a link of it is not whole: ${broken.problem}`;
   const filters: IdFilter[] = [];
   for (const { folder, path, manifest: { chunks, feed } } of [own, ...links]) {
@@ -98,7 +98,7 @@ async function readFilters(
     try {
       filters.push(await readSeen(store, { folder, seen, signal }));
     } catch (error) {
-      if (!(error instanceof ArchiveError) && !isNotFound(error)) throw error;
+      if (!(error instanceof ArchiveError)) throw error;
       log.warn("filter of what a backup has seen cannot be used", { error: describeError(error) });
       return "a filter of it cannot be used";
     }

@@ -81,6 +81,14 @@ export class DocumentCounts {
     return !this.hasCopies && performance.now() - this.#lookedAtMs <= FRESH_MS;
   }
 
+  /**
+   * Takes it that there are as many documents as were listed: some may have been made between the last look and the page,
+   * and where the next backup did not know of them it would wait for rows that it has.
+   */
+  noteListed(ids: number): void {
+    this.expected = Math.max(this.expected, ids);
+  }
+
   /** Asks CouchDB. @param options.questions How often at most; @default as often as there are copies of ranges */
   async look(
     { signal, questions = this.#questions }: { signal: AbortSignal; questions?: number | undefined },
@@ -225,7 +233,10 @@ export class Completeness {
     const { couch, signal } = this.#context;
     // Taken before the listing's end: what was made behind it need not be in it.
     const { expected } = this.#counts;
-    if (this.#counts.isFresh && this.#before === undefined && this.#isAllThere(expected)) return undefined;
+    if (this.#counts.isFresh && this.#before === undefined && this.#isAllThere(expected)) {
+      this.#counts.noteListed(this.#listing.ids);
+      return undefined;
+    }
     await this.#counts.look({ signal });
     const isPurged = purgesOf(this.#counts.info) !== this.#purges;
     if (isPurged && this.#before !== undefined) throw new FullNeeded(PURGED);

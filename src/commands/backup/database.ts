@@ -312,7 +312,7 @@ export class DatabaseBackup {
   /** A complete backup of this run that lacks a link is none. */
   async #isWhole({ manifest }: { manifest: Manifest }): Promise<boolean> {
     const { repository: { store }, log, signal } = this.#context;
-    const { broken } = await followChain({ store, folder: this.#folder, manifest }, { signal });
+    const { broken } = await followChain({ store, folder: this.#folder, manifest }, { signal, isTolerant: true });
     if (broken !== undefined) log.warn("a backup that this run has made is not whole", { ...broken });
     return broken === undefined;
   }

@@ -14,7 +14,7 @@ import type { ListedDocument } from "../../couchdb/batch.ts";
 import type { FeedPage } from "../../couchdb/changes.ts";
 import type { DatabaseInfo } from "../../couchdb/client.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
-import { ArchiveError, isNotFound } from "../../errors.ts";
+import { ArchiveError, isNotFound, isOutOfReach } from "../../errors.ts";
 import type { Log } from "../../observe.ts";
 import { allOrNone, loadAhead } from "../../parallel.ts";
 import { joinKey } from "../../store/key.ts";
@@ -212,7 +212,9 @@ export async function findPrevious(
     } catch (error) {
       if (error instanceof ArchiveError) return `the manifest of the last backup is damaged, "${key}"`;
       // An entry whose run ended before it stored its manifest is no backup.
-      if (!isNotFound(error)) throw error;
+      if (isNotFound(error)) continue;
+      if (isOutOfReach(error)) return `the manifest of the last backup cannot be read, "${key}": ${error.message}`;
+      throw error;
     }
   }
   return "there is no backup of this task yet";
@@ -265,7 +267,7 @@ async function followBase(
   },
 ): Promise<IncrementBase | string> {
   const own: ChainLink = { store, folder, name, path: link.path, manifest: previous };
-  const { links: parents, broken } = await followChain(own, { signal });
+  const { links: parents, broken } = await followChain(own, { signal, isTolerant: true });
   if (broken !== undefined) {
     return `a backup that the last one relies on is not whole, "${broken.path}": ${broken.problem}`;
   }

@@ -7,7 +7,7 @@ import { FORMAT_VERSION, type Origin } from "../../archive/manifest.ts";
 import { readManifest } from "../../archive/read.ts";
 import type { DatabaseInfo } from "../../couchdb/client.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
-import { ArchiveError, CouchError, describeError, isNotFound } from "../../errors.ts";
+import { ArchiveError, CouchError, describeError, isOutOfReach } from "../../errors.ts";
 import { allOrNone } from "../../parallel.ts";
 import { codecOf, type Task } from "../../task/task.ts";
 import { PROGRAM_NAME, VERSION } from "../../version.ts";
@@ -83,7 +83,7 @@ export async function readPrevious(
     const manifest = await readManifest(repository.store, folder, { name, signal });
     return { entry, unreadable: await findUnreadable(run, database, manifest) };
   } catch (error) {
-    if (!isNotFound(error) && !(error instanceof ArchiveError)) throw error;
+    if (!isOutOfReach(error) && !(error instanceof ArchiveError)) throw error;
     log.warn("manifest of the last backup cannot be read", { error: describeError(error) });
     return { entry, unreadable: [] };
   }

@@ -3,7 +3,7 @@ import { counted } from "../../counts.ts";
 import type { CatalogEntry } from "../../archive/catalog.ts";
 import type { Manifest } from "../../archive/manifest.ts";
 import { readManifest } from "../../archive/read.ts";
-import { ArchiveError, isNotFound } from "../../errors.ts";
+import { ArchiveError, isOutOfReach } from "../../errors.ts";
 import type { Run } from "./context.ts";
 
 /** Below this part of the documents of the last backup, something has probably gone wrong. */
@@ -48,7 +48,7 @@ async function countBefore(
     const name = manifestKey.slice(cut + 1);
     return (await readManifest(store, manifestKey.slice(0, cut), { name, signal })).properties.doc_count;
   } catch (error) {
-    if (isNotFound(error) || error instanceof ArchiveError) return undefined;
+    if (isOutOfReach(error) || error instanceof ArchiveError) return undefined;
     throw error;
   }
 }

@@ -217,17 +217,22 @@ export async function examineTargets(
   await examineSeals(context, found, request);
   const rename = readRenames(request.map ?? []);
   const problems: string[] = [];
+  let isOdd = false;
   const sources = new Map<string, string[]>();
   for (const { database } of found) sources.set(rename(database), [...sources.get(rename(database)) ?? [], database]);
   for (const [to, from] of sources) {
     if (from.length > 1) problems.push(`"${to}" would get ${from.map((name) => `"${name}"`).join(" and ")}`);
     const reason = explainName(to);
-    if (reason !== undefined) problems.push(`"${to}" is no name of a database: ${reason}`);
+    if (reason === undefined) continue;
+    problems.push(`"${to}" is no name of a database: ${reason}`);
+    isOdd ||= from.includes(to);
   }
   for (const text of unmetRenames(request.map ?? [], found.map(({ database }) => database))) {
     problems.push(`--map "${text}" matches none of them`);
   }
-  if (problems.length > 0) throw refuse(problems, "Nothing was written: correct --map");
+  // A folder of that name lies among the backups: somebody has put it there.
+  const remedy = isOdd ? "leave it out by --exclude, or give it another name by --map" : "correct --map";
+  if (problems.length > 0) throw refuse(problems, `Nothing was written: ${remedy}`);
   const targets = await lookAtTargets(context, found, request);
   for (const target of targets) {
     const { to, documents, deleted } = target;

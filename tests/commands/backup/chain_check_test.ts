@@ -1,7 +1,9 @@
 /** With every full backup the chain before is compared with what CouchDB says: what it has lost is named, and nothing else. */
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { exitCodeOfReport, type RunReport } from "../../../src/archive/report.ts";
-import { InterruptedError } from "../../../src/errors.ts";
+import { InterruptedError, StoreError } from "../../../src/errors.ts";
+import { Repository } from "../../../src/archive/repository.ts";
+import { openStore } from "../../../src/store/open.ts";
 import type { CouchClient } from "../../../src/couchdb/client.ts";
 import { couchOk, type CouchServer } from "../../couch_request.ts";
 import { edit, fill } from "../../fakes/couchdb/edits.ts";
@@ -154,4 +156,43 @@ Deno.test("backup() keeps the filter of a large database beside its chunks; one 
   assertEquals([last.status, last.chain_lost], ["complete", undefined]);
   const [line] = place.backups.log.lines.filter(({ event }) => event.includes("cannot be used"));
   assertStringIncludes(String(line?.fields["error"]), "it is damaged");
+});
+
+Deno.test("backup() does without what the store has of a chain and does not give out", async () => {
+  const task = { chunk: 5000 };
+  // What a lifecycle rule has moved to an archive tier, and what somebody has written there that never ends.
+  for (const code of ["InvalidObjectState", "huge"] as const) {
+    for (const what of ["filter", "parent", "newest"] as const) {
+      await using place = await Increments.start();
+      const { database, backups } = place;
+      fill(database, 5000);
+      await place.expectRun({ kind: "full" }, { task });
+      fill(database, 3, { from: 9000 });
+      await place.expectRun({ kind: "incremental" }, { day: 4, task });
+      const folder = what === "newest" ? backups.folder.replace("/03/", "/04/") : backups.folder;
+      const isMeant = (name: string) => name.startsWith(what === "filter" ? "seen-" : "manifest-");
+      const [name = ""] = (await filesOf(folder)).filter(isMeant);
+      assert(name !== "", what);
+      const store = await openStore({ bucket: `file://${backups.root}` });
+      const key = `${folder.slice(backups.root.length + 1)}/${name}`;
+      const read: typeof store.read = async (asked, options) => {
+        if (code === "InvalidObjectState" && asked === key) {
+          throw new StoreError(`Cannot read "${key}": 403`, { code, key });
+        }
+        return await store.read(asked, options);
+      };
+      if (code === "huge") await Deno.truncate(`${folder}/${name}`, 129 << 20);
+      const odd = new Proxy(store, {
+        get: (target, name) => {
+          const value: unknown = name === "read" ? read : Reflect.get(target, name, target);
+          return typeof value === "function" ? value.bind(target) : value;
+        },
+      });
+      const context = { repository: new Repository(odd, { prefix: "", suffix: "couchdb" }) };
+      const report = await place.run({ day: 5, full: what === "filter", task, context });
+      assertEquals([report.error, report.kind, report.chain_lost], [undefined, "full", undefined], `${code} ${what}`);
+      if (what !== "filter") assertMatch(report.full_because ?? "", /cannot be read|is not whole/);
+      else assert(backups.log.lines.some(({ event }) => event.includes("cannot be used")));
+    }
+  }
 });

@@ -552,3 +552,28 @@ Deno.test("backup() relies on nothing whose lock ends before the restore point h
   const task = { increments: { most: 14, lockDays: 120 } };
   await place.expectRun({ kind: "full", because: /stored without a lock/ }, { day: 4, task });
 });
+
+Deno.test("an increment goes on from a backup that has listed documents made after the count", async () => {
+  for (const first of ["full", "incremental"] as const) {
+    for (const later of [0, 3]) {
+      await using place = await Increments.start();
+      const { database, fake } = place;
+      fill(database, 40);
+      if (first === "incremental") {
+        await place.expectRun({ kind: "full" });
+        fill(database, 5, { from: 500 });
+      }
+      let isMade = false;
+      // Between the question for the numbers and the page of the feed.
+      fake.onRequest(({ endpoint }) => {
+        if (endpoint !== "_changes" || isMade) return;
+        isMade = true;
+        fill(database, 2, { from: 100 });
+      });
+      await place.expectRun({ kind: first }, { day: 4 });
+      fill(database, later, { from: 200 });
+      await place.expectRun({ kind: later === 0 ? "unchanged" : "incremental", documents: later }, { day: 5 });
+      await place.expectExact();
+    }
+  }
+});

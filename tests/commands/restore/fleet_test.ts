@@ -1,4 +1,6 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { describeFleet } from "../../../src/cli/restore_all.ts";
 import { exitCodeOfFleet, type FleetReport } from "../../../src/commands/restore/fleet_report.ts";
 import type { FleetRequest } from "../../../src/commands/restore/fleet.ts";
@@ -247,4 +249,22 @@ Deno.test("restore --all does not take a database of others for one that it has 
   await (await setup.open()).backup({ date: { year: 2027, month: 1, day: 1 } });
   const match = [encodeURIComponent(first)];
   await assertRejects(() => session.restoreAll({ path: "latest", match }), UsageError, "holds");
+});
+
+Deno.test("restore --all says what to do about a folder whose name is none of a database", async () => {
+  await using setup = await setUpFleet(3);
+  const session = await setup.open();
+  await session.backup();
+  await setup.drop();
+  // As when somebody has put a copy aside.
+  const { backups } = await session.list({ database: "media002" });
+  const media = fileURLToPath(backups[0]!.path);
+  await Deno.mkdir(`${media}.old`);
+  for await (const { name } of Deno.readDir(media)) await Deno.copyFile(join(media, name), `${media}.old/${name}`);
+  await session.list({ rebuild: true });
+  const all = (request: Partial<FleetRequest> = {}) => session.restoreAll({ path: "latest", ...request });
+  const error = await assertRejects(() => all(), UsageError, '"media002.old" is no name of a database');
+  assertEquals(error.hint, "Nothing was written: leave it out by --exclude, or give it another name by --map");
+  const report = await all({ exclude: [".*[.]old"] });
+  assertEquals([report.ok, report.databases.length], [true, 3]);
 });

@@ -255,7 +255,7 @@ Deno.test("main() says 3 when not everything is saved, and names database and ca
   const [saved, failed] = json.tasks[0].databases;
   assertEquals([saved.status, failed.status, failed.exit_code], ["complete", "failed", 10]);
   assertStringIncludes(failed.error, 'database "a/b": CouchDB answered 403');
-  assertStringIncludes(err, 'database is not backed up error="Cannot read');
+  assertStringIncludes(err, 'database is not backed up error="Cannot list the documents of database');
 
   const nothing = await run(["backup", await desk.config({ task: "{t: {databases: [b]}}" }), "--json"]);
   assertEquals([nothing.code, nothing.json.tasks[0].error], [3, 'Task "t" selects no database']);

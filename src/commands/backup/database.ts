@@ -42,6 +42,7 @@ import { finishBackup, finishCopy, type FinishedBackup } from "./finish.ts";
 import { findGoneLink, findPrevious, type IncrementPlan, type IncrementShare, planIncrement } from "./increment.ts";
 import { type ListedIncrement, Listing, type Work } from "./listing.ts";
 import type { Place } from "./room.ts";
+import type { RequestWindow } from "./window.ts";
 import { type DatabaseOrigin, readOrigin, readPrevious } from "./origin.ts";
 import { findUnreadable } from "./sealed_ids.ts";
 import { findLacking, findStillUnreadable } from "./unreadable.ts";
@@ -66,6 +67,8 @@ export interface DatabaseJob {
   share: IncrementShare;
   /** How many requests it may make beside the other databases. */
   place: Place;
+  /** Is told how its requests for documents go. */
+  window: RequestWindow;
 }
 
 type Unfinished = Extract<Leftover, { kind: "unfinished" }>;
@@ -102,6 +105,7 @@ export class DatabaseBackup {
   readonly #startedAt: Date;
   readonly #share: IncrementShare;
   readonly #place: Place;
+  readonly #window: RequestWindow;
   #isUnchanged = false;
   #fullBecause: string | undefined;
   #lacking: Awaited<ReturnType<typeof findLacking>> | undefined;
@@ -115,7 +119,7 @@ export class DatabaseBackup {
   /** What the chain of backups before has lost, by a full one. */
   #chainLost: LostDocuments | undefined;
 
-  constructor(context: Run, { task, database, date, isListed, share, place }: DatabaseJob) {
+  constructor(context: Run, { task, database, date, isListed, share, place, window }: DatabaseJob) {
     this.#recipients = codecOf(task).recipients;
     this.#context = this.#recipients === undefined ? context : { ...context, log: discreetLog(context.log) };
     this.#task = task;
@@ -126,6 +130,7 @@ export class DatabaseBackup {
     this.#startedAt = context.now();
     this.#share = share;
     this.#place = place;
+    this.#window = window;
   }
 
   /** Whether nothing had to be read. */
@@ -554,7 +559,9 @@ export class DatabaseBackup {
     let inFlight = 0;
     const storeOne = async (work: Work, signal: AbortSignal) => {
       inFlight++;
+      const ends = this.#window.begin();
       const { entry, unreadable } = await writer.store(work, signal);
+      ends(entry.bytes);
       inFlight--;
       if (listing.ended) this.#place.needs(Math.max(1, inFlight));
       done.add(work.index, entry, { ids: work.batch.ids(), unreadable });

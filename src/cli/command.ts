@@ -167,6 +167,15 @@ export const COMMON_FLAGS: readonly Flag[] = [
   { name: "help", summary: "show this text" },
 ];
 
+/** The flag of every command that looks into backups. */
+export const IDENTITY_FLAG: Flag = {
+  name: "identity",
+  value: "FILE",
+  repeated: true,
+  summary: "what opens sealed backups, as age-keygen writes it",
+  default: "the config's identity_file and identity_secret",
+};
+
 /** The flag of every command that takes a config; it may also stand behind the operands. */
 const CONFIG_FLAG: Flag = {
   name: "config",

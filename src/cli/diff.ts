@@ -2,7 +2,7 @@
 import type { DiffReport } from "../commands/diff.ts";
 import { EXIT } from "../errors.ts";
 import { formatCount } from "../observe/figures.ts";
-import { BACKUP_PATH, type Command, toSeconds } from "./command.ts";
+import { BACKUP_PATH, type Command, IDENTITY_FLAG, toSeconds } from "./command.ts";
 import { withSession } from "./session.ts";
 
 export const command: Command = {
@@ -12,7 +12,7 @@ export const command: Command = {
     'Says which documents were added, changed and deleted between two backups of a database, or with "live" between a backup',
     "and the database as it is in CouchDB now. Documents are compared by all of their leaf revisions.",
   ],
-  flags: [],
+  flags: [IDENTITY_FLAG],
   operands: { least: 3, most: 3 },
   operandHelp: [
     { name: "<db>", summary: "the database that was saved" },

@@ -1,7 +1,7 @@
 /** `couchdb-backup find <db> --id ID`: the revisions of a document over all backups. */
 import type { DocumentState, FoundDocument } from "../commands/document.ts";
 import { EXIT, UsageError } from "../errors.ts";
-import { type Command, toSeconds } from "./command.ts";
+import { type Command, IDENTITY_FLAG, toSeconds } from "./command.ts";
 import { withSession } from "./session.ts";
 
 export const command: Command = {
@@ -12,7 +12,7 @@ export const command: Command = {
     "",
     "Needs no CouchDB and no password of it.",
   ],
-  flags: [{ name: "id", value: "ID", summary: "the document's id, as it is" }],
+  flags: [{ name: "id", value: "ID", summary: "the document's id, as it is" }, IDENTITY_FLAG],
   operands: { least: 1, most: 1 },
   operandHelp: [{ name: "<db>", summary: "the database that was saved" }],
   exits: { store: "the store", archive: "a backup is not whole, or there is none" },

@@ -23,6 +23,7 @@ export function readFleetRequest(call: Call, path: string): FleetRequest {
     salvage: call.isOn("salvage"),
     dryRun: call.isOn("dry-run"),
     noViews: call.isOn("no-views"),
+    allowPlain: call.isOn("allow-plain"),
   };
 }
 

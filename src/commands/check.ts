@@ -3,7 +3,7 @@
  * the report says what to do. Four small objects in the store are all that is written, and they are always the same ones.
  */
 import type { CouchClient } from "../couchdb/client.ts";
-import { describeError, EXIT, hintOf, ProgramError } from "../errors.ts";
+import { describeDiscreetly, describeError, EXIT, hintOf, ProgramError } from "../errors.ts";
 import { findConditions } from "../store/conditions.ts";
 import { joinKey } from "../store/key.ts";
 import type { Log } from "../observe.ts";
@@ -12,7 +12,7 @@ import { trySlashInName } from "./slash_name.ts";
 import { readObjectText } from "../store/whole.ts";
 import { isEmptyByMistake, selectTasks, type TaskSelection } from "../task/selection.ts";
 import { formatCount } from "../observe/figures.ts";
-import type { Task } from "../task/task.ts";
+import { isSealing, type Task } from "../task/task.ts";
 import { tryReading } from "./check_reading.ts";
 
 /** Signatures of S3 are refused from 15 minutes on; the hour of a schedule is wrong before that. */
@@ -75,8 +75,9 @@ export interface CheckContext {
  */
 export async function checkSetup(context: CheckContext): Promise<CheckReport> {
   const checks: Check[] = [];
+  const describe = (context.tasks ?? []).some(isSealing) ? describeDiscreetly : describeError;
   const attempt = async (check: string, run: () => Promise<string | Found>): Promise<boolean> => {
-    const result = await tryOne(check, run, context.signal);
+    const result = await tryOne(check, run, { ...context, describe });
     checks.push(result);
     const { ok, detail, hint, warning } = result;
     if (warning) context.log.warn("check passes with a warning", { check, detail, hint });
@@ -106,14 +107,18 @@ export type Found = Pick<Check, "detail" | "hint" | "warning">;
 
 type Attempt = (check: string, run: () => Promise<string | Found>) => Promise<boolean>;
 
-async function tryOne(check: string, run: () => Promise<string | Found>, signal: AbortSignal): Promise<Check> {
+async function tryOne(
+  check: string,
+  run: () => Promise<string | Found>,
+  { describe, signal }: { describe: (error: unknown) => string; signal: AbortSignal },
+): Promise<Check> {
   try {
     const found = await run();
     return { check, ok: true, ...(typeof found === "string" ? { detail: found } : found) };
   } catch (error) {
     signal.throwIfAborted();
     const hint = hintOf(error);
-    return { check, ok: false, detail: describeError(error), ...(hint === undefined ? {} : { hint }) };
+    return { check, ok: false, detail: describe(error), ...(hint === undefined ? {} : { hint }) };
   }
 }
 

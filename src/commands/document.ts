@@ -20,6 +20,7 @@ import {
   type WalkOptions,
   winnerOf,
 } from "../archive/walk.ts";
+import { unlock } from "../archive/unlock.ts";
 import { decodeDatabase } from "../database_name.ts";
 import { ArchiveError, UsageError } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
@@ -62,7 +63,7 @@ const BLOCK_BYTES = 1 << 16;
 /**
  * Finds a backup that can be read as a whole.
  *
- * @throws ArchiveError when there is none, or it is not whole.
+ * @throws ArchiveError when there is none, or it is not whole; UsageError when it is sealed and nothing opens it.
  */
 export async function openWhole(
   context: PathContext,
@@ -71,6 +72,7 @@ export async function openWhole(
   const { signal } = context;
   const archive = await openArchive(await findArchive(context, path, decodeDatabase(database)), { signal });
   await addParents(archive, context);
+  await unlock(archive, context);
   const [first] = archive.problems;
   if (first === undefined) return archive;
   throw new ArchiveError(

@@ -147,6 +147,11 @@ export class CouchClient {
     return this.#http.trouble;
   }
 
+  /** What a log says of an error. */
+  tell(error: CouchError): string {
+    return this.#http.tell(error);
+  }
+
   /** Waits before attempt `attempt` of a request that failed, as long as the retry policy or the server says. */
   async waitAfterFailure(error: CouchError, attempt: number, signal?: AbortSignal): Promise<void> {
     await this.#http.waitAfterFailure(error, attempt, signal);

@@ -12,7 +12,7 @@ import { type CallOptions, type CouchClient, type DatabaseInfo, MOST_NAMES } fro
 const MOST_AHEAD = 32;
 const FIRST_AHEAD = 4;
 /** What was asked for ahead is as good as an answer of now for so long. */
-export const FRESH_MS = 2000;
+const FRESH_MS = 2000;
 
 /** What CouchDB has refused to answer for this login, or does not know: it is not asked again. */
 const REFUSED = new Set([400, 403, 404, 405, 501]);
@@ -21,6 +21,8 @@ const REFUSED = new Set([400, 403, 404, 405, 501]);
 export interface DatabaseInfosOptions {
   /** Ends all requests. */
   signal: AbortSignal;
+  /** How long an answer is as good as one of now. @default two seconds */
+  freshMs?: number | undefined;
   /** Milliseconds. @default the runtime's clock */
   now?: (() => number) | undefined;
 }
@@ -35,6 +37,7 @@ export class DatabaseInfos {
   readonly #couch: CouchClient;
   readonly #signal: AbortSignal;
   readonly #now: () => number;
+  readonly #freshMs: number;
   #isRefused = false;
   #isAsking = false;
   readonly #waiting = new Map<string, Waiting[]>();
@@ -49,10 +52,16 @@ export class DatabaseInfos {
   /** What came along. */
   readonly #early = new Map<string, { info: DatabaseInfo; askedAtMs: number }>();
 
-  constructor(couch: CouchClient, { signal, now = () => performance.now() }: DatabaseInfosOptions) {
+  constructor(couch: CouchClient, { signal, freshMs = FRESH_MS, now = () => performance.now() }: DatabaseInfosOptions) {
     this.#couch = couch;
     this.#signal = signal;
+    this.#freshMs = freshMs;
     this.#now = now;
+  }
+
+  /** Whether what CouchDB was asked for then is as good as an answer of now. */
+  isFresh(askedAtMs: number): boolean {
+    return this.#now() - askedAtMs <= this.#freshMs;
   }
 
   /** Says which databases are wanted one after the other. */
@@ -65,7 +74,7 @@ export class DatabaseInfos {
   }
 
   /**
-   * The properties of a database as they were at most {@linkcode FRESH_MS} ago.
+   * The properties of a database as they were a moment ago.
    *
    * @returns Them, and when CouchDB was asked for them.
    * @throws CouchError
@@ -75,7 +84,7 @@ export class DatabaseInfos {
     const early = this.#early.get(database);
     if (early !== undefined) {
       this.#early.delete(database);
-      if (this.#now() - early.askedAtMs <= FRESH_MS) return early;
+      if (this.isFresh(early.askedAtMs)) return early;
       // Large databases: what comes behind them is asked for in vain.
       this.#early.clear();
       this.#ahead = 0;

@@ -2,6 +2,7 @@
  * The program as a library, impatient: a session whose time-outs and waits are fractions of a second, around any store.
  * In: servers and a store. Out: what a run says of itself, as its exit code, its sentences and its log.
  */
+import { testParallel } from "../test_parallel.ts";
 import type { RunReport } from "../../src/archive/report.ts";
 import { exitCodeOfReport } from "../../src/archive/report.ts";
 import type { KeyOptions } from "../../src/aws/options.ts";
@@ -111,7 +112,9 @@ export class Program {
   readonly #session: ImpatientSession;
   readonly #lines: string[] = [];
 
-  constructor({ couch, store, now, run, config: more = [], parallel = 1, signal, sinks = [] }: ProgramOptions) {
+  constructor(
+    { couch, store, now, run, config: more = [], parallel = testParallel(1), signal, sinks = [] }: ProgramOptions,
+  ) {
     const { log, flush, close } = openLog({ level: "debug", write: (line) => this.#lines.push(line), sinks });
     const config = parseConfig(
       [

@@ -29,7 +29,9 @@ const NETWORKS: Record<string, Network> = {
 };
 
 async function sh(command: string, ...args: string[]): Promise<string> {
-  const { success, stdout, stderr } = await new Deno.Command(command, { args }).output();
+  // Keys of the surroundings would be taken for the function's own.
+  const env = Object.fromEntries(Object.entries(Deno.env.toObject()).filter(([name]) => !/^(?:AWS|S3)_/.test(name)));
+  const { success, stdout, stderr } = await new Deno.Command(command, { args, env, clearEnv: true }).output();
   const decoder = new TextDecoder();
   assert(success, `${command} ${args.join(" ")}: ${decoder.decode(stderr)}`);
   return decoder.decode(stdout);

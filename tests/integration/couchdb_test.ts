@@ -2,6 +2,7 @@
  * Whole backups of a real CouchDB, given by COUCHDB_URL with the credentials of an administrator in it:
  * `http://admin:secret@127.0.0.1:5984`. Each test makes databases of its own and deletes them.
  */
+import { testParallel } from "../test_parallel.ts";
 import { assert, assertEquals } from "@std/assert";
 import { pathToFileURL } from "node:url";
 import { Repository } from "../../src/archive/repository.ts";
@@ -65,7 +66,7 @@ async function run(
     attachments: true,
     revisions: true,
     tombstones: false,
-    parallel: 4,
+    parallel: testParallel(4),
     allowEmpty: false,
     ...task,
   };

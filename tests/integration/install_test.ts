@@ -85,7 +85,9 @@ Deno.test("docs/install.md: npm and npx, with the package's archive in the regis
   await sh("deno task --quiet npm && npm pack --silent --pack-destination dist ./dist/npm");
   const archive = await Deno.realPath(`dist/couchdb-backup-${VERSION}.tgz`);
   const folder = await Deno.makeTempDir({ prefix: "couchdb-backup-install-" });
-  const env = `export npm_config_prefix="${folder}/global" npm_config_offline=true PATH="${folder}/global/bin:$PATH"`;
+  const node = (await sh("sh scripts/ci/node.sh 22")).trim();
+  const path = `PATH="${folder}/global/bin:${node}:$PATH"`;
+  const env = `export npm_config_prefix="${folder}/global" npm_config_offline=true ${path}`;
   const lines = commandsOf("npm");
   assertEquals(lines.length, 3);
   for (const line of lines) {

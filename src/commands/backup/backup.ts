@@ -4,7 +4,7 @@
  * the others.
  */
 import { isTaskSaved, type RunReport, type TaskReport } from "../../archive/report.ts";
-import { requireCodec } from "../../codec/codec.ts";
+import { requireCodec, requireSeal } from "../../codec/codec.ts";
 import { formatDate } from "../../dates.ts";
 import { isFatalForRun } from "../../errors.ts";
 import { DatabaseInfos } from "../../couchdb/database_infos.ts";
@@ -17,6 +17,7 @@ import { DatabaseBackup } from "./database.ts";
 import { IncrementShare } from "./increment.ts";
 import { Rest } from "./rest.ts";
 import { Room } from "./room.ts";
+import { RequestWindow } from "./window.ts";
 import { missUnlisted, rememberRun } from "./unlisted.ts";
 
 /**
@@ -31,11 +32,14 @@ export async function backup(
   options: BackupOptions,
 ): Promise<RunReport> {
   const startedAt = context.now();
-  for (const { task } of selections) requireCodec(codecOf(task));
+  for (const { task } of selections) {
+    requireCodec(codecOf(task));
+    await requireSeal(codecOf(task));
+  }
   const couchVersion = await context.couch.serverVersion(context);
   const cluster = new ClusterWatch(context.couch, { log: context.log, times: context.clusterTimes });
   const { rest = new Rest() } = context;
-  const infos = new DatabaseInfos(context.couch, { signal: context.signal });
+  const infos = new DatabaseInfos(context.couch, { signal: context.signal, freshMs: context.freshMs });
   const running: Run = { ...context, couchVersion, cluster, rest, infos, fatal: undefined };
   const tasks: TaskReport[] = [];
   for (const selection of selections) tasks.push(await backupTask(running, selection, options));
@@ -66,7 +70,8 @@ async function backupTask(context: Run, selection: TaskSelection, options: Backu
   const share = options.isOneOfMany === true
     ? IncrementShare.ofOne(`${context.run} ${databases[0]?.database}`)
     : new IncrementShare(databases.length);
-  const room = new Room(task.parallel, { isShared: task.delaySeconds === 0 });
+  const window = new RequestWindow(task.parallel, { failures: () => context.couch.retries });
+  const room = new Room(() => window.limit, { isShared: task.delaySeconds === 0 });
   // One after the other, each is asked for when its turn comes.
   if (task.delaySeconds === 0) context.infos.expect(databases.map(({ database }) => database));
   const inHand: Promise<void>[] = [];
@@ -88,6 +93,7 @@ async function backupTask(context: Run, selection: TaskSelection, options: Backu
       isListed: pattern !== NAMED_BY_HAND,
       share,
       place,
+      window,
     });
     inHand.push((async () => {
       try {

@@ -6,7 +6,7 @@
 import { counted, formatCount } from "../../counts.ts";
 import { wait } from "../../abort.ts";
 import type { KnownRows } from "../../archive/overlap.ts";
-import { type DatabaseInfos, FRESH_MS } from "../../couchdb/database_infos.ts";
+import type { DatabaseInfos } from "../../couchdb/database_infos.ts";
 import type { CouchClient, DatabaseInfo } from "../../couchdb/client.ts";
 import { EXIT, ProgramError } from "../../errors.ts";
 import type { Run } from "./context.ts";
@@ -78,7 +78,7 @@ export class DocumentCounts {
 
   /** Whether a single copy has been asked a moment ago. Of several copies others may be asked the next time. */
   get isFresh(): boolean {
-    return !this.hasCopies && performance.now() - this.#lookedAtMs <= FRESH_MS;
+    return !this.hasCopies && this.#infos.isFresh(this.#lookedAtMs);
   }
 
   /**

@@ -29,6 +29,8 @@ export interface RunContext {
   monitor?: RunMonitor | undefined;
   /** How long a count that falls short may take to come right. @default {@linkcode COUNT_PATIENCE} */
   patience?: Patience | undefined;
+  /** How long properties of a database with a single copy are as good as new ones. @default two seconds */
+  freshMs?: number | undefined;
   /** How long waiting for a cluster's nodes may take. @default {@linkcode CLUSTER_TIMES} */
   clusterTimes?: ClusterTimes | undefined;
   /** What is owed to CouchDB by databases of other tasks. @default nothing is */

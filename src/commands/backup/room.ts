@@ -20,16 +20,27 @@ export interface Place {
 
 /** Room for a number of requests. */
 export class Room {
-  readonly #requests: number;
-  readonly #mostPlaces: number;
+  readonly #limit: () => number;
+  readonly #isShared: boolean;
   /** What each database needs, in the order of their beginnings. */
   readonly #needs: Map<object, number> = new Map();
   #wake: (() => void) | undefined;
 
-  /** @param options.isShared Whether a database may begin before the one before it is done. */
-  constructor(requests: number, { isShared }: { isShared: boolean }) {
-    this.#requests = requests;
-    this.#mostPlaces = isShared ? DATABASES_A_REQUEST * requests : 1;
+  /**
+   * @param requests How many there may be, now where it is a function.
+   * @param options.isShared Whether a database may begin before the one before it is done.
+   */
+  constructor(requests: number | (() => number), { isShared }: { isShared: boolean }) {
+    this.#limit = typeof requests === "number" ? () => requests : requests;
+    this.#isShared = isShared;
+  }
+
+  get #requests(): number {
+    return this.#limit();
+  }
+
+  get #mostPlaces(): number {
+    return this.#isShared ? DATABASES_A_REQUEST * this.#requests : 1;
   }
 
   /**
@@ -44,7 +55,7 @@ export class Room {
     const key = {};
     const rest = (place: object) => this.#rest(place);
     const set = (requests: number) => {
-      this.#needs.set(key, Math.max(0, Math.min(requests, this.#requests)));
+      this.#needs.set(key, Math.max(0, requests));
       this.#wake?.();
     };
     set(needs);
@@ -66,7 +77,7 @@ export class Room {
     let rest = this.#requests;
     for (const [key, needs] of this.#needs) {
       if (key === place) break;
-      rest -= needs;
+      rest -= Math.min(needs, this.#requests);
     }
     return rest;
   }

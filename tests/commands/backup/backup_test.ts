@@ -1,3 +1,4 @@
+import { testParallel } from "../../test_parallel.ts";
 import { assert, assertEquals, assertRejects, assertStrictEquals, assertStringIncludes } from "@std/assert";
 import { pathToFileURL } from "node:url";
 import { Repository } from "../../../src/archive/repository.ts";
@@ -111,7 +112,7 @@ function select(names: string[], tasks: Partial<Task>[]): TaskSelection[] {
     backupOnlyPrevious: false,
     attachments: true,
     revisions: true,
-    parallel: 4,
+    parallel: testParallel(4),
     allowEmpty: false,
     timezone: "UTC",
     ...task,
@@ -142,7 +143,7 @@ Deno.test("backup() makes four requests for a small database of one copy, and on
   const names = Array.from({ length: 9 }, (_, n) => `small${n}`);
   for (const name of names) await seedHardDatabase(place.fake, name, { documents: 10 });
   const since = place.fake.requests.length;
-  const report = await place.run([{ chunk: 1000 }]);
+  const report = await place.run([{ chunk: 1000, parallel: 4 }], { context: { freshMs: 60_000 } });
   assertEquals(report.ok, true);
   const made = place.fake.requests.slice(since).filter(({ endpoint }) => endpoint !== "/" && endpoint !== "_all_dbs");
   for (const name of names) {
@@ -154,6 +155,24 @@ Deno.test("backup() makes four requests for a small database of one copy, and on
   assertEquals(together.reduce((sum, count) => sum + count, 0), names.length);
   assert(together.length <= 3, `${together.length} requests`);
 });
+
+for (const status of [429, 503]) {
+  Deno.test(`backup() makes fewer requests at a time where CouchDB answers ${status} to more than three, and saves all`, async () => {
+    await using place = await Place.make();
+    const { fake } = place;
+    await seedHardDatabase(fake, "a", { documents: 300 });
+    const isTooMany = ({ inFlight }: { inFlight: number }) => inFlight > 3;
+    const fault = { kind: "answer", status } as const;
+    fake.faults.add({ endpoint: "_bulk_get", times: Infinity, where: isTooMany, fault });
+    const since = fake.requests.length;
+    assertEquals((await place.runOne("a", { task: { chunk: 3, parallel: 16 } })).status, "complete");
+    await place.expectExact("a");
+    const asked = fake.requestsTo("_bulk_get").filter(({ number }) => number > since);
+    const refused = asked.filter((request) => request.status === status).length;
+    assert(refused > 0, "it begins with four");
+    assert(refused < asked.length / 10, `${refused} of ${asked.length} were refused`);
+  });
+}
 
 Deno.test("backup() stores every leaf revision byte by byte, in chunks of any size and in one request", async () => {
   for (const chunk of [1, 7, 1000, undefined]) {

@@ -1,4 +1,5 @@
 /** A backup of one database, `db` unless it is named, of a double or cluster of doubles into a folder, and what it holds. */
+import { testParallel } from "../../test_parallel.ts";
 import { assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -62,7 +63,7 @@ export class Backups implements AsyncDisposable {
       attachments: true,
       revisions: true,
       tombstones: false,
-      parallel: 3,
+      parallel: testParallel(3),
       allowEmpty: false,
       ...task,
     };

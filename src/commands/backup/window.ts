@@ -1,0 +1,128 @@
+/**
+ * How many requests are in flight at a time: as many as a task allows (`parallel`), or fewer where CouchDB, or a proxy
+ * before it, has too many of them. In: what the last requests met. Out: how many there may be from now on. It begins with
+ * what nearly every CouchDB bears, grows by one while that brings more bytes a second, and halves where requests are
+ * refused for now (429, 503) or break.
+ */
+
+/** Where a task allows more, it begins with so many. */
+const FIRST = 4;
+/** More is worth it where it brings so much more. */
+const WORTH = 1.03;
+/** Requests that take so many times as long as the quickest, while no more comes of them, wait for each other. */
+const SLOW = 4;
+/** After a step that was not worth it, or was too much, so many rounds pass before another one. */
+const REST_ROUNDS = 12;
+
+/** A window, and what led to it. */
+export interface Window {
+  /** How many requests there may be. */
+  limit: number;
+  /** The same in the round before. */
+  before: number;
+  /** Bytes a second of the round before; undefined at the beginning. */
+  rate: number | undefined;
+  /** The least milliseconds that a megabyte took in any round. */
+  quickest: number;
+  /** Rounds that pass before it grows. */
+  rest: number;
+}
+
+/** What a round of requests was like: as many as the window has. */
+export interface Round {
+  /** Requests that had to be made again. */
+  failures: number;
+  bytes: number;
+  /** From the first to the last. */
+  elapsedMs: number;
+  /** Of all requests together, each from its beginning to its end. */
+  requestMs: number;
+}
+
+/** The window of a task that allows `most`. */
+export function firstWindow(most: number): Window {
+  const limit = Math.min(FIRST, most);
+  return { limit, before: limit, rate: undefined, quickest: Infinity, rest: 0 };
+}
+
+/** The window behind a round. */
+export function nextWindow(window: Window, { failures, bytes, elapsedMs, requestMs }: Round, most: number): Window {
+  const { limit, before, rate: last } = window;
+  const rate = bytes / Math.max(elapsedMs, 1) * 1000;
+  const msOfMegabyte = requestMs / Math.max(bytes, 1) * 1e6;
+  const quickest = Math.min(window.quickest, msOfMegabyte);
+  const rest = Math.max(0, window.rest - 1);
+  const next = (to: number, pause: number): Window => ({
+    limit: Math.max(1, Math.min(to, most)),
+    before: limit,
+    rate,
+    quickest,
+    rest: pause,
+  });
+  if (failures > 0) return next(Math.floor(limit / 2), REST_ROUNDS);
+  if (last !== undefined && limit > before && rate < WORTH * last) return next(before, REST_ROUNDS);
+  // What nearly every CouchDB bears is not given up for a machine that is busy with other things.
+  const isSlow = limit > FIRST && last !== undefined && msOfMegabyte > SLOW * quickest && rate < last;
+  if (isSlow) return next(limit - 1, REST_ROUNDS);
+  return rest === 0 ? next(limit + 1, 0) : next(limit, rest);
+}
+
+/** Keeps the window of one task. */
+export class RequestWindow {
+  readonly #most: number;
+  readonly #now: () => number;
+  readonly #failuresSoFar: () => number;
+  #window: Window;
+  #done = 0;
+  #bytes = 0;
+  #requestMs = 0;
+  #failures: number;
+  #startedMs: number | undefined;
+
+  /** @param options.failures How many requests were made again so far. `now` tells milliseconds. */
+  constructor(most: number, { failures, now = () => performance.now() }: {
+    failures: () => number;
+    now?: (() => number) | undefined;
+  }) {
+    this.#most = most;
+    this.#now = now;
+    this.#failuresSoFar = failures;
+    this.#failures = failures();
+    this.#window = firstWindow(most);
+  }
+
+  /** How many requests there may be now. */
+  get limit(): number {
+    // Nobody waits for the round's end where requests are refused.
+    if (this.#failuresSoFar() > this.#failures) this.#end();
+    return this.#window.limit;
+  }
+
+  /** Notes the beginning of a request for documents. @returns What is to be called with its bytes at its end. */
+  begin(): (bytes: number) => void {
+    const beganMs = this.#now();
+    this.#startedMs ??= beganMs;
+    return (bytes) => {
+      this.#done++;
+      this.#bytes += bytes;
+      this.#requestMs += this.#now() - beganMs;
+      // Twice as many: the first ones of a round were begun within the one before.
+      if (this.#done >= 2 * this.#window.limit) this.#end();
+    };
+  }
+
+  #end(): void {
+    const failures = this.#failuresSoFar();
+    const nowMs = this.#now();
+    const round = {
+      failures: failures - this.#failures,
+      bytes: this.#bytes,
+      elapsedMs: nowMs - (this.#startedMs ?? nowMs),
+      requestMs: this.#requestMs,
+    };
+    this.#window = nextWindow(this.#window, round, this.#most);
+    this.#failures = failures;
+    this.#done = this.#bytes = this.#requestMs = 0;
+    this.#startedMs = nowMs;
+  }
+}

@@ -8,7 +8,15 @@ import process from "node:process";
 import { type Environment, isRemote, parseConfig, readConfig } from "../src/config/config.ts";
 import type { Log } from "../src/observe.ts";
 import { pickTasks } from "../src/task/selection.ts";
-import { describeError, EXIT, hintOf, InterruptedError, ProgramError, UsageError } from "../src/errors.ts";
+import {
+  describeError,
+  discreetError,
+  EXIT,
+  hintOf,
+  InterruptedError,
+  ProgramError,
+  UsageError,
+} from "../src/errors.ts";
 import { compactInstant } from "../src/archive/layout.ts";
 import { openProgressLines } from "../src/observe/progress.ts";
 import { overdueDays } from "../src/schedule/overdue.ts";
@@ -180,7 +188,9 @@ async function answer(program: Session, options: { host: string; invocation: Inv
       case "restoreSummary":
         return await summariseRestore(call.session, event);
     }
-  } catch (error) {
+  } catch (failure) {
+    // It becomes a line of the log, and a part of a state machine's history.
+    const error = program.isDiscreet ? discreetError(failure) : failure;
     sayFailed(call.log, error);
     throw error;
   } finally {

@@ -70,7 +70,7 @@ export async function summariseRestore(
  * @throws NotRestoredError when not all is there.
  */
 export async function restoreAtOnce(session: Session, event: RestoreEvent): Promise<RestoreSummaryResult> {
-  const request = { ...requestOf(event), databasesAtOnce: event.parallel };
+  const request = { ...requestOf(event), databasesAtOnce: event.parallel, isDiscreet: true };
   const { databases, left_out, moment } = await session.restoreAll(request);
   const broken = databases.filter((one) => !isThere(one));
   const first = broken.flatMap(({ database, error }) => error === undefined ? [] : `"${database}": ${error}`)[0];

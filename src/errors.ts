@@ -299,7 +299,18 @@ export function describeError(error: unknown): string {
 
 /** The same without what may name people's data, for what is stored of and said about backups that are sealed. */
 export function describeDiscreetly(error: unknown): string {
-  return describeBy(error, (one) => one instanceof CouchError ? one.discreet : one.message);
+  return describeBy(error, (one) => {
+    if (one instanceof CouchError) return one.discreet;
+    // What does not parse stands in it, some characters to both sides.
+    return one instanceof SyntaxError ? "" : one.message;
+  });
+}
+
+/** The same error, for who gets it as it is: where it may name people's data, one that does not. */
+export function discreetError(error: unknown): unknown {
+  if (!(error instanceof CouchError)) return error;
+  const { facts, hint } = error;
+  return new CouchError(describeDiscreetly(error), { ...facts, reason: undefined }, { hint });
 }
 
 function describeBy(error: unknown, messageOf: (error: Error) => string): string {

@@ -1,10 +1,13 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
+import { couchError } from "../src/couchdb/error.ts";
 import {
   ArchiveError,
   AwsError,
   ConfigError,
   CouchError,
+  describeDiscreetly,
   describeError,
+  discreetError,
   EXIT,
   exitCodeOf,
   hintOf,
@@ -141,4 +144,30 @@ Deno.test("a message that quotes something endless keeps its beginning and its e
   assertEquals(describeError(caused).length < 2200, true);
   const id = "z".repeat(1500);
   assertEquals(new UsageError(`Cannot find "${id}"`).message, `Cannot find "${id}"`);
+});
+
+Deno.test("describeDiscreetly() quotes nothing of what does not parse, of a page, or of what a database's own rules say", () => {
+  const said = '{"results":[{"id":patient-4711}]}';
+  let syntax: unknown;
+  try {
+    JSON.parse(said);
+  } catch (error) {
+    syntax = error;
+  }
+  const subject = { action: "read documents", url: "http://[::1]:5984" };
+  const reason = "patient-4711";
+  const errors = [
+    couchError(subject, { error: "cut_off", reason: "the answer is not whole JSON" }, syntax),
+    couchError(subject, { error: "not_couchdb", reason }),
+    ...[401, 403, 413, 500].map((status) => couchError(subject, { status, error: "refused", reason })),
+    ...[404, 502].map((status) => couchError(subject, { status, error: "http_error", reason })),
+  ];
+  // An engine that quotes nothing would make the first one prove nothing.
+  assertMatch(describeError(errors[0]), /patient-/);
+  for (const error of errors) {
+    assertEquals(describeDiscreetly(error).includes("patient"), false, describeDiscreetly(error));
+    const passedOn = discreetError(error) as CouchError;
+    assertEquals(describeError(passedOn), describeDiscreetly(error));
+    assertEquals([passedOn.facts.status, passedOn.hint], [error.facts.status, error.hint]);
+  }
 });

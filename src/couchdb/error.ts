@@ -55,19 +55,32 @@ export function couchError(
     ? `something that is not CouchDB answered ${status}${said}`
     : `CouchDB answered ${status} ${error}${said}`;
   const facts = { ...failure, database: subject.database };
-  // What CouchDB says where it fails may quote a document; what it says where it refuses is always the same.
-  const isPlain = status === undefined || PLAIN_STATUSES.includes(status) || error === REDIRECT || error === FOREIGN;
   return new CouchError(`Cannot ${subject.action}: ${what}`, facts, {
     cause,
     hint: hint ?? hintFor(failure, subject),
-    discreet: isPlain ? undefined : `Cannot ${subject.action}: CouchDB answered ${status} ${error}`,
+    discreet: discreetly(subject, failure),
   });
 }
 
-const PLAIN_STATUSES = [401, 403, 404, 411, 412, 413, 415, 429];
+/** The same without what may quote a document; undefined where nothing may. */
+function discreetly({ action }: CouchSubject, { status, error }: CouchFailure): string | undefined {
+  // A page may be a part of an answer about documents, or name the path that was asked for.
+  if (error === NO_COUCHDB) return `Cannot ${action}: ${WITHOUT_ANSWER[error]}`;
+  if (error === FOREIGN) return `Cannot ${action}: something that is not CouchDB answered ${status}`;
+  if (status === undefined || PLAIN_STATUSES.includes(status) || error === REDIRECT) return undefined;
+  return `Cannot ${action}: CouchDB answered ${status} ${error}`;
+}
+
+/**
+ * Where CouchDB says always the same. Not among them: 401 and 403, which a database's own validation function words, and
+ * 413, which names the document that is too large.
+ */
+const PLAIN_STATUSES = [404, 411, 412, 415, 429];
 
 /** The `error` of an answer that is not CouchDB's JSON: a proxy's, or another server's. */
 const FOREIGN = "http_error";
+/** The `error` of a success that is none of CouchDB's. */
+const NO_COUCHDB = "not_couchdb";
 /** The `error` of an answer that leads elsewhere. */
 const REDIRECT = "redirect";
 
@@ -94,7 +107,7 @@ export function foreignPage(headers: Headers, body = ""): CouchFailure | undefin
   const isHtml = /html/i.test(headers.get("content-type") ?? "");
   // What begins like JSON and is none was cut off.
   if (!isHtml && (body === "" || /^\s*(?:[[{"\d-]|true|false|null)/.test(body))) return undefined;
-  return { error: "not_couchdb", reason: beginningOf(body) ?? "it answers with a page of HTML" };
+  return { error: NO_COUCHDB, reason: beginningOf(body) ?? "it answers with a page of HTML" };
 }
 
 /** The title of a page, or the beginning of its text. */

@@ -152,6 +152,13 @@ export class Session implements AsyncDisposable {
     return new Session({ ...this.#parts, ...changes, close: () => Promise.resolve() });
   }
 
+  /** Whether it has to do with what is sealed, so that what CouchDB says of documents is kept from its log. */
+  get isDiscreet(): boolean {
+    const { config: { tasks, identityFile, identitySecret }, identityFiles = [] } = this.#parts;
+    return tasks.some(isSealing) || identityFile !== undefined || identitySecret !== undefined ||
+      identityFiles.length > 0;
+  }
+
   /**
    * The client for CouchDB, the same each time. The first call reads the password, CouchDB itself is not asked yet.
    *
@@ -166,7 +173,7 @@ export class Session implements AsyncDisposable {
       withPassword(config, this.#parts),
       certificates.fetchFor("database"),
     ]);
-    return this.#couch ??= new CouchClient({ ...options, log, fetch, isDiscreet: config.tasks.some(isSealing) });
+    return this.#couch ??= new CouchClient({ ...options, log, fetch, isDiscreet: this.isDiscreet });
   }
 
   /** All that a command works with, for who calls one without this session's methods. @throws As `connect` does. */

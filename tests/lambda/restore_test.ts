@@ -1,18 +1,23 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { generateIdentity, identityToRecipient } from "age-encryption";
 import { NotRestoredError } from "../../lambda/restore.ts";
-import { CouchError, InterruptedError, UsageError } from "../../src/errors.ts";
+import { failureOf } from "../../lambda/runtime_api.ts";
+import { ArchiveError, CouchError, InterruptedError, UsageError } from "../../src/errors.ts";
 import { readTemplate } from "../cloudformation.ts";
 import { couch, couchOk } from "../couch_request.ts";
 import { compareLeafRevisions, readAllLeafRevisions } from "../leaf_revisions.ts";
-import { type FunctionSetup, setUpFunction } from "./function_setup.ts";
+import { type FunctionSetup, type FunctionSetupOptions, setUpFunction } from "./function_setup.ts";
 
 const TASKS = '  weekly: {databases: ["a(/b)?", large], chunk: 2}';
 const NAMES = ["a", "a/b", "large"];
 const REQUEST = { action: "restore", path: "latest" };
 
 /** A function with backups of three databases, which are gone. */
-async function setUpLoss(tasks = TASKS): Promise<FunctionSetup & { differences: () => Promise<string[]> }> {
-  const lambda = await setUpFunction({ tasks });
+async function setUpLoss(
+  tasks = TASKS,
+  options: Omit<FunctionSetupOptions, "tasks"> = {},
+): Promise<FunctionSetup & { differences: () => Promise<string[]> }> {
+  const lambda = await setUpFunction({ ...options, tasks });
   const server = lambda.couch;
   const design = { views: { all: { map: "function (doc) { emit(doc._id) }" } } };
   await couchOk(server, "PUT /large/_design/d", design);
@@ -235,6 +240,88 @@ Deno.test("openHandler() restores in one call where there is time for it, else t
   const [doc] = (await couchOk(lambda.couch, "GET /a/_all_docs")).json.rows;
   await couchOk(lambda.couch, `DELETE /a/${doc.id}?rev=${doc.value.rev}`);
   await assertRejects(() => lambda.invoke(REQUEST), NotRestoredError, "1 of 3 databases are not restored: a");
+});
+
+/** The same of sealed backups, and a Secrets Manager that has the identity, or has none yet. */
+async function setUpSealedLoss() {
+  const identity = await generateIdentity();
+  const held = { text: `# created: 2026-11-28\n${identity}\n`, asked: [] as string[] };
+  const manager = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async (request) => {
+    const { SecretId } = await request.json();
+    held.asked.push(SecretId);
+    return Response.json({ ARN: SecretId, SecretString: held.text });
+  });
+  const arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:identity-AbCdEf";
+  const lambda = await setUpLoss(TASKS, {
+    more: `encrypt_to: [${await identityToRecipient(identity)}]\nidentity_secret: "${arn}"`,
+    env: { AWS_ENDPOINT_URL_SECRETS_MANAGER: `http://127.0.0.1:${manager.addr.port}` },
+  });
+  return Object.assign(lambda, {
+    arn,
+    held,
+    identity,
+    async [Symbol.asyncDispose]() {
+      await manager.shutdown();
+      await lambda.couch.stop();
+      await lambda.s3.close();
+    },
+  });
+}
+
+Deno.test("openHandler() restores sealed backups with the identity of identity_secret, which only restores ask for", async () => {
+  await using lambda = await setUpSealedLoss();
+  const { arn, held, identity } = lambda;
+  // The backup of setUpLoss() has asked for none.
+  assertEquals(held.asked, []);
+  const chunks = [...lambda.s3.objects.keys()].filter((key) => key.includes(".json.gz"));
+  assertEquals([chunks.length > 0, chunks.filter((key) => !key.endsWith(".age"))], [true, []]);
+  const { text } = held;
+  const writes = () => lambda.couch.requestsTo("_bulk_docs").length;
+  const before = writes();
+  held.text = `${await generateIdentity()}\n`;
+  await assertRejects(() => execute(lambda), ArchiveError, "None of the identities opens it");
+  assertEquals(writes(), before);
+  held.text = text;
+  // Another config is another session, which reads the secret again.
+  lambda.config(lambda.config() + "\n");
+  assertEquals((await execute(lambda)).summary.ok, true);
+  assertEquals(await lambda.differences(), []);
+  for (const name of NAMES) await couchOk(lambda.couch, `DELETE /${encodeURIComponent(name)}`);
+  assertEquals((await lambda.invoke(REQUEST)).ok, true);
+  assertEquals(await lambda.differences(), []);
+  assertEquals(new Set(held.asked), new Set([arn]));
+  assert(!JSON.stringify(lambda.lines).includes(identity), "the identity is in the log");
+});
+
+Deno.test("openHandler() names no document of sealed backups to the log or the state machine, whatever CouchDB says of one", async () => {
+  await using lambda = await setUpSealedLoss();
+  const reason = "patient-4711 is not welcome";
+  const said: string[] = [];
+  const hear = async (work: () => Promise<unknown>) => {
+    try {
+      said.push(JSON.stringify(await work()));
+    } catch (error) {
+      said.push(JSON.stringify(failureOf(error)));
+    }
+  };
+  const bulk = { endpoint: "_bulk_docs", times: 1000 } as const;
+  const answers = [403, 413, 500].map((status) => ({
+    ...bulk,
+    fault: { kind: "answer", status, body: { error: "refused", reason } } as const,
+  }));
+  const page = { ...bulk, fault: { kind: "answer", status: 502, body: reason } as const };
+  const rows = { ...bulk, fault: { kind: "error rows", error: "forbidden", reason } as const };
+  for (const rule of [...answers, page, rows]) {
+    lambda.couch.faults.add(rule);
+    const over = () => AbortSignal.timeout(1500);
+    const { moment, stretches } = await lambda.invoke({ action: "restore", step: "plan", request: REQUEST });
+    const round = { action: "restore", step: "round", request: REQUEST, moment, stretch: stretches[2], cursor: "" };
+    await hear(() => lambda.invoke(round, { stop: over() }));
+    await hear(() => lambda.invoke(REQUEST, { stop: over() }));
+    lambda.couch.faults.clear();
+  }
+  const told = [...said, ...lambda.lines.map((line) => JSON.stringify(line))];
+  assertEquals(told.filter((text) => /patient-4711/.test(text)), []);
 });
 
 Deno.test("openHandler() says which field of an event that restores is wrong", async () => {

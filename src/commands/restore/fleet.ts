@@ -50,8 +50,20 @@ export interface FleetRequest extends Omit<RestoreRequest, "database" | "path"> 
   map?: readonly string[] | undefined;
   /** Databases at the same time. @default 4 */
   databasesAtOnce?: number | undefined;
+  /** Its report goes where a log does, and names no documents of what is sealed. @default false */
+  isDiscreet?: boolean | undefined;
   /** Bring back those, too, that the last run before the moment did not select any more. @default false */
   gone?: boolean | undefined;
+}
+
+/** Whether what is restored was sealed, so that nothing but its own report may name its documents. */
+export function isSealed({ point }: Pick<Target, "point">): boolean {
+  return point.manifest.recipients !== undefined;
+}
+
+/** How an error is told to a log. */
+export function describerOf(target: Pick<Target, "point">): (error: unknown) => string {
+  return isSealed(target) ? describeDiscreetly : describeError;
 }
 
 /** A database on its way. */
@@ -286,12 +298,12 @@ async function restoreOne(context: FleetContext, target: Target, request: FleetR
   } catch (error) {
     signal.throwIfAborted();
     const hint = hintOf(error);
-    const describe = target.point.manifest.recipients === undefined ? describeError : describeDiscreetly;
-    log.error("database is not restored", { database: target.to, error: describe(error), hint });
+    const told = describerOf(target)(error);
+    log.error("database is not restored", { database: target.to, error: told, hint });
     return {
       ...addressOf(target),
       status: "failed",
-      error: describeError(error),
+      error: request.isDiscreet === true ? told : describeError(error),
       ...hint === undefined ? {} : { hint },
       exit_code: exitCodeOf(error),
     };

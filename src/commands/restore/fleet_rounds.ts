@@ -6,14 +6,16 @@
  */
 import type { BackupOfMoment } from "../../archive/moment.ts";
 import { counted } from "../../counts.ts";
-import { CouchError, describeError, hintOf, isFatalForRun, isTransient, UsageError } from "../../errors.ts";
+import { CouchError, hintOf, isFatalForRun, isTransient, UsageError } from "../../errors.ts";
 import { eitherSignal } from "../../parallel.ts";
 import {
+  describerOf,
   examineTargets,
   findFleet,
   type FleetContext,
   type FleetRequest,
   isOurs,
+  isSealed,
   isThere,
   lookAtTargets,
   readMoment,
@@ -137,20 +139,22 @@ export async function restoreRound(
       try {
         mustBeFree(current, request);
         const outcome = await restoreTarget(follow, current, { ...request, chunksWritten, noViews: true });
-        finish(current.database, isThere(outcome) ? undefined : describeOutcome(outcome));
+        finish(current.database, isThere(outcome) ? undefined : describeOutcome(outcome, isSealed(current)));
       } catch (error) {
         either.throwIfAborted();
+        // It goes to a log, and to the history of a state machine.
+        const told = describerOf(current)(error);
         if (isFatalForRun(error)) {
-          finish(current.database, describeError(error));
+          finish(current.database, told);
           return { status: "refused", cursor: null, failed: cursor.failed, error: cursor.error };
         }
         await mayHeal(context, error);
         log.error("database is not restored", {
           database: current.to,
-          error: describeError(error),
+          error: told,
           hint: hintOf(error),
         });
-        finish(current.database, describeError(error));
+        finish(current.database, told);
       }
     }
   } catch (error) {
@@ -227,17 +231,21 @@ async function mayHeal({ couch, signal }: FleetContext, error: unknown): Promise
   }
 }
 
-function describeOutcome({ fewer, report }: FleetDatabase): string {
+function describeOutcome({ fewer, report }: FleetDatabase, isDiscreet: boolean): string {
   if (fewer !== undefined) {
     return `it had ${counted(fewer.restored, "document")} when it was restored before, and has ${fewer.there} now`;
   }
-  return report === undefined ? "it is not whole" : describeLoss(report);
+  return report === undefined ? "it is not whole" : describeLoss(report, isDiscreet);
 }
 
-function describeLoss({ failed_revisions, damaged, missing, unreadable, lacking, failed }: RestoreReport): string {
+function describeLoss(
+  { failed_revisions, damaged, missing, unreadable, lacking, failed }: RestoreReport,
+  isDiscreet: boolean,
+): string {
   const [first] = failed;
+  const why = isDiscreet ? first?.error : first?.reason;
   const parts = [
-    failed_revisions === 0 ? [] : `refused: ${counted(failed_revisions, "revision")}, the first with ${first?.reason}`,
+    failed_revisions === 0 ? [] : `refused: ${counted(failed_revisions, "revision")}, the first with ${why}`,
     damaged.length === 0 ? [] : `damaged: ${counted(damaged.length, "chunk")}`,
     missing === 0 ? [] : `missing: ${counted(missing, "document")}`,
     unreadable.length === 0 ? [] : `not read when it was saved: ${counted(unreadable.length, "document")}`,

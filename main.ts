@@ -8,13 +8,20 @@ import { main } from "./src/cli/cli.ts";
 import type { Output, Shell } from "./src/cli/shell.ts";
 import { EXIT } from "./src/errors.ts";
 import { isJournal } from "./src/observe/log.ts";
-import { PROGRAM_NAME } from "./src/version.ts";
+import { complaintOfNode, PROGRAM_NAME } from "./src/version.ts";
 
 /** A reader that went away: of a pipe (`| head -1`), or of a terminal that was closed, for which Node says EIO. */
 const READER_GONE = new Set(["EPIPE", "EIO"]);
 
 /** Read once: a service that reads its config again finds the same text. */
 let standardInput: Promise<string> | undefined;
+
+// npm installs the package under an older Node with a warning; there it would end with an error of Node's somewhere.
+const complaint = complaintOfNode(process.versions);
+if (complaint !== undefined) {
+  process.stderr.write(`${PROGRAM_NAME}: ${complaint}\n`);
+  process.exit(EXIT.usage);
+}
 
 const api = process.env.AWS_LAMBDA_RUNTIME_API;
 if (api !== undefined) {

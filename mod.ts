@@ -150,6 +150,7 @@ export type { RetryPolicy } from "./src/retry.ts";
 export { Repository, type RepositoryParts } from "./src/archive/repository.ts";
 export type { ChunkProblem } from "./src/archive/archive.ts";
 export type { PathContext } from "./src/archive/find.ts";
+export type { Seal } from "./src/archive/unlock.ts";
 export {
   type BackupKind,
   type ChunkEntry,
@@ -160,6 +161,8 @@ export {
   type Origin,
   type ParentLink,
   parseManifest,
+  type SealedDocument,
+  type SealedPart,
   type SeenStates,
   type Totals,
 } from "./src/archive/manifest.ts";

@@ -26,6 +26,7 @@ const restoreRequest = {
   gone: isOn,
   into_existing: isOn,
   salvage: isOn,
+  allow_plain: isOn,
   parallel: z.int({ error: "must be a whole number" }).min(1, { error: "must be from 1 to 32" })
     .max(32, { error: "must be from 1 to 32" }).optional(),
 };
@@ -158,6 +159,7 @@ export interface RestoreEvent {
   gone: boolean;
   into_existing: boolean;
   salvage: boolean;
+  allow_plain: boolean;
   /** Databases at the same time. @default 4 */
   parallel?: number | undefined;
 }

@@ -2,7 +2,7 @@
  * What the Lambda function does with the events that restore: all in one call, or as the state machine that restores asks for
  * it, a plan, rounds, a summary. In: an event and a session. Out: the answer. Nothing is written to the store.
  */
-import type { FleetContext, FleetRequest } from "../src/commands/restore/fleet.ts";
+import type { FleetRequest } from "../src/commands/restore/fleet.ts";
 import { planFleet, restoreRound, summariseFleet } from "../src/commands/restore/fleet_rounds.ts";
 import { isThere } from "../src/commands/restore/fleet.ts";
 import type { LeftOut } from "../src/commands/restore/fleet_report.ts";
@@ -31,7 +31,7 @@ const NAMES_IN_MESSAGE = 10;
 
 /** Finds out what an execution has to restore, and that it may. */
 export async function planRestore(session: Session, { request }: RestorePlanEvent): Promise<RestorePlanResult> {
-  const plan = await planFleet(await contextOf(session), requestOf(request));
+  const plan = await planFleet(await session.restoreContext(), requestOf(request));
   for (const { database, reason } of plan.leftOut) {
     session.surroundings.log.warn("database is left out", { database, reason });
   }
@@ -49,7 +49,7 @@ export async function restoreStretch(
   session: Session,
   { request, moment, stretch, cursor }: RestoreRoundEvent,
 ): Promise<RestoreRoundResult> {
-  const round = await restoreRound(await contextOf(session), requestOf(request), { moment, stretch, cursor });
+  const round = await restoreRound(await session.restoreContext(), requestOf(request), { moment, stretch, cursor });
   return { ...round };
 }
 
@@ -59,7 +59,7 @@ export async function summariseRestore(
   { request, moment, started, map }: RestoreSummaryEvent,
 ): Promise<RestoreSummaryResult> {
   const at = { moment, startedAt: started };
-  const { databases, failed, leftOut } = await summariseFleet(await contextOf(session), requestOf(request), at);
+  const { databases, failed, leftOut } = await summariseFleet(await session.restoreContext(), requestOf(request), at);
   const [first] = Array.isArray(map) ? map.flatMap(({ error }) => error ?? []) : [map.Cause ?? map.Error];
   return summaryOf({ databases, failed, leftOut, moment: moment.toISOString(), first });
 }
@@ -80,12 +80,10 @@ export async function restoreAtOnce(session: Session, event: RestoreEvent): Prom
   return summary;
 }
 
-async function contextOf(session: Session): Promise<FleetContext> {
-  return { ...await session.context(), openStore: (bucket: string) => session.openStore(bucket) };
-}
-
-function requestOf({ path, match, exclude, map, gone, into_existing, salvage }: RestoreEvent): FleetRequest {
-  return { path, match, exclude, map, gone, intoExisting: into_existing, salvage };
+function requestOf(
+  { path, match, exclude, map, gone, into_existing, salvage, allow_plain }: RestoreEvent,
+): FleetRequest {
+  return { path, match, exclude, map, gone, intoExisting: into_existing, salvage, allowPlain: allow_plain };
 }
 
 function summaryOf({ databases, failed, leftOut, moment, first }: {

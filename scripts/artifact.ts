@@ -11,14 +11,48 @@ export class BuildError extends Error {
  *
  * @returns What it said on standard error, when it failed; undefined when it did not.
  */
-export async function run(program: string, args: readonly string[]): Promise<string | undefined> {
-  let output: Deno.CommandOutput;
+export async function run(
+  program: string,
+  args: readonly string[],
+  options: { env?: Record<string, string> } = {},
+): Promise<string | undefined> {
+  const output = await execute(program, args, { ...options, stdout: "inherit" });
+  return output.success ? undefined : new TextDecoder().decode(output.stderr).trim();
+}
+
+/** Runs a program to its end and returns what it wrote on standard output. @throws BuildError where it fails. */
+export async function capture(program: string, args: readonly string[]): Promise<string> {
+  const output = await execute(program, args, { stdout: "piped" });
+  const [stdout, stderr] = [output.stdout, output.stderr].map((bytes) => new TextDecoder().decode(bytes));
+  if (!output.success) throw new BuildError(`"${program} ${args.join(" ")}" failed:\n${stderr!.trim()}`);
+  return stdout!;
+}
+
+async function execute(
+  program: string,
+  args: readonly string[],
+  options: Deno.CommandOptions,
+): Promise<Deno.CommandOutput> {
   try {
-    output = await new Deno.Command(program, { args: [...args], stdout: "inherit", stderr: "piped" }).output();
+    return await new Deno.Command(program, { ...options, args: [...args], stderr: "piped" }).output();
   } catch (cause) {
     throw new BuildError(`Cannot run "${program}": ${(cause as Error).message}`, { cause });
   }
-  return output.success ? undefined : new TextDecoder().decode(output.stderr).trim();
+}
+
+/**
+ * The moment by which what is built is dated: `SOURCE_DATE_EPOCH`, else that of the last commit, so that building again gives
+ * the same bytes.
+ *
+ * @see https://reproducible-builds.org/specs/source-date-epoch/
+ */
+export async function sourceDate(): Promise<Date> {
+  const said = Deno.env.get("SOURCE_DATE_EPOCH") ?? (await capture("git", ["log", "-1", "--format=%ct"])).trim();
+  const seconds = Number(said);
+  if (said === "" || !Number.isInteger(seconds)) {
+    throw new BuildError(`SOURCE_DATE_EPOCH "${said}" is no number of seconds`);
+  }
+  return new Date(seconds * 1000);
 }
 
 /** Writes a file, and beside it `<file>.sha256` as `sha256sum --check` reads it. */

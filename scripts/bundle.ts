@@ -11,17 +11,20 @@ export interface BundleOptions {
   entries?: readonly string[];
   /** Whether the code is made small, or left for people to read. @default true */
   minify?: boolean;
+  /** Whether parts are loaded when they are needed; one file serves a process whose files are replaced as it runs. @default true */
+  splitting?: boolean;
 }
 
 /** Bundles into `folder`, which is emptied first, and returns the path of the program's main file. */
 export async function bundle(
   folder: string,
-  { entries = ["main.ts"], minify = true }: BundleOptions = {},
+  { entries = ["main.ts"], minify = true, splitting = true }: BundleOptions = {},
 ): Promise<string> {
   await Deno.remove(folder, { recursive: true }).catch((error) => {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   });
-  const args = ["bundle", "--quiet", "--frozen", "--platform=deno", "--code-splitting", "--outdir", folder];
+  const args = ["bundle", "--quiet", "--frozen", "--platform=deno", "--outdir", folder];
+  if (splitting) args.push("--code-splitting");
   // An error's class is its name: in the log, and for the state machine that a Lambda answers.
   if (minify) args.push("--minify", "--keep-names");
   const complaint = await run(Deno.execPath(), [...args, ...entries]);

@@ -6,9 +6,10 @@ import { parseArgs } from "node:util";
 import { build, BuildError, run, writeChecksum } from "./artifact.ts";
 import { bundle } from "./bundle.ts";
 import { RUN_FLAGS } from "./run_flags.ts";
+import { ARCHITECTURES } from "./runtime.ts";
 
 /** The targets that the program is made for: the machines of employees and servers, and Lambda's. */
-const TARGETS = ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"];
+const TARGETS: readonly string[] = Object.values(ARCHITECTURES).map(({ triple }) => triple);
 
 /**
  * Compiles the program.

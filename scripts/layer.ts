@@ -4,19 +4,13 @@
  * in the template, and the authority of a CouchDB with a certificate of its own. The same sources and tools give the same bytes.
  */
 import { parseArgs } from "node:util";
-import { build, BuildError, run, say, writeArtifact } from "./artifact.ts";
+import { build, BuildError, say, writeArtifact } from "./artifact.ts";
 import { bundle } from "./bundle.ts";
 import { compile } from "./compile.ts";
-import { RUN_FLAGS } from "./run_flags.ts";
+import { runBundle, takeRuntime } from "./runtime.ts";
 import { writeZip, type ZipEntry } from "./zip.ts";
 
 const LAYER = "dist/layer";
-/** Deno for Lambda's arm64 machines, as npm has it. Another archive than the one with this digest is refused. */
-const DENO_PACKAGE = {
-  specifier: "@deno/linux-arm64-glibc@2.9.5",
-  archive: "deno-linux-arm64-glibc-2.9.5.tgz",
-  integrity: "IuYjsz9PGl7CJcNXMuN27KNDB8Q40brK3SG3l+TXMDVW61ZKwcn0fQHBHnXFiiygEwI8by/fKnASEluhZB1atw==",
-};
 /** Lambda's limit for a function with its layers, unpacked. */
 const MAX_UNPACKED_BYTES = 250 * 1024 * 1024;
 
@@ -25,8 +19,7 @@ const BOOTSTRAP = `#!/bin/sh
 # Started by Lambda as its custom runtime: couchdb-backup on Deno, with exactly its permissions.
 export HOME="\${HOME:-/tmp}" DENO_DIR="\${DENO_DIR:-/tmp/.deno}" NO_COLOR=1 DENO_NO_UPDATE_CHECK=1
 here=\${0%/*}
-exec "$here/deno" run --quiet --no-config --no-remote --no-npm \\
-  ${RUN_FLAGS.join(" ")} "$here/program/main.js" "$@"
+exec "$here/deno" ${runBundle('"$here/program/main.js"')}
 `;
 
 /** Builds the layer's folder and archive. */
@@ -36,7 +29,7 @@ async function buildLayer(runtime: string): Promise<void> {
   });
   await Deno.mkdir(LAYER, { recursive: true });
   if (runtime === "deno") {
-    await Deno.copyFile(await fetchDeno(), `${LAYER}/deno`);
+    await Deno.copyFile(await takeRuntime("aarch64"), `${LAYER}/deno`);
     await bundle(`${LAYER}/program`);
     await Deno.writeTextFile(`${LAYER}/bootstrap`, BOOTSTRAP);
     await Deno.chmod(`${LAYER}/deno`, 0o755);
@@ -68,32 +61,6 @@ async function buildFunction(files: { config: string | undefined; ca: string | u
     entries.push({ name: name!, bytes, mode: 0o644 });
   }
   await writeArtifact("dist/function.zip", writeZip(entries));
-}
-
-/** Takes Deno for arm64 from npm, checks it, and returns the path of the executable. */
-async function fetchDeno(): Promise<string> {
-  const folder = "dist/deno-arm64";
-  const archive = `${folder}/${DENO_PACKAGE.archive}`;
-  await Deno.mkdir(folder, { recursive: true });
-  if (!(await isWhole(archive))) {
-    const complaint = await run("npm", ["pack", "--silent", "--pack-destination", folder, DENO_PACKAGE.specifier]);
-    if (complaint !== undefined) throw new BuildError(`Cannot take ${DENO_PACKAGE.specifier} from npm:\n${complaint}`);
-    if (!(await isWhole(archive))) {
-      throw new BuildError(`Cannot use "${archive}": its SHA-512 is not that of ${DENO_PACKAGE.specifier}`);
-    }
-  }
-  const complaint = await run("tar", ["-xzf", archive, "-C", folder, "package/deno"]);
-  if (complaint !== undefined) throw new BuildError(`Cannot unpack "${archive}":\n${complaint}`);
-  return `${folder}/package/deno`;
-}
-
-async function isWhole(archive: string): Promise<boolean> {
-  const bytes = await Deno.readFile(archive).catch((error) => {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  });
-  if (bytes === undefined) return false;
-  return new Uint8Array(await crypto.subtle.digest("SHA-512", bytes)).toBase64() === DENO_PACKAGE.integrity;
 }
 
 /** The files below a folder. Executables keep that right, other differences in mode do not count. */

@@ -1,9 +1,10 @@
 /**
  * Makes the test vectors of the archive's formats again: small repositories, and what a restore of each of their backups
- * must give: `deno run -A scripts/record_vectors.ts [format1|format2|increments|zstd]…`. Format 1 is written by version 1 of this program, out of the history,
+ * must give: `deno run -A scripts/record_vectors.ts [format1|format2|increments|zstd|sealed]…`. Format 1 is written by version 1 of this program, out of the history,
  * format 2 by today's; both against the double of CouchDB. docs/vectors.md says what is in them.
  */
 import { gunzipSync } from "node:zlib";
+import { generateIdentity, identityToRecipient } from "age-encryption";
 import { Repository } from "../src/archive/repository.ts";
 import { backup } from "../src/commands/backup/backup.ts";
 import type { BackupOptions } from "../src/commands/backup/context.ts";
@@ -15,6 +16,7 @@ import { openStore } from "../src/store/open.ts";
 import type { Task } from "../src/task/task.ts";
 import { couchOk } from "../tests/couch_request.ts";
 import { type FakeCouchDb, startFakeCouchDb } from "../tests/fakes/couchdb.ts";
+import { unreadable } from "../tests/fakes/couchdb/faults.ts";
 import { type LeafRevisions, readAllLeafRevisions } from "../tests/leaf_revisions.ts";
 import { formatVectors, type Vector, withoutHistories } from "../tests/vectors.ts";
 
@@ -26,7 +28,13 @@ const COUCH_URL = "http://127.0.0.1:5984";
 const SECURITY =
   '{"admins":{"names":["ann"],"roles":[]},"members":{"names":[],"roles":["staff"]},"n":9007199254740993}';
 
-const RECORDS = { format1: recordFormat1, format2: recordFormat2, increments: recordIncrements, zstd: recordZstd };
+const RECORDS = {
+  format1: recordFormat1,
+  format2: recordFormat2,
+  increments: recordIncrements,
+  zstd: recordZstd,
+  sealed: recordSealed,
+};
 for (const [name, record] of Object.entries(RECORDS)) {
   if (Deno.args.length === 0 || Deno.args.includes(name)) await record(new URL(`${name}/`, FIXTURES));
 }
@@ -241,6 +249,50 @@ async function recordZstd(folder: URL): Promise<void> {
   ]);
   await save({ day: 26, digit: "b", compression: "zstd" }, ["file"]);
   await save({ day: 27, digit: "c", compression: "zstd", full: true });
+  await writeVectors(folder, vectors);
+  await Deno.remove(`${repository}/backup/_store`, { recursive: true });
+}
+
+/** Sealed to two keys that lie beside it: a full backup in gzip and an increment in zstd, both without a document. */
+async function recordSealed(folder: URL): Promise<void> {
+  const repository = await emptyRepository(folder);
+  const recipients: string[] = [];
+  for (const name of ["one", "two"]) {
+    const identity = await generateIdentity();
+    const recipient = await identityToRecipient(identity);
+    recipients.push(recipient);
+    await Deno.writeTextFile(new URL(`${name}.key`, folder), `# public key: ${recipient}\n${identity}\n`);
+  }
+  await using server = await startFakeCouchDb();
+  await seedOrders(server);
+  server.faults.add(unreadable("orders", ["unreadable"], "error row"));
+  const vectors: Vector[] = [];
+  const save = async ({ day, digit, compression }: { day: number; digit: string; compression: Compression }) => {
+    const run = "dddddddd-dddd-4ddd-8ddd-dddddddddddd".replaceAll("d", digit);
+    const task = { name: "weekly", chunk: 5, increments: { most: 14 }, codec: { compression, recipients } };
+    await runBackup(repository, server.url, { run, day, hour: 6, task });
+    server.faults.clear();
+    const documents = await readAllLeafRevisions(server, "orders", { also: day === 26 ? ["file"] : [] });
+    documents.delete("unreadable");
+    server.faults.add(unreadable("orders", ["unreadable"], "error row"));
+    vectors.push({
+      path: `backup/2026/11/${day}/couchdb/orders`,
+      database: "orders",
+      verify: 3,
+      restore: 3,
+      has_histories: true,
+      security: SECURITY,
+      revs_limit: 5,
+      unreadable: ["unreadable"],
+      documents,
+    });
+  };
+  await save({ day: 25, digit: "a", compression: "gzip" });
+  await write(server, [
+    '{"_id":"numbers","_rev":"2-b","_revisions":{"start":2,"ids":["b","a"]},"big":9007199254740995,"one":1.0}',
+    '{"_id":"file","_rev":"2-b","_revisions":{"start":2,"ids":["b","a"]},"_deleted":true}',
+  ]);
+  await save({ day: 26, digit: "b", compression: "zstd" });
   await writeVectors(folder, vectors);
   await Deno.remove(`${repository}/backup/_store`, { recursive: true });
 }

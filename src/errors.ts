@@ -110,11 +110,14 @@ export class CouchError extends ProgramError {
   override readonly exitCode: number = EXIT.couchdb;
   /** What is known of it. */
   readonly facts: CouchFacts;
+  /** The same sentence without what may name people's data: a document's id, and what CouchDB says about one. */
+  readonly discreet: string;
 
-  /** The action that failed and what CouchDB said, and the same as facts. */
-  constructor(message: string, facts: CouchFacts, context: ErrorContext = {}) {
+  /** The action that failed and what CouchDB said, and the same as facts. `discreet`: where the message names a document. */
+  constructor(message: string, facts: CouchFacts, context: ErrorContext & { discreet?: string | undefined } = {}) {
     super(message, context);
     this.facts = facts;
+    this.discreet = context.discreet ?? this.message;
   }
 }
 
@@ -281,9 +284,18 @@ function withoutAllFlag(message: string): string {
 
 /** One line for a log or a report: the message, then the messages of the causes that add something. */
 export function describeError(error: unknown): string {
+  return describeBy(error, ({ message }) => message);
+}
+
+/** The same without what may name people's data, for what is stored of and said about backups that are sealed. */
+export function describeDiscreetly(error: unknown): string {
+  return describeBy(error, (one) => one instanceof CouchError ? one.discreet : one.message);
+}
+
+function describeBy(error: unknown, messageOf: (error: Error) => string): string {
   const messages: string[] = [];
   for (let current = error, depth = 0; current !== undefined && current !== null && depth < 5; depth++) {
-    const message = shortened(withoutAllFlag(current instanceof Error ? current.message : String(current)));
+    const message = shortened(withoutAllFlag(current instanceof Error ? messageOf(current) : String(current)));
     if (message !== "" && !messages.some((known) => known.includes(message))) messages.push(message);
     current = current instanceof Error ? current.cause : undefined;
   }

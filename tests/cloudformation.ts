@@ -59,6 +59,8 @@ export function withArchives(
 ): Template {
   const packaged = structuredClone(template);
   packaged.Resources.Program!.Properties.Content = layer;
-  for (const name of ["Function", "ExpireFunction"]) packaged.Resources[name]!.Properties.Code = code;
+  for (const name of ["Function", "ExpireFunction", "RestoreFunction"]) {
+    packaged.Resources[name]!.Properties.Code = code;
+  }
   return packaged;
 }

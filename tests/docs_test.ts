@@ -1,5 +1,6 @@
 /** What the documentation shows holds: command lines and configs are read by the program, samples are what it prints. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { dirname, join, relative } from "node:path";
 import { pathToFileURL } from "node:url";
 import { main } from "../src/cli/cli.ts";
 import { flagsOf, parseCall } from "../src/cli/command.ts";
@@ -24,7 +25,10 @@ import { walk } from "./source_files.ts";
 
 const ROOT = new URL("..", import.meta.url).pathname;
 const README = { path: "README.md", text: await Deno.readTextFile(`${ROOT}README.md`) };
-const PAGES = [README, ...await walk(["docs"], ".md")];
+const PAGES = [README, ...await walk(["docs", ".github"], ".md")];
+
+/** What has been done so far, told by the last test. */
+const tally = { linesRead: 0, configsRead: 0, commandsRun: 0, outputsCompared: 0 };
 
 const COMMANDS = new Map((await loadCommands()).map(({ command }) => [command.name, command]));
 
@@ -86,6 +90,7 @@ Deno.test("every command line in README.md and docs/ is one that the program tak
     }
   }
   assert(shown > 30, `${shown} commands are found`);
+  tally.linesRead = shown;
 });
 
 Deno.test("README.md's table of commands has every command", () => {
@@ -100,7 +105,8 @@ Deno.test("every flag that README.md and docs/ mention is one of some command", 
   const flags = [...COMMANDS.values()].flatMap(flagsOf);
   const known = new Set(flags.flatMap(({ name, aliases = [] }) => [name, ...aliases]));
   // Of Deno, of the build, of others.
-  const others = new Set(["v8-flags", "target", "strict", "attachments", "only", "write", "pinned"]);
+  const others = new Set(["v8-flags", "target", "strict", "attachments", "only", "write", "pinned", "mode", "log"]);
+  for (const name of ["buffer-size", "parallelism", "runtime"]) others.add(name);
   for (const { path, text } of PAGES) {
     // Which speaks of V8 and of the bench.
     if (path.endsWith("performance.md")) continue;
@@ -132,6 +138,7 @@ Deno.test("every config in README.md and docs/ is one that the program reads", (
     }
   }
   assert(shown >= 6, `${shown} configs are found`);
+  tally.configsRead = shown;
 });
 
 /** A double with databases, a folder, and a config in it that saves them. */
@@ -165,10 +172,19 @@ ${more}`,
 async function run(args: readonly string[], env: Record<string, string> = {}) {
   const shell = new QuietShell(env);
   const code = await main(args, shell);
+  tally.commandsRun++;
   return { code, out: shell.out, err: shell.err };
 }
 
-for (const path of ["README.md", "docs/npm.md", "docs/restore.md"]) {
+/** Compares what a page shows with what the program prints. */
+function assertShown(shown: string | readonly string[], printed: string | readonly string[], message?: string): void {
+  tally.outputsCompared++;
+  assertEquals(printed, shown, message);
+}
+
+const COUCHBACKUP_FILE = `${ROOT}tests/fixtures/foreign/couchbackup-2.11.12.txt`;
+
+for (const path of ["README.md", "docs/npm.md", "docs/restore.md", "docs/migration.md"]) {
   Deno.test(`the commands of ${path} do what it says, one after the other`, async () => {
     await withPlace(["orders", "media"], async ({ fake, config }) => {
       const cfg = await config();
@@ -179,7 +195,7 @@ for (const path of ["README.md", "docs/npm.md", "docs/restore.md"]) {
       assert(lines.length >= 3);
       for (const line of lines) {
         const [[, ...words] = []] = await shellWords(line);
-        const args = words.map((word) => word === "cfg.yaml" ? cfg : word);
+        const args = words.map((word) => word === "cfg.yaml" ? cfg : word === "./orders.txt" ? COUCHBACKUP_FILE : word);
         // The backup that the page speaks of is of that day.
         if (args[0] === "backup") args.push("--date", "2026-10-22");
         if (args[0] === "restore" && args[1] === "orders") await couchOk(fake, "DELETE /orders");
@@ -196,6 +212,7 @@ async function runOnTerminal(args: readonly string[], env: Record<string, string
   // Wide enough that nothing wraps: what is measured is what `columns` says.
   const terminal = new FakeTerminal(1000);
   const output = { ...outputTo((text) => terminal.write(text)), isTerminal: true };
+  tally.commandsRun++;
   const code = await main(args, {
     ...shell,
     onSignal: () => () => {},
@@ -234,9 +251,12 @@ Deno.test("README.md shows what backup, list and restore print on a terminal, wi
       assertEquals(code, 0, text);
       printed += `$ ${line}\n${text}\n`;
     }
+    // Where a line is broken depends on the folder's path.
+    const joined = (text: string) =>
+      text.replaceAll(/^(?:Restored|Task) .*(?:\n {2}\S.*)*/gm, (lines) => lines.replaceAll("\n ", ""));
     // Databases are saved side by side: which of them is done first is chance.
     const sorted = (text: string) => text.replace(/(?:^✓ .*\n)+/m, (lines) => lines.split("\n").sort().join("\n"));
-    assertEquals(sorted(plain(printed)), sorted(plain(sample.replaceAll(/\n\n\$/g, "\n$"))), printed);
+    assertShown(sorted(plain(joined(sample.replaceAll(/\n\n\$/g, "\n$")))), sorted(plain(joined(printed))), printed);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
@@ -248,6 +268,67 @@ Deno.test("README.md's table has every command, and its index every page", () =>
   for (const { path } of PAGES) {
     if (path !== "README.md") assert(README.text.includes(`](${path})`), `no link to ${path}`);
   }
+});
+
+Deno.test("every link of README.md and docs/ to a file of this project leads somewhere", async () => {
+  const textOf = new Map(PAGES.map(({ path, text }) => [path, text]));
+  // As GitHub makes anchors of headings.
+  const anchorsOf = (text: string) =>
+    new Set(
+      [...text.matchAll(/^#{1,6} (.*)$/gm)].map(([, title = ""]) =>
+        title.toLowerCase().replaceAll(/\[([^\]]*)\]\([^)]*\)/g, "$1").replaceAll(/[^\p{L}\p{N} _-]/gu, "")
+          .replaceAll(" ", "-")
+      ),
+    );
+  let links = 0;
+  for (const { path, text } of PAGES) {
+    for (const [shown, target = "", anchor] of text.matchAll(/\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)/g)) {
+      const file = target === "" ? path : relative(ROOT, join(ROOT, dirname(path), target));
+      await Deno.stat(join(ROOT, file));
+      const page = textOf.get(file);
+      if (anchor !== undefined && page !== undefined) assert(anchorsOf(page).has(anchor), `${path}: ${shown}`);
+      links++;
+    }
+  }
+  assert(links > 100, `${links} links`);
+});
+
+Deno.test("docs/README.ru.md has README.md's commands, outputs and configs, in their order, and all of its pages' names", () => {
+  const russian = pageOf("docs/README.ru.md");
+  // Comments are in the reader's language.
+  const blocksIn = (text: string) =>
+    [...text.matchAll(/^```(.*)\n([\s\S]*?)^```$/gm)].map(([, language, block = ""]) =>
+      `${language}\n${block.replaceAll(/ +# .*$/gm, "")}`
+    );
+  assertEquals(blocksIn(russian), blocksIn(README.text));
+  const commandsIn = (text: string) => [...text.matchAll(/^\| `([^`]+)` +\|/gm)].map(([, usage]) => usage);
+  assertEquals(commandsIn(russian), commandsIn(README.text));
+  const flagsIn = (text: string) => [...text.matchAll(/`(--[a-z-]+)/g)].map(([, flag]) => flag);
+  assertEquals(new Set(flagsIn(russian)), new Set(flagsIn(README.text)));
+});
+
+Deno.test("docs/migration.md restores a folder of the reference script as it says", async () => {
+  const blocks = blocksOf(pageOf("docs/migration.md"), "sh");
+  const line = blocks.flatMap((block) => block.split("\n")).find((line) => line.includes("./2026/10/22/"));
+  assert(line !== undefined);
+  await withPlace(["media"], async ({ fake, folder, config }) => {
+    const [[, ...words] = []] = await shellWords(line);
+    const cfg = await config();
+    const args = words.map((word) => word === "cfg.yaml" ? cfg : word.startsWith("./") ? join(folder, word) : word);
+    const below = args.find((word) => word.startsWith(folder) && word !== cfg)!;
+    await Deno.mkdir(below, { recursive: true });
+    const answer = await couchOk(
+      fake,
+      "POST /media/_bulk_get?include_docs=true&attachments=true",
+      '{"docs":[{"id":"d00001"}]}',
+    );
+    const chunk = new Blob([JSON.stringify(answer.json)]).stream().pipeThrough(new CompressionStream("gzip"));
+    await Deno.writeFile(join(below, "0000000.json.gz"), chunk);
+    const { code, err } = await run(args);
+    assertEquals(code, 0, err);
+    const [, database = ""] = args;
+    assertEquals((await couchOk(fake, `GET /${database}/d00001`)).json._id, "d00001");
+  });
 });
 
 Deno.test("docs/troubleshooting.md has messages that the program has", async () => {
@@ -282,11 +363,11 @@ Deno.test("docs/check.md shows what check prints", async () => {
       text.split("\n").map((line) =>
         line.replaceAll(/\S*cfg\.yaml\S*|"(?:[a-z]+:|\/|127|loki|push)[^"]*"/g, "X").replaceAll(/https?:\S+/g, "X")
           .replaceAll(/\d+(\.\d+)? [kMGT]?B\b/g, "N B").replaceAll(/401 .*/g, "401 …").replaceAll(
-            /one of \d+/g,
-            "one of N",
+            /(one of|"weekly") \d+/g,
+            "$1 N",
           )
       );
-    assertEquals(plain(out), plain(sample.split("\n").slice(1).join("\n")));
+    assertShown(plain(sample.split("\n").slice(1).join("\n")), plain(out));
   });
   await gateway.shutdown();
   await loki.close();
@@ -302,7 +383,7 @@ Deno.test("docs/monitoring.md shows a line of the log, and finds a run in Loki b
     const shapeOf = (line: string) => line.replaceAll(/\b(\w+)=("[^"]*"|\S*)/g, "$1=").replace(/^\S+/, "");
     const [event = ""] = /database is backed up/.exec(sample) ?? [];
     const line = err.split("\n").find((line) => line.includes(event));
-    assertEquals(shapeOf(sample.trim()), shapeOf(line ?? ""));
+    assertShown(shapeOf(sample.trim()), shapeOf(line ?? ""));
     assertMatch(sample, /^2026-01-03T18:00:01\.123Z info {2}/);
 
     // {label="value", …} | logfmt | field="value"
@@ -348,7 +429,7 @@ Deno.test("docs/restore.md shows the table that list prints", () => {
     rowOf("2026-11-25T18:04:11Z", {}),
     rowOf("2026-11-25T10:00:02Z", { documents: 500, compressed_bytes: 310_456, age_seconds: 35_998 }),
   ];
-  assertEquals(sample, describeBackups({ backups }));
+  assertShown(sample, describeBackups({ backups }));
 });
 
 Deno.test("docs/configuration.md and docs/schedules.md show mistakes as they are told", () => {
@@ -370,7 +451,7 @@ Deno.test("docs/configuration.md and docs/schedules.md show mistakes as they are
     if (!(error instanceof ConfigError)) throw error;
     message = error.message;
   }
-  assertEquals(`${message}\n`, sample);
+  assertShown(sample, `${message}\n`);
 
   const [schedule = ""] = blocksOf(pageOf("docs/schedules.md"), "").filter((block) =>
     block.startsWith("Cannot read schedule")
@@ -379,6 +460,17 @@ Deno.test("docs/configuration.md and docs/schedules.md show mistakes as they are
     parseCalendar("Sat *-*-1..7 25:00");
   } catch (error) {
     if (!(error instanceof CalendarError)) throw error;
-    assertEquals(`${error.message}\n`, schedule);
+    assertShown(schedule, `${error.message}\n`);
   }
+});
+
+Deno.test("what the docs show is read and run by these tests, and nobody has taken them away", async () => {
+  const { linesRead, configsRead, commandsRun, outputsCompared } = tally;
+  const examples = [...COMMANDS.values()].reduce((sum, { examples }) => sum + examples.length, 0);
+  const told =
+    `README and docs: ${linesRead} command lines and ${configsRead} configs are read, ${commandsRun} commands ` +
+    `run, ${outputsCompared} outputs compared; ${examples} examples of docs/commands.md run in tests/cli/help_test.ts`;
+  await Deno.stdout.write(new TextEncoder().encode(`${told}\n`));
+  assert(linesRead >= 200 && configsRead >= 14 && commandsRun >= 15 && outputsCompared >= 6, told);
+  assert(examples >= 40, told);
 });

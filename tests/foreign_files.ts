@@ -93,7 +93,7 @@ export const REFUSED_FILES: readonly [what: string, file: string | Uint8Array, m
   ["bzip2", "BZh91AY&SY\0\0", "bzip2"],
   ["xz", Uint8Array.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0, 0, 4]), "xz"],
   ["zip", Uint8Array.from([0x50, 0x4b, 3, 4, 20, 0]), "zip"],
-  ["age", "age-encryption.org/v1\n-> X25519 abc\n", "age"],
+  ["age as text", "-----BEGIN AGE ENCRYPTED FILE-----\nYWdlLWVuY3J5cHRpb24ub3Jn\n", "age as text"],
   ["tar", tar, "tar"],
   ["a multipart answer", '--6d4b\r\nContent-Type: application/json\r\n\r\n{"_id":"a"}\r\n--6d4b--', "multipart"],
   ["CouchDB's error", '{"error":"unauthorized","reason":"You are not authorized"}', "CouchDB's error"],

@@ -210,7 +210,16 @@ Deno.test("every test that docs/security.md names is there", async () => {
   assert(paths.length > 5, "it names some");
   for (const path of new Set(paths)) assert((await Deno.stat(new URL(path, ROOT))).isFile, path);
   const sources: string[] = [];
-  for (const folder of ["tests/hostile", "tests/store/directory", "tests/commands/test_restore", "tests"]) {
+  for (
+    const folder of [
+      "tests/hostile",
+      "tests/store/directory",
+      "tests/commands/test_restore",
+      "tests/commands/backup",
+      "tests/cli",
+      "tests",
+    ]
+  ) {
     for await (const { name } of Deno.readDir(new URL(folder, ROOT))) {
       if (name.endsWith(".ts")) sources.push(await Deno.readTextFile(new URL(`${folder}/${name}`, ROOT)));
     }

@@ -259,6 +259,17 @@ Deno.test("template.yaml gives no right to delete but to what expires, and none 
   }
 });
 
+Deno.test("template.yaml lets only what restores read the identity that opens sealed backups", () => {
+  const policies = Object.values(resources).filter(({ Type }) => Type === "AWS::IAM::Policy")
+    .map(({ Condition, Properties }) => ({ Condition, ...Properties }));
+  const reading = policies.filter(({ PolicyDocument }) =>
+    JSON.stringify(PolicyDocument.Statement).includes('{"Ref":"IdentitySecretArn"}')
+  );
+  assertEquals(reading.map(({ Condition, Roles }) => [Condition, Roles]), [
+    ["RestoreHasIdentity", [{ Ref: "RestoreRole" }]],
+  ]);
+});
+
 Deno.test("template.yaml lets the state machine read every plan that the handler stores", async () => {
   const statements = resources.StateMachineRights!.Properties.PolicyDocument.Statement;
   const { Resource } = statements.find(({ Sid }: { Sid: string }) => Sid === "ReadPlan");
@@ -482,7 +493,8 @@ Deno.test("template.yaml's function that restores reads the backups and writes n
     // Of the backups, and of the config.
     ...Array(2).fill("s3:GetObject"),
     "s3:ListBucket",
-    "secretsmanager:GetSecretValue",
+    // Of the password, and of the identity that opens sealed backups.
+    ...Array(2).fill("secretsmanager:GetSecretValue"),
     "ssm:GetParameter",
   ]);
   assertEquals(ofRole("RestoreMachineRole"), ["lambda:InvokeFunction"]);

@@ -1,8 +1,10 @@
 /** The test vectors of both formats, as this program reads them, and as the specification says that anybody may. */
 import { assert, assertEquals } from "@std/assert";
+import { Decrypter } from "age-encryption";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { gunzipSync, zstdDecompressSync } from "node:zlib";
+import { parseIdentities } from "../src/codec/age_header.ts";
 import { exitCodeOfRestore } from "../src/commands/restore/report.ts";
 import { restore } from "../src/commands/restore/restore.ts";
 import { exitCodeOfVerify, verify } from "../src/commands/verify.ts";
@@ -18,18 +20,17 @@ async function readByHand(repository: string, path: string): Promise<LeafRevisio
   const file = path.endsWith(".json") ? path : `${path}/${await fileIn(join(repository, path))}`;
   const folder = file.slice(0, file.lastIndexOf("/"));
   const { chunks, parent = null } = JSON.parse(await Deno.readTextFile(join(repository, file)));
-  const numberOf = (name: string) => Number(/(\d{7,})\.json\.(?:gz|zst)$/.exec(name)![1]);
+  const numberOf = (name: string) => Number(/(\d{7,})\.json\.(?:gz|zst)(?:\.age)?$/.exec(name)![1]);
   chunks.sort((a: { name: string }, b: { name: string }) => numberOf(b.name) - numberOf(a.name));
   const documents: LeafRevisions = new Map();
   const again = new Set<string>();
   for (const chunk of chunks) {
     const object = await Deno.readFile(join(repository, folder, chunk.name));
     assertEquals(createHash("sha256").update(object).digest("hex"), chunk.sha256);
-    const rows = elementsOf(
-      new Map(membersOf((chunk.name.endsWith(".zst") ? zstdDecompressSync : gunzipSync)(object).toString())).get(
-        "results",
-      )!,
-    );
+    const isSealed = chunk.name.endsWith(".age");
+    const bytes = isSealed ? await opened(repository, "two", object) : object;
+    const decompress = chunk.name.replace(/\.age$/, "").endsWith(".zst") ? zstdDecompressSync : gunzipSync;
+    const rows = elementsOf(new Map(membersOf(decompress(bytes).toString())).get("results")!);
     const ids: string[] = [];
     for (const row of rows.map((row) => new Map(membersOf(row)))) {
       const id = JSON.parse(row.get("id")!) as string;
@@ -50,6 +51,13 @@ async function readByHand(repository: string, path: string): Promise<LeafRevisio
   return new Map([...await readByHand(repository, parentFile), ...documents]);
 }
 
+/** What is sealed, opened by the package alone. @param key Which of the two that it was sealed to. */
+async function opened(repository: string, key: "one" | "two", bytes: Uint8Array): Promise<Uint8Array> {
+  const decrypter = new Decrypter();
+  decrypter.addIdentity((await Deno.readTextFile(join(repository, `../${key}.key`))).split("\n")[1]!);
+  return await decrypter.decrypt(bytes);
+}
+
 /** The manifest of a folder, or the checkpoint where there is none. */
 async function fileIn(folder: string): Promise<string> {
   const names = (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name);
@@ -59,14 +67,15 @@ async function fileIn(folder: string): Promise<string> {
 /** Restores a vector into a database of a double. */
 async function restoreVector(repository: string, { path, database, verify: verified }: Vector) {
   const setup = await setUpRestore();
-  const context = { ...setup.context, repository: undefined };
+  const identities = async () => await parseIdentities(await Deno.readTextFile(join(repository, "../one.key")));
+  const context = { ...setup.context, repository: undefined, seal: { identities, isExpectedOf: () => false } };
   const place = join(repository, path);
   const report = await verify(context, { database, path: place });
   const salvage = verified === EXIT.archive;
   return { setup, report, restored: await restore(context, { database: "new", path: place, salvage }) };
 }
 
-for (const format of ["format1", "format2", "increments", "zstd"]) {
+for (const format of ["format1", "format2", "increments", "zstd", "sealed"]) {
   const folder = new URL(`fixtures/${format}/`, import.meta.url).pathname;
   const repository = join(folder, "repository");
   const vectors = parseVectors(await Deno.readTextFile(join(folder, "expected.json")));
@@ -141,4 +150,28 @@ Deno.test("the vectors of zstd hold what they are for", async () => {
     ["incremental", ".json.zst"],
     ["full", ".json.zst"],
   ]);
+});
+
+Deno.test("the vectors of sealed backups hold what they are for, and what they seal can be opened by the package alone", async () => {
+  const repository = new URL("fixtures/sealed/repository", import.meta.url).pathname;
+  const manifests = await Promise.all(
+    [25, 26].map(async (day) =>
+      JSON.parse(await Deno.readTextFile(join(repository, `backup/2026/11/${day}/couchdb/orders/manifest.json`)))
+    ),
+  );
+  assertEquals(manifests.map(({ kind, chunks }) => [kind, chunks[0].name.slice(7)]), [
+    ["full", ".json.gz.age"],
+    ["incremental", ".json.zst.age"],
+  ]);
+  for (const { recipients, sealed, properties, unreadable } of manifests) {
+    assertEquals([recipients.length, "security" in properties, unreadable], [2, false, undefined]);
+    const bytes = Uint8Array.fromBase64(sealed.age);
+    for (const key of ["one", "two"] as const) {
+      const content = JSON.parse(new TextDecoder().decode(await opened(repository, key, bytes)));
+      assertEquals(content.security.includes('"ann"'), true);
+      assertEquals(content.unreadable.map(({ id }: { id: string }) => id), ["unreadable"]);
+    }
+    const hash = createHash("sha256").update(`${sealed.salt}\0unreadable`).digest("base64url").slice(0, 22);
+    assertEquals(sealed.unreadable, [{ id: hash }]);
+  }
 });

@@ -72,6 +72,14 @@ export class BenchServer {
     throw new Error(`CouchDB answered ${response.status} to ${method} ${path}: ${text.slice(0, 200)}`);
   }
 
+  /** How many requests the node has answered so far. */
+  async requests(): Promise<number> {
+    const { value } = JSON.parse(await this.ask("GET", "/_node/_local/_stats/couchdb/httpd/requests")) as {
+      value: number;
+    };
+    return value;
+  }
+
   /** The bodies of `_bulk_get` requests for all of a database. */
   async bodies(name: string): Promise<string[]> {
     const { rows } = JSON.parse(await this.ask("GET", `/${name}/_all_docs`)) as { rows: { id: string }[] };

@@ -2,6 +2,7 @@
  * Which packages a bundle is made of, and their licences: who passes a package on passes its licence on. In: a bundle's
  * text. Out: the same without the paths of this machine, and the packages whose code is in it.
  */
+import { bundle } from "../bundle.ts";
 
 /** A package of npm. */
 export interface BundledPackage {
@@ -36,6 +37,18 @@ export async function noticesOf(packages: readonly BundledPackage[]): Promise<st
   }
   const parts = [...owners].map(([text, names]) => `${names.join("\n")}\n\n${text}\n`);
   return ["The code of these packages is a part of this one.\n", ...parts].join(`\n${"-".repeat(80)}\n\n`);
+}
+
+/** The packages whose code is in the program, once each. */
+export async function bundledPackages(): Promise<BundledPackage[]> {
+  // Names of packages stand only in a bundle that is left readable.
+  const main = await bundle("dist/readable", { minify: false, splitting: false });
+  return findPackages(await Deno.readTextFile(main)).packages;
+}
+
+/** {@linkcode noticesOf} the program. */
+export async function bundledNotices(): Promise<string> {
+  return await noticesOf(await bundledPackages());
 }
 
 async function licenceOf({ folder }: BundledPackage): Promise<string> {

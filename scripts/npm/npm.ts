@@ -50,6 +50,20 @@ function manifest({ version, license }: { version: string; license: string }): R
     bin: { [PROGRAM_NAME]: "lib/main.js" },
     exports: { ".": { types: "./lib/mod.d.ts", default: "./lib/mod.js" }, "./package.json": "./package.json" },
     types: "./lib/mod.d.ts",
+    author: "The couchdb-backup developers",
+    ...sourceOf(Deno.env.get("GITHUB_SERVER_URL"), Deno.env.get("GITHUB_REPOSITORY")),
+  };
+}
+
+/** Where the sources are, which the release knows: npm compares it with the provenance that it is given. */
+function sourceOf(server: string | undefined, repository: string | undefined): Record<string, unknown> {
+  if (!server || !repository) return {};
+  const home = `${server}/${repository}`;
+  return {
+    homepage: `${home}#readme`,
+    repository: { type: "git", url: `git+${home}.git` },
+    bugs: { url: `${home}/issues` },
+    publishConfig: { access: "public", provenance: true },
   };
 }
 

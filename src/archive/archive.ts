@@ -117,6 +117,8 @@ export interface Archive {
   damagedManifest: ChunkProblem | undefined;
   /** Objects in its folder that do not belong to it, and do no harm. */
   leftovers: ChunkProblem[];
+  /** What opens it where it is sealed; `unlock()` finds them. Absent: nothing does. */
+  identities?: readonly string[] | undefined;
 }
 
 /**
@@ -159,7 +161,7 @@ export async function openArchive(place: ArchivePlace, options: StoreCallOptions
 /** Where one of an archive's chunks is read. */
 export function placeOfChunk(archive: Archive, { name, entry, parent }: ArchiveChunk): ChunkPlace {
   const { store, folder } = parent ?? archive.place;
-  return { store, key: joinKey(folder, name), entry };
+  return { store, key: joinKey(folder, name), entry, identities: archive.identities };
 }
 
 /** What the steps of opening an archive work on. */

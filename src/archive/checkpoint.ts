@@ -10,6 +10,7 @@ import type { Store, StoreCallOptions } from "../store/store.ts";
 import { checkpointName, filterName, shortRun } from "./layout.ts";
 import { type Checkpoint, type ChunkEntry, encodeCheckpoint, type Origin } from "./manifest.ts";
 import type { UnreadableDocument } from "../couchdb/couchdb.ts";
+import { sealed } from "./sealed.ts";
 
 /** A database that is done within this time needs no checkpoint. */
 const LEAST_INTERVAL_MS = 1_000;
@@ -149,7 +150,7 @@ export class CheckpointWriter {
       ),
       chunks: [...kept, ...this.#stored.filter(({ batch }) => batch <= throughBatch).map(({ entry }) => entry)],
     };
-    const text = encodeCheckpoint(checkpoint);
+    const text = encodeCheckpoint(await sealed(checkpoint));
     // The filter first, under the name that the stored checkpoint does not use: each names one that is whole.
     await this.#store.replace(joinKey(this.#folder, name), bytes, options);
     await this.#store.replace(joinKey(this.#folder, checkpointName(this.#run)), text, options);

@@ -14,16 +14,21 @@ import {
 } from "./document_reader.ts";
 import { checkCounts, checkDigest, digest, isDamage, SALVAGE_HINT, unreadable } from "./damage.ts";
 import { ArchiveError, isNotFound } from "../errors.ts";
-import { decode } from "../codec/codec.ts";
+import { decode, type DecodeOptions } from "../codec/codec.ts";
+import { isSealedName } from "../codec/compression.ts";
 import { counted } from "../counts.ts";
 import { FramingError } from "../json/scan.ts";
 import { TextMemberScanner } from "../json/members.ts";
 import type { BrokenLine, LineSurvey } from "./lines.ts";
 import type { ChunkEntry } from "./manifest.ts";
+import { MemoryPace } from "../memory_pace.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 
 /** A chunk up to this size stays in memory while it is in use; several are at once. */
 const HELD_CHUNK_BYTES = 4 << 20;
+
+/** Everything that is decompressed passes by it. */
+const PACE = new MemoryPace();
 
 /** Where a chunk lies, and what is known of it. */
 export interface ChunkPlace {
@@ -31,6 +36,8 @@ export interface ChunkPlace {
   key: string;
   /** The chunk's line in the manifest or checkpoint; undefined when there is none. */
   entry: ChunkEntry | undefined;
+  /** What opens it where it is sealed. @default nothing does */
+  identities?: readonly string[] | undefined;
 }
 
 /** What reading a chunk from end to end has shown. */
@@ -116,16 +123,7 @@ export class CheckedChunk {
     options: OpenChunkOptions,
     { isOfLines }: { isOfLines: boolean },
   ): Promise<CheckedChunk> {
-    const kept: Uint8Array[] = [];
-    let keptBytes = 0;
-    const source = (async function* () {
-      for await (const bytes of await openObject(place, options)) {
-        keptBytes += bytes.length;
-        if (keptBytes <= HELD_CHUNK_BYTES) kept.push(bytes);
-        else kept.length = 0;
-        yield bytes;
-      }
-    })();
+    const { source, held } = holding(place, options);
     let found: FoundChunk = { format: CHUNK_FORMAT, survey: undefined, isOfLines, salvage: false };
     let documents: number | undefined;
     if (place.entry === undefined) {
@@ -133,7 +131,7 @@ export class CheckedChunk {
       found = { ...contents, isOfLines, salvage: options.salvage };
       documents = contents.documents;
     } else checkDigest(place, place.entry, await digest(source));
-    const checked = new CheckedChunk(place, { found, held: keptBytes <= HELD_CHUNK_BYTES ? kept : undefined });
+    const checked = new CheckedChunk(place, { found, held: held() });
     checked.#isBarren = documents === 0;
     return checked;
   }
@@ -182,7 +180,7 @@ export class CheckedChunk {
     const format = this.#place.entry === undefined ? undefined : CHUNK_FORMAT;
     const { survey, isOfLines, salvage } = this.#found;
     const lines = { passLines: survey?.passed, isOfLines, salvage };
-    const bytes = upTo(this.#place, decode(this.#bytes(options), { isForeign: this.#place.entry === undefined }));
+    const bytes = upTo(this.#place, decode(this.#bytes(options), decodeOptions(this.#place)));
     return new DocumentReader(bytes, { format, onRow, passOver, ...lines });
   }
 
@@ -201,10 +199,55 @@ export async function inspectChunk(
   place: ChunkPlace,
   options: InspectOptions = {},
 ): Promise<ChunkContents> {
-  const contents = await readContents(place, await openObject(place, options), options);
+  const contents = await readContents(place, await openToRead(place, options), options);
   if (place.entry !== undefined) checkDigest(place, place.entry, contents);
   checkCounts(place, contents);
   return contents;
+}
+
+/**
+ * Compares the object with the checksum that its line in the manifest has, and reads nothing of what is in it: that is all
+ * that can be done of what is sealed, without an identity.
+ *
+ * @throws ArchiveError when it is missing or has changed.
+ */
+export async function checkStored(place: ChunkPlace, options: StoreCallOptions = {}): Promise<void> {
+  if (place.entry !== undefined) checkDigest(place, place.entry, await digest(await openObject(place, options)));
+}
+
+/** The object's bytes; of one that is sealed not before its checksum is known to be right. */
+async function openToRead(place: ChunkPlace, options: StoreCallOptions): Promise<AsyncIterable<Uint8Array>> {
+  if (place.entry === undefined || !isSealedName(place.key)) return await openObject(place, options);
+  const { source, held } = holding(place, options);
+  checkDigest(place, place.entry, await digest(source));
+  const bytes = held();
+  return bytes === undefined ? await openObject(place, options) : each(bytes);
+}
+
+async function* each(pieces: readonly Uint8Array[]): AsyncGenerator<Uint8Array> {
+  for (const bytes of pieces) yield await Promise.resolve(bytes);
+}
+
+/** The bytes of an object as they come; behind the last one all of them, where they are few. */
+function holding(
+  place: ChunkPlace,
+  options: StoreCallOptions,
+): { source: AsyncIterable<Uint8Array>; held: () => readonly Uint8Array[] | undefined } {
+  const kept: Uint8Array[] = [];
+  let keptBytes = 0;
+  const source = (async function* () {
+    for await (const bytes of await openObject(place, options)) {
+      keptBytes += bytes.length;
+      if (keptBytes <= HELD_CHUNK_BYTES) kept.push(bytes);
+      else kept.length = 0;
+      yield bytes;
+    }
+  })();
+  return { source, held: () => keptBytes <= HELD_CHUNK_BYTES ? kept : undefined };
+}
+
+function decodeOptions({ key, entry, identities }: ChunkPlace): DecodeOptions {
+  return { isForeign: entry === undefined, identities, mustBeSealed: isSealedName(key) };
 }
 
 async function readContents(
@@ -224,7 +267,7 @@ async function readContents(
     }
   })();
   const format = place.entry === undefined ? undefined : CHUNK_FORMAT;
-  const bytes = upTo(place, decode(hashed, { isForeign: place.entry === undefined }));
+  const bytes = upTo(place, decode(hashed, decodeOptions(place)));
   const reader = new DocumentReader(bytes, { format, onRow, salvage, isOfLines });
   let failure: unknown;
   try {
@@ -276,5 +319,7 @@ async function* upTo(
       );
     }
     yield bytes;
+    const pause = PACE.after(bytes.length);
+    if (pause !== undefined) await pause;
   }
 }

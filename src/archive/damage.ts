@@ -3,6 +3,7 @@
  * nothing, or an ArchiveError with what was expected.
  */
 import { createHash } from "node:crypto";
+import { WrongIdentityError } from "../codec/age_header.ts";
 import { CodecError } from "../codec/error.ts";
 import { ArchiveError, describeError } from "../errors.ts";
 import { FramingError } from "../json/scan.ts";
@@ -84,6 +85,13 @@ export function unreadable(
     const hint = isAlone ? error.hint : `${error.hint}; --salvage restores the other chunks`;
     const expected = "documents in a known format";
     return new ArchiveError(`Cannot read "${key}": ${found}`, { key, expected, found }, { cause: error, hint });
+  }
+  if (error instanceof WrongIdentityError) {
+    const expected = "an identity that opens it";
+    return new ArchiveError(`Cannot open "${key}": none of the identities opens it`, { key, expected, found }, {
+      cause: error,
+      hint: "Give the identity that belongs to one of the public keys that it was sealed to",
+    });
   }
   const hint = !isAlone ? SALVAGE_HINT : error instanceof LineError ? LINES_HINT : OTHER_COPY_HINT;
   const what = isAlone ? `"${key}"` : `Chunk "${key}"`;

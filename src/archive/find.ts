@@ -16,6 +16,7 @@ import { joinKey } from "../store/key.ts";
 import { decodeDatabase, encodeDatabase } from "../database_name.ts";
 import type { Log } from "../observe.ts";
 import type { Store } from "../store/store.ts";
+import type { Seal } from "./unlock.ts";
 
 /** What paths are resolved with. */
 export interface PathContext {
@@ -29,6 +30,8 @@ export interface PathContext {
   now?: (() => Date) | undefined;
   /** Ends it at once. */
   signal: AbortSignal;
+  /** What opens sealed backups, and which are to be sealed. @default nothing opens them */
+  seal?: Seal | undefined;
 }
 
 /**

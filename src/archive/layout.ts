@@ -3,7 +3,7 @@
  * bucket folder and have neither a leading nor a trailing slash. The layout is specified in docs/archive.md.
  */
 import { createHash } from "node:crypto";
-import { type Compression, COMPRESSIONS } from "../codec/compression.ts";
+import { type Compression, COMPRESSIONS, SEALED_EXTENSION } from "../codec/compression.ts";
 import { encodeDatabase } from "../database_name.ts";
 import { type BackupDate, formatDate } from "../dates.ts";
 import { joinKey } from "../store/key.ts";
@@ -36,7 +36,7 @@ export const CATALOG_FOLDER = "_catalog";
 /** The Rust port of the reference script counts with three digits: `000.json.gz`. */
 const PORT_CHUNK_NAME = /^(\d{3,6})\.json\.gz$/;
 /** More digits than any backup needs; with more, numbers would not be exact. */
-const CHUNK_NAME = /^(?:([0-9a-f]{8})-)?(\d{7,12})\.json\.(?:gz|zst)$/;
+const CHUNK_NAME = /^(?:([0-9a-f]{8})-)?(\d{7,12})\.json\.(?:gz|zst)(?:\.age)?$/;
 const MANIFEST_OF_RUN = /^manifest-(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z-([0-9a-f]{8})\.json$/;
 const CHECKPOINT_OF_RUN = /^checkpoint-([0-9a-f]{8})\.json$/;
 const PIN_NAME = /^keep-([0-9a-f]{8})\.json$/;
@@ -61,13 +61,19 @@ export function shortRun(run: string): string {
  * The name of chunk `number`, counted from 0: `0000012.json.gz`.
  *
  * @param options `run`: its {@linkcode shortRun} where the folder holds chunks of other runs: `0b5a8fd2-0000012.json.gz`.
+ * `isSealed`: `0000012.json.gz.age`.
  */
 export function chunkName(
   number: number,
-  { run, compression = "gzip" }: { run?: string | undefined; compression?: Compression | undefined } = {},
+  { run, compression = "gzip", isSealed = false }: {
+    run?: string | undefined;
+    compression?: Compression | undefined;
+    isSealed?: boolean | undefined;
+  } = {},
 ): string {
   const { extension } = COMPRESSIONS[compression];
-  return `${run === undefined ? "" : `${run}-`}${String(number).padStart(7, "0")}.json.${extension}`;
+  const name = `${run === undefined ? "" : `${run}-`}${String(number).padStart(7, "0")}.json.${extension}`;
+  return isSealed ? `${name}.${SEALED_EXTENSION}` : name;
 }
 
 /** The number in a chunk's name, undefined when the name is not a chunk's. */

@@ -3,6 +3,7 @@
  * Out: a complete backup, the chunks of an unfinished one and where its listing stands, or nothing. A chunk that no
  * checkpoint or manifest names does not count.
  */
+import { haveSameRecipients } from "../codec/compression.ts";
 import { ArchiveError, describeError, isNotFound } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import { joinKey } from "../store/key.ts";
@@ -23,10 +24,10 @@ export type Leftover =
 export interface LeftoverOptions extends StoreCallOptions {
   state: FolderState;
   /**
-   * Options other than these make a checkpoint useless, and so does a database that was made anew since; another task's
-   * complete backup is a restore point of its own.
+   * Options other than these make a checkpoint useless, and so do other recipients and a database that was made anew since;
+   * another task's complete backup is a restore point of its own, and so is one that is sealed to others, or to nobody.
    */
-  wanted: Pick<Origin, "task" | "options" | "properties">;
+  wanted: Pick<Origin, "task" | "options" | "properties" | "recipients">;
   log: Log;
   /** Only what these runs left counts; absent: whatever is there. */
   runs?: ReadonlySet<string> | undefined;
@@ -94,7 +95,7 @@ async function readUsableManifest(
   for (const found of (await readManifests(store, folder, { state: { manifests }, signal })).reverse()) {
     if ("error" in found) log.warn("manifest is not used: it is damaged", { error: describeError(found.error) });
     else if (!counts.run(found.manifest.run) || found.manifest.task !== wanted.task) continue;
-    else if (!isOfFormer(found.manifest, wanted)) {
+    else if (!isOfFormer(found.manifest, wanted) && isForSame(found.manifest, wanted)) {
       if (found.damaged !== undefined) {
         log.warn("manifest is damaged: its copy is used", { error: describeError(found.damaged) });
       }
@@ -137,8 +138,13 @@ async function readNewestCheckpoint(
     }
   }
   if (newest !== undefined || newestOther === undefined) return newest;
-  const { attachments, revisions, tombstones } = newestOther.options;
-  log.warn("checkpoint is not used: it was made with other options", { attachments, revisions, tombstones });
+  const { recipients, options: { attachments, revisions, tombstones } } = newestOther;
+  log.warn("checkpoint is not used: it was made with other options", {
+    attachments,
+    revisions,
+    tombstones,
+    ...isForSame(newestOther, wanted) ? {} : { recipients: recipients ?? [] },
+  });
   return undefined;
 }
 
@@ -148,9 +154,16 @@ function isOfFormer({ properties: was }: Pick<Origin, "properties">, { propertie
   return was.instance_start_time !== is.instance_start_time;
 }
 
-function isAsWanted({ options }: Checkpoint, { options: wanted }: LeftoverOptions["wanted"]): boolean {
+function isAsWanted(checkpoint: Checkpoint, all: LeftoverOptions["wanted"]): boolean {
+  const { options } = checkpoint;
+  const { options: wanted } = all;
   return options.attachments === wanted.attachments && options.revisions === wanted.revisions &&
-    options.tombstones === wanted.tombstones;
+    options.tombstones === wanted.tombstones && isForSame(checkpoint, all);
+}
+
+/** What was begun in clear must not become a part of what is sealed, nor what others open. */
+function isForSame(left: Pick<Origin, "recipients">, wanted: Pick<Origin, "recipients">): boolean {
+  return haveSameRecipients(left.recipients, wanted.recipients);
 }
 
 function laterOf(a: Checkpoint | undefined, b: Checkpoint): Checkpoint {

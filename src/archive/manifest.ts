@@ -5,6 +5,7 @@
 import { counted } from "../counts.ts";
 import * as z from "zod";
 import type { UnreadableDocument } from "../couchdb/couchdb.ts";
+import { isSealedName } from "../codec/compression.ts";
 import { ArchiveError } from "../errors.ts";
 
 /** The version of the archive's format that this program writes. A reader refuses what is newer. */
@@ -12,7 +13,7 @@ export const FORMAT_VERSION = 2;
 
 /** One stored chunk. */
 export interface ChunkEntry {
-  /** The object's name within the folder: `0000000.json.gz`, or `0000000.json.zst`. */
+  /** The object's name within the folder: `0000000.json.gz`, or `0000000.json.zst`, with `.age` behind it where it is sealed. */
   name: string;
   /** Documents in it. */
   documents: number;
@@ -73,7 +74,7 @@ export interface DatabaseProperties {
   revs_limit: number | null;
   /**
    * The text of `_security` as CouchDB sent it: a string, so that no number in it is rounded. Null where CouchDB did not
-   * let it be read.
+   * let it be read, and while it is sealed.
    */
   security: string | null;
   /** When the database was created; null where CouchDB does not tell (before 3.3, and format 1). */
@@ -130,6 +131,31 @@ export interface Origin {
    * SHA-256 of its bytes.
    */
   parent: ParentLink | null;
+  /** To whom the chunks are sealed, public keys of age. Absent: to nobody. */
+  recipients?: readonly string[] | undefined;
+  /** What of it names people's data, sealed as the chunks are. There where it was read, or is to be stored, so. */
+  sealed?: SealedPart | undefined;
+}
+
+/**
+ * What of a manifest or checkpoint names people's data, where chunks are sealed: `_security`, and the documents that could
+ * not be read. The hashes let somebody without an identity find these again, by trying all ids that there are.
+ */
+export interface SealedPart {
+  /** An age file in base64; within it the JSON object `{"security", "unreadable"}`. */
+  age: string;
+  /** So that nobody can tell by two backups of one id that it is the same. */
+  salt: string;
+  /** A hash for each of the documents. */
+  unreadable: SealedDocument[];
+}
+
+/** A document that could not be read, as somebody without an identity sees it. */
+export interface SealedDocument {
+  /** 22 characters of base64url: of the SHA-256 of salt, U+0000 and id. */
+  id: string;
+  /** It could be read but for a revision. */
+  part?: true | undefined;
 }
 
 /**
@@ -234,7 +260,7 @@ const count = z.int().nonnegative();
 const instant = z.iso.datetime({ offset: true });
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 /** With the beginning of its run's id where other runs' chunks lie in the folder. */
-const CHUNK_NAME = /^([0-9a-f]{8}-)?\d{7,12}\.json\.(?:gz|zst)$/;
+const CHUNK_NAME = /^([0-9a-f]{8}-)?\d{7,12}\.json\.(?:gz|zst)(?:\.age)?$/;
 const SEEN_NAME = /^seen-[0-9a-f]{8}-\d{1,4}\.bin$/;
 const FILTER_NAME = /^filter-[0-9a-f]{8}-[01]\.bin$/;
 
@@ -299,6 +325,12 @@ const originSchema = z.object({
   properties: propertiesSchema,
   kind: z.enum(["full", "incremental"]).default("full"),
   parent: z.object({ path: z.string(), run: z.string(), sha256 }).nullable().default(null),
+  recipients: z.array(z.string().min(1)).min(1).optional(),
+  sealed: z.object({
+    age: z.base64(),
+    salt: z.string(),
+    unreadable: z.array(z.object({ id: z.string().regex(/^[\w-]{22}$/), part: z.literal(true).optional() })),
+  }).optional(),
 });
 
 const unreadableSchema = z.object({
@@ -382,14 +414,36 @@ export function sumChunks(chunks: readonly ChunkEntry[]): Totals {
   return totals;
 }
 
-/** The JSON text of a checkpoint: stored again and again, so in few bytes. */
+/** The JSON text of a checkpoint: stored again and again, so in few bytes. @throws Error as {@linkcode encodeJson} does. */
 export function encodeCheckpoint(checkpoint: Checkpoint): Uint8Array {
-  return new TextEncoder().encode(JSON.stringify(checkpoint) + "\n");
+  return new TextEncoder().encode(JSON.stringify(storedForm(checkpoint)) + "\n");
 }
 
-/** The JSON text of a manifest or checkpoint, indented for the human who opens it. */
+/**
+ * The JSON text of a manifest or checkpoint, indented for the human who opens it.
+ *
+ * @throws Error where it has recipients and was not sealed, or names a chunk that is not: nothing of it may be stored.
+ */
 export function encodeJson(value: Manifest | Checkpoint): Uint8Array {
-  return new TextEncoder().encode(JSON.stringify(value, undefined, 2) + "\n");
+  return new TextEncoder().encode(JSON.stringify(storedForm(value), undefined, 2) + "\n");
+}
+
+/** Without what is sealed. The members are left out, so that a reader who knows of no seal refuses it. */
+function storedForm(value: Manifest | Checkpoint): object {
+  const { recipients, sealed, chunks } = value;
+  if ((recipients === undefined) !== (sealed === undefined)) throw new Error("A manifest is half sealed");
+  if (chunks.some(({ name }) => isSealedName(name) !== (recipients !== undefined))) {
+    throw new Error("A manifest names a chunk that is not sealed as it is itself");
+  }
+  if (sealed === undefined) return value;
+  const { unreadable: _, properties: { security: __, ...properties }, ...rest } = value;
+  return { ...rest, properties };
+}
+
+/** A sealed document in place of its id: what counts documents goes on counting them. */
+export function lockedDocument({ id, part }: SealedDocument): UnreadableDocument {
+  const locked = { id: `sealed:${id}`, error: "sealed", reason: "an identity tells which document it is" };
+  return part === true ? { ...locked, rev: "sealed" } : locked;
 }
 
 /**
@@ -423,7 +477,39 @@ export function parseCheckpoint(bytes: Uint8Array, key: string): Checkpoint {
   return parseObject(bytes, key, "checkpoint", checkpointSchema);
 }
 
-function parseObject<T>(bytes: Uint8Array, key: string, noun: string, schema: z.ZodType<T>): T {
+/** What a reader without an identity has in place of what is sealed. */
+function lockedForm(value: unknown): unknown {
+  const { sealed, properties } = value as { sealed?: { unreadable?: SealedDocument[] }; properties?: object };
+  const documents = Array.isArray(sealed?.unreadable) ? sealed.unreadable : [];
+  return {
+    ...value as object,
+    unreadable: documents.map((document) => lockedDocument(Object(document))),
+    properties: { ...properties, security: null },
+  };
+}
+
+/** Whether some of a backup is sealed and some is not: then it is none that this program has made. */
+function halfSealed(
+  { recipients, sealed, chunks }: Pick<Manifest, "recipients" | "sealed" | "chunks">,
+): { path: string[]; message: string } | undefined {
+  const isSealed = recipients !== undefined;
+  if (isSealed !== (sealed !== undefined)) {
+    return { path: [isSealed ? "sealed" : "recipients"], message: "it is missing beside the other one" };
+  }
+  const other = chunks.find(({ name }) => isSealedName(name) !== isSealed);
+  if (other === undefined) return undefined;
+  return {
+    path: ["chunks"],
+    message: `"${other.name}" is ${isSealed ? "not sealed" : "sealed"}, and the manifest is not so`,
+  };
+}
+
+function parseObject<T extends Manifest | Checkpoint>(
+  bytes: Uint8Array,
+  key: string,
+  noun: string,
+  schema: z.ZodType<T>,
+): T {
   let value: unknown;
   try {
     value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
@@ -442,12 +528,14 @@ function parseObject<T>(bytes: Uint8Array, key: string, noun: string, schema: z.
       { hint: "Use the version of couchdb-backup that wrote it, or a later one" },
     );
   }
-  const result = schema.safeParse(value);
+  const isSealed = Object.hasOwn(Object(value), "sealed");
+  const result = schema.safeParse(isSealed ? lockedForm(value) : value);
   const lacking = format === FORMAT_VERSION
-    ? REQUIRED.find((name) => !Object.hasOwn(value as object, name))
+    ? REQUIRED.find((name) => !Object.hasOwn(value as object, isSealed && name === "unreadable" ? "sealed" : name))
     : undefined;
-  if (result.success && lacking === undefined) return result.data;
-  const issue = result.error?.issues[0] ?? { path: [lacking], message: "it is missing" };
+  const strange = result.success ? halfSealed(result.data) : undefined;
+  if (result.success && lacking === undefined && strange === undefined) return result.data;
+  const issue = result.error?.issues[0] ?? strange ?? { path: [lacking], message: "it is missing" };
   const path = issue.path.join(".");
   throw new ArchiveError(
     `Cannot read ${noun} "${key}": "${path}" is not as a ${noun} has it: ${issue.message}`,

@@ -32,6 +32,12 @@ export interface DatabaseReport extends Totals {
   backed_up_at?: string;
   /** The documents that CouchDB could not read: all else of the database is saved. Absent where there is none. */
   unreadable?: UnreadableDocument[];
+  /**
+   * Where the backup is sealed `unreadable` has `sealed:` and a hash in place of each id, and this is what names them: an age
+   * file in base64, within it the JSON object `{"unreadable":[…],"lost":[…]}`, of which the latter is what `chain_lost` names
+   * elsewhere. Absent where there is nothing to name, and where nothing is sealed.
+   */
+  sealed?: string;
   /** What is saved and yet needs a look, a sentence each. Absent where there is none. */
   warnings?: string[];
   /** How many documents the backup before it has, where this one has less than half of them. */
@@ -134,7 +140,7 @@ export function mergeReports(earlier: RunReport | undefined, later: RunReport): 
 }
 
 /** Whether a run has found that backups of before lack something. */
-function hasFoundLoss({ tasks }: RunReport): boolean {
+export function hasFoundLoss({ tasks }: Pick<RunReport, "tasks">): boolean {
   return tasks.some(({ databases }) => databases.some(({ chain_lost }) => chain_lost !== undefined));
 }
 

@@ -16,7 +16,7 @@ const BEGINNINGS: readonly (readonly [beginning: string, what: string])[] = [
   ["7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it first"],
   ["Rar!", "a rar archive: unpack it first"],
   ["age-encryption.org/", "encrypted by age: decrypt it first"],
-  ["-----BEGIN AGE ENCRYPTED FILE-----", "encrypted by age: decrypt it first"],
+  ["-----BEGIN AGE ENCRYPTED FILE-----", "encrypted by age as text (armoured): decrypt it first"],
   ["-----BEGIN PGP MESSAGE-----", "encrypted by PGP: decrypt it first"],
   ["Salted__", "encrypted by openssl: decrypt it first"],
   ["SQLite format 3\0", "a database of SQLite"],

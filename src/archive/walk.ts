@@ -34,6 +34,14 @@ export interface WalkOptions extends StoreCallOptions {
  * @throws ArchiveError when a chunk is damaged, before its first document is given out.
  */
 export async function* walkDocuments(archive: Archive, options: WalkOptions): AsyncGenerator<WalkedDocument> {
+  for await (const block of walkBlocks(archive, options)) yield* block;
+}
+
+/**
+ * The same in blocks: a large document by itself, small ones as many as one piece of a chunk has. Who goes through a million
+ * documents takes these: a step of a generator for each is most of the time, and garbage by the gigabyte.
+ */
+export async function* walkBlocks(archive: Archive, options: WalkOptions): AsyncGenerator<readonly WalkedDocument[]> {
   const { isWanted, winnersOnly = false, onChunk, signal } = options;
   const later = new LaterStates(archive.chunks);
   const open = async (chunk: ArchiveChunk, signal: AbortSignal) => ({
@@ -43,12 +51,14 @@ export async function* walkDocuments(archive: Archive, options: WalkOptions): As
   for await (const { chunk, checked } of loadAhead(later.chunks, open, { limit: CHUNKS_AHEAD, signal })) {
     // Only now, when all that was above it has been read, is it known what to pass over.
     const { onRow, passOver } = later.readOptions(chunk);
-    const isPassedOver = (id: string) => passOver?.(id) === true || isWanted?.(id) === false;
+    const isPassedOver = passOver === undefined && isWanted === undefined
+      ? undefined
+      : (id: string) => passOver?.(id) === true || isWanted?.(id) === false;
     const winners = winnersOnly && mayLose(chunk) ? await findWinners(checked, { isPassedOver, signal }) : undefined;
+    const isWinner = (document: WalkedDocument) => winners?.get(document.id ?? "") === revisionOf(document);
     for await (const item of checked.read({ onRow, passOver: isPassedOver, signal })) {
-      for (const document of isLarge(item) ? [item] : item) {
-        if (winners === undefined || winners.get(document.id ?? "") === revisionOf(document)) yield document;
-      }
+      const block = isLarge(item) ? [item] : item;
+      yield winners === undefined ? block : block.filter(isWinner);
     }
     onChunk?.();
   }
@@ -62,7 +72,7 @@ function mayLose({ entry }: ArchiveChunk): boolean {
 /** By id the revision that CouchDB would show; none of a document that is deleted. */
 async function findWinners(
   checked: CheckedChunk,
-  { isPassedOver, signal }: StoreCallOptions & { isPassedOver: (id: string) => boolean },
+  { isPassedOver, signal }: StoreCallOptions & { isPassedOver: ((id: string) => boolean) | undefined },
 ): Promise<Map<string, string>> {
   const winners = new Map<string, string>();
   for await (const item of checked.read({ passOver: isPassedOver, signal })) {

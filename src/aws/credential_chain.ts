@@ -11,8 +11,11 @@ import { cachedProvider, type CredentialProvider, type Credentials, staticProvid
 import { readInstanceCredentials } from "./imds.ts";
 import type { KeyOptions, KeySources } from "./options.ts";
 
+/** One for each set of places: calls of several services, and one after the other, need not look for keys anew. */
+const providers = new WeakMap<KeySources, CredentialProvider>();
+
 /**
- * The provider of the given keys, else of those in the first place that has some.
+ * The provider of the given keys, else of those in the first place that has some; for the same places it is the same one.
  *
  * @throws AwsError with code `no_credentials` when half of a pair of keys is given, or neither keys nor places are.
  */
@@ -22,7 +25,12 @@ export function openCredentials(options: KeyOptions): CredentialProvider {
     return staticProvider({ accessKeyId, secretAccessKey, sessionToken });
   }
   if (accessKeyId === undefined && secretAccessKey === undefined && keySources !== undefined) {
-    return cachedProvider(() => findCredentials(keySources));
+    let provider = providers.get(keySources);
+    if (provider === undefined) {
+      provider = cachedProvider(() => findCredentials(keySources));
+      providers.set(keySources, provider);
+    }
+    return provider;
   }
   throw new AwsError(`Cannot sign requests to S3: no ${accessKeyId === undefined ? "token" : "secret"} is given`, {
     code: "no_credentials",

@@ -1,6 +1,6 @@
 /**
- * Reads a password from AWS Secrets Manager, so that it stands in no config and in no environment. In: the secret's ARN.
- * Out: the password.
+ * Reads a password, or identities of age, from AWS Secrets Manager, so that they stand in no config and in no environment.
+ * In: the secret's ARN. Out: what it holds.
  *
  * @see https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html
  */
@@ -20,6 +20,23 @@ const loginSchema = z.object({ password: z.string().min(1) });
  * @throws AwsError with AWS's code, such as `AccessDeniedException` or `ResourceNotFoundException`.
  */
 export async function readPassword(arn: string, options: AwsOptions & AwsCallOptions): Promise<Secret> {
+  const text = await readSecretText(arn, {
+    ...options,
+    hint: "Store the password as the secret's text, or as the field password of a JSON object",
+  });
+  return new Secret(loginPassword(text) ?? text);
+}
+
+/**
+ * Reads the text of a secret.
+ *
+ * @param options `hint`: what to do where it holds none.
+ * @throws AwsError with AWS's code.
+ */
+export async function readSecretText(
+  arn: string,
+  { hint, ...options }: AwsOptions & AwsCallOptions & { hint: string },
+): Promise<string> {
   const answer = await callAws({
     service: "secretsmanager",
     region: arn.split(":")[3] ?? "",
@@ -31,11 +48,9 @@ export async function readPassword(arn: string, options: AwsOptions & AwsCallOpt
   }, options);
   const { data } = answerSchema.safeParse(answer);
   if (data === undefined) {
-    throw new AwsError(`Cannot use the secret "${arn}": it holds no text`, { code: "bad_secret" }, {
-      hint: "Store the password as the secret's text, or as the field password of a JSON object",
-    });
+    throw new AwsError(`Cannot use the secret "${arn}": it holds no text`, { code: "bad_secret" }, { hint });
   }
-  return new Secret(loginPassword(data.SecretString) ?? data.SecretString);
+  return data.SecretString;
 }
 
 function loginPassword(text: string): string | undefined {

@@ -125,9 +125,7 @@ function readRequest(call: Call): BackupRequest {
   const databases = call.list("database");
   if (call.isOn("all") && databases.length > 0) throw new UsageError("--all and --database exclude each other");
   if (call.isOn("scheduled")) {
-    const other = ["date", "database", "all", "resume", "full"].find((name) =>
-      call.isOn(name) || call.text(name) !== undefined || call.list(name).length > 0
-    );
+    const other = ["date", "database", "all", "resume", "full"].find((name) => call.isGiven(name));
     if (other !== undefined) {
       throw new UsageError(`--scheduled and --${other} exclude each other`, {
         hint: "The elapse fixes the date, the tasks select the databases, and a run that died is resumed; " +

@@ -34,7 +34,7 @@ export const command: Command = {
     return await withSession(call, async (session) => {
       if (call.isOn("store")) return printStore(call, await session.checkStore());
       const report = await session.check();
-      call.print(report, () => describeCheck(report));
+      call.print(report, () => describeCheck(report), { isProse: true });
       return exitCodeOfCheck(report);
     });
   },

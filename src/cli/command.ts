@@ -3,6 +3,7 @@ import { type EXIT, UsageError } from "../errors.ts";
 import { nearest } from "../nearest.ts";
 import type { LogFormat } from "../observe/log.ts";
 import { printableLines } from "../observe/logfmt.ts";
+import { wrap } from "../observe/text_width.ts";
 import type { Task } from "../task/task.ts";
 import { parseArgs } from "./parse_args.ts";
 import { completeCommands, completeHints } from "./pasting.ts";
@@ -117,15 +118,22 @@ export class Call {
 
   /**
    * Prints a result: as one JSON object with `--json`, else as text for people. What a store or a server calls things moves
-   * no cursor; text that has styles is to have seen to that itself.
+   * no cursor; text that has styles is to have seen to that itself. Prose is broken between words where a terminal is
+   * narrower, what can be pasted is not.
    */
-  print(result: unknown, text: () => string, { isStyled = false }: { isStyled?: boolean } = {}): void {
+  print(
+    result: unknown,
+    text: () => string,
+    { isStyled = false, isProse = false }: { isStyled?: boolean; isProse?: boolean } = {},
+  ): void {
     if (this.isOn("json")) {
       this.shell.stdout.write(`${JSON.stringify(completeHints(result, this.configPath))}\n`);
       return;
     }
-    const shown = completeCommands(text(), this.configPath);
-    this.shell.stdout.write(isStyled ? shown : printableLines(shown));
+    const { stdout } = this.shell;
+    const completed = completeCommands(text(), this.configPath);
+    const shown = isStyled ? completed : printableLines(completed);
+    stdout.write(isProse && stdout.isTerminal ? wrapLines(shown, stdout.columns() - 1) : shown);
   }
 }
 
@@ -159,6 +167,15 @@ export const COMMON_FLAGS: readonly Flag[] = [
   { name: "help", summary: "show this text" },
 ];
 
+/** The flag of every command that looks into backups. */
+export const IDENTITY_FLAG: Flag = {
+  name: "identity",
+  value: "FILE",
+  repeated: true,
+  summary: "what opens sealed backups, as age-keygen writes it",
+  default: "the config's identity_file and identity_secret",
+};
+
 /** The flag of every command that takes a config; it may also stand behind the operands. */
 const CONFIG_FLAG: Flag = {
   name: "config",
@@ -166,6 +183,15 @@ const CONFIG_FLAG: Flag = {
   summary: "the config, - for standard input",
   default: "$COUCHDB_BACKUP_CONFIG (a path, or the text itself), else ./config.yaml",
 };
+
+/** Lines that fit: what is broken off stands two columns further in than its beginning. */
+function wrapLines(text: string, columns: number): string {
+  return text.split("\n").flatMap((line) => {
+    if (line.includes("couchdb-backup ")) return [line];
+    const [, indent = "", rest = ""] = /^( *)(.*)$/.exec(line) ?? [];
+    return wrap(rest, columns, [indent, `${indent}  `]);
+  }).join("\n");
+}
 
 /** An instant as people read it, to the second. */
 export function toSeconds(instant: string): string {

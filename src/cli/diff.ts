@@ -2,7 +2,7 @@
 import type { DiffReport } from "../commands/diff.ts";
 import { EXIT } from "../errors.ts";
 import { formatCount } from "../observe/figures.ts";
-import { BACKUP_PATH, type Command } from "./command.ts";
+import { BACKUP_PATH, type Command, IDENTITY_FLAG, toSeconds } from "./command.ts";
 import { withSession } from "./session.ts";
 
 export const command: Command = {
@@ -12,7 +12,7 @@ export const command: Command = {
     'Says which documents were added, changed and deleted between two backups of a database, or with "live" between a backup',
     "and the database as it is in CouchDB now. Documents are compared by all of their leaf revisions.",
   ],
-  flags: [],
+  flags: [IDENTITY_FLAG],
   operands: { least: 3, most: 3 },
   operandHelp: [
     { name: "<db>", summary: "the database that was saved" },
@@ -43,7 +43,7 @@ export const command: Command = {
 /** A line a document, as diff(1) marks them, and the sums. */
 export function describeDiff(report: DiffReport): string {
   const { from, from_finished_at, to, to_finished_at, added, changed, deleted } = report;
-  const when = (moment: string | null) => moment === null ? "" : ` as of ${moment.replace(/\.\d+Z$/, "Z")}`;
+  const when = (moment: string | null) => moment === null ? "" : ` as of ${toSeconds(moment)}`;
   const lines = [["+", added], ["~", changed], ["-", deleted]] as const;
   return [
     ...lines.flatMap(([mark, { count, ids }]) => [

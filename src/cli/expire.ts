@@ -2,7 +2,7 @@
 import type { ExpiredBackup, ExpireReport } from "../commands/expire/report.ts";
 import { EXIT } from "../errors.ts";
 import { counted, formatSize } from "../observe/figures.ts";
-import type { Command } from "./command.ts";
+import { type Command, toSeconds } from "./command.ts";
 import { withSession } from "./session.ts";
 
 export const command: Command = {
@@ -48,7 +48,7 @@ export const command: Command = {
         showKept: call.isOn("show-kept"),
         confirm: call.isOn("confirm"),
       });
-      call.print(report, () => describeExpiry(report));
+      call.print(report, () => describeExpiry(report), { isProse: true });
       return report.ok ? EXIT.ok : EXIT.partial;
     });
   },
@@ -77,6 +77,6 @@ function describeBackup(
   fate: string,
   { database, task, finished_at, compressed_bytes, reasons }: ExpiredBackup,
 ): string {
-  const moment = finished_at.replace(/\.\d+Z$/, "Z");
+  const moment = toSeconds(finished_at);
   return `${fate}  ${moment}  ${database}  task ${task}  ${formatSize(compressed_bytes)}  ${reasons.join("; ")}`;
 }

@@ -1,6 +1,6 @@
 /** `couchdb-backup export <db> <path>`: the documents of a backup, one a line. */
 import { EXIT } from "../errors.ts";
-import { BACKUP_PATH, type Command } from "./command.ts";
+import { BACKUP_PATH, type Command, IDENTITY_FLAG } from "./command.ts";
 import { withSession } from "./session.ts";
 
 export const command: Command = {
@@ -15,6 +15,7 @@ export const command: Command = {
   flags: [
     { name: "match-id", value: "REGEX", summary: "only documents with an id that matches, in part", default: "all" },
     { name: "winners", summary: "of each document the winning revision, and none that is deleted" },
+    IDENTITY_FLAG,
   ],
   operands: { least: 2, most: 2 },
   operandHelp: [{ name: "<db>", summary: "the database that was saved" }, BACKUP_PATH],

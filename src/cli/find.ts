@@ -1,7 +1,7 @@
 /** `couchdb-backup find <db> --id ID`: the revisions of a document over all backups. */
 import type { DocumentState, FoundDocument } from "../commands/document.ts";
 import { EXIT, UsageError } from "../errors.ts";
-import type { Command } from "./command.ts";
+import { type Command, IDENTITY_FLAG, toSeconds } from "./command.ts";
 import { withSession } from "./session.ts";
 
 export const command: Command = {
@@ -12,7 +12,7 @@ export const command: Command = {
     "",
     "Needs no CouchDB and no password of it.",
   ],
-  flags: [{ name: "id", value: "ID", summary: "the document's id, as it is" }],
+  flags: [{ name: "id", value: "ID", summary: "the document's id, as it is" }, IDENTITY_FLAG],
   operands: { least: 1, most: 1 },
   operandHelp: [{ name: "<db>", summary: "the database that was saved" }],
   exits: { store: "the store", archive: "a backup is not whole, or there is none" },
@@ -27,7 +27,7 @@ export const command: Command = {
     if (id === undefined) throw new UsageError("find needs --id: which document");
     return await withSession(call, async (session) => {
       const found = await session.find({ database, id });
-      call.print(found, () => describeFound(found));
+      call.print(found, () => describeFound(found), { isProse: true });
       return found.problems.length === 0 ? EXIT.ok : EXIT.archive;
     });
   },
@@ -35,18 +35,17 @@ export const command: Command = {
 
 /** The states as a table, the latest first. */
 export function describeFound({ database, id, states, problems }: FoundDocument): string {
-  const moment = (text: string) => text.replace(/\.\d+Z$/, "Z");
   const describe = ({ rev, deleted, leaves, since, until, backups }: DocumentState) => {
     const others = leaves.length > 1 ? `, ${leaves.length - 1} more ${leaves.length === 2 ? "leaf" : "leaves"}` : "";
     const what = rev === null ? "not there" : `${rev}${deleted ? " (deleted)" : ""}${others}`;
-    return `${moment(since)} .. ${moment(until)}  ${String(backups).padStart(4)} ${
+    return `${toSeconds(since)} .. ${toSeconds(until)}  ${String(backups).padStart(4)} ${
       backups === 1 ? "backup " : "backups"
     }  ${what}`;
   };
   const isKnown = states.some(({ rev }) => rev !== null);
   return [
     ...isKnown ? states.map(describe) : [`No backup of "${database}" has the document "${id}"`],
-    ...problems.map(({ finished_at, problem }) => `problem: ${moment(finished_at)}: ${problem}`),
+    ...problems.map(({ finished_at, problem }) => `problem: ${toSeconds(finished_at)}: ${problem}`),
     "",
   ].join("\n");
 }

@@ -1,5 +1,6 @@
 /** What `--help` shows. In: commands as they describe themselves, and a width. Out: text whose lines fit. Pure. */
 import { EXIT } from "../errors.ts";
+import { wrap } from "../observe/text_width.ts";
 import { PROGRAM_NAME, VERSION } from "../version.ts";
 import { type Command, commonFlagsOf, type Flag, operandsOf, usageLines } from "./command.ts";
 import type { CommandEntry, DescribedCommand } from "./commands.ts";
@@ -60,14 +61,14 @@ export function helpText({ summary, command }: DescribedCommand, columns: number
     ["Exit codes", exitsOf(command).map(({ code, meaning }) => [String(code), meaning])],
   ];
   return [
-    ...wrap(`${PROGRAM_NAME} ${name}: ${summary}`, columns, ""),
+    ...wrap(`${PROGRAM_NAME} ${name}: ${summary}`, columns),
     "",
     ...usageLines(command).map((line, index) => `${index === 0 ? "Usage:" : "      "} ${line}`),
     "",
-    ...paragraphsOf(command).flatMap((paragraph) => [...wrap(paragraph, columns, ""), ""]),
+    ...paragraphsOf(command).flatMap((paragraph) => [...wrap(paragraph, columns), ""]),
     ...sections.flatMap(([title, rows]) => rows.length === 0 ? [] : [`${title}:`, ...table(rows, columns), ""]),
     "Examples:",
-    ...examples.flatMap((example) => [...wrap(`# ${example.summary}`, columns, "  "), `  ${example.line}`]),
+    ...examples.flatMap((example) => [...wrap(`# ${example.summary}`, columns, ["  ", "  "]), `  ${example.line}`]),
     "",
   ].join("\n");
 }
@@ -78,10 +79,9 @@ export function overview(commands: Readonly<Record<string, CommandEntry>>, colum
     ...wrap(
       `${PROGRAM_NAME} ${VERSION}: backs up CouchDB databases to S3 or a folder, and restores them exactly`,
       columns,
-      "",
     ),
     "",
-    ...wrap(`Usage: ${PROGRAM_NAME} <command> …; "${PROGRAM_NAME} <command> --help" explains one`, columns, ""),
+    ...wrap(`Usage: ${PROGRAM_NAME} <command> …; "${PROGRAM_NAME} <command> --help" explains one`, columns),
     "",
     ...table(Object.entries(commands).map(([name, { summary }]) => [name, summary]), columns),
     "",
@@ -96,23 +96,9 @@ function table(rows: readonly (readonly [string, string])[], columns: number): s
   const width = rows.reduce((width, [left]) => left.length > MOST_LEFT ? width : Math.max(width, left.length), 0);
   const indent = " ".repeat(width + 4);
   return rows.flatMap(([left, right]) => {
-    const lines = wrap(right, columns, indent);
+    const lines = wrap(right, columns, [indent, indent]);
     if (left.length > width) return [`  ${left}`, ...lines];
     const [first = "", ...rest] = lines;
     return [`  ${left.padEnd(width)}  ${first.slice(indent.length)}`, ...rest];
   });
-}
-
-/** A text in lines of at most `columns`, each behind `indent`; a word that is longer stays whole. */
-export function wrap(text: string, columns: number, indent: string): string[] {
-  const lines: string[] = [];
-  let line = indent;
-  for (const word of text.split(" ")) {
-    if (line.length > indent.length && line.length + 1 + word.length > columns) {
-      lines.push(line);
-      line = indent;
-    }
-    line += line.length > indent.length ? ` ${word}` : word;
-  }
-  return [...lines, line];
 }

@@ -1,6 +1,6 @@
 /** `couchdb-backup keep <db> <path>`: pins a backup, so that it never expires. */
 import { EXIT } from "../errors.ts";
-import { BACKUP_PATH, type Command } from "./command.ts";
+import { BACKUP_PATH, type Command, toSeconds } from "./command.ts";
 import { withSession } from "./session.ts";
 
 export const command: Command = {
@@ -29,7 +29,7 @@ export const command: Command = {
     const [database = "", path = ""] = call.operands;
     return await withSession(call, async (session) => {
       const report = await session.keep({ database, path, reason: call.text("reason"), kept: true });
-      const moment = report.finished_at.replace(/\.\d+Z$/, "Z");
+      const moment = toSeconds(report.finished_at);
       call.print(
         report,
         () => `The backup of "${report.database}" of ${moment} is pinned: it stays until unkeep says otherwise\n`,

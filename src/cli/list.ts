@@ -119,15 +119,15 @@ const COLUMNS: readonly Column<ListedBackup>[] = [
   {
     heading: "AGE",
     isNumber: true,
-    rank: 5,
+    rank: 6,
     text: ({ age_seconds }) => age_seconds === null ? "-" : formatSeconds(age_seconds),
   },
-  { heading: "KIND", rank: 6, text: ({ kind }) => kind ?? "-" },
-  { heading: "TASK", rank: 7, text: ({ task }) => task === null ? "-" : shortenMiddle(printable(task), TEXT_WIDTH) },
+  { heading: "KIND", rank: 7, text: ({ kind }) => kind ?? "-" },
+  { heading: "TASK", rank: 8, text: ({ task }) => task === null ? "-" : shortenMiddle(printable(task), TEXT_WIDTH) },
   {
     heading: "DOCUMENTS",
     isNumber: true,
-    rank: 4,
+    rank: 5,
     text: ({ documents }) => documents === null ? "-" : formatCount(documents),
   },
   {
@@ -138,16 +138,17 @@ const COLUMNS: readonly Column<ListedBackup>[] = [
   {
     heading: "UNREADABLE",
     isNumber: true,
+    rank: 3,
     text: ({ unreadable }) => unreadable === null ? "-" : formatCount(unreadable),
   },
   {
     heading: "PINNED",
-    rank: 3,
+    rank: 4,
     text: ({ kept, kept_because }) => kept ? shortenMiddle(printable(kept_because ?? "yes"), TEXT_WIDTH) : "-",
   },
   { heading: "DATABASE", canBeCut: true, text: ({ database }) => printable(database) },
-  { heading: "PATH", rank: 8, text: ({ restore_path }) => restore_path === null ? "-" : shellWord(restore_path) },
-  { heading: "FOLDER", rank: 9, text: ({ path, problem }) => problem === undefined ? path : `${path} (${problem})` },
+  { heading: "PATH", rank: 9, text: ({ restore_path }) => restore_path === null ? "-" : shellWord(restore_path) },
+  { heading: "FOLDER", rank: 10, text: ({ path, problem }) => problem === undefined ? path : `${path} (${problem})` },
 ];
 
 /** The backups as a table and their sums; numbers of documents that could not be read, and pins, only where there are such. */
@@ -160,12 +161,16 @@ export function describeBackups({ backups, catalog_added }: BackupList, columns?
     heading === "UNREADABLE" ? hasUnreadable : heading !== "PINNED" || isPinned
   );
   const { head, rows, leftOut } = fitTable(shown, backups, columns);
-  // It stands beside the folder, where there is room for one.
-  const problemOf = ({ problem }: ListedBackup) =>
-    problem === undefined || !leftOut.includes("FOLDER") ? [] : [`  ${problem}`];
+  // What stands in a column where there is room for it.
+  const problemsOf = ({ problem, unreadable }: ListedBackup) => [
+    ...problem === undefined || !leftOut.includes("FOLDER") ? [] : [`  ${problem}`],
+    ...(unreadable ?? 0) === 0 || !leftOut.includes("UNREADABLE")
+      ? []
+      : [`  CouchDB could not read ${counted(unreadable!, "document")}`],
+  ];
   return [
     head,
-    ...rows.flatMap((row, index) => [row, ...problemOf(backups[index]!)]),
+    ...rows.flatMap((row, index) => [row, ...problemsOf(backups[index]!)]),
     describeSums(backups),
     ...leftOut.length === 0 ? [] : [`No room in ${columns} columns for ${leftOut.join(", ")}`],
     ...leftOut.includes("PATH") ? describeRestore(backups) : [],

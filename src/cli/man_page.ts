@@ -1,8 +1,9 @@
 /** The man page, couchdb-backup.1. In: the commands as they describe themselves. Out: roff for man(7). Pure. */
+import { wrap } from "../observe/text_width.ts";
 import { PROGRAM_NAME, VERSION } from "../version.ts";
 import { commonFlagsOf, type Flag, operandsOf, usageLines } from "./command.ts";
 import type { DescribedCommand } from "./commands.ts";
-import { describeFlag, exitsOf, exitsOfAll, flagWithValue, paragraphsOf, wrap } from "./help.ts";
+import { describeFlag, exitsOf, exitsOfAll, flagWithValue, paragraphsOf } from "./help.ts";
 import { ENVIRONMENT, FILES } from "./surroundings.ts";
 
 /** The page, dated `date` (`2026-11-28`). */
@@ -91,7 +92,7 @@ function roff(text: string): string {
 
 /** Text that is filled: a sentence a line or more, as man pages are written. */
 function text(words: string): string {
-  return roff(words).split(/(?<=[.?!]) (?=[A-Z])/).flatMap((sentence) => wrap(sentence, 79, ""))
+  return roff(words).split(/(?<=[.?!]) (?=[A-Z])/).flatMap((sentence) => wrap(sentence, 79))
     .map((line) => line.replace(/^\./, "\\&.")).join("\n");
 }
 

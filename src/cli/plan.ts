@@ -19,7 +19,7 @@ export const command: Command = {
     "Says what each task selects and by which pattern, what it leaves out and why, what no task selects, and when each runs",
     "next.",
     "",
-    "Of an incremental task it says how much has changed, and what a run would read.",
+    "Where backups are sealed it says to whom. Of an incremental task it says how much has changed, and what a run would read.",
     "",
     "Warns of patterns that match nothing, of waits longer than the time between two runs, and of databases that are too",
     "large to be fetched in one request. The selection is that of the next run; nothing is stored.",
@@ -49,7 +49,7 @@ export const command: Command = {
     return await withSession(call, async (session) => {
       const offline = call.isOn("offline");
       const plan = await session.plan({ from: readInstant(call), count, offline });
-      call.print(plan, () => describePlan(plan, offline));
+      call.print(plan, () => describePlan(plan, offline), { isProse: true });
       return EXIT.ok;
     });
   },
@@ -87,6 +87,8 @@ function describeTask(plan: TaskPlan, isOffline: boolean): string[] {
     normalized === null ? "  schedule   none: it only runs by hand" : `  schedule   ${normalized}, in ${timezone}`,
     ...next.map((instant, index) => `  ${(index === 0 ? "next" : "").padEnd(9)}  ${inZone(instant)}`),
   ];
+  const { encrypt_to: recipients = [] } = plan;
+  lines.push(...recipients.map((one, index) => `  ${(index === 0 ? "sealed to" : "").padEnd(9)}  ${one}`));
   if (!isOffline) {
     lines.push(`  selects    ${countDatabases(databases.length)} for the folder of ${date}`);
     for (const [pattern, selected] of Map.groupBy(databases, ({ pattern }: SelectedDatabase) => pattern)) {

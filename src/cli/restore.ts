@@ -6,7 +6,7 @@ import { commandLine } from "../command_line.ts";
 import type { Config } from "../config/config.ts";
 import { parseAddress } from "../config/values.ts";
 import { UsageError } from "../errors.ts";
-import { BACKUP_PATH, type Command } from "./command.ts";
+import { BACKUP_PATH, type Command, IDENTITY_FLAG, toSeconds } from "./command.ts";
 import { readFleetRequest, restoreAll } from "./restore_all.ts";
 import { loadCallConfig, withConfig } from "./session.ts";
 
@@ -23,6 +23,7 @@ export const command: Command = {
     "--all restores every database (but CouchDB's own, unless --match names them) as of <path>, which is latest or a",
     "moment: every target is looked at before the first is written to, and the same command goes on where it was broken",
     "off. What the last run before that moment did not have any more is left out and named.",
+    "A sealed backup needs the identity that opens it: --identity, or identity_file in the config.",
   ],
   flags: [
     { name: "into-existing", summary: "write into a database that holds documents: both sets of revisions are kept" },
@@ -47,6 +48,8 @@ export const command: Command = {
     },
     { name: "parallel", value: "N", summary: "with --all: databases at the same time, 1 to 32", default: "4" },
     { name: "gone", summary: "with --all: what the last run did not have any more, too" },
+    IDENTITY_FLAG,
+    { name: "allow-plain", summary: "a backup in clear, too, whose task seals its backups (encrypt_to)" },
   ],
   operands: { least: 1, most: 2, isConfig: (_, index, flags) => flags.all === true && index === 1 },
 
@@ -84,13 +87,13 @@ export const command: Command = {
     const [first = "", second = ""] = call.operands;
     const [database, path] = call.isOn("all") ? [undefined, first] : [first, second];
     // Meanwhile another backup may be complete, and be the latest.
-    const moment = startedAt.toISOString().replace(/\.\d+Z$/, "Z");
+    const moment = toSeconds(startedAt.toISOString());
     const words = [...database === undefined ? ["--all"] : [database], path.replace(/^latest(?=$|\/)/, moment)];
     if (database !== undefined || call.isOn("into-existing")) words.push("--into-existing");
-    for (const name of ["salvage", "no-views", "as-new-revision", "designs", "gone"]) {
+    for (const name of ["salvage", "no-views", "as-new-revision", "designs", "gone", "allow-plain"]) {
       if (call.isOn(name)) words.push(`--${name}`);
     }
-    for (const name of ["id", "match", "exclude", "map"]) {
+    for (const name of ["id", "match", "exclude", "map", "identity"]) {
       for (const value of call.list(name)) words.push(`--${name}`, value);
     }
     for (const name of ["url", "parallel"]) {
@@ -112,9 +115,7 @@ export const command: Command = {
       const request = readFleetRequest(call, path);
       return await withConfig(call, config, (session) => restoreAll(session, call, request));
     }
-    const stray = ALL_ONLY.find((name) =>
-      call.isOn(name) || call.text(name) !== undefined || call.list(name).length > 0
-    );
+    const stray = ALL_ONLY.find((name) => call.isGiven(name));
     if (stray !== undefined) throw new UsageError(`--${stray} goes with --all`);
     const [database = "", path] = call.operands;
     if (path === undefined) {
@@ -139,8 +140,9 @@ export const command: Command = {
         ids: ids.length === 0 ? undefined : ids,
         asNewRevision: call.isOn("as-new-revision"),
         designs: call.isOn("designs"),
+        allowPlain: call.isOn("allow-plain"),
       });
-      call.print(report, () => describe(report));
+      call.print(report, () => describe(report), { isProse: true });
       return exitCodeOfRestore(report);
     });
   },
@@ -166,7 +168,7 @@ function describe(report: RestoreReport): string {
     counted(report.leaf_revisions, "leaf revision")
   }`;
   // Several backups of a day lie in one folder.
-  const from = report.finished_at === null ? path : `${path} as of ${report.finished_at.replace(/\.\d+Z$/, "Z")}`;
+  const from = report.finished_at === null ? path : `${path} as of ${toSeconds(report.finished_at)}`;
   const lines = report.dry_run
     ? [`Would restore "${database}" from ${from}: ${counts}`]
     : [`Restored "${database}" from ${from}: ${counts} in ${formatSeconds(seconds)}`];

@@ -4,7 +4,7 @@ import { exitCodeOfFleet, type FleetDatabase, type FleetReport } from "../comman
 import { UsageError } from "../errors.ts";
 import { counted, formatCount, formatSeconds } from "../observe/figures.ts";
 import type { Session } from "../session/session.ts";
-import type { Call } from "./command.ts";
+import { type Call, toSeconds } from "./command.ts";
 
 /** Databases at the same time, and requests for each of them. */
 const MOST_PARALLEL = 32;
@@ -23,13 +23,14 @@ export function readFleetRequest(call: Call, path: string): FleetRequest {
     salvage: call.isOn("salvage"),
     dryRun: call.isOn("dry-run"),
     noViews: call.isOn("no-views"),
+    allowPlain: call.isOn("allow-plain"),
   };
 }
 
 /** Restores and says how it came out. */
 export async function restoreAll(session: Session, call: Call, request: FleetRequest): Promise<number> {
   const report = await session.restoreAll(request);
-  call.print(report, () => describeFleet(report));
+  call.print(report, () => describeFleet(report), { isProse: true });
   return exitCodeOfFleet(report);
 }
 
@@ -63,14 +64,14 @@ export function describeFleet(report: FleetReport): string {
 function describeRestored({ source, database, finished_at, report }: FleetDatabase, isDryRun: boolean): string[] {
   const name = source === database ? database : `${source} -> ${database}`;
   const documents = report?.documents ?? 0;
-  const moment = finished_at.replace(/\.\d+Z$/, "Z");
+  const moment = toSeconds(finished_at);
   return [`${isDryRun ? "would restore" : "restored"}  ${name}  ${counted(documents, "document")}  as of ${moment}`];
 }
 
 function describeFewer({ database, fewer }: FleetDatabase): string[] {
   if (fewer === undefined) return [];
   const { restored, restored_at, there } = fewer;
-  const then = restored_at.replace(/\.\d+Z$/, "Z");
+  const then = toSeconds(restored_at);
   return [
     `NOT RESTORED AGAIN: ${database}: it had ${
       counted(restored, "document")

@@ -41,7 +41,7 @@ export async function loadCallConfig({ configPath, shell }: Call, env: Shell["en
 /** The same with a config that has been read. */
 export async function withConfig<T>(call: Call, config: Config, work: (session: Session) => Promise<T>): Promise<T> {
   return await withSurroundings(call, config, async (surroundings, flush) => {
-    const session = await openSession({ ...surroundings, config, flush });
+    const session = await openSession({ ...surroundings, config, flush, identityFiles: call.list("identity") });
     try {
       return await work(session);
     } finally {

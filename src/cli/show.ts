@@ -1,6 +1,6 @@
 /** `couchdb-backup show <db> <path> --id ID`: one document of a backup, as raw bytes. */
 import { EXIT, UsageError } from "../errors.ts";
-import { BACKUP_PATH, type Command } from "./command.ts";
+import { BACKUP_PATH, type Command, IDENTITY_FLAG } from "./command.ts";
 import { withSession } from "./session.ts";
 
 export const command: Command = {
@@ -15,6 +15,7 @@ export const command: Command = {
   flags: [
     { name: "id", value: "ID", summary: "the document's id, as it is" },
     { name: "rev", value: "REV", summary: "a leaf revision", default: "the winning one" },
+    IDENTITY_FLAG,
   ],
   operands: { least: 2, most: 2 },
   operandHelp: [{ name: "<db>", summary: "the database that was saved" }, BACKUP_PATH],

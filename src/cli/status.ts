@@ -1,6 +1,7 @@
 /** `couchdb-backup status [<config>]`: how each task stands. */
 import type { Proof } from "../archive/proof.ts";
 import { formatCount, formatSeconds } from "../observe/figures.ts";
+import { padEnd, widthOf } from "../observe/text_width.ts";
 import {
   exitCodeOfStatus,
   readStatus,
@@ -9,7 +10,7 @@ import {
   type TaskStatus,
 } from "../schedule/status.ts";
 import { pickTasks } from "../task/selection.ts";
-import type { Command } from "./command.ts";
+import { type Command, toSeconds } from "./command.ts";
 import { withSession } from "./session.ts";
 
 /** More failed databases than these are counted in the text; `--json` has them all. */
@@ -46,7 +47,7 @@ export const command: Command = {
       const { now, signal } = session.surroundings;
       const tasks = pickTasks(session.config.tasks, call.list("task"));
       const report = await readStatus({ repository: session.repository, now, signal }, tasks);
-      call.print(report, () => describeStatus(report));
+      call.print(report, () => describeStatus(report), { isProse: true });
       return exitCodeOfStatus(report);
     });
   },
@@ -65,11 +66,11 @@ const WORDS: Record<TaskState, string> = {
 
 /** The report for people: a line for each task, and below it what is not as it should be. */
 export function describeStatus({ tasks, proofs }: StatusReport): string {
-  const nameWidth = tasks.reduce((width, { task }) => Math.max(width, task.length), 0);
+  const nameWidth = tasks.reduce((width, { task }) => Math.max(width, widthOf(task)), 0);
   const wordWidth = tasks.reduce((width, { state }) => Math.max(width, WORDS[state].length), 0);
   return tasks.map((status) => {
     const { task, state, failed, error, databases } = status;
-    const lines = [`${task.padEnd(nameWidth)}  ${WORDS[state].padEnd(wordWidth)}  ${factsOf(status).join(", ")}`];
+    const lines = [`${padEnd(task, nameWidth)}  ${WORDS[state].padEnd(wordWidth)}  ${factsOf(status).join(", ")}`];
     if (error !== null) lines.push(`  ${error}`);
     if (failed.length > 0) {
       const noun = databases === 1 ? "database is" : "databases are";
@@ -86,24 +87,19 @@ function describeProof(command: string, proof: Proof | null): string {
   const { at, ok, backups, backups_in_all, faulty, last_ok_at } = proof;
   const of = backups === backups_in_all ? "" : ` of ${formatCount(backups_in_all)}`;
   const looked = `${formatCount(backups)}${of} ${backups_in_all === 1 ? "backup" : "backups"}`;
-  if (ok) return `${command}  ${looked} proved ${moment(at)}\n`;
-  const before = last_ok_at === null ? "none went well before" : `the last that went well was ${moment(last_ok_at)}`;
+  if (ok) return `${command}  ${looked} proved ${toSeconds(at)}\n`;
+  const before = last_ok_at === null ? "none went well before" : `the last that went well was ${toSeconds(last_ok_at)}`;
   const found = faulty === 0 ? "left a database behind" : `${formatCount(faulty)} NOT as they must be`;
-  return `${command}  FAILED: ${looked} looked at ${moment(at)}, ${found}, ${before}\n`;
-}
-
-/** An instant to the second. */
-function moment(text: string): string {
-  return text.replace(/\.\d+Z$/, "Z");
+  return `${command}  FAILED: ${looked} looked at ${toSeconds(at)}, ${found}, ${before}\n`;
 }
 
 function factsOf({ state, last_complete_at, age_seconds, elapse, next, retry_at, generations }: TaskStatus): string[] {
   const facts: string[] = [];
   if (last_complete_at === null || age_seconds === null) facts.push("nothing was ever saved in full");
-  else facts.push(`last complete ${moment(last_complete_at)} (${formatSeconds(age_seconds)} ago)`);
-  if (state === "late" && elapse !== null) facts.push(`was due ${moment(elapse)}`);
+  else facts.push(`last complete ${toSeconds(last_complete_at)} (${formatSeconds(age_seconds)} ago)`);
+  if (state === "late" && elapse !== null) facts.push(`was due ${toSeconds(elapse)}`);
   if (generations > 1) facts.push(`took ${formatCount(generations)} runs`);
-  if (retry_at !== null) facts.push(`tried again at ${moment(retry_at)}`);
-  if (next !== null) facts.push(`next ${moment(next)}`);
+  if (retry_at !== null) facts.push(`tried again at ${toSeconds(retry_at)}`);
+  if (next !== null) facts.push(`next ${toSeconds(next)}`);
   return facts;
 }

@@ -3,7 +3,7 @@ import type { FaultyBackup } from "../commands/verify_all.ts";
 import { exitCodeOfTestRestore, type TestRestoreReport } from "../commands/test_restore/test_restore.ts";
 import { UsageError } from "../errors.ts";
 import { counted, formatCount, formatSeconds } from "../observe/figures.ts";
-import type { Command } from "./command.ts";
+import { type Command, IDENTITY_FLAG } from "./command.ts";
 import { withSession } from "./session.ts";
 
 export const command: Command = {
@@ -25,6 +25,7 @@ export const command: Command = {
       summary: "so many databases, others each day until all have had their turn",
       default: "all",
     },
+    IDENTITY_FLAG,
   ],
   operands: { least: 0, most: 0 },
   exits: {
@@ -51,7 +52,7 @@ export const command: Command = {
     };
     return await withSession(call, async (session) => {
       const report = await session.testRestore(request);
-      call.print(report, () => describeTestRestore(report));
+      call.print(report, () => describeTestRestore(report), { isProse: true });
       return exitCodeOfTestRestore(report);
     });
   },

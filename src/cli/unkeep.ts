@@ -1,6 +1,6 @@
 /** `couchdb-backup unkeep <db> <path>`: takes the pin off a backup. */
 import { EXIT } from "../errors.ts";
-import { BACKUP_PATH, type Command } from "./command.ts";
+import { BACKUP_PATH, type Command, toSeconds } from "./command.ts";
 import { withSession } from "./session.ts";
 
 export const command: Command = {
@@ -22,7 +22,7 @@ export const command: Command = {
     const [database = "", path = ""] = call.operands;
     return await withSession(call, async (session) => {
       const report = await session.keep({ database, path, kept: false });
-      const moment = report.finished_at.replace(/\.\d+Z$/, "Z");
+      const moment = toSeconds(report.finished_at);
       call.print(
         report,
         () =>

@@ -6,7 +6,7 @@ import { openStore } from "../store/open.ts";
 import { describeUnreadable } from "./unreadable.ts";
 import { exitCodeOfVerify, verify, type VerifyReport } from "../commands/verify.ts";
 import { exitCodeOfVerifyAll, type VerifyAllReport } from "../commands/verify_all.ts";
-import { BACKUP_PATH, type Call, type Command } from "./command.ts";
+import { BACKUP_PATH, type Call, type Command, IDENTITY_FLAG } from "./command.ts";
 import { withSession, withSurroundings } from "./session.ts";
 
 /** More unreadable documents than these are counted in the text; `--json` and the log have them all. */
@@ -19,14 +19,17 @@ export const command: Command = {
     "Reads a backup again and compares it with its manifest: checksums, counts, ids. Needs no CouchDB and changes no backup.",
     "A <path> that is a file:// URL or a local folder needs no config.",
     "",
+    "Of a sealed backup the checksums are compared; where there is an identity it is opened and read as well.",
     "--all reads every backup in the store; with --sample 1/7 another seventh of them each day, all within a week. How it",
     "came out is kept in the store for status and monitoring, but with --match and --quick.",
   ],
   flags: [
     { name: "quick", summary: "compare presence and size only" },
+    { name: "contents", summary: "open and read sealed backups, too: an error where no identity is given" },
     { name: "all", summary: "every backup in the store" },
     { name: "sample", value: "1/N", summary: "with --all: the part of all whose turn it is today", default: "all" },
     { name: "match", value: "PATTERN", repeated: true, summary: "with --all: only databases whose whole name matches" },
+    IDENTITY_FLAG,
   ],
   operands: { least: 0, most: 2, isConfig: (_, index, flags) => flags.all === true && index === 0 },
   operandHelp: [{ name: "<db>", summary: "the database that was saved" }, BACKUP_PATH],
@@ -46,8 +49,11 @@ export const command: Command = {
   ],
 
   async run(call) {
+    if (call.isOn("quick") && call.isOn("contents")) {
+      throw new UsageError("--quick reads no contents, and --contents wants them read: leave one of them out");
+    }
     if (call.isOn("all")) return await runAll(call);
-    const stray = (["sample", "match"] as const).find((name) => call.text(name) ?? call.list(name)[0]);
+    const stray = (["sample", "match"] as const).find((name) => call.isGiven(name));
     if (stray !== undefined) throw new UsageError(`--${stray} goes with --all`);
     if (call.operands.length < 2) {
       throw new UsageError(`"verify" is missing an argument: a database and which backup of it, or --all`, {
@@ -55,15 +61,17 @@ export const command: Command = {
       });
     }
     const [database = "", path = ""] = call.operands;
-    const request = { database, path, quick: call.isOn("quick") };
+    const request = { database, path, quick: call.isOn("quick"), contents: call.isOn("contents") };
     const finish = (report: VerifyReport) => {
-      call.print(report, () => describe(report));
+      call.print(report, () => describe(report), { isProse: true });
       return exitCodeOfVerify(report);
     };
     if (await needsNoConfig(call, path)) {
       return await withSurroundings(call, {}, async (surroundings) => {
         const open = (bucket: string) => openStore({ bucket });
-        const nowhere = { repository: undefined, openStore: open };
+        const { identityReader } = await import("../session/identities.ts");
+        const identities = identityReader({ files: call.list("identity"), aws: {}, ...surroundings });
+        const nowhere = { repository: undefined, openStore: open, seal: { identities, isExpectedOf: () => false } };
         return finish(await verify({ ...surroundings, ...nowhere }, request));
       });
     }
@@ -83,10 +91,11 @@ async function runAll(call: Call): Promise<number> {
     match: match.length === 0 ? undefined : match,
     sampleOf: readSample(call.text("sample")),
     quick: call.isOn("quick"),
+    contents: call.isOn("contents"),
   };
   return await withSession(call, async (session) => {
     const report = await session.verifyAll(request);
-    call.print(report, () => describeAll(report));
+    call.print(report, () => describeAll(report), { isProse: true });
     return exitCodeOfVerifyAll(report);
   });
 }
@@ -136,9 +145,10 @@ function describe(report: VerifyReport): string {
     counted(report.leaf_revisions, "leaf revision")
   }`;
   const read = `${counts}, read in ${formatSeconds(seconds)}`;
+  const unopened = report.contents_read === false ? "; it is sealed, and was not opened" : "";
   return [
     report.ok
-      ? `${path} is complete and as its manifest says: ${read}`
+      ? `${path} is complete and as its manifest says: ${read}${unopened}`
       : problems.length > 0
       ? `${path} is NOT whole: ${counts} are`
       : `${path} is as its manifest says, but LACKS ${counted(unreadable.length, "document")}: ${read}`,

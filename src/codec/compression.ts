@@ -1,4 +1,6 @@
-/** What chunks may be compressed with: the names in config and objects, and the levels that there are. Pure. */
+/**
+ * What chunks may be compressed with and sealed to: the names in config and objects, and the levels that there are. Pure.
+ */
 
 /** A way to compress. */
 export type Compression = "gzip" | "zstd";
@@ -9,6 +11,25 @@ export interface Codec {
   compression: Compression;
   /** How hard it tries. @default the way's standard */
   level?: number | undefined;
+  /** To whom they are sealed, public keys of age. Absent: to nobody, so that whoever holds the bucket reads them. */
+  recipients?: readonly string[] | undefined;
+}
+
+/** What stands behind the end of a chunk's name where it is sealed. */
+export const SEALED_EXTENSION = "age";
+
+/** Whether an object is sealed, by its name. */
+export function isSealedName(name: string): boolean {
+  return name.endsWith(`.${SEALED_EXTENSION}`);
+}
+
+/** Whether what is sealed to some can be opened by just the same as what is sealed to others. */
+export function haveSameRecipients(
+  some: readonly string[] | undefined,
+  others: readonly string[] | undefined,
+): boolean {
+  const [a, b] = [some, others].map((recipients) => [...new Set(recipients)].sort().join(" "));
+  return a === b;
 }
 
 /** What is known of a way to compress. */

@@ -3,7 +3,8 @@
  * be written over as soon as the next ones are asked for.
  */
 import { Buffer } from "node:buffer";
-import { constants, crc32, deflateRaw } from "node:zlib";
+import process from "node:process";
+import { constants, crc32, deflateRaw, deflateRawSync, type ZlibOptions } from "node:zlib";
 import { promisify } from "node:util";
 import { inBlocks } from "./blocks.ts";
 import { COMPRESSIONS } from "./compression.ts";
@@ -28,7 +29,15 @@ const GUNZIP_BYTES = 16 * 1024;
 const CAREFUL_BYTES = 1024;
 const MUCH_BYTES = 1 << 20;
 
-const deflate = promisify(deflateRaw) as (bytes: Uint8Array, options: object) => Promise<Uint8Array>;
+type Deflate = (bytes: Uint8Array, options: ZlibOptions) => Uint8Array | Promise<Uint8Array>;
+
+/**
+ * Node compresses in a thread of its own. Deno does it on this one either way, and what is then awaited is a stream object
+ * for each block, whose calls and garbage cost CPU time.
+ */
+const deflate: Deflate = process.versions.deno === undefined
+  ? promisify<Uint8Array, ZlibOptions, Uint8Array>(deflateRaw)
+  : deflateRawSync;
 
 /**
  * Compresses a stream of bytes into one gzip member; an error of `source` comes out as it is. Large pieces are compressed as

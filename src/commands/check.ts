@@ -3,15 +3,16 @@
  * the report says what to do. Four small objects in the store are all that is written, and they are always the same ones.
  */
 import type { CouchClient } from "../couchdb/client.ts";
-import { describeError, EXIT, hintOf, ProgramError } from "../errors.ts";
+import { describeDiscreetly, describeError, EXIT, hintOf, ProgramError } from "../errors.ts";
 import { findConditions } from "../store/conditions.ts";
 import { joinKey } from "../store/key.ts";
 import type { Log } from "../observe.ts";
 import type { Repository } from "../archive/repository.ts";
 import { trySlashInName } from "./slash_name.ts";
 import { readObjectText } from "../store/whole.ts";
-import { selectTasks } from "../task/selection.ts";
-import type { Task } from "../task/task.ts";
+import { isEmptyByMistake, selectTasks, type TaskSelection } from "../task/selection.ts";
+import { formatCount } from "../observe/figures.ts";
+import { isSealing, type Task } from "../task/task.ts";
 import { tryReading } from "./check_reading.ts";
 
 /** Signatures of S3 are refused from 15 minutes on; the hour of a schedule is wrong before that. */
@@ -74,8 +75,9 @@ export interface CheckContext {
  */
 export async function checkSetup(context: CheckContext): Promise<CheckReport> {
   const checks: Check[] = [];
+  const describe = (context.tasks ?? []).some(isSealing) ? describeDiscreetly : describeError;
   const attempt = async (check: string, run: () => Promise<string | Found>): Promise<boolean> => {
-    const result = await tryOne(check, run, context.signal);
+    const result = await tryOne(check, run, { ...context, describe });
     checks.push(result);
     const { ok, detail, hint, warning } = result;
     if (warning) context.log.warn("check passes with a warning", { check, detail, hint });
@@ -105,14 +107,18 @@ export type Found = Pick<Check, "detail" | "hint" | "warning">;
 
 type Attempt = (check: string, run: () => Promise<string | Found>) => Promise<boolean>;
 
-async function tryOne(check: string, run: () => Promise<string | Found>, signal: AbortSignal): Promise<Check> {
+async function tryOne(
+  check: string,
+  run: () => Promise<string | Found>,
+  { describe, signal }: { describe: (error: unknown) => string; signal: AbortSignal },
+): Promise<Check> {
   try {
     const found = await run();
     return { check, ok: true, ...(typeof found === "string" ? { detail: found } : found) };
   } catch (error) {
     signal.throwIfAborted();
     const hint = hintOf(error);
-    return { check, ok: false, detail: describeError(error), ...(hint === undefined ? {} : { hint }) };
+    return { check, ok: false, detail: describe(error), ...(hint === undefined ? {} : { hint }) };
   }
 }
 
@@ -167,10 +173,35 @@ async function checkCouch({ couch, log, tasks = [], now, signal }: CheckContext,
       hint: "Check what stands between this machine and CouchDB: a proxy may rewrite answers",
     });
   });
+  if (tasks.length > 0) {
+    await attempt("selection", async () => {
+      return describeSelections(selectTasks(await couch.listDatabases({ signal }), tasks, { startedAt: now() }));
+    });
+  }
   await attempt("couchdb_read", async () => {
     const names = await couch.listDatabases({ signal });
     return await tryReading({ couch, log, signal }, selectTasks(names, tasks, { startedAt: now() }));
   });
+}
+
+/** What the tasks select. @throws CheckFailure where one would have nothing to do, and its run would fail for that. */
+function describeSelections(selections: readonly TaskSelection[]): Found {
+  const empty = selections.filter(isEmptyByMistake).map(({ task }) => `"${task.name}"`);
+  const warnings = selections.flatMap(({ warnings }) => warnings);
+  if (empty.length > 0) {
+    const tasks = empty.length === 1 ? `Task ${empty[0]} selects` : `The tasks ${empty.join(", ")} select`;
+    throw new CheckFailure([`${tasks} no database: nothing would be saved`, ...warnings].join("; "), {
+      hint: "Correct the patterns, or set allow_empty: true; plan shows what each selects",
+    });
+  }
+  const selected = selections.map(({ task, databases }) => `"${task.name}" ${formatCount(databases.length)}`);
+  const detail = `Databases of each task: ${selected.join(", ")}`;
+  if (warnings.length === 0) return { detail };
+  return {
+    detail: [detail, ...warnings].join("; "),
+    warning: true,
+    hint: "plan shows what each task selects, and why",
+  };
 }
 
 async function checkStore(context: CheckContext, attempt: Attempt): Promise<void> {

@@ -67,7 +67,10 @@ export async function tryReading(context: ReadingContext, selections: readonly T
     new CouchError(`Cannot read document "${id}" of database "${database}" as a backup does: ${reason}`, {
       error: left?.error ?? "no_content",
       database,
-    }, { hint: "Check what stands between this machine and CouchDB, and CouchDB's own log" });
+    }, {
+      hint: "Check what stands between this machine and CouchDB, and CouchDB's own log",
+      discreet: `Cannot read a document of database "${database}" as a backup does`,
+    });
   if (left !== undefined) throw failed(`${left.error}, ${left.reason}`);
   const what = task.attachments && attachments > 0 ? ` with ${counted(attachments, "attachment")}` : "";
   if (task.attachments) {

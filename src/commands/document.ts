@@ -14,11 +14,13 @@ import {
   isDeleted,
   type Leaf,
   revisionOf,
+  walkBlocks,
   walkDocuments,
   type WalkedDocument,
   type WalkOptions,
   winnerOf,
 } from "../archive/walk.ts";
+import { unlock } from "../archive/unlock.ts";
 import { decodeDatabase } from "../database_name.ts";
 import { ArchiveError, UsageError } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
@@ -61,7 +63,7 @@ const BLOCK_BYTES = 1 << 16;
 /**
  * Finds a backup that can be read as a whole.
  *
- * @throws ArchiveError when there is none, or it is not whole.
+ * @throws ArchiveError when there is none, or it is not whole; UsageError when it is sealed and nothing opens it.
  */
 export async function openWhole(
   context: PathContext,
@@ -70,6 +72,7 @@ export async function openWhole(
   const { signal } = context;
   const archive = await openArchive(await findArchive(context, path, decodeDatabase(database)), { signal });
   await addParents(archive, context);
+  await unlock(archive, context);
   const [first] = archive.problems;
   if (first === undefined) return archive;
   throw new ArchiveError(
@@ -151,8 +154,8 @@ export async function exportDocuments(
   const archive = await openWhole(context, request);
   const lines = new LineSink(sink);
   const options = { isWanted, winnersOnly: request.winners, signal: context.signal };
-  for await (const document of walkDocuments(archive, options)) {
-    if (!await lines.add(document)) break;
+  for await (const block of walkBlocks(archive, options)) {
+    if (!await lines.add(block)) break;
   }
   await lines.flush();
   return { database: archive.database ?? decodeDatabase(request.database), path: archive.url, revisions: lines.taken };
@@ -173,19 +176,22 @@ class LineSink {
   }
 
   /** @returns Whether anybody still reads. */
-  async add(document: WalkedDocument): Promise<boolean> {
-    const bytes = "bytes" in document ? onOneLine(document.bytes) : undefined;
-    if (bytes === undefined || bytes.length >= BLOCK_BYTES) {
-      if (!await this.flush()) return false;
-      if (await sendDocument(document, this.#sink)) this.taken++;
-      else this.#isGone = true;
-      return !this.#isGone;
+  async add(documents: readonly WalkedDocument[]): Promise<boolean> {
+    for (const document of documents) {
+      const bytes = "bytes" in document ? onOneLine(document.bytes) : undefined;
+      if (bytes === undefined || bytes.length >= BLOCK_BYTES) {
+        if (!await this.flush()) return false;
+        if (await sendDocument(document, this.#sink)) this.taken++;
+        else this.#isGone = true;
+        if (this.#isGone) return false;
+        continue;
+      }
+      if (this.#used + bytes.length + 1 > BLOCK_BYTES && !await this.flush()) return false;
+      this.#block.set(bytes, this.#used);
+      this.#used += bytes.length;
+      this.#block[this.#used++] = NEWLINE[0]!;
+      this.#waiting++;
     }
-    if (this.#used + bytes.length + 1 > BLOCK_BYTES && !await this.flush()) return false;
-    this.#block.set(bytes, this.#used);
-    this.#used += bytes.length;
-    this.#block[this.#used++] = NEWLINE[0]!;
-    this.#waiting++;
     return true;
   }
 

@@ -6,7 +6,7 @@ import { counted } from "../counts.ts";
 import { formatCalendar } from "../calendar/calendar.ts";
 import type { Repository } from "../archive/repository.ts";
 import type { ChangeForecast } from "./backup/forecast.ts";
-import type { Task } from "../task/task.ts";
+import { codecOf, type Task } from "../task/task.ts";
 import type { CouchClient } from "../couchdb/client.ts";
 import { formatDate, monthOf } from "../dates.ts";
 import { CouchError, describeError } from "../errors.ts";
@@ -37,6 +37,8 @@ export interface TaskPlan {
   next: string[];
   /** The date in the path of the next run, or of one that starts now. */
   date: string;
+  /** To whom its backups are sealed, public keys of age; absent: to nobody. */
+  encrypt_to?: readonly string[];
   /** What the next run would select of the databases that there are now. */
   databases: SelectedDatabase[];
   /** The databases that a pattern matches and that are left out nevertheless, and why. */
@@ -115,6 +117,7 @@ async function lookAtChanges(
 
 function planTimes(task: Task, { from, count }: PlanOptions): TaskPlan {
   const next = nextElapses(task, { after: from, count });
+  const { recipients } = codecOf(task);
   const isOver = task.calendar !== undefined && next.length === 0;
   return {
     task: task.name,
@@ -123,6 +126,7 @@ function planTimes(task: Task, { from, count }: PlanOptions): TaskPlan {
     timezone: scheduleZone(task),
     next: next.map((instant) => instant.toISOString()),
     date: formatDate(dateInPath(task, next[0] ?? from)).replaceAll("/", "-"),
+    ...recipients === undefined ? {} : { encrypt_to: recipients },
     databases: [],
     excluded: [],
     unmatched: [],

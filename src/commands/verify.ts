@@ -4,13 +4,15 @@
  */
 import { type Archive, type ArchiveChunk, type ChunkProblem, openArchive, placeOfChunk } from "../archive/archive.ts";
 import { findArchive, type PathContext } from "../archive/find.ts";
-import { inspectChunk } from "../archive/chunk.ts";
+import { checkStored, inspectChunk } from "../archive/chunk.ts";
 import type { DocumentCounts } from "../archive/document_reader.ts";
 import { addParents, nameOfChunk } from "../archive/parents.ts";
 import { findGaps, hasRange, RangeCheck } from "../archive/id_ranges.ts";
 import { MANIFEST_NAME, parseChunkName } from "../archive/layout.ts";
 import { type ChunkIds, RepeatCheck } from "../archive/repeats.ts";
 import type { UnreadableDocument } from "../couchdb/couchdb.ts";
+import { isSealed, unlock } from "../archive/unlock.ts";
+import { discreetLog } from "../discreet.ts";
 import { ArchiveError, EXIT } from "../errors.ts";
 import { decodeDatabase } from "../database_name.ts";
 import type { ChunkEntry } from "../archive/manifest.ts";
@@ -38,6 +40,8 @@ export interface VerifyRequest {
   path: string;
   /** Compare presence and size only. @default false */
   quick?: boolean | undefined;
+  /** Open and read a sealed backup, too: it is an error where nothing opens it. @default where an identity is there */
+  contents?: boolean | undefined;
 }
 
 /** What `verify --json` prints. */
@@ -61,6 +65,11 @@ export interface VerifyReport {
   deleted: number;
   /** Whether ids of one chunk were looked for in others: not in format 1, with `quick`, or of more than four million. */
   ids_compared: boolean;
+  /**
+   * Whether what is sealed was opened and read; without an identity the checksums of what is stored are compared, and what
+   * is counted is what the manifest says. Absent where the backup is not sealed.
+   */
+  contents_read?: boolean;
   /** Documents that it lacks because CouchDB could not read them when it was made. */
   unreadable: readonly UnreadableDocument[];
   /** What is not as it must be. */
@@ -99,8 +108,11 @@ async function verifyArchive(context: VerifyContext, request: VerifyRequest): Pr
   const place = await findArchive(context, request.path, decodeDatabase(request.database));
   const archive = await openArchive(place, { signal });
   await addParents(archive, context);
+  await unlock(archive, { seal: context.seal, isOptional: request.contents !== true });
+  const isLocked = isSealed(archive) && (archive.identities ?? []).length === 0;
   const database = archive.database ?? decodeDatabase(request.database);
-  const log = context.log.with({ database });
+  const ownLog = context.log.with({ database });
+  const log = isSealed(archive) ? discreetLog(ownLog) : ownLog;
   progress.databaseStarted({ database, documents: archive.documents });
   const report: VerifyReport = {
     ok: false,
@@ -112,13 +124,14 @@ async function verifyArchive(context: VerifyContext, request: VerifyRequest): Pr
     leaf_revisions: 0,
     deleted: 0,
     ids_compared: false,
+    ...isSealed(archive) ? { contents_read: !isLocked && request.quick !== true } : {},
     unreadable: archive.unreadable,
     problems: [...archive.problems, ...manifestProblems(archive)],
     leftovers: archive.leftovers,
     seconds: 0,
   };
   try {
-    await verifyChunks(archive, report, { ...context, log, quick: request.quick === true });
+    await verifyChunks(archive, report, { ...context, log, quick: request.quick === true, isLocked });
     report.ok = report.problems.length + report.unreadable.length === 0;
   } finally {
     progress.databaseFinished({ database, ok: report.ok });
@@ -181,21 +194,23 @@ interface VerifiedChunk {
 async function verifyChunks(
   archive: Archive,
   report: VerifyReport,
-  context: { log: Log; progress: Progress; signal: AbortSignal; quick: boolean },
+  context: { log: Log; progress: Progress; signal: AbortSignal; quick: boolean; isLocked: boolean },
 ): Promise<void> {
-  const { quick, signal } = context;
+  const { quick, isLocked, signal } = context;
   // The chunks of format 1 have ranges, which cannot overlap unnoticed.
   const isOfRanges = archive.entries.some(hasRange);
   // A backup and those that it goes on from hold states of the same documents; each by itself holds one of each.
-  const repeats = quick || isOfRanges || archive.kind !== "complete" ? undefined : RepeatCheck.of(archive);
+  const isUnread = quick || isLocked || isOfRanges || archive.kind !== "complete";
+  const repeats = isUnread ? undefined : RepeatCheck.of(archive);
   report.ids_compared = repeats !== undefined;
-  if (repeats === undefined && !quick && !isOfRanges && archive.kind === "complete") {
+  if (repeats === undefined && !isUnread) {
     context.log.info("ids are not compared: there are too many documents", { documents: archive.documents });
   }
   const verifyOne = async (chunk: ArchiveChunk, signal: AbortSignal): Promise<ChunkProblem | VerifiedChunk> => {
     const { entry } = chunk;
     if (quick && entry !== undefined) return { chunk, counts: { ...entry, leafRevisions: entry.leaf_revisions } };
     try {
+      if (isLocked && entry !== undefined) return await checkSealed(archive, chunk, { ...context, signal });
       return await readChunk(archive, chunk, { ...context, signal, repeats });
     } catch (error) {
       if (error instanceof ArchiveError) return { chunk: nameOfChunk(chunk), problem: error.message };
@@ -213,6 +228,18 @@ async function verifyChunks(
     report.leaf_revisions += counts.leafRevisions;
     report.deleted += counts.deleted;
   }
+}
+
+/** What can be known of a chunk that nobody here can open. @throws ArchiveError when it has changed. */
+async function checkSealed(
+  archive: Archive,
+  chunk: ArchiveChunk,
+  { progress, signal }: { progress: Progress; signal: AbortSignal },
+): Promise<VerifiedChunk> {
+  const { documents, leaf_revisions: leafRevisions, deleted, bytes } = chunk.entry!;
+  await checkStored(placeOfChunk(archive, chunk), { signal });
+  progress.advanced({ documents, bytes });
+  return { chunk, counts: { documents, leafRevisions, deleted } };
 }
 
 /** @throws ArchiveError when the chunk is not what its line in the manifest says. */
@@ -258,7 +285,10 @@ async function findRepeats(
   const onRow = (id: string | undefined) => void (row++ === first && (repeated = id));
   await inspectChunk(placeOfChunk(archive, chunk), { signal, onRow });
   const more = others.length === 0 ? "" : ` (and ${others.length} more)`;
-  const problem = `It holds document ${JSON.stringify(repeated)}${more}, which a lower chunk or row holds too, ` +
+  const which = isSealed(archive)
+    ? `a document, that of its row ${first + 1},`
+    : `document ${JSON.stringify(repeated)}`;
+  const problem = `It holds ${which}${more}, which a lower chunk or row holds too, ` +
     'and it is not marked "again"';
   return { chunk: nameOfChunk(chunk), problem };
 }

@@ -32,6 +32,8 @@ export interface VerifyAllRequest {
   sampleOf?: number | undefined;
   /** Compare presence and size only. @default false */
   quick?: boolean | undefined;
+  /** Open and read sealed backups, too: it is an error where nothing opens one. @default where an identity is there */
+  contents?: boolean | undefined;
 }
 
 /** A backup that is not as it must be. */
@@ -127,7 +129,7 @@ export async function verifyAll(
         const found = { database, path, finished_at: finishedAt.toISOString() };
         report.backups++;
         try {
-          const verified = await verify(one, { database, path, quick: request.quick });
+          const verified = await verify(one, { database, path, quick: request.quick, contents: request.contents });
           report.documents += verified.documents;
           if (!verified.ok) {
             report.faulty.push({ ...found, problems: problemsOf(verified), exit_code: exitCodeOfVerify(verified) });

@@ -112,6 +112,10 @@ export interface Config {
   notify?: NotifyAddress | undefined;
   /** Authorities to trust beside those that the runtime knows. @default none */
   caFiles?: CaFiles | undefined;
+  /** The file with the identities that open sealed backups, where they are restored. Nobody has read it yet. */
+  identityFile?: NamedFile | undefined;
+  /** The ARN of a secret in Secrets Manager with such identities. Nobody has read it yet. */
+  identitySecret?: string | undefined;
   /** Whether the text itself holds a password or a key; one that a variable or another file holds does not count. */
   holdsSecret?: boolean | undefined;
   /** What is allowed and yet probably a mistake; each a sentence that begins with its place. */
@@ -301,7 +305,11 @@ function toConfig(
           ...document.object_lock === undefined ? {} : { lockDays: document.object_lock.days },
         }
         : undefined,
-      codec: { compression: task.compression, level: task.compression_level },
+      codec: {
+        compression: task.compression,
+        level: task.compression_level,
+        ...sealFor(task.encrypt_to ?? document.encrypt_to),
+      },
       parallel: task.parallel,
       concurrency: task.concurrency,
       allowEmpty: task.allow_empty,
@@ -341,6 +349,13 @@ function toConfig(
       pushgateway: named(prometheus?.ca_file, ["prometheus", "ca_file"]),
       notify: named(notify?.ca_file, ["notify", "ca_file"]),
     },
+    identityFile: named(document.identity_file, ["identity_file"]),
+    identitySecret: document.identity_secret,
     warnings: [],
   };
+}
+
+/** To whom chunks are sealed, each once. */
+function sealFor(recipients: readonly string[] | undefined): { recipients?: string[] } {
+  return recipients === undefined ? {} : { recipients: [...new Set(recipients)] };
 }

@@ -98,8 +98,12 @@ function hideBehindKey(content: string): string {
   return /^\s*(#.*)?$/.test(content.slice(end)) ? content : `${content.slice(0, end)} ***`;
 }
 
-/** Replaces what is, or may be, credentials in a URL, also in one that lacks a slash: `http://***@host`. */
-function hideCredentials(text: string): string {
+/**
+ * Replaces what is, or may be, credentials in a URL, also in one that lacks a slash: `http://***@host`; and a secret key of
+ * age, which may have been taken for the public one.
+ */
+function hideCredentials(written: string): string {
+  const text = written.replaceAll(/AGE-(?:SECRET-KEY|PLUGIN)-[\w-]*/gi, "***");
   // To the last "@", as a password can hold one.
   const at = text.lastIndexOf("@");
   const scheme = at < 0 ? null : /[:/]+(?=\S)/.exec(text);

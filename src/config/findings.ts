@@ -2,6 +2,7 @@
  * Mistakes in a config, told at their places. In: findings, each a sentence about the key at a path, and where the keys
  * stand. Out: one error with a line for each, `file:line:column: Key "…" is "…", must be …`, without secrets.
  */
+import { EXAMPLE_RECIPIENT } from "../codec/recipient.ts";
 import { counted } from "../counts.ts";
 import { ConfigError } from "../errors.ts";
 import { hideInKey, hideInValue } from "./disclosure.ts";
@@ -120,6 +121,21 @@ export function warningsOf(
         counted(scheduled.length, "task")
       }: the success of ` +
         `one hides the failure of another; write {task} in it`,
+    );
+  }
+  const sealing: [path: string[], recipients: string[] | undefined][] = [
+    [["encrypt_to"], document.encrypt_to],
+    ...Object.entries(document.task).map(([name, task]): [string[], string[] | undefined] => [
+      ["task", name, "encrypt_to"],
+      task.encrypt_to,
+    ]),
+  ];
+  for (const [path, recipients] of sealing) {
+    if (recipients?.includes(EXAMPLE_RECIPIENT) !== true) continue;
+    const { line, column } = placeOf(path, "key");
+    warnings.push(
+      `${file}:${line}:${column}: Key "${formatPath(path)}" has the key that the documentation shows: nobody has its ` +
+        "secret key, and nothing opens what is sealed to it alone",
     );
   }
   if (document.bucket.startsWith("s3:")) return warnings;

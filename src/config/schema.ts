@@ -6,6 +6,7 @@
 import * as z from "zod";
 import type { Calendar } from "../calendar/calendar.ts";
 import { type Compression, COMPRESSIONS } from "../codec/compression.ts";
+import { isSecretKey } from "../codec/recipient.ts";
 import type { Secret } from "../secret.ts";
 import type { Span } from "../task/retention.ts";
 import {
@@ -22,6 +23,7 @@ import {
   password,
   PATTERNS,
   patterns,
+  recipients,
   span,
   text,
   timezone,
@@ -48,6 +50,7 @@ interface TaskDocument {
   full_every?: number | undefined;
   compression: Compression;
   compression_level?: number | undefined;
+  encrypt_to?: string[] | undefined;
   parallel: number;
   concurrency?: number | undefined;
   allow_empty: boolean;
@@ -92,6 +95,9 @@ export interface ConfigDocument {
   object_lock?: { mode: "governance" | "compliance"; days: number } | undefined;
   sse?: "AES256" | "aws:kms" | "aws:kms:dsse" | undefined;
   kms_key_id?: string | undefined;
+  encrypt_to?: string[] | undefined;
+  identity_file?: string | undefined;
+  identity_secret?: string | undefined;
   prefix: string;
   suffix: string;
   loki?: {
@@ -123,14 +129,22 @@ const LONGEST_FULL_EVERY_DAYS = 3660;
 
 const caFile = text("must be the path of a PEM file");
 
+const identityFile = text("must be the path of a file that age-keygen has written").refine(
+  (path) => !isSecretKey(path),
+  {
+    error: "is a secret key itself, and must be the path of a file with it",
+  },
+);
+
+const SECRET_ARN = "must be the ARN of a secret in Secrets Manager";
+const secretArn = text(SECRET_ARN).regex(/^arn:[\w-]+:secretsmanager:/, { error: SECRET_ARN });
+
 const database = z.strictObject({
   url: address,
   login: text("must be text; put it in quotes").optional(),
   password: password.optional(),
   password_file: text("must be the path of a file").optional(),
-  password_secret: text("must be the ARN of a secret in Secrets Manager").regex(/^arn:[\w-]+:secretsmanager:/, {
-    error: "must be the ARN of a secret in Secrets Manager",
-  }).optional(),
+  password_secret: secretArn.optional(),
   ca_file: caFile.optional(),
 }, { error: "must be a mapping with the keys url, login, password" });
 
@@ -180,6 +194,7 @@ const task = z.strictObject({
     .optional(),
   compression: z.enum(["gzip", "zstd"], { error: COMPRESSION }).default("gzip"),
   compression_level: wholeNumber(`must be a whole number from 1 to ${MOST_LEVEL}`, MOST_LEVEL).optional(),
+  encrypt_to: recipients.optional(),
   parallel: wholeNumber(`must be a whole number from 1 to ${MOST_PARALLEL}`, MOST_PARALLEL).default(4),
   concurrency: wholeNumber(`must be a whole number from 1 to ${MOST_CONCURRENT}`, MOST_CONCURRENT).optional(),
   allow_empty: flag.default(false),
@@ -268,6 +283,9 @@ const config = z.strictObject({
     error: `must be "AES256", "aws:kms" or "aws:kms:dsse"`,
   }).optional(),
   kms_key_id: text("must be the id or ARN of a key in KMS").optional(),
+  encrypt_to: recipients.optional(),
+  identity_file: identityFile.optional(),
+  identity_secret: secretArn.optional(),
   prefix: folders.default(""),
   suffix: folders.default(""),
   loki: loki.optional(),

@@ -6,6 +6,7 @@ import { pathToFileURL } from "node:url";
 import * as z from "zod";
 import { type Calendar, CalendarError, parseCalendar } from "../calendar/calendar.ts";
 import { isTimeZone, timeZoneHint } from "../calendar/zone_name.ts";
+import { explainRecipient } from "../codec/recipient.ts";
 import { Secret } from "../secret.ts";
 import { explainPattern } from "../task/pattern.ts";
 import type { Span } from "../task/retention.ts";
@@ -115,6 +116,17 @@ export const notifyUrl: z.ZodType<Secret> = parsed(NOTIFY_URL, (value) => {
   const isUrl = /^https?:\/\//i.test(value) && URL.canParse(value) && new URL(value).hash === "";
   return isUrl ? new Secret(value) : { must: NOTIFY_URL };
 });
+
+const RECIPIENTS = "is not as it must be, a list of public keys of age such as [age1…]";
+const MOST_RECIPIENTS = 50;
+// Not one that begins with "must": a message must not show what may be a secret key.
+const recipient = z.string({ error: "is no public key of age, age1…" }).superRefine((value, context) => {
+  const reason = explainRecipient(value);
+  if (reason !== undefined) context.addIssue({ code: "custom", message: reason });
+});
+/** To whom backups are sealed. */
+export const recipients: z.ZodType<string[]> = z.array(recipient, { error: RECIPIENTS }).min(1, { error: RECIPIENTS })
+  .max(MOST_RECIPIENTS, { error: `has more than ${MOST_RECIPIENTS} public keys` });
 
 const BUCKET = `must be "s3://name/folder", "file:///path" or "/path"`;
 

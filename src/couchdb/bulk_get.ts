@@ -101,7 +101,9 @@ export class BulkGet {
     const document = this.#expected.take(scanner);
     if (document === undefined) {
       const { id } = scanner;
-      throw this.#brokenAnswer(id === undefined ? "a row has no id" : `it has document "${id}" twice or unasked`);
+      throw id === undefined
+        ? this.#brokenAnswer("a row has no id")
+        : this.#brokenAnswer(`it has document "${id}" twice or unasked`, "it has a document twice or unasked");
     }
     this.#answered++;
     if (row.error === undefined && row.revisions > 0) {
@@ -114,10 +116,13 @@ export class BulkGet {
     row.drop();
   }
 
-  #brokenAnswer(reason: string): CouchError {
+  #brokenAnswer(reason: string, discreetReason: string = reason): CouchError {
+    const say = (reason: string) =>
+      `Cannot read documents of database "${this.#database}": CouchDB's answer is broken (${reason})`;
     return new CouchError(
-      `Cannot read documents of database "${this.#database}": CouchDB's answer is broken (${reason})`,
+      say(reason),
       { error: "cut_off", reason, database: this.#database },
+      { discreet: say(discreetReason) },
     );
   }
 

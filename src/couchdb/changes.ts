@@ -116,7 +116,7 @@ class PageRequests {
           return await this.#client.changes(this.#database, { since, limit: this.#limit, positionsEvery }, { signal });
         }
         this.#limit = Math.max(LEAST_PAGE_ROWS, Math.floor(this.#limit / 4));
-        log.warn("page of the listing is asked for smaller", { limit: this.#limit, error: error.message });
+        log.warn("page of the listing is asked for smaller", { limit: this.#limit, error: this.#client.tell(error) });
       }
     }
   }

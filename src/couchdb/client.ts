@@ -147,6 +147,11 @@ export class CouchClient {
     return this.#http.trouble;
   }
 
+  /** What a log says of an error. */
+  tell(error: CouchError): string {
+    return this.#http.tell(error);
+  }
+
   /** Waits before attempt `attempt` of a request that failed, as long as the retry policy or the server says. */
   async waitAfterFailure(error: CouchError, attempt: number, signal?: AbortSignal): Promise<void> {
     await this.#http.waitAfterFailure(error, attempt, signal);
@@ -334,24 +339,45 @@ export class CouchClient {
     }
   }
 
-  /** `PUT /{db}/_local/{id}`, in place of what may be there. @param id Without `_local/`. */
+  /**
+   * `PUT /{db}/_local/{id}`, in place of what may be there.
+   *
+   * @param id Without `_local/`.
+   * @param options `known`: the revision that is there, null for none, which saves asking for it; where another one is
+   * there, that is replaced all the same.
+   * @returns The revision that is there now; undefined where CouchDB does not tell.
+   */
   async putLocalDocument(
     database: string,
     id: string,
     document: Record<string, unknown>,
-    options: CallOptions = {},
-  ): Promise<void> {
-    const present = await this.localDocument(database, id, options);
-    const rev = isMembers(present) ? present["_rev"] : undefined;
-    const body = typeof rev === "string" ? { ...document, _rev: rev } : document;
-    await this.#http.text(`/${encodeDatabase(database)}/_local/${encodeURIComponent(id)}`, {
-      method: "PUT",
-      body: JSON.stringify(body),
-      headers: JSON_BODY,
-      action: `write the local document "${id}" of database "${database}"`,
-      database,
-      ...options,
-    });
+    { known, ...options }: CallOptions & { known?: string | null | undefined } = {},
+  ): Promise<string | undefined> {
+    const put = async (rev: unknown) => {
+      const body = typeof rev === "string" ? { ...document, _rev: rev } : document;
+      return await this.#http.json(`/${encodeDatabase(database)}/_local/${encodeURIComponent(id)}`, {
+        method: "PUT",
+        body: JSON.stringify(body),
+        headers: JSON_BODY,
+        action: `write the local document "${id}" of database "${database}"`,
+        database,
+        ...options,
+      });
+    };
+    const putOver = async () => {
+      const present = await this.localDocument(database, id, options);
+      return await put(isMembers(present) ? present["_rev"] : undefined);
+    };
+    let answer: unknown;
+    try {
+      answer = known === undefined ? await putOver() : await put(known);
+    } catch (error) {
+      const isAnother = error instanceof CouchError && error.facts.status === 409;
+      if (known === undefined || !isAnother) throw error;
+      answer = await putOver();
+    }
+    const rev = isMembers(answer) ? answer["rev"] : undefined;
+    return typeof rev === "string" ? rev : undefined;
   }
 
   /**

@@ -41,6 +41,8 @@ export interface ClientOptions extends CouchOptions {
   bulkTimeoutMs?: number | undefined;
   /** How long an answer may pause between two bytes, in milliseconds. @default 60000 */
   stallTimeoutMs?: number | undefined;
+  /** Whether the log must not show what CouchDB says about documents. @default false */
+  isDiscreet?: boolean | undefined;
 }
 
 /** What every call takes. */
@@ -99,6 +101,7 @@ export class CouchConnection {
   readonly #authorization: string | undefined;
   readonly #fetch: Fetch;
   readonly #log: Log;
+  readonly #isDiscreet: boolean;
   readonly #answerTimeoutMs: number;
   readonly #stallTimeoutMs: number;
   readonly #spareBuffers: ArrayBuffer[] = [];
@@ -109,6 +112,7 @@ export class CouchConnection {
     this.#mayBePlain = /^https:/i.test(this.url);
     this.#fetch = options.fetch ?? fetch;
     this.#log = options.log;
+    this.#isDiscreet = options.isDiscreet ?? false;
     this.#notice = new RetryNotice(options.log, "couchdb does not answer as it should: it is asked again");
     this.retry = options.retry ?? DEFAULT_RETRY;
     this.#answerTimeoutMs = options.answerTimeoutMs ?? 60_000;
@@ -194,14 +198,20 @@ export class CouchConnection {
     }
   }
 
+  /** What a log says of an error. */
+  tell(error: CouchError): string {
+    return this.#isDiscreet ? error.discreet : error.message;
+  }
+
   /** Waits before attempt `attempt`, as long as the policy or the server says. */
   async waitAfterFailure(error: CouchError, attempt: number, signal?: AbortSignal): Promise<void> {
     this.retries++;
     this.#trouble = { error, sinceMs: this.#trouble?.sinceMs ?? performance.now() };
     const { retryAfterMs } = error.facts;
     const waitMs = waitBeforeAttempt(attempt, { policy: this.retry, random: Math.random(), retryAfterMs });
-    this.#log.debug("couchdb request is repeated", { attempt, waitMs: Math.round(waitMs), error: error.message });
-    this.#notice.tell({ attempt, waitMs, error: error.message });
+    const told = this.tell(error);
+    this.#log.debug("couchdb request is repeated", { attempt, waitMs: Math.round(waitMs), error: told });
+    this.#notice.tell({ attempt, waitMs, error: told });
     await wait(waitMs, signal);
   }
 
@@ -239,7 +249,7 @@ export class CouchConnection {
     this.#mayBePlain = false;
     this.#log.debug("couchdb request", {
       method: init.method ?? "GET",
-      path: path.length > 300 ? `${path.slice(0, 300)}…` : path,
+      path: this.#isDiscreet ? endpointOf(path) : path.length > 300 ? `${path.slice(0, 300)}…` : path,
       status: response.status,
       durationMs: Math.round(performance.now() - started),
     });
@@ -352,4 +362,10 @@ async function collect(
     if (length > MOST_CHARACTERS) throw strangeAnswer(init, `has more than ${MOST_CHARACTERS >> 20} MiB`);
   }
   return { whole, length };
+}
+
+/** A path without what stands behind the endpoint's name: a document's id, a view. */
+function endpointOf(path: string): string {
+  const [, database = "", endpoint = ""] = /^(\/[^/?]*)(\/_[a-z_]+)?/.exec(path) ?? [];
+  return `${database}${endpoint}`;
 }

@@ -55,8 +55,16 @@ export function couchError(
     ? `something that is not CouchDB answered ${status}${said}`
     : `CouchDB answered ${status} ${error}${said}`;
   const facts = { ...failure, database: subject.database };
-  return new CouchError(`Cannot ${subject.action}: ${what}`, facts, { cause, hint: hint ?? hintFor(failure, subject) });
+  // What CouchDB says where it fails may quote a document; what it says where it refuses is always the same.
+  const isPlain = status === undefined || PLAIN_STATUSES.includes(status) || error === REDIRECT || error === FOREIGN;
+  return new CouchError(`Cannot ${subject.action}: ${what}`, facts, {
+    cause,
+    hint: hint ?? hintFor(failure, subject),
+    discreet: isPlain ? undefined : `Cannot ${subject.action}: CouchDB answered ${status} ${error}`,
+  });
 }
+
+const PLAIN_STATUSES = [401, 403, 404, 411, 412, 413, 415, 429];
 
 /** The `error` of an answer that is not CouchDB's JSON: a proxy's, or another server's. */
 const FOREIGN = "http_error";

@@ -14,6 +14,9 @@ const LEAST_FOLDED_BITS = 256;
 /** How many bits stand for an id. More would err less often and cost more time. */
 const HASHES = 10;
 
+/** Two words of 32 bits that stand for an id. */
+export type IdHash = Uint32Array;
+
 /** A filter as it is stored. */
 export interface StoredFilter {
   bytes: Uint8Array;
@@ -114,10 +117,20 @@ export class IdFilter {
     return new Uint8Array(this.#words.slice().buffer);
   }
 
+  /** The hash of an id, which filters made of this one have too; valid until the next id of any filter is looked at. */
+  hash(id: string): IdHash {
+    hash(id, this.salt);
+    return pair;
+  }
+
   /** Whether the id may have been added. */
   mayHave(id: string): boolean {
-    hash(id, this.salt);
-    const first = pair[0]!, second = pair[1]!;
+    return this.mayHaveHash(this.hash(id));
+  }
+
+  /** Whether the id of that hash may have been added. */
+  mayHaveHash(of: IdHash): boolean {
+    const first = of[0]!, second = of[1]!;
     const words = this.#words, bits = this.#bits;
     for (let index = 0; index < this.hashes; index++) {
       const bit = (first + Math.imul(index, second) >>> 0) % bits;
@@ -128,8 +141,12 @@ export class IdFilter {
 
   /** Adds an id. @returns Whether it is surely new. */
   add(id: string): boolean {
-    hash(id, this.salt);
-    const first = pair[0]!, second = pair[1]!;
+    return this.addHash(this.hash(id));
+  }
+
+  /** Adds the id of that hash. @returns Whether it is surely new. */
+  addHash(of: IdHash): boolean {
+    const first = of[0]!, second = of[1]!;
     const words = this.#words, bits = this.#bits;
     let set = 0;
     const full = power(this.#set / this.#bits, this.hashes);

@@ -127,7 +127,7 @@ export class BatchReader {
     if (halves === undefined && (attempt >= this.#client.retry.attempts || !isTransient(failure))) throw failure;
     await this.#client.waitAfterFailure(failure, attempt + 1, call.signal);
     if (halves === undefined) return [{ batch, attempt: attempt + 1 }];
-    this.#log.warn("request is halved", { database: this.#database, error: failure.message });
+    this.#log.warn("request is halved", { database: this.#database, error: this.#client.tell(failure) });
     return halves.map((half) => ({ batch: half, attempt: 1 }));
   }
 
@@ -174,6 +174,7 @@ export class BatchReader {
     return new CouchError(
       `Cannot read document "${id}" of database "${this.#database}": CouchDB answered ${code}, "${reason}"`,
       { error: code, reason, database: this.#database },
+      { discreet: `Cannot read a document of database "${this.#database}": CouchDB answered ${code}` },
     );
   }
 

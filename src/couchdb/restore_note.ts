@@ -36,12 +36,16 @@ export async function readRestoreNote(
   return { run, database: source, done: done === true, at: String(at), documents: counted };
 }
 
-/** Notes in a database what is being restored into it. */
+/**
+ * Notes in a database what is being restored into it.
+ *
+ * @param options `known`: the note's revision as `storeRestoreNote` has returned it, null where there is none yet.
+ */
 export async function storeRestoreNote(
   couch: CouchClient,
   database: string,
   note: RestoreNote,
-  options: CallOptions,
-): Promise<void> {
-  await couch.putLocalDocument(database, NOTE_ID, { ...note }, options);
+  options: CallOptions & { known?: string | null | undefined },
+): Promise<string | undefined> {
+  return await couch.putLocalDocument(database, NOTE_ID, { ...note }, options);
 }

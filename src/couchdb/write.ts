@@ -193,7 +193,7 @@ export class DocumentWriter {
   }
 
   #inHalves(body: RequestBody, error: CouchError): Attempt[] {
-    this.#options.log.debug("request is halved", { documents: body.count, error: error.message });
+    this.#options.log.debug("request is halved", { documents: body.count, error: this.#client.tell(error) });
     if (isTooMuch(error) || error.facts.status === 413) {
       this.#mostBytes = Math.max(LEAST_REQUEST_BYTES, Math.min(this.#mostBytes, body.documentBytes / 2));
     }
@@ -218,7 +218,8 @@ export class DocumentWriter {
   #rowError({ id, error = "unknown", reason = "" }: WriteRow): CouchError {
     const message =
       `Cannot write document "${id}" to database "${this.#database}": CouchDB answered ${error}, "${reason}"`;
-    return new CouchError(message, { error, reason, database: this.#database });
+    const discreet = `Cannot write a document to database "${this.#database}": CouchDB answered ${error}`;
+    return new CouchError(message, { error, reason, database: this.#database }, { discreet });
   }
 
   #failWhole(body: RequestBody, error: CouchError): void {

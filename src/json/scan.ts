@@ -246,10 +246,12 @@ export class DocumentScanner {
 
   /** Whether `id` is `text`: compared where it stands, as long as both are plain. */
   idIs(text: string): boolean {
-    const length = this.#idEnd - this.#idFrom;
-    if (this.#idFrom < 0 || text.length !== length) return this.id === text;
+    const bytes = this.#bytes;
+    const from = this.#idFrom;
+    const length = this.#idEnd - from;
+    if (from < 0 || text.length !== length) return this.id === text;
     for (let index = 0; index < length; index++) {
-      const byte = this.#bytes[this.#idFrom + index]!;
+      const byte = bytes[from + index]!;
       if (byte === BACKSLASH || byte < 0x20 || byte > 0x7e) return this.id === text;
       if (byte !== text.charCodeAt(index)) return false;
     }

@@ -10,7 +10,7 @@ import { authorizationFor } from "../basic_auth.ts";
 import { counted } from "../counts.ts";
 import { describeError, ProgramError } from "../errors.ts";
 import type { Log } from "../observe.ts";
-import { isSaved, isTaskSaved, type RunReport } from "../archive/report.ts";
+import { hasFoundLoss, isSaved, isTaskSaved, type RunReport } from "../archive/report.ts";
 import type { Secret } from "../secret.ts";
 import { readShort } from "../short_answer.ts";
 import type { Fetch } from "../trusted_fetch.ts";
@@ -116,7 +116,8 @@ export class Notifier {
       const tasks = report.tasks.filter(({ task }) => names.includes(task));
       const ok = tasks.every(isTaskSaved);
       if (!isPart) channel.begun.clear();
-      const event = isPart ? "log" : ok ? "success" : "fail";
+      // Of documents that earlier backups have lost somebody has to hear, although all is saved now.
+      const event = isPart ? "log" : ok && !hasFoundLoss({ tasks }) ? "success" : "fail";
       this.#send(channel, messageOf({ ...report, ok, tasks }, event), teller);
     }
   }

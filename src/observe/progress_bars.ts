@@ -109,7 +109,7 @@ function formatBar(name: string, fraction: number | undefined, facts: readonly s
   // The last column stays free: behind a full line some terminals stand in the next one already, some do not.
   const width = Math.max(0, columns - 1);
   const label = padEnd(shortenMiddle(name, Math.max(8, Math.min(32, Math.floor(width / 3)))), 8);
-  const kept = [...facts];
+  const kept = facts.filter((fact) => fact !== "");
   const text = () => ["", ...kept].join("  ");
   const labelWidth = widthOf(label);
   while (kept.length > 0 && labelWidth + text().length > width) kept.pop();
@@ -120,11 +120,14 @@ function formatBar(name: string, fraction: number | undefined, facts: readonly s
 }
 
 function alignCount(count: number, total: number | undefined, noun: string): string {
-  if (total === undefined) return counted(count, noun);
+  // Documents are told again where they are asked for again, and some come while they are counted.
+  if (total === undefined || count > total) return counted(count, noun);
   return `${formatCount(count).padStart(formatCount(total).length)}/${counted(total, noun)}`;
 }
 
 function formatRest(fraction: number, startedMs: number, nowMs: number): string {
+  // What is left then is not documents: nobody knows how long it takes.
+  if (fraction >= 1) return "";
   const rest = restMs(fraction, startedMs, nowMs);
   return rest === undefined ? "" : `${formatSeconds(rest / 1000)} left`;
 }

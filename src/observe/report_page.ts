@@ -94,7 +94,7 @@ function formatTasks(tasks: readonly ReportedTask[]): string {
     return `<tr>${cells.join("")}</tr>${why}${formatFailures(failed)}`;
   });
   const heads = ["Task", "State", "Last complete", "Age", "Databases", "Failed", "Next", "Runs, by how long they took"];
-  const head = heads.map((name) => `<th scope="col">${name}</th>`).join("");
+  const head = heads.map(formatHeading).join("");
   return `<div class="wide"><table><thead><tr>${head}</tr></thead><tbody>${rows.join("\n")}</tbody></table></div>`;
 }
 
@@ -176,14 +176,27 @@ function formatOldest(databases: readonly ReportedDatabase[]): string {
   );
   if (oldest.length === 0) return "<p>There is no backup in the catalog.</p>";
   const rows = oldest.map(({ database, last, age_seconds, task }) =>
-    `<tr><th scope="row">${escape(database)}</th><td>${last === null ? "never" : moment(last)}</td><td class="n">${
-      age_seconds === null ? "" : formatSeconds(age_seconds)
-    }</td><td>${escape(task ?? "")}</td></tr>`
+    `<tr><th scope="row">${escape(database)}</th><td class="when">${
+      last === null ? "never" : moment(last)
+    }</td><td class="n">${age_seconds === null ? "" : formatSeconds(age_seconds)}</td><td>${
+      escape(task ?? "")
+    }</td></tr>`
   );
-  const head = ["Database", "Newest restore point", "Age", "Task"].map((name) => `<th scope="col">${name}</th>`).join(
-    "",
-  );
+  const head = ["Database", "Newest restore point", "Age", "Task"].map(formatHeading).join("");
   return `<div class="wide"><table><thead><tr>${head}</tr></thead><tbody>${rows.join("\n")}</tbody></table></div>`;
+}
+
+/** Numbers stand below their heading's end; a moment goes first where there is no room, as its age says the same. */
+const HEADING_CLASSES: Readonly<Record<string, string>> = {
+  "Age": "n",
+  "Databases": "n",
+  "Failed": "n",
+  "Newest restore point": "when",
+};
+
+function formatHeading(name: string): string {
+  const kind = HEADING_CLASSES[name];
+  return `<th scope="col"${kind === undefined ? "" : ` class="${kind}"`}>${name}</th>`;
 }
 
 function moment(text: string): string {

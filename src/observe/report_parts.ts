@@ -14,7 +14,7 @@ h1{margin:0;font-size:1.5rem}h3{font-size:1rem;margin:1rem 0 .2rem}h3+ul{margin:
 .facts{display:flex;flex-wrap:wrap;gap:.6rem 2rem;margin:1rem 0}.facts dt{color:var(--dim);font-size:.85rem}.facts dd{margin:0;font-size:1.3rem}
 .wide{overflow-x:auto}table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.25rem .6rem .25rem 0;border-bottom:1px solid var(--line);vertical-align:middle;white-space:nowrap}
 tbody th{font-weight:500;min-width:10rem;overflow-wrap:anywhere;white-space:normal}thead th{color:var(--dim);font-size:.85rem;font-weight:500}.n{text-align:right}
-td ul{margin:.2rem 0;padding-left:1.2rem;white-space:normal;overflow-wrap:anywhere}
+td ul{margin:.2rem 0;padding-left:1.2rem;white-space:normal;overflow-wrap:anywhere}td details{position:sticky;left:0;width:fit-content;max-width:calc(100vw - 3.5rem)}
 rect{shape-rendering:crispEdges}rect.f{fill:var(--f)}rect.same{fill:var(--same)}rect.x{fill:var(--x)}rect.i{fill:var(--i)}
 .days{width:100%;height:150px;border-bottom:1px solid var(--line)}
 .tools{display:flex;flex-wrap:wrap;gap:.5rem 1rem;align-items:center}input,select{font:inherit;color:inherit;background:var(--back);border:1px solid var(--line);border-radius:4px;padding:.2rem .4rem}
@@ -25,7 +25,8 @@ i.f{background:var(--f)}i.i{background:var(--i)}i.same{background:var(--same)}i.
 .row:hover{background:color-mix(in srgb,var(--i) 12%,transparent)}.row>span{overflow:hidden;text-overflow:ellipsis;white-space:nowrap}.row .n{font-variant-numeric:tabular-nums}.row canvas{width:100%;height:16px;image-rendering:pixelated}
 .head{position:static;cursor:default;color:var(--dim);border:0}.head:hover{background:none}
 #detail{border:1px solid var(--line);padding:.6rem;margin:.5rem 0;overflow-wrap:anywhere}#detail canvas{width:100%;height:60px}
-@media(max-width:700px){.row{height:52px;grid-template-columns:minmax(0,1fr) 4.5em 5em;grid-template-rows:24px 20px}.row .docs,.row .depth{display:none}.row canvas{grid-column:1/-1}}
+@media(max-width:700px){.row{height:52px;grid-template-columns:minmax(0,1fr) 4.5em 5em;grid-template-rows:24px 20px}.row .docs,.row .depth,.when{display:none}
+.row>span:first-child{grid-column:1/-1;font-size:.72rem;letter-spacing:-.01em}.row canvas,.head>span:last-child{grid-row:2;grid-column:1}tbody th{font-size:.85rem}}
 @media print{#all,.tools{display:none}body{max-width:none}}
 `;
 

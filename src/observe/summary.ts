@@ -8,7 +8,7 @@ import type { UnreadableDocument } from "../couchdb/couchdb.ts";
 import type { Totals } from "../archive/manifest.ts";
 import { counted, formatCount, formatSeconds, formatSize } from "./figures.ts";
 import { printable } from "./logfmt.ts";
-import { padEnd, shortenMiddle, widthOf } from "./text_width.ts";
+import { padEnd, shortenMiddle, widthOf, wrap } from "./text_width.ts";
 
 /** How a summary looks. */
 export interface SummaryOptions {
@@ -56,13 +56,21 @@ export function formatSummary(report: RunReport, options: SummaryOptions = {}): 
   for (const task of report.tasks) lines.push(...formatTask(task, options), ...options.isEachTold === true ? [] : [""]);
   const databases = report.tasks.flatMap((task) => task.databases);
   const saved = databases.filter(isSaved).length;
+  const failed = databases.filter(({ status }) => status === "failed").length;
+  const partly = databases.filter((one) => one.status !== "failed" && !isSaved(one)).length;
+  const rest = [
+    ...partly === 0 ? [] : [`${formatCount(partly)} in part`],
+    ...failed === 0 ? [] : [`${formatCount(failed)} failed`],
+  ];
   const seconds = (Date.parse(report.finished_at) - Date.parse(report.started_at)) / 1000;
-  lines.push(
-    `Saved ${formatCount(saved)} of ${counted(databases.length, "database")} in ${
-      formatSeconds(seconds)
-    }, run ${report.run}`,
-  );
-  lines.push(...formatFulls(report), ...formatWarnings(report, options), ...formatFailures(report, options));
+  lines.push(...fit(
+    `Saved ${formatCount(saved)} of ${counted(databases.length, "database")}${
+      rest.length === 0 ? "" : ` (${rest.join(", ")})`
+    } in ${formatSeconds(seconds)}, run ${report.run}`,
+    options.columns,
+    ["", "  "],
+  ));
+  lines.push(...formatFulls(report, options), ...formatWarnings(report, options), ...formatFailures(report, options));
   return lines.join("\n");
 }
 
@@ -78,7 +86,7 @@ function formatTask(
     const sizes = `${formatSize(bytes)}, stored as ${formatSize(compressed_bytes)}`;
     const some = saved.length === task.databases.length ? "" : `${formatCount(saved.length)} of `;
     const databases = `${some}${counted(task.databases.length, "database")}`;
-    return [`${lines[0]}: ${databases}, ${counted(documents, "document")}, ${sizes}`];
+    return fit(`${lines[0]}: ${databases}, ${counted(documents, "document")}, ${sizes}`, columns, ["", "  "]);
   }
   if (saved.length === 0) return [...lines, "  nothing saved"];
   const shown = chooseRows(saved, maxRows);
@@ -161,15 +169,15 @@ function formatTable(rows: readonly Row[], columns: number | undefined): string[
 const NAMED_FULLS = 3;
 
 /** Of incremental tasks what had to be saved in full, and why. */
-function formatFulls({ tasks }: RunReport): string[] {
+function formatFulls({ tasks }: RunReport, { columns }: SummaryOptions): string[] {
   const byReason = new Map<string, string[]>();
   for (const { database, full_because: reason } of tasks.flatMap(({ databases }) => databases)) {
     if (reason !== undefined) byReason.set(reason, [...byReason.get(reason) ?? [], printable(database)]);
   }
-  return [...byReason].map(([reason, databases]) => {
+  return [...byReason].flatMap(([reason, databases]) => {
     const named = databases.slice(0, NAMED_FULLS).join(", ");
     const more = databases.length > NAMED_FULLS ? ` and ${formatCount(databases.length - NAMED_FULLS)} more` : "";
-    return `All of ${named}${more} is saved: ${printable(reason)}`;
+    return fit(`All of ${named}${more} is saved: ${printable(reason)}`, columns, ["", "  "]);
   });
 }
 
@@ -177,23 +185,23 @@ function formatFulls({ tasks }: RunReport): string[] {
 const NAMED_DOCUMENTS = 5;
 
 /** What is saved and yet needs a look: what was not readable, what has shrunk, what is not there any more. */
-function formatWarnings(report: RunReport, { color = false }: SummaryOptions): string[] {
+function formatWarnings(report: RunReport, { color = false, columns }: SummaryOptions): string[] {
   const lines: string[] = [];
   for (const task of report.tasks) {
-    for (const warning of task.warnings ?? []) lines.push(`  task ${printable(task.task)}: ${printable(warning)}`);
+    for (const warning of task.warnings ?? []) lines.push(`task ${printable(task.task)}: ${printable(warning)}`);
     for (const { database, unreadable = [], warnings = [] } of task.databases) {
-      if (unreadable.length > 0) lines.push(`  ${printable(database)}: ${printable(describeUnreadable(unreadable))}`);
-      for (const warning of warnings) lines.push(`  ${printable(database)}: ${printable(warning)}`);
+      if (unreadable.length > 0) lines.push(`${printable(database)}: ${printable(describeUnreadable(unreadable))}`);
+      for (const warning of warnings) lines.push(`${printable(database)}: ${printable(warning)}`);
     }
     const { retry_at, given_up } = task;
-    if (retry_at !== undefined) lines.push(`  task ${printable(task.task)}: what failed is tried again at ${retry_at}`);
+    if (retry_at !== undefined) lines.push(`task ${printable(task.task)}: what failed is tried again at ${retry_at}`);
     if (given_up !== undefined) {
-      lines.push(`  task ${printable(task.task)}: it is not tried again, as the elapse of ${given_up} has come`);
+      lines.push(`task ${printable(task.task)}: it is not tried again, as the elapse of ${given_up} has come`);
     }
   }
   if (lines.length === 0) return [];
   const title = "Needs a look:";
-  return ["", color ? styled(["bold", "yellow"], title) : title, ...lines];
+  return ["", color ? styled(["bold", "yellow"], title) : title, ...lines.flatMap((line) => fit(line, columns))];
 }
 
 function describeUnreadable(unreadable: readonly UnreadableDocument[]): string {
@@ -205,24 +213,35 @@ function describeUnreadable(unreadable: readonly UnreadableDocument[]): string {
   }, ${which} not in the backup: ${names}${more}`;
 }
 
-function formatFailures(report: RunReport, { color = false }: SummaryOptions): string[] {
-  const failures: { what: string; error: string; hint: string | undefined }[] = [];
+function formatFailures(report: RunReport, { color = false, columns }: SummaryOptions): string[] {
+  // One cause can fail a thousand databases: it is said once, and what to do about it.
+  const failures = new Map<string, { names: string[]; hint: string | undefined }>();
+  const add = (name: string, error: string, hint: string | undefined) => {
+    const known = failures.get(error);
+    if (known === undefined) failures.set(error, { names: [name], hint });
+    else known.names.push(name);
+  };
+  let count = 0;
   for (const task of report.tasks) {
-    if (task.error !== undefined) failures.push({ what: `task ${task.task}`, error: task.error, hint: task.hint });
-    for (const { database, status, error, hint } of task.databases) {
-      if (status === "failed") failures.push({ what: database, error: error ?? "no cause is known", hint });
-    }
+    const failed = task.databases.filter(({ status }) => status === "failed");
+    if (task.error !== undefined) add(`task ${task.task}`, task.error, task.hint);
+    for (const { database, error, hint } of failed) add(database, error ?? "no cause is known", hint);
+    count += failed.length + (task.error === undefined ? 0 : 1);
   }
-  if (failures.length === 0) return [];
-  const title = `Failed: ${formatCount(failures.length)}`;
+  if (count === 0) return [];
+  const title = `Failed: ${formatCount(count)}`;
   const lines = ["", color ? styled(["bold", "red"], title) : title];
-  // One cause can fail a thousand databases; what to do about it is said once.
   const hints = new Set<string>();
-  for (const { what, error, hint } of failures) {
-    lines.push(`  ${printable(what)}: ${printable(error)}`);
+  for (const [error, { names, hint }] of failures) {
+    lines.push(...fit(`${names.map(printable).join(", ")}: ${printable(error)}`, columns));
     if (hint === undefined || hints.has(hint)) continue;
     hints.add(hint);
     lines.push(`    ${printable(hint)}`);
   }
   return lines;
+}
+
+/** A line of the summary as lines that fit; where it is piped it stays one. */
+function fit(line: string, columns: number | undefined, indents: [string, string] = ["  ", "    "]): string[] {
+  return columns === undefined ? [indents[0] + line] : wrap(line, columns - 1, indents);
 }

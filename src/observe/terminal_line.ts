@@ -9,7 +9,7 @@ import { counted, formatSeconds, formatSize } from "./figures.ts";
 import type { LogRecord } from "./log_line.ts";
 import { formatLogfmt, formatValue, printable } from "./logfmt.ts";
 import { styled } from "./style.ts";
-import { padEnd, shortenMiddle, widthOf } from "./text_width.ts";
+import { padEnd, shortenMiddle, widthOf, wrap } from "./text_width.ts";
 
 /** What a terminal is like. */
 export interface TerminalLook {
@@ -34,12 +34,14 @@ const ENDS: ReadonlySet<string> = new Set([
   "database is complete already",
   "database is restored",
   "backup is verified",
+  "backup is verified, and lacks what CouchDB could not read",
 ]);
 /** What the end of the run says again, or would say if it were not so. */
 const SAID_AT_THE_END: ReadonlySet<string> = new Set([
   "all of the database is saved",
   "archive is read",
   "database is checked",
+  "not all backups are as they must be",
 ]);
 /** What a person does not look for: which run it is stands in the summary. */
 const LEFT_OUT: ReadonlySet<string> = new Set(["run", "task", "database", "hint", "attempt", "waitMs"]);
@@ -55,9 +57,7 @@ export function formatForTerminal(
   look: TerminalLook & { color: boolean },
 ): string | undefined {
   if (SAID_AT_THE_END.has(event)) return undefined;
-  const text = level === "info" && ENDS.has(event)
-    ? formatEnd(event, fields, look)
-    : formatOther(level, event, fields, look);
+  const text = ENDS.has(event) ? formatEnd(event, fields, look) : formatOther(level, event, fields, look);
   return look.ascii === true ? text.replaceAll("…", "~") : text;
 }
 
@@ -79,9 +79,18 @@ function formatEnd(event: string, fields: LogFields, look: TerminalLook & { colo
   const roomBeside = () => columns - 1 - 2 - cells.reduce((sum, cell) => sum + cell.length + 2, 0);
   while (cells.length > 1 && roomBeside() < NARROWEST_NAME) cells.pop();
   const width = Math.max(NARROWEST_NAME, Math.min(WIDEST_NAME, roomBeside()));
-  const name = padEnd(shortenMiddle(nameOf(fields), width), width);
+  const whole = nameOf(fields);
+  // A long name takes the spaces before the numbers, too: cut, it could be that of another database.
+  let lacking = Math.max(0, widthOf(whole) - width);
+  const facts = cells.map((cell) => {
+    const spare = Math.min(lacking, cell.length - cell.trimStart().length);
+    lacking -= spare;
+    return cell.slice(spare);
+  });
+  const taken = Math.max(width, widthOf(whole) - lacking);
+  const name = padEnd(shortenMiddle(whole, taken), taken);
   const mark: Mark = typeof unreadable === "number" && unreadable > 0 ? "warning" : isSame ? "same" : "done";
-  return `${marked(mark, look)} ${[name, ...cells].join("  ").trimEnd()}`;
+  return `${marked(mark, look)} ${[name, ...facts].join("  ").trimEnd()}`;
 }
 
 function formatOther(
@@ -105,11 +114,13 @@ function formatOther(
   ].join(": ");
   const room = level === "info" ? look.columns() - 3 - widthOf(what) : Infinity;
   const facts = factsWithin(rest, room);
-  const dim = (text: string) => look.color ? styled("dim", text) : text;
-  const line = facts === "" ? what : `${what} ${dim(facts)}`;
+  const dim = (text: string) => look.color ? text.split(" ").map((word) => styled("dim", word)).join(" ") : text;
+  const line = [level === "debug" ? dim(what) : what, ...facts === "" ? [] : [dim(facts)]].join(" ");
   const mark = level === "error" ? "failed" : level === "warn" ? "warning" : undefined;
-  const first = mark === undefined ? `  ${level === "debug" ? dim(line) : line}` : `${marked(mark, look)} ${line}`;
-  return hint === undefined ? first : `${first}\n    ${textOf(hint)}`;
+  const columns = look.columns() - 1;
+  const lines = wrap(line, columns, [mark === undefined ? "  " : `${marked(mark, look)} `, "    "]);
+  // A hint may be pasted, and must not be broken for that.
+  return [...lines, ...hint === undefined ? [] : [`    ${textOf(hint)}`]].join("\n");
 }
 
 /** The fields as logfmt. What is told by the way takes a line and no more: what does not fit is in the plain log. */

@@ -5,6 +5,8 @@
  * @see https://www.unicode.org/reports/tr11/
  */
 
+import { stripVTControlCharacters } from "node:util";
+
 /** Made when a text needs it: its rules take 9 ms to load, and most texts are plain. */
 let segmenter: Intl.Segmenter | undefined;
 
@@ -64,4 +66,26 @@ function takeWithin(parts: readonly string[], width: number): string[] {
     taken.push(part);
   }
   return taken;
+}
+
+/**
+ * The text in lines of at most `columns`, broken between words; a word that is wider stays whole. Colours take no columns.
+ *
+ * @param indent What stands before the first line, and before those below it.
+ */
+export function wrap(text: string, columns: number, [first, below]: readonly [string, string] = ["", ""]): string[] {
+  const lines: string[] = [];
+  let line = first;
+  let isEmpty = true;
+  // A number and its unit stay together.
+  for (const word of text.split(/ (?![kMGTP]?B\b)/)) {
+    if (!isEmpty && widthOf(stripVTControlCharacters(`${line} ${word}`)) > columns) {
+      lines.push(line);
+      line = below;
+      isEmpty = true;
+    }
+    line += isEmpty ? word : ` ${word}`;
+    isEmpty = false;
+  }
+  return [...lines, line];
 }

@@ -72,6 +72,20 @@ export async function renewLease(context: LeaseContext, lease: Lease): Promise<v
   await sign(context, lease, { state: "running", at, aliveUntil });
 }
 
+/** How long a round's word holds for the next rounds in the same process: a small part of the lease. */
+const WORD_MS = 60_000;
+/** The lease that a round of this process has renewed last; there is one run at a time. */
+let lastWord: { lease: string; atMs: number } | undefined;
+
+/** The same for a round: of many small ones in a minute the first one says it for all. */
+export async function renewLeaseForRound(context: LeaseContext, lease: Lease): Promise<void> {
+  const name = `${context.repository.locate(folderOf(context, lease))} ${lease.generation}`;
+  const sinceMs = context.now().getTime() - (lastWord?.atMs ?? 0);
+  if (lastWord?.lease === name && sinceMs >= 0 && sinceMs < WORD_MS) return;
+  await renewLease(context, lease);
+  lastWord = { lease: name, atMs: context.now().getTime() };
+}
+
 /** Says that the run was broken off, so that the next one need not wait to find out. */
 export async function releaseLease(context: LeaseContext, lease: Lease): Promise<void> {
   await sign(context, lease, { state: "stopped", at: context.now() });
@@ -89,6 +103,7 @@ export async function failLease(
   lease: Lease,
   { report, retryAt }: Settlement & { kind: "failed" },
 ): Promise<void> {
+  lastWord = undefined;
   const { repository: { store }, now, signal } = context;
   const place = { folder: folderOf(context, lease), generation: lease.generation };
   await storeFailure(store, place, { run: lease.run, beat: beatAt(now()), at: now(), retryAt, report, signal });
@@ -127,6 +142,7 @@ async function sign(
   lease: Lease,
   { state, at, aliveUntil }: { state: "running" | "stopped"; at: Date; aliveUntil?: Date },
 ): Promise<void> {
+  lastWord = undefined;
   const { repository: { store }, signal } = context;
   const place = { folder: folderOf(context, lease), generation: lease.generation };
   await storeSign(store, place, { run: lease.run, beat: beatAt(at), state, at, aliveUntil, signal });

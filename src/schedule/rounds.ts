@@ -25,7 +25,7 @@ import {
 import { type PlanScope, RunFolder, type Stop } from "../archive/run_folder.ts";
 import { RoundsBrake } from "./brake.ts";
 import { readEarlierRuns } from "./elapse.ts";
-import { failLease, isLeaseLost, joinOrTake, releaseLease, renewLease } from "./lease.ts";
+import { failLease, isLeaseLost, joinOrTake, releaseLease, renewLease, renewLeaseForRound } from "./lease.ts";
 import { databasesToRetry, describeFailed, settle, type Settlement } from "./retry.ts";
 import { noteElapseSaved, reportFailure, withoutUnselected } from "./run_elapse.ts";
 import { dateInPath, isEmptyByMistake, selectTasks, type TaskSelection } from "../task/selection.ts";
@@ -246,7 +246,7 @@ export async function backupRound(
     if (await isLeaseLost(bookkeeping, lease)) {
       return { status: "failed", cursor: null, error: "Another run has taken the elapse over", unchanged: false };
     }
-    await renewLease(bookkeeping, lease);
+    await renewLeaseForRound(bookkeeping, lease);
   }
   const address = { context, date: selection.date, database };
   const startedAt = context.now();

@@ -30,6 +30,8 @@ export interface SessionOptions {
   now?: (() => Date) | undefined;
   /** The machine's name in log lines and figures. @default the operating system's */
   host?: string | undefined;
+  /** Files with the identities of age that open sealed backups. @default what the config names */
+  identityFiles?: readonly string[] | undefined;
   /** Delivers what waits in `log`, before the figures of a run are published. @default nothing waits in it */
   flush?: (() => Promise<{ lostLines: number }>) | undefined;
 }
@@ -75,6 +77,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     flush,
     notifier,
     certificates,
+    identityFiles: options.identityFiles,
     close: async () => {
       await notifier?.close({ log });
       await close();

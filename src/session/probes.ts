@@ -20,6 +20,9 @@ import { tryPush } from "../observe/pushgateway.ts";
 import { tryMetricsFile } from "../observe/textfile.ts";
 import { shellWord } from "../shell_word.ts";
 import { tryStateFolder } from "../store/directory/mount.ts";
+import { recipientOf } from "../codec/age_header.ts";
+import { requireSeal } from "../codec/codec.ts";
+import { codecOf, isSealing } from "../task/task.ts";
 import type { Certificates } from "./certificates.ts";
 import { lokiLabels } from "./log.ts";
 
@@ -33,6 +36,8 @@ export interface ProbeContext {
   now: () => Date;
   /** The machine's name in log lines and figures. @default the operating system's */
   host?: string | undefined;
+  /** What opens sealed backups, where there is anything. @default there is nothing */
+  identities?: (() => Promise<readonly string[]>) | undefined;
 }
 
 /** Everything else that a config names, each tried as a run would use it. */
@@ -41,6 +46,9 @@ export function probesOf(config: Config, context: ProbeContext): Probe[] {
   const probes: Probe[] = [];
   if (bucket.bucket.startsWith("file:")) {
     probes.push(spaceProbe(fileURLToPath(bucket.bucket), context.repository), stateFolderProbe(bucket.stateFolder));
+  }
+  if (config.tasks.some(isSealing) || config.identityFile !== undefined || config.identitySecret !== undefined) {
+    probes.push(sealProbe(config, context));
   }
   if (loki !== undefined) probes.push(lokiProbe(loki, context));
   if (prometheus?.pushgateway !== undefined) {
@@ -106,6 +114,31 @@ function lokiHint(status: number | undefined, path: string): string {
     return `Nothing takes lines at ${path}: loki.url is the whole address, such as http://host:3100/loki/api/v1/push`;
   }
   return "Loki's own log says more; backups go on without it, and count the lines that are lost";
+}
+
+/** To whom backups are sealed, and whether what is to open them here is of one of these. */
+function sealProbe({ tasks }: Config, { identities }: ProbeContext): Probe {
+  return {
+    check: "encryption",
+    async run(): Promise<string | Found> {
+      for (const task of tasks) await requireSeal(codecOf(task));
+      const told = tasks.map((task) => {
+        const { recipients } = codecOf(task);
+        return `"${task.name}" seals to ${recipients === undefined ? "nobody" : recipients.join(", ")}`;
+      });
+      const detail = `Task ${told.join("; ")}`;
+      const own = await Promise.all((await identities?.() ?? []).map(recipientOf));
+      if (own.length === 0) return detail;
+      const opened = tasks.filter((task) => codecOf(task).recipients?.some((one) => own.includes(one)) === true);
+      const opens = `${detail}. The identity that is here is that of ${own.join(", ")}`;
+      if (opened.length === tasks.filter(isSealing).length) return opens;
+      return {
+        detail: `${opens}, which does not open the backups of each task`,
+        hint: 'Compare encrypt_to with what "age-keygen -y" prints for the identity file',
+        warning: true,
+      };
+    },
+  };
 }
 
 /** What the disk has left, beside the size of the last backups. */
@@ -183,10 +216,11 @@ function stateFolderProbe(folder: string | undefined): Probe {
 }
 
 /** A file with a password in it should not be readable for everybody on the machine. */
-function modeProbes({ file, holdsSecret, database }: Config): Probe[] {
+function modeProbes({ file, holdsSecret, database, identityFile }: Config): Probe[] {
   const files: [string, string][] = [];
   if (holdsSecret === true && !file.startsWith("$") && file !== STANDARD_INPUT) files.push(["config_mode", file]);
   if (database.passwordFile !== undefined) files.push(["password_file_mode", database.passwordFile.path]);
+  if (identityFile !== undefined) files.push(["identity_file_mode", identityFile.path]);
   return files.map(([check, path]) => ({
     check,
     async run(): Promise<string | Found> {
@@ -197,7 +231,9 @@ function modeProbes({ file, holdsSecret, database }: Config): Probe[] {
       const shown = `0${mode.toString(8).padStart(3, "0")}`;
       if ((mode & 0o004) === 0) return `"${path}" has the mode ${shown}`;
       return {
-        detail: `"${path}" holds a password and can be read by everybody on this machine (mode ${shown})`,
+        detail: `"${path}" holds a ${
+          check === "identity_file_mode" ? "secret key" : "password"
+        } and can be read by everybody on this machine (mode ${shown})`,
         hint: `chmod o-rwx ${shellWord(path)}`,
         warning: true,
       };

@@ -3,6 +3,7 @@
  * what openSession() opened. Out: the commands' reports. A command's code is loaded when the command is called, and
  * CouchDB's password is read when CouchDB is first needed: what needs neither costs neither.
  */
+import type { PathContext } from "../archive/find.ts";
 import type { Proof, ProofKind } from "../archive/proof.ts";
 import type { Repository } from "../archive/repository.ts";
 import { isSaved, isTaskSaved, type RunReport } from "../archive/report.ts";
@@ -33,6 +34,7 @@ import { eitherSignal } from "../parallel.ts";
 import { openStore } from "../store/open.ts";
 import type { Store } from "../store/store.ts";
 import type { TaskSelection } from "../task/selection.ts";
+import { codecOf, isSealing } from "../task/task.ts";
 import type { Certificates } from "./certificates.ts";
 import { withPassword } from "./password.ts";
 
@@ -77,6 +79,8 @@ export interface SessionParts extends Surroundings {
   host: string | undefined;
   /** The authorities that the config names, for the connections to its servers. */
   certificates: Certificates;
+  /** Files with the identities that open sealed backups. @default what the config names */
+  identityFiles?: readonly string[] | undefined;
   /** Delivers the log lines that wait, and counts those that are lost. */
   flush: () => Promise<{ lostLines: number }>;
   /** Tells a monitor of runs; undefined where the config names none. */
@@ -116,6 +120,7 @@ export interface PlanRequest {
 export class Session implements AsyncDisposable {
   readonly #parts: SessionParts;
   #couch: CouchClient | undefined;
+  #readIdentities: (() => Promise<readonly string[]>) | undefined;
 
   /** Takes what is open; see {@linkcode openSession}. */
   constructor(parts: SessionParts) {
@@ -161,13 +166,18 @@ export class Session implements AsyncDisposable {
       withPassword(config, this.#parts),
       certificates.fetchFor("database"),
     ]);
-    return this.#couch ??= new CouchClient({ ...options, log, fetch });
+    return this.#couch ??= new CouchClient({ ...options, log, fetch, isDiscreet: config.tasks.some(isSealing) });
   }
 
   /** All that a command works with, for who calls one without this session's methods. @throws As `connect` does. */
   async context(): Promise<RunContext> {
     const { monitor } = this;
     return { ...this.surroundings, repository: this.repository, couch: await this.connect(), monitor };
+  }
+
+  /** The same with what paths of backups are found by, and sealed ones opened by. @throws As `connect` does. */
+  async restoreContext(): Promise<RunContext & PathContext & { repository: Repository }> {
+    return { ...await this.context(), ...this.#paths() };
   }
 
   /** Opens another bucket folder with the config's credentials: `s3://name/folder` or `file:///path`. */
@@ -182,13 +192,15 @@ export class Session implements AsyncDisposable {
    * @throws UsageError when `tasks` or `databases` name what is not there; CouchError when CouchDB cannot be asked.
    */
   async select(request: BackupRequest = {}): Promise<TaskSelection[]> {
-    const [{ pickTasks, selectTasks }, { requireCodec }, { codecOf }] = await Promise.all([
+    const [{ pickTasks, selectTasks }, { requireCodec, requireSeal }] = await Promise.all([
       import("../task/selection.ts"),
       import("../codec/codec.ts"),
-      import("../task/task.ts"),
     ]);
     const tasks = pickTasks(this.config.tasks, request.tasks ?? []);
-    for (const task of tasks) requireCodec(codecOf(task));
+    for (const task of tasks) {
+      requireCodec(codecOf(task));
+      await requireSeal(codecOf(task));
+    }
     const couch = await this.connect();
     const names = await couch.listDatabases({ signal: this.#parts.signal });
     const { databases: only, date } = request;
@@ -271,7 +283,7 @@ export class Session implements AsyncDisposable {
    */
   async restore(request: RestoreRequest): Promise<RestoreReport> {
     const { restore } = await import("../commands/restore/restore.ts");
-    return await restore({ ...await this.context(), ...this.#paths() }, request);
+    return await restore(await this.restoreContext(), request);
   }
 
   /**
@@ -282,7 +294,7 @@ export class Session implements AsyncDisposable {
    */
   async restoreAll(request: FleetRequest): Promise<FleetReport> {
     const { restoreFleet } = await import("../commands/restore/fleet.ts");
-    return await restoreFleet({ ...await this.context(), ...this.#paths() }, request);
+    return await restoreFleet(await this.restoreContext(), request);
   }
 
   /**
@@ -319,7 +331,7 @@ export class Session implements AsyncDisposable {
    */
   async testRestore(request: TestRestoreRequest = {}): Promise<TestRestoreReport> {
     const { testRestore } = await import("../commands/test_restore/test_restore.ts");
-    const report = await testRestore({ ...await this.context(), ...this.#paths() }, request);
+    const report = await testRestore(await this.restoreContext(), request);
     if (request.match === undefined) await this.#keepProof("test_restore", report);
     return report;
   }
@@ -459,6 +471,7 @@ export class Session implements AsyncDisposable {
       now: this.#parts.now,
       host: this.#parts.host,
       certificates: this.#parts.certificates,
+      identities: () => this.#identities(),
     });
     const isScheduled = tasks.some(({ cron }) => cron !== undefined);
     return await checkSetup({ ...await this.context(), tasks, probes, isScheduled });
@@ -528,8 +541,39 @@ export class Session implements AsyncDisposable {
 
   /** What paths are resolved with. */
   #paths() {
-    return { repository: this.repository, openStore: (bucket: string) => this.openStore(bucket) };
+    return {
+      repository: this.repository,
+      openStore: (bucket: string) => this.openStore(bucket),
+      seal: { identities: () => this.#identities(), isExpectedOf: (name: string) => isSealExpected(this.config, name) },
+    };
   }
+
+  /** What opens sealed backups; read once, when something sealed is met. */
+  async #identities(): Promise<readonly string[]> {
+    this.#readIdentities ??= await this.#identityReader();
+    return await this.#readIdentities();
+  }
+
+  async #identityReader(): Promise<() => Promise<readonly string[]>> {
+    const { identityReader } = await import("./identities.ts");
+    const { config: { identityFile, identitySecret, aws }, identityFiles, log, signal } = this.#parts;
+    // What is given by hand is what is meant.
+    return identityFiles !== undefined && identityFiles.length > 0
+      ? identityReader({ files: identityFiles, aws, log, signal })
+      : identityReader({
+        files: identityFile === undefined ? [] : [identityFile.path],
+        secret: identitySecret,
+        aws,
+        log,
+        signal,
+      });
+  }
+}
+
+/** Whether a task's backups are to be sealed; of a task that the config does not have any more, whether all others' are. */
+function isSealExpected({ tasks }: Pick<Config, "tasks">, name: string): boolean {
+  const task = tasks.find((one) => one.name === name);
+  return task === undefined ? tasks.every(isSealing) : isSealing(task);
 }
 
 /** A line for each task: every run tells its end, to Loki too. */

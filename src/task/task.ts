@@ -66,3 +66,8 @@ export interface Task {
 export function codecOf({ codec = STANDARD_CODEC }: Task): Codec {
   return codec;
 }
+
+/** Whether a task's backups are sealed. */
+export function isSealing(task: Task): boolean {
+  return codecOf(task).recipients !== undefined;
+}

@@ -1,7 +1,10 @@
 import { assertEquals, assertRejects } from "@std/assert";
+import { generateIdentity } from "age-encryption";
 import { AwsError } from "../../src/errors.ts";
 import { Secret } from "../../src/secret.ts";
 import { readPassword } from "../../src/aws/secrets_manager.ts";
+import { identityReader } from "../../src/session/identities.ts";
+import { RecordedLog } from "../fakes/log.ts";
 import { checkSignature } from "../fakes/sigv4.ts";
 
 const ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:couchdb-AbCdEf";
@@ -106,4 +109,18 @@ Deno.test("readPassword() is ended by its signal while Secrets Manager is out of
   const keys = { accessKeyId: "t", secretAccessKey: new Secret("s"), endpoints: { secretsmanager: "http://[::1]:1" } };
   const signal = AbortSignal.timeout(300);
   await assertRejects(() => readPassword(ARN, { ...keys, signal }), DOMException, "aborted");
+});
+
+Deno.test("identityReader() reads identities from a secret, once and when they are wanted, and shows none that is wrong", async () => {
+  const [one, two] = await Promise.all([generateIdentity(), generateIdentity()]);
+  const log = new RecordedLog();
+  await using manager = startSecretsManager([text("hunter2"), text(`# keys\n${one}\n\n${two}\n`)]);
+  const read = identityReader({ files: [], secret: ARN, aws: manager.options, log });
+  assertEquals(manager.asked, []);
+  const error = await assertRejects(read, AwsError, "Line 1 is no identity of age");
+  assertEquals(`${error.message} ${(error as AwsError).hint}`.includes("hunter2"), false);
+  // What could not be read is asked for again, and what could is not.
+  assertEquals(await read(), [one, two]);
+  assertEquals(await read(), [one, two]);
+  assertEquals([manager.asked.length, log.lines], [2, []]);
 });

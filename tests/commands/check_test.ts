@@ -230,3 +230,26 @@ Deno.test("checkSetup() reports a probe that fails, and ends when it is told to"
   const signal = AbortSignal.abort(new Error("stopped"));
   await assertRejects(() => checkSetup({ ...setup.context, probes: [], signal }), Error, "stopped");
 });
+
+Deno.test("checkSetup() fails where a task selects no database, and warns of a pattern that none matches", async () => {
+  await using setup = await setUpRestore();
+  await couchOk(setup.server, "PUT /db");
+  const selectionOf = async (...tasks: Task[]) => {
+    const report = await check(setup, { tasks });
+    return { report, selection: report.checks.find(({ check }) => check === "selection")! };
+  };
+  const all = taskOf("all", { databases: [".*"], exclude: ["_.*"] });
+  assertEquals((await selectionOf(all)).selection, {
+    check: "selection",
+    ok: true,
+    detail: 'Databases of each task: "all" 1',
+  });
+  const none = await selectionOf(all, taskOf("none", { databases: ["nothing.*"] }));
+  assertEquals([none.report.ok, none.selection.ok, exitCodeOfCheck(none.report)], [false, false, EXIT.partial]);
+  assertStringIncludes(none.selection.detail, 'Task "none" selects no database: nothing would be saved; ');
+  const empty = await selectionOf(taskOf("none", { databases: ["nothing.*"], allowEmpty: true }));
+  assertEquals([empty.report.ok, empty.selection.warning], [true, true]);
+  const some = await selectionOf(taskOf("some", { databases: ["db", "nothing.*"] }));
+  assertEquals([some.report.ok, some.selection.warning], [true, true]);
+  assertStringIncludes(some.selection.detail, "nothing.*");
+});

@@ -940,3 +940,61 @@ Deno.test("loadConfig() does not quote a config's text that was given as its pat
   const error = await assertRejects(() => loadConfig({ path, env: {} }), ConfigError, "seems to be the text itself");
   assertEquals(`${describeError(error)} ${error.hint} ${error.stack}`.includes("hunter2"), false);
 });
+
+const KEYS = [
+  "age1qyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqs3290gq",
+  "age1qgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpquuzgag",
+];
+
+Deno.test("parseConfig() reads encrypt_to of all tasks and of one, and where identities are", () => {
+  const [one = "", two = ""] = KEYS;
+  const text = `${DATABASE}task: {a: {databases: [a]}, b: {databases: [b], encrypt_to: ["${two}", "${one}", "${two}"]}}
+${BUCKET}encrypt_to: [${one}]
+identity_file: keys/backup.key
+identity_secret: "arn:aws:secretsmanager:eu-central-1:123456789012:secret:key-AbCdEf"
+`;
+  const { tasks, identityFile, identitySecret, warnings } = parseConfig(text, { file: "/etc/cfg.yaml", env: {} });
+  assertEquals(tasks.map(({ codec }) => codec?.recipients), [[one], [two, one]]);
+  assertEquals([identityFile?.path, identityFile?.place.line, identitySecret?.slice(0, 8), warnings], [
+    "/etc/keys/backup.key",
+    5,
+    "arn:aws:",
+    [],
+  ]);
+});
+
+Deno.test("parseConfig() refuses what is no public key at its place, and shows no secret that was put there", () => {
+  const secret = "AGE-SECRET-KEY-1QYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQYQSHUNTER";
+  const cases: [value: string, message: RegExp][] = [
+    [`[${secret}]`, /"encrypt_to\[0\]" is a secret key, which opens backups/],
+    [`["${KEYS[0]}", "${secret}"]`, /"encrypt_to\[1\]" is a secret key/],
+    [secret, /"encrypt_to" is not as it must be, a list of public keys/],
+    [`"hunter2"`, /"encrypt_to" is not as it must be/],
+    ["[hunter2]", /"encrypt_to\[0\]" is no public key; passphrases are not taken/],
+    ["[ssh-ed25519 AAAAhunter2]", /"encrypt_to\[0\]" is a key of ssh/],
+    [`["${KEYS[0]!.slice(0, -1)}x"]`, /"encrypt_to\[0\]" is no whole key/],
+    ["[]", /"encrypt_to" is not as it must be/],
+    ["[4711]", /"encrypt_to\[0\]" is no public key of age/],
+  ];
+  for (const [value, message] of cases) {
+    for (const text of [`${DATABASE}${TASK}${BUCKET}encrypt_to: ${value}\n`]) {
+      const error = errorOf(text);
+      assert(message.test(error.message), error.message);
+      assertEquals([error.place.line, /hunter/i.test(`${error.message} ${error.hint}`)], [4, false], error.message);
+    }
+  }
+  // The very line is shown where it is no YAML.
+  for (const broken of [`encrypt_to: [${secret}`, `encrypt_to: [${secret}]]`, `encrypt_to\n- ${secret}`]) {
+    const error = errorOf(`${DATABASE}${TASK}${BUCKET}${broken}\n`);
+    assertEquals(/hunter/i.test(`${error.message} ${error.hint}`), false, error.message);
+  }
+  const file = errorOf(`${DATABASE}${TASK}${BUCKET}identity_file: ${secret}\n`);
+  assert(/"identity_file" is a secret key itself/.test(file.message) && !/hunter/i.test(file.message), file.message);
+});
+
+Deno.test("parseConfig() warns of the key that the documentation shows, which opens for nobody", async () => {
+  const [, example] = /(age1[a-z0-9]{58})/.exec(await projectFile("docs/encryption.md")) ?? [];
+  const { warnings } = parse(`${DATABASE}${TASK}${BUCKET}encrypt_to: [${example}]\n`);
+  assertEquals(warnings.length, 1);
+  assertStringIncludes(warnings[0]!, "nobody has its secret key");
+});

@@ -4,6 +4,7 @@ import { Buffer } from "node:buffer";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { entryName, parseEntryName } from "../../src/archive/catalog_entry.ts";
+import { parseIdentities } from "../../src/codec/age_header.ts";
 import { inspectChunk } from "../../src/archive/chunk.ts";
 import { type Manifest, parseCheckpoint, parseManifest, sumChunks } from "../../src/archive/manifest.ts";
 import { readTextMembers } from "../../src/json/members.ts";
@@ -41,7 +42,9 @@ async function fixtures(ending: string): Promise<{ name: string; bytes: Uint8Arr
 }
 
 const manifests = (await fixtures(".json")).filter(({ name }) => name.startsWith("manifest"));
-const chunks = [...await fixtures(".json.gz"), ...await fixtures(".json.zst")];
+const chunks = (await Promise.all([".json.gz", ".json.zst", ".json.gz.age", ".json.zst.age"].map(fixtures))).flat();
+/** What the sealed ones are sealed to. */
+const identities = await parseIdentities(await Deno.readTextFile(new URL("sealed/one.key", FIXTURES)));
 
 testSurface({
   name: "manifest",
@@ -126,6 +129,7 @@ testSurface({
       ENTRY,
       "0000000.json.gz",
       "0b5a8fd2-0000000.json.gz",
+      "0000000.json.zst.age",
       "manifest-20261125T180411Z-0b5a8fd2.json",
       "20261125T180411Z",
     ]);
@@ -226,9 +230,10 @@ testSurface({
   },
   run: async (bytes, number) => {
     const store = new DirectoryStore(await temporary("chunks"));
-    await store.replace("0000000.json.gz", bytes, {});
+    const key = number % 2 === 0 ? "0000000.json.gz" : "0000000.json.gz.age";
+    await store.replace(key, bytes, {});
     const entry = number % 3 > 0 ? undefined : {
-      name: "0000000.json.gz",
+      name: key,
       documents: 1,
       leaf_revisions: 1,
       deleted: 0,
@@ -237,7 +242,7 @@ testSurface({
       compressed_bytes: bytes.length,
       sha256: "0".repeat(64),
     };
-    await inspectChunk({ store, key: "0000000.json.gz", entry });
+    await inspectChunk({ store, key, entry, identities: number % 5 === 0 ? undefined : identities });
   },
 });
 

@@ -7,6 +7,7 @@ import { connect, createServer, type Socket } from "node:net";
 import { startProgram } from "../cli/program.ts";
 import { couchOk } from "../couch_request.ts";
 import { startFakeCouchDb } from "../fakes/couchdb.ts";
+import { makeHostCertificate } from "../fakes/host_certificate.ts";
 import { FakeS3 } from "../fakes/s3.ts";
 
 const REGION = "eu-central-1";
@@ -16,23 +17,6 @@ const HOSTS = {
   secrets: { dual: `secretsmanager.${REGION}.api.aws`, plain: `secretsmanager.${REGION}.amazonaws.com` },
 };
 const ARN = `arn:aws:secretsmanager:${REGION}:123456789012:secret:couchdb-AbCdEf`;
-
-/** An authority, and a certificate by it for all names of the test. */
-async function makeCertificates(folder: string): Promise<{ ca: string; cert: string; key: string }> {
-  const names = Object.values(HOSTS).flatMap(({ dual, plain }) => [dual, plain]).flatMap((name) => [name, `*.${name}`]);
-  await Deno.writeTextFile(`${folder}/names`, `subjectAltName=${names.map((name) => `DNS:${name}`).join(",")}\n`);
-  const openssl = async (...args: string[]) => {
-    const { code, stderr } = await new Deno.Command("openssl", { args, cwd: folder, stderr: "piped" }).output();
-    assertEquals(code, 0, new TextDecoder().decode(stderr));
-  };
-  const newKey = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
-  await openssl("req", "-x509", ...newKey, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test", "-days", "2");
-  await openssl("req", ...newKey, "-keyout", "key.pem", "-out", "request.pem", "-subj", "/CN=aws");
-  const by = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names"];
-  await openssl("x509", "-req", "-in", "request.pem", ...by, "-out", "cert.pem");
-  const read = (name: string) => Deno.readTextFile(`${folder}/${name}`);
-  return { ca: `${folder}/ca.pem`, cert: await read("cert.pem"), key: await read("key.pem") };
-}
 
 /** Takes TLS off before a server of this machine. */
 function terminateTls(upstream: string, { cert, key }: { cert: string; key: string }): { port: number } & Disposable {
@@ -100,7 +84,8 @@ for (
 ) {
   Deno.test(`a backup to AWS where ${what}`, async () => {
     const folder = await Deno.makeTempDir({ prefix: "couchdb-backup-aws-" });
-    const certificates = await makeCertificates(folder);
+    const hosts = Object.values(HOSTS).flatMap(({ dual, plain }) => [dual, plain]);
+    const certificates = await makeHostCertificate(folder, hosts);
     const s3Of = (virtualHost: string) => FakeS3.start({ region: REGION, virtualHost });
     const [s3Dual, s3Plain] = [await s3Of(HOSTS.s3.dual), await s3Of(HOSTS.s3.plain)];
     await using couch = await startFakeCouchDb();

@@ -142,6 +142,9 @@ Deno.test("an increment through a real node that has just come back lacks nothin
     }
     const next = await backups.run(first!, { database, task, context: CONTEXT, day: 5 });
     assertEquals([next.status, next.documents], ["complete", 0], `${next.full_because} ${next.error}`);
+    const full = await backups.run(third!, { database, task, context: CONTEXT, day: 6, full: true });
+    assertEquals([full.kind, full.chain_lost], ["full", undefined], "the chain before has lost nothing");
+    assertEquals(backups.log.lines.filter(({ event }) => event.includes("not compared")), []);
   });
 });
 
@@ -153,6 +156,10 @@ Deno.test("a real cluster's database that nobody writes to is carried over throu
     for (const [at, node] of [...nodes, ...nodes].entries()) {
       const report = await backups.run(node, { database, task, context: CONTEXT, day: 4 + at });
       assertEquals([report.error, report.unchanged, report.full_because], [undefined, true, undefined], `${at}`);
+    }
+    for (const [at, node] of nodes.entries()) {
+      const full = await backups.run(node, { database, task, context: CONTEXT, day: 12 + at, full: true });
+      assertEquals([full.kind, full.chain_lost], ["full", undefined], "the chain before has lost nothing");
     }
   });
 });

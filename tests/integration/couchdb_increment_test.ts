@@ -167,6 +167,9 @@ Deno.test("a full backup and three increments of a real CouchDB are, each restor
     const restored = await scene.restore(day);
     assertEquals(compareLeafRevisions(await scene.leaves(replica), await scene.leaves(restored)), [], `day ${day}`);
   }
+  const full = await scene.run(7, { full: true });
+  assertEquals([full.kind, full.chain_lost], ["full", undefined], "the chain before has lost nothing");
+  assertEquals(scene.backups.log.lines.filter(({ event }) => event.includes("not compared")), []);
 });
 
 Deno.test("a real CouchDB's database that has not changed is carried over, whatever moves its update_seq without a row", async () => {

@@ -107,7 +107,7 @@ print(json.dumps([hcl2.load(open(name)) for name in sys.argv[1:]]))`;
     "aws_s3_object.template",
   ]);
   const template = await Deno.readTextFile("template.yaml");
-  for (const [line, times] of [["Content: dist/layer.zip", 1], ["Code: dist/function.zip", 2]] as const) {
+  for (const [line, times] of [["Content: dist/layer.zip", 1], ["Code: dist/function.zip", 3]] as const) {
     assertEquals([text.split(`"${line}"`).length - 1, template.split(line).length - 1], [1, times], line);
   }
   const outputs = code.matchAll(/outputs\["(\w+)"\]/g);

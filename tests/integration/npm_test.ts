@@ -3,6 +3,7 @@
  * versions of Node that it is for. Wants npm, and what scripts/ci/node.sh installs.
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { generateIdentity, identityToRecipient } from "age-encryption";
 import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { couchOk, type CouchServer } from "../couch_request.ts";
@@ -23,6 +24,30 @@ for (const version of VERSIONS) {
     const { stdout, stderr } = await place.run("couchdb-backup", "--version");
     assertEquals([stdout, stderr], [`couchdb-backup ${VERSION}\n`, ""]);
     assertMatch((await place.run("node", "--version")).stdout, new RegExp(`^v${version}\\.`));
+  });
+
+  Deno.test(`under Node ${version} npx runs the package from its archive in an empty folder, and npm installs it for all`, async () => {
+    const { stdout: node } = await execute("sh", ["scripts/ci/node.sh", version]);
+    const archive = await (packed ??= tarball());
+    const folder = await Deno.makeTempDir({ prefix: "couchdb-backup-npx-" });
+    const npm = async (line: string) => {
+      const env = {
+        PATH: `${folder}/global/bin:${node.trim()}:${Deno.env.get("PATH")}`,
+        npm_config_cache: `${folder}/cache`,
+      };
+      await Deno.mkdir(`${folder}/empty`, { recursive: true });
+      const { code, stdout, stderr } = await execute("sh", ["-c", line], { cwd: `${folder}/empty`, env });
+      assertEquals([code, stderr], [0, ""], line);
+      return stdout;
+    };
+    assertEquals(
+      await npm(`npx --yes --offline --package "${archive}" couchdb-backup --version`),
+      `couchdb-backup ${VERSION}\n`,
+    );
+    await npm(`npm install --global --offline --silent --prefix ../global "${archive}"`);
+    assertEquals(await npm("couchdb-backup --version"), `couchdb-backup ${VERSION}\n`);
+    assertEquals(await Array.fromAsync(Deno.readDir(`${folder}/empty`)), []);
+    await Deno.remove(folder, { recursive: true });
   });
 
   Deno.test(`under Node ${version} the package backs a hard database up, verifies and restores it`, async () => {
@@ -59,6 +84,30 @@ for (const version of VERSIONS) {
       await Deno.writeFile(`${place.folder}/${name}.zst`, damaged);
       await place.gives(12, "verify", "a/b", `./${name}.zst`);
     }
+  });
+
+  Deno.test(`under Node ${version} the package seals backups, and opens them with the identity alone`, async () => {
+    await using couch = await startFakeCouchDb();
+    await using place = await Installed.make(version);
+    await seedHardDatabase(couch, "a/b", { documents: 60 });
+    const identity = await generateIdentity();
+    await place.write("backup.key", `# a comment\n${identity}\n`);
+    const bucket = pathToFileURL(`${place.folder}/backups`).href;
+    const more = `encrypt_to: [${await identityToRecipient(identity)}]`;
+    await place.write("config.yaml", configOf(couch, { bucket, compression: "zstd", more }));
+    await place.gives(0, "backup", "config.yaml");
+    await place.gives(0, "verify", "a/b", "latest");
+    assertMatch((await place.gives(2, "restore", "copy", "latest/a%2Fb")).stderr, /is sealed to age1/);
+    await place.gives(0, "verify", "a/b", "latest", "--contents", "--identity", "backup.key");
+    await place.gives(0, "restore", "copy", "latest/a%2Fb", "--identity", "backup.key");
+    const read = (name: string) => readAllLeafRevisions(couch, name);
+    assertEquals(compareLeafRevisions(await read("a/b"), await read("copy")), []);
+    const chunks = (await filesBelow(`${place.folder}/backups`)).filter((name) => /\.json\.(zst|gz)/.test(name));
+    assertEquals(chunks.filter((name) => !name.endsWith(".json.zst.age")), []);
+    // What is changed within a block is found by the seal itself, where no manifest has a checksum.
+    const bytes = await Deno.readFile(chunks[0]!);
+    await Deno.writeFile(`${place.folder}/changed.zst.age`, bytes.with(bytes.length - 30, bytes.at(-30)! ^ 1));
+    await place.gives(12, "verify", "a/b", "./changed.zst.age", "--identity", "backup.key");
   });
 
   Deno.test(`under Node ${version} the package saves everything on a terminal that is closed, and ends with 0`, async () => {
@@ -205,6 +254,27 @@ Deno.test("the package holds what its users need and no more, and its links lead
   for (const name of ["zod", "aws4fetch", "fast-xml-parser", "deno-std", "@smithy/core"]) {
     assertMatch(notices, new RegExp(`^${name} \\d`, "m"));
   }
+});
+
+Deno.test("package.json says what npm and its users look for, and where the sources are as far as the release tells", async () => {
+  const env = { GITHUB_SERVER_URL: "https://forge.example", GITHUB_REPOSITORY: "who/couchdb-backup" };
+  const read = async () => JSON.parse(await Deno.readTextFile("dist/npm/package.json"));
+  const built = await execute("deno", ["task", "--quiet", "npm"], { env });
+  assertEquals(built.code, 0, built.stderr);
+  const told = await read();
+  assertEquals(told.repository, { type: "git", url: "git+https://forge.example/who/couchdb-backup.git" });
+  assertEquals(told.publishConfig, { access: "public", provenance: true });
+  packed = undefined;
+  await tarball();
+  const { repository, bin, engines, license, types, type } = await read();
+  assertEquals({ repository, bin, engines, license, types, type }, {
+    repository: undefined,
+    bin: { "couchdb-backup": "lib/main.js" },
+    engines: { node: ">=22.2" },
+    license: "MIT",
+    types: "./lib/mod.d.ts",
+    type: "module",
+  });
 });
 
 /** A config with one task that saves one database in small chunks. */

@@ -1,7 +1,8 @@
 /** The page of `report` in Chromium: its script runs under its policy, and shows ten thousand databases and a year. */
-import { assert, assertEquals, assertLess, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertLess, assertLessOrEqual, assertMatch } from "@std/assert";
 import { CalendarStrip, type ReportData } from "../../src/observe/report_data.ts";
 import { formatReportPage } from "../../src/observe/report_page.ts";
+import { openPage, type Viewer } from "../fakes/chromium.ts";
 
 const EVIL = `</script><img src=x onerror="document.title='owned'">`;
 
@@ -114,3 +115,38 @@ Deno.test("the page of report finds databases by parts of their names, and shows
   assert(dom.includes(`<b>account/ab/cd/${found[0]} </b>`));
   assertMatch(dom, /restore points: 365 · documents of the last full backup: 42 · its size: 42 kB/);
 });
+
+const VIEWERS: Viewer[] = [
+  { width: 1280, height: 900, scheme: "light" },
+  { width: 1280, height: 900, scheme: "dark" },
+  { width: 390, height: 844, scheme: "light" },
+];
+
+for (const viewer of VIEWERS) {
+  const { width, scheme } = viewer;
+  Deno.test(`the page of report is painted soon, is ${scheme}, and fits ${width} pixels`, async () => {
+    const folder = await Deno.makeTempDir();
+    const file = `${folder}/report.html`;
+    const begin = performance.now();
+    await Deno.writeTextFile(file, formatReportPage(madeUp(10_000)));
+    const madeMs = performance.now() - begin;
+    const page = await openPage(file, viewer);
+    try {
+      const paintMs = await page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime");
+      const told = `made in ${madeMs.toFixed(0)} ms, ${(await Deno.stat(file)).size} bytes, painted in ${paintMs} ms`;
+      // On a machine that others use, too.
+      assertLess(paintMs, 10_000, told);
+      assertLessOrEqual(
+        await page.evaluate("document.documentElement.scrollWidth"),
+        width,
+        "nothing to scroll sideways",
+      );
+      const color = await page.evaluate("getComputedStyle(document.body).backgroundColor");
+      const [red = 0] = [...color.matchAll(/\d+/g)].map(Number);
+      assertEquals(red > 127, scheme === "light", color);
+    } finally {
+      await page[Symbol.asyncDispose]();
+      await Deno.remove(folder, { recursive: true });
+    }
+  });
+}

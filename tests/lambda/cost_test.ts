@@ -2,6 +2,7 @@
 import { assertEquals } from "@std/assert";
 import { createDatabase, idsOf } from "../couchdb/impatient_client.ts";
 import { couchOk } from "../couch_request.ts";
+import { readTemplate } from "../cloudformation.ts";
 import { type FunctionSetup, setUpFunction, tickAt } from "./function_setup.ts";
 
 const page = await Deno.readTextFile(new URL("../../docs/lambda.md", import.meta.url));
@@ -14,6 +15,9 @@ const WRITES = new Set([
   "CompleteMultipartUpload",
   "ListObjectsV2",
 ]);
+
+/** What Step Functions asks money for, for a database without a delay. */
+const TRANSITIONS = 4;
 
 interface Count {
   writes: number;
@@ -68,22 +72,35 @@ Deno.test("docs/lambda.md counts the requests of a run as they are", async () =>
 });
 
 Deno.test("docs/lambda.md reckons the cost of a run from what it counts", () => {
-  const counted = tableAt("| a database ").map((row) => row.map(Number));
-  const further = [49, 0, 0];
-  const seconds = [7.6, 0.5, 0.6];
-  const transitions = [6, 5, 6];
-  const reckoned = counted.map(([writes = 0, reads = 0], kind) => {
-    const requests = 10_000 * ((writes + further[kind]!) * 5e-6 + reads * 4e-7);
-    const functions = 10_000 * (seconds[kind]! * (1769 / 1024) * 1.33334e-5 + 2e-7);
-    const machine = 10_000 * transitions[kind]! * 2.5e-5;
+  const [full, unchanged, changed] = tableAt("| a database ").map((row) => row.map(Number));
+  const reckon = ([writes = 0, reads = 0]: number[] = [], further: number, seconds: number) => {
+    const requests = 10_000 * ((writes + further) * 5e-6 + reads * 4e-7);
+    const functions = 10_000 * (seconds * (1769 / 1024) * 1.33334e-5 + 2e-7);
+    const machine = 10_000 * TRANSITIONS * 2.5e-5;
     const run = requests + functions + machine;
     return [requests, functions, machine, run].map((one) => one.toFixed(2)).concat((52 * run).toFixed(0));
-  });
-  assertEquals(tableAt("| 10,000 databases "), reckoned);
+  };
+  const [, ...rows] = tableAt("| 10,000 databases ", 5);
+  assertEquals(rows, [
+    reckon(full, 49, 7.6),
+    reckon(full, 9, 7.6),
+    reckon(unchanged, 0, 0.5),
+    reckon(changed, 0, 0.6),
+  ]);
 });
 
-/** The cells of three rows below a heading, without the first one of each. */
-function tableAt(heading: string): string[][] {
-  const rows = page.slice(page.indexOf(heading)).split("\n").slice(2, 5);
+Deno.test("template.yaml's state machine goes through as many states for a database as docs/lambda.md reckons with", async () => {
+  const { Databases } = (await readTemplate()).Resources.StateMachine!.Properties.Definition.States;
+  const { Backup, ["Another round"]: { Choices } } = Databases.ItemProcessor.States;
+  assertEquals(Backup.Next, "Another round");
+  const end = Choices.find(({ Next }: { Next: string }) => Next === "Saved");
+  assertEquals(end.And[1].Or.map(({ Variable }: { Variable: string }) => Variable), ["$.round.unchanged", "$.delay"]);
+  // Backup, Another round, Saved, and the start of the child.
+  assertEquals(TRANSITIONS, 4);
+});
+
+/** The cells of some rows below a heading, without the first one of each. */
+function tableAt(heading: string, length = 3): string[][] {
+  const rows = page.slice(page.indexOf(heading)).split("\n").slice(2, 2 + length);
   return rows.map((row) => row.split("|").slice(2, -1).map((cell) => cell.trim()));
 }

@@ -37,6 +37,17 @@ Deno.test("Notifier pings as healthchecks.io wants it: start, then success or fa
   assertEquals(told.warnings(), []);
 });
 
+Deno.test("Notifier says fail where a full backup has found that those before it have lost documents", async () => {
+  await using monitor = new FakeMonitor();
+  const told = teller();
+  const notify = notifier(monitor.url(PATH));
+  const lost = databaseReport("a", { chain_lost: { documents: 1, ids: ["x"] }, warnings: ["It lacks 1 document"] });
+  notify.end(runReport([taskReport("weekly", [lost])]), { ...told, isPart: false });
+  await notify.settled();
+  assertEquals(monitor.paths, [`${PATH}/fail`]);
+  assertMatch(monitor.told[0]!.body, /Needs a look:\n {2}a: It lacks 1 document/);
+});
+
 Deno.test("Notifier posts JSON to a webhook, with its query and its login", async () => {
   await using monitor = new FakeMonitor();
   const told = teller();

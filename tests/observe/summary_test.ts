@@ -30,7 +30,7 @@ Deno.test("formatSummary() shows a table of what was saved and then what failed,
   empty                           complete          0     0 B     0 B      -    0.0s
   Total                                     1,234,667  9.9 GB  1.2 GB   8.0x  12m36s
 
-Saved 3 of 4 databases in 1m30s, run 20260103T180000Z-0123456789ab
+Saved 3 of 4 databases (1 failed) in 1m30s, run 20260103T180000Z-0123456789ab
 
 Failed: 1
   orders: Cannot read database "orders": CouchDB answered 401 unauthorized
@@ -121,4 +121,22 @@ Deno.test("formatSummary() tells what has changed from what has not, and why all
   assertMatch(text, /^ {2}b +incremental /m);
   assertMatch(text, /^ {2}c +complete /m);
   assertStringIncludes(text, `All of c, d, e and 1 more is saved: ${because}`);
+});
+
+Deno.test("formatSummary() says a cause once, with all that failed of it, and breaks long lines between words", () => {
+  const broken = (database: string) =>
+    databaseReport(database, {
+      status: "failed",
+      error: "No space left on the disk",
+      hint: "Make room, such as: rm -r /backups/old && echo this hint is a long one",
+    });
+  const names = ["orders", "media", "account/ab/cd/0123456789abcdef0123456789ab", "x", "y"];
+  const report = runReport([taskReport("weekly", names.map(broken))]);
+  const lines = formatSummary(report, { columns: 80, isEachTold: true }).split("\n");
+  assertEquals(lines.slice(lines.indexOf("Failed: 5")), [
+    "Failed: 5",
+    "  orders, media, account/ab/cd/0123456789abcdef0123456789ab, x, y: No space",
+    "    left on the disk",
+    "    Make room, such as: rm -r /backups/old && echo this hint is a long one",
+  ]);
 });

@@ -6,6 +6,7 @@ import type { RunReport } from "../../src/archive/report.ts";
 import { RunFolder } from "../../src/archive/run_folder.ts";
 import { latestElapse, nextElapses } from "../../src/task/times.ts";
 import { DirectoryStore } from "../../src/store/directory/store.ts";
+import { readTemplate } from "../cloudformation.ts";
 import { task } from "../fakes/task.ts";
 
 const DAILY = task("daily", { cron: "*-*-* 06:00:00 UTC" });
@@ -60,8 +61,12 @@ Deno.test("overdueDays() counts from the first elapse that is not saved, however
   await Deno.remove(root, { recursive: true });
 });
 
+const template = await readTemplate();
 /** The alarm of template.yaml, as deployed without a change. */
-const ALARM_DAYS = 2;
+const ALARM_DAYS = Number(template.Parameters.OverdueDays!.Default);
+/** How long it has to see so many days. */
+const { Period, EvaluationPeriods, Threshold } = template.Resources.BackupIsOverdue!.Properties;
+const ALARM_HOURS = Period / 3600 * EvaluationPeriods;
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 
@@ -117,4 +122,16 @@ Deno.test("overdueDays() lets the alarm ring within its days for hourly, daily, 
     }
   }
   for (const [row, course] of Object.entries(table)) assertEquals(course, [0, 1, 2, 3, 7, 30, 60], row);
+  // docs/lambda.md has the table.
+  assertEquals(Threshold, { Ref: "OverdueDays" });
+  const page = await Deno.readTextFile(new URL("../../docs/lambda.md", import.meta.url));
+  const rows = page.slice(page.indexOf("| days since the first elapse")).split("\n").slice(2, 6);
+  assertEquals(
+    rows.map((row) => row.split("|").slice(1, -1).map((cell) => cell.trim())),
+    Object.keys(crons).map((name) => [
+      `${name === "hourly" ? "an" : "a"} ${name} task`,
+      ...table[`${name}, saved before`]!.map(String),
+      `${ALARM_DAYS} days, ${ALARM_HOURS} hours`,
+    ]),
+  );
 });

@@ -18,7 +18,7 @@ export class CouchDbBackup extends Stack {
     };
     const code = archive("function");
     this.template.getResource("Program").content = archive("layer");
-    for (const name of ["Function", "ExpireFunction"]) this.template.getResource(name).code = code;
+    for (const name of ["Function", "ExpireFunction", "RestoreFunction"]) this.template.getResource(name).code = code;
     // As defaults: `cdk deploy --parameters NAME=VALUE` may still say otherwise.
     for (const [name, value] of Object.entries(parameters)) this.template.getParameter(name).default = value;
   }

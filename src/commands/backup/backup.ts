@@ -4,7 +4,7 @@
  * the others.
  */
 import { isTaskSaved, type RunReport, type TaskReport } from "../../archive/report.ts";
-import { requireCodec } from "../../codec/codec.ts";
+import { requireCodec, requireSeal } from "../../codec/codec.ts";
 import { formatDate } from "../../dates.ts";
 import { isFatalForRun } from "../../errors.ts";
 import { DatabaseInfos } from "../../couchdb/database_infos.ts";
@@ -32,7 +32,10 @@ export async function backup(
   options: BackupOptions,
 ): Promise<RunReport> {
   const startedAt = context.now();
-  for (const { task } of selections) requireCodec(codecOf(task));
+  for (const { task } of selections) {
+    requireCodec(codecOf(task));
+    await requireSeal(codecOf(task));
+  }
   const couchVersion = await context.couch.serverVersion(context);
   const cluster = new ClusterWatch(context.couch, { log: context.log, times: context.clusterTimes });
   const { rest = new Rest() } = context;

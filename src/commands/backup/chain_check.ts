@@ -25,6 +25,8 @@ export interface CheckedChain {
   counts: DocumentCounts;
   /** When the database was created, as far as CouchDB tells. */
   createdAt: string | null;
+  /** Whether the sentence about what is lost must not name it. */
+  isSealed: boolean;
 }
 
 /** A chain that is compared with a listing. */
@@ -67,7 +69,7 @@ export class ChainCheck {
 
   /** What the chain has lost, and a sentence that names it; undefined where it is nothing. */
   async result(): Promise<{ lost: LostDocuments; warning: string } | undefined> {
-    const { previous, counts } = this.#chain;
+    const { previous, counts, isSealed } = this.#chain;
     const lost = await this.#comparison.result();
     // Of a purge nobody says what it took.
     if (lost === undefined || purgesOf(counts.info) !== purgesOf(previous.properties)) return undefined;
@@ -76,7 +78,7 @@ export class ChainCheck {
       ids: lost.ids,
       before: previous.finished_at,
     });
-    return { lost, warning: describeLost(lost, previous) };
+    return { lost, warning: describeLost(isSealed ? { ...lost, ids: [] } : lost, previous) };
   }
 }
 
@@ -101,14 +103,16 @@ async function readFilters(
       return "a filter of it cannot be used";
     }
   }
-  return filters;
+  // Most documents are in the full backup alone.
+  return filters.reverse();
 }
 
 function describeLost({ documents, ids }: LostDocuments, { finished_at, kind }: Manifest): string {
   const named = ids.map((id) => JSON.stringify(id)).join(", ");
   const more = documents > ids.length ? ` and ${formatCount(documents - ids.length)} more` : "";
+  const names = ids.length === 0 ? "" : `: ${named}${more}`;
   const which = kind === "full" ? "The backup" : "The incremental backups";
   return `${which} up to ${finished_at} ${kind === "full" ? "lacks" : "lack"} ${
     counted(documents, "document")
-  } as CouchDB has had them since before: ${named}${more}. This backup has them`;
+  } as CouchDB has had them since before${names}. This backup has them`;
 }

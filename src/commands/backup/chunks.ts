@@ -7,9 +7,9 @@ import type { ChunkEntry } from "../../archive/manifest.ts";
 import { encode } from "../../codec/codec.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import { BatchReader, type ReadingHealth, RestartNeeded } from "../../couchdb/read.ts";
-import { describeError, StoreError } from "../../errors.ts";
+import { describeDiscreetly, describeError, StoreError } from "../../errors.ts";
 import { joinKey } from "../../store/key.ts";
-import { codecOf, type Task } from "../../task/task.ts";
+import { codecOf, isSealing, type Task } from "../../task/task.ts";
 import type { Run } from "./context.ts";
 import type { Work } from "./listing.ts";
 
@@ -41,7 +41,7 @@ export class ChunkWriter {
     this.#nextNumber = place.nextNumber;
   }
 
-  /** Fetches the documents of a batch, compresses them, and stores them under the next free number. */
+  /** Fetches the documents of a batch, compresses and seals them, and stores them under the next free number. */
   async store(
     { batch, again }: Work,
     signal: AbortSignal,
@@ -79,7 +79,8 @@ export class ChunkWriter {
         const cause = error instanceof RestartNeeded ? error.cause : isTaken ? error : undefined;
         if (cause === undefined) throw error;
         if (attempt >= MAX_CHUNK_ATTEMPTS) throw cause;
-        log.warn("chunk is restarted", { attempt, error: describeError(cause) });
+        const describe = isSealing(task) ? describeDiscreetly : describeError;
+        log.warn("chunk is restarted", { attempt, error: describe(cause) });
       }
     }
   }
@@ -87,9 +88,10 @@ export class ChunkWriter {
   /** The key of chunk `number`, then keys that nothing else in this run uses. */
   *#freeKeys(number: number): Generator<string> {
     const { folder, prefix, task } = this.#place;
-    const { compression } = codecOf(task);
+    const { compression, recipients } = codecOf(task);
+    const isSealed = recipients !== undefined;
     for (;;) {
-      yield joinKey(folder, chunkName(number, { run: prefix, compression }));
+      yield joinKey(folder, chunkName(number, { run: prefix, compression, isSealed }));
       number = this.#nextNumber++;
     }
   }

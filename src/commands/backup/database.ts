@@ -8,19 +8,29 @@ import { CheckpointWriter } from "../../archive/checkpoint.ts";
 import { shortRun } from "../../archive/layout.ts";
 import { findLeftover, type Leftover, readFilter } from "../../archive/leftover.ts";
 import { followChain } from "../../archive/chain.ts";
-import { type ChunkEntry, type ListedFeed, type Manifest, type Origin, sumChunks } from "../../archive/manifest.ts";
+import {
+  type Checkpoint,
+  type ChunkEntry,
+  type ListedFeed,
+  lockedDocument,
+  type Manifest,
+  type Origin,
+  sumChunks,
+} from "../../archive/manifest.ts";
 import { type FolderState, readFolder } from "../../archive/read.ts";
 import type { DatabaseReport } from "../../archive/report.ts";
+import { sealContent } from "../../archive/sealed.ts";
 import { seenFilter, storeSeen } from "../../archive/seen_states.ts";
 import type { ChangesRow } from "../../couchdb/changes_page.ts";
 import { IdFilter } from "../../couchdb/id_filter.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import { SLASH_HINT } from "../../couchdb/error.ts";
 import { type BackupDate, formatDate } from "../../dates.ts";
-import { CouchError, describeError, exitCodeOf, hintOf } from "../../errors.ts";
+import { discreetLog } from "../../discreet.ts";
+import { CouchError, describeDiscreetly, describeError, exitCodeOf, hintOf } from "../../errors.ts";
 import { forEachParallel } from "../../parallel.ts";
 import { findConditions } from "../../store/conditions.ts";
-import type { Task } from "../../task/task.ts";
+import { codecOf, type Task } from "../../task/task.ts";
 import type { LostDocuments } from "../feed_comparison.ts";
 import { ChainCheck } from "./chain_check.ts";
 import { ChunkWriter } from "./chunks.ts";
@@ -34,6 +44,7 @@ import { type ListedIncrement, Listing, type Work } from "./listing.ts";
 import type { Place } from "./room.ts";
 import type { RequestWindow } from "./window.ts";
 import { type DatabaseOrigin, readOrigin, readPrevious } from "./origin.ts";
+import { findUnreadable } from "./sealed_ids.ts";
 import { findLacking, findStillUnreadable } from "./unreadable.ts";
 import { warnOfShrinking } from "./shrinking.ts";
 
@@ -84,6 +95,8 @@ export class DatabaseBackup {
   error: unknown;
 
   readonly #context: Run;
+  /** To whom it is sealed; undefined: to nobody. */
+  readonly #recipients: readonly string[] | undefined;
   readonly #task: Task;
   readonly #database: string;
   readonly #date: BackupDate;
@@ -107,7 +120,8 @@ export class DatabaseBackup {
   #chainLost: LostDocuments | undefined;
 
   constructor(context: Run, { task, database, date, isListed, share, place, window }: DatabaseJob) {
-    this.#context = context;
+    this.#recipients = codecOf(task).recipients;
+    this.#context = this.#recipients === undefined ? context : { ...context, log: discreetLog(context.log) };
     this.#task = task;
     this.#database = database;
     this.#date = date;
@@ -141,7 +155,7 @@ export class DatabaseBackup {
     try {
       await this.#copy(options);
       ok = true;
-      const report = this.#report();
+      const report = await this.#sealedReport(this.#report());
       log.info("database is backed up", {
         documents: report.documents,
         leafRevisions: report.leaf_revisions,
@@ -162,9 +176,9 @@ export class DatabaseBackup {
         ok = true;
         this.#status = "gone";
         log.warn("database was deleted before it could be backed up");
-        return this.#report();
+        return await this.#sealedReport(this.#report());
       }
-      return this.failed(error);
+      return await this.#sealedReport(this.failed(error));
     } finally {
       progress.databaseFinished({ database: this.#database, ok });
     }
@@ -172,17 +186,39 @@ export class DatabaseBackup {
 
   /** The report of a database that would only meet the same failure as an earlier one, whose name is in `cause`. */
   notTried(cause: unknown): DatabaseReport {
-    return this.failed(cause, `Not tried, as it would fail like the one before: ${describeError(cause)}`);
+    return this.failed(cause, `Not tried, as it would fail like the one before: ${this.#describe(cause)}`);
   }
 
   /** The report of a database that could not be backed up because of `error`. */
-  failed(error: unknown, message: string = describeError(error)): DatabaseReport {
+  failed(error: unknown, message: string = this.#describe(error)): DatabaseReport {
     this.error = error;
     this.#status = "failed";
     const hint = hintOf(error);
     this.#context.log.error("database is not backed up", { error: message, hint });
     const report = { ...this.#report(), error: message, exit_code: exitCodeOf(error) };
     return hint === undefined ? report : { ...report, hint };
+  }
+
+  #describe(error: unknown): string {
+    return this.#recipients === undefined ? describeError(error) : describeDiscreetly(error);
+  }
+
+  /**
+   * The report as it may be stored and shown: of what is sealed it names no document. Who has an identity finds the names in
+   * it, sealed.
+   */
+  async #sealedReport(report: DatabaseReport): Promise<DatabaseReport> {
+    const { unreadable, chain_lost: lost } = report;
+    if (this.#recipients === undefined || (unreadable === undefined && lost === undefined)) return report;
+    // Of a backup that was complete already nobody here knows the names.
+    const part = this.#manifest?.sealed ??
+      await sealContent({ security: null, unreadable: unreadable ?? [], lost: lost?.ids }, this.#recipients);
+    return {
+      ...report,
+      ...unreadable === undefined ? {} : { unreadable: part.unreadable.map(lockedDocument) },
+      ...lost === undefined ? {} : { chain_lost: { ...lost, ids: [] } },
+      sealed: part.age,
+    };
   }
 
   async #copy({ resume, resumeRuns, full }: BackupOptions): Promise<void> {
@@ -192,7 +228,7 @@ export class DatabaseBackup {
     const { increments } = this.#task;
     const ofTask = increments === undefined
       ? Promise.resolve("nothing was looked for")
-      : findPrevious(this.#context, this.#job);
+      : findPrevious(this.#context, this.#job).then((found) => this.#withIds(found));
     // Who needs it hears of its failure; a backup that is complete already does not need it.
     ofTask.catch(() => {});
     const [found, state, previous] = await Promise.all([
@@ -237,6 +273,17 @@ export class DatabaseBackup {
       if (!(error instanceof FullNeeded)) throw error;
       await this.#saveFullAfterAll(saving, error.reason);
     }
+  }
+
+  /** The same backup, with the ids that it has sealed. */
+  async #withIds(found: Awaited<ReturnType<typeof findPrevious>>): ReturnType<typeof findPrevious> {
+    if (typeof found === "string") return found;
+    const { previous } = found;
+    return { ...found, previous: { ...previous, unreadable: await this.#unreadableOf(previous) } };
+  }
+
+  async #unreadableOf(earlier: Manifest | Checkpoint): Promise<UnreadableDocument[]> {
+    return await findUnreadable(this.#context, this.#database, earlier);
   }
 
   /** How the database is to be saved. What a run has begun in one way goes on so, where that is still possible. */
@@ -427,7 +474,7 @@ export class DatabaseBackup {
       startSeq: startSeqOf({ info, leftover }),
       kept,
       now: this.#context.now,
-      keptUnreadable: [...unreadable, ...leftover?.checkpoint.unreadable ?? []],
+      keptUnreadable: [...unreadable, ...leftover === undefined ? [] : await this.#unreadableOf(leftover.checkpoint)],
       keptFilter: leftover?.listing.filter?.name,
       settled: () => listing.settled,
       expected: () => counts.expected,
@@ -474,7 +521,8 @@ export class DatabaseBackup {
     const found = this.#task.increments === undefined || leftover !== undefined ? undefined : await ofTask;
     if (found === undefined || typeof found === "string") return undefined;
     const createdAt = origin.properties.instance_start_time;
-    return await ChainCheck.open(this.#context, { ...found, database: this.#database, counts, createdAt });
+    const isSealed = this.#recipients !== undefined;
+    return await ChainCheck.open(this.#context, { ...found, database: this.#database, counts, createdAt, isSealed });
   }
 
   /** What the manifest says of the states that were seen. */
@@ -556,7 +604,7 @@ export class DatabaseBackup {
       if (!(await couch.listDatabases({ signal })).includes(this.#database)) return true;
     } catch (failure) {
       if (signal.aborted) throw signal.reason;
-      log.warn("nobody can tell whether the database was deleted", { error: describeError(failure) });
+      log.warn("nobody can tell whether the database was deleted", { error: this.#describe(failure) });
       return false;
     }
     // What is no answer of CouchDB's is told as that by the error itself.
@@ -578,6 +626,7 @@ export class DatabaseBackup {
       }" ` +
         `and ${others.length} more`,
       { error, reason, database: this.#database },
+      { discreet: `Cannot read any document of database "${this.#database}": CouchDB answered ${error}` },
     );
   }
 

@@ -16,6 +16,7 @@ import {
   sumChunks,
 } from "../../archive/manifest.ts";
 import { type FolderState, type ListedManifest, listManifests } from "../../archive/read.ts";
+import { sealed } from "../../archive/sealed.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import type { BackupDate } from "../../dates.ts";
 import { ArchiveError, StoreError } from "../../errors.ts";
@@ -95,7 +96,7 @@ export async function finishBackup(context: Run, backup: FinishedBackup): Promis
     unreadable: backup.unreadable.length,
     manifestKey: key,
   }, { signal });
-  const bytes = encodeJson(manifest);
+  const bytes = encodeJson(await sealed(manifest));
   await createOnce(context, key, bytes);
   if (isNewest(await listManifests(store, folder, { signal }), momentAt)) {
     await store.replace(joinKey(folder, MANIFEST_NAME), bytes, { signal, isCopy: true });

@@ -7,7 +7,7 @@ import { KnownRows } from "../../archive/overlap.ts";
 import type { CouchClient } from "../../couchdb/client.ts";
 import { CouchError, describeError } from "../../errors.ts";
 import { forEachParallel } from "../../parallel.ts";
-import type { Task } from "../../task/task.ts";
+import { codecOf, type Task } from "../../task/task.ts";
 import { findPrevious, MOST_CHANGED, whyNotAfter } from "./increment.ts";
 
 const DATABASES_AT_ONCE = 8;
@@ -63,7 +63,7 @@ async function countChanges(
   if (typeof found === "string") return full;
   const { previous } = found;
   const question = {
-    origin: { options: task, properties: info },
+    origin: { options: task, properties: info, recipients: codecOf(task).recipients },
     counts: { info, hasCopies: false },
     share: { hasPending: undefined },
   };

@@ -9,6 +9,7 @@ import { type ChainLink, findGoneChunk, followChain, parentLinkOf } from "../../
 import { Catalog } from "../../archive/catalog.ts";
 import { type Manifest, type Origin, type ParentLink, parseManifest } from "../../archive/manifest.ts";
 import { KnownRows } from "../../archive/overlap.ts";
+import { haveSameRecipients } from "../../codec/compression.ts";
 import type { ListedDocument } from "../../couchdb/batch.ts";
 import type { FeedPage } from "../../couchdb/changes.ts";
 import type { DatabaseInfo } from "../../couchdb/client.ts";
@@ -219,9 +220,12 @@ export async function findPrevious(
 
 /** Why a backup, by what its manifest says, is none to go on from. */
 export function whyNotAfter(
-  { format, feed, options, properties: was }: Manifest,
-  { origin: { options: wanted, properties: is }, counts, share }: {
-    origin: { options: Omit<Origin["options"], "chunk">; properties: Pick<DatabaseInfo, "instance_start_time"> };
+  { format, feed, options, recipients, properties: was }: Manifest,
+  { origin: { options: wanted, recipients: others, properties: is }, counts, share }: {
+    origin: Pick<Origin, "recipients"> & {
+      options: Omit<Origin["options"], "chunk">;
+      properties: Pick<DatabaseInfo, "instance_start_time">;
+    };
     counts: Pick<DocumentCounts, "info" | "hasCopies">;
     share: Pick<IncrementShare, "hasPending">;
   },
@@ -230,8 +234,14 @@ export function whyNotAfter(
   if (format < 2 || !feed?.overlap || (feed.expected ?? null) === null) {
     return "the last backup does not say where its feed ended";
   }
-  const others = (["attachments", "revisions", "tombstones"] as const).filter((name) => options[name] !== wanted[name]);
-  if (others.length > 0) return `the last backup was made with other options: ${others.join(", ")}`;
+  const changed = (["attachments", "revisions", "tombstones"] as const).filter((name) =>
+    options[name] !== wanted[name]
+  );
+  if (changed.length > 0) return `the last backup was made with other options: ${changed.join(", ")}`;
+  // Each of the recipients has to be able to read the whole chain, and who is none any more nothing of it.
+  if (!haveSameRecipients(recipients, others)) {
+    return recipients === undefined ? "the last backup is not sealed" : "the last backup is sealed to others";
+  }
   const [before, now] = [was.instance_start_time, is.instance_start_time];
   if (before !== null && now !== null && before !== now) return "the database was deleted and made anew";
   // One copy of several may lag behind a purge that the last backup knew of.

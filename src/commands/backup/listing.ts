@@ -14,7 +14,8 @@ import { IdBatch, type ListedDocument, PackedPages } from "../../couchdb/batch.t
 import { type FeedPage, listChanges, PAGE_ROWS } from "../../couchdb/changes.ts";
 import type { ChangesRow } from "../../couchdb/changes_page.ts";
 import type { CouchClient } from "../../couchdb/client.ts";
-import { IdFilter } from "../../couchdb/id_filter.ts";
+import { IdFilter, type IdHash } from "../../couchdb/id_filter.ts";
+import { IdQueue } from "../../couchdb/id_queue.ts";
 import type { Log } from "../../observe.ts";
 
 /** Repeated ids are fetched when there are so many, or when so many ids wait for them to be fetched. */
@@ -74,9 +75,7 @@ export interface ListingOptions {
 
 /** Rows up to a position, whose documents are not all stored yet. */
 interface Stretch {
-  /** The ids, but where a filter has those that are not settled. */
-  ids: string[];
-  /** How many there are. */
+  /** How many new ids there are in it. */
   idCount: number;
   position: string | undefined;
   /** How many documents there were to be fetched in all up to its end, but for repeated ones. */
@@ -116,8 +115,8 @@ export class Listing {
   readonly #filter: IdFilter;
   /** Whether ids of an earlier run's chunks may be unknown: then every chunk may repeat them. */
   readonly #isForgetful: boolean;
-  /** The ids of pages that are not settled. */
-  readonly #unsettled = new Set<string>();
+  /** The ids of pages that are not settled, as they came. */
+  readonly #unsettled = new IdQueue();
   /** The same where one batch is to hold all of a database: kept as they are they would fill the memory. */
   readonly #unsettledMaybe: IdFilter | undefined;
   readonly #stretches: Stretch[] = [];
@@ -300,19 +299,15 @@ export class Listing {
     return this.#repeated.size >= MOST_REPEATED || unsettled >= MOST_UNSETTLED;
   }
 
-  #knows(id: string): boolean {
-    return (this.#unsettledMaybe?.mayHave(id) ?? this.#unsettled.has(id)) || this.#filter.mayHave(id);
+  #knows(hash: IdHash): boolean {
+    return (this.#unsettledMaybe?.mayHaveHash(hash) ?? this.#unsettled.has(hash)) || this.#filter.mayHaveHash(hash);
   }
 
   /** Notes an id of rows that are not settled. */
-  #note(stretch: Stretch, id: string): void {
+  #note(stretch: Stretch, hash: IdHash): void {
     stretch.idCount++;
-    if (this.#unsettledMaybe !== undefined) {
-      this.#unsettledMaybe.add(id);
-      return;
-    }
-    this.#unsettled.add(id);
-    stretch.ids.push(id);
+    if (this.#unsettledMaybe !== undefined) this.#unsettledMaybe.addHash(hash);
+    else this.#unsettled.push(hash);
   }
 
   #take({ rows, position, pending }: FeedPage): void {
@@ -327,11 +322,12 @@ export class Listing {
       // What the backup before has as it is.
       const isOld = increment !== undefined && increment.known.look(row) === "known";
       if (!isOld) this.#recount?.add(id);
+      const hash = this.#filter.hash(id);
       if (isOld) {
         // Only its position counts.
-      } else if (!this.#knows(id)) {
+      } else if (!this.#knows(hash)) {
         this.ids++;
-        this.#note(stretch, id);
+        this.#note(stretch, hash);
         // A tombstone of a document that no chunk holds: nothing of this backup could come back to life.
         const isPassedOver = row.deleted && !tombstones && !this.#isForgetful && increment === undefined;
         if (!isPassedOver && !unreadable.has(id)) {
@@ -357,9 +353,10 @@ export class Listing {
   #takeLacking(documents: readonly ListedDocument[]): void {
     const stretch = this.#beginStretch();
     for (const document of documents) {
-      if (this.#knows(document.id)) this.#repeated.set(document.id, document);
+      const hash = this.#filter.hash(document.id);
+      if (this.#knows(hash)) this.#repeated.set(document.id, document);
       else {
-        this.#note(stretch, document.id);
+        this.#note(stretch, hash);
         this.#waiting.push(document);
         this.#documents++;
       }
@@ -369,7 +366,6 @@ export class Listing {
 
   #beginStretch(): Stretch {
     const stretch: Stretch = {
-      ids: [],
       idCount: 0,
       position: undefined,
       documents: Infinity,
@@ -422,10 +418,9 @@ export class Listing {
       this.#filter.merge(this.#unsettledMaybe);
       this.#unsettledMaybe.clear();
     }
-    for (const { ids, idCount, position, lastBatch } of this.#stretches.splice(0, settled)) {
-      for (const id of ids) {
-        this.#filter.add(id);
-        this.#unsettled.delete(id);
+    for (const { idCount, position, lastBatch } of this.#stretches.splice(0, settled)) {
+      if (this.#unsettledMaybe === undefined) {
+        for (let index = 0; index < idCount; index++) this.#filter.addHash(this.#unsettled.shift());
       }
       this.#settledIds += idCount;
       this.#position = position ?? this.#position;

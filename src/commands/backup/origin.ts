@@ -9,9 +9,10 @@ import type { DatabaseInfo } from "../../couchdb/client.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import { ArchiveError, CouchError, describeError, isNotFound } from "../../errors.ts";
 import { allOrNone } from "../../parallel.ts";
-import type { Task } from "../../task/task.ts";
+import { codecOf, type Task } from "../../task/task.ts";
 import { PROGRAM_NAME, VERSION } from "../../version.ts";
 import type { Run } from "./context.ts";
+import { findUnreadable } from "./sealed_ids.ts";
 
 /** What {@linkcode readOrigin} finds. */
 export interface DatabaseOrigin {
@@ -43,7 +44,11 @@ export async function readOrigin(
     orNull("_security", couch.security(database, { signal })),
     orNull("_revs_limit", couch.revsLimit(database, { signal })),
   ], signal);
+  // Properties that came along with others' say nothing of what this login may: who may read neither object may not read the
+  // database, and that is told by its own answer.
+  if (lacking.length === 2) await couch.databaseInfo(database, { signal });
   const { attachments, revisions, chunk = null, tombstones } = task;
+  const { recipients } = codecOf(task);
   const { doc_count, doc_del_count, q, n, partitioned, instance_start_time, purge_seq } = info;
   const counts = { doc_count, doc_del_count, q, n, partitioned, instance_start_time, purge_seq };
   const origin: Origin = {
@@ -58,22 +63,25 @@ export async function readOrigin(
     properties: { ...counts, revs_limit: revsLimit, security },
     kind: "full",
     parent: null,
+    ...recipients === undefined ? {} : { recipients },
   };
   return { origin, info, askedAtMs, lacking };
 }
 
 /** The newest complete backup of a database, as far as the catalog knows, and what it could not read. */
 export async function readPrevious(
-  { repository, log, signal }: Run,
+  run: Run,
   database: string,
 ): Promise<{ entry: CatalogEntry; unreadable: readonly UnreadableDocument[] } | undefined> {
+  const { repository, log, signal } = run;
   const entry = await new Catalog(repository).latest(database, { signal });
   if (entry === undefined) return undefined;
   if (entry.unreadable === 0) return { entry, unreadable: [] };
   const cut = entry.manifestKey.lastIndexOf("/");
   const [folder, name] = [entry.manifestKey.slice(0, cut), entry.manifestKey.slice(cut + 1)];
   try {
-    return { entry, unreadable: (await readManifest(repository.store, folder, { name, signal })).unreadable };
+    const manifest = await readManifest(repository.store, folder, { name, signal });
+    return { entry, unreadable: await findUnreadable(run, database, manifest) };
   } catch (error) {
     if (!isNotFound(error) && !(error instanceof ArchiveError)) throw error;
     log.warn("manifest of the last backup cannot be read", { error: describeError(error) });

@@ -43,6 +43,8 @@ export interface RestoreRequest {
   asNewRevision?: boolean | undefined;
   /** Only design documents. @default false */
   designs?: boolean | undefined;
+  /** Restore a backup in clear, too, whose task seals its backups. @default false */
+  allowPlain?: boolean | undefined;
   /** Requests in flight. @default 4 */
   parallel?: number | undefined;
   /** So many chunks are written already, by a call that told its position; these are not sent again. @default 0 */

@@ -124,6 +124,7 @@ export class DocumentRestore {
       failedRevisions,
       unreadable: this.#unreadable,
       damaged: this.#damaged,
+      hasDesigns: this.#designs.documents.length + this.#designs.chunks.size > 0,
     };
   }
 

@@ -9,10 +9,11 @@
 import { counted } from "../../counts.ts";
 import { type BackupOfMoment, backupsOfMoment, type LastSelection, lastSelections } from "../../archive/moment.ts";
 import type { Repository } from "../../archive/repository.ts";
+import { refusePlain, requireUnlockable } from "../../archive/unlock.ts";
 import { readRestoreNote, type RestoreNote, storeRestoreNote } from "../../couchdb/restore_note.ts";
 import { decodeDatabase, encodeDatabase } from "../../database_name.ts";
 import { parseDate, parseInstant } from "../../dates.ts";
-import { ArchiveError, describeError, exitCodeOf, hintOf, UsageError } from "../../errors.ts";
+import { ArchiveError, describeDiscreetly, describeError, exitCodeOf, hintOf, UsageError } from "../../errors.ts";
 import { withinRun } from "../../observe.ts";
 import { eitherSignal, forEachParallel, loadAhead } from "../../parallel.ts";
 import { joinKey } from "../../store/key.ts";
@@ -194,12 +195,26 @@ function sortOut(
   return { kept, leftOut: leftOut.sort((a, b) => a.database < b.database ? -1 : 1) };
 }
 
+/** @throws UsageError and ArchiveError where one could not be opened, or is in clear and should not be. */
+async function examineSeals(
+  { repository, seal }: FleetContext,
+  found: readonly BackupOfMoment[],
+  { allowPlain }: FleetRequest,
+): Promise<void> {
+  for (const { point: { folder, name, manifest: origin } } of found) {
+    refusePlain({ origin, url: repository.locate(joinKey(folder, name)) }, { seal, allowPlain });
+  }
+  const manifests = found.map(({ point: { folder, name, manifest } }) => ({ manifest, key: joinKey(folder, name) }));
+  await requireUnlockable(manifests, seal);
+}
+
 /** Works out every target, and refuses all when one is not as it must be. @throws UsageError that names what is not. */
 export async function examineTargets(
   context: FleetContext,
   found: readonly BackupOfMoment[],
   request: FleetRequest,
 ): Promise<Target[]> {
+  await examineSeals(context, found, request);
   const rename = readRenames(request.map ?? []);
   const problems: string[] = [];
   const sources = new Map<string, string[]>();
@@ -266,7 +281,8 @@ async function restoreOne(context: FleetContext, target: Target, request: FleetR
   } catch (error) {
     signal.throwIfAborted();
     const hint = hintOf(error);
-    log.error("database is not restored", { database: target.to, error: describeError(error), hint });
+    const describe = target.point.manifest.recipients === undefined ? describeError : describeDiscreetly;
+    log.error("database is not restored", { database: target.to, error: describe(error), hint });
     return {
       ...addressOf(target),
       status: "failed",
@@ -310,8 +326,12 @@ export async function restoreTarget(
     return before;
   }
   const { run, database } = point.manifest;
-  const store = (done: boolean, live?: number) =>
-    storeRestoreNote(couch, to, { run, database, done, at: now().toISOString(), documents: live }, { signal });
+  // Into an empty database nobody has noted anything, most likely.
+  let known: string | null | undefined = isFilled(target) ? undefined : null;
+  const store = async (done: boolean, live?: number) => {
+    const note = { run, database, done, at: now().toISOString(), documents: live };
+    known = await storeRestoreNote(couch, to, note, { signal, known });
+  };
   const onReady = () => store(false);
   const report = await restore({ ...context, progress: withinRun(context.progress), onReady }, {
     ...request,

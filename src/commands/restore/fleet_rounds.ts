@@ -5,6 +5,7 @@
  * to CouchDB: a note in each target says what is done, and the summary goes by these notes.
  */
 import type { BackupOfMoment } from "../../archive/moment.ts";
+import { counted } from "../../counts.ts";
 import { CouchError, describeError, hintOf, isFatalForRun, isTransient, UsageError } from "../../errors.ts";
 import { eitherSignal } from "../../parallel.ts";
 import {
@@ -228,7 +229,7 @@ async function mayHeal({ couch, signal }: FleetContext, error: unknown): Promise
 
 function describeOutcome({ fewer, report }: FleetDatabase): string {
   if (fewer !== undefined) {
-    return `it had ${fewer.restored} documents when it was restored before, and has ${fewer.there} now`;
+    return `it had ${counted(fewer.restored, "document")} when it was restored before, and has ${fewer.there} now`;
   }
   return report === undefined ? "it is not whole" : describeLoss(report);
 }
@@ -236,10 +237,10 @@ function describeOutcome({ fewer, report }: FleetDatabase): string {
 function describeLoss({ failed_revisions, damaged, missing, unreadable, lacking, failed }: RestoreReport): string {
   const [first] = failed;
   const parts = [
-    failed_revisions === 0 ? [] : `${failed_revisions} revisions are refused, the first with ${first?.reason}`,
-    damaged.length === 0 ? [] : `${damaged.length} chunks are damaged`,
-    missing === 0 ? [] : `${missing} documents are missing`,
-    unreadable.length === 0 ? [] : `${unreadable.length} documents could not be read when it was saved`,
+    failed_revisions === 0 ? [] : `refused: ${counted(failed_revisions, "revision")}, the first with ${first?.reason}`,
+    damaged.length === 0 ? [] : `damaged: ${counted(damaged.length, "chunk")}`,
+    missing === 0 ? [] : `missing: ${counted(missing, "document")}`,
+    unreadable.length === 0 ? [] : `not read when it was saved: ${counted(unreadable.length, "document")}`,
     lacking.map(({ what }) => `${what} could not be set`),
   ];
   return parts.flat().join(", ");

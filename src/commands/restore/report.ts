@@ -68,6 +68,8 @@ export interface Written extends DocumentCounts {
   unreadable: readonly UnreadableDocument[];
   /** Chunks that were left out. */
   damaged: readonly ChunkProblem[];
+  /** Whether design documents were among them; absent where nobody has looked. */
+  hasDesigns?: boolean;
 }
 
 /**

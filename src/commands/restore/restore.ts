@@ -11,7 +11,7 @@ import { Delta } from "./delta.ts";
 import { isPart, restorePart } from "./part.ts";
 import { previewRestore } from "./preview.ts";
 import { reportRestore, type RestoreReport } from "./report.ts";
-import { isCounted, openSource } from "./source.ts";
+import { isCounted, logFor, openSource } from "./source.ts";
 import { RestoreTarget } from "./target.ts";
 import { writeDocuments } from "./write_documents.ts";
 
@@ -38,8 +38,9 @@ export async function restore(context: RestoreContext, request: RestoreRequest):
   }
 }
 
-async function restoreDatabase(context: BegunRestore, request: RestoreRequest): Promise<RestoreReport> {
-  const archive = await openSource(context, request);
+async function restoreDatabase(begun: BegunRestore, request: RestoreRequest): Promise<RestoreReport> {
+  const archive = await openSource(begun, request);
+  const context = { ...begun, log: logFor(archive, begun.log) };
   const properties = archive.origin?.properties;
   const target = new RestoreTarget(context, context.database);
   if (isPart(request)) return await restorePart(context, { archive, target }, request);
@@ -54,7 +55,9 @@ async function restoreDatabase(context: BegunRestore, request: RestoreRequest): 
   const missing = isCounted(archive) ? await target.countMissing(written.documents - written.deleted) : 0;
   const { security = null } = properties ?? {};
   if (security !== null) await target.restoreSecurity(security);
-  const views = request.noViews ? 0 : await target.buildViews();
+  // What was made here and got no design document has no views to ask for.
+  const hasNone = created && written.hasDesigns === false;
+  const views = request.noViews || hasNone ? 0 : await target.buildViews();
   return reportRestore(context, archive, {
     ...written,
     missing,

@@ -11,6 +11,8 @@ import { findArchive } from "../../archive/find.ts";
 import { CHUNK_FORMAT } from "../../archive/formats.ts";
 import { isManifestName, MANIFEST_NAME } from "../../archive/layout.ts";
 import { addParents } from "../../archive/parents.ts";
+import { isSealed, refusePlain, unlock } from "../../archive/unlock.ts";
+import { discreetLog } from "../../discreet.ts";
 import { ArchiveError } from "../../errors.ts";
 import type { Log } from "../../observe.ts";
 import { joinKey } from "../../store/key.ts";
@@ -22,18 +24,27 @@ const HISTORY_WITHIN_BYTES = 1 << 16;
 /**
  * Finds the archive at `path`.
  *
- * @throws ArchiveError when there is none, or when it is not whole, unless what is whole of it is wanted (`salvage`).
+ * @throws ArchiveError when there is none, or when it is not whole, unless what is whole of it is wanted (`salvage`);
+ * UsageError when it is sealed and nothing opens it, or is not sealed and should be.
  */
 export async function openSource(
   context: BegunRestore,
-  { path, salvage = false }: Pick<RestoreRequest, "path" | "salvage">,
+  { path, salvage = false, allowPlain }: Pick<RestoreRequest, "path" | "salvage" | "allowPlain">,
 ): Promise<Archive> {
+  const { seal } = context;
   const place = await findArchive(context, path, context.database);
   const archive = await openArchive(place, { signal: context.signal });
+  refusePlain(archive, { seal, allowPlain });
   await addParents(archive, context);
-  announce(archive, context.log);
+  await unlock(archive, { seal, salvage });
+  announce(archive, logFor(archive, context.log));
   await refuseUnlessWhole(archive, { salvage, signal: context.signal });
   return archive;
+}
+
+/** A log that does not name what an archive has sealed. */
+export function logFor(archive: Archive, log: Log): Log {
+  return isSealed(archive) ? discreetLog(log) : log;
 }
 
 /** Whether a manifest or checkpoint says what each of its chunks holds. Chunks of others may hold a document twice. */

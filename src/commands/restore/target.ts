@@ -182,7 +182,7 @@ export class RestoreTarget {
     const present = await couch.security(this.#name, { signal });
     if (present === security) return;
     if (this.state === "filled" && !isDefaultSecurity(present)) {
-      log.warn("security object is left as it is: the database had one of its own", { archive: security });
+      log.warn("security object is left as it is: the database had one of its own", { security });
       return;
     }
     await couch.setSecurity(this.#name, security, { signal });

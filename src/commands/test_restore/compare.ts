@@ -111,6 +111,7 @@ async function readLeaves(
       failure = new CouchError(
         `Cannot read ${counted(lost, "document")} of database "${database}" again: ${reason}`,
         { error: "error_row", reason, database },
+        { discreet: `Cannot read ${counted(lost, "document")} of database "${database}" again` },
       );
       // With a node away a row may be an error that is none a moment later; what stays one is missing.
       if (isLast) return leaves;

@@ -12,6 +12,7 @@ import { shortRun } from "../../archive/layout.ts";
 import { type BackupOfMoment, backupsOfMoment } from "../../archive/moment.ts";
 import { addParents } from "../../archive/parents.ts";
 import type { Repository } from "../../archive/repository.ts";
+import { requireUnlockable, unlock } from "../../archive/unlock.ts";
 import { readScratchRuns, storeScratchRun } from "../../archive/scratch_runs.ts";
 import { counted } from "../../counts.ts";
 import { dropAbandoned, ScratchDatabase, scratchName } from "../../couchdb/scratch.ts";
@@ -94,6 +95,8 @@ export async function testRestore(
   const all = await Array.fromAsync(backupsOfMoment(repository, { isWanted, log, now, signal }));
   if (all.length === 0) throw nothingFound(repository, request);
   const chosen = request.sample === undefined ? all : sampleOf(all, request.sample, startedAt);
+  const manifests = chosen.map(({ point: { folder, name, manifest } }) => ({ manifest, key: joinKey(folder, name) }));
+  await requireUnlockable(manifests, context.seal);
   const dropped = await cleanUp(context, startedAt, signal);
   const report: TestRestoreReport = {
     ok: false,
@@ -141,7 +144,14 @@ export async function testRestore(
   report.seconds = (now().getTime() - startedAt.getTime()) / 1000;
   const { backups, documents, faulty: { length: faulty }, left_behind: { length: leftBehind } } = report;
   const facts = { backups, documents, faulty, leftBehind };
-  for (const { database, problems } of report.faulty) log.error("backup did not come back", { database, problems });
+  const sealed = new Set(
+    chosen.flatMap(({ database, point }) => point.manifest.recipients === undefined ? [] : database),
+  );
+  for (const { database, problems } of report.faulty) {
+    // They name documents.
+    const told = sealed.has(database) ? problems.length : problems;
+    log.error("backup did not come back", { database, problems: told });
+  }
   if (report.ok) log.info("backups came back as they were saved", facts);
   else log.error("not all backups came back as they were saved", facts);
   return report;
@@ -184,9 +194,11 @@ async function proveOne(
   const silent = { ...withinRun(progress), databaseFinished() {} };
   try {
     const onReady = () => scratch.mark({ signal });
-    const report = await restore({ ...context, progress: silent, onReady }, { database: name, path, noViews: true });
+    const wanted = { database: name, path, noViews: true, allowPlain: true };
+    const report = await restore({ ...context, progress: silent, onReady }, wanted);
     const archive = await openArchive(await findArchive(context, path, source), { signal });
     await addParents(archive, context);
+    await unlock(archive, context);
     const feed = new FeedCheck({ couch, log, signal }, archive);
     const compared = await compareWithDatabase(archive, {
       couch,

@@ -19,6 +19,8 @@ import { Backups, type RunRequest } from "./feed_setup.ts";
 export class Increments implements AsyncDisposable {
   readonly backups: Backups = new Backups();
   readonly fake: FakeCouchDb;
+  /** What opens backups that are sealed. */
+  identities: readonly string[] = [];
   #restores = 0;
 
   private constructor(fake: FakeCouchDb) {
@@ -79,6 +81,7 @@ export class Increments implements AsyncDisposable {
       progress: SILENT_PROGRESS,
       now: () => new Date(),
       signal: new AbortController().signal,
+      seal: { identities: () => Promise.resolve(this.identities), isExpectedOf: () => false },
     };
   }
 

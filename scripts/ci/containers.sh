@@ -1,0 +1,31 @@
+#!/bin/sh
+# Installs what reads and runs the container files: podman with runc (on Debian as root), the loader of Compose files that
+# `docker compose` has, through the Go module proxy into the user's cache, and Kubernetes' schemas, from PyPI into
+# .venv-kubernetes of the checkout. Prints the loader's path. Does nothing more when they are there.
+set -eu
+cd "$(dirname "$0")/../.."
+
+if ! command -v podman >/dev/null || ! command -v runc >/dev/null; then
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq
+  apt-get install -qq --yes --no-install-recommends -o DPkg::Lock::Timeout=300 podman runc >/dev/null
+fi
+
+version=v2.16.2
+cache="${XDG_CACHE_HOME:-$HOME/.cache}/couchdb-backup-ci"
+program="$cache/compose-$version"
+if [ ! -x "$program" ]; then
+  mkdir -p "$cache"
+  building=$(mktemp -d "$cache/build.XXXXXX")
+  trap 'rm -rf "$building"' EXIT
+  GOFLAGS=-mod=mod GOBIN="$building" go install "github.com/compose-spec/compose-go/v2/cmd@$version" >&2
+  mv "$building/cmd" "$program"
+  rm -rf "$building"
+  trap - EXIT
+fi
+
+if [ ! -x .venv-kubernetes/bin/kubernetes-validate ]; then
+  python3 -m venv .venv-kubernetes
+  .venv-kubernetes/bin/pip install --quiet --disable-pip-version-check kubernetes-validate==1.37.0 setuptools
+fi
+echo "$program"

@@ -1,0 +1,108 @@
+/**
+ * The header of an age file (age-encryption.org/v1): the key of the file, wrapped for each recipient. In: recipients, or
+ * identities and a header. Out: the header and the key. The package for it is loaded when it is first needed.
+ */
+import { CodecError } from "./error.ts";
+
+/** The bytes are not sealed as they say, were changed or cut off, or none of the identities opens them. */
+export class AgeError extends CodecError {
+  override readonly name: string = "AgeError";
+}
+
+/** It may be whole: none of the identities opens it. */
+export class WrongIdentityError extends AgeError {
+  override readonly name: string = "WrongIdentityError";
+}
+
+/** What a file begins with. */
+export const AGE_MAGIC = "age-encryption.org/v1\n";
+/** More than any header of recipients that a config may name; it lies in memory. */
+export const MOST_HEADER_BYTES: number = 1 << 20;
+
+const IDENTITY = /^AGE-SECRET-KEY-(?:PQ-)?1[02-9AC-HJ-NP-Z]+$/;
+
+/**
+ * The identities in a text, as `age-keygen -o FILE` writes it: one a line, between blank lines and comments.
+ *
+ * @throws AgeError when a line is something else; it is not quoted.
+ */
+export async function parseIdentities(text: string): Promise<string[]> {
+  const { identityToRecipient } = await import("age-encryption");
+  const found: string[] = [];
+  for (const [at, line] of text.replace(/^\uFEFF/, "").split(/\r?\n/).entries()) {
+    const word = line.trim();
+    if (word === "" || word.startsWith("#")) continue;
+    if (!IDENTITY.test(word)) throw new AgeError(explainLine(word, at + 1));
+    try {
+      await identityToRecipient(word);
+    } catch {
+      throw new AgeError(`Line ${at + 1} is no identity: it was changed or cut off`);
+    }
+    found.push(word);
+  }
+  if (found.length === 0) throw new AgeError("There is no identity in it, such as AGE-SECRET-KEY-1…");
+  return found;
+}
+
+/** What a line is that is no identity; it may be a secret, and is not quoted. */
+function explainLine(word: string, number: number): string {
+  if (word.startsWith("age-encryption.org/") || word.startsWith("-----BEGIN AGE ENCRYPTED")) {
+    return `It is itself encrypted, as by a passphrase: "age -d" opens it`;
+  }
+  const line = `Line ${number}`;
+  if (word.startsWith("-----BEGIN")) {
+    return `${line} begins a key of another kind, such as ssh's: only age's own are read`;
+  }
+  if (word.startsWith("AGE-PLUGIN-")) return `${line} is an identity of a plugin of age: only age's own are read`;
+  if (word.startsWith("age1")) return `${line} is a public key, which opens nothing: the identity is AGE-SECRET-KEY-1…`;
+  return `${line} is no identity of age, such as AGE-SECRET-KEY-1…`;
+}
+
+/** The recipient that an identity opens what is sealed to. */
+export async function recipientOf(identity: string): Promise<string> {
+  const { identityToRecipient } = await import("age-encryption");
+  return await identityToRecipient(identity);
+}
+
+/** A new key, wrapped for each recipient. @throws TypeError where there are none: nobody could open it. */
+export async function sealHeader(recipients: readonly string[]): Promise<{ header: Uint8Array; fileKey: Uint8Array }> {
+  if (recipients.length === 0) throw new TypeError("Nothing can be sealed to nobody");
+  const { Encrypter } = await import("age-encryption");
+  const encrypter = new Encrypter();
+  for (const recipient of recipients) encrypter.addRecipient(recipient);
+  let fileKey: Uint8Array | undefined;
+  // It wraps nothing: it is how the key becomes known to who encrypts the rest.
+  encrypter.addRecipient({
+    wrapFileKey(key) {
+      fileKey = Uint8Array.from(key);
+      return [];
+    },
+  });
+  const sealed = await encrypter.encrypt(new Uint8Array(0));
+  return { header: sealed.slice(0, headerEnd(sealed)), fileKey: fileKey! };
+}
+
+/** The file's key. @throws AgeError when the header was changed, or none of the identities opens it. */
+export async function openHeader(header: Uint8Array, identities: readonly string[]): Promise<Uint8Array> {
+  const { Decrypter } = await import("age-encryption");
+  const decrypter = new Decrypter();
+  for (const identity of identities) decrypter.addIdentity(identity);
+  try {
+    return await decrypter.decryptHeader(header);
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    if (/no identity matched/i.test(message)) {
+      throw new WrongIdentityError("None of the identities opens it");
+    }
+    throw new AgeError(`Its header is not as it was written: ${message}`, { cause: error });
+  }
+}
+
+/** Where the header ends, behind its last newline; undefined where it goes on. */
+export function headerEnd(bytes: Uint8Array): number | undefined {
+  // The line of the code that vouches for it is the only one that begins so; base64 has no dash.
+  const text = new TextDecoder("latin1").decode(bytes.subarray(0, MOST_HEADER_BYTES));
+  const at = text.indexOf("\n---");
+  const end = at < 0 ? -1 : text.indexOf("\n", at + 1);
+  return end < 0 ? undefined : end + 1;
+}

@@ -1,0 +1,45 @@
+/**
+ * To whom something can be sealed: public keys of age. In: a text that somebody has written. Out: why it is none, never with
+ * the text itself, which may be a secret. Pure.
+ */
+import { bech32 } from "@scure/base";
+
+const HINT = 'the public key that "age-keygen" prints, age1…, is what is wanted';
+/** What the 32 bytes of a key become. */
+const KEY_BYTES = 32;
+
+/** The key that the documentation shows. Its secret key was thrown away when it was made. */
+export const EXAMPLE_RECIPIENT = "age1qe7mw7360d6lcsnzpuu6aqtat3kd6afw0s7xc9wvrx9sqq6q7gjq2w99qg";
+
+/** Whether a text is, or holds, a secret key of age. */
+export function isSecretKey(text: string): boolean {
+  return /AGE-(?:SECRET-KEY|PLUGIN)-/i.test(text);
+}
+
+/** Why a text is no recipient, a clause; undefined where it is one. */
+export function explainRecipient(text: string): string | undefined {
+  if (isSecretKey(text)) {
+    return 'is a secret key, which opens backups and must not be where they are made: "age-keygen -y FILE" prints its ' +
+      "public key, age1…";
+  }
+  if (/^ssh-|^ecdsa-/.test(text)) return `is a key of ssh, to which nothing is sealed here: ${HINT}`;
+  if (text.startsWith("age1pq1")) {
+    return `is a post-quantum key, which the command age of many systems cannot read: ${HINT}`;
+  }
+  if (/^age1[a-z0-9]+1/.test(text)) {
+    return `is a key of a plugin of age, such as a hardware token's, to which nothing is sealed here: ${HINT}`;
+  }
+  if (!/^age1[a-z0-9]+$/.test(text)) {
+    return `is no public key; passphrases are not taken, as whoever backs up could then read: ${HINT}`;
+  }
+  return isWhole(text) ? undefined : "is no whole key: it has a character too many, too few or another one";
+}
+
+function isWhole(text: string): boolean {
+  try {
+    const { prefix, bytes } = bech32.decodeToBytes(text);
+    return prefix === "age" && bytes.length === KEY_BYTES;
+  } catch {
+    return false;
+  }
+}

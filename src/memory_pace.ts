@@ -1,0 +1,82 @@
+/**
+ * Keeps garbage from piling up while V8 collects. As long as it marks, V8 frees nothing, not even what is young, and buffers
+ * count little for it: whoever goes through megabytes in that time makes as much garbage, on a busy machine 40 MB and more
+ * in half a second. So work that makes much of it rests for some milliseconds when there is suddenly much more in use than
+ * there was, until it is collected. In: how many bytes have been gone through. Out: time.
+ */
+import process from "node:process";
+import { setTimeout as wait } from "node:timers/promises";
+
+/** How often is looked. */
+const LOOK_EVERY_BYTES = 1 << 18;
+/** So much more in use than at the lowest is no cause to rest. */
+const ROOM_BYTES = 8 << 20;
+const REST_MS = 5;
+/** Where it does not become less for so long, it is in use. */
+const LONGEST_REST_MS = 200;
+/** The part of all the time that may be rested. */
+const REST_SHARE = 0.3;
+
+/** What a pace is told by; tests have their own. */
+export interface PaceOptions {
+  /** Bytes in use, garbage that is not collected included. @default V8's heap and what is outside of it */
+  used?: () => number;
+  /** @default waits */
+  rest?: (ms: number) => Promise<unknown>;
+  /** In milliseconds. @default the process's clock */
+  now?: () => number;
+}
+
+/** Follows the memory in use. There is one heap, so one of these serves all who read. */
+export class MemoryPace {
+  readonly #used: () => number;
+  readonly #rest: (ms: number) => Promise<unknown>;
+  readonly #now: () => number;
+  readonly #beganMs: number;
+  /** The lowest that was seen since something was taken for being in use. */
+  #floor = Infinity;
+  #passed = 0;
+  #restedMs = 0;
+
+  constructor({ used = bytesInUse, rest = wait, now = () => performance.now() }: PaceOptions = {}) {
+    this.#used = used;
+    this.#rest = rest;
+    this.#now = now;
+    this.#beganMs = now();
+  }
+
+  /** Milliseconds that were rested. */
+  get restedMs(): number {
+    return this.#restedMs;
+  }
+
+  /** Counts bytes that were gone through. @returns What to wait for, where it is time to look; else nothing. */
+  after(bytes: number): Promise<void> | undefined {
+    this.#passed += bytes;
+    if (this.#passed < LOOK_EVERY_BYTES) return undefined;
+    this.#passed = 0;
+    return this.#isHigh() ? this.#whileHigh() : undefined;
+  }
+
+  async #whileHigh(): Promise<void> {
+    for (let rested = 0; rested < LONGEST_REST_MS; rested += REST_MS) {
+      if (this.#restedMs > (this.#now() - this.#beganMs) * REST_SHARE) return;
+      const beganMs = this.#now();
+      await this.#rest(REST_MS);
+      this.#restedMs += this.#now() - beganMs;
+      if (!this.#isHigh()) return;
+    }
+    this.#floor = this.#used() - ROOM_BYTES / 2;
+  }
+
+  #isHigh(): boolean {
+    const used = this.#used();
+    this.#floor = Math.min(this.#floor, used);
+    return used > this.#floor + ROOM_BYTES;
+  }
+}
+
+function bytesInUse(): number {
+  const { heapUsed, external } = process.memoryUsage();
+  return heapUsed + external;
+}

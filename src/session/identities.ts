@@ -1,0 +1,89 @@
+/**
+ * The identities that open sealed backups. In: files, or a secret's ARN. Out: what is in them, read when something sealed is
+ * met for the first time: who makes backups has none.
+ */
+import { readFile, stat } from "node:fs/promises";
+import type { AwsOptions } from "../aws/options.ts";
+import { parseIdentities } from "../codec/age_header.ts";
+import { CodecError } from "../codec/error.ts";
+import { isSecretKey } from "../codec/recipient.ts";
+import { AwsError, UsageError } from "../errors.ts";
+import { shellWord } from "../shell_word.ts";
+import type { Log } from "../observe.ts";
+
+/** Where identities are. */
+export interface IdentitySource {
+  /** Files as `age-keygen` writes them. */
+  files: readonly string[];
+  /** The ARN of a secret whose text is like such a file. */
+  secret?: string | undefined;
+  aws: AwsOptions;
+  log: Log;
+  signal?: AbortSignal | undefined;
+}
+
+/** More than anybody's keys. */
+const MOST_BYTES = 1 << 20;
+
+/** What reads the identities: once, and only when it is called. */
+export function identityReader(source: IdentitySource): () => Promise<readonly string[]> {
+  let read: Promise<readonly string[]> | undefined;
+  return () => {
+    read ??= readIdentities(source);
+    // A secret that could not be read just now may be a moment later.
+    read.catch(() => read = undefined);
+    return read;
+  };
+}
+
+async function readIdentities({ files, secret, aws, log, signal }: IdentitySource): Promise<string[]> {
+  const identities: string[] = [];
+  for (const file of files) identities.push(...await readIdentityFile(file, log));
+  if (secret !== undefined) {
+    const { readSecretText } = await import("../aws/secrets_manager.ts");
+    const hint = "Store the text of the file that age-keygen has written as the secret's text";
+    const text = await readSecretText(secret, { ...aws, signal, hint });
+    try {
+      identities.push(...await parseIdentities(text));
+    } catch (error) {
+      if (!(error instanceof CodecError)) throw error;
+      throw new AwsError(`Cannot use the secret "${secret}": ${error.message}`, { code: "bad_secret" }, { hint });
+    }
+  }
+  return identities;
+}
+
+/** @throws UsageError where it cannot be read, or is none. */
+async function readIdentityFile(file: string, log: Log): Promise<string[]> {
+  if (isSecretKey(file)) {
+    throw new UsageError("The secret key itself is given as an identity, where a file with it is wanted", {
+      hint: "It is in the shell's history now: keep it in a file that only you can read, and name that",
+    });
+  }
+  let text: string;
+  try {
+    const { mode, size } = await stat(file);
+    if (size > MOST_BYTES) throw new UsageError(`The identity file "${file}" has more than 1 MiB: it is none`);
+    if ((mode & 0o004) !== 0) {
+      log.warn("identity file can be read by everybody on this machine", {
+        file,
+        hint: `chmod o-rwx ${shellWord(file)}`,
+      });
+    }
+    text = await readFile(file, "utf8");
+  } catch (error) {
+    if (error instanceof UsageError) throw error;
+    throw new UsageError(`Cannot read the identity file "${file}"`, {
+      cause: error,
+      hint: "It is the file that age-keygen has written, and must be readable by the user that runs this",
+    });
+  }
+  try {
+    return await parseIdentities(text);
+  } catch (error) {
+    if (!(error instanceof CodecError)) throw error;
+    throw new UsageError(`Cannot use the identity file "${file}": ${error.message}`, {
+      hint: "It is the file that age-keygen has written; several keys may stand in it, one a line",
+    });
+  }
+}

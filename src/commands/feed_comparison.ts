@@ -5,7 +5,7 @@
  *
  * What was changed since, or is changed meanwhile, says nothing: it stands in the feed behind the backup's end. Nor does
  * what one copy of a cluster says alone: before a document is named it is read by quorum. Memory holds a filter of the ids
- * that were changed, and no more than a thousand documents.
+ * that were changed, and no more than ten thousand documents.
  */
 import { DocumentReader, isLarge } from "../archive/document_reader.ts";
 import { CHUNK_FORMAT } from "../archive/formats.ts";
@@ -18,8 +18,8 @@ import type { CouchClient } from "../couchdb/client.ts";
 import { IdFilter } from "../couchdb/id_filter.ts";
 import type { Log } from "../observe.ts";
 
-/** So many documents that are missing are kept, to be looked at once more; further ones are counted. */
-const MOST_SUSPECTS = 1000;
+/** So many documents that are missing are kept, to be looked at once more; further ones are counted, and that is said. */
+const MOST_SUSPECTS = 10_000;
 const DOCUMENTS_AT_ONCE = 100;
 /** So many are named. */
 const MOST_NAMED = 20;
@@ -85,22 +85,33 @@ export class FeedComparison {
   /** What the backup lacks; undefined where it is nothing. */
   async result(): Promise<LostDocuments | undefined> {
     if (this.#suspects.size === 0) return undefined;
+    if (this.#further > 0) {
+      this.#context.log.warn("not all documents that the backups before may lack were looked at", {
+        lookedAt: this.#suspects.size,
+        further: this.#further,
+      });
+    }
     const lost = new Set<string>();
+    // Most of many were changed while the feed was listed.
+    if (this.#suspects.size > DOCUMENTS_AT_ONCE) await this.#dropChanged(this.#suspects);
     const ids = [...this.#suspects.keys()];
     for (let from = 0; from < ids.length; from += DOCUMENTS_AT_ONCE) {
       const asked = ids.slice(from, from + DOCUMENTS_AT_ONCE);
       for (const row of await this.#readLeaves(asked)) if (!this.#backup.isSeen(row)) lost.add(row.id);
     }
     // Only now: what was changed before it was read is in the feed.
-    if (lost.size > 0) {
-      const known = new KnownRows(this.#backup.overlap);
-      for await (const { rows } of rowsSince(this.#context, this.#backup)) {
-        for (const row of rows) if (known.look(row) !== "known") lost.delete(row.id);
-      }
-    }
+    if (lost.size > 0) await this.#dropChanged(lost);
     if (lost.size === 0) return undefined;
     const named = [...lost].sort();
-    return { documents: lost.size + this.#further, ids: named.slice(0, MOST_NAMED) };
+    return { documents: lost.size, ids: named.slice(0, MOST_NAMED) };
+  }
+
+  /** Takes out what was changed since the backup was made. */
+  async #dropChanged(ids: { delete(id: string): boolean }): Promise<void> {
+    const known = new KnownRows(this.#backup.overlap);
+    for await (const { rows } of rowsSince(this.#context, this.#backup)) {
+      for (const row of rows) if (known.look(row) !== "known") ids.delete(row.id);
+    }
   }
 
   /** The leaf revisions of documents, by quorum; what is gone or cannot be read is not among them. */

@@ -369,15 +369,26 @@ export class DatabaseBackup {
       unreadable: done.unreadable,
       chunks: done.chunks,
     });
-    const differing = await chain?.result();
-    if (differing !== undefined) {
-      this.#warnings.push(differing.warning);
-      this.#chainLost = differing.lost;
-    }
+    await this.#compareChain(chain);
     const shrinking = await warnOfShrinking(this.#context, previous?.entry, this.#manifest!);
     if (shrinking === undefined) return;
     this.#warnings.push(shrinking.warning);
     this.#shrunkFrom = shrinking.before;
+  }
+
+  /** Says what the chain before has lost. This backup is complete, whatever comes of that. */
+  async #compareChain(chain: ChainCheck | undefined): Promise<void> {
+    try {
+      const differing = await chain?.result();
+      if (differing === undefined) return;
+      this.#warnings.push(differing.warning);
+      this.#chainLost = differing.lost;
+    } catch (error) {
+      if (!(error instanceof CouchError)) throw error;
+      const why = `The backups before could not be compared with CouchDB: ${describeError(error)}`;
+      this.#context.log.warn("the chain before is not compared", { error: describeError(error) });
+      this.#warnings.push(why);
+    }
   }
 
   /** Saves what has changed since the backup before. @throws FullNeeded where that does not do. */

@@ -1,7 +1,7 @@
 /** With every full backup the chain before is compared with what CouchDB says: what it has lost is named, and nothing else. */
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { exitCodeOfReport, type RunReport } from "../../../src/archive/report.ts";
-import { InterruptedError, StoreError } from "../../../src/errors.ts";
+import { CouchError, InterruptedError, StoreError } from "../../../src/errors.ts";
 import { Repository } from "../../../src/archive/repository.ts";
 import { openStore } from "../../../src/store/open.ts";
 import type { CouchClient } from "../../../src/couchdb/client.ts";
@@ -70,6 +70,54 @@ Deno.test("backup() in full names the documents that the chain before has lost",
   // The next chain begins anew, and is right.
   const again = await place.run({ day: 8, full: true });
   assertEquals([again.chain_lost, again.warnings], [undefined, undefined]);
+});
+
+Deno.test("backup() in full counts many lost documents apart from those that were changed while it ran", async () => {
+  await using place = await Increments.start();
+  const { database, fake } = place;
+  const ids = fill(database, 900);
+  await place.expectRun({ kind: "full" });
+  for (const from of [0, 150]) edit(database, ...ids.slice(from, from + 150).map((_id) => ({ _id, changed: true })));
+  const lost = ids.slice(0, 150);
+  await place.expectRun({ kind: "incremental", documents: 150 }, { day: 4, context: { couch: without(lost, fake) } });
+  // From here on no increment ever sees them.
+  edit(database, ...ids.slice(700, 800).map((_id) => ({ _id, later: true })));
+  await place.expectRun({ kind: "incremental", documents: 100 }, { day: 5 });
+  // Changed behind the look at what has changed since: suspects, too.
+  fake.faults.add({
+    endpoint: "_bulk_get",
+    fault: {
+      kind: "run",
+      run: () => edit(database, ...ids.slice(300, 500).map((_id) => ({ _id, since: true }))),
+    },
+  });
+  const report = await place.run({ day: 6, full: true });
+  assertEquals([report.status, report.chain_lost], ["complete", { documents: 150, ids: lost.slice(0, 20) }]);
+});
+
+Deno.test("backup() in full is complete where CouchDB fails when the chain before is looked at, and says so", async () => {
+  await using place = await Increments.start();
+  const { database, fake } = place;
+  const ids = fill(database, 300);
+  await place.expectRun({ kind: "full" });
+  edit(database, ...ids.slice(0, 80).map((_id) => ({ _id, changed: true })));
+  await place.expectRun({ kind: "incremental" }, { day: 4, context: { couch: without(ids.slice(10, 13), fake) } });
+  const client = impatientClient(fake);
+  const failing = new Proxy(client, {
+    get: (target, name) => {
+      const bulkGet: CouchClient["bulkGet"] = async (database, body, options) => {
+        // The chain's look alone asks without attachments.
+        if (options.attachments) return await client.bulkGet(database, body, options);
+        throw new CouchError("Cannot read documents", { status: 500, error: "internal_error", reason: "x" });
+      };
+      const value: unknown = name === "bulkGet" ? bulkGet : Reflect.get(target, name, target);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+  const report = await place.run({ day: 5, full: true, context: { couch: failing } });
+  assertEquals([report.status, report.kind, report.chain_lost], ["complete", "full", undefined]);
+  assertEquals(report.warnings, ["The backups before could not be compared with CouchDB: Cannot read documents"]);
+  await place.expectExact();
 });
 
 Deno.test("backup() in full names nothing where the chain before is right, whatever was done", async () => {

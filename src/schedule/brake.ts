@@ -3,7 +3,8 @@
  * round has met. Out: `stop.json` in the run's folder, which every round reads first; when it has ended, one round tries.
  */
 import type { RunFolder, Stop } from "../archive/run_folder.ts";
-import { describeError, exitCodeOf, isFatalForRun, isTransient } from "../errors.ts";
+import { exitCodeOf, isFatalForRun, isTransient } from "../errors.ts";
+import { describerFor, type Task } from "../task/task.ts";
 import { REFUSED_PAUSE_MINUTES } from "./retry.ts";
 
 const PAUSE_MS = REFUSED_PAUSE_MINUTES * 60_000;
@@ -17,11 +18,13 @@ const TIMEOUT_MS = 10_000;
 /** The brake of one round. */
 export class RoundsBrake {
   readonly #folder: RunFolder;
+  readonly #describe: (error: unknown) => string;
   readonly #now: () => Date;
   #stop: Stop | undefined;
 
-  constructor(folder: RunFolder, now: () => Date) {
+  constructor(folder: RunFolder, task: Task, now: () => Date) {
     this.#folder = folder;
+    this.#describe = describerFor(task);
     this.#now = now;
   }
 
@@ -48,7 +51,7 @@ export class RoundsBrake {
     const isOver = isRefused || now - sinceMs >= PATIENCE_MS;
     await this.#store({
       until: new Date(isOver ? now + PAUSE_MS : now).toISOString(),
-      why: describeError(error),
+      why: this.#describe(error),
       exit_code: exitCodeOf(error),
       since: new Date(sinceMs).toISOString(),
     });

@@ -6,7 +6,7 @@
 import { counted } from "../counts.ts";
 import { backup } from "../commands/backup/backup.ts";
 import type { BackupOptions, RunContext } from "../commands/backup/context.ts";
-import type { Task } from "../task/task.ts";
+import { describerFor, type Task } from "../task/task.ts";
 import { type BackupDate, formatDate } from "../dates.ts";
 import { missUnlisted } from "../commands/backup/unlisted.ts";
 import { describeError, exitCodeOf, hintOf, isFatalForRun, isNotFound, isTransient, UsageError } from "../errors.ts";
@@ -175,7 +175,7 @@ async function failRun(
   const earlier = withoutUnselected(await readEarlier(folder, context), run);
   const settled = settle(run, { report, earlier, generation: run.generation, now: context.now(), error });
   if (settled.kind === "failed" && isFatalForRun(error)) {
-    await folder.storeStop(stopFor(error, settled.retryAt, context), context);
+    await folder.storeStop(stopFor(error, { ...run, until: settled.retryAt }, context), context);
   }
   await endRun(context, run, settled);
   return { ...settled.report, started_at: report.started_at };
@@ -248,9 +248,9 @@ export async function backupRound(
     }
     await renewLeaseForRound(bookkeeping, lease);
   }
-  const address = { context, date: selection.date, database };
+  const address = { context, task: run.task, date: selection.date, database };
   const startedAt = context.now();
-  const brake = new RoundsBrake(folderOf(context, run), context.now);
+  const brake = new RoundsBrake(folderOf(context, run), run.task, context.now);
   const refused = await brake.read();
   if (refused !== undefined) {
     const outcome = { ...failure(address, undefined), seconds: 0, error: refused.why, exit_code: refused.exit_code };
@@ -364,7 +364,7 @@ export async function summariseRun(
   const reports = new Map<string, DatabaseReport>();
   const readOutcome = async (database: string) => {
     const outcome = await folder.readOutcome(database, context);
-    reports.set(database, outcome ?? { ...failure({ context, date, database }, noEnd(brokenOff)), seconds: 0 });
+    reports.set(database, outcome ?? { ...failure({ context, task, date, database }, noEnd(brokenOff)), seconds: 0 });
   };
   await forEachParallel(() => each(databases), readOutcome, { limit: CALLS_AT_ONCE, signal: context.signal });
   const ofTask: TaskReport = {
@@ -442,27 +442,32 @@ async function liftStop(folder: RunFolder, context: SummaryContext): Promise<voi
   if (stop !== undefined && stop.until > now) await folder.storeStop({ ...stop, until: now }, context);
 }
 
-function stopFor(error: unknown, until: Date, { now }: SummaryContext): Stop {
+function stopFor(
+  error: unknown,
+  { task, until }: Pick<RunOfElapse, "task"> & { until: Date },
+  { now }: SummaryContext,
+): Stop {
   const since = now().toISOString();
-  return { until: until.toISOString(), why: describeError(error), exit_code: exitCodeOf(error), since };
+  return { until: until.toISOString(), why: describerFor(task)(error), exit_code: exitCodeOf(error), since };
 }
 
 /** Where a database's backup goes. */
 interface BackupOf {
   context: SummaryContext;
+  task: Task;
   date: BackupDate;
   database: string;
 }
 
 /** The report of a database of which nothing is saved, for all that is known. */
-function failure({ context, date, database }: BackupOf, error: unknown): Omit<DatabaseReport, "seconds"> {
+function failure({ context, task, date, database }: BackupOf, error: unknown): Omit<DatabaseReport, "seconds"> {
   const hint = hintOf(error);
   return {
     database,
     status: "failed",
     ...sumChunks([]),
     path: context.repository.locate(context.repository.backupFolder({ date, database })),
-    error: describeError(error),
+    error: describerFor(task)(error),
     ...hint === undefined ? {} : { hint },
     exit_code: exitCodeOf(error),
   };

@@ -11,7 +11,7 @@ import type { RunContext } from "../commands/backup/context.ts";
 import { formatDate } from "../dates.ts";
 import { describeError, exitCodeOf, hintOf, isFatalForRun, ProgramError } from "../errors.ts";
 import { dateInPath, selectTasks } from "../task/selection.ts";
-import type { Task } from "../task/task.ts";
+import { describerFor, type Task } from "../task/task.ts";
 import type { Claim } from "./claim.ts";
 import { databasesToRetry, describeFailed, hintForMissing, settle } from "./retry.ts";
 
@@ -71,15 +71,16 @@ export async function runElapse(
       return { outcome: "lost" };
     }
     failure = error;
-    const message = brake === undefined
-      ? describeError(error)
-      : `Not tried, as it would fail like the one before: ${describeError(error)}`;
+    const told = describerFor(task)(error);
+    const message = brake === undefined ? told : `Not tried, as it would fail like the one before: ${told}`;
     report = reportFailure(surroundings, due, { error, message, startedAt });
   }
   const ended = { report, earlier: withoutUnselected(earlier, due), generation, now: now(), error: failure };
   const settled = settle(due, { ...ended, retryAt: brake?.retryAt });
   try {
-    if (settled.kind === "failed" && isFatalForRun(failure)) await storeStop(folder, failure, settled, context);
+    if (settled.kind === "failed" && isFatalForRun(failure)) {
+      await storeStop(folder, due, { error: failure, ...settled }, context);
+    }
     if (settled.kind === "over") await claim.finish(settled.report);
     else await claim.fail(settled.report, settled.retryAt);
     if (settled.report.tasks.every((one) => !isWorthRetrying(one))) await noteElapseSaved(context, due, settled.report);
@@ -130,11 +131,11 @@ export function withoutUnselected(earlier: RunReport | undefined, { task, elapse
 /** Keeps rounds of other machines from trying what has just been refused. */
 async function storeStop(
   folder: RunFolder,
-  error: unknown,
-  { retryAt }: { retryAt: Date },
+  { task }: DueTask,
+  { error, retryAt }: { error: unknown; retryAt: Date },
   { now, signal }: Pick<RunContext, "now" | "signal">,
 ): Promise<void> {
-  const why = describeError(error);
+  const why = describerFor(task)(error);
   const since = now().toISOString();
   await folder.storeStop({ until: retryAt.toISOString(), why, exit_code: exitCodeOf(error), since }, { signal });
 }
@@ -169,7 +170,11 @@ function dateOf({ task, elapse }: DueTask): string {
 export function reportFailure(
   { log, run, now }: Pick<RunContext, "log" | "run" | "now">,
   { task, elapse }: DueTask,
-  { error, message = describeError(error), startedAt = now() }: { error: unknown; message?: string; startedAt?: Date },
+  { error, message = describerFor(task)(error), startedAt = now() }: {
+    error: unknown;
+    message?: string;
+    startedAt?: Date;
+  },
 ): RunReport {
   const hint = hintOf(error);
   const stack = error instanceof ProgramError || !(error instanceof Error) ? undefined : error.stack;

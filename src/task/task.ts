@@ -1,6 +1,7 @@
 /** What a task means: which databases it backs up, when it is due, and how. The config makes it; everything above runs it. */
 import type { Calendar } from "../calendar/calendar.ts";
 import { type Codec, STANDARD_CODEC } from "../codec/compression.ts";
+import { describeDiscreetly, describeError } from "../errors.ts";
 import type { RetentionRules } from "./retention.ts";
 
 /** When a task whose backups are incremental makes a full one all the same. */
@@ -70,4 +71,9 @@ export function codecOf({ codec = STANDARD_CODEC }: Task): Codec {
 /** Whether a task's backups are sealed. */
 export function isSealing(task: Task): boolean {
   return codecOf(task).recipients !== undefined;
+}
+
+/** How an error of a task's run is told to the log, to reports and to other runs: of what is sealed it names nothing. */
+export function describerFor(task: Task): (error: unknown) => string {
+  return isSealing(task) ? describeDiscreetly : describeError;
 }

@@ -1,6 +1,9 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { generateIdentity, identityToRecipient } from "age-encryption";
 import { NotExpiredError, NotSavedError, openHandler } from "../../lambda/handler.ts";
 import { ConfigError, InterruptedError, UsageError } from "../../src/errors.ts";
+import { failureOf } from "../../lambda/runtime_api.ts";
+import type { Fault } from "../fakes/couchdb.ts";
 import { FakeMonitor } from "../fakes/monitor.ts";
 import { type FunctionSetup, setUpFunction, tickAt } from "./function_setup.ts";
 
@@ -161,6 +164,41 @@ Deno.test("openHandler() answers plan, backup and summarise as the state machine
   await lambda.invoke({ action: "backup", ...run, database: "a/b", cursor: null });
   const repaired = await lambda.invoke({ action: "summarise", ...run, only: "failed" });
   assertEquals([repaired.ok, repaired.message], [true, "3 databases are saved"]);
+});
+
+Deno.test("openHandler() names no document of a task that seals in the bucket, the log or its answers, whatever CouchDB says of one", async () => {
+  const recipient = await identityToRecipient(await generateIdentity());
+  await using lambda = await setUpFunction({
+    tasks: WEEKLY.replace("}", `, encrypt_to: [${recipient}]}`),
+    stateMachine: true,
+  });
+  const run = { task: "weekly", elapse: ELAPSE };
+  const secret = "patient-4711";
+  const said: string[] = [];
+  const hear = async (event: object) => {
+    try {
+      said.push(JSON.stringify(await lambda.invoke(event, { stop: AbortSignal.timeout(1000) })));
+    } catch (error) {
+      said.push(JSON.stringify(failureOf(error)));
+    }
+  };
+  const met: [endpoint: "_all_dbs" | "_changes", fault: Fault][] = [
+    ["_changes", { kind: "answer", status: 500, body: { error: "refused", reason: secret } }],
+    ["_changes", { kind: "answer", status: 502, body: secret }],
+    ["_all_dbs", { kind: "answer", status: 401, body: { error: "refused", reason: secret } }],
+  ];
+  for (const [endpoint, fault] of met) {
+    await hear({ action: "plan", ...run, only: "all" });
+    lambda.couch.faults.add({ endpoint, times: 1000, fault });
+    if (endpoint === "_all_dbs") await hear({ action: "plan", ...run, only: "all" });
+    else await hear({ action: "backup", ...run, database: "a", cursor: null });
+    lambda.couch.faults.clear();
+    await hear({ action: "summarise", ...run, only: "all" });
+  }
+  assertStringIncludes(said.join("\n"), "CouchDB answered 401 refused");
+  const stored = [...lambda.s3.objects].map(([key, { bytes }]) => `${key} ${new TextDecoder("latin1").decode(bytes)}`);
+  const told = [...said, ...stored, ...lambda.lines.map((line) => JSON.stringify(line))];
+  assertEquals(told.filter((text) => text.includes(secret)), []);
 });
 
 Deno.test("openHandler() runs a task for a person, at once", async () => {

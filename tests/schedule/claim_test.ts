@@ -98,8 +98,9 @@ Deno.test("Claim goes on when a heartbeat cannot be stored, and says so", async 
 Deno.test("claimElapse() on a store that overwrites leaves an elapse to the later claim", async () => {
   await using setup = await setUpScheduled("s3:// that overwrites", {});
   const { store } = setup;
-  const claiming = claimElapse(FOLDER, { holder: holder("a"), generation: 1 }, contextOf(store));
-  await new Promise((resolve) => setTimeout(resolve, QUICK_TIMES.settleMs / 2));
+  const times = { ...QUICK_TIMES, settleMs: 1000 };
+  const claiming = claimElapse(FOLDER, { holder: holder("a"), generation: 1 }, contextOf(store, times));
+  await new Promise((resolve) => setTimeout(resolve, times.settleMs / 2));
   // A machine that had looked before.
   await store.replace(`${FOLDER}/claim.json`, new TextEncoder().encode(JSON.stringify(holder("b"))));
   assertEquals(await claiming, undefined);

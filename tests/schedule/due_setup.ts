@@ -16,7 +16,7 @@ import { RecordedLog } from "../fakes/log.ts";
 import { FakeS3 } from "../fakes/s3.ts";
 
 /** Short enough for a test, and in the proportions of the real ones. */
-export const QUICK_TIMES: ClaimTimes = { heartbeatMs: 60, staleMs: 800, watchMs: 150, settleMs: 200 };
+export const QUICK_TIMES: ClaimTimes = { heartbeatMs: 200, staleMs: 800, watchMs: 150, settleMs: 200 };
 
 const QUICK_RETRY: RetryPolicy = { attempts: 2, firstWaitMs: 5, longestWaitMs: 20 };
 

@@ -4,6 +4,7 @@
  */
 import { identityNeeded } from "../codec/codec.ts";
 import { isSealedName } from "../codec/compression.ts";
+import { decodeDatabase } from "../database_name.ts";
 import { ArchiveError, UsageError } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
 import type { Archive } from "./archive.ts";
@@ -14,8 +15,11 @@ import { openContent } from "./sealed.ts";
 export interface Seal {
   /** The identities that open them, read when something sealed is met; none: there are none. */
   identities: () => Promise<readonly string[]>;
-  /** Whether a task seals its backups, so that one in clear is not its own. */
-  isExpectedOf: (task: string) => boolean;
+  /**
+   * Whether a backup has to be sealed, so that one in clear is none of its task's. What a manifest says of its task is not to
+   * be trusted, for it may be false: the database counts as well.
+   */
+  isExpectedOf: (origin: { task: string; database: string }) => boolean;
 }
 
 /** How {@linkcode unlock} goes about it. */
@@ -96,12 +100,19 @@ export async function requireUnlockable(
  * @throws UsageError
  */
 export function refusePlain(
-  { origin, url }: { origin: Pick<Origin, "recipients" | "task"> | undefined; url: string },
+  { origin, folder, url }: {
+    origin: Pick<Origin, "recipients" | "task" | "database"> | undefined;
+    folder: string;
+    url: string;
+  },
   { seal, allowPlain = false }: { seal: Seal | undefined; allowPlain?: boolean | undefined },
 ): void {
   if (origin === undefined || origin.recipients !== undefined || allowPlain) return;
-  if (seal?.isExpectedOf(origin.task) !== true) return;
-  throw new UsageError(`"${url}" is in clear, and its task "${origin.task}" seals its backups (encrypt_to)`, {
+  // A manifest can lie about its database, too; what is found by a database's name lies in a folder of that name.
+  const names = [origin.database, decodeDatabase(folder.slice(folder.lastIndexOf("/") + 1))];
+  if (!names.some((database) => seal?.isExpectedOf({ task: origin.task, database }) === true)) return;
+  const subject = `"${url}" is in clear`;
+  throw new UsageError(`${subject}, and its task, or the one of its database, seals its backups (encrypt_to)`, {
     hint:
       "Where it was made before the task began to seal, add --allow-plain; otherwise somebody else has put it there",
   });

@@ -126,7 +126,8 @@ const recipient = z.string({ error: "is no public key of age, age1…" }).superR
 });
 /** To whom backups are sealed. */
 export const recipients: z.ZodType<string[]> = z.array(recipient, { error: RECIPIENTS }).min(1, { error: RECIPIENTS })
-  .max(MOST_RECIPIENTS, { error: `has more than ${MOST_RECIPIENTS} public keys` });
+  // Not max(): that counts the characters of a text, too, that stands in place of a list.
+  .refine((list) => list.length <= MOST_RECIPIENTS, { error: `has more than ${MOST_RECIPIENTS} public keys` });
 
 const BUCKET = `must be "s3://name/folder", "file:///path" or "/path"`;
 

@@ -34,7 +34,8 @@ import { eitherSignal } from "../parallel.ts";
 import { openStore } from "../store/open.ts";
 import type { Store } from "../store/store.ts";
 import type { TaskSelection } from "../task/selection.ts";
-import { codecOf, isSealing } from "../task/task.ts";
+import { compilePattern } from "../task/pattern.ts";
+import { codecOf, describerFor, isSealing, type Task } from "../task/task.ts";
 import type { Certificates } from "./certificates.ts";
 import { withPassword } from "./password.ts";
 
@@ -274,7 +275,7 @@ export class Session implements AsyncDisposable {
       task: task.name,
       date: formatDate(date ?? dateInPath(task, startedAt)).replaceAll("/", "-"),
       databases: [],
-      error: describeError(error),
+      error: describerFor(task)(error),
       exit_code: exitCodeOf(error),
       ...hint === undefined ? {} : { hint },
     }));
@@ -551,7 +552,10 @@ export class Session implements AsyncDisposable {
     return {
       repository: this.repository,
       openStore: (bucket: string) => this.openStore(bucket),
-      seal: { identities: () => this.#identities(), isExpectedOf: (name: string) => isSealExpected(this.config, name) },
+      seal: {
+        identities: () => this.#identities(),
+        isExpectedOf: (origin: BackupName) => isSealExpected(this.config, origin),
+      },
     };
   }
 
@@ -577,10 +581,25 @@ export class Session implements AsyncDisposable {
   }
 }
 
-/** Whether a task's backups are to be sealed; of a task that the config does not have any more, whether all others' are. */
-function isSealExpected({ tasks }: Pick<Config, "tasks">, name: string): boolean {
+/** What a manifest says of itself. */
+interface BackupName {
+  task: string;
+  database: string;
+}
+
+/**
+ * Whether a backup has to be sealed: its task seals, or it is of no task that backs its database up, and one that seals does.
+ * Of a task that the config does not have any more it has to be where all others seal, too.
+ */
+function isSealExpected(
+  { tasks }: Pick<Config, "tasks">,
+  { task: name, database }: BackupName,
+): boolean {
+  const matches = (pattern: string) => compilePattern(pattern).matches(database);
+  const selects = ({ databases, exclude }: Task) => databases.some(matches) && !exclude.some(matches);
   const task = tasks.find((one) => one.name === name);
-  return task === undefined ? tasks.every(isSealing) : isSealing(task);
+  if (task === undefined ? tasks.every(isSealing) : isSealing(task)) return true;
+  return (task === undefined || !selects(task)) && tasks.some((one) => isSealing(one) && selects(one));
 }
 
 /** A line for each task: every run tells its end, to Loki too. */

@@ -42,11 +42,16 @@ class Place implements AsyncDisposable {
 
   /** Runs a command with a config of these further lines. */
   async run(more: string, ...args: string[]): Promise<{ code: number; out: string; err: string }> {
+    return await this.runWith("task: {weekly: {databases: [a, b]}}", more, ...args);
+  }
+
+  /** The same with other tasks. */
+  async runWith(tasks: string, more: string, ...args: string[]): Promise<{ code: number; out: string; err: string }> {
     const { url, login, password } = this.fake;
     await this.write(
       "cfg.yaml",
       `database: {url: "${url}", login: ${login}, password: ${password}}
-task: {weekly: {databases: [a, b]}}
+${tasks}
 bucket: file://${this.folder}/bucket
 ${more}
 `,
@@ -64,6 +69,16 @@ ${more}
     await this.fake.stop();
     await Deno.remove(this.folder, { recursive: true });
   }
+}
+
+/** The paths of the manifests that make backups of a database complete. */
+async function manifestsOf(folder: string, database: string): Promise<string[]> {
+  const found: string[] = [];
+  for await (const { name, isDirectory } of Deno.readDir(folder)) {
+    if (isDirectory) found.push(...await manifestsOf(join(folder, name), database));
+    else if (name.startsWith("manifest-") && folder.endsWith(`/${database}`)) found.push(join(folder, name));
+  }
+  return found;
 }
 
 const SEALED = `encrypt_to: [${to}]`;
@@ -166,7 +181,10 @@ Deno.test("restore() refuses a backup in clear whose task seals, unless it is to
     const before = place.written;
     const refused = await place.run(SEALED, ...args);
     assertEquals([refused.code, place.written], [2, before]);
-    assertStringIncludes(refused.err, 'is in clear, and its task "weekly" seals its backups (encrypt_to)');
+    assertStringIncludes(
+      refused.err,
+      "is in clear, and its task, or the one of its database, seals its backups (encrypt_to)",
+    );
     assertStringIncludes(refused.err, "--allow-plain");
     assertEquals((await place.run(SEALED, ...args, "--allow-plain")).code, 0);
   }
@@ -183,6 +201,32 @@ Deno.test("restore() refuses a backup in clear whose task seals, unless it is to
   for (const args of [["verify", "a", "latest"], ["export", "a", "latest"], ["test-restore"]]) {
     assertEquals([args, (await place.run(SEALED, ...args)).code], [args, 0]);
   }
+});
+
+Deno.test("restore() refuses a backup in clear that names a task which does not seal, where one that seals has its database", async () => {
+  await using place = await Place.make();
+  assertEquals((await place.run("", "backup")).code, 0);
+  const [name = ""] = await manifestsOf(place.path("bucket"), "a");
+  const text = await Deno.readTextFile(name);
+  const before = place.written;
+  // A task that the config does not know, one that it knows and that has other databases, and one of these.
+  for (const [task, database] of [["nobody", "a"], ["plain", "a"], ["plain", "b"]] as const) {
+    const said = text.replace('"task": "weekly"', `"task": "${task}"`);
+    await Deno.writeTextFile(name, said.replace('"database": "a"', `"database": "${database}"`));
+    const tasks = `task: {weekly: {databases: [a], encrypt_to: [${to}]}, plain: {databases: [b]}}`;
+    for (
+      const args of [["restore", "copy", "latest/a"], ["restore", "--all", "latest", "--match", "a", "--map", "a=c"]]
+    ) {
+      const refused = await place.runWith(tasks, "", ...args);
+      assertEquals([task, refused.code, place.written], [task, 2, before], refused.err);
+      assertStringIncludes(refused.err, "is in clear");
+    }
+  }
+  await Deno.writeTextFile(name, text.replace('"task": "weekly"', '"task": "plain"'));
+  // What the task that does not seal has selected is its own.
+  const tasks = `task: {weekly: {databases: [a], encrypt_to: [${to}]}, plain: {databases: [a, b]}}`;
+  const own = await place.runWith(tasks, "", "restore", "copy", "latest/a");
+  assertEquals(own.code, 0, own.err);
 });
 
 Deno.test("check and plan say to whom backups are sealed, and check whether the identity that is there opens them", async () => {

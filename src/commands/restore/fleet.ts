@@ -214,7 +214,7 @@ async function examineSeals(
   { allowPlain }: FleetRequest,
 ): Promise<void> {
   for (const { point: { folder, name, manifest: origin } } of found) {
-    refusePlain({ origin, url: repository.locate(joinKey(folder, name)) }, { seal, allowPlain });
+    refusePlain({ origin, folder, url: repository.locate(joinKey(folder, name)) }, { seal, allowPlain });
   }
   const manifests = found.map(({ point: { folder, name, manifest } }) => ({ manifest, key: joinKey(folder, name) }));
   await requireUnlockable(manifests, seal);

@@ -34,7 +34,7 @@ export async function openSource(
   const { seal } = context;
   const place = await findArchive(context, path, context.database);
   const archive = await openArchive(place, { signal: context.signal });
-  refusePlain(archive, { seal, allowPlain });
+  refusePlain({ ...archive, folder: archive.place.folder }, { seal, allowPlain });
   await addParents(archive, context);
   await unlock(archive, { seal, salvage });
   announce(archive, logFor(archive, context.log));

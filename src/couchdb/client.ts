@@ -274,14 +274,14 @@ export class CouchClient {
   }
 
   /**
-   * By id the revision that CouchDB shows of each document, or that of the mark where it is deleted; those that CouchDB has
-   * never had are not in it. By `_all_docs` with the ids as keys, which tells of deleted ones, too.
+   * By id the revision that CouchDB shows of each document, or that of the mark where it is `deleted`; those that CouchDB
+   * has never had are not in it. By `_all_docs` with the ids as keys, which tells of deleted ones, too.
    */
   async newestRevisions(
     database: string,
     ids: readonly string[],
     options: CallOptions = {},
-  ): Promise<Map<string, string>> {
+  ): Promise<Map<string, { rev: string; deleted: boolean }>> {
     const subject = { action: `look at documents of database "${database}"`, database };
     const answer = await this.#http.json(`/${encodeDatabase(database)}/_all_docs`, {
       method: "POST",
@@ -294,8 +294,8 @@ export class CouchClient {
     if (rows.length !== ids.length) throw strangeAnswer(subject, "has not a row for each id");
     return new Map(rows.flatMap((row, index) => {
       if (row["key"] !== ids[index]) throw strangeAnswer(subject, "has rows for other documents");
-      const { rev } = innerMembers(row, "value");
-      return typeof rev === "string" ? [[ids[index]!, rev] as const] : [];
+      const { rev, deleted } = innerMembers(row, "value");
+      return typeof rev === "string" ? [[ids[index]!, { rev, deleted: deleted === true }] as const] : [];
     }));
   }
 

@@ -168,6 +168,28 @@ for (const query of ["revs=true", "revs=false"]) {
     }));
 }
 
+Deno.test("restore() brings overwritten and deleted documents back as new revisions on a real CouchDB", () =>
+  onServer(async ({ server, root, context, name }) => {
+    const to = name("as_new");
+    const text = (id: string) => `{"_id":"${id}","_rev":"1-a","n":9007199254740993,"x":1.0}`;
+    const ids = ["spoilt", "deleted", "never there"];
+    await writeArchive(join(root, "backup"), { chunks: [{ rows: ids.map((id) => [id, text(id)]) }] });
+    await couchOk(server, `PUT /${to}`);
+    const docs = [{ _id: "spoilt", _rev: "2-b" }, { _id: "deleted", _rev: "2-b", _deleted: true }];
+    await couchOk(server, `POST /${to}/_bulk_docs`, { new_edits: false, docs });
+    const report = await restore(context, { database: to, path: "backup", ids, asNewRevision: true });
+    assertEquals([report.ok, report.refused], [true, []]);
+    assertEquals(report.written_as_new!.map(({ id, onto, rev }) => [id, onto, rev.slice(0, 2)]), [
+      ["spoilt", "2-b", "3-"],
+      ["deleted", "2-b", "3-"],
+      ["never there", null, "1-"],
+    ]);
+    for (const id of ids) {
+      const { text } = await couchOk(server, `GET /${to}/${encodeURIComponent(id)}`);
+      assertEquals(text.includes('"n":9007199254740993,"x":1.0'), true, text);
+    }
+  }));
+
 for (const format of ["format1", "format2", "increments"]) {
   const folder = new URL(`../fixtures/${format}/`, import.meta.url).pathname;
   Deno.test(`restore() finds in the vectors of ${format} what must be there on a real CouchDB`, () =>

@@ -84,8 +84,11 @@ async function writeOne(
   outcome: AsNewOutcome,
 ): Promise<void> {
   for (let attempt = 1;; attempt++) {
-    const onto = (await couch.newestRevisions(database, [id], { signal })).get(id);
-    const body = new RequestBody("new", [{ id, bytes: withRevision(bytes, onto) }]);
+    const shown = (await couch.newestRevisions(database, [id], { signal })).get(id);
+    const onto = shown?.rev;
+    // CouchDB itself puts what has no revision onto the mark of a deletion, and takes one that names the mark for a conflict.
+    const named = shown?.deleted === true ? undefined : onto;
+    const body = new RequestBody("new", [{ id, bytes: withRevision(bytes, named) }]);
     let row;
     try {
       [row] = (await couch.bulkDocs(database, body.json(), { signal })).rows;

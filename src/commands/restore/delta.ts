@@ -81,7 +81,7 @@ export class Delta {
       );
     }
     for (const [id, revs] of leaves) {
-      const rev = shown.get(id);
+      const rev = shown.get(id)?.rev;
       if (rev === undefined || revs.has(rev)) continue;
       this.newer.count++;
       if (this.newer.ids.length < MOST_NAMED) this.newer.ids.push(id);

@@ -137,6 +137,9 @@ export class DocumentWriter {
   /** The history of the revision that an edit makes, undefined when it is in conflict with what is there. */
   #editHistory(document: NamedDocument, content: Content): History | undefined {
     const tree = this.#database.shards.tree(document.id);
+    // Of a document that is deleted nothing but a beginning is taken, and put onto the mark (3.5.0).
+    const isGone = tree?.winner()?.content?.deleted === true;
+    if (isGone && (document.deleted || document.history !== undefined)) return undefined;
     let parent: Revision<Content> | undefined;
     if (document.history !== undefined) {
       const [hash] = document.history.ids;

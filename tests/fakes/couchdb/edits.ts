@@ -8,7 +8,9 @@ export function edit(database: Database, ...documents: Record<string, unknown>[]
     const { id, ...rest } = readDocument(JSON.stringify(document), { maxDocumentBytes: Infinity });
     if (id === undefined) throw new TypeError("A document that is edited must have an _id");
     const winner = database.tree(id)?.winner();
-    const history = winner === undefined ? undefined : { start: winner.generation, ids: [winner.hash] };
+    // What is deleted begins anew: CouchDB takes an edit that names the mark for a conflict.
+    const isThere = winner !== undefined && winner.content?.deleted !== true;
+    const history = isThere ? { start: winner.generation, ids: [winner.hash] } : undefined;
     return { ...rest, id, history };
   });
   const rows = database.write(incoming, { newEdits: true, user: "admin", refusedRows: new Map() });

@@ -181,6 +181,20 @@ export const WRITING_BEHAVIOURS: readonly Behaviour[] = [
     },
   },
   {
+    name: "a deleted document is edited without a revision alone: one onto its mark is a conflict",
+    async check(call) {
+      const { rev } = (await call("PUT /a", { v: 1 })).json;
+      const mark = (await call(`DELETE /a?rev=${rev}`)).json.rev;
+      const conflict = [{ id: "a", error: "conflict", reason: "Document update conflict." }];
+      assertEquals((await call("POST /_bulk_docs", { docs: [{ _id: "a", _rev: mark, v: 2 }] })).json, conflict);
+      assertEquals((await call("POST /_bulk_docs", { docs: [{ _id: "a", _deleted: true }] })).json, conflict);
+      assertRefused(await call(`PUT /a?rev=${mark}`, { v: 2 }), 409, "conflict", "Document update conflict.");
+      const [back] = (await call("POST /_bulk_docs", { docs: [{ _id: "a", v: 2 }] })).json;
+      const ids = [back.rev, mark, rev].map((one: string) => one.slice(2));
+      assertEquals((await call("GET /a?revs=true")).json._revisions, { start: 3, ids });
+    },
+  },
+  {
     name: "inline attachments are kept in their order, whatever digest they claim",
     async check(call) {
       const text =

@@ -89,12 +89,12 @@ async function statusOf(context: StatusContext, task: Task): Promise<TaskStatus>
   const [next] = nextElapses(task, { after: at, count: 1 });
   const found = elapse === undefined
     ? await judgeByHand(runs, task.name)
-    : await judgeElapse(context, { task, elapse, at, hasRun: runs.length > 0, complete });
+    : await judgeElapse(context, { task, elapse, at, runs, complete });
   return {
     task: task.name,
     ok: OK_STATES.has(found.state),
-    last_complete_at: complete?.toISOString() ?? null,
-    age_seconds: complete === undefined ? null : Math.max(0, Math.round((at.getTime() - complete.getTime()) / 1000)),
+    last_complete_at: complete?.at.toISOString() ?? null,
+    age_seconds: complete === undefined ? null : Math.max(0, Math.round((at.getTime() - complete.at.getTime()) / 1000)),
     elapse: elapse?.toISOString() ?? null,
     next: next?.toISOString() ?? null,
     ...describe(found.report),
@@ -112,6 +112,21 @@ interface Judgement {
   retryAt?: Date | undefined;
 }
 
+/** The last run that saved everything: when it was over, and the task's part of its report. */
+interface CompleteRun {
+  at: Date;
+  report: TaskReport;
+}
+
+/** What an elapse is judged by. */
+interface Evidence {
+  elapse: Date;
+  at: Date;
+  /** The latest first. */
+  runs: readonly ReportedRun[];
+  complete: CompleteRun | undefined;
+}
+
 /** A task without a schedule stands as its last run by hand has left it. */
 async function judgeByHand(runs: readonly ReportedRun[], task: string): Promise<Judgement> {
   const [last] = runs;
@@ -123,35 +138,32 @@ async function judgeByHand(runs: readonly ReportedRun[], task: string): Promise<
 
 async function judgeElapse(
   { repository, signal }: StatusContext,
-  { task, elapse, at, hasRun, complete }: {
-    task: Task;
-    elapse: Date;
-    at: Date;
-    hasRun: boolean;
-    complete: Date | undefined;
-  },
+  { task, ...evidence }: Evidence & { task: Task },
 ): Promise<Judgement> {
+  const { elapse, at, complete } = evidence;
   const folder = new RunFolder(repository, { task: task.name, elapse });
   const state = await readElapse(repository.store, folder.key, { signal });
   const report = partOf(
     await folder.readReport({ signal }) ?? (await folder.readNewestGeneration({ signal }))?.report,
     task.name,
   );
-  return { report, ...judge(state, { report, elapse, at, hasRun, complete }) };
+  const overdue = latestElapse(task, new Date(at.getTime() - LATE_AFTER_MS));
+  const judgement = judge(state, { ...evidence, report, overdue });
+  // What had failed is saved by another run: its report is the one that counts.
+  const isSavedByAnother = judgement.state === "saved" && (report === undefined || !isTaskSaved(report));
+  return { report: isSavedByAnother ? complete?.report : report, ...judgement };
 }
 
 function judge(
   state: ElapseState,
-  { report, elapse, at, hasRun, complete }: {
+  { report, elapse, overdue, at, runs, complete }: Evidence & {
     report: TaskReport | undefined;
-    elapse: Date;
-    at: Date;
-    hasRun: boolean;
-    complete: Date | undefined;
+    /** The last elapse that must have begun. */
+    overdue: Date | undefined;
   },
 ): Pick<Judgement, "state" | "retryAt"> {
   // What somebody has saved by hand since is as good.
-  const isSavedSince = complete !== undefined && complete > elapse;
+  const isSavedSince = complete !== undefined && complete.at > elapse;
   switch (state.kind) {
     case "finished":
       return { state: isSavedSince || (report !== undefined && isTaskSaved(report)) ? "saved" : "failed" };
@@ -163,9 +175,17 @@ function judge(
       return { state: at.getTime() - state.lastSign.getTime() > DEAD_AFTER_MS ? "died" : "running" };
     case "free":
       if (isSavedSince) return { state: "saved" };
+      // Where elapses follow each other closely the latest one is always young: an earlier one that nobody ran tells.
+      if (runs.length > 0 && isMissed(overdue, { runs, complete })) return { state: "late" };
       if (at.getTime() - elapse.getTime() <= LATE_AFTER_MS) return { state: "due" };
-      return { state: hasRun ? "late" : "never" };
+      return { state: runs.length > 0 ? "late" : "never" };
   }
+}
+
+/** Whether nothing has begun, or was saved, since an elapse. */
+function isMissed(elapse: Date | undefined, { runs, complete }: Pick<Evidence, "runs" | "complete">): boolean {
+  if (elapse === undefined) return false;
+  return !runs.some(({ at }) => at >= elapse) && (complete === undefined || complete.at <= elapse);
 }
 
 function partOf(report: RunReport | undefined, task: string): TaskReport | undefined {
@@ -187,12 +207,14 @@ function describe(
   };
 }
 
-/** When the last run was over that saved everything. */
-async function findComplete(runs: readonly ReportedRun[], task: string): Promise<Date | undefined> {
+/** The last run that saved everything. */
+async function findComplete(runs: readonly ReportedRun[], task: string): Promise<CompleteRun | undefined> {
   for (const run of runs.slice(0, MOST_RUNS)) {
     const report = await run.read();
     const part = partOf(report, task);
-    if (report !== undefined && part !== undefined && isTaskSaved(part)) return new Date(report.finished_at);
+    if (report !== undefined && part !== undefined && isTaskSaved(part)) {
+      return { at: new Date(report.finished_at), report: part };
+    }
   }
   return undefined;
 }

@@ -131,7 +131,30 @@ Deno.test("readStatus(): repaired, by another try or by hand", async () => {
   const later = new Date("2026-11-26T12:00:00Z");
   assertEquals((await status(setup, later)).state, "failed");
   await storeManualRun(setup.repository, report("2026-11-26T09:00:00Z"), {});
-  assertEquals((await status(setup, later)).state, "saved");
+  const byHand = await status(setup, later);
+  assertEquals([byHand.state, byHand.databases, byHand.failed, byHand.error], ["saved", 2, [], null]);
+  assertEquals(
+    byHand.text,
+    "daily  saved  last complete 2026-11-26T09:00:00Z (3h00m ago), next 2026-11-27T06:00:00Z\n",
+  );
+});
+
+Deno.test("readStatus(): late, where the elapse before was missed as well", async () => {
+  await using setup = await TestRepository.open();
+  const hourly = task("daily", { cron: "*-*-* *:00:00 UTC" });
+  const often = task("daily", { cron: "*-*-* *:00/15:00 UTC" });
+  await finish(setup, TODAY, report("2026-11-25T06:10:00Z"));
+  // The latest elapse need not have begun yet; the one before it has.
+  for (const [now, state] of [["07:10", "due"], ["07:40", "late"], ["08:10", "late"], ["11:05", "late"]] as const) {
+    const found = await status(setup, new Date(`2026-11-25T${now}:00Z`), [hourly]);
+    assertEquals([now, found.state, found.ok], [now, state, state === "due"]);
+  }
+  for (const [now, state] of [["06:20", "due"], ["06:44", "due"], ["06:46", "late"], ["07:01", "late"]] as const) {
+    assertEquals([now, (await status(setup, new Date(`2026-11-25T${now}:00Z`), [often])).state], [now, state]);
+  }
+  // What has failed, or runs, was not missed.
+  await claim(setup, new Date("2026-11-25T08:00:00Z"), { state: "failed", retry_at: "2026-11-25T08:30:00.000Z" });
+  assertEquals((await status(setup, new Date("2026-11-25T09:10:00Z"), [hourly])).state, "due");
 });
 
 Deno.test("readStatus(): a task without a schedule stands as its last run by hand left it", async () => {

@@ -226,6 +226,65 @@ Deno.test("openHandler() refuses a restore before anything is written where a ta
   assertStringIncludes(round.error, "somebody else has written to it");
 });
 
+const ONE_CHUNK = { ...REQUEST, match: ["large"] };
+
+/** A function with a backup of 10,000 documents in one chunk, of a database that is gone. */
+async function setUpLargeChunk() {
+  const lambda = await setUpFunction({ tasks: "  weekly: {databases: [large]}" });
+  const docs = Array.from({ length: 10_000 }, (_, number) => ({ _id: `more-${number}`, number }));
+  await couchOk(lambda.couch, "POST /large/_bulk_docs", { docs });
+  const read = () => readAllLeafRevisions(lambda.couch, "large", { by: "_bulk_get" });
+  const before = await read();
+  await lambda.invoke({ task: "weekly" });
+  await couchOk(lambda.couch, "DELETE /large");
+  return Object.assign(lambda, { differences: async () => compareLeafRevisions(before, await read()) });
+}
+
+/** Rounds over a single chunk, four requests at a time, that each end at the sixth writing one, until they end by themselves. */
+async function walkOneChunk(lambda: FunctionSetup, { isRefused }: { isRefused: boolean }) {
+  const { moment, started } = await lambda.invoke({ action: "restore", step: "plan", request: ONE_CHUNK });
+  const stretch = { from: "large", to: "large" };
+  const rounds: { status: string; cursor: string | null; failed: number; error: string | null }[] = [];
+  for (let cursor: string | null = ""; cursor !== null;) {
+    assert(rounds.length < 30, "the rounds do not end");
+    const stop = new AbortController();
+    let requests = 0;
+    const where = () => {
+      if (++requests > 5) stop.abort(new InterruptedError("The time is nearly over"));
+      return isRefused;
+    };
+    const fault = { kind: "error rows", error: "forbidden", reason: "no" } as const;
+    lambda.couch.faults.add({ endpoint: "_bulk_docs", database: "large", where, times: Infinity, fault });
+    const event: object = { action: "restore", step: "round", request: ONE_CHUNK, moment, stretch, cursor };
+    const round = await lambda.invoke(event, { stop: stop.signal });
+    lambda.couch.faults.clear();
+    rounds.push(round);
+    cursor = round.cursor;
+  }
+  const map = [{ error: rounds.at(-1)!.error }];
+  return {
+    rounds,
+    summary: await lambda.invoke({ action: "restore", step: "summarise", request: ONE_CHUNK, moment, started, map }),
+  };
+}
+
+Deno.test("openHandler() ends its rounds where CouchDB refuses what is in a chunk that takes longer than one of them", async () => {
+  await using lambda = await setUpLargeChunk();
+  const { rounds, summary } = await walkOneChunk(lambda, { isRefused: true });
+  const { failed, error } = rounds.at(-1)!;
+  assertEquals(failed, 1);
+  assertStringIncludes(error!, '"large": Cannot get further than ');
+  assertEquals(summary.ok, false);
+  assertStringIncludes(summary.message, "Cannot get further than ");
+});
+
+Deno.test("openHandler() restores a chunk that takes longer than a round, as each goes through more of it", async () => {
+  await using lambda = await setUpLargeChunk();
+  const { rounds } = await walkOneChunk(lambda, { isRefused: false });
+  assert(rounds.length > 2, `${rounds.length} rounds`);
+  assertEquals([rounds.at(-1)!.failed, await lambda.differences()], [0, []]);
+});
+
 Deno.test("openHandler() restores in one call where there is time for it, else the same event goes on", async () => {
   await using lambda = await setUpLoss();
   const stop = new AbortController();

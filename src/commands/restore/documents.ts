@@ -137,7 +137,7 @@ export class DocumentRestore {
       await delta?.noteNewer(body, { signal });
       progress.advanced({ documents, bytes: body.documentBytes });
       this.#bodies.push(body);
-      this.#position.written(chunk, { isSent: lacking.count > 0 });
+      this.#position.written(chunk, { isSent: lacking.count > 0, documents });
     };
     await forEachParallel(batches, write, { limit: this.#options.parallel, signal });
   }
@@ -245,7 +245,7 @@ export class DocumentRestore {
       return counted(stream);
     };
     await writer.writeStream(open, { id, rev, revisions: hasRevision ? "kept" : "new" }, { signal });
-    this.#position.written(undefined, { isSent: true });
+    this.#position.written(undefined, { isSent: true, documents: 1 });
     progress.advanced({ documents: 1, bytes });
   }
 

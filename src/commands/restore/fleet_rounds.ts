@@ -32,6 +32,12 @@ const MOST_STRETCHES = 200;
 /** An error is cut to so many characters, for the same reason. */
 const ERROR_LENGTH = 400;
 
+/**
+ * So many rounds in a row may end without having come further than one before them. Of a chunk that takes longer than a round
+ * each one goes through more, as it does not send what is there; but what CouchDB refuses is sent again by every one.
+ */
+const MOST_ROUNDS_WITHOUT_GAIN = 3;
+
 /** The databases from one name to another, both of them included, in the order of their names. */
 export interface Stretch {
   /** Decoded, as all names here. */
@@ -79,6 +85,10 @@ interface Cursor {
   done: string | null;
   /** Chunks of the next one that are written. */
   chunks: number;
+  /** Documents behind those chunks that the round which came furthest has gone through. */
+  reached: number;
+  /** Rounds in a row that have come no further than one before them. */
+  standing: number;
   failed: number;
   error: string | null;
 }
@@ -120,12 +130,12 @@ export async function restoreRound(
   const either = eitherSignal(context);
   const cursor = readCursor(at.cursor);
   const before = { ...cursor };
-  let position: RestorePosition = { chunks: 0, requests: 0 };
+  let position: RestorePosition = { chunks: 0, requests: 0, documents: 0 };
   let current: Target | undefined;
   const follow = { ...context, signal: either, onPosition: (told: RestorePosition) => void (position = told) };
   const finish = (database: string, problem?: string) => {
     cursor.done = database;
-    cursor.chunks = 0;
+    [cursor.chunks, cursor.reached, cursor.standing] = [0, 0, 0];
     if (problem === undefined) return;
     cursor.failed++;
     cursor.error ??= `"${database}": ${problem}`.slice(0, ERROR_LENGTH);
@@ -134,7 +144,7 @@ export async function restoreRound(
     const targets = await targetsOf(follow, request, at, cursor.done);
     for (current of targets) {
       either.throwIfAborted();
-      position = { chunks: 0, requests: 0 };
+      position = { chunks: 0, requests: 0, documents: 0 };
       const chunksWritten = isOurs(current) && current.note?.done === false ? cursor.chunks : 0;
       try {
         mustBeFree(current, request);
@@ -162,8 +172,18 @@ export async function restoreRound(
     if (!either.aborted) throw error;
     signal.throwIfAborted();
     cursor.chunks = Math.max(cursor.done === before.done ? cursor.chunks : 0, position.chunks);
-    const isFurther = cursor.done !== before.done || cursor.chunks > before.chunks || position.requests > 0;
-    if (!isFurther) {
+    const isFurther = cursor.done !== before.done || cursor.chunks > before.chunks;
+    if (isFurther) [cursor.reached, cursor.standing] = [0, 0];
+    else if (position.requests > 0) noteReached(cursor, position);
+    if (cursor.standing >= MOST_ROUNDS_WITHOUT_GAIN && current !== undefined) {
+      const reached = counted(cursor.reached, "document");
+      finish(
+        current.database,
+        `Cannot get further than ${reached} into one of its chunks within the time of one call, ` +
+          `in ${cursor.standing} calls: CouchDB refuses documents of it, or takes them too slowly`,
+      );
+      log.error("database is not restored", { database: current.to, error: cursor.error });
+    } else if (!isFurther && position.requests === 0) {
       // What was silent all the time is CouchDB or the store, and may be there again.
       const { trouble } = context.couch;
       if (trouble !== undefined) throw trouble.error;
@@ -200,6 +220,12 @@ export async function summariseFleet(
   if (failed.length === 0) context.log.info("all databases are restored", facts);
   else context.log.error("not all databases are restored", { ...facts, names: failed.slice(0, 1000) });
   return { databases: targets.length, failed, leftOut };
+}
+
+/** Takes down how far a round has come that has finished no chunk. */
+function noteReached(cursor: Cursor, { documents }: RestorePosition): void {
+  cursor.standing = documents > cursor.reached ? 0 : cursor.standing + 1;
+  cursor.reached = Math.max(cursor.reached, documents);
 }
 
 async function targetsOf(
@@ -255,13 +281,14 @@ function describeLoss(
 }
 
 function readCursor(text: string): Cursor {
-  const first: Cursor = { done: null, chunks: 0, failed: 0, error: null };
+  const first: Cursor = { done: null, chunks: 0, reached: 0, standing: 0, failed: 0, error: null };
   if (text === "") return first;
   try {
-    const { done, chunks, failed, error } = JSON.parse(text);
+    // A cursor of an earlier version, in the middle of an execution, does not have these two.
+    const { done, chunks, reached = 0, standing = 0, failed, error } = JSON.parse(text);
     const isRight = [done, error].every((one) => one === null || typeof one === "string") &&
-      [chunks, failed].every((one) => Number.isSafeInteger(one) && one >= 0);
-    if (isRight) return { done, chunks, failed, error };
+      [chunks, reached, standing, failed].every((one) => Number.isSafeInteger(one) && one >= 0);
+    if (isRight) return { done, chunks, reached, standing, failed, error };
   } catch {
     // Said below.
   }

@@ -7,8 +7,10 @@
 export interface RestorePosition {
   /** So many chunks, in the order in which a restore reads them, are written; design documents come behind all of them. */
   chunks: number;
-  /** Requests with documents that CouchDB has taken in this call. */
+  /** Requests with documents that CouchDB has answered in this call, whatever it has taken of them. */
   requests: number;
+  /** Documents that were gone through in this call: sent, or found to be there. */
+  documents: number;
 }
 
 /** A chunk whose documents are on their way. */
@@ -19,7 +21,7 @@ export interface ChunkOnItsWay {
 
 /** Follows one restore. */
 export class PositionKeeper {
-  readonly #position: RestorePosition = { chunks: 0, requests: 0 };
+  readonly #position: RestorePosition = { chunks: 0, requests: 0, documents: 0 };
   /** The chunks behind those that are written, in the order of their reading. */
   readonly #onTheirWay: ChunkOnItsWay[] = [];
   readonly #tell: (position: RestorePosition) => void;
@@ -43,8 +45,9 @@ export class PositionKeeper {
   }
 
   /** A batch of a chunk is written; `isSent` where CouchDB did not have all of it already. */
-  written(chunk: ChunkOnItsWay | undefined, { isSent }: { isSent: boolean }): void {
+  written(chunk: ChunkOnItsWay | undefined, { isSent, documents }: { isSent: boolean; documents: number }): void {
     if (isSent) this.#position.requests++;
+    this.#position.documents += documents;
     if (chunk !== undefined) chunk.batches--;
     this.#settle();
   }

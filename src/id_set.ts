@@ -113,6 +113,9 @@ export class IdSet {
   /** Slot after slot; one whose words are all zero is free. */
   #table: Uint32Array;
   #slots: number;
+  /** A bit for each slot; none as long as nothing is marked. */
+  #marks: Uint8Array | undefined;
+  #marked = 0;
 
   /** @param options.capacity How many ids to make room for; with more it grows. `words`: of a hash, @default 4 */
   constructor({ capacity = 0, words = 4 }: { capacity?: number; words?: HashWords } = {}) {
@@ -125,6 +128,33 @@ export class IdSet {
   has(id: string): boolean {
     this.#hasher.update(id);
     return this.#find(this.#hasher.hash) < 0;
+  }
+
+  /** How many ids are marked. */
+  get marked(): number {
+    return this.#marked;
+  }
+
+  /** Marks an id, if it was added; when one is marked none can be added any more. @returns Whether it was added. */
+  mark(id: string): boolean {
+    this.#hasher.update(id);
+    const found = this.#find(this.#hasher.hash);
+    if (found >= 0) return false;
+    this.#marks ??= new Uint8Array(Math.ceil(this.#slots / 8));
+    const slot = ~found / this.#words;
+    const bit = 1 << (slot & 7);
+    if ((this.#marks[slot >> 3]! & bit) === 0) this.#marked++;
+    this.#marks[slot >> 3]! |= bit;
+    return true;
+  }
+
+  /** Whether an id was marked. */
+  isMarked(id: string): boolean {
+    this.#hasher.update(id);
+    const found = this.#find(this.#hasher.hash);
+    if (found >= 0 || this.#marks === undefined) return false;
+    const slot = ~found / this.#words;
+    return (this.#marks[slot >> 3]! & (1 << (slot & 7))) !== 0;
   }
 
   /** Adds an id. @returns Whether it was not there. */
@@ -143,12 +173,13 @@ export class IdSet {
   addHash(hash: Uint32Array): boolean {
     const free = this.#find(hash);
     if (free < 0) return false;
+    if (this.#marks !== undefined) throw new Error("Ids cannot be added to a set that has marks");
     this.#put(hash, free);
     if (++this.size > this.#slots * LOAD) this.#grow();
     return true;
   }
 
-  /** Where the hash belongs, in words; -1 when it is there. A hash of nothing but zeros counts as one with a 1 in it. */
+  /** Where the hash belongs, in words; where it is there, the complement of its place. A hash of nothing but zeros counts as one with a 1 in it. */
   #find(hash: Uint32Array): number {
     const words = this.#words;
     const table = this.#table;
@@ -163,7 +194,7 @@ export class IdSet {
         isFree &&= table[at + word] === 0;
         isSame &&= table[at + word] === hash[word];
       }
-      if (isSame) return -1;
+      if (isSame) return ~at;
       if (isFree) return at;
     }
   }

@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
 import { IdHasher, IdSet } from "../src/id_set.ts";
 
 /** Bytes, two and two, as the text whose UTF-16 they are. */
@@ -44,4 +44,18 @@ Deno.test("IdSet takes hashes as it makes them, one of nothing but zeros too", (
   assertEquals([set.addHash(zeros), set.addHash(zeros), set.size], [true, false, 1]);
   assertEquals(set.addHash(set.hashOf("a").slice()), true);
   assertEquals([set.has("a"), set.size], [true, 2]);
+});
+
+Deno.test("IdSet marks what was added, and takes no more ids then", () => {
+  for (const capacity of [0, 5000]) {
+    const set = new IdSet({ capacity });
+    const ids = Array.from({ length: 3000 }, (_, number) => `order-${number}`);
+    for (const id of ids) set.add(id);
+    assertEquals([set.marked, set.isMarked("order-0")], [0, false]);
+    for (const id of ids.slice(0, 1000)) assertEquals([set.mark(id), set.mark(id)], [true, true]);
+    assertEquals([set.mark("other"), set.isMarked("other"), set.marked], [false, false, 1000]);
+    for (const [at, id] of ids.entries()) assertEquals([set.isMarked(id), set.has(id)], [at < 1000, true]);
+    assertThrows(() => set.add("other"), Error, "marks");
+    assertEquals(set.add("order-1"), false);
+  }
 });

@@ -4,7 +4,9 @@
  * has a walk of its own, for it writes in batches; everybody else reads through here.
  */
 import { memberSpans } from "../json/spans.ts";
+import { BACKSLASH } from "../json/bytes.ts";
 import { readTextMembers } from "../json/members.ts";
+import { readUsualRevision } from "../json/usual_revision.ts";
 import { loadAhead } from "../parallel.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import { type Archive, type ArchiveChunk, placeOfChunk } from "./archive.ts";
@@ -89,17 +91,33 @@ async function findWinners(
 
 /** A document's revision, undefined where it has none. */
 export function revisionOf(document: WalkedDocument): string | undefined {
-  return "bytes" in document ? readTextMembers(document.bytes, ["_rev"])._rev : document.rev;
+  if (!("bytes" in document)) return document.rev;
+  return readUsualRevision(document.bytes) ?? readTextMembers(document.bytes, ["_rev"])._rev;
 }
 
 /** Whether a leaf revision is the mark of a deletion. One that is too large to be held is taken for none. */
 export function isDeleted(document: WalkedDocument): boolean {
   if (!("bytes" in document)) return false;
+  // Most documents have no name that begins so, and none with an escape that could hide it: no member is taken apart then.
+  if (!mayBeDeleted(document.bytes)) return false;
   const member = memberSpans(document.bytes).find(({ name }) => name === "_deleted");
   return member !== undefined && document.bytes[member.valueFrom] === LETTER_T;
 }
 
 const LETTER_T = 0x74;
+const LETTER_D = 0x64;
+const LETTER_U = 0x75;
+const UNDERSCORE = 0x5f;
+
+function mayBeDeleted(bytes: Uint8Array): boolean {
+  for (let at = 1; at < bytes.length; at++) {
+    const byte = bytes[at];
+    if (byte === LETTER_D ? bytes[at - 1] === UNDERSCORE : byte === LETTER_U && bytes[at - 1] === BACKSLASH) {
+      return true;
+    }
+  }
+  return false;
+}
 
 /**
  * Orders revisions as CouchDB does to choose the winner among leaves that are alike deleted or not: by their number, then by

@@ -68,7 +68,7 @@ export class BulkGet {
     try {
       const answer = await this.#client.bulkGet(this.#database, this.#body(), { ...call, revisions, attachments });
       for await (const bytes of answer) {
-        const before = { documents: this.#answered, bytes: output.counts.bytes };
+        const before = { documents: output.counts.documents, bytes: output.counts.bytes };
         scanner.push(bytes);
         row.arrive(bytes);
         for (let found = scanner.next(); found !== Found.Nothing; found = scanner.next()) {
@@ -79,7 +79,9 @@ export class BulkGet {
           else if (found === Found.ElementEnd) this.#settle(scanner, row);
         }
         row.keepRest(listed);
-        onRows?.({ documents: this.#answered - before.documents, bytes: output.counts.bytes - before.bytes });
+        // Rows that are errors are asked for again, and count then.
+        const { documents, bytes: sizeBytes } = output.counts;
+        onRows?.({ documents: documents - before.documents, bytes: sizeBytes - before.bytes });
         yield* output.blocks();
         const pause = MEMORY_PACE.after(bytes.length);
         if (pause !== undefined) await pause;

@@ -138,6 +138,7 @@ export {
   type CouchTrouble,
   type DatabaseInfo,
   type DesignDocument,
+  type DocumentCount,
   type NodeState,
   type WriteRow,
 } from "./src/couchdb/client.ts";

@@ -117,8 +117,10 @@ export interface Origin {
     attachments: boolean;
     /** Whether histories are saved. */
     revisions: boolean;
-    /** Null where the database was one request. */
+    /** Null where none was said: the database was one request, unless `chunk_bytes` is there. */
     chunk: number | null;
+    /** How many bytes a chunk might have; absent: any number. */
+    chunk_bytes?: number | undefined;
     /** Whether every tombstone was taken; else those alone that documents of this backup have become. */
     tombstones: boolean;
   };
@@ -338,6 +340,7 @@ const originSchema = z.object({
     attachments: z.boolean(),
     revisions: z.boolean(),
     chunk: count.nullable(),
+    chunk_bytes: count.optional(),
     tombstones: z.boolean().default(false),
   }),
   properties: propertiesSchema,

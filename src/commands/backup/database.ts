@@ -35,6 +35,7 @@ import { joinKey } from "../../store/key.ts";
 import { findConditions } from "../../store/conditions.ts";
 import { codecOf, type Task } from "../../task/task.ts";
 import { ChainCheck, describeKept, describeUntold } from "./chain_check.ts";
+import { ChunkSize } from "./chunk_size.ts";
 import { ChunkWriter } from "./chunks.ts";
 import { Completeness, DocumentCounts, type ListedDatabase, purgesOf } from "./completeness.ts";
 import type { BackupOptions, Run } from "./context.ts";
@@ -506,10 +507,12 @@ export class DatabaseBackup {
       : resumed === undefined
       ? seenFilter(expected)
       : resumed.seen;
+    const size = new ChunkSize(this.#task, info);
     const listing = new Listing(couch, this.#database, {
       log,
       signal: AbortSignal.any([signal, this.#context.stop]),
-      chunk: this.#task.chunk,
+      chunk: size.isBounded ? () => size.documents : undefined,
+      positionsEvery: size.positionsEvery,
       tombstones: this.#task.tombstones,
       expected,
       seen,
@@ -553,7 +556,7 @@ export class DatabaseBackup {
     });
     try {
       if (leftover === undefined && increment === undefined) await completeness.awaitFirstPage();
-      const storeListed = () => this.#storeListed(listing, writer, done);
+      const storeListed = () => this.#storeListed({ listing, writer, done, size });
       await storeListed();
       await completeness.await(storeListed);
     } catch (error) {
@@ -604,18 +607,30 @@ export class DatabaseBackup {
   }
 
   /** Stores what the listing has to give: first what is new, then what was listed again, until nothing is left. */
-  async #storeListed(listing: Listing, writer: ChunkWriter, done: CheckpointWriter): Promise<void> {
+  async #storeListed(
+    { listing, writer, done, size }: {
+      listing: Listing;
+      writer: ChunkWriter;
+      done: CheckpointWriter;
+      size: ChunkSize;
+    },
+  ): Promise<void> {
     const { signal, stop } = this.#context;
     const limit = () => this.#place.limit;
     let inFlight = 0;
     const storeOne = async (work: Work, signal: AbortSignal) => {
       inFlight++;
       const ends = this.#window.begin();
-      const { entry, unreadable } = await writer.store(work, signal);
-      ends(entry.bytes);
+      const stored = await writer.store(work, signal);
+      const { bytes, documents } = sumChunks(stored.map(({ entry }) => entry));
+      ends(bytes);
+      size.note({ bytes, documents });
       inFlight--;
       if (listing.ended) this.#place.needs(Math.max(1, inFlight));
-      done.add(work.index, entry, { ids: work.batch.ids(), unreadable });
+      // Its documents are as they were found now: together, as a later run takes all chunks of a batch or none.
+      for (const [index, { entry, unreadable }] of stored.entries()) {
+        done.add(work.index, entry, { ids: index === 0 ? work.batch.ids() : [], unreadable });
+      }
       listing.noteStored(work);
       work.settled();
       await done.saveWhenDue({ signal });
@@ -627,9 +642,10 @@ export class DatabaseBackup {
   }
 
   /** How many requests for documents a database gives. */
-  #batchesOf({ doc_count, doc_del_count }: DatabaseOrigin["info"]): number {
-    const documents = doc_count + (this.#task.tombstones ? doc_del_count : 0);
-    return this.#task.chunk === undefined ? 1 : Math.max(1, Math.ceil(documents / this.#task.chunk));
+  #batchesOf(info: DatabaseOrigin["info"]): number {
+    const size = new ChunkSize(this.#task, info);
+    const documents = info.doc_count + (this.#task.tombstones ? info.doc_del_count : 0);
+    return size.isBounded ? Math.max(1, Math.ceil(documents / size.documents)) : 1;
   }
 
   async #resumedListing(leftover: Unfinished | undefined) {

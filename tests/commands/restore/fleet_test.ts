@@ -266,6 +266,9 @@ Deno.test("restore --all goes on with the others when one fails, names it, and e
     broken,
   ]);
   assertStringIncludes(describeFleet(report), `FAILED: ${broken}: `);
+  // The same command goes on with it: one that restores this database alone would be another way.
+  const early = setup.log.lines.filter(({ event }) => event.startsWith("restore ends early"));
+  assertEquals(early.map(({ fields }) => [fields["database"], fields["hint"]]), [[broken, undefined]]);
 });
 
 Deno.test("restore --all leaves CouchDB's own databases alone unless they are named", async () => {

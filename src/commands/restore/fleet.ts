@@ -34,6 +34,8 @@ import { restore } from "./restore.ts";
 const DEFAULT_DATABASES = 4;
 /** Targets that are looked at at once. */
 const TARGETS_AT_ONCE = 16;
+/** So much the clocks of machines that run tasks may differ. */
+const CLOCKS_DIFFER_MS = 10 * 60_000;
 /** Problems that a message names one by one. */
 const SHOWN_PROBLEMS = 20;
 
@@ -161,6 +163,7 @@ export async function findFleet(
     if (unmet.length > 0) throw nothingFound(context, request, unmet);
   }
   const { kept, leftOut } = sortOut(found, { selections, isWanted, gone: request.gone === true });
+  leftOut.push(...findSuperseded(kept, { selections, notAfter }));
   for (const database of own) {
     const reason = `CouchDB's own comes back only by its name (--match ${database})`;
     leftOut.push({ database, reason, is_missing: false });
@@ -235,6 +238,31 @@ function sortOut(
     }
   }
   return { kept, leftOut };
+}
+
+/**
+ * Newer backups that the last runs had reported and that are not found: their manifests are damaged or gone, or the index of
+ * a copied bucket is not whole. An older state is restored then, which nobody would notice.
+ */
+function findSuperseded(
+  kept: readonly BackupOfMoment[],
+  { selections, notAfter }: { selections: readonly LastSelection[]; notAfter: Date | undefined },
+): LeftOut[] {
+  return kept.flatMap(({ database, point: { manifest, finishedAt } }) => {
+    // The report has the very moment of the manifest; that of another task may go by another machine's clock.
+    const own = Date.parse(manifest.finished_at);
+    for (const { task, savedAt } of selections) {
+      const saved = savedAt.get(database);
+      if (saved === undefined || (notAfter !== undefined && saved > notAfter)) continue;
+      if (own + (task === manifest.task ? 0 : CLOCKS_DIFFER_MS) >= saved.getTime()) continue;
+      const [newer, older] = [saved, finishedAt].map((moment) => moment.toISOString().replace(/\.\d+Z$/, "Z"));
+      const reason =
+        `the task "${task}" reported a backup of ${newer} that is damaged or not found, so that of ${older} ` +
+        `is taken ("couchdb-backup list --rebuild" finds what the index lacks)`;
+      return [{ database, reason, is_missing: true }];
+    }
+    return [];
+  });
 }
 
 /** @throws UsageError and ArchiveError where one could not be opened, or is in clear and should not be. */

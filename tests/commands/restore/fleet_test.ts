@@ -247,6 +247,37 @@ Deno.test("restore --all names a database that was to be saved and has no backup
   assertStringIncludes(describeFleet(report), `left out: ${broken}: the task "all" was to save it`);
 });
 
+Deno.test("restore --all names a database of which the last run reported a newer backup than is found, and ends with 3", async () => {
+  await using setup = await setUpFleet(2);
+  const [changed] = setup.names as [string, string];
+  let now = new Date("2026-11-01T10:00:00Z");
+  const session = await setup.open({ now: () => now });
+  await session.backup();
+  now = new Date("2026-11-01T18:00:00Z");
+  await couchOk(setup.server, `PUT /${encodeURIComponent(changed)}/new`, '{"a":1}');
+  await session.backup();
+  const second = await setup.state();
+  // As in a copy of the bucket whose index has not arrived as a whole: the entry of the later one, which sorts first.
+  const entries = join(setup.folder, "bucket", "_catalog", encodeURIComponent(changed));
+  const [newest] = (await Array.fromAsync(Deno.readDir(entries))).map(({ name }) => name).sort();
+  await Deno.remove(join(entries, newest!));
+  const restored = async (path: string) => {
+    await setup.drop();
+    return await session.restoreAll({ path });
+  };
+  now = new Date("2026-11-02T10:00:00Z");
+  const report = await restored("latest");
+  assertEquals([report.ok, exitCodeOfFleet(report), statuses(report).restored], [false, EXIT.partial, 2]);
+  const [lacking, ...others] = report.left_out;
+  assertEquals([lacking?.database, lacking?.is_missing, others], [changed, true, []]);
+  assertStringIncludes(lacking!.reason, "a backup of 2026-11-01T18:00:00Z that is damaged or not found, so that of ");
+  assertEquals((await restored("2026-11-01T12:00Z")).left_out, []);
+  await session.list({ rebuild: true });
+  const mended = await restored("latest");
+  assertEquals([mended.ok, mended.left_out], [true, []]);
+  assertEquals(setup.differences(second, await setup.state()), []);
+});
+
 Deno.test("restore --all goes on with the others when one fails, names it, and ends with 3", async () => {
   await using setup = await setUpFleet(4);
   const session = await setup.open();

@@ -154,6 +154,7 @@ export type { PathContext } from "./src/archive/find.ts";
 export type { Seal } from "./src/archive/unlock.ts";
 export {
   type BackupKind,
+  type ChainLoss,
   type ChunkEntry,
   type DatabaseProperties,
   type FeedOverlap,

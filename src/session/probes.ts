@@ -43,7 +43,10 @@ export function probesOf(config: Config, context: ProbeContext): Probe[] {
   const { bucket, loki, prometheus, notify } = config;
   const probes: Probe[] = [];
   if (bucket.bucket.startsWith("file:")) {
-    probes.push(spaceProbe(fileURLToPath(bucket.bucket), context.repository), stateFolderProbe(bucket.stateFolder));
+    probes.push(
+      spaceProbe(fileURLToPath(bucket.bucket), { ...context, tasks: config.tasks }),
+      stateFolderProbe(bucket.stateFolder),
+    );
   }
   if (config.tasks.some(isSealing) || config.identityFile !== undefined || config.identitySecret !== undefined) {
     probes.push(sealProbe(config, context));

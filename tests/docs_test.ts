@@ -106,7 +106,7 @@ Deno.test("every flag that README.md and docs/ mention is one of some command", 
   const known = new Set(flags.flatMap(({ name, aliases = [] }) => [name, ...aliases]));
   // Of Deno, of the build, of others.
   const others = new Set(["v8-flags", "target", "strict", "attachments", "only", "write", "pinned", "mode", "log"]);
-  for (const name of ["buffer-size", "parallelism", "runtime"]) others.add(name);
+  for (const name of ["buffer-size", "parallelism", "runtime", "maintainer"]) others.add(name);
   for (const { path, text } of PAGES) {
     // Which speaks of V8 and of the bench.
     if (path.endsWith("performance.md")) continue;

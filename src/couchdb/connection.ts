@@ -12,7 +12,7 @@ import type { Fetch } from "../trusted_fetch.ts";
 import type { CouchOptions } from "./couchdb.ts";
 import { strangeAnswer } from "./answers.ts";
 import { brokenConnection, couchError, type CouchFailure, foreignPage, refusalOf } from "./error.ts";
-import { PATIENCE_MS, plainHttpFailure, speaksPlainHttp } from "./plain_http.ts";
+import { PATIENCE_MS, plainHttpFailure, speaksPlainHttp } from "./wrong_scheme.ts";
 import { Watch } from "./watch.ts";
 
 /** What is read of an answer at once. */

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { CouchClient } from "../../src/couchdb/client.ts";
-import { speaksPlainHttp } from "../../src/couchdb/plain_http.ts";
+import { speaksPlainHttp } from "../../src/couchdb/wrong_scheme.ts";
 import { CouchError } from "../../src/errors.ts";
 import { RecordedLog } from "../fakes/log.ts";
 

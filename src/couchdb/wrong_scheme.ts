@@ -1,8 +1,10 @@
 /**
- * CouchDB behind `https://` at the port where it speaks plain HTTP: it takes the beginning of TLS for a request whose first
- * line is still to come, and says nothing for a minute. In: a base URL that is silent. Out: whether a CouchDB answers there
- * by plain HTTP.
+ * A base URL whose scheme is the wrong one, where that is not told by itself. Behind `https://`, at the port where it speaks
+ * plain HTTP, CouchDB takes the beginning of TLS for a request whose first line is still to come, and says nothing for a
+ * minute. Behind `http://` many TLS servers close the connection without a word. In: a base URL that brings no answer. Out:
+ * whether the other scheme does.
  */
+import { showsTls } from "../tls_failure.ts";
 import type { Fetch } from "../trusted_fetch.ts";
 import type { CouchFailure } from "./error.ts";
 
@@ -22,7 +24,29 @@ export async function speaksPlainHttp(url: string, fetch: Fetch): Promise<boolea
   }
 }
 
-/** What there is to say of it. */
+/** Whether a server speaks TLS at the port of an `http://` URL. No login is sent. */
+export async function speaksTls(url: string, fetch: Fetch): Promise<boolean> {
+  try {
+    const signal = AbortSignal.timeout(LIMIT_MS);
+    const response = await fetch(url.replace(/^http:/i, "https:"), { redirect: "manual", signal });
+    await response.body?.cancel();
+    return true;
+  } catch (error) {
+    return showsTls(error);
+  }
+}
+
+/** What there is to say of a server that speaks TLS behind `http://`. */
+export function tlsPortFailure(url: string): CouchFailure & { hint: string } {
+  const { origin = url } = URL.parse(url) ?? {};
+  return {
+    error: "tls",
+    reason: `"${origin}" does not answer by HTTP: it speaks TLS there`,
+    hint: "Write https:// in place of http://",
+  };
+}
+
+/** What there is to say of a CouchDB that speaks plain HTTP behind `https://`. */
 export function plainHttpFailure(url: string): CouchFailure & { hint: string } {
   const { origin = url } = URL.parse(url) ?? {};
   return {

@@ -12,7 +12,7 @@ import type { Fetch } from "../trusted_fetch.ts";
 import type { CouchOptions } from "./couchdb.ts";
 import { strangeAnswer } from "./answers.ts";
 import { brokenConnection, couchError, type CouchFailure, foreignPage, refusalOf } from "./error.ts";
-import { PATIENCE_MS, plainHttpFailure, speaksPlainHttp } from "./plain_http.ts";
+import { PATIENCE_MS, plainHttpFailure, speaksPlainHttp, speaksTls, tlsPortFailure } from "./wrong_scheme.ts";
 import { Watch } from "./watch.ts";
 
 /** What is read of an answer at once. */
@@ -101,9 +101,10 @@ export class CouchConnection {
   readonly bulkTimeoutMs: number;
 
   #trouble: { error: CouchError; sinceMs: number } | undefined;
-  /** Whether TLS may be what keeps an answer away: until the first one has come. */
-  #mayBePlain: boolean;
-  #isPlain = false;
+  /** Until the first answer the URL's scheme may be what keeps it away. */
+  #hasAnswered = false;
+  #hasAskedByTls = false;
+  #wrongScheme: (CouchFailure & { hint: string }) | undefined;
   readonly #notice: RetryNotice;
   readonly #authorization: string | undefined;
   readonly #fetch: Fetch;
@@ -117,7 +118,6 @@ export class CouchConnection {
 
   constructor(options: ClientOptions) {
     this.url = options.url.replace(/\/+$/, "");
-    this.#mayBePlain = /^https:/i.test(this.url);
     this.#fetch = options.fetch ?? fetch;
     this.#log = options.log;
     this.#isDiscreet = options.isDiscreet ?? false;
@@ -242,7 +242,8 @@ export class CouchConnection {
     const body = init.body instanceof ReadableStream
       ? init.body.pipeThrough(new TransformStream({ transform: (bytes, to) => (expectAnswer(), to.enqueue(bytes)) }))
       : init.body;
-    const question = this.#mayBePlain ? setTimeout(() => this.#askPlainly(watch), PATIENCE_MS) : undefined;
+    const isSilentByTls = !this.#hasAnswered && /^https:/i.test(this.url);
+    const question = isSilentByTls ? setTimeout(() => this.#askPlainly(watch), PATIENCE_MS) : undefined;
     try {
       expectAnswer();
       response = await this.#fetch(this.url + path, {
@@ -256,11 +257,12 @@ export class CouchConnection {
         ...(body instanceof ReadableStream ? { duplex: "half" } : {}),
       } as RequestInit);
     } catch (cause) {
+      if (!watch.signal.aborted) await this.#askByTls(cause);
       throw this.#broken(init, watch, cause, `no answer within ${Math.round(timeoutMs / 1000)} s`);
     } finally {
       clearTimeout(question);
     }
-    this.#mayBePlain = false;
+    this.#hasAnswered = true;
     this.#log.debug("couchdb request", {
       method: init.method ?? "GET",
       path: this.#isDiscreet ? endpointOf(path) : path.length > 300 ? `${path.slice(0, 300)}…` : path,
@@ -280,9 +282,17 @@ export class CouchConnection {
 
   /** Ends a request that TLS keeps silent. */
   async #askPlainly(watch: Watch): Promise<void> {
-    if (!await speaksPlainHttp(this.url, this.#fetch) || !this.#mayBePlain) return;
-    this.#isPlain = true;
+    if (!await speaksPlainHttp(this.url, this.#fetch) || this.#hasAnswered) return;
+    this.#wrongScheme = plainHttpFailure(this.url);
     watch.cancel();
+  }
+
+  /** Asks once whether a first connection that breaks behind `http://` is one to a TLS server. */
+  async #askByTls(cause: unknown): Promise<void> {
+    if (this.#hasAnswered || this.#hasAskedByTls || !/^http:/i.test(this.url)) return;
+    if (brokenConnection(cause, this.url).error !== "cut_off") return;
+    this.#hasAskedByTls = true;
+    if (await speaksTls(this.url, this.#fetch)) this.#wrongScheme = tlsPortFailure(this.url);
   }
 
   /** Yields the answer's bytes through one buffer: a piece is valid until the next one is asked for. */
@@ -342,7 +352,7 @@ export class CouchConnection {
     watch.rest();
     if (init.signal?.aborted) return init.signal.reason;
     if (cause instanceof CouchError) return cause;
-    if (this.#isPlain) return this.#failure(init, plainHttpFailure(this.url));
+    if (this.#wrongScheme !== undefined) return this.#failure(init, this.#wrongScheme);
     if (watch.expired) return this.#failure(init, { error: "timeout", reason: silence });
     return this.#failure(init, brokenConnection(cause, this.url));
   }

@@ -19,6 +19,8 @@ const LONE_ATTEMPTS = 3;
 const MOST_UNREADABLE_IN_A_ROW = 25;
 /** So often a chunk is begun again for a large row that lacks a revision; then it is taken as it is. */
 const RESTARTS_FOR_REVISIONS = 2;
+/** Of a chunk that is bounded by bytes so many documents are asked for at once: more cost CouchDB more for each. */
+const REQUEST_DOCUMENTS = 1000;
 /** So often a chunk is begun again because a document that was passed on has outgrown it; then it is as large as it is. */
 const RESTARTS_FOR_ROOM = 3;
 
@@ -82,7 +84,8 @@ export class BatchReader {
   ) {
     this.#client = client;
     this.#database = database;
-    this.#plan = [batch];
+    // What a chunk has no room for is then hardly asked for.
+    this.#plan = options.mostBytes === undefined ? [batch] : batch.inParts(REQUEST_DOCUMENTS);
     this.#options = options;
     this.#log = options.log;
     this.#mostBytes = options.mostBytes;

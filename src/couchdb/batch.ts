@@ -114,6 +114,14 @@ export class IdBatch {
     return documents.length === 0 ? undefined : IdBatch.of(documents);
   }
 
+  /** The batch in parts of so many documents. */
+  inParts(documents: number): IdBatch[] {
+    const all = [...this.pages()].flat();
+    const parts: IdBatch[] = [];
+    for (let from = 0; from < all.length; from += documents) parts.push(IdBatch.of(all.slice(from, from + documents)));
+    return parts;
+  }
+
   /** Several batches as one; undefined where they have no document. */
   static join(batches: readonly IdBatch[]): IdBatch | undefined {
     const count = batches.reduce((sum, batch) => sum + batch.count, 0);

@@ -24,6 +24,8 @@ const SUSPECTS_AT_ONCE = 512;
 const LEAST_AT_ONCE = 8;
 /** So often a chunk is begun again for a large row that lacks a revision; then it is taken as it is. */
 const RESTARTS_FOR_REVISIONS = 2;
+/** Of a chunk that is bounded by bytes so many documents are asked for at once: more cost CouchDB more for each. */
+const REQUEST_DOCUMENTS = 1000;
 /** So often a chunk is begun again because a document that was passed on has outgrown it; then it is as large as it is. */
 const RESTARTS_FOR_ROOM = 3;
 
@@ -95,7 +97,8 @@ export class BatchReader {
   ) {
     this.#client = client;
     this.#database = database;
-    this.#plan = [batch];
+    // What a chunk has no room for is then hardly asked for.
+    this.#plan = options.mostBytes === undefined ? [batch] : batch.inParts(REQUEST_DOCUMENTS);
     this.#options = options;
     this.#log = options.log;
     this.#mostBytes = options.mostBytes;

@@ -27,6 +27,7 @@ import {
   type CouchTrouble,
 } from "./connection.ts";
 import { SLASH_HINT } from "./error.ts";
+import { GzippedBodies } from "./gzipped_body.ts";
 
 export type { CallOptions, ClientOptions, CouchTrouble } from "./connection.ts";
 
@@ -50,6 +51,18 @@ export interface DatabaseInfo {
   instance_start_time: string | null;
   /** Null before 2.3. */
   purge_seq: string | null;
+}
+
+/** How much a database holds, and of when that is. */
+export interface DocumentCount {
+  /** Documents that are not deleted. */
+  documents: number;
+  /** Marks of deleted ones. */
+  deleted: number;
+  /** When the database was created; null where CouchDB does not tell. */
+  created: string | null;
+  /** A position in its changes feed. */
+  position: string;
 }
 
 /** What a node of a cluster says of itself. */
@@ -121,10 +134,12 @@ function databaseInfoIn(answer: Members, database: string): DatabaseInfo {
 /** A client for one CouchDB. */
 export class CouchClient {
   readonly #http: CouchConnection;
+  readonly #gzipped: GzippedBodies;
 
   /** A client for `options.url`; CouchDB is not asked yet. */
   constructor(options: ClientOptions) {
     this.#http = new CouchConnection(options);
+    this.#gzipped = new GzippedBodies(options.log);
   }
 
   /** The base URL, without credentials. */
@@ -154,7 +169,7 @@ export class CouchClient {
 
   /** Waits before attempt `attempt` of a request that failed, as long as the retry policy or the server says. */
   async waitAfterFailure(error: CouchError, attempt: number, signal?: AbortSignal): Promise<void> {
-    await this.#http.waitAfterFailure(error, attempt, signal);
+    await this.#http.waitAfterFailure(error, attempt, { signal });
   }
 
   /** `GET /`: CouchDB's version. @throws CouchError with `not_couchdb` when something else answers. */
@@ -201,20 +216,21 @@ export class CouchClient {
   }
 
   /**
-   * How many documents and marks of deleted ones each of several databases has, by `POST /_dbs_info`, a hundred at a time;
-   * by `GET /{db}` where CouchDB does not know that (before 2.2).
+   * How many documents and marks of deleted ones each of several databases has, when it was created and how far its feed
+   * is, by `POST /_dbs_info`, a hundred at a time; by `GET /{db}` where CouchDB does not know that (before 2.2).
    *
    * @param databases Decoded. Those that are missing are not in the answer.
    */
   async documentCounts(
     databases: readonly string[],
     options: CallOptions = {},
-  ): Promise<Map<string, { documents: number; deleted: number }>> {
-    const counts = new Map<string, { documents: number; deleted: number }>();
+  ): Promise<Map<string, DocumentCount>> {
+    const counts = new Map<string, DocumentCount>();
     for (let start = 0; start < databases.length; start += MOST_NAMES) {
       const keys = databases.slice(start, start + MOST_NAMES);
-      for (const [name, { doc_count, doc_del_count }] of await this.#infosOrEach(keys, options)) {
-        counts.set(name, { documents: doc_count, deleted: doc_del_count });
+      for (const [name, info] of await this.#infosOrEach(keys, options)) {
+        const { doc_count, doc_del_count, instance_start_time: created, update_seq: position } = info;
+        counts.set(name, { documents: doc_count, deleted: doc_del_count, created, position });
       }
     }
     return counts;
@@ -602,7 +618,7 @@ export class CouchClient {
   }
 
   /**
-   * `POST /{db}/_bulk_docs`. Not retried.
+   * `POST /{db}/_bulk_docs`, gzipped where that pays. Not retried, but for the same without gzip where that is refused.
    *
    * @param body The JSON `{"docs":[…]}`, with `"new_edits":false` where documents keep their revisions; as bytes, or as a
    * stream where it is large.
@@ -616,14 +632,17 @@ export class CouchClient {
     options: CallOptions = {},
   ): Promise<{ rows: WriteRow[]; copies: "all" | "fewer" }> {
     const subject = { action: `write documents to database "${database}"`, database };
-    const { status, value } = await this.#http.jsonOnce(`/${encodeDatabase(database)}/_bulk_docs`, {
-      method: "POST",
-      body,
-      headers: JSON_BODY,
-      answerTimeoutMs: this.#http.bulkTimeoutMs,
-      ...subject,
-      ...options,
-    });
+    const post = async (body: Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array>, headers?: Record<string, string>) =>
+      await this.#http.jsonOnce(`/${encodeDatabase(database)}/_bulk_docs`, {
+        method: "POST",
+        body,
+        headers: { ...JSON_BODY, ...headers },
+        answerTimeoutMs: this.#http.bulkTimeoutMs,
+        ...subject,
+        ...options,
+      });
+    // A document that streams is one with attachments, which hardly get smaller.
+    const { status, value } = body instanceof Uint8Array ? await this.#gzipped.send(body, post) : await post(body);
     const rows = rowsIn({ rows: value }, "rows", subject).map((row) => ({
       id: textIn(row, "id") ?? "",
       rev: textIn(row, "rev") ?? undefined,

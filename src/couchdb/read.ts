@@ -1,7 +1,7 @@
 /**
  * Reads the documents of one batch: in go ids, out comes the JSON of one chunk, `{"results":[…]}`, made of the raw rows
- * CouchDB sent. Whatever goes wrong on the way is healed here: rows with errors are asked for again one by one, a request
- * that keeps failing is halved, and the halves end up in the same chunk. A document that cannot be read whatever is tried
+ * CouchDB sent. Whatever goes wrong on the way is healed here: rows with errors are asked for again, in the end one by one,
+ * a request that keeps failing is halved, and the halves end up in the same chunk. A document that cannot be read whatever is tried
  * is left out and named. Memory holds no more than one row, and a row larger than a megabyte (an attachment) is passed on
  * while it arrives.
  */
@@ -9,7 +9,7 @@ import type { UnreadableDocument } from "./couchdb.ts";
 import { CouchError, isTransient } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import { IdBatch, type ListedDocument } from "./batch.ts";
-import { BulkGet, type ReadOptions, type Suspect } from "./bulk_get.ts";
+import { BulkGet, type ChunkRoom, Overflow, type ReadOptions, type Suspect } from "./bulk_get.ts";
 import type { CallOptions, CouchClient } from "./client.ts";
 import { type BatchCounts, ChunkText, emptyCounts } from "./row.ts";
 
@@ -17,8 +17,17 @@ import { type BatchCounts, ChunkText, emptyCounts } from "./row.ts";
 const LONE_ATTEMPTS = 3;
 /** So many documents in a row that cannot be read are CouchDB's failure and not theirs. */
 const MOST_UNREADABLE_IN_A_ROW = 25;
+/** Where more rows than this were errors, they are asked for again many at a time before each is asked for alone. */
+const FEW_SUSPECTS = 50;
+/** So many at a time, and of those that are errors again a quarter, down to fewer than this. */
+const SUSPECTS_AT_ONCE = 512;
+const LEAST_AT_ONCE = 8;
 /** So often a chunk is begun again for a large row that lacks a revision; then it is taken as it is. */
 const RESTARTS_FOR_REVISIONS = 2;
+/** Of a chunk that is bounded by bytes so many documents are asked for at once: more cost CouchDB more for each. */
+const REQUEST_DOCUMENTS = 1000;
+/** So often a chunk is begun again because a document that was passed on has outgrown it; then it is as large as it is. */
+const RESTARTS_FOR_ROOM = 3;
 
 /**
  * What was yielded so far is of no use: an answer broke within a row that had been passed on in part. Reading again
@@ -34,6 +43,14 @@ export class RestartNeeded extends Error {
   }
 }
 
+/** What was yielded so far is of no use: a large document has to wait for the next chunk. Reading again leaves it out. */
+export class RoomNeeded extends Error {
+  constructor() {
+    super("A document that was passed on while it arrived is too large for what is left of its chunk");
+    this.name = "RoomNeeded";
+  }
+}
+
 /** What readers of one database have met: whether it is documents that cannot be read, or CouchDB that cannot. */
 export interface ReadingHealth {
   /** Documents that could not be read since one could. */
@@ -42,12 +59,22 @@ export interface ReadingHealth {
   knowsUnreadable: boolean;
 }
 
+/** Where documents whose rows were not good are settled: what goes out, and what the chunk has no room for. */
+interface Settling {
+  output: ChunkText;
+  call: CallOptions;
+  room: ChunkRoom | undefined;
+  left: IdBatch[];
+}
+
 /** Reads one batch; `read()` may be called again after it has failed, and then asks for less at once. */
 export class BatchReader {
   /** What the last `read()` has yielded. */
   counts: BatchCounts = emptyCounts();
   /** The documents that the last `read()` has left out because CouchDB cannot read them. */
   unreadable: UnreadableDocument[] = [];
+  /** What the last `read()` had no room for; undefined where it has yielded all of the batch. */
+  rest: IdBatch | undefined;
 
   readonly #client: CouchClient;
   readonly #database: string;
@@ -56,40 +83,58 @@ export class BatchReader {
   /** The batch, in as many requests as it is read with from its first byte on. */
   #plan: readonly IdBatch[];
   #restartsForRevisions = 0;
+  #restartsForRoom = 0;
+  readonly #mostBytes: number | undefined;
+  /** So many documents fill the chunk, as an attempt before this one has shown. */
+  #mostDocuments: number | undefined;
   readonly #health: ReadingHealth;
 
   constructor(
     client: CouchClient,
     database: string,
     batch: IdBatch,
-    options: ReadOptions & { log: Log; health?: ReadingHealth },
+    options: ReadOptions & { log: Log; health?: ReadingHealth; mostBytes?: number | undefined },
   ) {
     this.#client = client;
     this.#database = database;
-    this.#plan = [batch];
+    // What a chunk has no room for is then hardly asked for.
+    this.#plan = options.mostBytes === undefined ? [batch] : batch.inParts(REQUEST_DOCUMENTS);
     this.#options = options;
     this.#log = options.log;
+    this.#mostBytes = options.mostBytes;
     this.#health = options.health ?? { unreadableInARow: 0, knowsUnreadable: false };
   }
 
   /**
-   * Yields the chunk's JSON in pieces, each valid until the next one is asked for.
+   * Yields the chunk's JSON in pieces, each valid until the next one is asked for. With `mostBytes` it ends before the
+   * document that would make it larger, unless that is its first one; what is left is in `rest`.
    *
    * @throws CouchError when CouchDB refuses, or fails for longer than the retry policy's patience.
-   * @throws RestartNeeded when what was yielded must be thrown away; `read()` can then be called again.
+   * @throws RestartNeeded, RoomNeeded when what was yielded must be thrown away; `read()` can then be called again.
    */
   async *read(call: CallOptions = {}): AsyncGenerator<Uint8Array> {
     this.counts = emptyCounts();
     this.unreadable = [];
+    this.rest = undefined;
     const output = new ChunkText(this.counts);
+    const room = this.#room();
     const suspects: Suspect[] = [];
+    const left: IdBatch[] = [];
     const waiting = this.#plan.map((batch) => ({ batch, attempt: 1 }));
     for (let asked = waiting.shift(); asked !== undefined; asked = waiting.shift()) {
+      if (left.length > 0 || (room?.documents !== undefined && room.documents === this.counts.documents)) {
+        left.push(asked.batch);
+        continue;
+      }
       const request = this.#request(asked.batch);
       try {
-        yield* request.forward(output, call);
+        yield* request.forward(output, call, room);
         this.#health.unreadableInARow = 0;
+        if (request.isCut) left.push(request.rest());
       } catch (error) {
+        if (error instanceof Overflow) {
+          throw this.#roomNeeded([request.rest(), ...waiting.map(({ batch }) => batch)]);
+        }
         const failure = this.#healable(error, request);
         const rest = request.rest();
         if (rest.count === 1 && isOfDocument(failure)) {
@@ -100,8 +145,36 @@ export class BatchReader {
       }
       for (const suspect of request.suspects) suspects.push(suspect);
     }
-    for (const suspect of suspects) yield* this.#readAlone(suspect, output, call);
+    const settling = { output, call, room, left };
+    const lone = yield* this.#readAgain(suspects, settling);
+    for (const [index, suspect] of lone.entries()) {
+      const { document, isOut } = suspect;
+      try {
+        // Where the chunk is full, the document is asked for with the rest; a row that went out is settled here.
+        const hasRoom = (left.length === 0 || isOut === true) && (yield* this.#readAlone(suspect, output, call, room));
+        if (!hasRoom) left.push(IdBatch.of([document]));
+      } catch (error) {
+        if (!(error instanceof Overflow)) throw error;
+        throw this.#roomNeeded([...left, IdBatch.of(lone.slice(index).map(({ document }) => document))]);
+      }
+    }
+    this.rest = IdBatch.join(left);
     yield* output.end();
+  }
+
+  #room(): ChunkRoom | undefined {
+    if (this.#mostBytes === undefined) return undefined;
+    const isFirm = this.#restartsForRoom < RESTARTS_FOR_ROOM;
+    return { bytes: this.#mostBytes, documents: this.#mostDocuments, isFirm };
+  }
+
+  /** What was read fits without these batches, and is asked for without them. */
+  #roomNeeded(batches: readonly IdBatch[]): RoomNeeded {
+    this.#restartsForRoom++;
+    this.#mostDocuments = this.counts.documents;
+    const rest = IdBatch.join(batches)!;
+    this.#plan = [...this.#plan.flatMap((batch) => batch.without(rest) ?? []), rest];
+    return new RoomNeeded();
   }
 
   #request(batch: IdBatch): BulkGet {
@@ -132,10 +205,81 @@ export class BatchReader {
   }
 
   /**
+   * Asks again for documents whose rows were errors, where they are many: a CouchDB that has too much to do answers a
+   * large request with errors for all that it did not get to, and one by one they would take hours.
+   *
+   * @returns Those whose rows are still not good, or for which the chunk has no room.
+   */
+  async *#readAgain(suspects: readonly Suspect[], settling: Settling): AsyncGenerator<Uint8Array, readonly Suspect[]> {
+    for (let size = SUSPECTS_AT_ONCE; size >= LEAST_AT_ONCE && suspects.length > FEW_SUSPECTS; size /= 4) {
+      const still: Suspect[] = [];
+      /** Requests in a row that brought nothing: more of them would bring nothing either. */
+      let fruitless = 0;
+      for (let from = 0; from < suspects.length; from += size) {
+        const part = suspects.slice(from, from + size);
+        if (fruitless >= MOST_UNREADABLE_IN_A_ROW || settling.left.length > 0) {
+          still.push(...part);
+          continue;
+        }
+        const { documents } = this.counts;
+        const asked: ListedDocument[] = [];
+        for (const suspect of part) {
+          // What has gone out already must not go out again.
+          if (suspect.isOut === true) still.push(suspect);
+          else asked.push(suspect.document);
+        }
+        const behind = suspects.slice(from + size);
+        if (asked.length > 0) yield* this.#readPart(IdBatch.of(asked), { still, behind }, settling);
+        fruitless = this.counts.documents > documents ? 0 : fruitless + 1;
+      }
+      suspects = still;
+    }
+    return suspects;
+  }
+
+  /** Asks for some of many suspects; what is not good again, and what CouchDB fails at, is added to `still`. */
+  async *#readPart(
+    batch: IdBatch,
+    { still, behind }: { still: Suspect[]; behind: readonly Suspect[] },
+    { output, call, room, left }: Settling,
+  ): AsyncGenerator<Uint8Array> {
+    for (let attempt = 1;; attempt++) {
+      const request = this.#request(batch);
+      try {
+        yield* request.forward(output, call, room);
+        still.push(...request.suspects);
+        if (request.isCut) left.push(request.rest());
+        return;
+      } catch (error) {
+        still.push(...request.suspects);
+        batch = request.rest();
+        if (error instanceof Overflow) {
+          const unsettled = [...still, ...behind].map(({ document }) => document);
+          throw this.#roomNeeded([...left, batch, ...(unsettled.length > 0 ? [IdBatch.of(unsettled)] : [])]);
+        }
+        const failure = this.#healable(error, request);
+        if (isOfDocument(failure)) {
+          for (const page of batch.pages()) still.push(...page.map((document) => ({ document })));
+          return await this.#client.waitAfterFailure(failure, 2, call.signal);
+        }
+        if (attempt >= this.#client.retry.attempts) throw failure;
+        await this.#client.waitAfterFailure(failure, attempt + 1, call.signal);
+      }
+    }
+  }
+
+  /**
    * Asks for a single document whose row was not good. With a node down, one missing document can turn every row of a
    * request into an error; only when it is missing alone is it gone.
+   *
+   * @returns Whether the chunk had room for it.
    */
-  async *#readAlone(suspect: Suspect, output: ChunkText, call: CallOptions): AsyncGenerator<Uint8Array> {
+  async *#readAlone(
+    suspect: Suspect,
+    output: ChunkText,
+    call: CallOptions,
+    room: ChunkRoom | undefined,
+  ): AsyncGenerator<Uint8Array, boolean> {
     const { document, isOut, missing } = suspect;
     if (isOut === true) return this.#settlePassed(document, missing ?? []);
     for (let attempt = 1;; attempt++) {
@@ -145,16 +289,17 @@ export class BatchReader {
       const request = this.#request(IdBatch.of([asked]));
       let failure: CouchError;
       try {
-        yield* request.forward(output, call);
+        yield* request.forward(output, call, room);
+        if (request.isCut) return false;
         const [found] = request.suspects;
         if (found === undefined) {
           this.#health.unreadableInARow = 0;
           if (isLast && missing !== undefined) this.#nameMissing(document.id, missing);
-          return;
+          return true;
         }
         if (found.error?.error === "not_found") {
           this.counts.absent++;
-          return;
+          return true;
         }
         failure = this.#rowFailure(document.id, found);
       } catch (error) {
@@ -179,11 +324,12 @@ export class BatchReader {
   }
 
   /** A row that was too large to be kept lacks a revision: the chunk is begun again, but not for ever. */
-  #settlePassed(id: ListedDocument, missing: readonly string[]): void {
+  #settlePassed(id: ListedDocument, missing: readonly string[]): true {
     if (this.#restartsForRevisions++ < RESTARTS_FOR_REVISIONS) {
       throw new RestartNeeded(this.#rowFailure(id.id, { document: id, missing }));
     }
     this.#nameMissing(id.id, missing);
+    return true;
   }
 
   #nameMissing(id: string, missing: readonly string[]): void {
@@ -193,7 +339,7 @@ export class BatchReader {
   }
 
   /** Leaves a document out for good, if it is the document that fails and not CouchDB. */
-  async #leaveOut(id: string, failure: CouchError, call: CallOptions): Promise<void> {
+  async #leaveOut(id: string, failure: CouchError, call: CallOptions): Promise<true> {
     // Throws where CouchDB is away, refuses the login, or has lost the database.
     await this.#client.databaseInfo(this.#database, call);
     if (++this.#health.unreadableInARow > MOST_UNREADABLE_IN_A_ROW) throw failure;
@@ -201,6 +347,7 @@ export class BatchReader {
     this.#health.knowsUnreadable = true;
     this.unreadable.push({ id, error, reason: status === undefined ? reason : `${status}: ${reason}` });
     this.#log.warn("document cannot be read and is left out", { database: this.#database, id, error: failure.message });
+    return true;
   }
 }
 

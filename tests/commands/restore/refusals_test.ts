@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { CouchError, EXIT } from "../../../src/errors.ts";
@@ -124,10 +125,12 @@ Deno.test("restore() writes in smaller requests where a proxy resets large ones,
   await using setup = await setUpRestore();
   const { server, log } = setup;
   server.front.resetsAboveBytes = 1 << 20;
+  // Text that no compression makes small enough.
+  const noise = randomBytes(900_000).toString("base64");
   const documents = Array.from({ length: 800 }, (_, number) => {
-    return `{"_id":"doc-${number}","_rev":"1-a${number}","text":"${"x".repeat(10_000)}"}`;
+    return `{"_id":"doc-${number}","_rev":"1-a${number}","text":"${noise.slice(number * 10, number * 10 + 10_000)}"}`;
   });
-  documents.splice(300, 0, `{"_id":"large","_rev":"1-a","text":"${"x".repeat(1_100_000)}"}`);
+  documents.splice(300, 0, `{"_id":"large","_rev":"1-a","text":"${noise.slice(0, 1_100_000)}"}`);
   const report = await restoreDocuments(setup, documents);
   assertEquals(report.failed.map(({ id, rev, error }) => [id, rev, error]), [["large", "1-a", "cut_off"]]);
   assertStringIncludes(report.failed[0]!.hint!, "A proxy before CouchDB");
@@ -207,4 +210,26 @@ Deno.test("restore() notices documents that CouchDB took and does not have", asy
   assertEquals([again.ok, again.missing], [true, 0]);
   const [left, right] = [await readAllLeafRevisions(server, "old"), await readAllLeafRevisions(server, "new")];
   assertEquals(compareLeafRevisions(left, right), []);
+});
+
+Deno.test("restore() notices documents that CouchDB took and does not have beside those of others, too", async () => {
+  await using setup = await setUpRestore();
+  const { server, context } = setup;
+  for (const [name, count] of [["old", 5], ["new", 2]] as const) {
+    await couchOk(server, `PUT /${name}`);
+    for (const document of documentsNamed(count)) {
+      await couchOk(server, `POST /${name}/_bulk_docs`, `{"new_edits":false,"docs":[${document}]}`);
+    }
+  }
+  const { makeArchive } = await import("../../make_archive.ts");
+  const { folder } = await makeArchive({ couch: setup.couch, store: setup.store, database: "old" });
+  server.faults.add({ endpoint: "_bulk_docs", fault: { kind: "answer", status: 201, body: [] } });
+  const into = () => restore(context, { database: "new", path: folder, intoExisting: true });
+  const report = await into();
+  assertEquals([report.ok, report.missing, exitCodeOfRestore(report)], [false, 3, EXIT.partial]);
+  // Deleted since, it is there all the same.
+  const rev = (await couchOk(server, "GET /new/" + (await couchOk(server, "GET /new/_all_docs")).json.rows[0].id)).json;
+  await couchOk(server, `DELETE /new/${rev._id}?rev=${rev._rev}`);
+  const again = await into();
+  assertEquals([again.ok, again.missing], [true, 0]);
 });

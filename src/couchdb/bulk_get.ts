@@ -27,6 +27,19 @@ export interface ReadOptions {
   onRows?: ((step: { documents: number; bytes: number }) => void) | undefined;
 }
 
+/** What a chunk has room for. */
+export interface ChunkRoom {
+  /** Of its text. One document may have more. */
+  bytes: number;
+  /** So many are known to be all that it has room for. */
+  documents?: number | undefined;
+  /** Whether a row that went out in part and is too much for it is an {@linkcode Overflow}. */
+  isFirm: boolean;
+}
+
+/** A row that went out in part has become larger than what is left of its chunk. */
+export class Overflow extends Error {}
+
 /** A document whose row was not good, and why. */
 export interface Suspect {
   document: ListedDocument;
@@ -43,6 +56,8 @@ export class BulkGet {
   readonly suspects: Suspect[] = [];
   /** A row went out in part and its rest never came. */
   passedInPart = false;
+  /** It was ended before a row for which the chunk has no room: that one and what follows are in `rest()`. */
+  isCut = false;
 
   readonly #client: CouchClient;
   readonly #database: string;
@@ -59,8 +74,15 @@ export class BulkGet {
     this.#expected = new Expected(batch);
   }
 
-  /** Asks CouchDB, and yields the blocks that the chunk's text has full. @throws CouchError, also for an answer that breaks. */
-  async *forward(output: ChunkText, call: CallOptions): AsyncGenerator<Uint8Array> {
+  /**
+   * Asks CouchDB, and yields the blocks that the chunk's text has full.
+   *
+   * @param room What the text may have at most, and whether it is `firm` for rows that go out in part, too. A first row has
+   * any size.
+   * @throws CouchError, also for an answer that breaks.
+   * @throws Overflow when a row that went out in part is too much for the chunk, and the room is firm.
+   */
+  async *forward(output: ChunkText, call: CallOptions, room?: ChunkRoom): AsyncGenerator<Uint8Array> {
     const { revisions, attachments, onRows } = this.#options;
     const scanner = new DocumentScanner(BULK_GET_SHAPE);
     const row = new RowInHand(output, { revisions });
@@ -76,7 +98,20 @@ export class BulkGet {
           else if (found === Found.DocumentStart) row.beginRevision(scanner.position);
           else if (found === Found.DocumentEnd) row.addRevision(scanner.isDeleted);
           else if (found === Found.Error) row.error = scanner.error;
-          else if (found === Found.ElementEnd) this.#settle(scanner, row);
+          else if (found === Found.ElementEnd) {
+            if (room !== undefined && this.#isTooMuch(output, row, { room, end: scanner.position })) break;
+            this.#settle(scanner, row);
+          }
+        }
+        if (room !== undefined && !this.isCut && row.isArriving) {
+          this.#isTooMuch(output, row, { room, end: bytes.length });
+        }
+        if (this.isCut) {
+          row.drop();
+          row.passWhole();
+          const { documents, bytes: sizeBytes } = output.counts;
+          onRows?.({ documents: documents - before.documents, bytes: sizeBytes - before.bytes });
+          return yield* output.blocks();
         }
         row.keepRest(listed);
         // Rows that are errors are asked for again, and count then.
@@ -96,6 +131,18 @@ export class BulkGet {
       this.passedInPart = row.passedInPart;
       throw error instanceof FramingError ? this.#brokenAnswer(error.message) : error;
     }
+  }
+
+  /** Whether a row has to wait for the next chunk; what it lacks or whether it is an error is then seen there. */
+  #isTooMuch(output: ChunkText, row: RowInHand, { room, end }: { room: ChunkRoom; end: number }): boolean {
+    if (row.passedInPart) {
+      const isAlone = output.counts.documents === 0;
+      if (room.isFirm && !isAlone && row.sizeWith(end) > room.bytes) throw new Overflow();
+      return false;
+    }
+    this.isCut = output.counts.documents > 0 &&
+      (output.counts.documents === room.documents || row.sizeWith(end) > room.bytes);
+    return this.isCut;
   }
 
   /** What has yet to be answered. */

@@ -15,7 +15,7 @@ const REST_MS = 5;
 /** Where it does not become less for so long, it is in use. */
 const LONGEST_REST_MS = 200;
 /** The part of all the time that may be rested. */
-const REST_SHARE = 0.3;
+const REST_SHARE = 0.15;
 
 /** What a pace is told by; tests have their own. */
 export interface PaceOptions {

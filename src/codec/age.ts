@@ -5,6 +5,7 @@
  */
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:crypto";
 import { concat } from "../concat.ts";
+import { giveBlock, takeBlock } from "./blocks.ts";
 import { AGE_MAGIC, AgeError, headerEnd, MOST_HEADER_BYTES, openHeader, sealHeader } from "./age_header.ts";
 
 const BLOCK_BYTES = 64 * 1024;
@@ -29,21 +30,25 @@ export async function* seal(
   yield concat([header, nonce]);
   const blocks = new Blocks(fileKey, nonce);
   // Only what comes after a block tells that it is not the last one.
-  const block = new Uint8Array(BLOCK_BYTES);
+  const block = takeBlock(BLOCK_BYTES);
   let used = 0;
-  for await (const bytes of source) {
-    for (let from = 0; from < bytes.length;) {
-      if (used === BLOCK_BYTES) {
-        yield blocks.seal(block, false);
-        used = 0;
+  try {
+    for await (const bytes of source) {
+      for (let from = 0; from < bytes.length;) {
+        if (used === BLOCK_BYTES) {
+          yield blocks.seal(block, false);
+          used = 0;
+        }
+        const part = bytes.subarray(from, from + BLOCK_BYTES - used);
+        block.set(part, used);
+        used += part.length;
+        from += part.length;
       }
-      const part = bytes.subarray(from, from + BLOCK_BYTES - used);
-      block.set(part, used);
-      used += part.length;
-      from += part.length;
     }
+    yield blocks.seal(block.subarray(0, used), true);
+  } finally {
+    giveBlock(block);
   }
-  yield blocks.seal(block.subarray(0, used), true);
 }
 
 /**
@@ -57,6 +62,7 @@ export async function* unseal(
   identities: readonly string[],
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const iterator = source[Symbol.asyncIterator]();
+  const block = takeBlock(BLOCK_BYTES + TAG_BYTES);
   try {
     let ahead: Uint8Array = new Uint8Array(0);
     let end: number | undefined;
@@ -69,7 +75,6 @@ export async function* unseal(
     if (!isAge(ahead)) throw new AgeError("It is not sealed by age");
     const fileKey = await openHeader(ahead.slice(0, end), identities);
     const blocks = new Blocks(fileKey, ahead.slice(end, end + NONCE_BYTES));
-    const block = new Uint8Array(BLOCK_BYTES + TAG_BYTES);
     let used = 0;
     let isFirst = true;
     let bytes = ahead.subarray(end + NONCE_BYTES);
@@ -93,6 +98,7 @@ export async function* unseal(
     if (last.length === 0 && !isFirst) throw new AgeError("Its last block is empty");
     if (last.length > 0) yield last;
   } finally {
+    giveBlock(block);
     await iterator.return?.();
   }
 }

@@ -109,7 +109,8 @@ export class BulkGet {
         if (this.isCut) {
           row.drop();
           row.passWhole();
-          onRows?.({ documents: this.#answered - before.documents, bytes: output.counts.bytes - before.bytes });
+          const { documents, bytes: sizeBytes } = output.counts;
+          onRows?.({ documents: documents - before.documents, bytes: sizeBytes - before.bytes });
           return yield* output.blocks();
         }
         row.keepRest(listed);

@@ -74,7 +74,7 @@ export type { NewRevision, RefusedDocument } from "./src/commands/restore/as_new
 export type { NewerDocuments } from "./src/commands/restore/delta.ts";
 export type { StoreCheckReport } from "./src/commands/check_store.ts";
 export type { ExpireRequest } from "./src/commands/expire/expire.ts";
-export type { ExpiredBackup, ExpireProblem, ExpireReport } from "./src/commands/expire/report.ts";
+export type { ExpiredBackup, ExpireProblem, ExpireReport, KeptBy } from "./src/commands/expire/report.ts";
 export type { KeepReport, KeepRequest } from "./src/commands/keep.ts";
 export {
   type BackupList,
@@ -114,7 +114,7 @@ export {
   type PrometheusOptions,
 } from "./src/config/config.ts";
 export type { Address } from "./src/config/values.ts";
-export type { RetentionRules, Span } from "./src/task/retention.ts";
+export type { Protection, RetentionRules, Span } from "./src/task/retention.ts";
 export type { Codec, Compression } from "./src/codec/compression.ts";
 export type { Fetch } from "./src/trusted_fetch.ts";
 export type { CertificateOptions, Certificates } from "./src/session/certificates.ts";
@@ -138,6 +138,7 @@ export {
   type CouchTrouble,
   type DatabaseInfo,
   type DesignDocument,
+  type DocumentCount,
   type NodeState,
   type WriteRow,
 } from "./src/couchdb/client.ts";
@@ -153,6 +154,7 @@ export type { PathContext } from "./src/archive/find.ts";
 export type { Seal } from "./src/archive/unlock.ts";
 export {
   type BackupKind,
+  type ChainLoss,
   type ChunkEntry,
   type DatabaseProperties,
   type FeedOverlap,

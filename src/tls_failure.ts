@@ -99,12 +99,19 @@ const WITHOUT_CERTIFICATE: readonly [said: RegExp, reason: string, hint: string]
   ],
 ];
 
+const ABOUT_CERTIFICATE = /invalid peer certificate|ERR_TLS_CERT|CERT_|_CERT\b|_LEAF_SIGNATURE|too (?:small|weak)/i;
+
+/** Whether what fetch has thrown shows that the server does speak TLS: it has sent a certificate, or an alert of TLS. */
+export function showsTls(error: unknown): boolean {
+  const said = textOf(error);
+  return ABOUT_CERTIFICATE.test(said) || /fatal alert|ERR_SSL_\w*ALERT/.test(said);
+}
+
 /** Why TLS is to blame for `error`; undefined where it is not. */
 export function tlsFailure(error: unknown, server: TlsServer): TlsFailure | undefined {
   const said = textOf(error);
   const { origin = server.url, hostname = "" } = URL.parse(server.url) ?? {};
-  const isAboutCertificate = /invalid peer certificate|ERR_TLS_CERT|CERT_|_CERT\b|_LEAF_SIGNATURE|too (?:small|weak)/i;
-  if (isAboutCertificate.test(said) && !/fatal alert/.test(said)) {
+  if (ABOUT_CERTIFICATE.test(said) && !/fatal alert/.test(said)) {
     const [, problem, hint] = FAILURES.find(([pattern]) => pattern.test(said)) ?? FAILURES.at(-1)!;
     const reason = `the certificate of "${origin}" is refused: ${problem}`;
     return { reason, hint: hint({ ...server, host: hostname.replaceAll(/[[\]]/g, "") }) };

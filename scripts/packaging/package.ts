@@ -1,6 +1,6 @@
 /**
  * Makes deb and rpm with nfpm: `deno task packages [--arch x86_64|aarch64] [--format deb|rpm|image]
- * [--runtime compiled|deno]`. In: the sources, and what lies beside this file. Out: dist/packages/*.deb and *.rpm with their
+ * [--runtime compiled|deno] [--maintainer "NAME <ADDRESS>"]`. In: the sources, and what lies beside this file. Out: dist/packages/*.deb and *.rpm with their
  * checksums, below dist/packages/ARCH all the files that are in them, and in image-ARCH those of an image. The same sources and tools give the same bytes.
  */
 import { dirname } from "node:path";
@@ -12,6 +12,7 @@ import { bundle } from "../bundle.ts";
 import { compile } from "../compile.ts";
 import { bundledNotices } from "../npm/notices.ts";
 import { type Architecture, ARCHITECTURES, startScript, takeRuntime } from "../runtime.ts";
+import { maintainerOf } from "./maintainer.ts";
 import { CONFIG_PATH, packageUnits } from "./units.ts";
 
 const HERE = "scripts/packaging";
@@ -22,8 +23,6 @@ const RELEASE = "1";
 const FORMATS = ["deb", "rpm", "image"];
 /** The oldest glibc among the systems that the packages are for, CentOS 8's. */
 const OLDEST_GLIBC = "2.28";
-/** RFC 2606 keeps this ending free of owners: who passes packages on under a name of their own puts it here. */
-const MAINTAINER = "The couchdb-backup developers <developers@couchdb-backup.invalid>";
 const SUMMARY = "back up CouchDB databases to S3 or a folder, and restore them exactly";
 const DESCRIPTION = `${SUMMARY}
 Saves every leaf revision, conflict, history and attachment of a CouchDB
@@ -45,7 +44,7 @@ interface Packaged {
 }
 
 /** What the parts that do not depend on the architecture are. */
-async function commonFiles(date: Date): Promise<Packaged[]> {
+async function commonFiles({ date, maintainer }: { date: Date; maintainer: string }): Promise<Packaged[]> {
   const doc = `/usr/share/doc/${PROGRAM_NAME}`;
   const license = await Deno.readTextFile("LICENSE");
   const files: Packaged[] = [
@@ -64,7 +63,7 @@ async function commonFiles(date: Date): Promise<Packaged[]> {
       content: await completions("fish"),
     },
     { place: `${doc}/copyright`, content: copyright(license), only: "deb" },
-    { place: `${doc}/changelog.Debian.gz`, content: gzip(debianChangelog(date)), only: "deb" },
+    { place: `${doc}/changelog.Debian.gz`, content: gzip(debianChangelog(date, maintainer)), only: "deb" },
     { place: `${doc}/changelog.gz`, content: gzip(await Deno.readTextFile("CHANGELOG.md")), only: "deb" },
     { place: `${doc}/CHANGELOG.md`, content: { file: "CHANGELOG.md" }, only: "rpm" },
     { place: `${doc}/THIRD_PARTY_LICENSES.gz`, content: gzip(await bundledNotices()) },
@@ -108,10 +107,11 @@ async function programFiles(architecture: Architecture, runtime: string): Promis
 /** Builds the packages of an architecture from the files of both. */
 async function buildPackages(
   architecture: Architecture,
-  { common, runtime, date, formats }: {
+  { common, runtime, date, maintainer, formats }: {
     common: readonly Packaged[];
     runtime: string;
     date: Date;
+    maintainer: string;
     formats: readonly string[];
   },
 ): Promise<void> {
@@ -142,7 +142,7 @@ async function buildPackages(
     const its = files.filter(({ only }) => only === undefined || only === packager);
     await Deno.writeTextFile(
       config,
-      JSON.stringify(packageConfig(its, { packager, root, name, glibc, date }), undefined, 2),
+      JSON.stringify(packageConfig(its, { packager, root, name, glibc, date, maintainer }), undefined, 2),
     );
     const args = ["package", "--config", config, "--packager", packager, "--target", `${FOLDER}/${file}`];
     const complaint = await run(nfpm, args);
@@ -167,12 +167,13 @@ async function imageFiles(architecture: Architecture, files: readonly Packaged[]
 /** What nfpm is told; its format is YAML, of which JSON is a part. @see https://nfpm.goreleaser.com/configuration/ */
 function packageConfig(
   files: readonly Packaged[],
-  { packager, root, name, glibc, date }: {
+  { packager, root, name, glibc, date, maintainer }: {
     packager: "deb" | "rpm";
     root: string;
     name: string;
     glibc: string;
     date: Date;
+    maintainer: string;
   },
 ): Record<string, unknown> {
   const mtime = date.toISOString();
@@ -204,7 +205,7 @@ function packageConfig(
     release: RELEASE,
     section: "admin",
     priority: "optional",
-    maintainer: MAINTAINER,
+    maintainer,
     description: DESCRIPTION,
     license: "MIT",
     mtime,
@@ -218,7 +219,12 @@ function packageConfig(
     ),
     // Of what nfpm knows the fast one: xz takes minutes for 5 MB less.
     deb: { compression: "gzip" },
-    rpm: { summary: `Backs up CouchDB databases to S3 or a folder`, compression: "gzip", buildhost: "localhost" },
+    rpm: {
+      summary: `Backs up CouchDB databases to S3 or a folder`,
+      packager: maintainer,
+      compression: "gzip",
+      buildhost: "localhost",
+    },
   };
 }
 
@@ -256,12 +262,12 @@ function gzip(text: string): Uint8Array {
 }
 
 /** Debian's own changelog, which says how the package has changed. */
-function debianChangelog(date: Date): string {
+function debianChangelog(date: Date, maintainer: string): string {
   return `${PROGRAM_NAME} (${VERSION}-${RELEASE}) stable; urgency=medium
 
   * Version ${VERSION}; changelog.gz tells what is new.
 
- -- ${MAINTAINER}  ${date.toUTCString().replace("GMT", "+0000")}
+ -- ${maintainer}  ${date.toUTCString().replace("GMT", "+0000")}
 `;
 }
 
@@ -293,6 +299,7 @@ const { values: flags } = parseArgs({
     arch: { type: "string", multiple: true },
     format: { type: "string", multiple: true },
     runtime: { type: "string", default: "compiled" },
+    maintainer: { type: "string" },
   },
 });
 await build(async () => {
@@ -309,9 +316,10 @@ await build(async () => {
   for (const name of formats) {
     if (!FORMATS.includes(name)) throw new BuildError(`There is no format "${name}": there are ${FORMATS.join(", ")}`);
   }
+  const maintainer = maintainerOf(flags.maintainer);
   const date = await sourceDate();
-  const common = await commonFiles(date);
+  const common = await commonFiles({ date, maintainer });
   for (const architecture of architectures as Architecture[]) {
-    await buildPackages(architecture, { common, runtime: flags.runtime, date, formats });
+    await buildPackages(architecture, { common, runtime: flags.runtime, date, maintainer, formats });
   }
 });

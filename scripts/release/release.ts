@@ -1,5 +1,6 @@
 /**
- * All that a release holds: `deno task release [--runtime compiled|deno] [--tag vVERSION]`. Out: dist/release with deb and rpm
+ * All that a release holds: `deno task release [--runtime compiled|deno] [--tag vVERSION]
+ * [--maintainer "NAME <ADDRESS>"]`. Out: dist/release with deb and rpm
  * of both architectures, the executables where they are compiled, the npm package, the Lambda layer, the bill of materials
  * (CycloneDX) and SHA256SUMS, which .github/workflows/release.yml signs.
  */
@@ -12,7 +13,9 @@ import { makeSbom } from "./sbom.ts";
 
 const FOLDER = "dist/release";
 
-async function release({ runtime, tag }: { runtime: string; tag: string | undefined }): Promise<void> {
+async function release(
+  { runtime, tag, maintainer }: { runtime: string; tag: string | undefined; maintainer: string | undefined },
+): Promise<void> {
   if (tag !== undefined && tag !== `v${VERSION}`) {
     throw new BuildError(`The tag is "${tag}", and the version in deno.json is ${VERSION}`);
   }
@@ -24,7 +27,7 @@ async function release({ runtime, tag }: { runtime: string; tag: string | undefi
   });
   await Deno.mkdir(FOLDER, { recursive: true });
 
-  await task("packages", "--runtime", runtime);
+  await task("packages", "--runtime", runtime, ...maintainer === undefined ? [] : ["--maintainer", maintainer]);
   for (const [architecture, { debian, rpm, triple }] of Object.entries(ARCHITECTURES)) {
     await take(`dist/packages/${PROGRAM_NAME}_${VERSION}-1_${debian}.deb`);
     await take(`dist/packages/${PROGRAM_NAME}-${VERSION}-1.${rpm}.rpm`);
@@ -72,6 +75,10 @@ async function take(path: string, name: string = path.slice(path.lastIndexOf("/"
 
 const { values: flags } = parseArgs({
   args: Deno.args,
-  options: { runtime: { type: "string", default: "compiled" }, tag: { type: "string" } },
+  options: {
+    runtime: { type: "string", default: "compiled" },
+    tag: { type: "string" },
+    maintainer: { type: "string" },
+  },
 });
-await build(() => release({ runtime: flags.runtime, tag: flags.tag }));
+await build(() => release({ runtime: flags.runtime, tag: flags.tag, maintainer: flags.maintainer }));

@@ -9,7 +9,7 @@ import { ArchiveError, isNotFound } from "../errors.ts";
 import { loadAhead } from "../parallel.ts";
 import { joinKey } from "../store/key.ts";
 import type { StoreCallOptions, StoreEntry } from "../store/store.ts";
-import type { RetentionPoint } from "../task/retention.ts";
+import type { RetentionHold, RetentionPoint } from "../task/retention.ts";
 import { type DatedFolder, listDays } from "./days.ts";
 import { isCheckpointName, MANIFEST_NAME, pinName, shortRun } from "./layout.ts";
 import type { Manifest } from "./manifest.ts";
@@ -144,7 +144,7 @@ function isObject(entry: StoreEntry): entry is Extract<StoreEntry, { kind: "obje
 
 function describe(
   { task, parent, chunks, totals, feed }: Manifest,
-  { prefix, ...place }: { folder: string; run: string; holds: readonly string[]; prefix: string },
+  { prefix, ...place }: { folder: string; run: string; holds: readonly RetentionHold[]; prefix: string },
 ): Omit<HeldBackup, "key" | "finishedAt" | "hasCopy"> {
   return {
     ...place,
@@ -175,9 +175,9 @@ async function runOfCopy(
 async function readHolds(
   { store }: Repository,
   place: StoreCallOptions & { folder: string; run: string },
-): Promise<string[]> {
+): Promise<RetentionHold[]> {
   const { kept, reason } = await readPin(store, place);
-  return kept ? [reason === null ? "pinned" : `pinned: ${reason}`] : [];
+  return kept ? [{ protection: "pinned", reason: reason === null ? "pinned" : `pinned: ${reason}` }] : [];
 }
 
 /** Finds each backup's parent, and whether it is whole: with its own chunks, and with a parent that is. */

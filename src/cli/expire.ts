@@ -1,7 +1,7 @@
 /** `couchdb-backup expire [<config>]`: deletes the backups that no rule of their task keeps, or says which it would. */
-import type { ExpiredBackup, ExpireReport } from "../commands/expire/report.ts";
+import type { ExpiredBackup, ExpireReport, KeptBy } from "../commands/expire/report.ts";
 import { EXIT } from "../errors.ts";
-import { counted, formatSize } from "../observe/figures.ts";
+import { counted, formatCount, formatSize } from "../observe/figures.ts";
 import { type Command, toSeconds } from "./command.ts";
 import { withSession } from "./session.ts";
 
@@ -11,6 +11,8 @@ export const command: Command = {
   help: [
     "Says which complete backups the retention of their task does not keep, and what else nobody needs; with --confirm it",
     "deletes that. It is the only command that deletes, and needs no CouchDB and no password of it.",
+    "",
+    "It closes with how many backups stay, and what keeps how many of them; --show-kept shows each with its reasons.",
     "",
     "Whatever the rules say, it keeps the newest whole backup of each database, what others build on, what is pinned",
     "(keep), locked, or younger than a day, and all of a database of which a manifest is damaged.",
@@ -56,7 +58,7 @@ export const command: Command = {
 
 /** The report for people. */
 export function describeExpiry(report: ExpireReport): string {
-  const { confirmed, expired, expired_bytes, kept, kept_backups = [], leftovers, runs, problems } = report;
+  const { confirmed, expired, expired_bytes, kept, kept_by, kept_backups = [], leftovers, runs, problems } = report;
   const databases = new Set(expired.map(({ database }) => database)).size;
   const sum = `${confirmed ? "Deleted" : "Would delete"} ${counted(expired.length, "backup")} of ${
     counted(databases, "database")
@@ -68,9 +70,38 @@ export function describeExpiry(report: ExpireReport): string {
     ...kept_backups.map((one) => describeBackup("stays", one)),
     ...problems.map(({ database, problem }) => `problem: ${database === null ? "" : `${database}: `}${problem}`),
     sum,
+    ...kept === 0 ? [] : [`Kept because: ${describeKept(kept_by)}`],
     ...confirmed ? [] : ["Nothing was deleted: --confirm does it"],
     "",
   ].join("\n");
+}
+
+/** In the words of --show-kept. Its order is the one in which people are told. */
+const KEPT_BY: Record<KeptBy, string> = {
+  newest: "the newest of its database",
+  younger_than_a_day: "younger than a day",
+  needed: "needed by another backup",
+  pinned: "pinned",
+  locked: "locked",
+  grace: "grace",
+  no_retention: "no retention for its task",
+  future: "of the future",
+  incomplete: "it lacks something, but no later one is whole",
+  damaged: "a damaged manifest in its database",
+  not_deleted: "could not be deleted",
+  keep_last: "keep_last",
+  keep_within: "keep_within",
+  keep_daily: "keep_daily",
+  keep_weekly: "keep_weekly",
+  keep_monthly: "keep_monthly",
+  keep_yearly: "keep_yearly",
+};
+
+/** `younger than a day (3), grace (2)`: one that several things keep counts for each of them. */
+function describeKept(counts: ExpireReport["kept_by"]): string {
+  const names = Object.keys(KEPT_BY) as KeptBy[];
+  return names.flatMap((name) => counts[name] === undefined ? [] : `${KEPT_BY[name]} (${formatCount(counts[name])})`)
+    .join(", ");
 }
 
 function describeBackup(

@@ -49,8 +49,12 @@ export interface CheckReport {
 export interface Probe {
   /** As in {@linkcode Check}. */
   check: string;
-  /** Resolves to the detail, or to what was found where that is not all well; rejects with what went wrong. */
-  run: (signal: AbortSignal) => Promise<string | Found>;
+  /**
+   * Resolves to the detail, or to what was found where that is not all well; rejects with what went wrong.
+   *
+   * @param couch Undefined where it does not answer.
+   */
+  run: (signal: AbortSignal, couch: CouchClient | undefined) => Promise<string | Found>;
 }
 
 /** What the checks work with. */
@@ -85,9 +89,10 @@ export async function checkSetup(context: CheckContext): Promise<CheckReport> {
     else context.log.error("check fails", { check, detail, hint });
     return ok;
   };
-  await checkCouch(context, attempt);
+  const isCouchThere = await checkCouch(context, attempt);
   await checkStore(context, attempt);
-  for (const { check, run } of context.probes) await attempt(check, () => run(context.signal));
+  const couch = isCouchThere ? context.couch : undefined;
+  for (const { check, run } of context.probes) await attempt(check, () => run(context.signal, couch));
   return { ok: checks.every(({ ok }) => ok), checks };
 }
 
@@ -127,7 +132,8 @@ class CheckFailure extends ProgramError {
   override readonly exitCode = 1;
 }
 
-async function checkCouch({ couch, log, tasks = [], now, signal }: CheckContext, attempt: Attempt): Promise<void> {
+/** @returns Whether it answers. */
+async function checkCouch({ couch, log, tasks = [], now, signal }: CheckContext, attempt: Attempt): Promise<boolean> {
   let clock: Date | undefined;
   const isThere = await attempt("couchdb", async () => {
     const { version, date } = await couch.greet({ signal });
@@ -137,7 +143,7 @@ async function checkCouch({ couch, log, tasks = [], now, signal }: CheckContext,
       hint: `Its documents are read with _bulk_get, which CouchDB has since ${FIRST_VERSION}`,
     });
   });
-  if (!isThere) return;
+  if (!isThere) return false;
   await attempt("couchdb_clock", async () => {
     if (clock === undefined) return await Promise.resolve("The answer has no Date to compare with");
     // The header has whole seconds.
@@ -182,6 +188,7 @@ async function checkCouch({ couch, log, tasks = [], now, signal }: CheckContext,
     const names = await couch.listDatabases({ signal });
     return await tryReading({ couch, log, signal }, selectTasks(names, tasks, { startedAt: now() }));
   });
+  return true;
 }
 
 /** What the tasks select. @throws CheckFailure where one would have nothing to do, and its run would fail for that. */

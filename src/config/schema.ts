@@ -6,7 +6,7 @@
 import * as z from "zod";
 import type { Calendar } from "../calendar/calendar.ts";
 import { type Compression, COMPRESSIONS } from "../codec/compression.ts";
-import { isSecretKey } from "../codec/recipient.ts";
+import { isPublicKey, isSecretKey } from "../codec/recipient.ts";
 import type { Secret } from "../secret.ts";
 import type { Span } from "../task/retention.ts";
 import {
@@ -133,12 +133,11 @@ const LONGEST_FULL_EVERY_DAYS = 3660;
 
 const caFile = text("must be the path of a PEM file");
 
-const identityFile = text("must be the path of a file that age-keygen has written").refine(
-  (path) => !isSecretKey(path),
-  {
-    error: "is a secret key itself, and must be the path of a file with it",
-  },
-);
+const identityFile = text("must be the path of a file that age-keygen has written")
+  .refine((path) => !isSecretKey(path), { error: "is a secret key itself, and must be the path of a file with it" })
+  .refine((path) => !isPublicKey(path), {
+    error: "is a public key, which opens nothing, and must be the path of a file with the secret key",
+  });
 
 const SECRET_ARN = "must be the ARN of a secret in Secrets Manager";
 const secretArn = text(SECRET_ARN).regex(/^arn:[\w-]+:secretsmanager:/, { error: SECRET_ARN });

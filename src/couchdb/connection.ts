@@ -12,7 +12,7 @@ import type { Fetch } from "../trusted_fetch.ts";
 import type { CouchOptions } from "./couchdb.ts";
 import { strangeAnswer } from "./answers.ts";
 import { brokenConnection, couchError, type CouchFailure, foreignPage, refusalOf } from "./error.ts";
-import { PATIENCE_MS, plainHttpFailure, speaksPlainHttp } from "./plain_http.ts";
+import { PATIENCE_MS, plainHttpFailure, speaksPlainHttp, speaksTls, tlsPortFailure } from "./wrong_scheme.ts";
 import { Watch } from "./watch.ts";
 
 /** What is read of an answer at once. */
@@ -43,12 +43,19 @@ export interface ClientOptions extends CouchOptions {
   stallTimeoutMs?: number | undefined;
   /** Whether the log must not show what CouchDB says about documents. @default false */
   isDiscreet?: boolean | undefined;
+  /**
+   * Ends each wait for a repetition, and behind it nothing is asked for again: what is in flight is finished, but patience
+   * with a CouchDB that does not answer is at its end. @default nothing does
+   */
+  stop?: AbortSignal | undefined;
 }
 
 /** What every call takes. */
 export interface CallOptions {
   /** Ends the call at once; it then throws the signal's reason. */
   signal?: AbortSignal | undefined;
+  /** Whether it is asked for again although the client is to stop: by what cleans up. @default false */
+  outlivesStop?: boolean | undefined;
 }
 
 /** One request. */
@@ -94,9 +101,10 @@ export class CouchConnection {
   readonly bulkTimeoutMs: number;
 
   #trouble: { error: CouchError; sinceMs: number } | undefined;
-  /** Whether TLS may be what keeps an answer away: until the first one has come. */
-  #mayBePlain: boolean;
-  #isPlain = false;
+  /** Until the first answer the URL's scheme may be what keeps it away. */
+  #hasAnswered = false;
+  #hasAskedByTls = false;
+  #wrongScheme: (CouchFailure & { hint: string }) | undefined;
   readonly #notice: RetryNotice;
   readonly #authorization: string | undefined;
   readonly #fetch: Fetch;
@@ -106,15 +114,16 @@ export class CouchConnection {
   readonly #stallTimeoutMs: number;
   readonly #spareBuffers: ArrayBuffer[] = [];
   #spareWhole: Uint8Array<ArrayBuffer> | undefined;
+  readonly #stop: AbortSignal | undefined;
 
   constructor(options: ClientOptions) {
     this.url = options.url.replace(/\/+$/, "");
-    this.#mayBePlain = /^https:/i.test(this.url);
     this.#fetch = options.fetch ?? fetch;
     this.#log = options.log;
     this.#isDiscreet = options.isDiscreet ?? false;
     this.#notice = new RetryNotice(options.log, "couchdb does not answer as it should: it is asked again");
     this.retry = options.retry ?? DEFAULT_RETRY;
+    this.#stop = options.stop;
     this.#answerTimeoutMs = options.answerTimeoutMs ?? 60_000;
     this.bulkTimeoutMs = options.bulkTimeoutMs ?? 300_000;
     this.#stallTimeoutMs = options.stallTimeoutMs ?? 60_000;
@@ -193,7 +202,7 @@ export class CouchConnection {
         return await attemptOnce();
       } catch (error) {
         if (attempt >= (init.attempts ?? this.retry.attempts) || !isTransient(error)) throw error;
-        await this.waitAfterFailure(error as CouchError, attempt + 1, init.signal);
+        await this.waitAfterFailure(error as CouchError, attempt + 1, init);
       }
     }
   }
@@ -203,8 +212,12 @@ export class CouchConnection {
     return this.#isDiscreet ? error.discreet : error.message;
   }
 
-  /** Waits before attempt `attempt`, as long as the policy or the server says. */
-  async waitAfterFailure(error: CouchError, attempt: number, signal?: AbortSignal): Promise<void> {
+  /** Waits before attempt `attempt`, as long as the policy or the server says. @throws The reason of `signal` or `stop`. */
+  async waitAfterFailure(
+    error: CouchError,
+    attempt: number,
+    { signal, outlivesStop = false }: CallOptions,
+  ): Promise<void> {
     this.retries++;
     this.#trouble = { error, sinceMs: this.#trouble?.sinceMs ?? performance.now() };
     const { retryAfterMs } = error.facts;
@@ -212,7 +225,8 @@ export class CouchConnection {
     const told = this.tell(error);
     this.#log.debug("couchdb request is repeated", { attempt, waitMs: Math.round(waitMs), error: told });
     this.#notice.tell({ attempt, waitMs, error: told });
-    await wait(waitMs, signal);
+    const ends = [signal, outlivesStop ? undefined : this.#stop].filter((one) => one !== undefined);
+    await wait(waitMs, ends.length > 1 ? AbortSignal.any(ends) : ends[0]);
   }
 
   /** Makes one request and returns its answer once the status says success. */
@@ -228,7 +242,8 @@ export class CouchConnection {
     const body = init.body instanceof ReadableStream
       ? init.body.pipeThrough(new TransformStream({ transform: (bytes, to) => (expectAnswer(), to.enqueue(bytes)) }))
       : init.body;
-    const question = this.#mayBePlain ? setTimeout(() => this.#askPlainly(watch), PATIENCE_MS) : undefined;
+    const isSilentByTls = !this.#hasAnswered && /^https:/i.test(this.url);
+    const question = isSilentByTls ? setTimeout(() => this.#askPlainly(watch), PATIENCE_MS) : undefined;
     try {
       expectAnswer();
       response = await this.#fetch(this.url + path, {
@@ -242,11 +257,12 @@ export class CouchConnection {
         ...(body instanceof ReadableStream ? { duplex: "half" } : {}),
       } as RequestInit);
     } catch (cause) {
+      if (!watch.signal.aborted) await this.#askByTls(cause);
       throw this.#broken(init, watch, cause, `no answer within ${Math.round(timeoutMs / 1000)} s`);
     } finally {
       clearTimeout(question);
     }
-    this.#mayBePlain = false;
+    this.#hasAnswered = true;
     this.#log.debug("couchdb request", {
       method: init.method ?? "GET",
       path: this.#isDiscreet ? endpointOf(path) : path.length > 300 ? `${path.slice(0, 300)}…` : path,
@@ -266,9 +282,17 @@ export class CouchConnection {
 
   /** Ends a request that TLS keeps silent. */
   async #askPlainly(watch: Watch): Promise<void> {
-    if (!await speaksPlainHttp(this.url, this.#fetch) || !this.#mayBePlain) return;
-    this.#isPlain = true;
+    if (!await speaksPlainHttp(this.url, this.#fetch) || this.#hasAnswered) return;
+    this.#wrongScheme = plainHttpFailure(this.url);
     watch.cancel();
+  }
+
+  /** Asks once whether a first connection that breaks behind `http://` is one to a TLS server. */
+  async #askByTls(cause: unknown): Promise<void> {
+    if (this.#hasAnswered || this.#hasAskedByTls || !/^http:/i.test(this.url)) return;
+    if (brokenConnection(cause, this.url).error !== "cut_off") return;
+    this.#hasAskedByTls = true;
+    if (await speaksTls(this.url, this.#fetch)) this.#wrongScheme = tlsPortFailure(this.url);
   }
 
   /** Yields the answer's bytes through one buffer: a piece is valid until the next one is asked for. */
@@ -328,7 +352,7 @@ export class CouchConnection {
     watch.rest();
     if (init.signal?.aborted) return init.signal.reason;
     if (cause instanceof CouchError) return cause;
-    if (this.#isPlain) return this.#failure(init, plainHttpFailure(this.url));
+    if (this.#wrongScheme !== undefined) return this.#failure(init, this.#wrongScheme);
     if (watch.expired) return this.#failure(init, { error: "timeout", reason: silence });
     return this.#failure(init, brokenConnection(cause, this.url));
   }

@@ -2,28 +2,27 @@
  * What `check` tries beside CouchDB and the store: whether what a config names for its logs and figures takes them, with the
  * login and the path that a run uses; how much the disk of a bucket folder has left; and who may read the passwords.
  */
-import { stat, statfs } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { hostname } from "node:os";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { Catalog } from "../archive/catalog.ts";
 import type { Repository } from "../archive/repository.ts";
 import type { Found, Probe } from "../commands/check.ts";
 import { type Config, STANDARD_INPUT } from "../config/config.ts";
-import { formatDate } from "../dates.ts";
 import { describeError, ProgramError } from "../errors.ts";
-import { counted, formatSize } from "../observe/figures.ts";
 import { formatLogfmt } from "../observe/logfmt.ts";
 import { LokiClient } from "../observe/loki_request.ts";
 import { tryNotify } from "../observe/notify.ts";
 import { tryPush } from "../observe/pushgateway.ts";
 import { tryMetricsFile } from "../observe/textfile.ts";
+import { otherReaders } from "./identities.ts";
 import { shellWord } from "../shell_word.ts";
 import { tryStateFolder } from "../store/directory/mount.ts";
 import { recipientOf } from "../codec/age_header.ts";
 import { requireSeal } from "../codec/codec.ts";
 import { codecOf, isSealing } from "../task/task.ts";
 import type { Certificates } from "./certificates.ts";
+import { spaceProbe } from "./disk_space.ts";
 import { lokiLabels } from "./log.ts";
 
 const PROBE_TIMEOUT_MS = 5000;
@@ -45,7 +44,10 @@ export function probesOf(config: Config, context: ProbeContext): Probe[] {
   const { bucket, loki, prometheus, notify } = config;
   const probes: Probe[] = [];
   if (bucket.bucket.startsWith("file:")) {
-    probes.push(spaceProbe(fileURLToPath(bucket.bucket), context.repository), stateFolderProbe(bucket.stateFolder));
+    probes.push(
+      spaceProbe(fileURLToPath(bucket.bucket), { ...context, tasks: config.tasks }),
+      stateFolderProbe(bucket.stateFolder),
+    );
   }
   if (config.tasks.some(isSealing) || config.identityFile !== undefined || config.identitySecret !== undefined) {
     probes.push(sealProbe(config, context));
@@ -141,61 +143,6 @@ function sealProbe({ tasks }: Config, { identities }: ProbeContext): Probe {
   };
 }
 
-/** What the disk has left, beside the size of the last backups. */
-function spaceProbe(root: string, repository: Repository): Probe {
-  return {
-    check: "store_space",
-    async run(signal) {
-      const last = await lastBackupBytes(repository, signal);
-      let free: number;
-      try {
-        const { bavail, bsize } = await statfs(root);
-        free = bavail * bsize;
-      } catch (error) {
-        if (!isNotAllowed(error)) throw error;
-        return "How much space the disk has left is not known: Deno was not given --allow-sys=statfs";
-      }
-      const left = `${formatSize(free)} are free on the disk of the bucket folder`;
-      if (last === undefined) return `${left}; how much a backup takes is known when there is one`;
-      const detail = `${left}, the last backups took ${formatSize(last.bytes)} (${last.what})`;
-      if (free > last.bytes) return detail;
-      return { detail, hint: "Make room: the next backup may not fit", warning: true };
-    },
-  };
-}
-
-/** Deno's answer to what its flags do not allow; Node has no such error. */
-function isNotAllowed(error: unknown): boolean {
-  return error instanceof Error && error.name === "NotCapable";
-}
-
-/** The stored size of each task's backups of the newest date that it has, by the catalog. */
-async function lastBackupBytes(
-  repository: Repository,
-  signal: AbortSignal,
-): Promise<{ bytes: number; what: string } | undefined> {
-  const catalog = new Catalog(repository);
-  const tasks = new Map<string, { date: string; bytes: number; databases: number }>();
-  for await (const database of catalog.databases({ signal })) {
-    const entry = await catalog.latest(database, { signal });
-    if (entry === undefined) continue;
-    const date = formatDate(entry.date);
-    const known = tasks.get(entry.task);
-    if (known !== undefined && known.date > date) continue;
-    const sum = known?.date === date ? known : { date, bytes: 0, databases: 0 };
-    sum.bytes += entry.compressedBytes;
-    sum.databases++;
-    tasks.set(entry.task, sum);
-  }
-  if (tasks.size === 0) return undefined;
-  const sums = [...tasks.values()];
-  const databases = sums.reduce((sum, task) => sum + task.databases, 0);
-  return {
-    bytes: sums.reduce((sum, { bytes }) => sum + bytes, 0),
-    what: `${counted(databases, "database")} of ${counted(tasks.size, "task")}`,
-  };
-}
-
 /** Where this machine remembers that the bucket folder was there; without it a disk that is not mounted goes unnoticed. */
 function stateFolderProbe(folder: string | undefined): Probe {
   const hint = "Set STATE_DIRECTORY or XDG_STATE_HOME to a folder that can be written and outlives a restart";
@@ -215,7 +162,7 @@ function stateFolderProbe(folder: string | undefined): Probe {
   };
 }
 
-/** A file with a password in it should not be readable for everybody on the machine. */
+/** A file with a password in it should not be readable for everybody on the machine, nor one with a secret key for a group. */
 function modeProbes({ file, holdsSecret, database, identityFile }: Config): Probe[] {
   const files: [string, string][] = [];
   if (holdsSecret === true && !file.startsWith("$") && file !== STANDARD_INPUT) files.push(["config_mode", file]);
@@ -229,14 +176,17 @@ function modeProbes({ file, holdsSecret, database, identityFile }: Config): Prob
       if (found === undefined) return `"${path}" is no file of this machine`;
       const mode = found.mode & 0o777;
       const shown = `0${mode.toString(8).padStart(3, "0")}`;
-      if ((mode & 0o004) === 0) return `"${path}" has the mode ${shown}`;
-      return {
-        detail: `"${path}" holds a ${
-          check === "identity_file_mode" ? "secret key" : "password"
-        } and can be read by everybody on this machine (mode ${shown})`,
-        hint: `chmod o-rwx ${shellWord(path)}`,
-        warning: true,
-      };
+      const holdsKey = check === "identity_file_mode";
+      // A service's passwords are read through its group; what opens backups is no service's.
+      const others = holdsKey
+        ? otherReaders(mode, path)
+        : (mode & 0o004) === 0
+        ? undefined
+        : { who: "everybody on this machine", hint: `chmod o-rwx ${shellWord(path)}` };
+      if (others === undefined) return `"${path}" has the mode ${shown}`;
+      const detail = `"${path}" holds a ${holdsKey ? "secret key" : "password"} and can be read by ${others.who} ` +
+        `(mode ${shown})`;
+      return { detail, hint: others.hint, warning: true };
     },
   }));
 }

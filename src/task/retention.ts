@@ -45,6 +45,13 @@ export interface RetentionPolicy extends RetentionRules {
   zone: TimeZone;
 }
 
+/** A pin, or a lock of the store. */
+export interface RetentionHold {
+  protection: "pinned" | "locked";
+  /** With the particulars, such as until when; for people. */
+  reason: string;
+}
+
 /** What is to be known of a complete backup. */
 export interface RetentionPoint {
   /** The key of its manifest, unique. */
@@ -59,9 +66,27 @@ export interface RetentionPoint {
    * on. One that cannot counts for no rule.
    */
   isWhole: boolean;
-  /** What keeps it whatever the rules say, such as `pinned`; mostly nothing. */
-  holds: readonly string[];
+  /** What somebody has set to keep it whatever the rules say; mostly nothing. */
+  holds: readonly RetentionHold[];
 }
+
+/** What can keep a backup: its state, what somebody has set, or a rule of its task. */
+export type Protection =
+  | "newest"
+  | "younger_than_a_day"
+  | "needed"
+  | "pinned"
+  | "locked"
+  | "grace"
+  | "no_retention"
+  | "future"
+  | "incomplete"
+  | "keep_last"
+  | "keep_within"
+  | "keep_daily"
+  | "keep_weekly"
+  | "keep_monthly"
+  | "keep_yearly";
 
 /** What becomes of a backup. */
 export interface RetentionDecision<Point extends RetentionPoint = RetentionPoint> {
@@ -70,6 +95,8 @@ export interface RetentionDecision<Point extends RetentionPoint = RetentionPoint
   keep: boolean;
   /** Why it stays, or the one sentence why not; for people. */
   reasons: string[];
+  /** What of it keeps it, without the particulars; empty where nothing does. */
+  protections: Set<Protection>;
 }
 
 /** How long everything stays: what is so young may belong to a run that is still under way. */
@@ -93,29 +120,38 @@ export function decideRetention<Point extends RetentionPoint>(
 ): RetentionDecision<Point>[] {
   const decisions = points
     .toSorted((a, b) => b.finishedAt.getTime() - a.finishedAt.getTime() || (a.key < b.key ? 1 : -1))
-    .map((point): RetentionDecision<Point> => ({ point, keep: false, reasons: [] }));
+    .map((point): RetentionDecision<Point> => ({ point, keep: false, reasons: [], protections: new Set() }));
   // A clock that was wrong must neither make a backup the newest nor push another out of a rule.
   const isOfFuture = ({ point }: RetentionDecision) => point.finishedAt.getTime() > now.getTime();
   const countable = decisions.filter((decision) => decision.point.isWhole && !isOfFuture(decision));
   const newest = countable[0] ?? decisions.find(({ point }) => point.isWhole);
-  newest?.reasons.push("the newest of its database");
+  if (newest !== undefined) protect(newest, "newest", "the newest of its database");
   for (const decision of decisions) {
-    const { point, reasons } = decision;
-    if (isOfFuture(decision)) reasons.push("it is of the future: look at the clocks");
-    reasons.push(...point.holds);
-    if (!policies.has(point.task)) reasons.push(`no retention is set for the task "${point.task}"`);
-    if (now.getTime() - point.finishedAt.getTime() < YOUNGEST_MS) reasons.push("younger than a day");
+    const { point } = decision;
+    if (isOfFuture(decision)) protect(decision, "future", "it is of the future: look at the clocks");
+    for (const { protection, reason } of point.holds) protect(decision, protection, reason);
+    if (!policies.has(point.task)) {
+      protect(decision, "no_retention", `no retention is set for the task "${point.task}"`);
+    }
+    if (now.getTime() - point.finishedAt.getTime() < YOUNGEST_MS) {
+      protect(decision, "younger_than_a_day", "younger than a day");
+    }
     if (!point.isWhole && (newest === undefined || newest.point.finishedAt < point.finishedAt)) {
-      reasons.push("it lacks something, and no later backup of its database is whole");
+      protect(decision, "incomplete", "it lacks something, and no later backup of its database is whole");
     }
   }
   for (const [task, policy] of policies) applyPolicy(countable.filter(({ point }) => point.task === task), policy, now);
-  for (const decision of decisions) decision.keep = decision.reasons.length > 0;
+  for (const decision of decisions) decision.keep = decision.protections.size > 0;
   keepParents(decisions);
   for (const { keep, point, reasons } of decisions) {
     if (!keep) reasons.push(point.isWhole ? "no rule keeps it" : "it lacks something, so that it counts for no rule");
   }
   return decisions;
+}
+
+function protect({ reasons, protections }: RetentionDecision, protection: Protection, reason: string): void {
+  reasons.push(reason);
+  protections.add(protection);
 }
 
 /** Notes which backups of one task, the newest first, its policy keeps. */
@@ -125,9 +161,11 @@ function applyPolicy(decisions: readonly RetentionDecision[], policy: RetentionP
   if (newest === undefined) return;
   const wallAt = (instant: Date) => zone.wallAt(Math.floor(instant.getTime() / 1000));
   const wallOf = ({ point }: RetentionDecision) => wallAt(point.finishedAt);
-  for (const { reasons } of decisions.slice(0, keepLast)) reasons.push("keep_last");
+  for (const decision of decisions.slice(0, keepLast)) protect(decision, "keep_last", "keep_last");
   const since = keepWithin === undefined ? Infinity : wallSecondsBefore(wallOf(newest), keepWithin);
-  for (const decision of decisions) if (wallSeconds(wallOf(decision)) >= since) decision.reasons.push("keep_within");
+  for (const decision of decisions) {
+    if (wallSeconds(wallOf(decision)) >= since) protect(decision, "keep_within", "keep_within");
+  }
   for (const { name, count, period } of RULES) {
     let left = count(policy) ?? 0;
     let last: string | undefined;
@@ -137,16 +175,16 @@ function applyPolicy(decisions: readonly RetentionDecision[], policy: RetentionP
       // Where there are fewer periods than asked for, the oldest backup stays in place of those that lack.
       const isOldest = index === decisions.length - 1;
       if (one === last && !isOldest) continue;
-      decision.reasons.push(one === last ? `${name}: the oldest` : `${name}: ${one}`);
+      protect(decision, name, one === last ? `${name}: the oldest` : `${name}: ${one}`);
       last = one;
       left--;
     }
   }
   const graceSince = wallSecondsBefore(wallAt(now), grace);
-  for (const [index, { reasons }] of decisions.entries()) {
+  for (const [index, decision] of decisions.entries()) {
     const successor = decisions[index - 1];
     if (successor !== undefined && wallSeconds(wallOf(successor)) > graceSince) {
-      reasons.push("grace: a run under way may build on it");
+      protect(decision, "grace", "grace: a run under way may build on it");
     }
   }
 }
@@ -162,7 +200,7 @@ function keepParents(decisions: readonly RetentionDecision[]): void {
       // One that is noted already has had its own parents noted, and a chain that bites its tail ends here, too.
       if (parent === undefined || parent.reasons.includes(reason)) break;
       parent.keep = true;
-      parent.reasons.push(reason);
+      protect(parent, "needed", reason);
       child = parent.point;
     }
   }

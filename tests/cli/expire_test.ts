@@ -50,6 +50,7 @@ Deno.test("main() says what expires and deletes it with --confirm, without Couch
     0,
     `expires  2026-01-03T10:00:00Z  a/b  task weekly  5 B  no rule keeps it
 Would delete 1 backup of 1 database (5 B), 0 left-over objects (0 B) and 0 old runs; 1 backup stays
+Kept because: the newest of its database (1), keep_last (1)
 Nothing was deleted: --confirm does it
 `,
   ]);
@@ -58,6 +59,33 @@ Nothing was deleted: --confirm does it
   assertEquals([done.code, ok, confirmed, expired.length, kept], [0, true, true, 1, 1]);
   const listed = await run(setup, ["list", "--json"]);
   assertEquals(JSON.parse(listed.out).backups.length, 1);
+});
+
+Deno.test("main() says what keeps every backup where nothing expires, without --show-kept", async () => {
+  await using setup = await TestRepository.open();
+  const now = Date.now();
+  for (const minutes of [10, 20, 30]) {
+    const finishedAt = new Date(now - minutes * 60_000).toISOString();
+    await setup.put({ day: finishedAt.slice(0, 10), finishedAt, chunks: [0] });
+  }
+  const { code, out } = await run(setup, ["expire"]);
+  assertEquals([code, out], [
+    0,
+    `Would delete 0 backups of 0 databases (0 B), 0 left-over objects (0 B) and 0 old runs; 3 backups stay
+Kept because: the newest of its database (1), younger than a day (3), keep_last (1)
+Nothing was deleted: --confirm does it
+`,
+  ]);
+  const { kept, kept_by, kept_backups } = JSON.parse((await run(setup, ["expire", "--json"])).out);
+  assertEquals([kept, kept_by, kept_backups], [3, { newest: 1, younger_than_a_day: 3, keep_last: 1 }, undefined]);
+});
+
+Deno.test("main() ends with 2 where --database names one of which there is no backup", async () => {
+  await using setup = await withTwoBackups();
+  const { code, err } = await run(setup, ["expire", "--database", "a/c"]);
+  assertEquals(code, 2);
+  assertStringIncludes(err, 'There is no backup of database "a/c"');
+  assertStringIncludes(err, 'Did you mean "a%2Fb"?');
 });
 
 Deno.test("main() refuses to expire without a retention, and names the key", async () => {

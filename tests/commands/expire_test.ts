@@ -90,6 +90,7 @@ Deno.test("expire() changes nothing without --confirm, and says what would go an
     }],
     expired_bytes: 10,
     kept: 1,
+    kept_by: { newest: 1, keep_last: 1 },
     kept_backups: [{
       database: "a/b",
       task: "weekly",
@@ -109,6 +110,7 @@ Deno.test("expire() changes nothing without --confirm, and says what would go an
     `expires  2027-05-01T10:00:00Z  a/b  task weekly  10 B  no rule keeps it
 stays  2027-06-01T10:00:00Z  a/b  task weekly  10 B  the newest of its database; keep_last
 Would delete 1 backup of 1 database (10 B), 0 left-over objects (0 B) and 0 old runs; 1 backup stays
+Kept because: the newest of its database (1), keep_last (1)
 Nothing was deleted: --confirm does it
 `,
   );
@@ -209,6 +211,7 @@ Deno.test("expire() lets a pinned backup stay until it is unpinned", async () =>
   assertEquals([said.finished_at, said.kept], ["2027-05-01T10:00:00.000Z", true]);
   const held = await run(setup, { confirm: true, showKept: true });
   assertEquals(held.kept_backups?.at(-1)?.reasons, ["pinned: before the migration"]);
+  assertEquals(held.kept_by, { newest: 1, keep_last: 1, pinned: 1 });
   assertEquals(
     await Deno.readTextFile(join(setup.root, setup.folder("2027-05-01"), "keep-cccccccc.json")),
     `{
@@ -289,6 +292,7 @@ Deno.test("expire() keeps what the store has locked, and what the locked one bui
     "locked until 2028-01-01T00:00:00.000Z",
     "the backup of 2027-05-01T10:00:00.000Z needs it",
   ]);
+  assertEquals(report.kept_by, { newest: 1, keep_last: 1, locked: 1, needed: 1 });
 });
 
 Deno.test("expire() refuses to run without a retention, and with an unknown task", async () => {

@@ -1009,6 +1009,11 @@ Deno.test("parseConfig() refuses what is no public key at its place, and shows n
   }
   const file = errorOf(`${DATABASE}${TASK}${BUCKET}identity_file: ${secret}\n`);
   assert(/"identity_file" is a secret key itself/.test(file.message) && !/hunter/i.test(file.message), file.message);
+  for (const key of [KEYS[0]!, KEYS[0]!.toUpperCase(), `"${KEYS[0]!} "`]) {
+    const error = errorOf(`${DATABASE}${TASK}${BUCKET}identity_file: ${key}\n`);
+    assertStringIncludes(error.message, '"identity_file" is a public key, which opens nothing, and must be the path');
+    assertEquals(error.place.line, 4);
+  }
 });
 
 Deno.test("parseConfig() warns of the key that the documentation shows, which opens for nobody", async () => {

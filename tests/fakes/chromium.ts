@@ -21,7 +21,10 @@ export interface Viewer {
 export async function openPage(file: string, { width, height, scheme }: Viewer): Promise<OpenPage> {
   const profile = await Deno.makeTempDir({ prefix: "couchdb-backup-chromium-" });
   const child = new Deno.Command("chromium", {
-    args: ["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0", `--user-data-dir=${profile}`],
+    args: [
+      ...["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"],
+      ...["--remote-debugging-port=0", `--user-data-dir=${profile}`],
+    ],
     stdout: "null",
     stderr: "piped",
   }).spawn();

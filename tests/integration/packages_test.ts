@@ -3,6 +3,7 @@
  * (nfpm), what scripts/ci/packages.sh, systemd.sh and qemu.sh install, root, and a kernel with overlayfs.
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { maintainerOf } from "../../scripts/packaging/maintainer.ts";
 import { ARCHITECTURES } from "../../scripts/runtime.ts";
 import { VERSION } from "../../src/version.ts";
 import { startFakeCouchDb } from "../fakes/couchdb.ts";
@@ -56,6 +57,15 @@ Deno.test("deno task packages makes deb and rpm for both architectures, with the
     assertEquals(await sh(`dpkg-deb -f ${FOLDER}/${deb} Architecture`), `${debian}\n`);
     assertEquals(await sh(`rpm -qp --qf '%{ARCH}' ${FOLDER}/${other}`), rpm);
   }
+});
+
+Deno.test("packages name the same maintainer, with an address that is nobody's where --maintainer says nothing", async () => {
+  await packagesAreBuilt();
+  const maintainer = maintainerOf();
+  assertEquals(await sh(`dpkg-deb -f ${DEB} Maintainer`), `${maintainer}\n`);
+  assertEquals(await sh(`rpm -qp --qf '%{PACKAGER}' ${RPM}`), maintainer);
+  const refused = await sh("deno task --quiet packages --maintainer Jane 2>&1 || echo exit code $?");
+  assertMatch(refused, /^--maintainer is "Jane": .*\nexit code 1\n$/);
 });
 
 Deno.test("packages need no newer glibc than CentOS 8 has, and say which", async () => {

@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertLess, assertLessOrEqual, assertMatch } from "@std/assert";
 import { CalendarStrip, type ReportData } from "../../src/observe/report_data.ts";
 import { formatReportPage } from "../../src/observe/report_page.ts";
+import { digestOf, drawReport, madeUpReport, pageOfPicture } from "../../scripts/draw_report.ts";
 import { openPage, type Viewer } from "../fakes/chromium.ts";
 
 const EVIL = `</script><img src=x onerror="document.title='owned'">`;
@@ -150,3 +151,13 @@ for (const viewer of VIEWERS) {
     }
   });
 }
+
+Deno.test("scripts/draw_report.ts draws the page as a picture that says which page it is of", async () => {
+  const page = formatReportPage(madeUpReport());
+  const png = await drawReport(page);
+  assertEquals(pageOfPicture(png), await digestOf(page));
+  const view = new DataView(png.buffer, png.byteOffset);
+  const kept = new DataView((await Deno.readFile("docs/report.png")).buffer);
+  // Width and height; the letters are those of the fonts that a machine has.
+  for (const at of [16, 20]) assertEquals(view.getUint32(at), kept.getUint32(at));
+});

@@ -1,5 +1,5 @@
 /** What `check` asks of everything beside CouchDB and the store, each in the way in which a run uses it. */
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { Catalog } from "../../src/archive/catalog.ts";
 import { Repository } from "../../src/archive/repository.ts";
 import type { Found, Probe } from "../../src/commands/check.ts";
@@ -8,6 +8,9 @@ import { hintOf, ProgramError } from "../../src/errors.ts";
 import { Certificates } from "../../src/session/certificates.ts";
 import { probesOf } from "../../src/session/probes.ts";
 import { DirectoryStore } from "../../src/store/directory/store.ts";
+import type { CouchClient } from "../../src/couchdb/client.ts";
+import { createDatabase, impatientClient } from "../couchdb/impatient_client.ts";
+import { startFakeCouchDb } from "../fakes/couchdb.ts";
 import { FakeLoki } from "../fakes/loki.ts";
 import { FakeMonitor } from "../fakes/monitor.ts";
 
@@ -19,7 +22,7 @@ async function withFolder(
     folder: string;
     config: (more?: string, database?: string) => Config;
     /** The answer of one probe. */
-    ask: (config: Config, check: string) => Promise<string | Found>;
+    ask: (config: Config, check: string, couch?: CouchClient) => Promise<string | Found>;
     probes: (config: Config) => Probe[];
     repository: Repository;
   }) => Promise<void>,
@@ -33,10 +36,10 @@ async function withFolder(
   };
   const probes = (config: Config) =>
     probesOf(config, { repository, certificates: new Certificates(), now: () => new Date(), host: "h1" });
-  const ask = async (config: Config, check: string) => {
+  const ask = async (config: Config, check: string, couch?: CouchClient) => {
     const probe = probes(config).find((probe) => probe.check === check);
     assert(probe !== undefined, check);
-    return await probe.run(NEVER);
+    return await probe.run(NEVER, couch);
   };
   try {
     await use({ folder, config, ask, probes, repository });
@@ -111,9 +114,9 @@ Deno.test("probesOf() tries the textfile's folder and leaves nothing there", asy
 
 Deno.test("probesOf() compares the disk's free space with what the last backups took", async () => {
   await withFolder(async ({ config, ask, repository }) => {
-    assertStringIncludes(
+    assertMatch(
       String(await ask(config(), "store_space")),
-      "how much a backup takes is known when there is one",
+      /^[\d.]+ [kMGT]?B are free on the disk of the bucket folder, what a first backup takes is not known without CouchDB$/,
     );
     const catalog = new Catalog(repository);
     const entry = { run: "0b5a8fd2", kind: "full" as const, documents: 3, chunks: 1, unreadable: 0, manifestKey: "m" };
@@ -138,6 +141,57 @@ Deno.test("probesOf() compares the disk's free space with what the last backups 
     const full = await ask(config(), "store_space");
     assert(typeof full !== "string" && full.warning === true, JSON.stringify(full));
     assertStringIncludes(full.detail, "(2 databases of 2 tasks)");
+  });
+});
+
+Deno.test("probesOf() compares the disk's free space with what CouchDB counts of databases without a backup", async () => {
+  await using fake = await startFakeCouchDb();
+  const couch = impatientClient(fake);
+  const answerInfo = (database: string, external: number) =>
+    fake.faults.add({
+      where: ({ method, path }) => method === "GET" && path === `/${database}`,
+      times: Infinity,
+      fault: {
+        kind: "answer",
+        status: 200,
+        body: { db_name: database, doc_count: 3, doc_del_count: 0, update_seq: "3-x", sizes: { external } },
+      },
+    });
+  for (const database of ["old", "new", "other"]) await createDatabase(fake, database, ["d1"]);
+  answerInfo("new", 7_000);
+  answerInfo("other", 9e15);
+  // One by one, so that each has a size of its own.
+  fake.faults.add({
+    where: ({ path }) => path === "/_dbs_info",
+    times: Infinity,
+    fault: { kind: "answer", status: 403, body: { error: "forbidden", reason: "no" } },
+  });
+  await withFolder(async ({ config, ask, repository }) => {
+    await new Catalog(repository).add({
+      run: "0b5a8fd2",
+      kind: "full",
+      documents: 3,
+      chunks: 1,
+      unreadable: 0,
+      manifestKey: "m",
+      database: "old",
+      task: "all",
+      compressedBytes: 3_000,
+      date: { year: 2026, month: 11, day: 2 },
+      finishedAt: new Date(Date.UTC(2026, 10, 2)),
+    }, {});
+    const selecting = (...databases: string[]) => {
+      const all = config();
+      return { ...all, tasks: all.tasks.map((task) => ({ ...task, databases })) };
+    };
+    assertStringIncludes(
+      String(await ask(selecting("old", "new"), "store_space", couch)),
+      "the last backups took 3.0 kB (1 database of 1 task), 1 database without a backup has 7.0 kB before compression",
+    );
+    const full = await ask(selecting("old", "new", "other"), "store_space", couch);
+    assert(typeof full !== "string" && full.warning === true, JSON.stringify(full));
+    assertStringIncludes(full.detail, "2 databases without a backup have 9.0 PB before compression");
+    assertStringIncludes(full.hint ?? "", "Make room");
   });
 });
 

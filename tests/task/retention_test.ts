@@ -185,7 +185,11 @@ const CASES: Case[] = [
   },
   {
     name: "what is pinned stays",
-    points: [point("2026-11-20"), point("2026-11-19"), point("2020-01-01", { holds: ["pinned"] })],
+    points: [
+      point("2026-11-20"),
+      point("2026-11-19"),
+      point("2020-01-01", { holds: [{ protection: "pinned", reason: "pinned" }] }),
+    ],
     rules: policy({ keepLast: 1 }),
     kept: ["2026-11-20", "2020-01-01"],
   },
@@ -205,7 +209,7 @@ const CASES: Case[] = [
     name: "a pin keeps what the pinned one builds on",
     points: [
       point("2026-11-20"),
-      point("2026-11-19", { parent: "2026-11-18", holds: ["pinned"] }),
+      point("2026-11-19", { parent: "2026-11-18", holds: [{ protection: "pinned", reason: "pinned" }] }),
       point("2026-11-18"),
       point("2026-11-17"),
     ],

@@ -24,7 +24,7 @@ import type { Task } from "../../task/task.ts";
 import { dateZone } from "../../task/times.ts";
 import { findLeftovers } from "./leftovers.ts";
 import { findOldRuns } from "./old_runs.ts";
-import type { ExpiredBackup, ExpireReport } from "./report.ts";
+import type { ExpiredBackup, ExpireReport, KeptBy } from "./report.ts";
 
 /** Requests that delete at the same time. */
 const REMOVALS_AT_ONCE = 16;
@@ -70,6 +70,7 @@ export async function expire(context: ExpireContext, request: ExpireRequest): Pr
     expired: [],
     expired_bytes: 0,
     kept: 0,
+    kept_by: {},
     ...request.showKept === true ? { kept_backups: [] } : {},
     leftovers: { objects: 0, bytes: 0 },
     runs: 0,
@@ -141,13 +142,12 @@ class Expiry {
       for (const error of damaged) {
         this.#complain(database, `${describeError(error)}; nothing of this database is deleted`);
       }
-      this.#report.kept += backups.length;
+      this.#keep(backups.map(() => ["damaged"]));
       return;
     }
     const decisions = await this.#decide(backups);
     const going = decisions.filter(({ keep }) => !keep);
-    const staying = decisions.filter(({ keep }) => keep).map(({ point }) => point);
-    this.#report.kept += staying.length;
+    this.#keep(decisions.filter(({ keep }) => keep).map(({ protections }) => protections));
     for (const decision of decisions) {
       if (decision.keep) this.#report.kept_backups?.push(this.#describe(database, decision));
     }
@@ -157,7 +157,7 @@ class Expiry {
       const chunks = chunksOnlyOf(decision.point, decisions, going);
       if (confirmed && !await this.#removeBackup(database, decision.point, chunks.map(({ key }) => key))) {
         // What it builds on is still needed: those behind it are left alone, too.
-        this.#report.kept += going.length - going.indexOf(decision);
+        this.#keep(going.slice(going.indexOf(decision)).map(() => ["not_deleted"]));
         return;
       }
       const expired = this.#describe(database, decision);
@@ -201,7 +201,10 @@ class Expiry {
       { limit: REMOVALS_AT_ONCE, signal },
     );
     if (held.size === 0) return decisions;
-    const known = backups.map((one) => ({ ...one, holds: [...one.holds, ...[held.get(one.key) ?? []].flat()] }));
+    const known = backups.map((one) => {
+      const reason = held.get(one.key);
+      return reason === undefined ? one : { ...one, holds: [...one.holds, { protection: "locked" as const, reason }] };
+    });
     return decideRetention(known, options);
   }
 
@@ -256,6 +259,13 @@ class Expiry {
     const hint = hintOf(first);
     this.#complain(database, `${describeError(first)}${others}${hint === undefined ? "" : ` (${hint})`}`);
     return false;
+  }
+
+  /** Counts backups that stay, each by all that keeps it. */
+  #keep(backups: readonly Iterable<KeptBy>[]): void {
+    const { kept_by: counts } = this.#report;
+    this.#report.kept += backups.length;
+    for (const protections of backups) for (const one of protections) counts[one] = (counts[one] ?? 0) + 1;
   }
 
   #complain(database: string | null, problem: string): void {

@@ -1,4 +1,8 @@
-/** What `expire --json` prints: what went, or would go, and why; what stayed is counted. */
+/** What `expire --json` prints: what went, or would go, and why; what stays is counted, by what keeps it. */
+import type { Protection } from "../../task/retention.ts";
+
+/** What keeps a backup: something of its own, a damaged manifest of its database, or that it could not be deleted. */
+export type KeptBy = Protection | "damaged" | "not_deleted";
 
 /** A complete backup, and what becomes of it. */
 export interface ExpiredBackup {
@@ -38,6 +42,8 @@ export interface ExpireReport {
   expired_bytes: number;
   /** How many complete backups stay. */
   kept: number;
+  /** How many of them each thing keeps; one that several keep counts for each. What keeps none is absent. */
+  kept_by: Partial<Record<KeptBy, number>>;
   /** Those, with the reasons; absent where they were not asked for. */
   kept_backups?: ExpiredBackup[];
   /** Objects that no backup needs: of runs that were broken off, or of backups that are gone. */

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { CouchClient } from "../../src/couchdb/client.ts";
-import { speaksPlainHttp } from "../../src/couchdb/plain_http.ts";
+import { speaksPlainHttp, speaksTls } from "../../src/couchdb/wrong_scheme.ts";
 import { CouchError } from "../../src/errors.ts";
 import { RecordedLog } from "../fakes/log.ts";
 
@@ -56,4 +56,54 @@ Deno.test("speaksPlainHttp() takes nobody's word but CouchDB's", async () => {
     await using server = startPlainServer(answer);
     assertEquals(await speaksPlainHttp(`https://127.0.0.1:${server.port}`, fetch), isPlain, answer);
   }
+});
+
+/** What a TLS server says to a handshake that it does not like: alert 40, handshake_failure. */
+const ALERT = new Uint8Array([0x15, 3, 3, 0, 2, 2, 40]);
+
+/** A TLS server that closes a connection which does not begin with a handshake, and says nothing, as OpenSSL's do. */
+function startSilentTls(): { port: number; firstBytes: number[] } & AsyncDisposable {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const firstBytes: number[] = [];
+  const serving = (async () => {
+    for await (const connection of listener) {
+      const bytes = new Uint8Array(4096);
+      await connection.read(bytes);
+      firstBytes.push(bytes[0]!);
+      if (bytes[0] === 0x16) await connection.write(ALERT);
+      connection.close();
+    }
+  })().catch(() => undefined); // The listener was closed.
+  return {
+    port: listener.addr.port,
+    firstBytes,
+    async [Symbol.asyncDispose]() {
+      listener.close();
+      await serving;
+    },
+  };
+}
+
+Deno.test("CouchClient says at once that http:// leads to a port of TLS, where that closes the connection without a word", async () => {
+  await using server = startSilentTls();
+  const url = `http://127.0.0.1:${server.port}`;
+  const couch = new CouchClient({ url, login: "backup", log: new RecordedLog() });
+  const error = await assertRejects(() => couch.serverVersion({}), CouchError, `"${url}" does not answer by HTTP`);
+  assertEquals([error.facts.error, couch.retries], ["tls", 0]);
+  assertStringIncludes(error.hint!, "Write https:// in place of http://");
+  const [, handshake] = server.firstBytes;
+  assertEquals([server.firstBytes.length, handshake], [2, 0x16], "it is asked once, and once by TLS");
+});
+
+Deno.test("speaksTls() is true of no server that speaks plain HTTP, or none", async () => {
+  const plain = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, () => new Response());
+  assertEquals(await speaksTls(`http://127.0.0.1:${plain.addr.port}`, fetch), false);
+  await plain.shutdown();
+  const closing = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const serving = (async () => {
+    for await (const connection of closing) connection.close();
+  })().catch(() => undefined);
+  assertEquals(await speaksTls(`http://127.0.0.1:${closing.addr.port}`, fetch), false);
+  closing.close();
+  await serving;
 });

@@ -43,6 +43,17 @@ const SCHEMAS: { [Kind in keyof EventKinds]: z.ZodType<EventKinds[Kind]> } = {
     only,
     generation,
     execution: name.optional(),
+    batches: isOn,
+  }),
+  backupBatch: z.strictObject({
+    action: z.literal("backup"),
+    task: name,
+    elapse: instant,
+    databases: z.array(name, { error: "must be a list of databases" }).min(1, { error: "must not be empty" }),
+    cursor: z.string().nullable().default(null).transform((text) => text || null),
+    broken: z.int({ error: "must be a whole number" }).min(0, { error: "must not be negative" }).default(0),
+    why: z.string({ error: "must be text" }).default(""),
+    generation,
   }),
   backup: z.strictObject({
     action: z.literal("backup"),
@@ -107,6 +118,24 @@ export interface PlanEvent {
   generation: number;
   /** The ARN of the execution that asks. */
   execution?: string | undefined;
+  /** Whether it takes the databases in batches. */
+  batches: boolean;
+}
+
+/** The state machine asks for some time's work on a batch of databases. */
+export interface BackupBatchEvent {
+  action: "backup";
+  task: string;
+  elapse: Date;
+  databases: string[];
+  /** What the call before it answered, at first null. */
+  cursor: string | null;
+  /** How many calls with this cursor have died. */
+  broken: number;
+  /** What the last one died of. */
+  why: string;
+  /** Which run of the elapse it is; 0 where nobody has said. */
+  generation: number;
 }
 
 /** The state machine asks for one round of one database. */
@@ -198,6 +227,7 @@ export interface EventKinds {
   tick: TickEvent;
   plan: PlanEvent;
   backup: BackupEvent;
+  backupBatch: BackupBatchEvent;
   summarise: SummariseEvent;
   expire: ExpireEvent;
   run: RunEvent;
@@ -214,7 +244,10 @@ export type LambdaEvent = { [Kind in keyof EventKinds]: { kind: Kind } & EventKi
 export interface PlanResult {
   task: string;
   elapse: string;
-  /** Where the list is: a JSON array of {@linkcode PlannedDatabase}. `key` is the whole key within the bucket. */
+  /**
+   * Where the list is: a JSON array of {@linkcode PlannedDatabase}, or of {@linkcode PlannedBatch} where batches were asked
+   * for. `key` is the whole key within the bucket.
+   */
   bucket: string;
   key: string;
   databases: number;
@@ -230,6 +263,25 @@ export interface PlanResult {
 export interface PlannedDatabase {
   /** The decoded name. */
   database: string;
+}
+
+/** One item of the list, where it is in batches. */
+export interface PlannedBatch {
+  /** The decoded names. */
+  databases: string[];
+}
+
+/** The answer to a {@linkcode BackupBatchEvent}. Every field is always there. */
+export interface BackupBatchResult {
+  /** Whether nothing is left to do. */
+  done: boolean;
+  /** What the next call is given; opaque. Null when the batch is done. */
+  cursor: string | null;
+  status: "complete" | "failed" | "unfinished";
+  /** Which databases of the batch are not saved, and why the first of them; null when all are. */
+  error: string | null;
+  /** Whether the task's delay is to be waited for now. */
+  rest: boolean;
 }
 
 /** The answer to a {@linkcode BackupEvent}. Every field is always there: a path to a missing one fails the execution. */
@@ -331,9 +383,10 @@ export function parseEvent(event: unknown): LambdaEvent {
 
 function kindOf(event: unknown): keyof EventKinds | undefined {
   if (typeof event !== "object" || event === null || Array.isArray(event)) return undefined;
-  const { source, action, step, task } = event as Record<string, unknown>;
+  const { source, action, step, task, databases } = event as Record<string, unknown>;
   if (source === "aws.events") return "tick";
   if (action === "restore") return kindOfRestore(step);
+  if (action === "backup" && databases !== undefined) return "backupBatch";
   if (action === "plan" || action === "backup" || action === "summarise" || action === "expire") return action;
   return action === undefined && task !== undefined ? "run" : undefined;
 }

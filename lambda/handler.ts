@@ -32,10 +32,13 @@ import {
   type RunOfElapse,
   summariseRun,
 } from "../src/schedule/rounds.ts";
+import { backupBatch, inBatches } from "../src/schedule/batch_round.ts";
 import { runScheduled, type ScheduledTask } from "../src/schedule/due.ts";
 import { parseS3Url } from "../src/store/s3/endpoint.ts";
 import { executionName, type RunningExecution, runningExecutions, startExecution } from "../src/aws/step_functions.ts";
 import {
+  type BackupBatchEvent,
+  type BackupBatchResult,
   type BackupEvent,
   type BackupResult,
   type ExpireEvent,
@@ -173,6 +176,8 @@ async function answer(program: Session, options: { host: string; invocation: Inv
         return await call.plan(event);
       case "backup":
         return await call.backup(event);
+      case "backupBatch":
+        return await call.backupBatch(event);
       case "summarise":
         return await call.summarise(event);
       case "expire":
@@ -297,10 +302,13 @@ class InvocationOf {
   async plan(event: PlanEvent): Promise<PlanResult> {
     const run = this.#runOf(event);
     if (event.execution !== undefined) await this.#mustBeAlone(event.execution);
-    const { databases, key, generation = 0 } = await planRun(await this.#session.context(), run, this.#rounds());
+    const concurrency = run.task.concurrency ?? 1;
+    const options = event.batches ? { inBatches: (all: readonly string[]) => inBatches(all, concurrency) } : {};
+    const planned = await planRun(await this.#session.context(), run, { ...this.#rounds(), ...options });
+    const { databases, key, batchesKey = key, generation = 0 } = planned;
     // What is still under way when the answer is given would be frozen with the function.
     await this.#session.announced();
-    const { bucket, folder: wholeKey } = parseS3Url(this.#session.repository.locate(key));
+    const { bucket, folder: wholeKey } = parseS3Url(this.#session.repository.locate(batchesKey));
     return {
       task: event.task,
       elapse: event.elapse.toISOString(),
@@ -308,7 +316,7 @@ class InvocationOf {
       key: wholeKey,
       databases: databases.length,
       generation,
-      concurrency: run.task.concurrency ?? 1,
+      concurrency,
       delay: Math.ceil(run.task.delaySeconds),
     };
   }
@@ -317,6 +325,10 @@ class InvocationOf {
     const { database } = event;
     const round = await backupRound(await this.#session.context(), this.#runOf({ ...event, only: "all" }), event);
     return { database, done: round.status !== "unfinished", ...round };
+  }
+
+  async backupBatch(event: BackupBatchEvent): Promise<BackupBatchResult> {
+    return await backupBatch(await this.#session.context(), this.#runOf({ ...event, only: "all" }), event);
   }
 
   async summarise(event: SummariseEvent): Promise<SummariseResult> {

@@ -3,7 +3,7 @@ import validateStates from "asl-validator";
 import { Repository } from "../src/archive/repository.ts";
 import { isRemote, parseConfig } from "../src/config/config.ts";
 import {
-  type BackupResult,
+  type BackupBatchResult,
   parseEvent,
   type PlanResult,
   type RestorePlanResult,
@@ -44,8 +44,10 @@ const INPUT: Record<string, unknown> = {
   "$.only": "all",
   "$.generation": 1,
   "$.plan.generation": 1,
-  "$.database": "account/ab",
-  "$.cursor": "",
+  "$.databases": ["account/ab"],
+  "$.at.cursor": "",
+  "$.at.broken": 0,
+  "$.at.why": "",
   "$$.Execution.Id": "arn:aws:states:eu-central-1:123456789012:execution:couchdb-backup:weekly-20260103T180000Z",
   "$.map": { MapRunArn: "arn", ResultWriterDetails: {} },
 };
@@ -59,14 +61,7 @@ const PLAN: PlanResult = {
   concurrency: 1,
   delay: 0,
 };
-const ROUND: BackupResult = {
-  database: "account/ab",
-  done: true,
-  cursor: null,
-  status: "complete",
-  error: null,
-  unchanged: false,
-};
+const ROUND: BackupBatchResult = { done: true, cursor: null, status: "complete", error: null, rest: false };
 const RESTORE_PLAN: RestorePlanResult = {
   moment: "2026-01-03T18:20:00.000Z",
   started: "2026-01-04T10:00:00.000Z",
@@ -184,11 +179,49 @@ function eventsOf(machine: string, input: Record<string, unknown>): Record<strin
 Deno.test("template.yaml's state machines send the functions events that parseEvent() knows", () => {
   const kinds = (machine: string, input: Record<string, unknown>) =>
     eventsOf(machine, input).map((event) => parseEvent(event).kind);
-  assertEquals(kinds("StateMachine", INPUT), ["plan", "backup", "summarise"]);
+  assertEquals(kinds("StateMachine", INPUT), ["plan", "backupBatch", "summarise"]);
   const expected = ["restorePlan", "restoreRound", "restoreSummary"];
   assertEquals(kinds("RestoreMachine", RESTORE_INPUT), expected);
   const brokenOff = { ...RESTORE_INPUT, "$.map": { Error: "RestoreRefused", Cause: "CouchDB answered 401" } };
   assertEquals(kinds("RestoreMachine", brokenOff), expected);
+});
+
+Deno.test("template.yaml's state machine goes through batches: to the end, on by cursor, by a rest, and past what a call dies of", () => {
+  const { Databases } = definition().States;
+  const { States } = Databases.ItemProcessor;
+  assertEquals(Databases.ItemSelector["databases.$"], "$$.Map.Item.Value.databases");
+  assertEquals(definition().States.Plan.Parameters.Payload.batches, true);
+  /** Where the answer of a call leads, by way of the states that only choose or wait. */
+  const follow = (round: Record<string, unknown>, at: Record<string, unknown>, from: string): string[] => {
+    const way: string[] = [];
+    for (let name = from;;) {
+      const { Type, Choices, Default, Next } = States[name];
+      way.push(name);
+      if (Type !== "Choice" && Type !== "Wait" && Type !== "Pass") return way;
+      const holds = (one: Record<string, unknown>) => {
+        const [, object, key] = /^\$\.(\w+)\.(\w+)$/.exec(one.Variable as string)!;
+        const value = (object === "round" ? round : at)[key!];
+        return value === one.BooleanEquals || value === one.StringEquals ||
+          (typeof one.NumericGreaterThan === "number" && Number(value) > one.NumericGreaterThan);
+      };
+      name = Type === "Choice" ? Choices.find(holds)?.Next ?? Default : Next;
+      if (name === "Backup") return way;
+    }
+  };
+  const on = (round: Partial<BackupBatchResult>) => follow({ ...ROUND, ...round }, {}, States.Backup.Next);
+  assertEquals(on({}), ["Another round", "Saved"]);
+  assertEquals(on({ status: "failed", error: "x" }), ["Another round", "Not saved"]);
+  assertEquals(on({ done: false, status: "unfinished", cursor: "c" }), ["Another round", "Take cursor"]);
+  const rest = ["Another round", "Delay", "After the delay"];
+  assertEquals(on({ rest: true }), [...rest, "Saved"]);
+  assertEquals(on({ rest: true, status: "failed" }), [...rest, "Not saved"]);
+  assertEquals(on({ rest: true, done: false, status: "unfinished" }), [...rest, "Take cursor"]);
+  const [{ Next: broken }] = States.Backup.Catch;
+  // Alone, then given up; where even that does not come through, the batch ends.
+  for (const times of [1, 2]) assertEquals(follow({}, { broken: times }, broken), ["Round broken", "Broken again"]);
+  assertEquals(follow({}, { broken: 3 }, broken), ["Round broken", "Broken again", "Given up"]);
+  assertEquals(States["Broken again"].Default, "Backup");
+  assertEquals(States["Round broken"].Parameters["broken.$"], "States.MathAdd($.at.broken, 1)");
 });
 
 Deno.test("template.yaml's state machines take from an answer only fields that are always there", () => {

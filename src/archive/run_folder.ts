@@ -103,6 +103,16 @@ export class RunFolder {
     return await this.#put(planName({ scope, generation }), databases.map((database) => ({ database })), options);
   }
 
+  /** Stores the same in batches, as a JSON array of `{"databases": [name, …]}`, and returns its key. */
+  async storeBatches(
+    { scope, generation }: PlanName,
+    batches: readonly (readonly string[])[],
+    options: StoreCallOptions,
+  ): Promise<string> {
+    const name = planName({ scope, generation }).replace(/^plan/, "plan-batches");
+    return await this.#put(name, batches.map((databases) => ({ databases })), options);
+  }
+
   /**
    * The databases that are planned, and since when.
    *

@@ -55,6 +55,8 @@ export interface RoundsOptions {
   host?: string | undefined;
   /** Is given the report of a run that is over, or failed as a whole; `started_at` is that of this run, not of the first. */
   publish?: ((report: RunReport) => Promise<void>) | undefined;
+  /** Of a plan: how its databases are put into batches, which are stored beside it. @default not at all */
+  inBatches?: ((databases: readonly string[]) => string[][]) | undefined;
   /** Of a summary: why the databases were not gone through to the end, where that is so. */
   brokenOff?: string | undefined;
 }
@@ -66,6 +68,8 @@ export interface PlannedRun {
   key: string;
   /** Which run of the elapse it is; undefined where the elapse is over, and its report is amended. */
   generation: number | undefined;
+  /** The key of the same in batches, where they were asked for. */
+  batchesKey?: string | undefined;
 }
 
 /** How far a round has brought a database. */
@@ -124,8 +128,11 @@ export async function planRun(
     const isAll = known === undefined && (run.scope === "all" || earlier?.tasks[0]?.error !== undefined);
     const databases = isAll ? await selectAll(context, run) : selectedNames(selectFor(run, known ?? []));
     await liftStop(folder, context);
-    const key = await folder.storePlan({ scope: run.scope, generation: generation ?? 1 }, databases, context);
-    return { databases, key, generation };
+    const name = { scope: run.scope, generation: generation ?? 1 };
+    const key = await folder.storePlan(name, databases, context);
+    if (options.inBatches === undefined) return { databases, key, generation };
+    const batchesKey = await folder.storeBatches(name, options.inBatches(databases), context);
+    return { databases, key, generation, batchesKey };
   });
 }
 
@@ -227,13 +234,14 @@ function selectedNames({ databases }: TaskSelection): string[] {
 /**
  * Backs up one database, as far as `context.stop` lets it.
  *
- * @param round `cursor` is what the round before returned, null for the first.
+ * @param round `cursor` is what the round before returned, null for the first. `hasWholeCall`: false where others have had
+ * a part of the call's time, so that it proves nothing when no chunk comes of it.
  * @throws What may heal by itself: the same round can be tried again.
  */
 export async function backupRound(
   context: RoundsContext,
   run: RunOfElapse,
-  { database, cursor }: { database: string; cursor: string | null },
+  { database, cursor, hasWholeCall = true }: { database: string; cursor: string | null; hasWholeCall?: boolean },
 ): Promise<Round> {
   const selection = selectFor(run, [database]);
   if (selection.databases.length === 0) {
@@ -269,6 +277,9 @@ export async function backupRound(
     if (chunks > Number(cursor ?? 0)) {
       return { status: "unfinished", cursor: String(chunks), error: null, unchanged: false };
     }
+    if (isInterrupted && !hasWholeCall) {
+      return { status: "unfinished", cursor: String(chunks), error: null, unchanged: false };
+    }
     // A CouchDB that is silent uses up the time of the call: that is what there is to tell, not how large a chunk is.
     const { trouble } = context.couch;
     const met = isInterrupted ? trouble?.error : error;
@@ -280,6 +291,18 @@ export async function backupRound(
   }
   if (outcome.status !== "failed") await brake.release();
   return await endRound(context, run, outcome);
+}
+
+/** Notes that a database is not saved, where no round of it could say so. */
+export async function failDatabase(
+  context: RoundsContext,
+  run: RunOfElapse,
+  { database, why }: { database: string; why: string },
+): Promise<void> {
+  const address = { context, task: run.task, date: dateInPath(run.task, run.elapse), database };
+  const outcome: DatabaseReport = { ...failure(address, new UsageError(why)), seconds: 0 };
+  context.log.error("database is not backed up", { database, error: outcome.error });
+  await endRound(context, run, outcome);
 }
 
 async function endRound(context: RoundsContext, run: RunOfElapse, outcome: DatabaseReport): Promise<Round> {

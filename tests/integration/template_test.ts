@@ -14,7 +14,7 @@ import { createDatabase, idsOf } from "../couchdb/impatient_client.ts";
 import { compareLeafRevisions, type LeafRevisions, readAllLeafRevisions } from "../leaf_revisions.ts";
 import { startFakeCouchDb } from "../fakes/couchdb.ts";
 import { FakeS3 } from "../fakes/s3.ts";
-import { type BackupResult, parseEvent, type PlanResult, type SummariseResult } from "../../lambda/events.ts";
+import { type BackupBatchResult, parseEvent, type PlanResult, type SummariseResult } from "../../lambda/events.ts";
 
 const python = Deno.env.get("CLOUD_PYTHON") ?? ".venv/bin/python";
 const BUCKET = "backups.example.com";
@@ -101,14 +101,14 @@ async function deployAndRun(
 }
 
 /** A function that plans `databases` and takes a round after the other of each, as the handler does. */
-function scriptedFunction(databases: Record<string, (BackupResult | "dies")[]>) {
+function scriptedFunction(databases: Record<string, (BackupBatchResult | "dies")[]>) {
   const rounds: string[] = [];
   const outcomes = new Map<string, string>();
   const answer = async (sent: unknown, s3Url: string): Promise<unknown> => {
     const event = parseEvent(sent);
     if (event.kind === "plan") {
       const key = "folder/_runs/couchdb/weekly/20260103T180000Z/plan.json";
-      const items = Object.keys(databases).map((database) => ({ database }));
+      const items = Object.keys(databases).map((database) => ({ databases: [database] }));
       await fetch(`${s3Url}/${BUCKET}/${key}`, { method: "PUT", body: JSON.stringify(items) });
       const { task } = event;
       const elapse = event.elapse.toISOString();
@@ -124,11 +124,17 @@ function scriptedFunction(databases: Record<string, (BackupResult | "dies")[]>) 
       };
       return result;
     }
-    if (event.kind === "backup") {
-      rounds.push(`${event.database} ${event.cursor || "first"}`);
-      const result = databases[event.database]!.shift();
+    if (event.kind === "backupBatch") {
+      const [database = ""] = event.databases;
+      const died = event.broken === 0 ? "" : `, died ${event.broken}`;
+      rounds.push(`${database} ${event.cursor || "first"}${died}`);
+      if (event.broken > 1) {
+        assertStringIncludes(event.why, "The process died");
+        return round("failed");
+      }
+      const result = databases[database]!.shift();
       if (result === undefined || result === "dies") throw new Error("The process died");
-      outcomes.set(event.database, result.status);
+      outcomes.set(database, result.status);
       return result;
     }
     const failed = Object.keys(databases).filter((database) => outcomes.get(database) !== "complete");
@@ -146,14 +152,13 @@ function scriptedFunction(databases: Record<string, (BackupResult | "dies")[]>) 
 
 const RUN = { task: "weekly", elapse: "2026-01-03T18:00:00Z" };
 
-function round(database: string, status: BackupResult["status"], cursor: string | null = null): BackupResult {
+function round(status: BackupBatchResult["status"], cursor: string | null = null): BackupBatchResult {
   return {
-    database,
     done: status !== "unfinished",
     cursor,
     status,
     error: status === "failed" ? "CouchDB answered 500" : null,
-    unchanged: false,
+    rest: false,
   };
 }
 
@@ -256,12 +261,12 @@ Deno.test("template.yaml becomes a stack with every option, whose rule mails the
 
 Deno.test("template.yaml's state machine calls again by cursor, goes on after a failure, and ends FAILED", async () => {
   const { answer, rounds } = scriptedFunction({
-    "account/ab": [round("account/ab", "complete")],
-    large: [round("large", "unfinished", "1"), round("large", "unfinished", "2"), round("large", "complete")],
-    broken: [round("broken", "failed")],
-    tired: ["dies", round("tired", "complete")],
-    dead: ["dies", "dies", "dies"],
-    media: [round("media", "complete")],
+    "account/ab": [round("complete")],
+    large: [round("unfinished", "1"), round("unfinished", "2"), round("complete")],
+    broken: [round("failed")],
+    tired: ["dies", round("complete")],
+    dead: ["dies", "dies", "dies", "dies", "dies", "dies"],
+    media: [round("complete")],
   });
   const { executions } = await deployAndRun(answer, [{ name: "weekly-20260103T180000Z", input: RUN }]);
   assertEquals(executions[0], {
@@ -277,12 +282,14 @@ Deno.test("template.yaml's state machine calls again by cursor, goes on after a 
     "broken first",
     ...["tired first", "tired first"],
     ...["dead first", "dead first", "dead first"],
+    // Alone, then given up.
+    ...["dead first, died 1", "dead first, died 1", "dead first, died 1", "dead first, died 2"],
     "media first",
   ]);
 });
 
 Deno.test("template.yaml's state machine ends SUCCEEDED with the summary when everything is saved", async () => {
-  const { answer } = scriptedFunction({ media: [round("media", "complete")], empty: [round("empty", "complete")] });
+  const { answer } = scriptedFunction({ media: [round("complete")], empty: [round("complete")] });
   const input = { ...RUN, only: "failed" };
   const { executions } = await deployAndRun(answer, [{ name: "weekly-20260103T180000Z-failed-1", input }]);
   assertEquals(executions[0]!.status, "SUCCEEDED", JSON.stringify(executions[0]));
@@ -315,11 +322,14 @@ suffix: couchdb
     const event = parseEvent(sent);
     const stop = new AbortController();
     if (event.kind === "plan" && event.only === "failed") couch.faults.clear();
-    if (event.kind === "backup") {
-      rounds.push(`${event.database} ${event.cursor || "first"}`);
+    if (event.kind === "backupBatch") {
+      const [database] = event.databases;
+      assertEquals(event.databases.length, 1);
+      const chunks = event.cursor === null ? "first" : JSON.parse(event.cursor).chunks;
+      rounds.push(`${database} ${chunks}`);
       // An invocation has time for eight documents.
       const fault = { kind: "run", run: () => stop.abort(new InterruptedError("The time is nearly over")) } as const;
-      if (event.database === "large") couch.faults.add({ endpoint: "_bulk_get", database: "large", skip: 3, fault });
+      if (database === "large") couch.faults.add({ endpoint: "_bulk_get", database: "large", skip: 3, fault });
     }
     const signal = new AbortController().signal;
     const answered = await handler({ event: sent, requestId: "1", stop: stop.signal, signal });
@@ -468,7 +478,9 @@ suffix: couchdb
     const began = performance.now();
     const signal = new AbortController().signal;
     const answered = await handler({ event: sent, requestId: "1", stop: signal, signal });
-    if (event.kind === "backup") backups.push({ database: event.database, began, ended: performance.now() });
+    if (event.kind === "backupBatch") {
+      backups.push({ database: event.databases.join(), began, ended: performance.now() });
+    }
     return answered;
   };
   const times = Array.from({ length: 24 }, (_, n) => new Date(elapse + n * 900_000).toISOString());
@@ -536,6 +548,7 @@ suffix: couchdb
     });
     const standing: Record<string, Standing> = { weekly: "free", other: "free" };
     const backups: { task: string; began: number; ended: number }[] = [];
+    const batches = new Set<string>();
     const ticks: { before: Record<string, Standing>; after: Record<string, Standing> }[] = [];
     let isAway = false;
     const comeAndGo = () => {
@@ -563,7 +576,10 @@ suffix: couchdb
           const body = s3.objects.get(`${bucket}/${key}`)!.bytes as Uint8Array<ArrayBuffer>;
           await (await fetch(`http://127.0.0.1:${port}/${bucket}/${key}`, { method: "PUT", body })).body?.cancel();
         }
-        if (event.kind === "backup") backups.push({ task: event.task, began, ended: seconds() });
+        if (event.kind === "backupBatch") {
+          backups.push({ task: event.task, began, ended: seconds() });
+          batches.add(event.databases.join());
+        }
         if (event.kind === "summarise") standing[event.task] = (answered as SummariseResult).ok ? "saved" : "failed";
         return answered;
       } catch (error) {
@@ -581,6 +597,8 @@ suffix: couchdb
     // Saved in the end: each database once, by runs that all but the last of a task have failed at their plan.
     assertEquals(standing, { weekly: "saved", other: "saved" }, JSON.stringify(account.ticks.slice(-3)));
     assertEquals(backups.length, names.length);
+    // 900 databases of which four are read at a time, and 100 of which one is.
+    assertEquals(batches.size, 40 + 10);
     const manifests = names.filter((name) =>
       s3.objects.has(`${BUCKET}/folder/backup/2026/01/03/couchdb/${name}/manifest.json`)
     );

@@ -18,6 +18,27 @@ Deno.test("parseEvent() recognises every kind of event", () => {
       elapse,
       only: "all",
       generation: 0,
+      batches: false,
+    }],
+    [{ action: "plan", task: "weekly", elapse: ELAPSE, batches: true }, {
+      kind: "plan",
+      action: "plan",
+      task: "weekly",
+      elapse,
+      only: "all",
+      generation: 0,
+      batches: true,
+    }],
+    [{ action: "backup", task: "weekly", elapse: ELAPSE, databases: ["a/b", "c"], cursor: "" }, {
+      kind: "backupBatch",
+      action: "backup",
+      task: "weekly",
+      elapse,
+      databases: ["a/b", "c"],
+      cursor: null,
+      broken: 0,
+      why: "",
+      generation: 0,
     }],
     [{ action: "backup", task: "weekly", elapse: ELAPSE, database: "a/b", cursor: null }, {
       kind: "backup",
@@ -73,6 +94,10 @@ Deno.test("parseEvent() says what is wrong with an event", () => {
     [{ action: "plan", task: "weekly", elapse: "yesterday" }, 'plan event: "elapse" must be an instant'],
     [{ action: "plan", task: "", elapse: ELAPSE }, 'plan event: "task" must not be empty'],
     [{ action: "backup", task: "weekly", elapse: ELAPSE }, 'backup event: "database" must be text'],
+    [
+      { action: "backup", task: "weekly", elapse: ELAPSE, databases: [] },
+      'backupBatch event: "databases" must not be empty',
+    ],
     [
       { action: "plan", task: "weekly", elapse: ELAPSE, generation: -1 },
       'plan event: "generation" must not be negative',

@@ -138,6 +138,7 @@ export {
   type CouchTrouble,
   type DatabaseInfo,
   type DesignDocument,
+  type DocumentCount,
   type NodeState,
   type WriteRow,
 } from "./src/couchdb/client.ts";
@@ -153,6 +154,7 @@ export type { PathContext } from "./src/archive/find.ts";
 export type { Seal } from "./src/archive/unlock.ts";
 export {
   type BackupKind,
+  type ChainLoss,
   type ChunkEntry,
   type DatabaseProperties,
   type FeedOverlap,

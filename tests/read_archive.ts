@@ -3,7 +3,8 @@
  * (size, sums, SHA-256), and every leaf revision is kept as the text that stands in it.
  */
 import { assertEquals } from "@std/assert";
-import type { Buffer } from "node:buffer";
+import { Decrypter } from "age-encryption";
+import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { gunzipSync, zstdDecompressSync } from "node:zlib";
 import type { Manifest } from "../src/archive/manifest.ts";
@@ -23,6 +24,20 @@ export interface ArchivedBackup {
 /** A chunk's text, by its first byte. */
 export function decompressed(chunk: Uint8Array): Buffer {
   return chunk[0] === 0x28 ? zstdDecompressSync(chunk) : gunzipSync(chunk);
+}
+
+/** What an identity opens. The payload, too, is decrypted by the package, which the program does not leave it to. */
+async function unsealed(bytes: Uint8Array, identity: string): Promise<Uint8Array> {
+  const decrypter = new Decrypter();
+  decrypter.addIdentity(identity);
+  return await decrypter.decrypt(bytes);
+}
+
+/** A manifest with what it seals of itself in its place. */
+async function openManifest(manifest: Manifest, identity: string): Promise<Manifest> {
+  const content = await unsealed(Buffer.from(manifest.sealed!.age, "base64"), identity);
+  const { security, unreadable } = JSON.parse(new TextDecoder().decode(content));
+  return { ...manifest, properties: { ...manifest.properties, security }, unreadable };
 }
 
 /** The rows of a chunk, with the number of their leaf revisions, as leaf revisions. No id may come twice. */
@@ -81,17 +96,19 @@ export async function manifestOf(folder: string): Promise<Manifest | undefined> 
  * Reads the backup that a manifest in `folder` describes, and checks all that it says of the chunks.
  *
  * @param name The manifest's; `manifest.json` or the newest where it is not given.
+ * @param identity What opens the backup, which must then be sealed.
  */
-export async function readBackup(folder: string, name?: string): Promise<ArchivedBackup> {
-  const manifest = name === undefined
+export async function readBackup(folder: string, name?: string, identity?: string): Promise<ArchivedBackup> {
+  const stored = name === undefined
     ? await manifestOf(folder)
     : JSON.parse(await Deno.readTextFile(`${folder}/${name}`)) as Manifest;
-  if (manifest === undefined) throw new Error(`There is no complete backup in ${folder}`);
+  if (stored === undefined) throw new Error(`There is no complete backup in ${folder}`);
+  const manifest = identity === undefined ? stored : await openManifest(stored, identity);
   const leafRevisions: LeafRevisions = new Map();
   const sums = { documents: 0, leaf_revisions: 0, deleted: 0, absent: 0, chunks: 0, bytes: 0, compressed_bytes: 0 };
   for (const chunk of manifest.chunks) {
     const compressed = await Deno.readFile(`${folder}/${chunk.name}`);
-    const bytes = decompressed(compressed);
+    const bytes = decompressed(identity === undefined ? compressed : await unsealed(compressed, identity));
     const found = leafRevisionsOf(bytes.toString());
     const deleted = [...found.values()].filter((revisions) => [...revisions.values()].every(isDeleted)).length;
     assertEquals(chunk, {

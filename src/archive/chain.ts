@@ -3,6 +3,7 @@
  * parents, the newest first, down to the full one; or which of them is not as its child says.
  */
 import { createHash } from "node:crypto";
+import { haveSameRecipients } from "../codec/compression.ts";
 import { ArchiveError, isNotFound, isOutOfReach } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
@@ -58,7 +59,7 @@ const PATH = /^\d{4}\/\d\d\/\d\d\/(?!(?:.*\/)?\.{1,2}\/)(?:[^/]+\/)+[^/]+$/;
 
 /** The parents of the backup whose manifest this is. */
 export async function followChain(
-  start: { store: Store; folder: string; manifest: Pick<Manifest, "kind" | "parent" | "database"> },
+  start: { store: Store; folder: string; manifest: Pick<Manifest, "kind" | "parent" | "database" | "recipients"> },
   options: ChainOptions,
 ): Promise<Chain> {
   const links: ChainLink[] = [];
@@ -72,6 +73,8 @@ export async function followChain(
     const place = await placeOf(parent, { store, folder }, options);
     if (place === undefined) return { links, broken: { path, problem: "Its path is none of a manifest" } };
     const read = await readLink(parent, place, { ...options, database: start.manifest.database });
+    const other = typeof read === "string" ? undefined : explainOther(child, read);
+    if (other !== undefined) return { links, broken: { path, problem: other } };
     if (typeof read === "string") return { links, broken: { path, problem: read } };
     links.push({ ...place, path, manifest: read });
     ({ store, folder } = place);
@@ -130,6 +133,21 @@ async function readLink(
     if (error instanceof ArchiveError) return error.message;
     throw error;
   }
+}
+
+/**
+ * Why a parent is not sealed as its child is; undefined where it is. No backup goes on from such a one, but whoever writes the
+ * bucket can name another parent in a manifest, and sealed chunks above would vouch for what is in clear below.
+ */
+function explainOther(
+  { recipients: wanted }: Pick<Manifest, "recipients">,
+  { recipients }: Pick<Manifest, "recipients">,
+): string | undefined {
+  if (haveSameRecipients(recipients, wanted)) return undefined;
+  if (recipients === undefined) return "It is in clear, and the backup that goes on from it is sealed";
+  return `It is sealed to ${wanted === undefined ? "somebody" : "others"}, and the backup that goes on from it is ${
+    wanted === undefined ? "in clear" : "not"
+  }`;
 }
 
 /** Which chunk of a backup is not there, or has another size than its manifest says; undefined where all are. */

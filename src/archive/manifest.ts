@@ -117,8 +117,10 @@ export interface Origin {
     attachments: boolean;
     /** Whether histories are saved. */
     revisions: boolean;
-    /** Null where the database was one request. */
+    /** Null where none was said: the database was one request, unless `chunk_bytes` is there. */
     chunk: number | null;
+    /** How many bytes a chunk might have; absent: any number. */
+    chunk_bytes?: number | undefined;
     /** Whether every tombstone was taken; else those alone that documents of this backup have become. */
     tombstones: boolean;
   };
@@ -202,6 +204,19 @@ export interface ListedFeed {
   seen?: SeenStates | undefined;
 }
 
+/** So many documents that a chain has lost are named. */
+export const MOST_LOST_NAMED = 20;
+
+/** Documents that the backups of a chain lack, or have in another state than they were in, as a full one after it has found. */
+export interface ChainLoss {
+  /** How many there are. */
+  documents: number;
+  /** The ids of the first twenty; none where the manifest is sealed. */
+  ids: string[];
+  /** When the newest backup of the chain was complete. */
+  up_to: string;
+}
+
 /** What a complete backup consists of. @see docs/archive.md, which specifies it */
 export interface Manifest extends Origin {
   /** When it was complete. */
@@ -214,6 +229,11 @@ export interface Manifest extends Origin {
   update_seq: { start: string; end: string };
   /** The positions of the changes feed between which documents were listed; null in format 1. */
   feed: ListedFeed | null;
+  /**
+   * What the chain before this full backup has lost: found before the manifest is stored, so that whoever is killed behind
+   * that has not lost it. Absent where that is nothing.
+   */
+  chain_lost?: ChainLoss | undefined;
   /** The documents that CouchDB could not read; all else of the database is there. */
   unreadable: UnreadableDocument[];
   /** The sums over `chunks`. */
@@ -320,6 +340,7 @@ const originSchema = z.object({
     attachments: z.boolean(),
     revisions: z.boolean(),
     chunk: count.nullable(),
+    chunk_bytes: count.optional(),
     tombstones: z.boolean().default(false),
   }),
   properties: propertiesSchema,
@@ -357,11 +378,19 @@ const feedSchema = z.object({
   seen: seenSchema.optional().catch(undefined),
 });
 
+const chainLossSchema: z.ZodType<ChainLoss> = z.object({
+  documents: z.int().positive(),
+  ids: z.array(z.string()).max(MOST_LOST_NAMED),
+  up_to: instant,
+});
+
 const manifestSchema: z.ZodType<Manifest> = originSchema.extend({
   finished_at: instant,
   stored_at: instant.nullable().default(null),
   locked_until: instant.nullable().optional(),
   feed: feedSchema.nullable().default(null),
+  // What cannot be used of it is as good as not there: nothing is restored by it.
+  chain_lost: chainLossSchema.optional().catch(undefined),
   unreadable: z.array(unreadableSchema).default([]),
   update_seq: z.object({ start: z.string(), end: z.string() }),
   totals: totalsSchema,
@@ -437,7 +466,8 @@ function storedForm(value: Manifest | Checkpoint): object {
   }
   if (sealed === undefined) return value;
   const { unreadable: _, properties: { security: __, ...properties }, ...rest } = value;
-  return { ...rest, properties };
+  const lost = "chain_lost" in rest ? rest.chain_lost : undefined;
+  return { ...rest, properties, ...lost === undefined ? {} : { chain_lost: { ...lost, ids: [] } } };
 }
 
 /** A sealed document in place of its id: what counts documents goes on counting them. */

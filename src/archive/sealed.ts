@@ -20,6 +20,7 @@ const contentSchema = z.object({
   unreadable: z.array(
     z.object({ id: z.string(), rev: z.string().optional(), error: z.string(), reason: z.string() }),
   ),
+  lost: z.array(z.string()).optional(),
 });
 
 /** What is sealed of a manifest or checkpoint. */
@@ -27,7 +28,7 @@ export interface SealedContent {
   /** As in the manifest's `properties`. */
   security: string | null;
   unreadable: UnreadableDocument[];
-  /** In a report: the ids of documents that the chain before has lost. */
+  /** In a report, and in the manifest of a full backup: the ids of documents that the chain before has lost. */
   lost?: string[] | undefined;
 }
 
@@ -35,7 +36,8 @@ export interface SealedContent {
 export async function sealed<T extends Manifest | Checkpoint>(value: T): Promise<T> {
   const { recipients, properties: { security }, unreadable } = value;
   if (recipients === undefined) return value;
-  return { ...value, sealed: await sealContent({ security, unreadable }, recipients) };
+  const lost = "chain_lost" in value ? value.chain_lost?.ids : undefined;
+  return { ...value, sealed: await sealContent({ security, unreadable, lost }, recipients) };
 }
 
 /** Seals what names people's data. */

@@ -48,7 +48,7 @@ export function describeFleet(report: FleetReport): string {
   const [restored, already] = [ofStatus("restored"), ofStatus("already")];
   const broken = [...ofStatus("failed"), ...ofStatus("incomplete")];
   const lines = databases.flatMap((one) => one.status === "restored" ? describeRestored(one, dry_run === true) : []);
-  lines.push(...broken.flatMap(describeBroken), ...already.flatMap(describeFewer));
+  lines.push(...broken.flatMap(describeBroken), ...already.flatMap(describeBefore));
   for (const { database, reason } of left_out) lines.push(`left out: ${database}: ${reason}`);
   const sum = dry_run === true ? "Would restore" : "Restored";
   const parts = [
@@ -68,7 +68,10 @@ function describeRestored({ source, database, finished_at, report }: FleetDataba
   return [`${isDryRun ? "would restore" : "restored"}  ${name}  ${counted(documents, "document")}  as of ${moment}`];
 }
 
-function describeFewer({ database, fewer }: FleetDatabase): string[] {
+function describeBefore({ database, fewer, written_since }: FleetDatabase): string[] {
+  if (written_since !== undefined) {
+    return [`left as it is: ${database}: it was restored at ${toSeconds(written_since)}, and written to since`];
+  }
   if (fewer === undefined) return [];
   const { restored, restored_at, there } = fewer;
   const then = toSeconds(restored_at);

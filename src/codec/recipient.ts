@@ -16,8 +16,17 @@ export function isSecretKey(text: string): boolean {
   return /AGE-(?:SECRET-KEY|PLUGIN)-/i.test(text);
 }
 
-/** Why a text is no recipient, a clause; undefined where it is one. */
+/** Whether a text is a public key of age, however it is written: nobody calls a file so. */
+export function isPublicKey(text: string): boolean {
+  return /^age1[a-z0-9]{30,}$/i.test(text.trim());
+}
+
+/** Why a text is no recipient, a clause; undefined where it is one. The command age refuses the same ones. */
 export function explainRecipient(text: string): string | undefined {
+  const bare = text.trim();
+  if (!isSecretKey(text) && bare !== text && explainRecipient(bare) === undefined) {
+    return "has a blank or the end of a line before or behind it, which is none of a key's characters";
+  }
   if (isSecretKey(text)) {
     return 'is a secret key, which opens backups and must not be where they are made: "age-keygen -y FILE" prints its ' +
       "public key, age1…";
@@ -28,6 +37,9 @@ export function explainRecipient(text: string): string | undefined {
   }
   if (/^age1[a-z0-9]+1/.test(text)) {
     return `is a key of a plugin of age, such as a hardware token's, to which nothing is sealed here: ${HINT}`;
+  }
+  if (isPublicKey(text) && /[A-Z]/.test(text)) {
+    return `is written with capital letters, which age does not take: ${HINT}`;
   }
   if (!/^age1[a-z0-9]+$/.test(text)) {
     return `is no public key; passphrases are not taken, as whoever backs up could then read: ${HINT}`;

@@ -9,7 +9,7 @@
  */
 import { DocumentReader, isLarge } from "../archive/document_reader.ts";
 import { CHUNK_FORMAT } from "../archive/formats.ts";
-import type { FeedOverlap } from "../archive/manifest.ts";
+import { type FeedOverlap, MOST_LOST_NAMED } from "../archive/manifest.ts";
 import { KnownRows } from "../archive/overlap.ts";
 import type { SeenRow } from "../archive/seen_states.ts";
 import { revisionOf } from "../archive/walk.ts";
@@ -21,8 +21,6 @@ import type { Log } from "../observe.ts";
 /** So many documents that are missing are kept, to be looked at once more; further ones are counted, and that is said. */
 const MOST_SUSPECTS = 10_000;
 const DOCUMENTS_AT_ONCE = 100;
-/** So many are named. */
-const MOST_NAMED = 20;
 
 /** What is compared. */
 export interface ComparedBackup {
@@ -103,7 +101,7 @@ export class FeedComparison {
     if (lost.size > 0) await this.#dropChanged(lost);
     if (lost.size === 0) return undefined;
     const named = [...lost].sort();
-    return { documents: lost.size, ids: named.slice(0, MOST_NAMED) };
+    return { documents: lost.size, ids: named.slice(0, MOST_LOST_NAMED) };
   }
 
   /** Takes out what was changed since the backup was made. */

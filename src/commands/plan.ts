@@ -94,7 +94,7 @@ export async function plan(tasks: readonly Task[], options: PlanOptions): Promis
         ...times.warnings,
         ...unmatched.map(({ explanation }) => explanation),
         ...warnOfWaits(task, selected.length, options.from),
-        ...task.chunk === undefined ? await warnOfSizes(couch, selected, signal) : [],
+        ...task.chunk === undefined && task.chunkBytes === undefined ? await warnOfSizes(couch, selected, signal) : [],
         ...changes?.warnings ?? [],
       ],
     });

@@ -294,6 +294,7 @@ function toConfig(
       exclude: task.exclude,
       delaySeconds: task.delay,
       chunk: task.chunk,
+      ...task.chunk_bytes === undefined ? {} : { chunkBytes: task.chunk_bytes },
       backupOnlyPrevious: task.backup_only_previous ?? task.backup_only_previus ?? false,
       attachments: task.attachments,
       revisions: task.revisions,

@@ -6,7 +6,7 @@
 import * as z from "zod";
 import type { Calendar } from "../calendar/calendar.ts";
 import { type Compression, COMPRESSIONS } from "../codec/compression.ts";
-import { isSecretKey } from "../codec/recipient.ts";
+import { isPublicKey, isSecretKey } from "../codec/recipient.ts";
 import type { Secret } from "../secret.ts";
 import type { Span } from "../task/retention.ts";
 import {
@@ -38,6 +38,8 @@ interface TaskDocument {
   /** In seconds. */
   delay: number;
   chunk?: number | undefined;
+  /** Of documents, before compression. */
+  chunk_bytes?: number | undefined;
   backup_only_previous?: boolean | undefined;
   /** The reference script's spelling. */
   backup_only_previus?: boolean | undefined;
@@ -124,17 +126,18 @@ const MOST_CONCURRENT = 100;
 /** In MiB. Parts lie in memory; S3's own limits are 5 MiB and 5 GiB. */
 const PART_SIZE = { least: 5, most: 1024, isWhole: true };
 const MAX_PARTS = { least: 10, most: 10_000, isWhole: true };
+/** 64 KiB, less than which costs more in requests than in bytes, and 1 TiB. */
+const CHUNK_BYTES = { least: 2 ** 16, most: 2 ** 40, isWhole: true };
 const MOST_INCREMENTS = 1000;
 const LONGEST_FULL_EVERY_DAYS = 3660;
 
 const caFile = text("must be the path of a PEM file");
 
-const identityFile = text("must be the path of a file that age-keygen has written").refine(
-  (path) => !isSecretKey(path),
-  {
-    error: "is a secret key itself, and must be the path of a file with it",
-  },
-);
+const identityFile = text("must be the path of a file that age-keygen has written")
+  .refine((path) => !isSecretKey(path), { error: "is a secret key itself, and must be the path of a file with it" })
+  .refine((path) => !isPublicKey(path), {
+    error: "is a public key, which opens nothing, and must be the path of a file with the secret key",
+  });
 
 const SECRET_ARN = "must be the ARN of a secret in Secrets Manager";
 const secretArn = text(SECRET_ARN).regex(/^arn:[\w-]+:secretsmanager:/, { error: SECRET_ARN });
@@ -180,6 +183,10 @@ const task = z.strictObject({
     isWhole: false,
   }).default(0),
   chunk: wholeNumber(CHUNK, Number.MAX_SAFE_INTEGER).optional(),
+  chunk_bytes: number(
+    `must be a whole number of bytes from ${CHUNK_BYTES.least} to ${CHUNK_BYTES.most}, such as 67108864 for 64 MiB`,
+    CHUNK_BYTES,
+  ).optional(),
   backup_only_previous: flag.optional(),
   backup_only_previus: flag.optional(),
   attachments: flag.default(true),

@@ -73,6 +73,19 @@ export class IdBatch {
     return [countPages(this.#pages.slice(0, middle)), countPages(this.#pages.slice(middle))];
   }
 
+  /** The batch but for the documents of `others`; undefined where none is left. */
+  without(others: IdBatch): IdBatch | undefined {
+    const ids = new Set(others.ids());
+    const documents = [...this.pages()].flatMap((page) => page.filter(({ id }) => !ids.has(id)));
+    return documents.length === 0 ? undefined : IdBatch.of(documents);
+  }
+
+  /** Several batches as one; undefined where they have no document. */
+  static join(batches: readonly IdBatch[]): IdBatch | undefined {
+    const count = batches.reduce((sum, batch) => sum + batch.count, 0);
+    return count === 0 ? undefined : new IdBatch(batches.flatMap((batch) => batch.#pages), count);
+  }
+
   /** What is behind the first `pages` pages, with `documents` in front of it. */
   behind(pages: number, documents: readonly ListedDocument[]): IdBatch {
     return countPages([documents, ...this.#pages.slice(pages)]);

@@ -24,6 +24,19 @@ export interface ReadOptions {
   onRows?: ((step: { documents: number; bytes: number }) => void) | undefined;
 }
 
+/** What a chunk has room for. */
+export interface ChunkRoom {
+  /** Of its text. One document may have more. */
+  bytes: number;
+  /** So many are known to be all that it has room for. */
+  documents?: number | undefined;
+  /** Whether a row that went out in part and is too much for it is an {@linkcode Overflow}. */
+  isFirm: boolean;
+}
+
+/** A row that went out in part has become larger than what is left of its chunk. */
+export class Overflow extends Error {}
+
 /** A document whose row was not good, and why. */
 export interface Suspect {
   document: ListedDocument;
@@ -40,6 +53,8 @@ export class BulkGet {
   readonly suspects: Suspect[] = [];
   /** A row went out in part and its rest never came. */
   passedInPart = false;
+  /** It was ended before a row for which the chunk has no room: that one and what follows are in `rest()`. */
+  isCut = false;
 
   readonly #client: CouchClient;
   readonly #database: string;
@@ -56,8 +71,15 @@ export class BulkGet {
     this.#expected = new Expected(batch);
   }
 
-  /** Asks CouchDB, and yields the blocks that the chunk's text has full. @throws CouchError, also for an answer that breaks. */
-  async *forward(output: ChunkText, call: CallOptions): AsyncGenerator<Uint8Array> {
+  /**
+   * Asks CouchDB, and yields the blocks that the chunk's text has full.
+   *
+   * @param room What the text may have at most, and whether it is `firm` for rows that go out in part, too. A first row has
+   * any size.
+   * @throws CouchError, also for an answer that breaks.
+   * @throws Overflow when a row that went out in part is too much for the chunk, and the room is firm.
+   */
+  async *forward(output: ChunkText, call: CallOptions, room?: ChunkRoom): AsyncGenerator<Uint8Array> {
     const { revisions, attachments, onRows } = this.#options;
     const scanner = new DocumentScanner(BULK_GET_SHAPE);
     const row = new RowInHand(output, { revisions });
@@ -73,7 +95,19 @@ export class BulkGet {
           else if (found === Found.DocumentStart) row.beginRevision(scanner.position);
           else if (found === Found.DocumentEnd) row.addRevision(scanner.isDeleted);
           else if (found === Found.Error) row.error = scanner.error;
-          else if (found === Found.ElementEnd) this.#settle(scanner, row);
+          else if (found === Found.ElementEnd) {
+            if (room !== undefined && this.#isTooMuch(output, row, { room, end: scanner.position })) break;
+            this.#settle(scanner, row);
+          }
+        }
+        if (room !== undefined && !this.isCut && row.isArriving) {
+          this.#isTooMuch(output, row, { room, end: bytes.length });
+        }
+        if (this.isCut) {
+          row.drop();
+          row.passWhole();
+          onRows?.({ documents: this.#answered - before.documents, bytes: output.counts.bytes - before.bytes });
+          return yield* output.blocks();
         }
         row.keepRest(listed);
         onRows?.({ documents: this.#answered - before.documents, bytes: output.counts.bytes - before.bytes });
@@ -89,6 +123,18 @@ export class BulkGet {
       this.passedInPart = row.passedInPart;
       throw error instanceof FramingError ? this.#brokenAnswer(error.message) : error;
     }
+  }
+
+  /** Whether a row has to wait for the next chunk; what it lacks or whether it is an error is then seen there. */
+  #isTooMuch(output: ChunkText, row: RowInHand, { room, end }: { room: ChunkRoom; end: number }): boolean {
+    if (row.passedInPart) {
+      const isAlone = output.counts.documents === 0;
+      if (room.isFirm && !isAlone && row.sizeWith(end) > room.bytes) throw new Overflow();
+      return false;
+    }
+    this.isCut = output.counts.documents > 0 &&
+      (output.counts.documents === room.documents || row.sizeWith(end) > room.bytes);
+    return this.isCut;
   }
 
   /** What has yet to be answered. */

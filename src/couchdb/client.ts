@@ -52,6 +52,18 @@ export interface DatabaseInfo {
   purge_seq: string | null;
 }
 
+/** How much a database holds, and of when that is. */
+export interface DocumentCount {
+  /** Documents that are not deleted. */
+  documents: number;
+  /** Marks of deleted ones. */
+  deleted: number;
+  /** When the database was created; null where CouchDB does not tell. */
+  created: string | null;
+  /** A position in its changes feed. */
+  position: string;
+}
+
 /** What a node of a cluster says of itself. */
 export interface NodeState {
   /** Its name, such as `couchdb@10.0.0.1`. */
@@ -154,7 +166,7 @@ export class CouchClient {
 
   /** Waits before attempt `attempt` of a request that failed, as long as the retry policy or the server says. */
   async waitAfterFailure(error: CouchError, attempt: number, signal?: AbortSignal): Promise<void> {
-    await this.#http.waitAfterFailure(error, attempt, signal);
+    await this.#http.waitAfterFailure(error, attempt, { signal });
   }
 
   /** `GET /`: CouchDB's version. @throws CouchError with `not_couchdb` when something else answers. */
@@ -201,20 +213,21 @@ export class CouchClient {
   }
 
   /**
-   * How many documents and marks of deleted ones each of several databases has, by `POST /_dbs_info`, a hundred at a time;
-   * by `GET /{db}` where CouchDB does not know that (before 2.2).
+   * How many documents and marks of deleted ones each of several databases has, when it was created and how far its feed
+   * is, by `POST /_dbs_info`, a hundred at a time; by `GET /{db}` where CouchDB does not know that (before 2.2).
    *
    * @param databases Decoded. Those that are missing are not in the answer.
    */
   async documentCounts(
     databases: readonly string[],
     options: CallOptions = {},
-  ): Promise<Map<string, { documents: number; deleted: number }>> {
-    const counts = new Map<string, { documents: number; deleted: number }>();
+  ): Promise<Map<string, DocumentCount>> {
+    const counts = new Map<string, DocumentCount>();
     for (let start = 0; start < databases.length; start += MOST_NAMES) {
       const keys = databases.slice(start, start + MOST_NAMES);
-      for (const [name, { doc_count, doc_del_count }] of await this.#infosOrEach(keys, options)) {
-        counts.set(name, { documents: doc_count, deleted: doc_del_count });
+      for (const [name, info] of await this.#infosOrEach(keys, options)) {
+        const { doc_count, doc_del_count, instance_start_time: created, update_seq: position } = info;
+        counts.set(name, { documents: doc_count, deleted: doc_del_count, created, position });
       }
     }
     return counts;

@@ -43,12 +43,19 @@ export interface ClientOptions extends CouchOptions {
   stallTimeoutMs?: number | undefined;
   /** Whether the log must not show what CouchDB says about documents. @default false */
   isDiscreet?: boolean | undefined;
+  /**
+   * Ends each wait for a repetition, and behind it nothing is asked for again: what is in flight is finished, but patience
+   * with a CouchDB that does not answer is at its end. @default nothing does
+   */
+  stop?: AbortSignal | undefined;
 }
 
 /** What every call takes. */
 export interface CallOptions {
   /** Ends the call at once; it then throws the signal's reason. */
   signal?: AbortSignal | undefined;
+  /** Whether it is asked for again although the client is to stop: by what cleans up. @default false */
+  outlivesStop?: boolean | undefined;
 }
 
 /** One request. */
@@ -107,6 +114,7 @@ export class CouchConnection {
   readonly #stallTimeoutMs: number;
   readonly #spareBuffers: ArrayBuffer[] = [];
   #spareWhole: Uint8Array<ArrayBuffer> | undefined;
+  readonly #stop: AbortSignal | undefined;
 
   constructor(options: ClientOptions) {
     this.url = options.url.replace(/\/+$/, "");
@@ -115,6 +123,7 @@ export class CouchConnection {
     this.#isDiscreet = options.isDiscreet ?? false;
     this.#notice = new RetryNotice(options.log, "couchdb does not answer as it should: it is asked again");
     this.retry = options.retry ?? DEFAULT_RETRY;
+    this.#stop = options.stop;
     this.#answerTimeoutMs = options.answerTimeoutMs ?? 60_000;
     this.bulkTimeoutMs = options.bulkTimeoutMs ?? 300_000;
     this.#stallTimeoutMs = options.stallTimeoutMs ?? 60_000;
@@ -193,7 +202,7 @@ export class CouchConnection {
         return await attemptOnce();
       } catch (error) {
         if (attempt >= (init.attempts ?? this.retry.attempts) || !isTransient(error)) throw error;
-        await this.waitAfterFailure(error as CouchError, attempt + 1, init.signal);
+        await this.waitAfterFailure(error as CouchError, attempt + 1, init);
       }
     }
   }
@@ -203,8 +212,12 @@ export class CouchConnection {
     return this.#isDiscreet ? error.discreet : error.message;
   }
 
-  /** Waits before attempt `attempt`, as long as the policy or the server says. */
-  async waitAfterFailure(error: CouchError, attempt: number, signal?: AbortSignal): Promise<void> {
+  /** Waits before attempt `attempt`, as long as the policy or the server says. @throws The reason of `signal` or `stop`. */
+  async waitAfterFailure(
+    error: CouchError,
+    attempt: number,
+    { signal, outlivesStop = false }: CallOptions,
+  ): Promise<void> {
     this.retries++;
     this.#trouble = { error, sinceMs: this.#trouble?.sinceMs ?? performance.now() };
     const { retryAfterMs } = error.facts;
@@ -212,7 +225,8 @@ export class CouchConnection {
     const told = this.tell(error);
     this.#log.debug("couchdb request is repeated", { attempt, waitMs: Math.round(waitMs), error: told });
     this.#notice.tell({ attempt, waitMs, error: told });
-    await wait(waitMs, signal);
+    const ends = [signal, outlivesStop ? undefined : this.#stop].filter((one) => one !== undefined);
+    await wait(waitMs, ends.length > 1 ? AbortSignal.any(ends) : ends[0]);
   }
 
   /** Makes one request and returns its answer once the status says success. */

@@ -9,7 +9,7 @@ import type { UnreadableDocument } from "./couchdb.ts";
 import { CouchError, isTransient } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import { IdBatch, type ListedDocument } from "./batch.ts";
-import { BulkGet, type ReadOptions, type Suspect } from "./bulk_get.ts";
+import { BulkGet, type ChunkRoom, Overflow, type ReadOptions, type Suspect } from "./bulk_get.ts";
 import type { CallOptions, CouchClient } from "./client.ts";
 import { type BatchCounts, ChunkText, emptyCounts } from "./row.ts";
 
@@ -19,6 +19,8 @@ const LONE_ATTEMPTS = 3;
 const MOST_UNREADABLE_IN_A_ROW = 25;
 /** So often a chunk is begun again for a large row that lacks a revision; then it is taken as it is. */
 const RESTARTS_FOR_REVISIONS = 2;
+/** So often a chunk is begun again because a document that was passed on has outgrown it; then it is as large as it is. */
+const RESTARTS_FOR_ROOM = 3;
 
 /**
  * What was yielded so far is of no use: an answer broke within a row that had been passed on in part. Reading again
@@ -31,6 +33,14 @@ export class RestartNeeded extends Error {
     super(cause.message, { cause });
     this.name = "RestartNeeded";
     this.cause = cause;
+  }
+}
+
+/** What was yielded so far is of no use: a large document has to wait for the next chunk. Reading again leaves it out. */
+export class RoomNeeded extends Error {
+  constructor() {
+    super("A document that was passed on while it arrived is too large for what is left of its chunk");
+    this.name = "RoomNeeded";
   }
 }
 
@@ -48,6 +58,8 @@ export class BatchReader {
   counts: BatchCounts = emptyCounts();
   /** The documents that the last `read()` has left out because CouchDB cannot read them. */
   unreadable: UnreadableDocument[] = [];
+  /** What the last `read()` had no room for; undefined where it has yielded all of the batch. */
+  rest: IdBatch | undefined;
 
   readonly #client: CouchClient;
   readonly #database: string;
@@ -56,40 +68,57 @@ export class BatchReader {
   /** The batch, in as many requests as it is read with from its first byte on. */
   #plan: readonly IdBatch[];
   #restartsForRevisions = 0;
+  #restartsForRoom = 0;
+  readonly #mostBytes: number | undefined;
+  /** So many documents fill the chunk, as an attempt before this one has shown. */
+  #mostDocuments: number | undefined;
   readonly #health: ReadingHealth;
 
   constructor(
     client: CouchClient,
     database: string,
     batch: IdBatch,
-    options: ReadOptions & { log: Log; health?: ReadingHealth },
+    options: ReadOptions & { log: Log; health?: ReadingHealth; mostBytes?: number | undefined },
   ) {
     this.#client = client;
     this.#database = database;
     this.#plan = [batch];
     this.#options = options;
     this.#log = options.log;
+    this.#mostBytes = options.mostBytes;
     this.#health = options.health ?? { unreadableInARow: 0, knowsUnreadable: false };
   }
 
   /**
-   * Yields the chunk's JSON in pieces, each valid until the next one is asked for.
+   * Yields the chunk's JSON in pieces, each valid until the next one is asked for. With `mostBytes` it ends before the
+   * document that would make it larger, unless that is its first one; what is left is in `rest`.
    *
    * @throws CouchError when CouchDB refuses, or fails for longer than the retry policy's patience.
-   * @throws RestartNeeded when what was yielded must be thrown away; `read()` can then be called again.
+   * @throws RestartNeeded, RoomNeeded when what was yielded must be thrown away; `read()` can then be called again.
    */
   async *read(call: CallOptions = {}): AsyncGenerator<Uint8Array> {
     this.counts = emptyCounts();
     this.unreadable = [];
+    this.rest = undefined;
     const output = new ChunkText(this.counts);
+    const room = this.#room();
     const suspects: Suspect[] = [];
+    const left: IdBatch[] = [];
     const waiting = this.#plan.map((batch) => ({ batch, attempt: 1 }));
     for (let asked = waiting.shift(); asked !== undefined; asked = waiting.shift()) {
+      if (left.length > 0 || (room?.documents !== undefined && room.documents === this.counts.documents)) {
+        left.push(asked.batch);
+        continue;
+      }
       const request = this.#request(asked.batch);
       try {
-        yield* request.forward(output, call);
+        yield* request.forward(output, call, room);
         this.#health.unreadableInARow = 0;
+        if (request.isCut) left.push(request.rest());
       } catch (error) {
+        if (error instanceof Overflow) {
+          throw this.#roomNeeded([request.rest(), ...waiting.map(({ batch }) => batch)]);
+        }
         const failure = this.#healable(error, request);
         const rest = request.rest();
         if (rest.count === 1 && isOfDocument(failure)) {
@@ -100,8 +129,34 @@ export class BatchReader {
       }
       for (const suspect of request.suspects) suspects.push(suspect);
     }
-    for (const suspect of suspects) yield* this.#readAlone(suspect, output, call);
+    for (const [index, suspect] of suspects.entries()) {
+      const { document, isOut } = suspect;
+      try {
+        // Where the chunk is full, the document is asked for with the rest; a row that went out is settled here.
+        const hasRoom = (left.length === 0 || isOut === true) && (yield* this.#readAlone(suspect, output, call, room));
+        if (!hasRoom) left.push(IdBatch.of([document]));
+      } catch (error) {
+        if (!(error instanceof Overflow)) throw error;
+        throw this.#roomNeeded([...left, IdBatch.of(suspects.slice(index).map(({ document }) => document))]);
+      }
+    }
+    this.rest = IdBatch.join(left);
     yield* output.end();
+  }
+
+  #room(): ChunkRoom | undefined {
+    if (this.#mostBytes === undefined) return undefined;
+    const isFirm = this.#restartsForRoom < RESTARTS_FOR_ROOM;
+    return { bytes: this.#mostBytes, documents: this.#mostDocuments, isFirm };
+  }
+
+  /** What was read fits without these batches, and is asked for without them. */
+  #roomNeeded(batches: readonly IdBatch[]): RoomNeeded {
+    this.#restartsForRoom++;
+    this.#mostDocuments = this.counts.documents;
+    const rest = IdBatch.join(batches)!;
+    this.#plan = [...this.#plan.flatMap((batch) => batch.without(rest) ?? []), rest];
+    return new RoomNeeded();
   }
 
   #request(batch: IdBatch): BulkGet {
@@ -134,8 +189,15 @@ export class BatchReader {
   /**
    * Asks for a single document whose row was not good. With a node down, one missing document can turn every row of a
    * request into an error; only when it is missing alone is it gone.
+   *
+   * @returns Whether the chunk had room for it.
    */
-  async *#readAlone(suspect: Suspect, output: ChunkText, call: CallOptions): AsyncGenerator<Uint8Array> {
+  async *#readAlone(
+    suspect: Suspect,
+    output: ChunkText,
+    call: CallOptions,
+    room: ChunkRoom | undefined,
+  ): AsyncGenerator<Uint8Array, boolean> {
     const { document, isOut, missing } = suspect;
     if (isOut === true) return this.#settlePassed(document, missing ?? []);
     for (let attempt = 1;; attempt++) {
@@ -145,16 +207,17 @@ export class BatchReader {
       const request = this.#request(IdBatch.of([asked]));
       let failure: CouchError;
       try {
-        yield* request.forward(output, call);
+        yield* request.forward(output, call, room);
+        if (request.isCut) return false;
         const [found] = request.suspects;
         if (found === undefined) {
           this.#health.unreadableInARow = 0;
           if (isLast && missing !== undefined) this.#nameMissing(document.id, missing);
-          return;
+          return true;
         }
         if (found.error?.error === "not_found") {
           this.counts.absent++;
-          return;
+          return true;
         }
         failure = this.#rowFailure(document.id, found);
       } catch (error) {
@@ -179,11 +242,12 @@ export class BatchReader {
   }
 
   /** A row that was too large to be kept lacks a revision: the chunk is begun again, but not for ever. */
-  #settlePassed(id: ListedDocument, missing: readonly string[]): void {
+  #settlePassed(id: ListedDocument, missing: readonly string[]): true {
     if (this.#restartsForRevisions++ < RESTARTS_FOR_REVISIONS) {
       throw new RestartNeeded(this.#rowFailure(id.id, { document: id, missing }));
     }
     this.#nameMissing(id.id, missing);
+    return true;
   }
 
   #nameMissing(id: string, missing: readonly string[]): void {
@@ -193,7 +257,7 @@ export class BatchReader {
   }
 
   /** Leaves a document out for good, if it is the document that fails and not CouchDB. */
-  async #leaveOut(id: string, failure: CouchError, call: CallOptions): Promise<void> {
+  async #leaveOut(id: string, failure: CouchError, call: CallOptions): Promise<true> {
     // Throws where CouchDB is away, refuses the login, or has lost the database.
     await this.#client.databaseInfo(this.#database, call);
     if (++this.#health.unreadableInARow > MOST_UNREADABLE_IN_A_ROW) throw failure;
@@ -201,6 +265,7 @@ export class BatchReader {
     this.#health.knowsUnreadable = true;
     this.unreadable.push({ id, error, reason: status === undefined ? reason : `${status}: ${reason}` });
     this.#log.warn("document cannot be read and is left out", { database: this.#database, id, error: failure.message });
+    return true;
   }
 }
 

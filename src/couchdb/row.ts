@@ -131,6 +131,22 @@ export class RowInHand {
     return missing;
   }
 
+  /**
+   * How large the chunk's text is once this row is in it, as far as the row has come, and the text is closed.
+   *
+   * @param end Where the row ends in the bytes in hand, or these end.
+   */
+  sizeWith(end: number): number {
+    const whole = this.#wholeFrom < 0 ? 0 : this.#wholeEnd - this.#wholeFrom;
+    const comma = !this.passedInPart && this.#output.hasRows ? COMMA.length : 0;
+    return this.#output.counts.bytes + whole + comma + this.#keptBytes + end - this.#from + CLOSING.length;
+  }
+
+  /** Whether a row has begun and not ended. */
+  get isArriving(): boolean {
+    return this.#from >= 0;
+  }
+
   /** Whole rows that have not gone out yet go out. */
   passWhole(): void {
     if (this.#wholeFrom < 0) return;
@@ -269,6 +285,11 @@ export class ChunkText {
   constructor(counts: BatchCounts) {
     this.counts = counts;
     this.append(OPENING);
+  }
+
+  /** Whether a row has begun. */
+  get hasRows(): boolean {
+    return this.#rows > 0;
   }
 
   /** A row begins. */

@@ -78,6 +78,7 @@ export class ScratchDatabase {
     try {
       await this.#context.couch.dropDatabase(this.name, isScratchName, {
         signal: AbortSignal.timeout(DROP_TIMEOUT_MS),
+        outlivesStop: true,
       });
       return undefined;
     } catch (error) {

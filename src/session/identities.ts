@@ -6,7 +6,7 @@ import { readFile, stat } from "node:fs/promises";
 import type { AwsOptions } from "../aws/options.ts";
 import { parseIdentities } from "../codec/age_header.ts";
 import { CodecError } from "../codec/error.ts";
-import { isSecretKey } from "../codec/recipient.ts";
+import { isPublicKey, isSecretKey } from "../codec/recipient.ts";
 import { AwsError, UsageError } from "../errors.ts";
 import { shellWord } from "../shell_word.ts";
 import type { Log } from "../observe.ts";
@@ -24,6 +24,16 @@ export interface IdentitySource {
 
 /** More than anybody's keys. */
 const MOST_BYTES = 1 << 20;
+
+/**
+ * Who else may read a file that holds a secret key, and the command that ends it; undefined where it is the owner alone. Of
+ * a group that a service shares with people nobody here knows the members.
+ */
+export function otherReaders(mode: number, file: string): { who: string; hint: string } | undefined {
+  if ((mode & 0o044) === 0) return undefined;
+  const who = (mode & 0o004) === 0 ? "its group" : "everybody on this machine";
+  return { who, hint: `chmod go-rwx ${shellWord(file)}` };
+}
 
 /** What reads the identities: once, and only when it is called. */
 export function identityReader(source: IdentitySource): () => Promise<readonly string[]> {
@@ -60,16 +70,17 @@ async function readIdentityFile(file: string, log: Log): Promise<string[]> {
       hint: "It is in the shell's history now: keep it in a file that only you can read, and name that",
     });
   }
+  if (isPublicKey(file)) {
+    throw new UsageError("A public key is given as an identity: it opens nothing, and a file is wanted", {
+      hint: "Give the file that age-keygen has written, with the secret key that belongs to it",
+    });
+  }
   let text: string;
   try {
     const { mode, size } = await stat(file);
     if (size > MOST_BYTES) throw new UsageError(`The identity file "${file}" has more than 1 MiB: it is none`);
-    if ((mode & 0o004) !== 0) {
-      log.warn("identity file can be read by everybody on this machine", {
-        file,
-        hint: `chmod o-rwx ${shellWord(file)}`,
-      });
-    }
+    const others = otherReaders(mode, file);
+    if (others !== undefined) log.warn(`identity file can be read by ${others.who}`, { file, hint: others.hint });
     text = await readFile(file, "utf8");
   } catch (error) {
     if (error instanceof UsageError) throw error;

@@ -15,6 +15,7 @@ import { LokiClient } from "../observe/loki_request.ts";
 import { tryNotify } from "../observe/notify.ts";
 import { tryPush } from "../observe/pushgateway.ts";
 import { tryMetricsFile } from "../observe/textfile.ts";
+import { otherReaders } from "./identities.ts";
 import { shellWord } from "../shell_word.ts";
 import { tryStateFolder } from "../store/directory/mount.ts";
 import { recipientOf } from "../codec/age_header.ts";
@@ -161,7 +162,7 @@ function stateFolderProbe(folder: string | undefined): Probe {
   };
 }
 
-/** A file with a password in it should not be readable for everybody on the machine. */
+/** A file with a password in it should not be readable for everybody on the machine, nor one with a secret key for a group. */
 function modeProbes({ file, holdsSecret, database, identityFile }: Config): Probe[] {
   const files: [string, string][] = [];
   if (holdsSecret === true && !file.startsWith("$") && file !== STANDARD_INPUT) files.push(["config_mode", file]);
@@ -175,14 +176,17 @@ function modeProbes({ file, holdsSecret, database, identityFile }: Config): Prob
       if (found === undefined) return `"${path}" is no file of this machine`;
       const mode = found.mode & 0o777;
       const shown = `0${mode.toString(8).padStart(3, "0")}`;
-      if ((mode & 0o004) === 0) return `"${path}" has the mode ${shown}`;
-      return {
-        detail: `"${path}" holds a ${
-          check === "identity_file_mode" ? "secret key" : "password"
-        } and can be read by everybody on this machine (mode ${shown})`,
-        hint: `chmod o-rwx ${shellWord(path)}`,
-        warning: true,
-      };
+      const holdsKey = check === "identity_file_mode";
+      // A service's passwords are read through its group; what opens backups is no service's.
+      const others = holdsKey
+        ? otherReaders(mode, path)
+        : (mode & 0o004) === 0
+        ? undefined
+        : { who: "everybody on this machine", hint: `chmod o-rwx ${shellWord(path)}` };
+      if (others === undefined) return `"${path}" has the mode ${shown}`;
+      const detail = `"${path}" holds a ${holdsKey ? "secret key" : "password"} and can be read by ${others.who} ` +
+        `(mode ${shown})`;
+      return { detail, hint: others.hint, warning: true };
     },
   }));
 }

@@ -168,13 +168,13 @@ export class Session implements AsyncDisposable {
    */
   async connect(): Promise<CouchClient> {
     if (this.#couch !== undefined) return this.#couch;
-    const { config, log, certificates } = this.#parts;
+    const { config, log, certificates, stop } = this.#parts;
     const [{ CouchClient }, options, fetch] = await Promise.all([
       import("../couchdb/client.ts"),
       withPassword(config, this.#parts),
       certificates.fetchFor("database"),
     ]);
-    return this.#couch ??= new CouchClient({ ...options, log, fetch, isDiscreet: this.isDiscreet });
+    return this.#couch ??= new CouchClient({ ...options, log, fetch, isDiscreet: this.isDiscreet, stop });
   }
 
   /** All that a command works with, for who calls one without this session's methods. @throws As `connect` does. */

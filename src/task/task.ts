@@ -41,6 +41,8 @@ export interface Task {
   delaySeconds: number;
   /** How many documents a request may fetch; absent: all of the database. */
   chunk?: number | undefined;
+  /** How many bytes of documents a chunk may have, before compression; absent: any number. */
+  chunkBytes?: number | undefined;
   /** Only databases whose names end in `-YYYYMM` of the month before the run. */
   backupOnlyPrevious: boolean;
   /** Whether attachments are saved. */

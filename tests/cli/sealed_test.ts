@@ -150,7 +150,7 @@ Deno.test("verify compares checksums of sealed backups without an identity, and 
   );
 });
 
-Deno.test("An identity that is none is told without its content, and one that everybody can read is warned of", async () => {
+Deno.test("An identity that is none is told without its content, and one that others can read is warned of", async () => {
   await using place = await Place.make();
   await place.run(SEALED, "backup");
   await place.write("public.key", `${to}\n`);
@@ -161,6 +161,7 @@ Deno.test("An identity that is none is told without its content, and one that ev
     [place.path("public.key"), /Line 1 is a public key, which opens nothing/],
     [place.path("ssh.key"), /Line 1 begins a key of another kind/],
     [ours, /The secret key itself is given as an identity/],
+    [to, /A public key is given as an identity: it opens nothing/],
   ];
   for (const [file, message] of cases) {
     const { code, err } = await place.run(SEALED, "export", "a", "latest", "--identity", file);
@@ -171,7 +172,12 @@ Deno.test("An identity that is none is told without its content, and one that ev
   const { code, err } = await place.run(SEALED, "export", "a", "latest", "--identity", place.path("open.key"));
   assertEquals(code, 0);
   assertStringIncludes(err, "identity file can be read by everybody on this machine");
-  assertStringIncludes(err, "chmod o-rwx");
+  assertStringIncludes(err, "chmod go-rwx");
+  for (const mode of [0o640, 0o600, 0o400]) {
+    await Deno.chmod(place.path("open.key"), mode);
+    const { code, err } = await place.run(SEALED, "export", "a", "latest", "--identity", place.path("open.key"));
+    assertEquals([code, err.includes("identity file can be read by its group")], [0, mode === 0o640], err);
+  }
 });
 
 Deno.test("restore() refuses a backup in clear whose task seals, unless it is told to take it", async () => {
@@ -250,4 +256,13 @@ Deno.test("check and plan say to whom backups are sealed, and check whether the 
   await Deno.chmod(place.path("ours.key"), 0o644);
   const { out } = await place.run(`${SEALED}\nidentity_file: ours.key`, "check");
   assertMatch(out, /ours.key" holds a secret key and can be read by everybody/);
+  await Deno.chmod(place.path("ours.key"), 0o640);
+  const { out: group } = await place.run(`${SEALED}\nidentity_file: ours.key`, "check");
+  assertMatch(group, /ours.key" holds a secret key and can be read by its group \(mode 0640\)/);
+  // What is no path of a key is refused by each command that reads the config, before anything is asked of anybody.
+  for (const args of [["plan"], ["check"], ["backup"]]) {
+    const { code, err } = await place.run(`${SEALED}\nidentity_file: ${to}`, ...args);
+    assertEquals(code, 2, err);
+    assertStringIncludes(err, '"identity_file" is a public key, which opens nothing');
+  }
 });

@@ -99,6 +99,7 @@ task:
     exclude: [b]
     delay: 0.5
     chunk: 1
+    chunk_bytes: 65536
     backup_only_previous: true
     attachments: false
     revisions: false
@@ -142,6 +143,7 @@ prometheus: {pushgateway: "http://u:p@push:9091/", per_database: true, instance:
     exclude: ["b"],
     delaySeconds: 0.5,
     chunk: 1,
+    chunkBytes: 65536,
     backupOnlyPrevious: true,
     attachments: false,
     revisions: false,
@@ -433,6 +435,23 @@ ${BUCKET}`,
       '16:50: Key "task.daily.timezone" is "+01:00", must be a time zone such as "Europe/Berlin" or "UTC"',
       '16:73: Key "task.daily.concurrency" is 0, must be a whole number from 1 to 100',
     ],
+  },
+  {
+    what: "bytes of a chunk out of their limits, as a fraction, and with a unit",
+    text: `${DATABASE}task:
+  a: {databases: [a], chunk_bytes: 0}
+  b: {databases: [a], chunk_bytes: 70000.5}
+  c: {databases: [a], chunk_bytes: 65535}
+  d: {databases: [a], chunk_bytes: 1099511627777}
+  e: {databases: [a], chunk_bytes: 64MiB}
+${BUCKET}`,
+    message: [["3", "0"], ["4", "70000.5"], ["5", "65535"], ["6", "1099511627777"], ["7", '"64MiB"']].map((
+      [line, found],
+      index,
+    ) =>
+      `${line}:36: Key "task.${"abcde"[index]}.chunk_bytes" is ${found}, must be a whole number of bytes from 65536 ` +
+      "to 1099511627776, such as 67108864 for 64 MiB"
+    ),
   },
   {
     what: "compressions",
@@ -990,6 +1009,11 @@ Deno.test("parseConfig() refuses what is no public key at its place, and shows n
   }
   const file = errorOf(`${DATABASE}${TASK}${BUCKET}identity_file: ${secret}\n`);
   assert(/"identity_file" is a secret key itself/.test(file.message) && !/hunter/i.test(file.message), file.message);
+  for (const key of [KEYS[0]!, KEYS[0]!.toUpperCase(), `"${KEYS[0]!} "`]) {
+    const error = errorOf(`${DATABASE}${TASK}${BUCKET}identity_file: ${key}\n`);
+    assertStringIncludes(error.message, '"identity_file" is a public key, which opens nothing, and must be the path');
+    assertEquals(error.place.line, 4);
+  }
 });
 
 Deno.test("parseConfig() warns of the key that the documentation shows, which opens for nobody", async () => {

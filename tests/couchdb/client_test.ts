@@ -294,6 +294,31 @@ Deno.test("CouchClient ends with the caller's reason at once: before an answer, 
   }
 });
 
+Deno.test("CouchClient asks for nothing again once it is to stop, but for what cleans up", async () => {
+  await using fake = await startFakeCouchDb();
+  await createDatabase(fake, "db", idsOf(1));
+  const reason = new Error("enough");
+  const stop = new AbortController();
+  const retry = { attempts: ATTEMPTS, firstWaitMs: 20_000, longestWaitMs: 20_000 };
+  const client = impatientClient(fake, { retry, stop: stop.signal });
+  // Amid the wait, and before it.
+  for (const isBefore of [false, true]) {
+    fake.faults.add({ endpoint: "_changes", times: 9, fault: { kind: "answer", status: 502, body: "x" } });
+    const asked = fake.requestsTo("_changes").length;
+    const call = client.changes("db", { since: "0", limit: 9 }, {});
+    if (!isBefore) until(() => client.retries > 0, "it waits").then(() => stop.abort(reason));
+    assertEquals(await assertRejects(() => call), reason);
+    assertEquals(fake.requestsTo("_changes").length, asked + 1);
+    fake.faults.clear();
+  }
+  // What goes well at once goes on: chunks in flight are finished.
+  assertEquals((await client.changes("db", { since: "0", limit: 9 }, {})).rows.length, 1);
+  const patient = impatientClient(fake, { stop: stop.signal });
+  fake.faults.add({ fault: { kind: "answer", status: 502, body: "x" } });
+  await patient.dropDatabase("db", () => true, { outlivesStop: true });
+  assertEquals(fake.databases.has("db"), false);
+});
+
 Deno.test("bulkGet() is not made again, and ends its request when the reader leaves early", async () => {
   await using fake = await startFakeCouchDb();
   await createDatabase(fake, "a", idsOf(10));

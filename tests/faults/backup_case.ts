@@ -32,7 +32,7 @@ export async function judgeBackup(
   const breaches = first === undefined ? [] : judgeOutcome(first);
   await look();
   for (const [database, truth] of source.truths) {
-    const verdict = await judgeFolder(folderOf(bucket, database), truth);
+    const verdict = await judgeFolder(folderOf(bucket, database), truth, source.identity);
     breaches.push(...verdict.breaches.map((breach) => `after it: ${database}: ${breach}`));
     if (first?.exit === 0 && verdict.complete.length === 0) {
       breaches.push(`it exits with 0, and ${database} has no backup`);
@@ -45,7 +45,7 @@ export async function judgeBackup(
   await look();
   for (const [database, truth] of source.truths) {
     const place = folderOf(bucket, database);
-    const { breaches: found } = await judgeFolder(place, truth);
+    const { breaches: found } = await judgeFolder(place, truth, source.identity);
     for (const breach of [...found, ...await judgeCopy(place)]) breaches.push(`after --resume: ${database}: ${breach}`);
   }
   breaches.push(...await judgeEarlier(folder, before));

@@ -59,13 +59,16 @@ export interface FolderVerdict {
   breaches: string[];
 }
 
-/** Reads every backup in a folder that calls itself complete, and compares each with the truth. */
-export async function judgeFolder(folder: string, truth: Truth): Promise<FolderVerdict> {
+/**
+ * Reads every backup in a folder that calls itself complete, and compares each with the truth. With an identity all of them
+ * are sealed, and nothing in the folder may be in clear that names people's data.
+ */
+export async function judgeFolder(folder: string, truth: Truth, identity?: string): Promise<FolderVerdict> {
   const names = (await filesOf(folder)).filter((name) => /^manifest/.test(name));
   const verdict: FolderVerdict = { complete: [], breaches: [] };
   for (const name of names) {
     try {
-      const { leafRevisions, manifest } = await readBackup(folder, name);
+      const { leafRevisions, manifest } = await readBackup(folder, name, identity);
       const differences = compareLeafRevisions(truth.leafRevisions, leafRevisions, 3);
       if (manifest.properties.security !== truth.security) {
         differences.push(`_security is ${manifest.properties.security} in place of ${truth.security}`);
@@ -82,8 +85,33 @@ export async function judgeFolder(folder: string, truth: Truth): Promise<FolderV
     }
     if (name !== "manifest.json") verdict.complete.push(name);
   }
+  if (identity !== undefined) verdict.breaches.push(...await findClear(folder, truth));
   return verdict;
 }
+
+/** A shorter id, or one that is a name of the program's own, may stand somewhere by itself. */
+const LEAST_CHARACTERS = 8;
+const OWN_WORDS = new Set(["attachments", "prototype", "constructor"]);
+
+/** What of a database stands in a folder for everybody to read. */
+async function findClear(folder: string, { leafRevisions, security }: Truth): Promise<string[]> {
+  const ids = [...leafRevisions.keys()].filter((id) => id.length >= LEAST_CHARACTERS && !OWN_WORDS.has(id));
+  const needles = [...ids, security].flatMap((text) => [text, JSON.stringify(text).slice(1, -1)]);
+  const found: string[] = [];
+  for (const name of await filesOf(folder)) {
+    const bytes = Buffer.from(await Deno.readFile(`${folder}/${name}`));
+    const isChunk = /\d\.json\./.test(name);
+    if (isChunk && bytes.length > 0 && !SEALED_BEGINNING.startsWith(bytes.subarray(0, 22).toString("latin1"))) {
+      found.push(`${name} is a chunk in clear`);
+    }
+    const text = bytes.toString();
+    const needle = needles.find((needle) => text.includes(needle));
+    if (needle !== undefined) found.push(`${name} has ${JSON.stringify(needle)} in clear`);
+  }
+  return found;
+}
+
+const SEALED_BEGINNING = "age-encryption.org/v1\n";
 
 /** The copy for people must be that of the newest; of two that were complete within one second it may be either. */
 export async function judgeCopy(folder: string): Promise<string[]> {
@@ -115,7 +143,7 @@ export async function judgeEarlier(folder: string, before: ReadonlyMap<string, U
   const breaches: string[] = [];
   for (const [path, bytes] of before) {
     // What says how things stand may change; what makes an earlier backup must not.
-    if (!/\/(\d{7}|[0-9a-f]{8}-\d{7,})\.json\.gz$|\/manifest-[^/]*\.json$/.test(path)) continue;
+    if (!/\/(\d{7}|[0-9a-f]{8}-\d{7,})\.json\.gz(\.age)?$|\/manifest-[^/]*\.json$/.test(path)) continue;
     const now = await Deno.readFile(folder + path).catch(() => undefined);
     if (now === undefined) breaches.push(`${path} of an earlier complete backup is gone`);
     else if (Buffer.compare(now, bytes) !== 0) breaches.push(`${path} of an earlier complete backup has changed`);

@@ -11,7 +11,7 @@ import { FaultProxy } from "./proxy.ts";
 import { COUCH_PASSWORD, HARD, openS3, type Outcome, Program, TINY } from "./program.ts";
 import { judgeRestore } from "./restore_case.ts";
 import { copyInto, startS3 } from "./s3_scene.ts";
-import { makeFolder, openSource, startCouch, through, urlOf } from "./scene.ts";
+import { hastyClock, makeFolder, openSource, startCouch, through, urlOf } from "./scene.ts";
 import { never, SteppedStore } from "./stepped_store.ts";
 import { sweep, type Verdict } from "./sweep.ts";
 
@@ -37,13 +37,6 @@ function endedStore(store: Store, { place, isBehind }: End, ended: () => void): 
 /** Resolves when the run has ended, or was ended. */
 async function untilEnded(run: Promise<Outcome>, ended: Promise<void>): Promise<Outcome | undefined> {
   return await Promise.race([run, ended.then(() => undefined)]);
-}
-
-/** A clock of which each look takes more than a second: so a checkpoint is due behind each chunk. */
-function hastyClock(): () => Date {
-  const startedMs = Date.now();
-  let looks = 0;
-  return () => new Date(startedMs + 1100 * looks++);
 }
 
 const settled = () => new Promise<void>((resolve) => setTimeout(resolve, 5));

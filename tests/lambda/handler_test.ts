@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { generateIdentity, identityToRecipient } from "age-encryption";
 import { NotExpiredError, NotSavedError, openHandler } from "../../lambda/handler.ts";
-import { ConfigError, InterruptedError, UsageError } from "../../src/errors.ts";
+import { ConfigError, CouchError, InterruptedError, UsageError } from "../../src/errors.ts";
 import { failureOf } from "../../lambda/runtime_api.ts";
 import type { Fault } from "../fakes/couchdb.ts";
 import { FakeMonitor } from "../fakes/monitor.ts";
@@ -225,6 +225,25 @@ Deno.test("openHandler() never reports success for part of the work, and says ho
   assertEquals((await lambda.invoke(again)).ok, true);
   const asked = lambda.couch.requestsTo("_bulk_get").flatMap(({ ids }) => ids);
   assertEquals(asked.length, 26, "what was stored was asked for again");
+});
+
+Deno.test("openHandler() ends a round in time whose documents CouchDB does not give out, and names the answer", async () => {
+  await using lambda = await setUpFunction({ tasks: WEEKLY, stateMachine: true });
+  const run = { task: "weekly", elapse: ELAPSE };
+  await lambda.invoke({ action: "plan", ...run, only: "all" });
+  lambda.couch.faults.add({ endpoint: "_bulk_get", times: 1e6, fault: { kind: "answer", status: 502, body: "Bad" } });
+  const startedMs = performance.now();
+  const round = lambda.invoke({ action: "backup", ...run, database: "large", cursor: null }, {
+    stop: AbortSignal.timeout(1000),
+  });
+  const error = await assertRejects(() => round, CouchError);
+  assertStringIncludes(error.message, "CouchDB answered 502");
+  // Without a stop its patience takes twenty seconds.
+  const seconds = (performance.now() - startedMs) / 1000;
+  assert(seconds < 8, `it took ${seconds} s`);
+  lambda.couch.faults.clear();
+  const again = await lambda.invoke({ action: "backup", ...run, database: "large", cursor: null });
+  assertEquals([again.done, again.error], [true, null]);
 });
 
 Deno.test("openHandler() goes on at the next tick with what a tick had no time for", async () => {

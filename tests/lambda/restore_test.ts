@@ -138,6 +138,28 @@ Deno.test("openHandler() restores where every round's first answer is lost, and 
   assertEquals([(await execute(lambda)).summary.ok, await lambda.differences()], [true, []]);
 });
 
+Deno.test("openHandler() begins a database anew that was dropped between two rounds, whatever their cursor says", async () => {
+  await using lambda = await setUpLoss(TASKS.replace("chunk: 2", "chunk: 1"));
+  const { moment, stretches } = await lambda.invoke({ action: "restore", step: "plan", request: REQUEST });
+  const stretch = stretches[2];
+  const round = async (cursor: string, stopAfter: number) => {
+    const stop = new AbortController();
+    const fault = { kind: "run", run: () => stop.abort(new InterruptedError("The time is nearly over")) } as const;
+    lambda.couch.faults.add({ endpoint: "_bulk_docs", skip: stopAfter, fault });
+    const event = { action: "restore", step: "round", request: REQUEST, moment, stretch, cursor };
+    const answer = await lambda.invoke(event, { stop: stop.signal });
+    lambda.couch.faults.clear();
+    return answer;
+  };
+  const first = await round("", 12);
+  await couchOk(lambda.couch, "DELETE /large");
+  const second = await round(first.cursor, 7);
+  assertEquals([first.status, second.status], ["unfinished", "unfinished"]);
+  assertEquals((await round(second.cursor, 1000)).status, "finished");
+  const { summary } = await execute(lambda);
+  assertEquals([summary.ok, await lambda.differences()], [true, []]);
+});
+
 Deno.test("openHandler() restores a stretch of several databases, and a cursor leads behind those that are done", async () => {
   await using lambda = await setUpLoss();
   const { moment, started } = await lambda.invoke({ action: "restore", step: "plan", request: REQUEST });

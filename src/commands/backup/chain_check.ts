@@ -1,15 +1,17 @@
 /**
  * Whether the chain of incremental backups that a full one follows on would have restored what CouchDB has. In: the newest
  * backup of the chain, and each row that the full one lists. Out: the documents that the chain has lost. It costs a listing
- * of what has changed since, and the filters that the links have kept of what they have seen; no chunk is read.
+ * of what has changed since, and the filters that the links have kept of what they have seen; no chunk is read. A full
+ * backup that is resumed lists once more for it what was listed before, for nobody has kept what that had to say.
  */
 import { type ChainLink, followChain } from "../../archive/chain.ts";
-import type { Manifest } from "../../archive/manifest.ts";
+import type { ChainLoss, Manifest } from "../../archive/manifest.ts";
 import { readSeen, type SeenRow, stateKey } from "../../archive/seen_states.ts";
 import type { IdFilter } from "../../couchdb/id_filter.ts";
+import { listChanges } from "../../couchdb/changes.ts";
 import { counted, formatCount } from "../../counts.ts";
 import { ArchiveError, describeError } from "../../errors.ts";
-import { FeedComparison, type LostDocuments } from "../feed_comparison.ts";
+import { FeedComparison } from "../feed_comparison.ts";
 import { type DocumentCounts, purgesOf } from "./completeness.ts";
 import type { Run } from "./context.ts";
 
@@ -67,8 +69,17 @@ export class ChainCheck {
     this.#comparison.look(row);
   }
 
+  /** Lists all of the database: what it shows counts as rows of the listing do. */
+  async lookAtAll(): Promise<void> {
+    const { couch, log, signal, stop } = this.#context;
+    for await (const { rows } of listChanges(couch, this.#chain.database, { since: "0", log, signal })) {
+      for (const row of rows) this.look(row);
+      stop.throwIfAborted();
+    }
+  }
+
   /** What the chain has lost, and a sentence that names it; undefined where it is nothing. */
-  async result(): Promise<{ lost: LostDocuments; warning: string } | undefined> {
+  async result(): Promise<{ lost: ChainLoss; warning: string } | undefined> {
     const { previous, counts, isSealed } = this.#chain;
     const lost = await this.#comparison.result();
     // Of a purge nobody says what it took.
@@ -78,7 +89,8 @@ export class ChainCheck {
       ids: lost.ids,
       before: previous.finished_at,
     });
-    return { lost, warning: describeLost(isSealed ? { ...lost, ids: [] } : lost, previous) };
+    const warning = describeLost(isSealed ? { ...lost, ids: [] } : lost, previous);
+    return { lost: { ...lost, up_to: previous.finished_at }, warning };
   }
 }
 
@@ -107,12 +119,30 @@ async function readFilters(
   return filters.reverse();
 }
 
-function describeLost({ documents, ids }: LostDocuments, { finished_at, kind }: Manifest): string {
+/** What a backup that is complete already has found when it was made. */
+export function describeKept(lost: ChainLoss): string {
+  return `The backups up to ${lost.up_to} lack ${nameLost(lost)}. This backup has them`;
+}
+
+/**
+ * What a full backup has found, where the run that made it ended before it told anybody.
+ *
+ * @param key Its manifest's, which names the documents.
+ */
+export function describeUntold({ chain_lost: lost, finished_at }: Manifest, key: string): string {
+  const { documents, up_to } = lost!;
+  return `The backups up to ${up_to} lack ${nameLost(lost!)}, as the full backup of ${finished_at} has found: ` +
+    `its run ended before it said so. That backup has ${documents === 1 ? "it" : "them"}; its manifest is "${key}"`;
+}
+
+function describeLost(lost: Pick<ChainLoss, "documents" | "ids">, { finished_at, kind }: Manifest): string {
+  const which = kind === "full" ? "The backup" : "The incremental backups";
+  return `${which} up to ${finished_at} ${kind === "full" ? "lacks" : "lack"} ${nameLost(lost)}. This backup has them`;
+}
+
+function nameLost({ documents, ids }: Pick<ChainLoss, "documents" | "ids">): string {
   const named = ids.map((id) => JSON.stringify(id)).join(", ");
   const more = documents > ids.length ? ` and ${formatCount(documents - ids.length)} more` : "";
   const names = ids.length === 0 ? "" : `: ${named}${more}`;
-  const which = kind === "full" ? "The backup" : "The incremental backups";
-  return `${which} up to ${finished_at} ${kind === "full" ? "lacks" : "lack"} ${
-    counted(documents, "document")
-  } as CouchDB has had them since before${names}. This backup has them`;
+  return `${counted(documents, "document")} as CouchDB has had them since before${names}`;
 }

@@ -1,12 +1,13 @@
 /**
- * Stores batches as chunks. In: a batch of documents. Out: its line in the manifest, and which of them CouchDB could not
- * read. What is stored in vain, because an answer broke in the middle of a large document, is no part of the backup.
+ * Stores batches as chunks. In: a batch of documents. Out: its line in the manifest, or several where it is more than a
+ * chunk may have, and which documents CouchDB could not read. What is stored in vain, because an answer broke in the middle of a large document, is no part of the backup.
  */
 import { chunkName } from "../../archive/layout.ts";
 import type { ChunkEntry } from "../../archive/manifest.ts";
 import { encode } from "../../codec/codec.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
-import { BatchReader, type ReadingHealth, RestartNeeded } from "../../couchdb/read.ts";
+import type { IdBatch } from "../../couchdb/batch.ts";
+import { BatchReader, type ReadingHealth, RestartNeeded, RoomNeeded } from "../../couchdb/read.ts";
 import { describeDiscreetly, describeError, StoreError } from "../../errors.ts";
 import { joinKey } from "../../store/key.ts";
 import { codecOf, isSealing, type Task } from "../../task/task.ts";
@@ -28,6 +29,13 @@ export interface ChunkPlace {
   nextNumber: number;
 }
 
+/** A chunk that is stored. */
+export interface StoredChunk {
+  entry: ChunkEntry;
+  /** The documents that are not in it because CouchDB cannot read them. */
+  unreadable: UnreadableDocument[];
+}
+
 /** Stores the chunks of one backup. */
 export class ChunkWriter {
   readonly #context: Run;
@@ -41,11 +49,22 @@ export class ChunkWriter {
     this.#nextNumber = place.nextNumber;
   }
 
-  /** Fetches the documents of a batch, compresses and seals them, and stores them under the next free number. */
-  async store(
-    { batch, again }: Work,
+  /** Fetches the documents of a batch and stores them, in as many chunks as it takes. */
+  async store({ batch, again }: Work, signal: AbortSignal): Promise<StoredChunk[]> {
+    const stored: StoredChunk[] = [];
+    for (let left: IdBatch | undefined = batch; left !== undefined;) {
+      const { rest, ...one } = await this.#storeOne({ batch: left, again }, signal);
+      stored.push(one);
+      left = rest;
+    }
+    return stored;
+  }
+
+  /** Fetches documents, compresses and seals them, and stores them under the next free number: as many as have room. */
+  async #storeOne(
+    { batch, again }: Pick<Work, "batch" | "again">,
     signal: AbortSignal,
-  ): Promise<{ entry: ChunkEntry; unreadable: UnreadableDocument[] }> {
+  ): Promise<StoredChunk & { rest: IdBatch | undefined }> {
     const { couch, repository: { store }, log, progress } = this.#context;
     const { database, task } = this.#place;
     const { revisions, attachments } = task;
@@ -56,6 +75,7 @@ export class ChunkWriter {
       log,
       onRows,
       health: this.#health,
+      mostBytes: task.chunkBytes,
     });
     const number = this.#nextNumber++;
     for (let attempt = 1;; attempt++) {
@@ -73,8 +93,13 @@ export class ChunkWriter {
           compressed_bytes: stored.sizeBytes,
           sha256: stored.sha256,
         };
-        return { entry: again ? { ...entry, again } : entry, unreadable };
+        return { entry: again ? { ...entry, again } : entry, unreadable, rest: reader.rest };
       } catch (error) {
+        if (error instanceof RoomNeeded) {
+          // No failure: the reader ends it by itself.
+          attempt--;
+          continue;
+        }
         const isTaken = error instanceof StoreError && error.facts.code === "exists";
         const cause = error instanceof RestartNeeded ? error.cause : isTaken ? error : undefined;
         if (cause === undefined) throw error;

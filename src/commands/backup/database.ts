@@ -6,9 +6,11 @@
 import { commandLine } from "../../command_line.ts";
 import { CheckpointWriter } from "../../archive/checkpoint.ts";
 import { shortRun } from "../../archive/layout.ts";
+import { readLastRun } from "../../archive/last_run.ts";
 import { findLeftover, type Leftover, readFilter } from "../../archive/leftover.ts";
 import { followChain } from "../../archive/chain.ts";
 import {
+  type ChainLoss,
   type Checkpoint,
   type ChunkEntry,
   type ListedFeed,
@@ -29,10 +31,11 @@ import { type BackupDate, formatDate } from "../../dates.ts";
 import { discreetLog } from "../../discreet.ts";
 import { CouchError, describeDiscreetly, describeError, exitCodeOf, hintOf } from "../../errors.ts";
 import { forEachParallel } from "../../parallel.ts";
+import { joinKey } from "../../store/key.ts";
 import { findConditions } from "../../store/conditions.ts";
 import { codecOf, type Task } from "../../task/task.ts";
-import type { LostDocuments } from "../feed_comparison.ts";
-import { ChainCheck } from "./chain_check.ts";
+import { ChainCheck, describeKept, describeUntold } from "./chain_check.ts";
+import { ChunkSize } from "./chunk_size.ts";
 import { ChunkWriter } from "./chunks.ts";
 import { Completeness, DocumentCounts, type ListedDatabase, purgesOf } from "./completeness.ts";
 import type { BackupOptions, Run } from "./context.ts";
@@ -117,7 +120,9 @@ export class DatabaseBackup {
   /** How many documents the backup before has, where this one has far fewer. */
   #shrunkFrom: number | undefined;
   /** What the chain of backups before has lost, by a full one. */
-  #chainLost: LostDocuments | undefined;
+  #chainLost: ChainLoss | undefined;
+  /** An age file that names it, where it was found by an earlier run. */
+  #lostSealed: string | undefined;
 
   constructor(context: Run, { task, database, date, isListed, share, place, window }: DatabaseJob) {
     this.#recipients = codecOf(task).recipients;
@@ -210,6 +215,9 @@ export class DatabaseBackup {
   async #sealedReport(report: DatabaseReport): Promise<DatabaseReport> {
     const { unreadable, chain_lost: lost } = report;
     if (this.#recipients === undefined || (unreadable === undefined && lost === undefined)) return report;
+    if (unreadable === undefined && this.#lostSealed !== undefined) {
+      return { ...report, chain_lost: { ...lost!, ids: [] }, sealed: this.#lostSealed };
+    }
     // Of a backup that was complete already nobody here knows the names.
     const part = this.#manifest?.sealed ??
       await sealContent({ security: null, unreadable: unreadable ?? [], lost: lost?.ids }, this.#recipients);
@@ -264,6 +272,7 @@ export class DatabaseBackup {
       ofTask,
       leftover: leftover.kind === "unfinished" ? leftover : undefined,
     };
+    await this.#tellUntold(ofTask);
     const plan = await this.#plan(saving, { full: full === true });
     if (plan.kind === "unchanged") return await this.#carryOver(saving, plan);
     if (plan.kind === "full") return await this.#saveFull(saving, plan.reason);
@@ -348,7 +357,7 @@ export class DatabaseBackup {
       this.#share.say(this.#context.log, reason);
     }
     const unreadable = await findStillUnreadable(this.#context, this.#job, previous?.unreadable ?? []);
-    const chain = await this.#openChain(saving);
+    const chain = saving.leftover === undefined ? await this.#openChain(saving) : undefined;
     const { listing, done, origin, seen } = await this.#storeDocuments(saving, {
       origin: saving.origin,
       unreadable,
@@ -357,9 +366,12 @@ export class DatabaseBackup {
     if (done.unreadable.length > 0 && sumChunks(done.chunks).documents === 0) {
       throw this.#nothingReadable(done.unreadable);
     }
+    // Before the manifest: who is killed behind that resumes nothing, and its successors do not know of this chain any more.
+    const chainLost = await this.#compareChain(saving, chain);
     await this.#finish(saving, {
       origin,
       updateSeq: { start: startSeqOf(saving), end: saving.counts.info.update_seq },
+      chainLost,
       feed: {
         since: "0",
         until: listing.until,
@@ -369,26 +381,56 @@ export class DatabaseBackup {
       unreadable: done.unreadable,
       chunks: done.chunks,
     });
-    await this.#compareChain(chain);
     const shrinking = await warnOfShrinking(this.#context, previous?.entry, this.#manifest!);
     if (shrinking === undefined) return;
     this.#warnings.push(shrinking.warning);
     this.#shrunkFrom = shrinking.before;
   }
 
-  /** Says what the chain before has lost. This backup is complete, whatever comes of that. */
-  async #compareChain(chain: ChainCheck | undefined): Promise<void> {
+  /**
+   * Says what the chain before has lost. This backup will be complete, whatever comes of that.
+   *
+   * @param listed What has been shown all of the listing; undefined: nothing has, or there is no chain.
+   */
+  async #compareChain(saving: Saving, listed: ChainCheck | undefined): Promise<ChainLoss | undefined> {
     try {
+      let chain = listed;
+      if (saving.leftover !== undefined) {
+        chain = await this.#openChain(saving);
+        // What a run before this one has listed nobody has held against the chain.
+        await chain?.lookAtAll();
+      }
       const differing = await chain?.result();
-      if (differing === undefined) return;
+      if (differing === undefined) return undefined;
       this.#warnings.push(differing.warning);
-      this.#chainLost = differing.lost;
+      this.#lostSealed = undefined;
+      return this.#chainLost = differing.lost;
     } catch (error) {
       if (!(error instanceof CouchError)) throw error;
-      const why = `The backups before could not be compared with CouchDB: ${describeError(error)}`;
-      this.#context.log.warn("the chain before is not compared", { error: describeError(error) });
+      const why = `The backups before could not be compared with CouchDB: ${this.#describe(error)}`;
+      this.#context.log.warn("the chain before is not compared", { error: this.#describe(error) });
       this.#warnings.push(why);
+      return undefined;
     }
+  }
+
+  /**
+   * Says what the newest backup of the task has found, a full one, where its run ended before it said so. Of what was said
+   * `last.json` tells, which a run stores at its end; a loss is rather told twice than never.
+   */
+  async #tellUntold(ofTask: Saving["ofTask"]): Promise<void> {
+    const found = this.#task.increments === undefined ? undefined : await ofTask;
+    if (found === undefined || typeof found === "string") return;
+    const { previous, folder, name } = found;
+    if (previous.chain_lost === undefined) return;
+    const { repository, log, signal } = this.#context;
+    const last = await readLastRun(repository, this.#task.name, { signal });
+    if (last?.run === previous.run) return;
+    this.#warnings.push(describeUntold(previous, joinKey(folder, name)));
+    this.#chainLost = previous.chain_lost;
+    this.#lostSealed = previous.sealed?.age;
+    const { documents, up_to } = previous.chain_lost;
+    log.error("backups lack documents, as the last one has found and not said", { documents, before: up_to });
   }
 
   /** Saves what has changed since the backup before. @throws FullNeeded where that does not do. */
@@ -465,10 +507,12 @@ export class DatabaseBackup {
       : resumed === undefined
       ? seenFilter(expected)
       : resumed.seen;
+    const size = new ChunkSize(this.#task, info);
     const listing = new Listing(couch, this.#database, {
       log,
       signal: AbortSignal.any([signal, this.#context.stop]),
-      chunk: this.#task.chunk,
+      chunk: size.isBounded ? () => size.documents : undefined,
+      positionsEvery: size.positionsEvery,
       tombstones: this.#task.tombstones,
       expected,
       seen,
@@ -512,7 +556,7 @@ export class DatabaseBackup {
     });
     try {
       if (leftover === undefined && increment === undefined) await completeness.awaitFirstPage();
-      const storeListed = () => this.#storeListed(listing, writer, done);
+      const storeListed = () => this.#storeListed({ listing, writer, done, size });
       await storeListed();
       await completeness.await(storeListed);
     } catch (error) {
@@ -527,9 +571,8 @@ export class DatabaseBackup {
   }
 
   /** The chain that a full backup follows on, to be compared with its listing; undefined where there is none. */
-  async #openChain({ ofTask, counts, leftover, origin }: Saving): Promise<ChainCheck | undefined> {
-    // Of what a run before this one has listed nothing is known here.
-    const found = this.#task.increments === undefined || leftover !== undefined ? undefined : await ofTask;
+  async #openChain({ ofTask, counts, origin }: Saving): Promise<ChainCheck | undefined> {
+    const found = this.#task.increments === undefined ? undefined : await ofTask;
     if (found === undefined || typeof found === "string") return undefined;
     const createdAt = origin.properties.instance_start_time;
     const isSealed = this.#recipients !== undefined;
@@ -551,7 +594,7 @@ export class DatabaseBackup {
 
   async #finish(
     { state }: Saving,
-    backup: Pick<FinishedBackup, "origin" | "updateSeq" | "feed" | "unreadable" | "chunks">,
+    backup: Pick<FinishedBackup, "origin" | "updateSeq" | "feed" | "chainLost" | "unreadable" | "chunks">,
   ): Promise<void> {
     this.#place.needs(0);
     this.#manifest = await finishBackup(this.#context, {
@@ -564,18 +607,30 @@ export class DatabaseBackup {
   }
 
   /** Stores what the listing has to give: first what is new, then what was listed again, until nothing is left. */
-  async #storeListed(listing: Listing, writer: ChunkWriter, done: CheckpointWriter): Promise<void> {
+  async #storeListed(
+    { listing, writer, done, size }: {
+      listing: Listing;
+      writer: ChunkWriter;
+      done: CheckpointWriter;
+      size: ChunkSize;
+    },
+  ): Promise<void> {
     const { signal, stop } = this.#context;
     const limit = () => this.#place.limit;
     let inFlight = 0;
     const storeOne = async (work: Work, signal: AbortSignal) => {
       inFlight++;
       const ends = this.#window.begin();
-      const { entry, unreadable } = await writer.store(work, signal);
-      ends(entry.bytes);
+      const stored = await writer.store(work, signal);
+      const { bytes, documents } = sumChunks(stored.map(({ entry }) => entry));
+      ends(bytes);
+      size.note({ bytes, documents });
       inFlight--;
       if (listing.ended) this.#place.needs(Math.max(1, inFlight));
-      done.add(work.index, entry, { ids: work.batch.ids(), unreadable });
+      // Its documents are as they were found now: together, as a later run takes all chunks of a batch or none.
+      for (const [index, { entry, unreadable }] of stored.entries()) {
+        done.add(work.index, entry, { ids: index === 0 ? work.batch.ids() : [], unreadable });
+      }
       listing.noteStored(work);
       work.settled();
       await done.saveWhenDue({ signal });
@@ -587,9 +642,10 @@ export class DatabaseBackup {
   }
 
   /** How many requests for documents a database gives. */
-  #batchesOf({ doc_count, doc_del_count }: DatabaseOrigin["info"]): number {
-    const documents = doc_count + (this.#task.tombstones ? doc_del_count : 0);
-    return this.#task.chunk === undefined ? 1 : Math.max(1, Math.ceil(documents / this.#task.chunk));
+  #batchesOf(info: DatabaseOrigin["info"]): number {
+    const size = new ChunkSize(this.#task, info);
+    const documents = info.doc_count + (this.#task.tombstones ? info.doc_del_count : 0);
+    return size.isBounded ? Math.max(1, Math.ceil(documents / size.documents)) : 1;
   }
 
   async #resumedListing(leftover: Unfinished | undefined) {
@@ -653,6 +709,8 @@ export class DatabaseBackup {
     this.#chunks = () => manifest.chunks;
     this.#unreadable = () => manifest.unreadable;
     this.#manifest = manifest;
+    this.#chainLost = manifest.chain_lost;
+    if (manifest.chain_lost !== undefined) this.#warnings.push(describeKept(manifest.chain_lost));
     this.#isUnchanged = manifest.kind === "incremental" && manifest.chunks.length === 0;
   }
 
@@ -674,7 +732,10 @@ export class DatabaseBackup {
     if (unreadable.length > 0) report.unreadable = [...unreadable];
     if (this.#warnings.length > 0) report.warnings = this.#warnings;
     if (this.#shrunkFrom !== undefined) report.shrunk_from = this.#shrunkFrom;
-    if (this.#chainLost !== undefined) report.chain_lost = this.#chainLost;
+    if (this.#chainLost !== undefined) {
+      const { documents, ids } = this.#chainLost;
+      report.chain_lost = { documents, ids };
+    }
     return report;
   }
 }

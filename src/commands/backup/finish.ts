@@ -7,6 +7,7 @@ import { isDeepStrictEqual } from "node:util";
 import { Catalog } from "../../archive/catalog.ts";
 import { MANIFEST_NAME, manifestName, parseChunkName, parseManifestName, shortRun } from "../../archive/layout.ts";
 import {
+  type ChainLoss,
   type ChunkEntry,
   encodeJson,
   type ListedFeed,
@@ -42,6 +43,8 @@ export interface FinishedBackup {
   updateSeq: Manifest["update_seq"];
   feed: ListedFeed;
   unreadable: readonly UnreadableDocument[];
+  /** What the chain before it has lost. */
+  chainLost?: ChainLoss | undefined;
   /** For how many days what is stored is locked; undefined: it is not, or nobody needs to know. */
   lockDays?: number | undefined;
   chunks: readonly ChunkEntry[];
@@ -76,6 +79,7 @@ export async function finishBackup(context: Run, backup: FinishedBackup): Promis
       : { locked_until: new Date(Date.parse(origin.started_at) + lockDays * DAY_MS).toISOString() },
     update_seq: updateSeq,
     feed,
+    ...backup.chainLost === undefined ? {} : { chain_lost: backup.chainLost },
     unreadable: [...backup.unreadable],
     totals,
     chunks,

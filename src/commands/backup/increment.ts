@@ -21,6 +21,7 @@ import { joinKey } from "../../store/key.ts";
 import { readObjectBytes } from "../../store/whole.ts";
 import { type IncrementPolicy, leastLockDays, type Task } from "../../task/task.ts";
 import { type DocumentCounts, IncompleteError, purgesOf } from "./completeness.ts";
+import { ChunkSize } from "./chunk_size.ts";
 import type { Run } from "./context.ts";
 import { PURGED, SET_BACK } from "./doubt.ts";
 
@@ -298,7 +299,7 @@ async function lookAtFeed(
   { since, known }: Pick<IncrementBase, "since" | "known">,
 ): Promise<FeedPage | undefined> {
   const until = { signal: AbortSignal.any([signal, stop]) };
-  const positionsEvery = Math.min(task.chunk ?? POSITIONS_EVERY, POSITIONS_EVERY);
+  const positionsEvery = Math.min(new ChunkSize(task, counts.info).positionsEvery ?? POSITIONS_EVERY, POSITIONS_EVERY);
   // As in every listing: so that each position stands behind a whole number of rows.
   const limit = Math.ceil((known.size + PAGE_ROWS) / positionsEvery) * positionsEvery - 1;
   for (let looks = 1;; looks++) {

@@ -50,8 +50,10 @@ export interface ListedIncrement {
 export interface ListingOptions {
   log: Log;
   signal: AbortSignal;
-  /** Documents in a batch; undefined: all of them. */
-  chunk: number | undefined;
+  /** Documents in a batch, from now on; undefined: all of them. */
+  chunk: (() => number) | undefined;
+  /** So many documents may lie between two positions from which a later run can go on. */
+  positionsEvery: number | undefined;
   /** Whether tombstones are taken that nothing of this backup has become. */
   tombstones: boolean;
   /** How many documents the database has, deleted ones too. */
@@ -185,9 +187,9 @@ export class Listing {
 
   /** Lists from a position on. */
   open(since: string): void {
-    const { chunk, log, beforeLastPage } = this.#options;
+    const { log, beforeLastPage } = this.#options;
     // A run that is resumed reads again what lies between two positions: so each chunk should end at one.
-    const positionsEvery = Math.min(chunk ?? PAGE_ROWS, PAGE_ROWS);
+    const positionsEvery = Math.min(this.#options.positionsEvery ?? PAGE_ROWS, PAGE_ROWS);
     this.#feed = listChanges(this.#couch, this.#database, {
       since,
       positionsEvery,
@@ -259,8 +261,8 @@ export class Listing {
   }
 
   /** What waits, in batches of `chunk` or, to end them at a position, somewhat fewer; what is left waits on. */
-  *#cut(chunk: number): Generator<Work> {
-    while (this.#waiting.length >= chunk) {
+  *#cut(size: () => number): Generator<Work> {
+    for (let chunk = size(); this.#waiting.length >= chunk; chunk = size()) {
       const batched = this.#batched;
       const atPosition = this.#stretches.findLast(({ documents }) => documents <= batched + chunk)?.documents ?? 0;
       const count = atPosition - batched >= chunk / 2 ? atPosition - batched : chunk;
@@ -273,7 +275,7 @@ export class Listing {
     const documents = [...this.#repeated.values()];
     this.#repeated.clear();
     for (const stretch of this.#stretches) stretch.hasRepeated = false;
-    const size = this.#options.chunk ?? MOST_REPEATED;
+    const size = this.#options.chunk?.() ?? MOST_REPEATED;
     for (let from = 0; from < documents.length; from += size) {
       yield this.#work(IdBatch.of(documents.slice(from, from + size)), { isRepeated: true });
     }

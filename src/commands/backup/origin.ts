@@ -47,7 +47,7 @@ export async function readOrigin(
   // Properties that came along with others' say nothing of what this login may: who may read neither object may not read the
   // database, and that is told by its own answer.
   if (lacking.length === 2) await couch.databaseInfo(database, { signal });
-  const { attachments, revisions, chunk = null, tombstones } = task;
+  const { attachments, revisions, chunk = null, chunkBytes, tombstones } = task;
   const { recipients } = codecOf(task);
   const { doc_count, doc_del_count, q, n, partitioned, instance_start_time, purge_seq } = info;
   const counts = { doc_count, doc_del_count, q, n, partitioned, instance_start_time, purge_seq };
@@ -59,7 +59,13 @@ export async function readOrigin(
     database,
     started_at: startedAt.toISOString(),
     couchdb: { url: couch.url, version: couchVersion },
-    options: { attachments, revisions, chunk, tombstones },
+    options: {
+      attachments,
+      revisions,
+      chunk,
+      ...chunkBytes === undefined ? {} : { chunk_bytes: chunkBytes },
+      tombstones,
+    },
     properties: { ...counts, revs_limit: revsLimit, security },
     kind: "full",
     parent: null,

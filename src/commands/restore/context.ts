@@ -1,6 +1,6 @@
 /** What a restore works with: what it is given, what it is asked for, and what it adds to that once it has begun. */
 import type { PathContext } from "../../archive/find.ts";
-import type { CouchClient } from "../../couchdb/client.ts";
+import type { CouchClient, DatabaseInfo } from "../../couchdb/client.ts";
 import type { Progress } from "../../observe.ts";
 import type { RestorePosition } from "./position.ts";
 
@@ -16,6 +16,8 @@ export interface RestoreContext extends PathContext {
   now: () => Date;
   /** Is called when the database is there, before the first document is written to it. */
   onReady?: (() => Promise<void>) | undefined;
+  /** Is told what CouchDB says of the database behind its last document. */
+  onWritten?: ((info: DatabaseInfo) => void) | undefined;
   /** Is told how far it has come, for who calls again and goes on. */
   onPosition?: ((position: RestorePosition) => void) | undefined;
 }

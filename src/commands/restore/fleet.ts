@@ -10,7 +10,14 @@ import { counted } from "../../counts.ts";
 import { type BackupOfMoment, backupsOfMoment, type LastSelection, lastSelections } from "../../archive/moment.ts";
 import type { Repository } from "../../archive/repository.ts";
 import { refusePlain, requireUnlockable } from "../../archive/unlock.ts";
-import { readRestoreNote, type RestoreNote, storeRestoreNote } from "../../couchdb/restore_note.ts";
+import type { DatabaseInfo } from "../../couchdb/client.ts";
+import {
+  isUnwritten,
+  readRestoreNote,
+  type RestoreNote,
+  type RestoreWitness,
+  storeRestoreNote,
+} from "../../couchdb/restore_note.ts";
 import { decodeDatabase, encodeDatabase } from "../../database_name.ts";
 import { parseDate, parseInstant } from "../../dates.ts";
 import { ArchiveError, describeDiscreetly, describeError, exitCodeOf, hintOf, UsageError } from "../../errors.ts";
@@ -36,6 +43,8 @@ const ONLY_BY_NAME: ReadonlySet<string> = new Set(["_users", "_replicator", "_gl
 /** What a whole restore works with. */
 export interface FleetContext extends RestoreContext {
   repository: Repository;
+  /** Is told the name of the bringing back that a database's note has, before it is begun or gone on with. */
+  onBegun?: ((id: string) => void) | undefined;
 }
 
 /** What is to be restored, and how. */
@@ -76,6 +85,10 @@ export interface Target extends BackupOfMoment {
   documents: number;
   /** Marks of deleted ones that it holds now. */
   deleted: number;
+  /** When it was created; null where CouchDB does not tell. */
+  created: string | null;
+  /** A position in its changes feed, of now; "" where it is not there. */
+  position: string;
 }
 
 /**
@@ -247,10 +260,7 @@ export async function examineTargets(
   if (problems.length > 0) throw refuse(problems, `Nothing was written: ${remedy}`);
   const targets = await lookAtTargets(context, found, request);
   for (const target of targets) {
-    const { to, documents, deleted } = target;
-    if (isFilled(target) && !isOurs(target) && request.intoExisting !== true) {
-      problems.push(`"${to}" holds ${counted(documents, "document")} and the marks of ${deleted} deleted ones`);
-    }
+    if (isFilled(target) && !isOurs(target) && request.intoExisting !== true) problems.push(describeFilled(target));
   }
   if (problems.length > 0) {
     throw refuse(problems, "Nothing was written: restore under other names (--map), or add --into-existing");
@@ -268,8 +278,8 @@ export async function lookAtTargets(
   const counts = await couch.documentCounts(found.map(({ database }) => rename(database)), { signal });
   const look = async (one: BackupOfMoment, signal: AbortSignal): Promise<Target> => {
     const to = rename(one.database);
-    const { documents = 0, deleted = 0 } = counts.get(to) ?? {};
-    const target = { ...one, to, note: undefined, documents, deleted };
+    const { documents = 0, deleted = 0, created = null, position = "" } = counts.get(to) ?? {};
+    const target = { ...one, to, note: undefined, documents, deleted, created, position };
     return isFilled(target) ? { ...target, note: await readRestoreNote(couch, to, { signal }) } : target;
   };
   return await Array.fromAsync(loadAhead(found, look, { limit: TARGETS_AT_ONCE, signal }));
@@ -280,9 +290,34 @@ function isFilled({ to, documents, deleted }: Target): boolean {
   return documents + deleted > (to === "_users" ? 1 : 0);
 }
 
-/** Whether what lies in a target was put there by a restore of this very backup. */
-export function isOurs({ note, point }: Target): boolean {
+/** Why a target that holds documents is not written to. */
+export function describeFilled(target: Target): string {
+  const { to, documents, deleted } = target;
+  const holds = `"${to}" holds ${counted(documents, "document")} and the marks of ${deleted} deleted ones`;
+  return isNoted(target) ? `${holds}, and a note of a restore that does not fit them` : holds;
+}
+
+/** Whether a target's note speaks of this very backup. */
+function isNoted({ note, point }: Target): boolean {
   return note !== undefined && note.run === point.manifest.run && note.database === point.manifest.database;
+}
+
+/**
+ * Whether what lies in a target was put there by a restore of this very backup. A note that says so is a document, which
+ * anybody may write who may write to the database, and which comes along when its files are copied: where it says that all
+ * is done, the database itself must agree. Where it says that something was begun, everything is compared anyway.
+ */
+export function isOurs(target: Target): boolean {
+  const { note } = target;
+  if (note === undefined || !isNoted(target)) return false;
+  if (!note.done) return true;
+  return note.witness?.created === target.created && target.documents + target.deleted >= leastDocuments(target);
+}
+
+/** So many documents, deleted ones too, a backup has at least; those of one that goes on from others, or read some again, not. */
+function leastDocuments({ point: { manifest } }: Target): number {
+  const isPlain = manifest.parent === null && manifest.chunks.every(({ again }) => again !== true);
+  return isPlain ? manifest.totals.documents : 0;
 }
 
 function refuse(problems: readonly string[], hint: string): UsageError {
@@ -332,25 +367,25 @@ export async function restoreTarget(
   target: Target,
   request: FleetRequest,
 ): Promise<FleetDatabase> {
-  const { couch, log, now, repository, signal } = context;
+  const { couch, now, repository, signal } = context;
   const { to, point } = target;
   const before = restoredBefore(target, request);
-  if (before !== undefined) {
-    const { fewer } = before;
-    if (fewer !== undefined) {
-      log.error("database was restored before, and has fewer documents now", { database: to, ...fewer });
-    }
-    return before;
-  }
+  if (before !== undefined) return await tellBefore(context, target, before);
   const { run, database } = point.manifest;
+  const id = isOurs(target) && target.note?.done === false ? target.note.id : crypto.randomUUID();
+  context.onBegun?.(id);
   // Into an empty database nobody has noted anything, most likely.
   let known: string | null | undefined = isFilled(target) ? undefined : null;
   const store = async (done: boolean, live?: number) => {
-    const note = { run, database, done, at: now().toISOString(), documents: live };
+    const note = { id, run, database, done, at: now().toISOString(), documents: live, ...done ? { witness } : {} };
     known = await storeRestoreNote(couch, to, note, { signal, known });
   };
   const onReady = () => store(false);
-  const report = await restore({ ...context, progress: withinRun(context.progress), onReady }, {
+  let witness: RestoreWitness | undefined;
+  const onWritten = (info: DatabaseInfo) => {
+    witness = { created: info.instance_start_time, position: info.update_seq };
+  };
+  const report = await restore({ ...context, progress: withinRun(context.progress), onReady, onWritten }, {
     ...request,
     database: encodeDatabase(to),
     path: repository.locate(joinKey(point.folder, point.name)),
@@ -360,6 +395,26 @@ export async function restoreTarget(
   const live = request.intoExisting === true ? undefined : report.documents - report.deleted;
   if (request.dryRun !== true && report.ok) await store(true, live);
   return { ...addressOf(target), status: report.ok ? "restored" : "incomplete", report };
+}
+
+/** Says of a database that an earlier restore has brought back what has become of it since. */
+async function tellBefore(
+  { couch, log, signal }: FleetContext,
+  { to, note, position: known }: Target,
+  before: FleetDatabase,
+): Promise<FleetDatabase> {
+  const { fewer } = before;
+  if (fewer !== undefined) {
+    log.error("database was restored before, and has fewer documents now", { database: to, ...fewer });
+    return before;
+  }
+  const since = note?.witness?.position ?? "";
+  if (await isUnwritten(couch, to, { since, known }, { signal })) return before;
+  log.warn("database was restored before and was written to since: it is left as it is", {
+    database: to,
+    at: note?.at,
+  });
+  return { ...before, written_since: note?.at ?? "" };
 }
 
 /** Patterns of --match that nothing is restored for: others that match would hide a slip of the pen. */

@@ -14,6 +14,8 @@ export interface FleetDatabase {
   status: "restored" | "already" | "incomplete" | "failed";
   /** Present where it was restored before and has fewer documents now: it was emptied again. */
   fewer?: FewerDocuments;
+  /** Present where it was restored before, at this moment (UTC), and was written to since: it is left as it is. */
+  written_since?: string;
   /** What the restore came to; absent where it failed as a whole, or was not needed. */
   report?: RestoreReport;
   /** Why it failed. */

@@ -9,6 +9,7 @@ import { counted } from "../../counts.ts";
 import { CouchError, hintOf, isFatalForRun, isTransient, UsageError } from "../../errors.ts";
 import { eitherSignal } from "../../parallel.ts";
 import {
+  describeFilled,
   describerOf,
   examineTargets,
   findFleet,
@@ -85,6 +86,8 @@ interface Cursor {
   done: string | null;
   /** Chunks of the next one that are written. */
   chunks: number;
+  /** By which bringing back, as the note in that database names it; null where none is. */
+  begun: string | null;
   /** Documents behind those chunks that the round which came furthest has gone through. */
   reached: number;
   /** Rounds in a row that have come no further than one before them. */
@@ -132,7 +135,12 @@ export async function restoreRound(
   const before = { ...cursor };
   let position: RestorePosition = { chunks: 0, requests: 0, documents: 0 };
   let current: Target | undefined;
-  const follow = { ...context, signal: either, onPosition: (told: RestorePosition) => void (position = told) };
+  const follow = {
+    ...context,
+    signal: either,
+    onPosition: (told: RestorePosition) => void (position = told),
+    onBegun: (id: string) => void (cursor.begun = id),
+  };
   const finish = (database: string, problem?: string) => {
     cursor.done = database;
     [cursor.chunks, cursor.reached, cursor.standing] = [0, 0, 0];
@@ -145,7 +153,10 @@ export async function restoreRound(
     for (current of targets) {
       either.throwIfAborted();
       position = { chunks: 0, requests: 0, documents: 0 };
-      const chunksWritten = isOurs(current) && current.note?.done === false ? cursor.chunks : 0;
+      // Dropped and begun anew meanwhile, it has nothing of what the cursor says is written.
+      const isSame = isOurs(current) && current.note?.done === false && current.note.id === cursor.begun;
+      if (!isSame && cursor.chunks > 0) [cursor.chunks, cursor.reached, before.chunks] = [0, 0, 0];
+      const chunksWritten = cursor.chunks;
       try {
         mustBeFree(current, request);
         const outcome = await restoreTarget(follow, current, { ...request, chunksWritten, noViews: true });
@@ -243,7 +254,9 @@ async function targetsOf(
 function mustBeFree(target: Target, { intoExisting }: FleetRequest): void {
   const { to, documents, deleted } = target;
   if (intoExisting === true || isOurs(target) || documents + deleted <= (to === "_users" ? 1 : 0)) return;
-  throw new UsageError(`Cannot restore into "${to}": somebody else has written to it since the restore began`);
+  throw new UsageError(`Cannot restore into "${to}": somebody else has written to it since the restore began`, {
+    hint: describeFilled(target),
+  });
 }
 
 /** @throws The error, where CouchDB or the store is away: what has failed is then no matter of one database. */
@@ -281,14 +294,14 @@ function describeLoss(
 }
 
 function readCursor(text: string): Cursor {
-  const first: Cursor = { done: null, chunks: 0, reached: 0, standing: 0, failed: 0, error: null };
+  const first: Cursor = { done: null, chunks: 0, begun: null, reached: 0, standing: 0, failed: 0, error: null };
   if (text === "") return first;
   try {
-    // A cursor of an earlier version, in the middle of an execution, does not have these two.
-    const { done, chunks, reached = 0, standing = 0, failed, error } = JSON.parse(text);
-    const isRight = [done, error].every((one) => one === null || typeof one === "string") &&
+    // A cursor of an earlier version, in the middle of an execution, does not have these three.
+    const { done, chunks, begun = null, reached = 0, standing = 0, failed, error } = JSON.parse(text);
+    const isRight = [done, begun, error].every((one) => one === null || typeof one === "string") &&
       [chunks, reached, standing, failed].every((one) => Number.isSafeInteger(one) && one >= 0);
-    if (isRight) return { done, chunks, reached, standing, failed, error };
+    if (isRight) return { done, chunks, begun, reached, standing, failed, error };
   } catch {
     // Said below.
   }

@@ -52,7 +52,8 @@ async function restoreDatabase(begun: BegunRestore, request: RestoreRequest): Pr
   const { created } = target;
   const delta = target.state === "filled" ? new Delta(context.couch, context.database) : undefined;
   const written = await writeDocuments(context, archive, { ...request, isNew: created, delta });
-  const missing = isCounted(archive) ? await target.countMissing(written.documents - written.deleted) : 0;
+  const missing = isCounted(archive) ? await target.countMissing(written) : 0;
+  if (isCounted(archive) && target.info !== undefined) context.onWritten?.(target.info);
   const { security = null } = properties ?? {};
   if (security !== null) await target.restoreSecurity(security);
   // What was made here and got no design document has no views to ask for.

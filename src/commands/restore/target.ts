@@ -147,21 +147,26 @@ export class RestoreTarget {
   /**
    * Compares the number of documents with that of the archive.
    *
-   * @param expected How many documents that are not deleted must be there at least.
-   * @returns How many are missing; 0 where others were there before, which makes the numbers incomparable.
+   * @param written How many documents were gone through, and how many of them are deleted in the archive.
+   * @returns How many are missing. Where others were there before, some may have been deleted since: each is then looked for
+   * among the documents and the marks of deleted ones together.
    */
-  async countMissing(expected: number): Promise<number> {
+  async countMissing(written: { documents: number; deleted: number }): Promise<number> {
     const { couch, log, signal } = this.#context;
+    const isFilled = this.state === "filled";
+    const expected = isFilled ? written.documents : written.documents - written.deleted;
     let found = 0;
     for (let attempt = 1; attempt <= COUNT_ATTEMPTS; attempt++) {
-      const { doc_count, doc_del_count } = await couch.databaseInfo(this.#name, { signal });
-      found = doc_count;
-      if (this.state === "filled" || found >= expected) {
+      const info = await couch.databaseInfo(this.#name, { signal });
+      const { doc_count, doc_del_count } = this.info = info;
+      found = isFilled ? doc_count + doc_del_count : doc_count;
+      if (found >= expected) {
         log.info("database is checked", { documents: doc_count, deleted: doc_del_count });
         return 0;
       }
       // In a cluster the counts of a moment ago may be told.
-      const reason = `it holds ${counted(found, "document")}, ${expected} must be there`;
+      const deleted = isFilled ? " and marks of deleted ones" : "";
+      const reason = `it holds ${counted(found, "document")}${deleted}, ${expected} must be there`;
       const error = new CouchError(`Cannot confirm the restore of "${this.#name}": ${reason}`, {
         error: "count",
         reason,

@@ -1,6 +1,8 @@
 /** With every full backup the chain before is compared with what CouchDB says: what it has lost is named, and nothing else. */
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
-import { exitCodeOfReport, type RunReport } from "../../../src/archive/report.ts";
+import { generateIdentity, identityToRecipient } from "age-encryption";
+import { openContent } from "../../../src/archive/sealed.ts";
+import { type DatabaseReport, exitCodeOfReport, type RunReport } from "../../../src/archive/report.ts";
 import { CouchError, InterruptedError, StoreError } from "../../../src/errors.ts";
 import { Repository } from "../../../src/archive/repository.ts";
 import { openStore } from "../../../src/store/open.ts";
@@ -53,7 +55,7 @@ Deno.test("backup() in full names the documents that the chain before has lost",
   await place.expectRun({ kind: "unchanged" }, { day: 6 });
   // What is changed since says nothing, although the full backup lists it in another state.
   edit(database, ...ids.slice(200, 230).map((_id) => ({ _id, since: true })));
-  const report = await place.run({ day: 7, full: true });
+  const report = await place.run({ day: 7, full: true, isWhole: true });
   assertEquals([report.status, report.kind, report.chain_lost], ["complete", "full", { documents: 3, ids: lost }]);
   const [warning = ""] = report.warnings ?? [];
   assertMatch(warning, /^The incremental backups up to \S+Z lack 3 documents as CouchDB has had them since before: "d/);
@@ -164,6 +166,131 @@ Deno.test("backup() in full names nothing where the chain before is right, whate
     assertEquals(place.backups.log.lines.filter(({ event }) => event.includes("not compared")), []);
     assert(written > 0);
   }
+});
+
+/** A full backup that is ended in the middle, and what is left of the chain's loss for those behind it. */
+async function endInTheMiddle(place: Increments, day: number): Promise<void> {
+  const stop = new AbortController();
+  let asked = 0;
+  place.fake.onRequest(({ endpoint }) => {
+    if (endpoint === "_bulk_get" && ++asked === 10) stop.abort(new InterruptedError("enough"));
+  });
+  const task = { chunk: 20, parallel: 2 };
+  await assertRejects(
+    () => place.run({ day, full: true, context: { stop: stop.signal }, task }),
+    InterruptedError,
+    "enough",
+  );
+}
+
+Deno.test("backup() in full that is resumed names the documents that the chain before has lost, and nothing else", async () => {
+  for (const isRight of [false, true]) {
+    await using place = await Increments.start();
+    const { database, fake } = place;
+    const ids = fill(database, 1000);
+    await place.expectRun({ kind: "full" });
+    for (const [from, to] of [[0, 20], [20, 200]]) {
+      edit(database, ...ids.slice(from, to).map((_id) => ({ _id, changed: true })));
+    }
+    const lost = isRight ? [] : ids.slice(10, 13);
+    await place.expectRun({ kind: "incremental", documents: 200 - lost.length }, {
+      day: 4,
+      context: { couch: without(lost, fake) },
+    });
+    // From here on no increment ever sees them.
+    edit(database, ...ids.slice(850, 950).map((_id) => ({ _id, later: true })));
+    await place.expectRun({ kind: "incremental", documents: 100 }, { day: 5 });
+    // So that the feed shows what is lost among the first rows, which the run below stores before it ends.
+    edit(database, ...ids.slice(200, 700).map((_id) => ({ _id, since: true })));
+    await endInTheMiddle(place, 6);
+    const resumed = { day: 6, resume: true, task: { chunk: 20, parallel: 2 } };
+    // What is changed between the two says nothing, either.
+    edit(database, ...ids.slice(700, 720).map((_id) => ({ _id, between: true })));
+    const report = await place.run(resumed);
+    assertEquals(
+      [report.status, report.kind, report.chain_lost],
+      ["resumed", "full", isRight ? undefined : { documents: 3, ids: lost }],
+    );
+    assertEquals(place.backups.log.lines.filter(({ event }) => event.includes("not compared")), []);
+    const { chain_lost: kept } = await manifestOf(place, 6);
+    assertEquals(kept?.ids, isRight ? undefined : lost);
+    await place.expectExact();
+  }
+});
+
+Deno.test("backup() in full that is killed behind its manifest has not lost what it has found of the chain before", async () => {
+  for (const how of ["resumed", "never resumed", "said"] as const) {
+    await using place = await Increments.start();
+    const { database, backups, fake } = place;
+    const ids = fill(database, 300);
+    await place.expectRun({ kind: "full" });
+    edit(database, ...ids.slice(0, 80).map((_id) => ({ _id, changed: true })));
+    const lost = ids.slice(10, 13);
+    await place.expectRun({ kind: "incremental", documents: 77 }, { day: 4, context: { couch: without(lost, fake) } });
+    edit(database, { _id: ids[99]!, later: true });
+    await place.expectRun({ kind: "incremental", documents: 1 }, { day: 5 });
+    const store = await openStore({ bucket: `file://${backups.root}` });
+    const death = new AbortController();
+    const repository = new Repository(
+      new Proxy(store, {
+        get: (target, name) => {
+          const create: typeof store.create = async (keys, body, options) => {
+            const created = await target.create(keys, body, options);
+            if (options?.kind === "manifest") {
+              death.abort(new InterruptedError("killed"));
+              throw death.signal.reason;
+            }
+            return created;
+          };
+          const value: unknown = name === "create" && how !== "said" ? create : Reflect.get(target, name, target);
+          return typeof value === "function" ? value.bind(target) : value;
+        },
+      }),
+      { prefix: "", suffix: "couchdb" },
+    );
+    const context = { repository, signal: death.signal, run: "the run" };
+    const expected = { documents: 3, ids: lost };
+    if (how === "said") {
+      assertEquals((await place.run({ day: 6, full: true, isWhole: true, context })).chain_lost, expected);
+    } else await assertRejects(() => place.run({ day: 6, full: true, context }), InterruptedError, "killed");
+    const next = how === "resumed" ? { day: 6, resume: true } : { day: 7 };
+    const report = await place.run({ ...next, context: { run: "the next" } });
+    assertEquals(report.chain_lost, how === "said" ? undefined : expected);
+    assertEquals([report.unchanged === true, report.kind], how === "resumed" ? [false, "full"] : [true, "incremental"]);
+    if (how !== "said") assertMatch((report.warnings ?? []).join("\n"), new RegExp(`lack 3 documents .*"${lost[0]}"`));
+    // Once is enough.
+    assertEquals((await place.run({ day: 8 })).chain_lost, how === "resumed" ? expected : undefined);
+  }
+});
+
+Deno.test("backup() that is sealed keeps what a chain has lost for who has an identity", async () => {
+  await using place = await Increments.start();
+  const { database, backups, fake } = place;
+  const identity = await generateIdentity();
+  const recipient = await identityToRecipient(identity);
+  const task = { codec: { compression: "gzip", recipients: [recipient] } } as const;
+  const ids = fill(database, 300);
+  await place.expectRun({ kind: "full" }, { task });
+  edit(database, ...ids.slice(0, 80).map((_id) => ({ _id, changed: true })));
+  const lost = ids.slice(10, 13);
+  await place.expectRun({ kind: "incremental" }, { day: 4, task, context: { couch: without(lost, fake) } });
+  edit(database, { _id: ids[99]!, later: true });
+  await place.expectRun({ kind: "incremental" }, { day: 5, task });
+  const named = async (report: DatabaseReport) => {
+    assertEquals(report.chain_lost, { documents: 3, ids: [] });
+    assert(!JSON.stringify(report).includes(lost[0]!), JSON.stringify(report));
+    const part = { age: report.sealed!, salt: "", unreadable: [] };
+    const content = await openContent(part, { identities: [identity], recipients: [recipient], key: "report" });
+    assertEquals(content.lost, lost);
+  };
+  await named(await place.run({ day: 6, full: true, task }));
+  const manifest = await manifestOf(place, 6);
+  assertEquals(manifest.chain_lost.ids, []);
+  assert(!JSON.stringify(manifest).includes(lost[0]!));
+  // Of a run over a part of a task nobody knows whether it has said so.
+  await named(await place.run({ day: 7, task }));
+  await named(await place.run({ day: 6, resume: true, task }));
+  assert(!JSON.stringify(backups.log.lines).includes(`"${lost[0]}"`), "the log names none");
 });
 
 Deno.test("backup() of an increment that is resumed knows what it has seen, before and after", async () => {

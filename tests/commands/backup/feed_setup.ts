@@ -30,6 +30,8 @@ export interface RunRequest extends BackupOptions {
   context?: Partial<RunContext>;
   /** Of January 2026, in the path. */
   day?: number;
+  /** Whether these are all databases of the task, so that the run is remembered as its last one. */
+  isWhole?: boolean;
 }
 
 /** A folder that databases are backed up into. */
@@ -50,7 +52,7 @@ export class Backups implements AsyncDisposable {
   async runAll(
     server: CouchServer,
     databases: readonly { database: string; pattern: string }[],
-    { task = {}, context = {}, day = 3, ...options }: RunRequest = {},
+    { task = {}, context = {}, day = 3, isWhole = false, ...options }: RunRequest = {},
   ): Promise<DatabaseReport[]> {
     const never = new AbortController().signal;
     const full: Task = {
@@ -89,6 +91,7 @@ export class Backups implements AsyncDisposable {
         date: { year: 2026, month: 1, day },
         databases: databases.map((one) => ({ ...one, encoded: one.database })),
         warnings: [],
+        ...isWhole ? { listed: databases.map(({ database }) => database) } : {},
       }],
       options,
     );

@@ -130,6 +130,60 @@ Deno.test("A history in clear, then sealed, to others, and in zstd comes back ex
   assertEquals([manifest.recipients, manifest.sealed], [undefined, undefined]);
 });
 
+/** The name of the manifest in a folder of which something holds. */
+async function findName(folder: string, holds: (name: string) => Promise<boolean>): Promise<string> {
+  for (const name of await filesOf(folder)) if (name.startsWith("manifest-") && await holds(name)) return name;
+  throw new Error(`There is no such manifest in ${folder}`);
+}
+
+Deno.test("A backup whose parent was swapped for one that is not sealed as it is, is refused: nothing in clear comes from below what is sealed", async () => {
+  const cases: [child: Codec | undefined, parent: Codec | undefined, problem: string][] = [
+    [SEALED, undefined, "It is in clear, and the backup that goes on from it is sealed"],
+    [
+      SEALED,
+      { ...SEALED, recipients: [toOthers] },
+      "It is sealed to others, and the backup that goes on from it is not",
+    ],
+    [undefined, SEALED, "It is sealed to somebody, and the backup that goes on from it is in clear"],
+  ];
+  for (const [child, parent, problem] of cases) {
+    await using place = await Increments.start();
+    const { database, backups, fake } = place;
+    const ids = fill(database, 300);
+    place.identities = [ours, theirs];
+    await place.expectRun({ kind: "full" }, { task: { codec: child } });
+    edit(database, { _id: ids[0]!, changed: 1 });
+    await place.expectRun({ kind: "incremental" }, { day: 4, task: { codec: child } });
+    // Who writes the bucket has a full backup of the database's name, with what he likes in it, and names it as the parent.
+    edit(database, { _id: ids[1]!, forged: true });
+    await place.expectRun({ kind: "full" }, { task: { codec: parent }, full: true });
+    const ofDay = (day: number) => backups.folder.replace("/03/", `/0${day}/`);
+    const run = "run 3";
+    const isForged = async (name: string) => JSON.parse(await Deno.readTextFile(join(ofDay(3), name))).run === run;
+    const name = await findName(ofDay(3), isForged);
+    const bytes = await Deno.readFile(join(ofDay(3), name));
+    for (const own of (await filesOf(ofDay(4))).filter((one) => one.startsWith("manifest"))) {
+      const manifest = JSON.parse(await Deno.readTextFile(join(ofDay(4), own)));
+      manifest.parent = {
+        path: `2026/01/03/couchdb/db/${name}`,
+        run,
+        sha256: createHash("sha256").update(bytes).digest("hex"),
+      };
+      await Deno.writeTextFile(join(ofDay(4), own), JSON.stringify(manifest));
+    }
+    const written = fake.requestsTo("_bulk_docs").length;
+    const error = await assertRejects(() => place.restore("2026/01/04/couchdb/db"), ArchiveError);
+    assert(`${error.message} ${error.hint}`.includes(problem), `${error.message} ${error.hint}`);
+    assertEquals(fake.requestsTo("_bulk_docs").length, written, "nothing was written");
+    const report = await place.verify("2026/01/04/couchdb/db");
+    assertEquals(report.ok, false);
+    assertMatch(report.problems.map(({ problem }) => problem).join(), new RegExp(problem));
+    // What is whole is what the sealed backup itself has.
+    const { report: salvaged } = await place.restore("2026/01/04/couchdb/db", { salvage: true });
+    assertEquals([salvaged.ok, salvaged.documents], [false, 1]);
+  }
+});
+
 Deno.test("backup() with --resume begins again where what was left is in clear, or sealed to others", async () => {
   await using place = await Increments.start();
   const { backups, database } = place;

@@ -6,6 +6,7 @@ import { exitCodeOfFleet, type FleetReport } from "../../../src/commands/restore
 import type { FleetRequest } from "../../../src/commands/restore/fleet.ts";
 import { ArchiveError, EXIT, UsageError } from "../../../src/errors.ts";
 import { couchOk } from "../../couch_request.ts";
+import { createDatabase, idsOf } from "../../couchdb/impatient_client.ts";
 import { setUpFleet } from "./fleet_setup.ts";
 
 const statuses = ({ databases }: FleetReport) =>
@@ -139,6 +140,58 @@ Deno.test("restore --all says that a database which it had restored has fewer do
   assertEquals([one!.database, one!.fewer?.restored, one!.fewer?.there], [emptied, rows.length, 0]);
   assertEquals(others.map(({ fewer }) => fewer), [undefined, undefined]);
   assertStringIncludes(describeFleet(report), `NOT RESTORED AGAIN: ${emptied}: it had ${rows.length} documents when `);
+});
+
+Deno.test("restore --all believes a note that all is done only where the database agrees with it", async () => {
+  await using setup = await setUpFleet(3);
+  const session = await setup.open();
+  await session.backup();
+  await setup.drop();
+  assertEquals((await session.restoreAll({ path: "latest" })).ok, true);
+  const [name] = setup.names as [string];
+  const path = `/${encodeURIComponent(name)}`;
+  const notePath = `${path}/_local/couchdb-backup-restore`;
+  const { _rev: _, ...noted } = (await couchOk(setup.server, `GET ${notePath}`)).json;
+  const refused = async (note: Record<string, unknown>, documents: number) => {
+    await setup.drop([name]);
+    await createDatabase(setup.server, name, idsOf(documents), '"of":"others"');
+    const { instance_start_time: created, update_seq: position } = (await couchOk(setup.server, `GET ${path}`)).json;
+    const witness = { created, position, ...note["witness"] as Record<string, unknown> };
+    await couchOk(setup.server, `PUT ${notePath}`, {
+      ...noted,
+      ...note,
+      ...note["witness"] === null ? {} : { witness },
+    });
+    const written = setup.server.requestsTo("_bulk_docs").length;
+    const error = await assertRejects(() => session.restoreAll({ path: "latest" }), UsageError);
+    assertStringIncludes(error.message, `"${name}" holds ${documents} document`);
+    assertStringIncludes(error.message, "and a note of a restore that does not fit them");
+    assertStringIncludes(error.hint ?? "", "--into-existing");
+    assertEquals(setup.server.requestsTo("_bulk_docs").length, written);
+  };
+  // One of an earlier version, or by hand; one that came along with another database's files; one whose documents are not there.
+  await refused({ documents: 0, witness: null }, 1);
+  await refused({ documents: 0, witness: { created: "17" } }, 9);
+  await refused({ documents: 0, witness: {} }, 1);
+  assertEquals((await session.restoreAll({ path: "latest", intoExisting: true })).ok, true);
+});
+
+Deno.test("restore --all leaves a database alone that it had restored and that was written to since, and says so", async () => {
+  await using setup = await setUpFleet(3);
+  const session = await setup.open();
+  await session.backup();
+  await setup.drop();
+  await session.restoreAll({ path: "latest" });
+  const [name] = setup.names as [string];
+  await couchOk(setup.server, `PUT /${encodeURIComponent(name)}/new`, '{"a":1}');
+  const written = setup.server.requestsTo("_bulk_docs").length;
+  const report = await session.restoreAll({ path: "latest" });
+  assertEquals([report.ok, statuses(report).already], [true, 3]);
+  assertEquals(report.databases.map(({ written_since }) => written_since !== undefined), [true, false, false]);
+  assertEquals(setup.server.requestsTo("_bulk_docs").length, written);
+  const text = describeFleet(report);
+  assertStringIncludes(text, `left as it is: ${name}: it was restored at `);
+  assertEquals(text.match(/written to since/g)?.length, 1);
 });
 
 Deno.test("restore --all takes the newest backups of a moment, and leaves out what the run before it did not have any more", async () => {

@@ -208,3 +208,25 @@ Deno.test("restore() notices documents that CouchDB took and does not have", asy
   const [left, right] = [await readAllLeafRevisions(server, "old"), await readAllLeafRevisions(server, "new")];
   assertEquals(compareLeafRevisions(left, right), []);
 });
+
+Deno.test("restore() notices documents that CouchDB took and does not have beside those of others, too", async () => {
+  await using setup = await setUpRestore();
+  const { server, context } = setup;
+  for (const [name, count] of [["old", 5], ["new", 2]] as const) {
+    await couchOk(server, `PUT /${name}`);
+    for (const document of documentsNamed(count)) {
+      await couchOk(server, `POST /${name}/_bulk_docs`, `{"new_edits":false,"docs":[${document}]}`);
+    }
+  }
+  const { makeArchive } = await import("../../make_archive.ts");
+  const { folder } = await makeArchive({ couch: setup.couch, store: setup.store, database: "old" });
+  server.faults.add({ endpoint: "_bulk_docs", fault: { kind: "answer", status: 201, body: [] } });
+  const into = () => restore(context, { database: "new", path: folder, intoExisting: true });
+  const report = await into();
+  assertEquals([report.ok, report.missing, exitCodeOfRestore(report)], [false, 3, EXIT.partial]);
+  // Deleted since, it is there all the same.
+  const rev = (await couchOk(server, "GET /new/" + (await couchOk(server, "GET /new/_all_docs")).json.rows[0].id)).json;
+  await couchOk(server, `DELETE /new/${rev._id}?rev=${rev._rev}`);
+  const again = await into();
+  assertEquals([again.ok, again.missing], [true, 0]);
+});

@@ -1,0 +1,66 @@
+/**
+ * How many documents are asked for at a time, so that a chunk has no more bytes than a task allows, and hardly ever has to
+ * be cut. In: the task, what CouchDB says of the database's size, and how large the chunks were. Out: a number of documents.
+ * It is a guess, which the chunks' exact bound does not depend on.
+ */
+import type { DatabaseInfo } from "../../couchdb/client.ts";
+import type { Task } from "../../task/task.ts";
+
+/** Where a task says bytes and no documents: so many are as quick as more, and their ids are nothing in memory. */
+const MOST_DOCUMENTS = 10_000;
+/** Where CouchDB does not say how large a database is, the first chunks have so many at most. */
+const FIRST_DOCUMENTS = 100;
+/** A batch is to have such a part of the bytes: documents differ, and what is too much has to be asked for again. */
+const AIM = 15 / 16;
+/** Between two positions of the feed there is such a part of a batch, so that each can end at one. */
+const POSITIONS_A_BATCH = 4;
+/** The distance costs CouchDB nothing from here on. */
+const MOST_BETWEEN_POSITIONS = 500;
+/** Of what was seen before, this much counts beside what is new. */
+const MEMORY = 1 / 2;
+
+/** How many documents the next batch of a database may have. */
+export class ChunkSize {
+  readonly #most: number | undefined;
+  readonly #mostBytes: number | undefined;
+  #documents = 0;
+  #bytes = 0;
+
+  constructor(
+    { chunk, chunkBytes }: Pick<Task, "chunk" | "chunkBytes">,
+    { doc_count, doc_del_count, external_bytes }: Pick<DatabaseInfo, "doc_count" | "doc_del_count" | "external_bytes">,
+  ) {
+    this.#most = chunk ?? (chunkBytes === undefined ? undefined : MOST_DOCUMENTS);
+    this.#mostBytes = chunkBytes;
+    const documents = doc_count + doc_del_count;
+    // Of little weight: it is what documents are without their histories, and with what nobody reads any more.
+    if (documents > 0 && external_bytes > 0) this.note({ documents: 1, bytes: external_bytes / documents });
+  }
+
+  /** Whether there is a bound at all; else a database is one request. */
+  get isBounded(): boolean {
+    return this.#most !== undefined;
+  }
+
+  /** How many documents there may be. */
+  get documents(): number {
+    const most = this.#most ?? Infinity;
+    if (this.#mostBytes === undefined) return most;
+    if (this.#documents === 0) return Math.min(most, FIRST_DOCUMENTS);
+    return Math.max(1, Math.min(most, Math.floor(this.#mostBytes * AIM * this.#documents / this.#bytes)));
+  }
+
+  /** How many documents there may be between two positions of the feed; undefined: as many as a page has. */
+  get positionsEvery(): number | undefined {
+    const { documents } = this;
+    if (this.#mostBytes === undefined || documents === this.#most) return this.#most;
+    return Math.max(1, Math.min(Math.floor(documents / POSITIONS_A_BATCH), MOST_BETWEEN_POSITIONS));
+  }
+
+  /** Notes how large documents were. */
+  note({ documents, bytes }: { documents: number; bytes: number }): void {
+    if (documents === 0) return;
+    this.#documents = this.#documents * MEMORY + documents;
+    this.#bytes = this.#bytes * MEMORY + bytes;
+  }
+}

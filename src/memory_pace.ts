@@ -37,6 +37,8 @@ export class MemoryPace {
   #floor = Infinity;
   #passed = 0;
   #restedMs = 0;
+  /** While somebody rests, all do. */
+  #pause: Promise<void> | undefined;
 
   constructor({ used = bytesInUse, rest = wait, now = () => performance.now() }: PaceOptions = {}) {
     this.#used = used;
@@ -52,10 +54,12 @@ export class MemoryPace {
 
   /** Counts bytes that were gone through. @returns What to wait for, where it is time to look; else nothing. */
   after(bytes: number): Promise<void> | undefined {
+    if (this.#pause !== undefined) return this.#pause;
     this.#passed += bytes;
     if (this.#passed < LOOK_EVERY_BYTES) return undefined;
     this.#passed = 0;
-    return this.#isHigh() ? this.#whileHigh() : undefined;
+    if (!this.#isHigh()) return undefined;
+    return this.#pause = this.#whileHigh().finally(() => this.#pause = undefined);
   }
 
   async #whileHigh(): Promise<void> {
@@ -75,6 +79,9 @@ export class MemoryPace {
     return used > this.#floor + ROOM_BYTES;
   }
 }
+
+/** Everything that is read, compressed or decompressed passes by it: there is one heap. */
+export const MEMORY_PACE: MemoryPace = new MemoryPace();
 
 function bytesInUse(): number {
   const { heapUsed, external } = process.memoryUsage();

@@ -57,3 +57,12 @@ Deno.test("MemoryPace rests no more than three tenths of the time", async () => 
   }
   assert(pace.restedMs > 200 && pace.restedMs < state.nowMs * 0.3 + 10, `${pace.restedMs} of ${state.nowMs} ms`);
 });
+
+Deno.test("MemoryPace rests once for all who come meanwhile", async () => {
+  const { state, pace } = fakeProcess({ collects: 4 * MB });
+  await pace.after(MB);
+  state.usedBytes = 50 * MB;
+  await Promise.all([pace.after(MB), pace.after(1), pace.after(MB)]);
+  assertEquals([state.usedBytes, state.rests, pace.restedMs], [26 * MB, 6, 30]);
+  assertEquals(pace.after(1), undefined);
+});

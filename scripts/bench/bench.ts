@@ -18,6 +18,7 @@ import { gzip } from "../../src/codec/gzip.ts";
 import { BULK_GET_SHAPE, DocumentScanner, Found } from "../../src/json/scan.ts";
 import { BenchServer, CHUNK, curlBackup, curlDatabases, curlRestore, curlRestoreAll, record } from "./couchdb.ts";
 import { type Measure, type Row, Rows, run } from "./measure.ts";
+import { OTHERS_PREFIX, pinCouchDb, type Pinned } from "./pinned.ts";
 
 const DOCUMENTS = fromEnv("BENCH_DOCUMENTS", 100_000);
 const SMALL_DOCUMENTS = fromEnv("BENCH_SMALL_DOCUMENTS", 1_000_000);
@@ -33,7 +34,7 @@ const { values: flags } = parseArgs({
 });
 const root = new URL("../../", import.meta.url).pathname;
 const folder = await Deno.makeTempDir({ prefix: "couchdb-backup-bench-" });
-const prefix = flags.pinned ? ["taskset", "-c", "1"] : [];
+const prefix = flags.pinned ? OTHERS_PREFIX : [];
 const peer = { folder, prefix };
 const rows = new Rows();
 /** How many bucket folders there have been; the last one is in use. Each is a new one: one that is gone is taken for a disk that is not mounted. */
@@ -60,8 +61,10 @@ const GROUPS: Group[] = [
 ];
 
 async function bench(): Promise<void> {
+  let pinned: Pinned | undefined;
   try {
-    if (flags.pinned) await pinCouchDb();
+    if (flags.pinned) pinned = await pinCouchDb({ pid: Deno.env.get("COUCHDB_PID") });
+    if (flags.json !== undefined) await refuseOthers(flags.json);
     const isWanted = (name: string) => flags.only === undefined || name.includes(flags.only);
     if (isWanted("pure")) await benchPure();
     const url = Deno.env.get("COUCHDB_URL");
@@ -73,19 +76,32 @@ async function bench(): Promise<void> {
     if (isWanted("start")) await benchStart();
     if (flags.json !== undefined) await write(flags.json);
   } finally {
+    await pinned?.release();
     await Deno.remove(folder, { recursive: true });
   }
+}
+
+/** Rows of both kinds in one file would look like one run. */
+async function refuseOthers(path: string): Promise<void> {
+  if (flags.only === undefined) return;
+  const { isPinned } = await readBefore(path);
+  if (isPinned === undefined || isPinned === flags.pinned) return;
+  throw new Error(`"${path}" has rows that were measured ${isPinned ? "with" : "without"} --pinned: name another file`);
+}
+
+async function readBefore(path: string): Promise<{ rows: Row[]; isPinned?: boolean }> {
+  const text = await Deno.readTextFile(path).catch((error) => {
+    if (error instanceof Deno.errors.NotFound) return '{"rows":[]}';
+    throw error;
+  });
+  return JSON.parse(text) as { rows: Row[]; isPinned?: boolean };
 }
 
 /** Writes the rows; with `--only`, beside those that the file has of other groups. */
 async function write(path: string): Promise<void> {
   const kept: Row[] = [];
   if (flags.only !== undefined) {
-    const text = await Deno.readTextFile(path).catch((error) => {
-      if (error instanceof Deno.errors.NotFound) return '{"rows":[]}';
-      throw error;
-    });
-    const { rows: before } = JSON.parse(text) as { rows: Row[] };
+    const { rows: before } = await readBefore(path);
     kept.push(...before.filter(({ name }) => !rows.rows.some((row) => row.name === name)));
   }
   await Deno.writeTextFile(path, `${JSON.stringify(await result([...kept, ...rows.rows]), null, 2)}\n`);
@@ -102,13 +118,6 @@ async function result(all: readonly Row[]) {
     sizes: { DOCUMENTS, SMALL_DOCUMENTS, LARGE_DOCUMENTS, DATABASES, MEDIUM_DATABASES, MEDIUM_DOCUMENTS, ROUNDS },
     rows: all,
   };
-}
-
-async function pinCouchDb(): Promise<void> {
-  const pid = Deno.env.get("COUCHDB_PID");
-  if (pid === undefined) throw new Error("--pinned needs COUCHDB_PID, the process id of CouchDB's beam.smp");
-  const { code, stderr } = await new Deno.Command("taskset", { args: ["-a", "-c", "-p", "0", pid] }).output();
-  if (code !== 0) throw new Error(`CouchDB cannot be pinned: ${new TextDecoder().decode(stderr)}`);
 }
 
 async function benchPure(): Promise<void> {

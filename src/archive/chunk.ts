@@ -21,14 +21,11 @@ import { FramingError } from "../json/scan.ts";
 import { TextMemberScanner } from "../json/members.ts";
 import type { BrokenLine, LineSurvey } from "./lines.ts";
 import type { ChunkEntry } from "./manifest.ts";
-import { MemoryPace } from "../memory_pace.ts";
+import { MEMORY_PACE } from "../memory_pace.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 
 /** A chunk up to this size stays in memory while it is in use; several are at once. */
 const HELD_CHUNK_BYTES = 4 << 20;
-
-/** Everything that is decompressed passes by it. */
-const PACE = new MemoryPace();
 
 /** Where a chunk lies, and what is known of it. */
 export interface ChunkPlace {
@@ -319,7 +316,7 @@ async function* upTo(
       );
     }
     yield bytes;
-    const pause = PACE.after(bytes.length);
+    const pause = MEMORY_PACE.after(bytes.length);
     if (pause !== undefined) await pause;
   }
 }

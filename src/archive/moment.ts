@@ -88,6 +88,8 @@ export interface LastSelection {
   at: Date;
   /** The databases as they came out, by decoded names. */
   databases: ReadonlyMap<string, TaskReport["databases"][number]["status"]>;
+  /** When a complete backup was there of those that were saved, by decoded names. */
+  savedAt: ReadonlyMap<string, Date>;
 }
 
 /** Of each task that has left a report, the last run at or before a moment. */
@@ -117,7 +119,15 @@ async function lastSelection(
     const databases = (await read())?.tasks.find((one) => one.task === task)?.databases ?? [];
     // A run that could not list the databases tells nothing of them.
     if (databases.length === 0) continue;
-    return { task, at, databases: new Map(databases.map(({ database, status }) => [database, status])) };
+    const savedAt = databases.flatMap(({ database, backed_up_at: moment }) =>
+      moment === undefined ? [] : [[database, new Date(moment)] as const]
+    );
+    return {
+      task,
+      at,
+      databases: new Map(databases.map(({ database, status }) => [database, status])),
+      savedAt: new Map(savedAt),
+    };
   }
   return undefined;
 }

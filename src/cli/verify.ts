@@ -110,7 +110,8 @@ function readSample(text: string | undefined): number | undefined {
 }
 
 /** The report for people: what is wrong first. */
-export function describeAll({ backups, backups_in_all, documents, faulty, sample, seconds }: VerifyAllReport): string {
+export function describeAll(report: VerifyAllReport): string {
+  const { backups, backups_in_all, documents, faulty, sample, seconds, unopened = 0 } = report;
   const part = sample === null
     ? ""
     : `, part ${sample.part + 1} of ${sample.of} of the ${formatCount(backups_in_all)} that there are`;
@@ -122,7 +123,8 @@ export function describeAll({ backups, backups_in_all, documents, faulty, sample
     ? "all of them complete and as their manifests say"
     : `${formatCount(faulty.length)} NOT as they must be`;
   const read = `${counted(documents, "document")}, read in ${formatSeconds(seconds)}`;
-  lines.push(`Verified ${formatCount(backups)} ${backups === 1 ? "backup" : "backups"}${part}, ${outcome}: ${read}`);
+  const sealed = unopened === 0 ? "" : `; ${formatCount(unopened)} of them sealed, and not opened`;
+  lines.push(`Verified ${counted(backups, "backup")}${part}, ${outcome}: ${read}${sealed}`);
   return `${lines.join("\n")}\n`;
 }
 

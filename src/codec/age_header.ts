@@ -17,7 +17,12 @@ export class WrongIdentityError extends AgeError {
 /** What a file begins with. */
 export const AGE_MAGIC = "age-encryption.org/v1\n";
 /** More than any header of recipients that a config may name; it lies in memory. */
-export const MOST_HEADER_BYTES: number = 1 << 20;
+export const MOST_HEADER_BYTES: number = 256 << 10;
+/**
+ * A header that somebody else has written may name anybody, and each identity is tried with each of them: half a
+ * millisecond of the processor's time, for each object. A config may name fifty.
+ */
+const MOST_RECIPIENTS = 256;
 
 const IDENTITY = /^AGE-SECRET-KEY-(?:PQ-)?1[02-9AC-HJ-NP-Z]+$/;
 
@@ -84,6 +89,10 @@ export async function sealHeader(recipients: readonly string[]): Promise<{ heade
 
 /** The file's key. @throws AgeError when the header was changed, or none of the identities opens it. */
 export async function openHeader(header: Uint8Array, identities: readonly string[]): Promise<Uint8Array> {
+  const recipients = new TextDecoder("latin1").decode(header).split("\n-> ").length - 1;
+  if (recipients > MOST_RECIPIENTS) {
+    throw new AgeError(`Its header names ${recipients} recipients, more than ${MOST_RECIPIENTS}: it is not read`);
+  }
   const { Decrypter } = await import("age-encryption");
   const decrypter = new Decrypter();
   for (const identity of identities) decrypter.addIdentity(identity);

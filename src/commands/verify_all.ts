@@ -64,6 +64,8 @@ export interface VerifyAllReport {
   documents: number;
   /** The backups that are not as they must be. */
   faulty: FaultyBackup[];
+  /** How many backups are sealed and were not opened, as there was no identity: of these the checksums were compared. */
+  unopened?: number | undefined;
   /** How long it took. */
   seconds: number;
 }
@@ -131,6 +133,7 @@ export async function verifyAll(
         try {
           const verified = await verify(one, { database, path, quick: request.quick, contents: request.contents });
           report.documents += verified.documents;
+          if (verified.contents_read === false) report.unopened = (report.unopened ?? 0) + 1;
           if (!verified.ok) {
             report.faulty.push({ ...found, problems: problemsOf(verified), exit_code: exitCodeOfVerify(verified) });
           }

@@ -3,6 +3,13 @@
  * one that is a whole database keeps them packed, page by page, so that memory stays some ten bytes a document.
  */
 import { deflateRawSync, inflateRawSync } from "node:zlib";
+import { concat } from "../concat.ts";
+import { BACKSLASH, QUOTE } from "../json/bytes.ts";
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+const BEFORE_ID = encoder.encode(',{"id":"');
+const BEHIND_ID = encoder.encode('"}');
 
 /** Of a packed revision's hash this much is kept: enough to tell it from the others of its document. */
 const KEPT_HASH_DIGITS = 8;
@@ -14,13 +21,22 @@ export interface ListedDocument {
   revs: readonly string[];
 }
 
-type Page = readonly ListedDocument[] | Uint8Array;
+/** A page of documents, packed: they become objects again only when answers are compared with them. */
+interface PackedPage {
+  /** Deflated: what {@linkcode encodeIds} makes of them, and as JSON their revisions. */
+  bytes: Uint8Array;
+  /** How much of it the ids are, before it is deflated. */
+  idBytes: number;
+  count: number;
+}
+
+type Page = readonly ListedDocument[] | PackedPage;
 
 /** Documents on their way into one batch, packed page by page as they come. */
 export class PackedPages {
   /** How many documents there are. */
   count = 0;
-  readonly pages: Uint8Array[] = [];
+  readonly pages: PackedPage[] = [];
 
   /** Takes a page of documents. */
   add(documents: readonly ListedDocument[]): void {
@@ -60,6 +76,24 @@ export class IdBatch {
     for (const page of this.pages()) for (const { id } of page) yield id;
   }
 
+  /** How many bytes {@linkcode IdBatch.encodedIds} yields; undefined where that is not known. */
+  get encodedBytes(): number | undefined {
+    let bytes = 0;
+    for (const page of this.#pages) {
+      if (!isPacked(page)) return undefined;
+      bytes += page.idBytes;
+    }
+    return bytes;
+  }
+
+  /** As JSON `,{"id":…}` for each document, page by page; what is packed becomes no objects for it. */
+  *encodedIds(): Generator<Uint8Array> {
+    for (const page of this.#pages) {
+      if (isPacked(page)) yield inflate(page).subarray(0, page.idBytes);
+      else yield encodeIds(page);
+    }
+  }
+
   /** The batch in two halves, or undefined when it has no more than one document. */
   split(): [IdBatch, IdBatch] | undefined {
     const [first] = this.#pages;
@@ -80,6 +114,14 @@ export class IdBatch {
     return documents.length === 0 ? undefined : IdBatch.of(documents);
   }
 
+  /** The batch in parts of so many documents. */
+  inParts(documents: number): IdBatch[] {
+    const all = [...this.pages()].flat();
+    const parts: IdBatch[] = [];
+    for (let from = 0; from < all.length; from += documents) parts.push(IdBatch.of(all.slice(from, from + documents)));
+    return parts;
+  }
+
   /** Several batches as one; undefined where they have no document. */
   static join(batches: readonly IdBatch[]): IdBatch | undefined {
     const count = batches.reduce((sum, batch) => sum + batch.count, 0);
@@ -92,24 +134,71 @@ export class IdBatch {
   }
 
   static countPages(pages: readonly Page[]): IdBatch {
-    return new IdBatch(pages, pages.reduce((sum, page) => sum + unpack(page).length, 0));
+    return new IdBatch(pages, pages.reduce((sum, page) => sum + countOf(page), 0));
   }
 }
 
 const countPages = IdBatch.countPages;
 
-function pack(documents: readonly ListedDocument[]): Uint8Array {
-  return deflateRawSync(JSON.stringify(documents.map(({ id, revs }) => [id, ...revs.map(beginningOf)])), { level: 1 });
+function pack(documents: readonly ListedDocument[]): PackedPage {
+  const ids = encodeIds(documents);
+  const revisions = documents.map(({ revs }) => revs.length === 1 ? beginningOf(revs[0]!) : revs.map(beginningOf));
+  const text = encoder.encode(JSON.stringify(revisions));
+  const bytes = deflateRawSync(concat([ids, text]), { level: 1 });
+  return { bytes, idBytes: ids.length, count: documents.length };
 }
 
 function beginningOf(rev: string): string {
   return rev.slice(0, rev.indexOf("-") + 1 + KEPT_HASH_DIGITS);
 }
 
+function isPacked(page: Page): page is PackedPage {
+  return "bytes" in page;
+}
+
+function countOf(page: Page): number {
+  return isPacked(page) ? page.count : page.length;
+}
+
+function inflate({ bytes }: PackedPage): Uint8Array {
+  return inflateRawSync(bytes);
+}
+
 function unpack(page: Page): readonly ListedDocument[] {
-  if (!(page instanceof Uint8Array)) return page;
-  const rows = JSON.parse(new TextDecoder().decode(inflateRawSync(page))) as [string, ...string[]][];
-  return rows.map(([id, ...revs]) => ({ id, revs }));
+  if (!isPacked(page)) return page;
+  const bytes = inflate(page);
+  const { idBytes } = page;
+  const rows = JSON.parse(`[${decoder.decode(bytes.subarray(1, idBytes))}]`) as { id: string }[];
+  const revisions = JSON.parse(decoder.decode(bytes.subarray(idBytes))) as (string | string[])[];
+  return rows.map(({ id }, index) => {
+    const revs = revisions[index]!;
+    return { id, revs: typeof revs === "string" ? [revs] : revs };
+  });
+}
+
+/** `,{"id":…}` for each document. */
+function encodeIds(documents: readonly ListedDocument[]): Uint8Array {
+  return encodePlainIds(documents) ??
+    encoder.encode(documents.map(({ id }) => `,{"id":${JSON.stringify(id)}}`).join(""));
+}
+
+/** The same for ids of plain ASCII, byte by byte and without a text between; undefined where one is another. */
+function encodePlainIds(documents: readonly ListedDocument[]): Uint8Array | undefined {
+  const frameBytes = BEFORE_ID.length + BEHIND_ID.length;
+  const bytes = new Uint8Array(documents.reduce((sum, { id }) => sum + frameBytes + id.length, 0));
+  let at = 0;
+  for (const { id } of documents) {
+    bytes.set(BEFORE_ID, at);
+    at += BEFORE_ID.length;
+    for (let index = 0; index < id.length; index++) {
+      const unit = id.charCodeAt(index);
+      if (unit < 0x20 || unit > 0x7e || unit === QUOTE || unit === BACKSLASH) return undefined;
+      bytes[at++] = unit;
+    }
+    bytes.set(BEHIND_ID, at);
+    at += BEHIND_ID.length;
+  }
+  return bytes;
 }
 
 /** An id as it stands in an answer; to compare it where it stands costs less than to read it. */

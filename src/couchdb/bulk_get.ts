@@ -5,14 +5,17 @@
 import { counted } from "../counts.ts";
 import { CouchError } from "../errors.ts";
 import { concat } from "../concat.ts";
-import { BACKSLASH, QUOTE } from "../json/bytes.ts";
 import { BULK_GET_SHAPE, DocumentScanner, Found, FramingError, type RowError } from "../json/scan.ts";
+import { MEMORY_PACE } from "../memory_pace.ts";
 import { Expected, type IdBatch, type ListedDocument } from "./batch.ts";
 import type { CallOptions, CouchClient } from "./client.ts";
 import { type ChunkText, RowInHand } from "./row.ts";
 
-/** Beyond so many documents the request is written while it is sent; some proxies want to know its length before. */
-const DOCUMENTS_IN_ONE_PIECE = 100_000;
+/**
+ * Beyond so many documents the request is written while it is sent: in one piece it would be in memory three times, here,
+ * in fetch and on its way. Some proxies want to know its length before (411); they get its halves.
+ */
+const DOCUMENTS_IN_ONE_PIECE = 20_000;
 
 const encoder = new TextEncoder();
 
@@ -87,7 +90,7 @@ export class BulkGet {
     try {
       const answer = await this.#client.bulkGet(this.#database, this.#body(), { ...call, revisions, attachments });
       for await (const bytes of answer) {
-        const before = { documents: this.#answered, bytes: output.counts.bytes };
+        const before = { documents: output.counts.documents, bytes: output.counts.bytes };
         scanner.push(bytes);
         row.arrive(bytes);
         for (let found = scanner.next(); found !== Found.Nothing; found = scanner.next()) {
@@ -110,8 +113,12 @@ export class BulkGet {
           return yield* output.blocks();
         }
         row.keepRest(listed);
-        onRows?.({ documents: this.#answered - before.documents, bytes: output.counts.bytes - before.bytes });
+        // Rows that are errors are asked for again, and count then.
+        const { documents, bytes: sizeBytes } = output.counts;
+        onRows?.({ documents: documents - before.documents, bytes: sizeBytes - before.bytes });
         yield* output.blocks();
+        const pause = MEMORY_PACE.after(bytes.length);
+        if (pause !== undefined) await pause;
       }
       scanner.finish();
       if (this.#answered !== this.#batch.count) {
@@ -174,16 +181,34 @@ export class BulkGet {
 
   /** `{"docs":[{"id":…},…]}` */
   #body(): Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array> {
-    if (this.#batch.count > DOCUMENTS_IN_ONE_PIECE) return ReadableStream.from(this.#writeBody());
-    return concat([...this.#writeBody()]);
+    if (this.#batch.count > DOCUMENTS_IN_ONE_PIECE) return ReadableStream.from(this.#streamBody());
+    const { encodedBytes } = this.#batch;
+    if (encodedBytes === undefined) return concat([...this.#writeBody()]);
+    // What is packed is large: its pieces and all of it together would be twice as much.
+    const bytes = new Uint8Array(OPENING.length + encodedBytes - 1 + CLOSING.length);
+    let at = 0;
+    for (const piece of this.#writeBody()) {
+      bytes.set(piece, at);
+      at += piece.length;
+    }
+    return bytes;
   }
 
-  *#writeBody(): Generator<Uint8Array<ArrayBuffer>> {
+  async *#streamBody(): AsyncGenerator<Uint8Array> {
+    for (const piece of this.#writeBody()) {
+      yield piece;
+      const pause = MEMORY_PACE.after(piece.length);
+      if (pause !== undefined) await pause;
+    }
+  }
+
+  *#writeBody(): Generator<Uint8Array> {
     yield OPENING;
     let isFirst = true;
-    for (const page of this.#batch.pages()) {
-      if (page.length === 0) continue;
-      yield encodeIds(page, { isFirst });
+    for (const ids of this.#batch.encodedIds()) {
+      if (ids.length === 0) continue;
+      // The first one has no comma before it.
+      yield isFirst ? ids.subarray(1) : ids;
       isFirst = false;
     }
     yield CLOSING;
@@ -192,33 +217,3 @@ export class BulkGet {
 
 const OPENING = encoder.encode('{"docs":[');
 const CLOSING = encoder.encode("]}");
-const BEFORE_ID = encoder.encode(',{"id":"');
-const BEHIND_ID = encoder.encode('"}');
-
-/** `{"id":…},…`, with a comma before it where it is not the first. */
-function encodeIds(documents: readonly ListedDocument[], { isFirst }: { isFirst: boolean }): Uint8Array<ArrayBuffer> {
-  // Exactly as much as plain ids need, and what an id may need that is not plain.
-  const frameBytes = BEFORE_ID.length + BEHIND_ID.length;
-  let bytes = new Uint8Array(documents.reduce((sum, { id }) => sum + frameBytes + id.length, 0));
-  let at = 0;
-  for (const { id } of documents) {
-    for (let index = 0; index < BEFORE_ID.length; index++) bytes[at++] = BEFORE_ID[index]!;
-    const begin = at;
-    for (let index = 0; index < id.length; index++) {
-      const unit = id.charCodeAt(index);
-      if (unit < 0x20 || unit > 0x7e || unit === QUOTE || unit === BACKSLASH) {
-        const text = encoder.encode(JSON.stringify(id));
-        const larger = new Uint8Array(bytes.length + text.length - id.length);
-        larger.set(bytes.subarray(0, begin));
-        bytes = larger;
-        // Without the quotes: the one before it stands already.
-        bytes.set(text.subarray(1, -1), begin);
-        at = begin + text.length - 2;
-        break;
-      }
-      bytes[at++] = unit;
-    }
-    for (let index = 0; index < BEHIND_ID.length; index++) bytes[at++] = BEHIND_ID[index]!;
-  }
-  return bytes.subarray(isFirst ? 1 : 0, at);
-}

@@ -27,6 +27,7 @@ import {
   type CouchTrouble,
 } from "./connection.ts";
 import { SLASH_HINT } from "./error.ts";
+import { GzippedBodies } from "./gzipped_body.ts";
 
 export type { CallOptions, ClientOptions, CouchTrouble } from "./connection.ts";
 
@@ -133,10 +134,12 @@ function databaseInfoIn(answer: Members, database: string): DatabaseInfo {
 /** A client for one CouchDB. */
 export class CouchClient {
   readonly #http: CouchConnection;
+  readonly #gzipped: GzippedBodies;
 
   /** A client for `options.url`; CouchDB is not asked yet. */
   constructor(options: ClientOptions) {
     this.#http = new CouchConnection(options);
+    this.#gzipped = new GzippedBodies(options.log);
   }
 
   /** The base URL, without credentials. */
@@ -615,7 +618,7 @@ export class CouchClient {
   }
 
   /**
-   * `POST /{db}/_bulk_docs`. Not retried.
+   * `POST /{db}/_bulk_docs`, gzipped where that pays. Not retried, but for the same without gzip where that is refused.
    *
    * @param body The JSON `{"docs":[…]}`, with `"new_edits":false` where documents keep their revisions; as bytes, or as a
    * stream where it is large.
@@ -629,14 +632,17 @@ export class CouchClient {
     options: CallOptions = {},
   ): Promise<{ rows: WriteRow[]; copies: "all" | "fewer" }> {
     const subject = { action: `write documents to database "${database}"`, database };
-    const { status, value } = await this.#http.jsonOnce(`/${encodeDatabase(database)}/_bulk_docs`, {
-      method: "POST",
-      body,
-      headers: JSON_BODY,
-      answerTimeoutMs: this.#http.bulkTimeoutMs,
-      ...subject,
-      ...options,
-    });
+    const post = async (body: Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array>, headers?: Record<string, string>) =>
+      await this.#http.jsonOnce(`/${encodeDatabase(database)}/_bulk_docs`, {
+        method: "POST",
+        body,
+        headers: { ...JSON_BODY, ...headers },
+        answerTimeoutMs: this.#http.bulkTimeoutMs,
+        ...subject,
+        ...options,
+      });
+    // A document that streams is one with attachments, which hardly get smaller.
+    const { status, value } = body instanceof Uint8Array ? await this.#gzipped.send(body, post) : await post(body);
     const rows = rowsIn({ rows: value }, "rows", subject).map((row) => ({
       id: textIn(row, "id") ?? "",
       rev: textIn(row, "rev") ?? undefined,

@@ -1,7 +1,7 @@
 /**
  * Reads the documents of one batch: in go ids, out comes the JSON of one chunk, `{"results":[…]}`, made of the raw rows
- * CouchDB sent. Whatever goes wrong on the way is healed here: rows with errors are asked for again one by one, a request
- * that keeps failing is halved, and the halves end up in the same chunk. A document that cannot be read whatever is tried
+ * CouchDB sent. Whatever goes wrong on the way is healed here: rows with errors are asked for again, in the end one by one,
+ * a request that keeps failing is halved, and the halves end up in the same chunk. A document that cannot be read whatever is tried
  * is left out and named. Memory holds no more than one row, and a row larger than a megabyte (an attachment) is passed on
  * while it arrives.
  */
@@ -17,8 +17,15 @@ import { type BatchCounts, ChunkText, emptyCounts } from "./row.ts";
 const LONE_ATTEMPTS = 3;
 /** So many documents in a row that cannot be read are CouchDB's failure and not theirs. */
 const MOST_UNREADABLE_IN_A_ROW = 25;
+/** Where more rows than this were errors, they are asked for again many at a time before each is asked for alone. */
+const FEW_SUSPECTS = 50;
+/** So many at a time, and of those that are errors again a quarter, down to fewer than this. */
+const SUSPECTS_AT_ONCE = 512;
+const LEAST_AT_ONCE = 8;
 /** So often a chunk is begun again for a large row that lacks a revision; then it is taken as it is. */
 const RESTARTS_FOR_REVISIONS = 2;
+/** Of a chunk that is bounded by bytes so many documents are asked for at once: more cost CouchDB more for each. */
+const REQUEST_DOCUMENTS = 1000;
 /** So often a chunk is begun again because a document that was passed on has outgrown it; then it is as large as it is. */
 const RESTARTS_FOR_ROOM = 3;
 
@@ -52,6 +59,14 @@ export interface ReadingHealth {
   knowsUnreadable: boolean;
 }
 
+/** Where documents whose rows were not good are settled: what goes out, and what the chunk has no room for. */
+interface Settling {
+  output: ChunkText;
+  call: CallOptions;
+  room: ChunkRoom | undefined;
+  left: IdBatch[];
+}
+
 /** Reads one batch; `read()` may be called again after it has failed, and then asks for less at once. */
 export class BatchReader {
   /** What the last `read()` has yielded. */
@@ -82,7 +97,8 @@ export class BatchReader {
   ) {
     this.#client = client;
     this.#database = database;
-    this.#plan = [batch];
+    // What a chunk has no room for is then hardly asked for.
+    this.#plan = options.mostBytes === undefined ? [batch] : batch.inParts(REQUEST_DOCUMENTS);
     this.#options = options;
     this.#log = options.log;
     this.#mostBytes = options.mostBytes;
@@ -129,7 +145,9 @@ export class BatchReader {
       }
       for (const suspect of request.suspects) suspects.push(suspect);
     }
-    for (const [index, suspect] of suspects.entries()) {
+    const settling = { output, call, room, left };
+    const lone = yield* this.#readAgain(suspects, settling);
+    for (const [index, suspect] of lone.entries()) {
       const { document, isOut } = suspect;
       try {
         // Where the chunk is full, the document is asked for with the rest; a row that went out is settled here.
@@ -137,7 +155,7 @@ export class BatchReader {
         if (!hasRoom) left.push(IdBatch.of([document]));
       } catch (error) {
         if (!(error instanceof Overflow)) throw error;
-        throw this.#roomNeeded([...left, IdBatch.of(suspects.slice(index).map(({ document }) => document))]);
+        throw this.#roomNeeded([...left, IdBatch.of(lone.slice(index).map(({ document }) => document))]);
       }
     }
     this.rest = IdBatch.join(left);
@@ -184,6 +202,70 @@ export class BatchReader {
     if (halves === undefined) return [{ batch, attempt: attempt + 1 }];
     this.#log.warn("request is halved", { database: this.#database, error: this.#client.tell(failure) });
     return halves.map((half) => ({ batch: half, attempt: 1 }));
+  }
+
+  /**
+   * Asks again for documents whose rows were errors, where they are many: a CouchDB that has too much to do answers a
+   * large request with errors for all that it did not get to, and one by one they would take hours.
+   *
+   * @returns Those whose rows are still not good, or for which the chunk has no room.
+   */
+  async *#readAgain(suspects: readonly Suspect[], settling: Settling): AsyncGenerator<Uint8Array, readonly Suspect[]> {
+    for (let size = SUSPECTS_AT_ONCE; size >= LEAST_AT_ONCE && suspects.length > FEW_SUSPECTS; size /= 4) {
+      const still: Suspect[] = [];
+      /** Requests in a row that brought nothing: more of them would bring nothing either. */
+      let fruitless = 0;
+      for (let from = 0; from < suspects.length; from += size) {
+        const part = suspects.slice(from, from + size);
+        if (fruitless >= MOST_UNREADABLE_IN_A_ROW || settling.left.length > 0) {
+          still.push(...part);
+          continue;
+        }
+        const { documents } = this.counts;
+        const asked: ListedDocument[] = [];
+        for (const suspect of part) {
+          // What has gone out already must not go out again.
+          if (suspect.isOut === true) still.push(suspect);
+          else asked.push(suspect.document);
+        }
+        const behind = suspects.slice(from + size);
+        if (asked.length > 0) yield* this.#readPart(IdBatch.of(asked), { still, behind }, settling);
+        fruitless = this.counts.documents > documents ? 0 : fruitless + 1;
+      }
+      suspects = still;
+    }
+    return suspects;
+  }
+
+  /** Asks for some of many suspects; what is not good again, and what CouchDB fails at, is added to `still`. */
+  async *#readPart(
+    batch: IdBatch,
+    { still, behind }: { still: Suspect[]; behind: readonly Suspect[] },
+    { output, call, room, left }: Settling,
+  ): AsyncGenerator<Uint8Array> {
+    for (let attempt = 1;; attempt++) {
+      const request = this.#request(batch);
+      try {
+        yield* request.forward(output, call, room);
+        still.push(...request.suspects);
+        if (request.isCut) left.push(request.rest());
+        return;
+      } catch (error) {
+        still.push(...request.suspects);
+        batch = request.rest();
+        if (error instanceof Overflow) {
+          const unsettled = [...still, ...behind].map(({ document }) => document);
+          throw this.#roomNeeded([...left, batch, ...(unsettled.length > 0 ? [IdBatch.of(unsettled)] : [])]);
+        }
+        const failure = this.#healable(error, request);
+        if (isOfDocument(failure)) {
+          for (const page of batch.pages()) still.push(...page.map((document) => ({ document })));
+          return await this.#client.waitAfterFailure(failure, 2, call.signal);
+        }
+        if (attempt >= this.#client.retry.attempts) throw failure;
+        await this.#client.waitAfterFailure(failure, attempt + 1, call.signal);
+      }
+    }
   }
 
   /**

@@ -137,6 +137,11 @@ Deno.test("verify compares checksums of sealed backups without an identity, and 
   assertMatch(out, /is complete and as its manifest says: 1 chunk, 12 documents.*; it is sealed, and was not opened/);
   const json = JSON.parse((await place.run(SEALED, "verify", "a", "latest", "--json")).out);
   assertEquals([json.ok, json.contents_read, json.documents], [true, false, 12]);
+  const all = await place.run(SEALED, "verify", "--all");
+  assertMatch(all.out, /^Verified 2 backups, all of them complete .*; 2 of them sealed, and not opened\n$/);
+  assertEquals(JSON.parse((await place.run(SEALED, "verify", "--all", "--json")).out).unopened, 2);
+  const opened = await place.run(SEALED, "verify", "--all", "--identity", place.path("ours.key"));
+  assertEquals([opened.code, opened.out.includes("not opened")], [0, false], opened.out);
   const read = await place.run(SEALED, "verify", "a", "latest", "--json", "--identity", place.path("ours.key"));
   assertEquals([JSON.parse(read.out).contents_read, JSON.parse(read.out).ids_compared], [true, true]);
   assertEquals((await place.run(SEALED, "verify", "a", "latest", "--quick", "--contents")).code, 2);

@@ -157,6 +157,24 @@ Deno.test("unseal() says when none of the identities opens it, and asks for no m
   await assertRejects(() => join(unseal(pieces(sealed, 1000), [])), AgeError);
 });
 
+Deno.test("unseal() tries no more recipients than any header needs: each costs time, for each object", async () => {
+  const share = () => Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("base64").replace(/=+$/, "");
+  const stanza = () => `-> X25519 ${share()}\n${share()}\n`;
+  /** A file that somebody has sealed to many others. */
+  const fileTo = (recipients: number) => {
+    const stanzas = Array.from({ length: recipients }, stanza).join("");
+    return Buffer.from(`age-encryption.org/v1\n${stanzas}--- ${share()}\n${"x".repeat(100)}`);
+  };
+  const open = (file: Uint8Array) => join(unseal(pieces(file, 4096), [identity]));
+  await assertRejects(() => open(fileTo(256)), AgeError, "None of the identities opens it");
+  const many = fileTo(2500);
+  await assertRejects(() => open(many), AgeError, "Its header names 2500 recipients, more than 256");
+  await assertRejects(() => open(fileTo(9000)), AgeError, "Its header does not end");
+  const recipients = await Promise.all(Array.from({ length: 50 }, () => generateIdentity().then(identityToRecipient)));
+  const sealed = await join(seal(pieces(numbered(100), 10), [...recipients, recipient]));
+  assertEquals(await join(unseal(pieces(sealed, 4096), [identity])), numbered(100));
+});
+
 Deno.test("seal() to nobody fails, before anything is asked of its source", async () => {
   await assertRejects(() => sealHeader([]), TypeError);
   const source = (async function* () {

@@ -1,6 +1,6 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import { Buffer } from "node:buffer";
-import { IdBatch } from "../../src/couchdb/batch.ts";
+import { IdBatch, PackedPages } from "../../src/couchdb/batch.ts";
 import { BulkGet } from "../../src/couchdb/bulk_get.ts";
 import type { CouchClient } from "../../src/couchdb/client.ts";
 import { ChunkText, emptyCounts } from "../../src/couchdb/row.ts";
@@ -99,4 +99,53 @@ Deno.test("BulkGet has passed on what it does not ask for again, wherever an ans
       }
     }
   }
+});
+
+/** What a request of a packed batch sends. */
+async function bodyOf(ids: readonly string[], pageRows: number): Promise<{ body: string; isStream: boolean }> {
+  const packed = new PackedPages();
+  for (let from = 0; from < ids.length; from += pageRows) {
+    packed.add(ids.slice(from, from + pageRows).map((id) => ({ id, revs: [REV] })));
+  }
+  let sent: { body: string; isStream: boolean } | undefined;
+  const client = {
+    bulkGet: async (_: string, body: Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array>) => {
+      sent = { body: await new Response(body).text(), isStream: body instanceof ReadableStream };
+      return ReadableStream.from([Buffer.from('{"results":[]}')]);
+    },
+  } as unknown as CouchClient;
+  const request = new BulkGet(client, "a", IdBatch.packed(packed), { revisions: true, attachments: true });
+  await assertRejects(async () => {
+    for await (const _ of request.forward(new ChunkText(emptyCounts()), {}));
+  }, `it has 0 of ${ids.length} document`);
+  return sent!;
+}
+
+Deno.test("BulkGet sends what was packed as it stands, in one piece or, where it is large, as a stream", async () => {
+  for (const pageRows of [1, 3, 100]) {
+    const { body, isStream } = await bodyOf(IDS, pageRows);
+    assertEquals(JSON.parse(body), { docs: IDS.map((id) => ({ id })) });
+    assertEquals(isStream, false);
+  }
+  const many = Array.from({ length: 20_001 }, (_, n) => `${HARD_ID}${n}`);
+  const { body, isStream } = await bodyOf(many, 5000);
+  assertEquals(JSON.parse(body), { docs: many.map((id) => ({ id })) });
+  assertEquals(isStream, true);
+});
+
+Deno.test("IdBatch has the same documents packed, halved and behind what has come", () => {
+  const listed = [...IDS.map((id) => ({ id, revs: ["12-01234567"] })), { id: "none", revs: [] }, {
+    id: "two",
+    revs: ["1-89abcdef", "3-01234567"],
+  }];
+  const packed = new PackedPages();
+  packed.add(listed.slice(0, 3));
+  packed.add(listed.slice(3, 5));
+  packed.add(listed.slice(5));
+  const batch = IdBatch.packed(packed);
+  assertEquals([batch.count, [...batch.pages()].flat()], [10, listed]);
+  const [first, second] = batch.split()!;
+  assertEquals([first.count, second.count, [...first.pages(), ...second.pages()].flat()], [5, 5, listed]);
+  const rest = batch.behind(2, listed.slice(4, 5));
+  assertEquals([rest.count, [...rest.pages()].flat()], [6, [listed[4]!, ...listed.slice(5)]]);
 });

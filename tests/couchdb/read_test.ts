@@ -218,7 +218,7 @@ Deno.test("BatchReader asks for less where a proxy resets large requests", async
 
 Deno.test("BatchReader halves a request that is streamed where a proxy wants its length", async () => {
   await using fake = await startFakeCouchDb();
-  const ids = idsOf(100_001);
+  const ids = idsOf(20_001);
   await createDatabase(fake, "a", ids);
   const isStreamed = ({ headers }: { headers: Headers }) => !headers.has("content-length");
   fake.faults.add({ endpoint: "_bulk_get", where: isStreamed, times: 9, fault: { kind: "answer", status: 411 } });
@@ -358,6 +358,61 @@ Deno.test("BatchReader copes with a request of which more than a hundred thousan
     runReader.unreadable.length > 1 && runReader.unreadable.length < 50,
     "it is CouchDB that fails, not documents",
   );
+});
+
+Deno.test("BatchReader asks again many at a time for the rows that an overloaded CouchDB did not get to", async () => {
+  await using fake = await startFakeCouchDb();
+  const ids = idsOf(3000);
+  await createDatabase(fake, "a", ids);
+  // All that a large request asks for behind the first ones.
+  const late = ids.slice(200);
+  const timeout: Fault = {
+    kind: "error rows",
+    ids: late,
+    error: "timeout",
+    reason: "The request could not be processed",
+  };
+  fake.faults.add({ endpoint: "_bulk_get", fault: timeout });
+  // Of those one poisons every request that it is in, as a missing one does where a node is away.
+  const poison = late[1000]!;
+  const isPoisoned = (request: { ids: readonly string[] }) => request.ids.includes(poison) && request.ids.length > 1;
+  fake.faults.add({ endpoint: "_bulk_get", where: isPoisoned, times: Infinity, fault: { kind: "error rows" } });
+  const steps: number[] = [];
+  const runReader = reader(impatientClient(fake), packedBatchOf(ids), {
+    onRows: ({ documents }) => steps.push(documents),
+  });
+  assertEquals([...(await read(runReader)).keys()].sort(), ids);
+  const requests = fake.requestsTo("_bulk_get").length;
+  assert(requests < 100, `${requests} requests`);
+  assertEquals(steps.reduce((sum, documents) => sum + documents, 0), ids.length);
+  assertEquals(runReader.unreadable, []);
+});
+
+Deno.test("BatchReader, of many rows that are errors, asks again while CouchDB is away, and not for ever", async () => {
+  await using fake = await startFakeCouchDb();
+  const ids = idsOf(100);
+  await createDatabase(fake, "a", ids);
+  fake.faults.add({ endpoint: "_bulk_get", fault: { kind: "error rows" } });
+  fake.faults.add({ endpoint: "_bulk_get", times: 2, fault: { kind: "answer", status: 429 } });
+  assertEquals([...(await read(reader(impatientClient(fake), batchOf(ids)))).keys()].sort(), ids);
+  assertEquals(fake.requestsTo("_bulk_get").map(({ ids }) => ids.length), [100, 100, 100, 100]);
+  fake.faults.add({ endpoint: "_bulk_get", fault: { kind: "error rows" } });
+  fake.faults.add({ endpoint: "_bulk_get", times: Infinity, fault: { kind: "answer", status: 429 } });
+  await assertRejects(() => read(reader(impatientClient(fake), batchOf(ids))), CouchError);
+});
+
+Deno.test("BatchReader asks only for the rest of a large request that is cut again and again, and counts it once", async () => {
+  await using fake = await startFakeCouchDb();
+  const ids = idsOf(2000);
+  await createDatabase(fake, "a", ids, `"text":"${"x".repeat(200)}"`);
+  fake.faults.add({ endpoint: "_bulk_get", times: 6, fault: { kind: "cut off", afterBytes: 50_000 } });
+  let documents = 0;
+  const onRows = (step: { documents: number }) => void (documents += step.documents);
+  const runReader = reader(impatientClient(fake), packedBatchOf(ids), { onRows });
+  assertEquals([...(await read(runReader)).keys()].sort(), ids);
+  assertEquals(documents, ids.length);
+  const asked = fake.requestsTo("_bulk_get").map(({ ids }) => ids.length);
+  assertEquals(asked.length > 6 && asked[1]! < 2000, true, `${asked}`);
 });
 
 Deno.test("BatchReader asks on for the rest of a packed batch whose answer breaks", async () => {

@@ -296,7 +296,12 @@ export class FakeS3 {
         const checksum = this.#options.ignoresChecksums ? undefined : checkChecksum(headers, body);
         const { ignoresConditions } = this.#options;
         this.#checkFree(headers, path, ignoresConditions === true || (ignoresConditions === "races" && !isTaken));
-        const isLocked = headers["x-amz-object-lock-mode"] !== undefined || this.#options.locksObjects === true;
+        const asksForLock = headers["x-amz-object-lock-mode"] !== undefined;
+        const isLocked = asksForLock || this.#options.locksObjects === true;
+        // S3's own server takes any checksum; what its documentation says is what moto holds on to.
+        if (asksForLock && !headers["content-md5"] && headers["x-amz-sdk-checksum-algorithm"] !== "SHA256") {
+          throw new Refusal(400, "InvalidRequest", "Content-MD5 or x-amz-sdk-checksum-algorithm header is required");
+        }
         if (isLocked && checksum === undefined && !headers["content-md5"]) {
           throw new Refusal(400, "InvalidRequest", "Content-MD5 OR x-amz-checksum- HTTP header is required");
         }

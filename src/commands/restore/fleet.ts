@@ -34,6 +34,8 @@ import { restore } from "./restore.ts";
 const DEFAULT_DATABASES = 4;
 /** Targets that are looked at at once. */
 const TARGETS_AT_ONCE = 16;
+/** So much the clocks of machines that run tasks may differ. */
+const CLOCKS_DIFFER_MS = 10 * 60_000;
 /** Problems that a message names one by one. */
 const SHOWN_PROBLEMS = 20;
 
@@ -127,8 +129,9 @@ export async function restoreFleet(context: FleetContext, request: FleetRequest)
     ...request.dryRun === true ? { dry_run: true } : {},
   };
   const facts = { databases: databases.length, failed: databases.filter((one) => !isThere(one)).length };
-  if (report.ok) log.info("all databases are restored", facts);
-  else log.error("not all databases are restored", { ...facts, leftOut: leftOut.length });
+  if (report.ok) {
+    log.info(request.dryRun === true ? "all databases could be restored" : "all databases are restored", facts);
+  } else log.error("not all databases are restored", { ...facts, leftOut: leftOut.length });
   return report;
 }
 
@@ -146,7 +149,12 @@ export async function findFleet(
 ): Promise<{ kept: BackupOfMoment[]; leftOut: LeftOut[] }> {
   const { log, now, repository, signal } = context;
   const matches = readFilter(request);
-  const isWanted = (database: string) => isPart?.(database) !== false && matches(database);
+  const own = new Set<string>();
+  const isWanted = (database: string) => {
+    if (isPart?.(database) === false) return false;
+    if (isLeftUnnamed(database, request)) own.add(database);
+    return matches(database);
+  };
   const selections = await lastSelections(repository, { notAfter, signal });
   const found = await Array.fromAsync(backupsOfMoment(repository, { notAfter, isWanted, log, now, signal }));
   if (isPart === undefined) {
@@ -154,7 +162,19 @@ export async function findFleet(
     const unmet = unmetPatterns(request, found);
     if (unmet.length > 0) throw nothingFound(context, request, unmet);
   }
-  return sortOut(found, { selections, isWanted, gone: request.gone === true });
+  const { kept, leftOut } = sortOut(found, { selections, isWanted, gone: request.gone === true });
+  leftOut.push(...findSuperseded(kept, { selections, notAfter }));
+  for (const database of own) {
+    const reason = `CouchDB's own comes back only by its name (--match ${database})`;
+    leftOut.push({ database, reason, is_missing: false });
+  }
+  return { kept, leftOut: leftOut.sort((a, b) => a.database < b.database ? -1 : 1) };
+}
+
+/** Whether one of CouchDB's own is passed over although nobody has said which databases are wanted: logins are easily missed. */
+function isLeftUnnamed(database: string, { match, exclude = [] }: FleetRequest): boolean {
+  if (!ONLY_BY_NAME.has(database) || match !== undefined) return false;
+  return !exclude.some((source) => compilePattern(source).matches(database));
 }
 
 /** Whether all of a database is there. */
@@ -217,7 +237,32 @@ function sortOut(
       leftOut.push({ database, reason, is_missing: true });
     }
   }
-  return { kept, leftOut: leftOut.sort((a, b) => a.database < b.database ? -1 : 1) };
+  return { kept, leftOut };
+}
+
+/**
+ * Newer backups that the last runs had reported and that are not found: their manifests are damaged or gone, or the index of
+ * a copied bucket is not whole. An older state is restored then, which nobody would notice.
+ */
+function findSuperseded(
+  kept: readonly BackupOfMoment[],
+  { selections, notAfter }: { selections: readonly LastSelection[]; notAfter: Date | undefined },
+): LeftOut[] {
+  return kept.flatMap(({ database, point: { manifest, finishedAt } }) => {
+    // The report has the very moment of the manifest; that of another task may go by another machine's clock.
+    const own = Date.parse(manifest.finished_at);
+    for (const { task, savedAt } of selections) {
+      const saved = savedAt.get(database);
+      if (saved === undefined || (notAfter !== undefined && saved > notAfter)) continue;
+      if (own + (task === manifest.task ? 0 : CLOCKS_DIFFER_MS) >= saved.getTime()) continue;
+      const [newer, older] = [saved, finishedAt].map((moment) => moment.toISOString().replace(/\.\d+Z$/, "Z"));
+      const reason =
+        `the task "${task}" reported a backup of ${newer} that is damaged or not found, so that of ${older} ` +
+        `is taken ("couchdb-backup list --rebuild" finds what the index lacks)`;
+      return [{ database, reason, is_missing: true }];
+    }
+    return [];
+  });
 }
 
 /** @throws UsageError and ArchiveError where one could not be opened, or is in clear and should not be. */

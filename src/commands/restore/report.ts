@@ -85,9 +85,12 @@ export function exitCodeOfRestore(report: RestoreReport): number {
 export function reportRestore(
   { log, now, database, startedAt }: BegunRestore,
   archive: Archive,
-  result: Written & Pick<RestoreReport, "missing" | "created" | "views" | "lacking"> & { delta?: Delta | undefined },
+  result: Written & Pick<RestoreReport, "missing" | "created" | "views" | "lacking"> & {
+    delta?: Delta | undefined;
+    isDryRun?: boolean;
+  },
 ): RestoreReport {
-  const { failed, failedRevisions, missing, created, lacking } = result;
+  const { failed, failedRevisions, missing, created, lacking, isDryRun = false } = result;
   const unreadable = [...archive.unreadable, ...result.unreadable];
   const damaged = [...archive.problems, ...result.damaged];
   const isRefused = lacking.some(({ in_backup }) => in_backup);
@@ -114,7 +117,11 @@ export function reportRestore(
   const { ok, documents, leaf_revisions: leafRevisions, deleted, views, seconds } = report;
   const facts = { documents, leafRevisions, deleted, views, durationMs: Math.round(seconds * 1000) };
   const lost = { failedRevisions, damaged: damaged.length, unreadable: unreadable.length, missing };
-  if (ok) log.info("database is restored", facts);
-  else log.error("database is not restored in full", { ...facts, ...lost });
+  if (ok && !isDryRun) log.info("database is restored", facts);
+  else if (ok) log.info("database could be restored", facts);
+  else {log.error(isDryRun ? "database could not be restored in full" : "database is not restored in full", {
+      ...facts,
+      ...lost,
+    });}
   return report;
 }

@@ -84,6 +84,6 @@ async function reportDryRun(
   const nothing = { missing: 0, views: 0, lacking: target.lacking };
   const created = state === "missing";
   const found = { ...counts, failed, failedRevisions, unreadable, damaged };
-  const report = reportRestore(context, archive, { ...found, ...nothing, created });
+  const report = reportRestore(context, archive, { ...found, ...nothing, created, isDryRun: true });
   return { ...report, dry_run: true };
 }

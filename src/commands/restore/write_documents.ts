@@ -20,7 +20,7 @@ export async function writeDocuments(
     & { isNew: boolean }
     & Pick<DocumentRestoreOptions, "isWanted" | "delta">,
 ): Promise<Written> {
-  const { couch, database, log, progress, onPosition } = context;
+  const { couch, database, log, progress, onPosition, onReady } = context;
   const writer = new DocumentWriter(couch, database, { log, isNew });
   const options = { salvage, parallel, isWanted, delta, chunksWritten, onPosition };
   const documents = new DocumentRestore(archive, { ...context, writer }, options);
@@ -33,9 +33,9 @@ export async function writeDocuments(
     const isDamaged = error instanceof ArchiveError;
     const words = [database, pathOf(archive), "--into-existing", ...salvage || isDamaged ? ["--salvage"] : []];
     const what = isDamaged ? "brings back what is whole" : "completes it";
-    log.warn("restore ends early: the database holds a part of the archive", {
-      hint: `${commandLine("restore", words)} ${what}; or delete the database`,
-    });
+    const hint = `${commandLine("restore", words)} ${what}; or delete the database`;
+    // Who marks the database goes on with it, or drops it, by itself.
+    log.warn("restore ends early: the database holds a part of the archive", onReady === undefined ? { hint } : {});
     throw error;
   }
   return documents.finish();

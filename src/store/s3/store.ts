@@ -29,6 +29,7 @@ import { checkKey } from "../key.ts";
 import { countWinners } from "../race.ts";
 import type { QuestionPlace, StoreQuestion } from "../questions.ts";
 
+const LOCK_MODE = "x-amz-object-lock-mode";
 /**
  * Metadata that says which call of create() wrote an object. When S3 says that a key is taken, that may be by our own
  * request whose answer was lost; a checksum would not tell it from another writer's equal body.
@@ -115,7 +116,7 @@ export class S3Store implements Store {
     if (this.#lock === undefined) return {};
     const until = Date.now() + (this.clockSkewMs ?? 0) + this.#lock.days * 86_400_000;
     return {
-      "x-amz-object-lock-mode": this.#lock.mode,
+      [LOCK_MODE]: this.#lock.mode,
       "x-amz-object-lock-retain-until-date": new Date(until).toISOString(),
     };
   }
@@ -308,12 +309,14 @@ export class S3Store implements Store {
       signal?: AbortSignal | undefined;
     },
   ): Promise<void> {
+    // With a lock S3 wants a checksum, and by its documentation its name, too: moto takes none without.
+    const named = checksums && LOCK_MODE in headers ? { "x-amz-sdk-checksum-algorithm": "SHA256" } : {};
     const answer = await this.#client.send({
       method: "PUT",
       action: "store",
       right: "s3:PutObject",
       key,
-      headers: { ...headers, ...checksumHeader(body, digest, checksums) },
+      headers: { ...headers, ...checksumHeader(body, digest, checksums), ...named },
       body,
       sha256: digest.toString("hex"),
     }, signal);

@@ -92,6 +92,22 @@ Deno.test("BatchReader has no more than chunk_bytes in a chunk, and every docume
   }
 });
 
+Deno.test("BatchReader keeps to chunk_bytes, and has every document once, where many rows are asked for again", async () => {
+  const ids = idsOf(400);
+  for (const mostBytes of [3_000, 40_000, 400_000, 10_000_000]) {
+    for (const times of [1, 2, 3]) {
+      await using fake = await startFakeCouchDb();
+      await seedSizes(fake, "a", { count: ids.length, seed: 21 });
+      fake.faults.add({ endpoint: "_bulk_get", times, fault: { kind: "error rows", ids: ids.slice(30, 380) } });
+      const { sizes, leafRevisions } = await readAll(fake, ids, mostBytes);
+      expectBounded(sizes, mostBytes);
+      assertEquals(compareLeafRevisions(await readAllLeafRevisions(fake, "a"), leafRevisions), []);
+      const requests = fake.requestsTo("_bulk_get").length;
+      assert(requests < 4 * sizes.length + 50, `${requests} requests for ${sizes.length} chunks`);
+    }
+  }
+});
+
 Deno.test("BatchReader gives a document that is larger than chunk_bytes a chunk of its own, passed on while it arrives or not", async () => {
   for (const mostBytes of [500_000, 1_500_000, 4_000_000]) {
     await using fake = await startFakeCouchDb();

@@ -466,7 +466,7 @@ function numbered(name: string, count: number): string[] {
   return Array.from({ length: count }, (_, n) => `${name}_${String(n).padStart(4, "0")}`);
 }
 
-/** Backs up what the pattern selects, into a bucket folder of its own unless the last one is to be gone on with. */
+/** Backs up what the pattern selects, into a bucket folder of its own unless the last one is to be resumed. */
 async function backup(
   server: BenchServer,
   pattern: string,

@@ -1,6 +1,6 @@
 /**
- * The databases that a repository holds something of, for who has named one that it has nothing of. In: a repository and a
- * name. Out: an error that says which name was probably meant.
+ * The error for a database of which the repository holds nothing. In: a repository and the name that was asked for.
+ * Out: a usage error that suggests the name that was probably meant.
  */
 import { decodeDatabase, encodeDatabase } from "../database_name.ts";
 import { UsageError } from "../errors.ts";

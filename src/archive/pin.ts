@@ -1,6 +1,7 @@
 /**
- * Pins: a backup that somebody has pinned never expires. In: a backup's folder and the run that made it. Out: a small object
- * beside its manifest. Taking the pin off writes that object anew and deletes nothing, so it needs no right to.
+ * Pins: a backup that somebody has pinned never expires. In: a backup's folder and the run that made it. Out: a small
+ * object beside its manifest. Removing the pin overwrites that object and deletes nothing, so it does not need the
+ * right to delete.
  */
 import * as z from "zod";
 import { joinKey } from "../store/key.ts";

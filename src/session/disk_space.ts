@@ -89,7 +89,7 @@ async function sizeOfUnsaved(
   }
 }
 
-/** Deno's answer to what its flags do not allow; Node has no such error. */
+/** Whether Deno's permission flags forbid the call; Node has no such error. */
 function isNotAllowed(error: unknown): boolean {
   return error instanceof Error && error.name === "NotCapable";
 }

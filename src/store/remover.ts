@@ -1,14 +1,15 @@
 /**
- * The door for who deletes, apart from the store: only `expire` goes through it, and nothing else of the program can delete
- * an object or needs a right to, but for `check --store`, which takes away what it has just written where it may. In: keys below the bucket folder. Out: they are gone.
+ * Deletion, kept apart from the store so that the type shows who can delete: `expire`, and `check --store`, which
+ * removes what it has just written where it may. Nothing else in the program deletes an object or needs the right to.
+ * In: keys below the bucket folder. Out: they are gone.
  */
 import type { StoreCallOptions } from "./store.ts";
 
 /** Deletes objects of one store, one by one. */
 export interface Remover {
   /**
-   * What keeps anybody from deleting an object for good, as a phrase such as `locked until 2027-01-01T00:00:00.000Z`;
-   * undefined where nothing is known to.
+   * What prevents an object from being deleted for good, as a phrase such as `locked until 2027-01-01T00:00:00.000Z`;
+   * undefined where nothing is known to prevent it.
    */
   findHold(key: string, options?: StoreCallOptions): Promise<string | undefined>;
 

@@ -1,10 +1,10 @@
 /**
- * Which complete backups of a database may go, and why each other one stays. In: the backups, a policy for each task, the
- * moment. Out: a decision for each backup, with its reasons. Pure: nothing is read, nothing is deleted.
+ * Which complete backups of a database may go, and why each other one stays. In: the backups, a policy for each task,
+ * the moment. Out: a decision for each backup, with its reasons. Pure: nothing is read, nothing is deleted.
  *
- * The rules mean what restic's users expect of them: each looks at the backups from the newest to the oldest, keeps the newest of each
- * of so many days (weeks, …) that have one, and a backup that any of them keeps stays. Days, weeks, months and years are
- * those of the task's time zone; weeks begin on Monday.
+ * The rules work as in restic: each goes through the backups from the newest to the oldest and keeps the newest one of
+ * each day (week, …) that has any, up to its count; a backup that any rule keeps stays. Days, weeks, months and years
+ * are those of the task's time zone; weeks begin on Monday.
  */
 import type { TimeZone } from "../calendar/time_zone.ts";
 import { wallSeconds, type WallTime } from "../calendar/wall_time.ts";
@@ -197,7 +197,7 @@ function keepParents(decisions: readonly RetentionDecision[]): void {
     for (let child = point; child.parent !== undefined;) {
       const parent = byKey.get(child.parent);
       const reason = `the backup of ${child.finishedAt.toISOString()} needs it`;
-      // One that is noted already has had its own parents noted, and a chain that bites its tail ends here, too.
+      // A parent that has this reason already has been followed to its end; a cycle of parents ends here as well.
       if (parent === undefined || parent.reasons.includes(reason)) break;
       parent.keep = true;
       protect(parent, "needed", reason);

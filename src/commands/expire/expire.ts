@@ -1,10 +1,11 @@
 /**
- * Deletes the backups that no rule of their task keeps, and what nobody needs any more: the only command that deletes. In: a
- * repository, the tasks with their retention, and what deletes. Out: a report of what went, or without `confirm` would go.
+ * Deletes the backups that no rule of their task keeps, and leftovers: the only command that deletes. In: a repository,
+ * the tasks with their retention, and a remover. Out: a report of what was deleted, or without `confirm` would be.
  *
- * Database by database: all of its folders are read, the rules decide, and then, backup by backup and those first that
- * others do not need, the manifest goes, then its entry in the catalog, then the chunks that no manifest names any more. Whoever
- * kills it in between leaves backups that are whole or gone, and objects that the next run takes for left over.
+ * For each database all of its folders are read, and the rules decide. Backups that no other one needs are deleted
+ * first: of each the manifest, then its entry in the catalog, then the chunks that no manifest names any more. In this
+ * order a kill at any moment leaves backups that are either whole or gone, and objects that the next run recognises as
+ * leftovers.
  */
 import { Catalog } from "../../archive/catalog.ts";
 import { nothingHeldOf } from "../../archive/held_databases.ts";
@@ -138,7 +139,7 @@ class Expiry {
     const backups = folders.flatMap((folder) => folder.backups);
     const damaged = folders.flatMap((folder) => folder.damaged);
     if (damaged.length > 0) {
-      // It may be the link of a chain, or the only one that names a chunk.
+      // Another backup may build on the damaged one, or it alone may name a chunk that is still needed.
       for (const error of damaged) {
         this.#complain(database, `${describeError(error)}; nothing of this database is deleted`);
       }
@@ -208,7 +209,7 @@ class Expiry {
     return decideRetention(known, options);
   }
 
-  /** The order is what keeps a kill harmless. False where something may not be deleted. */
+  /** In the order that makes a kill harmless (see above). False where something may not be deleted. */
   async #removeBackup(database: string, backup: HeldBackup, chunks: readonly string[]): Promise<boolean> {
     const { repository, signal } = this.#context;
     if (!await this.#removeAll(database, [backup.key])) return false;

@@ -1,14 +1,15 @@
 /**
  * Speed and memory, as ratios against peers in one run on one machine: every row of docs/performance.md.
  *
- *   deno task bench [--json FILE] [--pinned] [--only WORD]
+ *   deno task bench [--json FILE] [--pinned] [--only WORD] [--sources]
  *
  * What needs no server is always measured; the rest needs COUCHDB_URL, such as http://admin:secret@127.0.0.1:5984, where it
  * makes and deletes databases named bench_…. COUCHBACKUP, the command of a couchbackup 2.11 (`couchbackup`, called with
  * `--url URL --db NAME`), and REFERENCE_SCRIPT, a command that backs the database $1 up in the reference script's way, add
  * those peers. `--pinned` keeps CouchDB on the first core and everything else on the second, as if on two machines; it needs
  * COUCHDB_PID, the process id of CouchDB's `beam.smp`. `--only` takes a part of a group's name: backup, small, memory,
- * databases, increment, restore, start, pure; FILE then keeps the rows of the others.
+ * databases, increment, restore, start, pure; FILE then keeps the rows of the others. The program is measured bundled, as the
+ * executable, the Lambda layer and the npm package have it; `--sources` takes main.ts instead.
  *
  * Needs curl, GNU time and lscpu, and taskset where pinned. Smaller for a try: BENCH_DOCUMENTS (100000), BENCH_ROUNDS (5),
  * BENCH_SMALL_DOCUMENTS (1000000), BENCH_LARGE_DOCUMENTS (0: not measured), BENCH_DATABASES (1000), BENCH_MEDIUM_DATABASES (200).
@@ -16,6 +17,7 @@
 import { parseArgs } from "node:util";
 import { gzip } from "../../src/codec/gzip.ts";
 import { BULK_GET_SHAPE, DocumentScanner, Found } from "../../src/json/scan.ts";
+import { bundle } from "../bundle.ts";
 import { BenchServer, CHUNK, curlBackup, curlDatabases, curlRestore, curlRestoreAll, record } from "./couchdb.ts";
 import { type Measure, type Row, Rows, run } from "./measure.ts";
 import { OTHERS_PREFIX, pinCouchDb, type Pinned } from "./pinned.ts";
@@ -30,10 +32,16 @@ const ROUNDS = fromEnv("BENCH_ROUNDS", 5);
 
 const { values: flags } = parseArgs({
   args: Deno.args,
-  options: { json: { type: "string" }, only: { type: "string" }, pinned: { type: "boolean", default: false } },
+  options: {
+    json: { type: "string" },
+    only: { type: "string" },
+    pinned: { type: "boolean", default: false },
+    sources: { type: "boolean", default: false },
+  },
 });
 const root = new URL("../../", import.meta.url).pathname;
 const folder = await Deno.makeTempDir({ prefix: "couchdb-backup-bench-" });
+const main = flags.sources ? `${root}main.ts` : await bundle(`${root}dist/bench`);
 const prefix = flags.pinned ? OTHERS_PREFIX : [];
 const peer = { folder, prefix };
 const rows = new Rows();
@@ -115,6 +123,7 @@ async function result(all: readonly Row[]) {
     machine: { cpu, cores: navigator.hardwareConcurrency, load: Deno.loadavg()[0] },
     deno: Deno.version.deno,
     isPinned: flags.pinned,
+    program: flags.sources ? "sources" : "bundle",
     sizes: { DOCUMENTS, SMALL_DOCUMENTS, LARGE_DOCUMENTS, DATABASES, MEDIUM_DATABASES, MEDIUM_DOCUMENTS, ROUNDS },
     rows: all,
   };
@@ -501,11 +510,11 @@ async function floor(server: BenchServer, codec: string, level: number): Promise
   return measure;
 }
 
-/** The program as `deno task start` runs it. */
+/** The program with the flags of `deno task start`. */
 function programCommand(): string[] {
   const { tasks } = JSON.parse(Deno.readTextFileSync(`${root}deno.json`));
   const [, ...args] = (tasks.start.command as string).split(" ");
-  return [...prefix, Deno.execPath(), ...args.map((arg) => arg === "main.ts" ? `${root}main.ts` : arg)];
+  return [...prefix, Deno.execPath(), ...args.map((arg) => arg === "main.ts" ? main : arg)];
 }
 
 function program(args: string[]): Promise<Measure> {

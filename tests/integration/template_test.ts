@@ -551,8 +551,10 @@ suffix: couchdb
     const batches = new Set<string>();
     const ticks: { before: Record<string, Standing>; after: Record<string, Standing> }[] = [];
     let isAway = false;
+    // A machine that is busy comes later to its last try: longer than two hours means that a run has failed and begun again.
+    const isBegunAgain = () => lines.some(({ started = [] }) => started.some((arn) => arn.endsWith("-2")));
     const comeAndGo = () => {
-      const shouldBeAway = seconds() < awaySeconds;
+      const shouldBeAway = seconds() < awaySeconds || (awaySeconds > 8100 && !isBegunAgain());
       if (shouldBeAway === isAway) return;
       isAway = shouldBeAway;
       // What is not tried again within a call, whose patience is measured in real seconds.

@@ -4,6 +4,7 @@
  * what scripts/ci/proxies.sh installs.
  */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { type EndedProgram, startProgram } from "../cli/program.ts";
@@ -103,7 +104,8 @@ class Place implements AsyncDisposable {
   async fill(count: number, bytes: number, prefix = "d"): Promise<void> {
     for (let at = 0; at < count; at += 500) {
       const docs = Array.from({ length: Math.min(500, count - at) }, (_, index) => {
-        return { _id: `${prefix}${at + index}/+ ü`, text: "x".repeat(bytes) };
+        // Text that no compression makes small enough for a proxy that limits sizes.
+        return { _id: `${prefix}${at + index}/+ ü`, text: randomBytes(bytes).toString("base64").slice(0, bytes) };
       });
       await couchOk(this.couch, `POST /${encodeURIComponent(this.database)}/_bulk_docs`, { docs });
     }

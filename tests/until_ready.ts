@@ -1,10 +1,19 @@
 /** Waits until a server that a test has started answers `url` with success, half a minute at most. */
 export async function untilReady(url: string): Promise<void> {
+  await untilResponse(url, ({ ok }) => ok);
+}
+
+/** The same for any answer: a refusal is one. */
+export async function untilAnswers(url: string): Promise<void> {
+  await untilResponse(url, () => true);
+}
+
+async function untilResponse(url: string, isEnough: (response: Response) => boolean): Promise<void> {
   for (let tries = 0; tries < 300; tries++) {
     try {
       const response = await fetch(url);
       await response.body?.cancel();
-      if (response.ok) return;
+      if (isEnough(response)) return;
     } catch (error) {
       if (!(error instanceof TypeError)) throw error;
     }

@@ -6,6 +6,8 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { dirname, join } from "node:path";
 import { ROOT, startProgram } from "../cli/program.ts";
+import { freePort } from "../fakes/tls_front.ts";
+import { untilAnswers } from "../until_ready.ts";
 
 const given = (name: string, otherwise?: string): string => {
   const value = Deno.env.get(name) ?? otherwise;
@@ -64,13 +66,6 @@ ${more}`,
   }
 }
 
-function freePort(): number {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = listener.addr;
-  listener.close();
-  return port;
-}
-
 /** Runs a server until the test is over. */
 async function withServer(
   command: string,
@@ -86,20 +81,6 @@ async function withServer(
     child.kill("SIGTERM");
     await child.status;
   }
-}
-
-/** Waits for any answer, half a minute at most: a refusal is one. */
-async function untilAnswers(url: string): Promise<void> {
-  for (let tries = 0; tries < 300; tries++) {
-    try {
-      await (await fetch(url)).body?.cancel();
-      return;
-    } catch (error) {
-      if (!(error instanceof TypeError)) throw error;
-    }
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-  throw new Error(`${url} did not answer within half a minute`);
 }
 
 const ASKED = 24;

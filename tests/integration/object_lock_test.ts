@@ -14,6 +14,8 @@ import { couchOk } from "../couch_request.ts";
 import { startFakeCouchDb } from "../fakes/couchdb.ts";
 import { edit, fill } from "../fakes/couchdb/edits.ts";
 import { RecordedLog } from "../fakes/log.ts";
+import { freePort } from "../fakes/tls_front.ts";
+import { untilAnswers } from "../until_ready.ts";
 
 const DAY_MS = 86_400_000;
 const DAYS = 100;
@@ -54,27 +56,6 @@ const SERVERS: Server[] = [
     }),
   },
 ];
-
-function freePort(): number {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = listener.addr;
-  listener.close();
-  return port;
-}
-
-/** Waits for any answer, half a minute at most: a refusal is one. */
-async function untilAnswers(url: string): Promise<void> {
-  for (let tries = 0; tries < 300; tries++) {
-    try {
-      await (await fetch(url)).body?.cancel();
-      return;
-    } catch (error) {
-      if (!(error instanceof TypeError)) throw error;
-    }
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-  throw new Error(`${url} did not answer within half a minute`);
-}
 
 /** Starts a server with an empty bucket that has Object Lock, and ends it behind the work. */
 async function withLockedBucket(

@@ -15,6 +15,7 @@ import { compareLeafRevisions, type LeafRevisions, readAllLeafRevisions } from "
 import { startFakeCouchDb } from "../fakes/couchdb.ts";
 import { FakeS3 } from "../fakes/s3.ts";
 import { type BackupBatchResult, parseEvent, type PlanResult, type SummariseResult } from "../../lambda/events.ts";
+import { freePort } from "../fakes/tls_front.ts";
 
 const python = Deno.env.get("CLOUD_PYTHON") ?? ".venv/bin/python";
 const BUCKET = "backups.example.com";
@@ -653,11 +654,4 @@ suffix: couchdb
     // After three minutes the machine has planned again before the next tick comes.
     assertEquals([waited > 0, complained > 0], [true, awaySeconds > 900], JSON.stringify({ waited, complained }));
   });
-}
-
-function freePort(): number {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = listener.addr as Deno.NetAddr;
-  listener.close();
-  return port;
 }

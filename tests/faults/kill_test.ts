@@ -12,34 +12,13 @@ import { COUCH_PASSWORD, HARD, openS3, type Outcome, Program, TINY } from "./pro
 import { judgeRestore } from "./restore_case.ts";
 import { copyInto, startS3 } from "./s3_scene.ts";
 import { hastyClock, makeFolder, openSource, startCouch, through, urlOf } from "./scene.ts";
-import { never, SteppedStore } from "./stepped_store.ts";
+import { type End, never, runUntil, SteppedStore } from "./stepped_store.ts";
 import { sweep, type Verdict } from "./sweep.ts";
-
-/** Which step is the last one, and whether it is carried out. */
-interface End {
-  place: number;
-  isBehind: boolean;
-}
-
-/** A store whose steps end with one; behind that nothing comes of any. */
-function endedStore(store: Store, { place, isBehind }: End, ended: () => void): SteppedStore {
-  const end = (number: number, moment: boolean) => {
-    if (number < place || (number === place && moment !== isBehind)) return;
-    if (number === place) ended();
-    return never();
-  };
-  return new SteppedStore(store, {
-    before: (number) => number > place ? never() : end(number, false),
-    behind: (number) => end(number, true),
-  });
-}
 
 /** Resolves when the run has ended, or was ended. */
 async function untilEnded(run: Promise<Outcome>, ended: Promise<void>): Promise<Outcome | undefined> {
   return await Promise.race([run, ended.then(() => undefined)]);
 }
-
-const settled = () => new Promise<void>((resolve) => setTimeout(resolve, 5));
 
 type Places = { steps: number };
 
@@ -51,24 +30,13 @@ async function endFolderBackup(end: End, resumed: boolean): Promise<Verdict & Pl
   const run = (store: Store, resume: boolean) =>
     new Program({ couch: source.server, store, parallel: 2, now: hastyClock() }).backup({ resume });
   try {
-    if (resumed) await endAt(16, (store) => run(store, false), open());
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const store = endedStore(open(), end, resolve);
-    const first = await untilEnded(run(store, resumed), promise);
-    await settled();
-    const isMet = store.steps.length >= end.place;
-    const met = store.steps[end.place - 1];
+    if (resumed) await runUntil({ place: 16, isBehind: true }, open(), (store) => run(store, false));
+    const { first, store, isMet, met } = await runUntil(end, open(), (store) => run(store, resumed));
     const resume = () => run(open(), true);
     return { ...await judgeBackup({ source, folder, before, first, isMet, met, resume }), steps: store.steps.length };
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
-}
-
-async function endAt(place: number, run: (store: Store) => Promise<Outcome>, store: Store): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  await untilEnded(run(endedStore(store, { place, isBehind: true }, resolve)), promise);
-  await settled();
 }
 
 async function endS3Backup(end: End): Promise<Verdict & Places> {
@@ -79,18 +47,14 @@ async function endS3Backup(end: End): Promise<Verdict & Places> {
   const run = (store: Store, resume: boolean) =>
     new Program({ couch: source.server, store, parallel: 2 }).backup({ resume });
   try {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const store = endedStore(openS3(s3.url), end, resolve);
-    const first = await untilEnded(run(store, false), promise);
-    await settled();
-    const isMet = store.steps.length >= end.place;
+    const { first, store, isMet, met } = await runUntil(end, openS3(s3.url), (store) => run(store, false));
     const verdict = await judgeBackup({
       source,
       folder,
       before,
       first,
       isMet,
-      met: store.steps[end.place - 1],
+      met,
       resume: () => run(openS3(s3.url), true),
       look: () => copyInto(folder, s3),
     });
@@ -107,8 +71,10 @@ async function endFileStep(place: number): Promise<Verdict & Places> {
   const folder = await makeFolder(before);
   const { promise, resolve } = Promise.withResolvers<void>();
   let steps = 0;
+  let held = 0;
   const step = async <T>(run: () => Promise<T>): Promise<T> => {
     if (++steps >= place) {
+      held++;
       resolve();
       return await never();
     }
@@ -124,8 +90,9 @@ async function endFileStep(place: number): Promise<Verdict & Places> {
   const open = (more: DirectoryStoreOptions = {}) => new DirectoryStore(`${folder}/bucket`, more);
   const run = (store: Store, resume: boolean) => new Program({ couch: source.server, store }).backup({ resume });
   try {
-    const first = await untilEnded(run(open(options), false), promise);
-    await settled();
+    const store = new SteppedStore(open(options), {});
+    const first = await untilEnded(run(store, false), promise);
+    await store.atRest(() => held);
     const resume = () => run(open(), true);
     return { ...await judgeBackup({ source, folder, before, first, isMet: steps >= place, resume }), steps };
   } finally {

@@ -5,41 +5,27 @@
 import { DirectoryStore } from "../../src/store/directory/store.ts";
 import type { Store } from "../../src/store/store.ts";
 import { judgeBackup } from "./backup_case.ts";
-import { HARD, openS3, type Outcome, Program } from "./program.ts";
+import { HARD, openS3, Program } from "./program.ts";
 import { FaultProxy } from "./proxy.ts";
 import { judgeRestore } from "./restore_case.ts";
 import { startS3 } from "./s3_scene.ts";
 import { hastyClock, makeFolder, makeUnfinished, openSealedSource, startCouch, through } from "./scene.ts";
-import { never, SteppedStore } from "./stepped_store.ts";
+import { type End, runUntil } from "./stepped_store.ts";
 import { sweep, type Verdict } from "./sweep.ts";
 import { COUCHDB_FAULTS, S3_FAULTS, type WireFault } from "./wire_faults.ts";
 
 type Places = { places: number };
 
-async function endBackup(place: number, isBehind: boolean): Promise<Verdict & Places> {
+async function endBackup(end: End): Promise<Verdict & Places> {
   const source = await openSealedSource();
-  const before = place % 2 === 0 ? source.sameDay : source.earlier;
+  const before = end.place % 2 === 0 ? source.sameDay : source.earlier;
   const folder = await makeFolder(before);
   const open = () => new DirectoryStore(`${folder}/bucket`);
   const run = (store: Store, resume: boolean) =>
     new Program({ couch: source.server, store, parallel: 2, now: hastyClock(), config: source.config })
       .backup({ resume });
   try {
-    const { promise: ended, resolve } = Promise.withResolvers<undefined>();
-    const end = (number: number, moment: boolean) => {
-      if (number < place || (number === place && moment !== isBehind)) return;
-      if (number === place) resolve(undefined);
-      return never();
-    };
-    const store = new SteppedStore(open(), {
-      before: (number) => number > place ? never() : end(number, false),
-      behind: (number) => end(number, true),
-    });
-    const first: Outcome | undefined = await Promise.race([run(store, false), ended]);
-    // What was under way is carried out.
-    await new Promise((resolve) => setTimeout(resolve, 5));
-    const isMet = store.steps.length >= place;
-    const met = store.steps[place - 1];
+    const { first, store, isMet, met } = await runUntil(end, open(), (store) => run(store, false));
     const resume = () => run(open(), true);
     const verdict = await judgeBackup({ source, folder, before, first, isMet, met, resume });
     return { ...verdict, places: store.steps.length };
@@ -102,8 +88,8 @@ for (const isBehind of [false, true]) {
   sweep({
     subject: "sealed backup",
     fault: `kill-${isBehind ? "behind" : "before"}-step`,
-    places: async () => (await endBackup(Number.MAX_SAFE_INTEGER - 1, isBehind)).places,
-    attempt: (place) => endBackup(place, isBehind),
+    places: async () => (await endBackup({ place: Number.MAX_SAFE_INTEGER - 1, isBehind })).places,
+    attempt: (place) => endBackup({ place, isBehind }),
   });
 }
 for (

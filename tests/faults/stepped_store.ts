@@ -12,6 +12,7 @@ import type {
   StoredObject,
   StoreEntry,
 } from "../../src/store/store.ts";
+import { until } from "../until.ts";
 
 /** What is done about step `number` (from 1): before it is carried out, and behind it. */
 export interface Steps {
@@ -24,12 +25,23 @@ export function never(): Promise<never> {
   return new Promise(() => {});
 }
 
+/** Which step is the last one, and whether it is carried out. */
+export interface End {
+  place: number;
+  isBehind: boolean;
+}
+
+/** What was under way when a run was ended by force must have come to rest before anybody looks at what it left. */
+const REST_LIMIT_MS = 10_000;
+
 /** The store. */
 export class SteppedStore implements Store {
   /** What was done so far. */
   readonly steps: string[] = [];
   readonly #store: Store;
   readonly #about: Steps;
+  /** Operations that the store has begun and not ended. */
+  #underWay = 0;
 
   constructor(store: Store, about: Steps) {
     this.#store = store;
@@ -92,11 +104,43 @@ export class SteppedStore implements Store {
     yield* await this.#step(`list ${folder}`, () => Promise.resolve(this.#store.list(folder, options)));
   }
 
+  /** Resolves when nothing changes in the store any more. `held` tells how many operations will never end. */
+  async atRest(held: () => number = () => 0): Promise<void> {
+    await until(() => this.#underWay === held(), "what was under way has ended", REST_LIMIT_MS);
+  }
+
   async #step<T>(step: string, run: () => Promise<T>): Promise<T> {
     const number = this.steps.push(step);
     await this.#about.before?.(number, step);
-    const result = await run();
+    this.#underWay++;
+    let result: T;
+    try {
+      result = await run();
+    } finally {
+      this.#underWay--;
+    }
     await this.#about.behind?.(number, step);
     return result;
   }
+}
+
+/** Runs with a store whose steps end with one: nothing comes of any behind it. What was under way then is carried out. */
+export async function runUntil<T>(
+  { place, isBehind }: End,
+  inner: Store,
+  run: (store: Store) => Promise<T>,
+): Promise<{ first: T | undefined; store: SteppedStore; isMet: boolean; met: string | undefined }> {
+  const { promise: ended, resolve: end } = Promise.withResolvers<undefined>();
+  const endAt = (number: number, moment: boolean) => {
+    if (number !== place || moment !== isBehind) return;
+    end(undefined);
+    return never();
+  };
+  const store = new SteppedStore(inner, {
+    before: (number) => number > place ? never() : endAt(number, false),
+    behind: (number) => endAt(number, true),
+  });
+  const first = await Promise.race([run(store), ended]);
+  await store.atRest();
+  return { first, store, isMet: store.steps.length >= place, met: store.steps[place - 1] };
 }

@@ -1,6 +1,6 @@
 /**
  * The demo: the main job on an embedded server. Fills a few databases, backs them up to a local folder with the very
- * command a user would type, and shows what came out.
+ * command a user would type, shows what came out, and restores one that is gone.
  */
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -9,6 +9,7 @@ import { main } from "../src/cli/cli.ts";
 import { gunzip } from "../src/codec/gzip.ts";
 import { startDemoServer } from "./demo_server.ts";
 
+const LOST = "account-0a1b2c3d-202610";
 const FOLDER = fileURLToPath(new URL("../demo-backup", import.meta.url));
 
 await Deno.remove(FOLDER, { recursive: true }).catch((error) => {
@@ -37,17 +38,7 @@ suffix: "couchdb"
 heading("The config", config);
 print(await Deno.readTextFile(config));
 
-heading("The run", `couchdb-backup backup ${config}`);
-const terminal = { isTerminal: false, columns: () => 100, send: () => Promise.resolve(false) };
-const exitCode = await main(["backup", config], {
-  env: {},
-  stdout: { ...terminal, write: (text) => void process.stdout.write(text) },
-  stderr: { ...terminal, write: (text) => void process.stderr.write(text) },
-  journal: false,
-  onSignal: () => () => {},
-  exit: (code) => Deno.exit(code),
-});
-if (exitCode !== 0) Deno.exit(exitCode);
+await run("The run", ["backup", config]);
 
 heading("What is stored", FOLDER);
 const files = await listFiles(FOLDER);
@@ -60,8 +51,30 @@ print(await Deno.readTextFile(join(FOLDER, manifest)));
 const chunk = files.find(({ path }) => path.endsWith(".json.gz"))!.path;
 heading("The first document of a chunk, as the server sent it", chunk);
 print(await firstDocument(join(FOLDER, chunk)));
+
+const before = await ask(`${server.url}/${LOST}/_all_docs?include_docs=true`, "GET");
+await ask(`${server.url}/${LOST}`, "DELETE");
+await run("It is deleted by mistake, and comes back", ["restore", LOST, "latest", config]);
+const after = await ask(`${server.url}/${LOST}/_all_docs?include_docs=true`, "GET");
+if (after !== before) throw new Error(`"${LOST}" is not what it was before it was deleted`);
+print("Every document is as it was.");
 await server.close();
 Deno.exit(0);
+
+/** Runs the program as a user would, and ends with it where it fails. */
+async function run(title: string, args: string[]): Promise<void> {
+  heading(title, `couchdb-backup ${args.join(" ")}`);
+  const terminal = { isTerminal: false, columns: () => 100, send: () => Promise.resolve(false) };
+  const exitCode = await main(args, {
+    env: {},
+    stdout: { ...terminal, write: (text) => void process.stdout.write(text) },
+    stderr: { ...terminal, write: (text) => void process.stderr.write(text) },
+    journal: false,
+    onSignal: () => () => {},
+    exit: (code) => Deno.exit(code),
+  });
+  if (exitCode !== 0) Deno.exit(exitCode);
+}
 
 async function fillDatabases(url: string): Promise<void> {
   const databases: Record<string, Record<string, unknown>[]> = {
@@ -85,7 +98,7 @@ async function fillDatabases(url: string): Promise<void> {
   }
 }
 
-async function ask(url: string, method: string, body?: unknown): Promise<void> {
+async function ask(url: string, method: string, body?: unknown): Promise<string> {
   const response = await fetch(url, {
     method,
     headers: { "content-type": "application/json" },
@@ -93,6 +106,7 @@ async function ask(url: string, method: string, body?: unknown): Promise<void> {
   });
   const text = await response.text();
   if (!response.ok) throw new Error(`The demo's server answered ${response.status} to ${method} ${url}: ${text}`);
+  return text;
 }
 
 async function listFiles(folder: string, below = ""): Promise<{ path: string; sizeBytes: number }[]> {

@@ -262,6 +262,16 @@ Deno.test("README.md shows what backup, list and restore print on a terminal, wi
   }
 });
 
+Deno.test("README.md's first screen has the two commands of a machine with Node and npm alone", async () => {
+  const version = (await Deno.readTextFile(`${ROOT}.dvmrc`)).trim();
+  const { tasks } = JSON.parse(await Deno.readTextFile(`${ROOT}deno.json`));
+  const screen = README.text.split("\n").slice(0, 35).join("\n");
+  for (const task of ["demo", "test"]) {
+    assert(task in tasks, `deno.json has no task ${task}`);
+    assert(screen.includes(`npx --yes deno@${version} task ${task} `), `task ${task} is not on the first screen`);
+  }
+});
+
 Deno.test("README.md's table has every command, and its index every page", () => {
   const rows = [...README.text.matchAll(/^\| `([a-z-]+)/gm)].map(([, name]) => name);
   for (const name of COMMANDS.keys()) assert(rows.includes(name), `no row of ${name}`);

@@ -288,7 +288,7 @@ export function hintOf(error: unknown): string | undefined {
 function withoutAllFlag(message: string): string {
   return message.replace(
     /^Requires all access to (.*), run again with the --allow-all flag$/s,
-    "Deno keeps programs from $1: choose a path outside /proc, /sys and /dev",
+    "Deno does not let programs use $1: choose a path outside /proc, /sys and /dev",
   );
 }
 

@@ -35,7 +35,9 @@ export async function openTrustedFetch(pem: string): Promise<TrustedFetch> {
   }
   const tls = await import("node:tls") as unknown as Partial<NodeTls>;
   if (tls.getCACertificates === undefined || tls.setDefaultCACertificates === undefined) {
-    throw new Error("This Node can trust no further authority: it takes 22.19, 24.5 or later, or NODE_EXTRA_CA_CERTS");
+    throw new Error(
+      "This version of Node cannot trust a further authority: use Node 22.19, 24.5 or later, or NODE_EXTRA_CA_CERTS",
+    );
   }
   tls.setDefaultCACertificates([...new Set([...tls.getCACertificates("default"), pem])]);
   return { fetch: (url, init) => fetch(url, init), close: () => {} };

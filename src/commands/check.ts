@@ -224,7 +224,7 @@ async function checkStore(context: CheckContext, attempt: Attempt): Promise<void
   const isRead = await attempt("store_read", async () => {
     const text = await readObjectText(store, key, { signal });
     if (text === new TextDecoder().decode(body)) return "It is read back";
-    throw new CheckFailure(`"${store.locate(key)}" is read back as something else`, {
+    throw new CheckFailure(`"${store.locate(key)}" is read back with other content`, {
       hint: "Check whether another program writes there",
     });
   });
@@ -237,9 +237,8 @@ async function checkStore(context: CheckContext, attempt: Attempt): Promise<void
   if (isRead && isListed) await attempt("store_slash", () => trySlash(context, body));
   await attempt("store_conditional_write", async () => {
     const conditions = await findConditions(store, repository.storeFolder, { now, signal, fresh: true });
-    if (conditions === "held") return "What exists is not overwritten";
-    const detail =
-      "The store overwrites what exists although it is told not to: chunks get names of their own for each run";
+    if (conditions === "held") return "Existing objects are not overwritten";
+    const detail = "The store overwrites what exists despite If-None-Match: each run names its chunks differently";
     return isScheduled
       ? {
         detail: `${detail}, and two machines that run a schedule cannot be kept apart`,
@@ -273,5 +272,5 @@ async function trySlash(
   }
   const text = await readObjectText(store, key, { signal });
   if (text === new TextDecoder().decode(body)) return "A key with %2F in it is written, listed and read back";
-  throw new CheckFailure(`A key with %2F in it, "${where}", is read back as something else`, { hint });
+  throw new CheckFailure(`A key with %2F in it, "${where}", is read back with other content`, { hint });
 }

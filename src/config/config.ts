@@ -163,11 +163,11 @@ export async function readConfig(source: ConfigSource): Promise<{ file: string; 
   const named = path ?? (env[CONFIG_VARIABLE] || undefined);
   // Its text has a password: what is no path must not get into a message, or it would be quoted whole.
   if (path?.includes("\n") === true) {
-    throw new ConfigError("--config:1:1: The config's path has line breaks: it seems to be the text itself", {
+    throw new ConfigError("--config:1:1: The config's path has line breaks: it seems to be the config's text", {
       file: "--config",
       line: 1,
       column: 1,
-    }, { hint: `Set $${CONFIG_VARIABLE} to the text, or give - for the path and the text on standard input` });
+    }, { hint: `Set $${CONFIG_VARIABLE} to the text, or give - as the path and the text on standard input` });
   }
   if (path === undefined && named?.includes("\n") === true) return { file: `$${CONFIG_VARIABLE}`, text: named };
   const file = named ?? DEFAULT_FILE;
@@ -195,7 +195,7 @@ async function readConfigFile(
     throw new ConfigError(`${file}:1:1: Cannot read the config`, { file, line: 1, column: 1 }, {
       cause: error,
       hint: isDefault
-        ? `Name it with --config, or set $${CONFIG_VARIABLE} to its path or its text; config.sample.yaml is a beginning`
+        ? `Name it with --config, or set $${CONFIG_VARIABLE} to its path or its text; config.sample.yaml is an example`
         : "Name a readable file",
     });
   }
@@ -237,7 +237,7 @@ export function parseConfig(text: string, { file, env }: { file: string; env: En
 /** Whoever may write backups must not be able to say what is backed up, and with which login. */
 function warnOfPlace(file: string, bucket: string): string[] {
   return isRemote(file) && file.startsWith(`${bucket.replace(/\/+$/, "")}/`)
-    ? [`${file}:1:1: The config lies in the folder that backups go to, where whoever may write these may change it`]
+    ? [`${file}:1:1: The config lies in the bucket folder: whoever may write backups may change it`]
     : [];
 }
 

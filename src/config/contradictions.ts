@@ -24,7 +24,10 @@ export function findContradictions(document: unknown): ConfigFinding[] {
   for (const [name, task] of Object.entries(asMapping(root["task"]))) {
     const keys = asMapping(task);
     if ("backup_only_previus" in keys && "backup_only_previous" in keys) {
-      find(["task", name, "backup_only_previus"], "stands beside backup_only_previous, which means the same");
+      find(
+        ["task", name, "backup_only_previus"],
+        "is given together with backup_only_previous, which means the same: keep one of them",
+      );
     }
     for (const key of ["max_increments", "full_every"]) {
       if (key in keys && String(keys["incremental"]) !== "true") {
@@ -35,7 +38,7 @@ export function findContradictions(document: unknown): ConfigFinding[] {
     if (every! >= locked!) {
       find(
         ["task", name, "full_every"],
-        `must be less than the ${locked} days of object_lock: what an incremental backup relies on would lose its lock first`,
+        `must be less than the ${locked} days of object_lock: an incremental backup would outlive the lock of the backups that it needs`,
       );
     }
     checkLevel(["task", name, "compression_level"], keys, find);
@@ -50,7 +53,7 @@ export function findContradictions(document: unknown): ConfigFinding[] {
   }
   // Not a warning, as for other keys of S3: who wants a lock must not be left without one.
   if ("object_lock" in root && asText(root["bucket"]).startsWith("file:")) {
-    find(["object_lock"], "needs a bucket in S3: nothing locks the files of a folder");
+    find(["object_lock"], "needs an S3 bucket: files in a folder cannot be locked");
   }
   return findings;
 }
@@ -81,11 +84,11 @@ function checkCredentials(
   const passwords = ["password", "password_file", "password_secret"].filter((key) => key in keys);
   const [first, second] = passwords;
   if (first !== undefined && second !== undefined) {
-    find([...path, second], `stands beside ${first}; keep one of password, password_file and password_secret`);
+    find([...path, second], `is given together with ${first}; keep one of password, password_file and password_secret`);
   }
-  if (inUrl.login !== undefined && "login" in keys) find([...path, "login"], "is in the url, too; keep one of them");
+  if (inUrl.login !== undefined && "login" in keys) find([...path, "login"], "is also in the url; keep one of them");
   if (inUrl.password !== undefined && first !== undefined) {
-    find([...path, first], "is in the url, too; keep one of them");
+    find([...path, first], "is also in the url; keep one of them");
   }
   const hasLogin = "login" in keys || inUrl.login !== undefined;
   const hasPassword = first !== undefined || inUrl.password !== undefined;

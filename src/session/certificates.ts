@@ -76,7 +76,7 @@ async function readPem(file: NamedFile, readFile: (path: string) => Promise<stri
     try {
       new X509Certificate(block);
     } catch {
-      throw wrongFile(file, `has a certificate that is damaged, number ${index + 1} of ${blocks.length}`);
+      throw wrongFile(file, `has a damaged certificate, number ${index + 1} of ${blocks.length}`);
     }
   }
   return `${blocks.join("\n")}\n`;
@@ -89,7 +89,7 @@ function wrongFile({ path, place }: NamedFile, what: string, context: { cause?: 
     {
       ...context,
       hint:
-        "It must be a PEM file with the certificate of the authority, readable by the user that runs this; a relative path begins in the config's folder",
+        "It must be a PEM file with the certificate of the authority, readable by the user that runs this program; a relative path begins in the config's folder",
     },
   );
 }

@@ -93,13 +93,16 @@ export async function findConditions(
       await remember(store, key, { conditions, hasLost, now: now(), signal });
     } catch (error) {
       signal?.throwIfAborted();
-      log.warn("what the store does with conditions is not remembered", { error: describeError(error) });
+      log.warn("how the store treats conditions could not be noted", { error: describeError(error) });
     }
   }
   if (conditions === "ignored") {
-    log.warn("store overwrites what exists: chunks get names of their own, and only one machine may run a schedule", {
-      store: store.url,
-    });
+    log.warn(
+      "store overwrites what exists: each run names its chunks differently, and only one machine may run a schedule",
+      {
+        store: store.url,
+      },
+    );
   }
   return conditions;
 }

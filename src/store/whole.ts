@@ -54,6 +54,6 @@ function tooLarge(store: Store, key: string, mostBytes: number): StoreError {
       mostBytes >> 20
     } MiB, which nothing of a backup but chunks has`,
     { code: "too_large", key },
-    { hint: "Look who can write the bucket, and what put this object there" },
+    { hint: "Check who can write to the bucket, and what stored this object there" },
   );
 }

@@ -166,7 +166,7 @@ Deno.test("An identity that is none is told without its content, and one that ot
     [place.path("public.key"), /Line 1 is a public key, which opens nothing/],
     [place.path("ssh.key"), /Line 1 begins a key of another kind/],
     [ours, /The secret key itself is given as an identity/],
-    [to, /A public key is given as an identity: it opens nothing/],
+    [to, /A public key is given as an identity; it must be a file that holds a secret key/],
   ];
   for (const [file, message] of cases) {
     const { code, err } = await place.run(SEALED, "export", "a", "latest", "--identity", file);
@@ -257,7 +257,7 @@ Deno.test("check and plan say to whom backups are sealed, and check whether the 
   assertEquals([opens.ok, opens.warning, opens.detail.includes(`is that of ${to}`)], [true, undefined, true]);
   const other = await detail(`${SEALED}\nidentity_file: theirs.key`);
   assertEquals([other.ok, other.warning], [true, true]);
-  assertStringIncludes(other.detail, "does not open the backups of each task");
+  assertStringIncludes(other.detail, "does not open the backups of every task");
   await Deno.chmod(place.path("ours.key"), 0o644);
   const { out } = await place.run(`${SEALED}\nidentity_file: ours.key`, "check");
   assertMatch(out, /ours.key" holds a secret key and can be read by everybody/);

@@ -71,7 +71,7 @@ export class Mount {
       `Cannot ${action} "${url}": ${lack}, although earlier runs had it${elsewhere}; its disk may not be mounted`,
       { code: "not_mounted" },
       {
-        hint: `Mount it; where the folder is a new one on purpose: mkdir -p ${shellWord(root)} && touch ${
+        hint: `Mount it; if the folder is new on purpose: mkdir -p ${shellWord(root)} && touch ${
           shellWord(this.#marker)
         }`,
       },
@@ -114,7 +114,7 @@ export class Mount {
       log.warn("bucket folder cannot be noted: if its disk is not mounted one day, that will not be noticed", {
         store: url,
         error: describeError(error),
-        hint: "Set STATE_DIRECTORY or XDG_STATE_HOME to a folder that outlives a restart",
+        hint: "Set STATE_DIRECTORY or XDG_STATE_HOME to a folder that survives a restart",
       });
     }
   }

@@ -536,7 +536,7 @@ export class DirectoryStore implements Store {
     if (this.#isSyncMissed) return;
     this.#isSyncMissed = true;
     this.#log.warn(
-      "the file system does not say when data is on the disk: after a power cut the last backup may be damaged",
+      "the file system cannot sync: after a power cut the last backup may be damaged",
       {
         store: this.url,
         code: errorCode(error),

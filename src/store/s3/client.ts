@@ -137,7 +137,7 @@ export class S3Client {
 
   constructor(target: S3Target, settings: Partial<S3Settings> = {}) {
     this.#target = target;
-    this.#notice = new RetryNotice(target.log ?? SILENT_LOG, "store does not answer as it should: it is asked again");
+    this.#notice = new RetryNotice(target.log ?? SILENT_LOG, "store did not answer as it should: retrying");
     this.settings = { ...DEFAULT_SETTINGS, ...settings };
     this.url = `s3://${target.bucket}${target.folder === "" ? "" : `/${target.folder}`}`;
   }
@@ -302,7 +302,7 @@ export class S3Client {
         forgetReachable(this.#service);
         throw new StoreError(
           `${describeSubject({ ...about, url: this.url })}: ${
-            isStall ? `no sign of life from ${url.host} for ${Math.round(limitMs / 1000)} seconds` : failure.text
+            isStall ? `no data from ${url.host} for ${Math.round(limitMs / 1000)} seconds` : failure.text
           }`,
           { code: isStall ? "timeout" : failure.code, key: about.key },
           { cause, hint: `Check network, DNS, proxy and firewall between this machine and ${url.origin}` },

@@ -72,12 +72,12 @@ export class Dialect {
     const before = this.#form;
     this.#form = { conditions: before.conditions && form.conditions, checksums: before.checksums && form.checksums };
     if (before.conditions && !form.conditions) {
-      this.#log.warn("store refuses conditions (If-None-Match): each key is looked at before it is written", {
+      this.#log.warn("store refuses conditions (If-None-Match): each key is checked before it is written", {
         store: this.#url,
       });
     }
     if (before.checksums && !form.checksums) {
-      this.#log.warn("store refuses SHA-256 checksums (x-amz-checksum-sha256): it is sent Content-MD5 instead", {
+      this.#log.warn("store refuses SHA-256 checksums (x-amz-checksum-sha256): Content-MD5 is sent instead", {
         store: this.#url,
       });
     }

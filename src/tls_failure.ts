@@ -1,7 +1,7 @@
 /**
- * What is wrong where no TLS connection comes about. In: what fetch has thrown, under Deno (rustls) or Node (OpenSSL), and the
- * server that was asked. Out: a reason and what to do, in the operator's words; nothing where TLS is not to blame. Trying
- * again never helps. Pure.
+ * Explains why a TLS connection fails. In: what fetch has thrown, under Deno (rustls) or Node (OpenSSL), and the
+ * server. Out: a reason and what to do, in the operator's words; nothing if TLS is not the cause. A retry never
+ * helps. Pure.
  */
 
 /** The server that was asked. */
@@ -101,7 +101,9 @@ const WITHOUT_CERTIFICATE: readonly [said: RegExp, reason: string, hint: string]
 
 const ABOUT_CERTIFICATE = /invalid peer certificate|ERR_TLS_CERT|CERT_|_CERT\b|_LEAF_SIGNATURE|too (?:small|weak)/i;
 
-/** Whether what fetch has thrown shows that the server does speak TLS: it has sent a certificate, or an alert of TLS. */
+/**
+ * Whether what fetch has thrown shows that the server does speak TLS: it has sent a certificate, or an alert of TLS.
+ */
 export function showsTls(error: unknown): boolean {
   const said = textOf(error);
   return ABOUT_CERTIFICATE.test(said) || /fatal alert|ERR_SSL_\w*ALERT/.test(said);

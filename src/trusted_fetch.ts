@@ -1,7 +1,7 @@
 /**
- * A fetch that trusts an authority beside those that the runtime knows. In: the text of a PEM file. Out: the fetch, to be
- * closed. Under Deno it is an HTTP client of its own; Node's fetch takes none, so there the authority is trusted by all of
- * the process.
+ * A fetch that trusts an authority beside those that the runtime knows. In: the text of a PEM file. Out: the fetch, to
+ * be closed. Under Deno it is an HTTP client of its own; Node's fetch takes none, so there the authority is trusted by
+ * all of the process.
  */
 
 /** As the platform's, with what this program uses of it. */

@@ -1,6 +1,6 @@
 /**
- * What the keys of a config say against each other, where each by itself is right. In: the document, whatever its values
- * are. Out: a finding for each contradiction.
+ * Keys of a config that contradict each other although each by itself is right. In: the document, with values of any
+ * type. Out: a finding for each contradiction.
  */
 import { COMPRESSIONS } from "../codec/compression.ts";
 import type { ConfigFinding } from "./findings.ts";
@@ -8,7 +8,7 @@ import type { KeyPath } from "./places.ts";
 import { type Address, parseAddress } from "./values.ts";
 
 /**
- * What the keys of `document` say against each other. It is asked apart from the schema, so that an error in one value
+ * The contradictions between the keys of `document`. Separate from the schema, so that an error in one value
  * does not hide these; the values can thus be of any type.
  */
 export function findContradictions(document: unknown): ConfigFinding[] {
@@ -51,7 +51,7 @@ export function findContradictions(document: unknown): ConfigFinding[] {
   if ("kms_key_id" in root && !asText(root["sse"]).startsWith("aws:kms")) {
     find(["kms_key_id"], `needs the key sse beside it, "aws:kms" or "aws:kms:dsse"`);
   }
-  // Not a warning, as for other keys of S3: who wants a lock must not be left without one.
+  // An error, not a warning as for other keys of S3: a user who wants a lock must not run without one.
   if ("object_lock" in root && asText(root["bucket"]).startsWith("file:")) {
     find(["object_lock"], "needs an S3 bucket: files in a folder cannot be locked");
   }
@@ -67,7 +67,7 @@ function checkLevel(
   const { gzip: { most }, zstd } = COMPRESSIONS;
   // As text it came from a variable.
   const level = Number(keys["compression_level"] ?? 1);
-  // What is more than any has is told by the schema.
+  // A level above the highest of all codecs is reported by the schema.
   if (keys["compression"] !== "zstd" && level > most && level <= zstd.most) {
     find(path, `is more than ${most}, the highest level of gzip`);
   }

@@ -1,6 +1,7 @@
 /**
- * A config that lies in AWS: an object in S3, or a parameter of Systems Manager, so that it may be changed without deploying
- * anything. In: its name, and the environment, which has the keys and addresses that a config would have. Out: its text.
+ * A config that lies in AWS: an object in S3, or a parameter of Systems Manager, so that it may be changed without
+ * deploying anything. In: its name, and the environment, which has the keys and addresses that a config would have.
+ * Out: its text.
  */
 import { isParameterArn, readParameter } from "../aws/parameter_store.ts";
 import { ConfigError, hintOf, isTransient, StoreError } from "../errors.ts";

@@ -1,6 +1,7 @@
 /**
- * What a single value of the config may be: a password, a switch, an address, a pattern, a schedule. In: what YAML made of
- * it, also the text that `${NAME}` became. Out: the value in the form that the program uses, or what it must be instead.
+ * What a single value of the config may be: a password, a switch, an address, a pattern, a schedule. In: what YAML made
+ * of it, also the text that `${NAME}` became. Out: the value in the form that the program uses, or what it must be
+ * instead.
  */
 import { pathToFileURL } from "node:url";
 import * as z from "zod";

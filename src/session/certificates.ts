@@ -1,6 +1,7 @@
 /**
- * The authorities that a config trusts: `ca_file` of CouchDB, the S3 server, Loki and the Pushgateway. In: the files that the
- * config names. Out: for each server the fetch that trusts its authority; a file that is none is an error of the config.
+ * The authorities that a config trusts: `ca_file` of CouchDB, the S3 server, Loki and the Pushgateway. In: the files
+ * that the config names. Out: for each server the fetch that trusts its authority; a file that is none is an error of
+ * the config.
  */
 import { readFile as readFileOfSystem } from "node:fs/promises";
 import type { CaFiles, NamedFile } from "../config/config.ts";
@@ -43,7 +44,7 @@ export class Certificates {
     return (await opening).fetch;
   }
 
-  /** Lets go of the connections. */
+  /** Closes the connections. */
   async close(): Promise<void> {
     for (const opened of await Promise.allSettled(this.#opened.values())) {
       if (opened.status === "fulfilled") opened.value.close();

@@ -1,6 +1,6 @@
 /**
- * The identities that open sealed backups. In: files, or a secret's ARN. Out: what is in them, read when something sealed is
- * met for the first time: who makes backups has none.
+ * The identities that open sealed backups. In: files, or a secret's ARN. Out: the identities, read only when the first
+ * sealed backup is met, as a machine that makes backups has none.
  */
 import { readFile, stat } from "node:fs/promises";
 import type { AwsOptions } from "../aws/options.ts";
@@ -22,12 +22,12 @@ export interface IdentitySource {
   signal?: AbortSignal | undefined;
 }
 
-/** More than anybody's keys. */
+/** No file of identities is larger. */
 const MOST_BYTES = 1 << 20;
 
 /**
- * Who else may read a file that holds a secret key, and the command that ends it; undefined where it is the owner alone. Of
- * a group that a service shares with people nobody here knows the members.
+ * Who else may read a file that holds a secret key, and the command that prevents it; undefined if only the owner may.
+ * The group counts as somebody else, as its members are unknown.
  */
 export function otherReaders(mode: number, file: string): { who: string; hint: string } | undefined {
   if ((mode & 0o044) === 0) return undefined;

@@ -1,6 +1,6 @@
 /**
- * What `check` tries beside CouchDB and the store: whether what a config names for its logs and figures takes them, with the
- * login and the path that a run uses; how much the disk of a bucket folder has left; and who may read the passwords.
+ * What `check` tries besides CouchDB and the store: whether Loki, the Pushgateway and the monitor accept data, with the
+ * login and path that a run uses; the free space on the disk of a bucket folder; and who may read the passwords.
  */
 import { stat } from "node:fs/promises";
 import { hostname } from "node:os";
@@ -80,7 +80,7 @@ export function probesOf(config: Config, context: ProbeContext): Probe[] {
   return probes;
 }
 
-/** Something is there and does not do what a run needs. */
+/** Something answers, but does not do what a run needs. */
 class ProbeFailure extends ProgramError {
   override readonly exitCode = 3;
 }
@@ -89,7 +89,7 @@ function withTimeout(signal: AbortSignal): AbortSignal {
   return AbortSignal.any([signal, AbortSignal.timeout(PROBE_TIMEOUT_MS)]);
 }
 
-/** A line is pushed, with the labels of a run: what is not taken then would not be taken in a run either. */
+/** Pushes a line with the labels of a run: what Loki refuses here it would refuse in a run too. */
 function lokiProbe(loki: NonNullable<Config["loki"]>, { now, host, certificates }: ProbeContext): Probe {
   return {
     check: "loki",
@@ -118,7 +118,7 @@ function lokiHint(status: number | undefined, path: string): string {
   return "See Loki's own log; backups run without it, and count the log lines that are lost";
 }
 
-/** To whom backups are sealed, and whether what is to open them here is of one of these. */
+/** To whom backups are sealed, and whether the configured identity opens them. */
 function sealProbe({ tasks }: Config, { identities }: ProbeContext): Probe {
   return {
     check: "encryption",
@@ -143,7 +143,7 @@ function sealProbe({ tasks }: Config, { identities }: ProbeContext): Probe {
   };
 }
 
-/** Where this machine remembers that the bucket folder was there; without it a disk that is not mounted goes unnoticed. */
+/** The state folder, where this machine notes that the bucket folder existed, so that a missing mount is noticed. */
 function stateFolderProbe(folder: string | undefined): Probe {
   const hint = "Set STATE_DIRECTORY or XDG_STATE_HOME to a writable folder that survives a restart";
   const consequence = "if its disk is not mounted one day, that will not be noticed";
@@ -162,7 +162,10 @@ function stateFolderProbe(folder: string | undefined): Probe {
   };
 }
 
-/** A file with a password in it should not be readable for everybody on the machine, nor one with a secret key for a group. */
+/**
+ * A file with a password in it should not be readable for everybody on the machine, nor one with a secret key for a
+ * group.
+ */
 function modeProbes({ file, holdsSecret, database, identityFile }: Config): Probe[] {
   const files: [string, string][] = [];
   if (holdsSecret === true && !file.startsWith("$") && file !== STANDARD_INPUT) files.push(["config_mode", file]);

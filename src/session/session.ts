@@ -1,7 +1,7 @@
 /**
- * An open session: a config, the repository that it names, CouchDB once it is wanted, and a method for each command. In:
- * what openSession() opened. Out: the commands' reports. A command's code is loaded when the command is called, and
- * CouchDB's password is read when CouchDB is first needed: what needs neither costs neither.
+ * An open session: a config, the repository that it names, CouchDB when needed, and a method for each command. In: the
+ * parts that openSession() opened. Out: the commands' reports. A command's code is loaded when the command is called,
+ * and CouchDB's password is read when CouchDB is first needed.
  */
 import type { PathContext } from "../archive/find.ts";
 import type { Proof, ProofKind } from "../archive/proof.ts";
@@ -145,15 +145,15 @@ export class Session implements AsyncDisposable {
   }
 
   /**
-   * The same config and store in other surroundings: for a run of its own, as each invocation of a Lambda is. Its
-   * connection to CouchDB is a new one, and the password is read again. It needs no closing; what it shares is closed with
-   * this session.
+   * The same config and store in other surroundings, for a separate run such as an invocation of a Lambda. Its
+   * connection to CouchDB is a new one, and the password is read again. It needs no closing; what it shares is closed
+   * with this session.
    */
   with(changes: Partial<Surroundings>): Session {
     return new Session({ ...this.#parts, ...changes, close: () => Promise.resolve() });
   }
 
-  /** Whether it has to do with what is sealed, so that what CouchDB says of documents is kept from its log. */
+  /** Whether backups are sealed, so that the log must not name what CouchDB says about documents. */
   get isDiscreet(): boolean {
     const { config: { tasks, identityFile, identitySecret }, identityFiles = [] } = this.#parts;
     return tasks.some(isSealing) || identityFile !== undefined || identitySecret !== undefined ||
@@ -163,8 +163,8 @@ export class Session implements AsyncDisposable {
   /**
    * The client for CouchDB, the same each time. The first call reads the password, CouchDB itself is not asked yet.
    *
-   * @throws ConfigError when `password_file` cannot be read; AwsError when the password is in Secrets Manager and cannot
-   * be read there.
+   * @throws ConfigError when `password_file` cannot be read; AwsError when the password is in Secrets Manager and
+   * cannot be read there.
    */
   async connect(): Promise<CouchClient> {
     if (this.#couch !== undefined) return this.#couch;
@@ -177,13 +177,13 @@ export class Session implements AsyncDisposable {
     return this.#couch ??= new CouchClient({ ...options, log, fetch, isDiscreet: this.isDiscreet, stop });
   }
 
-  /** All that a command works with, for who calls one without this session's methods. @throws As `connect` does. */
+  /** The context of a command, for callers that do not use this session's methods. @throws As `connect` does. */
   async context(): Promise<RunContext> {
     const { monitor } = this;
     return { ...this.surroundings, repository: this.repository, couch: await this.connect(), monitor };
   }
 
-  /** The same with what paths of backups are found by, and sealed ones opened by. @throws As `connect` does. */
+  /** The same, plus what finds backups by path and opens sealed ones. @throws As `connect` does. */
   async restoreContext(): Promise<RunContext & PathContext & { repository: Repository }> {
     return { ...await this.context(), ...this.#paths() };
   }
@@ -216,13 +216,13 @@ export class Session implements AsyncDisposable {
   }
 
   /**
-   * Backs up, by default all that the config's tasks select, and publishes how it came out, whatever that is. The figures of
-   * a run for databases that were named are others: a part of a task must not pass for its success, nor for an archive that
-   * has shrunk.
+   * Backs up, by default all that the config's tasks select, and publishes the outcome, also of a failure. The figures
+   * of a run for named databases are kept apart: a part of a task must not pass for the success of the task, nor for an
+   * archive that has shrunk.
    *
    * @returns What was saved and what was not; a database that fails is in the report and stops nothing.
-   * @throws UsageError and CouchError as `select` does; the reason of `signal` or `stop` when it was interrupted, and
-   * another backup with `resume` then goes on.
+   * @throws UsageError and CouchError as `select` does; the reason of `signal` or `stop` when it was interrupted:
+   * another backup with `resume` then resumes it.
    */
   async backup(request: BackupRequest = {}): Promise<RunReport> {
     const { backup } = await import("../commands/backup/backup.ts");
@@ -295,10 +295,10 @@ export class Session implements AsyncDisposable {
   }
 
   /**
-   * Brings all databases of a moment back, several at a time. Called again after it was broken off, it goes on.
+   * Restores all databases as of a moment, several at a time. Called again after an interruption, it resumes.
    *
-   * @throws UsageError before anything is written, when a target is not as it must be; ArchiveError when there is no backup;
-   * CouchError and StoreError; the reason of `signal` or `stop`. What fails behind that is in the report.
+   * @throws UsageError before anything is written, when a target is not as it must be; ArchiveError when there is no
+   * backup; CouchError and StoreError; the reason of `signal` or `stop`. What fails behind that is in the report.
    */
   async restoreAll(request: FleetRequest): Promise<FleetReport> {
     const { restoreFleet } = await import("../commands/restore/fleet.ts");
@@ -309,8 +309,8 @@ export class Session implements AsyncDisposable {
    * Reads a backup again and compares it with its manifest. Needs no CouchDB.
    *
    * @returns What was found; a damaged backup is not an error.
-   * @throws ArchiveError when there is nothing like a backup; StoreError when the store fails; the reason of `signal` or
-   * `stop`.
+   * @throws ArchiveError when there is nothing like a backup; StoreError when the store fails; the reason of `signal`
+   * or `stop`.
    */
   async verify(request: VerifyRequest): Promise<VerifyReport> {
     const { verify } = await import("../commands/verify.ts");
@@ -318,8 +318,8 @@ export class Session implements AsyncDisposable {
   }
 
   /**
-   * Verifies the backups of the whole repository, or the part of them whose turn it is today. Needs no CouchDB. How it came
-   * out is kept and published, unless it was asked for some databases alone, or did not read what it looked at.
+   * Verifies the backups of the whole repository, or today's part of them. Needs no CouchDB. The outcome is kept and
+   * published, unless only some databases were asked for or the contents were not read.
    *
    * @throws UsageError, StoreError; what is wrong with a backup is in the report.
    */
@@ -331,11 +331,11 @@ export class Session implements AsyncDisposable {
   }
 
   /**
-   * Restores backups into scratch databases, compares what came back, and drops these. How it came out is kept and
-   * published, unless it was asked for some databases alone.
+   * Restores backups into scratch databases, compares what came back, and drops these. The outcome is kept and
+   * published, unless only some databases were asked for.
    *
-   * @throws UsageError; ArchiveError when there is no backup; CouchError when nothing can be written at all; StoreError; the
-   * reason of `signal` or `stop`. What is wrong with one backup is in the report.
+   * @throws UsageError; ArchiveError when there is no backup; CouchError when nothing can be written at all;
+   * StoreError; the reason of `signal` or `stop`. What is wrong with one backup is in the report.
    */
   async testRestore(request: TestRestoreRequest = {}): Promise<TestRestoreReport> {
     const { testRestore } = await import("../commands/test_restore/test_restore.ts");
@@ -383,13 +383,18 @@ export class Session implements AsyncDisposable {
     return await listBackups({ repository: this.repository, now, signal }, request);
   }
 
-  /** Writes one document of a backup to `sink`. Needs no CouchDB. @throws ArchiveError when the backup does not have it. */
+  /**
+   * Writes one document of a backup to `sink`. Needs no CouchDB. @throws ArchiveError when the backup does not have it.
+   */
   async show(request: ShowRequest, sink: Sink): Promise<ShownDocument> {
     const { showDocument } = await import("../commands/document.ts");
     return await showDocument({ ...this.surroundings, ...this.#paths() }, request, sink);
   }
 
-  /** Writes the documents of a backup to `sink`, one a line. Needs no CouchDB. @throws ArchiveError when it is not whole. */
+  /**
+   * Writes the documents of a backup to `sink`, one a line. Needs no CouchDB. @throws ArchiveError when it is not
+   * whole.
+   */
   async export(
     request: ExportRequest,
     sink: Sink,
@@ -421,8 +426,8 @@ export class Session implements AsyncDisposable {
   }
 
   /**
-   * Deletes the backups that no rule of their task keeps, or says which it would. Needs no CouchDB, and with `confirm` the
-   * right to delete.
+   * Deletes the backups that no rule of their task keeps, or says which it would. Needs no CouchDB, and with `confirm`
+   * the right to delete.
    *
    * @throws UsageError when no task has a retention; StoreError when the store cannot be read.
    */
@@ -448,7 +453,9 @@ export class Session implements AsyncDisposable {
     return await keep({ ...this.surroundings, ...this.#paths() }, request);
   }
 
-  /** Lists the databases of CouchDB, or those that a pattern matches. @throws CouchError when CouchDB cannot be asked. */
+  /**
+   * Lists the databases of CouchDB, or those that a pattern matches. @throws CouchError when CouchDB cannot be asked.
+   */
   async listDatabases(request: Pick<ListRequest, "match"> = {}): Promise<{ databases: ListedDatabase[] }> {
     const { listDatabases } = await import("../commands/list.ts");
     return await listDatabases({ couch: await this.connect(), signal: this.#parts.signal }, request);
@@ -500,8 +507,8 @@ export class Session implements AsyncDisposable {
   }
 
   /**
-   * Says in the log how a run came out, delivers the lines that wait, and hands the run's figures to where the config wants
-   * them. What cannot be delivered is a warning in the log.
+   * Logs the outcome of a run, flushes the log, and publishes the run's figures where the config says. What cannot be
+   * delivered is a warning in the log.
    *
    * @param options `isPart`: the run was for databases that were named.
    */
@@ -519,7 +526,7 @@ export class Session implements AsyncDisposable {
     await notifier?.settled();
   }
 
-  /** Tells whom the config names under `notify`, in the background; undefined where it names nobody. */
+  /** Notifies the monitor under `notify` of runs, in the background; undefined if the config names none. */
   get monitor(): RunMonitor | undefined {
     const { log, run, notifier } = this.#parts;
     if (notifier === undefined) return undefined;
@@ -529,14 +536,14 @@ export class Session implements AsyncDisposable {
     };
   }
 
-  /** Waits, for some seconds at most, until all that `monitor` was told is delivered: for who may be frozen behind it. */
+  /** Waits, some seconds at most, until all notifications are delivered: a Lambda is frozen after its answer. */
   async announced(): Promise<void> {
     await this.#parts.notifier?.settled();
   }
 
   /**
-   * Tells whom `notify` names that a run was broken off, where one was, and delivers what the session's own log still
-   * holds. What runs meanwhile is to be stopped by the signals.
+   * Notifies the monitor of an interrupted run, if there was one, and flushes the session's own log. A command still
+   * running must be stopped by the signals.
    */
   async close(): Promise<void> {
     await this.#parts.close();
@@ -568,7 +575,7 @@ export class Session implements AsyncDisposable {
   async #identityReader(): Promise<() => Promise<readonly string[]>> {
     const { identityReader } = await import("./identities.ts");
     const { config: { identityFile, identitySecret, aws }, identityFiles, log, signal } = this.#parts;
-    // What is given by hand is what is meant.
+    // What is given by hand goes first.
     return identityFiles !== undefined && identityFiles.length > 0
       ? identityReader({ files: identityFiles, aws, log, signal })
       : identityReader({
@@ -588,8 +595,8 @@ interface BackupName {
 }
 
 /**
- * Whether a backup has to be sealed: its task seals, or it is of no task that backs its database up, and one that seals does.
- * Of a task that the config does not have any more it has to be where all others seal, too.
+ * Whether a backup has to be sealed: its task seals, or it is of no task that backs its database up, and one that seals
+ * does. Of a task that the config does not have any more it has to be where all others seal, too.
  */
 function isSealExpected(
   { tasks }: Pick<Config, "tasks">,

@@ -1,7 +1,7 @@
 /**
- * What a store must have, and what it had better have, asked of the store itself: whoever keeps backups in a store that
- * nobody here has met asks it before. In: a store and a folder of it. Out: a finding for each property, with what the
- * program does where it lacks. The objects have always the same names, so that they do not add up.
+ * The properties that a store must or should have, tested on the store itself, for users of stores that this project
+ * has never tried. In: a store and a folder of it. Out: a finding for each property, with what the program does if it
+ * is missing. The objects always have the same names, so that they do not pile up.
  */
 import { describeError, hintOf, StoreError } from "../errors.ts";
 import { countWinners, isCreated, RACERS } from "./race.ts";
@@ -207,8 +207,8 @@ export const OVERWRITES: string =
   "run the schedule on one machine only";
 
 /**
- * Whether of several writers of one key one alone wins. A server that looks and then writes, without a lock, passes every
- * other question. A race that several won is proof; one that was won once is none, so there are some.
+ * Whether only one of several writers of one key wins. A server that checks and then writes, without a lock, passes
+ * every other question. A race with several winners is proof; one with a single winner is not, so several are run.
  */
 export function raceQuestion(store: Store, { folder }: QuestionPlace): StoreQuestion {
   const races = joinKey(folder, "races");

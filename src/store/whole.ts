@@ -1,6 +1,6 @@
 /**
- * Small objects, read whole: manifests, checkpoints, claims, plans, reports. In: a store and a key. Out: bytes or text. Who
- * can write the bucket can put anything there, so that what no backup writes is refused before it fills the memory.
+ * Small objects, read whole: manifests, checkpoints, claims, plans, reports. In: a store and a key. Out: bytes or text.
+ * Who can write the bucket can put anything there, so that what no backup writes is refused before it fills the memory.
  */
 import { StoreError } from "../errors.ts";
 import { readBytes, readText } from "../streams.ts";

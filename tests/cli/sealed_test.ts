@@ -194,7 +194,7 @@ Deno.test("restore() refuses a backup in clear whose task seals, unless it is to
     assertEquals([refused.code, place.written], [2, before]);
     assertStringIncludes(
       refused.err,
-      "is in clear, and its task, or the one of its database, seals its backups (encrypt_to)",
+      "is not encrypted, but its task or that of its database seals its backups (encrypt_to)",
     );
     assertStringIncludes(refused.err, "--allow-plain");
     assertEquals((await place.run(SEALED, ...args, "--allow-plain")).code, 0);
@@ -230,7 +230,7 @@ Deno.test("restore() refuses a backup in clear that names a task which does not 
     ) {
       const refused = await place.runWith(tasks, "", ...args);
       assertEquals([task, refused.code, place.written], [task, 2, before], refused.err);
-      assertStringIncludes(refused.err, "is in clear");
+      assertStringIncludes(refused.err, "is not encrypted");
     }
   }
   await Deno.writeTextFile(name, text.replace('"task": "weekly"', '"task": "plain"'));

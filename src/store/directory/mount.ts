@@ -1,7 +1,7 @@
 /**
- * Whether the folder of a store is the one that earlier runs had, or the empty place where its disk should be mounted. A
- * marker lies in the folder, and a note on this machine says that it was there: a folder without its marker, where the
- * note is, is refused. The first run has no note and needs no hand.
+ * Whether a store's folder is the one of earlier runs, or the empty mount point of a disk that is not mounted. A
+ * marker lies in the folder, and a note on this machine says that it was there. A folder without the marker, if there
+ * is a note, is refused. The first run has no note and works without any setup.
  */
 import { shellWord } from "../../shell_word.ts";
 import { createHash, randomUUID } from "node:crypto";

@@ -1,6 +1,6 @@
 /**
- * Lists a folder page by page, and never takes a part of it for the whole: a page that does not say how to go on is gone on
- * with behind its last key, and where the pages lead nowhere that is an error. In: a client and a folder. Out: entries in
+ * Lists a folder page by page, and never takes a part of it for the whole: after a page without a token the listing
+ * continues behind its last key, and pages that lead nowhere are an error. In: a client and a folder. Out: entries in
  * S3's order, each once.
  */
 import { StoreError } from "../../errors.ts";

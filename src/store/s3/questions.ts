@@ -1,7 +1,7 @@
 /**
- * What is asked of a store that speaks S3: beside what every store is asked, each part of the protocol that the program
- * uses, one at a time and by requests of its own, so that a server that lacks one of them is told from one that lacks
- * another. In: a client and a folder. Out: questions.
+ * The tests for a store that speaks S3: besides those for every store, each part of the protocol that the program
+ * uses, one at a time and with its own requests, so that the result names exactly what a server lacks. In: a client
+ * and a folder. Out: questions.
  */
 import { counted } from "../../counts.ts";
 import { createHash } from "node:crypto";

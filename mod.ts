@@ -46,14 +46,9 @@
  * @module
  */
 export { openSession, type SessionOptions } from "./src/session/open.ts";
-export {
-  type BackupRequest,
-  type PlanRequest,
-  type RunNotifier,
-  Session,
-  type SessionParts,
-  type Surroundings,
-} from "./src/session/session.ts";
+export type { RunNotifier, SessionParts, Surroundings } from "./src/session/parts.ts";
+export type { BackupRequest, PlanRequest } from "./src/session/requests.ts";
+export { Session } from "./src/session/session.ts";
 
 export { backup } from "./src/commands/backup/backup.ts";
 export type { Patience } from "./src/commands/backup/completeness.ts";

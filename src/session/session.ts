@@ -4,9 +4,8 @@
  * and CouchDB's password is read when CouchDB is first needed.
  */
 import type { PathContext } from "../archive/find.ts";
-import type { Proof, ProofKind } from "../archive/proof.ts";
 import type { Repository } from "../archive/repository.ts";
-import { isSaved, isTaskSaved, type RunReport } from "../archive/report.ts";
+import type { RunReport } from "../archive/report.ts";
 import type { RunContext, RunMonitor } from "../commands/backup/context.ts";
 import type { CheckReport } from "../commands/check.ts";
 import type { DiffReport, DiffRequest } from "../commands/diff.ts";
@@ -23,99 +22,24 @@ import type { FleetReport } from "../commands/restore/fleet_report.ts";
 import type { RestoreReport } from "../commands/restore/report.ts";
 import type { SizesReport } from "../commands/sizes.ts";
 import type { TestRestoreReport, TestRestoreRequest } from "../commands/test_restore/test_restore.ts";
-import type { FaultyBackup, VerifyAllReport, VerifyAllRequest } from "../commands/verify_all.ts";
+import type { VerifyAllReport, VerifyAllRequest } from "../commands/verify_all.ts";
 import type { VerifyReport, VerifyRequest } from "../commands/verify.ts";
 import type { Config } from "../config/config.ts";
 import type { CouchClient } from "../couchdb/client.ts";
-import { type BackupDate, formatDate } from "../dates.ts";
-import { describeError, EXIT, exitCodeOf, hintOf, UsageError } from "../errors.ts";
-import type { Log, Progress } from "../observe.ts";
+import { UsageError } from "../errors.ts";
 import { eitherSignal } from "../parallel.ts";
 import { openStore } from "../store/open.ts";
 import type { Store } from "../store/store.ts";
 import type { TaskSelection } from "../task/selection.ts";
-import { compilePattern } from "../task/pattern.ts";
-import { codecOf, describerFor, isSealing, type Task } from "../task/task.ts";
-import type { Certificates } from "./certificates.ts";
+import { codecOf, isSealing } from "../task/task.ts";
+import { failureReport, keepProof, keepReport, logEnd } from "./outcome.ts";
+import type { SessionParts, Surroundings } from "./parts.ts";
 import { withPassword } from "./password.ts";
+import type { BackupRequest, PlanRequest } from "./requests.ts";
+import { type BackupName, identityReaderOf, isSealExpected } from "./seal.ts";
 
 /** How many elapses of each task a plan lists where nobody says. */
 const DEFAULT_ELAPSES = 3;
-
-/** What surrounds a command: who hears of it, what time it is, and how it is stopped. */
-export interface Surroundings {
-  /** Takes the log lines. */
-  log: Log;
-  /** Is told how it comes along. */
-  progress: Progress;
-  /** The run's id, unique: it stands in manifests and reports. */
-  run: string;
-  /** What time it is. */
-  now: () => Date;
-  /** Ends everything at once; what a backup has stored until then can be resumed. */
-  signal: AbortSignal;
-  /** Ends a backup at the next chunk, what is in flight is finished; ends anything else at once. */
-  stop: AbortSignal;
-}
-
-/** Tells somebody over HTTP of runs, in the background. Nothing throws or rejects. */
-export interface RunNotifier {
-  /** A run of these tasks begins. */
-  start(tasks: readonly string[], teller: { log: Log; run: string }): void;
-  /** Another machine has the run of these tasks now. */
-  leave(tasks: readonly string[], teller: { log: Log; run: string }): void;
-  /** A run is over; `isPart`: it was for databases that were named. */
-  end(report: RunReport, options: { log: Log; run: string; isPart: boolean }): void;
-  /** Waits until all is delivered or given up, some seconds at most. */
-  settled(): Promise<void>;
-}
-
-/** What a session is made of; {@linkcode openSession} makes it from a config. */
-export interface SessionParts extends Surroundings {
-  /** The config, read and checked. */
-  config: Config;
-  /** Where its backups lie. */
-  repository: Repository;
-  /** The machine's name in the figures of a run; undefined: the operating system's. */
-  host: string | undefined;
-  /** The authorities that the config names, for the connections to its servers. */
-  certificates: Certificates;
-  /** Files with the identities that open sealed backups. @default what the config names */
-  identityFiles?: readonly string[] | undefined;
-  /** Delivers the log lines that wait, and counts those that are lost. */
-  flush: () => Promise<{ lostLines: number }>;
-  /** Tells a monitor of runs; undefined where the config names none. */
-  notifier: RunNotifier | undefined;
-  /** Lets go of what was opened. */
-  close: () => Promise<void>;
-}
-
-/** What a backup is to save, where it is not all that the config's tasks select. */
-export interface BackupRequest {
-  /** The names of the tasks to run. @default every task of the config */
-  tasks?: readonly string[] | undefined;
-  /**
-   * Only these databases, whatever the tasks select, by names that are encoded (`a%2Fb`) or not; or `all` but CouchDB's
-   * own. @default what the tasks select
-   */
-  databases?: readonly string[] | "all" | undefined;
-  /** The date in the paths. @default today in each task's time zone, or a month before it where the task says so */
-  date?: BackupDate | undefined;
-  /** Go on where a run of the same date stopped. @default false */
-  resume?: boolean | undefined;
-  /** Save all of each database, also where its task is incremental. @default false */
-  full?: boolean | undefined;
-}
-
-/** What a plan is to show. */
-export interface PlanRequest {
-  /** Elapses after this instant are listed. @default now */
-  from?: Date | undefined;
-  /** How many elapses of each task. @default 3 */
-  count?: number | undefined;
-  /** Plan the times only, without CouchDB. @default false */
-  offline?: boolean | undefined;
-}
 
 /** A config, opened. Get one from {@linkcode openSession}, and close it, or declare it with `await using`. */
 export class Session implements AsyncDisposable {
@@ -240,47 +164,15 @@ export class Session implements AsyncDisposable {
     } catch (error) {
       const isInterrupted = signal.aborted || stop.aborted;
       if (!isInterrupted && !(error instanceof UsageError)) {
-        const failure = await this.#failure(request, { error, startedAt });
-        if (!isPart) await this.#keepReport(failure);
+        const failure = await failureReport(request, { error, startedAt, parts: this.#parts });
+        if (!isPart) await keepReport(failure, this.#parts);
         await this.publish(failure, { isPart });
       }
       throw error;
     }
-    if (!isPart) await this.#keepReport(report);
+    if (!isPart) await keepReport(report, this.#parts);
     await this.publish(report, { isPart });
     return report;
-  }
-
-  /** For who asks later how it came out; the backups are saved whether it can be stored or not. */
-  async #keepReport(report: RunReport): Promise<void> {
-    const { log, signal } = this.#parts;
-    try {
-      const { storeManualRun } = await import("../archive/manual_run.ts");
-      await storeManualRun(this.repository, report, { signal });
-    } catch (error) {
-      signal.throwIfAborted();
-      log.warn("report of the run is not stored", { error: describeError(error) });
-    }
-  }
-
-  /** The report of a run that could not begin: CouchDB is away, or the store. */
-  async #failure(
-    { tasks = [], date }: BackupRequest,
-    { error, startedAt }: { error: unknown; startedAt: Date },
-  ): Promise<RunReport> {
-    const { dateInPath, pickTasks } = await import("../task/selection.ts");
-    const { run, now } = this.#parts;
-    const hint = hintOf(error);
-    const failed = pickTasks(this.config.tasks, tasks).map((task) => ({
-      task: task.name,
-      date: formatDate(date ?? dateInPath(task, startedAt)).replaceAll("/", "-"),
-      databases: [],
-      error: describerFor(task)(error),
-      exit_code: exitCodeOf(error),
-      ...hint === undefined ? {} : { hint },
-    }));
-    const times = { started_at: startedAt.toISOString(), finished_at: now().toISOString() };
-    return { ok: false, run, ...times, tasks: failed };
   }
 
   /**
@@ -326,7 +218,7 @@ export class Session implements AsyncDisposable {
   async verifyAll(request: VerifyAllRequest = {}): Promise<VerifyAllReport> {
     const { verifyAll } = await import("../commands/verify_all.ts");
     const report = await verifyAll({ ...this.surroundings, ...this.#paths() }, request);
-    if (request.match === undefined && request.quick !== true) await this.#keepProof("verify", report);
+    if (request.match === undefined && request.quick !== true) await keepProof({ kind: "verify", report }, this.#parts);
     return report;
   }
 
@@ -340,36 +232,8 @@ export class Session implements AsyncDisposable {
   async testRestore(request: TestRestoreRequest = {}): Promise<TestRestoreReport> {
     const { testRestore } = await import("../commands/test_restore/test_restore.ts");
     const report = await testRestore(await this.restoreContext(), request);
-    if (request.match === undefined) await this.#keepProof("test_restore", report);
+    if (request.match === undefined) await keepProof({ kind: "test_restore", report }, this.#parts);
     return report;
-  }
-
-  /** For who asks later, and for monitoring. What was found stands whether that can be stored and delivered or not. */
-  async #keepProof(
-    kind: ProofKind,
-    report:
-      & Pick<VerifyAllReport, "backups" | "backups_in_all" | "documents" | "faulty" | "seconds">
-      & Partial<Pick<TestRestoreReport, "left_behind">>,
-  ): Promise<void> {
-    const { config, host, log, now, signal, certificates } = this.#parts;
-    const { backups, backups_in_all, documents, seconds, left_behind = [] } = report;
-    // A backup that lacks what CouchDB could not read is as it was saved; who restores one gets that told.
-    const isUnreadable = ({ exit_code }: FaultyBackup) => kind === "verify" && exit_code === EXIT.partial;
-    const faulty = report.faulty.filter((one) => !isUnreadable(one)).length;
-    const ok = faulty + left_behind.length === 0;
-    const outcome = { at: now().toISOString(), ok, backups, backups_in_all, faulty, documents, seconds };
-    let proof: Proof = { ...outcome, last_ok_at: ok ? outcome.at : null };
-    try {
-      const { storeProof } = await import("../archive/proof.ts");
-      proof = await storeProof(this.repository, kind, outcome, { signal });
-    } catch (error) {
-      signal.throwIfAborted();
-      log.warn("outcome is not stored", { proof: kind, error: describeError(error) });
-    }
-    if (config.prometheus === undefined) return;
-    const { publishProof } = await import("./publish.ts");
-    const fetch = await certificates.fetchFor("pushgateway");
-    for (const warning of await publishProof(config, { kind, proof, host, fetch })) log.warn("metrics", { warning });
   }
 
   /**
@@ -566,57 +430,9 @@ export class Session implements AsyncDisposable {
     };
   }
 
-  /** What opens sealed backups; read once, when something sealed is met. */
+  /** The identities that open sealed backups, read once, when the first sealed backup is met. */
   async #identities(): Promise<readonly string[]> {
-    this.#readIdentities ??= await this.#identityReader();
+    this.#readIdentities ??= await identityReaderOf(this.#parts);
     return await this.#readIdentities();
-  }
-
-  async #identityReader(): Promise<() => Promise<readonly string[]>> {
-    const { identityReader } = await import("./identities.ts");
-    const { config: { identityFile, identitySecret, aws }, identityFiles, log, signal } = this.#parts;
-    // What is given by hand goes first.
-    return identityFiles !== undefined && identityFiles.length > 0
-      ? identityReader({ files: identityFiles, aws, log, signal })
-      : identityReader({
-        files: identityFile === undefined ? [] : [identityFile.path],
-        secret: identitySecret,
-        aws,
-        log,
-        signal,
-      });
-  }
-}
-
-/** What a manifest says of itself. */
-interface BackupName {
-  task: string;
-  database: string;
-}
-
-/**
- * Whether a backup has to be sealed: its task seals, or it is of no task that backs its database up, and one that seals
- * does. Of a task that the config does not have any more it has to be where all others seal, too.
- */
-function isSealExpected(
-  { tasks }: Pick<Config, "tasks">,
-  { task: name, database }: BackupName,
-): boolean {
-  const matches = (pattern: string) => compilePattern(pattern).matches(database);
-  const selects = ({ databases, exclude }: Task) => databases.some(matches) && !exclude.some(matches);
-  const task = tasks.find((one) => one.name === name);
-  if (task === undefined ? tasks.every(isSealing) : isSealing(task)) return true;
-  return (task === undefined || !selects(task)) && tasks.some((one) => isSealing(one) && selects(one));
-}
-
-/** A line for each task: every run tells its end, to Loki too. */
-function logEnd(report: RunReport, log: Log): void {
-  const durationMs = Date.parse(report.finished_at) - Date.parse(report.started_at);
-  for (const task of report.tasks) {
-    const { databases, error, retry_at: retryAt } = task;
-    const saved = databases.filter(isSaved).length;
-    const facts = { task: task.task, saved, databases: databases.length, durationMs, error, retryAt };
-    if (isTaskSaved(task)) log.info("task is saved", facts);
-    else log.error("task is not saved", facts);
   }
 }

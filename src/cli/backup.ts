@@ -84,20 +84,25 @@ export const command: Command = {
     return await withSession(call, async (session) => {
       if (call.isOn("scheduled")) return await runDue(call, session);
       if (call.isOn("dry-run")) return printDryRun(call, session, await session.select(request));
-      const report = await session.backup(request);
-      if (request.resume === true) {
-        const { surroundings, repository, config: { tasks } } = session;
-        const context = { ...surroundings, repository, host: hostname(), pid: process.pid };
-        const isPart = request.databases !== undefined;
-        const amended = await amendElapses(context, { tasks, report, isPart });
-        // What a part has repaired is the whole now, as far as anybody asks.
-        if (isPart) { for (const whole of amended) await session.publish(whole); }
-      }
-      call.print(report, () => summarize(report, call), { isStyled: true });
+      const onReport = async (report: RunReport) => {
+        if (request.resume === true) await amend(session, request, report);
+        call.print(report, () => summarize(report, call), { isStyled: true });
+      };
+      const report = await session.backup({ ...request, onReport });
       return exitCodeOfReport(report);
     });
   },
 };
+
+/** Amends what is kept of elapses that a run by hand has repaired. */
+async function amend(session: Session, { databases }: BackupRequest, report: RunReport): Promise<void> {
+  const { surroundings, repository, config: { tasks } } = session;
+  const context = { ...surroundings, repository, host: hostname(), pid: process.pid };
+  const isPart = databases !== undefined;
+  const amended = await amendElapses(context, { tasks, report, isPart });
+  // What a part has repaired is the whole now, as far as anybody asks.
+  if (isPart) { for (const whole of amended) await session.publish(whole); }
+}
 
 /** The commands that go on with a run, tomorrow too: one for each date in the paths. */
 function resumingCommands(

@@ -138,6 +138,8 @@ export class Listing {
   #lastSettledBatch = -1;
   #settledIds = 0;
   #position: string;
+  /** How many callers of `hold` have not ended it. */
+  #holds = 0;
 
   constructor(couch: CouchClient, database: string, options: ListingOptions) {
     this.#couch = couch;
@@ -182,6 +184,15 @@ export class Listing {
       ids: this.#settledIds,
       filter: this.#filter,
       throughBatch: this.#lastSettledBatch,
+    };
+  }
+
+  /** Keeps `settled` as it is, its filter too, while it is being stored. @returns What ends that. */
+  hold(): () => void {
+    this.#holds++;
+    return () => {
+      this.#holds--;
+      this.#settle();
     };
   }
 
@@ -409,6 +420,7 @@ export class Listing {
   }
 
   #settle(): void {
+    if (this.#holds > 0) return;
     let settled = 0;
     for (const [index, { lastBatch, isAligned }] of this.#stretches.entries()) {
       if (lastBatch === undefined || lastBatch > this.#storedThrough) break;

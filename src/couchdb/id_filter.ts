@@ -126,6 +126,12 @@ export class IdFilter {
     return pair;
   }
 
+  /** The same of an id whose bytes are ASCII, where it stands. */
+  hashAscii(bytes: Uint8Array, from: number, end: number): IdHash {
+    hashAscii(bytes, from, end, this.salt);
+    return pair;
+  }
+
   /** Whether the id may have been added. */
   mayHave(id: string): boolean {
     return this.mayHaveHash(this.hash(id));
@@ -191,6 +197,24 @@ function hash(id: string, salt: number): void {
     b = Math.imul(b ^ unit, 0x5bd1e995);
     b ^= b >>> 13;
   }
+  finishHash(a, b);
+}
+
+/** The same of bytes that are ASCII, each of which is a UTF-16 unit. */
+function hashAscii(bytes: Uint8Array, from: number, end: number, salt: number): void {
+  let a = 0x9e3779b9 ^ salt;
+  let b = 0x85ebca6b ^ Math.imul(salt, 0xc2b2ae35);
+  for (let at = from; at < end; at++) {
+    const unit = bytes[at]!;
+    a = Math.imul(a ^ unit, 0x01000193);
+    a ^= a >>> 15;
+    b = Math.imul(b ^ unit, 0x5bd1e995);
+    b ^= b >>> 13;
+  }
+  finishHash(a, b);
+}
+
+function finishHash(a: number, b: number): void {
   a = Math.imul(a ^ (b >>> 16), 0x2c1b3c6d);
   a ^= a >>> 12;
   b = Math.imul(b ^ (a >>> 16), 0x297a2d39);

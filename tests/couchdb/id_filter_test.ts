@@ -71,3 +71,13 @@ Deno.test("IdFilter.merge() takes the ids of another one of the same kind", () =
   other.clear();
   assertEquals([other.ids, other.mayHave("b0"), bytes.length], [0, false, filter.bytes.length]);
 });
+
+Deno.test("IdFilter has the same hash for an id and for its bytes, where these are ASCII", () => {
+  const filter = IdFilter.forIds(10, 7);
+  for (const id of ["", "a", "order-000000001", " ~", "x".repeat(500)]) {
+    const bytes = new TextEncoder().encode(`12${id}3`);
+    const hash = filter.hash(id).slice();
+    filter.hash("another");
+    assertEquals(filter.hashAscii(bytes, 2, bytes.length - 1).slice(), hash, id);
+  }
+});

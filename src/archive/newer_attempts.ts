@@ -8,7 +8,7 @@ import { describeError, StoreError } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import { listRuns } from "./moment.ts";
-import type { TaskReport } from "./report.ts";
+import type { DatabaseReport } from "./report.ts";
 import type { Repository } from "./repository.ts";
 import type { RestorePoint } from "./restore_point.ts";
 
@@ -61,32 +61,34 @@ async function newerAttempt(
   const own = new Date(manifest.finished_at);
   const isOwn = task === manifest.task;
   const runs = (await listRuns(repository, task, { signal })).filter(({ at }) =>
-    at > own && !isOfFuture(at, now) && (notAfter === undefined || at <= notAfter)
+    !isOfFuture(at, now) && (notAfter === undefined || at <= notAfter)
   );
-  let untold: Date | undefined;
+  /** Of runs that do not tell of the database the last one: it counts where the task is to save the database. */
+  let other: string | undefined;
   for (const { at, read } of runs.slice(0, MOST_RUNS)) {
+    const isNewer = at > own;
+    if (!isNewer && other === undefined) return undefined;
     const report = (await read())?.tasks.find((one) => one.task === task);
     const outcome = report?.databases.find((one) => one.database === database);
-    if (report === undefined) untold ??= at;
-    const what = outcome === undefined
-      ? isOwn && report !== undefined ? describeWithout(report, database) : undefined
-      : describeOutcome(outcome, { database, own, isOwn });
-    if (what !== undefined) return `The run of the task "${task}" of ${toSecond(at)} ${what}. ${taken}`;
-    if (outcome !== undefined) break;
+    const begun = `The run of the task "${task}" of ${toSecond(at)}`;
+    if (outcome !== undefined) {
+      const what = isNewer ? describeOutcome(outcome, { database, own, isOwn }) : undefined;
+      return what === undefined ? other : `${begun} ${what}. ${taken}`;
+    }
+    if (report !== undefined && report.databases.length > 0) {
+      if (isOwn && isNewer) return `${begun} did not have "${database}" any more. ${taken}`;
+      return isOwn ? other : undefined;
+    }
+    if (report?.error !== undefined) other ??= `${begun} saved nothing: ${report.error}. ${taken}`;
+    else if (report === undefined && isNewer) {
+      other ??= `${begun} has left no report: it is under way, or ended by force. ${taken}`;
+    }
   }
-  if (untold === undefined || !isOwn) return undefined;
-  return `A run of the task "${task}" began at ${toSecond(untold)} and has left no report: it is under way, or ended ` +
-    `by force. ${taken}`;
-}
-
-/** What a run came to that does not tell of the database. */
-function describeWithout({ error, databases }: TaskReport, database: string): string | undefined {
-  if (databases.length > 0) return `did not have "${database}" any more`;
-  return error === undefined ? undefined : `saved nothing: ${error}`;
+  return isOwn ? other : undefined;
 }
 
 function describeOutcome(
-  { status, error, backed_up_at: savedAt }: TaskReport["databases"][number],
+  { status, error, backed_up_at: savedAt }: DatabaseReport,
   { database, own, isOwn }: { database: string; own: Date; isOwn: boolean },
 ): string | undefined {
   if (status === "failed") return `did not save "${database}": ${error ?? "it does not say why"}`;

@@ -70,6 +70,11 @@ Deno.test("findArchive() says of latest which later runs did not save the databa
       `The run of the task "weekly" of 2026-11-28T02:00:00Z saved nothing: CouchDB is away. ${SENTENCE}`,
     ]],
     ["another task saved nothing", [{ at: "2026-11-28T02:00:00Z", task: "other", error: "CouchDB is away" }], []],
+    ["another task that is to save it saved nothing", [
+      { at: "2026-11-20T02:00:00Z", task: "other", databases: [databaseReport(DATABASE)] },
+      { at: "2026-11-27T02:00:00Z", task: "other", error: "CouchDB is away" },
+      { at: "2026-11-28T02:00:00Z", task: "other", error: "CouchDB is still away" },
+    ], [`The run of the task "other" of 2026-11-28T02:00:00Z saved nothing: CouchDB is still away. ${SENTENCE}`]],
     ["a newer one was reported", [
       { at: "2026-11-28T02:00:00Z", databases: [databaseReport(DATABASE, { backed_up_at: "2026-11-28T02:00:09.5Z" })] },
     ], [
@@ -106,7 +111,7 @@ Deno.test("findArchive() says of latest that a run has begun since and left no r
   await place.write(key, "claim-0001.json", "{}");
   await place.write(`${repository.runsFolder}/%zz of somebody else/20261128T020000Z`, "x", "");
   assertEquals(await caveatsOf(place), [
-    `A run of the task "weekly" began at 2026-11-28T02:00:00Z and has left no report: it is under way, or ended by force. ${SENTENCE}`,
+    `The run of the task "weekly" of 2026-11-28T02:00:00Z has left no report: it is under way, or ended by force. ${SENTENCE}`,
   ]);
 });
 

@@ -85,20 +85,25 @@ export const command: Command = {
     return await withSession(call, async (session) => {
       if (call.isOn("scheduled")) return await runDue(call, session);
       if (call.isOn("dry-run")) return printDryRun(call, session, await session.select(request));
-      const report = await session.backup(request);
-      if (request.resume === true) {
-        const { surroundings, repository, config: { tasks } } = session;
-        const context = { ...surroundings, repository, host: hostname(), pid: process.pid };
-        const isPart = request.databases !== undefined;
-        const amended = await amendElapses(context, { tasks, report, isPart });
-        // A retry of what had failed makes the whole run good: the summary is that of the whole.
-        if (isPart) { for (const whole of amended) await session.publish(whole); }
-      }
-      call.print(report, () => summarize(report, call), { isStyled: true });
+      const onReport = async (report: RunReport) => {
+        if (request.resume === true) await amend(session, request, report);
+        call.print(report, () => summarize(report, call), { isStyled: true });
+      };
+      const report = await session.backup({ ...request, onReport });
       return exitCodeOfReport(report);
     });
   },
 };
+
+/** Amends the reports of elapses that a run by hand has repaired. */
+async function amend(session: Session, { databases }: BackupRequest, report: RunReport): Promise<void> {
+  const { surroundings, repository, config: { tasks } } = session;
+  const context = { ...surroundings, repository, host: hostname(), pid: process.pid };
+  const isPart = databases !== undefined;
+  const amended = await amendElapses(context, { tasks, report, isPart });
+  // A retry of what had failed makes the whole run good: the summary is that of the whole.
+  if (isPart) { for (const whole of amended) await session.publish(whole); }
+}
 
 /** The commands that resume a run, also on a later day: one for each date in the paths. */
 function resumingCommands(

@@ -1,5 +1,6 @@
 /** `couchdb-backup restore <db> <path>`: brings a backup back. */
 import { counted, formatCount, formatSeconds } from "../observe/figures.ts";
+import { printable } from "../observe/logfmt.ts";
 import { describeRevision, describeUnreadable } from "./unreadable.ts";
 import { exitCodeOfRestore, type RestoreReport } from "../commands/restore/report.ts";
 import { commandLine } from "../command_line.ts";
@@ -190,6 +191,7 @@ function describe(report: RestoreReport): string {
     const keep = newer.count === 1 ? "1 document keeps" : `${counted(newer.count, "document")} keep`;
     lines.push(`  ${keep} a newer revision (--as-new-revision makes the backup's content the winner): ${shown}${more}`);
   }
+  for (const warning of report.warnings ?? []) lines.push(`  NOT the newest state: ${printable(warning)}`);
   if (!report.verified) lines.push("The archive has no manifest, so nobody can say whether it is complete");
   for (const { chunk, problem } of damaged) lines.push(`  left out: ${chunk}: ${problem}`);
   lines.push(...describeUnreadable(unreadable, SHOWN_FAILURES));

@@ -3,7 +3,7 @@ import type { FaultyBackup } from "../commands/verify_all.ts";
 import { exitCodeOfTestRestore, type TestRestoreReport } from "../commands/test_restore/test_restore.ts";
 import { UsageError } from "../errors.ts";
 import { counted, formatCount, formatSeconds } from "../observe/figures.ts";
-import { type Command, IDENTITY_FLAG } from "./command.ts";
+import { type Command, IDENTITY_FLAG, toSeconds } from "./command.ts";
 import { withSession } from "./session.ts";
 
 export const command: Command = {
@@ -68,10 +68,15 @@ function readSample(text: string | undefined): number | undefined {
 
 /** The report for people: what is wrong first. */
 export function describeTestRestore(report: TestRestoreReport): string {
-  const { backups, backups_in_all, documents, leaf_revisions, faulty, dropped, left_behind, seconds } = report;
+  const { backups, backups_in_all, documents, leaf_revisions, faulty, dropped, kept, left_behind, seconds } = report;
   const lines = faulty.flatMap(describeFaulty);
   for (const { database, error } of left_behind) lines.push(`LEFT BEHIND: ${database}: ${error}`);
   for (const database of dropped) lines.push(`dropped: ${database}, which a run that was killed had left`);
+  for (const { database, until } of kept) {
+    lines.push(
+      `stays: ${database}, of another run that may be alive; from ${toSeconds(until)} on the next one drops it`,
+    );
+  }
   const of = backups === backups_in_all ? "" : ` of ${formatCount(backups_in_all)}`;
   const outcome = faulty.length === 0
     ? "all of them came back as they were saved"

@@ -1,6 +1,7 @@
 /**
  * What a caller asks of a session where the command itself has no request of its own: a backup and a plan. Types alone.
  */
+import type { RunReport } from "../archive/report.ts";
 import type { BackupDate } from "../dates.ts";
 
 /** What a backup is to save, where it is not all that the config's tasks select. */
@@ -18,6 +19,11 @@ export interface BackupRequest {
   resume?: boolean | undefined;
   /** Save all of each database, also where its task is incremental. @default false */
   full?: boolean | undefined;
+  /**
+   * Is told the report as soon as it is stored and published. What the run had is remembered only after this has
+   * finished: if the process ends before, the next run says again which databases are no longer listed.
+   */
+  onReport?: ((report: RunReport) => void | Promise<void>) | undefined;
 }
 
 /** What a plan is to show. */

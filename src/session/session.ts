@@ -7,6 +7,7 @@ import type { PathContext } from "../archive/find.ts";
 import type { Repository } from "../archive/repository.ts";
 import type { RunReport } from "../archive/report.ts";
 import type { RunContext, RunMonitor } from "../commands/backup/context.ts";
+import type { EndedTask } from "../commands/backup/unlisted.ts";
 import type { CheckReport } from "../commands/check.ts";
 import type { DiffReport, DiffRequest } from "../commands/diff.ts";
 import type { ExportRequest, FoundDocument, ShownDocument, ShowRequest, Sink } from "../commands/document.ts";
@@ -149,18 +150,25 @@ export class Session implements AsyncDisposable {
    * another backup with `resume` then resumes it.
    */
   async backup(request: BackupRequest = {}): Promise<RunReport> {
-    const { backup } = await import("../commands/backup/backup.ts");
+    const [{ runBackup }, { rememberRun }] = await Promise.all([
+      import("../commands/backup/backup.ts"),
+      import("../commands/backup/unlisted.ts"),
+    ]);
     const { now, signal, stop } = this.#parts;
     const startedAt = now();
     const isPart = request.databases !== undefined;
     let report: RunReport;
+    let ended: EndedTask[];
     if (!isPart) {
       const { pickTasks } = await import("../task/selection.ts");
       this.monitor?.begins(pickTasks(this.config.tasks, request.tasks ?? []).map(({ name }) => name));
     }
     try {
       const selections = await this.select(request);
-      report = await backup(await this.context(), selections, { resume: request.resume, full: request.full });
+      ({ report, ended } = await runBackup(await this.context(), selections, {
+        resume: request.resume,
+        full: request.full,
+      }));
     } catch (error) {
       const isInterrupted = signal.aborted || stop.aborted;
       if (!isInterrupted && !(error instanceof UsageError)) {
@@ -172,6 +180,8 @@ export class Session implements AsyncDisposable {
     }
     if (!isPart) await keepReport(report, this.#parts);
     await this.publish(report, { isPart });
+    await request.onReport?.(report);
+    await rememberRun(await this.context(), ended);
     return report;
   }
 

@@ -7,14 +7,14 @@
 import process from "node:process";
 import { setTimeout as wait } from "node:timers/promises";
 
-/** How often is looked. */
+/** How often memory is checked. */
 const LOOK_EVERY_BYTES = 1 << 18;
-/** So much more in use than at the lowest is no cause to rest. */
+/** Growth up to this is no cause to rest. */
 const ROOM_BYTES = 8 << 20;
 const REST_MS = 5;
-/** Where it does not become less for so long, it is in use. */
+/** Memory that is not freed within this time is in use, not garbage. */
 const LONGEST_REST_MS = 200;
-/** The part of all the time that may be rested. */
+/** The largest part of the time that may be spent resting. */
 const REST_SHARE = 0.15;
 
 /** What a pace is told by; tests have their own. */
@@ -52,7 +52,7 @@ export class MemoryPace {
     return this.#restedMs;
   }
 
-  /** Counts bytes that were gone through. @returns What to wait for, where it is time to look; else nothing. */
+  /** Counts processed bytes. @returns A promise to wait for when memory must be checked; else nothing. */
   after(bytes: number): Promise<void> | undefined {
     if (this.#pause !== undefined) return this.#pause;
     this.#passed += bytes;

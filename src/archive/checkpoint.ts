@@ -138,7 +138,8 @@ export class CheckpointWriter {
     const { position, ids, throughBatch, filter, seen: seenFilter } = settled();
     const startedMs = now().getTime();
     const { salt, hashes } = filter;
-    // The filter of a database of five million documents has 25 MB: a copy of it is made only where two become one object.
+    // The filter of a database of five million documents has 25 MB: a copy of it is made only where two become one
+    // object.
     const bytes = seenFilter === undefined ? filter.bytes : concat([filter.bytes, seenFilter.bytes]);
     const seen = seenFilter === undefined
       ? undefined

@@ -1,6 +1,7 @@
 /**
- * What speaks against the newest backup of a database being its newest state: runs behind it that did not save the database,
- * or whose backup of it is not to be found. In: a repository and the backup that was found. Out: a sentence for each task.
+ * What speaks against the newest backup of a database being its newest state: runs behind it that did not save the
+ * database, or whose backup of it is not to be found. In: a repository and the backup that was found. Out: a sentence
+ * for each task.
  */
 import { decodeDatabase } from "../database_name.ts";
 import { isOfFuture } from "../dates.ts";
@@ -30,8 +31,8 @@ export interface AttemptSearch extends StoreCallOptions {
 }
 
 /**
- * Says of each task whose last run behind a backup did not save the database what came of that run. It costs a listing of
- * each task's runs, and the report of the last. Where the runs cannot be read the log says so.
+ * Says of each task whose last run behind a backup did not save the database what came of that run. It costs a listing
+ * of each task's runs, and the report of the last. Where the runs cannot be read the log says so.
  */
 export async function newerAttempts(repository: Repository, search: AttemptSearch): Promise<string[]> {
   const { log, signal } = search;

@@ -89,7 +89,7 @@ export interface TaskReport {
   generations?: number;
   /** When what failed is tried again, in UTC. Absent where nothing failed, or nobody tries again. */
   retry_at?: string;
-  /** The elapse that came before all was saved, so that nobody tries this one again by himself; in UTC. */
+  /** The next elapse, which came before all was saved: this one is not retried any more; in UTC. */
   given_up?: string;
 }
 

@@ -18,7 +18,7 @@ export interface KeepRequest {
   path: string;
   /** Whether it is to stay. */
   kept: boolean;
-  /** Why, for who asks later. */
+  /** Why, shown by list and expire. */
   reason?: string | undefined;
 }
 

@@ -26,7 +26,7 @@ const CHUNKS_AT_ONCE = 4;
 export interface VerifyContext extends PathContext {
   /** Ends it at once, too: nothing is lost. */
   stop?: AbortSignal | undefined;
-  /** Is told how it comes along. */
+  /** Receives the progress. */
   progress: Progress;
   /** What time it is. */
   now: () => Date;
@@ -52,8 +52,7 @@ export interface VerifyReport {
   database: string;
   /** The URL of what was verified. */
   path: string;
-  /** The backups that it goes on from and that were verified with it, by the paths of their manifests; the newest first.
-   * Absent where there are none. */
+  /** Its parents, which were verified with it, by the paths of their manifests, the newest first. Absent without any. */
   parents?: string[];
   /** Chunks that are as they must be. */
   chunks: number;

@@ -78,7 +78,7 @@ export interface PrometheusOptions {
   instance?: string | undefined;
 }
 
-/** Who is told over HTTP when a run begins and ends. */
+/** The monitor that is notified over HTTP when a run begins and ends. */
 export interface NotifyAddress {
   /** Whoever knows it can report success. `{task}` in it stands for a task's name. */
   url: Secret;
@@ -108,7 +108,7 @@ export interface Config {
   loki?: LokiOptions | undefined;
   /** Where figures go; absent: nowhere. */
   prometheus?: PrometheusOptions | undefined;
-  /** Who is told when a run begins and ends; absent: nobody. */
+  /** The monitor that is notified when a run begins and ends; absent: none. */
   notify?: NotifyAddress | undefined;
   /** Authorities to trust beside those that the runtime knows. @default none */
   caFiles?: CaFiles | undefined;

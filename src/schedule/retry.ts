@@ -26,7 +26,7 @@ export function nextTry(generation: number, { now, error }: { now: Date; error?:
   return new Date(now.getTime() + pause * MINUTE_MS);
 }
 
-/** Whether an instant is one at which a task's schedule elapses: else nobody looks after its run by himself. */
+/** Whether a task's schedule elapses at an instant; a run at another instant is manual and not retried. */
 export function isElapseOf(task: Task, instant: Date): boolean {
   return latestElapse(task, instant)?.getTime() === instant.getTime();
 }

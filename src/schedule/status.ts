@@ -28,7 +28,7 @@ export type TaskState = "saved" | "running" | "due" | "failed" | "interrupted" |
 export interface TaskStatus {
   task: string;
   state: TaskState;
-  /** Whether nobody need look. */
+  /** Whether all is well. */
   ok: boolean;
   /** When the last run that saved everything was over, in UTC; null where none ever did. */
   last_complete_at: string | null;
@@ -44,7 +44,7 @@ export interface TaskStatus {
   failed: { database: string; error: string }[];
   /** Why the task as a whole failed; null where it did not. */
   error: string | null;
-  /** When what failed is tried again, in UTC; null where nobody does by himself. */
+  /** When what failed is retried, in UTC; null if it is not retried automatically. */
   retry_at: string | null;
   /** How many runs the elapse took; 1 where it went well at once. */
   generations: number;
@@ -52,14 +52,14 @@ export interface TaskStatus {
 
 /** What `status --json` prints. */
 export interface StatusReport {
-  /** Whether nobody need look. */
+  /** Whether all is well. */
   ok: boolean;
   tasks: TaskStatus[];
   /** When the backups were last proved, and how that came out; null where they never were. */
   proofs: Proofs;
 }
 
-/** 0 where nobody need look, else 3. */
+/** 0 if all is well, else 3. */
 export function exitCodeOfStatus({ ok }: StatusReport): number {
   return ok ? EXIT.ok : EXIT.partial;
 }

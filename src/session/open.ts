@@ -18,7 +18,7 @@ export interface SessionOptions {
   config: Config;
   /** Takes the log lines. @default Loki, where the config names it; else they go nowhere */
   log?: Log | undefined;
-  /** Is told how a run comes along. @default nobody is */
+  /** Receives the progress of a run. @default none */
   progress?: Progress | undefined;
   /** The id of the run that the session is for. @default a random UUID */
   run?: string | undefined;

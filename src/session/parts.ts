@@ -12,7 +12,7 @@ import type { Certificates } from "./certificates.ts";
 export interface Surroundings {
   /** Takes the log lines. */
   log: Log;
-  /** Is told how it comes along. */
+  /** Receives the progress. */
   progress: Progress;
   /** The run's id, unique: it stands in manifests and reports. */
   run: string;
@@ -48,10 +48,10 @@ export interface SessionParts extends Surroundings {
   certificates: Certificates;
   /** Files with the identities that open sealed backups. @default what the config names */
   identityFiles?: readonly string[] | undefined;
-  /** Delivers the log lines that wait, and counts those that are lost. */
+  /** Delivers the queued log lines, and counts lost ones. */
   flush: () => Promise<{ lostLines: number }>;
-  /** Tells a monitor of runs; undefined where the config names none. */
+  /** Notifies a monitor of runs; undefined if the config names none. */
   notifier: RunNotifier | undefined;
-  /** Lets go of what was opened. */
+  /** Closes what was opened. */
   close: () => Promise<void>;
 }

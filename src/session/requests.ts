@@ -15,9 +15,9 @@ export interface BackupRequest {
   databases?: readonly string[] | "all" | undefined;
   /** The date in the paths. @default today in each task's time zone, or a month before it where the task says so */
   date?: BackupDate | undefined;
-  /** Go on where a run of the same date stopped. @default false */
+  /** Resume the interrupted run of the same date. @default false */
   resume?: boolean | undefined;
-  /** Save all of each database, also where its task is incremental. @default false */
+  /** Make full backups, even where the task is incremental. @default false */
   full?: boolean | undefined;
   /**
    * Is told the report as soon as it is stored and published. What the run had is remembered only after this has

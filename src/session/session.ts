@@ -39,7 +39,7 @@ import { withPassword } from "./password.ts";
 import type { BackupRequest, PlanRequest } from "./requests.ts";
 import { type BackupName, identityReaderOf, isSealExpected } from "./seal.ts";
 
-/** How many elapses of each task a plan lists where nobody says. */
+/** How many elapses of each task a plan lists by default. */
 const DEFAULT_ELAPSES = 3;
 
 /** A config, opened. Get one from {@linkcode openSession}, and close it, or declare it with `await using`. */

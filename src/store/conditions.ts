@@ -49,7 +49,7 @@ const knownUntil = new WeakMap<Store, number>();
 
 /** What {@linkcode findConditions} takes. */
 export interface FindConditionsOptions extends StoreCallOptions {
-  /** Is warned where conditions are ignored. @default nobody */
+  /** Gets a warning if the store ignores conditions. @default none */
   log?: Log | undefined;
   /** @default the machine's clock */
   now?: (() => Date) | undefined;
@@ -169,7 +169,7 @@ async function remembered(
     text = await readObjectText(store, key, { signal });
   } catch (error) {
     signal?.throwIfAborted();
-    // Whoever wants it tried is told by the attempt what is wrong.
+    // The attempt itself reports what is wrong.
     if (fresh || isNotFound(error)) return undefined;
     throw error;
   }

@@ -168,7 +168,10 @@ function isAway(error: unknown): boolean {
   return error instanceof CouchError && error.facts.error === "unreachable";
 }
 
-/** Drops what killed runs have left, and notes this one before it makes a database. @returns What was dropped, and what not. */
+/**
+ * Drops what killed runs have left, and notes this one before it makes a database. @returns What was dropped, and what
+ * not.
+ */
 async function cleanUp(
   context: TestRestoreContext,
   at: Date,

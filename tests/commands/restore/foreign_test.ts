@@ -282,7 +282,7 @@ Deno.test("restore() finds id and revision of a large document behind its attach
   assertEquals(order, [["a"], ["_design/app"]]);
 });
 
-for (const [what, file, message, hint = "Read are"] of REFUSED_FILES) {
+for (const [what, file, message, hint = "Supported formats"] of REFUSED_FILES) {
   Deno.test(`restore() refuses ${what}, says what it seems to be, and has no useless hint`, async () => {
     await using setup = await setUpRestore();
     await put(setup, "file", file);

@@ -30,7 +30,7 @@ async function buildLayer(runtime: string): Promise<void> {
   await Deno.mkdir(LAYER, { recursive: true });
   if (runtime === "deno") {
     await Deno.copyFile(await takeRuntime("aarch64"), `${LAYER}/deno`);
-    await bundle(`${LAYER}/program`);
+    await bundle(`${LAYER}/program`, { lazy: true });
     await Deno.writeTextFile(`${LAYER}/bootstrap`, BOOTSTRAP);
     await Deno.chmod(`${LAYER}/deno`, 0o755);
   } else {

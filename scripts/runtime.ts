@@ -63,8 +63,9 @@ export function runBundle(main: string): string {
 /** A script for /usr/bin that runs the bundle with the Deno beside it. */
 export function startScript(folder: string): string {
   return `#!/bin/sh
-# Runs couchdb-backup on the Deno that came with it, with exactly its permissions. Nothing is kept between two runs.
-export DENO_DIR=${NO_CACHE} DENO_NO_UPDATE_CHECK=1
+# Runs couchdb-backup on the Deno that came with it, with exactly its permissions. Nothing is kept between two runs, but for
+# a unit that has a cache folder of its own.
+export DENO_DIR="\${CACHE_DIRECTORY:-${NO_CACHE}}" DENO_NO_UPDATE_CHECK=1
 exec ${folder}/deno ${runBundle(`${folder}/main.js`)}
 `;
 }

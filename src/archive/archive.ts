@@ -51,6 +51,8 @@ export interface ArchivePlace {
   manifest?: string | undefined;
   /** Only this object of the folder. */
   object?: string | undefined;
+  /** What speaks against its being the newest state, sentences; absent where it was not asked for as that. */
+  caveats?: readonly string[] | undefined;
 }
 
 /** Something that is not as the backup left it. */

@@ -11,6 +11,7 @@ import { formatDate, parseDate, parseInstant } from "../dates.ts";
 import { ArchiveError, UsageError } from "../errors.ts";
 import { CHECKPOINT_NAME, isCheckpointName, isManifestName, MANIFEST_NAME } from "./layout.ts";
 import { Repository } from "./repository.ts";
+import { newerAttempts } from "./newer_attempts.ts";
 import { findRestorePoint } from "./restore_point.ts";
 import { joinKey } from "../store/key.ts";
 import { decodeDatabase, encodeDatabase } from "../database_name.ts";
@@ -99,12 +100,14 @@ function readInstant(text: string): Date {
 
 /** The newest backup of a database that was complete at a moment, or of all. */
 async function findPoint(
-  { log, now, signal }: PathContext,
+  { log, now = () => new Date(), signal }: PathContext,
   repository: Repository,
   { database, notAfter }: { database: string; notAfter?: Date | undefined },
 ): Promise<ArchivePlace> {
-  const { folder, name } = await findRestorePoint(repository, database, { notAfter, log, now, signal });
-  return { store: repository.store, folder, manifest: name };
+  const point = await findRestorePoint(repository, database, { notAfter, log, now, signal });
+  const caveats = await newerAttempts(repository, { database, point, notAfter, log, now: now(), signal });
+  for (const caveat of caveats) log.warn("backup is older than the last attempt", { database, caveat });
+  return { store: repository.store, folder: point.folder, manifest: point.name, caveats };
 }
 
 /** A URL of something within the config's store, or within another one. */

@@ -101,7 +101,8 @@ export async function lastSelections(
   const found: LastSelection[] = [];
   for await (const { kind, name } of store.list(repository.runsFolder, { signal })) {
     if (kind !== "folder") continue;
-    const last = await lastSelection(repository, decodeURIComponent(name), { notAfter, signal });
+    // Tasks are written as databases are; somebody else's folder may have any name.
+    const last = await lastSelection(repository, decodeDatabase(name), { notAfter, signal });
     if (last !== undefined) found.push(last);
   }
   return found;

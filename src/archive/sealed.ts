@@ -5,7 +5,7 @@
  */
 import { Buffer } from "node:buffer";
 import { createHash, randomBytes } from "node:crypto";
-import { z } from "zod";
+import * as z from "zod";
 import { seal, unseal } from "../codec/age.ts";
 import { CodecError } from "../codec/error.ts";
 import type { UnreadableDocument } from "../couchdb/couchdb.ts";

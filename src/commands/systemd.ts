@@ -242,6 +242,9 @@ EnvironmentFile=-${escapeSpecifiers(dirname(configPath))}/environment
 
 ${identity}
 UMask=0077
+# What Deno notes of the program, where a package runs it on Deno: else each start takes longer, and 50 MB more.
+CacheDirectory=${PROGRAM_NAME}
+CacheDirectoryMode=0700
 ${state}${paths.map((path) => `ReadWritePaths=${quote(path)}\n`).join("")}ProtectSystem=strict
 # Where a path to be written to lies in somebody's home or in /tmp, that place cannot be hidden.
 ProtectHome=${isIn("/home/", "/root/", "/run/user/") ? "read-only" : "yes"}

@@ -157,7 +157,7 @@ function hintFor({ status, error, reason }: CouchFailure, subject: CouchSubject)
   }
   if (status === 403) return `The login must be a server admin, or an admin or member of database "${database}"`;
   if (status === 411) {
-    return "A proxy before CouchDB wants each request's length, which the largest ones do not have: set chunk for the task, or let it pass streamed requests";
+    return "A proxy before CouchDB wants each request's length, which the largest ones do not have: set chunk or chunk_bytes for the task, or let it pass streamed requests";
   }
   if (error === "unreachable") return `Check that CouchDB runs and that "${url}" is reachable from this machine`;
   if (status === 404 && database !== undefined) {

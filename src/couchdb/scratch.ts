@@ -35,6 +35,13 @@ interface ScratchNote {
   at: string;
 }
 
+/** A scratch database of another run, which may be alive. */
+export interface KeptScratch {
+  database: string;
+  /** From when on it is taken for one that a killed run has left, unless its maker renews its note; in UTC. */
+  until: string;
+}
+
 /** What scratch databases are made with. */
 export interface ScratchContext {
   couch: CouchClient;
@@ -108,26 +115,32 @@ export class ScratchDatabase {
  *
  * @param options `knownRuns`: when runs began that have made some, by their short ids. Such a run may have been killed
  * before it could leave its note: then there is nothing in the database.
- * @returns The names of those that were dropped.
+ * @returns The names of those that were dropped; and of those whose maker may be alive, with when they may be dropped.
  */
 export async function dropAbandoned(
   context: ScratchContext,
   { knownRuns, ...options }: CallOptions & { knownRuns: ReadonlyMap<string, Date> },
-): Promise<string[]> {
+): Promise<{ dropped: string[]; kept: KeptScratch[] }> {
   const { couch, log, now } = context;
   const dropped: string[] = [];
+  const kept: KeptScratch[] = [];
   for (const name of (await couch.listDatabases(options)).filter(isScratchName)) {
     const at = await readNote(couch, name, options) ?? await begunWithoutNote(couch, name, { ...options, knownRuns });
     if (at === undefined) {
       log.warn("database has the name of a scratch database, and no note that it is one: it stays", { database: name });
       continue;
     }
-    if (now().getTime() - at.getTime() < ABANDONED_AFTER_MS) continue;
+    if (now().getTime() - at.getTime() < ABANDONED_AFTER_MS) {
+      const until = new Date(at.getTime() + ABANDONED_AFTER_MS).toISOString();
+      kept.push({ database: name, until });
+      log.info("scratch database of another run stays: that may be alive", { database: name, until });
+      continue;
+    }
     await couch.dropDatabase(name, isScratchName, options);
     dropped.push(name);
     log.info("scratch database of a run that was killed is dropped", { database: name, at });
   }
-  return dropped;
+  return { dropped, kept };
 }
 
 /** When the run began that has made an empty database, undefined where it is none of a known run, or holds something. */

@@ -3,7 +3,7 @@
  * a Lambda does: a plan, then rounds of each database until it is done, then a summary. In: a task's elapse, and which
  * step is asked for. Out: what the step found, to be handed to the next one; all else lies in the run's folder.
  */
-import { counted } from "../counts.ts";
+import { counted, formatCount } from "../counts.ts";
 import { backup } from "../commands/backup/backup.ts";
 import type { BackupOptions, RunContext } from "../commands/backup/context.ts";
 import { describerFor, type Task } from "../task/task.ts";
@@ -360,10 +360,17 @@ async function countChunks({ context, date, database }: BackupOf, run: string): 
   }
 }
 
-function noProgress({ chunk }: Task): UsageError {
-  const size = chunk === undefined ? "all documents in one request" : `${counted(chunk, "document")} a request`;
+function noProgress({ chunk, chunkBytes }: Task): UsageError {
+  const bounds = [
+    ...chunk === undefined ? [] : [counted(chunk, "document")],
+    ...chunkBytes === undefined ? [] : [`${formatCount(chunkBytes)} bytes`],
+  ];
+  const size = bounds.length === 0 ? "all documents in one request" : `at most ${bounds.join(" and ")} a request`;
+  const lower = chunkBytes === undefined
+    ? `Set the task's chunk${chunk === undefined ? " or chunk_bytes" : " lower, or chunk_bytes"}`
+    : `Set the task's chunk_bytes${chunk === undefined ? "" : " or chunk"} lower`;
   return new UsageError(`Cannot finish a single chunk within the time of one call, with ${size}`, {
-    hint: `Set the task's chunk${chunk === undefined ? "" : " lower"}, or give the function more memory`,
+    hint: `${lower}, or give the function more memory`,
   });
 }
 

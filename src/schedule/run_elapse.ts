@@ -6,8 +6,9 @@
 import { noteSaved } from "../archive/last_run.ts";
 import { type DatabaseReport, isWorthRetrying, type RunReport, type TaskReport } from "../archive/report.ts";
 import { RunFolder } from "../archive/run_folder.ts";
-import { backup } from "../commands/backup/backup.ts";
+import { type EndedRun, runBackup } from "../commands/backup/backup.ts";
 import type { RunContext } from "../commands/backup/context.ts";
+import { type EndedTask, rememberRun } from "../commands/backup/unlisted.ts";
 import { formatDate } from "../dates.ts";
 import { describeError, exitCodeOf, hintOf, isFatalForRun, ProgramError } from "../errors.ts";
 import { dateInPath, selectTasks } from "../task/selection.ts";
@@ -54,12 +55,13 @@ export async function runElapse(
   let earlier: RunReport | undefined;
   let report: RunReport;
   let failure: unknown;
+  let endedTasks: EndedTask[] = [];
   try {
     earlier = generation === 1 ? undefined : (await folder.readNewestGeneration(context))?.report;
     if (brake !== undefined) throw brake.error;
     surroundings.monitor?.begins([task.name]);
     log.info(generation === 1 ? "elapse is claimed" : "elapse is resumed", { generation });
-    report = await runDatabases(context, due, { earlier, claim });
+    ({ report, ended: endedTasks } = await runDatabases(context, due, { earlier, claim }));
   } catch (error) {
     if (stop.aborted || signal.aborted) {
       await claim.release();
@@ -83,6 +85,7 @@ export async function runElapse(
     }
     if (settled.kind === "over") await claim.finish(settled.report);
     else await claim.fail(settled.report, settled.retryAt);
+    await rememberRun(context, endedTasks);
     if (settled.report.tasks.every((one) => !isWorthRetrying(one))) await noteElapseSaved(context, due, settled.report);
   } catch (error) {
     // The backups are there all the same. Whoever takes the elapse over finds them complete and reports again.
@@ -103,18 +106,19 @@ async function runDatabases(
   context: RunContext,
   { task, elapse }: DueTask,
   { earlier, claim }: { earlier: RunReport | undefined; claim: Claim },
-): Promise<RunReport> {
+): Promise<EndedRun> {
   const failed = databasesToRetry(earlier?.tasks[0]);
   const names = failed ?? await context.couch.listDatabases(context);
   const [selection] = selectTasks(names, [task], { startedAt: elapse });
   const options = { resume: claim.generation > 1, resumeRuns: claim.earlierRuns };
-  if (failed === undefined) return await backup(context, [selection!], options);
+  if (failed === undefined) return await runBackup(context, [selection!], options);
   // One that is not there any more is found to be gone when its turn comes.
   const part = { ...selection!, warnings: [], listed: undefined };
-  if (part.databases.length > 0) return await backup(context, [part], options);
+  if (part.databases.length > 0) return await runBackup(context, [part], options);
   const at = context.now().toISOString();
   const nothing: TaskReport = { task: task.name, date: dateOf({ task, elapse }), databases: [] };
-  return { ok: true, run: context.run, started_at: at, finished_at: at, tasks: [nothing] };
+  const report = { ok: true, run: context.run, started_at: at, finished_at: at, tasks: [nothing] };
+  return { report, ended: [] };
 }
 
 /** A database that failed, and that the task does not select any more, is not missed. */

@@ -8,6 +8,7 @@ import type { Proof, ProofKind } from "../archive/proof.ts";
 import type { Repository } from "../archive/repository.ts";
 import { isSaved, isTaskSaved, type RunReport } from "../archive/report.ts";
 import type { RunContext, RunMonitor } from "../commands/backup/context.ts";
+import type { EndedTask } from "../commands/backup/unlisted.ts";
 import type { CheckReport } from "../commands/check.ts";
 import type { DiffReport, DiffRequest } from "../commands/diff.ts";
 import type { ExportRequest, FoundDocument, ShownDocument, ShowRequest, Sink } from "../commands/document.ts";
@@ -105,6 +106,11 @@ export interface BackupRequest {
   resume?: boolean | undefined;
   /** Save all of each database, also where its task is incremental. @default false */
   full?: boolean | undefined;
+  /**
+   * Is told the report as soon as it is stored and published. Only when this has come to its end it is remembered what the
+   * run had: where the process ends before, the next run says again which databases are not listed any more.
+   */
+  onReport?: ((report: RunReport) => void | Promise<void>) | undefined;
 }
 
 /** What a plan is to show. */
@@ -225,18 +231,25 @@ export class Session implements AsyncDisposable {
    * another backup with `resume` then goes on.
    */
   async backup(request: BackupRequest = {}): Promise<RunReport> {
-    const { backup } = await import("../commands/backup/backup.ts");
+    const [{ runBackup }, { rememberRun }] = await Promise.all([
+      import("../commands/backup/backup.ts"),
+      import("../commands/backup/unlisted.ts"),
+    ]);
     const { now, signal, stop } = this.#parts;
     const startedAt = now();
     const isPart = request.databases !== undefined;
     let report: RunReport;
+    let ended: EndedTask[];
     if (!isPart) {
       const { pickTasks } = await import("../task/selection.ts");
       this.monitor?.begins(pickTasks(this.config.tasks, request.tasks ?? []).map(({ name }) => name));
     }
     try {
       const selections = await this.select(request);
-      report = await backup(await this.context(), selections, { resume: request.resume, full: request.full });
+      ({ report, ended } = await runBackup(await this.context(), selections, {
+        resume: request.resume,
+        full: request.full,
+      }));
     } catch (error) {
       const isInterrupted = signal.aborted || stop.aborted;
       if (!isInterrupted && !(error instanceof UsageError)) {
@@ -248,6 +261,8 @@ export class Session implements AsyncDisposable {
     }
     if (!isPart) await this.#keepReport(report);
     await this.publish(report, { isPart });
+    await request.onReport?.(report);
+    await rememberRun(await this.context(), ended);
     return report;
   }
 

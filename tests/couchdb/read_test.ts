@@ -12,6 +12,7 @@ import { RecordedLog } from "../fakes/log.ts";
 import { seedHardDatabase } from "../hard_database.ts";
 import { compareLeafRevisions, type LeafRevisions, readAllLeafRevisions } from "../leaf_revisions.ts";
 import { countRevisions, leafRevisionsOf } from "../read_archive.ts";
+import { until } from "../until.ts";
 import { createDatabase, idsOf, impatientClient } from "./impatient_client.ts";
 
 const IDS = idsOf(8);
@@ -330,10 +331,12 @@ Deno.test("BatchReader ends with the signal's reason, and asks for nothing more"
     fake.faults.add({ endpoint: "_bulk_get", fault });
     const reason = new Error("not any more");
     const controller = new AbortController();
-    setTimeout(() => controller.abort(reason), 100);
     const reading = Array.fromAsync(
       reader(impatientClient(fake), batchOf(IDS)).read({ signal: controller.signal }),
     );
+    await until(() => fake.requestsTo("_bulk_get").length === 1, "the request");
+    // However much of the answer has arrived by then.
+    setTimeout(() => controller.abort(reason), 20);
     assertStrictEquals(await assertRejects(() => reading), reason);
     assertEquals(fake.requestsTo("_bulk_get").length, 1);
   }

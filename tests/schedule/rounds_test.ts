@@ -166,9 +166,12 @@ Deno.test("backupRound() fails a database of which a round finishes no chunk, ra
   const context = place.context({ stop, signal: stop });
   const round = await backupRound(context, runFor({ chunk: 5000 }), { database: "large", cursor: null });
   assertEquals([round.status, round.cursor], ["failed", null]);
-  assertStringIncludes(round.error!, "Cannot finish a single chunk within the time of one call, with 5,000 documents");
+  assertStringIncludes(
+    round.error!,
+    "Cannot finish a single chunk within the time of one call, with at most 5,000 documents",
+  );
   const outcome = await place.readJson("databases/large.json") as { hint: string; exit_code: number };
-  assertStringIncludes(outcome.hint, "chunk lower");
+  assertStringIncludes(outcome.hint, "chunk lower, or chunk_bytes");
   assertEquals(place.log.events("error"), ["database is not backed up"]);
 
   const run = runFor({ chunk: 2, parallel: 1 });
@@ -179,6 +182,34 @@ Deno.test("backupRound() fails a database of which a round finishes no chunk, ra
   const { cursor } = await place.shortRound(run, { cursor: null, requests: 2 });
   const stuck = await backupRound(place.context({ stop, signal: stop }), run, { database: "large", cursor });
   assertEquals(stuck.status, "failed");
+});
+
+Deno.test("backupRound() that finishes no chunk names the bounds that the task has, and those that it could have", async () => {
+  const cases = [
+    [{ chunk: undefined }, "all documents in one request", "Set the task's chunk or chunk_bytes, or give"],
+    [{ chunk: 5 }, "at most 5 documents a request", "Set the task's chunk lower, or chunk_bytes, or give"],
+    [
+      { chunk: undefined, chunkBytes: 65536 },
+      "at most 65,536 bytes a request",
+      "Set the task's chunk_bytes lower, or give",
+    ],
+    [
+      { chunk: 5, chunkBytes: 65536 },
+      "at most 5 documents and 65,536 bytes a request",
+      "Set the task's chunk_bytes or chunk lower, or give",
+    ],
+  ] as const;
+  for (const [bounds, size, hint] of cases) {
+    await using place = await Place.make();
+    const stop = AbortSignal.abort(new InterruptedError("The time is over"));
+    const { error } = await backupRound(place.context({ stop, signal: stop }), runFor(bounds), {
+      database: "large",
+      cursor: null,
+    });
+    assertEquals(error, `Cannot finish a single chunk within the time of one call, with ${size}`);
+    const outcome = await place.readJson("databases/large.json") as { hint: string };
+    assertStringIncludes(outcome.hint, hint);
+  }
 });
 
 Deno.test("backupRound() throws what may heal, and reports what does not", async () => {

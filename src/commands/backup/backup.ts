@@ -18,7 +18,7 @@ import { IncrementShare } from "./increment.ts";
 import { Rest } from "./rest.ts";
 import { Room } from "./room.ts";
 import { RequestWindow } from "./window.ts";
-import { missUnlisted, rememberRun } from "./unlisted.ts";
+import { type EndedTask, missUnlisted, rememberRun } from "./unlisted.ts";
 
 /**
  * Backs up what was selected.
@@ -31,6 +31,24 @@ export async function backup(
   selections: readonly TaskSelection[],
   options: BackupOptions,
 ): Promise<RunReport> {
+  const { report, ended } = await runBackup(context, selections, options);
+  await rememberRun(context, ended);
+  return report;
+}
+
+/** A run that has come to its end. */
+export interface EndedRun {
+  report: RunReport;
+  /** What `rememberRun` keeps of it. */
+  ended: EndedTask[];
+}
+
+/** The same for who tells the report first: what the run had is to be remembered when that is done. @throws As `backup`. */
+export async function runBackup(
+  context: RunContext,
+  selections: readonly TaskSelection[],
+  options: BackupOptions,
+): Promise<EndedRun> {
   const startedAt = context.now();
   for (const { task } of selections) {
     requireCodec(codecOf(task));
@@ -41,18 +59,20 @@ export async function backup(
   const { rest = new Rest() } = context;
   const infos = new DatabaseInfos(context.couch, { signal: context.signal, freshMs: context.freshMs });
   const running: Run = { ...context, couchVersion, cluster, rest, infos, fatal: undefined };
-  const tasks: TaskReport[] = [];
-  for (const selection of selections) tasks.push(await backupTask(running, selection, options));
-  return {
+  const ended: EndedTask[] = [];
+  for (const selection of selections) ended.push(await backupTask(running, selection, options));
+  const tasks = ended.map(({ report }) => report);
+  const report = {
     ok: tasks.every(isTaskSaved),
     run: context.run,
     started_at: startedAt.toISOString(),
     finished_at: context.now().toISOString(),
     tasks,
   };
+  return { report, ended };
 }
 
-async function backupTask(context: Run, selection: TaskSelection, options: BackupOptions): Promise<TaskReport> {
+async function backupTask(context: Run, selection: TaskSelection, options: BackupOptions): Promise<EndedTask> {
   const { task, date, databases } = selection;
   const { rest } = context;
   const log = context.log.with({ task: task.name });
@@ -118,6 +138,5 @@ async function backupTask(context: Run, selection: TaskSelection, options: Backu
   await Promise.all(inHand);
   if (interruption !== undefined) throw interruption.reason;
   context.progress.runFinished();
-  await rememberRun(context, selection, { report, startedAt });
-  return report;
+  return { selection, report, startedAt };
 }

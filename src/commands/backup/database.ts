@@ -4,6 +4,7 @@
  * in it.
  */
 import { commandLine } from "../../command_line.ts";
+import type { CatalogEntry } from "../../archive/catalog.ts";
 import { CheckpointWriter } from "../../archive/checkpoint.ts";
 import { shortRun } from "../../archive/layout.ts";
 import { readLastRun } from "../../archive/last_run.ts";
@@ -19,7 +20,7 @@ import {
   type Origin,
   sumChunks,
 } from "../../archive/manifest.ts";
-import { type FolderState, readFolder } from "../../archive/read.ts";
+import { type FolderState, momentOf, readFolder } from "../../archive/read.ts";
 import type { DatabaseReport } from "../../archive/report.ts";
 import { sealContent } from "../../archive/sealed.ts";
 import { seenFilter, storeSeen } from "../../archive/seen_states.ts";
@@ -46,7 +47,7 @@ import { findGoneLink, findPrevious, type IncrementPlan, type IncrementShare, pl
 import { type ListedIncrement, Listing, type Work } from "./listing.ts";
 import type { Place } from "./room.ts";
 import type { RequestWindow } from "./window.ts";
-import { type DatabaseOrigin, readOrigin, readPrevious } from "./origin.ts";
+import { type DatabaseOrigin, lastEntries, readOrigin, readPrevious } from "./origin.ts";
 import { findUnreadable } from "./sealed_ids.ts";
 import { findLacking, findStillUnreadable } from "./unreadable.ts";
 import { warnOfShrinking } from "./shrinking.ts";
@@ -257,6 +258,7 @@ export class DatabaseBackup {
       : { kind: "nothing" };
     if (leftover.kind === "complete" && await this.#isWhole(leftover)) {
       await finishCopy(this.#context, { ...leftover, folder: this.#folder, state });
+      await this.#tellShrunk(leftover);
       return this.#alreadyComplete(leftover.manifest);
     }
 
@@ -381,7 +383,18 @@ export class DatabaseBackup {
       unreadable: done.unreadable,
       chunks: done.chunks,
     });
-    const shrinking = await warnOfShrinking(this.#context, previous?.entry, this.#manifest!);
+    await this.#warnOfShrinking(previous?.entries ?? [], this.#manifest!);
+  }
+
+  /** The same of a backup that is complete already: the run that made it may have been killed before it said so. */
+  async #tellShrunk({ manifest, name }: { manifest: Manifest; name: string }): Promise<void> {
+    if (manifest.kind !== "full") return;
+    const before = { notAfter: momentOf(name, manifest), notOf: shortRun(manifest.run) };
+    await this.#warnOfShrinking(await lastEntries(this.#context, this.#database, before), manifest);
+  }
+
+  async #warnOfShrinking(entries: readonly CatalogEntry[], manifest: Manifest): Promise<void> {
+    const shrinking = await warnOfShrinking(this.#context, entries, manifest);
     if (shrinking === undefined) return;
     this.#warnings.push(shrinking.warning);
     this.#shrunkFrom = shrinking.before;
@@ -532,6 +545,7 @@ export class DatabaseBackup {
       keptUnreadable: [...unreadable, ...leftover === undefined ? [] : await this.#unreadableOf(leftover.checkpoint)],
       keptFilter: leftover?.listing.filter?.name,
       settled: () => listing.settled,
+      hold: () => listing.hold(),
       expected: () => counts.expected,
     });
     this.#chunks = () => done.chunks;

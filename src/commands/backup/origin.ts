@@ -74,23 +74,46 @@ export async function readOrigin(
   return { origin, info, askedAtMs, lacking };
 }
 
-/** The newest complete backup of a database, as far as the catalog knows, and what it could not read. */
-export async function readPrevious(
-  run: Run,
+/** So many entries of the catalog before a backup are looked at: what lacks its manifest is none, and is passed over. */
+const MOST_ENTRIES = 4;
+
+/** What there was before a backup. */
+export interface PreviousBackup {
+  /** The last ones, the newest first, as far as the catalog knows: whether their manifests are there nobody has seen. */
+  entries: readonly CatalogEntry[];
+  /** What the newest could not read. */
+  unreadable: readonly UnreadableDocument[];
+}
+
+/** The last entries of a database in the catalog, the newest first, without those of a run; it costs one listing. */
+export async function lastEntries(
+  { repository, signal }: Pick<Run, "repository" | "signal">,
   database: string,
-): Promise<{ entry: CatalogEntry; unreadable: readonly UnreadableDocument[] } | undefined> {
+  { notAfter, notOf }: { notAfter?: Date; notOf?: string } = {},
+): Promise<CatalogEntry[]> {
+  const found: CatalogEntry[] = [];
+  for await (const entry of new Catalog(repository).entries(database, { notAfter, signal })) {
+    if (entry.run !== notOf) found.push(entry);
+    if (found.length === MOST_ENTRIES) break;
+  }
+  return found;
+}
+
+/** The newest complete backups of a database, as far as the catalog knows, and what the last could not read. */
+export async function readPrevious(run: Run, database: string): Promise<PreviousBackup | undefined> {
   const { repository, log, signal } = run;
-  const entry = await new Catalog(repository).latest(database, { signal });
+  const entries = await lastEntries(run, database);
+  const [entry] = entries;
   if (entry === undefined) return undefined;
-  if (entry.unreadable === 0) return { entry, unreadable: [] };
+  if (entry.unreadable === 0) return { entries, unreadable: [] };
   const cut = entry.manifestKey.lastIndexOf("/");
   const [folder, name] = [entry.manifestKey.slice(0, cut), entry.manifestKey.slice(cut + 1)];
   try {
     const manifest = await readManifest(repository.store, folder, { name, signal });
-    return { entry, unreadable: await findUnreadable(run, database, manifest) };
+    return { entries, unreadable: await findUnreadable(run, database, manifest) };
   } catch (error) {
     if (!isOutOfReach(error) && !(error instanceof ArchiveError)) throw error;
     log.warn("manifest of the last backup cannot be read", { error: describeError(error) });
-    return { entry, unreadable: [] };
+    return { entries, unreadable: [] };
   }
 }

@@ -9,17 +9,27 @@ import type { Run } from "./context.ts";
 /** Below this part of the documents of the last backup, something has probably gone wrong. */
 const LEAST_PART = 1 / 2;
 
-/** Says so where a database has shrunk. @returns A sentence and how many documents there were; undefined where it has not. */
+/**
+ * Says so where a database has shrunk.
+ *
+ * @param entries What the catalog has of the time before, the newest first. One whose run was killed before it stored its
+ * manifest is no backup: what it has found nobody was told.
+ * @returns A sentence and how many documents there were; undefined where it has not.
+ */
 export async function warnOfShrinking(
   context: Pick<Run, "log" | "repository" | "signal">,
-  previous: CatalogEntry | undefined,
+  entries: readonly CatalogEntry[],
   { totals }: Manifest,
 ): Promise<{ warning: string; before: number } | undefined> {
-  if (previous === undefined) return undefined;
   const hasShrunk = (before: number) => totals.documents < before * LEAST_PART;
-  if (previous.kind === "full" && !hasShrunk(previous.documents)) return undefined;
-  const before = await countBefore(context, previous);
-  if (before === undefined || !hasShrunk(before)) return undefined;
+  if (entries.every(({ kind, documents }) => kind === "full" && !hasShrunk(documents))) return undefined;
+  let before: number | undefined;
+  let previous: CatalogEntry | undefined;
+  for (previous of entries) {
+    before = await countBefore(context, previous);
+    if (before !== undefined) break;
+  }
+  if (previous === undefined || before === undefined || !hasShrunk(before)) return undefined;
   const { log, repository } = context;
   const path = repository.locate(previous.manifestKey);
   log.warn("database has shrunk: the backup before it has more than twice as many documents", {

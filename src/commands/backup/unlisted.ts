@@ -1,6 +1,6 @@
 /**
  * A database of the task's last run that CouchDB does not list any more: deleted, or kept by a node that is away. In: a
- * run's selection of a whole task. Out: a warning in its report; and what this run had, for the next one.
+ * run's selection of a whole task. Out: a warning in its report; and, once that is told, what this run had, for the next one.
  */
 import { describeUnlisted, findUnlisted, storeLastRun } from "../../archive/last_run.ts";
 import { isWorthRetrying, type TaskReport } from "../../archive/report.ts";
@@ -29,11 +29,27 @@ export async function missUnlisted(
   log.warn("databases of the last run are not listed any more", { databases: unlisted });
 }
 
-/** Keeps what this run had; not where only a part of a task was run. */
+/** A task that a run has come to the end of. */
+export interface EndedTask {
+  selection: TaskSelection;
+  report: TaskReport;
+  startedAt: Date;
+}
+
+/**
+ * Keeps what a run had; not where only a part of a task was run. It is called when the report has been told: of a run that
+ * is killed before, the next one must miss the same databases again.
+ */
 export async function rememberRun(
+  context: Pick<Run, "repository" | "run" | "log" | "signal" | "now">,
+  ended: readonly EndedTask[],
+): Promise<void> {
+  for (const task of ended) await rememberTask(context, task);
+}
+
+async function rememberTask(
   { repository, run, log, signal, now }: Pick<Run, "repository" | "run" | "log" | "signal" | "now">,
-  { task, databases, listed }: Pick<TaskSelection, "task" | "databases" | "listed">,
-  { report, startedAt }: { report: TaskReport; startedAt: Date },
+  { selection: { task, databases, listed }, report, startedAt }: EndedTask,
 ): Promise<void> {
   // A task that selects nothing by mistake has an error: what it had before is what is missed the next time.
   if (listed === undefined || report.error !== undefined) return;

@@ -58,6 +58,8 @@ export interface RestoreReport {
   written_as_new?: NewRevision[];
   /** Documents that could not be; absent where that was not asked for. */
   refused?: RefusedDocument[];
+  /** Later runs that did not save the database: what was restored is older than they would be; absent where there are none. */
+  warnings?: string[];
 }
 
 /** What is in the database because of a restore, and what is not. */
@@ -112,6 +114,7 @@ export function reportRestore(
     created,
     views: result.views,
     seconds: (now().getTime() - startedAt.getTime()) / 1000,
+    ...archive.place.caveats?.length ? { warnings: [...archive.place.caveats] } : {},
     ...result.delta === undefined ? {} : { present: result.delta.present, newer: result.delta.newer },
   };
   const { ok, documents, leaf_revisions: leafRevisions, deleted, views, seconds } = report;

@@ -63,6 +63,8 @@ export interface TestRestoreReport {
   faulty: FaultyBackup[];
   /** Scratch databases of earlier runs, which were killed, that were dropped. */
   dropped: string[];
+  /** Scratch databases of other runs that may be alive, and until when they are left alone. */
+  kept: { database: string; until: string }[];
   /** Scratch databases of this run that could not be dropped, and why. */
   left_behind: { database: string; error: string }[];
   /** How long it took. */
@@ -97,7 +99,7 @@ export async function testRestore(
   const chosen = request.sample === undefined ? all : sampleOf(all, request.sample, startedAt);
   const manifests = chosen.map(({ point: { folder, name, manifest } }) => ({ manifest, key: joinKey(folder, name) }));
   await requireUnlockable(manifests, context.seal);
-  const dropped = await cleanUp(context, startedAt, signal);
+  const { dropped, kept } = await cleanUp(context, startedAt, signal);
   const report: TestRestoreReport = {
     ok: false,
     backups: 0,
@@ -106,6 +108,7 @@ export async function testRestore(
     leaf_revisions: 0,
     faulty: [],
     dropped,
+    kept,
     left_behind: [],
     seconds: 0,
   };
@@ -162,11 +165,15 @@ function isAway(error: unknown): boolean {
   return error instanceof CouchError && error.facts.error === "unreachable";
 }
 
-/** Drops what killed runs have left, and notes this one before it makes a database. @returns What was dropped. */
-async function cleanUp(context: TestRestoreContext, at: Date, signal: AbortSignal): Promise<string[]> {
+/** Drops what killed runs have left, and notes this one before it makes a database. @returns What was dropped, and what not. */
+async function cleanUp(
+  context: TestRestoreContext,
+  at: Date,
+  signal: AbortSignal,
+): ReturnType<typeof dropAbandoned> {
   const { repository, log } = context;
   const knownRuns = await readScratchRuns(repository, { signal });
-  const dropped = await dropAbandoned(context, { knownRuns, signal });
+  const cleaned = await dropAbandoned(context, { knownRuns, signal });
   try {
     await storeScratchRun(repository, { run: shortRun(context.run), at, known: knownRuns }, { signal });
   } catch (error) {
@@ -174,7 +181,7 @@ async function cleanUp(context: TestRestoreContext, at: Date, signal: AbortSigna
     // Only a run that is killed between two requests is then not cleaned up after.
     log.warn("run is not noted in the store", { error: describeError(error) });
   }
-  return dropped;
+  return cleaned;
 }
 
 /** What came of one backup. */

@@ -20,7 +20,7 @@ const MEANING: Record<string, [meaning: string, hint: string]> = {
   EDQUOT: ["the disk quota is used up", "Raise the quota of the user that runs this program, or free space"],
   EFBIG: [
     "the file grew too large for the file system",
-    "Set chunk so that objects get smaller, or choose another file system",
+    "Set chunk or chunk_bytes so that objects get smaller, or choose another file system",
   ],
   EACCES: ["permission is denied", "Give the user that runs this program rights on PATH and the folders above it"],
   EPERM: [

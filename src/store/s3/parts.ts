@@ -138,6 +138,9 @@ function tooLarge(rules: PartRules): StoreError {
       rules.equal ? `of ${mebibytes(rules.smallestBytes)} each` : `from ${mebibytes(rules.smallestBytes)} on`
     } hold no more`,
     { code: "too_large" },
-    { hint: "Raise part_size, or set chunk for the task, so that a database is stored as several objects" },
+    {
+      hint:
+        "Raise part_size, or set chunk or chunk_bytes for the task, so that a database is stored as several objects",
+    },
   );
 }

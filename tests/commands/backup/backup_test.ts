@@ -21,7 +21,9 @@ import { RecordedLog } from "../../fakes/log.ts";
 import { seedHardDatabase } from "../../hard_database.ts";
 import { compareLeafRevisions, readAllLeafRevisions } from "../../leaf_revisions.ts";
 import { filesOf, leafRevisionsOf, manifestOf, readBackup } from "../../read_archive.ts";
+import { until } from "../../until.ts";
 import { gunzipSync } from "node:zlib";
+import { Rest } from "../../../src/commands/backup/rest.ts";
 import { PROGRAM_NAME, VERSION } from "../../../src/version.ts";
 
 const NEVER = new AbortController().signal;
@@ -215,7 +217,7 @@ Deno.test("backup() writes a manifest that says all of the database that its doc
   const info = (await couchOk(fake, "GET /a%2Fb")).json;
   const { chunks, totals: _, update_seq, started_at, finished_at, ...rest } = parseManifest(text, "manifest.json");
   // The position behind the last document: `_security` and `_revs_limit` move `update_seq` without a row in the feed.
-  const until = (await couchOk(fake, "GET /a%2Fb/_changes?limit=4999&since=0")).json.last_seq;
+  const last = (await couchOk(fake, "GET /a%2Fb/_changes?limit=4999&since=0")).json.last_seq;
   assertEquals(rest, {
     format: 2,
     program: { name: PROGRAM_NAME, version: VERSION },
@@ -238,7 +240,7 @@ Deno.test("backup() writes a manifest that says all of the database that its doc
     kind: "full",
     parent: null,
     stored_at: "2026-01-03T18:00:01.000Z",
-    feed: { since: "0", until },
+    feed: { since: "0", until: last },
     unreadable: [],
   });
   assert(started_at <= finished_at && finished_at === "2026-01-03T18:00:01.000Z", `${started_at} ${finished_at}`);
@@ -431,9 +433,11 @@ Deno.test("backup() ends at once when it is told to, and leaves a checkpoint of 
   const controller = new AbortController();
   const reason = new InterruptedError("Interrupted by SIGTERM");
   fake.faults.add({ endpoint: "_bulk_get", skip: 2, times: Infinity, fault: { kind: "stall" } });
-  setTimeout(() => controller.abort(reason), 300);
   const context = { signal: controller.signal, stop: controller.signal };
   const run = place.runOne("a", { task: { chunk: 10, parallel: 1 }, context });
+  // The third is asked for when two chunks are stored, however long that takes.
+  await until(() => fake.requestsTo("_bulk_get").length === 3, "the request that stalls");
+  controller.abort(reason);
   assertStrictEquals(await assertRejects(() => run), reason);
   fake.faults.clear();
   const since = fake.requests.length;
@@ -657,8 +661,8 @@ Deno.test("backup() reads the next database while the last one is written, but n
     const store = placeStore(place, {
       create: async (keys, body, options) => {
         if (Array.isArray(keys) && keys[0].includes("/a/manifest-")) {
-          const untilMs = performance.now() + (overlaps ? 5000 : 100);
-          while (!isRead() && performance.now() < untilMs) await new Promise((resolve) => setTimeout(resolve, 5));
+          if (overlaps) await until(isRead, "the next database is read");
+          else await new Promise((resolve) => setTimeout(resolve, 100));
           wasRead = isRead();
         }
         return await place.store.create(keys, body, options);
@@ -676,20 +680,28 @@ Deno.test("backup() waits between databases, not before the first or after the l
   await using place = await Place.make();
   const { fake } = place;
   for (const name of ["a", "b"]) await createDatabase(fake, name, idsOf(3));
-  const started = performance.now();
-  await place.run([{ delaySeconds: 0.2 }]);
-  const tookMs = performance.now() - started;
-  assert(tookMs >= 200 && tookMs < 2000, `${tookMs} ms`);
+  const told: { what: string; atMs: number }[] = [];
+  const rest = new class extends Rest {
+    override isOwed(delaySeconds: number): void {
+      told.push({ what: `owed ${delaySeconds}`, atMs: performance.now() });
+      super.isOwed(delaySeconds);
+    }
+    override async taken(signals: Parameters<Rest["taken"]>[0]): Promise<void> {
+      await super.taken(signals);
+      told.push({ what: "taken", atMs: performance.now() });
+    }
+  }();
+  await place.run([{ delaySeconds: 0.2 }], { context: { rest } });
+  assertEquals(told.map(({ what }) => what), ["taken", "owed 0.2", "taken", "owed 0.2"]);
+  const waitedMs = told[2]!.atMs - told[1]!.atMs;
+  assert(waitedMs >= 199, `${waitedMs} ms`);
 
   const reason = new InterruptedError("Interrupted by SIGINT");
   const stop = new AbortController();
-  fake.faults.add({
-    database: "a",
-    endpoint: "_bulk_get",
-    fault: { kind: "run", run: () => void setTimeout(() => stop.abort(reason), 150) },
-  });
   const since = fake.requests.length;
   const run = place.run([{ delaySeconds: 3600 }], { context: { stop: stop.signal } });
+  await until(async () => (await manifestOf(place.folder("a")))?.run === "run 2", "the first database is saved");
+  stop.abort(reason);
   assertStrictEquals(await assertRejects(() => run), reason);
   assertEquals((await place.expectExact("a")).manifest.run, "run 2");
   assertEquals(fake.requests.slice(since).some(({ database }) => database === "b"), false);

@@ -43,13 +43,13 @@ function expectBounded(sizes: readonly { documents: number; bytes: number }[], m
 /** Everything of a batch, chunk by chunk. */
 async function readAll(fake: FakeCouchDb, ids: readonly string[], mostBytes: number) {
   const client = impatientClient(fake);
-  const sizes: { documents: number; bytes: number }[] = [];
+  const sizes: { documents: number; bytes: number; restarts: number }[] = [];
   const texts: string[] = [];
   let rest: IdBatch | undefined = IdBatch.of(ids.map((id) => ({ id, revs: [] })));
   while (rest !== undefined) {
     const options = { revisions: true, attachments: true, log: new RecordedLog(), mostBytes };
     const reader: BatchReader = new BatchReader(client, "a", rest, options);
-    for (;;) {
+    for (let restarts = 0;; restarts++) {
       try {
         const pieces: Uint8Array[] = [];
         for await (const bytes of reader.read()) pieces.push(bytes.slice());
@@ -57,12 +57,12 @@ async function readAll(fake: FakeCouchDb, ids: readonly string[], mostBytes: num
         assertEquals(text.length, reader.counts.bytes);
         assertEquals(leafRevisionsOf(text.toString()).size, reader.counts.documents);
         texts.push(text.toString());
+        sizes.push({ ...reader.counts, restarts });
         break;
       } catch (error) {
         if (!(error instanceof RestartNeeded || error instanceof RoomNeeded)) throw error;
       }
     }
-    sizes.push(reader.counts);
     assert(reader.counts.documents > 0 || reader.rest === undefined, "a chunk without a document");
     rest = reader.rest;
   }
@@ -104,6 +104,32 @@ Deno.test("BatchReader keeps to chunk_bytes, and has every document once, where 
       assertEquals(compareLeafRevisions(await readAllLeafRevisions(fake, "a"), leafRevisions), []);
       const requests = fake.requestsTo("_bulk_get").length;
       assert(requests < 4 * sizes.length + 50, `${requests} requests for ${sizes.length} chunks`);
+    }
+  }
+});
+
+Deno.test("BatchReader keeps to chunk_bytes at the first restart, where a large document overflows among rows that are asked for again", async () => {
+  const ids = idsOf(900);
+  const large = [3, 40, 41, 250, 530, 700, 899].map((index) => ids[index]!);
+  // How many ids a request may have before a CouchDB with too much to do answers all of it, or the second half, with errors.
+  for (const [most, isHalf] of [[200, false], [100, true]] as const) {
+    for (const mostBytes of [1_600_000, 3_200_000]) {
+      await using fake = await startFakeCouchDb();
+      await createDatabase(fake, "a", ids.filter((id) => !large.includes(id)), `"text":"${"x".repeat(500)}"`);
+      for (const id of large) await attach(fake, "a", id, 1_500_000);
+      fake.faults.add({
+        endpoint: "_bulk_get",
+        where: ({ ids }) => ids.length > most,
+        times: Infinity,
+        fault: { kind: "error rows", ids: isHalf ? ids.slice(450) : ids },
+      });
+      const { sizes, leafRevisions } = await readAll(fake, ids, mostBytes);
+      const what = `${most}, ${isHalf}, ${mostBytes}`;
+      expectBounded(sizes, mostBytes);
+      assert(sizes.every(({ restarts }) => restarts <= 1), `${what}: ${JSON.stringify(sizes)}`);
+      assert(sizes.some(({ restarts }) => restarts === 1), `${what}: nothing overflows`);
+      fake.faults.clear();
+      assertEquals(compareLeafRevisions(await readAllLeafRevisions(fake, "a", { by: "_bulk_get" }), leafRevisions), []);
     }
   }
 });

@@ -35,7 +35,7 @@ bucket: "${pathToFileURL(join(folder, "bucket")).href}"
     const left = await scratch();
     assertEquals(left.length > 0, true, endpoint);
     const soon = await (await setup.open({ now: () => new Date(Date.now() + HOUR_MS - 120_000) })).testRestore();
-    assertEquals([soon.ok, soon.dropped], [true, []], endpoint);
+    assertEquals([soon.ok, soon.dropped, soon.kept.map(({ database }) => database)], [true, [], left], endpoint);
     const later = await (await setup.open({ now: () => new Date(Date.now() + HOUR_MS + 1000) })).testRestore();
     assertEquals([later.ok, later.dropped, await scratch()], [true, left, []], endpoint);
   }

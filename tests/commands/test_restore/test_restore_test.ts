@@ -179,6 +179,9 @@ Deno.test("the next test-restore drops what a killed one has left, and no other 
   const report = await session.testRestore();
   assertEquals([report.ok, report.dropped], [true, [abandoned]]);
   assertStringIncludes(describeTestRestore(report), `dropped: ${abandoned}, which a run that was killed had left`);
+  const until = new Date(young.getTime() + ABANDONED_AFTER_MS).toISOString();
+  assertEquals(report.kept, [{ database: alive!, until }]);
+  assertStringIncludes(describeTestRestore(report), `stays: ${alive}, of another run that may be alive; from 20`);
   assertEquals(await scratchOf(setup), [alive, noted, foreign, nobody, stranger, named].map(String).sort());
   assertEquals(((await couchOk(setup.server, "GET /_all_dbs")).json as string[]).includes("mine"), true);
   const deleted = setup.server.requests.filter(({ method }) => method === "DELETE").map(({ database }) => database);
@@ -193,7 +196,8 @@ Deno.test("test-restore drops an empty database without a note where its name is
   const [empty, filled, unknown] = [scratchName("0badcafe", 7), scratchName("0badcafe", 8), scratchName("0badcaff", 7)];
   for (const name of [empty, filled, unknown]) await couchOk(setup.server, `PUT /${name}`);
   await couchOk(setup.server, `PUT /${filled}/a`, "{}");
-  assertEquals((await (await setup.open()).testRestore()).dropped, []);
+  const soon = await (await setup.open()).testRestore();
+  assertEquals([soon.dropped, soon.kept.map(({ database }) => database)], [[], [empty]]);
   const later = new Date(Date.now() + ABANDONED_AFTER_MS + 60_000);
   assertEquals((await (await setup.open({ now: () => later })).testRestore()).dropped, [empty]);
   assertEquals(await scratchOf(setup), [filled, unknown]);
@@ -295,8 +299,8 @@ Deno.test("verify --all and test-restore are kept, and status shows them", async
   const ill = await status();
   assertEquals([ill.ok, ill.code, ill.proofs.verify?.ok, ill.proofs.test_restore?.faulty], [false, 3, false, 1]);
   assertEquals(ill.text, [
-    "verify --all  FAILED: 2 backups looked at 2026-11-26T12:00:00Z, 1 NOT as they must be, the last that went well was 2026-11-25T12:00:00Z",
-    "test-restore  FAILED: 2 backups looked at 2026-11-26T12:00:00Z, 1 NOT as they must be, the last that went well was 2026-11-25T12:00:00Z",
+    "verify --all  FAILED: 2 backups looked at 2026-11-26T12:00:00Z, 1 NOT as they must be, the last success was at 2026-11-25T12:00:00Z",
+    "test-restore  FAILED: 2 backups looked at 2026-11-26T12:00:00Z, 1 NOT as they must be, the last success was at 2026-11-25T12:00:00Z",
   ]);
 });
 

@@ -1,0 +1,107 @@
+/**
+ * What speaks against the newest backup of a database being its newest state: runs behind it that did not save the database,
+ * or whose backup of it is not to be found. In: a repository and the backup that was found. Out: a sentence for each task.
+ */
+import { decodeDatabase } from "../database_name.ts";
+import { isOfFuture } from "../dates.ts";
+import { describeError, StoreError } from "../errors.ts";
+import type { Log } from "../observe.ts";
+import type { StoreCallOptions } from "../store/store.ts";
+import { listRuns } from "./moment.ts";
+import type { DatabaseReport } from "./report.ts";
+import type { Repository } from "./repository.ts";
+import type { RestorePoint } from "./restore_point.ts";
+
+/** So many runs of a task are looked into for one that tells of the database. */
+const MOST_RUNS = 30;
+/** So much the clocks of machines that run tasks may differ. */
+const CLOCKS_DIFFER_MS = 10 * 60_000;
+
+/** What attempts are looked for with. */
+export interface AttemptSearch extends StoreCallOptions {
+  /** Decoded. */
+  database: string;
+  /** The backup that was found. */
+  point: RestorePoint;
+  /** Only runs that had begun at this moment. @default all */
+  notAfter?: Date | undefined;
+  log: Log;
+  now: Date;
+}
+
+/**
+ * Says of each task whose last run behind a backup did not save the database what came of that run. It costs a listing of
+ * each task's runs, and the report of the last. Where the runs cannot be read the log says so.
+ */
+export async function newerAttempts(repository: Repository, search: AttemptSearch): Promise<string[]> {
+  const { log, signal } = search;
+  const found: string[] = [];
+  try {
+    for await (const { kind, name } of repository.store.list(repository.runsFolder, { signal })) {
+      if (kind !== "folder") continue;
+      const sentence = await newerAttempt(repository, decodeDatabase(name), search);
+      if (sentence !== undefined) found.push(sentence);
+    }
+  } catch (error) {
+    // Who may not read the runs may restore all the same.
+    if (signal?.aborted === true || !(error instanceof StoreError)) throw error;
+    log.warn("whether a later run has failed is not known", { error: describeError(error) });
+  }
+  return found;
+}
+
+async function newerAttempt(
+  repository: Repository,
+  task: string,
+  { database, point, notAfter, now, signal }: AttemptSearch,
+): Promise<string | undefined> {
+  const { manifest, finishedAt } = point;
+  const taken = `The backup of ${toSecond(finishedAt)} is taken`;
+  // Runs and the manifest of their task go by the same clock; that of the store may differ.
+  const own = new Date(manifest.finished_at);
+  const isOwn = task === manifest.task;
+  const runs = (await listRuns(repository, task, { signal })).filter(({ at }) =>
+    !isOfFuture(at, now) && (notAfter === undefined || at <= notAfter)
+  );
+  /** Of runs that do not tell of the database the last one: it counts where the task is to save the database. */
+  let other: string | undefined;
+  for (const { at, read } of runs.slice(0, MOST_RUNS)) {
+    const isNewer = at > own;
+    if (!isNewer && other === undefined) return undefined;
+    const report = (await read())?.tasks.find((one) => one.task === task);
+    const outcome = report?.databases.find((one) => one.database === database);
+    const begun = `The run of the task "${task}" of ${toSecond(at)}`;
+    if (outcome !== undefined) {
+      const what = isNewer ? describeOutcome(outcome, { database, own, isOwn }) : undefined;
+      return what === undefined ? other : `${begun} ${what}. ${taken}`;
+    }
+    if (report !== undefined && report.databases.length > 0) {
+      if (isOwn && isNewer) return `${begun} did not have "${database}" any more. ${taken}`;
+      return isOwn ? other : undefined;
+    }
+    if (report?.error !== undefined) other ??= `${begun} saved nothing: ${report.error}. ${taken}`;
+    else if (report === undefined && isNewer) {
+      other ??= `${begun} has left no report: it is under way, or ended by force. ${taken}`;
+    }
+  }
+  return isOwn ? other : undefined;
+}
+
+function describeOutcome(
+  { status, error, backed_up_at: savedAt }: DatabaseReport,
+  { database, own, isOwn }: { database: string; own: Date; isOwn: boolean },
+): string | undefined {
+  if (status === "failed") return `did not save "${database}": ${error ?? "it does not say why"}`;
+  if (status === "gone") return `found that "${database}" was deleted`;
+  if (savedAt === undefined) return undefined;
+  const saved = new Date(savedAt);
+  if (own.getTime() + (isOwn ? 0 : CLOCKS_DIFFER_MS) >= saved.getTime()) return undefined;
+  return `reported a backup of "${database}" of ${
+    toSecond(saved)
+  } that is damaged or not found ("couchdb-backup list ` +
+    `--rebuild" finds what the index lacks)`;
+}
+
+function toSecond(moment: Date): string {
+  return moment.toISOString().replace(/\.\d+Z$/, "Z");
+}

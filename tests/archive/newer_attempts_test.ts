@@ -1,0 +1,142 @@
+/** What later runs say of the newest backup of a database, for who is about to take it for the newest state. */
+import { assertEquals } from "@std/assert";
+import { findArchive } from "../../src/archive/find.ts";
+import { lastSelections } from "../../src/archive/moment.ts";
+import { storeManualRun } from "../../src/archive/manual_run.ts";
+import type { DatabaseReport, RunReport } from "../../src/archive/report.ts";
+import { RunFolder } from "../../src/archive/run_folder.ts";
+import { StoreError } from "../../src/errors.ts";
+import { openStore } from "../../src/store/open.ts";
+import { databaseReport } from "../fakes/report.ts";
+import { DATABASE, TestRepository } from "./repository_setup.ts";
+
+const NOW = new Date("2026-11-28T03:00:00Z");
+const TAKEN = "2026-11-21T18:04:00Z";
+
+interface RunOf {
+  at: string;
+  task?: string;
+  run?: string;
+  error?: string;
+  databases?: DatabaseReport[];
+}
+
+function reportOf({ at, task = "weekly", run = crypto.randomUUID(), error, databases = [] }: RunOf): RunReport {
+  const part = { task, date: at.slice(0, 10), databases, ...error === undefined ? {} : { error } };
+  return { ok: error === undefined, run, started_at: at, finished_at: at, tasks: [part] };
+}
+
+async function caveatsOf(place: TestRepository, path = "latest"): Promise<readonly string[] | undefined> {
+  const { repository, log, signal } = place;
+  const context = { repository, openStore: (bucket: string) => openStore({ bucket }), log, signal, now: () => NOW };
+  const { caveats } = await findArchive(context, path, DATABASE);
+  assertEquals(log.events("warn"), (caveats ?? []).map(() => "backup is older than the last attempt"));
+  log.lines.length = 0;
+  return caveats;
+}
+
+const failed = (error = "CouchDB answered 500") => databaseReport(DATABASE, { status: "failed", error });
+const SENTENCE = `The backup of ${TAKEN} is taken`;
+
+Deno.test("findArchive() says of latest which later runs did not save the database, and when", async () => {
+  const cases: [what: string, runs: RunOf[], caveats: string[], byHand?: boolean][] = [
+    ["no run at all", [], []],
+    ["the run that made it", [{ at: "2026-11-21T18:00:00Z", databases: [databaseReport(DATABASE)] }], []],
+    ["a run before it that failed", [{ at: "2026-11-14T18:00:00Z", databases: [failed()] }], []],
+    ["the last run failed for it", [{ at: "2026-11-28T02:00:00Z", databases: [failed()] }], [
+      `The run of the task "weekly" of 2026-11-28T02:00:00Z did not save "a/b": CouchDB answered 500. ${SENTENCE}`,
+    ]],
+    ["a run by hand failed for it", [{ at: "2026-11-28T02:00:00Z", databases: [failed()] }], [
+      `The run of the task "weekly" of 2026-11-28T02:00:00Z did not save "a/b": CouchDB answered 500. ${SENTENCE}`,
+    ], true],
+    ["the last run that tells of it failed, and then others began", [
+      { at: "2026-11-27T18:00:00Z", databases: [failed("away")] },
+      { at: "2026-11-28T02:00:00Z", task: "other", databases: [databaseReport("else")] },
+    ], [`The run of the task "weekly" of 2026-11-27T18:00:00Z did not save "a/b": away. ${SENTENCE}`]],
+    ["two tasks failed for it", [
+      { at: "2026-11-28T02:00:00Z", databases: [failed("away")] },
+      { at: "2026-11-28T01:00:00Z", task: "other", databases: [failed("locked")] },
+    ], [
+      `The run of the task "other" of 2026-11-28T01:00:00Z did not save "a/b": locked. ${SENTENCE}`,
+      `The run of the task "weekly" of 2026-11-28T02:00:00Z did not save "a/b": away. ${SENTENCE}`,
+    ]],
+    ["it was deleted meanwhile", [
+      { at: "2026-11-28T02:00:00Z", databases: [databaseReport(DATABASE, { status: "gone" })] },
+    ], [`The run of the task "weekly" of 2026-11-28T02:00:00Z found that "a/b" was deleted. ${SENTENCE}`]],
+    ["it was not there any more", [{ at: "2026-11-28T02:00:00Z", databases: [databaseReport("else")] }], [
+      `The run of the task "weekly" of 2026-11-28T02:00:00Z did not have "a/b" any more. ${SENTENCE}`,
+    ]],
+    ["the run saved nothing", [{ at: "2026-11-28T02:00:00Z", error: "CouchDB is away" }], [
+      `The run of the task "weekly" of 2026-11-28T02:00:00Z saved nothing: CouchDB is away. ${SENTENCE}`,
+    ]],
+    ["another task saved nothing", [{ at: "2026-11-28T02:00:00Z", task: "other", error: "CouchDB is away" }], []],
+    ["another task that is to save it saved nothing", [
+      { at: "2026-11-20T02:00:00Z", task: "other", databases: [databaseReport(DATABASE)] },
+      { at: "2026-11-27T02:00:00Z", task: "other", error: "CouchDB is away" },
+      { at: "2026-11-28T02:00:00Z", task: "other", error: "CouchDB is still away" },
+    ], [`The run of the task "other" of 2026-11-28T02:00:00Z saved nothing: CouchDB is still away. ${SENTENCE}`]],
+    ["a newer one was reported", [
+      { at: "2026-11-28T02:00:00Z", databases: [databaseReport(DATABASE, { backed_up_at: "2026-11-28T02:00:09.5Z" })] },
+    ], [
+      'The run of the task "weekly" of 2026-11-28T02:00:00Z reported a backup of "a/b" of 2026-11-28T02:00:09Z that is ' +
+      `damaged or not found ("couchdb-backup list --rebuild" finds what the index lacks). ${SENTENCE}`,
+    ]],
+    ["a later run found it complete", [
+      { at: "2026-11-21T19:00:00Z", databases: [databaseReport(DATABASE, { backed_up_at: TAKEN })] },
+    ], []],
+    ["a run of the future", [{ at: "2027-11-28T02:00:00Z", databases: [failed()] }], []],
+  ];
+  for (const [what, runs, caveats, byHand = false] of cases) {
+    await using place = await TestRepository.open();
+    const { repository } = place;
+    await place.put({ day: "2026-11-21", finishedAt: TAKEN });
+    for (const run of runs) {
+      const report = reportOf(run);
+      const folder = new RunFolder(repository, { task: run.task ?? "weekly", elapse: new Date(run.at) });
+      if (byHand) await storeManualRun(repository, report, {});
+      else await folder.storeReport(report, {});
+    }
+    assertEquals(await caveatsOf(place), caveats, what);
+    // Whatever came behind a moment says nothing of it.
+    assertEquals(await caveatsOf(place, "2026-11-21T18:30Z"), [], what);
+    assertEquals(await caveatsOf(place, "2026-11-21"), undefined, what);
+  }
+});
+
+Deno.test("findArchive() says of latest that a run has begun since and left no report", async () => {
+  await using place = await TestRepository.open();
+  const { repository } = place;
+  await place.put({ day: "2026-11-21", finishedAt: TAKEN });
+  const { key } = new RunFolder(repository, { task: "weekly", elapse: new Date("2026-11-28T02:00:00Z") });
+  await place.write(key, "claim-0001.json", "{}");
+  await place.write(`${repository.runsFolder}/%zz of somebody else/20261128T020000Z`, "x", "");
+  assertEquals(await caveatsOf(place), [
+    `The run of the task "weekly" of 2026-11-28T02:00:00Z has left no report: it is under way, or ended by force. ${SENTENCE}`,
+  ]);
+});
+
+Deno.test("findArchive() takes the newest backup where the runs cannot be read, and says so", async () => {
+  await using place = await TestRepository.open();
+  const { repository, log, signal } = place;
+  await place.put({ day: "2026-11-21", finishedAt: TAKEN });
+  const store = new Proxy(repository.store, {
+    get: (target, name) => {
+      const value = Reflect.get(target, name, target);
+      if (name !== "list") return value;
+      return (folder: string, options: object) => {
+        if (folder.includes("_runs")) throw new StoreError("Cannot list", { code: "EACCES" });
+        return value.call(target, folder, options);
+      };
+    },
+  });
+  const broken = Object.assign(Object.create(repository), { store });
+  const context = { repository: broken, openStore: (bucket: string) => openStore({ bucket }), log, signal };
+  assertEquals((await findArchive(context, "latest", DATABASE)).caveats, []);
+  assertEquals(log.events("warn"), ["whether a later run has failed is not known"]);
+});
+
+Deno.test("lastSelections() passes over a folder that is no task's", async () => {
+  await using place = await TestRepository.open();
+  await place.write(`${place.repository.runsFolder}/%zz/20261128T020000Z`, "x", "");
+  assertEquals(await lastSelections(place.repository, {}), []);
+});

@@ -1,7 +1,7 @@
 /**
  * Bundles the program into a few JavaScript files without imports from elsewhere: what the executable, the Lambda layer
- * and the npm package are made of. A bundle starts in less than half the time of the sources, and holds no package that is
- * for tests alone. In: main.ts. Out: a folder with main.js and the parts that it loads when they are needed.
+ * and the npm package are made of. A bundle starts in less than half the time of the sources, and holds no package that
+ * is for tests alone. In: main.ts. Out: a folder with main.js and the parts that it loads when they are needed.
  */
 import { BuildError, run } from "./artifact.ts";
 
@@ -11,7 +11,10 @@ export interface BundleOptions {
   entries?: readonly string[];
   /** Whether the code is made small, or left for people to read. @default true */
   minify?: boolean;
-  /** Whether parts are loaded when they are needed; one file serves a process whose files are replaced as it runs. @default true */
+  /**
+   * Whether parts are loaded when they are needed; one file serves a process whose files are replaced as it runs.
+   * @default true
+   */
   splitting?: boolean;
   /**
    * Whether Deno learns of a part only when it is needed. Else it reads and parses every part before the first line runs,

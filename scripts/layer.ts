@@ -1,7 +1,8 @@
 /**
- * Builds what template.yaml deploys: `deno task layer [--runtime compiled|deno] [--config FILE] [--ca FILE]`. Out: dist/layer/ and
- * dist/layer.zip, whose root holds `bootstrap`, and dist/function.zip, which carries the config when that does not stand
- * in the template, and the authority of a CouchDB with a certificate of its own. The same sources and tools give the same bytes.
+ * Builds what template.yaml deploys: `deno task layer [--runtime compiled|deno] [--config FILE] [--ca FILE]`. Out:
+ * dist/layer/ and dist/layer.zip, whose root holds `bootstrap`, and dist/function.zip, which carries the config when
+ * that does not stand in the template, and the authority of a CouchDB with a certificate of its own. The same sources
+ * and tools give the same bytes.
  */
 import { parseArgs } from "node:util";
 import { build, BuildError, say, writeArtifact } from "./artifact.ts";

@@ -1,6 +1,7 @@
 /**
- * The runtime that packages, image and layer carry where no executable can be compiled: Deno as npm has it, with a script
- * that starts the bundled program with exactly its permissions. In: `.dvmrc`, the one place that names Deno's version.
+ * The runtime that packages, image and layer carry where no executable can be compiled: Deno as npm has it, with a
+ * script that starts the bundled program with exactly its permissions. In: `.dvmrc`, the one place that names Deno's
+ * version.
  */
 import { BuildError, run } from "./artifact.ts";
 import { RUN_FLAGS } from "./run_flags.ts";

@@ -58,6 +58,33 @@ export async function orAborted<T>(promise: Promise<T>, signal: AbortSignal | un
   });
 }
 
+/** Waits for one promise after the other, each until it settles or a signal fires: one listener for all of them. */
+export class AbortableWaits {
+  readonly #signal: AbortSignal;
+  #reject: ((reason: unknown) => void) | undefined;
+  readonly #onAbort = () => this.#reject?.(this.#signal.reason);
+
+  constructor(signal: AbortSignal) {
+    this.#signal = signal;
+    signal.addEventListener("abort", this.#onAbort, { once: true });
+  }
+
+  /** The outcome of `promise`, unless the signal fires first. One at a time. @throws the signal's reason */
+  for<T>(promise: Promise<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      // Also where nobody waits for it any more: that it fails as well must not end the process.
+      promise.then(resolve, reject);
+      if (this.#signal.aborted) reject(this.#signal.reason);
+      else this.#reject = reject;
+    });
+  }
+
+  /** Nothing is waited for any more. */
+  end(): void {
+    this.#signal.removeEventListener("abort", this.#onAbort);
+  }
+}
+
 /**
  * Waits for `ms` milliseconds. The timer keeps the process alive: a wait is part of the work.
  *

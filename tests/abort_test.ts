@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { orAborted, untilAborted, wait, withGrace } from "../src/abort.ts";
+import { AbortableWaits, orAborted, untilAborted, wait, withGrace } from "../src/abort.ts";
 import { patternBytes, pieces } from "./store/store_contract.ts";
 import { withFakeTimers } from "./fake_timers.ts";
 
@@ -96,6 +96,38 @@ Deno.test("orAborted() and wait() throw the reason as soon as the signal fires",
     Error,
     "enough",
   );
+});
+
+Deno.test("AbortableWaits wait for one promise after the other until the signal fires, with one listener", async () => {
+  const controller = new AbortController();
+  const waits = new AbortableWaits(controller.signal);
+  assertEquals(await waits.for(Promise.resolve(7)), 7);
+  await assertRejects(() => waits.for(Promise.reject(new RangeError("broken"))), RangeError, "broken");
+  assertEquals(await waits.for(Promise.resolve(8)), 8);
+  setTimeout(() => controller.abort(new Error("enough")), 5);
+  await assertRejects(() => waits.for(never), Error, "enough");
+  await assertRejects(() => waits.for(never), Error, "enough");
+  // What fails when nobody waits for it any more ends no process.
+  await assertRejects(() => waits.for(Promise.reject(new Error("late"))), Error);
+});
+
+Deno.test("AbortableWaits keep no listener on the signal", async () => {
+  const { signal } = new AbortController();
+  let listeners = 0;
+  const { addEventListener, removeEventListener } = signal;
+  signal.addEventListener = (...given: Parameters<typeof addEventListener>) => {
+    listeners++;
+    addEventListener.apply(signal, given);
+  };
+  signal.removeEventListener = (...given: Parameters<typeof removeEventListener>) => {
+    listeners--;
+    removeEventListener.apply(signal, given);
+  };
+  const waits = new AbortableWaits(signal);
+  for (let n = 0; n < 3; n++) await waits.for(Promise.resolve(n));
+  assertEquals(listeners, 1);
+  waits.end();
+  assertEquals(listeners, 0);
 });
 
 Deno.test("withGrace() fires later than its signal, with the same reason, and not at all when it is disposed of", async () => {

@@ -164,7 +164,7 @@ async function rates(megabytes: number, work: () => void | Promise<void>): Promi
 /** The row of a ratio, from pairs of the same round. */
 function ratio(
   name: string,
-  wanted: { must: number; goal: number; isRate?: boolean },
+  wanted: { must?: number; goal?: number; isRate?: boolean },
   sides: Record<string, number[]>,
 ) {
   const [above, below] = Object.values(sides);
@@ -204,6 +204,9 @@ async function benchBackup(server: BenchServer): Promise<void> {
   ratio("own CPU / the floor, gzip 4", { must: 1.45, goal: 1.15 }, cpuSides);
   const zstdCpuSides = { "own CPU": cpu(of("zstd")), floor: cpu(of("zstd floor")) };
   ratio("own CPU / the floor, zstd 1", { must: 2.1, goal: 1.5 }, zstdCpuSides);
+  for (const codec of ["gzip", "zstd"]) {
+    ratio(`the floor with ${codec} / curl`, {}, { floor: seconds(of(`${codec} floor`)), curl: seconds(of("curl")) });
+  }
   const other = { name: "couchbackup / backup", unit: "" as const, must: 1.3, goal: 1.6, isRate: true };
   if (couchbackup === undefined) rows.missing(other, "COUCHBACKUP is not set");
   else ratio(other.name, other, { couchbackup: seconds(of("couchbackup")), backup: seconds(of("gzip")) });
@@ -430,16 +433,19 @@ async function benchRestore(server: BenchServer): Promise<void> {
   await backup(server, "bench_docs");
   const measured: Measure[] = [];
   const curl: Measure[] = [];
+  const least: Measure[] = [];
   for (let round = 0; round < ROUNDS; round++) {
     curl.push(await curlRestore(server, DOCUMENTS, peer));
     measured.push(
       await program(["restore", "bench_restored", "latest/bench_docs", "--config", `${folder}/config.yaml`]),
     );
     await server.remove("bench_restored");
+    least.push(await restoreFloor(server));
   }
   const sides = { restore: seconds(measured), curl: seconds(curl) };
   ratio("restore / 4 parallel curl posts", { must: 1.1, goal: 1 }, sides);
-  rows.add({ name: "CPU for it", unit: "s", values: cpu(measured) });
+  ratio("the floor of a restore / 4 parallel curl posts", {}, { floor: seconds(least), curl: seconds(curl) });
+  ratio("own CPU of a restore / the floor", {}, { "own CPU": cpu(measured), floor: cpu(least) });
   rows.add({ name: "peak memory for it", unit: "MB", values: peak(measured), must: 120, goal: 100 });
   await server.remove("bench_docs");
 }
@@ -508,6 +514,30 @@ async function floor(server: BenchServer, codec: string, level: number): Promise
   const measure = await run([...prefix, ...script, `${server.auth}/bench_docs`, out, codec, String(level)], { folder });
   await Deno.remove(out, { recursive: true });
   return measure;
+}
+
+/** Restores the backup of bench_docs in the last bucket folder with nothing but what any restore must do. */
+async function restoreFloor(server: BenchServer): Promise<Measure> {
+  await server.ask("PUT", "/bench_restored");
+  const chunks = await folderBelow(`${folder}/bucket-${buckets}`, "bench_docs");
+  const script = [Deno.execPath(), "run", "--quiet", "--no-check", "--allow-net", "--allow-read"];
+  const args = [`${root}scripts/bench/restore_floor.ts`, `${server.auth}/bench_restored`, chunks];
+  const measure = await run([...prefix, ...script, ...args], { folder });
+  const { doc_count } = JSON.parse(await server.ask("GET", "/bench_restored"));
+  if (doc_count !== DOCUMENTS) throw new Error(`The floor has restored ${doc_count} of ${DOCUMENTS} documents`);
+  await server.remove("bench_restored");
+  return measure;
+}
+
+/** The only folder of this name that has files, below another one. */
+async function folderBelow(path: string, name: string): Promise<string> {
+  for await (const entry of Deno.readDir(path)) {
+    // What begins with "_" is no day: the catalog and the runs.
+    if (!entry.isDirectory || entry.name.startsWith("_")) continue;
+    const below = `${path}/${entry.name}`;
+    return entry.name === name ? below : await folderBelow(below, name);
+  }
+  throw new Error(`"${path}" has no folder "${name}"`);
 }
 
 /** The program with the flags of `deno task start`. */

@@ -49,7 +49,7 @@ export async function storeSeen(
 ): Promise<SeenStates> {
   const folded = filter.folded(BITS_PER_STATE);
   const { salt, hashes, ids: states } = folded;
-  const bytes = folded.bytes();
+  const { bytes } = folded;
   if (bytes.length <= MOST_INLINE_BYTES) {
     return { states, salt, hashes, bits: Buffer.from(bytes).toString("base64url"), object: null };
   }

@@ -22,11 +22,11 @@ export const command: Command = {
   help: [
     "Backs up the databases that the config's tasks select: every task now, or with --scheduled those that are due.",
     "",
-    "A task is due when the latest elapse of its schedule is not saved: what failed is tried again after a minute, then after",
-    "longer, until it is saved or the next elapse comes. It is claimed in the store, so that of several",
-    "machines one runs it; a run that died is resumed when it has given no sign of life for five minutes.",
+    "A task is due when the latest elapse of its schedule is not saved: a failed one is retried after a minute, then at",
+    "longer intervals, until it is saved or the next elapse comes. It is claimed in the store, so that of several",
+    "machines only one runs it; a run that died is resumed after five minutes without a sign of life.",
     "",
-    "A backup is complete when its manifest.json is there. Nothing that is there already is overwritten or deleted.",
+    "A backup is complete when its manifest.json exists. Nothing that exists is overwritten or deleted.",
   ],
   flags: [
     { name: "task", value: "NAME", repeated: true, summary: "only this task of the config", default: "every task" },
@@ -39,9 +39,9 @@ export const command: Command = {
       default: "what the task selects",
     },
     { name: "all", summary: "all databases but _replicator, _users and _global_changes" },
-    { name: "scheduled", aliases: ["sheduled"], summary: "run what is due, once on however many machines" },
-    { name: "resume", summary: "go on where a run of the same date stopped" },
-    { name: "full", summary: "save all of each database, also where the task is incremental" },
+    { name: "scheduled", aliases: ["sheduled"], summary: "run what is due; of several machines only one runs it" },
+    { name: "resume", summary: "resume the interrupted run of the same date" },
+    { name: "full", summary: "make full backups, even where the task is incremental" },
     {
       name: "date",
       value: "D",
@@ -53,20 +53,20 @@ export const command: Command = {
   operands: { least: 0, most: 0 },
   exits: {
     ok: "every database is saved, or there was nothing to do",
-    partial: "the run has finished, but not everything is saved; the report says what, and --resume goes on",
+    partial: "the run has finished, but not everything is saved; the report says what is missing, and --resume resumes",
     couchdb: "nothing is saved: CouchDB",
     store: "nothing is saved: the store",
-    interrupted: "interrupted; what is done so far is kept, and --resume goes on",
+    interrupted: "interrupted; what is done so far is kept, and --resume resumes",
   },
   examples: [
     { line: "couchdb-backup backup cfg.yaml", summary: "every task, now" },
     {
       line: "couchdb-backup backup cfg.yaml --scheduled",
-      summary: "what is due; for a timer, on however many machines",
+      summary: "what is due; for a timer, on one machine or on several",
     },
     {
       line: "couchdb-backup backup cfg.yaml --task weekly --database orders --date 2026-10-22 --resume",
-      summary: "one database, going on where the run of that date stopped",
+      summary: "resume one database of the run of that date",
     },
   ],
 
@@ -74,9 +74,9 @@ export const command: Command = {
     if (call.isOn("dry-run")) return "Nothing was stored";
     if (call.isOn("scheduled")) {
       const words = ["--scheduled", ...call.list("task").flatMap((name) => ["--task", name])];
-      return `What is done so far is kept. ${commandLine("backup", words)} goes on, here or on another machine`;
+      return `What is done so far is kept. ${commandLine("backup", words)} resumes it, here or on another machine`;
     }
-    return `What is done so far is kept. Go on with: ${resumingCommands(readRequest(call), { tasks, startedAt })}`;
+    return `What is done so far is kept. Resume with: ${resumingCommands(readRequest(call), { tasks, startedAt })}`;
   },
 
   async run(call) {
@@ -94,17 +94,17 @@ export const command: Command = {
   },
 };
 
-/** Amends what is kept of elapses that a run by hand has repaired. */
+/** Amends the reports of elapses that a run by hand has repaired. */
 async function amend(session: Session, { databases }: BackupRequest, report: RunReport): Promise<void> {
   const { surroundings, repository, config: { tasks } } = session;
   const context = { ...surroundings, repository, host: hostname(), pid: process.pid };
   const isPart = databases !== undefined;
   const amended = await amendElapses(context, { tasks, report, isPart });
-  // What a part has repaired is the whole now, as far as anybody asks.
+  // A retry of what had failed makes the whole run good: the summary is that of the whole.
   if (isPart) { for (const whole of amended) await session.publish(whole); }
 }
 
-/** The commands that go on with a run, tomorrow too: one for each date in the paths. */
+/** The commands that resume a run, also on a later day: one for each date in the paths. */
 function resumingCommands(
   { tasks: names = [], databases, date }: BackupRequest,
   { tasks, startedAt }: { tasks: readonly Task[]; startedAt: Date },
@@ -125,7 +125,9 @@ function readRequest(call: Call): BackupRequest {
   const text = call.text("date");
   const date = text === undefined ? undefined : parseDate(text);
   if (text !== undefined && date === undefined) {
-    throw new UsageError(`--date has no day "${text}"`, { hint: "Write it as 2026-10-22 or 2026/10/22" });
+    throw new UsageError(`--date "${text}" is not a day of the calendar`, {
+      hint: "Write it as 2026-10-22 or 2026/10/22",
+    });
   }
   const databases = call.list("database");
   if (call.isOn("all") && databases.length > 0) throw new UsageError("--all and --database exclude each other");
@@ -133,8 +135,8 @@ function readRequest(call: Call): BackupRequest {
     const other = ["date", "database", "all", "resume", "full"].find((name) => call.isGiven(name));
     if (other !== undefined) {
       throw new UsageError(`--scheduled and --${other} exclude each other`, {
-        hint: "The elapse fixes the date, the tasks select the databases, and a run that died is resumed; " +
-          "full_every in the config says when all is saved again",
+        hint: "The elapse sets the date, the tasks select the databases, and a run that died is resumed anyway; " +
+          "full_every in the config says when a full backup is made",
       });
     }
   }
@@ -166,23 +168,23 @@ async function runDue(call: Call, session: Session): Promise<number> {
   call.print(report, () => {
     const lines = report.scheduled.map((one) => printableLines(describeScheduled(one)));
     const summary = report.tasks.length === 0 ? "" : summarize(report, call);
-    return lines.join("") + summary || "No task has a schedule that has elapsed\n";
+    return lines.join("") + summary || "No task is due\n";
   }, { isStyled: true });
   return exitCodeOfScheduled(report);
 }
 
 const OUTCOMES: Record<ElapseOutcome, string> = {
   ran: "is run",
-  resumed: "is resumed and over",
+  resumed: "was resumed and has finished",
   failed: "is not saved",
-  done: "has been run already",
+  done: "was already run",
   running: "is held by another run",
   lost: "was taken over by another run",
   unclaimed: "could not be claimed and is still due",
 };
 
 function describeScheduled({ task, elapse, outcome, by, retry_at }: ScheduledTask): string {
-  const again = retry_at === undefined ? "" : `, and is tried again at ${retry_at}`;
+  const again = retry_at === undefined ? "" : `, and is retried at ${retry_at}`;
   const holder = by === undefined ? "" : `: ${by.run} on ${by.host}, process ${by.pid}`;
   return `Task "${task}": the elapse of ${elapse} ${OUTCOMES[outcome]}${again}${holder}\n`;
 }

@@ -1,4 +1,4 @@
-/** `couchdb-backup check <config>`: whether a backup could run now, and what to do where it could not. */
+/** `couchdb-backup check <config>`: whether a backup could run now, and if not, what to do. */
 import { type CheckReport, exitCodeOfCheck } from "../commands/check.ts";
 import type { Command } from "./command.ts";
 import { printStore } from "./check_store.ts";
@@ -8,27 +8,27 @@ export const command: Command = {
   name: "check",
   usage: ["[<config>]"],
   help: [
-    "Tries all that a backup needs, in the way in which it will be used: CouchDB, its rights and clock, a document with an",
+    "Tries everything that a backup needs, the way a backup uses it: CouchDB, its rights and clock, a document with an",
     "attachment, what each task selects, the store, a line to Loki, a push of figures, the disk's free space, the modes of",
     "files with passwords.",
     "",
-    "Writes four small objects, always the same, below _runs and _store in the store. A warning stops no backup.",
+    "Writes four small objects, always the same, below _runs and _store in the store. A warning does not stop a backup.",
     "",
-    "With --store it asks the store alone, property by property, for what backups rely on, and says what the program does",
-    "where one lacks. That writes some small objects and 21 MiB, always the same, below _store/check, and removes them",
-    "where the keys may delete.",
+    "With --store it tests only the store, one property that backups rely on after the other, and says what the program does",
+    "if one is missing. That writes some small objects and 21 MiB, always the same, below _store/check, and removes them",
+    "if the keys may delete.",
   ],
-  flags: [{ name: "store", summary: "ask the store what it holds, property by property" }],
+  flags: [{ name: "store", summary: "test the store for each property that backups rely on" }],
   operands: { least: 0, most: 0 },
   exits: {
     ok: "all works",
-    partial: "a task selects no database, or something beside CouchDB and the store does not work",
+    partial: "a task selects no database, or something other than CouchDB and the store does not work",
     couchdb: "CouchDB",
-    store: "the store; with --store: nothing makes up for what lacks",
+    store: "the store; with --store: it lacks a property that backups cannot do without",
   },
   examples: [
     { line: "couchdb-backup check cfg.yaml", summary: "before the first run, and after each change" },
-    { line: "couchdb-backup check --store cfg.yaml", summary: "what your store holds of what backups rely on" },
+    { line: "couchdb-backup check --store cfg.yaml", summary: "which properties your store has" },
   ],
 
   async run(call) {

@@ -15,7 +15,7 @@ export function printStore(call: Call, report: StoreCheckReport): number {
     const lacking = report.properties.filter(({ held }) => !held).length;
     const verdict = report.ok
       ? `Backups can be kept in ${report.store}${
-        lacking === 0 ? "" : `; ${lacking === 1 ? "a property lacks" : `${lacking} properties lack`}`
+        lacking === 0 ? "" : `; ${lacking === 1 ? "a property is missing" : `${lacking} properties are missing`}`
       }`
       : `Backups cannot be kept in ${report.store} as it is`;
     return `${lines.join("\n")}\n${verdict}\n`;

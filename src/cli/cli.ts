@@ -38,7 +38,7 @@ async function dispatch(argv: readonly string[], shell: Shell, onCall: (call: Ca
   if (entry === undefined) {
     const near = nearest(name, Object.keys(COMMANDS));
     throw new UsageError(`There is no command "${name}"`, {
-      hint: `${near === undefined ? "" : `Did you mean "${near}"? `}"${PROGRAM_NAME} help" lists them all`,
+      hint: `${near === undefined ? "" : `Did you mean "${near}"? `}"${PROGRAM_NAME} help" lists all of them`,
     });
   }
   const { command } = await entry.load();

@@ -276,6 +276,6 @@ function refuseFlag(command: Command, arg: string, flags: readonly Flag[]): neve
   throw new UsageError(`"${command.name}" has no flag "${arg}"`, {
     hint: `${
       near === undefined ? "" : `Did you mean --${near}? `
-    }"couchdb-backup ${command.name} --help" lists them all`,
+    }"couchdb-backup ${command.name} --help" lists all of them`,
   });
 }

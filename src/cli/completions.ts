@@ -31,8 +31,8 @@ export function completionsCommand(all: () => Promise<DescribedCommand[]>): Comm
     async run(call) {
       const [shell = ""] = call.operands;
       if (!SHELLS.includes(shell)) {
-        throw new UsageError(`There are no completions for "${shell}"`, {
-          hint: `There are some for ${SHELLS.join(", ")}`,
+        throw new UsageError(`No completions for the shell "${shell}"`, {
+          hint: `Allowed are ${SHELLS.join(", ")}`,
         });
       }
       const commands = await all();

@@ -23,11 +23,11 @@ export const command: Command = {
     ok: "whether there are differences or not",
     couchdb: "CouchDB (live)",
     store: "the store",
-    archive: "a backup is not whole",
+    archive: "a backup is damaged or incomplete",
   },
   examples: [
     { line: "couchdb-backup diff orders 2026-10-22 latest cfg.yaml", summary: "between two backups" },
-    { line: "couchdb-backup diff orders latest live cfg.yaml", summary: "what has happened since" },
+    { line: "couchdb-backup diff orders latest live cfg.yaml", summary: "what has changed since" },
   ],
 
   async run(call) {

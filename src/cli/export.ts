@@ -8,20 +8,20 @@ export const command: Command = {
   usage: ["<db> <path> [<config>]"],
   help: [
     "Writes the documents of a backup to stdout, one a line (NDJSON), in the bytes that CouchDB sent: no number is rounded.",
-    "Every leaf revision, deleted ones too, with histories and attachments; with --winners what CouchDB would show.",
+    "It writes every leaf revision, deleted ones too, with histories and attachments; with --winners what CouchDB shows.",
     "",
-    "Needs no CouchDB and no password of it. restore reads such a file.",
+    "Needs neither CouchDB nor its password. restore reads such a file.",
   ],
   flags: [
-    { name: "match-id", value: "REGEX", summary: "only documents with an id that matches, in part", default: "all" },
-    { name: "winners", summary: "of each document the winning revision, and none that is deleted" },
+    { name: "match-id", value: "REGEX", summary: "only documents whose id contains a match", default: "all" },
+    { name: "winners", summary: "only the winning revision of each document, and no deleted ones" },
     IDENTITY_FLAG,
   ],
   operands: { least: 2, most: 2 },
   operandHelp: [{ name: "<db>", summary: "the database that was saved" }, BACKUP_PATH],
   exits: { ok: "all of them are written", store: "the store", archive: "the backup is damaged or incomplete" },
   examples: [
-    { line: "couchdb-backup export orders latest cfg.yaml > orders.ndjson", summary: "all of it, which restore reads" },
+    { line: "couchdb-backup export orders latest cfg.yaml > orders.ndjson", summary: "everything; restore reads it" },
     {
       line: "couchdb-backup export orders latest --winners --match-id '^order:1' cfg.yaml > some.ndjson",
       summary: "some documents as CouchDB would show them",

@@ -8,23 +8,23 @@ export const command: Command = {
   name: "find",
   usage: ["<db> --id ID [<config>]"],
   help: [
-    "Says which revisions a document had over all backups of its database: since when, until when, and whether it was deleted.",
+    "Shows which revisions a document had in all backups of its database: since when, until when, and whether it was deleted.",
     "",
-    "Needs no CouchDB and no password of it.",
+    "Needs neither CouchDB nor its password.",
   ],
-  flags: [{ name: "id", value: "ID", summary: "the document's id, as it is" }, IDENTITY_FLAG],
+  flags: [{ name: "id", value: "ID", summary: "the document's id, not encoded" }, IDENTITY_FLAG],
   operands: { least: 1, most: 1 },
   operandHelp: [{ name: "<db>", summary: "the database that was saved" }],
-  exits: { store: "the store", archive: "a backup is not whole, or there is none" },
+  exits: { store: "the store", archive: "a backup is damaged or incomplete, or there is none" },
   examples: [
-    { line: "couchdb-backup find orders --id order:17 cfg.yaml", summary: "since when it is as it is" },
+    { line: "couchdb-backup find orders --id order:17 cfg.yaml", summary: "when it was last changed" },
     { line: "couchdb-backup find orders --id order:17 --json cfg.yaml", summary: "the same for a program" },
   ],
 
   async run(call) {
     const [database = ""] = call.operands;
     const id = call.text("id");
-    if (id === undefined) throw new UsageError("find needs --id: which document");
+    if (id === undefined) throw new UsageError("find needs --id ID, the document to look for");
     return await withSession(call, async (session) => {
       const found = await session.find({ database, id });
       call.print(found, () => describeFound(found), { isProse: true });

@@ -8,8 +8,8 @@ import type { CommandEntry, DescribedCommand } from "./commands.ts";
 /** With which every command can end, and what that means where the command says nothing else of it. */
 const EXIT_MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
   ok: "done",
-  unexpected: "unexpected: a defect of the program, or of the machine below it",
-  usage: "usage or config: nothing was begun",
+  unexpected: "unexpected: a bug in the program, or a fault of the machine",
+  usage: "usage or config: nothing was started",
   partial: "finished, but not everything",
   couchdb: "CouchDB did not answer, or refused",
   store: "the store did not answer, or refused",

@@ -7,12 +7,12 @@ export const command: Command = {
   name: "keep",
   usage: ["<db> <path> [<config>]"],
   help: [
-    "Pins a complete backup, so that it never expires whatever the retention says; so stays what it builds on.",
+    "Pins a complete backup: it never expires, whatever the retention says, nor do the backups that it needs.",
     "",
-    "A small object beside the manifest says so; unkeep takes it back.",
+    "The pin is a small object beside the manifest; unkeep removes it.",
   ],
   flags: [
-    { name: "reason", value: "TEXT", summary: "why, for who asks later" },
+    { name: "reason", value: "TEXT", summary: "why, shown by list" },
   ],
   operands: { least: 2, most: 2 },
   operandHelp: [{ name: "<db>", summary: "the database that was saved" }, BACKUP_PATH],
@@ -32,7 +32,7 @@ export const command: Command = {
       const moment = toSeconds(report.finished_at);
       call.print(
         report,
-        () => `The backup of "${report.database}" of ${moment} is pinned: it stays until unkeep says otherwise\n`,
+        () => `The backup of "${report.database}" of ${moment} is pinned: it stays until unkeep removes the pin\n`,
       );
       return EXIT.ok;
     });

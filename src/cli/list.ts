@@ -17,8 +17,8 @@ export const command: Command = {
   usage: ["[backups | databases] [<config>]"],
   help: [
     "Lists the databases of CouchDB, names encoded as in URLs and paths, or the backups in the store (the default).",
-    "A backup is shown with the moment at which it was complete, in UTC. What stands under PATH is that backup and no other",
-    "for restore and verify.",
+    "A backup is shown with the moment at which it was complete, in UTC. restore and verify take the value under PATH",
+    "for exactly that backup.",
   ],
   flags: [
     { name: "database", value: "NAME", summary: "only backups of this database", default: "all" },
@@ -36,16 +36,19 @@ export const command: Command = {
         "only backups that were complete then or later: a date (2026-10-22, in UTC) or a moment (2026-10-22T18:05Z)",
     },
     { name: "until", value: "WHEN", summary: "only backups that were complete then, on that day or before" },
-    { name: "sizes", summary: "what each database and task takes up in the store" },
-    { name: "locks", summary: "until when each is locked in the store (Object Lock); a request for each" },
-    { name: "rebuild", summary: "enter complete backups that the catalog lacks, from their manifests" },
+    { name: "sizes", summary: "show how much space each database and task takes in the store" },
+    {
+      name: "locks",
+      summary: "show until when each backup is locked in the store (Object Lock); one request per backup",
+    },
+    { name: "rebuild", summary: "add complete backups that are missing in the catalog, from their manifests" },
   ],
   // A name with a "." or a "/" is no subject: it is the config.
   operands: { least: 0, most: 1, isConfig: (operand) => /[./]|^-$/.test(operand) },
   operandHelp: [
-    { name: "backups | databases", summary: "what to list; backups unless given", values: ["backups", "databases"] },
+    { name: "backups | databases", summary: "what to list; backups by default", values: ["backups", "databases"] },
   ],
-  exits: { ok: "also where there is none", couchdb: "CouchDB (list databases)", store: "the store" },
+  exits: { ok: "also if there are none", couchdb: "CouchDB (list databases)", store: "the store" },
   examples: [
     { line: "couchdb-backup list cfg.yaml", summary: "every backup in the store" },
     {
@@ -58,8 +61,8 @@ export const command: Command = {
   async run(call) {
     const [what = "backups"] = call.operands;
     if (what !== "backups" && what !== "databases") {
-      throw new UsageError(`There is no list of "${what}"`, {
-        hint: 'It lists databases or backups; a config has a "." or a "/" in its name, or is given by --config',
+      throw new UsageError(`"list" cannot list "${what}"`, {
+        hint: 'It lists "databases" or "backups"; a config needs a "." or a "/" in its name, or --config before it',
       });
     }
     const match = call.list("match");
@@ -73,7 +76,7 @@ export const command: Command = {
       locks: call.isOn("locks"),
     };
     if (request.since !== undefined && request.until !== undefined && request.since > request.until) {
-      throw new UsageError("--since is later than --until: no backup was complete between them");
+      throw new UsageError("--since must not be later than --until");
     }
     const own = what === "databases" ? ["match"] : call.isOn("sizes") ? ["database", "sizes"] : undefined;
     const stray = FILTERS.find((name) => own?.includes(name) === false && call.isGiven(name));
@@ -112,7 +115,7 @@ function readWhen(call: Call, name: "since" | "until", timeOfDay: string): Date 
     ? parseInstant(text)
     : parseInstant(`${formatDate(parseDate(text)!).replaceAll("/", "-")}${timeOfDay}`);
   if (when !== undefined) return when;
-  throw new UsageError(`--${name} is no date and no moment: "${text}"`, {
+  throw new UsageError(`--${name} "${text}" is neither a date nor a moment`, {
     hint: "Write it as 2026-10-22, or as 2026-10-22T18:05Z",
   });
 }
@@ -175,12 +178,10 @@ export function describeBackups(
   columns?: number,
   filters: readonly string[] = [],
 ): string {
-  const added = catalog_added === undefined ? [] : [`Entered into the catalog: ${formatCount(catalog_added)}`];
+  const added = catalog_added === undefined ? [] : [`Added to the catalog: ${formatCount(catalog_added)}`];
   if (backups.length === 0) {
     const asked = filters.map((name) => `--${name}`).join(" and ");
-    const nothing = asked === ""
-      ? "There is no backup"
-      : `There is no backup by ${asked}: without them there may be some`;
+    const nothing = asked === "" ? "There are no backups" : `No backup matches ${asked}; there may be others`;
     return [nothing, ...added, ""].join("\n");
   }
   const hasUnreadable = backups.some(({ unreadable }) => (unreadable ?? 0) > 0);

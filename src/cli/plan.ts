@@ -16,13 +16,13 @@ export const command: Command = {
   name: "plan",
   usage: ["[<config>]"],
   help: [
-    "Says what each task selects and by which pattern, what it leaves out and why, what no task selects, and when each runs",
+    "Shows what each task selects and by which pattern, what it leaves out and why, what no task selects, and when each runs",
     "next.",
     "",
-    "Where backups are sealed it says to whom. Of an incremental task it says how much has changed, and what a run would read.",
+    "It shows to whom backups are sealed, and how much an incremental task would read now.",
     "",
-    "Warns of patterns that match nothing, of waits longer than the time between two runs, and of databases that are too",
-    "large to be fetched in one request. The selection is that of the next run; nothing is stored.",
+    "It warns of patterns that match nothing, of delays longer than the time between two runs, and of databases too",
+    "large for one request. The selection is that of the next run; nothing is stored.",
   ],
   flags: [
     {
@@ -35,7 +35,7 @@ export const command: Command = {
     { name: "offline", summary: "plan the times only, without CouchDB" },
   ],
   operands: { least: 0, most: 0 },
-  exits: { ok: "also where there are warnings", couchdb: "CouchDB", store: "the store" },
+  exits: { ok: "also if there are warnings", couchdb: "CouchDB", store: "the store" },
   examples: [
     { line: "couchdb-backup plan cfg.yaml", summary: "what the next run takes" },
     {
@@ -68,7 +68,7 @@ function readInstant(call: Call): Date | undefined {
     ? new Date(text)
     : undefined;
   if (instant !== undefined && !Number.isNaN(instant.getTime())) return instant;
-  throw new UsageError(`--from is no instant: "${text}"`, { hint: "Write it as 2026-01-03T18:00:00Z" });
+  throw new UsageError(`--from "${text}" is not a moment`, { hint: "Write it as 2026-01-03T18:00:00Z" });
 }
 
 function describePlan({ tasks, unselected }: Plan, isOffline: boolean): string {
@@ -118,5 +118,5 @@ function countDatabases(count: number): string {
 function shorten(names: readonly string[], indent: string): string[] {
   const shown = names.slice(0, SHOWN_NAMES).map((name) => `${indent}${name}`);
   const rest = names.length - shown.length;
-  return rest === 0 ? shown : [...shown, `${indent}… and ${formatCount(rest)} more; --json lists them all`];
+  return rest === 0 ? shown : [...shown, `${indent}… and ${formatCount(rest)} more; --json lists all of them`];
 }

@@ -1,4 +1,4 @@
-/** `couchdb-backup report [<config>]`: what became of the backups, as a page that needs no server. */
+/** `couchdb-backup report [<config>]`: the backups' history and state, as a page that needs no server. */
 import { rename, rm, writeFile } from "node:fs/promises";
 import { describeError, EXIT, ProgramError, UsageError } from "../errors.ts";
 import { counted, formatSize } from "../observe/figures.ts";
@@ -14,19 +14,19 @@ export const command: Command = {
   name: "report",
   usage: ["[<config>]"],
   help: [
-    "Makes a page of what became of the backups: a calendar of each database, sizes, durations, ages, how tasks stand.",
+    "Makes a page about the backups: a calendar for each database, sizes, durations, ages, and the state of each task.",
     "",
-    "It is one file, which loads nothing from anywhere and can be opened, sent and kept; --json prints the same facts. It",
-    "asks the store only: no CouchDB and no password of it.",
+    "It is one file that loads nothing from anywhere else; --json prints the same facts. It",
+    "asks the store only and needs neither CouchDB nor its password.",
   ],
   flags: [
     {
       name: "output",
       value: "FILE",
-      summary: "where the page goes, such as report.html; what is there is replaced",
+      summary: "the file to write, such as report.html; an existing one is replaced",
       default: "standard output",
     },
-    { name: "days", value: "N", summary: "how many days it goes back, 1 to 3,660", default: String(DEFAULT_DAYS) },
+    { name: "days", value: "N", summary: "how many days back, 1 to 3,660", default: String(DEFAULT_DAYS) },
   ],
   operands: { least: 0, most: 0 },
   exits: { ok: "the page is made, whatever it shows", store: "the store" },
@@ -39,7 +39,7 @@ export const command: Command = {
     const text = call.text("days") ?? String(DEFAULT_DAYS);
     const days = /^\d{1,4}$/.test(text) ? Number(text) : 0;
     if (days < 1 || days > MOST_DAYS) {
-      throw new UsageError(`--days has no "${text}"`, { hint: `It is a whole number from 1 to ${MOST_DAYS}` });
+      throw new UsageError(`--days cannot be "${text}"`, { hint: `It is a whole number from 1 to ${MOST_DAYS}` });
     }
     const output = call.text("output");
     return await withSession(call, async (session) => {
@@ -61,7 +61,7 @@ export const command: Command = {
   },
 };
 
-/** In one step: who looks meanwhile sees the page before. It names databases, so that others may not read it. */
+/** In one step: a reader sees the old page or the new one. It names databases, so only its owner may read it. */
 async function replaceFile(path: string, bytes: Uint8Array): Promise<void> {
   const part = `${path}.${crypto.randomUUID().slice(0, 8)}.part`;
   try {

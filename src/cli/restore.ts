@@ -19,22 +19,25 @@ export const command: Command = {
   usage: ["<db> <path> [<config>]", "--all <path> [<config>]"],
   help: [
     "Restores a backup into database <db>: every leaf revision, with its history and attachments. A database that holds",
-    "documents is refused unless --into-existing or --id says otherwise. Running it again costs what is left.",
+    "documents is refused unless --into-existing or --id is given. Running it again writes only what is missing.",
     "",
-    "--all restores every database (but CouchDB's own, unless --match names them) as of <path>, which is latest or a",
-    "moment: every target is looked at before the first is written to, and the same command goes on where it was broken",
-    "off. What the last run before that moment did not have any more is left out and named.",
+    "--all restores every database (CouchDB's own only if --match names them) as of <path>, which is latest or a",
+    "moment: it checks every target before it writes to the first, and the same command resumes after an",
+    "interruption. Databases that were gone in the last run before that moment are left out and named.",
     "A sealed backup needs the identity that opens it: --identity, or identity_file in the config.",
   ],
   flags: [
-    { name: "into-existing", summary: "write into a database that holds documents: both sets of revisions are kept" },
-    { name: "salvage", summary: "restore what is whole of a damaged or incomplete archive" },
+    {
+      name: "into-existing",
+      summary: "write into a database that has documents: all revisions, old and new, are kept",
+    },
+    { name: "salvage", summary: "restore what is intact of a damaged or incomplete archive" },
     { name: "dry-run", summary: "say what would be restored, and write nothing" },
-    { name: "no-views", summary: "do not have the views built afterwards" },
-    { name: "id", value: "ID", repeated: true, summary: "only this document, put beside what the database holds" },
+    { name: "no-views", summary: "do not build the views afterwards" },
+    { name: "id", value: "ID", repeated: true, summary: "only this document, added to what the database holds" },
     {
       name: "as-new-revision",
-      summary: "with --id: write the backup's winner onto what is there now, so that it wins",
+      summary: "with --id: write the backup's winner as a new revision, so that it wins",
     },
     { name: "designs", summary: "only the design documents" },
     { name: "url", value: "URL", summary: "restore into the CouchDB at this address", default: "the config's" },
@@ -48,9 +51,9 @@ export const command: Command = {
       summary: "with --all: restore under another name, such as 'account%2F(.*)=copy%2F$1'",
     },
     { name: "parallel", value: "N", summary: "with --all: databases at the same time, 1 to 32", default: "4" },
-    { name: "gone", summary: "with --all: what the last run did not have any more, too" },
+    { name: "gone", summary: "with --all: also databases that were gone in the last run" },
     IDENTITY_FLAG,
-    { name: "allow-plain", summary: "a backup in clear, too, whose task seals its backups (encrypt_to)" },
+    { name: "allow-plain", summary: "accept an unencrypted backup of a task that seals its backups (encrypt_to)" },
   ],
   operands: { least: 1, most: 2, isConfig: (_, index, flags) => flags.all === true && index === 1 },
 
@@ -63,18 +66,18 @@ export const command: Command = {
     partial: "CouchDB refused some documents, or could not read them when the backup was made; they are listed",
     couchdb: "CouchDB",
     store: "the store",
-    archive: "the archive is damaged or incomplete; --salvage restores what is whole of it",
-    interrupted: "interrupted; what is written so far stays, and the message says how to go on",
+    archive: "the archive is damaged or incomplete; --salvage restores what is intact",
+    interrupted: "interrupted; what is written so far stays, and the message says how to resume",
   },
   examples: [
-    { line: "couchdb-backup restore orders latest cfg.yaml", summary: 'bring "orders" back, which is gone' },
+    { line: "couchdb-backup restore orders latest cfg.yaml", summary: 'bring back "orders", which is gone' },
     {
       line: "couchdb-backup restore orders_check 2026-10-22/orders cfg.yaml",
       summary: "or beside it, as it was on that day",
     },
     {
       line: "couchdb-backup restore orders latest --id order:17 --as-new-revision cfg.yaml",
-      summary: "a single document, whose content of the backup is to win",
+      summary: "a single document, so that the backup's content wins",
     },
     {
       line: "couchdb-backup restore --all latest --map '(.*)=copy_of_$1' --parallel 8 cfg.yaml",
@@ -101,7 +104,7 @@ export const command: Command = {
       const value = call.text(name);
       if (value !== undefined) words.push(`--${name}`, value);
     }
-    return `What is written so far stays. Go on with: ${commandLine("restore", words)}`;
+    return `What is written so far stays. Resume with: ${commandLine("restore", words)}`;
   },
 
   async run(call) {
@@ -109,8 +112,8 @@ export const command: Command = {
     if (call.isOn("all")) {
       const [path = "", extra] = call.operands;
       if (extra !== undefined) {
-        throw new UsageError(`--all takes a moment and no database: "${extra}" is too much`, {
-          hint: `--match '${path}' restores that one: restore --all ${extra} --match '${path}'`,
+        throw new UsageError(`--all takes only a moment, but "${extra}" is given too`, {
+          hint: `--match '${path}' restores that database: restore --all ${extra} --match '${path}'`,
         });
       }
       const request = readFleetRequest(call, path);
@@ -186,10 +189,10 @@ function describe(report: RestoreReport): string {
     const shown = newer.ids.slice(0, SHOWN_FAILURES).map((id) => JSON.stringify(id)).join(", ");
     const more = newer.count > SHOWN_FAILURES ? " …" : "";
     const keep = newer.count === 1 ? "1 document keeps" : `${counted(newer.count, "document")} keep`;
-    lines.push(`  ${keep} a newer revision (--as-new-revision puts the backup's on top): ${shown}${more}`);
+    lines.push(`  ${keep} a newer revision (--as-new-revision makes the backup's content the winner): ${shown}${more}`);
   }
   for (const warning of report.warnings ?? []) lines.push(`  NOT the newest state: ${printable(warning)}`);
-  if (!report.verified) lines.push("The archive has no manifest: nothing says whether it is whole");
+  if (!report.verified) lines.push("The archive has no manifest, so nobody can say whether it is complete");
   for (const { chunk, problem } of damaged) lines.push(`  left out: ${chunk}: ${problem}`);
   lines.push(...describeUnreadable(unreadable, SHOWN_FAILURES));
   for (const { what, reason } of lacking) lines.push(`  without ${what}: ${reason}`);

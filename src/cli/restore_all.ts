@@ -92,7 +92,7 @@ function describeBroken({ database, error, hint, report }: FleetDatabase): strin
     failed_revisions === 0 ? "" : `${counted(failed_revisions, "revision")} refused`,
     damaged.length === 0 ? "" : `${counted(damaged.length, "damaged chunk")}`,
     missing === 0 ? "" : `${counted(missing, "document")} missing`,
-    unreadable.length === 0 ? "" : `${counted(unreadable.length, "document")} could not be read when it was saved`,
+    unreadable.length === 0 ? "" : `${counted(unreadable.length, "document")} could not be read at backup time`,
     lacking.length === 0 ? "" : `${lacking.map(({ what }) => what).join(" and ")} could not be set`,
   ].filter((part) => part !== "");
   return [`NOT WHOLE: ${database}: ${lacks.join(", ")}`];

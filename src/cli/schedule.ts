@@ -1,4 +1,4 @@
-/** `couchdb-backup schedule <config>`: stays, and runs each task when it is due. */
+/** `couchdb-backup schedule <config>`: a service that runs each task when it is due. */
 import { hostname } from "node:os";
 import process from "node:process";
 import type { Config } from "../config/config.ts";
@@ -16,23 +16,23 @@ export const command: Command = {
   name: "schedule",
   usage: ["[<config>]"],
   help: [
-    "Stays and runs each task when it is due, once on however many machines; what was missed is caught up on once.",
+    "Runs as a service: each task when it is due, on only one of several machines; missed runs are caught up on by one run.",
     "",
-    "SIGHUP reads the config again, after a run under way; a config with a mistake is not used. SIGTERM and SIGINT end it.",
-    "With --json each run is a line on standard output.",
+    "SIGHUP reloads the config, after a run under way; a config with a mistake is not used. SIGTERM and SIGINT end it.",
+    "With --json it prints a line for each run.",
   ],
   flags: [],
   operands: { least: 0, most: 0 },
   exits: {
-    ok: "it was ended while it waited",
-    interrupted: "it was ended during a run, which is resumed when a scheduler starts again",
+    ok: "stopped while it waited",
+    interrupted: "stopped during a run, which is resumed when a scheduler starts again",
   },
   examples: [
-    { line: "couchdb-backup schedule cfg.yaml", summary: "as a service; systemd --resident prints a unit for it" },
+    { line: "couchdb-backup schedule cfg.yaml", summary: "in the foreground; systemd --resident prints a unit for it" },
     { line: "couchdb-backup schedule --json --quiet cfg.yaml", summary: "a line of JSON a run" },
   ],
 
-  afterInterruption: () => "What is done so far is kept, and resumed when a scheduler runs again",
+  afterInterruption: () => "What is done so far is kept, and resumed when a scheduler starts again",
 
   async run(call) {
     const read = async () => {
@@ -117,7 +117,7 @@ function listenForHangUp(call: Call, read: () => Promise<Config>): HangUp {
       log?.info("config is read again");
       changed.abort();
     } catch (error) {
-      log?.error("the new config is not used, the old one stays in force", { error: describeError(error) });
+      log?.error("the new config has a mistake: the old one stays in use", { error: describeError(error) });
     }
   };
   const close = call.shell.onSignal((name) => {

@@ -120,5 +120,5 @@ function readLogFormat(call: Call): LogFormat {
   const text = call.text("log-format") ?? "auto";
   const format = LOG_FORMATS.find((known) => known === text);
   if (format !== undefined) return format;
-  throw new UsageError(`--log-format has no "${text}"`, { hint: `It is one of ${LOG_FORMATS.join(", ")}` });
+  throw new UsageError(`--log-format cannot be "${text}"`, { hint: `Allowed are ${LOG_FORMATS.join(", ")}` });
 }

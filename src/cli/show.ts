@@ -13,13 +13,13 @@ export const command: Command = {
     "password of it.",
   ],
   flags: [
-    { name: "id", value: "ID", summary: "the document's id, as it is" },
+    { name: "id", value: "ID", summary: "the document's id, not encoded" },
     { name: "rev", value: "REV", summary: "a leaf revision", default: "the winning one" },
     IDENTITY_FLAG,
   ],
   operands: { least: 2, most: 2 },
   operandHelp: [{ name: "<db>", summary: "the database that was saved" }, BACKUP_PATH],
-  exits: { store: "the store", archive: "the backup does not have the document, or is not whole" },
+  exits: { store: "the store", archive: "the backup does not have the document, or is damaged or incomplete" },
   examples: [
     { line: "couchdb-backup show orders latest --id order:17 cfg.yaml", summary: "a document as it was saved last" },
     {
@@ -32,7 +32,7 @@ export const command: Command = {
     const [database = "", path = ""] = call.operands;
     const id = call.text("id");
     if (id === undefined) {
-      throw new UsageError("show needs --id: which document", { hint: "export writes all of them" });
+      throw new UsageError("show needs --id ID, the document to show", { hint: "export writes all of them" });
     }
     return await withSession(call, async (session) => {
       const request = { database, path, id, rev: call.text("rev") };

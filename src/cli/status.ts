@@ -20,9 +20,9 @@ export const command: Command = {
   name: "status",
   usage: ["[<config>]"],
   help: [
-    "Says of each task what was saved last and how long ago, what is not saved and why, and what comes next. It asks the",
-    "store only: no CouchDB and no password of it. Behind the tasks stands when the backups were last proved, by verify",
-    "--all or test-restore, where they ever were.",
+    "Shows for each task what was saved last and how long ago, what is not saved and why, and when it runs next. It asks the",
+    "store only and needs neither CouchDB nor its password. Below the tasks it shows when verify --all and test-restore",
+    "last checked the backups, if they ever did.",
   ],
   flags: [{
     name: "task",
@@ -34,11 +34,11 @@ export const command: Command = {
   operands: { least: 0, most: 0 },
   exits: {
     ok: "everything is saved, or under way",
-    partial: "something failed, is late, or was never saved, or the last proof found something wrong",
+    partial: "something failed, is late or was never saved, or the last check of the backups found something wrong",
     store: "the store",
   },
   examples: [
-    { line: "couchdb-backup status cfg.yaml", summary: "how every task stands" },
+    { line: "couchdb-backup status cfg.yaml", summary: "the state of every task" },
     { line: "couchdb-backup status --task weekly --json cfg.yaml", summary: "one task, for a program" },
   ],
 
@@ -88,8 +88,8 @@ function describeProof(command: string, proof: Proof | null): string {
   const of = backups === backups_in_all ? "" : ` of ${formatCount(backups_in_all)}`;
   const looked = `${formatCount(backups)}${of} ${backups_in_all === 1 ? "backup" : "backups"}`;
   if (ok) return `${command}  ${looked} proved ${toSeconds(at)}\n`;
-  const before = last_ok_at === null ? "none went well before" : `the last that went well was ${toSeconds(last_ok_at)}`;
-  const found = faulty === 0 ? "left a database behind" : `${formatCount(faulty)} NOT as they must be`;
+  const before = last_ok_at === null ? "no earlier one succeeded" : `the last success was at ${toSeconds(last_ok_at)}`;
+  const found = faulty === 0 ? "left a scratch database behind" : `${formatCount(faulty)} NOT as they must be`;
   return `${command}  FAILED: ${looked} looked at ${toSeconds(at)}, ${found}, ${before}\n`;
 }
 
@@ -99,7 +99,7 @@ function factsOf({ state, last_complete_at, age_seconds, elapse, next, retry_at,
   else facts.push(`last complete ${toSeconds(last_complete_at)} (${formatSeconds(age_seconds)} ago)`);
   if (state === "late" && elapse !== null) facts.push(`was due ${toSeconds(elapse)}`);
   if (generations > 1) facts.push(`took ${formatCount(generations)} runs`);
-  if (retry_at !== null) facts.push(`tried again at ${toSeconds(retry_at)}`);
+  if (retry_at !== null) facts.push(`retried at ${toSeconds(retry_at)}`);
   if (next !== null) facts.push(`next ${toSeconds(next)}`);
   return facts;
 }

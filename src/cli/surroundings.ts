@@ -12,18 +12,18 @@ export const ENVIRONMENT: readonly Surrounding[] = [
   {
     names: ["COUCHDB_BACKUP_CONFIG"],
     summary:
-      "the config where the command line names none: a path, s3://BUCKET/KEY, the ARN of a parameter of Systems Manager, " +
+      "the config, if the command line names none: a path, s3://BUCKET/KEY, the ARN of a parameter of Systems Manager, " +
       "or the text itself. Any other variable may stand in the config as ${NAME}",
   },
   {
     names: ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"],
-    summary: "keys for S3 where the config has no token and secret",
+    summary: "keys for S3, if the config has no token and secret",
   },
   {
     names: ["AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "HOME", "USERPROFILE"],
     summary: "the profile that keys come from, SSO and assumed roles among them, and where it is written",
   },
-  { names: ["AWS_REGION", "AWS_DEFAULT_REGION"], summary: "the region where the config names none" },
+  { names: ["AWS_REGION", "AWS_DEFAULT_REGION"], summary: "the region, if the config names none" },
   {
     names: [
       "AWS_WEB_IDENTITY_TOKEN_FILE",
@@ -62,10 +62,10 @@ export const ENVIRONMENT: readonly Surrounding[] = [
 
 /** Files, beside what the config names. */
 export const FILES: readonly Surrounding[] = [
-  { names: ["./config.yaml"], summary: "the config where nothing names another one" },
+  { names: ["./config.yaml"], summary: "the config, if nothing names another one" },
   {
     names: ["~/.local/state/couchdb-backup/"],
-    summary: "which bucket folders were there once: one that is gone is a disk that is not mounted, and no empty one",
+    summary: "which bucket folders existed: if one is missing, its disk is taken for not mounted",
   },
   {
     names: ["<bucket>/<prefix>/<year>/<month>/<day>/<suffix>/<database>/"],

@@ -14,14 +14,14 @@ export const command: Command = {
   name: "systemd",
   usage: ["[<config>]"],
   help: [
-    "Prints a hardened service and a timer for each task, or with --resident one service that stays.",
+    "Prints a hardened service and a timer for each task, or with --resident one service that keeps running.",
     "",
-    "The password comes as a credential where the config's password_file lies beside the config, or is",
-    "${CREDENTIALS_DIRECTORY}/NAME. docs/server.md explains the rest.",
+    "The password is passed as a credential if the config's password_file lies beside the config, or is",
+    "${CREDENTIALS_DIRECTORY}/NAME; docs/server.md says more.",
   ],
   flags: [
-    { name: "resident", summary: "one service that stays and reloads its config, in place of timers" },
-    { name: "user", value: "NAME", summary: "the user to run as", default: "one that systemd makes up" },
+    { name: "resident", summary: "one service that keeps running and reloads its config, instead of timers" },
+    { name: "user", value: "NAME", summary: "the user to run as", default: "one that systemd allocates" },
     {
       name: "program",
       value: "PATH",
@@ -53,10 +53,10 @@ export const command: Command = {
     const config = await loadCallConfig(call, env);
     if (config.file.startsWith("$") || config.file === STANDARD_INPUT || isRemote(config.file)) {
       const where = config.file === STANDARD_INPUT ? "comes from standard input" : `stands in ${config.file}`;
-      throw new UsageError("A unit needs a config that is a file", { hint: `Its text ${where}` });
+      throw new UsageError("A systemd unit needs a config in a file", { hint: `Its text ${where}` });
     }
     const program = call.text("program") ?? "/usr/local/bin/couchdb-backup";
-    if (!isAbsolute(program)) throw new UsageError(`--program "${program}" is no absolute path`);
+    if (!isAbsolute(program)) throw new UsageError(`--program "${program}" is not an absolute path`);
     const configPath = resolve(config.file);
     const isResident = call.isOn("resident");
     const password = passwordOf(config.database.passwordFile?.path, {

@@ -10,19 +10,19 @@ export const command: Command = {
   name: "test-restore",
   usage: ["[<config>]"],
   help: [
-    "Proves backups by restoring them: the newest backup of each database goes into a scratch database, every leaf revision",
-    "that CouchDB then answers is compared with the backup byte for byte, and the scratch database is dropped.",
+    "Proves backups by restoring them: the newest backup of each database is restored into a scratch database, every leaf",
+    "revision there is compared with the backup byte for byte, and the scratch database is dropped.",
     "",
-    "It needs the right to create and delete databases, that of a server admin, and room for two of the databases. Its own",
-    "are called couchdb_backup_test_<run>_<number>; those that a killed run has left are dropped by the next one, after an",
-    "hour. It drops no other database. How it came out is kept for status and monitoring, but with --match.",
+    "It needs a server admin, who may create and delete databases, and room for two of the databases. The scratch databases",
+    "are named couchdb_backup_test_<run>_<number>; those that a killed run has left are dropped by the next one, after an",
+    "hour. It drops no other database. The result is kept for status and monitoring, except with --match.",
   ],
   flags: [
     { name: "match", value: "PATTERN", repeated: true, summary: "only databases whose whole name matches" },
     {
       name: "sample",
       value: "N",
-      summary: "so many databases, others each day until all have had their turn",
+      summary: "only so many databases, others each day until all have had their turn",
       default: "all",
     },
     IDENTITY_FLAG,
@@ -30,7 +30,7 @@ export const command: Command = {
   operands: { least: 0, most: 0 },
   exits: {
     ok: "all came back as they were saved",
-    partial: "some did not, or a scratch database is left behind",
+    partial: "some came back changed or not at all, or a scratch database is left behind",
     couchdb: "CouchDB",
     store: "the store",
     archive: "a backup is damaged",
@@ -41,7 +41,7 @@ export const command: Command = {
   ],
 
   afterInterruption() {
-    return "Its scratch databases are dropped";
+    return "The scratch databases are dropped";
   },
 
   async run(call) {
@@ -61,7 +61,7 @@ export const command: Command = {
 function readSample(text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
   if (/^[1-9]\d{0,6}$/.test(text)) return Number(text);
-  throw new UsageError(`--sample "${text}" is no number of databases`, {
+  throw new UsageError(`--sample "${text}" is not a number of databases`, {
     hint: "--sample 20 restores another twenty of them each day",
   });
 }

@@ -7,7 +7,7 @@ export const command: Command = {
   name: "unkeep",
   usage: ["<db> <path> [<config>]"],
   help: [
-    "Takes back what keep has said of a backup: the retention of its task decides again. Nothing is deleted.",
+    "Removes the pin that keep has set: the retention of its task decides again. Nothing is deleted.",
   ],
   flags: [],
   operands: { least: 2, most: 2 },
@@ -26,7 +26,7 @@ export const command: Command = {
       call.print(
         report,
         () =>
-          `The backup of "${report.database}" of ${moment} is not pinned any more: the retention of its task decides\n`,
+          `The backup of "${report.database}" of ${moment} is no longer pinned: the retention of its task decides\n`,
       );
       return EXIT.ok;
     });

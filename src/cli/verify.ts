@@ -19,15 +19,15 @@ export const command: Command = {
     "Reads a backup again and compares it with its manifest: checksums, counts, ids. Needs no CouchDB and changes no backup.",
     "A <path> that is a file:// URL or a local folder needs no config.",
     "",
-    "Of a sealed backup the checksums are compared; where there is an identity it is opened and read as well.",
-    "--all reads every backup in the store; with --sample 1/7 another seventh of them each day, all within a week. How it",
-    "came out is kept in the store for status and monitoring, but with --match and --quick.",
+    "For a sealed backup it compares the checksums; with an identity it opens and reads the contents too.",
+    "--all reads every backup in the store; with --sample 1/7 another seventh of them each day, all within a week. The",
+    "result is kept in the store for status and monitoring, except with --match and --quick.",
   ],
   flags: [
-    { name: "quick", summary: "compare presence and size only" },
-    { name: "contents", summary: "open and read sealed backups, too: an error where no identity is given" },
+    { name: "quick", summary: "check presence and sizes only" },
+    { name: "contents", summary: "open and read sealed backups too; an error without an identity" },
     { name: "all", summary: "every backup in the store" },
-    { name: "sample", value: "1/N", summary: "with --all: the part of all whose turn it is today", default: "all" },
+    { name: "sample", value: "1/N", summary: "with --all: only today's part of all backups", default: "all" },
     { name: "match", value: "PATTERN", repeated: true, summary: "with --all: only databases whose whole name matches" },
     IDENTITY_FLAG,
   ],
@@ -35,9 +35,9 @@ export const command: Command = {
   operandHelp: [{ name: "<db>", summary: "the database that was saved" }, BACKUP_PATH],
   exits: {
     ok: "complete, and as the manifest says",
-    partial: "as its manifest says, but CouchDB could not read some documents when it was made; they are listed",
+    partial: "intact, but CouchDB could not read some documents when it was made; they are listed",
     store: "the store",
-    archive: "something is not as it must be, or there is no such backup",
+    archive: "the backup is damaged or incomplete, or there is none",
   },
   examples: [
     { line: "couchdb-backup verify orders latest cfg.yaml", summary: "the newest backup of a database" },
@@ -50,7 +50,7 @@ export const command: Command = {
 
   async run(call) {
     if (call.isOn("quick") && call.isOn("contents")) {
-      throw new UsageError("--quick reads no contents, and --contents wants them read: leave one of them out");
+      throw new UsageError("--quick and --contents exclude each other: --quick reads no contents");
     }
     if (call.isOn("all")) return await runAll(call);
     const stray = (["sample", "match"] as const).find((name) => call.isGiven(name));
@@ -82,8 +82,8 @@ export const command: Command = {
 async function runAll(call: Call): Promise<number> {
   const [extra] = call.operands;
   if (extra !== undefined) {
-    throw new UsageError(`--all takes no database and no path: "${extra}" is too much`, {
-      hint: `verify --all --match '${extra}' verifies the backups of that one`,
+    throw new UsageError(`--all takes neither a database nor a path, but "${extra}" is given`, {
+      hint: `verify --all --match '${extra}' verifies the backups of that database`,
     });
   }
   const match = call.list("match");

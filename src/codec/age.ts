@@ -1,7 +1,7 @@
 /**
- * Sealing to public keys and its inverse, in the format age (age-encryption.org/v1), which the command `age` reads and
- * writes. In goes a stream of bytes, out comes another, piece by piece; nothing comes out that was not found to be as it
- * was sealed. The payload is encrypted here, by node:crypto: the package does it seven times as slowly.
+ * Encrypts to public keys, and decrypts, in the age format (age-encryption.org/v1), so that the command `age` reads what this
+ * writes and the other way round. In goes a stream of bytes, out comes another; nothing comes out before it is
+ * authenticated. The payload is encrypted here, with node:crypto: the age package takes seven times as long.
  */
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:crypto";
 import { concat } from "../concat.ts";
@@ -29,7 +29,7 @@ export async function* seal(
   const nonce = randomBytes(NONCE_BYTES);
   yield concat([header, nonce]);
   const blocks = new Blocks(fileKey, nonce);
-  // Only what comes after a block tells that it is not the last one.
+  // A block is the last one if nothing follows it, so each is held until the next one is there.
   const block = takeBlock(BLOCK_BYTES);
   let used = 0;
   try {
@@ -52,8 +52,8 @@ export async function* seal(
 }
 
 /**
- * Opens what is sealed; an error of `source` comes out as it is. Each block is whole and at its place; that it is the
- * last one is known at the end alone.
+ * Decrypts a stream of bytes; an error of `source` comes out as it is. Each block that comes out is authentic and in its
+ * place. Whether the stream was cut off is known only at its end.
  *
  * @throws AgeError when it was changed or cut off, or when none of the identities opens it.
  */

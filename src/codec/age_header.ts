@@ -4,23 +4,23 @@
  */
 import { CodecError } from "./error.ts";
 
-/** The bytes are not sealed as they say, were changed or cut off, or none of the identities opens them. */
+/** The bytes are no valid age file, were changed or cut off, or no identity opens them. */
 export class AgeError extends CodecError {
   override readonly name: string = "AgeError";
 }
 
-/** It may be whole: none of the identities opens it. */
+/** No identity opens the file; nothing says that it is damaged. */
 export class WrongIdentityError extends AgeError {
   override readonly name: string = "WrongIdentityError";
 }
 
 /** What a file begins with. */
 export const AGE_MAGIC = "age-encryption.org/v1\n";
-/** More than any header of recipients that a config may name; it lies in memory. */
+/** The header is held in memory. With as many recipients as a config may name it is smaller than this. */
 export const MOST_HEADER_BYTES: number = 256 << 10;
 /**
- * A header that somebody else has written may name anybody, and each identity is tried with each of them: half a
- * millisecond of the processor's time, for each object. A config may name fifty.
+ * Every identity is tried with every recipient of a header, half a millisecond of CPU time each. Somebody else may have
+ * written the header, so the number is limited; a config may name fifty.
  */
 const MOST_RECIPIENTS = 256;
 
@@ -49,7 +49,7 @@ export async function parseIdentities(text: string): Promise<string[]> {
   return found;
 }
 
-/** What a line is that is no identity; it may be a secret, and is not quoted. */
+/** Describes a line that is no identity. It is never quoted, because it may be a secret. */
 function explainLine(word: string, number: number): string {
   if (word.startsWith("age-encryption.org/") || word.startsWith("-----BEGIN AGE ENCRYPTED")) {
     return `It is itself encrypted, as by a passphrase: "age -d" opens it`;
@@ -63,7 +63,7 @@ function explainLine(word: string, number: number): string {
   return `${line} is no identity of age, such as AGE-SECRET-KEY-1…`;
 }
 
-/** The recipient that an identity opens what is sealed to. */
+/** The public key that belongs to an identity. */
 export async function recipientOf(identity: string): Promise<string> {
   const { identityToRecipient } = await import("age-encryption");
   return await identityToRecipient(identity);
@@ -76,7 +76,7 @@ export async function sealHeader(recipients: readonly string[]): Promise<{ heade
   const encrypter = new Encrypter();
   for (const recipient of recipients) encrypter.addRecipient(recipient);
   let fileKey: Uint8Array | undefined;
-  // It wraps nothing: it is how the key becomes known to who encrypts the rest.
+  // This recipient wraps nothing: it only hands the key to the code that encrypts the payload.
   encrypter.addRecipient({
     wrapFileKey(key) {
       fileKey = Uint8Array.from(key);
@@ -107,9 +107,9 @@ export async function openHeader(header: Uint8Array, identities: readonly string
   }
 }
 
-/** Where the header ends, behind its last newline; undefined where it goes on. */
+/** Where the header ends, behind its last newline; undefined if the bytes end before it does. */
 export function headerEnd(bytes: Uint8Array): number | undefined {
-  // The line of the code that vouches for it is the only one that begins so; base64 has no dash.
+  // Only the line with the header's MAC begins like this: base64 has no dash.
   const text = new TextDecoder("latin1").decode(bytes.subarray(0, MOST_HEADER_BYTES));
   const at = text.indexOf("\n---");
   const end = at < 0 ? -1 : text.indexOf("\n", at + 1);

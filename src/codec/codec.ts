@@ -1,6 +1,6 @@
 /**
- * The door: how chunks are compressed and sealed, and how whatever is so is read, recognised by its first bytes. In goes a
- * stream of bytes, out comes another; bytes to be compressed may be written over as soon as the next ones are asked for.
+ * The one way in and out of compression and encryption: chunks are written as the config says, and read as their first bytes
+ * say. In goes a stream of bytes, out comes another; a piece that goes in may be overwritten once the next one is asked for.
  */
 import { concat } from "../concat.ts";
 import { UsageError } from "../errors.ts";
@@ -38,7 +38,7 @@ const WAYS: Readonly<Record<Compression, Way>> = {
     decodeForeign: unzstdForeign,
   },
 };
-/** So many bytes tell what something is. */
+/** How many bytes it takes to recognise a format. */
 const BEGINNING_BYTES = MAGIC_BYTES.length;
 
 /** Whether bytes are gzip's. */
@@ -46,7 +46,7 @@ export function isGzip(bytes: Uint8Array): boolean {
   return bytes[0] === 0x1f && bytes[1] === 0x8b;
 }
 
-/** @throws UsageError where this runtime cannot write so: before anything is asked of anybody. */
+/** To be called before a run begins. @throws UsageError if this runtime lacks the compression. */
 export function requireCodec({ compression }: Codec): void {
   const lack = WAYS[compression].lack();
   if (lack === undefined) return;
@@ -54,10 +54,10 @@ export function requireCodec({ compression }: Codec): void {
 }
 
 /**
- * Seals nothing to the recipients, where there are any: whether it can be done must be known before anything is asked of
- * anybody.
+ * Encrypts an empty stream to the recipients, if there are any. To be called before a run begins, so that a bad key stops it
+ * at once.
  *
- * @throws UsageError where nothing can be sealed to them.
+ * @throws UsageError if nothing can be encrypted to them.
  */
 export async function requireSeal({ recipients }: Codec): Promise<void> {
   if (recipients === undefined) return;
@@ -71,13 +71,13 @@ export async function requireSeal({ recipients }: Codec): Promise<void> {
   }
 }
 
-/** Compresses a stream of bytes, and seals it where there are recipients; an error of `source` comes out as it is. */
+/** Compresses a stream of bytes, and encrypts it if there are recipients; an error of `source` comes out as it is. */
 export function encode(source: Bytes, { compression, level, recipients }: Codec): AsyncGenerator<Uint8Array> {
   const compressed = WAYS[compression].encode(source, level);
   return recipients === undefined ? compressed : seal(compressed, recipients);
 }
 
-/** What {@linkcode decode} is told of the bytes. */
+/** What {@linkcode decode} needs to know about the bytes. */
 export interface DecodeOptions {
   /** Nothing vouches for it that it is as this program writes it. */
   isForeign: boolean;
@@ -88,11 +88,11 @@ export interface DecodeOptions {
 }
 
 /**
- * Opens what is sealed, decompresses what is compressed, and passes on what is neither; an error of `source` comes out as
- * it is.
+ * Decrypts what is encrypted, decompresses what is compressed, and passes on what is neither; an error of `source` comes out
+ * as it is.
  *
- * @throws CodecError when it is damaged, or none of the identities opens it; UsageError when this runtime cannot read it,
- * or it is sealed and there is no identity.
+ * @throws CodecError if the bytes are damaged, or no identity opens them; UsageError if this runtime lacks the compression,
+ * or the bytes are encrypted and there is no identity.
  */
 export async function* decode(
   source: Bytes,
@@ -107,7 +107,7 @@ export async function* decode(
   yield* decompress(isSealed ? await peek(unseal(whole, identities)) : { whole, beginning }, isForeign);
 }
 
-/** What to say where something is sealed and nobody has said what opens it. @param subject Begins the sentence. */
+/** The error for encrypted bytes where no identity is configured. @param subject Begins the sentence. */
 export function identityNeeded(subject: string, recipients: readonly string[] = []): UsageError {
   const to = recipients.length === 0 ? "" : ` to ${recipients.join(", ")}`;
   return new UsageError(`${subject} is sealed${to}: an identity of age opens it, and none is given`, {
@@ -115,7 +115,7 @@ export function identityNeeded(subject: string, recipients: readonly string[] = 
   });
 }
 
-/** A stream of bytes, and how it begins. */
+/** A stream of bytes, and its first ones. */
 interface Peeked {
   whole: Bytes;
   beginning: Uint8Array;

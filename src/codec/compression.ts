@@ -1,5 +1,5 @@
 /**
- * What chunks may be compressed with and sealed to: the names in config and objects, and the levels that there are. Pure.
+ * The ways to compress a chunk, with their levels and the endings of their objects' names. Pure.
  */
 
 /** A way to compress. */
@@ -15,15 +15,15 @@ export interface Codec {
   recipients?: readonly string[] | undefined;
 }
 
-/** What stands behind the end of a chunk's name where it is sealed. */
+/** The ending of an encrypted chunk's name. */
 export const SEALED_EXTENSION = "age";
 
-/** Whether an object is sealed, by its name. */
+/** Whether an object's name says that it is encrypted. */
 export function isSealedName(name: string): boolean {
   return name.endsWith(`.${SEALED_EXTENSION}`);
 }
 
-/** Whether what is sealed to some can be opened by just the same as what is sealed to others. */
+/** Whether two lists name the same recipients, in whatever order. */
 export function haveSameRecipients(
   some: readonly string[] | undefined,
   others: readonly string[] | undefined,
@@ -32,7 +32,7 @@ export function haveSameRecipients(
   return a === b;
 }
 
-/** What is known of a way to compress. */
+/** The facts about a way to compress. */
 export interface CompressionFacts {
   /** What stands at the end of a chunk's name. */
   extension: string;
@@ -46,9 +46,9 @@ export interface CompressionFacts {
 export const COMPRESSIONS: Readonly<Record<Compression, CompressionFacts>> = {
   // Three times as fast as zlib's usual level 6 for archives 7 % larger; at 6 it would take longer than CouchDB does.
   gzip: { extension: "gz", most: 9, standard: 4 },
-  // Above 19 a reader would need a window of more than the 8 MiB that every reader has.
+  // Above 19 a reader needs a window of more than 8 MiB, and not every reader has that.
   zstd: { extension: "zst", most: 19, standard: 1 },
 };
 
-/** What chunks are written with where nobody says. */
+/** How chunks are written if the config does not say. */
 export const STANDARD_CODEC: Codec = { compression: "gzip" };

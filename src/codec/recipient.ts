@@ -1,27 +1,27 @@
 /**
- * To whom something can be sealed: public keys of age. In: a text that somebody has written. Out: why it is none, never with
- * the text itself, which may be a secret. Pure.
+ * Recipients of encrypted backups: age's public keys. In: what somebody wrote into the config. Out: why it is no public key;
+ * the text itself is never quoted, because it may be a secret. Pure.
  */
 import { bech32 } from "@scure/base";
 
 const HINT = 'the public key that "age-keygen" prints, age1…, is what is wanted';
-/** What the 32 bytes of a key become. */
+/** An X25519 public key. */
 const KEY_BYTES = 32;
 
 /** The key that the documentation shows. Its secret key was thrown away when it was made. */
 export const EXAMPLE_RECIPIENT = "age1qe7mw7360d6lcsnzpuu6aqtat3kd6afw0s7xc9wvrx9sqq6q7gjq2w99qg";
 
-/** Whether a text is, or holds, a secret key of age. */
+/** Whether a text contains an age secret key. */
 export function isSecretKey(text: string): boolean {
   return /AGE-(?:SECRET-KEY|PLUGIN)-/i.test(text);
 }
 
-/** Whether a text is a public key of age, however it is written: nobody calls a file so. */
+/** Whether a text looks like an age public key, in upper or lower case, rather than like the name of a file. */
 export function isPublicKey(text: string): boolean {
   return /^age1[a-z0-9]{30,}$/i.test(text.trim());
 }
 
-/** Why a text is no recipient, a clause; undefined where it is one. The command age refuses the same ones. */
+/** Why a text is no recipient, as a clause; undefined if it is one. The command `age` refuses the same texts. */
 export function explainRecipient(text: string): string | undefined {
   const bare = text.trim();
   if (!isSecretKey(text) && bare !== text && explainRecipient(bare) === undefined) {

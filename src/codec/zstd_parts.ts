@@ -1,7 +1,7 @@
 /**
- * Takes zstd's frames apart (RFC 8878), without decompressing them: what ends early must not pass for what is whole, and
- * decompressors differ in what they say of it (Deno 2.9.6 says nothing). In: a stream of bytes. Out: the parts of each
- * frame, every one of them whole: its header, its blocks, its checksum.
+ * Splits zstd frames (RFC 8878) into header, blocks and checksum without decompressing them. A truncated stream must be an
+ * error, and not every decompressor reports it (Deno 2.9.6 does not). In: a stream of bytes. Out: the parts of each frame,
+ * each of them complete.
  */
 import { concat } from "../concat.ts";
 import { counted } from "../counts.ts";
@@ -20,7 +20,7 @@ export interface ZstdPart {
 }
 
 const MAGIC = 0xfd2fb528;
-/** The last four bits count: sixteen kinds of frames that a reader passes over. */
+/** Frames with this magic number, whatever its last four bits, are skipped by every reader. */
 const SKIPPABLE = 0x184d2a5;
 /** A block, compressed or not, is never larger. */
 const MOST_BLOCK_BYTES = 128 * 1024;
@@ -33,7 +33,7 @@ export function isZstd(bytes: Uint8Array): boolean {
 }
 
 /**
- * Takes all frames apart that follow each other.
+ * Splits all frames of a stream.
  *
  * @param options `mostWindowBytes`: the window that a frame may need at most; it lies in memory.
  * @throws ZstdError where they end early, are none, or need more.
@@ -71,14 +71,14 @@ async function* partsOfFrame(
     const kind = block >>> 1 & 3;
     const sizeBytes = block >>> 3;
     if (kind === 3 || sizeBytes > MOST_BLOCK_BYTES) throw new ZstdError("It has a block that zstd does not know");
-    // Of a byte that is repeated only one is there.
+    // A block that repeats one byte stores that byte once.
     const content = await input.take(kind === 1 ? 1 : sizeBytes);
     yield { bytes: concat([head, content]), isEnd: isLast && !hasChecksum };
   }
   if (hasChecksum) yield { bytes: await input.take(4), isEnd: true };
 }
 
-/** What stands before a frame's blocks, the magic number too. */
+/** A frame's header, with its magic number. */
 async function headerOf(input: Input): Promise<{ bytes: Uint8Array; hasChecksum: boolean; windowBytes: number }> {
   const [descriptor = 0] = await input.take(1);
   const isSingle = (descriptor & 0x20) !== 0;
@@ -108,7 +108,7 @@ function numberIn(bytes: Uint8Array, from: number, sizeBytes: number): number {
   return number;
 }
 
-/** A stream of which so many bytes can be taken. */
+/** A stream that is read by numbers of bytes. */
 class Input {
   readonly #source: AsyncIterator<Uint8Array>;
   #rest: Uint8Array = new Uint8Array(0);

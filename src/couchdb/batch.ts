@@ -5,6 +5,7 @@
 import { deflateRawSync, inflateRawSync } from "node:zlib";
 import { concat } from "../concat.ts";
 import { BACKSLASH, QUOTE } from "../json/bytes.ts";
+import { PackedRow } from "./packed_row.ts";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -185,15 +186,21 @@ function encodeIds(documents: readonly ListedDocument[]): Uint8Array {
 /** The same for ids of plain ASCII, byte by byte and without a text between; undefined where one is another. */
 function encodePlainIds(documents: readonly ListedDocument[]): Uint8Array | undefined {
   const frameBytes = BEFORE_ID.length + BEHIND_ID.length;
-  const bytes = new Uint8Array(documents.reduce((sum, { id }) => sum + frameBytes + id.length, 0));
+  const bytes = new Uint8Array(documents.reduce((sum, document) => sum + frameBytes + idLength(document), 0));
   let at = 0;
-  for (const { id } of documents) {
+  for (const document of documents) {
     bytes.set(BEFORE_ID, at);
     at += BEFORE_ID.length;
-    for (let index = 0; index < id.length; index++) {
-      const unit = id.charCodeAt(index);
-      if (unit < 0x20 || unit > 0x7e || unit === QUOTE || unit === BACKSLASH) return undefined;
-      bytes[at++] = unit;
+    if (document instanceof PackedRow) {
+      const { bytes: packed, from, middle } = document;
+      for (let index = from; index < middle; index++) bytes[at++] = packed[index]!;
+    } else {
+      const { id } = document;
+      for (let index = 0; index < id.length; index++) {
+        const unit = id.charCodeAt(index);
+        if (unit < 0x20 || unit > 0x7e || unit === QUOTE || unit === BACKSLASH) return undefined;
+        bytes[at++] = unit;
+      }
     }
     bytes.set(BEHIND_ID, at);
     at += BEHIND_ID.length;
@@ -201,10 +208,20 @@ function encodePlainIds(documents: readonly ListedDocument[]): Uint8Array | unde
   return bytes;
 }
 
+function idLength(document: ListedDocument): number {
+  return document instanceof PackedRow ? document.middle - document.from : document.id.length;
+}
+
 /** An id as it stands in an answer; to compare it where it stands costs less than to read it. */
 export interface AnsweredId {
   readonly id: string | undefined;
   idIs(text: string): boolean;
+  idIsPlain(bytes: Uint8Array, begin: number, end: number): boolean;
+}
+
+function isIdOf(document: ListedDocument, answered: AnsweredId): boolean {
+  if (document instanceof PackedRow) return answered.idIsPlain(document.bytes, document.from, document.middle);
+  return answered.idIs(document.id);
 }
 
 /** What is still to come of a batch that has been asked for, in whatever order it comes. */
@@ -226,7 +243,7 @@ export class Expected {
   /** The document of that id, which is then no longer expected; undefined when it is not, or no longer. */
   take(answered: AnsweredId): ListedDocument | undefined {
     const next = this.#next();
-    if (next !== undefined && answered.idIs(next.id)) {
+    if (next !== undefined && isIdOf(next, answered)) {
       this.#at++;
       return next;
     }

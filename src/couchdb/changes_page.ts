@@ -7,6 +7,7 @@ import { Buffer } from "node:buffer";
 import { CouchError } from "../errors.ts";
 import { BACKSLASH, CLOSE_BRACE, CLOSE_BRACKET, COMMA, QUOTE } from "../json/bytes.ts";
 import { strangeAnswer } from "./answers.ts";
+import { packRow } from "./packed_row.ts";
 
 /** A row of the changes feed: a document that has been written, with all its leaf revisions. */
 export interface ChangesRow {
@@ -41,7 +42,7 @@ export function parseChangesPage(bytes: Uint8Array, database: string): ChangesPa
 
 /** A page as CouchDB 2 and 3 write it, with plain ids; undefined for any other, which may be as good. */
 export function readUsualPage(bytes: Uint8Array): ChangesPage | undefined {
-  return new PageReader(bytes).read();
+  return usualPage.read(bytes);
 }
 
 const [RESULTS, SEQ, NULL, ID, CHANGES, REV, DELETED] = [
@@ -62,17 +63,28 @@ const [RESULTS, SEQ, NULL, ID, CHANGES, REV, DELETED] = [
   Uint8Array,
 ];
 
+const NOTHING = Buffer.alloc(0);
+
 /** Reads a page as CouchDB writes it; of anything else it says that it is something else. */
 class PageReader {
-  readonly #bytes: Buffer;
+  #bytes: Buffer = NOTHING;
   #at = 0;
-
-  constructor(bytes: Uint8Array) {
-    this.#bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-  }
+  /** Where the text passed last begins and ends. */
+  #textFrom = 0;
+  #textEnd = 0;
 
   /** The page; undefined where it is not of the usual form. */
-  read(): ChangesPage | undefined {
+  read(bytes: Uint8Array): ChangesPage | undefined {
+    this.#bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    this.#at = 0;
+    try {
+      return this.#readPage();
+    } finally {
+      this.#bytes = NOTHING;
+    }
+  }
+
+  #readPage(): ChangesPage | undefined {
     if (!this.#passes(RESULTS)) return undefined;
     const rows: ChangesRow[] = [];
     this.#passLineEnd();
@@ -98,40 +110,53 @@ class PageReader {
     let position: string | undefined;
     if (!this.#passes(NULL)) {
       if (!this.#passesByte(QUOTE)) return undefined;
-      position = this.#readText();
-      if (position === undefined) return undefined;
+      if (!this.#passesText()) return undefined;
+      position = this.#text(this.#textFrom, this.#textEnd);
     }
     if (!this.#passes(ID)) return undefined;
-    const id = this.#readText();
-    if (id === undefined || !this.#passesByte(COMMA) || !this.#passes(CHANGES)) return undefined;
-    let revs: string[] | undefined;
-    do {
-      if (!this.#passes(REV)) return undefined;
-      const rev = this.#readText();
-      if (rev === undefined || !this.#passesByte(CLOSE_BRACE)) return undefined;
-      // Nearly always there is one: an array that is pushed to would have room for seventeen.
-      if (revs === undefined) revs = [rev];
-      else revs.push(rev);
-    } while (this.#passesByte(COMMA));
+    if (!this.#passesText()) return undefined;
+    const idFrom = this.#textFrom, idEnd = this.#textEnd;
+    if (!this.#passesByte(COMMA) || !this.#passes(CHANGES)) return undefined;
+    if (!this.#passes(REV) || !this.#passesText() || !this.#passesByte(CLOSE_BRACE)) return undefined;
+    const revFrom = this.#textFrom, revEnd = this.#textEnd;
+    let others: string[] | undefined;
+    while (this.#passesByte(COMMA)) {
+      if (!this.#passes(REV) || !this.#passesText() || !this.#passesByte(CLOSE_BRACE)) return undefined;
+      (others ??= []).push(this.#text(this.#textFrom, this.#textEnd));
+    }
     if (!this.#passesByte(CLOSE_BRACKET)) return undefined;
     const deleted = this.#passesByte(COMMA);
     if (deleted && !this.#passes(DELETED)) return undefined;
-    return this.#passesByte(CLOSE_BRACE) ? { id, revs, deleted, position } : undefined;
+    if (!this.#passesByte(CLOSE_BRACE)) return undefined;
+    if (others === undefined && !deleted && position === undefined) {
+      const packed = packRow(this.#bytes, idFrom, idEnd, revFrom, revEnd);
+      if (packed !== undefined) return packed;
+    }
+    const rev = this.#text(revFrom, revEnd);
+    // Nearly always there is one: an array that is pushed to would have room for seventeen.
+    const revs = others === undefined ? [rev] : [rev, ...others];
+    return { id: this.#text(idFrom, idEnd), revs, deleted, position };
   }
 
-  /** The text up to the next quote, and over it; undefined where it is not plain. */
-  #readText(): string | undefined {
+  #text(from: number, end: number): string {
+    return this.#bytes.toString("latin1", from, end);
+  }
+
+  /** Whether there is plain text up to the next quote; if so, it passes over both. */
+  #passesText(): boolean {
     const bytes = this.#bytes;
     const from = this.#at;
     for (let at = from; at < bytes.length; at++) {
       const byte = bytes[at]!;
       if (byte === QUOTE) {
+        this.#textFrom = from;
+        this.#textEnd = at;
         this.#at = at + 1;
-        return bytes.toString("latin1", from, at);
+        return true;
       }
-      if (byte < 0x20 || byte > 0x7e || byte === BACKSLASH) return undefined;
+      if (byte < 0x20 || byte > 0x7e || byte === BACKSLASH) return false;
     }
-    return undefined;
+    return false;
   }
 
   #passes(expected: Uint8Array): boolean {
@@ -152,6 +177,12 @@ class PageReader {
     while (this.#bytes[this.#at] === 0x0a || this.#bytes[this.#at] === 0x0d) this.#at++;
   }
 }
+
+/**
+ * One for all pages: V8 forgets how objects of a kind look as soon as there is none of them, and with it all that it has
+ * compiled for them. Between two pages there would be none.
+ */
+const usualPage = new PageReader();
 
 /** A page of the feed, checked: less than a page is an error and never the end of the list. */
 export function readChangesPage(answer: unknown, database: string): ChangesPage {

@@ -3,7 +3,7 @@
  * In go paths and bodies, out come parsed answers, texts or streams of bytes, or a CouchError. What a little patience can
  * heal is asked for again here, unless the caller heals it better.
  */
-import { orAborted, wait } from "../abort.ts";
+import { AbortableWaits, wait } from "../abort.ts";
 import { basicAuthorization } from "../basic_auth.ts";
 import { CouchError, isTransient } from "../errors.ts";
 import type { Log } from "../observe.ts";
@@ -16,7 +16,7 @@ import { PATIENCE_MS, plainHttpFailure, speaksPlainHttp, speaksTls, tlsPortFailu
 import { Watch } from "./watch.ts";
 
 /** What is read of an answer at once. */
-const BUFFER_BYTES = 1 << 16;
+const BUFFER_BYTES = 1 << 18;
 /** Buffers that are used again: as many as there are requests in flight in most runs. */
 const MOST_SPARE_BUFFERS = 16;
 /** The answer that is held whole, and whose memory serves the next one, is a page of a listing. */
@@ -301,16 +301,19 @@ export class CouchConnection {
     const reader = response.body?.getReader({ mode: "byob" });
     let buffer = this.#spareBuffers.pop() ?? new ArrayBuffer(BUFFER_BYTES);
     let ended = false;
+    // Not until fetch says that the signal has ended it: in Deno 2.9.6 a read goes on for ever where the Response was
+    // collected before the signal came.
+    const waits = new AbortableWaits(watch.signal);
     try {
-      for (;;) {
+      while (reader !== undefined) {
         watch.expectWithin(this.#stallTimeoutMs);
-        if (reader === undefined) break;
-        // Not until fetch says that the signal has ended it: in Deno 2.9.6 a read goes on for ever where the Response was
-        // collected before the signal came.
-        const result = await orAborted(reader.read(new Uint8Array(buffer)), watch.signal).catch((cause) => {
+        let result: ReadableStreamReadResult<Uint8Array<ArrayBuffer>>;
+        try {
+          result = await waits.for(reader.read(new Uint8Array(buffer)));
+        } catch (cause) {
           const silence = `no byte for ${Math.round(this.#stallTimeoutMs / 1000)} s in the middle of the answer`;
           throw this.#broken(init, watch, cause, silence);
-        });
+        }
         if (result.done) {
           buffer = result.value?.buffer ?? buffer;
           break;
@@ -324,7 +327,8 @@ export class CouchConnection {
       // What is detached has gone to the stream for good.
       if (buffer.byteLength > 0 && this.#spareBuffers.length < MOST_SPARE_BUFFERS) this.#spareBuffers.push(buffer);
     } finally {
-      watch.rest();
+      waits.end();
+      watch.end();
       // A reader that leaves early must not leave the connection open behind it.
       if (!ended) {
         watch.cancel();
@@ -349,7 +353,7 @@ export class CouchConnection {
 
   /** The error for a conversation that broke: the caller's abort, a time-out, a lost connection, an unreachable server. */
   #broken(init: CouchRequest, watch: Watch, cause: unknown, silence: string): unknown {
-    watch.rest();
+    watch.end();
     if (init.signal?.aborted) return init.signal.reason;
     if (cause instanceof CouchError) return cause;
     if (this.#wrongScheme !== undefined) return this.#failure(init, this.#wrongScheme);

@@ -65,9 +65,10 @@ export class IdFilter {
     return new IdFilter(new Uint32Array(2 ** Math.ceil(Math.log2(bits / 32))), { salt, hashes: HASHES });
   }
 
-  /** A filter as it was stored. */
+  /** A filter as it was stored. It goes on in the same bytes, unless they do not begin at a word. */
   static from({ bytes, salt, hashes, ids }: StoredFilter): IdFilter {
-    const filter = new IdFilter(new Uint32Array(bytes.slice().buffer), { salt, hashes });
+    const { buffer, byteOffset, byteLength } = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice();
+    const filter = new IdFilter(new Uint32Array(buffer, byteOffset, byteLength / 4), { salt, hashes });
     filter.ids = ids;
     for (let word of filter.#words) for (; word !== 0; word &= word - 1) filter.#set++;
     return filter;
@@ -99,7 +100,8 @@ export class IdFilter {
 
   /**
    * The smallest filter with the same ids that still has so many bits for each; of {@linkcode IdFilter.foldable} alone. What
-   * was a bit of the upper half is the same bit of the lower one, as the remainder of its hash by half of the size.
+   * was a bit of the upper half is the same bit of the lower one, as the remainder of its hash by half of the size. It is in
+   * the same bytes where nothing can be folded.
    */
   folded(bitsPerId: number): IdFilter {
     let words = this.#words;
@@ -113,14 +115,20 @@ export class IdFilter {
     return IdFilter.from({ bytes: new Uint8Array(words.buffer), salt, hashes, ids });
   }
 
-  /** The filter's bytes as they are now; a copy. */
-  bytes(): Uint8Array {
-    return new Uint8Array(this.#words.slice().buffer);
+  /** The filter's bytes: not a copy, so that they change with it. */
+  get bytes(): Uint8Array {
+    return new Uint8Array(this.#words.buffer, this.#words.byteOffset, this.#words.byteLength);
   }
 
   /** The hash of an id, which filters made of this one have too; valid until the next id of any filter is looked at. */
   hash(id: string): IdHash {
     hash(id, this.salt);
+    return pair;
+  }
+
+  /** The same of an id whose bytes are ASCII, where it stands. */
+  hashAscii(bytes: Uint8Array, from: number, end: number): IdHash {
+    hashAscii(bytes, from, end, this.salt);
     return pair;
   }
 
@@ -189,6 +197,24 @@ function hash(id: string, salt: number): void {
     b = Math.imul(b ^ unit, 0x5bd1e995);
     b ^= b >>> 13;
   }
+  finishHash(a, b);
+}
+
+/** The same of bytes that are ASCII, each of which is a UTF-16 unit. */
+function hashAscii(bytes: Uint8Array, from: number, end: number, salt: number): void {
+  let a = 0x9e3779b9 ^ salt;
+  let b = 0x85ebca6b ^ Math.imul(salt, 0xc2b2ae35);
+  for (let at = from; at < end; at++) {
+    const unit = bytes[at]!;
+    a = Math.imul(a ^ unit, 0x01000193);
+    a ^= a >>> 15;
+    b = Math.imul(b ^ unit, 0x5bd1e995);
+    b ^= b >>> 13;
+  }
+  finishHash(a, b);
+}
+
+function finishHash(a: number, b: number): void {
   a = Math.imul(a ^ (b >>> 16), 0x2c1b3c6d);
   a ^= a >>> 12;
   b = Math.imul(b ^ (a >>> 16), 0x297a2d39);

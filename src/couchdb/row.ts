@@ -5,6 +5,7 @@
 import { Buffer } from "node:buffer";
 import { FramingError, type RowError } from "../json/scan.ts";
 import type { ListedDocument } from "./batch.ts";
+import { PackedRow } from "./packed_row.ts";
 
 /** Rows up to this size are kept until they are whole, so that a broken answer costs only what is missing. */
 const KEPT_ROW_BYTES = 1 << 20;
@@ -190,14 +191,23 @@ export class RowInHand {
   }
 
   /** Whether the row has the one revision that is listed, where CouchDB writes it: nearly always it is so. */
-  #isPlain({ revs }: ListedDocument, idBytes: number): boolean {
+  #isPlain(document: ListedDocument, idBytes: number): boolean {
     if (this.passedInPart) return false;
-    if (revs.length === 0) return true;
-    if (revs.length > 1 || idBytes === 0 || this.#leafFrom < 0) return false;
+    const packed = document instanceof PackedRow ? document : undefined;
+    const revs = packed === undefined ? document.revs : undefined;
+    if (revs?.length === 0) return true;
+    if (idBytes === 0 || this.#leafFrom < 0 || (revs !== undefined && revs.length > 1)) return false;
     const member = this.#leafFrom + ID_MEMBER.length + idBytes;
     if (!this.#standsAt(this.#leafFrom, ID_MEMBER) || !this.#standsAt(member, REVISION_MEMBER)) return false;
     const from = member + REVISION_MEMBER.length;
-    const rev = revs[0]!;
+    if (packed !== undefined) {
+      const { bytes, middle, end } = packed;
+      for (let index = middle; index < end; index++) {
+        if (this.#bytes[from + index - middle] !== bytes[index]) return false;
+      }
+      return true;
+    }
+    const rev = revs![0]!;
     for (let index = 0; index < rev.length; index++) {
       if (this.#bytes[from + index] !== rev.charCodeAt(index)) return false;
     }

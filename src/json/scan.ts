@@ -258,6 +258,21 @@ export class DocumentScanner {
     return true;
   }
 
+  /** Whether `id` is these bytes, which are plain: printable ASCII without quotes and backslashes. */
+  idIsPlain(plain: Uint8Array, begin: number, end: number): boolean {
+    const bytes = this.#bytes;
+    const from = this.#idFrom;
+    const length = end - begin;
+    if (from < 0 || this.#idEnd - from !== length) return this.id === asciiText(plain, begin, end);
+    for (let index = 0; index < length; index++) {
+      const byte = bytes[from + index]!;
+      if (byte === plain[begin + index]) continue;
+      if (byte === BACKSLASH || byte < 0x20 || byte > 0x7e) return this.id === asciiText(plain, begin, end);
+      return false;
+    }
+    return true;
+  }
+
   #fail(message: string): never {
     throw new FramingError(message, this.#passed + this.#at);
   }
@@ -458,7 +473,7 @@ export class DocumentScanner {
     this.#value = value;
     if (value === Value.MemberName || value === Value.Id || value === Value.Error || value === Value.Missing) {
       this.#captureFrom = this.#at;
-      this.#captured = [];
+      if (this.#captured.length > 0) this.#captured = [];
       this.#capturedBytes = 0;
     }
     if (byte === COMMA || byte === COLON || byte === CLOSE_BRACE || byte === CLOSE_BRACKET) {
@@ -556,6 +571,10 @@ export class DocumentScanner {
       return this.#fail("JSON has an id, member name or error that does not parse");
     }
   }
+}
+
+function asciiText(bytes: Uint8Array, begin: number, end: number): string {
+  return decoder.decode(bytes.subarray(begin, end));
 }
 
 /** A JSON value as text; one that is no text as its JSON, for a member `toString` may be anything. */

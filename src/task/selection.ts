@@ -103,7 +103,7 @@ function findNamed(names: readonly string[], wanted: readonly string[]): Selecte
   if (first === undefined) return selected;
   throw new UsageError(`CouchDB has no database "${first.name}"`, {
     hint: first.closest === undefined
-      ? '"couchdb-backup list databases" lists them all'
+      ? '"couchdb-backup list databases" lists all of them'
       : `Did you mean "${first.closest}"?`,
   });
 }

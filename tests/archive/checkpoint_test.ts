@@ -1,4 +1,4 @@
-import { assertEquals, assertGreater } from "@std/assert";
+import { assertEquals, assertGreater, assertRejects } from "@std/assert";
 import { CheckpointWriter, sha256 } from "../../src/archive/checkpoint.ts";
 import { checkpointName, filterName, isFilterName, shortRun } from "../../src/archive/layout.ts";
 import { type Checkpoint, parseCheckpoint } from "../../src/archive/manifest.ts";
@@ -21,8 +21,12 @@ class Scene {
   /** Is awaited before an object is stored. */
   beforeStoring: (key: string) => void | Promise<void> = () => {};
   filter: Uint8Array = new Uint8Array(4);
+  /** How often `hold` was called and not ended. */
+  holds = 0;
   readonly writer: CheckpointWriter;
   #settled = 0;
+  /** What is settled as soon as nobody holds it. */
+  #coming = 0;
 
   constructor(part: { keptFilter?: string; keptUnreadable?: UnreadableDocument[]; kept?: number[] } = {}) {
     const store = {
@@ -42,14 +46,23 @@ class Scene {
         position: `${this.#settled}-x`,
         ids: 10 * this.#settled,
         throughBatch: this.#settled - 1,
-        filter: { bytes: () => this.filter.slice(), salt: 7, hashes: 10 },
+        filter: { bytes: this.filter, salt: 7, hashes: 10 },
       }),
+      hold: () => {
+        this.holds++;
+        return () => {
+          this.holds--;
+          this.settle(this.#coming);
+        };
+      },
       expected: () => 100,
     });
   }
 
   /** So many batches are stored and belong to what is listed. */
   settle(batches: number): void {
+    this.#coming = batches;
+    if (this.holds > 0 || batches === this.#settled) return;
     this.#settled = batches;
     // A filter of the same size, with ids that were not in it.
     this.filter[0]!++;
@@ -147,6 +160,25 @@ Deno.test("CheckpointWriter lets two filters take turns, so that the stored chec
   }
   assertEquals([...names], [filterName(RUN, 0), filterName(RUN, 1)]);
   assertEquals([...scene.objects.keys()].filter(isFilter).length, 2);
+});
+
+Deno.test("CheckpointWriter stores the filter of its moment without a copy, though more is settled meanwhile", async () => {
+  const scene = new Scene();
+  scene.settle(1);
+  scene.beforeStoring = (key) => {
+    if (isFilter(key)) scene.settle(2);
+  };
+  await scene.writer.save({});
+  const { filter, ids } = scene.checkpoint!.listing!;
+  assertEquals(ids, 10);
+  assertEquals(sha256(scene.objects.get(`${FOLDER}/${filter!.name}`)!), filter!.sha256);
+  scene.beforeStoring = () => {
+    throw new Error("The store is away");
+  };
+  await assertRejects(() => scene.writer.save({}), Error, "away");
+  scene.beforeStoring = () => {};
+  await scene.writer.save({});
+  assertEquals([scene.holds, scene.checkpoint!.listing!.ids], [0, 20], "a failure ends it as well");
 });
 
 Deno.test("CheckpointWriter of a run that goes on leaves the filter alone that the stored checkpoint names", async () => {

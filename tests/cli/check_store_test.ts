@@ -51,7 +51,7 @@ Deno.test("check --store shows what is held, what lacks and what is done then, w
       /^no +checksum_sha256 +x-amz-checksum-sha256 is answered 400 InvalidArgument\n +-> Content-MD5/m,
     );
     assertMatch(stdout, /^no +parts_unequal .*\n +-> .*\n +option: part_size: 64$/m);
-    assertMatch(stdout, /\nBackups can be kept in s3:\/\/test-bucket\/folder; 2 properties lack\n$/);
+    assertMatch(stdout, /\nBackups can be kept in s3:\/\/test-bucket\/folder; 2 properties are missing\n$/);
     const json = await runProgram(["check", file, "--store", "--json"]);
     const { ok, store, server, properties } = JSON.parse(json.stdout);
     assertEquals([json.code, ok, store, server], [0, true, "s3://test-bucket/folder", fake.url]);

@@ -362,20 +362,20 @@ Deno.test("main() explains what is wrong with a command line, with exit code 2",
   const path = await desk.config();
   const cases: [args: string[], message: string, hint: string][] = [
     [["bakup"], 'There is no command "bakup"', 'Did you mean "backup"?'],
-    [["frobnicate"], 'There is no command "frobnicate"', '  "couchdb-backup help" lists them all'],
+    [["frobnicate"], 'There is no command "frobnicate"', '  "couchdb-backup help" lists all of them'],
     [["backup", path, "--resum"], '"backup" has no flag "--resum"', "Did you mean --resume?"],
     [["backup", path, "-x"], '"backup" has no flag "-x"', "--help"],
     [["backup", path, "again"], '"backup" does not take "again"', "Usage: couchdb-backup backup [<config>]"],
     [["backup", path, "--date"], "--date needs a value: --date D", ""],
-    [["backup", path, "--date", "2026-02-30"], '--date has no day "2026-02-30"', "2026-10-22"],
+    [["backup", path, "--date", "2026-02-30"], '--date "2026-02-30" is not a day of the calendar', "2026-10-22"],
     [["backup", path, "--task", "daily"], 'The config has no task "daily"', 'Its tasks are "weekly"'],
     [["backup", path, "--all", "--database", "a"], "--all and --database exclude each other", ""],
     [["backup", path, "--scheduled", "--full"], "--scheduled and --full exclude each other", "full_every"],
     [["backup", path, "--single", "medai"], 'CouchDB has no database "medai"', 'Did you mean "media"?'],
     [
       ["backup", path, "--log-format", "xml"],
-      '--log-format has no "xml"',
-      "one of auto, terminal, plain, json, journald",
+      '--log-format cannot be "xml"',
+      "Allowed are auto, terminal, plain, json, journald",
     ],
     [["backup", `${desk.folder}/missing.yaml`], "missing.yaml:1:1: Cannot read the config", "Name a readable file"],
   ];
@@ -438,7 +438,7 @@ Deno.test("main() ends with 130 when it is interrupted, and goes on with --resum
   assertEquals([code, json.error.exit_code], [130, 130]);
   assertStringIncludes(err, "stopping: chunks in flight are finished first signal=SIGTERM");
   const [, hint = ""] =
-    /^couchdb-backup: Interrupted by SIGTERM\n {2}What is done so far is kept. Go on with: (.*)$/m.exec(err) ?? [];
+    /^couchdb-backup: Interrupted by SIGTERM\n {2}What is done so far is kept. Resume with: (.*)$/m.exec(err) ?? [];
   const before = desk.fake.requestsTo("_bulk_get").length;
   const [words = []] = await shellWords(hint);
   assertEquals(words, ["couchdb-backup", "backup", "--config", path, ...DATE, "--resume"]);
@@ -483,7 +483,7 @@ Deno.test("main() says after an interruption how each task goes on, on another d
     const { code, err } = await run(args, shell).catch((error) => ({ code: String(error), err: shell.err }));
     desk.fake.faults.clear();
     assertEquals(code, 130, err);
-    const hint = err.split("Go on with: ").at(-1)!.trim();
+    const hint = err.split("Resume with: ").at(-1)!.trim();
     return (await shellWords(hint)).map((words) => words.slice(1));
   };
   const today = new Date().toISOString().slice(0, 10);
@@ -525,7 +525,7 @@ Deno.test("main() completes the hints of errors with the config of the call", as
   const [, command = ""] = /"(couchdb-backup list .*)" shows/.exec(err) ?? [];
   const [words = []] = await shellWords(command);
   assertEquals(words, ["couchdb-backup", "list", "--config", path, "backups"]);
-  assertEquals((await run(words.slice(1))).out, "There is no backup\n");
+  assertEquals((await run(words.slice(1))).out, "There are no backups\n");
 });
 
 Deno.test("main() takes the config of every command as its last argument, by --config, and from standard input", async () => {
@@ -559,7 +559,7 @@ Deno.test("main() takes the config of every command as its last argument, by --c
   const shell = new TestShell();
   shell.readStandardInput = () => Promise.resolve(text);
   assertStringIncludes((await run(["systemd", "-"], shell)).err, "comes from standard input");
-  assertStringIncludes((await run(["list", "database"])).err, 'There is no list of "database"');
+  assertStringIncludes((await run(["list", "database"])).err, '"list" cannot list "database"');
   assertStringIncludes((await run(["check", "-"])).err, "-:1:1: Cannot read the config");
 });
 

@@ -51,7 +51,7 @@ Deno.test("main() says what expires and deletes it with --confirm, without Couch
     `expires  2026-01-03T10:00:00Z  a/b  task weekly  5 B  no rule keeps it
 Would delete 1 backup of 1 database (5 B), 0 left-over objects (0 B) and 0 old runs; 1 backup stays
 Kept because: the newest of its database (1), keep_last (1)
-Nothing was deleted: --confirm does it
+Nothing was deleted: run it with --confirm to delete
 `,
   ]);
   const done = await run(setup, ["expire", "--confirm", "--json"]);
@@ -73,7 +73,7 @@ Deno.test("main() says what keeps every backup where nothing expires, without --
     0,
     `Would delete 0 backups of 0 databases (0 B), 0 left-over objects (0 B) and 0 old runs; 3 backups stay
 Kept because: the newest of its database (1), younger than a day (3), keep_last (1)
-Nothing was deleted: --confirm does it
+Nothing was deleted: run it with --confirm to delete
 `,
   ]);
   const { kept, kept_by, kept_backups } = JSON.parse((await run(setup, ["expire", "--json"])).out);
@@ -101,7 +101,7 @@ Deno.test("main() pins a backup, which then stays, and takes the pin off", async
   const pinned = await run(setup, ["keep", "a/b", "2026-01-03T10:00Z", "--reason", "audit"]);
   assertEquals([pinned.code, pinned.out], [
     0,
-    'The backup of "a/b" of 2026-01-03T10:00:00Z is pinned: it stays until unkeep says otherwise\n',
+    'The backup of "a/b" of 2026-01-03T10:00:00Z is pinned: it stays until unkeep removes the pin\n',
   ]);
   const held = await run(setup, ["expire", "--confirm", "--show-kept"]);
   assertStringIncludes(held.out, "stays  2026-01-03T10:00:00Z  a/b  task weekly  5 B  pinned: audit\n");

@@ -128,7 +128,7 @@ class EndedShell extends QuietShell {
 
 /** What has to be so before an example makes sense. */
 const BEFORE: Readonly<Record<string, (fake: FakeCouchDb) => Promise<unknown>>> = {
-  'bring "orders" back, which is gone': (fake) => couchOk(fake, "DELETE /orders"),
+  'bring back "orders", which is gone': (fake) => couchOk(fake, "DELETE /orders"),
 };
 
 async function runExample(command: Command, line: string, place: { folder: string; env: Record<string, string> }) {

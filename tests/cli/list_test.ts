@@ -61,10 +61,10 @@ Deno.test("describeBackups() has a column for unreadable documents where there a
     "COMPLETE AT             AGE  KIND  TASK    DOCUMENTS    SIZE  UNREADABLE  DATABASE    PATH                               FOLDER",
     "2026-11-25T18:04:11Z  1h55m  full  weekly  1,234,567  310 kB           2  account/ab  2026-11-25T18:04:11Z/account%2Fab  s3://bucket/2026/10/25/account%2Fab",
     "1 backup of 1 database, 310 kB",
-    "Entered into the catalog: 1,200",
+    "Added to the catalog: 1,200",
     "",
   ]);
-  assertEquals(describeBackups({ backups: [], catalog_added: 0 }), "There is no backup\nEntered into the catalog: 0\n");
+  assertEquals(describeBackups({ backups: [], catalog_added: 0 }), "There are no backups\nAdded to the catalog: 0\n");
 });
 
 Deno.test("describeBackups() fits 80 columns: what can be told from the rest goes first, the name of a database last", () => {
@@ -123,11 +123,11 @@ Deno.test("list takes patterns, days and moments, and refuses what it cannot rea
     assertEquals(await list("--until", "2026/11/01"), [0, first]);
     assertEquals(await list("--since", "2026-11-01T10:00Z", "--until", "2026-11-01T10:00:00Z"), [0, first]);
     assertEquals(await list("--since", "2026-11-01T10:00:01+00:00", "--until", "2026-11-02T09:59Z"), [0]);
-    assertEquals(await list("--since", "yesterday"), '--since is no date and no moment: "yesterday"');
-    assertEquals(await list("--until", "2026-13-01"), '--until is no date and no moment: "2026-13-01"');
+    assertEquals(await list("--since", "yesterday"), '--since "yesterday" is neither a date nor a moment');
+    assertEquals(await list("--until", "2026-13-01"), '--until "2026-13-01" is neither a date nor a moment');
     assertEquals(
       await list("--since", "2026-11-02", "--until", "2026-11-01"),
-      "--since is later than --until: no backup was complete between them",
+      "--since must not be later than --until",
     );
     assertEquals(await list("--sizes", "--since", "2026-11-01"), "--since does not go with --sizes");
     assertEquals(await list("databases", "--sizes"), '--sizes does not go with "list databases"');
@@ -173,10 +173,10 @@ Deno.test("no name of a folder and no error moves a terminal's cursor, whichever
 });
 
 Deno.test("describeBackups() does not say that there is no backup where flags have kept some out", () => {
-  assertEquals(describeBackups({ backups: [] }), "There is no backup\n");
+  assertEquals(describeBackups({ backups: [] }), "There are no backups\n");
   assertEquals(
     describeBackups({ backups: [] }, 80, ["match", "until"]),
-    "There is no backup by --match and --until: without them there may be some\n",
+    "No backup matches --match and --until; there may be others\n",
   );
 });
 

@@ -41,7 +41,7 @@ Deno.test("schedule runs each elapse, keeps the old config while the new one is 
     await program.says("elapse is claimed");
     await write('often: {cron: "*:*:99", databases: [a]}');
     program.kill("SIGHUP");
-    await program.says("the new config is not used, the old one stays in force");
+    await program.says("the new config has a mistake: the old one stays in use");
     await write('rarely: {cron: "*-01-01 UTC", databases: [a]}');
     program.kill("SIGHUP");
     await program.says("waiting task=rarely");

@@ -127,7 +127,7 @@ Deno.test("backup --scheduled says failed at each look, until a repair by hand o
   const requests = setup.server.requests.length;
   const second = await startProgram(args).ended;
   assertEquals(second.code, 10);
-  assertStringIncludes(second.stdout, "is not saved, and is tried again at");
+  assertStringIncludes(second.stdout, "is not saved, and is retried at");
   assertStringIncludes(second.stderr, "elapse is not saved");
   assertEquals(setup.server.requests.length, requests, "a refused login is not tried before its time");
 

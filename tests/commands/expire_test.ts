@@ -111,7 +111,7 @@ Deno.test("expire() changes nothing without --confirm, and says what would go an
 stays  2027-06-01T10:00:00Z  a/b  task weekly  10 B  the newest of its database; keep_last
 Would delete 1 backup of 1 database (10 B), 0 left-over objects (0 B) and 0 old runs; 1 backup stays
 Kept because: the newest of its database (1), keep_last (1)
-Nothing was deleted: --confirm does it
+Nothing was deleted: run it with --confirm to delete
 `,
   );
 });

@@ -1,8 +1,9 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { Buffer } from "node:buffer";
-import { IdBatch, PackedPages } from "../../src/couchdb/batch.ts";
+import { IdBatch, type ListedDocument, PackedPages } from "../../src/couchdb/batch.ts";
 import { BulkGet } from "../../src/couchdb/bulk_get.ts";
 import type { CouchClient } from "../../src/couchdb/client.ts";
+import { packRow } from "../../src/couchdb/packed_row.ts";
 import { ChunkText, emptyCounts } from "../../src/couchdb/row.ts";
 
 const REV = "1-0123456789abcdef";
@@ -21,8 +22,17 @@ function errorRow(id: string): string {
   return `{"id":"${id}","docs":[{"error":{"id":"${id}","rev":"undefined","error":"not_found","reason":"missing"}}]}`;
 }
 
+/** Documents as the feed lists them, each with one revision; where they are `packed`, as far as they are plain, as bytes. */
+function listed(ids: readonly string[], { isPacked }: { isPacked: boolean }): ListedDocument[] {
+  return ids.map((id) => {
+    if (!isPacked || id === HARD_ID) return { id, revs: [REV] };
+    const idBytes = Buffer.byteLength(id);
+    return packRow(Buffer.from(id + REV), 0, idBytes, idBytes, idBytes + REV.length)!;
+  });
+}
+
 /** What an answer becomes that comes in pieces of `pieceBytes`, all in one buffer that is written over. */
-async function forward(answer: string, ids: readonly string[], pieceBytes: number) {
+async function forward(answer: string, ids: readonly string[], pieceBytes: number, { isPacked = false } = {}) {
   const bytes = Buffer.from(answer);
   async function* pieces(): AsyncGenerator<Uint8Array> {
     const buffer = new Uint8Array(pieceBytes);
@@ -35,7 +45,7 @@ async function forward(answer: string, ids: readonly string[], pieceBytes: numbe
     buffer.fill(0x7d);
   }
   const client = { bulkGet: () => Promise.resolve(pieces()) } as unknown as CouchClient;
-  const batch = IdBatch.of(ids.map((id) => ({ id, revs: [REV] })));
+  const batch = IdBatch.of(listed(ids, { isPacked }));
   const request = new BulkGet(client, "a", batch, { revisions: true, attachments: true });
   const output = new ChunkText(emptyCounts());
   let failure: string | undefined;
@@ -69,11 +79,13 @@ const ROWS = [GOOD[0]!, errorRow("gone"), GOOD[1]!, GOOD[2]!, rowOf("old", { rev
 const CHUNK = `{"results":[${GOOD.join(",")}]}`;
 
 Deno.test("BulkGet passes good rows on byte by byte, however the answer is cut and whatever stands between its rows", async () => {
-  for (const between of [",", ",\n", " , "]) {
+  for (
+    const [between, isPacked] of [[",", false], [",\n", false], [" , ", false], [",", true], [" ,\n", true]] as const
+  ) {
     const answer = `{"results": [${ROWS.join(between)}]}\n`;
     for (let pieceBytes = 1; pieceBytes <= answer.length + 1; pieceBytes++) {
-      const { text, suspects, counts, failure } = await forward(answer, IDS, pieceBytes);
-      const what = `pieces of ${pieceBytes} bytes, ${JSON.stringify(between)} between rows`;
+      const { text, suspects, counts, failure } = await forward(answer, IDS, pieceBytes, { isPacked });
+      const what = `pieces of ${pieceBytes} bytes, ${JSON.stringify(between)} between rows, packed: ${isPacked}`;
       assertEquals([text, failure], [CHUNK, undefined], what);
       assertEquals(suspects, ["gone", "old"], what);
       assertEquals([counts.documents, counts.leafRevisions, counts.bytes], [6, 6, Buffer.byteLength(CHUNK)], what);
@@ -83,16 +95,18 @@ Deno.test("BulkGet passes good rows on byte by byte, however the answer is cut a
 
 Deno.test("BulkGet takes rows in whatever order they come", async () => {
   const answer = `{"results":[${ROWS.toReversed().join(",")}]}`;
-  const { text, failure, rest } = await forward(answer, IDS, 64);
-  assertEquals([text, failure, rest], [`{"results":[${GOOD.toReversed().join(",")}]}`, undefined, []]);
+  for (const isPacked of [false, true]) {
+    const { text, failure, rest } = await forward(answer, IDS, 64, { isPacked });
+    assertEquals([text, failure, rest], [`{"results":[${GOOD.toReversed().join(",")}]}`, undefined, []]);
+  }
 });
 
 Deno.test("BulkGet has passed on what it does not ask for again, wherever an answer breaks", async () => {
   const whole = `{"results":[${ROWS.join(",")}]}`;
   for (let end = 0; end < whole.length; end++) {
     for (const ending of ["", "!"]) {
-      for (const pieceBytes of [7, 4096]) {
-        const { text, suspects, rest } = await forward(whole.slice(0, end) + ending, IDS, pieceBytes);
+      for (const [pieceBytes, isPacked] of [[7, false], [7, true], [4096, false], [4096, true]] as const) {
+        const { text, suspects, rest } = await forward(whole.slice(0, end) + ending, IDS, pieceBytes, { isPacked });
         const passedOn = JSON.parse(text).results.map(({ id }: { id: string }) => id);
         const what = `cut at ${end}, pieces of ${pieceBytes} bytes`;
         assertEquals([...passedOn, ...suspects, ...rest].sort(), IDS.toSorted(), what);
@@ -131,6 +145,16 @@ Deno.test("BulkGet sends what was packed as it stands, in one piece or, where it
   const { body, isStream } = await bodyOf(many, 5000);
   assertEquals(JSON.parse(body), { docs: many.map((id) => ({ id })) });
   assertEquals(isStream, true);
+});
+
+Deno.test("IdBatch asks for rows that are kept as bytes as for any others", () => {
+  for (const ids of [IDS, IDS.filter((id) => id !== HARD_ID), [], ["only"]]) {
+    const [plain, packed] = [false, true].map((isPacked) => IdBatch.of(listed(ids, { isPacked })));
+    const textOf = (batch: IdBatch) => Buffer.concat([...batch.encodedIds()]).toString();
+    assertEquals(textOf(packed!), textOf(plain!));
+    assertEquals([...packed!.ids()], [...ids]);
+    assertEquals([...packed!.pages()].flat().map(({ revs }) => revs), ids.map(() => [REV]));
+  }
 });
 
 Deno.test("IdBatch has the same documents packed, halved and behind what has come", () => {

@@ -1,5 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { parseChangesPage, readChangesPage, readUsualPage } from "../../src/couchdb/changes_page.ts";
+import { type ChangesRow, parseChangesPage, readChangesPage, readUsualPage } from "../../src/couchdb/changes_page.ts";
+import { PackedRow } from "../../src/couchdb/packed_row.ts";
 import { CouchError } from "../../src/errors.ts";
 
 const encoder = new TextEncoder();
@@ -58,4 +59,33 @@ Deno.test("parseChangesPage() takes no page for one that is cut anywhere, or lac
   ) {
     assertThrows(() => parseChangesPage(encoder.encode(text), "db"), CouchError);
   }
+});
+
+/** What anybody can see of a row. */
+function seenOf({ id, revs, deleted, position }: ChangesRow): ChangesRow {
+  return { id, revs, deleted, position };
+}
+
+Deno.test("readUsualPage() keeps plain rows as bytes, and they stay what they are when the page is gone", () => {
+  const rows = Array.from({ length: 3000 }, (_, n) => ({
+    id: n === 7 ? "" : n === 8 ? "x".repeat(6000) : `order ${n}`.padEnd(n % 90, "~"),
+    revs: n % 100 === 5 ? [`2-${n}`, "1-b"] : [`${n + 1}-${String(n).padStart(32, "0")}`],
+    deleted: n % 100 === 6,
+    position: n % 100 === 7 ? SECOND : undefined,
+  }));
+  const pages = [rows.slice(0, 1000), rows.slice(1000, 1001), rows.slice(1001)].map((part) => {
+    const texts = part.map(({ id, revs, deleted, position }) =>
+      `{"seq":${position === undefined ? "null" : `"${position}"`},"id":"${id}","changes":[${
+        revs.map((rev) => `{"rev":"${rev}"}`).join(",")
+      }]${deleted ? ',"deleted":true' : ""}}`
+    );
+    const bytes = encoder.encode(`{"results":[\n${texts.join(",\r\n")}\n],\n"last_seq":"9","pending":0}\n`);
+    const page = readUsualPage(bytes);
+    bytes.fill(0x7e);
+    return page!.rows;
+  });
+  assertEquals(pages.flat().map(seenOf), rows as ChangesRow[]);
+  const isPacked = ({ id, revs, deleted, position }: ChangesRow) =>
+    id.length < 6000 && revs.length === 1 && !deleted && position === undefined;
+  for (const row of pages.flat()) assertEquals(row instanceof PackedRow, isPacked(row), row.id.slice(0, 20));
 });

@@ -40,15 +40,18 @@ Deno.test("IdFilter says how often it has probably erred where there are more id
   );
 });
 
-Deno.test("IdFilter.from() goes on with what bytes() gave", () => {
+Deno.test("IdFilter.from() goes on with what bytes gave, in the same bytes or in a copy", () => {
   const filter = IdFilter.forIds(1000, 5);
   for (let index = 0; index < 1000; index++) filter.add(`id-${index}`);
   const { salt, hashes, ids } = filter;
-  const again = IdFilter.from({ bytes: filter.bytes(), salt, hashes, ids });
+  const again = IdFilter.from({ bytes: filter.bytes.slice(), salt, hashes, ids });
   assertEquals(again.ids, 1000);
   for (let index = 0; index < 1000; index++) assertEquals(again.add(`id-${index}`), false);
   assertEquals(again.add("another"), true);
-  assertEquals(filter.mayHave("another"), false, "the bytes are a copy");
+  assertEquals(filter.mayHave("another"), false, "the bytes were a copy");
+  const shifted = new Uint8Array(filter.bytes.length + 1);
+  shifted.set(filter.bytes, 1);
+  assertEquals(IdFilter.from({ bytes: shifted.subarray(1), salt, hashes, ids }).mayHave("id-7"), true);
 });
 
 Deno.test("IdFilter.merge() takes the ids of another one of the same kind", () => {
@@ -56,7 +59,7 @@ Deno.test("IdFilter.merge() takes the ids of another one of the same kind", () =
   const other = filter.emptyLike();
   for (let index = 0; index < 500; index++) filter.add(`a${index}`);
   for (let index = 0; index < 300; index++) other.add(`b${index}`);
-  const bytes = other.bytes();
+  const bytes = other.bytes.slice();
   filter.merge(other);
   assertEquals(filter.ids, 800);
   for (let index = 0; index < 300; index++) {
@@ -64,7 +67,17 @@ Deno.test("IdFilter.merge() takes the ids of another one of the same kind", () =
   }
   // As if it had been given them one by one.
   const { salt, hashes } = filter;
-  assertEquals(IdFilter.from({ bytes: filter.bytes(), salt, hashes, ids: 800 }).mayHave("a499"), true);
+  assertEquals(IdFilter.from({ bytes: filter.bytes.slice(), salt, hashes, ids: 800 }).mayHave("a499"), true);
   other.clear();
-  assertEquals([other.ids, other.mayHave("b0"), bytes.length], [0, false, filter.bytes().length]);
+  assertEquals([other.ids, other.mayHave("b0"), bytes.length], [0, false, filter.bytes.length]);
+});
+
+Deno.test("IdFilter has the same hash for an id and for its bytes, where these are ASCII", () => {
+  const filter = IdFilter.forIds(10, 7);
+  for (const id of ["", "a", "order-000000001", " ~", "x".repeat(500)]) {
+    const bytes = new TextEncoder().encode(`12${id}3`);
+    const hash = filter.hash(id).slice();
+    filter.hash("another");
+    assertEquals(filter.hashAscii(bytes, 2, bytes.length - 1).slice(), hash, id);
+  }
 });

@@ -126,7 +126,7 @@ Deno.test("check --store on MinIO: everything is held, in path style and before 
       });
       assertEquals([virtual.lacking, virtual.asked], [["no_delete"], ASKED], virtual.text);
       assertMatch(virtual.text, /^held +reach +http:\/\/test-bucket\.s3\.store\.example answers, .* virtual style$/m);
-      assert(virtual.text.endsWith("; a property lacks\n"), virtual.text);
+      assert(virtual.text.endsWith("; a property is missing\n"), virtual.text);
     });
   } finally {
     await Deno.remove(folder, { recursive: true });

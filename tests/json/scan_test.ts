@@ -160,7 +160,7 @@ Deno.test("DocumentScanner finds documents in bare arrays, in docs, and wrapped 
   for (const [text, shape, expected] of cases) assertEquals(scan([encoder.encode(text)], shape), expected, text);
 });
 
-Deno.test("DocumentScanner.idIs() says of every id whether it is the text, decoded or where it stands", () => {
+Deno.test("DocumentScanner.idIs() and idIsPlain() say of every id whether it is the text, decoded or where it stands", () => {
   const ids = ["", "plain", 'q"uo\\te', "\\u0041", "A", "é", "é", "😀/+%", "x".repeat(100), "a\nb"];
   const bytes = encoder.encode(JSON.stringify({ results: ids.map((id) => ({ id, docs: [] })) }));
   for (let cut = 0; cut <= bytes.length; cut++) {
@@ -172,6 +172,12 @@ Deno.test("DocumentScanner.idIs() says of every id whether it is the text, decod
         if (found !== Found.ElementEnd) continue;
         const id = ids[row++]!;
         for (const other of ids) assertEquals(scanner.idIs(other), other === id, `${id} is ${other}, cut at ${cut}`);
+        for (const other of ids) {
+          if (!/^[ !#-\[\]-~]*$/.test(other)) continue;
+          const plain = encoder.encode(`..${other}..`);
+          const isPlain = scanner.idIsPlain(plain, 2, plain.length - 2);
+          assertEquals(isPlain, other === id, `${id} is the bytes of ${other}, cut at ${cut}`);
+        }
         assertEquals([scanner.id, scanner.idIs(id)], [id, true]);
       }
       piece.fill(0x22);
@@ -181,14 +187,20 @@ Deno.test("DocumentScanner.idIs() says of every id whether it is the text, decod
 });
 
 Deno.test("DocumentScanner does not take an id with a bare control character, or with broken UTF-8, for any text", () => {
-  for (const [at, byte] of [[1, 0x0a], [1, 0xff]] as const) {
-    const bytes = encoder.encode('{"results":[{"id":"a?b","docs":[]}]}');
-    bytes[bytes.indexOf(0x3f)] = byte;
-    const scanner = new DocumentScanner(BULK_GET_SHAPE);
-    scanner.push(bytes);
-    assertEquals(scanner.next(), Found.ElementStart);
-    assertEquals(scanner.next(), Found.ElementEnd);
-    assertThrows(() => scanner.idIs(`a${String.fromCharCode(byte)}b`), FramingError, undefined, `byte ${at}`);
+  for (const byte of [0x0a, 0xff]) {
+    const asks = [
+      (scanner: DocumentScanner) => scanner.idIs(`a${String.fromCharCode(byte)}b`),
+      (scanner: DocumentScanner) => scanner.idIsPlain(encoder.encode("aXb"), 0, 3),
+    ];
+    for (const [at, ask] of asks.entries()) {
+      const bytes = encoder.encode('{"results":[{"id":"a?b","docs":[]}]}');
+      bytes[bytes.indexOf(0x3f)] = byte;
+      const scanner = new DocumentScanner(BULK_GET_SHAPE);
+      scanner.push(bytes);
+      assertEquals(scanner.next(), Found.ElementStart);
+      assertEquals(scanner.next(), Found.ElementEnd);
+      assertThrows(() => ask(scanner), FramingError, undefined, `byte ${byte}, question ${at}`);
+    }
   }
 });
 

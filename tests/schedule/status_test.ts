@@ -79,7 +79,7 @@ Deno.test("readStatus(): one of two failed, and is tried again", async () => {
   }]]);
   assertEquals(
     found.text,
-    `daily  FAILED  last complete 2026-11-24T06:10:00Z (1d05h ago), tried again at 2026-11-25T12:30:00Z, next 2026-11-26T06:00:00Z
+    `daily  FAILED  last complete 2026-11-24T06:10:00Z (1d05h ago), retried at 2026-11-25T12:30:00Z, next 2026-11-26T06:00:00Z
   1 of 2 databases are not saved:
     b: CouchDB answered 500
 `,

@@ -545,6 +545,7 @@ export class DatabaseBackup {
       keptUnreadable: [...unreadable, ...leftover === undefined ? [] : await this.#unreadableOf(leftover.checkpoint)],
       keptFilter: leftover?.listing.filter?.name,
       settled: () => listing.settled,
+      hold: () => listing.hold(),
       expected: () => counts.expected,
     });
     this.#chunks = () => done.chunks;

@@ -16,6 +16,7 @@ import type { ChangesRow } from "../../couchdb/changes_page.ts";
 import type { CouchClient } from "../../couchdb/client.ts";
 import { IdFilter, type IdHash } from "../../couchdb/id_filter.ts";
 import { IdQueue } from "../../couchdb/id_queue.ts";
+import { PackedRow } from "../../couchdb/packed_row.ts";
 import type { Log } from "../../observe.ts";
 
 /** Repeated ids are fetched when there are so many, or when so many ids wait for them to be fetched. */
@@ -138,6 +139,8 @@ export class Listing {
   #lastSettledBatch = -1;
   #settledIds = 0;
   #position: string;
+  /** How many callers of `hold` have not ended it. */
+  #holds = 0;
 
   constructor(couch: CouchClient, database: string, options: ListingOptions) {
     this.#couch = couch;
@@ -182,6 +185,15 @@ export class Listing {
       ids: this.#settledIds,
       filter: this.#filter,
       throughBatch: this.#lastSettledBatch,
+    };
+  }
+
+  /** Keeps `settled` as it is, its filter too, while it is being stored. @returns What ends that. */
+  hold(): () => void {
+    this.#holds++;
+    return () => {
+      this.#holds--;
+      this.#settle();
     };
   }
 
@@ -301,6 +313,12 @@ export class Listing {
     return this.#repeated.size >= MOST_REPEATED || unsettled >= MOST_UNSETTLED;
   }
 
+  /** The hash of a row's id; valid until the next one. */
+  #hash(row: ChangesRow): IdHash {
+    if (row instanceof PackedRow) return this.#filter.hashAscii(row.bytes, row.from, row.middle);
+    return this.#filter.hash(row.id);
+  }
+
   #knows(hash: IdHash): boolean {
     return (this.#unsettledMaybe?.mayHaveHash(hash) ?? this.#unsettled.has(hash)) || this.#filter.mayHaveHash(hash);
   }
@@ -318,13 +336,14 @@ export class Listing {
     // Of an answer without a limit only the last piece says what follows.
     if (position !== undefined) this.hasPending = pending !== undefined;
     let stretch = this.#beginStretch();
+    // Of nearly all databases every document can be read: then no id has to become a text.
+    const isUnreadable = (row: ChangesRow) => unreadable.size > 0 && unreadable.has(row.id);
     for (const row of rows) {
-      const { id } = row;
       onRow?.(row);
       // What the backup before has as it is.
       const isOld = increment !== undefined && increment.known.look(row) === "known";
-      if (!isOld) this.#recount?.add(id);
-      const hash = this.#filter.hash(id);
+      if (!isOld) this.#recount?.add(row.id);
+      const hash = this.#hash(row);
       if (isOld) {
         // Only its position counts.
       } else if (!this.#knows(hash)) {
@@ -332,12 +351,14 @@ export class Listing {
         this.#note(stretch, hash);
         // A tombstone of a document that no chunk holds: nothing of this backup could come back to life.
         const isPassedOver = row.deleted && !tombstones && !this.#isForgetful && increment === undefined;
-        if (!isPassedOver && !unreadable.has(id)) {
+        if (!isPassedOver && !isUnreadable(row)) {
           this.#waiting.push(row);
           this.#documents++;
         } else seen?.add(stateKey(row));
-      } else if (!unreadable.has(id) && this.#recount === undefined) {
-        this.#repeated.set(id, row);
+      } else if (this.#recount === undefined && !isUnreadable(row)) {
+        const { id, revs } = row;
+        // Not the row itself, which would keep all that lies beside it in memory.
+        this.#repeated.set(id, { id, revs });
         stretch.hasRepeated = true;
       }
       // Of a second listing no position counts: what was changed before it need not have been fetched.
@@ -409,6 +430,7 @@ export class Listing {
   }
 
   #settle(): void {
+    if (this.#holds > 0) return;
     let settled = 0;
     for (const [index, { lastBatch, isAligned }] of this.#stretches.entries()) {
       if (lastBatch === undefined || lastBatch > this.#storedThrough) break;

@@ -2,6 +2,7 @@
 import type { PathContext } from "../../archive/find.ts";
 import type { CouchClient, DatabaseInfo } from "../../couchdb/client.ts";
 import type { Progress } from "../../observe.ts";
+import type { FreshSettings } from "./fresh_settings.ts";
 import type { RestorePosition } from "./position.ts";
 
 /** What a restore works with. */
@@ -53,8 +54,16 @@ export interface RestoreRequest {
   chunksWritten?: number | undefined;
 }
 
+/** One restore among others, of which CouchDB has been asked something already. */
+export interface OneOfMany extends RestoreContext {
+  /** What new databases have. */
+  fresh?: FreshSettings | undefined;
+  /** CouchDB has just said that the database is not there: creating it will tell. @default it is looked at first */
+  isMissing?: boolean | undefined;
+}
+
 /** A restore that has begun: its log names the database, its signal is aborted by `stop`, too. */
-export interface BegunRestore extends RestoreContext {
+export interface BegunRestore extends OneOfMany {
   /** The decoded name of the database that is written to. */
   database: string;
   startedAt: Date;

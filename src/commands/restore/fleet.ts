@@ -26,9 +26,10 @@ import { eitherSignal, forEachParallel, loadAhead } from "../../parallel.ts";
 import { joinKey } from "../../store/key.ts";
 import { compilePattern } from "../../task/pattern.ts";
 import { explainName, readRenames, unmetRenames } from "../../task/rename.ts";
-import type { RestoreContext, RestoreRequest } from "./context.ts";
+import type { OneOfMany, RestoreContext, RestoreRequest } from "./context.ts";
 import type { FleetDatabase, FleetReport, LeftOut } from "./fleet_report.ts";
-import { restore } from "./restore.ts";
+import { FreshSettings } from "./fresh_settings.ts";
+import { restoreOneOfMany } from "./restore.ts";
 
 /** Databases at the same time where nobody says how many. */
 const DEFAULT_DATABASES = 4;
@@ -91,6 +92,8 @@ export interface Target extends BackupOfMoment {
   created: string | null;
   /** A position in its changes feed, of now; "" where it is not there. */
   position: string;
+  /** Whether it is not there. */
+  isMissing: boolean;
 }
 
 /**
@@ -108,10 +111,12 @@ export async function restoreFleet(context: FleetContext, request: FleetRequest)
   const targets = await examineTargets({ ...context, signal }, kept, request);
   progress.runStarted({ action: "restore", databases: targets.length });
   const outcomes = new Map<string, FleetDatabase>();
+  const fresh = new FreshSettings();
   try {
     await forEachParallel(
       () => each(targets),
-      async (target, signal) => void outcomes.set(target.to, await restoreOne({ ...context, signal }, target, request)),
+      async (target, signal) =>
+        void outcomes.set(target.to, await restoreOne({ ...context, fresh, signal }, target, request)),
       { limit: request.databasesAtOnce ?? DEFAULT_DATABASES, signal },
     );
   } finally {
@@ -324,7 +329,8 @@ export async function lookAtTargets(
   const look = async (one: BackupOfMoment, signal: AbortSignal): Promise<Target> => {
     const to = rename(one.database);
     const { documents = 0, deleted = 0, created = null, position = "" } = counts.get(to) ?? {};
-    const target = { ...one, to, note: undefined, documents, deleted, created, position };
+    const isMissing = !counts.has(to);
+    const target = { ...one, to, note: undefined, documents, deleted, created, position, isMissing };
     return isFilled(target) ? { ...target, note: await readRestoreNote(couch, to, { signal }) } : target;
   };
   return await Array.fromAsync(loadAhead(found, look, { limit: TARGETS_AT_ONCE, signal }));
@@ -371,7 +377,11 @@ function refuse(problems: readonly string[], hint: string): UsageError {
   return new UsageError(`Cannot restore all of these databases:${shown}${more}`, { hint });
 }
 
-async function restoreOne(context: FleetContext, target: Target, request: FleetRequest): Promise<FleetDatabase> {
+async function restoreOne(
+  context: FleetContext & OneOfMany,
+  target: Target,
+  request: FleetRequest,
+): Promise<FleetDatabase> {
   const { log, signal } = context;
   try {
     return await restoreTarget(context, target, request);
@@ -408,7 +418,7 @@ export function restoredBefore(target: Target, request: FleetRequest): FleetData
 
 /** Restores one database, unless an earlier restore has. @throws As `restore` does. */
 export async function restoreTarget(
-  context: FleetContext,
+  context: FleetContext & OneOfMany,
   target: Target,
   request: FleetRequest,
 ): Promise<FleetDatabase> {
@@ -430,7 +440,15 @@ export async function restoreTarget(
   const onWritten = (info: DatabaseInfo) => {
     witness = { created: info.instance_start_time, position: info.update_seq };
   };
-  const report = await restore({ ...context, progress: withinRun(context.progress), onReady, onWritten }, {
+  // A dry run creates nothing that would tell.
+  const isMissing = target.isMissing && request.dryRun !== true;
+  const report = await restoreOneOfMany({
+    ...context,
+    progress: withinRun(context.progress),
+    onReady,
+    onWritten,
+    isMissing,
+  }, {
     ...request,
     database: encodeDatabase(to),
     path: repository.locate(joinKey(point.folder, point.name)),

@@ -25,6 +25,7 @@ import {
   type Target,
 } from "./fleet.ts";
 import type { FleetDatabase, LeftOut } from "./fleet_report.ts";
+import { FreshSettings } from "./fresh_settings.ts";
 import type { RestorePosition } from "./position.ts";
 import type { RestoreReport } from "./report.ts";
 
@@ -138,6 +139,7 @@ export async function restoreRound(
   const follow = {
     ...context,
     signal: either,
+    fresh: new FreshSettings(),
     onPosition: (told: RestorePosition) => void (position = told),
     onBegun: (id: string) => void (cursor.begun = id),
   };

@@ -38,8 +38,9 @@ export async function restorePart(
   }
   const named = ids === undefined ? undefined : new Set(ids);
   const isWanted = (id: string) => named?.has(id) === true || (designs && isDesign({ id }));
-  await target.examine(undefined, { intoExisting: true });
-  if (target.state === "missing" && !dryRun) await target.create(archive.origin?.properties);
+  const options = { intoExisting: true };
+  await target.examine(undefined, options);
+  if (target.state === "missing" && !dryRun) await target.create(archive.origin?.properties, options);
   const found = await look(archive, { isWanted, signal });
   const notFound = named === undefined ? undefined : [...named].filter((id) => !found.ids.has(id));
   const nothing = { missing: 0, views: 0, lacking: [], created: target.created };

@@ -6,7 +6,7 @@
 import type { Archive } from "../../archive/archive.ts";
 import { decodeDatabase } from "../../database_name.ts";
 import { eitherSignal } from "../../parallel.ts";
-import type { BegunRestore, RestoreContext, RestoreRequest } from "./context.ts";
+import type { BegunRestore, OneOfMany, RestoreContext, RestoreRequest } from "./context.ts";
 import { Delta } from "./delta.ts";
 import { isPart, restorePart } from "./part.ts";
 import { previewRestore } from "./preview.ts";
@@ -22,6 +22,11 @@ import { writeDocuments } from "./write_documents.ts";
  * damaged and `salvage` is not set; CouchError and StoreError; the reason of `context.signal`.
  */
 export async function restore(context: RestoreContext, request: RestoreRequest): Promise<RestoreReport> {
+  return await restoreOneOfMany(context, request);
+}
+
+/** As {@linkcode restore}, where something is known of the database already. @throws As it does. */
+export async function restoreOneOfMany(context: OneOfMany, request: RestoreRequest): Promise<RestoreReport> {
   const { progress, now } = context;
   const database = decodeDatabase(request.database);
   const log = context.log.with({ database });
@@ -44,18 +49,17 @@ async function restoreDatabase(begun: BegunRestore, request: RestoreRequest): Pr
   const properties = archive.origin?.properties;
   const target = new RestoreTarget(context, context.database);
   if (isPart(request)) return await restorePart(context, { archive, target }, request);
-  await target.examine(properties, { intoExisting: request.intoExisting ?? false });
+  const options = { intoExisting: request.intoExisting ?? false, isMissing: context.isMissing };
+  await target.examine(properties, options);
   if (request.dryRun) return await reportDryRun(context, archive, { ...request, target });
 
-  await target.create(properties);
-  await context.onReady?.();
+  await target.create(properties, { ...options, onReady: context.onReady });
   const { created } = target;
   const delta = target.state === "filled" ? new Delta(context.couch, context.database) : undefined;
   const written = await writeDocuments(context, archive, { ...request, isNew: created, delta });
   const missing = isCounted(archive) ? await target.countMissing(written) : 0;
   if (isCounted(archive) && target.info !== undefined) context.onWritten?.(target.info);
-  const { security = null } = properties ?? {};
-  if (security !== null) await target.restoreSecurity(security);
+  if (properties !== undefined) await target.restoreSettings(properties);
   // What was made here and got no design document has no views to ask for.
   const hasNone = created && written.hasDesigns === false;
   const views = request.noViews || hasNone ? 0 : await target.buildViews();

@@ -7,6 +7,7 @@ import type { CouchClient, DatabaseInfo } from "../../couchdb/client.ts";
 import { CouchError, describeError, UsageError } from "../../errors.ts";
 import type { DatabaseProperties } from "../../archive/manifest.ts";
 import type { Log } from "../../observe.ts";
+import { type FreshSettings, hasOnlyDocuments } from "./fresh_settings.ts";
 import { buildViews } from "./views.ts";
 
 /** How often the count of documents is read again before it is believed to be too small. */
@@ -40,6 +41,16 @@ export interface TargetContext {
   couch: CouchClient;
   log: Log;
   signal: AbortSignal;
+  /** What new databases have, where one restore after the other makes some. */
+  fresh?: FreshSettings | undefined;
+}
+
+/** What may be done to a database. */
+export interface TargetOptions {
+  /** Write to it although it holds documents. */
+  intoExisting: boolean;
+  /** CouchDB has just said that it is not there: whether that is still so is found out by creating it. */
+  isMissing?: boolean | undefined;
 }
 
 /** One database, written to by one restore. */
@@ -50,9 +61,13 @@ export class RestoreTarget {
   created = false;
   /** Settings that it did not get back. */
   readonly lacking: LackingSetting[] = [];
-  /** What CouchDB says of it, before anything is written to it. */
+  /** What CouchDB has said of it last; undefined where it was not asked. */
   info: DatabaseInfo | undefined;
 
+  /** What CouchDB says of it behind its last document. */
+  #infoBehind: DatabaseInfo | undefined;
+  /** Of a database that was created: its revisions limit, and whether that is known from others. */
+  #revsLimit: { limit: number; isAssumed: boolean } | undefined;
   readonly #context: TargetContext;
   readonly #name: string;
 
@@ -67,7 +82,7 @@ export class RestoreTarget {
    * @param properties What the archive says of the database it was made of.
    * @throws UsageError when it holds documents and `intoExisting` is not set, or cannot hold those of the archive.
    */
-  async examine(properties: DatabaseProperties | undefined, options: { intoExisting: boolean }): Promise<void> {
+  async examine(properties: DatabaseProperties | undefined, options: TargetOptions): Promise<void> {
     if (isReplicator(this.#name) && !options.intoExisting) {
       throw new UsageError(`Cannot restore into "${this.#name}" without --into-existing`, {
         hint: "Each document written there starts a replication job: be sure that this is wanted now",
@@ -75,10 +90,21 @@ export class RestoreTarget {
     }
     if (properties?.revs_limit === null) this.#noteUnread("revs_limit");
     if (properties?.security === null) this.#noteUnread("security");
+    if (options.isMissing !== true) await this.#look(properties, options);
+  }
+
+  async #look(properties: DatabaseProperties | undefined, options: TargetOptions): Promise<void> {
     this.info = await this.#read();
-    if (this.info === undefined) return;
-    const { doc_count, doc_del_count, partitioned } = this.info;
-    this.state = await this.#isEmpty(this.info) ? "empty" : "filled";
+    if (this.info !== undefined) await this.#judge(this.info, properties, options);
+  }
+
+  async #judge(
+    info: DatabaseInfo,
+    properties: DatabaseProperties | undefined,
+    options: TargetOptions,
+  ): Promise<void> {
+    const { doc_count, doc_del_count, partitioned } = info;
+    this.state = await this.#isEmpty(info) ? "empty" : "filled";
     if (partitioned && properties?.partitioned === false) {
       throw new UsageError(`Cannot restore into "${this.#name}": it is partitioned, the archive's database was not`, {
         hint: "Restore into a database of another name: it is created as it was",
@@ -104,26 +130,42 @@ export class RestoreTarget {
     });
   }
 
-  /** Creates the database where it is missing, with the properties it had, and waits until it answers. */
-  async create(properties: DatabaseProperties | undefined): Promise<void> {
+  /**
+   * Creates the database where it is missing, with the properties it had, and waits until it answers.
+   *
+   * @param options `onReady` is called when the database is there, before anything else is written to it.
+   * @throws UsageError as {@linkcode examine} does, when it has appeared meanwhile.
+   */
+  async create(
+    properties: DatabaseProperties | undefined,
+    options: TargetOptions & { onReady?: (() => Promise<void>) | undefined },
+  ): Promise<void> {
+    const { couch, log, signal } = this.#context;
     if (this.state === "missing") {
-      const { couch, log, signal } = this.#context;
       const { q = null, n = null, partitioned = false } = properties ?? {};
       this.created = await couch.createDatabase(this.#name, { q, n, partitioned }, { signal });
       if (this.created) log.info("database is created", { q, n, partitioned });
-      await this.#untilItAnswers();
+      // Somebody else has created it since, or this call, whose first answer was lost.
+      else await this.#untilItIsKnown(() => this.#lookAgain(properties, options));
     }
+    const ready = options.onReady ?? (async () => void (this.info = await couch.databaseInfo(this.#name, { signal })));
+    if (this.created) await this.#untilItIsKnown(ready);
+    else await options.onReady?.();
     const { revs_limit: limit = null } = properties ?? {};
     if (limit !== null) await this.#unlessRefused("revs_limit", () => this.#restoreRevsLimit(limit));
   }
 
+  async #lookAgain(properties: DatabaseProperties | undefined, options: TargetOptions): Promise<void> {
+    this.info = await this.#context.couch.databaseInfo(this.#name, { signal: this.#context.signal });
+    await this.#judge(this.info, properties, options);
+  }
+
   /** A node behind a load balancer may not know for a moment what another one has created. */
-  async #untilItAnswers(): Promise<void> {
+  async #untilItIsKnown<T>(ask: () => Promise<T>): Promise<T> {
     const { couch, signal } = this.#context;
     for (let attempt = 1;; attempt++) {
       try {
-        this.info = await couch.databaseInfo(this.#name, { signal });
-        return;
+        return await ask();
       } catch (error) {
         const isUnknownYet = error instanceof CouchError && error.facts.status === 404;
         if (!isUnknownYet || attempt >= couch.retry.attempts) throw error;
@@ -134,8 +176,10 @@ export class RestoreTarget {
 
   /** Before the documents: histories longer than the limit would be cut as they are written. */
   async #restoreRevsLimit(limit: number): Promise<void> {
-    const { couch, log, signal } = this.#context;
-    const present = await couch.revsLimit(this.#name, { signal });
+    const { couch, log, signal, fresh } = this.#context;
+    const known = this.created ? fresh?.known?.revsLimit : undefined;
+    const present = known ?? await couch.revsLimit(this.#name, { signal });
+    if (this.created) this.#revsLimit = { limit: present, isAssumed: known !== undefined };
     if (present === limit) return;
     if (this.state === "filled" && present > limit) {
       log.info("revisions limit is left as it is", { limit: present, archive: limit });
@@ -157,8 +201,9 @@ export class RestoreTarget {
     const expected = isFilled ? written.documents : written.documents - written.deleted;
     let found = 0;
     for (let attempt = 1; attempt <= COUNT_ATTEMPTS; attempt++) {
-      const info = await couch.databaseInfo(this.#name, { signal });
-      const { doc_count, doc_del_count } = this.info = info;
+      const ask = () => couch.databaseInfo(this.#name, { signal });
+      const info = await (this.created ? this.#untilItIsKnown(ask) : ask());
+      const { doc_count, doc_del_count } = this.info = this.#infoBehind = info;
       found = isFilled ? doc_count + doc_del_count : doc_count;
       if (found >= expected) {
         log.info("database is checked", { documents: doc_count, deleted: doc_del_count });
@@ -177,14 +222,40 @@ export class RestoreTarget {
     return expected - found;
   }
 
-  /** Gives the database its security object back. One that somebody has given to a database in use stays. */
-  async restoreSecurity(security: string): Promise<void> {
-    await this.#unlessRefused("security", () => this.#setSecurity(security));
+  /**
+   * Gives the database its security object back, behind its documents. One that somebody has given to a database in use
+   * stays. What new databases have is believed of one only where nothing but documents was written to it.
+   */
+  async restoreSettings({ revs_limit: limit, security }: DatabaseProperties): Promise<void> {
+    const info = this.created ? this.#infoBehind : undefined;
+    const isUntouched = info !== undefined && hasOnlyDocuments(info);
+    if (limit !== null && this.#revsLimit?.isAssumed === true && !isUntouched) {
+      await this.#unlessRefused("revs_limit", () => this.#confirmRevsLimit(limit));
+    }
+    if (security === null) return;
+    await this.#unlessRefused("security", () => this.#setSecurity(security, isUntouched));
   }
 
-  async #setSecurity(security: string): Promise<void> {
+  /** The limit was not read before the documents, and something has changed the database beside them. */
+  async #confirmRevsLimit(limit: number): Promise<void> {
     const { couch, log, signal } = this.#context;
-    const present = await couch.security(this.#name, { signal });
+    const present = await couch.revsLimit(this.#name, { signal });
+    if (present === limit) return;
+    await couch.setRevsLimit(this.#name, limit, { signal });
+    if (present > limit) return;
+    const reason = `somebody had set it to ${present} while the documents were written: histories may be cut`;
+    this.lacking.push({ what: "revs_limit", in_backup: true, reason });
+    const hint = "delete the database and restore it again";
+    log.error("setting was changed while the documents were written", { what: "revs_limit", reason, hint });
+  }
+
+  async #setSecurity(security: string, isUntouched: boolean): Promise<void> {
+    const { couch, log, signal, fresh } = this.#context;
+    const known = isUntouched ? fresh?.known?.security : undefined;
+    const present = known ?? await couch.security(this.#name, { signal });
+    if (isUntouched && this.#revsLimit?.isAssumed === false) {
+      await fresh?.learn({ revsLimit: this.#revsLimit.limit, security: present }, couch, { signal });
+    }
     if (present === security) return;
     if (this.state === "filled" && !isDefaultSecurity(present)) {
       log.warn("security object is left as it is: the database had one of its own", { security });
@@ -214,7 +285,9 @@ export class RestoreTarget {
 
   /** Has every view built. @returns How many are. */
   async buildViews(): Promise<number> {
-    return await buildViews(this.#context, { database: this.#name, isPartitioned: this.info?.partitioned === true });
+    const { couch, signal } = this.#context;
+    const { partitioned } = this.info ?? await couch.databaseInfo(this.#name, { signal });
+    return await buildViews(this.#context, { database: this.#name, isPartitioned: partitioned });
   }
 
   async #read(): Promise<DatabaseInfo | undefined> {

@@ -299,8 +299,8 @@ Deno.test("verify --all and test-restore are kept, and status shows them", async
   const ill = await status();
   assertEquals([ill.ok, ill.code, ill.proofs.verify?.ok, ill.proofs.test_restore?.faulty], [false, 3, false, 1]);
   assertEquals(ill.text, [
-    "verify --all  FAILED: 2 backups looked at 2026-11-26T12:00:00Z, 1 NOT as they must be, the last that went well was 2026-11-25T12:00:00Z",
-    "test-restore  FAILED: 2 backups looked at 2026-11-26T12:00:00Z, 1 NOT as they must be, the last that went well was 2026-11-25T12:00:00Z",
+    "verify --all  FAILED: 2 backups looked at 2026-11-26T12:00:00Z, 1 NOT as they must be, the last success was at 2026-11-25T12:00:00Z",
+    "test-restore  FAILED: 2 backups looked at 2026-11-26T12:00:00Z, 1 NOT as they must be, the last success was at 2026-11-25T12:00:00Z",
   ]);
 });
 

@@ -1,0 +1,55 @@
+import { assertEquals } from "@std/assert";
+import { Listing } from "../../../src/commands/backup/listing.ts";
+import type { ChangesPage } from "../../../src/couchdb/changes_page.ts";
+import type { CouchClient } from "../../../src/couchdb/client.ts";
+import { RecordedLog } from "../../fakes/log.ts";
+
+/** A listing of forty documents in pages of ten, each page a batch. */
+function openListing(chunk: number | undefined): Listing {
+  const couch = {
+    changes(_database: string, { since }: { since: string }): Promise<ChangesPage> {
+      const first = Number(since);
+      const rows = Array.from({ length: 10 }, (_, n) => ({
+        id: `document ${first + n}`,
+        revs: ["1-a"],
+        deleted: false,
+        position: n === 9 ? String(first + 10) : undefined,
+      }));
+      return Promise.resolve({ rows, last_seq: String(first + 10), pending: 30 - first });
+    },
+  } as unknown as CouchClient;
+  return new Listing(couch, "db", {
+    log: new RecordedLog(),
+    signal: new AbortController().signal,
+    chunk: chunk === undefined ? undefined : () => chunk,
+    positionsEvery: chunk,
+    tombstones: false,
+    expected: 40,
+    ranges: { q: 1, partitioned: false },
+    keepsEnd: false,
+    unreadable: new Set(),
+    beforeLastPage: () => Promise.resolve(),
+  });
+}
+
+for (const chunk of [10, undefined]) {
+  const what = chunk === undefined ? "one batch" : "batches";
+  Deno.test(`Listing in ${what}: what is settled stays as it is while it is held, its filter too, and goes on behind that`, async () => {
+    const listing = openListing(chunk);
+    const release = [listing.hold(), listing.hold()];
+    const { position, ids, throughBatch, filter } = listing.settled;
+    const bytes = filter.bytes.slice();
+    for await (const work of listing.batches(new AbortController().signal)) {
+      listing.noteStored(work);
+      work.settled();
+    }
+    release[0]!();
+    const held = listing.settled;
+    assertEquals([held.position, held.ids, held.throughBatch], [position, ids, throughBatch]);
+    assertEquals(held.filter.bytes, bytes);
+    release[1]!();
+    assertEquals([listing.settled.position, listing.settled.ids], ["40", 40]);
+    for (let n = 0; n < 40; n++) assertEquals(listing.settled.filter.mayHave(`document ${n}`), true);
+    listing.close();
+  });
+}

@@ -49,9 +49,16 @@ export async function findArchive(context: PathContext, path: string, database: 
   const local = await findLocal(context, path, database);
   if (local !== undefined) return local;
   if (isClearlyLocal(path)) throw nothingAt(path, ["no such file or folder"]);
+  const impossible = /^(\d{4}([-/])\d{1,2}\2\d{1,2})(?:\/.*)?$/.exec(path)?.[1];
+  const isImpossible = impossible !== undefined && parseDate(impossible) === undefined;
   const { store } = repositoryOf(context, path);
   const found = await findBelow(context, { store, key: joinKey(path), database });
   if (found.place !== undefined) return found.place;
+  if (isImpossible) {
+    throw new UsageError(`"${impossible}" is not a day of the calendar`, {
+      hint: 'Write it as 2026-10-22 or 2026/10/22; "couchdb-backup list backups" shows the backups there are',
+    });
+  }
   throw nothingAt(path, [...tried, ...found.tried]);
 }
 

@@ -251,6 +251,15 @@ export function parseCall(command: Command, argv: readonly string[], shell: Shel
       hint: `Usage: ${usageLines(command).join(", or ")}`,
     });
   }
+  // Of too few operands the config would be taken for the last one.
+  const astray = command.needsNoConfig === true || configPath !== undefined
+    ? undefined
+    : call.operands.find((operand) => /\.ya?ml$/i.test(operand));
+  if (!call.isOn("help") && astray !== undefined) {
+    throw new UsageError(`"${command.name}" is missing an argument: "${astray}" seems to be the config`, {
+      hint: `Usage: ${usageLines(command).join(", or ")}`,
+    });
+  }
   return call;
 }
 

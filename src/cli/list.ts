@@ -37,6 +37,10 @@ export const command: Command = {
     },
     { name: "until", value: "WHEN", summary: "only backups that were complete then, on that day or before" },
     { name: "sizes", summary: "show how much space each database and task takes in the store" },
+    {
+      name: "locks",
+      summary: "show until when each backup is locked in the store (Object Lock); one request per backup",
+    },
     { name: "rebuild", summary: "add complete backups that are missing in the catalog, from their manifests" },
   ],
   // A name with a "." or a "/" is no subject: it is the config.
@@ -69,6 +73,7 @@ export const command: Command = {
       since: readWhen(call, "since", "T00:00Z"),
       until: readWhen(call, "until", "T23:59:59.999Z"),
       rebuild: call.isOn("rebuild"),
+      locks: call.isOn("locks"),
     };
     if (request.since !== undefined && request.until !== undefined && request.since > request.until) {
       throw new UsageError("--since must not be later than --until");
@@ -97,7 +102,7 @@ export const command: Command = {
 };
 
 /** Flags that say something of backups, or of names. */
-const FILTERS = ["database", "match", "since", "until", "sizes", "rebuild"] as const;
+const FILTERS = ["database", "match", "since", "until", "sizes", "locks", "rebuild"] as const;
 
 /** Flags that keep backups out of the list. */
 const CHOOSING = ["match", "since", "until"] as const;
@@ -153,6 +158,11 @@ const COLUMNS: readonly Column<ListedBackup>[] = [
     rank: 4,
     text: ({ kept, kept_because }) => kept ? shortenMiddle(printable(kept_because ?? "yes"), TEXT_WIDTH) : "-",
   },
+  {
+    heading: "LOCKED",
+    rank: 4,
+    text: ({ hold }) => hold?.replace(/^locked until (.*)\.\d+Z$/, "until $1Z") ?? "-",
+  },
   { heading: "DATABASE", canBeCut: true, text: ({ database }) => printable(database) },
   { heading: "PATH", rank: 9, text: ({ restore_path }) => restore_path === null ? "-" : shellWord(restore_path) },
   { heading: "FOLDER", rank: 10, text: ({ path, problem }) => problem === undefined ? path : `${path} (${problem})` },
@@ -160,7 +170,7 @@ const COLUMNS: readonly Column<ListedBackup>[] = [
 
 /**
  * The backups as a table and their sums; numbers of documents that could not be read, and pins, only where there are
- * such.
+ * such, locks where they were asked for.
  *
  * @param filters Flags that have kept some out, maybe all of them: whoever reads that there is none must not be
  * frightened.
@@ -178,9 +188,10 @@ export function describeBackups(
   }
   const hasUnreadable = backups.some(({ unreadable }) => (unreadable ?? 0) > 0);
   const isPinned = backups.some(({ kept }) => kept);
-  const shown = COLUMNS.filter(({ heading }) =>
-    heading === "UNREADABLE" ? hasUnreadable : heading !== "PINNED" || isPinned
-  );
+  // Who has asked for locks sees that there are none.
+  const hasLocks = backups.some(({ hold }) => hold !== undefined);
+  const isShown = new Map([["UNREADABLE", hasUnreadable], ["PINNED", isPinned], ["LOCKED", hasLocks]]);
+  const shown = COLUMNS.filter(({ heading }) => isShown.get(heading) ?? true);
   const { head, rows, leftOut } = fitTable(shown, backups, columns);
   // What stands in a column where there is room for it.
   const problemsOf = ({ problem, unreadable }: ListedBackup) => [

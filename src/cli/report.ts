@@ -69,7 +69,10 @@ async function replaceFile(path: string, bytes: Uint8Array): Promise<void> {
     await rename(part, path);
   } catch (cause) {
     await rm(part, { force: true });
-    throw new ReportNotWritten(`Cannot write the report to "${path}": ${describeError(cause)}`, { cause });
+    throw new ReportNotWritten(`Cannot write the report to "${path}": ${describeError(cause)}`, {
+      cause,
+      hint: "Its folder must exist, and you must be allowed to write there",
+    });
   }
 }
 

@@ -10,11 +10,12 @@ import { nothingHeldOf } from "../archive/held_databases.ts";
 import type { Pin } from "../archive/pin.ts";
 import { listCheckpoints, readCheckpoint } from "../archive/read.ts";
 import type { CouchClient } from "../couchdb/client.ts";
-import { formatDate, isOfFuture } from "../dates.ts";
+import { formatDate, isOfFuture, parseDate } from "../dates.ts";
 import { ArchiveError, describeError, isNotFound } from "../errors.ts";
 import { decodeDatabase, encodeDatabase } from "../database_name.ts";
 import { type BackupKind, type Checkpoint, sumChunks } from "../archive/manifest.ts";
 import { loadAhead } from "../parallel.ts";
+import { joinKey } from "../store/key.ts";
 import type { Repository } from "../archive/repository.ts";
 import { compilePattern } from "../task/pattern.ts";
 
@@ -63,6 +64,8 @@ export interface ListedBackup {
   kept: boolean;
   /** Why, in the words of who has pinned it; null where nobody said. */
   kept_because: string | null;
+  /** What keeps its manifest from being deleted, as the store says; null where nothing does. Absent unless it was asked for. */
+  hold?: string | null;
   /** Why it is not complete. */
   problem?: string;
 }
@@ -104,6 +107,8 @@ export interface ListRequest {
   until?: Date | undefined;
   /** Make an entry in the catalog for each complete backup that has none. @default false */
   rebuild?: boolean | undefined;
+  /** Ask the store, a request for each backup that is shown, until when it is locked. @default false */
+  locks?: boolean | undefined;
 }
 
 /** What there is in the store. */
@@ -144,8 +149,25 @@ export async function listBackups(
     added += described.added;
   }
   if (database !== undefined && rows.length === 0) throw await nothingHeldOf(repository, database, { signal });
-  const backups = withPaths(rows).filter((row) => isWithin(row, options)).sort(compareBackups);
+  const chosen = withPaths(rows).filter((row) => isWithin(row, options)).sort(compareBackups);
+  const backups = options.locks === true ? await withHolds(repository, chosen, signal) : chosen;
   return options.rebuild === true ? { backups, catalog_added: added } : { backups };
+}
+
+/** The same backups, with what keeps each from being deleted; all of a backup is locked alike. */
+async function withHolds(
+  repository: Repository,
+  backups: readonly ListedBackup[],
+  signal: AbortSignal,
+): Promise<ListedBackup[]> {
+  const look = async (backup: ListedBackup, signal: AbortSignal): Promise<ListedBackup> => {
+    const { database, date, manifest } = backup;
+    if (manifest === null) return { ...backup, hold: null };
+    const folder = repository.backupFolder({ date: parseDate(date)!, database });
+    const facts = await repository.store.stat(joinKey(folder, manifest), { signal });
+    return { ...backup, hold: facts?.hold ?? null };
+  };
+  return await Array.fromAsync(loadAhead(backups, look, { limit: FOLDERS_AT_ONCE, signal }));
 }
 
 function ageOf({ finished_at }: Row, now: Date): number | null {

@@ -146,8 +146,14 @@ export interface Store {
    */
   read(key: string, options?: StoreCallOptions): Promise<ReadableStream<Uint8Array>>;
 
-  /** The size of an object, or undefined when there is none. */
-  stat(key: string, options?: StoreCallOptions): Promise<{ sizeBytes: number; modified: Date } | undefined>;
+  /**
+   * The size of an object, when it was stored, and what keeps it from being deleted, a phrase such as
+   * `locked until 2027-01-01T00:00:00.000Z`, where the store says so; undefined when there is none.
+   */
+  stat(
+    key: string,
+    options?: StoreCallOptions,
+  ): Promise<{ sizeBytes: number; modified: Date; hold?: string } | undefined>;
 
   /**
    * What lies directly in a folder; nothing when there is no such folder. Names are not decoded. The order is S3's: by

@@ -245,3 +245,15 @@ Deno.test("findArchive() says what it needs to read a moment, and what the oldes
   );
   assertStringIncludes(error.hint!, "--config");
 });
+
+Deno.test("findArchive() says that a date is not in the calendar, where nothing of that name is there", async () => {
+  await using setup = await setUp();
+  for (const path of ["2026-11-31", "2026/02/30/orders", "2027-2-29"]) {
+    const error = await assertRejects(() => findArchive(setup.context, path, "a/b"), UsageError);
+    assertStringIncludes(error.message, `"${path.replace("/orders", "")}" is not a day of the calendar`);
+  }
+  // Nothing but a day looks like one.
+  await assertRejects(() => findArchive(setup.context, "2026-11-310", "a/b"), ArchiveError);
+  await setup.store.replace("2026-11-31/manifest.json", backupOf("a/b", "run"));
+  assertEquals((await findArchive(setup.context, "2026-11-31", "a/b")).folder, "2026-11-31");
+});

@@ -31,6 +31,50 @@ async function list(setup: TestRepository, options: { database?: string; rebuild
   return await listBackups({ repository, signal, now: NOW }, options);
 }
 
+Deno.test("listBackups() asks the store until when what is shown is locked, where that is wanted, once for each", async () => {
+  await using setup = await TestRepository.open();
+  const { repository, signal } = setup;
+  await setup.put({ day: "2026-11-24", finishedAt: "2026-11-24T10:00:00Z", chunks: [0] });
+  const locked = await setup.put({ day: "2026-11-25", finishedAt: "2026-11-25T10:00:00Z", chunks: [0] });
+  await setup.putUnfinished({ day: "2026-11-26", finishedAt: "2026-11-26T10:00:00Z" });
+  const asked: string[] = [];
+  const store: Store = new Proxy(repository.store, {
+    get: (target, name) => {
+      const value = Reflect.get(target, name, target);
+      if (name !== "stat") return typeof value === "function" ? value.bind(target) : value;
+      return async (key: string, options: object) => {
+        asked.push(key);
+        const facts = await target.stat(key, options);
+        return key.endsWith(locked.name) ? { ...facts, hold: "locked until 2027-03-25T10:00:00.000Z" } : facts;
+      };
+    },
+  });
+  const places = { repository: new Repository(store, repository), signal, now: NOW };
+  const holds = async (options: Parameters<typeof listBackups>[1]) => {
+    const list = await listBackups(places, options);
+    return [
+      list.backups.map(({ hold }) => hold),
+      describeBackups(list).split("\n").map((line) => /LOCKED|until \S+/.exec(line)?.[0]),
+    ];
+  };
+  assertEquals(await holds({}), [[undefined, undefined, undefined], [
+    undefined,
+    undefined,
+    undefined,
+    undefined,
+    undefined,
+    undefined,
+  ]]);
+  assertEquals(asked, []);
+  assertEquals(await holds({ locks: true }), [
+    [null, "locked until 2027-03-25T10:00:00.000Z", null],
+    ["LOCKED", undefined, "until 2027-03-25T10:00:00Z", undefined, undefined, undefined],
+  ]);
+  assertEquals(asked.length, 2);
+  assertEquals((await holds({ locks: true, until: new Date("2026-11-24T23:00Z") }))[0], [null]);
+  assertEquals(asked.length, 3);
+});
+
 const moments = ({ backups }: BackupList) => backups.map(({ database, finished_at }) => [database, finished_at]);
 
 Deno.test("listBackups() names every complete backup by its moment, and what is not complete by its date", async () => {

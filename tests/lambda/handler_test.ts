@@ -5,6 +5,7 @@ import { ConfigError, CouchError, InterruptedError, UsageError } from "../../src
 import { failureOf } from "../../lambda/runtime_api.ts";
 import type { Fault } from "../fakes/couchdb.ts";
 import { FakeMonitor } from "../fakes/monitor.ts";
+import { until } from "../until.ts";
 import { type FunctionSetup, setUpFunction, tickAt } from "./function_setup.ts";
 
 // The first Saturday of January 2026 is the third.
@@ -232,11 +233,15 @@ Deno.test("openHandler() ends a round in time whose documents CouchDB does not g
   const run = { task: "weekly", elapse: ELAPSE };
   await lambda.invoke({ action: "plan", ...run, only: "all" });
   lambda.couch.faults.add({ endpoint: "_bulk_get", times: 1e6, fault: { kind: "answer", status: 502, body: "Bad" } });
+  const stop = new AbortController();
   const startedMs = performance.now();
-  const round = lambda.invoke({ action: "backup", ...run, database: "large", cursor: null }, {
-    stop: AbortSignal.timeout(1000),
-  });
+  const event = { action: "backup", ...run, database: "large", cursor: null };
+  const round = lambda.invoke(event, { stop: stop.signal });
+  const asked = () => lambda.couch.requestsTo("_bulk_get").length;
+  const over = new InterruptedError("The time is over");
+  const isOver = until(() => asked() >= 6, "requests that are made again").then(() => stop.abort(over));
   const error = await assertRejects(() => round, CouchError);
+  await isOver;
   assertStringIncludes(error.message, "CouchDB answered 502");
   // Without a stop its patience takes twenty seconds.
   const seconds = (performance.now() - startedMs) / 1000;

@@ -7,6 +7,7 @@ import { readTemplate } from "../cloudformation.ts";
 import { couch, couchOk } from "../couch_request.ts";
 import { compareLeafRevisions, readAllLeafRevisions } from "../leaf_revisions.ts";
 import { type FunctionSetup, type FunctionSetupOptions, setUpFunction } from "./function_setup.ts";
+import { until } from "../until.ts";
 
 const TASKS = '  weekly: {databases: ["a(/b)?", large], chunk: 2}';
 const NAMES = ["a", "a/b", "large"];
@@ -220,7 +221,10 @@ Deno.test("openHandler() stops at a login that CouchDB refuses, and throws where
   lambda.couch.faults.add({ times: 1000, fault: { kind: "drop" } });
   const stop = new AbortController();
   const away = assertRejects(() => lambda.invoke(event, { stop: stop.signal }), CouchError);
-  setTimeout(() => stop.abort(new InterruptedError("The time is nearly over")), 1000);
+  // Behind the second request it is known what CouchDB is like.
+  const asked = lambda.couch.requests.length;
+  await until(() => lambda.couch.requests.length >= asked + 2, "a request that is made again");
+  stop.abort(new InterruptedError("The time is nearly over"));
   await away;
   lambda.couch.faults.clear();
   assertEquals([(await execute(lambda)).summary.ok, await lambda.differences()], [true, []]);

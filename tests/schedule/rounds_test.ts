@@ -26,6 +26,7 @@ import { edit, fill } from "../fakes/couchdb/edits.ts";
 import { couchOk } from "../couch_request.ts";
 import { RecordedLog } from "../fakes/log.ts";
 import { task } from "../fakes/task.ts";
+import { until } from "../until.ts";
 import { manifestOf, readBackup } from "../read_archive.ts";
 
 const NEVER = new AbortController().signal;
@@ -326,10 +327,12 @@ Deno.test("backupRound() names a CouchDB that is silent, and lets no other round
   const run = { ...scheduledRun(), generation: (await planRun(context, scheduledRun())).generation };
   // The listing still answers; documents do not.
   place.fake.faults.add({ endpoint: "_bulk_get", times: 1e6, fault: { kind: "stall", ms: 60_000 } });
-  /** A round whose time is over after half a second, with as much patience as it takes. */
+  /** A round whose time is over when it has met the silence, with as much patience as it takes. */
   const silentRound = async (database: string) => {
     const stop = new AbortController();
-    const timer = setTimeout(() => stop.abort(new InterruptedError("The time is over")), 500);
+    const asked = place.fake.requestsTo("_bulk_get").length;
+    const isOver = until(() => place.fake.requestsTo("_bulk_get").length >= asked + 3, "requests that are made again")
+      .then(() => stop.abort(new InterruptedError("The time is over")));
     const couch = impatientClient(place.fake, {
       bulkTimeoutMs: 50,
       retry: { attempts: 1000, firstWaitMs: 1, longestWaitMs: 4 },
@@ -340,7 +343,7 @@ Deno.test("backupRound() names a CouchDB that is silent, and lets no other round
         cursor: null,
       });
     } finally {
-      clearTimeout(timer);
+      await isOver;
     }
   };
   await assertRejects(() => silentRound("a"), CouchError, "no answer within");

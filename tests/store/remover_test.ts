@@ -73,7 +73,11 @@ Deno.test("Remover of S3 tells locks and legal holds, and not those that have ru
   const until = (date: string) => ({ "x-amz-object-lock-retain-until-date": date });
   const said = async (headers: Record<string, string>) => {
     fake.inject("HeadObject", { kind: "alter", headers });
-    return await remover.findHold("d/a");
+    const { hold } = await store.stat("d/a") ?? {};
+    fake.inject("HeadObject", { kind: "alter", headers });
+    const found = await remover.findHold("d/a");
+    assertEquals(hold, found);
+    return found;
   };
   assertEquals(await said(until("2099-01-01T00:00:00Z")), "locked until 2099-01-01T00:00:00.000Z");
   assertEquals(await said(until("2020-01-01T00:00:00Z")), undefined);

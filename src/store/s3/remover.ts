@@ -7,6 +7,7 @@ import { checkKey } from "../key.ts";
 import type { Remover } from "../remover.ts";
 import type { StoreCallOptions, StoreContext, StoreOptions } from "../store.ts";
 import { S3Client, type S3Settings } from "./client.ts";
+import { holdOf } from "./hold.ts";
 import { targetOf } from "./target.ts";
 
 /** Deletes objects below one bucket folder. */
@@ -28,10 +29,7 @@ export class S3Remover implements Remover {
         { method: "HEAD", action: "look at", right: "s3:GetObject", key: checkKey(key) },
         signal,
       );
-      if (headers.get("x-amz-object-lock-legal-hold") === "ON") return "under a legal hold";
-      const until = new Date(headers.get("x-amz-object-lock-retain-until-date") ?? "");
-      const serverNow = new Date(headers.get("date") ?? "").getTime() || Date.now();
-      return until.getTime() > serverNow ? `locked until ${until.toISOString()}` : undefined;
+      return holdOf(headers);
     } catch (error) {
       if (isNotFound(error)) return undefined;
       throw error;

@@ -10,6 +10,7 @@ import { type BodyPart, cutIntoParts, PartMemory } from "./parts.ts";
 import { S3Client, type S3Settings } from "./client.ts";
 import { Dialect, type Form, isNotImplemented } from "./dialect.ts";
 import { strangeAnswer } from "./error.ts";
+import { holdOf } from "./hold.ts";
 import { listFolder } from "./list.ts";
 import { readObject } from "./read.ts";
 import { targetOf } from "./target.ts";
@@ -186,14 +187,15 @@ export class S3Store implements Store {
   async stat(
     key: string,
     options: StoreCallOptions = {},
-  ): Promise<{ sizeBytes: number; modified: Date } | undefined> {
+  ): Promise<{ sizeBytes: number; modified: Date; hold?: string } | undefined> {
     const headers = await this.#head(checkKey(key), options.signal);
     if (headers === undefined) return undefined;
     const size = headers.get("content-length") ?? "";
     const modified = new Date(headers.get("last-modified") ?? "");
     if (!/^\d+$/.test(size)) throw strangeAnswer(this.#client, key, "its length", "look at");
     if (Number.isNaN(modified.getTime())) throw strangeAnswer(this.#client, key, "its time", "look at");
-    return { sizeBytes: Number(size), modified };
+    const hold = holdOf(headers);
+    return { sizeBytes: Number(size), modified, ...hold === undefined ? {} : { hold } };
   }
 
   list(folder: string, options: ListOptions = {}): AsyncIterable<StoreEntry> {

@@ -1,0 +1,27 @@
+/** How a command line is told apart: flags, operands, and the config among them. */
+import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { parseCall } from "../../src/cli/command.ts";
+import { command as diff } from "../../src/cli/diff.ts";
+import { command as keep } from "../../src/cli/keep.ts";
+import { command as list } from "../../src/cli/list.ts";
+import { command as restore } from "../../src/cli/restore.ts";
+import { UsageError } from "../../src/errors.ts";
+import { QuietShell } from "../fakes/quiet_shell.ts";
+
+Deno.test("parseCall() does not take the config for an argument that is missing before it", () => {
+  const cases = [
+    [diff, ["orders", "latest", "cfg.yaml"]],
+    [keep, ["orders", "/etc/couchdb-backup/cfg.yml"]],
+    [restore, ["orders", "cfg.yaml"]],
+  ] as const;
+  for (const [command, argv] of cases) {
+    const error = assertThrows(() => parseCall(command, argv, new QuietShell()), UsageError);
+    assertStringIncludes(error.message, `is missing an argument: "${argv.at(-1)}" seems to be the config`);
+    assertStringIncludes(error.hint ?? "", `Usage: couchdb-backup ${command.name} `);
+    // Whoever names the config means the others as they are.
+    assertEquals(parseCall(command, [...argv, "--config", "x"], new QuietShell()).operands, argv);
+  }
+  assertEquals(parseCall(list, ["cfg.yaml"], new QuietShell()).configPath, "cfg.yaml");
+  assertEquals(parseCall(restore, ["--all", "latest", "cfg.yaml"], new QuietShell()).configPath, "cfg.yaml");
+  assertEquals(parseCall(restore, ["orders", "latest", "cfg.yaml"], new QuietShell()).operands, ["orders", "latest"]);
+});

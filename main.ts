@@ -111,8 +111,8 @@ function output(stream: typeof process.stdout | typeof process.stderr): Output {
     async send(bytes) {
       if (gone || incomplete) return false;
       try {
-        // The stream holds on to the bytes until they are written, and what they are cut from is written over then. No copy
-        // is made instead: megabytes of them would wait for V8 to let go of them.
+        // The stream holds on to the bytes until they are written, and what they are cut from is written over then. No
+        // copy is made instead: megabytes of them would wait for V8 to let go of them.
         if (isFile) writeWhole(stream.fd, bytes);
         else {
           await new Promise<void>((resolve, reject) => {

@@ -1,6 +1,6 @@
 /**
- * couchdb-backup as a library: everything that the command line does, without a process of its own. Nothing happens when
- * it is imported, nothing is written to the console, and the environment is an argument.
+ * couchdb-backup as a library: everything that the command line does, without a process of its own. Nothing happens
+ * when it is imported, nothing is written to the console, and the environment is an argument.
  *
  * Most callers want {@linkcode openSession}: it opens a config and gives a method for each command. The commands
  * themselves are here too, for who brings a {@linkcode CouchClient}, a {@linkcode Store}, a log and signals of its own.
@@ -46,14 +46,9 @@
  * @module
  */
 export { openSession, type SessionOptions } from "./src/session/open.ts";
-export {
-  type BackupRequest,
-  type PlanRequest,
-  type RunNotifier,
-  Session,
-  type SessionParts,
-  type Surroundings,
-} from "./src/session/session.ts";
+export type { RunNotifier, SessionParts, Surroundings } from "./src/session/parts.ts";
+export type { BackupRequest, PlanRequest } from "./src/session/requests.ts";
+export { Session } from "./src/session/session.ts";
 
 export { backup } from "./src/commands/backup/backup.ts";
 export type { Patience } from "./src/commands/backup/completeness.ts";

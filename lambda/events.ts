@@ -169,7 +169,10 @@ export interface RunEvent {
   only: Only;
 }
 
-/** What no rule of its task keeps is to go, or without `confirm` to be named; the schedule of a function of its own sends it. */
+/**
+ * What no rule of its task keeps is to go, or without `confirm` to be named; the schedule of a function of its own
+ * sends it.
+ */
 export interface ExpireEvent {
   action: "expire";
   confirm: boolean;
@@ -245,8 +248,8 @@ export interface PlanResult {
   task: string;
   elapse: string;
   /**
-   * Where the list is: a JSON array of {@linkcode PlannedDatabase}, or of {@linkcode PlannedBatch} where batches were asked
-   * for. `key` is the whole key within the bucket.
+   * Where the list is: a JSON array of {@linkcode PlannedDatabase}, or of {@linkcode PlannedBatch} where batches were
+   * asked for. `key` is the whole key within the bucket.
    */
   bucket: string;
   key: string;
@@ -284,7 +287,9 @@ export interface BackupBatchResult {
   rest: boolean;
 }
 
-/** The answer to a {@linkcode BackupEvent}. Every field is always there: a path to a missing one fails the execution. */
+/**
+ * The answer to a {@linkcode BackupEvent}. Every field is always there: a path to a missing one fails the execution.
+ */
 export interface BackupResult {
   database: string;
   /** Whether nothing is left to do, be it that the backup is complete or that it has failed. */

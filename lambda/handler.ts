@@ -1,7 +1,8 @@
 /**
  * What the Lambda function does with an event (events.ts has their shapes): a tick runs what is due, by itself or by
- * starting the state machine; the state machine asks for a plan, for rounds of a database, for a summary; a person asks for
- * a task, or for a restore (restore.ts). All of the work is done by the same commands as anywhere else. Here are only the ways to them.
+ * starting the state machine; the state machine asks for a plan, for rounds of a database, for a summary; a person asks
+ * for a task, or for a restore (restore.ts). All of the work is done by the same commands as anywhere else. Here are
+ * only the ways to them.
  */
 import { counted } from "../src/counts.ts";
 import process from "node:process";
@@ -96,8 +97,8 @@ export interface HandlerOptions {
 }
 
 /**
- * Reads the config and opens what does not change: the store and the log. A config that lies in AWS is read again for each
- * event, so that a change holds from the next one on.
+ * Reads the config and opens what does not change: the store and the log. A config that lies in AWS is read again for
+ * each event, so that a change holds from the next one on.
  *
  * @returns The handler, and what sends the log lines that wait.
  * @throws ConfigError, AwsError or StoreError when the config cannot be used.

@@ -1,6 +1,6 @@
 /**
- * What the Lambda function does with the events that restore: all in one call, or as the state machine that restores asks for
- * it, a plan, rounds, a summary. In: an event and a session. Out: the answer. Nothing is written to the store.
+ * What the Lambda function does with the events that restore: all in one call, or as the state machine that restores
+ * asks for it, a plan, rounds, a summary. In: an event and a session. Out: the answer. Nothing is written to the store.
  */
 import type { FleetRequest } from "../src/commands/restore/fleet.ts";
 import { planFleet, restoreRound, summariseFleet } from "../src/commands/restore/fleet_rounds.ts";

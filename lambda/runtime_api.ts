@@ -1,6 +1,6 @@
 /**
- * The Runtime API of a Lambda, as a custom runtime speaks it: its four requests and the form of a failure. In: the address
- * in `AWS_LAMBDA_RUNTIME_API`. Out: events, as text, and nothing for results and failures.
+ * The Runtime API of a Lambda, as a custom runtime speaks it: its four requests and the form of a failure. In: the
+ * address in `AWS_LAMBDA_RUNTIME_API`. Out: events, as text, and nothing for results and failures.
  *
  * @see https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
  */

@@ -1,7 +1,8 @@
 /**
- * A tick where a state machine does the work. In: the tasks. Out: an execution for an elapse that is due, claimed as a server
- * would claim it, so that servers and state machine leave each other's elapses alone; and what waits for another try. One
- * execution at a time: each keeps its task's delay and concurrency, and of two side by side neither would be kept.
+ * A tick where a state machine does the work. In: the tasks. Out: an execution for an elapse that is due, claimed as a
+ * server would claim it, so that servers and state machine leave each other's elapses alone; and what waits for another
+ * try. One execution at a time: each keeps its task's delay and concurrency, and of two side by side neither would be
+ * kept.
  */
 import { isWorthRetrying } from "../src/archive/report.ts";
 import { RunFolder } from "../src/archive/run_folder.ts";

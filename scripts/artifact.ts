@@ -41,8 +41,8 @@ async function execute(
 }
 
 /**
- * The moment by which what is built is dated: `SOURCE_DATE_EPOCH`, else that of the last commit, so that building again gives
- * the same bytes.
+ * The moment by which what is built is dated: `SOURCE_DATE_EPOCH`, else that of the last commit, so that building again
+ * gives the same bytes.
  *
  * @see https://reproducible-builds.org/specs/source-date-epoch/
  */

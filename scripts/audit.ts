@@ -1,7 +1,7 @@
 /**
- * Looks for known vulnerabilities in the packages that the program loads, by `deno audit`. Those of the tests and the demo
- * are left out: nobody gets them with the program. In: deno.lock. Out: exit code 0, also where the registry's service for
- * that cannot be reached, which is said; 1 with what is known to be vulnerable.
+ * Looks for known vulnerabilities in the packages that the program loads, by `deno audit`. Those of the tests and the
+ * demo are left out: nobody gets them with the program. In: deno.lock. Out: exit code 0, also where the registry's
+ * service for that cannot be reached, which is said; 1 with what is known to be vulnerable.
  */
 import { join } from "node:path";
 import process from "node:process";

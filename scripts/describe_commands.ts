@@ -5,7 +5,10 @@ import { manPage } from "../src/cli/man_page.ts";
 import { PROGRAM_NAME } from "../src/version.ts";
 import { build, BuildError, say } from "./artifact.ts";
 
-/** Seconds since 1970 by which a build dates what it makes. @see https://reproducible-builds.org/specs/source-date-epoch/ */
+/**
+ * Seconds since 1970 by which a build dates what it makes. @see
+ * https://reproducible-builds.org/specs/source-date-epoch/
+ */
 function buildDate(): string {
   const seconds = Number(Deno.env.get("SOURCE_DATE_EPOCH") ?? Math.floor(Date.now() / 1000));
   if (!Number.isInteger(seconds)) throw new BuildError("SOURCE_DATE_EPOCH is no number of seconds");

@@ -1,6 +1,6 @@
 /**
- * Draws docs/monitoring.svg: what the panels of monitoring/dashboard.json show. The queries are the dashboard's own and the
- * answers a real Prometheus' own, over made-up runs; the drawing is ours, not a picture of Grafana.
+ * Draws docs/monitoring.svg: what the panels of monitoring/dashboard.json show. The queries are the dashboard's own and
+ * the answers a real Prometheus' own, over made-up runs; the drawing is ours, not a picture of Grafana.
  * deno run --allow-all scripts/draw_monitoring.ts
  */
 import { formatCount, formatSeconds, formatSize } from "../src/observe/figures.ts";

@@ -1,6 +1,6 @@
 /**
- * Draws docs/performance.svg from the bench's JSON: for each row of the table a bar, with the marks that must and should be
- * reached. In: a file that `deno task bench --json FILE` has written. Out: the picture.
+ * Draws docs/performance.svg from the bench's JSON: for each row of the table a bar, with the marks that must and
+ * should be reached. In: a file that `deno task bench --json FILE` has written. Out: the picture.
  * deno run --allow-read --allow-write scripts/draw_performance.ts FILE
  */
 import type { Row } from "./bench/measure.ts";

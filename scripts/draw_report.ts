@@ -1,7 +1,7 @@
 /**
- * Draws docs/report.png: the page of `report`, of made-up backups, as Chromium shows it. The page is the program's own; the
- * picture notes of which page it is, so that tests/scripts/draw_report_test.ts needs no browser to see that it is out of date.
- * sh scripts/ci/chromium.sh && deno run --allow-all scripts/draw_report.ts
+ * Draws docs/report.png: the page of `report`, of made-up backups, as Chromium shows it. The page is the program's own;
+ * the picture notes of which page it is, so that tests/scripts/draw_report_test.ts needs no browser to see that it is
+ * out of date. sh scripts/ci/chromium.sh && deno run --allow-all scripts/draw_report.ts
  */
 import { Buffer } from "node:buffer";
 import { crc32 } from "node:zlib";

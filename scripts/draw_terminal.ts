@@ -1,6 +1,6 @@
 /**
- * Draws docs/terminal.svg: what a person sees of a run in which not all goes well. The lines are what the program prints
- * against the test's CouchDB; tests/scripts/draw_terminal_test.ts plays the scene again and compares.
+ * Draws docs/terminal.svg: what a person sees of a run in which not all goes well. The lines are what the program
+ * prints against the test's CouchDB; tests/scripts/draw_terminal_test.ts plays the scene again and compares.
  * deno run --allow-all scripts/draw_terminal.ts
  */
 import { main } from "../src/cli/cli.ts";

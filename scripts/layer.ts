@@ -1,7 +1,8 @@
 /**
- * Builds what template.yaml deploys: `deno task layer [--runtime compiled|deno] [--config FILE] [--ca FILE]`. Out: dist/layer/ and
- * dist/layer.zip, whose root holds `bootstrap`, and dist/function.zip, which carries the config when that does not stand
- * in the template, and the authority of a CouchDB with a certificate of its own. The same sources and tools give the same bytes.
+ * Builds what template.yaml deploys: `deno task layer [--runtime compiled|deno] [--config FILE] [--ca FILE]`. Out:
+ * dist/layer/ and dist/layer.zip, whose root holds `bootstrap`, and dist/function.zip, which carries the config when
+ * that does not stand in the template, and the authority of a CouchDB with a certificate of its own. The same sources
+ * and tools give the same bytes.
  */
 import { parseArgs } from "node:util";
 import { build, BuildError, say, writeArtifact } from "./artifact.ts";
@@ -30,7 +31,7 @@ async function buildLayer(runtime: string): Promise<void> {
   await Deno.mkdir(LAYER, { recursive: true });
   if (runtime === "deno") {
     await Deno.copyFile(await takeRuntime("aarch64"), `${LAYER}/deno`);
-    await bundle(`${LAYER}/program`);
+    await bundle(`${LAYER}/program`, { lazy: true });
     await Deno.writeTextFile(`${LAYER}/bootstrap`, BOOTSTRAP);
     await Deno.chmod(`${LAYER}/deno`, 0o755);
   } else {

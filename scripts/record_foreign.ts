@@ -1,7 +1,7 @@
 /**
  * Records files that other programs really write, and what a restore of each must give:
- * `COUCHDB_URL=http://admin:secret@127.0.0.1:5984 deno run -A scripts/record_foreign.ts`, on a real CouchDB. The names in
- * tests/fixtures/foreign say which program and version has written them. Wants npm.
+ * `COUCHDB_URL=http://admin:secret@127.0.0.1:5984 deno run -A scripts/record_foreign.ts`, on a real CouchDB. The names
+ * in tests/fixtures/foreign say which program and version has written them. Wants npm.
  */
 import { couch, couchOk, type CouchServer, serverOf } from "../tests/couch_request.ts";
 import { type Couchbackup, installedCouchbackup, startCouchbackup } from "../tests/couchbackup.ts";
@@ -37,7 +37,9 @@ const FILES: [name: string, version: string | undefined, hasAttachments: boolean
   ["couchbackup-2.9.2.txt", "2.9.2", false, (tool) => tool.backup(DATABASE)],
 ];
 
-/** What pouchdb-dump does, with a copy in memory: of a database behind a URL it writes no attachments today, and fails. */
+/**
+ * What pouchdb-dump does, with a copy in memory: of a database behind a URL it writes no attachments today, and fails.
+ */
 const DUMP = `
 const PouchDB = require("pouchdb");
 const replication = require("pouchdb-replication-stream");

@@ -1,6 +1,6 @@
 /**
- * Makes the repository of format 1 with version 1 of this program: called by record_vectors.ts with that version's source
- * tree and the folder to write to. It takes its modules from there, so that nothing of today's program is in it.
+ * Makes the repository of format 1 with version 1 of this program: called by record_vectors.ts with that version's
+ * source tree and the folder to write to. It takes its modules from there, so that nothing of today's program is in it.
  */
 const [root = "", folder = ""] = Deno.args;
 const load = (path: string) => import(new URL(path, `file://${root}/`).href);

@@ -1,7 +1,8 @@
 /**
- * Makes the test vectors of the archive's formats again: small repositories, and what a restore of each of their backups
- * must give: `deno run -A scripts/record_vectors.ts [format1|format2|increments|zstd|sealed]…`. Format 1 is written by version 1 of this program, out of the history,
- * format 2 by today's; both against the double of CouchDB. docs/vectors.md says what is in them.
+ * Makes the test vectors of the archive's formats again: small repositories, and what a restore of each of their
+ * backups must give: `deno run -A scripts/record_vectors.ts [format1|format2|increments|zstd|sealed]…`. Format 1 is
+ * written by version 1 of this program, out of the history, format 2 by today's; both against the double of CouchDB.
+ * docs/vectors.md says what is in them.
  */
 import { gunzipSync } from "node:zlib";
 import { generateIdentity, identityToRecipient } from "age-encryption";
@@ -166,7 +167,9 @@ async function recordFormat2(folder: URL): Promise<void> {
   await Deno.remove(`${repository}/backup/_store`, { recursive: true });
 }
 
-/** A full backup, an increment, one of a database that has not changed, another increment, and one whose parent is gone. */
+/**
+ * A full backup, an increment, one of a database that has not changed, another increment, and one whose parent is gone.
+ */
 async function recordIncrements(folder: URL): Promise<void> {
   const repository = await emptyRepository(folder);
   await using server = await startFakeCouchDb();

@@ -1,6 +1,9 @@
 /** How the program is run, wherever it is built or started. */
 
-/** Network, environment, the host's name for labels, files and a disk's free space. Never the right to run other programs. */
+/**
+ * Network, environment, the host's name for labels, files and a disk's free space. Never the right to run other
+ * programs.
+ */
 export const PERMISSIONS: readonly string[] = [
   "--allow-net",
   "--allow-env",

@@ -1,6 +1,7 @@
 /**
- * The runtime that packages, image and layer carry where no executable can be compiled: Deno as npm has it, with a script
- * that starts the bundled program with exactly its permissions. In: `.dvmrc`, the one place that names Deno's version.
+ * The runtime that packages, image and layer carry where no executable can be compiled: Deno as npm has it, with a
+ * script that starts the bundled program with exactly its permissions. In: `.dvmrc`, the one place that names Deno's
+ * version.
  */
 import { BuildError, run } from "./artifact.ts";
 import { RUN_FLAGS } from "./run_flags.ts";
@@ -63,8 +64,9 @@ export function runBundle(main: string): string {
 /** A script for /usr/bin that runs the bundle with the Deno beside it. */
 export function startScript(folder: string): string {
   return `#!/bin/sh
-# Runs couchdb-backup on the Deno that came with it, with exactly its permissions. Nothing is kept between two runs.
-export DENO_DIR=${NO_CACHE} DENO_NO_UPDATE_CHECK=1
+# Runs couchdb-backup on the Deno that came with it, with exactly its permissions. Nothing is kept between two runs, but for
+# a unit that has a cache folder of its own.
+export DENO_DIR="\${CACHE_DIRECTORY:-${NO_CACHE}}" DENO_NO_UPDATE_CHECK=1
 exec ${folder}/deno ${runBundle(`${folder}/main.js`)}
 `;
 }

@@ -1,6 +1,6 @@
 /**
- * A database's name in the two forms that it has: decoded, as CouchDB lists it and people read it (`a/b`), and encoded, as
- * it stands in a URL's path and in a key (`a%2Fb`).
+ * A database's name in the two forms that it has: decoded, as CouchDB lists it and people read it (`a/b`), and encoded,
+ * as it stands in a URL's path and in a key (`a%2Fb`).
  */
 
 /**

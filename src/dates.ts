@@ -1,4 +1,7 @@
-/** Days of the calendar: the date in the path of a backup, and the month whose databases are due. Pure: the time is given. */
+/**
+ * Days of the calendar: the date in the path of a backup, and the month whose databases are due. Pure: the time is
+ * given.
+ */
 
 /** A day in the calendar; the folder of a backup is made of it. */
 export interface BackupDate {
@@ -26,8 +29,8 @@ export function parseDate(text: string): BackupDate | undefined {
 }
 
 /**
- * Reads a moment with its zone: `2026-11-25T18:05Z`, `2026-11-25 19:05:30.5+01:00`, `20261125T180530Z`; undefined when it is
- * none. Without a zone it would mean something else on another machine.
+ * Reads a moment with its zone: `2026-11-25T18:05Z`, `2026-11-25 19:05:30.5+01:00`, `20261125T180530Z`; undefined when
+ * it is none. Without a zone it would mean something else on another machine.
  */
 export function parseInstant(text: string): Date | undefined {
   const match = /^(\d{4})(-?)(\d\d)\2(\d\d)[T ](\d\d):?(\d\d)(?::?(\d\d)(\.\d{1,9})?)?(?:Z|([+-])(\d\d):?(\d\d)?)$/i

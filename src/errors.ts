@@ -32,7 +32,10 @@ export abstract class ProgramError extends Error {
   /** What the operator can do about it, where there is something to do. */
   readonly hint: string | undefined;
 
-  /** A sentence without a full stop, and what else is known. Of a line that quotes something endless the middle is left out. */
+  /**
+   * A sentence without a full stop, and what else is known. Of a line that quotes something endless the middle is left
+   * out.
+   */
   constructor(message: string, context: ErrorContext = {}) {
     super(shortened(message), context.cause === undefined ? undefined : { cause: context.cause });
     this.name = new.target.name;
@@ -40,7 +43,9 @@ export abstract class ProgramError extends Error {
   }
 }
 
-/** A line of a message longer than this is nothing that anybody reads; an id of a few thousand characters can be in it. */
+/**
+ * A line of a message longer than this is nothing that anybody reads; an id of a few thousand characters can be in it.
+ */
 const LONGEST_LINE = 2000;
 /** So much of a long line's end is kept: there stands what is wrong with what was quoted. */
 const KEPT_END = 500;
@@ -92,8 +97,8 @@ export interface CouchFacts {
   /** The HTTP status, absent when there was no answer. */
   status?: number | undefined;
   /**
-   * CouchDB's `error`, such as `not_found`; for a broken conversation `timeout`, `cut_off`, `unreachable`, or `tls` where its
-   * certificate is refused; `redirect`, `http_error` or `not_couchdb` where something else answers.
+   * CouchDB's `error`, such as `not_found`; for a broken conversation `timeout`, `cut_off`, `unreachable`, or `tls`
+   * where its certificate is refused; `redirect`, `http_error` or `not_couchdb` where something else answers.
    */
   error: string;
   /** CouchDB's `reason`. */
@@ -113,7 +118,10 @@ export class CouchError extends ProgramError {
   /** The same sentence without what may name people's data: a document's id, and what CouchDB says about one. */
   readonly discreet: string;
 
-  /** The action that failed and what CouchDB said, and the same as facts. `discreet`: where the message names a document. */
+  /**
+   * The action that failed and what CouchDB said, and the same as facts. `discreet`: where the message names a
+   * document.
+   */
   constructor(message: string, facts: CouchFacts, context: ErrorContext & { discreet?: string | undefined } = {}) {
     super(message, context);
     this.facts = facts;
@@ -123,7 +131,10 @@ export class CouchError extends ProgramError {
 
 /** What is known of a failed operation on the store. */
 export interface StoreFacts {
-  /** S3's code (`AccessDenied`), `not_found`, `exists`, `endless`, `not_mounted`, `timeout`, `unreachable`, `tls`, or the system's (`ENOSPC`). */
+  /**
+   * S3's code (`AccessDenied`), `not_found`, `exists`, `endless`, `not_mounted`, `timeout`, `unreachable`, `tls`, or
+   * the system's (`ENOSPC`).
+   */
   code: string;
   /** The object key within the bucket folder, where the operation has one. */
   key?: string | undefined;
@@ -237,7 +248,7 @@ const FATAL_CODE = new Set([
 ]);
 
 /**
- * Whether the same request can be expected to succeed a little later. A 401 never can: CouchDB 3.4 and later lock an
+ * Whether the same request may succeed if it is retried a little later. A 401 never does: CouchDB 3.4 and later lock an
  * address out for five minutes after five failed logins.
  */
 export function isTransient(error: unknown): boolean {
@@ -253,8 +264,8 @@ export function isTransient(error: unknown): boolean {
 }
 
 /**
- * Whether every further database of the run must fail in the same way, so that going on would only do harm: CouchDB
- * refuses the login, or the store the bucket or the keys, or no TLS connection to them comes about.
+ * Whether every further database of the run must fail in the same way, so that it is no use to continue: CouchDB
+ * refuses the login, the store refuses the bucket or the keys, or a TLS connection cannot be made.
  */
 export function isFatalForRun(error: unknown): boolean {
   if (error instanceof CouchError) return error.facts.status === 401 || error.facts.error === "tls";
@@ -264,8 +275,8 @@ export function isFatalForRun(error: unknown): boolean {
 const OUT_OF_REACH_CODE = new Set(["not_found", "too_large", "InvalidObjectState", "EIO"]);
 
 /**
- * Whether one object of the store is of no use, though the store itself is: gone, larger than any that a backup writes, moved
- * to an archive tier by a lifecycle rule, or on a bad block. What is refused for want of a right is no such case.
+ * Whether one object of the store is of no use, though the store itself is: gone, larger than any that a backup writes,
+ * moved to an archive tier by a lifecycle rule, or on a bad block. What is refused for want of a right is no such case.
  */
 export function isOutOfReach(error: unknown): error is StoreError {
   return error instanceof StoreError && OUT_OF_REACH_CODE.has(error.facts.code);
@@ -282,13 +293,13 @@ export function hintOf(error: unknown): string | undefined {
 }
 
 /**
- * Deno keeps every program from some paths (/proc, /sys, /dev) that has not all rights, and advises to give it these. This
- * one must never have them: it reads what others wrote.
+ * Deno denies access to some paths (/proc, /sys, /dev) without --allow-all, and advises to set that. This program must
+ * never have it, as it reads what others wrote.
  */
 function withoutAllFlag(message: string): string {
   return message.replace(
     /^Requires all access to (.*), run again with the --allow-all flag$/s,
-    "Deno keeps programs from $1: choose a path outside /proc, /sys and /dev",
+    "Deno does not let programs use $1: choose a path outside /proc, /sys and /dev",
   );
 }
 
@@ -301,7 +312,7 @@ export function describeError(error: unknown): string {
 export function describeDiscreetly(error: unknown): string {
   return describeBy(error, (one) => {
     if (one instanceof CouchError) return one.discreet;
-    // What does not parse stands in it, some characters to both sides.
+    // The cause of a parse error quotes the text around the error.
     return one instanceof SyntaxError ? "" : one.message;
   });
 }

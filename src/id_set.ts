@@ -1,6 +1,7 @@
 /**
- * Remembers ids of documents by the million: of each its hash alone, in one typed array. In: ids. Out: whether an id was
- * there before. The hash is keyed with a secret of the process, so that nobody can choose ids that are taken for others.
+ * Remembers ids of documents by the million: of each its hash alone, in one typed array. In: ids. Out: whether an id
+ * was there before. The hash is keyed with a secret of the process, so that nobody can choose ids that are taken for
+ * others.
  *
  * @see https://www.aumasson.jp/siphash/siphash.pdf: SipHash, here with one round for each block and three at the end
  */
@@ -103,7 +104,10 @@ function carry(sum: number, summand: number): number {
   return (sum >>> 0) < (summand >>> 0) ? 1 : 0;
 }
 
-/** A set of ids. With hashes of 128 bits two ids are never taken for one; with 64, once in a million sets of five million. */
+/**
+ * A set of ids. With hashes of 128 bits two ids are never taken for one; with 64, once in a million sets of five
+ * million.
+ */
 export class IdSet {
   /** How many ids it holds. */
   size = 0;
@@ -179,7 +183,10 @@ export class IdSet {
     return true;
   }
 
-  /** Where the hash belongs, in words; where it is there, the complement of its place. A hash of nothing but zeros counts as one with a 1 in it. */
+  /**
+   * Where the hash belongs, in words; where it is there, the complement of its place. A hash of nothing but zeros
+   * counts as one with a 1 in it.
+   */
   #find(hash: Uint32Array): number {
     const words = this.#words;
     const table = this.#table;

@@ -1,8 +1,8 @@
 /**
- * Keeps garbage from piling up while V8 collects. As long as it marks, V8 frees nothing, not even what is young, and buffers
- * count little for it: whoever goes through megabytes in that time makes as much garbage, on a busy machine 40 MB and more
- * in half a second. So work that makes much of it rests for some milliseconds when there is suddenly much more in use than
- * there was, until it is collected. In: how many bytes have been gone through. Out: time.
+ * Keeps garbage from piling up while V8 collects. While it marks, V8 frees nothing, not even young objects, and buffers
+ * count little for it: code that reads megabytes meanwhile leaves as much garbage, on a busy machine 40 MB and more
+ * in half a second. So such work rests for some milliseconds when memory in use suddenly grows, until it is
+ * collected. In: how many bytes were processed. Out: a promise to wait for.
  */
 import process from "node:process";
 import { setTimeout as wait } from "node:timers/promises";

@@ -4,7 +4,9 @@
  */
 import { levenshteinDistance } from "@std/text";
 
-/** The known word that differs least from `word`, in a third of its letters at most. The case of letters counts little. */
+/**
+ * The known word that differs least from `word`, in a third of its letters at most. The case of letters counts little.
+ */
 export function nearest(word: string, known: Iterable<string>): string | undefined {
   const limit = Math.ceil(word.length / 3);
   let best: { candidate: string; distance: number } | undefined;

@@ -1,5 +1,5 @@
 /**
- * The door to the outside's view of a run: where log lines go and who is told of progress. The pipeline knows these
+ * What is seen of a run from outside: where log lines go and who is told of its progress. The pipeline knows only these
  * two interfaces; consoles, journald, Loki and progress bars stand behind them.
  */
 
@@ -32,15 +32,15 @@ export const SILENT_LOG: Log = {
   with: () => SILENT_LOG,
 };
 
-/** Is told how a run comes along. Every method returns at once and never throws. */
+/** Receives the progress of a run. Every method returns at once and never throws. */
 export interface Progress {
   /** A run over `databases` databases begins (backup: those of a task; restore and verify: one). */
   runStarted(run: { action: "backup" | "restore" | "verify"; databases: number }): void;
   /** A database is in hand; `documents` is what CouchDB or the manifest says of it, undefined where nobody knows. */
   databaseStarted(database: { database: string; documents: number | undefined }): void;
   /**
-   * More of a database in hand is done: documents and uncompressed bytes since the last call. Without its name it is that
-   * of the database that has been in hand for the longest time.
+   * More of a database in hand is done: documents and uncompressed bytes since the last call. Without its name it is
+   * that of the database that has been in hand for the longest time.
    */
   advanced(step: { database?: string | undefined; documents: number; bytes: number }): void;
   /** A database in hand is done, or has failed. */

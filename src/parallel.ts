@@ -85,8 +85,8 @@ export async function* loadAhead<T, R>(
 }
 
 /**
- * Waits for several pieces of work that `begin` starts at once. The first failure cancels the signal of all others, and is
- * thrown once they have ended.
+ * Waits for several pieces of work that `begin` starts at once. The first failure cancels the signal of all others, and
+ * is thrown once they have ended.
  *
  * @throws The first error; the reason of `signal` when that ended it.
  */

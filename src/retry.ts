@@ -1,7 +1,7 @@
 /**
- * Patience: how long to wait before the same request is made again, and who hears of it. In go the attempt and what the
- * server asked for, out come milliseconds. Whether it is worth it at all is decided by `isTransient()` in errors.ts; the
- * waiting is abort.ts's.
+ * Retries: how long to wait before the same request is made again, and the log line about it. In: the attempt and the
+ * server's Retry-After. Out: milliseconds. Whether to retry at all is decided by `isTransient()` in errors.ts; the
+ * waiting is done by abort.ts.
  */
 import type { Log } from "./observe.ts";
 
@@ -15,13 +15,15 @@ export interface RetryPolicy {
   longestWaitMs: number;
 }
 
-/** About half a minute in all: a restart of CouchDB or a throttled bucket is survived, a dead server is not waited for. */
+/**
+ * About half a minute in all: a restart of CouchDB or a throttled bucket is survived, a dead server is not waited for.
+ */
 export const DEFAULT_RETRY: RetryPolicy = { attempts: 7, firstWaitMs: 400, longestWaitMs: 10_000 };
 
-/** So long after a line about a repetition none follows: many requests in flight fail at once. */
+/** The least time between two lines about a retry: many requests in flight fail at once. */
 const QUIET_AFTER_NOTICE_MS = 10_000;
 
-/** Tells of the first of several repetitions: else the absence of a server is a silence of half a minute. */
+/** Logs the first of several retries; otherwise a server that is down means half a minute of silence. */
 export class RetryNotice {
   readonly #log: Log;
   readonly #event: string;
@@ -47,9 +49,9 @@ export class RetryNotice {
 const LONGEST_RETRY_AFTER_MS = 120_000;
 
 /**
- * The wait before attempt `attempt` (2 is the first repetition), in milliseconds. Half of it is fixed and half is left to
- * `random` (0 to 1), so that requests that failed together do not come back together. `retryAfterMs` can only make it
- * longer: a date in the past, from a server whose clock is behind, must not use up all attempts within a moment.
+ * The wait before attempt `attempt` (2 is the first repetition), in milliseconds. Half of it is fixed and half is left
+ * to `random` (0 to 1), so that requests that failed together do not come back together. `retryAfterMs` can only make
+ * it longer: a date in the past, from a server whose clock is behind, must not use up all attempts within a moment.
  */
 export function waitBeforeAttempt(
   attempt: number,

@@ -1,7 +1,7 @@
 /**
- * What is wrong where no TLS connection comes about. In: what fetch has thrown, under Deno (rustls) or Node (OpenSSL), and the
- * server that was asked. Out: a reason and what to do, in the operator's words; nothing where TLS is not to blame. Trying
- * again never helps. Pure.
+ * Explains why a TLS connection fails. In: what fetch has thrown, under Deno (rustls) or Node (OpenSSL), and the
+ * server. Out: a reason and what to do, in the operator's words; nothing if TLS is not the cause. A retry never
+ * helps. Pure.
  */
 
 /** The server that was asked. */
@@ -23,9 +23,9 @@ export interface TlsFailure {
 type Explain = (server: TlsServer & { host: string }) => string;
 
 const UNKNOWN_ISSUER: Explain = ({ caFileKey }) =>
-  `Set ${caFileKey} to a PEM file with the certificate of the authority that signed it, and let the server send its intermediate certificates, too`;
+  `Set ${caFileKey} to a PEM file with the certificate of the authority that signed it, and let the server send its intermediate certificates`;
 const OTHER_CERTIFICATE: Explain = ({ caFileKey, host }) =>
-  `No setting here makes it good: give the server another certificate, and name its authority in ${caFileKey}. One that needs no authority, and is its own ${caFileKey}: ${
+  `No setting of this program helps: give the server another certificate, and name its authority in ${caFileKey}. A self-signed one, which is its own ${caFileKey}: ${
     opensslLine(host)
   }`;
 
@@ -33,10 +33,10 @@ const OTHER_CERTIFICATE: Explain = ({ caFileKey, host }) =>
 const FAILURES: readonly [said: RegExp, problem: string, hint: Explain][] = [
   [
     /CaUsedAsEndEntity/,
-    "it is the certificate of an authority (CA:TRUE), and a server's must not be",
+    "it is the certificate of an authority (CA:TRUE), which a server must not use",
     OTHER_CERTIFICATE,
   ],
-  [/not valid for any names/, "it has no subjectAltName, and a common name does not count", OTHER_CERTIFICATE],
+  [/not valid for any names/, "it has no subjectAltName; the common name is not used", OTHER_CERTIFICATE],
   [/UnsupportedCertVersion/, "it is of X.509 version 1 and not 3", OTHER_CERTIFICATE],
   [
     /UnsupportedSignatureAlgorithm|EE_KEY_TOO_SMALL|CA_MD_TOO_WEAK|key too (?:small|weak)|md too weak/i,
@@ -45,21 +45,21 @@ const FAILURES: readonly [said: RegExp, problem: string, hint: Explain][] = [
   ],
   [
     /not valid for name|NotValidForName|ERR_TLS_CERT_ALTNAME_INVALID/,
-    "it is not for this host's name",
+    "it is not valid for this host name",
     ({ host }) =>
       `Write the address with a name that the certificate has, or make one that has this name in its subjectAltName: ${
         opensslLine(host)
       }`,
   ],
-  [/\bExpired|CERT_HAS_EXPIRED/, "it has expired", () => "Renew it, and look at this machine's clock"],
+  [/\bExpired|CERT_HAS_EXPIRED/, "it has expired", () => "Renew it, and check this machine's clock"],
   [
     /NotValidYet|CERT_NOT_YET_VALID/,
     "it is not valid yet",
-    () => "Look at the clocks of this machine and of the server",
+    () => "Check the clocks of this machine and of the server",
   ],
   [
     /UnknownIssuer|UNABLE_TO_(?:VERIFY_LEAF_SIGNATURE|GET_ISSUER_CERT)|(?:DEPTH_ZERO_)?SELF_SIGNED_CERT/,
-    "nobody who is known here has signed it",
+    "it is signed by an unknown authority",
     UNKNOWN_ISSUER,
   ],
   [
@@ -75,33 +75,35 @@ const WITHOUT_CERTIFICATE: readonly [said: RegExp, reason: string, hint: string]
   [
     /InvalidContentType|ERR_SSL_WRONG_VERSION_NUMBER|ERR_SSL_PACKET_LENGTH_TOO_LONG/,
     "does not speak TLS",
-    "Write http:// in place of https://, or the port at which it speaks TLS",
+    "Write http:// instead of https://, or the port of its TLS listener",
   ],
   [
     /invalid HTTP version parsed|HPE_INVALID_CONSTANT/,
     "does not answer by HTTP",
-    "Write https:// in place of http://, if it speaks TLS there, or correct the port",
+    "Write https:// instead of http:// if it speaks TLS there, or correct the port",
   ],
   [
     /CertificateRequired|ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED|BadCertificate\b/,
-    "wants a certificate of the client",
-    "Certificates of clients are not known here: let the server take a login and a password instead",
+    "requires a client certificate",
+    "Client certificates are not supported: let the server accept a login and a password instead",
   ],
   [
     /fatal alert: (?:HandshakeFailure|ProtocolVersion|InsufficientSecurity)|peer is incompatible|ERR_SSL_(?:SSLV3|TLSV1)_ALERT/,
-    "and this program have no version or cipher of TLS in common",
+    "and this program have no TLS version or cipher in common",
     "The server must speak TLS 1.2 or 1.3",
   ],
   [
     /Failed opening CA file|Unable to add pem file/,
-    "cannot be asked: the file that DENO_CERT names is no readable PEM file",
+    "cannot be reached: the file that DENO_CERT names is not a readable PEM file",
     "Correct DENO_CERT",
   ],
 ];
 
 const ABOUT_CERTIFICATE = /invalid peer certificate|ERR_TLS_CERT|CERT_|_CERT\b|_LEAF_SIGNATURE|too (?:small|weak)/i;
 
-/** Whether what fetch has thrown shows that the server does speak TLS: it has sent a certificate, or an alert of TLS. */
+/**
+ * Whether what fetch has thrown shows that the server does speak TLS: it has sent a certificate, or an alert of TLS.
+ */
 export function showsTls(error: unknown): boolean {
   const said = textOf(error);
   return ABOUT_CERTIFICATE.test(said) || /fatal alert|ERR_SSL_\w*ALERT/.test(said);

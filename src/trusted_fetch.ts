@@ -1,7 +1,7 @@
 /**
- * A fetch that trusts an authority beside those that the runtime knows. In: the text of a PEM file. Out: the fetch, to be
- * closed. Under Deno it is an HTTP client of its own; Node's fetch takes none, so there the authority is trusted by all of
- * the process.
+ * A fetch that trusts an authority beside those that the runtime knows. In: the text of a PEM file. Out: the fetch, to
+ * be closed. Under Deno it is an HTTP client of its own; Node's fetch takes none, so there the authority is trusted by
+ * all of the process.
  */
 
 /** As the platform's, with what this program uses of it. */
@@ -35,7 +35,9 @@ export async function openTrustedFetch(pem: string): Promise<TrustedFetch> {
   }
   const tls = await import("node:tls") as unknown as Partial<NodeTls>;
   if (tls.getCACertificates === undefined || tls.setDefaultCACertificates === undefined) {
-    throw new Error("This Node can trust no further authority: it takes 22.19, 24.5 or later, or NODE_EXTRA_CA_CERTS");
+    throw new Error(
+      "This version of Node cannot trust a further authority: use Node 22.19, 24.5 or later, or NODE_EXTRA_CA_CERTS",
+    );
   }
   tls.setDefaultCACertificates([...new Set([...tls.getCACertificates("default"), pem])]);
   return { fetch: (url, init) => fetch(url, init), close: () => {} };

@@ -20,22 +20,22 @@ function nodeError(code: string, message: string): Error {
 const CASES: [error: Error, reason: string, hint: string][] = [
   [
     denoError("invalid peer certificate: UnknownIssuer"),
-    "nobody who is known here",
+    "signed by an unknown authority",
     "Set database.ca_file to a PEM file",
   ],
   [
     nodeError("UNABLE_TO_VERIFY_LEAF_SIGNATURE", "unable to verify the first certificate"),
-    "nobody who is known here",
+    "signed by an unknown authority",
     "Set database.ca_file",
   ],
   [
     nodeError("DEPTH_ZERO_SELF_SIGNED_CERT", "self-signed certificate"),
-    "nobody who is known here",
+    "signed by an unknown authority",
     "Set database.ca_file",
   ],
   [
     nodeError("SELF_SIGNED_CERT_IN_CHAIN", "self-signed certificate in certificate chain"),
-    "nobody who is known",
+    "signed by an unknown authority",
     "Set database.ca_file",
   ],
   [denoError("invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))"), "CA:TRUE", "openssl req -x509"],
@@ -55,12 +55,12 @@ const CASES: [error: Error, reason: string, hint: string][] = [
     denoError(
       'invalid peer certificate: certificate not valid for name "couchdb.example"; certificate is only valid for DnsName("other.example")',
     ),
-    "not for this host's name",
+    "not valid for this host name",
     "subjectAltName=DNS:couchdb.example",
   ],
   [
     nodeError("ERR_TLS_CERT_ALTNAME_INVALID", "Hostname/IP does not match certificate's altnames"),
-    "not for this host's name",
+    "not valid for this host name",
     "subjectAltName",
   ],
   [
@@ -83,11 +83,11 @@ const CASES: [error: Error, reason: string, hint: string][] = [
   ],
   [
     denoError("received fatal alert: CertificateRequired"),
-    "wants a certificate of the client",
+    "requires a client certificate",
     "a login and a password",
   ],
-  [denoError("received fatal alert: HandshakeFailure"), "no version or cipher of TLS in common", "TLS 1.2"],
-  [denoError("received fatal alert: ProtocolVersion"), "no version or cipher of TLS in common", "TLS 1.2"],
+  [denoError("received fatal alert: HandshakeFailure"), "no TLS version or cipher in common", "TLS 1.2"],
+  [denoError("received fatal alert: ProtocolVersion"), "no TLS version or cipher in common", "TLS 1.2"],
   [new TypeError("Failed opening CA file: No such file or directory (os error 2)"), "DENO_CERT", "Correct DENO_CERT"],
 ];
 

@@ -9,7 +9,7 @@
  * those peers. `--pinned` keeps CouchDB on the first core and everything else on the second, as if on two machines; it needs
  * COUCHDB_PID, the process id of CouchDB's `beam.smp`. `--only` takes a part of a group's name: backup, small, memory,
  * databases, increment, restore, start, pure; FILE then keeps the rows of the others. The program is measured bundled, as the
- * executable, the Lambda layer and the npm package have it; `--sources` takes main.ts instead.
+ * Lambda layer and the image have it; `--sources` takes main.ts instead.
  *
  * Needs curl, GNU time and lscpu, and taskset where pinned. Smaller for a try: BENCH_DOCUMENTS (100000), BENCH_ROUNDS (5),
  * BENCH_SMALL_DOCUMENTS (1000000), BENCH_LARGE_DOCUMENTS (0: not measured), BENCH_DATABASES (1000), BENCH_MEDIUM_DATABASES (200).
@@ -41,7 +41,7 @@ const { values: flags } = parseArgs({
 });
 const root = new URL("../../", import.meta.url).pathname;
 const folder = await Deno.makeTempDir({ prefix: "couchdb-backup-bench-" });
-const main = flags.sources ? `${root}main.ts` : await bundle(`${root}dist/bench`);
+const main = flags.sources ? `${root}main.ts` : await bundle(`${root}dist/bench`, { lazy: true });
 const prefix = flags.pinned ? OTHERS_PREFIX : [];
 const peer = { folder, prefix };
 const rows = new Rows();

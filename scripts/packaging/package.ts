@@ -162,6 +162,17 @@ async function imageFiles(architecture: Architecture, files: readonly Packaged[]
     await Deno.mkdir(dirname(`${image}${place}`), { recursive: true });
     await Deno.copyFile(`${root}${place}`, `${image}${place}`);
   }
+  // An image is never changed under a running program, so that parts can be read when they are needed: it starts with half
+  // of the memory, and nothing can be cached on a root that is read-only.
+  const program = `${image}/usr/lib/${PROGRAM_NAME}`;
+  if (files.some(({ place }) => place.endsWith("/main.js"))) await takeParts(program);
+}
+
+/** Puts the bundle in parts in place of the one file. */
+async function takeParts(program: string): Promise<void> {
+  const parts = `${FOLDER}/parts`;
+  await bundle(parts, { lazy: true });
+  for await (const { name } of Deno.readDir(parts)) await Deno.copyFile(`${parts}/${name}`, `${program}/${name}`);
 }
 
 /** What nfpm is told; its format is YAML, of which JSON is a part. @see https://nfpm.goreleaser.com/configuration/ */

@@ -1,6 +1,6 @@
 /**
- * What lies in a backup's folder: which chunks belong to the backup, whether it is complete, and what is wrong with it as
- * far as a listing shows. Nothing is written here, and no chunk is read.
+ * Inspects a backup's folder: which chunks belong to the backup, whether it is complete, and which problems a listing
+ * shows. Nothing is written, and no chunk is read.
  */
 import { counted } from "../counts.ts";
 import {
@@ -64,8 +64,8 @@ export interface ChunkProblem {
 }
 
 /**
- * How much is known of an archive: `complete` has a manifest; `unfinished` has a checkpoint only; `unlisted` has neither,
- * like those of the reference script; `foreign` is a single file.
+ * How much is known of an archive: `complete` has a manifest; `unfinished` has a checkpoint only; `unlisted` has
+ * neither, like those of the reference script; `foreign` is a single file.
  */
 export type ArchiveKind = "complete" | "unfinished" | "unlisted" | "foreign";
 
@@ -74,11 +74,11 @@ export interface ArchiveChunk {
   name: string;
   /** Its line in the manifest or checkpoint. */
   entry: ChunkEntry | undefined;
-  /** The backup that it belongs to, where the archive goes on from that; undefined: it is the archive's own. */
+  /** The parent backup that it belongs to; undefined if it is the archive's own. */
   parent?: ParentPlace | undefined;
 }
 
-/** Where a backup lies that an incremental one goes on from. */
+/** Where a parent of an incremental backup lies. */
 export interface ParentPlace {
   store: Store;
   /** The key of its folder. */
@@ -101,7 +101,7 @@ export interface Archive {
   origin: Origin | undefined;
   /** Its chunks in order, without those that are missing or have the wrong size; behind those of its parents. */
   chunks: ArchiveChunk[];
-  /** The backups that it goes on from, the newest first; `addParents()` finds them. */
+  /** Its parent backups, the newest first; `addParents()` finds them. */
   parents: (ParentPlace & { entries: readonly ChunkEntry[] })[];
   /** What its manifest or checkpoint names, all of it. */
   entries: readonly ChunkEntry[];
@@ -238,7 +238,7 @@ async function readNewestCheckpoint(names: readonly string[], { archive, options
   takeOrigin(archive, { ...newest.checkpoint, name: newest.name, documents: undefined });
   archive.problems.push({
     chunk: MANIFEST_NAME,
-    problem: "It is missing: the backup has not finished, and the checkpoint says how far it came",
+    problem: "It is missing: the backup has not finished; the checkpoint has what is done so far",
   });
 }
 
@@ -306,8 +306,8 @@ function takeOrigin(
 }
 
 /**
- * Without a list of its chunks an archive consists of what lies there and belongs to no other backup, if the numbers have
- * no gap.
+ * Without a list of its chunks an archive consists of what lies there and belongs to no other backup, if the numbers
+ * have no gap.
  */
 async function listChunks(folder: OpenFolder): Promise<void> {
   const { archive, state } = folder;
@@ -393,8 +393,8 @@ async function compareWithListing(folder: OpenFolder): Promise<void> {
   for (const name of left) {
     if (others.has(name)) continue;
     const problem = isChunk(name)
-      ? "It is left over from another run: no manifest names it"
-      : "It is no part of a backup";
+      ? "It is a leftover of another run: no manifest names it"
+      : "It does not belong to a backup";
     archive.leftovers.push({ chunk: name, problem });
   }
 }

@@ -1,6 +1,7 @@
 /**
- * The index of complete backups. In: what is known of a backup that is about to be complete. Out: the newest of a database,
- * or all of them, by listing names alone. The entry is made before the manifest: what lacks its manifest is no backup.
+ * The index of complete backups. In: what is known of a backup that is about to be complete. Out: the newest of a
+ * database, or all of them, by listing names alone. The entry is made before the manifest: what lacks its manifest is
+ * no backup.
  */
 import * as z from "zod";
 import { decodeDatabase } from "../database_name.ts";
@@ -52,7 +53,8 @@ export class Catalog {
   }
 
   /**
-   * The newest entry of a database. Whether its manifest is there is for the caller to see; {@linkcode latestComplete} does.
+   * The newest entry of a database. Whether its manifest is there is for the caller to see; {@linkcode latestComplete}
+   * does.
    *
    * @param database Decoded.
    */
@@ -62,8 +64,8 @@ export class Catalog {
   }
 
   /**
-   * The newest backup of a database whose manifest is there and whole. An entry without one is passed over: the run that
-   * made it has ended in between.
+   * The newest backup of a database whose manifest is there and whole. An entry without one is passed over: the run
+   * that made it has ended in between.
    *
    * @param database Decoded.
    */

@@ -28,7 +28,10 @@ export interface CatalogEntry {
   manifestKey: string;
 }
 
-/** What stands in a name: all but the database, which is the folder's, and the manifest's key, which follows from the rest. */
+/**
+ * What stands in a name: all but the database, which is the folder's, and the manifest's key, which follows from the
+ * rest.
+ */
 export type NamedEntry = Omit<CatalogEntry, "database" | "manifestKey"> & {
   /** 1 where the manifest is called `manifest.json`, else 2. */
   format: 1 | 2;

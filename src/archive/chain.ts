@@ -1,6 +1,6 @@
 /**
- * The backups that an incremental one goes on from. In: a backup's manifest, and where it lies. Out: the manifests of its
- * parents, the newest first, down to the full one; or which of them is not as its child says.
+ * The parents of an incremental backup. In: a backup's manifest, and where it lies. Out: the manifests of its
+ * parents, the newest first, down to the full one; or which of them is missing or differs from what its child says.
  */
 import { createHash } from "node:crypto";
 import { haveSameRecipients } from "../codec/compression.ts";
@@ -46,8 +46,8 @@ export interface ChainOptions extends StoreCallOptions {
   /** Opens the folder of a machine in which a copied backup's parents lie. @default its own store alone is looked at */
   openStore?: ((bucket: string) => Promise<Store>) | undefined;
   /**
-   * Whether a parent that is there and out of reach counts as broken: for a backup, which does without. Who wants to restore
-   * hears what the store says. @default false
+   * Whether a parent that is there and out of reach counts as broken: for a backup, which does without. Who wants to
+   * restore hears what the store says. @default false
    */
   isTolerant?: boolean | undefined;
 }
@@ -68,10 +68,12 @@ export async function followChain(
   while (child.kind === "incremental") {
     const { parent } = child;
     const path = parent?.path ?? "";
-    if (parent === null) return { links, broken: { path, problem: "An incremental backup names no parent" } };
+    if (parent === null) {
+      return { links, broken: { path, problem: "An incremental backup has no parent in its manifest" } };
+    }
     if (links.length >= MOST_LINKS) return { links, broken: { path, problem: "The chain does not end" } };
     const place = await placeOf(parent, { store, folder }, options);
-    if (place === undefined) return { links, broken: { path, problem: "Its path is none of a manifest" } };
+    if (place === undefined) return { links, broken: { path, problem: "Its path is not that of a manifest" } };
     const read = await readLink(parent, place, { ...options, database: start.manifest.database });
     const other = typeof read === "string" ? undefined : explainOther(child, read);
     if (other !== undefined) return { links, broken: { path, problem: other } };
@@ -84,8 +86,8 @@ export async function followChain(
 }
 
 /**
- * Where a parent lies: below the same prefix as its child, wherever the whole was copied to. The folders of both have as many
- * parts: a date, the suffix, the database.
+ * Where a parent lies: below the same prefix as its child, wherever the whole was copied to. The folders of both have
+ * as many parts: a date, the suffix, the database.
  */
 async function placeOf(
   { path }: ParentLink,
@@ -125,7 +127,7 @@ async function readLink(
   try {
     const found = createHash("sha256").update(bytes).digest("hex");
     const manifest = parseManifest(bytes, key);
-    if (found !== sha256) return `It is not the manifest that the later backup went on from: its SHA-256 is ${found}`;
+    if (found !== sha256) return `It is not the manifest that the later backup builds on: its SHA-256 is ${found}`;
     if (manifest.database !== database) return `It is of another database, "${manifest.database}"`;
     if (manifest.run !== run) return `It is of another run, ${manifest.run}`;
     return manifest;
@@ -136,17 +138,18 @@ async function readLink(
 }
 
 /**
- * Why a parent is not sealed as its child is; undefined where it is. No backup goes on from such a one, but whoever writes the
- * bucket can name another parent in a manifest, and sealed chunks above would vouch for what is in clear below.
+ * Why a parent is not sealed as its child is; undefined where it is. No backup goes on from such a one, but whoever
+ * writes the bucket can name another parent in a manifest, and sealed chunks above would vouch for what is in clear
+ * below.
  */
 function explainOther(
   { recipients: wanted }: Pick<Manifest, "recipients">,
   { recipients }: Pick<Manifest, "recipients">,
 ): string | undefined {
   if (haveSameRecipients(recipients, wanted)) return undefined;
-  if (recipients === undefined) return "It is in clear, and the backup that goes on from it is sealed";
-  return `It is sealed to ${wanted === undefined ? "somebody" : "others"}, and the backup that goes on from it is ${
-    wanted === undefined ? "in clear" : "not"
+  if (recipients === undefined) return "It is not encrypted, but the backup that builds on it is sealed";
+  return `It is sealed to ${wanted === undefined ? "somebody" : "others"}, and the backup that builds on it is ${
+    wanted === undefined ? "not encrypted" : "not"
   }`;
 }
 

@@ -1,7 +1,7 @@
 /**
- * Writes how far a database's backup has come, in `checkpoint-<run>.json` beside its chunks. In: chunks as they are stored,
- * in whatever order, and how far the listing is settled. Out: an object from which a later run can resume, with the filter
- * of the ids that were listed up to there.
+ * Writes how far a database's backup has come, in `checkpoint-<run>.json` beside its chunks. In: chunks as they are
+ * stored, in whatever order, and how far the listing is settled. Out: an object from which a later run can resume, with
+ * the filter of the ids that were listed up to there.
  */
 import { createHash } from "node:crypto";
 import { concat } from "../concat.ts";

@@ -1,6 +1,6 @@
 /**
- * One chunk on its way out of the archive: nothing of it is handed on before all of it is known to be what the backup
- * wrote. A small chunk is held, compressed, from the check to its use; a large one is read twice.
+ * Reads one chunk of an archive. Nothing of it is handed on before the whole chunk is known to be what the backup
+ * wrote: a small chunk is kept in memory, compressed, between check and use; a large one is read twice.
  */
 import { createHash } from "node:crypto";
 import { type ArchiveFormat, CHUNK_FORMAT } from "./formats.ts";
@@ -160,7 +160,9 @@ export class CheckedChunk {
     checkCounts(this.#place, reader.counts);
   }
 
-  /** Other programs may put attachments before id and revision: a large document is then read once more to find them. */
+  /**
+   * Other programs may put attachments before id and revision: a large document is then read once more to find them.
+   */
   async #identified(document: LargeDocument, options: StoreCallOptions): Promise<LargeDocument> {
     if (document.rev !== undefined && document.id !== undefined) return document;
     const scanner = new TextMemberScanner(["_id", "_rev"]);
@@ -203,8 +205,8 @@ export async function inspectChunk(
 }
 
 /**
- * Compares the object with the checksum that its line in the manifest has, and reads nothing of what is in it: that is all
- * that can be done of what is sealed, without an identity.
+ * Compares the object with the checksum that its line in the manifest has, and reads nothing of what is in it: that is
+ * all that can be done of what is sealed, without an identity.
  *
  * @throws ArchiveError when it is missing or has changed.
  */

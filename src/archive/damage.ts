@@ -1,5 +1,5 @@
 /**
- * What tells a chunk that is damaged from one that is whole. In: what the manifest says of it, and what was found. Out:
+ * Tells a damaged chunk from an intact one. In: what the manifest says of it, and what was found. Out:
  * nothing, or an ArchiveError with what was expected.
  */
 import { createHash } from "node:crypto";
@@ -15,9 +15,9 @@ import type { ReadCounts } from "./document_reader.ts";
 import type { ChunkEntry } from "./manifest.ts";
 
 /** What an operator can do about an archive that is not whole. */
-export const SALVAGE_HINT = "Take an earlier backup, or restore what is whole with --salvage";
-const LINES_HINT = "Take another copy of the file, or restore its whole lines with --salvage";
-const OTHER_COPY_HINT = "Take another copy of the file: nothing is restored of one that is cut off or changed";
+export const SALVAGE_HINT = "Take an earlier backup, or restore what is intact with --salvage";
+const LINES_HINT = "Take another copy of the file, or restore its intact lines with --salvage";
+const OTHER_COPY_HINT = "Take another copy of the file: one that is cut off or changed cannot be restored";
 
 /** What {@linkcode checkDigest} compares, of an object's bytes as they are stored. */
 export async function digest(source: AsyncIterable<Uint8Array>): Promise<{ sha256: string; compressedBytes: number }> {
@@ -90,7 +90,7 @@ export function unreadable(
     const expected = "an identity that opens it";
     return new ArchiveError(`Cannot open "${key}": none of the identities opens it`, { key, expected, found }, {
       cause: error,
-      hint: "Give the identity that belongs to one of the public keys that it was sealed to",
+      hint: "Give the identity of one of the public keys that it was sealed to",
     });
   }
   const hint = !isAlone ? SALVAGE_HINT : error instanceof LineError ? LINES_HINT : OTHER_COPY_HINT;

@@ -1,6 +1,6 @@
 /**
- * The days of a repository, by listing its folders of years, months and days. In: a repository and the days of interest.
- * Out: those that are there, the newest first.
+ * The days of a repository, by listing its folders of years, months and days. In: a repository and the days of
+ * interest. Out: those that are there, the newest first.
  */
 import { type BackupDate, formatDate, parseDate } from "../dates.ts";
 import { joinKey } from "../store/key.ts";

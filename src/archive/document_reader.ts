@@ -1,6 +1,6 @@
 /**
- * Takes documents out of decompressed JSON as it streams by, each as the raw bytes it consists of. Small ones come in
- * lists, whole; one too large to be held comes as a stream of its own, before anything behind it is read.
+ * Extracts documents from a stream of decompressed JSON, each as its raw bytes. Small ones come in
+ * lists, whole; one too large for memory comes as a stream of its own, before anything behind it is read.
  */
 import { counted } from "../counts.ts";
 import { concat } from "../concat.ts";
@@ -76,8 +76,8 @@ export interface DocumentReaderOptions {
   /** Whether the documents of the row with this id are not wanted; asked once for each row that has any. */
   passOver?: ((id: string) => boolean) | undefined;
   /**
-   * The lines of a file of lines that do not count, as a reading before this one has found out. Without them documents of
-   * a line are yielded before it is known whether all of it can be read.
+   * The lines of a file of lines that do not count, as a reading before this one has found out. Without them documents
+   * of a line are yielded before it is known whether all of it can be read.
    */
   passLines?: ReadonlySet<number> | undefined;
   /** Goes on behind a line that cannot be read, and remembers it. @default false */

@@ -1,7 +1,7 @@
 /**
- * From what an operator writes as `<path>` to the backup that is meant: `latest`, an instant, a date, a URL, a local folder
- * or file, or a key below the bucket folder. Only folders are listed; nothing is read but the manifests that `latest` and
- * an instant look at.
+ * Finds the backup that an operator's `<path>` names: `latest`, an instant, a date, a URL, a local folder
+ * or file, or a key below the bucket folder. Only folders are listed; nothing is read but the manifests that `latest`
+ * and an instant look at.
  */
 import { resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";

@@ -1,5 +1,5 @@
 /**
- * The error for a database of which the repository holds nothing. In: a repository and the name that was asked for.
+ * The error for a database without backups in the repository. In: a repository and the name that was asked for.
  * Out: a usage error that suggests the name that was probably meant.
  */
 import { decodeDatabase, encodeDatabase } from "../database_name.ts";
@@ -31,7 +31,7 @@ export async function nothingHeldOf(
   const hint = near !== undefined
     ? `Did you mean "${encodeDatabase(near)}"?`
     : names.size === 0
-    ? "Check prefix and suffix: there is no backup of any database"
+    ? "Check prefix and suffix: there are no backups of any database"
     : `There are backups of ${known}${names.size > MOST_NAMED ? `, and ${names.size - MOST_NAMED} more` : ""}`;
   return new UsageError(`There is no backup of database "${database}" in "${repository.locate(repository.root)}"`, {
     hint,

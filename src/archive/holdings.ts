@@ -1,7 +1,7 @@
 /**
- * All that a repository holds of a database, by its folders alone: for who is about to delete. In: a repository. Out:
- * database by database each complete backup, what it consists of and what it needs, and what else lies beside it. The
- * catalog is not asked: what it lacks would be taken for not needed.
+ * All that a repository holds of a database, by its folders alone, for `expire`. In: a repository. Out:
+ * for each database its complete backups, what they consist of and need, and what else lies beside them. The
+ * catalog is not used: what is missing in it would be taken for not needed.
  */
 import { decodeDatabase } from "../database_name.ts";
 import { type BackupDate, formatDate, parseDate } from "../dates.ts";

@@ -1,12 +1,15 @@
 /**
- * The ranges of ids that chunks of format 1 cover, one beside the other from the first id of the database to the last, in
- * the order of the ids' UTF-8 bytes. In: chunks' lines in a manifest. Out: ids that are not where they must be, and ranges
- * that no chunk covers. Chunks of format 2 have none.
+ * The ranges of ids that chunks of format 1 cover, one beside the other from the first id of the database to the last,
+ * in the order of the ids' UTF-8 bytes. In: chunks' lines in a manifest. Out: ids that are not where they must be, and
+ * ranges that no chunk covers. Chunks of format 2 have none.
  */
 import { Buffer } from "node:buffer";
 import type { ChunkEntry } from "./manifest.ts";
 
-/** A range of ids: those behind `after` (undefined: from the beginning), up to and with `through` (undefined: to the end). */
+/**
+ * A range of ids: those behind `after` (undefined: from the beginning), up to and with `through` (undefined: to the
+ * end).
+ */
 export interface IdRange {
   after?: string | undefined;
   through?: string | undefined;

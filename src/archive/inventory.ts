@@ -1,10 +1,10 @@
 /**
- * All backups of a repository, folder by folder. In: a repository, or one database of it. Out: what lies in each folder, as
- * the catalog would say it.
+ * All backups of a repository, folder by folder. In: a repository, or one database of it. Out: what lies in each
+ * folder, as the catalog would say it.
  *
- * Folders are the truth: a backup is there when its manifest is. What the manifest says is taken from the catalog, whose
- * names carry it, and read where the catalog does not know it: so a folder costs one listing of its manifests and pins, and
- * the reading of pins and of those that are not in the catalog or are called `manifest.json`.
+ * Folders are the truth: a backup is there when its manifest is. What the manifest says is taken from the catalog,
+ * whose names carry it, and read where the catalog does not know it: so a folder costs one listing of its manifests and
+ * pins, and the reading of pins and of those that are not in the catalog or are called `manifest.json`.
  */
 import { decodeDatabase, encodeDatabase } from "../database_name.ts";
 import type { BackupDate } from "../dates.ts";
@@ -45,8 +45,8 @@ export interface FolderInventory extends DatabaseFolder {
 /**
  * What there is, the newest date first.
  *
- * @param options `database`: only backups of this one, decoded; `isWanted`: only those of which it says so. A folder that was
- * expected and is not there has nothing.
+ * @param options `database`: only backups of this one, decoded; `isWanted`: only those of which it says so. A folder
+ * that was expected and is not there has nothing.
  */
 export async function* takeInventory(
   repository: Repository,
@@ -61,7 +61,9 @@ export async function* takeInventory(
   yield* loadAhead(folders, look, { limit: FOLDERS_AT_ONCE, signal });
 }
 
-/** The catalog's entries by the key of the manifest and the run, as a `manifest.json` may have become that of another. */
+/**
+ * The catalog's entries by the key of the manifest and the run, as a `manifest.json` may have become that of another.
+ */
 type Known = ReadonlyMap<string, CatalogEntry>;
 
 const identify = ({ manifestKey, run }: { manifestKey: string; run: string }) => `${run} ${manifestKey}`;

@@ -1,6 +1,6 @@
 /**
- * What the last run of each task had, in `_runs/<suffix>/<task>/last.json`: by it a database is missed that CouchDB does not
- * list any more, and it is told since when a task is late. In: a task. Out: the object, and what is missing of it.
+ * What the last run of each task had, in `_runs/<suffix>/<task>/last.json`: it shows when CouchDB no longer lists a
+ * database, and since when a task is late. In: a task. Out: the object, and the databases that are missing now.
  */
 import * as z from "zod";
 import { isNotFound } from "../errors.ts";

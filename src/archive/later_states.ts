@@ -1,9 +1,9 @@
 /**
- * Which states of documents count. A document that was read twice in one backup stands in two chunks, and the higher one,
- * marked `again`, has its later state: to write the older one as well is not harmless, for without histories, or beyond
- * the revisions limit, it would come back as a conflict or as the winner. In: an archive's chunks. Out: the order in which
- * to read them, and for each what to pass over. What holds for `again` chunks holds for all chunks of an incremental backup,
- * seen from those that it goes on from.
+ * Which states of documents count. A document that was read twice in one backup is in two chunks, and the higher one,
+ * marked `again`, has its later state. Restoring the older one too would do harm: without histories, or beyond
+ * the revisions limit, it would come back as a conflict or as the winner. In: an archive's chunks. Out: the order in
+ * which to read them, and for each what to pass over. What holds for `again` chunks holds for all chunks of an
+ * incremental backup, seen from those that it goes on from.
  */
 import { IdSet } from "../id_set.ts";
 import type { ArchiveChunk } from "./archive.ts";
@@ -44,7 +44,10 @@ export class LaterStates {
     };
   }
 
-  /** Whether lower chunks may hold earlier states of its documents: it is marked so, or of a later backup than the oldest. */
+  /**
+   * Whether lower chunks may hold earlier states of its documents: it is marked so, or of a later backup than the
+   * oldest.
+   */
   #hides({ entry, parent }: ArchiveChunk): boolean {
     return entry?.again === true || parent !== this.#oldest;
   }

@@ -20,8 +20,8 @@ export interface BackupAddress {
 }
 
 /**
- * What makes a backup of format 1 complete. Of format 2 it is a copy of the folder's newest manifest, for people and older
- * readers; nothing here relies on it.
+ * What makes a backup of format 1 complete. Of format 2 it is a copy of the folder's newest manifest, for people and
+ * older readers; nothing here relies on it.
  */
 export const MANIFEST_NAME = "manifest.json";
 /** What says how far an unfinished backup of format 1 has come. */
@@ -49,8 +49,8 @@ export function backupFolder(address: BackupAddress): string {
 }
 
 /**
- * The eight hexadecimal digits that stand for a run in names of objects: the first of its id where that is a UUID, else of
- * the id's SHA-256.
+ * The eight hexadecimal digits that stand for a run in names of objects: the first of its id where that is a UUID, else
+ * of the id's SHA-256.
  */
 export function shortRun(run: string): string {
   const [, digits] = /^([0-9a-f]{8})-[0-9a-f]{4}-/.exec(run) ?? [];
@@ -60,8 +60,8 @@ export function shortRun(run: string): string {
 /**
  * The name of chunk `number`, counted from 0: `0000012.json.gz`.
  *
- * @param options `run`: its {@linkcode shortRun} where the folder holds chunks of other runs: `0b5a8fd2-0000012.json.gz`.
- * `isSealed`: `0000012.json.gz.age`.
+ * @param options `run`: its {@linkcode shortRun} where the folder holds chunks of other runs:
+ * `0b5a8fd2-0000012.json.gz`. `isSealed`: `0000012.json.gz.age`.
  */
 export function chunkName(
   number: number,

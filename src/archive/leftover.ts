@@ -1,7 +1,7 @@
 /**
- * What an earlier run has left in a backup's folder, for one that resumes it. In: the folder and what the new run wants.
- * Out: a complete backup, the chunks of an unfinished one and where its listing stands, or nothing. A chunk that no
- * checkpoint or manifest names does not count.
+ * What an earlier run has left in a backup's folder, for a run that resumes it. In: the folder and the new run's
+ * options. Out: a complete backup, the chunks of an unfinished one and where its listing stands, or nothing. A chunk
+ * that no checkpoint or manifest names does not count.
  */
 import { haveSameRecipients } from "../codec/compression.ts";
 import { ArchiveError, describeError, isNotFound, isOutOfReach } from "../errors.ts";
@@ -24,8 +24,9 @@ export type Leftover =
 export interface LeftoverOptions extends StoreCallOptions {
   state: FolderState;
   /**
-   * Options other than these make a checkpoint useless, and so do other recipients and a database that was made anew since;
-   * another task's complete backup is a restore point of its own, and so is one that is sealed to others, or to nobody.
+   * Options other than these make a checkpoint useless, and so do other recipients and a database that was made anew
+   * since; another task's complete backup is a restore point of its own, and so is one that is sealed to others, or to
+   * nobody.
    */
   wanted: Pick<Origin, "task" | "options" | "properties" | "recipients">;
   log: Log;
@@ -38,9 +39,9 @@ export interface LeftoverOptions extends StoreCallOptions {
  *
  * A manifest that names the checkpoint's run finishes that run. A checkpoint of another run is of a later one that has
  * not finished, unless it was stored before the manifest: then it is of one that ran at the same time, and the complete
- * backup is the later of the two. Of several checkpoints made with the options that are wanted the one that was stored last
- * counts. What is damaged, made with other options, or of a database that was made anew
- * since, is said so and not used.
+ * backup is the later of the two. Of several checkpoints made with the options that are wanted the one that was stored
+ * last counts. What is damaged, made with other options, or of a database that was made anew since, is said so and not
+ * used.
  */
 export async function findLeftover(store: Store, folder: string, options: LeftoverOptions): Promise<Leftover> {
   const { state, log } = options;
@@ -151,7 +152,9 @@ async function readNewestCheckpoint(
   return undefined;
 }
 
-/** Whether it is of a database of the same name that is gone, whose documents must not be mixed with those of this one. */
+/**
+ * Whether it is of a database of the same name that is gone, whose documents must not be mixed with those of this one.
+ */
 function isOfFormer({ properties: was }: Pick<Origin, "properties">, { properties: is }: LeftoverOptions["wanted"]) {
   if (was.instance_start_time === null || is.instance_start_time === null) return false;
   return was.instance_start_time !== is.instance_start_time;

@@ -1,7 +1,7 @@
 /**
- * The lines of a file of which each is a JSON text of its own: which one is in hand, whether it is read, and what has
- * become of those before it. In go the bytes of one line after the other; out come the lines that must be passed over,
- * and those that are broken.
+ * The lines of a file in which each line is a JSON text: the current one, whether it can be read, and what
+ * became of those before it. In: the bytes of one line after the other. Out: the lines that must be skipped
+ * and the broken ones.
  */
 import { concat } from "../concat.ts";
 import type { LineRules } from "./formats.ts";

@@ -1,6 +1,7 @@
 /**
- * The manifest, which makes a backup complete, and the checkpoint, which lets an unfinished one go on. Both are JSON,
- * specified in docs/archive.md; here they get their types, are put together, and are read back with every field checked.
+ * The manifest, which makes a backup complete, and the checkpoint, from which an unfinished one is resumed. Both are
+ * JSON, specified in docs/archive.md; here they get their types, are put together, and are read back with every field
+ * checked.
  */
 import { counted } from "../counts.ts";
 import * as z from "zod";
@@ -13,7 +14,10 @@ export const FORMAT_VERSION = 2;
 
 /** One stored chunk. */
 export interface ChunkEntry {
-  /** The object's name within the folder: `0000000.json.gz`, or `0000000.json.zst`, with `.age` behind it where it is sealed. */
+  /**
+   * The object's name within the folder: `0000000.json.gz`, or `0000000.json.zst`, with `.age` behind it where it is
+   * sealed.
+   */
   name: string;
   /** Documents in it. */
   documents: number;
@@ -32,8 +36,8 @@ export interface ChunkEntry {
   /** SHA-256 of the object, 64 lower-case hexadecimal digits. */
   sha256: string;
   /**
-   * Format 1 alone: the chunk covers the ids behind this one, in the order of their UTF-8 bytes; null: from the database's
-   * beginning.
+   * Format 1 alone: the chunk covers the ids behind this one, in the order of their UTF-8 bytes; null: from the
+   * database's beginning.
    */
   after_id?: string | null | undefined;
   /** Format 1 alone: the last id the chunk covers. */
@@ -73,8 +77,8 @@ export interface DatabaseProperties {
   /** How many revisions of a document CouchDB remembers; null where CouchDB did not let it be read. */
   revs_limit: number | null;
   /**
-   * The text of `_security` as CouchDB sent it: a string, so that no number in it is rounded. Null where CouchDB did not
-   * let it be read, and while it is sealed.
+   * The text of `_security` as CouchDB sent it: a string, so that no number in it is rounded. Null where CouchDB did
+   * not let it be read, and while it is sealed.
    */
   security: string | null;
   /** When the database was created; null where CouchDB does not tell (before 3.3, and format 1). */
@@ -86,7 +90,7 @@ export interface DatabaseProperties {
 /** How a backup stands to others: `full` holds every document, `incremental` what has changed since its parent. */
 export type BackupKind = "full" | "incremental";
 
-/** The manifest that a backup goes on from. */
+/** The manifest of the parent that an incremental backup builds on. */
 export interface ParentLink {
   /** Below the config's prefix: `2026/11/25/couchdb/orders/manifest-20261125T180411Z-0b5a8fd2.json`. */
   path: string;
@@ -129,7 +133,7 @@ export interface Origin {
   /** Whether it holds every document, or what has changed since another. */
   kind: BackupKind;
   /**
-   * The backup that an incremental one goes on from, by its manifest: the path below the config's prefix, the run, and the
+   * The parent of an incremental backup, by its manifest: the path below the config's prefix, the run, and the
    * SHA-256 of its bytes.
    */
   parent: ParentLink | null;
@@ -140,8 +144,8 @@ export interface Origin {
 }
 
 /**
- * What of a manifest or checkpoint names people's data, where chunks are sealed: `_security`, and the documents that could
- * not be read. The hashes let somebody without an identity find these again, by trying all ids that there are.
+ * What of a manifest or checkpoint names people's data, where chunks are sealed: `_security`, and the documents that
+ * could not be read. The hashes let somebody without an identity find these again, by trying all ids that there are.
  */
 export interface SealedPart {
   /** An age file in base64; within it the JSON object `{"security", "unreadable"}`. */
@@ -161,8 +165,8 @@ export interface SealedDocument {
 }
 
 /**
- * The end of the feed as a backup has seen it: the next one begins there, and finds by these rows whether they are still
- * there, and which rows it knows already.
+ * The end of the feed as a backup has seen it: the next one begins there, and finds by these rows whether they are
+ * still there, and which rows it knows already.
  */
 export interface FeedOverlap {
   /** The position behind which these rows lie. */
@@ -174,8 +178,8 @@ export interface FeedOverlap {
 }
 
 /**
- * The states of documents that a backup has seen, by id and leaf revisions, in a Bloom filter: in the manifest where it is
- * small, else in an object beside it. One of the two is null.
+ * The states of documents that a backup has seen, by id and leaf revisions, in a Bloom filter: in the manifest where it
+ * is small, else in an object beside it. One of the two is null.
  */
 export interface SeenStates {
   /** How many there are, about. */
@@ -198,7 +202,7 @@ export interface ListedFeed {
   until: string;
   /** How many documents CouchDB said there were when it ended, deleted ones too; absent: not known. */
   expected?: number | null | undefined;
-  /** Absent: not known, so that no backup can go on from this one. */
+  /** Absent: not known, so that no incremental backup can build on this one. */
   overlap?: FeedOverlap | null | undefined;
   /** Absent: not known, so that the chain cannot be compared with what the feed says later. */
   seen?: SeenStates | undefined;
@@ -207,7 +211,10 @@ export interface ListedFeed {
 /** So many documents that a chain has lost are named. */
 export const MOST_LOST_NAMED = 20;
 
-/** Documents that the backups of a chain lack, or have in another state than they were in, as a full one after it has found. */
+/**
+ * Documents that the backups of a chain lack, or have in another state than they were in, as a full one after it has
+ * found.
+ */
 export interface ChainLoss {
   /** How many there are. */
   documents: number;
@@ -230,8 +237,8 @@ export interface Manifest extends Origin {
   /** The positions of the changes feed between which documents were listed; null in format 1. */
   feed: ListedFeed | null;
   /**
-   * What the chain before this full backup has lost: found before the manifest is stored, so that whoever is killed behind
-   * that has not lost it. Absent where that is nothing.
+   * What the chain before this full backup has lost: found before the manifest is stored, so that whoever is killed
+   * behind that has not lost it. Absent where that is nothing.
    */
   chain_lost?: ChainLoss | undefined;
   /** The documents that CouchDB could not read; all else of the database is there. */
@@ -443,7 +450,9 @@ export function sumChunks(chunks: readonly ChunkEntry[]): Totals {
   return totals;
 }
 
-/** The JSON text of a checkpoint: stored again and again, so in few bytes. @throws Error as {@linkcode encodeJson} does. */
+/**
+ * The JSON text of a checkpoint: stored again and again, so in few bytes. @throws Error as {@linkcode encodeJson} does.
+ */
 export function encodeCheckpoint(checkpoint: Checkpoint): Uint8Array {
   return new TextEncoder().encode(JSON.stringify(storedForm(checkpoint)) + "\n");
 }

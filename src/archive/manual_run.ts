@@ -1,6 +1,6 @@
 /**
- * Reports of runs by hand: `_runs/<suffix>/<task>/by-hand/<instant>-<run>.json`, apart from the folders of elapses, whose
- * names are moments at which the schedule fired. In: a report. Out: the same, for who asks later what was saved.
+ * Reports of manual runs: `_runs/<suffix>/<task>/by-hand/<instant>-<run>.json`, apart from the folders of elapses,
+ * whose names are moments at which the schedule fired. In: a report. Out: the same, for `status` and later questions.
  */
 import { joinKey } from "../store/key.ts";
 import type { StoreCallOptions } from "../store/store.ts";

@@ -1,7 +1,7 @@
 /**
- * What a repository held at a moment: of each database the newest backup that was complete then, and which databases the
- * last runs before it had selected. In: a repository and a moment, or none for now. Out: what a whole cluster is brought
- * back from.
+ * What a repository held at a moment: of each database the newest backup that was complete then, and which databases
+ * the last runs before it had selected. In: a repository and a moment, or none for now. Out: what a whole cluster is
+ * brought back from.
  */
 import { decodeDatabase } from "../database_name.ts";
 import { ArchiveError } from "../errors.ts";
@@ -42,8 +42,8 @@ export interface BackupOfMoment {
 }
 
 /**
- * The newest complete backup of each database at a moment, in the order of their names. A database that has none is told in
- * the log at debug level: it may have come later.
+ * The newest complete backup of each database at a moment, in the order of their names. A database that has none is
+ * told in the log at debug level: it may have come later.
  */
 export async function* backupsOfMoment(repository: Repository, search: MomentSearch): AsyncGenerator<BackupOfMoment> {
   const { isWanted = () => true, log, signal } = search;

@@ -1,7 +1,7 @@
 /**
  * The end of a database's changes feed, as one backup has seen it and the next one sees it again. In: rows as they are
- * listed. Out: a position shortly before the end, with hashes of the rows behind it; and of rows that are listed from there
- * whether they are known, and whether all that were known are still there.
+ * listed. Out: a position shortly before the end, with hashes of the rows behind it; and of rows that are listed from
+ * there whether they are known, and whether all that were known are still there.
  */
 import { createHash, randomBytes } from "node:crypto";
 import { crc32 } from "node:zlib";
@@ -19,8 +19,8 @@ export interface OverlapRow {
 /** So many rows for each shard range. */
 const ROWS_A_RANGE = 16;
 /**
- * A range's last row is the first that a file lacks which was set back; so one of each is wanted, however unevenly they come.
- * It is not waited for beyond so many rows: a range may have none.
+ * A range's last row is the first that a file lacks which was set back; so one of each is wanted, however unevenly they
+ * come. It is not waited for beyond so many rows: a range may have none.
  */
 const MOST_ROWS = 1000;
 /** Of this many characters of a SHA-256 in base64url half stand for the id: 66 bits each. */
@@ -52,8 +52,8 @@ export class FeedTail {
   #hasDropped = false;
 
   /**
-   * @param options `since`: where the listing begins. `isWhole`: nothing lies before that which matters, so that few rows are
-   * enough.
+   * @param options `since`: where the listing begins. `isWhole`: nothing lies before that which matters, so that few
+   * rows are enough.
    */
   constructor(
     { ranges: { q, partitioned }, since, isWhole }: { ranges: ShardRanges; since: string; isWhole: boolean },
@@ -79,8 +79,8 @@ export class FeedTail {
   }
 
   /**
-   * The last position that has enough rows behind it, one of each range among them if that takes no thousand; and these rows.
-   * Undefined where there are too few to tell anything.
+   * The last position that has enough rows behind it, one of each range among them if that takes no thousand; and these
+   * rows. Undefined where there are too few to tell anything.
    */
   get rows(): { since: string; rows: OverlapRow[] } | undefined {
     const ranges = new Set<number>();

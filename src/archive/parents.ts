@@ -1,6 +1,6 @@
 /**
- * An incremental backup together with those that it goes on from, as one archive. In: an archive as it lies in its folder.
- * Out: the same with the chunks of its parents below its own; what of these is missing is a problem of the archive.
+ * An incremental backup together with its parents, as one archive. In: an archive as it lies in its folder.
+ * Out: the same with the chunks of its parents below its own; missing ones are problems of the archive.
  */
 import { counted } from "../counts.ts";
 import { dirname } from "node:path/posix";
@@ -34,7 +34,7 @@ export async function addParents(archive: Archive, options: ChainOptions): Promi
     if (archive.documents !== undefined) archive.documents += manifest.totals.documents;
   }
   if (broken !== undefined) {
-    const problem = `The backup goes on from it, and it is not as it was then: ${broken.problem}`;
+    const problem = `The backup builds on it, but it has changed: ${broken.problem}`;
     archive.problems.push({ chunk: broken.path || (archive.manifest ?? ""), problem });
   }
 }

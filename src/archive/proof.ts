@@ -1,6 +1,6 @@
 /**
- * When the backups of a repository were last proved, and how that came out: by `verify --all`, which reads them, and by
- * `test-restore`, which restores them. In: the outcome of such a run. Out: the same, for who asks later. Beside the store's
+ * When the backups of a repository were last proved, and the outcome: by `verify --all`, which reads them, and by
+ * `test-restore`, which restores them. In: the outcome of such a run. Out: the same, for `status`. Beside the store's
  * other findings lies one small object for each kind: `_store/<suffix>/proof-verify.json`, `proof-test-restore.json`.
  */
 import * as z from "zod";

@@ -1,6 +1,6 @@
 /**
- * Reads what a backup's folder says of itself: which objects lie there, its manifests, its checkpoints. In: a store and a
- * folder's key. Out: checked values. Everybody who looks into a backup reads through here.
+ * Reads what a backup's folder says of itself: which objects lie there, its manifests, its checkpoints. In: a store and
+ * a folder's key. Out: checked values. Everybody who looks into a backup reads through here.
  */
 import { ArchiveError, isNotFound } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
@@ -60,8 +60,8 @@ export interface FolderState {
   /** The number behind the highest chunk present, whatever its run. */
   nextNumber: number;
   /**
-   * The manifests that stand for backups, the earliest first. A `manifest.json` among them is one of format 1, or may be:
-   * it has the size of none of the others, of whose newest it is a copy.
+   * The manifests that stand for backups, the earliest first. A `manifest.json` among them is one of format 1, or may
+   * be: it has the size of none of the others, of whose newest it is a copy.
    */
   manifests: ListedManifest[];
   /** The eight digits that stand for a run -> the name of its checkpoint. */
@@ -106,7 +106,9 @@ export async function listManifests(
   return manifestsAmong(objects);
 }
 
-/** The manifests of a folder, and the runs whose backups a pin speaks of: one request, however many chunks lie there. */
+/**
+ * The manifests of a folder, and the runs whose backups a pin speaks of: one request, however many chunks lie there.
+ */
 export async function listManifestsAndPins(
   store: Store,
   folder: string,
@@ -285,8 +287,8 @@ async function readOne(
 }
 
 /**
- * When a backup was complete, by the store's clock where it tells one: what its manifest's name says, and to the millisecond
- * what agrees with that in the manifest.
+ * When a backup was complete, by the store's clock where it tells one: what its manifest's name says, and to the
+ * millisecond what agrees with that in the manifest.
  *
  * @param name The manifest's, without its folder.
  */

@@ -1,7 +1,7 @@
 /**
  * Whether a document stands in two chunks although nothing says which state counts: the higher chunk is not marked
- * `again`, so that a restore would write both. In: the ids of an archive's chunks, lowest chunk first. Out: which rows of
- * a chunk repeat lower ones. Ids are compared by hashes of 64 bits, as far as memory allows.
+ * `again`, so that a restore would write both. In: the ids of an archive's chunks, lowest chunk first. Out: which rows
+ * of a chunk repeat lower ones. Ids are compared by hashes of 64 bits, as far as memory allows.
  */
 import { IdSet } from "../id_set.ts";
 import type { Archive, ArchiveChunk, ParentPlace } from "./archive.ts";

@@ -1,5 +1,5 @@
 /**
- * What a run has to say when it is over: the object that `backup --json` prints, that is stored beside the claim, and
+ * The report of a finished run: the object that `backup --json` prints, that is stored beside the claim, and
  * that metrics and the closing summary are made from. Fields may be added, never renamed.
  */
 import { EXIT } from "../errors.ts";
@@ -33,9 +33,9 @@ export interface DatabaseReport extends Totals {
   /** The documents that CouchDB could not read: all else of the database is saved. Absent where there is none. */
   unreadable?: UnreadableDocument[];
   /**
-   * Where the backup is sealed `unreadable` has `sealed:` and a hash in place of each id, and this is what names them: an age
-   * file in base64, within it the JSON object `{"unreadable":[…],"lost":[…]}`, of which the latter is what `chain_lost` names
-   * elsewhere. Absent where there is nothing to name, and where nothing is sealed.
+   * Where the backup is sealed `unreadable` has `sealed:` and a hash in place of each id, and this is what names them:
+   * an age file in base64, within it the JSON object `{"unreadable":[…],"lost":[…]}`, of which the latter is what
+   * `chain_lost` names elsewhere. Absent where there is nothing to name, and where nothing is sealed.
    */
   sealed?: string;
   /** What is saved and yet needs a look, a sentence each. Absent where there is none. */
@@ -43,8 +43,8 @@ export interface DatabaseReport extends Totals {
   /** How many documents the backup before it has, where this one has less than half of them. */
   shrunk_from?: number;
   /**
-   * What the incremental backups before have lost, found by this full one: documents that they do not have as CouchDB has
-   * had them since before. Absent where there is none.
+   * What the incremental backups before have lost, found by this full one: documents that they do not have as CouchDB
+   * has had them since before. Absent where there is none.
    */
   chain_lost?: {
     /** How many documents. */
@@ -81,7 +81,9 @@ export interface TaskReport {
   exit_code?: number;
   /** What needs a look beside the databases' own warnings, a sentence each. Absent where there is none. */
   warnings?: string[];
-  /** Databases that the last run of the task had and that CouchDB does not list any more. Absent where there is none. */
+  /**
+   * Databases that the last run of the task had and that CouchDB does not list any more. Absent where there is none.
+   */
   unlisted?: string[];
   /** How many runs it took, those that died among them. Absent where it was one. */
   generations?: number;
@@ -145,8 +147,8 @@ export function hasFoundLoss({ tasks }: Pick<RunReport, "tasks">): boolean {
 }
 
 /**
- * The exit code of a finished run: 0 when everything is saved, 3 when something is not, or was not when it was said to be. When nothing is saved at all,
- * and all for the same reason, the code names it: 10 CouchDB, 11 the store.
+ * The exit code of a finished run: 0 when everything is saved, 3 when something is not, or was not when it was said to
+ * be. When nothing is saved at all, and all for the same reason, the code names it: 10 CouchDB, 11 the store.
  */
 export function exitCodeOfReport(report: RunReport): number {
   if (report.ok) return hasFoundLoss(report) ? EXIT.partial : EXIT.ok;

@@ -1,6 +1,6 @@
 /**
- * A repository: the backups of one config in one store, below its prefix and suffix, with the folders of their runs. In:
- * a store and the two parts of its keys. Out: where things lie in it. What the keys look like is in layout.ts.
+ * A repository: the backups of one config in one store, below its prefix and suffix, with the folders of their runs.
+ * In: a store and the two parts of its keys. Out: where things lie in it. What the keys look like is in layout.ts.
  */
 import type { BackupDate } from "../dates.ts";
 import { joinKey } from "../store/key.ts";

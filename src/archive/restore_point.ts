@@ -1,7 +1,7 @@
 /**
  * Finds the backup of a database that was the newest complete one at a moment. In: a database and a moment, or none for
- * now. Out: one manifest of one folder. The catalog answers first; folders of later dates than its answer, or all where it
- * has none, are looked into for what it does not know: backups of format 1, and those whose entry is gone.
+ * now. Out: one manifest of one folder. The catalog answers first; folders of later dates than its answer, or all where
+ * it has none, are looked into for what it does not know: backups of format 1, and those whose entry is gone.
  */
 import { type BackupDate, formatDate, isOfFuture } from "../dates.ts";
 import { ArchiveError, describeError, UsageError } from "../errors.ts";
@@ -70,8 +70,8 @@ interface FolderOfDay {
  * Finds the newest complete backup of a database, or the newest at a moment. One that is damaged is passed over for an
  * earlier one, and named in the log.
  *
- * With an entry in the catalog it costs that listing, its manifest, and a listing of the days of each month since. A backup
- * that the catalog does not know is found where its folder has a later date; one with an earlier date (made by
+ * With an entry in the catalog it costs that listing, its manifest, and a listing of the days of each month since. A
+ * backup that the catalog does not know is found where its folder has a later date; one with an earlier date (made by
  * `backup_only_previous` of version 1 beside version 2) is not, until the catalog is made anew.
  *
  * @param database Decoded.
@@ -101,7 +101,8 @@ export async function findRestorePoint(
 
 /**
  * A clock that was wrong once, of the machine that made a backup, would make that one the latest for as long as it was
- * wrong, and the backups of each later day would be passed over. Where all are of the future, it is this machine's clock.
+ * wrong, and the backups of each later day would be passed over. Where all are of the future, it is this machine's
+ * clock.
  */
 async function tellFuture(
   repository: Repository,
@@ -114,13 +115,13 @@ async function tellFuture(
     await findNewest(repository, database, { ...search, notAfter: now() });
   } catch (error) {
     if (!(error instanceof ArchiveError)) throw error;
-    log.warn("latest backup is of the future: look at the clocks", { database, finishedAt: moment, now: present });
+    log.warn("latest backup is dated in the future: check the clocks", { database, finishedAt: moment, now: present });
     return;
   }
   throw new UsageError(
-    `Cannot tell which backup of "${database}" is the latest: one is of the future (${moment}, and now is ${present})`,
+    `Cannot tell which backup of "${database}" is the latest: one is dated in the future (${moment}; now is ${present})`,
     {
-      hint: `Look at the clocks, and say the moment in place of latest: ${present} for the newest until now, ` +
+      hint: `Check the clocks, and give a moment instead of latest: ${present} for the newest until now, ` +
         `${moment} for that one`,
     },
   );

@@ -1,7 +1,7 @@
 /**
- * What the runs of an elapse keep in its folder beside their claims: plans, how each database came out, how each run
- * (generation) came out, what nobody needs to try for a while, and in the end the report. In: the folder's address. Out:
- * what an earlier run or call has stored, checked.
+ * What the runs of an elapse keep in its folder beside their claims: plans, the outcome of each database and of each
+ * run (generation), what need not be tried for a while, and in the end the report. In: the folder's address. Out: what
+ * an earlier run or call has stored, checked.
  */
 import * as z from "zod";
 import { isNotFound } from "../errors.ts";
@@ -50,7 +50,9 @@ const stopSchema = z.object({
 const warningsSchema = z.object({ warnings: z.array(z.string()), unlisted: z.array(z.string()) });
 const planSchema = z.array(z.object({ database: z.string() }));
 
-/** What every try would meet, so that nobody tries before `until`: a wrong password, a bucket that refuses, no CouchDB. */
+/**
+ * What every try would meet, so that nobody tries before `until`: a wrong password, a bucket that refuses, no CouchDB.
+ */
 export interface Stop {
   /** Nobody tries before it; one that has passed says that things went well again, or may. In UTC. */
   until: string;

@@ -1,7 +1,7 @@
 /**
- * The runs that have made scratch databases, by their short ids: `_store/<suffix>/scratch-runs.json`. It is written before a
- * run makes the first one, so that a database in which a killed run could not even leave its note is known all the same.
- * In: a run. Out: those of the last month, and when they began.
+ * The runs that have made scratch databases, by their short ids: `_store/<suffix>/scratch-runs.json`. It is written
+ * before a run makes the first one, so that a database in which a killed run could not even leave its note is known all
+ * the same. In: a run. Out: those of the last month, and when they began.
  */
 import * as z from "zod";
 import { isNotFound } from "../errors.ts";

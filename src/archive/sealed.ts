@@ -1,11 +1,11 @@
 /**
- * What of a manifest, a checkpoint or a report names people's data, sealed as chunks are: written by whoever has only
- * public keys, read by whoever has an identity. In: a value in clear and recipients, or a sealed one and identities. Out:
+ * The part of a manifest, checkpoint or report that names people's data, sealed as chunks are: written with only the
+ * public keys, read with an identity. In: a plain value and recipients, or a sealed one and identities. Out:
  * the other.
  */
 import { Buffer } from "node:buffer";
 import { createHash, randomBytes } from "node:crypto";
-import { z } from "zod";
+import * as z from "zod";
 import { seal, unseal } from "../codec/age.ts";
 import { CodecError } from "../codec/error.ts";
 import type { UnreadableDocument } from "../couchdb/couchdb.ts";
@@ -85,7 +85,7 @@ export async function openContent(
       { key, expected: "an identity of one of the recipients", found },
       {
         cause: error,
-        hint: "Give the identity that belongs to one of these public keys: age-keygen -y FILE prints a file's",
+        hint: "Give the identity of one of these public keys: age-keygen -y FILE prints the public key of a file",
       },
     );
   }

@@ -1,6 +1,6 @@
 /**
- * Says what a file seems to be that is not read: another compression, an archive of files, an answer in another form. In
- * go the first bytes, out come words for a message.
+ * Guesses what an unsupported file is: another compression, an archive of files, an answer in another form. In: the
+ * first bytes. Out: words for a message.
  */
 import { beginningOfObject, skipSpace } from "../json/beginning.ts";
 

@@ -1,9 +1,11 @@
 /**
- * Which states of documents a backup has seen: of each row of the feed its id and leaf revisions, in a Bloom filter of some
- * three bytes each. In: rows. Out: of a later row whether that backup accounts for it: surely not, or most probably.
+ * Which states of documents a backup has seen: of each row of the feed its id and leaf revisions, in a Bloom filter of
+ * some three bytes each. In: rows. Out: of a later row whether that backup accounts for it: surely not, or most
+ * probably.
  *
- * A full backup that follows on a chain of increments asks the filters of all its links: a document that has not changed
- * since and is in none of them is one that the chain has lost. Neither chunks are read for it nor documents asked for again.
+ * A full backup that follows on a chain of increments asks the filters of all its links: a document that has not
+ * changed since and is in none of them is one that the chain has lost. Neither chunks are read for it nor documents
+ * asked for again.
  */
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
@@ -15,7 +17,10 @@ import { readObjectBytes } from "../store/whole.ts";
 import { seenName } from "./layout.ts";
 import type { SeenStates } from "./manifest.ts";
 
-/** So many bits at least for each state, twice as many at most: of two thousand that were never seen one passes for seen. */
+/**
+ * So many bits at least for each state, twice as many at most: of two thousand that were never seen one passes for
+ * seen.
+ */
 const BITS_PER_STATE = 16;
 /** Filters up to this size stand in the manifest, which has to be read anyway; larger ones are objects of their own. */
 const MOST_INLINE_BYTES = 4 << 10;
@@ -67,8 +72,8 @@ export async function storeSeen(
 /**
  * A backup's filter.
  *
- * @throws ArchiveError where it is damaged, gone, or the store does not give it out, as where a lifecycle rule has moved it to
- * an archive tier; StoreError where the store itself fails.
+ * @throws ArchiveError where it is damaged, gone, or the store does not give it out, as where a lifecycle rule has
+ * moved it to an archive tier; StoreError where the store itself fails.
  */
 export async function readSeen(
   store: Store,

@@ -1,6 +1,6 @@
 /**
- * Opens an archive that is sealed: what its manifest seals is read, and its chunks get what opens them. In: an archive, and
- * where identities come from. Out: the same archive, readable; or what is lacking for that.
+ * Unlocks a sealed archive: reads what its manifest seals, and gives its chunks the identities. In: an archive, and
+ * where identities come from. Out: the same archive, readable; or an error that says what is missing.
  */
 import { identityNeeded } from "../codec/codec.ts";
 import { isSealedName } from "../codec/compression.ts";
@@ -16,8 +16,8 @@ export interface Seal {
   /** The identities that open them, read when something sealed is met; none: there are none. */
   identities: () => Promise<readonly string[]>;
   /**
-   * Whether a backup has to be sealed, so that one in clear is none of its task's. What a manifest says of its task is not to
-   * be trusted, for it may be false: the database counts as well.
+   * Whether a backup has to be sealed, so that one in clear is none of its task's. What a manifest says of its task is
+   * not to be trusted, for it may be false: the database counts as well.
    */
   isExpectedOf: (origin: { task: string; database: string }) => boolean;
 }
@@ -94,8 +94,8 @@ export async function requireUnlockable(
 }
 
 /**
- * Refuses a backup in clear where its task seals: somebody may have put it there, and a task that has been sealing for a
- * while has no other use for it.
+ * Refuses a backup in clear where its task seals: somebody may have put it there, and a task that has been sealing for
+ * a while has no other use for it.
  *
  * @throws UsageError
  */
@@ -111,9 +111,9 @@ export function refusePlain(
   // A manifest can lie about its database, too; what is found by a database's name lies in a folder of that name.
   const names = [origin.database, decodeDatabase(folder.slice(folder.lastIndexOf("/") + 1))];
   if (!names.some((database) => seal?.isExpectedOf({ task: origin.task, database }) === true)) return;
-  const subject = `"${url}" is in clear`;
-  throw new UsageError(`${subject}, and its task, or the one of its database, seals its backups (encrypt_to)`, {
+  const subject = `"${url}" is not encrypted`;
+  throw new UsageError(`${subject}, but its task or that of its database seals its backups (encrypt_to)`, {
     hint:
-      "Where it was made before the task began to seal, add --allow-plain; otherwise somebody else has put it there",
+      "If it was made before the task sealed its backups, add --allow-plain; otherwise somebody else has put it there",
   });
 }

@@ -1,7 +1,7 @@
 /**
- * The documents of a backup as they were at its moment, one after the other: what is read again, or changed by a later backup
- * of its chain, comes once and in its latest state. In: an archive that was found whole. Out: documents as raw bytes. Restore
- * has a walk of its own, for it writes in batches; everybody else reads through here.
+ * The documents of a backup as they were at its moment, one after the other: what is read again, or changed by a later
+ * backup of its chain, comes once and in its latest state. In: an archive that was found whole. Out: documents as raw
+ * bytes. Restore has a walk of its own, for it writes in batches; everybody else reads through here.
  */
 import { memberSpans } from "../json/spans.ts";
 import { BACKSLASH } from "../json/bytes.ts";
@@ -24,7 +24,9 @@ export type WalkedDocument = RawDocument | LargeDocument;
 export interface WalkOptions extends StoreCallOptions {
   /** Only documents with these ids. @default all */
   isWanted?: ((id: string) => boolean) | undefined;
-  /** Of each document the winning revision alone, and none of a document that is deleted. @default every leaf revision */
+  /**
+   * Of each document the winning revision alone, and none of a document that is deleted. @default every leaf revision
+   */
   winnersOnly?: boolean | undefined;
   /** Is told when a chunk has been read to its end. */
   onChunk?: (() => void) | undefined;
@@ -40,8 +42,8 @@ export async function* walkDocuments(archive: Archive, options: WalkOptions): As
 }
 
 /**
- * The same in blocks: a large document by itself, small ones as many as one piece of a chunk has. Who goes through a million
- * documents takes these: a step of a generator for each is most of the time, and garbage by the gigabyte.
+ * The same in blocks: a large document by itself, small ones as many as one piece of a chunk has. Who goes through a
+ * million documents takes these: a step of a generator for each is most of the time, and garbage by the gigabyte.
  */
 export async function* walkBlocks(archive: Archive, options: WalkOptions): AsyncGenerator<readonly WalkedDocument[]> {
   const { isWanted, winnersOnly = false, onChunk, signal } = options;
@@ -98,7 +100,8 @@ export function revisionOf(document: WalkedDocument): string | undefined {
 /** Whether a leaf revision is the mark of a deletion. One that is too large to be held is taken for none. */
 export function isDeleted(document: WalkedDocument): boolean {
   if (!("bytes" in document)) return false;
-  // Most documents have no name that begins so, and none with an escape that could hide it: no member is taken apart then.
+  // Most documents have no name that begins so, and none with an escape that could hide it: no member is taken apart
+  // then.
   if (!mayBeDeleted(document.bytes)) return false;
   const member = memberSpans(document.bytes).find(({ name }) => name === "_deleted");
   return member !== undefined && document.bytes[member.valueFrom] === LETTER_T;
@@ -120,8 +123,8 @@ function mayBeDeleted(bytes: Uint8Array): boolean {
 }
 
 /**
- * Orders revisions as CouchDB does to choose the winner among leaves that are alike deleted or not: by their number, then by
- * their hash. Positive where `a` wins.
+ * Orders revisions as CouchDB does to choose the winner among leaves that are alike deleted or not: by their number,
+ * then by their hash. Positive where `a` wins.
  */
 export function compareRevisions(a: string, b: string): number {
   const [left, right] = [a, b].map((rev) => Number(rev.slice(0, rev.indexOf("-"))));

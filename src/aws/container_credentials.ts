@@ -1,6 +1,6 @@
 /**
- * The keys of the role of a container in ECS or EKS, from the agent that the environment names. In: the address and what
- * authorises. Out: keys that expire.
+ * The keys of the role of a container in ECS or EKS, from the agent that the environment names. In: the address and
+ * what authorises. Out: keys that expire.
  *
  * @see https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html
  */

@@ -1,5 +1,5 @@
 /**
- * Finds the keys that sign requests when a config gives none: in the places where AWS's own tools look, in their order.
+ * Finds the keys that sign requests if the config has none: in the places where AWS's own tools look, in their order.
  * In: what the environment says of these places. Out: a provider that keeps the keys and renews them before they end.
  */
 import { shellWord } from "../shell_word.ts";
@@ -15,7 +15,8 @@ import type { KeyOptions, KeySources } from "./options.ts";
 const providers = new WeakMap<KeySources, CredentialProvider>();
 
 /**
- * The provider of the given keys, else of those in the first place that has some; for the same places it is the same one.
+ * The provider of the given keys, else of those in the first place that has some; for the same places it is the same
+ * one.
  *
  * @throws AwsError with code `no_credentials` when half of a pair of keys is given, or neither keys nor places are.
  */
@@ -118,8 +119,8 @@ const STS_ATTEMPTS = 2;
 const STS_HANDLER = { connectionTimeout: 2_000, requestTimeout: 10_000 };
 
 /**
- * What STS answers at the address that the SDK has for it, which speaks IPv4 alone unless the environment says otherwise,
- * or, where that cannot be reached, at the dual-stack one or the older one.
+ * What STS answers at the address that the SDK has for it, which speaks IPv4 alone unless the environment says
+ * otherwise, or, where that cannot be reached, at the dual-stack one or the older one.
  *
  * @throws What the first one failed with, where no other can be reached either.
  */

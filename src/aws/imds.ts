@@ -54,8 +54,9 @@ export async function readInstanceCredentials(
 type Outcome = { endpoint: string; token: string } | { refusal: AwsError; isFinal: boolean } | "silence";
 
 /**
- * The endpoint that answers first, and the token it wants to see. The first question after a start may be lost or answered
- * late, so that only an instance that is silent twice is none; one that answered anything is there, and worth some tries.
+ * The endpoint that answers first, and the token it wants to see. The first question after a start may be lost or
+ * answered late, so that only an instance that is silent twice is none; one that answered anything is there, and worth
+ * some tries.
  */
 async function openSession(endpoints: readonly string[]): Promise<{ endpoint: string; token: string } | undefined> {
   let refused: AwsError | undefined;

@@ -34,8 +34,8 @@ export interface KeyOptions {
 /** How to reach AWS's services other than S3. */
 export interface AwsOptions extends KeyOptions {
   /**
-   * Base URLs without a slash at the end, by the service's name; of several the first that answers. A service that is not
-   * named is AWS's own.
+   * Base URLs without a slash at the end, by the service's name; of several the first that answers. A service that is
+   * not named is AWS's own.
    */
   endpoints?: Readonly<Partial<Record<AwsService, string | readonly string[] | undefined>>> | undefined;
 }

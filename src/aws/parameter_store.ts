@@ -1,6 +1,6 @@
 /**
- * Reads a parameter from AWS Systems Manager's Parameter Store, which keeps small texts. In: the parameter's ARN. Out: its
- * value, decrypted where it is a SecureString.
+ * Reads a parameter from AWS Systems Manager's Parameter Store, which keeps small texts. In: the parameter's ARN. Out:
+ * its value, decrypted where it is a SecureString.
  *
  * @see https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameter.html
  */

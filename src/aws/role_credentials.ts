@@ -1,6 +1,6 @@
 /**
- * Keys of a role as AWS's local services hand them out: the instance's metadata service and a container's agent send the
- * same JSON. In: a request to such a service. Out: keys that expire, or an error that names the service.
+ * Keys of a role as AWS's local services hand them out: the instance's metadata service and a container's agent send
+ * the same JSON. In: a request to such a service. Out: keys that expire, or an error that names the service.
  */
 import * as z from "zod";
 import { wait } from "../abort.ts";

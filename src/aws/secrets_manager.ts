@@ -1,6 +1,6 @@
 /**
- * Reads a password, or identities of age, from AWS Secrets Manager, so that they stand in no config and in no environment.
- * In: the secret's ARN. Out: what it holds.
+ * Reads a password, or identities of age, from AWS Secrets Manager, so that they stand in no config and in no
+ * environment. In: the secret's ARN. Out: what it holds.
  *
  * @see https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html
  */

@@ -1,6 +1,7 @@
 /**
- * Starts a run as an execution of a state machine in AWS Step Functions, and looks which are running. In: the state machine,
- * a name and an input. Out: the execution's ARN. A name is used once, so that starting a run twice starts it once.
+ * Starts a run as an execution of a state machine in AWS Step Functions, and looks which are running. In: the state
+ * machine, a name and an input. Out: the execution's ARN. A name is used once, so that starting a run twice starts it
+ * once.
  *
  * @see https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html
  */
@@ -14,8 +15,8 @@ import type { AwsCallOptions, AwsOptions } from "./options.ts";
 const MAX_NAME_LENGTH = 80;
 
 /**
- * The name of an execution: `weekly-20260103T180000Z`. Characters that Step Functions refuses become `_`, and a checksum
- * keeps names apart that would become the same.
+ * The name of an execution: `weekly-20260103T180000Z`. Characters that Step Functions refuses become `_`, and a
+ * checksum keeps names apart that would become the same.
  *
  * @param parts What the execution depends on, the task first.
  */
@@ -105,8 +106,8 @@ const listSchema = z.object({
 const MOST_PAGES = 100;
 
 /**
- * The executions of a state machine that are running, without those of a Map's children. AWS may not name one yet that was
- * started a moment ago.
+ * The executions of a state machine that are running, without those of a Map's children. AWS may not name one yet that
+ * was started a moment ago.
  *
  * @see https://docs.aws.amazon.com/step-functions/latest/apireference/API_ListExecutions.html
  * @throws AwsError with AWS's code, such as `AccessDeniedException`, or `bad_answer`.

@@ -92,8 +92,8 @@ function beforeRepetition(micros: number, zone: TimeZone): number {
  *
  * @param keepDaylight whether a moment keeps, as systemd's does, the daylight saving flag of the time it was moved to
  * over a gap. Its hour may then be set to 0, before the change, where the flag is wrong and leads back to the evening
- * before, for ever: `0/5:00` in London, from 20:00 on the eve of summer time. systemd reports "Infinite loop in calendar
- * calculation" and its timer stops. A backup must not, so the search is then made again without the flag.
+ * before, for ever: `0/5:00` in London, from 20:00 on the eve of summer time. systemd reports "Infinite loop in
+ * calendar calculation" and its timer stops. A backup must not, so the search is then made again without the flag.
  */
 function search(calendar: Calendar, start: Moment, clock: WallClock, keepDaylight: boolean): Moment | "never" | "lost" {
   const moment = { ...start };
@@ -178,7 +178,9 @@ function advance(calendar: Calendar, unit: Unit, moment: Moment, clock: WallCloc
   return first === value ? "same" : "later";
 }
 
-/** The first value of the components that is not below `value`. It may exceed the unit's range; the clock carries it. */
+/**
+ * The first value of the components that is not below `value`. It may exceed the unit's range; the clock carries it.
+ */
 function firstValue(components: Component[], value: number): number | undefined {
   let first = Infinity;
   for (const { start, stop = Infinity, repeat } of components) {

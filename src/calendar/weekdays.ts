@@ -1,4 +1,7 @@
-/** The first part of an OnCalendar expression, the days of the week: `Mon..Fri`, `Sat,Sun`. In: a reader at its beginning. */
+/**
+ * The first part of an OnCalendar expression, the days of the week: `Mon..Fri`, `Sat,Sun`. In: a reader at its
+ * beginning.
+ */
 import type { Reader } from "./reader.ts";
 
 const WEEKDAY = /(?:mon(?:day)?|tue(?:sday)?|wed(?:nesday)?|thu(?:rsday)?|fri(?:day)?|sat(?:urday)?|sun(?:day)?)/iy;

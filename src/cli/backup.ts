@@ -13,7 +13,8 @@ import { dateInPath, isEmptyByMistake, pickTasks, selectTasks, type TaskSelectio
 import { commandLine } from "../command_line.ts";
 import type { Task } from "../task/task.ts";
 import type { Call, Command } from "./command.ts";
-import type { BackupRequest, Session } from "../session/session.ts";
+import type { BackupRequest } from "../session/requests.ts";
+import type { Session } from "../session/session.ts";
 import { hasReadLines, lookOf, withSession } from "./session.ts";
 
 export const command: Command = {

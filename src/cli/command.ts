@@ -20,7 +20,7 @@ export interface Flag {
   /** Other names, such as the reference script's. */
   aliases?: readonly string[];
   summary: string;
-  /** What holds where it is not given, as a reader would say it: `4`, `now`. @default it is off, or there is none */
+  /** The default, for the help: `4`, `now`. @default off, or none */
   default?: string;
   /** The values that there are, where they can be counted. */
   values?: readonly string[];
@@ -51,12 +51,12 @@ export interface Command {
   flags: readonly Flag[];
   /** What its own operands are. @default it has none */
   operandHelp?: readonly OperandHelp[];
-  /** With which codes it ends, beside those of every command, and what they mean of it. */
+  /** The exit codes that mean something special for this command, and what. */
   exits: Partial<Record<keyof typeof EXIT, string>>;
   examples: readonly Example[];
   /**
-   * How many operands it takes beside the config, which may stand behind them. `isConfig` says it of one that stands where
-   * another one could.
+   * How many operands it takes besides the config, which may follow them. `isConfig` tells whether an operand is the
+   * config where it could also be one of the command's own.
    */
   operands: {
     least: number;
@@ -65,9 +65,9 @@ export interface Command {
   };
   /** It works without a config, and takes none. @default false */
   needsNoConfig?: boolean;
-  /** What to do after it was interrupted, as a sentence. @default nothing is left to do */
+  /** What to do after an interruption, as a sentence. @default nothing */
   afterInterruption?(call: Call, begun: { tasks: readonly Task[]; startedAt: Date }): string;
-  /** Does it, and returns the exit code. */
+  /** Runs the command and returns the exit code. */
   run(call: Call): Promise<number>;
 }
 
@@ -117,9 +117,9 @@ export class Call {
   }
 
   /**
-   * Prints a result: as one JSON object with `--json`, else as text for people. What a store or a server calls things moves
-   * no cursor; text that has styles is to have seen to that itself. Prose is broken between words where a terminal is
-   * narrower, what can be pasted is not.
+   * Prints a result: as one JSON object with `--json`, else as text for people. Names from a store or a server cannot
+   * move the cursor; text with styles must have escaped them itself. Prose is wrapped at the terminal's width; commands
+   * to paste are not.
    */
   print(
     result: unknown,
@@ -185,7 +185,7 @@ const CONFIG_FLAG: Flag = {
     "$COUCHDB_BACKUP_CONFIG (a path, s3://BUCKET/KEY, a parameter's ARN, or the text itself), else ./config.yaml",
 };
 
-/** Lines that fit: what is broken off stands two columns further in than its beginning. */
+/** Wraps lines; continuation lines are indented by two more columns. */
 function wrapLines(text: string, columns: number): string {
   return text.split("\n").flatMap((line) => {
     if (line.includes("couchdb-backup ")) return [line];
@@ -204,7 +204,7 @@ export function flagsOf(command: Command): readonly Flag[] {
   return [...command.flags, ...commonFlagsOf(command)];
 }
 
-/** Those that others have, too. */
+/** The flags of a command that other commands have too. */
 export function commonFlagsOf({ needsNoConfig }: Pick<Command, "needsNoConfig">): readonly Flag[] {
   return needsNoConfig === true ? COMMON_FLAGS : [CONFIG_FLAG, ...COMMON_FLAGS];
 }
@@ -263,7 +263,7 @@ export function parseCall(command: Command, argv: readonly string[], shell: Shel
   return call;
 }
 
-/** Tells the config from the other operands: it is the last one, where there are more than the command has of its own. */
+/** Finds the config among the operands: it is the last one if there are more than the command has of its own. */
 function findConfig(
   { name, needsNoConfig, operands: { most, isConfig = () => false } }: Command,
   operands: readonly string[],

@@ -5,7 +5,7 @@ import { PROGRAM_NAME, VERSION } from "../version.ts";
 import { type Command, commonFlagsOf, type Flag, operandsOf, usageLines } from "./command.ts";
 import type { CommandEntry, DescribedCommand } from "./commands.ts";
 
-/** With which every command can end, and what that means where the command says nothing else of it. */
+/** The exit codes of every command, and their meaning unless the command gives another one. */
 const EXIT_MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
   ok: "done",
   unexpected: "unexpected: a bug in the program, or a fault of the machine",

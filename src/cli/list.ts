@@ -169,9 +169,11 @@ const COLUMNS: readonly Column<ListedBackup>[] = [
 ];
 
 /**
- * The backups as a table and their sums; numbers of documents that could not be read, and pins, only where there are such, locks where they were asked for.
+ * The backups as a table and their sums; numbers of documents that could not be read, and pins, only where there are
+ * such, locks where they were asked for.
  *
- * @param filters Flags that have kept some out, maybe all of them: whoever reads that there is none must not be frightened.
+ * @param filters Flags that have kept some out, maybe all of them: whoever reads that there is none must not be
+ * frightened.
  */
 export function describeBackups(
   { backups, catalog_added }: BackupList,

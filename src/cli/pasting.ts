@@ -1,6 +1,6 @@
 /**
- * Commands that a message shows, so that they do what they say where somebody pastes them. In: a message, and the config as
- * this call names it. Out: the same message, with that config in each command that wants one.
+ * Makes the commands in messages work when they are pasted. In: a message, and the config as
+ * this call names it. Out: the same message, with that config in each command that takes one.
  */
 import type { Log, LogFields } from "../observe.ts";
 import { shellWord } from "../shell_word.ts";

@@ -171,7 +171,7 @@ function describe(report: RestoreReport): string {
   const counts = `${counted(report.documents, "document")}${deleted}, ${
     counted(report.leaf_revisions, "leaf revision")
   }`;
-  // Several backups of a day lie in one folder.
+  // A folder may hold several backups of a day.
   const from = report.finished_at === null ? path : `${path} as of ${toSeconds(report.finished_at)}`;
   const lines = report.dry_run
     ? [`Would restore "${database}" from ${from}: ${counts}`]

@@ -1,4 +1,6 @@
-/** `restore --all`: the same for all databases of a moment. In: the call. Out: the exit code, and what there is to say. */
+/**
+ * `restore --all`: the same for all databases of a moment. In: the call. Out: the exit code, and what there is to say.
+ */
 import type { FleetRequest } from "../commands/restore/fleet.ts";
 import { exitCodeOfFleet, type FleetDatabase, type FleetReport } from "../commands/restore/fleet_report.ts";
 import { UsageError } from "../errors.ts";

@@ -43,7 +43,7 @@ export const command: Command = {
     };
     let config: Config | undefined = await read();
     const hangUp = listenForHangUp(call, read);
-    // What a database is owed outlives a look, and the config.
+    // The state of each database is kept across runs and config reloads.
     const rest = new Rest();
     try {
       while (config !== undefined) {
@@ -56,7 +56,7 @@ export const command: Command = {
   },
 };
 
-/** Follows one config until it is told to stop, or there is a new one, which is returned. */
+/** Runs with one config until it is told to stop or there is a new config, which is returned. */
 async function follow(
   call: Call,
   session: Session,
@@ -77,7 +77,7 @@ async function follow(
 
 const UNSETTLED: ReadonlySet<ElapseOutcome> = new Set(["running", "lost", "unclaimed"]);
 
-/** Runs what is due; each time is a run of its own, which reads CouchDB's password anew. */
+/** Runs what is due. Each time is a separate run, which reads CouchDB's password again. */
 async function runDue(call: Call, session: Session, rest: Rest): Promise<Look> {
   const run = crypto.randomUUID();
   const own = session.with({ run, log: session.surroundings.log.with({ run }) });
@@ -96,7 +96,7 @@ async function runDue(call: Call, session: Session, rest: Rest): Promise<Look> {
   };
 }
 
-/** What SIGHUP leads to. */
+/** Handles SIGHUP: reloads the config. */
 interface HangUp {
   /** From now on says to `log` what comes of a SIGHUP; the signal is aborted when there is a new config. */
   listen(log: Log): AbortSignal;

@@ -9,13 +9,14 @@ import { openProgressLines } from "../observe/progress.ts";
 import { openProgressBars } from "../observe/progress_bars.ts";
 import { openConfigLog } from "../session/log.ts";
 import { openSession } from "../session/open.ts";
-import type { Session, Surroundings } from "../session/session.ts";
+import type { Surroundings } from "../session/parts.ts";
+import type { Session } from "../session/session.ts";
 import { type Call, LOG_FORMATS } from "./command.ts";
 import { listenForInterruption } from "./interruption.ts";
 import { withCompleteHints } from "./pasting.ts";
 import type { Output, Shell } from "./shell.ts";
 
-/** What a command's result or error says again, in the log of a person. */
+/** Log events that the command's result or error repeats, so a person need not see them. */
 const TOLD_AT_THE_END = {
   "task is not saved": ["error"],
   "check passes": "all",
@@ -65,7 +66,7 @@ export async function withSurroundings<T>(
   const opened = await openConfigLog({ loki, caFiles }, {
     level: call.isOn("verbose") ? "debug" : call.isOn("quiet") ? "warn" : "info",
     format,
-    // The command's own end says it; a program that reads JSON lines has no use for that one.
+    // The command's own output says it; a program that reads JSON lines has no use for that output.
     onlyForSinks: format === "json" ? undefined : toldAtTheEnd(call),
     ...looks,
     journal,
@@ -100,7 +101,7 @@ export function lookOf(
   env: Shell["env"],
 ): { color: boolean; bars: boolean; terminal: { columns: () => number; ascii: boolean } | undefined } {
   const isDumb = env.TERM === "dumb";
-  // Nobody's locale says nothing; C and POSIX say ASCII.
+  // Without a locale UTF-8 is assumed; C and POSIX mean ASCII.
   const locale = env.LC_ALL || env.LC_CTYPE || env.LANG || "UTF-8";
   return {
     color: isTerminal && !isDumb && !env.NO_COLOR,

@@ -3,12 +3,13 @@
 /** A stream that people or programs read. */
 export interface Output {
   /**
-   * Returns at once and never throws: what nobody reads any more is dropped. What could not be written for another reason,
-   * such as a full disk, comes back as that reason.
+   * Returns at once and never throws: what nobody reads any more is dropped. What could not be written for another
+   * reason, such as a full disk, comes back as that reason.
    */
   write(text: string): Error | void;
   /**
-   * Writes bytes and waits until there is room for more. False when nobody reads any more, or the disk does not take them.
+   * Writes bytes and waits until there is room for more. False when nobody reads any more, or the disk does not take
+   * them.
    */
   send(bytes: Uint8Array): Promise<boolean>;
   isTerminal: boolean;

@@ -1,4 +1,4 @@
-/** Which variables of the environment and which files the program looks at, for man page and docs/commands.md. Pure. */
+/** The environment variables and files that the program reads, for the man page and docs/commands.md. Pure. */
 
 /** A variable or a file, and what it is for. */
 export interface Surrounding {

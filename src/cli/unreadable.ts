@@ -2,7 +2,9 @@
 import type { UnreadableDocument } from "../couchdb/couchdb.ts";
 import { counted } from "../counts.ts";
 
-/** A line for each document that a backup lacks because CouchDB could not read it, at most `most` of them, and the sum. */
+/**
+ * A line for each document that a backup lacks because CouchDB could not read it, at most `most` of them, and the sum.
+ */
 export function describeUnreadable(unreadable: readonly UnreadableDocument[], most: number): string[] {
   const lines = unreadable.slice(0, most).map(({ id, rev, error, reason }) =>
     `  not in the backup, CouchDB could not read it: ${describeRevision(id, rev)}: ${error}, ${reason}`

@@ -1,6 +1,6 @@
 /**
- * Whether a backup could run now: each thing it needs is tried, in the way the backup uses it, and where it does not work
- * the report says what to do. Four small objects in the store are all that is written, and they are always the same ones.
+ * Whether a backup could run now: everything it needs is tried the way a backup uses it, and for what does not work
+ * the report says what to do. Only four small objects are written to the store, always the same ones.
  */
 import type { CouchClient } from "../couchdb/client.ts";
 import { describeDiscreetly, describeError, EXIT, hintOf, ProgramError } from "../errors.ts";
@@ -97,8 +97,8 @@ export async function checkSetup(context: CheckContext): Promise<CheckReport> {
 }
 
 /**
- * The exit code of a check: as for a backup that meets the first thing that fails; 3 where that is none which would stop
- * one, such as Loki.
+ * The exit code of a check: as for a backup that meets the first thing that fails; 3 where that is none which would
+ * stop one, such as Loki.
  */
 export function exitCodeOfCheck({ ok, checks }: CheckReport): number {
   if (ok) return EXIT.ok;
@@ -140,12 +140,12 @@ async function checkCouch({ couch, log, tasks = [], now, signal }: CheckContext,
     clock = date;
     if (version.localeCompare(FIRST_VERSION, "en", { numeric: true }) >= 0) return `CouchDB ${version} at ${couch.url}`;
     throw new CheckFailure(`CouchDB ${version} at ${couch.url} is too old`, {
-      hint: `Its documents are read with _bulk_get, which CouchDB has since ${FIRST_VERSION}`,
+      hint: `Documents are read with _bulk_get, which needs CouchDB ${FIRST_VERSION} or later`,
     });
   });
   if (!isThere) return false;
   await attempt("couchdb_clock", async () => {
-    if (clock === undefined) return await Promise.resolve("The answer has no Date to compare with");
+    if (clock === undefined) return await Promise.resolve("The answer has no Date header to compare with");
     // The header has whole seconds.
     const differenceMs = Math.max(0, Math.abs(now().getTime() - clock.getTime()) - 1000);
     const detail = `CouchDB's clock and this machine's differ by ${Math.round(differenceMs / 1000)} s`;
@@ -157,7 +157,7 @@ async function checkCouch({ couch, log, tasks = [], now, signal }: CheckContext,
   await attempt("couchdb_rights", async () => {
     const roles = await couch.sessionRoles({ signal });
     if (roles.includes("_admin")) return "The login is a server admin";
-    throw new CheckFailure(`The login has the roles ${JSON.stringify(roles)} and is no server admin`, {
+    throw new CheckFailure(`The login has the roles ${JSON.stringify(roles)} and is not a server admin`, {
       hint: "Give a server admin as database.login: others cannot list databases or read what they are no members of",
     });
   });
@@ -165,7 +165,7 @@ async function checkCouch({ couch, log, tasks = [], now, signal }: CheckContext,
   await attempt("couchdb_bulk_get", async () => {
     const names = await couch.listDatabases({ signal });
     const [database] = names.filter((name) => !name.startsWith("_")).concat(names);
-    if (database === undefined) return "There is no database to try it on";
+    if (database === undefined) return "There is no database to test it with";
     const body = new TextEncoder().encode('{"docs":[]}');
     let text = "";
     const decoder = new TextDecoder();
@@ -224,26 +224,25 @@ async function checkStore(context: CheckContext, attempt: Attempt): Promise<void
   const isRead = await attempt("store_read", async () => {
     const text = await readObjectText(store, key, { signal });
     if (text === new TextDecoder().decode(body)) return "It is read back";
-    throw new CheckFailure(`"${store.locate(key)}" is read back as something else`, {
+    throw new CheckFailure(`"${store.locate(key)}" is read back with other content`, {
       hint: "Check whether another program writes there",
     });
   });
   const isListed = await attempt("store_list", async () => {
     for await (const { name } of store.list(folder, { signal })) if (name === PROBE_NAME) return "It is listed";
     throw new CheckFailure(`"${store.locate(key)}" is not listed`, {
-      hint: "The store must list what it holds: numbering of chunks and restore rely on it",
+      hint: "The store must list its objects: backup and restore rely on it",
     });
   });
   if (isRead && isListed) await attempt("store_slash", () => trySlash(context, body));
   await attempt("store_conditional_write", async () => {
     const conditions = await findConditions(store, repository.storeFolder, { now, signal, fresh: true });
-    if (conditions === "held") return "What exists is not overwritten";
-    const detail =
-      "The store overwrites what exists although it is told not to: chunks get names of their own for each run";
+    if (conditions === "held") return "Existing objects are not overwritten";
+    const detail = "The store overwrites what exists despite If-None-Match: each run names its chunks differently";
     return isScheduled
       ? {
-        detail: `${detail}, and two machines that run a schedule cannot be kept apart`,
-        hint: "Run the schedule on one machine only, or use a store that knows If-None-Match",
+        detail: `${detail}, and two machines with the same schedule may both run it`,
+        hint: "Run the schedule on one machine only, or use a store that supports If-None-Match",
         warning: true,
       }
       : detail;
@@ -253,7 +252,7 @@ async function checkStore(context: CheckContext, attempt: Attempt): Promise<void
     if (skewMs === undefined) return await Promise.resolve("The store does not tell its time");
     const detail = `The store's clock and this machine's differ by ${Math.round(Math.abs(skewMs) / 1000)} s`;
     if (Math.abs(skewMs) <= MOST_CLOCK_DIFFERENCE_MS) return detail;
-    return { detail, hint: "Set both by NTP: backups are put in order by the store's clock", warning: true };
+    return { detail, hint: "Set both by NTP: backups are ordered by the store's clock", warning: true };
   });
 }
 
@@ -273,5 +272,5 @@ async function trySlash(
   }
   const text = await readObjectText(store, key, { signal });
   if (text === new TextDecoder().decode(body)) return "A key with %2F in it is written, listed and read back";
-  throw new CheckFailure(`A key with %2F in it, "${where}", is read back as something else`, { hint });
+  throw new CheckFailure(`A key with %2F in it, "${where}", is read back with other content`, { hint });
 }

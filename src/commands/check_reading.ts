@@ -1,7 +1,7 @@
 /**
  * Whether documents are read as a backup reads them, attachments and all. In: CouchDB and what the tasks select. Out: a
- * sentence of what was read. It looks for a document with an attachment among the first of some databases, and takes the
- * smallest one.
+ * sentence of what was read. It looks for a document with an attachment among the first of some databases, and takes
+ * the smallest one.
  */
 import { IdBatch } from "../couchdb/batch.ts";
 import type { CouchClient } from "../couchdb/client.ts";
@@ -50,11 +50,12 @@ interface AttachmentFacts {
  * Reads one document in the way in which a backup of its task reads it.
  *
  * @returns What was read, as a sentence.
- * @throws CouchError when CouchDB refuses, when the document cannot be read, or an attachment comes without its content.
+ * @throws CouchError when CouchDB refuses, when the document cannot be read, or an attachment comes without its
+ * content.
  */
 export async function tryReading(context: ReadingContext, selections: readonly TaskSelection[]): Promise<string> {
   const [first, ...others] = await findCandidates(context, selections);
-  if (first === undefined) return "There is no document to try it on";
+  if (first === undefined) return "There is no document to test it with";
   const chosen = others.reduce((best, other) => isBetter(other, best) ? other : best, first);
   const { database, task, id, attachments } = chosen;
   const options = { revisions: task.revisions, attachments: task.attachments, log: context.log };

@@ -1,7 +1,8 @@
 /**
- * Whether a store holds what backups rely on, property by property: the questions that this project's tests ask of the
- * stores that they know, asked of the user's own. In: a repository. Out: what holds, what does not, and what the program
- * does then. Some small objects and some MiB of parts are written below `_store/check`, under the same names each time.
+ * Whether a store has the properties that backups rely on: the questions that this project's tests put to the
+ * stores they know, put to the user's own. In: a repository. Out: which properties hold, which do not, and what the
+ * program does then. Some small objects and some MiB of parts are written below `_store/check`, under the same names
+ * each time.
  */
 import type { Repository } from "../archive/repository.ts";
 import { noteLostRace } from "../store/conditions.ts";
@@ -47,7 +48,7 @@ export async function checkStoreProperties(context: CheckStoreContext): Promise<
     properties.push(property);
     const { ok, held, detail, hint } = property;
     const facts = { property: property.property, detail, hint };
-    if (!ok) log.error("store lacks what nothing makes up for", facts);
+    if (!ok) log.error("store lacks a property that backups cannot do without", facts);
     else if (!held) log.warn("store lacks a property", { ...facts, instead: property.instead });
     else log.info("store has a property", facts);
     // Backups that run from now on must know.

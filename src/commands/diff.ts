@@ -1,11 +1,11 @@
 /**
- * What has changed between two backups of a database, or between a backup and the living database. In: two of these. Out:
- * the ids of documents that were added, changed and deleted from the first to the second.
+ * What has changed between two backups of a database, or between a backup and the living database. In: two of these.
+ * Out: the ids of documents that were added, changed and deleted from the first to the second.
  *
- * Memory follows what has changed, not how much there is: at first both are only summed up, in many small groups of documents
- * (src/commands/state_sums.ts). Of groups whose sums agree all documents do. Of the others each document of the first one gets
- * a hash of 128 bits, of its id with all of its leaf revisions; what of the second one has none of these hashes was added or
- * changed, and what of the first one the second has not met was changed or deleted.
+ * Memory follows what has changed, not how much there is: at first both are only summed up, in many small groups of
+ * documents (src/commands/state_sums.ts). Of groups whose sums agree all documents do. Of the others each document of
+ * the first one gets a hash of 128 bits, of its id with all of its leaf revisions; what of the second one has none of
+ * these hashes was added or changed, and what of the first one the second has not met was changed or deleted.
  */
 import type { Archive } from "../archive/archive.ts";
 import type { PathContext } from "../archive/find.ts";
@@ -73,7 +73,10 @@ export interface DiffContext extends PathContext {
   connect: () => Promise<CouchClient>;
 }
 
-/** Is told a document as one side has it, unless it is deleted there: its id, and its leaf revisions in an order of their own. */
+/**
+ * Is told a document as one side has it, unless it is deleted there: its id, and its leaf revisions in an order of
+ * their own.
+ */
 type Visit = (id: string, leaves: string) => void;
 
 /** One side, to be read once or twice. */

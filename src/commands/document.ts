@@ -1,6 +1,7 @@
 /**
  * Looks into a backup without restoring it: one document (show), all of them (export), or the history of one over all
- * backups (find). In: a database and a path. Out: bytes as CouchDB sent them, or what is known of revisions. Needs no CouchDB.
+ * backups (find). In: a database and a path. Out: bytes as CouchDB sent them, or what is known of revisions. Needs no
+ * CouchDB.
  */
 import { type Archive, openArchive, placeOfChunk } from "../archive/archive.ts";
 import { CheckedChunk } from "../archive/chunk.ts";
@@ -113,7 +114,7 @@ function pickLeaf({ url }: Archive, { id, rev }: ShowRequest, leaves: readonly L
   throw new ArchiveError(
     `There is no ${rev === undefined ? "" : `revision ${rev} of `}document "${id}" in "${url}": it has ${others}`,
     { key: url, expected: id, found: others },
-    { hint: "An id is written as it is, without encoding; find shows in which backups a document is" },
+    { hint: "Write the id without encoding; find shows which backups have a document" },
   );
 }
 
@@ -161,7 +162,9 @@ export async function exportDocuments(
   return { database: archive.database ?? decodeDatabase(request.database), path: archive.url, revisions: lines.taken };
 }
 
-/** Sends documents, one a line, in blocks: a call for each small document would be most of the work, and of the memory. */
+/**
+ * Sends documents, one a line, in blocks: a call for each small document would be most of the work, and of the memory.
+ */
 class LineSink {
   /** Documents that somebody has taken. */
   taken = 0;
@@ -211,7 +214,7 @@ function readMatch(source: string | undefined): ((id: string) => boolean) | unde
     const pattern = new RegExp(source, "u");
     return (id) => pattern.test(id);
   } catch (error) {
-    throw new UsageError(`--match-id "${source}" is no regular expression: ${(error as Error).message}`);
+    throw new UsageError(`--match-id "${source}" is not a regular expression: ${(error as Error).message}`);
   }
 }
 
@@ -244,8 +247,8 @@ export interface FoundDocument {
 }
 
 /**
- * The states of a document over all complete backups of its database. A chunk that several backups share is read once, and
- * of each backup no more than up to the chunk that has the document.
+ * The states of a document over all complete backups of its database. A chunk that several backups share is read once,
+ * and of each backup no more than up to the chunk that has the document.
  *
  * @throws StoreError when the store fails. A backup that is damaged is named.
  */

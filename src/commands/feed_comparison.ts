@@ -1,11 +1,11 @@
 /**
- * Compares what a backup accounts for with what the changes feed says. In: where the backup's feed ended, which states of
- * documents it accounts for, and the feed's rows. Out: the documents that it lacks as they are, although they have not been
- * changed since it was made.
+ * Compares what a backup accounts for with what the changes feed says. In: where the backup's feed ended, which states
+ * of documents it accounts for, and the feed's rows. Out: the documents that it lacks as they are, although they have
+ * not been changed since it was made.
  *
- * What was changed since, or is changed meanwhile, says nothing: it stands in the feed behind the backup's end. Nor does
- * what one copy of a cluster says alone: before a document is named it is read by quorum. Memory holds a filter of the ids
- * that were changed, and no more than ten thousand documents.
+ * What was changed since, or is changed meanwhile, says nothing: it stands in the feed behind the backup's end. Nor
+ * does what one copy of a cluster says alone: before a document is named it is read by quorum. Memory holds a filter of
+ * the ids that were changed, and no more than ten thousand documents.
  */
 import { DocumentReader, isLarge } from "../archive/document_reader.ts";
 import { CHUNK_FORMAT } from "../archive/formats.ts";
@@ -18,7 +18,9 @@ import type { CouchClient } from "../couchdb/client.ts";
 import { IdFilter } from "../couchdb/id_filter.ts";
 import type { Log } from "../observe.ts";
 
-/** So many documents that are missing are kept, to be looked at once more; further ones are counted, and that is said. */
+/**
+ * So many documents that are missing are kept, to be looked at once more; further ones are counted, and that is said.
+ */
 const MOST_SUSPECTS = 10_000;
 const DOCUMENTS_AT_ONCE = 100;
 
@@ -61,7 +63,9 @@ export class FeedComparison {
     this.#changed = changed;
   }
 
-  /** Lists what was changed since the backup. Undefined where the database was set back: then its feed tells nothing. */
+  /**
+   * Lists what was changed since the backup. Undefined where the database was set back: then its feed tells nothing.
+   */
   static async open(context: ComparisonContext, backup: ComparedBackup): Promise<FeedComparison | undefined> {
     const known = new KnownRows(backup.overlap);
     let changed: IdFilter | undefined;

@@ -1,4 +1,6 @@
-/** Pins a backup, so that it never expires, or takes the pin off. In: a database and a path. Out: which backup it was. */
+/**
+ * Pins a backup, so that it never expires, or takes the pin off. In: a database and a path. Out: which backup it was.
+ */
 import { findArchive, type PathContext } from "../archive/find.ts";
 import { isManifestName, MANIFEST_NAME, shortRun } from "../archive/layout.ts";
 import type { Manifest } from "../archive/manifest.ts";

@@ -120,11 +120,11 @@ export interface BackupList {
 }
 
 /**
- * Lists the backups below the config's prefix and suffix: the day on which they were complete (the date in the path where
- * they are not), the newest first; within a day by database, and then the newest first.
+ * Lists the backups below the config's prefix and suffix: the day on which they were complete (the date in the path
+ * where they are not), the newest first; within a day by database, and then the newest first.
  *
- * @throws UsageError where one database is named and there is nothing of it, and for a pattern that is none; StoreError when
- * the store fails; the reason of `context.signal`. A damaged backup is listed with its problem.
+ * @throws UsageError where one database is named and there is nothing of it, and for a pattern that is none; StoreError
+ * when the store fails; the reason of `context.signal`. A damaged backup is listed with its problem.
  */
 export async function listBackups(
   context: ListContext,
@@ -196,8 +196,8 @@ function compareBackups(a: ListedBackup, b: ListedBackup): number {
 type Row = Omit<ListedBackup, "age_seconds" | "restore_path">;
 
 /**
- * Gives each complete backup the path that is its alone: the moment at which it was complete, in whole seconds as people
- * write it; and where two of a database were complete in one second, the URL of its manifest.
+ * Gives each complete backup the path that is its alone: the moment at which it was complete, in whole seconds as
+ * people write it; and where two of a database were complete in one second, the URL of its manifest.
  */
 function withPaths(rows: readonly Omit<ListedBackup, "restore_path">[]): ListedBackup[] {
   const momentOf = ({ finished_at, database }: Row) =>

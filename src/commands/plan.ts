@@ -1,6 +1,6 @@
 /**
- * What would happen, and why: for each task its next elapses, what it selects by which pattern, and what in it is probably
- * a mistake. In go the config's tasks and, unless it is asked offline, CouchDB; nothing is written anywhere.
+ * What would happen, and why: for each task its next elapses, what it selects by which pattern, and probable
+ * mistakes. In: the config's tasks and, unless offline, CouchDB. Nothing is written.
  */
 import { counted } from "../counts.ts";
 import { formatCalendar } from "../calendar/calendar.ts";
@@ -45,7 +45,9 @@ export interface TaskPlan {
   excluded: ExcludedDatabase[];
   /** The patterns that select none. */
   unmatched: string[];
-  /** What of an incremental task's databases has changed; absent where it is not incremental, or CouchDB was not asked. */
+  /**
+   * What of an incremental task's databases has changed; absent where it is not incremental, or CouchDB was not asked.
+   */
   changes?: ChangeForecast;
   /** Each a sentence without a full stop. */
   warnings: string[];
@@ -134,7 +136,10 @@ function planTimes(task: Task, { from, count }: PlanOptions): TaskPlan {
   };
 }
 
-/** A database that several tasks select is backed up by each of them: both are restore points, and `latest` is any of them. */
+/**
+ * A database that several tasks select is backed up by each of them: both are restore points, and `latest` is any of
+ * them.
+ */
 function warnOfOverlaps(tasks: readonly Task[], plans: readonly TaskPlan[]): void {
   for (const [index, plan] of plans.entries()) {
     for (const [before, earlier] of plans.slice(0, index).entries()) {
@@ -206,7 +211,7 @@ async function warnOfSizes(
       }, "${largest.database}" ` +
         `${formatSize(largest.bytes)}`;
     warnings.push(
-      `${which}, and without "chunk" it is fetched in one request, anew when that breaks; write "chunk: 1000"`,
+      `${which}, and without "chunk" it is fetched in one request, which starts over if it breaks; set "chunk: 1000"`,
     );
   }
   return warnings;

@@ -1,6 +1,7 @@
 /**
- * What backups cost in the store. In: a repository. Out: bytes by task, by database and in all, with what no backup names
- * counted apart. By the folders' listings and the manifests, so that it is what is there and not what was planned.
+ * What backups cost in the store. In: a repository. Out: bytes by task, by database and in all, with what no backup
+ * names counted apart. By the folders' listings and the manifests, so that it is what is there and not what was
+ * planned.
  */
 import { type DatabaseHoldings, readHoldings } from "../archive/holdings.ts";
 import { nothingHeldOf } from "../archive/held_databases.ts";

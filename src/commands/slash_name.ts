@@ -1,8 +1,8 @@
 /**
- * Whether a slash in a database's name reaches CouchDB. In: a client. Out: what was found, or a CouchError that says what
- * answered instead. Nothing is written: where no name with a slash is listed, one is asked for that cannot be taken for
- * anything else. A proxy that decodes `%2F` makes `orders%2F_security` the security object of `orders`; CouchDB itself
- * says that there is no such database.
+ * Whether a slash in a database's name reaches CouchDB. In: a client. Out: what was found, or a CouchError that says
+ * what answered instead. Nothing is written: where no name with a slash is listed, one is asked for that cannot be
+ * taken for anything else. A proxy that decodes `%2F` makes `orders%2F_security` the security object of `orders`;
+ * CouchDB itself says that there is no such database.
  */
 import type { CouchClient } from "../couchdb/client.ts";
 import { CouchError } from "../errors.ts";
@@ -19,7 +19,7 @@ export async function trySlashInName(couch: CouchClient, { signal }: { signal: A
     return `"${listed}" is found`;
   }
   const [database] = names.filter((name) => !name.startsWith("_"));
-  if (database === undefined) return "There is no database to try it on";
+  if (database === undefined) return "There is no database to test it with";
   const name = `${database}/${MEMBER}`;
   try {
     await couch.databaseInfo(name, { signal });
@@ -27,7 +27,7 @@ export async function trySlashInName(couch: CouchClient, { signal }: { signal: A
     if (!(error instanceof CouchError)) throw error;
     // A proxy that refuses %2F answers 404, too, but not as CouchDB does.
     if (error.facts.status === 404 && error.facts.error === "not_found") {
-      return "No name has one, and one would be found";
+      return "No database name has a slash; one would be found";
     }
     throw error;
   }

@@ -1,8 +1,9 @@
 /**
- * Where two sets of states differ, told by sums alone: documents fall into groups by their ids, and of each group the hashes
- * of its states are added up, 128 bits wide, for one side, and subtracted for the other. A group in which nothing is left has
- * the same states on both sides: the hashes are keyed with a secret of the process, so that nobody can choose states that
- * cancel each other. In: ids and states. Out: which groups differ. Two bytes a document, and no id is kept.
+ * Where two sets of states differ, told by sums alone: documents fall into groups by their ids, and of each group the
+ * hashes of its states are added up, 128 bits wide, for one side, and subtracted for the other. A group in which
+ * nothing is left has the same states on both sides: the hashes are keyed with a secret of the process, so that nobody
+ * can choose states that cancel each other. In: ids and states. Out: which groups differ. Two bytes a document, and no
+ * id is kept.
  */
 import { IdHasher } from "../id_set.ts";
 
@@ -78,7 +79,9 @@ export class StateSums {
     return (sums[at]! | sums[at + 1]! | sums[at + 2]! | sums[at + 3]!) !== 0;
   }
 
-  /** Both sides must find an id in the same group; that the groups are of like size is all that is asked of this hash. */
+  /**
+   * Both sides must find an id in the same group; that the groups are of like size is all that is asked of this hash.
+   */
   #groupOf(id: string): number {
     let hash = this.#seed;
     for (let at = 0; at < id.length; at++) hash = Math.imul(hash ^ id.charCodeAt(at), 0x01000193);

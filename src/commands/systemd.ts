@@ -20,7 +20,9 @@ export interface UnitOptions {
   configPath: string;
   /** The absolute path of the program. */
   program: string;
-  /** The user to run as; absent: one that systemd makes up, or `couchdb-backup` where files have to belong to somebody. */
+  /**
+   * The user to run as; absent: one that systemd makes up, or `couchdb-backup` where files have to belong to somebody.
+   */
   user?: string | undefined;
   /** One service that stays, in place of timers. */
   resident: boolean;
@@ -148,7 +150,10 @@ WantedBy=multi-user.target
 `;
 }
 
-/** What deletes, apart from what backs up: it runs once somebody has enabled its timer, and needs no password of CouchDB. */
+/**
+ * What deletes, apart from what backs up: it runs once somebody has enabled its timer, and needs no password of
+ * CouchDB.
+ */
 function expiryUnits(options: UnitOptions): UnitFile[] {
   // It asks CouchDB for nothing.
   const { config, lines } = credentials({ ...options, password: undefined });
@@ -242,6 +247,9 @@ EnvironmentFile=-${escapeSpecifiers(dirname(configPath))}/environment
 
 ${identity}
 UMask=0077
+# What Deno notes of the program, where a package runs it on Deno: else each start takes longer, and 50 MB more.
+CacheDirectory=${PROGRAM_NAME}
+CacheDirectoryMode=0700
 ${state}${paths.map((path) => `ReadWritePaths=${quote(path)}\n`).join("")}ProtectSystem=strict
 # Where a path to be written to lies in somebody's home or in /tmp, that place cannot be hidden.
 ProtectHome=${isIn("/home/", "/root/", "/run/user/") ? "read-only" : "yes"}

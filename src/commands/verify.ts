@@ -1,6 +1,6 @@
 /**
- * Reads a backup again and compares it with its manifest: checksums, counts, ids. What is missing, damaged or foreign is
- * named, and so is what CouchDB could not read when the backup was made. Needs no CouchDB; writes nothing.
+ * Reads a backup again and compares it with its manifest: checksums, counts, ids. What is missing, damaged or foreign
+ * is named, and so is what CouchDB could not read when the backup was made. Needs no CouchDB; writes nothing.
  */
 import { type Archive, type ArchiveChunk, type ChunkProblem, openArchive, placeOfChunk } from "../archive/archive.ts";
 import { findArchive, type PathContext } from "../archive/find.ts";
@@ -63,11 +63,13 @@ export interface VerifyReport {
   leaf_revisions: number;
   /** Those of the documents that are deleted ones. */
   deleted: number;
-  /** Whether ids of one chunk were looked for in others: not in format 1, with `quick`, or of more than four million. */
+  /**
+   * Whether ids of one chunk were looked for in others: not in format 1, with `quick`, or of more than four million.
+   */
   ids_compared: boolean;
   /**
-   * Whether what is sealed was opened and read; without an identity the checksums of what is stored are compared, and what
-   * is counted is what the manifest says. Absent where the backup is not sealed.
+   * Whether what is sealed was opened and read; without an identity the checksums of what is stored are compared, and
+   * what is counted is what the manifest says. Absent where the backup is not sealed.
    */
   contents_read?: boolean;
   /** Documents that it lacks because CouchDB could not read them when it was made. */
@@ -162,7 +164,7 @@ function manifestProblems(
   { kind, manifest: name = MANIFEST_NAME, entries, origin, feed, place, damagedManifest }: Archive,
 ): ChunkProblem[] {
   if (kind === "unlisted") {
-    const problem = "It is missing: without it nobody can tell whether all of the backup is there";
+    const problem = "It is missing: without it nobody can say whether the backup is complete";
     return [{ chunk: MANIFEST_NAME, problem }];
   }
   if (kind !== "complete" || place.object !== undefined) return [];
@@ -170,13 +172,13 @@ function manifestProblems(
     `No chunk covers the ids behind ${JSON.stringify(after ?? null)} up to ${JSON.stringify(through)}`
   );
   if (origin !== undefined && origin.format >= 2 && feed === null) {
-    problems.push("It has no positions of the changes feed: nobody can tell of when its documents are");
+    problems.push("It has no positions of the changes feed: the moment of its documents is unknown");
   }
   const isLater = (entry: ChunkEntry) => entry.again === true;
   for (const { name } of entries.filter(isLater)) {
     const rival = entries.find((other) => other.name !== name && parseChunkName(other.name) === parseChunkName(name));
     if (rival === undefined) continue;
-    problems.push(`Nobody can tell which is the later one of "${name}" and "${rival.name}": they have the same number`);
+    problems.push(`"${name}" and "${rival.name}" have the same number: their order is unknown`);
   }
   return [damagedManifest ?? [], problems.map((problem) => ({ chunk: name, problem }))].flat();
 }
@@ -288,7 +290,7 @@ async function findRepeats(
   const which = isSealed(archive)
     ? `a document, that of its row ${first + 1},`
     : `document ${JSON.stringify(repeated)}`;
-  const problem = `It holds ${which}${more}, which a lower chunk or row holds too, ` +
-    'and it is not marked "again"';
+  const problem = `It holds ${which}${more}, which a lower chunk or row also has, ` +
+    'but it is not marked "again"';
   return { chunk: nameOfChunk(chunk), problem };
 }

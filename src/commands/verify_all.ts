@@ -1,6 +1,6 @@
 /**
- * Verifies the backups of a whole repository, or a part of them that is another one each day. In: a repository. Out: what
- * is not as it must be, by backup. Needs no CouchDB; writes nothing by itself.
+ * Verifies the backups of a whole repository, or a different part of them each day. In: a repository. Out: the
+ * problems, by backup. Needs no CouchDB; writes nothing.
  */
 import { counted } from "../counts.ts";
 import { createHash } from "node:crypto";
@@ -64,7 +64,9 @@ export interface VerifyAllReport {
   documents: number;
   /** The backups that are not as they must be. */
   faulty: FaultyBackup[];
-  /** How many backups are sealed and were not opened, as there was no identity: of these the checksums were compared. */
+  /**
+   * How many backups are sealed and were not opened, as there was no identity: of these the checksums were compared.
+   */
   unopened?: number | undefined;
   /** How long it took. */
   seconds: number;
@@ -79,9 +81,9 @@ export function exitCodeOfVerifyAll({ faulty }: VerifyAllReport): number {
 /**
  * Verifies complete backups, one or two at a time.
  *
- * @throws UsageError when the sample is none; ArchiveError when there is no backup at all, or none for a pattern: nothing
- * that was looked at must not look like all that is whole; StoreError when the folders cannot be listed; the reason of
- * `context.signal`. What is wrong with a backup is in the report.
+ * @throws UsageError when the sample is none; ArchiveError when there is no backup at all, or none for a pattern:
+ * nothing that was looked at must not look like all that is whole; StoreError when the folders cannot be listed; the
+ * reason of `context.signal`. What is wrong with a backup is in the report.
  */
 export async function verifyAll(
   context: VerifyContext & { repository: Repository },
@@ -177,7 +179,9 @@ function problemsOf({ problems, unreadable }: VerifyReport): string[] {
 /** The part whose turn it is on a day. */
 function sampleOf(of: number | undefined, now: Date): Sample | undefined {
   if (of === undefined || of === 1) return undefined;
-  if (!Number.isInteger(of) || of < 1) throw new UsageError(`There is no sample of ${of}`);
+  if (!Number.isInteger(of) || of < 1) {
+    throw new UsageError(`A sample must be 1 of a whole number of parts, not of ${of}`);
+  }
   return { part: Math.floor(now.getTime() / DAY_MS) % of, of };
 }
 

@@ -145,11 +145,12 @@ export interface ConfigSource {
 }
 
 /**
- * Finds, reads and checks the config: `path` (`-` is standard input), else what `$COUCHDB_BACKUP_CONFIG` names or holds, else `./config.yaml`.
- * A password that it keeps elsewhere is not read: {@linkcode openSession} does when it is needed.
+ * Finds, reads and checks the config: `path` (`-` is standard input), else what `$COUCHDB_BACKUP_CONFIG` names or
+ * holds, else `./config.yaml`. A password that it keeps elsewhere is not read: {@linkcode openSession} does when it is
+ * needed.
  *
- * @throws ConfigError when it cannot be read or is not allowed; StoreError or AwsError when it is in AWS, which does not
- * answer for the time being.
+ * @throws ConfigError when it cannot be read or is not allowed; StoreError or AwsError when it is in AWS, which does
+ * not answer for the time being.
  */
 export async function loadConfig(source: ConfigSource): Promise<Config> {
   const { file, text } = await readConfig(source);
@@ -161,13 +162,13 @@ export async function readConfig(source: ConfigSource): Promise<{ file: string; 
   const { path, env, readStandardInput, signal } = source;
   const { readFile = (path: string) => readFileOfSystem(path, "utf8") } = source;
   const named = path ?? (env[CONFIG_VARIABLE] || undefined);
-  // Its text has a password: what is no path must not get into a message, or it would be quoted whole.
+  // A config's text given as its path holds a password, so it must not be quoted in a message.
   if (path?.includes("\n") === true) {
-    throw new ConfigError("--config:1:1: The config's path has line breaks: it seems to be the text itself", {
+    throw new ConfigError("--config:1:1: The config's path has line breaks: it seems to be the config's text", {
       file: "--config",
       line: 1,
       column: 1,
-    }, { hint: `Set $${CONFIG_VARIABLE} to the text, or give - for the path and the text on standard input` });
+    }, { hint: `Set $${CONFIG_VARIABLE} to the text, or give - as the path and the text on standard input` });
   }
   if (path === undefined && named?.includes("\n") === true) return { file: `$${CONFIG_VARIABLE}`, text: named };
   const file = named ?? DEFAULT_FILE;
@@ -195,7 +196,7 @@ async function readConfigFile(
     throw new ConfigError(`${file}:1:1: Cannot read the config`, { file, line: 1, column: 1 }, {
       cause: error,
       hint: isDefault
-        ? `Name it with --config, or set $${CONFIG_VARIABLE} to its path or its text; config.sample.yaml is a beginning`
+        ? `Name it with --config, or set $${CONFIG_VARIABLE} to its path or its text; config.sample.yaml is an example`
         : "Name a readable file",
     });
   }
@@ -219,11 +220,11 @@ export function parseConfig(text: string, { file, env }: { file: string; env: En
   const written = readYaml(text, file);
   const placeOf = findPlaces(text);
   const { document, unset } = substitute(written, env);
-  // Parsed once: to compile parsers for it would take longer than they save.
+  // Without zod's compiled parsers: the config is parsed only once, and compiling takes longer than it saves.
   const checked = configSchema.safeParse(document, { jitless: true });
   const misfits = (checked.error?.issues ?? []).flatMap((issue) => findingsOf(issue as SchemaIssue));
   const isUnset = ({ path }: ConfigFinding) => unset.some((other) => formatPath(other.path) === formatPath(path));
-  // What is wrong with a value that lacks a variable is that it lacks it.
+  // A value with an unset variable gets no further findings.
   const findings = [...unset, ...misfits.filter((misfit) => !isUnset(misfit)), ...findContradictions(document)];
   if (findings.length > 0 || checked.data === undefined) throw asError(findings, { file, placeOf, written });
   const config = toConfig(checked.data, { file, env, placeOf });
@@ -234,10 +235,10 @@ export function parseConfig(text: string, { file, env }: { file: string; env: En
   };
 }
 
-/** Whoever may write backups must not be able to say what is backed up, and with which login. */
+/** Whoever may write backups must not be able to change the config. */
 function warnOfPlace(file: string, bucket: string): string[] {
   return isRemote(file) && file.startsWith(`${bucket.replace(/\/+$/, "")}/`)
-    ? [`${file}:1:1: The config lies in the folder that backups go to, where whoever may write these may change it`]
+    ? [`${file}:1:1: The config lies in the bucket folder: whoever may write backups may change it`]
     : [];
 }
 

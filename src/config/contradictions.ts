@@ -1,6 +1,6 @@
 /**
- * What the keys of a config say against each other, where each by itself is right. In: the document, whatever its values
- * are. Out: a finding for each contradiction.
+ * Keys of a config that contradict each other although each by itself is right. In: the document, with values of any
+ * type. Out: a finding for each contradiction.
  */
 import { COMPRESSIONS } from "../codec/compression.ts";
 import type { ConfigFinding } from "./findings.ts";
@@ -8,7 +8,7 @@ import type { KeyPath } from "./places.ts";
 import { type Address, parseAddress } from "./values.ts";
 
 /**
- * What the keys of `document` say against each other. It is asked apart from the schema, so that an error in one value
+ * The contradictions between the keys of `document`. Separate from the schema, so that an error in one value
  * does not hide these; the values can thus be of any type.
  */
 export function findContradictions(document: unknown): ConfigFinding[] {
@@ -24,7 +24,10 @@ export function findContradictions(document: unknown): ConfigFinding[] {
   for (const [name, task] of Object.entries(asMapping(root["task"]))) {
     const keys = asMapping(task);
     if ("backup_only_previus" in keys && "backup_only_previous" in keys) {
-      find(["task", name, "backup_only_previus"], "stands beside backup_only_previous, which means the same");
+      find(
+        ["task", name, "backup_only_previus"],
+        "is given together with backup_only_previous, which means the same: keep one of them",
+      );
     }
     for (const key of ["max_increments", "full_every"]) {
       if (key in keys && String(keys["incremental"]) !== "true") {
@@ -35,7 +38,7 @@ export function findContradictions(document: unknown): ConfigFinding[] {
     if (every! >= locked!) {
       find(
         ["task", name, "full_every"],
-        `must be less than the ${locked} days of object_lock: what an incremental backup relies on would lose its lock first`,
+        `must be less than the ${locked} days of object_lock: an incremental backup would outlive the lock of the backups that it needs`,
       );
     }
     checkLevel(["task", name, "compression_level"], keys, find);
@@ -48,9 +51,9 @@ export function findContradictions(document: unknown): ConfigFinding[] {
   if ("kms_key_id" in root && !asText(root["sse"]).startsWith("aws:kms")) {
     find(["kms_key_id"], `needs the key sse beside it, "aws:kms" or "aws:kms:dsse"`);
   }
-  // Not a warning, as for other keys of S3: who wants a lock must not be left without one.
+  // An error, not a warning as for other keys of S3: a user who wants a lock must not run without one.
   if ("object_lock" in root && asText(root["bucket"]).startsWith("file:")) {
-    find(["object_lock"], "needs a bucket in S3: nothing locks the files of a folder");
+    find(["object_lock"], "needs an S3 bucket: files in a folder cannot be locked");
   }
   return findings;
 }
@@ -64,7 +67,7 @@ function checkLevel(
   const { gzip: { most }, zstd } = COMPRESSIONS;
   // As text it came from a variable.
   const level = Number(keys["compression_level"] ?? 1);
-  // What is more than any has is told by the schema.
+  // A level above the highest of all codecs is reported by the schema.
   if (keys["compression"] !== "zstd" && level > most && level <= zstd.most) {
     find(path, `is more than ${most}, the highest level of gzip`);
   }
@@ -81,11 +84,11 @@ function checkCredentials(
   const passwords = ["password", "password_file", "password_secret"].filter((key) => key in keys);
   const [first, second] = passwords;
   if (first !== undefined && second !== undefined) {
-    find([...path, second], `stands beside ${first}; keep one of password, password_file and password_secret`);
+    find([...path, second], `is given together with ${first}; keep one of password, password_file and password_secret`);
   }
-  if (inUrl.login !== undefined && "login" in keys) find([...path, "login"], "is in the url, too; keep one of them");
+  if (inUrl.login !== undefined && "login" in keys) find([...path, "login"], "is also in the url; keep one of them");
   if (inUrl.password !== undefined && first !== undefined) {
-    find([...path, first], "is in the url, too; keep one of them");
+    find([...path, first], "is also in the url; keep one of them");
   }
   const hasLogin = "login" in keys || inUrl.login !== undefined;
   const hasPassword = first !== undefined || inUrl.password !== undefined;

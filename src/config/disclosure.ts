@@ -1,23 +1,26 @@
 /**
- * What of a config a message may show. In: a line, a value or a key's name, and the keys whose values are harmless.
+ * What a message may show of a config. In: a line, a value or a key's name, and the keys whose values are harmless.
  * Out: the same with `***` for the rest. A text with a mistake in it can hold a password anywhere, behind a key that is
  * misspelt or that lacks its colon; so what is not known to be harmless is hidden.
  */
 
-/** Keys whose values go over several lines: a quoted text that stands under another one can be a password without its key. */
+/**
+ * Keys whose values go over several lines: a quoted text that stands under another one can be a password without its
+ * key.
+ */
 const LIST_KEYS = new Set(["databases", "exclude"]);
 
 const KEY_AT_START = /^["']?([\w-]+)["']?\s*:(?=\s|$)/;
 /** Brackets and quotes, and then a key or nothing. */
 const OPENS_WITH_KEY = /^["'[\]{},\s]*(?:$|[\w-]+["']?\s*:(?=\s|$))/;
-// Only from a word's beginning: else a long one without a colon is gone through once for each of its letters.
-// A colon behind anything else ends a key that is none, and what follows may be the value of one that is gone. A number is no
-// key's name: in "Sat 18: 00" there is none.
+// Only from the beginning of a word, else a long word without a colon takes quadratic time.
+// A colon behind anything else ends a key that is none, and what follows may be the value of one that is gone. A number
+// is no key's name: in "Sat 18: 00" there is none.
 const KEYS = /(?:(?<![\w-])["']?([\w-]+)["']?\s*)?(?<!(?<![\w-])\d{1,2}):(?=\s|$)/g;
 
 /**
- * Whether a document, as it was written, holds a secret: behind one of the keys, or as credentials in a URL. What a variable
- * holds is none of the document's.
+ * Whether a document, as it was written, holds a secret: behind one of the keys, or as credentials in a URL. What a
+ * variable holds is none of the document's.
  */
 export function holdsSecret(written: unknown, keys: ReadonlySet<string>): boolean {
   if (typeof written === "string") return /^[a-z][a-z0-9+.-]*:\/\/[^/@]*:(?!\$\{)[^/]*@/i.test(written);
@@ -59,7 +62,10 @@ export function hideInLine(lines: readonly string[], line: number, harmless: Rea
   return isOpen && (OPENS_WITH_KEY.test(content) || LIST_KEYS.has(owner ?? "")) ? shown : `${indent}***`;
 }
 
-/** Whether a line is an address in a mapping that is not known to be harmless: then it is a secret itself, as that of `notify`. */
+/**
+ * Whether a line is an address in a mapping that is not known to be harmless: then it is a secret itself, as that of
+ * `notify`.
+ */
 function isInSecret(lines: readonly string[], line: number, harmless: ReadonlySet<string>): boolean {
   const text = lines[line - 1] ?? "";
   if (!/^\s+(?:- +)*["']?url\b/.test(text)) return false;
@@ -99,8 +105,8 @@ function hideBehindKey(content: string): string {
 }
 
 /**
- * Replaces what is, or may be, credentials in a URL, also in one that lacks a slash: `http://***@host`; and a secret key of
- * age, which may have been taken for the public one.
+ * Replaces what is, or may be, credentials in a URL, also in one that lacks a slash: `http://***@host`; and a secret
+ * key of age, which may have been taken for the public one.
  */
 function hideCredentials(written: string): string {
   const text = written.replaceAll(/AGE-(?:SECRET-KEY|PLUGIN)-[\w-]*/gi, "***");

@@ -1,6 +1,6 @@
 /**
- * The environment, as the config uses it: `${NAME}` in its texts, and variables that say what it leaves out. In: a record
- * of variables; nobody here asks the system for them.
+ * The environment, as the config uses it: `${NAME}` in its texts, and variables that say what it leaves out. In: a
+ * record of variables; nobody here asks the system for them.
  */
 import type { ConfigFinding } from "./findings.ts";
 import type { KeyPath } from "./places.ts";
@@ -32,7 +32,7 @@ export function substitute(written: unknown, env: Environment): { document: unkn
       const closed = VARIABLE_NAME.test(name) && reference.endsWith("}");
       const message = closed
         ? `uses the environment variable ${name}, which is not set`
-        : 'has a "${" without a variable\'s name and a "}" behind it; write "$${" for the two characters themselves';
+        : 'has a "${" that is not followed by a variable\'s name and "}"; write "$${" for a literal "${"';
       unset.push({ path, message });
       return reference;
     });

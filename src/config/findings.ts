@@ -92,7 +92,7 @@ function describeFound(value: unknown, path: KeyPath): string {
   if (typeof value !== "string") return `is ${value}`;
   const text = hideInValue(value, HARMLESS_KEYS);
   const shown = text.length > 80 ? `${text.slice(0, 80)}…` : text;
-  return /\$\{/.test(value) ? `is "${shown}", with the environment's values in it` : `is "${shown}"`;
+  return /\$\{/.test(value) ? `is "${shown}", with values from the environment in it` : `is "${shown}"`;
 }
 
 const S3_KEYS = [
@@ -117,10 +117,8 @@ export function warningsOf(
   if (scheduled.length > 1 && notify?.kind === "healthchecks" && !notify.url.reveal().includes("{task}")) {
     const { line, column } = placeOf(["notify"], "key");
     warnings.push(
-      `${file}:${line}:${column}: Key "notify" has one check for ${
-        counted(scheduled.length, "task")
-      }: the success of ` +
-        `one hides the failure of another; write {task} in it`,
+      `${file}:${line}:${column}: Key "notify" has one check for ${counted(scheduled.length, "task")}: ` +
+        `the success of one hides the failure of another; write {task} in the URL`,
     );
   }
   const sealing: [path: string[], recipients: string[] | undefined][] = [
@@ -134,8 +132,8 @@ export function warningsOf(
     if (recipients?.includes(EXAMPLE_RECIPIENT) !== true) continue;
     const { line, column } = placeOf(path, "key");
     warnings.push(
-      `${file}:${line}:${column}: Key "${formatPath(path)}" has the key that the documentation shows: nobody has its ` +
-        "secret key, and nothing opens what is sealed to it alone",
+      `${file}:${line}:${column}: Key "${formatPath(path)}" is the example key of the documentation: nobody has its ` +
+        "secret key, and nobody can open what is sealed to it alone",
     );
   }
   if (document.bucket.startsWith("s3:")) return warnings;

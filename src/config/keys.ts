@@ -31,7 +31,7 @@ export function explainUnknownKey(path: KeyPath, key: string): string {
   if (home !== undefined) return `is unknown here; it belongs under "${home}"`;
   const near = nearest(key, known);
   if (near !== undefined) return `is unknown; did you mean "${near}"?`;
-  return `is unknown; known are ${known.join(", ")}`;
+  return `is unknown; allowed are ${known.join(", ")}`;
 }
 
 /** The name in {@linkcode SECTIONS} of the mapping at a path. */

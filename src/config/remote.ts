@@ -1,6 +1,7 @@
 /**
- * A config that lies in AWS: an object in S3, or a parameter of Systems Manager, so that it may be changed without deploying
- * anything. In: its name, and the environment, which has the keys and addresses that a config would have. Out: its text.
+ * A config that lies in AWS: an object in S3, or a parameter of Systems Manager, so that it may be changed without
+ * deploying anything. In: its name, and the environment, which has the keys and addresses that a config would have.
+ * Out: its text.
  */
 import { isParameterArn, readParameter } from "../aws/parameter_store.ts";
 import { ConfigError, hintOf, isTransient, StoreError } from "../errors.ts";
@@ -28,15 +29,15 @@ export async function readRemoteConfig(
     signal?.throwIfAborted();
     if (isTransient(error) || error instanceof ConfigError) throw error;
     if (error instanceof StoreError && error.facts.code === "too_large") {
-      throw refused(`Cannot use this as a config: it has more than ${MOST_BYTES >> 20} MiB`);
+      throw refused(`Cannot use this as a config: it is larger than ${MOST_BYTES >> 20} MiB`);
     }
     throw refused("Cannot read the config", { cause: error, hint: hintOf(error) });
   }
 
   async function readFromParameter(arn: string): Promise<string> {
     if (!isParameterArn(arn)) {
-      throw refused("Cannot read the config: this is no ARN of a parameter of Systems Manager", {
-        hint: "It is arn:aws:ssm:REGION:ACCOUNT:parameter/NAME, or s3://BUCKET/KEY, a path, or the text itself",
+      throw refused("Cannot read the config: this is not the ARN of a Systems Manager parameter", {
+        hint: "Write arn:aws:ssm:REGION:ACCOUNT:parameter/NAME, s3://BUCKET/KEY, a path, or the text itself",
       });
     }
     return await readParameter(arn, { ...awsOfEnvironment(env), signal });
@@ -46,7 +47,7 @@ export async function readRemoteConfig(
     const at = url.lastIndexOf("/");
     const [folder, key] = [url.slice(0, at), url.slice(at + 1)];
     if (key === "" || folder.length <= "s3:/".length) {
-      throw refused("Cannot read the config: this names a folder, and no object", { hint: "Write s3://BUCKET/KEY" });
+      throw refused("Cannot read the config: this names a folder, not an object", { hint: "Write s3://BUCKET/KEY" });
     }
     const store = await openStore(storeOfEnvironment(folder, env));
     return await readObjectText(store, key, { signal, mostBytes: MOST_BYTES });

@@ -134,7 +134,9 @@ const LONGEST_FULL_EVERY_DAYS = 3660;
 const caFile = text("must be the path of a PEM file");
 
 const identityFile = text("must be the path of a file that age-keygen has written")
-  .refine((path) => !isSecretKey(path), { error: "is a secret key itself, and must be the path of a file with it" })
+  .refine((path) => !isSecretKey(path), {
+    error: "is a secret key itself, and must be the path of a file that holds it",
+  })
   .refine((path) => !isPublicKey(path), {
     error: "is a public key, which opens nothing, and must be the path of a file with the secret key",
   });
@@ -155,7 +157,7 @@ function wholeNumber(must: string, most: number) {
   return number(must, { least: 1, most, isWhole: true });
 }
 
-const KEEP = "must be a whole number of at least 1; leave the key out where the rule is not wanted";
+const KEEP = "must be a whole number of at least 1; leave the key out if the rule is not wanted";
 const keep = wholeNumber(KEEP, Number.MAX_SAFE_INTEGER).optional();
 const RULES = ["keep_last", "keep_within", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly"] as const;
 const RETENTION = `must be a mapping with at least one of the keys ${RULES.join(", ")}`;
@@ -208,11 +210,11 @@ const task = z.strictObject({
   retention: retention.optional(),
 }, { error: "must be a mapping with the key databases, and others" });
 
-const TASKS = "must be a mapping of at least one task, each with a name of its own";
+const TASKS = "must be a mapping of task names to tasks, with at least one task";
 const tasks = z.record(
   // A run's folder carries the task's name.
   z.string().refine((name) => name.trim() !== "" && !hasDots(name), {
-    error: "is no name for a task; a name has letters or digits",
+    error: "is not a valid task name; a name needs letters or digits",
   }),
   task,
   { error: TASKS },
@@ -223,7 +225,7 @@ const loki = z.preprocess(
   z.strictObject({
     url: address,
     labels: z.record(
-      z.string().regex(/^[A-Za-z_]\w*$/, { error: "is no name for a label; a name has letters, digits and _" }),
+      z.string().regex(/^[A-Za-z_]\w*$/, { error: "is not a valid label name; a name has letters, digits and _" }),
       z.string({ error: "must be text; put it in quotes" }),
       { error: "must be a mapping of label names to texts" },
     ).default({}),

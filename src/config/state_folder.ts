@@ -4,8 +4,8 @@ import type { Environment } from "./environment.ts";
 import { PROGRAM_NAME } from "../version.ts";
 
 /**
- * The program's state folder: that of its systemd unit, else the user's by the XDG rules; undefined where the environment
- * names neither.
+ * The program's state folder: that of its systemd unit, else the user's by the XDG rules; undefined where the
+ * environment names neither.
  *
  * @see https://specifications.freedesktop.org/basedir-spec/latest/
  */

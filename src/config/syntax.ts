@@ -60,9 +60,11 @@ function describeComplaint(complaint: ParserComplaint, line: string): Pick<Synta
   }
   const valued = /^\s*(?:- +)?["']?([\w-]+)["']?\s*:\s+(?!["'|>[{&*!#])\S.*?:(?:\s|$)/.exec(line);
   if (valued !== null && /mapping|indentation/.test(problem)) {
-    const schedule = valued[1] === "cron" ? '; a schedule has no space in its time: cron: "Sat *-*-1..7 18:00:00"' : "";
+    const schedule = valued[1] === "cron"
+      ? '; the time of a schedule has no spaces: cron: "Sat *-*-1..7 18:00:00"'
+      : "";
     return {
-      problem: `A colon with a space behind it stands in the value of "${valued[1]}", which is not in quotes`,
+      problem: `The value of "${valued[1]}" has a colon followed by a space, and is not in quotes`,
       hint: `Put a value with a colon in quotes${schedule}`,
     };
   }

@@ -1,6 +1,7 @@
 /**
- * What a single value of the config may be: a password, a switch, an address, a pattern, a schedule. In: what YAML made of
- * it, also the text that `${NAME}` became. Out: the value in the form that the program uses, or what it must be instead.
+ * What a single value of the config may be: a password, a switch, an address, a pattern, a schedule. In: what YAML made
+ * of it, also the text that `${NAME}` became. Out: the value in the form that the program uses, or what it must be
+ * instead.
  */
 import { pathToFileURL } from "node:url";
 import * as z from "zod";
@@ -117,10 +118,10 @@ export const notifyUrl: z.ZodType<Secret> = parsed(NOTIFY_URL, (value) => {
   return isUrl ? new Secret(value) : { must: NOTIFY_URL };
 });
 
-const RECIPIENTS = "is not as it must be, a list of public keys of age such as [age1…]";
+const RECIPIENTS = "has a wrong value; it must be a list of age public keys such as [age1…]";
 const MOST_RECIPIENTS = 50;
 // Not one that begins with "must": a message must not show what may be a secret key.
-const recipient = z.string({ error: "is no public key of age, age1…" }).superRefine((value, context) => {
+const recipient = z.string({ error: "is not an age public key (age1…)" }).superRefine((value, context) => {
   const reason = explainRecipient(value);
   if (reason !== undefined) context.addIssue({ code: "custom", message: reason });
 });
@@ -162,7 +163,7 @@ export const PATTERNS = `must be a list of patterns, such as ["media", "account%
 const pattern = text("must be text; put it in quotes").superRefine((value, context) => {
   const reason = explainPattern(value);
   if (reason !== undefined) {
-    context.addIssue({ code: "custom", message: `must be a regular expression of JavaScript: ${reason}` });
+    context.addIssue({ code: "custom", message: `must be a JavaScript regular expression: ${reason}` });
   }
 });
 /** Patterns that select databases. */
@@ -192,7 +193,7 @@ export const cron: z.ZodType<{ text: string; calendar: Calendar }> = text(CRON).
 /** The same where no part of the value may be shown: it came from a variable, or another key's value ran into it. */
 function explainDiscreetly({ offset, hint }: CalendarError): string {
   const allowed = hint?.startsWith("Write [") === true ? hint : `Write a schedule such as "Sat *-*-1..7 18:00:00"`;
-  return `is no schedule, with the value that it got: character ${
+  return `is not a schedule, with the value that it got: character ${
     offset + 1
   } of it is not as it must be\n    ${allowed}`;
 }
@@ -201,5 +202,5 @@ function explainDiscreetly({ offset, hint }: CalendarError): string {
 function explainCron({ expression, offset, reason, hint }: CalendarError): string {
   const line = expression.replace(/\p{Cc}/gu, " ");
   const hinted = hint === undefined ? "" : `\n    ${hint}`;
-  return `is no schedule: ${reason}\n    ${line}\n    ${" ".repeat(offset)}^${hinted}`;
+  return `is not a schedule: ${reason}\n    ${line}\n    ${" ".repeat(offset)}^${hinted}`;
 }

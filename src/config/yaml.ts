@@ -33,7 +33,10 @@ export function parseYaml(text: string): unknown {
   return value;
 }
 
-/** Goes through a value level by level, as a few lines of aliases can stand for more than memory holds, or for themselves. */
+/**
+ * Goes through a value level by level, as a few lines of aliases can stand for more than memory holds, or for
+ * themselves.
+ */
 function checkSize(value: unknown): void {
   let values = 0;
   let level: object[] = isHolder(value) ? [value] : [];

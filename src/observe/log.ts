@@ -58,7 +58,8 @@ export interface OpenLog {
 }
 
 const RANK: Record<LogLevel, number> = { debug: 0, info: 1, warn: 2, error: 3 };
-// With the Pushgateway's ten seconds less than thirteen in all: what a run may lose at its end to servers that never answer.
+// With the Pushgateway's ten seconds less than thirteen in all: what a run may lose at its end to servers that never
+// answer.
 const FLUSH_MS = 2_000;
 const FLUSH_AFTER_LOSS_MS = 500;
 

@@ -1,6 +1,6 @@
 /**
- * How a line of the log looks. In: a record, and what the line is for. Out: its text, for a person, a terminal, systemd's
- * journal or a program that reads JSON.
+ * How a line of the log looks. In: a record, and what the line is for. Out: its text, for a person, a terminal,
+ * systemd's journal or a program that reads JSON.
  */
 import type { LogFields } from "../observe.ts";
 import { formatLogfmt, printable, toPlainFields } from "./logfmt.ts";
@@ -10,7 +10,9 @@ import { formatForTerminal, type TerminalLook } from "./terminal_line.ts";
 /** How much a line matters, from the least. */
 export type LogLevel = "debug" | "info" | "warn" | "error";
 
-/** How lines look. `auto` is `journald` where the lines go to the journal, `terminal` at a terminal, `plain` elsewhere. */
+/**
+ * How lines look. `auto` is `journald` where the lines go to the journal, `terminal` at a terminal, `plain` elsewhere.
+ */
 export type LogFormat = "auto" | "plain" | "json" | "journald" | "terminal";
 
 /** One line before it is text. */

@@ -202,7 +202,7 @@ class LokiSink implements LogSink {
       // Lines on the wire may have arrived already: the oldest of the others goes.
       if (this.#onTheWire >= this.#queue.length) return;
       this.#remove(this.#onTheWire, 1);
-      this.#lost.add(1, this.#lastCause ?? `${this.#loki.place} takes lines more slowly than they are written`);
+      this.#lost.add(1, this.#lastCause ?? `${this.#loki.place} accepts lines more slowly than they are written`);
     }
   }
 

@@ -1,6 +1,6 @@
 /**
- * One request to Grafana Loki's push API. In: lines with their stamps. Out: whether Loki took them, and what it said where
- * it did not.
+ * One request to Grafana Loki's push API. In: lines with their stamps. Out: whether Loki took them, and what it said
+ * where it did not.
  *
  * @see https://grafana.com/docs/loki/latest/reference/loki-http-api/#ingest-logs
  */

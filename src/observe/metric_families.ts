@@ -12,8 +12,8 @@ export interface MetricsOptions {
   /** Lines that a log sink lost during the run, as `flush()` of the log counts them. */
   lostLogLines?: number;
   /**
-   * The run was for databases that were named: its figures are series of their own, and must neither pass for the success
-   * of the task nor for an archive that has shrunk. @default false
+   * The run was for databases that were named: its figures are series of their own, and must neither pass for the
+   * success of the task nor for an archive that has shrunk. @default false
    */
   isPart?: boolean;
   /** Series for each database too: as many as there are databases, so only when asked for. @default false */

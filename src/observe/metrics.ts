@@ -41,9 +41,9 @@ export function formatProof(kind: ProofKind, proof: Proof): string {
 const OUTLIVING: ReadonlySet<string> = new Set([LAST_SUCCESS, LAST_PROOF]);
 
 /**
- * What a file of metrics holds after a run: `next`, and from `previous` the tasks and proofs that this run did not have, the
- * time of success of those that failed, and what a run of the other kind (of whole tasks, of named databases) has left. Lines of
- * `previous` that are not of this program are left out.
+ * What a file of metrics holds after a run: `next`, and from `previous` the tasks and proofs that this run did not
+ * have, the time of success of those that failed, and what a run of the other kind (of whole tasks, of named databases)
+ * has left. Lines of `previous` that are not of this program are left out.
  */
 export function mergeMetrics(previous: string, next: string): string {
   const old = readSamples(previous);
@@ -78,8 +78,8 @@ function escapeLabel(text: string): string {
 }
 
 /**
- * The samples of a text that {@linkcode formatMetrics} or {@linkcode formatProof} has made, in which `task` or `proof` is
- * always the first label: what they are about.
+ * The samples of a text that {@linkcode formatMetrics} or {@linkcode formatProof} has made, in which `task` or `proof`
+ * is always the first label: what they are about.
  */
 function readSamples(text: string): { name: string; subject: string; line: string }[] {
   const samples = [];

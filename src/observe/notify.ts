@@ -1,7 +1,7 @@
 /**
- * Tells a monitor over HTTP that a run has begun, and how it ended: one that expects pings, as healthchecks.io does, or a
- * webhook. In: what begins, and reports of what is over. Out: requests in the background, each with little time of its own;
- * what could not be delivered is a warning. The address is a secret: whoever knows it can report success.
+ * Tells a monitor over HTTP that a run has begun, and how it ended: one that expects pings, as healthchecks.io does, or
+ * a webhook. In: what begins, and reports of what is over. Out: requests in the background, each with little time of
+ * its own; what could not be delivered is a warning. The address is a secret: whoever knows it can report success.
  *
  * @see https://healthchecks.io/docs/http_api/
  */
@@ -66,9 +66,9 @@ interface Channel {
   url: URL;
   /** Settles when all that was handed over is delivered or given up. */
   tail: Promise<void>;
-  /** Gives up what is under way, as something newer is to be said. */
+  /** Gives up the message under way, because a newer one waits. */
   hurry: AbortController;
-  /** The tasks that have begun and of which no end is told. */
+  /** The tasks whose start was reported and whose end was not. */
   begun: Set<string>;
   run: string;
 }
@@ -108,15 +108,15 @@ export class Notifier {
   /**
    * A run is over.
    *
-   * @param options `isPart`: it was for databases that were named, which must neither pass for the success of a task nor for
-   * its failure.
+   * @param options `isPart`: it was for databases that were named, which must neither pass for the success of a task
+   * nor for its failure.
    */
   end(report: RunReport, { isPart, ...teller }: Teller & { isPart: boolean }): void {
     for (const { channel, names } of this.#channelsOf(report.tasks.map(({ task }) => task), teller)) {
       const tasks = report.tasks.filter(({ task }) => names.includes(task));
       const ok = tasks.every(isTaskSaved);
       if (!isPart) channel.begun.clear();
-      // Of documents that earlier backups have lost somebody has to hear, although all is saved now.
+      // Documents that earlier backups have lost must be reported, although all is saved now.
       const event = isPart ? "log" : ok && !hasFoundLoss({ tasks }) ? "success" : "fail";
       this.#send(channel, messageOf({ ...report, ok, tasks }, event), teller);
     }
@@ -129,7 +129,7 @@ export class Notifier {
     }
   }
 
-  /** What has begun and has no end by now was broken off. */
+  /** Reports tasks that have begun and not ended as interrupted. */
   breakOff({ log }: { log: Log }): void {
     for (const channel of this.#channels.values()) {
       if (channel.begun.size === 0) continue;
@@ -141,12 +141,12 @@ export class Notifier {
     }
   }
 
-  /** Waits until all that was handed over is delivered or given up: ten seconds at most behind an end. */
+  /** Waits until all messages are delivered or given up, at most ten seconds after the end of a run. */
   async settled(): Promise<void> {
     await Promise.all([...this.#channels.values()].map(({ tail }) => tail));
   }
 
-  /** Tells of what was broken off, and gives up what is not delivered soon: who ends a program does not wait. */
+  /** Reports interrupted runs, and gives up what is not delivered soon: a program that ends must not wait long. */
   async close({ log, deadlineMs = CLOSE_MS }: { log: Log; deadlineMs?: number }): Promise<void> {
     this.breakOff({ log });
     await settledWithin(this.settled(), deadlineMs, () => this.#over.abort());
@@ -164,7 +164,7 @@ export class Notifier {
       if (channel === undefined) {
         const url = URL.parse(text);
         if (url === null) {
-          log.warn("notify", { warning: "The address to notify is no URL" });
+          log.warn("notify", { warning: "The address to notify is not a URL" });
           return [];
         }
         channel = { url, tail: Promise.resolve(), hurry: new AbortController(), begun: new Set(), run: "" };
@@ -217,15 +217,15 @@ export async function tryNotify(
     const url = new URL(text);
     host = url.host;
     const told = tasks.filter((task) => urlFor(secret, task) === text).map((task) => ({ task }));
-    const words = "A line of check of couchdb-backup: nothing has run";
+    const words = "A test message of couchdb-backup check: nothing has run";
     const message: NotifyMessage = { event: "log", ok: null, run, tasks: told, text: words };
     const problem = await post(url, { kind, message, signal, attemptMs: ATTEMPT_MS, fetch: ask });
     if (problem === undefined) continue;
     const which = urls.size > 1 ? ` for task "${told[0]?.task}"` : "";
     throw new NotifyError(`Cannot notify "${host}"${which}: ${problem.text}`, {
       hint: kind === "healthchecks"
-        ? `Check notify: it is a check's own address, to which "/start", "/fail" and "/log" are added; backups go on without it`
-        : "Check notify.url; backups go on without it",
+        ? `Check notify: it is a check's own address, to which "/start", "/fail" and "/log" are added; backups run without it`
+        : "Check notify.url; backups run without it",
     });
   }
   return `"${host}" takes ${counted(urls.size, "message")}`;

@@ -1,5 +1,5 @@
 /**
- * How a run comes along, for a person who waits. In: what is begun, advances and ends. Out: now and then a line in the
+ * The progress of a run, for a person who waits. In: what begins, advances and ends. Out: now and then a line in the
  * log. The bars of a terminal, in progress_bars.ts, count by the same tallies.
  */
 import { printable } from "./logfmt.ts";

@@ -1,5 +1,5 @@
 /**
- * How a run comes along, as bars at the bottom of a terminal. In: the tallies of a run, and the terminal's width. Out:
+ * The progress of a run as bars at the bottom of a terminal. In: the tallies of a run, and the terminal's width. Out:
  * what draws the bars and takes them away. Not cli-progress: it counts rows back from the end of the bars, which tears
  * them when a terminal is resized or a log line comes between, and two lines are less than its configuration.
  */
@@ -33,11 +33,12 @@ export function openProgressBars(options: ProgressBarsOptions): ProgressBars {
   return new Bars(options);
 }
 
-// Without the terminal's wrapping, a line takes one row, even if the terminal has just become narrower than it has said.
+// Without the terminal's wrapping, a line takes one row, even if the terminal has just become narrower than it has
+// said.
 const WRAP_OFF = "\x1b[?7l";
 const WRAP_ON = "\x1b[?7h";
-// Erases the row, goes one column to the right, erases everything from there. From the first column of the first row tmux
-// would take "erase below" for "clear the screen", and keep a copy of the bars in its history each time.
+// Erases the row, goes one column to the right, erases everything from there. From the first column of the first row
+// tmux would take "erase below" for "clear the screen", and keep a copy of the bars in its history each time.
 const ERASE = "\x1b[K\x1b[C\x1b[J\r";
 
 class Bars extends Counter implements ProgressBars {
@@ -82,7 +83,9 @@ function drawing(lines: readonly string[]): string {
   return `${WRAP_OFF}${lines.join("\n")}${WRAP_ON}${up}\r`;
 }
 
-/** The bars as lines that fit into `columns`: the run's, unless it has one database, and that of the database in hand. */
+/**
+ * The bars as lines that fit into `columns`: the run's, unless it has one database, and that of the database in hand.
+ */
 function formatBars(run: RunTally, nowMs: number, columns: number): string[] {
   const { inHand } = run;
   const lines: string[] = [];

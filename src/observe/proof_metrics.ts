@@ -1,6 +1,6 @@
 /**
- * The metrics of proofs: that backups were read again (`verify --all`), or restored for a test (`test-restore`). In: how
- * such a run came out. Out: the names, helps and values of its samples, each with the label `proof`. Pure.
+ * The metrics of proofs: that backups were read again (`verify --all`), or restored for a test (`test-restore`). In:
+ * how such a run came out. Out: the names, helps and values of its samples, each with the label `proof`. Pure.
  */
 import type { Proof } from "../archive/proof.ts";
 

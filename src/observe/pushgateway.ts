@@ -44,8 +44,8 @@ const ATTEMPTS = 2;
 const BAD_URL = "the Pushgateway's address is not an http or https URL";
 
 /**
- * Pushes the metrics of every task of a report. What is not answered in time, or refused for the moment, is sent once more.
- * Never rejects.
+ * Pushes the metrics of every task of a report. What is not answered in time, or refused for the moment, is sent once
+ * more. Never rejects.
  *
  * @returns One warning for each task whose metrics did not arrive.
  */
@@ -125,8 +125,8 @@ export async function tryPush(options: GatewayAddress, signal: AbortSignal): Pro
     const hint = problem.status === 401 || problem.status === 403
       ? "Check the login in prometheus.pushgateway"
       : problem.status === undefined
-      ? "Check prometheus.pushgateway; backups go on without it"
-      : "prometheus.pushgateway is its address without /metrics; a proxy may have another path";
+      ? "Check prometheus.pushgateway; backups run without it"
+      : "prometheus.pushgateway must be its address without /metrics; a proxy may have another path";
     throw new GatewayError(`Cannot push to the ${gateway.place}: it does not take a ${method}: ${problem.text}`, {
       hint,
     });
@@ -189,8 +189,8 @@ function openGateway(
 }
 
 /**
- * `/metrics/job/…/instance/…`. What a path cannot hold (a slash, nothing, the dots that URLs resolve) travels as URL-safe
- * base64, as the Pushgateway has it.
+ * `/metrics/job/…/instance/…`. What a path cannot hold (a slash, nothing, the dots that URLs resolve) travels as
+ * URL-safe base64, as the Pushgateway has it.
  */
 export function groupPath(labels: Readonly<Record<string, string>>): string {
   const parts = Object.entries(labels).map(([name, value]) => {

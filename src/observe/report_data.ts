@@ -1,12 +1,13 @@
 /**
- * The facts of a report, small enough for ten thousand databases and a year: a day of a database is a letter, and letters
- * that repeat are counted. In: what happened on which day. Out: text that the page and other programs read back. Pure.
+ * The facts of a report, small enough for ten thousand databases and a year: a day of a database is a letter, and
+ * letters that repeat are counted. In: what happened on which day. Out: text that the page and other programs read
+ * back. Pure.
  */
 import type { Proofs } from "../archive/proof.ts";
 
 /**
- * What a day brought a database, from what counts most: complete in `f`ull, as an `i`ncrement, u`=`nchanged, complete but
- * for `u`nreadable documents, failed (`x`), `l`ate: nobody ran what was due; `.` nothing.
+ * What a day brought a database, from what counts most: complete in `f`ull, as an `i`ncrement, u`=`nchanged, complete
+ * but for `u`nreadable documents, failed (`x`), `l`ate: nobody ran what was due; `.` nothing.
  */
 export type DayCode = "f" | "i" | "=" | "u" | "x" | "l" | ".";
 
@@ -53,7 +54,9 @@ export interface ReportedDatabase {
   backups: number;
   /** A letter for each day from `from` on, {@linkcode DayCode}, a number behind it where it repeats: `.30f=6`. */
   days: string;
-  /** For each day with a full backup, in order, its stored size: character code less 40, half of it the power of two. */
+  /**
+   * For each day with a full backup, in order, its stored size: character code less 40, half of it the power of two.
+   */
   sizes: string;
 }
 

@@ -1,7 +1,8 @@
 /**
- * A report as one page of HTML: what a person looks at first stands in it as text and drawings, and the databases, however
- * many, as data that a script shows as far as they are on the screen. In: the facts. Out: a file that loads nothing from
- * anywhere; its policy forbids that, and any script but its own. Names are whatever somebody called a database. Pure.
+ * A report as one page of HTML: what a person looks at first stands in it as text and drawings, and the databases,
+ * however many, as data that a script shows as far as they are on the screen. In: the facts. Out: a file that loads
+ * nothing from anywhere; its policy forbids that, and any script but its own. Names are whatever somebody called a
+ * database. Pure.
  */
 import { createHash } from "node:crypto";
 import { counted, formatCount, formatSeconds, formatSize } from "./figures.ts";

@@ -1,6 +1,6 @@
 /**
- * The style and the script of the report's page, as text. The script shows as many databases as are on the screen; whatever
- * it puts on the page it puts there as text, never as HTML. Pure.
+ * The style and the script of the report's page, as text. The script shows as many databases as are on the screen;
+ * whatever it puts on the page it puts there as text, never as HTML. Pure.
  */
 
 /** Light, dark, narrow and printed. */

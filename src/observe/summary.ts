@@ -194,7 +194,7 @@ function formatWarnings(report: RunReport, { color = false, columns }: SummaryOp
       for (const warning of warnings) lines.push(`${printable(database)}: ${printable(warning)}`);
     }
     const { retry_at, given_up } = task;
-    if (retry_at !== undefined) lines.push(`task ${printable(task.task)}: what failed is tried again at ${retry_at}`);
+    if (retry_at !== undefined) lines.push(`task ${printable(task.task)}: what failed is retried at ${retry_at}`);
     if (given_up !== undefined) {
       lines.push(`task ${printable(task.task)}: it is not tried again, as the elapse of ${given_up} has come`);
     }
@@ -225,7 +225,7 @@ function formatFailures(report: RunReport, { color = false, columns }: SummaryOp
   for (const task of report.tasks) {
     const failed = task.databases.filter(({ status }) => status === "failed");
     if (task.error !== undefined) add(`task ${task.task}`, task.error, task.hint);
-    for (const { database, error, hint } of failed) add(database, error ?? "no cause is known", hint);
+    for (const { database, error, hint } of failed) add(database, error ?? "unknown cause", hint);
     count += failed.length + (task.error === undefined ? 0 : 1);
   }
   if (count === 0) return [];

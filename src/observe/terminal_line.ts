@@ -1,7 +1,7 @@
 /**
- * A line of the log for a person at a terminal: a mark, and what it is about. In: a record, the terminal's width and what it
- * can show. Out: text, with a further line for a hint; nothing for what the closing summary says again. What programs read
- * has another look, in log_line.ts. Pure.
+ * A line of the log for a person at a terminal: a mark, and what it is about. In: a record, the terminal's width and
+ * what it can show. Out: text, with a further line for a hint; nothing for what the closing summary says again. What
+ * programs read has another look, in log_line.ts. Pure.
  */
 import type { LogFields } from "../observe.ts";
 import { describeError } from "../errors.ts";

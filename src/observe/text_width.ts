@@ -1,6 +1,6 @@
 /**
- * How wide a text is on a terminal. In: text. Out: columns, and texts that are filled up or cut to so many. Letters of East
- * Asia and most emoji take two columns, marks that stand on the letter before them none. Pure.
+ * How wide a text is on a terminal. In: text. Out: columns, and texts that are filled up or cut to so many. Letters of
+ * East Asia and most emoji take two columns, marks that stand on the letter before them none. Pure.
  *
  * @see https://www.unicode.org/reports/tr11/
  */
@@ -69,7 +69,8 @@ function takeWithin(parts: readonly string[], width: number): string[] {
 }
 
 /**
- * The text in lines of at most `columns`, broken between words; a word that is wider stays whole. Colours take no columns.
+ * The text in lines of at most `columns`, broken between words; a word that is wider stays whole. Colours take no
+ * columns.
  *
  * @param indent What stands before the first line, and before those below it.
  */

@@ -57,7 +57,8 @@ async function mergeIntoFile(path: string, metrics: string): Promise<string[]> {
 }
 
 /**
- * Whether the file at `path` can be written: what is there is read, and another name beside it is written and taken away.
+ * Whether the file at `path` can be written: what is there is read, and another name beside it is written and taken
+ * away.
  *
  * @returns What was found, as a sentence. @throws the system's error.
  */
@@ -67,7 +68,7 @@ export async function tryMetricsFile(path: string): Promise<string> {
   const file = await open(temporary, "w", 0o644);
   await file.close();
   await rm(temporary, { force: true });
-  return previous === "" ? `"${path}" can be written` : `"${path}" is there and can be replaced`;
+  return previous === "" ? `"${path}" can be written` : `"${path}" exists and can be replaced`;
 }
 
 async function readPrevious(path: string): Promise<string> {

@@ -1,6 +1,6 @@
 /**
- * A repair by hand: `backup --resume` of a task and a date whose elapse was not saved. In: the report of that run. Out: the
- * elapse's report, amended; where all is saved now, the elapse is over and nobody tries again.
+ * A manual repair: `backup --resume` of a task and a date whose elapse was not saved. In: the report of that run. Out:
+ * the elapse's amended report; if all is saved now, the elapse is over and is not retried.
  */
 import { isWorthRetrying, type RunReport, type TaskReport } from "../archive/report.ts";
 import { parseRunFolderName } from "../archive/layout.ts";

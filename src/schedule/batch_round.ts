@@ -1,7 +1,7 @@
 /**
- * Several databases in one item of a state machine's Map: 1,000 small ones need no 1,000 items, nor as many calls. In: the
- * names, and how far the calls before have come. Out: how far this one has come. Each database has an outcome of its own,
- * whatever becomes of the others; what a call dies of is held against the one database in hand, not against those behind it.
+ * Several databases in one item of a state machine's Map, so that 1,000 small ones need not 1,000 calls. In: the
+ * names, and the cursor of the calls before. Out: the cursor of this one. Each database has an outcome of its own,
+ * whatever happens to the others; a call that dies counts against the current database, not against those after it.
  */
 import * as z from "zod";
 import { counted } from "../counts.ts";
@@ -29,8 +29,8 @@ export interface BatchStep {
   /** What the call before returned, null for the first. */
   cursor: string | null;
   /**
-   * How many calls with this cursor, each tried several times, have died: with 1 the next database is taken alone, with 2
-   * it is given up, for it is the one that they died of.
+   * How many calls with this cursor, each tried several times, have died: with 1 the next database is taken alone, with
+   * 2 it is given up, for it is the one that they died of.
    */
   broken: number;
   /** What the last one died of; empty where none has. */
@@ -139,7 +139,7 @@ function readPlace({ cursor, databases }: BatchStep): Place {
   }
   const { data } = placeSchema.safeParse(value);
   if (data === undefined || data.at >= databases.length) {
-    throw new UsageError(`Cannot go on with the batch: no call has returned the cursor ${JSON.stringify(cursor)}`);
+    throw new UsageError(`Cannot continue the batch: no call has returned the cursor ${JSON.stringify(cursor)}`);
   }
   return data;
 }

@@ -1,6 +1,6 @@
 /**
- * What keeps ten thousand rounds from each trying a wrong password, or waiting for a CouchDB that is not there. In: what a
- * round has met. Out: `stop.json` in the run's folder, which every round reads first; when it has ended, one round tries.
+ * Keeps ten thousand rounds from each trying a wrong password, or waiting for a CouchDB that is down. In: the error of
+ * a round. Out: `stop.json` in the run's folder, which every round reads first; after its time one round tries again.
  */
 import type { RunFolder, Stop } from "../archive/run_folder.ts";
 import { exitCodeOf, isFatalForRun, isTransient } from "../errors.ts";
@@ -8,7 +8,9 @@ import { describerFor, type Task } from "../task/task.ts";
 import { REFUSED_PAUSE_MINUTES } from "./retry.ts";
 
 const PAUSE_MS = REFUSED_PAUSE_MINUTES * 60_000;
-/** A CouchDB that is not there may come back within the state machine's own repetitions of a round, which take as long. */
+/**
+ * A CouchDB that is not there may come back within the state machine's own repetitions of a round, which take as long.
+ */
 const PATIENCE_MS = 3 * 60_000;
 /** What was met longer ago is another matter. */
 const FORGET_MS = 60 * 60_000;
@@ -37,8 +39,8 @@ export class RoundsBrake {
   }
 
   /**
-   * Notes an error that others would meet as well: a round throws only what is not about its database. Returns whether the
-   * round is to be given up: an error that may pass is tried again first.
+   * Notes an error that others would meet as well: a round throws only what is not about its database. Returns whether
+   * the round is to be given up: an error that may pass is tried again first.
    *
    * @param forMs For how long the round has met it by now.
    */

@@ -1,8 +1,8 @@
 /**
- * Who runs what. An elapse of a task belongs to the run that has created its claim object, and of several machines that
- * try only one can; where the store overwrites what exists, the one whose claim is still there a while later. In: an
- * elapse's folder and who wants it. Out: a claim on it, which shows that its run lives until it is finished, released or
- * lost. What lies in the folder is in elapse.ts.
+ * Claims decide who runs what. An elapse of a task belongs to the run that has created its claim object: of several
+ * machines that try only one can. Where the store overwrites objects, it is the one whose claim is still there later.
+ * In: an elapse's folder and the claiming run. Out: a claim, which sends heartbeats until it is finished, released or
+ * lost. The objects in the folder are described in elapse.ts.
  */
 import { describeError, InterruptedError, StoreError } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
@@ -33,16 +33,18 @@ export interface ClaimTimes {
   staleMs: number;
   /** It is dead when it gives no further sign for this long while it is watched. */
   watchMs: number;
-  /** Where the store does not hold conditions: how long a claim lies before its run looks whether it is still its own. */
+  /**
+   * Where the store does not hold conditions: how long a claim lies before its run looks whether it is still its own.
+   */
   settleMs: number;
 }
 
 /**
  * What every machine of a bucket goes by.
  *
- * The age of a sign of life is the difference of two clocks, the store's and that of whoever asks. If the latter is fast,
- * a living run looks dead; so it is watched for two and a half heartbeats before it is called so. If it is slow, a dead
- * run is found out later by as much. Neither can make two runs resume one elapse.
+ * The age of a sign of life is the difference of two clocks, the store's and that of whoever asks. If the latter is
+ * fast, a living run looks dead; so it is watched for two and a half heartbeats before it is called so. If it is slow,
+ * a dead run is found out later by as much. Neither can make two runs resume one elapse.
  *
  * A store that does not hold conditions lets the later of two claims win, and both runs read that one when both are
  * written: so each waits for longer than a request takes. A machine that is held up between its look and its write for
@@ -172,12 +174,16 @@ export class Claim {
     this.#beating = this.#beat();
   }
 
-  /** Aborted when another run has taken the elapse over: this one was suspended, or cut off from the store, too long. */
+  /**
+   * Aborted when another run has taken the elapse over: this one was suspended, or cut off from the store, too long.
+   */
   get lost(): AbortSignal {
     return this.#lost.signal;
   }
 
-  /** Stores the run's report and thereby ends the elapse; not where another run has taken it over, whose report counts. */
+  /**
+   * Stores the run's report and thereby ends the elapse; not where another run has taken it over, whose report counts.
+   */
   async finish(report: RunReport): Promise<void> {
     await this.#stopBeating();
     const { store, log, signal } = this.#context;
@@ -186,8 +192,8 @@ export class Claim {
   }
 
   /**
-   * Says that not everything is saved, and when to try again; `report` is how all generations came out together. Not where
-   * another run has taken the elapse over.
+   * Says that not everything is saved, and when to try again; `report` is how all generations came out together. Not
+   * where another run has taken the elapse over.
    */
   async fail(report: RunReport, retryAt: Date): Promise<void> {
     await this.#stopBeating();
@@ -217,7 +223,7 @@ export class Claim {
         await wait(heartbeatMs, ended);
         const signal = AbortSignal.any([ended, AbortSignal.timeout(heartbeatMs)]);
         if (await this.#isTakenOver({ signal })) {
-          this.#lost.abort(new InterruptedError("Another run has taken over: this one gave no sign of life"));
+          this.#lost.abort(new InterruptedError("Another run has taken over: this one sent no heartbeat for too long"));
           return;
         }
         await this.#show("running", signal);

@@ -1,8 +1,8 @@
 /**
- * When tasks run, and on which machine: what is due is run once, on however many machines (`backup --scheduled`). In go the
- * config's tasks; for each, the latest elapse that is not saved yet is claimed in the store and run. What was missed is
- * caught up once, a run that died is resumed, and what failed is tried again until it is saved or the next elapse has come.
- * Out comes a report of the runs and of the elapses that were left alone.
+ * When tasks run, and on which machine: what is due is run once, also with several machines (`backup --scheduled`). In:
+ * the config's tasks; for each, the latest elapse that is not saved yet is claimed in the store and run. Missed elapses
+ * are caught up on once, a run that died is resumed, and a failed one is retried until it is saved or the next elapse
+ * comes. Out: a report of the runs and of the elapses that were left alone.
  */
 import { exitCodeOfReport, isTaskSaved, type RunReport } from "../archive/report.ts";
 import { RunFolder } from "../archive/run_folder.ts";
@@ -34,7 +34,9 @@ export type ElapseOutcome =
   | "ran"
   /** Its run had died, been interrupted or not saved everything; it was resumed and is over. */
   | "resumed"
-  /** Not everything is saved, whether it was tried in this very run or before; `retry_at` says when it is tried again. */
+  /**
+   * Not everything is saved, whether it was tried in this very run or before; `retry_at` says when it is tried again.
+   */
   | "failed"
   /** Its run is over already, and has saved everything. */
   | "done"
@@ -67,8 +69,8 @@ export interface ScheduledReport extends RunReport {
 /**
  * Claims and runs what is due of `tasks`, one after the other.
  *
- * @throws The reason of `context.stop` or `context.signal` when the run was interrupted; the elapse it held is then free
- * for the next run to resume.
+ * @throws The reason of `context.stop` or `context.signal` when the run was interrupted; the elapse it held is then
+ * free for the next run to resume.
  */
 export async function runScheduled(context: ScheduledContext, tasks: readonly Task[]): Promise<ScheduledReport> {
   const startedAt = context.now();

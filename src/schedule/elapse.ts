@@ -1,11 +1,11 @@
 /**
- * Where an elapse of a task stands, as the objects in its folder tell. In: a store and the folder. Out: whether it is free,
+ * The state of an elapse of a task, by the objects in its folder. In: a store and the folder. Out: whether it is free,
  * running, stopped, failed or finished, and who holds it. Nothing is written here.
  *
- * The folder holds `claim.json`, a `heartbeat.json` that its run replaces every minute, and at the end `report.json`. Where
- * a run died or did not save everything, `claim-2.json` hands the elapse to another one (the next generation), with a
- * heartbeat of its own; and so on. What did not save everything leaves `outcome-<generation>.json` in place of the report,
- * and its last heartbeat says when to try again. Nothing is deleted.
+ * The folder holds `claim.json`, a `heartbeat.json` that its run replaces every minute, and at the end `report.json`.
+ * If a run died or did not save everything, `claim-2.json` hands the elapse to another one (the next generation), with
+ * a heartbeat of its own; and so on. What did not save everything leaves `outcome-<generation>.json` in place of the
+ * report, and its last heartbeat says when to try again. Nothing is deleted.
  */
 import * as z from "zod";
 import { joinKey } from "../store/key.ts";
@@ -139,7 +139,10 @@ export async function isTakenOver(
   return await store.stat(joinKey(folder, nameOf(CLAIM, generation + 1)), options) !== undefined;
 }
 
-/** A small object of ours; undefined where it is not what it should be, as a machine that died amid writing may leave it. */
+/**
+ * A small object of ours; undefined where it is not what it should be, as a machine that died amid writing may leave
+ * it.
+ */
 export async function readJson<T>(
   store: Store,
   key: string,

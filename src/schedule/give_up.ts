@@ -1,6 +1,6 @@
 /**
- * An elapse that has not been saved when the next one comes is not tried any more: the next one saves all of it. In: a task
- * and its new elapse. Out: the report of each elapse before it that nobody has finished, which says so.
+ * Gives up elapses that are not saved when the next one comes, as the next one saves everything. In: a task
+ * and its new elapse. Out: a report for each earlier elapse that was not finished, which says so.
  */
 import type { RunReport } from "../archive/report.ts";
 import { parseRunFolderName } from "../archive/layout.ts";
@@ -62,7 +62,7 @@ function neverFinished(
   state: ElapseState & { kind: "failed" | "stopped" },
   { now }: { now: () => Date },
 ): RunReport {
-  const error = "Its run was interrupted, and nobody has resumed it";
+  const error = "Its run was interrupted and not resumed";
   const date = formatDate(dateInPath(task, elapse)).replaceAll("/", "-");
   return {
     ok: false,

@@ -1,7 +1,7 @@
 /**
- * A claim that calls hold which come and go: the rounds of a state machine, none of which lives as long as the run. In: a
- * run of an elapse. Out: which generation of the elapse it is, and how it ends. Each call says until when the next one may
- * stay away; other machines leave the elapse alone until then.
+ * A claim that is held by a sequence of calls: the rounds of a state machine, none of which lives as long as the run.
+ * In: a run of an elapse. Out: the generation of the elapse, and how it ends. Each call notes until when the next one
+ * must have come; other machines leave the elapse alone until then.
  */
 import type { Repository } from "../archive/repository.ts";
 import { UsageError } from "../errors.ts";
@@ -15,8 +15,8 @@ import { giveUpEarlier } from "./give_up.ts";
 import type { Settlement } from "./retry.ts";
 
 /**
- * How long a call may stay away, beside the task's delay: one of 15 minutes that dies at its end and is tried again, and
- * some throttling.
+ * How long a call may stay away, beside the task's delay: one of 15 minutes that dies at its end and is tried again,
+ * and some throttling.
  */
 export const LEASE_MS: number = 40 * 60_000;
 
@@ -110,8 +110,8 @@ export async function failLease(
 }
 
 /**
- * The generation that a call works for which was told of none, as when a person starts the state machine by hand: the one
- * that this run holds, else the next; undefined where the elapse is over, and all that is done amends its report.
+ * The generation that a call works for which was told of none, as when a person starts the state machine by hand: the
+ * one that this run holds, else the next; undefined where the elapse is over, and all that is done amends its report.
  *
  * @throws UsageError when another machine's run has it in hand.
  */
@@ -133,7 +133,7 @@ export async function joinOrTake(context: LeaseContext, leased: LeasedRun, host:
 function heldByAnother({ task, elapse }: LeasedRun, holder: Holder | undefined): UsageError {
   const whose = holder === undefined ? "" : ` "${holder.run}" on ${holder.host}`;
   return new UsageError(`The elapse of ${elapse.toISOString()} of task "${task.name}" is held by another run${whose}`, {
-    hint: "Wait until it is over, or has failed: what it does not save is tried again",
+    hint: "Wait until it has finished or failed: what it does not save is retried",
   });
 }
 

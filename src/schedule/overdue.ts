@@ -1,6 +1,6 @@
 /**
- * How late backups are. In: the config's tasks and an instant. Out: since when the task that is late the longest has not
- * been saved: the first of its elapses that no run has saved. An alarm on that number works for any schedule, the yearly one
+ * How late backups are. In: the config's tasks and an instant. Out: since when the most overdue task has not
+ * been saved: its first elapse that no run has saved. An alarm on that number works for any schedule, a yearly one
  * too; counted from the latest elapse, a daily task could fail for ever without it.
  */
 import { readLastRun } from "../archive/last_run.ts";
@@ -42,8 +42,8 @@ export async function unsavedSince({ repository, now, signal }: OverdueContext, 
 }
 
 /**
- * The first elapse that is not saved of a task of which nobody has noted until when it is: it was never saved, or last by a
- * version that noted nothing. Else each new elapse of a new task that fails would hide those before it.
+ * The first elapse that is not saved of a task of which nobody has noted until when it is: it was never saved, or last
+ * by a version that noted nothing. Else each new elapse of a new task that fails would hide those before it.
  */
 async function firstTried(place: Omit<OverdueContext, "now">, task: Task, latest: Date): Promise<Date> {
   const { repository, signal } = place;

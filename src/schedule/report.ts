@@ -1,7 +1,8 @@
 /**
- * What became of a repository's backups over the last days: the calendar of each database, sizes, durations, how each task
- * stands. In: a repository, the config's tasks and how many days. Out: facts that are small enough for ten thousand
- * databases and a year, for the page that `report` makes and for `report --json`. Nothing is written, and CouchDB is not asked.
+ * The backups of the last days: the calendar of each database, sizes, durations, and the state of each task.
+ * In: a repository, the config's tasks and how many days. Out: facts that are small enough for ten thousand
+ * databases and a year, for the page that `report` makes and for `report --json`. Nothing is written, and CouchDB is
+ * not asked.
  */
 import { Catalog, type CatalogEntry } from "../archive/catalog.ts";
 import { listRuns } from "../archive/moment.ts";

@@ -1,6 +1,6 @@
 /**
- * The resident scheduler: sleeps until a task is due and then has it run. In go the tasks and what runs the due ones; it
- * goes on until it is told to end. CouchDB and the store are asked for nothing in between.
+ * The resident scheduler: sleeps until a task is due and then has it run. In go the tasks and what runs the due ones;
+ * it goes on until it is told to end. CouchDB and the store are asked for nothing in between.
  */
 import type { Task } from "../task/task.ts";
 import { UsageError } from "../errors.ts";
@@ -9,8 +9,8 @@ import { wait } from "../abort.ts";
 import { nextElapses } from "../task/times.ts";
 
 /**
- * The longest sleep at a time. A timer counts the time that a machine is awake, knows nothing of clocks that are set, and
- * cannot be longer than 24 days; so the clock is read once a minute. That costs a few microseconds.
+ * The longest sleep at a time. A timer counts the time that a machine is awake, knows nothing of clocks that are set,
+ * and cannot be longer than 24 days; so the clock is read once a minute. That costs a few microseconds.
  */
 const LONGEST_SLEEP_MS = 60_000;
 /** When an elapse is looked at again that another run held, or that could not be claimed. */
@@ -46,18 +46,17 @@ export function nextOfAll(tasks: readonly Task[], after: Date): { task: Task; el
 /** Refuses tasks of which none will be due after `now`. @throws UsageError */
 export function checkSchedules(tasks: readonly Task[], now: Date): void {
   if (nextOfAll(tasks, now) !== undefined) return;
-  throw new UsageError("No task of the config has a schedule that will elapse", {
+  throw new UsageError("No task of the config will ever be due", {
     hint: 'Give a task the key "cron"; "couchdb-backup plan" shows when it elapses',
   });
 }
 
 /**
- * Runs what is due: at once, for what was missed, and then at each elapse and whenever something that failed is to be tried
- * again. Returns when `end` is aborted, or nothing will
- * ever be due again.
+ * Runs what is due: at once, for what was missed, and then at each elapse and whenever something that failed is to be
+ * tried again. Returns when `end` is aborted, or nothing will ever be due again.
  *
- * An elapse that passes while a run is under way is due after it. Where the clock is set forward past elapses, the latest
- * is caught up; where it is set back, what has run is not due again, as it is claimed.
+ * An elapse that passes while a run is under way is due after it. Where the clock is set forward past elapses, the
+ * latest is caught up; where it is set back, what has run is not due again, as it is claimed.
  *
  * @throws What `runDue` throws.
  */

@@ -1,6 +1,6 @@
 /**
- * What becomes of an elapse when one of its runs has ended. In: how that run came out, how those before it did, and the
- * time. Out: that the elapse is over, or when it is tried again. Pure.
+ * Decides what happens to an elapse after one of its runs has ended. In: the outcomes of that run and of those before,
+ * and the time. Out: that the elapse is over, or when it is retried. Pure.
  */
 import { commandLine } from "../command_line.ts";
 import { isTaskSaved, isWorthRetrying, mergeTaskReports, type RunReport, type TaskReport } from "../archive/report.ts";
@@ -12,8 +12,8 @@ import { latestElapse } from "../task/times.ts";
 export const RETRY_PAUSES_MINUTES: readonly number[] = [1, 2, 5, 10, 20, 40, 60];
 
 /**
- * No try comes sooner behind a refused login, or a store that refuses: CouchDB 3.4 and later lock an address out for five
- * minutes after five failed logins within that time, and other programs of this machine log in, too.
+ * No try comes sooner behind a refused login, or a store that refuses: CouchDB 3.4 and later lock an address out for
+ * five minutes after five failed logins within that time, and other programs of this machine log in, too.
  */
 export const REFUSED_PAUSE_MINUTES = 5;
 

@@ -1,7 +1,7 @@
 /**
- * A run cut into rounds, for somebody who calls again and again because no call may take long, as the state machine of
+ * A run cut into rounds, for callers whose calls may not take long, such as the state machine of
  * a Lambda does: a plan, then rounds of each database until it is done, then a summary. In: a task's elapse, and which
- * step is asked for. Out: what the step found, to be handed to the next one; all else lies in the run's folder.
+ * step is wanted. Out: the step's result, to be passed to the next one; everything else lies in the run's folder.
  */
 import { counted, formatCount } from "../counts.ts";
 import { backup } from "../commands/backup/backup.ts";
@@ -43,8 +43,8 @@ export interface RunOfElapse {
   elapse: Date;
   scope: PlanScope;
   /**
-   * Which run of the elapse it is, from 1. Undefined: the plan finds out; a round or a summary of such a run neither shows
-   * that it lives nor ends the elapse, and amends what is stored.
+   * Which run of the elapse it is, from 1. Undefined: the plan finds out; a round or a summary of such a run neither
+   * shows that it lives nor ends the elapse, and amends what is stored.
    */
   generation?: number | undefined;
 }
@@ -53,7 +53,10 @@ export interface RunOfElapse {
 export interface RoundsOptions {
   /** The machine that a claim names. @default "rounds" */
   host?: string | undefined;
-  /** Is given the report of a run that is over, or failed as a whole; `started_at` is that of this run, not of the first. */
+  /**
+   * Is given the report of a run that is over, or failed as a whole; `started_at` is that of this run, not of the
+   * first.
+   */
   publish?: ((report: RunReport) => Promise<void>) | undefined;
   /** Of a plan: how its databases are put into batches, which are stored beside it. @default not at all */
   inBatches?: ((databases: readonly string[]) => string[][]) | undefined;
@@ -102,11 +105,11 @@ export function folderOf(
 }
 
 /**
- * Finds out what there is to do, and stores it in the run's folder: all that the task selects, or what earlier runs of the
- * elapse did not save. An elapse that nobody has claimed yet is claimed.
+ * Finds out what there is to do, and stores it in the run's folder: all that the task selects, or what earlier runs of
+ * the elapse did not save. An elapse that nobody has claimed yet is claimed.
  *
- * @throws UsageError when the task selects nothing and may not, when the failed databases are asked for of a run that has no
- * report, or when another machine's run has the elapse.
+ * @throws UsageError when the task selects nothing and may not, when the failed databases are asked for of a run that
+ * has no report, or when another machine's run has the elapse.
  */
 export async function planRun(
   context: RoundsContext,
@@ -116,8 +119,8 @@ export async function planRun(
   const folder = folderOf(context, run);
   const earlier = await readEarlier(folder, context);
   if (run.scope === "failed" && earlier === undefined) {
-    throw new UsageError("Cannot tell which databases failed: the run has no report", {
-      hint: "Run all databases; those that are complete are passed over",
+    throw new UsageError("The databases that failed are unknown: the run has no report", {
+      hint: "Run all databases; complete ones are skipped",
     });
   }
   const generation = await enter(context, run, options.host ?? "rounds");
@@ -194,7 +197,7 @@ async function enter(context: RoundsContext, run: RunOfElapse, host: string): Pr
   const { generation } = run;
   if (generation === undefined) return await joinOrTake(context, leased, host);
   if (await isLeaseLost(context, { ...leased, generation })) {
-    throw new UsageError(`Run ${generation} of the elapse is over: another one has taken it over`);
+    throw new UsageError(`Run ${generation} has lost the elapse: another run has taken it over`);
   }
   await renewLease(context, { ...leased, generation });
   return generation;
@@ -234,8 +237,8 @@ function selectedNames({ databases }: TaskSelection): string[] {
 /**
  * Backs up one database, as far as `context.stop` lets it.
  *
- * @param round `cursor` is what the round before returned, null for the first. `hasWholeCall`: false where others have had
- * a part of the call's time, so that it proves nothing when no chunk comes of it.
+ * @param round `cursor` is what the round before returned, null for the first. `hasWholeCall`: false where others have
+ * had a part of the call's time, so that it proves nothing when no chunk comes of it.
  * @throws What may heal by itself: the same round can be tried again.
  */
 export async function backupRound(
@@ -314,8 +317,8 @@ async function endRound(context: RoundsContext, run: RunOfElapse, outcome: Datab
 /**
  * Does the whole run in one call: the plan, every database, the summary.
  *
- * @throws The reason of `context.stop` or `context.signal` when there was no time for all; called again for the same run
- * it goes on.
+ * @throws The reason of `context.stop` or `context.signal` when there was no time for all; called again for the same
+ * run it goes on.
  */
 export async function runAtOnce(
   context: RoundsContext,
@@ -375,9 +378,9 @@ function noProgress({ chunk, chunkBytes }: Task): UsageError {
 }
 
 /**
- * Puts the outcomes of all planned databases together with what earlier runs of the elapse saved, and stores that: as the
- * report where the elapse is over, else as the outcome of this generation. A database of which no round came to an end
- * counts as failed.
+ * Puts the outcomes of all planned databases together with what earlier runs of the elapse saved, and stores that: as
+ * the report where the elapse is over, else as the outcome of this generation. A database of which no round came to an
+ * end counts as failed.
  *
  * @throws StoreError with code `not_found` when there is no plan.
  */
@@ -458,7 +461,7 @@ async function* each<T>(items: readonly T[]): AsyncIterable<T> {
 
 function noEnd(why: string | undefined): UsageError {
   const reason = why === undefined ? "" : `: ${why}`;
-  return new UsageError(`No round of it came to an end${reason}`, { hint: "The history of the execution says more" });
+  return new UsageError(`None of its rounds finished${reason}`, { hint: "See the history of the execution" });
 }
 
 function selectFor({ task, elapse }: RunOfElapse, names: readonly string[]): TaskSelection {

@@ -1,7 +1,7 @@
 /**
- * One elapse, claimed and run. In: a task, its elapse and a claim on it. Out: the report of all its runs so far, which is
- * stored, and whether it is tried again; where an earlier run of the same elapse stopped, it is resumed, and where one
- * failed, what failed is tried again.
+ * Runs one claimed elapse. In: a task, its elapse and a claim on it. Out: the report of all its runs so far, which is
+ * stored, and whether it is retried. An interrupted earlier run of the same elapse is resumed; after a failed one
+ * only what failed is tried.
  */
 import { noteSaved } from "../archive/last_run.ts";
 import { type DatabaseReport, isWorthRetrying, type RunReport, type TaskReport } from "../archive/report.ts";

@@ -1,6 +1,6 @@
 /**
- * How things stand, task by task: what was saved last, what is not saved, what runs, what comes next. In: a repository, the
- * config's tasks and an instant. Out: a report that a monitoring can ask for. Nothing is written, and CouchDB is not asked.
+ * The state of each task: what was saved last, what is not saved, what runs, what comes next. In: a repository, the
+ * config's tasks and an instant. Out: a report for people and monitoring. Nothing is written, and CouchDB is not asked.
  */
 import { type Proofs, readProofs } from "../archive/proof.ts";
 import { listRuns, type ReportedRun } from "../archive/moment.ts";

@@ -1,6 +1,7 @@
 /**
- * The authorities that a config trusts: `ca_file` of CouchDB, the S3 server, Loki and the Pushgateway. In: the files that the
- * config names. Out: for each server the fetch that trusts its authority; a file that is none is an error of the config.
+ * The authorities that a config trusts: `ca_file` of CouchDB, the S3 server, Loki and the Pushgateway. In: the files
+ * that the config names. Out: for each server the fetch that trusts its authority; a file that is none is an error of
+ * the config.
  */
 import { readFile as readFileOfSystem } from "node:fs/promises";
 import type { CaFiles, NamedFile } from "../config/config.ts";
@@ -43,7 +44,7 @@ export class Certificates {
     return (await opening).fetch;
   }
 
-  /** Lets go of the connections. */
+  /** Closes the connections. */
   async close(): Promise<void> {
     for (const opened of await Promise.allSettled(this.#opened.values())) {
       if (opened.status === "fulfilled") opened.value.close();
@@ -76,7 +77,7 @@ async function readPem(file: NamedFile, readFile: (path: string) => Promise<stri
     try {
       new X509Certificate(block);
     } catch {
-      throw wrongFile(file, `has a certificate that is damaged, number ${index + 1} of ${blocks.length}`);
+      throw wrongFile(file, `has a damaged certificate, number ${index + 1} of ${blocks.length}`);
     }
   }
   return `${blocks.join("\n")}\n`;
@@ -89,7 +90,7 @@ function wrongFile({ path, place }: NamedFile, what: string, context: { cause?: 
     {
       ...context,
       hint:
-        "It must be a PEM file with the certificate of the authority, readable by the user that runs this; a relative path begins in the config's folder",
+        "It must be a PEM file with the certificate of the authority, readable by the user that runs this program; a relative path begins in the config's folder",
     },
   );
 }

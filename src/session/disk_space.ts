@@ -32,7 +32,7 @@ export function spaceProbe(
         free = bavail * bsize;
       } catch (error) {
         if (!isNotAllowed(error)) throw error;
-        return "How much space the disk has left is not known: Deno was not given --allow-sys=statfs";
+        return "Free disk space is unknown: Deno was started without --allow-sys=statfs";
       }
       const last = await lastBackups(repository, signal);
       const fresh = await sizeOfUnsaved(couch, { tasks, saved: last.saved, now, signal });
@@ -61,7 +61,7 @@ async function sizeOfUnsaved(
     signal: AbortSignal;
   },
 ): Promise<{ bytes: number; what: string } | undefined> {
-  if (couch === undefined) return { bytes: 0, what: "what a first backup takes is not known without CouchDB" };
+  if (couch === undefined) return { bytes: 0, what: "the size of a first backup is unknown without CouchDB" };
   try {
     const selections = selectTasks(await couch.listDatabases({ signal }), tasks, { startedAt: now() });
     const selected = selections.flatMap(({ databases }) => databases.map(({ database }) => database));
@@ -85,7 +85,7 @@ async function sizeOfUnsaved(
     return { bytes, what: `${which} ${unsaved.length === 1 ? "has" : "have"} ${formatSize(bytes)} before compression` };
   } catch (error) {
     if (!(error instanceof CouchError)) throw error;
-    return { bytes: 0, what: `what a first backup takes is not known: ${describeError(error)}` };
+    return { bytes: 0, what: `the size of a first backup is unknown: ${describeError(error)}` };
   }
 }
 

@@ -1,6 +1,6 @@
 /**
- * The identities that open sealed backups. In: files, or a secret's ARN. Out: what is in them, read when something sealed is
- * met for the first time: who makes backups has none.
+ * The identities that open sealed backups. In: files, or a secret's ARN. Out: the identities, read only when the first
+ * sealed backup is met, as a machine that makes backups has none.
  */
 import { readFile, stat } from "node:fs/promises";
 import type { AwsOptions } from "../aws/options.ts";
@@ -22,12 +22,12 @@ export interface IdentitySource {
   signal?: AbortSignal | undefined;
 }
 
-/** More than anybody's keys. */
+/** No file of identities is larger. */
 const MOST_BYTES = 1 << 20;
 
 /**
- * Who else may read a file that holds a secret key, and the command that ends it; undefined where it is the owner alone. Of
- * a group that a service shares with people nobody here knows the members.
+ * Who else may read a file that holds a secret key, and the command that prevents it; undefined if only the owner may.
+ * The group counts as somebody else, as its members are unknown.
  */
 export function otherReaders(mode: number, file: string): { who: string; hint: string } | undefined {
   if ((mode & 0o044) === 0) return undefined;
@@ -51,7 +51,7 @@ async function readIdentities({ files, secret, aws, log, signal }: IdentitySourc
   for (const file of files) identities.push(...await readIdentityFile(file, log));
   if (secret !== undefined) {
     const { readSecretText } = await import("../aws/secrets_manager.ts");
-    const hint = "Store the text of the file that age-keygen has written as the secret's text";
+    const hint = "Store the text of the file that age-keygen has written as the value of the secret";
     const text = await readSecretText(secret, { ...aws, signal, hint });
     try {
       identities.push(...await parseIdentities(text));
@@ -66,19 +66,19 @@ async function readIdentities({ files, secret, aws, log, signal }: IdentitySourc
 /** @throws UsageError where it cannot be read, or is none. */
 async function readIdentityFile(file: string, log: Log): Promise<string[]> {
   if (isSecretKey(file)) {
-    throw new UsageError("The secret key itself is given as an identity, where a file with it is wanted", {
-      hint: "It is in the shell's history now: keep it in a file that only you can read, and name that",
+    throw new UsageError("The secret key itself is given as an identity; it must be a file that holds the key", {
+      hint: "The key is in the shell's history now: keep it in a file that only you can read, and name that file",
     });
   }
   if (isPublicKey(file)) {
-    throw new UsageError("A public key is given as an identity: it opens nothing, and a file is wanted", {
-      hint: "Give the file that age-keygen has written, with the secret key that belongs to it",
+    throw new UsageError("A public key is given as an identity; it must be a file that holds a secret key", {
+      hint: "Give the file that age-keygen has written, with the secret key of this public key",
     });
   }
   let text: string;
   try {
     const { mode, size } = await stat(file);
-    if (size > MOST_BYTES) throw new UsageError(`The identity file "${file}" has more than 1 MiB: it is none`);
+    if (size > MOST_BYTES) throw new UsageError(`The identity file "${file}" has more than 1 MiB, so it is not one`);
     const others = otherReaders(mode, file);
     if (others !== undefined) log.warn(`identity file can be read by ${others.who}`, { file, hint: others.hint });
     text = await readFile(file, "utf8");
@@ -86,7 +86,7 @@ async function readIdentityFile(file: string, log: Log): Promise<string[]> {
     if (error instanceof UsageError) throw error;
     throw new UsageError(`Cannot read the identity file "${file}"`, {
       cause: error,
-      hint: "It is the file that age-keygen has written, and must be readable by the user that runs this",
+      hint: "It must be the file that age-keygen has written, readable by the user that runs this program",
     });
   }
   try {
@@ -94,7 +94,7 @@ async function readIdentityFile(file: string, log: Log): Promise<string[]> {
   } catch (error) {
     if (!(error instanceof CodecError)) throw error;
     throw new UsageError(`Cannot use the identity file "${file}": ${error.message}`, {
-      hint: "It is the file that age-keygen has written; several keys may stand in it, one a line",
+      hint: "It must be the file that age-keygen has written; it may hold several keys, one on a line",
     });
   }
 }

@@ -1,7 +1,7 @@
 /**
  * The door: a config, opened, for the command line, the Lambda and the library alike. In: a config that was read, and
- * whatever of the log, the progress and the signals the caller has made. Out: a {@linkcode Session}. Nothing is asked of
- * CouchDB or the store yet.
+ * whatever of the log, the progress and the signals the caller has made. Out: a {@linkcode Session}. Nothing is asked
+ * of CouchDB or the store yet.
  */
 import { Repository } from "../archive/repository.ts";
 import type { Config } from "../config/config.ts";

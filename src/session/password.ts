@@ -43,7 +43,8 @@ async function readPasswordFile(
   } catch (error) {
     throw new ConfigError(`${where}: Cannot read the password file "${path}"`, place, {
       cause: error,
-      hint: "The file must be readable by the user that runs this; a relative path begins in the config's folder",
+      hint:
+        "The file must be readable by the user that runs this program; a relative path begins in the config's folder",
     });
   }
   if (password === "") throw new ConfigError(`${where}: The password file "${path}" is empty`, place);

@@ -1,6 +1,6 @@
 /**
- * What `check` tries beside CouchDB and the store: whether what a config names for its logs and figures takes them, with the
- * login and the path that a run uses; how much the disk of a bucket folder has left; and who may read the passwords.
+ * What `check` tries besides CouchDB and the store: whether Loki, the Pushgateway and the monitor accept data, with the
+ * login and path that a run uses; the free space on the disk of a bucket folder; and who may read the passwords.
  */
 import { stat } from "node:fs/promises";
 import { hostname } from "node:os";
@@ -80,7 +80,7 @@ export function probesOf(config: Config, context: ProbeContext): Probe[] {
   return probes;
 }
 
-/** Something is there and does not do what a run needs. */
+/** Something answers, but does not do what a run needs. */
 class ProbeFailure extends ProgramError {
   override readonly exitCode = 3;
 }
@@ -89,7 +89,7 @@ function withTimeout(signal: AbortSignal): AbortSignal {
   return AbortSignal.any([signal, AbortSignal.timeout(PROBE_TIMEOUT_MS)]);
 }
 
-/** A line is pushed, with the labels of a run: what is not taken then would not be taken in a run either. */
+/** Pushes a line with the labels of a run: what Loki refuses here it would refuse in a run too. */
 function lokiProbe(loki: NonNullable<Config["loki"]>, { now, host, certificates }: ProbeContext): Probe {
   return {
     check: "loki",
@@ -100,7 +100,7 @@ function lokiProbe(loki: NonNullable<Config["loki"]>, { now, host, certificates 
       const line = formatLogfmt({ event: "check pushes a line" });
       const outcome = await client.push([{ stream: JSON.stringify(labels), time, line }], withTimeout(signal));
       signal.throwIfAborted();
-      if (outcome.result === "accepted") return `${client.place} takes a line at ${client.path}`;
+      if (outcome.result === "accepted") return `${client.place} accepts a log line at ${client.path}`;
       const { cause, status } = outcome;
       throw new ProbeFailure(cause, { hint: lokiHint(status, client.path) });
     },
@@ -108,17 +108,17 @@ function lokiProbe(loki: NonNullable<Config["loki"]>, { now, host, certificates 
 }
 
 function lokiHint(status: number | undefined, path: string): string {
-  if (status === undefined) return "Check loki.url; backups go on without it, and count the lines that are lost";
+  if (status === undefined) return "Check loki.url; backups run without it, and count the log lines that are lost";
   if (status === 401 || status === 403) {
-    return "Check loki.login and loki.password; a Loki of several tenants also wants loki.tenant";
+    return "Check loki.login and loki.password; a multi-tenant Loki also needs loki.tenant";
   }
   if (status === 404 || status === 405 || (status >= 300 && status < 400)) {
-    return `Nothing takes lines at ${path}: loki.url is the whole address, such as http://host:3100/loki/api/v1/push`;
+    return `No push API at ${path}: loki.url is the whole address, such as http://host:3100/loki/api/v1/push`;
   }
-  return "Loki's own log says more; backups go on without it, and count the lines that are lost";
+  return "See Loki's own log; backups run without it, and count the log lines that are lost";
 }
 
-/** To whom backups are sealed, and whether what is to open them here is of one of these. */
+/** To whom backups are sealed, and whether the configured identity opens them. */
 function sealProbe({ tasks }: Config, { identities }: ProbeContext): Probe {
   return {
     check: "encryption",
@@ -132,10 +132,10 @@ function sealProbe({ tasks }: Config, { identities }: ProbeContext): Probe {
       const own = await Promise.all((await identities?.() ?? []).map(recipientOf));
       if (own.length === 0) return detail;
       const opened = tasks.filter((task) => codecOf(task).recipients?.some((one) => own.includes(one)) === true);
-      const opens = `${detail}. The identity that is here is that of ${own.join(", ")}`;
+      const opens = `${detail}. The configured identity is that of ${own.join(", ")}`;
       if (opened.length === tasks.filter(isSealing).length) return opens;
       return {
-        detail: `${opens}, which does not open the backups of each task`,
+        detail: `${opens}, which does not open the backups of every task`,
         hint: 'Compare encrypt_to with what "age-keygen -y" prints for the identity file',
         warning: true,
       };
@@ -143,14 +143,14 @@ function sealProbe({ tasks }: Config, { identities }: ProbeContext): Probe {
   };
 }
 
-/** Where this machine remembers that the bucket folder was there; without it a disk that is not mounted goes unnoticed. */
+/** The state folder, where this machine notes that the bucket folder existed, so that a missing mount is noticed. */
 function stateFolderProbe(folder: string | undefined): Probe {
-  const hint = "Set STATE_DIRECTORY or XDG_STATE_HOME to a folder that can be written and outlives a restart";
-  const consequence = "a disk that is not mounted one day will not be noticed";
+  const hint = "Set STATE_DIRECTORY or XDG_STATE_HOME to a writable folder that survives a restart";
+  const consequence = "if its disk is not mounted one day, that will not be noticed";
   return {
     check: "state_folder",
     async run(): Promise<string | Found> {
-      if (folder === undefined) return { detail: `There is no folder for state: ${consequence}`, hint, warning: true };
+      if (folder === undefined) return { detail: `There is no state folder: ${consequence}`, hint, warning: true };
       try {
         await tryStateFolder(folder);
         return `"${folder}" can be written`;
@@ -162,7 +162,10 @@ function stateFolderProbe(folder: string | undefined): Probe {
   };
 }
 
-/** A file with a password in it should not be readable for everybody on the machine, nor one with a secret key for a group. */
+/**
+ * A file with a password in it should not be readable for everybody on the machine, nor one with a secret key for a
+ * group.
+ */
 function modeProbes({ file, holdsSecret, database, identityFile }: Config): Probe[] {
   const files: [string, string][] = [];
   if (holdsSecret === true && !file.startsWith("$") && file !== STANDARD_INPUT) files.push(["config_mode", file]);
@@ -173,7 +176,7 @@ function modeProbes({ file, holdsSecret, database, identityFile }: Config): Prob
     async run(): Promise<string | Found> {
       const found = await stat(path).catch(notThere);
       // A program that uses the library may have the text from elsewhere, and a name for it that is no file's.
-      if (found === undefined) return `"${path}" is no file of this machine`;
+      if (found === undefined) return `"${path}" is not a file on this machine`;
       const mode = found.mode & 0o777;
       const shown = `0${mode.toString(8).padStart(3, "0")}`;
       const holdsKey = check === "identity_file_mode";

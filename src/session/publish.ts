@@ -11,8 +11,8 @@ import type { Fetch } from "../trusted_fetch.ts";
 /**
  * Hands a report's figures to where the config wants them. Returns what went wrong, a sentence each.
  *
- * @param counted.host The instance in the figures, where the config names none; the operating system's unless given. `isPart`: the run was for
- * databases that were named.
+ * @param counted.host The instance in the figures, where the config names none; the operating system's unless given.
+ * `isPart`: the run was for databases that were named.
  */
 export async function publishMetrics(
   config: Config,

@@ -1,12 +1,11 @@
 /**
- * An open session: a config, the repository that it names, CouchDB once it is wanted, and a method for each command. In:
- * what openSession() opened. Out: the commands' reports. A command's code is loaded when the command is called, and
- * CouchDB's password is read when CouchDB is first needed: what needs neither costs neither.
+ * An open session: a config, the repository that it names, CouchDB when needed, and a method for each command. In: the
+ * parts that openSession() opened. Out: the commands' reports. A command's code is loaded when the command is called,
+ * and CouchDB's password is read when CouchDB is first needed.
  */
 import type { PathContext } from "../archive/find.ts";
-import type { Proof, ProofKind } from "../archive/proof.ts";
 import type { Repository } from "../archive/repository.ts";
-import { isSaved, isTaskSaved, type RunReport } from "../archive/report.ts";
+import type { RunReport } from "../archive/report.ts";
 import type { RunContext, RunMonitor } from "../commands/backup/context.ts";
 import type { EndedTask } from "../commands/backup/unlisted.ts";
 import type { CheckReport } from "../commands/check.ts";
@@ -24,104 +23,24 @@ import type { FleetReport } from "../commands/restore/fleet_report.ts";
 import type { RestoreReport } from "../commands/restore/report.ts";
 import type { SizesReport } from "../commands/sizes.ts";
 import type { TestRestoreReport, TestRestoreRequest } from "../commands/test_restore/test_restore.ts";
-import type { FaultyBackup, VerifyAllReport, VerifyAllRequest } from "../commands/verify_all.ts";
+import type { VerifyAllReport, VerifyAllRequest } from "../commands/verify_all.ts";
 import type { VerifyReport, VerifyRequest } from "../commands/verify.ts";
 import type { Config } from "../config/config.ts";
 import type { CouchClient } from "../couchdb/client.ts";
-import { type BackupDate, formatDate } from "../dates.ts";
-import { describeError, EXIT, exitCodeOf, hintOf, UsageError } from "../errors.ts";
-import type { Log, Progress } from "../observe.ts";
+import { UsageError } from "../errors.ts";
 import { eitherSignal } from "../parallel.ts";
 import { openStore } from "../store/open.ts";
 import type { Store } from "../store/store.ts";
 import type { TaskSelection } from "../task/selection.ts";
-import { compilePattern } from "../task/pattern.ts";
-import { codecOf, describerFor, isSealing, type Task } from "../task/task.ts";
-import type { Certificates } from "./certificates.ts";
+import { codecOf, isSealing } from "../task/task.ts";
+import { failureReport, keepProof, keepReport, logEnd } from "./outcome.ts";
+import type { SessionParts, Surroundings } from "./parts.ts";
 import { withPassword } from "./password.ts";
+import type { BackupRequest, PlanRequest } from "./requests.ts";
+import { type BackupName, identityReaderOf, isSealExpected } from "./seal.ts";
 
 /** How many elapses of each task a plan lists where nobody says. */
 const DEFAULT_ELAPSES = 3;
-
-/** What surrounds a command: who hears of it, what time it is, and how it is stopped. */
-export interface Surroundings {
-  /** Takes the log lines. */
-  log: Log;
-  /** Is told how it comes along. */
-  progress: Progress;
-  /** The run's id, unique: it stands in manifests and reports. */
-  run: string;
-  /** What time it is. */
-  now: () => Date;
-  /** Ends everything at once; what a backup has stored until then can be resumed. */
-  signal: AbortSignal;
-  /** Ends a backup at the next chunk, what is in flight is finished; ends anything else at once. */
-  stop: AbortSignal;
-}
-
-/** Tells somebody over HTTP of runs, in the background. Nothing throws or rejects. */
-export interface RunNotifier {
-  /** A run of these tasks begins. */
-  start(tasks: readonly string[], teller: { log: Log; run: string }): void;
-  /** Another machine has the run of these tasks now. */
-  leave(tasks: readonly string[], teller: { log: Log; run: string }): void;
-  /** A run is over; `isPart`: it was for databases that were named. */
-  end(report: RunReport, options: { log: Log; run: string; isPart: boolean }): void;
-  /** Waits until all is delivered or given up, some seconds at most. */
-  settled(): Promise<void>;
-}
-
-/** What a session is made of; {@linkcode openSession} makes it from a config. */
-export interface SessionParts extends Surroundings {
-  /** The config, read and checked. */
-  config: Config;
-  /** Where its backups lie. */
-  repository: Repository;
-  /** The machine's name in the figures of a run; undefined: the operating system's. */
-  host: string | undefined;
-  /** The authorities that the config names, for the connections to its servers. */
-  certificates: Certificates;
-  /** Files with the identities that open sealed backups. @default what the config names */
-  identityFiles?: readonly string[] | undefined;
-  /** Delivers the log lines that wait, and counts those that are lost. */
-  flush: () => Promise<{ lostLines: number }>;
-  /** Tells a monitor of runs; undefined where the config names none. */
-  notifier: RunNotifier | undefined;
-  /** Lets go of what was opened. */
-  close: () => Promise<void>;
-}
-
-/** What a backup is to save, where it is not all that the config's tasks select. */
-export interface BackupRequest {
-  /** The names of the tasks to run. @default every task of the config */
-  tasks?: readonly string[] | undefined;
-  /**
-   * Only these databases, whatever the tasks select, by names that are encoded (`a%2Fb`) or not; or `all` but CouchDB's
-   * own. @default what the tasks select
-   */
-  databases?: readonly string[] | "all" | undefined;
-  /** The date in the paths. @default today in each task's time zone, or a month before it where the task says so */
-  date?: BackupDate | undefined;
-  /** Go on where a run of the same date stopped. @default false */
-  resume?: boolean | undefined;
-  /** Save all of each database, also where its task is incremental. @default false */
-  full?: boolean | undefined;
-  /**
-   * Is told the report as soon as it is stored and published. Only when this has come to its end it is remembered what the
-   * run had: where the process ends before, the next run says again which databases are not listed any more.
-   */
-  onReport?: ((report: RunReport) => void | Promise<void>) | undefined;
-}
-
-/** What a plan is to show. */
-export interface PlanRequest {
-  /** Elapses after this instant are listed. @default now */
-  from?: Date | undefined;
-  /** How many elapses of each task. @default 3 */
-  count?: number | undefined;
-  /** Plan the times only, without CouchDB. @default false */
-  offline?: boolean | undefined;
-}
 
 /** A config, opened. Get one from {@linkcode openSession}, and close it, or declare it with `await using`. */
 export class Session implements AsyncDisposable {
@@ -151,15 +70,15 @@ export class Session implements AsyncDisposable {
   }
 
   /**
-   * The same config and store in other surroundings: for a run of its own, as each invocation of a Lambda is. Its
-   * connection to CouchDB is a new one, and the password is read again. It needs no closing; what it shares is closed with
-   * this session.
+   * The same config and store in other surroundings, for a separate run such as an invocation of a Lambda. Its
+   * connection to CouchDB is a new one, and the password is read again. It needs no closing; what it shares is closed
+   * with this session.
    */
   with(changes: Partial<Surroundings>): Session {
     return new Session({ ...this.#parts, ...changes, close: () => Promise.resolve() });
   }
 
-  /** Whether it has to do with what is sealed, so that what CouchDB says of documents is kept from its log. */
+  /** Whether backups are sealed, so that the log must not name what CouchDB says about documents. */
   get isDiscreet(): boolean {
     const { config: { tasks, identityFile, identitySecret }, identityFiles = [] } = this.#parts;
     return tasks.some(isSealing) || identityFile !== undefined || identitySecret !== undefined ||
@@ -169,8 +88,8 @@ export class Session implements AsyncDisposable {
   /**
    * The client for CouchDB, the same each time. The first call reads the password, CouchDB itself is not asked yet.
    *
-   * @throws ConfigError when `password_file` cannot be read; AwsError when the password is in Secrets Manager and cannot
-   * be read there.
+   * @throws ConfigError when `password_file` cannot be read; AwsError when the password is in Secrets Manager and
+   * cannot be read there.
    */
   async connect(): Promise<CouchClient> {
     if (this.#couch !== undefined) return this.#couch;
@@ -183,13 +102,13 @@ export class Session implements AsyncDisposable {
     return this.#couch ??= new CouchClient({ ...options, log, fetch, isDiscreet: this.isDiscreet, stop });
   }
 
-  /** All that a command works with, for who calls one without this session's methods. @throws As `connect` does. */
+  /** The context of a command, for callers that do not use this session's methods. @throws As `connect` does. */
   async context(): Promise<RunContext> {
     const { monitor } = this;
     return { ...this.surroundings, repository: this.repository, couch: await this.connect(), monitor };
   }
 
-  /** The same with what paths of backups are found by, and sealed ones opened by. @throws As `connect` does. */
+  /** The same, plus what finds backups by path and opens sealed ones. @throws As `connect` does. */
   async restoreContext(): Promise<RunContext & PathContext & { repository: Repository }> {
     return { ...await this.context(), ...this.#paths() };
   }
@@ -222,13 +141,13 @@ export class Session implements AsyncDisposable {
   }
 
   /**
-   * Backs up, by default all that the config's tasks select, and publishes how it came out, whatever that is. The figures of
-   * a run for databases that were named are others: a part of a task must not pass for its success, nor for an archive that
-   * has shrunk.
+   * Backs up, by default all that the config's tasks select, and publishes the outcome, also of a failure. The figures
+   * of a run for named databases are kept apart: a part of a task must not pass for the success of the task, nor for an
+   * archive that has shrunk.
    *
    * @returns What was saved and what was not; a database that fails is in the report and stops nothing.
-   * @throws UsageError and CouchError as `select` does; the reason of `signal` or `stop` when it was interrupted, and
-   * another backup with `resume` then goes on.
+   * @throws UsageError and CouchError as `select` does; the reason of `signal` or `stop` when it was interrupted:
+   * another backup with `resume` then resumes it.
    */
   async backup(request: BackupRequest = {}): Promise<RunReport> {
     const [{ runBackup }, { rememberRun }] = await Promise.all([
@@ -253,49 +172,17 @@ export class Session implements AsyncDisposable {
     } catch (error) {
       const isInterrupted = signal.aborted || stop.aborted;
       if (!isInterrupted && !(error instanceof UsageError)) {
-        const failure = await this.#failure(request, { error, startedAt });
-        if (!isPart) await this.#keepReport(failure);
+        const failure = await failureReport(request, { error, startedAt, parts: this.#parts });
+        if (!isPart) await keepReport(failure, this.#parts);
         await this.publish(failure, { isPart });
       }
       throw error;
     }
-    if (!isPart) await this.#keepReport(report);
+    if (!isPart) await keepReport(report, this.#parts);
     await this.publish(report, { isPart });
     await request.onReport?.(report);
     await rememberRun(await this.context(), ended);
     return report;
-  }
-
-  /** For who asks later how it came out; the backups are saved whether it can be stored or not. */
-  async #keepReport(report: RunReport): Promise<void> {
-    const { log, signal } = this.#parts;
-    try {
-      const { storeManualRun } = await import("../archive/manual_run.ts");
-      await storeManualRun(this.repository, report, { signal });
-    } catch (error) {
-      signal.throwIfAborted();
-      log.warn("report of the run is not stored", { error: describeError(error) });
-    }
-  }
-
-  /** The report of a run that could not begin: CouchDB is away, or the store. */
-  async #failure(
-    { tasks = [], date }: BackupRequest,
-    { error, startedAt }: { error: unknown; startedAt: Date },
-  ): Promise<RunReport> {
-    const { dateInPath, pickTasks } = await import("../task/selection.ts");
-    const { run, now } = this.#parts;
-    const hint = hintOf(error);
-    const failed = pickTasks(this.config.tasks, tasks).map((task) => ({
-      task: task.name,
-      date: formatDate(date ?? dateInPath(task, startedAt)).replaceAll("/", "-"),
-      databases: [],
-      error: describerFor(task)(error),
-      exit_code: exitCodeOf(error),
-      ...hint === undefined ? {} : { hint },
-    }));
-    const times = { started_at: startedAt.toISOString(), finished_at: now().toISOString() };
-    return { ok: false, run, ...times, tasks: failed };
   }
 
   /**
@@ -310,10 +197,10 @@ export class Session implements AsyncDisposable {
   }
 
   /**
-   * Brings all databases of a moment back, several at a time. Called again after it was broken off, it goes on.
+   * Restores all databases as of a moment, several at a time. Called again after an interruption, it resumes.
    *
-   * @throws UsageError before anything is written, when a target is not as it must be; ArchiveError when there is no backup;
-   * CouchError and StoreError; the reason of `signal` or `stop`. What fails behind that is in the report.
+   * @throws UsageError before anything is written, when a target is not as it must be; ArchiveError when there is no
+   * backup; CouchError and StoreError; the reason of `signal` or `stop`. What fails behind that is in the report.
    */
   async restoreAll(request: FleetRequest): Promise<FleetReport> {
     const { restoreFleet } = await import("../commands/restore/fleet.ts");
@@ -324,8 +211,8 @@ export class Session implements AsyncDisposable {
    * Reads a backup again and compares it with its manifest. Needs no CouchDB.
    *
    * @returns What was found; a damaged backup is not an error.
-   * @throws ArchiveError when there is nothing like a backup; StoreError when the store fails; the reason of `signal` or
-   * `stop`.
+   * @throws ArchiveError when there is nothing like a backup; StoreError when the store fails; the reason of `signal`
+   * or `stop`.
    */
   async verify(request: VerifyRequest): Promise<VerifyReport> {
     const { verify } = await import("../commands/verify.ts");
@@ -333,58 +220,30 @@ export class Session implements AsyncDisposable {
   }
 
   /**
-   * Verifies the backups of the whole repository, or the part of them whose turn it is today. Needs no CouchDB. How it came
-   * out is kept and published, unless it was asked for some databases alone, or did not read what it looked at.
+   * Verifies the backups of the whole repository, or today's part of them. Needs no CouchDB. The outcome is kept and
+   * published, unless only some databases were asked for or the contents were not read.
    *
    * @throws UsageError, StoreError; what is wrong with a backup is in the report.
    */
   async verifyAll(request: VerifyAllRequest = {}): Promise<VerifyAllReport> {
     const { verifyAll } = await import("../commands/verify_all.ts");
     const report = await verifyAll({ ...this.surroundings, ...this.#paths() }, request);
-    if (request.match === undefined && request.quick !== true) await this.#keepProof("verify", report);
+    if (request.match === undefined && request.quick !== true) await keepProof({ kind: "verify", report }, this.#parts);
     return report;
   }
 
   /**
-   * Restores backups into scratch databases, compares what came back, and drops these. How it came out is kept and
-   * published, unless it was asked for some databases alone.
+   * Restores backups into scratch databases, compares what came back, and drops these. The outcome is kept and
+   * published, unless only some databases were asked for.
    *
-   * @throws UsageError; ArchiveError when there is no backup; CouchError when nothing can be written at all; StoreError; the
-   * reason of `signal` or `stop`. What is wrong with one backup is in the report.
+   * @throws UsageError; ArchiveError when there is no backup; CouchError when nothing can be written at all;
+   * StoreError; the reason of `signal` or `stop`. What is wrong with one backup is in the report.
    */
   async testRestore(request: TestRestoreRequest = {}): Promise<TestRestoreReport> {
     const { testRestore } = await import("../commands/test_restore/test_restore.ts");
     const report = await testRestore(await this.restoreContext(), request);
-    if (request.match === undefined) await this.#keepProof("test_restore", report);
+    if (request.match === undefined) await keepProof({ kind: "test_restore", report }, this.#parts);
     return report;
-  }
-
-  /** For who asks later, and for monitoring. What was found stands whether that can be stored and delivered or not. */
-  async #keepProof(
-    kind: ProofKind,
-    report:
-      & Pick<VerifyAllReport, "backups" | "backups_in_all" | "documents" | "faulty" | "seconds">
-      & Partial<Pick<TestRestoreReport, "left_behind">>,
-  ): Promise<void> {
-    const { config, host, log, now, signal, certificates } = this.#parts;
-    const { backups, backups_in_all, documents, seconds, left_behind = [] } = report;
-    // A backup that lacks what CouchDB could not read is as it was saved; who restores one gets that told.
-    const isUnreadable = ({ exit_code }: FaultyBackup) => kind === "verify" && exit_code === EXIT.partial;
-    const faulty = report.faulty.filter((one) => !isUnreadable(one)).length;
-    const ok = faulty + left_behind.length === 0;
-    const outcome = { at: now().toISOString(), ok, backups, backups_in_all, faulty, documents, seconds };
-    let proof: Proof = { ...outcome, last_ok_at: ok ? outcome.at : null };
-    try {
-      const { storeProof } = await import("../archive/proof.ts");
-      proof = await storeProof(this.repository, kind, outcome, { signal });
-    } catch (error) {
-      signal.throwIfAborted();
-      log.warn("outcome is not stored", { proof: kind, error: describeError(error) });
-    }
-    if (config.prometheus === undefined) return;
-    const { publishProof } = await import("./publish.ts");
-    const fetch = await certificates.fetchFor("pushgateway");
-    for (const warning of await publishProof(config, { kind, proof, host, fetch })) log.warn("metrics", { warning });
   }
 
   /**
@@ -398,13 +257,18 @@ export class Session implements AsyncDisposable {
     return await listBackups({ repository: this.repository, now, signal }, request);
   }
 
-  /** Writes one document of a backup to `sink`. Needs no CouchDB. @throws ArchiveError when the backup does not have it. */
+  /**
+   * Writes one document of a backup to `sink`. Needs no CouchDB. @throws ArchiveError when the backup does not have it.
+   */
   async show(request: ShowRequest, sink: Sink): Promise<ShownDocument> {
     const { showDocument } = await import("../commands/document.ts");
     return await showDocument({ ...this.surroundings, ...this.#paths() }, request, sink);
   }
 
-  /** Writes the documents of a backup to `sink`, one a line. Needs no CouchDB. @throws ArchiveError when it is not whole. */
+  /**
+   * Writes the documents of a backup to `sink`, one a line. Needs no CouchDB. @throws ArchiveError when it is not
+   * whole.
+   */
   async export(
     request: ExportRequest,
     sink: Sink,
@@ -436,8 +300,8 @@ export class Session implements AsyncDisposable {
   }
 
   /**
-   * Deletes the backups that no rule of their task keeps, or says which it would. Needs no CouchDB, and with `confirm` the
-   * right to delete.
+   * Deletes the backups that no rule of their task keeps, or says which it would. Needs no CouchDB, and with `confirm`
+   * the right to delete.
    *
    * @throws UsageError when no task has a retention; StoreError when the store cannot be read.
    */
@@ -463,7 +327,9 @@ export class Session implements AsyncDisposable {
     return await keep({ ...this.surroundings, ...this.#paths() }, request);
   }
 
-  /** Lists the databases of CouchDB, or those that a pattern matches. @throws CouchError when CouchDB cannot be asked. */
+  /**
+   * Lists the databases of CouchDB, or those that a pattern matches. @throws CouchError when CouchDB cannot be asked.
+   */
   async listDatabases(request: Pick<ListRequest, "match"> = {}): Promise<{ databases: ListedDatabase[] }> {
     const { listDatabases } = await import("../commands/list.ts");
     return await listDatabases({ couch: await this.connect(), signal: this.#parts.signal }, request);
@@ -515,8 +381,8 @@ export class Session implements AsyncDisposable {
   }
 
   /**
-   * Says in the log how a run came out, delivers the lines that wait, and hands the run's figures to where the config wants
-   * them. What cannot be delivered is a warning in the log.
+   * Logs the outcome of a run, flushes the log, and publishes the run's figures where the config says. What cannot be
+   * delivered is a warning in the log.
    *
    * @param options `isPart`: the run was for databases that were named.
    */
@@ -534,7 +400,7 @@ export class Session implements AsyncDisposable {
     await notifier?.settled();
   }
 
-  /** Tells whom the config names under `notify`, in the background; undefined where it names nobody. */
+  /** Notifies the monitor under `notify` of runs, in the background; undefined if the config names none. */
   get monitor(): RunMonitor | undefined {
     const { log, run, notifier } = this.#parts;
     if (notifier === undefined) return undefined;
@@ -544,14 +410,14 @@ export class Session implements AsyncDisposable {
     };
   }
 
-  /** Waits, for some seconds at most, until all that `monitor` was told is delivered: for who may be frozen behind it. */
+  /** Waits, some seconds at most, until all notifications are delivered: a Lambda is frozen after its answer. */
   async announced(): Promise<void> {
     await this.#parts.notifier?.settled();
   }
 
   /**
-   * Tells whom `notify` names that a run was broken off, where one was, and delivers what the session's own log still
-   * holds. What runs meanwhile is to be stopped by the signals.
+   * Notifies the monitor of an interrupted run, if there was one, and flushes the session's own log. A command still
+   * running must be stopped by the signals.
    */
   async close(): Promise<void> {
     await this.#parts.close();
@@ -574,57 +440,9 @@ export class Session implements AsyncDisposable {
     };
   }
 
-  /** What opens sealed backups; read once, when something sealed is met. */
+  /** The identities that open sealed backups, read once, when the first sealed backup is met. */
   async #identities(): Promise<readonly string[]> {
-    this.#readIdentities ??= await this.#identityReader();
+    this.#readIdentities ??= await identityReaderOf(this.#parts);
     return await this.#readIdentities();
-  }
-
-  async #identityReader(): Promise<() => Promise<readonly string[]>> {
-    const { identityReader } = await import("./identities.ts");
-    const { config: { identityFile, identitySecret, aws }, identityFiles, log, signal } = this.#parts;
-    // What is given by hand is what is meant.
-    return identityFiles !== undefined && identityFiles.length > 0
-      ? identityReader({ files: identityFiles, aws, log, signal })
-      : identityReader({
-        files: identityFile === undefined ? [] : [identityFile.path],
-        secret: identitySecret,
-        aws,
-        log,
-        signal,
-      });
-  }
-}
-
-/** What a manifest says of itself. */
-interface BackupName {
-  task: string;
-  database: string;
-}
-
-/**
- * Whether a backup has to be sealed: its task seals, or it is of no task that backs its database up, and one that seals does.
- * Of a task that the config does not have any more it has to be where all others seal, too.
- */
-function isSealExpected(
-  { tasks }: Pick<Config, "tasks">,
-  { task: name, database }: BackupName,
-): boolean {
-  const matches = (pattern: string) => compilePattern(pattern).matches(database);
-  const selects = ({ databases, exclude }: Task) => databases.some(matches) && !exclude.some(matches);
-  const task = tasks.find((one) => one.name === name);
-  if (task === undefined ? tasks.every(isSealing) : isSealing(task)) return true;
-  return (task === undefined || !selects(task)) && tasks.some((one) => isSealing(one) && selects(one));
-}
-
-/** A line for each task: every run tells its end, to Loki too. */
-function logEnd(report: RunReport, log: Log): void {
-  const durationMs = Date.parse(report.finished_at) - Date.parse(report.started_at);
-  for (const task of report.tasks) {
-    const { databases, error, retry_at: retryAt } = task;
-    const saved = databases.filter(isSaved).length;
-    const facts = { task: task.task, saved, databases: databases.length, durationMs, error, retryAt };
-    if (isTaskSaved(task)) log.info("task is saved", facts);
-    else log.error("task is not saved", facts);
   }
 }

@@ -1,8 +1,8 @@
 /**
- * Whether a store keeps what exists when it is told to (`If-None-Match: *`). Google's interoperable API and others
- * take the header and overwrite all the same (docs/stores.md); others look and then write, without a lock. In: a store and
- * a folder of it. Out: what holds there, found out by attempts to create one small object, one after the other, and once
- * several at one moment, and remembered beside it.
+ * Whether a store keeps existing objects when it is told to (`If-None-Match: *`). Google's interoperable API and others
+ * ignore the header and overwrite (docs/stores.md); others check and then write, without a lock. In: a store and
+ * a folder of it. Out: whether it holds, found out by attempts to create one small object, first one after the other
+ * and once several at a time, and noted beside it.
  */
 import * as z from "zod";
 import { describeError, isNotFound } from "../errors.ts";
@@ -14,8 +14,8 @@ import { readObjectText } from "./whole.ts";
 /** The object that is created twice; it stays. */
 export const CONDITIONS_PROBE_NAME = "conditions-probe.json";
 /**
- * The objects that several writers create at one moment; they stay. One race in a store is enough, but where its outcome is
- * not known, in a copy of the bucket or while another run is at it, there is a second and a third place.
+ * The objects that several writers create at one moment; they stay. One race in a store is enough, but where its
+ * outcome is not known, in a copy of the bucket or while another run is at it, there is a second and a third place.
  */
 export const CONDITIONS_RACE_NAMES: readonly string[] = [
   "conditions-race.json",
@@ -58,8 +58,9 @@ export interface FindConditionsOptions extends StoreCallOptions {
 }
 
 /**
- * Whether `store` holds conditions, and tells it so ({@linkcode Store.conditions}). Whoever relies on them asks before it
- * begins: the first time and once a week that costs some small requests, else one, and none where the store knows already.
+ * Whether `store` holds conditions, and tells it so ({@linkcode Store.conditions}). Whoever relies on them asks before
+ * it begins: the first time and once a week that costs some small requests, else one, and none where the store knows
+ * already.
  *
  * @param folder Where the attempt and what it found are kept, such as `backup/_store`; the same one for all machines.
  * @throws StoreError when nothing can be written there.
@@ -93,19 +94,23 @@ export async function findConditions(
       await remember(store, key, { conditions, hasLost, now: now(), signal });
     } catch (error) {
       signal?.throwIfAborted();
-      log.warn("what the store does with conditions is not remembered", { error: describeError(error) });
+      log.warn("how the store treats conditions could not be noted", { error: describeError(error) });
     }
   }
   if (conditions === "ignored") {
-    log.warn("store overwrites what exists: chunks get names of their own, and only one machine may run a schedule", {
-      store: store.url,
-    });
+    log.warn(
+      "store overwrites what exists: each run names its chunks differently, and only one machine may run a schedule",
+      {
+        store: store.url,
+      },
+    );
   }
   return conditions;
 }
 
 /**
- * Notes that several writers had one key at one moment, whoever found it: from now on this store is one that overwrites.
+ * Notes that several writers had one key at one moment, whoever found it: from now on this store is one that
+ * overwrites.
  *
  * @throws StoreError when it cannot be noted.
  */

@@ -1,6 +1,6 @@
 /**
- * Opens the store that a config's `bucket` names, or what deletes in it. Each kind of store is loaded only when it is the one
- * that is asked for.
+ * Opens the store that a config's `bucket` names, or what deletes in it. Each kind of store is loaded only when it is
+ * the one that is asked for.
  */
 import { fileURLToPath } from "node:url";
 import { StoreError } from "../errors.ts";
@@ -26,7 +26,10 @@ export async function openStore(options: StoreOptions, context: StoreContext = {
   }
 }
 
-/** Opens what deletes objects in the store at `options.bucket`; the right to is only needed once it does. @throws As openStore() does. */
+/**
+ * Opens what deletes objects in the store at `options.bucket`; the right to is only needed once it does. @throws As
+ * openStore() does.
+ */
 export async function openRemover(
   options: StoreOptions,
   context: Pick<StoreContext, "fetch"> = {},

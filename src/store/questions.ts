@@ -1,7 +1,7 @@
 /**
- * What a store must have, and what it had better have, asked of the store itself: whoever keeps backups in a store that
- * nobody here has met asks it before. In: a store and a folder of it. Out: a finding for each property, with what the
- * program does where it lacks. The objects have always the same names, so that they do not add up.
+ * The properties that a store must or should have, tested on the store itself, for users of stores that this project
+ * has never tried. In: a store and a folder of it. Out: a finding for each property, with what the program does if it
+ * is missing. The objects always have the same names, so that they do not pile up.
  */
 import { describeError, hintOf, StoreError } from "../errors.ts";
 import { countWinners, isCreated, RACERS } from "./race.ts";
@@ -113,7 +113,7 @@ export function storeQuestions(store: Store, { folder }: QuestionPlace): StoreQu
         const key = keyOf("object.json");
         await store.replace(key, bytesOf(BODY), { signal });
         return await textOf(key, signal) === BODY ? held(`"${store.locate(key)}" is written and read back`) : missing(
-          `"${store.locate(key)}" is read back as something else`,
+          `"${store.locate(key)}" is read back with other content`,
           "Check whether another program writes there",
         );
       },
@@ -128,11 +128,11 @@ export function storeQuestions(store: Store, { folder }: QuestionPlace): StoreQu
           const size = (await store.stat(key, { signal }))?.sizeBytes;
           if (found === `${turn}\n` && size === 2) continue;
           return missing(
-            `An object that was replaced is read as it was before: ${JSON.stringify(found.slice(0, 20))}`,
-            "Use a store that is consistent, or turn off what caches before it: checkpoints and runs rely on it",
+            `A replaced object is still read in its old state: ${JSON.stringify(found.slice(0, 20))}`,
+            "Use a consistent store, or turn off caches in front of it: checkpoints and runs rely on it",
           );
         }
-        return held("What is replaced is read in its new state at once");
+        return held("A replaced object is read in its new state at once");
       },
     },
     listQuestion(store, keyOf("list")),
@@ -140,10 +140,10 @@ export function storeQuestions(store: Store, { folder }: QuestionPlace): StoreQu
       property: "keys",
       async ask(signal) {
         const lost = await lostNames(store, { names: DATABASE_NAMES, folder: keyOf("keys"), signal });
-        if (lost.length === 0) return held("Names of databases are kept, %2F and + too");
+        if (lost.length === 0) return held("Database names in keys are kept, also %2F and +");
         return missing(
           `Keys are confused: ${lost.map((name) => JSON.stringify(name)).join(", ")}`,
-          "Look for a proxy that decodes %2F or + in paths; databases' names have them",
+          "Look for a proxy that decodes %2F or + in paths; database names have them",
         );
       },
     },
@@ -151,10 +151,10 @@ export function storeQuestions(store: Store, { folder }: QuestionPlace): StoreQu
       property: "keys_unicode",
       async ask(signal) {
         const lost = await lostNames(store, { names: OTHER_NAMES, folder: keyOf("other-keys"), signal });
-        if (lost.length === 0) return held("Spaces, quotes and any script are kept");
+        if (lost.length === 0) return held("Spaces, quotes and letters of all scripts are kept");
         return lacking(
           `Keys are confused or refused: ${lost.map((name) => JSON.stringify(name)).join(", ")}`,
-          "names of databases have none of these: keep prefix, suffix and names of tasks to a-z, 0-9, - and _",
+          "database names have none of these: keep prefix, suffix and task names to a-z, 0-9, - and _",
           "prefix, suffix",
         );
       },
@@ -177,13 +177,13 @@ export function listQuestion(
       const isOrdered = found.every((entry, index) => index === 0 || compareEntries(found[index - 1]!, entry) < 0);
       const names = namesOf(found);
       if (isOrdered && names.join("\n") === LISTED_ENTRIES.join("\n")) {
-        return held(`${names.length} entries, each once, in the order of their bytes, folders apart from objects`);
+        return held(`${names.length} entries, each once, in byte order, folders told from objects`);
       }
       return missing(
         `Of ${LISTED_ENTRIES.map((name) => JSON.stringify(name)).join(" ")} it lists ${
           names.map((name) => JSON.stringify(name)).join(" ")
         }`,
-        "Numbering of chunks, restore and verify rely on listings: use another store",
+        "Backup, restore and verify rely on listings: use another store",
       );
     },
   };
@@ -195,20 +195,20 @@ export function createQuestion(store: Store, { folder }: QuestionPlace): StoreQu
     property: "create_only",
     async ask(signal) {
       const key = joinKey(folder, "object.json");
-      if (!await isCreated(store, key, { signal })) return held("What exists is not overwritten");
-      return lacking("What exists is overwritten", OVERWRITES);
+      if (!await isCreated(store, key, { signal })) return held("Existing objects are not overwritten");
+      return lacking("Existing objects are overwritten", OVERWRITES);
     },
   };
 }
 
 /** What the program does on a store that overwrites. */
 export const OVERWRITES: string =
-  "each key is looked at before it is written, and each run gives its chunks names of its own; " +
+  "each key is checked before it is written, and each run names its chunks differently; " +
   "run the schedule on one machine only";
 
 /**
- * Whether of several writers of one key one alone wins. A server that looks and then writes, without a lock, passes every
- * other question. A race that several won is proof; one that was won once is none, so there are some.
+ * Whether only one of several writers of one key wins. A server that checks and then writes, without a lock, passes
+ * every other question. A race with several winners is proof; one with a single winner is not, so several are run.
  */
 export function raceQuestion(store: Store, { folder }: QuestionPlace): StoreQuestion {
   const races = joinKey(folder, "races");
@@ -221,18 +221,20 @@ export function raceQuestion(store: Store, { folder }: QuestionPlace): StoreQues
         .filter((name) => !taken.has(name)).slice(0, RACES);
       if (free.length === 0) {
         return held(
-          `Not asked: the ${RACE_PLACES} places in "${races}" are taken by races of earlier times, none lost`,
+          `Not asked: the ${RACE_PLACES} places in "${races}" are taken by earlier races, none of them lost`,
         );
       }
       for (const name of free) {
         const winners = await countWinners(store, joinKey(races, name), { signal });
         if (winners < 2) continue;
         return lacking(
-          `Of ${RACERS} writers of one key at one moment ${winners} were told that it is theirs`,
+          `Of ${RACERS} simultaneous writers of one key ${winners} were told that they had created it`,
           OVERWRITES,
         );
       }
-      return held(`${free.length} times ${RACERS} writers of one key at one moment: one got it (which proves nothing)`);
+      return held(
+        `${free.length} times ${RACERS} simultaneous writers of one key: one created it (no proof that this always holds)`,
+      );
     },
   };
 }

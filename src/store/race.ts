@@ -1,6 +1,7 @@
 /**
  * Several writers of one key at one moment. A server that looks whether a key is free and then writes, without a lock,
- * holds conditions as long as nobody is quick. In: a store and a free key. Out: how many were told that the key is theirs.
+ * holds conditions as long as nobody is quick. In: a store and a free key. Out: how many were told that the key is
+ * theirs.
  */
 import { isTransient, StoreError } from "../errors.ts";
 import type { Store } from "./store.ts";
@@ -11,9 +12,10 @@ export const RACERS = 8;
 const BODY = new TextEncoder().encode('{"about":"whether several writers can have one key"}\n');
 
 /**
- * How many of {@linkcode RACERS} writers at one moment have created `key`. More than one is proof that the store does not
- * hold conditions; one proves nothing, and none means that the key was taken. A writer that is put off until its patience
- * is at an end has not won: Cloudflare's R2 and Google's store take a write a second of one key, and answer 429 to more.
+ * How many of {@linkcode RACERS} writers at one moment have created `key`. More than one is proof that the store does
+ * not hold conditions; one proves nothing, and none means that the key was taken. A writer that is put off until its
+ * patience is at an end has not won: Cloudflare's R2 and Google's store take a write a second of one key, and answer
+ * 429 to more.
  *
  * @throws StoreError for what patience cannot heal, but a key that is taken.
  */

@@ -14,8 +14,8 @@ export interface Remover {
   findHold(key: string, options?: StoreCallOptions): Promise<string | undefined>;
 
   /**
-   * Deletes an object; one that is gone already is no error. In a bucket with versions S3 puts a mark in its place, and the
-   * bytes stay until a rule of the bucket's takes them.
+   * Deletes an object; one that is gone already is no error. In a bucket with versions S3 puts a mark in its place, and
+   * the bytes stay until a rule of the bucket's takes them.
    *
    * @throws StoreError where it may not be deleted.
    */

@@ -32,21 +32,24 @@ export interface StoreCallOptions {
 export interface CreateOptions extends StoreCallOptions {
   /**
    * A `chunk` gets the config's storage class. Everything else, small and read again soon, never does: a manifest or a
-   * claim in an archive tier could not be read at all. A `chunk` and a `manifest`, which is never replaced, get the lock.
-   * That a chunk outlives a power cut is certain only once something else is stored in its folder: before that nobody
-   * knows of it.
+   * claim in an archive tier could not be read at all. A `chunk` and a `manifest`, which is never replaced, get the
+   * lock. That a chunk outlives a power cut is certain only once something else is stored in its folder: before that
+   * nobody knows of it.
    */
   kind?: "chunk" | "manifest" | undefined;
   /**
-   * Something is stored in the same folder right behind it, or {@linkcode Store.settle} is called: only then is it certain
-   * that it outlives a power cut. @default false
+   * Something is stored in the same folder right behind it, or {@linkcode Store.settle} is called: only then is it
+   * certain that it outlives a power cut. @default false
    */
   isFollowed?: boolean | undefined;
 }
 
 /** What {@linkcode Store.replace} takes. */
 export interface ReplaceOptions extends StoreCallOptions {
-  /** It says the same as what was stored right before it, and need not wait until that outlives a power cut. @default false */
+  /**
+   * It says the same as what was stored right before it, and need not wait until that outlives a power cut. @default
+   * false
+   */
   isCopy?: boolean | undefined;
 }
 
@@ -74,7 +77,8 @@ export interface StoreContext {
 
 /**
  * A place that keeps objects. Keys are relative to the bucket folder, without a leading slash. Every operation retries
- * what a little patience can heal, and throws a `StoreError` otherwise, or an `AwsError` when it has no keys to sign with.
+ * what a little patience can heal, and throws a `StoreError` otherwise, or an `AwsError` when it has no keys to sign
+ * with.
  */
 export interface Store {
   /** The bucket folder as the user would write it: `s3://name/folder` or `file:///path`. Holds no secret. */
@@ -90,20 +94,21 @@ export interface Store {
   readonly clockSkewMs: number | undefined;
 
   /**
-   * What is known of this store's conditions, undefined before anybody has asked; `findConditions()` sets it. Where they
-   * are ignored, create() looks whether a key is free before it writes: two writers at one moment still get the same one.
+   * What is known of this store's conditions, undefined before anybody has asked; `findConditions()` sets it. Where
+   * they are ignored, create() looks whether a key is free before it writes: two writers at one moment still get the
+   * same one.
    */
   conditions: Conditions | undefined;
 
   /**
-   * Tries by an object under `key`, of a few bytes, whether this store holds conditions. It takes no right to delete, and
-   * the same key serves again and again.
+   * Tries by an object under `key`, of a few bytes, whether this store holds conditions. It takes no right to delete,
+   * and the same key serves again and again.
    */
   tryConditions(key: string, options?: StoreCallOptions): Promise<Conditions>;
 
   /**
-   * How many of several writers at one moment are told that `key`, which is free, is theirs; absent where only one can be,
-   * by the way in which objects are made there.
+   * How many of several writers at one moment are told that `key`, which is free, is theirs; absent where only one can
+   * be, by the way in which objects are made there.
    */
   countWinners?(key: string, options?: StoreCallOptions): Promise<number>;
 
@@ -115,11 +120,11 @@ export interface Store {
 
   /**
    * Stores `body` under the first of `keys` that is free. An object that exists is never changed, where the store holds
-   * conditions: two writers that try the same key get different ones. Nothing can be read under the key before the whole body is stored. A body that
-   * was begun is ended when it is not wanted any more.
+   * conditions: two writers that try the same key get different ones. Nothing can be read under the key before the
+   * whole body is stored. A body that was begun is ended when it is not wanted any more.
    *
-   * @throws what `body` throws; StoreError with code `exists` when `keys` is exhausted, or when the body was too large to be kept and its
-   * key was taken meanwhile; `body` is then consumed and the caller has to produce it again.
+   * @throws what `body` throws; StoreError with code `exists` when `keys` is exhausted, or when the body was too large
+   * to be kept and its key was taken meanwhile; `body` is then consumed and the caller has to produce it again.
    */
   create(
     keys: Iterable<string>,
@@ -136,7 +141,8 @@ export interface Store {
   /**
    * The object's bytes, from the first to the last.
    *
-   * @throws StoreError with code `not_found`; and with `cut_off`, from the stream, when it ends before its announced size.
+   * @throws StoreError with code `not_found`; and with `cut_off`, from the stream, when it ends before its announced
+   * size.
    */
   read(key: string, options?: StoreCallOptions): Promise<ReadableStream<Uint8Array>>;
 

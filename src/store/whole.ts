@@ -1,6 +1,6 @@
 /**
- * Small objects, read whole: manifests, checkpoints, claims, plans, reports. In: a store and a key. Out: bytes or text. Who
- * can write the bucket can put anything there, so that what no backup writes is refused before it fills the memory.
+ * Small objects, read whole: manifests, checkpoints, claims, plans, reports. In: a store and a key. Out: bytes or text.
+ * Who can write the bucket can put anything there, so that what no backup writes is refused before it fills the memory.
  */
 import { StoreError } from "../errors.ts";
 import { readBytes, readText } from "../streams.ts";
@@ -54,6 +54,6 @@ function tooLarge(store: Store, key: string, mostBytes: number): StoreError {
       mostBytes >> 20
     } MiB, which nothing of a backup but chunks has`,
     { code: "too_large", key },
-    { hint: "Look who can write the bucket, and what put this object there" },
+    { hint: "Check who can write to the bucket, and what stored this object there" },
   );
 }

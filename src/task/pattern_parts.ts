@@ -1,6 +1,6 @@
 /**
- * A pattern taken apart without being run: its alternatives, the atoms these consist of, its counts. In: a valid pattern.
- * Out: its parts, which need not be valid by themselves.
+ * A pattern taken apart without being run: its alternatives, the atoms these consist of, its counts. In: a valid
+ * pattern. Out: its parts, which need not be valid by themselves.
  */
 
 /** Compiles a part of a pattern; undefined where it is not valid by itself: `\k<a>` without its group. */
@@ -31,7 +31,9 @@ function readAtom(source: string, at: number): { end: number; bare: number } {
   return { end: bare + (QUANTIFIER.exec(source)?.[0].length ?? 0), bare };
 }
 
-/** The atoms of each alternative, quantifiers with them; anchors at the ends and brackets around it all are left out. */
+/**
+ * The atoms of each alternative, quantifiers with them; anchors at the ends and brackets around it all are left out.
+ */
 export function branchesOf(source: string): string[][] {
   const branches: string[][] = [[]];
   for (let at = 0; at < source.length;) {

@@ -1,6 +1,6 @@
 /**
- * Other names for databases that are restored: `FROM=TO`, where FROM is a pattern as in a task and TO may use its groups
- * (`$1`). In: what stands on the command line, and names. Out: the names to restore to. Pure.
+ * Other names for databases that are restored: `FROM=TO`, where FROM is a pattern as in a task and TO may use its
+ * groups (`$1`). In: what stands on the command line, and names. Out: the names to restore to. Pure.
  */
 import { counted } from "../counts.ts";
 import { decodeDatabase, encodeDatabase } from "../database_name.ts";

@@ -62,8 +62,8 @@ export interface RetentionPoint {
   /** The key of the manifest that it cannot be restored without; undefined where it needs none. */
   parent?: string | undefined;
   /**
-   * Whether it can be restored as far as names and sizes tell: its chunks are there, and so are the backups that it builds
-   * on. One that cannot counts for no rule.
+   * Whether it can be restored as far as names and sizes tell: its chunks are there, and so are the backups that it
+   * builds on. One that cannot counts for no rule.
    */
   isWhole: boolean;
   /** What somebody has set to keep it whatever the rules say; mostly nothing. */

@@ -1,6 +1,6 @@
 /**
- * What a run has to do: in go the config's tasks, the names CouchDB lists and what the command line says; out comes, for
- * each task, the databases and the date in the path.
+ * What a run has to do: in go the config's tasks, the names CouchDB lists and what the command line says; out comes,
+ * for each task, the databases and the date in the path.
  */
 import type { Task } from "./task.ts";
 import { type BackupDate, dateInZone, monthOf, previousMonth } from "../dates.ts";
@@ -19,8 +19,8 @@ export interface TaskSelection {
   /** Why the selection may not be what was meant, each a sentence. */
   warnings: string[];
   /**
-   * The decoded names of all that CouchDB lists, where the selection is all that the task selects of them; absent where it
-   * is a part of that.
+   * The decoded names of all that CouchDB lists, where the selection is all that the task selects of them; absent where
+   * it is a part of that.
    */
   listed?: readonly string[] | undefined;
 }
@@ -38,8 +38,8 @@ export interface SelectionOptions {
 /**
  * Finds out what each task has to back up.
  *
- * With `only`, each database goes with the first task that would select it, for that task's options and date, or with the
- * first task where none would.
+ * With `only`, each database goes with the first task that would select it, for that task's options and date, or with
+ * the first task where none would.
  *
  * @param names Decoded names of all databases.
  * @throws UsageError when `only` names a database that does not exist.

@@ -1,4 +1,7 @@
-/** What a task means: which databases it backs up, when it is due, and how. The config makes it; everything above runs it. */
+/**
+ * What a task means: which databases it backs up, when it is due, and how. The config makes it; everything above runs
+ * it.
+ */
 import type { Calendar } from "../calendar/calendar.ts";
 import { type Codec, STANDARD_CODEC } from "../codec/compression.ts";
 import { describeDiscreetly, describeError } from "../errors.ts";
@@ -15,8 +18,8 @@ export interface IncrementPolicy {
 }
 
 /**
- * How many days the locks of what an incremental backup relies on must still last: else all is saved again, and locked anew.
- * So long each restore point is safe. Undefined where nothing is locked.
+ * How many days the locks of what an incremental backup relies on must still last: else all is saved again, and locked
+ * anew. So long each restore point is safe. Undefined where nothing is locked.
  */
 export function leastLockDays({ lockDays, fullEveryDays }: IncrementPolicy): number | undefined {
   // Literally as long as a backup's own lock would make each one full.
@@ -75,7 +78,9 @@ export function isSealing(task: Task): boolean {
   return codecOf(task).recipients !== undefined;
 }
 
-/** How an error of a task's run is told to the log, to reports and to other runs: of what is sealed it names nothing. */
+/**
+ * How an error of a task's run is told to the log, to reports and to other runs: of what is sealed it names nothing.
+ */
 export function describerFor(task: Task): (error: unknown) => string {
   return isSealing(task) ? describeDiscreetly : describeError;
 }

@@ -8,8 +8,8 @@ import type { Task } from "./task.ts";
 let localZone: string | undefined;
 
 /**
- * Where neither task nor expression names a zone, the machine's counts, as for systemd's timers. To find it takes a tenth of
- * a start, so it is found when it is wanted.
+ * Where neither task nor expression names a zone, the machine's counts, as for systemd's timers. To find it takes a
+ * tenth of a start, so it is found when it is wanted.
  */
 function findLocalZone(): string {
   return localZone ??= Intl.DateTimeFormat().resolvedOptions().timeZone;

@@ -91,9 +91,9 @@ Deno.test("openArchive() calls leftover what no manifest and no checkpoint of th
   }
   const { leftovers } = await given.open();
   assertEquals(leftovers, [
-    { chunk: "0000002.json.gz", problem: "It is left over from another run: no manifest names it" },
-    { chunk: "dddddddd-0000000.json.gz", problem: "It is left over from another run: no manifest names it" },
-    { chunk: "notes.txt", problem: "It is no part of a backup" },
+    { chunk: "0000002.json.gz", problem: "It is a leftover of another run: no manifest names it" },
+    { chunk: "dddddddd-0000000.json.gz", problem: "It is a leftover of another run: no manifest names it" },
+    { chunk: "notes.txt", problem: "It does not belong to a backup" },
   ]);
 });
 

@@ -41,21 +41,21 @@ const sha256 = (text: string) => createHash("sha256").update(text).digest("hex")
 
 for (
   const { what, parent, problem, database, isDamaged } of [
-    { what: "names no parent", parent: null, problem: "names no parent" },
+    { what: "has no parent in its manifest", parent: null, problem: "has no parent in its manifest" },
     {
       what: "has left its repository",
       parent: { path: "2026/11/01/../../etc/manifest.json" },
-      problem: "none of a manifest",
+      problem: "is not that of a manifest",
     },
     {
       what: "names a chunk",
       parent: { path: "2026/11/01/couchdb/a%2Fb/0000000.json.gz" },
-      problem: "none of a manifest",
+      problem: "is not that of a manifest",
     },
     {
       what: "names a folder without a date",
       parent: { path: "x/11/01/a/manifest.json" },
-      problem: "none of a manifest",
+      problem: "is not that of a manifest",
     },
     { what: "names one that is gone", parent: { path: PATH.replace("11/01", "10/01") }, problem: "It is missing" },
     { what: "names one that was replaced", parent: { sha256: sha256("other") }, problem: "SHA-256" },

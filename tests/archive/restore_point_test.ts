@@ -218,7 +218,7 @@ Deno.test("findRestorePoint() does not take a backup of the future for the lates
     const error = await assertRejects(
       () => find(setup),
       UsageError,
-      "2028-01-02T18:00:00Z, and now is 2026-11-25T20:00:00Z",
+      "2028-01-02T18:00:00Z; now is 2026-11-25T20:00:00Z",
     );
     assertStringIncludes(
       error.hint ?? "",
@@ -236,5 +236,5 @@ Deno.test("findRestorePoint() takes the latest where all are of the future, and 
   await setup.put({ day: "2026-11-26", finishedAt: "2026-11-26T18:00:00Z" });
   await setup.put({ day: "2026-11-27", finishedAt: "2026-11-27T18:00:00Z" });
   assertEquals(await found(setup, undefined), ["2026-11-27T18:00:00.000Z"]);
-  assertStringIncludes(JSON.stringify(setup.log.lines), "of the future");
+  assertStringIncludes(JSON.stringify(setup.log.lines), "dated in the future");
 });

@@ -45,7 +45,7 @@ Deno.test("check --store shows what is held, what lacks and what is done then, w
     const file = await config(fake.url);
     const { code, stdout, stderr } = await runProgram(["check", file, "--store"]);
     assertEquals(code, 0, stderr);
-    assertMatch(stdout, /^held +reach +http:\/\/127\.0\.0\.1:\d+\/test-bucket answers, addressed in path style$/m);
+    assertMatch(stdout, /^held +reach +http:\/\/127\.0\.0\.1:\d+\/test-bucket answers with path addressing$/m);
     assertMatch(
       stdout,
       /^no +checksum_sha256 +x-amz-checksum-sha256 is answered 400 InvalidArgument\n +-> Content-MD5/m,
@@ -69,7 +69,7 @@ Deno.test("check --store ends with 11 where nothing makes up for what lacks, in 
   await withConfig({ isStale: true }, async ({ fake, config }) => {
     const { code, stdout } = await runProgram(["check", await config(fake.url), "--store"]);
     assertEquals(code, 11);
-    assertMatch(stdout, /^FAIL +read_after_write .*\n +Use a store that is consistent/m);
+    assertMatch(stdout, /^FAIL +read_after_write .*\n +Use a consistent store/m);
     assertStringIncludes(stdout, "Backups cannot be kept in s3://test-bucket/folder as it is");
   });
 });
@@ -86,7 +86,7 @@ Deno.test("a store without path style is told what to set, and then keeps backup
     assertEquals(told.code, 11);
     assertMatch(
       told.stdout,
-      /^FAIL +reach +.*403 SecondLevelDomainForbidden.*; addressed in virtual style it answers$/m,
+      /^FAIL +reach +.*403 SecondLevelDomainForbidden.*; with virtual addressing it answers$/m,
     );
     assertMatch(told.stdout, /^ +option: addressing_style: virtual$/m);
 
@@ -99,7 +99,7 @@ Deno.test("a store without path style is told what to set, and then keeps backup
     assertEquals(found.code, 0, found.stdout + found.stderr);
     assertMatch(
       found.stdout,
-      /^held +reach +http:\/\/test-bucket\.s3\.store\.example answers, addressed in virtual style$/m,
+      /^held +reach +http:\/\/test-bucket\.s3\.store\.example answers with virtual addressing$/m,
     );
 
     await Deno.writeTextFile(

@@ -92,7 +92,7 @@ Deno.test("main() refuses to expire without a retention, and names the key", asy
   await using setup = await withTwoBackups();
   const { code, err } = await run(setup, ["expire", "--confirm"], "chunk: 5");
   assertEquals(code, 2);
-  assertStringIncludes(err, "No task has a retention: nothing expires");
+  assertStringIncludes(err, "No task has a retention, so nothing expires");
   assertStringIncludes(err, "retention: {keep_last: 8");
 });
 

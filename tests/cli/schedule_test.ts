@@ -82,7 +82,7 @@ Deno.test("schedule refuses a config in which no task will ever be due", async (
     await write("hand: {databases: [a]}");
     const { code, stderr } = await startProgram(["schedule", config]).ended;
     assertEquals(code, 2);
-    assertStringIncludes(stderr, "No task of the config has a schedule that will elapse");
+    assertStringIncludes(stderr, "No task of the config will ever be due");
   });
 });
 

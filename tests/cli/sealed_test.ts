@@ -166,7 +166,7 @@ Deno.test("An identity that is none is told without its content, and one that ot
     [place.path("public.key"), /Line 1 is a public key, which opens nothing/],
     [place.path("ssh.key"), /Line 1 begins a key of another kind/],
     [ours, /The secret key itself is given as an identity/],
-    [to, /A public key is given as an identity: it opens nothing/],
+    [to, /A public key is given as an identity; it must be a file that holds a secret key/],
   ];
   for (const [file, message] of cases) {
     const { code, err } = await place.run(SEALED, "export", "a", "latest", "--identity", file);
@@ -194,7 +194,7 @@ Deno.test("restore() refuses a backup in clear whose task seals, unless it is to
     assertEquals([refused.code, place.written], [2, before]);
     assertStringIncludes(
       refused.err,
-      "is in clear, and its task, or the one of its database, seals its backups (encrypt_to)",
+      "is not encrypted, but its task or that of its database seals its backups (encrypt_to)",
     );
     assertStringIncludes(refused.err, "--allow-plain");
     assertEquals((await place.run(SEALED, ...args, "--allow-plain")).code, 0);
@@ -230,7 +230,7 @@ Deno.test("restore() refuses a backup in clear that names a task which does not 
     ) {
       const refused = await place.runWith(tasks, "", ...args);
       assertEquals([task, refused.code, place.written], [task, 2, before], refused.err);
-      assertStringIncludes(refused.err, "is in clear");
+      assertStringIncludes(refused.err, "is not encrypted");
     }
   }
   await Deno.writeTextFile(name, text.replace('"task": "weekly"', '"task": "plain"'));
@@ -257,7 +257,7 @@ Deno.test("check and plan say to whom backups are sealed, and check whether the 
   assertEquals([opens.ok, opens.warning, opens.detail.includes(`is that of ${to}`)], [true, undefined, true]);
   const other = await detail(`${SEALED}\nidentity_file: theirs.key`);
   assertEquals([other.ok, other.warning], [true, true]);
-  assertStringIncludes(other.detail, "does not open the backups of each task");
+  assertStringIncludes(other.detail, "does not open the backups of every task");
   await Deno.chmod(place.path("ours.key"), 0o644);
   const { out } = await place.run(`${SEALED}\nidentity_file: ours.key`, "check");
   assertMatch(out, /ours.key" holds a secret key and can be read by everybody/);

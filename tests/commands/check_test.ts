@@ -99,7 +99,7 @@ Deno.test("checkSetup() reads a document with an attachment as a backup of its t
   assertEquals([read?.ids, read?.query.get("attachments"), read?.query.get("revs")], [["small"], "true", "true"]);
   const none = await found([{ ...all, attachments: false }]);
   assertStringIncludes(none.detail, "its task saves no attachments");
-  assertEquals((await found([taskOf("t", { databases: ["other"] })])).detail, "There is no document to try it on");
+  assertEquals((await found([taskOf("t", { databases: ["other"] })])).detail, "There is no document to test it with");
 
   // A proxy, or a CouchDB, that sends stubs for contents.
   const stub = {

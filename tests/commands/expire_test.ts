@@ -305,7 +305,7 @@ Deno.test("expire() refuses to run without a retention, and with an unknown task
     now: () => NOW,
     signal: setup.signal,
   };
-  await assertRejects(() => expire(context, {}), UsageError, "No task has a retention: nothing expires");
+  await assertRejects(() => expire(context, {}), UsageError, "No task has a retention, so nothing expires");
   await assertRejects(() => expire(context, { tasks: ["weekly"] }), UsageError, 'The task "weekly" has no retention');
   await assertRejects(() => expire(context, { tasks: ["dayly"] }), UsageError, 'The config has no task "dayly"');
 });

@@ -273,7 +273,7 @@ for (
     await using setup = await TestRepository.open();
     const put = (database: string) => setup.put({ day: "2026-11-25", finishedAt: "2026-11-25T10:00:00Z", database });
     const none = await assertRejects(() => run(setup, "orders"), UsageError, 'There is no backup of database "orders"');
-    assertEquals(none.hint, "Check prefix and suffix: there is no backup of any database");
+    assertEquals(none.hint, "Check prefix and suffix: there are no backups of any database");
     await put("orders");
     await put("account/ab");
     const typo = await assertRejects(() => run(setup, "oders"), UsageError, 'There is no backup of database "oders"');

@@ -122,8 +122,8 @@ Deno.test("plan() warns of a database that is too large to be fetched in one req
   assertStringIncludes(unknown ?? "", 'the size of database "c" is not known: ');
   assertEquals(
     large,
-    'database "b" holds 700 MB, and without "chunk" it is fetched in one request, anew when that breaks; ' +
-      'write "chunk: 1000"',
+    'database "b" holds 700 MB, and without "chunk" it is fetched in one request, which starts over ' +
+      'if it breaks; set "chunk: 1000"',
   );
   assertEquals(await warningsOf(1000), []);
 });

@@ -192,7 +192,7 @@ Deno.test("parseConfig() says of a retention that keeps nothing, or is none, wha
     const [retention, message] of [
       ["{}", "must be a mapping with at least one of the keys keep_last, keep_within, keep_daily"],
       ["{grace: 7d}", "must be a mapping with at least one of the keys keep_last, keep_within, keep_daily"],
-      ["{keep_last: 0}", "must be a whole number of at least 1; leave the key out where the rule is not wanted"],
+      ["{keep_last: 0}", "must be a whole number of at least 1; leave the key out if the rule is not wanted"],
       ["{keep_last: -1}", "must be a whole number of at least 1"],
       ["{keep_within: 30}", 'must be a span of time such as "1y6m14d12h"'],
       ["{keep_within: 3 days}", 'must be a span of time such as "1y6m14d12h"'],
@@ -213,7 +213,7 @@ Deno.test("parseConfig() says of a retention that keeps nothing, or is none, wha
 Deno.test("parseConfig() refuses a lock where nothing locks, and one without an end", () => {
   const read = (bucket: string, lock: string) =>
     assertThrows(() => parse(`${DATABASE}${TASK}bucket: ${bucket}\nobject_lock: ${lock}\n`), ConfigError).message;
-  assertStringIncludes(read("file:///b", "{mode: governance, days: 9}"), "nothing locks the files of a folder");
+  assertStringIncludes(read("file:///b", "{mode: governance, days: 9}"), "files in a folder cannot be locked");
   assertStringIncludes(read("s3://bucket", "{mode: governance}"), "must be a whole number of days");
   assertStringIncludes(read("s3://bucket", "{mode: hard, days: 9}"), 'must be "governance" or "compliance"');
   assertStringIncludes(read("s3://bucket", "90"), "must be a mapping of mode");
@@ -377,7 +377,7 @@ const SCHEMA_ERRORS: { what: string; text: string; env?: Record<string, string>;
     text: "database: {}\n",
     message: [
       '1:1: Key "database.url" is missing, must be a URL such as "http://host:5984"',
-      '1:1: Key "task" is missing, must be a mapping of at least one task, each with a name of its own',
+      '1:1: Key "task" is missing, must be a mapping of task names to tasks, with at least one task',
       '1:1: Key "bucket" is missing, must be "s3://name/folder", "file:///path" or "/path"',
     ],
   },
@@ -398,7 +398,7 @@ const SCHEMA_ERRORS: { what: string; text: string; env?: Record<string, string>;
     what: "a key that is like no other",
     text: `${DATABASE}${TASK}${BUCKET}prometheus:\n  textfile: a.prom\n  frobnicate: 1\n`,
     message: [
-      '6:3: Key "prometheus.frobnicate" is unknown; known are pushgateway, textfile, per_database, instance, ca_file',
+      '6:3: Key "prometheus.frobnicate" is unknown; allowed are pushgateway, textfile, per_database, instance, ca_file',
     ],
   },
   {
@@ -479,19 +479,19 @@ ${BUCKET}`,
   f: {databases: [a], cron: "Sat 18: 00"}
 ${BUCKET}`,
     message: [
-      '3:29: Key "task.a.cron" is no schedule: hour 25 is outside 0..23\n    Sat *-*-1..7 25:00\n                 ^\n' +
+      '3:29: Key "task.a.cron" is not a schedule: hour 25 is outside 0..23\n    Sat *-*-1..7 25:00\n                 ^\n' +
       '    Write [weekdays] [[year-]month-day] [hour:minute[:second]] [zone], such as "Sat *-*-1..7 18:00:00 ' +
       'Europe/Berlin", or minutely, hourly, daily, weekly, monthly, quarterly, semiannually, yearly',
-      '4:29: Key "task.b.cron" is no schedule: this is a cron line, not a systemd OnCalendar expression\n' +
+      '4:29: Key "task.b.cron" is not a schedule: this is a cron line, not a systemd OnCalendar expression\n' +
       '    0 18 * * 6\n    ^\n    Write "Sat *-*-* 18:00:00"',
-      '5:29: Key "task.c.cron" is no schedule: there is no time zone "Europe/Brelin"\n    daily Europe/Brelin\n' +
+      '5:29: Key "task.c.cron" is not a schedule: there is no time zone "Europe/Brelin"\n    daily Europe/Brelin\n' +
       '          ^\n    Did you mean "Europe/Berlin"?',
       '6:33: Key "task.d.timezone" is "CEST", must be a time zone such as "Europe/Berlin" or "UTC"; ' +
       '"CEST" is an abbreviation: write the zone\'s name, such as Europe/Berlin or UTC',
-      '7:29: Key "task.e.cron" is no schedule, with the value that it got: character 6 of it is not as it must be\n' +
+      '7:29: Key "task.e.cron" is not a schedule, with the value that it got: character 6 of it is not as it must be\n' +
       '    Write [weekdays] [[year-]month-day] [hour:minute[:second]] [zone], such as "Sat *-*-1..7 18:00:00 ' +
       'Europe/Berlin", or minutely, hourly, daily, weekly, monthly, quarterly, semiannually, yearly',
-      '8:29: Key "task.f.cron" is no schedule: a number is needed here, not " "\n    Sat 18: 00\n           ^\n' +
+      '8:29: Key "task.f.cron" is not a schedule: a number is needed here, not " "\n    Sat 18: 00\n           ^\n' +
       '    Write [weekdays] [[year-]month-day] [hour:minute[:second]] [zone], such as "Sat *-*-1..7 18:00:00 ' +
       'Europe/Berlin", or minutely, hourly, daily, weekly, monthly, quarterly, semiannually, yearly',
     ],
@@ -501,9 +501,9 @@ ${BUCKET}`,
     text:
       `${DATABASE}task:\n  weekly:\n    databases:\n    - media\n    - '\\Amedia\\z'\n    exclude: ["a++", 7]\n${BUCKET}`,
     message: [
-      '6:7: Key "task.weekly.databases[1]" is "\\Amedia\\z", must be a regular expression of JavaScript: ' +
+      '6:7: Key "task.weekly.databases[1]" is "\\Amedia\\z", must be a JavaScript regular expression: ' +
       '"\\A" is unknown there; leave it out, a pattern always matches the whole name',
-      '7:15: Key "task.weekly.exclude[0]" is "a++", must be a regular expression of JavaScript: ' +
+      '7:15: Key "task.weekly.exclude[0]" is "a++", must be a JavaScript regular expression: ' +
       'the possessive "++" is unknown there; write "+"',
       '7:22: Key "task.weekly.exclude[1]" is 7, must be text; put it in quotes',
     ],
@@ -512,8 +512,8 @@ ${BUCKET}`,
     what: "task names that cannot be folders",
     text: `${DATABASE}task:\n  "..": {databases: [a]}\n  " ": {databases: [a]}\n${BUCKET}`,
     message: [
-      '3:9: Key "task.".."" is no name for a task; a name has letters or digits',
-      '4:8: Key "task." "" is no name for a task; a name has letters or digits',
+      '3:9: Key "task.".."" is not a valid task name; a name needs letters or digits',
+      '4:8: Key "task." "" is not a valid task name; a name needs letters or digits',
     ],
   },
   {
@@ -568,7 +568,7 @@ ${BUCKET}`,
       "token: t\nkms_key_id: k\nloki: http://u@l\nprometheus: {}\n",
     message: [
       '3:13: Key "database.password" needs the key login beside it',
-      '4:18: Key "database.password_file" stands beside password; keep one of password, password_file and password_secret',
+      '4:18: Key "database.password_file" is given together with password; keep one of password, password_file and password_secret',
       '7:8: Key "token" needs the key secret beside it',
       '8:13: Key "kms_key_id" needs the key sse beside it, "aws:kms" or "aws:kms:dsse"',
       '9:7: Key "loki" needs a password beside it',
@@ -579,8 +579,8 @@ ${BUCKET}`,
     what: "credentials in the URL and beside it",
     text: `database: {url: "http://u:p@h", login: v, password: w}\n${TASK}${BUCKET}secret: s\nsession_token: x\n`,
     message: [
-      '1:40: Key "database.login" is in the url, too; keep one of them',
-      '1:53: Key "database.password" is in the url, too; keep one of them',
+      '1:40: Key "database.login" is also in the url; keep one of them',
+      '1:53: Key "database.password" is also in the url; keep one of them',
       '4:9: Key "secret" needs the key token beside it',
       '5:16: Key "session_token" needs the keys token and secret beside it',
     ],
@@ -598,8 +598,8 @@ ${BUCKET}`,
     text:
       `${DATABASE}task: {w: {databases: [a], incremental: true, full_every: 90}}\n${BUCKET}object_lock: {mode: governance, days: 90}`,
     message: [
-      '2:59: Key "task.w.full_every" is 90, must be less than the 90 days of object_lock: what an incremental backup relies on ' +
-      "would lose its lock first",
+      '2:59: Key "task.w.full_every" is 90, must be less than the 90 days of object_lock: an incremental backup ' +
+      "would outlive the lock of the backups that it needs",
     ],
   },
   {
@@ -615,7 +615,7 @@ ${BUCKET}`,
     text:
       `${DATABASE}task:\n  w:\n    databases: [a]\n    backup_only_previous: true\n    backup_only_previus: true\n${BUCKET}`,
     message: [
-      '6:26: Key "task.w.backup_only_previus" stands beside backup_only_previous, which means the same',
+      '6:26: Key "task.w.backup_only_previus" is given together with backup_only_previous, which means the same: keep one of them',
     ],
   },
   {
@@ -625,9 +625,9 @@ ${BUCKET}`,
     env: { N: "secret", CHUNK_: "1" },
     message: [
       '2:35: Key "task.w.chunk" uses the environment variable CHUNK, which is not set',
-      '2:54: Key "task.w.delay" is "${N}", with the environment\'s values in it, must be a number of seconds from 0 to 604800',
-      '4:9: Key "prefix" has a "${" without a variable\'s name and a "}" behind it; write "$${" for the two characters themselves',
-      '5:9: Key "suffix" has a "${" without a variable\'s name and a "}" behind it; write "$${" for the two characters themselves',
+      '2:54: Key "task.w.delay" is "${N}", with values from the environment in it, must be a number of seconds from 0 to 604800',
+      '4:9: Key "prefix" has a "${" that is not followed by a variable\'s name and "}"; write "$${" for a literal "${"',
+      '5:9: Key "suffix" has a "${" that is not followed by a variable\'s name and "}"; write "$${" for a literal "${"',
     ],
   },
   {
@@ -676,14 +676,14 @@ const SYNTAX_ERRORS: { what: string; text: string; message: string; hint?: strin
   {
     what: "a schedule without quotes, with a space in its time",
     text: "task:\n  weekly:\n    cron: Sat 18: 00\n",
-    message: '3:17: A colon with a space behind it stands in the value of "cron", which is not in quotes\n' +
+    message: '3:17: The value of "cron" has a colon followed by a space, and is not in quotes\n' +
       "  3 |     cron: Sat 18: 00\n    |                 ^",
-    hint: 'Put a value with a colon in quotes; a schedule has no space in its time: cron: "Sat *-*-1..7 18:00:00"',
+    hint: 'Put a value with a colon in quotes; the time of a schedule has no spaces: cron: "Sat *-*-1..7 18:00:00"',
   },
   {
     what: "a colon in a value without quotes",
     text: "bucket: /a: b\n",
-    message: '1:11: A colon with a space behind it stands in the value of "bucket", which is not in quotes\n' +
+    message: '1:11: The value of "bucket" has a colon followed by a space, and is not in quotes\n' +
       "  1 | bucket: /a: ***\n    |           ^",
     hint: "Put a value with a colon in quotes",
   },
@@ -941,7 +941,7 @@ Deno.test("parseConfig() warns of one check for several tasks: the success of on
   const tasks = `task: {a: {databases: [a], cron: "*-01-01"}, b: {databases: [b], cron: "*-01-02"}}\n`;
   const warningsOf = (notify: string) => parse(`${DATABASE}${tasks}${BUCKET}notify: ${notify}\n`).warnings;
   assertEquals(warningsOf("https://hc.example.com/c0ffee").map((text) => text.replace(/^[^ ]+ /, "")), [
-    'Key "notify" has one check for 2 tasks: the success of one hides the failure of another; write {task} in it',
+    'Key "notify" has one check for 2 tasks: the success of one hides the failure of another; write {task} in the URL',
   ]);
   assertEquals(warningsOf('"https://hc.example.com/c0ffee/{task}"'), []);
   assertEquals(warningsOf("{url: 'https://h/c0ffee', kind: webhook}"), []);
@@ -956,7 +956,7 @@ Deno.test("parseConfig() names mappings that stand for texts, whatever they have
 
 Deno.test("loadConfig() does not quote a config's text that was given as its path", async () => {
   const path = 'database: {url: "http://[::1]:5984", login: a, password: "hunter2"}\nbucket: /b\n';
-  const error = await assertRejects(() => loadConfig({ path, env: {} }), ConfigError, "seems to be the text itself");
+  const error = await assertRejects(() => loadConfig({ path, env: {} }), ConfigError, "seems to be the config's text");
   assertEquals(`${describeError(error)} ${error.hint} ${error.stack}`.includes("hunter2"), false);
 });
 
@@ -987,13 +987,13 @@ Deno.test("parseConfig() refuses what is no public key at its place, and shows n
   const cases: [value: string, message: RegExp][] = [
     [`[${secret}]`, /"encrypt_to\[0\]" is a secret key, which opens backups/],
     [`["${KEYS[0]}", "${secret}"]`, /"encrypt_to\[1\]" is a secret key/],
-    [secret, /"encrypt_to" is not as it must be, a list of public keys/],
-    [`"hunter2"`, /"encrypt_to" is not as it must be/],
+    [secret, /"encrypt_to" has a wrong value; it must be a list of age public keys/],
+    [`"hunter2"`, /"encrypt_to" has a wrong value/],
     ["[hunter2]", /"encrypt_to\[0\]" is no public key; passphrases are not taken/],
     ["[ssh-ed25519 AAAAhunter2]", /"encrypt_to\[0\]" is a key of ssh/],
     [`["${KEYS[0]!.slice(0, -1)}x"]`, /"encrypt_to\[0\]" is no whole key/],
-    ["[]", /"encrypt_to" is not as it must be/],
-    ["[4711]", /"encrypt_to\[0\]" is no public key of age/],
+    ["[]", /"encrypt_to" has a wrong value/],
+    ["[4711]", /"encrypt_to\[0\]" is not an age public key/],
   ];
   for (const [value, message] of cases) {
     for (const text of [`${DATABASE}${TASK}${BUCKET}encrypt_to: ${value}\n`]) {

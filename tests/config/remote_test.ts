@@ -49,10 +49,10 @@ Deno.test("loadConfig() says why a config in S3 cannot be used", async () => {
   assertEquals((absent.cause as StoreError).facts.code, "not_found");
   assertEquals(
     (await refusal("s3://configs/large.yaml")).message,
-    "s3://configs/large.yaml:1:1: Cannot use this as a config: it has more than 1 MiB",
+    "s3://configs/large.yaml:1:1: Cannot use this as a config: it is larger than 1 MiB",
   );
   for (const url of ["s3://configs", "s3://configs/", "s3://configs/folder/"]) {
-    assertStringIncludes((await refusal(url)).message, "this names a folder, and no object");
+    assertStringIncludes((await refusal(url)).message, "this names a folder, not an object");
   }
   assertEquals((await refusal("s3://other/config.yaml")).cause instanceof StoreError, true);
 });
@@ -69,7 +69,7 @@ Deno.test("loadConfig() warns of a config that lies where backups go", async () 
   const path = "s3://configs/folder/config.yaml";
   const { warnings } = await loadConfig({ path, env: bucket.env });
   assertEquals(warnings.length, 1);
-  assertStringIncludes(warnings[0]!, `${path}:1:1: The config lies in the folder that backups go to`);
+  assertStringIncludes(warnings[0]!, `${path}:1:1: The config lies in the bucket folder`);
   assertEquals((await loadConfig({ path: "s3://configs/folder2.yaml", env: bucket.env })).warnings, []);
 });
 
@@ -89,7 +89,7 @@ Deno.test("loadConfig() says why a parameter cannot be the config", async () => 
   assertEquals((absent.cause as AwsError).facts.code, "ParameterNotFound");
   assertStringIncludes((await refusal(`${ARN}-denied`)).hint!, "Allow ssm:GetParameter on this parameter");
   const secret = await refusal("arn:aws:secretsmanager:eu-central-1:123456789012:secret:config-AbCdEf");
-  assertStringIncludes(secret.message, "this is no ARN of a parameter of Systems Manager");
+  assertStringIncludes(secret.message, "this is not the ARN of a Systems Manager parameter");
 });
 
 Deno.test("loadConfig() does not call it a mistake that Systems Manager is busy for long", async () => {

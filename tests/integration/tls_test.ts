@@ -83,7 +83,7 @@ Deno.test("ca_file of CouchDB, the S3 server, Loki and the Pushgateway lets each
   const refused = await place.run("backup", `url: "${couchFront.url}", ca_file: ca.pem`, more(""));
   assertEquals(refused.code, 11, refused.stderr);
   const [{ error, hint }] = JSON.parse(refused.stdout).tasks[0].databases;
-  assertStringIncludes(error, `the certificate of "${s3Front.url}" is refused: nobody who is known here has signed it`);
+  assertStringIncludes(error, `the certificate of "${s3Front.url}" is refused: it is signed by an unknown authority`);
   assertStringIncludes(hint, "Set ca_file to a PEM file");
   assertStringIncludes(refused.stderr, "Set prometheus.ca_file to a PEM file");
   assertStringIncludes(refused.stderr, "Set loki.ca_file to a PEM file");
@@ -97,7 +97,7 @@ Deno.test("ca_file of CouchDB, the S3 server, Loki and the Pushgateway lets each
 const REFUSED: [what: string, make: (authority: Authority) => Promise<Pair>, said: RegExp][] = [
   ["without subjectAltName", (ca) => ca.sign("nosan", ["basicConstraints=CA:FALSE"]), /it has no subjectAltName/],
   ["of X.509 version 1", (ca) => ca.sign("v1", []), /X\.509 version 1/],
-  ["for another host", (ca) => ca.sign("other", ["subjectAltName=DNS:other.example"]), /not for this host's name/],
+  ["for another host", (ca) => ca.sign("other", ["subjectAltName=DNS:other.example"]), /not valid for this host name/],
   ["signed with SHA-1", (ca) => ca.sign("sha1", [SAN], "-days 30 -sha1"), /too weak/],
   ["that has expired", (ca) => ca.sign("expired", [SAN], "-days -1"), /has expired/],
   [
@@ -141,9 +141,9 @@ Deno.test("what only a server that is set to it would use is told: a key of 1024
   await authority.sign("weak", [SAN], "-days 30 -sha256", 1024);
   const cases: [server: string, said: string][] = [
     ["-cert weak.pem -key weak.key -cipher ALL:@SECLEVEL=0", "its key is too weak (RSA below 2048 bits)"],
-    ["-cert good.pem -key good.key -tls1_1 -cipher ALL:@SECLEVEL=0", "no version or cipher of TLS in common"],
-    ["-cert good.pem -key good.key -tls1_2 -cipher AES128-SHA:@SECLEVEL=0", "no version or cipher of TLS in common"],
-    ["-cert good.pem -key good.key -Verify 1", "wants a certificate of the client"],
+    ["-cert good.pem -key good.key -tls1_1 -cipher ALL:@SECLEVEL=0", "no TLS version or cipher in common"],
+    ["-cert good.pem -key good.key -tls1_2 -cipher AES128-SHA:@SECLEVEL=0", "no TLS version or cipher in common"],
+    ["-cert good.pem -key good.key -Verify 1", "requires a client certificate"],
   ];
   for (const [server, said] of cases) {
     const port = freePort();

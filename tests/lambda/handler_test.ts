@@ -422,7 +422,7 @@ Deno.test("openHandler() starts another execution when the first could not plan,
   const input = { task: "weekly", elapse: ELAPSE, only: "all", generation: 2 };
   assertEquals(lambda.executions.at(-1)?.input, input);
   // The first one is over, whatever Step Functions tries.
-  await assertRejects(() => lambda.invoke(plan), UsageError, "another one has taken it over");
+  await assertRejects(() => lambda.invoke(plan), UsageError, "another run has taken it over");
   assertEquals((await lambda.invoke({ action: "plan", ...input })).databases, 3);
   const { only: _, ...round } = input;
   for (const database of ["a", "a/b", "large"]) await lambda.invoke({ action: "backup", ...round, database });
@@ -559,7 +559,7 @@ Deno.test("openHandler() says in a summary why the databases were not gone throu
     databases.filter(({ status }: { status: string }) => status === "failed").map((one: { error: string }) =>
       one.error
     ),
-    Array(2).fill("No round of it came to an end: States.ItemReaderFailed: Access denied"),
+    Array(2).fill("None of its rounds finished: States.ItemReaderFailed: Access denied"),
   );
   assert(lambda.lines.some(({ event, why }) => event === "databases were not gone through to the end" && why));
   const whole = { MapRunArn: "arn", ResultWriterDetails: { Bucket: "b", Key: "k" } };

@@ -105,7 +105,7 @@ Deno.test("formatSummary() names what is saved and yet needs a look, and when wh
       '  task weekly: CouchDB does not list "d" any more',
       '  a: CouchDB could not read 7 documents, which are not in the backup: "d0", "d1", "d2", "d3", "d4" and more',
       "  b: It has 3 documents, the backup before has 1000",
-      "  task weekly: what failed is tried again at 2026-01-03T18:05:00.000Z",
+      "  task weekly: what failed is retried at 2026-01-03T18:05:00.000Z",
     ]
   ) assertStringIncludes(text, line);
 });

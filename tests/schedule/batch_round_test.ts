@@ -229,6 +229,6 @@ Deno.test("backupBatch() fails a database that the task does not select any more
   );
   assertEquals((await scene.outcomes())[0], "complete");
   for (const cursor of ["x", "3", "{}", '{"at":9,"chunks":null,"failed":{"count":0,"names":[],"first":""}}']) {
-    await assertRejects(() => scene.step(cursor), UsageError, "Cannot go on with the batch");
+    await assertRejects(() => scene.step(cursor), UsageError, "Cannot continue the batch");
   }
 });

@@ -239,7 +239,7 @@ Deno.test("summariseRun() reports every planned database, those without an outco
     ["a/b", "failed"],
     ["large", "complete"],
   ]);
-  assertStringIncludes(report.tasks[0]!.databases[1]!.error!, "No round of it came to an end");
+  assertStringIncludes(report.tasks[0]!.databases[1]!.error!, "None of its rounds finished");
   assert(report.started_at <= report.finished_at);
   assertEquals(await place.readJson("report.json"), JSON.parse(JSON.stringify(report)));
 });

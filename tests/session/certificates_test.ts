@@ -76,7 +76,7 @@ Deno.test("Certificates refuses a file that is missing, holds no certificate or 
     [new Deno.errors.NotFound("no such file"), "cannot be read"],
     ["", "holds no certificate"],
     ["-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "holds no certificate"],
-    [PEM.replace(/\n.{20}/, "\n"), "has a certificate that is damaged, number 1 of 1"],
+    [PEM.replace(/\n.{20}/, "\n"), "has a damaged certificate, number 1 of 1"],
     [`${PEM}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n`, "number 2 of 2"],
   ];
   for (const server of SERVERS) {

@@ -53,7 +53,7 @@ Deno.test("probesOf() pushes a line to Loki, with login, tenant and labels, and 
     const loki = new FakeLoki({ tenant: "ops", authorization: `Basic ${btoa("u:p")}` });
     const right = config(`loki: {url: "${loki.url}", tenant: ops, login: u, password: p, labels: {site: west}}`);
     const host = new URL(loki.url).host;
-    assertEquals(await ask(right, "loki"), `Loki at "${host}" takes a line at /loki/api/v1/push`);
+    assertEquals(await ask(right, "loki"), `Loki at "${host}" accepts a log line at /loki/api/v1/push`);
     assertEquals(loki.breaches, []);
     assertEquals(loki.lines.map(({ labels, line }): Record<string, string> => ({ ...labels, line })), [
       { app: "couchdb-backup", host: "h1", site: "west", level: "info", line: 'event="check pushes a line"' },
@@ -116,7 +116,7 @@ Deno.test("probesOf() compares the disk's free space with what the last backups 
   await withFolder(async ({ config, ask, repository }) => {
     assertMatch(
       String(await ask(config(), "store_space")),
-      /^[\d.]+ [kMGT]?B are free on the disk of the bucket folder, what a first backup takes is not known without CouchDB$/,
+      /^[\d.]+ [kMGT]?B are free on the disk of the bucket folder, the size of a first backup is unknown without CouchDB$/,
     );
     const catalog = new Catalog(repository);
     const entry = { run: "0b5a8fd2", kind: "full" as const, documents: 3, chunks: 1, unreadable: 0, manifestKey: "m" };

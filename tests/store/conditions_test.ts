@@ -41,18 +41,18 @@ async function withFake(
 const SERVERS: [name: string, options: FakeS3Options, found: Conditions, warnings: string[]][] = [
   ["holds them", {}, "held", []],
   ["holds them and knows no checksums", { refusesChecksums: true }, "held", [
-    "store refuses SHA-256 checksums (x-amz-checksum-sha256): it is sent Content-MD5 instead",
+    "store refuses SHA-256 checksums (x-amz-checksum-sha256): Content-MD5 is sent instead",
   ]],
   ["overwrites", { ignoresConditions: true }, "ignored", []],
   ["overwrites where an upload is completed", { ignoresConditions: "uploads" }, "ignored", []],
   ["looks and then writes", { ignoresConditions: "races" }, "ignored", []],
   ["answers 501", { refusesConditions: true }, "ignored", [
-    "store refuses conditions (If-None-Match): each key is looked at before it is written",
+    "store refuses conditions (If-None-Match): each key is checked before it is written",
   ]],
 ];
 
 const IGNORED_WARNING =
-  "store overwrites what exists: chunks get names of their own, and only one machine may run a schedule";
+  "store overwrites what exists: each run names its chunks differently, and only one machine may run a schedule";
 
 for (const [name, options, found, warnings] of SERVERS) {
   Deno.test(`findConditions() on a server that ${name}: ${found}`, async () => {
@@ -257,7 +257,7 @@ Deno.test("create() falls back to looking, and says so once, where conditions ar
       assertEquals((await store.create([`${size}/0`, `${size}/1`], pieces(patternBytes(size)))).key, `${size}/1`);
     }
     assertEquals(log.events("warn"), [
-      "store refuses conditions (If-None-Match): each key is looked at before it is written",
+      "store refuses conditions (If-None-Match): each key is checked before it is written",
     ]);
   });
 });
@@ -278,7 +278,7 @@ Deno.test("create() and replace() send Content-MD5, and say so once, where check
     );
     assertEquals(fake.requests.filter(({ status }) => status === 400).length, 1);
     assertEquals(log.events("warn"), [
-      "store refuses SHA-256 checksums (x-amz-checksum-sha256): it is sent Content-MD5 instead",
+      "store refuses SHA-256 checksums (x-amz-checksum-sha256): Content-MD5 is sent instead",
     ]);
   });
 });

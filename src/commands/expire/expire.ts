@@ -1,6 +1,7 @@
 /**
- * Deletes the backups that no rule of their task keeps, and leftovers: the only command that deletes. In: a repository,
- * the tasks with their retention, and a remover. Out: a report of what was deleted, or without `confirm` would be.
+ * Deletes the backups that no rule of their task keeps, and leftovers: the only command that deletes backups. In: a
+ * repository, the tasks with their retention, and a remover. Out: a report of what was deleted, or without `confirm`
+ * would be.
  *
  * For each database all of its folders are read, and the rules decide. Backups that no other one needs are deleted
  * first: of each the manifest, then its entry in the catalog, then the chunks that no manifest names any more. In this
@@ -59,9 +60,9 @@ export interface ExpireRequest {
 /**
  * Deletes what no rule keeps.
  *
- * @throws UsageError when no task has a retention, or one that is named has none or is none, or there is nothing of a database
- * that is named; StoreError when the store cannot be read;
- * the reason of `context.signal`. What cannot be deleted is in the report.
+ * @throws UsageError when no task has a retention, or one that is named has none or is none, or there is nothing of a
+ * database that is named; StoreError when the store cannot be read; the reason of `context.signal`. What cannot be
+ * deleted is in the report.
  */
 export async function expire(context: ExpireContext, request: ExpireRequest): Promise<ExpireReport> {
   const startedAt = context.now();
@@ -112,8 +113,8 @@ function tasksWithRetention(tasks: readonly Task[], { isNamed }: { isNamed: bool
   const found = tasks.filter(({ retention }) => retention !== undefined);
   if (found.length > 0 && bare === undefined) return found;
   throw new UsageError(
-    bare === undefined ? "No task has a retention: nothing expires" : `The task "${bare.name}" has no retention`,
-    { hint: "Say in the config which backups stay, such as retention: {keep_last: 8, keep_monthly: 12}" },
+    bare === undefined ? "No task has a retention, so nothing expires" : `The task "${bare.name}" has no retention`,
+    { hint: "Set in the config which backups stay, such as retention: {keep_last: 8, keep_monthly: 12}" },
   );
 }
 

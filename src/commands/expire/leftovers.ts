@@ -1,6 +1,7 @@
 /**
- * What lies in the folders of a database and belongs to no backup: chunks that a broken-off run has stored, its checkpoint
- * and filter, and what a deleted backup has left. In: all that is held of the database. Out: the keys of what may go. Pure.
+ * Objects in the folders of a database that belong to no backup: the chunks of an interrupted run, its checkpoint
+ * and filter, and remains of a deleted backup. In: all that is held of the database. Out: the keys that may be deleted.
+ * Pure.
  */
 import { type DatabaseHoldings, type HeldFolder, newestCheckpoint } from "../../archive/holdings.ts";
 import {
@@ -24,8 +25,8 @@ export interface LeftoverObject {
 }
 
 /**
- * The objects that may go. Nothing does where a run may still go on from it, what is younger than a week, or younger than
- * the newest whole backup of the database: there it may be all that there is of what has changed since.
+ * The objects that may go. Nothing does where a run may still go on from it, what is younger than a week, or younger
+ * than the newest whole backup of the database: there it may be all that there is of what has changed since.
  *
  * @param options `now`: by the store's clock.
  */

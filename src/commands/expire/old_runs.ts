@@ -1,4 +1,6 @@
-/** The folders of old runs, with their claims, plans, outcomes and reports. In: a task. Out: the keys of what may go. */
+/**
+ * The folders of old runs, with their claims, plans, outcomes and reports. In: a task. Out: the keys of what may go.
+ */
 import { listManualRuns } from "../../archive/manual_run.ts";
 import { parseRunFolderName } from "../../archive/layout.ts";
 import type { Repository } from "../../archive/repository.ts";
@@ -10,7 +12,10 @@ const FEWEST_RUNS = 12;
 /** A report that is younger stays: questions come late. */
 const YOUNGEST_RUN_MS = 90 * 86_400_000;
 
-/** The folders of a task's old runs, each with the keys of all that lies in it. @param options `now`: by the store's clock. */
+/**
+ * The folders of a task's old runs, each with the keys of all that lies in it. @param options `now`: by the store's
+ * clock.
+ */
 export async function* findOldRuns(
   repository: Repository,
   task: string,

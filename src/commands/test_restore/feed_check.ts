@@ -1,7 +1,7 @@
 /**
- * Compares what a backup has brought back with the changes feed of the database that it was made of. In: the archive, and
- * each of its documents as they are read. Out: the documents that the backup, or a link of its chain, has lost: those that
- * it has not as CouchDB has had them since before it was made.
+ * Compares what a backup has brought back with the changes feed of the database that it was made of. In: the archive,
+ * and each of its documents as they are read. Out: the documents that the backup, or a link of its chain, has lost:
+ * those that it has not as CouchDB has had them since before it was made.
  */
 import type { Archive } from "../../archive/archive.ts";
 import { stateKey } from "../../archive/seen_states.ts";

@@ -1,9 +1,10 @@
 /**
- * Proves backups by restoring them. In: a repository and a CouchDB. Out: which backups did not come back as they were saved.
+ * Proves backups by restoring them. In: a repository and a CouchDB. Out: the backups that did not come back as they
+ * were saved.
  *
- * Of each database the newest complete backup is restored into a scratch database, compared with what CouchDB then answers,
- * and dropped; and what it holds is compared with what CouchDB says of the database itself, where that is still there. Nothing
- * is left behind: what a run that was killed has left, the next one drops.
+ * Of each database the newest complete backup is restored into a scratch database, compared with what CouchDB then
+ * answers, and dropped; and what it holds is compared with what CouchDB says of the database itself, where that is
+ * still there. Nothing is left behind: what a run that was killed has left, the next one drops.
  */
 import { createHash } from "node:crypto";
 import { openArchive } from "../../archive/archive.ts";
@@ -71,7 +72,9 @@ export interface TestRestoreReport {
   seconds: number;
 }
 
-/** 0; 12 where a backup is damaged; 10 or 11 where CouchDB or the store failed; 3 where what came back is not the same. */
+/**
+ * 0; 12 where a backup is damaged; 10 or 11 where CouchDB or the store failed; 3 where what came back is not the same.
+ */
 export function exitCodeOfTestRestore({ faulty, left_behind }: TestRestoreReport): number {
   const codes = [...faulty.map(({ exit_code }) => exit_code), ...left_behind.map(() => EXIT.couchdb)];
   return codes.includes(EXIT.archive)
@@ -218,10 +221,10 @@ async function proveOne(
     if (more > 0) problems.push(`and ${counted(more, "more difference")}`);
     const { security = null, revs_limit: limit = null } = archive.origin?.properties ?? {};
     if (security !== null && await couch.security(name, { signal }) !== security) {
-      problems.push("the security object is not the one that was saved");
+      problems.push("the security object differs from the saved one");
     }
     if (limit !== null && await couch.revsLimit(name, { signal }) !== limit) {
-      problems.push("the revisions limit is not the one that was saved");
+      problems.push("the revisions limit differs from the saved one");
     }
     const lost = await feed.result();
     if (lost !== undefined) problems.push(describeLost(lost));
@@ -249,7 +252,7 @@ async function refuseExisting({ couch, signal }: TestRestoreContext, name: strin
   throw new CouchError(`Cannot restore into "${name}" for a test: there is a database of that name`, {
     error: "file_exists",
     database: name,
-  }, { hint: "The same command takes another name" });
+  }, { hint: "Run the command again: it takes another name" });
 }
 
 /** What restoring itself has told. What CouchDB could not read when the backup was made is no fault of the backup. */
@@ -268,11 +271,13 @@ function problemsOf({ failed, failed_revisions, missing, lacking }: RestoreRepor
 }
 
 /**
- * So many of the databases as are wanted, others each day: they stand in an order that their names give, and each day goes on
- * where the one before has ended.
+ * So many of the databases as are wanted, others each day: they stand in an order that their names give, and each day
+ * goes on where the one before has ended.
  */
 function sampleOf(all: readonly BackupOfMoment[], size: number, now: Date): BackupOfMoment[] {
-  if (!Number.isInteger(size) || size < 1) throw new UsageError(`There is no sample of so few databases: ${size}`);
+  if (!Number.isInteger(size) || size < 1) {
+    throw new UsageError(`A sample must be a whole number of databases, at least 1, not ${size}`);
+  }
   if (size >= all.length) return [...all];
   const hash = ({ database }: BackupOfMoment) => createHash("sha256").update(database).digest("hex");
   const ordered = all.map((one) => ({ one, hash: hash(one) })).sort((a, b) => a.hash < b.hash ? -1 : 1);

@@ -1,8 +1,8 @@
 /**
- * The calls of the file system that a store in a folder makes. In: paths. Out: what node:fs answers, or its error. On a
- * local file system that answers at once they are made at once: to hand a call over to another thread, and to be woken by
- * it, costs ten times what most calls take. Elsewhere (a network file system, FUSE, one that is not known), and as soon as
- * calls have been slow, they are made beside, so that the program never stands still for a server. A sync always is.
+ * The file system calls of a store in a folder. In: paths. Out: what node:fs answers, or its error. On a
+ * fast local file system they are made synchronously: to hand a call over to another thread, and to be woken by
+ * it, takes ten times as long as most calls. Elsewhere (a network file system, FUSE, an unknown one), and as soon as
+ * calls were slow, they are made asynchronously, so that the program never blocks on a server. A sync always is.
  */
 import * as fs from "node:fs";
 

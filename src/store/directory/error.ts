@@ -20,7 +20,7 @@ const MEANING: Record<string, [meaning: string, hint: string]> = {
   EDQUOT: ["the disk quota is used up", "Raise the quota of the user that runs this program, or free space"],
   EFBIG: [
     "the file grew too large for the file system",
-    "Set chunk or chunk_bytes so that objects get smaller, or choose another file system",
+    "Set a smaller chunk or chunk_bytes, so that objects get smaller, or choose another file system",
   ],
   EACCES: ["permission is denied", "Give the user that runs this program rights on PATH and the folders above it"],
   EPERM: [
@@ -29,11 +29,11 @@ const MEANING: Record<string, [meaning: string, hint: string]> = {
   ],
   EROFS: ["the file system is read-only", "Mount the file system that holds PATH writable, or choose another bucket"],
   ENOENT: ["there is no such folder", "Create the folder above PATH, or mount the disk that should be there"],
-  ENOTDIR: ["a part of the path is not a folder", "Remove or rename the file that stands where PATH needs a folder"],
+  ENOTDIR: ["a part of the path is not a folder", "Remove or rename the file in the way: PATH needs a folder there"],
   EISDIR: ["a folder stands where the object belongs", "Remove or rename the folder PATH"],
   ENAMETOOLONG: [
     "the name is longer than the file system allows",
-    "Shorten prefix or suffix, or keep this backup in S3",
+    "Shorten prefix or suffix, or use an S3 bucket",
   ],
   EMFILE: ["too many files are open", "Raise the limit of open files (ulimit -n, LimitNOFILE=)"],
   EIO: ["the device failed to read or write", "Check the disk and the kernel log"],

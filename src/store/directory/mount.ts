@@ -1,7 +1,7 @@
 /**
- * Whether the folder of a store is the one that earlier runs had, or the empty place where its disk should be mounted. A
- * marker lies in the folder, and a note on this machine says that it was there: a folder without its marker, where the
- * note is, is refused. The first run has no note and needs no hand.
+ * Whether a store's folder is the one of earlier runs, or the empty mount point of a disk that is not mounted. A
+ * marker lies in the folder, and a note on this machine says that it was there. A folder without the marker, if there
+ * is a note, is refused. The first run has no note and works without any setup.
  */
 import { shellWord } from "../../shell_word.ts";
 import { createHash, randomUUID } from "node:crypto";
@@ -71,7 +71,7 @@ export class Mount {
       `Cannot ${action} "${url}": ${lack}, although earlier runs had it${elsewhere}; its disk may not be mounted`,
       { code: "not_mounted" },
       {
-        hint: `Mount it; where the folder is a new one on purpose: mkdir -p ${shellWord(root)} && touch ${
+        hint: `Mount it; if the folder is new on purpose: mkdir -p ${shellWord(root)} && touch ${
           shellWord(this.#marker)
         }`,
       },
@@ -114,7 +114,7 @@ export class Mount {
       log.warn("bucket folder cannot be noted: if its disk is not mounted one day, that will not be noticed", {
         store: url,
         error: describeError(error),
-        hint: "Set STATE_DIRECTORY or XDG_STATE_HOME to a folder that outlives a restart",
+        hint: "Set STATE_DIRECTORY or XDG_STATE_HOME to a folder that survives a restart",
       });
     }
   }

@@ -1,4 +1,6 @@
-/** Deletes objects of a store in a folder: files, and the folders that are empty without them, up to the bucket folder. */
+/**
+ * Deletes objects of a store in a folder: files, and the folders that are empty without them, up to the bucket folder.
+ */
 import * as fs from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";

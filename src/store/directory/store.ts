@@ -37,8 +37,8 @@ const TEMP_MAX_AGE_MS = 24 * 60 * 60 * 1000;
 const NO_HARD_LINKS = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"]);
 
 /**
- * What `fsync` answers for a file or a folder where the file system has no such thing: SMB shares, exFAT, FUSE. What was
- * written is there all the same, if the power stays on.
+ * What `fsync` answers for a file or a folder where the file system has no such thing: SMB shares, exFAT, FUSE. What
+ * was written is there all the same, if the power stays on.
  */
 const NO_SYNC = new Set(["EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "ENOTTY", "ENOENT"]);
 
@@ -102,7 +102,10 @@ export class DirectoryStore implements Store {
   readonly #calls: FileCalls;
   readonly #log: Log;
   #isSyncMissed = false;
-  /** Folders that were there, or made, when something was stored; a backup writes thousands of objects into the same one. */
+  /**
+   * Folders that were there, or made, when something was stored; a backup writes thousands of objects into the same
+   * one.
+   */
   readonly #folders = new Set<string>();
   /**
    * Folders with names that may not have reached the disk yet, such as those of chunks: they do before anything else is
@@ -536,7 +539,7 @@ export class DirectoryStore implements Store {
     if (this.#isSyncMissed) return;
     this.#isSyncMissed = true;
     this.#log.warn(
-      "the file system does not say when data is on the disk: after a power cut the last backup may be damaged",
+      "the file system cannot sync: after a power cut the last backup may be damaged",
       {
         store: this.url,
         code: errorCode(error),

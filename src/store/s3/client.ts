@@ -1,7 +1,7 @@
 /**
  * Sends requests to S3: signed, guarded against stalls, and repeated while that can help. A request comes in as method,
- * key and bytes; what goes out is S3's answer, or a StoreError that names what an operator can do; an AwsError where the
- * keys to sign with cannot be had.
+ * key and bytes; what goes out is S3's answer, or a StoreError that names what an operator can do; an AwsError where
+ * the keys to sign with cannot be had.
  */
 import { AwsV4Signer } from "aws4fetch";
 import { createHash } from "node:crypto";
@@ -283,8 +283,8 @@ export class S3Client {
     const stall = new AbortController();
     const ended = signal === undefined ? stall.signal : AbortSignal.any([signal, stall.signal]);
     /**
-     * Waits for a step of the conversation, at most `limitMs`. Not until fetch says that the signal has ended it: in Deno
-     * 2.9.6 a read of an answer goes on for ever where the answer's Response was collected before the signal came.
+     * Waits for a step of the conversation, at most `limitMs`. Not until fetch says that the signal has ended it: in
+     * Deno 2.9.6 a read of an answer goes on for ever where the answer's Response was collected before the signal came.
      */
     const within = async <T>(
       limitMs: number,
@@ -302,7 +302,7 @@ export class S3Client {
         forgetReachable(this.#service);
         throw new StoreError(
           `${describeSubject({ ...about, url: this.url })}: ${
-            isStall ? `no sign of life from ${url.host} for ${Math.round(limitMs / 1000)} seconds` : failure.text
+            isStall ? `no data from ${url.host} for ${Math.round(limitMs / 1000)} seconds` : failure.text
           }`,
           { code: isStall ? "timeout" : failure.code, key: about.key },
           { cause, hint: `Check network, DNS, proxy and firewall between this machine and ${url.origin}` },

@@ -1,7 +1,7 @@
 /**
- * What a server of S3's kind refuses of the requests that write, found out by its answers: conditions (`If-None-Match`,
- * 501) and checksums (`x-amz-checksum-sha256`, 400 or 501). In: an attempt in a form. Out: what it gave in the fullest
- * form that the server takes.
+ * What an S3-compatible server refuses in write requests, learned from its answers: conditions (`If-None-Match`,
+ * 501) and checksums (`x-amz-checksum-sha256`, 400 or 501). In: an attempt in a form. Out: its result in the fullest
+ * form that the server accepts.
  */
 import { StoreError } from "../../errors.ts";
 import { type Log, SILENT_LOG } from "../../observe.ts";
@@ -36,9 +36,10 @@ export class Dialect {
   /**
    * Runs `send` in the fullest form; where the server refuses that, in simpler ones. What then succeeds is kept to.
    *
-   * @param needs What has to stay: a request without a condition of its own has none to drop, and where the store is known
-   * to hold conditions a refusal must not lead to writing without.
-   * @throws What the server refused last as not implemented, else its first refusal, where no simpler form is taken either.
+   * @param needs What has to stay: a request without a condition of its own has none to drop, and where the store is
+   * known to hold conditions a refusal must not lead to writing without.
+   * @throws What the server refused last as not implemented, else its first refusal, where no simpler form is taken
+   * either.
    */
   async attempt<T>(send: (form: Form) => Promise<T>, needs: { conditions: boolean }): Promise<T> {
     const fullest = this.#form;
@@ -72,12 +73,12 @@ export class Dialect {
     const before = this.#form;
     this.#form = { conditions: before.conditions && form.conditions, checksums: before.checksums && form.checksums };
     if (before.conditions && !form.conditions) {
-      this.#log.warn("store refuses conditions (If-None-Match): each key is looked at before it is written", {
+      this.#log.warn("store refuses conditions (If-None-Match): each key is checked before it is written", {
         store: this.#url,
       });
     }
     if (before.checksums && !form.checksums) {
-      this.#log.warn("store refuses SHA-256 checksums (x-amz-checksum-sha256): it is sent Content-MD5 instead", {
+      this.#log.warn("store refuses SHA-256 checksums (x-amz-checksum-sha256): Content-MD5 is sent instead", {
         store: this.#url,
       });
     }

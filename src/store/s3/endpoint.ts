@@ -85,8 +85,8 @@ export function checkAddressing(
   const isAddress = host.startsWith("[") || /^\d+(\.\d+){3}$/.test(host);
   if (!isAddress && /^[a-z0-9.-]+$/.test(bucket)) return addressing;
   throw new StoreError(
-    `Cannot address the bucket "${bucket}" as a part of the host's name: ${
-      isAddress ? `"${host}" is an address, which has no names below it` : "a host's name has a-z, 0-9, - and . only"
+    `Cannot address the bucket "${bucket}" as part of the host name: ${
+      isAddress ? `"${host}" is an IP address, which has no subdomains` : "a host name has a-z, 0-9, - and . only"
     }`,
     { code: "bad_endpoint" },
     { hint: "Set addressing_style: path, or leave it out" },

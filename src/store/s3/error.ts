@@ -65,7 +65,7 @@ export function strangeAnswer(
   return new StoreError(
     `${describeSubject({ action, key, url })}: the answer does not say ${missing}`,
     { code: "strange_answer", key },
-    { hint: "What answers at endpoint is not an S3 server, or something between changes its answers" },
+    { hint: "The server at endpoint is not an S3 server, or something in between changes its answers" },
   );
 }
 
@@ -104,29 +104,29 @@ function hintFor(code: string, subject: S3Subject, said: string): string | undef
   switch (code) {
     case "AccessDenied":
     case "AllAccessDisabled":
-      return `Allow ${subject.right} on ${bucket} for this key or role, also in the bucket's policy and its KMS key's; ` +
-        "without s3:ListBucket S3 says this of a missing object, too";
+      return `Allow ${subject.right} on ${bucket} for this key or role, also in the policies of the bucket and of its KMS key; ` +
+        "without s3:ListBucket S3 answers the same for a missing object";
     case "NoSuchBucket":
       return `Create ${bucket}, or correct bucket in the config`;
     case "SignatureDoesNotMatch":
-      return "The secret does not belong to the token: correct secret, and look for spaces and line ends in it";
+      return "The secret does not belong to the token: correct secret, and check it for spaces and line breaks";
     case "InvalidAccessKeyId":
       return "S3 does not know the token: correct it, and set session_token where the token is a temporary one";
     case "InvalidToken":
-      return "Correct session_token: it belongs to temporary keys only, and to these";
+      return "Correct session_token: it must be the one of these temporary keys";
     case "ExpiredToken":
     case "TokenRefreshRequired":
-      return "The temporary keys have expired: get new ones, or run with a role, whose keys renew themselves";
+      return "The temporary keys have expired: get new ones, or use a role, whose keys are renewed automatically";
     case "SecondLevelDomainForbidden":
-      return "Set addressing_style: virtual: the store wants the bucket's name before the host's";
+      return "Set addressing_style: virtual: the store wants the bucket's name in the host name";
     case "RequestTimeTooSkewed":
-      return "Set the clock of this machine right (timedatectl, chronyc)";
+      return "Correct the clock of this machine (timedatectl, chronyc)";
     case "PermanentRedirect":
     case "AuthorizationHeaderMalformed":
     case "IllegalLocationConstraintException":
       return "Set region to the bucket's region, or leave it out";
     case "NotImplemented":
-      return "The server at endpoint lacks something of S3 that is needed here: conditional writes (If-None-Match) and checksums";
+      return "The server at endpoint lacks a feature of S3 that is needed: conditional writes (If-None-Match) or checksums";
     case "KMS.NotFoundException":
     case "KMS.DisabledException":
     case "KMS.AccessDeniedException":
@@ -140,11 +140,11 @@ function hintFor(code: string, subject: S3Subject, said: string): string | undef
     case "InvalidObjectState":
       return "The object is in an archive tier: restore it there (aws s3api restore-object), then run again";
     case "SlowDown":
-      return "S3 asks to slow down: lower parallel, or run fewer tasks at once";
+      return "S3 throttles requests: lower parallel, or run fewer tasks at once";
     case "BadDigest":
     case "XAmzContentSHA256Mismatch":
     case "XAmzContentChecksumMismatch":
-      return "The bytes were changed on their way: look for a proxy that rewrites requests, and at this machine's memory";
+      return "The bytes were changed in transit: look for a proxy that rewrites requests, and check this machine's memory";
     case "QuotaExceeded":
     case "XMinioStorageFull":
       return "The storage is full: free space on the server";

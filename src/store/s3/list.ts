@@ -1,6 +1,6 @@
 /**
- * Lists a folder page by page, and never takes a part of it for the whole: a page that does not say how to go on is gone on
- * with behind its last key, and where the pages lead nowhere that is an error. In: a client and a folder. Out: entries in
+ * Lists a folder page by page, and never takes a part of it for the whole: after a page without a token the listing
+ * continues behind its last key, and pages that lead nowhere are an error. In: a client and a folder. Out: entries in
  * S3's order, each once.
  */
 import { StoreError } from "../../errors.ts";
@@ -63,11 +63,11 @@ export async function* listFolder(
     }
     if (!page.isTruncated) return;
     emptyPages = entries.length === 0 ? emptyPages + 1 : 0;
-    if (emptyPages > MOST_EMPTY_PAGES) throw endless(client, folder, `${emptyPages} pages in a row brought nothing`);
+    if (emptyPages > MOST_EMPTY_PAGES) throw endless(client, folder, `${emptyPages} pages in a row were empty`);
     goOn = page.continuationToken === undefined
       ? behind(page.nextMarker ?? keyOf(last, prefix))
       : { "continuation-token": page.continuationToken };
-    if (Object.keys(goOn).length === 0) throw endless(client, folder, "it does not say where to go on");
+    if (Object.keys(goOn).length === 0) throw endless(client, folder, "it does not say where to continue");
   }
 }
 
@@ -85,8 +85,10 @@ function keyOf(entry: StoreEntry | undefined, prefix: string): string | undefine
 
 function endless(client: S3Client, folder: string, found: string): StoreError {
   return new StoreError(
-    `${describeSubject({ action: "list", key: folder, url: client.url })}: the server announces more, and ${found}`,
+    `${
+      describeSubject({ action: "list", key: folder, url: client.url })
+    }: the server announces more entries, but ${found}`,
     { code: "endless", key: folder },
-    { hint: "The server's listing cannot be relied on: update it, or use another store" },
+    { hint: "Its listings cannot be relied on: update the server, or use another store" },
   );
 }

@@ -1,6 +1,6 @@
 /**
- * A multipart upload: begun, given its parts one after the other, and completed or aborted. Until it is completed
- * nothing can be read under its key; what is neither completed nor aborted goes on costing money.
+ * A multipart upload: created, given its parts one after the other, and completed or aborted. Until it is completed
+ * nothing can be read under its key; one that is neither completed nor aborted keeps costing money.
  */
 import { createHash, type Hash } from "node:crypto";
 import { withGrace } from "../../abort.ts";
@@ -98,8 +98,8 @@ export class MultipartUpload {
   /**
    * Makes an object of the parts, if the key is still free.
    *
-   * @throws StoreError with code `PreconditionFailed` when the key is taken, and `NoSuchUpload` when the upload is gone;
-   * both also when an earlier attempt completed it and its answer was lost.
+   * @throws StoreError with code `PreconditionFailed` when the key is taken, and `NoSuchUpload` when the upload is
+   * gone; both also when an earlier attempt completed it and its answer was lost.
    */
   async complete(options: {
     /** Whether the store is known to hold conditions, so that none is given up. */

@@ -1,6 +1,6 @@
 /**
- * Cuts a body into the parts of an upload, and bounds the memory that parts take. Bytes of any lengths come in; parts of
- * given sizes go out.
+ * Cuts a body into the parts of an upload, and bounds the memory that parts take. Bytes of any lengths come in; parts
+ * of given sizes go out.
  */
 import { orAborted } from "../../abort.ts";
 import { StoreError } from "../../errors.ts";
@@ -35,8 +35,8 @@ export interface PartRules {
 const MAX_PARTS = 10_000;
 
 /**
- * The size of part `number`: doubled after each tenth of the parts that are allowed, or always the same. So an object of
- * up to 5 GiB gets by with the smallest parts, and the ten thousand that S3 allows hold 4.8 TiB.
+ * The size of part `number`: doubled after each tenth of the parts that are allowed, or always the same. So an object
+ * of up to 5 GiB gets by with the smallest parts, and the ten thousand that S3 allows hold 4.8 TiB.
  */
 export function partSize(number: number, rules: PartRules): number {
   const { smallestBytes, equal = false, maxParts = MAX_PARTS } = rules;
@@ -140,7 +140,7 @@ function tooLarge(rules: PartRules): StoreError {
     { code: "too_large" },
     {
       hint:
-        "Raise part_size, or set chunk or chunk_bytes for the task, so that a database is stored as several objects",
+        "Raise part_size, or set chunk or chunk_bytes for the task, so that a database is stored in several objects",
     },
   );
 }

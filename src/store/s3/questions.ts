@@ -1,7 +1,7 @@
 /**
- * What is asked of a store that speaks S3: beside what every store is asked, each part of the protocol that the program
- * uses, one at a time and by requests of its own, so that a server that lacks one of them is told from one that lacks
- * another. In: a client and a folder. Out: questions.
+ * The tests for a store that speaks S3: besides those for every store, each part of the protocol that the program
+ * uses, one at a time and with its own requests, so that the result names exactly what a server lacks. In: a client
+ * and a folder. Out: questions.
  */
 import { counted } from "../../counts.ts";
 import { createHash } from "node:crypto";
@@ -118,8 +118,8 @@ export function s3Questions(
   /** Whether a condition is held, taken and ignored, or refused. */
   const condition = async (run: () => Promise<unknown>, what: string) => {
     const refusal = await refusalOf(run);
-    if (refusal === undefined) return lacking(`${what} overwrites what exists, although it is told not to`, OVERWRITES);
-    if (refusal.facts.code === "PreconditionFailed") return held(`${what} is refused where something exists`);
+    if (refusal === undefined) return lacking(`${what} overwrites what exists, despite If-None-Match`, OVERWRITES);
+    if (refusal.facts.code === "PreconditionFailed") return held(`${what} is refused if the key exists`);
     if (isHeaderRefused(refusal)) {
       return lacking(`${what} with If-None-Match is answered ${answerOf(refusal)}`, OVERWRITES);
     }
@@ -138,11 +138,11 @@ export function s3Questions(
     const mismatch = await refusalOf(() => put("checksum.json", TEXT, { more: { [name]: wrong }, signal }));
     if (mismatch === undefined) {
       return lacking(
-        `${name} is taken and not verified`,
+        `${name} is accepted but not verified`,
         "the signature covers the body's SHA-256; verify compares the objects with the manifest",
       );
     }
-    return held(`A body that does not fit to ${name} is answered ${answerOf(mismatch)}`);
+    return held(`A body that does not match ${name} is answered ${answerOf(mismatch)}`);
   };
 
   return [
@@ -160,11 +160,11 @@ export function s3Questions(
             query: { "list-type": "2", "max-keys": "1", prefix: `${client.fullKey(place.folder)}/` },
           }, signal);
         const refusal = await refusalOf(() => look(client));
-        if (refusal === undefined) return held(`${await client.findUrl(signal)} answers, addressed in ${style} style`);
+        if (refusal === undefined) return held(`${await client.findUrl(signal)} answers with ${style} addressing`);
         const other = client.inOtherStyle();
         if (other === undefined || await refusalOf(() => look(other)) !== undefined) throw refusal;
         return missing(
-          `${refusal.message}; addressed in ${other.addressing} style it answers`,
+          `${refusal.message}; with ${other.addressing} addressing it answers`,
           `Set addressing_style: ${other.addressing}`,
           `addressing_style: ${other.addressing}`,
         );
@@ -202,7 +202,7 @@ export function s3Questions(
           name: "x-amz-checksum-sha256",
           right: createHash("sha256").update(TEXT).digest("base64"),
           wrong: WRONG_SHA256,
-          instead: "Content-MD5 is sent in its place; verify compares SHA-256 in any case",
+          instead: "Content-MD5 is sent instead; verify compares SHA-256 in any case",
         }, signal),
     },
     {
@@ -212,20 +212,20 @@ export function s3Questions(
           name: "content-md5",
           right: createHash("md5").update(TEXT).digest("base64"),
           wrong: WRONG_MD5,
-          instead: "x-amz-checksum-sha256 is what the program sends where that is taken",
+          instead: "x-amz-checksum-sha256 is sent if the store accepts it",
         }, signal),
     },
     {
       property: "etag",
       async ask(signal) {
         const stored = (await put("etag.json", TEXT, { signal })).headers.get("etag");
-        const hint = "What answers is no S3 server, or something between takes headers away";
+        const hint = "This is not an S3 server, or something in between removes headers";
         if (stored === null) return missing("The answer to a PUT has no ETag", hint);
         const seen = (await send({ method: "HEAD", key: keyOf("etag.json") }, signal)).headers.get("etag");
-        if (seen === stored) return held(`An object has the ETag that its PUT was answered: ${stored}`);
+        if (seen === stored) return held(`HEAD has the ETag that PUT was answered: ${stored}`);
         return lacking(
           `PUT says ${stored}, and HEAD ${seen ?? "nothing"}`,
-          "ETags are used within one download alone; SHA-256 in the manifest says what an object is",
+          "ETags are used within one download only; objects are identified by the SHA-256 in the manifest",
         );
       },
     },
@@ -234,10 +234,10 @@ export function s3Questions(
       async ask(signal) {
         await put("etag.json", TEXT, { more: { [writerHeader]: "a-writer" }, signal });
         const seen = (await send({ method: "HEAD", key: keyOf("etag.json") }, signal)).headers.get(writerHeader);
-        if (seen === "a-writer") return held("What an object is stored with, x-amz-meta-…, is told");
+        if (seen === "a-writer") return held("Metadata (x-amz-meta-…) is returned");
         return lacking(
           `x-amz-meta-… comes back as ${seen ?? "nothing"}`,
-          "an object whose answer was lost on its way is taken for another writer's and stored again, under the next name",
+          "if the answer to a PUT is lost, the object is taken for another writer's and stored again under the next name",
         );
       },
     },
@@ -249,7 +249,7 @@ export function s3Questions(
         const length = told.get("content-length");
         const modified = told.get("last-modified") ?? "";
         if (length === String(TEXT.length) && !Number.isNaN(Date.parse(modified))) {
-          return held("HEAD says an object's length and time");
+          return held("HEAD has an object's length and time");
         }
         return missing(
           `HEAD says the length ${length ?? "of nothing"} for ${counted(TEXT.length, "byte")}, and the time ${
@@ -273,11 +273,11 @@ export function s3Questions(
           length === null ? "no length" : `the length ${length}`
         }`;
         if (text !== new TextDecoder().decode(TEXT)) {
-          return missing(`${detail}, and the bytes are others`, "Look for a front or proxy that changes bodies");
+          return missing(`${detail}, and other bytes`, "Look for a front end or proxy that changes bodies");
         }
         return isIdentical
           ? held(detail)
-          : lacking(detail, "it is unpacked, and held against the length that HEAD says");
+          : lacking(detail, "the body is decompressed, and its length compared with that of HEAD");
       },
     },
     {
@@ -291,11 +291,11 @@ export function s3Questions(
         const range = answer.headers.get("content-range");
         answer.close();
         if (answer.status === 206 && range === `bytes 10-${TEXT.length - 1}/${TEXT.length}`) {
-          return held("A read that breaks off goes on behind the last byte");
+          return held("An interrupted read can be resumed");
         }
         return lacking(
           `A range is answered ${answer.status}, Content-Range ${range ?? "none"}`,
-          "a read that breaks off fails, and the command has to be run again",
+          "an interrupted read fails, and the command has to be run again",
         );
       },
     },
@@ -305,11 +305,11 @@ export function s3Questions(
         await put("text.json", TEXT, { signal });
         const asked = { ...getRequest(keyOf("text.json")), headers: { range: "bytes=10-", "if-match": `"other"` } };
         const refusal = await refusalOf(async () => (await client.open(asked, signal)).close());
-        if (refusal?.facts.code === "PreconditionFailed") return held("A read does not go on in another object");
+        if (refusal?.facts.code === "PreconditionFailed") return held("A read is not resumed in another object");
         if (refusal !== undefined) throw refusal;
         return lacking(
-          "If-Match is taken and ignored",
-          "an object that is replaced while it is read may be mixed; its SHA-256 then says so",
+          "If-Match is accepted but ignored",
+          "an object that is replaced while it is read may come out mixed; its SHA-256 shows that",
         );
       },
     },
@@ -319,11 +319,13 @@ export function s3Questions(
       property: "list_pages",
       async ask(signal) {
         const page = await listPage(client, keyOf("list"), signal);
-        if (!page.isTruncated) return held(`All ${page.entries.length} entries come in one page, asked for two`);
-        if (page.continuationToken !== undefined) return held("A page says by a token how to go on");
+        if (!page.isTruncated) {
+          return held(`All ${page.entries.length} entries come in one page, although two per page were asked for`);
+        }
+        if (page.continuationToken !== undefined) return held("A page has a token for the next one");
         return lacking(
-          `A page says that there is more, and no token${page.nextMarker === undefined ? "" : ", but NextMarker"}`,
-          "the listing goes on behind the last key",
+          `A page says that there is more, but has no token${page.nextMarker === undefined ? "" : ", only NextMarker"}`,
+          "the listing continues behind the last key",
         );
       },
     },
@@ -342,7 +344,7 @@ export function s3Questions(
         if (found.digest("hex") === stored.digest("hex")) {
           return held(`An upload of two parts of ${sizeOf(partBytes)} and a small one is read back`);
         }
-        return missing("An upload in parts is read back as something else", "Use another store");
+        return missing("A multipart upload is read back with other content", "Use another store");
       },
     },
     {
@@ -383,14 +385,14 @@ export function s3Questions(
                 ? lacking(detail, `an upload has ${maxParts} parts at most, as max_parts says`)
                 : lacking(
                   detail,
-                  "objects that need more parts fail without the option; with it parts grow sooner",
+                  "larger objects fail without the option; with it parts grow sooner",
                   `max_parts: ${number}`,
                 );
             }
             if (refusal.facts.status === undefined || refusal.facts.status >= 500) throw refusal;
             refused.set(number, answerOf(refusal));
           }
-          return missing("Not even part 100 of an upload is taken", "Use another store");
+          return missing("Not even part 100 of an upload is accepted", "Use another store");
         } finally {
           await abort("parts-count.bin", id, signal).catch(() => undefined);
         }
@@ -401,10 +403,10 @@ export function s3Questions(
       async ask(signal) {
         const id = await begin("aborted.bin", signal);
         const refusal = await refusalOf(() => abort("aborted.bin", id, signal));
-        if (refusal === undefined) return held("An upload that is given up leaves nothing");
+        if (refusal === undefined) return held("An aborted upload leaves nothing");
         return lacking(
-          `To give an upload up is answered ${answerOf(refusal)}`,
-          "what breaks off stays and takes up space: set a lifecycle rule (AbortIncompleteMultipartUpload)",
+          `Aborting an upload is answered ${answerOf(refusal)}`,
+          "incomplete uploads stay and take up space: set a lifecycle rule (AbortIncompleteMultipartUpload)",
         );
       },
     },
@@ -414,13 +416,13 @@ export function s3Questions(
         await send({ method: "HEAD", key: keyOf("object.json") }, signal);
         const { clockSkewMs } = client;
         if (clockSkewMs === undefined) {
-          return lacking("Answers have no Date", "backups are put in order by this machine's clock");
+          return lacking("Answers have no Date", "backups are ordered by this machine's clock");
         }
         const seconds = Math.round(Math.abs(clockSkewMs) / 1000);
         const detail = `The store's clock and this machine's differ by ${seconds} s`;
         return seconds <= MOST_CLOCK_DIFFERENCE_S
           ? held(detail)
-          : lacking(detail, "requests are signed, and backups put in order, by the store's clock: set both by NTP");
+          : lacking(detail, "requests are signed and backups ordered by the store's clock: set both clocks by NTP");
       },
     },
     ...(Object.keys(chunkHeaders).length === 0 ? [] : [{
@@ -441,14 +443,14 @@ export function s3Questions(
           if (refusal === undefined) continue;
           if (refusal.facts.status !== 403) throw refusal;
           return held(
-            `The keys may not delete, as is right: ${counted(keys.length, "small object")} stay in "${
+            `The keys may not delete, as recommended: ${counted(keys.length, "small object")} stay in "${
               store.locate(place.folder)
-            }", the same ones each time`,
+            }", always the same ones`,
           );
         }
         return lacking(
-          `The keys may delete; the ${counted(keys.length, "object")} of these questions are removed again`,
-          "a backup needs no right to delete: without it nobody who holds the keys can remove backups",
+          `The keys may delete; the ${counted(keys.length, "object")} of this check are removed again`,
+          "a backup needs no right to delete: without it nobody who has the keys can remove backups",
         );
       },
     },

@@ -1,6 +1,6 @@
 /**
- * Reads an object as a stream, to the byte that its length announces. When the connection breaks, reading goes on behind the last byte that came, as long as
- * the object is still the same.
+ * Reads an object as a stream, to the byte that its length announces. When the connection breaks, reading goes on
+ * behind the last byte that came, as long as the object is still the same.
  */
 import { counted } from "../../counts.ts";
 import { isTransient, StoreError } from "../../errors.ts";
@@ -43,12 +43,15 @@ export async function readObject(
     const range = `bytes ${position}-${sizeBytes - 1}/${sizeBytes}`;
     if (resumed.status === 206 && resumed.headers.get("content-range") === range) return resumed;
     resumed.close();
-    throw new StoreError(`${subject}: asked for the bytes from ${position}, S3 sent others`, { code: "changed", key });
+    throw new StoreError(`${subject}: asked for the bytes from ${position}, but S3 sent others`, {
+      code: "changed",
+      key,
+    });
   };
 
   const tooLong = () => {
     answer?.close();
-    return new StoreError(`${subject}: more comes than the ${counted(sizeBytes, "byte")} that it has`, {
+    return new StoreError(`${subject}: more than its ${counted(sizeBytes, "byte")} were received`, {
       code: "strange_answer",
       key,
     }, {
@@ -81,7 +84,7 @@ export async function readObject(
         answer = undefined;
         if (error instanceof StoreError && error.facts.code === "PreconditionFailed") {
           const facts = { code: "changed", key };
-          throw new StoreError(`${subject}: another object took its place meanwhile`, facts, { cause: error });
+          throw new StoreError(`${subject}: it was replaced while it was read`, facts, { cause: error });
         }
         failures++;
         if (failures >= client.settings.attempts || !isTransient(error)) throw error;

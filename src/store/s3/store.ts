@@ -144,7 +144,8 @@ export class S3Store implements Store {
     try {
       // The object of an earlier attempt does as well as one that is made now.
       if (await isDone(create) && await isDone(create)) return "ignored";
-      // Large objects become visible by another request, and not every server that heeds the header there heeds it here.
+      // Large objects become visible by another request, and not every server that heeds the header there heeds it
+      // here.
       const upload = await MultipartUpload.begin(this.#client, key, {
         headers: this.#headers,
         dialect: this.#dialect,

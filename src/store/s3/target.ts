@@ -1,6 +1,6 @@
 /**
- * From what a config says of a bucket to where its requests go and who signs them; the same for whoever stores and whoever
- * deletes. Pure but for the credentials, which are only asked for when a request is signed.
+ * From the config of a bucket to the address of its requests and their signer; the same for storing and
+ * deleting. Pure but for the credentials, which are fetched only when a request is signed.
  */
 import { openCredentials } from "../../aws/credential_chain.ts";
 import type { StoreContext, StoreOptions } from "../store.ts";

@@ -138,13 +138,13 @@ async function findName(folder: string, holds: (name: string) => Promise<boolean
 
 Deno.test("A backup whose parent was swapped for one that is not sealed as it is, is refused: nothing in clear comes from below what is sealed", async () => {
   const cases: [child: Codec | undefined, parent: Codec | undefined, problem: string][] = [
-    [SEALED, undefined, "It is in clear, and the backup that goes on from it is sealed"],
+    [SEALED, undefined, "It is not encrypted, but the backup that builds on it is sealed"],
     [
       SEALED,
       { ...SEALED, recipients: [toOthers] },
-      "It is sealed to others, and the backup that goes on from it is not",
+      "It is sealed to others, and the backup that builds on it is not",
     ],
-    [undefined, SEALED, "It is sealed to somebody, and the backup that goes on from it is in clear"],
+    [undefined, SEALED, "It is sealed to somebody, and the backup that builds on it is not encrypted"],
   ];
   for (const [child, parent, problem] of cases) {
     await using place = await Increments.start();

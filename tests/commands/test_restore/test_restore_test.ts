@@ -140,7 +140,7 @@ Deno.test("test-restore finds a security object that is not the one that was sav
   });
   const report = await session.testRestore();
   assertEquals([exitCodeOfTestRestore(report), await scratchOf(setup)], [EXIT.partial, []]);
-  assertStringIncludes(report.faulty[0]!.problems.join(), "the security object is not the one that was saved");
+  assertStringIncludes(report.faulty[0]!.problems.join(), "the security object differs from the saved one");
 });
 
 Deno.test("the next test-restore drops what a killed one has left, and no other database", async () => {

@@ -150,7 +150,7 @@ Deno.test("directoryError() names the code, its meaning and what to do", () => {
   assertStringIncludes(directoryError(new Error("strange"), place).message, "unknown, strange");
   const kept = new Error('Requires all access to "/proc/x", run again with the --allow-all flag');
   const { message } = directoryError(kept, place);
-  assertStringIncludes(message, 'Deno keeps programs from "/proc/x": choose a path outside /proc, /sys and /dev');
+  assertStringIncludes(message, 'Deno does not let programs use "/proc/x": choose a path outside /proc, /sys and /dev');
   assert(!message.includes("--allow-all"), message);
 });
 

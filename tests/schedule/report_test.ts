@@ -111,6 +111,7 @@ bucket: ${folder}/bucket
     const refused = await run("report", config, "--output", `${folder}/none/report.html`);
     assertEquals(refused.code, 1);
     assertStringIncludes(refused.err, "Cannot write the report to");
+    assertStringIncludes(refused.err, "you must be allowed to write there");
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

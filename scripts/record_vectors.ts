@@ -331,7 +331,7 @@ function onceAfterPages(server: FakeCouchDb, pages: number, run: () => Promise<v
   server.faults.add({ endpoint: "_changes", where, skip: pages, fault: { kind: "run", run } });
 }
 
-/** A proxy before the double whose pages of the feed have four rows, whatever is asked for. */
+/** A proxy in front of the double whose pages of the feed have four rows, whatever is asked for. */
 function shortPages(server: FakeCouchDb): { url: string } & AsyncDisposable {
   const proxy = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, async (request) => {
     const { pathname, search } = new URL(request.url);

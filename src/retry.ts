@@ -30,7 +30,7 @@ export class RetryNotice {
   /** On performance.now()'s clock. */
   #toldMs = -Infinity;
 
-  /** @param event The line's event, such as "couchdb does not answer as it should: it is asked again". */
+  /** @param event The line's event, such as "couchdb does not answer as it should: retrying". */
   constructor(log: Log, event: string) {
     this.#log = log;
     this.#event = event;

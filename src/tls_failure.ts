@@ -79,7 +79,7 @@ const WITHOUT_CERTIFICATE: readonly [said: RegExp, reason: string, hint: string]
   ],
   [
     /invalid HTTP version parsed|HPE_INVALID_CONSTANT/,
-    "does not answer by HTTP",
+    "does not speak plain HTTP",
     "Write https:// instead of http:// if it speaks TLS there, or correct the port",
   ],
   [

@@ -78,7 +78,7 @@ const CASES: [error: Error, reason: string, hint: string][] = [
   [nodeError("ERR_SSL_WRONG_VERSION_NUMBER", "wrong version number"), "does not speak TLS", "http://"],
   [
     new TypeError("fetch failed", { cause: new Error("client error (SendRequest): invalid HTTP version parsed") }),
-    "does not answer by HTTP",
+    "does not speak plain HTTP",
     "https://",
   ],
   [

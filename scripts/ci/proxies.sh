@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs, on Debian as root, the proxies that stand before CouchDB in the tests, and openssl, which makes certificates.
+# Installs, on Debian as root, the proxies that stand in front of CouchDB in the tests, and openssl, which makes certificates.
 set -eu
 if command -v haproxy >/dev/null && command -v nginx >/dev/null && command -v openssl >/dev/null; then exit 0; fi
 apt-get update -qq

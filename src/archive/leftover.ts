@@ -131,7 +131,7 @@ async function readNewestCheckpoint(
       const checkpoint = await readCheckpoint(store, folder, { name, signal });
       if (!counts.run(checkpoint.run)) continue;
       if (isOfFormer(checkpoint, wanted)) {
-        log.warn("checkpoint is not used: the database was deleted and made anew since", { run: checkpoint.run });
+        log.warn("checkpoint is not used: the database was deleted and created again since", { run: checkpoint.run });
         continue;
       }
       if (isAsWanted(checkpoint, wanted)) newest = laterOf(newest, checkpoint);

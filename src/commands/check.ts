@@ -158,7 +158,8 @@ async function checkCouch({ couch, log, tasks = [], now, signal }: CheckContext,
     const roles = await couch.sessionRoles({ signal });
     if (roles.includes("_admin")) return "The login is a server admin";
     throw new CheckFailure(`The login has the roles ${JSON.stringify(roles)} and is not a server admin`, {
-      hint: "Give a server admin as database.login: others cannot list databases or read what they are no members of",
+      hint:
+        "Set database.login to a server admin: others can neither list databases nor read those of which they are not members",
     });
   });
   await attempt("couchdb_slash_in_name", () => trySlashInName(couch, { signal }));

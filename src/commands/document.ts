@@ -77,7 +77,7 @@ export async function openWhole(
   const [first] = archive.problems;
   if (first === undefined) return archive;
   throw new ArchiveError(
-    `Cannot read "${archive.url}": "${first.chunk}" is not as it must be: ${first.problem}`,
+    `Cannot read "${archive.url}": "${first.chunk}" has a problem: ${first.problem}`,
     { key: joinKey(archive.place.folder, first.chunk), expected: "a complete backup", found: first.problem },
     { hint: `"couchdb-backup list --database ${database}" shows the backups there are` },
   );

@@ -64,7 +64,7 @@ export class FeedComparison {
   }
 
   /**
-   * Lists what was changed since the backup. Undefined where the database was set back: then its feed tells nothing.
+   * Lists what was changed since the backup. Undefined where the database was reset: then its feed tells nothing.
    */
   static async open(context: ComparisonContext, backup: ComparedBackup): Promise<FeedComparison | undefined> {
     const known = new KnownRows(backup.overlap);

@@ -21,26 +21,26 @@ export function strangeAnswer({ action, database }: AnswerSubject, must: string)
     error: "strange_answer",
     reason: must,
     database,
-  }, { hint: "What answers at database.url is not CouchDB, or something between changes its answers" });
+  }, { hint: "The server at database.url is not CouchDB, or something in between changes its answers" });
 }
 
 /** An answer that is an object. */
 export function membersOf(answer: unknown, subject: AnswerSubject): Members {
   if (isMembers(answer)) return answer;
-  throw strangeAnswer(subject, "is no JSON object");
+  throw strangeAnswer(subject, "is not a JSON object");
 }
 
 /** An answer that is a list of texts. */
 export function textsOf(answer: unknown, subject: AnswerSubject): string[] {
   if (Array.isArray(answer) && answer.every((one) => typeof one === "string")) return answer;
-  throw strangeAnswer(subject, "is no list of names");
+  throw strangeAnswer(subject, "is not a list of names");
 }
 
 /** A member that is a list of texts; an empty list where it is missing. */
 export function textsIn(members: Members, name: string, subject: AnswerSubject): string[] {
   const value = members[name] ?? [];
   if (Array.isArray(value) && value.every((one) => typeof one === "string")) return value;
-  throw strangeAnswer(subject, `has in "${name}" no list of names`);
+  throw strangeAnswer(subject, `has no list of names in "${name}"`);
 }
 
 /** A member that counts something. @param otherwise What it is where it is missing. */
@@ -48,7 +48,7 @@ export function countIn<T>(members: Members, name: string, subject: AnswerSubjec
   const value = members[name];
   if (value === undefined || value === null) return subject.otherwise;
   if (typeof value === "number" && Number.isSafeInteger(value) && value >= 0) return value;
-  throw strangeAnswer(subject, `has in "${name}" no whole number of at least 0`);
+  throw strangeAnswer(subject, `has no whole number of at least 0 in "${name}"`);
 }
 
 /** A member that is an object; an empty one where it is missing, or is something else. */
@@ -61,7 +61,7 @@ export function innerMembers(members: Members, name: string): Members {
 export function rowsIn(members: Members, name: string, subject: AnswerSubject): Members[] {
   const value = members[name];
   if (Array.isArray(value) && value.every(isMembers)) return value;
-  throw strangeAnswer(subject, `has in "${name}" no list of rows`);
+  throw strangeAnswer(subject, `has no list of rows in "${name}"`);
 }
 
 /** A member that is a text or a number, as text: CouchDB has changed the type of some. Null where it is missing. */

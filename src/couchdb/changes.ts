@@ -78,7 +78,7 @@ export async function* listChanges(
     coming = next;
     yield { rows: page.rows, position, pending: page.pending };
     if (isHopeless) {
-      log.info("documents are written faster than they are listed: the rest is listed in one answer", {
+      log.info("documents are written faster than they can be listed: the rest is listed in one answer", {
         pending: page.pending,
       });
       await beforePage?.(page.pending);
@@ -116,7 +116,7 @@ class PageRequests {
           return await this.#client.changes(this.#database, { since, limit: this.#limit, positionsEvery }, { signal });
         }
         this.#limit = Math.max(LEAST_PAGE_ROWS, Math.floor(this.#limit / 4));
-        log.warn("page of the listing is asked for smaller", { limit: this.#limit, error: this.#client.tell(error) });
+        log.warn("page is requested again with fewer rows", { limit: this.#limit, error: this.#client.tell(error) });
       }
     }
   }

@@ -207,7 +207,7 @@ export function readPending(pending: unknown, database: string): number | undefi
   if (typeof pending === "number" && Number.isSafeInteger(pending) && pending >= 0) return pending;
   throw strangeAnswer(
     { action: `list the documents of database "${database}"`, database },
-    'has in "pending" no whole number of at least 0',
+    'has no whole number of at least 0 in "pending"',
   );
 }
 

@@ -271,7 +271,7 @@ export class CouchClient {
       ...options,
     });
     if (!Array.isArray(answer) || answer.length !== keys.length) {
-      throw strangeAnswer({ action }, "has not a row for each");
+      throw strangeAnswer({ action }, "does not have a row for each one");
     }
     return new Map(keys.flatMap((key, index) => {
       const row = membersOf(answer[index], { action });
@@ -307,7 +307,7 @@ export class CouchClient {
       ...options,
     });
     const rows = rowsIn(membersOf(answer, subject), "rows", subject);
-    if (rows.length !== ids.length) throw strangeAnswer(subject, "has not a row for each id");
+    if (rows.length !== ids.length) throw strangeAnswer(subject, "does not have a row for each id");
     return new Map(rows.flatMap((row, index) => {
       if (row["key"] !== ids[index]) throw strangeAnswer(subject, "has rows for other documents");
       const { rev, deleted } = innerMembers(row, "value");
@@ -471,7 +471,7 @@ export class CouchClient {
     const subject = { action: `read the security object of database "${database}"`, database };
     const text = (await this.#http.text(`/${encodeDatabase(database)}/_security`, { ...subject, ...options })).trim();
     // Only looked into: its text is what is kept, so that no number in it is rounded.
-    if (!isObjectText(text)) throw strangeAnswer(subject, "is no JSON object");
+    if (!isObjectText(text)) throw strangeAnswer(subject, "is not a JSON object");
     return text;
   }
 
@@ -690,7 +690,7 @@ export class CouchClient {
 
 function foreignAnswer(database: string): CouchError {
   return new CouchError(
-    `Cannot read the properties of database "${database}": what answers is not the database`,
+    `Cannot read the properties of database "${database}": the answer is not from this database`,
     { error: "foreign_answer", database },
     {
       hint: database.includes("/")

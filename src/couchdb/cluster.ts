@@ -54,7 +54,7 @@ export class ClusterWatch {
       if (!(error instanceof CouchError) || !isRefusal(error)) throw error;
       this.#isBlind = true;
       this.#reason = undefined;
-      this.#log.warn("nobody can tell whether a node of the cluster lags: its state may not be read", {
+      this.#log.warn("cannot tell whether a cluster node lags: its state may not be read", {
         error: error.message,
         hint: "Give the login the _admin role",
       });
@@ -83,7 +83,7 @@ export class ClusterWatch {
         return undefined;
       }
       if (performance.now() >= until) return reason;
-      if (looks === 0) this.#log.warn("waits for the cluster's nodes to catch up", { reason });
+      if (looks === 0) this.#log.warn("waiting for the cluster's nodes to catch up", { reason });
       await wait(this.#times.betweenLooksMs, options.signal);
     }
   }

@@ -121,7 +121,7 @@ export class CouchConnection {
     this.#fetch = options.fetch ?? fetch;
     this.#log = options.log;
     this.#isDiscreet = options.isDiscreet ?? false;
-    this.#notice = new RetryNotice(options.log, "couchdb does not answer as it should: it is asked again");
+    this.#notice = new RetryNotice(options.log, "couchdb does not answer as it should: retrying");
     this.retry = options.retry ?? DEFAULT_RETRY;
     this.#stop = options.stop;
     this.#answerTimeoutMs = options.answerTimeoutMs ?? 60_000;

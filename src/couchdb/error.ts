@@ -34,7 +34,7 @@ const SHOWN_CHARACTERS = 100;
 const NO_CONNECTION = /client error \(Connect\)|connect (?:E[A-Z]+|timeout)|ECONNREFUSED|ENOTFOUND|EAI_AGAIN/i;
 
 const SLASH_CAUSE =
-  "a proxy before CouchDB decodes %2F in paths, or refuses it (nginx: proxy_pass without a path; Apache: AllowEncodedSlashes NoDecode and nocanon)";
+  "a proxy in front of CouchDB decodes %2F in paths, or refuses it (nginx: proxy_pass without a path; Apache: AllowEncodedSlashes NoDecode and nocanon)";
 
 /** What to do where a database with a slash in its name is there and not found. */
 export const SLASH_HINT: string = `A${SLASH_CAUSE.slice(1)}`;
@@ -121,7 +121,7 @@ function beginningOf(body: string): string | undefined {
 /** Where a redirect leads, without credentials and without what stands behind a question mark: it may hold a ticket. */
 function plainAddress(location: string, base: string): string {
   const url = URL.parse(location, base);
-  if (url === null) return "an address that is none";
+  if (url === null) return "an invalid address";
   return `${url.origin}${url.pathname}`;
 }
 
@@ -143,10 +143,10 @@ function hintFor({ status, error, reason }: CouchFailure, subject: CouchSubject)
   }
   // The login is right, and has not the right: CouchDB says 401 to that, too.
   if (status === 401 && reason?.includes("not a server admin") === true) {
-    return "Give a server admin as database.login: others cannot list databases or read what they are no members of";
+    return "Set database.login to a server admin: others can neither list databases nor read those of which they are not members";
   }
   if (status === 401) {
-    return "Check database.login and database.password; it is not tried again, because CouchDB locks an address out after five failed logins";
+    return "Check database.login and database.password; it is not retried, because CouchDB locks an address out after five failed logins";
   }
   if (error === FOREIGN && status !== undefined && [400, 403, 404].includes(status) && database?.includes("/")) {
     return SLASH_HINT;
@@ -157,7 +157,7 @@ function hintFor({ status, error, reason }: CouchFailure, subject: CouchSubject)
   }
   if (status === 403) return `The login must be a server admin, or an admin or member of database "${database}"`;
   if (status === 411) {
-    return "A proxy before CouchDB wants each request's length, which the largest ones do not have: set chunk or chunk_bytes for the task, or let it pass streamed requests";
+    return "A proxy in front of CouchDB wants each request's length, which the largest ones do not have: set chunk or chunk_bytes for the task, or let it pass streamed requests";
   }
   if (error === "unreachable") return `Check that CouchDB runs and that "${url}" is reachable from this machine`;
   if (status === 404 && database !== undefined) {
@@ -170,16 +170,18 @@ function hintFor({ status, error, reason }: CouchFailure, subject: CouchSubject)
 function hintForRedirect(location: string, { path = "", url }: CouchSubject): string {
   const base = path !== "" && location.endsWith(path) ? location.slice(0, -path.length) : undefined;
   if (base !== undefined && base !== url) return `Set database.url to "${base}", if that is CouchDB`;
-  return "database.url must be the address at which CouchDB itself answers: no page that asks to log in stands before it";
+  return "database.url must be CouchDB's own address, without a login page in front of it";
 }
 
 function hintForPage(status: number | undefined): string | undefined {
-  const proxy = "The answer is that of a proxy before CouchDB, or of another server at database.url";
-  if (status === 413) return "Raise what the proxy before CouchDB lets through (nginx: client_max_body_size)";
+  const proxy = "The answer is that of a proxy in front of CouchDB, or of another server at database.url";
+  if (status === 413) return "Raise what the proxy in front of CouchDB lets through (nginx: client_max_body_size)";
   if (status === 504) {
-    return "Raise how long the proxy before CouchDB waits (HAProxy: timeout server; nginx: proxy_read_timeout)";
+    return "Raise how long the proxy in front of CouchDB waits (HAProxy: timeout server; nginx: proxy_read_timeout)";
   }
-  if (status === 502 || status === 503) return "The proxy before CouchDB does not reach it: check that CouchDB runs";
+  if (status === 502 || status === 503) {
+    return "The proxy in front of CouchDB does not reach it: check that CouchDB runs";
+  }
   return proxy;
 }
 

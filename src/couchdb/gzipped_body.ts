@@ -1,7 +1,7 @@
 /**
  * Bodies on their way to CouchDB, gzipped where that pays: across a slow network they are sent in a third of the time, and
  * the quickest level costs next to nothing. In: a body, and what sends it. Out: what came of it. What does not get smaller
- * (attachments) is sent as it is, and so is everything once a server, or a proxy before it, has refused such a body.
+ * (attachments) is sent as it is, and so is everything once a server, or a proxy in front of it, has refused such a body.
  */
 import { gzip } from "node:zlib";
 import { promisify } from "node:util";
@@ -82,9 +82,9 @@ export class GzippedBodies {
     const answer = await post(body, {});
     if (this.#state !== "refused") {
       this.#state = "refused";
-      this.#log.warn("gzipped requests are refused: they are sent as they are from now on", {
+      this.#log.warn("gzipped requests are refused: requests are sent uncompressed from now on", {
         status: refusal.facts.status,
-        hint: "CouchDB takes them; a proxy before it may not, which costs time across a slow network only",
+        hint: "CouchDB takes them; a proxy in front of it may not, which costs time across a slow network only",
       });
     }
     return answer;

@@ -200,7 +200,7 @@ export class BatchReader {
     if (halves === undefined && (attempt >= this.#client.retry.attempts || !isTransient(failure))) throw failure;
     await this.#client.waitAfterFailure(failure, attempt + 1, call.signal);
     if (halves === undefined) return [{ batch, attempt: attempt + 1 }];
-    this.#log.warn("request is halved", { database: this.#database, error: this.#client.tell(failure) });
+    this.#log.warn("request is split in half", { database: this.#database, error: this.#client.tell(failure) });
     return halves.map((half) => ({ batch: half, attempt: 1 }));
   }
 

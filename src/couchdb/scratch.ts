@@ -127,7 +127,7 @@ export async function dropAbandoned(
   for (const name of (await couch.listDatabases(options)).filter(isScratchName)) {
     const at = await readNote(couch, name, options) ?? await begunWithoutNote(couch, name, { ...options, knownRuns });
     if (at === undefined) {
-      log.warn("database has the name of a scratch database, and no note that it is one: it stays", { database: name });
+      log.warn("database has the name of a scratch database but no note: it is kept", { database: name });
       continue;
     }
     if (now().getTime() - at.getTime() < ABANDONED_AFTER_MS) {

@@ -74,7 +74,7 @@ export class DocumentWriter {
   /** Documents with which CouchDB answered 500, or the connection broke, since it last took one. */
   #serverErrors = 0;
   readonly #failedIds = new IdSet();
-  /** What the server, or a proxy before it, has let through in one request, as far as that is known. */
+  /** What the server, or a proxy in front of it, has let through in one request, as far as that is known. */
   #mostBytes = Infinity;
 
   constructor(client: CouchClient, database: string, options: WriterOptions) {
@@ -193,7 +193,7 @@ export class DocumentWriter {
   }
 
   #inHalves(body: RequestBody, error: CouchError): Attempt[] {
-    this.#options.log.debug("request is halved", { documents: body.count, error: this.#client.tell(error) });
+    this.#options.log.debug("request is split in half", { documents: body.count, error: this.#client.tell(error) });
     if (isTooMuch(error) || error.facts.status === 413) {
       this.#mostBytes = Math.max(LEAST_REQUEST_BYTES, Math.min(this.#mostBytes, body.documentBytes / 2));
     }
@@ -277,7 +277,7 @@ function isServersFault(error: unknown): error is CouchError {
   return error instanceof CouchError && error.facts.status === 500;
 }
 
-/** The request may be more than the server, or a proxy before it, takes, or finishes in time: some answer by a reset. */
+/** The request may be more than the server, or a proxy in front of it, takes, or finishes in time: some answer by a reset. */
 function isTooMuch({ facts: { error, status } }: CouchError): boolean {
   return error === "timeout" || error === "cut_off" || status === 504;
 }
@@ -301,12 +301,12 @@ function hintFor({ facts: { status, error } }: CouchError): string | undefined {
     case "conflict":
       return "The database has a document of this id already, and the archive has no revision of it that could stand beside";
     case "cut_off":
-      return "A proxy before CouchDB breaks requests of this size: raise what it lets through, and restore again with --into-existing";
+      return "A proxy in front of CouchDB breaks requests of this size: raise what it lets through, and restore again with --into-existing";
   }
   if (status === 411) {
-    return "The proxy before CouchDB wants each request's length, which a document of this size is sent without: restore past it";
+    return "The proxy in front of CouchDB wants each request's length, which a document of this size is sent without: restore past it";
   }
   return status === 413
-    ? "Raise the size that the proxy before CouchDB lets through, and restore again with --into-existing"
+    ? "Raise the size that the proxy in front of CouchDB lets through, and restore again with --into-existing"
     : undefined;
 }

@@ -41,7 +41,7 @@ export function tlsPortFailure(url: string): CouchFailure & { hint: string } {
   const { origin = url } = URL.parse(url) ?? {};
   return {
     error: "tls",
-    reason: `"${origin}" does not answer by HTTP: it speaks TLS there`,
+    reason: `"${origin}" does not speak plain HTTP: it speaks TLS there`,
     hint: "Write https:// in place of http://",
   };
 }

@@ -38,7 +38,7 @@ const ENDS: ReadonlySet<string> = new Set([
 ]);
 /** What the end of the run says again, or would say if it were not so. */
 const SAID_AT_THE_END: ReadonlySet<string> = new Set([
-  "all of the database is saved",
+  "full backup",
   "archive is read",
   "database is checked",
   "not all backups are as they must be",

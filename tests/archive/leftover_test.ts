@@ -262,6 +262,6 @@ Deno.test("findLeftover() passes over what is of a database that was deleted and
     assertEquals((await leftover(store, { createdAt: "1764093600" })).kind, "unfinished");
     const log = new RecordedLog();
     assertEquals((await leftover(store, { createdAt: "1764099999", log })).kind, "nothing");
-    assertEquals(log.events("warn"), ["checkpoint is not used: the database was deleted and made anew since"]);
+    assertEquals(log.events("warn"), ["checkpoint is not used: the database was deleted and created again since"]);
   });
 });

@@ -158,7 +158,7 @@ Deno.test("CouchClient asks once where a redirect or a page for people answers, 
       redirect("https://u:p@sso.example/login?ticket=x"),
       "redirect",
       'redirects to "https://sso.example/login"',
-      "no page that asks to log in",
+      "without a login page in front of it",
     ],
     [redirect("/couch/_all_dbs"), "redirect", "redirects to ", '/couch", if that is CouchDB'],
     [
@@ -183,7 +183,7 @@ Deno.test("CouchClient asks once where a redirect or a page for people answers, 
       { kind: "answer", status: 403, headers: html, body: page },
       "http_error",
       'something that is not CouchDB answered 403, "Sign in - Example"',
-      "of a proxy before CouchDB",
+      "of a proxy in front of CouchDB",
     ],
     [
       { kind: "answer", status: 413, headers: html, body: "<center><h1>413 Request Entity Too Large</h1></center>" },
@@ -220,7 +220,7 @@ Deno.test("CouchClient says at the first repetition that it asks again, and not 
   await client.listDatabases();
   fake.faults.add({ times: 1, fault: { kind: "answer", status: 503 } });
   await client.listDatabases();
-  assertEquals(log.events("warn"), ["couchdb does not answer as it should: it is asked again"]);
+  assertEquals(log.events("warn"), ["couchdb does not answer as it should: retrying"]);
   assertStringIncludes(String(log.lines.find(({ level }) => level === "warn")?.fields.error), "503");
 });
 
@@ -441,7 +441,7 @@ Deno.test("greet() tells CouchDB's version and clock, sessionRoles() what the lo
 Deno.test("CouchClient says of a 401 whether the login is wrong, or right and no server admin", async () => {
   await using fake = await startFakeCouchDb();
   const cases: [reason: string, hint: string][] = [
-    ["You are not a server admin.", "Give a server admin as database.login"],
+    ["You are not a server admin.", "Set database.login to a server admin"],
     ["Name or password is incorrect.", "Check database.login and database.password"],
   ];
   for (const [reason, hint] of cases) {

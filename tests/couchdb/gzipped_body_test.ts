@@ -55,7 +55,7 @@ Deno.test("CouchClient.bulkDocs() sends as they are what a server or proxy refus
     assertEquals(await idsIn(fake), ["x", "y", "z"]);
     const warnings = log.lines.filter(({ level }) => level === "warn");
     assertEquals(warnings.map(({ event, fields }) => [event, fields["status"]]), [
-      ["gzipped requests are refused: they are sent as they are from now on", status],
+      ["gzipped requests are refused: requests are sent uncompressed from now on", status],
     ]);
   }
 });

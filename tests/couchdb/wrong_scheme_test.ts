@@ -88,7 +88,7 @@ Deno.test("CouchClient says at once that http:// leads to a port of TLS, where t
   await using server = startSilentTls();
   const url = `http://127.0.0.1:${server.port}`;
   const couch = new CouchClient({ url, login: "backup", log: new RecordedLog() });
-  const error = await assertRejects(() => couch.serverVersion({}), CouchError, `"${url}" does not answer by HTTP`);
+  const error = await assertRejects(() => couch.serverVersion({}), CouchError, `"${url}" does not speak plain HTTP`);
   assertEquals([error.facts.error, couch.retries], ["tls", 0]);
   assertStringIncludes(error.hint!, "Write https:// in place of http://");
   const [, handshake] = server.firstBytes;

@@ -31,7 +31,7 @@ export interface FakeCouchDbOptions extends Partial<ServerOptions> {
   gzipAnswers?: boolean;
 }
 
-/** What a proxy before the double does; tests set it when they like. */
+/** What a proxy in front of the double does; tests set it when they like. */
 export interface Front {
   /** `%2F` in paths is decoded, as by nginx where proxy_pass has a path. */
   decodesSlashes?: boolean;
@@ -61,7 +61,7 @@ export class FakeCouchDb implements AsyncDisposable {
   /** All requests so far, in the order of their arrival. */
   readonly requests: RequestRecord[] = [];
   readonly faults: FaultPlan = new FaultPlan(() => this.#server.closeIdleConnections());
-  /** What a proxy before it does. */
+  /** What a proxy in front of it does. */
   readonly front: Front = {};
   readonly #options: FakeCouchDbOptions;
   readonly #state: ServerState;

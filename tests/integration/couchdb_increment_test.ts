@@ -219,5 +219,5 @@ Deno.test("a real CouchDB's database that was purged or made anew is saved in fu
   await scene.fill(1000);
   const anew = await scene.run(6);
   assertEquals(anew.kind, "full");
-  assert(anew.full_because?.includes("made anew"), anew.full_because);
+  assert(anew.full_because?.includes("created again"), anew.full_because);
 });

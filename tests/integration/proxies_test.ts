@@ -1,5 +1,5 @@
 /**
- * The program through HAProxy and nginx before CouchDB, with the configurations that docs/tls-and-proxies.md shows and with
+ * The program through HAProxy and nginx in front of CouchDB, with the configurations that docs/tls-and-proxies.md shows and with
  * those of which it says that they do not work. CouchDB is the one at COUCHDB_URL where that is set, else the double. Wants
  * what scripts/ci/proxies.sh installs.
  */
@@ -173,11 +173,11 @@ Deno.test("nginx with a path behind proxy_pass: check and backup say that it dec
     check === "couchdb_slash_in_name"
   );
   assertEquals([checked.code === 0, ok], [false, false]);
-  assertStringIncludes(hint, "proxy before CouchDB decodes %2F in paths, or refuses it");
+  assertStringIncludes(hint, "proxy in front of CouchDB decodes %2F in paths, or refuses it");
   const saved = await place.run(proxy.origin, ["backup"]);
   const [database] = JSON.parse(saved.stdout).tasks[0].databases;
   assertEquals([saved.code, database.status], [10, "failed"]);
-  assertStringIncludes(database.hint, "proxy before CouchDB decodes %2F in paths, or refuses it");
+  assertStringIncludes(database.hint, "proxy in front of CouchDB decodes %2F in paths, or refuses it");
 });
 
 Deno.test("nginx without client_max_body_size: restore sends less at a time, and names a document that is too large", async () => {
@@ -192,7 +192,7 @@ Deno.test("nginx without client_max_body_size: restore sends less at a time, and
   const { documents, failed } = JSON.parse(restored.stdout);
   assertEquals([restored.code, documents, failed.length], [3, 1500, 1], restored.stderr);
   assertStringIncludes(failed[0].id, "large");
-  assertStringIncludes(failed[0].hint, "Raise the size that the proxy before CouchDB lets through");
+  assertStringIncludes(failed[0].hint, "Raise the size that the proxy in front of CouchDB lets through");
 });
 
 const SHORT: [what: string, shown: string][] = [

@@ -299,9 +299,9 @@ Deno.test("openHandler() ends its rounds where CouchDB refuses what is in a chun
   const { rounds, summary } = await walkOneChunk(lambda, { isRefused: true });
   const { failed, error } = rounds.at(-1)!;
   assertEquals(failed, 1);
-  assertStringIncludes(error!, '"large": Cannot get further than ');
+  assertStringIncludes(error!, '"large": Cannot make progress in one of its chunks within one call: stuck at ');
   assertEquals(summary.ok, false);
-  assertStringIncludes(summary.message, "Cannot get further than ");
+  assertStringIncludes(summary.message, "Cannot make progress in one of its chunks");
 });
 
 Deno.test("openHandler() restores a chunk that takes longer than a round, as each goes through more of it", async () => {
@@ -418,7 +418,7 @@ Deno.test("openHandler() says which field of an event that restores is wrong", a
   await wrong({ path: "latest", match: "a" }, '"match" must be a list of patterns');
   await wrong({ path: "latest", url: "http://elsewhere:5984" }, '"url" is not known');
   const round = { step: "round", request: REQUEST, moment: "2026-01-03T18:00:00Z", stretch: { from: "a", to: "a" } };
-  await wrong({ ...round, cursor: "7" }, 'Cannot go on from the cursor "7"');
+  await wrong({ ...round, cursor: "7" }, 'Cannot continue from the cursor "7"');
 });
 
 Deno.test("docs/lambda.md and docs/disaster.md start the machine that restores with an input that brings all back", async () => {

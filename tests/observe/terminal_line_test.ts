@@ -47,10 +47,10 @@ Deno.test("formatForTerminal() says of a failure the database, the cause, and wh
 
 Deno.test("formatForTerminal() shows that something is asked again, and when", () => {
   const fields = { attempt: 2, waitMs: 334, error: "Cannot list the databases", run: "r" };
-  const event = "couchdb does not answer as it should: it is asked again";
+  const event = "couchdb does not answer as it should: retrying";
   assertEquals(
     lineOf("warn", event, fields),
-    `! ${event} in 0.3s, for the\n    second time: Cannot list the databases`,
+    `! ${event} in 0.3s, for the second time:\n    Cannot list the databases`,
   );
 });
 
@@ -60,7 +60,7 @@ Deno.test("formatForTerminal() gives other lines their facts, and no mark to wha
     "  copy: database is created q=2 n=1",
   );
   assertEquals(lineOf("info", "task is saved", { saved: 3, task: "weekly" }), "  task weekly: task is saved saved=3");
-  assertEquals(lineOf("info", "all of the database is saved", { reason: "x" }), undefined);
+  assertEquals(lineOf("info", "full backup", { reason: "x" }), undefined);
 });
 
 Deno.test("formatForTerminal() shows nothing but ASCII where a terminal can show no more", () => {

@@ -1,7 +1,7 @@
 /**
- * The pipeline: a run goes through tasks, a task through its databases, side by side as far as they leave each other
- * requests (room.ts); what happens to one of them is in database.ts. In go the config's tasks, out comes a report; one database's failure is noted in it and never stops
- * the others.
+ * The pipeline: a run processes tasks, a task its databases, in parallel as far as requests allow (room.ts); one database is
+ * backed up in database.ts. In: the config's tasks. Out: a report. One database's failure is noted in the report and never
+ * stops the others.
  */
 import { isTaskSaved, type RunReport, type TaskReport } from "../../archive/report.ts";
 import { requireCodec, requireSeal } from "../../codec/codec.ts";

@@ -84,7 +84,7 @@ export class ChainCheck {
     const lost = await this.#comparison.result();
     // Of a purge nobody says what it took.
     if (lost === undefined || purgesOf(counts.info) !== purgesOf(previous.properties)) return undefined;
-    this.#context.log.error("the backups before lack documents that were not changed since", {
+    this.#context.log.error("earlier backups lack documents that have not changed since", {
       documents: lost.documents,
       ids: lost.ids,
       before: previous.finished_at,
@@ -101,12 +101,12 @@ async function readFilters(
 ): Promise<IdFilter[] | string> {
   const own: ChainLink = { store, folder, name, path: name, manifest: previous };
   const { links, broken } = await followChain(own, { signal, isTolerant: true });
-  if (broken !== undefined) return `a link of it is not whole: ${broken.problem}`;
+  if (broken !== undefined) return `a link of the chain is incomplete: ${broken.problem}`;
   const filters: IdFilter[] = [];
   for (const { folder, path, manifest: { chunks, feed } } of [own, ...links]) {
     const seen = feed?.seen;
     if (seen === undefined && chunks.length === 0) continue;
-    if (seen === undefined) return `"${path}" does not say what it has seen`;
+    if (seen === undefined) return `"${path}" has no record of what it saw`;
     try {
       filters.push(await readSeen(store, { folder, seen, signal }));
     } catch (error) {

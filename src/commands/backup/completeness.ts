@@ -166,7 +166,7 @@ export class Completeness {
       if (announced === undefined || announced >= this.#counts.expected) return true;
       const waitMs = waits.next();
       if (waitMs === undefined) return true;
-      log.warn("changes feed announces fewer documents than there are: it is asked again", {
+      log.warn("changes feed announces too few documents: retrying", {
         announced,
         expected: this.#counts.expected,
         waitMs: Math.round(waitMs),
@@ -191,7 +191,7 @@ export class Completeness {
     for (;;) {
       if (isUnsettled) {
         const lag = await cluster.untilSettled({ signal: AbortSignal.any([signal, stop]) });
-        if (lag !== undefined) throw this.#incomplete(`the cluster does not settle: ${lag}`);
+        if (lag !== undefined) throw this.#incomplete(`the cluster is still catching up: ${lag}`);
         await this.#listAgain(storeListed);
       } else if (this.#isUncounted && this.#listing.recounted === undefined) {
         await this.#listAgain(storeListed);
@@ -207,7 +207,7 @@ export class Completeness {
       // A single copy does not lag: the numbers of the backup before are wrong, and would be for every later increment.
       const isParents = this.#before !== undefined && !this.#counts.hasCopies;
       if (waitMs === undefined) throw isParents ? new FullNeeded(MISCOUNTED) : this.#incomplete(shortfall);
-      log.warn("listing falls short: it is made once more", { shortfall, waitMs: Math.round(waitMs) });
+      log.warn("listing is incomplete: listing again", { shortfall, waitMs: Math.round(waitMs) });
       await wait(waitMs, AbortSignal.any([signal, stop]));
       await this.#listAgain(storeListed);
     }
@@ -242,7 +242,7 @@ export class Completeness {
     await this.#counts.look({ signal });
     const isPurged = purgesOf(this.#counts.info) !== this.#purges;
     if (isPurged && this.#before !== undefined) throw new FullNeeded(PURGED);
-    if (isPurged && this.#listing.recounted === undefined) return "documents were purged meanwhile: it is counted anew";
+    if (isPurged && this.#listing.recounted === undefined) return "documents were purged meanwhile: counting again";
     const { ids, allowance } = this.#listing.recounted ?? { ids: this.#listing.ids, allowance: 0 };
     const total = isPurged ? this.#counts.expected : expected;
     if (this.#before !== undefined) {
@@ -271,7 +271,7 @@ export class Completeness {
 
   #incomplete(reason: string): IncompleteError {
     return new IncompleteError(`Cannot call the backup of database "${this.#database}" complete: ${reason}`, {
-      hint: `A node of the cluster may lag. What is stored is kept, ${this.#resume} goes on`,
+      hint: `A node of the cluster may lag. What is stored is kept; ${this.#resume} resumes`,
     });
   }
 

@@ -315,7 +315,7 @@ export class DatabaseBackup {
     });
     if (begun === undefined) return plan;
     if (plan.kind === "incremental" && plan.base.parent.sha256 === begun.parent?.sha256) return plan;
-    this.#context.log.warn("checkpoint is not used: it is of an increment of another backup", { run: begun.run });
+    this.#context.log.warn("checkpoint is not used: it belongs to an increment of another backup", { run: begun.run });
     saving.leftover = undefined;
     return plan.kind === "full" ? plan : await this.#plan(saving, { full });
   }
@@ -329,7 +329,7 @@ export class DatabaseBackup {
   async #isWhole({ manifest }: { manifest: Manifest }): Promise<boolean> {
     const { repository: { store }, log, signal } = this.#context;
     const { broken } = await followChain({ store, folder: this.#folder, manifest }, { signal, isTolerant: true });
-    if (broken !== undefined) log.warn("a backup that this run has made is not whole", { ...broken });
+    if (broken !== undefined) log.warn("an earlier backup of this run is incomplete", { ...broken });
     return broken === undefined;
   }
 
@@ -443,7 +443,10 @@ export class DatabaseBackup {
     this.#chainLost = previous.chain_lost;
     this.#lostSealed = previous.sealed?.age;
     const { documents, up_to } = previous.chain_lost;
-    log.error("backups lack documents, as the last one has found and not said", { documents, before: up_to });
+    log.error("earlier backups lack documents; the run that found this ended before it reported it", {
+      documents,
+      before: up_to,
+    });
   }
 
   /** Saves what has changed since the backup before. @throws FullNeeded where that does not do. */
@@ -685,15 +688,15 @@ export class DatabaseBackup {
       if (!(await couch.listDatabases({ signal })).includes(this.#database)) return true;
     } catch (failure) {
       if (signal.aborted) throw signal.reason;
-      log.warn("nobody can tell whether the database was deleted", { error: this.#describe(failure) });
+      log.warn("it is unknown whether the database was deleted", { error: this.#describe(failure) });
       return false;
     }
     // What is no answer of CouchDB's is told as that by the error itself.
     if (error.facts.error !== "not_found") return false;
-    log.error("CouchDB lists the database and does not find it", {
+    log.error("CouchDB lists the database but does not find it", {
       hint: this.#database.includes("/")
         ? SLASH_HINT
-        : "A node of the cluster does not know it yet, or a proxy before CouchDB changes paths",
+        : "A node of the cluster does not know it yet, or a proxy in front of CouchDB changes paths",
     });
     return false;
   }

@@ -6,7 +6,7 @@ export class FullNeeded extends Error {
   readonly reason: string;
 
   constructor(reason: string) {
-    super(`All of the database has to be saved again: ${reason}`);
+    super(`A full backup is needed: ${reason}`);
     this.name = "FullNeeded";
     this.reason = reason;
   }
@@ -15,7 +15,6 @@ export class FullNeeded extends Error {
 /** Documents were purged: whatever the chain has of them would come back. */
 export const PURGED = "documents were purged since the last backup";
 /** Rows of the feed that the last backup has seen are not there any more. */
-export const SET_BACK =
-  "the database was set back: documents that the last backup has seen at its end are not listed any more";
+export const SET_BACK = "the database was reset: documents that the last backup saw are no longer listed";
 /** There are more documents than the last backup has counted and the feed has shown since. */
 export const MISCOUNTED = "the last backup has counted fewer documents than there were, or the feed does not show all";

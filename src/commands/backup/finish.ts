@@ -159,7 +159,7 @@ async function requireChunks(
       code: "gone",
       key,
     },
-    { hint: "Look for what else deletes in the store, such as a lifecycle rule; the next run saves all of it again" },
+    { hint: "Check what else deletes in the store, such as a lifecycle rule; the next run makes a full backup" },
   );
 }
 

@@ -81,8 +81,8 @@ export class IncrementShare {
 
   /** Says why all of a database is saved; what holds for the whole server is said once. */
   say(log: Log, reason: string): void {
-    if (reason !== NO_PENDING) return log.info("all of the database is saved", { reason });
-    if (!this.#hasSaid) log.warn("nothing is saved incrementally", { reason });
+    if (reason !== NO_PENDING) return log.info("full backup", { reason });
+    if (!this.#hasSaid) log.warn("no incremental backups are possible", { reason });
     this.#hasSaid = true;
   }
 
@@ -246,7 +246,7 @@ export function whyNotAfter(
     return recipients === undefined ? "the last backup is not sealed" : "the last backup is sealed to others";
   }
   const [before, now] = [was.instance_start_time, is.instance_start_time];
-  if (before !== null && now !== null && before !== now) return "the database was deleted and made anew";
+  if (before !== null && now !== null && before !== now) return "the database was deleted and created again";
   // One copy of several may lag behind a purge that the last backup knew of.
   return !counts.hasCopies && isPurged({ properties: was }, counts) ? PURGED : undefined;
 }
@@ -310,8 +310,8 @@ async function lookAtFeed(
     if (lag !== undefined || looks > LOOKS) {
       throw new IncompleteError(
         `Cannot tell what has changed in database "${database}": ` +
-          (lag === undefined ? "nodes of the cluster come and go" : `the cluster does not settle: ${lag}`),
-        { hint: "A node of the cluster lags. The next run goes on, or this one with --resume" },
+          (lag === undefined ? "nodes of the cluster come and go" : `the cluster is still catching up: ${lag}`),
+        { hint: "A node of the cluster lags. The next run retries, or --resume resumes this one" },
       );
     }
     // Before the page, so that it counts nothing that the page cannot show. Of a single copy it was just read.

@@ -20,7 +20,7 @@ export async function missUnlisted(
     unlisted = await findUnlisted(repository, task.name, { listed, signal });
   } catch (error) {
     if (signal.aborted) throw signal.reason;
-    log.warn("what the last run had is not known", { error: describeError(error) });
+    log.warn("the databases of the last run are unknown", { error: describeError(error) });
     return;
   }
   if (unlisted.length === 0) return;
@@ -63,6 +63,6 @@ async function rememberTask(
     });
   } catch (error) {
     if (signal.aborted) throw signal.reason;
-    log.warn("what this run had is not remembered", { error: describeError(error) });
+    log.warn("the databases of this run could not be noted", { error: describeError(error) });
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Brings single documents back as new revisions: the backup's winner is written onto what CouchDB shows now, be that another
- * revision or the mark of a deletion, so that replicas take it for an edit and it wins everywhere. Other leaf revisions stay.
+ * Restores single documents as new revisions: the backup's winner is written on top of the current one (another revision, or
+ * the mark of a deletion), so that replicas see an edit and it wins everywhere. Other leaf revisions stay.
  * In: a backup and ids. Out: what became of each.
  */
 import type { Archive } from "../../archive/archive.ts";

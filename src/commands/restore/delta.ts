@@ -75,7 +75,7 @@ export class Delta {
     if (lost !== undefined) {
       // Not sent, because it was said to be there.
       throw new CouchError(
-        `Cannot restore into database "${this.#database}": CouchDB says that it has document "${lost}", and does not show it`,
+        `Cannot restore into database "${this.#database}": CouchDB reports document "${lost}" as present but does not return it`,
         { error: "strange_answer", reason: "a document that is said to be there is not", database: this.#database },
         { hint: "Something between changes CouchDB's answers, or the document was purged this moment: restore again" },
       );

@@ -46,7 +46,7 @@ const ONLY_BY_NAME: ReadonlySet<string> = new Set(["_users", "_replicator", "_gl
 /** What a whole restore works with. */
 export interface FleetContext extends RestoreContext {
   repository: Repository;
-  /** Is told the name of the bringing back that a database's note has, before it is begun or gone on with. */
+  /** Receives the name of the restore in a database's note, before it starts or resumes. */
   onBegun?: ((id: string) => void) | undefined;
 }
 
@@ -170,7 +170,7 @@ export async function findFleet(
   const { kept, leftOut } = sortOut(found, { selections, isWanted, gone: request.gone === true });
   leftOut.push(...findSuperseded(kept, { selections, notAfter }));
   for (const database of own) {
-    const reason = `CouchDB's own comes back only by its name (--match ${database})`;
+    const reason = `CouchDB's system databases are restored only if named (--match ${database})`;
     leftOut.push({ database, reason, is_missing: false });
   }
   return { kept, leftOut: leftOut.sort((a, b) => a.database < b.database ? -1 : 1) };
@@ -229,7 +229,7 @@ function sortOut(
     // Without a report of its task, or where the backup is younger than that run, nobody can tell that it is gone.
     if (gone || last === undefined || isSelected(database) || finishedAt > last.at) return true;
     const at = last.at.toISOString().replace(/\.\d+Z$/, "Z");
-    const reason = `the run of the task "${last.task}" of ${at} did not have it any more (--gone restores it)`;
+    const reason = `the run of task "${last.task}" of ${at} no longer had it (--gone restores it)`;
     leftOut.push({ database, reason, is_missing: false });
     return false;
   });
@@ -238,7 +238,7 @@ function sortOut(
     for (const [database, status] of databases) {
       if (there.has(database) || status === "gone" || !isWanted(database)) continue;
       there.add(database);
-      const reason = `the task "${task}" was to save it, and it has no complete backup`;
+      const reason = `task "${task}" should have saved it, but there is no complete backup`;
       leftOut.push({ database, reason, is_missing: true });
     }
   }
@@ -299,7 +299,7 @@ export async function examineTargets(
     if (from.length > 1) problems.push(`"${to}" would get ${from.map((name) => `"${name}"`).join(" and ")}`);
     const reason = explainName(to);
     if (reason === undefined) continue;
-    problems.push(`"${to}" is no name of a database: ${reason}`);
+    problems.push(`"${to}" is not a valid database name: ${reason}`);
     isOdd ||= from.includes(to);
   }
   for (const text of unmetRenames(request.map ?? [], found.map(({ database }) => database))) {

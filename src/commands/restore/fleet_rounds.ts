@@ -1,8 +1,8 @@
 /**
- * A whole restore cut into rounds, for somebody who calls again and again because no call may take long, as the state
- * machine of a Lambda does: a plan, then rounds of each stretch of databases until it is done, then a summary. In: what is to
- * be restored, and which step is asked for. Out: what the step found, to be handed to the next one. Nothing is written but
- * to CouchDB: a note in each target says what is done, and the summary goes by these notes.
+ * A whole restore cut into rounds, for callers whose calls may not take long, such as the state machine of a Lambda: a plan,
+ * then rounds of each stretch of databases until it is done, then a summary. In: what is to be restored, and the step that
+ * is asked for. Out: what the step found, for the next one. Only CouchDB is written to: a note in each target says what is
+ * done, and the summary goes by these notes.
  */
 import type { BackupOfMoment } from "../../archive/moment.ts";
 import { counted } from "../../counts.ts";
@@ -155,7 +155,7 @@ export async function restoreRound(
     for (current of targets) {
       either.throwIfAborted();
       position = { chunks: 0, requests: 0, documents: 0 };
-      // Dropped and begun anew meanwhile, it has nothing of what the cursor says is written.
+      // If it was dropped and restored from the start meanwhile, it has nothing of what the cursor says is written.
       const isSame = isOurs(current) && current.note?.done === false && current.note.id === cursor.begun;
       if (!isSame && cursor.chunks > 0) [cursor.chunks, cursor.reached, before.chunks] = [0, 0, 0];
       const chunksWritten = cursor.chunks;
@@ -192,8 +192,8 @@ export async function restoreRound(
       const reached = counted(cursor.reached, "document");
       finish(
         current.database,
-        `Cannot get further than ${reached} into one of its chunks within the time of one call, ` +
-          `in ${cursor.standing} calls: CouchDB refuses documents of it, or takes them too slowly`,
+        `Cannot make progress in one of its chunks within one call: stuck at ${reached} ` +
+          `for ${cursor.standing} calls; CouchDB refuses documents of it or is too slow`,
       );
       log.error("database is not restored", { database: current.to, error: cursor.error });
     } else if (!isFurther && position.requests === 0) {
@@ -307,5 +307,5 @@ function readCursor(text: string): Cursor {
   } catch {
     // Said below.
   }
-  throw new UsageError(`Cannot go on from the cursor "${text}": it is none that a round has answered`);
+  throw new UsageError(`Cannot continue from the cursor "${text}": no round has returned it`);
 }

@@ -74,10 +74,10 @@ function announce(
   log.info("archive is found", { path: url, kind, chunks: chunks.length, ...made });
   if (parents.length > 0) {
     const paths = parents.map(({ path }) => path);
-    log.info("backup is incremental: those that it goes on from are restored with it", { backups: paths });
+    log.info("backup is incremental: its parents are restored with it", { backups: paths });
   }
-  if (kind === "unlisted") log.warn("archive has no manifest: nobody can tell whether all of it is there");
-  if (kind === "foreign") log.warn("file is in no manifest: nobody can tell whether all of it is there");
+  if (kind === "unlisted") log.warn("archive has no manifest: nobody can say whether it is complete");
+  if (kind === "foreign") log.warn("file is in no manifest: nobody can say whether it is complete");
   for (const { chunk, problem } of problems) log.error("archive is not whole", { chunk, problem });
   if (damagedManifest !== undefined) log.warn("manifest is damaged: its copy is used", { ...damagedManifest });
   for (const { id, rev, error, reason } of unreadable) {
@@ -101,7 +101,7 @@ async function refuseUnlessWhole(
   const more = archive.problems.length - 1;
   const key = joinKey(archive.place.folder, first.chunk);
   throw new ArchiveError(
-    `Cannot restore "${archive.url}": "${first.chunk}" is not as it must be: ${first.problem}` +
+    `Cannot restore "${archive.url}": "${first.chunk}" has a problem: ${first.problem}` +
       (more === 0 ? "" : ` (and ${counted(more, "more problem")})`),
     { key, expected: "a complete backup", found: first.problem },
     { hint: SALVAGE_HINT },

@@ -85,7 +85,7 @@ export class RestoreTarget {
   async examine(properties: DatabaseProperties | undefined, options: TargetOptions): Promise<void> {
     if (isReplicator(this.#name) && !options.intoExisting) {
       throw new UsageError(`Cannot restore into "${this.#name}" without --into-existing`, {
-        hint: "Each document written there starts a replication job: be sure that this is wanted now",
+        hint: "Each document written there starts a replication job: make sure that you want this",
       });
     }
     if (properties?.revs_limit === null) this.#noteUnread("revs_limit");
@@ -114,9 +114,8 @@ export class RestoreTarget {
     const found = `it holds ${counted(doc_count, "document")} and the marks of ${
       counted(doc_del_count, "deleted one")
     }`;
-    const meaning =
-      "revisions of the archive are put beside those that are there, newer ones and deletions there win, " +
-      "and documents that the archive does not have stay";
+    const meaning = "the archive's revisions are added to the existing ones; newer ones and deletions there win, " +
+      "and documents that the archive lacks stay";
     if (!options.intoExisting) {
       throw new UsageError(`Cannot restore into "${this.#name}": ${found}`, {
         hint:
@@ -211,7 +210,7 @@ export class RestoreTarget {
       }
       // In a cluster the counts of a moment ago may be told.
       const deleted = isFilled ? " and marks of deleted ones" : "";
-      const reason = `it holds ${counted(found, "document")}${deleted}, ${expected} must be there`;
+      const reason = `it has ${counted(found, "document")}${deleted}, but ${expected} are expected`;
       const error = new CouchError(`Cannot confirm the restore of "${this.#name}": ${reason}`, {
         error: "count",
         reason,

@@ -32,7 +32,7 @@ export async function writeDocuments(
     // What is damaged stays so: the same once more would end at the same place.
     const isDamaged = error instanceof ArchiveError;
     const words = [database, pathOf(archive), "--into-existing", ...salvage || isDamaged ? ["--salvage"] : []];
-    const what = isDamaged ? "brings back what is whole" : "completes it";
+    const what = isDamaged ? "restores what is intact" : "completes it";
     const hint = `${commandLine("restore", words)} ${what}; or delete the database`;
     // Who marks the database goes on with it, or drops it, by itself.
     log.warn("restore ends early: the database holds a part of the archive", onReady === undefined ? { hint } : {});

@@ -137,7 +137,7 @@ export class S3Client {
 
   constructor(target: S3Target, settings: Partial<S3Settings> = {}) {
     this.#target = target;
-    this.#notice = new RetryNotice(target.log ?? SILENT_LOG, "store does not answer as it should: it is asked again");
+    this.#notice = new RetryNotice(target.log ?? SILENT_LOG, "store does not answer as it should: retrying");
     this.settings = { ...DEFAULT_SETTINGS, ...settings };
     this.url = `s3://${target.bucket}${target.folder === "" ? "" : `/${target.folder}`}`;
   }

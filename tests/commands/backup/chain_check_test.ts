@@ -62,7 +62,7 @@ Deno.test("backup() in full names the documents that the chain before has lost",
   assertStringIncludes(warning, `"${lost[0]}", "${lost[1]}", "${lost[2]}". This backup has them`);
   const [line] = place.backups.log.lines.filter(({ level }) => level === "error");
   assertEquals([line?.event, line?.fields["ids"]], [
-    "the backups before lack documents that were not changed since",
+    "earlier backups lack documents that have not changed since",
     lost,
   ]);
   // All is saved: but what was called complete was not, and nobody must miss that.

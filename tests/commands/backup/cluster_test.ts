@@ -63,7 +63,7 @@ Deno.test("backup() waits for a node that is just back, or that has internal rep
   const report = await backups.run(cluster.nodes[0]!);
   assertEquals(report.status, "complete");
   expectDocuments(await backups.read(), ids);
-  assert(backups.log.events("warn").includes("waits for the cluster's nodes to catch up"));
+  assert(backups.log.events("warn").includes("waiting for the cluster's nodes to catch up"));
 
   cluster.setJobs(0, 9);
   const failed = await backups.run(cluster.nodes[0]!);

@@ -105,7 +105,7 @@ Deno.test("backup() does not believe a listing that ends early, and says the num
       assertStringIncludes(report.error ?? "", "30 of 120 documents are listed, deleted ones too");
       assertMatch(
         report.hint ?? "",
-        / couchdb-backup backup --task \S+ --database db --date \d{4}-\d\d-\d\d --resume goes on$/,
+        / couchdb-backup backup --task \S+ --database db --date \d{4}-\d\d-\d\d --resume resumes$/,
       );
       fake.faults.clear();
       assertEquals((await backups.run(fake, { resume: true })).status, "resumed");
@@ -192,7 +192,7 @@ Deno.test("backup() fails where CouchDB lists a database that it does not find, 
   });
   const report = await backups.run(fake);
   assertEquals([report.status, report.exit_code], ["failed", 10]);
-  assert(backups.log.lines.some(({ fields }) => String(fields.hint).includes("a proxy before CouchDB")));
+  assert(backups.log.lines.some(({ fields }) => String(fields.hint).includes("a proxy in front of CouchDB")));
 });
 
 Deno.test("backup() saves the documents where _security or _revs_limit may not be read, and names what lacks", async () => {

@@ -123,7 +123,7 @@ for (const { what, happens } of MEANWHILE) {
     cluster.setJobs(2, 7);
     const failed = await place.run(2, { day: 4 });
     assertEquals([failed.status, failed.exit_code], ["failed", 3]);
-    assertStringIncludes(failed.error ?? "", "the cluster does not settle");
+    assertStringIncludes(failed.error ?? "", "the cluster is still catching up");
     cluster.catchUp(2);
     cluster.setJobs(2, 0);
     const report = await place.run(2, { day: 4, resume: true });

@@ -130,7 +130,7 @@ const DOUBTS: {
 }[] = [
   {
     what: "was deleted and made anew with the same documents",
-    because: /deleted and made anew/,
+    because: /deleted and created again/,
     async happens({ fake, database }) {
       const all = database.listing(fake.node).ids;
       await couchOk(fake, "DELETE /db");
@@ -151,7 +151,7 @@ const DOUBTS: {
   },
   {
     what: "was set back, and written to since",
-    because: /set back|documents, deleted ones too, and had/,
+    because: /was reset|documents, deleted ones too, and had/,
     async happens(place) {
       fill(place.database, 30, { from: 5000 });
       const setBack = place.database.snapshot();
@@ -163,7 +163,7 @@ const DOUBTS: {
   },
   {
     what: "was set back and written to as much as before",
-    because: /set back/,
+    because: /was reset/,
     async happens(place) {
       const setBack = place.database.snapshot();
       fill(place.database, 60, { from: 6000 });
@@ -276,7 +276,7 @@ for (const { what, because, happens, options } of DOUBTS) {
     const report = await place.expectRun({ kind: "full", because }, { day: 6, ...options });
     assertEquals(report.chain_lost, undefined, "the chain before was right");
     await place.expectExact();
-    const said = place.backups.log.lines.filter(({ event }) => event === "all of the database is saved");
+    const said = place.backups.log.lines.filter(({ event }) => event === "full backup");
     assert(because.test(String(said.at(-1)?.fields["reason"])), "in the log, too");
     // And from there on goes the next chain.
     const { full: _, ...again } = { ...options, task: { ...options?.task, increments: { most: 14 } } };
@@ -293,7 +293,7 @@ Deno.test("backup() of a CouchDB that does not say how many changes follow is al
     place.backups.log.lines.length = 0;
     const reports = await place.runAll(["db", "other"], { day });
     assertEquals(reports.map(({ kind, documents }) => [kind, documents]), [["full", 50], ["full", 20]]);
-    const said = place.backups.log.events("warn").filter((event) => event === "nothing is saved incrementally");
+    const said = place.backups.log.events("warn").filter((event) => event === "no incremental backups are possible");
     assertEquals(said.length, day === 3 ? 0 : 1);
   }
 });

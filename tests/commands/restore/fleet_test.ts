@@ -74,7 +74,7 @@ Deno.test("restore --all writes nothing when a target is not as it must be, and 
   assertEquals(databases.json.filter((name: string) => !name.startsWith("_")), [third, fourth]);
   const map = (text: string) => session.restoreAll({ path: "latest", map: [text] });
   await assertRejects(() => map(".*=same"), UsageError, '"same" would get');
-  await assertRejects(() => map("(.*)=Copy-$1"), UsageError, "is no name of a database");
+  await assertRejects(() => map("(.*)=Copy-$1"), UsageError, "is not a valid database name");
   await assertRejects(() => map("nothing"), UsageError, "is not FROM=TO");
   await assertRejects(() => map("(=x"), UsageError, "regular expression");
   const day = await assertRejects(() => session.restoreAll({ path: "2026-11-25" }), UsageError);
@@ -212,7 +212,7 @@ Deno.test("restore --all takes the newest backups of a moment, and leaves out wh
   const latest = await session.restoreAll({ path: "latest" });
   assertEquals(latest.ok, true);
   assertEquals(latest.left_out.map(({ database, is_missing }) => [database, is_missing]), [[gone, false]]);
-  assertStringIncludes(latest.left_out[0]!.reason, "of 2026-11-08T10:00:00Z did not have it any more");
+  assertStringIncludes(latest.left_out[0]!.reason, "of 2026-11-08T10:00:00Z no longer had it");
   assertEquals(setup.differences(second, await setup.state(setup.names.slice(1))), []);
 
   await setup.drop(setup.names.slice(1));
@@ -241,10 +241,10 @@ Deno.test("restore --all names a database that was to be saved and has no backup
   assertEquals([report.ok, exitCodeOfFleet(report), statuses(report).restored], [false, EXIT.partial, 2]);
   assertEquals(report.left_out, [{
     database: broken,
-    reason: 'the task "all" was to save it, and it has no complete backup',
+    reason: 'task "all" should have saved it, but there is no complete backup',
     is_missing: true,
   }]);
-  assertStringIncludes(describeFleet(report), `left out: ${broken}: the task "all" was to save it`);
+  assertStringIncludes(describeFleet(report), `left out: ${broken}: task "all" should have saved it`);
 });
 
 Deno.test("restore --all names a database of which the last run reported a newer backup than is found, and ends with 3", async () => {
@@ -317,11 +317,11 @@ Deno.test("restore --all leaves CouchDB's own databases alone unless they are na
     true,
     ["_replicator", "_users"].map((database) => ({
       database,
-      reason: `CouchDB's own comes back only by its name (--match ${database})`,
+      reason: `CouchDB's system databases are restored only if named (--match ${database})`,
       is_missing: false,
     })),
   ]);
-  assertStringIncludes(describeFleet(unnamed), "left out: _users: CouchDB's own");
+  assertStringIncludes(describeFleet(unnamed), "left out: _users: CouchDB's system databases");
   assertEquals((await session.restoreAll({ path: "latest", exclude: ["_.*"] })).left_out, []);
   const named = await session.restoreAll({ path: "latest", match: ["_users"], map: ["_users=users_copy"] });
   assertEquals(named.databases.map(({ source, database }) => [source, database]), [["_users", "users_copy"]]);
@@ -368,7 +368,7 @@ Deno.test("restore --all says what to do about a folder whose name is none of a 
   for await (const { name } of Deno.readDir(media)) await Deno.copyFile(join(media, name), `${media}.old/${name}`);
   await session.list({ rebuild: true });
   const all = (request: Partial<FleetRequest> = {}) => session.restoreAll({ path: "latest", ...request });
-  const error = await assertRejects(() => all(), UsageError, '"media002.old" is no name of a database');
+  const error = await assertRejects(() => all(), UsageError, '"media002.old" is not a valid database name');
   assertEquals(error.hint, "Nothing was written: leave it out by --exclude, or give it another name by --map");
   const report = await all({ exclude: [".*[.]old"] });
   assertEquals([report.ok, report.databases.length], [true, 3]);

@@ -167,13 +167,13 @@ Deno.test("restore does not take an empty answer to _revs_diff for a database th
   });
   const session = await setup.open();
   const attempt = () => session.restore({ database: setup.name, path: "latest", intoExisting: true });
-  await assertRejects(attempt, CouchError, "and does not show it");
+  await assertRejects(attempt, CouchError, "but does not return it");
   setup.server.faults.add({
     endpoint: "_all_docs",
     times: 1000,
     fault: { kind: "answer", status: 200, body: { rows: [] } },
   });
-  await assertRejects(attempt, CouchError, "has not a row for each id");
+  await assertRejects(attempt, CouchError, "does not have a row for each id");
 });
 
 Deno.test("restore sends all of a batch that CouchDB cannot compare, as where a revision of others is none", async () => {

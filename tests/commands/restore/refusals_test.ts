@@ -70,7 +70,7 @@ Deno.test("restore() names the setting behind each kind of 413", async () => {
       { error: "too_large", reason: "the request entity is too large" },
       "max_http_request_size in the section [chttpd]",
     ],
-    ["<html>Request Entity Too Large</html>", "the proxy before CouchDB"],
+    ["<html>Request Entity Too Large</html>", "the proxy in front of CouchDB"],
   ];
   for (const [body, setting] of cases) {
     await using setup = await setUpRestore();
@@ -133,10 +133,10 @@ Deno.test("restore() writes in smaller requests where a proxy resets large ones,
   documents.splice(300, 0, `{"_id":"large","_rev":"1-a","text":"${noise.slice(0, 1_100_000)}"}`);
   const report = await restoreDocuments(setup, documents);
   assertEquals(report.failed.map(({ id, rev, error }) => [id, rev, error]), [["large", "1-a", "cut_off"]]);
-  assertStringIncludes(report.failed[0]!.hint!, "A proxy before CouchDB");
+  assertStringIncludes(report.failed[0]!.hint!, "A proxy in front of CouchDB");
   assertEquals((await couchOk(server, "GET /new")).json.doc_count, 800);
   // What the proxy lets through is learnt once, not for each request anew.
-  const halved = log.lines.filter(({ event }) => event === "request is halved").length;
+  const halved = log.lines.filter(({ event }) => event === "request is split in half").length;
   assertEquals(halved < 16, true, `${halved} requests were halved`);
 });
 

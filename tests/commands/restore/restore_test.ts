@@ -312,7 +312,7 @@ Deno.test("restore() writes nothing of a large chunk whose end is damaged, with 
   await assertRejects(() => restore(context, { database: "new", path: folder }), ArchiveError, "0000000.json.gz");
   // The same once more would end at the same chunk.
   const early = log.lines.find(({ event }) => event.startsWith("restore ends early"));
-  assertStringIncludes(String(early?.fields.hint), "--into-existing --salvage brings back what is whole");
+  assertStringIncludes(String(early?.fields.hint), "--into-existing --salvage restores what is intact");
   for (const name of ["manifest.json", manifestName]) await Deno.remove(join(root, folder, name));
   await assertRejects(() => restore(context, { database: "newer", path: folder }), ArchiveError, "0000000.json.gz");
   assertEquals(server.requestsTo("_bulk_docs").filter(({ database }) => database !== "old"), []);

@@ -77,7 +77,7 @@ testFake("S3Store says at the first repetition that it asks again", async ({ fak
   const log = new RecordedLog();
   for (let time = 0; time < 2; time++) fake.inject("PutObject", { kind: "refuse", status: 503, code: "SlowDown" });
   await new S3Store(options, QUICK, { log }).create(["a"], pieces(bytesOf("x")));
-  assertEquals(log.events("warn"), ["store does not answer as it should: it is asked again"]);
+  assertEquals(log.events("warn"), ["store does not answer as it should: retrying"]);
 });
 
 testFake("S3Store encodes a key once: account%2Fab is sent as account%252Fab", async ({ fake, store }) => {

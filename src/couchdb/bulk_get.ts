@@ -1,6 +1,6 @@
 /**
- * One `_bulk_get` request: in goes a batch, its good rows go out into a chunk, and what else came is remembered: ids whose
- * rows were errors or lacked what the feed has listed, and what nobody has answered when the answer breaks.
+ * One `_bulk_get` request. In: a batch. Out: its good rows, written into a chunk; and, to be asked for again, ids whose rows
+ * were errors or lacked what the feed has listed, and those without an answer when the connection breaks.
  */
 import { counted } from "../counts.ts";
 import { CouchError } from "../errors.ts";

@@ -1,7 +1,7 @@
 /**
- * Lists a database by its changes feed: in goes a position, out come pages of rows, each with the position behind it, up to
- * the first page that says that nothing follows. `_all_docs` reads one copy of each shard range and gives no position to
- * go on from; this feed gives both. A page cannot be asked for twice: its order is partial, and another one would come.
+ * Lists a database by its changes feed. In: a position. Out: pages of rows, each with the position behind it, up to the
+ * first page that says that nothing follows. `_all_docs` reads one copy of each shard range and gives no position to
+ * continue from. A page cannot be asked for twice: the order is partial, and another page would come.
  */
 import { Buffer } from "node:buffer";
 import { CouchError, isTransient } from "../errors.ts";

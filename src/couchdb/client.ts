@@ -1,7 +1,7 @@
 /**
- * CouchDB's endpoints: one method for each that the program uses, and the only file that knows CouchDB's URLs. In go
- * names as people write them, out come parsed answers or, where documents are concerned, raw bytes. What a little patience
- * can heal is retried, but for `_bulk_get` and `_bulk_docs`, whose failures their reader and writer heal better.
+ * CouchDB's endpoints: one method for each that the program uses, and the only file that knows CouchDB's URLs. In: names as
+ * people write them. Out: parsed answers or, for documents, raw bytes. Transient failures are retried, except those of
+ * `_bulk_get` and `_bulk_docs`, which their reader and writer handle better.
  */
 import { CouchError } from "../errors.ts";
 import { encodeDatabase } from "../database_name.ts";

@@ -1,7 +1,7 @@
 /**
- * Whether all nodes of a cluster are up to date. A node that has just come back answers with what it had when it went,
- * and no count shows what it lacks; until it has caught up, what was listed through it is not all there is. In: the nodes'
- * own words. Out: settled, or why not. A node that stays away is no lag: nobody reads its copies.
+ * Whether all nodes of a cluster are up to date. A node that has just come back answers with what it had when it went away,
+ * and no count shows what it lacks; until it has caught up, what was listed through it may be incomplete. In: the nodes'
+ * own state. Out: settled, or why not. A node that stays away is not a lag: nobody reads its copies.
  */
 import { CouchError } from "../errors.ts";
 import type { Log } from "../observe.ts";

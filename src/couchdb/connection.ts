@@ -1,7 +1,7 @@
 /**
- * One conversation with CouchDB over HTTP: credentials, time-outs, answers that break, and what an error says about it.
- * In go paths and bodies, out come parsed answers, texts or streams of bytes, or a CouchError. What a little patience can
- * heal is asked for again here, unless the caller heals it better.
+ * HTTP requests to CouchDB: credentials, time-outs, broken answers, and their errors. In: paths and bodies. Out: parsed
+ * answers, texts or streams of bytes, or a CouchError. Transient failures are retried here, unless the caller has a better
+ * way to handle them.
  */
 import { AbortableWaits, wait } from "../abort.ts";
 import { basicAuthorization } from "../basic_auth.ts";

@@ -1,5 +1,5 @@
 /**
- * What a failed conversation with CouchDB means for an operator. In: what was asked, and what is known of the failure.
+ * Says what a failed request to CouchDB means for an operator. In: what was asked, and what is known of the failure.
  * Out: the error that is reported. Pure.
  */
 import { CouchError, type CouchFacts } from "../errors.ts";

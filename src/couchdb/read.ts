@@ -1,9 +1,8 @@
 /**
- * Reads the documents of one batch: in go ids, out comes the JSON of one chunk, `{"results":[…]}`, made of the raw rows
- * CouchDB sent. Whatever goes wrong on the way is healed here: rows with errors are asked for again, in the end one by one,
- * a request that keeps failing is halved, and the halves end up in the same chunk. A document that cannot be read whatever is tried
- * is left out and named. Memory holds no more than one row, and a row larger than a megabyte (an attachment) is passed on
- * while it arrives.
+ * Reads the documents of one batch. In: ids. Out: the JSON of one chunk, `{"results":[…]}`, made of the raw rows that CouchDB
+ * sent. Failures are handled here: rows with errors are asked for again, in the end one by one; a request that keeps failing
+ * is split in half, and both halves end up in the same chunk. A document that cannot be read at all is left out and named.
+ * Memory holds no more than one row, and a row larger than a megabyte (an attachment) is passed on while it arrives.
  */
 import type { UnreadableDocument } from "./couchdb.ts";
 import { CouchError, isTransient } from "../errors.ts";

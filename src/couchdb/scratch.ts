@@ -1,6 +1,6 @@
 /**
- * Databases that this program makes to look at what it restores, and drops again. In: a run and a number. Out: a name that
- * nobody else uses, and a local document in the database that says whose it is and that its maker lives.
+ * Databases that this program creates to check what it restores, and drops again. In: a run and a number. Out: a name that
+ * nobody else uses, and a local document in the database that says whose it is and that its owner is still running.
  *
  * Nothing else is ever dropped: a database goes only where its name and its note both say that it is one of these, or where
  * it is empty and its name is that of a run which was noted elsewhere before it made any.

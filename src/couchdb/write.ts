@@ -1,7 +1,7 @@
 /**
- * Writes documents with the revisions they have: in go raw documents, a list or one that streams, and what CouchDB does
- * not take is remembered with its reason. A refusal of a whole request is narrowed down to the documents that caused it,
- * so that all others are written; what passes by itself is asked for again, which is harmless for revisions that exist.
+ * Writes documents with the revisions they have. In: raw documents, a list or one that streams. Out: those that CouchDB
+ * refused, each with the reason. A refusal of a whole request is narrowed down to the documents that caused it, so that all
+ * others are written; transient failures are retried, which is harmless for revisions that exist.
  */
 import { CouchError, isTransient } from "../errors.ts";
 import { IdSet } from "../id_set.ts";

@@ -1,7 +1,7 @@
 /**
- * How many documents are asked for at a time, so that a chunk has no more bytes than a task allows, and hardly ever has to
- * be cut. In: the task, what CouchDB says of the database's size, and how large the chunks were. Out: a number of documents.
- * It is a guess, which the chunks' exact bound does not depend on.
+ * Estimates how many documents to request at a time, so that a chunk stays within the bytes that a task allows and rarely
+ * has to be cut. In: the task, the database's size according to CouchDB, and the sizes of the chunks so far. Out: a number
+ * of documents. The exact bound of a chunk does not depend on this estimate.
  */
 import type { DatabaseInfo } from "../../couchdb/client.ts";
 import type { Task } from "../../task/task.ts";

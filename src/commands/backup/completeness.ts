@@ -1,7 +1,7 @@
 /**
- * Whether a database's listing shows all there is. In: what CouchDB counts, and what was listed. Out: the numbers, and where
- * they differ, why the backup cannot be called complete. Each range of a clustered database is read from one copy, drawn
- * anew for each request; so the counts are asked for several times, and the largest one counts.
+ * Checks whether a database's listing is complete. In: what CouchDB counts, and what was listed. Out: the numbers, and where
+ * they differ, why the backup cannot be called complete. Each range of a clustered database is read from one copy, which
+ * may be another one for each request; so the counts are read several times, and the largest one is used.
  */
 import { counted, formatCount } from "../../counts.ts";
 import { wait } from "../../abort.ts";

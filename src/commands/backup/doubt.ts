@@ -1,4 +1,4 @@
-/** What ends an increment that cannot be trusted: all of the database is saved again. In: the reason. Out: an error. */
+/** Ends an increment that cannot be trusted: a full backup is made instead. In: the reason. Out: an error. */
 
 /** An increment is of no use; a full backup is made in its place. */
 export class FullNeeded extends Error {

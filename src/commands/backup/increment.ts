@@ -1,7 +1,7 @@
 /**
- * What the backup before is worth to the next one of its database. In: what CouchDB says of the database now, and the
- * newest backup of the same task. Out: nothing has changed; or where to go on from; or why all has to be saved again, which
- * it is whenever anything is in doubt.
+ * Decides whether the next backup of a database can build on the last one. In: what CouchDB says of the database now, and
+ * the newest backup of the same task. Out: that nothing has changed; or the position to continue from; or why a full backup
+ * is needed, which is made whenever anything is in doubt.
  */
 import { counted } from "../../counts.ts";
 import { createHash } from "node:crypto";

@@ -1,6 +1,6 @@
 /**
- * How long CouchDB is left alone behind a database, by the `delay` of its task; whichever task the next one is of. In: the
- * end of each database. Out: a wait before the next. Who runs several tasks, one after the other, hands the same one to all.
+ * The pause after each database, as the `delay` of its task says, whichever task the next database belongs to. In: the end
+ * of each database. Out: a wait before the next. Callers that run several tasks in turn pass the same one to all of them.
  */
 import { wait } from "../../abort.ts";
 

@@ -1,8 +1,8 @@
 /**
- * Who of a task's databases may make how many requests. In: how many there may be in all, and what each database needs as
- * it goes along. Out: when the next database may begin, and the limit of each. Those that began earlier come first; a
- * database begins as soon as those before it need fewer requests than there may be, as while its last chunk is stored and
- * its manifest reaches the disk.
+ * Shares the allowed number of requests among a task's databases. In: how many requests there may be in all, and what each
+ * database needs at the moment. Out: when the next database may begin, and the limit of each. Databases that began earlier
+ * come first; the next one begins as soon as those before it leave requests unused, for example while the last chunk and
+ * the manifest of one are being stored.
  */
 
 /** So many databases are begun and not finished, for each request: one that needs no request is being written. */

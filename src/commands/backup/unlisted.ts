@@ -1,6 +1,7 @@
 /**
- * A database of the task's last run that CouchDB does not list any more: deleted, or kept by a node that is away. In: a
- * run's selection of a whole task. Out: a warning in its report; and, once that is told, what this run had, for the next one.
+ * Finds databases of the task's last run that CouchDB no longer lists: deleted, or on a node that is away. In: a run's
+ * selection of a whole task. Out: a warning in its report; and, once that is reported, the databases of this run, noted for
+ * the next one.
  */
 import { describeUnlisted, findUnlisted, storeLastRun } from "../../archive/last_run.ts";
 import { isWorthRetrying, type TaskReport } from "../../archive/report.ts";

@@ -1,6 +1,6 @@
 /**
- * Documents become requests: in they come one by one, out go batches bounded by number and size, each of documents that
- * are written in the same way.
+ * Groups documents into requests. In: documents, one by one. Out: batches bounded by number and size, each of documents
+ * that are written in the same way.
  */
 import type { RawDocument } from "../../archive/document_reader.ts";
 import { RequestBody, type Revisions } from "../../couchdb/request_body.ts";

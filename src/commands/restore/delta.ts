@@ -1,6 +1,6 @@
 /**
- * A restore into a database that holds documents: what is there already need not be sent, and what is newer there stays on
- * top. In: batches on their way. Out: of each what CouchDB lacks, and which documents show another revision than a backup's.
+ * Restores into a database that has documents: revisions that it has are not sent, and newer ones there stay the winners.
+ * In: batches to be sent. Out: what CouchDB lacks of each, and which documents show another revision than the backup's.
  */
 import type { CouchClient } from "../../couchdb/client.ts";
 import { type BodyDocument, RequestBody } from "../../couchdb/request_body.ts";

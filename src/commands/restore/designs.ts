@@ -1,6 +1,7 @@
 /**
- * Design documents wait until all others are there: their validation functions would refuse what was valid when it was
- * written. In they go as they are met in the chunks; small ones come out as they are, of others the chunks they are in.
+ * Holds design documents back until all others are written: their validation functions might refuse documents that were
+ * valid when they were written. In: design documents, as the chunks are read. Out: the small ones themselves, and for
+ * larger ones the chunks that they are in.
  */
 import type { ArchiveChunk } from "../../archive/archive.ts";
 import type { LargeDocument, RawDocument } from "../../archive/document_reader.ts";

@@ -1,7 +1,7 @@
 /**
- * Brings the documents of an archive into a database: chunk by chunk, checked before its first document is written, in
- * batches, several requests in flight; of a document in several chunks its latest state, and design documents behind all
- * others. In go an archive and a writer, out comes what is in the database because of it.
+ * Restores an archive's documents: chunk by chunk, each checked before its first document is written, in batches, with
+ * several requests in flight. Of a document in several chunks its latest state is written; design documents come last.
+ * In: an archive and a writer. Out: what was written to the database.
  */
 import type { Archive, ArchiveChunk, ChunkProblem } from "../../archive/archive.ts";
 import type { CheckedChunk, ReadChunkOptions } from "../../archive/chunk.ts";

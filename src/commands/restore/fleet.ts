@@ -1,10 +1,10 @@
 /**
- * Brings back all databases of a moment, several at a time. In: a moment, which databases, and names for them. Out: a report.
+ * Restores all databases of a moment, several at a time. In: a moment, which databases, and names for them. Out: a report.
  *
- * Every target is worked out and looked at before the first is written to: two sources of one target, a name that CouchDB
- * does not take, a target that holds documents of others end it with all of them named. In each target a local document
- * notes what is being restored into it and whether that is done, so that the same command goes on after any kill: what is
- * done is passed over, what was begun is finished.
+ * Every target is determined and checked before the first is written to: two sources of one target, an invalid name, or a
+ * target that holds other documents end it, with all of them named. In each target a local document notes what is being
+ * restored into it and whether that is done, so that the same command continues after any kill: what is done is skipped,
+ * what was begun is finished.
  */
 import { counted } from "../../counts.ts";
 import { type BackupOfMoment, backupsOfMoment, type LastSelection, lastSelections } from "../../archive/moment.ts";

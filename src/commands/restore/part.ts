@@ -1,5 +1,5 @@
 /**
- * Restores some documents of a backup into a database that goes on living: by id, or the design documents alone. In: an
+ * Restores some documents of a backup into a database that is in use: by id, or the design documents alone. In: an
  * archive and a target. Out: a report. Settings, views and all other documents are left as they are.
  */
 import type { Archive } from "../../archive/archive.ts";

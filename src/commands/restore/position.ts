@@ -1,6 +1,6 @@
 /**
  * How far a restore has come while several requests are in flight: which chunks, from the first on, are wholly written. In:
- * chunks as they are read, and their batches as they are written. Out: a number that a later call can go on from.
+ * chunks as they are read, and their batches as they are written. Out: a number from which a later call can continue.
  */
 
 /** A place in an archive's documents, to go on from. */

@@ -1,6 +1,6 @@
 /**
- * What a restore would write, for a dry run: in goes an archive, out come its counts, and the documents that no CouchDB
- * would take. Chunks that a manifest vouches for are read only where it cannot tell how many of their documents count.
+ * What a restore would write, for a dry run. In: an archive. Out: its counts, and the documents that no CouchDB would accept.
+ * Chunks that a manifest describes are read only where it does not say how many of their documents would be written.
  */
 import type { Archive, ArchiveChunk, ChunkProblem } from "../../archive/archive.ts";
 import type { CheckedChunk } from "../../archive/chunk.ts";

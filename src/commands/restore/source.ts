@@ -1,6 +1,6 @@
 /**
- * The archive that a restore reads from, before its first document is written: it is found, announced, and refused
- * unless it is whole. In go a path and a database's name, out comes an archive that may be restored.
+ * Opens the archive that a restore reads from, before the first document is written: it is found, logged, and refused
+ * unless it is complete. In: a path and a database's name. Out: an archive that may be restored.
  */
 import { counted } from "../../counts.ts";
 import { type Archive, type ArchiveChunk, openArchive, placeOfChunk } from "../../archive/archive.ts";

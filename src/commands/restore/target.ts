@@ -1,6 +1,6 @@
 /**
- * The database that a restore writes to, beside its documents: whether it may be written to, its creation with the
- * properties it had, and what comes behind the documents: the count, the security object, the views.
+ * The database that a restore writes to, apart from its documents: whether it may be written to, its creation with the
+ * properties it had, and what follows the documents: the count, the security object, the views.
  */
 import { counted } from "../../counts.ts";
 import type { CouchClient, DatabaseInfo } from "../../couchdb/client.ts";

@@ -18,7 +18,7 @@ const KEPT_HASH_DIGITS = 8;
 /** A document as the feed listed it: a row of the feed is one. */
 export interface ListedDocument {
   id: string;
-  /** Its leaf revisions, or their beginnings: `12-0123abcd`. Empty where nobody has listed them. */
+  /** Its leaf revisions, or their beginnings: `12-0123abcd`. Empty where they were not listed. */
   revs: readonly string[];
 }
 
@@ -115,7 +115,7 @@ export class IdBatch {
     return documents.length === 0 ? undefined : IdBatch.of(documents);
   }
 
-  /** The batch in parts of so many documents. */
+  /** The batch in parts of this many documents. */
   inParts(documents: number): IdBatch[] {
     const all = [...this.pages()].flat();
     const parts: IdBatch[] = [];

@@ -23,7 +23,7 @@ const encoder = new TextEncoder();
 export interface ReadOptions {
   revisions: boolean;
   attachments: boolean;
-  /** Is told of documents and bytes as they pass. */
+  /** Receives the numbers of documents and bytes as they pass. */
   onRows?: ((step: { documents: number; bytes: number }) => void) | undefined;
 }
 

@@ -13,13 +13,13 @@ import { type ChangesPage, type ChangesRow, positionText, readChangesRow, readPe
 
 /** Rows in a page: some 600 KB of JSON. Larger pages cost CouchDB no less, and a proxy's patience more. */
 export const PAGE_ROWS = 5000;
-/** A page that fails is asked for smaller, but not smaller than this. */
+/** A page that fails is requested again with fewer rows, but not fewer than this. */
 const LEAST_PAGE_ROWS = 50;
 /** A writer without end: so many pages in a row have not lowered what is pending by half of their rows. */
 const PAGES_WITHOUT_HEADWAY = 10;
 /** The rows of one answer without a limit are handed on in pieces of this size. */
 const STREAM_PAGE_ROWS = 5000;
-/** How often an answer without a limit is begun again from where it broke. */
+/** How often an answer without a limit is started again from where it broke. */
 const STREAM_ATTEMPTS = 7;
 
 const FEED_SHAPE: JsonShape = { array: "results", element: "document" };
@@ -136,7 +136,7 @@ class Headway {
   }
 }
 
-/** One answer without a limit, which ends at the state of its beginning. Where it breaks, it is begun from the last position. */
+/** One answer without a limit, up to the state at its beginning. Where it breaks, it continues from the last position. */
 async function* streamChanges(
   client: CouchClient,
   database: string,

@@ -79,7 +79,7 @@ const PLAIN_STATUSES = [404, 411, 412, 415, 429];
 
 /** The `error` of an answer that is not CouchDB's JSON: a proxy's, or another server's. */
 const FOREIGN = "http_error";
-/** The `error` of a success that is none of CouchDB's. */
+/** The `error` of a success that is not an answer of CouchDB's. */
 const NO_COUCHDB = "not_couchdb";
 /** The `error` of an answer that leads elsewhere. */
 const REDIRECT = "redirect";

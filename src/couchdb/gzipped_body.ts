@@ -14,7 +14,7 @@ const LEAST_BYTES = 4096;
 const LEVEL = 1;
 /** A body that stays larger than this part of itself is not worth it: base64 alone gets to three quarters. */
 const MOST_PART = 0.7;
-/** After such a body so many are sent as they are, before another one is tried. */
+/** How many bodies are sent uncompressed after such a one, before gzip is tried again. */
 const REST_BODIES = 15;
 /** What a server may answer that does not know what such a body is: CouchDB's own word for one, and HTTP's. */
 const REFUSALS = new Set([400, 415]);

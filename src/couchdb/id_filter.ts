@@ -48,7 +48,7 @@ export class IdFilter {
     this.hashes = hashes;
   }
 
-  /** An empty filter for about so many ids. @param salt So that nobody can choose ids that look known. */
+  /** An empty filter for about this many ids. @param salt Prevents ids from being chosen so that they look known. */
   static forIds(count: number, salt: number = crypto.getRandomValues(new Uint32Array(1))[0]!): IdFilter {
     const bytes = Math.min(MOST_BYTES, Math.max(LEAST_BYTES, Math.ceil(count * BITS_PER_ID / 8)));
     return new IdFilter(new Uint32Array(Math.ceil(bytes / 4)), { salt, hashes: HASHES });

@@ -25,12 +25,12 @@ export class PackedRow implements ChangesRow {
     this.end = end;
   }
 
-  /** The document's id, made anew each time. */
+  /** The document's id, a new string each time. */
   get id(): string {
     return this.bytes.toString("latin1", this.from, this.middle);
   }
 
-  /** Its one leaf revision, made anew each time. */
+  /** Its one leaf revision, a new string each time. */
   get revs(): string[] {
     return [this.bytes.toString("latin1", this.middle, this.end)];
   }

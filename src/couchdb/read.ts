@@ -14,14 +14,14 @@ import { type BatchCounts, ChunkText, emptyCounts } from "./row.ts";
 
 /** How often a single document is asked for once another one has used up all patience. */
 const LONE_ATTEMPTS = 3;
-/** So many documents in a row that cannot be read are CouchDB's failure and not theirs. */
+/** This many unreadable documents in a row are taken for a failure of CouchDB, not of the documents. */
 const MOST_UNREADABLE_IN_A_ROW = 25;
 /** Where more rows than this were errors, they are asked for again many at a time before each is asked for alone. */
 const FEW_SUSPECTS = 50;
 /** So many at a time, and of those that are errors again a quarter, down to fewer than this. */
 const SUSPECTS_AT_ONCE = 512;
 const LEAST_AT_ONCE = 8;
-/** So often a chunk is begun again for a large row that lacks a revision; then it is taken as it is. */
+/** How often a chunk is started again for a large row that lacks a revision; then it is taken as it is. */
 const RESTARTS_FOR_REVISIONS = 2;
 /** Of a chunk that is bounded by bytes so many documents are asked for at once: more cost CouchDB more for each. */
 const REQUEST_DOCUMENTS = 1000;
@@ -322,7 +322,7 @@ export class BatchReader {
     );
   }
 
-  /** A row that was too large to be kept lacks a revision: the chunk is begun again, but not for ever. */
+  /** A row that was too large to be kept lacks a revision: the chunk is started again, but not endlessly. */
   #settlePassed(id: ListedDocument, missing: readonly string[]): true {
     if (this.#restartsForRevisions++ < RESTARTS_FOR_REVISIONS) {
       throw new RestartNeeded(this.#rowFailure(id.id, { document: id, missing }));

@@ -12,7 +12,7 @@ const NOTE_ID = "couchdb-backup-restore";
 
 /** What the note says. */
 export interface RestoreNote {
-  /** Names this bringing back in this database: what goes on from a place in it must find the same one. */
+  /** Identifies this restore of this database: whoever resumes it must find the same one. */
   id: string;
   /** The run that made the backup. */
   run: string;

@@ -20,7 +20,7 @@ export class Watch {
     this.signal = outer === undefined ? this.#controller.signal : AbortSignal.any([this.#controller.signal, outer]);
   }
 
-  /** Something must come within so many milliseconds. */
+  /** Something must arrive within this many milliseconds. */
   expectWithin(ms: number): void {
     this.#deadlineMs = performance.now() + ms;
     if (this.#timer === undefined || this.#firesAtMs > this.#deadlineMs) this.#startTimer(ms);

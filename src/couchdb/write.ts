@@ -14,7 +14,7 @@ import { RequestBody, type Revisions, singleDocumentBody } from "./request_body.
 const MOST_KEPT_FAILURES = 10_000;
 /** A document that makes CouchDB answer 500 is tried this often. */
 const SERVER_ERROR_ATTEMPTS = 3;
-/** So many documents in a row with which CouchDB answers 500 are not the documents' fault. */
+/** This many documents in a row that CouchDB answers with 500 are not the documents' fault. */
 const MOST_SERVER_ERRORS = 20;
 
 /** Where a proxy takes no large requests, they are not made smaller than this for its sake. */
@@ -272,7 +272,7 @@ function isRefusal(error: unknown): error is CouchError {
   return status >= 400 && status < 500 && !NOT_ABOUT_DOCUMENTS.has(status);
 }
 
-/** CouchDB stumbled; some documents make it do so, such as one with a digest that is none. */
+/** CouchDB failed; some documents cause that, such as one with an invalid digest. */
 function isServersFault(error: unknown): error is CouchError {
   return error instanceof CouchError && error.facts.status === 500;
 }

@@ -6,9 +6,9 @@
 import type { DatabaseInfo } from "../../couchdb/client.ts";
 import type { Task } from "../../task/task.ts";
 
-/** Where a task says bytes and no documents: so many are as quick as more, and their ids are nothing in memory. */
+/** Where a task limits bytes only: more documents are no faster, and the ids of this many take little memory. */
 const MOST_DOCUMENTS = 10_000;
-/** Where CouchDB does not say how large a database is, the first chunks have so many at most. */
+/** The most documents of the first chunks where CouchDB does not say how large a database is. */
 const FIRST_DOCUMENTS = 100;
 /** A batch is to have such a part of the bytes: documents differ, and what is too much has to be asked for again. */
 const AIM = 15 / 16;

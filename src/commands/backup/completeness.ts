@@ -123,7 +123,7 @@ export interface ListedDatabase {
   counts: DocumentCounts;
   /** How many live documents have been read, at the most: one that was read again may be counted twice. */
   mostLive: () => number;
-  /** The command that goes on with the backup. */
+  /** The command that resumes the backup. */
   resume: string;
   /** How many purges there were when the listing began, maybe in an earlier run. */
   purges: number | undefined;

@@ -15,7 +15,7 @@ export interface RunContext {
   repository: Repository;
   /** Takes the log lines. */
   log: Log;
-  /** Is told how the run comes along. */
+  /** Receives the run's progress. */
   progress: Progress;
   /** The run's id, unique. */
   run: string;
@@ -25,7 +25,7 @@ export interface RunContext {
   signal: AbortSignal;
   /** Ends the run at the next chunk: what is in flight is finished, the rest can be resumed. */
   stop: AbortSignal;
-  /** Is told at once of what begins; how it ends stands in the report. @default nobody is */
+  /** Receives at once what begins; how it ends is in the report. @default none */
   monitor?: RunMonitor | undefined;
   /** How long a count that falls short may take to come right. @default {@linkcode COUNT_PATIENCE} */
   patience?: Patience | undefined;
@@ -37,7 +37,7 @@ export interface RunContext {
   rest?: Rest | undefined;
 }
 
-/** Somebody outside who waits for the end of what has begun. Every method returns at once and never throws. */
+/** An outside observer that waits for the end of what has begun. Every method returns at once and never throws. */
 export interface RunMonitor {
   /** A run of these tasks begins. */
   begins(tasks: readonly string[]): void;
@@ -47,7 +47,7 @@ export interface RunMonitor {
 
 /** What the command line adds to the config. */
 export interface BackupOptions {
-  /** Go on where a run of the same date stopped. */
+  /** Resume where a run of the same date stopped. */
   resume?: boolean | undefined;
   /** Save all of each database, also where the task is incremental. */
   full?: boolean | undefined;

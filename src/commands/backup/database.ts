@@ -55,7 +55,7 @@ import { warnOfShrinking } from "./shrinking.ts";
 /** How long the last checkpoint of an interrupted run may take. */
 const LAST_SAVE_TIMEOUT_MS = 3000;
 
-/** So many more ids than an increment's first page has announced have room in its filter. */
+/** The filter of an increment has room for this many more ids than its first page has announced. */
 const FURTHER_IDS = 10_000;
 
 /** What is to be backed up. */
@@ -71,7 +71,7 @@ export interface DatabaseJob {
   share: IncrementShare;
   /** How many requests it may make beside the other databases. */
   place: Place;
-  /** Is told how its requests for documents go. */
+  /** Adapts to how its requests for documents end. */
   window: RequestWindow;
 }
 
@@ -84,9 +84,9 @@ interface Saving extends DatabaseOrigin {
   state: FolderState;
   /** The newest backup of the database, by whatever task; undefined where there is none, or it was not looked for yet. */
   previous: Awaited<ReturnType<typeof readPrevious>>;
-  /** The newest backup of the database by this task, where increments go on from it. */
+  /** The newest backup of the database by this task, where increments build on it. */
   ofTask: ReturnType<typeof findPrevious>;
-  /** What an earlier run left to go on from. */
+  /** What an earlier run left, to be resumed. */
   leftover: Unfinished | undefined;
 }
 
@@ -148,7 +148,7 @@ export class DatabaseBackup {
     return { task: this.#task, database: this.#database, startedAt: this.#startedAt };
   }
 
-  /** What somebody types to go on with this backup, on another day too. */
+  /** The command that resumes this backup, on another day too. */
   #resumingCommand(): string {
     const date = formatDate(this.#date).replaceAll("/", "-");
     return commandLine("backup", ["--task", this.#task.name, "--database", this.#database, "--date", date, "--resume"]);
@@ -297,7 +297,7 @@ export class DatabaseBackup {
     return await findUnreadable(this.#context, this.#database, earlier);
   }
 
-  /** How the database is to be saved. What a run has begun in one way goes on so, where that is still possible. */
+  /** How the database is to be saved. What a run has begun in one way is continued in that way, where still possible. */
   async #plan(saving: Saving, { full }: { full: boolean }): Promise<IncrementPlan> {
     const { origin, counts, leftover, ofTask } = saving;
     const begun = leftover?.checkpoint;

@@ -8,9 +8,9 @@ import type { DocumentCounts } from "./completeness.ts";
 import type { Run } from "./context.ts";
 import type { Listing } from "./listing.ts";
 
-/** So many times as many rows as are needed are worth a request that finds a nearer position. */
+/** With this many times the rows that are needed, a request that finds a nearer position pays off. */
 const WORTH_A_REQUEST = 4;
-/** Of so many rows one has its position, then. */
+/** In that request, one row of this many has its position. */
 const POSITIONS_EVERY = 8;
 /** More rows than were listed: what has been changed since. */
 const FURTHER_ROWS = 1000;

@@ -26,7 +26,7 @@ export interface ChangeForecast {
   documents: number;
 }
 
-/** Looks what has changed. @returns The numbers, and a sentence for each database of which nobody can tell. */
+/** Finds what has changed. @returns The numbers, and a sentence for each database of which that is unknown. */
 export async function forecastChanges(
   context: { couch: CouchClient; repository: Repository; signal: AbortSignal },
   task: Task,

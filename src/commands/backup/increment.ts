@@ -40,7 +40,7 @@ const FEW_QUESTIONS = 3;
 const LINKS_AT_ONCE = 8;
 const DAY_MS = 86_400_000;
 
-/** What an increment goes on from. */
+/** What an increment builds on. */
 export interface IncrementBase {
   /** The newest backup of the task; its parent is the newest one with content. */
   previous: Manifest;
@@ -79,7 +79,7 @@ export class IncrementShare {
     return new IncrementShare(0, isChosen ? 1 : 0);
   }
 
-  /** Says why all of a database is saved; what holds for the whole server is said once. */
+  /** Logs why a full backup is made; a reason that holds for the whole server is logged once. */
   say(log: Log, reason: string): void {
     if (reason !== NO_PENDING) return log.info("full backup", { reason });
     if (!this.#hasSaid) log.warn("no incremental backups are possible", { reason });
@@ -111,7 +111,7 @@ export interface IncrementQuestion {
   findLacking: (unreadable: readonly UnreadableDocument[]) => Promise<{ lacking: readonly ListedDocument[] }>;
 }
 
-/** Decides how a database is to be saved. @throws IncompleteError where the cluster does not settle. */
+/** Decides how a database is to be saved. @throws IncompleteError where the cluster does not catch up. */
 export async function planIncrement(context: Run, question: IncrementQuestion): Promise<IncrementPlan> {
   const { task, full, counts, resumed, share } = question;
   const policy = task.increments;
@@ -196,7 +196,7 @@ export function findLockEnd(
 /** Why CouchDB 1.x and servers like it are saved in full. */
 export const NO_PENDING = "CouchDB does not say how many changes follow (before 2.0, and servers like it)";
 
-/** The newest complete backup that the task has made of the database; or why there is none to go on from. */
+/** The newest complete backup that the task has made of the database; or why there is none to build on. */
 export async function findPrevious(
   { repository, signal }: Pick<Run, "repository" | "signal">,
   { task, database }: Pick<IncrementQuestion, "task" | "database">,
@@ -221,7 +221,7 @@ export async function findPrevious(
   return "there is no backup of this task yet";
 }
 
-/** Why a backup, by what its manifest says, is none to go on from. */
+/** Why an increment cannot build on a backup, according to its manifest. */
 export function whyNotAfter(
   { format, feed, options, recipients, properties: was }: Manifest,
   { origin: { options: wanted, recipients: others, properties: is }, counts, share }: {

@@ -53,16 +53,16 @@ export interface ListingOptions {
   signal: AbortSignal;
   /** Documents in a batch, from now on; undefined: all of them. */
   chunk: (() => number) | undefined;
-  /** So many documents may lie between two positions from which a later run can go on. */
+  /** The most documents between two positions from which a later run can resume. */
   positionsEvery: number | undefined;
   /** Whether tombstones are taken that nothing of this backup has become. */
   tombstones: boolean;
   /** How many documents the database has, deleted ones too. */
   expected: number;
-  /** What the backup before has seen of the feed, for one that goes on from there; undefined: all is listed. */
+  /** What the last backup saw of the feed, for one that continues from there; undefined: everything is listed. */
   increment?: ListedIncrement | undefined;
   ranges: ShardRanges;
-  /** Whether the end of the feed is kept in {@linkcode Listing.tail}, for a backup that goes on from this one. */
+  /** Whether the end of the feed is kept in {@linkcode Listing.tail}, for a backup that builds on this one. */
   keepsEnd: boolean;
   /** Where to begin; undefined: at the beginning. */
   resumed?: { state: ListingState; filter: IdFilter | undefined } | undefined;
@@ -87,7 +87,7 @@ interface Stretch {
   hasRepeated: boolean;
   /** The last batch that has documents of it; undefined while some of them have no batch yet. */
   lastBatch: number | undefined;
-  /** Whether that batch has none behind it: only there a later run can go on without reading documents twice. */
+  /** Whether that batch is the last: only there can a later run resume without reading documents twice. */
   isAligned: boolean;
 }
 
@@ -171,7 +171,7 @@ export class Listing {
     return !this.#isForgetful && this.#filter.expectedErrors < MOST_ERRORS;
   }
 
-  /** The last batch whose chunk belongs to `position`, and what a later run needs to go on behind it. */
+  /** The last batch whose chunk belongs to `position`, and what a later run needs to continue after it. */
   get settled(): {
     position: string;
     ids: number;

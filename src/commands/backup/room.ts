@@ -8,11 +8,11 @@
 /** So many databases are begun and not finished, for each request: one that needs no request is being written. */
 const DATABASES_A_REQUEST = 2;
 
-/** What a database is told, and tells. */
+/** A database's share of the requests, and what it reports back. */
 export interface Place {
   /** How many requests it may have in flight now. */
   readonly limit: number;
-  /** It needs so many from now on; none: nothing is left but to write. */
+  /** How many it needs from now on; none: only writing is left. */
   needs(requests: number): void;
   /** It is done. */
   leave(): void;

@@ -5,13 +5,13 @@
  * are refused for now (429, 503) or break.
  */
 
-/** Where a task allows more, it begins with so many. */
+/** The number to begin with, where a task allows more. */
 const FIRST = 4;
 /** More is worth it where it brings so much more. */
 const WORTH = 1.03;
 /** Requests that take so many times as long as the quickest, while no more comes of them, wait for each other. */
 const SLOW = 4;
-/** After a step that was not worth it, or was too much, so many rounds pass before another one. */
+/** How many rounds pass after a step that brought nothing, or was too much, before the next one. */
 const REST_ROUNDS = 12;
 
 /** A window, and what led to it. */

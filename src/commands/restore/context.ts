@@ -11,15 +11,15 @@ export interface RestoreContext extends PathContext {
   stop?: AbortSignal | undefined;
   /** CouchDB. */
   couch: CouchClient;
-  /** Is told how it comes along. */
+  /** Receives its progress. */
   progress: Progress;
   /** What time it is. */
   now: () => Date;
   /** Is called when the database is there, before the first document is written to it. */
   onReady?: (() => Promise<void>) | undefined;
-  /** Is told what CouchDB says of the database behind its last document. */
+  /** Receives what CouchDB says of the database after its last document. */
   onWritten?: ((info: DatabaseInfo) => void) | undefined;
-  /** Is told how far it has come, for who calls again and goes on. */
+  /** Receives how far it has come, for callers that call again and continue. */
   onPosition?: ((position: RestorePosition) => void) | undefined;
 }
 
@@ -50,7 +50,7 @@ export interface RestoreRequest {
   allowPlain?: boolean | undefined;
   /** Requests in flight. @default 4 */
   parallel?: number | undefined;
-  /** So many chunks are written already, by a call that told its position; these are not sent again. @default 0 */
+  /** How many chunks an earlier call has written, by the position it reported; they are not sent again. @default 0 */
   chunksWritten?: number | undefined;
 }
 

@@ -7,7 +7,7 @@ import { type BodyDocument, RequestBody } from "../../couchdb/request_body.ts";
 import { CouchError } from "../../errors.ts";
 import { readTextMembers } from "../../json/members.ts";
 
-/** So many ids are named; all are counted. */
+/** How many ids are named; all are counted. */
 const MOST_NAMED = 1000;
 
 /** Documents that show another revision than one of the backup's. */
@@ -61,7 +61,7 @@ export class Delta {
     }
   }
 
-  /** Looks which documents of a batch that is written show a revision that is none of the backup's. */
+  /** Finds the documents of a written batch whose shown revision is not one of the backup's. */
   async noteNewer(body: RequestBody, options: { signal: AbortSignal }): Promise<void> {
     if (body.revisions === "new") return;
     const leaves = new Map<string, Set<string>>();

@@ -44,9 +44,9 @@ export interface DocumentRestoreOptions {
   isWanted?: ((id: string) => boolean) | undefined;
   /** Tells what a database that holds documents has already. @default everything is sent */
   delta?: Delta | undefined;
-  /** So many chunks, in the order of their reading, are written already: they are read, and not sent. @default 0 */
+  /** How many chunks, in the order of reading, are written already: they are read but not sent. @default 0 */
   chunksWritten?: number | undefined;
-  /** Is told how far it has come. */
+  /** Receives how far it has come. */
   onPosition?: ((position: RestorePosition) => void) | undefined;
 }
 

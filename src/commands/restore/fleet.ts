@@ -31,7 +31,7 @@ import type { FleetDatabase, FleetReport, LeftOut } from "./fleet_report.ts";
 import { FreshSettings } from "./fresh_settings.ts";
 import { restoreOneOfMany } from "./restore.ts";
 
-/** Databases at the same time where nobody says how many. */
+/** Databases at the same time, unless set otherwise. */
 const DEFAULT_DATABASES = 4;
 /** Targets that are looked at at once. */
 const TARGETS_AT_ONCE = 16;
@@ -40,7 +40,7 @@ const CLOCKS_DIFFER_MS = 10 * 60_000;
 /** Problems that a message names one by one. */
 const SHOWN_PROBLEMS = 20;
 
-/** CouchDB's own: they come back only where somebody names them, for they hold logins and start replications. */
+/** CouchDB's system databases: restored only if named, because they hold logins and start replications. */
 const ONLY_BY_NAME: ReadonlySet<string> = new Set(["_users", "_replicator", "_global_changes"]);
 
 /** What a whole restore works with. */
@@ -73,7 +73,7 @@ export function isSealed({ point }: Pick<Target, "point">): boolean {
   return point.manifest.recipients !== undefined;
 }
 
-/** How an error is told to a log. */
+/** How an error is described in a log. */
 export function describerOf(target: Pick<Target, "point">): (error: unknown) => string {
   return isSealed(target) ? describeDiscreetly : describeError;
 }
@@ -176,7 +176,7 @@ export async function findFleet(
   return { kept, leftOut: leftOut.sort((a, b) => a.database < b.database ? -1 : 1) };
 }
 
-/** Whether one of CouchDB's own is passed over although nobody has said which databases are wanted: logins are easily missed. */
+/** Whether a system database is skipped although no selection was given: missing logins are easily overlooked. */
 function isLeftUnnamed(database: string, { match, exclude = [] }: FleetRequest): boolean {
   if (!ONLY_BY_NAME.has(database) || match !== undefined) return false;
   return !exclude.some((source) => compilePattern(source).matches(database));
@@ -212,7 +212,7 @@ function readFilter({ match, exclude = [] }: FleetRequest): (database: string) =
   };
 }
 
-/** Parts what is to be restored from what the last runs did not have any more, and names what nobody has a backup of. */
+/** Separates what is to be restored from what the last runs no longer had, and names what has no backup. */
 function sortOut(
   found: readonly BackupOfMoment[],
   { selections, isWanted, gone }: {
@@ -283,7 +283,7 @@ async function examineSeals(
   await requireUnlockable(manifests, seal);
 }
 
-/** Works out every target, and refuses all when one is not as it must be. @throws UsageError that names what is not. */
+/** Determines every target, and refuses all when one is invalid. @throws UsageError that names the invalid ones. */
 export async function examineTargets(
   context: FleetContext,
   found: readonly BackupOfMoment[],
@@ -365,7 +365,7 @@ export function isOurs(target: Target): boolean {
   return note.witness?.created === target.created && target.documents + target.deleted >= leastDocuments(target);
 }
 
-/** So many documents, deleted ones too, a backup has at least; those of one that goes on from others, or read some again, not. */
+/** The least number of documents of a backup, deleted ones too; 0 for one with parents, or with documents read again. */
 function leastDocuments({ point: { manifest } }: Target): number {
   const isPlain = manifest.parent === null && manifest.chunks.every(({ again }) => again !== true);
   return isPlain ? manifest.totals.documents : 0;

@@ -29,9 +29,9 @@ import { FreshSettings } from "./fresh_settings.ts";
 import type { RestorePosition } from "./position.ts";
 import type { RestoreReport } from "./report.ts";
 
-/** So many stretches at most: the plan is handed from step to step, and a state may have 256 KiB. */
+/** The most stretches: the plan is passed from step to step, and a state may have 256 KiB. */
 const MOST_STRETCHES = 200;
-/** An error is cut to so many characters, for the same reason. */
+/** An error is cut to this many characters, for the same reason. */
 const ERROR_LENGTH = 400;
 
 /**
@@ -87,7 +87,7 @@ interface Cursor {
   done: string | null;
   /** Chunks of the next one that are written. */
   chunks: number;
-  /** By which bringing back, as the note in that database names it; null where none is. */
+  /** The restore that wrote them, as the note in that database names it; null where there is none. */
   begun: string | null;
   /** Documents behind those chunks that the round which came furthest has gone through. */
   reached: number;

@@ -3,7 +3,7 @@
  * chunks as they are read, and their batches as they are written. Out: a number from which a later call can continue.
  */
 
-/** A place in an archive's documents, to go on from. */
+/** A place in an archive's documents from which to continue. */
 export interface RestorePosition {
   /** So many chunks, in the order in which a restore reads them, are written; design documents come behind all of them. */
   chunks: number;

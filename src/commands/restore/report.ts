@@ -18,7 +18,7 @@ export interface RestoreReport {
   database: string;
   /** The URL of what was restored. */
   path: string;
-  /** When the backup was complete, in UTC; null where nobody knows. */
+  /** When the backup was complete, in UTC; null where that is unknown. */
   finished_at: string | null;
   /** Whether all chunks were compared with the checksums of a manifest. */
   verified: boolean;

@@ -16,7 +16,7 @@ const COUNT_ATTEMPTS = 4;
 /** How servers say that a setting is none of the caller's business, or that they do not have it. */
 const SETTING_REFUSALS = new Set([400, 403, 404, 405, 501]);
 
-/** CouchDB's security objects of databases that nobody has given one: 3.x, then earlier. */
+/** CouchDB's default security objects: 3.x, then earlier. */
 const DEFAULT_SECURITIES = [
   '{"members":{"roles":["_admin"]},"admins":{"roles":["_admin"]}}',
   '{"admins":{"roles":["_admin"]},"members":{"roles":["_admin"]}}',

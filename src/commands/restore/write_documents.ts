@@ -8,7 +8,7 @@ import type { BegunRestore, RestoreRequest } from "./context.ts";
 import { DocumentRestore, type DocumentRestoreOptions } from "./documents.ts";
 import type { Written } from "./report.ts";
 
-/** Requests in flight where nobody says how many. */
+/** Requests in flight, unless set otherwise. */
 const DEFAULT_PARALLEL = 4;
 
 /** Writes an archive's documents, or some of them. */

@@ -5,7 +5,7 @@ import { type FakeCluster, startFakeCluster } from "../../fakes/couchdb_cluster.
 import type { Database } from "../../fakes/couchdb/database.ts";
 import { edit, fill } from "../../fakes/couchdb/edits.ts";
 import { couchOk } from "../../couch_request.ts";
-import { Backups, expectDocuments } from "./feed_setup.ts";
+import { Backups, expectDocuments, LONG_PATIENCE } from "./feed_setup.ts";
 
 interface Place extends AsyncDisposable {
   cluster: FakeCluster;
@@ -60,7 +60,7 @@ Deno.test("backup() waits for a node that is just back, or that has internal rep
   const { cluster, database, backups } = place;
   const ids = fill(database, 300);
   cluster.setJobs(0, 9, 3, 0);
-  const report = await backups.run(cluster.nodes[0]!);
+  const report = await backups.run(cluster.nodes[0]!, { context: LONG_PATIENCE });
   assertEquals(report.status, "complete");
   expectDocuments(await backups.read(), ids);
   assert(backups.log.events("warn").includes("waiting for the cluster's nodes to catch up"));
@@ -77,7 +77,7 @@ Deno.test("backup() takes a node that stays away for no lag", async () => {
   const { cluster, database, backups } = place;
   const ids = fill(database, 300);
   cluster.takeAway(1);
-  assertEquals((await backups.run(cluster.nodes[0]!)).status, "complete");
+  assertEquals((await backups.run(cluster.nodes[0]!, { context: LONG_PATIENCE })).status, "complete");
   expectDocuments(await backups.read(), ids);
 });
 
@@ -112,7 +112,7 @@ Deno.test("backup() is whole when a node is killed in the middle of the listing"
     cluster.nodes[0]!.onRequest(({ endpoint }) => {
       if (endpoint === "_changes" && ++pages === 2) cluster.takeAway(killed);
     });
-    const report = await backups.run(cluster.nodes[0]!, { task: { chunk: 1000 } });
+    const report = await backups.run(cluster.nodes[0]!, { task: { chunk: 1000 }, context: LONG_PATIENCE });
     assertEquals(report.status, "complete", report.error);
     const archived = await backups.read();
     expectDocuments(archived, ids);
@@ -132,7 +132,7 @@ Deno.test("backup() ends beside a writer without end, with every document that w
     fill(database, 6_000, { from });
     from += 6_000;
   });
-  const report = await backups.run(cluster.nodes[0]!, { task: { chunk: 2500 } });
+  const report = await backups.run(cluster.nodes[0]!, { task: { chunk: 2500 }, context: LONG_PATIENCE });
   assertEquals(report.status, "complete", report.error);
   expectDocuments(await backups.read(), ids);
   const { query } = cluster.nodes[0]!.requestsTo("_changes").findLast(({ query }) => query.get("limit") === null)!;

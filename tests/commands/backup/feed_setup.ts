@@ -24,6 +24,12 @@ export const SHORT_TIMES: NonNullable<RunContext["clusterTimes"]> = {
   patienceMs: 1500,
 };
 
+/** For a run that must find what it waits for, however busy the machine is. */
+export const LONG_PATIENCE: Partial<RunContext> = {
+  patience: { ...SHORT_PATIENCE, patienceMs: 30_000 },
+  clusterTimes: { ...SHORT_TIMES, patienceMs: 30_000 },
+};
+
 /** What may be asked of a run. */
 export interface RunRequest extends BackupOptions {
   task?: Partial<Task>;

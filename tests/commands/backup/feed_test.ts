@@ -7,7 +7,7 @@ import { type FakeCouchDb, startFakeCouchDb } from "../../fakes/couchdb.ts";
 import type { Database } from "../../fakes/couchdb/database.ts";
 import { couchOk } from "../../couch_request.ts";
 import { filesOf } from "../../read_archive.ts";
-import { archivedStates, Backups, expectDocuments } from "./feed_setup.ts";
+import { archivedStates, Backups, expectDocuments, LONG_PATIENCE } from "./feed_setup.ts";
 
 async function start(count: number): Promise<{ fake: FakeCouchDb; database: Database; ids: string[] }> {
   const fake = await startFakeCouchDb();
@@ -96,7 +96,7 @@ Deno.test("backup() does not believe a listing that ends early, and says the num
       where: ({ query }) => query.get("limit") !== "0",
       fault: { kind: "short page", ...fault },
     });
-    const report = await backups.run(fake);
+    const report = await backups.run(fake, healed ? { context: LONG_PATIENCE } : {});
     if (healed) {
       assertEquals(report.status, "complete", report.error);
       expectDocuments(await backups.read(), ids);

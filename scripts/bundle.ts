@@ -17,9 +17,9 @@ export interface BundleOptions {
    */
   splitting?: boolean;
   /**
-   * Whether Deno learns of a part only when it is needed. Else it reads and parses every part before the first line runs,
-   * unless its cache knows them: 0.15 s and 50 MB at the first start, and at each one where nothing is cached. Not for
-   * `deno compile`, which puts into the executable what it can see. @default false
+   * Whether Deno learns of a part only when it is needed. Else it reads and parses every part before the first line
+   * runs, unless its cache knows them: 0.15 s and 50 MB at the first start, and at each one where nothing is cached.
+   * Not for `deno compile`, which puts into the executable what it can see. @default false
    */
   lazy?: boolean;
 }

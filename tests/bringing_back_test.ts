@@ -1,6 +1,6 @@
 /**
- * docs/disaster.md and what docs/restore.md shows, run: each case is made to happen to a double, its commands are given in
- * their order, what they print is what the page shows, and what was lost is there again.
+ * docs/disaster.md and what docs/restore.md shows, run: each case is made to happen to a double, its commands are given
+ * in their order, what they print is what the page shows, and what was lost is there again.
  */
 import { assert, assertEquals } from "@std/assert";
 import { cp } from "node:fs/promises";

@@ -1,4 +1,6 @@
-/** What the documentation shows holds: command lines and configs are read by the program, samples are what it prints. */
+/**
+ * What the documentation shows holds: command lines and configs are read by the program, samples are what it prints.
+ */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { dirname, join, relative } from "node:path";
 import { pathToFileURL } from "node:url";

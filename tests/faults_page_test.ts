@@ -1,4 +1,6 @@
-/** docs/faults.md is in step with the fault suite; whether its table has every fault, the suite itself says (run.ts). */
+/**
+ * docs/faults.md is in step with the fault suite; whether its table has every fault, the suite itself says (run.ts).
+ */
 import { assert, assertEquals } from "@std/assert";
 import { rowsOfPage } from "./faults/table.ts";
 import { COUCHDB_FAULTS, S3_FAULTS, type WireFault } from "./faults/wire_faults.ts";

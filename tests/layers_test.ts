@@ -67,7 +67,9 @@ async function sourceFiles(folder: string): Promise<string[]> {
   return files.sort();
 }
 
-/** The code without its comments. A comment mark within a string is taken for a comment only where a space precedes it. */
+/**
+ * The code without its comments. A comment mark within a string is taken for a comment only where a space precedes it.
+ */
 function withoutComments(code: string): string {
   return code.replaceAll(/\/\*[\s\S]*?\*\//g, "").replaceAll(/(^|\s)\/\/.*$/gm, "");
 }

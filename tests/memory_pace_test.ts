@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
+import { setImmediate } from "node:timers";
 import { MemoryPace } from "../src/memory_pace.ts";
 
 const MB = 1 << 20;
@@ -65,4 +66,17 @@ Deno.test("MemoryPace rests once for all who come meanwhile", async () => {
   await Promise.all([pace.after(MB), pace.after(1), pace.after(MB)]);
   assertEquals([state.usedBytes, state.rests, pace.restedMs], [26 * MB, 6, 30]);
   assertEquals(pace.after(1), undefined);
+});
+
+Deno.test("MemoryPace lets the event loop turn, in which V8 frees buffers, before it rests", async () => {
+  const { state, pace } = fakeProcess();
+  await pace.after(MB);
+  state.usedBytes = 50 * MB;
+  let turned = false;
+  setImmediate(() => {
+    turned = true;
+    state.usedBytes = 20 * MB;
+  });
+  await pace.after(MB);
+  assertEquals([turned, state.rests], [true, 0]);
 });

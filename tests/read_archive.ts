@@ -16,7 +16,8 @@ export interface ArchivedBackup {
   manifest: Manifest;
   leafRevisions: LeafRevisions;
   /**
-   * All files of the folder, by name, but for checkpoints and filters: whether there are some depends on how long a run took.
+   * All files of the folder, by name, but for checkpoints and filters: whether there are some depends on how long a run
+   * took.
    */
   files: string[];
 }

@@ -1,7 +1,7 @@
 /**
- * Whoever holds the bucket of sealed backups, the log, Loki or the metrics can read nothing: they are searched for each id,
- * value, attachment and name of a hard database, in each form in which it could stand there. The same search finds them
- * where backups are not sealed.
+ * Whoever holds the bucket of sealed backups, the log, Loki or the metrics can read nothing: they are searched for each
+ * id, value, attachment and name of a hard database, in each form in which it could stand there. The same search finds
+ * them where backups are not sealed.
  */
 import { assert, assertEquals, assertGreater } from "@std/assert";
 import { generateIdentity, identityToRecipient } from "age-encryption";

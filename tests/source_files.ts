@@ -2,7 +2,10 @@
 
 const ROOT = new URL("..", import.meta.url).pathname;
 
-/** Every file below the folders whose name ends in `ending`, with its text; paths from the project's root, in their order. */
+/**
+ * Every file below the folders whose name ends in `ending`, with its text; paths from the project's root, in their
+ * order.
+ */
 export async function walk(
   folders: readonly string[],
   ending: string = ".ts",

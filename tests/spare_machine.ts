@@ -1,6 +1,7 @@
 /**
- * A copy of this machine to install things on: its own root with a layer over it that is thrown away. What is written there
- * shows in {@linkcode SpareMachine.changes}. Network and processes are this machine's. Wants root, and a kernel with overlayfs.
+ * A copy of this machine to install things on: its own root with a layer over it that is thrown away. What is written
+ * there shows in {@linkcode SpareMachine.changes}. Network and processes are this machine's. Wants root, and a kernel
+ * with overlayfs.
  */
 
 /** How a command has ended. */

@@ -1,9 +1,12 @@
 /**
- * How many requests a backup under test may have in flight, where the test does not say: TEST_PARALLEL, so that a suite can
- * be run with one, few and many (docs/development.md).
+ * How many requests a backup under test may have in flight, where the test does not say: TEST_PARALLEL, so that a suite
+ * can be run with one, few and many (docs/development.md).
  */
 
-/** From 1 to 32. @throws where TEST_PARALLEL is something else: a suite must not run with another number than was asked for. */
+/**
+ * From 1 to 32. @throws where TEST_PARALLEL is something else: a suite must not run with another number than was asked
+ * for.
+ */
 export function testParallel(otherwise: number): number {
   const text = Deno.env.get("TEST_PARALLEL");
   if (text === undefined || text === "") return otherwise;

@@ -1,6 +1,6 @@
 /**
- * Writes a backup's folder in format 2 by code that shares nothing with the program: rows in, chunks and a manifest out.
- * What the program would not write can be asked for, too.
+ * Writes a backup's folder in format 2 by code that shares nothing with the program: rows in, chunks and a manifest
+ * out. What the program would not write can be asked for, too.
  */
 import { createHash } from "node:crypto";
 import { join } from "node:path";

@@ -3,16 +3,17 @@
  *
  *   deno task bench [--json FILE] [--pinned] [--only WORD] [--sources]
  *
- * What needs no server is always measured; the rest needs COUCHDB_URL, such as http://admin:secret@127.0.0.1:5984, where it
- * makes and deletes databases named bench_…. COUCHBACKUP, the command of a couchbackup 2.11 (`couchbackup`, called with
- * `--url URL --db NAME`), and REFERENCE_SCRIPT, a command that backs the database $1 up in the reference script's way, add
- * those peers. `--pinned` keeps CouchDB on the first core and everything else on the second, as if on two machines; it needs
- * COUCHDB_PID, the process id of CouchDB's `beam.smp`. `--only` takes a part of a group's name: backup, small, memory,
- * databases, increment, restore, start, pure; FILE then keeps the rows of the others. The program is measured bundled, as the
- * Lambda layer and the image have it; `--sources` takes main.ts instead.
+ * What needs no server is always measured; the rest needs COUCHDB_URL, such as http://admin:secret@127.0.0.1:5984,
+ * where it makes and deletes databases named bench_…. COUCHBACKUP, the command of a couchbackup 2.11 (`couchbackup`,
+ * called with `--url URL --db NAME`), and REFERENCE_SCRIPT, a command that backs the database $1 up in the reference
+ * script's way, add those peers. `--pinned` keeps CouchDB on the first core and everything else on the second, as if on
+ * two machines; it needs COUCHDB_PID, the process id of CouchDB's `beam.smp`. `--only` takes a part of a group's name:
+ * backup, small, memory, databases, increment, restore, start, pure; FILE then keeps the rows of the others. The
+ * program is measured bundled, as the Lambda layer and the image have it; `--sources` takes main.ts instead.
  *
- * Needs curl, GNU time and lscpu, and taskset where pinned. Smaller for a try: BENCH_DOCUMENTS (100000), BENCH_ROUNDS (5),
- * BENCH_SMALL_DOCUMENTS (1000000), BENCH_LARGE_DOCUMENTS (0: not measured), BENCH_DATABASES (1000), BENCH_MEDIUM_DATABASES (200).
+ * Needs curl, GNU time and lscpu, and taskset where pinned. Smaller for a try: BENCH_DOCUMENTS (100000), BENCH_ROUNDS
+ * (5), BENCH_SMALL_DOCUMENTS (1000000), BENCH_LARGE_DOCUMENTS (0: not measured), BENCH_DATABASES (1000),
+ * BENCH_MEDIUM_DATABASES (200).
  */
 import { parseArgs } from "node:util";
 import { gzip } from "../../src/codec/gzip.ts";
@@ -45,7 +46,10 @@ const main = flags.sources ? `${root}main.ts` : await bundle(`${root}dist/bench`
 const prefix = flags.pinned ? OTHERS_PREFIX : [];
 const peer = { folder, prefix };
 const rows = new Rows();
-/** How many bucket folders there have been; the last one is in use. Each is a new one: one that is gone is taken for a disk that is not mounted. */
+/**
+ * How many bucket folders there have been; the last one is in use. Each is a new one: one that is gone is taken for a
+ * disk that is not mounted.
+ */
 let buckets = 0;
 
 function fromEnv(name: string, value: number): number {

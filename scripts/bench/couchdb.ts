@@ -112,7 +112,9 @@ export async function curlRestore(server: BenchServer, documents: number, peer: 
   return posting;
 }
 
-/** The requests that version 1 made for each of many small databases, from one curl process that keeps its connection. */
+/**
+ * The requests that version 1 made for each of many small databases, from one curl process that keeps its connection.
+ */
 export async function curlDatabases(
   server: BenchServer,
   names: readonly string[],

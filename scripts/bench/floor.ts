@@ -1,7 +1,8 @@
 /**
  * The least that a backup can cost: fetch whole answers, compress each in one call, hash and write it, four at a time.
- * Nothing is framed, counted or checked. In: a database's URL with credentials, a folder, `gzip` or `zstd`, and the level.
- * deno run --allow-net --allow-read --allow-write scripts/bench/floor.ts http://admin:secret@127.0.0.1:5984/db /tmp/floor gzip 4
+ * Nothing is framed, counted or checked. In: a database's URL with credentials, a folder, `gzip` or `zstd`, and the
+ * level. deno run --allow-net --allow-read --allow-write scripts/bench/floor.ts http://admin:secret@127.0.0.1:5984/db
+ * /tmp/floor gzip 4
  */
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";

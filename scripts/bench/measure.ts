@@ -1,6 +1,6 @@
 /**
- * Runs commands and measures them, and writes rows. In: commands. Out: seconds, CPU time and peak memory of each; lines on
- * stdout, and the same as JSON.
+ * Runs commands and measures them, and writes rows. In: commands. Out: seconds, CPU time and peak memory of each; lines
+ * on stdout, and the same as JSON.
  */
 
 /** One measured command. */

@@ -1,6 +1,6 @@
 /**
- * CouchDB on one core and everything else on another, as if on two machines. In: CouchDB's process id. Out: its processes'
- * threads on the first core, until they are let go again; or what is missing for that.
+ * CouchDB on one core and everything else on another, as if on two machines. In: CouchDB's process id. Out: its
+ * processes' threads on the first core, until they are let go again; or what is missing for that.
  */
 
 /** Where CouchDB runs, and where all others. */

@@ -1,8 +1,8 @@
 /**
- * The least that a restore can cost: decompress each chunk in one call, cut the documents out of its rows by two patterns
- * that hold for the bench's documents only, and post them, four chunks at a time. Nothing is checked. In: the URL of an
- * empty database with credentials, and the folder of a backup in gzip.
- * deno run --allow-net --allow-read scripts/bench/restore_floor.ts http://admin:secret@127.0.0.1:5984/db /tmp/bucket/…/docs
+ * The least that a restore can cost: decompress each chunk in one call, cut the documents out of its rows by two
+ * patterns that hold for the bench's documents only, and post them, four chunks at a time. Nothing is checked. In: the
+ * URL of an empty database with credentials, and the folder of a backup in gzip. deno run --allow-net --allow-read
+ * scripts/bench/restore_floor.ts http://admin:secret@127.0.0.1:5984/db /tmp/bucket/…/docs
  */
 import { Buffer } from "node:buffer";
 import { readdir, readFile } from "node:fs/promises";

@@ -1,6 +1,6 @@
 /**
- * The declarations of the library in one file: what mod.ts exports, and what these exports are made of. In: mod.ts. Out:
- * the text of a `.d.ts` that imports nothing.
+ * The declarations of the library in one file: what mod.ts exports, and what these exports are made of. In: mod.ts.
+ * Out: the text of a `.d.ts` that imports nothing.
  */
 import { rollup } from "rollup";
 import { dts } from "rollup-plugin-dts";

@@ -22,8 +22,8 @@ export const DOCUMENTS: Readonly<Record<string, string>> = {
 };
 
 /**
- * Turns the links of the document at `place` to where their targets are in the package; others become plain text. A mark that
- * keeps `deno test --doc` from running an example goes.
+ * Turns the links of the document at `place` to where their targets are in the package; others become plain text. A
+ * mark that keeps `deno test --doc` from running an example goes.
  */
 export function relink(text: string, place: string): string {
   const source = DOCUMENTS[place] ?? place;

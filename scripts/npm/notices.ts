@@ -13,7 +13,9 @@ export interface BundledPackage {
   folder: string;
 }
 
-/** How the bundler names a file of a package: by its path in Deno's cache, in comments and as the names of functions. */
+/**
+ * How the bundler names a file of a package: by its path in Deno's cache, in comments and as the names of functions.
+ */
 const ORIGIN = /[^\s"]*\/npm\/[^/\s"]+\/((?:@[^/\s"]+\/)?[^/\s"]+)\/(\d[^/\s"]*)(?=\/)/g;
 
 /** Finds the packages in a bundle's code, and names its origins by their packages. */

@@ -1,7 +1,7 @@
 /**
- * Builds the npm package: `deno task npm`. In: main.ts, mod.ts and the documents. Out: dist/npm, ready for `npm pack` or
- * `npm publish`: JavaScript for Node 22.2 and later that needs no other package, its declarations, and nothing that only
- * people who work on it need.
+ * Builds the npm package: `deno task npm`. In: main.ts, mod.ts and the documents. Out: dist/npm, ready for `npm pack`
+ * or `npm publish`: JavaScript for Node 22.2 and later that needs no other package, its declarations, and nothing that
+ * only people who work on it need.
  */
 import { dirname } from "node:path";
 import { build, say } from "../artifact.ts";

@@ -1,6 +1,6 @@
 /**
- * Who passes the packages on: Debian's Maintainer, who also signs its changelog, and rpm's Packager. In: what the builder
- * says. Out: the field's value.
+ * Who passes the packages on: Debian's Maintainer, who also signs its changelog, and rpm's Packager. In: what the
+ * builder says. Out: the field's value.
  */
 import { BuildError } from "../artifact.ts";
 

@@ -1,7 +1,8 @@
 /**
- * Makes deb and rpm with nfpm: `deno task packages [--arch x86_64|aarch64] [--format deb|rpm|image]
- * [--runtime compiled|deno] [--maintainer "NAME <ADDRESS>"]`. In: the sources, and what lies beside this file. Out: dist/packages/*.deb and *.rpm with their
- * checksums, below dist/packages/ARCH all the files that are in them, and in image-ARCH those of an image. The same sources and tools give the same bytes.
+ * Makes deb and rpm with nfpm: `deno task packages [--arch x86_64|aarch64] [--format deb|rpm|image] [--runtime
+ * compiled|deno] [--maintainer "NAME <ADDRESS>"]`. In: the sources, and what lies beside this file. Out:
+ * dist/packages/*.deb and *.rpm with their checksums, below dist/packages/ARCH all the files that are in them, and in
+ * image-ARCH those of an image. The same sources and tools give the same bytes.
  */
 import { dirname } from "node:path";
 import { parseArgs } from "node:util";
@@ -162,8 +163,8 @@ async function imageFiles(architecture: Architecture, files: readonly Packaged[]
     await Deno.mkdir(dirname(`${image}${place}`), { recursive: true });
     await Deno.copyFile(`${root}${place}`, `${image}${place}`);
   }
-  // An image is never changed under a running program, so that parts can be read when they are needed: it starts with half
-  // of the memory, and nothing can be cached on a root that is read-only.
+  // An image is never changed under a running program, so that parts can be read when they are needed: it starts with
+  // half of the memory, and nothing can be cached on a root that is read-only.
   const program = `${image}/usr/lib/${PROGRAM_NAME}`;
   if (files.some(({ place }) => place.endsWith("/main.js"))) await takeParts(program);
 }

@@ -1,8 +1,8 @@
 /**
- * All that a release holds: `deno task release [--runtime compiled|deno] [--tag vVERSION]
- * [--maintainer "NAME <ADDRESS>"]`. Out: dist/release with deb and rpm
- * of both architectures, the executables where they are compiled, the npm package, the Lambda layer, the bill of materials
- * (CycloneDX) and SHA256SUMS, which .github/workflows/release.yml signs.
+ * All that a release holds: `deno task release [--runtime compiled|deno] [--tag vVERSION] [--maintainer "NAME
+ * <ADDRESS>"]`. Out: dist/release with deb and rpm of both architectures, the executables where they are compiled, the
+ * npm package, the Lambda layer, the bill of materials (CycloneDX) and SHA256SUMS, which .github/workflows/release.yml
+ * signs.
  */
 import { parseArgs } from "node:util";
 import { PROGRAM_NAME, VERSION } from "../../src/version.ts";

@@ -1,6 +1,6 @@
 /**
- * A software bill of materials, CycloneDX 1.6: what the program is made of. In: the packages whose code is in the bundle, the
- * lock file, Deno's version. Out: the document, the same each time. Pure.
+ * A software bill of materials, CycloneDX 1.6: what the program is made of. In: the packages whose code is in the
+ * bundle, the lock file, Deno's version. Out: the document, the same each time. Pure.
  */
 import { PROGRAM_NAME, VERSION } from "../../src/version.ts";
 
@@ -102,7 +102,9 @@ function split(key: string): { name: string; version: string } {
   return { name: key.slice(0, at), version: key.slice(at + 1) };
 }
 
-/** A dependency as the lock file names it, without a version where there is but one; undefined where it is not shipped. */
+/**
+ * A dependency as the lock file names it, without a version where there is but one; undefined where it is not shipped.
+ */
 function resolve(dependency: string, shipped: ReadonlySet<string>): string | undefined {
   const plain = dependency.replace(/_.*$/, "");
   if (shipped.has(plain)) return plain;

@@ -1,7 +1,7 @@
 /**
- * Encrypts to public keys, and decrypts, in the age format (age-encryption.org/v1), so that the command `age` reads what this
- * writes and the other way round. In goes a stream of bytes, out comes another; nothing comes out before it is
- * authenticated. The payload is encrypted here, with node:crypto: the age package takes seven times as long.
+ * Encrypts to public keys, and decrypts, in the age format (age-encryption.org/v1), so that the command `age` reads
+ * what this writes and the other way round. In goes a stream of bytes, out comes another; nothing comes out before it
+ * is authenticated. The payload is encrypted here, with node:crypto: the age package takes seven times as long.
  */
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:crypto";
 import { concat } from "../concat.ts";
@@ -52,8 +52,8 @@ export async function* seal(
 }
 
 /**
- * Decrypts a stream of bytes; an error of `source` comes out as it is. Each block that comes out is authentic and in its
- * place. Whether the stream was cut off is known only at its end.
+ * Decrypts a stream of bytes; an error of `source` comes out as it is. Each block that comes out is authentic and in
+ * its place. Whether the stream was cut off is known only at its end.
  *
  * @throws AgeError when it was changed or cut off, or when none of the identities opens it.
  */

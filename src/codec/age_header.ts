@@ -1,6 +1,6 @@
 /**
- * The header of an age file (age-encryption.org/v1): the key of the file, wrapped for each recipient. In: recipients, or
- * identities and a header. Out: the header and the key. The package for it is loaded when it is first needed.
+ * The header of an age file (age-encryption.org/v1): the key of the file, wrapped for each recipient. In: recipients,
+ * or identities and a header. Out: the header and the key. The package for it is loaded when it is first needed.
  */
 import { CodecError } from "./error.ts";
 

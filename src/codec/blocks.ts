@@ -17,8 +17,8 @@ export function giveBlock(block: Uint8Array<ArrayBuffer>): void {
 }
 
 /**
- * The same bytes in pieces of at least `sizeBytes`, but for the last one; each is valid until the next one is asked for.
- * Large pieces pass as they are.
+ * The same bytes in pieces of at least `sizeBytes`, but for the last one; each is valid until the next one is asked
+ * for. Large pieces pass as they are.
  */
 export async function* inBlocks(
   source: AsyncIterable<Uint8Array>,

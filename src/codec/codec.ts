@@ -1,6 +1,7 @@
 /**
- * The one way in and out of compression and encryption: chunks are written as the config says, and read as their first bytes
- * say. In goes a stream of bytes, out comes another; a piece that goes in may be overwritten once the next one is asked for.
+ * The one way in and out of compression and encryption: chunks are written as the config says, and read as their first
+ * bytes say. In goes a stream of bytes, out comes another; a piece that goes in may be overwritten once the next one is
+ * asked for.
  */
 import { concat } from "../concat.ts";
 import { UsageError } from "../errors.ts";
@@ -54,8 +55,8 @@ export function requireCodec({ compression }: Codec): void {
 }
 
 /**
- * Encrypts an empty stream to the recipients, if there are any. To be called before a run begins, so that a bad key stops it
- * at once.
+ * Encrypts an empty stream to the recipients, if there are any. To be called before a run begins, so that a bad key
+ * stops it at once.
  *
  * @throws UsageError if nothing can be encrypted to them.
  */
@@ -88,11 +89,11 @@ export interface DecodeOptions {
 }
 
 /**
- * Decrypts what is encrypted, decompresses what is compressed, and passes on what is neither; an error of `source` comes out
- * as it is.
+ * Decrypts what is encrypted, decompresses what is compressed, and passes on what is neither; an error of `source`
+ * comes out as it is.
  *
- * @throws CodecError if the bytes are damaged, or no identity opens them; UsageError if this runtime lacks the compression,
- * or the bytes are encrypted and there is no identity.
+ * @throws CodecError if the bytes are damaged, or no identity opens them; UsageError if this runtime lacks the
+ * compression, or the bytes are encrypted and there is no identity.
  */
 export async function* decode(
   source: Bytes,

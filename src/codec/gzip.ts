@@ -11,8 +11,8 @@ import { COMPRESSIONS } from "./compression.ts";
 import { CodecError } from "./error.ts";
 
 /**
- * What is compressed in one call, at least: a stream object costs more for each piece than the call, and its buffers are
- * garbage that V8 collects late. Each block begins without a memory of the last one: 0.6 % larger (64 KB: 2.5 %).
+ * What is compressed in one call, at least: a stream object costs more for each piece than the call, and its buffers
+ * are garbage that V8 collects late. Each block begins without a memory of the last one: 0.6 % larger (64 KB: 2.5 %).
  */
 const BLOCK_BYTES = 1 << 18;
 /** Documents shrink to less than a quarter. */
@@ -32,16 +32,16 @@ const MUCH_BYTES = 1 << 20;
 type Deflate = (bytes: Uint8Array, options: ZlibOptions) => Uint8Array | Promise<Uint8Array>;
 
 /**
- * Node compresses in a thread of its own. Deno does it on this one either way, and what is then awaited is a stream object
- * for each block, whose calls and garbage cost CPU time.
+ * Node compresses in a thread of its own. Deno does it on this one either way, and what is then awaited is a stream
+ * object for each block, whose calls and garbage cost CPU time.
  */
 const deflate: Deflate = process.versions.deno === undefined
   ? promisify<Uint8Array, ZlibOptions, Uint8Array>(deflateRaw)
   : deflateRawSync;
 
 /**
- * Compresses a stream of bytes into one gzip member; an error of `source` comes out as it is. Large pieces are compressed as
- * they are, small ones are put together before.
+ * Compresses a stream of bytes into one gzip member; an error of `source` comes out as it is. Large pieces are
+ * compressed as they are, small ones are put together before.
  */
 export async function* gzip(
   source: AsyncIterable<Uint8Array>,

@@ -1,6 +1,6 @@
 /**
- * Recipients of encrypted backups: age's public keys. In: what somebody wrote into the config. Out: why it is no public key;
- * the text itself is never quoted, because it may be a secret. Pure.
+ * Recipients of encrypted backups: age's public keys. In: what somebody wrote into the config. Out: why it is no public
+ * key; the text itself is never quoted, because it may be a secret. Pure.
  */
 import { bech32 } from "@scure/base";
 

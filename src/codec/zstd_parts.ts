@@ -1,7 +1,7 @@
 /**
- * Splits zstd frames (RFC 8878) into header, blocks and checksum without decompressing them. A truncated stream must be an
- * error, and not every decompressor reports it (Deno 2.9.6 does not). In: a stream of bytes. Out: the parts of each frame,
- * each of them complete.
+ * Splits zstd frames (RFC 8878) into header, blocks and checksum without decompressing them. A truncated stream must be
+ * an error, and not every decompressor reports it (Deno 2.9.6 does not). In: a stream of bytes. Out: the parts of each
+ * frame, each of them complete.
  */
 import { concat } from "../concat.ts";
 import { counted } from "../counts.ts";

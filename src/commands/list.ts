@@ -64,7 +64,10 @@ export interface ListedBackup {
   kept: boolean;
   /** Why, in the words of who has pinned it; null where nobody said. */
   kept_because: string | null;
-  /** What keeps its manifest from being deleted, as the store says; null where nothing does. Absent unless it was asked for. */
+  /**
+   * What keeps its manifest from being deleted, as the store says; null where nothing does. Absent unless it was asked
+   * for.
+   */
   hold?: string | null;
   /** Why it is not complete. */
   problem?: string;

@@ -52,7 +52,9 @@ export interface VerifyReport {
   database: string;
   /** The URL of what was verified. */
   path: string;
-  /** Its parents, which were verified with it, by the paths of their manifests, the newest first. Absent without any. */
+  /**
+   * Its parents, which were verified with it, by the paths of their manifests, the newest first. Absent without any.
+   */
   parents?: string[];
   /** Chunks that are as they must be. */
   chunks: number;

@@ -1,6 +1,7 @@
 /**
- * CouchDB's small answers, checked: what stands at its address may be a proxy, a page for a login, or another program that
- * speaks JSON. In: JSON values as they came. Out: the values that were asked for, or a CouchError that says what is wrong.
+ * CouchDB's small answers, checked: what stands at its address may be a proxy, a page for a login, or another program
+ * that speaks JSON. In: JSON values as they came. Out: the values that were asked for, or a CouchError that says what
+ * is wrong.
  */
 import { CouchError } from "../errors.ts";
 

@@ -1,6 +1,6 @@
 /**
- * The documents that become one chunk: ids, and the revisions that the feed listed of each. A small batch has them in hand;
- * one that is a whole database keeps them packed, page by page, so that memory stays some ten bytes a document.
+ * The documents that become one chunk: ids, and the revisions that the feed listed of each. A small batch has them in
+ * hand; one that is a whole database keeps them packed, page by page, so that memory stays some ten bytes a document.
  */
 import { deflateRawSync, inflateRawSync } from "node:zlib";
 import { concat } from "../concat.ts";

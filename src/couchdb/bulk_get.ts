@@ -1,6 +1,6 @@
 /**
- * One `_bulk_get` request. In: a batch. Out: its good rows, written into a chunk; and, to be asked for again, ids whose rows
- * were errors or lacked what the feed has listed, and those without an answer when the connection breaks.
+ * One `_bulk_get` request. In: a batch. Out: its good rows, written into a chunk; and, to be asked for again, ids whose
+ * rows were errors or lacked what the feed has listed, and those without an answer when the connection breaks.
  */
 import { counted } from "../counts.ts";
 import { CouchError } from "../errors.ts";
@@ -12,8 +12,8 @@ import type { CallOptions, CouchClient } from "./client.ts";
 import { type ChunkText, RowInHand } from "./row.ts";
 
 /**
- * Beyond so many documents the request is written while it is sent: in one piece it would be in memory three times, here,
- * in fetch and on its way. Some proxies want to know its length before (411); they get its halves.
+ * Beyond so many documents the request is written while it is sent: in one piece it would be in memory three times,
+ * here, in fetch and on its way. Some proxies want to know its length before (411); they get its halves.
  */
 const DOCUMENTS_IN_ONE_PIECE = 20_000;
 
@@ -77,8 +77,8 @@ export class BulkGet {
   /**
    * Asks CouchDB, and yields the blocks that the chunk's text has full.
    *
-   * @param room What the text may have at most, and whether it is `firm` for rows that go out in part, too. A first row has
-   * any size.
+   * @param room What the text may have at most, and whether it is `firm` for rows that go out in part, too. A first row
+   * has any size.
    * @throws CouchError, also for an answer that breaks.
    * @throws Overflow when a row that went out in part is too much for the chunk, and the room is firm.
    */

@@ -44,8 +44,9 @@ export interface FeedPage {
 }
 
 /**
- * The rows behind `since`, page by page, to the end of the feed: the first page with nothing pending, or where CouchDB does
- * not say what is pending, the first empty one. The next page is asked for while the caller is busy with the last one.
+ * The rows behind `since`, page by page, to the end of the feed: the first page with nothing pending, or where CouchDB
+ * does not say what is pending, the first empty one. The next page is asked for while the caller is busy with the last
+ * one.
  *
  * @throws CouchError when CouchDB refuses, or fails for longer than the retry policy's patience.
  */
@@ -136,7 +137,9 @@ class Headway {
   }
 }
 
-/** One answer without a limit, up to the state at its beginning. Where it breaks, it continues from the last position. */
+/**
+ * One answer without a limit, up to the state at its beginning. Where it breaks, it continues from the last position.
+ */
 async function* streamChanges(
   client: CouchClient,
   database: string,

@@ -1,7 +1,7 @@
 /**
- * What the changes feed answers, checked: less than what was asked for is an error and never the end of the list. In: JSON
- * as it came. Out: rows and positions. A page as CouchDB writes it is read without being parsed: of a large database that
- * would be half of all that becomes garbage.
+ * What the changes feed answers, checked: less than what was asked for is an error and never the end of the list. In:
+ * JSON as it came. Out: rows and positions. A page as CouchDB writes it is read without being parsed: of a large
+ * database that would be half of all that becomes garbage.
  */
 import { Buffer } from "node:buffer";
 import { CouchError } from "../errors.ts";
@@ -179,8 +179,8 @@ class PageReader {
 }
 
 /**
- * One for all pages: V8 forgets how objects of a kind look as soon as there is none of them, and with it all that it has
- * compiled for them. Between two pages there would be none.
+ * One for all pages: V8 forgets how objects of a kind look as soon as there is none of them, and with it all that it
+ * has compiled for them. Between two pages there would be none.
  */
 const usualPage = new PageReader();
 

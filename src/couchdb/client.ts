@@ -1,7 +1,7 @@
 /**
- * CouchDB's endpoints: one method for each that the program uses, and the only file that knows CouchDB's URLs. In: names as
- * people write them. Out: parsed answers or, for documents, raw bytes. Transient failures are retried, except those of
- * `_bulk_get` and `_bulk_docs`, which their reader and writer handle better.
+ * CouchDB's endpoints: one method for each that the program uses, and the only file that knows CouchDB's URLs. In:
+ * names as people write them. Out: parsed answers or, for documents, raw bytes. Transient failures are retried, except
+ * those of `_bulk_get` and `_bulk_docs`, which their reader and writer handle better.
  */
 import { CouchError } from "../errors.ts";
 import { encodeDatabase } from "../database_name.ts";
@@ -216,8 +216,8 @@ export class CouchClient {
   }
 
   /**
-   * How many documents and marks of deleted ones each of several databases has, when it was created and how far its feed
-   * is, by `POST /_dbs_info`, a hundred at a time; by `GET /{db}` where CouchDB does not know that (before 2.2).
+   * How many documents and marks of deleted ones each of several databases has, when it was created and how far its
+   * feed is, by `POST /_dbs_info`, a hundred at a time; by `GET /{db}` where CouchDB does not know that (before 2.2).
    *
    * @param databases Decoded. Those that are missing are not in the answer.
    */
@@ -248,8 +248,8 @@ export class CouchClient {
   }
 
   /**
-   * `POST /_dbs_info`, once: what `GET /{db}` says of each of several databases, at most a hundred. Those that are missing
-   * are not in the answer.
+   * `POST /_dbs_info`, once: what `GET /{db}` says of each of several databases, at most a hundred. Those that are
+   * missing are not in the answer.
    *
    * @param databases Decoded.
    */
@@ -290,8 +290,8 @@ export class CouchClient {
   }
 
   /**
-   * By id the revision that CouchDB shows of each document, or that of the mark where it is `deleted`; those that CouchDB
-   * has never had are not in it. By `_all_docs` with the ids as keys, which tells of deleted ones, too.
+   * By id the revision that CouchDB shows of each document, or that of the mark where it is `deleted`; those that
+   * CouchDB has never had are not in it. By `_all_docs` with the ids as keys, which tells of deleted ones, too.
    */
   async newestRevisions(
     database: string,
@@ -482,8 +482,8 @@ export class CouchClient {
     for (;;) {
       const text = await this.#http.text(`/${encodeDatabase(database)}/_revs_limit`, { ...subject, ...options });
       if (!/^[1-9]\d{0,14}\s*$/.test(text)) throw strangeAnswer(subject, "is no whole number of at least 1");
-      // CouchDB ends the line. Without that 50 may be the beginning of 500, and a database that is restored with too low a
-      // limit loses histories. Other servers do not end it: what they say twice is what they mean.
+      // CouchDB ends the line. Without that 50 may be the beginning of 500, and a database that is restored with too
+      // low a limit loses histories. Other servers do not end it: what they say twice is what they mean.
       if (text.endsWith("\n") || text === known) return Number(text);
       known = text;
     }
@@ -492,8 +492,8 @@ export class CouchClient {
   /**
    * One page of `GET /{db}/_all_docs`: the ids of live documents and design documents, ordered by their UTF-8 bytes.
    *
-   * @param range `after` is exclusive: the page begins with the first id behind it. `through` is inclusive: no id behind
-   * it is listed. `limit` counts ids.
+   * @param range `after` is exclusive: the page begins with the first id behind it. `through` is inclusive: no id
+   * behind it is listed. `limit` counts ids.
    * @see https://docs.couchdb.org/en/stable/api/database/bulk-api.html#db-all-docs
    */
   async listIds(
@@ -620,8 +620,8 @@ export class CouchClient {
   /**
    * `POST /{db}/_bulk_docs`, gzipped where that pays. Not retried, but for the same without gzip where that is refused.
    *
-   * @param body The JSON `{"docs":[…]}`, with `"new_edits":false` where documents keep their revisions; as bytes, or as a
-   * stream where it is large.
+   * @param body The JSON `{"docs":[…]}`, with `"new_edits":false` where documents keep their revisions; as bytes, or as
+   * a stream where it is large.
    * @returns The rows of the answer: with `"new_edits":false` each is a failure. `copies` is `fewer` when not all nodes
    * that should hold the documents have them yet.
    * @see https://docs.couchdb.org/en/stable/api/database/bulk-api.html#db-bulk-docs

@@ -1,7 +1,7 @@
 /**
- * Whether all nodes of a cluster are up to date. A node that has just come back answers with what it had when it went away,
- * and no count shows what it lacks; until it has caught up, what was listed through it may be incomplete. In: the nodes'
- * own state. Out: settled, or why not. A node that stays away is not a lag: nobody reads its copies.
+ * Whether all nodes of a cluster are up to date. A node that has just come back answers with what it had when it went
+ * away, and no count shows what it lacks; until it has caught up, what was listed through it may be incomplete. In: the
+ * nodes' own state. Out: settled, or why not. A node that stays away is not a lag: nobody reads its copies.
  */
 import { CouchError } from "../errors.ts";
 import type { Log } from "../observe.ts";
@@ -64,7 +64,10 @@ export class ClusterWatch {
     return this.#reason;
   }
 
-  /** Whether, as far as the last look tells, a node was not up to date at some moment since then, by `performance.now()`. */
+  /**
+   * Whether, as far as the last look tells, a node was not up to date at some moment since then, by
+   * `performance.now()`.
+   */
   wasUnsettledSince(momentMs: number): boolean {
     if (this.#isBlind) return false;
     return this.settledSinceMs === undefined || this.settledSinceMs > momentMs + this.#times.betweenLooksMs ||

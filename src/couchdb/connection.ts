@@ -1,7 +1,7 @@
 /**
  * HTTP requests to CouchDB: credentials, time-outs, broken answers, and their errors. In: paths and bodies. Out: parsed
- * answers, texts or streams of bytes, or a CouchError. Transient failures are retried here, unless the caller has a better
- * way to handle them.
+ * answers, texts or streams of bytes, or a CouchError. Transient failures are retried here, unless the caller has a
+ * better way to handle them.
  */
 import { AbortableWaits, wait } from "../abort.ts";
 import { basicAuthorization } from "../basic_auth.ts";
@@ -44,8 +44,8 @@ export interface ClientOptions extends CouchOptions {
   /** Whether the log must not show what CouchDB says about documents. @default false */
   isDiscreet?: boolean | undefined;
   /**
-   * Ends each wait for a repetition, and behind it nothing is asked for again: what is in flight is finished, but patience
-   * with a CouchDB that does not answer is at its end. @default nothing does
+   * Ends each wait for a repetition, and behind it nothing is asked for again: what is in flight is finished, but
+   * patience with a CouchDB that does not answer is at its end. @default nothing does
    */
   stop?: AbortSignal | undefined;
 }
@@ -152,7 +152,8 @@ export class CouchConnection {
   /**
    * Makes a request until it succeeds or patience ends.
    *
-   * @param parse Reads the whole answer, whose bytes are valid until it returns. Its SyntaxError says that they are not whole.
+   * @param parse Reads the whole answer, whose bytes are valid until it returns. Its SyntaxError says that they are not
+   * whole.
    */
   async parsed<T>(path: string, init: CouchRequest, parse: (bytes: Uint8Array) => T): Promise<T> {
     return await this.#retrying(init, async () => {
@@ -212,7 +213,9 @@ export class CouchConnection {
     return this.#isDiscreet ? error.discreet : error.message;
   }
 
-  /** Waits before attempt `attempt`, as long as the policy or the server says. @throws The reason of `signal` or `stop`. */
+  /**
+   * Waits before attempt `attempt`, as long as the policy or the server says. @throws The reason of `signal` or `stop`.
+   */
   async waitAfterFailure(
     error: CouchError,
     attempt: number,
@@ -351,7 +354,9 @@ export class CouchConnection {
     return this.#failure(init, { ...failure, retryAfterMs }, undefined, path.replace(/\?.*$/s, ""));
   }
 
-  /** The error for a conversation that broke: the caller's abort, a time-out, a lost connection, an unreachable server. */
+  /**
+   * The error for a conversation that broke: the caller's abort, a time-out, a lost connection, an unreachable server.
+   */
   #broken(init: CouchRequest, watch: Watch, cause: unknown, silence: string): unknown {
     watch.end();
     if (init.signal?.aborted) return init.signal.reason;

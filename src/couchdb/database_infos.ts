@@ -1,8 +1,8 @@
 /**
- * The properties of many databases by few requests (`_dbs_info`). In: the names of databases, as they are wanted, and which
- * come next. Out: what `GET /{db}` says of each. Whoever asks while an answer is on its way is asked for together with the
- * others that do; and those that come next are asked for along with them, as many as are wanted soon. Where CouchDB does
- * not take the request, from this login or at all, each database is asked for by itself.
+ * The properties of many databases by few requests (`_dbs_info`). In: the names of databases, as they are wanted, and
+ * which come next. Out: what `GET /{db}` says of each. Whoever asks while an answer is on its way is asked for together
+ * with the others that do; and those that come next are asked for along with them, as many as are wanted soon. Where
+ * CouchDB does not take the request, from this login or at all, each database is asked for by itself.
  */
 import { orAborted } from "../abort.ts";
 import { CouchError } from "../errors.ts";

@@ -72,8 +72,8 @@ function discreetly({ action }: CouchSubject, { status, error }: CouchFailure): 
 }
 
 /**
- * Where CouchDB says always the same. Not among them: 401 and 403, which a database's own validation function words, and
- * 413, which names the document that is too large.
+ * Where CouchDB says always the same. Not among them: 401 and 403, which a database's own validation function words,
+ * and 413, which names the document that is too large.
  */
 const PLAIN_STATUSES = [404, 411, 412, 415, 429];
 

@@ -1,7 +1,8 @@
 /**
- * Bodies on their way to CouchDB, gzipped where that pays: across a slow network they are sent in a third of the time, and
- * the quickest level costs next to nothing. In: a body, and what sends it. Out: what came of it. What does not get smaller
- * (attachments) is sent as it is, and so is everything once a server, or a proxy in front of it, has refused such a body.
+ * Bodies on their way to CouchDB, gzipped where that pays: across a slow network they are sent in a third of the time,
+ * and the quickest level costs next to nothing. In: a body, and what sends it. Out: what came of it. What does not get
+ * smaller (attachments) is sent as it is, and so is everything once a server, or a proxy in front of it, has refused
+ * such a body.
  */
 import { gzip } from "node:zlib";
 import { promisify } from "node:util";

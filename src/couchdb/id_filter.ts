@@ -1,8 +1,10 @@
 /**
  * Remembers ids in little memory: a Bloom filter. In: ids. Out: of an id, `surely new` or `maybe known`, and how many
- * different ones there were. It may take a new id for a known one (about once in ten million), never the other way round.
+ * different ones there were. It may take a new id for a known one (about once in ten million), never the other way
+ * round.
  *
- * @see https://doi.org/10.1145/362686.362692 for the idea, and https://doi.org/10.1002/rsa.20208 for two hashes making many
+ * @see https://doi.org/10.1145/362686.362692 for the idea, and https://doi.org/10.1002/rsa.20208 for two hashes making
+ * many
  */
 
 /** 40 bits for each id expected. */
@@ -99,9 +101,9 @@ export class IdFilter {
   }
 
   /**
-   * The smallest filter with the same ids that still has so many bits for each; of {@linkcode IdFilter.foldable} alone. What
-   * was a bit of the upper half is the same bit of the lower one, as the remainder of its hash by half of the size. It is in
-   * the same bytes where nothing can be folded.
+   * The smallest filter with the same ids that still has so many bits for each; of {@linkcode IdFilter.foldable} alone.
+   * What was a bit of the upper half is the same bit of the lower one, as the remainder of its hash by half of the
+   * size. It is in the same bytes where nothing can be folded.
    */
   folded(bitsPerId: number): IdFilter {
     let words = this.#words;
@@ -186,7 +188,9 @@ function power(base: number, exponent: number): number {
 /** What hash() has found; in an array of its own kind, for numbers beyond 31 bits become objects elsewhere. */
 const pair = new Uint32Array(2);
 
-/** Puts two 32-bit hashes of an id's UTF-16 units into `pair`; the second is odd, so that its multiples reach every bit. */
+/**
+ * Puts two 32-bit hashes of an id's UTF-16 units into `pair`; the second is odd, so that its multiples reach every bit.
+ */
 function hash(id: string, salt: number): void {
   let a = 0x9e3779b9 ^ salt;
   let b = 0x85ebca6b ^ Math.imul(salt, 0xc2b2ae35);

@@ -1,6 +1,7 @@
 /**
- * Ids in the order in which they came, of each its hash alone. In: hashes as an IdFilter makes them. Out: whether an id is
- * among them; those that came first leave first. A Set of a database's ids would be garbage as large as the ids themselves.
+ * Ids in the order in which they came, of each its hash alone. In: hashes as an IdFilter makes them. Out: whether an id
+ * is among them; those that came first leave first. A Set of a database's ids would be garbage as large as the ids
+ * themselves.
  */
 import type { IdHash } from "./id_filter.ts";
 
@@ -14,7 +15,10 @@ export class IdQueue {
   /** The hashes, two words each, in a ring; there are as many places as a power of two. */
   #ring: Uint32Array = new Uint32Array(2 * LEAST_PLACES);
   #oldest = 0;
-  /** Where in the ring an id lies: a table with open addressing, twice as large, so that it is never more than half full. */
+  /**
+   * Where in the ring an id lies: a table with open addressing, twice as large, so that it is never more than half
+   * full.
+   */
   #table: Int32Array = new Int32Array(2 * LEAST_PLACES).fill(EMPTY);
 
   readonly #taken: Uint32Array = new Uint32Array(2);

@@ -1,7 +1,8 @@
 /**
- * A row of the changes feed that is kept as bytes: nearly all rows are so plain that nobody ever asks for their texts. In:
- * ids and revisions of printable ASCII, as they stand in the answer. Out: rows that lie in blocks with others. As strings
- * they would outlive V8's young generation, which copies all that does: most of the time that garbage takes would be theirs.
+ * A row of the changes feed that is kept as bytes: nearly all rows are so plain that nobody ever asks for their texts.
+ * In: ids and revisions of printable ASCII, as they stand in the answer. Out: rows that lie in blocks with others. As
+ * strings they would outlive V8's young generation, which copies all that does: most of the time that garbage takes
+ * would be theirs.
  */
 import { Buffer } from "node:buffer";
 import type { ChangesRow } from "./changes_page.ts";

@@ -1,8 +1,9 @@
 /**
- * Reads the documents of one batch. In: ids. Out: the JSON of one chunk, `{"results":[…]}`, made of the raw rows that CouchDB
- * sent. Failures are handled here: rows with errors are asked for again, in the end one by one; a request that keeps failing
- * is split in half, and both halves end up in the same chunk. A document that cannot be read at all is left out and named.
- * Memory holds no more than one row, and a row larger than a megabyte (an attachment) is passed on while it arrives.
+ * Reads the documents of one batch. In: ids. Out: the JSON of one chunk, `{"results":[…]}`, made of the raw rows that
+ * CouchDB sent. Failures are handled here: rows with errors are asked for again, in the end one by one; a request that
+ * keeps failing is split in half, and both halves end up in the same chunk. A document that cannot be read at all is
+ * left out and named. Memory holds no more than one row, and a row larger than a megabyte (an attachment) is passed on
+ * while it arrives.
  */
 import type { UnreadableDocument } from "./couchdb.ts";
 import { CouchError, isTransient } from "../errors.ts";
@@ -25,7 +26,9 @@ const LEAST_AT_ONCE = 8;
 const RESTARTS_FOR_REVISIONS = 2;
 /** Of a chunk that is bounded by bytes so many documents are asked for at once: more cost CouchDB more for each. */
 const REQUEST_DOCUMENTS = 1000;
-/** So often a chunk is begun again because a document that was passed on has outgrown it; then it is as large as it is. */
+/**
+ * So often a chunk is begun again because a document that was passed on has outgrown it; then it is as large as it is.
+ */
 const RESTARTS_FOR_ROOM = 3;
 
 /**
@@ -42,7 +45,9 @@ export class RestartNeeded extends Error {
   }
 }
 
-/** What was yielded so far is of no use: a large document has to wait for the next chunk. Reading again leaves it out. */
+/**
+ * What was yielded so far is of no use: a large document has to wait for the next chunk. Reading again leaves it out.
+ */
 export class RoomNeeded extends Error {
   constructor() {
     super("A document that was passed on while it arrived is too large for what is left of its chunk");
@@ -188,7 +193,9 @@ export class BatchReader {
     throw new RestartNeeded(error);
   }
 
-  /** What to ask for after a failure: the same again after a pause, or its halves when the server seems to choke on it. */
+  /**
+   * What to ask for after a failure: the same again after a pause, or its halves when the server seems to choke on it.
+   */
   async #askForLess(
     batch: IdBatch,
     attempt: number,
@@ -351,8 +358,9 @@ export class BatchReader {
 }
 
 /**
- * The request itself is more than the server takes or finishes in time: a smaller one may pass. 411 is what some proxies
- * answer to a body that is streamed, and so has no length: the largest are, their halves sooner or later are not.
+ * The request itself is more than the server takes or finishes in time: a smaller one may pass. 411 is what some
+ * proxies answer to a body that is streamed, and so has no length: the largest are, their halves sooner or later are
+ * not.
  */
 function isTooMuch({ facts: { error, status } }: CouchError): boolean {
   return error === "timeout" || status === 413 || status === 411;

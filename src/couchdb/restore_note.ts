@@ -1,7 +1,7 @@
 /**
- * What a whole restore notes in each database that it writes to, so that the same command can go on after a kill: a local
- * document, which is neither replicated nor backed up. In: a database. Out: which backup is being restored into it, and
- * whether that is done.
+ * What a whole restore notes in each database that it writes to, so that the same command can go on after a kill: a
+ * local document, which is neither replicated nor backed up. In: a database. Out: which backup is being restored into
+ * it, and whether that is done.
  */
 import type { CouchClient } from "./client.ts";
 import { CouchError } from "../errors.ts";
@@ -25,8 +25,8 @@ export interface RestoreNote {
   /** How many documents the database has by it at least; absent where that is not known. */
   documents?: number | undefined;
   /**
-   * What CouchDB said of the database when that was noted: the note is believed only of a database that still agrees with it.
-   * Absent while it is not done, and in the notes of earlier versions.
+   * What CouchDB said of the database when that was noted: the note is believed only of a database that still agrees
+   * with it. Absent while it is not done, and in the notes of earlier versions.
    */
   witness?: RestoreWitness | undefined;
 }
@@ -67,8 +67,8 @@ function readWitness(found: unknown): RestoreWitness | undefined {
 }
 
 /**
- * Whether nothing was written to a database behind a position. Another text of a position means nothing in a cluster, so
- * its feed is asked.
+ * Whether nothing was written to a database behind a position. Another text of a position means nothing in a cluster,
+ * so its feed is asked.
  *
  * @param known A position that CouchDB has told of it just now.
  */

@@ -1,6 +1,6 @@
 /**
- * The rows of `_bulk_get` on their way into a chunk: the one that is arriving, kept until it is whole or passed on when it
- * grows too large to be kept, and the chunk's JSON that whole rows are put together to.
+ * The rows of `_bulk_get` on their way into a chunk: the one that is arriving, kept until it is whole or passed on when
+ * it grows too large to be kept, and the chunk's JSON that whole rows are put together to.
  */
 import { Buffer } from "node:buffer";
 import { FramingError, type RowError } from "../json/scan.ts";
@@ -58,7 +58,9 @@ export class RowInHand {
   #from = -1;
   /** Where in `#bytes` the row's first leaf revision begins; -1 where it is not in them. */
   #leafFrom = -1;
-  /** The whole rows of `#bytes` that have yet to go out, in a row with a comma between them; -1 where there are none. */
+  /**
+   * The whole rows of `#bytes` that have yet to go out, in a row with a comma between them; -1 where there are none.
+   */
   #wholeFrom = -1;
   #wholeEnd = -1;
   /** Of a row passed on in part: what is looked for in it, and the end of what was looked through. */
@@ -67,7 +69,10 @@ export class RowInHand {
   /** Of a row passed on in part: its first leaf revision. */
   #firstLeaf: string | undefined;
 
-  /** @param options.revisions Whether rows have histories, in which a listed revision may stand that is no leaf any more. */
+  /**
+   * @param options.revisions Whether rows have histories, in which a listed revision may stand that is no leaf any
+   * more.
+   */
   constructor(output: ChunkText, { revisions }: { revisions: boolean }) {
     this.#output = output;
     this.#revisionNeedle = revisions ? (rev) => `"${rev.slice(rev.indexOf("-") + 1)}` : (rev) => `"${rev}`;
@@ -244,9 +249,10 @@ export class RowInHand {
 }
 
 /**
- * Of the missing revisions those that nothing in the answer can have come from. A document that was changed since it was
- * listed has a leaf of a later generation that was not listed, and where histories are not read, or are cut at
- * `_revs_limit`, nothing else tells that from an old copy. The feed lists it once more: whatever this answer lacks is read then.
+ * Of the missing revisions those that nothing in the answer can have come from. A document that was changed since it
+ * was listed has a leaf of a later generation that was not listed, and where histories are not read, or are cut at
+ * `_revs_limit`, nothing else tells that from an old copy. The feed lists it once more: whatever this answer lacks is
+ * read then.
  */
 function notOutlived(missing: string[], leaves: readonly string[], listed: readonly string[]): string[] {
   const newest = Math.max(
@@ -276,7 +282,9 @@ function latin1(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1");
 }
 
-/** Blocks that have been passed on, to be filled again: as garbage they would be collected late, and fill the memory. */
+/**
+ * Blocks that have been passed on, to be filled again: as garbage they would be collected late, and fill the memory.
+ */
 const spareBlocks: Uint8Array<ArrayBuffer>[] = [];
 const MOST_SPARE_BLOCKS = 8;
 

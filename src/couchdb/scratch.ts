@@ -1,9 +1,10 @@
 /**
- * Databases that this program creates to check what it restores, and drops again. In: a run and a number. Out: a name that
- * nobody else uses, and a local document in the database that says whose it is and that its owner is still running.
+ * Databases that this program creates to check what it restores, and drops again. In: a run and a number. Out: a name
+ * that nobody else uses, and a local document in the database that says whose it is and that its owner is still
+ * running.
  *
- * Nothing else is ever dropped: a database goes only where its name and its note both say that it is one of these, or where
- * it is empty and its name is that of a run which was noted elsewhere before it made any.
+ * Nothing else is ever dropped: a database goes only where its name and its note both say that it is one of these, or
+ * where it is empty and its name is that of a run which was noted elsewhere before it made any.
  */
 import { describeError } from "../errors.ts";
 import type { Log } from "../observe.ts";
@@ -143,7 +144,9 @@ export async function dropAbandoned(
   return { dropped, kept };
 }
 
-/** When the run began that has made an empty database, undefined where it is none of a known run, or holds something. */
+/**
+ * When the run began that has made an empty database, undefined where it is none of a known run, or holds something.
+ */
 async function begunWithoutNote(
   couch: CouchClient,
   name: string,

@@ -1,7 +1,7 @@
 /**
- * The time-out of one request. In: the caller's signal, and how long the next step may take. Out: a signal that ends the
- * request when it is silent for too long, or when the caller cancels it. An answer comes in thousands of pieces, so a piece
- * only moves the time by which the next one is expected, and a single timer looks at it when it fires.
+ * The time-out of one request. In: the caller's signal, and how long the next step may take. Out: a signal that ends
+ * the request when it is silent for too long, or when the caller cancels it. An answer comes in thousands of pieces, so
+ * a piece only moves the time by which the next one is expected, and a single timer looks at it when it fires.
  */
 
 /** Ends a request that is silent for too long, or that the caller gives up. */

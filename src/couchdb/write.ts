@@ -1,7 +1,7 @@
 /**
  * Writes documents with the revisions they have. In: raw documents, a list or one that streams. Out: those that CouchDB
- * refused, each with the reason. A refusal of a whole request is narrowed down to the documents that caused it, so that all
- * others are written; transient failures are retried, which is harmless for revisions that exist.
+ * refused, each with the reason. A refusal of a whole request is narrowed down to the documents that caused it, so that
+ * all others are written; transient failures are retried, which is harmless for revisions that exist.
  */
 import { CouchError, isTransient } from "../errors.ts";
 import { IdSet } from "../id_set.ts";
@@ -10,7 +10,9 @@ import type { Log } from "../observe.ts";
 import type { CallOptions, CouchClient, WriteRow } from "./client.ts";
 import { RequestBody, type Revisions, singleDocumentBody } from "./request_body.ts";
 
-/** No more refusals are kept, or a validation function that refuses everything would fill the memory; all are logged. */
+/**
+ * No more refusals are kept, or a validation function that refuses everything would fill the memory; all are logged.
+ */
 const MOST_KEPT_FAILURES = 10_000;
 /** A document that makes CouchDB answer 500 is tried this often. */
 const SERVER_ERROR_ATTEMPTS = 3;
@@ -277,7 +279,10 @@ function isServersFault(error: unknown): error is CouchError {
   return error instanceof CouchError && error.facts.status === 500;
 }
 
-/** The request may be more than the server, or a proxy in front of it, takes, or finishes in time: some answer by a reset. */
+/**
+ * The request may be more than the server, or a proxy in front of it, takes, or finishes in time: some answer by a
+ * reset.
+ */
 function isTooMuch({ facts: { error, status } }: CouchError): boolean {
   return error === "timeout" || error === "cut_off" || status === 504;
 }

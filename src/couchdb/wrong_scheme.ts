@@ -1,8 +1,8 @@
 /**
- * A base URL whose scheme is the wrong one, where that is not told by itself. Behind `https://`, at the port where it speaks
- * plain HTTP, CouchDB takes the beginning of TLS for a request whose first line is still to come, and says nothing for a
- * minute. Behind `http://` many TLS servers close the connection without a word. In: a base URL that brings no answer. Out:
- * whether the other scheme does.
+ * A base URL whose scheme is the wrong one, where that is not told by itself. Behind `https://`, at the port where it
+ * speaks plain HTTP, CouchDB takes the beginning of TLS for a request whose first line is still to come, and says
+ * nothing for a minute. Behind `http://` many TLS servers close the connection without a word. In: a base URL that
+ * brings no answer. Out: whether the other scheme does.
  */
 import { showsTls } from "../tls_failure.ts";
 import type { Fetch } from "../trusted_fetch.ts";
@@ -12,7 +12,10 @@ import type { CouchFailure } from "./error.ts";
 export const PATIENCE_MS = 3_000;
 const LIMIT_MS = 3_000;
 
-/** Whether CouchDB itself answers by plain HTTP; proxies and web servers that speak TLS there say other things. No login is sent. */
+/**
+ * Whether CouchDB itself answers by plain HTTP; proxies and web servers that speak TLS there say other things. No login
+ * is sent.
+ */
 export async function speaksPlainHttp(url: string, fetch: Fetch): Promise<boolean> {
   try {
     const signal = AbortSignal.timeout(LIMIT_MS);

@@ -1,6 +1,6 @@
 /**
- * Tells whether a text is one whole JSON value, without holding it: for documents too large to be parsed. In go its bytes,
- * cut anywhere; out comes yes or no.
+ * Tells whether a text is one whole JSON value, without holding it: for documents too large to be parsed. In go its
+ * bytes, cut anywhere; out comes yes or no.
  */
 import { BACKSLASH, CLOSE_BRACE, CLOSE_BRACKET, COLON, COMMA, OPEN_BRACE, OPEN_BRACKET, QUOTE } from "./bytes.ts";
 

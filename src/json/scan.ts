@@ -146,7 +146,8 @@ export class DocumentScanner {
     return this.#id;
   }
   /**
-   * Of how many bytes the id consists where it stands, between its quotes; 0 where it lies in bytes that were pushed before.
+   * Of how many bytes the id consists where it stands, between its quotes; 0 where it lies in bytes that were pushed
+   * before.
    */
   get idBytes(): number {
     return this.#idFrom < 0 ? 0 : this.#idEnd - this.#idFrom;
@@ -237,7 +238,8 @@ export class DocumentScanner {
   /**
    * Says that no bytes follow.
    *
-   * @throws FramingError when the JSON is not closed or had no array of the shape: it was cut off, or is something else.
+   * @throws FramingError when the JSON is not closed or had no array of the shape: it was cut off, or is something
+   * else.
    */
   finish(): void {
     if (!this.isClosed) this.#fail("JSON ends before it is closed");
@@ -541,7 +543,10 @@ export class DocumentScanner {
       this.#parse(this.#bytes.subarray(from - 1, this.#idEnd + 1)) as string;
   }
 
-  /** The text between two quotes; undefined where it is not short and plain: most ids are, and a decoder costs more than they. */
+  /**
+   * The text between two quotes; undefined where it is not short and plain: most ids are, and a decoder costs more than
+   * they.
+   */
   #plainText(from: number, end: number): string | undefined {
     if (end - from > SHORT_TEXT_BYTES) return undefined;
     codes.length = end - from;

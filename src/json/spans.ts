@@ -1,6 +1,7 @@
 /**
- * Where the members of a JSON object stand in its bytes, so that one can be taken out or put in without touching the others.
- * In: the bytes of a whole object. Out: the place of each member at its top, or the bytes with another revision.
+ * Where the members of a JSON object stand in its bytes, so that one can be taken out or put in without touching the
+ * others. In: the bytes of a whole object. Out: the place of each member at its top, or the bytes with another
+ * revision.
  */
 import { concat } from "../concat.ts";
 import { BACKSLASH, CLOSE_BRACE, CLOSE_BRACKET, COMMA, OPEN_BRACE, OPEN_BRACKET, QUOTE } from "./bytes.ts";

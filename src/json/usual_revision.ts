@@ -1,7 +1,7 @@
 /**
- * The revision of a document that begins as CouchDB begins all of them, `{"_id":"…","_rev":"…"`, read where it stands. In: a
- * document's bytes. Out: its revision, or nothing where it begins otherwise or has an escape there: then it has to be looked
- * for. Who compares a million documents spends most of the time on taking members apart.
+ * The revision of a document that begins as CouchDB begins all of them, `{"_id":"…","_rev":"…"`, read where it stands.
+ * In: a document's bytes. Out: its revision, or nothing where it begins otherwise or has an escape there: then it has
+ * to be looked for. Who compares a million documents spends most of the time on taking members apart.
  */
 import { BACKSLASH, QUOTE } from "./bytes.ts";
 

@@ -74,7 +74,8 @@ export class ValuePasser {
     while (at < end) {
       const quote = bytes.indexOf(QUOTE, at);
       const stop = quote < 0 ? end : quote;
-      // An odd run of backslashes before the quote escapes it; the run cannot reach back before `at`, which is unescaped.
+      // An odd run of backslashes before the quote escapes it; the run cannot reach back before `at`, which is
+      // unescaped.
       let run = stop;
       while (run > at && bytes[run - 1] === BACKSLASH) run--;
       const odd = (stop - run) % 2 === 1;

@@ -1,4 +1,7 @@
-/** A repository as runs of either version may have left it: backups put together by hand, in a folder that counts requests. */
+/**
+ * A repository as runs of either version may have left it: backups put together by hand, in a folder that counts
+ * requests.
+ */
 import { createHash } from "node:crypto";
 import { Catalog, entryOfManifest } from "../../src/archive/catalog.ts";
 import { checkpointName, chunkName, MANIFEST_NAME, manifestName, shortRun } from "../../src/archive/layout.ts";

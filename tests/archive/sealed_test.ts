@@ -1,4 +1,6 @@
-/** What of a manifest names people's data: sealed when it is stored, left out where it cannot be opened, and never half. */
+/**
+ * What of a manifest names people's data: sealed when it is stored, left out where it cannot be opened, and never half.
+ */
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { generateIdentity, identityToRecipient } from "age-encryption";
 import { encodeCheckpoint, encodeJson, type Manifest, parseManifest } from "../../src/archive/manifest.ts";

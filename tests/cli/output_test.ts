@@ -61,7 +61,8 @@ Deno.test("backup 2>&1 | head -1 saves everything and ends with 0", async () => 
 
 Deno.test("backup saves everything on a terminal that is closed, and ends with 0", async () => {
   await withDatabase(async (shell) => {
-    // `script` is the terminal: killed, it takes the terminal with it, and all in it get SIGHUP. The shell lives on for the code.
+    // `script` is the terminal: killed, it takes the terminal with it, and all in it get SIGHUP. The shell lives on for
+    // the code.
     const { stdout, stderr } = await shell.run(
       `script -qfc 'trap : HUP; $program backup $folder/config.yaml --all; echo $? >$folder/code' "$folder/screen" >/dev/null 2>&1 &
        until [ -s "$folder/screen" ]; do sleep 0.05; done

@@ -64,8 +64,8 @@ Deno.test("commandLine() is read by a shell as the words that it was made of", a
 Deno.test("every command that a message of the source shows is one of the command line", async () => {
   let commands = 0;
   for (const { path, text } of await walk(["src", "lambda"])) {
-    // Those in quotes within a text; what is put together by commandLine() is tried where it is made, and examples of the
-    // help in help_test.ts.
+    // Those in quotes within a text; what is put together by commandLine() is tried where it is made, and examples of
+    // the help in help_test.ts.
     for (const [, command = ""] of text.matchAll(/(?<!line: )"(couchdb-backup [a-z][^"`$.]*)"/g)) {
       // To be called without anything else, and with the config that is put into it.
       for (const shown of [command, completeCommands(command, "nowhere.yaml")]) {

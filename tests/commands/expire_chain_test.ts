@@ -95,8 +95,8 @@ for (const grace of [0, 7]) {
         if (name !== "create") return typeof value === "function" ? value.bind(target) : value;
         return async (keys: Iterable<string>, ...others: unknown[]) => {
           if (expired === undefined && Array.isArray(keys) && String(keys[0]).startsWith("_catalog/")) {
-            // Another machine has finished a full backup of the same task meanwhile, and somebody expires what it took the
-            // place of: the very backup that this one goes on from.
+            // Another machine has finished a full backup of the same task meanwhile, and somebody expires what it took
+            // the place of: the very backup that this one goes on from.
             await place.run({ day: 5, full: true });
             expired = await expireLater(place, {
               later: 2,

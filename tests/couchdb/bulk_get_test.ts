@@ -22,7 +22,10 @@ function errorRow(id: string): string {
   return `{"id":"${id}","docs":[{"error":{"id":"${id}","rev":"undefined","error":"not_found","reason":"missing"}}]}`;
 }
 
-/** Documents as the feed lists them, each with one revision; where they are `packed`, as far as they are plain, as bytes. */
+/**
+ * Documents as the feed lists them, each with one revision; where they are `packed`, as far as they are plain, as
+ * bytes.
+ */
 function listed(ids: readonly string[], { isPacked }: { isPacked: boolean }): ListedDocument[] {
   return ids.map((id) => {
     if (!isPacked || id === HARD_ID) return { id, revs: [REV] };

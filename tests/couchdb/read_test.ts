@@ -51,7 +51,9 @@ async function read(runReader: BatchReader): Promise<LeafRevisions> {
 
 const SOON = { bulkTimeoutMs: 400, stallTimeoutMs: 400 };
 
-/** Reads `IDS` while one fault after the other is met, and checks that nothing is lost. Returns the ids of each request. */
+/**
+ * Reads `IDS` while one fault after the other is met, and checks that nothing is lost. Returns the ids of each request.
+ */
 async function readThrough(
   fake: FakeCouchDb,
   faults: { fault: Fault; times?: number; skip?: number; id?: string }[],

@@ -1,8 +1,9 @@
 /**
- * AWS by its own names, within a network namespace whose hosts file says where they are: S3, Secrets Manager, Step Functions
- * and STS, on port 443, and the Lambda's handler in a process of its own. In, as JSON in the first argument: the addresses at
- * which each kind of name answers, and the folder with the certificate. Out, as JSON: the seconds of each event, and the
- * requests that came by each name. With "handler" as argument it is that process: it takes the events from its environment.
+ * AWS by its own names, within a network namespace whose hosts file says where they are: S3, Secrets Manager, Step
+ * Functions and STS, on port 443, and the Lambda's handler in a process of its own. In, as JSON in the first argument:
+ * the addresses at which each kind of name answers, and the folder with the certificate. Out, as JSON: the seconds of
+ * each event, and the requests that came by each name. With "handler" as argument it is that process: it takes the
+ * events from its environment.
  */
 import { openHandler } from "../../lambda/handler.ts";
 import { describeError } from "../../src/errors.ts";

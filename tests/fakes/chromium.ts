@@ -1,4 +1,6 @@
-/** Debian's Chromium without a window, spoken to by its DevTools protocol. In: a page's file. Out: what becomes of it. */
+/**
+ * Debian's Chromium without a window, spoken to by its DevTools protocol. In: a page's file. Out: what becomes of it.
+ */
 
 /** A page that is open. */
 export interface OpenPage extends AsyncDisposable {

@@ -1,6 +1,6 @@
 /**
- * A backup and a restore where there is nothing but IPv6, for a network namespace without any IPv4 address: CouchDB, S3,
- * Loki and the instance's metadata service listen on [::1]. Prints what came of it as one JSON object.
+ * A backup and a restore where there is nothing but IPv6, for a network namespace without any IPv4 address: CouchDB,
+ * S3, Loki and the instance's metadata service listen on [::1]. Prints what came of it as one JSON object.
  */
 import { startProgram } from "../cli/program.ts";
 import { seedHardDatabase } from "../hard_database.ts";

@@ -1,6 +1,7 @@
 /**
- * A Loki that takes pushes and holds them to the push contract: gzipped JSON, time stamps as strings of nanoseconds that
- * never go back within a stream, few labels, the right tenant and login. Faults are answered in the order they are queued.
+ * A Loki that takes pushes and holds them to the push contract: gzipped JSON, time stamps as strings of nanoseconds
+ * that never go back within a stream, few labels, the right tenant and login. Faults are answered in the order they are
+ * queued.
  */
 
 /** A line that has arrived. */

@@ -1,6 +1,6 @@
 /**
- * A double of the services that hand out a role's keys: an instance's metadata service (IMDSv2) and a container's agent.
- * Every set of keys is new, as `ASIA1`, `ASIA2` …, and ends when the test says so.
+ * A double of the services that hand out a role's keys: an instance's metadata service (IMDSv2) and a container's
+ * agent. Every set of keys is new, as `ASIA1`, `ASIA2` …, and ends when the test says so.
  */
 
 /** One set of keys. */

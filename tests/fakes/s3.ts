@@ -40,8 +40,8 @@ export interface FakeS3Options extends Partial<SigningKeys> {
    */
   ignoresConditions?: boolean | "uploads" | "races";
   /**
-   * Says of a page that is not the last one `NextMarker`, or nothing at all, in place of a token. `marker` is Ceph before
-   * 14.2.5, which knows the first version of the request alone; the others go on behind `start-after`.
+   * Says of a page that is not the last one `NextMarker`, or nothing at all, in place of a token. `marker` is Ceph
+   * before 14.2.5, which knows the first version of the request alone; the others go on behind `start-after`.
    */
   nextMarkerOnly?: "start-after" | "marker" | "nothing";
   /**

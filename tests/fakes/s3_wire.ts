@@ -69,7 +69,10 @@ export async function receive(incoming: IncomingMessage): Promise<WireRequest> {
   return { method: incoming.method ?? "GET", rawPath, rawQuery, headers, body: join(pieces) };
 }
 
-/** Bucket, key and query of a request: in path style, or before the name of `virtualHost`, where the bucket is `""` without. */
+/**
+ * Bucket, key and query of a request: in path style, or before the name of `virtualHost`, where the bucket is `""`
+ * without.
+ */
 export function addressOf(
   request: WireRequest,
   { virtualHost, decodesTwice = false }: { virtualHost?: string | undefined; decodesTwice?: boolean | undefined } = {},

@@ -1,6 +1,6 @@
 /**
- * A terminal without a last row, which knows what the bars use: newline, carriage return, cursor up and right, erasing, and
- * wrapping, which can be turned off. Resizing wraps its lines anew and keeps the cursor on its character.
+ * A terminal without a last row, which knows what the bars use: newline, carriage return, cursor up and right, erasing,
+ * and wrapping, which can be turned off. Resizing wraps its lines anew and keeps the cursor on its character.
  */
 export class FakeTerminal {
   /** What is on the screen; `goesOn` where the next row is the same line, wrapped. */

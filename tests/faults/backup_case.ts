@@ -1,6 +1,6 @@
 /**
- * One backup that met a fault, held against the promises: whole and exact, or said to be incomplete and finished exactly by
- * `--resume`; whatever calls itself complete is; and what was complete before is as it was.
+ * One backup that met a fault, held against the promises: whole and exact, or said to be incomplete and finished
+ * exactly by `--resume`; whatever calls itself complete is; and what was complete before is as it was.
  */
 import { judgeCopy, judgeEarlier, judgeFolder, judgeOutcome } from "./judge.ts";
 import type { Outcome } from "./program.ts";

@@ -1,7 +1,7 @@
 /**
  * SIGKILL to the program as a process of its own, just before and just behind each of its requests to the store: of an
- * incremental run, of one in which nothing has changed, and of expire. What was kept verifies and restores, what is called
- * complete is whole, and running again ends it.
+ * incremental run, of one in which nothing has changed, and of expire. What was kept verifies and restores, what is
+ * called complete is whole, and running again ends it.
  */
 import { fileURLToPath } from "node:url";
 import { openSession } from "../../src/session/open.ts";

@@ -1,4 +1,6 @@
-/** A backup into a folder, from the beginning or resumed, while one request to CouchDB, or all from one on, go wrong. */
+/**
+ * A backup into a folder, from the beginning or resumed, while one request to CouchDB, or all from one on, go wrong.
+ */
 import { DirectoryStore } from "../../src/store/directory/store.ts";
 import { judgeBackup } from "./backup_case.ts";
 import { FaultProxy } from "./proxy.ts";

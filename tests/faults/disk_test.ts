@@ -1,6 +1,7 @@
 /**
- * The disk of a bucket folder fails: full at each size, out of inodes, read-only or unmounted from each step on, beyond its
- * quota, broken. As root on Linux the disk is a real one, a small tmpfs; elsewhere the file system's errors are made.
+ * The disk of a bucket folder fails: full at each size, out of inodes, read-only or unmounted from each step on, beyond
+ * its quota, broken. As root on Linux the disk is a real one, a small tmpfs; elsewhere the file system's errors are
+ * made.
  */
 import { writePart } from "../../src/store/directory/calls.ts";
 import { DirectoryStore, type DirectoryStoreOptions } from "../../src/store/directory/store.ts";

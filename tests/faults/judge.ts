@@ -60,8 +60,8 @@ export interface FolderVerdict {
 }
 
 /**
- * Reads every backup in a folder that calls itself complete, and compares each with the truth. With an identity all of them
- * are sealed, and nothing in the folder may be in clear that names people's data.
+ * Reads every backup in a folder that calls itself complete, and compares each with the truth. With an identity all of
+ * them are sealed, and nothing in the folder may be in clear that names people's data.
  */
 export async function judgeFolder(folder: string, truth: Truth, identity?: string): Promise<FolderVerdict> {
   const names = (await filesOf(folder)).filter((name) => /^manifest/.test(name));

@@ -1,6 +1,6 @@
 /**
- * The process is ended by force at each of its steps in turn: at each operation on the store, before it and behind it, at
- * each step of the file system within one, and for real, by SIGKILL, at each request to CouchDB.
+ * The process is ended by force at each of its steps in turn: at each operation on the store, before it and behind it,
+ * at each step of the file system within one, and for real, by SIGKILL, at each request to CouchDB.
  */
 import { fileURLToPath } from "node:url";
 import { sync, writePart } from "../../src/store/directory/calls.ts";

@@ -1,6 +1,6 @@
 /**
- * Loki and the Pushgateway fail at each of their requests in turn: the backup is whole all the same, ends with 0, and what
- * was lost is said.
+ * Loki and the Pushgateway fail at each of their requests in turn: the backup is whole all the same, ends with 0, and
+ * what was lost is said.
  */
 import { openLoki } from "../../src/observe/loki.ts";
 import { DirectoryStore } from "../../src/store/directory/store.ts";

@@ -1,7 +1,7 @@
 /**
  * A proxy between the program and one of its servers. It counts requests, and does to the n-th one, or to all from the
- * n-th on, what a fault says. Connections serve one request each: Deno's fetch would send a request again by itself where a
- * connection that has served one before is reset.
+ * n-th on, what a fault says. Connections serve one request each: Deno's fetch would send a request again by itself
+ * where a connection that has served one before is reset.
  */
 import { Buffer } from "node:buffer";
 import { Agent, createServer, type IncomingMessage, request, type Server, type ServerResponse } from "node:http";

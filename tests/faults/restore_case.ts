@@ -1,6 +1,6 @@
 /**
- * One restore that met a fault, held against the promises: exact, or an error; and running it again, into what is there by
- * then, is exact.
+ * One restore that met a fault, held against the promises: exact, or an error; and running it again, into what is there
+ * by then, is exact.
  */
 import { compareLeafRevisions } from "../leaf_revisions.ts";
 import type { CouchServer } from "../couch_request.ts";

@@ -1,7 +1,8 @@
 /**
  * `deno task faults`: runs the suite's tests, two files at a time, and prints what came of each fault as a table. In:
- * `--only 'couchdb backup reset 17'` for cases that have all these words, `--write` to put the table into docs/faults.md.
- * Out: exit code 1 where a case breaks a promise, or where the page tells of other faults than those that were tried.
+ * `--only 'couchdb backup reset 17'` for cases that have all these words, `--write` to put the table into
+ * docs/faults.md. Out: exit code 1 where a case breaks a promise, or where the page tells of other faults than those
+ * that were tried.
  */
 import { fileURLToPath } from "node:url";
 import type { Row } from "./sweep.ts";

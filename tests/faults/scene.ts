@@ -1,4 +1,6 @@
-/** What the sweeps work with: a source that nobody changes, folders in memory where there are such, an earlier backup. */
+/**
+ * What the sweeps work with: a source that nobody changes, folders in memory where there are such, an earlier backup.
+ */
 import { generateIdentity, identityToRecipient } from "age-encryption";
 import { pathToFileURL } from "node:url";
 import { DirectoryStore } from "../../src/store/directory/store.ts";

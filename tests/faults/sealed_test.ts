@@ -1,6 +1,7 @@
 /**
- * Backups that are sealed: ended at each operation on the store, resumed while a request to CouchDB goes wrong, and restored
- * while one to the store does. What is held is what is held of others, and that nothing of a document is in clear.
+ * Backups that are sealed: ended at each operation on the store, resumed while a request to CouchDB goes wrong, and
+ * restored while one to the store does. What is held is what is held of others, and that nothing of a document is in
+ * clear.
  */
 import { DirectoryStore } from "../../src/store/directory/store.ts";
 import type { Store } from "../../src/store/store.ts";

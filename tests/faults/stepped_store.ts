@@ -1,6 +1,7 @@
 /**
- * A store around a store, in which each operation is a step that can be met by something: the process is ended by force (the
- * operation, or its answer, and everything behind it never come), an error of the disk, a wait that lets others go first.
+ * A store around a store, in which each operation is a step that can be met by something: the process is ended by force
+ * (the operation, or its answer, and everything behind it never come), an error of the disk, a wait that lets others go
+ * first.
  */
 import type {
   Conditions,
@@ -124,7 +125,9 @@ export class SteppedStore implements Store {
   }
 }
 
-/** Runs with a store whose steps end with one: nothing comes of any behind it. What was under way then is carried out. */
+/**
+ * Runs with a store whose steps end with one: nothing comes of any behind it. What was under way then is carried out.
+ */
 export async function runUntil<T>(
   { place, isBehind }: End,
   inner: Store,

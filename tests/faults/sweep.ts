@@ -1,7 +1,7 @@
 /**
- * Tries every case of a fault, one Deno test for each fault: as many cases as there are requests or operations to meet it.
- * What came of them is a row of the table that run.ts prints at the end. `--only 'couchdb backup reset 17'` tries the cases
- * that have all these words.
+ * Tries every case of a fault, one Deno test for each fault: as many cases as there are requests or operations to meet
+ * it. What came of them is a row of the table that run.ts prints at the end. `--only 'couchdb backup reset 17'` tries
+ * the cases that have all these words.
  */
 
 /** What came of one case. */

@@ -1,7 +1,7 @@
 /**
- * Runs a surface of the program on thousands of hostile inputs, each made from a seed and a number: what a failure prints
- * makes the very input again. In: how an input is made, and what is done with it. Out: a passed test, or the first case of
- * each kind that ended otherwise than with a result or with an error that this program expects.
+ * Runs a surface of the program on thousands of hostile inputs, each made from a seed and a number: what a failure
+ * prints makes the very input again. In: how an input is made, and what is done with it. Out: a passed test, or the
+ * first case of each kind that ended otherwise than with a result or with an error that this program expects.
  *
  * HOSTILE_SEED: other inputs (a number). HOSTILE_TIMES: so many times as many. HOSTILE_CASE: one of them, as
  * `surface#number`.

@@ -1,4 +1,7 @@
-/** What stands at CouchDB's address and answers otherwise than CouchDB: each method by itself, whole backups and restores. */
+/**
+ * What stands at CouchDB's address and answers otherwise than CouchDB: each method by itself, whole backups and
+ * restores.
+ */
 import { IdBatch } from "../../src/couchdb/batch.ts";
 import { listChanges } from "../../src/couchdb/changes.ts";
 import { CouchClient } from "../../src/couchdb/client.ts";

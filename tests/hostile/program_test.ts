@@ -1,7 +1,7 @@
 /**
- * The whole program: arguments of odd bytes, events of a Lambda, and every command on a bucket folder in which somebody has
- * changed, added or swapped objects. It ends with words and a code of its own, writes nothing beside its folder, and shows
- * no password.
+ * The whole program: arguments of odd bytes, events of a Lambda, and every command on a bucket folder in which somebody
+ * has changed, added or swapped objects. It ends with words and a code of its own, writes nothing beside its folder,
+ * and shows no password.
  */
 import { assertEquals } from "@std/assert";
 import { Buffer } from "node:buffer";

@@ -1,4 +1,6 @@
-/** What stands at S3's address and answers otherwise than S3: XML, headers, statuses; and the services of AWS beside it. */
+/**
+ * What stands at S3's address and answers otherwise than S3: XML, headers, statuses; and the services of AWS beside it.
+ */
 import { readContainerCredentials } from "../../src/aws/container_credentials.ts";
 import { readInstanceCredentials } from "../../src/aws/imds.ts";
 import { readPassword } from "../../src/aws/secrets_manager.ts";

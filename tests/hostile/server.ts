@@ -1,4 +1,7 @@
-/** A server on this machine whose answers are made by hand, one after the other: what answers need not be what was meant. */
+/**
+ * A server on this machine whose answers are made by hand, one after the other: what answers need not be what was
+ * meant.
+ */
 
 /** An answer as it goes out. */
 export interface HostileAnswer {

@@ -1,6 +1,6 @@
 /**
- * Ends a test process that a case keeps busy for ever: a loop without an await lets no timer run in its own thread. In: a
- * case's name and its time. Out: nothing, or the name on standard error and the end of the process.
+ * Ends a test process that a case keeps busy for ever: a loop without an await lets no timer run in its own thread. In:
+ * a case's name and its time. Out: nothing, or the name on standard error and the end of the process.
  */
 
 /** Watches cases, one at a time. */

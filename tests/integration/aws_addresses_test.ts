@@ -1,6 +1,6 @@
 /**
- * AWS by its own names, where a firewall, here a proxy, lets some of them through: a backup whose password is in Secrets
- * Manager and whose bucket is on S3. TLS is by a certificate of the test's own, made by openssl.
+ * AWS by its own names, where a firewall, here a proxy, lets some of them through: a backup whose password is in
+ * Secrets Manager and whose bucket is on S3. TLS is by a certificate of the test's own, made by openssl.
  */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { connect, createServer, type Socket } from "node:net";

@@ -1,7 +1,7 @@
 /**
- * The Lambda in networks where some of AWS's names answer and others do not: in a network namespace each, with a hosts file
- * and addresses of its own. Counts the calls by each name and the seconds. Wants root, to make the namespaces, `ip` of
- * Debian's iproute2, and openssl.
+ * The Lambda in networks where some of AWS's names answer and others do not: in a network namespace each, with a hosts
+ * file and addresses of its own. Counts the calls by each name and the seconds. Wants root, to make the namespaces,
+ * `ip` of Debian's iproute2, and openssl.
  */
 import { assert, assertEquals } from "@std/assert";
 import type { NamesResult, NamesTask } from "../fakes/aws_names.ts";

@@ -1,7 +1,7 @@
 /**
- * `check --store` asks servers of others: versitygw (S3_ENDPOINT, S3_BUCKET, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY), moto
- * from the Python of CLOUD_PYTHON, and MinIO, which scripts/ci/minio_server.sh installs. What is found here is the table in
- * docs/stores.md.
+ * `check --store` asks servers of others: versitygw (S3_ENDPOINT, S3_BUCKET, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY),
+ * moto from the Python of CLOUD_PYTHON, and MinIO, which scripts/ci/minio_server.sh installs. What is found here is the
+ * table in docs/stores.md.
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { dirname, join } from "node:path";
@@ -32,7 +32,10 @@ interface Property {
   ok: boolean;
 }
 
-/** Asks twice, as the first time is another one where objects stay; then a backup's requests are tried by the plain check. */
+/**
+ * Asks twice, as the first time is another one where objects stay; then a backup's requests are tried by the plain
+ * check.
+ */
 async function askStore({ endpoint, bucket, keyId, secret, more = "", env = {} }: Server): Promise<{
   lacking: string[];
   asked: number;

@@ -1,7 +1,7 @@
 /**
  * What happens on clusters, on a real one of three nodes with n=3. COUCHDB_CLUSTER has the URLs of its nodes, with the
- * credentials of an administrator, separated by spaces; COUCHDB_CLUSTER_COMMAND is a shell command that switches a node,
- * with {action} (kill or start) and {node} (1 to 3) in it. The same sequences run on the double in
+ * credentials of an administrator, separated by spaces; COUCHDB_CLUSTER_COMMAND is a shell command that switches a
+ * node, with {action} (kill or start) and {node} (1 to 3) in it. The same sequences run on the double in
  * tests/commands/backup/cluster_test.ts.
  */
 import { assert, assertEquals } from "@std/assert";

@@ -1,6 +1,7 @@
 /**
- * What may happen to a database while it is backed up, on a real CouchDB, given by COUCHDB_URL with the credentials of an
- * administrator in it. The same sequences run on the double in tests/commands/backup/feed_test.ts and cluster_test.ts.
+ * What may happen to a database while it is backed up, on a real CouchDB, given by COUCHDB_URL with the credentials of
+ * an administrator in it. The same sequences run on the double in tests/commands/backup/feed_test.ts and
+ * cluster_test.ts.
  */
 import { assert, assertEquals } from "@std/assert";
 import type { ArchivedBackup } from "../read_archive.ts";

@@ -1,6 +1,6 @@
 /**
- * Incremental backups of a real CouchDB, given by COUCHDB_URL with the credentials of an administrator in it: each restore
- * point is held against a replica that CouchDB itself made at its moment, leaf by leaf, deleted ones too.
+ * Incremental backups of a real CouchDB, given by COUCHDB_URL with the credentials of an administrator in it: each
+ * restore point is held against a replica that CouchDB itself made at its moment, leaf by leaf, deleted ones too.
  */
 import { assert, assertEquals } from "@std/assert";
 import { Repository } from "../../src/archive/repository.ts";

@@ -129,7 +129,10 @@ Deno.test("restore() names what a real CouchDB refuses, and writes the rest", ()
     assertEquals((await couchOk(server, `GET /${to}`)).json.doc_count, 201);
   }));
 
-/** A document that is changed ten times between two readings of it, with histories and without, at a revisions limit of 5. */
+/**
+ * A document that is changed ten times between two readings of it, with histories and without, at a revisions limit of
+ * 5.
+ */
 async function twoStates(server: CouchServer, database: string, query: string): Promise<[string, string]> {
   await couchOk(server, `PUT /${database}?q=2`);
   await couchOk(server, `PUT /${database}/_revs_limit`, "5");

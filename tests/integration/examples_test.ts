@@ -1,6 +1,6 @@
 /**
- * lambda/examples against template.yaml: the AWS CDK's app is synthesized, and Terraform's files are parsed. Wants Python
- * with python-hcl2, as scripts/ci/cloud_tools.sh installs it, in `CLOUD_PYTHON`; and the CDK's library, as
+ * lambda/examples against template.yaml: the AWS CDK's app is synthesized, and Terraform's files are parsed. Wants
+ * Python with python-hcl2, as scripts/ci/cloud_tools.sh installs it, in `CLOUD_PYTHON`; and the CDK's library, as
  * scripts/ci/cdk.sh installs it, in the node_modules that `CDK_MODULES` names.
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";

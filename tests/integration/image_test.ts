@@ -1,7 +1,7 @@
 /**
- * The container image, the CronJob and the Compose file: built and run by podman on a base of this machine's own libc, since
- * no registry of images is in reach; read by who reads such files. Wants what scripts/ci/containers.sh, prometheus.sh and
- * s3_server.sh install, root, and Go (nfpm).
+ * The container image, the CronJob and the Compose file: built and run by podman on a base of this machine's own libc,
+ * since no registry of images is in reach; read by who reads such files. Wants what scripts/ci/containers.sh,
+ * prometheus.sh and s3_server.sh install, root, and Go (nfpm).
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
@@ -117,7 +117,8 @@ Deno.test("compose.yaml is one that Compose takes, and all that it mounts is the
   assertMatch(await sh(`promtool check config ${folder}/prometheus.yml`), /rules found/);
   await Deno.remove(folder, { recursive: true });
 
-  // Grafana: each data source is a service, each type one that the dashboard asks for, and the dashboard lies in the folder.
+  // Grafana: each data source is a service, each type one that the dashboard asks for, and the dashboard lies in the
+  // folder.
   const { datasources } = parse(await Deno.readTextFile(`${COMPOSE}/grafana/datasources.yaml`));
   const dashboard = await Deno.readTextFile(mounts.get("/var/lib/grafana/dashboards/couchdb-backup.json")!);
   for (const { type, url } of datasources) {

@@ -1,6 +1,6 @@
 /**
- * docs/install.md, command by command, on a spare machine. What that machine lacks stands here: a package registry with this
- * package, dnf, sudo, an editor, a systemd that runs. Wants what packages_test.ts does, and npm.
+ * docs/install.md, command by command, on a spare machine. What that machine lacks stands here: a package registry with
+ * this package, dnf, sudo, an editor, a systemd that runs. Wants what packages_test.ts does, and npm.
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { VERSION } from "../../src/version.ts";

@@ -1,6 +1,6 @@
 /**
- * The program in a network namespace that has no IPv4 address, not even 127.0.0.1. Wants root, to make the namespace, and
- * `ip` of Debian's iproute2.
+ * The program in a network namespace that has no IPv4 address, not even 127.0.0.1. Wants root, to make the namespace,
+ * and `ip` of Debian's iproute2.
  */
 import { assert, assertEquals } from "@std/assert";
 import { startProgram } from "../cli/program.ts";

@@ -1,6 +1,6 @@
 /**
- * docs/keys.md, run: the commands of each section are given in their order, age's own among them, against a history of sealed
- * backups; what they print is what the page shows, and the keys that are left open what the page says.
+ * docs/keys.md, run: the commands of each section are given in their order, age's own among them, against a history of
+ * sealed backups; what they print is what the page shows, and the keys that are left open what the page says.
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
@@ -128,7 +128,9 @@ function plain(text: string): string {
     .replaceAll(/\([^()]* ago\)/g, "(T ago)").replaceAll(/ +/g, " ").trimEnd();
 }
 
-/** Each section: the keys that the history is sealed to, and which key opens the newest backup behind it, and which not. */
+/**
+ * Each section: the keys that the history is sealed to, and which key opens the newest backup behind it, and which not.
+ */
 const SECTIONS: Record<string, { keys: string[]; opens: string[]; not: string[]; lost?: string }> = {
   "A new key in place of the old one": { keys: ["old.key"], opens: ["new.key"], not: ["old.key"] },
   "One more reader": { keys: ["ours.key"], opens: ["ours.key", "safe.key"], not: [] },

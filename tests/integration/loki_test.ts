@@ -1,6 +1,7 @@
 /**
- * The Loki sink before a real Loki, which scripts/ci/loki_server.sh builds: what was logged is what can be read back. The
- * faults come from a proxy between the two. Without $LOKI_BINARY or the file that the script makes, this test fails.
+ * The Loki sink before a real Loki, which scripts/ci/loki_server.sh builds: what was logged is what can be read back.
+ * The faults come from a proxy between the two. Without $LOKI_BINARY or the file that the script makes, this test
+ * fails.
  */
 import { assertEquals, assertGreater } from "@std/assert";
 import { openLog } from "../../src/observe/log.ts";

@@ -1,7 +1,7 @@
 /**
- * `object_lock` on servers of others: moto from the Python of CLOUD_PYTHON, MinIO, and versitygw with versions. Each has a
- * bucket with Object Lock; a full backup and an increment of it are asked for their locks without the code under test, nobody
- * may delete a version of what is locked, and `expire` keeps it and says why.
+ * `object_lock` on servers of others: moto from the Python of CLOUD_PYTHON, MinIO, and versitygw with versions. Each
+ * has a bucket with Object Lock; a full backup and an increment of it are asked for their locks without the code under
+ * test, nobody may delete a version of what is locked, and `expire` keeps it and says why.
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { AwsClient } from "aws4fetch";

@@ -1,6 +1,6 @@
 /**
- * deb and rpm as their users have them: built, installed on a spare machine, run whole, upgraded, removed, purged. Wants Go
- * (nfpm), what scripts/ci/packages.sh, systemd.sh and qemu.sh install, root, and a kernel with overlayfs.
+ * deb and rpm as their users have them: built, installed on a spare machine, run whole, upgraded, removed, purged.
+ * Wants Go (nfpm), what scripts/ci/packages.sh, systemd.sh and qemu.sh install, root, and a kernel with overlayfs.
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { maintainerOf } from "../../scripts/packaging/maintainer.ts";

@@ -1,6 +1,6 @@
 /**
- * Metrics and alerts before the real judges: promtool, and a Pushgateway of our own on a free port. Both are installed by
- * scripts/ci/prometheus.sh; without them these tests fail.
+ * Metrics and alerts before the real judges: promtool, and a Pushgateway of our own on a free port. Both are installed
+ * by scripts/ci/prometheus.sh; without them these tests fail.
  */
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { formatMetrics } from "../../src/observe/metrics.ts";
@@ -62,7 +62,9 @@ const OPTIONS = {
   perDatabase: true,
 };
 
-/** The samples of a page of metrics without labels that the Pushgateway adds, sorted; numbers as JavaScript has them. */
+/**
+ * The samples of a page of metrics without labels that the Pushgateway adds, sorted; numbers as JavaScript has them.
+ */
 function samplesOf(page: string): string[] {
   const lines = page.split("\n").filter((line) => line.startsWith("couchdb_backup_"));
   return lines.map((line) => {

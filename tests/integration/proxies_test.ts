@@ -1,7 +1,7 @@
 /**
- * The program through HAProxy and nginx in front of CouchDB, with the configurations that docs/tls-and-proxies.md shows and with
- * those of which it says that they do not work. CouchDB is the one at COUCHDB_URL where that is set, else the double. Wants
- * what scripts/ci/proxies.sh installs.
+ * The program through HAProxy and nginx in front of CouchDB, with the configurations that docs/tls-and-proxies.md shows
+ * and with those of which it says that they do not work. CouchDB is the one at COUCHDB_URL where that is set, else the
+ * double. Wants what scripts/ci/proxies.sh installs.
  */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { randomBytes } from "node:crypto";
@@ -29,7 +29,9 @@ class Proxy implements AsyncDisposable {
     [this.origin, this.#child] = [origin, child];
   }
 
-  /** Starts HAProxy or nginx with a configuration of the page, whose ports and files are changed to those of the test. */
+  /**
+   * Starts HAProxy or nginx with a configuration of the page, whose ports and files are changed to those of the test.
+   */
   static async start(folder: string, shown: string, target: CouchServer): Promise<Proxy> {
     const port = freePort();
     const isNginx = shown.includes("proxy_pass") || shown.includes("return 301");

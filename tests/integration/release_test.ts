@@ -1,6 +1,6 @@
 /**
- * A release, made whole as far as this machine can: all but the executables, which want denort. Wants Go (nfpm), npm, and
- * what scripts/ci/release_checks.sh installs.
+ * A release, made whole as far as this machine can: all but the executables, which want denort. Wants Go (nfpm), npm,
+ * and what scripts/ci/release_checks.sh installs.
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { parse } from "yaml";

@@ -41,7 +41,10 @@ interface Account {
   mail: { Arn: string; InputTransformer: { InputTemplate: string } }[];
 }
 
-/** Deploys the template and runs its state machine, with `answer` as the function; then come the ticks, a second apart or at a pace. */
+/**
+ * Deploys the template and runs its state machine, with `answer` as the function; then come the ticks, a second apart
+ * or at a pace.
+ */
 async function deployAndRun(
   answer: (event: unknown, s3Url: string) => Promise<unknown>,
   executions: { name: string; input: unknown; restores?: true }[],
@@ -552,7 +555,8 @@ suffix: couchdb
     const batches = new Set<string>();
     const ticks: { before: Record<string, Standing>; after: Record<string, Standing> }[] = [];
     let isAway = false;
-    // A machine that is busy comes later to its last try: longer than two hours means that a run has failed and begun again.
+    // A machine that is busy comes later to its last try: longer than two hours means that a run has failed and begun
+    // again.
     const isBegunAgain = () => lines.some(({ started = [] }) => started.some((arn) => arn.endsWith("-2")));
     const comeAndGo = () => {
       const shouldBeAway = seconds() < awaySeconds || (awaySeconds > 8100 && !isBegunAgain());

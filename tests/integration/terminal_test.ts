@@ -1,4 +1,7 @@
-/** Progress bars and the program's lines on a real pseudo-terminal, in tmux: they draw, follow a resize and leave a clean screen. */
+/**
+ * Progress bars and the program's lines on a real pseudo-terminal, in tmux: they draw, follow a resize and leave a
+ * clean screen.
+ */
 import { PERMISSIONS, ROOT } from "../cli/program.ts";
 import { createDatabase, idsOf } from "../couchdb/impatient_client.ts";
 import { startFakeCouchDb } from "../fakes/couchdb.ts";

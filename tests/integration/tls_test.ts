@@ -1,6 +1,6 @@
 /**
- * TLS with authorities and certificates of every kind, made by openssl: what `ca_file` makes trusted, what Deno's TLS never
- * accepts, and what the program says then. Wants openssl, which scripts/ci/proxies.sh installs.
+ * TLS with authorities and certificates of every kind, made by openssl: what `ca_file` makes trusted, what Deno's TLS
+ * never accepts, and what the program says then. Wants openssl, which scripts/ci/proxies.sh installs.
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";

@@ -51,7 +51,9 @@ async function countRun(lambda: FunctionSetup, time: string): Promise<Count> {
   return { writes, reads: s3.requests.length - writes, couch: couch.requests.length - couchBefore };
 }
 
-/** What a full run, one that finds nothing changed, and one that finds each database changed ask, for so many databases. */
+/**
+ * What a full run, one that finds nothing changed, and one that finds each database changed ask, for so many databases.
+ */
 async function countKinds(databases: number): Promise<Count[]> {
   let time = "2026-01-03T18:00:00Z";
   await using lambda = await setUpFunction({

@@ -266,7 +266,10 @@ async function setUpLargeChunk() {
   return Object.assign(lambda, { differences: async () => compareLeafRevisions(before, await read()) });
 }
 
-/** Rounds over a single chunk, four requests at a time, that each end at the sixth writing one, until they end by themselves. */
+/**
+ * Rounds over a single chunk, four requests at a time, that each end at the sixth writing one, until they end by
+ * themselves.
+ */
 async function walkOneChunk(lambda: FunctionSetup, { isRefused }: { isRefused: boolean }) {
   const { moment, started } = await lambda.invoke({ action: "restore", step: "plan", request: ONE_CHUNK });
   const stretch = { from: "large", to: "large" };

@@ -1,6 +1,6 @@
 /**
- * A run by hand whose process is killed before any of its operations of the store. `--resume` alone says what that run has
- * found, where nobody has heard it.
+ * A run by hand whose process is killed before any of its operations of the store. `--resume` alone says what that run
+ * has found, where nobody has heard it.
  */
 import { assert, assertEquals } from "@std/assert";
 import { pathToFileURL } from "node:url";

@@ -1,7 +1,7 @@
 /**
- * The pipeline: a run processes tasks, a task its databases, in parallel as far as requests allow (room.ts); one database is
- * backed up in database.ts. In: the config's tasks. Out: a report. One database's failure is noted in the report and never
- * stops the others.
+ * The pipeline: a run processes tasks, a task its databases, in parallel as far as requests allow (room.ts); one
+ * database is backed up in database.ts. In: the config's tasks. Out: a report. One database's failure is noted in the
+ * report and never stops the others.
  */
 import { isTaskSaved, type RunReport, type TaskReport } from "../../archive/report.ts";
 import { requireCodec, requireSeal } from "../../codec/codec.ts";
@@ -43,7 +43,9 @@ export interface EndedRun {
   ended: EndedTask[];
 }
 
-/** The same for who tells the report first: what the run had is to be remembered when that is done. @throws As `backup`. */
+/**
+ * The same for who tells the report first: what the run had is to be remembered when that is done. @throws As `backup`.
+ */
 export async function runBackup(
   context: RunContext,
   selections: readonly TaskSelection[],

@@ -1,8 +1,9 @@
 /**
- * Checks, during a full backup, whether the chain of incremental backups before it would have restored what CouchDB has.
- * In: the newest backup of the chain, and each row that the full one lists. Out: the documents that the chain has lost. It
- * costs a listing of what has changed since, and reads the filters in which the links recorded what they saw, but no chunk.
- * A full backup that is resumed lists again what it had listed before the interruption, as its result was not stored.
+ * Checks, during a full backup, whether the chain of incremental backups before it would have restored what CouchDB
+ * has. In: the newest backup of the chain, and each row that the full one lists. Out: the documents that the chain has
+ * lost. It costs a listing of what has changed since, and reads the filters in which the links recorded what they saw,
+ * but no chunk. A full backup that is resumed lists again what it had listed before the interruption, as its result was
+ * not stored.
  */
 import { type ChainLink, followChain } from "../../archive/chain.ts";
 import type { ChainLoss, Manifest } from "../../archive/manifest.ts";

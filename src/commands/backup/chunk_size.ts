@@ -1,7 +1,7 @@
 /**
- * Estimates how many documents to request at a time, so that a chunk stays within the bytes that a task allows and rarely
- * has to be cut. In: the task, the database's size according to CouchDB, and the sizes of the chunks so far. Out: a number
- * of documents. The exact bound of a chunk does not depend on this estimate.
+ * Estimates how many documents to request at a time, so that a chunk stays within the bytes that a task allows and
+ * rarely has to be cut. In: the task, the database's size according to CouchDB, and the sizes of the chunks so far.
+ * Out: a number of documents. The exact bound of a chunk does not depend on this estimate.
  */
 import type { DatabaseInfo } from "../../couchdb/client.ts";
 import type { Task } from "../../task/task.ts";

@@ -1,7 +1,7 @@
 /**
- * Stores batches as chunks. In: a batch of documents. Out: its line in the manifest (several where it exceeds the limits of
- * one chunk), and the documents that CouchDB could not read. What was stored of an answer that broke in the middle of a
- * large document is not part of the backup.
+ * Stores batches as chunks. In: a batch of documents. Out: its line in the manifest (several where it exceeds the
+ * limits of one chunk), and the documents that CouchDB could not read. What was stored of an answer that broke in the
+ * middle of a large document is not part of the backup.
  */
 import { chunkName } from "../../archive/layout.ts";
 import type { ChunkEntry } from "../../archive/manifest.ts";

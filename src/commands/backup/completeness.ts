@@ -1,7 +1,7 @@
 /**
- * Checks whether a database's listing is complete. In: what CouchDB counts, and what was listed. Out: the numbers, and where
- * they differ, why the backup cannot be called complete. Each range of a clustered database is read from one copy, which
- * may be another one for each request; so the counts are read several times, and the largest one is used.
+ * Checks whether a database's listing is complete. In: what CouchDB counts, and what was listed. Out: the numbers, and
+ * where they differ, why the backup cannot be called complete. Each range of a clustered database is read from one
+ * copy, which may be another one for each request; so the counts are read several times, and the largest one is used.
  */
 import { counted, formatCount } from "../../counts.ts";
 import { wait } from "../../abort.ts";
@@ -71,7 +71,9 @@ export class DocumentCounts {
     return this.#questions > 1;
   }
 
-  /** The same before a page of the feed that may be the last. A single copy shows in the page what it has just counted. */
+  /**
+   * The same before a page of the feed that may be the last. A single copy shows in the page what it has just counted.
+   */
   async lookBeforePage(options: { signal: AbortSignal }): Promise<void> {
     if (!this.isFresh) await this.look(options);
   }
@@ -82,8 +84,8 @@ export class DocumentCounts {
   }
 
   /**
-   * Takes it that there are as many documents as were listed: some may have been made between the last look and the page,
-   * and where the next backup did not know of them it would wait for rows that it has.
+   * Takes it that there are as many documents as were listed: some may have been made between the last look and the
+   * page, and where the next backup did not know of them it would wait for rows that it has.
    */
   noteListed(ids: number): void {
     this.expected = Math.max(this.expected, ids);
@@ -157,7 +159,9 @@ export class Completeness {
     this.#resume = resume;
   }
 
-  /** Waits, for some minutes, until the feed announces as many rows as there are documents: until then its copies lag. */
+  /**
+   * Waits, for some minutes, until the feed announces as many rows as there are documents: until then its copies lag.
+   */
   async awaitFirstPage(): Promise<void> {
     const { log, signal, stop, cluster } = this.#context;
     if (this.#counts.hasCopies) await cluster.look({ signal });
@@ -263,7 +267,9 @@ export class Completeness {
     return `${counted(most, "live document")} are read, and CouchDB counts ${formatCount(this.#counts.live)}`;
   }
 
-  /** Whether all is listed and read that a single copy has counted a moment ago: then it need not be asked once more. */
+  /**
+   * Whether all is listed and read that a single copy has counted a moment ago: then it need not be asked once more.
+   */
   #isAllThere(expected: number): boolean {
     return this.#listing.recounted === undefined && purgesOf(this.#counts.info) === this.#purges &&
       this.#listing.ids >= expected && this.#mostLive() >= this.#counts.live;

@@ -1,7 +1,7 @@
 /**
- * One database's backup: its documents, listed by the changes feed and read in batches, become chunks in the store; when
- * nothing is missing any more, a manifest makes them a backup. In: a run and a database. Out: its report; a failure is noted
- * in it.
+ * One database's backup: its documents, listed by the changes feed and read in batches, become chunks in the store;
+ * when nothing is missing any more, a manifest makes them a backup. In: a run and a database. Out: its report; a
+ * failure is noted in it.
  */
 import { commandLine } from "../../command_line.ts";
 import type { CatalogEntry } from "../../archive/catalog.ts";
@@ -82,7 +82,9 @@ interface Saving extends DatabaseOrigin {
   counts: DocumentCounts;
   /** The folder, as it was when this backup began. */
   state: FolderState;
-  /** The newest backup of the database, by whatever task; undefined where there is none, or it was not looked for yet. */
+  /**
+   * The newest backup of the database, by whatever task; undefined where there is none, or it was not looked for yet.
+   */
   previous: Awaited<ReturnType<typeof readPrevious>>;
   /** The newest backup of the database by this task, where increments build on it. */
   ofTask: ReturnType<typeof findPrevious>;
@@ -210,8 +212,8 @@ export class DatabaseBackup {
   }
 
   /**
-   * The report as it may be stored and shown: of what is sealed it names no document. Who has an identity finds the names in
-   * it, sealed.
+   * The report as it may be stored and shown: of what is sealed it names no document. Who has an identity finds the
+   * names in it, sealed.
    */
   async #sealedReport(report: DatabaseReport): Promise<DatabaseReport> {
     const { unreadable, chain_lost: lost } = report;
@@ -297,7 +299,9 @@ export class DatabaseBackup {
     return await findUnreadable(this.#context, this.#database, earlier);
   }
 
-  /** How the database is to be saved. What a run has begun in one way is continued in that way, where still possible. */
+  /**
+   * How the database is to be saved. What a run has begun in one way is continued in that way, where still possible.
+   */
   async #plan(saving: Saving, { full }: { full: boolean }): Promise<IncrementPlan> {
     const { origin, counts, leftover, ofTask } = saving;
     const begun = leftover?.checkpoint;
@@ -368,7 +372,8 @@ export class DatabaseBackup {
     if (done.unreadable.length > 0 && sumChunks(done.chunks).documents === 0) {
       throw this.#nothingReadable(done.unreadable);
     }
-    // Before the manifest: who is killed behind that resumes nothing, and its successors do not know of this chain any more.
+    // Before the manifest: who is killed behind that resumes nothing, and its successors do not know of this chain any
+    // more.
     const chainLost = await this.#compareChain(saving, chain);
     await this.#finish(saving, {
       origin,
@@ -428,8 +433,8 @@ export class DatabaseBackup {
   }
 
   /**
-   * Says what the newest backup of the task has found, a full one, where its run ended before it said so. Of what was said
-   * `last.json` tells, which a run stores at its end; a loss is rather told twice than never.
+   * Says what the newest backup of the task has found, a full one, where its run ended before it said so. Of what was
+   * said `last.json` tells, which a run stores at its end; a loss is rather told twice than never.
    */
   async #tellUntold(ofTask: Saving["ofTask"]): Promise<void> {
     const found = this.#task.increments === undefined ? undefined : await ofTask;
@@ -758,8 +763,8 @@ export class DatabaseBackup {
 }
 
 /**
- * What the manifest begins with. A resumed backup is as old as its first chunk, and knows of no later purge; of the copies
- * of a database the one counts that has seen the most.
+ * What the manifest begins with. A resumed backup is as old as its first chunk, and knows of no later purge; of the
+ * copies of a database the one counts that has seen the most.
  */
 function originOf(origin: Origin, { counts, leftover }: Pick<Saving, "counts" | "leftover">): Origin {
   const { started_at, properties: { purge_seq } } = leftover?.checkpoint ??
@@ -780,7 +785,9 @@ function mostLive({ chunks, unreadable }: CheckpointWriter): number {
   return documents - deleted + unreadable.length;
 }
 
-/** How chunks are called: with the run's digits where the folder has chunks of others, or may get some at any moment. */
+/**
+ * How chunks are called: with the run's digits where the folder has chunks of others, or may get some at any moment.
+ */
 function chunkNames(
   state: FolderState,
   { run, kept, isShared }: { run: string; kept: readonly ChunkEntry[]; isShared: boolean },

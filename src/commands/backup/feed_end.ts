@@ -1,6 +1,6 @@
 /**
- * Where the next backup of a database is to begin. In: a listing that has ended. Out: a position a few rows before its end,
- * with hashes of these rows, as near to the end as CouchDB tells.
+ * Where the next backup of a database is to begin. In: a listing that has ended. Out: a position a few rows before its
+ * end, with hashes of these rows, as near to the end as CouchDB tells.
  */
 import type { ListedFeed } from "../../archive/manifest.ts";
 import { FeedTail, makeOverlap, type OverlapRow, type ShardRanges } from "../../archive/overlap.ts";

@@ -1,6 +1,6 @@
 /**
- * Makes a backup complete: an entry in the catalog, then its manifest, under a name of its own, which nothing replaces. In:
- * what was stored. Out: the moment by which the backup is found again.
+ * Makes a backup complete: an entry in the catalog, then its manifest, under a name of its own, which nothing replaces.
+ * In: what was stored. Out: the moment by which the backup is found again.
  */
 import { Buffer } from "node:buffer";
 import { isDeepStrictEqual } from "node:util";
@@ -109,7 +109,8 @@ export async function finishBackup(context: Run, backup: FinishedBackup): Promis
 }
 
 /**
- * Copies the newest manifest of a folder to `manifest.json` where the run that stored it has ended before it came to that.
+ * Copies the newest manifest of a folder to `manifest.json` where the run that stored it has ended before it came to
+ * that.
  *
  * @param name The newest manifest's; what it said when it was read.
  */
@@ -136,14 +137,16 @@ export async function finishCopy(
   }
 }
 
-/** Whether none is later. A `manifest.json` among them has no moment: it is of format 1, its only one, which must stay. */
+/**
+ * Whether none is later. A `manifest.json` among them has no moment: it is of format 1, its only one, which must stay.
+ */
 function isNewest(manifests: readonly ListedManifest[], moment: Date): boolean {
   return manifests.every(({ finishedAt }) => finishedAt !== undefined && finishedAt <= moment);
 }
 
 /**
- * A run that took long, or whose machine was suspended, looks whether its chunks are still there: what deletes left-overs
- * may have taken them for some.
+ * A run that took long, or whose machine was suspended, looks whether its chunks are still there: what deletes
+ * left-overs may have taken them for some.
  */
 async function requireChunks(
   { repository: { store }, signal }: Run,
@@ -164,8 +167,8 @@ async function requireChunks(
 }
 
 /**
- * The moment in the manifest's name, to the second: later than that of what this run has made of the database already. Two
- * tasks may save a small one within a second, and either backup is a restore point.
+ * The moment in the manifest's name, to the second: later than that of what this run has made of the database already.
+ * Two tasks may save a small one within a second, and either backup is a restore point.
  */
 function laterThanOwn(storedAt: Date, run: string, manifests: readonly ListedManifest[]): Date {
   const own = manifests.flatMap((one) => one.run === shortRun(run) ? one.finishedAt ?? [] : []);
@@ -174,7 +177,8 @@ function laterThanOwn(storedAt: Date, run: string, manifests: readonly ListedMan
 }
 
 /**
- * Its name has the moment and the run: what lies there already is this very manifest, stored by an answer that was lost.
+ * Its name has the moment and the run: what lies there already is this very manifest, stored by an answer that was
+ * lost.
  *
  * @throws StoreError where it is another one.
  */

@@ -1,6 +1,7 @@
 /**
  * Estimates, for `plan`, what a run of an incremental task would have to read. In: the databases that it selects. Out:
- * numbers, from a few cheap requests for each database. Nothing is written and no chunk is read: the run itself checks more.
+ * numbers, from a few cheap requests for each database. Nothing is written and no chunk is read: the run itself checks
+ * more.
  */
 import type { Repository } from "../../archive/repository.ts";
 import { KnownRows } from "../../archive/overlap.ts";

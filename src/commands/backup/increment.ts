@@ -1,7 +1,7 @@
 /**
- * Decides whether the next backup of a database can build on the last one. In: what CouchDB says of the database now, and
- * the newest backup of the same task. Out: that nothing has changed; or the position to continue from; or why a full backup
- * is needed, which is made whenever anything is in doubt.
+ * Decides whether the next backup of a database can build on the last one. In: what CouchDB says of the database now,
+ * and the newest backup of the same task. Out: that nothing has changed; or the position to continue from; or why a
+ * full backup is needed, which is made whenever anything is in doubt.
  */
 import { counted } from "../../counts.ts";
 import { createHash } from "node:crypto";
@@ -164,7 +164,8 @@ export async function planIncrement(context: Run, question: IncrementQuestion): 
     return { kind: "unchanged", base, until: page.position! };
   }
   if (changed > counts.expected * MOST_CHANGED) {
-    // Where nobody can tell whether the database was made anew, a feed that shows all of it is no proof that it was not.
+    // Where nobody can tell whether the database was made anew, a feed that shows all of it is no proof that it was
+    // not.
     const isDoubtful = [previous, question.origin].some(({ properties }) => properties.instance_start_time === null);
     if (isDoubtful || share.takeFull()) {
       return { kind: "full", reason: `${changed} of ${counted(counts.expected, "document")} have changed` };
@@ -251,7 +252,10 @@ export function whyNotAfter(
   return !counts.hasCopies && isPurged({ properties: was }, counts) ? PURGED : undefined;
 }
 
-/** Copies that lag may not know of a purge yet: of several numbers the largest counts, and it is never smaller than before. */
+/**
+ * Copies that lag may not know of a purge yet: of several numbers the largest counts, and it is never smaller than
+ * before.
+ */
 function isPurged({ properties }: Pick<Manifest, "properties">, { info }: Pick<DocumentCounts, "info">): boolean {
   return purgesOf(properties) !== purgesOf(info);
 }

@@ -1,10 +1,10 @@
 /**
- * What there is to fetch of a database, and how far it has been fetched. In: the changes feed, and word of each batch that
- * is stored. Out: batches, each to become a chunk, and a position behind which nothing has been fetched yet, from which a
- * later run can resume.
+ * What there is to fetch of a database, and how far it has been fetched. In: the changes feed, and word of each batch
+ * that is stored. Out: batches, each to become a chunk, and a position behind which nothing has been fetched yet, from
+ * which a later run can resume.
  *
- * An id that the feed repeats, because its document was changed meanwhile or a node has come back, is fetched again only
- * when everything asked for before is stored: so a higher chunk holds the later state.
+ * An id that the feed repeats, because its document was changed meanwhile or a node has come back, is fetched again
+ * only when everything asked for before is stored: so a higher chunk holds the later state.
  */
 import { stateKey } from "../../archive/seen_states.ts";
 import type { ListingState } from "../../archive/manifest.ts";
@@ -98,8 +98,8 @@ export class Listing {
   /** Behind everything that has been listed. */
   until: string;
   /**
-   * How many different ids the last {@linkcode Listing.recount} has found; undefined where there was none. Of a database of
-   * many millions the filter may have taken so many more for known ones.
+   * How many different ids the last {@linkcode Listing.recount} has found; undefined where there was none. Of a
+   * database of many millions the filter may have taken so many more for known ones.
    */
   recounted: { ids: number; allowance: number } | undefined;
   /** The end of the feed, where it is kept. */
@@ -166,7 +166,10 @@ export class Listing {
     return this.#feed === undefined && this.#held === undefined && this.#repeated.size === 0;
   }
 
-  /** Whether the number of ids can be relied on: not where a filter was lost, or had to take many more ids than expected. */
+  /**
+   * Whether the number of ids can be relied on: not where a filter was lost, or had to take many more ids than
+   * expected.
+   */
   get isCounted(): boolean {
     return !this.#isForgetful && this.#filter.expectedErrors < MOST_ERRORS;
   }
@@ -205,7 +208,8 @@ export class Listing {
     this.#feed = listChanges(this.#couch, this.#database, {
       since,
       positionsEvery,
-      // CouchDB counts the rows between positions from the page's end: with one row less, each stands behind a whole chunk.
+      // CouchDB counts the rows between positions from the page's end: with one row less, each stands behind a whole
+      // chunk.
       pageRows: Math.floor(PAGE_ROWS / positionsEvery) * positionsEvery - 1 || 1,
       log,
       signal: this.#signal,
@@ -301,7 +305,9 @@ export class Listing {
     for (const page of batch.pages()) for (const row of page) seen.add(stateKey(row));
   }
 
-  /** Lists everything once more from the beginning, to count it. Ids that are not known yet are new, all others pass. */
+  /**
+   * Lists everything once more from the beginning, to count it. Ids that are not known yet are new, all others pass.
+   */
   recount(expected: number): void {
     this.#recount = IdFilter.forIds(expected);
     this.open(this.#since);

@@ -1,6 +1,6 @@
 /**
- * What is known of a database before its first document is read: its properties, and what the last backup of it said. In: a
- * run and a database. Out: the beginning of its manifest, and the ids that could not be read the last time.
+ * What is known of a database before its first document is read: its properties, and what the last backup of it said.
+ * In: a run and a database. Out: the beginning of its manifest, and the ids that could not be read the last time.
  */
 import { Catalog, type CatalogEntry } from "../../archive/catalog.ts";
 import { FORMAT_VERSION, type Origin } from "../../archive/manifest.ts";
@@ -44,8 +44,8 @@ export async function readOrigin(
     orNull("_security", couch.security(database, { signal })),
     orNull("_revs_limit", couch.revsLimit(database, { signal })),
   ], signal);
-  // Properties that came along with others' say nothing of what this login may: who may read neither object may not read the
-  // database, and that is told by its own answer.
+  // Properties that came along with others' say nothing of what this login may: who may read neither object may not
+  // read the database, and that is told by its own answer.
   if (lacking.length === 2) await couch.databaseInfo(database, { signal });
   const { attachments, revisions, chunk = null, chunkBytes, tombstones } = task;
   const { recipients } = codecOf(task);
@@ -74,12 +74,16 @@ export async function readOrigin(
   return { origin, info, askedAtMs, lacking };
 }
 
-/** So many entries of the catalog before a backup are looked at: what lacks its manifest is none, and is passed over. */
+/**
+ * So many entries of the catalog before a backup are looked at: what lacks its manifest is none, and is passed over.
+ */
 const MOST_ENTRIES = 4;
 
 /** What there was before a backup. */
 export interface PreviousBackup {
-  /** The last ones, the newest first, as far as the catalog knows: whether their manifests are there nobody has seen. */
+  /**
+   * The last ones, the newest first, as far as the catalog knows: whether their manifests are there nobody has seen.
+   */
   entries: readonly CatalogEntry[];
   /** What the newest could not read. */
   unreadable: readonly UnreadableDocument[];

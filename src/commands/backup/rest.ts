@@ -1,6 +1,7 @@
 /**
- * The pause after each database, as the `delay` of its task says, whichever task the next database belongs to. In: the end
- * of each database. Out: a wait before the next. Callers that run several tasks in turn pass the same one to all of them.
+ * The pause after each database, as the `delay` of its task says, whichever task the next database belongs to. In: the
+ * end of each database. Out: a wait before the next. Callers that run several tasks in turn pass the same one to all of
+ * them.
  */
 import { wait } from "../../abort.ts";
 

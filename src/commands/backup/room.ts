@@ -1,8 +1,8 @@
 /**
- * Shares the allowed number of requests among a task's databases. In: how many requests there may be in all, and what each
- * database needs at the moment. Out: when the next database may begin, and the limit of each. Databases that began earlier
- * come first; the next one begins as soon as those before it leave requests unused, for example while the last chunk and
- * the manifest of one are being stored.
+ * Shares the allowed number of requests among a task's databases. In: how many requests there may be in all, and what
+ * each database needs at the moment. Out: when the next database may begin, and the limit of each. Databases that began
+ * earlier come first; the next one begins as soon as those before it leave requests unused, for example while the last
+ * chunk and the manifest of one are being stored.
  */
 
 /** So many databases are begun and not finished, for each request: one that needs no request is being written. */

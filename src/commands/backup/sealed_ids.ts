@@ -1,7 +1,7 @@
 /**
- * Recovers the ids of documents that an earlier backup could not read and whose ids it has sealed, without the identity that
- * would unseal them. In: a manifest or checkpoint. Out: its unreadable documents, by id. For this all ids of the database
- * are listed and hashed; few databases have such documents.
+ * Recovers the ids of documents that an earlier backup could not read and whose ids it has sealed, without the identity
+ * that would unseal them. In: a manifest or checkpoint. Out: its unreadable documents, by id. For this all ids of the
+ * database are listed and hashed; few databases have such documents.
  */
 import type { Checkpoint, Manifest } from "../../archive/manifest.ts";
 import { sealedLookup } from "../../archive/sealed.ts";

@@ -12,8 +12,8 @@ const LEAST_PART = 1 / 2;
 /**
  * Says so where a database has shrunk.
  *
- * @param entries What the catalog has of the time before, the newest first. One whose run was killed before it stored its
- * manifest is no backup: what it has found nobody was told.
+ * @param entries What the catalog has of the time before, the newest first. One whose run was killed before it stored
+ * its manifest is no backup: what it has found nobody was told.
  * @returns A sentence and how many documents there were; undefined where it has not.
  */
 export async function warnOfShrinking(

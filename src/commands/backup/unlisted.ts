@@ -1,7 +1,7 @@
 /**
  * Finds databases of the task's last run that CouchDB no longer lists: deleted, or on a node that is away. In: a run's
- * selection of a whole task. Out: a warning in its report; and, once that is reported, the databases of this run, noted for
- * the next one.
+ * selection of a whole task. Out: a warning in its report; and, once that is reported, the databases of this run, noted
+ * for the next one.
  */
 import { describeUnlisted, findUnlisted, storeLastRun } from "../../archive/last_run.ts";
 import { isWorthRetrying, type TaskReport } from "../../archive/report.ts";
@@ -38,8 +38,8 @@ export interface EndedTask {
 }
 
 /**
- * Keeps what a run had; not where only a part of a task was run. It is called when the report has been told: of a run that
- * is killed before, the next one must miss the same databases again.
+ * Keeps what a run had; not where only a part of a task was run. It is called when the report has been told: of a run
+ * that is killed before, the next one must miss the same databases again.
  */
 export async function rememberRun(
   context: Pick<Run, "repository" | "run" | "log" | "signal" | "now">,

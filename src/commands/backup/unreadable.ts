@@ -1,6 +1,6 @@
 /**
- * Tries first what the last backup could not read. In: its unreadable documents. Out: those that still cannot be read; they
- * are left out of every batch, which they would only break.
+ * Tries first what the last backup could not read. In: its unreadable documents. Out: those that still cannot be read;
+ * they are left out of every batch, which they would only break.
  */
 import { IdBatch, type ListedDocument } from "../../couchdb/batch.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
@@ -26,9 +26,9 @@ export async function findStillUnreadable(
 }
 
 /**
- * What an increment does about the documents that the backup before could not read: those that can be read now are fetched,
- * whether they have changed or not. Of a document that could be read but for a revision, that stays as it was until the
- * document changes.
+ * What an increment does about the documents that the backup before could not read: those that can be read now are
+ * fetched, whether they have changed or not. Of a document that could be read but for a revision, that stays as it was
+ * until the document changes.
  */
 export async function findLacking(
   context: Run,

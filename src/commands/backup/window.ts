@@ -1,8 +1,8 @@
 /**
- * How many requests are in flight at a time: as many as a task allows (`parallel`), or fewer where CouchDB, or a proxy in
- * front of it, cannot handle so many. In: how the last requests ended. Out: how many there may be from now on. It begins
- * with what nearly every CouchDB can handle, grows by one while that brings more bytes a second, and halves where requests
- * are refused for now (429, 503) or break.
+ * How many requests are in flight at a time: as many as a task allows (`parallel`), or fewer where CouchDB, or a proxy
+ * in front of it, cannot handle so many. In: how the last requests ended. Out: how many there may be from now on. It
+ * begins with what nearly every CouchDB can handle, grows by one while that brings more bytes a second, and halves
+ * where requests are refused for now (429, 503) or break.
  */
 
 /** The number to begin with, where a task allows more. */

@@ -1,6 +1,6 @@
 /**
- * Restores single documents as new revisions: the backup's winner is written on top of the current one (another revision, or
- * the mark of a deletion), so that replicas see an edit and it wins everywhere. Other leaf revisions stay.
+ * Restores single documents as new revisions: the backup's winner is written on top of the current one (another
+ * revision, or the mark of a deletion), so that replicas see an edit and it wins everywhere. Other leaf revisions stay.
  * In: a backup and ids. Out: what became of each.
  */
 import type { Archive } from "../../archive/archive.ts";
@@ -41,7 +41,10 @@ export interface AsNewOutcome {
   refused: RefusedDocument[];
 }
 
-/** Writes the winners of some documents of an archive as new revisions. @throws CouchError when CouchDB cannot be written to. */
+/**
+ * Writes the winners of some documents of an archive as new revisions. @throws CouchError when CouchDB cannot be
+ * written to.
+ */
 export async function restoreAsNew(
   { couch, log, signal }: { couch: CouchClient; log: Log; signal: AbortSignal },
   archive: Archive,
@@ -86,7 +89,8 @@ async function writeOne(
   for (let attempt = 1;; attempt++) {
     const shown = (await couch.newestRevisions(database, [id], { signal })).get(id);
     const onto = shown?.rev;
-    // CouchDB itself puts what has no revision onto the mark of a deletion, and takes one that names the mark for a conflict.
+    // CouchDB itself puts what has no revision onto the mark of a deletion, and takes one that names the mark for a
+    // conflict.
     const named = shown?.deleted === true ? undefined : onto;
     const body = new RequestBody("new", [{ id, bytes: withRevision(bytes, named) }]);
     let row;

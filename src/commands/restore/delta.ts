@@ -1,6 +1,7 @@
 /**
- * Restores into a database that has documents: revisions that it has are not sent, and newer ones there stay the winners.
- * In: batches to be sent. Out: what CouchDB lacks of each, and which documents show another revision than the backup's.
+ * Restores into a database that has documents: revisions that it has are not sent, and newer ones there stay the
+ * winners. In: batches to be sent. Out: what CouchDB lacks of each, and which documents show another revision than the
+ * backup's.
  */
 import type { CouchClient } from "../../couchdb/client.ts";
 import { type BodyDocument, RequestBody } from "../../couchdb/request_body.ts";
@@ -51,7 +52,10 @@ export class Delta {
       : new RequestBody("kept", lacking.map(({ document }) => document));
   }
 
-  /** Undefined where CouchDB cannot compare: one id or revision of others that it does not take spoils the whole request. */
+  /**
+   * Undefined where CouchDB cannot compare: one id or revision of others that it does not take spoils the whole
+   * request.
+   */
   async #missingOf(wanted: Record<string, string[]>, options: { signal: AbortSignal }) {
     try {
       return await this.#couch.missingRevisions(this.#database, wanted, options);

@@ -1,10 +1,11 @@
 /**
- * Restores all databases of a moment, several at a time. In: a moment, which databases, and names for them. Out: a report.
+ * Restores all databases of a moment, several at a time. In: a moment, which databases, and names for them. Out: a
+ * report.
  *
- * Every target is determined and checked before the first is written to: two sources of one target, an invalid name, or a
- * target that holds other documents end it, with all of them named. In each target a local document notes what is being
- * restored into it and whether that is done, so that the same command continues after any kill: what is done is skipped,
- * what was begun is finished.
+ * Every target is determined and checked before the first is written to: two sources of one target, an invalid name, or
+ * a target that holds other documents end it, with all of them named. In each target a local document notes what is
+ * being restored into it and whether that is done, so that the same command continues after any kill: what is done is
+ * skipped, what was begun is finished.
  */
 import { counted } from "../../counts.ts";
 import { type BackupOfMoment, backupsOfMoment, type LastSelection, lastSelections } from "../../archive/moment.ts";
@@ -99,8 +100,8 @@ export interface Target extends BackupOfMoment {
 /**
  * Restores all databases of a moment.
  *
- * @throws UsageError before anything is written, when the targets are not as they must be; StoreError and CouchError when
- * these cannot be found out; the reason of `context.signal`. What fails behind that is in the report.
+ * @throws UsageError before anything is written, when the targets are not as they must be; StoreError and CouchError
+ * when these cannot be found out; the reason of `context.signal`. What fails behind that is in the report.
  */
 export async function restoreFleet(context: FleetContext, request: FleetRequest): Promise<FleetReport> {
   const { log, now, progress } = context;
@@ -246,8 +247,8 @@ function sortOut(
 }
 
 /**
- * Newer backups that the last runs had reported and that are not found: their manifests are damaged or gone, or the index of
- * a copied bucket is not whole. An older state is restored then, which nobody would notice.
+ * Newer backups that the last runs had reported and that are not found: their manifests are damaged or gone, or the
+ * index of a copied bucket is not whole. An older state is restored then, which nobody would notice.
  */
 function findSuperseded(
   kept: readonly BackupOfMoment[],
@@ -354,9 +355,10 @@ function isNoted({ note, point }: Target): boolean {
 }
 
 /**
- * Whether what lies in a target was put there by a restore of this very backup. A note that says so is a document, which
- * anybody may write who may write to the database, and which comes along when its files are copied: where it says that all
- * is done, the database itself must agree. Where it says that something was begun, everything is compared anyway.
+ * Whether what lies in a target was put there by a restore of this very backup. A note that says so is a document,
+ * which anybody may write who may write to the database, and which comes along when its files are copied: where it says
+ * that all is done, the database itself must agree. Where it says that something was begun, everything is compared
+ * anyway.
  */
 export function isOurs(target: Target): boolean {
   const { note } = target;
@@ -365,7 +367,9 @@ export function isOurs(target: Target): boolean {
   return note.witness?.created === target.created && target.documents + target.deleted >= leastDocuments(target);
 }
 
-/** The least number of documents of a backup, deleted ones too; 0 for one with parents, or with documents read again. */
+/**
+ * The least number of documents of a backup, deleted ones too; 0 for one with parents, or with documents read again.
+ */
 function leastDocuments({ point: { manifest } }: Target): number {
   const isPlain = manifest.parent === null && manifest.chunks.every(({ again }) => again !== true);
   return isPlain ? manifest.totals.documents : 0;

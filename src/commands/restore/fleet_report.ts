@@ -64,7 +64,10 @@ export interface FleetReport {
   dry_run?: true;
 }
 
-/** The exit code: 3 when something is not there, or the code of all failures where they have one in common and nothing is. */
+/**
+ * The exit code: 3 when something is not there, or the code of all failures where they have one in common and nothing
+ * is.
+ */
 export function exitCodeOfFleet({ ok, databases }: FleetReport): number {
   if (ok) return EXIT.ok;
   const codes = new Set(

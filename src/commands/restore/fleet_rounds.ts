@@ -1,8 +1,8 @@
 /**
- * A whole restore cut into rounds, for callers whose calls may not take long, such as the state machine of a Lambda: a plan,
- * then rounds of each stretch of databases until it is done, then a summary. In: what is to be restored, and the step that
- * is asked for. Out: what the step found, for the next one. Only CouchDB is written to: a note in each target says what is
- * done, and the summary goes by these notes.
+ * A whole restore cut into rounds, for callers whose calls may not take long, such as the state machine of a Lambda: a
+ * plan, then rounds of each stretch of databases until it is done, then a summary. In: what is to be restored, and the
+ * step that is asked for. Out: what the step found, for the next one. Only CouchDB is written to: a note in each target
+ * says what is done, and the summary goes by these notes.
  */
 import type { BackupOfMoment } from "../../archive/moment.ts";
 import { counted } from "../../counts.ts";
@@ -35,8 +35,9 @@ const MOST_STRETCHES = 200;
 const ERROR_LENGTH = 400;
 
 /**
- * So many rounds in a row may end without having come further than one before them. Of a chunk that takes longer than a round
- * each one goes through more, as it does not send what is there; but what CouchDB refuses is sent again by every one.
+ * So many rounds in a row may end without having come further than one before them. Of a chunk that takes longer than a
+ * round each one goes through more, as it does not send what is there; but what CouchDB refuses is sent again by every
+ * one.
  */
 const MOST_ROUNDS_WITHOUT_GAIN = 3;
 
@@ -100,7 +101,8 @@ interface Cursor {
 /**
  * Finds out what there is to do. Every target is looked at.
  *
- * @throws UsageError when a target is not as it must be; ArchiveError when there is no backup; CouchError and StoreError.
+ * @throws UsageError when a target is not as it must be; ArchiveError when there is no backup; CouchError and
+ * StoreError.
  */
 export async function planFleet(context: FleetContext, request: FleetRequest): Promise<FleetPlan> {
   const startedAt = context.now();
@@ -210,7 +212,8 @@ export async function restoreRound(
 }
 
 /**
- * Says how it came out, by the notes in the targets and not by what rounds have said: one may have died with its answer.
+ * Says how it came out, by the notes in the targets and not by what rounds have said: one may have died with its
+ * answer.
  *
  * @throws ArchiveError, CouchError and StoreError.
  */

@@ -1,9 +1,10 @@
 /**
- * What CouchDB gives a database that is created, so that a restore of many need not ask each of them for it. In: what was
- * read of a database that was just made. Out: what the next ones have, as long as nobody but the restore changes them.
+ * What CouchDB gives a database that is created, so that a restore of many need not ask each of them for it. In: what
+ * was read of a database that was just made. Out: what the next ones have, as long as nobody but the restore changes
+ * them.
  *
- * Each node goes by its own config (`default_security`), so that one database says something about the next one only where
- * there is a single node.
+ * Each node goes by its own config (`default_security`), so that one database says something about the next one only
+ * where there is a single node.
  */
 import type { CouchClient, DatabaseInfo } from "../../couchdb/client.ts";
 import type { CallOptions } from "../../couchdb/connection.ts";
@@ -42,8 +43,8 @@ async function countNodes(couch: CouchClient, options: CallOptions): Promise<num
 }
 
 /**
- * Whether a database that was just made was changed by nothing but documents, each of them once: every other change moves
- * its position, too, that of `_security` and that of `_revs_limit` as well (1.x to 3.5).
+ * Whether a database that was just made was changed by nothing but documents, each of them once: every other change
+ * moves its position, too, that of `_security` and that of `_revs_limit` as well (1.x to 3.5).
  */
 export function hasOnlyDocuments({ update_seq: position, doc_count, doc_del_count }: DatabaseInfo): boolean {
   const [, changes] = /^(\d+)(?:-|$)/.exec(position) ?? [];

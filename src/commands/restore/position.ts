@@ -1,11 +1,14 @@
 /**
- * How far a restore has come while several requests are in flight: which chunks, from the first on, are wholly written. In:
- * chunks as they are read, and their batches as they are written. Out: a number from which a later call can continue.
+ * How far a restore has come while several requests are in flight: which chunks, from the first on, are wholly written.
+ * In: chunks as they are read, and their batches as they are written. Out: a number from which a later call can
+ * continue.
  */
 
 /** A place in an archive's documents from which to continue. */
 export interface RestorePosition {
-  /** So many chunks, in the order in which a restore reads them, are written; design documents come behind all of them. */
+  /**
+   * So many chunks, in the order in which a restore reads them, are written; design documents come behind all of them.
+   */
   chunks: number;
   /** Requests with documents that CouchDB has answered in this call, whatever it has taken of them. */
   requests: number;

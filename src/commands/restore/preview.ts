@@ -1,6 +1,7 @@
 /**
- * What a restore would write, for a dry run. In: an archive. Out: its counts, and the documents that no CouchDB would accept.
- * Chunks that a manifest describes are read only where it does not say how many of their documents would be written.
+ * What a restore would write, for a dry run. In: an archive. Out: its counts, and the documents that no CouchDB would
+ * accept. Chunks that a manifest describes are read only where it does not say how many of their documents would be
+ * written.
  */
 import type { Archive, ArchiveChunk, ChunkProblem } from "../../archive/archive.ts";
 import type { CheckedChunk } from "../../archive/chunk.ts";
@@ -40,7 +41,9 @@ export interface Preview extends DocumentCounts {
   damaged: ChunkProblem[];
 }
 
-/** Looks through an archive as a restore would. @throws ArchiveError when a chunk is damaged, unless `salvage` is set. */
+/**
+ * Looks through an archive as a restore would. @throws ArchiveError when a chunk is damaged, unless `salvage` is set.
+ */
 export async function previewRestore(
   archive: Archive,
   { signal, salvage }: { signal: AbortSignal; salvage: boolean },

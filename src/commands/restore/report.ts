@@ -1,4 +1,6 @@
-/** What a restore says of itself at its end: in goes what its steps have come to, out come a report and its exit code. */
+/**
+ * What a restore says of itself at its end: in goes what its steps have come to, out come a report and its exit code.
+ */
 import type { Archive, ChunkProblem } from "../../archive/archive.ts";
 import { isCounted } from "./source.ts";
 import type { FailedRevision } from "../../couchdb/write.ts";
@@ -58,7 +60,10 @@ export interface RestoreReport {
   written_as_new?: NewRevision[];
   /** Documents that could not be; absent where that was not asked for. */
   refused?: RefusedDocument[];
-  /** Later runs that did not save the database: what was restored is older than they would be; absent where there are none. */
+  /**
+   * Later runs that did not save the database: what was restored is older than they would be; absent where there are
+   * none.
+   */
   warnings?: string[];
 }
 
@@ -75,8 +80,8 @@ export interface Written extends DocumentCounts {
 }
 
 /**
- * The exit code of a finished restore: 12 when the archive is not whole, 3 when CouchDB did not take all of it, or could
- * not read all of the database when the backup was made.
+ * The exit code of a finished restore: 12 when the archive is not whole, 3 when CouchDB did not take all of it, or
+ * could not read all of the database when the backup was made.
  */
 export function exitCodeOfRestore(report: RestoreReport): number {
   if (report.damaged.length > 0) return EXIT.archive;

@@ -1,7 +1,7 @@
 /**
- * Restores a database: finds the archive, checks that it is complete and that the database may be written to, creates it
- * with the properties it had, writes the documents, then the design documents, checks the count, restores the security
- * object and has the views built. In: a database's name and a path. Out: a report.
+ * Restores a database: finds the archive, checks that it is complete and that the database may be written to, creates
+ * it with the properties it had, writes the documents, then the design documents, checks the count, restores the
+ * security object and has the views built. In: a database's name and a path. Out: a report.
  */
 import type { Archive } from "../../archive/archive.ts";
 import { decodeDatabase } from "../../database_name.ts";

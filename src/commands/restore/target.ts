@@ -191,8 +191,8 @@ export class RestoreTarget {
    * Compares the number of documents with that of the archive.
    *
    * @param written How many documents were gone through, and how many of them are deleted in the archive.
-   * @returns How many are missing. Where others were there before, some may have been deleted since: each is then looked for
-   * among the documents and the marks of deleted ones together.
+   * @returns How many are missing. Where others were there before, some may have been deleted since: each is then
+   * looked for among the documents and the marks of deleted ones together.
    */
   async countMissing(written: { documents: number; deleted: number }): Promise<number> {
     const { couch, log, signal } = this.#context;

@@ -1,6 +1,6 @@
 /**
- * Has the views of a restored database built, so that the first user does not wait for them. In: a database. Out: how many
- * views are built; what takes too long is left to CouchDB.
+ * Has the views of a restored database built, so that the first user does not wait for them. In: a database. Out: how
+ * many views are built; what takes too long is left to CouchDB.
  */
 import { CouchError, describeError } from "../../errors.ts";
 import type { TargetContext } from "./target.ts";

@@ -1,4 +1,7 @@
-/** From an archive to a database: all documents, or some of them, the design documents last. In: both. Out: what was written. */
+/**
+ * From an archive to a database: all documents, or some of them, the design documents last. In: both. Out: what was
+ * written.
+ */
 import { commandLine } from "../../command_line.ts";
 import { ArchiveError } from "../../errors.ts";
 import { joinKey } from "../../store/key.ts";

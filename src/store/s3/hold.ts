@@ -1,6 +1,9 @@
 /** What keeps an object from being deleted for good. In: the headers of an answer to HEAD or GET. Out: a phrase. */
 
-/** `locked until 2027-01-01T00:00:00.000Z`, or `under a legal hold`; undefined where the answer names nothing of the kind. */
+/**
+ * `locked until 2027-01-01T00:00:00.000Z`, or `under a legal hold`; undefined where the answer names nothing of the
+ * kind.
+ */
 export function holdOf(headers: Headers): string | undefined {
   if (headers.get("x-amz-object-lock-legal-hold") === "ON") return "under a legal hold";
   const until = new Date(headers.get("x-amz-object-lock-retain-until-date") ?? "");

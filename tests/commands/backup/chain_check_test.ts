@@ -1,4 +1,7 @@
-/** With every full backup the chain before is compared with what CouchDB says: what it has lost is named, and nothing else. */
+/**
+ * With every full backup the chain before is compared with what CouchDB says: what it has lost is named, and nothing
+ * else.
+ */
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { generateIdentity, identityToRecipient } from "age-encryption";
 import { openContent } from "../../../src/archive/sealed.ts";
@@ -13,8 +16,9 @@ import { impatientClient } from "../../couchdb/impatient_client.ts";
 import { filesOf } from "../../read_archive.ts";
 import { Increments } from "./increment_setup.ts";
 
-// Of two thousand states that no backup has seen one passes for seen: a salt says which. Here it is always the same one, so
-// that a document that a test has lost is not once in a while such a one. Each file of tests has a world of its own.
+// Of two thousand states that no backup has seen one passes for seen: a salt says which. Here it is always the same
+// one, so that a document that a test has lost is not once in a while such a one. Each file of tests has a world of its
+// own.
 const SALT = 1;
 const anyValues = crypto.getRandomValues.bind(crypto);
 crypto.getRandomValues = (array) => array instanceof Uint32Array ? array.fill(SALT) : anyValues(array);
@@ -25,7 +29,9 @@ async function manifestOf({ backups }: Increments, day: number) {
   return JSON.parse(await Deno.readTextFile(`${folder}/manifest.json`));
 }
 
-/** A client to which the feed never shows the rows of some documents, as one copy may that lags and says nothing of it. */
+/**
+ * A client to which the feed never shows the rows of some documents, as one copy may that lags and says nothing of it.
+ */
 function without(ids: readonly string[], server: CouchServer): CouchClient {
   const client = impatientClient(server);
   const changes: CouchClient["changes"] = async (...args) => {

@@ -1,4 +1,7 @@
-/** A bound of the bytes of a chunk: whatever it is, the documents are the same, and no chunk has more, but for one document. */
+/**
+ * A bound of the bytes of a chunk: whatever it is, the documents are the same, and no chunk has more, but for one
+ * document.
+ */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { ChunkSize } from "../../../src/commands/backup/chunk_size.ts";
@@ -111,7 +114,8 @@ Deno.test("BatchReader keeps to chunk_bytes, and has every document once, where 
 Deno.test("BatchReader keeps to chunk_bytes at the first restart, where a large document overflows among rows that are asked for again", async () => {
   const ids = idsOf(900);
   const large = [3, 40, 41, 250, 530, 700, 899].map((index) => ids[index]!);
-  // How many ids a request may have before a CouchDB with too much to do answers all of it, or the second half, with errors.
+  // How many ids a request may have before a CouchDB with too much to do answers all of it, or the second half, with
+  // errors.
   for (const [most, isHalf] of [[200, false], [100, true]] as const) {
     for (const mostBytes of [1_600_000, 3_200_000]) {
       await using fake = await startFakeCouchDb();

@@ -1,4 +1,6 @@
-/** Sequences of events on clusters that lost documents behind exit 0 when ids were listed from one copy of each range. */
+/**
+ * Sequences of events on clusters that lost documents behind exit 0 when ids were listed from one copy of each range.
+ */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { InterruptedError } from "../../../src/errors.ts";
 import { type FakeCluster, startFakeCluster } from "../../fakes/couchdb_cluster.ts";

@@ -1,4 +1,7 @@
-/** A backup of one database, `db` unless it is named, of a double or cluster of doubles into a folder, and what it holds. */
+/**
+ * A backup of one database, `db` unless it is named, of a double or cluster of doubles into a folder, and what it
+ * holds.
+ */
 import { testParallel } from "../../test_parallel.ts";
 import { assertEquals } from "@std/assert";
 import { join } from "node:path";

@@ -1,4 +1,6 @@
-/** Increments on clusters: a position belongs to one copy of each range, and copies lag, go, come back and are rebuilt. */
+/**
+ * Increments on clusters: a position belongs to one copy of each range, and copies lag, go, come back and are rebuilt.
+ */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import type { DatabaseReport } from "../../../src/archive/report.ts";
 import { restore } from "../../../src/commands/restore/restore.ts";

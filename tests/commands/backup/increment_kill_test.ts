@@ -1,6 +1,6 @@
 /**
- * An incremental run that is killed at each operation of its store, before and behind it: what was complete before stays
- * whole, what is called complete is whole, and running again ends it.
+ * An incremental run that is killed at each operation of its store, before and behind it: what was complete before
+ * stays whole, what is called complete is whole, and running again ends it.
  */
 import { assert, assertEquals } from "@std/assert";
 import { pathToFileURL } from "node:url";

@@ -121,7 +121,9 @@ Deno.test("backup() leaves a document deleted that was deleted while the full ba
   await place.expectExact(ids.slice(0, 20));
 });
 
-/** What makes a chain end, what its next backup says of that, and whether the documents are then those that there are. */
+/**
+ * What makes a chain end, what its next backup says of that, and whether the documents are then those that there are.
+ */
 const DOUBTS: {
   what: string;
   because: RegExp;

@@ -1,6 +1,6 @@
 /**
- * The program as a process of its own, ended at any moment: what it leaves is a complete backup or one that says that it
- * is not, and --resume finishes it. The double answers slowly, so that there are moments to be killed at.
+ * The program as a process of its own, ended at any moment: what it leaves is a complete backup or one that says that
+ * it is not, and --resume finishes it. The double answers slowly, so that there are moments to be killed at.
  */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { fileURLToPath, pathToFileURL } from "node:url";

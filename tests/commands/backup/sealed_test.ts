@@ -1,6 +1,6 @@
 /**
- * Backups that are sealed: whatever a run has met before, each object of a chunk is an age file, and each history is read
- * back, checked, gone on from, and expires; without an identity where that can be.
+ * Backups that are sealed: whatever a run has met before, each object of a chunk is an age file, and each history is
+ * read back, checked, gone on from, and expires; without an identity where that can be.
  */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { generateIdentity, identityToRecipient } from "age-encryption";
@@ -74,7 +74,8 @@ for (const compression of ["gzip", "zstd"] as const) {
       const context = { repository: new Repository(store, { prefix: "", suffix: "couchdb" }) };
       const request = { task: { codec: { compression, recipients: [to, toOthers] }, parallel: 1 }, context };
       store.conditions = conditions;
-      // The first run of the day, killed and resumed; a second one of the day; one behind that; all again; large documents.
+      // The first run of the day, killed and resumed; a second one of the day; one behind that; all again; large
+      // documents.
       await stopped(place.run({ ...request, context: { ...context, stop: stopAt(place, 3) } }));
       await place.expectRun({ kind: "full" }, { ...request, resume: true });
       edit(database, { _id: ids[0]!, changed: 1 });
@@ -154,7 +155,8 @@ Deno.test("A backup whose parent was swapped for one that is not sealed as it is
     await place.expectRun({ kind: "full" }, { task: { codec: child } });
     edit(database, { _id: ids[0]!, changed: 1 });
     await place.expectRun({ kind: "incremental" }, { day: 4, task: { codec: child } });
-    // Who writes the bucket has a full backup of the database's name, with what he likes in it, and names it as the parent.
+    // Who writes the bucket has a full backup of the database's name, with what he likes in it, and names it as the
+    // parent.
     edit(database, { _id: ids[1]!, forged: true });
     await place.expectRun({ kind: "full" }, { task: { codec: parent }, full: true });
     const ofDay = (day: number) => backups.folder.replace("/03/", `/0${day}/`);

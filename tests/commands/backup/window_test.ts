@@ -55,7 +55,10 @@ for (
   });
 }
 
-/** A server that serves `bears` requests at a time in 100 ms each, refuses what is above them, and slows down beyond `best`. */
+/**
+ * A server that serves `bears` requests at a time in 100 ms each, refuses what is above them, and slows down beyond
+ * `best`.
+ */
 function simulate({ most, bears, best, rounds }: { most: number; bears: number; best: number; rounds: number }) {
   let nowMs = 0;
   let failures = 0;

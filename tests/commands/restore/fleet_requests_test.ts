@@ -1,4 +1,7 @@
-/** How few requests a whole restore makes for a database that it creates, and that it writes nothing it should not for that. */
+/**
+ * How few requests a whole restore makes for a database that it creates, and that it writes nothing it should not for
+ * that.
+ */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { FleetReport } from "../../../src/commands/restore/fleet_report.ts";
 import { couchOk } from "../../couch_request.ts";

@@ -169,7 +169,8 @@ Deno.test("restore --all believes a note that all is done only where the databas
     assertStringIncludes(error.hint ?? "", "--into-existing");
     assertEquals(setup.server.requestsTo("_bulk_docs").length, written);
   };
-  // One of an earlier version, or by hand; one that came along with another database's files; one whose documents are not there.
+  // One of an earlier version, or by hand; one that came along with another database's files; one whose documents are
+  // not there.
   await refused({ documents: 0, witness: null }, 1);
   await refused({ documents: 0, witness: { created: "17" } }, 9);
   await refused({ documents: 0, witness: {} }, 1);

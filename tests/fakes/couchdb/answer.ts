@@ -24,7 +24,10 @@ export interface CouchRequest {
 export interface ShortPage {
   /** The most rows that it has. @default as many as were asked for */
   rows?: number;
-  /** Whether it ends behind the rows that it lacks, as if they had been there. Else the next page has them. @default false */
+  /**
+   * Whether it ends behind the rows that it lacks, as if they had been there. Else the next page has them. @default
+   * false
+   */
   loses?: boolean;
   /** What it says of `pending`, true or not. */
   pending?: number | null;

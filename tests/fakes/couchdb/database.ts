@@ -170,7 +170,9 @@ export class Database {
     };
   }
 
-  /** Makes the files of copies anew: no position in them is known any more, and their rows come again from the start. */
+  /**
+   * Makes the files of copies anew: no position in them is known any more, and their rows come again from the start.
+   */
   rewind(selection?: CopySelection): void {
     for (const copy of this.copies(selection)) copy.rename();
   }

@@ -96,7 +96,9 @@ function compile(source: string): Validator | SyntaxError {
   }
 }
 
-/** A function refuses by throwing `{forbidden: reason}` or `{unauthorized: reason}`; anything else is its own defect. */
+/**
+ * A function refuses by throwing `{forbidden: reason}` or `{unauthorized: reason}`; anything else is its own defect.
+ */
 function refusalOf(thrown: unknown): Refusal {
   if (thrown instanceof Error) return new Refusal(500, thrown.name, "{[]}");
   const { forbidden, unauthorized } = thrown as { forbidden?: unknown; unauthorized?: unknown };

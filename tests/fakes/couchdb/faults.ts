@@ -19,7 +19,9 @@ export type Fault =
   | { kind: "stall midway"; afterBytes?: number; ms?: number }
   /** The connection closes after so many bytes, half of them by default. */
   | { kind: "cut off"; afterBytes?: number }
-  /** The answer ends after so many bytes, half of them by default, as if that were all: status and framing are right. */
+  /**
+   * The answer ends after so many bytes, half of them by default, as if that were all: status and framing are right.
+   */
   | { kind: "truncate"; afterBytes?: number }
   /** The answer comes in pieces of so many bytes with so much time between them. */
   | { kind: "drip"; bytes: number; everyMs: number }

@@ -1,6 +1,7 @@
 /**
  * JSON taken apart and put together as text. A round trip through JavaScript's values changes 9007199254740993 and 1.0
- * and moves integer-like keys to the front, so what must stay exact is only ever cut out of the text and inserted again.
+ * and moves integer-like keys to the front, so what must stay exact is only ever cut out of the text and inserted
+ * again.
  */
 
 /** A member of an object: its key, decoded, and its value as it stands in the text. */

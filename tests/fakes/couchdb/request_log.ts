@@ -68,7 +68,9 @@ export function recordOf(message: IncomingMessage, body: Buffer, { number, baseP
   };
 }
 
-/** The whole body of a request. @throws when its client leaves in the middle of it, or it is larger than `mostBytes`. */
+/**
+ * The whole body of a request. @throws when its client leaves in the middle of it, or it is larger than `mostBytes`.
+ */
 export async function readAll(message: IncomingMessage, mostBytes: number = Infinity): Promise<Buffer> {
   const parts: Buffer[] = [];
   let bytes = 0;

@@ -27,7 +27,9 @@ export function revisionName({ generation, hash }: { generation: number; hash: s
   return `${generation}-${hash}`;
 }
 
-/** Compares two revisions as CouchDB does: by generation, then by hash, of which 32 hexadecimal digits count as bytes. */
+/**
+ * Compares two revisions as CouchDB does: by generation, then by hash, of which 32 hexadecimal digits count as bytes.
+ */
 export function compareRevisions(
   a: { generation: number; hash: string },
   b: { generation: number; hash: string },

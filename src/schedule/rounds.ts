@@ -3,7 +3,7 @@
  * a Lambda does: a plan, then rounds of each database until it is done, then a summary. In: a task's elapse, and which
  * step is wanted. Out: the step's result, to be passed to the next one; everything else lies in the run's folder.
  */
-import { counted, formatCount } from "../counts.ts";
+import { counted } from "../counts.ts";
 import { backup } from "../commands/backup/backup.ts";
 import type { BackupOptions, RunContext } from "../commands/backup/context.ts";
 import { describerFor, type Task } from "../task/task.ts";
@@ -366,7 +366,7 @@ async function countChunks({ context, date, database }: BackupOf, run: string): 
 function noProgress({ chunk, chunkBytes }: Task): UsageError {
   const bounds = [
     ...chunk === undefined ? [] : [counted(chunk, "document")],
-    ...chunkBytes === undefined ? [] : [`${formatCount(chunkBytes)} bytes`],
+    ...chunkBytes === undefined ? [] : [counted(chunkBytes, "byte")],
   ];
   const size = bounds.length === 0 ? "all documents in one request" : `at most ${bounds.join(" and ")} a request`;
   const lower = chunkBytes === undefined

@@ -45,7 +45,7 @@ export function tlsPortFailure(url: string): CouchFailure & { hint: string } {
   return {
     error: "tls",
     reason: `"${origin}" does not speak plain HTTP: it speaks TLS there`,
-    hint: "Write https:// in place of http://",
+    hint: "Write https:// instead of http://",
   };
 }
 
@@ -55,6 +55,6 @@ export function plainHttpFailure(url: string): CouchFailure & { hint: string } {
   return {
     error: "tls",
     reason: `"${origin}" does not speak TLS: a CouchDB answers there by plain HTTP`,
-    hint: "Write http:// in place of https://, or the port at which it speaks TLS",
+    hint: "Write http:// instead of https://, or the port at which it speaks TLS",
   };
 }

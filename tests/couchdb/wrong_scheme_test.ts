@@ -38,7 +38,7 @@ Deno.test("CouchClient says within some seconds that https:// leads to a CouchDB
   const error = await assertRejects(() => couch.serverVersion({}), CouchError, `"${url}" does not speak TLS`);
   assert(performance.now() - beganMs < 15_000, "it waited for its time-out");
   assertEquals([error.facts.error, couch.retries], ["tls", 0]);
-  assertStringIncludes(error.hint!, "Write http:// in place of https://");
+  assertStringIncludes(error.hint!, "Write http:// instead of https://");
   assertEquals(server.requests.length, 1);
   assert(!/authorization/i.test(server.requests[0]!), "the login was sent without TLS");
 });
@@ -90,7 +90,7 @@ Deno.test("CouchClient says at once that http:// leads to a port of TLS, where t
   const couch = new CouchClient({ url, login: "backup", log: new RecordedLog() });
   const error = await assertRejects(() => couch.serverVersion({}), CouchError, `"${url}" does not speak plain HTTP`);
   assertEquals([error.facts.error, couch.retries], ["tls", 0]);
-  assertStringIncludes(error.hint!, "Write https:// in place of http://");
+  assertStringIncludes(error.hint!, "Write https:// instead of http://");
   const [, handshake] = server.firstBytes;
   assertEquals([server.firstBytes.length, handshake], [2, 0x16], "it is asked once, and once by TLS");
 });

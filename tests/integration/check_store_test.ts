@@ -128,7 +128,10 @@ Deno.test("check --store on MinIO: everything is held, in path style and before 
         ...keys,
       });
       assertEquals([virtual.lacking, virtual.asked], [["no_delete"], ASKED], virtual.text);
-      assertMatch(virtual.text, /^held +reach +http:\/\/test-bucket\.s3\.store\.example answers, .* virtual style$/m);
+      assertMatch(
+        virtual.text,
+        /^held +reach +http:\/\/test-bucket\.s3\.store\.example answers with virtual addressing$/m,
+      );
       assert(virtual.text.endsWith("; a property is missing\n"), virtual.text);
     });
   } finally {

@@ -168,7 +168,7 @@ Deno.test("https to a server without TLS, and http to one with it, are told as w
   await using front = await startTlsFront({ target: place.couch.url, ...await place.authority.sign("server", [SAN]) });
   const secured = await place.run("backup", `url: "${front.url.replace("https:", "http:")}"`);
   assertEquals(secured.code, 10);
-  assertStringIncludes(secured.stdout, "Write https:// in place of http://");
+  assertStringIncludes(secured.stdout, "Write https:// instead of http://");
 });
 
 Deno.test("DENO_CERT and DENO_TLS_CA_STORE make authorities known to the whole program", async () => {

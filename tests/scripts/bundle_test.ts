@@ -18,7 +18,12 @@ Deno.test("bundle() takes of zod what is used: none of its languages", async () 
   const folder = await Deno.makeTempDir();
   const text = await Deno.readTextFile(await bundle(`${folder}/program`, { splitting: false }));
   assert(text.includes("invalid_type"), "zod is in it");
-  assertEquals(text.includes("無效的輸入"), false, 'somewhere zod is imported as { z }: import * as z from "zod"');
+  // Swedish: the bundler writes what is no ASCII in escapes.
+  assertEquals(
+    text.includes("Ogiltig inmatning"),
+    false,
+    'somewhere zod is imported as { z }: import * as z from "zod"',
+  );
   await Deno.remove(folder, { recursive: true });
 });
 

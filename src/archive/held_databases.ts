@@ -1,16 +1,21 @@
 /**
- * The error for a database without backups in the repository. In: a repository and the name that was asked for.
- * Out: a usage error that suggests the name that was probably meant.
+ * The databases that a repository holds, and what is said of one that it does not hold. In: a repository, and the name
+ * that was asked for. Out: their names; a usage error, or the hint of another one, that suggests the name that was
+ * probably meant.
  */
+import { commandLine } from "../command_line.ts";
 import { decodeDatabase, encodeDatabase } from "../database_name.ts";
 import { UsageError } from "../errors.ts";
 import { nearest } from "../nearest.ts";
+import { loadAhead } from "../parallel.ts";
 import { joinKey } from "../store/key.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import { Catalog } from "./catalog.ts";
 import { listDays } from "./days.ts";
 import type { Repository } from "./repository.ts";
 
+/** Days whose folders are listed at once. */
+const DAYS_AT_ONCE = 16;
 /** More databases than this are not shown where none has a similar name. */
 const MOST_NAMED = 5;
 
@@ -25,27 +30,56 @@ export async function nothingHeldOf(
   database: string,
   options: StoreCallOptions,
 ): Promise<UsageError> {
-  const names = await heldDatabases(repository, options);
-  const near = nearest(database, names);
-  const known = [...names].sort().slice(0, MOST_NAMED).map((name) => `"${encodeDatabase(name)}"`).join(", ");
-  const hint = near !== undefined
-    ? `Did you mean "${encodeDatabase(near)}"?`
-    : names.size === 0
-    ? "Check prefix and suffix: there are no backups of any database"
-    : `There are backups of ${known}${names.size > MOST_NAMED ? `, and ${names.size - MOST_NAMED} more` : ""}`;
+  const hint = suggest(database, await heldDatabases(repository, options));
   return new UsageError(`There is no backup of database "${database}" in "${repository.locate(repository.root)}"`, {
     hint,
   });
 }
 
-/** By the catalog, and by the folders: one that was made before there was a catalog is in these alone. */
-async function heldDatabases(repository: Repository, options: StoreCallOptions): Promise<Set<string>> {
+/**
+ * What to do where no complete backup of a database is found: the name that was probably meant, and how to see what
+ * there is.
+ *
+ * @param database Decoded.
+ */
+export async function suggestHeld(
+  repository: Repository,
+  database: string,
+  options: StoreCallOptions,
+): Promise<string> {
+  const names = await heldDatabases(repository, options);
+  if (names.has(database)) {
+    return `"${commandLine("list", ["--database", encodeDatabase(database)])}" shows what there is of it`;
+  }
+  const suggestion = suggest(database, names);
+  return `${suggestion}${
+    suggestion.endsWith("?") ? "" : ";"
+  } "couchdb-backup list backups" shows the backups there are`;
+}
+
+function suggest(database: string, names: ReadonlySet<string>): string {
+  const near = nearest(database, names);
+  if (near !== undefined) return `Did you mean "${encodeDatabase(near)}"?`;
+  if (names.size === 0) return "Check prefix and suffix: there are no backups of any database";
+  const known = [...names].sort().slice(0, MOST_NAMED).map((name) => `"${encodeDatabase(name)}"`).join(", ");
+  return `There are backups of ${known}${names.size > MOST_NAMED ? `, and ${names.size - MOST_NAMED} more` : ""}`;
+}
+
+/** The decoded names of all databases that have a folder: in the catalog, or on any day, as those of format 1 may. */
+export async function heldDatabases(repository: Repository, options: StoreCallOptions): Promise<Set<string>> {
+  const { store, suffix } = repository;
   const names = new Set<string>();
   for await (const name of new Catalog(repository).databases(options)) names.add(name);
-  for await (const { folder } of listDays(repository, options)) {
-    for await (const { kind, name } of repository.store.list(joinKey(folder, repository.suffix), options)) {
-      if (kind === "folder") names.add(decodeDatabase(name));
+  const listDay = async ({ folder }: { folder: string }, signal: AbortSignal) => {
+    const found: string[] = [];
+    for await (const { kind, name } of store.list(joinKey(folder, suffix), { signal })) {
+      if (kind === "folder") found.push(decodeDatabase(name));
     }
+    return found;
+  };
+  const days = listDays(repository, options);
+  for await (const found of loadAhead(days, listDay, { limit: DAYS_AT_ONCE, signal: options.signal })) {
+    for (const name of found) names.add(name);
   }
   return names;
 }

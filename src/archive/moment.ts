@@ -7,10 +7,8 @@ import { decodeDatabase } from "../database_name.ts";
 import { ArchiveError } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import { loadAhead } from "../parallel.ts";
-import { joinKey } from "../store/key.ts";
 import type { StoreCallOptions } from "../store/store.ts";
-import { Catalog } from "./catalog.ts";
-import { listDays } from "./days.ts";
+import { heldDatabases } from "./held_databases.ts";
 import { parseRunFolderName } from "./layout.ts";
 import type { Repository } from "./repository.ts";
 import { listManualRuns, readManualRun } from "./manual_run.ts";
@@ -47,10 +45,10 @@ export interface BackupOfMoment {
  */
 export async function* backupsOfMoment(repository: Repository, search: MomentSearch): AsyncGenerator<BackupOfMoment> {
   const { isWanted = () => true, log, signal } = search;
-  const names = [...await databasesOf(repository, { signal })].filter(isWanted).sort();
+  const names = [...await heldDatabases(repository, { signal })].filter(isWanted).sort();
   const find = async (database: string, signal: AbortSignal): Promise<BackupOfMoment | undefined> => {
     try {
-      return { database, point: await findRestorePoint(repository, database, { ...search, signal }) };
+      return { database, point: await findRestorePoint(repository, database, { ...search, isNameSure: true, signal }) };
     } catch (error) {
       if (!(error instanceof ArchiveError)) throw error;
       log.debug("database has no complete backup of that moment", { database });
@@ -62,30 +60,13 @@ export async function* backupsOfMoment(repository: Repository, search: MomentSea
   }
 }
 
-/** The decoded names of all databases that have a folder: in the catalog, or on any day, as those of format 1 may. */
-export async function databasesOf(repository: Repository, options: StoreCallOptions): Promise<Set<string>> {
-  const { store, suffix } = repository;
-  const names = new Set<string>();
-  for await (const name of new Catalog(repository).databases(options)) names.add(name);
-  const listDay = async ({ folder }: { folder: string }, signal: AbortSignal) => {
-    const found: string[] = [];
-    for await (const { kind, name } of store.list(joinKey(folder, suffix), { signal })) {
-      if (kind === "folder") found.push(decodeDatabase(name));
-    }
-    return found;
-  };
-  const days = listDays(repository, options);
-  for await (const found of loadAhead(days, listDay, { limit: DATABASES_AT_ONCE, signal: options.signal })) {
-    for (const name of found) names.add(name);
-  }
-  return names;
-}
-
 /** What the last run of a task before a moment was to save. */
 export interface LastSelection {
   task: string;
   /** When its schedule fired, or it was begun by hand. */
   at: Date;
+  /** The date in its paths, `2026-01-03`. */
+  date: string;
   /** The databases as they came out, by decoded names. */
   databases: ReadonlyMap<string, TaskReport["databases"][number]["status"]>;
   /** When a complete backup was there of those that were saved, by decoded names. */
@@ -117,7 +98,7 @@ async function lastSelection(
     notAfter === undefined || at <= notAfter
   );
   for (const { at, read } of runs.slice(0, MOST_RUNS)) {
-    const databases = (await read())?.tasks.find((one) => one.task === task)?.databases ?? [];
+    const { databases = [], date = "" } = (await read())?.tasks.find((one) => one.task === task) ?? {};
     // A run that could not list the databases tells nothing of them.
     if (databases.length === 0) continue;
     const savedAt = databases.flatMap(({ database, backed_up_at: moment }) =>
@@ -126,6 +107,7 @@ async function lastSelection(
     return {
       task,
       at,
+      date,
       databases: new Map(databases.map(({ database, status }) => [database, status])),
       savedAt: new Map(savedAt),
     };

@@ -9,6 +9,7 @@
  */
 import { counted } from "../../counts.ts";
 import { type BackupOfMoment, backupsOfMoment, type LastSelection, lastSelections } from "../../archive/moment.ts";
+import { tellsOf } from "../../archive/report.ts";
 import type { Repository } from "../../archive/repository.ts";
 import { refusePlain, requireUnlockable } from "../../archive/unlock.ts";
 import type { DatabaseInfo } from "../../couchdb/client.ts";
@@ -229,6 +230,7 @@ function sortOut(
     const last = byTask.get(manifest.task);
     // Without a report of its task, or where the backup is younger than that run, nobody can tell that it is gone.
     if (gone || last === undefined || isSelected(database) || finishedAt > last.at) return true;
+    if (!tellsOf(last, { at: last.at, database })) return true;
     const at = last.at.toISOString().replace(/\.\d+Z$/, "Z");
     const reason = `the run of task "${last.task}" of ${at} no longer had it (--gone restores it)`;
     leftOut.push({ database, reason, is_missing: false });

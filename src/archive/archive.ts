@@ -286,6 +286,17 @@ function takeManifest(archive: Archive, { name, manifest, damaged }: { name: str
   takeOrigin(archive, { ...manifest, name, documents: manifest.totals.documents });
 }
 
+/**
+ * The decoded name of the database whose backups belong into a folder; undefined where the folder is not that of a day,
+ * as a copy has any name.
+ */
+function databaseOfFolder(folder: string, database: string): string | undefined {
+  const name = /(?:^|\/)\d{4}\/\d\d\/\d\d\/(?:.*\/)?([^/]+)$/.exec(folder)?.[1];
+  if (name === undefined) return undefined;
+  // Slashes in names were not always encoded.
+  return folder.endsWith(`/${database}`) ? database : decodeDatabase(name);
+}
+
 function takeOrigin(
   archive: Archive,
   { name, chunks, documents, unreadable, ...origin }: Origin & {
@@ -295,6 +306,14 @@ function takeOrigin(
     unreadable: readonly UnreadableDocument[];
   },
 ): void {
+  const folderIsOf = databaseOfFolder(archive.place.folder, origin.database);
+  if (folderIsOf !== undefined && folderIsOf !== origin.database) {
+    archive.problems.push({
+      chunk: name,
+      problem: `It is of a backup of "${origin.database}" and lies in a folder of "${folderIsOf}": ` +
+        "a folder was renamed, or two were swapped",
+    });
+  }
   archive.manifest = name;
   archive.origin = origin;
   archive.database = origin.database;

@@ -68,6 +68,25 @@ Deno.test("openArchive() takes the backup whose manifest or checkpoint is named"
   assertEquals(error.facts.code, "not_found");
 });
 
+Deno.test("openArchive() names a backup of another database in a day's folder, which was renamed or swapped", async () => {
+  await using setup = await TestRepository.open();
+  const { folder } = await setup.put({ ...FIRST, database: "other/db" });
+  const renamed = folder.replace("other%2Fdb", "a%2Fb");
+  const plain = folder.replace("other%2Fdb", "other/db");
+  for await (const { kind, name } of setup.store.list(folder)) {
+    if (kind !== "object") continue;
+    const bytes = await new Response(await setup.store.read(`${folder}/${name}`)).bytes();
+    for (const to of [renamed, plain, "copy"]) await setup.store.replace(`${to}/${name}`, bytes);
+  }
+  const open = (folder: string) => openArchive({ store: setup.store, folder }, {});
+  const { problems } = await open(renamed);
+  assertEquals(problems.map(({ problem }) => problem), [
+    'It is of a backup of "other/db" and lies in a folder of "a/b": a folder was renamed, or two were swapped',
+  ]);
+  // A copy has any name, and the first version left slashes as they are.
+  for (const fine of [folder, plain, "copy"]) assertEquals((await open(fine)).problems, []);
+});
+
 Deno.test("openArchive() finds the backup that a chunk is of", async () => {
   await using given = await setUp();
   const cases: [object: string, kind: ArchiveKind, manifest: string | undefined][] = [

@@ -40,6 +40,9 @@ export function timeZoneHint(name: string): string {
   if (/^[A-Z]{2,5}$/.test(name)) {
     return `"${name}" is an abbreviation: write the zone's name, such as Europe/Berlin or UTC`;
   }
-  const near = nearest(name, listedZones().values());
+  const zones = [...listedZones().values()];
+  // A city alone, as people say it.
+  const city = zones.find((zone) => zone.toLowerCase().endsWith(`/${name.toLowerCase()}`));
+  const near = city ?? nearest(name, zones);
   return near === undefined ? "Write the zone's name, such as Europe/Berlin or UTC" : `Did you mean "${near}"?`;
 }

@@ -84,12 +84,13 @@ function isShown(value: unknown): boolean {
 function describeFound(value: unknown, path: KeyPath): string {
   if (value === undefined) return "is missing";
   if (value === null) return path.length === 0 ? "is empty" : "has no value";
-  if (Array.isArray(value)) return "is a list";
-  if (typeof value === "object") return "is a mapping";
+  if (Array.isArray(value)) return value.length === 0 ? "is an empty list" : "is a list";
+  if (typeof value === "object") return Object.keys(value).length === 0 ? "is an empty mapping" : "is a mapping";
   if (path.length === 0 || path.some((step) => SECRET_KEYS.has(String(step)))) {
     return typeof value === "string" ? "is text" : `is a ${typeof value}`;
   }
   if (typeof value !== "string") return `is ${value}`;
+  if (value === "") return "is empty";
   const text = hideInValue(value, HARMLESS_KEYS);
   const shown = text.length > 80 ? `${text.slice(0, 80)}…` : text;
   return /\$\{/.test(value) ? `is "${shown}", with values from the environment in it` : `is "${shown}"`;

@@ -160,7 +160,9 @@ export const folders: z.ZodType<string> = z.string({ error: FOLDERS }).refine((v
 
 /** What a list of patterns must be. */
 export const PATTERNS = `must be a list of patterns, such as ["media", "account%2F.*"]`;
-const pattern = text("must be text; put it in quotes").superRefine((value, context) => {
+const pattern = z.string({ error: "must be text; put it in quotes" }).min(1, {
+  error: `must be a pattern such as "account%2F.*"`,
+}).superRefine((value, context) => {
   const reason = explainPattern(value);
   if (reason !== undefined) {
     context.addIssue({ code: "custom", message: `must be a JavaScript regular expression: ${reason}` });

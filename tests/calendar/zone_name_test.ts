@@ -25,6 +25,7 @@ Deno.test("isTimeZone() knows the names of the IANA database as they are spelled
 
 Deno.test("timeZoneHint() suggests a close name, and none for an abbreviation or a word", () => {
   assertEquals(timeZoneHint("europe/berlin"), `Did you mean "Europe/Berlin"?`);
+  assertEquals(timeZoneHint("Berlin"), `Did you mean "Europe/Berlin"?`);
   assertEquals(timeZoneHint("CEST"), `"CEST" is an abbreviation: write the zone's name, such as Europe/Berlin or UTC`);
   assertEquals(timeZoneHint("somewhere"), "Write the zone's name, such as Europe/Berlin or UTC");
 });

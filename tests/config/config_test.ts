@@ -424,7 +424,7 @@ ${BUCKET}`,
       '6:12: Key "task.weekly.delay" is -1, must be a number of seconds from 0 to 604800',
       '7:15: Key "task.weekly.parallel" is 33, must be a whole number from 1 to 32',
       '8:18: Key "task.weekly.attachments" is "yes", must be true or false',
-      '10:16: Key "task.monthly.databases" is a list, must be a list of patterns, such as ["media", "account%2F.*"]',
+      '10:16: Key "task.monthly.databases" is an empty list, must be a list of patterns, such as ["media", "account%2F.*"]',
       '11:12: Key "task.monthly.chunk" is 1.5, must be a whole number of at least 1',
       '12:15: Key "task.monthly.parallel" is "4 or so", must be a whole number from 1 to 32',
       '13:15: Key "task.monthly.timezone" is "Europe/Brelin", must be a time zone such as "Europe/Berlin" or "UTC"; ' +
@@ -572,7 +572,7 @@ ${BUCKET}`,
       '7:8: Key "token" needs the key secret beside it',
       '8:13: Key "kms_key_id" needs the key sse beside it, "aws:kms" or "aws:kms:dsse"',
       '9:7: Key "loki" needs a password beside it',
-      '10:13: Key "prometheus" is a mapping, must have one of the keys pushgateway and textfile',
+      '10:13: Key "prometheus" is an empty mapping, must have one of the keys pushgateway and textfile',
     ],
   },
   {
@@ -945,6 +945,17 @@ Deno.test("parseConfig() warns of one check for several tasks: the success of on
   ]);
   assertEquals(warningsOf('"https://hc.example.com/c0ffee/{task}"'), []);
   assertEquals(warningsOf("{url: 'https://h/c0ffee', kind: webhook}"), []);
+});
+
+Deno.test("parseConfig() says of what is empty that it is", () => {
+  const text = 'database: {url: "http://h"}\ntask: {a: {databases: [""], retention: {}}}\nbucket: ""\n';
+  const error = assertThrows(() => parseConfig(text, { file: "c", env: {} }), ConfigError);
+  assertStringIncludes(error.message, 'c:2:24: Key "task.a.databases[0]" is empty, must be a pattern such as');
+  assertStringIncludes(
+    error.message,
+    'Key "task.a.retention" is an empty mapping, must be a mapping with at least one',
+  );
+  assertStringIncludes(error.message, 'c:3:9: Key "bucket" is empty, must be "s3://name/folder"');
 });
 
 Deno.test("parseConfig() names mappings that stand for texts, whatever they have as toString", () => {

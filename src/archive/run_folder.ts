@@ -4,7 +4,7 @@
  * an earlier run or call has stored, checked.
  */
 import * as z from "zod";
-import { isNotFound } from "../errors.ts";
+import { ArchiveError, isNotFound } from "../errors.ts";
 import type { Repository } from "./repository.ts";
 import { joinKey } from "../store/key.ts";
 import { encodeDatabase } from "../database_name.ts";
@@ -118,14 +118,14 @@ export class RunFolder {
   /**
    * The databases that are planned, and since when.
    *
-   * @throws StoreError with code `not_found` when there is no plan.
+   * @throws StoreError with code `not_found` when there is no plan; ArchiveError when it is damaged.
    */
   async readPlan(plan: PlanName, options: StoreCallOptions): Promise<{ databases: string[]; plannedAt: Date }> {
     const key = joinKey(this.#folder, planName(plan));
     const text = await readObjectText(this.#store, key, options);
-    const planned = planSchema.parse(JSON.parse(text));
+    const databases = parsePlan(text, key);
     const { modified } = await this.#store.stat(key, options) ?? { modified: new Date() };
-    return { databases: planned.map(({ database }) => database), plannedAt: modified };
+    return { databases, plannedAt: modified };
   }
 
   /** Stores how a database came out. */
@@ -221,6 +221,18 @@ interface PlanName {
 function planName({ scope, generation }: PlanName): string {
   if (scope === "failed") return "plan-failed.json";
   return generation <= 1 ? "plan.json" : `plan-${generation}.json`;
+}
+
+function parsePlan(text: string, key: string): string[] {
+  try {
+    return planSchema.parse(JSON.parse(text)).map(({ database }) => database);
+  } catch (cause) {
+    throw new ArchiveError(`Cannot use the plan "${key}": it is no list of databases`, {
+      key,
+      expected: 'a JSON array of {"database": name}',
+      found: "something else",
+    }, { cause, hint: "Check who can write to the bucket; the next elapse of the task makes a plan of its own" });
+  }
 }
 
 function outcomeName(database: string): string {

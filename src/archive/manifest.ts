@@ -368,10 +368,13 @@ const unreadableSchema = z.object({
   reason: z.string(),
 });
 
+/** Each id that is looked up costs so many steps, and who can write the bucket could name any number. */
+const hashes = z.int().min(1).max(64);
+
 const seenSchema = z.object({
   states: count,
   salt: count,
-  hashes: z.int().min(1).max(64),
+  hashes,
   bits: z.base64url().nullable(),
   object: z.object({ name: z.string().regex(SEEN_NAME), bytes: count, sha256 }).nullable(),
 });
@@ -412,8 +415,8 @@ const listingSchema = z.object({
     name: z.string().regex(FILTER_NAME),
     sha256,
     salt: count,
-    hashes: count,
-    seen: z.object({ bytes: count, salt: count, hashes: count, states: count }).optional(),
+    hashes,
+    seen: z.object({ bytes: count, salt: count, hashes, states: count }).optional(),
   }).nullable(),
 });
 

@@ -192,5 +192,11 @@ Deno.test("parseCheckpoint() takes no filter from elsewhere in the store, and no
   const listing = { position: "9-x", ids: 9, expected: 9, filter };
   const read = (change: object) => () => parseCheckpoint(bytesOf({ ...CHECKPOINT, ...change }), "k");
   assertThrows(read({ listing }), ArchiveError, '"listing.filter.name" is not as a checkpoint has it');
+  const whole = { ...filter, name: "filter-0b5a8fd2-0.bin" };
+  const seen = { bytes: 8, salt: 1, hashes: 1e9, states: 1 };
+  for (const endless of [{ ...whole, hashes: 1e9 }, { ...whole, hashes: 0 }, { ...whole, seen }]) {
+    const change = { listing: { ...listing, filter: endless } };
+    assertThrows(read(change), ArchiveError, 'hashes" is not as a checkpoint has it');
+  }
   assertThrows(read({ chunks: [chunk(0), chunk(0)] }), ArchiveError, "it names a chunk twice");
 });

@@ -420,7 +420,7 @@ export class DirectoryStore implements Store {
    */
   async #makeFolder(folder: string, key: string): Promise<MadeFolder | undefined> {
     if (!await this.#mount.requireFor("store")) await this.#makeRoot(key);
-    await this.#try("store", key, this.#mount.mark());
+    await this.#mount.mark();
     const made = await this.#try(
       "store",
       key,

@@ -205,6 +205,19 @@ Deno.test("DirectoryStore takes no write for done that was not: one of no bytes,
   }
 });
 
+Deno.test("DirectoryStore says why it cannot look for the marker of its folder, once and with the system's code", async () => {
+  const given = await openDirectory();
+  try {
+    await Deno.mkdir(given.root);
+    await Deno.symlink(".couchdb-backup", `${given.root}/.couchdb-backup`);
+    const error = await assertRejects(() => given.store.create(["a"], pieces(bytesOf("x"))), StoreError);
+    assertEquals(error.facts.code, "ELOOP");
+    assertEquals(error.message.match(/Cannot store/g)?.length, 1, error.message);
+  } finally {
+    await given.close();
+  }
+});
+
 Deno.test("DirectoryStore syncs a chunk's name before it names what speaks of it, and not for each chunk", async () => {
   const synced: string[] = [];
   const given = await openDirectory({

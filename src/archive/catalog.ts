@@ -141,11 +141,13 @@ export class Catalog {
   }
 
   async #withWholeTask(entry: CatalogEntry, key: string, options: StoreCallOptions): Promise<CatalogEntry> {
-    const text = await readObjectText(this.#repository.store, key, options);
+    // Damaged, or gone since it was listed: the beginning of the task's name is still right.
     try {
+      const text = await readObjectText(this.#repository.store, key, options);
       return { ...entry, ...bodySchema.parse(JSON.parse(text)) };
-    } catch {
-      return entry; // Damaged: the beginning of the task's name is still right.
+    } catch (error) {
+      if (error instanceof SyntaxError || error instanceof z.ZodError || isNotFound(error)) return entry;
+      throw error;
     }
   }
 }

@@ -1,5 +1,8 @@
 import { assertEquals } from "@std/assert";
 import { Catalog, type CatalogEntry } from "../../src/archive/catalog.ts";
+import { Repository } from "../../src/archive/repository.ts";
+import { StoreError } from "../../src/errors.ts";
+import type { Store } from "../../src/store/store.ts";
 import { DATABASE, TestRepository } from "./repository_setup.ts";
 
 const ENTRY: CatalogEntry = {
@@ -42,6 +45,14 @@ Deno.test("Catalog keeps a long task's name whole, in the entry's body", async (
   assertEquals((await catalog.latest(DATABASE, {}))?.task, task);
   await setup.write("", key, "{");
   assertEquals((await catalog.latest(DATABASE, {}))?.task.startsWith("jede Woche / "), true, "a damaged body");
+  // Whoever expires the backup meanwhile takes the entry away that was listed.
+  const gone = (key: string) => Promise.reject(new StoreError("It is missing", { code: "not_found", key }));
+  const store: Store = Object.assign(Object.create(setup.store), {
+    read: gone,
+    list: setup.store.list.bind(setup.store),
+  });
+  const racing = new Catalog(new Repository(store, setup.repository));
+  assertEquals((await racing.latest(DATABASE, {}))?.task.startsWith("jede Woche / "), true, "it is gone");
 });
 
 Deno.test("latest() gives the newest that was complete at a moment, by one listing", async () => {

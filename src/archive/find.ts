@@ -77,7 +77,9 @@ async function findDated(
   if (match === null) return undefined;
   const [, when = "", , name] = match;
   const source = name === undefined ? database : decodeDatabase(name);
-  if (when === "latest") return await findPoint(context, repositoryOf(context, path), { database: source });
+  if (when.toLowerCase() === "latest") {
+    return await findPoint(context, repositoryOf(context, path), { database: source });
+  }
   const date = parseDate(when);
   if (date === undefined && /[T ]/i.test(when)) {
     const notAfter = readInstant(when);

@@ -59,7 +59,7 @@ Deno.test("findArchive() takes a date with dashes or slashes below prefix and su
 Deno.test("findArchive() takes the name of another database behind a date or latest", async () => {
   await using setup = await setUp();
   const folder = await setup.put("2026-10-22");
-  for (const path of ["2026-10-22/a%2Fb", "2026/10/22/a/b", "latest/a%2Fb", "latest/a/b/"]) {
+  for (const path of ["2026-10-22/a%2Fb", "2026/10/22/a/b", "latest/a%2Fb", "latest/a/b/", "Latest/a%2Fb"]) {
     assertEquals((await findArchive(setup.context, path, "other")).folder, folder, path);
   }
   // What is no backup of that day may be a key.

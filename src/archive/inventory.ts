@@ -8,7 +8,7 @@
  */
 import { decodeDatabase, encodeDatabase } from "../database_name.ts";
 import type { BackupDate } from "../dates.ts";
-import type { ArchiveError } from "../errors.ts";
+import { type ArchiveError, isNotFound } from "../errors.ts";
 import { loadAhead } from "../parallel.ts";
 import { joinKey } from "../store/key.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
@@ -141,8 +141,12 @@ async function readPins(
 ): Promise<Map<string, Pin>> {
   const pins = new Map<string, Pin>();
   for (const run of runs) {
-    const pin = await readPin(store, { folder, run, signal });
-    if (pin.kept) pins.set(run, pin);
+    try {
+      const pin = await readPin(store, { folder, run, signal });
+      if (pin.kept) pins.set(run, pin);
+    } catch (error) {
+      if (!isNotFound(error)) throw error; // Expired since it was listed.
+    }
   }
   return pins;
 }

@@ -313,3 +313,24 @@ export async function readCheckpoint(
   const key = joinKey(folder, name);
   return parseCheckpoint(await readObjectBytes(store, key, options), key);
 }
+
+/** A checkpoint that was read, or why it cannot be used. */
+export type ReadCheckpoint = { name: string } & ({ checkpoint: Checkpoint } | { error: ArchiveError });
+
+/** Some checkpoints of a folder, in the order of `names`. Those that vanish meanwhile are left out. */
+export async function readCheckpoints(
+  store: Store,
+  folder: string,
+  { names, ...options }: StoreCallOptions & { names: readonly string[] },
+): Promise<ReadCheckpoint[]> {
+  const found: ReadCheckpoint[] = [];
+  for (const name of names) {
+    try {
+      found.push({ name, checkpoint: await readCheckpoint(store, folder, { ...options, name }) });
+    } catch (error) {
+      if (error instanceof ArchiveError) found.push({ name, error });
+      else if (!isNotFound(error)) throw error;
+    }
+  }
+  return found;
+}

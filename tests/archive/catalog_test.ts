@@ -1,8 +1,7 @@
 import { assertEquals } from "@std/assert";
+import { basename } from "node:path";
 import { Catalog, type CatalogEntry } from "../../src/archive/catalog.ts";
 import { Repository } from "../../src/archive/repository.ts";
-import { StoreError } from "../../src/errors.ts";
-import type { Store } from "../../src/store/store.ts";
 import { DATABASE, TestRepository } from "./repository_setup.ts";
 
 const ENTRY: CatalogEntry = {
@@ -46,12 +45,7 @@ Deno.test("Catalog keeps a long task's name whole, in the entry's body", async (
   await setup.write("", key, "{");
   assertEquals((await catalog.latest(DATABASE, {}))?.task.startsWith("jede Woche / "), true, "a damaged body");
   // Whoever expires the backup meanwhile takes the entry away that was listed.
-  const gone = (key: string) => Promise.reject(new StoreError("It is missing", { code: "not_found", key }));
-  const store: Store = Object.assign(Object.create(setup.store), {
-    read: gone,
-    list: setup.store.list.bind(setup.store),
-  });
-  const racing = new Catalog(new Repository(store, setup.repository));
+  const racing = new Catalog(new Repository(setup.expiring(basename(key)), setup.repository));
   assertEquals((await racing.latest(DATABASE, {}))?.task.startsWith("jede Woche / "), true, "it is gone");
 });
 

@@ -3,7 +3,8 @@
  * scanning chunks, so that it does not matter how many a bucket holds.
  */
 import { Catalog, type CatalogEntry } from "../archive/catalog.ts";
-import { type DatabaseFolder, type FolderInventory, takeInventory } from "../archive/inventory.ts";
+import type { DatabaseFolder } from "../archive/days.ts";
+import { type FolderInventory, takeInventory } from "../archive/inventory.ts";
 import { isBackupEntry } from "../archive/archive.ts";
 import { shortRun } from "../archive/layout.ts";
 import { nothingHeldOf } from "../archive/held_databases.ts";

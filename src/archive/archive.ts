@@ -31,7 +31,7 @@ import {
   portChunkName,
   runOfChunkName,
 } from "./layout.ts";
-import { joinKey } from "../store/key.ts";
+import { joinKey, splitKey } from "../store/key.ts";
 import { decodeDatabase } from "../database_name.ts";
 import type { UnreadableDocument } from "../couchdb/couchdb.ts";
 import type { ChunkPlace } from "./chunk.ts";
@@ -136,7 +136,7 @@ export async function openArchive(place: ArchivePlace, options: StoreCallOptions
     kind: "unlisted",
     place,
     url: folder === "" && place.object === undefined ? store.url : store.locate(joinKey(folder, place.object ?? "")),
-    database: decodeDatabase(folder.slice(folder.lastIndexOf("/") + 1)) || undefined,
+    database: decodeDatabase(splitKey(folder).name) || undefined,
     manifest: undefined,
     origin: undefined,
     chunks: [],

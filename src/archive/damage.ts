@@ -7,6 +7,7 @@ import { WrongIdentityError } from "../codec/age_header.ts";
 import { CodecError } from "../codec/error.ts";
 import { ArchiveError, describeError } from "../errors.ts";
 import { FramingError } from "../json/scan.ts";
+import { splitKey } from "../store/key.ts";
 import { FormatError } from "./formats.ts";
 import { LineError } from "./lines.ts";
 import { isBackupChunkName } from "./layout.ts";
@@ -80,7 +81,7 @@ export function unreadable(
   if (!isDamage(error)) return error;
   const found = describeError(error);
   // A file that stands for itself has no other chunks that could be whole.
-  const isAlone = entry === undefined && !isBackupChunkName(key.slice(key.lastIndexOf("/") + 1));
+  const isAlone = entry === undefined && !isBackupChunkName(splitKey(key).name);
   if (error instanceof FormatError) {
     const hint = isAlone ? error.hint : `${error.hint}; --salvage restores the other chunks`;
     const expected = "documents in a known format";

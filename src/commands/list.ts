@@ -16,7 +16,7 @@ import { ArchiveError, describeError, isNotFound } from "../errors.ts";
 import { decodeDatabase, encodeDatabase } from "../database_name.ts";
 import { type BackupKind, type Checkpoint, sumChunks } from "../archive/manifest.ts";
 import { loadAhead } from "../parallel.ts";
-import { joinKey } from "../store/key.ts";
+import { joinKey, splitKey } from "../store/key.ts";
 import type { Repository } from "../archive/repository.ts";
 import { compilePattern } from "../task/pattern.ts";
 
@@ -249,7 +249,7 @@ function rowOf(empty: Row, entry: CatalogEntry, pin: Pin | undefined): Row {
   return {
     ...empty,
     task,
-    manifest: entry.manifestKey.slice(entry.manifestKey.lastIndexOf("/") + 1),
+    manifest: splitKey(entry.manifestKey).name,
     complete: true,
     kind,
     run,

@@ -2,7 +2,6 @@
  * Inspects a backup's folder: which chunks belong to the backup, whether it is complete, and which problems a listing
  * shows. Nothing is written, and no chunk is read.
  */
-import { counted } from "../counts.ts";
 import {
   type FolderState,
   momentOf,
@@ -35,6 +34,7 @@ import { joinKey, splitKey } from "../store/key.ts";
 import { decodeDatabase } from "../database_name.ts";
 import type { UnreadableDocument } from "../couchdb/couchdb.ts";
 import type { ChunkPlace } from "./chunk.ts";
+import { explainListed } from "./damage.ts";
 import type { ChunkEntry, Manifest, Origin } from "./manifest.ts";
 import type { Store, StoreCallOptions, StoreEntry } from "../store/store.ts";
 
@@ -353,13 +353,9 @@ async function compareWithListing(folder: OpenFolder): Promise<void> {
   const named = new Set<string>();
   archive.chunks = archive.chunks.filter(({ name, entry }) => {
     named.add(name);
-    const sizeBytes = objects.get(name);
-    if (sizeBytes === undefined) archive.problems.push({ chunk: name, problem: "It is missing" });
-    else if (sizeBytes !== entry?.compressed_bytes) {
-      const problem = `It has ${counted(sizeBytes, "byte")}, the manifest says ${entry?.compressed_bytes}`;
-      archive.problems.push({ chunk: name, problem });
-    } else return true;
-    return false;
+    const problem = explainListed(objects.get(name), entry!);
+    if (problem !== undefined) archive.problems.push({ chunk: name, problem });
+    return problem === undefined;
   });
   const left = [...objects.keys()].filter((name) =>
     !named.has(name) && !isManifestName(name) && !isCheckpointName(name) && !isFilterName(name) && !isPinName(name) &&
@@ -388,11 +384,8 @@ function narrowTo(object: string, archive: Archive, objects: ReadonlyMap<string,
     const database = isChunk ? archive.database : undefined;
     return { ...archive, kind: "foreign", chunks, origin, database, documents: undefined, ...nothingElse };
   }
-  const sizeBytes = objects.get(object) ?? 0;
-  const problems = sizeBytes === known.entry.compressed_bytes ? [] : [{
-    chunk: object,
-    problem: `It has ${counted(sizeBytes, "byte")}, the manifest says ${known.entry.compressed_bytes}`,
-  }];
+  const problem = explainListed(objects.get(object), known.entry);
+  const problems = problem === undefined ? [] : [{ chunk: object, problem }];
   return { ...archive, chunks, documents: known.entry.documents, ...nothingElse, problems };
 }
 
@@ -405,7 +398,7 @@ function nothingThere(archive: Archive): ArchiveError {
   );
 }
 
-/** Whether entries of a folder look like those of a backup of one database. */
+/** Whether an entry of a folder looks like a part of a backup of one database. */
 export function isBackupEntry(entry: StoreEntry): boolean {
   const { kind, name } = entry;
   return kind === "object" && (isManifestName(name) || isCheckpointName(name) || isBackupChunkName(name));

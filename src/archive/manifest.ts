@@ -8,6 +8,7 @@ import * as z from "zod";
 import type { UnreadableDocument } from "../couchdb/couchdb.ts";
 import { isSealedName } from "../codec/compression.ts";
 import { ArchiveError } from "../errors.ts";
+import { CHUNK_NAME, FILTER_NAME, SEEN_NAME } from "./layout.ts";
 
 /** The version of the archive's format that this program writes. A reader refuses what is newer. */
 export const FORMAT_VERSION = 2;
@@ -286,10 +287,6 @@ const count = z.int().nonnegative();
 /** All readers calculate with them: a text that is no instant must not come so far. */
 const instant = z.iso.datetime({ offset: true });
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
-/** With the beginning of its run's id where other runs' chunks lie in the folder. */
-const CHUNK_NAME = /^([0-9a-f]{8}-)?\d{7,12}\.json\.(?:gz|zst)(?:\.age)?$/;
-const SEEN_NAME = /^seen-[0-9a-f]{8}-\d{1,4}\.bin$/;
-const FILTER_NAME = /^filter-[0-9a-f]{8}-[01]\.bin$/;
 
 const chunkSchema = z.object({
   name: z.string().regex(CHUNK_NAME),

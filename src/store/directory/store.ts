@@ -26,6 +26,7 @@ import type {
   StoreEntry,
 } from "../store.ts";
 import { checkFolder, checkKey, compareEntries } from "../key.ts";
+import { isCreated } from "../race.ts";
 
 const READ_BYTES = 256 * 1024;
 const TEMP_NAME = /^\.couchdb-backup-\d+-[0-9a-f-]+\.tmp$/;
@@ -139,16 +140,8 @@ export class DirectoryStore implements Store {
   }
 
   async tryConditions(key: string, options: StoreCallOptions = {}): Promise<Conditions> {
-    const create = async () => {
-      try {
-        await this.create([key], once(new TextEncoder().encode("{}\n")), options);
-        return true;
-      } catch (error) {
-        if (error instanceof StoreError && error.facts.code === "exists") return false;
-        throw error;
-      }
-    };
-    return await create() && await create() ? "ignored" : "held";
+    // The object of an earlier attempt does as well as one that is made now.
+    return await isCreated(this, key, options) && await isCreated(this, key, options) ? "ignored" : "held";
   }
 
   locate(key: string): string {
@@ -260,7 +253,7 @@ export class DirectoryStore implements Store {
       return info.isFile() ? { sizeBytes: info.size, modified: info.mtime } : undefined;
     } catch (error) {
       if (isMissing(error)) return undefined;
-      throw error instanceof StoreError ? error : directoryError(error, this.#place("look at", key));
+      throw directoryError(error, this.#place("look at", key));
     }
   }
 

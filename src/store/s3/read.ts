@@ -100,7 +100,7 @@ export async function readObject(
 }
 
 /** The length that an answer announces; undefined where it has none, or that of something else. */
-function lengthOf(headers: Headers): number | undefined {
+export function lengthOf(headers: Headers): number | undefined {
   const length = headers.get("content-length");
   return length !== null && /^\d+$/.test(length) ? Number(length) : undefined;
 }

@@ -9,7 +9,8 @@ import { joinKey } from "../store/key.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import { readObjectBytes } from "../store/whole.ts";
 import { isManifestName } from "./layout.ts";
-import { type Manifest, type ParentLink, parseManifest } from "./manifest.ts";
+import type { Manifest, ParentLink } from "./manifest.ts";
+import { parseManifest } from "./manifest_json.ts";
 import { readFolder } from "./read.ts";
 import type { Repository } from "./repository.ts";
 

@@ -16,7 +16,8 @@ import {
   runOfChunkName,
   shortRun,
 } from "./layout.ts";
-import { type Checkpoint, type Manifest, parseCheckpoint, parseManifest } from "./manifest.ts";
+import type { Checkpoint, Manifest } from "./manifest.ts";
+import { parseCheckpoint, parseManifest } from "./manifest_json.ts";
 import { readObjectBytes } from "../store/whole.ts";
 
 /** What the names of all manifests begin with, and those of all checkpoints. */

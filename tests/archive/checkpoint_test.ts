@@ -1,7 +1,8 @@
 import { assertEquals, assertGreater, assertRejects } from "@std/assert";
 import { CheckpointWriter, sha256 } from "../../src/archive/checkpoint.ts";
 import { checkpointName, filterName, isFilterName, shortRun } from "../../src/archive/layout.ts";
-import { type Checkpoint, parseCheckpoint } from "../../src/archive/manifest.ts";
+import type { Checkpoint } from "../../src/archive/manifest.ts";
+import { parseCheckpoint } from "../../src/archive/manifest_json.ts";
 import type { UnreadableDocument } from "../../src/couchdb/couchdb.ts";
 import { StoreError } from "../../src/errors.ts";
 import type { Store } from "../../src/store/store.ts";

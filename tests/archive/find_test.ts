@@ -5,7 +5,7 @@ import { findArchive, type PathContext } from "../../src/archive/find.ts";
 import { ArchiveError, UsageError } from "../../src/errors.ts";
 import { backupFolder } from "../../src/archive/layout.ts";
 import { joinKey } from "../../src/store/key.ts";
-import { encodeJson } from "../../src/archive/manifest.ts";
+import { encodeJson } from "../../src/archive/manifest_json.ts";
 import { DirectoryStore } from "../../src/store/directory/store.ts";
 import { openStore } from "../../src/store/open.ts";
 import { RecordedLog } from "../fakes/log.ts";

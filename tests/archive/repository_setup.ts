@@ -11,10 +11,10 @@ import {
   type BackupKind,
   type Checkpoint,
   type ChunkEntry,
-  encodeJson,
   type Manifest,
   sumChunks,
 } from "../../src/archive/manifest.ts";
+import { encodeJson } from "../../src/archive/manifest_json.ts";
 import { Repository } from "../../src/archive/repository.ts";
 import { parseDate } from "../../src/dates.ts";
 import { DirectoryStore } from "../../src/store/directory/store.ts";

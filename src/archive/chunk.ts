@@ -4,14 +4,8 @@
  */
 import { createHash } from "node:crypto";
 import { type ArchiveFormat, CHUNK_FORMAT } from "./formats.ts";
-import {
-  DocumentReader,
-  type DocumentReaderOptions,
-  isLarge,
-  type LargeDocument,
-  type RawDocument,
-  type ReadCounts,
-} from "./document_reader.ts";
+import { DocumentReader, type DocumentReaderOptions } from "./document_reader.ts";
+import { isLarge, type LargeDocument, type RawDocument, type ReadCounts } from "./documents.ts";
 import { asArchiveError, checkCounts, checkDigest, digest, isDamage, SALVAGE_HINT } from "./damage.ts";
 import { ArchiveError, isNotFound } from "../errors.ts";
 import { decode, type DecodeOptions } from "../codec/codec.ts";

@@ -13,7 +13,7 @@ import { FormatError } from "./formats.ts";
 import { LineError } from "./lines.ts";
 import { isBackupChunkName } from "./layout.ts";
 import { hasRange } from "./id_ranges.ts";
-import type { ReadCounts } from "./document_reader.ts";
+import type { ReadCounts } from "./documents.ts";
 import type { ChunkEntry } from "./manifest.ts";
 
 /** What an operator can do about an archive that is not whole. */

@@ -7,7 +7,8 @@ import { createHash } from "node:crypto";
 import { gzipSync } from "node:zlib";
 import { StoreError } from "../../errors.ts";
 import { joinKey } from "../key.ts";
-import type { S3Answer, S3Client, S3Request } from "./client.ts";
+import type { S3Client } from "./client.ts";
+import type { S3Answer, S3Request } from "./request.ts";
 import { completeBody, parseUploadId, type S3Part } from "./xml.ts";
 
 /** What a request has beside what the question is about. */

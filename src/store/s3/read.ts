@@ -4,7 +4,8 @@
  */
 import { counted } from "../../counts.ts";
 import { isTransient, StoreError } from "../../errors.ts";
-import type { S3Client, S3OpenAnswer } from "./client.ts";
+import type { S3Client } from "./client.ts";
+import type { S3OpenAnswer } from "./request.ts";
 import { describeSubject, strangeAnswer } from "./error.ts";
 
 /**

@@ -6,7 +6,8 @@ import { isNotFound } from "../../errors.ts";
 import { checkKey } from "../key.ts";
 import type { Remover } from "../remover.ts";
 import type { StoreCallOptions, StoreContext, StoreOptions } from "../store.ts";
-import { S3Client, type S3Settings } from "./client.ts";
+import { S3Client } from "./client.ts";
+import type { S3Settings } from "./request.ts";
 import { holdOf } from "./hold.ts";
 import { targetOf } from "./target.ts";
 

@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import type { StoreError } from "../../errors.ts";
 import { held, lacking, missing, type StoreQuestion } from "../questions.ts";
 import type { Store } from "../store.ts";
-import type { S3Settings } from "./client.ts";
+import type { S3Settings } from "./request.ts";
 import { partSize } from "./parts.ts";
 import { answerOf, CHUNK, type QuestionRequests, refusalOf, TAIL } from "./question_requests.ts";
 

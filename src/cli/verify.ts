@@ -136,8 +136,9 @@ async function needsNoConfig(call: Call, path: string): Promise<boolean> {
     await loadConfig({ env: call.shell.env });
     return false;
   } catch (error) {
-    // A config that is there and wrong is an error that the session reports.
-    return error instanceof ConfigError && error.cause !== undefined;
+    // A config that is there and wrong, or cannot be read, is an error that the session reports.
+    const cause = error instanceof ConfigError ? error.cause : undefined;
+    return cause instanceof Error && "code" in cause && cause.code === "ENOENT";
   }
 }
 

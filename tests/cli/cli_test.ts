@@ -567,6 +567,20 @@ Deno.test("main() says of unkeep that it cannot unpin what is no complete backup
   }
 });
 
+Deno.test("main() verifies a folder without a config only where there is none, not where it cannot be read", async () => {
+  await using desk = await Desk.make();
+  const path = await desk.config();
+  await run(["backup", path, "--task", "weekly", ...DATE]);
+  const verify = async (config: string) => {
+    return await run(["verify", "a", desk.backupOf("a")], new TestShell({ COUCHDB_BACKUP_CONFIG: config }));
+  };
+  assertEquals((await verify(path)).code, 0);
+  assertEquals((await verify(`${desk.folder}/none.yaml`)).code, 0);
+  const unreadable = await verify(desk.folder);
+  assertEquals(unreadable.code, 2);
+  assertStringIncludes(unreadable.err, "Cannot read the config");
+});
+
 Deno.test("main() says of systemd --output what keeps it from writing the units, and leaves nothing half written", async () => {
   await using desk = await Desk.make();
   const path = await desk.config({ task: "{weekly: {databases: [a], cron: weekly}}" });

@@ -7,7 +7,6 @@
  * being restored into it and whether that is done, so that the same command continues after any kill: what is done is
  * skipped, what was begun is finished.
  */
-import { counted } from "../../counts.ts";
 import { type BackupOfMoment, backupsOfMoment, type LastSelection, lastSelections } from "../../archive/moment.ts";
 import type { Repository } from "../../archive/repository.ts";
 import { refusePlain, requireUnlockable } from "../../archive/unlock.ts";
@@ -31,6 +30,7 @@ import type { OneOfMany, RestoreContext, RestoreRequest } from "./context.ts";
 import type { FleetDatabase, FleetReport, LeftOut } from "./fleet_report.ts";
 import { FreshSettings } from "./fresh_settings.ts";
 import { restoreOneOfMany } from "./restore.ts";
+import { describeContents } from "./target.ts";
 
 /** Databases at the same time, unless set otherwise. */
 const DEFAULT_DATABASES = 4;
@@ -345,7 +345,7 @@ function isFilled({ to, documents, deleted }: Target): boolean {
 /** Why a target that holds documents is not written to. */
 export function describeFilled(target: Target): string {
   const { to, documents, deleted } = target;
-  const holds = `"${to}" holds ${counted(documents, "document")} and the marks of ${deleted} deleted ones`;
+  const holds = `"${to}" holds ${describeContents(documents, deleted)}`;
   return isNoted(target) ? `${holds}, and a note of a restore that does not fit them` : holds;
 }
 

@@ -82,10 +82,9 @@ export {
 } from "./src/commands/list.ts";
 export type { ChangeForecast } from "./src/commands/backup/forecast.ts";
 export type { Plan, TaskPlan } from "./src/commands/plan.ts";
-export type { RestoreContext, RestoreRequest } from "./src/commands/restore/context.ts";
+export type { FleetRequest, RestoreContext, RestoreRequest } from "./src/commands/restore/context.ts";
 export type { RestorePosition } from "./src/commands/restore/position.ts";
 export type { RestoreReport } from "./src/commands/restore/report.ts";
-export type { FleetRequest } from "./src/commands/restore/fleet.ts";
 export type { FewerDocuments, FleetDatabase, FleetReport, LeftOut } from "./src/commands/restore/fleet_report.ts";
 export { restore } from "./src/commands/restore/restore.ts";
 export type { LackingSetting } from "./src/commands/restore/target.ts";

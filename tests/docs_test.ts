@@ -123,7 +123,8 @@ Deno.test("every config in README.md and docs/ is one that the program reads", (
   const rest: Record<string, string> = {
     database: "database: {url: 'http://couch:5984'}\n",
     task: "task: {all: {databases: ['.*']}}\n",
-    bucket: "bucket: /backups\n",
+    // S3, where every key has an effect.
+    bucket: "bucket: s3://backups/couchdb\n",
   };
   for (const { path, text } of PAGES) {
     for (const block of blocksOf(text, "yaml")) {
@@ -303,6 +304,20 @@ Deno.test("every link of README.md and docs/ to a file of this project leads som
     }
   }
   assert(links > 100, `${links} links`);
+});
+
+Deno.test("what a package's config, units and messages call documentation is where a package puts it", async () => {
+  const files = [...await walk(["scripts/packaging"], ".yaml"), ...await walk(["scripts", "src"], ".ts")];
+  let paths = 0;
+  for (const { path, text } of files) {
+    for (const [, file = ""] of text.matchAll(/\/usr\/share\/doc\/couchdb-backup\/([\w./-]*\w)/g)) {
+      await Deno.stat(ROOT + file).catch(() => {
+        throw new Error(`${path}: there is no ${file}`);
+      });
+      paths++;
+    }
+  }
+  assert(paths >= 2, `${paths} paths`);
 });
 
 Deno.test("docs/README.ru.md has README.md's commands, outputs and configs, in their order, and all of its pages' names", () => {

@@ -87,13 +87,13 @@ export class FeedComparison {
 
   /** What the backup lacks; undefined where it is nothing. */
   async result(): Promise<LostDocuments | undefined> {
-    if (this.#suspects.size === 0) return undefined;
     if (this.#further > 0) {
       this.#context.log.warn("not all documents that the backups before may lack were looked at", {
         lookedAt: this.#suspects.size,
         further: this.#further,
       });
     }
+    if (this.#suspects.size === 0) return undefined;
     const lost = new Set<string>();
     // Most of many were changed while the feed was listed.
     if (this.#suspects.size > DOCUMENTS_AT_ONCE) await this.#dropChanged(this.#suspects);

@@ -25,14 +25,9 @@ import { openConfigLog } from "../src/session/log.ts";
 import { openSession } from "../src/session/open.ts";
 import type { Session } from "../src/session/session.ts";
 import { isSaved, isTaskSaved, type RunReport } from "../src/archive/report.ts";
-import {
-  backupRound,
-  planRun,
-  type RoundsOptions,
-  runAtOnce,
-  type RunOfElapse,
-  summariseRun,
-} from "../src/schedule/rounds.ts";
+import { backupRound } from "../src/schedule/round.ts";
+import { planRun, type RoundsOptions, runAtOnce, summariseRun } from "../src/schedule/rounds.ts";
+import type { RunOfElapse } from "../src/schedule/run_in_rounds.ts";
 import { backupBatch, inBatches } from "../src/schedule/batch_round.ts";
 import { runScheduled, type ScheduledTask } from "../src/schedule/due.ts";
 import { parseS3Url } from "../src/store/s3/endpoint.ts";

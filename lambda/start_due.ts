@@ -21,8 +21,8 @@ import { type ElapseState, readElapse } from "../src/schedule/elapse.ts";
 import { giveUpEarlier } from "../src/schedule/give_up.ts";
 import { type LeaseContext, nextGeneration, releaseLease, takeLease } from "../src/schedule/lease.ts";
 import { describeFailed } from "../src/schedule/retry.ts";
-import { runOf } from "../src/schedule/rounds.ts";
 import type { DueTask } from "../src/schedule/run_elapse.ts";
+import { runOf } from "../src/schedule/run_in_rounds.ts";
 import type { Task } from "../src/task/task.ts";
 import { latestElapse } from "../src/task/times.ts";
 

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { generateIdentity, identityToRecipient } from "age-encryption";
-import { NotExpiredError, NotSavedError, openHandler } from "../../lambda/handler.ts";
+import { openHandler } from "../../lambda/handler.ts";
+import { NotExpiredError, NotSavedError } from "../../lambda/invocation.ts";
 import { ConfigError, CouchError, InterruptedError, UsageError } from "../../src/errors.ts";
 import { failureOf } from "../../lambda/runtime_api.ts";
 import type { Fault } from "../fakes/couchdb.ts";

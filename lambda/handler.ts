@@ -49,13 +49,13 @@ export async function openHandler(
   };
 
   /** The program itself while its config is the same. */
-  async function renewed(program: OpenProgram, signal: AbortSignal): Promise<OpenProgram> {
-    if (!isRemote(program.file)) return program;
+  async function renewed(before: OpenProgram, signal: AbortSignal): Promise<OpenProgram> {
+    if (!isRemote(before.file)) return before;
     const read = await readConfig({ ...options, signal });
-    if (read.text === program.text) return program;
+    if (read.text === before.text) return before;
     const next = await openProgram(read, { ...options, host });
     next.session.surroundings.log.info("config has changed", { config: read.file });
-    await program.close();
+    await before.close();
     return next;
   }
 }
@@ -76,7 +76,10 @@ async function openProgram(
   const config = parseConfig(text, { file, env });
   // As JSON: template.yaml's metric filter looks into the lines.
   const { log, flush, close } = await openConfigLog(config, { level: "info", format: "json", write, host });
-  const session = await openSession({ config, log, flush, host, now });
+  const session = await openSession({ config, log, flush, host, now }).catch(async (error) => {
+    await close();
+    throw error;
+  });
   return {
     file,
     text,

@@ -11,14 +11,14 @@ import {
   type RunReport,
   type TaskReport,
 } from "../archive/report.ts";
-import type { RunFolder, Stop } from "../archive/run_folder.ts";
+import type { RunFolder } from "../archive/run_folder.ts";
 import { backup } from "../commands/backup/backup.ts";
 import { missUnlisted } from "../commands/backup/unlisted.ts";
 import { formatDate } from "../dates.ts";
-import { describeError, exitCodeOf, isFatalForRun, UsageError } from "../errors.ts";
+import { describeError, isFatalForRun, UsageError } from "../errors.ts";
 import { forEachParallel } from "../parallel.ts";
 import { dateInPath, isEmptyByMistake, type TaskSelection } from "../task/selection.ts";
-import { describerFor } from "../task/task.ts";
+import { stopFor } from "./brake.ts";
 import { failLease, isLeaseLost, joinOrTake, releaseLease, renewLease } from "./lease.ts";
 import { databasesToRetry, describeFailed, settle, type Settlement } from "./retry.ts";
 import { noteElapseSaved, reportFailure, withoutUnselected } from "./run_elapse.ts";
@@ -143,7 +143,7 @@ async function failRun(
   const earlier = withoutUnselected(await readEarlier(folder, context), run);
   const settled = settle(run, { report, earlier, generation: run.generation, now: context.now(), error });
   if (settled.kind === "failed" && isFatalForRun(error)) {
-    await folder.storeStop(stopFor(error, { ...run, until: settled.retryAt }, context), context);
+    await folder.storeStop(stopFor(error, { task: run.task, until: settled.retryAt, now: context.now() }), context);
   }
   await endRun(context, run, settled);
   return { ...settled.report, started_at: report.started_at };
@@ -310,13 +310,4 @@ async function liftStop(folder: RunFolder, context: SummaryContext): Promise<voi
   const stop = await folder.readStop(context);
   const now = context.now().toISOString();
   if (stop !== undefined && stop.until > now) await folder.storeStop({ ...stop, until: now }, context);
-}
-
-function stopFor(
-  error: unknown,
-  { task, until }: Pick<RunOfElapse, "task"> & { until: Date },
-  { now }: SummaryContext,
-): Stop {
-  const since = now().toISOString();
-  return { until: until.toISOString(), why: describerFor(task)(error), exit_code: exitCodeOf(error), since };
 }

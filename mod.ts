@@ -146,22 +146,22 @@ export { Repository, type RepositoryParts } from "./src/archive/repository.ts";
 export type { ChunkProblem } from "./src/archive/archive.ts";
 export type { PathContext } from "./src/archive/find.ts";
 export type { Seal } from "./src/archive/unlock.ts";
-export {
-  type BackupKind,
-  type ChainLoss,
-  type ChunkEntry,
-  type DatabaseProperties,
-  type FeedOverlap,
-  type ListedFeed,
-  type Manifest,
-  type Origin,
-  type ParentLink,
-  parseManifest,
-  type SealedDocument,
-  type SealedPart,
-  type SeenStates,
-  type Totals,
+export type {
+  BackupKind,
+  ChainLoss,
+  ChunkEntry,
+  DatabaseProperties,
+  FeedOverlap,
+  ListedFeed,
+  Manifest,
+  Origin,
+  ParentLink,
+  SealedDocument,
+  SealedPart,
+  SeenStates,
+  Totals,
 } from "./src/archive/manifest.ts";
+export { parseManifest } from "./src/archive/manifest_json.ts";
 export type { DatabaseReport, DatabaseStatus, RunReport, TaskReport } from "./src/archive/report.ts";
 export { openStore } from "./src/store/open.ts";
 export type { QuestionPlace, StoreFinding, StoreProperty, StoreQuestion } from "./src/store/questions.ts";

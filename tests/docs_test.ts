@@ -306,6 +306,20 @@ Deno.test("every link of README.md and docs/ to a file of this project leads som
   assert(links > 100, `${links} links`);
 });
 
+Deno.test("what a package's config, units and messages call documentation is where a package puts it", async () => {
+  const files = [...await walk(["scripts/packaging"], ".yaml"), ...await walk(["scripts", "src"], ".ts")];
+  let paths = 0;
+  for (const { path, text } of files) {
+    for (const [, file = ""] of text.matchAll(/\/usr\/share\/doc\/couchdb-backup\/([\w./-]*\w)/g)) {
+      await Deno.stat(ROOT + file).catch(() => {
+        throw new Error(`${path}: there is no ${file}`);
+      });
+      paths++;
+    }
+  }
+  assert(paths >= 2, `${paths} paths`);
+});
+
 Deno.test("docs/README.ru.md has README.md's commands, outputs and configs, in their order, and all of its pages' names", () => {
   const russian = pageOf("docs/README.ru.md");
   // Comments are in the reader's language.

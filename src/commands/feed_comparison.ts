@@ -7,7 +7,8 @@
  * does what one copy of a cluster says alone: before a document is named it is read by quorum. Memory holds a filter of
  * the ids that were changed, and no more than ten thousand documents.
  */
-import { DocumentReader, isLarge } from "../archive/document_reader.ts";
+import { DocumentReader } from "../archive/document_reader.ts";
+import { isLarge } from "../archive/documents.ts";
 import { CHUNK_FORMAT } from "../archive/formats.ts";
 import { type FeedOverlap, MOST_LOST_NAMED } from "../archive/manifest.ts";
 import { KnownRows } from "../archive/overlap.ts";

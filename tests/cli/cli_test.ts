@@ -377,7 +377,7 @@ Deno.test("main() explains what is wrong with a command line, with exit code 2",
       '--log-format cannot be "xml"',
       "Allowed are auto, terminal, plain, json, journald",
     ],
-    [["backup", `${desk.folder}/missing.yaml`], "missing.yaml:1:1: Cannot read the config", "Name a readable file"],
+    [["backup", `${desk.folder}/missing.yaml`], "missing.yaml: Cannot read the config", "Name a readable file"],
   ];
   for (const [args, message, hint] of cases) {
     const { code, out, err } = await run(args);
@@ -635,7 +635,7 @@ Deno.test("main() takes the config of every command as its last argument, by --c
   shell.readStandardInput = () => Promise.resolve(text);
   assertStringIncludes((await run(["systemd", "-"], shell)).err, "comes from standard input");
   assertStringIncludes((await run(["list", "database"])).err, '"list" cannot list "database"');
-  assertStringIncludes((await run(["check", "-"])).err, "-:1:1: Cannot read the config");
+  assertStringIncludes((await run(["check", "-"])).err, "-: Cannot read the config");
 });
 
 Deno.test("what list shows under PATH is that backup and no other for restore, of several of a day too", async () => {

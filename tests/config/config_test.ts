@@ -843,11 +843,12 @@ Deno.test("loadConfig() takes a variable with a newline for the text itself", as
 Deno.test("loadConfig() says which config it cannot read, and why", async () => {
   const { readFile } = filesystem({});
   const named = await assertRejects(() => loadConfig({ path: "no.yaml", env: {}, readFile }), ConfigError);
-  assertEquals(named.message, "no.yaml:1:1: Cannot read the config");
+  assertEquals(named.message, "no.yaml: Cannot read the config");
   assertInstanceOf(named.cause, Error);
   const absent = await assertRejects(() => loadConfig({ env: {}, readFile }), ConfigError);
-  assertEquals(absent.message, "./config.yaml:1:1: Cannot read the config");
+  assertEquals(absent.message, "./config.yaml: Cannot read the config");
   assertStringIncludes(absent.hint ?? "", "--config");
+  for (const { hint } of [named, absent]) assertStringIncludes(hint ?? "", '"couchdb-backup help" shows one');
 });
 
 Deno.test("loadConfig() leaves the password file alone, and says where it is and where it is named", async () => {

@@ -71,7 +71,7 @@ async function dump(page: string, extra: string[] = []): Promise<{ dom: string; 
   }
 }
 
-const rowsOf = (dom: string) => [...dom.matchAll(/<div class="row" style="top: \d+px;">/g)].length;
+const rowsOf = (dom: string) => [...dom.matchAll(/<div class="row"[^>]* style="top: \d+px;">/g)].length;
 
 Deno.test("the page of report shows ten thousand databases and a year in Chromium, a screen of them at a time", async () => {
   const { dom, errors, tookMs } = await dump(formatReportPage(madeUp(10_000)));
@@ -114,7 +114,19 @@ Deno.test("the page of report finds databases by parts of their names, and shows
     dom.slice(dom.indexOf('id="count"'), dom.indexOf('id="count"') + 40),
   );
   assert(dom.includes(`<b>account/ab/cd/${found[0]} </b>`));
-  assertMatch(dom, /restore points: 365 · documents of the last full backup: 42 · its size: 42 kB/);
+  const facts = new Map(
+    [...dom.matchAll(/<dt>([^<]*)<\/dt><dd>([^<]*)<\/dd>/g)].map(([, name, value]) => [name, value]),
+  );
+  assertEquals(
+    ["Restore points", "Documents then", "Stored size then"].map((name) => facts.get(name)),
+    ["365", "42", "42 kB"],
+  );
+  // A year of weeks, with its months, and what the days were for whom the drawing says nothing.
+  assertMatch(dom, /<div class="names"[^>]*><span style="left: [\d.]+%;">Dec<\/span>/);
+  assertMatch(
+    dom,
+    /<canvas class="weeks" width="1696" height="224"[^>]* aria-label="full 12, incremental \d+, unchanged \d+"/,
+  );
 });
 
 const VIEWERS: Viewer[] = [

@@ -6,12 +6,12 @@
 import type { BackupOfMoment } from "../../archive/moment.ts";
 import { refusePlain, requireUnlockable } from "../../archive/unlock.ts";
 import { readRestoreNote, type RestoreNote } from "../../couchdb/restore_note.ts";
-import { counted } from "../../counts.ts";
 import { describeDiscreetly, describeError, UsageError } from "../../errors.ts";
 import { loadAhead } from "../../parallel.ts";
 import { joinKey } from "../../store/key.ts";
 import { explainName, readRenames, unmetRenames } from "../../task/rename.ts";
 import type { FleetContext, FleetRequest } from "./context.ts";
+import { describeContents } from "./target.ts";
 
 /** Targets that are looked at at once. */
 const TARGETS_AT_ONCE = 16;
@@ -121,7 +121,7 @@ export function isFilled({ to, documents, deleted }: Target): boolean {
 /** Why a target that holds documents is not written to. */
 export function describeFilled(target: Target): string {
   const { to, documents, deleted } = target;
-  const holds = `"${to}" holds ${counted(documents, "document")} and the marks of ${deleted} deleted ones`;
+  const holds = `"${to}" holds ${describeContents(documents, deleted)}`;
   return isNoted(target) ? `${holds}, and a note of a restore that does not fit them` : holds;
 }
 

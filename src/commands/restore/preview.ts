@@ -11,7 +11,7 @@ import {
   type LargeDocument,
   noDocuments,
   type RawDocument,
-} from "../../archive/document_reader.ts";
+} from "../../archive/documents.ts";
 import { LaterStates } from "../../archive/later_states.ts";
 import { describeLine } from "../../archive/lines.ts";
 import { nameOfChunk } from "../../archive/parents.ts";

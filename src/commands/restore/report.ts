@@ -5,7 +5,7 @@ import type { Archive, ChunkProblem } from "../../archive/archive.ts";
 import { isCounted } from "./source.ts";
 import type { FailedRevision } from "../../couchdb/write.ts";
 import { EXIT } from "../../errors.ts";
-import type { DocumentCounts } from "../../archive/document_reader.ts";
+import type { DocumentCounts } from "../../archive/documents.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import type { LackingSetting } from "./target.ts";
 import type { NewRevision, RefusedDocument } from "./as_new.ts";

@@ -203,6 +203,7 @@ async function proveOne(
   const { couch, log, progress, signal } = context;
   const scratch = new ScratchDatabase(context, { name, source });
   await refuseExisting(context, name);
+  const startedAt = context.now().getTime();
   // Whether it is finished is told when it was compared.
   const silent = { ...withinRun(progress), databaseFinished() {} };
   try {
@@ -237,6 +238,7 @@ async function proveOne(
       documents,
       leafRevisions,
       problems: problems.length,
+      durationMs: context.now().getTime() - startedAt,
     });
     return { ...compared, problems };
   } finally {

@@ -10,7 +10,7 @@ import { loadCommands } from "../src/cli/commands.ts";
 import { describeBackups } from "../src/cli/list.ts";
 import type { ListedBackup } from "../src/commands/list.ts";
 import { parseConfig } from "../src/config/config.ts";
-import { OUTERMOST_KEYS } from "../src/config/keys.ts";
+import { KNOWN_KEYS, OUTERMOST_KEYS } from "../src/config/keys.ts";
 import { parseYaml } from "../src/config/yaml.ts";
 import { CalendarError, parseCalendar } from "../src/calendar/calendar.ts";
 import { ConfigError } from "../src/errors.ts";
@@ -242,7 +242,10 @@ Deno.test("README.md shows what backup, list and restore print on a terminal, wi
     const env = { COUCHDB_PASSWORD: fake.password, XDG_STATE_HOME: folder, NO_COLOR: "1" };
     // Times, sizes and dates are as they come; counts of documents are the sample's.
     const plain = (text: string) =>
-      text.replaceAll(cfg, "cfg.yaml").replaceAll(folder, "").replaceAll(/\b\d{4}-\d\d-\d\dT[\d:.]+Z/g, "INSTANT")
+      text.replaceAll(cfg, "cfg.yaml").replaceAll(folder, "").replaceAll(fake.url, "http://127.0.0.1:5984").replaceAll(
+        /\b\d{4}-\d\d-\d\dT[\d:.]+Z/g,
+        "INSTANT",
+      )
         .replaceAll(/\b\d{4}[-/]\d\d[-/]\d\d\b/g, "DATE")
         .replaceAll(/\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/g, "RUN")
         .replaceAll(/ +[\d.]+ [kMG]?B\b/g, " SIZE").replaceAll(/ +\d+\.\d+s/g, " SECONDS").replaceAll(/ {2,}/g, "  ");
@@ -255,7 +258,7 @@ Deno.test("README.md shows what backup, list and restore print on a terminal, wi
     }
     // Where a line is broken depends on the folder's path.
     const joined = (text: string) =>
-      text.replaceAll(/^(?:Restored|Task) .*(?:\n {2}\S.*)*/gm, (lines) => lines.replaceAll("\n ", ""));
+      text.replaceAll(/^(?:Restored|Task|\d+ added,) .*(?:\n {2}\S.*)*/gm, (lines) => lines.replaceAll("\n ", ""));
     // Databases are saved side by side: which of them is done first is chance.
     const sorted = (text: string) => text.replace(/(?:^✓ .*\n)+/m, (lines) => lines.split("\n").sort().join("\n"));
     assertShown(sorted(plain(joined(sample.replaceAll(/\n\n\$/g, "\n$")))), sorted(plain(joined(printed))), printed);
@@ -334,6 +337,12 @@ Deno.test("docs/README.ru.md has README.md's commands, outputs and configs, in t
   const pagesIn = (text: string) =>
     new Set([...text.matchAll(/\]\((?:docs\/)?([a-z-]+\.md)\)/g)].map(([, name]) => name));
   assertEquals(pagesIn(russian), pagesIn(README.text));
+  // What prose says of is there, too: sections, what lists have, keys of the config.
+  const countsIn = (text: string) => [/^## /gm, /^- /gm, /^\| /gm].map((one) => [...text.matchAll(one)].length);
+  assertEquals(countsIn(russian), countsIn(README.text));
+  const keysIn = (text: string) =>
+    new Set([...text.matchAll(/`([a-z_]+)/g)].map(([, word = ""]) => word).filter((word) => KNOWN_KEYS.has(word)));
+  assertEquals(keysIn(russian), keysIn(README.text));
 });
 
 Deno.test("docs/migration.md restores a folder of the reference script as it says", async () => {

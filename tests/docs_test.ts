@@ -123,7 +123,8 @@ Deno.test("every config in README.md and docs/ is one that the program reads", (
   const rest: Record<string, string> = {
     database: "database: {url: 'http://couch:5984'}\n",
     task: "task: {all: {databases: ['.*']}}\n",
-    bucket: "bucket: /backups\n",
+    // S3, where every key has an effect.
+    bucket: "bucket: s3://backups/couchdb\n",
   };
   for (const { path, text } of PAGES) {
     for (const block of blocksOf(text, "yaml")) {

@@ -1,16 +1,23 @@
 /**
- * Extracts documents from a stream of decompressed JSON, each as its raw bytes. Small ones come in
- * lists, whole; one too large for memory comes as a stream of its own, before anything behind it is read.
+ * Extracts documents from a stream of decompressed JSON, each as its raw bytes. Small ones come in lists, whole; one too
+ * large for memory comes as a stream of its own, before anything behind it is read.
  */
 import { counted } from "../counts.ts";
 import { concat } from "../concat.ts";
 import { CodecError } from "../codec/error.ts";
+import {
+  type DocumentCounts,
+  type DocumentIdentity,
+  type LargeDocument,
+  noDocuments,
+  type RawDocument,
+  type ReadCounts,
+} from "./documents.ts";
 import { AttachmentForms, inCouchForm } from "./attachment_forms.ts";
 import { type ArchiveFormat, CHUNK_FORMAT, FORMAT_SAMPLE_BYTES, FormatError, recogniseFormat } from "./formats.ts";
 import { type BrokenLine, LINE_BEGINNING_BYTES, LineError, Lines, type LineSurvey } from "./lines.ts";
 import { seemsToBe } from "./seems.ts";
 import { readTextMembers, TextMemberScanner } from "../json/members.ts";
-import type { UnreadableDocument } from "../couchdb/couchdb.ts";
 import { DocumentScanner, Found, FramingError } from "../json/scan.ts";
 
 /** Documents up to this size are held whole. */
@@ -18,54 +25,6 @@ const HELD_DOCUMENT_BYTES = 4 << 20;
 
 /** Of rows that hold an error no more are kept by name. */
 const MOST_KEPT_ERRORS = 10_000;
-
-/** A document and what has to be known of it to write it. */
-export interface DocumentIdentity {
-  /** Its own, else that of its row. */
-  id: string | undefined;
-  /** It has no id of its own: it must not be written, for CouchDB would make one up. */
-  lacksId?: true;
-  /** Whether it has a revision to keep; else it can only be written as a new edit. */
-  hasRevision: boolean;
-}
-
-/** A document that is held whole. */
-export interface RawDocument extends DocumentIdentity {
-  bytes: Uint8Array;
-}
-
-/** A document that streams by. */
-export interface LargeDocument extends DocumentIdentity {
-  /** As far as its first megabytes tell. */
-  rev: string | undefined;
-  /** Which of the source's documents it is, from 0: by it, reading once more finds it again. */
-  ordinal: number;
-  /** All its bytes, once. */
-  stream: AsyncIterable<Uint8Array>;
-}
-
-/** How much there is of documents. */
-export interface DocumentCounts {
-  /** Documents; where several leaf revisions of one follow each other, they are one. */
-  documents: number;
-  leafRevisions: number;
-  /** Documents of which every leaf revision is deleted. */
-  deleted: number;
-}
-
-/** What has been read; complete when the reader has ended. */
-export interface ReadCounts extends DocumentCounts {
-  /** What of it was passed over, and not yielded. */
-  passedOver: DocumentCounts;
-  /** Rows without a document because it was gone when it was asked for. */
-  absent: number;
-  /** Rows that hold another error than that instead of a document: it is lost. */
-  lost: number;
-  /** The first of those that are lost, by name. */
-  unreadable: UnreadableDocument[];
-  /** Decompressed. */
-  bytes: number;
-}
 
 /** What a reader is told beside the bytes. */
 export interface DocumentReaderOptions {
@@ -97,16 +56,6 @@ interface Group {
 
 const NEWLINE = 0x0a;
 const NOTHING = new Uint8Array(0);
-
-/** Whether an item of {@linkcode DocumentReader.read} is a document that streams by. */
-export function isLarge(item: RawDocument[] | LargeDocument): item is LargeDocument {
-  return !Array.isArray(item);
-}
-
-/** Counts of nothing. */
-export function noDocuments(): DocumentCounts {
-  return { documents: 0, leafRevisions: 0, deleted: 0 };
-}
 
 /** Reads the documents of one source, once. */
 export class DocumentReader {

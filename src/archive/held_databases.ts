@@ -1,16 +1,18 @@
 /**
- * The error for a database without backups in the repository. In: a repository and the name that was asked for.
- * Out: a usage error that suggests the name that was probably meant.
+ * Which databases a repository holds backups of. In: a repository. Out: their names; or, of a name of which it holds
+ * nothing, a usage error that suggests the one that was probably meant.
  */
-import { decodeDatabase, encodeDatabase } from "../database_name.ts";
+import { encodeDatabase } from "../database_name.ts";
 import { UsageError } from "../errors.ts";
 import { nearest } from "../nearest.ts";
-import { joinKey } from "../store/key.ts";
+import { loadAhead } from "../parallel.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import { Catalog } from "./catalog.ts";
-import { listDays } from "./days.ts";
+import { type DatedFolder, listDatabases, listDays } from "./days.ts";
 import type { Repository } from "./repository.ts";
 
+/** Days that are looked into at once. */
+const DAYS_AT_ONCE = 16;
 /** More databases than this are not shown where none has a similar name. */
 const MOST_NAMED = 5;
 
@@ -25,7 +27,7 @@ export async function nothingHeldOf(
   database: string,
   options: StoreCallOptions,
 ): Promise<UsageError> {
-  const names = await heldDatabases(repository, options);
+  const names = await databasesOf(repository, options);
   const near = nearest(database, names);
   const known = [...names].sort().slice(0, MOST_NAMED).map((name) => `"${encodeDatabase(name)}"`).join(", ");
   const hint = near !== undefined
@@ -38,14 +40,15 @@ export async function nothingHeldOf(
   });
 }
 
-/** By the catalog, and by the folders: one that was made before there was a catalog is in these alone. */
-async function heldDatabases(repository: Repository, options: StoreCallOptions): Promise<Set<string>> {
+/** The decoded names of all databases that have a folder: in the catalog, or on any day, as those of format 1 may. */
+export async function databasesOf(repository: Repository, options: StoreCallOptions): Promise<Set<string>> {
+  const { signal } = options;
   const names = new Set<string>();
   for await (const name of new Catalog(repository).databases(options)) names.add(name);
-  for await (const { folder } of listDays(repository, options)) {
-    for await (const { kind, name } of repository.store.list(joinKey(folder, repository.suffix), options)) {
-      if (kind === "folder") names.add(decodeDatabase(name));
-    }
+  const listDay = (day: DatedFolder, signal: AbortSignal) =>
+    Array.fromAsync(listDatabases(repository, day, { signal }));
+  for await (const found of loadAhead(listDays(repository, options), listDay, { limit: DAYS_AT_ONCE, signal })) {
+    for (const { database } of found) names.add(database);
   }
   return names;
 }

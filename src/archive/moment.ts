@@ -7,10 +7,8 @@ import { decodeDatabase } from "../database_name.ts";
 import { ArchiveError } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import { loadAhead } from "../parallel.ts";
-import { joinKey } from "../store/key.ts";
 import type { StoreCallOptions } from "../store/store.ts";
-import { Catalog } from "./catalog.ts";
-import { listDays } from "./days.ts";
+import { databasesOf } from "./held_databases.ts";
 import { parseRunFolderName } from "./layout.ts";
 import type { Repository } from "./repository.ts";
 import { listManualRuns, readManualRun } from "./manual_run.ts";
@@ -60,25 +58,6 @@ export async function* backupsOfMoment(repository: Repository, search: MomentSea
   for await (const found of loadAhead(names, find, { limit: DATABASES_AT_ONCE, signal })) {
     if (found !== undefined) yield found;
   }
-}
-
-/** The decoded names of all databases that have a folder: in the catalog, or on any day, as those of format 1 may. */
-export async function databasesOf(repository: Repository, options: StoreCallOptions): Promise<Set<string>> {
-  const { store, suffix } = repository;
-  const names = new Set<string>();
-  for await (const name of new Catalog(repository).databases(options)) names.add(name);
-  const listDay = async ({ folder }: { folder: string }, signal: AbortSignal) => {
-    const found: string[] = [];
-    for await (const { kind, name } of store.list(joinKey(folder, suffix), { signal })) {
-      if (kind === "folder") found.push(decodeDatabase(name));
-    }
-    return found;
-  };
-  const days = listDays(repository, options);
-  for await (const found of loadAhead(days, listDay, { limit: DATABASES_AT_ONCE, signal: options.signal })) {
-    for (const name of found) names.add(name);
-  }
-  return names;
 }
 
 /** What the last run of a task before a moment was to save. */

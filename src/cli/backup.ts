@@ -107,7 +107,7 @@ async function amend(session: Session, { databases }: BackupRequest, report: Run
 
 /** The commands that resume a run, also on a later day: one for each date in the paths. */
 function resumingCommands(
-  { tasks: names = [], databases, date }: BackupRequest,
+  { tasks: names = [], databases, date, full }: BackupRequest,
   { tasks, startedAt }: { tasks: readonly Task[]; startedAt: Date },
 ): string {
   const dates = Map.groupBy(
@@ -118,7 +118,7 @@ function resumingCommands(
   return Array.from(dates, ([day, ofDay]) => {
     const isAll = names.length === 0 && dates.size === 1;
     const some = isAll ? [] : ofDay.flatMap(({ name }) => ["--task", name]);
-    return commandLine("backup", [...some, ...only, "--date", day, "--resume"]);
+    return commandLine("backup", [...some, ...only, "--date", day, "--resume", ...full === true ? ["--full"] : []]);
   }).join("; ");
 }
 

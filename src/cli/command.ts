@@ -226,6 +226,7 @@ export function usageLines({ name, usage }: Command): string[] {
  */
 export function parseCall(command: Command, argv: readonly string[], shell: Shell): Call {
   const flags = flagsOf(command);
+  refuseOnOffValues(argv, flags);
   const names = (wanted: (flag: Flag) => boolean) => flags.filter(wanted).map((flag) => flag.name);
   const parsed = parseArgs(argv, {
     string: names((flag) => flag.value !== undefined),
@@ -261,6 +262,25 @@ export function parseCall(command: Command, argv: readonly string[], shell: Shel
     });
   }
   return call;
+}
+
+/**
+ * The package takes every value of an on-off flag but "false" for "on": `--confirm=no` would delete.
+ *
+ * @throws UsageError for a value that is neither "true" nor "false".
+ */
+function refuseOnOffValues(argv: readonly string[], flags: readonly Flag[]): void {
+  const onOff = new Set(
+    flags.filter(({ value }) => value === undefined).flatMap(({ name, aliases = [] }) => [name, ...aliases]),
+  );
+  const end = argv.indexOf("--");
+  for (const arg of end < 0 ? argv : argv.slice(0, end)) {
+    const [, name = "", value = ""] = /^--([^=]+)=(.*)$/s.exec(arg) ?? [];
+    if (!onOff.has(name) || value === "true" || value === "false") continue;
+    throw new UsageError(`--${name} is on or off and takes no value, but "${value}" is given`, {
+      hint: `Write --${name}, or leave it out`,
+    });
+  }
 }
 
 /** Finds the config among the operands: it is the last one if there are more than the command has of its own. */

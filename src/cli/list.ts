@@ -3,12 +3,12 @@ import { UsageError } from "../errors.ts";
 import type { BackupList, ListedBackup } from "../commands/list.ts";
 import type { Size, SizesReport } from "../commands/sizes.ts";
 import { commandLine } from "../command_line.ts";
-import { formatDate, parseDate, parseInstant } from "../dates.ts";
 import { counted, formatCount, formatSeconds, formatSize } from "../observe/figures.ts";
 import { printable } from "../observe/logfmt.ts";
 import { shortenMiddle } from "../observe/text_width.ts";
 import { shellWord } from "../shell_word.ts";
-import { type Call, type Command, toSeconds } from "./command.ts";
+import { type Command, toSeconds } from "./command.ts";
+import { readMoment } from "./moment.ts";
 import { withSession } from "./session.ts";
 import { type Column, fitTable } from "./table.ts";
 
@@ -70,8 +70,8 @@ export const command: Command = {
     const request = {
       ...filter,
       database: call.text("database"),
-      since: readWhen(call, "since", "T00:00Z"),
-      until: readWhen(call, "until", "T23:59:59.999Z"),
+      since: readMoment(call, "since", "T00:00Z"),
+      until: readMoment(call, "until", "T23:59:59.999Z"),
       rebuild: call.isOn("rebuild"),
       locks: call.isOn("locks"),
     };
@@ -106,19 +106,6 @@ const FILTERS = ["database", "match", "since", "until", "sizes", "locks", "rebui
 
 /** Flags that keep backups out of the list. */
 const CHOOSING = ["match", "since", "until"] as const;
-
-/** A date with the time of day that it means here, or a moment. */
-function readWhen(call: Call, name: "since" | "until", timeOfDay: string): Date | undefined {
-  const text = call.text(name);
-  if (text === undefined) return undefined;
-  const when = parseDate(text) === undefined
-    ? parseInstant(text)
-    : parseInstant(`${formatDate(parseDate(text)!).replaceAll("/", "-")}${timeOfDay}`);
-  if (when !== undefined) return when;
-  throw new UsageError(`--${name} "${text}" is neither a date nor a moment`, {
-    hint: "Write it as 2026-10-22, or as 2026-10-22T18:05Z",
-  });
-}
 
 /** A task's name, or the reason of a pin, may be as long as its writer likes. */
 const TEXT_WIDTH = 24;

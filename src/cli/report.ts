@@ -1,10 +1,10 @@
 /** `couchdb-backup report [<config>]`: the backups' history and state, as a page that needs no server. */
-import { rename, rm, writeFile } from "node:fs/promises";
-import { describeError, EXIT, ProgramError, UsageError } from "../errors.ts";
+import { EXIT, UsageError } from "../errors.ts";
 import { counted, formatSize } from "../observe/figures.ts";
 import { formatReportPage } from "../observe/report_page.ts";
 import { readReport } from "../schedule/report.ts";
 import type { Command } from "./command.ts";
+import { replaceFile } from "./output_file.ts";
 import { withSession } from "./session.ts";
 
 const DEFAULT_DAYS = 365;
@@ -51,7 +51,8 @@ export const command: Command = {
         return EXIT.ok;
       }
       const page = new TextEncoder().encode(formatReportPage(data));
-      await replaceFile(output, page);
+      // It names databases, so only its owner may read it.
+      await replaceFile(output, page, { mode: 0o600, what: "the report to" });
       call.print(
         data,
         () => `"${output}": ${counted(data.databases.length, "database")}, ${formatSize(page.length)}\n`,
@@ -61,23 +62,3 @@ export const command: Command = {
     });
   },
 };
-
-/** In one step: a reader sees the old page or the new one. It names databases, so only its owner may read it. */
-async function replaceFile(path: string, bytes: Uint8Array): Promise<void> {
-  const part = `${path}.${crypto.randomUUID().slice(0, 8)}.part`;
-  try {
-    await writeFile(part, bytes, { mode: 0o600, flag: "wx" });
-    await rename(part, path);
-  } catch (cause) {
-    await rm(part, { force: true });
-    throw new ReportNotWritten(`Cannot write the report to "${path}": ${describeError(cause)}`, {
-      cause,
-      hint: "Its folder must exist, and you must be allowed to write there",
-    });
-  }
-}
-
-/** The page could not be stored. */
-class ReportNotWritten extends ProgramError {
-  override readonly exitCode = EXIT.unexpected;
-}

@@ -6,6 +6,7 @@ import { exitCodeOfRestore, type RestoreReport } from "../commands/restore/repor
 import { commandLine } from "../command_line.ts";
 import type { Config } from "../config/config.ts";
 import { parseAddress } from "../config/values.ts";
+import { parseInstant } from "../dates.ts";
 import { UsageError } from "../errors.ts";
 import { BACKUP_PATH, type Command, IDENTITY_FLAG, toSeconds } from "./command.ts";
 import { readFleetRequest, restoreAll } from "./restore_all.ts";
@@ -113,7 +114,7 @@ export const command: Command = {
       const [path = "", extra] = call.operands;
       if (extra !== undefined) {
         throw new UsageError(`--all takes only a moment, but "${extra}" is given too`, {
-          hint: `--match '${path}' restores that database: restore --all ${extra} --match '${path}'`,
+          hint: `${commandLine("restore", ["--all", ...momentFirst(path, extra)])} restores that database`,
         });
       }
       const request = readFleetRequest(call, path);
@@ -124,13 +125,13 @@ export const command: Command = {
     const [database = "", path] = call.operands;
     if (path === undefined) {
       throw new UsageError(`"restore" is missing an argument: which backup of "${database}"`, {
-        hint: `restore ${database} latest, or restore --all ${database}`,
+        hint: `${commandLine("restore", [database, "latest"])}, or ${commandLine("restore", ["--all", database])}`,
       });
     }
     const ids = call.list("id");
     if (call.isOn("as-new-revision") && ids.length === 0) {
       throw new UsageError("--as-new-revision goes with --id", {
-        hint: `restore '${database}' '${path}' --id ID --as-new-revision`,
+        hint: commandLine("restore", [database, path, "--id", "ID", "--as-new-revision"]),
       });
     }
     return await withConfig(call, config, async (session) => {
@@ -154,6 +155,13 @@ export const command: Command = {
 
 /** Flags that mean nothing for one database. */
 const ALL_ONLY = ["match", "exclude", "map", "parallel", "gone"] as const;
+
+/** The words behind --all for a database and a moment, whichever of them was given first. */
+function momentFirst(first: string, second: string): string[] {
+  const isMoment = first === "latest" || parseInstant(first) !== undefined;
+  const [moment, database] = isMoment ? [first, second] : [second, first];
+  return [moment, "--match", database];
+}
 
 /** The config with another CouchDB; its login counts where the address has none. @throws UsageError when it is none. */
 function withUrl(config: Config, url: string | undefined): Config {

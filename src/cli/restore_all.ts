@@ -1,7 +1,7 @@
 /**
  * `restore --all`: the same for all databases of a moment. In: the call. Out: the exit code, and what there is to say.
  */
-import type { FleetRequest } from "../commands/restore/fleet.ts";
+import type { FleetRequest } from "../commands/restore/context.ts";
 import { exitCodeOfFleet, type FleetDatabase, type FleetReport } from "../commands/restore/fleet_report.ts";
 import { UsageError } from "../errors.ts";
 import { counted, formatCount, formatSeconds } from "../observe/figures.ts";

@@ -3,7 +3,8 @@
  * scanning chunks, so that it does not matter how many a bucket holds.
  */
 import { Catalog, type CatalogEntry } from "../archive/catalog.ts";
-import { type DatabaseFolder, type FolderInventory, takeInventory } from "../archive/inventory.ts";
+import type { DatabaseFolder } from "../archive/days.ts";
+import { type FolderInventory, takeInventory } from "../archive/inventory.ts";
 import { isBackupEntry } from "../archive/archive.ts";
 import { shortRun } from "../archive/layout.ts";
 import { nothingHeldOf } from "../archive/held_databases.ts";
@@ -15,7 +16,7 @@ import { ArchiveError, describeError, isNotFound } from "../errors.ts";
 import { decodeDatabase, encodeDatabase } from "../database_name.ts";
 import { type BackupKind, type Checkpoint, sumChunks } from "../archive/manifest.ts";
 import { loadAhead } from "../parallel.ts";
-import { joinKey } from "../store/key.ts";
+import { joinKey, splitKey } from "../store/key.ts";
 import type { Repository } from "../archive/repository.ts";
 import { compilePattern } from "../task/pattern.ts";
 
@@ -248,7 +249,7 @@ function rowOf(empty: Row, entry: CatalogEntry, pin: Pin | undefined): Row {
   return {
     ...empty,
     task,
-    manifest: entry.manifestKey.slice(entry.manifestKey.lastIndexOf("/") + 1),
+    manifest: splitKey(entry.manifestKey).name,
     complete: true,
     kind,
     run,

@@ -5,7 +5,7 @@
 import { type Archive, type ArchiveChunk, type ChunkProblem, openArchive, placeOfChunk } from "../archive/archive.ts";
 import { findArchive, type PathContext } from "../archive/find.ts";
 import { checkStored, inspectChunk } from "../archive/chunk.ts";
-import type { DocumentCounts } from "../archive/document_reader.ts";
+import type { DocumentCounts } from "../archive/documents.ts";
 import { addParents, nameOfChunk } from "../archive/parents.ts";
 import { findGaps, hasRange, RangeCheck } from "../archive/id_ranges.ts";
 import { MANIFEST_NAME, parseChunkName } from "../archive/layout.ts";

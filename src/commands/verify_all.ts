@@ -46,7 +46,7 @@ export interface FaultyBackup {
   finished_at: string | null;
   /** What is wrong, a sentence each. */
   problems: string[];
-  /** 12 where something is not as it must be, 3 where it lacks what CouchDB could not read. */
+  /** 12 where something is not as it must be, 3 where it lacks what CouchDB could not read; of an error its own. */
   exit_code: number;
 }
 

@@ -1,5 +1,7 @@
 import { assertEquals } from "@std/assert";
+import { basename } from "node:path";
 import { Catalog, type CatalogEntry } from "../../src/archive/catalog.ts";
+import { Repository } from "../../src/archive/repository.ts";
 import { DATABASE, TestRepository } from "./repository_setup.ts";
 
 const ENTRY: CatalogEntry = {
@@ -42,6 +44,9 @@ Deno.test("Catalog keeps a long task's name whole, in the entry's body", async (
   assertEquals((await catalog.latest(DATABASE, {}))?.task, task);
   await setup.write("", key, "{");
   assertEquals((await catalog.latest(DATABASE, {}))?.task.startsWith("jede Woche / "), true, "a damaged body");
+  // Whoever expires the backup meanwhile takes the entry away that was listed.
+  const racing = new Catalog(new Repository(setup.expiring(basename(key)), setup.repository));
+  assertEquals((await racing.latest(DATABASE, {}))?.task.startsWith("jede Woche / "), true, "it is gone");
 });
 
 Deno.test("latest() gives the newest that was complete at a moment, by one listing", async () => {

@@ -1,6 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { CHUNK_FORMAT, FormatError } from "../../src/archive/formats.ts";
-import { DocumentReader, type DocumentReaderOptions, isLarge } from "../../src/archive/document_reader.ts";
+import { DocumentReader, type DocumentReaderOptions } from "../../src/archive/document_reader.ts";
+import { isLarge } from "../../src/archive/documents.ts";
 import { FramingError } from "../../src/json/scan.ts";
 
 const encoder = new TextEncoder();

@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { gzipSync } from "node:zlib";
 import { CheckedChunk } from "../../src/archive/chunk.ts";
-import { isLarge } from "../../src/archive/document_reader.ts";
+import { isLarge } from "../../src/archive/documents.ts";
 import { ArchiveError } from "../../src/errors.ts";
 import type { Store } from "../../src/store/store.ts";
 import { A, B, FOREIGN_FILES, HEADER, MARKER } from "../foreign_files.ts";

@@ -3,22 +3,24 @@
  * requests.
  */
 import { createHash } from "node:crypto";
+import { rm } from "node:fs/promises";
+import { basename, join } from "node:path";
 import { Catalog, entryOfManifest } from "../../src/archive/catalog.ts";
 import { checkpointName, chunkName, MANIFEST_NAME, manifestName, shortRun } from "../../src/archive/layout.ts";
 import {
   type BackupKind,
   type Checkpoint,
   type ChunkEntry,
-  encodeJson,
   type Manifest,
   sumChunks,
 } from "../../src/archive/manifest.ts";
+import { encodeJson } from "../../src/archive/manifest_json.ts";
 import { Repository } from "../../src/archive/repository.ts";
 import { parseDate } from "../../src/dates.ts";
 import { DirectoryStore } from "../../src/store/directory/store.ts";
 import type { Compression } from "../../src/codec/compression.ts";
 import { joinKey } from "../../src/store/key.ts";
-import type { Store } from "../../src/store/store.ts";
+import type { Store, StoreCallOptions } from "../../src/store/store.ts";
 import { RecordedLog } from "../fakes/log.ts";
 
 /** The database of these backups, unless another is asked for. */
@@ -129,6 +131,19 @@ export class TestRepository implements AsyncDisposable {
     for (const chunk of rest.chunks) await this.write(folder, chunk.name, "12345");
     await this.write(folder, name, encodeJson(checkpoint));
     return { folder, name, checkpoint };
+  }
+
+  /** The same store while somebody expires: what has one of these names is listed, and gone when it is read. */
+  expiring(...names: string[]): Store {
+    return new Proxy(this.store, {
+      get: (target, method) => {
+        if (method !== "read") return Reflect.get(target, method, target);
+        return async (key: string, options: StoreCallOptions) => {
+          if (names.includes(basename(key))) await rm(join(this.root, key), { force: true });
+          return await target.read(key, options);
+        };
+      },
+    });
   }
 
   #counting(store: Store): Store {

@@ -3,10 +3,7 @@ import { Buffer } from "node:buffer";
 import { gzipSync } from "node:zlib";
 import { GzipError } from "../../src/codec/gzip.ts";
 import { gunzipMembers } from "../../src/codec/gzip_members.ts";
-
-async function* pieces(bytes: Uint8Array, sizeBytes: number): AsyncGenerator<Uint8Array> {
-  for (let at = 0; at < bytes.length; at += sizeBytes) yield await Promise.resolve(bytes.slice(at, at + sizeBytes));
-}
+import { pieces } from "./streams.ts";
 
 async function textOf(source: AsyncIterable<Uint8Array>): Promise<string> {
   return Buffer.concat(await Array.fromAsync(source)).toString();

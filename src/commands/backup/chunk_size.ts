@@ -64,3 +64,13 @@ export class ChunkSize {
     this.#bytes = this.#bytes * MEMORY + bytes;
   }
 }
+
+/** How many requests for documents a database is likely to give. */
+export function batchesOf(
+  task: Pick<Task, "chunk" | "chunkBytes" | "tombstones">,
+  info: Pick<DatabaseInfo, "doc_count" | "doc_del_count" | "external_bytes">,
+): number {
+  const size = new ChunkSize(task, info);
+  const documents = info.doc_count + (task.tombstones ? info.doc_del_count : 0);
+  return size.isBounded ? Math.max(1, Math.ceil(documents / size.documents)) : 1;
+}

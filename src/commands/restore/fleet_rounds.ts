@@ -8,23 +8,19 @@ import type { BackupOfMoment } from "../../archive/moment.ts";
 import { counted } from "../../counts.ts";
 import { CouchError, hintOf, isFatalForRun, isTransient, UsageError } from "../../errors.ts";
 import { eitherSignal } from "../../parallel.ts";
+import type { FleetContext, FleetRequest } from "./context.ts";
+import { restoredBefore, restoreTarget } from "./fleet.ts";
+import { type FleetDatabase, isThere, type LeftOut } from "./fleet_report.ts";
+import { findFleet, readMoment } from "./fleet_selection.ts";
 import {
   describeFilled,
   describerOf,
   examineTargets,
-  findFleet,
-  type FleetContext,
-  type FleetRequest,
   isOurs,
   isSealed,
-  isThere,
   lookAtTargets,
-  readMoment,
-  restoredBefore,
-  restoreTarget,
   type Target,
-} from "./fleet.ts";
-import type { FleetDatabase, LeftOut } from "./fleet_report.ts";
+} from "./fleet_targets.ts";
 import { FreshSettings } from "./fresh_settings.ts";
 import type { RestorePosition } from "./position.ts";
 import type { RestoreReport } from "./report.ts";

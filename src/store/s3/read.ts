@@ -4,7 +4,8 @@
  */
 import { counted } from "../../counts.ts";
 import { isTransient, StoreError } from "../../errors.ts";
-import type { S3Client, S3OpenAnswer } from "./client.ts";
+import type { S3Client } from "./client.ts";
+import type { S3OpenAnswer } from "./request.ts";
 import { describeSubject, strangeAnswer } from "./error.ts";
 
 /**
@@ -100,7 +101,7 @@ export async function readObject(
 }
 
 /** The length that an answer announces; undefined where it has none, or that of something else. */
-function lengthOf(headers: Headers): number | undefined {
+export function lengthOf(headers: Headers): number | undefined {
   const length = headers.get("content-length");
   return length !== null && /^\d+$/.test(length) ? Number(length) : undefined;
 }

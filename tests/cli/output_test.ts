@@ -135,8 +135,11 @@ task: {often: {cron: "*:*:*", databases: [orders], retention: {keep_last: 1}}}
 bucket: ${folder}/bucket
 `,
     );
+    // Whatever the umask: check has something to say of that.
+    await Deno.chmod(config, 0o644);
     const calls = [
       ["backup"],
+      ["check"],
       ["restore", "orders_check", "latest/orders"],
       ["diff", "orders_check", "latest/orders", "live"],
       ["verify", "orders", "latest"],
@@ -162,8 +165,13 @@ bucket: ${folder}/bucket
         exit: shell.exit,
       });
       assertEquals(code, 0, `${args.join(" ")}: ${shell.err}`);
+      if (args[0] === "check") {
+        // What is said of a row goes on below where it began, and a hint can be pasted.
+        assertStringIncludes(printed, `none with\n${" ".repeat(31)}an attachment was found to try\n`);
+        assertStringIncludes(printed, `chmod o-rwx ${config}\n`);
+      }
       const long = printed.split("\n").filter((line) =>
-        line.length > 79 && !line.includes("couchdb-backup ") && line.trim().includes(" ")
+        line.length > 79 && !/couchdb-backup |^ +chmod /.test(line) && line.trim().includes(" ")
       );
       assertEquals(long, [], args.join(" "));
       assert(printed !== "", args.join(" "));

@@ -82,10 +82,9 @@ export {
 } from "./src/commands/list.ts";
 export type { ChangeForecast } from "./src/commands/backup/forecast.ts";
 export type { Plan, TaskPlan } from "./src/commands/plan.ts";
-export type { RestoreContext, RestoreRequest } from "./src/commands/restore/context.ts";
+export type { FleetRequest, RestoreContext, RestoreRequest } from "./src/commands/restore/context.ts";
 export type { RestorePosition } from "./src/commands/restore/position.ts";
 export type { RestoreReport } from "./src/commands/restore/report.ts";
-export type { FleetRequest } from "./src/commands/restore/fleet.ts";
 export type { FewerDocuments, FleetDatabase, FleetReport, LeftOut } from "./src/commands/restore/fleet_report.ts";
 export { restore } from "./src/commands/restore/restore.ts";
 export type { LackingSetting } from "./src/commands/restore/target.ts";
@@ -131,12 +130,11 @@ export {
   type ClientOptions,
   CouchClient,
   type CouchTrouble,
-  type DatabaseInfo,
-  type DesignDocument,
-  type DocumentCount,
   type NodeState,
   type WriteRow,
 } from "./src/couchdb/client.ts";
+export type { DesignDocument } from "./src/couchdb/design_document.ts";
+export type { DatabaseInfo, DocumentCount } from "./src/couchdb/info.ts";
 export type { ChangesPage, ChangesRow } from "./src/couchdb/changes_page.ts";
 export type { ClusterTimes } from "./src/couchdb/cluster.ts";
 export type { CouchOptions, UnreadableDocument } from "./src/couchdb/couchdb.ts";
@@ -147,22 +145,22 @@ export { Repository, type RepositoryParts } from "./src/archive/repository.ts";
 export type { ChunkProblem } from "./src/archive/archive.ts";
 export type { PathContext } from "./src/archive/find.ts";
 export type { Seal } from "./src/archive/unlock.ts";
-export {
-  type BackupKind,
-  type ChainLoss,
-  type ChunkEntry,
-  type DatabaseProperties,
-  type FeedOverlap,
-  type ListedFeed,
-  type Manifest,
-  type Origin,
-  type ParentLink,
-  parseManifest,
-  type SealedDocument,
-  type SealedPart,
-  type SeenStates,
-  type Totals,
+export type {
+  BackupKind,
+  ChainLoss,
+  ChunkEntry,
+  DatabaseProperties,
+  FeedOverlap,
+  ListedFeed,
+  Manifest,
+  Origin,
+  ParentLink,
+  SealedDocument,
+  SealedPart,
+  SeenStates,
+  Totals,
 } from "./src/archive/manifest.ts";
+export { parseManifest } from "./src/archive/manifest_json.ts";
 export type { DatabaseReport, DatabaseStatus, RunReport, TaskReport } from "./src/archive/report.ts";
 export { openStore } from "./src/store/open.ts";
 export type { QuestionPlace, StoreFinding, StoreProperty, StoreQuestion } from "./src/store/questions.ts";

@@ -2,22 +2,14 @@
  * What the Lambda function does with the events that restore: all in one call, or as the state machine that restores
  * asks for it, a plan, rounds, a summary. In: an event and a session. Out: the answer. Nothing is written to the store.
  */
-import type { FleetRequest } from "../src/commands/restore/fleet.ts";
+import type { FleetRequest } from "../src/commands/restore/context.ts";
 import { planFleet, restoreRound, summariseFleet } from "../src/commands/restore/fleet_rounds.ts";
-import { isThere } from "../src/commands/restore/fleet.ts";
-import type { LeftOut } from "../src/commands/restore/fleet_report.ts";
+import { isThere, type LeftOut } from "../src/commands/restore/fleet_report.ts";
 import { counted } from "../src/counts.ts";
 import { EXIT, ProgramError } from "../src/errors.ts";
 import type { Session } from "../src/session/session.ts";
-import type {
-  RestoreEvent,
-  RestorePlanEvent,
-  RestorePlanResult,
-  RestoreRoundEvent,
-  RestoreRoundResult,
-  RestoreSummaryEvent,
-  RestoreSummaryResult,
-} from "./events.ts";
+import type { RestorePlanResult, RestoreRoundResult, RestoreSummaryResult } from "./answers.ts";
+import type { RestoreEvent, RestorePlanEvent, RestoreRoundEvent, RestoreSummaryEvent } from "./events.ts";
 
 /** Not everything that was to be restored is there. */
 export class NotRestoredError extends ProgramError {

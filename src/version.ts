@@ -11,5 +11,6 @@ export function complaintOfNode({ node, deno }: { node: string; deno?: string })
   const [major = 0, minor = 0] = node.split(".").map(Number);
   const [oldestMajor = 0, oldestMinor = 0] = OLDEST_NODE.split(".").map(Number);
   const isNewEnough = major > oldestMajor || (major === oldestMajor && minor >= oldestMinor);
-  return deno !== undefined || isNewEnough ? undefined : `This is Node ${node}; it must be ${OLDEST_NODE} or later`;
+  if (deno !== undefined || isNewEnough) return undefined;
+  return `This is Node ${node}; it must be ${OLDEST_NODE} or later. The executable, deb and rpm need no Node`;
 }

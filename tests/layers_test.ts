@@ -30,6 +30,7 @@ const PURE = [
   "archive/catalog_entry",
   "archive/layout",
   "archive/manifest",
+  "archive/manifest_json",
   "archive/report",
   "calendar/calendar",
   "config/aws",

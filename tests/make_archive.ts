@@ -7,7 +7,8 @@ import type { BackupDate } from "../src/dates.ts";
 import { backupFolder, MANIFEST_NAME, parseManifestName, shortRun } from "../src/archive/layout.ts";
 import { joinKey } from "../src/store/key.ts";
 import { encodeDatabase } from "../src/database_name.ts";
-import { type Manifest, parseManifest } from "../src/archive/manifest.ts";
+import type { Manifest } from "../src/archive/manifest.ts";
+import { parseManifest } from "../src/archive/manifest_json.ts";
 import { SILENT_LOG, SILENT_PROGRESS } from "../src/observe.ts";
 import type { Store } from "../src/store/store.ts";
 

@@ -27,7 +27,8 @@ Deno.test("CHANGELOG.md has one section for the version under way, and docs name
 });
 
 Deno.test("complaintOfNode() refuses a Node that the npm package is not for, and no other runtime", async () => {
-  const told = (node: string) => `This is Node ${node}; it must be 22.2 or later`;
+  const told = (node: string) =>
+    `This is Node ${node}; it must be 22.2 or later. The executable, deb and rpm need no Node`;
   for (const node of ["20.20.2", "22.1.0", "18.0.0"]) assertEquals(complaintOfNode({ node }), told(node));
   for (const node of ["22.2.0", "22.10.0", "24.0.0"]) assertEquals(complaintOfNode({ node }), undefined);
   assertEquals(complaintOfNode({ node: "20.11.1", deno: "2.9.6" }), undefined);

@@ -2,18 +2,17 @@
  * Inspects a backup's folder: which chunks belong to the backup, whether it is complete, and which problems a listing
  * shows. Nothing is written, and no chunk is read.
  */
-import { counted } from "../counts.ts";
 import {
   type FolderState,
   momentOf,
-  readCheckpoint,
+  readCheckpoints,
   readFolder,
   readManifestOrCopy,
   readManifests,
   readNewestManifest,
   type UsableManifest,
 } from "./read.ts";
-import { ArchiveError, isNotFound } from "../errors.ts";
+import { ArchiveError } from "../errors.ts";
 import {
   CHECKPOINT_NAME,
   checkpointName,
@@ -31,11 +30,12 @@ import {
   portChunkName,
   runOfChunkName,
 } from "./layout.ts";
-import { joinKey } from "../store/key.ts";
+import { joinKey, splitKey } from "../store/key.ts";
 import { decodeDatabase } from "../database_name.ts";
 import type { UnreadableDocument } from "../couchdb/couchdb.ts";
 import type { ChunkPlace } from "./chunk.ts";
-import type { Checkpoint, ChunkEntry, Manifest, Origin } from "./manifest.ts";
+import { explainListed } from "./damage.ts";
+import type { ChunkEntry, Manifest, Origin } from "./manifest.ts";
 import type { Store, StoreCallOptions, StoreEntry } from "../store/store.ts";
 
 /** A folder of a store, or one object in it. */
@@ -136,7 +136,7 @@ export async function openArchive(place: ArchivePlace, options: StoreCallOptions
     kind: "unlisted",
     place,
     url: folder === "" && place.object === undefined ? store.url : store.locate(joinKey(folder, place.object ?? "")),
-    database: decodeDatabase(folder.slice(folder.lastIndexOf("/") + 1)) || undefined,
+    database: decodeDatabase(splitKey(folder).name) || undefined,
     manifest: undefined,
     origin: undefined,
     chunks: [],
@@ -178,23 +178,24 @@ function isEmpty({ chunks, problems }: Archive): boolean {
 }
 
 /** Reads the manifest that is meant, or where there is none (or a damaged one) the checkpoint of its run. */
-async function readOrigin({ archive, state, options }: OpenFolder): Promise<void> {
-  const { store, folder, manifest: wanted } = archive.place;
-  let run: string | undefined;
-  if (wanted === undefined || !isCheckpointName(wanted)) {
-    const found = wanted === undefined
-      ? await readNewestManifest(store, folder, { ...options, state })
-      : await readNamedManifest(wanted, { archive, state, options });
-    if (found !== undefined && "manifest" in found) return takeManifest(archive, found);
-    if (found !== undefined) archive.problems.push({ chunk: found.name, problem: found.error.message });
-    run = found === undefined ? undefined : parseManifestName(found.name)?.run ?? "";
+async function readOrigin(folder: OpenFolder): Promise<void> {
+  const { archive, state, options } = folder;
+  const { store, folder: key, manifest: wanted } = archive.place;
+  if (wanted !== undefined && isCheckpointName(wanted)) {
+    await takeNewestCheckpoint([wanted], folder);
+    if (archive.kind === "unlisted") throw nothingThere(archive);
+    return;
   }
-  const names = wanted !== undefined && isCheckpointName(wanted)
-    ? [wanted]
-    : run === undefined
-    ? checkpointsOf(state)
-    : checkpointsOf(state).filter((name) => name === (run === "" ? CHECKPOINT_NAME : checkpointName(run)));
-  await readNewestCheckpoint(names, { archive, state, options });
+  const found = wanted === undefined
+    ? await readNewestManifest(store, key, { ...options, state })
+    : await readNamedManifest(wanted, folder);
+  if (found === undefined) return await takeNewestCheckpoint(checkpointsOf(state), folder);
+  if ("manifest" in found) return takeManifest(archive, found);
+  archive.problems.push({ chunk: found.name, problem: found.error.message });
+  // Those of other runs are of other backups.
+  const run = parseManifestName(found.name)?.run;
+  const own = run === undefined ? CHECKPOINT_NAME : checkpointName(run);
+  await takeNewestCheckpoint(checkpointsOf(state).filter((name) => name === own), folder);
 }
 
 /** @throws StoreError with code `not_found` when the folder does not have it. */
@@ -215,24 +216,14 @@ function checkpointsOf({ checkpoints, hasCheckpoint }: FolderState): string[] {
   return [...(hasCheckpoint ? [CHECKPOINT_NAME] : []), ...checkpoints.values()];
 }
 
-/** Takes the checkpoint that was stored last; those of other runs are of other backups. */
-async function readNewestCheckpoint(names: readonly string[], { archive, options }: OpenFolder): Promise<void> {
+/** Takes the checkpoint that was stored last. */
+async function takeNewestCheckpoint(names: readonly string[], { archive, options }: OpenFolder): Promise<void> {
   const { store, folder } = archive.place;
-  if (names.length === 0) return;
-  archive.kind = "unfinished";
-  let newest: { name: string; checkpoint: Checkpoint } | undefined;
-  const damaged: ChunkProblem[] = [];
-  for (const name of names) {
-    try {
-      const checkpoint = await readCheckpoint(store, folder, { ...options, name });
-      if (newest === undefined || Date.parse(newest.checkpoint.saved_at) < Date.parse(checkpoint.saved_at)) {
-        newest = { name, checkpoint };
-      }
-    } catch (error) {
-      if (!(error instanceof ArchiveError)) throw error;
-      damaged.push({ chunk: name, problem: error.message });
-    }
-  }
+  const read = await readCheckpoints(store, folder, { ...options, names });
+  if (read.length > 0) archive.kind = "unfinished";
+  const damaged = read.flatMap((one) => "error" in one ? [{ chunk: one.name, problem: one.error.message }] : []);
+  const [newest] = read.flatMap((one) => "error" in one ? [] : [one])
+    .sort((a, b) => Date.parse(b.checkpoint.saved_at) - Date.parse(a.checkpoint.saved_at));
   if (newest === undefined) return void archive.problems.push(...damaged);
   archive.leftovers.push(...damaged);
   takeOrigin(archive, { ...newest.checkpoint, name: newest.name, documents: undefined });
@@ -250,27 +241,11 @@ async function readOriginOf(object: string, { archive, state, options }: OpenFol
     if ("error" in found) archive.problems.push({ chunk: found.name, problem: found.error.message });
     else if (found.manifest.chunks.some(({ name }) => name === object)) return takeManifest(archive, found);
   }
-  for (const { name, checkpoint } of await readCheckpoints({ archive, state, options })) {
-    if (!checkpoint.chunks.some((chunk) => chunk.name === object)) continue;
+  for (const found of await readCheckpoints(store, folder, { ...options, names: checkpointsOf(state) })) {
+    if ("error" in found || !found.checkpoint.chunks.some(({ name }) => name === object)) continue;
     archive.kind = "unfinished";
-    return takeOrigin(archive, { ...checkpoint, name, documents: undefined });
+    return takeOrigin(archive, { ...found.checkpoint, name: found.name, documents: undefined });
   }
-}
-
-/** The checkpoints of the folder that can be read. */
-async function readCheckpoints(
-  { archive, state, options }: OpenFolder,
-): Promise<{ name: string; checkpoint: Checkpoint }[]> {
-  const { store, folder } = archive.place;
-  const found: { name: string; checkpoint: Checkpoint }[] = [];
-  for (const name of checkpointsOf(state)) {
-    try {
-      found.push({ name, checkpoint: await readCheckpoint(store, folder, { ...options, name }) });
-    } catch (error) {
-      if (!isNotFound(error) && !(error instanceof ArchiveError)) throw error;
-    }
-  }
-  return found;
 }
 
 function takeManifest(archive: Archive, { name, manifest, damaged }: { name: string } & UsableManifest): void {
@@ -385,7 +360,9 @@ async function namedByOthers(folder: OpenFolder): Promise<Set<string>> {
     if ("error" in found) archive.leftovers.push({ chunk: found.name, problem: found.error.message });
     else for (const { name } of found.manifest.chunks) named.add(name);
   }
-  for (const { checkpoint } of await readCheckpoints(folder)) for (const { name } of checkpoint.chunks) named.add(name);
+  for (const found of await readCheckpoints(store, key, { ...options, names: checkpointsOf(state) })) {
+    if ("checkpoint" in found) { for (const { name } of found.checkpoint.chunks) named.add(name); }
+  }
   return named;
 }
 
@@ -395,13 +372,9 @@ async function compareWithListing(folder: OpenFolder): Promise<void> {
   const named = new Set<string>();
   archive.chunks = archive.chunks.filter(({ name, entry }) => {
     named.add(name);
-    const sizeBytes = objects.get(name);
-    if (sizeBytes === undefined) archive.problems.push({ chunk: name, problem: "It is missing" });
-    else if (sizeBytes !== entry?.compressed_bytes) {
-      const problem = `It has ${counted(sizeBytes, "byte")}, the manifest says ${entry?.compressed_bytes}`;
-      archive.problems.push({ chunk: name, problem });
-    } else return true;
-    return false;
+    const problem = explainListed(objects.get(name), entry!);
+    if (problem !== undefined) archive.problems.push({ chunk: name, problem });
+    return problem === undefined;
   });
   const left = [...objects.keys()].filter((name) =>
     !named.has(name) && !isManifestName(name) && !isCheckpointName(name) && !isFilterName(name) && !isPinName(name) &&
@@ -430,11 +403,8 @@ function narrowTo(object: string, archive: Archive, objects: ReadonlyMap<string,
     const database = isChunk ? archive.database : undefined;
     return { ...archive, kind: "foreign", chunks, origin, database, documents: undefined, ...nothingElse };
   }
-  const sizeBytes = objects.get(object) ?? 0;
-  const problems = sizeBytes === known.entry.compressed_bytes ? [] : [{
-    chunk: object,
-    problem: `It has ${counted(sizeBytes, "byte")}, the manifest says ${known.entry.compressed_bytes}`,
-  }];
+  const problem = explainListed(objects.get(object), known.entry);
+  const problems = problem === undefined ? [] : [{ chunk: object, problem }];
   return { ...archive, chunks, documents: known.entry.documents, ...nothingElse, problems };
 }
 
@@ -447,7 +417,7 @@ function nothingThere(archive: Archive): ArchiveError {
   );
 }
 
-/** Whether entries of a folder look like those of a backup of one database. */
+/** Whether an entry of a folder looks like a part of a backup of one database. */
 export function isBackupEntry(entry: StoreEntry): boolean {
   const { kind, name } = entry;
   return kind === "object" && (isManifestName(name) || isCheckpointName(name) || isBackupChunkName(name));

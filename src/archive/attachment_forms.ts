@@ -3,8 +3,7 @@
  * anywhere; out come the same bytes with what CouchDB knows, in its `_attachments` and nowhere else.
  *
  * - couchbackup (2.10 and later, with --attachments) writes the type as `contentType`. CouchDB looks for
- *   `content_type`, and
- *   takes anything else for `application/octet-stream` without a word.
+ *   `content_type`, and takes anything else for `application/octet-stream` without a word.
  * - pouchdb-dump writes the content as what Node makes of its bytes, `{"type":"Buffer","data":[104,…]}`. CouchDB
  *   refuses it.
  */

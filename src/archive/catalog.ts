@@ -8,7 +8,7 @@ import { decodeDatabase } from "../database_name.ts";
 import { type BackupDate, formatDate } from "../dates.ts";
 import { ArchiveError, isNotFound, StoreError } from "../errors.ts";
 import type { Log } from "../observe.ts";
-import { joinKey } from "../store/key.ts";
+import { joinKey, splitKey } from "../store/key.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import { type CatalogEntry, entryName, type NamedEntry, parseEntryName } from "./catalog_entry.ts";
 import { CATALOG_FOLDER, MANIFEST_NAME, manifestName, shortRun } from "./layout.ts";
@@ -75,8 +75,7 @@ export class Catalog {
   ): Promise<{ entry: CatalogEntry; manifest: Manifest } | undefined> {
     for await (const entry of this.entries(database, search)) {
       try {
-        const cut = entry.manifestKey.lastIndexOf("/");
-        const [folder, name] = [entry.manifestKey.slice(0, cut), entry.manifestKey.slice(cut + 1)];
+        const { folder, name } = splitKey(entry.manifestKey);
         const manifest = await readManifest(this.#repository.store, folder, { ...search, name });
         // What is called manifest.json may have been replaced by that of another run.
         if (shortRun(manifest.run) === entry.run) return { entry, manifest };
@@ -141,11 +140,13 @@ export class Catalog {
   }
 
   async #withWholeTask(entry: CatalogEntry, key: string, options: StoreCallOptions): Promise<CatalogEntry> {
-    const text = await readObjectText(this.#repository.store, key, options);
+    // Damaged, or gone since it was listed: the beginning of the task's name is still right.
     try {
+      const text = await readObjectText(this.#repository.store, key, options);
       return { ...entry, ...bodySchema.parse(JSON.parse(text)) };
-    } catch {
-      return entry; // Damaged: the beginning of the task's name is still right.
+    } catch (error) {
+      if (error instanceof SyntaxError || error instanceof z.ZodError || isNotFound(error)) return entry;
+      throw error;
     }
   }
 }

@@ -4,6 +4,7 @@
  * way round. Specified in docs/archive.md.
  */
 import { MANIFEST_NAME, shortRun } from "./layout.ts";
+import { splitKey } from "../store/key.ts";
 import type { BackupDate } from "../dates.ts";
 import type { BackupKind } from "./manifest.ts";
 
@@ -94,7 +95,7 @@ export function parseEntryName(name: string): NamedEntry | undefined {
 }
 
 function formatOf(manifestKey: string): 1 | 2 {
-  return manifestKey.slice(manifestKey.lastIndexOf("/") + 1) === MANIFEST_NAME ? 1 : 2;
+  return splitKey(manifestKey).name === MANIFEST_NAME ? 1 : 2;
 }
 
 /** A task's name in characters that every file system takes; one that is too long is only begun. */

@@ -9,7 +9,8 @@ import { joinKey } from "../store/key.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import { readObjectBytes } from "../store/whole.ts";
 import { isManifestName } from "./layout.ts";
-import { type Manifest, type ParentLink, parseManifest } from "./manifest.ts";
+import type { Manifest, ParentLink } from "./manifest.ts";
+import { parseManifest } from "./manifest_json.ts";
 import { readFolder } from "./read.ts";
 import type { Repository } from "./repository.ts";
 
@@ -74,9 +75,8 @@ export async function followChain(
     if (links.length >= MOST_LINKS) return { links, broken: { path, problem: "The chain does not end" } };
     const place = await placeOf(parent, { store, folder }, options);
     if (place === undefined) return { links, broken: { path, problem: "Its path is not that of a manifest" } };
-    const read = await readLink(parent, place, { ...options, database: start.manifest.database });
-    const other = typeof read === "string" ? undefined : explainOther(child, read);
-    if (other !== undefined) return { links, broken: { path, problem: other } };
+    const { database } = start.manifest;
+    const read = await readLink(parent, place, { ...options, database, recipients: child.recipients });
     if (typeof read === "string") return { links, broken: { path, problem: read } };
     links.push({ ...place, path, manifest: read });
     ({ store, folder } = place);
@@ -109,11 +109,11 @@ async function placeOf(
   return { store: root, folder: joinKey(...parts), name };
 }
 
-/** The manifest, or what is wrong with it. */
+/** The manifest of a parent, or what is wrong with it, a sentence. `recipients` are its child's. */
 async function readLink(
   { sha256, run }: ParentLink,
   { store, folder, name }: Pick<ChainLink, "store" | "folder" | "name">,
-  { database, isTolerant = false, signal }: ChainOptions & { database: string },
+  { database, recipients, isTolerant = false, signal }: ChainOptions & Pick<Manifest, "database" | "recipients">,
 ): Promise<Manifest | string> {
   const key = joinKey(folder, name);
   let bytes: Uint8Array;
@@ -130,7 +130,7 @@ async function readLink(
     if (found !== sha256) return `It is not the manifest that the later backup builds on: its SHA-256 is ${found}`;
     if (manifest.database !== database) return `It is of another database, "${manifest.database}"`;
     if (manifest.run !== run) return `It is of another run, ${manifest.run}`;
-    return manifest;
+    return explainOther({ recipients }, manifest) ?? manifest;
   } catch (error) {
     if (error instanceof ArchiveError) return error.message;
     throw error;

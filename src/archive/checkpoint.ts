@@ -5,10 +5,13 @@
  */
 import { createHash } from "node:crypto";
 import { concat } from "../concat.ts";
+import { ArchiveError, isNotFound } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import { checkpointName, filterName, shortRun } from "./layout.ts";
-import { type Checkpoint, type ChunkEntry, encodeCheckpoint, type Origin } from "./manifest.ts";
+import type { Checkpoint, ChunkEntry, Origin } from "./manifest.ts";
+import { encodeCheckpoint } from "./manifest_json.ts";
+import { readCheckpoint } from "./read.ts";
 import type { UnreadableDocument } from "../couchdb/couchdb.ts";
 import { sealed } from "./sealed.ts";
 
@@ -61,7 +64,10 @@ export class CheckpointWriter {
   readonly #stored: { batch: number; entry: ChunkEntry }[] = [];
   /** By id; `batch` is the one that it could not be read in. */
   readonly #unreadable = new Map<string, { batch: number; documents: UnreadableDocument[] }>();
+  /** Which of its two names the next filter gets: the one that the stored checkpoint does not use. */
   #turn: 0 | 1;
+  /** A checkpoint was sent, and whether it is stored is not known. */
+  #isTurnUnknown = false;
   #nextSaveMs: number;
   #savedPosition: string | undefined;
   #saving: Promise<void> | undefined;
@@ -101,7 +107,9 @@ export class CheckpointWriter {
   ): void {
     this.#stored.push({ batch, entry });
     // What is asked for once more is as this batch has found it.
-    if (this.#unreadable.size > 0) { for (const id of ids) this.#unreadable.delete(id); }
+    if (this.#unreadable.size > 0) {
+      for (const id of ids) this.#unreadable.delete(id);
+    }
     for (const document of unreadable) {
       const known = this.#unreadable.get(document.id);
       if (known?.batch === batch) known.documents.push(document);
@@ -135,6 +143,7 @@ export class CheckpointWriter {
 
   async #write(options: StoreCallOptions): Promise<void> {
     const { origin, startSeq, kept, now, settled, expected } = this.#source;
+    if (this.#isTurnUnknown) await this.#askTurn(options);
     const { position, ids, throughBatch, filter, seen: seenFilter } = settled();
     const startedMs = now().getTime();
     const { salt, hashes } = filter;
@@ -145,7 +154,6 @@ export class CheckpointWriter {
       ? undefined
       : { bytes: seenFilter.bytes.length, salt: seenFilter.salt, hashes: seenFilter.hashes, states: seenFilter.ids };
     const name = filterName(this.#run, this.#turn);
-    this.#turn = this.#turn === 0 ? 1 : 0;
     const checkpoint: Checkpoint = {
       ...origin,
       saved_at: now().toISOString(),
@@ -160,7 +168,9 @@ export class CheckpointWriter {
     const text = encodeCheckpoint(await sealed(checkpoint));
     // The filter first, under the name that the stored checkpoint does not use: each names one that is whole.
     await this.#store.replace(joinKey(this.#folder, name), bytes, options);
+    this.#isTurnUnknown = true;
     await this.#store.replace(joinKey(this.#folder, checkpointName(this.#run)), text, options);
+    this.#useOther(name);
     this.#savedPosition = position;
     const endedMs = now().getTime();
     const waitMs = Math.max(
@@ -169,6 +179,24 @@ export class CheckpointWriter {
       (bytes.length + text.length) / BYTES_A_SECOND * 1000,
     );
     this.#nextSaveMs = endedMs + Math.min(waitMs, MOST_INTERVAL_MS);
+  }
+
+  /** Looks which filter the stored checkpoint names, where storing one has failed and may have succeeded. */
+  async #askTurn(options: StoreCallOptions): Promise<void> {
+    const name = checkpointName(this.#run);
+    try {
+      const { listing } = await readCheckpoint(this.#store, this.#folder, { ...options, name });
+      this.#useOther(listing?.filter?.name);
+    } catch (error) {
+      // None is stored, or none from which anybody could resume.
+      if (!isNotFound(error) && !(error instanceof ArchiveError)) throw error;
+    }
+  }
+
+  /** The stored checkpoint names this filter: the next one gets the other name. */
+  #useOther(name: string | undefined): void {
+    this.#turn = name === filterName(this.#run, 0) ? 1 : 0;
+    this.#isTurnUnknown = false;
   }
 }
 

@@ -4,15 +4,9 @@
  */
 import { createHash } from "node:crypto";
 import { type ArchiveFormat, CHUNK_FORMAT } from "./formats.ts";
-import {
-  DocumentReader,
-  type DocumentReaderOptions,
-  isLarge,
-  type LargeDocument,
-  type RawDocument,
-  type ReadCounts,
-} from "./document_reader.ts";
-import { checkCounts, checkDigest, digest, isDamage, SALVAGE_HINT, unreadable } from "./damage.ts";
+import { DocumentReader, type DocumentReaderOptions } from "./document_reader.ts";
+import { isLarge, type LargeDocument, type RawDocument, type ReadCounts } from "./documents.ts";
+import { asArchiveError, checkCounts, checkDigest, digest, isDamage, SALVAGE_HINT } from "./damage.ts";
 import { ArchiveError, isNotFound } from "../errors.ts";
 import { decode, type DecodeOptions } from "../codec/codec.ts";
 import { isSealedName } from "../codec/compression.ts";
@@ -70,6 +64,8 @@ interface FoundChunk {
   survey: LineSurvey | undefined;
   isOfLines: boolean;
   salvage: boolean | undefined;
+  /** It was read to its end, and holds no document. */
+  isBarren: boolean;
 }
 
 /** A chunk that is whole, or what is whole of it. */
@@ -110,7 +106,7 @@ export class CheckedChunk {
       if (!options.salvage || !(error instanceof ArchiveError)) throw error;
       // A first line that is cut off makes lines look like one JSON text.
       const salvaged = await CheckedChunk.#open(place, options, { isOfLines: true }).catch(() => undefined);
-      if (salvaged === undefined || salvaged.#isBarren) throw error;
+      if (salvaged === undefined || salvaged.#found.isBarren) throw error;
       return salvaged;
     }
   }
@@ -121,20 +117,19 @@ export class CheckedChunk {
     { isOfLines }: { isOfLines: boolean },
   ): Promise<CheckedChunk> {
     const { source, held } = holding(place, options);
-    let found: FoundChunk = { format: CHUNK_FORMAT, survey: undefined, isOfLines, salvage: false };
-    let documents: number | undefined;
+    let found: FoundChunk = {
+      format: CHUNK_FORMAT,
+      survey: undefined,
+      isOfLines,
+      salvage: false,
+      isBarren: false,
+    };
     if (place.entry === undefined) {
-      const contents = await readContents(place, source, { ...options, isOfLines });
-      found = { ...contents, isOfLines, salvage: options.salvage };
-      documents = contents.documents;
+      const { format, survey, documents } = await readContents(place, source, { ...options, isOfLines });
+      found = { format, survey, isOfLines, salvage: options.salvage, isBarren: documents === 0 };
     } else checkDigest(place, place.entry, await digest(source));
-    const checked = new CheckedChunk(place, { found, held: held() });
-    checked.#isBarren = documents === 0;
-    return checked;
+    return new CheckedChunk(place, { found, held: held() });
   }
-
-  /** It was read to its end, and holds no document. */
-  #isBarren = false;
 
   /** The bytes of a large document once more, for a request that has to be made again. */
   async *largeDocument(ordinal: number, options: StoreCallOptions = {}): AsyncGenerator<Uint8Array> {
@@ -153,9 +148,18 @@ export class CheckedChunk {
     this.counts = reader.counts;
     const { signal } = options;
     try {
-      for await (const item of reader.read()) yield isLarge(item) ? await this.#identified(item, { signal }) : item;
+      for await (const item of reader.read()) {
+        if (!isLarge(item)) {
+          yield item;
+          continue;
+        }
+        const document = await this.#identified(item, { signal });
+        // The reader cannot ask about what has its id behind megabytes of content.
+        const isOpen = item.id === undefined && document.id !== undefined;
+        if (!isOpen || options.passOver?.(document.id!) !== true) yield document;
+      }
     } catch (error) {
-      throw unreadable(this.#place, error);
+      throw asArchiveError(this.#place, error);
     }
     checkCounts(this.#place, reader.counts);
   }
@@ -268,7 +272,6 @@ async function readContents(
   const format = place.entry === undefined ? undefined : CHUNK_FORMAT;
   const bytes = upTo(place, decode(hashed, decodeOptions(place)));
   const reader = new DocumentReader(bytes, { format, onRow, salvage, isOfLines });
-  let failure: unknown;
   try {
     let reported = { documents: 0, bytes: 0 };
     for await (const _documents of reader.read()) {
@@ -279,13 +282,12 @@ async function readContents(
       reported = { documents: reported.documents + more, bytes };
     }
   } catch (error) {
-    failure = error;
+    if (place.entry !== undefined && isDamage(error)) {
+      // The checksum of the whole says more than the place where decompressing gave up.
+      checkDigest(place, place.entry, await digest(await openObject(place, { signal })));
+    }
+    throw asArchiveError(place, error);
   }
-  if (failure !== undefined && place.entry !== undefined && isDamage(failure)) {
-    // The checksum of the whole says more than the place where decompressing gave up.
-    checkDigest(place, place.entry, await digest(await openObject(place, { signal })));
-  }
-  if (failure !== undefined) throw unreadable(place, failure);
   const { counts, survey } = reader;
   return { ...counts, survey, format: reader.format!, compressedBytes, sha256: hash.digest("hex") };
 }

@@ -1,17 +1,19 @@
 /**
- * Tells a damaged chunk from an intact one. In: what the manifest says of it, and what was found. Out:
- * nothing, or an ArchiveError with what was expected.
+ * Tells a damaged chunk from an intact one. In: what the manifest says of it, and what was found. Out: nothing, or an
+ * ArchiveError with what was expected.
  */
 import { createHash } from "node:crypto";
 import { WrongIdentityError } from "../codec/age_header.ts";
 import { CodecError } from "../codec/error.ts";
+import { counted } from "../counts.ts";
 import { ArchiveError, describeError } from "../errors.ts";
 import { FramingError } from "../json/scan.ts";
+import { splitKey } from "../store/key.ts";
 import { FormatError } from "./formats.ts";
 import { LineError } from "./lines.ts";
 import { isBackupChunkName } from "./layout.ts";
 import { hasRange } from "./id_ranges.ts";
-import type { ReadCounts } from "./document_reader.ts";
+import type { ReadCounts } from "./documents.ts";
 import type { ChunkEntry } from "./manifest.ts";
 
 /** What an operator can do about an archive that is not whole. */
@@ -44,6 +46,13 @@ export function checkDigest(
   }
 }
 
+/** What is wrong with a chunk by its folder's listing, a sentence; undefined where it is there with the right size. */
+export function explainListed(sizeBytes: number | undefined, entry: ChunkEntry): string | undefined {
+  if (sizeBytes === entry.compressed_bytes) return undefined;
+  if (sizeBytes === undefined) return "It is missing";
+  return `It has ${counted(sizeBytes, "byte")}, the manifest says ${entry.compressed_bytes}`;
+}
+
 /** @throws ArchiveError when a chunk holds something else than its line in the manifest says. */
 export function checkCounts({ key, entry }: { key: string; entry: ChunkEntry | undefined }, found: ReadCounts): void {
   if (entry === undefined) return;
@@ -54,8 +63,8 @@ export function checkCounts({ key, entry }: { key: string; entry: ChunkEntry | u
     ["deleted documents", hasRange(entry) ? found.deleted : entry.deleted, found.deleted],
     ["decompressed bytes", entry.bytes, found.bytes],
   ] as const;
-  for (const [what, expected, counted] of pairs) {
-    if (expected !== counted) throw damaged(key, what, { expected: String(expected), found: String(counted) });
+  for (const [what, wanted, read] of pairs) {
+    if (wanted !== read) throw damaged(key, what, { expected: String(wanted), found: String(read) });
   }
 }
 
@@ -73,14 +82,14 @@ export function isDamage(error: unknown): boolean {
 }
 
 /** What to throw for an error met in reading a chunk: an ArchiveError where the bytes are to blame. */
-export function unreadable(
+export function asArchiveError(
   { key, entry }: { key: string; entry: ChunkEntry | undefined },
   error: unknown,
 ): unknown {
   if (!isDamage(error)) return error;
   const found = describeError(error);
   // A file that stands for itself has no other chunks that could be whole.
-  const isAlone = entry === undefined && !isBackupChunkName(key.slice(key.lastIndexOf("/") + 1));
+  const isAlone = entry === undefined && !isBackupChunkName(splitKey(key).name);
   if (error instanceof FormatError) {
     const hint = isAlone ? error.hint : `${error.hint}; --salvage restores the other chunks`;
     const expected = "documents in a known format";

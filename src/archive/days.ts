@@ -1,7 +1,8 @@
 /**
  * The days of a repository, by listing its folders of years, months and days. In: a repository and the days of
- * interest. Out: those that are there, the newest first.
+ * interest. Out: those that are there, the newest first; and which databases have a folder on one of them.
  */
+import { decodeDatabase } from "../database_name.ts";
 import { type BackupDate, formatDate, parseDate } from "../dates.ts";
 import { joinKey } from "../store/key.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
@@ -34,6 +35,27 @@ export async function* listDays(repository: Repository, range: DayRange): AsyncG
       if (date === undefined || (after !== undefined && compareDates(date, after) <= 0)) continue;
       if (upTo === undefined || compareDates(date, upTo) <= 0) yield { date, folder: day.folder };
     }
+  }
+}
+
+/** The folder of a database's backups of one date. */
+export interface DatabaseFolder {
+  /** Decoded. */
+  database: string;
+  date: BackupDate;
+  /** The key of its folder: `<prefix>/2026/01/03/<suffix>/a%2Fb`. */
+  folder: string;
+}
+
+/** The databases that have a folder on a day, in the store's order. */
+export async function* listDatabases(
+  { store, suffix }: Repository,
+  { date, folder }: DatedFolder,
+  options: StoreCallOptions,
+): AsyncGenerator<DatabaseFolder> {
+  const below = joinKey(folder, suffix);
+  for await (const { kind, name } of store.list(below, options)) {
+    if (kind === "folder") yield { database: decodeDatabase(name), date, folder: joinKey(below, name) };
   }
 }
 

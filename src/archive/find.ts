@@ -14,7 +14,7 @@ import { CHECKPOINT_NAME, isCheckpointName, isManifestName, MANIFEST_NAME } from
 import { Repository } from "./repository.ts";
 import { newerAttempts } from "./newer_attempts.ts";
 import { findRestorePoint } from "./restore_point.ts";
-import { joinKey } from "../store/key.ts";
+import { joinKey, splitKey } from "../store/key.ts";
 import { decodeDatabase, encodeDatabase } from "../database_name.ts";
 import type { Log } from "../observe.ts";
 import type { Store } from "../store/store.ts";
@@ -50,13 +50,12 @@ export async function findArchive(context: PathContext, path: string, database: 
   const local = await findLocal(context, path, database);
   if (local !== undefined) return local;
   if (isClearlyLocal(path)) throw nothingAt(path, ["no such file or folder"]);
-  const impossible = /^(\d{4}([-/])\d{1,2}\2\d{1,2})(?:\/.*)?$/.exec(path)?.[1];
-  const isImpossible = impossible !== undefined && parseDate(impossible) === undefined;
   const { store } = repositoryOf(context, path);
   const found = await findBelow(context, { store, key: joinKey(path), database });
   if (found.place !== undefined) return found.place;
-  if (isImpossible) {
-    throw new UsageError(`"${impossible}" is not a day of the calendar`, {
+  const day = /^(\d{4}([-/])\d{1,2}\2\d{1,2})(?:\/.*)?$/.exec(path)?.[1];
+  if (day !== undefined && parseDate(day) === undefined) {
+    throw new UsageError(`"${day}" is not a day of the calendar`, {
       hint: 'Write it as 2026-10-22 or 2026/10/22; "couchdb-backup list backups" shows the backups there are',
     });
   }
@@ -78,7 +77,9 @@ async function findDated(
   if (match === null) return undefined;
   const [, when = "", , name] = match;
   const source = name === undefined ? database : decodeDatabase(name);
-  if (when === "latest") return await findPoint(context, repositoryOf(context, path), { database: source });
+  if (when.toLowerCase() === "latest") {
+    return await findPoint(context, repositoryOf(context, path), { database: source });
+  }
   const date = parseDate(when);
   if (date === undefined && /[T ]/i.test(when)) {
     const notAfter = readInstant(when);
@@ -161,20 +162,23 @@ function pathOfUrl(url: string): string {
 async function findLocal(context: PathContext, path: string, database: string): Promise<ArchivePlace | undefined> {
   const absolute = resolve(path);
   const { href } = pathToFileURL(absolute);
-  const name = absolute.slice(absolute.lastIndexOf("/") + 1);
+  const { name } = splitKey(absolute);
   if (name === "") return undefined; // The root of the file system is nobody's backup.
-  const parent = await context.openStore(href.slice(0, href.lastIndexOf("/")) || "file:///");
-  if (await parent.stat(name, context) !== undefined) return placeOfObject({ store: parent, folder: "", name });
+  const parent = await context.openStore(splitKey(href).folder || "file:///");
+  if (await parent.stat(name, { signal: context.signal }) !== undefined) {
+    return placeOfObject({ store: parent, folder: "", name });
+  }
   const store = await context.openStore(href);
-  if ((await Array.fromAsync(firstOf(store.list("", context)))).length === 0) return undefined;
+  if (!await holdsAnything(store, context)) return undefined;
   const below = await findBelow(context, { store, key: "", database });
   if (below.place === undefined) throw nothingAt(path, below.tried);
   // The folder's own name says which database it is a backup of.
   return below.place.folder === "" ? { store: parent, folder: name } : below.place;
 }
 
-async function* firstOf<T>(items: AsyncIterable<T>): AsyncGenerator<T> {
-  for await (const item of items) return yield item;
+async function holdsAnything(store: Store, { signal }: PathContext): Promise<boolean> {
+  for await (const _ of store.list("", { signal })) return true;
+  return false;
 }
 
 function isClearlyLocal(path: string): boolean {
@@ -190,11 +194,8 @@ async function findBelow(
   const suffix = repository?.suffix ?? "";
   const encoded = encodeDatabase(database);
   if (key !== "") {
-    const cut = key.lastIndexOf("/");
-    const object = { folder: key.slice(0, Math.max(cut, 0)), name: key.slice(cut + 1) };
-    if (await store.stat(key, { signal }) !== undefined) {
-      return { place: placeOfObject({ store, ...object }), tried: [] };
-    }
+    const isObject = await store.stat(key, { signal }) !== undefined;
+    if (isObject) return { place: placeOfObject({ store, ...splitKey(key) }), tried: [] };
   }
   // The Rust port of the reference script leaves slashes in names as they are.
   const names = [...new Set([encoded, database])];

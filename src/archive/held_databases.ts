@@ -4,14 +4,13 @@
  * probably meant.
  */
 import { commandLine } from "../command_line.ts";
-import { decodeDatabase, encodeDatabase } from "../database_name.ts";
+import { encodeDatabase } from "../database_name.ts";
 import { UsageError } from "../errors.ts";
 import { nearest } from "../nearest.ts";
 import { loadAhead } from "../parallel.ts";
-import { joinKey } from "../store/key.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import { Catalog } from "./catalog.ts";
-import { listDays } from "./days.ts";
+import { type DatedFolder, listDatabases, listDays } from "./days.ts";
 import type { Repository } from "./repository.ts";
 
 /** Days whose folders are listed at once. */
@@ -67,19 +66,13 @@ function suggest(database: string, names: ReadonlySet<string>): string {
 
 /** The decoded names of all databases that have a folder: in the catalog, or on any day, as those of format 1 may. */
 export async function heldDatabases(repository: Repository, options: StoreCallOptions): Promise<Set<string>> {
-  const { store, suffix } = repository;
+  const { signal } = options;
   const names = new Set<string>();
   for await (const name of new Catalog(repository).databases(options)) names.add(name);
-  const listDay = async ({ folder }: { folder: string }, signal: AbortSignal) => {
-    const found: string[] = [];
-    for await (const { kind, name } of store.list(joinKey(folder, suffix), { signal })) {
-      if (kind === "folder") found.push(decodeDatabase(name));
-    }
-    return found;
-  };
-  const days = listDays(repository, options);
-  for await (const found of loadAhead(days, listDay, { limit: DAYS_AT_ONCE, signal: options.signal })) {
-    for (const name of found) names.add(name);
+  const listDay = (day: DatedFolder, signal: AbortSignal) =>
+    Array.fromAsync(listDatabases(repository, day, { signal }));
+  for await (const found of loadAhead(listDays(repository, options), listDay, { limit: DAYS_AT_ONCE, signal })) {
+    for (const { database } of found) names.add(database);
   }
   return names;
 }

@@ -3,14 +3,13 @@
  * for each database its complete backups, what they consist of and need, and what else lies beside them. The
  * catalog is not used: what is missing in it would be taken for not needed.
  */
-import { decodeDatabase } from "../database_name.ts";
 import { type BackupDate, formatDate, parseDate } from "../dates.ts";
 import { ArchiveError, isNotFound } from "../errors.ts";
 import { loadAhead } from "../parallel.ts";
 import { joinKey } from "../store/key.ts";
 import type { StoreCallOptions, StoreEntry } from "../store/store.ts";
 import type { RetentionHold, RetentionPoint } from "../task/retention.ts";
-import { type DatedFolder, listDays } from "./days.ts";
+import { type DatedFolder, listDatabases, listDays } from "./days.ts";
 import { isCheckpointName, MANIFEST_NAME, pinName, shortRun } from "./layout.ts";
 import type { Manifest } from "./manifest.ts";
 import { readPin } from "./pin.ts";
@@ -87,15 +86,12 @@ async function datesByDatabase(
   repository: Repository,
   { database, signal }: StoreCallOptions & { database: string | undefined },
 ): Promise<Map<string, string[]>> {
-  const { store, suffix } = repository;
-  const listDay = async ({ date, folder }: DatedFolder, signal: AbortSignal) => {
+  const listDay = async (day: DatedFolder, signal: AbortSignal) => {
+    const date = formatDate(day.date);
     // Of one database each day is looked into: that may hold thousands of others.
-    if (database !== undefined) return { date: formatDate(date), names: [database] };
-    const names: string[] = [];
-    for await (const { kind, name } of store.list(joinKey(folder, suffix), { signal })) {
-      if (kind === "folder") names.push(decodeDatabase(name));
-    }
-    return { date: formatDate(date), names };
+    if (database !== undefined) return { date, names: [database] };
+    const found = await Array.fromAsync(listDatabases(repository, day, { signal }));
+    return { date, names: found.map((one) => one.database) };
   };
   const found = new Map<string, string[]>();
   const days = listDays(repository, { signal });
@@ -180,7 +176,7 @@ async function readHolds(
   return kept ? [{ protection: "pinned", reason: reason === null ? "pinned" : `pinned: ${reason}` }] : [];
 }
 
-/** Finds each backup's parent, and whether it is whole: with its own chunks, and with a parent that is. */
+/** Finds out which backups are whole: all their own chunks are there, and a parent that is whole itself. */
 function judge(backups: readonly HeldBackup[], folders: readonly HeldFolder[]): void {
   const objectsOf = new Map(folders.map(({ folder, objects }) => [folder, objects]));
   const byKey = new Map(backups.map((backup) => [backup.key, backup]));

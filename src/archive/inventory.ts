@@ -6,29 +6,18 @@
  * whose names carry it, and read where the catalog does not know it: so a folder costs one listing of its manifests and
  * pins, and the reading of pins and of those that are not in the catalog or are called `manifest.json`.
  */
-import { decodeDatabase, encodeDatabase } from "../database_name.ts";
-import type { BackupDate } from "../dates.ts";
-import type { ArchiveError } from "../errors.ts";
+import { type ArchiveError, isNotFound } from "../errors.ts";
 import { loadAhead } from "../parallel.ts";
 import { joinKey } from "../store/key.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import { Catalog, type CatalogEntry, entryOfManifest } from "./catalog.ts";
-import { type DatedFolder, listDays } from "./days.ts";
+import { type DatabaseFolder, type DatedFolder, listDatabases, listDays } from "./days.ts";
 import { type Pin, readPin } from "./pin.ts";
 import { listManifestsAndPins, readManifests } from "./read.ts";
 import type { Repository } from "./repository.ts";
 
 /** Folders that are looked into at once. */
 const FOLDERS_AT_ONCE = 16;
-
-/** The folder of a database's backups of one date. */
-export interface DatabaseFolder {
-  /** Decoded. */
-  database: string;
-  date: BackupDate;
-  /** The folder's key. */
-  folder: string;
-}
 
 /** What lies in a folder. */
 export interface FolderInventory extends DatabaseFolder {
@@ -87,15 +76,11 @@ async function* findFolders(
   repository: Repository,
   { database, signal }: StoreCallOptions & { database: string | undefined },
 ): AsyncGenerator<DatabaseFolder> {
-  const { store, suffix } = repository;
-  const listDay = async ({ date, folder }: DatedFolder, signal: AbortSignal): Promise<DatabaseFolder[]> => {
-    const below = joinKey(folder, suffix);
-    if (database !== undefined) return [{ database, date, folder: joinKey(below, encodeDatabase(database)) }];
-    const folders: DatabaseFolder[] = [];
-    for await (const { kind, name } of store.list(below, { signal })) {
-      if (kind === "folder") folders.push({ database: decodeDatabase(name), date, folder: joinKey(below, name) });
-    }
-    return folders;
+  const listDay = async (day: DatedFolder, signal: AbortSignal): Promise<DatabaseFolder[]> => {
+    const { date } = day;
+    // Of one database each day is looked into: that may hold thousands of others.
+    if (database !== undefined) return [{ database, date, folder: repository.backupFolder({ date, database }) }];
+    return await Array.fromAsync(listDatabases(repository, day, { signal }));
   };
   const days = listDays(repository, { signal });
   for await (const folders of loadAhead(days, listDay, { limit: FOLDERS_AT_ONCE, signal })) yield* folders;
@@ -141,8 +126,12 @@ async function readPins(
 ): Promise<Map<string, Pin>> {
   const pins = new Map<string, Pin>();
   for (const run of runs) {
-    const pin = await readPin(store, { folder, run, signal });
-    if (pin.kept) pins.set(run, pin);
+    try {
+      const pin = await readPin(store, { folder, run, signal });
+      if (pin.kept) pins.set(run, pin);
+    } catch (error) {
+      if (!isNotFound(error)) throw error; // Expired since it was listed.
+    }
   }
   return pins;
 }

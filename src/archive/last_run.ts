@@ -3,11 +3,10 @@
  * database, and since when a task is late. In: a task. Out: the object, and the databases that are missing now.
  */
 import * as z from "zod";
-import { isNotFound } from "../errors.ts";
+import { jsonBytes, readJson } from "../store/json.ts";
 import { joinKey } from "../store/key.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import type { Repository } from "./repository.ts";
-import { readObjectText } from "../store/whole.ts";
 
 const NAME = "last.json";
 
@@ -36,18 +35,7 @@ export async function readLastRun(
   task: string,
   options: StoreCallOptions,
 ): Promise<LastRun | undefined> {
-  let text: string;
-  try {
-    text = await readObjectText(repository.store, joinKey(repository.taskFolder(task), NAME), options);
-  } catch (error) {
-    if (isNotFound(error)) return undefined;
-    throw error;
-  }
-  try {
-    return lastRunSchema.parse(JSON.parse(text));
-  } catch {
-    return undefined; // Cut off, or a later version's: what it says cannot be relied on.
-  }
+  return await readJson(repository.store, keyOf(repository, task), { ...options, schema: lastRunSchema });
 }
 
 /** Puts `last` in the place of what was known; an instant up to which all is saved never goes back. */
@@ -59,9 +47,8 @@ export async function storeLastRun(
   const { signal, ...now } = last;
   const before = await readLastRun(repository, task, { signal });
   const savedUntil = [before?.saved_until, now.saved_until].filter((one) => one !== undefined).sort().at(-1);
-  const text = JSON.stringify({ ...now, saved_until: savedUntil }, undefined, 2) + "\n";
-  const key = joinKey(repository.taskFolder(task), NAME);
-  await repository.store.replace(key, new TextEncoder().encode(text), { signal });
+  const body = jsonBytes({ ...now, saved_until: savedUntil });
+  await repository.store.replace(keyOf(repository, task), body, { signal });
 }
 
 /** Says of a task that an elapse of it is saved, however many runs that took. */
@@ -97,4 +84,8 @@ export function describeUnlisted(unlisted: readonly string[]): string {
   const more = unlisted.length > 10 ? ` and ${unlisted.length - 10} more` : "";
   return `CouchDB does not list ${names}${more} any more, of the last run: deleted, or is a node of the cluster away? ` +
     "Their backups stay";
+}
+
+function keyOf(repository: Repository, task: string): string {
+  return joinKey(repository.taskFolder(task), NAME);
 }

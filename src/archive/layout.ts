@@ -35,13 +35,15 @@ export const CATALOG_FOLDER = "_catalog";
 
 /** The Rust port of the reference script counts with three digits: `000.json.gz`. */
 const PORT_CHUNK_NAME = /^(\d{3,6})\.json\.gz$/;
-/** More digits than any backup needs; with more, numbers would not be exact. */
-const CHUNK_NAME = /^(?:([0-9a-f]{8})-)?(\d{7,12})\.json\.(?:gz|zst)(?:\.age)?$/;
+/** A chunk: eight digits of its run or none, and its number. With more digits than twelve it would not be exact. */
+export const CHUNK_NAME: RegExp = /^(?:([0-9a-f]{8})-)?(\d{7,12})\.json\.(?:gz|zst)(?:\.age)?$/;
 const MANIFEST_OF_RUN = /^manifest-(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z-([0-9a-f]{8})\.json$/;
 const CHECKPOINT_OF_RUN = /^checkpoint-([0-9a-f]{8})\.json$/;
 const PIN_NAME = /^keep-([0-9a-f]{8})\.json$/;
-const FILTER_NAME = /^filter-[0-9a-f]{8}-[01]\.bin$/;
-const SEEN_NAME = /^seen-[0-9a-f]{8}-\d{1,4}\.bin$/;
+/** The filter of a checkpoint. */
+export const FILTER_NAME: RegExp = /^filter-[0-9a-f]{8}-[01]\.bin$/;
+/** The filter of what a backup has seen. */
+export const SEEN_NAME: RegExp = /^seen-[0-9a-f]{8}-\d{1,4}\.bin$/;
 
 /** The folder of one backup: `<prefix>/2026/01/03/<suffix>/a%2Fb`. */
 export function backupFolder(address: BackupAddress): string {

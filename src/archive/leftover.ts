@@ -4,14 +4,14 @@
  * that no checkpoint or manifest names does not count.
  */
 import { haveSameRecipients } from "../codec/compression.ts";
-import { ArchiveError, describeError, isNotFound, isOutOfReach } from "../errors.ts";
+import { describeError, isNotFound, isOutOfReach } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import { joinKey } from "../store/key.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import { sha256 } from "./checkpoint.ts";
 import { CHECKPOINT_NAME, shortRun } from "./layout.ts";
 import type { Checkpoint, ListingState, Manifest, Origin } from "./manifest.ts";
-import { type FolderState, readCheckpoint, readManifests } from "./read.ts";
+import { type FolderState, readCheckpoints, readManifests } from "./read.ts";
 import { readObjectBytes } from "../store/whole.ts";
 
 /** What an earlier run left for a later one: a complete backup, chunks that can be kept, or nothing. */
@@ -126,20 +126,17 @@ async function readNewestCheckpoint(
   if (state.hasCheckpoint) names.push(CHECKPOINT_NAME);
   let newest: Checkpoint | undefined;
   let newestOther: Checkpoint | undefined;
-  for (const name of names) {
-    try {
-      const checkpoint = await readCheckpoint(store, folder, { name, signal });
-      if (!counts.run(checkpoint.run)) continue;
-      if (isOfFormer(checkpoint, wanted)) {
-        log.warn("checkpoint is not used: the database was deleted and created again since", { run: checkpoint.run });
-        continue;
-      }
-      if (isAsWanted(checkpoint, wanted)) newest = laterOf(newest, checkpoint);
-      else newestOther = laterOf(newestOther, checkpoint);
-    } catch (error) {
-      if (!(error instanceof ArchiveError)) throw error;
-      log.warn("checkpoint is not used: it is damaged", { error: describeError(error) });
+  for (const found of await readCheckpoints(store, folder, { names, signal })) {
+    if ("error" in found) {
+      log.warn("checkpoint is not used: it is damaged", { error: describeError(found.error) });
+      continue;
     }
+    const { checkpoint } = found;
+    if (!counts.run(checkpoint.run)) continue;
+    if (isOfFormer(checkpoint, wanted)) {
+      log.warn("checkpoint is not used: the database was deleted and created again since", { run: checkpoint.run });
+    } else if (isAsWanted(checkpoint, wanted)) newest = laterOf(newest, checkpoint);
+    else newestOther = laterOf(newestOther, checkpoint);
   }
   if (newest !== undefined || newestOther === undefined) return newest;
   const { recipients, options: { attachments, revisions, tombstones } } = newestOther;

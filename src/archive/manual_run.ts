@@ -2,13 +2,13 @@
  * Reports of manual runs: `_runs/<suffix>/<task>/by-hand/<instant>-<run>.json`, apart from the folders of elapses,
  * whose names are moments at which the schedule fired. In: a report. Out: the same, for `status` and later questions.
  */
+import { jsonBytes } from "../store/json.ts";
 import { joinKey } from "../store/key.ts";
 import type { StoreCallOptions } from "../store/store.ts";
-import { readObjectText } from "../store/whole.ts";
 import { compactInstant, parseRunFolderName, shortRun } from "./layout.ts";
 import type { Repository } from "./repository.ts";
 import type { RunReport } from "./report.ts";
-import { parseRunReport } from "./run_folder.ts";
+import { readRunReport } from "./run_folder.ts";
 
 const FOLDER = "by-hand";
 
@@ -29,8 +29,7 @@ export async function storeManualRun(
   const name = `${compactInstant(new Date(report.started_at))}-${shortRun(report.run)}.json`;
   for (const task of report.tasks) {
     const key = joinKey(repository.taskFolder(task.task), FOLDER, name);
-    const text = JSON.stringify({ ...report, tasks: [task] }, undefined, 2) + "\n";
-    await repository.store.replace(key, new TextEncoder().encode(text), options);
+    await repository.store.replace(key, jsonBytes({ ...report, tasks: [task] }), options);
   }
 }
 
@@ -49,11 +48,11 @@ export async function listManualRuns(
   return runs.sort((a, b) => b.at.getTime() - a.at.getTime());
 }
 
-/** The report of a run by hand; undefined where it is not what it should be. */
+/** The report of a run by hand; undefined where it is gone, or not what it should be. */
 export async function readManualRun(
   repository: Repository,
   { key }: ManualRun,
   options: StoreCallOptions,
 ): Promise<RunReport | undefined> {
-  return parseRunReport(await readObjectText(repository.store, key, options));
+  return await readRunReport(repository.store, key, options);
 }

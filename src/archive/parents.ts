@@ -1,11 +1,11 @@
 /**
- * An incremental backup together with its parents, as one archive. In: an archive as it lies in its folder.
- * Out: the same with the chunks of its parents below its own; missing ones are problems of the archive.
+ * An incremental backup together with its parents, as one archive. In: an archive as it lies in its folder. Out: the
+ * same with the chunks of its parents below its own; missing ones are problems of the archive.
  */
-import { counted } from "../counts.ts";
 import { dirname } from "node:path/posix";
 import type { Archive, ArchiveChunk } from "./archive.ts";
 import { type ChainOptions, followChain } from "./chain.ts";
+import { explainListed } from "./damage.ts";
 import { parseChunkName } from "./layout.ts";
 import { readFolder } from "./read.ts";
 
@@ -20,14 +20,9 @@ export async function addParents(archive: Archive, options: ChainOptions): Promi
     const chunks: ArchiveChunk[] = [];
     for (const entry of manifest.chunks.toSorted((a, b) => parseChunkName(a.name)! - parseChunkName(b.name)!)) {
       const chunk = { name: entry.name, entry, parent };
-      const sizeBytes = present.get(entry.name);
-      if (sizeBytes === entry.compressed_bytes) chunks.push(chunk);
-      else {
-        const problem = sizeBytes === undefined
-          ? "It is missing"
-          : `It has ${counted(sizeBytes, "byte")}, the manifest says ${entry.compressed_bytes}`;
-        archive.problems.push({ chunk: nameOfChunk(chunk), problem });
-      }
+      const problem = explainListed(present.get(entry.name), entry);
+      if (problem === undefined) chunks.push(chunk);
+      else archive.problems.push({ chunk: nameOfChunk(chunk), problem });
     }
     archive.chunks.unshift(...chunks);
     archive.parents.push({ ...parent, entries: manifest.chunks });

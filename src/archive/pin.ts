@@ -4,6 +4,7 @@
  * right to delete.
  */
 import * as z from "zod";
+import { jsonBytes } from "../store/json.ts";
 import { joinKey } from "../store/key.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import { readObjectText } from "../store/whole.ts";
@@ -26,8 +27,7 @@ export async function storePin(
   store: Store,
   { folder, run, pin, signal }: StoreCallOptions & { folder: string; run: string; pin: Pin },
 ): Promise<void> {
-  const text = `${JSON.stringify(pin, undefined, 2)}\n`;
-  await store.replace(joinKey(folder, pinName(run)), new TextEncoder().encode(text), { signal });
+  await store.replace(joinKey(folder, pinName(run)), jsonBytes(pin), { signal });
 }
 
 /**

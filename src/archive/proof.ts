@@ -4,10 +4,9 @@
  * other findings lies one small object for each kind: `_store/<suffix>/proof-verify.json`, `proof-test-restore.json`.
  */
 import * as z from "zod";
-import { isNotFound } from "../errors.ts";
+import { jsonBytes, readJson } from "../store/json.ts";
 import { joinKey } from "../store/key.ts";
 import type { StoreCallOptions } from "../store/store.ts";
-import { readObjectText } from "../store/whole.ts";
 import type { Repository } from "./repository.ts";
 
 /** Some hundred bytes are written. */
@@ -61,8 +60,7 @@ export async function storeProof(
 ): Promise<Proof> {
   const before = await readProof(repository, kind, options);
   const proof: Proof = { ...outcome, last_ok_at: outcome.ok ? outcome.at : before?.last_ok_at ?? null };
-  const text = JSON.stringify(proof, undefined, 2) + "\n";
-  await repository.store.replace(keyOf(repository, kind), new TextEncoder().encode(text), options);
+  await repository.store.replace(keyOf(repository, kind), jsonBytes(proof), options);
   return proof;
 }
 
@@ -80,18 +78,8 @@ async function readProof(
   kind: ProofKind,
   options: StoreCallOptions,
 ): Promise<Proof | undefined> {
-  let text: string;
-  try {
-    text = await readObjectText(repository.store, keyOf(repository, kind), { ...options, mostBytes: MOST_BYTES });
-  } catch (error) {
-    if (isNotFound(error)) return undefined;
-    throw error;
-  }
-  try {
-    return proofSchema.parse(JSON.parse(text));
-  } catch {
-    return undefined;
-  }
+  const limits = { ...options, mostBytes: MOST_BYTES };
+  return await readJson(repository.store, keyOf(repository, kind), { ...limits, schema: proofSchema });
 }
 
 /** Repositories that share a prefix have proofs of their own. */

@@ -16,7 +16,8 @@ import {
   runOfChunkName,
   shortRun,
 } from "./layout.ts";
-import { type Checkpoint, type Manifest, parseCheckpoint, parseManifest } from "./manifest.ts";
+import type { Checkpoint, Manifest } from "./manifest.ts";
+import { parseCheckpoint, parseManifest } from "./manifest_json.ts";
 import { readObjectBytes } from "../store/whole.ts";
 
 /** What the names of all manifests begin with, and those of all checkpoints. */
@@ -312,4 +313,25 @@ export async function readCheckpoint(
 ): Promise<Checkpoint> {
   const key = joinKey(folder, name);
   return parseCheckpoint(await readObjectBytes(store, key, options), key);
+}
+
+/** A checkpoint that was read, or why it cannot be used. */
+export type ReadCheckpoint = { name: string } & ({ checkpoint: Checkpoint } | { error: ArchiveError });
+
+/** Some checkpoints of a folder, in the order of `names`. Those that vanish meanwhile are left out. */
+export async function readCheckpoints(
+  store: Store,
+  folder: string,
+  { names, ...options }: StoreCallOptions & { names: readonly string[] },
+): Promise<ReadCheckpoint[]> {
+  const found: ReadCheckpoint[] = [];
+  for (const name of names) {
+    try {
+      found.push({ name, checkpoint: await readCheckpoint(store, folder, { ...options, name }) });
+    } catch (error) {
+      if (error instanceof ArchiveError) found.push({ name, error });
+      else if (!isNotFound(error)) throw error;
+    }
+  }
+  return found;
 }

@@ -149,13 +149,6 @@ export function mergeTaskReports(earlier: TaskReport | undefined, later: TaskRep
   return merged;
 }
 
-/** The report of all runs of one task for one elapse, of which `later` is the last. */
-export function mergeReports(earlier: RunReport | undefined, later: RunReport): RunReport {
-  if (earlier === undefined) return later;
-  const tasks = later.tasks.map((task) => mergeTaskReports(earlier.tasks.find((one) => one.task === task.task), task));
-  return { ...later, started_at: earlier.started_at, tasks, ok: tasks.every(isTaskSaved) };
-}
-
 /** Whether a run has found that backups of before lack something. */
 export function hasFoundLoss({ tasks }: Pick<RunReport, "tasks">): boolean {
   return tasks.some(({ databases }) => databases.some(({ chain_lost }) => chain_lost !== undefined));

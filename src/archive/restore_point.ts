@@ -7,6 +7,7 @@ import { type BackupDate, formatDate, isOfFuture } from "../dates.ts";
 import { ArchiveError, describeError, UsageError } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import { loadAhead } from "../parallel.ts";
+import { splitKey } from "../store/key.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import { Catalog } from "./catalog.ts";
 import { suggestHeld } from "./held_databases.ts";
@@ -155,8 +156,7 @@ function endOfSecond(moment: Date): Date {
 }
 
 function pointOf({ date, manifestKey }: { date: BackupDate; manifestKey: string }, manifest: Manifest): RestorePoint {
-  const cut = manifestKey.lastIndexOf("/");
-  const [folder, name] = [manifestKey.slice(0, cut), manifestKey.slice(cut + 1)];
+  const { folder, name } = splitKey(manifestKey);
   return { date, folder, name, manifest, finishedAt: momentOf(name, manifest) };
 }
 

@@ -4,8 +4,9 @@
  * an earlier run or call has stored, checked.
  */
 import * as z from "zod";
-import { isNotFound } from "../errors.ts";
+import { ArchiveError } from "../errors.ts";
 import type { Repository } from "./repository.ts";
+import { jsonBytes, readJson } from "../store/json.ts";
 import { joinKey } from "../store/key.ts";
 import { encodeDatabase } from "../database_name.ts";
 import type { DatabaseReport, RunReport } from "./report.ts";
@@ -72,13 +73,13 @@ export interface PlanWarnings {
   unlisted: string[];
 }
 
-/** A report as it is stored; undefined where the text is none. */
-export function parseRunReport(text: string): RunReport | undefined {
-  try {
-    return reportSchema.safeParse(JSON.parse(text)).data as RunReport | undefined;
-  } catch {
-    return undefined;
-  }
+/** A report that is stored under a key; undefined where there is none, or nothing that can be relied on. */
+export async function readRunReport(
+  store: Store,
+  key: string,
+  options: StoreCallOptions,
+): Promise<RunReport | undefined> {
+  return await readJson(store, key, { ...options, schema: reportSchema }) as RunReport | undefined;
 }
 
 /** The folder of one run. */
@@ -118,14 +119,14 @@ export class RunFolder {
   /**
    * The databases that are planned, and since when.
    *
-   * @throws StoreError with code `not_found` when there is no plan.
+   * @throws StoreError with code `not_found` when there is no plan; ArchiveError when it is damaged.
    */
   async readPlan(plan: PlanName, options: StoreCallOptions): Promise<{ databases: string[]; plannedAt: Date }> {
     const key = joinKey(this.#folder, planName(plan));
     const text = await readObjectText(this.#store, key, options);
-    const planned = planSchema.parse(JSON.parse(text));
+    const databases = parsePlan(text, key);
     const { modified } = await this.#store.stat(key, options) ?? { modified: new Date() };
-    return { databases: planned.map(({ database }) => database), plannedAt: modified };
+    return { databases, plannedAt: modified };
   }
 
   /** Stores how a database came out. */
@@ -153,7 +154,7 @@ export class RunFolder {
       if (digits !== undefined) generations.push(Number(digits));
     }
     for (const generation of generations.sort((a, b) => b - a)) {
-      const report = await this.#get(`outcome-${generation}.json`, reportSchema, options) as RunReport | undefined;
+      const report = await this.#report(`outcome-${generation}.json`, options);
       if (report !== undefined) return { generation, report };
     }
     return undefined;
@@ -166,7 +167,7 @@ export class RunFolder {
 
   /** Until when nobody needs to try; undefined where nothing was ever met that every try would meet. */
   async readStop(options: StoreCallOptions): Promise<Stop | undefined> {
-    return await this.#get(STOP_NAME, stopSchema, options) as Stop | undefined;
+    return await this.#get(STOP_NAME, stopSchema, options);
   }
 
   /** Keeps what was noticed while planning, for the report. */
@@ -176,7 +177,7 @@ export class RunFolder {
 
   /** What was noticed while planning; undefined where that was nothing. */
   async readWarnings(options: StoreCallOptions): Promise<PlanWarnings | undefined> {
-    return await this.#get(WARNINGS_NAME, warningsSchema, options) as PlanWarnings | undefined;
+    return await this.#get(WARNINGS_NAME, warningsSchema, options);
   }
 
   /** Stores the run's report, and returns its key. */
@@ -186,29 +187,21 @@ export class RunFolder {
 
   /** The run's report; undefined when the run is not over. */
   async readReport(options: StoreCallOptions): Promise<RunReport | undefined> {
-    return await this.#get(REPORT_NAME, reportSchema, options) as RunReport | undefined;
+    return await this.#report(REPORT_NAME, options);
   }
 
   async #put(name: string, value: unknown, options: StoreCallOptions): Promise<string> {
     const key = joinKey(this.#folder, name);
-    await this.#store.replace(key, new TextEncoder().encode(JSON.stringify(value, undefined, 2) + "\n"), options);
+    await this.#store.replace(key, jsonBytes(value), options);
     return key;
   }
 
-  /** Undefined also for an object that is not what it should be: what it says cannot be relied on. */
-  async #get(name: string, schema: z.ZodType, options: StoreCallOptions): Promise<unknown> {
-    let text: string;
-    try {
-      text = await readObjectText(this.#store, joinKey(this.#folder, name), options);
-    } catch (error) {
-      if (isNotFound(error)) return undefined;
-      throw error;
-    }
-    try {
-      return schema.safeParse(JSON.parse(text)).data;
-    } catch {
-      return undefined;
-    }
+  async #report(name: string, options: StoreCallOptions): Promise<RunReport | undefined> {
+    return await readRunReport(this.#store, joinKey(this.#folder, name), options);
+  }
+
+  async #get<T>(name: string, schema: z.ZodType<T>, options: StoreCallOptions): Promise<T | undefined> {
+    return await readJson(this.#store, joinKey(this.#folder, name), { ...options, schema });
   }
 }
 
@@ -221,6 +214,18 @@ interface PlanName {
 function planName({ scope, generation }: PlanName): string {
   if (scope === "failed") return "plan-failed.json";
   return generation <= 1 ? "plan.json" : `plan-${generation}.json`;
+}
+
+function parsePlan(text: string, key: string): string[] {
+  try {
+    return planSchema.parse(JSON.parse(text)).map(({ database }) => database);
+  } catch (cause) {
+    throw new ArchiveError(`Cannot use the plan "${key}": it is no list of databases`, {
+      key,
+      expected: 'a JSON array of {"database": name}',
+      found: "something else",
+    }, { cause, hint: "Check who can write to the bucket; the next elapse of the task makes a plan of its own" });
+  }
 }
 
 function outcomeName(database: string): string {

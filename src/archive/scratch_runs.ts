@@ -4,10 +4,9 @@
  * the same. In: a run. Out: those of the last month, and when they began.
  */
 import * as z from "zod";
-import { isNotFound } from "../errors.ts";
+import { jsonBytes, readJson } from "../store/json.ts";
 import { joinKey } from "../store/key.ts";
 import type { StoreCallOptions } from "../store/store.ts";
-import { readObjectText } from "../store/whole.ts";
 import type { Repository } from "./repository.ts";
 
 const NAME = "scratch-runs.json";
@@ -22,19 +21,9 @@ const runsSchema = z.object({
 
 /** By its short id, when each run began. What is not as it should be counts for none. */
 export async function readScratchRuns(repository: Repository, options: StoreCallOptions): Promise<Map<string, Date>> {
-  const key = keyOf(repository);
-  let text: string;
-  try {
-    text = await readObjectText(repository.store, key, { ...options, mostBytes: MOST_BYTES });
-  } catch (error) {
-    if (isNotFound(error)) return new Map();
-    throw error;
-  }
-  try {
-    return new Map(runsSchema.parse(JSON.parse(text)).runs.map(({ run, at }) => [run, new Date(at)]));
-  } catch {
-    return new Map();
-  }
+  const limits = { ...options, mostBytes: MOST_BYTES };
+  const known = await readJson(repository.store, keyOf(repository), { ...limits, schema: runsSchema });
+  return new Map((known?.runs ?? []).map(({ run, at }) => [run, new Date(at)]));
 }
 
 /** Notes a run, beside those that are known. */
@@ -45,8 +34,7 @@ export async function storeScratchRun(
 ): Promise<void> {
   const recent = [...known].filter(([, begun]) => at.getTime() - begun.getTime() < KEPT_MS).slice(1 - MOST_KEPT);
   const runs = [...recent, [run, at] as const].map(([run, at]) => ({ run, at: at.toISOString() }));
-  const text = JSON.stringify({ runs }, undefined, 2) + "\n";
-  await repository.store.replace(keyOf(repository), new TextEncoder().encode(text), options);
+  await repository.store.replace(keyOf(repository), jsonBytes({ runs }), options);
 }
 
 function keyOf({ storeFolder, suffix }: Repository): string {

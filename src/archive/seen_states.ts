@@ -11,7 +11,7 @@ import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { ArchiveError, isNotFound, isOutOfReach } from "../errors.ts";
 import { IdFilter, MOST_BYTES } from "../couchdb/id_filter.ts";
-import { joinKey } from "../store/key.ts";
+import { joinKey, splitKey } from "../store/key.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import { readObjectBytes } from "../store/whole.ts";
 import { seenName } from "./layout.ts";
@@ -65,7 +65,7 @@ export async function storeSeen(
     yield bytes;
   };
   const { key, sha256 } = await store.create(keys(), body(), { signal });
-  const name = key.slice(key.lastIndexOf("/") + 1);
+  const { name } = splitKey(key);
   return { states, salt, hashes, bits: null, object: { name, bytes: bytes.length, sha256 } };
 }
 

@@ -6,7 +6,7 @@ import { identityNeeded } from "../codec/codec.ts";
 import { isSealedName } from "../codec/compression.ts";
 import { decodeDatabase } from "../database_name.ts";
 import { ArchiveError, UsageError } from "../errors.ts";
-import { joinKey } from "../store/key.ts";
+import { joinKey, splitKey } from "../store/key.ts";
 import type { Archive } from "./archive.ts";
 import type { Manifest, Origin } from "./manifest.ts";
 import { openContent } from "./sealed.ts";
@@ -109,7 +109,7 @@ export function refusePlain(
 ): void {
   if (origin === undefined || origin.recipients !== undefined || allowPlain) return;
   // A manifest can lie about its database, too; what is found by a database's name lies in a folder of that name.
-  const names = [origin.database, decodeDatabase(folder.slice(folder.lastIndexOf("/") + 1))];
+  const names = [origin.database, decodeDatabase(splitKey(folder).name)];
   if (!names.some((database) => seal?.isExpectedOf({ task: origin.task, database }) === true)) return;
   const subject = `"${url}" is not encrypted`;
   throw new UsageError(`${subject}, but its task or that of its database seals its backups (encrypt_to)`, {

@@ -11,7 +11,7 @@ import { loadAhead } from "../parallel.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import { type Archive, type ArchiveChunk, placeOfChunk } from "./archive.ts";
 import { CheckedChunk } from "./chunk.ts";
-import { isLarge, type LargeDocument, type RawDocument } from "./document_reader.ts";
+import { isLarge, type LargeDocument, type RawDocument } from "./documents.ts";
 import { LaterStates } from "./later_states.ts";
 
 /** Chunks that are fetched and checked before their turn. */

@@ -7,10 +7,10 @@
  */
 import { wait } from "../abort.ts";
 import { AwsError, isTransient } from "../errors.ts";
-import { DEFAULT_RETRY, waitBeforeAttempt } from "../retry.ts";
+import { waitBeforeAttempt } from "../retry.ts";
 import type { Credentials } from "./credentials.ts";
 import { readShort } from "../short_answer.ts";
-import { askLocally, type LocalQuestion, parseRoleCredentials } from "./role_credentials.ts";
+import { askLocally, LOCAL_RETRY, type LocalQuestion, parseRoleCredentials } from "./role_credentials.ts";
 
 /** Where the service is. The IPv6 address needs an instance on Nitro. */
 export const METADATA_ENDPOINTS: readonly string[] = ["http://169.254.169.254", "http://[fd00:ec2::254]"];
@@ -23,7 +23,6 @@ const TOKEN_SECONDS = 21_600;
 const FIRST_TIMEOUT_MS = 1_000;
 const LATER_TIMEOUT_MS = 2_000;
 const SILENT_ATTEMPTS = 2;
-const RETRY = { ...DEFAULT_RETRY, attempts: 4, firstWaitMs: 100 };
 const ANSWER_TIMEOUT_MS = 5_000;
 
 /**
@@ -60,8 +59,8 @@ type Outcome = { endpoint: string; token: string } | { refusal: AwsError; isFina
  */
 async function openSession(endpoints: readonly string[]): Promise<{ endpoint: string; token: string } | undefined> {
   let refused: AwsError | undefined;
-  for (let attempt = 1; attempt <= RETRY.attempts; attempt++) {
-    if (attempt > 1) await wait(waitBeforeAttempt(attempt, { policy: RETRY, random: Math.random() }));
+  for (let attempt = 1; attempt <= LOCAL_RETRY.attempts; attempt++) {
+    if (attempt > 1) await wait(waitBeforeAttempt(attempt, { policy: LOCAL_RETRY, random: Math.random() }));
     const outcome = await askForToken(endpoints, attempt === 1 ? FIRST_TIMEOUT_MS : LATER_TIMEOUT_MS);
     if (outcome === "silence") {
       if (refused === undefined && attempt >= SILENT_ATTEMPTS) return undefined;

@@ -5,7 +5,7 @@
 import * as z from "zod";
 import { wait } from "../abort.ts";
 import { AwsError, describeError } from "../errors.ts";
-import { DEFAULT_RETRY, waitBeforeAttempt } from "../retry.ts";
+import { DEFAULT_RETRY, type RetryPolicy, waitBeforeAttempt } from "../retry.ts";
 import { readShort } from "../short_answer.ts";
 import { Secret } from "../secret.ts";
 import { tlsFailure } from "../tls_failure.ts";
@@ -23,13 +23,12 @@ export interface LocalQuestion {
   url: string;
   /** How the service is called in an error: `the instance's metadata service`. */
   service: string;
-  method?: "GET" | "PUT";
   headers?: Record<string, string>;
   timeoutMs: number;
 }
 
 /** Such a service is near and small: what it does not answer at once it answers a moment later. */
-const RETRY = { ...DEFAULT_RETRY, attempts: 4, firstWaitMs: 100 };
+export const LOCAL_RETRY: RetryPolicy = { ...DEFAULT_RETRY, attempts: 4, firstWaitMs: 100 };
 
 /**
  * Asks, repeatedly where the service is busy, and returns the text of a 200.
@@ -40,18 +39,17 @@ export async function askLocally(question: LocalQuestion): Promise<string> {
   for (let attempt = 1;; attempt++) {
     const { text, problem, isFinal } = await askOnce(question);
     if (problem === undefined) return text;
-    if (isFinal || attempt === RETRY.attempts) throw noCredentials(question, problem);
-    await wait(waitBeforeAttempt(attempt + 1, { policy: RETRY, random: Math.random() }));
+    if (isFinal || attempt === LOCAL_RETRY.attempts) throw noCredentials(question, problem);
+    await wait(waitBeforeAttempt(attempt + 1, { policy: LOCAL_RETRY, random: Math.random() }));
   }
 }
 
 async function askOnce(
-  { url, method = "GET", headers = {}, timeoutMs }: LocalQuestion,
+  { url, headers = {}, timeoutMs }: LocalQuestion,
 ): Promise<{ text: string; problem?: string; isFinal?: boolean }> {
   try {
     // These services never redirect; what does stands between.
-    const request = { method, headers, redirect: "manual", signal: AbortSignal.timeout(timeoutMs) } as const;
-    const response = await fetch(url, request);
+    const response = await fetch(url, { headers, redirect: "manual", signal: AbortSignal.timeout(timeoutMs) });
     const text = await readShort(response);
     if (response.status === 200) return { text };
     const isFinal = response.status < 500 && response.status !== 429;

@@ -4,13 +4,12 @@
  */
 import { nextMicros, previousMicros } from "./elapse.ts";
 import type { Calendar } from "./parse.ts";
-import type { Component } from "./reader.ts";
+import { type Component, MICROS } from "./reader.ts";
 import { TimeZone } from "./time_zone.ts";
 
 export { type Calendar, parseCalendar } from "./parse.ts";
 export { CalendarError, type Component } from "./reader.ts";
 
-const MICROS_PER_SECOND = 1_000_000;
 const MICROS_PER_MS = 1000;
 const WEEKDAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 
@@ -52,16 +51,16 @@ function formatWeekdays(weekdays: number[]): string {
 
 function formatSeconds(components: Component[]): string {
   const everySecond = components.some(({ start, stop, repeat }) =>
-    start === 0 && stop === undefined && repeat === MICROS_PER_SECOND
+    start === 0 && stop === undefined && repeat === MICROS
   );
-  return everySecond ? "*" : formatList(components, MICROS_PER_SECOND, seconds(2));
+  return everySecond ? "*" : formatList(components, MICROS, seconds(2));
 }
 
 /** Microseconds as seconds of `width` digits, with a fraction where there is one. */
 function seconds(width: number): (micros: number) => string {
   return (micros) => {
-    const whole = String(Math.floor(micros / MICROS_PER_SECOND)).padStart(width, "0");
-    const fraction = micros % MICROS_PER_SECOND;
+    const whole = String(Math.floor(micros / MICROS)).padStart(width, "0");
+    const fraction = micros % MICROS;
     return fraction === 0 ? whole : `${whole}.${String(fraction).padStart(6, "0")}`;
   };
 }

@@ -9,16 +9,16 @@
  */
 import type { Calendar } from "./parse.ts";
 import { type Component, MICROS } from "./reader.ts";
+import { RANGES, type Unit } from "./settle.ts";
 import type { TimeZone } from "./time_zone.ts";
 import { WallClock } from "./wall_clock.ts";
 import { type WallTime, weekdayOf } from "./wall_time.ts";
 
-const MAX_YEAR = 2199;
+const [, MAX_YEAR] = RANGES.year;
 /** systemd gives up after as many rounds: an hour that clocks always skip is not to be sought for centuries. */
 const MAX_ROUNDS = 1000;
 
-const UNITS = ["year", "month", "day", "hour", "minute", "second"] as const;
-type Unit = typeof UNITS[number];
+const UNITS: readonly Unit[] = ["year", "month", "day", "hour", "minute", "second"];
 const LOWEST: WallTime = { year: 1970, month: 1, day: 1, hour: 0, minute: 0, second: 0 };
 
 /** A place in the search. */
@@ -136,7 +136,7 @@ function descend(calendar: Calendar, moment: Moment, clock: WallClock): "found" 
   for (const [level, unit] of UNITS.entries()) {
     const move = advance(calendar, unit, moment, clock);
     if (move === "later") reset(moment, level + 1);
-    const fit = move === "none" ? "outside" : settle(moment, clock);
+    const fit = move === "none" ? "outside" : askClock(moment, clock);
     if (level === 0 && fit !== "fits") return "never";
     if (fit === "moved") return "again";
     if (fit === "outside") {
@@ -214,7 +214,7 @@ function daysFromStart(component: Component, moment: Moment, clock: WallClock): 
  * the gap, from the beginning of the unit in which it differs. "outside": the moment lies beyond the last year, before
  * 1970, or the clock goes back from it.
  */
-function settle(moment: Moment, clock: WallClock): "fits" | "moved" | "outside" {
+function askClock(moment: Moment, clock: WallClock): "fits" | "moved" | "outside" {
   if (moment.year > MAX_YEAR) return "outside";
   const seconds = clock.resolve(moment, moment.daylight);
   if (seconds === undefined || seconds < 0) return "outside";

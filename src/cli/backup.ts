@@ -107,7 +107,7 @@ async function amend(session: Session, { databases }: BackupRequest, report: Run
 
 /** The commands that resume a run, also on a later day: one for each date in the paths. */
 function resumingCommands(
-  { tasks: names = [], databases, date }: BackupRequest,
+  { tasks: names = [], databases, date, full }: BackupRequest,
   { tasks, startedAt }: { tasks: readonly Task[]; startedAt: Date },
 ): string {
   const dates = Map.groupBy(
@@ -118,7 +118,7 @@ function resumingCommands(
   return Array.from(dates, ([day, ofDay]) => {
     const isAll = names.length === 0 && dates.size === 1;
     const some = isAll ? [] : ofDay.flatMap(({ name }) => ["--task", name]);
-    return commandLine("backup", [...some, ...only, "--date", day, "--resume"]);
+    return commandLine("backup", [...some, ...only, "--date", day, "--resume", ...full === true ? ["--full"] : []]);
   }).join("; ");
 }
 
@@ -130,8 +130,8 @@ function readRequest(call: Call): BackupRequest {
       hint: "Write it as 2026-10-22 or 2026/10/22",
     });
   }
-  const databases = call.list("database");
-  if (call.isOn("all") && databases.length > 0) throw new UsageError("--all and --database exclude each other");
+  const databases = call.listIfGiven("database");
+  if (call.isOn("all") && databases !== undefined) throw new UsageError("--all and --database exclude each other");
   if (call.isOn("scheduled")) {
     const other = ["date", "database", "all", "resume", "full"].find((name) => call.isGiven(name));
     if (other !== undefined) {
@@ -143,7 +143,7 @@ function readRequest(call: Call): BackupRequest {
   }
   return {
     tasks: call.list("task"),
-    databases: call.isOn("all") ? "all" : databases.length > 0 ? databases : undefined,
+    databases: call.isOn("all") ? "all" : databases,
     date,
     resume: call.isOn("resume"),
     full: call.isOn("full"),

@@ -3,7 +3,7 @@ import { type EXIT, UsageError } from "../errors.ts";
 import { nearest } from "../nearest.ts";
 import type { LogFormat } from "../observe/log.ts";
 import { printableLines } from "../observe/logfmt.ts";
-import { wrap } from "../observe/text_width.ts";
+import { widthOf, wrap } from "../observe/text_width.ts";
 import type { Task } from "../task/task.ts";
 import { parseArgs } from "./parse_args.ts";
 import { completeCommands, completeHints } from "./pasting.ts";
@@ -111,6 +111,12 @@ export class Call {
     return Array.isArray(value) ? value.map(String) : [];
   }
 
+  /** The same; undefined when it is not given. */
+  listIfGiven(name: string): string[] | undefined {
+    const values = this.list(name);
+    return values.length === 0 ? undefined : values;
+  }
+
   /** Whether a flag is there, whatever it is. */
   isGiven(name: string): boolean {
     return this.isOn(name) || this.text(name) !== undefined || this.list(name).length > 0;
@@ -149,6 +155,9 @@ export const BACKUP_PATH: OperandHelp = {
     "path's last folder, or else of <db>; latest/orders or 2026-11-25T18:05Z/orders names another one",
 };
 
+/** The operand that says whose backup: of every command that looks into one. */
+export const SAVED_DATABASE: OperandHelp = { name: "<db>", summary: "the database that was saved" };
+
 /** The operand of every command that takes a config. */
 const CONFIG_OPERAND: OperandHelp = { name: "<config>", summary: "the config; the same as --config" };
 
@@ -185,18 +194,23 @@ const CONFIG_FLAG: Flag = {
     "$COUCHDB_BACKUP_CONFIG (a path, s3://BUCKET/KEY, a parameter's ARN, or the text itself), else ./config.yaml",
 };
 
-/** Wraps lines; continuation lines are indented by two more columns. */
+/** Lines that are to be pasted: commands of this program, and those that a hint begins with. */
+const PASTED = /couchdb-backup |^ *(?:chmod|sudo) /;
+
+/**
+ * Wraps lines. What goes on below stands under the row's last column, where that leaves half of the width and every word
+ * fits, else two columns further in than the line.
+ */
 function wrapLines(text: string, columns: number): string {
   return text.split("\n").flatMap((line) => {
-    if (line.includes("couchdb-backup ")) return [line];
+    if (PASTED.test(line)) return [line];
     const [, indent = "", rest = ""] = /^( *)(.*)$/.exec(line) ?? [];
+    const [row = ""] = /^.*\S {2,}(?=\S)/.exec(line.slice(0, columns >> 1)) ?? [];
+    const last = line.slice(row.length);
+    const isColumn = row !== "" && last.split(" ").every((word) => row.length + widthOf(word) <= columns);
+    if (isColumn) return wrap(last, columns, [row, " ".repeat(widthOf(row))]);
     return wrap(rest, columns, [indent, `${indent}  `]);
   }).join("\n");
-}
-
-/** An instant as people read it, to the second. */
-export function toSeconds(instant: string): string {
-  return instant.replace(/\.\d+Z$/, "Z");
 }
 
 /** The flags of a command, with those that others have too. */
@@ -226,6 +240,7 @@ export function usageLines({ name, usage }: Command): string[] {
  */
 export function parseCall(command: Command, argv: readonly string[], shell: Shell): Call {
   const flags = flagsOf(command);
+  refuseOnOffValues(argv, flags);
   const names = (wanted: (flag: Flag) => boolean) => flags.filter(wanted).map((flag) => flag.name);
   const parsed = parseArgs(argv, {
     string: names((flag) => flag.value !== undefined),
@@ -261,6 +276,25 @@ export function parseCall(command: Command, argv: readonly string[], shell: Shel
     });
   }
   return call;
+}
+
+/**
+ * The package takes every value of an on-off flag but "false" for "on": `--confirm=no` would delete.
+ *
+ * @throws UsageError for a value that is neither "true" nor "false".
+ */
+function refuseOnOffValues(argv: readonly string[], flags: readonly Flag[]): void {
+  const onOff = new Set(
+    flags.filter(({ value }) => value === undefined).flatMap(({ name, aliases = [] }) => [name, ...aliases]),
+  );
+  const end = argv.indexOf("--");
+  for (const arg of end < 0 ? argv : argv.slice(0, end)) {
+    const [, name = "", value = ""] = /^--([^=]+)=(.*)$/s.exec(arg) ?? [];
+    if (!onOff.has(name) || value === "true" || value === "false") continue;
+    throw new UsageError(`--${name} is on or off and takes no value, but "${value}" is given`, {
+      hint: `Write --${name}, or leave it out`,
+    });
+  }
 }
 
 /** Finds the config among the operands: it is the last one if there are more than the command has of its own. */

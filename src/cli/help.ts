@@ -2,6 +2,7 @@
 import { EXIT } from "../errors.ts";
 import { wrap } from "../observe/text_width.ts";
 import { PROGRAM_NAME, VERSION } from "../version.ts";
+import { FIRST_STEPS, SMALLEST_CONFIG } from "./first_steps.ts";
 import { type Command, commonFlagsOf, type Flag, operandsOf, usageLines } from "./command.ts";
 import type { CommandEntry, DescribedCommand } from "./commands.ts";
 
@@ -73,7 +74,7 @@ export function helpText({ summary, command }: DescribedCommand, columns: number
   ].join("\n");
 }
 
-/** The text that `help` shows: the commands, in lines of at most `columns`. */
+/** The text that `help` shows: the commands and how to begin, in lines of at most `columns`. */
 export function overview(commands: Readonly<Record<string, CommandEntry>>, columns: number): string {
   return [
     ...wrap(
@@ -84,6 +85,26 @@ export function overview(commands: Readonly<Record<string, CommandEntry>>, colum
     ...wrap(`Usage: ${PROGRAM_NAME} <command> …; "${PROGRAM_NAME} <command> --help" explains one`, columns),
     "",
     ...table(Object.entries(commands).map(([name, { summary }]) => [name, summary]), columns),
+    "",
+    "To begin, six lines in a file cfg.yaml, with the password in $COUCHDB_PASSWORD:",
+    "",
+    ...SMALLEST_CONFIG.map((line) => `  ${line}`),
+    "",
+    "and then:",
+    "",
+    ...FIRST_STEPS.flatMap(({ line, summary }) => [...wrap(`# ${summary}`, columns, ["  ", "  "]), `  ${line}`]),
+    "",
+    "Options of every command:",
+    ...table(commonFlagsOf({ needsNoConfig: false }).map((flag) => [flagWithValue(flag), describeFlag(flag)]), columns),
+    "",
+    "Exit codes:",
+    ...table(exitsOfAll().map(({ code, meaning }) => [String(code), meaning]), columns),
+    "",
+    ...wrap(
+      `Results go to stdout, log and progress to stderr. The man page, "man ${PROGRAM_NAME}", has all of this and the ` +
+        `environment; docs/configuration.md has every key of the config.`,
+      columns,
+    ),
     "",
   ].join("\n");
 }

@@ -3,6 +3,7 @@ import { wrap } from "../observe/text_width.ts";
 import { PROGRAM_NAME, VERSION } from "../version.ts";
 import { commonFlagsOf, type Flag, operandsOf, usageLines } from "./command.ts";
 import type { DescribedCommand } from "./commands.ts";
+import { FIRST_STEPS, SMALLEST_CONFIG } from "./first_steps.ts";
 import { describeFlag, exitsOf, exitsOfAll, flagWithValue, paragraphsOf } from "./help.ts";
 import { ENVIRONMENT, FILES } from "./surroundings.ts";
 
@@ -31,6 +32,9 @@ export function manPage(commands: readonly DescribedCommand[], { date }: { date:
     ...SMALLEST_CONFIG.map(roff),
     ".fi",
     ".RE",
+    ".P",
+    "The first steps with it:",
+    ...FIRST_STEPS.flatMap(({ line, summary }) => term(line, `${summary[0]!.toUpperCase()}${summary.slice(1)}.`)),
     ".SH COMMANDS",
     ...commands.flatMap(({ summary, command }) => [
       `.SS ${roff(command.name)}`,
@@ -72,16 +76,6 @@ export function manPage(commands: readonly DescribedCommand[], { date }: { date:
   ];
   return `${lines.join("\n")}\n`;
 }
-
-/** Six lines that work. */
-export const SMALLEST_CONFIG: readonly string[] = [
-  'database: { url: "http://127.0.0.1:5984", login: "admin", password: "${COUCHDB_PASSWORD}" }',
-  "task:",
-  "  nightly:",
-  '    cron: "*-*-* 02:00:00"',
-  '    databases: ["[a-z].*"]',
-  'bucket: "/backups"',
-];
 
 /** A text as roff reads it: no escapes, no requests, and dashes that can be copied. */
 function roff(text: string): string {

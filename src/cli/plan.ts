@@ -1,10 +1,11 @@
 /** `couchdb-backup plan <config>`: what each task selects and why, and when it runs next. */
 import { formatInZone } from "../dates.ts";
-import { EXIT, UsageError } from "../errors.ts";
+import { EXIT } from "../errors.ts";
 import { counted, formatCount } from "../observe/figures.ts";
 import type { Plan, TaskPlan } from "../commands/plan.ts";
 import type { ExcludedDatabase, SelectedDatabase } from "../task/select.ts";
-import type { Call, Command } from "./command.ts";
+import type { Command } from "./command.ts";
+import { readMoment, readWholeNumber } from "./flag_values.ts";
 import { withSession } from "./session.ts";
 
 const DEFAULT_COUNT = 3;
@@ -28,7 +29,7 @@ export const command: Command = {
     {
       name: "from",
       value: "INSTANT",
-      summary: "list elapses after this one, such as 2026-01-03T18:00:00Z",
+      summary: "list elapses after this moment (2026-01-03T18:00Z) or date (in UTC)",
       default: "now",
     },
     { name: "count", value: "N", summary: "how many elapses to list, 1 to 10,000", default: String(DEFAULT_COUNT) },
@@ -45,31 +46,16 @@ export const command: Command = {
   ],
 
   async run(call) {
-    const count = readCount(call);
+    const count = readWholeNumber(call, "count", { least: 1, most: MOST_ELAPSES }) ?? DEFAULT_COUNT;
+    const from = readMoment(call, "from", "T00:00Z");
     return await withSession(call, async (session) => {
       const offline = call.isOn("offline");
-      const plan = await session.plan({ from: readInstant(call), count, offline });
+      const plan = await session.plan({ from, count, offline });
       call.print(plan, () => describePlan(plan, offline), { isProse: true });
       return EXIT.ok;
     });
   },
 };
-
-function readCount(call: Call): number {
-  const text = call.text("count") ?? String(DEFAULT_COUNT);
-  if (/^\d+$/.test(text) && Number(text) >= 1 && Number(text) <= MOST_ELAPSES) return Number(text);
-  throw new UsageError(`--count cannot be "${text}"`, { hint: `It is a whole number from 1 to ${MOST_ELAPSES}` });
-}
-
-function readInstant(call: Call): Date | undefined {
-  const text = call.text("from");
-  if (text === undefined) return undefined;
-  const instant = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?)?$/.test(text)
-    ? new Date(text)
-    : undefined;
-  if (instant !== undefined && !Number.isNaN(instant.getTime())) return instant;
-  throw new UsageError(`--from "${text}" is not a moment`, { hint: "Write it as 2026-01-03T18:00:00Z" });
-}
 
 function describePlan({ tasks, unselected }: Plan, isOffline: boolean): string {
   const lines = tasks.flatMap((task) => [...describeTask(task, isOffline), ""]);
@@ -107,7 +93,7 @@ function describeTask(plan: TaskPlan, isOffline: boolean): string[] {
 
 /** What an incremental run would read now. */
 function describeChanges({ full, changed, unchanged, documents }: NonNullable<TaskPlan["changes"]>): string {
-  return `${formatCount(documents)} document${documents === 1 ? "" : "s"}: of ${countDatabases(full)} all, ` +
+  return `${counted(documents, "document")}: of ${countDatabases(full)} all, ` +
     `of ${countDatabases(changed)} the changes, of ${countDatabases(unchanged)} nothing`;
 }
 

@@ -1,10 +1,11 @@
 /** `couchdb-backup report [<config>]`: the backups' history and state, as a page that needs no server. */
-import { rename, rm, writeFile } from "node:fs/promises";
-import { describeError, EXIT, ProgramError, UsageError } from "../errors.ts";
+import { EXIT } from "../errors.ts";
 import { counted, formatSize } from "../observe/figures.ts";
 import { formatReportPage } from "../observe/report_page.ts";
 import { readReport } from "../schedule/report.ts";
 import type { Command } from "./command.ts";
+import { readWholeNumber } from "./flag_values.ts";
+import { replaceFile } from "./output_file.ts";
 import { withSession } from "./session.ts";
 
 const DEFAULT_DAYS = 365;
@@ -36,11 +37,7 @@ export const command: Command = {
   ],
 
   async run(call) {
-    const text = call.text("days") ?? String(DEFAULT_DAYS);
-    const days = /^\d{1,4}$/.test(text) ? Number(text) : 0;
-    if (days < 1 || days > MOST_DAYS) {
-      throw new UsageError(`--days cannot be "${text}"`, { hint: `It is a whole number from 1 to ${MOST_DAYS}` });
-    }
+    const days = readWholeNumber(call, "days", { least: 1, most: MOST_DAYS }) ?? DEFAULT_DAYS;
     const output = call.text("output");
     return await withSession(call, async (session) => {
       const { now, signal } = session.surroundings;
@@ -51,32 +48,14 @@ export const command: Command = {
         return EXIT.ok;
       }
       const page = new TextEncoder().encode(formatReportPage(data));
-      await replaceFile(output, page);
+      // It names databases, so only its owner may read it.
+      await replaceFile(output, page, { mode: 0o600, what: "the report to" });
       call.print(
         data,
         () => `"${output}": ${counted(data.databases.length, "database")}, ${formatSize(page.length)}\n`,
+        { isProse: true },
       );
       return EXIT.ok;
     });
   },
 };
-
-/** In one step: a reader sees the old page or the new one. It names databases, so only its owner may read it. */
-async function replaceFile(path: string, bytes: Uint8Array): Promise<void> {
-  const part = `${path}.${crypto.randomUUID().slice(0, 8)}.part`;
-  try {
-    await writeFile(part, bytes, { mode: 0o600, flag: "wx" });
-    await rename(part, path);
-  } catch (cause) {
-    await rm(part, { force: true });
-    throw new ReportNotWritten(`Cannot write the report to "${path}": ${describeError(cause)}`, {
-      cause,
-      hint: "Its folder must exist, and you must be allowed to write there",
-    });
-  }
-}
-
-/** The page could not be stored. */
-class ReportNotWritten extends ProgramError {
-  override readonly exitCode = EXIT.unexpected;
-}

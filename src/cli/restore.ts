@@ -1,13 +1,14 @@
 /** `couchdb-backup restore <db> <path>`: brings a backup back. */
-import { counted, formatCount, formatSeconds } from "../observe/figures.ts";
+import { counted, formatCount, formatInstant, formatSeconds } from "../observe/figures.ts";
 import { printable } from "../observe/logfmt.ts";
 import { describeRevision, describeUnreadable } from "./unreadable.ts";
 import { exitCodeOfRestore, type RestoreReport } from "../commands/restore/report.ts";
 import { commandLine } from "../command_line.ts";
 import type { Config } from "../config/config.ts";
 import { parseAddress } from "../config/values.ts";
+import { parseInstant } from "../dates.ts";
 import { UsageError } from "../errors.ts";
-import { BACKUP_PATH, type Command, IDENTITY_FLAG, toSeconds } from "./command.ts";
+import { BACKUP_PATH, type Command, IDENTITY_FLAG } from "./command.ts";
 import { readFleetRequest, restoreAll } from "./restore_all.ts";
 import { loadCallConfig, withConfig } from "./session.ts";
 
@@ -91,7 +92,7 @@ export const command: Command = {
     const [first = "", second = ""] = call.operands;
     const [database, path] = call.isOn("all") ? [undefined, first] : [first, second];
     // Meanwhile another backup may be complete, and be the latest.
-    const moment = toSeconds(startedAt.toISOString());
+    const moment = formatInstant(startedAt.toISOString());
     const words = [...database === undefined ? ["--all"] : [database], path.replace(/^latest(?=$|\/)/, moment)];
     if (database !== undefined || call.isOn("into-existing")) words.push("--into-existing");
     for (const name of ["salvage", "no-views", "as-new-revision", "designs", "gone", "allow-plain"]) {
@@ -113,7 +114,7 @@ export const command: Command = {
       const [path = "", extra] = call.operands;
       if (extra !== undefined) {
         throw new UsageError(`--all takes only a moment, but "${extra}" is given too`, {
-          hint: `--match '${path}' restores that database: restore --all ${extra} --match '${path}'`,
+          hint: `${commandLine("restore", ["--all", ...momentFirst(path, extra)])} restores that database`,
         });
       }
       const request = readFleetRequest(call, path);
@@ -124,13 +125,13 @@ export const command: Command = {
     const [database = "", path] = call.operands;
     if (path === undefined) {
       throw new UsageError(`"restore" is missing an argument: which backup of "${database}"`, {
-        hint: `restore ${database} latest, or restore --all ${database}`,
+        hint: `${commandLine("restore", [database, "latest"])}, or ${commandLine("restore", ["--all", database])}`,
       });
     }
-    const ids = call.list("id");
-    if (call.isOn("as-new-revision") && ids.length === 0) {
+    const ids = call.listIfGiven("id");
+    if (call.isOn("as-new-revision") && ids === undefined) {
       throw new UsageError("--as-new-revision goes with --id", {
-        hint: `restore '${database}' '${path}' --id ID --as-new-revision`,
+        hint: commandLine("restore", [database, path, "--id", "ID", "--as-new-revision"]),
       });
     }
     return await withConfig(call, config, async (session) => {
@@ -141,7 +142,7 @@ export const command: Command = {
         salvage: call.isOn("salvage"),
         dryRun: call.isOn("dry-run"),
         noViews: call.isOn("no-views"),
-        ids: ids.length === 0 ? undefined : ids,
+        ids,
         asNewRevision: call.isOn("as-new-revision"),
         designs: call.isOn("designs"),
         allowPlain: call.isOn("allow-plain"),
@@ -154,6 +155,13 @@ export const command: Command = {
 
 /** Flags that mean nothing for one database. */
 const ALL_ONLY = ["match", "exclude", "map", "parallel", "gone"] as const;
+
+/** The words behind --all for a database and a moment, whichever of them was given first. */
+function momentFirst(first: string, second: string): string[] {
+  const isMoment = first === "latest" || parseInstant(first) !== undefined;
+  const [moment, database] = isMoment ? [first, second] : [second, first];
+  return [moment, "--match", database];
+}
 
 /** The config with another CouchDB; its login counts where the address has none. @throws UsageError when it is none. */
 function withUrl(config: Config, url: string | undefined): Config {
@@ -172,7 +180,7 @@ function describe(report: RestoreReport): string {
     counted(report.leaf_revisions, "leaf revision")
   }`;
   // A folder may hold several backups of a day.
-  const from = report.finished_at === null ? path : `${path} as of ${toSeconds(report.finished_at)}`;
+  const from = report.finished_at === null ? path : `${path} as of ${formatInstant(report.finished_at)}`;
   const lines = report.dry_run
     ? [`Would restore "${database}" from ${from}: ${counts}`]
     : [`Restored "${database}" from ${from}: ${counts} in ${formatSeconds(seconds)}`];

@@ -1,12 +1,13 @@
 /** `couchdb-backup systemd <config>`: prints unit and timer files, or writes them into a folder. */
-import { writeFile } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import { isRemote, STANDARD_INPUT } from "../config/config.ts";
 import { EXIT, UsageError } from "../errors.ts";
 import { makeUnits, type UnitOptions } from "../commands/systemd.ts";
 import type { Command } from "./command.ts";
+import { replaceFile } from "./output_file.ts";
 import { loadCallConfig } from "./session.ts";
 
+const DEFAULT_PROGRAM = "/usr/local/bin/couchdb-backup";
 /** Stands for the folder that systemd names only in a running service. */
 const CREDENTIALS = "/run/credentials/couchdb-backup";
 
@@ -26,7 +27,7 @@ export const command: Command = {
       name: "program",
       value: "PATH",
       summary: "where the program is installed",
-      default: "/usr/local/bin/couchdb-backup",
+      default: DEFAULT_PROGRAM,
     },
     {
       name: "output",
@@ -55,7 +56,7 @@ export const command: Command = {
       const where = config.file === STANDARD_INPUT ? "comes from standard input" : `stands in ${config.file}`;
       throw new UsageError("A systemd unit needs a config in a file", { hint: `Its text ${where}` });
     }
-    const program = call.text("program") ?? "/usr/local/bin/couchdb-backup";
+    const program = call.text("program") ?? DEFAULT_PROGRAM;
     if (!isAbsolute(program)) throw new UsageError(`--program "${program}" is not an absolute path`);
     const configPath = resolve(config.file);
     const isResident = call.isOn("resident");
@@ -66,7 +67,9 @@ export const command: Command = {
     });
     const files = makeUnits({ config, configPath, program, user: call.text("user"), resident: isResident, password });
     const folder = call.text("output");
-    if (folder !== undefined) { for (const { name, text } of files) await writeFile(join(folder, name), text); }
+    if (folder !== undefined) {
+      for (const { name, text } of files) await replaceFile(join(folder, name), text, { mode: 0o644 });
+    }
     call.print(
       { ok: true, files },
       () =>

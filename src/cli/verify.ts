@@ -1,4 +1,5 @@
 /** `couchdb-backup verify <db> <path>`: reads a backup again and compares it with its manifest. */
+import { commandLine } from "../command_line.ts";
 import { loadConfig } from "../config/config.ts";
 import { ConfigError, UsageError } from "../errors.ts";
 import { counted, formatCount, formatSeconds } from "../observe/figures.ts";
@@ -6,7 +7,7 @@ import { openStore } from "../store/open.ts";
 import { describeUnreadable } from "./unreadable.ts";
 import { exitCodeOfVerify, verify, type VerifyReport } from "../commands/verify.ts";
 import { exitCodeOfVerifyAll, type VerifyAllReport } from "../commands/verify_all.ts";
-import { BACKUP_PATH, type Call, type Command, IDENTITY_FLAG } from "./command.ts";
+import { BACKUP_PATH, type Call, type Command, IDENTITY_FLAG, SAVED_DATABASE } from "./command.ts";
 import { withSession, withSurroundings } from "./session.ts";
 
 /** More unreadable documents than these are counted in the text; `--json` and the log have them all. */
@@ -31,8 +32,8 @@ export const command: Command = {
     { name: "match", value: "PATTERN", repeated: true, summary: "with --all: only databases whose whole name matches" },
     IDENTITY_FLAG,
   ],
-  operands: { least: 0, most: 2, isConfig: (_, index, flags) => flags.all === true && index === 0 },
-  operandHelp: [{ name: "<db>", summary: "the database that was saved" }, BACKUP_PATH],
+  operands: { least: 0, most: 2, isConfig: (_operand, _index, flags) => flags.all === true },
+  operandHelp: [SAVED_DATABASE, BACKUP_PATH],
   exits: {
     ok: "complete, and as the manifest says",
     partial: "intact, but CouchDB could not read some documents when it was made; they are listed",
@@ -83,12 +84,11 @@ async function runAll(call: Call): Promise<number> {
   const [extra] = call.operands;
   if (extra !== undefined) {
     throw new UsageError(`--all takes neither a database nor a path, but "${extra}" is given`, {
-      hint: `verify --all --match '${extra}' verifies the backups of that database`,
+      hint: `${commandLine("verify", ["--all", "--match", extra])} verifies the backups of that database`,
     });
   }
-  const match = call.list("match");
   const request = {
-    match: match.length === 0 ? undefined : match,
+    match: call.listIfGiven("match"),
     sampleOf: readSample(call.text("sample")),
     quick: call.isOn("quick"),
     contents: call.isOn("contents"),
@@ -135,8 +135,9 @@ async function needsNoConfig(call: Call, path: string): Promise<boolean> {
     await loadConfig({ env: call.shell.env });
     return false;
   } catch (error) {
-    // A config that is there and wrong is an error that the session reports.
-    return error instanceof ConfigError && error.cause !== undefined;
+    // A config that is there and wrong, or cannot be read, is an error that the session reports.
+    const cause = error instanceof ConfigError ? error.cause : undefined;
+    return cause instanceof Error && "code" in cause && cause.code === "ENOENT";
   }
 }
 

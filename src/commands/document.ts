@@ -5,7 +5,7 @@
  */
 import { type Archive, openArchive, placeOfChunk } from "../archive/archive.ts";
 import { CheckedChunk } from "../archive/chunk.ts";
-import { isLarge } from "../archive/document_reader.ts";
+import { isLarge } from "../archive/documents.ts";
 import { findArchive, type PathContext } from "../archive/find.ts";
 import { suggestHeld } from "../archive/held_databases.ts";
 import { takeInventory } from "../archive/inventory.ts";

@@ -7,7 +7,8 @@
  * does what one copy of a cluster says alone: before a document is named it is read by quorum. Memory holds a filter of
  * the ids that were changed, and no more than ten thousand documents.
  */
-import { DocumentReader, isLarge } from "../archive/document_reader.ts";
+import { DocumentReader } from "../archive/document_reader.ts";
+import { isLarge } from "../archive/documents.ts";
 import { CHUNK_FORMAT } from "../archive/formats.ts";
 import { type FeedOverlap, MOST_LOST_NAMED } from "../archive/manifest.ts";
 import { KnownRows } from "../archive/overlap.ts";
@@ -86,13 +87,13 @@ export class FeedComparison {
 
   /** What the backup lacks; undefined where it is nothing. */
   async result(): Promise<LostDocuments | undefined> {
-    if (this.#suspects.size === 0) return undefined;
     if (this.#further > 0) {
       this.#context.log.warn("not all documents that the backups before may lack were looked at", {
         lookedAt: this.#suspects.size,
         further: this.#further,
       });
     }
+    if (this.#suspects.size === 0) return undefined;
     const lost = new Set<string>();
     // Most of many were changed while the feed was listed.
     if (this.#suspects.size > DOCUMENTS_AT_ONCE) await this.#dropChanged(this.#suspects);

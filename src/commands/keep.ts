@@ -46,13 +46,13 @@ export async function keep(context: PathContext & { now: () => Date }, request: 
   const place = await findArchive(context, request.path, decodeDatabase(request.database));
   const { store, folder } = place;
   const name = place.manifest;
+  const url = folder === "" ? store.url : store.locate(folder);
   const manifest = place.object === undefined && (name === undefined || isManifestName(name))
     ? await readManifestIfAny(store, folder, { name, signal })
     : undefined;
   if (manifest === undefined) {
-    const url = store.locate(folder);
     throw new ArchiveError(
-      `Cannot pin "${request.path}": there is no complete backup at "${url}"`,
+      `Cannot ${request.kept ? "pin" : "unpin"} "${request.path}": there is no complete backup at "${url}"`,
       { key: url, expected: "a complete backup", found: place.object ?? name ?? "none" },
       { hint: `"couchdb-backup list --database ${request.database}" shows the backups there are` },
     );
@@ -62,7 +62,7 @@ export async function keep(context: PathContext & { now: () => Date }, request: 
   return {
     ok: true,
     database: manifest.database,
-    path: store.locate(folder),
+    path: url,
     finished_at: momentOf(name ?? MANIFEST_NAME, manifest).toISOString(),
     kept: request.kept,
   };

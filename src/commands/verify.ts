@@ -5,7 +5,7 @@
 import { type Archive, type ArchiveChunk, type ChunkProblem, openArchive, placeOfChunk } from "../archive/archive.ts";
 import { findArchive, type PathContext } from "../archive/find.ts";
 import { checkStored, inspectChunk } from "../archive/chunk.ts";
-import type { DocumentCounts } from "../archive/document_reader.ts";
+import type { DocumentCounts } from "../archive/documents.ts";
 import { addParents, nameOfChunk } from "../archive/parents.ts";
 import { findGaps, hasRange, RangeCheck } from "../archive/id_ranges.ts";
 import { MANIFEST_NAME, parseChunkName } from "../archive/layout.ts";
@@ -140,11 +140,11 @@ async function verifyArchive(context: VerifyContext, request: VerifyRequest): Pr
     progress.databaseFinished({ database, ok: report.ok });
   }
   report.seconds = (now().getTime() - startedAt.getTime()) / 1000;
-  logReport(report, log);
+  logReport(report, { log, finishedAt: archive.finishedAt });
   return report;
 }
 
-function logReport(report: VerifyReport, log: Log): void {
+function logReport(report: VerifyReport, { log, finishedAt }: { log: Log; finishedAt: Date | undefined }): void {
   for (const { chunk, problem } of report.problems) log.error("archive is not as it must be", { chunk, problem });
   for (const { chunk, problem } of report.leftovers) {
     log.warn("object does not belong to the backup", { chunk, problem });
@@ -153,7 +153,8 @@ function logReport(report: VerifyReport, log: Log): void {
     log.warn("document is not in the backup: CouchDB could not read it", { id, rev, error, reason });
   }
   const { path, chunks, documents, leaf_revisions: leafRevisions, deleted, unreadable, seconds } = report;
-  const facts = { path, chunks, documents, leafRevisions, deleted, durationMs: Math.round(seconds * 1000) };
+  const durationMs = Math.round(seconds * 1000);
+  const facts = { path, finishedAt: finishedAt?.toISOString(), chunks, documents, leafRevisions, deleted, durationMs };
   if (report.ok) log.info("backup is verified", facts);
   else if (report.problems.length === 0) {
     log.warn("backup is verified, and lacks what CouchDB could not read", { ...facts, unreadable: unreadable.length });

@@ -11,6 +11,7 @@ import { ConfigError, type ConfigPlace } from "../errors.ts";
 import type { Secret } from "../secret.ts";
 import type { StoreOptions } from "../store/store.ts";
 import type { Task } from "../task/task.ts";
+import { PROGRAM_NAME } from "../version.ts";
 import { toAwsOptions, toStoreOptions } from "./aws.ts";
 import { findContradictions } from "./contradictions.ts";
 import { type Environment, held, substitute } from "./environment.ts";
@@ -186,6 +187,9 @@ export function isRemote(name: string): boolean {
   return /^s3:\/\//i.test(name) || name.startsWith("arn:");
 }
 
+/** For who has no config yet. */
+const EXAMPLE = `"${PROGRAM_NAME} help" shows one of six lines`;
+
 async function readConfigFile(
   file: string,
   { readFile, isDefault }: { readFile: (path: string) => Promise<string>; isDefault: boolean },
@@ -193,11 +197,12 @@ async function readConfigFile(
   try {
     return await readFile(file);
   } catch (error) {
-    throw new ConfigError(`${file}:1:1: Cannot read the config`, { file, line: 1, column: 1 }, {
+    // A file that is not there has no lines.
+    throw new ConfigError(`${file}: Cannot read the config`, { file, line: 1, column: 1 }, {
       cause: error,
       hint: isDefault
-        ? `Name it with --config, or set $${CONFIG_VARIABLE} to its path or its text; config.sample.yaml is an example`
-        : "Name a readable file",
+        ? `Name it with --config, or set $${CONFIG_VARIABLE} to its path or its text; ${EXAMPLE}`
+        : `Name a readable file; ${EXAMPLE}`,
     });
   }
 }

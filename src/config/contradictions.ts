@@ -52,7 +52,8 @@ export function findContradictions(document: unknown): ConfigFinding[] {
     find(["kms_key_id"], `needs the key sse beside it, "aws:kms" or "aws:kms:dsse"`);
   }
   // An error, not a warning as for other keys of S3: a user who wants a lock must not run without one.
-  if ("object_lock" in root && asText(root["bucket"]).startsWith("file:")) {
+  // The document is as it was written: a folder may be a bare path.
+  if ("object_lock" in root && /^(file:|\/)/.test(asText(root["bucket"]))) {
     find(["object_lock"], "needs an S3 bucket: files in a folder cannot be locked");
   }
   return findings;

@@ -99,6 +99,10 @@ function describeFound(value: unknown, path: KeyPath): string {
 const S3_KEYS = [
   "region",
   "endpoint",
+  "ca_file",
+  "addressing_style",
+  "part_size",
+  "max_parts",
   "token",
   "secret",
   "session_token",

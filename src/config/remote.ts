@@ -54,6 +54,6 @@ export async function readRemoteConfig(
   }
 
   function refused(problem: string, context: { cause?: unknown; hint?: string | undefined } = {}): ConfigError {
-    return new ConfigError(`${name}:1:1: ${problem}`, { file: name, line: 1, column: 1 }, context);
+    return new ConfigError(`${name}: ${problem}`, { file: name, line: 1, column: 1 }, context);
   }
 }

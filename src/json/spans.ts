@@ -4,7 +4,7 @@
  * revision.
  */
 import { concat } from "../concat.ts";
-import { BACKSLASH, CLOSE_BRACE, CLOSE_BRACKET, COMMA, OPEN_BRACE, OPEN_BRACKET, QUOTE } from "./bytes.ts";
+import { BACKSLASH, CLOSE_BRACE, CLOSE_BRACKET, COLON, COMMA, OPEN_BRACE, OPEN_BRACKET, QUOTE } from "./bytes.ts";
 
 /** A member at the top of an object: its name, and where it begins (the quote of the name) and ends. */
 export interface MemberSpan {
@@ -39,9 +39,12 @@ export function memberSpans(bytes: Uint8Array): MemberSpan[] {
     const to = endOfValue(bytes, valueFrom);
     spans.push({ name, from, valueFrom, to });
     at = skipBlanks(bytes, to);
-    if (bytes[at] === COMMA) at = skipBlanks(bytes, at + 1);
-    else if (bytes[at] !== CLOSE_BRACE) throw new SyntaxError(`No end of a member at byte ${at}`);
+    if (bytes[at] === CLOSE_BRACE) break;
+    if (bytes[at] !== COMMA) throw new SyntaxError(`No end of a member at byte ${at}`);
+    at = skipBlanks(bytes, at + 1);
+    if (bytes[at] === CLOSE_BRACE) throw new SyntaxError(`No member at byte ${at}`);
   }
+  if (bytes.subarray(at + 1).some((byte) => byte > 0x20)) throw new SyntaxError("It goes on behind its end");
   return spans;
 }
 
@@ -58,8 +61,6 @@ export function withRevision(bytes: Uint8Array, rev: string | undefined): Uint8A
   const separated = members.flatMap((member, index) => index === 0 ? [member] : [encoder.encode(","), member]);
   return concat([encoder.encode("{"), ...separated, encoder.encode("}")]);
 }
-
-const COLON = 0x3a;
 
 function skipBlanks(bytes: Uint8Array, at: number): number {
   while (at < bytes.length && bytes[at]! <= 0x20) at++;

@@ -109,3 +109,36 @@ export class CalendarStrip {
 function sizeCode(bytes: number): number {
   return FIRST_SIZE + Math.round(2 * Math.log2(bytes + 1));
 }
+
+const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const MOST_TICKS = 13;
+/** In a shorter time days are named, not months. */
+const DAYS_OF_MONTHS = 92;
+/** So many days of a short time are named, at most. */
+const SHORT_TICKS = 8;
+
+/** The date of a day, counted from the first. */
+export function dateOfDay(from: string, day: number): string {
+  const date = new Date(`${from}T00:00:00Z`);
+  date.setUTCDate(date.getUTCDate() + day);
+  return date.toISOString().slice(0, 10);
+}
+
+/**
+ * The days that a drawing of so many names, and how: months, January as its year, and of a short time some days. Never
+ * more than fit beside each other.
+ */
+export function ticksOf(from: string, days: number): [day: number, label: string][] {
+  const dates = Array.from({ length: days }, (_, day) => dateOfDay(from, day));
+  const named = (date: string) => MONTHS[Number(date.slice(5, 7)) - 1]!;
+  if (days <= DAYS_OF_MONTHS) {
+    const step = Math.max(1, Math.ceil(days / SHORT_TICKS));
+    return dates.flatMap((date, day) => day % step === 0 ? [[day, `${Number(date.slice(8))} ${named(date)}`]] : []);
+  }
+  const firsts = dates.flatMap((date, day) => date.endsWith("-01") ? [{ date, day }] : []);
+  const step = [1, 2, 3, 6, 12, 24, 60, 120].find((step) => firsts.length / step <= MOST_TICKS) ?? 240;
+  return firsts.flatMap(({ date, day }) => {
+    const months = Number(date.slice(0, 4)) * 12 + Number(date.slice(5, 7)) - 1;
+    return months % step === 0 ? [[day, date.slice(5, 7) === "01" ? date.slice(0, 4) : named(date)]] : [];
+  });
+}

@@ -7,14 +7,18 @@
 import { createHash } from "node:crypto";
 import { counted, formatCount, formatSeconds, formatSize } from "./figures.ts";
 import { printable } from "./logfmt.ts";
-import type { ReportData, ReportedDatabase, ReportedTask } from "./report_data.ts";
+import { dateOfDay, type ReportData, type ReportedDatabase, type ReportedTask, ticksOf } from "./report_data.ts";
 import { REPORT_SCRIPT, REPORT_STYLE } from "./report_parts.ts";
 
 /** So many of the databases with the oldest restore points are shown without the script. */
 const OLDEST = 20;
 /** So many failures of a task. */
 const MOST_FAILURES = 50;
-const MOST_RUNS_DRAWN = 120;
+const MOST_RUNS_DRAWN = 90;
+/** So many failures of a task are unfolded: more would push everything below off the screen. */
+const MOST_FAILURES_OPEN = 10;
+/** What failed is seen among ten thousand databases, too: at least so many of the 80 units of a day's height. */
+const LEAST_FAILED_HEIGHT = 4;
 
 /** The page. */
 export function formatReportPage(data: ReportData): string {
@@ -22,6 +26,7 @@ export function formatReportPage(data: ReportData): string {
   const policy = `default-src 'none'; style-src '${hashOf(REPORT_STYLE)}'; script-src '${hashOf(REPORT_SCRIPT)}'`;
   const backups = databases.reduce((sum, one) => sum + one.backups, 0);
   const failing = data.tasks.reduce((sum, { failed }) => sum + failed.length, 0);
+  const ticks = ticksOf(from, data.by_day.bytes.length);
   const stored = data.by_day.bytes.reduce((sum, bytes) => sum + bytes, 0);
   const facts = [
     ["Databases", formatCount(databases.length)],
@@ -43,7 +48,7 @@ export function formatReportPage(data: ReportData): string {
 <header>
 <h1>Backups of CouchDB</h1>
 <p>${escape(from)} to ${escape(to)}, made ${moment(made_at)}. Days and times are UTC.</p>
-<p class="verdict ${data.ok ? "good" : "bad"}">${data.ok ? "✓ Nobody need look" : "✗ Something needs a look"}</p>
+<p class="verdict ${data.ok ? "good" : "bad"}">${data.ok ? "✓ All is well" : "✗ Something needs attention"}</p>
 </header>
 <dl class="facts">${facts.map(([name, value]) => `<div><dt>${name}</dt><dd>${value}</dd></div>`).join("")}</dl>
 <section>
@@ -66,12 +71,14 @@ ${formatOldest(databases)}
 <label>Show <select id="show"><option value="">all</option><option value="failed">not saved last</option><option value="late">late</option><option value="unreadable">with unreadable documents</option></select></label>
 <label>Order <select id="order"><option value="name">name</option><option value="age">age</option><option value="size">size</option><option value="depth">chain</option></select></label>
 <output id="count"></output></div>
-<p class="legend"><i class="f"></i>full <i class="i"></i>incremental <i class="same"></i>unchanged <i class="u"></i>lacks unreadable documents <i class="x"></i>failed <i class="l"></i>late</p>
+<p class="legend"><span><i class="f"></i>full</span> <span><i class="i"></i>incremental</span> <span><i class="same"></i>unchanged</span> <span><i class="u"></i>lacks unreadable documents</span> <span><i class="x"></i>failed</span> <span><i class="l"></i>late</span></p>
 <div id="detail" hidden></div>
-<div class="row head"><span>database</span><span class="n">age</span><span class="n docs">documents</span><span class="n">size</span><span class="n depth">chain</span><span>calendar</span></div>
+<div class="row head"><span>database</span><span class="n">age</span><span class="n docs">documents</span><span class="n">size</span><span class="n depth" title="increments since the last full backup">chain</span><span>${
+    drawTicks(from, data.by_day.bytes.length)
+  }</span></div>
 <div id="list" tabindex="0"><div id="space"></div></div>
 </section>
-<script type="application/json" id="data">${jsonIn({ from, to, databases })}</script>
+<script type="application/json" id="data">${jsonIn({ from, to, ticks, databases })}</script>
 <script>${REPORT_SCRIPT}</script>
 </body>
 </html>
@@ -121,7 +128,10 @@ function formatFailures(failed: ReportedTask["failed"]): string {
   );
   if (failed.length > MOST_FAILURES) items.push(`<li>and ${formatCount(failed.length - MOST_FAILURES)} more</li>`);
   const title = `${counted(failed.length, "database")} not saved`;
-  return `<tr><td colspan="8"><details open><summary>${title}</summary><ul>${items.join("")}</ul></details></td></tr>`;
+  const open = failed.length > MOST_FAILURES_OPEN ? "" : " open";
+  return `<tr><td colspan="8"><details${open}><summary>${title}</summary><ul>${
+    items.join("")
+  }</ul></details></td></tr>`;
 }
 
 /** A bar for each run, the latest on the right. */
@@ -140,18 +150,21 @@ function drawRuns({ task, runs }: ReportedTask): string {
   return `<svg role="img" aria-label="${label}" width="${drawn.length * 3}" height="30">${bars.join("")}</svg>`;
 }
 
-/** Databases by day, stacked, and below them the bytes that were stored. */
+/** Databases by day, stacked, and below them the bytes that were stored, with the months they stand over. */
 function drawDays({ from, to, by_day: { complete, unchanged, failed, bytes } }: ReportData): string {
   const days = bytes.length;
   const most = Math.max(1, ...complete.map((count, day) => count + unchanged[day]! + failed[day]!));
   const mostBytes = Math.max(1, ...bytes);
   const marks = bytes.map((size, day) => {
-    const parts = [["f", complete[day]!], ["same", unchanged[day]!], ["x", failed[day]!]] as const;
+    const failedHeight = failed[day] === 0 ? 0 : Math.max(LEAST_FAILED_HEIGHT, 80 * failed[day]! / most);
+    // What failed stands on top, and takes from the others what it is drawn too tall.
+    const rest = Math.min(80 - failedHeight, 80 * (complete[day]! + unchanged[day]!) / most);
+    const saved = rest * complete[day]! / Math.max(1, complete[day]! + unchanged[day]!);
+    const parts = [["f", saved], ["same", rest - saved], ["x", failedHeight]] as const;
     let y = 80;
-    const stack = parts.map(([name, count]) => {
-      const height = 80 * count / most;
+    const stack = parts.map(([name, height]) => {
       y -= height;
-      return count === 0
+      return height === 0
         ? ""
         : `<rect class="${name}" x="${day}" y="${y.toFixed(1)}" width="1" height="${height.toFixed(1)}"/>`;
     });
@@ -159,15 +172,35 @@ function drawDays({ from, to, by_day: { complete, unchanged, failed, bytes } }: 
     const below = size === 0
       ? ""
       : `<rect class="i" x="${day}" y="${(130 - height).toFixed(1)}" width="1" height="${height.toFixed(1)}"/>`;
-    return stack.join("") + below;
+    const drawn = stack.join("") + below;
+    const what = [
+      `${formatCount(complete[day]!)} saved`,
+      `${formatCount(unchanged[day]!)} unchanged`,
+      `${formatCount(failed[day]!)} failed`,
+      `${formatSize(size)} stored`,
+    ];
+    return drawn === "" ? "" : `<g><title>${dateOfDay(from, day)}: ${what.join(", ")}</title>${drawn}</g>`;
   });
   const label = `From ${from} to ${to}: at most ${counted(most, "database")} and ${formatSize(mostBytes)} a day`;
-  return `<p>Above: databases saved, unchanged and failed, at most ${
-    formatCount(most)
-  } a day. Below: what was stored, at most ${formatSize(mostBytes)} a day.</p>
+  return `<p class="legend"><span><i class="f"></i>saved</span> <span><i class="same"></i>unchanged</span> <span><i class="x"></i>failed, of at most ${
+    counted(most, "database")
+  } a day</span> <span><i class="i"></i>stored, at most ${formatSize(mostBytes)} a day</span></p>
 <svg class="days" role="img" aria-label="${escape(label)}" viewBox="0 0 ${days} 132" preserveAspectRatio="none">${
     marks.join("")
-  }</svg>`;
+  }</svg>
+${drawTicks(from, days)}`;
+}
+
+/** The dates that a row of days stands over; text, so that it is not stretched with the drawing above. */
+function drawTicks(from: string, days: number): string {
+  const marks = ticksOf(from, days).map(([day, label], index) => {
+    const x = `${(100 * day / days).toFixed(2)}%`;
+    const anchor = day / days > 0.95 ? ` text-anchor="end"` : "";
+    return `<g${
+      index % 3 === 0 ? "" : ` class="often"`
+    }><line x1="${x}" x2="${x}" y1="0" y2="5"/><text x="${x}" y="16"${anchor}>${label}</text></g>`;
+  });
+  return `<svg class="ticks" aria-hidden="true" width="100%" height="20">${marks.join("")}</svg>`;
 }
 
 function formatOldest(databases: readonly ReportedDatabase[]): string {

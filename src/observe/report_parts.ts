@@ -5,28 +5,30 @@
 
 /** Light, dark, narrow and printed. */
 export const REPORT_STYLE: string = `
-:root{color-scheme:light dark;--back:#fff;--text:#1b1f24;--dim:#667;--line:#d8dce2;--f:#2c8a4b;--i:#4f8fd9;--same:#b9c2cc;--u:#c99700;--x:#d1342f;--l:#e07b1a}
-@media(prefers-color-scheme:dark){:root{--back:#14171b;--text:#e4e7eb;--dim:#9aa3ad;--line:#333a42;--f:#46b36a;--i:#5c9ce6;--same:#566170;--u:#d9ae2e;--x:#ef5b55;--l:#ef9440}}
+:root{color-scheme:light dark;--back:#fff;--text:#1b1f24;--dim:#667;--line:#d8dce2;--f:#2c8a4b;--i:#4f8fd9;--same:#b9c2cc;--u:#c99700;--x:#d1342f;--l:#e07b1a;--none:#eef0f3}
+@media(prefers-color-scheme:dark){:root{--back:#14171b;--text:#e4e7eb;--dim:#9aa3ad;--line:#333a42;--f:#46b36a;--i:#5c9ce6;--same:#566170;--u:#d9ae2e;--x:#ef5b55;--l:#ef9440;--none:#23282e}}
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:1400px;padding:1rem;background:var(--back);color:var(--text);font:15px/1.45 system-ui,sans-serif}
 h1{margin:0;font-size:1.5rem}h3{font-size:1rem;margin:1rem 0 .2rem}h3+ul{margin:.2rem 0;padding-left:1.2rem}h2{font-size:1.15rem;margin:1.6rem 0 .5rem}header p{margin:.2rem 0}
 .verdict{font-weight:600}.good{color:var(--f)}.bad{color:var(--x)}
 .facts{display:flex;flex-wrap:wrap;gap:.6rem 2rem;margin:1rem 0}.facts dt{color:var(--dim);font-size:.85rem}.facts dd{margin:0;font-size:1.3rem}
-.wide{overflow-x:auto}table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.25rem .6rem .25rem 0;border-bottom:1px solid var(--line);vertical-align:middle;white-space:nowrap}
+.wide{overflow-x:auto}table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.25rem 1.2rem .25rem 0;border-bottom:1px solid var(--line);vertical-align:middle;white-space:nowrap}th:last-child,td:last-child{padding-right:0}
 tbody th{font-weight:500;min-width:10rem;overflow-wrap:anywhere;white-space:normal}thead th{color:var(--dim);font-size:.85rem;font-weight:500}.n{text-align:right}
 td ul{margin:.2rem 0;padding-left:1.2rem;white-space:normal;overflow-wrap:anywhere}td details{position:sticky;left:0;width:fit-content;max-width:calc(100vw - 3.5rem)}
 rect{shape-rendering:crispEdges}rect.f{fill:var(--f)}rect.same{fill:var(--same)}rect.x{fill:var(--x)}rect.i{fill:var(--i)}
-.days{width:100%;height:150px;border-bottom:1px solid var(--line)}
+.days{display:block;width:100%;height:150px;border-bottom:1px solid var(--line)}
+.ticks{display:block;overflow:visible;font-size:11px}.ticks text{fill:var(--dim)}.ticks line{stroke:var(--dim)}
 .tools{display:flex;flex-wrap:wrap;gap:.5rem 1rem;align-items:center}input,select{font:inherit;color:inherit;background:var(--back);border:1px solid var(--line);border-radius:4px;padding:.2rem .4rem}
-#search{width:16rem;max-width:60vw}.legend{color:var(--dim);font-size:.85rem}.legend i{display:inline-block;width:.8em;height:.8em;margin:0 .3em 0 .6em}
+#search{width:16rem;max-width:60vw}.legend{color:var(--dim);font-size:.85rem}.legend span{white-space:nowrap;margin-right:.8em}.legend i{display:inline-block;width:.8em;height:.8em;margin-right:.3em}
 i.f{background:var(--f)}i.i{background:var(--i)}i.same{background:var(--same)}i.u{background:var(--u)}i.x{background:var(--x)}i.l{background:var(--l)}
-#list{position:relative;height:70vh;overflow-y:auto;border:1px solid var(--line)}#space{position:relative}
-.row{position:absolute;left:0;right:0;height:30px;display:grid;grid-template-columns:minmax(0,1fr) 5em 6em 5em 3em minmax(0,40%);gap:.6rem;align-items:center;padding:0 .5rem;border-bottom:1px solid var(--line);cursor:pointer;font-size:.9rem}
-.row:hover{background:color-mix(in srgb,var(--i) 12%,transparent)}.row>span{overflow:hidden;text-overflow:ellipsis;white-space:nowrap}.row .n{font-variant-numeric:tabular-nums}.row canvas{width:100%;height:16px;image-rendering:pixelated}
+#list{position:relative;max-height:70vh;overflow-y:auto;border:1px solid var(--line)}#space{position:relative}
+.row{position:absolute;left:0;right:0;height:30px;display:grid;grid-template-columns:minmax(0,1fr) 5em 6em 5em 3em minmax(0,40%);gap:0 .6rem;align-items:center;align-content:center;padding:0 .5rem;border-bottom:1px solid var(--line);cursor:pointer;font-size:.9rem}
+.row:focus-visible{outline:2px solid var(--i);outline-offset:-2px}.row:hover{background:color-mix(in srgb,var(--i) 12%,transparent)}.row>span{overflow:hidden;text-overflow:ellipsis;white-space:nowrap}.row .n{font-variant-numeric:tabular-nums}.row canvas{width:100%;height:16px;image-rendering:pixelated}
 .head{position:static;cursor:default;color:var(--dim);border:0}.head:hover{background:none}
-#detail{border:1px solid var(--line);padding:.6rem;margin:.5rem 0;overflow-wrap:anywhere}#detail canvas{width:100%;height:60px}
-@media(max-width:700px){.row{height:52px;grid-template-columns:minmax(0,1fr) 4.5em 5em;grid-template-rows:24px 20px}.row .docs,.row .depth,.when{display:none}
-.row>span:first-child{grid-column:1/-1;font-size:.72rem;letter-spacing:-.01em}.row canvas,.head>span:last-child{grid-row:2;grid-column:1}tbody th{font-size:.85rem}}
+#detail{border:1px solid var(--line);padding:.6rem;margin:.5rem 0;overflow-wrap:anywhere}#detail canvas{width:100%;height:60px;image-rendering:pixelated}#detail dl{margin:.5rem 0 1rem}#detail dd{font-size:1rem}#detail h3{margin:1rem 0 .4rem}#detail .weeks{height:auto;display:block;image-rendering:auto}.row.head>span:last-child{overflow:visible}.head .ticks{margin-top:4px}
+#detail .names{position:relative;height:1.2rem;color:var(--dim);font-size:11px}.names span{position:absolute;white-space:nowrap}button{font:inherit;font-size:.85rem;color:inherit;background:var(--back);border:1px solid var(--line);border-radius:4px;padding:.1rem .6rem;cursor:pointer}
+@media(max-width:700px){.row{height:52px;grid-template-columns:minmax(0,1fr) 4.5em 5em;grid-template-rows:24px 20px}.row.head{height:auto;grid-template-rows:20px}.head>span:first-child,.head .often,.names .often{display:none}.row .docs,.row .depth,.when{display:none}.head>span:last-child{grid-row:1;grid-column:1}
+.row>span:first-child{grid-column:1/-1;font-size:.72rem;letter-spacing:-.01em}.row canvas{grid-row:2;grid-column:1}tbody th{font-size:.85rem}}
 @media print{#all,.tools{display:none}body{max-width:none}}
 `;
 
@@ -34,7 +36,7 @@ i.f{background:var(--f)}i.i{background:var(--i)}i.same{background:var(--same)}i.
 export const REPORT_SCRIPT: string = String.raw`
 "use strict";
 (() => {
-  const { from, databases } = JSON.parse(document.getElementById("data").textContent);
+  const { from, ticks, databases } = JSON.parse(document.getElementById("data").textContent);
   const list = document.getElementById("list"), space = document.getElementById("space");
   const search = document.getElementById("search"), show = document.getElementById("show");
   const order = document.getElementById("order"), count = document.getElementById("count");
@@ -52,7 +54,7 @@ export const REPORT_SCRIPT: string = String.raw`
   const colours = () => {
     const style = getComputedStyle(document.documentElement);
     const of = (name) => style.getPropertyValue("--" + name).trim();
-    return { f: of("f"), i: of("i"), "=": of("same"), u: of("u"), x: of("x"), l: of("l") };
+    return { f: of("f"), i: of("i"), "=": of("same"), u: of("u"), x: of("x"), l: of("l"), none: of("none") };
   };
   let colour = colours();
   const element = (tag, name, text) => {
@@ -61,6 +63,10 @@ export const REPORT_SCRIPT: string = String.raw`
     if (text !== undefined) made.textContent = text;
     return made;
   };
+  const meanings = { f: "full", i: "incremental", "=": "unchanged", u: "lacks unreadable documents", x: "failed", l: "late", ".": "no backup" };
+  const told = (days) => Object.entries(meanings).map(([code, meaning]) => [days.split(code).length - 1, meaning])
+    .filter(([times]) => times > 0).map(([times, meaning]) => meaning + " " + times).join(", ");
+  const dateOf = (day) => new Date(Date.parse(from + "T00:00:00Z") + day * 86400000).toISOString().slice(0, 10);
   const strip = (packed) => {
     const days = unpack(packed), canvas = element("canvas");
     canvas.width = days.length * 2;
@@ -69,10 +75,12 @@ export const REPORT_SCRIPT: string = String.raw`
     for (let day = 0; day < days.length; day++) {
       if (days[day] === ".") continue;
       pen.fillStyle = colour[days[day]];
-      pen.fillRect(day * 2, 0, 2, 8);
+      // What went wrong stands out of the row: of hundreds of days one is a hair.
+      const wrong = "xlu".includes(days[day]);
+      pen.fillRect(day * 2, wrong ? 0 : 1, wrong ? 4 : 2, wrong ? 8 : 6);
     }
     canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", "calendar");
+    canvas.setAttribute("aria-label", told(days));
     return canvas;
   };
   const last = (one) => unpack(one.days).replace(/\.+$/, "").slice(-1);
@@ -92,7 +100,9 @@ export const REPORT_SCRIPT: string = String.raw`
     row.append(name, element("span", "n", age(one.age_seconds)),
       element("span", "n docs", one.documents === null ? "" : one.documents.toLocaleString("en")),
       element("span", "n", size(one.bytes)), element("span", "n depth", one.depth || ""), strip(one.days));
+    row.tabIndex = 0;
     row.addEventListener("click", () => open(one));
+    row.addEventListener("keydown", ({ key }) => { if (key === "Enter") open(one); });
     return row;
   };
   const draw = () => {
@@ -117,29 +127,80 @@ export const REPORT_SCRIPT: string = String.raw`
     list.scrollTop = 0;
     draw();
   };
+  const names = (places) => {
+    const line = element("div", "names");
+    line.append(...places.map(([share, label], index) => {
+      const name = element("span", index % 3 === 0 ? "" : "often", label);
+      name.style.left = 100 * share + "%";
+      // The last one stands before its day, where there is no room behind it.
+      if (share > 0.95) name.style.transform = "translateX(-100%)";
+      return name;
+    }));
+    return line;
+  };
+  // A column a week, from Monday on top to Sunday; what a day was is told where the pointer is.
+  const weeks = (days) => {
+    const first = (new Date(from + "T00:00:00Z").getUTCDay() + 6) % 7, columns = Math.ceil((first + days.length) / 7);
+    const canvas = element("canvas", "weeks"), cell = 32;
+    canvas.width = columns * cell;
+    canvas.height = 7 * cell;
+    canvas.style.maxWidth = columns * 20 + "px";
+    const pen = canvas.getContext("2d");
+    [...days].forEach((code, day) => {
+      pen.fillStyle = code === "." ? colour.none : colour[code];
+      pen.fillRect(Math.floor((first + day) / 7) * cell, (first + day) % 7 * cell, cell - 4, cell - 4);
+    });
+    canvas.addEventListener("pointermove", ({ offsetX, offsetY }) => {
+      const column = Math.floor(columns * offsetX / canvas.clientWidth), row = Math.floor(7 * offsetY / canvas.clientHeight);
+      const day = column * 7 + row - first;
+      canvas.title = days[day] === undefined ? "" : dateOf(day) + ": " + meanings[days[day]];
+    });
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", told(days));
+    let free = 0;
+    const places = ticks.flatMap(([day, label]) => {
+      const column = Math.floor((first + day) / 7);
+      if (column < free) return [];
+      free = column + 3;
+      return [[column / columns, label]];
+    });
+    const line = names(places);
+    line.style.maxWidth = columns * 20 + "px";
+    return [line, canvas];
+  };
   const open = (one) => {
     const days = unpack(one.days);
-    const facts = [["newest restore point", one.last ?? "never"], ["task", one.task ?? ""], ["restore points", one.backups],
-      ["documents of the last full backup", one.documents ?? ""], ["its size", size(one.bytes)],
-      ["increments since", one.depth], ["unreadable documents", one.unreadable]];
-    const text = element("p", "", facts.map(([name, value]) => name + ": " + value).join(" · "));
+    const facts = [["Newest restore point", one.last ? one.last.slice(0, 16).replace("T", " ") : "never"], ["Task", one.task ?? ""],
+      ["Restore points", one.backups.toLocaleString("en")], ["Increments since the last full backup", one.depth],
+      ["Documents then", one.documents === null ? "" : one.documents.toLocaleString("en")], ["Stored size then", size(one.bytes)],
+      ["Unreadable documents", one.unreadable]];
+    const list = element("dl", "facts");
+    for (const [name, value] of facts) {
+      const fact = element("div");
+      fact.append(element("dt", "", name), element("dd", "", value));
+      list.append(fact);
+    }
     const sizes = [...one.sizes].map((code) => 2 ** ((code.charCodeAt(0) - 40) / 2) - 1);
     const canvas = element("canvas");
     canvas.width = days.length * 2;
     canvas.height = 60;
     const pen = canvas.getContext("2d"), most = Math.max(1, ...sizes);
     pen.fillStyle = colour.i;
-    let full = 0;
+    // A full backup's size holds until the next one.
+    let full = -1;
     [...days].forEach((code, day) => {
-      if (code !== "f") return;
-      const tall = Math.max(1, 60 * sizes[full++] / most);
+      if (code === "f") full++;
+      if (full < 0) return;
+      const tall = Math.max(1, 60 * sizes[full] / most);
       pen.fillRect(day * 2, 60 - tall, 2, tall);
     });
     detail.hidden = false;
     const close = element("button", "", "close");
     close.addEventListener("click", () => detail.hidden = true);
-    detail.replaceChildren(element("b", "", one.database + " "), close, text, strip(one.days),
-      element("p", "", "Sizes of full backups, at most " + size(most) + ", from " + from), canvas);
+    detail.replaceChildren(element("b", "", one.database + " "), close, list, ...weeks(days),
+      element("h3", "", "Stored size of full backups, at most " + size(most)), canvas,
+      names(ticks.map(([day, label]) => [day / days.length, label])));
+    detail.scrollIntoView({ block: "nearest" });
   };
   search.addEventListener("input", select);
   show.addEventListener("change", select);

@@ -4,6 +4,7 @@
  * programs read has another look, in log_line.ts. Pure.
  */
 import type { LogFields } from "../observe.ts";
+import { isScratchName } from "../couchdb/scratch.ts";
 import { describeError } from "../errors.ts";
 import { counted, formatSeconds, formatSize } from "./figures.ts";
 import type { LogRecord } from "./log_line.ts";
@@ -35,6 +36,7 @@ const ENDS: ReadonlySet<string> = new Set([
   "database is restored",
   "backup is verified",
   "backup is verified, and lacks what CouchDB could not read",
+  "backup was restored for a test",
 ]);
 /** What the end of the run says again, or would say if it were not so. */
 const SAID_AT_THE_END: ReadonlySet<string> = new Set([
@@ -42,6 +44,8 @@ const SAID_AT_THE_END: ReadonlySet<string> = new Set([
   "archive is read",
   "database is checked",
   "not all backups are as they must be",
+  "backups are verified",
+  "backups came back as they were saved",
 ]);
 /** What a person does not look for: which run it is stands in the summary. */
 const LEFT_OUT: ReadonlySet<string> = new Set(["run", "task", "database", "hint", "attempt", "waitMs"]);
@@ -50,6 +54,8 @@ const CAUSES = ["error", "warning", "cause", "reason", "problem"] as const;
 
 const WIDEST_NAME = 44;
 const NARROWEST_NAME = 12;
+/** `2026-11-28T02:30:41Z`. */
+const MOMENT_WIDTH = 20;
 
 /** The line, or lines, of a record without a newline at the end; undefined where a person need not read it. */
 export function formatForTerminal(
@@ -57,13 +63,15 @@ export function formatForTerminal(
   look: TerminalLook & { color: boolean },
 ): string | undefined {
   if (SAID_AT_THE_END.has(event)) return undefined;
+  // What is restored for a test is told of the database that the backup is of.
+  if (level === "info" && typeof fields.database === "string" && isScratchName(fields.database)) return undefined;
   const text = ENDS.has(event) ? formatEnd(event, fields, look) : formatOther(level, event, fields, look);
   return look.ascii === true ? text.replaceAll("…", "~") : text;
 }
 
 /** `✓ name   1,200 documents   45 kB   0.3s`; on a narrow terminal the last facts go first. */
 function formatEnd(event: string, fields: LogFields, look: TerminalLook & { color: boolean }): string {
-  const { documents, compressedBytes, durationMs, kind, unreadable } = fields;
+  const { documents, compressedBytes, durationMs, finishedAt, kind, unreadable, problems } = fields;
   const isSame = kind === "unchanged";
   const what = isSame
     ? "unchanged"
@@ -78,8 +86,12 @@ function formatEnd(event: string, fields: LogFields, look: TerminalLook & { colo
   const columns = look.columns();
   const roomBeside = () => columns - 1 - 2 - cells.reduce((sum, cell) => sum + cell.length + 2, 0);
   while (cells.length > 1 && roomBeside() < NARROWEST_NAME) cells.pop();
-  const width = Math.max(NARROWEST_NAME, Math.min(WIDEST_NAME, roomBeside()));
   const whole = nameOf(fields);
+  // Which of the database's backups it is; a name that is cut would say less.
+  if (typeof finishedAt === "string" && roomBeside() - MOMENT_WIDTH - 2 >= Math.max(NARROWEST_NAME, widthOf(whole))) {
+    cells.push(finishedAt.replace(/\.\d+/, "").padStart(MOMENT_WIDTH));
+  }
+  const width = Math.max(NARROWEST_NAME, Math.min(WIDEST_NAME, roomBeside()));
   // A long name takes the spaces before the numbers, too: cut, it could be that of another database.
   let lacking = Math.max(0, widthOf(whole) - width);
   const facts = cells.map((cell) => {
@@ -89,7 +101,8 @@ function formatEnd(event: string, fields: LogFields, look: TerminalLook & { colo
   });
   const taken = Math.max(width, widthOf(whole) - lacking);
   const name = padEnd(shortenMiddle(whole, taken), taken);
-  const mark: Mark = typeof unreadable === "number" && unreadable > 0 ? "warning" : isSame ? "same" : "done";
+  const isWrong = [unreadable, problems].some((count) => typeof count === "number" && count > 0);
+  const mark: Mark = isWrong ? "warning" : isSame ? "same" : "done";
   return `${marked(mark, look)} ${[name, ...facts].join("  ").trimEnd()}`;
 }
 

@@ -23,8 +23,6 @@ import { readStatus } from "./status.ts";
 
 /** Databases whose entries are listed at once. */
 const DATABASES_AT_ONCE = 16;
-/** Elapses of a task that are looked for in vain, at most. */
-const MOST_ELAPSES = 1000;
 const DAY_MS = 86_400_000;
 
 /** What {@linkcode readReport} works with. */
@@ -38,7 +36,7 @@ interface TaskRuns {
   runs: ReportedTask["runs"];
   /** By the decoded name, the days on which the database was not saved. */
   failed: Map<string, number[]>;
-  /** Days of elapses that nobody has run. */
+  /** The period's days on which it elapsed and nobody ran it. */
   late: number[];
 }
 
@@ -117,7 +115,8 @@ async function readRuns({ repository, signal }: ReportContext, task: Task, perio
   const found: TaskRuns = { runs: [], failed: new Map(), late: [] };
   const all = await listRuns(repository, task.name, { signal });
   for (const { at, isByHand, read } of all) {
-    if (dayOf(period, at.getTime()) === undefined) continue;
+    const day = dayOf(period, at.getTime());
+    if (day === undefined) continue;
     const report = await read();
     const part = report?.tasks.find((one) => one.task === task.name);
     if (report === undefined || part === undefined) continue;
@@ -125,27 +124,25 @@ async function readRuns({ repository, signal }: ReportContext, task: Task, perio
     const seconds = (Date.parse(report.finished_at) - Date.parse(report.started_at)) / 1000;
     const counts = { databases: part.databases.length, failed: failed.length };
     found.runs.push({ at: at.toISOString(), ok: isTaskSaved(part), seconds, by_hand: isByHand, ...counts });
-    const day = dayOf(period, at.getTime()) ?? 0;
     for (const name of failed) found.failed.set(name, [...found.failed.get(name) ?? [], day]);
   }
   found.late.push(...missedDays(task, period, all.filter(({ isByHand }) => !isByHand).map(({ at }) => at.getTime())));
   return found;
 }
 
-/** The days of elapses that nobody has begun, since the first that somebody has. */
+/** The days on which a task elapsed and nobody began a run, since the first that somebody has begun. */
 function missedDays(task: Task, period: Period, begun: readonly number[]): number[] {
   if (begun.length === 0) return [];
-  const known = new Set(begun);
-  const after = new Date(Math.max(period.first * DAY_MS, Math.min(...begun)));
-  const days = new Set<number>();
-  for (const elapse of nextElapses(task, { after, count: MOST_ELAPSES })) {
-    if (elapse > period.at) break;
-    const day = dayOf(period, elapse.getTime());
-    if (!known.has(elapse.getTime()) && day !== undefined) days.add(day);
+  const begunOn = new Set(begun.map((ms) => Math.floor(ms / DAY_MS)));
+  const days: number[] = [];
+  for (let afterMs = Math.max(period.first * DAY_MS - 1, Math.min(...begun));;) {
+    const [elapse] = nextElapses(task, { after: new Date(afterMs), count: 1 });
+    if (elapse === undefined || elapse > period.at) return days;
+    const day = Math.floor(elapse.getTime() / DAY_MS);
+    if (!begunOn.has(day)) days.push(day - period.first);
+    // One of a day tells: a task may elapse every minute.
+    afterMs = (day + 1) * DAY_MS - 1;
   }
-  // Of several elapses of a day the later ones make up for the earlier.
-  for (const ms of begun) days.delete(dayOf(period, ms) ?? -1);
-  return [...days];
 }
 
 /** One database. `entries` are the newest first. */
@@ -156,9 +153,10 @@ function describe(
 ): ReportedDatabase {
   const strip = new CalendarStrip(period.days);
   const [newest] = entries;
-  for (const { late } of newest === undefined ? [] : [runsOf.get(newest.task)].filter((one) => one !== undefined)) {
+  if (newest !== undefined) {
     // A day before the database was there has lacked nothing.
     const first = entries.at(-1)!.finishedAt.getTime();
+    const { late = [] } = runsOf.get(newest.task) ?? {};
     for (const day of late) if ((period.first + day + 1) * DAY_MS > first) strip.mark(day, "l");
   }
   for (const { failed } of runsOf.values()) for (const day of failed.get(database) ?? []) strip.mark(day, "x");

@@ -54,36 +54,43 @@ export interface SessionOptions {
  */
 export async function openSession(options: SessionOptions): Promise<Session> {
   const { config, host } = options;
-  const { log, flush, close } = options.log === undefined
+  const { log, flush, close: closeLog } = options.log === undefined
     ? await openOwnLog(config, host)
     : { log: options.log, flush: options.flush ?? nothingWaits, close: () => Promise.resolve() };
-  for (const warning of config.warnings) log.warn("config", { warning });
   const certificates = new Certificates(config.caFiles);
-  // A run must not find out at its end that its figures cannot be pushed.
-  await certificates.fetchFor("pushgateway");
-  const notifier = await openNotifier(config, await certificates.fetchFor("notify"));
-  const storeFetch = await certificates.fetchFor("bucket");
-  const never = new AbortController().signal;
-  return new Session({
-    config,
-    repository: new Repository(await openStore(config.bucket, { log, fetch: storeFetch }), config),
-    log,
-    progress: options.progress ?? SILENT_PROGRESS,
-    run: options.run ?? crypto.randomUUID(),
-    signal: options.signal ?? never,
-    stop: options.stop ?? never,
-    now: options.now ?? (() => new Date()),
-    host,
-    flush,
-    notifier,
-    certificates,
-    identityFiles: options.identityFiles,
-    close: async () => {
-      await notifier?.close({ log });
-      await close();
-      await certificates.close();
-    },
-  });
+  let notifier: Notifier | undefined;
+  const close = async () => {
+    await notifier?.close({ log });
+    await closeLog();
+    await certificates.close();
+  };
+  try {
+    for (const warning of config.warnings) log.warn("config", { warning });
+    // A run must not find out at its end that its figures cannot be pushed.
+    await certificates.fetchFor("pushgateway");
+    notifier = await openNotifier(config, await certificates.fetchFor("notify"));
+    const store = await openStore(config.bucket, { log, fetch: await certificates.fetchFor("bucket") });
+    const never = new AbortController().signal;
+    return new Session({
+      config,
+      repository: new Repository(store, config),
+      log,
+      progress: options.progress ?? SILENT_PROGRESS,
+      run: options.run ?? crypto.randomUUID(),
+      signal: options.signal ?? never,
+      stop: options.stop ?? never,
+      now: options.now ?? (() => new Date()),
+      host,
+      flush,
+      notifier,
+      certificates,
+      identityFiles: options.identityFiles,
+      close,
+    });
+  } catch (error) {
+    await close();
+    throw error;
+  }
 }
 
 async function openNotifier({ notify }: Config, fetch: Fetch): Promise<Notifier | undefined> {

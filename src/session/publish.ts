@@ -17,9 +17,11 @@ import type { Fetch } from "../trusted_fetch.ts";
 export async function publishMetrics(
   config: Config,
   report: RunReport,
-  { lostLogLines, retries, host = hostname(), isPart = false, fetch }: {
+  { lostLogLines, retries, now, host = hostname(), isPart = false, fetch }: {
     lostLogLines: number;
     retries: number;
+    /** Of a task the first elapse after it is the next one. */
+    now: Date;
     host?: string | undefined;
     isPart?: boolean;
     /** Makes the requests to the Pushgateway. */
@@ -28,9 +30,8 @@ export async function publishMetrics(
 ): Promise<string[]> {
   const { prometheus } = config;
   if (prometheus === undefined) return [];
-  const after = new Date();
   const tasks = Object.fromEntries(config.tasks.map((task) => {
-    const [nextElapse] = nextElapses(task, { after, count: 1 });
+    const [nextElapse] = nextElapses(task, { after: now, count: 1 });
     // The client counts repeated requests of the whole run; with one task, as a timer runs it, they are that task's.
     return [task.name, report.tasks.length === 1 ? { nextElapse, retries } : { nextElapse }];
   }));

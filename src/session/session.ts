@@ -17,8 +17,7 @@ import type { ExpireReport } from "../commands/expire/report.ts";
 import type { KeepReport, KeepRequest } from "../commands/keep.ts";
 import type { BackupList, ListedDatabase, ListRequest } from "../commands/list.ts";
 import type { Plan } from "../commands/plan.ts";
-import type { RestoreRequest } from "../commands/restore/context.ts";
-import type { FleetRequest } from "../commands/restore/fleet.ts";
+import type { FleetRequest, RestoreRequest } from "../commands/restore/context.ts";
 import type { FleetReport } from "../commands/restore/fleet_report.ts";
 import type { RestoreReport } from "../commands/restore/report.ts";
 import type { SizesReport } from "../commands/sizes.ts";
@@ -387,14 +386,15 @@ export class Session implements AsyncDisposable {
    * @param options `isPart`: the run was for databases that were named.
    */
   async publish(report: RunReport, options: { isPart?: boolean } = {}): Promise<void> {
-    const { config, flush, host, log, run, notifier, certificates } = this.#parts;
+    const { config, flush, host, log, run, now, notifier, certificates } = this.#parts;
     logEnd(report, log);
     notifier?.end(report, { log, run, isPart: options.isPart === true });
     const { lostLines } = await flush();
     if (config.prometheus !== undefined) {
       const { publishMetrics } = await import("./publish.ts");
       const fetch = await certificates.fetchFor("pushgateway");
-      const counted = { ...options, lostLogLines: lostLines, retries: this.#couch?.retries ?? 0, host, fetch };
+      const retries = this.#couch?.retries ?? 0;
+      const counted = { ...options, lostLogLines: lostLines, retries, now: now(), host, fetch };
       for (const warning of await publishMetrics(config, report, counted)) log.warn("metrics", { warning });
     }
     await notifier?.settled();

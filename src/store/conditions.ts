@@ -7,6 +7,7 @@
 import * as z from "zod";
 import { describeError, isNotFound } from "../errors.ts";
 import { type Log, SILENT_LOG } from "../observe.ts";
+import { jsonBytes } from "./json.ts";
 import { joinKey } from "./key.ts";
 import type { Conditions, Store, StoreCallOptions } from "./store.ts";
 import { readObjectText } from "./whole.ts";
@@ -155,7 +156,7 @@ async function remember(
     tried_at: now.toISOString(),
     ...(hasLost ? { race: "lost" } : {}),
   };
-  await store.replace(key, new TextEncoder().encode(`${JSON.stringify(found, undefined, 2)}\n`), { signal });
+  await store.replace(key, jsonBytes(found), { signal });
 }
 
 /** What was found in this very store; undefined where it has to be tried. */

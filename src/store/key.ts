@@ -1,6 +1,6 @@
 /**
- * Which keys a store accepts, and the order it lists names in; the same in every store, so that an archive can be moved
- * from one to the other. Pure: a key comes in, the same key or an error goes out.
+ * Which keys a store accepts, how they are put together and taken apart, and the order it lists names in; the same in
+ * every store, so that an archive can be moved from one to the other. Pure.
  */
 import { Buffer } from "node:buffer";
 import { StoreError } from "../errors.ts";
@@ -52,4 +52,10 @@ export function compareEntries(
 /** Joins parts of a key, dropping empty ones and doubled slashes. */
 export function joinKey(...parts: string[]): string {
   return parts.flatMap((part) => part.split("/")).filter((part) => part !== "").join("/");
+}
+
+/** The folder and the name in it that a key is made of: of `a/b/c` they are `a/b` and `c`, of `c` the empty text and `c`. */
+export function splitKey(key: string): { folder: string; name: string } {
+  const cut = key.lastIndexOf("/");
+  return { folder: key.slice(0, Math.max(cut, 0)), name: key.slice(cut + 1) };
 }

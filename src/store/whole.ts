@@ -51,8 +51,8 @@ async function openLimited(
 function tooLarge(store: Store, key: string, mostBytes: number): StoreError {
   return new StoreError(
     `Cannot read "${store.locate(checkKey(key))}": it has more than ${
-      mostBytes >> 20
-    } MiB, which nothing of a backup but chunks has`,
+      mostBytes < 1 << 20 ? `${mostBytes >> 10} KiB` : `${mostBytes >> 20} MiB`
+    }, which nothing of its kind has`,
     { code: "too_large", key },
     { hint: "Check who can write to the bucket, and what stored this object there" },
   );

@@ -221,3 +221,11 @@ Deno.test("openArchive() of format 1 is as before", async () => {
     "There is no backup",
   );
 });
+
+Deno.test("openArchive() takes another checkpoint where the newest is expired while it looks", async () => {
+  await using setup = await TestRepository.open();
+  const first = await setup.putUnfinished(FIRST);
+  const { folder, name } = await setup.putUnfinished(UNFINISHED);
+  const { kind, manifest } = await openArchive({ store: setup.expiring(name), folder }, {});
+  assertEquals([kind, manifest], ["unfinished", first.name]);
+});

@@ -1,20 +1,8 @@
 import { assertEquals } from "@std/assert";
-import { Catalog, type CatalogEntry } from "../../src/archive/catalog.ts";
-import { DATABASE, TestRepository } from "./repository_setup.ts";
-
-const ENTRY: CatalogEntry = {
-  database: DATABASE,
-  finishedAt: new Date("2026-11-25T18:04:11.123Z"),
-  run: "0b5a8fd2-8f0e-4a4e-9d3c-6a43f0c2d3f4",
-  date: { year: 2026, month: 10, day: 25 },
-  task: "weekly",
-  kind: "full",
-  documents: 500,
-  compressedBytes: 61_231,
-  chunks: 3,
-  unreadable: 1,
-  manifestKey: "backup/ippbx/2026/10/25/couchdb/a%2Fb/manifest-20261125T180411Z-0b5a8fd2.json",
-};
+import { basename } from "node:path";
+import { Catalog } from "../../src/archive/catalog.ts";
+import { Repository } from "../../src/archive/repository.ts";
+import { CATALOG_ENTRY as ENTRY, DATABASE, TestRepository } from "./repository_setup.ts";
 const READ = { ...ENTRY, run: "0b5a8fd2" };
 
 Deno.test("Catalog hands back what was entered, under the database's own folder, and enters it once", async () => {
@@ -42,6 +30,9 @@ Deno.test("Catalog keeps a long task's name whole, in the entry's body", async (
   assertEquals((await catalog.latest(DATABASE, {}))?.task, task);
   await setup.write("", key, "{");
   assertEquals((await catalog.latest(DATABASE, {}))?.task.startsWith("jede Woche / "), true, "a damaged body");
+  // Whoever expires the backup meanwhile takes the entry away that was listed.
+  const racing = new Catalog(new Repository(setup.expiring(basename(key)), setup.repository));
+  assertEquals((await racing.latest(DATABASE, {}))?.task.startsWith("jede Woche / "), true, "it is gone");
 });
 
 Deno.test("latest() gives the newest that was complete at a moment, by one listing", async () => {

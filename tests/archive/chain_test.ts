@@ -1,7 +1,8 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { createHash } from "node:crypto";
 import { findGoneChunk, followChain, parentLinkOf } from "../../src/archive/chain.ts";
-import { encodeJson, type Manifest, type ParentLink } from "../../src/archive/manifest.ts";
+import type { Manifest, ParentLink } from "../../src/archive/manifest.ts";
+import { encodeJson } from "../../src/archive/manifest_json.ts";
 import { joinKey } from "../../src/store/key.ts";
 import { manifestOf, TestRepository } from "./repository_setup.ts";
 

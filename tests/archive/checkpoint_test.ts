@@ -1,8 +1,10 @@
 import { assertEquals, assertGreater, assertRejects } from "@std/assert";
 import { CheckpointWriter, sha256 } from "../../src/archive/checkpoint.ts";
 import { checkpointName, filterName, isFilterName, shortRun } from "../../src/archive/layout.ts";
-import { type Checkpoint, parseCheckpoint } from "../../src/archive/manifest.ts";
+import type { Checkpoint } from "../../src/archive/manifest.ts";
+import { parseCheckpoint } from "../../src/archive/manifest_json.ts";
 import type { UnreadableDocument } from "../../src/couchdb/couchdb.ts";
+import { StoreError } from "../../src/errors.ts";
 import type { Store } from "../../src/store/store.ts";
 import { chunk, FOLDER, origin } from "./folder_setup.ts";
 
@@ -20,6 +22,8 @@ class Scene {
   saves = 0;
   /** Is awaited before an object is stored. */
   beforeStoring: (key: string) => void | Promise<void> = () => {};
+  /** Is awaited when it is stored. */
+  afterStoring: (key: string) => void | Promise<void> = () => {};
   filter: Uint8Array = new Uint8Array(4);
   /** How often `hold` was called and not ended. */
   holds = 0;
@@ -34,6 +38,12 @@ class Scene {
         await this.beforeStoring(key);
         if (key === CHECKPOINT) this.saves++;
         this.objects.set(key, body.slice());
+        await this.afterStoring(key);
+      },
+      read: (key: string) => {
+        const body = this.objects.get(key);
+        if (body === undefined) return Promise.reject(new StoreError("It is missing", { code: "not_found", key }));
+        return Promise.resolve(ReadableStream.from([body]));
       },
     } as unknown as Store;
     this.writer = new CheckpointWriter(store, FOLDER, {
@@ -160,6 +170,40 @@ Deno.test("CheckpointWriter lets two filters take turns, so that the stored chec
   }
   assertEquals([...names], [filterName(RUN, 0), filterName(RUN, 1)]);
   assertEquals([...scene.objects.keys()].filter(isFilter).length, 2);
+});
+
+Deno.test("CheckpointWriter leaves the stored checkpoint's filter whole after a save that failed half way", async () => {
+  const cases: [what: string, fails: (key: string) => boolean, isStored: boolean][] = [
+    ["the filter is not stored", isFilter, false],
+    ["the checkpoint is not stored", (key) => key === CHECKPOINT, false],
+    ["the checkpoint is stored, and the answer is lost", (key) => key === CHECKPOINT, true],
+  ];
+  for (const [what, fails, isStored] of cases) {
+    const scene = new Scene();
+    scene.settle(1);
+    await scene.writer.save({});
+    scene.settle(2);
+    scene.beforeStoring = (key) => {
+      if (fails(key) && !isStored) throw new Error("away");
+    };
+    scene.afterStoring = (key) => {
+      if (fails(key) && isStored) throw new Error("away");
+    };
+    await assertRejects(() => scene.writer.save({}), Error, "away", what);
+    // Whoever stores the next filter may be killed before it has stored the checkpoint.
+    scene.afterStoring = () => {};
+    scene.beforeStoring = (key) => {
+      if (key === CHECKPOINT) throw new Error("killed");
+    };
+    scene.settle(3);
+    await assertRejects(() => scene.writer.saveRest({}), Error, "killed", what);
+    const { filter, ids } = scene.checkpoint!.listing!;
+    assertEquals(ids, isStored ? 20 : 10, what);
+    assertEquals(sha256(scene.objects.get(`${FOLDER}/${filter!.name}`)!), filter!.sha256, what);
+    scene.beforeStoring = () => {};
+    await scene.writer.saveRest({});
+    assertEquals(scene.checkpoint!.listing!.ids, 30, what);
+  }
 });
 
 Deno.test("CheckpointWriter stores the filter of its moment without a copy, though more is settled meanwhile", async () => {

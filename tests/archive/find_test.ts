@@ -5,7 +5,7 @@ import { findArchive, type PathContext } from "../../src/archive/find.ts";
 import { ArchiveError, UsageError } from "../../src/errors.ts";
 import { backupFolder } from "../../src/archive/layout.ts";
 import { joinKey } from "../../src/store/key.ts";
-import { encodeJson } from "../../src/archive/manifest.ts";
+import { encodeJson } from "../../src/archive/manifest_json.ts";
 import { DirectoryStore } from "../../src/store/directory/store.ts";
 import { openStore } from "../../src/store/open.ts";
 import { RecordedLog } from "../fakes/log.ts";
@@ -75,7 +75,7 @@ Deno.test("findArchive() suggests the name that was meant, or shows the days of 
 Deno.test("findArchive() takes the name of another database behind a date or latest", async () => {
   await using setup = await setUp();
   const folder = await setup.put("2026-10-22");
-  for (const path of ["2026-10-22/a%2Fb", "2026/10/22/a/b", "latest/a%2Fb", "latest/a/b/"]) {
+  for (const path of ["2026-10-22/a%2Fb", "2026/10/22/a/b", "latest/a%2Fb", "latest/a/b/", "Latest/a%2Fb"]) {
     assertEquals((await findArchive(setup.context, path, "other")).folder, folder, path);
   }
   // What is no backup of that day may be a key.

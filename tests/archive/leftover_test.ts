@@ -1,8 +1,10 @@
 import { assertEquals } from "@std/assert";
+import { fileURLToPath } from "node:url";
 import { sha256 } from "../../src/archive/checkpoint.ts";
 import { checkpointName, filterName, manifestName, shortRun } from "../../src/archive/layout.ts";
 import { findLeftover, readFilter } from "../../src/archive/leftover.ts";
-import { type ChunkEntry, encodeJson } from "../../src/archive/manifest.ts";
+import type { ChunkEntry } from "../../src/archive/manifest.ts";
+import { encodeJson } from "../../src/archive/manifest_json.ts";
 import { readFolder } from "../../src/archive/read.ts";
 import type { Store } from "../../src/store/store.ts";
 import { RecordedLog } from "../fakes/log.ts";
@@ -263,5 +265,16 @@ Deno.test("findLeftover() passes over what is of a database that was deleted and
     const log = new RecordedLog();
     assertEquals((await leftover(store, { createdAt: "1764099999", log })).kind, "nothing");
     assertEquals(log.events("warn"), ["checkpoint is not used: the database was deleted and created again since"]);
+  });
+});
+
+Deno.test("findLeftover() takes another checkpoint where the newest is expired while it looks", async () => {
+  await inStore(async (store, put) => {
+    const files = { ...unfinished("one", []), ...unfinished("two", [], LATER) };
+    for (const [name, text] of Object.entries(files)) await put(name, text);
+    const state = await readFolder(store, FOLDER, {});
+    await Deno.remove(fileURLToPath(store.locate(`${FOLDER}/${checkpointName(shortRun("two"))}`)));
+    const found = await findLeftover(store, FOLDER, { state, wanted: origin("new"), log: new RecordedLog() });
+    assertEquals(found.kind === "unfinished" && found.checkpoint.run, "one");
   });
 });

@@ -8,7 +8,7 @@ import {
   readManifests,
   readNewestManifest,
 } from "../../src/archive/read.ts";
-import { encodeJson } from "../../src/archive/manifest.ts";
+import { encodeJson } from "../../src/archive/manifest_json.ts";
 import { ArchiveError, StoreError } from "../../src/errors.ts";
 import { FOLDER, inStore } from "./folder_setup.ts";
 import { encodeFormat1, manifestOf, TestRepository } from "./repository_setup.ts";

@@ -8,7 +8,7 @@ import { Repository } from "../../src/archive/repository.ts";
 import { entryOfManifest } from "../../src/archive/catalog.ts";
 import { entryName } from "../../src/archive/catalog_entry.ts";
 import { manifestName, shortRun } from "../../src/archive/layout.ts";
-import { encodeJson } from "../../src/archive/manifest.ts";
+import { encodeJson } from "../../src/archive/manifest_json.ts";
 import { formatDate, parseDate } from "../../src/dates.ts";
 import { RecordedLog } from "../fakes/log.ts";
 import { type BackupRequest, DATABASE, manifestOf, TestRepository } from "./repository_setup.ts";

@@ -3,7 +3,8 @@
  */
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { generateIdentity, identityToRecipient } from "age-encryption";
-import { encodeCheckpoint, encodeJson, type Manifest, parseManifest } from "../../src/archive/manifest.ts";
+import type { Manifest } from "../../src/archive/manifest.ts";
+import { encodeCheckpoint, encodeJson, parseManifest } from "../../src/archive/manifest_json.ts";
 import { hashOfId, openContent, sealed, sealedLookup } from "../../src/archive/sealed.ts";
 import { discreetLog } from "../../src/discreet.ts";
 import { ArchiveError } from "../../src/errors.ts";

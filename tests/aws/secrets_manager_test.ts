@@ -4,49 +4,30 @@ import { AwsError } from "../../src/errors.ts";
 import { Secret } from "../../src/secret.ts";
 import { readPassword } from "../../src/aws/secrets_manager.ts";
 import { identityReader } from "../../src/session/identities.ts";
+import { SERVICE_KEYS, startJsonService } from "../fakes/json_service.ts";
 import { RecordedLog } from "../fakes/log.ts";
-import { checkSignature } from "../fakes/sigv4.ts";
 
 const ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:couchdb-AbCdEf";
-const KEYS = { accessKeyId: "ASIA1", secretAccessKey: "secret", sessionToken: "session" };
-
-/** A Secrets Manager that checks signatures, on the IPv6 loopback address. */
-function startSecretsManager(answers: ((secretId: string) => Response)[]) {
+/** A Secrets Manager that gives one answer after the other. */
+function startSecretsManager(answers: ((secretId: unknown) => Response)[]) {
   const asked: string[] = [];
-  const server = Deno.serve({ hostname: "::1", port: 0, onListen() {} }, async (request) => {
-    const url = new URL(request.url);
-    if (request.method === "HEAD") return new Response(null, { status: 404 }); // Whether somebody is there.
-    const body = new Uint8Array(await request.arrayBuffer());
-    const problem = checkSignature(
-      {
-        method: request.method,
-        rawPath: url.pathname,
-        rawQuery: url.search.slice(1),
-        headers: { ...Object.fromEntries(request.headers), host: url.host },
-        body,
-      },
-      { ...KEYS, region: "eu-central-1", service: "secretsmanager" },
-      new Date(),
-    );
-    if (problem !== undefined) {
-      return Response.json({ __type: problem.code, message: problem.message }, { status: 400 });
-    }
-    asked.push(request.headers.get("x-amz-target") ?? "");
-    return answers.shift()!(JSON.parse(new TextDecoder().decode(body)).SecretId);
+  const service = startJsonService("secretsmanager", (target, { SecretId }) => {
+    asked.push(target);
+    return answers.shift()!(SecretId);
   });
   return {
     asked,
     options: {
-      endpoints: { secretsmanager: `http://[::1]:${server.addr.port}` },
-      accessKeyId: KEYS.accessKeyId,
-      secretAccessKey: new Secret(KEYS.secretAccessKey),
-      sessionToken: new Secret(KEYS.sessionToken),
+      endpoints: { secretsmanager: service.url },
+      accessKeyId: SERVICE_KEYS.accessKeyId,
+      secretAccessKey: new Secret(SERVICE_KEYS.secretAccessKey),
+      sessionToken: new Secret(SERVICE_KEYS.sessionToken),
     },
-    [Symbol.asyncDispose]: () => server.shutdown(),
+    [Symbol.asyncDispose]: () => service[Symbol.asyncDispose](),
   };
 }
 
-const text = (SecretString: string) => (secretId: string) => Response.json({ ARN: secretId, SecretString });
+const text = (SecretString: string) => (secretId: unknown) => Response.json({ ARN: secretId, SecretString });
 
 Deno.test("readPassword() reads a plain secret, or the field password of a JSON one", async () => {
   const table: [string, string][] = [

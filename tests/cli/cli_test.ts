@@ -377,7 +377,7 @@ Deno.test("main() explains what is wrong with a command line, with exit code 2",
       '--log-format cannot be "xml"',
       "Allowed are auto, terminal, plain, json, journald",
     ],
-    [["backup", `${desk.folder}/missing.yaml`], "missing.yaml:1:1: Cannot read the config", "Name a readable file"],
+    [["backup", `${desk.folder}/missing.yaml`], "missing.yaml: Cannot read the config", "Name a readable file"],
   ];
   for (const [args, message, hint] of cases) {
     const { code, out, err } = await run(args);
@@ -493,6 +493,9 @@ Deno.test("main() says after an interruption how each task goes on, on another d
   assert(monthly?.[6] !== today, "the month before");
   const single = await interrupted(["backup", path, "--single", "a/b", "--task", "weekly"], "_all_dbs");
   assertEquals(single, [[...weekly!.slice(0, 5), "--database", "a/b", "--date", today, "--resume"]]);
+  // What was not begun yet is to be saved in full by the resumed run, too.
+  const full = await interrupted(["backup", path, "--full", "--task", "weekly"], "_all_dbs");
+  assertEquals(full, [[...weekly!, "--full"]]);
 
   await run(["backup", path, "--task", "weekly"]);
   const [again = []] = await interrupted(["restore", "copy", "latest/a", path, "--no-views"], "_bulk_docs");
@@ -528,6 +531,78 @@ Deno.test("main() completes the hints of errors with the config of the call", as
   assertEquals((await run(words.slice(1))).out, "There are no backups\n");
 });
 
+Deno.test("main() says how a restore or a verification is written that lacks something, as a command to paste", async () => {
+  await using desk = await Desk.make();
+  const path = await desk.config();
+  const hinted = async (...args: string[]) => {
+    const { code, err } = await run(args);
+    assertEquals(code, 2, err);
+    const [, command = ""] = /(couchdb-backup (?:restore|verify) [^,\n]*?)(?:,| verifies| restores|\n)/.exec(err) ?? [];
+    const [words = []] = await shellWords(command);
+    assertEquals(words.slice(2, 4), ["--config", path], err);
+    return [words[1], ...words.slice(4)];
+  };
+  assertEquals(await hinted("restore", "it's", "--config", path), ["restore", "it's", "latest"]);
+  const asNew = ["restore", "it's", "latest", "--as-new-revision"];
+  assertEquals(await hinted(...asNew, path), [...asNew.slice(0, 3), "--id", "ID", "--as-new-revision"]);
+  const one = ["restore", "--all", "latest", "--match", "a b"];
+  assertEquals(await hinted("restore", "--all", "a b", "latest", path), one);
+  assertEquals(await hinted("restore", "--all", "latest", "a b", path), one);
+  assertEquals(await hinted("verify", "--all", "a b", path), ["verify", "--all", "--match", "a b"]);
+});
+
+Deno.test("main() says of unkeep that it cannot unpin what is no complete backup", async () => {
+  await using desk = await Desk.make();
+  const path = await desk.config();
+  await run(["backup", path, "--task", "weekly", ...DATE]);
+  const chunk = `${desk.backupOf("a")}/0000000.json.gz`;
+  for (const [command, what] of [["keep", "pin"], ["unkeep", "unpin"]] as const) {
+    const { code, err } = await run([command, "a", chunk, path]);
+    assertEquals([code, err.includes(`Cannot ${what} "${chunk}": there is no complete backup`)], [12, true], err);
+  }
+  // The path of a manifest is that of its backup; the folder's URL is then the store's own.
+  for (const command of ["keep", "unkeep"]) {
+    const { code, json, err } = await run([command, "a", `${desk.backupOf("a")}/manifest.json`, path, "--json"]);
+    assertEquals([code, json?.path], [0, pathToFileURL(desk.backupOf("a")).href], err);
+  }
+});
+
+Deno.test("main() verifies a folder without a config only where there is none, not where it cannot be read", async () => {
+  await using desk = await Desk.make();
+  const path = await desk.config();
+  await run(["backup", path, "--task", "weekly", ...DATE]);
+  const verify = async (config: string) => {
+    return await run(["verify", "a", desk.backupOf("a")], new TestShell({ COUCHDB_BACKUP_CONFIG: config }));
+  };
+  assertEquals((await verify(path)).code, 0);
+  assertEquals((await verify(`${desk.folder}/none.yaml`)).code, 0);
+  const unreadable = await verify(desk.folder);
+  assertEquals(unreadable.code, 2);
+  assertStringIncludes(unreadable.err, "Cannot read the config");
+});
+
+Deno.test("main() says of systemd --output what keeps it from writing the units, and leaves nothing half written", async () => {
+  await using desk = await Desk.make();
+  const path = await desk.config({ task: "{weekly: {databases: [a], cron: weekly}}" });
+  const none = await run(["systemd", path, "--output", `${desk.folder}/none`]);
+  assertEquals(none.code, 1);
+  assertMatch(
+    none.err,
+    /^couchdb-backup: Cannot write ".*\/none\/couchdb-backup@.service": .*\n {2}Its folder must exist/,
+  );
+  const units = `${desk.folder}/units`;
+  await Deno.mkdir(units);
+  // As systemctl mask leaves a unit: what is written must not vanish through the link.
+  await Deno.symlink("/dev/null", `${units}/couchdb-backup@.service`);
+  assertEquals((await run(["systemd", path, "--output", units])).code, 0);
+  const names = (await Array.fromAsync(Deno.readDir(units))).map(({ name }) => name).toSorted();
+  assertEquals(names, ["couchdb-backup-failed@.service", "couchdb-backup@.service", "couchdb-backup@weekly.timer"]);
+  for (const name of names) {
+    const { isFile, mode } = await Deno.lstat(`${units}/${name}`);
+    assertEquals([isFile, mode! & 0o777], [true, 0o644], name);
+  }
+});
+
 Deno.test("main() takes the config of every command as its last argument, by --config, and from standard input", async () => {
   await using desk = await Desk.make();
   const path = await desk.config({ task: "{weekly: {databases: [a, media], cron: yearly, timezone: UTC}}" });
@@ -560,7 +635,7 @@ Deno.test("main() takes the config of every command as its last argument, by --c
   shell.readStandardInput = () => Promise.resolve(text);
   assertStringIncludes((await run(["systemd", "-"], shell)).err, "comes from standard input");
   assertStringIncludes((await run(["list", "database"])).err, '"list" cannot list "database"');
-  assertStringIncludes((await run(["check", "-"])).err, "-:1:1: Cannot read the config");
+  assertStringIncludes((await run(["check", "-"])).err, "-: Cannot read the config");
 });
 
 Deno.test("what list shows under PATH is that backup and no other for restore, of several of a day too", async () => {

@@ -2,10 +2,11 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { main } from "../../src/cli/cli.ts";
 import { type Command, flagsOf, parseCall } from "../../src/cli/command.ts";
-import { loadCommands } from "../../src/cli/commands.ts";
+import { COMMANDS as ENTRIES, loadCommands } from "../../src/cli/commands.ts";
 import { commandsPage } from "../../src/cli/commands_page.ts";
-import { exitsOf, helpText } from "../../src/cli/help.ts";
-import { manPage, SMALLEST_CONFIG } from "../../src/cli/man_page.ts";
+import { FIRST_STEPS, SMALLEST_CONFIG } from "../../src/cli/first_steps.ts";
+import { exitsOf, exitsOfAll, helpText, overview } from "../../src/cli/help.ts";
+import { manPage } from "../../src/cli/man_page.ts";
 import { ENVIRONMENT } from "../../src/cli/surroundings.ts";
 import { couchOk } from "../couch_request.ts";
 import { createDatabase } from "../couchdb/impatient_client.ts";
@@ -26,6 +27,47 @@ Deno.test("helpText() fits 80 and 100 columns, but for lines that are to be past
       for (const { name } of flagsOf(command)) assertStringIncludes(text, `--${name}`);
       for (const { line } of command.examples) assertStringIncludes(text, `\n  ${line}\n`);
     }
+  }
+});
+
+Deno.test("overview() has the commands, a config to begin with, the first steps, and fits 80 and 100 columns", () => {
+  for (const columns of [80, 100]) {
+    const text = overview(ENTRIES, columns);
+    const isPasted = (line: string) => line.includes("couchdb-backup ") || SMALLEST_CONFIG.includes(line.slice(2));
+    assertEquals(text.split("\n").filter((line) => line.length > columns && !isPasted(line)), []);
+    for (const name of Object.keys(ENTRIES)) assertStringIncludes(text, `\n  ${name}`);
+    assertStringIncludes(text, `\n${SMALLEST_CONFIG.map((line) => `  ${line}\n`).join("")}`);
+    for (const { line } of FIRST_STEPS) assertStringIncludes(text, `\n  ${line}\n`);
+    for (const name of ["config FILE", "json", "quiet", "verbose", "help"]) assertStringIncludes(text, `--${name}`);
+    for (const { code } of exitsOfAll()) assert(new RegExp(`^  ${code} `, "m").test(text), `exit code ${code}`);
+  }
+});
+
+Deno.test("the first steps of --help and the man page do what they say, one after the other", async () => {
+  const man = manPage(COMMANDS, { date: "2026-11-28" }).replaceAll("\\-", "-");
+  await using fake = await startFakeCouchDb();
+  await createDatabase(fake, "orders", ["order:1", "order:2"]);
+  const folder = await Deno.makeTempDir({ prefix: "couchdb-backup-steps-" });
+  try {
+    const config = SMALLEST_CONFIG.join("\n").replace("http://127.0.0.1:5984", fake.url)
+      .replace('"/backups"', `"${folder}/backups"`).replace('"admin"', `"${fake.login}"`);
+    await Deno.writeTextFile(`${folder}/cfg.yaml`, config, { mode: 0o600 });
+    const env = { XDG_STATE_HOME: folder, COUCHDB_PASSWORD: fake.password };
+    const said: string[] = [];
+    for (const { line } of FIRST_STEPS) {
+      assertStringIncludes(man, line);
+      const [[, ...words] = []] = await shellWords(line);
+      const shell = words[0] === "schedule" ? new EndedShell(env) : new QuietShell(env);
+      const code = await main(words.map((word) => word === "cfg.yaml" ? `${folder}/cfg.yaml` : word), shell);
+      // It may be ended in the middle of a run.
+      if (words[0] !== "schedule" || code !== 130) assertEquals(code, 0, `${line}\n${shell.out}${shell.err}`);
+      said.push(shell.out);
+    }
+    const names: string[] = (await couchOk(fake, "GET /_all_dbs")).json;
+    assert(names.includes("orders_check"), names.join());
+    assertEquals(said.filter((text) => text.startsWith("0 added, 0 changed, 0 deleted")).length, 1, said.join("\n"));
+  } finally {
+    await Deno.remove(folder, { recursive: true });
   }
 });
 
@@ -69,7 +111,7 @@ Deno.test("docs/commands.md is what the commands say of themselves (deno task co
   assertEquals(await Deno.readTextFile(`${ROOT}docs/commands.md`), commandsPage(COMMANDS));
 });
 
-Deno.test("the man page's config is README.md's", async () => {
+Deno.test("the config of --help and the man page is README.md's", async () => {
   assertStringIncludes(await Deno.readTextFile(`${ROOT}README.md`), `\n${SMALLEST_CONFIG.join("\n")}\n`);
 });
 

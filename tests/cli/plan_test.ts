@@ -47,9 +47,16 @@ No task selects 3 databases
     );
     const json = await startProgram([...args, "--offline", "--json"]).ended;
     assertEquals(JSON.parse(json.stdout).tasks[0].next, ["2026-03-28T21:30:00.000Z", "2026-03-29T20:30:00.000Z"]);
-    for (const [flag, value] of [["--from", "tomorrow"], ["--count", "0"]] as const) {
+    const ofDay = await startProgram(["plan", config, "--from", "2026-03-28", "--offline", "--json"]).ended;
+    assertEquals(JSON.parse(ofDay.stdout).tasks[0].next[0], "2026-03-28T21:30:00.000Z");
+    // A day that there is not, and a time of day that would be another one on another machine.
+    const refusals = [["--from", "tomorrow"], ["--from", "2026-02-30"], ["--from", "2026-03-28T00:00"], [
+      "--count",
+      "0",
+    ]];
+    for (const [flag = "", value = ""] of refusals) {
       const refused = await startProgram(["plan", config, flag, value]).ended;
-      assertEquals(refused.code, 2);
+      assertEquals(refused.code, 2, value);
       assertStringIncludes(refused.stderr, flag);
     }
   } finally {

@@ -7,16 +7,7 @@ import { createHash } from "node:crypto";
 import { inflateSync } from "node:zlib";
 import { isAge, seal, unseal } from "../../src/codec/age.ts";
 import { AgeError, parseIdentities, recipientOf, sealHeader } from "../../src/codec/age_header.ts";
-
-async function* pieces(bytes: Uint8Array, sizeBytes: number): AsyncGenerator<Uint8Array> {
-  for (let at = 0; at < bytes.length; at += sizeBytes) {
-    yield await Promise.resolve(bytes.subarray(at, at + sizeBytes));
-  }
-}
-
-async function join(source: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
-  return new Uint8Array(Buffer.concat(await Array.fromAsync(source)));
-}
+import { join, pieces } from "./streams.ts";
 
 function numbered(sizeBytes: number): Uint8Array {
   return Uint8Array.from({ length: sizeBytes }, (_, at) => (at >>> 8) ^ at);

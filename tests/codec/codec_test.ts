@@ -4,16 +4,7 @@ import { gzipSync, zstdCompressSync } from "node:zlib";
 import { decode, encode, isGzip, requireCodec } from "../../src/codec/codec.ts";
 import { type Compression, COMPRESSIONS } from "../../src/codec/compression.ts";
 import { CodecError } from "../../src/codec/error.ts";
-
-async function* pieces(bytes: Uint8Array, sizeBytes: number): AsyncGenerator<Uint8Array> {
-  for (let at = 0; at < bytes.length; at += sizeBytes) {
-    yield await Promise.resolve(bytes.subarray(at, at + sizeBytes));
-  }
-}
-
-async function join(source: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
-  return new Uint8Array(Buffer.concat(await Array.fromAsync(source)));
-}
+import { join, pieces } from "./streams.ts";
 
 const text = new TextEncoder().encode('{"results":[]}'.repeat(9));
 

@@ -1,17 +1,7 @@
 import { assertEquals, assertGreater, assertRejects, assertStrictEquals } from "@std/assert";
-import { Buffer } from "node:buffer";
 import { gunzipSync } from "node:zlib";
 import { gunzip, gzip, GzipError } from "../../src/codec/gzip.ts";
-
-async function* pieces(bytes: Uint8Array, sizeBytes: number): AsyncGenerator<Uint8Array> {
-  for (let at = 0; at < bytes.length; at += sizeBytes) {
-    yield await Promise.resolve(bytes.subarray(at, at + sizeBytes));
-  }
-}
-
-async function join(source: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
-  return new Uint8Array(Buffer.concat(await Array.fromAsync(source)));
-}
+import { inOneBuffer, join, pieces } from "./streams.ts";
 
 const text = new TextEncoder().encode("a document with 😀 and 9007199254740993. ".repeat(30_000));
 
@@ -29,17 +19,9 @@ Deno.test("gzip() gives what any gunzip understands, however the bytes are cut",
 });
 
 Deno.test("gzip() has used the bytes when it asks for the next ones", async () => {
-  async function* oneBuffer(sizeBytes: number): AsyncGenerator<Uint8Array> {
-    const buffer = new Uint8Array(sizeBytes);
-    for await (const bytes of pieces(text, sizeBytes)) {
-      buffer.set(bytes);
-      yield buffer.subarray(0, bytes.length);
-      buffer.fill(0);
-    }
-  }
   for (const sizeBytes of [300_000, 1 << 18, 1000]) {
     assertEquals(
-      new Uint8Array(gunzipSync(await join(gzip(oneBuffer(sizeBytes))))),
+      new Uint8Array(gunzipSync(await join(gzip(inOneBuffer(text, sizeBytes))))),
       text,
       `pieces of ${sizeBytes} bytes`,
     );

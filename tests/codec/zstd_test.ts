@@ -3,16 +3,7 @@ import { Buffer } from "node:buffer";
 import zlib from "node:zlib";
 import { lacksZstd, unzstd, unzstdForeign, zstd } from "../../src/codec/zstd.ts";
 import { ZstdError } from "../../src/codec/zstd_parts.ts";
-
-async function* pieces(bytes: Uint8Array, sizeBytes: number): AsyncGenerator<Uint8Array> {
-  for (let at = 0; at < bytes.length; at += sizeBytes) {
-    yield await Promise.resolve(bytes.subarray(at, at + sizeBytes));
-  }
-}
-
-async function join(source: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
-  return new Uint8Array(Buffer.concat(await Array.fromAsync(source)));
-}
+import { inOneBuffer, join, pieces } from "./streams.ts";
 
 const text = new TextEncoder().encode("a document with 😀 and 9007199254740993. ".repeat(20_000));
 /** Bytes that nothing compresses. */
@@ -36,16 +27,8 @@ Deno.test("zstd() has a checksum, and levels make a difference", async () => {
 });
 
 Deno.test("zstd() has used the bytes when it asks for the next ones", async () => {
-  async function* oneBuffer(sizeBytes: number): AsyncGenerator<Uint8Array> {
-    const buffer = new Uint8Array(sizeBytes);
-    for await (const bytes of pieces(text, sizeBytes)) {
-      buffer.set(bytes);
-      yield buffer.subarray(0, bytes.length);
-      buffer.fill(0);
-    }
-  }
   for (const sizeBytes of [300_000, 1 << 17, 1000]) {
-    assertEquals(await join(unzstd(zstd(oneBuffer(sizeBytes)))), text, `pieces of ${sizeBytes} bytes`);
+    assertEquals(await join(unzstd(zstd(inOneBuffer(text, sizeBytes)))), text, `pieces of ${sizeBytes} bytes`);
   }
 });
 

@@ -5,7 +5,7 @@ import { StoreError } from "../../src/errors.ts";
 import { Secret } from "../../src/secret.ts";
 import { CONDITIONS_RACE_NAMES, findConditions } from "../../src/store/conditions.ts";
 import { DirectoryStore } from "../../src/store/directory/store.ts";
-import type { S3Settings } from "../../src/store/s3/client.ts";
+import type { S3Settings } from "../../src/store/s3/request.ts";
 import { S3Store } from "../../src/store/s3/store.ts";
 import type { Store, StoreOptions } from "../../src/store/store.ts";
 import { RecordedLog } from "../fakes/log.ts";

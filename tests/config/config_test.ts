@@ -213,7 +213,9 @@ Deno.test("parseConfig() says of a retention that keeps nothing, or is none, wha
 Deno.test("parseConfig() refuses a lock where nothing locks, and one without an end", () => {
   const read = (bucket: string, lock: string) =>
     assertThrows(() => parse(`${DATABASE}${TASK}bucket: ${bucket}\nobject_lock: ${lock}\n`), ConfigError).message;
-  assertStringIncludes(read("file:///b", "{mode: governance, days: 9}"), "files in a folder cannot be locked");
+  for (const folder of ["file:///b", "/backups"]) {
+    assertStringIncludes(read(folder, "{mode: governance, days: 9}"), "files in a folder cannot be locked");
+  }
   assertStringIncludes(read("s3://bucket", "{mode: governance}"), "must be a whole number of days");
   assertStringIncludes(read("s3://bucket", "{mode: hard, days: 9}"), 'must be "governance" or "compliance"');
   assertStringIncludes(read("s3://bucket", "90"), "must be a mapping of mode");
@@ -271,6 +273,18 @@ Deno.test("parseConfig() keeps a file:// bucket and warns of the keys that are S
   });
   assertEquals([config.bucket.bucket, config.bucket.accessKeyId], ["file:///var/backup", undefined]);
   assertEquals(config.warnings, ['cfg.yaml:4:1: Key "region" has no effect on a file:// bucket']);
+  const keys = [
+    "addressing_style: path",
+    "part_size: 8",
+    "max_parts: 100",
+    "ca_file: ca.pem",
+    "storage_class: GLACIER",
+  ];
+  const { warnings } = parse(`${DATABASE}${TASK}bucket: /var/backup\n${keys.join("\n")}\n`);
+  const told = warnings.map((text) =>
+    /^cfg.yaml:(\d+):1: Key "(\w+)" has no effect on a file:\/\/ bucket$/.exec(text)?.[2]
+  );
+  assertEquals(told.toSorted(), keys.map((text) => text.split(":")[0]).toSorted());
 });
 
 Deno.test("parseConfig() says where keys may be when neither the config nor the environment has any", () => {
@@ -829,11 +843,12 @@ Deno.test("loadConfig() takes a variable with a newline for the text itself", as
 Deno.test("loadConfig() says which config it cannot read, and why", async () => {
   const { readFile } = filesystem({});
   const named = await assertRejects(() => loadConfig({ path: "no.yaml", env: {}, readFile }), ConfigError);
-  assertEquals(named.message, "no.yaml:1:1: Cannot read the config");
+  assertEquals(named.message, "no.yaml: Cannot read the config");
   assertInstanceOf(named.cause, Error);
   const absent = await assertRejects(() => loadConfig({ env: {}, readFile }), ConfigError);
-  assertEquals(absent.message, "./config.yaml:1:1: Cannot read the config");
+  assertEquals(absent.message, "./config.yaml: Cannot read the config");
   assertStringIncludes(absent.hint ?? "", "--config");
+  for (const { hint } of [named, absent]) assertStringIncludes(hint ?? "", '"couchdb-backup help" shows one');
 });
 
 Deno.test("loadConfig() leaves the password file alone, and says where it is and where it is named", async () => {

@@ -19,7 +19,7 @@ import { type LogSink, openLog } from "../../src/observe/log.ts";
 import { Secret } from "../../src/secret.ts";
 import { Certificates } from "../../src/session/certificates.ts";
 import { Session } from "../../src/session/session.ts";
-import type { S3Settings } from "../../src/store/s3/client.ts";
+import type { S3Settings } from "../../src/store/s3/request.ts";
 import { S3Store } from "../../src/store/s3/store.ts";
 import type { Store } from "../../src/store/store.ts";
 import type { CouchServer } from "../couch_request.ts";

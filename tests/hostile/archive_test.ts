@@ -6,7 +6,8 @@ import { gzipSync } from "node:zlib";
 import { entryName, parseEntryName } from "../../src/archive/catalog_entry.ts";
 import { parseIdentities } from "../../src/codec/age_header.ts";
 import { inspectChunk } from "../../src/archive/chunk.ts";
-import { type Manifest, parseCheckpoint, parseManifest, sumChunks } from "../../src/archive/manifest.ts";
+import { type Manifest, sumChunks } from "../../src/archive/manifest.ts";
+import { parseCheckpoint, parseManifest } from "../../src/archive/manifest_json.ts";
 import { readTextMembers } from "../../src/json/members.ts";
 import { decodeDatabase, encodeDatabase } from "../../src/database_name.ts";
 import {

@@ -71,7 +71,7 @@ async function dump(page: string, extra: string[] = []): Promise<{ dom: string; 
   }
 }
 
-const rowsOf = (dom: string) => [...dom.matchAll(/<div class="row" style="top: \d+px;">/g)].length;
+const rowsOf = (dom: string) => [...dom.matchAll(/<div class="row"[^>]* style="top: \d+px;">/g)].length;
 
 Deno.test("the page of report shows ten thousand databases and a year in Chromium, a screen of them at a time", async () => {
   const { dom, errors, tookMs } = await dump(formatReportPage(madeUp(10_000)));
@@ -114,7 +114,19 @@ Deno.test("the page of report finds databases by parts of their names, and shows
     dom.slice(dom.indexOf('id="count"'), dom.indexOf('id="count"') + 40),
   );
   assert(dom.includes(`<b>account/ab/cd/${found[0]} </b>`));
-  assertMatch(dom, /restore points: 365 · documents of the last full backup: 42 · its size: 42 kB/);
+  const facts = new Map(
+    [...dom.matchAll(/<dt>([^<]*)<\/dt><dd>([^<]*)<\/dd>/g)].map(([, name, value]) => [name, value]),
+  );
+  assertEquals(
+    ["Restore points", "Documents then", "Stored size then"].map((name) => facts.get(name)),
+    ["365", "42", "42 kB"],
+  );
+  // A year of weeks, with its months, and what the days were for whom the drawing says nothing.
+  assertMatch(dom, /<div class="names"[^>]*><span style="left: [\d.]+%;">Dec<\/span>/);
+  assertMatch(
+    dom,
+    /<canvas class="weeks" width="1696" height="224"[^>]* aria-label="full 12, incremental \d+, unchanged \d+"/,
+  );
 });
 
 const VIEWERS: Viewer[] = [
@@ -151,6 +163,36 @@ for (const viewer of VIEWERS) {
     }
   });
 }
+
+Deno.test("the page of few databases and days has no empty room, and no date stands over another one", async () => {
+  const folder = await Deno.makeTempDir();
+  const file = `${folder}/report.html`;
+  const short = (text: string) => text.replaceAll(/([f=i])\d+/g, "$1").slice(0, 30);
+  const data = madeUp(3);
+  const zeros = Array.from({ length: 30 }, () => 0);
+  await Deno.writeTextFile(
+    file,
+    formatReportPage({
+      ...data,
+      from: "2026-10-30",
+      by_day: { complete: zeros, unchanged: zeros, failed: zeros, bytes: zeros },
+      databases: data.databases.map((one) => ({ ...one, days: short(one.days) })),
+    }),
+  );
+  const page = await openPage(file, { width: 1280, height: 900, scheme: "light" });
+  try {
+    await page.evaluate("document.querySelector('#space .row').click()");
+    assertEquals(await page.evaluate("document.getElementById('list').clientHeight"), 3 * 30);
+    const overlapping = `[...document.querySelectorAll(".ticks, .names")].flatMap((line) => {
+      const boxes = [...line.querySelectorAll("text, span")].map((one) => one.getBoundingClientRect());
+      return boxes.filter((box, index) => index > 0 && box.left < boxes[index - 1].right).map((box) => box.left);
+    })`;
+    assertEquals(await page.evaluate(overlapping), []);
+  } finally {
+    await page[Symbol.asyncDispose]();
+    await Deno.remove(folder, { recursive: true });
+  }
+});
 
 Deno.test("scripts/draw_report.ts draws the page as a picture that says which page it is of", async () => {
   const page = formatReportPage(madeUpReport());

@@ -26,7 +26,20 @@ Deno.test("memberSpans() refuses what is no whole object", () => {
   for (let end = 0; end < text.length; end++) {
     assertThrows(() => memberSpans(bytes(text.slice(0, end))), SyntaxError);
   }
-  for (const other of ["[]", '"a"', "{1:2}", '{"a" 1}', '{"a":1 "b":2}', '{"a":}']) {
+  for (
+    const other of [
+      "[]",
+      '"a"',
+      "{1:2}",
+      '{"a" 1}',
+      '{"a":1 "b":2}',
+      '{"a":}',
+      '{"a":1,}',
+      '{"a":1} x',
+      "{}{}",
+      '{"a":1}}',
+    ]
+  ) {
     assertThrows(() => memberSpans(bytes(other)), SyntaxError);
   }
 });

@@ -1,6 +1,12 @@
 import { assert, assertEquals, assertLess, assertMatch, assertStringIncludes } from "@std/assert";
 import { createHash } from "node:crypto";
-import { CalendarStrip, type ReportData, type ReportedDatabase } from "../../src/observe/report_data.ts";
+import {
+  CalendarStrip,
+  dateOfDay,
+  type ReportData,
+  type ReportedDatabase,
+  ticksOf,
+} from "../../src/observe/report_data.ts";
 import { formatReportPage } from "../../src/observe/report_page.ts";
 
 const EVIL = `</script><img src=x onerror="alert('1')">&\u202e\u2028`;
@@ -61,6 +67,48 @@ Deno.test("CalendarStrip counts letters that repeat, and keeps what counts most 
   assertEquals(new CalendarStrip(365).toString(), ".365");
 });
 
+Deno.test("ticksOf() names months, January as its year, some days of a short time, and no more than fit", () => {
+  const labels = (from: string, days: number) => ticksOf(from, days).map(([, label]) => label).join(" ");
+  assertEquals(labels("2025-11-29", 365), "Dec 2026 Feb Mar Apr May Jun Jul Aug Sep Oct Nov");
+  assertEquals(ticksOf("2025-11-29", 365)[1], [33, "2026"]);
+  assertEquals(labels("2026-11-22", 7), "22 Nov 23 Nov 24 Nov 25 Nov 26 Nov 27 Nov 28 Nov");
+  assertEquals(labels("2026-08-31", 90), "31 Aug 12 Sep 24 Sep 6 Oct 18 Oct 30 Oct 11 Nov 23 Nov");
+  assertEquals(labels("2023-11-29", 1096), "2024 Apr Jul Oct 2025 Apr Jul Oct 2026 Apr Jul Oct");
+  for (let days = 1; days < 12_000; days += 97) {
+    const ticks = ticksOf("1996-02-29", days);
+    assert(ticks.length >= 1 && ticks.length <= 13, `${days} days: ${ticks.length}`);
+    for (const [day] of ticks) assert(day >= 0 && day < days);
+  }
+});
+
+Deno.test("formatReportPage() says which day is which, and one failure among ten thousand databases is seen", () => {
+  const by_day = { complete: [0, 9_000, 400], unchanged: [0, 1_000, 9_599], failed: [0, 0, 1], bytes: [0, 1000, 20] };
+  const page = formatReportPage({ ...dataOf([databaseOf("media")]), by_day });
+  assertEquals(dateOfDay("2026-11-26", 2), "2026-11-28");
+  const [, drawn = ""] = /<svg class="days"[^>]*>([\s\S]*?)<\/svg>/.exec(page) ?? [];
+  const days = [...drawn.matchAll(/<g><title>([^<]*)<\/title>(.*?)<\/g>/g)];
+  assertEquals(days.map(([, title]) => title), [
+    "2026-11-27: 9,000 saved, 1,000 unchanged, 0 failed, 1.0 kB stored",
+    "2026-11-28: 400 saved, 9,599 unchanged, 1 failed, 20 B stored",
+  ]);
+  const partsOf = (text = "") =>
+    [...text.matchAll(/class="(\w+)" x="2" y="([\d.]+)" width="1" height="([\d.]+)"/g)]
+      .map(([, name, y, height]) => [name, Number(y), Number(height)]);
+  const parts = partsOf(days[1]?.[2]);
+  assertEquals(parts.find(([name]) => name === "x"), ["x", 0, 4]);
+  const stack = parts.filter(([name]) => name !== "i");
+  assertEquals(Math.round(stack.reduce((sum, [, , height]) => sum + Number(height), 0)), 80);
+  assertMatch(page, /<svg class="ticks"[^>]*>.*>26 Nov<.*>28 Nov<.*<\/svg>/);
+});
+
+Deno.test("formatReportPage() unfolds a few failures, and folds what would push the rest off the screen", () => {
+  const failed = (count: number) =>
+    Array.from({ length: count }, (_, index) => ({ database: `d${index}`, error: "No space left" }));
+  const pageOf = (count: number) => formatReportPage(dataOf([databaseOf("d0")], { failed: failed(count), ok: false }));
+  assertStringIncludes(pageOf(10), "<details open><summary>10 databases not saved");
+  assertStringIncludes(pageOf(11), "<details><summary>11 databases not saved");
+});
+
 Deno.test("formatReportPage() shows hostile names as text, in HTML and in its data", () => {
   const failed = [{ database: EVIL, error: EVIL }];
   const data = dataOf([databaseOf(EVIL, { task: EVIL })], { task: EVIL, error: EVIL, failed, ok: false });
@@ -89,7 +137,7 @@ Deno.test("formatReportPage() says what matters without its script: tasks, failu
   const old = databaseOf("old", { age_seconds: 400 * 86_400, last: "2025-10-24T02:00:00.000Z" });
   const data = { ...dataOf([databaseOf("a"), old], { ok: false, state: "failed", failed }), ok: false };
   const text = formatReportPage(data).replace(/<script[\s\S]*<\/script>/, "");
-  for (const part of ["✗ Something needs a look", "✗ failed", "<b>media</b> No space left", "2025-10-24 02:00"]) {
+  for (const part of ["✗ Something needs attention", "✗ failed", "<b>media</b> No space left", "2025-10-24 02:00"]) {
     assertStringIncludes(text, part);
   }
   assertMatch(text, /Oldest restore points[\s\S]*<th scope="row">old<[\s\S]*<th scope="row">a</);

@@ -63,6 +63,45 @@ Deno.test("formatForTerminal() gives other lines their facts, and no mark to wha
   assertEquals(lineOf("info", "full backup", { reason: "x" }), undefined);
 });
 
+Deno.test("formatForTerminal() says which backup of a database is verified, where its name is whole beside that", () => {
+  const verified = { database: "orders", documents: 1200, durationMs: 90, finishedAt: "2026-11-28T02:30:41.180Z" };
+  const shown = (fields: LogFields, columns = 80) => lineOf("info", "backup is verified", fields, { columns });
+  assertEquals(
+    shown(verified),
+    `✓ ${"orders".padEnd(26)}      1,200 documents    0.1s  2026-11-28T02:30:41Z`,
+  );
+  assertEquals(
+    shown({ ...verified, database: NAME }),
+    ended({ ...SAVED, documents: 1200, durationMs: 90, compressedBytes: undefined }),
+  );
+  assert(shown({ ...verified, database: NAME }, 120)?.endsWith("  2026-11-28T02:30:41Z"));
+  for (let columns = 38; columns <= 200; columns++) {
+    assertLessOrEqual(shown(verified, columns)?.length ?? 0, columns - 1, `at ${columns}`);
+  }
+});
+
+Deno.test("formatForTerminal() gives a backup that was restored for a test a line, and its scratch database none", () => {
+  const database = "couchdb_backup_test_0b5a8fd2_3";
+  for (
+    const event of ["archive is found", "database is created", "security object is restored", "database is restored"]
+  ) {
+    assertEquals(lineOf("info", event, { database, documents: 3 }), undefined);
+  }
+  assertEquals(
+    lineOf("warn", "document is not restored", { database, id: "a" }),
+    `! ${database}: document is not restored id=a`,
+  );
+  const fields = { database: "media", documents: 3, leafRevisions: 4, problems: 0, durationMs: 400 };
+  assertEquals(
+    lineOf("info", "backup was restored for a test", fields),
+    "✓ media                                                 3 documents    0.4s",
+  );
+  assertEquals(lineOf("info", "backup was restored for a test", { ...fields, problems: 1 })?.[0], "!");
+  for (const event of ["backups came back as they were saved", "backups are verified"]) {
+    assertEquals(lineOf("info", event, { backups: 5 }), undefined);
+  }
+});
+
 Deno.test("formatForTerminal() shows nothing but ASCII where a terminal can show no more", () => {
   const fields = { ...SAVED, database: NAME };
   const lines = [

@@ -67,6 +67,39 @@ bucket: ${folder}/bucket
   }
 });
 
+Deno.test("readReport() tells every day on which nobody ran a task, however often a day it elapses", async () => {
+  await using couch = await startFakeCouchDb();
+  await createDatabase(couch, "a", idsOf(1));
+  const folder = await Deno.makeTempDir({ prefix: "couchdb-backup-report-" });
+  try {
+    const text = `database: {url: "${couch.url}", login: "${couch.login}", password: "${couch.password}"}
+task: {often: {cron: "hourly", databases: [a], timezone: UTC}}
+bucket: ${folder}/bucket
+`;
+    const config = parseConfig(text, { file: "c", env: { XDG_STATE_HOME: folder } });
+    let at = new Date("2026-09-01T12:00:10Z");
+    const now = () => at;
+    await using session = await openSession({ config, now, log: new RecordedLog() });
+    for (const moment of ["2026-09-01T12:00:10Z", "2026-11-19T12:00:10Z"]) {
+      at = new Date(moment);
+      const run = crypto.randomUUID();
+      await runScheduled({ ...await session.with({ run }).context(), host: "h", pid: 1 }, config.tasks);
+    }
+    at = new Date("2026-11-20T00:00:00Z");
+    const daysOf = async (days: number) => {
+      const { databases } = await readReport({ repository: session.repository, now, signal: NEVER }, config.tasks, {
+        days,
+      });
+      return databases[0]?.days;
+    };
+    assertEquals(await daysOf(82), ".f" + "l78" + "fl");
+    // The first elapse of the first day is one of them.
+    assertEquals(await daysOf(1), "l");
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
 Deno.test("report writes its page with mode 0600, prints it without --output, and the facts with --json", async () => {
   await using couch = await startFakeCouchDb();
   await createDatabase(couch, "media", idsOf(3));

@@ -163,6 +163,15 @@ Deno.test("openSession() pushes its lines to the config's Loki, and delivers the
   await loki.close();
 });
 
+Deno.test("openSession() closes its own log where the store cannot be opened, so that Loki hears of what was logged", async () => {
+  await using place = await Place.make();
+  const loki = new FakeLoki();
+  const config = place.config({ more: `loki: "${loki.url}"\ntoken: x\nsecret: y` });
+  await assertRejects(() => openSession({ config: { ...config, bucket: { bucket: "ftp://a/b" } } }), StoreError);
+  assertEquals(loki.lines.length, 2);
+  await loki.close();
+});
+
 Deno.test("openSession() leaves a log that it was given open", async () => {
   await using place = await Place.make();
   const log = new RecordedLog();
@@ -183,9 +192,13 @@ Deno.test("Session.backup() tells the end of a run that could not begin: a figur
   const file = `${place.folder}/couchdb.prom`;
   const log = new RecordedLog();
   const config = place.config({ more: `prometheus: "${file}"` });
-  await using session = await openSession({ config, log });
+  const now = () => new Date("2031-01-01T12:00:00Z");
+  await using session = await openSession({ config, log, now });
   await session.backup({ tasks: ["weekly"] });
   assertEquals(log.events("info").filter((event) => event === "task is saved").length, 1);
+  const nextElapse = Date.UTC(2031, 0, 4, 18) / 1000;
+  const metric = `couchdb_backup_next_elapse_timestamp_seconds{task="weekly"} ${nextElapse}\n`;
+  assertStringIncludes(await Deno.readTextFile(file), metric);
   place.fake.faults.add({ times: 1e6, fault: { kind: "answer", status: 401, body: { error: "unauthorized" } } });
   await assertRejects(() => session.backup({ tasks: ["weekly"] }), CouchError);
   assertEquals(log.events("error").filter((event) => event === "task is not saved").length, 1);

@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { StoreError } from "../../src/errors.ts";
-import { checkFolder, checkKey, compareEntries, joinKey } from "../../src/store/key.ts";
+import { checkFolder, checkKey, compareEntries, joinKey, splitKey } from "../../src/store/key.ts";
 
 Deno.test("checkKey() refuses what a store would lose or walk away with", () => {
   for (const key of ["a", "a/b", "account%2Fab", "...", "a/..b", ".hidden", "é", "\u{1F600}"]) {
@@ -33,4 +33,17 @@ Deno.test("joinKey() has no slash at its ends and none doubled", () => {
     [["a%2Fb", "0000000.json.gz"], "a%2Fb/0000000.json.gz"],
   ];
   for (const [parts, key] of cases) assertEquals(joinKey(...parts), key);
+});
+
+Deno.test("splitKey() is the inverse of joinKey()", () => {
+  const cases: [key: string, folder: string, name: string][] = [
+    ["a/b/c", "a/b", "c"],
+    ["c", "", "c"],
+    ["", "", ""],
+    ["a%2Fb/0000000.json.gz", "a%2Fb", "0000000.json.gz"],
+  ];
+  for (const [key, folder, name] of cases) {
+    assertEquals(splitKey(key), { folder, name });
+    assertEquals(joinKey(folder, name), key);
+  }
 });

@@ -19,6 +19,8 @@ Deno.test("readObjectText() and readObjectBytes() give a whole object, and refus
         '/a/b": it has more',
       );
       assertEquals([error.facts.code, error.facts.key], ["too_large", "a/b"]);
+      await assertRejects(() => read(store, "a/b", { mostBytes: 1 << 17 }), StoreError, "more than 128 KiB,");
+      await assertRejects(() => read(store, "a/b", { mostBytes: 1 << 10 }), StoreError, "more than 1 KiB,");
       const missing = await assertRejects(() => read(store, "a/c"), StoreError);
       assertEquals(missing.facts.code, "not_found");
     }

@@ -3,7 +3,7 @@
  * rarely has to be cut. In: the task, the database's size according to CouchDB, and the sizes of the chunks so far.
  * Out: a number of documents. The exact bound of a chunk does not depend on this estimate.
  */
-import type { DatabaseInfo } from "../../couchdb/client.ts";
+import type { DatabaseInfo } from "../../couchdb/info.ts";
 import type { Task } from "../../task/task.ts";
 
 /** Where a task limits bytes only: more documents are no faster, and the ids of this many take little memory. */
@@ -63,4 +63,14 @@ export class ChunkSize {
     this.#documents = this.#documents * MEMORY + documents;
     this.#bytes = this.#bytes * MEMORY + bytes;
   }
+}
+
+/** How many requests for documents a database is likely to give. */
+export function batchesOf(
+  task: Pick<Task, "chunk" | "chunkBytes" | "tombstones">,
+  info: Pick<DatabaseInfo, "doc_count" | "doc_del_count" | "external_bytes">,
+): number {
+  const size = new ChunkSize(task, info);
+  const documents = info.doc_count + (task.tombstones ? info.doc_del_count : 0);
+  return size.isBounded ? Math.max(1, Math.ceil(documents / size.documents)) : 1;
 }

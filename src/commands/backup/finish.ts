@@ -9,13 +9,12 @@ import { MANIFEST_NAME, manifestName, parseChunkName, parseManifestName, shortRu
 import {
   type ChainLoss,
   type ChunkEntry,
-  encodeJson,
   type ListedFeed,
   type Manifest,
   type Origin,
-  parseManifest,
   sumChunks,
 } from "../../archive/manifest.ts";
+import { encodeJson, parseManifest } from "../../archive/manifest_json.ts";
 import { type FolderState, type ListedManifest, listManifests } from "../../archive/read.ts";
 import { sealed } from "../../archive/sealed.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";

@@ -2,7 +2,7 @@
  * Groups documents into requests. In: documents, one by one. Out: batches bounded by number and size, each of documents
  * that are written in the same way.
  */
-import type { RawDocument } from "../../archive/document_reader.ts";
+import type { RawDocument } from "../../archive/documents.ts";
 import { RequestBody, type Revisions } from "../../couchdb/request_body.ts";
 
 /** A request with more one-KB documents is no faster. */

@@ -1,6 +1,11 @@
-/** What a restore works with: what it is given, what it is asked for, and what it adds to that once it has begun. */
+/**
+ * What a restore, of one database or of many, works with: what it is given, what it is asked for, and what it adds to
+ * that once it has begun.
+ */
 import type { PathContext } from "../../archive/find.ts";
-import type { CouchClient, DatabaseInfo } from "../../couchdb/client.ts";
+import type { Repository } from "../../archive/repository.ts";
+import type { CouchClient } from "../../couchdb/client.ts";
+import type { DatabaseInfo } from "../../couchdb/info.ts";
 import type { Progress } from "../../observe.ts";
 import type { FreshSettings } from "./fresh_settings.ts";
 import type { RestorePosition } from "./position.ts";
@@ -67,4 +72,29 @@ export interface BegunRestore extends OneOfMany {
   /** The decoded name of the database that is written to. */
   database: string;
   startedAt: Date;
+}
+
+/** What a whole restore works with. */
+export interface FleetContext extends RestoreContext {
+  repository: Repository;
+  /** Receives the name of the restore in a database's note, before it starts or resumes. */
+  onBegun?: ((id: string) => void) | undefined;
+}
+
+/** What is to be restored, and how. */
+export interface FleetRequest extends Omit<RestoreRequest, "database" | "path"> {
+  /** `latest`, or a moment: of each database the newest backup that was complete then. */
+  path: string;
+  /** Patterns, of which one must match a database's name. @default every database but CouchDB's own */
+  match?: readonly string[] | undefined;
+  /** Patterns, of which none may match. */
+  exclude?: readonly string[] | undefined;
+  /** `FROM=TO`: names to restore to. @default their own */
+  map?: readonly string[] | undefined;
+  /** Databases at the same time. @default 4 */
+  databasesAtOnce?: number | undefined;
+  /** Its report goes where a log does, and names no documents of what is sealed. @default false */
+  isDiscreet?: boolean | undefined;
+  /** Bring back those, too, that the last run before the moment did not select any more. @default false */
+  gone?: boolean | undefined;
 }

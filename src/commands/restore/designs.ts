@@ -4,7 +4,7 @@
  * larger ones the chunks that they are in.
  */
 import type { ArchiveChunk } from "../../archive/archive.ts";
-import type { LargeDocument, RawDocument } from "../../archive/document_reader.ts";
+import type { LargeDocument, RawDocument } from "../../archive/documents.ts";
 
 /** Design documents are held until the end up to this size; beyond it their chunks are read again. */
 const HELD_DESIGN_BYTES = 4 << 20;

@@ -8,7 +8,7 @@ import type { CheckedChunk, ReadChunkOptions } from "../../archive/chunk.ts";
 import type { RequestBody } from "../../couchdb/request_body.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import type { DocumentWriter } from "../../couchdb/write.ts";
-import { isLarge, type LargeDocument, noDocuments, type RawDocument } from "../../archive/document_reader.ts";
+import { isLarge, type LargeDocument, noDocuments, type RawDocument } from "../../archive/documents.ts";
 import { type BrokenLine, describeLine } from "../../archive/lines.ts";
 import { LaterStates } from "../../archive/later_states.ts";
 import { nameOfChunk } from "../../archive/parents.ts";

@@ -64,6 +64,11 @@ export interface FleetReport {
   dry_run?: true;
 }
 
+/** Whether all of a database is there. */
+export function isThere({ status, fewer }: FleetDatabase): boolean {
+  return status === "restored" || (status === "already" && fewer === undefined);
+}
+
 /**
  * The exit code: 3 when something is not there, or the code of all failures where they have one in common and nothing
  * is.

@@ -8,23 +8,20 @@ import type { BackupOfMoment } from "../../archive/moment.ts";
 import { counted } from "../../counts.ts";
 import { CouchError, hintOf, isFatalForRun, isTransient, UsageError } from "../../errors.ts";
 import { eitherSignal } from "../../parallel.ts";
+import type { FleetContext, FleetRequest } from "./context.ts";
+import { restoredBefore, restoreTarget } from "./fleet.ts";
+import { type FleetDatabase, isThere, type LeftOut } from "./fleet_report.ts";
+import { findFleet, readMoment } from "./fleet_selection.ts";
 import {
   describeFilled,
   describerOf,
   examineTargets,
-  findFleet,
-  type FleetContext,
-  type FleetRequest,
+  isFilled,
   isOurs,
   isSealed,
-  isThere,
   lookAtTargets,
-  readMoment,
-  restoredBefore,
-  restoreTarget,
   type Target,
-} from "./fleet.ts";
-import type { FleetDatabase, LeftOut } from "./fleet_report.ts";
+} from "./fleet_targets.ts";
 import { FreshSettings } from "./fresh_settings.ts";
 import type { RestorePosition } from "./position.ts";
 import type { RestoreReport } from "./report.ts";
@@ -257,9 +254,8 @@ async function targetsOf(
 
 /** Somebody may have written to a target since the plan was made. */
 function mustBeFree(target: Target, { intoExisting }: FleetRequest): void {
-  const { to, documents, deleted } = target;
-  if (intoExisting === true || isOurs(target) || documents + deleted <= (to === "_users" ? 1 : 0)) return;
-  throw new UsageError(`Cannot restore into "${to}": somebody else has written to it since the restore began`, {
+  if (intoExisting === true || isOurs(target) || !isFilled(target)) return;
+  throw new UsageError(`Cannot restore into "${target.to}": somebody else has written to it since the restore began`, {
     hint: describeFilled(target),
   });
 }

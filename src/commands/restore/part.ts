@@ -3,7 +3,7 @@
  * archive and a target. Out: a report. Settings, views and all other documents are left as they are.
  */
 import type { Archive } from "../../archive/archive.ts";
-import { noDocuments } from "../../archive/document_reader.ts";
+import { noDocuments } from "../../archive/documents.ts";
 import { isDeleted, walkDocuments } from "../../archive/walk.ts";
 import { UsageError } from "../../errors.ts";
 import { restoreAsNew } from "./as_new.ts";

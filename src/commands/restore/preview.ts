@@ -11,9 +11,10 @@ import {
   type LargeDocument,
   noDocuments,
   type RawDocument,
-} from "../../archive/document_reader.ts";
+} from "../../archive/documents.ts";
 import { LaterStates } from "../../archive/later_states.ts";
 import { describeLine } from "../../archive/lines.ts";
+import { nameOfChunk } from "../../archive/parents.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import type { FailedRevision } from "../../couchdb/write.ts";
 import { ArchiveError, describeError } from "../../errors.ts";
@@ -88,7 +89,7 @@ async function openUnlessDamaged(
   chunk: ArchiveChunk,
   { damaged, ...options }: { signal: AbortSignal; salvage: boolean; damaged: ChunkProblem[] },
 ): Promise<CheckedChunk | undefined> {
-  const { name } = chunk;
+  const name = nameOfChunk(chunk);
   try {
     const checked = await openChunk(archive, chunk, options);
     damaged.push(...checked.brokenLines.map((line) => ({ chunk: name, problem: describeLine(line) })));

@@ -5,7 +5,7 @@ import type { Archive, ChunkProblem } from "../../archive/archive.ts";
 import { isCounted } from "./source.ts";
 import type { FailedRevision } from "../../couchdb/write.ts";
 import { EXIT } from "../../errors.ts";
-import type { DocumentCounts } from "../../archive/document_reader.ts";
+import type { DocumentCounts } from "../../archive/documents.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import type { LackingSetting } from "./target.ts";
 import type { NewRevision, RefusedDocument } from "./as_new.ts";
@@ -124,12 +124,10 @@ export function reportRestore(
   };
   const { ok, documents, leaf_revisions: leafRevisions, deleted, views, seconds } = report;
   const facts = { documents, leafRevisions, deleted, views, durationMs: Math.round(seconds * 1000) };
-  const lost = { failedRevisions, damaged: damaged.length, unreadable: unreadable.length, missing };
-  if (ok && !isDryRun) log.info("database is restored", facts);
-  else if (ok) log.info("database could be restored", facts);
-  else {log.error(isDryRun ? "database could not be restored in full" : "database is not restored in full", {
-      ...facts,
-      ...lost,
-    });}
+  if (ok) log.info(isDryRun ? "database could be restored" : "database is restored", facts);
+  else {
+    const event = isDryRun ? "database could not be restored in full" : "database is not restored in full";
+    log.error(event, { ...facts, failedRevisions, damaged: damaged.length, unreadable: unreadable.length, missing });
+  }
   return report;
 }

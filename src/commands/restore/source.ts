@@ -6,7 +6,7 @@ import { counted } from "../../counts.ts";
 import { type Archive, type ArchiveChunk, openArchive, placeOfChunk } from "../../archive/archive.ts";
 import { CheckedChunk } from "../../archive/chunk.ts";
 import { SALVAGE_HINT } from "../../archive/damage.ts";
-import { isLarge } from "../../archive/document_reader.ts";
+import { isLarge } from "../../archive/documents.ts";
 import { findArchive } from "../../archive/find.ts";
 import { CHUNK_FORMAT } from "../../archive/formats.ts";
 import { isManifestName, MANIFEST_NAME } from "../../archive/layout.ts";

@@ -3,7 +3,8 @@
  * properties it had, and what follows the documents: the count, the security object, the views.
  */
 import { counted } from "../../counts.ts";
-import type { CouchClient, DatabaseInfo } from "../../couchdb/client.ts";
+import type { CouchClient } from "../../couchdb/client.ts";
+import type { DatabaseInfo } from "../../couchdb/info.ts";
 import { CouchError, describeError, UsageError } from "../../errors.ts";
 import type { DatabaseProperties } from "../../archive/manifest.ts";
 import type { Log } from "../../observe.ts";
@@ -111,9 +112,7 @@ export class RestoreTarget {
       });
     }
     if (this.state === "empty") return;
-    const found = `it holds ${counted(doc_count, "document")} and the marks of ${
-      counted(doc_del_count, "deleted one")
-    }`;
+    const found = `it holds ${describeContents(doc_count, doc_del_count)}`;
     const meaning = "the archive's revisions are added to the existing ones; newer ones and deletions there win, " +
       "and documents that the archive lacks stay";
     if (!options.intoExisting) {
@@ -316,4 +315,11 @@ function isReplicator(name: string): boolean {
 
 function isDefaultSecurity(security: string): boolean {
   return DEFAULT_SECURITIES.includes(security.replaceAll(/\s/g, ""));
+}
+
+/** `1,200 documents and the marks of 3 deleted ones`: what of a database would be in the way of a restore. */
+export function describeContents(documents: number, deleted: number): string {
+  const marks = `the marks of ${counted(deleted, "deleted one")}`;
+  if (documents === 0) return marks;
+  return deleted === 0 ? counted(documents, "document") : `${counted(documents, "document")} and ${marks}`;
 }

@@ -6,7 +6,8 @@
  */
 import { createHash } from "node:crypto";
 import type { Archive } from "../../archive/archive.ts";
-import { DocumentReader, isLarge } from "../../archive/document_reader.ts";
+import { DocumentReader } from "../../archive/document_reader.ts";
+import { isLarge } from "../../archive/documents.ts";
 import { CHUNK_FORMAT } from "../../archive/formats.ts";
 import { revisionOf, walkDocuments, type WalkedDocument } from "../../archive/walk.ts";
 import { counted } from "../../counts.ts";

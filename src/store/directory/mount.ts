@@ -78,7 +78,11 @@ export class Mount {
     );
   }
 
-  /** Leaves the marker in the folder, which is there, and the note that it was. */
+  /**
+   * Leaves the marker in the folder, which is there, and the note that it was.
+   *
+   * @throws StoreError where it cannot be seen whether the marker is there.
+   */
   async mark(): Promise<void> {
     this.#marked ??= this.#mark().catch((error) => {
       this.#marked = undefined;

@@ -10,10 +10,11 @@ import process from "node:process";
 import { pathToFileURL } from "node:url";
 import { StoreError } from "../../errors.ts";
 import { untilAborted } from "../../abort.ts";
-import { FileCalls, sync, writePart } from "./calls.ts";
+import { FileCalls, writePart } from "./calls.ts";
 import { type DirectoryAction, directoryError, errorCode } from "./error.ts";
-import { type Log, SILENT_LOG } from "../../observe.ts";
+import { SILENT_LOG } from "../../observe.ts";
 import { MARKER_NAME, Mount } from "./mount.ts";
+import { type MadeFolder, Syncs } from "./syncs.ts";
 import type {
   Conditions,
   CreateOptions,
@@ -26,6 +27,7 @@ import type {
   StoreEntry,
 } from "../store.ts";
 import { checkFolder, checkKey, compareEntries } from "../key.ts";
+import { isCreated } from "../race.ts";
 
 const READ_BYTES = 256 * 1024;
 const TEMP_NAME = /^\.couchdb-backup-\d+-[0-9a-f-]+\.tmp$/;
@@ -35,12 +37,6 @@ const TEMP_MAX_AGE_MS = 24 * 60 * 60 * 1000;
 
 /** What `link` answers where the file system has no hard links: FAT, exFAT, some network and FUSE file systems. */
 const NO_HARD_LINKS = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"]);
-
-/**
- * What `fsync` answers for a file or a folder where the file system has no such thing: SMB shares, exFAT, FUSE. What
- * was written is there all the same, if the power stays on.
- */
-const NO_SYNC = new Set(["EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "ENOTTY", "ENOENT"]);
 
 /** What it is opened with, and what tests replace. */
 export interface DirectoryStoreOptions extends StoreContext {
@@ -65,26 +61,10 @@ interface TempFile extends Omit<StoredObject, "key"> {
   path: string;
 }
 
-/** A folder that was not there. */
-interface MadeFolder {
-  /** The folders that its name, and the names of those above it that were made with it, stand in. */
-  above: readonly string[];
-  /** Counts what is named. */
-  number: number;
-}
-
 /** A file that is open for writing, and maybe in a folder that was made for it. */
 interface OpenFile {
   file: number;
   made: MadeFolder | undefined;
-}
-
-/** The sync of a folder that is under way, and the one that follows it where somebody has asked for it meanwhile. */
-interface FolderSyncs {
-  running: Promise<void>;
-  /** The last name that the running one takes along. */
-  name: number;
-  next: Promise<void> | undefined;
 }
 
 /** Keeps objects as files below one folder. */
@@ -96,28 +76,15 @@ export class DirectoryStore implements Store {
   conditions: Conditions | undefined;
   readonly #root: string;
   readonly #link: (existing: string, name: string) => Promise<void>;
-  readonly #syncFile: (file: number) => Promise<void>;
+  readonly #syncs: Syncs;
   readonly #write: NonNullable<DirectoryStoreOptions["write"]>;
   readonly #mount: Mount;
   readonly #calls: FileCalls;
-  readonly #log: Log;
-  #isSyncMissed = false;
   /**
    * Folders that were there, or made, when something was stored; a backup writes thousands of objects into the same
    * one.
    */
   readonly #folders = new Set<string>();
-  /**
-   * Folders with names that may not have reached the disk yet, such as those of chunks: they do before anything else is
-   * named there. With each comes a number that grows with each name.
-   */
-  readonly #unsynced: Map<string, number> = new Map();
-  /** Counts the names of files and folders whose syncs are waited for. */
-  #lastName = 0;
-  /** The last name that a sync of a folder has taken along. */
-  readonly #syncedThrough: Map<string, number> = new Map();
-  /** Syncs of folders that are under way. */
-  readonly #syncs = new Map<string, FolderSyncs>();
   #modes: typeof PRIVATE | typeof SHARED | undefined;
 
   /** @param root An absolute path. The folder itself is made when something is stored; its parent must exist. */
@@ -125,30 +92,16 @@ export class DirectoryStore implements Store {
     this.#root = root;
     this.#calls = new FileCalls(root);
     this.#link = options.link ?? ((existing, name) => this.#calls.link(existing, name));
-    this.#syncFile = options.sync ?? sync;
     this.#write = options.write ?? writePart;
-    this.#log = options.log ?? SILENT_LOG;
     this.url = pathToFileURL(root).href;
-    this.#mount = new Mount({
-      root,
-      url: this.url,
-      log: this.#log,
-      stateFolder: options.stateFolder,
-      calls: this.#calls,
-    });
+    const place = { root, url: this.url, log: options.log ?? SILENT_LOG, calls: this.#calls };
+    this.#mount = new Mount({ ...place, stateFolder: options.stateFolder });
+    this.#syncs = new Syncs({ ...place, sync: options.sync });
   }
 
   async tryConditions(key: string, options: StoreCallOptions = {}): Promise<Conditions> {
-    const create = async () => {
-      try {
-        await this.create([key], once(new TextEncoder().encode("{}\n")), options);
-        return true;
-      } catch (error) {
-        if (error instanceof StoreError && error.facts.code === "exists") return false;
-        throw error;
-      }
-    };
-    return await create() && await create() ? "ignored" : "held";
+    // The object of an earlier attempt does as well as one that is made now.
+    return await isCreated(this, key, options) && await isCreated(this, key, options) ? "ignored" : "held";
   }
 
   locate(key: string): string {
@@ -172,12 +125,12 @@ export class DirectoryStore implements Store {
         const folder = dirname(path);
         if (folder !== dirname(temp.path)) {
           const made = await this.#makeFolder(folder, key);
-          if (made !== undefined) await this.#syncMade(made, key);
+          if (made !== undefined) await this.#syncs.made(made, key);
         }
-        if (options.kind !== "chunk") await this.#syncNoted(folder, key);
+        if (options.kind !== "chunk") await this.#syncs.noted(folder, key);
         if (!await this.#nameFile(temp.path, path, key)) continue;
-        if (options.kind === "chunk" || options.isFollowed === true) this.#unsynced.set(folder, ++this.#lastName);
-        else await this.#syncNames(folder, key);
+        if (options.kind === "chunk" || options.isFollowed === true) this.#syncs.note(folder);
+        else await this.#syncs.named(folder, key);
         return { key, sizeBytes: temp.sizeBytes, sha256: temp.sha256 };
       }
     } finally {
@@ -191,17 +144,17 @@ export class DirectoryStore implements Store {
     const temp = await this.#writeTemp(key, once(body), options.signal);
     try {
       // A copy of what was stored right before it says nothing new, and reaches the disk with it.
-      if (options.isCopy !== true) await this.#syncNoted(dirname(path), key);
+      if (options.isCopy !== true) await this.#syncs.noted(dirname(path), key);
       await this.#try("store", key, this.#calls.rename(temp.path, path));
     } catch (error) {
       await this.#remove(temp.path, key);
       throw error;
     }
-    await this.#syncNames(dirname(path), key);
+    await this.#syncs.named(dirname(path), key);
   }
 
   async settle(folder: string): Promise<void> {
-    await this.#syncNames(join(this.#root, checkFolder(folder)), folder);
+    await this.#syncs.named(join(this.#root, checkFolder(folder)), folder);
   }
 
   async read(key: string, options: StoreCallOptions = {}): Promise<ReadableStream<Uint8Array>> {
@@ -260,7 +213,7 @@ export class DirectoryStore implements Store {
       return info.isFile() ? { sizeBytes: info.size, modified: info.mtime } : undefined;
     } catch (error) {
       if (isMissing(error)) return undefined;
-      throw error instanceof StoreError ? error : directoryError(error, this.#place("look at", key));
+      throw directoryError(error, this.#place("look at", key));
     }
   }
 
@@ -344,7 +297,7 @@ export class DirectoryStore implements Store {
           written += bytesWritten;
         }
       }
-      await this.#sync(file, key);
+      await this.#syncs.file(file, key);
       const { size } = await this.#try("store", key, this.#calls.statOpen(file));
       if (size !== sizeBytes) {
         throw new StoreError(
@@ -359,7 +312,7 @@ export class DirectoryStore implements Store {
       await this.#try("store", key, this.#calls.close(file));
       signal?.throwIfAborted();
       // Not before: meanwhile others may have made folders in the same one, whose names get there by the same sync.
-      if (made !== undefined) await this.#syncMade(made, key);
+      if (made !== undefined) await this.#syncs.made(made, key);
       return { path, sizeBytes, sha256: hash.digest("hex") };
     } catch (error) {
       if (isOpen) await this.#calls.close(file);
@@ -420,27 +373,19 @@ export class DirectoryStore implements Store {
    */
   async #makeFolder(folder: string, key: string): Promise<MadeFolder | undefined> {
     if (!await this.#mount.requireFor("store")) await this.#makeRoot(key);
-    await this.#try("store", key, this.#mount.mark());
+    await this.#mount.mark();
     const made = await this.#try(
       "store",
       key,
       this.#calls.makeFolders(folder, (await this.#modesHere()).folder),
     );
-    if (made === undefined) return undefined;
-    const above: string[] = [];
-    for (let path = folder; path.length >= made.length; path = dirname(path)) above.push(dirname(path));
-    return { above, number: ++this.#lastName };
-  }
-
-  /** Makes the names of a folder that was made, and of those above it that were made with it, outlive a power cut. */
-  async #syncMade({ above, number }: MadeFolder, key: string): Promise<void> {
-    for (const folder of above) await this.#syncFolder(folder, key, number);
+    return made === undefined ? undefined : this.#syncs.noteMade(folder, made);
   }
 
   async #makeRoot(key: string): Promise<void> {
     try {
       await fs.mkdir(this.#root, { mode: PRIVATE.folder });
-      await this.#syncFolder(dirname(this.#root), key);
+      await this.#syncs.named(dirname(this.#root), key);
     } catch (error) {
       if (error instanceof StoreError) throw error;
       // For the root of the file system macOS says EISDIR.
@@ -450,101 +395,11 @@ export class DirectoryStore implements Store {
     }
   }
 
-  /** Makes the names in a folder outlive a power cut. */
-  async #syncNames(folder: string, key: string): Promise<void> {
-    this.#unsynced.set(folder, ++this.#lastName);
-    await this.#syncNoted(folder, key);
-  }
-
-  /** Syncs a folder with names that may not have reached the disk. It is one until they have, for others that ask. */
-  async #syncNoted(folder: string, key: string): Promise<void> {
-    const last = this.#unsynced.get(folder);
-    if (last === undefined) return;
-    await this.#syncFolder(folder, key, last);
-    if (this.#unsynced.get(folder) === last) this.#unsynced.delete(folder);
-  }
-
   /** What files and folders may be to others, as the bucket folder has it; that is there by now. */
   async #modesHere(): Promise<typeof PRIVATE | typeof SHARED> {
     if (this.#modes !== undefined) return this.#modes;
     const { mode } = await fs.stat(this.#root);
     return this.#modes = (mode & SETGID) === 0 ? PRIVATE : SHARED;
-  }
-
-  /**
-   * Makes the names in a folder outlive a power cut: one sync for all that ask for it while another one is under way.
-   *
-   * @param name The number of the name that has to; a sync that began behind it does.
-   */
-  async #syncFolder(folder: string, key: string, name: number = ++this.#lastName): Promise<void> {
-    if ((this.#syncedThrough.get(folder) ?? 0) >= name) return;
-    const syncs = this.#syncs.get(folder);
-    if (syncs === undefined) {
-      const own: FolderSyncs = { running: this.#syncFolderNow(folder, key), name: this.#lastName, next: undefined };
-      this.#syncs.set(folder, own);
-      try {
-        return await own.running;
-      } finally {
-        if (own.next === undefined) this.#syncs.delete(folder);
-      }
-    }
-    if (syncs.name >= name) return await syncs.running;
-    // What is under way may have begun before the name was there.
-    await (syncs.next ??= (async () => {
-      await syncs.running.catch(() => {});
-      syncs.running = this.#syncFolderNow(folder, key);
-      syncs.name = this.#lastName;
-      syncs.next = undefined;
-      try {
-        await syncs.running;
-      } finally {
-        if (syncs.next === undefined) this.#syncs.delete(folder);
-      }
-    })());
-  }
-
-  async #syncFolderNow(folder: string, key: string): Promise<void> {
-    const name = this.#lastName;
-    await this.#syncOpened(folder, key);
-    if (this.#syncedThrough.size >= MOST_FOLDERS) this.#syncedThrough.clear();
-    this.#syncedThrough.set(folder, name);
-  }
-
-  async #syncOpened(folder: string, key: string): Promise<void> {
-    if (process.platform === "win32") return; // Windows opens no folders and needs none of this.
-    let opened: number;
-    try {
-      opened = await this.#calls.open(folder, "r");
-    } catch (error) {
-      return this.#missSync(error, key);
-    }
-    try {
-      await this.#sync(opened, key);
-    } finally {
-      await this.#calls.close(opened);
-    }
-  }
-
-  async #sync(file: number, key: string): Promise<void> {
-    try {
-      await this.#syncFile(file);
-    } catch (error) {
-      this.#missSync(error, key);
-    }
-  }
-
-  /** Passes over what the file system cannot do, and says so once. */
-  #missSync(error: unknown, key: string): void {
-    if (!NO_SYNC.has(errorCode(error))) throw directoryError(error, this.#place("store", key));
-    if (this.#isSyncMissed) return;
-    this.#isSyncMissed = true;
-    this.#log.warn(
-      "the file system cannot sync: after a power cut the last backup may be damaged",
-      {
-        store: this.url,
-        code: errorCode(error),
-      },
-    );
   }
 
   /** Removes what a process that was killed more than a day ago has left in a folder. */

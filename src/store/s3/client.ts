@@ -1,16 +1,15 @@
 /**
- * Sends requests to S3: signed, guarded against stalls, and repeated while that can help. A request comes in as method,
- * key and bytes; what goes out is S3's answer, or a StoreError that names what an operator can do; an AwsError where
- * the keys to sign with cannot be had.
+ * Sends requests to S3: signed, guarded against stalls (exchange.ts), and repeated while that can help. A request comes in
+ * as method, key and bytes; what goes out is S3's answer, or a StoreError that names what an operator can do; an AwsError
+ * where the keys to sign with cannot be had.
  */
 import { AwsV4Signer } from "aws4fetch";
 import { createHash } from "node:crypto";
 import { describeError, isTransient, StoreError } from "../../errors.ts";
-import { type Log, SILENT_LOG } from "../../observe.ts";
+import { SILENT_LOG } from "../../observe.ts";
 import { RetryNotice } from "../../retry.ts";
 import { joinKey } from "../key.ts";
 import { orAborted, wait } from "../../abort.ts";
-import type { CredentialProvider } from "../../aws/credentials.ts";
 import { findReachable, forgetReachable } from "../../aws/reach.ts";
 import {
   type AddressingStyle,
@@ -20,103 +19,24 @@ import {
   DEFAULT_REGION,
   encodeKey,
   encodeQuery,
-  type S3Location,
 } from "./endpoint.ts";
 import { describeSubject, refusalError, strangeAnswer } from "./error.ts";
 import { isErrorBody } from "./xml.ts";
 import { tlsFailure } from "../../tls_failure.ts";
-import type { Fetch } from "../../trusted_fetch.ts";
-
-/** How patient the client is. */
-export interface S3Settings {
-  /** How often a request is tried in all. @default 6 */
-  attempts: number;
-  /** The longest wait before the second attempt; doubled before each further one. @default 250 */
-  backoffMs: number;
-  /** How long S3 may show no sign of life. @default 60000 */
-  stallMs: number;
-  /** The slowest uplink; a body gets this much time beside `stallMs`, as fetch reports no progress. @default 32 KiB */
-  uploadBytesPerSecond: number;
-  /** Parts of a multipart upload, and the largest body that is sent in one request. @default 5 MiB, S3's minimum */
-  partBytes: number;
-  /** Whether all parts of an upload have the same size, but for the last; else they grow. @default false */
-  equalParts: boolean;
-  /** The most parts of an upload. @default 10000, S3's limit */
-  maxParts: number;
-  /** Entries per page of a listing. @default 1000 */
-  pageSize: number;
-}
-
-const DEFAULT_SETTINGS: S3Settings = {
-  attempts: 6,
-  backoffMs: 250,
-  stallMs: 60_000,
-  uploadBytesPerSecond: 32 * 1024,
-  partBytes: 5 * 1024 * 1024,
-  equalParts: false,
-  maxParts: 10_000,
-  pageSize: 1000,
-};
-
-/** Where requests go and who signs them. */
-export interface S3Target extends S3Location {
-  /** Discovered where absent. */
-  region?: string | undefined;
-  /** Absent for AWS itself. */
-  endpoint?: string | undefined;
-  /** @default path for an endpoint, virtual for AWS */
-  addressing?: AddressingStyle | undefined;
-  /** The URLs under which the bucket may be reached, instead of those that follow from the above. */
-  bucketUrls?: readonly string[] | undefined;
-  credentials: CredentialProvider;
-  /** Makes the requests. @default the platform's */
-  fetch?: Fetch | undefined;
-  /** Is told of the first of several repetitions. @default nobody */
-  log?: Log | undefined;
-}
-
-export interface S3Request {
-  method: "GET" | "HEAD" | "PUT" | "POST" | "DELETE";
-  /** Completes "Cannot …" in an error. */
-  action: string;
-  /** `s3:PutObject`: the right that an error tells to grant. */
-  right: string;
-  /** Within the bucket folder; absent for a request about the bucket. */
-  key?: string | undefined;
-  /** The folder that a request about the bucket asks for; named in errors. */
-  folder?: string | undefined;
-  query?: Record<string, string>;
-  headers?: Record<string, string>;
-  body?: Uint8Array<ArrayBuffer> | undefined;
-  /** SHA-256 of `body` in hexadecimal, where the caller knows it already. */
-  sha256?: string | undefined;
-}
-
-export interface S3Answer {
-  status: number;
-  headers: Headers;
-  body: string;
-}
-
-/** An answer whose body is read by and by. */
-export interface S3OpenAnswer {
-  status: number;
-  headers: Headers;
-  /** The next bytes, undefined at the end. @throws StoreError with code `timeout` or `cut_off` */
-  read(): Promise<Uint8Array | undefined>;
-  /** Ends the conversation. */
-  close(): void;
-}
+import { exchange, type ExchangeFailure, type SignedRequest } from "./exchange.ts";
+import {
+  DEFAULT_SETTINGS,
+  type S3Answer,
+  type S3OpenAnswer,
+  type S3Request,
+  type S3Settings,
+  type S3Target,
+} from "./request.ts";
+import { ServerClock, withClockError } from "./server_clock.ts";
 
 const MAX_BACKOFF_MS = 20_000;
 /** A page of a thousand keys has at most a fifth of it. */
 const MOST_ANSWER_CHARACTERS = 16 << 20;
-/** A clock that is so far away is none. */
-const FARTHEST_CLOCK_MS = 100 * 366 * 24 * 3_600_000;
-/** S3 takes signatures that are so old, or so much of the future. */
-const MOST_SKEW_MS = 15 * 60_000;
-/** What S3 says to other requests than HEAD then. */
-const CLOCK_IS_WRONG = "<Error><Code>RequestTimeTooSkewed</Code></Error>";
 const EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /** Speaks to one bucket. */
@@ -129,9 +49,7 @@ export class S3Client {
   /** Derived signing keys, by aws4fetch. */
   readonly #signingKeys = new Map<string, ArrayBuffer>();
   #region: Promise<string> | undefined;
-  /** How far the server's clock is ahead of this machine's. */
-  #clockAheadMs = 0;
-  #clockSkewMs: number | undefined;
+  readonly #clock = new ServerClock();
   /** By what name it is remembered which of the bucket's URLs answers. */
   #service = "";
 
@@ -170,7 +88,7 @@ export class S3Client {
 
   /** How far the server's clock is ahead of this machine's, by the `Date` of its last answer. */
   get clockSkewMs(): number | undefined {
-    return this.#clockSkewMs;
+    return this.#clock.skewMs;
   }
 
   /** The key as S3 knows it, for the headers and queries that hold one. */
@@ -194,7 +112,7 @@ export class S3Client {
    * @throws StoreError when the status is not a success.
    */
   async open(request: S3Request, signal?: AbortSignal): Promise<S3OpenAnswer> {
-    const signedAheadMs = this.#clockAheadMs;
+    const signedAheadMs = this.#clock.signAheadMs;
     const { url, method, headers } = await this.#sign(request, signal);
     const answer = await this.#exchange(
       { url, method, headers, body: request.body ?? null },
@@ -203,7 +121,7 @@ export class S3Client {
     );
     if (answer.status >= 200 && answer.status < 300) return answer;
     const whole = await this.#readWhole(request, answer);
-    throw await this.#refusal(request, isClockWrong(whole, signedAheadMs) ? { ...whole, body: CLOCK_IS_WRONG } : whole);
+    throw await this.#refusal(request, withClockError(whole, signedAheadMs));
   }
 
   /** Runs `operation` until it succeeds, fails for good, or has failed too often. */
@@ -230,10 +148,7 @@ export class S3Client {
   }
 
   /** The request as it is sent, signed with the keys of this moment. */
-  async #sign(
-    request: S3Request,
-    signal: AbortSignal | undefined,
-  ): Promise<{ url: URL; method: string; headers: Headers }> {
+  async #sign(request: S3Request, signal: AbortSignal | undefined): Promise<Omit<SignedRequest, "body">> {
     const region = await this.#findRegion(signal);
     const credentials = await this.#target.credentials();
     const { body } = request;
@@ -251,7 +166,7 @@ export class S3Client {
       service: "s3",
       region,
       cache: this.#signingKeys,
-      datetime: new Date(Date.now() + this.#clockAheadMs).toISOString().replaceAll(/[:-]|\.\d{3}/g, ""),
+      datetime: new Date(Date.now() + this.#clock.signAheadMs).toISOString().replaceAll(/[:-]|\.\d{3}/g, ""),
     }).sign();
     // An object is wanted as it lies there, and with its length: StorageGRID and R2 gzip what they send where they may.
     // Not signed, as fronts change this header (Google's does).
@@ -269,79 +184,30 @@ export class S3Client {
       region: await this.#findRegion(undefined),
     };
     const error = refusalError(subject, answer, [secretAccessKey.reveal(), sessionToken?.reveal() ?? ""]);
-    if (error.facts.code === "RequestTimeTooSkewed") this.#adoptClock(answer.headers.get("date"));
+    if (error.facts.code === "RequestTimeTooSkewed") this.#clock.adopt(answer.headers.get("date"));
     return error;
   }
 
-  /** Sends and receives, and gives up when nothing moves for too long. */
+  /** Sends and receives; the clock is noted, and a failure told in terms of what was asked. */
   async #exchange(
-    sent: { url: URL; method: string; headers: Headers; body: Uint8Array<ArrayBuffer> | null },
+    sent: SignedRequest,
     about: { action: string; key?: string | undefined },
     signal: AbortSignal | undefined,
   ): Promise<S3OpenAnswer> {
-    const { url, method, headers, body } = sent;
-    const stall = new AbortController();
-    const ended = signal === undefined ? stall.signal : AbortSignal.any([signal, stall.signal]);
-    /**
-     * Waits for a step of the conversation, at most `limitMs`. Not until fetch says that the signal has ended it: in
-     * Deno 2.9.6 a read of an answer goes on for ever where the answer's Response was collected before the signal came.
-     */
-    const within = async <T>(
-      limitMs: number,
-      step: Promise<T>,
-      failure: { code: string; text: string },
-    ): Promise<T> => {
-      const timer = setTimeout(() => stall.abort(), limitMs);
-      try {
-        return await orAborted(step, ended);
-      } catch (cause) {
-        signal?.throwIfAborted();
-        this.#refuseTlsFailure(cause, url.href, about);
-        const isStall = stall.signal.aborted;
-        // Another address may answer the next attempt.
-        forgetReachable(this.#service);
-        throw new StoreError(
-          `${describeSubject({ ...about, url: this.url })}: ${
-            isStall ? `no data from ${url.host} for ${Math.round(limitMs / 1000)} seconds` : failure.text
-          }`,
-          { code: isStall ? "timeout" : failure.code, key: about.key },
-          { cause, hint: `Check network, DNS, proxy and firewall between this machine and ${url.origin}` },
-        );
-      } finally {
-        clearTimeout(timer);
-      }
+    const { href, origin } = sent.url;
+    const explain = (cause: unknown, { code, text }: ExchangeFailure) => {
+      this.#refuseTlsFailure(cause, href, about);
+      // Another address may answer the next attempt.
+      forgetReachable(this.#service);
+      return new StoreError(
+        `${describeSubject({ ...about, url: this.url })}: ${text}`,
+        { code, key: about.key },
+        { cause, hint: `Check network, DNS, proxy and firewall between this machine and ${origin}` },
+      );
     };
-    const { stallMs, uploadBytesPerSecond } = this.settings;
-    const response = await within(
-      stallMs + (body?.length ?? 0) * 1000 / uploadBytesPerSecond,
-      (this.#target.fetch ?? fetch)(url, {
-        method,
-        headers,
-        // A Uint8Array and no stream: S3 answers 501 to a chunked body, which is what Deno makes of a stream.
-        body: body === null ? null : uncopied(body),
-        redirect: "manual",
-        signal: ended,
-      }),
-      { code: "unreachable", text: `no answer from ${url.host}` },
-    );
-    this.#noteClock(response.headers.get("date"));
-    const reader = response.body?.getReader();
-    return {
-      status: response.status,
-      headers: response.headers,
-      read: async () => {
-        if (reader === undefined) return undefined;
-        const failure = { code: "cut_off", text: `the answer of ${url.host} was cut off` };
-        try {
-          const { done, value } = await within(stallMs, reader.read(), failure);
-          return done ? undefined : value;
-        } catch (error) {
-          reader.cancel().catch(() => {}); // Closes the connection, where the signal has not.
-          throw error;
-        }
-      },
-      close: () => stall.abort(),
-    };
+    const answer = await exchange(sent, { ...this.settings, fetch: this.#target.fetch, signal, explain });
+    this.#clock.note(answer.headers.get("date"));
+    return answer;
   }
 
   /** Reads an answer to its end, which nothing but an object's bytes has far away. */
@@ -422,47 +288,6 @@ export class S3Client {
     answer.close();
     return answer.headers.get("x-amz-bucket-region") ?? DEFAULT_REGION;
   }
-
-  #noteClock(date: string | null): void {
-    // A Date has whole seconds and was written before it came: what is left of a second says nothing.
-    const aheadMs = Date.parse(date ?? "") + 500 - Date.now();
-    if (isSkew(aheadMs)) this.#clockSkewMs = Math.abs(aheadMs) <= 1000 ? 0 : aheadMs;
-  }
-
-  /** A wrong clock makes every signature wrong; the next attempt goes by the server's. */
-  #adoptClock(date: string | null): void {
-    const aheadMs = Date.parse(date ?? "") - Date.now();
-    if (isSkew(aheadMs)) this.#clockAheadMs = aheadMs;
-  }
-}
-
-/** Whether S3 refuses a signature of another time without a word, as it has to where the request was a HEAD. */
-function isClockWrong({ status, body, headers }: S3Answer, signedAheadMs: number): boolean {
-  const aheadMs = Date.parse(headers.get("date") ?? "") - Date.now();
-  return status === 403 && body === "" && Math.abs(aheadMs - signedAheadMs) > MOST_SKEW_MS;
-}
-
-/**
- * The same bytes, so that fetch sends them without making a copy. It takes its copy by slice(), which asks the array's
- * species for room; ours offers the very memory that holds the bytes. Nobody changes them before the answer is there.
- *
- * Forty parts of 5 MiB, one after the other, cost 121 MB with the copies, which V8 is slow to collect, and 55 MB
- * without (Deno 2.9.6). A runtime that copies in another way makes its copy.
- *
- * @see https://tc39.es/ecma262/#sec-%typedarray%.prototype.slice
- */
-function uncopied(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
-  const same = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
-  const species = function () {
-    return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
-  };
-  Object.defineProperty(same, "constructor", { value: { [Symbol.species]: species } });
-  return same;
-}
-
-/** Whether it is how far a clock is ahead; an instant that no clock shows would make an instant of none. */
-function isSkew(ms: number): boolean {
-  return Math.abs(ms) < FARTHEST_CLOCK_MS;
 }
 
 /** What an error about a request speaks of. */

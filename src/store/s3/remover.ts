@@ -2,11 +2,12 @@
  * Deletes objects of an S3 bucket, a request each: not every server that speaks S3 takes a list of keys, and AWS counts
  * these requests as free.
  */
-import { isNotFound, StoreError } from "../../errors.ts";
+import { isNotFound } from "../../errors.ts";
 import { checkKey } from "../key.ts";
 import type { Remover } from "../remover.ts";
 import type { StoreCallOptions, StoreContext, StoreOptions } from "../store.ts";
-import { S3Client, type S3Settings } from "./client.ts";
+import { S3Client } from "./client.ts";
+import type { S3Settings } from "./request.ts";
 import { holdOf } from "./hold.ts";
 import { targetOf } from "./target.ts";
 
@@ -42,7 +43,7 @@ export class S3Remover implements Remover {
       await this.#client.send(request, signal);
     } catch (error) {
       // Other servers than AWS's answer so for what is gone already.
-      if (!(error instanceof StoreError) || !isNotFound(error)) throw error;
+      if (!isNotFound(error)) throw error;
     }
   }
 }

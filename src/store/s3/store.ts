@@ -7,12 +7,13 @@ import { isNotFound, StoreError } from "../../errors.ts";
 import { untilAborted } from "../../abort.ts";
 import { checksumHeader, type Digest, MultipartUpload } from "./multipart.ts";
 import { type BodyPart, cutIntoParts, PartMemory } from "./parts.ts";
-import { S3Client, type S3Settings } from "./client.ts";
+import { S3Client } from "./client.ts";
+import type { S3Settings } from "./request.ts";
 import { Dialect, type Form, isNotImplemented } from "./dialect.ts";
 import { strangeAnswer } from "./error.ts";
 import { holdOf } from "./hold.ts";
 import { listFolder } from "./list.ts";
-import { readObject } from "./read.ts";
+import { lengthOf, readObject } from "./read.ts";
 import { targetOf } from "./target.ts";
 import type {
   Conditions,
@@ -190,12 +191,12 @@ export class S3Store implements Store {
   ): Promise<{ sizeBytes: number; modified: Date; hold?: string } | undefined> {
     const headers = await this.#head(checkKey(key), options.signal);
     if (headers === undefined) return undefined;
-    const size = headers.get("content-length") ?? "";
+    const sizeBytes = lengthOf(headers);
     const modified = new Date(headers.get("last-modified") ?? "");
-    if (!/^\d+$/.test(size)) throw strangeAnswer(this.#client, key, "its length", "look at");
+    if (sizeBytes === undefined) throw strangeAnswer(this.#client, key, "its length", "look at");
     if (Number.isNaN(modified.getTime())) throw strangeAnswer(this.#client, key, "its time", "look at");
     const hold = holdOf(headers);
-    return { sizeBytes: Number(size), modified, ...hold === undefined ? {} : { hold } };
+    return { sizeBytes, modified, ...hold === undefined ? {} : { hold } };
   }
 
   list(folder: string, options: ListOptions = {}): AsyncIterable<StoreEntry> {

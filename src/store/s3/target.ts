@@ -4,7 +4,7 @@
  */
 import { openCredentials } from "../../aws/credential_chain.ts";
 import type { StoreContext, StoreOptions } from "../store.ts";
-import type { S3Target } from "./client.ts";
+import type { S3Target } from "./request.ts";
 import { checkAddressing, checkEndpoint, parseS3Url } from "./endpoint.ts";
 
 /** @throws StoreError with code `bad_bucket` or `bad_endpoint`; AwsError with code `no_credentials`. */

@@ -8,7 +8,7 @@ import type { Task } from "../../../src/task/task.ts";
 import { shortRun } from "../../../src/archive/layout.ts";
 import { InterruptedError, StoreError } from "../../../src/errors.ts";
 import { encodeDatabase } from "../../../src/database_name.ts";
-import { parseCheckpoint, parseManifest } from "../../../src/archive/manifest.ts";
+import { parseCheckpoint, parseManifest } from "../../../src/archive/manifest_json.ts";
 import { SILENT_PROGRESS } from "../../../src/observe.ts";
 import { type DatabaseReport, exitCodeOfReport, type RunReport } from "../../../src/archive/report.ts";
 import { openStore } from "../../../src/store/open.ts";

@@ -104,6 +104,13 @@ export class Increments implements AsyncDisposable {
     return { report, leaves: await readAllLeafRevisions(this.fake, database, { by: "_bulk_get", also }) };
   }
 
+  /** What a dry run says of a restore into a database that is not there. */
+  async preview(path = "latest/db", options: { salvage?: boolean } = {}): Promise<RestoreReport> {
+    await this.#open();
+    const request = { database: "previewed", path, dryRun: true, ...options };
+    return await restore({ ...this.#paths, couch: impatientClient(this.fake) }, request);
+  }
+
   async verify(path = "latest/db"): Promise<VerifyReport> {
     await this.#open();
     return await verify(this.#paths, { database: "db", path });

@@ -439,6 +439,11 @@ Deno.test("verify() and restore() name the link of a chain that is broken, and -
   await Deno.writeFile(chunk, bytes.map((byte, at) => at === 40 ? byte ^ 1 : byte));
   const damaged = await place.verify();
   assertEquals(damaged.problems.map(({ chunk }) => chunk), ["2026/01/04/couchdb/db/0000000.json.gz"]);
+  // Each link has a chunk of that name: a dry run says whose it is, as the restore does.
+  const previewed = await place.preview("latest/db", { salvage: true });
+  const { report: salvaged } = await place.restore("latest/db", { salvage: true });
+  assertEquals(previewed.damaged, salvaged.damaged);
+  assertEquals(salvaged.damaged.map(({ chunk }) => chunk), ["2026/01/04/couchdb/db/0000000.json.gz"]);
   await Deno.writeFile(chunk, bytes);
   assertEquals((await place.verify()).ok, true);
 

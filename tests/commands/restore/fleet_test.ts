@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describeFleet } from "../../../src/cli/restore_all.ts";
 import { exitCodeOfFleet, type FleetReport } from "../../../src/commands/restore/fleet_report.ts";
-import type { FleetRequest } from "../../../src/commands/restore/fleet.ts";
+import type { FleetRequest } from "../../../src/commands/restore/context.ts";
 import { ArchiveError, EXIT, UsageError } from "../../../src/errors.ts";
 import { couchOk } from "../../couch_request.ts";
 import { createDatabase, idsOf } from "../../couchdb/impatient_client.ts";

@@ -4,7 +4,7 @@ import { AwsError, describeError, StoreError } from "../../../src/errors.ts";
 import { Secret } from "../../../src/secret.ts";
 import { openStore } from "../../../src/store/open.ts";
 import { S3Store } from "../../../src/store/s3/store.ts";
-import type { S3Settings } from "../../../src/store/s3/client.ts";
+import type { S3Settings } from "../../../src/store/s3/request.ts";
 import type { StoreOptions } from "../../../src/store/store.ts";
 import { RecordedLog } from "../../fakes/log.ts";
 import { FakeS3, type FakeS3Options, type Operation } from "../../fakes/s3.ts";

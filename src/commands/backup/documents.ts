@@ -1,0 +1,280 @@
+/**
+ * Stores documents of one database, chunk by chunk, until nothing is missing: what the feed lists is read in batches, as
+ * many at a time as the database's place among the others allows. In: what is to be listed, and what an earlier run has
+ * left. Out: the chunks, and a checkpoint that says how far they go whenever the run ends.
+ */
+import { CheckpointWriter } from "../../archive/checkpoint.ts";
+import { shortRun } from "../../archive/layout.ts";
+import { type Leftover, readFilter } from "../../archive/leftover.ts";
+import { type ChunkEntry, type Origin, sumChunks } from "../../archive/manifest.ts";
+import type { FolderState } from "../../archive/read.ts";
+import { seenFilter } from "../../archive/seen_states.ts";
+import type { ChangesRow } from "../../couchdb/changes_page.ts";
+import { IdFilter } from "../../couchdb/id_filter.ts";
+import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
+import { describeError } from "../../errors.ts";
+import { forEachParallel } from "../../parallel.ts";
+import type { Task } from "../../task/task.ts";
+import { batchesOf, ChunkSize } from "./chunk_size.ts";
+import { ChunkWriter } from "./chunks.ts";
+import { Completeness, type DocumentCounts, type ListedDatabase, purgesOf } from "./completeness.ts";
+import type { Run } from "./context.ts";
+import { type ListedIncrement, Listing, type Work } from "./listing.ts";
+import type { DatabaseOrigin } from "./origin.ts";
+import type { Outcome } from "./outcome.ts";
+import type { Place } from "./room.ts";
+import { findUnreadable } from "./sealed_ids.ts";
+import type { RequestWindow } from "./window.ts";
+
+/** How long the last checkpoint of an interrupted run may take. */
+const LAST_SAVE_TIMEOUT_MS = 3000;
+
+/** The filter of an increment has room for this many more ids than its first page has announced. */
+const FURTHER_IDS = 10_000;
+
+/** What an earlier run left, to be resumed. */
+export type Unfinished = Extract<Leftover, { kind: "unfinished" }>;
+
+/** A database as it was found, and the folder that it goes to. */
+export interface DocumentSource extends DatabaseOrigin {
+  counts: DocumentCounts;
+  /** The folder, as it was when this backup began. */
+  state: FolderState;
+  leftover: Unfinished | undefined;
+}
+
+/** What is to be stored. */
+export interface WantedDocuments {
+  origin: Origin;
+  /** Documents that could not be read before, and cannot be read now. */
+  unreadable: readonly UnreadableDocument[];
+  /** Only what has changed. @default all */
+  increment?: ListedIncrement | undefined;
+  /** What the backups before have, where only what has changed is listed. */
+  before?: ListedDatabase["before"];
+  /** Is shown each row of the listing. */
+  onRow?: ((row: ChangesRow) => void) | undefined;
+}
+
+/** What was stored. */
+export interface StoredDocuments {
+  listing: Listing;
+  /** The chunks, and the documents that could not be read. */
+  done: CheckpointWriter;
+  origin: Origin;
+  /** The states of documents that were seen; undefined where no increment will ask for them, or nobody knows all. */
+  seen: IdFilter | undefined;
+}
+
+/** What it works with. */
+export interface DocumentStorageOptions {
+  task: Task;
+  /** The decoded name. */
+  database: string;
+  /** The folder's key. */
+  folder: string;
+  /** How many requests it may make beside the other databases. */
+  place: Place;
+  /** Adapts to how its requests for documents end. */
+  window: RequestWindow;
+  /** Learns what is stored, as it is. */
+  outcome: Outcome;
+  /** The command that resumes this backup. */
+  resume: string;
+}
+
+/** Stores documents of one database. */
+export class DocumentStorage {
+  readonly #context: Run;
+  readonly #options: DocumentStorageOptions;
+
+  constructor(context: Run, options: DocumentStorageOptions) {
+    this.#context = context;
+    this.#options = options;
+  }
+
+  /** Stores the documents that are to be stored, until nothing is missing. @throws What ends that before. */
+  async store(source: DocumentSource, wanted: WantedDocuments): Promise<StoredDocuments> {
+    const { info, counts, state, leftover } = source;
+    const { unreadable, increment, before } = wanted;
+    const { repository: { store }, log, signal } = this.#context;
+    const { task, database, folder, place, outcome, resume } = this.#options;
+    const kept = leftover?.checkpoint.chunks ?? [];
+    if (leftover !== undefined) outcome.status = "resumed";
+    place.needs(increment?.page?.pending === 0 ? 1 : batchesOf(task, info));
+    // A count from behind the last page would hold documents that need not be listed.
+    if (counts.hasCopies && increment?.page?.pending !== 0) await counts.look({ signal });
+    const origin = originOf(wanted.origin, source);
+    const size = new ChunkSize(task, info);
+    const { listing, seen } = await this.#list(source, wanted, size);
+    const done = new CheckpointWriter(store, folder, {
+      origin,
+      startSeq: startSeqOf(source),
+      kept,
+      now: this.#context.now,
+      keptUnreadable: [
+        ...unreadable,
+        ...leftover === undefined ? [] : await findUnreadable(this.#context, database, leftover.checkpoint),
+      ],
+      keptFilter: leftover?.listing.filter?.name,
+      settled: () => listing.settled,
+      hold: () => listing.hold(),
+      expected: () => counts.expected,
+    });
+    outcome.stored = done;
+    // What an earlier run has completed must not be taken for what this one leaves if it is killed.
+    if (state.manifests.length > 0) await done.save({ signal });
+
+    const writer = new ChunkWriter(this.#context, {
+      database,
+      task,
+      folder,
+      ...chunkNames(state, { run: shortRun(origin.run), kept, isShared: store.conditions === "ignored" }),
+    });
+    const completeness = new Completeness(this.#context, {
+      database,
+      listing,
+      counts,
+      mostLive: () => mostLive(done),
+      resume,
+      purges: purgesOf(leftover?.checkpoint.properties ?? info),
+      before,
+    });
+    try {
+      if (leftover === undefined && increment === undefined) await completeness.awaitFirstPage();
+      const storeListed = () => this.#storeListed({ listing, writer, done, size });
+      await storeListed();
+      await completeness.await(storeListed);
+    } catch (error) {
+      await done.saveRest({ signal: AbortSignal.timeout(LAST_SAVE_TIMEOUT_MS) }).catch((lost) =>
+        log.warn("checkpoint could not be stored", { error: describeError(lost) })
+      );
+      throw error;
+    } finally {
+      listing.close();
+    }
+    return { listing, done, origin, seen };
+  }
+
+  /** Begins to list what is to be stored, or continues where an earlier run stopped. */
+  async #list(
+    { info, counts, leftover }: DocumentSource,
+    { unreadable, increment, onRow }: WantedDocuments,
+    size: ChunkSize,
+  ): Promise<Pick<StoredDocuments, "listing" | "seen">> {
+    const { couch, log, signal, stop } = this.#context;
+    const { task, database } = this.#options;
+    const hasIncrements = task.increments !== undefined;
+    // Room for the ids that are to be listed: of an increment few, however large the database is.
+    const expected = increment?.page === undefined
+      ? counts.expected
+      : Math.min(counts.expected, increment.page.rows.length + (increment.page.pending ?? 0) + FURTHER_IDS);
+    const resumed = await this.#resumedListing(leftover);
+    // Of a run that is resumed without its filter nobody knows what it had seen before.
+    const newlySeen = () => resumed === undefined ? seenFilter(expected) : resumed.seen;
+    const seen = hasIncrements ? newlySeen() : undefined;
+    const listing = new Listing(couch, database, {
+      log,
+      signal: AbortSignal.any([signal, stop]),
+      chunk: size.isBounded ? () => size.documents : undefined,
+      positionsEvery: size.positionsEvery,
+      tombstones: task.tombstones,
+      expected,
+      seen,
+      onRow,
+      unreadable: new Set(unreadable.flatMap(({ id, rev }) => rev === undefined ? id : [])),
+      ranges: info,
+      keepsEnd: hasIncrements,
+      increment,
+      resumed,
+      beforeLastPage: () => counts.lookBeforePage({ signal }),
+    });
+    return { listing, seen };
+  }
+
+  async #resumedListing(leftover: Unfinished | undefined) {
+    if (leftover === undefined) return undefined;
+    const { repository: { store }, log, signal } = this.#context;
+    const { listing: state } = leftover;
+    const bytes = await readFilter(store, this.#options.folder, { filter: state.filter, log, signal });
+    if (bytes === undefined) return { state, filter: undefined, seen: undefined };
+    const { seen, ...own } = state.filter!;
+    const cut = bytes.length - (seen?.bytes ?? 0);
+    return {
+      state,
+      filter: IdFilter.from({ ...own, bytes: bytes.subarray(0, cut), ids: state.ids }),
+      seen: seen && IdFilter.from({ ...seen, ids: seen.states, bytes: bytes.subarray(cut) }),
+    };
+  }
+
+  /** Stores what the listing has to give: first what is new, then what was listed again, until nothing is left. */
+  async #storeListed(
+    { listing, writer, done, size }: {
+      listing: Listing;
+      writer: ChunkWriter;
+      done: CheckpointWriter;
+      size: ChunkSize;
+    },
+  ): Promise<void> {
+    const { signal, stop } = this.#context;
+    const { place, window } = this.#options;
+    const limit = () => place.limit;
+    let inFlight = 0;
+    const storeOne = async (work: Work, signal: AbortSignal) => {
+      inFlight++;
+      const ends = window.begin();
+      const stored = await writer.store(work, signal);
+      const { bytes, documents } = sumChunks(stored.map(({ entry }) => entry));
+      ends(bytes);
+      size.note({ bytes, documents });
+      inFlight--;
+      if (listing.ended) place.needs(Math.max(1, inFlight));
+      // Its documents are as they were found now: together, as a later run takes all chunks of a batch or none.
+      for (const [index, { entry, unreadable }] of stored.entries()) {
+        done.add(work.index, entry, { ids: index === 0 ? work.batch.ids() : [], unreadable });
+      }
+      listing.noteStored(work);
+      work.settled();
+      await done.saveWhenDue({ signal });
+    };
+    do {
+      await forEachParallel((signal) => listing.batches(signal), storeOne, { limit, signal, stop });
+      await forEachParallel(() => listing.repeated(), storeOne, { limit, signal, stop });
+    } while (!listing.ended);
+  }
+}
+
+/**
+ * What the manifest begins with. A resumed backup is as old as its first chunk, and knows of no later purge; of the
+ * copies of a database the one counts that has seen the most.
+ */
+export function originOf(origin: Origin, { counts, leftover }: Pick<DocumentSource, "counts" | "leftover">): Origin {
+  const { started_at, properties: { purge_seq } } = leftover?.checkpoint ??
+    { ...origin, properties: { purge_seq: counts.info.purge_seq } };
+  return { ...origin, started_at, properties: { ...origin.properties, purge_seq } };
+}
+
+/** Where the feed stood when the backup began. */
+export function startSeqOf({ info, leftover }: Pick<DocumentSource, "info" | "leftover">): string {
+  return leftover?.checkpoint.update_seq.start ?? info.update_seq;
+}
+
+function mostLive({ chunks, unreadable }: CheckpointWriter): number {
+  const { documents, deleted } = sumChunks(chunks);
+  return documents - deleted + unreadable.length;
+}
+
+/**
+ * How chunks are called: with the run's digits where the folder has chunks of others, or may get some at any moment.
+ */
+function chunkNames(
+  state: FolderState,
+  { run, kept, isShared }: { run: string; kept: readonly ChunkEntry[]; isShared: boolean },
+): { prefix: string | undefined; nextNumber: number } {
+  // Of a backup's chunks the higher number is the later one, whatever stands before it.
+  if (kept.length > 0) return { prefix: run, nextNumber: state.nextNumber };
+  const isEmpty = state.chunks.size === 0;
+  return isEmpty && !isShared
+    ? { prefix: undefined, nextNumber: 0 }
+    : { prefix: run, nextNumber: state.nextNumbers.get(run) ?? 0 };
+}

@@ -99,18 +99,24 @@ export async function wait(ms: number, signal?: AbortSignal): Promise<void> {
   }
 }
 
-/** A signal that fires `graceMs` milliseconds after `signal`, for what should rather be finished than broken off. */
+/**
+ * A signal that fires `graceMs` milliseconds after `signal`, for what should rather be finished than broken off; those
+ * in which the process was stopped do not count.
+ */
 export function withGrace(signal: AbortSignal | undefined, graceMs: number): { signal: AbortSignal; dispose(): void } {
   const late = new AbortController();
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const onAbort = () => timer = setTimeout(() => late.abort(signal?.reason), graceMs);
+  let grace: ReturnType<typeof timeoutAwake> | undefined;
+  const onAbort = () => {
+    grace = timeoutAwake(graceMs);
+    grace.signal.addEventListener("abort", () => late.abort(signal?.reason), { once: true });
+  };
   if (signal?.aborted) onAbort();
   else signal?.addEventListener("abort", onAbort, { once: true });
   return {
     signal: late.signal,
     dispose() {
       signal?.removeEventListener("abort", onAbort);
-      clearTimeout(timer);
+      grace?.dispose();
     },
   };
 }

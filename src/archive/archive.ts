@@ -2,6 +2,7 @@
  * Inspects a backup's folder: which chunks belong to the backup, whether it is complete, and which problems a listing
  * shows. Nothing is written, and no chunk is read.
  */
+import { fileURLToPath } from "node:url";
 import {
   type FolderState,
   momentOf,
@@ -265,7 +266,10 @@ function takeManifest(archive: Archive, { name, manifest, damaged }: { name: str
  * The decoded name of the database whose backups belong into a folder; undefined where the folder is not that of a day,
  * as a copy has any name.
  */
-function databaseOfFolder(folder: string, database: string): string | undefined {
+function databaseOfFolder({ store, folder: key }: ArchivePlace, database: string): string | undefined {
+  // Where a local folder is opened by its path the store is that folder, or the one above it.
+  const url = key === "" ? store.url : store.locate(key);
+  const folder = url.startsWith("file:") ? fileURLToPath(url) : url;
   const name = /(?:^|\/)\d{4}\/\d\d\/\d\d\/(?:.*\/)?([^/]+)$/.exec(folder)?.[1];
   if (name === undefined) return undefined;
   // Slashes in names were not always encoded.
@@ -281,7 +285,7 @@ function takeOrigin(
     unreadable: readonly UnreadableDocument[];
   },
 ): void {
-  const folderIsOf = databaseOfFolder(archive.place.folder, origin.database);
+  const folderIsOf = databaseOfFolder(archive.place, origin.database);
   if (folderIsOf !== undefined && folderIsOf !== origin.database) {
     archive.problems.push({
       chunk: name,

@@ -1,6 +1,8 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { type Archive, type ArchiveKind, openArchive } from "../../src/archive/archive.ts";
 import { ArchiveError, StoreError } from "../../src/errors.ts";
+import { fileURLToPath } from "node:url";
+import { DirectoryStore } from "../../src/store/directory/store.ts";
 import { TestRepository } from "./repository_setup.ts";
 
 const DAY = "2026-11-25";
@@ -83,6 +85,10 @@ Deno.test("openArchive() names a backup of another database in a day's folder, w
   assertEquals(problems.map(({ problem }) => problem), [
     'It is of a backup of "other/db" and lies in a folder of "a/b": a folder was renamed, or two were swapped',
   ]);
+  // As restore --all and test-restore open it.
+  const local = new DirectoryStore(fileURLToPath(setup.store.locate(renamed)));
+  const named = await openArchive({ store: local, folder: "" }, {});
+  assertEquals(named.problems.length, 1);
   // A copy has any name, and the first version left slashes as they are.
   for (const fine of [folder, plain, "copy"]) assertEquals((await open(fine)).problems, []);
 });

@@ -13,6 +13,9 @@ import { complaintOfNode, PROGRAM_NAME } from "./src/version.ts";
 /** A reader that went away: of a pipe (`| head -1`), or of a terminal that was closed, for which Node says EIO. */
 const READER_GONE = new Set(["EPIPE", "EIO"]);
 
+/** What {@linkcode Shell} promises to hear of. */
+const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+
 /** Read once: a service that reads its config again finds the same text. */
 let standardInput: Promise<string> | undefined;
 
@@ -50,13 +53,9 @@ function processShell(): Shell {
     stderr: output(process.stderr),
     journal: process.env.JOURNAL_STREAM !== undefined && isJournal(process.env.JOURNAL_STREAM, fstatSync(2)),
     onSignal(listener) {
-      process.on("SIGINT", listener);
-      process.on("SIGTERM", listener);
-      process.on("SIGHUP", listener);
+      for (const signal of SIGNALS) process.on(signal, listener);
       return () => {
-        process.off("SIGINT", listener);
-        process.off("SIGTERM", listener);
-        process.off("SIGHUP", listener);
+        for (const signal of SIGNALS) process.off(signal, listener);
       };
     },
     exit: (code) => process.exit(code),

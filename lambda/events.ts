@@ -1,6 +1,6 @@
 /**
- * What the Lambda function is told, and what it answers: the contract between the program, the schedule and the state
- * machine in template.yaml. In: an event as it came. Out: the same, checked, with instants as dates.
+ * What the Lambda function is told: the contract between the program, the schedule and the state machines in
+ * template.yaml, whose other half is answers.ts. In: an event as it came. Out: the same, checked, with instants as dates.
  */
 import * as z from "zod";
 import { UsageError } from "../src/errors.ts";
@@ -242,129 +242,6 @@ export interface EventKinds {
 
 /** An event of one of the kinds. */
 export type LambdaEvent = { [Kind in keyof EventKinds]: { kind: Kind } & EventKinds[Kind] }[keyof EventKinds];
-
-/** The answer to a {@linkcode PlanEvent}. The databases themselves lie in S3: an answer may not exceed 256 KiB. */
-export interface PlanResult {
-  task: string;
-  elapse: string;
-  /**
-   * Where the list is: a JSON array of {@linkcode PlannedDatabase}, or of {@linkcode PlannedBatch} where batches were
-   * asked for. `key` is the whole key within the bucket.
-   */
-  bucket: string;
-  key: string;
-  databases: number;
-  /** For the rounds and the summary. */
-  generation: number;
-  /** How many databases are backed up at the same time. */
-  concurrency: number;
-  /** The wait after each database, in whole seconds, as the state machine's Wait takes it. */
-  delay: number;
-}
-
-/** One item of the list that the state machine goes through. */
-export interface PlannedDatabase {
-  /** The decoded name. */
-  database: string;
-}
-
-/** One item of the list, where it is in batches. */
-export interface PlannedBatch {
-  /** The decoded names. */
-  databases: string[];
-}
-
-/** The answer to a {@linkcode BackupBatchEvent}. Every field is always there. */
-export interface BackupBatchResult {
-  /** Whether nothing is left to do. */
-  done: boolean;
-  /** What the next call is given; opaque. Null when the batch is done. */
-  cursor: string | null;
-  status: "complete" | "failed" | "unfinished";
-  /** Which databases of the batch are not saved, and why the first of them; null when all are. */
-  error: string | null;
-  /** Whether the task's delay is to be waited for now. */
-  rest: boolean;
-}
-
-/**
- * The answer to a {@linkcode BackupEvent}. Every field is always there: a path to a missing one fails the execution.
- */
-export interface BackupResult {
-  database: string;
-  /** Whether nothing is left to do, be it that the backup is complete or that it has failed. */
-  done: boolean;
-  /** What the next round is given; opaque. Null when the database is done. */
-  cursor: string | null;
-  status: "complete" | "resumed" | "failed" | "gone" | "unfinished";
-  /** Why it failed; null when it did not. */
-  error: string | null;
-  /** Whether it has not changed since the backup before: the state machine then does not wait behind it. */
-  unchanged: boolean;
-}
-
-/** The answer to a {@linkcode SummariseEvent}. */
-export interface SummariseResult {
-  /** Whether every planned database is saved. */
-  ok: boolean;
-  databases: number;
-  failed: number;
-  /** The whole outcome in a sentence; the execution's cause when it fails. */
-  message: string;
-  /** The URL of the stored report; of this run's outcome, where the elapse is not over. */
-  report: string;
-}
-
-/** The answer to a {@linkcode RestorePlanEvent}. It holds all that there is: the function's role may write nothing. */
-export interface RestorePlanResult {
-  /** The moment whose backups are restored, and when the plan was made: for the rounds and the summary. */
-  moment: string;
-  started: string;
-  databases: number;
-  /** Some hundred at most. */
-  stretches: { from: string; to: string }[];
-  /** How many stretches are restored at the same time. */
-  concurrency: number;
-}
-
-/** The answer to a {@linkcode RestoreRoundEvent}. Every field is always there. */
-export interface RestoreRoundResult {
-  status: "finished" | "unfinished" | "refused";
-  /** What the next round is given; opaque. Null when there is none. */
-  cursor: string | null;
-  /** Databases of the stretch that are not restored. */
-  failed: number;
-  /** Why the first of them is not; null where none has failed. */
-  error: string | null;
-}
-
-/** The answer to a {@linkcode RestoreSummaryEvent}, and to a {@linkcode RestoreEvent} by itself. */
-export interface RestoreSummaryResult {
-  /** Whether every database is there. */
-  ok: boolean;
-  databases: number;
-  failed: number;
-  /** Databases that are left out, on purpose or for want of a backup. */
-  left_out: number;
-  /** To name as `path` where the same is to go on. */
-  moment: string | null;
-  /** The whole outcome in a sentence; the execution's cause when it fails. */
-  message: string;
-}
-
-/** The answer to an {@linkcode ExpireEvent}. */
-export interface ExpireResult {
-  ok: true;
-  /** Whether it was to be deleted in earnest. */
-  confirmed: boolean;
-  /** How many backups are gone, or would go. */
-  expired: number;
-  /** The size of their chunks. */
-  expired_bytes: number;
-  /** How many complete backups stay. */
-  kept: number;
-  leftovers: { objects: number; bytes: number };
-}
 
 /**
  * Recognises an event.

@@ -1,91 +1,18 @@
 /**
- * What the Lambda function does with an event (events.ts has their shapes): a tick runs what is due, by itself or by
- * starting the state machine; the state machine asks for a plan, for rounds of a database, for a summary; a person asks
- * for a task, or for a restore (restore.ts). All of the work is done by the same commands as anywhere else. Here are
- * only the ways to them.
+ * What the Lambda function does with an event (events.ts has their shapes): the config is read, what does not change is
+ * opened, and each event goes to what answers it, invocation.ts or restore.ts. In: the environment. Out: a handler for
+ * the loop in runtime.ts.
  */
-import { counted } from "../src/counts.ts";
-import process from "node:process";
 import { type Environment, isRemote, parseConfig, readConfig } from "../src/config/config.ts";
+import { describeError, discreetError, hintOf } from "../src/errors.ts";
 import type { Log } from "../src/observe.ts";
-import { pickTasks } from "../src/task/selection.ts";
-import {
-  describeError,
-  discreetError,
-  EXIT,
-  hintOf,
-  InterruptedError,
-  ProgramError,
-  UsageError,
-} from "../src/errors.ts";
-import { compactInstant } from "../src/archive/layout.ts";
-import { openProgressLines } from "../src/observe/progress.ts";
-import { overdueDays } from "../src/schedule/overdue.ts";
 import { openConfigLog } from "../src/session/log.ts";
 import { openSession } from "../src/session/open.ts";
 import type { Session } from "../src/session/session.ts";
-import { isSaved, isTaskSaved, type RunReport } from "../src/archive/report.ts";
-import {
-  backupRound,
-  planRun,
-  type RoundsOptions,
-  runAtOnce,
-  type RunOfElapse,
-  summariseRun,
-} from "../src/schedule/rounds.ts";
-import { backupBatch, inBatches } from "../src/schedule/batch_round.ts";
-import { runScheduled, type ScheduledTask } from "../src/schedule/due.ts";
-import { parseS3Url } from "../src/store/s3/endpoint.ts";
-import { executionName, type RunningExecution, runningExecutions, startExecution } from "../src/aws/step_functions.ts";
-import {
-  type BackupBatchEvent,
-  type BackupBatchResult,
-  type BackupEvent,
-  type BackupResult,
-  type ExpireEvent,
-  type ExpireResult,
-  parseEvent,
-  type PlanEvent,
-  type PlanResult,
-  type RestoreEvent,
-  type RestoreSummaryResult,
-  type RunEvent,
-  type SummariseEvent,
-  type SummariseResult,
-  type TickEvent,
-} from "./events.ts";
-import { planRestore, restoreAtOnce, restoreStretch, summariseRestore } from "./restore.ts";
+import { parseEvent } from "./events.ts";
+import { ProgramInvocation } from "./invocation.ts";
+import { planRestore, restoreStretch, summariseRestore } from "./restore.ts";
 import type { Handler, Invocation } from "./runtime.ts";
-import { type FailedElapse, startDue } from "./start_due.ts";
-
-/** Not everything that an event asked for is saved. */
-export class NotSavedError extends ProgramError {
-  override readonly exitCode: number = EXIT.partial;
-}
-
-/** Something that has expired could not be deleted. */
-export class NotExpiredError extends ProgramError {
-  override readonly exitCode: number = EXIT.partial;
-}
-
-/** The answer to a tick in which everything is saved, or under way. */
-export interface TickResult {
-  /** The tasks that were run, or the executions that were started, in this very tick. */
-  started: string[];
-  /** What is not saved. */
-  failed: FailedElapse[];
-  /** The tasks that are due and wait for the run that is under way; absent where none does. */
-  waiting?: string[] | undefined;
-  overdueDays: number;
-}
-
-/** What a tick has found; with an error where something is not saved. */
-interface TickFindings extends Pick<TickResult, "started" | "failed" | "waiting"> {
-  error?: NotSavedError | undefined;
-}
-
-/** How many names of failed databases a message has; the report has them all. */
-const NAMES_IN_MESSAGE = 10;
 
 /** What {@linkcode openHandler} takes. */
 export interface HandlerOptions {
@@ -122,13 +49,13 @@ export async function openHandler(
   };
 
   /** The program itself while its config is the same. */
-  async function renewed(program: OpenProgram, signal: AbortSignal): Promise<OpenProgram> {
-    if (!isRemote(program.file)) return program;
+  async function renewed(before: OpenProgram, signal: AbortSignal): Promise<OpenProgram> {
+    if (!isRemote(before.file)) return before;
     const read = await readConfig({ ...options, signal });
-    if (read.text === program.text) return program;
+    if (read.text === before.text) return before;
     const next = await openProgram(read, { ...options, host });
     next.session.surroundings.log.info("config has changed", { config: read.file });
-    await program.close();
+    await before.close();
     return next;
   }
 }
@@ -149,7 +76,10 @@ async function openProgram(
   const config = parseConfig(text, { file, env });
   // As JSON: template.yaml's metric filter looks into the lines.
   const { log, flush, close } = await openConfigLog(config, { level: "info", format: "json", write, host });
-  const session = await openSession({ config, log, flush, host, now });
+  const session = await openSession({ config, log, flush, host, now }).catch(async (error) => {
+    await close();
+    throw error;
+  });
   return {
     file,
     text,
@@ -167,7 +97,7 @@ function sayFailed(log: Log, error: unknown): void {
 }
 
 async function answer(program: Session, options: { host: string; invocation: Invocation }): Promise<unknown> {
-  const call = new InvocationOf(program, options);
+  const call = new ProgramInvocation(program, options);
   try {
     const event = parseEvent(options.invocation.event);
     switch (event.kind) {
@@ -202,294 +132,4 @@ async function answer(program: Session, options: { host: string; invocation: Inv
   } finally {
     call.close();
   }
-}
-
-/** One invocation: the program's session, in the surroundings of the invocation, and the time it has. */
-class InvocationOf {
-  readonly #session: Session;
-  readonly #host: string;
-  readonly #invocation: Invocation;
-
-  constructor(program: Session, { host, invocation }: { host: string; invocation: Invocation }) {
-    this.#host = host;
-    this.#invocation = invocation;
-    const { requestId: run, stop, signal } = invocation;
-    const log = program.surroundings.log.with({ request: run });
-    // With it the password is read each time: it may have been changed since the process began.
-    this.#session = program.with({ log, progress: openProgressLines({ log }), run, stop, signal });
-  }
-
-  get log(): Log {
-    return this.#session.surroundings.log;
-  }
-
-  /** The program, for this invocation. */
-  get session(): Session {
-    return this.#session;
-  }
-
-  /** Lets go of what must not go on in the next invocation. */
-  close(): void {
-    this.#session.surroundings.progress.runFinished();
-  }
-
-  /**
-   * Runs, or starts the state machine for, whatever is due at the event's time.
-   *
-   * @throws NotSavedError as long as something is not saved.
-   */
-  async tick({ time }: TickEvent): Promise<TickResult> {
-    const { config } = this.#session;
-    // Schedules are evaluated against the event's time, not the clock: a tick that comes late means what it says.
-    const arrivedMs = performance.now();
-    const now = () => new Date(time.getTime() + performance.now() - arrivedMs);
-    let found: TickFindings | undefined;
-    let failure: unknown;
-    try {
-      found = config.stateMachine === undefined
-        ? await this.#runDue(now)
-        : await this.#startDue(config.stateMachine, now);
-    } catch (error) {
-      failure = error;
-    }
-    // Whatever happened: an alarm rests on this line.
-    const overdue = await overdueDays({ ...this.#place(), now }, config.tasks);
-    const { started = [], failed = [], waiting, error = failure } = found ?? {};
-    const names = failed.map(({ task }) => task);
-    this.log.info("schedules checked", { started, failed: names, waiting, overdueDays: overdue });
-    if (error !== undefined) throw error;
-    return { started, failed, ...waiting && { waiting }, overdueDays: overdue };
-  }
-
-  async #startDue(stateMachine: string, now: () => Date): Promise<TickFindings> {
-    const { config } = this.#session;
-    const context = { ...this.#place(), log: this.log, now, host: this.#host, stateMachine, aws: config.aws };
-    const { started, failed, waiting: all } = await startDue(context, config.tasks);
-    const waiting = all.length > 0 ? all : undefined;
-    if (failed.length === 0) return { started, failed, waiting };
-    const names = failed.map(({ task }) => `"${task}"`).join(", ");
-    const error = new NotSavedError(`Not everything is saved of ${names}`, {
-      hint: "It is tried again; outcome-….json in the run's folder has the causes",
-    });
-    return { started, failed, waiting, error };
-  }
-
-  async #runDue(now: () => Date): Promise<TickFindings> {
-    const { config } = this.#session;
-    const context = { ...await this.#session.context(), now, host: this.#host, pid: process.pid };
-    const report = await this.#inTime("What was due", () => runScheduled(context, config.tasks), {
-      hint: "The next tick resumes it. With UseStateMachine=true a task may take as long as it needs",
-    });
-    if (report.tasks.length > 0) await this.#session.publish(report);
-    const ofKind = (isOne: (one: ScheduledTask) => boolean) => report.scheduled.filter(isOne);
-    const started = ofKind(({ outcome, exit_code }) =>
-      outcome === "ran" || outcome === "resumed" || (outcome === "failed" && exit_code === undefined)
-    );
-    const failed = ofKind(({ outcome, exit_code, retry_at }) =>
-      outcome === "failed" && (exit_code === undefined || retry_at !== undefined)
-    );
-    return {
-      started: started.map(({ task }) => task),
-      failed: failed.map(({ task, elapse, retry_at }) => ({ task, elapse, retry_at })),
-      error: report.tasks.some((task) => !isTaskSaved(task)) || failed.length > 0 ? notSaved(report) : undefined,
-    };
-  }
-
-  /**
-   * Finds out what an execution has to do.
-   *
-   * @throws UsageError when another one was started before it and is running.
-   */
-  async plan(event: PlanEvent): Promise<PlanResult> {
-    const run = this.#runOf(event);
-    if (event.execution !== undefined) await this.#mustBeAlone(event.execution);
-    const concurrency = run.task.concurrency ?? 1;
-    const options = event.batches ? { inBatches: (all: readonly string[]) => inBatches(all, concurrency) } : {};
-    const planned = await planRun(await this.#session.context(), run, { ...this.#rounds(), ...options });
-    const { databases, key, batchesKey = key, generation = 0 } = planned;
-    // What is still under way when the answer is given would be frozen with the function.
-    await this.#session.announced();
-    const { bucket, folder: wholeKey } = parseS3Url(this.#session.repository.locate(batchesKey));
-    return {
-      task: event.task,
-      elapse: event.elapse.toISOString(),
-      bucket,
-      key: wholeKey,
-      databases: databases.length,
-      generation,
-      concurrency,
-      delay: Math.ceil(run.task.delaySeconds),
-    };
-  }
-
-  async backup(event: BackupEvent): Promise<BackupResult> {
-    const { database } = event;
-    const round = await backupRound(await this.#session.context(), this.#runOf({ ...event, only: "all" }), event);
-    return { database, done: round.status !== "unfinished", ...round };
-  }
-
-  async backupBatch(event: BackupBatchEvent): Promise<BackupBatchResult> {
-    return await backupBatch(await this.#session.context(), this.#runOf({ ...event, only: "all" }), event);
-  }
-
-  async summarise(event: SummariseEvent): Promise<SummariseResult> {
-    const run = this.#runOf(event);
-    const { Error: kind, Cause: cause = kind } = event.map ?? {};
-    const brokenOff = kind === undefined || cause === kind ? cause : `${kind}: ${cause}`;
-    const context = { ...this.#session.surroundings, ...this.#place() };
-    const report = await summariseRun(context, run, { ...this.#rounds(), brokenOff });
-    const summary = this.#summaryOf(report, run);
-    // The execution's cause, where that is all that anybody reads.
-    if (report.ok || brokenOff === undefined) return summary;
-    return { ...summary, message: `${summary.message}; broken off: ${brokenOff}` };
-  }
-
-  /**
-   * Deletes what has expired, in this invocation; the next one goes on where its time was over.
-   *
-   * @throws NotExpiredError when something could not be deleted.
-   */
-  async expire({ confirm, tasks }: ExpireEvent): Promise<ExpireResult> {
-    const report = await this.#inTime("Deleting what has expired", () => this.#session.expire({ confirm, tasks }), {
-      hint: "The next call goes on",
-    });
-    const { expired, expired_bytes, kept, leftovers, problems } = report;
-    const [first] = problems;
-    if (first !== undefined) {
-      const more = problems.length > 1 ? ` and ${problems.length - 1} more` : "";
-      throw new NotExpiredError(`Not all could be deleted: ${first.database ?? "runs"}: ${first.problem}${more}`);
-    }
-    // Not the backups one by one: an answer may not exceed 6 MB. The log has them.
-    return { ok: true, confirmed: report.confirmed, expired: expired.length, expired_bytes, kept, leftovers };
-  }
-
-  /** Runs a task because a person wants it. */
-  async run(event: RunEvent): Promise<unknown> {
-    const { config } = this.#session;
-    const elapse = event.elapse ?? new Date(Math.floor(this.#session.surroundings.now().getTime() / 1000) * 1000);
-    const run = this.#runOf({ ...event, elapse });
-    if (config.stateMachine !== undefined) {
-      await this.#mustBeAlone(undefined);
-      // Resuming a run is another execution than the run itself, whose name is used up.
-      const more = event.elapse === undefined ? [] : [event.only, this.#invocation.requestId.slice(0, 8)];
-      const name = executionName(event.task, compactInstant(elapse), ...more);
-      const input = { task: event.task, elapse: elapse.toISOString(), only: event.only };
-      const options = { ...config.aws, ...this.#place() };
-      const { arn } = await startExecution(config.stateMachine, { name, input }, options);
-      return { execution: arn };
-    }
-    const context = await this.#session.context();
-    const again = JSON.stringify({ task: event.task, elapse: elapse.toISOString(), only: event.only });
-    const report = await this.#inTime(`Task "${event.task}"`, () => runAtOnce(context, run, this.#rounds()), {
-      hint: `Send ${again} to go on. With UseStateMachine=true a task may take as long as it needs`,
-    });
-    if (!report.ok) throw notSaved(report);
-    return this.#summaryOf(report, run);
-  }
-
-  /** Restores, in this invocation; the next one goes on where its time was over. */
-  async restore(event: RestoreEvent): Promise<RestoreSummaryResult> {
-    return await this.#inTime("The restore", () => restoreAtOnce(this.#session, event), {
-      hint: `Send the same again to go on${event.path === "latest" ? ", with the moment in place of latest" : ""}. ` +
-        "The state machine that restores may take as long as it needs",
-    });
-  }
-
-  /**
-   * Makes sure that no execution was started before one, or is running at all where it is still to be started.
-   *
-   * @throws UsageError when one was.
-   */
-  async #mustBeAlone(execution: string | undefined): Promise<void> {
-    const { config: { stateMachine, aws } } = this.#session;
-    if (stateMachine === undefined) return;
-    const running = await runningExecutions(stateMachine, { ...aws, ...this.#place() });
-    const own = running.find(({ arn }) => arn === execution);
-    const isBefore = ({ arn, startedAt }: RunningExecution) =>
-      own === undefined || startedAt < own.startedAt || (+startedAt === +own.startedAt && arn < own.arn);
-    const other = running.find((one) => one !== own && isBefore(one));
-    if (other === undefined) return;
-    throw new UsageError(
-      `Cannot start: the execution "${other.arn.split(":").at(-1)}" is running, and there is one at a time`,
-      {
-        hint: "Start it again when that one has ended, or stop that one; two at once would keep no delay",
-      },
-    );
-  }
-
-  /** Does work that has to be done within this invocation, and says what it means when it is not. */
-  async #inTime<T>(what: string, work: () => Promise<T>, { hint }: { hint: string }): Promise<T> {
-    try {
-      return await work();
-    } catch (error) {
-      if (!this.#invocation.stop.aborted) throw error;
-      throw new InterruptedError(`${what} is not finished: the function's time is over, and what is stored is kept`, {
-        cause: error,
-        hint,
-      });
-    }
-  }
-
-  #runOf(
-    { task: name, elapse, only, generation = 0 }: {
-      task: string;
-      elapse: Date;
-      only: RunOfElapse["scope"];
-      generation?: number;
-    },
-  ): RunOfElapse {
-    const [task] = pickTasks(this.#session.config.tasks, [name]);
-    return { task: task!, elapse, scope: only, generation: generation === 0 ? undefined : generation };
-  }
-
-  /** Who does the work of a run, and who hears how it came out. */
-  #rounds(): RoundsOptions {
-    return { host: this.#host, publish: (report) => this.#session.publish(report) };
-  }
-
-  /** What is needed to look into the store. */
-  #place() {
-    const { repository } = this.#session;
-    const { signal } = this.#invocation;
-    return { repository, signal };
-  }
-
-  #summaryOf(report: RunReport, { task, elapse }: RunOfElapse): SummariseResult {
-    const databases = report.tasks.flatMap((one) => one.databases);
-    const failed = databases.filter((one) => !isSaved(one)).length;
-    const { repository } = this.#session;
-    const folder = repository.runFolder({ task: task.name, elapse });
-    const [{ retry_at, generations = 1 } = {}] = report.tasks;
-    const name = retry_at === undefined ? "report.json" : `outcome-${generations}.json`;
-    return {
-      ok: report.ok,
-      databases: databases.length,
-      failed,
-      message: describeOutcome(report),
-      report: this.#session.repository.locate(`${folder}/${name}`),
-    };
-  }
-}
-
-function notSaved(report: RunReport): NotSavedError {
-  return new NotSavedError(describeOutcome(report), {
-    hint: "report.json or the last outcome-….json in the run's folder has the causes",
-  });
-}
-
-/** A run's outcome in a sentence, with the names of what failed. */
-function describeOutcome(report: RunReport): string {
-  const broken = report.tasks.flatMap(({ task, error }) => error === undefined ? [] : [`task "${task}": ${error}`]);
-  const databases = report.tasks.flatMap((task) => task.databases);
-  const failed = databases.filter((one) => !isSaved(one)).map(({ database }) => database);
-  if (databases.length + broken.length === 0 && !report.ok) return "An earlier run has not saved everything";
-  if (broken.length + failed.length === 0) {
-    return `${counted(databases.length, "database")} ${databases.length === 1 ? "is" : "are"} saved`;
-  }
-  const shown = failed.slice(0, NAMES_IN_MESSAGE).join(", ");
-  const more = failed.length > NAMES_IN_MESSAGE ? ` and ${failed.length - NAMES_IN_MESSAGE} more` : "";
-  const lost = failed.length === 0
-    ? []
-    : [`${failed.length} of ${counted(databases.length, "database")} are not saved: ${shown}${more}`];
-  return [...broken, ...lost].join("; ");
 }

@@ -8,15 +8,8 @@ import { isThere, type LeftOut } from "../src/commands/restore/fleet_report.ts";
 import { counted } from "../src/counts.ts";
 import { EXIT, ProgramError } from "../src/errors.ts";
 import type { Session } from "../src/session/session.ts";
-import type {
-  RestoreEvent,
-  RestorePlanEvent,
-  RestorePlanResult,
-  RestoreRoundEvent,
-  RestoreRoundResult,
-  RestoreSummaryEvent,
-  RestoreSummaryResult,
-} from "./events.ts";
+import type { RestorePlanResult, RestoreRoundResult, RestoreSummaryResult } from "./answers.ts";
+import type { RestoreEvent, RestorePlanEvent, RestoreRoundEvent, RestoreSummaryEvent } from "./events.ts";
 
 /** Not everything that was to be restored is there. */
 export class NotRestoredError extends ProgramError {

@@ -17,12 +17,12 @@ import {
 import { describeError } from "../src/errors.ts";
 import { compactInstant } from "../src/archive/layout.ts";
 import { CLAIM_TIMES } from "../src/schedule/claim.ts";
-import { type ElapseState, readElapse } from "../src/schedule/elapse.ts";
+import { type ElapseState, nextGeneration, readElapse } from "../src/schedule/elapse.ts";
 import { giveUpEarlier } from "../src/schedule/give_up.ts";
-import { type LeaseContext, nextGeneration, releaseLease, takeLease } from "../src/schedule/lease.ts";
+import { type LeaseContext, releaseLease, takeLease } from "../src/schedule/lease.ts";
 import { describeFailed } from "../src/schedule/retry.ts";
-import { runOf } from "../src/schedule/rounds.ts";
 import type { DueTask } from "../src/schedule/run_elapse.ts";
+import { runOf } from "../src/schedule/run_in_rounds.ts";
 import type { Task } from "../src/task/task.ts";
 import { latestElapse } from "../src/task/times.ts";
 

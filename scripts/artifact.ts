@@ -1,4 +1,6 @@
-/** What all build scripts do: run another program, and put a built file with its checksum where it belongs. */
+/**
+ * What all build scripts do: run another program, clear a folder, and put a built file with its checksum where it belongs.
+ */
 import { dirname } from "node:path";
 
 /** A build that cannot go on. The message is for the person who started it. */
@@ -53,6 +55,13 @@ export async function sourceDate(): Promise<Date> {
     throw new BuildError(`SOURCE_DATE_EPOCH "${said}" is no number of seconds`);
   }
   return new Date(seconds * 1000);
+}
+
+/** Removes a folder with all that is in it, where it is there. */
+export async function removeFolder(path: string | URL): Promise<void> {
+  await Deno.remove(path, { recursive: true }).catch((error) => {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  });
 }
 
 /** Writes a file, and beside it `<file>.sha256` as `sha256sum --check` reads it. */

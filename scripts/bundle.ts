@@ -3,7 +3,7 @@
  * and the npm package are made of. A bundle starts in less than half the time of the sources, and holds no package that
  * is for tests alone. In: main.ts. Out: a folder with main.js and the parts that it loads when they are needed.
  */
-import { BuildError, run } from "./artifact.ts";
+import { BuildError, removeFolder, run } from "./artifact.ts";
 
 /** What {@linkcode bundle} may be told. */
 export interface BundleOptions {
@@ -29,9 +29,7 @@ export async function bundle(
   folder: string,
   { entries = ["main.ts"], minify = true, splitting = true, lazy = false }: BundleOptions = {},
 ): Promise<string> {
-  await Deno.remove(folder, { recursive: true }).catch((error) => {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  });
+  await removeFolder(folder);
   const args = ["bundle", "--quiet", "--frozen", "--platform=deno", "--outdir", folder];
   if (splitting) args.push("--code-splitting");
   // An error's class is its name: in the log, and for the state machine that a Lambda answers.

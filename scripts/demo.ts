@@ -7,14 +7,13 @@ import { fileURLToPath } from "node:url";
 import process from "node:process";
 import { main } from "../src/cli/cli.ts";
 import { gunzip } from "../src/codec/gzip.ts";
+import { removeFolder } from "./artifact.ts";
 import { startDemoServer } from "./demo_server.ts";
 
 const LOST = "account-0a1b2c3d-202610";
 const FOLDER = fileURLToPath(new URL("../demo-backup", import.meta.url));
 
-await Deno.remove(FOLDER, { recursive: true }).catch((error) => {
-  if (!(error instanceof Deno.errors.NotFound)) throw error;
-});
+await removeFolder(FOLDER);
 await Deno.mkdir(FOLDER);
 const server = await startDemoServer();
 await fillDatabases(server.url);

@@ -5,7 +5,7 @@
  * and tools give the same bytes.
  */
 import { parseArgs } from "node:util";
-import { build, BuildError, say, writeArtifact } from "./artifact.ts";
+import { build, BuildError, removeFolder, say, writeArtifact } from "./artifact.ts";
 import { bundle } from "./bundle.ts";
 import { compile } from "./compile.ts";
 import { runBundle, takeRuntime } from "./runtime.ts";
@@ -25,9 +25,7 @@ exec "$here/deno" ${runBundle('"$here/program/main.js"')}
 
 /** Builds the layer's folder and archive. */
 async function buildLayer(runtime: string): Promise<void> {
-  await Deno.remove(LAYER, { recursive: true }).catch((error) => {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  });
+  await removeFolder(LAYER);
   await Deno.mkdir(LAYER, { recursive: true });
   if (runtime === "deno") {
     await Deno.copyFile(await takeRuntime("aarch64"), `${LAYER}/deno`);

@@ -20,6 +20,7 @@ import { type FakeCouchDb, startFakeCouchDb } from "../tests/fakes/couchdb.ts";
 import { unreadable } from "../tests/fakes/couchdb/faults.ts";
 import { type LeafRevisions, readAllLeafRevisions } from "../tests/leaf_revisions.ts";
 import { formatVectors, type Vector, withoutHistories } from "../tests/vectors.ts";
+import { removeFolder } from "./artifact.ts";
 
 const FIXTURES = new URL("../tests/fixtures/", import.meta.url);
 /** The last commit of version 1. */
@@ -404,7 +405,7 @@ async function savedIds(folder: string): Promise<string[]> {
 
 async function emptyRepository(folder: URL): Promise<string> {
   const repository = new URL("repository", folder).pathname;
-  await Deno.remove(repository, { recursive: true }).catch(() => {});
+  await removeFolder(repository);
   await Deno.mkdir(repository, { recursive: true });
   return repository;
 }

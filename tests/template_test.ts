@@ -2,15 +2,15 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import validateStates from "asl-validator";
 import { Repository } from "../src/archive/repository.ts";
 import { isRemote, parseConfig } from "../src/config/config.ts";
-import {
-  type BackupBatchResult,
-  parseEvent,
-  type PlanResult,
-  type RestorePlanResult,
-  type RestoreRoundResult,
-  type RestoreSummaryResult,
-  type SummariseResult,
-} from "../lambda/events.ts";
+import type {
+  BackupBatchResult,
+  PlanResult,
+  RestorePlanResult,
+  RestoreRoundResult,
+  RestoreSummaryResult,
+  SummariseResult,
+} from "../lambda/answers.ts";
+import { parseEvent } from "../lambda/events.ts";
 import { RunFolder } from "../src/archive/run_folder.ts";
 import { DirectoryStore } from "../src/store/directory/store.ts";
 import { readTemplate } from "./cloudformation.ts";

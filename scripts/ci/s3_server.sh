@@ -2,7 +2,8 @@
 # Installs an S3 server (versitygw, through the Go module proxy, kept in the user's cache) and runs it in the foreground:
 #   scripts/ci/s3_server.sh PORT FOLDER [--versions]
 # It listens on 127.0.0.1 and [::1], keeps its objects in FOLDER, and has the buckets "test-bucket" and
-# "data.example.com". With --versions it keeps versions of objects, and its buckets may lock them. Its keys are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "ci-access" and "ci-secret" where unset.
+# "data.example.com". With --versions it keeps versions of objects, and its buckets may lock them. Its keys are
+# AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "ci-access" and "ci-secret" where unset.
 # `scripts/ci/s3_server.sh --install` only installs it. Needs Go.
 set -eu
 

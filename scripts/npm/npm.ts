@@ -4,7 +4,7 @@
  * only people who work on it need.
  */
 import { dirname } from "node:path";
-import { build, say } from "../artifact.ts";
+import { build, removeFolder, say } from "../artifact.ts";
 import { bundle } from "../bundle.ts";
 import { PROGRAM_NAME } from "../../src/version.ts";
 import { declare } from "./declarations.ts";
@@ -15,9 +15,7 @@ const FOLDER = "dist/npm";
 const LIBRARY = `${FOLDER}/lib`;
 
 async function buildPackage(): Promise<void> {
-  await Deno.remove(FOLDER, { recursive: true }).catch((error) => {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  });
+  await removeFolder(FOLDER);
   await bundle(LIBRARY, { entries: ["main.ts", "mod.ts"], minify: false });
   const packages = new Map<string, BundledPackage>();
   for await (const { name } of Deno.readDir(LIBRARY)) {

@@ -8,7 +8,7 @@ import { dirname } from "node:path";
 import { parseArgs } from "node:util";
 import { gzipSync } from "node:zlib";
 import { PROGRAM_NAME, VERSION } from "../../src/version.ts";
-import { build, BuildError, capture, run, sourceDate, writeChecksum } from "../artifact.ts";
+import { build, BuildError, capture, removeFolder, run, sourceDate, writeChecksum } from "../artifact.ts";
 import { bundle } from "../bundle.ts";
 import { compile } from "../compile.ts";
 import { bundledNotices } from "../npm/notices.ts";
@@ -119,9 +119,7 @@ async function buildPackages(
   const root = `${FOLDER}/${architecture}`;
   const program = await programFiles(architecture, runtime);
   const files = [...program, ...common].toSorted((a, b) => a.place < b.place ? -1 : 1);
-  await Deno.remove(root, { recursive: true }).catch((error) => {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  });
+  await removeFolder(root);
   for (const { place, content, mode = 0o644 } of files) {
     const path = `${root}${place}`;
     await Deno.mkdir(dirname(path), { recursive: true });
@@ -155,9 +153,7 @@ async function buildPackages(
 /** What the Dockerfile copies: the program, and whose it is. */
 async function imageFiles(architecture: Architecture, files: readonly Packaged[], root: string): Promise<void> {
   const image = `${FOLDER}/image-${ARCHITECTURES[architecture].debian}`;
-  await Deno.remove(image, { recursive: true }).catch((error) => {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  });
+  await removeFolder(image);
   for (const { place } of files) {
     if (!/^\/usr\/(bin|lib\/couchdb-backup)\/|\/(copyright|THIRD_PARTY_LICENSES\.gz)$/.test(place)) continue;
     await Deno.mkdir(dirname(`${image}${place}`), { recursive: true });

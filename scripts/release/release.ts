@@ -6,7 +6,7 @@
  */
 import { parseArgs } from "node:util";
 import { PROGRAM_NAME, VERSION } from "../../src/version.ts";
-import { build, BuildError, capture, run, say, sourceDate } from "../artifact.ts";
+import { build, BuildError, capture, removeFolder, run, say, sourceDate } from "../artifact.ts";
 import { bundledPackages } from "../npm/notices.ts";
 import { ARCHITECTURES, DENO_VERSION } from "../runtime.ts";
 import { makeSbom } from "./sbom.ts";
@@ -22,9 +22,7 @@ async function release(
   if (Deno.version.deno !== DENO_VERSION) {
     throw new BuildError(`This is Deno ${Deno.version.deno}, and .dvmrc says ${DENO_VERSION}`);
   }
-  await Deno.remove(FOLDER, { recursive: true }).catch((error) => {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  });
+  await removeFolder(FOLDER);
   await Deno.mkdir(FOLDER, { recursive: true });
 
   await task("packages", "--runtime", runtime, ...maintainer === undefined ? [] : ["--maintainer", maintainer]);

@@ -130,8 +130,8 @@ function readRequest(call: Call): BackupRequest {
       hint: "Write it as 2026-10-22 or 2026/10/22",
     });
   }
-  const databases = call.list("database");
-  if (call.isOn("all") && databases.length > 0) throw new UsageError("--all and --database exclude each other");
+  const databases = call.listIfGiven("database");
+  if (call.isOn("all") && databases !== undefined) throw new UsageError("--all and --database exclude each other");
   if (call.isOn("scheduled")) {
     const other = ["date", "database", "all", "resume", "full"].find((name) => call.isGiven(name));
     if (other !== undefined) {
@@ -143,7 +143,7 @@ function readRequest(call: Call): BackupRequest {
   }
   return {
     tasks: call.list("task"),
-    databases: call.isOn("all") ? "all" : databases.length > 0 ? databases : undefined,
+    databases: call.isOn("all") ? "all" : databases,
     date,
     resume: call.isOn("resume"),
     full: call.isOn("full"),

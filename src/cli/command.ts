@@ -111,6 +111,12 @@ export class Call {
     return Array.isArray(value) ? value.map(String) : [];
   }
 
+  /** The same; undefined when it is not given. */
+  listIfGiven(name: string): string[] | undefined {
+    const values = this.list(name);
+    return values.length === 0 ? undefined : values;
+  }
+
   /** Whether a flag is there, whatever it is. */
   isGiven(name: string): boolean {
     return this.isOn(name) || this.text(name) !== undefined || this.list(name).length > 0;
@@ -148,6 +154,9 @@ export const BACKUP_PATH: OperandHelp = {
     "an s3:// or file:// URL, a local folder or chunk file, or a key below the bucket folder. The backup is that of the " +
     "path's last folder, or else of <db>; latest/orders or 2026-11-25T18:05Z/orders names another one",
 };
+
+/** The operand that says whose backup: of every command that looks into one. */
+export const SAVED_DATABASE: OperandHelp = { name: "<db>", summary: "the database that was saved" };
 
 /** The operand of every command that takes a config. */
 const CONFIG_OPERAND: OperandHelp = { name: "<config>", summary: "the config; the same as --config" };
@@ -202,11 +211,6 @@ function wrapLines(text: string, columns: number): string {
     if (isColumn) return wrap(last, columns, [row, " ".repeat(widthOf(row))]);
     return wrap(rest, columns, [indent, `${indent}  `]);
   }).join("\n");
-}
-
-/** An instant as people read it, to the second. */
-export function toSeconds(instant: string): string {
-  return instant.replace(/\.\d+Z$/, "Z");
 }
 
 /** The flags of a command, with those that others have too. */

@@ -1,8 +1,8 @@
 /** `couchdb-backup diff <db> <path> <path | live>`: what changed between two backups, or since one. */
 import type { DiffReport } from "../commands/diff.ts";
 import { EXIT } from "../errors.ts";
-import { formatCount } from "../observe/figures.ts";
-import { BACKUP_PATH, type Command, IDENTITY_FLAG, toSeconds } from "./command.ts";
+import { formatCount, formatInstant } from "../observe/figures.ts";
+import { BACKUP_PATH, type Command, IDENTITY_FLAG, SAVED_DATABASE } from "./command.ts";
 import { withSession } from "./session.ts";
 
 export const command: Command = {
@@ -15,7 +15,7 @@ export const command: Command = {
   flags: [IDENTITY_FLAG],
   operands: { least: 3, most: 3 },
   operandHelp: [
-    { name: "<db>", summary: "the database that was saved" },
+    SAVED_DATABASE,
     BACKUP_PATH,
     { name: "live", summary: "the database as it is in CouchDB now" },
   ],
@@ -43,7 +43,7 @@ export const command: Command = {
 /** A line a document, as diff(1) marks them, and the sums. */
 export function describeDiff(report: DiffReport): string {
   const { from, from_finished_at, to, to_finished_at, added, changed, deleted } = report;
-  const when = (moment: string | null) => moment === null ? "" : ` as of ${toSeconds(moment)}`;
+  const when = (moment: string | null) => moment === null ? "" : ` as of ${formatInstant(moment)}`;
   const lines = [["+", added], ["~", changed], ["-", deleted]] as const;
   return [
     ...lines.flatMap(([mark, { count, ids }]) => [

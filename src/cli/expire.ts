@@ -1,8 +1,8 @@
 /** `couchdb-backup expire [<config>]`: deletes the backups that no rule of their task keeps, or says which it would. */
 import type { ExpiredBackup, ExpireReport, KeptBy } from "../commands/expire/report.ts";
 import { EXIT } from "../errors.ts";
-import { counted, formatCount, formatSize } from "../observe/figures.ts";
-import { type Command, toSeconds } from "./command.ts";
+import { counted, formatCount, formatInstant, formatSize } from "../observe/figures.ts";
+import type { Command } from "./command.ts";
 import { withSession } from "./session.ts";
 
 export const command: Command = {
@@ -43,9 +43,8 @@ export const command: Command = {
 
   async run(call) {
     return await withSession(call, async (session) => {
-      const tasks = call.list("task");
       const report = await session.expire({
-        tasks: tasks.length === 0 ? undefined : tasks,
+        tasks: call.listIfGiven("task"),
         database: call.text("database"),
         showKept: call.isOn("show-kept"),
         confirm: call.isOn("confirm"),
@@ -108,6 +107,6 @@ function describeBackup(
   fate: string,
   { database, task, finished_at, compressed_bytes, reasons }: ExpiredBackup,
 ): string {
-  const moment = toSeconds(finished_at);
+  const moment = formatInstant(finished_at);
   return `${fate}  ${moment}  ${database}  task ${task}  ${formatSize(compressed_bytes)}  ${reasons.join("; ")}`;
 }

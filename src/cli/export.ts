@@ -1,6 +1,6 @@
 /** `couchdb-backup export <db> <path>`: the documents of a backup, one a line. */
 import { EXIT } from "../errors.ts";
-import { BACKUP_PATH, type Command, IDENTITY_FLAG } from "./command.ts";
+import { BACKUP_PATH, type Command, IDENTITY_FLAG, SAVED_DATABASE } from "./command.ts";
 import { withSession } from "./session.ts";
 
 export const command: Command = {
@@ -18,7 +18,7 @@ export const command: Command = {
     IDENTITY_FLAG,
   ],
   operands: { least: 2, most: 2 },
-  operandHelp: [{ name: "<db>", summary: "the database that was saved" }, BACKUP_PATH],
+  operandHelp: [SAVED_DATABASE, BACKUP_PATH],
   exits: { ok: "all of them are written", store: "the store", archive: "the backup is damaged or incomplete" },
   examples: [
     { line: "couchdb-backup export orders latest cfg.yaml > orders.ndjson", summary: "everything; restore reads it" },

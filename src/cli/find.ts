@@ -1,7 +1,8 @@
 /** `couchdb-backup find <db> --id ID`: the revisions of a document over all backups. */
 import type { DocumentState, FoundDocument } from "../commands/document.ts";
 import { EXIT, UsageError } from "../errors.ts";
-import { type Command, IDENTITY_FLAG, toSeconds } from "./command.ts";
+import { formatInstant } from "../observe/figures.ts";
+import { type Command, IDENTITY_FLAG, SAVED_DATABASE } from "./command.ts";
 import { withSession } from "./session.ts";
 
 export const command: Command = {
@@ -14,7 +15,7 @@ export const command: Command = {
   ],
   flags: [{ name: "id", value: "ID", summary: "the document's id, not encoded" }, IDENTITY_FLAG],
   operands: { least: 1, most: 1 },
-  operandHelp: [{ name: "<db>", summary: "the database that was saved" }],
+  operandHelp: [SAVED_DATABASE],
   exits: { store: "the store", archive: "a backup is damaged or incomplete, or there is none" },
   examples: [
     { line: "couchdb-backup find orders --id order:17 cfg.yaml", summary: "when it was last changed" },
@@ -38,14 +39,14 @@ export function describeFound({ database, id, states, problems }: FoundDocument)
   const describe = ({ rev, deleted, leaves, since, until, backups }: DocumentState) => {
     const others = leaves.length > 1 ? `, ${leaves.length - 1} more ${leaves.length === 2 ? "leaf" : "leaves"}` : "";
     const what = rev === null ? "not there" : `${rev}${deleted ? " (deleted)" : ""}${others}`;
-    return `${toSeconds(since)} .. ${toSeconds(until)}  ${String(backups).padStart(4)} ${
+    return `${formatInstant(since)} .. ${formatInstant(until)}  ${String(backups).padStart(4)} ${
       backups === 1 ? "backup " : "backups"
     }  ${what}`;
   };
   const isKnown = states.some(({ rev }) => rev !== null);
   return [
     ...isKnown ? states.map(describe) : [`No backup of "${database}" has the document "${id}"`],
-    ...problems.map(({ finished_at, problem }) => `problem: ${toSeconds(finished_at)}: ${problem}`),
+    ...problems.map(({ finished_at, problem }) => `problem: ${formatInstant(finished_at)}: ${problem}`),
     "",
   ].join("\n");
 }

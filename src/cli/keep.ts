@@ -1,6 +1,7 @@
 /** `couchdb-backup keep <db> <path>`: pins a backup, so that it never expires. */
 import { EXIT } from "../errors.ts";
-import { BACKUP_PATH, type Command, toSeconds } from "./command.ts";
+import { formatInstant } from "../observe/figures.ts";
+import { BACKUP_PATH, type Command, SAVED_DATABASE } from "./command.ts";
 import { withSession } from "./session.ts";
 
 export const command: Command = {
@@ -15,7 +16,7 @@ export const command: Command = {
     { name: "reason", value: "TEXT", summary: "why, shown by list" },
   ],
   operands: { least: 2, most: 2 },
-  operandHelp: [{ name: "<db>", summary: "the database that was saved" }, BACKUP_PATH],
+  operandHelp: [SAVED_DATABASE, BACKUP_PATH],
   exits: { store: "the store", archive: "there is no such backup, or it is damaged" },
   examples: [
     { line: "couchdb-backup keep orders latest cfg.yaml", summary: "the newest backup of a database" },
@@ -29,7 +30,7 @@ export const command: Command = {
     const [database = "", path = ""] = call.operands;
     return await withSession(call, async (session) => {
       const report = await session.keep({ database, path, reason: call.text("reason"), kept: true });
-      const moment = toSeconds(report.finished_at);
+      const moment = formatInstant(report.finished_at);
       call.print(
         report,
         () => `The backup of "${report.database}" of ${moment} is pinned: it stays until unkeep removes the pin\n`,

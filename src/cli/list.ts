@@ -3,12 +3,12 @@ import { UsageError } from "../errors.ts";
 import type { BackupList, ListedBackup } from "../commands/list.ts";
 import type { Size, SizesReport } from "../commands/sizes.ts";
 import { commandLine } from "../command_line.ts";
-import { counted, formatCount, formatSeconds, formatSize } from "../observe/figures.ts";
+import { counted, formatCount, formatInstant, formatSeconds, formatSize } from "../observe/figures.ts";
 import { printable } from "../observe/logfmt.ts";
 import { shortenMiddle } from "../observe/text_width.ts";
 import { shellWord } from "../shell_word.ts";
-import { type Command, toSeconds } from "./command.ts";
-import { readMoment } from "./moment.ts";
+import type { Command } from "./command.ts";
+import { readMoment } from "./flag_values.ts";
 import { withSession } from "./session.ts";
 import { type Column, fitTable } from "./table.ts";
 
@@ -65,8 +65,7 @@ export const command: Command = {
         hint: 'It lists "databases" or "backups"; a config needs a "." or a "/" in its name, or --config before it',
       });
     }
-    const match = call.list("match");
-    const filter = { match: match.length === 0 ? undefined : match };
+    const filter = { match: call.listIfGiven("match") };
     const request = {
       ...filter,
       database: call.text("database"),
@@ -113,7 +112,7 @@ const TEXT_WIDTH = 24;
 const COLUMNS: readonly Column<ListedBackup>[] = [
   {
     heading: "COMPLETE AT",
-    text: ({ date, finished_at }) => finished_at === null ? `${date} INCOMPLETE` : toSeconds(finished_at),
+    text: ({ date, finished_at }) => finished_at === null ? `${date} INCOMPLETE` : formatInstant(finished_at),
   },
   {
     heading: "AGE",
@@ -226,7 +225,6 @@ export function describeSizes({ databases, tasks, total }: SizesReport): string 
     leftover === undefined ? "-" : formatSize(leftover),
   ];
   const rows = [
-    ["DATABASE", "BACKUPS", "SIZE", "LEFT OVER"],
     ...databases.toSorted((a, b) => b.bytes - a.bytes).map((one) =>
       row(printable(one.database), one, one.leftover_bytes)
     ),
@@ -235,9 +233,11 @@ export function describeSizes({ databases, tasks, total }: SizesReport): string 
     ["ALL", "", "", ""],
     row("", total, total.leftover_bytes),
   ];
-  const widths = [0, 1, 2, 3].map((column) => rows.reduce((width, row) => Math.max(width, row[column]!.length), 0));
-  return rows.map((row) =>
-    row.map((text, column) => column === 0 ? text.padEnd(widths[0]!) : text.padStart(widths[column]!)).join("  ")
-      .trimEnd()
-  ).join("\n") + "\n";
+  const columns = ["DATABASE", "BACKUPS", "SIZE", "LEFT OVER"].map((heading, column) => ({
+    heading,
+    isNumber: column > 0,
+    text: (row: readonly string[]) => row[column]!,
+  }));
+  const { head, rows: lines } = fitTable(columns, rows);
+  return [head, ...lines, ""].join("\n");
 }

@@ -1,11 +1,11 @@
 /** `couchdb-backup plan <config>`: what each task selects and why, and when it runs next. */
 import { formatInZone } from "../dates.ts";
-import { EXIT, UsageError } from "../errors.ts";
+import { EXIT } from "../errors.ts";
 import { counted, formatCount } from "../observe/figures.ts";
 import type { Plan, TaskPlan } from "../commands/plan.ts";
 import type { ExcludedDatabase, SelectedDatabase } from "../task/select.ts";
-import type { Call, Command } from "./command.ts";
-import { readMoment } from "./moment.ts";
+import type { Command } from "./command.ts";
+import { readMoment, readWholeNumber } from "./flag_values.ts";
 import { withSession } from "./session.ts";
 
 const DEFAULT_COUNT = 3;
@@ -46,7 +46,7 @@ export const command: Command = {
   ],
 
   async run(call) {
-    const count = readCount(call);
+    const count = readWholeNumber(call, "count", { least: 1, most: MOST_ELAPSES }) ?? DEFAULT_COUNT;
     const from = readMoment(call, "from", "T00:00Z");
     return await withSession(call, async (session) => {
       const offline = call.isOn("offline");
@@ -56,12 +56,6 @@ export const command: Command = {
     });
   },
 };
-
-function readCount(call: Call): number {
-  const text = call.text("count") ?? String(DEFAULT_COUNT);
-  if (/^\d+$/.test(text) && Number(text) >= 1 && Number(text) <= MOST_ELAPSES) return Number(text);
-  throw new UsageError(`--count cannot be "${text}"`, { hint: `It is a whole number from 1 to ${MOST_ELAPSES}` });
-}
 
 function describePlan({ tasks, unselected }: Plan, isOffline: boolean): string {
   const lines = tasks.flatMap((task) => [...describeTask(task, isOffline), ""]);

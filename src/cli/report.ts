@@ -1,9 +1,10 @@
 /** `couchdb-backup report [<config>]`: the backups' history and state, as a page that needs no server. */
-import { EXIT, UsageError } from "../errors.ts";
+import { EXIT } from "../errors.ts";
 import { counted, formatSize } from "../observe/figures.ts";
 import { formatReportPage } from "../observe/report_page.ts";
 import { readReport } from "../schedule/report.ts";
 import type { Command } from "./command.ts";
+import { readWholeNumber } from "./flag_values.ts";
 import { replaceFile } from "./output_file.ts";
 import { withSession } from "./session.ts";
 
@@ -36,11 +37,7 @@ export const command: Command = {
   ],
 
   async run(call) {
-    const text = call.text("days") ?? String(DEFAULT_DAYS);
-    const days = /^\d{1,4}$/.test(text) ? Number(text) : 0;
-    if (days < 1 || days > MOST_DAYS) {
-      throw new UsageError(`--days cannot be "${text}"`, { hint: `It is a whole number from 1 to ${MOST_DAYS}` });
-    }
+    const days = readWholeNumber(call, "days", { least: 1, most: MOST_DAYS }) ?? DEFAULT_DAYS;
     const output = call.text("output");
     return await withSession(call, async (session) => {
       const { now, signal } = session.surroundings;

@@ -1,5 +1,5 @@
 /** `couchdb-backup restore <db> <path>`: brings a backup back. */
-import { counted, formatCount, formatSeconds } from "../observe/figures.ts";
+import { counted, formatCount, formatInstant, formatSeconds } from "../observe/figures.ts";
 import { printable } from "../observe/logfmt.ts";
 import { describeRevision, describeUnreadable } from "./unreadable.ts";
 import { exitCodeOfRestore, type RestoreReport } from "../commands/restore/report.ts";
@@ -8,7 +8,7 @@ import type { Config } from "../config/config.ts";
 import { parseAddress } from "../config/values.ts";
 import { parseInstant } from "../dates.ts";
 import { UsageError } from "../errors.ts";
-import { BACKUP_PATH, type Command, IDENTITY_FLAG, toSeconds } from "./command.ts";
+import { BACKUP_PATH, type Command, IDENTITY_FLAG } from "./command.ts";
 import { readFleetRequest, restoreAll } from "./restore_all.ts";
 import { loadCallConfig, withConfig } from "./session.ts";
 
@@ -92,7 +92,7 @@ export const command: Command = {
     const [first = "", second = ""] = call.operands;
     const [database, path] = call.isOn("all") ? [undefined, first] : [first, second];
     // Meanwhile another backup may be complete, and be the latest.
-    const moment = toSeconds(startedAt.toISOString());
+    const moment = formatInstant(startedAt.toISOString());
     const words = [...database === undefined ? ["--all"] : [database], path.replace(/^latest(?=$|\/)/, moment)];
     if (database !== undefined || call.isOn("into-existing")) words.push("--into-existing");
     for (const name of ["salvage", "no-views", "as-new-revision", "designs", "gone", "allow-plain"]) {
@@ -128,8 +128,8 @@ export const command: Command = {
         hint: `${commandLine("restore", [database, "latest"])}, or ${commandLine("restore", ["--all", database])}`,
       });
     }
-    const ids = call.list("id");
-    if (call.isOn("as-new-revision") && ids.length === 0) {
+    const ids = call.listIfGiven("id");
+    if (call.isOn("as-new-revision") && ids === undefined) {
       throw new UsageError("--as-new-revision goes with --id", {
         hint: commandLine("restore", [database, path, "--id", "ID", "--as-new-revision"]),
       });
@@ -142,7 +142,7 @@ export const command: Command = {
         salvage: call.isOn("salvage"),
         dryRun: call.isOn("dry-run"),
         noViews: call.isOn("no-views"),
-        ids: ids.length === 0 ? undefined : ids,
+        ids,
         asNewRevision: call.isOn("as-new-revision"),
         designs: call.isOn("designs"),
         allowPlain: call.isOn("allow-plain"),
@@ -180,7 +180,7 @@ function describe(report: RestoreReport): string {
     counted(report.leaf_revisions, "leaf revision")
   }`;
   // A folder may hold several backups of a day.
-  const from = report.finished_at === null ? path : `${path} as of ${toSeconds(report.finished_at)}`;
+  const from = report.finished_at === null ? path : `${path} as of ${formatInstant(report.finished_at)}`;
   const lines = report.dry_run
     ? [`Would restore "${database}" from ${from}: ${counts}`]
     : [`Restored "${database}" from ${from}: ${counts} in ${formatSeconds(seconds)}`];

@@ -3,23 +3,22 @@
  */
 import type { FleetRequest } from "../commands/restore/context.ts";
 import { exitCodeOfFleet, type FleetDatabase, type FleetReport } from "../commands/restore/fleet_report.ts";
-import { UsageError } from "../errors.ts";
-import { counted, formatCount, formatSeconds } from "../observe/figures.ts";
+import { counted, formatCount, formatInstant, formatSeconds } from "../observe/figures.ts";
 import type { Session } from "../session/session.ts";
-import { type Call, toSeconds } from "./command.ts";
+import type { Call } from "./command.ts";
+import { readWholeNumber } from "./flag_values.ts";
 
-/** Databases at the same time, and requests for each of them. */
+/** Databases at the same time. */
 const MOST_PARALLEL = 32;
 
 /** What the flags of `restore --all` ask for. */
 export function readFleetRequest(call: Call, path: string): FleetRequest {
-  const match = call.list("match");
   return {
     path,
-    match: match.length === 0 ? undefined : match,
+    match: call.listIfGiven("match"),
     exclude: call.list("exclude"),
     map: call.list("map"),
-    databasesAtOnce: readParallel(call.text("parallel")),
+    databasesAtOnce: readWholeNumber(call, "parallel", { least: 1, most: MOST_PARALLEL }),
     gone: call.isOn("gone"),
     intoExisting: call.isOn("into-existing"),
     salvage: call.isOn("salvage"),
@@ -34,13 +33,6 @@ export async function restoreAll(session: Session, call: Call, request: FleetReq
   const report = await session.restoreAll(request);
   call.print(report, () => describeFleet(report), { isProse: true });
   return exitCodeOfFleet(report);
-}
-
-function readParallel(text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  const value = Number(text);
-  if (Number.isInteger(value) && value >= 1 && value <= MOST_PARALLEL) return value;
-  throw new UsageError(`--parallel "${text}" is not a whole number from 1 to ${MOST_PARALLEL}`);
 }
 
 /** The report for people: what is not as it should be first, sums last. */
@@ -66,17 +58,17 @@ export function describeFleet(report: FleetReport): string {
 function describeRestored({ source, database, finished_at, report }: FleetDatabase, isDryRun: boolean): string[] {
   const name = source === database ? database : `${source} -> ${database}`;
   const documents = report?.documents ?? 0;
-  const moment = toSeconds(finished_at);
+  const moment = formatInstant(finished_at);
   return [`${isDryRun ? "would restore" : "restored"}  ${name}  ${counted(documents, "document")}  as of ${moment}`];
 }
 
 function describeBefore({ database, fewer, written_since }: FleetDatabase): string[] {
   if (written_since !== undefined) {
-    return [`left as it is: ${database}: it was restored at ${toSeconds(written_since)}, and written to since`];
+    return [`left as it is: ${database}: it was restored at ${formatInstant(written_since)}, and written to since`];
   }
   if (fewer === undefined) return [];
   const { restored, restored_at, there } = fewer;
-  const then = toSeconds(restored_at);
+  const then = formatInstant(restored_at);
   return [
     `NOT RESTORED AGAIN: ${database}: it had ${
       counted(restored, "document")

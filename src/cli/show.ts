@@ -1,6 +1,6 @@
 /** `couchdb-backup show <db> <path> --id ID`: one document of a backup, as raw bytes. */
 import { EXIT, UsageError } from "../errors.ts";
-import { BACKUP_PATH, type Command, IDENTITY_FLAG } from "./command.ts";
+import { BACKUP_PATH, type Command, IDENTITY_FLAG, SAVED_DATABASE } from "./command.ts";
 import { withSession } from "./session.ts";
 
 export const command: Command = {
@@ -18,7 +18,7 @@ export const command: Command = {
     IDENTITY_FLAG,
   ],
   operands: { least: 2, most: 2 },
-  operandHelp: [{ name: "<db>", summary: "the database that was saved" }, BACKUP_PATH],
+  operandHelp: [SAVED_DATABASE, BACKUP_PATH],
   exits: { store: "the store", archive: "the backup does not have the document, or is damaged or incomplete" },
   examples: [
     { line: "couchdb-backup show orders latest --id order:17 cfg.yaml", summary: "a document as it was saved last" },

@@ -1,6 +1,6 @@
 /** `couchdb-backup status [<config>]`: how each task stands. */
 import type { Proof } from "../archive/proof.ts";
-import { formatCount, formatSeconds } from "../observe/figures.ts";
+import { formatCount, formatInstant, formatSeconds } from "../observe/figures.ts";
 import { padEnd, widthOf } from "../observe/text_width.ts";
 import {
   exitCodeOfStatus,
@@ -10,7 +10,7 @@ import {
   type TaskStatus,
 } from "../schedule/status.ts";
 import { pickTasks } from "../task/selection.ts";
-import { type Command, toSeconds } from "./command.ts";
+import type { Command } from "./command.ts";
 import { withSession } from "./session.ts";
 
 /** More failed databases than these are counted in the text; `--json` has them all. */
@@ -87,19 +87,21 @@ function describeProof(command: string, proof: Proof | null): string {
   const { at, ok, backups, backups_in_all, faulty, last_ok_at } = proof;
   const of = backups === backups_in_all ? "" : ` of ${formatCount(backups_in_all)}`;
   const looked = `${formatCount(backups)}${of} ${backups_in_all === 1 ? "backup" : "backups"}`;
-  if (ok) return `${command}  ${looked} proved ${toSeconds(at)}\n`;
-  const before = last_ok_at === null ? "no earlier one succeeded" : `the last success was at ${toSeconds(last_ok_at)}`;
+  if (ok) return `${command}  ${looked} proved ${formatInstant(at)}\n`;
+  const before = last_ok_at === null
+    ? "no earlier one succeeded"
+    : `the last success was at ${formatInstant(last_ok_at)}`;
   const found = faulty === 0 ? "left a scratch database behind" : `${formatCount(faulty)} NOT as they must be`;
-  return `${command}  FAILED: ${looked} looked at ${toSeconds(at)}, ${found}, ${before}\n`;
+  return `${command}  FAILED: ${looked} looked at ${formatInstant(at)}, ${found}, ${before}\n`;
 }
 
 function factsOf({ state, last_complete_at, age_seconds, elapse, next, retry_at, generations }: TaskStatus): string[] {
   const facts: string[] = [];
   if (last_complete_at === null || age_seconds === null) facts.push("nothing was ever saved in full");
-  else facts.push(`last complete ${toSeconds(last_complete_at)} (${formatSeconds(age_seconds)} ago)`);
-  if (state === "late" && elapse !== null) facts.push(`was due ${toSeconds(elapse)}`);
+  else facts.push(`last complete ${formatInstant(last_complete_at)} (${formatSeconds(age_seconds)} ago)`);
+  if (state === "late" && elapse !== null) facts.push(`was due ${formatInstant(elapse)}`);
   if (generations > 1) facts.push(`took ${formatCount(generations)} runs`);
-  if (retry_at !== null) facts.push(`retried at ${toSeconds(retry_at)}`);
-  if (next !== null) facts.push(`next ${toSeconds(next)}`);
+  if (retry_at !== null) facts.push(`retried at ${formatInstant(retry_at)}`);
+  if (next !== null) facts.push(`next ${formatInstant(next)}`);
   return facts;
 }

@@ -2,8 +2,8 @@
 import type { FaultyBackup } from "../commands/verify_all.ts";
 import { exitCodeOfTestRestore, type TestRestoreReport } from "../commands/test_restore/test_restore.ts";
 import { UsageError } from "../errors.ts";
-import { counted, formatCount, formatSeconds } from "../observe/figures.ts";
-import { type Command, IDENTITY_FLAG, toSeconds } from "./command.ts";
+import { counted, formatCount, formatInstant, formatSeconds } from "../observe/figures.ts";
+import { type Command, IDENTITY_FLAG } from "./command.ts";
 import { withSession } from "./session.ts";
 
 export const command: Command = {
@@ -45,11 +45,7 @@ export const command: Command = {
   },
 
   async run(call) {
-    const match = call.list("match");
-    const request = {
-      match: match.length === 0 ? undefined : match,
-      sample: readSample(call.text("sample")),
-    };
+    const request = { match: call.listIfGiven("match"), sample: readSample(call.text("sample")) };
     return await withSession(call, async (session) => {
       const report = await session.testRestore(request);
       call.print(report, () => describeTestRestore(report), { isProse: true });
@@ -74,7 +70,7 @@ export function describeTestRestore(report: TestRestoreReport): string {
   for (const database of dropped) lines.push(`dropped: ${database}, which a run that was killed had left`);
   for (const { database, until } of kept) {
     lines.push(
-      `stays: ${database}, of another run that may be alive; from ${toSeconds(until)} on the next one drops it`,
+      `stays: ${database}, of another run that may be alive; from ${formatInstant(until)} on the next one drops it`,
     );
   }
   const of = backups === backups_in_all ? "" : ` of ${formatCount(backups_in_all)}`;

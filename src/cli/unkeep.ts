@@ -1,6 +1,7 @@
 /** `couchdb-backup unkeep <db> <path>`: takes the pin off a backup. */
 import { EXIT } from "../errors.ts";
-import { BACKUP_PATH, type Command, toSeconds } from "./command.ts";
+import { formatInstant } from "../observe/figures.ts";
+import { BACKUP_PATH, type Command, SAVED_DATABASE } from "./command.ts";
 import { withSession } from "./session.ts";
 
 export const command: Command = {
@@ -11,7 +12,7 @@ export const command: Command = {
   ],
   flags: [],
   operands: { least: 2, most: 2 },
-  operandHelp: [{ name: "<db>", summary: "the database that was saved" }, BACKUP_PATH],
+  operandHelp: [SAVED_DATABASE, BACKUP_PATH],
   exits: { store: "the store", archive: "there is no such backup, or it is damaged" },
   examples: [
     { line: "couchdb-backup unkeep orders latest cfg.yaml", summary: "the newest backup of a database" },
@@ -22,7 +23,7 @@ export const command: Command = {
     const [database = "", path = ""] = call.operands;
     return await withSession(call, async (session) => {
       const report = await session.keep({ database, path, kept: false });
-      const moment = toSeconds(report.finished_at);
+      const moment = formatInstant(report.finished_at);
       call.print(
         report,
         () =>

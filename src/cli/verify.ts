@@ -7,7 +7,7 @@ import { openStore } from "../store/open.ts";
 import { describeUnreadable } from "./unreadable.ts";
 import { exitCodeOfVerify, verify, type VerifyReport } from "../commands/verify.ts";
 import { exitCodeOfVerifyAll, type VerifyAllReport } from "../commands/verify_all.ts";
-import { BACKUP_PATH, type Call, type Command, IDENTITY_FLAG } from "./command.ts";
+import { BACKUP_PATH, type Call, type Command, IDENTITY_FLAG, SAVED_DATABASE } from "./command.ts";
 import { withSession, withSurroundings } from "./session.ts";
 
 /** More unreadable documents than these are counted in the text; `--json` and the log have them all. */
@@ -33,7 +33,7 @@ export const command: Command = {
     IDENTITY_FLAG,
   ],
   operands: { least: 0, most: 2, isConfig: (_operand, _index, flags) => flags.all === true },
-  operandHelp: [{ name: "<db>", summary: "the database that was saved" }, BACKUP_PATH],
+  operandHelp: [SAVED_DATABASE, BACKUP_PATH],
   exits: {
     ok: "complete, and as the manifest says",
     partial: "intact, but CouchDB could not read some documents when it was made; they are listed",
@@ -87,9 +87,8 @@ async function runAll(call: Call): Promise<number> {
       hint: `${commandLine("verify", ["--all", "--match", extra])} verifies the backups of that database`,
     });
   }
-  const match = call.list("match");
   const request = {
-    match: match.length === 0 ? undefined : match,
+    match: call.listIfGiven("match"),
     sampleOf: readSample(call.text("sample")),
     quick: call.isOn("quick"),
     contents: call.isOn("contents"),

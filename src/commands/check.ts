@@ -128,8 +128,8 @@ async function tryOne(
 }
 
 /** A check that found something else than it should. */
-class CheckFailure extends ProgramError {
-  override readonly exitCode = 1;
+export class CheckFailure extends ProgramError {
+  override readonly exitCode: number = EXIT.unexpected;
 }
 
 /** @returns Whether it answers. */

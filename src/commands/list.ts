@@ -15,10 +15,11 @@ import { formatDate, isOfFuture, parseDate } from "../dates.ts";
 import { ArchiveError, describeError, isNotFound } from "../errors.ts";
 import { decodeDatabase, encodeDatabase } from "../database_name.ts";
 import { type BackupKind, type Checkpoint, sumChunks } from "../archive/manifest.ts";
+import { formatInstant } from "../observe/figures.ts";
 import { loadAhead } from "../parallel.ts";
 import { joinKey, splitKey } from "../store/key.ts";
 import type { Repository } from "../archive/repository.ts";
-import { compilePattern } from "../task/pattern.ts";
+import { matcherOf } from "../task/pattern.ts";
 
 /** Folders that are looked at at once. */
 const FOLDERS_AT_ONCE = 16;
@@ -83,9 +84,8 @@ export async function listDatabases(
   { couch, signal }: { couch: CouchClient; signal: AbortSignal },
   { match }: Pick<ListRequest, "match"> = {},
 ): Promise<{ databases: ListedDatabase[] }> {
-  const patterns = match?.map(compilePattern);
-  const names = await couch.listDatabases({ signal });
-  const wanted = names.filter((name) => patterns === undefined || patterns.some((pattern) => pattern.matches(name)));
+  const isWanted = matcherOf(match);
+  const wanted = (await couch.listDatabases({ signal })).filter(isWanted);
   return { databases: wanted.map((database) => ({ database, encoded: encodeDatabase(database) })) };
 }
 
@@ -136,8 +136,7 @@ export async function listBackups(
 ): Promise<BackupList> {
   const { repository, signal, now = () => new Date() } = context;
   const database = options.database === undefined ? undefined : decodeDatabase(options.database);
-  const patterns = options.match?.map(compilePattern);
-  const isWanted = (name: string) => patterns === undefined || patterns.some((pattern) => pattern.matches(name));
+  const isWanted = matcherOf(options.match);
   const catalog = new Catalog(repository);
   const describe = async (found: FolderInventory, signal: AbortSignal) => {
     const added = options.rebuild === true ? found.uncatalogued : [];
@@ -205,7 +204,7 @@ type Row = Omit<ListedBackup, "age_seconds" | "restore_path">;
  */
 function withPaths(rows: readonly Omit<ListedBackup, "restore_path">[]): ListedBackup[] {
   const momentOf = ({ finished_at, database }: Row) =>
-    finished_at === null ? "" : `${finished_at.replace(/\.\d+Z$/, "Z")}/${encodeDatabase(database)}`;
+    finished_at === null ? "" : `${formatInstant(finished_at)}/${encodeDatabase(database)}`;
   const counts = new Map<string, number>();
   for (const row of rows) counts.set(momentOf(row), (counts.get(momentOf(row)) ?? 0) + 1);
   return rows.map((row) => {

@@ -6,10 +6,11 @@ import { counted } from "../counts.ts";
 import { createHash } from "node:crypto";
 import { takeInventory } from "../archive/inventory.ts";
 import type { Repository } from "../archive/repository.ts";
-import { ArchiveError, describeError, EXIT, exitCodeOf, UsageError } from "../errors.ts";
+import { describeError, EXIT, exitCodeOf, UsageError } from "../errors.ts";
 import { withinRun } from "../observe.ts";
 import { eitherSignal, forEachParallel } from "../parallel.ts";
-import { compilePattern, type Pattern } from "../task/pattern.ts";
+import { compilePattern } from "../task/pattern.ts";
+import { nothingFound } from "./nothing_found.ts";
 import { exitCodeOfVerify, verify, type VerifyContext, type VerifyReport } from "./verify.ts";
 
 /** Backups that are read at once; each reads several chunks ahead. */
@@ -121,7 +122,7 @@ export async function verifyAll(
     }
   }
   if (unmet.size > 0 || report.backups_in_all + report.faulty.length === 0) {
-    throw nothingToVerify(repository, [...unmet]);
+    throw nothingFound(repository, { patterns: Array.from(unmet, ({ source }) => source) });
   }
   progress.runStarted({ action: "verify", databases: wanted.length });
   try {
@@ -157,18 +158,6 @@ export async function verifyAll(
   if (report.ok) log.info("backups are verified", facts);
   else log.error("not all backups are as they must be", facts);
   return report;
-}
-
-function nothingToVerify(repository: Repository, unmet: readonly Pattern[]): ArchiveError {
-  const key = repository.root;
-  const which = unmet.length === 0
-    ? ""
-    : ` of a database that ${unmet.map(({ source }) => `"${source}"`).join(" or ")} matches`;
-  return new ArchiveError(
-    `There is no complete backup${which} in "${repository.locate(key)}"`,
-    { key, expected: "a manifest", found: "none" },
-    { hint: 'Check prefix, suffix and the patterns; "couchdb-backup list" shows the backups there are' },
-  );
 }
 
 function problemsOf({ problems, unreadable }: VerifyReport): string[] {

@@ -1,4 +1,4 @@
-/** Numbers as a person reads them on a terminal: counts, sizes and times. Pure. */
+/** Numbers as a person reads them on a terminal: counts, sizes, times and moments. Pure. */
 
 export { counted, formatCount } from "../counts.ts";
 
@@ -30,4 +30,9 @@ export function formatSeconds(seconds: number): string {
     : ["d", "h"] as const;
   const rest = Math.floor(whole % SECONDS[large] / SECONDS[small]);
   return `${Math.floor(whole / SECONDS[large])}${large}${String(rest).padStart(2, "0")}${small}`;
+}
+
+/** An instant such as `2026-01-03T18:00:00.123Z` to the second, as a path may name it: `2026-01-03T18:00:00Z`. */
+export function formatInstant(instant: string): string {
+  return instant.replace(/\.\d+Z$/, "Z");
 }

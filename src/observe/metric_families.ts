@@ -53,12 +53,12 @@ export const FAMILIES: readonly Family[] = [
   {
     name: LAST_SUCCESS,
     help: "When the last run that saved everything finished, since 1970.",
-    samples: (task, report) => hasSucceeded(task) ? [{ value: Date.parse(report.finished_at) / 1000 }] : [],
+    samples: (task, report) => isTaskSaved(task) ? [{ value: Date.parse(report.finished_at) / 1000 }] : [],
   },
   {
     name: "couchdb_backup_last_run_success",
     help: "Whether the last run saved everything it was asked for (1) or not (0).",
-    samples: (task) => [{ value: hasSucceeded(task) ? 1 : 0 }],
+    samples: (task) => [{ value: isTaskSaved(task) ? 1 : 0 }],
   },
   {
     name: "couchdb_backup_last_run_duration_seconds",
@@ -145,16 +145,12 @@ export const FAMILIES: readonly Family[] = [
   perDatabase(
     "couchdb_backup_database_success",
     "Whether the last run saved the database (1) or not (0).",
-    (database) => {
-      return isSaved(database) ? 1 : 0;
-    },
+    (database) => isSaved(database) ? 1 : 0,
   ),
   perDatabase(
     "couchdb_backup_database_documents",
     "Documents of the database that the last run stored.",
-    (database) => {
-      return database.documents;
-    },
+    (database) => database.documents,
   ),
   perDatabase(
     "couchdb_backup_database_compressed_size_bytes",
@@ -178,14 +174,9 @@ export const PART_FAMILIES: readonly Family[] = [
   {
     name: "couchdb_backup_last_partial_run_success",
     help: "Whether the last run for named databases saved all of these (1) or not (0).",
-    samples: (task) => [{ value: hasSucceeded(task) ? 1 : 0 }],
+    samples: (task) => [{ value: isTaskSaved(task) ? 1 : 0 }],
   },
 ];
-
-/** Whether a task saved everything it was asked for. */
-export function hasSucceeded(task: TaskReport): boolean {
-  return isTaskSaved(task);
-}
 
 function kindOf({ status, kind, unchanged }: TaskReport["databases"][number]): (typeof KINDS)[number] | undefined {
   if (status !== "complete" && status !== "resumed") return undefined;

@@ -10,7 +10,7 @@ import type { RunReport } from "../archive/report.ts";
 import { FAMILIES, LAST_SUCCESS, type MetricsOptions, PART_FAMILIES } from "./metric_families.ts";
 import { LAST_PROOF, PROOF_FAMILIES } from "./proof_metrics.ts";
 
-export { hasSucceeded, type MetricsOptions } from "./metric_families.ts";
+export type { MetricsOptions } from "./metric_families.ts";
 
 /**
  * The metrics of all tasks in a report. A task that failed has no time of success: whoever stores the metrics keeps the

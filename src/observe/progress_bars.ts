@@ -10,6 +10,7 @@ import { padEnd, shortenMiddle, widthOf } from "./text_width.ts";
 
 const WIDEST_BAR = 30;
 const NARROWEST_BAR = 8;
+
 /** Bars on a terminal. */
 export interface ProgressBars extends Progress {
   /** Writes a line, such as one of the log, above the bars; without bars, as it is. Takes it without its newline. */

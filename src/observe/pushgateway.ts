@@ -8,11 +8,11 @@ import { readShort } from "../short_answer.ts";
 import { Buffer } from "node:buffer";
 import { describeError, ProgramError } from "../errors.ts";
 import type { Proof, ProofKind } from "../archive/proof.ts";
-import type { RunReport } from "../archive/report.ts";
+import { isTaskSaved, type RunReport } from "../archive/report.ts";
 import { authorizationFor, type Login } from "../basic_auth.ts";
 import { tlsFailure } from "../tls_failure.ts";
 import type { Fetch } from "../trusted_fetch.ts";
-import { formatMetrics, formatProof, hasSucceeded, type MetricsOptions } from "./metrics.ts";
+import { formatMetrics, formatProof, type MetricsOptions } from "./metrics.ts";
 
 /** Where a Pushgateway is, and who asks. */
 export interface GatewayAddress extends Login {
@@ -56,7 +56,7 @@ export async function pushMetrics(report: RunReport, options: PushgatewayOptions
       title: `task "${task.task}"`,
       body: formatMetrics({ ...report, tasks: [task] }, options),
       // A failed run must leave the time of the last success, and one of a part of a task what is known of the whole.
-      isWhole: hasSucceeded(task) && options.isPart !== true,
+      isWhole: isTaskSaved(task) && options.isPart !== true,
     })),
     options,
   );

@@ -3,7 +3,6 @@
  * the elapse's amended report; if all is saved now, the elapse is over and is not retried.
  */
 import { isWorthRetrying, type RunReport, type TaskReport } from "../archive/report.ts";
-import { parseRunFolderName } from "../archive/layout.ts";
 import { RunFolder } from "../archive/run_folder.ts";
 import type { RunContext } from "../commands/backup/context.ts";
 import { formatDate } from "../dates.ts";
@@ -11,7 +10,7 @@ import { describeError } from "../errors.ts";
 import { dateInPath } from "../task/selection.ts";
 import type { Task } from "../task/task.ts";
 import { CLAIM_TIMES, claimElapse } from "./claim.ts";
-import { readElapse } from "./elapse.ts";
+import { listElapses, nextGeneration, readElapse } from "./elapse.ts";
 import { settle } from "./retry.ts";
 import { type DueTask, noteElapseSaved } from "./run_elapse.ts";
 
@@ -52,11 +51,10 @@ export async function amendElapses(context: AmendContext, byHand: RunByHand): Pr
 }
 
 /** The latest elapse of a task under a date; undefined where none was ever run. */
-async function findElapse({ repository, signal }: AmendContext, task: Task, date: string): Promise<Date | undefined> {
+async function findElapse(context: AmendContext, task: Task, date: string): Promise<Date | undefined> {
   let latest: Date | undefined;
-  for await (const { kind, name } of repository.store.list(repository.taskFolder(task.name), { signal })) {
-    const instant = kind === "folder" ? parseRunFolderName(name) : undefined;
-    if (instant === undefined || formatDate(dateInPath(task, instant)).replaceAll("/", "-") !== date) continue;
+  for await (const instant of listElapses(context, task)) {
+    if (formatDate(dateInPath(task, instant)).replaceAll("/", "-") !== date) continue;
     if (latest === undefined || instant > latest) latest = instant;
   }
   return latest;
@@ -76,7 +74,7 @@ async function amend(
   const claim = state.kind === "stopped" || state.kind === "failed"
     ? await claimElapse(folder.key, {
       holder: { run, host, pid, started_at: report.started_at },
-      generation: state.generation + 1,
+      generation: nextGeneration(state),
     }, { store: repository.store, log, now, signal, times: CLAIM_TIMES })
     : undefined;
   if (claim === undefined && state.kind !== "finished") {

@@ -6,7 +6,8 @@
 import * as z from "zod";
 import { counted } from "../counts.ts";
 import { UsageError } from "../errors.ts";
-import { backupRound, failDatabase, type RoundsContext, type RunOfElapse } from "./rounds.ts";
+import { backupRound, failDatabase } from "./round.ts";
+import type { RoundsContext, RunOfElapse } from "./run_in_rounds.ts";
 
 /** More would gain nothing, and an execution of Step Functions has 25,000 events at most. */
 const MOST_IN_A_BATCH = 50;

@@ -17,6 +17,12 @@ const FORGET_MS = 60 * 60_000;
 /** Of a small object, whether the round's own time is over or not. */
 const TIMEOUT_MS = 10_000;
 
+/** What is stored where all that is tried until a moment would be refused like this. */
+export function stopFor(error: unknown, { task, until, now }: { task: Task; until: Date; now: Date }): Stop {
+  const why = describerFor(task)(error);
+  return { until: until.toISOString(), why, exit_code: exitCodeOf(error), since: now.toISOString() };
+}
+
 /** The brake of one round. */
 export class RoundsBrake {
   readonly #folder: RunFolder;

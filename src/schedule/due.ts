@@ -14,7 +14,7 @@ import type { Task } from "../task/task.ts";
 import { latestElapse } from "../task/times.ts";
 import { EXIT } from "../errors.ts";
 import { type Claim, CLAIM_TIMES, claimElapse, type ClaimTimes } from "./claim.ts";
-import { type ElapseState, readElapse } from "./elapse.ts";
+import { type ElapseState, nextGeneration, readElapse } from "./elapse.ts";
 import { giveUpEarlier } from "./give_up.ts";
 import { describeFailed, hintForMissing } from "./retry.ts";
 import { type Brake, type DueTask, reportFailure, runElapse } from "./run_elapse.ts";
@@ -180,7 +180,7 @@ class ScheduledRun {
   ): Promise<void> {
     const { repository: { store }, now, signal, stop } = this.#context;
     try {
-      const state = await readElapse(store, this.#folderOf(due), { signal });
+      const state = await readElapse(store, this.#folder(due).key, { signal });
       if (state.kind === "finished") await this.#noteFinished(due);
       else if (state.kind === "running") await whenRunning(state);
       else if (state.kind === "failed" && state.retryAt > now()) await this.#noteFailed(due, state);
@@ -197,12 +197,11 @@ class ScheduledRun {
     const { run, host, pid, now, repository: { store, storeFolder }, log, signal } = this.#context;
     await findConditions(store, storeFolder, { log, now, signal });
     const holder = { run, host, pid, started_at: now().toISOString() };
-    const generation = "generation" in state ? state.generation + 1 : 1;
+    const { key } = this.#folder(due);
     const context = { store, log, now, signal, times: this.#times };
-    const claim = await claimElapse(this.#folderOf(due), { holder, generation }, context);
+    const claim = await claimElapse(key, { holder, generation: nextGeneration(state) }, context);
     if (claim !== undefined) return await this.#run(due, claim);
-    const taken = await readElapse(store, this.#folderOf(due), { signal });
-    this.#leave(due, taken);
+    this.#leave(due, await readElapse(store, key, { signal }));
   }
 
   async #run(due: DueTask, claim: Claim): Promise<void> {
@@ -219,12 +218,12 @@ class ScheduledRun {
   async #noteFailed(due: DueTask, state: ElapseState & { kind: "failed" }): Promise<void> {
     const { log, signal } = this.#context;
     const { task, elapse } = due;
-    const { retryAt, holder } = state;
+    const { retryAt } = state;
     const outcome = await this.#folder(due).readNewestGeneration({ signal });
     const facts = outcome === undefined ? {} : describeFailed(outcome.report);
     log.error("elapse is not saved", { task: task.name, elapse, ...facts, retryAt, ...namesOf(state) });
     this.#note(due, "failed", {
-      by: holder && { run: holder.run, host: holder.host, pid: holder.pid },
+      by: holderOf(state),
       retry_at: retryAt.toISOString(),
       exit_code: outcome === undefined ? EXIT.partial : exitCodeOfReport(outcome.report),
     });
@@ -246,8 +245,7 @@ class ScheduledRun {
     const { log } = this.#context;
     if (state.kind === "finished") return this.#note(due, "done");
     log.info("elapse is held by another run", { task: due.task.name, elapse: due.elapse, ...namesOf(state) });
-    const holder = "holder" in state ? state.holder : undefined;
-    this.#note(due, "running", { by: holder && { run: holder.run, host: holder.host, pid: holder.pid } });
+    this.#note(due, "running", { by: holderOf(state) });
   }
 
   #note(
@@ -262,14 +260,16 @@ class ScheduledRun {
   #folder({ task, elapse }: DueTask): RunFolder {
     return new RunFolder(this.#context.repository, { task: task.name, elapse });
   }
-
-  #folderOf({ task, elapse }: DueTask): string {
-    return this.#context.repository.runFolder({ task: task.name, elapse });
-  }
 }
 
-/** Whose run it is, for a log line; `run` is the field of the program's own. */
-function namesOf(state: ElapseState): Record<string, unknown> {
+/** Whose run it is, where its claim can be read. */
+function holderOf(state: ElapseState): { run: string; host: string; pid: number } | undefined {
   const holder = "holder" in state ? state.holder : undefined;
+  return holder && { run: holder.run, host: holder.host, pid: holder.pid };
+}
+
+/** The same for a log line; `run` is the field of the program's own. */
+function namesOf(state: ElapseState): Record<string, unknown> {
+  const holder = holderOf(state);
   return holder === undefined ? {} : { byRun: holder.run, byHost: holder.host, byPid: holder.pid };
 }

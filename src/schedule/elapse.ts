@@ -8,9 +8,12 @@
  * report, and its last heartbeat says when to try again. Nothing is deleted.
  */
 import * as z from "zod";
+import { parseRunFolderName } from "../archive/layout.ts";
+import type { Repository } from "../archive/repository.ts";
 import { joinKey } from "../store/key.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import { readObjectText } from "../store/whole.ts";
+import type { Task } from "../task/task.ts";
 
 /** A run that has an elapse, as its claim says. */
 export interface Holder {
@@ -111,6 +114,22 @@ export async function readElapse(store: Store, folder: string, options: StoreCal
   const sign = `${generation} ${heartbeat?.beat ?? 0}`;
   const aliveUntil = new Date(heartbeat?.alive_until ?? 0);
   return { kind: "running", generation, holder, sign, lastSign: aliveUntil > lastSign ? aliveUntil : lastSign };
+}
+
+/** The generation that is next where an elapse stands so. */
+export function nextGeneration(state: ElapseState): number {
+  return "generation" in state ? state.generation + 1 : 1;
+}
+
+/** The instants of which a task has a run's folder, in no order: elapses, and whenever it was run at another moment. */
+export async function* listElapses(
+  { repository, signal }: { repository: Repository } & StoreCallOptions,
+  task: Task,
+): AsyncGenerator<Date> {
+  for await (const { kind, name } of repository.store.list(repository.taskFolder(task.name), { signal })) {
+    const instant = kind === "folder" ? parseRunFolderName(name) : undefined;
+    if (instant !== undefined) yield instant;
+  }
 }
 
 /** The ids of the runs that had an elapse before a generation of it. */

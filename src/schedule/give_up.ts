@@ -3,7 +3,6 @@
  * and its new elapse. Out: a report for each earlier elapse that was not finished, which says so.
  */
 import type { RunReport } from "../archive/report.ts";
-import { parseRunFolderName } from "../archive/layout.ts";
 import type { Repository } from "../archive/repository.ts";
 import { RunFolder } from "../archive/run_folder.ts";
 import { formatDate } from "../dates.ts";
@@ -11,7 +10,7 @@ import { describeError, EXIT } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import { dateInPath } from "../task/selection.ts";
-import { type ElapseState, readElapse } from "./elapse.ts";
+import { type ElapseState, listElapses, readElapse } from "./elapse.ts";
 import { describeFailed, givenUp, hintForMissing } from "./retry.ts";
 import type { DueTask } from "./run_elapse.ts";
 
@@ -26,7 +25,9 @@ export async function giveUpEarlier(
   const { repository, log, signal } = context;
   const { task } = next;
   try {
-    for (const elapse of (await elapsesBefore(context, next)).slice(0, MOST_LOOKED_INTO)) {
+    const all = await Array.fromAsync(listElapses(context, task));
+    const before = all.filter((instant) => instant < next.elapse).sort((a, b) => b.getTime() - a.getTime());
+    for (const elapse of before.slice(0, MOST_LOOKED_INTO)) {
       const key = repository.runFolder({ task: task.name, elapse });
       const state = await readElapse(repository.store, key, { signal });
       if (state.kind !== "failed" && state.kind !== "stopped") continue;
@@ -41,19 +42,6 @@ export async function giveUpEarlier(
     signal?.throwIfAborted();
     log.warn("elapses before this one could not be looked into", { task: task.name, error: describeError(error) });
   }
-}
-
-/** The elapses of a task before one that have a folder, the latest first. */
-async function elapsesBefore(
-  { repository, signal }: { repository: Repository } & StoreCallOptions,
-  { task, elapse }: DueTask,
-): Promise<Date[]> {
-  const found: Date[] = [];
-  for await (const { kind, name } of repository.store.list(repository.taskFolder(task.name), { signal })) {
-    const instant = kind === "folder" ? parseRunFolderName(name) : undefined;
-    if (instant !== undefined && instant < elapse) found.push(instant);
-  }
-  return found.sort((a, b) => b.getTime() - a.getTime());
 }
 
 /** The report of an elapse of which no run ever came to an end. */

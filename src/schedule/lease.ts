@@ -10,7 +10,7 @@ import { findConditions } from "../store/conditions.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import type { Task } from "../task/task.ts";
 import { CLAIM_TIMES, createClaim, storeFailure, storeSign } from "./claim.ts";
-import { type ElapseState, type Holder, isTakenOver, readElapse } from "./elapse.ts";
+import { type ElapseState, type Holder, isTakenOver, nextGeneration, readElapse } from "./elapse.ts";
 import { giveUpEarlier } from "./give_up.ts";
 import type { Settlement } from "./retry.ts";
 
@@ -58,11 +58,6 @@ export async function takeLease(
   if (!await createClaim(store, { folder, generation }, { holder, settleMs, signal })) return undefined;
   await renewLease(context, { ...leased, generation });
   return generation;
-}
-
-/** The generation that is next where an elapse stands so. */
-export function nextGeneration(state: ElapseState): number {
-  return "generation" in state ? state.generation + 1 : 1;
 }
 
 /** Shows that the run goes on. */

@@ -5,13 +5,13 @@
  */
 import { readLastRun } from "../archive/last_run.ts";
 import { isWorthRetrying } from "../archive/report.ts";
-import { parseRunFolderName } from "../archive/layout.ts";
 import type { Repository } from "../archive/repository.ts";
 import { RunFolder } from "../archive/run_folder.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import type { Task } from "../task/task.ts";
-import { isElapseOf } from "./retry.ts";
 import { latestElapse, nextElapses } from "../task/times.ts";
+import { listElapses } from "./elapse.ts";
+import { isElapseOf } from "./retry.ts";
 
 const DAY_MS = 24 * 3600 * 1000;
 
@@ -46,12 +46,10 @@ export async function unsavedSince({ repository, now, signal }: OverdueContext, 
  * by a version that noted nothing. Else each new elapse of a new task that fails would hide those before it.
  */
 async function firstTried(place: Omit<OverdueContext, "now">, task: Task, latest: Date): Promise<Date> {
-  const { repository, signal } = place;
   const tried: Date[] = [];
-  for await (const { kind, name } of repository.store.list(repository.taskFolder(task.name), { signal })) {
-    const instant = kind === "folder" ? parseRunFolderName(name) : undefined;
+  for await (const instant of listElapses(place, task)) {
     // A run by hand has the moment at which it began.
-    if (instant !== undefined && instant < latest && isElapseOf(task, instant)) tried.push(instant);
+    if (instant < latest && isElapseOf(task, instant)) tried.push(instant);
   }
   tried.sort((a, b) => a.getTime() - b.getTime());
   // Saved ones come first: a version that saves one again notes it.

@@ -1,20 +1,9 @@
 /**
- * A run cut into rounds, for callers whose calls may not take long, such as the state machine of
- * a Lambda does: a plan, then rounds of each database until it is done, then a summary. In: a task's elapse, and which
- * step is wanted. Out: the step's result, to be passed to the next one; everything else lies in the run's folder.
+ * A run cut into rounds, for callers whose calls may not take long, such as the state machine of a Lambda does: a plan,
+ * then rounds of each database until it is done (round.ts), then a summary. In: a task's elapse, and which step is
+ * wanted. Out: the step's result, to be passed to the next one; everything else lies in the run's folder.
  */
-import { counted } from "../counts.ts";
-import { backup } from "../commands/backup/backup.ts";
-import type { BackupOptions, RunContext } from "../commands/backup/context.ts";
-import { describerFor, type Task } from "../task/task.ts";
-import { type BackupDate, formatDate } from "../dates.ts";
-import { missUnlisted } from "../commands/backup/unlisted.ts";
-import { describeError, exitCodeOf, hintOf, isFatalForRun, isNotFound, isTransient, UsageError } from "../errors.ts";
 import { storeLastRun } from "../archive/last_run.ts";
-import { checkpointName, runFolder, shortRun } from "../archive/layout.ts";
-import { readCheckpoint } from "../archive/read.ts";
-import { sumChunks } from "../archive/manifest.ts";
-import { forEachParallel } from "../parallel.ts";
 import {
   type DatabaseReport,
   isTaskSaved,
@@ -22,32 +11,28 @@ import {
   type RunReport,
   type TaskReport,
 } from "../archive/report.ts";
-import { type PlanScope, RunFolder, type Stop } from "../archive/run_folder.ts";
-import { RoundsBrake } from "./brake.ts";
-import { readEarlierRuns } from "./elapse.ts";
-import { failLease, isLeaseLost, joinOrTake, releaseLease, renewLease, renewLeaseForRound } from "./lease.ts";
+import type { RunFolder } from "../archive/run_folder.ts";
+import { backup } from "../commands/backup/backup.ts";
+import { missUnlisted } from "../commands/backup/unlisted.ts";
+import { formatDate } from "../dates.ts";
+import { describeError, isFatalForRun, UsageError } from "../errors.ts";
+import { forEachParallel } from "../parallel.ts";
+import { dateInPath, isEmptyByMistake, type TaskSelection } from "../task/selection.ts";
+import { stopFor } from "./brake.ts";
+import { failLease, isLeaseLost, joinOrTake, releaseLease, renewLease } from "./lease.ts";
 import { databasesToRetry, describeFailed, settle, type Settlement } from "./retry.ts";
 import { noteElapseSaved, reportFailure, withoutUnselected } from "./run_elapse.ts";
-import { dateInPath, isEmptyByMistake, selectTasks, type TaskSelection } from "../task/selection.ts";
-
-/** What every call works with; the run's id follows from task and elapse. */
-export type RoundsContext = Omit<RunContext, "run">;
-
-/** What needs no CouchDB works with. */
-export type SummaryContext = Omit<RoundsContext, "couch">;
-
-/** The run that a call is part of. */
-export interface RunOfElapse {
-  task: Task;
-  /** When the schedule fired; it fixes the run's folder, its id and the date in the paths. */
-  elapse: Date;
-  scope: PlanScope;
-  /**
-   * Which run of the elapse it is, from 1. Undefined: the plan finds out; a round or a summary of such a run neither
-   * shows that it lives nor ends the elapse, and amends what is stored.
-   */
-  generation?: number | undefined;
-}
+import {
+  failure,
+  folderOf,
+  LAST_WORDS_TIMEOUT_MS,
+  resuming,
+  type RoundsContext,
+  runOf,
+  type RunOfElapse,
+  selectFor,
+  type SummaryContext,
+} from "./run_in_rounds.ts";
 
 /** Who does the work, and who hears how it came out. */
 export interface RoundsOptions {
@@ -75,34 +60,7 @@ export interface PlannedRun {
   batchesKey?: string | undefined;
 }
 
-/** How far a round has brought a database. */
-export interface Round {
-  /** `unfinished`: there was no time for more, and the next round goes on. */
-  status: DatabaseReport["status"] | "unfinished";
-  /** For the next round; null when there need be none. */
-  cursor: string | null;
-  /** Why the database has failed; null when it has not. */
-  error: string | null;
-  /** Whether the database has not changed since the backup before, so that nobody needs to wait behind it. */
-  unchanged: boolean;
-}
-
 const CALLS_AT_ONCE = 16;
-/** For what is left to do once the call's own signals are aborted. */
-const LAST_WORDS_TIMEOUT_MS = 5_000;
-
-/** The id of the run of an elapse, the same in every call: by it a round knows what an earlier one has left. */
-export function runOf({ task, elapse }: Pick<RunOfElapse, "task" | "elapse">): string {
-  return runFolder({ prefix: "", suffix: "", task: task.name, elapse }).split("/").slice(-2).join("/");
-}
-
-/** The folder of the run of an elapse. */
-export function folderOf(
-  context: Pick<RoundsContext, "repository">,
-  { task, elapse }: Pick<RunOfElapse, "task" | "elapse">,
-): RunFolder {
-  return new RunFolder(context.repository, { task: task.name, elapse });
-}
 
 /**
  * Finds out what there is to do, and stores it in the run's folder: all that the task selects, or what earlier runs of
@@ -185,7 +143,7 @@ async function failRun(
   const earlier = withoutUnselected(await readEarlier(folder, context), run);
   const settled = settle(run, { report, earlier, generation: run.generation, now: context.now(), error });
   if (settled.kind === "failed" && isFatalForRun(error)) {
-    await folder.storeStop(stopFor(error, { ...run, until: settled.retryAt }, context), context);
+    await folder.storeStop(stopFor(error, { task: run.task, until: settled.retryAt, now: context.now() }), context);
   }
   await endRun(context, run, settled);
   return { ...settled.report, started_at: report.started_at };
@@ -235,86 +193,6 @@ function selectedNames({ databases }: TaskSelection): string[] {
 }
 
 /**
- * Backs up one database, as far as `context.stop` lets it.
- *
- * @param round `cursor` is what the round before returned, null for the first. `hasWholeCall`: false where others have
- * had a part of the call's time, so that it proves nothing when no chunk comes of it.
- * @throws What may heal by itself: the same round can be tried again.
- */
-export async function backupRound(
-  context: RoundsContext,
-  run: RunOfElapse,
-  { database, cursor, hasWholeCall = true }: { database: string; cursor: string | null; hasWholeCall?: boolean },
-): Promise<Round> {
-  const selection = selectFor(run, [database]);
-  if (selection.databases.length === 0) {
-    throw new UsageError(`Task "${run.task.name}" does not select the database "${database}"`);
-  }
-  const { generation } = run;
-  const lease = generation === undefined ? undefined : { ...run, run: runOf(run), generation };
-  const bookkeeping = { ...context, signal: AbortSignal.timeout(LAST_WORDS_TIMEOUT_MS) };
-  if (lease !== undefined) {
-    if (await isLeaseLost(bookkeeping, lease)) {
-      return { status: "failed", cursor: null, error: "Another run has taken the elapse over", unchanged: false };
-    }
-    await renewLeaseForRound(bookkeeping, lease);
-  }
-  const address = { context, task: run.task, date: selection.date, database };
-  const startedAt = context.now();
-  const brake = new RoundsBrake(folderOf(context, run), run.task, context.now);
-  const refused = await brake.read();
-  if (refused !== undefined) {
-    const outcome = { ...failure(address, undefined), seconds: 0, error: refused.why, exit_code: refused.exit_code };
-    return await endRound(context, run, outcome);
-  }
-  let outcome: DatabaseReport;
-  try {
-    // The task's other patterns match nothing here; that is no cause for a warning.
-    const selections = [{ ...selection, warnings: [], listed: undefined }];
-    const options = { ...await resuming(context, run), isOneOfMany: true };
-    const report = await backup({ ...context, run: runOf(run) }, selections, options);
-    outcome = report.tasks[0]!.databases[0]!;
-  } catch (error) {
-    const isInterrupted = context.stop.aborted || context.signal.aborted;
-    const chunks = isInterrupted ? await countChunks(address, runOf(run)) : 0;
-    if (chunks > Number(cursor ?? 0)) {
-      return { status: "unfinished", cursor: String(chunks), error: null, unchanged: false };
-    }
-    if (isInterrupted && !hasWholeCall) {
-      return { status: "unfinished", cursor: String(chunks), error: null, unchanged: false };
-    }
-    // A CouchDB that is silent uses up the time of the call: that is what there is to tell, not how large a chunk is.
-    const { trouble } = context.couch;
-    const met = isInterrupted ? trouble?.error : error;
-    if (isTransient(met) && !await brake.pull(met, trouble?.forMs)) throw met;
-    if (isFatalForRun(met)) await brake.pull(met);
-    const seconds = (context.now().getTime() - startedAt.getTime()) / 1000;
-    outcome = { ...failure(address, met ?? noProgress(run.task)), seconds };
-    context.log.error("database is not backed up", { database, error: outcome.error, hint: outcome.hint });
-  }
-  if (outcome.status !== "failed") await brake.release();
-  return await endRound(context, run, outcome);
-}
-
-/** Notes that a database is not saved, where no round of it could say so. */
-export async function failDatabase(
-  context: RoundsContext,
-  run: RunOfElapse,
-  { database, why }: { database: string; why: string },
-): Promise<void> {
-  const address = { context, task: run.task, date: dateInPath(run.task, run.elapse), database };
-  const outcome: DatabaseReport = { ...failure(address, new UsageError(why)), seconds: 0 };
-  context.log.error("database is not backed up", { database, error: outcome.error });
-  await endRound(context, run, outcome);
-}
-
-async function endRound(context: RoundsContext, run: RunOfElapse, outcome: DatabaseReport): Promise<Round> {
-  await folderOf(context, run).storeOutcome(outcome, { signal: AbortSignal.timeout(LAST_WORDS_TIMEOUT_MS) });
-  const { status, error = null, unchanged = false } = outcome;
-  return { status, cursor: null, error, unchanged };
-}
-
-/**
  * Does the whole run in one call: the plan, every database, the summary.
  *
  * @throws The reason of `context.stop` or `context.signal` when there was no time for all; called again for the same
@@ -338,43 +216,6 @@ export async function runAtOnce(
     await forEachParallel(() => each(outcomes), store, { limit: CALLS_AT_ONCE, signal: context.signal });
   }
   return await summariseRun(context, entered, options);
-}
-
-/** Only what runs of this elapse have left counts: another one's backup of the same day is another one's. */
-async function resuming(context: RoundsContext, run: RunOfElapse): Promise<BackupOptions> {
-  const { repository, signal } = context;
-  const folder = repository.runFolder({ task: run.task.name, elapse: run.elapse });
-  const earlier = await readEarlierRuns(repository.store, { folder, generation: run.generation ?? 1 }, { signal });
-  return { resume: true, resumeRuns: earlier.add(runOf(run)) };
-}
-
-/** How many chunks the run has stored of a database. The call's own time is over by now. */
-async function countChunks({ context, date, database }: BackupOf, run: string): Promise<number> {
-  const { repository } = context;
-  const signal = AbortSignal.timeout(LAST_WORDS_TIMEOUT_MS);
-  try {
-    const folder = repository.backupFolder({ date, database });
-    const name = checkpointName(shortRun(run));
-    const checkpoint = await readCheckpoint(repository.store, folder, { name, signal });
-    return checkpoint.run === run ? checkpoint.chunks.length : 0;
-  } catch (error) {
-    if (isNotFound(error)) return 0;
-    throw error;
-  }
-}
-
-function noProgress({ chunk, chunkBytes }: Task): UsageError {
-  const bounds = [
-    ...chunk === undefined ? [] : [counted(chunk, "document")],
-    ...chunkBytes === undefined ? [] : [counted(chunkBytes, "byte")],
-  ];
-  const size = bounds.length === 0 ? "all documents in one request" : `at most ${bounds.join(" and ")} a request`;
-  const lower = chunkBytes === undefined
-    ? `Set the task's chunk${chunk === undefined ? " or chunk_bytes" : " lower, or chunk_bytes"}`
-    : `Set the task's chunk_bytes${chunk === undefined ? "" : " or chunk"} lower`;
-  return new UsageError(`Cannot finish a single chunk within the time of one call, with ${size}`, {
-    hint: `${lower}, or give the function more memory`,
-  });
 }
 
 /**
@@ -464,44 +305,9 @@ function noEnd(why: string | undefined): UsageError {
   return new UsageError(`None of its rounds finished${reason}`, { hint: "See the history of the execution" });
 }
 
-function selectFor({ task, elapse }: RunOfElapse, names: readonly string[]): TaskSelection {
-  return selectTasks(names, [task], { startedAt: elapse })[0]!;
-}
-
 /** Says that what was refused, or was not there, is so no more. */
 async function liftStop(folder: RunFolder, context: SummaryContext): Promise<void> {
   const stop = await folder.readStop(context);
   const now = context.now().toISOString();
   if (stop !== undefined && stop.until > now) await folder.storeStop({ ...stop, until: now }, context);
-}
-
-function stopFor(
-  error: unknown,
-  { task, until }: Pick<RunOfElapse, "task"> & { until: Date },
-  { now }: SummaryContext,
-): Stop {
-  const since = now().toISOString();
-  return { until: until.toISOString(), why: describerFor(task)(error), exit_code: exitCodeOf(error), since };
-}
-
-/** Where a database's backup goes. */
-interface BackupOf {
-  context: SummaryContext;
-  task: Task;
-  date: BackupDate;
-  database: string;
-}
-
-/** The report of a database of which nothing is saved, for all that is known. */
-function failure({ context, task, date, database }: BackupOf, error: unknown): Omit<DatabaseReport, "seconds"> {
-  const hint = hintOf(error);
-  return {
-    database,
-    status: "failed",
-    ...sumChunks([]),
-    path: context.repository.locate(context.repository.backupFolder({ date, database })),
-    error: describerFor(task)(error),
-    ...hint === undefined ? {} : { hint },
-    exit_code: exitCodeOf(error),
-  };
 }

@@ -13,6 +13,7 @@ import { formatDate } from "../dates.ts";
 import { describeError, exitCodeOf, hintOf, isFatalForRun, ProgramError } from "../errors.ts";
 import { dateInPath, selectTasks } from "../task/selection.ts";
 import { describerFor, type Task } from "../task/task.ts";
+import { stopFor } from "./brake.ts";
 import type { Claim } from "./claim.ts";
 import { databasesToRetry, describeFailed, hintForMissing, settle } from "./retry.ts";
 
@@ -81,7 +82,8 @@ export async function runElapse(
   const settled = settle(due, { ...ended, retryAt: brake?.retryAt });
   try {
     if (settled.kind === "failed" && isFatalForRun(failure)) {
-      await storeStop(folder, due, { error: failure, ...settled }, context);
+      // Rounds of other machines are not to try what has just been refused.
+      await folder.storeStop(stopFor(failure, { task, until: settled.retryAt, now: now() }), context);
     }
     if (settled.kind === "over") await claim.finish(settled.report);
     else await claim.fail(settled.report, settled.retryAt);
@@ -130,18 +132,6 @@ export function withoutUnselected(earlier: RunReport | undefined, { task, elapse
   const isWanted = ({ database, status }: DatabaseReport) => status !== "failed" || wanted.has(database);
   const tasks = earlier.tasks.map((one) => ({ ...one, databases: one.databases.filter(isWanted) }));
   return { ...earlier, tasks };
-}
-
-/** Keeps rounds of other machines from trying what has just been refused. */
-async function storeStop(
-  folder: RunFolder,
-  { task }: DueTask,
-  { error, retryAt }: { error: unknown; retryAt: Date },
-  { now, signal }: Pick<RunContext, "now" | "signal">,
-): Promise<void> {
-  const why = describerFor(task)(error);
-  const since = now().toISOString();
-  await folder.storeStop({ until: retryAt.toISOString(), why, exit_code: exitCodeOf(error), since }, { signal });
 }
 
 /** Notes that an elapse is saved, by which it is told how late a task is. */

@@ -7,9 +7,9 @@ import { hostname } from "node:os";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import type { Repository } from "../archive/repository.ts";
-import type { Found, Probe } from "../commands/check.ts";
+import { CheckFailure, type Found, type Probe } from "../commands/check.ts";
 import { type Config, STANDARD_INPUT } from "../config/config.ts";
-import { describeError, ProgramError } from "../errors.ts";
+import { describeError } from "../errors.ts";
 import { formatLogfmt } from "../observe/logfmt.ts";
 import { LokiClient } from "../observe/loki_request.ts";
 import { tryNotify } from "../observe/notify.ts";
@@ -80,11 +80,6 @@ export function probesOf(config: Config, context: ProbeContext): Probe[] {
   return probes;
 }
 
-/** Something answers, but does not do what a run needs. */
-class ProbeFailure extends ProgramError {
-  override readonly exitCode = 3;
-}
-
 function withTimeout(signal: AbortSignal): AbortSignal {
   return AbortSignal.any([signal, AbortSignal.timeout(PROBE_TIMEOUT_MS)]);
 }
@@ -102,7 +97,7 @@ function lokiProbe(loki: NonNullable<Config["loki"]>, { now, host, certificates 
       signal.throwIfAborted();
       if (outcome.result === "accepted") return `${client.place} accepts a log line at ${client.path}`;
       const { cause, status } = outcome;
-      throw new ProbeFailure(cause, { hint: lokiHint(status, client.path) });
+      throw new CheckFailure(cause, { hint: lokiHint(status, client.path) });
     },
   };
 }

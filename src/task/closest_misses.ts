@@ -34,6 +34,7 @@ export interface Explanation {
 const MOST_MISSES = 3;
 /** Fewer characters than this are alike by accident. */
 const LEAST_MATCHED = 3;
+
 /** Explains why the valid pattern `source` matches none of `databases`, given as decoded names. */
 export function explainMisses(source: string, databases: readonly string[]): Explanation {
   if (databases.length === 0) {

@@ -35,6 +35,16 @@ export function compilePattern(source: string): Pattern {
   return { source, matches: (database) => whole.test(encodeDatabase(database)) || whole.test(database) };
 }
 
+/**
+ * What tells whether one of some patterns matches a database's name; every name is matched where they are undefined.
+ *
+ * @throws UsageError as {@linkcode compilePattern} does.
+ */
+export function matcherOf(sources: readonly string[] | undefined): (database: string) => boolean {
+  const patterns = sources?.map(compilePattern);
+  return (database) => patterns === undefined || patterns.some((pattern) => pattern.matches(database));
+}
+
 /** Why `source` is no pattern and what to write instead; undefined when it is one. */
 export function explainPattern(source: string): string | undefined {
   const foreign = findForeignSyntax(source);

@@ -6,10 +6,10 @@ import { counted } from "../counts.ts";
 import { decodeDatabase, encodeDatabase } from "../database_name.ts";
 import { UsageError } from "../errors.ts";
 import { compilePattern } from "./pattern.ts";
+import { SYSTEM_DATABASES } from "./select.ts";
 
 /** What CouchDB takes as a database's name. @see https://docs.couchdb.org/en/stable/api/database/common.html */
 const DATABASE_NAME = /^[a-z][a-z0-9_$()+/-]*$/;
-const SYSTEM_NAMES: ReadonlySet<string> = new Set(["_users", "_replicator", "_global_changes"]);
 const MAX_NAME_LENGTH = 238;
 
 /** Gives a database another name, or leaves it its own. */
@@ -58,7 +58,7 @@ function readRule(text: string): { whole: RegExp; to: string } {
 
 /** Why CouchDB takes no database of that name; undefined where it does. */
 export function explainName(database: string): string | undefined {
-  if (SYSTEM_NAMES.has(database)) return undefined;
+  if (SYSTEM_DATABASES.has(database)) return undefined;
   // A database of a cluster's own, such as a/_replicator, has one of these as its last part.
   const checked = database.replace(/\/_(users|replicator)$/, "/x");
   if (!DATABASE_NAME.test(checked)) {

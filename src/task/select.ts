@@ -59,7 +59,7 @@ export interface Selection {
 }
 
 /** The databases that CouchDB keeps for itself; `--all` passes over them, a pattern or `--database` can name them. */
-const SYSTEM_DATABASES: ReadonlySet<string> = new Set(["_replicator", "_users", "_global_changes"]);
+export const SYSTEM_DATABASES: ReadonlySet<string> = new Set(["_replicator", "_users", "_global_changes"]);
 
 /**
  * Applies a task's rules to the decoded names of all databases.

@@ -14,7 +14,8 @@ import { createDatabase, idsOf } from "../couchdb/impatient_client.ts";
 import { compareLeafRevisions, type LeafRevisions, readAllLeafRevisions } from "../leaf_revisions.ts";
 import { startFakeCouchDb } from "../fakes/couchdb.ts";
 import { FakeS3 } from "../fakes/s3.ts";
-import { type BackupBatchResult, parseEvent, type PlanResult, type SummariseResult } from "../../lambda/events.ts";
+import type { BackupBatchResult, PlanResult, SummariseResult } from "../../lambda/answers.ts";
+import { parseEvent } from "../../lambda/events.ts";
 import { freePort } from "../fakes/tls_front.ts";
 
 const python = Deno.env.get("CLOUD_PYTHON") ?? ".venv/bin/python";

@@ -1,9 +1,11 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { generateIdentity, identityToRecipient } from "age-encryption";
-import { NotExpiredError, NotSavedError, openHandler } from "../../lambda/handler.ts";
-import { ConfigError, CouchError, InterruptedError, UsageError } from "../../src/errors.ts";
+import { openHandler } from "../../lambda/handler.ts";
+import { NotExpiredError, NotSavedError } from "../../lambda/invocation.ts";
+import { ConfigError, CouchError, InterruptedError, StoreError, UsageError } from "../../src/errors.ts";
 import { failureOf } from "../../lambda/runtime_api.ts";
 import type { Fault } from "../fakes/couchdb.ts";
+import { FakeLoki } from "../fakes/loki.ts";
 import { FakeMonitor } from "../fakes/monitor.ts";
 import { until } from "../until.ts";
 import { type FunctionSetup, setUpFunction, tickAt } from "./function_setup.ts";
@@ -666,4 +668,18 @@ Deno.test("openHandler() notifies of a tick's run before it answers, and of the 
   const summary = await rounds.invoke({ action: "summarise", ...event, generation });
   assertEquals([summary.ok, monitor.paths.slice(3)], [false, ["/check/fail"]]);
   assertStringIncludes(monitor.told[4]?.body ?? monitor.told[3]!.body, "large");
+});
+
+Deno.test("openHandler() hands to Loki what was logged before the store could not be opened", async () => {
+  const loki = new FakeLoki();
+  const text = `database: {url: "http://[::1]:5984"}
+task: {t: {databases: [a]}}
+bucket: "file:///a%zz"
+region: us-east-1
+loki: "${loki.url}"
+`;
+  const options = { env: { COUCHDB_BACKUP_CONFIG: text }, write() {} };
+  await assertRejects(() => openHandler(options), StoreError, "Cannot open the bucket");
+  assertEquals(loki.lines.length, 1);
+  await loki.close();
 });

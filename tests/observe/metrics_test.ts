@@ -1,5 +1,6 @@
 import { assertEquals, assertNotMatch, assertStringIncludes } from "@std/assert";
-import { formatMetrics, hasSucceeded, mergeMetrics } from "../../src/observe/metrics.ts";
+import { isTaskSaved } from "../../src/archive/report.ts";
+import { formatMetrics, mergeMetrics } from "../../src/observe/metrics.ts";
 import { databaseReport, runReport, taskReport } from "../fakes/report.ts";
 
 const FINISHED = Date.UTC(2026, 0, 3, 18, 1, 30) / 1000;
@@ -140,9 +141,9 @@ Deno.test("mergeMetrics() replaces a task whose run succeeded, and leaves out li
   assertEquals(mergeMetrics('garbage\nup{task="x"} 1\ncouchdb_backup_documents{tas', next), next);
 });
 
-Deno.test("hasSucceeded() is false for a failed database and for a failed task", () => {
+Deno.test("isTaskSaved() is false for a failed database and for a failed task", () => {
   const [weekly, monthly] = MIXED.tasks;
-  assertEquals([weekly, monthly, taskReport("t", [], "x")].map((task) => task !== undefined && hasSucceeded(task)), [
+  assertEquals([weekly, monthly, taskReport("t", [], "x")].map((task) => task !== undefined && isTaskSaved(task)), [
     true,
     false,
     false,

@@ -6,15 +6,9 @@ import { CouchError, InterruptedError, UsageError } from "../../src/errors.ts";
 import { encodeDatabase } from "../../src/database_name.ts";
 import { SILENT_PROGRESS } from "../../src/observe.ts";
 import type { RunReport } from "../../src/archive/report.ts";
-import {
-  backupRound,
-  folderOf,
-  planRun,
-  type RoundsContext,
-  runOf,
-  type RunOfElapse,
-  summariseRun,
-} from "../../src/schedule/rounds.ts";
+import { backupRound } from "../../src/schedule/round.ts";
+import { planRun, summariseRun } from "../../src/schedule/rounds.ts";
+import { folderOf, type RoundsContext, runOf, type RunOfElapse } from "../../src/schedule/run_in_rounds.ts";
 import { createClaim } from "../../src/schedule/claim.ts";
 import { runScheduled } from "../../src/schedule/due.ts";
 import { openStore } from "../../src/store/open.ts";

@@ -16,6 +16,7 @@ import {
   describeFilled,
   describerOf,
   examineTargets,
+  isFilled,
   isOurs,
   isSealed,
   lookAtTargets,
@@ -253,9 +254,8 @@ async function targetsOf(
 
 /** Somebody may have written to a target since the plan was made. */
 function mustBeFree(target: Target, { intoExisting }: FleetRequest): void {
-  const { to, documents, deleted } = target;
-  if (intoExisting === true || isOurs(target) || documents + deleted <= (to === "_users" ? 1 : 0)) return;
-  throw new UsageError(`Cannot restore into "${to}": somebody else has written to it since the restore began`, {
+  if (intoExisting === true || isOurs(target) || !isFilled(target)) return;
+  throw new UsageError(`Cannot restore into "${target.to}": somebody else has written to it since the restore began`, {
     hint: describeFilled(target),
   });
 }

@@ -3,18 +3,19 @@
  * the databases that are left out, each with its reason.
  */
 import { type BackupOfMoment, backupsOfMoment, type LastSelection, lastSelections } from "../../archive/moment.ts";
+import { tellsOf } from "../../archive/report.ts";
 import { decodeDatabase } from "../../database_name.ts";
 import { parseDate, parseInstant } from "../../dates.ts";
-import { ArchiveError, UsageError } from "../../errors.ts";
-import { compilePattern } from "../../task/pattern.ts";
+import { UsageError } from "../../errors.ts";
+import { formatInstant } from "../../observe/figures.ts";
+import { compilePattern, matcherOf } from "../../task/pattern.ts";
+import { SYSTEM_DATABASES } from "../../task/select.ts";
+import { nothingFound } from "../nothing_found.ts";
 import type { FleetContext, FleetRequest } from "./context.ts";
 import type { LeftOut } from "./fleet_report.ts";
 
 /** So much the clocks of machines that run tasks may differ. */
 const CLOCKS_DIFFER_MS = 10 * 60_000;
-
-/** CouchDB's system databases: restored only if named, because they hold logins and start replications. */
-const ONLY_BY_NAME: ReadonlySet<string> = new Set(["_users", "_replicator", "_global_changes"]);
 
 /** What a path means; undefined for the newest of all. @throws UsageError when it is neither `latest` nor a moment. */
 export function readMoment(path: string): Date | undefined {
@@ -52,9 +53,10 @@ export async function findFleet(
   const selections = await lastSelections(repository, { notAfter, signal });
   const found = await Array.fromAsync(backupsOfMoment(repository, { notAfter, isWanted, log, now, signal }));
   if (isPart === undefined) {
-    if (found.length === 0) throw nothingFound(context, request, request.match);
-    const unmet = unmetPatterns(request, found);
-    if (unmet.length > 0) throw nothingFound(context, request, unmet);
+    const moment = request.path === "latest" ? undefined : request.path;
+    if (found.length === 0) throw nothingFound(repository, { patterns: request.match, moment });
+    const patterns = unmetPatterns(request, found);
+    if (patterns.length > 0) throw nothingFound(repository, { patterns, moment });
   }
   const { kept, leftOut } = sortOut(found, { selections, isWanted, gone: request.gone === true });
   leftOut.push(...findSuperseded(kept, { selections, notAfter }));
@@ -67,19 +69,18 @@ export async function findFleet(
 
 /** Whether a system database is skipped although no selection was given: missing logins are easily overlooked. */
 function isLeftUnnamed(database: string, { match, exclude = [] }: FleetRequest): boolean {
-  if (!ONLY_BY_NAME.has(database) || match !== undefined) return false;
-  return !exclude.some((source) => compilePattern(source).matches(database));
+  return SYSTEM_DATABASES.has(database) && match === undefined && !matcherOf(exclude)(database);
 }
 
+/** System databases are restored only if named, because they hold logins and start replications. */
 function readFilter({ match, exclude = [] }: FleetRequest): (database: string) => boolean {
-  const wanted = match?.map(compilePattern);
-  const unwanted = exclude.map(compilePattern);
+  const isMatched = matcherOf(match);
+  const isExcluded = matcherOf(exclude);
   // A pattern such as ".*" names nobody.
   const isNamed = (database: string) => match?.some((source) => decodeDatabase(source) === database) === true;
   return (database) => {
-    if (unwanted.some((pattern) => pattern.matches(database))) return false;
-    if (ONLY_BY_NAME.has(database)) return isNamed(database);
-    return wanted === undefined || wanted.some((pattern) => pattern.matches(database));
+    if (isExcluded(database)) return false;
+    return SYSTEM_DATABASES.has(database) ? isNamed(database) : isMatched(database);
   };
 }
 
@@ -99,7 +100,8 @@ function sortOut(
     const last = byTask.get(manifest.task);
     // Without a report of its task, or where the backup is younger than that run, nobody can tell that it is gone.
     if (gone || last === undefined || isSelected(database) || finishedAt > last.at) return true;
-    const at = last.at.toISOString().replace(/\.\d+Z$/, "Z");
+    if (!tellsOf(last, { at: last.at, database })) return true;
+    const at = formatInstant(last.at.toISOString());
     const reason = `the run of task "${last.task}" of ${at} no longer had it (--gone restores it)`;
     leftOut.push({ database, reason, is_missing: false });
     return false;
@@ -131,7 +133,7 @@ function findSuperseded(
       const saved = savedAt.get(database);
       if (saved === undefined || (notAfter !== undefined && saved > notAfter)) continue;
       if (own + (task === manifest.task ? 0 : CLOCKS_DIFFER_MS) >= saved.getTime()) continue;
-      const [newer, older] = [saved, finishedAt].map((moment) => moment.toISOString().replace(/\.\d+Z$/, "Z"));
+      const [newer, older] = [saved, finishedAt].map((moment) => formatInstant(moment.toISOString()));
       const reason =
         `the task "${task}" reported a backup of ${newer} that is damaged or not found, so that of ${older} ` +
         `is taken ("couchdb-backup list --rebuild" finds what the index lacks)`;
@@ -144,23 +146,9 @@ function findSuperseded(
 /** Patterns of --match that nothing is restored for: others that match would hide a slip of the pen. */
 function unmetPatterns({ match = [], exclude = [] }: FleetRequest, found: readonly BackupOfMoment[]): string[] {
   // One that names what is excluded is met by that.
-  const isExcluded = (source: string) => exclude.some((one) => compilePattern(one).matches(decodeDatabase(source)));
+  const excludes = matcherOf(exclude);
   return match.filter((source) => {
     const pattern = compilePattern(source);
-    return !isExcluded(source) && !found.some(({ database }) => pattern.matches(database));
+    return !excludes(decodeDatabase(source)) && !found.some(({ database }) => pattern.matches(database));
   });
-}
-
-function nothingFound(
-  { repository }: FleetContext,
-  { path }: FleetRequest,
-  match: readonly string[] | undefined,
-): ArchiveError {
-  const key = repository.root;
-  const which = match === undefined ? "" : ` of a database that ${match.map((one) => `"${one}"`).join(" or ")} matches`;
-  return new ArchiveError(
-    `There is no complete backup${which} in "${repository.locate(key)}"${path === "latest" ? "" : ` at ${path}`}`,
-    { key, expected: "a manifest", found: "none" },
-    { hint: 'Check prefix, suffix and the patterns; "couchdb-backup list" shows the backups there are' },
-  );
 }

@@ -17,11 +17,12 @@ import { requireUnlockable, unlock } from "../../archive/unlock.ts";
 import { readScratchRuns, storeScratchRun } from "../../archive/scratch_runs.ts";
 import { counted } from "../../counts.ts";
 import { dropAbandoned, ScratchDatabase, scratchName } from "../../couchdb/scratch.ts";
-import { ArchiveError, CouchError, describeError, EXIT, exitCodeOf, isFatalForRun, UsageError } from "../../errors.ts";
+import { CouchError, describeError, EXIT, exitCodeOf, isFatalForRun, UsageError } from "../../errors.ts";
 import { withinRun } from "../../observe.ts";
 import { eitherSignal, forEachParallel } from "../../parallel.ts";
 import { joinKey } from "../../store/key.ts";
-import { compilePattern } from "../../task/pattern.ts";
+import { matcherOf } from "../../task/pattern.ts";
+import { nothingFound } from "../nothing_found.ts";
 import type { RestoreContext } from "../restore/context.ts";
 import type { RestoreReport } from "../restore/report.ts";
 import { restore } from "../restore/restore.ts";
@@ -95,10 +96,9 @@ export async function testRestore(
   const { repository, log, now, progress } = context;
   const startedAt = now();
   const signal = eitherSignal(context);
-  const patterns = request.match?.map(compilePattern);
-  const isWanted = (name: string) => patterns === undefined || patterns.some((pattern) => pattern.matches(name));
+  const isWanted = matcherOf(request.match);
   const all = await Array.fromAsync(backupsOfMoment(repository, { isWanted, log, now, signal }));
-  if (all.length === 0) throw nothingFound(repository, request);
+  if (all.length === 0) throw nothingFound(repository, { patterns: request.match });
   const chosen = request.sample === undefined ? all : sampleOf(all, request.sample, startedAt);
   const manifests = chosen.map(({ point: { folder, name, manifest } }) => ({ manifest, key: joinKey(folder, name) }));
   await requireUnlockable(manifests, context.seal);
@@ -288,16 +288,6 @@ function sampleOf(all: readonly BackupOfMoment[], size: number, now: Date): Back
   const ordered = all.map((one) => ({ one, hash: hash(one) })).sort((a, b) => a.hash < b.hash ? -1 : 1);
   const first = (Math.floor(now.getTime() / DAY_MS) * size) % ordered.length;
   return Array.from({ length: size }, (_, index) => ordered[(first + index) % ordered.length]!.one);
-}
-
-function nothingFound(repository: Repository, { match }: TestRestoreRequest): ArchiveError {
-  const key = repository.root;
-  const which = match === undefined ? "" : ` of a database that ${match.map((one) => `"${one}"`).join(" or ")} matches`;
-  return new ArchiveError(
-    `There is no complete backup${which} in "${repository.locate(key)}"`,
-    { key, expected: "a manifest", found: "none" },
-    { hint: 'Check prefix, suffix and the patterns; "couchdb-backup list" shows the backups there are' },
-  );
 }
 
 async function* each<T>(items: Iterable<T>): AsyncGenerator<T> {

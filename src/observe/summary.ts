@@ -177,7 +177,7 @@ function formatFulls({ tasks }: RunReport, { columns }: SummaryOptions): string[
   return [...byReason].flatMap(([reason, databases]) => {
     const named = databases.slice(0, NAMED_FULLS).join(", ");
     const more = databases.length > NAMED_FULLS ? ` and ${formatCount(databases.length - NAMED_FULLS)} more` : "";
-    return fit(`All of ${named}${more} is saved: ${printable(reason)}`, columns, ["", "  "]);
+    return fit(`Full backup of ${named}${more}: ${printable(reason)}`, columns, ["", "  "]);
   });
 }
 

@@ -120,7 +120,7 @@ Deno.test("formatSummary() tells what has changed from what has not, and why all
   assertMatch(text, /^ {2}a +unchanged /m);
   assertMatch(text, /^ {2}b +incremental /m);
   assertMatch(text, /^ {2}c +complete /m);
-  assertStringIncludes(text, `All of c, d, e and 1 more is saved: ${because}`);
+  assertStringIncludes(text, `Full backup of c, d, e and 1 more: ${because}`);
 });
 
 Deno.test("formatSummary() says a cause once, with all that failed of it, and breaks long lines between words", () => {

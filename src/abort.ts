@@ -114,3 +114,21 @@ export function withGrace(signal: AbortSignal | undefined, graceMs: number): { s
     },
   };
 }
+
+/** A time is counted in so many pieces: a process that was stopped misses one of them, however long that was. */
+const PIECES = 10;
+
+/**
+ * A signal that fires after `ms` milliseconds in which the process ran. Those in which it was stopped, or its machine
+ * asleep, do not count: what it waits for had no chance to come.
+ */
+export function timeoutAwake(ms: number): { signal: AbortSignal; dispose(): void } {
+  const late = new AbortController();
+  let left = PIECES;
+  const timer = setInterval(() => {
+    if (--left > 0) return;
+    clearInterval(timer);
+    late.abort(new DOMException("Signal timed out.", "TimeoutError"));
+  }, ms / PIECES);
+  return { signal: late.signal, dispose: () => clearInterval(timer) };
+}

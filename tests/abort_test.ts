@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { AbortableWaits, orAborted, untilAborted, wait, withGrace } from "../src/abort.ts";
+import { AbortableWaits, orAborted, timeoutAwake, untilAborted, wait, withGrace } from "../src/abort.ts";
 import { patternBytes, pieces } from "./store/store_contract.ts";
 import { withFakeTimers } from "./fake_timers.ts";
 
@@ -141,4 +141,15 @@ Deno.test("withGrace() fires later than its signal, with the same reason, and no
     pass(1000);
     assertEquals([kept.signal.reason?.message, disposed.signal.aborted], ["enough", false]);
   });
+});
+
+Deno.test("timeoutAwake() fires in its time, and does not count that in which the process was stopped", async () => {
+  const [short, long] = [timeoutAwake(20), timeoutAwake(600_000)];
+  await assertRejects(() => orAborted(never, short.signal), DOMException, "timed out");
+  long.dispose();
+  const stopped = timeoutAwake(2000);
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2100);
+  await wait(1);
+  assertEquals(stopped.signal.aborted, false);
+  stopped.dispose();
 });

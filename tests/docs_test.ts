@@ -4,14 +4,19 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { dirname, join, relative } from "node:path";
 import { pathToFileURL } from "node:url";
+import { explainFailure } from "../scripts/compile.ts";
 import { main } from "../src/cli/cli.ts";
 import { flagsOf, parseCall } from "../src/cli/command.ts";
 import { loadCommands } from "../src/cli/commands.ts";
 import { describeBackups } from "../src/cli/list.ts";
 import type { ListedBackup } from "../src/commands/list.ts";
 import { parseConfig } from "../src/config/config.ts";
-import { OUTERMOST_KEYS } from "../src/config/keys.ts";
+import { KNOWN_KEYS, OUTERMOST_KEYS } from "../src/config/keys.ts";
 import { parseYaml } from "../src/config/yaml.ts";
+import type { LogFields } from "../src/observe.ts";
+import type { LogLevel } from "../src/observe/log.ts";
+import { formatForTerminal } from "../src/observe/terminal_line.ts";
+import { explainMisses } from "../src/task/closest_misses.ts";
 import { CalendarError, parseCalendar } from "../src/calendar/calendar.ts";
 import { ConfigError } from "../src/errors.ts";
 import { couchOk } from "./couch_request.ts";
@@ -44,6 +49,17 @@ function pageOf(path: string): string {
   const page = PAGES.find((page) => page.path === path);
   assert(page !== undefined, path);
   return page.text;
+}
+
+/** The blocks that a test compares with the program. */
+const sampled = new Set<string>();
+
+/** The block of a page that begins so; a test compares it with what the program prints. */
+function sampleOf(path: string, beginning: string): string {
+  const block = blocksOf(pageOf(path), "").find((block) => block.startsWith(beginning));
+  assert(block !== undefined, `${path} shows nothing that begins with ${beginning}`);
+  sampled.add(block);
+  return block;
 }
 
 /** The command lines of this program in a page: those of its blocks, and what stands between backticks. */
@@ -227,7 +243,7 @@ async function runOnTerminal(args: readonly string[], env: Record<string, string
 }
 
 Deno.test("README.md shows what backup, list and restore print on a terminal, with the config that stands above", async () => {
-  const [sample = ""] = blocksOf(README.text, "").filter((block) => block.startsWith("$ couchdb-backup backup"));
+  const sample = sampleOf("README.md", "$ couchdb-backup backup");
   const [config = ""] = blocksOf(README.text, "yaml");
   assert(config.split("\n").length <= 7, "six lines");
   const folder = await Deno.makeTempDir({ prefix: "couchdb-backup-docs-" });
@@ -243,7 +259,10 @@ Deno.test("README.md shows what backup, list and restore print on a terminal, wi
     const env = { COUCHDB_PASSWORD: fake.password, XDG_STATE_HOME: folder, NO_COLOR: "1" };
     // Times, sizes and dates are as they come; counts of documents are the sample's.
     const plain = (text: string) =>
-      text.replaceAll(cfg, "cfg.yaml").replaceAll(folder, "").replaceAll(/\b\d{4}-\d\d-\d\dT[\d:.]+Z/g, "INSTANT")
+      text.replaceAll(cfg, "cfg.yaml").replaceAll(folder, "").replaceAll(fake.url, "http://127.0.0.1:5984").replaceAll(
+        /\b\d{4}-\d\d-\d\dT[\d:.]+Z/g,
+        "INSTANT",
+      )
         .replaceAll(/\b\d{4}[-/]\d\d[-/]\d\d\b/g, "DATE")
         .replaceAll(/\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/g, "RUN")
         .replaceAll(/ +[\d.]+ [kMG]?B\b/g, " SIZE").replaceAll(/ +\d+\.\d+s/g, " SECONDS").replaceAll(/ {2,}/g, "  ");
@@ -256,7 +275,7 @@ Deno.test("README.md shows what backup, list and restore print on a terminal, wi
     }
     // Where a line is broken depends on the folder's path.
     const joined = (text: string) =>
-      text.replaceAll(/^(?:Restored|Task) .*(?:\n {2}\S.*)*/gm, (lines) => lines.replaceAll("\n ", ""));
+      text.replaceAll(/^(?:Restored|Task|\d+ added,) .*(?:\n {2}\S.*)*/gm, (lines) => lines.replaceAll("\n ", ""));
     // Databases are saved side by side: which of them is done first is chance.
     const sorted = (text: string) => text.replace(/(?:^✓ .*\n)+/m, (lines) => lines.split("\n").sort().join("\n"));
     assertShown(sorted(plain(joined(sample.replaceAll(/\n\n\$/g, "\n$")))), sorted(plain(joined(printed))), printed);
@@ -335,6 +354,12 @@ Deno.test("docs/README.ru.md has README.md's commands, outputs and configs, in t
   const pagesIn = (text: string) =>
     new Set([...text.matchAll(/\]\((?:docs\/)?([a-z-]+\.md)\)/g)].map(([, name]) => name));
   assertEquals(pagesIn(russian), pagesIn(README.text));
+  // What prose says of is there, too: sections, what lists have, keys of the config.
+  const countsIn = (text: string) => [/^## /gm, /^- /gm, /^\| /gm].map((one) => [...text.matchAll(one)].length);
+  assertEquals(countsIn(russian), countsIn(README.text));
+  const keysIn = (text: string) =>
+    new Set([...text.matchAll(/`([a-z_]+)/g)].map(([, word = ""]) => word).filter((word) => KNOWN_KEYS.has(word)));
+  assertEquals(keysIn(russian), keysIn(README.text));
 });
 
 Deno.test("docs/migration.md restores a folder of the reference script as it says", async () => {
@@ -376,9 +401,7 @@ Deno.test("docs/troubleshooting.md has messages that the program has", async () 
 });
 
 Deno.test("docs/check.md shows what check prints", async () => {
-  const [sample = ""] = blocksOf(pageOf("docs/check.md"), "").filter((block) =>
-    block.startsWith("$ couchdb-backup check")
-  );
+  const sample = sampleOf("docs/check.md", "$ couchdb-backup check");
   const loki = new FakeLoki();
   loki.always = { status: 401 };
   const gateway = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, () => new Response());
@@ -402,12 +425,11 @@ Deno.test("docs/check.md shows what check prints", async () => {
 });
 
 Deno.test("docs/monitoring.md shows a line of the log, and finds a run in Loki by what its lines have", async () => {
-  const page = pageOf("docs/monitoring.md");
   const loki = new FakeLoki();
   await withPlace(["media"], async ({ config }) => {
     const { err, code } = await run(["backup", await config(`loki: "${loki.url}"\n`)]);
     assertEquals(code, 0, err);
-    const [sample = ""] = blocksOf(page, "").filter((block) => /^20\d\d-/.test(block));
+    const sample = sampleOf("docs/monitoring.md", "2026-");
     const shapeOf = (line: string) => line.replaceAll(/\b(\w+)=("[^"]*"|\S*)/g, "$1=").replace(/^\S+/, "");
     const [event = ""] = /database is backed up/.exec(sample) ?? [];
     const line = err.split("\n").find((line) => line.includes(event));
@@ -415,7 +437,7 @@ Deno.test("docs/monitoring.md shows a line of the log, and finds a run in Loki b
     assertMatch(sample, /^2026-01-03T18:00:01\.123Z info {2}/);
 
     // {label="value", …} | logfmt | field="value"
-    const [query = ""] = blocksOf(page, "").filter((block) => block.startsWith("{app="));
+    const query = sampleOf("docs/monitoring.md", "{app=");
     const [, selector = "", field = "", value = ""] = /^\{(.*)\} \| logfmt \| (\w+)="(.*)"\n$/.exec(query) ?? [];
     const labels = Object.fromEntries([...selector.matchAll(/(\w+)="([^"]*)"/g)].map(([, name, text]) => [name, text]));
     assertEquals(labels, { app: "couchdb-backup", task: "weekly" });
@@ -433,7 +455,7 @@ Deno.test("docs/monitoring.md shows a line of the log, and finds a run in Loki b
 });
 
 Deno.test("docs/restore.md shows the table that list prints", () => {
-  const [sample = ""] = blocksOf(pageOf("docs/restore.md"), "").filter((block) => block.startsWith("COMPLETE AT"));
+  const sample = sampleOf("docs/restore.md", "COMPLETE AT");
   const rowOf = (finished_at: string, part: Partial<ListedBackup>): ListedBackup => ({
     database: "orders",
     date: "2026-11-25",
@@ -461,7 +483,7 @@ Deno.test("docs/restore.md shows the table that list prints", () => {
 });
 
 Deno.test("docs/configuration.md and docs/schedules.md show mistakes as they are told", () => {
-  const [sample = ""] = blocksOf(pageOf("docs/configuration.md"), "").filter((block) => block.startsWith("cfg.yaml:"));
+  const sample = sampleOf("docs/configuration.md", "cfg.yaml:");
   const lines = [
     "database:",
     "  url: http://h",
@@ -481,14 +503,103 @@ Deno.test("docs/configuration.md and docs/schedules.md show mistakes as they are
   }
   assertShown(sample, `${message}\n`);
 
-  const [schedule = ""] = blocksOf(pageOf("docs/schedules.md"), "").filter((block) =>
-    block.startsWith("Cannot read schedule")
-  );
+  const schedule = sampleOf("docs/schedules.md", "Cannot read schedule");
   try {
     parseCalendar("Sat *-*-1..7 25:00");
   } catch (error) {
     if (!(error instanceof CalendarError)) throw error;
     assertShown(schedule, `${error.message}\n`);
+  }
+});
+
+Deno.test("docs/configuration.md says of a pattern that matches nothing what plan and backup say", () => {
+  const digits = (index: number) => String(index).padStart(28, "0");
+  const names = [
+    "account/ab/cd/0123456789abcdef0123456789ab",
+    ...Array.from({ length: 199 }, (_, index) => `account/ff/ff/${digits(index)}`),
+    ...Array.from({ length: 14 }, (_, index) => `media-${index}`),
+  ];
+  const sample = sampleOf("docs/configuration.md", 'pattern "account');
+  const { sentence } = explainMisses("account%2F[0-9a-f]{2}%2F[0-9a-f]{2}%2F[0-9a-f]{16}", names);
+  assertShown(sample.trim().replaceAll("\n", " "), sentence);
+});
+
+Deno.test("docs/monitoring.md shows the lines that a person at a terminal sees", () => {
+  const lines: [LogLevel, string, LogFields][] = [
+    ["info", "database is backed up", {
+      database: "account/ab/cd/0123456789abcdef0123456789ab/0123456789abcdef0123456789ab",
+      documents: 1234,
+      compressedBytes: 45_026,
+      durationMs: 340,
+    }],
+    ["info", "database is backed up", { database: "media", documents: 0, kind: "unchanged", durationMs: 100 }],
+    ["warn", "couchdb does not answer as it should: retrying", { attempt: 2, waitMs: 334, error: "Cannot" }],
+    ["error", "database is not backed up", { database: "system_config", error: "Cannot read x" }],
+  ];
+  const printed = lines.map(([level, event, fields]) =>
+    formatForTerminal({ timeMs: 0, level, event, fields }, { columns: () => 80, color: false })
+  ).join("\n");
+  const sample = sampleOf("docs/monitoring.md", "✓ ");
+  // How long a name may be, and where a cause stands, is not what the page is about.
+  const plain = (text: string) =>
+    text.replaceAll(/account\S*/g, "NAME").replaceAll(/ {2,}/g, "  ").replaceAll(
+      /:\s+Cannot.*$|: …$|: Cannot.*$/gm,
+      ": …",
+    );
+  assertShown(plain(sample.trim()), plain(printed));
+});
+
+Deno.test("docs/retention.md shows what expire closes with", async () => {
+  await withPlace(["media"], async ({ config }) => {
+    const cfg = await config();
+    const text = (await Deno.readTextFile(cfg)).replace("timezone: UTC", "timezone: UTC, retention: {keep_last: 1}");
+    await Deno.writeTextFile(cfg, text);
+    for (let times = 0; times < 3; times++) {
+      const { code, err } = await run(["backup", cfg]);
+      assertEquals(code, 0, err);
+    }
+    const { code, out } = await run(["expire", cfg]);
+    assertEquals(code, 0);
+    assertShown(sampleOf("docs/retention.md", "Would delete"), out.slice(out.indexOf("Would delete")));
+  });
+});
+
+Deno.test("docs/build.md shows what compile says where Deno's runtime cannot be fetched", () => {
+  const target = "x86_64-unknown-linux-gnu";
+  const said = `error: Writing deno compile executable
+
+Caused by:
+    0: Downloading https://dl.deno.land/release/v2.9.6/denort-${target}.zip
+    1: error sending request for url (https://dl.deno.land/release/v2.9.6/denort-${target}.zip): dns error`;
+  const message = explainFailure(said, { target, denortBin: undefined });
+  assertShown(sampleOf("docs/build.md", "Cannot compile").trim(), message.split("\n")[0]!);
+});
+
+/** Blocks that show no output of the program: layouts, grammars, shapes, and commands alone. */
+const NO_OUTPUTS: readonly RegExp[] = [
+  /^<bucket folder>/,
+  /^\d+-[0-9a-f]{8}-\d{8}-/,
+  /^\{"results"/,
+  /^\$ scripts\/glibc_check\.sh/,
+  /^backup {4}\{ok/,
+  /^mod\.ts /,
+  /^ground </,
+  /^Plan ->/,
+  /^\[days of the week\]/,
+  /^couchdb-backup [^\n]*\n$/,
+  /^\[Service\]/,
+];
+/** Pages whose commands and outputs other tests run, one after the other: tests/bringing_back_test.ts, keys_test.ts. */
+const RUN_ELSEWHERE: readonly string[] = ["docs/disaster.md", "docs/keys.md"];
+
+Deno.test("every output that README.md and docs/ show is compared with what the program prints", () => {
+  for (const { path, text } of PAGES) {
+    if (RUN_ELSEWHERE.includes(path) || path === "docs/README.ru.md") continue;
+    for (const block of blocksOf(text, "")) {
+      const isSession = path === "docs/restore.md" && block.startsWith("$ couchdb-backup ");
+      if (isSession || NO_OUTPUTS.some((one) => one.test(block))) continue;
+      assert(sampled.has(block), `${path}: no test compares\n${block}`);
+    }
   }
 });
 

@@ -148,7 +148,16 @@ export class CheckedChunk {
     this.counts = reader.counts;
     const { signal } = options;
     try {
-      for await (const item of reader.read()) yield isLarge(item) ? await this.#identified(item, { signal }) : item;
+      for await (const item of reader.read()) {
+        if (!isLarge(item)) {
+          yield item;
+          continue;
+        }
+        const document = await this.#identified(item, { signal });
+        // The reader cannot ask about what has its id behind megabytes of content.
+        const isOpen = item.id === undefined && document.id !== undefined;
+        if (!isOpen || options.passOver?.(document.id!) !== true) yield document;
+      }
     } catch (error) {
       throw asArchiveError(this.#place, error);
     }

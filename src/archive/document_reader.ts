@@ -32,7 +32,10 @@ export interface DocumentReaderOptions {
   format?: ArchiveFormat | undefined;
   /** Is told of the end of each row, with its id where it has one. */
   onRow?: ((id: string | undefined) => void) | undefined;
-  /** Whether the documents of the row with this id are not wanted; asked once for each row that has any. */
+  /**
+   * Whether documents with this id are not wanted; asked once for each row that has any, and where a row or document has
+   * its id behind what it holds, for each document when it is read.
+   */
   passOver?: ((id: string) => boolean) | undefined;
   /**
    * The lines of a file of lines that do not count, as a reading before this one has found out. Without them documents
@@ -92,7 +95,12 @@ export class DocumentReader {
   /** What is wrong with the line in hand. */
   #lineError: unknown;
   /** The counts before the line in hand. */
-  #before: DocumentCounts & Pick<ReadCounts, "absent" | "lost"> = { ...noDocuments(), absent: 0, lost: 0 };
+  #before: DocumentCounts & Pick<ReadCounts, "absent" | "lost" | "passedOver"> = {
+    ...noDocuments(),
+    absent: 0,
+    lost: 0,
+    passedOver: noDocuments(),
+  };
   #outsideBefore: { rows: number; bareRows: number; group: Group | undefined } = {
     rows: 0,
     bareRows: 0,
@@ -115,8 +123,10 @@ export class DocumentReader {
   #group: Group | undefined;
   /** The id of the last document of the line in hand. */
   #lineId: string | undefined;
-  /** The row in hand is not wanted. */
+  /** The row or document in hand is not wanted. */
   #passesOver = false;
+  /** Whether it is wanted is decided when its id is known. */
+  #isUndecided = false;
   /** Documents that ended with their line, and not as they must. */
   #brokenDocuments = 0;
   /** Looks for the id of a large document that has it far behind. */
@@ -150,10 +160,13 @@ export class DocumentReader {
           if (documents.length > 0) yield documents;
           if (this.#keptBytes <= this.#heldDocumentBytes) break;
           const identity = this.#identifyLarge(concat(this.#kept));
-          const stream = this.#streamInHand();
-          yield { ...identity, ordinal: this.#ordinal, stream };
-          // Waits for a piece that is just being taken from the stream; what nobody took is passed over.
-          await stream.return(undefined);
+          this.#decide(identity.id);
+          if (!this.#passesOver) {
+            const stream = this.#streamInHand();
+            yield { ...identity, ordinal: this.#ordinal, stream };
+            // Waits for a piece that is just being taken from the stream; what nobody took is passed over.
+            await stream.return(undefined);
+          }
           while (await this.#nextOfLarge() !== undefined);
         }
       }
@@ -349,14 +362,14 @@ export class DocumentReader {
   }
 
   #noteBefore(): void {
-    const { documents, leafRevisions, deleted, absent, lost } = this.counts;
-    this.#before = { documents, leafRevisions, deleted, absent, lost };
+    const { documents, leafRevisions, deleted, absent, lost, passedOver } = this.counts;
+    this.#before = { documents, leafRevisions, deleted, absent, lost, passedOver: { ...passedOver } };
     this.#outsideBefore = { rows: this.#rows, bareRows: this.#bareRows, group: this.#group };
     this.#lineId = undefined;
   }
 
   #forgetLine(): void {
-    Object.assign(this.counts, this.#before);
+    Object.assign(this.counts, this.#before, { passedOver: { ...this.#before.passedOver } });
     this.counts.unreadable.length = Math.min(this.counts.unreadable.length, this.#before.lost);
     this.#rows = this.#outsideBefore.rows;
     this.#bareRows = this.#outsideBefore.bareRows;
@@ -391,7 +404,7 @@ export class DocumentReader {
     for (let found = scanner.next(); found !== Found.Nothing; found = scanner.next()) {
       switch (found) {
         case Found.DocumentStart:
-          if (this.#revisionsInRow === 0) this.#passesOver = this.#isPassedOver(scanner.id);
+          if (this.#revisionsInRow === 0) this.#beginDeciding(scanner.id);
           this.#from = scanner.position;
           this.#hasFound = true;
           this.#ordinal++;
@@ -422,11 +435,18 @@ export class DocumentReader {
     if (this.counts.unreadable.length < MOST_KEPT_ERRORS) this.counts.unreadable.push({ id, ...error });
   }
 
-  #isPassedOver(id: string | undefined): boolean {
-    const { passOver } = this.#options;
-    if (passOver === undefined) return false;
-    if (id === undefined) throw new FramingError("A row has its id behind its documents", this.counts.bytes);
-    return passOver(id);
+  /** Asks whether what begins here is wanted, as far as its id is known. */
+  #beginDeciding(id: string | undefined): void {
+    this.#passesOver = false;
+    this.#isUndecided = this.#options.passOver !== undefined;
+    this.#decide(id);
+  }
+
+  /** Asks whether what is in hand is wanted, where that is open and its id is known. */
+  #decide(id: string | undefined): void {
+    if (!this.#isUndecided || id === undefined) return;
+    this.#isUndecided = false;
+    this.#passesOver = this.#options.passOver!(id);
   }
 
   /** The document that ends here; undefined for one that is not wanted, and for a null in its place. */
@@ -447,7 +467,9 @@ export class DocumentReader {
       return undefined;
     }
     const identity = this.#identify(bytes);
+    this.#decide(identity.id);
     this.#countRevision(identity.id);
+    if (this.#passesOver) return undefined;
     const { attachments } = this.format!;
     return { ...identity, bytes: attachments === undefined ? bytes : inCouchForm(bytes, attachments) };
   }
@@ -461,22 +483,33 @@ export class DocumentReader {
   #countRevision(id: string | undefined): void {
     this.counts.leafRevisions++;
     this.#lineId = id;
-    const { isDeleted } = this.#scanner;
     if (!this.#isGrouped) {
       this.#revisionsInRow++;
-      if (!isDeleted) this.#liveInRow++;
-    } else if (id !== undefined && id === this.#group?.id) {
-      if (this.#group.isDeleted && !isDeleted) {
-        this.#group = { id, isDeleted: false };
-        this.counts.deleted--;
-      }
-    } else {
-      this.#group = id === undefined ? undefined : { id, isDeleted };
-      this.#rows++;
-      this.counts.documents++;
-      if (isDeleted) this.counts.deleted++;
-      this.#options.onRow?.(id);
+      if (!this.#scanner.isDeleted) this.#liveInRow++;
+      return;
     }
+    const isNew = this.#countGrouped(this.counts, id);
+    if (this.#passesOver) {
+      this.counts.passedOver.leafRevisions++;
+      this.#countGrouped(this.counts.passedOver, id);
+    }
+    const isDeleted = this.#scanner.isDeleted && (isNew || this.#group!.isDeleted);
+    this.#group = id === undefined ? undefined : { id, isDeleted };
+    if (!isNew) return;
+    this.#rows++;
+    this.#options.onRow?.(id);
+  }
+
+  /** Counts the document of a leaf revision, if it is another one than before. @returns Whether it is. */
+  #countGrouped(counts: DocumentCounts, id: string | undefined): boolean {
+    const { isDeleted } = this.#scanner;
+    if (id !== undefined && id === this.#group?.id) {
+      if (this.#group.isDeleted && !isDeleted) counts.deleted--;
+      return false;
+    }
+    counts.documents++;
+    if (isDeleted) counts.deleted++;
+    return true;
   }
 
   #endElement(): void {
@@ -526,7 +559,9 @@ export class DocumentReader {
       this.#from = -1;
       const bytes = this.#ofLarge(this.#piece.subarray(0, this.#scanner.position));
       if (this.#lateId !== undefined && this.#lateId.found._id === undefined) throw this.#withoutId();
-      this.#countRevision(this.#lateId?.found._id ?? this.#largeId);
+      const id = this.#lateId?.found._id ?? this.#largeId;
+      this.#decide(id);
+      this.#countRevision(id);
       this.#lateId = undefined;
       return bytes;
     } catch (error) {

@@ -9,6 +9,7 @@ import { type ArchivePlace, isBackupEntry } from "./archive.ts";
 import { numberedFolders } from "./days.ts";
 import { formatDate, parseDate, parseInstant } from "../dates.ts";
 import { ArchiveError, UsageError } from "../errors.ts";
+import { suggestHeld } from "./held_databases.ts";
 import { CHECKPOINT_NAME, isCheckpointName, isManifestName, MANIFEST_NAME } from "./layout.ts";
 import { Repository } from "./repository.ts";
 import { newerAttempts } from "./newer_attempts.ts";
@@ -91,8 +92,15 @@ async function findDated(
   if (await holdsBackup(context, store, folder)) return { store, folder };
   const plain = joinKey(repository.prefix, formatDate(date), repository.suffix, source);
   if (plain !== folder && await holdsBackup(context, store, plain)) return { store, folder: plain };
+  if (name === undefined) {
+    const url = store.locate(folder);
+    throw new ArchiveError(
+      `There is no backup at "${url}"`,
+      { key: url, expected: "a manifest or chunks", found: "neither" },
+      { hint: await suggestHeld(repository, source, context) },
+    );
+  }
   // Without prefix, what looks like a date and a name may be the beginning of a key.
-  if (name === undefined) return { store, folder };
   tried.push(store.locate(folder));
   return undefined;
 }

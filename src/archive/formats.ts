@@ -65,72 +65,30 @@ const ARRAY_OF_DOCUMENTS: JsonShape = { array: null, element: "document", repeat
 /** What a JSON text of one document, one row or one change is; more may follow. */
 const BARE: { array: null; bare: true; repeated: true } = { array: null, bare: true, repeated: true };
 
-const BULK_DOCS: ArchiveFormat = {
-  name: "a body of _bulk_docs",
-  shape: { array: "docs", element: "document" },
-  skipBytes: 0,
-};
-const ALL_DOCS: ArchiveFormat = {
-  name: "an answer of _all_docs",
-  shape: { array: "rows", element: "wrapped" },
-  skipBytes: 0,
-};
-const QUERIES: ArchiveFormat = {
-  name: "an answer of _all_docs/queries",
-  shape: { array: "results", nested: "rows", element: "wrapped" },
-  skipBytes: 0,
-};
-const CHANGES: ArchiveFormat = {
-  name: "an answer of _changes",
-  shape: { array: "results", element: "wrapped" },
-  skipBytes: 0,
-};
-const DOCUMENT_ARRAYS: ArchiveFormat = {
-  name: "arrays of documents",
-  shape: ARRAY_OF_DOCUMENTS,
-  skipBytes: 0,
-  // couchbackup's files had no first line to be known by before its version 2.10.
-  lines: { isCertain: false, ...WITH_MARKER },
-};
-const OPEN_REVS: ArchiveFormat = {
-  name: "an answer of open_revs",
-  shape: { array: null, element: "wrapped", member: "ok" },
-  skipBytes: 0,
-};
-const ROW_ARRAY: ArchiveFormat = {
-  name: "an array of rows",
-  shape: { array: null, element: "wrapped" },
-  skipBytes: 0,
-};
-const BULK_GET_ARRAY: ArchiveFormat = {
-  name: "an array of rows of _bulk_get",
-  shape: { array: null, element: "row" },
-  skipBytes: 0,
-};
-const DOCUMENT_LINES: ArchiveFormat = {
-  name: "documents one after the other",
-  shape: { ...BARE, element: "document" },
-  skipBytes: 0,
-  lines: { isCertain: false },
-};
-const ROW_LINES: ArchiveFormat = {
-  name: "rows one after the other",
-  shape: { ...BARE, element: "wrapped" },
-  skipBytes: 0,
-  lines: { isCertain: false },
-};
-const CHANGES_LINES: ArchiveFormat = {
-  name: "a continuous feed of _changes",
-  shape: { ...BARE, element: "wrapped" },
-  skipBytes: 0,
-  lines: { isCertain: false, withoutDocuments: ['"last_seq"'], isHistory: true },
-};
-const BULK_GET_LINES: ArchiveFormat = {
-  name: "rows of _bulk_get one after the other",
-  shape: { ...BARE, element: "row" },
-  skipBytes: 0,
-  lines: { isCertain: false },
-};
+/** A format of which nothing comes before the JSON. */
+function fromStart(name: string, shape: JsonShape, lines?: LineRules): ArchiveFormat {
+  return { name, shape, skipBytes: 0, ...(lines === undefined ? {} : { lines }) };
+}
+
+const BULK_DOCS = fromStart("a body of _bulk_docs", { array: "docs", element: "document" });
+const ALL_DOCS = fromStart("an answer of _all_docs", { array: "rows", element: "wrapped" });
+const QUERIES = fromStart("an answer of _all_docs/queries", { array: "results", nested: "rows", element: "wrapped" });
+const CHANGES = fromStart("an answer of _changes", { array: "results", element: "wrapped" });
+const OPEN_REVS = fromStart("an answer of open_revs", { array: null, element: "wrapped", member: "ok" });
+const ROW_ARRAY = fromStart("an array of rows", { array: null, element: "wrapped" });
+const BULK_GET_ARRAY = fromStart("an array of rows of _bulk_get", { array: null, element: "row" });
+// couchbackup's files had no first line to be known by before its version 2.10.
+const DOCUMENT_ARRAYS = fromStart("arrays of documents", ARRAY_OF_DOCUMENTS, { isCertain: false, ...WITH_MARKER });
+
+const MAYBE_LINES: LineRules = { isCertain: false };
+const DOCUMENT_LINES = fromStart("documents one after the other", { ...BARE, element: "document" }, MAYBE_LINES);
+const ROW_LINES = fromStart("rows one after the other", { ...BARE, element: "wrapped" }, MAYBE_LINES);
+const BULK_GET_LINES = fromStart("rows of _bulk_get one after the other", { ...BARE, element: "row" }, MAYBE_LINES);
+const CHANGES_LINES = fromStart("a continuous feed of _changes", { ...BARE, element: "wrapped" }, {
+  isCertain: false,
+  withoutDocuments: ['"last_seq"'],
+  isHistory: true,
+});
 
 /**
  * Recognises the format of decompressed bytes; undefined when they are none of the known ones.

@@ -1,7 +1,9 @@
 /**
- * Which databases a repository holds backups of. In: a repository. Out: their names; or, of a name of which it holds
- * nothing, a usage error that suggests the one that was probably meant.
+ * The databases that a repository holds, and what is said of one that it does not hold. In: a repository, and the name
+ * that was asked for. Out: their names; a usage error, or the hint of another one, that suggests the name that was
+ * probably meant.
  */
+import { commandLine } from "../command_line.ts";
 import { encodeDatabase } from "../database_name.ts";
 import { UsageError } from "../errors.ts";
 import { nearest } from "../nearest.ts";
@@ -11,7 +13,7 @@ import { Catalog } from "./catalog.ts";
 import { type DatedFolder, listDatabases, listDays } from "./days.ts";
 import type { Repository } from "./repository.ts";
 
-/** Days that are looked into at once. */
+/** Days whose folders are listed at once. */
 const DAYS_AT_ONCE = 16;
 /** More databases than this are not shown where none has a similar name. */
 const MOST_NAMED = 5;
@@ -27,21 +29,43 @@ export async function nothingHeldOf(
   database: string,
   options: StoreCallOptions,
 ): Promise<UsageError> {
-  const names = await databasesOf(repository, options);
-  const near = nearest(database, names);
-  const known = [...names].sort().slice(0, MOST_NAMED).map((name) => `"${encodeDatabase(name)}"`).join(", ");
-  const hint = near !== undefined
-    ? `Did you mean "${encodeDatabase(near)}"?`
-    : names.size === 0
-    ? "Check prefix and suffix: there are no backups of any database"
-    : `There are backups of ${known}${names.size > MOST_NAMED ? `, and ${names.size - MOST_NAMED} more` : ""}`;
+  const hint = suggest(database, await heldDatabases(repository, options));
   return new UsageError(`There is no backup of database "${database}" in "${repository.locate(repository.root)}"`, {
     hint,
   });
 }
 
+/**
+ * What to do where no complete backup of a database is found: the name that was probably meant, and how to see what
+ * there is.
+ *
+ * @param database Decoded.
+ */
+export async function suggestHeld(
+  repository: Repository,
+  database: string,
+  options: StoreCallOptions,
+): Promise<string> {
+  const names = await heldDatabases(repository, options);
+  if (names.has(database)) {
+    return `"${commandLine("list", ["--database", encodeDatabase(database)])}" shows what there is of it`;
+  }
+  const suggestion = suggest(database, names);
+  return `${suggestion}${
+    suggestion.endsWith("?") ? "" : ";"
+  } "couchdb-backup list backups" shows the backups there are`;
+}
+
+function suggest(database: string, names: ReadonlySet<string>): string {
+  const near = nearest(database, names);
+  if (near !== undefined) return `Did you mean "${encodeDatabase(near)}"?`;
+  if (names.size === 0) return "Check prefix and suffix: there are no backups of any database";
+  const known = [...names].sort().slice(0, MOST_NAMED).map((name) => `"${encodeDatabase(name)}"`).join(", ");
+  return `There are backups of ${known}${names.size > MOST_NAMED ? `, and ${names.size - MOST_NAMED} more` : ""}`;
+}
+
 /** The decoded names of all databases that have a folder: in the catalog, or on any day, as those of format 1 may. */
-export async function databasesOf(repository: Repository, options: StoreCallOptions): Promise<Set<string>> {
+export async function heldDatabases(repository: Repository, options: StoreCallOptions): Promise<Set<string>> {
   const { signal } = options;
   const names = new Set<string>();
   for await (const name of new Catalog(repository).databases(options)) names.add(name);

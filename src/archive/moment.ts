@@ -8,7 +8,7 @@ import { ArchiveError } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import { loadAhead } from "../parallel.ts";
 import type { StoreCallOptions } from "../store/store.ts";
-import { databasesOf } from "./held_databases.ts";
+import { heldDatabases } from "./held_databases.ts";
 import { parseRunFolderName } from "./layout.ts";
 import type { Repository } from "./repository.ts";
 import { listManualRuns, readManualRun } from "./manual_run.ts";
@@ -45,10 +45,10 @@ export interface BackupOfMoment {
  */
 export async function* backupsOfMoment(repository: Repository, search: MomentSearch): AsyncGenerator<BackupOfMoment> {
   const { isWanted = () => true, log, signal } = search;
-  const names = [...await databasesOf(repository, { signal })].filter(isWanted).sort();
+  const names = [...await heldDatabases(repository, { signal })].filter(isWanted).sort();
   const find = async (database: string, signal: AbortSignal): Promise<BackupOfMoment | undefined> => {
     try {
-      return { database, point: await findRestorePoint(repository, database, { ...search, signal }) };
+      return { database, point: await findRestorePoint(repository, database, { ...search, isNameSure: true, signal }) };
     } catch (error) {
       if (!(error instanceof ArchiveError)) throw error;
       log.debug("database has no complete backup of that moment", { database });
@@ -65,6 +65,8 @@ export interface LastSelection {
   task: string;
   /** When its schedule fired, or it was begun by hand. */
   at: Date;
+  /** The date in its paths, `2026-01-03`. */
+  date: string;
   /** The databases as they came out, by decoded names. */
   databases: ReadonlyMap<string, TaskReport["databases"][number]["status"]>;
   /** When a complete backup was there of those that were saved, by decoded names. */
@@ -96,7 +98,7 @@ async function lastSelection(
     notAfter === undefined || at <= notAfter
   );
   for (const { at, read } of runs.slice(0, MOST_RUNS)) {
-    const databases = (await read())?.tasks.find((one) => one.task === task)?.databases ?? [];
+    const { databases = [], date = "" } = (await read())?.tasks.find((one) => one.task === task) ?? {};
     // A run that could not list the databases tells nothing of them.
     if (databases.length === 0) continue;
     const savedAt = databases.flatMap(({ database, backed_up_at: moment }) =>
@@ -105,6 +107,7 @@ async function lastSelection(
     return {
       task,
       at,
+      date,
       databases: new Map(databases.map(({ database, status }) => [database, status])),
       savedAt: new Map(savedAt),
     };

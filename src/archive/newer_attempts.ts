@@ -9,7 +9,7 @@ import { describeError, StoreError } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import { listRuns } from "./moment.ts";
-import type { DatabaseReport } from "./report.ts";
+import { type DatabaseReport, tellsOf } from "./report.ts";
 import type { Repository } from "./repository.ts";
 import type { RestorePoint } from "./restore_point.ts";
 
@@ -76,7 +76,7 @@ async function newerAttempt(
       const what = isNewer ? describeOutcome(outcome, { database, own, isOwn }) : undefined;
       return what === undefined ? other : `${begun} ${what}. ${taken}`;
     }
-    if (report !== undefined && report.databases.length > 0) {
+    if (report !== undefined && report.databases.length > 0 && tellsOf(report, { at, database })) {
       if (isOwn && isNewer) return `${begun} did not have "${database}" any more. ${taken}`;
       return isOwn ? other : undefined;
     }

@@ -60,6 +60,21 @@ export interface DatabaseReport extends Totals {
   exit_code?: number;
 }
 
+/** Dates of paths and moments differ by less than this, in whatever zone the date is. */
+const ZONES_DIFFER_MS = 2 * 86_400_000;
+
+/**
+ * Whether a run of a task that did not select a database would have selected it if it was there. With
+ * `backup_only_previous` a run is dated a month back, and tells nothing of the databases of other months: those of
+ * earlier ones are as a rule still in CouchDB.
+ */
+export function tellsOf({ date }: Pick<TaskReport, "date">, { at, database }: { at: Date; database: string }): boolean {
+  const month = /-(\d{6})$/.exec(database)?.[1];
+  if (month === undefined) return true;
+  const isDatedBack = at.getTime() - Date.parse(date) > ZONES_DIFFER_MS;
+  return !isDatedBack || date.replaceAll("-", "").startsWith(month);
+}
+
 /** Whether all of a database is saved, or there is nothing left of it to be saved. */
 export function isSaved({ status, unreadable }: Pick<DatabaseReport, "status" | "unreadable">): boolean {
   return status !== "failed" && (unreadable ?? []).length === 0;

@@ -10,6 +10,7 @@ import { loadAhead } from "../parallel.ts";
 import { splitKey } from "../store/key.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import { Catalog } from "./catalog.ts";
+import { suggestHeld } from "./held_databases.ts";
 import { compareDates, type DatedFolder, listDays } from "./days.ts";
 import type { Manifest } from "./manifest.ts";
 import {
@@ -40,6 +41,8 @@ export interface PointSearch extends StoreCallOptions {
   log: Log;
   /** @default the clock of this machine */
   now?: (() => Date) | undefined;
+  /** The database's name comes from the repository: no other one is looked for as what was meant. @default false */
+  isNameSure?: boolean | undefined;
 }
 
 const DAY_MS = 86_400_000;
@@ -236,7 +239,7 @@ function tell({ date, error }: PassedOver, log: Log): void {
 async function nothingThere(
   repository: Repository,
   database: string,
-  { notAfter, signal }: PointSearch,
+  { notAfter, isNameSure, signal }: PointSearch,
 ): Promise<ArchiveError> {
   const { root: key } = repository;
   const oldest = notAfter === undefined ? undefined : await findOldest(repository, database, { signal });
@@ -244,7 +247,7 @@ async function nothingThere(
     return new ArchiveError(
       `There is no complete backup of database "${database}" in "${repository.locate(key)}"`,
       { key, expected: "a manifest", found: "none" },
-      { hint: 'Check prefix and suffix; "couchdb-backup list backups" shows the backups there are' },
+      isNameSure ? {} : { hint: await suggestHeld(repository, database, { signal }) },
     );
   }
   const [wanted, found] = [notAfter, oldest].map((moment) => moment.toISOString().replace(/\.\d+Z$/, "Z"));

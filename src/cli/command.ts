@@ -3,7 +3,7 @@ import { type EXIT, UsageError } from "../errors.ts";
 import { nearest } from "../nearest.ts";
 import type { LogFormat } from "../observe/log.ts";
 import { printableLines } from "../observe/logfmt.ts";
-import { wrap } from "../observe/text_width.ts";
+import { widthOf, wrap } from "../observe/text_width.ts";
 import type { Task } from "../task/task.ts";
 import { parseArgs } from "./parse_args.ts";
 import { completeCommands, completeHints } from "./pasting.ts";
@@ -194,11 +194,21 @@ const CONFIG_FLAG: Flag = {
     "$COUCHDB_BACKUP_CONFIG (a path, s3://BUCKET/KEY, a parameter's ARN, or the text itself), else ./config.yaml",
 };
 
-/** Wraps lines; continuation lines are indented by two more columns. */
+/** Lines that are to be pasted: commands of this program, and those that a hint begins with. */
+const PASTED = /couchdb-backup |^ *(?:chmod|sudo) /;
+
+/**
+ * Wraps lines. What goes on below stands under the row's last column, where that leaves half of the width and every word
+ * fits, else two columns further in than the line.
+ */
 function wrapLines(text: string, columns: number): string {
   return text.split("\n").flatMap((line) => {
-    if (line.includes("couchdb-backup ")) return [line];
+    if (PASTED.test(line)) return [line];
     const [, indent = "", rest = ""] = /^( *)(.*)$/.exec(line) ?? [];
+    const [row = ""] = /^.*\S {2,}(?=\S)/.exec(line.slice(0, columns >> 1)) ?? [];
+    const last = line.slice(row.length);
+    const isColumn = row !== "" && last.split(" ").every((word) => row.length + widthOf(word) <= columns);
+    if (isColumn) return wrap(last, columns, [row, " ".repeat(widthOf(row))]);
     return wrap(rest, columns, [indent, `${indent}  `]);
   }).join("\n");
 }

@@ -34,7 +34,7 @@ export const command: Command = {
     const [database = "", path = "", to = ""] = call.operands;
     return await withSession(call, async (session) => {
       const report = await session.diff({ database, from: path, to });
-      call.print(report, () => describeDiff(report));
+      call.print(report, () => describeDiff(report), { isProse: true });
       return EXIT.ok;
     });
   },

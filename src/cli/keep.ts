@@ -34,6 +34,7 @@ export const command: Command = {
       call.print(
         report,
         () => `The backup of "${report.database}" of ${moment} is pinned: it stays until unkeep removes the pin\n`,
+        { isProse: true },
       );
       return EXIT.ok;
     });

@@ -53,6 +53,7 @@ export const command: Command = {
       call.print(
         data,
         () => `"${output}": ${counted(data.databases.length, "database")}, ${formatSize(page.length)}\n`,
+        { isProse: true },
       );
       return EXIT.ok;
     });

@@ -28,6 +28,7 @@ export const command: Command = {
         report,
         () =>
           `The backup of "${report.database}" of ${moment} is no longer pinned: the retention of its task decides\n`,
+        { isProse: true },
       );
       return EXIT.ok;
     });

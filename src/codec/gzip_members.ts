@@ -3,10 +3,18 @@
  * them, which a DecompressionStream takes for damage. In goes a stream of bytes, out comes another, piece by piece.
  */
 import { createGunzip } from "node:zlib";
+import { giveBlock, takeBlock } from "./blocks.ts";
 import { GzipError } from "./gzip.ts";
+import { Steps } from "./steps.ts";
 
-/** What is decompressed at once: zeros grow a thousandfold. */
+/**
+ * What is decompressed at once. Always so much, however the bytes come: what comes out of damaged ones depends on it, and
+ * whoever reads a file twice has to find the same.
+ */
 const INPUT_BYTES = 16 * 1024;
+/** And at once, where so little has just become more than {@linkcode MUCH_BYTES}: zeros grow a thousandfold. */
+const CAREFUL_BYTES = 1024;
+const MUCH_BYTES = 1 << 20;
 /**
  * What comes out at once. Each piece is a buffer of its own, which V8 collects by how many there are rather than by how
  * large: pieces of 64 KB let a bomb take 160 MB instead of 110, for a fifth more speed.
@@ -14,38 +22,52 @@ const INPUT_BYTES = 16 * 1024;
 const OUTPUT_BYTES = 1 << 13;
 
 /**
- * Decompresses all members of a stream of bytes; an error of `source` comes out as it is.
+ * Decompresses all members of a stream of bytes; an error of `source` comes out as it is. What is whole of bytes that are
+ * cut off comes out before the error.
  *
  * @throws GzipError when the bytes are not whole gzip, or something else follows a member.
  */
 export async function* gunzipMembers(
   source: AsyncIterable<Uint8Array>,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const decompressor = createGunzip({ chunkSize: OUTPUT_BYTES });
-  let failure: { error: unknown } | undefined;
-  const feeding = (async () => {
+  const decompressor = new Steps(createGunzip({ chunkSize: OUTPUT_BYTES }));
+  /** What has come out of the last step. */
+  let lately = 0;
+  const all = async function* (step: Promise<Uint8Array[]>): AsyncGenerator<Uint8Array> {
     try {
-      for await (const bytes of source) {
-        for (let at = 0; at < bytes.length; at += INPUT_BYTES) {
-          await new Promise<void>((resolve, reject) => {
-            decompressor.write(bytes.subarray(at, at + INPUT_BYTES), (error) => error ? reject(error) : resolve());
-          });
-        }
-      }
-      decompressor.end();
+      const pieces = await step;
+      lately = pieces.reduce((sum, { length }) => sum + length, 0);
+      yield* pieces;
     } catch (error) {
-      // The decompressor's own error has come first, where it is to blame.
-      if (!decompressor.destroyed) failure = { error };
-      decompressor.destroy(error instanceof Error ? error : undefined);
+      yield* decompressor.taken();
+      throw new GzipError(error instanceof Error ? error.message : String(error), { cause: error });
     }
-  })();
+  };
+  const stepThrough = async function* (bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+    for (let at = 0; at < bytes.length;) {
+      const part = bytes.subarray(at, at + (lately > MUCH_BYTES ? CAREFUL_BYTES : INPUT_BYTES));
+      yield* all(decompressor.step(part));
+      at += part.length;
+    }
+  };
+  const block = takeBlock(INPUT_BYTES);
+  let used = 0;
   try {
-    for await (const bytes of decompressor) yield bytes as Uint8Array;
-  } catch (error) {
-    if (failure !== undefined) throw failure.error;
-    throw new GzipError(error instanceof Error ? error.message : String(error), { cause: error });
+    for await (const bytes of source) {
+      for (let from = 0; from < bytes.length;) {
+        const part = bytes.subarray(from, from + INPUT_BYTES - used);
+        block.set(part, used);
+        used += part.length;
+        from += part.length;
+        if (used < INPUT_BYTES) break;
+        yield* stepThrough(block);
+        used = 0;
+      }
+    }
+    yield* stepThrough(block.subarray(0, used));
+    yield* all(decompressor.end());
   } finally {
-    decompressor.destroy();
+    decompressor.close();
+    giveBlock(block);
   }
-  await feeding;
 }

@@ -4,11 +4,12 @@
  * next ones are asked for.
  */
 // Not by name: where a runtime lacks them, the program would not start.
-import zlib, { type ZstdCompress, type ZstdDecompress } from "node:zlib";
+import zlib from "node:zlib";
 import process from "node:process";
 import { UsageError } from "../errors.ts";
 import { inBlocks } from "./blocks.ts";
 import { COMPRESSIONS } from "./compression.ts";
+import { Steps } from "./steps.ts";
 import { ZstdError, zstdParts } from "./zstd_parts.ts";
 
 /** What is given to the compressor at once. */
@@ -93,48 +94,4 @@ export async function* unzstd(
 /** The same of what other programs have written, with a larger window. */
 export function unzstdForeign(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
   return unzstd(source, FOREIGN_WINDOW_BYTES);
-}
-
-/** A stream object that is given one piece after the other, and what has come out of it. */
-class Steps {
-  readonly #stream: ZstdCompress | ZstdDecompress;
-  readonly #failed: Promise<never>;
-  #out: Uint8Array[] = [];
-
-  constructor(stream: ZstdCompress | ZstdDecompress) {
-    this.#stream = stream;
-    stream.on("data", (bytes: Uint8Array) => this.#out.push(bytes));
-    // Deno does not call the callback of a write that fails.
-    this.#failed = new Promise((_, reject) => stream.on("error", reject));
-    this.#failed.catch(() => {});
-  }
-
-  /** What has come out when a piece was taken in. */
-  async step(bytes: Uint8Array): Promise<Uint8Array[]> {
-    await Promise.race([
-      this.#failed,
-      new Promise<void>((resolve, reject) => {
-        this.#stream.write(bytes, (error) => error ? reject(error) : resolve());
-      }),
-    ]);
-    return this.#taken();
-  }
-
-  /** The rest. */
-  async end(): Promise<Uint8Array[]> {
-    const ended = new Promise<void>((resolve) => this.#stream.once("end", resolve));
-    this.#stream.end();
-    await Promise.race([this.#failed, ended]);
-    return this.#taken();
-  }
-
-  close(): void {
-    this.#stream.destroy();
-  }
-
-  #taken(): Uint8Array[] {
-    const taken = this.#out;
-    this.#out = [];
-    return taken;
-  }
 }

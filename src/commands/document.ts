@@ -7,6 +7,7 @@ import { type Archive, openArchive, placeOfChunk } from "../archive/archive.ts";
 import { CheckedChunk } from "../archive/chunk.ts";
 import { isLarge } from "../archive/documents.ts";
 import { findArchive, type PathContext } from "../archive/find.ts";
+import { suggestHeld } from "../archive/held_databases.ts";
 import { takeInventory } from "../archive/inventory.ts";
 import { LaterStates } from "../archive/later_states.ts";
 import { addParents } from "../archive/parents.ts";
@@ -267,7 +268,7 @@ export async function findDocument(
       key: repository.root,
       expected: "a manifest",
       found: "none",
-    }, { hint: '"couchdb-backup list" shows the backups there are' });
+    }, { hint: await suggestHeld(repository, database, { signal }) });
   }
   backups.sort((a, b) => a.finishedAt.getTime() - b.finishedAt.getTime());
   const found: FoundDocument = { database, id, states: [], problems: [] };

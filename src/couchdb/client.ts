@@ -10,7 +10,6 @@ import {
   countIn,
   innerMembers,
   isMembers,
-  type Members,
   membersOf,
   rowsIn,
   strangeAnswer,
@@ -18,7 +17,7 @@ import {
   textsIn,
   textsOf,
 } from "./answers.ts";
-import { type ChangesPage, parseChangesPage, positionText } from "./changes_page.ts";
+import { type ChangesPage, parseChangesPage } from "./changes_page.ts";
 import {
   type CallOptions,
   type ClientOptions,
@@ -26,44 +25,11 @@ import {
   type CouchRequest,
   type CouchTrouble,
 } from "./connection.ts";
-import { SLASH_HINT } from "./error.ts";
+import { type DesignDocument, readDesign } from "./design_document.ts";
 import { GzippedBodies } from "./gzipped_body.ts";
+import { type DatabaseInfo, type DocumentCount, readInfo } from "./info.ts";
 
 export type { CallOptions, ClientOptions, CouchTrouble } from "./connection.ts";
-
-/** What `GET /{db}` says. */
-export interface DatabaseInfo {
-  /** Documents that are not deleted, design documents among them. */
-  doc_count: number;
-  /** Documents whose winning revision is a deletion. */
-  doc_del_count: number;
-  /** CouchDB's opaque update sequence. */
-  update_seq: string;
-  /** Uncompressed size of the live documents and attachments, in bytes; 0 where CouchDB does not say. */
-  external_bytes: number;
-  /** Shards; null where CouchDB does not say (before 2.0). */
-  q: number | null;
-  /** Copies of each shard; null where CouchDB does not say. */
-  n: number | null;
-  /** Whether ids begin with a partition's name. */
-  partitioned: boolean;
-  /** When the database was created, since 3.3; null where CouchDB does not tell. */
-  instance_start_time: string | null;
-  /** Null before 2.3. */
-  purge_seq: string | null;
-}
-
-/** How much a database holds, and of when that is. */
-export interface DocumentCount {
-  /** Documents that are not deleted. */
-  documents: number;
-  /** Marks of deleted ones. */
-  deleted: number;
-  /** When the database was created; null where CouchDB does not tell. */
-  created: string | null;
-  /** A position in its changes feed. */
-  position: string;
-}
 
 /** What a node of a cluster says of itself. */
 export interface NodeState {
@@ -89,47 +55,11 @@ export interface WriteRow {
   reason?: string | undefined;
 }
 
-/** A design document, as far as the program looks into it. */
-export interface DesignDocument {
-  /** With `_design/`. */
-  _id: string;
-  /** The language of its functions; absent: `javascript`. */
-  language?: string | undefined;
-  /** Whether its views are those of single partitions, in a partitioned database. */
-  options?: { partitioned?: boolean | undefined } | undefined;
-  /** Its views by their names. */
-  views?: Record<string, { map?: unknown } | null> | undefined;
-}
-
 /** As many databases as `_dbs_info` takes at a time. */
 export const MOST_NAMES = 100;
 const JSON_BODY = { "content-type": "application/json" };
 /** In an answer without a limit, how many rows lie between two positions. */
 const STREAM_SEQ_INTERVAL = 5000;
-
-/** What CouchDB says of a database, for itself or as one of several. */
-function databaseInfoIn(answer: Members, database: string): DatabaseInfo {
-  const subject = { action: `read the properties of database "${database}"`, database };
-  // A proxy that decodes %2F asks CouchDB for a document instead, whatever that has in its members.
-  if (answer.db_name !== database) throw foreignAnswer(database);
-  const documents = countIn(answer, "doc_count", { ...subject, otherwise: undefined });
-  if (documents === undefined) throw strangeAnswer(subject, 'has no "doc_count"');
-  const cluster = innerMembers(answer, "cluster");
-  const created = textIn(answer, "instance_start_time");
-  const { purge_seq: purgeSeq = null } = answer;
-  return {
-    doc_count: documents,
-    doc_del_count: countIn(answer, "doc_del_count", { ...subject, otherwise: 0 }),
-    update_seq: answer.update_seq === undefined ? "" : positionText(answer.update_seq),
-    external_bytes: countIn(innerMembers(answer, "sizes"), "external", { ...subject, otherwise: 0 }),
-    q: countIn(cluster, "q", { ...subject, otherwise: null }),
-    n: countIn(cluster, "n", { ...subject, otherwise: null }),
-    partitioned: innerMembers(answer, "props").partitioned === true,
-    // "0" stands for "not known" before 3.3, and from nodes that are not yet upgraded.
-    instance_start_time: created === "0" ? null : created,
-    purge_seq: purgeSeq === null ? null : positionText(purgeSeq),
-  };
-}
 
 /** A client for one CouchDB. */
 export class CouchClient {
@@ -212,7 +142,7 @@ export class CouchClient {
       await this.#http.json(`/${encodeDatabase(database)}`, { ...subject, ...options }),
       subject,
     );
-    return databaseInfoIn(answer, database);
+    return readInfo(answer, database);
   }
 
   /**
@@ -276,7 +206,7 @@ export class CouchClient {
     return new Map(keys.flatMap((key, index) => {
       const row = membersOf(answer[index], { action });
       if (row["key"] !== key) throw strangeAnswer({ action }, "has rows for other databases");
-      return isMembers(row["info"]) ? [[key, databaseInfoIn(row["info"], key)] as const] : [];
+      return isMembers(row["info"]) ? [[key, readInfo(row["info"], key)] as const] : [];
     }));
   }
 
@@ -659,7 +589,7 @@ export class CouchClient {
     const subject = { action: `read the design documents of database "${database}"`, database };
     const path = `/${encodeDatabase(database)}/_all_docs?${query}`;
     const answer = membersOf(await this.#http.json(path, { ...subject, ...options }), subject);
-    return rowsIn(answer, "rows", subject).flatMap(({ doc }) => isMembers(doc) ? readDesign(doc) : []);
+    return rowsIn(answer, "rows", subject).flatMap(({ doc }) => isMembers(doc) ? readDesign(doc) ?? [] : []);
   }
 
   /**
@@ -688,37 +618,10 @@ export class CouchClient {
   }
 }
 
-function foreignAnswer(database: string): CouchError {
-  return new CouchError(
-    `Cannot read the properties of database "${database}": the answer is not from this database`,
-    { error: "foreign_answer", database },
-    {
-      hint: database.includes("/")
-        ? SLASH_HINT
-        : "Check what stands between this machine and CouchDB: a proxy may rewrite paths or answers",
-    },
-  );
-}
-
 function isObjectText(text: string): boolean {
   try {
     return isMembers(JSON.parse(text));
   } catch {
     return false;
   }
-}
-
-/** What CouchDB takes for a design document can have anything in its members. */
-function readDesign({ _id, language, options, views }: Members): DesignDocument[] {
-  if (typeof _id !== "string") return [];
-  return [{
-    _id,
-    language: typeof language === "string" ? language : undefined,
-    options: isMembers(options) && typeof options.partitioned === "boolean"
-      ? { partitioned: options.partitioned }
-      : undefined,
-    views: !isMembers(views)
-      ? undefined
-      : Object.fromEntries(Object.entries(views).map(([name, view]) => [name, isMembers(view) ? view : null])),
-  }];
 }

@@ -6,7 +6,8 @@
  */
 import { orAborted } from "../abort.ts";
 import { CouchError } from "../errors.ts";
-import { type CallOptions, type CouchClient, type DatabaseInfo, MOST_NAMES } from "./client.ts";
+import { type CallOptions, type CouchClient, MOST_NAMES } from "./client.ts";
+import type { DatabaseInfo } from "./info.ts";
 
 /** Databases that come next are asked for along with others: so many at most, and at first. */
 const MOST_AHEAD = 32;

@@ -152,6 +152,10 @@ function hintFor({ status, error, reason }: CouchFailure, subject: CouchSubject)
     return SLASH_HINT;
   }
   if (error === FOREIGN) return hintForPage(status);
+  // Since 3.4 CouchDB locks a name out at an address, whatever is asked for and however right the password is by then.
+  if (status === 403 && /temporarily locked/i.test(reason ?? "")) {
+    return "CouchDB has locked this address out for five minutes after failed logins: check database.login and database.password, here and wherever else this machine logs in, and wait";
+  }
   if (status === 403 && error === "forbidden" && database === undefined) {
     return "The login needs the _admin role, or CouchDB has locked this address out for five minutes after failed logins";
   }

@@ -53,7 +53,10 @@ export class IdFilter {
   /** An empty filter for about this many ids. @param salt Prevents ids from being chosen so that they look known. */
   static forIds(count: number, salt: number = crypto.getRandomValues(new Uint32Array(1))[0]!): IdFilter {
     const bytes = Math.min(MOST_BYTES, Math.max(LEAST_BYTES, Math.ceil(count * BITS_PER_ID / 8)));
-    return new IdFilter(new Uint32Array(Math.ceil(bytes / 4)), { salt, hashes: HASHES });
+    const words = Math.ceil(bytes / 4);
+    // Odd: of a power of two only the low bits of both hashes count, which two of a hundred ids have in common once in
+    // two thousand databases.
+    return new IdFilter(new Uint32Array(words % 2 === 0 ? words - 1 : words), { salt, hashes: HASHES });
   }
 
   /**

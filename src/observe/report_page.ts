@@ -195,9 +195,10 @@ ${drawTicks(from, days)}`;
 function drawTicks(from: string, days: number): string {
   const marks = ticksOf(from, days).map(([day, label], index) => {
     const x = `${(100 * day / days).toFixed(2)}%`;
+    const anchor = day / days > 0.95 ? ` text-anchor="end"` : "";
     return `<g${
       index % 3 === 0 ? "" : ` class="often"`
-    }><line x1="${x}" x2="${x}" y1="0" y2="5"/><text x="${x}" y="16">${label}</text></g>`;
+    }><line x1="${x}" x2="${x}" y1="0" y2="5"/><text x="${x}" y="16"${anchor}>${label}</text></g>`;
   });
   return `<svg class="ticks" aria-hidden="true" width="100%" height="20">${marks.join("")}</svg>`;
 }

@@ -21,11 +21,11 @@ rect{shape-rendering:crispEdges}rect.f{fill:var(--f)}rect.same{fill:var(--same)}
 .tools{display:flex;flex-wrap:wrap;gap:.5rem 1rem;align-items:center}input,select{font:inherit;color:inherit;background:var(--back);border:1px solid var(--line);border-radius:4px;padding:.2rem .4rem}
 #search{width:16rem;max-width:60vw}.legend{color:var(--dim);font-size:.85rem}.legend span{white-space:nowrap;margin-right:.8em}.legend i{display:inline-block;width:.8em;height:.8em;margin-right:.3em}
 i.f{background:var(--f)}i.i{background:var(--i)}i.same{background:var(--same)}i.u{background:var(--u)}i.x{background:var(--x)}i.l{background:var(--l)}
-#list{position:relative;height:70vh;overflow-y:auto;border:1px solid var(--line)}#space{position:relative}
+#list{position:relative;max-height:70vh;overflow-y:auto;border:1px solid var(--line)}#space{position:relative}
 .row{position:absolute;left:0;right:0;height:30px;display:grid;grid-template-columns:minmax(0,1fr) 5em 6em 5em 3em minmax(0,40%);gap:0 .6rem;align-items:center;align-content:center;padding:0 .5rem;border-bottom:1px solid var(--line);cursor:pointer;font-size:.9rem}
 .row:focus-visible{outline:2px solid var(--i);outline-offset:-2px}.row:hover{background:color-mix(in srgb,var(--i) 12%,transparent)}.row>span{overflow:hidden;text-overflow:ellipsis;white-space:nowrap}.row .n{font-variant-numeric:tabular-nums}.row canvas{width:100%;height:16px;image-rendering:pixelated}
 .head{position:static;cursor:default;color:var(--dim);border:0}.head:hover{background:none}
-#detail{border:1px solid var(--line);padding:.6rem;margin:.5rem 0;overflow-wrap:anywhere}#detail canvas{width:100%;height:60px}#detail dl{margin:.5rem 0 1rem}#detail dd{font-size:1rem}#detail h3{margin:1rem 0 .4rem}#detail .weeks{height:auto;display:block}.head .ticks{margin-top:4px}
+#detail{border:1px solid var(--line);padding:.6rem;margin:.5rem 0;overflow-wrap:anywhere}#detail canvas{width:100%;height:60px;image-rendering:pixelated}#detail dl{margin:.5rem 0 1rem}#detail dd{font-size:1rem}#detail h3{margin:1rem 0 .4rem}#detail .weeks{height:auto;display:block;image-rendering:auto}.row.head>span:last-child{overflow:visible}.head .ticks{margin-top:4px}
 #detail .names{position:relative;height:1.2rem;color:var(--dim);font-size:11px}.names span{position:absolute;white-space:nowrap}button{font:inherit;font-size:.85rem;color:inherit;background:var(--back);border:1px solid var(--line);border-radius:4px;padding:.1rem .6rem;cursor:pointer}
 @media(max-width:700px){.row{height:52px;grid-template-columns:minmax(0,1fr) 4.5em 5em;grid-template-rows:24px 20px}.row.head{height:auto;grid-template-rows:20px}.head>span:first-child,.head .often,.names .often{display:none}.row .docs,.row .depth,.when{display:none}.head>span:last-child{grid-row:1;grid-column:1}
 .row>span:first-child{grid-column:1/-1;font-size:.72rem;letter-spacing:-.01em}.row canvas{grid-row:2;grid-column:1}tbody th{font-size:.85rem}}
@@ -132,6 +132,8 @@ export const REPORT_SCRIPT: string = String.raw`
     line.append(...places.map(([share, label], index) => {
       const name = element("span", index % 3 === 0 ? "" : "often", label);
       name.style.left = 100 * share + "%";
+      // The last one stands before its day, where there is no room behind it.
+      if (share > 0.95) name.style.transform = "translateX(-100%)";
       return name;
     }));
     return line;
@@ -155,7 +157,14 @@ export const REPORT_SCRIPT: string = String.raw`
     });
     canvas.setAttribute("role", "img");
     canvas.setAttribute("aria-label", told(days));
-    const line = names(ticks.map(([day, label]) => [Math.floor((first + day) / 7) / columns, label]));
+    let free = 0;
+    const places = ticks.flatMap(([day, label]) => {
+      const column = Math.floor((first + day) / 7);
+      if (column < free) return [];
+      free = column + 3;
+      return [[column / columns, label]];
+    });
+    const line = names(places);
     line.style.maxWidth = columns * 20 + "px";
     return [line, canvas];
   };

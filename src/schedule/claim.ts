@@ -8,7 +8,7 @@ import { describeError, InterruptedError, StoreError } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
 import type { Log } from "../observe.ts";
 import type { RunReport } from "../archive/report.ts";
-import { wait } from "../abort.ts";
+import { timeoutAwake, wait, withGrace } from "../abort.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import {
   CLAIM,
@@ -55,6 +55,12 @@ export const CLAIM_TIMES: ClaimTimes = { heartbeatMs: 60_000, staleMs: 300_000, 
 
 /** How long an interrupted run may take to say that it has ended. */
 const RELEASE_TIMEOUT_MS = 1500;
+
+/**
+ * How long a heartbeat that is under way is waited for when it is to be the last: one that is dropped may reach the
+ * store behind the last words, and overwrite them.
+ */
+const LAST_BEAT_MS = 500;
 
 /** What a claim is made with. */
 export interface ClaimContext extends StoreCallOptions {
@@ -221,15 +227,29 @@ export class Claim {
     while (!ended.aborted) {
       try {
         await wait(heartbeatMs, ended);
-        const signal = AbortSignal.any([ended, AbortSignal.timeout(heartbeatMs)]);
-        if (await this.#isTakenOver({ signal })) {
-          this.#lost.abort(new InterruptedError("Another run has taken over: this one sent no heartbeat for too long"));
-          return;
-        }
-        await this.#show("running", signal);
+        if (!await this.#beatOnce()) return;
       } catch (error) {
         if (!ended.aborted) this.#context.log.warn("heartbeat could not be stored", { error: describeError(error) });
       }
+    }
+  }
+
+  /** @returns Whether the elapse is still ours. */
+  async #beatOnce(): Promise<boolean> {
+    // A process that was stopped has not waited for the store: what it asked is answered when it goes on.
+    const deadline = timeoutAwake(this.#context.times.heartbeatMs);
+    const ended = withGrace(this.#ended.signal, LAST_BEAT_MS);
+    try {
+      const signal = AbortSignal.any([ended.signal, deadline.signal]);
+      if (!await this.#isTakenOver({ signal })) {
+        await this.#show("running", signal);
+        return true;
+      }
+      this.#lost.abort(new InterruptedError("Another run has taken over: this one sent no heartbeat for too long"));
+      return false;
+    } finally {
+      deadline.dispose();
+      ended.dispose();
     }
   }
 

@@ -1,19 +1,6 @@
 import { assertEquals, assertLess } from "@std/assert";
 import { type CatalogEntry, entryName, parseEntryName } from "../../src/archive/catalog_entry.ts";
-
-const ENTRY: CatalogEntry = {
-  database: "a/b",
-  finishedAt: new Date("2026-11-25T18:04:11.123Z"),
-  run: "0b5a8fd2-8f0e-4a4e-9d3c-6a43f0c2d3f4",
-  date: { year: 2026, month: 10, day: 25 },
-  task: "weekly",
-  kind: "full",
-  documents: 500,
-  compressedBytes: 61_231,
-  chunks: 3,
-  unreadable: 1,
-  manifestKey: "p/2026/10/25/s/a%2Fb/manifest-20261125T180411Z-0b5a8fd2.json",
-};
+import { CATALOG_ENTRY as ENTRY } from "./repository_setup.ts";
 
 Deno.test("entryName() carries all that a list shows, and parseEntryName() reads it back", () => {
   const beginning = "8204370148876-0b5a8fd2-20261025-2-full-500-61231-3-1-";

@@ -1,22 +1,8 @@
 import { assertEquals } from "@std/assert";
 import { basename } from "node:path";
-import { Catalog, type CatalogEntry } from "../../src/archive/catalog.ts";
+import { Catalog } from "../../src/archive/catalog.ts";
 import { Repository } from "../../src/archive/repository.ts";
-import { DATABASE, TestRepository } from "./repository_setup.ts";
-
-const ENTRY: CatalogEntry = {
-  database: DATABASE,
-  finishedAt: new Date("2026-11-25T18:04:11.123Z"),
-  run: "0b5a8fd2-8f0e-4a4e-9d3c-6a43f0c2d3f4",
-  date: { year: 2026, month: 10, day: 25 },
-  task: "weekly",
-  kind: "full",
-  documents: 500,
-  compressedBytes: 61_231,
-  chunks: 3,
-  unreadable: 1,
-  manifestKey: "backup/ippbx/2026/10/25/couchdb/a%2Fb/manifest-20261125T180411Z-0b5a8fd2.json",
-};
+import { CATALOG_ENTRY as ENTRY, DATABASE, TestRepository } from "./repository_setup.ts";
 const READ = { ...ENTRY, run: "0b5a8fd2" };
 
 Deno.test("Catalog hands back what was entered, under the database's own folder, and enters it once", async () => {

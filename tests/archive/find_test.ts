@@ -50,10 +50,26 @@ async function setUp(): Promise<Setup> {
 
 Deno.test("findArchive() takes a date with dashes or slashes below prefix and suffix", async () => {
   await using setup = await setUp();
+  await setup.put("2026-10-22");
   for (const path of ["2026-10-22", "2026/10/22"]) {
     const { store, folder } = await findArchive(setup.context, path, "a/b");
     assertEquals([store, folder], [setup.store, "backup/ippbx/2026/10/22/couchdb/a%2Fb"]);
   }
+});
+
+Deno.test("findArchive() suggests the name that was meant, or shows the days of a name that is right", async () => {
+  await using setup = await setUp();
+  await setup.put("2026-10-22");
+  for (const path of ["latest", "latest/a%2Fc", "2026-10-22", "2026-10-22T18:05Z", "2026-10-23"]) {
+    const error = await assertRejects(() => findArchive(setup.context, path, "a/c"), ArchiveError);
+    assertEquals([path, error.exitCode, error.hint], [
+      path,
+      12,
+      'Did you mean "a%2Fb"? "couchdb-backup list backups" shows the backups there are',
+    ]);
+  }
+  const wrongDay = await assertRejects(() => findArchive(setup.context, "2026-10-23", "a/b"), ArchiveError);
+  assertEquals(wrongDay.hint, '"couchdb-backup list --database a%2Fb" shows what there is of it');
 });
 
 Deno.test("findArchive() takes the name of another database behind a date or latest", async () => {

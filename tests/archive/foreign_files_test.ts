@@ -10,10 +10,12 @@ import { A, B, FOREIGN_FILES, HEADER, MARKER } from "../foreign_files.ts";
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
-/** The documents of a file, as a restore reads them; an ArchiveError instead where it refuses the file. */
+/**
+ * The documents of a file, as a restore reads them, or those of one id; an ArchiveError instead where it refuses the file.
+ */
 async function documentsOf(
   text: string | Uint8Array,
-  { salvage = false, size = 1 << 20 } = {},
+  { salvage = false, size = 1 << 20, only }: { salvage?: boolean; size?: number; only?: string } = {},
 ): Promise<string[] | ArchiveError> {
   const bytes = typeof text === "string" ? encoder.encode(text) : text;
   const read = () =>
@@ -24,10 +26,12 @@ async function documentsOf(
   try {
     const chunk = await CheckedChunk.open({ store, key: "file.json", entry: undefined }, { salvage });
     const found: string[] = [];
-    for await (const item of chunk.read()) {
+    for await (const item of chunk.read(only === undefined ? {} : { passOver: (id) => id !== only })) {
       if (!isLarge(item)) found.push(...item.map((document) => decoder.decode(document.bytes)));
     }
-    assertEquals(chunk.counts?.leafRevisions, found.length);
+    const { leafRevisions, passedOver } = chunk.counts!;
+    assertEquals(leafRevisions - passedOver.leafRevisions, found.length);
+    if (only !== undefined) assertEquals(passedOver.documents, 2 - found.length);
     return found;
   } catch (error) {
     if (error instanceof ArchiveError) return error;
@@ -41,6 +45,19 @@ for (const { what, text, isOfLines } of FOREIGN_FILES) {
       found instanceof ArchiveError ? found.message : found.map((document) => document.replaceAll("\n  ", ""));
     for (const size of [1, 2, 7, 63, 64, 65, 10_000]) {
       assertEquals(compact(await documentsOf(text, { size })), [A, B], `pieces of ${size}`);
+    }
+  });
+
+  Deno.test(`CheckedChunk reads of ${what} what is wanted alone, and counts the rest`, async () => {
+    const ids = async (size: number, only: string) => {
+      const found = await documentsOf(text, { size, only });
+      if (found instanceof ArchiveError) throw found;
+      return found.map((document) => JSON.parse(document)._id);
+    };
+    for (const size of [1, 64, 10_000]) {
+      for (const only of ["a", "b ä", "c"]) {
+        assertEquals(await ids(size, only), only === "c" ? [] : [only], `${only} in pieces of ${size}`);
+      }
     }
   });
 

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { exitCodeOfReport } from "../../src/archive/report.ts";
+import { exitCodeOfReport, tellsOf } from "../../src/archive/report.ts";
 import { databaseReport, runReport, taskReport } from "../fakes/report.ts";
 
 const saved = databaseReport("a");
@@ -25,4 +25,20 @@ Deno.test("exitCodeOfReport() is 0, 3, or the code of the one cause for which no
     ["nothing had to be done", runReport([taskReport("t", [])]), 0],
   ];
   for (const [what, report, code] of cases) assertEquals(exitCodeOfReport(report), code, what);
+});
+
+Deno.test("tellsOf() is false of other months' databases where backup_only_previous has dated a run back", () => {
+  const at = new Date("2026-11-07T18:00:00Z");
+  const cases: [date: string, database: string, tells: boolean][] = [
+    ["2026-10-07", "account/ab-202610", true],
+    ["2026-10-07", "account/ab-202609", false],
+    ["2026-10-07", "account/ab", true],
+    ["2026-11-07", "account/ab-202609", true],
+    // The day before or behind, in another zone.
+    ["2026-11-06", "account/ab-202609", true],
+    ["2026-11-08", "account/ab-202609", true],
+  ];
+  for (const [date, database, tells] of cases) {
+    assertEquals(tellsOf({ date }, { at, database }), tells, database + date);
+  }
 });

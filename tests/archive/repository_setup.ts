@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import { rm } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { Catalog, entryOfManifest } from "../../src/archive/catalog.ts";
+import { Catalog, type CatalogEntry, entryOfManifest } from "../../src/archive/catalog.ts";
 import { checkpointName, chunkName, MANIFEST_NAME, manifestName, shortRun } from "../../src/archive/layout.ts";
 import {
   type BackupKind,
@@ -22,9 +22,25 @@ import type { Compression } from "../../src/codec/compression.ts";
 import { joinKey } from "../../src/store/key.ts";
 import type { Store, StoreCallOptions } from "../../src/store/store.ts";
 import { RecordedLog } from "../fakes/log.ts";
+import { OPTIONS, origin } from "./folder_setup.ts";
 
 /** The database of these backups, unless another is asked for. */
 export const DATABASE = "a/b";
+
+/** What the catalog is told of a backup of it. */
+export const CATALOG_ENTRY: CatalogEntry = {
+  database: DATABASE,
+  finishedAt: new Date("2026-11-25T18:04:11.123Z"),
+  run: "0b5a8fd2-8f0e-4a4e-9d3c-6a43f0c2d3f4",
+  date: { year: 2026, month: 10, day: 25 },
+  task: "weekly",
+  kind: "full",
+  documents: 500,
+  compressedBytes: 61_231,
+  chunks: 3,
+  unreadable: 1,
+  manifestKey: "backup/ippbx/2026/10/25/couchdb/a%2Fb/manifest-20261125T180411Z-0b5a8fd2.json",
+};
 
 /** A backup that is wanted. */
 export interface BackupRequest {
@@ -177,25 +193,12 @@ export function manifestOf(request: BackupRequest): Manifest {
     sha256: createHash("sha256").update("12345").digest("hex"),
   }));
   return {
+    ...origin(run),
     format: request.format ?? 2,
-    program: { name: "couchdb-backup", version: "0.0.0" },
-    run,
     task,
     database,
     started_at: finishedAt,
-    couchdb: { url: "http://[::1]:5984", version: "3.5.0" },
-    options: { attachments: true, revisions: true, chunk: null, tombstones: false, ...request.options },
-    properties: {
-      doc_count: 0,
-      doc_del_count: 0,
-      q: 2,
-      n: 1,
-      partitioned: false,
-      revs_limit: 1000,
-      security: "{}",
-      instance_start_time: null,
-      purge_seq: null,
-    },
+    options: { ...OPTIONS, chunk: null, ...request.options },
     kind,
     parent: request.parent ?? null,
     finished_at: new Date(finishedAt).toISOString(),

@@ -1,7 +1,10 @@
 /** Where the program's output goes may break under it; what it does must not. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { main } from "../../src/cli/cli.ts";
 import { couchOk } from "../couch_request.ts";
 import { startFakeCouchDb } from "../fakes/couchdb.ts";
+import { outputTo } from "../fakes/output.ts";
+import { QuietShell } from "../fakes/quiet_shell.ts";
 import { PERMISSIONS, ROOT } from "./program.ts";
 
 /** A script that is called with `program`, a command line, in the shell. */
@@ -116,4 +119,64 @@ Deno.test("an error keeps its exit code where nobody can be told of it", async (
     );
     assertEquals(stdout, "2\n");
   });
+});
+
+Deno.test("results fit a terminal of 80 columns between words, but for commands that are to be pasted", async () => {
+  await using server = await startFakeCouchDb();
+  await couchOk(server, "PUT /orders");
+  await couchOk(server, "POST /orders/_bulk_docs", { docs: [{ _id: "order:1" }] });
+  const folder = await Deno.makeTempDir({ prefix: "couchdb-backup-output-" });
+  try {
+    const config = `${folder}/config.yaml`;
+    await Deno.writeTextFile(
+      config,
+      `database: {url: "${server.url}", login: ${server.login}, password: ${server.password}}
+task: {often: {cron: "*:*:*", databases: [orders], retention: {keep_last: 1}}}
+bucket: ${folder}/bucket
+`,
+    );
+    // Whatever the umask: check has something to say of that.
+    await Deno.chmod(config, 0o644);
+    const calls = [
+      ["backup"],
+      ["check"],
+      ["restore", "orders_check", "latest/orders"],
+      ["diff", "orders_check", "latest/orders", "live"],
+      ["verify", "orders", "latest"],
+      ["test-restore"],
+      ["status"],
+      ["keep", "orders", "latest"],
+      ["unkeep", "orders", "latest"],
+      ["find", "orders", "--id", "order:1"],
+      ["expire"],
+      ["report", "--output", `${folder}/report of this CouchDB and of all of its databases, for a year.html`],
+      ["verify", "--all"],
+    ];
+    for (const args of calls) {
+      let printed = "";
+      const output = { ...outputTo((text) => void (printed += text)), isTerminal: true, columns: () => 80 };
+      const shell = new QuietShell({ XDG_STATE_HOME: folder, NO_COLOR: "1" });
+      const code = await main([...args, "--config", config, "--quiet"], {
+        env: shell.env,
+        stdout: output,
+        stderr: outputTo((text) => void (shell.err += text)),
+        journal: false,
+        onSignal: () => () => {},
+        exit: shell.exit,
+      });
+      assertEquals(code, 0, `${args.join(" ")}: ${shell.err}`);
+      if (args[0] === "check") {
+        // What is said of a row goes on below where it began, and a hint can be pasted.
+        assertStringIncludes(printed, `none with\n${" ".repeat(31)}an attachment was found to try\n`);
+        assertStringIncludes(printed, `chmod o-rwx ${config}\n`);
+      }
+      const long = printed.split("\n").filter((line) =>
+        line.length > 79 && !/couchdb-backup |^ +chmod /.test(line) && line.trim().includes(" ")
+      );
+      assertEquals(long, [], args.join(" "));
+      assert(printed !== "", args.join(" "));
+    }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
 });

@@ -1,6 +1,6 @@
 import { assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
 import { Buffer } from "node:buffer";
-import { gzipSync } from "node:zlib";
+import { constants, gunzipSync, gzipSync } from "node:zlib";
 import { GzipError } from "../../src/codec/gzip.ts";
 import { gunzipMembers } from "../../src/codec/gzip_members.ts";
 import { pieces } from "./streams.ts";
@@ -62,4 +62,37 @@ Deno.test("gunzipMembers() gives large pieces back in small ones", async () => {
     most = Math.max(most, length);
   }
   assertEquals([sum, most <= 1 << 16], [50 << 20, true]);
+});
+
+Deno.test("gunzipMembers() gives all that is there of what is cut off or damaged, however it is cut and whoever waits", async () => {
+  const lines = Array.from(
+    { length: 20_000 },
+    (_, number) => `{"_id":"${number}","r":"${Math.imul(number, 2654435761)}"}\n`,
+  );
+  const whole = gzipSync(lines.join(""));
+  const cut = whole.subarray(0, Math.floor(whole.length * 0.7));
+  const there = gunzipSync(cut, { finishFlush: constants.Z_SYNC_FLUSH });
+  const damaged = Uint8Array.from(whole);
+  damaged.fill(0xff, cut.length, cut.length + 50);
+  const lengths = new Set<number>();
+  for (const size of [100, 5000, 1 << 20]) {
+    for (const waitsAfter of [0, 1, 5]) {
+      for (const bytes of [cut, damaged]) {
+        const found: Uint8Array[] = [];
+        await assertRejects(async () => {
+          for await (const piece of gunzipMembers(pieces(bytes, size))) {
+            if (found.push(piece.slice()) <= waitsAfter) await new Promise((resolve) => setTimeout(resolve, 5));
+          }
+        }, GzipError);
+        const text = Buffer.concat(found);
+        if (bytes === damaged) lengths.add(text.length);
+        else {assertEquals(
+            [text.length, text.equals(there)],
+            [there.length, true],
+            `pieces of ${size}, ${waitsAfter} waits`,
+          );}
+      }
+    }
+  }
+  assertEquals(lengths.size, 1, `the same of what is damaged each time: ${[...lengths]}`);
 });

@@ -1,6 +1,7 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { describeDiff } from "../../src/cli/diff.ts";
 import { describeFound } from "../../src/cli/find.ts";
+import { encodeDatabase } from "../../src/database_name.ts";
 import { ArchiveError, UsageError } from "../../src/errors.ts";
 import type { Session } from "../../src/session/session.ts";
 import { couchOk } from "../couch_request.ts";
@@ -137,6 +138,9 @@ Deno.test("find tells the states of a document over all backups", async () => {
   assertStringIncludes(lines[0]!, "2026-11-15T10:00:00Z .. 2026-11-15T10:00:00Z     1 backup   not there");
   assertStringIncludes(describeFound(await session.find({ database: setup.name, id: "x" })), 'has the document "x"');
   await assertRejects(() => session.find({ database: "none", id: "x" }), ArchiveError, "no complete backup");
+  const typo = { database: `${setup.name}x`, id: "x" };
+  const meant = await assertRejects(() => session.find(typo), ArchiveError, "no complete backup");
+  assertStringIncludes(meant.hint!, `Did you mean "${encodeDatabase(setup.name)}"?`);
 });
 
 Deno.test("diff names what was added, changed and deleted between two backups, and since one", async () => {

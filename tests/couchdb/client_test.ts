@@ -127,6 +127,18 @@ Deno.test("CouchClient asks once where asking again cannot help, and says what t
       'an admin or member of database "a/b"',
     ],
     [
+      {
+        kind: "answer",
+        status: 403,
+        body: {
+          error: "forbidden",
+          reason: "Account is temporarily locked due to multiple authentication failures",
+        },
+      },
+      "CouchDB answered 403 forbidden",
+      "CouchDB has locked this address out for five minutes after failed logins",
+    ],
+    [
       { kind: "answer", status: 404, body: { error: "not_found", reason: "Database does not exist." } },
       "CouchDB answered 404 not_found",
       "does not exist, or was deleted meanwhile",

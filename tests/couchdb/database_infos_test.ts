@@ -1,5 +1,6 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import type { CallOptions, CouchClient, DatabaseInfo } from "../../src/couchdb/client.ts";
+import type { CallOptions, CouchClient } from "../../src/couchdb/client.ts";
+import type { DatabaseInfo } from "../../src/couchdb/info.ts";
 import { DatabaseInfos } from "../../src/couchdb/database_infos.ts";
 import { CouchError } from "../../src/errors.ts";
 

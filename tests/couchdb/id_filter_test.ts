@@ -27,6 +27,19 @@ Deno.test("IdFilter never takes a known id for a new one, and seldom a new one f
   }
 });
 
+Deno.test("IdFilter counts the ids of thousands of small databases without an error", () => {
+  const errors: string[] = [];
+  for (let salt = 0; salt < 6000; salt++) {
+    const filter = IdFilter.forIds(100, salt);
+    for (let index = 0; index < 100; index++) {
+      const id = `order-${salt}-${index}`;
+      if (!filter.add(id)) errors.push(id);
+    }
+  }
+  // Each would be a database that is listed again, and a warning.
+  assertEquals(errors, []);
+});
+
 Deno.test("IdFilter says how often it has probably erred where there are more ids than it is made for", () => {
   const filter = IdFilter.forIds(200, 3);
   let errors = 0;

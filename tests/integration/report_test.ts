@@ -164,6 +164,36 @@ for (const viewer of VIEWERS) {
   });
 }
 
+Deno.test("the page of few databases and days has no empty room, and no date stands over another one", async () => {
+  const folder = await Deno.makeTempDir();
+  const file = `${folder}/report.html`;
+  const short = (text: string) => text.replaceAll(/([f=i])\d+/g, "$1").slice(0, 30);
+  const data = madeUp(3);
+  const zeros = Array.from({ length: 30 }, () => 0);
+  await Deno.writeTextFile(
+    file,
+    formatReportPage({
+      ...data,
+      from: "2026-10-30",
+      by_day: { complete: zeros, unchanged: zeros, failed: zeros, bytes: zeros },
+      databases: data.databases.map((one) => ({ ...one, days: short(one.days) })),
+    }),
+  );
+  const page = await openPage(file, { width: 1280, height: 900, scheme: "light" });
+  try {
+    await page.evaluate("document.querySelector('#space .row').click()");
+    assertEquals(await page.evaluate("document.getElementById('list').clientHeight"), 3 * 30);
+    const overlapping = `[...document.querySelectorAll(".ticks, .names")].flatMap((line) => {
+      const boxes = [...line.querySelectorAll("text, span")].map((one) => one.getBoundingClientRect());
+      return boxes.filter((box, index) => index > 0 && box.left < boxes[index - 1].right).map((box) => box.left);
+    })`;
+    assertEquals(await page.evaluate(overlapping), []);
+  } finally {
+    await page[Symbol.asyncDispose]();
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
 Deno.test("scripts/draw_report.ts draws the page as a picture that says which page it is of", async () => {
   const page = formatReportPage(madeUpReport());
   const png = await drawReport(page);

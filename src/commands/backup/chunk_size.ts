@@ -3,7 +3,7 @@
  * rarely has to be cut. In: the task, the database's size according to CouchDB, and the sizes of the chunks so far.
  * Out: a number of documents. The exact bound of a chunk does not depend on this estimate.
  */
-import type { DatabaseInfo } from "../../couchdb/client.ts";
+import type { DatabaseInfo } from "../../couchdb/info.ts";
 import type { Task } from "../../task/task.ts";
 
 /** Where a task limits bytes only: more documents are no faster, and the ids of this many take little memory. */

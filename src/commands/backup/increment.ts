@@ -13,7 +13,7 @@ import { KnownRows } from "../../archive/overlap.ts";
 import { haveSameRecipients } from "../../codec/compression.ts";
 import type { ListedDocument } from "../../couchdb/batch.ts";
 import type { FeedPage } from "../../couchdb/changes.ts";
-import type { DatabaseInfo } from "../../couchdb/client.ts";
+import type { DatabaseInfo } from "../../couchdb/info.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import { ArchiveError, isNotFound, isOutOfReach } from "../../errors.ts";
 import type { Log } from "../../observe.ts";

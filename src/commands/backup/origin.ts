@@ -5,7 +5,7 @@
 import { Catalog, type CatalogEntry } from "../../archive/catalog.ts";
 import { FORMAT_VERSION, type Origin } from "../../archive/manifest.ts";
 import { readManifest } from "../../archive/read.ts";
-import type { DatabaseInfo } from "../../couchdb/client.ts";
+import type { DatabaseInfo } from "../../couchdb/info.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import { ArchiveError, CouchError, describeError, isOutOfReach } from "../../errors.ts";
 import { allOrNone } from "../../parallel.ts";

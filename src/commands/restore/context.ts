@@ -4,7 +4,8 @@
  */
 import type { PathContext } from "../../archive/find.ts";
 import type { Repository } from "../../archive/repository.ts";
-import type { CouchClient, DatabaseInfo } from "../../couchdb/client.ts";
+import type { CouchClient } from "../../couchdb/client.ts";
+import type { DatabaseInfo } from "../../couchdb/info.ts";
 import type { Progress } from "../../observe.ts";
 import type { FreshSettings } from "./fresh_settings.ts";
 import type { RestorePosition } from "./position.ts";

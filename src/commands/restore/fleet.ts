@@ -7,7 +7,7 @@
  * being restored into it and whether that is done, so that the same command continues after any kill: what is done is
  * skipped, what was begun is finished.
  */
-import type { DatabaseInfo } from "../../couchdb/client.ts";
+import type { DatabaseInfo } from "../../couchdb/info.ts";
 import { isUnwritten, type RestoreWitness, storeRestoreNote } from "../../couchdb/restore_note.ts";
 import { encodeDatabase } from "../../database_name.ts";
 import { describeError, exitCodeOf, hintOf } from "../../errors.ts";

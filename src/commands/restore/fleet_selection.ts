@@ -3,6 +3,7 @@
  * the databases that are left out, each with its reason.
  */
 import { type BackupOfMoment, backupsOfMoment, type LastSelection, lastSelections } from "../../archive/moment.ts";
+import { tellsOf } from "../../archive/report.ts";
 import { decodeDatabase } from "../../database_name.ts";
 import { parseDate, parseInstant } from "../../dates.ts";
 import { UsageError } from "../../errors.ts";
@@ -99,6 +100,7 @@ function sortOut(
     const last = byTask.get(manifest.task);
     // Without a report of its task, or where the backup is younger than that run, nobody can tell that it is gone.
     if (gone || last === undefined || isSelected(database) || finishedAt > last.at) return true;
+    if (!tellsOf(last, { at: last.at, database })) return true;
     const at = formatInstant(last.at.toISOString());
     const reason = `the run of task "${last.task}" of ${at} no longer had it (--gone restores it)`;
     leftOut.push({ database, reason, is_missing: false });

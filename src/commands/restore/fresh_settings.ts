@@ -6,7 +6,8 @@
  * Each node goes by its own config (`default_security`), so that one database says something about the next one only
  * where there is a single node.
  */
-import type { CouchClient, DatabaseInfo } from "../../couchdb/client.ts";
+import type { CouchClient } from "../../couchdb/client.ts";
+import type { DatabaseInfo } from "../../couchdb/info.ts";
 import type { CallOptions } from "../../couchdb/connection.ts";
 import { CouchError } from "../../errors.ts";
 

@@ -3,7 +3,8 @@
  * properties it had, and what follows the documents: the count, the security object, the views.
  */
 import { counted } from "../../counts.ts";
-import type { CouchClient, DatabaseInfo } from "../../couchdb/client.ts";
+import type { CouchClient } from "../../couchdb/client.ts";
+import type { DatabaseInfo } from "../../couchdb/info.ts";
 import { CouchError, describeError, UsageError } from "../../errors.ts";
 import type { DatabaseProperties } from "../../archive/manifest.ts";
 import type { Log } from "../../observe.ts";

@@ -19,85 +19,147 @@ export async function readObject(
   key: string,
   signal: AbortSignal | undefined,
 ): Promise<ReadableStream<Uint8Array>> {
-  const request = { method: "GET", action: "read", right: "s3:GetObject", key } as const;
-  const subject = describeSubject({ action: "read", key, url: client.url });
-  const open = async (headers: Record<string, string> = {}) =>
-    withoutGzip(await client.open({ ...request, headers }, signal));
-  let answer: S3OpenAnswer | undefined = await client.retrying(() => open(), signal);
-  const etag = answer.headers.get("etag");
-  const announced = lengthOf(answer.headers);
-  let sizeBytes: number;
-  try {
-    // A success of another kind is not the object: 204 has no bytes, 206 has some of them.
-    if (answer.status !== 200) throw strangeAnswer(client, key, `"200", but "${answer.status}"`, "read");
-    sizeBytes = announced ?? await askLength(client, key, signal);
-  } catch (error) {
-    answer.close();
-    throw error;
-  }
-  let position = 0;
-  let failures = 0;
+  const reader = await ObjectReader.open(client, key, signal);
+  return new ReadableStream<Uint8Array>(
+    { pull: (controller) => reader.pull(controller), cancel: () => reader.close() },
+    { highWaterMark: 0 },
+  );
+}
 
-  const resume = async (): Promise<S3OpenAnswer> => {
+/** What is known of an object when the first answer is there. */
+interface OpenObject {
+  client: S3Client;
+  key: string;
+  signal: AbortSignal | undefined;
+  sizeBytes: number;
+  /** The answer has said how long it is: then the runtime has seen to it that no more comes. */
+  isAnnounced: boolean;
+  etag: string | null;
+}
+
+/** The reading of one object, over as many answers as that takes. */
+class ObjectReader {
+  readonly #object: OpenObject;
+  /** `Cannot read "key" in "s3://…"`. */
+  readonly #subject: string;
+  /** Undefined where the last one broke. */
+  #answer: S3OpenAnswer | undefined;
+  #position = 0;
+  /** Failures since the last bytes. */
+  #failures = 0;
+
+  private constructor(object: OpenObject, answer: S3OpenAnswer) {
+    const { client, key } = object;
+    this.#object = object;
+    this.#subject = describeSubject({ action: "read", key, url: client.url });
+    this.#answer = answer;
+  }
+
+  static async open(client: S3Client, key: string, signal: AbortSignal | undefined): Promise<ObjectReader> {
+    const answer = await client.retrying(() => ask(client, key, { signal }), signal);
+    try {
+      // A success of another kind is not the object: 204 has no bytes, 206 has some of them.
+      if (answer.status !== 200) throw strangeAnswer(client, key, `"200", but "${answer.status}"`, "read");
+      const announced = lengthOf(answer.headers);
+      const sizeBytes = announced ?? await askLength(client, key, signal);
+      const etag = answer.headers.get("etag");
+      return new ObjectReader({ client, key, signal, sizeBytes, isAnnounced: announced !== undefined, etag }, answer);
+    } catch (error) {
+      answer.close();
+      throw error;
+    }
+  }
+
+  close(): void {
+    this.#answer?.close();
+  }
+
+  /** Gives the next bytes, or ends the stream. */
+  async pull(controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> {
+    const { sizeBytes, isAnnounced } = this.#object;
+    while (this.#position < sizeBytes) {
+      try {
+        const bytes = await this.#next();
+        if (bytes.length === 0) continue;
+        this.#position += bytes.length;
+        this.#failures = 0;
+        controller.enqueue(bytes);
+        return;
+      } catch (error) {
+        await this.#recover(error);
+      }
+    }
+    // Without a length nobody else has seen to it that nothing is left.
+    if (!isAnnounced && await this.#answer?.read() !== undefined) throw this.#tooLong();
+    this.close();
+    controller.close();
+  }
+
+  async #next(): Promise<Uint8Array> {
+    const { key, signal, sizeBytes } = this.#object;
+    signal?.throwIfAborted();
+    this.#answer ??= await this.#resume();
+    const bytes = await this.#answer.read();
+    if (bytes === undefined) {
+      throw new StoreError(`${this.#subject}: it ended after ${this.#position} of ${counted(sizeBytes, "byte")}`, {
+        code: "cut_off",
+        key,
+      });
+    }
+    if (bytes.length > sizeBytes - this.#position) throw this.#tooLong();
+    return bytes;
+  }
+
+  /** Waits, so that the rest can be asked for. @throws The error where that cannot help. */
+  async #recover(error: unknown): Promise<void> {
+    const { client, key, signal } = this.#object;
+    signal?.throwIfAborted();
+    this.close();
+    this.#answer = undefined;
+    if (error instanceof StoreError && error.facts.code === "PreconditionFailed") {
+      const facts = { code: "changed", key };
+      throw new StoreError(`${this.#subject}: it was replaced while it was read`, facts, { cause: error });
+    }
+    this.#failures++;
+    if (this.#failures >= client.settings.attempts || !isTransient(error)) throw error;
+    await client.wait(this.#failures, error, signal);
+  }
+
+  /** Asks for the bytes that have not come, of the very object. */
+  async #resume(): Promise<S3OpenAnswer> {
+    const { client, key, signal, sizeBytes, etag } = this.#object;
+    const position = this.#position;
     const headers = { range: `bytes=${position}-`, ...(etag === null ? {} : { "if-match": etag }) };
-    const resumed = await open(headers);
+    const resumed = await ask(client, key, { headers, signal });
     const range = `bytes ${position}-${sizeBytes - 1}/${sizeBytes}`;
     if (resumed.status === 206 && resumed.headers.get("content-range") === range) return resumed;
     resumed.close();
-    throw new StoreError(`${subject}: asked for the bytes from ${position}, but S3 sent others`, {
+    throw new StoreError(`${this.#subject}: asked for the bytes from ${position}, but S3 sent others`, {
       code: "changed",
       key,
     });
-  };
+  }
 
-  const tooLong = () => {
-    answer?.close();
-    return new StoreError(`${subject}: more than its ${counted(sizeBytes, "byte")} were received`, {
+  #tooLong(): StoreError {
+    const { key, sizeBytes } = this.#object;
+    this.close();
+    return new StoreError(`${this.#subject}: more than its ${counted(sizeBytes, "byte")} were received`, {
       code: "strange_answer",
       key,
     }, {
       hint:
         "Where it was stored with a Content-Encoding, which the store undoes, copy it onto itself without that header",
     });
-  };
+  }
+}
 
-  const pull = async (controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> => {
-    while (position < sizeBytes) {
-      try {
-        signal?.throwIfAborted();
-        answer ??= await resume();
-        const bytes = await answer.read();
-        if (bytes === undefined) {
-          throw new StoreError(`${subject}: it ended after ${position} of ${counted(sizeBytes, "byte")}`, {
-            code: "cut_off",
-            key,
-          });
-        }
-        if (bytes.length === 0) continue;
-        if (bytes.length > sizeBytes - position) throw tooLong();
-        position += bytes.length;
-        failures = 0;
-        controller.enqueue(bytes);
-        return;
-      } catch (error) {
-        signal?.throwIfAborted();
-        answer?.close();
-        answer = undefined;
-        if (error instanceof StoreError && error.facts.code === "PreconditionFailed") {
-          const facts = { code: "changed", key };
-          throw new StoreError(`${subject}: it was replaced while it was read`, facts, { cause: error });
-        }
-        failures++;
-        if (failures >= client.settings.attempts || !isTransient(error)) throw error;
-        await client.wait(failures, error, signal);
-      }
-    }
-    // Without a length nobody else has seen to it that nothing is left.
-    if (announced === undefined && await answer?.read() !== undefined) throw tooLong();
-    answer?.close();
-    controller.close();
-  };
-  return new ReadableStream<Uint8Array>({ pull, cancel: () => answer?.close() }, { highWaterMark: 0 });
+async function ask(
+  client: S3Client,
+  key: string,
+  { headers = {}, signal }: { headers?: Record<string, string>; signal: AbortSignal | undefined },
+): Promise<S3OpenAnswer> {
+  const request = { method: "GET", action: "read", right: "s3:GetObject", key, headers } as const;
+  return withoutGzip(await client.open(request, signal));
 }
 
 /** The length that an answer announces; undefined where it has none, or that of something else. */

@@ -226,6 +226,27 @@ Deno.test("restore --all takes the newest backups of a moment, and leaves out wh
   assertEquals([all.databases.length, all.left_out], [5, []]);
 });
 
+Deno.test("restore --all has the databases of all months where backup_only_previous saves one month in a run", async () => {
+  const tasks = `{monthly: {databases: [".*-[0-9]{6}"], chunk: 2, backup_only_previous: true, timezone: UTC}}`;
+  await using setup = await setUpFleet(0, { tasks });
+  const names = ["a/b-202609", "a/b-202610", "a/c-202609", "a/c-202610"];
+  for (const name of names) await createDatabase(setup.server, name, idsOf(3), `"in":${JSON.stringify(name)}`);
+  let now = new Date("2026-10-03T18:00:00Z");
+  const session = await setup.open({ now: () => now });
+  await session.backup();
+  now = new Date("2026-11-07T18:00:00Z");
+  await session.backup();
+  const before = await setup.state(names);
+  await setup.drop(names);
+
+  now = new Date("2026-11-09T10:00:00Z");
+  const report = await session.restoreAll({ path: "latest" });
+  assertEquals([report.ok, report.left_out], [true, []]);
+  assertEquals(setup.differences(before, await setup.state(names)), []);
+  await session.restore({ database: "copy", path: "latest/a%2Fb-202609" });
+  assertEquals(setup.log.events("warn").filter((event) => event.includes("older")), []);
+});
+
 Deno.test("restore --all names a database that was to be saved and has no backup, and ends with 3", async () => {
   await using setup = await setUpFleet(3);
   const [broken] = setup.names as [string];

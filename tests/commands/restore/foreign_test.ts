@@ -110,6 +110,9 @@ for (const { what, text, format } of FOREIGN_FILES) {
       assertEquals([...leaves].map(([id, texts]) => [id, ...texts.keys()]), [["a", "2-b"], ["b ä", "1-c"]]);
       const text_ = leaves.get("a")!.get("2-b")!;
       assertStringIncludes(text_, '"n":9007199254740993,"10":1.0,"2":2');
+      const part = await restore(setup.context, { database: "part", path: name, ids: ["b ä"] });
+      assertEquals([part.ok, part.documents, part.leaf_revisions], [true, 1, 1]);
+      assertEquals([...(await readAllLeafRevisions(setup.server, "part")).keys()], ["b ä"]);
     });
   }
 }

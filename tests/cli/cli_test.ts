@@ -5,7 +5,7 @@ import type { Shell } from "../../src/cli/shell.ts";
 import { VERSION } from "../../src/version.ts";
 import { edit } from "../fakes/couchdb/edits.ts";
 import { createDatabase, idsOf } from "../couchdb/impatient_client.ts";
-import { type FakeCouchDb, startFakeCouchDb } from "../fakes/couchdb.ts";
+import { CouchDesk, layDesk } from "../fakes/couch_desk.ts";
 import { FakeLoki } from "../fakes/loki.ts";
 import { outputTo } from "../fakes/output.ts";
 import { filesOf, readBackup } from "../read_archive.ts";
@@ -58,24 +58,9 @@ class ExitedWith extends Error {
 }
 
 /** A double of CouchDB with three databases, a folder for a config and a bucket in it. */
-class Desk implements AsyncDisposable {
-  readonly fake: FakeCouchDb;
-  readonly folder: string;
-
-  private constructor(fake: FakeCouchDb, folder: string) {
-    this.fake = fake;
-    this.folder = folder;
-  }
-
+class Desk extends CouchDesk {
   static async make(password = "secret"): Promise<Desk> {
-    const fake = await startFakeCouchDb({ users: [{ name: "admin", password }] });
-    for (const name of ["a", "a/b", "media"]) await createDatabase(fake, name, idsOf(12));
-    return new Desk(fake, await Deno.makeTempDir({ prefix: "couchdb-backup cli-" }));
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.fake.stop();
-    await Deno.remove(this.folder, { recursive: true });
+    return new Desk(await layDesk(["a", "a/b", "media"], { users: [{ name: "admin", password }] }));
   }
 
   /** Writes a config; the parts replace what it says of CouchDB, of tasks and of the bucket. */

@@ -2,29 +2,19 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { generateIdentity, identityToRecipient } from "age-encryption";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { main } from "../../src/cli/cli.ts";
-import { createDatabase, idsOf } from "../couchdb/impatient_client.ts";
 import { couchOk } from "../couch_request.ts";
-import { type FakeCouchDb, startFakeCouchDb } from "../fakes/couchdb.ts";
+import { CouchDesk, layDesk } from "../fakes/couch_desk.ts";
 import { QuietShell } from "../fakes/quiet_shell.ts";
 
 const [ours, theirs] = await Promise.all([generateIdentity(), generateIdentity()]);
 const [to, toOthers] = await Promise.all([ours, theirs].map(identityToRecipient)) as [string, string];
 
 /** A CouchDB with databases `a` and `b`, a config for it, and identities in files. */
-class Place implements AsyncDisposable {
-  readonly fake: FakeCouchDb;
-  readonly folder: string;
-
-  private constructor(fake: FakeCouchDb, folder: string) {
-    this.fake = fake;
-    this.folder = folder;
-  }
-
+class Place extends CouchDesk {
   static async make(): Promise<Place> {
-    const fake = await startFakeCouchDb();
-    for (const name of ["a", "b"]) await createDatabase(fake, name, idsOf(12));
-    const place = new Place(fake, await Deno.makeTempDir({ prefix: "couchdb-backup-sealed-" }));
+    const place = new Place(await layDesk(["a", "b"]));
     await place.write("ours.key", `# created: 2026-11-28T02:00:00Z\n# public key: ${to}\n${ours}\n`);
     await place.write("theirs.key", `${theirs}\n`);
     await place.write("both.key", `\n${theirs}\n# and ours\n${ours}\n`);
@@ -52,7 +42,7 @@ class Place implements AsyncDisposable {
       "cfg.yaml",
       `database: {url: "${url}", login: ${login}, password: ${password}}
 ${tasks}
-bucket: file://${this.folder}/bucket
+bucket: "${this.folder}/bucket"
 ${more}
 `,
     );
@@ -63,11 +53,6 @@ ${more}
 
   get written(): number {
     return this.fake.requestsTo("_bulk_docs").length;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.fake.stop();
-    await Deno.remove(this.folder, { recursive: true });
   }
 }
 
@@ -146,7 +131,7 @@ Deno.test("verify compares checksums of sealed backups without an identity, and 
   assertEquals([JSON.parse(read.out).contents_read, JSON.parse(read.out).ids_compared], [true, true]);
   assertEquals((await place.run(SEALED, "verify", "a", "latest", "--quick", "--contents")).code, 2);
   // A folder alone, without any config.
-  const path = new URL(json.path).pathname;
+  const path = fileURLToPath(json.path);
   const shell = new QuietShell({ COUCHDB_BACKUP_CONFIG: place.path("none.yaml") });
   assertEquals(
     await main(["verify", "a", path, "--contents", "--identity", place.path("ours.key")], shell),

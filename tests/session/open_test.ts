@@ -3,31 +3,15 @@ import { pathToFileURL } from "node:url";
 import { type Config, parseConfig } from "../../src/config/config.ts";
 import { ConfigError, CouchError, StoreError, UsageError } from "../../src/errors.ts";
 import { openSession } from "../../src/session/open.ts";
-import { createDatabase, idsOf } from "../couchdb/impatient_client.ts";
-import { type FakeCouchDb, startFakeCouchDb } from "../fakes/couchdb.ts";
+import { CouchDesk, layDesk } from "../fakes/couch_desk.ts";
 import { RecordedLog } from "../fakes/log.ts";
 import { FakeLoki } from "../fakes/loki.ts";
 import { FakeMonitor } from "../fakes/monitor.ts";
 
 /** Databases `a` and `a/b` of twelve documents, and a folder with a bucket in it. */
-class Place implements AsyncDisposable {
-  readonly fake: FakeCouchDb;
-  readonly folder: string;
-
-  private constructor(fake: FakeCouchDb, folder: string) {
-    this.fake = fake;
-    this.folder = folder;
-  }
-
+class Place extends CouchDesk {
   static async make(): Promise<Place> {
-    const fake = await startFakeCouchDb();
-    for (const name of ["a", "a/b"]) await createDatabase(fake, name, idsOf(12));
-    return new Place(fake, await Deno.makeTempDir({ prefix: "couchdb-backup session-" }));
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.fake.stop();
-    await Deno.remove(this.folder, { recursive: true });
+    return new Place(await layDesk(["a", "a/b"]));
   }
 
   config(part: { password?: string; more?: string } = {}): Config {

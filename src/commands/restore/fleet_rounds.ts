@@ -8,7 +8,7 @@ import type { BackupOfMoment } from "../../archive/moment.ts";
 import { counted } from "../../counts.ts";
 import { CouchError, hintOf, isFatalForRun, isTransient, UsageError } from "../../errors.ts";
 import { eitherSignal } from "../../parallel.ts";
-import type { FleetContext, FleetRequest } from "./context.ts";
+import type { FleetContext, FleetRequest, OneOfMany } from "./context.ts";
 import { restoredBefore, restoreTarget } from "./fleet.ts";
 import { type FleetDatabase, isThere, type LeftOut } from "./fleet_report.ts";
 import { findFleet, readMoment } from "./fleet_selection.ts";
@@ -129,83 +129,132 @@ export async function restoreRound(
   request: FleetRequest,
   at: { moment: Date; stretch: Stretch; cursor: string },
 ): Promise<FleetRound> {
-  const { log, signal } = context;
-  const either = eitherSignal(context);
-  const cursor = readCursor(at.cursor);
-  const before = { ...cursor };
-  let position: RestorePosition = { chunks: 0, requests: 0, documents: 0 };
-  let current: Target | undefined;
-  const follow = {
-    ...context,
-    signal: either,
-    fresh: new FreshSettings(),
-    onPosition: (told: RestorePosition) => void (position = told),
-    onBegun: (id: string) => void (cursor.begun = id),
-  };
-  const finish = (database: string, problem?: string) => {
+  return await new StretchRound(context, request, readCursor(at.cursor)).run(at);
+}
+
+/** One round of a stretch: what it has in hand, and how far it has come. */
+class StretchRound {
+  readonly #context: FleetContext;
+  readonly #request: FleetRequest;
+  /** The call's signal and its stop together. */
+  readonly #either: AbortSignal;
+  /** What each restore works with. */
+  readonly #follow: FleetContext & OneOfMany;
+  readonly #cursor: Cursor;
+  /** Where the round before has ended. */
+  readonly #before: Pick<Cursor, "done" | "chunks">;
+  /** Of the database in hand. */
+  #position: RestorePosition = { chunks: 0, requests: 0, documents: 0 };
+  #current: Target | undefined;
+
+  constructor(context: FleetContext, request: FleetRequest, cursor: Cursor) {
+    this.#context = context;
+    this.#request = request;
+    this.#either = eitherSignal(context);
+    this.#cursor = cursor;
+    this.#before = { done: cursor.done, chunks: cursor.chunks };
+    this.#follow = {
+      ...context,
+      signal: this.#either,
+      fresh: new FreshSettings(),
+      onPosition: (position) => void (this.#position = position),
+      onBegun: (id) => void (cursor.begun = id),
+    };
+  }
+
+  async run(at: { moment: Date; stretch: Stretch }): Promise<FleetRound> {
+    try {
+      for (const target of await targetsOf(this.#follow, this.#request, at, this.#cursor.done)) {
+        this.#current = target;
+        this.#either.throwIfAborted();
+        if (!await this.#restore(target)) return this.#result("refused");
+      }
+    } catch (error) {
+      if (!this.#either.aborted) throw error;
+      // The signal of the call itself leaves no time to look at anything.
+      this.#context.signal.throwIfAborted();
+      this.#noteInterruption(error);
+      return this.#result("unfinished");
+    }
+    return this.#result("finished");
+  }
+
+  /** Restores one database. False where every other one would meet what it has met. */
+  async #restore(target: Target): Promise<boolean> {
+    this.#position = { chunks: 0, requests: 0, documents: 0 };
+    this.#forgetOthers(target);
+    const { chunks: chunksWritten } = this.#cursor;
+    try {
+      mustBeFree(target, this.#request);
+      const outcome = await restoreTarget(this.#follow, target, { ...this.#request, chunksWritten, noViews: true });
+      this.#finish(target, isThere(outcome) ? undefined : describeOutcome(outcome, isSealed(target)));
+      return true;
+    } catch (error) {
+      this.#either.throwIfAborted();
+      // It goes to a log, and to the history of a state machine.
+      const told = describerOf(target)(error);
+      const isRefused = isFatalForRun(error);
+      if (!isRefused) {
+        await mayHeal(this.#context, error);
+        this.#context.log.error("database is not restored", { database: target.to, error: told, hint: hintOf(error) });
+      }
+      this.#finish(target, told);
+      return !isRefused;
+    }
+  }
+
+  /** If it was dropped and restored from the start meanwhile, it has nothing of what the cursor says is written. */
+  #forgetOthers(target: Target): void {
+    const cursor = this.#cursor;
+    const isSame = isOurs(target) && target.note?.done === false && target.note.id === cursor.begun;
+    if (!isSame && cursor.chunks > 0) [cursor.chunks, cursor.reached, this.#before.chunks] = [0, 0, 0];
+  }
+
+  /** The database in hand is done, as far as it can be. */
+  #finish({ database }: Target, problem?: string): void {
+    const cursor = this.#cursor;
     cursor.done = database;
     [cursor.chunks, cursor.reached, cursor.standing] = [0, 0, 0];
     if (problem === undefined) return;
     cursor.failed++;
     cursor.error ??= `"${database}": ${problem}`.slice(0, ERROR_LENGTH);
-  };
-  try {
-    const targets = await targetsOf(follow, request, at, cursor.done);
-    for (current of targets) {
-      either.throwIfAborted();
-      position = { chunks: 0, requests: 0, documents: 0 };
-      // If it was dropped and restored from the start meanwhile, it has nothing of what the cursor says is written.
-      const isSame = isOurs(current) && current.note?.done === false && current.note.id === cursor.begun;
-      if (!isSame && cursor.chunks > 0) [cursor.chunks, cursor.reached, before.chunks] = [0, 0, 0];
-      const chunksWritten = cursor.chunks;
-      try {
-        mustBeFree(current, request);
-        const outcome = await restoreTarget(follow, current, { ...request, chunksWritten, noViews: true });
-        finish(current.database, isThere(outcome) ? undefined : describeOutcome(outcome, isSealed(current)));
-      } catch (error) {
-        either.throwIfAborted();
-        // It goes to a log, and to the history of a state machine.
-        const told = describerOf(current)(error);
-        if (isFatalForRun(error)) {
-          finish(current.database, told);
-          return { status: "refused", cursor: null, failed: cursor.failed, error: cursor.error };
-        }
-        await mayHeal(context, error);
-        log.error("database is not restored", {
-          database: current.to,
-          error: told,
-          hint: hintOf(error),
-        });
-        finish(current.database, told);
-      }
-    }
-  } catch (error) {
-    // The signal of the call itself leaves no time to look at anything.
-    if (!either.aborted) throw error;
-    signal.throwIfAborted();
+  }
+
+  /**
+   * Takes down how far the round has come within its time; what does not come further is given up in the end.
+   *
+   * @throws What CouchDB or the store has met, where nothing at all was done: it may be there again.
+   */
+  #noteInterruption(error: unknown): void {
+    const [cursor, before, position, current] = [this.#cursor, this.#before, this.#position, this.#current];
     cursor.chunks = Math.max(cursor.done === before.done ? cursor.chunks : 0, position.chunks);
     const isFurther = cursor.done !== before.done || cursor.chunks > before.chunks;
     if (isFurther) [cursor.reached, cursor.standing] = [0, 0];
     else if (position.requests > 0) noteReached(cursor, position);
     if (cursor.standing >= MOST_ROUNDS_WITHOUT_GAIN && current !== undefined) {
       const reached = counted(cursor.reached, "document");
-      finish(
-        current.database,
+      this.#giveUp(
+        current,
         `Cannot make progress in one of its chunks within one call: stuck at ${reached} ` +
           `for ${cursor.standing} calls; CouchDB refuses documents of it or is too slow`,
       );
-      log.error("database is not restored", { database: current.to, error: cursor.error });
     } else if (!isFurther && position.requests === 0) {
-      // What was silent all the time is CouchDB or the store, and may be there again.
-      const { trouble } = context.couch;
+      const { trouble } = this.#context.couch;
       if (trouble !== undefined) throw trouble.error;
       if (current === undefined) throw error;
-      finish(current.database, "Cannot bring any document back within the time of one call");
-      log.error("database is not restored", { database: current.to, error: cursor.error });
+      this.#giveUp(current, "Cannot bring any document back within the time of one call");
     }
-    return { status: "unfinished", cursor: JSON.stringify(cursor), failed: cursor.failed, error: cursor.error };
   }
-  return { status: "finished", cursor: null, failed: cursor.failed, error: cursor.error };
+
+  #giveUp(target: Target, problem: string): void {
+    this.#finish(target, problem);
+    this.#context.log.error("database is not restored", { database: target.to, error: this.#cursor.error });
+  }
+
+  #result(status: FleetRound["status"]): FleetRound {
+    const { failed, error } = this.#cursor;
+    return { status, cursor: status === "unfinished" ? JSON.stringify(this.#cursor) : null, failed, error };
+  }
 }
 
 /**

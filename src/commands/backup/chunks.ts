@@ -10,7 +10,7 @@ import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import type { IdBatch } from "../../couchdb/batch.ts";
 import { BatchReader, type ReadingHealth, RestartNeeded, RoomNeeded } from "../../couchdb/read.ts";
 import { describeDiscreetly, describeError, StoreError } from "../../errors.ts";
-import { joinKey } from "../../store/key.ts";
+import { joinKey, splitKey } from "../../store/key.ts";
 import { codecOf, isSealing, type Task } from "../../task/task.ts";
 import type { Run } from "./context.ts";
 import type { Work } from "./listing.ts";
@@ -85,7 +85,7 @@ export class ChunkWriter {
         const stored = await store.create(this.#freeKeys(number), body, { signal, kind: "chunk" });
         const { counts, unreadable } = reader;
         const entry: ChunkEntry = {
-          name: stored.key.slice(stored.key.lastIndexOf("/") + 1),
+          name: splitKey(stored.key).name,
           documents: counts.documents,
           leaf_revisions: counts.leafRevisions,
           deleted: counts.deleted,

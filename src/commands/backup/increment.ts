@@ -18,7 +18,7 @@ import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import { ArchiveError, isNotFound, isOutOfReach } from "../../errors.ts";
 import type { Log } from "../../observe.ts";
 import { allOrNone, loadAhead } from "../../parallel.ts";
-import { joinKey } from "../../store/key.ts";
+import { joinKey, splitKey } from "../../store/key.ts";
 import { readObjectBytes } from "../../store/whole.ts";
 import { type IncrementPolicy, leastLockDays, type Task } from "../../task/task.ts";
 import { type DocumentCounts, IncompleteError, purgesOf } from "./completeness.ts";
@@ -209,9 +209,8 @@ export async function findPrevious(
     try {
       const bytes = await readObjectBytes(repository.store, key, { signal });
       const previous = parseManifest(bytes, key);
-      const cut = key.lastIndexOf("/");
       const link = parentLinkOf(repository, { key, run: previous.run, bytes });
-      return { previous, folder: key.slice(0, cut), name: key.slice(cut + 1), link };
+      return { previous, ...splitKey(key), link };
     } catch (error) {
       if (error instanceof ArchiveError) return `the manifest of the last backup is damaged, "${key}"`;
       // An entry whose run ended before it stored its manifest is no backup.

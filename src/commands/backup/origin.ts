@@ -9,6 +9,7 @@ import type { DatabaseInfo } from "../../couchdb/info.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import { ArchiveError, CouchError, describeError, isOutOfReach } from "../../errors.ts";
 import { allOrNone } from "../../parallel.ts";
+import { splitKey } from "../../store/key.ts";
 import { codecOf, type Task } from "../../task/task.ts";
 import { PROGRAM_NAME, VERSION } from "../../version.ts";
 import type { Run } from "./context.ts";
@@ -110,8 +111,7 @@ export async function readPrevious(run: Run, database: string): Promise<Previous
   const [entry] = entries;
   if (entry === undefined) return undefined;
   if (entry.unreadable === 0) return { entries, unreadable: [] };
-  const cut = entry.manifestKey.lastIndexOf("/");
-  const [folder, name] = [entry.manifestKey.slice(0, cut), entry.manifestKey.slice(cut + 1)];
+  const { folder, name } = splitKey(entry.manifestKey);
   try {
     const manifest = await readManifest(repository.store, folder, { name, signal });
     return { entries, unreadable: await findUnreadable(run, database, manifest) };

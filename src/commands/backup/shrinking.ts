@@ -4,6 +4,7 @@ import type { CatalogEntry } from "../../archive/catalog.ts";
 import type { Manifest } from "../../archive/manifest.ts";
 import { readManifest } from "../../archive/read.ts";
 import { ArchiveError, isOutOfReach } from "../../errors.ts";
+import { splitKey } from "../../store/key.ts";
 import type { Run } from "./context.ts";
 
 /** Below this part of the documents of the last backup, something has probably gone wrong. */
@@ -53,10 +54,9 @@ async function countBefore(
 ): Promise<number | undefined> {
   // An entry whose run ended before it stored its manifest is no backup.
   if (kind === "full") return await store.stat(manifestKey, { signal }) === undefined ? undefined : documents;
-  const cut = manifestKey.lastIndexOf("/");
+  const { folder, name } = splitKey(manifestKey);
   try {
-    const name = manifestKey.slice(cut + 1);
-    return (await readManifest(store, manifestKey.slice(0, cut), { name, signal })).properties.doc_count;
+    return (await readManifest(store, folder, { name, signal })).properties.doc_count;
   } catch (error) {
     if (isOutOfReach(error) || error instanceof ArchiveError) return undefined;
     throw error;

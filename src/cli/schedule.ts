@@ -2,11 +2,11 @@
 import { hostname } from "node:os";
 import process from "node:process";
 import type { Config } from "../config/config.ts";
-import { describeError, EXIT } from "../errors.ts";
-import type { Log } from "../observe.ts";
+import { EXIT } from "../errors.ts";
 import { checkSchedules, followSchedule, type Look } from "../schedule/resident.ts";
 import { type ElapseOutcome, runScheduled } from "../schedule/due.ts";
 import type { Call, Command } from "./command.ts";
+import { type HangUp, listenForHangUp } from "./hang_up.ts";
 import { Rest } from "../commands/backup/rest.ts";
 import { withPassword } from "../session/password.ts";
 import type { Session } from "../session/session.ts";
@@ -42,7 +42,7 @@ export const command: Command = {
       return { ...config, database: await withPassword(config) };
     };
     let config: Config | undefined = await read();
-    const hangUp = listenForHangUp(call, read);
+    const hangUp = listenForHangUp({ shell: call.shell, read });
     // The state of each database is kept across runs and config reloads.
     const rest = new Rest();
     try {
@@ -93,50 +93,5 @@ async function runDue(call: Call, session: Session, rest: Rest): Promise<Look> {
   return {
     isUnsettled: report.scheduled.some(({ outcome }) => UNSETTLED.has(outcome)),
     retryAt: retries.length === 0 ? undefined : new Date(Math.min(...retries)),
-  };
-}
-
-/** Handles SIGHUP: reloads the config. */
-interface HangUp {
-  /** From now on says to `log` what comes of a SIGHUP; the signal is aborted when there is a new config. */
-  listen(log: Log): AbortSignal;
-  /** The new config; undefined when the program was told to end meanwhile. */
-  newConfig(): Config | undefined;
-  close(): void;
-}
-
-/** Listens as long as the command runs, between two sessions too: unheard, SIGHUP would end the process. */
-function listenForHangUp(call: Call, read: () => Promise<Config>): HangUp {
-  let log: Log | undefined;
-  let changed = new AbortController();
-  let found: Config | undefined;
-  let isEnding = false;
-  const reread = async () => {
-    try {
-      found = await read();
-      log?.info("config is read again");
-      changed.abort();
-    } catch (error) {
-      log?.error("the new config has a mistake: the old one stays in use", { error: describeError(error) });
-    }
-  };
-  const close = call.shell.onSignal((name) => {
-    if (name === "SIGHUP") void reread();
-    else isEnding = true;
-  });
-  return {
-    listen(sessionLog) {
-      log = sessionLog;
-      changed = new AbortController();
-      // It came while the session before was being closed.
-      if (found !== undefined) changed.abort();
-      return changed.signal;
-    },
-    newConfig() {
-      const config = isEnding ? undefined : found;
-      found = undefined;
-      return config;
-    },
-    close,
   };
 }

@@ -1,0 +1,61 @@
+import { assertEquals } from "@std/assert";
+import { type HangUp, listenForHangUp } from "../../src/cli/hang_up.ts";
+import type { Config } from "../../src/config/config.ts";
+import { RecordedLog } from "../fakes/log.ts";
+
+type Listener = (signal: "SIGINT" | "SIGTERM" | "SIGHUP") => void;
+
+/** A process that is sent signals, and readings of its config that end when the test wants them to. */
+function setUp() {
+  const readings: PromiseWithResolvers<Config>[] = [];
+  let send: Listener = () => {};
+  const shell = { onSignal: (listener: Listener) => (send = listener, () => {}) };
+  const read = () => {
+    const reading = Promise.withResolvers<Config>();
+    readings.push(reading);
+    return reading.promise;
+  };
+  const hangUp: HangUp = listenForHangUp({ shell, read });
+  return { hangUp, readings, send: (name: Parameters<Listener>[0]) => send(name) };
+}
+
+/** Readings are ended in one turn of the event loop, and heard of by the next. */
+const turn = () => new Promise((resolve) => setTimeout(resolve));
+
+const [OLDER, NEWER] = [{ lists: "older" }, { lists: "newer" }] as unknown as [Config, Config];
+
+Deno.test("listenForHangUp() takes the config of the last SIGHUP, whichever reading is done first", async () => {
+  for (const order of [[0, 1], [1, 0]]) {
+    const { hangUp, readings, send } = setUp();
+    const log = new RecordedLog();
+    const changed = hangUp.listen(log);
+    send("SIGHUP");
+    send("SIGHUP");
+    for (const index of order) {
+      readings[index]!.resolve(index === 0 ? OLDER : NEWER);
+      await turn();
+    }
+    assertEquals([changed.aborted, hangUp.newConfig(), log.events("info")], [true, NEWER, ["config is read again"]]);
+  }
+});
+
+Deno.test("listenForHangUp() keeps the old config where the new one has a mistake, and says so", async () => {
+  const { hangUp, readings, send } = setUp();
+  const log = new RecordedLog();
+  const changed = hangUp.listen(log);
+  send("SIGHUP");
+  readings[0]!.reject(new Error("no task"));
+  await turn();
+  assertEquals([changed.aborted, hangUp.newConfig()], [false, undefined]);
+  assertEquals(log.events("error"), ["the new config has a mistake: the old one stays in use"]);
+});
+
+Deno.test("listenForHangUp() has no new config for a process that is to end, and remembers one between two sessions", async () => {
+  const { hangUp, readings, send } = setUp();
+  send("SIGHUP");
+  readings[0]!.resolve(NEWER);
+  await turn();
+  assertEquals(hangUp.listen(new RecordedLog()).aborted, true);
+  send("SIGTERM");
+  assertEquals(hangUp.newConfig(), undefined);
+});

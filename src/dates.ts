@@ -13,10 +13,14 @@ export interface BackupDate {
   day: number;
 }
 
-/** `2026/01/03`. */
+/** As in paths: `2026/01/03`. */
 export function formatDate(date: BackupDate): string {
-  const digits = (value: number, width: number) => String(value).padStart(width, "0");
-  return `${digits(date.year, 4)}/${digits(date.month, 2)}/${digits(date.day, 2)}`;
+  return joinDate(date, "/");
+}
+
+/** As in reports and on the command line: `2026-01-03`. */
+export function formatIsoDate(date: BackupDate): string {
+  return joinDate(date, "-");
 }
 
 /** Reads `2026/01/03` or `2026-01-03`; undefined when it is not a day of the calendar. */
@@ -99,4 +103,9 @@ const CLOCKS_DIFFER_MS = 3_600_000;
 /** Whether a moment that has been noted somewhere else cannot have been yet: a clock is wrong, there or here. */
 export function isOfFuture(moment: Date, now: Date): boolean {
   return moment.getTime() > now.getTime() + CLOCKS_DIFFER_MS;
+}
+
+function joinDate({ year, month, day }: BackupDate, separator: string): string {
+  const digits = (value: number, width: number) => String(value).padStart(width, "0");
+  return [digits(year, 4), digits(month, 2), digits(day, 2)].join(separator);
 }

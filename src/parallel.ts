@@ -21,7 +21,7 @@ export interface ParallelOptions {
  * @throws The first error of `work` or of the items; the reason of `stop` or `signal` when they ended it.
  */
 export async function forEachParallel<T>(
-  items: (signal: AbortSignal) => AsyncIterable<T>,
+  items: (signal: AbortSignal) => AsyncIterable<T> | Iterable<T>,
   work: (item: T, signal: AbortSignal) => Promise<void>,
   options: ParallelOptions,
 ): Promise<void> {

@@ -98,6 +98,19 @@ Deno.test("forEachParallel() does not wait for the next item when work has faile
   assertEquals(itemsEnded, true);
 });
 
+Deno.test("forEachParallel() takes items in hand as it takes those that come, and none behind a failure", async () => {
+  const taken: number[] = [];
+  const take = async (item: number) => {
+    taken.push(item);
+    await Promise.resolve();
+    if (item === 3) throw new Error("three");
+  };
+  await forEachParallel(() => [1, 2], take, { limit: 2 });
+  assertEquals(taken, [1, 2]);
+  await assertRejects(() => forEachParallel(() => new Set([3, 4, 5]), take, { limit: 1 }), Error, "three");
+  assertEquals(taken, [1, 2, 3]);
+});
+
 Deno.test("forEachParallel() ends everything with the signal's reason", async () => {
   const reason = new Error("now");
   const controller = new AbortController();

@@ -5,7 +5,7 @@
  */
 import * as z from "zod";
 import { decodeDatabase } from "../database_name.ts";
-import { type BackupDate, formatDate } from "../dates.ts";
+import { type BackupDate, formatIsoDate } from "../dates.ts";
 import { ArchiveError, isNotFound, StoreError } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import { joinKey, splitKey } from "../store/key.ts";
@@ -189,7 +189,7 @@ async function* bodyOf(entry: CatalogEntry): AsyncGenerator<Uint8Array> {
       database,
       finished_at: finishedAt.toISOString(),
       run,
-      date: formatDate(date).replaceAll("/", "-"),
+      date: formatIsoDate(date),
       task,
       kind,
       documents,

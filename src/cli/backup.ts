@@ -1,7 +1,7 @@
 /** `couchdb-backup backup <config>`: runs tasks, all now or those that are due. */
 import { hostname } from "node:os";
 import process from "node:process";
-import { formatDate, parseDate } from "../dates.ts";
+import { formatIsoDate, parseDate } from "../dates.ts";
 import { EXIT, UsageError } from "../errors.ts";
 import { counted } from "../counts.ts";
 import { printableLines } from "../observe/logfmt.ts";
@@ -112,7 +112,7 @@ function resumingCommands(
 ): string {
   const dates = Map.groupBy(
     pickTasks(tasks, names),
-    (task) => formatDate(date ?? dateInPath(task, startedAt)).replaceAll("/", "-"),
+    (task) => formatIsoDate(date ?? dateInPath(task, startedAt)),
   );
   const only = databases === "all" ? ["--all"] : (databases ?? []).flatMap((name) => ["--database", name]);
   return Array.from(dates, ([day, ofDay]) => {
@@ -205,7 +205,7 @@ function printDryRun(call: Call, session: Session, selections: readonly TaskSele
     const pathOf = (database: string) => repository.locate(repository.backupFolder({ date, database }));
     return {
       task: task.name,
-      date: formatDate(date).replaceAll("/", "-"),
+      date: formatIsoDate(date),
       databases: databases.map(({ database }) => ({ database, path: pathOf(database) })),
     };
   });

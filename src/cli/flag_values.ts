@@ -1,5 +1,5 @@
 /** Values of flags that are no plain texts. In: a flag of a call, such as `--since 2026-10-22`. Out: what it means. */
-import { formatDate, parseDate, parseInstant } from "../dates.ts";
+import { formatIsoDate, parseDate, parseInstant } from "../dates.ts";
 import { UsageError } from "../errors.ts";
 import { formatCount } from "../observe/figures.ts";
 import type { Call } from "./command.ts";
@@ -14,7 +14,7 @@ export function readMoment(call: Call, name: string, timeOfDay: string): Date | 
   const text = call.text(name);
   if (text === undefined) return undefined;
   const date = parseDate(text);
-  const moment = parseInstant(date === undefined ? text : `${formatDate(date).replaceAll("/", "-")}${timeOfDay}`);
+  const moment = parseInstant(date === undefined ? text : `${formatIsoDate(date)}${timeOfDay}`);
   if (moment !== undefined) return moment;
   throw new UsageError(`--${name} "${text}" is neither a date nor a moment`, {
     hint: "Write it as 2026-10-22, or as 2026-10-22T18:05Z",

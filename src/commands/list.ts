@@ -11,7 +11,7 @@ import { nothingHeldOf } from "../archive/held_databases.ts";
 import type { Pin } from "../archive/pin.ts";
 import { listCheckpoints, readCheckpoint } from "../archive/read.ts";
 import type { CouchClient } from "../couchdb/client.ts";
-import { formatDate, isOfFuture, parseDate } from "../dates.ts";
+import { formatIsoDate, isOfFuture, parseDate } from "../dates.ts";
 import { ArchiveError, describeError, isNotFound } from "../errors.ts";
 import { decodeDatabase, encodeDatabase } from "../database_name.ts";
 import { type BackupKind, type Checkpoint, sumChunks } from "../archive/manifest.ts";
@@ -227,7 +227,7 @@ async function describeFolder(repository: Repository, found: FolderInventory, si
 function emptyRow({ store }: Repository, { database, date, folder }: DatabaseFolder): Row {
   return {
     database,
-    date: formatDate(date).replaceAll("/", "-"),
+    date: formatIsoDate(date),
     task: null,
     path: store.locate(folder),
     manifest: null,

@@ -8,7 +8,7 @@ import type { Repository } from "../archive/repository.ts";
 import type { ChangeForecast } from "./backup/forecast.ts";
 import { codecOf, type Task } from "../task/task.ts";
 import type { CouchClient } from "../couchdb/client.ts";
-import { formatDate, monthOf } from "../dates.ts";
+import { formatIsoDate, monthOf } from "../dates.ts";
 import { CouchError, describeError } from "../errors.ts";
 import { formatSeconds, formatSize } from "../observe/figures.ts";
 import { forEachParallel } from "../parallel.ts";
@@ -127,7 +127,7 @@ function planTimes(task: Task, { from, count }: PlanOptions): TaskPlan {
     normalized: task.calendar === undefined ? null : formatCalendar(task.calendar),
     timezone: scheduleZone(task),
     next: next.map((instant) => instant.toISOString()),
-    date: formatDate(dateInPath(task, next[0] ?? from)).replaceAll("/", "-"),
+    date: formatIsoDate(dateInPath(task, next[0] ?? from)),
     ...recipients === undefined ? {} : { encrypt_to: recipients },
     databases: [],
     excluded: [],
@@ -198,10 +198,7 @@ async function warnOfSizes(
       warnings.push(`the size of database "${database}" is not known: ${describeError(error)}`);
     }
   };
-  const items = async function* () {
-    yield* selected;
-  };
-  await forEachParallel(items, look, { limit: PARALLEL_LOOKUPS, signal });
+  await forEachParallel(() => selected, look, { limit: PARALLEL_LOOKUPS, signal });
   const [largest] = large.toSorted((a, b) => b.bytes - a.bytes);
   if (largest !== undefined) {
     const which = large.length === 1

@@ -127,7 +127,7 @@ export async function verifyAll(
   progress.runStarted({ action: "verify", databases: wanted.length });
   try {
     await forEachParallel(
-      () => each(wanted),
+      () => wanted,
       async ({ database, key, finishedAt }, signal) => {
         const path = repository.locate(key);
         const one = { ...context, signal, progress: withinRun(progress) };
@@ -177,8 +177,4 @@ function sampleOf(of: number | undefined, now: Date): Sample | undefined {
 /** The part that a backup belongs to: by its name, so that it is the same on each machine and at each time. */
 function partOf(key: string, of: number): number {
   return createHash("sha256").update(key).digest().readUInt32BE(0) % of;
-}
-
-async function* each<T>(items: Iterable<T>): AsyncGenerator<T> {
-  for (const item of items) yield await Promise.resolve(item);
 }

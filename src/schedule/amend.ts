@@ -5,7 +5,7 @@
 import { isWorthRetrying, type RunReport, type TaskReport } from "../archive/report.ts";
 import { RunFolder } from "../archive/run_folder.ts";
 import type { RunContext } from "../commands/backup/context.ts";
-import { formatDate } from "../dates.ts";
+import { formatIsoDate } from "../dates.ts";
 import { describeError } from "../errors.ts";
 import { dateInPath } from "../task/selection.ts";
 import type { Task } from "../task/task.ts";
@@ -54,7 +54,7 @@ export async function amendElapses(context: AmendContext, byHand: RunByHand): Pr
 async function findElapse(context: AmendContext, task: Task, date: string): Promise<Date | undefined> {
   let latest: Date | undefined;
   for await (const instant of listElapses(context, task)) {
-    if (formatDate(dateInPath(task, instant)).replaceAll("/", "-") !== date) continue;
+    if (formatIsoDate(dateInPath(task, instant)) !== date) continue;
     if (latest === undefined || instant > latest) latest = instant;
   }
   return latest;

@@ -5,7 +5,7 @@
 import type { RunReport } from "../archive/report.ts";
 import type { Repository } from "../archive/repository.ts";
 import { RunFolder } from "../archive/run_folder.ts";
-import { formatDate } from "../dates.ts";
+import { formatIsoDate } from "../dates.ts";
 import { describeError, EXIT } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import type { StoreCallOptions } from "../store/store.ts";
@@ -51,7 +51,7 @@ function neverFinished(
   { now }: { now: () => Date },
 ): RunReport {
   const error = "Its run was interrupted and not resumed";
-  const date = formatDate(dateInPath(task, elapse)).replaceAll("/", "-");
+  const date = formatIsoDate(dateInPath(task, elapse));
   return {
     ok: false,
     run: state.holder?.run ?? "unknown",

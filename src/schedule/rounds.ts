@@ -14,7 +14,7 @@ import {
 import type { RunFolder } from "../archive/run_folder.ts";
 import { backup } from "../commands/backup/backup.ts";
 import { missUnlisted } from "../commands/backup/unlisted.ts";
-import { formatDate } from "../dates.ts";
+import { formatIsoDate } from "../dates.ts";
 import { describeError, isFatalForRun, UsageError } from "../errors.ts";
 import { forEachParallel } from "../parallel.ts";
 import { dateInPath, isEmptyByMistake, type TaskSelection } from "../task/selection.ts";
@@ -213,7 +213,7 @@ export async function runAtOnce(
     const folder = folderOf(context, run);
     const store = (outcome: DatabaseReport) => folder.storeOutcome(outcome, context);
     const outcomes = report.tasks.flatMap((task) => task.databases);
-    await forEachParallel(() => each(outcomes), store, { limit: CALLS_AT_ONCE, signal: context.signal });
+    await forEachParallel(() => outcomes, store, { limit: CALLS_AT_ONCE, signal: context.signal });
   }
   return await summariseRun(context, entered, options);
 }
@@ -240,10 +240,10 @@ export async function summariseRun(
     const outcome = await folder.readOutcome(database, context);
     reports.set(database, outcome ?? { ...failure({ context, task, date, database }, noEnd(brokenOff)), seconds: 0 });
   };
-  await forEachParallel(() => each(databases), readOutcome, { limit: CALLS_AT_ONCE, signal: context.signal });
+  await forEachParallel(() => databases, readOutcome, { limit: CALLS_AT_ONCE, signal: context.signal });
   const ofTask: TaskReport = {
     task: task.name,
-    date: formatDate(date).replaceAll("/", "-"),
+    date: formatIsoDate(date),
     databases: [...reports.values()],
     ...await folder.readWarnings(context),
   };
@@ -294,10 +294,6 @@ async function endRun(context: SummaryContext, run: RunOfElapse, settled: Settle
 async function stopEnds(folder: RunFolder, context: SummaryContext): Promise<Date | undefined> {
   const stop = await folder.readStop(context);
   return stop !== undefined && Date.parse(stop.until) > context.now().getTime() ? new Date(stop.until) : undefined;
-}
-
-async function* each<T>(items: readonly T[]): AsyncIterable<T> {
-  yield* items;
 }
 
 function noEnd(why: string | undefined): UsageError {

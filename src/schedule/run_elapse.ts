@@ -9,7 +9,7 @@ import { RunFolder } from "../archive/run_folder.ts";
 import { type EndedRun, runBackup } from "../commands/backup/backup.ts";
 import type { RunContext } from "../commands/backup/context.ts";
 import { type EndedTask, rememberRun } from "../commands/backup/unlisted.ts";
-import { formatDate } from "../dates.ts";
+import { formatIsoDate } from "../dates.ts";
 import { describeError, exitCodeOf, hintOf, isFatalForRun, ProgramError } from "../errors.ts";
 import { dateInPath, selectTasks } from "../task/selection.ts";
 import { describerFor, type Task } from "../task/task.ts";
@@ -157,7 +157,7 @@ function logGivenUp(log: RunContext["log"], report: RunReport): void {
 }
 
 function dateOf({ task, elapse }: DueTask): string {
-  return formatDate(dateInPath(task, elapse)).replaceAll("/", "-");
+  return formatIsoDate(dateInPath(task, elapse));
 }
 
 /** The report of a run that could not even begin its task, which the log is told of. */

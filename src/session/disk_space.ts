@@ -77,10 +77,7 @@ async function sizeOfUnsaved(
         if (!(error instanceof CouchError && error.facts.status === 404)) throw error;
       }
     };
-    const each = async function* () {
-      yield* unsaved;
-    };
-    await forEachParallel(each, addSize, { limit: DATABASES_AT_ONCE, signal });
+    await forEachParallel(() => unsaved, addSize, { limit: DATABASES_AT_ONCE, signal });
     const which = `${counted(unsaved.length, "database")} without a backup`;
     return { bytes, what: `${which} ${unsaved.length === 1 ? "has" : "have"} ${formatSize(bytes)} before compression` };
   } catch (error) {

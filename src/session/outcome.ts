@@ -7,7 +7,7 @@ import type { Proof, ProofKind } from "../archive/proof.ts";
 import { isSaved, isTaskSaved, type RunReport } from "../archive/report.ts";
 import type { TestRestoreReport } from "../commands/test_restore/test_restore.ts";
 import type { FaultyBackup, VerifyAllReport } from "../commands/verify_all.ts";
-import { formatDate } from "../dates.ts";
+import { formatIsoDate } from "../dates.ts";
 import { describeError, EXIT, exitCodeOf, hintOf } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import { describerFor } from "../task/task.ts";
@@ -34,7 +34,7 @@ export async function failureReport(
   const hint = hintOf(error);
   const failed = pickTasks(config.tasks, tasks).map((task) => ({
     task: task.name,
-    date: formatDate(date ?? dateInPath(task, startedAt)).replaceAll("/", "-"),
+    date: formatIsoDate(date ?? dateInPath(task, startedAt)),
     databases: [],
     error: describerFor(task)(error),
     exit_code: exitCodeOf(error),

@@ -5,7 +5,7 @@
  */
 import { isTaskSaved, type RunReport, type TaskReport } from "../../archive/report.ts";
 import { requireCodec, requireSeal } from "../../codec/codec.ts";
-import { formatDate } from "../../dates.ts";
+import { formatIsoDate } from "../../dates.ts";
 import { isFatalForRun } from "../../errors.ts";
 import { DatabaseInfos } from "../../couchdb/database_infos.ts";
 import { ClusterWatch } from "../../couchdb/cluster.ts";
@@ -78,7 +78,7 @@ async function backupTask(context: Run, selection: TaskSelection, options: Backu
   const { task, date, databases } = selection;
   const { rest } = context;
   const log = context.log.with({ task: task.name });
-  const report: TaskReport = { task: task.name, date: formatDate(date).replaceAll("/", "-"), databases: [] };
+  const report: TaskReport = { task: task.name, date: formatIsoDate(date), databases: [] };
   for (const warning of selection.warnings) log.warn("selection", { warning });
   if (isEmptyByMistake(selection)) {
     report.error = `Task "${task.name}" selects no database`;

@@ -16,7 +16,7 @@ import { storeSeen } from "../../archive/seen_states.ts";
 import type { IdFilter } from "../../couchdb/id_filter.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import { SLASH_HINT } from "../../couchdb/error.ts";
-import { type BackupDate, formatDate } from "../../dates.ts";
+import { type BackupDate, formatIsoDate } from "../../dates.ts";
 import { discreetLog } from "../../discreet.ts";
 import { CouchError } from "../../errors.ts";
 import { joinKey } from "../../store/key.ts";
@@ -126,7 +126,7 @@ export class DatabaseBackup {
 
   /** The command that resumes this backup, on another day too. */
   #resumingCommand(): string {
-    const date = formatDate(this.#date).replaceAll("/", "-");
+    const date = formatIsoDate(this.#date);
     return commandLine("backup", ["--task", this.#task.name, "--database", this.#database, "--date", date, "--resume"]);
   }
 

@@ -45,10 +45,7 @@ export async function forecastChanges(
       warnings.push(`what has changed in database "${database}" is not known: ${describeError(error)}`);
     }
   };
-  const items = async function* () {
-    yield* databases;
-  };
-  await forEachParallel(items, look, { limit: DATABASES_AT_ONCE, signal: context.signal });
+  await forEachParallel(() => databases, look, { limit: DATABASES_AT_ONCE, signal: context.signal });
   return { forecast, warnings };
 }
 

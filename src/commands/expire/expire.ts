@@ -195,7 +195,7 @@ class Expiry {
     const decisions = decideRetention(backups, options);
     const held = new Map<string, string>();
     await forEachParallel(
-      () => each(decisions.filter(({ keep }) => !keep)),
+      () => decisions.filter(({ keep }) => !keep),
       async ({ point }, signal) => {
         const hold = await remover.findHold(point.key, { signal });
         if (hold !== undefined) held.set(point.key, hold);
@@ -254,7 +254,7 @@ class Expiry {
         failed.push(error);
       }
     };
-    await forEachParallel(() => each(keys), remove, { limit: REMOVALS_AT_ONCE, signal });
+    await forEachParallel(() => keys, remove, { limit: REMOVALS_AT_ONCE, signal });
     const [first] = failed;
     if (first === undefined) return true;
     const others = failed.length === 1 ? "" : `, and ${failed.length - 1} more`;
@@ -306,8 +306,4 @@ function chunksOnlyOf(
   );
   return [...backup.chunks].filter(([name]) => !needed.has(name))
     .map(([name, sizeBytes]) => ({ key: joinKey(backup.folder, name), sizeBytes }));
-}
-
-async function* each<T>(items: Iterable<T>): AsyncGenerator<T> {
-  for (const item of items) yield await Promise.resolve(item);
 }

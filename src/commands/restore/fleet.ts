@@ -42,7 +42,7 @@ export async function restoreFleet(context: FleetContext, request: FleetRequest)
   const fresh = new FreshSettings();
   try {
     await forEachParallel(
-      () => each(targets),
+      () => targets,
       async (target, signal) =>
         void outcomes.set(target.to, await restoreOne({ ...context, fresh, signal }, target, request)),
       { limit: request.databasesAtOnce ?? DEFAULT_DATABASES, signal },
@@ -169,8 +169,4 @@ async function tellBefore(
     at: note?.at,
   });
   return { ...before, written_since: note?.at ?? "" };
-}
-
-async function* each<T>(items: Iterable<T>): AsyncGenerator<T> {
-  for (const item of items) yield await Promise.resolve(item);
 }

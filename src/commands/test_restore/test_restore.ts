@@ -118,7 +118,7 @@ export async function testRestore(
   progress.runStarted({ action: "verify", databases: chosen.length });
   try {
     await forEachParallel(
-      () => each(chosen.entries()),
+      () => chosen.entries(),
       async ([number, backup], signal) => {
         report.backups++;
         const { database, point } = backup;
@@ -288,8 +288,4 @@ function sampleOf(all: readonly BackupOfMoment[], size: number, now: Date): Back
   const ordered = all.map((one) => ({ one, hash: hash(one) })).sort((a, b) => a.hash < b.hash ? -1 : 1);
   const first = (Math.floor(now.getTime() / DAY_MS) * size) % ordered.length;
   return Array.from({ length: size }, (_, index) => ordered[(first + index) % ordered.length]!.one);
-}
-
-async function* each<T>(items: Iterable<T>): AsyncGenerator<T> {
-  for (const item of items) yield await Promise.resolve(item);
 }

@@ -7,9 +7,6 @@
  * does what one copy of a cluster says alone: before a document is named it is read by quorum. Memory holds a filter of
  * the ids that were changed, and no more than ten thousand documents.
  */
-import { DocumentReader } from "../archive/document_reader.ts";
-import { isLarge } from "../archive/documents.ts";
-import { CHUNK_FORMAT } from "../archive/formats.ts";
 import { type FeedOverlap, MOST_LOST_NAMED } from "../archive/manifest.ts";
 import { KnownRows } from "../archive/overlap.ts";
 import type { SeenRow } from "../archive/seen_states.ts";
@@ -18,6 +15,7 @@ import { listChanges } from "../couchdb/changes.ts";
 import type { CouchClient } from "../couchdb/client.ts";
 import { IdFilter } from "../couchdb/id_filter.ts";
 import type { Log } from "../observe.ts";
+import { readDocuments } from "./read_documents.ts";
 
 /**
  * So many documents that are missing are kept, to be looked at once more; further ones are counted, and that is said.
@@ -120,27 +118,24 @@ export class FeedComparison {
   /** The leaf revisions of documents, by quorum; what is gone or cannot be read is not among them. */
   async #readLeaves(ids: readonly string[]): Promise<SeenRow[]> {
     const { couch, signal } = this.#context;
-    const body = new TextEncoder().encode(JSON.stringify({ docs: ids.map((id) => ({ id })) }));
-    const answer = await couch.bulkGet(this.#backup.database, body, { revisions: false, attachments: false, signal });
-    const leaves = new Map<string, string[]>();
-    const reader = new DocumentReader(copiesOf(answer), { format: CHUNK_FORMAT });
-    for await (const item of reader.read()) {
-      for (const document of isLarge(item) ? [item] : item) {
+    const leaves = await readDocuments<Map<string, string[]>>(ids, {
+      couch,
+      database: this.#backup.database,
+      revisions: false,
+      attachments: false,
+      begin: () => new Map(),
+      async add(found, document) {
         if ("stream" in document) { for await (const _ of document.stream); }
         const { id = "" } = document;
         const rev = revisionOf(document);
-        if (rev !== undefined) leaves.set(id, [...leaves.get(id) ?? [], rev]);
-      }
-    }
+        if (rev !== undefined) found.set(id, [...found.get(id) ?? [], rev]);
+      },
+      signal,
+    });
     return [...leaves].map(([id, revs]) => ({ id, revs }));
   }
 }
 
 function rowsSince({ couch, log, signal }: ComparisonContext, { database, overlap: { since } }: ComparedBackup) {
   return listChanges(couch, database, { since, log, signal });
-}
-
-/** A piece of an answer is valid until the next one is asked for; a document may begin in one and end in another. */
-async function* copiesOf(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  for await (const piece of pieces) yield piece.slice();
 }

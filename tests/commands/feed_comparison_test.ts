@@ -24,3 +24,24 @@ Deno.test("FeedComparison says that not all was looked at, also where all that w
   const [told] = log.lines.filter(({ level }) => level === "warn");
   assertEquals(told?.fields, { lookedAt: 0, further: 1 });
 });
+
+Deno.test("FeedComparison names what a backup lacks although CouchDB is away for a moment, or answers with error rows", async () => {
+  for (
+    const fault of [
+      { kind: "answer", status: 503, body: { error: "service_unavailable", reason: "a moment" } },
+      { kind: "error rows", ids: ["d00000"] },
+    ] as const
+  ) {
+    await using server = await startFakeCouchDb();
+    const ids = idsOf(2);
+    await createDatabase(server, "a", ids);
+    const couch = impatientClient(server);
+    const signal = new AbortController().signal;
+    const { update_seq: since } = await couch.databaseInfo("a", { signal });
+    const backup = { database: "a", overlap: makeOverlap({ since, rows: [] }), isSeen: () => false };
+    const comparison = await FeedComparison.open({ couch, log: new RecordedLog(), signal }, backup);
+    for (const id of ids) comparison!.look({ id, revs: ["1-a"] });
+    server.faults.add({ endpoint: "_bulk_get", times: 1, fault });
+    assertEquals(await comparison!.result(), { documents: 2, ids });
+  }
+});

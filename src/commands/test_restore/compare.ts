@@ -6,14 +6,9 @@
  */
 import { createHash } from "node:crypto";
 import type { Archive } from "../../archive/archive.ts";
-import { DocumentReader } from "../../archive/document_reader.ts";
-import { isLarge } from "../../archive/documents.ts";
-import { CHUNK_FORMAT } from "../../archive/formats.ts";
 import { revisionOf, walkDocuments, type WalkedDocument } from "../../archive/walk.ts";
-import { counted } from "../../counts.ts";
 import type { CouchClient } from "../../couchdb/client.ts";
-import { CouchError, isTransient } from "../../errors.ts";
-import { FramingError } from "../../json/scan.ts";
+import { readDocuments } from "../read_documents.ts";
 
 /** Documents that CouchDB is asked for at a time, fewer where they are large. */
 const DOCUMENTS_AT_ONCE = 500;
@@ -95,45 +90,14 @@ async function readLeaves(
   ids: readonly string[],
   options: { revisions: boolean; attachments: boolean },
 ): Promise<Leaves> {
-  const body = new TextEncoder().encode(JSON.stringify({ docs: ids.map((id) => ({ id })) }));
-  for (let attempt = 1;; attempt++) {
-    const isLast = attempt >= couch.retry.attempts;
-    let failure: CouchError;
-    try {
-      const answer = await couch.bulkGet(database, body, { ...options, signal });
-      const leaves: Leaves = new Map();
-      const reader = new DocumentReader(copiesOf(answer), { format: CHUNK_FORMAT });
-      for await (const item of reader.read()) {
-        for (const document of isLarge(item) ? [item] : item) await addLeaf(leaves, document.id ?? "", document);
-      }
-      const { lost, unreadable: [first] } = reader.counts;
-      if (lost === 0) return leaves;
-      const reason = first === undefined ? "its row is an error" : `${first.error}, ${first.reason}`;
-      failure = new CouchError(
-        `Cannot read ${counted(lost, "document")} of database "${database}" again: ${reason}`,
-        { error: "error_row", reason, database },
-        { discreet: `Cannot read ${counted(lost, "document")} of database "${database}" again` },
-      );
-      // With a node away a row may be an error that is none a moment later; what stays one is missing.
-      if (isLast) return leaves;
-    } catch (error) {
-      if (error instanceof FramingError) {
-        const reason = error.message;
-        failure = new CouchError(
-          `Cannot read documents of database "${database}" again: CouchDB's answer is broken (${reason})`,
-          { error: "cut_off", reason, database },
-        );
-      } else if (error instanceof CouchError && isTransient(error)) failure = error;
-      else throw error;
-      if (isLast) throw failure;
-    }
-    await couch.waitAfterFailure(failure, attempt + 1, signal);
-  }
-}
-
-/** A piece of an answer is valid until the next one is asked for; a document may begin in one and end in another. */
-async function* copiesOf(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  for await (const piece of pieces) yield piece.slice();
+  return await readDocuments<Leaves>(ids, {
+    ...options,
+    couch,
+    database,
+    begin: () => new Map(),
+    add: (leaves, document) => addLeaf(leaves, document.id ?? "", document),
+    signal,
+  });
 }
 
 function compare(expected: Leaves, found: Leaves, result: Comparison): void {

@@ -268,7 +268,7 @@ function halves(body: RequestBody): Attempt[] {
 }
 
 /** CouchDB has read the request and wants none of it: one of its documents is to blame. */
-function isRefusal(error: unknown): error is CouchError {
+export function isRefusal(error: unknown): error is CouchError {
   if (!(error instanceof CouchError)) return false;
   const { status = 0 } = error.facts;
   return status >= 400 && status < 500 && !NOT_ABOUT_DOCUMENTS.has(status);

@@ -8,7 +8,8 @@ import { isDeleted, type Leaf, revisionOf, walkDocuments, winnerOf } from "../..
 import type { CouchClient } from "../../couchdb/client.ts";
 import { RequestBody } from "../../couchdb/request_body.ts";
 import { concat } from "../../concat.ts";
-import { CouchError } from "../../errors.ts";
+import { isRefusal } from "../../couchdb/write.ts";
+import { CouchError, describeError, isTransient } from "../../errors.ts";
 import { withRevision } from "../../json/spans.ts";
 import type { Log } from "../../observe.ts";
 
@@ -86,6 +87,10 @@ async function writeOne(
   { database, id, from, bytes }: { database: string; id: string; from: string; bytes: Uint8Array },
   outcome: AsNewOutcome,
 ): Promise<void> {
+  const refuse = (reason: string) => {
+    outcome.refused.push({ id, reason });
+    log.error("document is not restored", { database, id, reason });
+  };
   for (let attempt = 1;; attempt++) {
     const shown = (await couch.newestRevisions(database, [id], { signal })).get(id);
     const onto = shown?.rev;
@@ -97,7 +102,8 @@ async function writeOne(
     try {
       [row] = (await couch.bulkDocs(database, body.json(), { signal })).rows;
     } catch (error) {
-      if (!(error instanceof CouchError) || attempt >= couch.retry.attempts) throw error;
+      if (isRefusal(error)) return refuse(describeError(error));
+      if (!(error instanceof CouchError) || !isTransient(error) || attempt >= couch.retry.attempts) throw error;
       await couch.waitAfterFailure(error, attempt + 1, signal);
       continue;
     }
@@ -107,9 +113,6 @@ async function writeOne(
       return;
     }
     if (row?.error === "conflict" && attempt < MOST_CONFLICTS) continue;
-    const reason = `CouchDB answered ${row?.error ?? "nothing"}${row?.reason ? `, "${row.reason}"` : ""}`;
-    outcome.refused.push({ id, reason });
-    log.error("document is not restored", { database, id, reason });
-    return;
+    return refuse(`CouchDB answered ${row?.error ?? "nothing"}${row?.reason ? `, "${row.reason}"` : ""}`);
   }
 }

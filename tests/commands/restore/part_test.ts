@@ -62,6 +62,24 @@ Deno.test("restore --id --as-new-revision puts the backup's content on top, of d
   }
 });
 
+Deno.test("restore --as-new-revision asks once with a login that is refused, and goes on past a document that is too large", async () => {
+  await using setup = await withBackup();
+  const restore = async (ids: string[]) =>
+    await (await setup.open()).restore({ database: setup.name, path: "latest", ids, asNewRevision: true });
+  const answer = (status: number, error: string) => ({
+    kind: "answer" as const,
+    status,
+    body: { error, reason: error },
+  });
+  setup.server.faults.add({ endpoint: "_bulk_docs", times: 1, fault: answer(413, "document_too_large") });
+  const { refused, written_as_new: written } = await restore(["d00000", "d00001"]);
+  assertEquals([refused!.map(({ id }) => id), written!.map(({ id }) => id)], [["d00000"], ["d00001"]]);
+  const before = setup.server.requestsTo("_bulk_docs").length;
+  setup.server.faults.add({ endpoint: "_bulk_docs", times: Infinity, fault: answer(401, "unauthorized") });
+  await assertRejects(() => restore(["d00000"]), CouchError, "401");
+  assertEquals(setup.server.requestsTo("_bulk_docs").length - before, 1);
+});
+
 Deno.test("restore --as-new-revision brings attachments inline, and leaves other leaf revisions alone", async () => {
   await using setup = await setUpFleet(1);
   const [name] = setup.names as [string];

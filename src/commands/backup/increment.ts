@@ -12,7 +12,7 @@ import { parseManifest } from "../../archive/manifest_json.ts";
 import { KnownRows } from "../../archive/overlap.ts";
 import { haveSameRecipients } from "../../codec/compression.ts";
 import type { ListedDocument } from "../../couchdb/batch.ts";
-import type { FeedPage } from "../../couchdb/changes.ts";
+import { type FeedPage, readPage } from "../../couchdb/changes.ts";
 import type { DatabaseInfo } from "../../couchdb/info.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import { ArchiveError, isNotFound, isOutOfReach } from "../../errors.ts";
@@ -320,7 +320,7 @@ async function lookAtFeed(
     }
     // Before the page, so that it counts nothing that the page cannot show. Of a single copy it was just read.
     if (counts.hasCopies) await counts.look({ signal, questions: FEW_QUESTIONS });
-    const page = await couch.changes(database, { since, limit, positionsEvery }, { signal });
+    const page = await readPage(couch, database, { since, limit, positionsEvery }, { signal });
     if (!counts.hasCopies) return { ...page, position: page.last_seq };
     if (await cluster.look({ signal }) === undefined && !cluster.wasUnsettledSince(startedAtMs)) {
       return { ...page, position: page.last_seq };

@@ -19,6 +19,9 @@ const FURTHER_IDS = 10_000;
 /** More questions than these at once tell nothing more. */
 const MOST_QUESTIONS = 48;
 
+/** So often all is listed again because a node was not up to date: each time the cluster had settled before. */
+const MOST_SETTLINGS = 10;
+
 /** How long what falls short may take to come right. */
 export interface Patience {
   /** In all. */
@@ -193,8 +196,9 @@ export class Completeness {
     const waits = this.#waits();
     let isUnsettled = this.#counts.hasCopies &&
       (await cluster.look({ signal }) !== undefined || cluster.wasUnsettledSince(this.#startedAtMs));
-    for (;;) {
+    for (let settlings = 0;;) {
       if (isUnsettled) {
+        if (++settlings > MOST_SETTLINGS) throw this.#incomplete("nodes of the cluster come and go");
         const lag = await cluster.untilSettled({ signal: AbortSignal.any([signal, stop]) });
         if (lag !== undefined) throw this.#incomplete(`the cluster is still catching up: ${lag}`);
         await this.#listAgain(storeListed);

@@ -11,7 +11,7 @@ import type { CouchClient } from "../../couchdb/client.ts";
 import type { DatabaseInfo } from "../../couchdb/info.ts";
 import { EXIT, ProgramError } from "../../errors.ts";
 import type { Run } from "./context.ts";
-import { FullNeeded, MISCOUNTED, PURGED, SET_BACK } from "./doubt.ts";
+import { FullNeeded, MADE_ANEW, MISCOUNTED, PURGED, SET_BACK } from "./doubt.ts";
 import type { Listing } from "./listing.ts";
 
 /** Ids of an increment that may come behind those that it has listed. */
@@ -51,6 +51,8 @@ export class DocumentCounts {
   readonly #infos: DatabaseInfos;
   readonly #database: string;
   readonly #questions: number;
+  /** When it was created; null where nobody knows. */
+  readonly #createdAt: string | null;
   #lookedAtMs: number;
 
   /** @param first What a first look has shown, and when it was, by `performance.now()`. */
@@ -67,6 +69,8 @@ export class DocumentCounts {
     this.live = info.doc_count;
     this.expected = info.doc_count + info.doc_del_count;
     const { n, q } = info;
+    // CouchDB 1.x, which has no ranges, says there when it was started.
+    this.#createdAt = q === null ? null : info.instance_start_time;
     this.#questions = n === null || n === 1 ? 1 : Math.min(n * (q ?? 1), MOST_QUESTIONS);
   }
 
@@ -95,7 +99,12 @@ export class DocumentCounts {
     this.expected = Math.max(this.expected, ids);
   }
 
-  /** Asks CouchDB. @param options.questions How often at most; @default as often as there are copies of ranges */
+  /**
+   * Asks CouchDB.
+   *
+   * @param options.questions How often at most; @default as often as there are copies of ranges
+   * @throws FullNeeded where the database is another one by now.
+   */
   async look(
     { signal, questions = this.#questions }: { signal: AbortSignal; questions?: number | undefined },
   ): Promise<void> {
@@ -107,6 +116,11 @@ export class DocumentCounts {
         ? this.#couch.databaseInfo(this.#database, { signal })
         : this.#infos.now(this.#database, { signal });
     const infos = await Promise.all(Array.from({ length: Math.min(questions, this.#questions) }, ask));
+    if (
+      infos.some(({ instance_start_time: at }) => this.#createdAt !== null && at !== null && at !== this.#createdAt)
+    ) {
+      throw new FullNeeded(MADE_ANEW);
+    }
     const latest = infos.reduce((a, b) => (purgesOf(b) ?? 0) > (purgesOf(a) ?? 0) ? b : a);
     const total = Math.max(...infos.map(({ doc_count, doc_del_count }) => doc_count + doc_del_count));
     const isPurged = purgesOf(latest) !== purges;

@@ -217,11 +217,11 @@ export class DatabaseBackup {
       leftover: leftover.kind === "unfinished" ? leftover : undefined,
     };
     await this.#tellUntold(ofTask);
-    const plan = await this.#plan(saving, { full: full === true });
-    if (plan.kind === "unchanged") return await this.#carryOver(saving, plan);
-    if (plan.kind === "full") return await this.#saveFull(saving, plan.reason);
     try {
-      await this.#saveIncrement(saving, plan);
+      const plan = await this.#plan(saving, { full: full === true });
+      if (plan.kind === "unchanged") await this.#carryOver(saving, plan);
+      else if (plan.kind === "full") await this.#saveFull(saving, plan.reason);
+      else await this.#saveIncrement(saving, plan);
     } catch (error) {
       if (!(error instanceof FullNeeded)) throw error;
       await this.#saveFullAfterAll(saving, error.reason);
@@ -298,7 +298,8 @@ export class DatabaseBackup {
   async #saveFull(saving: Saving, reason: string | undefined): Promise<void> {
     const previous = saving.previous ?? await readPrevious(this.#context, this.#database);
     if (reason !== undefined) {
-      this.#outcome.fullBecause = reason;
+      // Where changes would never do, there is nothing to be explained.
+      if (this.#task.increments !== undefined) this.#outcome.fullBecause = reason;
       this.#share.say(this.#context.log, reason);
     }
     const unreadable = await findStillUnreadable(this.#context, this.#job, previous?.unreadable ?? []);
@@ -426,7 +427,7 @@ export class DatabaseBackup {
     if (gone !== undefined) throw new FullNeeded(linkIsGone(gone));
   }
 
-  /** What was stored of an increment is of no use: all is saved, in chunks of its own. */
+  /** What was stored so far is of no use: all is saved, in chunks of its own. */
   async #saveFullAfterAll(saving: Saving, reason: string): Promise<void> {
     const { repository: { store }, signal } = this.#context;
     const [found, state] = await Promise.all([

@@ -283,3 +283,40 @@ Deno.test("backup() counts anew when documents were purged between a kill and it
   );
   assertEquals(fromTheBeginning.length > 0, true, "all of the feed is counted once more");
 });
+
+Deno.test("backup() saves a database all anew that was deleted and created again while it was saved", async () => {
+  // Before its first page, between two pages, and when all of them are listed.
+  for (const [endpoint, count, size] of [["_changes", 1, 700], ["_changes", 2, 5100], ["_bulk_get", 3, 700]] as const) {
+    const { fake } = await start(size);
+    await using _ = fake;
+    await using backups = new Backups();
+    let anew: string[] = [];
+    before(fake, endpoint, count, async () => {
+      await couchOk(fake, "DELETE /db");
+      await couchOk(fake, "PUT /db");
+      anew = fill(fake.databases.get("db")!, 650, { prefix: "anew" });
+    });
+    const report = await backups.run(fake, { task: { chunk: 100, parallel: 1 }, context: { freshMs: 0 } });
+    const what = `${endpoint} ${count}: ${report.error}`;
+    assertEquals([report.status, report.documents, report.absent], ["complete", 650, 0], what);
+    assertEquals(report.full_because, undefined, "changes would never do");
+    const archived = await backups.read();
+    expectDocuments(archived, anew);
+    assertEquals(archived.leafRevisions.size, 650, what);
+  }
+});
+
+Deno.test("backup() fails where a database is created again and again", async () => {
+  const { fake } = await start(60);
+  await using _ = fake;
+  await using backups = new Backups();
+  fake.onRequest(async ({ endpoint }) => {
+    if (endpoint !== "_bulk_get") return;
+    await couchOk(fake, "DELETE /db");
+    await couchOk(fake, "PUT /db");
+    fill(fake.databases.get("db")!, 60);
+  });
+  const report = await backups.run(fake, { context: { freshMs: 0 } });
+  assertEquals([report.status, report.exit_code], ["failed", 3]);
+  assertStringIncludes(report.error ?? "", "the database was deleted and created again while it was saved");
+});

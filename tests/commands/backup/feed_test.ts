@@ -6,6 +6,7 @@ import { forbidden, unreadable } from "../../fakes/couchdb/faults.ts";
 import { type FakeCouchDb, startFakeCouchDb } from "../../fakes/couchdb.ts";
 import type { Database } from "../../fakes/couchdb/database.ts";
 import { couchOk } from "../../couch_request.ts";
+import { ATTEMPTS } from "../../couchdb/impatient_client.ts";
 import { filesOf } from "../../read_archive.ts";
 import { archivedStates, Backups, expectDocuments, LONG_PATIENCE } from "./feed_setup.ts";
 
@@ -236,6 +237,23 @@ for (const form of ["breaks off", "error row"] as const) {
     expectDocuments(await backups.read(), ids);
   });
 }
+
+Deno.test("backup() tries many documents that could not be read before with all patience only once", async () => {
+  const { fake, ids } = await start(200);
+  await using _ = fake;
+  await using backups = new Backups();
+  const bad = ids.slice(0, 30);
+  fake.faults.add(unreadable("db", bad, "error row"));
+  const task = { chunk: 5, parallel: 1 };
+  assertEquals((await backups.run(fake, { task })).unreadable?.length, bad.length);
+  const since = fake.requests.at(-1)!.number;
+  const { error, unreadable: named } = await backups.run(fake, { task });
+  assertEquals([error, named?.length], [undefined, bad.length], "more than may be unreadable in a row of others");
+  const asked = fake.requestsTo("_bulk_get").filter(({ number }) => number > since);
+  const triedFirst = asked.slice(0, asked.findIndex(({ ids }) => ids.length > 1));
+  const tries = bad.map((id) => triedFirst.filter(({ ids }) => ids.includes(id)).length).sort();
+  assertEquals(tries, [...Array(bad.length - 1).fill(1 + 3), 1 + ATTEMPTS]);
+});
 
 Deno.test("backup() warns loudly of a database that has shrunk, and leaves the backup before it as it was", async () => {
   const { fake, database, ids } = await start(500);

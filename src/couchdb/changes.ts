@@ -115,7 +115,8 @@ class PageRequests {
       } catch (error) {
         const isLong = isTooLong(error) && this.#limit > 1;
         if (!(error instanceof CouchError) || (!isLong && (isSmallest || !isTransient(error)))) throw error;
-        if (error.facts.error === "unreachable" || error.facts.status === 429) {
+        // Who is away, or asks for a pause, is not helped by small pages, of which each costs a request from then on.
+        if (error.facts.error === "unreachable" || [429, 503].includes(error.facts.status ?? 0)) {
           return await this.#client.changes(this.#database, { since, limit: this.#limit, positionsEvery }, { signal });
         }
         this.#limit = isLong ? quarterOf(this.#limit) : Math.max(LEAST_PAGE_ROWS, quarterOf(this.#limit));

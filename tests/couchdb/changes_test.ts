@@ -57,3 +57,12 @@ Deno.test("listChanges() has the whole patience of the retry policy with pages t
     await assertRejects(list, CouchError, "503");
   }
 });
+
+Deno.test("listChanges() asks for pages of the usual size again where CouchDB was away for a while", async () => {
+  const { fake, database, list } = await start();
+  await using _ = fake;
+  fill(database, 200);
+  fake.faults.add({ endpoint: "_changes", times: ATTEMPTS, fault: UNAVAILABLE });
+  assertEquals(await list(), 200);
+  assertEquals(new Set(fake.requestsTo("_changes").map(({ query }) => query.get("limit"))), new Set(["5000"]));
+});

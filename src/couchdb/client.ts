@@ -420,23 +420,14 @@ export class CouchClient {
   }
 
   /**
-   * One page of `GET /{db}/_all_docs`: the ids of live documents and design documents, ordered by their UTF-8 bytes.
+   * The first ids of `GET /{db}/_all_docs`: of live documents and design documents, ordered by their UTF-8 bytes. It
+   * reads one copy of each range: what there is in all is listed by the changes feed.
    *
-   * @param range `after` is exclusive: the page begins with the first id behind it. `through` is inclusive: no id
-   * behind it is listed. `limit` counts ids.
    * @see https://docs.couchdb.org/en/stable/api/database/bulk-api.html#db-all-docs
    */
-  async listIds(
-    database: string,
-    range: { after?: string | undefined; through?: string | undefined; limit: number },
-    options: CallOptions = {},
-  ): Promise<string[]> {
-    const query = new URLSearchParams({ limit: String(range.limit) });
-    // Ids are ordered by their bytes, so the id with a NUL behind it is the smallest one that comes after it.
-    if (range.after !== undefined) query.set("start_key", JSON.stringify(range.after + "\u0000"));
-    if (range.through !== undefined) query.set("end_key", JSON.stringify(range.through));
+  async listIds(database: string, { limit }: { limit: number }, options: CallOptions = {}): Promise<string[]> {
     const subject = { action: `list the documents of database "${database}"`, database };
-    const path = `/${encodeDatabase(database)}/_all_docs?${query}`;
+    const path = `/${encodeDatabase(database)}/_all_docs?limit=${limit}`;
     const answer = membersOf(await this.#http.json(path, { ...subject, ...options }), subject);
     return textsOf(rowsIn(answer, "rows", subject).map(({ id }) => id), subject);
   }
@@ -458,7 +449,7 @@ export class CouchClient {
       {
         method: "POST",
         body,
-        headers: { "content-type": "application/json", accept: "application/json" },
+        headers: JSON_BODY,
         action: `read documents of database "${database}"`,
         database,
         signal,

@@ -24,7 +24,7 @@ export const CLUSTER_TIMES: ClusterTimes = { freshMs: 60_000, betweenLooksMs: 5_
 /** Looks at the nodes of one cluster, once for all databases of a run. */
 export class ClusterWatch {
   /** Since when the cluster has been settled without a break, by `performance.now()`; undefined while it is not. */
-  settledSinceMs: number | undefined;
+  #settledSinceMs: number | undefined;
   /** When the node came back that has been back for the shortest time, by the same clock. */
   #lastReturnMs = -Infinity;
 
@@ -83,8 +83,8 @@ export class ClusterWatch {
         hint: "Give the login the _admin role",
       });
     }
-    if (this.#reason !== undefined) this.settledSinceMs = undefined;
-    else this.settledSinceMs ??= performance.now();
+    if (this.#reason !== undefined) this.#settledSinceMs = undefined;
+    else this.#settledSinceMs ??= performance.now();
   }
 
   /**
@@ -93,7 +93,7 @@ export class ClusterWatch {
    */
   wasUnsettledSince(momentMs: number): boolean {
     if (this.#isBlind) return false;
-    return this.settledSinceMs === undefined || this.settledSinceMs > momentMs + this.#times.betweenLooksMs ||
+    return this.#settledSinceMs === undefined || this.#settledSinceMs > momentMs + this.#times.betweenLooksMs ||
       this.#lastReturnMs > momentMs;
   }
 
@@ -104,7 +104,7 @@ export class ClusterWatch {
       const reason = await this.look(options);
       // Twice: jobs appear some seconds after a node has.
       if (
-        reason === undefined && (looks === 0 || performance.now() - this.settledSinceMs! >= this.#times.betweenLooksMs)
+        reason === undefined && (looks === 0 || performance.now() - this.#settledSinceMs! >= this.#times.betweenLooksMs)
       ) {
         return undefined;
       }

@@ -1,7 +1,7 @@
 /**
- * The door to CouchDB, whose API nobody outside of this folder knows: client.ts has a method for each endpoint, ids.ts
- * lists what there is, read.ts reads documents as raw bytes, write.ts writes them as they were. In: the options of a
- * config. Out: answers, streams of bytes, or a CouchError.
+ * The door to CouchDB, whose API nobody outside of this folder knows: client.ts has a method for each endpoint,
+ * changes.ts lists what there is, read.ts reads documents as raw bytes, write.ts writes them as they were. In: the
+ * options of a config. Out: answers, streams of bytes, or a CouchError.
  */
 import type { Secret } from "../secret.ts";
 

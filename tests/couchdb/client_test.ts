@@ -42,16 +42,13 @@ Deno.test("CouchClient lists databases by their decoded names and reads what one
   assertEquals((await client.listDatabases()).filter((name) => !name.startsWith("_")), ["a", "a+b", "a/b"]);
 });
 
-Deno.test("listIds() begins exactly behind an id and ends exactly with one, however strange they are", async () => {
+Deno.test("listIds() lists the first ids, however strange they are", async () => {
   await using fake = await startFakeCouchDb();
   await createDatabase(fake, "a", STRANGE_IDS);
   const client = impatientClient(fake);
   const all = await client.listIds("a", { limit: 1000 });
-  assertEquals(all.length, STRANGE_IDS.length);
-  for (const [index, id] of all.entries()) {
-    assertEquals(await client.listIds("a", { after: id, limit: 2 }), all.slice(index + 1, index + 3), id.slice(0, 50));
-    assertEquals(await client.listIds("a", { through: id, limit: 1000 }), all.slice(0, index + 1), id.slice(0, 50));
-  }
+  assertEquals([...all].sort(), [...STRANGE_IDS].sort());
+  for (const limit of all.keys()) assertEquals(await client.listIds("a", { limit }), all.slice(0, limit));
 });
 
 /** Only what does not answer is given up soon: on a busy machine an answer may take its time. */
@@ -274,7 +271,7 @@ Deno.test("CouchClient refuses a server that answers without a version", async (
 Deno.test("CouchClient does not quote ids in the error of a broken connection", async () => {
   await using fake = await startFakeCouchDb();
   fake.faults.add({ times: Infinity, fault: { kind: "drop" } });
-  const error = await couchError(() => impatientClient(fake).listIds("a", { after: "private".repeat(500), limit: 1 }));
+  const error = await couchError(() => impatientClient(fake).changes("a", { since: "private".repeat(500), limit: 1 }));
   const told = describeError(error);
   assert(!told.includes("private"), told.slice(0, 500));
   assert(told.length < 300, `${told.length} characters`);

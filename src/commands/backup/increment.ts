@@ -190,7 +190,7 @@ async function weighIncrement(
 }
 
 /** Why the locks of what a backup would rely on do not do; undefined where they do, or nothing is locked. */
-export function findLockEnd(
+function findLockEnd(
   links: readonly { path: string; manifest: Pick<Manifest, "locked_until"> }[],
   policy: IncrementPolicy,
   now: Date,
@@ -207,7 +207,7 @@ export function findLockEnd(
 }
 
 /** Why CouchDB 1.x and servers like it are saved in full. */
-export const NO_PENDING = "CouchDB does not say how many changes follow (before 2.0, and servers like it)";
+const NO_PENDING = "CouchDB does not say how many changes follow (before 2.0, and servers like it)";
 
 /** The newest complete backup that the task has made of the database; or why there is none to build on. */
 export async function findPrevious(

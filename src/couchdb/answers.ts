@@ -16,6 +16,9 @@ export interface AnswerSubject {
 /** The members of an object. */
 export type Members = Readonly<Record<string, unknown>>;
 
+/** The `error` of an answer that is not read to its end. */
+const TOO_LONG = "answer_too_long";
+
 /** The error for an answer that is whole JSON and not what was asked for. `must` completes "CouchDB's answer …". */
 export function strangeAnswer({ action, database }: AnswerSubject, must: string): CouchError {
   return new CouchError(`Cannot ${action}: CouchDB's answer ${must}`, {
@@ -23,6 +26,19 @@ export function strangeAnswer({ action, database }: AnswerSubject, must: string)
     reason: must,
     database,
   }, { hint: "The server at database.url is not CouchDB, or something in between changes its answers" });
+}
+
+/** The error for an answer of so many bytes, or characters, that it is not read to its end: there were more. */
+export function longAnswer({ action, database }: AnswerSubject, most: number): CouchError {
+  const must = `has more than ${most >> 20} MiB`;
+  return new CouchError(`Cannot ${action}: CouchDB's answer ${must}`, { error: TOO_LONG, reason: must, database }, {
+    hint: "So much is read of no answer but those that hold documents: the server at database.url may not be CouchDB",
+  });
+}
+
+/** Whether an answer was more than is read of one: a part of what was asked for may not be. */
+export function isTooLong(error: unknown): boolean {
+  return error instanceof CouchError && error.facts.error === TOO_LONG;
 }
 
 /** An answer that is an object. */

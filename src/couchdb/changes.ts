@@ -7,13 +7,13 @@ import { Buffer } from "node:buffer";
 import { CouchError, isTransient } from "../errors.ts";
 import { DocumentScanner, Found, FramingError, type JsonShape } from "../json/scan.ts";
 import type { Log } from "../observe.ts";
-import { strangeAnswer } from "./answers.ts";
+import { isTooLong, strangeAnswer } from "./answers.ts";
 import type { CallOptions, CouchClient } from "./client.ts";
 import { type ChangesPage, type ChangesRow, positionText, readChangesRow, readPending } from "./changes_page.ts";
 
 /** Rows in a page: some 600 KB of JSON. Larger pages cost CouchDB no less, and a proxy's patience more. */
 export const PAGE_ROWS = 5000;
-/** A page that fails is requested again with fewer rows, but not fewer than this. */
+/** A page that fails is requested again with fewer rows, but not fewer than this unless these are too long. */
 const LEAST_PAGE_ROWS = 50;
 /** A writer without end: so many pages in a row have not lowered what is pending by half of their rows. */
 const PAGES_WITHOUT_HEADWAY = 10;
@@ -105,22 +105,48 @@ class PageRequests {
   async ask(since: string): Promise<ChangesPage> {
     const { signal, log, positionsEvery } = this.#options;
     for (;;) {
+      // Where no smaller page is left to be tried, patience is.
+      const isSmallest = this.#limit <= LEAST_PAGE_ROWS;
       try {
         return await this.#client.changes(this.#database, { since, limit: this.#limit, positionsEvery }, {
           signal,
-          attempts: 2,
+          attempts: isSmallest ? undefined : 2,
         });
       } catch (error) {
-        const isSmallest = this.#limit <= LEAST_PAGE_ROWS;
-        if (isSmallest || !(error instanceof CouchError) || !isTransient(error)) throw error;
-        if (error.facts.error === "unreachable" || error.facts.status === 429) {
+        const isLong = isTooLong(error) && this.#limit > 1;
+        if (!(error instanceof CouchError) || (!isLong && (isSmallest || !isTransient(error)))) throw error;
+        // Who is away, or asks for a pause, is not helped by small pages, of which each costs a request from then on.
+        if (error.facts.error === "unreachable" || [429, 503].includes(error.facts.status ?? 0)) {
           return await this.#client.changes(this.#database, { since, limit: this.#limit, positionsEvery }, { signal });
         }
-        this.#limit = Math.max(LEAST_PAGE_ROWS, Math.floor(this.#limit / 4));
+        this.#limit = isLong ? quarterOf(this.#limit) : Math.max(LEAST_PAGE_ROWS, quarterOf(this.#limit));
         log.warn("page is requested again with fewer rows", { limit: this.#limit, error: this.#client.tell(error) });
       }
     }
   }
+}
+
+/**
+ * A single page of the feed; of fewer rows than were asked for where all of them are more than is read at once: ids may
+ * have thousands of characters, and documents hundreds of conflicts.
+ */
+export async function readPage(
+  client: CouchClient,
+  database: string,
+  page: Parameters<CouchClient["changes"]>[1],
+  options: CallOptions,
+): Promise<ChangesPage> {
+  for (let { limit } = page;; limit = quarterOf(limit)) {
+    try {
+      return await client.changes(database, { ...page, limit }, options);
+    } catch (error) {
+      if (!isTooLong(error) || limit <= 1) throw error;
+    }
+  }
+}
+
+function quarterOf(rows: number): number {
+  return Math.max(1, Math.floor(rows / 4));
 }
 
 /** Whether listing page by page comes to an end at all. */

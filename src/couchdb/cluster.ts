@@ -5,7 +5,7 @@
  */
 import { CouchError } from "../errors.ts";
 import type { Log } from "../observe.ts";
-import { wait } from "../abort.ts";
+import { orAborted, wait } from "../abort.ts";
 import type { CallOptions, CouchClient, NodeState } from "./client.ts";
 
 /** How long waiting for a cluster may take. */
@@ -33,7 +33,10 @@ export class ClusterWatch {
   readonly #times: ClusterTimes;
   #connected: ReadonlySet<string> | undefined;
   readonly #returnedAtMs = new Map<string, number>();
+  /** When the last look began that has come to its end. */
   #lookedAtMs = -Infinity;
+  /** The look that is under way: what it fails with, undefined where it does not. */
+  #looking: Promise<unknown> | undefined;
   /** Why it was not settled at the last look. */
   #reason: string | undefined;
   #isBlind = false;
@@ -44,10 +47,31 @@ export class ClusterWatch {
     this.#times = times;
   }
 
-  /** Looks, unless somebody has just looked. @returns Why the cluster is not settled; undefined when it is. */
+  /**
+   * Looks, unless somebody has just looked; who comes while somebody looks waits for what that one sees.
+   *
+   * @returns Why the cluster is not settled; undefined when it is.
+   */
   async look(options: CallOptions): Promise<string | undefined> {
+    while (this.#looking !== undefined) {
+      const failure = await orAborted(this.#looking, options.signal);
+      // What the signal of whoever looks has ended is looked for again.
+      if (failure instanceof CouchError) throw failure;
+    }
     if (this.#isBlind || performance.now() - this.#lookedAtMs < this.#times.betweenLooksMs) return this.#reason;
-    this.#lookedAtMs = performance.now();
+    const startedAtMs = performance.now();
+    const looking = this.#lookNow(options);
+    this.#looking = looking.then(() => undefined, (error: unknown) => error);
+    try {
+      await looking;
+      this.#lookedAtMs = startedAtMs;
+    } finally {
+      this.#looking = undefined;
+    }
+    return this.#reason;
+  }
+
+  async #lookNow(options: CallOptions): Promise<void> {
     try {
       this.#reason = await this.#findReason(options);
     } catch (error) {
@@ -61,7 +85,6 @@ export class ClusterWatch {
     }
     if (this.#reason !== undefined) this.settledSinceMs = undefined;
     else this.settledSinceMs ??= performance.now();
-    return this.#reason;
   }
 
   /**

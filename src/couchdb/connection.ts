@@ -10,7 +10,7 @@ import type { Log } from "../observe.ts";
 import { DEFAULT_RETRY, parseRetryAfter, RetryNotice, type RetryPolicy, waitBeforeAttempt } from "../retry.ts";
 import type { Fetch } from "../trusted_fetch.ts";
 import type { CouchOptions } from "./couchdb.ts";
-import { strangeAnswer } from "./answers.ts";
+import { longAnswer } from "./answers.ts";
 import { brokenConnection, couchError, type CouchFailure, foreignPage, refusalOf } from "./error.ts";
 import { PATIENCE_MS, plainHttpFailure, speaksPlainHttp, speaksTls, tlsPortFailure } from "./wrong_scheme.ts";
 import { Watch } from "./watch.ts";
@@ -21,7 +21,10 @@ const BUFFER_BYTES = 1 << 18;
 const MOST_SPARE_BUFFERS = 16;
 /** The answer that is held whole, and whose memory serves the next one, is a page of a listing. */
 const MOST_SPARE_BYTES = 4 << 20;
-/** A page of 5,000 rows of the changes feed has a megabyte; a hundred thousand names of databases have some. */
+/**
+ * A page of 5,000 rows of the changes feed has a megabyte, and is asked for in parts where it has this much; a hundred
+ * thousand names of databases have some.
+ */
 const MOST_CHARACTERS = 32 << 20;
 
 /** What the client needs beside the config's options. */
@@ -192,7 +195,7 @@ export class CouchConnection {
     let text = "";
     for await (const bytes of answer.bytes) {
       text += decoder.decode(bytes, { stream: true });
-      if (text.length > MOST_CHARACTERS) throw strangeAnswer(init, `has more than ${MOST_CHARACTERS >> 20} MiB`);
+      if (text.length > MOST_CHARACTERS) throw longAnswer(init, MOST_CHARACTERS);
     }
     return text + decoder.decode();
   }
@@ -392,7 +395,7 @@ async function collect(
     }
     whole.set(piece, length);
     length += piece.length;
-    if (length > MOST_CHARACTERS) throw strangeAnswer(init, `has more than ${MOST_CHARACTERS >> 20} MiB`);
+    if (length > MOST_CHARACTERS) throw longAnswer(init, MOST_CHARACTERS);
   }
   return { whole, length };
 }

@@ -162,15 +162,21 @@ export class DocumentWriter {
     const refused = rows.filter((row) => row.error !== undefined);
     if (refused.length === 0) return undefined;
     const mayAskAgain = attempt < this.#client.retry.attempts;
-    const passing = refused.filter((row) => mayAskAgain && PASSING_ROW_ERRORS.has(row.error!));
-    for (const row of refused) if (!passing.includes(row)) this.#fail(row.id, row, this.#rowError(row));
+    const keyOf = (id: string | undefined, rev: string | undefined = "") => JSON.stringify([id, rev]);
+    const told = refused.filter((row) => mayAskAgain && PASSING_ROW_ERRORS.has(row.error!));
+    const documents = told.length === 0 ? [] : body.documents().map((document) => {
+      const { _id, _rev } = readTextMembers(document.bytes, ["_id", "_rev"]);
+      // A row may name the id alone.
+      return { document, keys: [keyOf(_id, _rev), keyOf(_id)] };
+    });
+    const sent = new Set(documents.flatMap(({ keys }) => keys));
+    // What speaks of no document that was sent cannot be asked for again, and is not forgotten for that.
+    const passing = new Set(told.filter(({ id, rev }) => sent.has(keyOf(id, rev))));
+    for (const row of refused) if (!passing.has(row)) this.#fail(row.id, row, this.#rowError(row));
     const [first] = passing;
     if (first === undefined) return undefined;
-    const wanted = new Set(passing.map(({ id, rev }) => JSON.stringify([id, rev ?? ""])));
-    const again = body.documents().filter(({ bytes }) => {
-      const { _id, _rev } = readTextMembers(bytes, ["_id", "_rev"]);
-      return wanted.has(JSON.stringify([_id, _rev ?? ""])) || wanted.has(JSON.stringify([_id, ""]));
-    });
+    const wanted = new Set([...passing].map(({ id, rev }) => keyOf(id, rev)));
+    const again = documents.flatMap(({ document, keys }) => keys.some((key) => wanted.has(key)) ? document : []);
     return { body: new RequestBody(body.revisions, again), attempt: attempt + 1, error: this.#rowError(first) };
   }
 

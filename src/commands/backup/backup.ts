@@ -3,14 +3,14 @@
  * database is backed up in database.ts. In: the config's tasks. Out: a report. One database's failure is noted in the
  * report and never stops the others.
  */
-import { isTaskSaved, type RunReport, type TaskReport } from "../../archive/report.ts";
+import { type DatabaseReport, isTaskSaved, type RunReport, type TaskReport } from "../../archive/report.ts";
 import { requireCodec, requireSeal } from "../../codec/codec.ts";
 import { formatIsoDate } from "../../dates.ts";
 import { isFatalForRun } from "../../errors.ts";
 import { DatabaseInfos } from "../../couchdb/database_infos.ts";
 import { ClusterWatch } from "../../couchdb/cluster.ts";
 import { NAMED_BY_HAND } from "../../task/select.ts";
-import { codecOf } from "../../task/task.ts";
+import { codecOf, type Task } from "../../task/task.ts";
 import { isEmptyByMistake, type TaskSelection } from "../../task/selection.ts";
 import type { BackupOptions, Run, RunContext } from "./context.ts";
 import { DatabaseBackup } from "./database.ts";
@@ -107,7 +107,6 @@ async function backupTask(context: Run, selection: TaskSelection, options: Backu
       interruption ??= { reason };
       break;
     }
-    const openedAtMs = performance.now();
     const one = new DatabaseBackup({ ...context, log: log.with({ database }) }, {
       task,
       database,
@@ -117,28 +116,31 @@ async function backupTask(context: Run, selection: TaskSelection, options: Backu
       place,
       window,
     });
-    inHand.push((async () => {
-      try {
-        if (context.fatal !== undefined) {
-          report.databases[index] = one.notTried(context.fatal);
-          return;
-        }
-        try {
-          report.databases[index] = await one.run(options);
-        } finally {
-          if (one.isUnchanged) rest.isHardlyOwed(task.delaySeconds, openedAtMs);
-          else rest.isOwed(task.delaySeconds);
-        }
-        if (one.error !== undefined && isFatalForRun(one.error)) context.fatal ??= one.error;
-      } catch (reason) {
-        interruption ??= { reason };
-      } finally {
-        place.leave();
-      }
-    })());
+    const saved = saveOne(context, one, { task, options }).then(
+      (done) => void (report.databases[index] = done),
+      (reason) => void (interruption ??= { reason }),
+    );
+    inHand.push(saved.finally(() => place.leave()));
   }
   await Promise.all(inHand);
   if (interruption !== undefined) throw interruption.reason;
   context.progress.runFinished();
   return { selection, report, startedAt };
+}
+
+/** Backs up one database, unless it would only fail like another. @throws The reason of an interruption. */
+async function saveOne(
+  context: Run,
+  one: DatabaseBackup,
+  { task: { delaySeconds }, options }: { task: Task; options: BackupOptions },
+): Promise<DatabaseReport> {
+  if (context.fatal !== undefined) return one.notTried(context.fatal);
+  const openedAtMs = performance.now();
+  try {
+    return await one.run(options);
+  } finally {
+    if (one.isUnchanged) context.rest.isHardlyOwed(delaySeconds, openedAtMs);
+    else context.rest.isOwed(delaySeconds);
+    if (one.error !== undefined && isFatalForRun(one.error)) context.fatal ??= one.error;
+  }
 }

@@ -11,13 +11,16 @@ import type { CouchClient } from "../../couchdb/client.ts";
 import type { DatabaseInfo } from "../../couchdb/info.ts";
 import { EXIT, ProgramError } from "../../errors.ts";
 import type { Run } from "./context.ts";
-import { FullNeeded, MISCOUNTED, PURGED, SET_BACK } from "./doubt.ts";
+import { FullNeeded, MADE_ANEW, MISCOUNTED, PURGED, SET_BACK } from "./doubt.ts";
 import type { Listing } from "./listing.ts";
 
 /** Ids of an increment that may come behind those that it has listed. */
 const FURTHER_IDS = 10_000;
 /** More questions than these at once tell nothing more. */
 const MOST_QUESTIONS = 48;
+
+/** So often all is listed again because a node was not up to date: each time the cluster had settled before. */
+const MOST_SETTLINGS = 10;
 
 /** How long what falls short may take to come right. */
 export interface Patience {
@@ -48,6 +51,8 @@ export class DocumentCounts {
   readonly #infos: DatabaseInfos;
   readonly #database: string;
   readonly #questions: number;
+  /** When it was created; null where nobody knows. */
+  readonly #createdAt: string | null;
   #lookedAtMs: number;
 
   /** @param first What a first look has shown, and when it was, by `performance.now()`. */
@@ -64,6 +69,8 @@ export class DocumentCounts {
     this.live = info.doc_count;
     this.expected = info.doc_count + info.doc_del_count;
     const { n, q } = info;
+    // CouchDB 1.x, which has no ranges, says there when it was started.
+    this.#createdAt = q === null ? null : info.instance_start_time;
     this.#questions = n === null || n === 1 ? 1 : Math.min(n * (q ?? 1), MOST_QUESTIONS);
   }
 
@@ -92,7 +99,12 @@ export class DocumentCounts {
     this.expected = Math.max(this.expected, ids);
   }
 
-  /** Asks CouchDB. @param options.questions How often at most; @default as often as there are copies of ranges */
+  /**
+   * Asks CouchDB.
+   *
+   * @param options.questions How often at most; @default as often as there are copies of ranges
+   * @throws FullNeeded where the database is another one by now.
+   */
   async look(
     { signal, questions = this.#questions }: { signal: AbortSignal; questions?: number | undefined },
   ): Promise<void> {
@@ -104,6 +116,11 @@ export class DocumentCounts {
         ? this.#couch.databaseInfo(this.#database, { signal })
         : this.#infos.now(this.#database, { signal });
     const infos = await Promise.all(Array.from({ length: Math.min(questions, this.#questions) }, ask));
+    if (
+      infos.some(({ instance_start_time: at }) => this.#createdAt !== null && at !== null && at !== this.#createdAt)
+    ) {
+      throw new FullNeeded(MADE_ANEW);
+    }
     const latest = infos.reduce((a, b) => (purgesOf(b) ?? 0) > (purgesOf(a) ?? 0) ? b : a);
     const total = Math.max(...infos.map(({ doc_count, doc_del_count }) => doc_count + doc_del_count));
     const isPurged = purgesOf(latest) !== purges;
@@ -193,8 +210,9 @@ export class Completeness {
     const waits = this.#waits();
     let isUnsettled = this.#counts.hasCopies &&
       (await cluster.look({ signal }) !== undefined || cluster.wasUnsettledSince(this.#startedAtMs));
-    for (;;) {
+    for (let settlings = 0;;) {
       if (isUnsettled) {
+        if (++settlings > MOST_SETTLINGS) throw this.#incomplete("nodes of the cluster come and go");
         const lag = await cluster.untilSettled({ signal: AbortSignal.any([signal, stop]) });
         if (lag !== undefined) throw this.#incomplete(`the cluster is still catching up: ${lag}`);
         await this.#listAgain(storeListed);

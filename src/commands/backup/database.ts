@@ -26,7 +26,7 @@ import { ChainCheck, describeUntold } from "./chain_check.ts";
 import { batchesOf } from "./chunk_size.ts";
 import { DocumentCounts } from "./completeness.ts";
 import type { BackupOptions, Run } from "./context.ts";
-import { type DocumentSource, DocumentStorage, originOf, startSeqOf } from "./documents.ts";
+import { type DocumentSource, DocumentStorage, originOf, startSeqOf, type StoredDocuments } from "./documents.ts";
 import { FullNeeded } from "./doubt.ts";
 import { readFeedEnd } from "./feed_end.ts";
 import { finishBackup, finishCopy, type FinishedBackup } from "./finish.ts";
@@ -217,11 +217,11 @@ export class DatabaseBackup {
       leftover: leftover.kind === "unfinished" ? leftover : undefined,
     };
     await this.#tellUntold(ofTask);
-    const plan = await this.#plan(saving, { full: full === true });
-    if (plan.kind === "unchanged") return await this.#carryOver(saving, plan);
-    if (plan.kind === "full") return await this.#saveFull(saving, plan.reason);
     try {
-      await this.#saveIncrement(saving, plan);
+      const plan = await this.#plan(saving, { full: full === true });
+      if (plan.kind === "unchanged") await this.#carryOver(saving, plan);
+      else if (plan.kind === "full") await this.#saveFull(saving, plan.reason);
+      else await this.#saveIncrement(saving, plan);
     } catch (error) {
       if (!(error instanceof FullNeeded)) throw error;
       await this.#saveFullAfterAll(saving, error.reason);
@@ -298,35 +298,23 @@ export class DatabaseBackup {
   async #saveFull(saving: Saving, reason: string | undefined): Promise<void> {
     const previous = saving.previous ?? await readPrevious(this.#context, this.#database);
     if (reason !== undefined) {
-      this.#outcome.fullBecause = reason;
+      // Where changes would never do, there is nothing to be explained.
+      if (this.#task.increments !== undefined) this.#outcome.fullBecause = reason;
       this.#share.say(this.#context.log, reason);
     }
     const unreadable = await findStillUnreadable(this.#context, this.#job, previous?.unreadable ?? []);
     const chain = saving.leftover === undefined ? await this.#openChain(saving) : undefined;
-    const { listing, done, origin, seen } = await this.#documents.store(saving, {
+    const stored = await this.#documents.store(saving, {
       origin: saving.origin,
       unreadable,
       onRow: chain && ((row) => chain.look(row)),
     });
-    if (done.unreadable.length > 0 && sumChunks(done.chunks).documents === 0) {
-      throw this.#nothingReadable(done.unreadable);
-    }
+    const { chunks, unreadable: unread } = stored.done;
+    if (unread.length > 0 && sumChunks(chunks).documents === 0) throw this.#nothingReadable(unread);
     // Before the manifest: who is killed behind that resumes nothing, and its successors do not know of this chain any
     // more.
     const chainLost = await this.#compareChain(saving, chain);
-    await this.#finish(saving, {
-      origin,
-      updateSeq: { start: startSeqOf(saving), end: saving.counts.info.update_seq },
-      chainLost,
-      feed: {
-        since: "0",
-        until: listing.until,
-        ...await this.#readFeedEnd(listing, saving),
-        ...await this.#storeSeen(seen),
-      },
-      unreadable: done.unreadable,
-      chunks: done.chunks,
-    });
+    await this.#finishListed(saving, stored, { since: "0", chainLost });
     await this.#warnOfShrinking(previous?.entries ?? [], this.#outcome.manifest!);
   }
 
@@ -399,7 +387,7 @@ export class DatabaseBackup {
     const { still, lacking } = await this.#findLacking(base.previous.unreadable);
     const isListed = (id: string) =>
       page?.rows.some((row) => row.id === id && base.known.look(row) !== "known") === true;
-    const { listing, done, origin, seen } = await this.#documents.store(saving, {
+    const stored = await this.#documents.store(saving, {
       origin: { ...saving.origin, kind: "incremental", parent: base.parent },
       unreadable: still,
       increment: {
@@ -410,23 +398,12 @@ export class DatabaseBackup {
       },
       before: { documents: base.documents, known: base.known },
     });
-    await this.#finish(saving, {
-      origin,
-      updateSeq: { start: startSeqOf(saving), end: saving.counts.info.update_seq },
-      feed: {
-        since: base.since,
-        until: listing.until,
-        ...await this.#readFeedEnd(listing, saving),
-        ...await this.#storeSeen(seen),
-      },
-      unreadable: done.unreadable,
-      chunks: done.chunks,
-    });
+    await this.#finishListed(saving, stored, { since: base.since });
     const gone = await findGoneLink(base.links, this.#context);
     if (gone !== undefined) throw new FullNeeded(linkIsGone(gone));
   }
 
-  /** What was stored of an increment is of no use: all is saved, in chunks of its own. */
+  /** What was stored so far is of no use: all is saved, in chunks of its own. */
   async #saveFullAfterAll(saving: Saving, reason: string): Promise<void> {
     const { repository: { store }, signal } = this.#context;
     const [found, state] = await Promise.all([
@@ -458,6 +435,27 @@ export class DatabaseBackup {
     if (this.#task.increments === undefined) return {};
     this.#share.hasPending = listing.hasPending;
     return await readFeedEnd(this.#context, { database: this.#database, listing, counts, ranges });
+  }
+
+  /** Makes what was listed and stored a backup. */
+  async #finishListed(
+    saving: Saving,
+    { listing, done, origin, seen }: StoredDocuments,
+    { since, chainLost }: { since: string; chainLost?: ChainLoss | undefined },
+  ): Promise<void> {
+    await this.#finish(saving, {
+      origin,
+      updateSeq: { start: startSeqOf(saving), end: saving.counts.info.update_seq },
+      chainLost,
+      feed: {
+        since,
+        until: listing.until,
+        ...await this.#readFeedEnd(listing, saving),
+        ...await this.#storeSeen(seen),
+      },
+      unreadable: done.unreadable,
+      chunks: done.chunks,
+    });
   }
 
   async #finish(

@@ -107,20 +107,7 @@ export class DocumentStorage {
     const origin = originOf(wanted.origin, source);
     const size = new ChunkSize(task, info);
     const { listing, seen } = await this.#list(source, wanted, size);
-    const done = new CheckpointWriter(store, folder, {
-      origin,
-      startSeq: startSeqOf(source),
-      kept,
-      now: this.#context.now,
-      keptUnreadable: [
-        ...unreadable,
-        ...leftover === undefined ? [] : await findUnreadable(this.#context, database, leftover.checkpoint),
-      ],
-      keptFilter: leftover?.listing.filter?.name,
-      settled: () => listing.settled,
-      hold: () => listing.hold(),
-      expected: () => counts.expected,
-    });
+    const done = await this.#openCheckpoint(source, { origin, unreadable, listing });
     outcome.stored = done;
     // What an earlier run has completed must not be taken for what this one leaves if it is killed.
     if (state.manifests.length > 0) await done.save({ signal });
@@ -154,6 +141,30 @@ export class DocumentStorage {
       listing.close();
     }
     return { listing, done, origin, seen };
+  }
+
+  /** A checkpoint of what an earlier run has left, to which chunks are added as they are stored. */
+  async #openCheckpoint(
+    source: DocumentSource,
+    { origin, unreadable, listing }: Pick<WantedDocuments, "origin" | "unreadable"> & { listing: Listing },
+  ): Promise<CheckpointWriter> {
+    const { counts, leftover } = source;
+    const { repository: { store }, now } = this.#context;
+    const { database, folder } = this.#options;
+    return new CheckpointWriter(store, folder, {
+      origin,
+      startSeq: startSeqOf(source),
+      kept: leftover?.checkpoint.chunks ?? [],
+      now,
+      keptUnreadable: [
+        ...unreadable,
+        ...leftover === undefined ? [] : await findUnreadable(this.#context, database, leftover.checkpoint),
+      ],
+      keptFilter: leftover?.listing.filter?.name,
+      settled: () => listing.settled,
+      hold: () => listing.hold(),
+      expected: () => counts.expected,
+    });
   }
 
   /** Begins to list what is to be stored, or continues where an earlier run stopped. */

@@ -4,6 +4,7 @@
  */
 import type { ListedFeed } from "../../archive/manifest.ts";
 import { FeedTail, makeOverlap, type OverlapRow, type ShardRanges } from "../../archive/overlap.ts";
+import { readPage } from "../../couchdb/changes.ts";
 import type { DocumentCounts } from "./completeness.ts";
 import type { Run } from "./context.ts";
 import type { Listing } from "./listing.ts";
@@ -29,7 +30,7 @@ export async function readFeedEnd(
   if (end === undefined) return { expected, overlap: null };
   const { since, rows } = end;
   if (rows.length <= WORTH_A_REQUEST * listing.tail.least) return { expected, overlap: makeOverlap(end) };
-  const page = await couch.changes(database, {
+  const page = await readPage(couch, database, {
     since,
     limit: rows.length + FURTHER_ROWS,
     positionsEvery: POSITIONS_EVERY,

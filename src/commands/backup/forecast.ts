@@ -5,6 +5,7 @@
  */
 import type { Repository } from "../../archive/repository.ts";
 import { KnownRows } from "../../archive/overlap.ts";
+import { readPage } from "../../couchdb/changes.ts";
 import type { CouchClient } from "../../couchdb/client.ts";
 import { CouchError, describeError } from "../../errors.ts";
 import { forEachParallel } from "../../parallel.ts";
@@ -68,7 +69,8 @@ async function countChanges(
   if (whyNotAfter(previous, question) !== undefined) return full;
   const { overlap, expected } = previous.feed!;
   const known = new KnownRows(overlap!);
-  const page = await couch.changes(database, { since: overlap!.since, limit: known.size + FURTHER_ROWS }, { signal });
+  const wanted = { since: overlap!.since, limit: known.size + FURTHER_ROWS };
+  const page = await readPage(couch, database, wanted, { signal });
   const total = info.doc_count + info.doc_del_count;
   if (page.pending === undefined || total < expected!) return full;
   const changed = page.rows.filter((row) => known.look(row) !== "known").length + page.pending;

@@ -12,7 +12,7 @@ import { parseManifest } from "../../archive/manifest_json.ts";
 import { KnownRows } from "../../archive/overlap.ts";
 import { haveSameRecipients } from "../../codec/compression.ts";
 import type { ListedDocument } from "../../couchdb/batch.ts";
-import type { FeedPage } from "../../couchdb/changes.ts";
+import { type FeedPage, readPage } from "../../couchdb/changes.ts";
 import type { DatabaseInfo } from "../../couchdb/info.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import { ArchiveError, isNotFound, isOutOfReach } from "../../errors.ts";
@@ -114,7 +114,7 @@ export interface IncrementQuestion {
 
 /** Decides how a database is to be saved. @throws IncompleteError where the cluster does not catch up. */
 export async function planIncrement(context: Run, question: IncrementQuestion): Promise<IncrementPlan> {
-  const { task, full, counts, resumed, share } = question;
+  const { task, full, resumed, share } = question;
   const policy = task.increments;
   if (policy === undefined) return { kind: "full" };
   if (full) return { kind: "full", reason: "it was asked for (--full)" };
@@ -138,12 +138,23 @@ export async function planIncrement(context: Run, question: IncrementQuestion): 
       : Promise.resolve(undefined),
   ], signal);
   if (typeof base === "string") return { kind: "full", reason: base };
+  return await weighIncrement({ base, page }, { ...question, policy, now: context.now() });
+}
+
+/** Whether a backup that could build on `base` is to do so. `page`: undefined where a run that has begun goes on. */
+async function weighIncrement(
+  { base, page }: { base: IncrementBase; page: FeedPage | undefined },
+  { policy, now, counts, share, origin, findLacking }:
+    & Pick<IncrementQuestion, "counts" | "share" | "origin" | "findLacking">
+    & { policy: IncrementPolicy; now: Date },
+): Promise<IncrementPlan> {
+  const { previous } = base;
   const fullAt = Date.parse(base.links.at(-1)!.manifest.started_at);
-  const ageDays = (context.now().getTime() - fullAt) / DAY_MS;
+  const ageDays = (now.getTime() - fullAt) / DAY_MS;
   if (policy.fullEveryDays !== undefined && ageDays >= policy.fullEveryDays) {
     return { kind: "full", reason: `the last full backup is ${Math.floor(ageDays)} days old (full_every)` };
   }
-  const unlocked = findLockEnd(base.links, policy, context.now());
+  const unlocked = findLockEnd(base.links, policy, now);
   if (unlocked !== undefined) return { kind: "full", reason: unlocked };
   if (page === undefined) return { kind: "incremental", base, page };
   if (page.pending === undefined) {
@@ -160,14 +171,14 @@ export async function planIncrement(context: Run, question: IncrementQuestion): 
   }
   const changed = page.rows.filter((row) => base.known.look(row) !== "known").length + page.pending;
   if (page.pending === 0 && base.known.unseen > 0) return { kind: "full", reason: SET_BACK };
-  const { lacking } = await question.findLacking(previous.unreadable);
+  const { lacking } = await findLacking(previous.unreadable);
   if (changed === 0 && lacking.length === 0 && counts.expected === base.documents) {
     return { kind: "unchanged", base, until: page.position! };
   }
   if (changed > counts.expected * MOST_CHANGED) {
     // Where nobody can tell whether the database was made anew, a feed that shows all of it is no proof that it was
     // not.
-    const isDoubtful = [previous, question.origin].some(({ properties }) => properties.instance_start_time === null);
+    const isDoubtful = [previous, origin].some(({ properties }) => properties.instance_start_time === null);
     if (isDoubtful || share.takeFull()) {
       return { kind: "full", reason: `${changed} of ${counted(counts.expected, "document")} have changed` };
     }
@@ -320,7 +331,7 @@ async function lookAtFeed(
     }
     // Before the page, so that it counts nothing that the page cannot show. Of a single copy it was just read.
     if (counts.hasCopies) await counts.look({ signal, questions: FEW_QUESTIONS });
-    const page = await couch.changes(database, { since, limit, positionsEvery }, { signal });
+    const page = await readPage(couch, database, { since, limit, positionsEvery }, { signal });
     if (!counts.hasCopies) return { ...page, position: page.last_seq };
     if (await cluster.look({ signal }) === undefined && !cluster.wasUnsettledSince(startedAtMs)) {
       return { ...page, position: page.last_seq };

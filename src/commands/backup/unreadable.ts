@@ -17,7 +17,10 @@ export async function findStillUnreadable(
   const still: UnreadableDocument[] = [];
   for (const id of new Set(previous.map(({ id }) => id))) {
     stop.throwIfAborted();
-    const reader = new BatchReader(couch, database, IdBatch.of([{ id, revs: [] }]), { revisions, attachments, log });
+    // Of many each with all patience would take hours. How many there are in a row says nothing here.
+    const health = { unreadableInARow: 0, knowsUnreadable: still.length > 0 };
+    const options = { revisions, attachments, log, health };
+    const reader = new BatchReader(couch, database, IdBatch.of([{ id, revs: [] }]), options);
     for await (const _ of reader.read({ signal })) { /* Only whether it comes. */ }
     still.push(...reader.unreadable);
     if (reader.unreadable.length === 0) log.info("document can be read again", { id });

@@ -74,6 +74,21 @@ Deno.test("backup() waits for a node that is just back, or that has internal rep
   assertStringIncludes(failed.hint ?? "", "--resume");
 });
 
+Deno.test("backup() does not list again for ever where nodes are never up to date for long", async () => {
+  await using place = await makePlace();
+  const { cluster, database, backups } = place;
+  fill(database, 30);
+  // Settled when it is asked for, and not any more when all has been listed; at some time that has an end.
+  let listings = 0;
+  cluster.nodes[0]!.onRequest(({ endpoint }) => {
+    if (endpoint === "_changes" && ++listings < 200) cluster.setJobs(0, 9, 0);
+  });
+  const report = await backups.run(cluster.nodes[0]!, { context: LONG_PATIENCE });
+  assertEquals([report.status, report.exit_code], ["failed", 3]);
+  assertStringIncludes(report.error ?? "", "nodes of the cluster come and go");
+  assertStringIncludes(report.hint ?? "", "--resume");
+});
+
 Deno.test("backup() takes a node that stays away for no lag", async () => {
   await using place = await makePlace();
   const { cluster, database, backups } = place;

@@ -6,6 +6,7 @@ import { forbidden, unreadable } from "../../fakes/couchdb/faults.ts";
 import { type FakeCouchDb, startFakeCouchDb } from "../../fakes/couchdb.ts";
 import type { Database } from "../../fakes/couchdb/database.ts";
 import { couchOk } from "../../couch_request.ts";
+import { ATTEMPTS } from "../../couchdb/impatient_client.ts";
 import { filesOf } from "../../read_archive.ts";
 import { archivedStates, Backups, expectDocuments, LONG_PATIENCE } from "./feed_setup.ts";
 
@@ -237,6 +238,23 @@ for (const form of ["breaks off", "error row"] as const) {
   });
 }
 
+Deno.test("backup() tries many documents that could not be read before with all patience only once", async () => {
+  const { fake, ids } = await start(200);
+  await using _ = fake;
+  await using backups = new Backups();
+  const bad = ids.slice(0, 30);
+  fake.faults.add(unreadable("db", bad, "error row"));
+  const task = { chunk: 5, parallel: 1 };
+  assertEquals((await backups.run(fake, { task })).unreadable?.length, bad.length);
+  const since = fake.requests.at(-1)!.number;
+  const { error, unreadable: named } = await backups.run(fake, { task });
+  assertEquals([error, named?.length], [undefined, bad.length], "more than may be unreadable in a row of others");
+  const asked = fake.requestsTo("_bulk_get").filter(({ number }) => number > since);
+  const triedFirst = asked.slice(0, asked.findIndex(({ ids }) => ids.length > 1));
+  const tries = bad.map((id) => triedFirst.filter(({ ids }) => ids.includes(id)).length).sort();
+  assertEquals(tries, [...Array(bad.length - 1).fill(1 + 3), 1 + ATTEMPTS]);
+});
+
 Deno.test("backup() warns loudly of a database that has shrunk, and leaves the backup before it as it was", async () => {
   const { fake, database, ids } = await start(500);
   await using _ = fake;
@@ -282,4 +300,41 @@ Deno.test("backup() counts anew when documents were purged between a kill and it
     number > since && query.get("since") === "0"
   );
   assertEquals(fromTheBeginning.length > 0, true, "all of the feed is counted once more");
+});
+
+Deno.test("backup() saves a database all anew that was deleted and created again while it was saved", async () => {
+  // Before its first page, between two pages, and when all of them are listed.
+  for (const [endpoint, count, size] of [["_changes", 1, 700], ["_changes", 2, 5100], ["_bulk_get", 3, 700]] as const) {
+    const { fake } = await start(size);
+    await using _ = fake;
+    await using backups = new Backups();
+    let anew: string[] = [];
+    before(fake, endpoint, count, async () => {
+      await couchOk(fake, "DELETE /db");
+      await couchOk(fake, "PUT /db");
+      anew = fill(fake.databases.get("db")!, 650, { prefix: "anew" });
+    });
+    const report = await backups.run(fake, { task: { chunk: 100, parallel: 1 }, context: { freshMs: 0 } });
+    const what = `${endpoint} ${count}: ${report.error}`;
+    assertEquals([report.status, report.documents, report.absent], ["complete", 650, 0], what);
+    assertEquals(report.full_because, undefined, "changes would never do");
+    const archived = await backups.read();
+    expectDocuments(archived, anew);
+    assertEquals(archived.leafRevisions.size, 650, what);
+  }
+});
+
+Deno.test("backup() fails where a database is created again and again", async () => {
+  const { fake } = await start(60);
+  await using _ = fake;
+  await using backups = new Backups();
+  fake.onRequest(async ({ endpoint }) => {
+    if (endpoint !== "_bulk_get") return;
+    await couchOk(fake, "DELETE /db");
+    await couchOk(fake, "PUT /db");
+    fill(fake.databases.get("db")!, 60);
+  });
+  const report = await backups.run(fake, { context: { freshMs: 0 } });
+  assertEquals([report.status, report.exit_code], ["failed", 3]);
+  assertStringIncludes(report.error ?? "", "the database was deleted and created again while it was saved");
 });

@@ -150,6 +150,26 @@ Deno.test("an increment through a node that lags, and says nothing of it, is not
   await place.expectExact();
 });
 
+Deno.test("increments wait for the look at the cluster that another database has begun", async () => {
+  await using place = await Place.make();
+  const { cluster, backups } = place;
+  const [server] = cluster.nodes;
+  for (const name of ["db2", "db3"]) await couchOk(server!, `PUT /${name}`);
+  const databases = ["db", "db2", "db3"].map((database) => ({ database, pattern: database }));
+  for (const { database } of databases) fill(cluster.databases.get(database)!, 20);
+  const run = (day: number) =>
+    backups.runAll(server!, databases, {
+      day,
+      task: { increments: { most: 14 } },
+      // As in earnest, next to a look that takes a while.
+      context: { clusterTimes: { freshMs: 60_000, betweenLooksMs: 5_000, patienceMs: 300_000 } },
+    });
+  const kinds = (reports: readonly DatabaseReport[]) => reports.map(({ error, kind }) => error ?? kind);
+  assertEquals(kinds(await run(3)), ["full", "full", "full"]);
+  server!.faults.add({ endpoint: "_node", fault: { kind: "stall", ms: 1000 } });
+  assertEquals(kinds(await run(4)), ["incremental", "incremental", "incremental"]);
+});
+
 Deno.test("a base that was taken through a lagging node loses nothing for ever", async () => {
   for (let seed = 1; seed <= 10; seed++) {
     await using place = await Place.make({ seed, q: seed % 2 === 0 ? 8 : 2 });

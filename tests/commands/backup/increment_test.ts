@@ -33,6 +33,16 @@ Deno.test("backup() of an unchanged database is a manifest whose parent is the l
   await place.expectExact();
 });
 
+Deno.test("backup() looks at a feed in parts where its rows are more than is read at once", async () => {
+  await using place = await Increments.start();
+  fill(place.database, 30);
+  await place.expectRun({ kind: "full" });
+  const long = "x".repeat(7000);
+  edit(place.database, ...Array.from({ length: 5100 }, (_, number) => ({ _id: `${number}${long}` })));
+  await place.expectRun({ kind: "full", documents: 5130, because: /have changed/ }, { day: 4, task: { chunk: 5000 } });
+  await place.expectRun({ kind: "unchanged", documents: 0 }, { day: 5, task: { chunk: 5000 } });
+});
+
 Deno.test("backup() saves what has changed, been made and been deleted, and each restore point comes back as it was", async () => {
   await using place = await Increments.start();
   const { database } = place;

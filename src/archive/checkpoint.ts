@@ -81,7 +81,12 @@ export class CheckpointWriter {
     this.#turn = source.keptFilter === filterName(this.#run, 0) ? 1 : 0;
     this.#nextSaveMs = source.now().getTime() + LEAST_INTERVAL_MS;
     for (const document of source.keptUnreadable ?? []) {
-      if (!this.#unreadable.has(document.id)) this.#unreadable.set(document.id, { batch: -1, documents: [document] });
+      const known = this.#unreadable.get(document.id)?.documents;
+      if (known === undefined) this.#unreadable.set(document.id, { batch: -1, documents: [document] });
+      // Of a document as a whole, and of one revision, once is enough; it may lack several revisions.
+      else if (document.rev !== undefined && known.every(({ rev }) => rev !== undefined && rev !== document.rev)) {
+        known.push(document);
+      }
     }
   }
 

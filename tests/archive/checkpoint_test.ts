@@ -274,6 +274,23 @@ Deno.test("CheckpointWriter stores again what a failure has kept it from storing
   assertEquals([failed, scene.saves], ["away", 1]);
 });
 
+Deno.test("CheckpointWriter keeps each revision that could not be read before, and each once", () => {
+  const revision = (id: string, rev: string): UnreadableDocument => ({ ...unreadable(id), rev });
+  const keptUnreadable = [
+    ...["1-a", "1-b", "1-a"].map((rev) => revision("parts", rev)),
+    unreadable("whole"),
+    revision("whole", "1-a"),
+  ];
+  const { writer } = new Scene({ keptUnreadable });
+  assertEquals(writer.unreadable.map(({ id, rev }) => [id, rev]), [
+    ["parts", "1-a"],
+    ["parts", "1-b"],
+    ["whole", undefined],
+  ]);
+  writer.add(0, chunk(0), { ids: ["parts"] });
+  assertEquals(writer.unreadable.map(({ id }) => id), ["whole"]);
+});
+
 Deno.test("CheckpointWriter names each document that could not be read once, and none that was read since", async () => {
   const scene = new Scene({ keptUnreadable: ["kept", "kept", "healed"].map(unreadable) });
   const { writer } = scene;

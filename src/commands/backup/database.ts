@@ -18,7 +18,7 @@ import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import { SLASH_HINT } from "../../couchdb/error.ts";
 import { type BackupDate, formatIsoDate } from "../../dates.ts";
 import { discreetLog } from "../../discreet.ts";
-import { CouchError } from "../../errors.ts";
+import { CouchError, describeError, isOutOfReach } from "../../errors.ts";
 import { joinKey } from "../../store/key.ts";
 import { findConditions } from "../../store/conditions.ts";
 import { codecOf, type Task } from "../../task/task.ts";
@@ -368,9 +368,8 @@ export class DatabaseBackup {
     if (found === undefined || typeof found === "string") return;
     const { previous, folder, name } = found;
     if (previous.chain_lost === undefined) return;
-    const { repository, log, signal } = this.#context;
-    const last = await readLastRun(repository, this.#task.name, { signal });
-    if (last?.run === previous.run) return;
+    const { log } = this.#context;
+    if (await this.#lastRun() === previous.run) return;
     this.#outcome.warn(describeUntold(previous, joinKey(folder, name)));
     this.#outcome.chainLost = previous.chain_lost;
     this.#outcome.lostSealed = previous.sealed?.age;
@@ -379,6 +378,18 @@ export class DatabaseBackup {
       documents,
       before: up_to,
     });
+  }
+
+  /** Which run was the task's last one that came to its end; undefined where nobody knows. */
+  async #lastRun(): Promise<string | undefined> {
+    const { repository, log, signal } = this.#context;
+    try {
+      return (await readLastRun(repository, this.#task.name, { signal }))?.run;
+    } catch (error) {
+      if (!isOutOfReach(error)) throw error;
+      log.warn("what the last run has said is unknown", { error: describeError(error) });
+      return undefined;
+    }
   }
 
   /** Saves what has changed since the backup before. @throws FullNeeded where that does not do. */

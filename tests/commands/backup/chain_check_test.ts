@@ -269,6 +269,23 @@ Deno.test("backup() in full that is killed behind its manifest has not lost what
   }
 });
 
+Deno.test("backup() is made, and says once more what a chain has lost, where nobody can read what the last run said", async () => {
+  await using place = await Increments.start();
+  const { database, backups, fake } = place;
+  const ids = fill(database, 300);
+  await place.expectRun({ kind: "full" });
+  edit(database, ...ids.slice(0, 80).map((_id) => ({ _id, changed: true })));
+  const lost = ids.slice(10, 13);
+  await place.expectRun({ kind: "incremental" }, { day: 4, context: { couch: without(lost, fake) } });
+  edit(database, { _id: ids[99]!, later: true });
+  await place.expectRun({ kind: "incremental" }, { day: 5 });
+  const expected = { documents: 3, ids: lost };
+  assertEquals((await place.run({ day: 6, full: true, isWhole: true })).chain_lost, expected);
+  await Deno.truncate(`${backups.root}/_runs/couchdb/weekly/last.json`, 17 << 20);
+  const report = await place.run({ day: 7 });
+  assertEquals([report.error, report.unchanged, report.chain_lost], [undefined, true, expected]);
+});
+
 Deno.test("backup() that is sealed keeps what a chain has lost for who has an identity", async () => {
   await using place = await Increments.start();
   const { database, backups, fake } = place;

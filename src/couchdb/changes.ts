@@ -19,8 +19,10 @@ const LEAST_PAGE_ROWS = 50;
 const PAGES_WITHOUT_HEADWAY = 10;
 /** The rows of one answer without a limit are handed on in pieces of this size. */
 const STREAM_PAGE_ROWS = 5000;
-/** How often an answer without a limit is started again from where it broke. */
+/** How often in a row an answer without a limit is asked for that brings nothing. */
 const STREAM_ATTEMPTS = 7;
+/** How often in all it is started again from where it broke: each time it goes up to a later state. */
+const MOST_STREAMS = 100;
 
 const FEED_SHAPE: JsonShape = { array: "results", element: "document" };
 
@@ -172,7 +174,8 @@ async function* streamChanges(
   { since, signal, positionsEvery }: FeedOptions & { since: string },
 ): AsyncGenerator<FeedPage> {
   let position = since;
-  for (let attempt = 1;; attempt++) {
+  for (let attempt = 1, streams = 1;; attempt++, streams++) {
+    const begunAt = position;
     try {
       const answer = await client.changesStream(database, { since: position, positionsEvery }, { signal });
       for await (const page of readStream(answer, database)) {
@@ -187,7 +190,9 @@ async function* streamChanges(
           { error: "cut_off", reason: error.message, database },
         )
         : error;
-      if (attempt >= STREAM_ATTEMPTS || !(failure instanceof CouchError) || !isTransient(failure)) throw failure;
+      if (position !== begunAt) attempt = 1;
+      const isLast = attempt >= STREAM_ATTEMPTS || streams >= MOST_STREAMS;
+      if (isLast || !(failure instanceof CouchError) || !isTransient(failure)) throw failure;
       await client.waitAfterFailure(failure, attempt + 1, signal);
     }
   }

@@ -66,3 +66,31 @@ Deno.test("listChanges() asks for pages of the usual size again where CouchDB wa
   assertEquals(await list(), 200);
   assertEquals(new Set(fake.requestsTo("_changes").map(({ query }) => query.get("limit"))), new Set(["5000"]));
 });
+
+Deno.test("listChanges() goes on with one answer for all rows as long as each brings some before it breaks", async () => {
+  const { fake, database } = await start();
+  await using _ = fake;
+  fill(database, 60_000);
+  const isStream = ({ query }: { query: URLSearchParams }) => query.get("limit") === null;
+  let written = 0;
+  fake.onRequest((request) => {
+    if (request.endpoint === "_changes" && !isStream(request)) {
+      fill(database, 2, { from: 2 * written++, prefix: "new" });
+    }
+  });
+  const breaks = (afterBytes: number) =>
+    fake.faults.add({ endpoint: "_changes", where: isStream, times: 8, fault: { kind: "cut off", afterBytes } });
+  const list = async () => {
+    const ids = new Set<string>();
+    const options = { since: "0", log: new RecordedLog(), pageRows: 1, positionsEvery: 500 };
+    for await (const { rows } of listChanges(impatientClient(fake), "db", options)) {
+      for (const { id } of rows) ids.add(id);
+    }
+    return ids.size;
+  };
+  breaks(1 << 20);
+  assertEquals(await list(), 60_000 + 2 * written);
+  assertEquals(fake.requestsTo("_changes").filter(isStream).length, 9);
+  breaks(1000);
+  await assertRejects(list, CouchError);
+});

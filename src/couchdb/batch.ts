@@ -5,6 +5,7 @@
 import { deflateRawSync, inflateRawSync } from "node:zlib";
 import { concat } from "../concat.ts";
 import { BACKSLASH, QUOTE } from "../json/bytes.ts";
+import { CarriedRow } from "./carried_row.ts";
 import { PackedRow } from "./packed_row.ts";
 
 const encoder = new TextEncoder();
@@ -70,6 +71,19 @@ export class IdBatch {
   /** Its documents, page by page; a page is unpacked when it is asked for. */
   *pages(): Generator<readonly ListedDocument[]> {
     for (const page of this.#pages) yield unpack(page);
+  }
+
+  /** The documents' rows as `_bulk_get` would answer them, where the feed has brought all of them along. */
+  get carried(): readonly CarriedRow[] | undefined {
+    const rows: CarriedRow[] = [];
+    for (const page of this.#pages) {
+      if (isPacked(page)) return undefined;
+      for (const document of page) {
+        if (!(document instanceof CarriedRow) || !document.hasAnswer) return undefined;
+        rows.push(document);
+      }
+    }
+    return rows.length === 0 ? undefined : rows;
   }
 
   /** The ids of its documents. */

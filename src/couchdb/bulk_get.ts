@@ -1,6 +1,7 @@
 /**
  * One `_bulk_get` request. In: a batch. Out: its good rows, written into a chunk; and, to be asked for again, ids whose
- * rows were errors or lacked what the feed has listed, and those without an answer when the connection breaks.
+ * rows were errors or lacked what the feed has listed, and those without an answer when the connection breaks. Nothing
+ * is requested where the feed has brought the documents along.
  */
 import { counted } from "../counts.ts";
 import { CouchError } from "../errors.ts";
@@ -88,7 +89,8 @@ export class BulkGet {
     const row = new RowInHand(output, { revisions });
     const listed = () => scanner.id === undefined ? undefined : this.#expected.peek(scanner.id);
     try {
-      const answer = await this.#client.bulkGet(this.#database, this.#body(), { ...call, revisions, attachments });
+      const answer = this.#carriedAnswer() ??
+        await this.#client.bulkGet(this.#database, this.#body(), { ...call, revisions, attachments });
       for await (const bytes of answer) {
         const before = { documents: output.counts.documents, bytes: output.counts.bytes };
         scanner.push(bytes);
@@ -180,6 +182,14 @@ export class BulkGet {
     );
   }
 
+  /** What CouchDB would answer, where all of it is in hand. */
+  #carriedAnswer(): Uint8Array[] | undefined {
+    const rows = this.#batch.carried;
+    if (rows === undefined) return undefined;
+    const pieces = rows.flatMap((row, index) => index === 0 ? [row.takeAnswer()] : [COMMA, row.takeAnswer()]);
+    return [concat([ANSWER_OPENING, ...pieces, CLOSING])];
+  }
+
   /** `{"docs":[{"id":…},…]}` */
   #body(): Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array> {
     if (this.#batch.count > DOCUMENTS_IN_ONE_PIECE) return ReadableStream.from(this.#streamBody());
@@ -217,4 +227,6 @@ export class BulkGet {
 }
 
 const OPENING = encoder.encode('{"docs":[');
+const ANSWER_OPENING = encoder.encode('{"results":[');
+const COMMA = encoder.encode(",");
 const CLOSING = encoder.encode("]}");

@@ -33,6 +33,11 @@ export interface FeedOptions extends CallOptions {
   pageRows?: number | undefined;
   /** Of so many rows one has its position. @default only the last of a page */
   positionsEvery?: number | undefined;
+  /**
+   * Whether the first page is to bring its documents along, where the database is small enough for that, and whether
+   * with their histories. @default none
+   */
+  carries?: { revisions: boolean } | undefined;
   /** Is awaited before each page but the first: `pending` is what the page before said. */
   beforePage?: ((pending: number | undefined) => Promise<void>) | undefined;
 }
@@ -60,7 +65,7 @@ export async function* listChanges(
   const { log, beforePage } = options;
   const pages = new PageRequests(client, database, options);
   const headway = new Headway();
-  let coming: Promise<ChangesPage> | undefined = pages.ask(since);
+  let coming: Promise<ChangesPage> | undefined = pages.askFirst(since);
   let position = since;
   while (coming !== undefined) {
     const page: ChangesPage = await coming;
@@ -102,6 +107,20 @@ class PageRequests {
     this.#database = database;
     this.#options = options;
     this.#limit = options.pageRows ?? PAGE_ROWS;
+  }
+
+  /** The first page, with documents where it is to have some. Should that fail, any page tells why better. */
+  async askFirst(since: string): Promise<ChangesPage> {
+    const { signal, positionsEvery, carries } = this.#options;
+    if (carries === undefined) return await this.ask(since);
+    const page = { since, limit: this.#limit, positionsEvery };
+    try {
+      return await this.#client.changesWithDocuments(this.#database, page, { signal, ...carries });
+    } catch (error) {
+      // An address from which a login is refused too often is locked out.
+      if (!(error instanceof CouchError) || error.facts.status === 401) throw error;
+      return await this.ask(since);
+    }
   }
 
   async ask(since: string): Promise<ChangesPage> {

@@ -17,6 +17,7 @@ import {
   textsIn,
   textsOf,
 } from "./answers.ts";
+import { parseCarryingPage } from "./carried_row.ts";
 import { type ChangesPage, parseChangesPage } from "./changes_page.ts";
 import {
   type CallOptions,
@@ -343,6 +344,25 @@ export class CouchClient {
       database,
       ...options,
     }, (bytes) => parseChangesPage(bytes, database));
+  }
+
+  /**
+   * The same page with documents, for a database so small that they fit into an answer that is held whole. Not retried.
+   *
+   * @param options.revisions Whether documents are wanted with their histories.
+   * @returns Rows of which those that can are instances of CarriedRow.
+   */
+  async changesWithDocuments(
+    database: string,
+    page: { since: string; limit: number; positionsEvery?: number | undefined },
+    { revisions, ...options }: CallOptions & { revisions: boolean },
+  ): Promise<ChangesPage> {
+    return await this.#http.parsed(`${this.#changesPath(database, page)}&include_docs=true`, {
+      action: `list the documents of database "${database}"`,
+      database,
+      attempts: 1,
+      ...options,
+    }, (bytes) => parseCarryingPage(bytes, database, { revisions }));
   }
 
   /**

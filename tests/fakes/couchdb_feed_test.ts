@@ -135,7 +135,7 @@ testFeed("belongs to a database without a time of creation before 3.3", async ({
 }, { version: "3.2.3" });
 
 testFeed("refuses what it does not have", async ({ fake }) => {
-  for (const query of ["include_docs=true", "filter=_view", "descending=true", "feed=continuous"]) {
+  for (const query of ["conflicts=true", "filter=_view", "descending=true", "feed=continuous"]) {
     assertEquals((await couch(fake, `GET /db/_changes?${query}`)).status, 400);
   }
 });

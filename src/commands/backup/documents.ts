@@ -12,6 +12,7 @@ import { seenFilter } from "../../archive/seen_states.ts";
 import type { ChangesRow } from "../../couchdb/changes_page.ts";
 import { IdFilter } from "../../couchdb/id_filter.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
+import type { DatabaseInfo } from "../../couchdb/info.ts";
 import { describeError } from "../../errors.ts";
 import { forEachParallel } from "../../parallel.ts";
 import type { Task } from "../../task/task.ts";
@@ -31,6 +32,14 @@ const LAST_SAVE_TIMEOUT_MS = 3000;
 
 /** The filter of an increment has room for this many more ids than its first page has announced. */
 const FURTHER_IDS = 10_000;
+
+/**
+ * The feed brings documents along of databases up to this size: it saves a request, which is a third of what a database
+ * of a few documents costs CouchDB, and gains nothing where documents are many.
+ */
+const MOST_CARRIED = 100;
+/** The same of their size as CouchDB keeps them, uncompressed. */
+const MOST_CARRIED_BYTES = 256 * 1024;
 
 /** What an earlier run left, to be resumed. */
 export type Unfinished = Extract<Leftover, { kind: "unfinished" }>;
@@ -189,6 +198,9 @@ export class DocumentStorage {
       signal: AbortSignal.any([signal, stop]),
       chunk: size.isBounded ? () => size.documents : undefined,
       positionsEvery: size.positionsEvery,
+      carries: leftover === undefined && increment === undefined && isSmallSingle(info)
+        ? { revisions: task.revisions }
+        : undefined,
       tombstones: task.tombstones,
       expected,
       seen,
@@ -233,10 +245,11 @@ export class DocumentStorage {
     let inFlight = 0;
     const storeOne = async (work: Work, signal: AbortSignal) => {
       inFlight++;
-      const ends = window.begin();
+      // What the feed has brought along tells nothing of how requests for documents end.
+      const ends = work.batch.carried === undefined ? window.begin() : undefined;
       const stored = await writer.store(work, signal);
       const { bytes, documents } = sumChunks(stored.map(({ entry }) => entry));
-      ends(bytes);
+      ends?.(bytes);
       size.note({ bytes, documents });
       inFlight--;
       if (listing.ended) place.needs(Math.max(1, inFlight));
@@ -253,6 +266,15 @@ export class DocumentStorage {
       await forEachParallel(() => listing.repeated(), storeOne, { limit, signal, stop });
     } while (!listing.ended);
   }
+}
+
+/**
+ * Whether the feed of a database can bring all documents along: they are few and short, and there is a single copy of
+ * each, so that asking for them by quorum would bring nothing later.
+ */
+function isSmallSingle({ n, doc_count, doc_del_count, external_bytes }: DatabaseInfo): boolean {
+  const isFew = doc_count + doc_del_count <= MOST_CARRIED;
+  return n === 1 && isFew && external_bytes > 0 && external_bytes <= MOST_CARRIED_BYTES;
 }
 
 /**

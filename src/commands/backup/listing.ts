@@ -53,6 +53,8 @@ export interface ListingOptions {
   signal: AbortSignal;
   /** Documents in a batch, from now on; undefined: all of them. */
   chunk: (() => number) | undefined;
+  /** Whether the feed is to bring the documents of its first page along; of a small database it can. */
+  carries?: { revisions: boolean } | undefined;
   /** The most documents between two positions from which a later run can resume. */
   positionsEvery: number | undefined;
   /** Whether tombstones are taken that nothing of this backup has become. */
@@ -202,7 +204,7 @@ export class Listing {
 
   /** Lists from a position on. */
   open(since: string): void {
-    const { log, beforeLastPage } = this.#options;
+    const { log, beforeLastPage, carries } = this.#options;
     // A run that is resumed reads again what lies between two positions: so each chunk should end at one.
     const positionsEvery = Math.min(this.#options.positionsEvery ?? PAGE_ROWS, PAGE_ROWS);
     this.#feed = listChanges(this.#couch, this.#database, {
@@ -213,6 +215,7 @@ export class Listing {
       pageRows: Math.floor(PAGE_ROWS / positionsEvery) * positionsEvery - 1 || 1,
       log,
       signal: this.#signal,
+      carries: this.#recount === undefined ? carries : undefined,
       beforePage: async (pending) => {
         if (pending === undefined || pending <= PAGE_ROWS) await beforeLastPage();
       },
@@ -252,12 +255,16 @@ export class Listing {
       const page = this.#held ?? await orAborted(this.#nextPage(), signal);
       this.#held = undefined;
       if (page === undefined) break;
+      // A single page is kept as it is: it takes little, and its rows may have brought their documents along.
+      if (chunk === undefined && this.#waiting.length > 0) packed.add(this.#waiting.splice(0));
       this.#take(page);
       if (chunk !== undefined) yield* this.#cut(chunk);
-      else if (this.#waiting.length > 0) packed.add(this.#waiting.splice(0));
       this.#assign();
     }
-    if (packed.count > 0) yield this.#work(IdBatch.packed(packed));
+    if (packed.count > 0) {
+      packed.add(this.#waiting.splice(0));
+      yield this.#work(IdBatch.packed(packed));
+    }
     if (chunk !== undefined) yield* this.#cut(chunk);
     if (this.#waiting.length > 0) yield this.#work(IdBatch.of(this.#waiting.splice(0)));
     this.#assign();

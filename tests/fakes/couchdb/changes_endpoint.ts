@@ -3,6 +3,7 @@
  * `pending`, and take a limit of 0 for 1; PouchDB's server does so too.
  */
 import { checkJson, type CouchAnswer, type CouchRequest, Refusal } from "./answer.ts";
+import { renderRevision } from "./document_endpoints.ts";
 import { Feed } from "./feed.ts";
 import { parsePosition, type RangePosition } from "./position.ts";
 import { revisionName } from "./revision_tree.ts";
@@ -14,12 +15,12 @@ import { nameOfRange } from "./shards.ts";
 const NO_LIMIT = 1_000_000_000_000_000;
 
 /** Options of the feed that nothing here needs. */
-const UNKNOWN_HERE = ["include_docs", "filter", "descending", "doc_ids", "view", "attachments", "conflicts"];
+const UNKNOWN_HERE = ["filter", "descending", "doc_ids", "view", "attachments", "conflicts"];
 
 /** Answers a page of the feed. @throws Refusal where CouchDB refuses. */
 export function changes({ method, query, body, shortPage }: CouchRequest, call: DatabaseCall): CouchAnswer {
   if (method === "POST" && body !== "") checkJson(body);
-  const { limit, interval, allLeaves } = readOptions(query, call);
+  const { limit, interval, ...row } = readOptions(query, call);
   const { state, database, node } = call;
   const since = readSince(query.get("since") ?? "0", call);
   const feed = new Feed(database.shards, { since, choose: database.copyChoice(node), random: state.random });
@@ -31,7 +32,7 @@ export function changes({ method, query, body, shortPage }: CouchRequest, call: 
     const entry = feed.next();
     if (entry === undefined) break;
     const seq = interval === undefined || left % interval === 0 ? position() : "null";
-    pieces.push(`${left === limit ? "" : ",\r\n"}${rowOf(entry, { seq, allLeaves })}`);
+    pieces.push(`${left === limit ? "" : ",\r\n"}${rowOf(entry, { seq, ...row })}`);
     left--;
   }
   if (shortPage?.loses === true) { while (left-- > 0 && feed.next() !== undefined); }
@@ -41,18 +42,28 @@ export function changes({ method, query, body, shortPage }: CouchRequest, call: 
   return { status: 200, headers: {}, pieces, streamed: true };
 }
 
-function rowOf({ id, tree }: FeedEntry, { seq, allLeaves }: { seq: string; allLeaves: boolean }): string {
+/** What every row of an answer has. */
+interface RowOptions {
+  allLeaves: boolean;
+  withDocuments: boolean;
+}
+
+function rowOf(
+  { id, tree }: FeedEntry,
+  { seq, allLeaves, withDocuments }: RowOptions & { seq: string },
+): string {
   const winner = tree.winner()!;
   const leaves = allLeaves ? tree.leaves() : [winner];
   const revisions = leaves.map((leaf) => `{"rev":"${revisionName(leaf)}"}`);
   const deleted = winner.content!.deleted ? ',"deleted":true' : "";
-  return `{"seq":${seq},"id":${JSON.stringify(id)},"changes":[${revisions.join(",")}]${deleted}}`;
+  const document = withDocuments ? `,"doc":${renderRevision(id, winner, new URLSearchParams())}` : "";
+  return `{"seq":${seq},"id":${JSON.stringify(id)},"changes":[${revisions.join(",")}]${deleted}${document}}`;
 }
 
 function readOptions(
   query: URLSearchParams,
   { state }: DatabaseCall,
-): { limit: number; interval: number | undefined; allLeaves: boolean } {
+): { limit: number; interval: number | undefined } & RowOptions {
   for (const name of UNKNOWN_HERE) {
     if (query.has(name)) throw new Refusal(400, "bad_request", `This double's feed has no \`${name}\``);
   }
@@ -73,6 +84,7 @@ function readOptions(
     limit: state.numbersPositions && Number(limit) === 0 ? 1 : Number(limit),
     interval: interval === null ? undefined : Number(interval),
     allLeaves: style === "all_docs",
+    withDocuments: query.get("include_docs") === "true",
   };
 }
 

@@ -15,7 +15,7 @@ import type { DatabaseCall, ServerState } from "./server_state.ts";
 import { nameOfRange } from "./shards.ts";
 
 const MAX_KEYS = 100;
-const SIZES = { file: 16700, external: 0, active: 0 };
+const FILE_BYTES = 16700;
 
 /** What `GET /{db}` answers. */
 export function databaseInfo(database: Database, state: ServerState): Record<string, unknown> {
@@ -29,7 +29,7 @@ export function databaseInfo(database: Database, state: ServerState): Record<str
       update_seq: parseInt(updateSeq),
       purge_seq: parseInt(purgeSeq),
       compact_running: false,
-      disk_size: 16700,
+      disk_size: FILE_BYTES,
       data_size: 0,
       instance_start_time: `${createdAt}000000`,
       disk_format_version: 6,
@@ -42,7 +42,7 @@ export function databaseInfo(database: Database, state: ServerState): Record<str
     db_name: name,
     purge_seq: purgeSeq,
     update_seq: updateSeq,
-    sizes: SIZES,
+    sizes: { file: FILE_BYTES, external: state.options.externalBytes, active: 0 },
     props: partitioned ? { partitioned } : {},
     doc_del_count: deleted,
     doc_count: live,
@@ -92,7 +92,7 @@ export function copyInfo(path: string, { state, node }: { state: ServerState; no
     update_seq: copy.sequence,
     purge_seq: copy.purgeSequence,
     compact_running: false,
-    sizes: SIZES,
+    sizes: { file: FILE_BYTES, external: 0, active: 0 },
     instance_start_time: "0",
     disk_format_version: 8,
     committed_update_seq: copy.sequence,

@@ -40,6 +40,29 @@ export const FEED_BEHAVIOURS: readonly Behaviour[] = [
     },
   },
   {
+    name: "_changes with documents has the winner of each, deleted ones too, attachments as stubs and no history",
+    async check(call) {
+      const attached = '"_attachments":{"t":{"content_type":"text/plain","data":"aGVsbG8="}}';
+      await write(
+        call,
+        '{"_id":"a","_rev":"1-a","n":9007199254740993,"f":1.0}',
+        `{"_id":"b","_rev":"1-b",${attached}}`,
+      );
+      await write(call, '{"_id":"c","_rev":"1-c","_deleted":true,"x":1}');
+      await write(call, '{"_id":"d\\"é","_revisions":{"start":2,"ids":["e","d"]},"u":"é"}');
+      const { text, json } = await call("GET /_changes?style=all_docs&seq_interval=100&limit=100&include_docs=true");
+      const lines = text.split(/,?\r?\n/).slice(1, -4).map((line) => line.replace(/^\{"seq":(null|"[^"]*")/, ""))
+        .sort();
+      const stub = json.results.find((row: Row) => row.id === "b").doc._attachments.t;
+      assertEquals([stub.stub, stub.data], [true, undefined]);
+      assertEquals(lines.filter((line) => !line.startsWith(',"id":"b"')), [
+        ',"id":"a","changes":[{"rev":"1-a"}],"doc":{"_id":"a","_rev":"1-a","n":9007199254740993,"f":1.0}}',
+        ',"id":"c","changes":[{"rev":"1-c"}],"deleted":true,"doc":{"_id":"c","_rev":"1-c","x":1,"_deleted":true}}',
+        ',"id":"d\\"é","changes":[{"rev":"2-e"}],"doc":{"_id":"d\\"é","_rev":"2-e","u":"é"}}',
+      ]);
+    },
+  },
+  {
     name: "_changes paged by last_seq gives every id once, deleted ones too, and pending falls by the rows",
     create: "?q=4",
     async check(call) {

@@ -26,6 +26,11 @@ export interface ServerOptions {
   q: number;
   /** The copies of each range of a database whose creator does not say; never more than there are nodes. @default 1 */
   n: number;
+  /**
+   * What each database says of the size of its documents. 0: it does not know yet, and no program takes it for small.
+   * @default 0
+   */
+  externalBytes: number;
   /** Of what a cluster decides by chance, such as the order of a feed. @default 1 */
   seed: number;
   /** @default admin with the password `secret` */
@@ -41,6 +46,7 @@ export const SERVER_DEFAULTS: ServerOptions = {
   maxDocumentBytes: DEFAULT_MAX_DOCUMENT_BYTES,
   q: 2,
   n: 1,
+  externalBytes: 0,
   seed: 1,
   users: [{ name: "admin", password: "secret" }],
 };

@@ -8,36 +8,35 @@
  * other documents are asked for as ever.
  */
 import { Buffer } from "node:buffer";
-import { concat } from "../concat.ts";
-import { QUOTE } from "../json/bytes.ts";
-import { DocumentScanner, Found, FramingError, type JsonShape } from "../json/scan.ts";
-import { type ChangesPage, type ChangesRow, parseChangesPage } from "./changes_page.ts";
-
-const FEED_SHAPE: JsonShape = { array: "results", element: "wrapped" };
+import { type ChangesPage, type DocumentSpot, parseChangesPage, readUsualPage } from "./changes_page.ts";
+import { PackedRow } from "./packed_row.ts";
 
 const encoder = new TextEncoder();
-/** What stands before a row's document, in CouchDB 2 and 3. */
-const DOC_MEMBER = encoder.encode(',"doc":');
-/** How a document begins. */
-const ID_MEMBER = encoder.encode('{"_id":');
-const REVISION_MEMBER = encoder.encode(',"_rev":"');
+/** What a document begins with: its id and its revision stand between. */
+const [BEFORE_ID, BEFORE_REVISION, BEHIND_REVISION] = ['{"_id":"', '","_rev":"', '"'].map((text) =>
+  encoder.encode(text)
+) as [Uint8Array, Uint8Array, Uint8Array];
+/** What `_bulk_get` has around id, document and hash of a row, without and with a history. */
+const [ROW, DOCS, BEFORE_HASH, BEHIND_HASH, BEHIND_DOCUMENT] = [
+  '{"id":"',
+  '","docs":[{"ok":',
+  ',"_revisions":{"start":1,"ids":["',
+  '"]}',
+  "}}]}",
+].map((text) => encoder.encode(text)) as [Uint8Array, Uint8Array, Uint8Array, Uint8Array, Uint8Array];
+/** So many bytes of a row are not id, document or hash. */
+const FRAME_BYTES = [ROW, DOCS, BEFORE_HASH, BEHIND_HASH, BEHIND_DOCUMENT].reduce((sum, { length }) => sum + length, 0);
 /** A revision that is the first of its document. */
-const FIRST_GENERATION = "1-";
+const FIRST_GENERATION = encoder.encode("1-");
 const ATTACHMENTS = Buffer.from('"_attachments":');
 
 /** A row that has brought its document along. */
-export class CarriedRow implements ChangesRow {
-  readonly id: string;
-  readonly revs: string[];
-  readonly deleted: false = false;
-  readonly position: string | undefined;
+export class CarriedRow extends PackedRow {
   #answer: Uint8Array | undefined;
 
   /** @param answer The row that `_bulk_get` would answer. */
-  constructor({ id, revs, position }: ChangesRow, answer: Uint8Array) {
-    this.id = id;
-    this.revs = revs;
-    this.position = position;
+  constructor({ bytes, from, middle, end }: PackedRow, answer: Uint8Array) {
+    super(bytes, from, middle, end);
     this.#answer = answer;
   }
 
@@ -66,86 +65,55 @@ export function parseCarryingPage(
   database: string,
   { revisions }: { revisions: boolean },
 ): ChangesPage {
-  const documents = findDocuments(bytes);
-  if (documents === undefined) return parseChangesPage(bytes, database);
-  // Without its documents it is a page like any other.
-  const page = parseChangesPage(without(bytes, documents), database);
-  const rows = page.rows.map((row, index) => {
-    const { from, end } = documents[index]!;
-    return carry(row, bytes.subarray(from, end), revisions) ?? row;
-  });
-  return { ...page, rows };
-}
-
-interface Span {
-  from: number;
-  end: number;
-}
-
-/** Where each row's document is; undefined where one has none, or the page is not as CouchDB 2 and 3 write it. */
-function findDocuments(bytes: Uint8Array): Span[] | undefined {
-  const scanner = new DocumentScanner(FEED_SHAPE);
-  scanner.push(bytes);
-  const documents: Span[] = [];
-  let rows = 0;
-  let from = 0;
-  try {
-    for (let found = scanner.next(); found !== Found.Nothing; found = scanner.next()) {
-      if (found === Found.ElementStart) rows++;
-      else if (found === Found.DocumentStart) from = scanner.position;
-      else if (found === Found.DocumentEnd) documents.push({ from, end: scanner.position });
-      else if (found === Found.Error) return undefined;
-      else if (found === Found.ElementEnd && documents.length !== rows) return undefined;
-    }
-    scanner.finish();
-  } catch (error) {
-    // Whoever parses it says what it is.
-    if (error instanceof FramingError) return undefined;
-    throw error;
+  const spots: DocumentSpot[] = [];
+  const page = readUsualPage(bytes, spots);
+  if (page === undefined) return parseChangesPage(bytes, database);
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  const hasAttachments = text.includes(ATTACHMENTS);
+  for (const spot of spots) {
+    const { index, documentFrom, documentEnd } = spot;
+    const row = page.rows[index];
+    if (!(row instanceof PackedRow) || !isWhole(bytes, spot, revisions)) continue;
+    // Wherever it stands: one that has the word deeper down is asked for in vain, and no harm is done.
+    if (hasAttachments && text.subarray(documentFrom, documentEnd).includes(ATTACHMENTS)) continue;
+    page.rows[index] = new CarriedRow(row, answerOf(bytes, spot, revisions));
   }
-  return documents.every(({ from }) => standsAt(bytes, from - DOC_MEMBER.length, DOC_MEMBER)) ? documents : undefined;
+  return page;
 }
 
-function without(bytes: Uint8Array, documents: readonly Span[]): Uint8Array {
-  const pieces: Uint8Array[] = [];
+/** Whether the document is the revision that the row lists, and this one has no history but itself. */
+function isWhole(bytes: Uint8Array, spot: DocumentSpot, revisions: boolean): boolean {
+  const { idFrom, idEnd, revFrom, revEnd, documentFrom } = spot;
+  if (revisions && !standsAt(bytes, revFrom, FIRST_GENERATION)) return false;
+  const behindId = documentFrom + BEFORE_ID.length + idEnd - idFrom;
+  const behindRevision = behindId + BEFORE_REVISION.length + revEnd - revFrom;
+  return standsAt(bytes, documentFrom, BEFORE_ID) &&
+    isRepeatedAt(bytes, documentFrom + BEFORE_ID.length, idFrom, idEnd) &&
+    standsAt(bytes, behindId, BEFORE_REVISION) &&
+    isRepeatedAt(bytes, behindId + BEFORE_REVISION.length, revFrom, revEnd) &&
+    standsAt(bytes, behindRevision, BEHIND_REVISION);
+}
+
+/** `{"id":…,"docs":[{"ok":…}]}`, with `_revisions` where `_bulk_get` puts them: behind the document's own members. */
+function answerOf(bytes: Uint8Array, spot: DocumentSpot, revisions: boolean): Uint8Array {
+  const { idFrom, idEnd, revFrom, revEnd, documentFrom, documentEnd } = spot;
+  const answer = new Uint8Array(FRAME_BYTES + idEnd - idFrom + documentEnd - documentFrom + revEnd - revFrom);
   let at = 0;
-  for (const { from, end } of documents) {
-    pieces.push(bytes.subarray(at, from - DOC_MEMBER.length));
-    at = end;
+  const append = (part: Uint8Array) => {
+    answer.set(part, at);
+    at += part.length;
+  };
+  append(ROW);
+  append(bytes.subarray(idFrom, idEnd));
+  append(DOCS);
+  append(bytes.subarray(documentFrom, documentEnd - 1));
+  if (revisions) {
+    append(BEFORE_HASH);
+    append(bytes.subarray(revFrom + FIRST_GENERATION.length, revEnd));
+    append(BEHIND_HASH);
   }
-  return concat([...pieces, bytes.subarray(at)]);
-}
-
-/** The row with its document; undefined where `_bulk_get` would say more, or something else. */
-function carry(row: ChangesRow, document: Uint8Array, revisions: boolean): CarriedRow | undefined {
-  const { id, revs: [rev = "", ...others], deleted } = row;
-  if (deleted || others.length > 0 || (revisions && !rev.startsWith(FIRST_GENERATION))) return undefined;
-  const idText = idTextOf(document);
-  if (idText === undefined || JSON.parse(utf8(idText)) !== id) return undefined;
-  const behindId = ID_MEMBER.length + idText.length;
-  if (!standsAt(document, behindId, encoder.encode(`,"_rev":"${rev}"`))) return undefined;
-  // Wherever it stands: one that has the word deeper down is asked for in vain, and no harm is done.
-  if (asBuffer(document).includes(ATTACHMENTS)) return undefined;
-  const history = revisions ? `,"_revisions":{"start":1,"ids":["${rev.slice(FIRST_GENERATION.length)}"]}` : "";
-  return new CarriedRow(
-    { id, revs: [rev], deleted, position: row.position },
-    concat([
-      encoder.encode('{"id":'),
-      idText,
-      encoder.encode(',"docs":[{"ok":'),
-      document.subarray(0, -1),
-      encoder.encode(`${history}}}]}`),
-    ]),
-  );
-}
-
-/** The id as it stands in a document that begins with it, quotes and all. */
-function idTextOf(document: Uint8Array): Uint8Array | undefined {
-  if (!standsAt(document, 0, ID_MEMBER)) return undefined;
-  const from = ID_MEMBER.length;
-  const end = asBuffer(document).indexOf(REVISION_MEMBER, from);
-  if (document[from] !== QUOTE || end < from + 2 || document[end - 1] !== QUOTE) return undefined;
-  return document.subarray(from, end);
+  append(BEHIND_DOCUMENT);
+  return answer.subarray(0, at);
 }
 
 function standsAt(bytes: Uint8Array, at: number, expected: Uint8Array): boolean {
@@ -153,10 +121,8 @@ function standsAt(bytes: Uint8Array, at: number, expected: Uint8Array): boolean 
   return true;
 }
 
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-}
-
-function utf8(bytes: Uint8Array): string {
-  return asBuffer(bytes).toString("utf8");
+/** Whether what lies between `from` and `end` stands at `at` once more. */
+function isRepeatedAt(bytes: Uint8Array, at: number, from: number, end: number): boolean {
+  for (let index = from; index < end; index++) if (bytes[at + index - from] !== bytes[index]) return false;
+  return true;
 }

@@ -111,9 +111,10 @@ class PageRequests {
 
   /** The first page, with documents where it is to have some. Should that fail, any page tells why better. */
   async askFirst(since: string): Promise<ChangesPage> {
-    const { signal, positionsEvery, carries } = this.#options;
+    const { signal, carries } = this.#options;
     if (carries === undefined) return await this.ask(since);
-    const page = { since, limit: this.#limit, positionsEvery };
+    // Of so few rows that behind the last one is position enough.
+    const page = { since, limit: this.#limit, positionsEvery: this.#limit + 1 };
     try {
       return await this.#client.changesWithDocuments(this.#database, page, { signal, ...carries });
     } catch (error) {

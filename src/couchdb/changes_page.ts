@@ -5,7 +5,8 @@
  */
 import { Buffer } from "node:buffer";
 import { CouchError } from "../errors.ts";
-import { BACKSLASH, CLOSE_BRACE, CLOSE_BRACKET, COMMA, QUOTE } from "../json/bytes.ts";
+import { BACKSLASH, CLOSE_BRACE, CLOSE_BRACKET, COMMA, OPEN_BRACE, QUOTE } from "../json/bytes.ts";
+import { ValuePasser } from "../json/value.ts";
 import { strangeAnswer } from "./answers.ts";
 import { packRow } from "./packed_row.ts";
 
@@ -31,6 +32,19 @@ export interface ChangesPage {
   pending: number | undefined;
 }
 
+/** Where the parts of a row that has brought a document lie in the page. Texts without their quotes. */
+export interface DocumentSpot {
+  /** The row's place among the others. */
+  index: number;
+  idFrom: number;
+  idEnd: number;
+  revFrom: number;
+  revEnd: number;
+  /** Its object, braces and all. */
+  documentFrom: number;
+  documentEnd: number;
+}
+
 /**
  * A page of the feed from its bytes, checked as in {@linkcode readChangesPage}.
  *
@@ -40,12 +54,17 @@ export function parseChangesPage(bytes: Uint8Array, database: string): ChangesPa
   return readUsualPage(bytes) ?? readChangesPage(JSON.parse(new TextDecoder().decode(bytes)), database);
 }
 
-/** A page as CouchDB 2 and 3 write it, with plain ids; undefined for any other, which may be as good. */
-export function readUsualPage(bytes: Uint8Array): ChangesPage | undefined {
-  return usualPage.read(bytes);
+/**
+ * A page as CouchDB 2 and 3 write it, with plain ids; undefined for any other, which may be as good.
+ *
+ * @param documents Takes where the documents are that rows have brought: of those that have one leaf revision, which is
+ * not deleted, and no position.
+ */
+export function readUsualPage(bytes: Uint8Array, documents?: DocumentSpot[]): ChangesPage | undefined {
+  return usualPage.read(bytes, documents);
 }
 
-const [RESULTS, SEQ, NULL, ID, CHANGES, REV, DELETED] = [
+const [RESULTS, SEQ, NULL, ID, CHANGES, REV, DELETED, DOCUMENT] = [
   '{"results":[',
   '{"seq":',
   "null",
@@ -53,7 +72,9 @@ const [RESULTS, SEQ, NULL, ID, CHANGES, REV, DELETED] = [
   '"changes":[',
   '{"rev":"',
   '"deleted":true',
+  '"doc":',
 ].map((text) => new TextEncoder().encode(text)) as [
+  Uint8Array,
   Uint8Array,
   Uint8Array,
   Uint8Array,
@@ -72,15 +93,20 @@ class PageReader {
   /** Where the text passed last begins and ends. */
   #textFrom = 0;
   #textEnd = 0;
+  /** Takes the places of documents; undefined: a row with a document is not of the usual form. */
+  #documents: DocumentSpot[] | undefined;
+  readonly #passer = new ValuePasser();
 
   /** The page; undefined where it is not of the usual form. */
-  read(bytes: Uint8Array): ChangesPage | undefined {
+  read(bytes: Uint8Array, documents: DocumentSpot[] | undefined): ChangesPage | undefined {
     this.#bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
     this.#at = 0;
+    this.#documents = documents;
     try {
       return this.#readPage();
     } finally {
       this.#bytes = NOTHING;
+      this.#documents = undefined;
     }
   }
 
@@ -91,7 +117,7 @@ class PageReader {
     if (this.#bytes[this.#at] !== CLOSE_BRACKET) {
       do {
         this.#passLineEnd();
-        const row = this.#readRow();
+        const row = this.#readRow(rows.length);
         if (row === undefined) return undefined;
         rows.push(row);
       } while (this.#passesByte(COMMA));
@@ -105,7 +131,7 @@ class PageReader {
     return { rows, last_seq: positionText(last_seq), pending: isCount ? pending : undefined };
   }
 
-  #readRow(): ChangesRow | undefined {
+  #readRow(index: number): ChangesRow | undefined {
     if (!this.#passes(SEQ)) return undefined;
     let position: string | undefined;
     if (!this.#passes(NULL)) {
@@ -125,10 +151,15 @@ class PageReader {
       (others ??= []).push(this.#text(this.#textFrom, this.#textEnd));
     }
     if (!this.#passesByte(CLOSE_BRACKET)) return undefined;
-    const deleted = this.#passesByte(COMMA);
-    if (deleted && !this.#passes(DELETED)) return undefined;
+    let hasMore = this.#passesByte(COMMA);
+    const deleted = hasMore && this.#passes(DELETED);
+    if (deleted) hasMore = this.#passesByte(COMMA);
+    const documentFrom = this.#at + DOCUMENT.length;
+    if (hasMore && !this.#passesDocument()) return undefined;
+    const documentEnd = this.#at;
     if (!this.#passesByte(CLOSE_BRACE)) return undefined;
     if (others === undefined && !deleted && position === undefined) {
+      if (hasMore) this.#documents!.push({ index, idFrom, idEnd, revFrom, revEnd, documentFrom, documentEnd });
       const packed = packRow(this.#bytes, idFrom, idEnd, revFrom, revEnd);
       if (packed !== undefined) return packed;
     }
@@ -136,6 +167,16 @@ class PageReader {
     // Nearly always there is one: an array that is pushed to would have room for seventeen.
     const revs = others === undefined ? [rev] : [rev, ...others];
     return { id: this.#text(idFrom, idEnd), revs, deleted, position };
+  }
+
+  /** Whether there is a document, and documents are expected; if so, it passes over its member. */
+  #passesDocument(): boolean {
+    if (this.#documents === undefined || !this.#passes(DOCUMENT) || this.#bytes[this.#at] !== OPEN_BRACE) return false;
+    this.#passer.begin(OPEN_BRACE);
+    const end = this.#passer.pass(this.#bytes, this.#at);
+    if (end < 0) return false;
+    this.#at = end;
+    return true;
   }
 
   #text(from: number, end: number): string {

@@ -29,7 +29,7 @@ function pageOf(...rows: string[]): string {
   return `{"results":[\n${rows.join(",\r\n")}\n],\n"last_seq":"2-x","pending":0}\n\n`;
 }
 
-function read(text: string, revisions = true): ChangesRow[] {
+function read(text: string, { revisions = true } = {}): ChangesRow[] {
   const page = parseCarryingPage(encoder.encode(text), "db", { revisions });
   assertEquals([page.last_seq, page.pending], ["2-x", 0]);
   return page.rows;
@@ -42,7 +42,7 @@ function answerOf(row: ChangesRow): string {
 
 Deno.test("parseCarryingPage() makes of a first revision without attachments the very row that _bulk_get answers", () => {
   const members = ',"n":9007199254740993,"f":1.0,"e":1e+30,"u":"😀\u2028/","o":{"_rev":"2-x","a":[{}]}';
-  for (const id of ["a", "_design/d", 'q"uo\\te', "документ 😀", '","_rev":"1-x']) {
+  for (const id of ["a", "_design/d", "with spaces, {and} [more]:"]) {
     const [row] = read(pageOf(rowOf({ id, members })));
     assertEquals([row!.id, row!.revs, row!.deleted], [id, [`1-${HASH}`], false]);
     const text = JSON.stringify(id);
@@ -52,12 +52,12 @@ Deno.test("parseCarryingPage() makes of a first revision without attachments the
         `"_revisions":{"start":1,"ids":["${HASH}"]}}}]}`,
     );
   }
-  const [plain] = read(pageOf(rowOf({})), false);
+  const [plain] = read(pageOf(rowOf({})), { revisions: false });
   assertEquals(answerOf(plain!), `{"id":"a","docs":[{"ok":{"_id":"a","_rev":"1-${HASH}"}}]}`);
 });
 
 Deno.test("parseCarryingPage() carries later revisions where no history is wanted, and a document once", () => {
-  const [row] = read(pageOf(rowOf({ revs: ["12-b"] })), false);
+  const [row] = read(pageOf(rowOf({ revs: ["12-b"] })), { revisions: false });
   assert(row instanceof CarriedRow && row.hasAnswer);
   assertEquals(answerOf(row), '{"id":"a","docs":[{"ok":{"_id":"a","_rev":"12-b"}}]}');
   assert(!row.hasAnswer);
@@ -74,13 +74,16 @@ const ASKED_FOR: Record<string, FeedRow> = {
   "members in another order": { document: `{"_rev":"1-${HASH}","_id":"a"}` },
   "white space": { document: `{ "_id":"a","_rev":"1-${HASH}"}` },
   "no document": { document: "null" },
+  "an id with escapes": { id: 'q"uo\\te' },
+  "an id that is not ASCII": { id: "документ 😀" },
+  "an id with a revision in it": { id: '","_rev":"1-x' },
 };
 
 Deno.test("parseCarryingPage() leaves to _bulk_get whatever is not all that there is of a document", () => {
   for (const [name, row] of Object.entries(ASKED_FOR)) {
     const text = pageOf(rowOf({ id: "before" }), rowOf(row));
     const rows = read(text);
-    assertEquals(rows.map((row) => row instanceof CarriedRow), [true, false], name);
+    assert(!(rows[1] instanceof CarriedRow), name);
     assertEquals(rows[1]!.revs, parseChangesPage(encoder.encode(text), "db").rows[1]!.revs, name);
   }
 });

@@ -94,6 +94,12 @@ export class DatabaseInfos {
     return { info: await this.#ask(database, options, { withNext: true }), askedAtMs };
   }
 
+  /** What has come along with others of a database that is wanted next; undefined where nothing has. */
+  early(database: string): DatabaseInfo | undefined {
+    const early = this.#early.get(database);
+    return early !== undefined && this.isFresh(early.askedAtMs) ? early.info : undefined;
+  }
+
   /** The properties of a database as they are now. @throws CouchError */
   async now(database: string, options: CallOptions = {}): Promise<DatabaseInfo> {
     return await this.#ask(database, options, { withNext: false });

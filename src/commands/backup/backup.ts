@@ -17,8 +17,12 @@ import { DatabaseBackup } from "./database.ts";
 import { IncrementShare } from "./increment.ts";
 import { Rest } from "./rest.ts";
 import { Room } from "./room.ts";
+import { batchesOf } from "./chunk_size.ts";
 import { RequestWindow } from "./window.ts";
 import { type EndedTask, missUnlisted, rememberRun } from "./unlisted.ts";
+
+/** What is asked at once of a database that is opened: its security object and its `_revs_limit`. */
+const OPENING_REQUESTS = 2;
 
 /**
  * Backs up what was selected.
@@ -99,7 +103,7 @@ async function backupTask(context: Run, selection: TaskSelection, options: Backu
   const inHand: Promise<void>[] = [];
   let interruption: { reason: unknown } | undefined;
   for (const [index, { database, pattern }] of databases.entries()) {
-    const place = await room.enter();
+    const place = await room.enter(openingNeeds(context, task, database));
     if (interruption !== undefined) break;
     try {
       if (context.fatal === undefined) await rest.taken(context);
@@ -126,6 +130,15 @@ async function backupTask(context: Run, selection: TaskSelection, options: Backu
   if (interruption !== undefined) throw interruption.reason;
   context.progress.runFinished();
   return { selection, report, startedAt };
+}
+
+/**
+ * How many requests a database needs until it says so itself: all of them, so that no other one begins, unless its size
+ * has come along with those of others, and it is small.
+ */
+function openingNeeds({ infos }: Run, task: Task, database: string): number | undefined {
+  const info = infos.early(database);
+  return info !== undefined && batchesOf(task, info) === 1 ? OPENING_REQUESTS : undefined;
 }
 
 /** Backs up one database, unless it would only fail like another. @throws The reason of an interruption. */

@@ -48,8 +48,9 @@ export class Room {
    *
    * @param needs What it needs, as far as that is known: where it is not, no other begins until it is.
    */
-  async enter(needs: number = this.#requests): Promise<Place> {
-    while (this.#needs.size >= this.#mostPlaces || this.#rest(undefined) < 1) {
+  async enter(needs?: number): Promise<Place> {
+    const hasRoom = () => this.#rest(undefined) >= Math.min(needs ?? 1, this.#requests);
+    while (this.#needs.size >= this.#mostPlaces || !hasRoom()) {
       await new Promise<void>((resolve) => this.#wake = resolve);
     }
     const key = {};
@@ -58,7 +59,7 @@ export class Room {
       this.#needs.set(key, Math.max(0, requests));
       this.#wake?.();
     };
-    set(needs);
+    set(needs ?? this.#requests);
     return {
       get limit() {
         // One that is under way is not stopped by those before it that need more than they said.

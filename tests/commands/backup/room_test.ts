@@ -40,6 +40,23 @@ Deno.test("Room.enter() lets a database begin while the one before is written, b
   assertEquals(isIn, true);
 });
 
+Deno.test("Room.enter() lets a database begin whose needs are known where there is room for all of them", async () => {
+  const room = new Room(4, { isShared: true });
+  const first = await room.enter(2);
+  const second = await room.enter(2);
+  let third: Awaited<ReturnType<typeof room.enter>> | undefined;
+  room.enter(2).then((place) => third = place);
+  await settle();
+  first.needs(1);
+  await settle();
+  assertEquals(third, undefined);
+  second.needs(1);
+  await settle();
+  assertEquals(third?.limit, 2);
+  const narrow = new Room(1, { isShared: true });
+  assertEquals((await narrow.enter(2)).limit, 1, "as many as there may be are enough");
+});
+
 Deno.test("Room.enter() takes one database after the other where they are not to overlap", async () => {
   const room = new Room(4, { isShared: false });
   const first = await room.enter();

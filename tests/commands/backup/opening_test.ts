@@ -1,0 +1,36 @@
+/** When a database is opened: beside the one before it, where both are known to be small. */
+import { assertEquals } from "@std/assert";
+import { fill } from "../../fakes/couchdb/edits.ts";
+import { startFakeCouchDb } from "../../fakes/couchdb.ts";
+import { couchOk } from "../../couch_request.ts";
+import type { Task } from "../../../src/task/task.ts";
+import { Backups } from "./feed_setup.ts";
+
+const NAMES = ["a", "b", "c", "d"];
+
+/** Backs databases up, and tells how many were being opened at once at the most. */
+async function mostOpened(task: Partial<Task>): Promise<number> {
+  await using fake = await startFakeCouchDb();
+  for (const name of NAMES) {
+    await couchOk(fake, `PUT /${name}`);
+    fill(fake.databases.get(name)!, 3);
+  }
+  let [open, most] = [0, 0];
+  fake.onRequest(async ({ endpoint }) => {
+    if (endpoint !== "_security") return;
+    most = Math.max(most, ++open);
+    // So long that any other one that may be opened is.
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    open--;
+  });
+  await using backups = new Backups();
+  const reports = await backups.runAll(fake, NAMES.map((database) => ({ database, pattern: database })), { task });
+  assertEquals(reports.map(({ status }) => status), NAMES.map(() => "complete"));
+  return most;
+}
+
+Deno.test("backup() opens small databases two at a time, and others when the one before has told its size", async () => {
+  assertEquals(await mostOpened({ parallel: 4 }), 2);
+  assertEquals(await mostOpened({ parallel: 4, chunk: 1 }), 1, "three requests each");
+  assertEquals(await mostOpened({ parallel: 1 }), 1);
+});

@@ -742,3 +742,20 @@ Deno.test("backup() leaves out histories and attachments where the task does not
   assertEquals(texts.filter((text) => text.includes('"_revisions"') || text.includes('"data":"')), []);
   assert(texts.some((text) => text.includes('"stub":true')));
 });
+
+Deno.test("backup() looks once for what there was before, whether it finds something or nothing", async () => {
+  await using place = await Place.make();
+  await createDatabase(place.fake, "a", idsOf(20));
+  for (const state of ["new", "backed up"]) {
+    const listed: string[] = [];
+    const store = placeStore(place, {
+      list(folder, options) {
+        listed.push(folder);
+        return place.store.list(folder, options);
+      },
+    });
+    await place.runOne("a", { context: { repository: repositoryOf(store) } });
+    const looks = listed.filter((folder) => folder.includes("_catalog")).length;
+    assertEquals(looks, 1, `${state}: ${listed.join(", ")}`);
+  }
+});

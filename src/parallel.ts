@@ -105,6 +105,16 @@ export async function allOrNone<Results extends readonly unknown[]>(
   }
 }
 
+/** Waits for several pieces of work that have begun, none of which is broken off. @throws the first failure, at the end */
+export async function allEnded(begun: readonly (Promise<unknown> | undefined)[]): Promise<void> {
+  try {
+    await Promise.all(begun);
+  } catch (error) {
+    await Promise.allSettled(begun);
+    throw error;
+  }
+}
+
 /** The signal of work that need not finish anything when it is asked to stop. */
 export function eitherSignal({ signal, stop }: { signal: AbortSignal; stop?: AbortSignal | undefined }): AbortSignal {
   return stop === undefined ? signal : AbortSignal.any([signal, stop]);

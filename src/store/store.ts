@@ -42,6 +42,11 @@ export interface CreateOptions extends StoreCallOptions {
    * certain that it outlives a power cut. @default false
    */
   isFollowed?: boolean | undefined;
+  /**
+   * The object appears only once this is done, and never where it fails: create() then throws what it failed with.
+   * Where it can be done without being seen, the body is stored meanwhile.
+   */
+  after?: Promise<unknown> | undefined;
 }
 
 /** What {@linkcode Store.replace} takes. */
@@ -51,6 +56,8 @@ export interface ReplaceOptions extends StoreCallOptions {
    * false
    */
   isCopy?: boolean | undefined;
+  /** As in {@linkcode CreateOptions}; false: the object is not wanted any more, and what is there stays. */
+  after?: Promise<boolean> | undefined;
 }
 
 /** What {@linkcode Store.list} takes. */

@@ -12,7 +12,7 @@ import { COUCH_PASSWORD, HARD, openS3, type Outcome, Program, TINY } from "./pro
 import { judgeRestore } from "./restore_case.ts";
 import { copyInto, startS3 } from "./s3_scene.ts";
 import { hastyClock, makeFolder, openSource, startCouch, through, urlOf } from "./scene.ts";
-import { type End, never, runUntil, SteppedStore } from "./stepped_store.ts";
+import { type End, never, runUntil } from "./stepped_store.ts";
 import { sweep, type Verdict } from "./sweep.ts";
 
 /** Resolves when the run has ended, or was ended. */
@@ -71,14 +71,25 @@ async function endFileStep(place: number): Promise<Verdict & Places> {
   const folder = await makeFolder(before);
   const { promise, resolve } = Promise.withResolvers<void>();
   let steps = 0;
-  let held = 0;
+  let underWay = 0;
   const step = async <T>(run: () => Promise<T>): Promise<T> => {
     if (++steps >= place) {
-      held++;
       resolve();
       return await never();
     }
-    return await run();
+    underWay++;
+    try {
+      return await run();
+    } finally {
+      underWay--;
+    }
+  };
+  // Steps go on side by side: those that were under way are carried out, and what is done behind them at once.
+  const atRest = async () => {
+    for (let seen = -1; underWay > 0 || seen !== steps;) {
+      seen = steps;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
   };
   const options: DirectoryStoreOptions = {
     write: (file, bytes, start) =>
@@ -90,9 +101,8 @@ async function endFileStep(place: number): Promise<Verdict & Places> {
   const open = (more: DirectoryStoreOptions = {}) => new DirectoryStore(`${folder}/bucket`, more);
   const run = (store: Store, resume: boolean) => new Program({ couch: source.server, store }).backup({ resume });
   try {
-    const store = new SteppedStore(open(options), {});
-    const first = await untilEnded(run(store, false), promise);
-    await store.atRest(() => held);
+    const first = await untilEnded(run(open(options), false), promise);
+    await atRest();
     const resume = () => run(open(), true);
     return { ...await judgeBackup({ source, folder, before, first, isMet: steps >= place, resume }), steps };
   } finally {

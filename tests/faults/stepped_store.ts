@@ -80,12 +80,14 @@ export class SteppedStore implements Store {
   async create(
     keys: Iterable<string>,
     body: AsyncIterable<Uint8Array>,
-    options?: CreateOptions,
+    { after, ...options }: CreateOptions = {},
   ): Promise<StoredObject> {
+    await after; // Only then is it a step, as one request of S3 comes behind the other.
     return await this.#step(`create`, () => this.#store.create(keys, body, options));
   }
 
-  async replace(key: string, body: Uint8Array, options?: ReplaceOptions): Promise<void> {
+  async replace(key: string, body: Uint8Array, { after, ...options }: ReplaceOptions = {}): Promise<void> {
+    if (after !== undefined && !await after) return;
     return await this.#step(`replace ${key}`, () => this.#store.replace(key, body, options));
   }
 
@@ -105,9 +107,9 @@ export class SteppedStore implements Store {
     yield* await this.#step(`list ${folder}`, () => Promise.resolve(this.#store.list(folder, options)));
   }
 
-  /** Resolves when nothing changes in the store any more. `held` tells how many operations will never end. */
-  async atRest(held: () => number = () => 0): Promise<void> {
-    await until(() => this.#underWay === held(), "what was under way has ended", REST_LIMIT_MS);
+  /** Resolves when nothing changes in the store any more. */
+  async atRest(): Promise<void> {
+    await until(() => this.#underWay === 0, "what was under way has ended", REST_LIMIT_MS);
   }
 
   async #step<T>(step: string, run: () => Promise<T>): Promise<T> {

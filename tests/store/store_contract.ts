@@ -252,6 +252,67 @@ export function testStore(name: string, open: () => Promise<StoreUnderTest>): vo
     await writer;
   });
 
+  test("create() and replace() show nothing before what they come after is done", async ({ store, largeBytes }) => {
+    await store.replace("f/copy", bytesOf("old"));
+    for (const size of [10, largeBytes]) {
+      const { promise: after, resolve } = Promise.withResolvers<boolean>();
+      const created = store.create([`f/${size}`], pieces(patternBytes(size)), { after });
+      const replaced = store.replace("f/copy", bytesOf(`new ${size}`), { after });
+      const before = await readAll(store, "f/copy");
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      assertEquals(await store.stat(`f/${size}`), undefined);
+      assertEquals(await readAll(store, "f/copy"), before);
+      resolve(true);
+      await Promise.all([created, replaced]);
+      assertEquals(await readAll(store, `f/${size}`), patternBytes(size));
+      assertEquals(await readAll(store, "f/copy"), bytesOf(`new ${size}`));
+    }
+  });
+
+  test("create() and replace() throw what they come after has failed with, and leave nothing", async (given) => {
+    const { store, leftovers } = given;
+    await store.replace("f/copy", bytesOf("old"));
+    const reason = new Error("what comes before has failed");
+    for (const isLate of [false, true]) {
+      const after = (async () => {
+        if (isLate) await new Promise((resolve) => setTimeout(resolve, 50));
+        throw reason;
+      })();
+      const works = [
+        store.create(["f/new"], pieces(bytesOf("x")), { after }),
+        store.replace("f/copy", bytesOf("new"), { after }),
+      ];
+      for (const work of await Promise.allSettled(works)) {
+        assertEquals(work.status === "rejected" && work.reason, reason);
+      }
+    }
+    assertEquals(names(await listAll(store, "f")), ["copy"]);
+    assertEquals(await readAll(store, "f/copy"), bytesOf("old"));
+    assertEquals((await leftovers()).length, 1);
+  });
+
+  test("create() and replace() are cancelled while they wait for what comes before", async ({ store, leftovers }) => {
+    const cancel = new AbortController();
+    const options = { after: new Promise<boolean>(() => {}), signal: cancel.signal };
+    const works = [
+      store.create(["f/new"], pieces(bytesOf("x")), options),
+      store.replace("f/copy", bytesOf("new"), options),
+    ];
+    const reason = new Error("cancelled");
+    setTimeout(() => cancel.abort(reason), 50);
+    for (const work of await Promise.allSettled(works)) {
+      assertEquals(work.status === "rejected" && work.reason, reason);
+    }
+    assertEquals(await leftovers(), []);
+  });
+
+  test("replace() leaves what is there where the new object is not wanted any more", async ({ store, leftovers }) => {
+    await store.replace("f/copy", bytesOf("old"));
+    await store.replace("f/copy", bytesOf("new"), { after: Promise.resolve(false) });
+    assertEquals(await readAll(store, "f/copy"), bytesOf("old"));
+    assertEquals((await leftovers()).length, 1);
+  });
+
   test("read() and stat() say that there is no object", async ({ store }) => {
     await store.create(["a/b"], pieces(bytesOf("x")));
     for (const key of ["none", "a", "a/b/c", "a/none", "none/none"]) {

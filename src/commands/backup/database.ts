@@ -59,10 +59,6 @@ export interface DatabaseJob {
 
 /** A database that is being saved, and what may be built on. */
 interface Saving extends DocumentSource {
-  /**
-   * The newest backup of the database, by whatever task; undefined where there is none, or it was not looked for yet.
-   */
-  previous: Awaited<ReturnType<typeof readPrevious>>;
   /** The newest backup of the database by this task, where increments build on it. */
   ofTask: ReturnType<typeof findPrevious>;
 }
@@ -84,6 +80,8 @@ export class DatabaseBackup {
   readonly #outcome: Outcome;
   readonly #documents: DocumentStorage;
   #lacking: Awaited<ReturnType<typeof findLacking>> | undefined;
+  /** Undefined where nobody has looked yet: that there was none costs a listing as well. */
+  #previous: ReturnType<typeof readPrevious> | undefined;
 
   constructor(run: Run, { task, database, date, isListed, share, place, window }: DatabaseJob) {
     const context = codecOf(task).recipients === undefined ? run : { ...run, log: discreetLog(run.log) };
@@ -181,11 +179,11 @@ export class DatabaseBackup {
       : findPrevious(this.#context, this.#job).then((found) => this.#withIds(found));
     // Who needs it hears of its failure; a backup that is complete already does not need it.
     ofTask.catch(() => {});
-    const [found, state, previous] = await Promise.all([
+    const [found, state] = await Promise.all([
       readOrigin(this.#context, this.#job),
       readFolder(store, this.#folder, { signal }),
       // Only a full backup needs it.
-      increments === undefined ? readPrevious(this.#context, this.#database) : undefined,
+      increments === undefined ? this.#readPrevious() : undefined,
     ]);
     this.#noteLacking(found);
     const leftover: Leftover = resume
@@ -212,7 +210,6 @@ export class DatabaseBackup {
       ...found,
       counts,
       state,
-      previous,
       ofTask,
       leftover: leftover.kind === "unfinished" ? leftover : undefined,
     };
@@ -268,6 +265,11 @@ export class DatabaseBackup {
     return this.#lacking ??= await findLacking(this.#context, this.#job, unreadable);
   }
 
+  /** Looks once for the newest backup of the database, by whatever task. */
+  async #readPrevious(): ReturnType<typeof readPrevious> {
+    return await (this.#previous ??= readPrevious(this.#context, this.#database));
+  }
+
   /** A complete backup of this run that lacks a link is none. */
   async #isWhole({ manifest }: { manifest: Manifest }): Promise<boolean> {
     const { repository: { store }, log, signal } = this.#context;
@@ -296,7 +298,7 @@ export class DatabaseBackup {
 
   /** Saves all of the database. */
   async #saveFull(saving: Saving, reason: string | undefined): Promise<void> {
-    const previous = saving.previous ?? await readPrevious(this.#context, this.#database);
+    const previous = await this.#readPrevious();
     if (reason !== undefined) {
       // Where changes would never do, there is nothing to be explained.
       if (this.#task.increments !== undefined) this.#outcome.fullBecause = reason;

@@ -22,6 +22,7 @@ import type { BackupDate } from "../../dates.ts";
 import { ArchiveError, StoreError } from "../../errors.ts";
 import { findGoneChunk } from "../../archive/chain.ts";
 import { joinKey } from "../../store/key.ts";
+import { allEnded } from "../../parallel.ts";
 import type { Run } from "./context.ts";
 import { readObjectBytes } from "../../store/whole.ts";
 
@@ -86,7 +87,8 @@ export async function finishBackup(context: Run, backup: FinishedBackup): Promis
   await requireChunks(context, { folder, manifest });
   const name = manifestName(momentAt, shortRun(origin.run));
   const key = joinKey(folder, name);
-  await new Catalog(repository).add({
+  const bytes = encodeJson(await sealed(manifest));
+  const entered = new Catalog(repository).add({
     database: origin.database,
     finishedAt: momentAt,
     run: origin.run,
@@ -99,11 +101,12 @@ export async function finishBackup(context: Run, backup: FinishedBackup): Promis
     unreadable: backup.unreadable.length,
     manifestKey: key,
   }, { signal });
-  const bytes = encodeJson(await sealed(manifest));
-  await createOnce(context, key, bytes);
-  if (isNewest(await listManifests(store, folder, { signal }), momentAt)) {
-    await store.replace(joinKey(folder, MANIFEST_NAME), bytes, { signal, isCopy: true });
-  } else await store.settle?.(folder);
+  const created = createOnce(context, key, bytes, { after: entered });
+  const isCopied = created.then(async () => isNewest(await listManifests(store, folder, { signal }), momentAt));
+  const copied = store.replace(joinKey(folder, MANIFEST_NAME), bytes, { signal, isCopy: true, after: isCopied });
+  // One comes after the other, where all are on their way at once: whichever fails, the others have ended.
+  await allEnded([entered, created, isCopied, copied]);
+  if (!await isCopied) await store.settle?.(folder);
   return manifest;
 }
 
@@ -181,14 +184,19 @@ function laterThanOwn(storedAt: Date, run: string, manifests: readonly ListedMan
  *
  * @throws StoreError where it is another one.
  */
-async function createOnce({ repository: { store }, signal }: Run, key: string, bytes: Uint8Array): Promise<void> {
+async function createOnce(
+  { repository: { store }, signal }: Run,
+  key: string,
+  bytes: Uint8Array,
+  { after }: { after: Promise<unknown> },
+): Promise<void> {
   try {
     await store.create(
       [key],
       (async function* () {
         yield bytes;
       })(),
-      { signal, kind: "manifest", isFollowed: true },
+      { signal, kind: "manifest", isFollowed: true, after },
     );
   } catch (error) {
     if (!(error instanceof StoreError) || error.facts.code !== "exists") throw error;

@@ -5,6 +5,7 @@
  * calls were slow, they are made asynchronously, so that the program never blocks on a server. A sync always is.
  */
 import * as fs from "node:fs";
+import { dirname } from "node:path";
 
 /** What `statfs` calls local file systems of Linux; those of other systems have small numbers. */
 const LOCAL_TYPES: ReadonlySet<number> = new Set([
@@ -101,10 +102,18 @@ export class FileCalls {
     );
   }
 
+  /** Whether something is surely there, by the cheapest call: false, it is not, or that cannot be seen. */
+  async isThere(path: string): Promise<boolean> {
+    return await this.#make(
+      () => fs.existsSync(path),
+      () => fs.promises.access(path).then(() => true, () => false),
+    );
+  }
+
   /** @returns The uppermost folder that was made; undefined where all were there. */
   async makeFolders(path: string, mode: number): Promise<string | undefined> {
     const options = { recursive: true, mode } as const;
-    return await this.#make(() => fs.mkdirSync(path, options), () => fs.promises.mkdir(path, options));
+    return await this.#make(() => makeFoldersAtOnce(path, mode), () => fs.promises.mkdir(path, options));
   }
 
   async link(existing: string, name: string): Promise<void> {
@@ -118,6 +127,19 @@ export class FileCalls {
   async unlink(path: string): Promise<void> {
     await this.#make(() => fs.unlinkSync(path), () => fs.promises.unlink(path));
   }
+}
+
+/** As `mkdir` with `recursive`, but cheaper where the last folder alone is new: that looks for those above it first. */
+function makeFoldersAtOnce(path: string, mode: number): string | undefined {
+  if (!fs.existsSync(path) && fs.existsSync(dirname(path))) {
+    try {
+      fs.mkdirSync(path, { mode });
+      return path;
+    } catch {
+      // Somebody else has made it, or removed the one above: below all of that is looked at.
+    }
+  }
+  return fs.mkdirSync(path, { recursive: true, mode });
 }
 
 /** Writes a part of `bytes`, from `start`. @returns How many bytes that were. */

@@ -125,6 +125,7 @@ export class Mount {
 
   async #hasMarker(action: DirectoryAction): Promise<boolean> {
     try {
+      if (await this.#options.calls.isThere(this.#marker)) return true;
       await this.#options.calls.stat(this.#marker);
       return true;
     } catch (error) {

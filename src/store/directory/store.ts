@@ -9,7 +9,8 @@ import { basename, dirname, join } from "node:path";
 import process from "node:process";
 import { pathToFileURL } from "node:url";
 import { StoreError } from "../../errors.ts";
-import { untilAborted } from "../../abort.ts";
+import { orAborted, untilAborted } from "../../abort.ts";
+import { allEnded } from "../../parallel.ts";
 import { FileCalls, writePart } from "./calls.ts";
 import { type DirectoryAction, directoryError, errorCode } from "./error.ts";
 import { SILENT_LOG } from "../../observe.ts";
@@ -117,8 +118,10 @@ export class DirectoryStore implements Store {
     let candidate = candidates.next();
     if (candidate.done === true) throw new StoreError("Cannot store an object without a key", { code: "bad_key" });
     let key = candidate.value;
-    const temp = await this.#writeTemp(key, body, options.signal);
+    const temp = await this.#writeTemp(key, body, { ...options, isSpeaking: options.kind !== "chunk" });
+    let named: StoredObject | undefined;
     try {
+      await afterwards(options);
       for (; candidate.done !== true; candidate = candidates.next()) {
         key = candidate.value;
         const path = this.#path(key);
@@ -129,22 +132,29 @@ export class DirectoryStore implements Store {
         }
         if (options.kind !== "chunk") await this.#syncs.noted(folder, key);
         if (!await this.#nameFile(temp.path, path, key)) continue;
-        if (options.kind === "chunk" || options.isFollowed === true) this.#syncs.note(folder);
-        else await this.#syncs.named(folder, key);
-        return { key, sizeBytes: temp.sizeBytes, sha256: temp.sha256 };
+        this.#syncs.note(folder);
+        named = { key, sizeBytes: temp.sizeBytes, sha256: temp.sha256 };
+        break;
       }
     } finally {
+      // Before the folder is synced, which takes this along.
       await this.#remove(temp.path, key);
     }
-    throw new StoreError(`Cannot store "${key}" in "${this.url}": the key is taken`, { code: "exists", key });
+    if (named === undefined) {
+      throw new StoreError(`Cannot store "${key}" in "${this.url}": the key is taken`, { code: "exists", key });
+    }
+    if (options.kind !== "chunk" && options.isFollowed !== true) await this.#syncs.noted(dirname(this.#path(key)), key);
+    return named;
   }
 
   async replace(key: string, body: Uint8Array, options: ReplaceOptions = {}): Promise<void> {
     const path = this.#path(key);
-    const temp = await this.#writeTemp(key, once(body), options.signal);
+    // A copy of what was stored right before it says nothing new, and reaches the disk with it.
+    const isSpeaking = options.isCopy !== true;
+    const temp = await this.#writeTemp(key, once(body), { ...options, isSpeaking });
     try {
-      // A copy of what was stored right before it says nothing new, and reaches the disk with it.
-      if (options.isCopy !== true) await this.#syncs.noted(dirname(path), key);
+      if (await afterwards(options) === false) return await this.#remove(temp.path, key);
+      if (isSpeaking) await this.#syncs.noted(dirname(path), key);
       await this.#try("store", key, this.#calls.rename(temp.path, path));
     } catch (error) {
       await this.#remove(temp.path, key);
@@ -277,8 +287,17 @@ export class DirectoryStore implements Store {
     }
   }
 
-  /** Writes the whole body to a hidden file beside the place of `key` and waits until it is on the disk. */
-  async #writeTemp(key: string, body: AsyncIterable<Uint8Array>, signal: AbortSignal | undefined): Promise<TempFile> {
+  /**
+   * Writes the whole body to a hidden file beside the place of `key` and waits until it is on the disk.
+   *
+   * @param options.isSpeaking It may speak of what is named in its folder, which therefore reaches the disk before it.
+   */
+  async #writeTemp(
+    key: string,
+    body: AsyncIterable<Uint8Array>,
+    { after, signal, isSpeaking }: Pick<CreateOptions, "after" | "signal"> & { isSpeaking: boolean },
+  ): Promise<TempFile> {
+    after?.catch(() => {}); // Who waits for it hears of its failure, also where this file comes to nothing before.
     signal?.throwIfAborted();
     const folder = dirname(this.#path(key));
     const path = join(folder, `.couchdb-backup-${process.pid}-${randomUUID()}.tmp`);
@@ -297,7 +316,12 @@ export class DirectoryStore implements Store {
           written += bytesWritten;
         }
       }
-      await this.#syncs.file(file, key);
+      // Side by side: what a disk or a journal is asked for meanwhile it does at one go.
+      await allEnded([
+        this.#syncs.file(file, key),
+        made === undefined ? undefined : this.#syncs.made(made, key),
+        isSpeaking ? this.#syncs.noted(folder, key) : undefined,
+      ]);
       const { size } = await this.#try("store", key, this.#calls.statOpen(file));
       if (size !== sizeBytes) {
         throw new StoreError(
@@ -311,8 +335,6 @@ export class DirectoryStore implements Store {
       isOpen = false;
       await this.#try("store", key, this.#calls.close(file));
       signal?.throwIfAborted();
-      // Not before: meanwhile others may have made folders in the same one, whose names get there by the same sync.
-      if (made !== undefined) await this.#syncs.made(made, key);
       return { path, sizeBytes, sha256: hash.digest("hex") };
     } catch (error) {
       if (isOpen) await this.#calls.close(file);
@@ -416,6 +438,14 @@ export class DirectoryStore implements Store {
       }
     }
   }
+}
+
+/** Waits for what an object is stored after. @throws what that fails with, or the reason of `signal` */
+async function afterwards<T>(
+  { after, signal }: { after?: Promise<T> | undefined; signal?: AbortSignal | undefined },
+): Promise<T | undefined> {
+  if (after === undefined) return undefined;
+  return await orAborted(after, signal);
 }
 
 function isMissing(error: unknown): boolean {

@@ -5,7 +5,9 @@
  */
 import { dirname, join } from "node:path";
 import process from "node:process";
+import { setImmediate as turn } from "node:timers/promises";
 import type { Log } from "../../observe.ts";
+import { allEnded } from "../../parallel.ts";
 import { type FileCalls, sync } from "./calls.ts";
 import { directoryError, errorCode } from "./error.ts";
 
@@ -28,7 +30,7 @@ export interface MadeFolder {
 /** The sync of a folder that is under way, and the one that follows it where somebody has asked for it meanwhile. */
 interface FolderSync {
   running: Promise<void>;
-  /** The last name that the running one takes along. */
+  /** The last name that the running one takes along; until it has begun, whatever is named. */
   name: number;
   next: Promise<void> | undefined;
 }
@@ -50,6 +52,8 @@ export interface SyncsOptions {
 export class Syncs {
   readonly #options: SyncsOptions;
   #isMissed = false;
+  /** When what waits for its sync begins with it. */
+  #turn: Promise<void> | undefined;
   /**
    * Folders with names that may not have reached the disk yet, such as those of chunks: they do before anything else is
    * named there. With each comes a number that grows with each name.
@@ -66,13 +70,24 @@ export class Syncs {
     this.#options = options;
   }
 
-  /** Waits until an open file's bytes are on the disk. */
-  async file(file: number, key: string): Promise<void> {
+  /** Waits until an open file's bytes are on the disk. @param onBegin Is called at the moment at which that begins. */
+  async file(file: number, key: string, onBegin?: () => void): Promise<void> {
+    await (this.#turn ??= this.#untilTurn());
+    onBegin?.();
     try {
       await (this.#options.sync ?? sync)(file);
     } catch (error) {
       this.#miss(error, key);
     }
+  }
+
+  /**
+   * What others are about to sync at this moment begins together: a journal then has one commit for all of them, where
+   * the first one alone would begin a commit that the others have missed.
+   */
+  async #untilTurn(): Promise<void> {
+    await turn();
+    this.#turn = undefined;
   }
 
   /** Notes that something was named in a folder, and that this need not be on the disk yet. */
@@ -103,7 +118,7 @@ export class Syncs {
 
   /** Makes the names of a folder that was made, and of those above it that were made with it, outlive a power cut. */
   async made({ above, number }: MadeFolder, key: string): Promise<void> {
-    for (const folder of above) await this.#folder(folder, key, number);
+    await allEnded(above.map((folder) => this.#folder(folder, key, number)));
   }
 
   /**
@@ -115,8 +130,9 @@ export class Syncs {
     if ((this.#syncedThrough.get(folder) ?? 0) >= name) return;
     const underWay = this.#underWay.get(folder);
     if (underWay === undefined) {
-      const own: FolderSync = { running: this.#folderNow(folder, key), name: this.#lastName, next: undefined };
+      const own: FolderSync = { running: Promise.resolve(), name: Infinity, next: undefined };
       this.#underWay.set(folder, own);
+      own.running = this.#folderNow(folder, key, own);
       try {
         return await own.running;
       } finally {
@@ -127,8 +143,8 @@ export class Syncs {
     // What is under way may have begun before the name was there.
     await (underWay.next ??= (async () => {
       await underWay.running.catch(() => {});
-      underWay.running = this.#folderNow(folder, key);
-      underWay.name = this.#lastName;
+      underWay.name = Infinity;
+      underWay.running = this.#folderNow(folder, key, underWay);
       underWay.next = undefined;
       try {
         await underWay.running;
@@ -138,14 +154,15 @@ export class Syncs {
     })());
   }
 
-  async #folderNow(folder: string, key: string): Promise<void> {
-    const name = this.#lastName;
-    await this.#openedFolder(folder, key);
+  async #folderNow(folder: string, key: string, underWay: FolderSync): Promise<void> {
+    // Also where it is passed over: there is nothing more to be done then.
+    let name = this.#lastName;
+    await this.#openedFolder(folder, key, () => underWay.name = name = this.#lastName);
     if (this.#syncedThrough.size >= MOST_FOLDERS) this.#syncedThrough.clear();
     this.#syncedThrough.set(folder, name);
   }
 
-  async #openedFolder(folder: string, key: string): Promise<void> {
+  async #openedFolder(folder: string, key: string, onBegin: () => void): Promise<void> {
     if (process.platform === "win32") return; // Windows opens no folders and needs none of this.
     const { calls } = this.#options;
     let opened: number;
@@ -155,7 +172,7 @@ export class Syncs {
       return this.#miss(error, key);
     }
     try {
-      await this.file(opened, key);
+      await this.file(opened, key, onBegin);
     } finally {
       await calls.close(opened);
     }

@@ -4,7 +4,7 @@
  */
 import { createHash, randomUUID } from "node:crypto";
 import { isNotFound, StoreError } from "../../errors.ts";
-import { untilAborted } from "../../abort.ts";
+import { orAborted, untilAborted } from "../../abort.ts";
 import { checksumHeader, type Digest, MultipartUpload } from "./multipart.ts";
 import { type BodyPart, cutIntoParts, PartMemory } from "./parts.ts";
 import { S3Client } from "./client.ts";
@@ -20,6 +20,7 @@ import type {
   CreateOptions,
   ListOptions,
   ObjectLock,
+  ReplaceOptions,
   Store,
   StoreCallOptions,
   StoreContext,
@@ -88,6 +89,7 @@ export class S3Store implements Store {
     body: AsyncIterable<Uint8Array>,
     options: CreateOptions = {},
   ): Promise<StoredObject> {
+    if (options.after !== undefined) await orAborted(options.after, options.signal);
     // Whatever fails first, the body's producer or the sending, ends the other.
     const failed = new AbortController();
     const signal = options.signal === undefined ? failed.signal : AbortSignal.any([options.signal, failed.signal]);
@@ -123,11 +125,12 @@ export class S3Store implements Store {
     };
   }
 
-  async replace(key: string, body: Uint8Array, options: StoreCallOptions = {}): Promise<void> {
+  async replace(key: string, body: Uint8Array, { after, signal }: ReplaceOptions = {}): Promise<void> {
+    if (after !== undefined && !await orAborted(after, signal)) return;
     const bytes = body as Uint8Array<ArrayBuffer>;
     const digest = createHash("sha256").update(bytes).digest();
     await this.#dialect.attempt(
-      ({ checksums }) => this.#put(checkKey(key), bytes, { digest, checksums, headers: this.#headers, ...options }),
+      ({ checksums }) => this.#put(checkKey(key), bytes, { digest, checksums, headers: this.#headers, signal }),
       { conditions: true },
     );
   }

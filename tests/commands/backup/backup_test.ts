@@ -641,9 +641,10 @@ Deno.test("backup() has as many chunks in hand as the task says, and no more", a
     fake.faults.add({ endpoint: "_bulk_get", times: Infinity, fault: { kind: "drip", bytes: 500, everyMs: 2 } });
     let inHand = 0, most = 0;
     const store = placeStore(place, {
-      create: async (...args) => {
+      create: async (keys, body, options) => {
+        if (options?.kind !== "chunk") return await place.store.create(keys, body, options);
         most = Math.max(most, ++inHand);
-        return await place.store.create(...args).finally(() => inHand--);
+        return await place.store.create(keys, body, options).finally(() => inHand--);
       },
     });
     await place.runOne("a", { task: { chunk: 5, parallel }, context: { repository: repositoryOf(store) } });
@@ -741,4 +742,21 @@ Deno.test("backup() leaves out histories and attachments where the task does not
   const texts = [...leafRevisions.values()].flatMap((revisions) => [...revisions.values()]);
   assertEquals(texts.filter((text) => text.includes('"_revisions"') || text.includes('"data":"')), []);
   assert(texts.some((text) => text.includes('"stub":true')));
+});
+
+Deno.test("backup() looks once for what there was before, whether it finds something or nothing", async () => {
+  await using place = await Place.make();
+  await createDatabase(place.fake, "a", idsOf(20));
+  for (const state of ["new", "backed up"]) {
+    const listed: string[] = [];
+    const store = placeStore(place, {
+      list(folder, options) {
+        listed.push(folder);
+        return place.store.list(folder, options);
+      },
+    });
+    await place.runOne("a", { context: { repository: repositoryOf(store) } });
+    const looks = listed.filter((folder) => folder.includes("_catalog")).length;
+    assertEquals(looks, 1, `${state}: ${listed.join(", ")}`);
+  }
 });

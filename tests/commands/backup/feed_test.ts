@@ -309,10 +309,18 @@ Deno.test("backup() saves a database all anew that was deleted and created again
     await using _ = fake;
     await using backups = new Backups();
     let anew: string[] = [];
+    // Whoever asks between the two is rightly told that there is no such database.
+    let isThere: Promise<void> | undefined;
+    fake.onRequest(async ({ method }) => {
+      if (method !== "DELETE" && method !== "PUT") await isThere;
+    });
     before(fake, endpoint, count, async () => {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      isThere = promise;
       await couchOk(fake, "DELETE /db");
       await couchOk(fake, "PUT /db");
       anew = fill(fake.databases.get("db")!, 650, { prefix: "anew" });
+      resolve();
     });
     const report = await backups.run(fake, { task: { chunk: 100, parallel: 1 }, context: { freshMs: 0 } });
     const what = `${endpoint} ${count}: ${report.error}`;

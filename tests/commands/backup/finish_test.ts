@@ -6,10 +6,14 @@ import { Repository } from "../../../src/archive/repository.ts";
 import type { Run } from "../../../src/commands/backup/context.ts";
 import { finishBackup, finishCopy } from "../../../src/commands/backup/finish.ts";
 import { StoreError } from "../../../src/errors.ts";
+import { Secret } from "../../../src/secret.ts";
+import { DirectoryStore } from "../../../src/store/directory/store.ts";
+import { S3Store } from "../../../src/store/s3/store.ts";
 import type { Store } from "../../../src/store/store.ts";
 import { readText } from "../../../src/streams.ts";
 import { chunk, FOLDER, inStore, origin } from "../../archive/folder_setup.ts";
 import { RecordedLog } from "../../fakes/log.ts";
+import { FakeS3 } from "../../fakes/s3.ts";
 
 const RUN = "0b5a8fd2-8f0e-4a4e-9d3c-6a43f0c2d3f4";
 
@@ -126,3 +130,55 @@ Deno.test("finishBackup() of a run that took longer than a day completes nothing
     assertEquals((await finish(store, "weekly", late)).chunks.length, 1);
   });
 });
+
+Deno.test("finishBackup() asks an S3 server for one thing after the other: entry, manifest, which is the newest, copy", async () => {
+  const fake = await FakeS3.start();
+  try {
+    const { accessKeyId, secretAccessKey, region } = fake.keys;
+    const options = { endpoint: fake.url, accessKeyId, secretAccessKey: new Secret(secretAccessKey), region };
+    const store = new S3Store({ bucket: "s3://test-bucket", ...options }, { backoffMs: 1 });
+    store.conditions = "held";
+    for (let time = 0; time < 2; time++) fake.inject("PutObject", { kind: "refuse", status: 503, code: "SlowDown" });
+    await finish(store, "weekly", { knows: false });
+    const entry = "PutObject _catalog/a%2Fb/8232536499799-0b5a8fd2-20260103-2-full-10-5-1-0-weekly.json";
+    assertEquals(
+      fake.requests.map(({ operation, rawPath }) =>
+        `${operation} ${decodeURIComponent(rawPath).slice("/test-bucket/".length)}`
+      ),
+      [
+        entry,
+        entry,
+        entry,
+        `PutObject ${FOLDER}/manifest-20260103T180500Z-0b5a8fd2.json`,
+        "ListObjectsV2 ",
+        `PutObject ${FOLDER}/manifest.json`,
+      ],
+    );
+  } finally {
+    await fake.close();
+  }
+});
+
+Deno.test("finishBackup() makes nothing behind what has failed, and leaves nothing half written", async () => {
+  const root = await Deno.makeTempDir({ prefix: "couchdb-backup finish-" });
+  try {
+    let links = 0;
+    const link = async (existing: string, name: string) => {
+      if (++links === 1) throw Object.assign(new Error("link"), { code: "EIO" });
+      await Deno.link(existing, name);
+    };
+    const error = await assertRejects(() => finish(new DirectoryStore(root, { link }), "weekly"), StoreError);
+    assertEquals([error.facts.code, error.facts.key?.startsWith("_catalog/")], ["EIO", true]);
+    const left = await Array.fromAsync(walk(root));
+    assertEquals(left.filter((path) => !path.endsWith("/.couchdb-backup")), []);
+  } finally {
+    await Deno.remove(root, { recursive: true });
+  }
+});
+
+async function* walk(folder: string): AsyncGenerator<string> {
+  for await (const { name, isDirectory } of Deno.readDir(folder)) {
+    if (isDirectory) yield* walk(`${folder}/${name}`);
+    else yield `${folder}/${name}`;
+  }
+}

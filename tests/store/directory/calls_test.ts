@@ -47,6 +47,10 @@ for (const type of [LOCAL, 0x6969]) {
     try {
       assertEquals(await calls.makeFolders(`${folder}/a/b`, 0o700), `${folder}/a`);
       assertEquals(await calls.makeFolders(`${folder}/a/b`, 0o700), undefined);
+      assertEquals(await calls.makeFolders(`${folder}/a/c`, 0o700), `${folder}/a/c`);
+      assertEquals(((await calls.stat(`${folder}/a/c`)).mode & 0o777).toString(8), "700");
+      assertEquals([await calls.isThere(`${folder}/a/c`), await calls.isThere(`${folder}/no`)], [true, false]);
+      await Deno.remove(`${folder}/a/c`);
       const file = await calls.open(`${folder}/a/one`, "wx", 0o600);
       assertEquals((await calls.statOpen(file)).size, 0);
       await calls.close(file);
@@ -58,6 +62,8 @@ for (const type of [LOCAL, 0x6969]) {
         const [code, call] of [
           ["EEXIST", () => calls.open(`${folder}/a/three`, "wx", 0o600)],
           ["EEXIST", () => calls.link(`${folder}/a/three`, `${folder}/a/b`)],
+          ["EEXIST", () => calls.makeFolders(`${folder}/a/three`, 0o700)],
+          ["ENOTDIR", () => calls.makeFolders(`${folder}/a/three/four`, 0o700)],
           ["ENOENT", () => calls.stat(`${folder}/no`)],
           ["ENOENT", () => calls.readdir(`${folder}/no`)],
           ["ENOENT", () => calls.unlink(`${folder}/no`)],

@@ -1,9 +1,11 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { fstatSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { StoreError } from "../../../src/errors.ts";
 import { DirectoryStore } from "../../../src/store/directory/store.ts";
 import { directoryError } from "../../../src/store/directory/error.ts";
 import { bytesOf, listAll, pieces, readAll, testStore } from "../store_contract.ts";
+import { until } from "../../until.ts";
 import { openDirectory } from "./directory_setup.ts";
 
 const noHardLinks = (): Promise<void> =>
@@ -171,4 +173,35 @@ Deno.test("DirectoryStore makes what nobody else can read, unless the bucket fol
     Deno.umask(umask);
     await Deno.remove(place, { recursive: true });
   }
+});
+
+Deno.test("DirectoryStore create() has the bytes on the disk before what it comes after is done", async () => {
+  let synced = 0;
+  await using given = await openDirectory({
+    sync: (file) => {
+      if (fstatSync(file).isFile()) synced++;
+      return Promise.resolve();
+    },
+  });
+  const { promise: after, resolve } = Promise.withResolvers<void>();
+  const created = given.store.create(["f/a"], pieces(bytesOf("x")), { after });
+  await until(() => synced === 1, "the bytes are on the disk");
+  assertEquals(await given.store.stat("f/a"), undefined);
+  resolve();
+  await created;
+  assertEquals(await readAll(given.store, "f/a"), bytesOf("x"));
+});
+
+Deno.test("DirectoryStore create() whose body fails leaves nobody alone with the failure of what it comes after", async () => {
+  await using given = await openDirectory();
+  const { promise: after, reject } = Promise.withResolvers<void>();
+  const body = (async function* () {
+    yield await Promise.resolve(bytesOf("x"));
+    throw new Error("the body has failed");
+  })();
+  const error = await assertRejects(() => given.store.create(["f/a"], body, { after }), Error);
+  assertEquals(error.message, "the body has failed");
+  reject(new Error("nobody waits for this"));
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  assertEquals(await given.leftovers(), []);
 });

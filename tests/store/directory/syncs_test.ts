@@ -3,6 +3,7 @@ import { fstatSync } from "node:fs";
 import { StoreError } from "../../../src/errors.ts";
 import { RecordedLog } from "../../fakes/log.ts";
 import { bytesOf, pieces, readAll } from "../store_contract.ts";
+import { until } from "../../until.ts";
 import { openDirectory } from "./directory_setup.ts";
 
 /** A store that notes what it syncs. */
@@ -96,16 +97,28 @@ Deno.test("DirectoryStore stores nothing before the names of the folders that it
 
 Deno.test("DirectoryStore syncs a folder once for all who ask while another sync of it is under way, and not too early", async () => {
   let folders = 0;
+  const { promise: isBegun, resolve: begin } = Promise.withResolvers<void>();
+  const { promise: isOver, resolve: end } = Promise.withResolvers<void>();
   await using given = await openDirectory({
     sync: async (file) => {
       if (!fstatSync(file).isDirectory()) return;
       folders++;
-      await new Promise((resolve) => setTimeout(resolve, 200));
+      begin();
+      await isOver;
     },
   });
-  await given.store.create(["f/a"], pieces(new Uint8Array(10)));
-  folders = 0;
-  const names = Array.from({ length: 10 }, (_, n) => `f/${n}`);
-  await Promise.all(names.map((name) => given.store.create([name], pieces(new Uint8Array(10)))));
-  assert(folders >= 2 && folders < 10, `${folders} syncs`);
+  await Deno.mkdir(`${given.root}/f`, { recursive: true });
+  const isReady = new Set<string>();
+  const create = async (name: string) => {
+    await given.store.create([`f/${name}`], pieces(new Uint8Array(10)));
+    isReady.add(name);
+  };
+  const first = create("first");
+  await isBegun;
+  const others = Array.from({ length: 10 }, (_, n) => create(String(n)));
+  await until(async () => (await given.leftovers()).length === 11, "all have their names");
+  assertEquals([folders, isReady.size], [1, 0]);
+  end();
+  await Promise.all([first, ...others]);
+  assertEquals(folders, 2);
 });

@@ -182,16 +182,14 @@ export class DatabaseBackup {
     // Asked once: the store remembers.
     await findConditions(store, storeFolder, { log, signal });
     const { increments } = this.#task;
-    const ofTask = increments === undefined
+    const newest = increments === undefined
       ? Promise.resolve("nothing was looked for")
-      : findPrevious(this.#context, this.#job).then((found) => this.#withIds(found));
+      : findPrevious(this.#context, this.#job);
+    const ofTask = newest.then((found) => this.#withIds(found));
     // Who needs it hears of its failure; a backup that is complete already does not need it.
     ofTask.catch(() => {});
     const [found, state, previous] = await Promise.all([
-      // All will be read of what is asked for in full, and maybe of what is resumed.
-      increments === undefined || resume || full === true
-        ? readOrigin(this.#context, this.#job)
-        : this.#readOriginAfter(ofTask),
+      increments === undefined || full === true ? readOrigin(this.#context, this.#job) : this.#readOriginAfter(newest),
       readFolder(store, this.#folder, { signal }),
       // Only a full backup needs it.
       increments === undefined ? readPrevious(this.#context, this.#database) : undefined,
@@ -239,12 +237,12 @@ export class DatabaseBackup {
   }
 
   /** The properties of a database that may be as the last backup has left it: then its settings are not asked for. */
-  async #readOriginAfter(ofTask: Saving["ofTask"]): Promise<DatabaseOrigin> {
+  async #readOriginAfter(newest: ReturnType<typeof findPrevious>): Promise<DatabaseOrigin> {
     const opened = await openDatabase(this.#context, this.#database);
     // Before the store has answered: the next database need not wait for that.
     this.#place.needs(1);
     // Of its failure hears who relies on it.
-    const found = await ofTask.catch(() => "it cannot be read");
+    const found = await newest.catch(() => "it cannot be read");
     const { couch, now } = this.#context;
     const kept = typeof found === "string" ? undefined : keptSettings(found.previous, {
       info: opened.info,

@@ -2,12 +2,13 @@
  * When a backup of an unchanged database takes `_security` and the revisions limit over from the one before, and what
  * makes it read them again.
  */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { generateIdentity, identityToRecipient } from "age-encryption";
 import { parseManifest } from "../../../src/archive/manifest_json.ts";
 import type { Manifest } from "../../../src/archive/manifest.ts";
 import { openContent } from "../../../src/archive/sealed.ts";
 import { keptSettings, type KeptSettingsQuestion, MOST_DAYS } from "../../../src/commands/backup/kept_settings.ts";
+import { InterruptedError } from "../../../src/errors.ts";
 import { couchOk } from "../../couch_request.ts";
 import { edit, fill } from "../../fakes/couchdb/edits.ts";
 import { forbidden, unreadable } from "../../fakes/couchdb/faults.ts";
@@ -74,6 +75,36 @@ Deno.test("backup() of an unchanged database takes over what it has not read, an
     const { properties } = await manifestOf(place, day);
     assertEquals(properties, first);
   }
+});
+
+Deno.test("backup() with --resume asks for no settings of a database that is unchanged, or complete already", async () => {
+  await using place = await Increments.start();
+  fill(place.database, 20);
+  await place.expectRun({ kind: "full" });
+  for (const expected of [["database", "_changes"], ["database"]]) {
+    const since = place.fake.requests.length;
+    await place.expectRun({ kind: "unchanged" }, { day: 4, resume: true });
+    assertEquals(askedSince(place.fake, since), expected);
+  }
+});
+
+Deno.test("backup() that is resumed reads the settings that it has taken over before it knew what it goes on with", async () => {
+  await using place = await Increments.start();
+  fill(place.database, 300);
+  await place.expectRun({ kind: "full" });
+  const stop = new AbortController();
+  let asked = 0;
+  place.fake.onRequest(({ endpoint }) => {
+    if (endpoint === "_bulk_get" && ++asked === 3) stop.abort(new InterruptedError("stopped"));
+  });
+  const task = { chunk: 20, parallel: 1 };
+  await assertRejects(() => place.run({ day: 4, full: true, task, context: { stop: stop.signal } }), InterruptedError);
+  place.database.security = OTHERS;
+  const since = place.fake.requests.length;
+  const report = await place.run({ day: 4, task, resume: true });
+  assertEquals([report.error, report.status, report.kind], [undefined, "resumed", "full"]);
+  for (const setting of SETTINGS) assert(askedSince(place.fake, since).includes(setting), setting);
+  assertEquals((await manifestOf(place, 4)).properties.security, OTHERS);
 });
 
 /** What happens before the next backup; it reads the settings, and has what is there. */

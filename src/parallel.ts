@@ -79,8 +79,10 @@ export async function* loadAhead<T, R>(
     }
     while (coming.length > 0) yield await coming.shift()!;
   } finally {
-    cancel.abort(new DOMException("What was loaded ahead is not wanted any more", "AbortError"));
-    await Promise.allSettled(coming);
+    if (coming.length > 0) {
+      cancel.abort(new DOMException("What was loaded ahead is not wanted any more", "AbortError"));
+      await Promise.allSettled(coming);
+    }
   }
 }
 

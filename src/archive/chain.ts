@@ -9,7 +9,7 @@ import { joinKey } from "../store/key.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import { readObjectBytes } from "../store/whole.ts";
 import { isManifestName } from "./layout.ts";
-import type { Manifest, ParentLink } from "./manifest.ts";
+import type { ChunkEntry, Manifest, ParentLink } from "./manifest.ts";
 import { parseManifest } from "./manifest_json.ts";
 import { readFolder } from "./read.ts";
 import type { Repository } from "./repository.ts";
@@ -155,12 +155,18 @@ function explainOther(
 
 /** Which chunk of a backup is not there, or has another size than its manifest says; undefined where all are. */
 export async function findGoneChunk(
-  { store, folder, manifest }: Pick<ChainLink, "store" | "folder" | "manifest">,
+  { store, folder, manifest: { chunks: wanted } }: Pick<ChainLink, "store" | "folder" | "manifest">,
   options: StoreCallOptions,
 ): Promise<string | undefined> {
-  if (manifest.chunks.length === 0) return undefined;
+  if (wanted.length === 0) return undefined;
+  // As many requests as a listing is, and of a folder on a disk a look at one file and not at all that lie beside it.
+  if (wanted.length === 1) {
+    const [{ name, compressed_bytes }] = wanted as [ChunkEntry];
+    const found = await store.stat(joinKey(folder, name), options);
+    return found?.sizeBytes === compressed_bytes ? undefined : name;
+  }
   const { chunks } = await readFolder(store, folder, options);
-  return manifest.chunks.find(({ name, compressed_bytes }) => chunks.get(name) !== compressed_bytes)?.name;
+  return wanted.find(({ name, compressed_bytes }) => chunks.get(name) !== compressed_bytes)?.name;
 }
 
 /** How a later backup names one as its parent. */

@@ -80,6 +80,11 @@ export interface DatabaseProperties {
   instance_start_time: string | null;
   /** Where the purges stood; null in format 1 and where CouchDB does not tell. */
   purge_seq: string | null;
+  /**
+   * When `security` and `revs_limit` were read, maybe by a backup before, and the database's `update_seq`, which was
+   * read before them. Absent where one of the two could not be read, or nothing needs it.
+   */
+  settings_read?: { at: string; update_seq: string } | undefined;
 }
 
 /** How a backup stands to others: `full` holds every document, `incremental` what has changed since its parent. */

@@ -67,6 +67,8 @@ const propertiesSchema: z.ZodType<DatabaseProperties> = z.object({
   security: z.string().nullable(),
   instance_start_time: z.string().nullable().default(null),
   purge_seq: z.string().nullable().default(null),
+  // What cannot be used of it is as good as not there: the settings are read then.
+  settings_read: z.object({ at: instant, update_seq: z.string().min(1) }).optional().catch(undefined),
 });
 
 const originSchema = z.object({

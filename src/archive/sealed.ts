@@ -32,10 +32,13 @@ export interface SealedContent {
   lost?: string[] | undefined;
 }
 
-/** The same manifest or checkpoint, so that it may be stored: sealed where it has recipients. */
+/**
+ * The same manifest or checkpoint, so that it may be stored: sealed where it has recipients. What is sealed already was
+ * taken over from an earlier one.
+ */
 export async function sealed<T extends Manifest | Checkpoint>(value: T): Promise<T> {
   const { recipients, properties: { security }, unreadable } = value;
-  if (recipients === undefined) return value;
+  if (recipients === undefined || value.sealed !== undefined) return value;
   const lost = "chain_lost" in value ? value.chain_lost?.ids : undefined;
   return { ...value, sealed: await sealContent({ security, unreadable, lost }, recipients) };
 }

@@ -3,6 +3,8 @@
  * restore point is held against a replica that CouchDB itself made at its moment, leaf by leaf, deleted ones too.
  */
 import { assert, assertEquals } from "@std/assert";
+import type { Manifest } from "../../src/archive/manifest.ts";
+import { parseManifest } from "../../src/archive/manifest_json.ts";
 import { Repository } from "../../src/archive/repository.ts";
 import type { DatabaseReport } from "../../src/archive/report.ts";
 import { restore } from "../../src/commands/restore/restore.ts";
@@ -77,6 +79,12 @@ class Scene implements AsyncDisposable {
     const { json } = await couchOk(this.server, "POST /_replicate", body);
     assertEquals(json.ok, true);
     return name;
+  }
+
+  /** The manifest of the backup of a day. */
+  async manifest(day: number): Promise<Manifest> {
+    const folder = this.backups.folderOf(this.name).replace("/03/", `/0${day}/`);
+    return parseManifest(await Deno.readFile(`${folder}/manifest.json`), folder);
   }
 
   /** The database that a restore of the backup of a day makes. */
@@ -187,6 +195,46 @@ Deno.test("a real CouchDB's database that has not changed is carried over, whate
     await happens();
     const report = await scene.run(4 + at);
     assertEquals([report.error, report.unchanged, report.full_because], [undefined, true, undefined], `${at}`);
+    const { properties } = await scene.manifest(4 + at);
+    const settings = ["_security", "_revs_limit"].map((one) => couchOk(scene.server, `GET /${scene.name}/${one}`));
+    const texts = (await Promise.all(settings)).map(({ text }) => text.trim());
+    assertEquals([properties.security, String(properties.revs_limit)], texts, `${at}`);
+  }
+});
+
+Deno.test("a real CouchDB's position moves at once with each change of a database's settings, and with nothing else but a write", async () => {
+  for (const q of [1, 2, 8]) {
+    await using scene = await Scene.make(q);
+    const { server, name } = scene;
+    await scene.fill(100);
+    await couchOk(server, `PUT /${name}/_design/d`, { views: { v: { map: "function (doc) { emit(doc._id) }" } } });
+    const position = async () => {
+      const { json: one } = await couchOk(server, `GET /${name}`);
+      const { json: [many] } = await couchOk(server, "POST /_dbs_info", { keys: [name] });
+      assertEquals(many.info.update_seq, one.update_seq);
+      return one.update_seq as string;
+    };
+    const change = (at: number) =>
+      at % 2 === 0
+        ? couchOk(server, `PUT /${name}/_security`, { admins: { roles: [] }, members: { roles: [] } })
+        : couchOk(server, `PUT /${name}/_revs_limit`, "900");
+    const seen = new Set([await position()]);
+    for (let at = 0; at < 20; at++) {
+      await change(at);
+      const now = await position();
+      assert(!seen.has(now), `change ${at}`);
+      seen.add(now);
+    }
+    const last = await position();
+    await couchOk(server, `GET /${name}/_design/d/_view/v`);
+    await couchOk(server, `PUT /${name}/_local/x`, {});
+    await couchOk(server, `POST /${name}/_compact`, {});
+    await couchOk(server, `POST /${name}/_compact/d`, {});
+    for (let n = 0; n < 200; n++) {
+      if (!(await couchOk(server, `GET /${name}`)).json.compact_running) break;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    for (let n = 0; n < 10; n++) assertEquals(await position(), last);
   }
 });
 

@@ -32,9 +32,18 @@ import { readFeedEnd } from "./feed_end.ts";
 import { finishBackup, finishCopy, type FinishedBackup } from "./finish.ts";
 import { findGoneLink, findPrevious, type IncrementPlan, type IncrementShare, planIncrement } from "./increment.ts";
 import type { Listing } from "./listing.ts";
-import { type DatabaseOrigin, lastEntries, readOrigin, readPrevious } from "./origin.ts";
+import {
+  type DatabaseOrigin,
+  lastEntries,
+  openDatabase,
+  type OriginRequest,
+  readOrigin,
+  readPrevious,
+  settleOrigin,
+} from "./origin.ts";
 import { Outcome } from "./outcome.ts";
 import type { Place } from "./room.ts";
+import { keptSettings } from "./kept_settings.ts";
 import { findUnreadable } from "./sealed_ids.ts";
 import { warnOfShrinking } from "./shrinking.ts";
 import { findLacking, findStillUnreadable } from "./unreadable.ts";
@@ -62,9 +71,6 @@ interface Saving extends DocumentSource {
   /** The newest backup of the database by this task, where increments build on it. */
   ofTask: ReturnType<typeof findPrevious>;
 }
-
-/** What there is to save, and since when. */
-type DatabaseJobAt = Pick<DatabaseJob, "task" | "database"> & { startedAt: Date };
 
 /** One run's copy of one database. */
 export class DatabaseBackup {
@@ -118,7 +124,7 @@ export class DatabaseBackup {
     return this.#outcome.error;
   }
 
-  get #job(): DatabaseJobAt {
+  get #job(): OriginRequest {
     return { task: this.#task, database: this.#database, startedAt: this.#startedAt };
   }
 
@@ -174,13 +180,14 @@ export class DatabaseBackup {
     // Asked once: the store remembers.
     await findConditions(store, storeFolder, { log, signal });
     const { increments } = this.#task;
-    const ofTask = increments === undefined
+    const newest = increments === undefined
       ? Promise.resolve("nothing was looked for")
-      : findPrevious(this.#context, this.#job).then((found) => this.#withIds(found));
+      : findPrevious(this.#context, this.#job);
+    const ofTask = newest.then((found) => this.#withIds(found));
     // Who needs it hears of its failure; a backup that is complete already does not need it.
     ofTask.catch(() => {});
     const [found, state] = await Promise.all([
-      readOrigin(this.#context, this.#job),
+      increments === undefined || full === true ? readOrigin(this.#context, this.#job) : this.#readOriginAfter(newest),
       readFolder(store, this.#folder, { signal }),
       // Only a full backup needs it.
       increments === undefined ? this.#readPrevious() : undefined,
@@ -216,6 +223,7 @@ export class DatabaseBackup {
     await this.#tellUntold(ofTask);
     try {
       const plan = await this.#plan(saving, { full: full === true });
+      if (plan.kind !== "unchanged") await this.#requireSettings(saving);
       if (plan.kind === "unchanged") await this.#carryOver(saving, plan);
       else if (plan.kind === "full") await this.#saveFull(saving, plan.reason);
       else await this.#saveIncrement(saving, plan);
@@ -223,6 +231,31 @@ export class DatabaseBackup {
       if (!(error instanceof FullNeeded)) throw error;
       await this.#saveFullAfterAll(saving, error.reason);
     }
+  }
+
+  /** The properties of a database that may be as the last backup has left it: then its settings are not asked for. */
+  async #readOriginAfter(newest: ReturnType<typeof findPrevious>): Promise<DatabaseOrigin> {
+    const opened = await openDatabase(this.#context, this.#database);
+    // Before the store has answered: the next database need not wait for that.
+    this.#place.needs(1);
+    // Of its failure hears who relies on it.
+    const found = await newest.catch(() => "it cannot be read");
+    const { couch, now } = this.#context;
+    const kept = typeof found === "string" ? undefined : keptSettings(found.previous, {
+      info: opened.info,
+      url: couch.url,
+      recipients: codecOf(this.#task).recipients,
+      now: now(),
+    });
+    return await settleOrigin(this.#context, this.#job, opened, kept);
+  }
+
+  /** Reads the settings where those of the last backup were to do, and the database is not as that has left it. */
+  async #requireSettings(saving: Saving): Promise<void> {
+    if (!saving.isKept) return;
+    const { origin, lacking } = await settleOrigin(this.#context, this.#job, saving);
+    Object.assign(saving, { origin, isKept: false });
+    this.#noteLacking({ lacking });
   }
 
   /** The same backup, with the ids that it has sealed. */
@@ -519,7 +552,7 @@ export class DatabaseBackup {
     );
   }
 
-  #noteLacking({ lacking }: DatabaseOrigin): void {
+  #noteLacking({ lacking }: Pick<DatabaseOrigin, "lacking">): void {
     for (const sentence of lacking) {
       this.#outcome.warn(sentence);
       this.#context.log.warn("a property of the database is not saved", { cause: sentence });

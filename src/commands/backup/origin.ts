@@ -3,7 +3,7 @@
  * In: a run and a database. Out: the beginning of its manifest, and the ids that could not be read the last time.
  */
 import { Catalog, type CatalogEntry } from "../../archive/catalog.ts";
-import { FORMAT_VERSION, type Origin } from "../../archive/manifest.ts";
+import { type DatabaseProperties, FORMAT_VERSION, type Origin } from "../../archive/manifest.ts";
 import { readManifest } from "../../archive/read.ts";
 import type { DatabaseInfo } from "../../couchdb/info.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
@@ -16,20 +16,85 @@ import type { Run } from "./context.ts";
 import { findUnreadable } from "./sealed_ids.ts";
 
 /** What {@linkcode readOrigin} finds. */
-export interface DatabaseOrigin {
+export interface DatabaseOrigin extends OpenedDatabase {
   origin: Origin;
+  /** What CouchDB did not let be read, a sentence each. */
+  lacking: string[];
+  /** Whether its settings are those of the last backup, and were not asked for. */
+  isKept: boolean;
+}
+
+/** What is to be saved, and since when. */
+export interface OriginRequest {
+  task: Task;
+  /** Decoded. */
+  database: string;
+  startedAt: Date;
+}
+
+/** What CouchDB says of a database as a whole. */
+export interface OpenedDatabase {
   info: DatabaseInfo;
   /** When CouchDB was asked for it, by `performance.now()`. */
   askedAtMs: number;
-  /** What CouchDB did not let be read, a sentence each. */
-  lacking: string[];
 }
 
+/** What has to be asked for by requests of its own; `sealed`: what holds `security`, where that is not known. */
+export type Settings =
+  & Pick<DatabaseProperties, "security" | "revs_limit" | "settings_read">
+  & Pick<Origin, "sealed">;
+
 /** Reads the properties of a database. @throws CouchError when the database itself cannot be read. */
-export async function readOrigin(
-  { couch, couchVersion, infos, run, signal }: Run,
-  { task, database, startedAt }: { task: Task; database: string; startedAt: Date },
+export async function readOrigin(run: Run, request: OriginRequest): Promise<DatabaseOrigin> {
+  if (request.task.increments !== undefined) {
+    return await settleOrigin(run, request, await openDatabase(run, request.database));
+  }
+  const [opened, { settings, lacking }] = await allOrNone((signal) => [
+    openDatabase({ ...run, signal }, request.database),
+    readSettings({ ...run, signal }, request.database, { sideBySide: true }),
+  ], run.signal);
+  return { ...opened, origin: makeOrigin(run, request, { ...opened, settings }), lacking, isKept: false };
+}
+
+/** What CouchDB says of a database as a whole, which may have come along with others. @throws CouchError */
+export async function openDatabase(
+  { infos, signal }: Pick<Run, "infos" | "signal">,
+  database: string,
+): Promise<OpenedDatabase> {
+  return await infos.first(database, { signal });
+}
+
+/**
+ * The properties of a database whose position has been read: only settings that are read behind it can be held against
+ * it later.
+ *
+ * @param kept Its settings, where they need not be read.
+ */
+export async function settleOrigin(
+  run: Run,
+  request: OriginRequest,
+  { info, askedAtMs }: OpenedDatabase,
+  kept?: Settings,
 ): Promise<DatabaseOrigin> {
+  if (kept !== undefined) {
+    const origin = makeOrigin(run, request, { info, settings: kept });
+    return { info, askedAtMs, origin, lacking: [], isKept: true };
+  }
+  const at = run.now().toISOString();
+  // The database counts as one request by now: where the login is refused midway, no more of them are than there may be.
+  const { settings, lacking } = await readSettings(run, request.database, { sideBySide: false });
+  const isWhole = lacking.length === 0 && info.update_seq !== "";
+  const read = isWhole ? { settings_read: { at, update_seq: info.update_seq } } : {};
+  const origin = makeOrigin(run, request, { info, settings: { ...settings, ...read } });
+  return { info, askedAtMs, origin, lacking, isKept: false };
+}
+
+/** Reads what has to be asked for by requests of its own. @throws CouchError when the database cannot be read. */
+async function readSettings(
+  { couch, signal }: Run,
+  database: string,
+  { sideBySide }: { sideBySide: boolean },
+): Promise<{ settings: Settings; lacking: string[] }> {
   const lacking: string[] = [];
   const orNull = async <T>(what: string, reading: Promise<T>): Promise<T | null> => {
     try {
@@ -40,19 +105,27 @@ export async function readOrigin(
       return null;
     }
   };
-  const [{ info, askedAtMs }, security, revsLimit] = await allOrNone((signal) => [
-    infos.first(database, { signal }),
-    orNull("_security", couch.security(database, { signal })),
-    orNull("_revs_limit", couch.revsLimit(database, { signal })),
-  ], signal);
+  const readSecurity = (signal: AbortSignal) => orNull("_security", couch.security(database, { signal }));
+  const readRevsLimit = (signal: AbortSignal) => orNull("_revs_limit", couch.revsLimit(database, { signal }));
+  const [security, revsLimit] = sideBySide
+    ? await allOrNone((signal) => [readSecurity(signal), readRevsLimit(signal)], signal)
+    : [await readSecurity(signal), await readRevsLimit(signal)];
   // Properties that came along with others' say nothing of what this login may: who may read neither object may not
   // read the database, and that is told by its own answer.
   if (lacking.length === 2) await couch.databaseInfo(database, { signal });
+  return { settings: { security, revs_limit: revsLimit }, lacking };
+}
+
+function makeOrigin(
+  { couch, couchVersion, run }: Run,
+  { task, database, startedAt }: OriginRequest,
+  { info, settings: { sealed, ...settings } }: { info: DatabaseInfo; settings: Settings },
+): Origin {
   const { attachments, revisions, chunk = null, chunkBytes, tombstones } = task;
   const { recipients } = codecOf(task);
   const { doc_count, doc_del_count, q, n, partitioned, instance_start_time, purge_seq } = info;
   const counts = { doc_count, doc_del_count, q, n, partitioned, instance_start_time, purge_seq };
-  const origin: Origin = {
+  return {
     format: FORMAT_VERSION,
     program: { name: PROGRAM_NAME, version: VERSION },
     run,
@@ -67,12 +140,12 @@ export async function readOrigin(
       ...chunkBytes === undefined ? {} : { chunk_bytes: chunkBytes },
       tombstones,
     },
-    properties: { ...counts, revs_limit: revsLimit, security },
+    properties: { ...counts, ...settings },
     kind: "full",
     parent: null,
     ...recipients === undefined ? {} : { recipients },
+    ...sealed === undefined ? {} : { sealed },
   };
-  return { origin, info, askedAtMs, lacking };
 }
 
 /**

@@ -91,7 +91,7 @@ export interface FleetRequest extends Omit<RestoreRequest, "database" | "path"> 
   exclude?: readonly string[] | undefined;
   /** `FROM=TO`: names to restore to. @default their own */
   map?: readonly string[] | undefined;
-  /** Databases at the same time. @default 4 */
+  /** Databases at the same time. @default 4, of small ones 16 */
   databasesAtOnce?: number | undefined;
   /** Its report goes where a log does, and names no documents of what is sealed. @default false */
   isDiscreet?: boolean | undefined;

@@ -2,8 +2,8 @@
  * Small objects, read whole: manifests, checkpoints, claims, plans, reports. In: a store and a key. Out: bytes or text.
  * Who can write the bucket can put anything there, so that what no backup writes is refused before it fills the memory.
  */
+import { concat } from "../concat.ts";
 import { StoreError } from "../errors.ts";
-import { readBytes, readText } from "../streams.ts";
 import { checkKey } from "./key.ts";
 import type { Store, StoreCallOptions } from "./store.ts";
 
@@ -22,30 +22,21 @@ export interface WholeOptions extends StoreCallOptions {
 export async function readObjectBytes(
   store: Store,
   key: string,
-  options: WholeOptions = {},
+  { mostBytes = MOST_BYTES, ...options }: WholeOptions = {},
 ): Promise<Uint8Array<ArrayBuffer>> {
-  return await readBytes(await openLimited(store, key, options));
+  const pieces: Uint8Array[] = [];
+  let bytesRead = 0;
+  for await (const bytes of await store.read(key, options)) {
+    bytesRead += bytes.length;
+    if (bytesRead > mostBytes) throw tooLarge(store, key, mostBytes);
+    pieces.push(bytes);
+  }
+  return concat(pieces);
 }
 
 /** An object as text, read as UTF-8. @throws StoreError as `Store.read` does, and with code `too_large`. */
 export async function readObjectText(store: Store, key: string, options: WholeOptions = {}): Promise<string> {
-  return await readText(await openLimited(store, key, { mostBytes: MOST_TEXT_BYTES, ...options }));
-}
-
-async function openLimited(
-  store: Store,
-  key: string,
-  { mostBytes = MOST_BYTES, ...options }: WholeOptions,
-): Promise<ReadableStream<Uint8Array>> {
-  let bytesRead = 0;
-  const limit = new TransformStream<Uint8Array, Uint8Array>({
-    transform(bytes, controller) {
-      bytesRead += bytes.length;
-      if (bytesRead > mostBytes) controller.error(tooLarge(store, key, mostBytes));
-      else controller.enqueue(bytes);
-    },
-  });
-  return (await store.read(key, options)).pipeThrough(limit);
+  return new TextDecoder().decode(await readObjectBytes(store, key, { mostBytes: MOST_TEXT_BYTES, ...options }));
 }
 
 function tooLarge(store: Store, key: string, mostBytes: number): StoreError {

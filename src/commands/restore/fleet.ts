@@ -7,6 +7,7 @@
  * being restored into it and whether that is done, so that the same command continues after any kill: what is done is
  * skipped, what was begun is finished.
  */
+import { placeOfPoint } from "../../archive/find.ts";
 import type { DatabaseInfo } from "../../couchdb/info.ts";
 import { isUnwritten, type RestoreWitness, storeRestoreNote } from "../../couchdb/restore_note.ts";
 import { encodeDatabase } from "../../database_name.ts";
@@ -138,6 +139,7 @@ export async function restoreTarget(
     progress: withinRun(context.progress),
     onReady,
     onWritten,
+    place: placeOfPoint(repository, point),
     isMissing,
   }, {
     ...request,

@@ -79,6 +79,7 @@ export async function* loadAhead<T, R>(
     }
     while (coming.length > 0) yield await coming.shift()!;
   } finally {
+    // An exception notes where it was made, which costs more than the loading of what is small.
     if (coming.length > 0) {
       cancel.abort(new DOMException("What was loaded ahead is not wanted any more", "AbortError"));
       await Promise.allSettled(coming);

@@ -50,6 +50,8 @@ export interface ArchivePlace {
    * @default the newest manifest of the folder
    */
   manifest?: string | undefined;
+  /** That manifest, where it has been read. @default it is read */
+  read?: UsableManifest | undefined;
   /** Only this object of the folder. */
   object?: string | undefined;
   /** What speaks against its being the newest state, sentences; absent where it was not asked for as that. */
@@ -202,9 +204,11 @@ async function readOrigin(folder: OpenFolder): Promise<void> {
 /** @throws StoreError with code `not_found` when the folder does not have it. */
 async function readNamedManifest(
   name: string,
-  { archive, options }: OpenFolder,
+  { archive, state, options }: OpenFolder,
 ): Promise<{ name: string } & (UsableManifest | { error: ArchiveError })> {
-  const { store, folder } = archive.place;
+  const { store, folder, read } = archive.place;
+  // Its backup may have been deleted since.
+  if (read !== undefined && state.objects.has(name)) return { name, ...read };
   try {
     return { name, ...await readManifestOrCopy(store, folder, { ...options, name }) };
   } catch (error) {

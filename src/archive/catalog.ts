@@ -13,7 +13,7 @@ import type { StoreCallOptions } from "../store/store.ts";
 import { type CatalogEntry, entryName, type NamedEntry, parseEntryName } from "./catalog_entry.ts";
 import { CATALOG_FOLDER, MANIFEST_NAME, manifestName, shortRun } from "./layout.ts";
 import type { Manifest } from "./manifest.ts";
-import { readManifest } from "./read.ts";
+import { readManifestOrCopy, type UsableManifest } from "./read.ts";
 import type { Repository } from "./repository.ts";
 import { readObjectText } from "../store/whole.ts";
 
@@ -72,13 +72,13 @@ export class Catalog {
   async latestComplete(
     database: string,
     { log, ...search }: CatalogSearch & { log: Log },
-  ): Promise<{ entry: CatalogEntry; manifest: Manifest } | undefined> {
+  ): Promise<{ entry: CatalogEntry } & UsableManifest | undefined> {
     for await (const entry of this.entries(database, search)) {
       try {
         const { folder, name } = splitKey(entry.manifestKey);
-        const manifest = await readManifest(this.#repository.store, folder, { ...search, name });
+        const read = await readManifestOrCopy(this.#repository.store, folder, { ...search, name });
         // What is called manifest.json may have been replaced by that of another run.
-        if (shortRun(manifest.run) === entry.run) return { entry, manifest };
+        if (shortRun(read.manifest.run) === entry.run) return { entry, ...read };
       } catch (error) {
         if (error instanceof ArchiveError) {
           log.warn("a newer backup is passed over: its manifest is damaged", {

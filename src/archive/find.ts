@@ -13,7 +13,7 @@ import { suggestHeld } from "./held_databases.ts";
 import { CHECKPOINT_NAME, isCheckpointName, isManifestName, MANIFEST_NAME } from "./layout.ts";
 import { Repository } from "./repository.ts";
 import { newerAttempts } from "./newer_attempts.ts";
-import { findRestorePoint } from "./restore_point.ts";
+import { findRestorePoint, type RestorePoint } from "./restore_point.ts";
 import { joinKey, splitKey } from "../store/key.ts";
 import { decodeDatabase, encodeDatabase } from "../database_name.ts";
 import type { Log } from "../observe.ts";
@@ -123,7 +123,12 @@ async function findPoint(
   const point = await findRestorePoint(repository, database, { notAfter, log, now, signal });
   const caveats = await newerAttempts(repository, { database, point, notAfter, log, now: now(), signal });
   for (const caveat of caveats) log.warn("backup is older than the last attempt", { database, caveat });
-  return { store: repository.store, folder: point.folder, manifest: point.name, caveats };
+  return { ...placeOfPoint(repository, point), caveats };
+}
+
+/** Where a backup lies that has been found. */
+export function placeOfPoint({ store }: Repository, { folder, name, manifest, damaged }: RestorePoint): ArchivePlace {
+  return { store, folder, manifest: name, read: { manifest, damaged } };
 }
 
 /** A URL of something within the config's store, or within another one. */

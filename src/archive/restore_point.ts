@@ -12,7 +12,6 @@ import type { StoreCallOptions } from "../store/store.ts";
 import { Catalog } from "./catalog.ts";
 import { suggestHeld } from "./held_databases.ts";
 import { compareDates, type DatedFolder, listDays } from "./days.ts";
-import type { Manifest } from "./manifest.ts";
 import {
   listCheckpoints,
   type ListedManifest,
@@ -20,17 +19,17 @@ import {
   momentOf,
   type ReadManifest,
   readManifests,
+  type UsableManifest,
 } from "./read.ts";
 import type { Repository } from "./repository.ts";
 
 /** A complete backup. */
-export interface RestorePoint {
+export interface RestorePoint extends UsableManifest {
   date: BackupDate;
   /** The key of the folder that it lies in. */
   folder: string;
   /** The name of its manifest. */
   name: string;
-  manifest: Manifest;
   finishedAt: Date;
 }
 
@@ -135,7 +134,7 @@ async function findNewest(repository: Repository, database: string, search: Poin
   const { log, signal } = search;
   const notAfter = search.notAfter === undefined ? undefined : endOfSecond(search.notAfter);
   const known = await new Catalog(repository).latestComplete(database, { notAfter, log, signal });
-  let best: RestorePoint | undefined = known === undefined ? undefined : pointOf(known.entry, known.manifest);
+  let best: RestorePoint | undefined = known === undefined ? undefined : pointOf(known);
   const passedOver: PassedOver[] = [];
   const look = (day: DatedFolder, signal: AbortSignal) => lookInto(repository, database, { day, notAfter, signal });
   const days = listDaysWorthALook(repository, { ...search, notAfter, after: best?.date, best: () => best });
@@ -155,9 +154,11 @@ function endOfSecond(moment: Date): Date {
   return new Date(Math.floor(moment.getTime() / 1000) * 1000 + 999);
 }
 
-function pointOf({ date, manifestKey }: { date: BackupDate; manifestKey: string }, manifest: Manifest): RestorePoint {
-  const { folder, name } = splitKey(manifestKey);
-  return { date, folder, name, manifest, finishedAt: momentOf(name, manifest) };
+function pointOf(
+  { entry, ...read }: { entry: { date: BackupDate; manifestKey: string } } & UsableManifest,
+): RestorePoint {
+  const { folder, name } = splitKey(entry.manifestKey);
+  return { date: entry.date, folder, name, ...read, finishedAt: momentOf(name, read.manifest) };
 }
 
 /** The days whose folders may hold a newer backup than the best found so far. */
@@ -205,8 +206,7 @@ async function lookInto(
   for await (const found of readNewestFirst(manifests.filter(({ finishedAt }) => isInTime(finishedAt)))) {
     if (!isInTime(found.finishedAt)) continue;
     if ("manifest" in found) {
-      const { name, manifest, finishedAt } = found;
-      return { point: { date, folder, name, manifest, finishedAt }, passedOver };
+      return { point: { date, folder, ...found }, passedOver };
     }
     passedOver.push({ date, ...found });
   }

@@ -51,7 +51,12 @@ export const command: Command = {
       repeated: true,
       summary: "with --all: restore under another name, such as 'account%2F(.*)=copy%2F$1'",
     },
-    { name: "parallel", value: "N", summary: "with --all: databases at the same time, 1 to 32", default: "4" },
+    {
+      name: "parallel",
+      value: "N",
+      summary: "with --all: databases at the same time, 1 to 32",
+      default: "4, small ones 16",
+    },
     { name: "gone", summary: "with --all: also databases that were gone in the last run" },
     IDENTITY_FLAG,
     { name: "allow-plain", summary: "accept an unencrypted backup of a task that seals its backups (encrypt_to)" },

@@ -3,7 +3,7 @@
  * and the task and database that a manifest names.
  */
 import type { Config } from "../config/config.ts";
-import { compilePattern } from "../task/pattern.ts";
+import { matcherOf } from "../task/pattern.ts";
 import { isSealing, type Task } from "../task/task.ts";
 import type { SessionParts } from "./parts.ts";
 
@@ -21,11 +21,22 @@ export function isSealExpected(
   { tasks }: Pick<Config, "tasks">,
   { task: name, database }: BackupName,
 ): boolean {
-  const matches = (pattern: string) => compilePattern(pattern).matches(database);
-  const selects = ({ databases, exclude }: Task) => databases.some(matches) && !exclude.some(matches);
+  const selects = (task: Task) => selectionOf(task)(database);
   const task = tasks.find((one) => one.name === name);
   if (task === undefined ? tasks.every(isSealing) : isSealing(task)) return true;
-  return (task === undefined || !selects(task)) && tasks.some((one) => isSealing(one) && selects(one));
+  return tasks.some((one) => isSealing(one) && selects(one)) && (task === undefined || !selects(task));
+}
+
+/** By task: it is asked of each backup, and compiling patterns takes longer than opening one. */
+const SELECTIONS = new WeakMap<Task, (database: string) => boolean>();
+
+function selectionOf(task: Task): (database: string) => boolean {
+  const known = SELECTIONS.get(task);
+  if (known !== undefined) return known;
+  const [isSelected, isExcluded] = [matcherOf(task.databases), matcherOf(task.exclude)];
+  const selects = (database: string) => isSelected(database) && !isExcluded(database);
+  SELECTIONS.set(task, selects);
+  return selects;
 }
 
 /** What reads the identities that open sealed backups: those given by hand, else those that the config names. */

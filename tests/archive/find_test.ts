@@ -1,15 +1,17 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { rm } from "node:fs/promises";
 import { join, relative } from "node:path";
+import { openArchive } from "../../src/archive/archive.ts";
 import { Repository } from "../../src/archive/repository.ts";
 import { findArchive, type PathContext } from "../../src/archive/find.ts";
-import { ArchiveError, UsageError } from "../../src/errors.ts";
+import { ArchiveError, StoreError, UsageError } from "../../src/errors.ts";
 import { backupFolder } from "../../src/archive/layout.ts";
 import { joinKey } from "../../src/store/key.ts";
 import { encodeJson } from "../../src/archive/manifest_json.ts";
 import { DirectoryStore } from "../../src/store/directory/store.ts";
 import { openStore } from "../../src/store/open.ts";
 import { RecordedLog } from "../fakes/log.ts";
-import { manifestOf, TestRepository } from "./repository_setup.ts";
+import { DATABASE, manifestOf, TestRepository } from "./repository_setup.ts";
 
 const PREFIX = "backup/ippbx";
 const SUFFIX = "couchdb";
@@ -272,4 +274,25 @@ Deno.test("findArchive() says that a date is not in the calendar, where nothing 
   await assertRejects(() => findArchive(setup.context, "2026-11-310", "a/b"), ArchiveError);
   await setup.store.replace("2026-11-31/manifest.json", backupOf("a/b", "run"));
   assertEquals((await findArchive(setup.context, "2026-11-31", "a/b")).folder, "2026-11-31");
+});
+
+Deno.test("findArchive() has read the manifest of latest: openArchive() reads it no second time, if it is still there", async () => {
+  for (const [damage, reads] of [["", 1], ["{", 2]] as const) {
+    await using setup = await TestRepository.open();
+    const { repository, log, signal, store } = setup;
+    const context: PathContext = { repository, openStore: (bucket) => openStore({ bucket }), log, signal };
+    const { folder, name } = await setup.put({ day: "2026-11-25", finishedAt: "2026-11-25T10:00:00Z", chunks: [0] });
+    if (damage !== "") await setup.write(folder, name, damage);
+    setup.requests = [];
+    const place = await findArchive(context, "latest", DATABASE);
+    const archive = await openArchive(place, { signal });
+    assertEquals(setup.requests.filter((request) => request.startsWith("read ")).length, reads);
+    assertEquals([archive.kind, archive.manifest, archive.chunks.length], ["complete", name, 1]);
+    // That its copy was used is not forgotten on the way.
+    assertEquals(archive.damagedManifest?.chunk, damage === "" ? undefined : name);
+    // Whoever expires has deleted it since.
+    await rm(join(setup.root, folder, name));
+    const error = await assertRejects(() => openArchive({ ...place, store }, { signal }), StoreError);
+    assertEquals(error.facts.code, "not_found");
+  }
 });

@@ -49,3 +49,8 @@ Deno.test("singleDocumentBody() makes the request of one document that streams",
     assertEquals(await new Response(body).text(), json);
   }
 });
+
+Deno.test("RequestBody holds no more memory for few documents than they need: many small databases have one each", () => {
+  const body = new RequestBody("kept", Array.from({ length: 10 }, () => ({ bytes: encoder.encode("{}") })));
+  assertEquals(body.json().buffer.byteLength <= 16_384, true, `${body.json().buffer.byteLength} bytes`);
+});

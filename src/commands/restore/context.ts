@@ -2,6 +2,7 @@
  * What a restore, of one database or of many, works with: what it is given, what it is asked for, and what it adds to
  * that once it has begun.
  */
+import type { ArchivePlace } from "../../archive/archive.ts";
 import type { PathContext } from "../../archive/find.ts";
 import type { Repository } from "../../archive/repository.ts";
 import type { CouchClient } from "../../couchdb/client.ts";
@@ -59,8 +60,10 @@ export interface RestoreRequest {
   chunksWritten?: number | undefined;
 }
 
-/** One restore among others, of which CouchDB has been asked something already. */
+/** One restore among others, of which something is known already. */
 export interface OneOfMany extends RestoreContext {
+  /** Where the backup lies. @default it is found by the path */
+  place?: ArchivePlace | undefined;
   /** What new databases have. */
   fresh?: FreshSettings | undefined;
   /** CouchDB has just said that the database is not there: creating it will tell. @default it is looked at first */
@@ -91,7 +94,7 @@ export interface FleetRequest extends Omit<RestoreRequest, "database" | "path"> 
   exclude?: readonly string[] | undefined;
   /** `FROM=TO`: names to restore to. @default their own */
   map?: readonly string[] | undefined;
-  /** Databases at the same time. @default 4 */
+  /** Databases at the same time. @default 4, of small ones 16 */
   databasesAtOnce?: number | undefined;
   /** Its report goes where a log does, and names no documents of what is sealed. @default false */
   isDiscreet?: boolean | undefined;

@@ -7,6 +7,7 @@
  * being restored into it and whether that is done, so that the same command continues after any kill: what is done is
  * skipped, what was begun is finished.
  */
+import { placeOfPoint } from "../../archive/find.ts";
 import type { DatabaseInfo } from "../../couchdb/info.ts";
 import { isUnwritten, type RestoreWitness, storeRestoreNote } from "../../couchdb/restore_note.ts";
 import { encodeDatabase } from "../../database_name.ts";
@@ -16,13 +17,11 @@ import { eitherSignal, forEachParallel } from "../../parallel.ts";
 import { joinKey } from "../../store/key.ts";
 import type { FleetContext, FleetRequest, OneOfMany } from "./context.ts";
 import { type FleetDatabase, type FleetReport, isThere } from "./fleet_report.ts";
+import { FleetRoom } from "./fleet_room.ts";
 import { findFleet, readMoment } from "./fleet_selection.ts";
 import { describerOf, examineTargets, isFilled, isOurs, type Target } from "./fleet_targets.ts";
 import { FreshSettings } from "./fresh_settings.ts";
 import { restoreOneOfMany } from "./restore.ts";
-
-/** Databases at the same time, unless set otherwise. */
-const DEFAULT_DATABASES = 4;
 
 /**
  * Restores all databases of a moment.
@@ -40,12 +39,14 @@ export async function restoreFleet(context: FleetContext, request: FleetRequest)
   progress.runStarted({ action: "restore", databases: targets.length });
   const outcomes = new Map<string, FleetDatabase>();
   const fresh = new FreshSettings();
+  const room = new FleetRoom(targets, { atOnce: request.databasesAtOnce });
+  const work = async (target: Target, signal: AbortSignal) =>
+    void outcomes.set(target.to, await restoreOne({ ...context, fresh, signal }, target, request));
   try {
     await forEachParallel(
       () => targets,
-      async (target, signal) =>
-        void outcomes.set(target.to, await restoreOne({ ...context, fresh, signal }, target, request)),
-      { limit: request.databasesAtOnce ?? DEFAULT_DATABASES, signal },
+      (target, signal) => room.within(target, () => work(target, signal)),
+      { limit: room.limit, signal },
     );
   } finally {
     progress.runFinished();
@@ -138,6 +139,7 @@ export async function restoreTarget(
     progress: withinRun(context.progress),
     onReady,
     onWritten,
+    place: placeOfPoint(repository, point),
     isMissing,
   }, {
     ...request,

@@ -22,7 +22,7 @@ import type { BegunRestore, RestoreRequest } from "./context.ts";
 const HISTORY_WITHIN_BYTES = 1 << 16;
 
 /**
- * Finds the archive at `path`.
+ * Finds the archive at `path`, unless its place is known.
  *
  * @throws ArchiveError when there is none, or when it is not whole, unless what is whole of it is wanted (`salvage`);
  * UsageError when it is sealed and nothing opens it, or is not sealed and should be.
@@ -32,7 +32,7 @@ export async function openSource(
   { path, salvage = false, allowPlain }: Pick<RestoreRequest, "path" | "salvage" | "allowPlain">,
 ): Promise<Archive> {
   const { seal } = context;
-  const place = await findArchive(context, path, context.database);
+  const place = context.place ?? await findArchive(context, path, context.database);
   const archive = await openArchive(place, { signal: context.signal });
   refusePlain({ ...archive, folder: archive.place.folder }, { seal, allowPlain });
   await addParents(archive, context);

@@ -21,8 +21,12 @@ const LOCAL_TYPES: ReadonlySet<number> = new Set([
 
 /** A call that took longer was slow. */
 const SLOW_MS = 50;
-/** So many slow calls, and the others are made beside. */
+/** Small content that took longer was not in memory: a disk may bring several at a time, one thread does not. */
+const SLOW_READ_MS = 5;
+/** So many slow calls, and the others are made beside; of slow reads, the other reads. */
 const MOST_SLOW = 10;
+/** What is read at once has no more bytes. */
+const MOST_BYTES_AT_ONCE = 64 << 10;
 
 /** What tests replace. */
 export interface FileCallOptions {
@@ -39,6 +43,7 @@ export class FileCalls {
   readonly #now: () => number;
   #isLocal: Promise<boolean> | undefined;
   #slow = 0;
+  #slowReads = 0;
 
   /** @param root The folder, an absolute path; it need not be there yet. */
   constructor(root: string, options: FileCallOptions = {}) {
@@ -75,7 +80,7 @@ export class FileCalls {
   }
 
   /** @returns The file's descriptor, which the caller closes. */
-  async open(path: string, flags: string, mode?: number): Promise<number> {
+  async open(path: string, flags: string | number, mode?: number): Promise<number> {
     return await this.#make(
       () => fs.openSync(path, flags, mode),
       () => called<number>((done) => fs.open(path, flags, mode, done)),
@@ -88,6 +93,18 @@ export class FileCalls {
 
   async stat(path: string): Promise<fs.Stats> {
     return await this.#make(() => fs.statSync(path), () => fs.promises.stat(path));
+  }
+
+  /** Reads what comes next into `buffer`. @returns How many bytes; 0 at the end. */
+  async read(file: number, buffer: Uint8Array): Promise<number> {
+    const isSmall = buffer.length <= MOST_BYTES_AT_ONCE && this.#slowReads < MOST_SLOW;
+    if (!isSmall || !await this.areMadeAtOnce()) {
+      return await called<number>((done) => fs.read(file, buffer, 0, buffer.length, null, done));
+    }
+    const startedMs = this.#now();
+    const bytesRead = fs.readSync(file, buffer);
+    if (this.#now() - startedMs > SLOW_READ_MS) this.#slowReads++;
+    return bytesRead;
   }
 
   /** Of an open file. */

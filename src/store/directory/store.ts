@@ -4,6 +4,7 @@
  */
 import { counted } from "../../counts.ts";
 import { createHash, randomUUID } from "node:crypto";
+import { constants } from "node:fs";
 import * as fs from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import process from "node:process";
@@ -31,6 +32,8 @@ import { checkFolder, checkKey, compareEntries } from "../key.ts";
 import { isCreated } from "../race.ts";
 
 const READ_BYTES = 256 * 1024;
+/** A pipe that somebody has put there is opened at once, and then refused: else it would be waited for without end. */
+const OPEN_TO_READ = constants.O_RDONLY | constants.O_NONBLOCK;
 const TEMP_NAME = /^\.couchdb-backup-\d+-[0-9a-f-]+\.tmp$/;
 /** So many folders are remembered to be there. */
 const MOST_FOLDERS = 1000;
@@ -172,16 +175,17 @@ export class DirectoryStore implements Store {
     signal?.throwIfAborted();
     const path = this.#path(key);
     await this.#mount.requireFor("read");
-    const file = await this.#try("read", key, fs.open(path, "r"));
+    const file = await this.#try("read", key, this.#calls.open(path, OPEN_TO_READ));
+    const close = () => this.#calls.close(file);
     let sizeBytes: number;
     try {
-      const info = await this.#try("read", key, file.stat());
+      const info = await this.#try("read", key, this.#calls.statOpen(file));
       if (!info.isFile()) {
         throw directoryError(Object.assign(new Error(), { code: "ENOENT" }), this.#place("read", key));
       }
       sizeBytes = info.size;
     } catch (error) {
-      await file.close();
+      await close();
       throw error;
     }
     let position = 0;
@@ -189,7 +193,7 @@ export class DirectoryStore implements Store {
       try {
         signal?.throwIfAborted();
         const buffer = new Uint8Array(Math.min(READ_BYTES, sizeBytes - position));
-        const bytesRead = buffer.length === 0 ? 0 : (await this.#try("read", key, file.read(buffer))).bytesRead;
+        const bytesRead = buffer.length === 0 ? 0 : await this.#try("read", key, this.#calls.read(file, buffer));
         if (bytesRead === 0) {
           if (position < sizeBytes) {
             throw new StoreError(
@@ -197,18 +201,18 @@ export class DirectoryStore implements Store {
               { code: "cut_off", key },
             );
           }
-          await file.close();
+          await close();
           controller.close();
           return;
         }
         position += bytesRead;
         controller.enqueue(buffer.subarray(0, bytesRead));
       } catch (error) {
-        await file.close();
+        await close();
         throw error;
       }
     };
-    return new ReadableStream<Uint8Array>({ pull, cancel: () => file.close() }, { highWaterMark: 0 });
+    return new ReadableStream<Uint8Array>({ pull, cancel: close }, { highWaterMark: 0 });
   }
 
   async stat(

@@ -77,3 +77,45 @@ for (const type of [LOCAL, 0x6969]) {
     }
   });
 }
+
+for (const [name, type] of [["at once", LOCAL], ["beside", 0x6969]] as const) {
+  Deno.test(`FileCalls read() gives small and large content piece by piece: ${name}`, async () => {
+    const folder = await Deno.makeTempDir({ prefix: "couchdb-backup-calls-" });
+    const calls = new FileCalls(folder, { typeOf: () => Promise.resolve(type) });
+    try {
+      const bytes = Uint8Array.from({ length: 200_000 }, (_, at) => at % 251);
+      await Deno.writeFile(`${folder}/one`, bytes);
+      const file = await calls.open(`${folder}/one`, "r");
+      const found = new Uint8Array(bytes.length);
+      let length = 0;
+      for (const size of [1000, 150_000, 64 << 10, 1000]) {
+        const buffer = new Uint8Array(size);
+        const bytesRead = await calls.read(file, buffer);
+        found.set(buffer.subarray(0, bytesRead), length);
+        length += bytesRead;
+      }
+      await calls.close(file);
+      assertEquals([found, length], [bytes, 200_000]);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  });
+}
+
+Deno.test("FileCalls reads beside once ten reads were slow, and goes on with other calls at once", async () => {
+  let nowMs = 0;
+  const folder = await Deno.makeTempDir({ prefix: "couchdb-backup-calls-" });
+  const calls = new FileCalls(folder, { typeOf: () => Promise.resolve(LOCAL), now: () => nowMs += 6 });
+  try {
+    await Deno.writeTextFile(`${folder}/one`, "x".repeat(100));
+    const file = await calls.open(`${folder}/one`, "r");
+    for (let slow = 0; slow < 10; slow++) await calls.read(file, new Uint8Array(1));
+    const before = nowMs;
+    assertEquals(await calls.read(file, new Uint8Array(100)), 90);
+    assertEquals(nowMs, before, "a clock is read beside those that are made at once");
+    assertEquals(await calls.areMadeAtOnce(), true);
+    await calls.close(file);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});

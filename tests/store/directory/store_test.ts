@@ -59,6 +59,22 @@ Deno.test("DirectoryStore create() says when a name is too long for the file sys
   assertEquals(await given.leftovers(), []);
 });
 
+Deno.test("DirectoryStore read() does not wait for a pipe that stands for an object", async () => {
+  await using given = await openDirectory();
+  await given.store.create(["a"], pieces(bytesOf("x")));
+  const pipe = `${given.root}/pipe`;
+  assertEquals((await new Deno.Command("mkfifo", { args: [pipe] }).output()).success, true);
+  const reading = readAll(given.store, "pipe").catch((error) => error);
+  const giveUp = Promise.withResolvers<string>();
+  const timer = setTimeout(() => giveUp.resolve("it waits"), 2000);
+  const found = await Promise.race([reading, giveUp.promise]);
+  clearTimeout(timer);
+  // Whoever waits is let go.
+  if (found === "it waits") await Deno.writeTextFile(pipe, "");
+  assert(found instanceof StoreError, String(found));
+  assertEquals(found.facts.code, "not_found");
+});
+
 Deno.test("DirectoryStore read() says cut_off when a file gets shorter while it is read", async () => {
   await using given = await openDirectory();
   await given.store.create(["shrinking"], pieces(new Uint8Array(1_000_000)));

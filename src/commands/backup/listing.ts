@@ -25,6 +25,9 @@ const MOST_UNSETTLED = 50_000;
 /** A filter that has probably erred more often does not count well enough. */
 const MOST_ERRORS = 0.01;
 
+/** What ends requests of a listing; one for all, as an exception that is made notes where, which takes its time. */
+const NOT_WANTED = new DOMException("The listing is not wanted any more", "AbortError");
+
 /** A batch to be fetched and stored. */
 export interface Work {
   batch: IdBatch;
@@ -241,7 +244,7 @@ export class Listing {
 
   /** Ends what is under way. */
   close(): void {
-    this.#ending.abort(new DOMException("The listing is not wanted any more", "AbortError"));
+    this.#ending.abort(NOT_WANTED);
     // A generator that waits within next() answers only behind it.
     this.#feed?.return(undefined).catch(() => {});
     this.#feed = undefined;

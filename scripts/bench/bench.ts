@@ -296,16 +296,19 @@ async function benchDatabases(server: BenchServer): Promise<void> {
   const names = numbered("bench_many", DATABASES);
   for (const name of names) await server.fill(name, 10);
   const measured: Measure[] = [];
+  const sixteen: Measure[] = [];
   const curl: Measure[] = [];
   for (let round = 0; round < Math.min(ROUNDS, 3); round++) {
     curl.push(await curlDatabases(server, names, peer));
     measured.push(await backup(server, "bench_many_.*"));
+    sixteen.push(await backup(server, "bench_many_.*", { parallel: 16 }));
   }
   const wanted = { must: 0.9, goal: 0.7 };
   ratio(`${DATABASES} databases / one curl process making six requests each`, wanted, {
     backup: seconds(measured),
     curl: seconds(curl),
   });
+  ratio(`the same, parallel: 16`, wanted, { backup: seconds(sixteen), curl: seconds(curl) });
   const fleet: Measure[] = [];
   const fleetCurl: Measure[] = [];
   for (let round = 0; round < Math.min(ROUNDS, 3); round++) {

@@ -17,9 +17,12 @@ import { DatabaseBackup } from "./database.ts";
 import { IncrementShare } from "./increment.ts";
 import { Rest } from "./rest.ts";
 import { Room } from "./room.ts";
-import { batchesOf } from "./chunk_size.ts";
+import { batchesOf, isSmall } from "./chunk_size.ts";
 import { RequestWindow } from "./window.ts";
 import { type EndedTask, missUnlisted, rememberRun } from "./unlisted.ts";
+
+/** So many requests of small databases cost CouchDB less than one for the documents of a large one. */
+const SMALL_FOR_LARGE = 4;
 
 /** What is asked at once of a database that is opened: its security object and its `_revs_limit`. */
 const OPENING_REQUESTS = 2;
@@ -97,13 +100,17 @@ async function backupTask(context: Run, selection: TaskSelection, options: Backu
     ? IncrementShare.ofOne(`${context.run} ${databases[0]?.database}`)
     : new IncrementShare(databases.length);
   const window = new RequestWindow(task.parallel, { failures: () => context.couch.retries });
-  const room = new Room(() => window.limit, { isShared: task.delaySeconds === 0 });
+  const room = new Room(() => window.limit, {
+    isShared: task.delaySeconds === 0,
+    small: () => Math.min(task.parallel, SMALL_FOR_LARGE * window.limit),
+  });
   // One after the other, each is asked for when its turn comes.
   if (task.delaySeconds === 0) context.infos.expect(databases.map(({ database }) => database));
   const inHand: Promise<void>[] = [];
   let interruption: { reason: unknown } | undefined;
   for (const [index, { database, pattern }] of databases.entries()) {
-    const place = await room.enter(openingNeeds(context, task, database));
+    const { needs, isSmall } = openingNeeds(context, task, database);
+    const place = await room.enter(needs, { isSmall });
     if (interruption !== undefined) break;
     try {
       if (context.fatal === undefined) await rest.taken(context);
@@ -136,9 +143,14 @@ async function backupTask(context: Run, selection: TaskSelection, options: Backu
  * How many requests a database needs until it says so itself: all of them, so that no other one begins, unless its size
  * has come along with those of others, and it is small.
  */
-function openingNeeds({ infos }: Run, task: Task, database: string): number | undefined {
+function openingNeeds(
+  { infos }: Run,
+  task: Task,
+  database: string,
+): { needs: number | undefined; isSmall: boolean } {
   const info = infos.early(database);
-  return info !== undefined && batchesOf(task, info) === 1 ? OPENING_REQUESTS : undefined;
+  if (info === undefined || batchesOf(task, info) > 1) return { needs: undefined, isSmall: false };
+  return { needs: OPENING_REQUESTS, isSmall: isSmall(info) };
 }
 
 /** Backs up one database, unless it would only fail like another. @throws The reason of an interruption. */

@@ -19,6 +19,14 @@ const MOST_BETWEEN_POSITIONS = 500;
 /** Of what was seen before, this much counts beside what is new. */
 const MEMORY = 1 / 2;
 
+/**
+ * A database is small up to so many documents: what it costs is its requests. The feed brings its documents along, which
+ * saves one; where documents are many that gains nothing.
+ */
+const SMALL_DOCUMENTS = 100;
+/** And up to this size of them, as CouchDB counts it: uncompressed. */
+const SMALL_BYTES = 256 * 1024;
+
 /** How many documents the next batch of a database may have. */
 export class ChunkSize {
   readonly #most: number | undefined;
@@ -73,4 +81,11 @@ export function batchesOf(
   const size = new ChunkSize(task, info);
   const documents = info.doc_count + (task.tombstones ? info.doc_del_count : 0);
   return size.isBounded ? Math.max(1, Math.ceil(documents / size.documents)) : 1;
+}
+
+/** Whether a database is small; not where CouchDB does not say what its documents have. */
+export function isSmall(
+  { doc_count, doc_del_count, external_bytes }: Pick<DatabaseInfo, "doc_count" | "doc_del_count" | "external_bytes">,
+): boolean {
+  return doc_count + doc_del_count <= SMALL_DOCUMENTS && external_bytes > 0 && external_bytes <= SMALL_BYTES;
 }

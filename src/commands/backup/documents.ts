@@ -12,11 +12,10 @@ import { seenFilter } from "../../archive/seen_states.ts";
 import type { ChangesRow } from "../../couchdb/changes_page.ts";
 import { IdFilter } from "../../couchdb/id_filter.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
-import type { DatabaseInfo } from "../../couchdb/info.ts";
 import { describeError } from "../../errors.ts";
 import { forEachParallel } from "../../parallel.ts";
 import type { Task } from "../../task/task.ts";
-import { batchesOf, ChunkSize } from "./chunk_size.ts";
+import { batchesOf, ChunkSize, isSmall } from "./chunk_size.ts";
 import { ChunkWriter } from "./chunks.ts";
 import { Completeness, type DocumentCounts, type ListedDatabase, purgesOf } from "./completeness.ts";
 import type { Run } from "./context.ts";
@@ -32,14 +31,6 @@ const LAST_SAVE_TIMEOUT_MS = 3000;
 
 /** The filter of an increment has room for this many more ids than its first page has announced. */
 const FURTHER_IDS = 10_000;
-
-/**
- * The feed brings documents along of databases up to this size: it saves a request, which is a third of what a database
- * of a few documents costs CouchDB, and gains nothing where documents are many.
- */
-const MOST_CARRIED = 100;
-/** The same of their size as CouchDB keeps them, uncompressed. */
-const MOST_CARRIED_BYTES = 256 * 1024;
 
 /** What an earlier run left, to be resumed. */
 export type Unfinished = Extract<Leftover, { kind: "unfinished" }>;
@@ -198,7 +189,8 @@ export class DocumentStorage {
       signal: AbortSignal.any([signal, stop]),
       chunk: size.isBounded ? () => size.documents : undefined,
       positionsEvery: size.positionsEvery,
-      carries: leftover === undefined && increment === undefined && isSmallSingle(info)
+      // Of a single copy: to ask for documents by quorum would bring nothing later.
+      carries: leftover === undefined && increment === undefined && info.n === 1 && isSmall(info)
         ? { revisions: task.revisions }
         : undefined,
       tombstones: task.tombstones,
@@ -266,15 +258,6 @@ export class DocumentStorage {
       await forEachParallel(() => listing.repeated(), storeOne, { limit, signal, stop });
     } while (!listing.ended);
   }
-}
-
-/**
- * Whether the feed of a database can bring all documents along: they are few and short, and there is a single copy of
- * each, so that asking for them by quorum would bring nothing later.
- */
-function isSmallSingle({ n, doc_count, doc_del_count, external_bytes }: DatabaseInfo): boolean {
-  const isFew = doc_count + doc_del_count <= MOST_CARRIED;
-  return n === 1 && isFew && external_bytes > 0 && external_bytes <= MOST_CARRIED_BYTES;
 }
 
 /**

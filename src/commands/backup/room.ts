@@ -18,67 +18,92 @@ export interface Place {
   leave(): void;
 }
 
+/** What a room is like. */
+export interface RoomOptions {
+  /** Whether a database may begin before the one before it is done. */
+  isShared: boolean;
+  /** How many requests there may be where all are of small databases. @default as many as of others */
+  small?: (() => number) | undefined;
+}
+
+/** A database in the room. */
+interface Taken {
+  /** How many requests it needs. */
+  needs: number;
+  /** What each of them counts. */
+  weight: () => number;
+}
+
 /** Room for a number of requests. */
 export class Room {
   readonly #limit: () => number;
   readonly #isShared: boolean;
-  /** What each database needs, in the order of their beginnings. */
-  readonly #needs: Map<object, number> = new Map();
+  readonly #small: () => number;
+  /** In the order of their beginnings. */
+  readonly #taken: Set<Taken> = new Set();
   #wake: (() => void) | undefined;
 
   /**
    * @param requests How many there may be, now where it is a function.
-   * @param options.isShared Whether a database may begin before the one before it is done.
    */
-  constructor(requests: number | (() => number), { isShared }: { isShared: boolean }) {
+  constructor(requests: number | (() => number), { isShared, small }: RoomOptions) {
     this.#limit = typeof requests === "number" ? () => requests : requests;
     this.#isShared = isShared;
+    this.#small = small ?? this.#limit;
   }
 
   get #requests(): number {
     return this.#limit();
   }
 
-  get #mostPlaces(): number {
-    return this.#isShared ? DATABASES_A_REQUEST * this.#requests : 1;
-  }
-
   /**
    * Waits until there is room for one more database.
    *
    * @param needs What it needs, as far as that is known: where it is not, no other begins until it is.
+   * @param options.isSmall Whether its requests are those of a small database.
    */
-  async enter(needs?: number): Promise<Place> {
-    const hasRoom = () => this.#rest(undefined) >= Math.min(needs ?? 1, this.#requests);
-    while (this.#needs.size >= this.#mostPlaces || !hasRoom()) {
+  async enter(needs?: number, { isSmall = false }: { isSmall?: boolean } = {}): Promise<Place> {
+    const weight = isSmall ? () => this.#requests / Math.max(this.#small(), this.#requests) : () => 1;
+    const one: Taken = { needs: 0, weight };
+    while (!this.#hasPlace(weight()) || !this.#hasRoom((needs ?? 1) * weight())) {
       await new Promise<void>((resolve) => this.#wake = resolve);
     }
-    const key = {};
-    const rest = (place: object) => this.#rest(place);
+    const rest = () => Math.floor(this.#rest(one) / weight());
     const set = (requests: number) => {
-      this.#needs.set(key, Math.max(0, requests));
+      one.needs = Math.max(0, requests);
+      this.#taken.add(one);
       this.#wake?.();
     };
     set(needs ?? this.#requests);
     return {
       get limit() {
         // One that is under way is not stopped by those before it that need more than they said.
-        return Math.max(1, rest(key));
+        return Math.max(1, rest());
       },
       needs: set,
       leave: () => {
-        this.#needs.delete(key);
+        this.#taken.delete(one);
         this.#wake?.();
       },
     };
   }
 
+  #hasPlace(weight: number): boolean {
+    if (!this.#isShared) return this.#taken.size === 0;
+    const places = [...this.#taken].reduce((sum, one) => sum + one.weight(), 0);
+    return places + weight <= DATABASES_A_REQUEST * this.#requests;
+  }
+
+  #hasRoom(requests: number): boolean {
+    return this.#rest(undefined) >= Math.min(requests, this.#requests);
+  }
+
   /** What those before a place leave; before one that is to come: all of them. */
-  #rest(place: object | undefined): number {
+  #rest(place: Taken | undefined): number {
     let rest = this.#requests;
-    for (const [key, needs] of this.#needs) {
-      if (key === place) break;
-      rest -= Math.min(needs, this.#requests);
+    for (const one of this.#taken) {
+      if (one === place) break;
+      rest -= Math.min(one.needs * one.weight(), this.#requests);
     }
     return rest;
   }

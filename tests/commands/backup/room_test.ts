@@ -57,6 +57,26 @@ Deno.test("Room.enter() lets a database begin whose needs are known where there 
   assertEquals((await narrow.enter(2)).limit, 1, "as many as there may be are enough");
 });
 
+Deno.test("Room.enter() lets as many requests of small databases be in flight as there may be of these", async () => {
+  const room = new Room(4, { isShared: true, small: () => 16 });
+  const places = [];
+  for (let count = 0; count < 8; count++) places.push(await room.enter(2, { isSmall: true }));
+  let ninth: Awaited<ReturnType<typeof room.enter>> | undefined;
+  let large: Awaited<ReturnType<typeof room.enter>> | undefined;
+  room.enter(2, { isSmall: true }).then((place) => ninth = place);
+  await settle();
+  assertEquals(ninth, undefined, "sixteen requests are in flight");
+  places[0]!.needs(0);
+  await settle();
+  assertEquals(ninth?.limit, 2);
+  room.enter().then((place) => large = place);
+  await settle();
+  assertEquals(large, undefined);
+  for (const place of places) place.leave();
+  await settle();
+  assertEquals(large?.limit, 3, "two small requests count as half of one");
+});
+
 Deno.test("Room.enter() takes one database after the other where they are not to overlap", async () => {
   const room = new Room(4, { isShared: false });
   const first = await room.enter();

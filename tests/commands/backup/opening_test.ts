@@ -1,5 +1,6 @@
 /** When a database is opened: beside the one before it, where both are known to be small. */
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { dirname } from "node:path";
 import { fill } from "../../fakes/couchdb/edits.ts";
 import { startFakeCouchDb } from "../../fakes/couchdb.ts";
 import { couchOk } from "../../couch_request.ts";
@@ -38,4 +39,28 @@ Deno.test("backup() opens small databases two at a time, and others when the one
   assertEquals(await mostOpened({ parallel: 4 }, 2), 2);
   assertEquals(await mostOpened({ parallel: 4, chunk: 1 }, 1), 1, "three requests each");
   assertEquals(await mostOpened({ parallel: 1 }, 1), 1);
+});
+
+Deno.test("backup() goes on with the next database where one has failed before CouchDB has answered for it", async () => {
+  for (const delaySeconds of [0, 0.001]) {
+    await using fake = await startFakeCouchDb();
+    for (const name of NAMES) await couchOk(fake, `PUT /${name}`);
+    await using backups = new Backups();
+    // A folder that cannot be listed.
+    await Deno.mkdir(dirname(backups.folderOf("a")), { recursive: true });
+    await Deno.symlink("a", backups.folderOf("a"));
+    fake.onRequest(async () => await new Promise((resolve) => setTimeout(resolve, 30)));
+    const task = { parallel: 1, delaySeconds, increments: { most: 14 } };
+    const giveUp = Promise.withResolvers<[]>();
+    const timer = setTimeout(() => giveUp.resolve([]), 10_000);
+    const reports = await Promise.race([
+      backups.runAll(fake, NAMES.map((database) => ({ database, pattern: database })), { task }),
+      giveUp.promise,
+    ]);
+    clearTimeout(timer);
+    const [failed, ...others] = reports;
+    assertEquals(failed?.status, "failed");
+    assertStringIncludes(failed?.error ?? "", "Cannot list");
+    assertEquals(others.map(({ status }) => status), ["complete", "complete", "complete"]);
+  }
 });

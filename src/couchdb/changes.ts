@@ -120,6 +120,8 @@ class PageRequests {
     } catch (error) {
       // An address from which a login is refused too often is locked out.
       if (!(error instanceof CouchError) || error.facts.status === 401) throw error;
+      // Who asks for a pause gets one, and counts as one who has refused.
+      if (asksForPause(error)) await this.#client.waitAfterFailure(error, 2, signal);
       return await this.ask(since);
     }
   }
@@ -138,7 +140,7 @@ class PageRequests {
         const isLong = isTooLong(error) && this.#limit > 1;
         if (!(error instanceof CouchError) || (!isLong && (isSmallest || !isTransient(error)))) throw error;
         // Who is away, or asks for a pause, is not helped by small pages, of which each costs a request from then on.
-        if (error.facts.error === "unreachable" || [429, 503].includes(error.facts.status ?? 0)) {
+        if (error.facts.error === "unreachable" || asksForPause(error)) {
           return await this.#client.changes(this.#database, { since, limit: this.#limit, positionsEvery }, { signal });
         }
         this.#limit = isLong ? quarterOf(this.#limit) : Math.max(LEAST_PAGE_ROWS, quarterOf(this.#limit));
@@ -146,6 +148,10 @@ class PageRequests {
       }
     }
   }
+}
+
+function asksForPause({ facts: { status = 0 } }: CouchError): boolean {
+  return status === 429 || status === 503;
 }
 
 /**

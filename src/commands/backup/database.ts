@@ -456,6 +456,8 @@ export class DatabaseBackup {
       readOrigin(this.#context, this.#job),
       readFolder(store, this.#folder, { signal }),
     ]);
+    // Where its settings were taken over, nobody has said yet what cannot be read of them.
+    if (saving.isKept) this.#noteLacking(found);
     const counts = new DocumentCounts(this.#context, this.#database, found);
     this.#outcome.manifest = undefined;
     await this.#saveFull({ ...saving, ...found, counts, state, leftover: undefined }, reason);

@@ -265,7 +265,7 @@ export class Listing {
       this.#assign();
     }
     if (packed.count > 0) {
-      packed.add(this.#waiting.splice(0));
+      if (this.#waiting.length > 0) packed.add(this.#waiting.splice(0));
       yield this.#work(IdBatch.packed(packed));
     }
     if (chunk !== undefined) yield* this.#cut(chunk);

@@ -12,7 +12,7 @@ const DATABASES_A_REQUEST = 2;
 export interface Place {
   /** How many requests it may have in flight now. */
   readonly limit: number;
-  /** How many it needs from now on; none: only writing is left. */
+  /** How many it needs from now on; none: only writing is left. Of one that is done that changes nothing. */
   needs(requests: number): void;
   /** It is done. */
   leave(): void;
@@ -69,7 +69,10 @@ export class Room {
       await new Promise<void>((resolve) => this.#wake = resolve);
     }
     const rest = () => Math.floor(this.#rest(one) / weight());
+    let hasLeft = false;
     const set = (requests: number) => {
+      // What of it is still under way when it has failed takes no room for ever.
+      if (hasLeft) return;
       one.needs = Math.max(0, requests);
       this.#taken.add(one);
       this.#wake?.();
@@ -82,6 +85,7 @@ export class Room {
       },
       needs: set,
       leave: () => {
+        hasLeft = true;
         this.#taken.delete(one);
         this.#wake?.();
       },

@@ -67,6 +67,13 @@ export function nextWindow(window: Window, { failures, bytes, elapsedMs, request
   return rest === 0 ? next(limit + 1, 0) : next(limit, rest);
 }
 
+/** The window behind a round of requests that tell no more than that none was refused: it grows to where it began. */
+export function recoveredWindow(window: Window, most: number): Window {
+  const rest = Math.max(0, window.rest - 1);
+  const limit = rest === 0 ? Math.max(window.limit, Math.min(window.limit + 1, FIRST, most)) : window.limit;
+  return { ...window, limit, before: limit, rest };
+}
+
 /** Keeps the window of one task. */
 export class RequestWindow {
   readonly #most: number;
@@ -77,6 +84,8 @@ export class RequestWindow {
   #bytes = 0;
   #requestMs = 0;
   #failures: number;
+  /** Requests that went well, of which nobody measures more. */
+  #passed = 0;
   #startedMs: number | undefined;
 
   /** @param options.failures How many requests were made again so far. `now` tells milliseconds. */
@@ -111,6 +120,17 @@ export class RequestWindow {
     };
   }
 
+  /**
+   * Notes that a request has gone well that is none for documents. Where there are no others, what refusals have made
+   * small would else stay so.
+   */
+  pass(): void {
+    if (this.#failuresSoFar() > this.#failures) return this.#end();
+    if (++this.#passed < 2 * this.#window.limit) return;
+    this.#passed = 0;
+    this.#window = recoveredWindow(this.#window, this.#most);
+  }
+
   #end(): void {
     const failures = this.#failuresSoFar();
     const nowMs = this.#now();
@@ -122,7 +142,11 @@ export class RequestWindow {
     };
     this.#window = nextWindow(this.#window, round, this.#most);
     this.#failures = failures;
-    this.#done = this.#bytes = this.#requestMs = 0;
+    this.#done =
+      this.#bytes =
+      this.#requestMs =
+      this.#passed =
+        0;
     this.#startedMs = nowMs;
   }
 }

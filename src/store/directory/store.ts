@@ -176,7 +176,14 @@ export class DirectoryStore implements Store {
     const path = this.#path(key);
     await this.#mount.requireFor("read");
     const file = await this.#try("read", key, this.#calls.open(path, OPEN_TO_READ));
-    const close = () => this.#calls.close(file);
+    // Once: its number may be another file's by then. And not while it is read, which would go on with that file.
+    let reading: Promise<unknown> | undefined;
+    let closing: Promise<void> | undefined;
+    const close = () =>
+      closing ??= (async () => {
+        await Promise.allSettled([reading]);
+        await this.#calls.close(file);
+      })();
     let sizeBytes: number;
     try {
       const info = await this.#try("read", key, this.#calls.statOpen(file));
@@ -193,7 +200,10 @@ export class DirectoryStore implements Store {
       try {
         signal?.throwIfAborted();
         const buffer = new Uint8Array(Math.min(READ_BYTES, sizeBytes - position));
-        const bytesRead = buffer.length === 0 ? 0 : await this.#try("read", key, this.#calls.read(file, buffer));
+        const call = buffer.length === 0 ? Promise.resolve(0) : this.#calls.read(file, buffer);
+        reading = call;
+        const bytesRead = await this.#try("read", key, call);
+        if (closing !== undefined) return; // Nobody wants it any more.
         if (bytesRead === 0) {
           if (position < sizeBytes) {
             throw new StoreError(

@@ -95,8 +95,19 @@ export class Syncs {
     this.#unsynced.set(folder, ++this.#lastName);
   }
 
-  /** Makes the names that were noted of a folder outlive a power cut. It has some until they do, for others that ask. */
+  /**
+   * Makes the names that were noted of a folder outlive a power cut, and those of the folders above it: whoever has made
+   * one may be busy with what goes there for an hour. A folder has some until they do, for others that ask.
+   */
   async noted(folder: string, key: string): Promise<void> {
+    if (this.#unsynced.size === 0) return;
+    const { root } = this.#options;
+    const paths = [folder];
+    for (let path = folder; path.length > root.length;) paths.push(path = dirname(path));
+    await allEnded(paths.map((path) => this.#notedIn(path, key)));
+  }
+
+  async #notedIn(folder: string, key: string): Promise<void> {
     const last = this.#unsynced.get(folder);
     if (last === undefined) return;
     await this.#folder(folder, key, last);
@@ -113,7 +124,9 @@ export class Syncs {
   noteMade(folder: string, uppermost: string): MadeFolder {
     const above: string[] = [];
     for (let path = folder; path.length >= uppermost.length; path = dirname(path)) above.push(dirname(path));
-    return { above, number: ++this.#lastName };
+    const number = ++this.#lastName;
+    for (const path of above) this.#unsynced.set(path, number);
+    return { above, number };
   }
 
   /** Makes the names of a folder that was made, and of those above it that were made with it, outlive a power cut. */

@@ -8,6 +8,7 @@ import type { Fault } from "../../fakes/couchdb/faults.ts";
 import { type FakeCouchDb, type FakeCouchDbOptions, startFakeCouchDb } from "../../fakes/couchdb.ts";
 import { startFakeCluster } from "../../fakes/couchdb_cluster.ts";
 import { couchOk } from "../../couch_request.ts";
+import { impatientClient } from "../../couchdb/impatient_client.ts";
 import type { Task } from "../../../src/task/task.ts";
 import { Backups, expectDocuments } from "./feed_setup.ts";
 
@@ -90,6 +91,18 @@ Deno.test("backup() lists a small database in the plain way where the feed fails
     assertEquals(report.status, "complete", report.error);
     assertEquals(askedFor(fake), { carrying: 1, plain: 1, bulk: 1 });
     expectDocuments(await backups.read(), ids);
+  }
+});
+
+Deno.test("backup() waits before it asks a CouchDB again that wants a pause", async () => {
+  for (const status of [429, 503]) {
+    const { fake } = await start(10);
+    await using _ = fake;
+    await using backups = new Backups();
+    fake.faults.add({ endpoint: "_changes", fault: { kind: "answer", status, body: { error: "busy", reason: "so" } } });
+    const couch = impatientClient(fake);
+    assertEquals((await backups.run(fake, { context: { couch } })).status, "complete");
+    assertEquals([askedFor(fake), couch.retries], [{ carrying: 1, plain: 1, bulk: 1 }, 1]);
   }
 });
 

@@ -13,6 +13,7 @@ import { impatientClient } from "../../couchdb/impatient_client.ts";
 import type { Database } from "../../fakes/couchdb/database.ts";
 import { type FakeCouchDb, type FakeCouchDbOptions, startFakeCouchDb } from "../../fakes/couchdb.ts";
 import { compareLeafRevisions, type LeafRevisions, readAllLeafRevisions } from "../../leaf_revisions.ts";
+import { filesOf } from "../../read_archive.ts";
 import { Backups, type RunRequest } from "./feed_setup.ts";
 
 /** Databases, backups of theirs, and restores of these. */
@@ -114,6 +115,28 @@ export class Increments implements AsyncDisposable {
   async verify(path = "latest/db"): Promise<VerifyReport> {
     await this.#open();
     return await verify(this.#paths, { database: "db", path });
+  }
+
+  /** What a run is given during which the backups of 3 January go. */
+  async losing(): Promise<{ context: { repository: Repository }; isGone: () => boolean }> {
+    const { root, folder } = this.backups;
+    let isGone = false;
+    const store = new Proxy(await openStore({ bucket: pathToFileURL(root).href }), {
+      get(target, name) {
+        const value = Reflect.get(target, name, target);
+        if (name !== "create") return typeof value === "function" ? value.bind(target) : value;
+        return async (keys: Iterable<string>, ...others: unknown[]) => {
+          // Whoever removes old backups does so between the look at the parent and the manifest.
+          if (!isGone && Array.isArray(keys) && keys[0].startsWith("_catalog/")) {
+            isGone = true;
+            for (const name of await filesOf(folder)) await Deno.remove(`${folder}/${name}`);
+          }
+          return await value.call(target, keys, ...others);
+        };
+      },
+      set: (target, name, value) => Reflect.set(target, name, value, target),
+    });
+    return { context: { repository: new Repository(store, { prefix: "", suffix: "couchdb" }) }, isGone: () => isGone };
   }
 
   /** What the database is now. */

@@ -1,8 +1,6 @@
 /** What incremental backups save, when all is saved again, and that a chain of them comes back exactly. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { ArchiveError, InterruptedError } from "../../../src/errors.ts";
-import { Repository } from "../../../src/archive/repository.ts";
-import { openStore } from "../../../src/store/open.ts";
 import { couchOk } from "../../couch_request.ts";
 import { edit, fill } from "../../fakes/couchdb/edits.ts";
 import { unreadable } from "../../fakes/couchdb/faults.ts";
@@ -384,33 +382,15 @@ Deno.test("backup() of an increment whose parent was replaced by another backup 
 Deno.test("backup() whose parent goes while it runs fails, and saves all: nothing complete lacks a link", async () => {
   for (const isChanged of [true, false]) {
     await using place = await Increments.start();
-    const { database, backups } = place;
-    const ids = fill(database, 200);
+    const ids = fill(place.database, 200);
     await place.expectRun({ kind: "full" });
-    if (isChanged) edit(database, { _id: ids[5]!, changed: true });
-    const store = await openStore({ bucket: `file://${backups.root}` });
-    let isGone = false;
-    const watched = new Proxy(store, {
-      get(target, name) {
-        const value = Reflect.get(target, name, target);
-        if (name !== "create") return typeof value === "function" ? value.bind(target) : value;
-        return async (keys: Iterable<string>, ...others: unknown[]) => {
-          // Whoever removes old backups does so between the look at the parent and the manifest.
-          if (!isGone && Array.isArray(keys) && keys[0].startsWith("_catalog/")) {
-            isGone = true;
-            for (const name of await filesOf(backups.folder)) await Deno.remove(`${backups.folder}/${name}`);
-          }
-          return await value.call(target, keys, ...others);
-        };
-      },
-      set: (target, name, value) => Reflect.set(target, name, value, target),
-    });
-    const context = { repository: new Repository(watched, { prefix: "", suffix: "couchdb" }) };
+    if (isChanged) edit(place.database, { _id: ids[5]!, changed: true });
+    const { context, isGone } = await place.losing();
     await place.expectRun({ kind: "full", documents: 200, because: /relies on is gone, "2026\/01\/03/ }, {
       day: 4,
       context,
     });
-    assert(isGone);
+    assert(isGone());
     await place.expectExact();
     const verified = await place.verify();
     assertEquals([verified.ok, verified.parents], [true, undefined]);

@@ -266,6 +266,16 @@ Deno.test("backup() goes on to read and to name settings that it may not read, a
   assertEquals((await manifestOf(place, 7)).properties.security, null);
 });
 
+Deno.test("backup() that has taken settings over names those that it may not read where it saves all after all", async () => {
+  await using place = await Increments.start();
+  fill(place.database, 20);
+  await place.expectRun({ kind: "full" });
+  place.fake.faults.add(forbidden("db", "_security"));
+  const { context } = await place.losing();
+  const { warnings } = await place.expectRun({ kind: "full", because: /relies on is gone/ }, { day: 4, context });
+  assertEquals([warnings?.length, warnings?.[0]?.includes("_security")], [1, true]);
+});
+
 Deno.test("backup() of an unchanged database whose feed may not be read any more fails", async () => {
   await using place = await Increments.start();
   fill(place.database, 20);

@@ -18,6 +18,10 @@ function openListing(chunk: number | undefined): Listing {
       return Promise.resolve({ rows, last_seq: String(first + 10), pending: 30 - first });
     },
   } as unknown as CouchClient;
+  return listingOf(couch, chunk);
+}
+
+function listingOf(couch: CouchClient, chunk: number | undefined): Listing {
   return new Listing(couch, "db", {
     log: new RecordedLog(),
     signal: new AbortController().signal,
@@ -53,3 +57,27 @@ for (const chunk of [10, undefined]) {
     listing.close();
   });
 }
+
+Deno.test("Listing in one batch has no empty part, whose half would be asked for, where the last page brings nothing new", async () => {
+  const couch = {
+    changes(_database: string, { since }: { since: string }): Promise<ChangesPage> {
+      const first = Number(since);
+      const count = first < 20 ? 10 : 0;
+      const rows = Array.from({ length: count }, (_, n) => ({
+        id: `document ${first + n}`,
+        revs: ["1-a"],
+        deleted: false,
+        position: undefined,
+      }));
+      // As CouchDB 1.x, which does not say what follows.
+      return Promise.resolve({ rows, last_seq: String(first + count), pending: undefined });
+    },
+  } as unknown as CouchClient;
+  const listing = listingOf(couch, undefined);
+  const pages: number[][] = [];
+  for await (const { batch } of listing.batches(new AbortController().signal)) {
+    pages.push([...batch.pages()].map((page) => page.length));
+  }
+  assertEquals(pages, [[10, 10]]);
+  listing.close();
+});

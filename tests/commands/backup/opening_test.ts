@@ -1,36 +1,68 @@
 /** When a database is opened: beside the one before it, where both are known to be small. */
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { dirname } from "node:path";
 import { fill } from "../../fakes/couchdb/edits.ts";
 import { startFakeCouchDb } from "../../fakes/couchdb.ts";
 import { couchOk } from "../../couch_request.ts";
 import type { Task } from "../../../src/task/task.ts";
+import { until } from "../../until.ts";
 import { Backups } from "./feed_setup.ts";
 
 const NAMES = ["a", "b", "c", "d"];
 
-/** Backs databases up, and tells how many were being opened at once at the most. */
-async function mostOpened(task: Partial<Task>): Promise<number> {
+/** Backs databases up, of which so many should be opened at once, and tells how many were at the most. */
+async function mostOpened(task: Partial<Task>, wanted: number): Promise<number> {
   await using fake = await startFakeCouchDb();
   for (const name of NAMES) {
     await couchOk(fake, `PUT /${name}`);
     fill(fake.databases.get(name)!, 3);
   }
   let [open, most] = [0, 0];
-  fake.onRequest(async ({ endpoint }) => {
+  fake.onRequest(async ({ endpoint, database }) => {
     if (endpoint !== "_security") return;
     most = Math.max(most, ++open);
-    // So long that any other one that may be opened is.
+    // As long as it takes until those that may be opened are, and then any other one. Of the first two nobody knows their
+    // sizes when their turn comes: each is opened alone.
+    const isKnown = NAMES.indexOf(database ?? "") > 1;
+    if (isKnown) await until(() => most >= wanted, `${wanted} are opened`).catch(() => {});
     await new Promise((resolve) => setTimeout(resolve, 100));
     open--;
   });
   await using backups = new Backups();
-  const reports = await backups.runAll(fake, NAMES.map((database) => ({ database, pattern: database })), { task });
+  const reports = await backups.runAll(fake, NAMES.map((database) => ({ database, pattern: database })), {
+    task,
+    context: { freshMs: 60_000 },
+  });
   assertEquals(reports.map(({ status }) => status), NAMES.map(() => "complete"));
   return most;
 }
 
 Deno.test("backup() opens small databases two at a time, and others when the one before has told its size", async () => {
-  assertEquals(await mostOpened({ parallel: 4 }), 2);
-  assertEquals(await mostOpened({ parallel: 4, chunk: 1 }), 1, "three requests each");
-  assertEquals(await mostOpened({ parallel: 1 }), 1);
+  assertEquals(await mostOpened({ parallel: 4 }, 2), 2);
+  assertEquals(await mostOpened({ parallel: 4, chunk: 1 }, 1), 1, "three requests each");
+  assertEquals(await mostOpened({ parallel: 1 }, 1), 1);
+});
+
+Deno.test("backup() goes on with the next database where one has failed before CouchDB has answered for it", async () => {
+  for (const delaySeconds of [0, 0.001]) {
+    await using fake = await startFakeCouchDb();
+    for (const name of NAMES) await couchOk(fake, `PUT /${name}`);
+    await using backups = new Backups();
+    // A folder that cannot be listed.
+    await Deno.mkdir(dirname(backups.folderOf("a")), { recursive: true });
+    await Deno.symlink("a", backups.folderOf("a"));
+    fake.onRequest(async () => await new Promise((resolve) => setTimeout(resolve, 30)));
+    const task = { parallel: 1, delaySeconds, increments: { most: 14 } };
+    const giveUp = Promise.withResolvers<[]>();
+    const timer = setTimeout(() => giveUp.resolve([]), 10_000);
+    const reports = await Promise.race([
+      backups.runAll(fake, NAMES.map((database) => ({ database, pattern: database })), { task }),
+      giveUp.promise,
+    ]);
+    clearTimeout(timer);
+    const [failed, ...others] = reports;
+    assertEquals(failed?.status, "failed");
+    assertStringIncludes(failed?.error ?? "", "Cannot list");
+    assertEquals(others.map(({ status }) => status), ["complete", "complete", "complete"]);
+  }
 });

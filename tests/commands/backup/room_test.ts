@@ -77,6 +77,19 @@ Deno.test("Room.enter() lets as many requests of small databases be in flight as
   assertEquals(large?.limit, 3, "two small requests count as half of one");
 });
 
+Deno.test("Room.enter() waits for no database that is done, whatever that says of its needs behind its end", async () => {
+  for (const isShared of [true, false]) {
+    const room = new Room(1, { isShared });
+    const first = await room.enter();
+    first.leave();
+    first.needs(1);
+    let isIn = false;
+    room.enter().then(() => isIn = true);
+    await settle();
+    assertEquals(isIn, true);
+  }
+});
+
 Deno.test("Room.enter() takes one database after the other where they are not to overlap", async () => {
   const room = new Room(4, { isShared: false });
   const first = await room.enter();

@@ -91,3 +91,19 @@ Deno.test("RequestWindow does not grow where more at a time brings no more", () 
 Deno.test("RequestWindow goes down to one where a server bears no more", () => {
   assertEquals(simulate({ most: 16, bears: 1, best: 99, rounds: 40 }).at(-1), 1);
 });
+
+Deno.test("RequestWindow that refusals have made small grows to where it began by requests that bring no documents", () => {
+  let failures = 0;
+  const one = new RequestWindow(16, { failures: () => failures, now: () => 0 });
+  for (let time = 0; time < 3; time++) {
+    failures++;
+    one.pass();
+  }
+  assertEquals(one.limit, 1);
+  for (let request = 0; request < 20; request++) one.pass();
+  assertEquals(one.limit, 1, "it rests");
+  for (let request = 0; request < 100; request++) one.pass();
+  assertEquals(one.limit, 4);
+  one.begin()(MB);
+  assertEquals(one.limit, 4);
+});

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { fstatSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { StoreError } from "../../../src/errors.ts";
+import { FileCalls } from "../../../src/store/directory/calls.ts";
 import { DirectoryStore } from "../../../src/store/directory/store.ts";
 import { directoryError } from "../../../src/store/directory/error.ts";
 import { bytesOf, listAll, pieces, readAll, testStore } from "../store_contract.ts";
@@ -73,6 +74,28 @@ Deno.test("DirectoryStore read() does not wait for a pipe that stands for an obj
   if (found === "it waits") await Deno.writeTextFile(pipe, "");
   assert(found instanceof StoreError, String(found));
   assertEquals(found.facts.code, "not_found");
+});
+
+Deno.test("DirectoryStore read() that is cancelled while it reads closes its file once, whose number is then another one's", async () => {
+  await using given = await openDirectory();
+  await given.store.create(["large"], pieces(new Uint8Array(1_000_000)));
+  const { close } = FileCalls.prototype;
+  const closed: number[] = [];
+  FileCalls.prototype.close = async function (file) {
+    closed.push(file);
+    await close.call(this, file);
+  };
+  try {
+    const reader = (await given.store.read("large")).getReader();
+    const reading = reader.read();
+    await reader.cancel();
+    assertEquals((await reading).done, true);
+    // Until the thread that reads has told of its end, and what comes of that.
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    assertEquals(closed.length, 1, `${closed}`);
+  } finally {
+    FileCalls.prototype.close = close;
+  }
 });
 
 Deno.test("DirectoryStore read() says cut_off when a file gets shorter while it is read", async () => {

@@ -95,6 +95,32 @@ Deno.test("DirectoryStore stores nothing before the names of the folders that it
   );
 });
 
+Deno.test("DirectoryStore waits for the names of folders that another object, which is still written, has made", async () => {
+  const synced = new Set<number>();
+  await using given = await openDirectory({
+    sync: (file) => {
+      synced.add(fstatSync(file).ino);
+      return Promise.resolve();
+    },
+  });
+  const { promise: isWritten, resolve: end } = Promise.withResolvers<void>();
+  const { promise: isBegun, resolve: begin } = Promise.withResolvers<void>();
+  const body = (async function* () {
+    begin();
+    await isWritten;
+    yield bytesOf("x");
+  })();
+  const large = given.store.create(["2026/11/28/large/0"], body, { kind: "chunk" });
+  await isBegun;
+  await given.store.create(["2026/11/28/small/0"], pieces(bytesOf("x")), { kind: "chunk" });
+  await given.store.create(["2026/11/28/small/manifest"], pieces(bytesOf("x")));
+  for (const folder of ["2026/11/28/small", "2026/11/28", "2026/11", "2026", ""]) {
+    assert(synced.has((await Deno.stat(`${given.root}/${folder}`)).ino ?? 0), `"${folder}" is not synced`);
+  }
+  end();
+  await large;
+});
+
 Deno.test("DirectoryStore syncs a folder once for all who ask while another sync of it is under way, and not too early", async () => {
   let folders = 0;
   const { promise: isBegun, resolve: begin } = Promise.withResolvers<void>();

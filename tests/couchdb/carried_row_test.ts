@@ -70,6 +70,7 @@ const ASKED_FOR: Record<string, FeedRow> = {
   "a tombstone": { deleted: true, members: ',"_deleted":true' },
   "attachments are stubs": { members: ',"_attachments":{"t":{"stub":true}}' },
   "another revision than the one listed": { document: '{"_id":"a","_rev":"1-other"}' },
+  "another revision of the same length": { document: `{"_id":"a","_rev":"1-${HASH.replaceAll("2", "3")}"}` },
   "another document": { document: `{"_id":"b","_rev":"1-${HASH}"}` },
   "members in another order": { document: `{"_rev":"1-${HASH}","_id":"a"}` },
   "white space": { document: `{ "_id":"a","_rev":"1-${HASH}"}` },

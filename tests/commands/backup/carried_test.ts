@@ -106,6 +106,20 @@ Deno.test("backup() waits before it asks a CouchDB again that wants a pause", as
   }
 });
 
+Deno.test("backup() has no documents brought along where it goes on from another backup", async () => {
+  const { fake, ids } = await start(10);
+  await using _ = fake;
+  await using backups = new Backups();
+  const task = { increments: { most: 14 } };
+  assertEquals((await backups.run(fake, { task })).kind, "full");
+  assertEquals(askedFor(fake), ONE_REQUEST);
+  edit(fake.databases.get("db")!, { _id: ids[0]!, later: 1 }, { _id: "new" });
+  const report = await backups.run(fake, { task, day: 4 });
+  assertEquals([report.kind, report.documents], ["incremental", 2], report.error);
+  const { carrying, bulk } = askedFor(fake);
+  assertEquals([carrying, bulk], [1, 1]);
+});
+
 Deno.test("backup() asks once with a login that is refused meanwhile", async () => {
   const { fake } = await start(10);
   await using _ = fake;

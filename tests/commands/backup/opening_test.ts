@@ -1,5 +1,5 @@
 /** When a database is opened: beside the one before it, where both are known to be small. */
-import { assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { dirname } from "node:path";
 import { fill } from "../../fakes/couchdb/edits.ts";
 import { startFakeCouchDb } from "../../fakes/couchdb.ts";
@@ -41,6 +41,28 @@ Deno.test("backup() opens small databases two at a time, and others when the one
   assertEquals(await mostOpened({ parallel: 4 }, 2), 2);
   assertEquals(await mostOpened({ parallel: 4, chunk: 1 }, 1), 1, "three requests each");
   assertEquals(await mostOpened({ parallel: 1 }, 1), 1);
+});
+
+Deno.test("backup() has as many requests of small databases in flight as parallel says, and two more where one of unknown size is opened", async () => {
+  for (const parallel of [4, 16]) {
+    await using fake = await startFakeCouchDb({ externalBytes: 1000 });
+    const names = Array.from({ length: 12 }, (_, n) => `db${n}`);
+    for (const name of names) {
+      await couchOk(fake, `PUT /${name}`);
+      fill(fake.databases.get(name)!, 3);
+    }
+    const before = fake.requests.length;
+    fake.onRequest(async () => await new Promise((resolve) => setTimeout(resolve, 50)));
+    await using backups = new Backups();
+    await backups.runAll(fake, names.map((database) => ({ database, pattern: database })), {
+      task: { parallel },
+      context: { freshMs: 60_000 },
+    });
+    const most = Math.max(...fake.requests.slice(before).map(({ inFlight }) => inFlight));
+    assert(most <= parallel + 2, `${most} with parallel: ${parallel}`);
+    // From the beginning, as few as they are.
+    assert(parallel === 4 || most > 6, `${most} with parallel: ${parallel}`);
+  }
 });
 
 Deno.test("backup() goes on with the next database where one has failed before CouchDB has answered for it", async () => {

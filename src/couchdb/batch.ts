@@ -13,6 +13,8 @@ const decoder = new TextDecoder();
 const BEFORE_ID = encoder.encode(',{"id":"');
 const BEHIND_ID = encoder.encode('"}');
 
+/** A packed page has so many documents at most. */
+const PACKED_DOCUMENTS = 5000;
 /** Of a packed revision's hash this much is kept: enough to tell it from the others of its document. */
 const KEPT_HASH_DIGITS = 8;
 
@@ -40,9 +42,11 @@ export class PackedPages {
   count = 0;
   readonly pages: PackedPage[] = [];
 
-  /** Takes a page of documents. */
+  /** Takes documents, as pages that are not too large to be unpacked. */
   add(documents: readonly ListedDocument[]): void {
-    this.pages.push(pack(documents));
+    for (let from = 0; from < documents.length; from += PACKED_DOCUMENTS) {
+      this.pages.push(pack(documents.slice(from, from + PACKED_DOCUMENTS)));
+    }
     this.count += documents.length;
   }
 }

@@ -22,6 +22,7 @@ import type { Run } from "./context.ts";
 import { type ListedIncrement, Listing, type Work } from "./listing.ts";
 import type { DatabaseOrigin } from "./origin.ts";
 import type { Outcome } from "./outcome.ts";
+import { MOST_REACH, Reach } from "./reach.ts";
 import type { Place } from "./room.ts";
 import { findUnreadable } from "./sealed_ids.ts";
 import type { RequestWindow } from "./window.ts";
@@ -106,7 +107,8 @@ export class DocumentStorage {
     if (counts.hasCopies && increment?.page?.pending !== 0) await counts.look({ signal });
     const origin = originOf(wanted.origin, source);
     const size = new ChunkSize(task, info);
-    const { listing, seen } = await this.#list(source, wanted, size);
+    const reach = new Reach();
+    const { listing, seen } = await this.#list(source, wanted, { size, reach });
     const done = await this.#openCheckpoint(source, { origin, unreadable, listing });
     outcome.stored = done;
     // What an earlier run has completed must not be taken for what this one leaves if it is killed.
@@ -129,7 +131,7 @@ export class DocumentStorage {
     });
     try {
       if (leftover === undefined && increment === undefined) await completeness.awaitFirstPage();
-      const storeListed = () => this.#storeListed({ listing, writer, done, size });
+      const storeListed = () => this.#storeListed({ listing, writer, done, size, reach });
       await storeListed();
       await completeness.await(storeListed);
     } catch (error) {
@@ -171,7 +173,7 @@ export class DocumentStorage {
   async #list(
     { info, counts, leftover }: DocumentSource,
     { unreadable, increment, onRow }: WantedDocuments,
-    size: ChunkSize,
+    { size, reach }: { size: ChunkSize; reach: Reach },
   ): Promise<Pick<StoredDocuments, "listing" | "seen">> {
     const { couch, log, signal, stop } = this.#context;
     const { task, database } = this.#options;
@@ -189,6 +191,8 @@ export class DocumentStorage {
       signal: AbortSignal.any([signal, stop]),
       chunk: size.isBounded ? () => size.documents : undefined,
       positionsEvery: size.positionsEvery,
+      // Within a request for all nobody resumes.
+      reach: () => size.isBounded ? reach.documents : MOST_REACH,
       // Of a single copy: to ask for documents by quorum would bring nothing later.
       carries: leftover === undefined && increment === undefined && info.n === 1 && isSmall(info)
         ? { revisions: task.revisions }
@@ -224,11 +228,12 @@ export class DocumentStorage {
 
   /** Stores what the listing has to give: first what is new, then what was listed again, until nothing is left. */
   async #storeListed(
-    { listing, writer, done, size }: {
+    { listing, writer, done, size, reach }: {
       listing: Listing;
       writer: ChunkWriter;
       done: CheckpointWriter;
       size: ChunkSize;
+      reach: Reach;
     },
   ): Promise<void> {
     const { signal, stop } = this.#context;
@@ -237,6 +242,7 @@ export class DocumentStorage {
     let inFlight = 0;
     const storeOne = async (work: Work, signal: AbortSignal) => {
       inFlight++;
+      reach.begin();
       // What the feed has brought along tells nothing of how fast requests for documents are.
       const ends = work.batch.carried === undefined ? window.begin() : undefined;
       const stored = await writer.store(work, signal);
@@ -244,6 +250,7 @@ export class DocumentStorage {
       if (ends === undefined) window.pass();
       else ends(bytes);
       size.note({ bytes, documents });
+      reach.note(documents);
       inFlight--;
       if (listing.ended) place.needs(Math.max(1, inFlight));
       // Its documents are as they were found now: together, as a later run takes all chunks of a batch or none.

@@ -15,6 +15,7 @@ import { type FeedPage, listChanges, PAGE_ROWS } from "../../couchdb/changes.ts"
 import type { ChangesRow } from "../../couchdb/changes_page.ts";
 import type { CouchClient } from "../../couchdb/client.ts";
 import { IdFilter, type IdHash } from "../../couchdb/id_filter.ts";
+import { sortById } from "../../couchdb/id_order.ts";
 import { IdQueue } from "../../couchdb/id_queue.ts";
 import { PackedRow } from "../../couchdb/packed_row.ts";
 import type { Log } from "../../observe.ts";
@@ -22,6 +23,8 @@ import type { Log } from "../../observe.ts";
 /** Repeated ids are fetched when there are so many, or when so many ids wait for them to be fetched. */
 const MOST_REPEATED = 5000;
 const MOST_UNSETTLED = 50_000;
+/** Ids and revisions of so many bytes are put into order together, however few they are. */
+const MOST_TOGETHER_BYTES = 4 * 1024 * 1024;
 /** A filter that has probably erred more often does not count well enough. */
 const MOST_ERRORS = 0.01;
 
@@ -60,6 +63,8 @@ export interface ListingOptions {
   carries?: { revisions: boolean } | undefined;
   /** The most documents between two positions from which a later run can resume. */
   positionsEvery: number | undefined;
+  /** How many documents may be put into the order of their ids together, from now on. @default those of a page */
+  reach?: (() => number) | undefined;
   /** Whether tombstones are taken that nothing of this backup has become. */
   tombstones: boolean;
   /** How many documents the database has, deleted ones too. */
@@ -138,6 +143,10 @@ export class Listing {
   #recount: IdFilter | undefined;
   /** A page that has been looked at and not been used yet. */
   #held: FeedPage | undefined;
+  /** Pages that are on their way, to be taken together; none at the end. */
+  #coming: Promise<FeedPage[]> | undefined;
+  /** Whether there is nothing to be fetched before they have come. */
+  #isAwaited = false;
   #nextBatch = 0;
   #stored = new Set<number>();
   #storedThrough = -1;
@@ -168,7 +177,7 @@ export class Listing {
 
   /** Whether the feed is at its end, and nothing is left to be fetched. */
   get ended(): boolean {
-    return this.#feed === undefined && this.#held === undefined && this.#repeated.size === 0;
+    return !this.#hasPages && this.#repeated.size === 0;
   }
 
   /**
@@ -247,30 +256,75 @@ export class Listing {
     this.#ending.abort(NOT_WANTED);
     // A generator that waits within next() answers only behind it.
     this.#feed?.return(undefined).catch(() => {});
-    this.#feed = undefined;
+    this.#feed = this.#coming = undefined;
   }
 
   /** The batches of ids that are new, as far as they can be listed before repeated ones have to be fetched. */
   async *batches(signal: AbortSignal): AsyncGenerator<Work> {
     const { chunk } = this.#options;
     const packed = new PackedPages();
-    while ((this.#feed !== undefined || this.#held !== undefined) && !this.#mustFetchRepeated()) {
-      const page = this.#held ?? await orAborted(this.#nextPage(), signal);
-      this.#held = undefined;
-      if (page === undefined) break;
+    while (this.#hasPages && !this.#mustFetchRepeated()) {
+      const pages = await this.#nextPages(signal);
+      if (pages.length === 0) break;
+      const isSorted = pages.length > 1;
       // A single page is kept as it is: it takes little, and its rows may have brought their documents along.
-      if (chunk === undefined && this.#waiting.length > 0) packed.add(this.#waiting.splice(0));
-      this.#take(page);
-      if (chunk !== undefined) yield* this.#cut(chunk);
+      if (chunk === undefined) packed.add(this.#waiting.splice(0));
+      else if (isSorted) yield* this.#cutAll(chunk);
+      if (isSorted) this.#takeTogether(pages);
+      else this.#take(pages[0]!);
+      if (chunk !== undefined) yield* isSorted ? this.#cutAll(chunk) : this.#cut(chunk);
       this.#assign();
     }
     if (packed.count > 0) {
-      if (this.#waiting.length > 0) packed.add(this.#waiting.splice(0));
+      packed.add(this.#waiting.splice(0));
       yield this.#work(IdBatch.packed(packed));
     }
     if (chunk !== undefined) yield* this.#cut(chunk);
     if (this.#waiting.length > 0) yield this.#work(IdBatch.of(this.#waiting.splice(0)));
     this.#assign();
+  }
+
+  get #hasPages(): boolean {
+    return this.#feed !== undefined || this.#held !== undefined || this.#coming !== undefined;
+  }
+
+  /** The pages that are to be taken together; those behind them are asked for meanwhile. */
+  async #nextPages(signal: AbortSignal): Promise<readonly FeedPage[]> {
+    const held = this.#held;
+    this.#held = undefined;
+    if (held !== undefined) return [held];
+    this.#isAwaited = true;
+    const pages = await orAborted(this.#coming ?? this.#readPages(), signal);
+    this.#isAwaited = false;
+    this.#coming = this.#isAhead && this.#feed !== undefined ? this.#readPages() : undefined;
+    // One that fails while the caller is busy is reported when it is asked for.
+    this.#coming?.catch(() => {});
+    return pages;
+  }
+
+  /**
+   * Whether pages are asked for before those in hand are taken: not in a second listing, whose count is complete when
+   * its last page is, nor where one batch is to hold all.
+   */
+  get #isAhead(): boolean {
+    return this.#options.chunk !== undefined && this.#recount === undefined;
+  }
+
+  /** As many pages of the feed as can be taken together, or have come when there is nothing else left to be fetched. */
+  async #readPages(): Promise<FeedPage[]> {
+    const { chunk, reach = () => 0 } = this.#options;
+    const isWaiting = () => chunk !== undefined && this.#isAwaited;
+    const pages: FeedPage[] = [];
+    let documents = 0;
+    let bytes = 0;
+    do {
+      const page = await this.#nextPage();
+      if (page === undefined) break;
+      pages.push(page);
+      documents += page.rows.length;
+      bytes += textBytes(page.rows);
+    } while (this.#recount === undefined && !isWaiting() && documents < reach() && bytes < MOST_TOGETHER_BYTES);
+    return pages;
   }
 
   async #nextPage(): Promise<FeedPage | undefined> {
@@ -293,6 +347,13 @@ export class Listing {
       const atPosition = this.#stretches.findLast(({ documents }) => documents <= batched + chunk)?.documents ?? 0;
       const count = atPosition - batched >= chunk / 2 ? atPosition - batched : chunk;
       yield this.#work(IdBatch.of(this.#waiting.splice(0, count)));
+    }
+  }
+
+  /** All that waits, in batches of `size` or somewhat fewer. */
+  *#cutAll(size: () => number): Generator<Work> {
+    for (let left = this.#waiting.length; left > 0; left = this.#waiting.length) {
+      yield this.#work(IdBatch.of(this.#waiting.splice(0, Math.ceil(left / Math.ceil(left / size())))));
     }
   }
 
@@ -388,6 +449,20 @@ export class Listing {
     this.until = position ?? rows.findLast((row) => row.position !== undefined)?.position ?? this.until;
   }
 
+  /** Takes pages whose documents come into the order of their ids: so only behind all of them is a position. */
+  #takeTogether(pages: readonly FeedPage[]): void {
+    const first = this.#stretches.length;
+    for (const page of pages) this.#take(page);
+    sortById(this.#waiting);
+    const stretches = this.#stretches.splice(first);
+    this.#stretches.push({
+      ...stretches.at(-1)!,
+      idCount: stretches.reduce((sum, { idCount }) => sum + idCount, 0),
+      position: stretches.findLast(({ position }) => position !== undefined)?.position,
+      hasRepeated: stretches.some(({ hasRepeated }) => hasRepeated),
+    });
+  }
+
   /** What is fetched whatever the feed says. A resumed run may have it already. */
   #takeLacking(documents: readonly ListedDocument[]): void {
     const stretch = this.#beginStretch();
@@ -467,4 +542,14 @@ export class Listing {
       this.#lastSettledBatch = lastBatch!;
     }
   }
+}
+
+/** How much the ids and revisions of rows are, about: in bytes where they are ASCII. */
+function textBytes(rows: readonly ChangesRow[]): number {
+  let bytes = 0;
+  for (const row of rows) {
+    if (row instanceof PackedRow) bytes += row.end - row.from;
+    else bytes += row.id.length + row.revs.reduce((sum, rev) => sum + rev.length, 0);
+  }
+  return bytes;
 }

@@ -32,11 +32,11 @@ export class BenchServer {
   }
 
   /** A database of `count` documents, made anew. */
-  async fill(name: string, count: number, { isSmall = false }: { isSmall?: boolean } = {}): Promise<void> {
+  async fill(name: string, count: number, options: Omit<RecordOptions, "rev"> = {}): Promise<void> {
     await this.remove(name);
     await this.ask("PUT", `/${name}`);
     for (let from = 0; from < count; from += CHUNK) {
-      const docs = Array.from({ length: Math.min(CHUNK, count - from) }, (_, n) => record(from + n, { isSmall }));
+      const docs = Array.from({ length: Math.min(CHUNK, count - from) }, (_, n) => record(from + n, options));
       await this.ask("POST", `/${name}/_bulk_docs`, `{"docs":[${docs.join(",")}]}`);
     }
   }
@@ -100,13 +100,20 @@ export async function curlBackup(server: BenchServer, name: string, peer: PeerOp
   ]);
 }
 
-/** Four curl processes that post ready-made `_bulk_docs` bodies: what CouchDB takes to write them. */
-export async function curlRestore(server: BenchServer, documents: number, peer: PeerOptions): Promise<Measure> {
+/**
+ * Four curl processes that post ready-made `_bulk_docs` bodies, in the order in which the documents were made: what
+ * CouchDB takes to write them.
+ */
+export async function curlRestore(
+  server: BenchServer,
+  documents: number,
+  { isRandom, ...peer }: PeerOptions & Pick<RecordOptions, "isRandom">,
+): Promise<Measure> {
   const name = "bench_restored";
   await server.remove(name);
   await server.ask("PUT", `/${name}`);
   const rev = "1-0123456789abcdef0123456789abcdef";
-  const docs = Array.from({ length: documents }, (_, n) => record(n, { rev }));
+  const docs = Array.from({ length: documents }, (_, n) => record(n, { rev, isRandom }));
   const posting = await curlPosts(`${server.auth}/${name}/_bulk_docs`, inParts(docs, '"new_edits":false,'), peer);
   await server.remove(name);
   return posting;
@@ -190,12 +197,24 @@ async function curl(requests: readonly string[], peer: PeerOptions, name: string
   return await run([...peer.prefix, "curl", "-K", path], peer);
 }
 
-function idOf(n: number): string {
-  return `${String(n).padStart(10, "0")}-${(Math.imul(n + 1, 2_654_435_761) >>> 0).toString(16).padStart(16, "0")}`;
+/** What a record is to be like. */
+export interface RecordOptions {
+  /** Its revision; @default none */
+  rev?: string | undefined;
+  /** Of 285 bytes in CouchDB's answer, and not of one KB. */
+  isSmall?: boolean | undefined;
+  /** Whether its id tells nothing of when it was made, as that of a call. */
+  isRandom?: boolean | undefined;
+}
+
+function idOf(n: number, { isRandom = false }: RecordOptions = {}): string {
+  const digits = (Math.imul(n + 1, 2_654_435_761) >>> 0).toString(16);
+  if (isRandom) return digits.padStart(8, "0") + String(n).padStart(24, "0");
+  return `${String(n).padStart(10, "0")}-${digits.padStart(16, "0")}`;
 }
 
 /** A telephony record of about one KB, or of 285 bytes in CouchDB's answer; the same for the same number. */
-export function record(n: number, { rev, isSmall = false }: { rev?: string; isSmall?: boolean } = {}): string {
+export function record(n: number, { rev, isSmall = false, isRandom }: RecordOptions = {}): string {
   let state = n + 1;
   const below = (limit: number) => {
     state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
@@ -203,7 +222,12 @@ export function record(n: number, { rev, isSmall = false }: { rev?: string; isSm
   };
   const hex = (length: number) => Array.from({ length }, () => below(16).toString(16)).join("");
   const words = ["call", "from", "to", "queue", "agent", "hold", "transfer", "voicemail", "answered", "missed"];
-  const head = { _id: idOf(n), ...(rev === undefined ? {} : { _rev: rev }), type: "cdr", call_id: hex(32) };
+  const head = {
+    _id: idOf(n, { isRandom }),
+    ...(rev === undefined ? {} : { _rev: rev }),
+    type: "cdr",
+    call_id: hex(32),
+  };
   if (isSmall) return JSON.stringify({ ...head, caller: `+${below(1e11)}` });
   return JSON.stringify({
     ...head,

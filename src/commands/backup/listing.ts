@@ -147,6 +147,8 @@ export class Listing {
   #coming: Promise<FeedPage[]> | undefined;
   /** Whether there is nothing to be fetched before they have come. */
   #isAwaited = false;
+  /** Is called when they may be more. */
+  #makeRoom: () => void = () => {};
   #nextBatch = 0;
   #stored = new Set<number>();
   #storedThrough = -1;
@@ -294,6 +296,7 @@ export class Listing {
     this.#held = undefined;
     if (held !== undefined) return [held];
     this.#isAwaited = true;
+    this.#makeRoom();
     const pages = await orAborted(this.#coming ?? this.#readPages(), signal);
     this.#isAwaited = false;
     this.#coming = this.#isAhead && this.#feed !== undefined ? this.#readPages() : undefined;
@@ -323,6 +326,10 @@ export class Listing {
       pages.push(page);
       documents += page.rows.length;
       bytes += textBytes(page.rows);
+      // They come as those before them go: in memory there are about as many as can be taken together.
+      while (!this.#isAwaited && documents < reach() && documents + this.#waiting.length >= reach()) {
+        await new Promise<void>((resolve) => this.#makeRoom = resolve);
+      }
     } while (this.#recount === undefined && !isWaiting() && documents < reach() && bytes < MOST_TOGETHER_BYTES);
     return pages;
   }
@@ -353,7 +360,9 @@ export class Listing {
   /** All that waits, in batches of `size` or somewhat fewer. */
   *#cutAll(size: () => number): Generator<Work> {
     for (let left = this.#waiting.length; left > 0; left = this.#waiting.length) {
-      yield this.#work(IdBatch.of(this.#waiting.splice(0, Math.ceil(left / Math.ceil(left / size())))));
+      const documents = this.#waiting.splice(0, Math.ceil(left / Math.ceil(left / size())));
+      this.#makeRoom();
+      yield this.#work(IdBatch.of(documents));
     }
   }
 

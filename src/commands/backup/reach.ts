@@ -5,7 +5,7 @@
  */
 
 const SECONDS = 2;
-/** More gain little, and would take memory: those behind them are listed meanwhile. */
+/** More gain little, and take memory. */
 export const MOST_REACH: number = 20_000;
 /** What was stored in so many seconds counts; what was before that counts less and less. */
 const MEMORY_SECONDS = 10;

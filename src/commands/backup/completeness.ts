@@ -226,6 +226,11 @@ export class Completeness {
         return;
       }
       if (shortfall === undefined) continue;
+      if (this.#listing.mayBeMore && this.#listing.recounted === undefined) {
+        // Before anything is said to be missing: of most databases that large the number is right.
+        await this.#listAgain(storeListed);
+        continue;
+      }
       const waitMs = waits.next();
       // A single copy does not lag: the numbers of the backup before are wrong, and would be for every later increment.
       const isParents = this.#before !== undefined && !this.#counts.hasCopies;

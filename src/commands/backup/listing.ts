@@ -25,8 +25,10 @@ const MOST_REPEATED = 5000;
 const MOST_UNSETTLED = 50_000;
 /** Ids and revisions of so many bytes are put into order together, however few they are. */
 const MOST_TOGETHER_BYTES = 4 * 1024 * 1024;
-/** A filter that has probably erred more often does not count well enough. */
-const MOST_ERRORS = 0.01;
+/** A filter that is expected to have erred so often may have: it takes a new id for a known one, and counts too few. */
+const MAYBE_ERRED = 0.01;
+/** One that is expected to have erred so often probably has. */
+const PROBABLY_ERRED = 0.5;
 
 /** What ends requests of a listing; one for all, as an exception that is made notes where, which takes its time. */
 const NOT_WANTED = new DOMException("The listing is not wanted any more", "AbortError");
@@ -183,11 +185,16 @@ export class Listing {
   }
 
   /**
-   * Whether the number of ids can be relied on: not where a filter was lost, or had to take many more ids than
-   * expected.
+   * Whether the number of ids can be relied on: not where a filter was lost, which may count too many, or had to take
+   * many more ids than expected, which counts too few.
    */
   get isCounted(): boolean {
-    return !this.#isForgetful && this.#filter.expectedErrors < MOST_ERRORS;
+    return !this.#isForgetful && this.#filter.expectedErrors < PROBABLY_ERRED;
+  }
+
+  /** Whether there may be more ids than are counted: a database of half a million has a filter that may have erred. */
+  get mayBeMore(): boolean {
+    return this.#filter.expectedErrors >= MAYBE_ERRED;
   }
 
   /** The last batch whose chunk belongs to `position`, and what a later run needs to continue after it. */
@@ -342,7 +349,7 @@ export class Listing {
     const { ids, expectedErrors } = this.#recount;
     this.recounted = {
       ids,
-      allowance: expectedErrors < MOST_ERRORS ? 0 : expectedErrors + 6 * Math.sqrt(expectedErrors),
+      allowance: expectedErrors < MAYBE_ERRED ? 0 : expectedErrors + 6 * Math.sqrt(expectedErrors),
     };
     this.#recount = undefined;
   }

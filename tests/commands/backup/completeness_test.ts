@@ -1,0 +1,54 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { Completeness, type DocumentCounts, IncompleteError } from "../../../src/commands/backup/completeness.ts";
+import type { Run } from "../../../src/commands/backup/context.ts";
+import type { Listing } from "../../../src/commands/backup/listing.ts";
+import { RecordedLog } from "../../fakes/log.ts";
+
+/** A listing of 699 ids, of a filter that may have taken one for another; a second listing finds `again`. */
+function shortListing({ mayBeMore, again }: { mayBeMore: boolean; again: number }) {
+  const listing = {
+    ids: 699,
+    until: "700",
+    isCounted: true,
+    mayBeMore,
+    recounted: undefined as { ids: number; allowance: number } | undefined,
+    open() {},
+    recount() {
+      this.recounted = { ids: again, allowance: 0 };
+    },
+  };
+  const log = new RecordedLog();
+  const signal = new AbortController().signal;
+  const counts = {
+    expected: 700,
+    live: 699,
+    info: { purge_seq: "0-a" },
+    isFresh: false,
+    hasCopies: false,
+    look: () => Promise.resolve(),
+  };
+  const run = { log, signal, stop: signal, patience: { patienceMs: 1, firstWaitMs: 0.1 } } as unknown as Run;
+  const completeness = new Completeness(run, {
+    database: "db",
+    listing: listing as unknown as Listing,
+    counts: counts as unknown as DocumentCounts,
+    mostLive: () => 699,
+    resume: "…",
+    purges: 0,
+  });
+  return { completeness, log };
+}
+
+Deno.test("Completeness has all listed once more before it says that a document is missing, where the filter may have erred", async () => {
+  const { completeness, log } = shortListing({ mayBeMore: true, again: 700 });
+  await completeness.await(() => Promise.resolve());
+  assertEquals(log.lines, []);
+});
+
+Deno.test("Completeness says what is missing where a second listing has no more, and where the filter cannot have erred", async () => {
+  for (const mayBeMore of [true, false]) {
+    const { completeness, log } = shortListing({ mayBeMore, again: 699 });
+    await assertRejects(() => completeness.await(() => Promise.resolve()), IncompleteError, "699 of 700 documents");
+    assertEquals(new Set(log.lines.map(({ event }) => event)), new Set(["listing is incomplete: listing again"]));
+  }
+});

@@ -65,7 +65,7 @@ export interface ListingOptions {
   carries?: { revisions: boolean } | undefined;
   /** The most documents between two positions from which a later run can resume. */
   positionsEvery: number | undefined;
-  /** How many documents may be put into the order of their ids together, from now on. @default those of a page */
+  /** How many documents may be put into the order of their ids together, from now on. @default those of a page, or of a batch */
   reach?: (() => number) | undefined;
   /** Whether tombstones are taken that nothing of this backup has become. */
   tombstones: boolean;
@@ -149,6 +149,8 @@ export class Listing {
   #coming: Promise<FeedPage[]> | undefined;
   /** Whether there is nothing to be fetched before they have come. */
   #isAwaited = false;
+  /** Why there are no more of them, where some had come before that. */
+  #failure: { error: unknown } | undefined;
   /** Is called when they may be more. */
   #makeRoom: () => void = () => {};
   #nextBatch = 0;
@@ -181,7 +183,7 @@ export class Listing {
 
   /** Whether the feed is at its end, and nothing is left to be fetched. */
   get ended(): boolean {
-    return !this.#hasPages && this.#repeated.size === 0;
+    return !this.#hasPages && this.#waiting.length === 0 && this.#repeated.size === 0;
   }
 
   /**
@@ -275,12 +277,12 @@ export class Listing {
     while (this.#hasPages && !this.#mustFetchRepeated()) {
       const pages = await this.#nextPages(signal);
       if (pages.length === 0) break;
-      const isSorted = pages.length > 1;
+      const isSorted = pages.length > 1 && (chunk === undefined || countRows(pages) >= chunk() / 2);
       // A single page is kept as it is: it takes little, and its rows may have brought their documents along.
       if (chunk === undefined) packed.add(this.#waiting.splice(0));
       else if (isSorted) yield* this.#cutAll(chunk);
       if (isSorted) this.#takeTogether(pages);
-      else this.#take(pages[0]!);
+      else for (const page of pages) this.#take(page);
       if (chunk !== undefined) yield* isSorted ? this.#cutAll(chunk) : this.#cut(chunk);
       this.#assign();
     }
@@ -322,23 +324,39 @@ export class Listing {
 
   /** As many pages of the feed as can be taken together, or have come when there is nothing else left to be fetched. */
   async #readPages(): Promise<FeedPage[]> {
-    const { chunk, reach = () => 0 } = this.#options;
+    if (this.#failure !== undefined) throw this.#failure.error;
+    const { chunk } = this.#options;
     const isWaiting = () => chunk !== undefined && this.#isAwaited;
     const pages: FeedPage[] = [];
-    let documents = 0;
     let bytes = 0;
-    do {
-      const page = await this.#nextPage();
-      if (page === undefined) break;
-      pages.push(page);
-      documents += page.rows.length;
-      bytes += textBytes(page.rows);
-      // They come as those before them go: in memory there are about as many as can be taken together.
-      while (!this.#isAwaited && documents < reach() && documents + this.#waiting.length >= reach()) {
-        await new Promise<void>((resolve) => this.#makeRoom = resolve);
-      }
-    } while (this.#recount === undefined && !isWaiting() && documents < reach() && bytes < MOST_TOGETHER_BYTES);
+    try {
+      do {
+        const page = await this.#nextPage();
+        if (page === undefined) break;
+        pages.push(page);
+        bytes += textBytes(page.rows);
+        // They come as those before them go: in memory there are about as many as can be taken together.
+        while (!this.#isAwaited && this.#reachesBeyond(pages) && !this.#reachesBeyond(pages, this.#waiting.length)) {
+          await new Promise<void>((resolve) => this.#makeRoom = resolve);
+        }
+      } while (
+        this.#recount === undefined && !isWaiting() && bytes < MOST_TOGETHER_BYTES && this.#reachesBeyond(pages)
+      );
+    } catch (error) {
+      if (pages.length === 0) throw error;
+      // What came before it is fetched first. A feed that has failed would say from then on that it is at its end.
+      this.#failure = { error };
+    }
     return pages;
+  }
+
+  /** Whether one more page may be taken together with these, and with so many documents beside them. */
+  #reachesBeyond(pages: readonly FeedPage[], beside = 0): boolean {
+    const { chunk, reach = () => 0 } = this.#options;
+    const [size, most] = [chunk?.() ?? 0, reach()];
+    const documents = countRows(pages) + beside;
+    // All of a batch is stored or nothing, however far that is; and it is not to become two smaller ones.
+    return size < most ? documents < most : documents + pages.at(-1)!.rows.length <= size;
   }
 
   async #nextPage(): Promise<FeedPage | undefined> {
@@ -359,18 +377,22 @@ export class Listing {
     for (let chunk = size(); this.#waiting.length >= chunk; chunk = size()) {
       const batched = this.#batched;
       const atPosition = this.#stretches.findLast(({ documents }) => documents <= batched + chunk)?.documents ?? 0;
-      const count = atPosition - batched >= chunk / 2 ? atPosition - batched : chunk;
-      yield this.#work(IdBatch.of(this.#waiting.splice(0, count)));
+      yield this.#workOf(atPosition - batched >= chunk / 2 ? atPosition - batched : chunk);
     }
   }
 
   /** All that waits, in batches of `size` or somewhat fewer. */
   *#cutAll(size: () => number): Generator<Work> {
     for (let left = this.#waiting.length; left > 0; left = this.#waiting.length) {
-      const documents = this.#waiting.splice(0, Math.ceil(left / Math.ceil(left / size())));
-      this.#makeRoom();
-      yield this.#work(IdBatch.of(documents));
+      yield this.#workOf(Math.ceil(left / Math.ceil(left / size())));
     }
+  }
+
+  /** The first of what waits, which makes room for what is to come. */
+  #workOf(count: number): Work {
+    const documents = this.#waiting.splice(0, count);
+    this.#makeRoom();
+    return this.#work(IdBatch.of(documents));
   }
 
   /** The batches of ids that were listed again. Everything from `batches()` must be stored. */
@@ -558,6 +580,10 @@ export class Listing {
       this.#lastSettledBatch = lastBatch!;
     }
   }
+}
+
+function countRows(pages: readonly FeedPage[]): number {
+  return pages.reduce((sum, { rows }) => sum + rows.length, 0);
 }
 
 /** How much the ids and revisions of rows are, about: in bytes where they are ASCII. */

@@ -9,7 +9,6 @@
 import { stateKey } from "../../archive/seen_states.ts";
 import type { ListingState } from "../../archive/manifest.ts";
 import { FeedTail, type KnownRows, type ShardRanges } from "../../archive/overlap.ts";
-import { orAborted } from "../../abort.ts";
 import { IdBatch, type ListedDocument, PackedPages } from "../../couchdb/batch.ts";
 import { type FeedPage, listChanges, PAGE_ROWS } from "../../couchdb/changes.ts";
 import type { ChangesRow } from "../../couchdb/changes_page.ts";
@@ -19,12 +18,11 @@ import { sortById } from "../../couchdb/id_order.ts";
 import { IdQueue } from "../../couchdb/id_queue.ts";
 import { PackedRow } from "../../couchdb/packed_row.ts";
 import type { Log } from "../../observe.ts";
+import { countRows, PagesAhead } from "./pages_ahead.ts";
 
 /** Repeated ids are fetched when there are so many, or when so many ids wait for them to be fetched. */
 const MOST_REPEATED = 5000;
 const MOST_UNSETTLED = 50_000;
-/** Ids and revisions of so many bytes are put into order together, however few they are. */
-const MOST_TOGETHER_BYTES = 4 * 1024 * 1024;
 /** A filter that is expected to have erred so often may have: it takes a new id for a known one, and counts too few. */
 const MAYBE_ERRED = 0.01;
 /** One that is expected to have erred so often probably has. */
@@ -65,7 +63,7 @@ export interface ListingOptions {
   carries?: { revisions: boolean } | undefined;
   /** The most documents between two positions from which a later run can resume. */
   positionsEvery: number | undefined;
-  /** How many documents may be put into the order of their ids together, from now on. @default those of a page, or of a batch */
+  /** How many documents may be put into the order of their ids together, from now on. @default as many as a page has */
   reach?: (() => number) | undefined;
   /** Whether tombstones are taken that nothing of this backup has become. */
   tombstones: boolean;
@@ -145,14 +143,7 @@ export class Listing {
   #recount: IdFilter | undefined;
   /** A page that has been looked at and not been used yet. */
   #held: FeedPage | undefined;
-  /** Pages that are on their way, to be taken together; none at the end. */
-  #coming: Promise<FeedPage[]> | undefined;
-  /** Whether there is nothing to be fetched before they have come. */
-  #isAwaited = false;
-  /** Why there are no more of them, where some had come before that. */
-  #failure: { error: unknown } | undefined;
-  /** Is called when they may be more. */
-  #makeRoom: () => void = () => {};
+  readonly #ahead: PagesAhead;
   #nextBatch = 0;
   #stored = new Set<number>();
   #storedThrough = -1;
@@ -169,6 +160,13 @@ export class Listing {
     const { resumed, expected, increment, ranges } = options;
     this.#filter = resumed?.filter ?? IdFilter.forIds(expected);
     this.#unsettledMaybe = options.chunk === undefined ? this.#filter.emptyLike() : undefined;
+    this.#ahead = new PagesAhead({
+      next: () => this.#nextPage(),
+      hasNext: () => this.#feed !== undefined,
+      chunk: options.chunk,
+      reach: options.reach ?? (() => 0),
+      waiting: () => this.#waiting.length,
+    });
     this.#isForgetful = resumed !== undefined && resumed.filter === undefined;
     this.ids = this.#settledIds = resumed?.state.ids ?? 0;
     this.#signal = AbortSignal.any([this.#ending.signal, options.signal]);
@@ -267,7 +265,8 @@ export class Listing {
     this.#ending.abort(NOT_WANTED);
     // A generator that waits within next() answers only behind it.
     this.#feed?.return(undefined).catch(() => {});
-    this.#feed = this.#coming = undefined;
+    this.#feed = undefined;
+    this.#ahead.close();
   }
 
   /** The batches of ids that are new, as far as they can be listed before repeated ones have to be fetched. */
@@ -296,67 +295,15 @@ export class Listing {
   }
 
   get #hasPages(): boolean {
-    return this.#feed !== undefined || this.#held !== undefined || this.#coming !== undefined;
+    return this.#feed !== undefined || this.#held !== undefined || this.#ahead.hasPages;
   }
 
-  /** The pages that are to be taken together; those behind them are asked for meanwhile. */
+  /** The pages that are to be taken together; none at the end. */
   async #nextPages(signal: AbortSignal): Promise<readonly FeedPage[]> {
     const held = this.#held;
     this.#held = undefined;
-    if (held !== undefined) return [held];
-    this.#isAwaited = true;
-    this.#makeRoom();
-    const pages = await orAborted(this.#coming ?? this.#readPages(), signal);
-    this.#isAwaited = false;
-    this.#coming = this.#isAhead && this.#feed !== undefined ? this.#readPages() : undefined;
-    // One that fails while the caller is busy is reported when it is asked for.
-    this.#coming?.catch(() => {});
-    return pages;
-  }
-
-  /**
-   * Whether pages are asked for before those in hand are taken: not in a second listing, whose count is complete when
-   * its last page is, nor where one batch is to hold all.
-   */
-  get #isAhead(): boolean {
-    return this.#options.chunk !== undefined && this.#recount === undefined;
-  }
-
-  /** As many pages of the feed as can be taken together, or have come when there is nothing else left to be fetched. */
-  async #readPages(): Promise<FeedPage[]> {
-    if (this.#failure !== undefined) throw this.#failure.error;
-    const { chunk } = this.#options;
-    const isWaiting = () => chunk !== undefined && this.#isAwaited;
-    const pages: FeedPage[] = [];
-    let bytes = 0;
-    try {
-      do {
-        const page = await this.#nextPage();
-        if (page === undefined) break;
-        pages.push(page);
-        bytes += textBytes(page.rows);
-        // They come as those before them go: in memory there are about as many as can be taken together.
-        while (!this.#isAwaited && this.#reachesBeyond(pages) && !this.#reachesBeyond(pages, this.#waiting.length)) {
-          await new Promise<void>((resolve) => this.#makeRoom = resolve);
-        }
-      } while (
-        this.#recount === undefined && !isWaiting() && bytes < MOST_TOGETHER_BYTES && this.#reachesBeyond(pages)
-      );
-    } catch (error) {
-      if (pages.length === 0) throw error;
-      // What came before it is fetched first. A feed that has failed would say from then on that it is at its end.
-      this.#failure = { error };
-    }
-    return pages;
-  }
-
-  /** Whether one more page may be taken together with these, and with so many documents beside them. */
-  #reachesBeyond(pages: readonly FeedPage[], beside = 0): boolean {
-    const { chunk, reach = () => 0 } = this.#options;
-    const [size, most] = [chunk?.() ?? 0, reach()];
-    const documents = countRows(pages) + beside;
-    // All of a batch is stored or nothing, however far that is; and it is not to become two smaller ones.
-    return size < most ? documents < most : documents + pages.at(-1)!.rows.length <= size;
+    // What a second listing has counted is known when its last page has come.
+    return held === undefined ? await this.#ahead.take({ signal, isSingle: this.#recount !== undefined }) : [held];
   }
 
   async #nextPage(): Promise<FeedPage | undefined> {
@@ -391,7 +338,7 @@ export class Listing {
   /** The first of what waits, which makes room for what is to come. */
   #workOf(count: number): Work {
     const documents = this.#waiting.splice(0, count);
-    this.#makeRoom();
+    this.#ahead.noteRoom();
     return this.#work(IdBatch.of(documents));
   }
 
@@ -580,18 +527,4 @@ export class Listing {
       this.#lastSettledBatch = lastBatch!;
     }
   }
-}
-
-function countRows(pages: readonly FeedPage[]): number {
-  return pages.reduce((sum, { rows }) => sum + rows.length, 0);
-}
-
-/** How much the ids and revisions of rows are, about: in bytes where they are ASCII. */
-function textBytes(rows: readonly ChangesRow[]): number {
-  let bytes = 0;
-  for (const row of rows) {
-    if (row instanceof PackedRow) bytes += row.end - row.from;
-    else bytes += row.id.length + row.revs.reduce((sum, rev) => sum + rev.length, 0);
-  }
-  return bytes;
 }

@@ -117,3 +117,19 @@ Deno.test("Listing takes pages together where it may reach little farther than o
   assert(begins < before / 2, `${begins} times from the beginning, and ${before} in the order of the feed`);
   listing.close();
 });
+
+Deno.test("Listing whose batches become larger while pages wait for room takes them all the same", async () => {
+  let size = 4;
+  const listing = open(couchOf(100), { reach: () => 15, chunk: () => size });
+  const counts: number[] = [];
+  for await (const work of listing.batches(NEVER)) {
+    // Of the first page six are left: the second one has come, and there is no room for the third.
+    await wait(5);
+    size = 45;
+    counts.push(work.batch.count);
+    work.settled();
+  }
+  assertEquals(counts[0], 4);
+  assertEquals(counts.reduce((sum, count) => sum + count, 0), 100);
+  listing.close();
+});

@@ -1,4 +1,5 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { RUN_FLAGS } from "../../../scripts/run_flags.ts";
 import { FileCalls } from "../../../src/store/directory/calls.ts";
 
 const LOCAL = 0xef53;
@@ -118,4 +119,13 @@ Deno.test("FileCalls reads beside once ten reads were slow, and goes on with oth
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
+});
+
+Deno.test("FileCalls needs no more permissions than the program has, at once and beside", async () => {
+  const args = ["test", "--quiet", "--no-check", ...RUN_FLAGS, "--filter", "FileCalls does the same", import.meta.url];
+  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), { args, env: { NO_COLOR: "1" } })
+    .output();
+  const text = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+  assert(success, text);
+  assertMatch(text, /2 passed/);
 });

@@ -145,6 +145,8 @@ export class Listing {
   #held: FeedPage | undefined;
   /** Pages that are on their way, to be taken together; none at the end. */
   #coming: Promise<FeedPage[]> | undefined;
+  /** Pages that have come and are not taken yet: what is left of those before them goes first. */
+  #inHand: readonly FeedPage[] = [];
   /** Whether there is nothing to be fetched before they have come. */
   #isAwaited = false;
   /** Why there are no more of them, where some had come before that. */
@@ -181,7 +183,8 @@ export class Listing {
 
   /** Whether the feed is at its end, and nothing is left to be fetched. */
   get ended(): boolean {
-    return !this.#hasPages && this.#waiting.length === 0 && this.#repeated.size === 0;
+    const isListed = !this.#hasPages && this.#inHand.length === 0;
+    return isListed && this.#waiting.length === 0 && this.#repeated.size === 0;
   }
 
   /**
@@ -276,6 +279,7 @@ export class Listing {
       else if (isSorted) yield* this.#cutAll(chunk);
       if (isSorted) this.#takeTogether(pages);
       else for (const page of pages) this.#take(page);
+      this.#inHand = [];
       if (chunk !== undefined) yield* isSorted ? this.#cutAll(chunk) : this.#cut(chunk);
       this.#assign();
     }
@@ -296,10 +300,10 @@ export class Listing {
   async #nextPages(signal: AbortSignal): Promise<readonly FeedPage[]> {
     const held = this.#held;
     this.#held = undefined;
-    if (held !== undefined) return [held];
+    if (held !== undefined) return this.#inHand = [held];
     this.#isAwaited = true;
     this.#makeRoom();
-    const pages = await orAborted(this.#coming ?? this.#readPages(), signal);
+    const pages = this.#inHand = await orAborted(this.#coming ?? this.#readPages(), signal);
     this.#isAwaited = false;
     this.#coming = this.#isAhead && this.#feed !== undefined ? this.#readPages() : undefined;
     // One that fails while the caller is busy is reported when it is asked for.
@@ -329,7 +333,7 @@ export class Listing {
         pages.push(page);
         bytes += textBytes(page.rows);
         // They come as those before them go: in memory there are about as many as can be taken together.
-        while (!this.#isAwaited && this.#reachesBeyond(pages) && !this.#reachesBeyond(pages, this.#waiting.length)) {
+        while (!this.#isAwaited && this.#reachesBeyond(pages) && !this.#reachesBeyond(pages, this.#untaken)) {
           await new Promise<void>((resolve) => this.#makeRoom = resolve);
         }
       } while (
@@ -341,6 +345,11 @@ export class Listing {
       this.#failure = { error };
     }
     return pages;
+  }
+
+  /** How many documents are in memory that have no batch yet, beside pages that are on their way. */
+  get #untaken(): number {
+    return this.#waiting.length + countRows(this.#inHand);
   }
 
   /** Whether one more page may be taken together with these, and with so many documents beside them. */

@@ -237,3 +237,26 @@ Deno.test("Listing of one endless answer settles the last position that its piec
   assert(within.length > 0, `positions: ${[...positions]}`);
   listing.close();
 });
+
+Deno.test("Listing that waits for pages ends when nobody wants them any more, however long they take", async () => {
+  const never = Promise.withResolvers<ChangesPage>();
+  const whole = couchOf(100);
+  const couch = {
+    changes: (name: string, page: Parameters<CouchClient["changes"]>[1]) =>
+      page.since === "0" ? whole.changes(name, page, {}) : never.promise,
+  } as unknown as CouchClient;
+  const listing = open(couch, { chunk: () => 5 });
+  const failed = new AbortController();
+  let given = 0;
+  const giveUp = setTimeout(() => never.reject(new Error("it still waits for a page")), 5000);
+  const read = async () => {
+    for await (const work of listing.batches(failed.signal)) {
+      given += work.batch.count;
+      if (given === 10) setTimeout(() => failed.abort(new Error("a chunk could not be stored")), 20);
+    }
+  };
+  await assertRejects(read, Error, "a chunk could not be stored");
+  clearTimeout(giveUp);
+  assertEquals(given, 10);
+  listing.close();
+});

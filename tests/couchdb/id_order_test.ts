@@ -28,6 +28,7 @@ const KINDS: Record<string, string[]> = {
   "random ids": random(3000),
   "ids that begin alike": [...random(1000, { prefix: "202611-call:" }), ...random(1000, { prefix: "202611-user:" })],
   "ids of which one begins another": ["abcdefgh", "abc", "", "abcd", "abcde", "a", "abcdefg", "ab"],
+  "ids behind which what follows in memory would come later": ["ab", "ab ", "ab!", "ab!!", "ab  ", "abcd", "abcd "],
   "the same id twice": ["b", "a", "b", "aaaaaaaaaaaa", "aaaaaaaaaaaa"],
   "nothing": [],
   "one": ["only"],

@@ -144,6 +144,8 @@ export class Listing {
   /** A page that has been looked at and not been used yet. */
   #held: FeedPage | undefined;
   readonly #ahead: PagesAhead;
+  /** Pages that have come and are not taken yet: what is left of those before them goes first. */
+  #inHand: readonly FeedPage[] = [];
   #nextBatch = 0;
   #stored = new Set<number>();
   #storedThrough = -1;
@@ -165,7 +167,7 @@ export class Listing {
       hasNext: () => this.#feed !== undefined,
       chunk: options.chunk,
       reach: options.reach ?? (() => 0),
-      waiting: () => this.#waiting.length,
+      untaken: () => this.#waiting.length + countRows(this.#inHand),
     });
     this.#isForgetful = resumed !== undefined && resumed.filter === undefined;
     this.ids = this.#settledIds = resumed?.state.ids ?? 0;
@@ -181,7 +183,8 @@ export class Listing {
 
   /** Whether the feed is at its end, and nothing is left to be fetched. */
   get ended(): boolean {
-    return !this.#hasPages && this.#waiting.length === 0 && this.#repeated.size === 0;
+    const isListed = !this.#hasPages && this.#inHand.length === 0;
+    return isListed && this.#waiting.length === 0 && this.#repeated.size === 0;
   }
 
   /**
@@ -282,6 +285,7 @@ export class Listing {
       else if (isSorted) yield* this.#cutAll(chunk);
       if (isSorted) this.#takeTogether(pages);
       else for (const page of pages) this.#take(page);
+      this.#inHand = [];
       if (chunk !== undefined) yield* isSorted ? this.#cutAll(chunk) : this.#cut(chunk);
       this.#assign();
     }
@@ -302,8 +306,9 @@ export class Listing {
   async #nextPages(signal: AbortSignal): Promise<readonly FeedPage[]> {
     const held = this.#held;
     this.#held = undefined;
+    if (held !== undefined) return this.#inHand = [held];
     // What a second listing has counted is known when its last page has come.
-    return held === undefined ? await this.#ahead.take({ signal, isSingle: this.#recount !== undefined }) : [held];
+    return this.#inHand = await this.#ahead.take({ signal, isSingle: this.#recount !== undefined });
   }
 
   async #nextPage(): Promise<FeedPage | undefined> {

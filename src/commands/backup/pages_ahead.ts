@@ -22,7 +22,7 @@ export interface PageSource {
   /** How many documents may be taken together, from now on. */
   reach: () => number;
   /** How many documents of pages that were handed out have no batch yet. */
-  waiting: () => number;
+  untaken: () => number;
 }
 
 /** The pages of one feed. */
@@ -99,7 +99,7 @@ export class PagesAhead {
 
   /** Pages come as those before them go: in memory there are about as many documents as can be taken together. */
   async #room(pages: readonly FeedPage[]): Promise<void> {
-    while (!this.#isAwaited && this.#reachesBeyond(pages) && !this.#reachesBeyond(pages, this.#source.waiting())) {
+    while (!this.#isAwaited && this.#reachesBeyond(pages) && !this.#reachesBeyond(pages, this.#source.untaken())) {
       await new Promise<void>((resolve) => this.#makeRoom = resolve);
     }
   }

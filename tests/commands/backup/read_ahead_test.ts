@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { wait } from "../../../src/abort.ts";
 import { Listing, type ListingOptions } from "../../../src/commands/backup/listing.ts";
-import type { ChangesPage } from "../../../src/couchdb/changes_page.ts";
+import type { ChangesPage, ChangesRow } from "../../../src/couchdb/changes_page.ts";
 import type { CouchClient } from "../../../src/couchdb/client.ts";
 import { CouchError } from "../../../src/errors.ts";
 import { RecordedLog } from "../../fakes/log.ts";
@@ -10,18 +10,35 @@ import { RecordedLog } from "../../fakes/log.ts";
 const PAGE = 10;
 const NEVER = new AbortController().signal;
 
-/** A CouchDB of so many documents, whose positions are the numbers of rows; it fails where a page begins behind one. */
-function couchOf(count: number, { failsAt = Infinity }: { failsAt?: number } = {}): CouchClient {
+function idOf(n: number, count: number): string {
+  return `${n * 7919 % count}`.padStart(5, "0");
+}
+
+/** Rows of a feed of `count` documents; of so many rows one has its number as position. */
+function rowsOf(first: number, most: number, count: number, positionsEvery = 1): ChangesRow[] {
+  return Array.from({ length: Math.min(most, count - first) }, (_, n) => ({
+    id: idOf(first + n, count),
+    revs: ["1-a"],
+    deleted: false,
+    position: (n + 1) % positionsEvery === 0 ? String(first + n + 1) : undefined,
+  }));
+}
+
+/** A CouchDB of so many documents; it fails where a page begins behind one. */
+function couchOf(
+  count: number,
+  { failsAt = Infinity, positionsEvery, onPage }: {
+    failsAt?: number;
+    positionsEvery?: number;
+    onPage?: (rows: number) => void;
+  } = {},
+): CouchClient {
   return {
     changes(_database: string, { since }: { since: string }): Promise<ChangesPage> {
       const first = Number(since);
       if (first >= failsAt) return Promise.reject(new CouchError("Cannot list", { error: "forbidden", status: 403 }));
-      const rows = Array.from({ length: Math.min(PAGE, count - first) }, (_, n) => ({
-        id: `${(first + n) * 7919 % count}`.padStart(4, "0"),
-        revs: ["1-a"],
-        deleted: false,
-        position: String(first + n + 1),
-      }));
+      const rows = rowsOf(first, PAGE, count, positionsEvery);
+      onPage?.(rows.length);
       return Promise.resolve({
         rows,
         last_seq: String(first + rows.length),
@@ -49,7 +66,7 @@ function open(couch: CouchClient, more: Partial<ListingOptions> = {}): Listing {
 }
 
 Deno.test("Listing has not ended while documents that were listed wait for a batch, though the feed has", async () => {
-  for (let count = 50; count <= 130; count += PAGE) {
+  for (let count = 20; count <= 130; count += PAGE) {
     const listing = open(couchOf(count));
     const left: number[] = [];
     let given = 0;
@@ -112,24 +129,134 @@ Deno.test("Listing takes pages together where it may reach little farther than o
   }
   assertEquals([ids.length, listing.settled.position], [200, "200"]);
   const begins = ids.filter((id, n) => n === 0 || ids[n - 1]! > id).length;
-  const asListed = Array.from({ length: 200 }, (_, n) => `${n * 7919 % 200}`.padStart(4, "0"));
+  const asListed = Array.from({ length: 200 }, (_, n) => idOf(n, 200));
   const before = asListed.filter((id, n) => n === 0 || asListed[n - 1]! > id).length;
   assert(begins < before / 2, `${begins} times from the beginning, and ${before} in the order of the feed`);
   listing.close();
 });
 
-Deno.test("Listing whose batches become larger while pages wait for room takes them all the same", async () => {
-  let size = 4;
-  const listing = open(couchOf(100), { reach: () => 15, chunk: () => size });
+for (const reach of [15, 25]) {
+  Deno.test(`Listing whose batches become larger while pages wait for room takes them all the same (reach ${reach})`, async () => {
+    let size = 4;
+    const listing = open(couchOf(200), { reach: () => reach, chunk: () => size });
+    const counts: number[] = [];
+    for await (const work of listing.batches(NEVER)) {
+      // Of the first page six are left: the next ones have come, and there is no room for more.
+      await wait(5);
+      size = 45;
+      counts.push(work.batch.count);
+      work.settled();
+    }
+    assertEquals(counts[0], 4);
+    assertEquals(counts.reduce((sum, count) => sum + count, 0), 200);
+    // Two pages are too few to be taken together.
+    assertEquals(counts[1], 45);
+    listing.close();
+  });
+}
+
+Deno.test("Listing settles no position before what was left of the page before is stored, whatever comes into order behind it", async () => {
+  // Five are left of the first page, up to its end; and as many has the first batch of the two pages behind it.
+  const listing = open(couchOf(100, { positionsEvery: 5 }), { chunk: () => 6, reach: () => 20 });
+  const asked = new Set<string>();
+  for await (const work of listing.batches(NEVER)) {
+    await wait(5);
+    for (const id of work.batch.ids()) asked.add(id);
+    work.settled();
+    const { position } = listing.settled;
+    const before = Array.from({ length: Number(position) }, (_, n) => idOf(n, 100));
+    assertEquals(before.filter((id) => !asked.has(id)), [], `position ${position} is settled`);
+  }
+  assertEquals([asked.size, listing.settled.position], [100, "100"]);
+  listing.close();
+});
+
+Deno.test("Listing makes batches alike of what it has in order, and none of its rest", async () => {
+  const listing = open(couchOf(240), { chunk: () => 12 });
   const counts: number[] = [];
   for await (const work of listing.batches(NEVER)) {
-    // Of the first page six are left: the second one has come, and there is no room for the third.
     await wait(5);
-    size = 45;
     counts.push(work.batch.count);
     work.settled();
   }
-  assertEquals(counts[0], 4);
-  assertEquals(counts.reduce((sum, count) => sum + count, 0), 100);
+  assertEquals(counts.reduce((sum, count) => sum + count, 0), 240);
+  assertEquals(counts.filter((count) => count < 8), []);
+  listing.close();
+});
+
+Deno.test("Listing reads no further ahead than it may reach, with what waits", async () => {
+  let listed = 0;
+  const couch = couchOf(300, { onPage: (rows) => listed += rows });
+  const listing = open(couch);
+  let [given, most] = [0, 0];
+  for await (const work of listing.batches(NEVER)) {
+    given += work.batch.count;
+    await wait(5);
+    most = Math.max(most, listed - given);
+    work.settled();
+  }
+  assertEquals(given, 300);
+  // Forty, the page that makes them so many, and the one that is asked for meanwhile.
+  assert(most <= 60, `${most} rows are in memory`);
+  listing.close();
+});
+
+Deno.test("Listing of one endless answer settles the last position that its pieces have, and goes on behind it", async () => {
+  const count = 17_000;
+  const encoder = new TextEncoder();
+  const couch = {
+    // Somebody writes as fast as it is listed.
+    changes(_database: string, { since }: { since: string }): Promise<ChangesPage> {
+      const first = Number(since);
+      return Promise.resolve({ rows: rowsOf(first, 1, count), last_seq: String(first + 1), pending: 5000 });
+    },
+    // deno-lint-ignore require-await
+    async changesStream(_database: string, { since }: { since: string }) {
+      const first = Number(since);
+      return (async function* () {
+        const rows = rowsOf(first, count - first, count).map(({ id, position }, n) =>
+          JSON.stringify({ seq: n % 7 === 6 ? position : null, id, changes: [{ rev: "1-a" }] })
+        );
+        yield encoder.encode(`{"results":[\n${rows.join(",\n")}\n],\n"last_seq":"${count}","pending":0}\n`);
+      })();
+    },
+  } as unknown as CouchClient;
+  const listing = open(couch, { chunk: () => 500, reach: () => 8000, expected: count });
+  const ids = new Set<string>();
+  const positions = new Set<string>();
+  for await (const work of listing.batches(NEVER)) {
+    await wait(5);
+    for (const id of work.batch.ids()) ids.add(id);
+    work.settled();
+    const { position } = listing.settled;
+    positions.add(position);
+    for (let n = 0; n < Number(position); n++) assert(ids.has(idOf(n, count)), `${position} is settled without ${n}`);
+  }
+  assertEquals([ids.size, listing.settled.position], [count, String(count)]);
+  const within = [...positions].map(Number).filter((position) => position > 10_000 && position < count);
+  assert(within.length > 0, `positions: ${[...positions]}`);
+  listing.close();
+});
+
+Deno.test("Listing that waits for pages ends when nobody wants them any more, however long they take", async () => {
+  const never = Promise.withResolvers<ChangesPage>();
+  const whole = couchOf(100);
+  const couch = {
+    changes: (name: string, page: Parameters<CouchClient["changes"]>[1]) =>
+      page.since === "0" ? whole.changes(name, page, {}) : never.promise,
+  } as unknown as CouchClient;
+  const listing = open(couch, { chunk: () => 5 });
+  const failed = new AbortController();
+  let given = 0;
+  const giveUp = setTimeout(() => never.reject(new Error("it still waits for a page")), 5000);
+  const read = async () => {
+    for await (const work of listing.batches(failed.signal)) {
+      given += work.batch.count;
+      if (given === 10) setTimeout(() => failed.abort(new Error("a chunk could not be stored")), 20);
+    }
+  };
+  await assertRejects(read, Error, "a chunk could not be stored");
+  clearTimeout(giveUp);
+  assertEquals(given, 10);
   listing.close();
 });

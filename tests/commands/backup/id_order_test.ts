@@ -2,6 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { wait } from "../../../src/abort.ts";
 import { Listing, type ListingOptions, type Work } from "../../../src/commands/backup/listing.ts";
+import { IdBatch, PackedPages } from "../../../src/couchdb/batch.ts";
 import type { ChangesPage } from "../../../src/couchdb/changes_page.ts";
 import type { CouchClient } from "../../../src/couchdb/client.ts";
 import { InterruptedError } from "../../../src/errors.ts";
@@ -190,6 +191,17 @@ Deno.test("Listing in one batch has it in the order of ids as far as it reaches"
   assertEquals(pages.map((page) => [page.length, isSorted(page)]), [[40, true], [40, true], [35, true]]);
   assertEquals(pages.flat().toSorted(), ids.toSorted());
   listing.close();
+});
+
+Deno.test("PackedPages has all of what is added at once, in pages that are not too large to be unpacked", () => {
+  const packed = new PackedPages();
+  const ids = randomIds(12_001);
+  packed.add([]);
+  packed.add(ids.map((id) => ({ id, revs: ["1-a"] })));
+  const batch = IdBatch.packed(packed);
+  const pages = [...batch.pages()].map((page) => page.map(({ id }) => id));
+  assertEquals(pages.map(({ length }) => length), [5000, 5000, 2001]);
+  assertEquals([batch.count, pages.flat()], [12_001, ids]);
 });
 
 Deno.test("Listing that is closed while pages are on their way ends", async () => {

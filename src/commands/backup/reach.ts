@@ -33,13 +33,14 @@ export class Reach {
     this.#begunAtMs ??= this.#now();
   }
 
-  /** Documents are stored. */
+  /** Documents are stored that were asked for since it began. */
   note(documents: number): void {
-    this.begin();
+    // How long they took nobody knows.
+    if (this.#begunAtMs === undefined) return;
     this.#documents += documents;
-    const ms = this.#now() - this.#begunAtMs!;
+    const ms = this.#now() - this.#begunAtMs;
     if (ms < MEMORY_SECONDS * 1000) return;
     this.#documents /= 2;
-    this.#begunAtMs! += ms / 2;
+    this.#begunAtMs += ms / 2;
   }
 }

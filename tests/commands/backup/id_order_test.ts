@@ -1,16 +1,15 @@
 /** Documents of several pages of the feed are fetched and stored in the order of their ids, and none is lost by that. */
 import { assert, assertEquals } from "@std/assert";
 import { wait } from "../../../src/abort.ts";
-import { Listing, type ListingOptions, type Work } from "../../../src/commands/backup/listing.ts";
+import type { Listing, ListingOptions, Work } from "../../../src/commands/backup/listing.ts";
 import { IdBatch, PackedPages } from "../../../src/couchdb/batch.ts";
 import type { ChangesPage } from "../../../src/couchdb/changes_page.ts";
-import type { CouchClient } from "../../../src/couchdb/client.ts";
 import { InterruptedError } from "../../../src/errors.ts";
 import { couchOk } from "../../couch_request.ts";
 import { edit } from "../../fakes/couchdb/edits.ts";
 import { startFakeCouchDb } from "../../fakes/couchdb.ts";
-import { RecordedLog } from "../../fakes/log.ts";
 import { archivedStates, Backups, expectDocuments } from "./feed_setup.ts";
+import { type FeedDouble, listingOf } from "./listing_setup.ts";
 
 const PAGE = 10;
 
@@ -22,7 +21,7 @@ interface Feed {
 }
 
 /** A CouchDB whose positions are the numbers of rows; of five rows one has its position. */
-function couchOf({ ids, pageMs }: Feed): { couch: CouchClient; pages: number[] } {
+function couchOf({ ids, pageMs }: Feed): { couch: FeedDouble; pages: number[] } {
   const pages: number[] = [];
   const couch = {
     async changes(_database: string, { since }: { since: string }): Promise<ChangesPage> {
@@ -37,24 +36,17 @@ function couchOf({ ids, pageMs }: Feed): { couch: CouchClient; pages: number[] }
       }));
       return { rows, last_seq: String(first + rows.length), pending: ids.length - first - rows.length };
     },
-  } as unknown as CouchClient;
+  };
   return { couch, pages };
 }
 
 function open(feed: Feed, more: Partial<ListingOptions> = {}): { listing: Listing; pages: number[] } {
   const { couch, pages } = couchOf(feed);
-  const listing = new Listing(couch, "db", {
-    log: new RecordedLog(),
-    signal: new AbortController().signal,
+  const listing = listingOf(couch, {
     chunk: () => 8,
     positionsEvery: 5,
     reach: () => 40,
-    tombstones: false,
     expected: feed.ids.length,
-    ranges: { q: 1, partitioned: false },
-    keepsEnd: false,
-    unreadable: new Set(),
-    beforeLastPage: () => Promise.resolve(),
     ...more,
   });
   return { listing, pages };
@@ -252,4 +244,19 @@ Deno.test("backup() that is stopped among documents in the order of ids has all 
     }
   }
   assert(fake.requestsTo("_bulk_get").some((request) => request.ids.length > 500 && isSorted(request.ids)));
+});
+
+Deno.test("backup() by one request asks for all documents, in the order of ids from the second page on", async () => {
+  const fake = await startFakeCouchDb();
+  await using _ = fake;
+  await couchOk(fake, "PUT /db");
+  const ids = randomIds(15_000);
+  edit(fake.databases.get("db")!, ...ids.map((_id) => ({ _id })));
+  await using backups = new Backups();
+  const report = await backups.run(fake, { task: { chunk: undefined } });
+  assertEquals(report.status, "complete", report.error);
+  expectDocuments(await backups.read(), ids);
+  const [request, ...others] = fake.requestsTo("_bulk_get");
+  assertEquals([request!.ids.length, others.length], [15_000, 0]);
+  assert(isSorted(request!.ids.slice(5000)));
 });

@@ -1,8 +1,7 @@
 import { assertEquals } from "@std/assert";
-import { Listing } from "../../../src/commands/backup/listing.ts";
+import type { Listing } from "../../../src/commands/backup/listing.ts";
 import type { ChangesPage } from "../../../src/couchdb/changes_page.ts";
-import type { CouchClient } from "../../../src/couchdb/client.ts";
-import { RecordedLog } from "../../fakes/log.ts";
+import { listingOf } from "./listing_setup.ts";
 
 /** A listing of forty documents in pages of ten, each page a batch. */
 function openListing(chunk: number | undefined): Listing {
@@ -17,22 +16,11 @@ function openListing(chunk: number | undefined): Listing {
       }));
       return Promise.resolve({ rows, last_seq: String(first + 10), pending: 30 - first });
     },
-  } as unknown as CouchClient;
-  return listingOf(couch, chunk);
-}
-
-function listingOf(couch: CouchClient, chunk: number | undefined): Listing {
-  return new Listing(couch, "db", {
-    log: new RecordedLog(),
-    signal: new AbortController().signal,
+  };
+  return listingOf(couch, {
     chunk: chunk === undefined ? undefined : () => chunk,
     positionsEvery: chunk,
-    tombstones: false,
     expected: 40,
-    ranges: { q: 1, partitioned: false },
-    keepsEnd: false,
-    unreadable: new Set(),
-    beforeLastPage: () => Promise.resolve(),
   });
 }
 
@@ -72,8 +60,8 @@ Deno.test("Listing in one batch has no empty part, whose half would be asked for
       // As CouchDB 1.x, which does not say what follows.
       return Promise.resolve({ rows, last_seq: String(first + count), pending: undefined });
     },
-  } as unknown as CouchClient;
-  const listing = listingOf(couch, undefined);
+  };
+  const listing = listingOf(couch, { expected: 40 });
   const pages: number[][] = [];
   for await (const { batch } of listing.batches(new AbortController().signal)) {
     pages.push([...batch.pages()].map((page) => page.length));

@@ -1,11 +1,10 @@
 /** Pages of the feed that are read ahead: when the listing has ended, what a failure leaves, and how large batches are. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { wait } from "../../../src/abort.ts";
-import { Listing, type ListingOptions } from "../../../src/commands/backup/listing.ts";
+import type { Listing, ListingOptions } from "../../../src/commands/backup/listing.ts";
 import type { ChangesPage, ChangesRow } from "../../../src/couchdb/changes_page.ts";
-import type { CouchClient } from "../../../src/couchdb/client.ts";
 import { CouchError } from "../../../src/errors.ts";
-import { RecordedLog } from "../../fakes/log.ts";
+import { type FeedDouble, listingOf } from "./listing_setup.ts";
 
 const PAGE = 10;
 const NEVER = new AbortController().signal;
@@ -32,7 +31,7 @@ function couchOf(
     positionsEvery?: number;
     onPage?: (rows: number) => void;
   } = {},
-): CouchClient {
+): FeedDouble {
   return {
     changes(_database: string, { since }: { since: string }): Promise<ChangesPage> {
       const first = Number(since);
@@ -45,24 +44,11 @@ function couchOf(
         pending: count - first - rows.length,
       });
     },
-  } as unknown as CouchClient;
+  };
 }
 
-function open(couch: CouchClient, more: Partial<ListingOptions> = {}): Listing {
-  return new Listing(couch, "db", {
-    log: new RecordedLog(),
-    signal: NEVER,
-    chunk: () => 8,
-    positionsEvery: 8,
-    reach: () => 40,
-    tombstones: false,
-    expected: 2000,
-    ranges: { q: 1, partitioned: false },
-    keepsEnd: false,
-    unreadable: new Set(),
-    beforeLastPage: () => Promise.resolve(),
-    ...more,
-  });
+function open(couch: FeedDouble, more: Partial<ListingOptions> = {}): Listing {
+  return listingOf(couch, { chunk: () => 8, positionsEvery: 8, reach: () => 40, ...more });
 }
 
 Deno.test("Listing has not ended while documents that were listed wait for a batch, though the feed has", async () => {
@@ -220,7 +206,7 @@ Deno.test("Listing of one endless answer settles the last position that its piec
         yield encoder.encode(`{"results":[\n${rows.join(",\n")}\n],\n"last_seq":"${count}","pending":0}\n`);
       })();
     },
-  } as unknown as CouchClient;
+  };
   const listing = open(couch, { chunk: () => 500, reach: () => 8000, expected: count });
   const ids = new Set<string>();
   const positions = new Set<string>();
@@ -242,9 +228,9 @@ Deno.test("Listing that waits for pages ends when nobody wants them any more, ho
   const never = Promise.withResolvers<ChangesPage>();
   const whole = couchOf(100);
   const couch = {
-    changes: (name: string, page: Parameters<CouchClient["changes"]>[1]) =>
-      page.since === "0" ? whole.changes(name, page, {}) : never.promise,
-  } as unknown as CouchClient;
+    changes: (name: string, page: Parameters<FeedDouble["changes"]>[1]) =>
+      page.since === "0" ? whole.changes(name, page) : never.promise,
+  };
   const listing = open(couch, { chunk: () => 5 });
   const failed = new AbortController();
   let given = 0;

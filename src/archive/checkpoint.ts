@@ -31,7 +31,7 @@ export interface SettledListing {
   ids: number;
   /** Chunks of this batch and of those before it belong to it. */
   throughBatch: number;
-  filter: { bytes: Uint8Array; salt: number; hashes: number };
+  filter: () => { bytes: Uint8Array; salt: number; hashes: number };
   /** The states of documents that were seen, where they are wanted. */
   seen?: { bytes: Uint8Array; salt: number; hashes: number; ids: number } | undefined;
 }
@@ -149,8 +149,9 @@ export class CheckpointWriter {
   async #write(options: StoreCallOptions): Promise<void> {
     const { origin, startSeq, kept, now, settled, expected } = this.#source;
     if (this.#isTurnUnknown) await this.#askTurn(options);
-    const { position, ids, throughBatch, filter, seen: seenFilter } = settled();
+    const { position, ids, throughBatch, filter: filterOf, seen: seenFilter } = settled();
     const startedMs = now().getTime();
+    const filter = filterOf();
     const { salt, hashes } = filter;
     // The filter of a database of five million documents has 25 MB: a copy of it is made only where two become one
     // object.

@@ -1,11 +1,11 @@
 /**
  * The documents that become one chunk: ids, and the revisions that the feed listed of each. A small batch has them in
- * hand; one that is a whole database keeps them packed, page by page, so that memory stays some ten bytes a document.
+ * hand; one that is a whole database keeps them packed, page by page: some 20 bytes a document where ids are random.
  */
-import { deflateRawSync, inflateRawSync } from "node:zlib";
 import { concat } from "../concat.ts";
 import { BACKSLASH, QUOTE } from "../json/bytes.ts";
 import { CarriedRow } from "./carried_row.ts";
+import { shrink, unshrink } from "./kept_text.ts";
 import { PackedRow } from "./packed_row.ts";
 
 const encoder = new TextEncoder();
@@ -27,9 +27,9 @@ export interface ListedDocument {
 
 /** A page of documents, packed: they become objects again only when answers are compared with them. */
 interface PackedPage {
-  /** Deflated: what {@linkcode encodeIds} makes of them, and as JSON their revisions. */
+  /** Compressed: what {@linkcode encodeIds} makes of them, and as JSON their revisions. */
   bytes: Uint8Array;
-  /** How much of it the ids are, before it is deflated. */
+  /** How much of it the ids are, before it is compressed. */
   idBytes: number;
   count: number;
 }
@@ -108,7 +108,7 @@ export class IdBatch {
   /** As JSON `,{"id":…}` for each document, page by page; what is packed becomes no objects for it. */
   *encodedIds(): Generator<Uint8Array> {
     for (const page of this.#pages) {
-      if (isPacked(page)) yield inflate(page).subarray(0, page.idBytes);
+      if (isPacked(page)) yield unshrink(page.bytes).subarray(0, page.idBytes);
       else yield encodeIds(page);
     }
   }
@@ -163,8 +163,7 @@ function pack(documents: readonly ListedDocument[]): PackedPage {
   const ids = encodeIds(documents);
   const revisions = documents.map(({ revs }) => revs.length === 1 ? beginningOf(revs[0]!) : revs.map(beginningOf));
   const text = encoder.encode(JSON.stringify(revisions));
-  const bytes = deflateRawSync(concat([ids, text]), { level: 1 });
-  return { bytes, idBytes: ids.length, count: documents.length };
+  return { bytes: shrink(concat([ids, text])), idBytes: ids.length, count: documents.length };
 }
 
 function beginningOf(rev: string): string {
@@ -179,13 +178,9 @@ function countOf(page: Page): number {
   return isPacked(page) ? page.count : page.length;
 }
 
-function inflate({ bytes }: PackedPage): Uint8Array {
-  return inflateRawSync(bytes);
-}
-
 function unpack(page: Page): readonly ListedDocument[] {
   if (!isPacked(page)) return page;
-  const bytes = inflate(page);
+  const bytes = unshrink(page.bytes);
   const { idBytes } = page;
   const rows = JSON.parse(`[${decoder.decode(bytes.subarray(1, idBytes))}]`) as { id: string }[];
   const revisions = JSON.parse(decoder.decode(bytes.subarray(idBytes))) as (string | string[])[];

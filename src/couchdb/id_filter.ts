@@ -79,28 +79,9 @@ export class IdFilter {
     return filter;
   }
 
-  /** An empty filter of the same size, whose ids this one can take. */
+  /** An empty filter of the same size and salt. */
   emptyLike(): IdFilter {
     return new IdFilter(new Uint32Array(this.#words.length), { salt: this.salt, hashes: this.hashes });
-  }
-
-  /** Takes all ids of a filter that was made by {@linkcode IdFilter.emptyLike}, none of which it has. */
-  merge(other: IdFilter): void {
-    this.#set = 0;
-    for (let index = 0; index < this.#words.length; index++) {
-      this.#words[index]! |= other.#words[index]!;
-      for (let word = this.#words[index]!; word !== 0; word &= word - 1) this.#set++;
-    }
-    this.ids += other.ids;
-    this.expectedErrors += other.expectedErrors;
-  }
-
-  /** Forgets all ids. */
-  clear(): void {
-    this.#words.fill(0);
-    this.#set = 0;
-    this.ids = 0;
-    this.expectedErrors = 0;
   }
 
   /**

@@ -56,7 +56,7 @@ class Scene {
         position: `${this.#settled}-x`,
         ids: 10 * this.#settled,
         throughBatch: this.#settled - 1,
-        filter: { bytes: this.filter, salt: 7, hashes: 10 },
+        filter: () => ({ bytes: this.filter, salt: 7, hashes: 10 }),
       }),
       hold: () => {
         this.holds++;

@@ -67,24 +67,6 @@ Deno.test("IdFilter.from() goes on with what bytes gave, in the same bytes or in
   assertEquals(IdFilter.from({ bytes: shifted.subarray(1), salt, hashes, ids }).mayHave("id-7"), true);
 });
 
-Deno.test("IdFilter.merge() takes the ids of another one of the same kind", () => {
-  const filter = IdFilter.forIds(1000);
-  const other = filter.emptyLike();
-  for (let index = 0; index < 500; index++) filter.add(`a${index}`);
-  for (let index = 0; index < 300; index++) other.add(`b${index}`);
-  const bytes = other.bytes.slice();
-  filter.merge(other);
-  assertEquals(filter.ids, 800);
-  for (let index = 0; index < 300; index++) {
-    assertEquals([filter.mayHave(`b${index}`), filter.add(`b${index}`)], [true, false]);
-  }
-  // As if it had been given them one by one.
-  const { salt, hashes } = filter;
-  assertEquals(IdFilter.from({ bytes: filter.bytes.slice(), salt, hashes, ids: 800 }).mayHave("a499"), true);
-  other.clear();
-  assertEquals([other.ids, other.mayHave("b0"), bytes.length], [0, false, filter.bytes.length]);
-});
-
 Deno.test("IdFilter has the same hash for an id and for its bytes, where these are ASCII", () => {
   const filter = IdFilter.forIds(10, 7);
   for (const id of ["", "a", "order-000000001", " ~", "x".repeat(500)]) {

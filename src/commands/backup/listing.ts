@@ -124,14 +124,17 @@ export class Listing {
   readonly #options: ListingOptions;
   readonly #ending = new AbortController();
   readonly #signal: AbortSignal;
-  /** The ids of settled pages. */
+  /** The ids of settled pages; of all pages where {@linkcode Listing.#isOne}. */
   readonly #filter: IdFilter;
   /** Whether ids of an earlier run's chunks may be unknown: then every chunk may repeat them. */
   readonly #isForgetful: boolean;
   /** The ids of pages that are not settled, as they came. */
   readonly #unsettled = new IdQueue();
-  /** The same where one batch is to hold all of a database: kept as they are they would fill the memory. */
-  readonly #unsettledMaybe: IdFilter | undefined;
+  /**
+   * Whether one batch is to hold all of a database and is not stored yet: until then nothing is settled, and the filter
+   * serves. Hashes of all ids would take more memory.
+   */
+  #isOne: boolean;
   readonly #stretches: Stretch[] = [];
   /** How many documents there were to be fetched so far, and how many of them have a batch; repeated ones apart. */
   #documents = 0;
@@ -161,7 +164,6 @@ export class Listing {
     this.#options = options;
     const { resumed, expected, increment, ranges } = options;
     this.#filter = resumed?.filter ?? IdFilter.forIds(expected);
-    this.#unsettledMaybe = options.chunk === undefined ? this.#filter.emptyLike() : undefined;
     this.#ahead = new PagesAhead({
       next: () => this.#nextPage(),
       hasNext: () => this.#feed !== undefined,
@@ -171,6 +173,7 @@ export class Listing {
     });
     this.#isForgetful = resumed !== undefined && resumed.filter === undefined;
     this.ids = this.#settledIds = resumed?.state.ids ?? 0;
+    this.#isOne = options.chunk === undefined && this.#settledIds === 0;
     this.#signal = AbortSignal.any([this.#ending.signal, options.signal]);
     this.#since = increment?.since ?? "0";
     this.#position = this.until = resumed?.state.position ?? this.#since;
@@ -204,7 +207,8 @@ export class Listing {
   get settled(): {
     position: string;
     ids: number;
-    filter: IdFilter;
+    /** Not a copy. */
+    filter: () => IdFilter;
     throughBatch: number;
     seen: IdFilter | undefined;
   } {
@@ -212,7 +216,7 @@ export class Listing {
       seen: this.#options.seen,
       position: this.#position,
       ids: this.#settledIds,
-      filter: this.#filter,
+      filter: () => this.#isOne ? this.#filter.emptyLike() : this.#filter,
       throughBatch: this.#lastSettledBatch,
     };
   }
@@ -376,8 +380,7 @@ export class Listing {
 
   #mustFetchRepeated(): boolean {
     if (this.#repeated.size === 0) return false;
-    const unsettled = this.#unsettledMaybe?.ids ?? this.#unsettled.size;
-    return this.#repeated.size >= MOST_REPEATED || unsettled >= MOST_UNSETTLED;
+    return this.#repeated.size >= MOST_REPEATED || this.#unsettled.size >= MOST_UNSETTLED;
   }
 
   /** The hash of a row's id; valid until the next one. */
@@ -387,13 +390,13 @@ export class Listing {
   }
 
   #knows(hash: IdHash): boolean {
-    return (this.#unsettledMaybe?.mayHaveHash(hash) ?? this.#unsettled.has(hash)) || this.#filter.mayHaveHash(hash);
+    return this.#unsettled.has(hash) || this.#filter.mayHaveHash(hash);
   }
 
   /** Notes an id of rows that are not settled. */
   #note(stretch: Stretch, hash: IdHash): void {
     stretch.idCount++;
-    if (this.#unsettledMaybe !== undefined) this.#unsettledMaybe.addHash(hash);
+    if (this.#isOne) this.#filter.addHash(hash);
     else this.#unsettled.push(hash);
   }
 
@@ -517,19 +520,15 @@ export class Listing {
       if (lastBatch === undefined || lastBatch > this.#storedThrough) break;
       if (isAligned) settled = index + 1;
     }
-    if (this.#unsettledMaybe !== undefined) {
-      // Which of its ids belong to some of the stretches nobody knows.
-      if (settled < this.#stretches.length) return;
-      this.#filter.merge(this.#unsettledMaybe);
-      this.#unsettledMaybe.clear();
-    }
+    // Which of the filter's ids belong to some of the stretches nobody knows; where the first ones have no documents the
+    // others are yet to come.
+    if (this.#isOne && (settled < this.#stretches.length || this.#storedThrough < 0)) return;
     for (const { idCount, position, lastBatch } of this.#stretches.splice(0, settled)) {
-      if (this.#unsettledMaybe === undefined) {
-        for (let index = 0; index < idCount; index++) this.#filter.addHash(this.#unsettled.shift());
-      }
+      for (let index = 0; !this.#isOne && index < idCount; index++) this.#filter.addHash(this.#unsettled.shift());
       this.#settledIds += idCount;
       this.#position = position ?? this.#position;
       this.#lastSettledBatch = lastBatch!;
     }
+    this.#isOne = false;
   }
 }

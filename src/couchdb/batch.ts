@@ -6,15 +6,17 @@ import { concat } from "../concat.ts";
 import { BACKSLASH, QUOTE } from "../json/bytes.ts";
 import { CarriedRow } from "./carried_row.ts";
 import { shrink, unshrink } from "./kept_text.ts";
-import { PackedRow } from "./packed_row.ts";
+import { PackedRow, packRow } from "./packed_row.ts";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 const BEFORE_ID = encoder.encode(',{"id":"');
 const BEHIND_ID = encoder.encode('"}');
+/** Of the array that revisions are kept as. */
+const OPENING_BYTES = 1;
 
 /** A packed page has so many documents at most. */
-const PACKED_DOCUMENTS = 5000;
+const PACKED_DOCUMENTS = 1000;
 /** Of a packed revision's hash this much is kept: enough to tell it from the others of its document. */
 const KEPT_HASH_DIGITS = 8;
 
@@ -181,7 +183,38 @@ function countOf(page: Page): number {
 function unpack(page: Page): readonly ListedDocument[] {
   if (!isPacked(page)) return page;
   const bytes = unshrink(page.bytes);
-  const { idBytes } = page;
+  return unpackPlain(bytes, page) ?? unpackAny(bytes, page);
+}
+
+/** A page of documents that have plain ids and one revision each; undefined where one is another. */
+function unpackPlain(bytes: Uint8Array, { idBytes, count }: PackedPage): readonly ListedDocument[] | undefined {
+  const rows: PackedRow[] = [];
+  let [id, rev] = [0, idBytes + OPENING_BYTES];
+  for (; rows.length < count; id += BEHIND_ID.length) {
+    if (bytes[rev] !== QUOTE) return undefined;
+    const idFrom = id + BEFORE_ID.length;
+    const idEnd = plainEnd(bytes, idFrom);
+    const revEnd = plainEnd(bytes, rev + 1);
+    const row = bytes[idEnd] === QUOTE && bytes[revEnd] === QUOTE
+      ? packRow(bytes, idFrom, idEnd, rev + 1, revEnd)
+      : undefined;
+    if (row === undefined) return undefined;
+    rows.push(row);
+    // Behind the quote a comma.
+    [id, rev] = [idEnd, revEnd + 2];
+  }
+  return rows;
+}
+
+/** Where what is plain ends. */
+function plainEnd(bytes: Uint8Array, from: number): number {
+  for (let at = from;; at++) {
+    const byte = bytes[at]!;
+    if (!isPlain(byte)) return at;
+  }
+}
+
+function unpackAny(bytes: Uint8Array, { idBytes }: PackedPage): readonly ListedDocument[] {
   const rows = JSON.parse(`[${decoder.decode(bytes.subarray(1, idBytes))}]`) as { id: string }[];
   const revisions = JSON.parse(decoder.decode(bytes.subarray(idBytes))) as (string | string[])[];
   return rows.map(({ id }, index) => {
@@ -211,7 +244,7 @@ function encodePlainIds(documents: readonly ListedDocument[]): Uint8Array | unde
       const { id } = document;
       for (let index = 0; index < id.length; index++) {
         const unit = id.charCodeAt(index);
-        if (unit < 0x20 || unit > 0x7e || unit === QUOTE || unit === BACKSLASH) return undefined;
+        if (!isPlain(unit)) return undefined;
         bytes[at++] = unit;
       }
     }
@@ -219,6 +252,11 @@ function encodePlainIds(documents: readonly ListedDocument[]): Uint8Array | unde
     at += BEHIND_ID.length;
   }
   return bytes;
+}
+
+/** Whether a unit stands in JSON as it is, in one byte. Of what is beyond the end of bytes it is not. */
+function isPlain(unit: number): boolean {
+  return unit >= 0x20 && unit <= 0x7e && unit !== QUOTE && unit !== BACKSLASH;
 }
 
 function idLength(document: ListedDocument): number {

@@ -6,11 +6,12 @@
 import { counted } from "../counts.ts";
 import { CouchError } from "../errors.ts";
 import { concat } from "../concat.ts";
-import { BULK_GET_SHAPE, DocumentScanner, Found, FramingError, type RowError } from "../json/scan.ts";
+import { BULK_GET_SHAPE, DocumentScanner, Found, FramingError } from "../json/scan.ts";
 import { MEMORY_PACE } from "../memory_pace.ts";
-import { Expected, type IdBatch, type ListedDocument } from "./batch.ts";
+import { Expected, type IdBatch } from "./batch.ts";
 import type { CallOptions, CouchClient } from "./client.ts";
 import { type ChunkText, RowInHand } from "./row.ts";
+import { Suspects } from "./suspects.ts";
 
 /**
  * Beyond so many documents the request is written while it is sent: in one piece it would be in memory three times,
@@ -41,20 +42,10 @@ export interface ChunkRoom {
 /** A row that went out in part has become larger than what is left of its chunk. */
 export class Overflow extends Error {}
 
-/** A document whose row was not good, and why. */
-export interface Suspect {
-  document: ListedDocument;
-  /** The error in its row; absent where the row had no document at all. */
-  error?: RowError | undefined;
-  /** The listed revisions that its row lacked. */
-  missing?: readonly string[] | undefined;
-  /** Its row went out all the same, as it was too large to be kept. */
-  isOut?: boolean | undefined;
-}
-
 /** One request and what came of it. */
 export class BulkGet {
-  readonly suspects: Suspect[] = [];
+  /** Documents whose rows were not good. */
+  readonly suspects: Suspects;
   /** A row went out in part and its rest never came. */
   passedInPart = false;
   /** It was ended before a row for which the chunk has no room: that one and what follows are in `rest()`. */
@@ -67,7 +58,15 @@ export class BulkGet {
   readonly #expected: Expected;
   #answered = 0;
 
-  constructor(client: CouchClient, database: string, batch: IdBatch, options: ReadOptions) {
+  /** @param suspects Where documents go whose rows are not good. */
+  constructor(
+    client: CouchClient,
+    database: string,
+    batch: IdBatch,
+    options: ReadOptions,
+    suspects: Suspects = new Suspects(),
+  ) {
+    this.suspects = suspects;
     this.#client = client;
     this.#database = database;
     this.#batch = batch;
@@ -165,10 +164,10 @@ export class BulkGet {
     if (row.error === undefined && row.revisions > 0) {
       const wasPassed = row.passedInPart;
       const missing = row.finish(end, document, idBytes);
-      if (missing.length > 0) this.suspects.push({ document, missing, isOut: wasPassed });
+      if (missing.length > 0) this.suspects.add({ document, missing, isOut: wasPassed });
       return;
     }
-    this.suspects.push({ document, error: row.error });
+    this.suspects.add({ document, error: row.error });
     row.drop();
   }
 

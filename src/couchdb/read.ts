@@ -9,9 +9,10 @@ import type { UnreadableDocument } from "./couchdb.ts";
 import { CouchError, isTransient } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import { IdBatch, type ListedDocument } from "./batch.ts";
-import { BulkGet, type ChunkRoom, Overflow, type ReadOptions, type Suspect } from "./bulk_get.ts";
+import { BulkGet, type ChunkRoom, Overflow, type ReadOptions } from "./bulk_get.ts";
 import type { CallOptions, CouchClient } from "./client.ts";
 import { type BatchCounts, ChunkText, emptyCounts } from "./row.ts";
+import { type Suspect, Suspects } from "./suspects.ts";
 
 /** How often a single document is asked for once another one has used up all patience. */
 const LONE_ATTEMPTS = 3;
@@ -122,7 +123,7 @@ export class BatchReader {
     this.rest = undefined;
     const output = new ChunkText(this.counts);
     const room = this.#room();
-    const suspects: Suspect[] = [];
+    const suspects = new Suspects();
     const left: IdBatch[] = [];
     const waiting = this.#plan.map((batch) => ({ batch, attempt: 1 }));
     for (let asked = waiting.shift(); asked !== undefined; asked = waiting.shift()) {
@@ -130,7 +131,7 @@ export class BatchReader {
         left.push(asked.batch);
         continue;
       }
-      const request = this.#request(asked.batch);
+      const request = this.#request(asked.batch, suspects);
       try {
         yield* request.forward(output, call, room);
         this.#health.unreadableInARow = 0;
@@ -142,16 +143,16 @@ export class BatchReader {
         const failure = this.#healable(error, request);
         const rest = request.rest();
         if (rest.count === 1 && isOfDocument(failure)) {
-          for (const [document] of rest.pages()) if (document !== undefined) suspects.push({ document });
+          for (const [document] of rest.pages()) if (document !== undefined) suspects.add({ document });
         } else {
           waiting.unshift(...await this.#askForLess(rest, asked.attempt, failure, call));
         }
       }
-      for (const suspect of request.suspects) suspects.push(suspect);
     }
     const settling = { output, call, room, left };
     const lone = yield* this.#readAgain(suspects, settling);
-    for (const [index, suspect] of lone.entries()) {
+    let settled = 0;
+    for (const suspect of lone.all()) {
       const { document, isOut } = suspect;
       try {
         // Where the chunk is full, the document is asked for with the rest; a row that went out is settled here.
@@ -159,8 +160,9 @@ export class BatchReader {
         if (!hasRoom) left.push(IdBatch.of([document]));
       } catch (error) {
         if (!(error instanceof Overflow)) throw error;
-        throw this.#roomNeeded([...left, IdBatch.of(lone.slice(index).map(({ document }) => document))]);
+        throw this.#roomNeeded([...left, IdBatch.of(documentsOf(lone, settled))]);
       }
+      settled++;
     }
     this.rest = IdBatch.join(left);
     yield* output.end();
@@ -181,8 +183,8 @@ export class BatchReader {
     return new RoomNeeded();
   }
 
-  #request(batch: IdBatch): BulkGet {
-    return new BulkGet(this.#client, this.#database, batch, this.#options);
+  #request(batch: IdBatch, suspects?: Suspects): BulkGet {
+    return new BulkGet(this.#client, this.#database, batch, this.#options, suspects);
   }
 
   /** The failure when it can be healed by asking again; thrown otherwise. */
@@ -216,25 +218,26 @@ export class BatchReader {
    *
    * @returns Those whose rows are still not good, or for which the chunk has no room.
    */
-  async *#readAgain(suspects: readonly Suspect[], settling: Settling): AsyncGenerator<Uint8Array, readonly Suspect[]> {
-    for (let size = SUSPECTS_AT_ONCE; size >= LEAST_AT_ONCE && suspects.length > FEW_SUSPECTS; size /= 4) {
-      const still: Suspect[] = [];
+  async *#readAgain(suspects: Suspects, settling: Settling): AsyncGenerator<Uint8Array, Suspects> {
+    for (let size = SUSPECTS_AT_ONCE; size >= LEAST_AT_ONCE && suspects.count > FEW_SUSPECTS; size /= 4) {
+      const still = new Suspects();
       /** Requests in a row that brought nothing: more of them would bring nothing either. */
       let fruitless = 0;
-      for (let from = 0; from < suspects.length; from += size) {
-        const part = suspects.slice(from, from + size);
+      let passed = 0;
+      for (const part of suspects.parts(size)) {
+        passed += part.length;
         if (fruitless >= MOST_UNREADABLE_IN_A_ROW || settling.left.length > 0) {
-          still.push(...part);
+          for (const suspect of part) still.add(suspect);
           continue;
         }
         const { documents } = this.counts;
         const asked: ListedDocument[] = [];
         for (const suspect of part) {
           // What has gone out already must not go out again.
-          if (suspect.isOut === true) still.push(suspect);
+          if (suspect.isOut === true) still.add(suspect);
           else asked.push(suspect.document);
         }
-        const behind = suspects.slice(from + size);
+        const behind = () => documentsOf(suspects, passed);
         if (asked.length > 0) yield* this.#readPart(IdBatch.of(asked), { still, behind }, settling);
         fruitless = this.counts.documents > documents ? 0 : fruitless + 1;
       }
@@ -246,26 +249,24 @@ export class BatchReader {
   /** Asks for some of many suspects; what is not good again, and what CouchDB fails at, is added to `still`. */
   async *#readPart(
     batch: IdBatch,
-    { still, behind }: { still: Suspect[]; behind: readonly Suspect[] },
+    { still, behind }: { still: Suspects; behind: () => readonly ListedDocument[] },
     { output, call, room, left }: Settling,
   ): AsyncGenerator<Uint8Array> {
     for (let attempt = 1;; attempt++) {
-      const request = this.#request(batch);
+      const request = this.#request(batch, still);
       try {
         yield* request.forward(output, call, room);
-        still.push(...request.suspects);
         if (request.isCut) left.push(request.rest());
         return;
       } catch (error) {
-        still.push(...request.suspects);
         batch = request.rest();
         if (error instanceof Overflow) {
-          const unsettled = [...still, ...behind].map(({ document }) => document);
+          const unsettled = [...documentsOf(still), ...behind()];
           throw this.#roomNeeded([...left, batch, ...(unsettled.length > 0 ? [IdBatch.of(unsettled)] : [])]);
         }
         const failure = this.#healable(error, request);
         if (isOfDocument(failure)) {
-          for (const page of batch.pages()) still.push(...page.map((document) => ({ document })));
+          for (const page of batch.pages()) for (const document of page) still.add({ document });
           return await this.#client.waitAfterFailure(failure, 2, call.signal);
         }
         if (attempt >= this.#client.retry.attempts) throw failure;
@@ -286,7 +287,8 @@ export class BatchReader {
     call: CallOptions,
     room: ChunkRoom | undefined,
   ): AsyncGenerator<Uint8Array, boolean> {
-    const { document, isOut, missing } = suspect;
+    const { document, isOut } = suspect;
+    let { missing } = suspect;
     if (isOut === true) return this.#settlePassed(document, missing ?? []);
     for (let attempt = 1;; attempt++) {
       const isLast = attempt >= (this.#health.knowsUnreadable ? LONE_ATTEMPTS : this.#client.retry.attempts);
@@ -297,7 +299,7 @@ export class BatchReader {
       try {
         yield* request.forward(output, call, room);
         if (request.isCut) return false;
-        const [found] = request.suspects;
+        const [found] = request.suspects.all();
         if (found === undefined) {
           this.#health.unreadableInARow = 0;
           if (isLast && missing !== undefined) this.#nameMissing(document.id, missing);
@@ -307,6 +309,7 @@ export class BatchReader {
           this.counts.absent++;
           return true;
         }
+        missing = found.missing ?? missing;
         failure = this.#rowFailure(document.id, found);
       } catch (error) {
         failure = this.#healable(error, request);
@@ -355,6 +358,11 @@ export class BatchReader {
     this.#log.warn("document cannot be read and is left out", { database: this.#database, id, error: failure.message });
     return true;
   }
+}
+
+/** The documents of suspects, but for the first ones. */
+function documentsOf(suspects: Suspects, from = 0): ListedDocument[] {
+  return [...suspects.all()].slice(from).map(({ document }) => document);
 }
 
 /**

@@ -470,3 +470,13 @@ Deno.test("BatchReader asks again for a listed revision that an older answer lac
     assertEquals(runReader.unreadable.map(({ rev }) => rev), [revs.at(-1)!]);
   }
 });
+
+Deno.test("BatchReader names a listed revision that no answer has, where the first one was an error", async () => {
+  await using fake = await startFakeCouchDb();
+  await createDatabase(fake, "a", IDS);
+  fake.faults.add({ endpoint: "_bulk_get", fault: { kind: "error rows", ids: [IDS[0]!] } });
+  const rev = `2-${"a".repeat(32)}`;
+  const runReader = reader(impatientClient(fake), IdBatch.of([{ id: IDS[0]!, revs: [rev] }]), { revisions: false });
+  assertEquals((await read(runReader)).size, 1);
+  assertEquals(runReader.unreadable.map(({ rev }) => rev), [rev]);
+});

@@ -1,0 +1,65 @@
+/**
+ * Documents whose rows were not good, until they are asked for again. In: one after the other. Out: parts of them. Where
+ * CouchDB takes too long for a large request, all that it did not get to are among them, with an error each: so of many
+ * only what it takes to ask again is kept, packed.
+ */
+import type { RowError } from "../json/scan.ts";
+import { IdBatch, type ListedDocument, PackedPages } from "./batch.ts";
+
+/** A document whose row was not good, and why. */
+export interface Suspect {
+  document: ListedDocument;
+  /** The error in its row; absent where the row had no document at all, or nobody needs it. */
+  error?: RowError | undefined;
+  /** The listed revisions that its row lacked. */
+  missing?: readonly string[] | undefined;
+  /** Its row went out all the same, as it was too large to be kept. */
+  isOut?: boolean | undefined;
+}
+
+/** So many are kept as they are. */
+const MOST_WHOLE = 1000;
+/** Of the others so many are packed together. */
+const PACKED_DOCUMENTS = 512;
+
+/** A collection of them. */
+export class Suspects {
+  /** How many there are. */
+  count = 0;
+  readonly #whole: Suspect[] = [];
+  /** Documents behind those, that are not packed yet. */
+  #loose: ListedDocument[] = [];
+  readonly #packed = new PackedPages();
+
+  /** Adds one. */
+  add(suspect: Suspect): void {
+    this.count++;
+    // That a row was an error is found out again; what a row lacked may not be.
+    const isWhole = this.count <= MOST_WHOLE || suspect.isOut === true || suspect.missing !== undefined;
+    if (isWhole) return void this.#whole.push(suspect);
+    this.#loose.push(suspect.document);
+    if (this.#loose.length < PACKED_DOCUMENTS) return;
+    this.#packed.add(this.#loose);
+    this.#loose = [];
+  }
+
+  /** All of them; none may be added meanwhile. */
+  *all(): Generator<Suspect> {
+    for (const part of this.parts(MOST_WHOLE)) yield* part;
+  }
+
+  /** All of them, in parts of so many at most; none may be added meanwhile. */
+  *parts(most: number): Generator<readonly Suspect[]> {
+    yield* partsOf(this.#whole, most);
+    for (const page of IdBatch.packed(this.#packed).pages()) yield* partsOf(page.map(suspectOf), most);
+    yield* partsOf(this.#loose.map(suspectOf), most);
+  }
+}
+
+function suspectOf(document: ListedDocument): Suspect {
+  return { document };
+}
+
+function* partsOf(suspects: readonly Suspect[], most: number): Generator<readonly Suspect[]> {
+  for (let from = 0; from < suspects.length; from += most) yield suspects.slice(from, from + most);
+}

@@ -207,8 +207,8 @@ export class Listing {
   get settled(): {
     position: string;
     ids: number;
-    /** Not a copy. */
-    filter: () => IdFilter;
+    /** Not a copy; undefined where it lacks ids of an earlier run, which a later one must know. */
+    filter: () => IdFilter | undefined;
     throughBatch: number;
     seen: IdFilter | undefined;
   } {
@@ -216,7 +216,10 @@ export class Listing {
       seen: this.#options.seen,
       position: this.#position,
       ids: this.#settledIds,
-      filter: () => this.#isOne ? this.#filter.emptyLike() : this.#filter,
+      filter: () => {
+        if (this.#isForgetful) return undefined;
+        return this.#isOne ? this.#filter.emptyLike() : this.#filter;
+      },
       throughBatch: this.#lastSettledBatch,
     };
   }

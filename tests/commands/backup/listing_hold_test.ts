@@ -30,7 +30,7 @@ for (const chunk of [10, undefined]) {
     const listing = openListing(chunk);
     const release = [listing.hold(), listing.hold()];
     const { position, ids, throughBatch, filter } = listing.settled;
-    const bytes = filter().bytes.slice();
+    const bytes = filter()!.bytes.slice();
     for await (const work of listing.batches(new AbortController().signal)) {
       listing.noteStored(work);
       work.settled();
@@ -38,10 +38,10 @@ for (const chunk of [10, undefined]) {
     release[0]!();
     const held = listing.settled;
     assertEquals([held.position, held.ids, held.throughBatch], [position, ids, throughBatch]);
-    assertEquals(held.filter().bytes, bytes);
+    assertEquals(held.filter()!.bytes, bytes);
     release[1]!();
     assertEquals([listing.settled.position, listing.settled.ids], ["40", 40]);
-    for (let n = 0; n < 40; n++) assertEquals(listing.settled.filter().mayHave(`document ${n}`), true);
+    for (let n = 0; n < 40; n++) assertEquals(listing.settled.filter()!.mayHave(`document ${n}`), true);
     listing.close();
   });
 }
@@ -53,7 +53,7 @@ Deno.test("Listing in one batch has nothing settled, and no id known, for a run 
   assertEquals(works.map(({ batch }) => batch.count), [40]);
   const { position, ids, filter } = listing.settled;
   assertEquals([position, ids], ["0", 0]);
-  for (let n = 0; n < 40; n++) assertEquals(filter().mayHave(`document ${n}`), false);
+  for (let n = 0; n < 40; n++) assertEquals(filter()!.mayHave(`document ${n}`), false);
   listing.close();
 });
 
@@ -109,3 +109,44 @@ Deno.test("Listing in one batch has no empty part, whose half would be asked for
   assertEquals(pages, [[10, 10]]);
   listing.close();
 });
+
+for (const chunk of [1, undefined]) {
+  const what = chunk === undefined ? "in one batch" : "in batches";
+  Deno.test(`Listing ${what} of a run that is resumed without its filter hands none on: what was deleted since stays deleted`, async () => {
+    const couch = {
+      changes(_database: string, { since }: { since: string }): Promise<ChangesPage> {
+        const isFirst = since === "40";
+        const row = isFirst
+          ? { id: "document 40", revs: ["1-a"], deleted: false, position: "41" }
+          : { id: "document 3", revs: ["2-a"], deleted: true, position: "42" };
+        return Promise.resolve({ rows: [row], last_seq: row.position, pending: 0 });
+      },
+    };
+    const store = async (resumed: NonNullable<Parameters<typeof listingOf>[1]["resumed"]>) => {
+      const listing = listingOf(couch, {
+        chunk: chunk === undefined ? undefined : () => chunk,
+        positionsEvery: chunk,
+        expected: 42,
+        resumed,
+      });
+      const stored = [];
+      for await (const { batch, again, settled } of listing.batches(new AbortController().signal)) {
+        stored.push(...[...batch.ids()].map((id) => ({ id, again })));
+        settled();
+      }
+      listing.close();
+      const { position, ids, filter } = listing.settled;
+      return {
+        stored,
+        isCounted: listing.isCounted,
+        left: { state: { ...resumed.state, position, ids }, filter: filter() },
+      };
+    };
+    // The first forty documents are in chunks; of their ids nobody knows.
+    const state = { position: "40", ids: 40, expected: 42, filter: null };
+    const second = await store({ state, filter: undefined });
+    assertEquals([second.stored, second.left.state.position], [[{ id: "document 40", again: true }], "41"]);
+    const third = await store(second.left);
+    assertEquals([third.stored, third.isCounted], [[{ id: "document 3", again: true }], false]);
+  });
+}

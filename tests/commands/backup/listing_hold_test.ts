@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import type { Listing } from "../../../src/commands/backup/listing.ts";
 import type { ChangesPage } from "../../../src/couchdb/changes_page.ts";
+import { IdFilter } from "../../../src/couchdb/id_filter.ts";
 import { listingOf } from "./listing_setup.ts";
 
 /** A listing of forty documents in pages of ten, each page a batch. */
@@ -83,6 +84,40 @@ Deno.test("Listing in one batch holds all of a database, though a document of it
     settled();
   }
   assertEquals([listing.settled.ids, listing.settled.position, listing.ended], [119_999, "120000", true]);
+  listing.close();
+});
+
+Deno.test("Listing in one batch that goes on behind an earlier run's chunks is one batch, too, and has settled what they hold", async () => {
+  const couch = {
+    changes(_database: string, { since }: { since: string }): Promise<ChangesPage> {
+      const first = Number(since);
+      const rows = Array.from({ length: 5000 }, (_, n) => ({
+        id: first + n === 7000 ? "document 3" : `document ${first + n}`,
+        revs: ["2-a"],
+        deleted: false,
+        position: undefined,
+      }));
+      return Promise.resolve({ rows, last_seq: String(first + 5000), pending: 115_000 - first });
+    },
+  };
+  const filter = IdFilter.forIds(120_000);
+  for (let n = 0; n < 5000; n++) filter.add(`document ${n}`);
+  const state = { position: "5000", ids: 5000, expected: 120_000, filter: null };
+  const listing = listingOf(couch, { expected: 120_000, resumed: { state, filter } });
+  const works = [];
+  for await (const work of listing.batches(new AbortController().signal)) works.push(work);
+  assertEquals(works.map(({ batch }) => batch.count), [114_999]);
+  const { position, ids, filter: settled } = listing.settled;
+  assertEquals([position, ids], ["5000", 5000]);
+  const known = [0, 4999, 5000, 119_999].map((n) => settled()!.mayHave(`document ${n}`));
+  assertEquals(known, [true, true, false, false]);
+  for (const work of works) work.settled();
+  for await (const { batch, again, settled } of listing.repeated()) {
+    assertEquals([[...batch.ids()], again], [["document 3"], true]);
+    settled();
+  }
+  assertEquals([listing.settled.ids, listing.settled.position, listing.ended], [119_999, "120000", true]);
+  assertEquals([0, 119_999].map((n) => listing.settled.filter()!.mayHave(`document ${n}`)), [true, true]);
   listing.close();
 });
 

@@ -31,7 +31,8 @@ export interface SettledListing {
   ids: number;
   /** Chunks of this batch and of those before it belong to it. */
   throughBatch: number;
-  filter: () => { bytes: Uint8Array; salt: number; hashes: number };
+  /** Undefined where nobody knows all of the ids. */
+  filter: () => { bytes: Uint8Array; salt: number; hashes: number } | undefined;
   /** The states of documents that were seen, where they are wanted. */
   seen?: { bytes: Uint8Array; salt: number; hashes: number; ids: number } | undefined;
 }
@@ -152,10 +153,11 @@ export class CheckpointWriter {
     const { position, ids, throughBatch, filter: filterOf, seen: seenFilter } = settled();
     const startedMs = now().getTime();
     const filter = filterOf();
-    const { salt, hashes } = filter;
     // The filter of a database of five million documents has 25 MB: a copy of it is made only where two become one
     // object.
-    const bytes = seenFilter === undefined ? filter.bytes : concat([filter.bytes, seenFilter.bytes]);
+    const bytes = filter !== undefined && seenFilter !== undefined
+      ? concat([filter.bytes, seenFilter.bytes])
+      : filter?.bytes;
     const seen = seenFilter === undefined
       ? undefined
       : { bytes: seenFilter.bytes.length, salt: seenFilter.salt, hashes: seenFilter.hashes, states: seenFilter.ids };
@@ -164,7 +166,14 @@ export class CheckpointWriter {
       ...origin,
       saved_at: now().toISOString(),
       update_seq: { start: startSeq },
-      listing: { position, ids, expected: expected(), filter: { name, sha256: sha256(bytes), salt, hashes, seen } },
+      listing: {
+        position,
+        ids,
+        expected: expected(),
+        filter: filter === undefined || bytes === undefined
+          ? null
+          : { name, sha256: sha256(bytes), salt: filter.salt, hashes: filter.hashes, seen },
+      },
       // A resumed run asks again for what is not settled.
       unreadable: [...this.#unreadable.values()].flatMap(({ batch, documents }) =>
         batch <= throughBatch ? documents : []
@@ -173,16 +182,16 @@ export class CheckpointWriter {
     };
     const text = encodeCheckpoint(await sealed(checkpoint));
     // The filter first, under the name that the stored checkpoint does not use: each names one that is whole.
-    await this.#store.replace(joinKey(this.#folder, name), bytes, options);
+    if (bytes !== undefined) await this.#store.replace(joinKey(this.#folder, name), bytes, options);
     this.#isTurnUnknown = true;
     await this.#store.replace(joinKey(this.#folder, checkpointName(this.#run)), text, options);
-    this.#useOther(name);
+    this.#useOther(bytes === undefined ? undefined : name);
     this.#savedPosition = position;
     const endedMs = now().getTime();
     const waitMs = Math.max(
       LEAST_INTERVAL_MS,
       (endedMs - startedMs) / MOST_OF_TIME,
-      (bytes.length + text.length) / BYTES_A_SECOND * 1000,
+      ((bytes?.length ?? 0) + text.length) / BYTES_A_SECOND * 1000,
     );
     this.#nextSaveMs = endedMs + Math.min(waitMs, MOST_INTERVAL_MS);
   }

@@ -84,6 +84,12 @@ export class IdFilter {
     return new IdFilter(new Uint32Array(this.#words.length), { salt: this.salt, hashes: this.hashes });
   }
 
+  /** A filter with the same ids, which gets none that this one gets. */
+  copy(): IdFilter {
+    const { salt, hashes, ids } = this;
+    return IdFilter.from({ bytes: this.bytes.slice(), salt, hashes, ids });
+  }
+
   /**
    * The smallest filter with the same ids that still has so many bits for each; of {@linkcode IdFilter.foldable} alone.
    * What was a bit of the upper half is the same bit of the lower one, as the remainder of its hash by half of the

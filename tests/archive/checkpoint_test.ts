@@ -25,6 +25,8 @@ class Scene {
   /** Is awaited when it is stored. */
   afterStoring: (key: string) => void | Promise<void> = () => {};
   filter: Uint8Array = new Uint8Array(4);
+  /** Whether the listing has no filter of all its ids. */
+  isForgetful = false;
   /** How often `hold` was called and not ended. */
   holds = 0;
   readonly writer: CheckpointWriter;
@@ -56,7 +58,7 @@ class Scene {
         position: `${this.#settled}-x`,
         ids: 10 * this.#settled,
         throughBatch: this.#settled - 1,
-        filter: () => ({ bytes: this.filter, salt: 7, hashes: 10 }),
+        filter: () => this.isForgetful ? undefined : { bytes: this.filter, salt: 7, hashes: 10 },
       }),
       hold: () => {
         this.holds++;
@@ -152,6 +154,15 @@ Deno.test("CheckpointWriter names what is settled: a position, its ids, its filt
   const { filter, ...rest } = listing!;
   assertEquals(rest, { position: "1-x", ids: 10, expected: 100 });
   assertEquals([filter?.salt, filter?.hashes], [7, 10]);
+});
+
+Deno.test("CheckpointWriter stores no filter where nobody knows all of the ids", async () => {
+  const scene = new Scene({ kept: [7] });
+  scene.isForgetful = true;
+  scene.settle(1);
+  await scene.writer.save({});
+  assertEquals(scene.checkpoint!.listing, { position: "1-x", ids: 10, expected: 100, filter: null });
+  assertEquals([...scene.objects.keys()], [CHECKPOINT]);
 });
 
 Deno.test("CheckpointWriter lets two filters take turns, so that the stored checkpoint always names a whole one", async () => {

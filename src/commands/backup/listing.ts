@@ -135,6 +135,8 @@ export class Listing {
    * serves. Hashes of all ids would take more memory.
    */
   #isOne: boolean;
+  /** Until then: the ids of what an earlier run has settled. */
+  #settledBefore: IdFilter | undefined;
   readonly #stretches: Stretch[] = [];
   /** How many documents there were to be fetched so far, and how many of them have a batch; repeated ones apart. */
   #documents = 0;
@@ -173,7 +175,8 @@ export class Listing {
     });
     this.#isForgetful = resumed !== undefined && resumed.filter === undefined;
     this.ids = this.#settledIds = resumed?.state.ids ?? 0;
-    this.#isOne = options.chunk === undefined && this.#settledIds === 0;
+    this.#isOne = options.chunk === undefined;
+    if (this.#isOne && this.#settledIds > 0) this.#settledBefore = resumed?.filter?.copy();
     this.#signal = AbortSignal.any([this.#ending.signal, options.signal]);
     this.#since = increment?.since ?? "0";
     this.#position = this.until = resumed?.state.position ?? this.#since;
@@ -207,8 +210,8 @@ export class Listing {
   get settled(): {
     position: string;
     ids: number;
-    /** Not a copy. */
-    filter: () => IdFilter;
+    /** Not a copy; undefined where it lacks ids of an earlier run, which a later one must know. */
+    filter: () => IdFilter | undefined;
     throughBatch: number;
     seen: IdFilter | undefined;
   } {
@@ -216,7 +219,10 @@ export class Listing {
       seen: this.#options.seen,
       position: this.#position,
       ids: this.#settledIds,
-      filter: () => this.#isOne ? this.#filter.emptyLike() : this.#filter,
+      filter: () => {
+        if (this.#isForgetful) return undefined;
+        return this.#isOne ? this.#settledBefore ?? this.#filter.emptyLike() : this.#filter;
+      },
       throughBatch: this.#lastSettledBatch,
     };
   }
@@ -530,5 +536,6 @@ export class Listing {
       this.#lastSettledBatch = lastBatch!;
     }
     this.#isOne = false;
+    this.#settledBefore = undefined;
   }
 }

@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import type { Listing } from "../../../src/commands/backup/listing.ts";
 import type { ChangesPage } from "../../../src/couchdb/changes_page.ts";
+import { IdFilter } from "../../../src/couchdb/id_filter.ts";
 import { listingOf } from "./listing_setup.ts";
 
 /** A listing of forty documents in pages of ten, each page a batch. */
@@ -30,7 +31,7 @@ for (const chunk of [10, undefined]) {
     const listing = openListing(chunk);
     const release = [listing.hold(), listing.hold()];
     const { position, ids, throughBatch, filter } = listing.settled;
-    const bytes = filter().bytes.slice();
+    const bytes = filter()!.bytes.slice();
     for await (const work of listing.batches(new AbortController().signal)) {
       listing.noteStored(work);
       work.settled();
@@ -38,10 +39,10 @@ for (const chunk of [10, undefined]) {
     release[0]!();
     const held = listing.settled;
     assertEquals([held.position, held.ids, held.throughBatch], [position, ids, throughBatch]);
-    assertEquals(held.filter().bytes, bytes);
+    assertEquals(held.filter()!.bytes, bytes);
     release[1]!();
     assertEquals([listing.settled.position, listing.settled.ids], ["40", 40]);
-    for (let n = 0; n < 40; n++) assertEquals(listing.settled.filter().mayHave(`document ${n}`), true);
+    for (let n = 0; n < 40; n++) assertEquals(listing.settled.filter()!.mayHave(`document ${n}`), true);
     listing.close();
   });
 }
@@ -53,7 +54,7 @@ Deno.test("Listing in one batch has nothing settled, and no id known, for a run 
   assertEquals(works.map(({ batch }) => batch.count), [40]);
   const { position, ids, filter } = listing.settled;
   assertEquals([position, ids], ["0", 0]);
-  for (let n = 0; n < 40; n++) assertEquals(filter().mayHave(`document ${n}`), false);
+  for (let n = 0; n < 40; n++) assertEquals(filter()!.mayHave(`document ${n}`), false);
   listing.close();
 });
 
@@ -86,6 +87,40 @@ Deno.test("Listing in one batch holds all of a database, though a document of it
   listing.close();
 });
 
+Deno.test("Listing in one batch that goes on behind an earlier run's chunks is one batch, too, and has settled what they hold", async () => {
+  const couch = {
+    changes(_database: string, { since }: { since: string }): Promise<ChangesPage> {
+      const first = Number(since);
+      const rows = Array.from({ length: 5000 }, (_, n) => ({
+        id: first + n === 7000 ? "document 3" : `document ${first + n}`,
+        revs: ["2-a"],
+        deleted: false,
+        position: undefined,
+      }));
+      return Promise.resolve({ rows, last_seq: String(first + 5000), pending: 115_000 - first });
+    },
+  };
+  const filter = IdFilter.forIds(120_000);
+  for (let n = 0; n < 5000; n++) filter.add(`document ${n}`);
+  const state = { position: "5000", ids: 5000, expected: 120_000, filter: null };
+  const listing = listingOf(couch, { expected: 120_000, resumed: { state, filter } });
+  const works = [];
+  for await (const work of listing.batches(new AbortController().signal)) works.push(work);
+  assertEquals(works.map(({ batch }) => batch.count), [114_999]);
+  const { position, ids, filter: settled } = listing.settled;
+  assertEquals([position, ids], ["5000", 5000]);
+  const known = [0, 4999, 5000, 119_999].map((n) => settled()!.mayHave(`document ${n}`));
+  assertEquals(known, [true, true, false, false]);
+  for (const work of works) work.settled();
+  for await (const { batch, again, settled } of listing.repeated()) {
+    assertEquals([[...batch.ids()], again], [["document 3"], true]);
+    settled();
+  }
+  assertEquals([listing.settled.ids, listing.settled.position, listing.ended], [119_999, "120000", true]);
+  assertEquals([0, 119_999].map((n) => listing.settled.filter()!.mayHave(`document ${n}`)), [true, true]);
+  listing.close();
+});
+
 Deno.test("Listing in one batch has no empty part, whose half would be asked for, where the last page brings nothing new", async () => {
   const couch = {
     changes(_database: string, { since }: { since: string }): Promise<ChangesPage> {
@@ -109,3 +144,44 @@ Deno.test("Listing in one batch has no empty part, whose half would be asked for
   assertEquals(pages, [[10, 10]]);
   listing.close();
 });
+
+for (const chunk of [1, undefined]) {
+  const what = chunk === undefined ? "in one batch" : "in batches";
+  Deno.test(`Listing ${what} of a run that is resumed without its filter hands none on: what was deleted since stays deleted`, async () => {
+    const couch = {
+      changes(_database: string, { since }: { since: string }): Promise<ChangesPage> {
+        const isFirst = since === "40";
+        const row = isFirst
+          ? { id: "document 40", revs: ["1-a"], deleted: false, position: "41" }
+          : { id: "document 3", revs: ["2-a"], deleted: true, position: "42" };
+        return Promise.resolve({ rows: [row], last_seq: row.position, pending: 0 });
+      },
+    };
+    const store = async (resumed: NonNullable<Parameters<typeof listingOf>[1]["resumed"]>) => {
+      const listing = listingOf(couch, {
+        chunk: chunk === undefined ? undefined : () => chunk,
+        positionsEvery: chunk,
+        expected: 42,
+        resumed,
+      });
+      const stored = [];
+      for await (const { batch, again, settled } of listing.batches(new AbortController().signal)) {
+        stored.push(...[...batch.ids()].map((id) => ({ id, again })));
+        settled();
+      }
+      listing.close();
+      const { position, ids, filter } = listing.settled;
+      return {
+        stored,
+        isCounted: listing.isCounted,
+        left: { state: { ...resumed.state, position, ids }, filter: filter() },
+      };
+    };
+    // The first forty documents are in chunks; of their ids nobody knows.
+    const state = { position: "40", ids: 40, expected: 42, filter: null };
+    const second = await store({ state, filter: undefined });
+    assertEquals([second.stored, second.left.state.position], [[{ id: "document 40", again: true }], "41"]);
+    const third = await store(second.left);
+    assertEquals([third.stored, third.isCounted], [[{ id: "document 3", again: true }], false]);
+  });
+}

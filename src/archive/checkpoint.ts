@@ -31,7 +31,7 @@ export interface SettledListing {
   ids: number;
   /** Chunks of this batch and of those before it belong to it. */
   throughBatch: number;
-  /** Undefined where nobody knows all of the ids. */
+  /** What has all of these ids; it gives nothing where nobody knows them all. */
   filter: () => { bytes: Uint8Array; salt: number; hashes: number } | undefined;
   /** The states of documents that were seen, where they are wanted. */
   seen?: { bytes: Uint8Array; salt: number; hashes: number; ids: number } | undefined;

@@ -70,7 +70,10 @@ export async function readFilter(
   folder: string,
   { filter, log, signal }: StoreCallOptions & { filter: ListingState["filter"]; log: Log },
 ): Promise<Uint8Array | undefined> {
-  if (filter === null) return undefined;
+  if (filter === null) {
+    log.warn("checkpoint has no filter of listed ids: every document is taken for one that may be stored already");
+    return undefined;
+  }
   try {
     const bytes = await readObjectBytes(store, joinKey(folder, filter.name), { signal });
     if (sha256(bytes) === filter.sha256) return bytes;

@@ -1,6 +1,6 @@
 /**
  * The documents that become one chunk: ids, and the revisions that the feed listed of each. A small batch has them in
- * hand; one that is a whole database keeps them packed, page by page: some 20 bytes a document where ids are random.
+ * hand; one that is a whole database keeps them packed, page by page: 22 bytes a document where ids are random, else fewer.
  */
 import { concat } from "../concat.ts";
 import { BACKSLASH, QUOTE } from "../json/bytes.ts";
@@ -12,7 +12,7 @@ const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 const BEFORE_ID = encoder.encode(',{"id":"');
 const BEHIND_ID = encoder.encode('"}');
-/** Of the array that revisions are kept as. */
+/** The bracket before the first revision. */
 const OPENING_BYTES = 1;
 
 /** A packed page has so many documents at most. */

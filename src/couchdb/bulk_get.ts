@@ -25,6 +25,8 @@ const encoder = new TextEncoder();
 export interface ReadOptions {
   revisions: boolean;
   attachments: boolean;
+  /** Whether rows go out even where they lack a listed revision: nobody will ask again. @default false */
+  isFinal?: boolean | undefined;
   /** Receives the numbers of documents and bytes as they pass. */
   onRows?: ((step: { documents: number; bytes: number }) => void) | undefined;
 }
@@ -83,9 +85,9 @@ export class BulkGet {
    * @throws Overflow when a row that went out in part is too much for the chunk, and the room is firm.
    */
   async *forward(output: ChunkText, call: CallOptions, room?: ChunkRoom): AsyncGenerator<Uint8Array> {
-    const { revisions, attachments, onRows } = this.#options;
+    const { revisions, attachments, isFinal = false, onRows } = this.#options;
     const scanner = new DocumentScanner(BULK_GET_SHAPE);
-    const row = new RowInHand(output, { revisions });
+    const row = new RowInHand(output, { revisions, isFinal });
     const listed = () => scanner.id === undefined ? undefined : this.#expected.peek(scanner.id);
     try {
       const answer = this.#carriedAnswer() ??
@@ -162,9 +164,9 @@ export class BulkGet {
     }
     this.#answered++;
     if (row.error === undefined && row.revisions > 0) {
-      const wasPassed = row.passedInPart;
+      const isOut = row.passedInPart || this.#options.isFinal === true;
       const missing = row.finish(end, document, idBytes);
-      if (missing.length > 0) this.suspects.add({ document, missing, isOut: wasPassed });
+      if (missing.length > 0) this.suspects.add({ document, missing, isOut });
       return;
     }
     this.suspects.add({ document, error: row.error });

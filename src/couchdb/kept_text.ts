@@ -10,6 +10,9 @@ const ZSTD_LEVEL = 1;
 /** Of deflate, the lowest level that does not take such repetitions: 1 makes random ids twice as large. */
 const DEFLATE_LEVEL = 6;
 
+/** What zstd makes of bytes that it cannot compress is no more larger than this, for the sizes that are kept. */
+const ROOM_BYTES = 1 << 12;
+
 /** Node has zstd since 22.15. */
 const hasZstd = "zstdCompressSync" in zlib;
 
@@ -20,7 +23,9 @@ const hasZstd = "zstdCompressSync" in zlib;
  */
 export function shrink(bytes: Uint8Array, withZstd: boolean = hasZstd): Uint8Array {
   if (!withZstd) return tight(zlib.deflateRawSync(bytes, { level: DEFLATE_LEVEL }));
-  return tight(zlib.zstdCompressSync(bytes, { params: { [zlib.constants.ZSTD_c_compressionLevel]: ZSTD_LEVEL } }));
+  const params = { [zlib.constants.ZSTD_c_compressionLevel]: ZSTD_LEVEL };
+  // All that comes out goes into one piece: Deno 2.9 begins a frame without content behind each that is full.
+  return tight(zlib.zstdCompressSync(bytes, { params, chunkSize: bytes.length + ROOM_BYTES }));
 }
 
 /** The bytes that {@linkcode shrink} was given. */
@@ -28,7 +33,7 @@ export function unshrink(bytes: Uint8Array, withZstd: boolean = hasZstd): Uint8A
   return withZstd ? zlib.zstdDecompressSync(bytes) : zlib.inflateRawSync(bytes);
 }
 
-/** In Node what was made may lie in a buffer that is much larger. */
+/** What was made may lie in a buffer that is much larger. */
 function tight(bytes: Uint8Array): Uint8Array {
   return bytes.length === bytes.buffer.byteLength ? bytes : new Uint8Array(bytes);
 }

@@ -123,34 +123,10 @@ export class BatchReader {
     this.rest = undefined;
     const output = new ChunkText(this.counts);
     const room = this.#room();
-    const suspects = new Suspects();
     const left: IdBatch[] = [];
-    const waiting = this.#plan.map((batch) => ({ batch, attempt: 1 }));
-    for (let asked = waiting.shift(); asked !== undefined; asked = waiting.shift()) {
-      if (left.length > 0 || (room?.documents !== undefined && room.documents === this.counts.documents)) {
-        left.push(asked.batch);
-        continue;
-      }
-      const request = this.#request(asked.batch, suspects);
-      try {
-        yield* request.forward(output, call, room);
-        this.#health.unreadableInARow = 0;
-        if (request.isCut) left.push(request.rest());
-      } catch (error) {
-        if (error instanceof Overflow) {
-          throw this.#roomNeeded([request.rest(), ...waiting.map(({ batch }) => batch)]);
-        }
-        const failure = this.#healable(error, request);
-        const rest = request.rest();
-        if (rest.count === 1 && isOfDocument(failure)) {
-          for (const [document] of rest.pages()) if (document !== undefined) suspects.add({ document });
-        } else {
-          waiting.unshift(...await this.#askForLess(rest, asked.attempt, failure, call));
-        }
-      }
-    }
     const settling = { output, call, room, left };
-    const lone = yield* this.#readAgain(suspects, settling);
+    // No variable keeps them any longer: they may be a million.
+    const lone = yield* this.#readAgain(yield* this.#readPlan(settling), settling);
     let settled = 0;
     for (const suspect of lone.all()) {
       const { document, isOut } = suspect;
@@ -168,6 +144,36 @@ export class BatchReader {
     yield* output.end();
   }
 
+  /** Asks for what is planned. @returns What has to be asked for again. */
+  async *#readPlan({ output, call, room, left }: Settling): AsyncGenerator<Uint8Array, Suspects> {
+    const suspects = new Suspects();
+    const waiting = this.#plan.map((batch) => ({ batch, attempt: 1 }));
+    for (let asked = waiting.shift(); asked !== undefined; asked = waiting.shift()) {
+      if (left.length > 0 || (room?.documents !== undefined && room.documents === this.counts.documents)) {
+        left.push(asked.batch);
+        continue;
+      }
+      const request = this.#request(asked.batch, { suspects });
+      try {
+        yield* request.forward(output, call, room);
+        this.#health.unreadableInARow = 0;
+        if (request.isCut) left.push(request.rest());
+      } catch (error) {
+        if (error instanceof Overflow) {
+          throw this.#roomNeeded([request.rest(), ...waiting.map(({ batch }) => batch)]);
+        }
+        const failure = this.#healable(error, request);
+        const rest = request.rest();
+        if (rest.count === 1 && isOfDocument(failure)) {
+          for (const [document] of rest.pages()) if (document !== undefined) suspects.add({ document });
+        } else {
+          waiting.unshift(...await this.#askForLess(rest, asked.attempt, failure, call));
+        }
+      }
+    }
+    return suspects;
+  }
+
   #room(): ChunkRoom | undefined {
     if (this.#mostBytes === undefined) return undefined;
     const isFirm = this.#restartsForRoom < RESTARTS_FOR_ROOM;
@@ -183,8 +189,8 @@ export class BatchReader {
     return new RoomNeeded();
   }
 
-  #request(batch: IdBatch, suspects?: Suspects): BulkGet {
-    return new BulkGet(this.#client, this.#database, batch, this.#options, suspects);
+  #request(batch: IdBatch, { suspects, isFinal }: { suspects?: Suspects; isFinal?: boolean } = {}): BulkGet {
+    return new BulkGet(this.#client, this.#database, batch, { ...this.#options, isFinal }, suspects);
   }
 
   /** The failure when it can be healed by asking again; thrown otherwise. */
@@ -253,7 +259,7 @@ export class BatchReader {
     { output, call, room, left }: Settling,
   ): AsyncGenerator<Uint8Array> {
     for (let attempt = 1;; attempt++) {
-      const request = this.#request(batch, still);
+      const request = this.#request(batch, { suspects: still });
       try {
         yield* request.forward(output, call, room);
         if (request.isCut) left.push(request.rest());
@@ -287,29 +293,27 @@ export class BatchReader {
     call: CallOptions,
     room: ChunkRoom | undefined,
   ): AsyncGenerator<Uint8Array, boolean> {
-    const { document, isOut } = suspect;
-    let { missing } = suspect;
+    const { document, isOut, missing } = suspect;
     if (isOut === true) return this.#settlePassed(document, missing ?? []);
     for (let attempt = 1;; attempt++) {
       const isLast = attempt >= (this.#health.knowsUnreadable ? LONE_ATTEMPTS : this.#client.retry.attempts);
       // What the feed has listed may have been purged since: at last the row is taken as it is.
-      const asked = isLast ? { id: document.id, revs: [] } : document;
-      const request = this.#request(IdBatch.of([asked]));
+      const request = this.#request(IdBatch.of([document]), { isFinal: isLast });
       let failure: CouchError;
       try {
         yield* request.forward(output, call, room);
         if (request.isCut) return false;
         const [found] = request.suspects.all();
-        if (found === undefined) {
+        if (found?.isOut === true && !isLast) return this.#settlePassed(document, found.missing ?? []);
+        if (found === undefined || found.isOut === true) {
           this.#health.unreadableInARow = 0;
-          if (isLast && missing !== undefined) this.#nameMissing(document.id, missing);
+          this.#nameMissing(document.id, found?.missing ?? []);
           return true;
         }
         if (found.error?.error === "not_found") {
           this.counts.absent++;
           return true;
         }
-        missing = found.missing ?? missing;
         failure = this.#rowFailure(document.id, found);
       } catch (error) {
         failure = this.#healable(error, request);

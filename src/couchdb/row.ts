@@ -50,6 +50,7 @@ export class RowInHand {
   passedInPart = false;
 
   readonly #output: ChunkText;
+  readonly #isFinal: boolean;
   readonly #revisionNeedle: (rev: string) => string;
   readonly #kept: Uint8Array[] = [];
   #keptBytes = 0;
@@ -63,8 +64,8 @@ export class RowInHand {
    */
   #wholeFrom = -1;
   #wholeEnd = -1;
-  /** Of a row passed on in part: what is looked for in it, and the end of what was looked through. */
-  #unseen: string[] = [];
+  /** Of a row passed on in part: the revisions that are looked for in it, and the end of what was looked through. */
+  #unseen: readonly string[] = [];
   #overlap = "";
   /** Of a row passed on in part: its first leaf revision. */
   #firstLeaf: string | undefined;
@@ -72,9 +73,11 @@ export class RowInHand {
   /**
    * @param options.revisions Whether rows have histories, in which a listed revision may stand that is no leaf any
    * more.
+   * @param options.isFinal Whether rows go out whatever they lack. @default false
    */
-  constructor(output: ChunkText, { revisions }: { revisions: boolean }) {
+  constructor(output: ChunkText, { revisions, isFinal = false }: { revisions: boolean; isFinal?: boolean }) {
     this.#output = output;
+    this.#isFinal = isFinal;
     this.#revisionNeedle = revisions ? (rev) => `"${rev.slice(rev.indexOf("-") + 1)}` : (rev) => `"${rev}`;
   }
 
@@ -106,14 +109,15 @@ export class RowInHand {
   }
 
   /**
-   * The row ends before `end`, and goes out whole unless a revision is missing in it that the feed has listed.
+   * The row ends before `end`, and goes out whole unless a revision is missing in it that the feed has listed; where it
+   * is final, even then.
    *
    * @param idBytes Of how many bytes its id consists; 0 where that is not known.
    * @returns The listed revisions that it lacks, neither as leaves nor in a history: an old copy has answered.
    */
   finish(end: number, document: ListedDocument, idBytes = 0): readonly string[] {
     const missing = this.#isPlain(document, idBytes) ? NONE : this.#findMissing(end, document);
-    if (missing.length > 0 && !this.passedInPart) {
+    if (missing.length > 0 && !this.passedInPart && !this.#isFinal) {
       this.drop();
       return missing;
     }
@@ -180,7 +184,7 @@ export class RowInHand {
     this.#kept.push(rest.slice());
     this.#keptBytes += rest.length;
     if (this.#keptBytes <= KEPT_ROW_BYTES) return;
-    this.#unseen = (listed()?.revs ?? []).map(this.#revisionNeedle);
+    this.#unseen = listed()?.revs ?? [];
     this.#overlap = "";
     this.#firstLeaf = FIRST_LEAF.exec(latin1(this.#kept[0]!))?.[1];
     for (const bytes of this.#kept) this.#lookThrough(bytes);
@@ -224,7 +228,7 @@ export class RowInHand {
     return true;
   }
 
-  #findMissing(end: number, document: ListedDocument): string[] {
+  #findMissing(end: number, document: ListedDocument): readonly string[] {
     const rest = this.#bytes.subarray(this.#from, end);
     return this.passedInPart ? this.#missingInPassed(rest, document) : this.#missingIn(rest, document);
   }
@@ -235,7 +239,7 @@ export class RowInHand {
     return missing.length === 0 ? missing : notOutlived(missing, leavesOf(text), revs);
   }
 
-  #missingInPassed(rest: Uint8Array, { revs }: ListedDocument): string[] {
+  #missingInPassed(rest: Uint8Array, { revs }: ListedDocument): readonly string[] {
     this.#lookThrough(rest);
     return this.#firstLeaf === undefined ? this.#unseen : notOutlived(this.#unseen, [this.#firstLeaf], revs);
   }
@@ -243,7 +247,7 @@ export class RowInHand {
   #lookThrough(bytes: Uint8Array): void {
     if (this.#unseen.length === 0) return;
     const text = this.#overlap + latin1(bytes);
-    this.#unseen = this.#unseen.filter((needle) => !text.includes(needle));
+    this.#unseen = this.#unseen.filter((rev) => !text.includes(this.#revisionNeedle(rev)));
     this.#overlap = text.slice(-64);
   }
 }
@@ -254,7 +258,7 @@ export class RowInHand {
  * `_revs_limit`, nothing else tells that from an old copy. The feed lists it once more: whatever this answer lacks is
  * read then.
  */
-function notOutlived(missing: string[], leaves: readonly string[], listed: readonly string[]): string[] {
+function notOutlived(missing: readonly string[], leaves: readonly string[], listed: readonly string[]): string[] {
   const newest = Math.max(
     ...leaves.filter((leaf) => !listed.some((rev) => leaf.startsWith(rev))).map(generationOf),
   );

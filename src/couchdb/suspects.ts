@@ -9,7 +9,7 @@ import { IdBatch, type ListedDocument, PackedPages } from "./batch.ts";
 /** A document whose row was not good, and why. */
 export interface Suspect {
   document: ListedDocument;
-  /** The error in its row; absent where the row had no document at all, or nobody needs it. */
+  /** The error in its row; absent where the row had no document at all, or where the document is asked for once more. */
   error?: RowError | undefined;
   /** The listed revisions that its row lacked. */
   missing?: readonly string[] | undefined;
@@ -17,7 +17,7 @@ export interface Suspect {
   isOut?: boolean | undefined;
 }
 
-/** So many are kept as they are. */
+/** So many are kept as they are, and all that went out or lacked a revision. */
 const MOST_WHOLE = 1000;
 /** Of the others so many are packed together. */
 const PACKED_DOCUMENTS = 512;
@@ -34,10 +34,13 @@ export class Suspects {
   /** Adds one. */
   add(suspect: Suspect): void {
     this.count++;
+    // Not the row itself, which would keep all that lies beside it in memory.
+    const { id, revs } = suspect.document;
+    const document = { id, revs };
     // That a row was an error is found out again; what a row lacked may not be.
     const isWhole = this.count <= MOST_WHOLE || suspect.isOut === true || suspect.missing !== undefined;
-    if (isWhole) return void this.#whole.push(suspect);
-    this.#loose.push(suspect.document);
+    if (isWhole) return void this.#whole.push({ ...suspect, document });
+    this.#loose.push(document);
     if (this.#loose.length < PACKED_DOCUMENTS) return;
     this.#packed.add(this.#loose);
     this.#loose = [];

@@ -1,3 +1,4 @@
+import { Buffer } from "node:buffer";
 import { randomBytes } from "node:crypto";
 import { assertEquals, assertLess } from "@std/assert";
 import { shrink, unshrink } from "../../src/couchdb/kept_text.ts";
@@ -23,3 +24,12 @@ for (const withZstd of [undefined, true, false]) {
     assertEquals(kept.buffer.byteLength, kept.length);
   });
 }
+
+Deno.test("What is kept comes back as it was, whatever size it was compressed to", () => {
+  // Around what node:zlib takes for one piece of what comes out.
+  const bytes = randomBytes(16_500);
+  for (let length = 16_300; length <= bytes.length; length++) {
+    const given = bytes.subarray(0, length);
+    assertEquals(Buffer.compare(unshrink(shrink(given)), given), 0, `${length} bytes`);
+  }
+});

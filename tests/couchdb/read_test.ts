@@ -471,12 +471,43 @@ Deno.test("BatchReader asks again for a listed revision that an older answer lac
   }
 });
 
-Deno.test("BatchReader names a listed revision that no answer has, where the first one was an error", async () => {
+Deno.test("BatchReader names a listed revision that the last answer lacks, whatever those before it were", async () => {
   await using fake = await startFakeCouchDb();
   await createDatabase(fake, "a", IDS);
+  const rev = `2-${"a".repeat(32)}`;
+  for (let errors = 0; errors <= 4; errors++) {
+    fake.faults.add({ endpoint: "_bulk_get", times: errors, fault: { kind: "error rows", ids: [IDS[0]!] } });
+    const runReader = reader(impatientClient(fake), IdBatch.of([{ id: IDS[0]!, revs: [rev] }]), { revisions: false });
+    assertEquals((await read(runReader)).size, 1);
+    assertEquals(runReader.unreadable.map(({ rev }) => rev), [rev], `${errors} errors before`);
+  }
+});
+
+Deno.test("BatchReader names no revision that the last answer has, though those before it lacked it", async () => {
+  await using fake = await startFakeCouchDb();
+  await createDatabase(fake, "a", IDS);
+  const hash = fake.databases.get("a")!.tree(IDS[0]!)!.winner()!.hash;
+  const old = `{"_id":"${IDS[0]}","_rev":"1-${"b".repeat(32)}"}`;
+  const body = `{"results":[{"id":"${IDS[0]}","docs":[{"ok":${old}}]}]}`;
+  fake.faults.add({ endpoint: "_bulk_get", fault: { kind: "error rows", ids: [IDS[0]!] } });
+  fake.faults.add({ endpoint: "_bulk_get", times: 3, fault: { kind: "answer", status: 200, body } });
+  const before = fake.requestsTo("_bulk_get").length;
+  const runReader = reader(impatientClient(fake), IdBatch.of([{ id: IDS[0]!, revs: [`1-${hash}`] }]), {
+    revisions: false,
+  });
+  assertEquals((await read(runReader)).size, 1);
+  assertEquals(fake.requestsTo("_bulk_get").length - before, 5);
+  assertEquals(runReader.unreadable, []);
+});
+
+Deno.test("BatchReader never has a large document twice in a chunk, where an old copy answers behind an error", async () => {
+  await using fake = await startFakeCouchDb();
+  await createDatabase(fake, "a", [IDS[0]!], `"text":"${"x".repeat(1_500_000)}"`);
   fake.faults.add({ endpoint: "_bulk_get", fault: { kind: "error rows", ids: [IDS[0]!] } });
   const rev = `2-${"a".repeat(32)}`;
   const runReader = reader(impatientClient(fake), IdBatch.of([{ id: IDS[0]!, revs: [rev] }]), { revisions: false });
+  for (let restart = 0; restart < 2; restart++) await assertRejects(() => read(runReader), RestartNeeded);
   assertEquals((await read(runReader)).size, 1);
+  assertEquals(runReader.counts.documents, 1);
   assertEquals(runReader.unreadable.map(({ rev }) => rev), [rev]);
 });

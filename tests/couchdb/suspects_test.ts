@@ -1,4 +1,5 @@
 import { assertEquals } from "@std/assert";
+import { PackedRow, packRow } from "../../src/couchdb/packed_row.ts";
 import { type Suspect, Suspects } from "../../src/couchdb/suspects.ts";
 
 const ERROR = { error: "timeout", reason: "The request could not be processed" };
@@ -40,4 +41,12 @@ Deno.test("Suspects keeps few as they are, with their errors", () => {
   const suspects = new Suspects();
   for (const suspect of given) suspects.add(suspect);
   assertEquals([...suspects.all()], given);
+});
+
+Deno.test("Suspects keeps no more of a row than its own texts", () => {
+  const suspects = new Suspects();
+  const text = new TextEncoder().encode("an-id1-a");
+  suspects.add({ document: packRow(text, 0, 5, 5, 8)! });
+  const [{ document }] = [...suspects.all()] as [Suspect];
+  assertEquals([document instanceof PackedRow, document], [false, { id: "an-id", revs: ["1-a"] }]);
 });

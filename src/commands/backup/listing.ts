@@ -20,7 +20,9 @@ import { PackedRow } from "../../couchdb/packed_row.ts";
 import type { Log } from "../../observe.ts";
 import { countRows, PagesAhead } from "./pages_ahead.ts";
 
-/** Repeated ids are fetched when there are so many, or when so many ids wait for them to be fetched. */
+/**
+ * Repeated ids are fetched when there are so many, or when the hashes of so many ids wait for them to be fetched.
+ */
 const MOST_REPEATED = 5000;
 const MOST_UNSETTLED = 50_000;
 /** A filter that is expected to have erred so often may have: it takes a new id for a known one, and counts too few. */
@@ -124,7 +126,7 @@ export class Listing {
   readonly #options: ListingOptions;
   readonly #ending = new AbortController();
   readonly #signal: AbortSignal;
-  /** The ids of settled pages; of all pages where {@linkcode Listing.#isOne}. */
+  /** The ids of settled pages; of all pages where {@linkcode Listing.#awaitsOneBatch}. */
   readonly #filter: IdFilter;
   /** Whether ids of an earlier run's chunks may be unknown: then every chunk may repeat them. */
   readonly #isForgetful: boolean;
@@ -134,8 +136,8 @@ export class Listing {
    * Whether one batch is to hold all of a database and is not stored yet: until then nothing is settled, and the filter
    * serves. Hashes of all ids would take more memory.
    */
-  #isOne: boolean;
-  /** Until then: the ids of what an earlier run has settled. */
+  #awaitsOneBatch: boolean;
+  /** While one batch is awaited: the ids of what was settled before, by an earlier run or by the batch before. */
   #settledBefore: IdFilter | undefined;
   readonly #stretches: Stretch[] = [];
   /** How many documents there were to be fetched so far, and how many of them have a batch; repeated ones apart. */
@@ -175,8 +177,8 @@ export class Listing {
     });
     this.#isForgetful = resumed !== undefined && resumed.filter === undefined;
     this.ids = this.#settledIds = resumed?.state.ids ?? 0;
-    this.#isOne = options.chunk === undefined;
-    if (this.#isOne && this.#settledIds > 0) this.#settledBefore = resumed?.filter?.copy();
+    this.#awaitsOneBatch = options.chunk === undefined;
+    if (this.#awaitsOneBatch && this.#settledIds > 0) this.#settledBefore = resumed?.filter?.copy();
     this.#signal = AbortSignal.any([this.#ending.signal, options.signal]);
     this.#since = increment?.since ?? "0";
     this.#position = this.until = resumed?.state.position ?? this.#since;
@@ -221,7 +223,7 @@ export class Listing {
       ids: this.#settledIds,
       filter: () => {
         if (this.#isForgetful) return undefined;
-        return this.#isOne ? this.#settledBefore ?? this.#filter.emptyLike() : this.#filter;
+        return this.#awaitsOneBatch ? this.#settledBefore ?? this.#filter.emptyLike() : this.#filter;
       },
       throughBatch: this.#lastSettledBatch,
     };
@@ -402,7 +404,7 @@ export class Listing {
   /** Notes an id of rows that are not settled. */
   #note(stretch: Stretch, hash: IdHash): void {
     stretch.idCount++;
-    if (this.#isOne) this.#filter.addHash(hash);
+    if (this.#awaitsOneBatch) this.#filter.addHash(hash);
     else this.#unsettled.push(hash);
   }
 
@@ -526,16 +528,21 @@ export class Listing {
       if (lastBatch === undefined || lastBatch > this.#storedThrough) break;
       if (isAligned) settled = index + 1;
     }
-    // Which of the filter's ids belong to some of the stretches nobody knows; where the first ones have no documents the
-    // others are yet to come.
-    if (this.#isOne && (settled < this.#stretches.length || this.#storedThrough < 0)) return;
+    // Which of the filter's ids belong to some of the stretches nobody knows. Where no batch is stored yet, the first pages
+    // may have had nothing but tombstones, and the batch is still to come.
+    if (this.#awaitsOneBatch && (settled < this.#stretches.length || this.#storedThrough < 0)) return;
     for (const { idCount, position, lastBatch } of this.#stretches.splice(0, settled)) {
-      for (let index = 0; !this.#isOne && index < idCount; index++) this.#filter.addHash(this.#unsettled.shift());
+      for (let index = 0; !this.#awaitsOneBatch && index < idCount; index++) {
+        this.#filter.addHash(this.#unsettled.shift());
+      }
       this.#settledIds += idCount;
       this.#position = position ?? this.#position;
       this.#lastSettledBatch = lastBatch!;
     }
-    this.#isOne = false;
-    this.#settledBefore = undefined;
+    if (!this.#awaitsOneBatch) return;
+    // Where more ids were repeated than can be kept, a batch ends before the feed does, and another one is awaited.
+    this.#awaitsOneBatch = this.#hasPages;
+    if (!this.#awaitsOneBatch) this.#settledBefore = undefined;
+    else if (settled > 0) this.#settledBefore = this.#filter.copy();
   }
 }

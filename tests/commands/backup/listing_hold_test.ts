@@ -121,6 +121,42 @@ Deno.test("Listing in one batch that goes on behind an earlier run's chunks is o
   listing.close();
 });
 
+Deno.test("Listing in one batch that ends early, as very many documents are listed twice, goes on with one for all the rest", async () => {
+  const couch = {
+    changes(_database: string, { since }: { since: string }): Promise<ChangesPage> {
+      const first = Number(since);
+      // The second page repeats the first one.
+      const rows = Array.from({ length: 5000 }, (_, n) => ({
+        id: `document ${first === 5000 ? n : first + n}`,
+        revs: [first === 5000 ? "2-a" : "1-a"],
+        deleted: false,
+        position: undefined,
+      }));
+      return Promise.resolve({ rows, last_seq: String(first + 5000), pending: 95_000 - first });
+    },
+  };
+  const listing = listingOf(couch, { expected: 100_000, reach: () => 0 });
+  const counts = [];
+  const signal = new AbortController().signal;
+  while (!listing.ended) {
+    for await (const { batch, settled } of listing.batches(signal)) {
+      const { ids, filter } = listing.settled;
+      // Whoever resumes here knows of what is settled alone.
+      assertEquals([filter()!.mayHave("document 3"), filter()!.mayHave("document 99999")], [ids > 0, false]);
+      counts.push(batch.count);
+      settled();
+    }
+    for await (const { batch, settled } of listing.repeated()) {
+      counts.push(batch.count);
+      settled();
+    }
+  }
+  assertEquals(counts, [5000, 5000, 90_000]);
+  assertEquals([listing.settled.ids, listing.settled.position], [95_000, "100000"]);
+  for (const n of [3, 99_999]) assertEquals(listing.settled.filter()!.mayHave(`document ${n}`), true);
+  listing.close();
+});
+
 Deno.test("Listing in one batch has no empty part, whose half would be asked for, where the last page brings nothing new", async () => {
   const couch = {
     changes(_database: string, { since }: { since: string }): Promise<ChangesPage> {

@@ -86,7 +86,7 @@ export class BulkGet {
    */
   async *forward(output: ChunkText, call: CallOptions, room?: ChunkRoom): AsyncGenerator<Uint8Array> {
     const { revisions, attachments, isFinal = false, onRows } = this.#options;
-    const scanner = new DocumentScanner(BULK_GET_SHAPE);
+    const scanner = new DocumentScanner(BULK_GET_SHAPE, { findsPlain: true });
     const row = new RowInHand(output, { revisions, isFinal });
     const listed = () => scanner.id === undefined ? undefined : this.#expected.peek(scanner.id);
     try {
@@ -97,13 +97,20 @@ export class BulkGet {
         scanner.push(bytes);
         row.arrive(bytes);
         for (let found = scanner.next(); found !== Found.Nothing; found = scanner.next()) {
-          if (found === Found.ElementStart) row.begin(scanner.position);
+          if (found === Found.PlainElement) {
+            row.begin(scanner.position);
+            row.beginRevision(scanner.documentStart);
+            row.addRevision(scanner.isDeleted);
+            const end = scanner.elementEnd;
+            if (room !== undefined && this.#isTooMuch(output, row, { room, end })) break;
+            this.#settle(scanner, row, end);
+          } else if (found === Found.ElementStart) row.begin(scanner.position);
           else if (found === Found.DocumentStart) row.beginRevision(scanner.position);
           else if (found === Found.DocumentEnd) row.addRevision(scanner.isDeleted);
           else if (found === Found.Error) row.error = scanner.error;
           else if (found === Found.ElementEnd) {
             if (room !== undefined && this.#isTooMuch(output, row, { room, end: scanner.position })) break;
-            this.#settle(scanner, row);
+            this.#settle(scanner, row, scanner.position);
           }
         }
         if (room !== undefined && !this.isCut && row.isArriving) {
@@ -153,8 +160,8 @@ export class BulkGet {
     return this.#answered === 0 ? this.#batch : this.#expected.rest();
   }
 
-  #settle(scanner: DocumentScanner, row: RowInHand): void {
-    const { idBytes, position: end } = scanner;
+  #settle(scanner: DocumentScanner, row: RowInHand, end: number): void {
+    const { idBytes } = scanner;
     const document = this.#expected.take(scanner);
     if (document === undefined) {
       const { id } = scanner;

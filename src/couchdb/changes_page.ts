@@ -6,9 +6,10 @@
 import { Buffer } from "node:buffer";
 import { CouchError } from "../errors.ts";
 import { BACKSLASH, CLOSE_BRACE, CLOSE_BRACKET, COMMA, OPEN_BRACE, QUOTE } from "../json/bytes.ts";
+import { feed, passFeedRows } from "../json/kernel.ts";
 import { ValuePasser } from "../json/value.ts";
 import { strangeAnswer } from "./answers.ts";
-import { packRow } from "./packed_row.ts";
+import { packRow, packRows } from "./packed_row.ts";
 
 /** A row of the changes feed: a document that has been written, with all its leaf revisions. */
 export interface ChangesRow {
@@ -117,6 +118,7 @@ class PageReader {
     if (this.#bytes[this.#at] !== CLOSE_BRACKET) {
       do {
         this.#passLineEnd();
+        if (this.#takePlainRows(rows)) continue;
         const row = this.#readRow(rows.length);
         if (row === undefined) return undefined;
         rows.push(row);
@@ -129,6 +131,16 @@ class PageReader {
     const isCount = Number.isSafeInteger(pending) && pending >= 0;
     if (!isCount && pending !== undefined && pending !== null) return undefined;
     return { rows, last_seq: positionText(last_seq), pending: isCount ? pending : undefined };
+  }
+
+  /** Takes rows that are as most are. @returns Whether there were some. */
+  #takePlainRows(rows: ChangesRow[]): boolean {
+    if (this.#at >= this.#bytes.length) return false;
+    const count = passFeedRows(this.#bytes, this.#at);
+    if (count === 0) return false;
+    packRows(feed.texts, feed.spots, count, rows);
+    this.#at = feed.end;
+    return true;
   }
 
   #readRow(index: number): ChangesRow | undefined {

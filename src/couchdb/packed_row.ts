@@ -50,6 +50,27 @@ let block = Buffer.allocUnsafeSlow(0);
 let used = 0;
 
 /**
+ * Rows whose texts stand one behind the other in `texts`, which are copied.
+ *
+ * @param spots Where each id ends, and each revision.
+ * @param rows Takes them.
+ */
+export function packRows(texts: Uint8Array, spots: Int32Array, count: number, rows: ChangesRow[]): void {
+  const length = spots[2 * count - 1]!;
+  const isShared = length < BLOCK_BYTES / 8;
+  if (isShared && used + length > block.length) [block, used] = [Buffer.allocUnsafeSlow(BLOCK_BYTES), 0];
+  const [bytes, first] = isShared ? [block, used] : [Buffer.allocUnsafeSlow(length), 0];
+  bytes.set(texts.subarray(0, length), first);
+  let from = first;
+  for (let index = 0; index < count; index++) {
+    const end = first + spots[2 * index + 1]!;
+    rows.push(new PackedRow(bytes, from, first + spots[2 * index]!, end));
+    from = end;
+  }
+  if (isShared) used += length;
+}
+
+/**
  * A row of texts that stand in `bytes`, which are copied.
  *
  * @returns Undefined where they are too long: those are better off as they are.

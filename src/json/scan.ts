@@ -7,6 +7,7 @@
  */
 import { concat } from "../concat.ts";
 import { BACKSLASH, CLOSE_BRACE, CLOSE_BRACKET, COLON, COMMA, OPEN_BRACE, OPEN_BRACKET, QUOTE } from "./bytes.ts";
+import { forget, passRow, row, wasDeleted } from "./kernel.ts";
 import { ValuePasser } from "./value.ts";
 
 /** How documents lie in a piece of JSON. */
@@ -56,6 +57,11 @@ export const Found = {
   DocumentEnd: 4,
   /** CouchDB has put an error where a document was asked for; `error` holds it. */
   Error: 5,
+  /**
+   * An element from `position` to `elementEnd` that is as most are: it has an id, and one document, from
+   * `documentStart` on. Of an element that is found so nothing else is.
+   */
+  PlainElement: 6,
 } as const;
 /** One of them. */
 export type Found = (typeof Found)[keyof typeof Found];
@@ -154,12 +160,17 @@ export class DocumentScanner {
   }
   /** Whether the document that ended last is a deleted revision: `"_deleted":true` stands at its top. */
   get isDeleted(): boolean {
-    return this.#passer.isDeleted;
+    return this.#isDeleted ?? this.#passer.isDeleted;
   }
   /** Where in the bytes pushed last the place found is. */
   position = 0;
+  /** Where the plain element ends that was found last. */
+  elementEnd = 0;
+  /** Where its document begins. */
+  documentStart = 0;
 
   readonly #shape: JsonShape;
+  readonly #findsPlain: boolean;
   #bytes: Uint8Array = new Uint8Array(0);
   /** How many bytes were pushed before these, for error messages. */
   #passed = 0;
@@ -176,6 +187,8 @@ export class DocumentScanner {
   #groupSawArray = false;
 
   readonly #passer = new ValuePasser();
+  /** Of a document that was found in a plain element: whether it is deleted. */
+  #isDeleted: boolean | undefined;
   #isPassing = false;
   #value: Value = Value.Ignored;
 
@@ -183,8 +196,13 @@ export class DocumentScanner {
   #captured: Uint8Array[] = [];
   #capturedBytes = 0;
 
-  constructor(shape: JsonShape) {
+  /**
+   * @param options.findsPlain Whether a whole row that is as most are is found at once, as `Found.PlainElement`.
+   * @default false
+   */
+  constructor(shape: JsonShape, { findsPlain = false }: { findsPlain?: boolean } = {}) {
     this.#shape = shape;
+    this.#findsPlain = findsPlain && shape.element === "row";
   }
 
   /** Whether the outermost value is closed. */
@@ -200,6 +218,7 @@ export class DocumentScanner {
   /** Takes the next bytes. They must not change until `next()` has returned `Found.Nothing`. */
   push(bytes: Uint8Array): void {
     this.#passed += this.#bytes.length;
+    forget(bytes);
     this.#bytes = bytes;
     this.#at = 0;
     if (this.#captureFrom >= 0) this.#captureFrom = 0;
@@ -404,12 +423,26 @@ export class DocumentScanner {
     this.#id = undefined;
     this.#idFrom = -1;
     this.position = this.#at;
+    if (this.#findsPlain && passRow(this.#bytes, this.#at)) return this.#takePlain();
     this.#open(Level.Element, Expect.NameOrEnd);
     return Found.ElementStart;
   }
 
+  /** Uses the row that was just passed over. */
+  #takePlain(): Found {
+    this.#idFrom = row.idFrom;
+    this.#idEnd = row.idEnd;
+    this.#isDeleted = wasDeleted();
+    this.documentStart = row.documentFrom;
+    this.elementEnd = this.#at = row.end;
+    this.#level = Level.Elements;
+    this.#expect = Expect.CommaOrEnd;
+    return Found.PlainElement;
+  }
+
   #beginDocument(byte: number): Found {
     this.position = this.#at;
+    this.#isDeleted = undefined;
     this.#beginPassing(Value.Document, byte);
     return Found.DocumentStart;
   }

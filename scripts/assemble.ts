@@ -1,0 +1,54 @@
+/**
+ * Turns src/json/assembly/kernel.ts, which is AssemblyScript, into WebAssembly: writes src/json/kernel_code.ts. Its
+ * tests compare what is there with what this makes.
+ */
+import { Buffer } from "node:buffer";
+import asc from "assemblyscript/asc";
+import { sha256 } from "./source_hash.ts";
+
+const root = new URL("../", import.meta.url);
+const SOURCE = "src/json/assembly/kernel.ts";
+const CODE = "src/json/kernel_code.ts";
+const LINE = 110;
+
+/** The source as WebAssembly. @throws Error with what the compiler says. */
+export async function assemble(source: string): Promise<Uint8Array<ArrayBuffer>> {
+  let code: Uint8Array<ArrayBuffer> | undefined;
+  const said: string[] = [];
+  const note = { write: (text: string | Uint8Array) => void said.push(String(text)) };
+  const { error } = await asc.main(
+    ["kernel.ts", "--outFile", "kernel.wasm", "-O3", "--runtime", "stub", "--enable", "simd", "--noAssert"],
+    {
+      stdout: note,
+      stderr: note,
+      readFile: (name: string) => name === "kernel.ts" ? source : null,
+      writeFile: (_name: string, content: string | Uint8Array) => {
+        if (typeof content !== "string") code = Uint8Array.from(content);
+      },
+      listFiles: () => [],
+    },
+  );
+  if (error !== null || code === undefined) throw new Error(`Cannot assemble ${SOURCE}: ${said.join("")}`);
+  return code;
+}
+
+/** The file that holds the code. */
+export async function codeFile(source: string): Promise<string> {
+  const code = Buffer.from(await assemble(source)).toString("base64");
+  const lines = code.match(new RegExp(`.{1,${LINE}}`, "g"))!.map((line) => `  "${line}"`);
+  return `/** Made of assembly/kernel.ts by \`deno task assemble\`; not to be edited. */
+
+/** sha256 of that file. */
+export const SOURCE_SHA256 = "${sha256(source)}";
+
+/** The WebAssembly that it becomes, as base64. */
+export const CODE: string = [
+${lines.join(",\n")},
+].join("");
+`;
+}
+
+if (import.meta.main) {
+  const source = await Deno.readTextFile(new URL(SOURCE, root));
+  await Deno.writeTextFile(new URL(CODE, root), await codeFile(source));
+}

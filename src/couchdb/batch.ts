@@ -3,7 +3,7 @@
  * hand; one that is a whole database keeps them packed, page by page: 22 bytes a document where ids are random, else fewer.
  */
 import { concat } from "../concat.ts";
-import { BACKSLASH, QUOTE } from "../json/bytes.ts";
+import { BACKSLASH, CLOSE_BRACKET, COMMA, OPEN_BRACKET, QUOTE } from "../json/bytes.ts";
 import { CarriedRow } from "./carried_row.ts";
 import { shrink, unshrink } from "./kept_text.ts";
 import { PackedRow, packRow } from "./packed_row.ts";
@@ -12,11 +12,14 @@ const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 const BEFORE_ID = encoder.encode(',{"id":"');
 const BEHIND_ID = encoder.encode('"}');
+const DASH = "-".charCodeAt(0);
 /** The bracket before the first revision. */
 const OPENING_BYTES = 1;
 
 /** A packed page has so many documents at most. */
 const PACKED_DOCUMENTS = 1000;
+/** So much memory packed pages get at once, at most. */
+const MOST_SLAB_BYTES = 1 << 20;
 /** Of a packed revision's hash this much is kept: enough to tell it from the others of its document. */
 const KEPT_HASH_DIGITS = 8;
 
@@ -44,12 +47,33 @@ export class PackedPages {
   count = 0;
   readonly pages: PackedPage[] = [];
 
+  #bytes = 0;
+  #slab: Uint8Array = new Uint8Array(0);
+  #used = 0;
+
   /** Takes documents, as pages that are not too large to be unpacked. */
   add(documents: readonly ListedDocument[]): void {
     for (let from = 0; from < documents.length; from += PACKED_DOCUMENTS) {
-      this.pages.push(pack(documents.slice(from, from + PACKED_DOCUMENTS)));
+      const page = pack(documents.slice(from, from + PACKED_DOCUMENTS));
+      this.pages.push({ ...page, bytes: this.#keep(page.bytes) });
     }
     this.count += documents.length;
+  }
+
+  /**
+   * Keeps bytes beside those of other pages. Each by itself they would lie among all that comes and goes meanwhile, whose
+   * room nothing larger could use again.
+   */
+  #keep(bytes: Uint8Array): Uint8Array {
+    if (this.#used + bytes.length > this.#slab.length) {
+      this.#slab = new Uint8Array(Math.max(bytes.length, Math.min(this.#bytes, MOST_SLAB_BYTES)));
+      this.#used = 0;
+    }
+    const kept = this.#slab.subarray(this.#used, this.#used + bytes.length);
+    kept.set(bytes);
+    this.#used += bytes.length;
+    this.#bytes += bytes.length;
+    return kept;
   }
 }
 
@@ -163,9 +187,37 @@ const countPages = IdBatch.countPages;
 
 function pack(documents: readonly ListedDocument[]): PackedPage {
   const ids = encodeIds(documents);
+  const revisions = encodePlainRevisions(documents) ?? encodeRevisions(documents);
+  return { bytes: shrink(concat([ids, revisions])), idBytes: ids.length, count: documents.length };
+}
+
+/** The beginnings of revisions as JSON: of a document that has one, a text. */
+function encodeRevisions(documents: readonly ListedDocument[]): Uint8Array {
   const revisions = documents.map(({ revs }) => revs.length === 1 ? beginningOf(revs[0]!) : revs.map(beginningOf));
-  const text = encoder.encode(JSON.stringify(revisions));
-  return { bytes: shrink(concat([ids, text])), idBytes: ids.length, count: documents.length };
+  return encoder.encode(JSON.stringify(revisions));
+}
+
+/** The same of rows that are bytes, without a text between; undefined where one is another. */
+function encodePlainRevisions(documents: readonly ListedDocument[]): Uint8Array | undefined {
+  let most = OPENING_BYTES;
+  for (const document of documents) {
+    if (!(document instanceof PackedRow)) return undefined;
+    most += document.end - document.middle + '"",'.length;
+  }
+  const bytes = new Uint8Array(most);
+  bytes[0] = OPEN_BRACKET;
+  let at = OPENING_BYTES;
+  for (const { bytes: packed, middle, end } of documents as readonly PackedRow[]) {
+    if (at > OPENING_BYTES) bytes[at++] = COMMA;
+    bytes[at++] = QUOTE;
+    let dash = middle;
+    while (dash < end && packed[dash] !== DASH) dash++;
+    const kept = Math.min(end, dash + 1 + KEPT_HASH_DIGITS);
+    for (let index = middle; index < kept; index++) bytes[at++] = packed[index]!;
+    bytes[at++] = QUOTE;
+  }
+  bytes[at++] = CLOSE_BRACKET;
+  return bytes.subarray(0, at);
 }
 
 function beginningOf(rev: string): string {

@@ -3,6 +3,7 @@
  * hand; one that is a whole database keeps them packed, page by page: 22 bytes a document where ids are random, else fewer.
  */
 import { concat } from "../concat.ts";
+import { release } from "../release.ts";
 import { BACKSLASH, CLOSE_BRACKET, COMMA, OPEN_BRACKET, QUOTE } from "../json/bytes.ts";
 import { CarriedRow } from "./carried_row.ts";
 import { shrink, unshrink } from "./kept_text.ts";
@@ -71,8 +72,9 @@ export class PackedPages {
     }
     const kept = this.#slab.subarray(this.#used, this.#used + bytes.length);
     kept.set(bytes);
-    this.#used += bytes.length;
-    this.#bytes += bytes.length;
+    this.#used += kept.length;
+    this.#bytes += kept.length;
+    release(bytes);
     return kept;
   }
 }
@@ -188,7 +190,10 @@ const countPages = IdBatch.countPages;
 function pack(documents: readonly ListedDocument[]): PackedPage {
   const ids = encodeIds(documents);
   const revisions = encodePlainRevisions(documents) ?? encodeRevisions(documents);
-  return { bytes: shrink(concat([ids, revisions])), idBytes: ids.length, count: documents.length };
+  const all = concat([ids, revisions]);
+  const page = { bytes: shrink(all), idBytes: ids.length, count: documents.length };
+  for (const bytes of [ids, revisions, all]) release(bytes);
+  return page;
 }
 
 /** The beginnings of revisions as JSON: of a document that has one, a text. */
@@ -235,7 +240,9 @@ function countOf(page: Page): number {
 function unpack(page: Page): readonly ListedDocument[] {
   if (!isPacked(page)) return page;
   const bytes = unshrink(page.bytes);
-  return unpackPlain(bytes, page) ?? unpackAny(bytes, page);
+  const documents = unpackPlain(bytes, page) ?? unpackAny(bytes, page);
+  release(bytes);
+  return documents;
 }
 
 /** A page of documents that have plain ids and one revision each; undefined where one is another. */

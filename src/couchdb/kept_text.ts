@@ -4,6 +4,7 @@
  */
 // Not by name: where a runtime lacks zstd, the program would not start.
 import zlib from "node:zlib";
+import { release } from "../release.ts";
 
 /** Of zstd, the level that is best for ids: higher ones look for repetitions that random digits have by chance alone. */
 const ZSTD_LEVEL = 1;
@@ -35,5 +36,8 @@ export function unshrink(bytes: Uint8Array, withZstd: boolean = hasZstd): Uint8A
 
 /** What was made may lie in a buffer that is much larger. */
 function tight(bytes: Uint8Array): Uint8Array {
-  return bytes.length === bytes.buffer.byteLength ? bytes : new Uint8Array(bytes);
+  if (bytes.length === bytes.buffer.byteLength) return bytes;
+  const copy = new Uint8Array(bytes);
+  release(bytes);
+  return copy;
 }

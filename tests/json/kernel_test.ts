@@ -208,6 +208,22 @@ Deno.test("passFeedRows() takes the smallest rows that fit into a window, and th
   assertEquals(found.length, 4000);
 });
 
+Deno.test("passFeedRows() leaves the window where it is unless its end cuts the row", () => {
+  const other = '{"seq":null,"id":"a","changes":[{"rev":"1-x"}],"deleted":true}';
+  for (const [text, isPlain] of [[other, false], [feedRow("a", "1-x"), true]] as const) {
+    for (const before of [100, WINDOW_BYTES - 20]) {
+      const bytes = encoder.encode(`[${" ".repeat(before - 1)}${text}${" ".repeat(WINDOW_BYTES)}`);
+      pass(bytes, 0);
+      assertEquals(takenRows(bytes, before), isPlain ? ["a 1-x"] : [], `${text} at ${before}`);
+      assertEquals(windowEnd(), before > 100 ? before + WINDOW_BYTES : WINDOW_BYTES, `${text} at ${before}`);
+    }
+  }
+  // One that is cut there, too, is larger than a window.
+  const large = encoder.encode(` ${feedRow("a".repeat(WINDOW_BYTES), "1-x")}`);
+  pass(large, 0);
+  assertEquals(takenRows(large, 1), []);
+});
+
 Deno.test("the window shows what is asked for, whoever was there before, and what was filled anew behind forget()", () => {
   const first = encoder.encode(`{"a":"${"b".repeat(100)}"}`);
   const second = encoder.encode('{"a":"b"}');

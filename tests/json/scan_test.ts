@@ -211,3 +211,18 @@ Deno.test("DocumentScanner gives an error's text whatever type it has", () => {
   assertEquals([scanner.next(), scanner.next()], [Found.ElementStart, Found.Error]);
   assertEquals(scanner.error, { error: '{"toString":1}', reason: "7" });
 });
+
+Deno.test("DocumentScanner finds plain rows that stand one after the other, too", () => {
+  const rows = ["a", "b"].map((id) => `{"id":"${id}","docs":[{"ok":{"_id":"${id}"}}]}`);
+  const scanner = new DocumentScanner({ array: null, bare: true, repeated: true, element: "row" }, {
+    findsPlain: true,
+  });
+  scanner.push(encoder.encode(rows.join("\n")));
+  const ids: (string | undefined)[] = [];
+  for (let found = scanner.next(); found !== Found.Nothing; found = scanner.next()) {
+    assertEquals([found, scanner.isClosed], [Found.PlainElement, true]);
+    ids.push(scanner.id);
+  }
+  scanner.finish();
+  assertEquals(ids, ["a", "b"]);
+});

@@ -179,3 +179,29 @@ Deno.test("IdBatch has the same documents packed, halved and behind what has com
   const rest = batch.behind(2, listed.slice(4, 5));
   assertEquals([rest.count, documentsOf(rest)], [6, [listed[4]!, ...listed.slice(5)]]);
 });
+
+Deno.test("IdBatch keeps of revisions the same, whether rows are packed as bytes or as texts", () => {
+  for (
+    const rev of [
+      "1-0123456789",
+      "12-0123456789",
+      "1-0123456",
+      "1-01234567",
+      "1-a-b-c-d-e-f",
+      "-",
+      "",
+      "no dash at all",
+    ]
+  ) {
+    const [bytes, texts] = [
+      ["a", "b"].map((id) => packRow(Buffer.from(id + rev), 0, 1, 1, 1 + rev.length)!),
+      ["a", "b"].map((id) => ({ id, revs: [rev] })),
+    ].map((documents) => {
+      const packed = new PackedPages();
+      packed.add(documents);
+      return [...IdBatch.packed(packed).pages()].flat().map(({ id, revs }) => ({ id, revs }));
+    });
+    assertEquals(bytes, texts, rev);
+    assertEquals(bytes!.map(({ id }) => id), ["a", "b"], rev);
+  }
+});

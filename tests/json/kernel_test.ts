@@ -92,6 +92,18 @@ Deno.test("passOn() goes on wherever the bytes were cut, in a string or behind a
   }
 });
 
+Deno.test("pass() and passOn() begin anew, however a value before was left", () => {
+  const [left, deleted, other] = ['{"a":"\\', '{"_deleted":true}', '{"":[]}'].map((text) => encoder.encode(text));
+  pass(left!, 0);
+  assertEquals(pass(other!, 0), other!.length);
+  pass(other!.slice(0, 4), 0);
+  const state = passState();
+  pass(deleted!, 0);
+  assertEquals(wasDeleted(), true);
+  assertEquals(passOn(other!.slice(4), 0, state), other!.length - 4);
+  assertEquals(wasDeleted(), false);
+});
+
 Deno.test("passOn() passes over a string whose quote is behind it", () => {
   assertEquals(passOn(encoder.encode(String.raw`a\"b\\",`), 0, IN_STRING), 7);
 });
@@ -150,11 +162,14 @@ Deno.test("passRow() takes no row that is another, or is cut anywhere", () => {
   }
 });
 
-Deno.test("passRow() takes a row that the window's end cuts, and none that is larger than a window", () => {
-  const bytes = encoder.encode(`${"x".repeat(WINDOW_BYTES - 20)}${PLAIN}`);
-  pass(bytes, 0);
-  assertEquals(passRow(bytes, WINDOW_BYTES - 20), true);
-  assertEquals(row.end, bytes.length);
+Deno.test("passRow() takes a row wherever the window's end cuts it, and none that is larger than a window", () => {
+  for (let cut = 1; cut < PLAIN.length; cut++) {
+    const from = WINDOW_BYTES - cut;
+    const bytes = encoder.encode(`${"x".repeat(from)}${PLAIN}`);
+    pass(bytes, 0);
+    assertEquals(passRow(bytes, from), true, `cut behind ${cut}`);
+    assertEquals(row.end, bytes.length, `cut behind ${cut}`);
+  }
   const large = encoder.encode(`{"id":"a","docs":[{"ok":{"b":"${"c".repeat(WINDOW_BYTES)}"}}]}`);
   assertEquals(passRow(large, 0), false);
 });
@@ -194,6 +209,32 @@ Deno.test("passFeedRows() takes rows as CouchDB writes them, up to one that is a
     const bytes = encoder.encode(`${feedRow("first", "1-x")},\n${other}`);
     assertEquals(takenRows(bytes), ["first 1-x"], other);
     assertEquals(feed.end, feedRow("first", "1-x").length, other);
+  }
+});
+
+Deno.test("passFeedRows() takes a row wherever the window's end cuts it, and none that the bytes' end cuts", () => {
+  const text = feedRow("a b", "1-x");
+  for (let cut = 1; cut < text.length; cut++) {
+    const from = WINDOW_BYTES - cut;
+    const bytes = encoder.encode(`${"x".repeat(from)}${text}`);
+    pass(bytes, 0);
+    assertEquals(takenRows(bytes, from), ["a b 1-x"], `cut behind ${cut}`);
+    assertEquals(feed.end, bytes.length, `cut behind ${cut}`);
+  }
+  // What is behind the bytes in the window is of another row, and as it would have to be.
+  const two = `${text},\n${text}`;
+  assertEquals(takenRows(encoder.encode(two)), ["a b 1-x", "a b 1-x"]);
+  for (let cut = 1; cut < two.length; cut++) {
+    const taken = cut < text.length ? [] : ["a b 1-x"];
+    assertEquals(takenRows(encoder.encode(two.slice(0, cut))), taken, `cut behind ${cut}`);
+  }
+});
+
+Deno.test("passFeedRows() takes texts of 4096 bytes together, and none that are longer", () => {
+  for (const [idBytes, revBytes] of [[4093, 3], [3, 4093]] as const) {
+    const [id, rev] = ["a".repeat(idBytes), "1".repeat(revBytes)];
+    assertEquals(takenRows(encoder.encode(feedRow(id, rev))), [`${id} ${rev}`]);
+    assertEquals(takenRows(encoder.encode(feedRow(`${id}a`, rev))), []);
   }
 });
 

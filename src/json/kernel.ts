@@ -42,7 +42,7 @@ let shown: Uint8Array | undefined;
 let shownFrom = 0;
 let shownEnd = 0;
 
-/** The bytes are about to be others. */
+/** These bytes may be others than they were when the window was filled with them. */
 export function forget(bytes: Uint8Array): void {
   if (shown === bytes) shown = undefined;
 }

@@ -248,7 +248,10 @@ function watchDeleted(at: usize, end: usize): void {
   else deletedFrom = at;
 }
 
-/** Where text ends that stands in JSON as it is: at a quote, a backslash, or what is no printable ASCII. */
+/**
+ * Where text ends that stands in JSON as it is: at a quote, a backslash, or what is no printable ASCII. Where the window
+ * has none of these, somewhere from its end on.
+ */
 function plainEnd(from: usize, end: usize): usize {
   let at = from;
   while (at < end) {

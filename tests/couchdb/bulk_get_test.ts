@@ -205,3 +205,33 @@ Deno.test("IdBatch keeps of revisions the same, whether rows are packed as bytes
     assertEquals(bytes!.map(({ id }) => id), ["a", "b"], rev);
   }
 });
+
+Deno.test("BulkGet counts documents of which every leaf revision is deleted", async () => {
+  const [alive, gone] = ["a", "b"].map((id) => rowOf(id));
+  for (const between of [",", " ,"]) {
+    const answer = `{"results":[${[alive, gone!.replace('"n":1.0', '"_deleted":true')].join(between)}]}`;
+    for (let pieceBytes = 1; pieceBytes <= answer.length; pieceBytes++) {
+      const { counts, failure } = await forward(answer, ["a", "b"], pieceBytes);
+      assertEquals([failure, counts.documents, counts.deleted], [undefined, 2, 1], `pieces of ${pieceBytes} bytes`);
+    }
+  }
+});
+
+Deno.test("PackedPages has its pages one behind the other, to the last byte, and the same documents in them", () => {
+  for (let round = 0; round < 60; round++) {
+    const packed = new PackedPages();
+    const ids = Array.from({ length: 60 }, (_, index) => `${"x".repeat((index * 7 + round) % 23)} ${round * index}`);
+    for (const id of ids) packed.add([{ id, revs: [REV] }]);
+    assertEquals([...IdBatch.packed(packed).ids()], ids);
+  }
+});
+
+Deno.test("PackedPages takes memory in few pieces, of which none is large", () => {
+  const packed = new PackedPages();
+  for (let page = 0; page < 100; page++) {
+    packed.add(Array.from({ length: 1000 }, () => ({ id: crypto.randomUUID(), revs: [REV] })));
+  }
+  const pieces = new Set(packed.pages.map(({ bytes }) => bytes.buffer));
+  assertEquals(pieces.size <= 16, true, `${pieces.size} pieces`);
+  for (const { byteLength } of pieces) assertEquals(byteLength <= 1 << 20, true, `${byteLength} bytes`);
+});

@@ -235,3 +235,16 @@ Deno.test("PackedPages takes memory in few pieces, of which none is large", () =
   assertEquals(pieces.size <= 16, true, `${pieces.size} pieces`);
   for (const { byteLength } of pieces) assertEquals(byteLength <= 1 << 20, true, `${byteLength} bytes`);
 });
+
+Deno.test("BulkGet ends before the plain row that its chunk has no room for", async () => {
+  const rows = ["a", "b", "c"].map((id) => rowOf(id));
+  const most = `{"results":[${rows[0]},${rows[1]}]}`.length;
+  for (const [bytes, left] of [[most, ["c"]], [most - 1, ["b", "c"]], [1, ["b", "c"]]] as const) {
+    const answer = [Buffer.from(`{"results":[${rows.join(",")}]}`)];
+    const client = { bulkGet: () => Promise.resolve(ReadableStream.from(answer)) } as unknown as CouchClient;
+    const batch = IdBatch.of(listed(["a", "b", "c"], { isPacked: true }));
+    const request = new BulkGet(client, "a", batch, { revisions: true, attachments: true });
+    for await (const _ of request.forward(new ChunkText(emptyCounts()), {}, { bytes, isFirm: true }));
+    assertEquals([request.isCut, [...request.rest().ids()]], [true, [...left]], `${bytes} bytes`);
+  }
+});

@@ -217,7 +217,8 @@ function encodePlainRevisions(documents: readonly ListedDocument[]): Uint8Array 
     bytes[at++] = QUOTE;
     let dash = middle;
     while (dash < end && packed[dash] !== DASH) dash++;
-    const kept = Math.min(end, dash + 1 + KEPT_HASH_DIGITS);
+    const hash = dash === end ? middle : dash + 1;
+    const kept = Math.min(end, hash + KEPT_HASH_DIGITS);
     for (let index = middle; index < kept; index++) bytes[at++] = packed[index]!;
     bytes[at++] = QUOTE;
   }

@@ -57,6 +57,7 @@ let used = 0;
  */
 export function packRows(texts: Uint8Array, spots: Int32Array, count: number, rows: ChangesRow[]): void {
   const length = spots[2 * count - 1]!;
+  // What is large has a block of its own: in one with others it would leave much of that unused.
   const isShared = length < BLOCK_BYTES / 8;
   if (isShared && used + length > block.length) [block, used] = [Buffer.allocUnsafeSlow(BLOCK_BYTES), 0];
   const [bytes, first] = isShared ? [block, used] : [Buffer.allocUnsafeSlow(length), 0];

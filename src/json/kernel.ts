@@ -33,15 +33,16 @@ const { buffer } = kernel.memory;
 const input = new Uint8Array(buffer, INPUT, WINDOW_BYTES);
 const result = new Int32Array(buffer, kernel.RESULT.value, 2);
 
-/** What the kernel says of a row that the window cuts off. */
+/** What the kernel says of a row that the window cuts off, and of rows of the feed where it does so with the first. */
 const CUT = 1;
+const FIRST_CUT = -1;
 
 /** What the window shows: of which bytes, from where on, and up to where. */
 let shown: Uint8Array | undefined;
 let shownFrom = 0;
 let shownEnd = 0;
 
-/** The bytes are about to be others. */
+/** These bytes may be others than they were when the window was filled with them. */
 export function forget(bytes: Uint8Array): void {
   if (shown === bytes) shown = undefined;
 }
@@ -134,11 +135,12 @@ export const feed: { end: number; readonly texts: Uint8Array; readonly spots: In
 export function passFeedRows(bytes: Uint8Array, at: number): number {
   show(bytes, at);
   let count = kernel.feedRows(at - shownFrom + INPUT, shownEnd - shownFrom + INPUT);
-  if (count === 0 && shownEnd < bytes.length && shownFrom < at) {
+  if (count === FIRST_CUT && shownEnd < bytes.length && shownFrom < at) {
     load(bytes, at);
     count = kernel.feedRows(INPUT, shownEnd - shownFrom + INPUT);
   }
-  if (count > 0) feed.end = placeOf(result[0]!);
+  if (count <= 0) return 0;
+  feed.end = placeOf(result[0]!);
   return count;
 }
 

@@ -435,8 +435,7 @@ export class DocumentScanner {
     this.#isDeleted = wasDeleted();
     this.documentStart = row.documentFrom;
     this.elementEnd = this.#at = row.end;
-    this.#level = Level.Elements;
-    this.#expect = Expect.CommaOrEnd;
+    this.#endElement();
     return Found.PlainElement;
   }
 

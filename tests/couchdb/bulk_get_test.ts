@@ -179,3 +179,72 @@ Deno.test("IdBatch has the same documents packed, halved and behind what has com
   const rest = batch.behind(2, listed.slice(4, 5));
   assertEquals([rest.count, documentsOf(rest)], [6, [listed[4]!, ...listed.slice(5)]]);
 });
+
+Deno.test("IdBatch keeps of revisions the same, whether rows are packed as bytes or as texts", () => {
+  for (
+    const rev of [
+      "1-0123456789",
+      "12-0123456789",
+      "1-0123456",
+      "1-01234567",
+      "1-a-b-c-d-e-f",
+      "-",
+      "",
+      "no dash at all",
+    ]
+  ) {
+    const [bytes, texts] = [
+      ["a", "b"].map((id) => packRow(Buffer.from(id + rev), 0, 1, 1, 1 + rev.length)!),
+      ["a", "b"].map((id) => ({ id, revs: [rev] })),
+    ].map((documents) => {
+      const packed = new PackedPages();
+      packed.add(documents);
+      return [...IdBatch.packed(packed).pages()].flat().map(({ id, revs }) => ({ id, revs }));
+    });
+    assertEquals(bytes, texts, rev);
+    assertEquals(bytes!.map(({ id }) => id), ["a", "b"], rev);
+  }
+});
+
+Deno.test("BulkGet counts documents of which every leaf revision is deleted", async () => {
+  const [alive, gone] = ["a", "b"].map((id) => rowOf(id));
+  for (const between of [",", " ,"]) {
+    const answer = `{"results":[${[alive, gone!.replace('"n":1.0', '"_deleted":true')].join(between)}]}`;
+    for (let pieceBytes = 1; pieceBytes <= answer.length; pieceBytes++) {
+      const { counts, failure } = await forward(answer, ["a", "b"], pieceBytes);
+      assertEquals([failure, counts.documents, counts.deleted], [undefined, 2, 1], `pieces of ${pieceBytes} bytes`);
+    }
+  }
+});
+
+Deno.test("PackedPages has its pages one behind the other, to the last byte, and the same documents in them", () => {
+  for (let round = 0; round < 60; round++) {
+    const packed = new PackedPages();
+    const ids = Array.from({ length: 60 }, (_, index) => `${"x".repeat((index * 7 + round) % 23)} ${round * index}`);
+    for (const id of ids) packed.add([{ id, revs: [REV] }]);
+    assertEquals([...IdBatch.packed(packed).ids()], ids);
+  }
+});
+
+Deno.test("PackedPages takes memory in few pieces, of which none is large", () => {
+  const packed = new PackedPages();
+  for (let page = 0; page < 100; page++) {
+    packed.add(Array.from({ length: 1000 }, () => ({ id: crypto.randomUUID(), revs: [REV] })));
+  }
+  const pieces = new Set(packed.pages.map(({ bytes }) => bytes.buffer));
+  assertEquals(pieces.size <= 16, true, `${pieces.size} pieces`);
+  for (const { byteLength } of pieces) assertEquals(byteLength <= 1 << 20, true, `${byteLength} bytes`);
+});
+
+Deno.test("BulkGet ends before the plain row that its chunk has no room for", async () => {
+  const rows = ["a", "b", "c"].map((id) => rowOf(id));
+  const most = `{"results":[${rows[0]},${rows[1]}]}`.length;
+  for (const [bytes, left] of [[most, ["c"]], [most - 1, ["b", "c"]], [1, ["b", "c"]]] as const) {
+    const answer = [Buffer.from(`{"results":[${rows.join(",")}]}`)];
+    const client = { bulkGet: () => Promise.resolve(ReadableStream.from(answer)) } as unknown as CouchClient;
+    const batch = IdBatch.of(listed(["a", "b", "c"], { isPacked: true }));
+    const request = new BulkGet(client, "a", batch, { revisions: true, attachments: true });
+    for await (const _ of request.forward(new ChunkText(emptyCounts()), {}, { bytes, isFirm: true }));
+    assertEquals([request.isCut, [...request.rest().ids()]], [true, [...left]], `${bytes} bytes`);
+  }
+});

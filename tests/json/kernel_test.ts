@@ -92,6 +92,18 @@ Deno.test("passOn() goes on wherever the bytes were cut, in a string or behind a
   }
 });
 
+Deno.test("pass() and passOn() begin anew, however a value before was left", () => {
+  const [left, deleted, other] = ['{"a":"\\', '{"_deleted":true}', '{"":[]}'].map((text) => encoder.encode(text));
+  pass(left!, 0);
+  assertEquals(pass(other!, 0), other!.length);
+  pass(other!.slice(0, 4), 0);
+  const state = passState();
+  pass(deleted!, 0);
+  assertEquals(wasDeleted(), true);
+  assertEquals(passOn(other!.slice(4), 0, state), other!.length - 4);
+  assertEquals(wasDeleted(), false);
+});
+
 Deno.test("passOn() passes over a string whose quote is behind it", () => {
   assertEquals(passOn(encoder.encode(String.raw`a\"b\\",`), 0, IN_STRING), 7);
 });
@@ -114,6 +126,12 @@ Deno.test("wasDeleted() tells a deleted revision by a member at its top, and del
   assertEquals(deletedBegun(), bytes.indexOf(0x64, 8) - 1);
   pass(encoder.encode('{"_id":"a","_di'), 0);
   assertEquals(deletedBegun(), -1);
+  const begun = encoder.encode('{"_deleted":true');
+  for (let length = 2; length <= begun.length; length++) {
+    const isWhole = length === begun.length;
+    pass(begun.slice(0, length), 0);
+    assertEquals([wasDeleted(), deletedBegun()], [isWhole, isWhole ? -1 : 2], `${length} bytes`);
+  }
 });
 
 const PLAIN = '{"id":"a b","docs":[{"ok":{"_id":"a b","_rev":"1-x","n":{"m":[1.0]}}}]}';
@@ -150,11 +168,14 @@ Deno.test("passRow() takes no row that is another, or is cut anywhere", () => {
   }
 });
 
-Deno.test("passRow() takes a row that the window's end cuts, and none that is larger than a window", () => {
-  const bytes = encoder.encode(`${"x".repeat(WINDOW_BYTES - 20)}${PLAIN}`);
-  pass(bytes, 0);
-  assertEquals(passRow(bytes, WINDOW_BYTES - 20), true);
-  assertEquals(row.end, bytes.length);
+Deno.test("passRow() takes a row wherever the window's end cuts it, and none that is larger than a window", () => {
+  for (let cut = 1; cut < PLAIN.length; cut++) {
+    const from = WINDOW_BYTES - cut;
+    const bytes = encoder.encode(`${"x".repeat(from)}${PLAIN}`);
+    pass(bytes, 0);
+    assertEquals(passRow(bytes, from), true, `cut behind ${cut}`);
+    assertEquals(row.end, bytes.length, `cut behind ${cut}`);
+  }
   const large = encoder.encode(`{"id":"a","docs":[{"ok":{"b":"${"c".repeat(WINDOW_BYTES)}"}}]}`);
   assertEquals(passRow(large, 0), false);
 });
@@ -197,6 +218,45 @@ Deno.test("passFeedRows() takes rows as CouchDB writes them, up to one that is a
   }
 });
 
+Deno.test("passFeedRows() takes a row wherever the window's end cuts it, and none that the bytes' end cuts", () => {
+  const text = feedRow("a b", "1-x");
+  for (let cut = 1; cut < text.length; cut++) {
+    const from = WINDOW_BYTES - cut;
+    const bytes = encoder.encode(`${"x".repeat(from)}${text}`);
+    pass(bytes, 0);
+    assertEquals(takenRows(bytes, from), ["a b 1-x"], `cut behind ${cut}`);
+    assertEquals(feed.end, bytes.length, `cut behind ${cut}`);
+  }
+  // What is behind the bytes in the window is of another row, and as it would have to be.
+  const two = `${text},\n${text}`;
+  assertEquals(takenRows(encoder.encode(two)), ["a b 1-x", "a b 1-x"]);
+  for (let cut = 1; cut < two.length; cut++) {
+    const taken = cut < text.length ? [] : ["a b 1-x"];
+    assertEquals(takenRows(encoder.encode(two.slice(0, cut))), taken, `cut behind ${cut}`);
+  }
+});
+
+Deno.test("passRow() and passFeedRows() take printable ASCII for plain, but for quotes and backslashes", () => {
+  for (let byte = 0; byte < 256; byte++) {
+    const isPlain = byte >= 0x20 && byte <= 0x7e && byte !== 0x22 && byte !== 0x5c;
+    const rows = [PLAIN.replace("a b", "a?b"), feedRow("a?b", "1-x"), feedRow("a", "1-?")].map((text) => {
+      const bytes = encoder.encode(text);
+      bytes[bytes.indexOf(0x3f)] = byte;
+      return bytes;
+    });
+    const taken = [passRow(rows[0]!, 0) ? 1 : 0, passFeedRows(rows[1]!, 0), passFeedRows(rows[2]!, 0)];
+    assertEquals(taken, isPlain ? [1, 1, 1] : [0, 0, 0], `byte ${byte}`);
+  }
+});
+
+Deno.test("passFeedRows() takes texts of 4096 bytes together, and none that are longer", () => {
+  for (const [idBytes, revBytes] of [[4093, 3], [3, 4093]] as const) {
+    const [id, rev] = ["a".repeat(idBytes), "1".repeat(revBytes)];
+    assertEquals(takenRows(encoder.encode(feedRow(id, rev))), [`${id} ${rev}`]);
+    assertEquals(takenRows(encoder.encode(feedRow(`${id}a`, rev))), []);
+  }
+});
+
 Deno.test("passFeedRows() takes the smallest rows that fit into a window, and those that its end cuts", () => {
   const bytes = encoder.encode(Array.from({ length: 4000 }, () => feedRow("", "")).join(","));
   const found: string[] = [];
@@ -205,7 +265,23 @@ Deno.test("passFeedRows() takes the smallest rows that fit into a window, and th
     if (rows.length === 0) break;
     found.push(...rows);
   }
-  assertEquals(found.length, 4000);
+  assertEquals(found, Array(4000).fill(" "));
+});
+
+Deno.test("passFeedRows() leaves the window where it is unless its end cuts the row", () => {
+  const other = '{"seq":null,"id":"a","changes":[{"rev":"1-x"}],"deleted":true}';
+  for (const [text, isPlain] of [[other, false], [feedRow("a", "1-x"), true]] as const) {
+    for (const before of [100, WINDOW_BYTES - 20]) {
+      const bytes = encoder.encode(`[${" ".repeat(before - 1)}${text}${" ".repeat(WINDOW_BYTES)}`);
+      pass(bytes, 0);
+      assertEquals(takenRows(bytes, before), isPlain ? ["a 1-x"] : [], `${text} at ${before}`);
+      assertEquals(windowEnd(), before > 100 ? before + WINDOW_BYTES : WINDOW_BYTES, `${text} at ${before}`);
+    }
+  }
+  // One that is cut there, too, is larger than a window.
+  const large = encoder.encode(` ${feedRow("a".repeat(WINDOW_BYTES), "1-x")}`);
+  pass(large, 0);
+  assertEquals(takenRows(large, 1), []);
 });
 
 Deno.test("the window shows what is asked for, whoever was there before, and what was filled anew behind forget()", () => {
@@ -215,6 +291,10 @@ Deno.test("the window shows what is asked for, whoever was there before, and wha
     assertEquals(pass(first, 0), first.length);
     assertEquals(pass(second, 0), second.length);
   }
+  // Before what it shows, too.
+  const large = encoder.encode(`[${" ".repeat(WINDOW_BYTES)}[]]`);
+  assertEquals(pass(large, WINDOW_BYTES + 1), WINDOW_BYTES + 3);
+  assertEquals(passWhole(large, 0).end, large.length);
   second.set(encoder.encode("[]"), 0);
   forget(second);
   assertEquals(pass(second, 0), 2);

@@ -211,3 +211,54 @@ Deno.test("DocumentScanner gives an error's text whatever type it has", () => {
   assertEquals([scanner.next(), scanner.next()], [Found.ElementStart, Found.Error]);
   assertEquals(scanner.error, { error: '{"toString":1}', reason: "7" });
 });
+
+Deno.test("DocumentScanner finds plain rows that stand one after the other, too", () => {
+  const rows = ["a", "b"].map((id) => `{"id":"${id}","docs":[{"ok":{"_id":"${id}"}}]}`);
+  const scanner = new DocumentScanner({ array: null, bare: true, repeated: true, element: "row" }, {
+    findsPlain: true,
+  });
+  scanner.push(encoder.encode(rows.join("\n")));
+  const ids: (string | undefined)[] = [];
+  for (let found = scanner.next(); found !== Found.Nothing; found = scanner.next()) {
+    assertEquals([found, scanner.isClosed], [Found.PlainElement, true]);
+    ids.push(scanner.id);
+  }
+  scanner.finish();
+  assertEquals(ids, ["a", "b"]);
+});
+
+Deno.test("DocumentScanner reads bytes anew that are pushed again with other contents", () => {
+  const texts = ["1-x", "2-y"].map((rev) => `{"id":"a","docs":[{"ok":{"_rev":"${rev}"}}]}`);
+  // As long, and another end of the document.
+  texts.push('{"id":"a","docs":[{"ok":{"_":{}}},{"ok":{}}]}'.slice(0, -1).padEnd(texts[0]!.length - 1) + "}");
+  for (const findsPlain of [false, true]) {
+    const scanner = new DocumentScanner(BULK_GET_SHAPE, { findsPlain });
+    scanner.push(encoder.encode('{"results":['));
+    assertEquals(scanner.next(), Found.Nothing);
+    const bytes = new Uint8Array(texts[2]!.length + 1);
+    const ends: number[][] = [];
+    for (const text of texts) {
+      bytes.set(encoder.encode(`${text},`.padEnd(bytes.length)));
+      scanner.push(bytes);
+      const found: number[] = [];
+      for (let what = scanner.next(); what !== Found.Nothing; what = scanner.next()) {
+        if (what === Found.PlainElement) found.push(scanner.elementEnd - "}]}".length);
+        if (what === Found.DocumentEnd) found.push(scanner.position);
+      }
+      ends.push(found);
+    }
+    assertEquals(
+      ends,
+      texts.map((text) => [...text.matchAll(/\}+(?=\}(,|\]))/g)].map(({ index, 0: end }) => index + end.length)),
+    );
+  }
+});
+
+Deno.test("DocumentScanner finds no plain rows where elements are something else", () => {
+  const bytes = encoder.encode('[{"id":"a","docs":[{"ok":{}}]}]');
+  for (const element of ["document", "wrapped"] as const) {
+    const scanner = new DocumentScanner({ array: null, element }, { findsPlain: true });
+    scanner.push(bytes);
+    assertEquals(scanner.next(), element === "document" ? Found.DocumentStart : Found.ElementStart);
+  }
+});

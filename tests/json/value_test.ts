@@ -1,4 +1,5 @@
 import { assertEquals } from "@std/assert";
+import { OPEN_BRACE, QUOTE } from "../../src/json/bytes.ts";
 import { ValuePasser } from "../../src/json/value.ts";
 
 const VALUES = [
@@ -33,5 +34,17 @@ Deno.test("ValuePasser.pass() is -1 as long as a value has no end", () => {
     const passer = new ValuePasser();
     passer.begin(bytes[0]!);
     assertEquals(passer.pass(bytes, value.startsWith('"') ? 1 : 0), -1, value);
+  }
+});
+
+Deno.test("ValuePasser.begin() forgets the value before, one that was left within a member too", () => {
+  const encoder = new TextEncoder();
+  const passer = new ValuePasser();
+  for (const left of ['{"_deleted":true', '{"']) {
+    passer.begin(OPEN_BRACE);
+    assertEquals(passer.pass(encoder.encode(left), 0), -1);
+    passer.begin(QUOTE);
+    assertEquals(passer.pass(encoder.encode('_deleted":true}'), 0), 9, left);
+    assertEquals(passer.isDeleted, false, left);
   }
 });

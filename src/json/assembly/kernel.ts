@@ -31,7 +31,7 @@ export const INPUT: usize = memory.data(65_536 + 32, 16);
 export const RESULT: usize = memory.data(16, 16);
 /** The ids and revisions of rows of the feed, one behind the other. */
 export const TEXTS: usize = memory.data(65_536, 16);
-/** Where in TEXTS each id ends, and each revision. A row has 44 bytes at least: so many fit into a window. */
+/** Where in TEXTS each id ends, and each revision: room for a window of rows, which have 43 bytes at least. */
 export const SPOTS: usize = memory.data(12_288, 16);
 /** How long an id and its revision may be together. */
 const MOST_TEXT_BYTES: usize = 4096;
@@ -131,22 +131,27 @@ export function row(from: usize, end: usize): usize {
 
 /**
  * Takes as many rows of the feed as there are from `from` on, one behind the other with a comma between them. Returns
- * how many there are: their texts are in TEXTS and SPOTS, and RESULT says where the last of them ends.
+ * how many there are: their texts are in TEXTS and SPOTS, and RESULT says where the last of them ends. 0 where the first
+ * one is not as most are; -1 where the window ends before it does.
  */
 export function feedRows(from: usize, end: usize): i32 {
   let count: i32 = 0;
   let at = from;
   let text = TEXTS;
   let spot = SPOTS;
+  let isCut = false;
   for (;;) {
     const idFrom = at + FEED_HEAD_BYTES;
-    if (idFrom > end || !standsAt(at, FEED_HEAD, FEED_HEAD_BYTES)) break;
+    isCut = idFrom > end;
+    if (isCut || !standsAt(at, FEED_HEAD, FEED_HEAD_BYTES)) break;
     const idEnd = plainEnd(idFrom, end);
     const revFrom = idEnd + FEED_CHANGES_BYTES;
-    if (revFrom > end || !standsAt(idEnd, FEED_CHANGES, FEED_CHANGES_BYTES)) break;
+    isCut = revFrom > end;
+    if (isCut || !standsAt(idEnd, FEED_CHANGES, FEED_CHANGES_BYTES)) break;
     const revEnd = plainEnd(revFrom, end);
     at = revEnd + FEED_TAIL_BYTES;
-    if (at > end || !standsAt(revEnd, FEED_TAIL, FEED_TAIL_BYTES)) break;
+    isCut = at > end;
+    if (isCut || !standsAt(revEnd, FEED_TAIL, FEED_TAIL_BYTES)) break;
     const idBytes = idEnd - idFrom;
     const revBytes = revEnd - revFrom;
     if (idBytes + revBytes > MOST_TEXT_BYTES) break;
@@ -163,7 +168,7 @@ export function feedRows(from: usize, end: usize): i32 {
     at++;
     while (at < end && (load<u8>(at) == LINE_FEED || load<u8>(at) == CARRIAGE_RETURN)) at++;
   }
-  return count;
+  return isCut && count == 0 ? -1 : count;
 }
 
 /** Goes on with the value in hand. */
@@ -243,7 +248,10 @@ function watchDeleted(at: usize, end: usize): void {
   else deletedFrom = at;
 }
 
-/** Where text ends that stands in JSON as it is: at a quote, a backslash, or what is no printable ASCII. */
+/**
+ * Where text ends that stands in JSON as it is: at a quote, a backslash, or what is no printable ASCII. Where the window
+ * has none of these, somewhere from its end on.
+ */
 function plainEnd(from: usize, end: usize): usize {
   let at = from;
   while (at < end) {

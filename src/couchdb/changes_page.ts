@@ -6,7 +6,7 @@
 import { Buffer } from "node:buffer";
 import { CouchError } from "../errors.ts";
 import { BACKSLASH, CLOSE_BRACE, CLOSE_BRACKET, COMMA, OPEN_BRACE, QUOTE } from "../json/bytes.ts";
-import { feed, passFeedRows } from "../json/kernel.ts";
+import { feed, forget, passFeedRows } from "../json/kernel.ts";
 import { ValuePasser } from "../json/value.ts";
 import { strangeAnswer } from "./answers.ts";
 import { packRow, packRows } from "./packed_row.ts";
@@ -106,6 +106,7 @@ class PageReader {
     try {
       return this.#readPage();
     } finally {
+      forget(this.#bytes);
       this.#bytes = NOTHING;
       this.#documents = undefined;
     }

@@ -31,7 +31,7 @@ const INPUT = kernel.INPUT.value;
 const WINDOW_BYTES = kernel.WINDOW_BYTES.value;
 const { buffer } = kernel.memory;
 const input = new Uint8Array(buffer, INPUT, WINDOW_BYTES);
-const result = new Int32Array(buffer, kernel.RESULT.value, 2);
+const result = new Int32Array(buffer, kernel.RESULT.value, 1);
 
 /** What the kernel says of a row that the window cuts off, and of rows of the feed where it does so with the first. */
 const CUT = 1;
@@ -91,7 +91,6 @@ export const row = {
   idFrom: 0,
   idEnd: 0,
   documentFrom: 0,
-  documentEnd: 0,
   end: 0,
 };
 
@@ -113,7 +112,6 @@ export function passRow(bytes: Uint8Array, at: number): boolean {
   row.idFrom = at + BEFORE_ID_BYTES;
   row.idEnd = placeOf(result[0]!);
   row.documentFrom = row.idEnd + BEFORE_DOCUMENT_BYTES;
-  row.documentEnd = placeOf(result[1]!);
   row.end = placeOf(end);
   return true;
 }

@@ -141,7 +141,7 @@ Deno.test("passRow() takes a row with a plain id and one document, and says wher
   assertEquals(passRow(bytes, 1), true);
   const text = (from: number, end: number) => decoder.decode(bytes.subarray(from, end));
   assertEquals(text(row.idFrom, row.idEnd), "a b");
-  assertEquals(text(row.documentFrom, row.documentEnd), '{"_id":"a b","_rev":"1-x","n":{"m":[1.0]}}');
+  assertEquals(text(row.documentFrom, row.end), PLAIN.slice(PLAIN.indexOf(`{"_id"`)));
   assertEquals(text(1, row.end), PLAIN);
   assertEquals(wasDeleted(), false);
 });

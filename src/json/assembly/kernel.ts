@@ -27,8 +27,8 @@ export const WINDOW_BYTES: i32 = 65_536;
 /** The bytes to be scanned; behind them some may be read, and are not used. */
 export const INPUT: usize = memory.data(65_536 + 32, 16);
 
-/** Of a row of `_bulk_get`: where its id ends, where its document ends. Of rows of the feed: where the last one ends. */
-export const RESULT: usize = memory.data(16, 16);
+/** Of a row of `_bulk_get`: where its id ends. Of rows of the feed: where the last one ends. */
+export const RESULT: usize = memory.data(4, 16);
 /** The ids and revisions of rows of the feed, one behind the other. */
 export const TEXTS: usize = memory.data(65_536, 16);
 /** Where in TEXTS each id ends, and each revision: room for a window of rows, which have 43 bytes at least. */
@@ -125,7 +125,6 @@ export function row(from: usize, end: usize): usize {
   if (documentEnd == 0 || documentEnd + ROW_TAIL_BYTES > end) return 1;
   if (!standsAt(documentEnd, ROW_TAIL, ROW_TAIL_BYTES)) return 0;
   store<i32>(RESULT, i32(idEnd));
-  store<i32>(RESULT + 4, i32(documentEnd));
   return documentEnd + ROW_TAIL_BYTES;
 }
 

@@ -11,13 +11,23 @@ const SOURCE = "src/json/assembly/kernel.ts";
 const CODE = "src/json/kernel_code.ts";
 const LINE = 110;
 
-/** The source as WebAssembly. @throws Error with what the compiler says. */
-export async function assemble(source: string): Promise<Uint8Array<ArrayBuffer>> {
+/** The source as WebAssembly, with or without SIMD. @throws Error with what the compiler says. */
+export async function assemble(source: string, { simd }: { simd: boolean }): Promise<Uint8Array<ArrayBuffer>> {
   let code: Uint8Array<ArrayBuffer> | undefined;
   const said: string[] = [];
   const note = { write: (text: string | Uint8Array) => void said.push(String(text)) };
   const { error } = await asc.main(
-    ["kernel.ts", "--outFile", "kernel.wasm", "-O3", "--runtime", "stub", "--enable", "simd", "--noAssert"],
+    [
+      "kernel.ts",
+      "--outFile",
+      "kernel.wasm",
+      "-O3",
+      "--runtime",
+      "stub",
+      simd ? "--enable" : "--disable",
+      "simd",
+      "--noAssert",
+    ],
     {
       stdout: note,
       stderr: note,
@@ -34,18 +44,22 @@ export async function assemble(source: string): Promise<Uint8Array<ArrayBuffer>>
 
 /** The file that holds the code. */
 export async function codeFile(source: string): Promise<string> {
-  const code = Buffer.from(await assemble(source)).toString("base64");
-  const lines = code.match(new RegExp(`.{1,${LINE}}`, "g"))!.map((line) => `  "${line}"`);
   return `/** Made of assembly/kernel.ts by \`deno task assemble\`; not to be edited. */
 
 /** sha256 of that file. */
 export const SOURCE_SHA256 = "${sha256(source)}";
 
 /** The WebAssembly that it becomes, as base64. */
-export const CODE: string = [
-${lines.join(",\n")},
-].join("");
+export const CODE: string = ${inLines(await assemble(source, { simd: true }))};
+
+/** The same for processors without SIMD. */
+export const CODE_WITHOUT_SIMD: string = ${inLines(await assemble(source, { simd: false }))};
 `;
+}
+
+function inLines(code: Uint8Array): string {
+  const lines = Buffer.from(code).toString("base64").match(new RegExp(`.{1,${LINE}}`, "g"))!;
+  return `[\n${lines.map((line) => `  "${line}"`).join(",\n")},\n].join("")`;
 }
 
 if (import.meta.main) {

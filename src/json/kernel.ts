@@ -6,7 +6,7 @@
  * has to {@linkcode forget} it.
  */
 import { Buffer } from "node:buffer";
-import { CODE } from "./kernel_code.ts";
+import { CODE, CODE_WITHOUT_SIMD } from "./kernel_code.ts";
 
 /** What assembly/kernel.ts exports, where each is described. Positions are those of its memory. */
 interface Kernel {
@@ -25,8 +25,10 @@ interface Kernel {
   feedRows(from: number, end: number): number;
 }
 
-const kernel = new WebAssembly.Instance(new WebAssembly.Module(Buffer.from(CODE, "base64")))
-  .exports as unknown as Kernel;
+const withSimd = Buffer.from(CODE, "base64");
+/** Some processors have no SIMD: those that a virtual machine shows without SSE 4.1. */
+const code = WebAssembly.validate(withSimd) ? withSimd : Buffer.from(CODE_WITHOUT_SIMD, "base64");
+const kernel = new WebAssembly.Instance(new WebAssembly.Module(code)).exports as unknown as Kernel;
 const INPUT = kernel.INPUT.value;
 const WINDOW_BYTES = kernel.WINDOW_BYTES.value;
 const { buffer } = kernel.memory;

@@ -1,4 +1,5 @@
 import { assertEquals } from "@std/assert";
+import { Buffer } from "node:buffer";
 import {
   deletedBegun,
   feed,
@@ -13,7 +14,7 @@ import {
   wasDeleted,
   windowEnd,
 } from "../../src/json/kernel.ts";
-import { SOURCE_SHA256 } from "../../src/json/kernel_code.ts";
+import { CODE, CODE_WITHOUT_SIMD, SOURCE_SHA256 } from "../../src/json/kernel_code.ts";
 import { BULK_GET_SHAPE, DocumentScanner, Found } from "../../src/json/scan.ts";
 import { sha256 } from "../../scripts/source_hash.ts";
 
@@ -354,4 +355,45 @@ Deno.test("DocumentScanner finds the same rows, whole or part by part, wherever 
 Deno.test("kernel_code.ts was made of assembly/kernel.ts as it is: else run `deno task assemble`", async () => {
   const source = await Deno.readTextFile(new URL("../../src/json/assembly/kernel.ts", import.meta.url));
   assertEquals(SOURCE_SHA256, sha256(source));
+});
+
+/** What a kernel says of the bytes between two places, by each of its functions. */
+function sayings(code: string, windows: readonly { bytes: Uint8Array; from: number; end: number }[]): unknown[] {
+  const kernel = new WebAssembly.Instance(new WebAssembly.Module(Buffer.from(code, "base64"))).exports as unknown as {
+    [name: string]: ((...args: number[]) => number) & { value: number; buffer: ArrayBuffer };
+  };
+  const at = (name: string) => kernel[name]!.value;
+  const { buffer } = kernel.memory!;
+  const value = () => [kernel.state!(), kernel.wasDeleted!(), kernel.deletedBegun!()];
+  return windows.flatMap(({ bytes, from, end }) => {
+    new Uint8Array(buffer, at("INPUT")).set(bytes);
+    const place = [at("INPUT") + from, at("INPUT") + end] as const;
+    const result = () => new Int32Array(buffer, at("RESULT"), 1)[0];
+    const row = kernel.row!(...place);
+    const rowSaid = [row, row > 1 ? result() : 0];
+    const count = kernel.feedRows!(...place);
+    const spots = [...new Int32Array(buffer, at("SPOTS"), Math.max(0, 2 * count))];
+    const texts = decoder.decode(new Uint8Array(buffer, at("TEXTS"), spots.at(-1) ?? 0));
+    const passed = [kernel.pass!(...place), ...value()];
+    const goneOn = [0, 1, 2, 3].map((state) => [kernel.resume!(...place, 4 * 3 + state), ...value()]);
+    return [rowSaid, count, count > 0 ? result() : 0, spots, texts, passed, goneOn];
+  });
+}
+
+Deno.test("the code for processors without SIMD says of any bytes what the one with SIMD says", () => {
+  const random = randomNumbers(20261130);
+  const parts = [
+    PLAIN,
+    feedRow("a", "1-x"),
+    `${feedRow("b", "22-y")},\n${feedRow("c".repeat(40), "3-z")}`,
+    randomDocument(random, 80),
+    '{"_deleted":true}',
+    ...[",", '"', "\\", "{", "}", "[", "]", "é", "\u007f", "\u001f", "x".repeat(15), " ".repeat(33)],
+  ];
+  const windows = Array.from({ length: 4000 }, () => {
+    const bytes = encoder.encode(Array.from({ length: 1 + random(8) }, () => parts[random(parts.length)]!).join(""));
+    const from = random(4) === 0 ? random(bytes.length) : 0;
+    return { bytes, from, end: random(2) === 0 ? bytes.length : from + random(bytes.length - from + 1) };
+  });
+  assertEquals(sayings(CODE_WITHOUT_SIMD, windows), sayings(CODE, windows));
 });

@@ -1,5 +1,5 @@
 /**
- * What looks at every byte of a backup, in WebAssembly: passes over JSON sixteen bytes at a time, and takes the rows that
+ * What looks at every byte of a backup, in WebAssembly: passes over JSON sixteen bytes at a time where the processor can do that, and takes the rows that
  * nearly all rows of an answer are like without an object for any of their parts. In: a window of bytes that the program
  * has copied to INPUT. Out: positions in this memory; RESULT, SPOTS and TEXTS hold the rest. Nothing is kept between two
  * calls but what state() tells.
@@ -20,7 +20,7 @@ const CLOSE: u8 = 0x7d;
 const LINE_FEED: u8 = 0x0a;
 const CARRIAGE_RETURN: u8 = 0x0d;
 
-/** How many bytes are looked at together. */
+/** How many bytes are looked at together, where the processor has SIMD; it is compiled without that, too. */
 const STEP: usize = 16;
 
 export const WINDOW_BYTES: i32 = 65_536;
@@ -181,18 +181,8 @@ function passNested(from: usize, end: usize): usize {
     isInString = false;
     if (level == 0) return at;
   }
-  while (at < end) {
-    const bytes = v128.load(at);
-    const braces = v128.or(bytes, i8x16.splat(BRACE_BIT));
-    const found = i8x16.bitmask(v128.or(
-      i8x16.eq(bytes, i8x16.splat(QUOTE)),
-      v128.or(i8x16.eq(braces, i8x16.splat(OPEN)), i8x16.eq(braces, i8x16.splat(CLOSE))),
-    ));
-    if (found == 0) {
-      at += STEP;
-      continue;
-    }
-    at += ctz(found);
+  for (;;) {
+    at = nextBrace(at, end);
     if (at >= end) break;
     const byte = load<u8>(at);
     at++;
@@ -221,22 +211,54 @@ function passString(from: usize, end: usize): usize {
     at++;
     isEscaped = false;
   }
-  while (at < end) {
-    const bytes = v128.load(at);
-    const found = i8x16.bitmask(
-      v128.or(i8x16.eq(bytes, i8x16.splat(QUOTE)), i8x16.eq(bytes, i8x16.splat(BACKSLASH))),
-    );
-    if (found == 0) {
-      at += STEP;
-      continue;
-    }
-    at += ctz(found);
-    if (at >= end) break;
+  for (at = nextQuote(at, end); at < end; at = nextQuote(at + 2, end)) {
     if (load<u8>(at) == QUOTE) return at + 1;
     if (at + 1 == end) isEscaped = true;
-    at += 2;
   }
   return 0;
+}
+
+/** Where the next quote, bracket or brace stands; where the window has none, somewhere from its end on. */
+function nextBrace(from: usize, end: usize): usize {
+  let at = from;
+  if (ASC_FEATURE_SIMD) {
+    for (; at < end; at += STEP) {
+      const bytes = v128.load(at);
+      const braces = v128.or(bytes, i8x16.splat(BRACE_BIT));
+      const found = i8x16.bitmask(v128.or(
+        i8x16.eq(bytes, i8x16.splat(QUOTE)),
+        v128.or(i8x16.eq(braces, i8x16.splat(OPEN)), i8x16.eq(braces, i8x16.splat(CLOSE))),
+      ));
+      if (found != 0) return at + ctz(found);
+    }
+  } else {
+    for (; at < end; at++) {
+      const byte = load<u8>(at);
+      const brace = byte | BRACE_BIT;
+      if (byte == QUOTE || brace == OPEN || brace == CLOSE) return at;
+    }
+  }
+  return at;
+}
+
+/** The same of the next quote or backslash. */
+function nextQuote(from: usize, end: usize): usize {
+  let at = from;
+  if (ASC_FEATURE_SIMD) {
+    for (; at < end; at += STEP) {
+      const bytes = v128.load(at);
+      const found = i8x16.bitmask(
+        v128.or(i8x16.eq(bytes, i8x16.splat(QUOTE)), i8x16.eq(bytes, i8x16.splat(BACKSLASH))),
+      );
+      if (found != 0) return at + ctz(found);
+    }
+  } else {
+    for (; at < end; at++) {
+      const byte = load<u8>(at);
+      if (byte == QUOTE || byte == BACKSLASH) return at;
+    }
+  }
+  return at;
 }
 
 /** Looks whether DELETED stands at `at`, or its beginning at the window's end. */
@@ -253,15 +275,21 @@ function watchDeleted(at: usize, end: usize): void {
  */
 function plainEnd(from: usize, end: usize): usize {
   let at = from;
-  while (at < end) {
-    const bytes = v128.load(at);
-    // As signed numbers, bytes beyond ASCII are less than a space, too.
-    const found = i8x16.bitmask(v128.or(
-      v128.or(i8x16.lt_s(bytes, i8x16.splat(0x20)), i8x16.eq(bytes, i8x16.splat(0x7f))),
-      v128.or(i8x16.eq(bytes, i8x16.splat(QUOTE)), i8x16.eq(bytes, i8x16.splat(BACKSLASH))),
-    ));
-    if (found != 0) return at + ctz(found);
-    at += STEP;
+  if (ASC_FEATURE_SIMD) {
+    for (; at < end; at += STEP) {
+      const bytes = v128.load(at);
+      // As signed numbers, bytes beyond ASCII are less than a space, too.
+      const found = i8x16.bitmask(v128.or(
+        v128.or(i8x16.lt_s(bytes, i8x16.splat(0x20)), i8x16.eq(bytes, i8x16.splat(0x7f))),
+        v128.or(i8x16.eq(bytes, i8x16.splat(QUOTE)), i8x16.eq(bytes, i8x16.splat(BACKSLASH))),
+      ));
+      if (found != 0) return at + ctz(found);
+    }
+  } else {
+    for (; at < end; at++) {
+      const byte = load<u8>(at);
+      if (byte < 0x20 || byte > 0x7e || byte == QUOTE || byte == BACKSLASH) return at;
+    }
   }
   return at;
 }

@@ -3,8 +3,8 @@
  * tests compare what is there with what this makes.
  */
 import { Buffer } from "node:buffer";
+import { createHash } from "node:crypto";
 import asc from "assemblyscript/asc";
-import { sha256 } from "./source_hash.ts";
 
 const root = new URL("../", import.meta.url);
 const SOURCE = "src/json/assembly/kernel.ts";
@@ -47,7 +47,7 @@ export async function codeFile(source: string): Promise<string> {
   return `/** Made of assembly/kernel.ts by \`deno task assemble\`; not to be edited. */
 
 /** sha256 of that file. */
-export const SOURCE_SHA256 = "${sha256(source)}";
+export const SOURCE_SHA256 = "${createHash("sha256").update(source).digest("hex")}";
 
 /** The WebAssembly that it becomes, as base64. */
 export const CODE: string = ${inLines(await assemble(source, { simd: true }))};

@@ -35,9 +35,8 @@ const { buffer } = kernel.memory;
 const input = new Uint8Array(buffer, INPUT, WINDOW_BYTES);
 const result = new Int32Array(buffer, kernel.RESULT.value, 1);
 
-/** What the kernel says of a row that the window cuts off, and of rows of the feed where it does so with the first. */
-const CUT = 1;
-const FIRST_CUT = -1;
+/** What the kernel says of a row that the window cuts off, of rows of the feed where it does so with the first. */
+const CUT = -1;
 
 /** What the window shows: of which bytes, from where on, and up to where. */
 let shown: Uint8Array | undefined;
@@ -59,13 +58,13 @@ export const IN_STRING = 2;
  */
 export function pass(bytes: Uint8Array, at: number): number {
   show(bytes, at);
-  return placeOf(kernel.pass(at - shownFrom + INPUT, shownEnd - shownFrom + INPUT));
+  return placeOf(kernel.pass(positionOf(at), positionOf(shownEnd)));
 }
 
 /** Goes on with a value of that {@linkcode passState}; the same. */
 export function passOn(bytes: Uint8Array, at: number, state: number): number {
   show(bytes, at);
-  return placeOf(kernel.resume(at - shownFrom + INPUT, shownEnd - shownFrom + INPUT, state));
+  return placeOf(kernel.resume(positionOf(at), positionOf(shownEnd), state));
 }
 
 /** Up to where was looked for the end of the value passed over last. */
@@ -104,13 +103,8 @@ const BEFORE_DOCUMENT_BYTES = '","docs":[{"ok":'.length;
  * the value passed over last. @returns Whether it did.
  */
 export function passRow(bytes: Uint8Array, at: number): boolean {
-  show(bytes, at);
-  let end = kernel.row(at - shownFrom + INPUT, shownEnd - shownFrom + INPUT);
-  if (end === CUT && shownEnd < bytes.length && shownFrom < at) {
-    load(bytes, at);
-    end = kernel.row(INPUT, shownEnd - shownFrom + INPUT);
-  }
-  if (end <= CUT) return false;
+  const end = take(kernel.row, bytes, at);
+  if (end <= 0) return false;
   row.idFrom = at + BEFORE_ID_BYTES;
   row.idEnd = placeOf(result[0]!);
   row.documentFrom = row.idEnd + BEFORE_DOCUMENT_BYTES;
@@ -133,15 +127,24 @@ export const feed: { end: number; readonly texts: Uint8Array; readonly spots: In
  * on. @returns How many: none where the first one is another.
  */
 export function passFeedRows(bytes: Uint8Array, at: number): number {
-  show(bytes, at);
-  let count = kernel.feedRows(at - shownFrom + INPUT, shownEnd - shownFrom + INPUT);
-  if (count === FIRST_CUT && shownEnd < bytes.length && shownFrom < at) {
-    load(bytes, at);
-    count = kernel.feedRows(INPUT, shownEnd - shownFrom + INPUT);
-  }
+  const count = take(kernel.feedRows, bytes, at);
   if (count <= 0) return 0;
   feed.end = placeOf(result[0]!);
   return count;
+}
+
+/** Has the kernel take what begins at `at`; once more where the window has cut that and can begin there itself. */
+function take(rows: (from: number, end: number) => number, bytes: Uint8Array, at: number): number {
+  show(bytes, at);
+  const taken = rows(positionOf(at), positionOf(shownEnd));
+  if (taken !== CUT || shownEnd === bytes.length || shownFrom === at) return taken;
+  load(bytes, at);
+  return rows(positionOf(at), positionOf(shownEnd));
+}
+
+/** A place in the bytes as the kernel knows it. */
+function positionOf(place: number): number {
+  return place - shownFrom + INPUT;
 }
 
 /** A position of the kernel as one of the bytes; of 0, which is none, -1. */

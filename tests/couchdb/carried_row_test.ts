@@ -89,6 +89,14 @@ Deno.test("parseCarryingPage() leaves to _bulk_get whatever is not all that ther
   }
 });
 
+Deno.test("parseCarryingPage() asks for the one document of a page that has attachments, and for none beside it", () => {
+  const members = ',"_attachments":{"t":{"stub":true}}';
+  // In a text that is decoded they would stand elsewhere than in the bytes.
+  const before = `,"t":"${"é".repeat(500)}"`;
+  const rows = read(pageOf(rowOf({ id: "a", members: before }), rowOf({ id: "b", members }), rowOf({ id: "c" })));
+  assertEquals(rows.map((row) => row instanceof CarriedRow), [true, false, true]);
+});
+
 Deno.test("parseCarryingPage() reads pages without documents, or of another form, as pages", () => {
   const error = rowOf({ id: "b" }).replace(/"doc":.*\}$/, '"error":"not_found"}');
   const elsewhere = rowOf({ id: "b" }).replace(/,"doc":(.*)\}$/, ', "doc": $1}');

@@ -33,6 +33,8 @@ export const RESULT: usize = memory.data(4, 16);
 export const TEXTS: usize = memory.data(65_536, 16);
 /** Where in TEXTS each id ends, and each revision: room for a window of rows, which have 43 bytes at least. */
 export const SPOTS: usize = memory.data(12_288, 16);
+/** What a function answers where the window ends before a row does. */
+const CUT: i32 = -1;
 /** How long an id and its revision may be together. */
 const MOST_TEXT_BYTES: usize = 4096;
 
@@ -112,26 +114,25 @@ export function resume(from: usize, end: usize, before: i32): usize {
 }
 
 /**
- * Takes the row of `_bulk_get` that begins at `from`. Returns its end; 0 where it is not as most are; 1 where the window
- * ends before it does.
+ * Takes the row of `_bulk_get` that begins at `from`. Returns its end; 0 where it is not as most are; CUT.
  */
-export function row(from: usize, end: usize): usize {
-  if (from + ROW_HEAD_BYTES > end) return 1;
+export function row(from: usize, end: usize): i32 {
+  if (from + ROW_HEAD_BYTES > end) return CUT;
   if (!standsAt(from, ROW_HEAD, ROW_HEAD_BYTES)) return 0;
   const idEnd = plainEnd(from + ROW_HEAD_BYTES, end);
-  if (idEnd + ROW_DOCS_BYTES > end) return 1;
+  if (idEnd + ROW_DOCS_BYTES > end) return CUT;
   if (!standsAt(idEnd, ROW_DOCS, ROW_DOCS_BYTES)) return 0;
   const documentEnd = pass(idEnd + ROW_DOCS_BYTES - 1, end);
-  if (documentEnd == 0 || documentEnd + ROW_TAIL_BYTES > end) return 1;
+  if (documentEnd == 0 || documentEnd + ROW_TAIL_BYTES > end) return CUT;
   if (!standsAt(documentEnd, ROW_TAIL, ROW_TAIL_BYTES)) return 0;
   store<i32>(RESULT, i32(idEnd));
-  return documentEnd + ROW_TAIL_BYTES;
+  return i32(documentEnd + ROW_TAIL_BYTES);
 }
 
 /**
  * Takes as many rows of the feed as there are from `from` on, one behind the other with a comma between them. Returns
  * how many there are: their texts are in TEXTS and SPOTS, and RESULT says where the last of them ends. 0 where the first
- * one is not as most are; -1 where the window ends before it does.
+ * one is not as most are; CUT where the window ends before that does.
  */
 export function feedRows(from: usize, end: usize): i32 {
   let count: i32 = 0;
@@ -167,7 +168,7 @@ export function feedRows(from: usize, end: usize): i32 {
     at++;
     while (at < end && (load<u8>(at) == LINE_FEED || load<u8>(at) == CARRIAGE_RETURN)) at++;
   }
-  return isCut && count == 0 ? -1 : count;
+  return isCut && count == 0 ? CUT : count;
 }
 
 /** Goes on with the value in hand. */

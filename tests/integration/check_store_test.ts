@@ -98,7 +98,7 @@ Deno.test("check --store on versitygw: everything is held", async () => {
   assertEquals([lacking, asked], [["no_delete"], ASKED], text);
 });
 
-Deno.test("check --store on moto: checksums are taken and not verified", async () => {
+Deno.test("check --store on moto: checksums are taken and not verified, and a race may have two winners", async () => {
   const port = freePort();
   const endpoint = `http://127.0.0.1:${port}`;
   const python = given("CLOUD_PYTHON", join(ROOT, ".venv/bin/python"));
@@ -106,7 +106,10 @@ Deno.test("check --store on moto: checksums are taken and not verified", async (
   await withServer(join(dirname(python), "moto_server"), args, { url: endpoint }, async () => {
     await (await fetch(`${endpoint}/test-bucket`, { method: "PUT" })).body?.cancel();
     const { lacking, asked, text } = await askStore({ endpoint, bucket: "test-bucket", keyId: "k", secret: "s" });
-    assertEquals([lacking, asked], [["checksum_sha256", "content_md5", "no_delete"], ASKED], text);
+    // Its threads look whether a key is free and write it later, without a lock: one race in a hundred is lost on a busy
+    // machine, so that either answer is right.
+    const always = lacking.filter((property) => property !== "create_race");
+    assertEquals([always, asked], [["checksum_sha256", "content_md5", "no_delete"], ASKED], text);
   });
 });
 

@@ -52,6 +52,10 @@ export function parseInstant(text: string): Date | undefined {
 
 /** The day it is at `instant` in a time zone, such as `Europe/Berlin`. */
 export function dateInZone(instant: Date, timeZone: string): BackupDate {
+  // Most servers have it, and to load Intl takes a tenth of a start.
+  if (timeZone === "UTC" && !Number.isNaN(instant.getTime())) {
+    return { year: instant.getUTCFullYear(), month: instant.getUTCMonth() + 1, day: instant.getUTCDate() };
+  }
   const format = new Intl.DateTimeFormat("en-US-u-ca-iso8601", {
     timeZone,
     year: "numeric",

@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
 import {
   dateInZone,
   daysInMonth,
@@ -27,6 +27,18 @@ Deno.test("dateInZone() gives the day of the zone, not of UTC", () => {
   assertEquals(formatDate(dateInZone(instant, "Europe/Berlin")), "2026/01/01");
   assertEquals(formatDate(dateInZone(instant, "America/New_York")), "2025/12/31");
   assertEquals(formatDate(dateInZone(new Date("2026-01-01T00:00:00Z"), "UTC")), "2026/01/01");
+});
+
+Deno.test("dateInZone() tells the day in UTC whatever zone the machine has, and no day of no instant", async () => {
+  const script = `import { dateInZone } from "${import.meta.resolve("../src/dates.ts")}";
+    const days = ["2026-12-31T12:00Z", "2026-01-01T00:00Z"].map((at) => dateInZone(new Date(at), "UTC"));
+    console.log(JSON.stringify(days));`;
+  for (const TZ of ["Pacific/Kiritimati", "Pacific/Pago_Pago"]) {
+    const command = new Deno.Command(Deno.execPath(), { args: ["eval", "--quiet", script], env: { TZ } });
+    const days = JSON.parse(new TextDecoder().decode((await command.output()).stdout));
+    assertEquals(days, [{ year: 2026, month: 12, day: 31 }, { year: 2026, month: 1, day: 1 }], TZ);
+  }
+  assertThrows(() => dateInZone(new Date(NaN), "UTC"), RangeError);
 });
 
 Deno.test("parseDate() reads both spellings and refuses what is no day", () => {

@@ -3,6 +3,7 @@
  * program can rely on. In: a path or a text, and the environment as a record. Out: a checked config, or one ConfigError
  * that names every mistake at its place. Nothing else reads the environment or the config file.
  */
+import { realpathSync } from "node:fs";
 import { readFile as readFileOfSystem } from "node:fs/promises";
 import { dirname, isAbsolute, join } from "node:path";
 import type { AwsOptions } from "../aws/options.ts";
@@ -23,6 +24,9 @@ import { type ConfigDocument, configSchema } from "./schema.ts";
 import { explainSyntax, findTab, type SyntaxProblem } from "./syntax.ts";
 import type { Address } from "./values.ts";
 import { isYamlComplaint, parseYaml, YamlSizeError } from "./yaml.ts";
+
+/** What says the machine's zone. */
+const LOCAL_TIME = "/etc/localtime";
 
 export type { Environment } from "./environment.ts";
 
@@ -280,6 +284,7 @@ function toConfig(
   const { database, loki, prometheus, notify } = document;
   const folder = file.startsWith("$") || isRemote(file) ? "" : dirname(file);
   const inFolder = (path: string) => isAbsolute(path) ? path : join(folder, path);
+  const tz = zoneIn(env);
   const named = (path: string | undefined, at: string[]): NamedFile | undefined =>
     path === undefined ? undefined : { path: inFolder(path), place: { file, ...placeOf(at), path: formatPath(at) } };
   return {
@@ -296,6 +301,7 @@ function toConfig(
       cron: task.cron?.text,
       calendar: task.cron?.calendar,
       timezone: task.timezone,
+      ...tz === undefined ? {} : { tz },
       databases: task.databases,
       exclude: task.exclude,
       delaySeconds: task.delay,
@@ -360,6 +366,17 @@ function toConfig(
     identitySecret: document.identity_secret,
     warnings: [],
   };
+}
+
+/** What TZ says; for the machine's file, where that leads. */
+function zoneIn({ TZ: tz }: Environment): string | undefined {
+  if (tz?.replace(/^:/, "") !== LOCAL_TIME) return tz;
+  try {
+    return realpathSync(LOCAL_TIME);
+  } catch {
+    // It is none, or is not to be read: the task that needs it says so.
+    return tz;
+  }
 }
 
 /** To whom chunks are sealed, each once. */

@@ -36,6 +36,8 @@ export interface Task {
   calendar?: Calendar | undefined;
   /** An IANA name. */
   timezone?: string | undefined;
+  /** What the environment variable TZ says; it counts where neither the schedule nor `timezone` names a zone. */
+  tz?: string | undefined;
   /** Patterns of the databases to back up. */
   databases: string[];
   /** Patterns of databases that are left out although one of `databases` matches. */

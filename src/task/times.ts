@@ -3,21 +3,12 @@
  * and the zone in which its days begin. A task without a schedule is never due by itself.
  */
 import { elapses, previousElapse } from "../calendar/calendar.ts";
+import { localZone } from "./local_zone.ts";
 import type { Task } from "./task.ts";
-
-let localZone: string | undefined;
-
-/**
- * Where neither task nor expression names a zone, the machine's counts, as for systemd's timers. To find it takes a
- * tenth of a start, so it is found when it is wanted.
- */
-function findLocalZone(): string {
-  return localZone ??= Intl.DateTimeFormat().resolvedOptions().timeZone;
-}
 
 /** The zone that a task's schedule is read in: the expression's own, else the task's, else the machine's. */
 export function scheduleZone(task: Task): string {
-  return task.calendar?.timeZone ?? task.timezone ?? findLocalZone();
+  return task.calendar?.timeZone ?? task.timezone ?? localZone(task.tz);
 }
 
 /** The zone of the date in the paths: the task's, else that of its schedule. */

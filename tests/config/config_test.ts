@@ -187,6 +187,13 @@ prometheus: {pushgateway: "http://u:p@push:9091/", per_database: true, instance:
   assertEquals([config.prometheus?.perDatabase, config.prometheus?.instance], [true, "i"]);
 });
 
+Deno.test("parseConfig() takes TZ along for tasks that name no zone, an empty one, too", () => {
+  for (const env of [{ TZ: ":Europe/Berlin" }, { TZ: "" }, {}]) {
+    const [task] = parse(`${DATABASE}${TASK}${BUCKET}`, env).tasks;
+    assertEquals(task?.tz, (env as { TZ?: string }).TZ);
+  }
+});
+
 Deno.test("parseConfig() says of a retention that keeps nothing, or is none, what it must be", async (t) => {
   for (
     const [retention, message] of [

@@ -28,6 +28,8 @@ Deno.test("scheduleZone() prefers the expression's zone, dateZone() the task's, 
   assertEquals(zones({ cron: "daily Asia/Tokyo", timezone: "Europe/Berlin" }), ["Asia/Tokyo", "Europe/Berlin"]);
   assertEquals(zones({ cron: "daily Asia/Tokyo" }), ["Asia/Tokyo", "Asia/Tokyo"]);
   assertEquals(zones({ cron: "daily", timezone: "Europe/Berlin" }), ["Europe/Berlin", "Europe/Berlin"]);
+  assertEquals(zones({ cron: "daily", tz: ":Asia/Tokyo" }), ["Asia/Tokyo", "Asia/Tokyo"]);
+  assertEquals(zones({ cron: "daily Europe/Berlin", tz: "no zone" }), ["Europe/Berlin", "Europe/Berlin"]);
   const local = Intl.DateTimeFormat().resolvedOptions().timeZone;
   assertEquals(zones({ cron: "daily" }), [local, local]);
 });

@@ -6,6 +6,7 @@
  */
 import * as fs from "node:fs";
 import { dirname } from "node:path";
+import { errorCode } from "./error.ts";
 
 /** What `statfs` calls local file systems of Linux; those of other systems have small numbers. */
 const LOCAL_TYPES: ReadonlySet<number> = new Set([
@@ -112,11 +113,18 @@ export class FileCalls {
     return await this.#make(() => fs.fstatSync(file), () => called<fs.Stats>((done) => fs.fstat(file, done)));
   }
 
-  async readdir(path: string): Promise<fs.Dirent[]> {
-    return await this.#make(
-      () => fs.readdirSync(path, { withFileTypes: true }),
-      () => fs.promises.readdir(path, { withFileTypes: true }),
-    );
+  /** @returns Undefined where there is no such folder. */
+  async readdir(path: string): Promise<fs.Dirent[] | undefined> {
+    const options = { withFileTypes: true } as const;
+    try {
+      return await this.#make(
+        () => isMissingAtOnce(path) ? undefined : fs.readdirSync(path, options),
+        () => fs.promises.readdir(path, options),
+      );
+    } catch (error) {
+      if (errorCode(error) === "ENOENT") return undefined;
+      throw error;
+    }
   }
 
   /** Whether something is surely there, by the cheapest call: false, it is not, or that cannot be seen. */
@@ -145,6 +153,15 @@ export class FileCalls {
   async unlink(path: string): Promise<void> {
     await this.#make(() => fs.unlinkSync(path), () => fs.promises.unlink(path));
   }
+}
+
+/**
+ * Whether there is surely nothing: most databases of a new day have no folder yet, and an exception costs several calls.
+ * What is there and cannot be seen is not missing.
+ */
+function isMissingAtOnce(path: string): boolean {
+  // The first one is the cheaper by far, and false of what cannot be seen, too.
+  return !fs.existsSync(path) && fs.statSync(path, { throwIfNoEntry: false }) === undefined;
 }
 
 /** As `mkdir` with `recursive`, but cheaper where the last folder alone is new: that looks for those above it first. */

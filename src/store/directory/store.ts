@@ -252,6 +252,7 @@ export class DirectoryStore implements Store {
       if (isMissing(error)) return;
       throw directoryError(error, this.#place("list", folder));
     }
+    if (found === undefined) return;
     const entries = found
       .filter(({ name }) => !TEMP_NAME.test(name) && name.startsWith(prefix))
       .filter(({ name }) => folder !== "" || name !== MARKER_NAME)
@@ -440,7 +441,7 @@ export class DirectoryStore implements Store {
 
   /** Removes what a process that was killed more than a day ago has left in a folder. */
   async #sweep(folder: string, key: string): Promise<void> {
-    for (const { name } of await this.#try("store", key, this.#calls.readdir(folder))) {
+    for (const { name } of await this.#try("store", key, this.#calls.readdir(folder)) ?? []) {
       if (!TEMP_NAME.test(name)) continue;
       const path = join(folder, name);
       try {

@@ -57,8 +57,12 @@ for (const type of [LOCAL, 0x6969]) {
       await calls.close(file);
       await calls.link(`${folder}/a/one`, `${folder}/a/two`);
       await calls.rename(`${folder}/a/two`, `${folder}/a/three`);
+      await Deno.symlink("loop", `${folder}/loop`);
       await calls.unlink(`${folder}/a/one`);
-      assertEquals((await calls.readdir(`${folder}/a`)).map(({ name }) => name).sort(), ["b", "three"]);
+      assertEquals((await calls.readdir(`${folder}/a`))!.map(({ name }) => name).sort(), ["b", "three"]);
+      assertEquals(await calls.readdir(`${folder}/no`), undefined);
+      assertEquals(await calls.readdir(`${folder}/no/deeper`), undefined);
+      assertEquals(await calls.readdir(`${folder}/a/b`), []);
       for (
         const [code, call] of [
           ["EEXIST", () => calls.open(`${folder}/a/three`, "wx", 0o600)],
@@ -66,7 +70,9 @@ for (const type of [LOCAL, 0x6969]) {
           ["EEXIST", () => calls.makeFolders(`${folder}/a/three`, 0o700)],
           ["ENOTDIR", () => calls.makeFolders(`${folder}/a/three/four`, 0o700)],
           ["ENOENT", () => calls.stat(`${folder}/no`)],
-          ["ENOENT", () => calls.readdir(`${folder}/no`)],
+          ["ENOTDIR", () => calls.readdir(`${folder}/a/three/four`)],
+          ["ELOOP", () => calls.readdir(`${folder}/loop`)],
+          ["ENAMETOOLONG", () => calls.readdir(`${folder}/${"n".repeat(300)}`)],
           ["ENOENT", () => calls.unlink(`${folder}/no`)],
         ] as const
       ) {

@@ -16,7 +16,12 @@ import { CodecError } from "./error.ts";
  */
 const BLOCK_BYTES = 1 << 18;
 /** Documents shrink to less than a quarter. */
-const OUTPUT_BYTES = BLOCK_BYTES / 4;
+const SHRUNK_TO = 1 / 4;
+/** What a block needs beside that, so that a small one is one piece of output. */
+const OUTPUT_BYTES_MORE = 1024;
+/** zlib keeps so many bytes before the end of its window (`MIN_LOOKAHEAD`). */
+const LOOKAHEAD_BYTES = 262;
+const MOST_WINDOW_BITS = 15;
 
 /** A member without name and time, written on an unknown system (RFC 1952). */
 const HEADER = Uint8Array.of(0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255);
@@ -55,7 +60,7 @@ export async function* gzip(
     crc = crc32(block, crc);
     sizeBytes += block.length;
     // Ends at a whole byte, so that the next block may follow.
-    const options = { level, chunkSize: OUTPUT_BYTES, finishFlush: constants.Z_SYNC_FLUSH };
+    const options = { ...roomFor(block.length), level, finishFlush: constants.Z_SYNC_FLUSH };
     const compressed = await deflate(block, options);
     if (ready !== HEADER) yield ready;
     ready = ready === HEADER ? Buffer.concat([HEADER, compressed]) : compressed;
@@ -64,6 +69,15 @@ export async function* gzip(
   trailer.writeUInt32LE(crc, 0);
   trailer.writeUInt32LE(sizeBytes % 2 ** 32, 4);
   yield Buffer.concat([ready, LAST_BLOCK, trailer]);
+}
+
+/**
+ * Memory for the compression of a block, cleared for each: the smallest window that reaches back to its beginning, which
+ * changes nothing of what comes out, and a buffer for that.
+ */
+function roomFor(sizeBytes: number): Pick<ZlibOptions, "windowBits" | "chunkSize"> {
+  const windowBits = Math.min(MOST_WINDOW_BITS, Math.max(9, Math.ceil(Math.log2(sizeBytes + LOOKAHEAD_BYTES))));
+  return { windowBits, chunkSize: Math.min(BLOCK_BYTES, sizeBytes) * SHRUNK_TO + OUTPUT_BYTES_MORE | 0 };
 }
 
 /** The bytes are not gzip, end early, or fail their checksum. */

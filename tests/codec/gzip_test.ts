@@ -1,5 +1,5 @@
 import { assertEquals, assertGreater, assertRejects, assertStrictEquals } from "@std/assert";
-import { gunzipSync } from "node:zlib";
+import { constants, deflateRawSync, gunzipSync } from "node:zlib";
 import { gunzip, gzip, GzipError } from "../../src/codec/gzip.ts";
 import { inOneBuffer, join, pieces } from "./streams.ts";
 
@@ -94,4 +94,18 @@ Deno.test("gzip() ends its source when the reader leaves early", async () => {
   }
   for await (const bytes of gzip(endless())) if (bytes.length > 0) break;
   await ended;
+});
+
+Deno.test("gzip() takes less memory for a small block, and makes the same of it", async () => {
+  // What repeats at the largest distance that there is, which the window just has to reach.
+  const head = crypto.getRandomValues(new Uint8Array(40));
+  for (const size of [100, 249, 250, 251, 500, 763, 2_040, 8_150, 16_122, 16_123, 16_300, 32_700, 40_000]) {
+    const bytes = new Uint8Array(size);
+    bytes.set(head);
+    bytes.set(head, size - head.length);
+    const found = await join(gzip(pieces(bytes, size), 4));
+    const full = deflateRawSync(bytes, { level: 4, finishFlush: constants.Z_SYNC_FLUSH });
+    assertEquals(found.subarray(10, 10 + full.length), new Uint8Array(full), `${size} bytes`);
+    assertEquals(new Uint8Array(gunzipSync(found)), bytes);
+  }
 });

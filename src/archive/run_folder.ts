@@ -5,6 +5,7 @@
  */
 import * as z from "zod";
 import { ArchiveError } from "../errors.ts";
+import { lazily } from "../lazily.ts";
 import type { Repository } from "./repository.ts";
 import { jsonBytes, readJson } from "../store/json.ts";
 import { joinKey } from "../store/key.ts";
@@ -22,34 +23,38 @@ const STOP_NAME = "stop.json";
 const WARNINGS_NAME = "warnings.json";
 const GENERATION_OUTCOME = /^outcome-([1-9]\d{0,8})\.json$/;
 
-// Of a database's report the fields that are added up; all others are this program's own, too, and kept as they are.
-const outcomeSchema = z.looseObject({
-  database: z.string(),
-  status: z.enum(["complete", "resumed", "failed", "gone"]),
-  documents: z.int(),
-  leaf_revisions: z.int(),
-  absent: z.int(),
-  chunks: z.int(),
-  bytes: z.int(),
-  compressed_bytes: z.int(),
-  path: z.string(),
-  seconds: z.number(),
+/** Made when something is read: a run that is no schedule's reads nothing here. */
+const schemas = lazily(() => {
+  // Of a database's report the fields that are added up; all others are this program's own, too, and kept as they are.
+  const outcome = z.looseObject({
+    database: z.string(),
+    status: z.enum(["complete", "resumed", "failed", "gone"]),
+    documents: z.int(),
+    leaf_revisions: z.int(),
+    absent: z.int(),
+    chunks: z.int(),
+    bytes: z.int(),
+    compressed_bytes: z.int(),
+    path: z.string(),
+    seconds: z.number(),
+  });
+  const report = z.looseObject({
+    ok: z.boolean(),
+    run: z.string(),
+    started_at: z.string(),
+    finished_at: z.string(),
+    tasks: z.array(z.looseObject({ task: z.string(), date: z.string(), databases: z.array(outcome) })),
+  });
+  const stop = z.object({
+    until: z.iso.datetime(),
+    why: z.string(),
+    exit_code: z.int(),
+    since: z.iso.datetime(),
+  });
+  const warnings = z.object({ warnings: z.array(z.string()), unlisted: z.array(z.string()) });
+  const plan = z.array(z.object({ database: z.string() }));
+  return { outcome, report, stop, warnings, plan };
 });
-const reportSchema = z.looseObject({
-  ok: z.boolean(),
-  run: z.string(),
-  started_at: z.string(),
-  finished_at: z.string(),
-  tasks: z.array(z.looseObject({ task: z.string(), date: z.string(), databases: z.array(outcomeSchema) })),
-});
-const stopSchema = z.object({
-  until: z.iso.datetime(),
-  why: z.string(),
-  exit_code: z.int(),
-  since: z.iso.datetime(),
-});
-const warningsSchema = z.object({ warnings: z.array(z.string()), unlisted: z.array(z.string()) });
-const planSchema = z.array(z.object({ database: z.string() }));
 
 /**
  * What every try would meet, so that nobody tries before `until`: a wrong password, a bucket that refuses, no CouchDB.
@@ -79,7 +84,7 @@ export async function readRunReport(
   key: string,
   options: StoreCallOptions,
 ): Promise<RunReport | undefined> {
-  return await readJson(store, key, { ...options, schema: reportSchema }) as RunReport | undefined;
+  return await readJson(store, key, { ...options, schema: schemas().report }) as RunReport | undefined;
 }
 
 /** The folder of one run. */
@@ -136,7 +141,7 @@ export class RunFolder {
 
   /** How a database came out; undefined when nobody has stored it. */
   async readOutcome(database: string, options: StoreCallOptions): Promise<DatabaseReport | undefined> {
-    return await this.#get(outcomeName(database), outcomeSchema, options) as DatabaseReport | undefined;
+    return await this.#get(outcomeName(database), schemas().outcome, options) as DatabaseReport | undefined;
   }
 
   /** Stores how all generations up to this one came out together. */
@@ -167,7 +172,7 @@ export class RunFolder {
 
   /** Until when nobody needs to try; undefined where nothing was ever met that every try would meet. */
   async readStop(options: StoreCallOptions): Promise<Stop | undefined> {
-    return await this.#get(STOP_NAME, stopSchema, options);
+    return await this.#get(STOP_NAME, schemas().stop, options);
   }
 
   /** Keeps what was noticed while planning, for the report. */
@@ -177,7 +182,7 @@ export class RunFolder {
 
   /** What was noticed while planning; undefined where that was nothing. */
   async readWarnings(options: StoreCallOptions): Promise<PlanWarnings | undefined> {
-    return await this.#get(WARNINGS_NAME, warningsSchema, options);
+    return await this.#get(WARNINGS_NAME, schemas().warnings, options);
   }
 
   /** Stores the run's report, and returns its key. */
@@ -218,7 +223,7 @@ function planName({ scope, generation }: PlanName): string {
 
 function parsePlan(text: string, key: string): string[] {
   try {
-    return planSchema.parse(JSON.parse(text)).map(({ database }) => database);
+    return schemas().plan.parse(JSON.parse(text)).map(({ database }) => database);
   } catch (cause) {
     throw new ArchiveError(`Cannot use the plan "${key}": it is no list of databases`, {
       key,

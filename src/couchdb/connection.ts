@@ -19,7 +19,7 @@ import { Watch } from "./watch.ts";
 const BUFFER_BYTES = 1 << 18;
 /** Buffers that are used again: as many as there are requests in flight in most runs. */
 const MOST_SPARE_BUFFERS = 16;
-/** The answer that is held whole, and whose memory serves the next one, is a page of a listing. */
+/** Answers that are held whole are pages of listings; memory of so much is kept for the next ones, of several databases. */
 const MOST_SPARE_BYTES = 4 << 20;
 /**
  * A page of 5,000 rows of the changes feed has a megabyte, and is asked for in parts where it has this much; a hundred
@@ -116,7 +116,7 @@ export class CouchConnection {
   readonly #answerTimeoutMs: number;
   readonly #stallTimeoutMs: number;
   readonly #spareBuffers: ArrayBuffer[] = [];
-  #spareWhole: Uint8Array<ArrayBuffer> | undefined;
+  readonly #spareWholes: Uint8Array<ArrayBuffer>[] = [];
   readonly #stop: AbortSignal | undefined;
 
   constructor(options: ClientOptions) {
@@ -161,12 +161,12 @@ export class CouchConnection {
   async parsed<T>(path: string, init: CouchRequest, parse: (bytes: Uint8Array) => T): Promise<T> {
     return await this.#retrying(init, async () => {
       const answer = await this.request(path, init);
-      const buffer = this.#spareWhole ?? new Uint8Array(BUFFER_BYTES);
-      this.#spareWhole = undefined;
+      const buffer = this.#spareWholes.pop() ?? new Uint8Array(BUFFER_BYTES);
       const { whole, length } = await collect(answer.bytes, buffer, init);
       const bytes = whole.subarray(0, length);
       const value = this.#parse({ init, answer, text: () => new TextDecoder().decode(bytes) }, () => parse(bytes));
-      if (whole.length <= MOST_SPARE_BYTES) this.#spareWhole = whole;
+      const spareBytes = this.#spareWholes.reduce((sum, spare) => sum + spare.length, whole.length);
+      if (spareBytes <= MOST_SPARE_BYTES) this.#spareWholes.push(whole);
       return value;
     });
   }

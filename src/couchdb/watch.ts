@@ -7,7 +7,10 @@
 /** Ends a request that is silent for too long, or that the caller gives up. */
 export class Watch {
   readonly #controller = new AbortController();
-  readonly signal: AbortSignal;
+  /** Ends the request. */
+  readonly signal: AbortSignal = this.#controller.signal;
+  readonly #outer: AbortSignal | undefined;
+  readonly #onAbort = () => this.#abort(this.#outer?.reason);
   #timer: ReturnType<typeof setTimeout> | undefined;
   /** When the timer fires. */
   #firesAtMs = 0;
@@ -16,8 +19,11 @@ export class Watch {
   /** Whether it was the time that ended it. */
   expired = false;
 
+  /** @param outer The caller's; not by `AbortSignal.any`, of which a run's signal remembers each. */
   constructor(outer: AbortSignal | undefined) {
-    this.signal = outer === undefined ? this.#controller.signal : AbortSignal.any([this.#controller.signal, outer]);
+    this.#outer = outer;
+    if (outer?.aborted) this.#onAbort();
+    else outer?.addEventListener("abort", this.#onAbort, { once: true });
   }
 
   /** Something must arrive within this many milliseconds. */
@@ -36,11 +42,16 @@ export class Watch {
     this.rest();
     clearTimeout(this.#timer);
     this.#timer = undefined;
+    this.#outer?.removeEventListener("abort", this.#onAbort);
   }
 
   cancel(): void {
+    this.#abort(new DOMException("The answer is not wanted any more", "AbortError"));
+  }
+
+  #abort(reason: unknown): void {
     this.end();
-    this.#controller.abort(new DOMException("The answer is not wanted any more", "AbortError"));
+    this.#controller.abort(reason);
   }
 
   #startTimer(ms: number): void {
@@ -56,6 +67,6 @@ export class Watch {
     // A timer fires up to a millisecond early.
     if (leftMs >= 1) return this.#startTimer(leftMs);
     this.expired = true;
-    this.#controller.abort(new DOMException("Too long without a byte", "TimeoutError"));
+    this.#abort(new DOMException("Too long without a byte", "TimeoutError"));
   }
 }

@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertStrictEquals } from "@std/assert";
 import { Watch } from "../../src/couchdb/watch.ts";
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -48,3 +48,31 @@ Deno.test("Watch leaves no timer behind its end, nor behind a request that is gi
   given.end();
   await pause(1);
 });
+
+Deno.test("Watch gives the caller's reason, also where the caller had given up before", () => {
+  const reason = new Error("enough");
+  const outer = new AbortController();
+  const watch = new Watch(outer.signal);
+  outer.abort(reason);
+  for (const { signal } of [watch, new Watch(AbortSignal.abort(reason))]) assertStrictEquals(signal.reason, reason);
+});
+
+for (
+  const [how, end] of [
+    ["its end", (watch: Watch) => watch.end()],
+    ["its being cancelled", (watch: Watch) => watch.cancel()],
+    ["its time", (watch: Watch) => (watch.expectWithin(1), pause(20))],
+  ] as const
+) {
+  Deno.test(`Watch leaves nothing with the caller's signal behind ${how}: that of a run outlives a million requests`, async () => {
+    const { signal } = new AbortController();
+    let listeners = 0;
+    const add = signal.addEventListener.bind(signal), remove = signal.removeEventListener.bind(signal);
+    signal.addEventListener = (...args: Parameters<typeof add>) => (listeners++, add(...args));
+    signal.removeEventListener = (...args: Parameters<typeof remove>) => (listeners--, remove(...args));
+    const watch = new Watch(signal);
+    assertEquals(listeners, 1);
+    await end(watch);
+    assertEquals(listeners, 0);
+  });
+}

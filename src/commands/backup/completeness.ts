@@ -310,9 +310,12 @@ export class Completeness {
     const { patienceMs, firstWaitMs } = this.#context.patience ?? COUNT_PATIENCE;
     const endMs = performance.now() + patienceMs;
     let waitMs = firstWaitMs;
+    let isFirst = true;
     return {
       next() {
-        if (performance.now() + waitMs > endMs) return undefined;
+        // Once in any case: what came before, such as the listing of a large database, may have taken all the time.
+        if (!isFirst && performance.now() + waitMs > endMs) return undefined;
+        isFirst = false;
         const now = waitMs;
         waitMs = Math.min(waitMs * 1.5, 30_000);
         return now;

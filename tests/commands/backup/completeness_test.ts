@@ -27,7 +27,7 @@ function shortListing({ mayBeMore, again }: { mayBeMore: boolean; again: number 
     hasCopies: false,
     look: () => Promise.resolve(),
   };
-  const run = { log, signal, stop: signal, patience: { patienceMs: 1, firstWaitMs: 0.1 } } as unknown as Run;
+  const run = { log, signal, stop: signal, patience: { patienceMs: 0, firstWaitMs: 0.1 } } as unknown as Run;
   const completeness = new Completeness(run, {
     database: "db",
     listing: listing as unknown as Listing,
@@ -49,6 +49,7 @@ Deno.test("Completeness says what is missing where a second listing has no more,
   for (const mayBeMore of [true, false]) {
     const { completeness, log } = shortListing({ mayBeMore, again: 699 });
     await assertRejects(() => completeness.await(() => Promise.resolve()), IncompleteError, "699 of 700 documents");
-    assertEquals(new Set(log.lines.map(({ event }) => event)), new Set(["listing is incomplete: listing again"]));
+    // Once, although patience was at its end before: what was listed until then may have taken as long.
+    assertEquals(log.lines.map(({ event }) => event), ["listing is incomplete: listing again"]);
   }
 });

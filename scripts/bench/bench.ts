@@ -298,9 +298,11 @@ async function benchDatabases(server: BenchServer): Promise<void> {
   for (const name of names) await server.fill(name, 10);
   const measured: Measure[] = [];
   const sixteen: Measure[] = [];
+  const least: Measure[] = [];
   const curl: Measure[] = [];
   for (let round = 0; round < Math.min(ROUNDS, 3); round++) {
     curl.push(await curlDatabases(server, names, peer));
+    least.push(await databasesFloor(server, "bench_many"));
     measured.push(await backup(server, "bench_many_.*"));
     sixteen.push(await backup(server, "bench_many_.*", { parallel: 16 }));
   }
@@ -310,6 +312,8 @@ async function benchDatabases(server: BenchServer): Promise<void> {
     curl: seconds(curl),
   });
   ratio(`the same, parallel: 16`, wanted, { backup: seconds(sixteen), curl: seconds(curl) });
+  ratio(`the floor of ${DATABASES} databases / curl`, {}, { floor: seconds(least), curl: seconds(curl) });
+  ratio(`own CPU for ${DATABASES} databases / the floor`, {}, { "own CPU": cpu(measured), floor: cpu(least) });
   const fleet: Measure[] = [];
   const fleetCurl: Measure[] = [];
   for (let round = 0; round < Math.min(ROUNDS, 3); round++) {
@@ -549,6 +553,16 @@ async function floor(server: BenchServer, codec: string, level: number): Promise
   const permissions = ["--allow-net", "--allow-read", "--allow-write"];
   const script = [Deno.execPath(), "run", "--quiet", "--no-check", ...permissions, `${root}scripts/bench/floor.ts`];
   const measure = await run([...prefix, ...script, `${server.auth}/bench_docs`, out, codec, String(level)], { folder });
+  await Deno.remove(out, { recursive: true });
+  return measure;
+}
+
+/** Fetches and stores small databases with nothing but what any backup must do. */
+async function databasesFloor(server: BenchServer, prefixOfNames: string): Promise<Measure> {
+  const out = `${folder}/floor`;
+  const script = [Deno.execPath(), "run", "--quiet", "--no-check", "--allow-net", "--allow-read", "--allow-write"];
+  const args = [`${root}scripts/bench/databases_floor.ts`, server.auth, out, prefixOfNames];
+  const measure = await run([...prefix, ...script, ...args], { folder });
   await Deno.remove(out, { recursive: true });
   return measure;
 }

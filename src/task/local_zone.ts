@@ -30,7 +30,7 @@ export function localZone(tz: string | undefined, zoneOfRuntime: () => string | 
   if (zone !== undefined && zone !== UNKNOWN) return zone;
   const why = tz === undefined ? "" : `: TZ is "${tz}", which is no zone of the IANA database`;
   throw new UsageError(`Cannot tell the time zone of this machine${why}`, {
-    hint: "Set TZ to its name, such as Europe/Berlin or UTC, or give the task a timezone",
+    hint: "Set TZ to its name, such as Europe/Berlin or UTC, or give each task a timezone",
   });
 }
 

@@ -83,3 +83,13 @@ Deno.test("plan tells the zone of TZ, and says what is wrong with one that nobod
     await Deno.remove(folder, { recursive: true });
   }
 });
+
+Deno.test("localZone() does not believe a Temporal that says UTC where the clock is another one, and does where it is UTC", async () => {
+  const script = `import { localZone } from "${import.meta.resolve("../../src/task/local_zone.ts")}";
+    globalThis.Temporal = { Now: { timeZoneId: () => "UTC" } };
+    console.log(localZone(undefined));`;
+  for (const [TZ, zone] of [["Europe/Berlin", "Europe/Berlin"], ["Africa/Abidjan", "UTC"]] as const) {
+    const command = new Deno.Command(Deno.execPath(), { args: ["eval", "--quiet", script], env: { TZ } });
+    assertEquals(new TextDecoder().decode((await command.output()).stdout).trim(), zone);
+  }
+});

@@ -44,9 +44,9 @@ Deno.test("MemoryPace takes what does not become less for being in use, and rest
   await pace.after(MB);
   state.usedBytes = 50 * MB;
   await pace.after(MB);
-  assertEquals(pace.restedMs, 200);
+  assertEquals(pace.restedMs, 60);
   for (let n = 0; n < 10; n++) await pace.after(MB);
-  assertEquals(pace.restedMs, 200);
+  assertEquals(pace.restedMs, 60);
 });
 
 Deno.test("MemoryPace rests no more than a seventh of the time", async () => {

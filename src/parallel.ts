@@ -3,9 +3,12 @@
  * what to do with each, and how many at a time. Out: the results, or the first failure when all the others have ended.
  */
 
+/** So many pieces of work at most go on without room, and no more than have it. */
+const MOST_BEHIND = 4;
+
 /** What {@linkcode forEachParallel} takes beside the items. */
 export interface ParallelOptions {
-  /** How many calls of `work` may be unfinished at any moment; a function is asked before each one. */
+  /** How many calls of `work` may have their room at any moment; a function is asked before each one. */
   limit: number | (() => number);
   /** Ends everything: `items` and `work` are handed a signal that is aborted with it. */
   signal?: AbortSignal | undefined;
@@ -18,11 +21,13 @@ export interface ParallelOptions {
  * signal of all others and of `items`, and is thrown once they have ended.
  *
  * @param items Makes the items; an item may take long to come, so the making must end when its signal is aborted.
+ * @param work Has room until it has ended, or calls `leaveRoom`: what is left of it then goes on beside the next items.
+ * Of so many that are left behind the next item waits for one to end: four, or as many as have room.
  * @throws The first error of `work` or of the items; the reason of `stop` or `signal` when they ended it.
  */
 export async function forEachParallel<T>(
   items: (signal: AbortSignal) => AsyncIterable<T> | Iterable<T>,
-  work: (item: T, signal: AbortSignal) => Promise<void>,
+  work: (item: T, signal: AbortSignal, leaveRoom: () => void) => Promise<void>,
   options: ParallelOptions,
 ): Promise<void> {
   const cancel = new AbortController();
@@ -30,7 +35,10 @@ export async function forEachParallel<T>(
   // What is in flight may go on after a stop; waiting for what would come next may not.
   const itemsSignal = options.stop === undefined ? signal : AbortSignal.any([signal, options.stop]);
   const inFlight = new Set<Promise<void>>();
+  let inRoom = 0;
+  let wake: (() => void) | undefined;
   const limit = () => typeof options.limit === "number" ? options.limit : options.limit();
+  const isFull = () => inRoom >= limit() || inFlight.size >= limit() + Math.min(limit(), MOST_BEHIND);
   let failure: { error: unknown } | undefined;
   const fail = (error: unknown) => {
     failure ??= { error };
@@ -40,9 +48,19 @@ export async function forEachParallel<T>(
     options.signal?.throwIfAborted();
     options.stop?.throwIfAborted();
     for await (const item of items(itemsSignal)) {
-      const one: Promise<void> = work(item, signal).catch(fail).finally(() => inFlight.delete(one));
+      inRoom++;
+      let hasRoom = true;
+      const leaveRoom = () => {
+        if (hasRoom) inRoom--;
+        hasRoom = false;
+        wake?.();
+      };
+      const one: Promise<void> = work(item, signal, leaveRoom).catch(fail).finally(() => {
+        inFlight.delete(one);
+        leaveRoom();
+      });
       inFlight.add(one);
-      while (inFlight.size >= limit()) await Promise.race(inFlight);
+      while (isFull()) await new Promise<void>((resolve) => wake = resolve);
       if (failure !== undefined) break;
       options.signal?.throwIfAborted();
       options.stop?.throwIfAborted();

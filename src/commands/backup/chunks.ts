@@ -50,11 +50,27 @@ export class ChunkWriter {
     this.#nextNumber = place.nextNumber;
   }
 
-  /** Fetches the documents of a batch and stores them, in as many chunks as it takes. */
-  async store({ batch, again }: Work, signal: AbortSignal): Promise<StoredChunk[]> {
+  /**
+   * Fetches the documents of a batch and stores them, in as many chunks as it takes.
+   *
+   * @param options `signal` ends the reading of documents: what is read is stored, unless the run itself is ended.
+   * `onRead` is called once all of them are read, while the last chunk is still being stored. A chunk that is begun again
+   * because its name was taken meanwhile is read once more behind that.
+   */
+  async store(
+    { batch, again }: Work,
+    { signal, onRead }: { signal: AbortSignal; onRead: (read: Pick<ChunkEntry, "bytes" | "documents">) => void },
+  ): Promise<StoredChunk[]> {
     const stored: StoredChunk[] = [];
+    const before = { bytes: 0, documents: 0 };
     for (let left: IdBatch | undefined = batch; left !== undefined;) {
-      const { rest, ...one } = await this.#storeOne({ batch: left, again }, signal);
+      const noteRead = ({ counts: { bytes, documents }, rest }: BatchReader) => {
+        if (rest !== undefined) return;
+        onRead({ bytes: before.bytes + bytes, documents: before.documents + documents });
+      };
+      const { rest, ...one } = await this.#storeOne({ batch: left, again }, { signal, noteRead });
+      before.bytes += one.entry.bytes;
+      before.documents += one.entry.documents;
       stored.push(one);
       left = rest;
     }
@@ -64,9 +80,9 @@ export class ChunkWriter {
   /** Fetches documents, compresses and seals them, and stores them under the next free number: as many as have room. */
   async #storeOne(
     { batch, again }: Pick<Work, "batch" | "again">,
-    signal: AbortSignal,
+    { signal, noteRead }: { signal: AbortSignal; noteRead: (reader: BatchReader) => void },
   ): Promise<StoredChunk & { rest: IdBatch | undefined }> {
-    const { couch, repository: { store }, log, progress } = this.#context;
+    const { couch, repository: { store }, log, progress, signal: runSignal } = this.#context;
     const { database, task } = this.#place;
     const { revisions, attachments } = task;
     const onRows = (step: { documents: number; bytes: number }) => progress.advanced({ database, ...step });
@@ -81,8 +97,8 @@ export class ChunkWriter {
     const number = this.#nextNumber++;
     for (let attempt = 1;; attempt++) {
       try {
-        const body = encode(reader.read({ signal }), codecOf(task));
-        const stored = await store.create(this.#freeKeys(number), body, { signal, kind: "chunk" });
+        const body = encode(notingEnd(reader.read({ signal }), () => noteRead(reader)), codecOf(task));
+        const stored = await store.create(this.#freeKeys(number), body, { signal: runSignal, kind: "chunk" });
         const { counts, unreadable } = reader;
         const entry: ChunkEntry = {
           name: splitKey(stored.key).name,
@@ -121,4 +137,9 @@ export class ChunkWriter {
       number = this.#nextNumber++;
     }
   }
+}
+
+async function* notingEnd(pieces: AsyncIterable<Uint8Array>, note: () => void): AsyncGenerator<Uint8Array> {
+  yield* pieces;
+  note();
 }

@@ -30,6 +30,9 @@ import type { RequestWindow } from "./window.ts";
 /** How long the last checkpoint of an interrupted run may take. */
 const LAST_SAVE_TIMEOUT_MS = 3000;
 
+/** Of more bytes than these the next request waits until they are stored: until then they may be in memory. */
+const MOST_BYTES_BEHIND = 2 << 20;
+
 /** The filter of an increment has room for this many more ids than its first page has announced. */
 const FURTHER_IDS = 10_000;
 
@@ -236,34 +239,38 @@ export class DocumentStorage {
       reach: Reach;
     },
   ): Promise<void> {
-    const { signal, stop } = this.#context;
+    const { signal: runSignal, stop } = this.#context;
     const { place, window } = this.#options;
     const limit = () => place.limit;
     let inFlight = 0;
-    const storeOne = async (work: Work, signal: AbortSignal) => {
+    const storeOne = async (work: Work, signal: AbortSignal, leaveRoom: () => void) => {
       inFlight++;
       reach.begin();
       // What the feed has brought along tells nothing of how fast requests for documents are.
       const ends = work.batch.carried === undefined ? window.begin() : undefined;
-      const stored = await writer.store(work, signal);
-      const { bytes, documents } = sumChunks(stored.map(({ entry }) => entry));
-      if (ends === undefined) window.pass();
-      else ends(bytes);
-      size.note({ bytes, documents });
-      reach.note(documents);
-      inFlight--;
-      if (listing.ended) place.needs(Math.max(1, inFlight));
+      const onRead = ({ bytes, documents }: Pick<ChunkEntry, "bytes" | "documents">) => {
+        if (ends === undefined) window.pass();
+        else ends(bytes);
+        size.note({ bytes, documents });
+        inFlight--;
+        if (listing.ended) place.needs(Math.max(1, inFlight));
+        // A disk's sync or a store's answer takes its time, in which CouchDB is not to wait for the next request.
+        if (bytes <= MOST_BYTES_BEHIND) leaveRoom();
+      };
+      const stored = await writer.store(work, { signal, onRead });
+      reach.note(sumChunks(stored.map(({ entry }) => entry)).documents);
       // Its documents are as they were found now: together, as a later run takes all chunks of a batch or none.
       for (const [index, { entry, unreadable }] of stored.entries()) {
         done.add(work.index, entry, { ids: index === 0 ? work.batch.ids() : [], unreadable });
       }
       listing.noteStored(work);
       work.settled();
-      await done.saveWhenDue({ signal });
+      await done.saveWhenDue({ signal: runSignal });
     };
+    const parallel = { limit, signal: runSignal, stop };
     do {
-      await forEachParallel((signal) => listing.batches(signal), storeOne, { limit, signal, stop });
-      await forEachParallel(() => listing.repeated(), storeOne, { limit, signal, stop });
+      await forEachParallel((signal) => listing.batches(signal), storeOne, parallel);
+      await forEachParallel(() => listing.repeated(), storeOne, parallel);
     } while (!listing.ended);
   }
 }

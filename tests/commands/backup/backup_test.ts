@@ -7,6 +7,7 @@ import type { BackupOptions, RunContext } from "../../../src/commands/backup/con
 import type { Task } from "../../../src/task/task.ts";
 import { shortRun } from "../../../src/archive/layout.ts";
 import { InterruptedError, StoreError } from "../../../src/errors.ts";
+import type { CouchClient } from "../../../src/couchdb/client.ts";
 import { encodeDatabase } from "../../../src/database_name.ts";
 import { parseCheckpoint, parseManifest } from "../../../src/archive/manifest_json.ts";
 import { SILENT_PROGRESS } from "../../../src/observe.ts";
@@ -130,6 +131,22 @@ function repositoryOf(store: Store): Repository {
   return new Repository(store, { prefix: "backup", suffix: "couchdb" });
 }
 
+/** A client, and how many of its answers with documents were being read at the same time. */
+function countingReads(fake: FakeCouchDb): { couch: CouchClient; mostReads: () => number } {
+  const couch = impatientClient(fake);
+  const { bulkGet } = couch;
+  let inFlight = 0, most = 0;
+  couch.bulkGet = async (...call) => {
+    most = Math.max(most, ++inFlight);
+    const answer = await bulkGet.apply(couch, call);
+    return (async function* () {
+      yield* answer;
+      inFlight--;
+    })();
+  };
+  return { couch, mostReads: () => most };
+}
+
 /** The store of a place, with some operations replaced. */
 function placeStore({ store }: Place, replaced: Partial<Store>): Store {
   return new Proxy(store, {
@@ -175,6 +192,56 @@ for (const status of [429, 503]) {
     assert(refused < asked.length / 10, `${refused} of ${asked.length} were refused`);
   });
 }
+
+Deno.test("backup() asks for the next documents while chunks are being stored, and never for more at a time than allowed", async () => {
+  for (const parallel of [1, 2, 4]) {
+    await using place = await Place.make();
+    const { fake } = place;
+    await seedHardDatabase(fake, "a", { documents: 60 });
+    const { couch, mostReads } = countingReads(fake);
+    let storing = 0;
+    let mostStoring = 0;
+    const store = placeStore(place, {
+      async create(...call) {
+        const stored = await place.store.create(...call);
+        if (call[2]?.kind !== "chunk") return stored;
+        mostStoring = Math.max(mostStoring, ++storing);
+        // As long as a disk, or a store far away, takes its time, the next ones are asked for: else this never ends.
+        if (mostStoring <= parallel) {
+          await until(() => mostStoring > parallel, "more chunks that are stored than requests");
+        }
+        storing--;
+        return stored;
+      },
+    });
+    await place.run([{ chunk: 3, parallel }], { context: { couch, repository: repositoryOf(store) } });
+    await place.expectExact("a");
+    assertEquals(mostReads(), parallel);
+  }
+});
+
+Deno.test("backup() asks for nothing more while chunks that are large are being stored, as they may be in memory", async () => {
+  await using place = await Place.make();
+  const { fake } = place;
+  await createDatabase(fake, "a", []);
+  const text = "x".repeat(1 << 20);
+  for (let n = 0; n < 12; n++) await couchOk(fake, `PUT /a/${n}`, { text });
+  let storing = 0;
+  let mostStoring = 0;
+  const store = placeStore(place, {
+    async create(...call) {
+      const stored = await place.store.create(...call);
+      if (call[2]?.kind !== "chunk") return stored;
+      mostStoring = Math.max(mostStoring, ++storing);
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      storing--;
+      return stored;
+    },
+  });
+  await place.run([{ chunk: 3, parallel: 2 }], { context: { repository: repositoryOf(store) } });
+  assert(mostStoring <= 2, `${mostStoring} at a time`);
+  await place.expectExact("a");
+});
 
 Deno.test("backup() stores every leaf revision byte by byte, in chunks of any size and in one request", async () => {
   for (const chunk of [1, 7, 1000, undefined]) {
@@ -633,22 +700,15 @@ Deno.test("backup() produces a chunk again when the store took its body and then
   await place.expectExact("a");
 });
 
-Deno.test("backup() has as many chunks in hand as the task says, and no more", async () => {
+Deno.test("backup() reads as many chunks at a time as the task says, and no more", async () => {
   for (const parallel of [1, 3]) {
     await using place = await Place.make();
     const { fake } = place;
     await createDatabase(fake, "a", idsOf(60));
     fake.faults.add({ endpoint: "_bulk_get", times: Infinity, fault: { kind: "drip", bytes: 500, everyMs: 2 } });
-    let inHand = 0, most = 0;
-    const store = placeStore(place, {
-      create: async (keys, body, options) => {
-        if (options?.kind !== "chunk") return await place.store.create(keys, body, options);
-        most = Math.max(most, ++inHand);
-        return await place.store.create(keys, body, options).finally(() => inHand--);
-      },
-    });
-    await place.runOne("a", { task: { chunk: 5, parallel }, context: { repository: repositoryOf(store) } });
-    assertEquals(most, parallel);
+    const { couch, mostReads } = countingReads(fake);
+    await place.runOne("a", { task: { chunk: 5, parallel }, context: { couch } });
+    assertEquals(mostReads(), parallel);
   }
 });
 

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { setImmediate } from "node:timers";
-import { MemoryPace } from "../src/memory_pace.ts";
+import { LONGEST_REST_OF_CHUNK_MS, MemoryPace } from "../src/memory_pace.ts";
 
 const MB = 1 << 20;
 
@@ -44,9 +44,17 @@ Deno.test("MemoryPace takes what does not become less for being in use, and rest
   await pace.after(MB);
   state.usedBytes = 50 * MB;
   await pace.after(MB);
-  assertEquals(pace.restedMs, 60);
+  assertEquals(pace.restedMs, 200);
   for (let n = 0; n < 10; n++) await pace.after(MB);
-  assertEquals(pace.restedMs, 60);
+  assertEquals(pace.restedMs, 200);
+});
+
+Deno.test("MemoryPace rests for chunks from CouchDB no longer than 60 ms in vain", async () => {
+  const { state, pace } = fakeProcess();
+  await pace.after(MB, LONGEST_REST_OF_CHUNK_MS);
+  state.usedBytes = 50 * MB;
+  await pace.after(MB, LONGEST_REST_OF_CHUNK_MS);
+  assertEquals([LONGEST_REST_OF_CHUNK_MS, pace.restedMs], [60, 60]);
 });
 
 Deno.test("MemoryPace rests no more than a seventh of the time", async () => {

@@ -7,7 +7,7 @@ import { counted } from "../counts.ts";
 import { CouchError } from "../errors.ts";
 import { concat } from "../concat.ts";
 import { BULK_GET_SHAPE, DocumentScanner, Found, FramingError } from "../json/scan.ts";
-import { MEMORY_PACE } from "../memory_pace.ts";
+import { LONGEST_REST_OF_CHUNK_MS, MEMORY_PACE } from "../memory_pace.ts";
 import { Expected, type IdBatch } from "./batch.ts";
 import type { CallOptions, CouchClient } from "./client.ts";
 import { type ChunkText, RowInHand } from "./row.ts";
@@ -88,6 +88,7 @@ export class BulkGet {
     const { revisions, attachments, isFinal = false, onRows } = this.#options;
     const scanner = new DocumentScanner(BULK_GET_SHAPE, { findsPlain: true });
     const row = new RowInHand(output, { revisions, isFinal });
+    const longestRestMs = this.#batch.count <= DOCUMENTS_IN_ONE_PIECE ? LONGEST_REST_OF_CHUNK_MS : undefined;
     const listed = () => scanner.id === undefined ? undefined : this.#expected.peek(scanner.id);
     try {
       const answer = this.#carriedAnswer() ??
@@ -128,7 +129,7 @@ export class BulkGet {
         const { documents, bytes: sizeBytes } = output.counts;
         onRows?.({ documents: documents - before.documents, bytes: sizeBytes - before.bytes });
         yield* output.blocks();
-        const pause = MEMORY_PACE.after(bytes.length);
+        const pause = MEMORY_PACE.after(bytes.length, longestRestMs);
         if (pause !== undefined) await pause;
       }
       scanner.finish();

@@ -1,14 +1,15 @@
 /**
- * Several pieces of work in flight at once, never more than asked for, and none left behind when one fails. In: items,
+ * Several pieces of work in flight at once, no more of them with a slot than asked for, and none left behind when one
+ * fails. In: items,
  * what to do with each, and how many at a time. Out: the results, or the first failure when all the others have ended.
  */
 
-/** So many pieces of work at most go on without room, and no more than have it. */
-const MOST_BEHIND = 4;
+/** So many pieces of work may be unfinished beyond the limit, and no more than the limit once more. */
+const MOST_BEYOND = 4;
 
 /** What {@linkcode forEachParallel} takes beside the items. */
 export interface ParallelOptions {
-  /** How many calls of `work` may have their room at any moment; a function is asked before each one. */
+  /** How many calls of `work` may have a slot at any moment; a function is asked whenever one gets free. */
   limit: number | (() => number);
   /** Ends everything: `items` and `work` are handed a signal that is aborted with it. */
   signal?: AbortSignal | undefined;
@@ -17,17 +18,17 @@ export interface ParallelOptions {
 }
 
 /**
- * Calls `work` for every item, and takes the next item only when there is room for it. The first failure cancels the
+ * Calls `work` for every item, and takes the next item only when there is a slot for it. The first failure cancels the
  * signal of all others and of `items`, and is thrown once they have ended.
  *
  * @param items Makes the items; an item may take long to come, so the making must end when its signal is aborted.
- * @param work Has room until it has ended, or calls `leaveRoom`: what is left of it then goes on beside the next items.
- * Of so many that are left behind the next item waits for one to end: four, or as many as have room.
+ * @param work Has a slot until it has ended, or calls `leaveSlot`: what is left of it then goes on beside the next items.
+ * With and without a slot, no more than four beyond the limit are unfinished, and no more than twice the limit.
  * @throws The first error of `work` or of the items; the reason of `stop` or `signal` when they ended it.
  */
 export async function forEachParallel<T>(
   items: (signal: AbortSignal) => AsyncIterable<T> | Iterable<T>,
-  work: (item: T, signal: AbortSignal, leaveRoom: () => void) => Promise<void>,
+  work: (item: T, signal: AbortSignal, leaveSlot: () => void) => Promise<void>,
   options: ParallelOptions,
 ): Promise<void> {
   const cancel = new AbortController();
@@ -35,10 +36,13 @@ export async function forEachParallel<T>(
   // What is in flight may go on after a stop; waiting for what would come next may not.
   const itemsSignal = options.stop === undefined ? signal : AbortSignal.any([signal, options.stop]);
   const inFlight = new Set<Promise<void>>();
-  let inRoom = 0;
+  let inSlots = 0;
   let wake: (() => void) | undefined;
   const limit = () => typeof options.limit === "number" ? options.limit : options.limit();
-  const isFull = () => inRoom >= limit() || inFlight.size >= limit() + Math.min(limit(), MOST_BEHIND);
+  const isFull = () => {
+    const most = limit();
+    return inSlots >= most || inFlight.size >= most + Math.min(most, MOST_BEYOND);
+  };
   let failure: { error: unknown } | undefined;
   const fail = (error: unknown) => {
     failure ??= { error };
@@ -48,16 +52,16 @@ export async function forEachParallel<T>(
     options.signal?.throwIfAborted();
     options.stop?.throwIfAborted();
     for await (const item of items(itemsSignal)) {
-      inRoom++;
-      let hasRoom = true;
-      const leaveRoom = () => {
-        if (hasRoom) inRoom--;
-        hasRoom = false;
+      inSlots++;
+      let hasSlot = true;
+      const leaveSlot = () => {
+        if (hasSlot) inSlots--;
+        hasSlot = false;
         wake?.();
       };
-      const one: Promise<void> = work(item, signal, leaveRoom).catch(fail).finally(() => {
+      const one: Promise<void> = work(item, signal, leaveSlot).catch(fail).finally(() => {
         inFlight.delete(one);
-        leaveRoom();
+        leaveSlot();
       });
       inFlight.add(one);
       while (isFull()) await new Promise<void>((resolve) => wake = resolve);

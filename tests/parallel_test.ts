@@ -40,32 +40,32 @@ Deno.test("forEachParallel() works on every item, never on more than the limit, 
   }
 });
 
-Deno.test("forEachParallel() takes the next item where one leaves its room, and waits for all that goes on behind", async () => {
+Deno.test("forEachParallel() takes the next item where one leaves its slot, and waits for all that goes on behind", async () => {
   for (const [limit, most] of [[1, 2], [2, 4], [4, 8], [16, 20]] as const) {
-    let inRoom = 0, mostInRoom = 0, inFlight = 0, mostInFlight = 0, done = 0;
-    await forEachParallel(() => numbers(60), async (_, signal, leaveRoom) => {
-      mostInRoom = Math.max(mostInRoom, ++inRoom);
+    let inSlots = 0, mostInSlots = 0, inFlight = 0, mostInFlight = 0, done = 0;
+    await forEachParallel(() => numbers(60), async (_, signal, leaveSlot) => {
+      mostInSlots = Math.max(mostInSlots, ++inSlots);
       mostInFlight = Math.max(mostInFlight, ++inFlight);
       await Promise.resolve();
-      inRoom--;
-      leaveRoom();
-      // Said twice, it makes room once.
-      leaveRoom();
+      inSlots--;
+      leaveSlot();
+      // Said twice, it frees one slot.
+      leaveSlot();
       await moment(signal, 1);
       inFlight--;
       done++;
     }, { limit });
-    assertEquals([mostInRoom <= limit, mostInFlight, done], [true, most, 60], `limit ${limit}`);
+    assertEquals([mostInSlots <= limit, mostInFlight, done], [true, most, 60], `limit ${limit}`);
   }
 });
 
-Deno.test("forEachParallel() throws the failure of what has left its room, when all others have ended", async () => {
+Deno.test("forEachParallel() throws the failure of what has left its slot, when all others have ended", async () => {
   const failure = new Error("the disk is full");
   const reasons: unknown[] = [];
   let isLeft = false;
   const thrown = await assertRejects(() =>
-    forEachParallel(() => numbers(20), async (number, signal, leaveRoom) => {
-      leaveRoom();
+    forEachParallel(() => numbers(20), async (number, signal, leaveSlot) => {
+      leaveSlot();
       if (number > 0) return void await moment(signal, 60_000).catch((reason) => reasons.push(reason));
       isLeft = true;
       await moment(signal);

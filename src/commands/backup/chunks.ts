@@ -53,9 +53,9 @@ export class ChunkWriter {
   /**
    * Fetches the documents of a batch and stores them, in as many chunks as it takes.
    *
-   * @param options `signal` ends the reading of documents: what is read is stored, unless the run itself is ended.
-   * `onRead` is called once all of them are read, while the last chunk is still being stored. A chunk that is begun again
-   * because its name was taken meanwhile is read once more behind that.
+   * @param options `signal` ends the reading of documents; what is read by then is stored, unless the run itself is
+   * ended: another request that has failed takes nothing away from what was read before it. `onRead` is called once,
+   * when all documents are read for the first time, while the last chunk is still being stored.
    */
   async store(
     { batch, again }: Work,
@@ -63,9 +63,12 @@ export class ChunkWriter {
   ): Promise<StoredChunk[]> {
     const stored: StoredChunk[] = [];
     const before = { bytes: 0, documents: 0 };
+    let isRead = false;
     for (let left: IdBatch | undefined = batch; left !== undefined;) {
       const noteRead = ({ counts: { bytes, documents }, rest }: BatchReader) => {
-        if (rest !== undefined) return;
+        // A chunk whose name was taken meanwhile is read again.
+        if (rest !== undefined || isRead) return;
+        isRead = true;
         onRead({ bytes: before.bytes + bytes, documents: before.documents + documents });
       };
       const { rest, ...one } = await this.#storeOne({ batch: left, again }, { signal, noteRead });
@@ -119,7 +122,7 @@ export class ChunkWriter {
         }
         const isTaken = error instanceof StoreError && error.facts.code === "exists";
         const cause = error instanceof RestartNeeded ? error.cause : isTaken ? error : undefined;
-        if (cause === undefined) throw error;
+        if (cause === undefined || signal.aborted) throw error;
         if (attempt >= MAX_CHUNK_ATTEMPTS) throw cause;
         const describe = isSealing(task) ? describeDiscreetly : describeError;
         log.warn("chunk is restarted", { attempt, error: describe(cause) });

@@ -30,7 +30,7 @@ import type { RequestWindow } from "./window.ts";
 /** How long the last checkpoint of an interrupted run may take. */
 const LAST_SAVE_TIMEOUT_MS = 3000;
 
-/** Of more bytes than these the next request waits until they are stored: until then they may be in memory. */
+/** A chunk of more bytes keeps its slot until it is stored: until then an S3 store may have it in memory. */
 const MOST_BYTES_BEHIND = 2 << 20;
 
 /** The filter of an increment has room for this many more ids than its first page has announced. */
@@ -243,21 +243,27 @@ export class DocumentStorage {
     const { place, window } = this.#options;
     const limit = () => place.limit;
     let inFlight = 0;
-    const storeOne = async (work: Work, signal: AbortSignal, leaveRoom: () => void) => {
+    const storeOne = async (work: Work, signal: AbortSignal, leaveSlot: () => void) => {
       inFlight++;
       reach.begin();
       // What the feed has brought along tells nothing of how fast requests for documents are.
       const ends = work.batch.carried === undefined ? window.begin() : undefined;
+      let hasSlot = true;
+      const leave = () => {
+        if (hasSlot) inFlight--;
+        hasSlot = false;
+        if (listing.ended) place.needs(Math.max(1, inFlight));
+        leaveSlot();
+      };
       const onRead = ({ bytes, documents }: Pick<ChunkEntry, "bytes" | "documents">) => {
         if (ends === undefined) window.pass();
         else ends(bytes);
         size.note({ bytes, documents });
-        inFlight--;
-        if (listing.ended) place.needs(Math.max(1, inFlight));
         // A disk's sync or a store's answer takes its time, in which CouchDB is not to wait for the next request.
-        if (bytes <= MOST_BYTES_BEHIND) leaveRoom();
+        if (bytes <= MOST_BYTES_BEHIND) leave();
       };
       const stored = await writer.store(work, { signal, onRead });
+      leave();
       reach.note(sumChunks(stored.map(({ entry }) => entry)).documents);
       // Its documents are as they were found now: together, as a later run takes all chunks of a batch or none.
       for (const [index, { entry, unreadable }] of stored.entries()) {

@@ -1,7 +1,7 @@
 /**
  * Several pieces of work in flight at once, no more of them with a slot than asked for, and none left behind when one
- * fails. In: items,
- * what to do with each, and how many at a time. Out: the results, or the first failure when all the others have ended.
+ * fails. In: items, what to do with each, and how many at a time. Out: the results, or the first failure when all the
+ * others have ended.
  */
 
 /** So many pieces of work may be unfinished beyond the limit, and no more than the limit once more. */

@@ -122,7 +122,9 @@ export class ChunkWriter {
         }
         const isTaken = error instanceof StoreError && error.facts.code === "exists";
         const cause = error instanceof RestartNeeded ? error.cause : isTaken ? error : undefined;
-        if (cause === undefined || signal.aborted) throw error;
+        if (cause === undefined) throw error;
+        // Another request has failed, or the run is ended: nobody would wait for it.
+        if (signal.aborted) throw cause;
         if (attempt >= MAX_CHUNK_ATTEMPTS) throw cause;
         const describe = isSealing(task) ? describeDiscreetly : describeError;
         log.warn("chunk is restarted", { attempt, error: describe(cause) });

@@ -164,6 +164,22 @@ function placeStore({ store }: Place, replaced: Partial<Store>): Store {
   });
 }
 
+/** The store of a place that takes its time for chunks, and how many it was storing at the same time. */
+function slowStore(place: Place, rest: () => Promise<void>): { store: Store; mostStoring: () => number } {
+  let storing = 0, most = 0;
+  const store = placeStore(place, {
+    async create(...call) {
+      const stored = await place.store.create(...call);
+      if (call[2]?.kind !== "chunk") return stored;
+      most = Math.max(most, ++storing);
+      await rest();
+      storing--;
+      return stored;
+    },
+  });
+  return { store, mostStoring: () => most };
+}
+
 Deno.test("backup() makes four requests for a small database of one copy, and one for the properties of many", async () => {
   await using place = await Place.make();
   const names = Array.from({ length: 9 }, (_, n) => `small${n}`);
@@ -206,21 +222,11 @@ Deno.test("backup() asks for the next documents while chunks are being stored, a
     const { fake } = place;
     await seedHardDatabase(fake, "a", { documents: 60 });
     const { couch, mostReads } = countingReads(fake);
-    let storing = 0;
-    let mostStoring = 0;
-    const store = placeStore(place, {
-      async create(...call) {
-        const stored = await place.store.create(...call);
-        if (call[2]?.kind !== "chunk") return stored;
-        mostStoring = Math.max(mostStoring, ++storing);
-        // As long as a disk, or a store far away, takes its time, the next ones are asked for: else this never ends.
-        if (mostStoring <= parallel) {
-          await until(() => mostStoring > parallel, "more chunks that are stored than requests");
-        }
-        storing--;
-        return stored;
-      },
-    });
+    // As long as a disk, or a store far away, takes its time, the next ones are asked for: else this never ends.
+    const { store, mostStoring } = slowStore(
+      place,
+      () => until(() => mostStoring() > parallel, "more chunks that are stored than requests"),
+    );
     await place.run([{ chunk: 3, parallel }], { context: { couch, repository: repositoryOf(store) } });
     await place.expectExact("a");
     assert(mostReads() <= parallel, `${mostReads()} requests at a time`);
@@ -287,25 +293,15 @@ for (const text of ["small", "x".repeat(1 << 20)]) {
 Deno.test("backup() asks for nothing more while chunks that are large are being stored, as they may be in memory", async () => {
   await using place = await Place.make();
   const { fake } = place;
-  const text = "x".repeat(1 << 20);
+  const text = "x".repeat(800_000);
   for (const name of ["a", "b"]) {
     await createDatabase(fake, name, []);
-    for (let n = 0; n < 9; n++) await couchOk(fake, `PUT /${name}/${n}`, { text });
+    for (let n = 0; n < 21; n++) await couchOk(fake, `PUT /${name}/${n}`, { text });
   }
-  let storing = 0;
-  let mostStoring = 0;
-  const store = placeStore(place, {
-    async create(...call) {
-      const stored = await place.store.create(...call);
-      if (call[2]?.kind !== "chunk") return stored;
-      mostStoring = Math.max(mostStoring, ++storing);
-      await new Promise((resolve) => setTimeout(resolve, 300));
-      storing--;
-      return stored;
-    },
-  });
-  await place.run([{ chunk: 3, parallel: 2 }], { context: { repository: repositoryOf(store) } });
-  assert(mostStoring <= 2, `${mostStoring} at a time`);
+  const { store, mostStoring } = slowStore(place, () => new Promise((resolve) => setTimeout(resolve, 300)));
+  // Seven chunks each: the last three of one database leave room for another one.
+  await place.run([{ chunk: 3, parallel: 4 }], { context: { repository: repositoryOf(store) } });
+  assert(mostStoring() <= 4, `${mostStoring()} at a time`);
   for (const name of ["a", "b"]) await place.expectExact(name);
 });
 

@@ -2,7 +2,6 @@
  * A call of an AWS service that speaks JSON: Secrets Manager, Step Functions. In: an operation and its input. Out: the
  * answer as it came, or an error with AWS's own code. What a little patience can heal is tried again.
  */
-import { AwsV4Signer } from "aws4fetch";
 import * as z from "zod";
 import { orAborted, wait } from "../abort.ts";
 import { AwsError, isTransient } from "../errors.ts";
@@ -14,6 +13,7 @@ import { readShort } from "../short_answer.ts";
 import type { AwsCallOptions, AwsOptions, AwsService } from "./options.ts";
 import { domainsOf } from "./partition.ts";
 import { findReachable, forgetReachable } from "./reach.ts";
+import { RequestSigner } from "./signer.ts";
 
 /** What is asked of a service. */
 export interface AwsCall {
@@ -105,7 +105,7 @@ async function callOnce(
 async function sign({ service, region, target, version, input }: AwsCall, base: string, credentials: Credentials) {
   const { accessKeyId, secretAccessKey, sessionToken } = credentials;
   const body = JSON.stringify(input);
-  const signed = await new AwsV4Signer({
+  const signed = await new RequestSigner({
     method: "POST",
     url: `${base}/`,
     headers: { "Content-Type": `application/x-amz-json-${version}`, "X-Amz-Target": target },

@@ -3,7 +3,6 @@
  * as method, key and bytes; what goes out is S3's answer, or a StoreError that names what an operator can do; an AwsError
  * where the keys to sign with cannot be had.
  */
-import { AwsV4Signer } from "aws4fetch";
 import { createHash } from "node:crypto";
 import { describeError, isTransient, StoreError } from "../../errors.ts";
 import { SILENT_LOG } from "../../observe.ts";
@@ -11,6 +10,7 @@ import { RetryNotice } from "../../retry.ts";
 import { joinKey } from "../key.ts";
 import { orAborted, wait } from "../../abort.ts";
 import { findReachable, forgetReachable } from "../../aws/reach.ts";
+import { RequestSigner } from "../../aws/signer.ts";
 import {
   type AddressingStyle,
   addressingStyle,
@@ -152,7 +152,7 @@ export class S3Client {
     const region = await this.#findRegion(signal);
     const credentials = await this.#target.credentials();
     const { body } = request;
-    const signed = await new AwsV4Signer({
+    const signed = await new RequestSigner({
       method: request.method,
       url: await this.#urlOf(request, region, signal),
       headers: {

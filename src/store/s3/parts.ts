@@ -15,6 +15,12 @@ export interface BodyPart {
   last: boolean;
 }
 
+/**
+ * What a body begins in, and what it moves into before it takes a whole part: most are small, V8 collects its whole heap
+ * when it has made some such parts, and a task has dozens of small bodies in hand.
+ */
+const SMALL_BYTES = [16 << 10, 256 << 10];
+
 /** Sizes of parts that grow, each twice the one before. */
 const SIZES = 10;
 /** As many as a backup with four requests in flight has small chunks in hand; large ones have half of them. */
@@ -69,9 +75,14 @@ export class PartMemory {
     this.smallestBytes = rules.smallestBytes;
   }
 
-  /** A buffer for part `number`, of its size. */
-  take(number: number): Uint8Array<ArrayBuffer> {
+  /**
+   * A buffer for part `number`, of its size; for the first part of a body a smaller one, where that holds more than
+   * `moreThan` bytes.
+   */
+  take(number: number, { moreThan = 0 }: { moreThan?: number } = {}): Uint8Array<ArrayBuffer> {
     const sizeBytes = partSize(number, this.rules);
+    const small = number > 1 ? undefined : SMALL_BYTES.find((bytes) => moreThan < bytes && bytes < sizeBytes);
+    if (small !== undefined) return new Uint8Array(small);
     const kept = sizeBytes === this.smallestBytes ? this.#free.pop() : undefined;
     return kept === undefined ? new Uint8Array(sizeBytes) : new Uint8Array(kept);
   }
@@ -115,6 +126,11 @@ export async function* cutIntoParts(
   let filledBytes = 0;
   for await (const bytes of body) {
     for (let start = 0; start < bytes.length;) {
+      if (filledBytes === buffer.length && filledBytes < partSize(number, memory.rules)) {
+        const larger = memory.take(number, { moreThan: filledBytes });
+        larger.set(buffer);
+        buffer = larger;
+      }
       // A full part waits for the next byte: only then it is not the last one.
       if (filledBytes === buffer.length) {
         if (number === (memory.rules.maxParts ?? MAX_PARTS)) throw tooLarge(memory.rules);

@@ -46,6 +46,22 @@ Deno.test("cutIntoParts() leaves a part untouched until it is given back, and th
   }
 });
 
+Deno.test("cutIntoParts() takes no more memory for a small body than that needs, about", async () => {
+  const memory = new PartMemory({ smallestBytes: 5 << 20 });
+  const sizes = [[0, 16], [100, 16], [16 << 10, 16], [20_000, 256], [256 << 10, 256], [300_000, 5120], [5 << 20, 5120]];
+  for (const [size, kilobytes] of sizes) {
+    const body = patternBytes(size!);
+    for (const pieceBytes of [1000, 70_000, 6 << 20]) {
+      const parts = await Array.fromAsync(cutIntoParts(pieces(body, pieceBytes), memory));
+      assertEquals(parts.map(({ bytes, number, last }) => [bytes.buffer.byteLength >> 10, number, last]), [
+        [kilobytes, 1, true],
+      ]);
+      assertEquals(parts[0]!.bytes, body);
+      memory.give(parts[0]!.bytes);
+    }
+  }
+});
+
 Deno.test("PartMemory enter() lets one full part through at a time, or several smaller bodies", async () => {
   const memory = new PartMemory({ smallestBytes: 10 });
   const sending: number[] = [];

@@ -186,11 +186,19 @@ export class DatabaseBackup {
     const ofTask = newest.then((found) => this.#withIds(found));
     // Who needs it hears of its failure; a backup that is complete already does not need it.
     ofTask.catch(() => {});
-    const [found, state] = await Promise.all([
-      increments === undefined || full === true ? readOrigin(this.#context, this.#job) : this.#readOriginAfter(newest),
+    const stored = Promise.all([
       readFolder(store, this.#folder, { signal }),
       // Only a full backup needs it.
       increments === undefined ? this.#readPrevious() : undefined,
+    ]);
+    const [found, [state]] = await Promise.all([
+      this.#opened(
+        increments === undefined || full === true
+          ? readOrigin(this.#context, this.#job)
+          : this.#readOriginAfter(newest),
+        { unless: stored },
+      ),
+      stored,
     ]);
     this.#noteLacking(found);
     const leftover: Leftover = resume
@@ -210,7 +218,7 @@ export class DatabaseBackup {
     }
 
     // Of an incremental task most databases have not changed.
-    this.#place.needs(this.#task.increments === undefined ? batchesOf(this.#task, found.info) : 1);
+    await this.#place.claim(this.#task.increments === undefined ? batchesOf(this.#task, found.info) : 1);
     progress.databaseStarted({ database: this.#database, documents: found.info.doc_count });
     const counts = new DocumentCounts(this.#context, this.#database, found);
     const saving: Saving = {
@@ -233,13 +241,23 @@ export class DatabaseBackup {
     }
   }
 
+  /** What CouchDB says of the database. Who has that and still waits for the store lets others ask meanwhile. */
+  async #opened(origin: Promise<DatabaseOrigin>, { unless }: { unless: Promise<unknown> }): Promise<DatabaseOrigin> {
+    let isAwaited = true;
+    unless.then(() => isAwaited = false, () => {});
+    const found = await origin;
+    if (isAwaited) this.#place.away();
+    return found;
+  }
+
   /** The properties of a database that may be as the last backup has left it: then its settings are not asked for. */
   async #readOriginAfter(newest: ReturnType<typeof findPrevious>): Promise<DatabaseOrigin> {
     const opened = await openDatabase(this.#context, this.#database);
     // Before the store has answered: the next database need not wait for that.
-    this.#place.needs(1);
+    this.#place.away();
     // Of its failure hears who relies on it.
     const found = await newest.catch(() => "it cannot be read");
+    await this.#place.claim(1);
     const { couch, now } = this.#context;
     const kept = typeof found === "string" ? undefined : keptSettings(found.previous, {
       info: opened.info,
@@ -303,6 +321,14 @@ export class DatabaseBackup {
     return await (this.#previous ??= readPrevious(this.#context, this.#database));
   }
 
+  /** What only the store is waited for: others may ask CouchDB meanwhile. */
+  async #whileAway<T>(ask: () => Promise<T>): Promise<T> {
+    this.#place.away();
+    const found = await ask();
+    await this.#place.claim(1);
+    return found;
+  }
+
   /** A complete backup of this run that lacks a link is none. */
   async #isWhole({ manifest }: { manifest: Manifest }): Promise<boolean> {
     const { repository: { store }, log, signal } = this.#context;
@@ -331,7 +357,7 @@ export class DatabaseBackup {
 
   /** Saves all of the database. */
   async #saveFull(saving: Saving, reason: string | undefined): Promise<void> {
-    const previous = await this.#readPrevious();
+    const previous = await (this.#previous ?? this.#whileAway(() => this.#readPrevious()));
     if (reason !== undefined) {
       // Where changes would never do, there is nothing to be explained.
       if (this.#task.increments !== undefined) this.#outcome.fullBecause = reason;
@@ -472,8 +498,9 @@ export class DatabaseBackup {
     return await ChainCheck.open(this.#context, { ...found, database: this.#database, counts, createdAt, isSealed });
   }
 
-  /** What the manifest says of the states that were seen. */
+  /** What the manifest says of the states that were seen. From here on only writing is left. */
   async #storeSeen(filter: IdFilter | undefined): Promise<Pick<ListedFeed, "seen">> {
+    this.#place.needs(0);
     if (filter === undefined) return {};
     const { repository: { store }, run, signal } = this.#context;
     return { seen: await storeSeen(store, { folder: this.#folder, run: shortRun(run), filter, signal }) };

@@ -136,6 +136,7 @@ export class DocumentStorage {
       if (leftover === undefined && increment === undefined) await completeness.awaitFirstPage();
       const storeListed = () => this.#storeListed({ listing, writer, done, size, reach });
       await storeListed();
+      await place.claim(1);
       await completeness.await(storeListed);
     } catch (error) {
       await done.saveRest({ signal: AbortSignal.timeout(LAST_SAVE_TIMEOUT_MS) }).catch((lost) =>
@@ -252,7 +253,8 @@ export class DocumentStorage {
       const leave = () => {
         if (hasSlot) inFlight--;
         hasSlot = false;
-        if (listing.ended) place.needs(Math.max(1, inFlight));
+        if (listing.ended && inFlight === 0) place.away();
+        else if (listing.ended) place.needs(inFlight);
         leaveSlot();
       };
       const onRead = ({ bytes, documents }: Pick<ChunkEntry, "bytes" | "documents">) => {

@@ -7,6 +7,13 @@
 
 /** So many databases are begun and not finished, for each request: one that needs no request is being written. */
 const DATABASES_A_REQUEST = 2;
+/**
+ * The same of small ones, which wait for a store more than for CouchDB: six answers of it, one after the other, where
+ * each is some 40 ms away.
+ */
+const SMALL_A_REQUEST = 8;
+/** And in all. */
+const MOST_SMALL = 32;
 
 /** A database's share of the requests, and what it reports back. */
 export interface Place {
@@ -14,6 +21,10 @@ export interface Place {
   readonly limit: number;
   /** How many it needs from now on; none: only writing is left. Of one that is done that changes nothing. */
   needs(requests: number): void;
+  /** It waits for the store, and needs none until it claims some: small ones may begin, and make theirs. */
+  away(): void;
+  /** The same as `needs`; where it was away, as soon as there is room for it again. */
+  claim(requests: number): Promise<void>;
   /** It is done. */
   leave(): void;
 }
@@ -28,10 +39,15 @@ export interface RoomOptions {
 
 /** A database in the room. */
 interface Taken {
+  isSmall: boolean;
   /** How many requests it needs. */
   needs: number;
+  /** Whether it waits for the store, and comes back. */
+  isAway: boolean;
   /** What each of them counts. */
   weight: () => number;
+  /** Goes on with its claim. */
+  admit?: (() => void) | undefined;
 }
 
 /** Room for a number of requests. */
@@ -64,18 +80,19 @@ export class Room {
    */
   async enter(needs?: number, { isSmall = false }: { isSmall?: boolean } = {}): Promise<Place> {
     const weight = isSmall ? () => this.#requests / Math.max(this.#small(), this.#requests) : () => 1;
-    const one: Taken = { needs: 0, weight };
-    while (!this.#hasPlace(weight()) || !this.#hasRoom((needs ?? 1) * weight())) {
+    const one: Taken = { isSmall, needs: 0, isAway: false, weight };
+    while (!this.#hasPlace(isSmall) || !this.#hasRoom((needs ?? 1) * weight(), { isSmall })) {
       await new Promise<void>((resolve) => this.#wake = resolve);
     }
-    const rest = () => Math.floor(this.#rest(one) / weight());
+    const rest = () => Math.floor(this.#rest(one, { isSmall }) / weight());
     let hasLeft = false;
-    const set = (requests: number) => {
+    const set = (requests: number, isAway = false) => {
       // What of it is still under way when it has failed takes no room for ever.
       if (hasLeft) return;
       one.needs = Math.max(0, requests);
+      one.isAway = isAway;
       this.#taken.add(one);
-      this.#wake?.();
+      this.#change();
     };
     set(needs ?? this.#requests);
     return {
@@ -83,31 +100,68 @@ export class Room {
         // One that is under way is not stopped by those before it that need more than they said.
         return Math.max(1, rest());
       },
-      needs: set,
+      needs: (requests) => set(requests),
+      away: () => set(0, true),
+      claim: async (requests) => {
+        if (one.isAway && !this.#hasRoomAgain(one)) await new Promise<void>((resolve) => one.admit = resolve);
+        set(requests);
+      },
       leave: () => {
         hasLeft = true;
         this.#taken.delete(one);
-        this.#wake?.();
+        this.#change();
       },
     };
   }
 
-  #hasPlace(weight: number): boolean {
+  /** Who has begun comes before who is to begin. */
+  #change(): void {
+    for (const one of this.#taken) {
+      if (one.admit === undefined || !this.#hasRoomAgain(one)) continue;
+      const { admit } = one;
+      one.admit = undefined;
+      // What it needs it says in a moment.
+      Object.assign(one, { needs: 1, isAway: false });
+      admit();
+    }
+    this.#wake?.();
+  }
+
+  #hasPlace(isSmall: boolean): boolean {
     if (!this.#isShared) return this.#taken.size === 0;
-    const places = [...this.#taken].reduce((sum, one) => sum + one.weight(), 0);
-    return places + weight <= DATABASES_A_REQUEST * this.#requests;
+    const most = DATABASES_A_REQUEST * this.#requests;
+    const mostSmall = Math.min(MOST_SMALL, SMALL_A_REQUEST * Math.max(this.#small(), this.#requests));
+    const placeOf = (isSmall: boolean) => isSmall ? Math.min(1, most / mostSmall) : 1;
+    const places = [...this.#taken].reduce((sum, one) => sum + placeOf(one.isSmall), 0);
+    return places + placeOf(isSmall) <= most;
   }
 
-  #hasRoom(requests: number): boolean {
-    return this.#rest(undefined) >= Math.min(requests, this.#requests);
+  #hasRoom(requests: number, { isSmall }: Pick<Taken, "isSmall">): boolean {
+    return this.#rest(undefined, { isSmall }) >= Math.min(requests, this.#requests);
   }
 
-  /** What those before a place leave; before one that is to come: all of them. */
-  #rest(place: Taken | undefined): number {
+  /** Whether one that was away may make a request. A large one behind it has made room, and goes on with one itself. */
+  #hasRoomAgain(one: Taken): boolean {
+    let rest = this.#requests - one.weight();
+    let isBehind = false;
+    for (const other of this.#taken) {
+      if (other === one) isBehind = true;
+      else rest -= Math.min(other.needs, isBehind ? 1 : Infinity) * other.weight();
+    }
+    // Fractions of a request do not add up to the whole.
+    return rest > -1e-9;
+  }
+
+  /**
+   * What those before a place leave; before one that is to come: all of them. One that is away is counted by small ones
+   * as none, for they are done soon; by others as one, as these would have to make room when it comes back.
+   */
+  #rest(place: Taken | undefined, { isSmall }: Pick<Taken, "isSmall">): number {
     let rest = this.#requests;
     for (const one of this.#taken) {
       if (one === place) break;
-      rest -= Math.min(one.needs * one.weight(), this.#requests);
+      const needs = one.isAway && !isSmall ? 1 : one.needs;
+      rest -= Math.min(needs * one.weight(), this.#requests);
     }
     return rest;
   }

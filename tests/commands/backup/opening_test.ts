@@ -1,9 +1,13 @@
 /** When a database is opened: beside the one before it, where both are known to be small. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { dirname } from "node:path";
+import { pathToFileURL } from "node:url";
 import { fill } from "../../fakes/couchdb/edits.ts";
 import { startFakeCouchDb } from "../../fakes/couchdb.ts";
 import { couchOk } from "../../couch_request.ts";
+import { Repository } from "../../../src/archive/repository.ts";
+import { openStore } from "../../../src/store/open.ts";
+import type { Store } from "../../../src/store/store.ts";
 import type { Task } from "../../../src/task/task.ts";
 import { until } from "../../until.ts";
 import { Backups } from "./feed_setup.ts";
@@ -64,6 +68,72 @@ Deno.test("backup() has as many requests of small databases in flight as paralle
     assert(parallel === 4 || most > 6, `${most} with parallel: ${parallel}`);
   }
 });
+
+/** A store that is far away, and of how many calls an answer was on its way at the same time. */
+function farAway(store: Store, ms: number): { store: Store; mostWaiting: () => number } {
+  let [waiting, most] = [0, 0];
+  const travel = async () => {
+    most = Math.max(most, ++waiting);
+    await new Promise((resolve) => setTimeout(resolve, ms));
+    waiting--;
+  };
+  const far: Partial<Store> = {
+    async create(...call) {
+      await travel();
+      return await store.create(...call);
+    },
+    async replace(...call) {
+      await travel();
+      await store.replace(...call);
+    },
+    async *list(...call) {
+      await travel();
+      yield* store.list(...call);
+    },
+    async read(...call) {
+      await travel();
+      return await store.read(...call);
+    },
+  };
+  const proxy = new Proxy(store, {
+    get(_, name: keyof Store) {
+      const member = far[name] ?? store[name];
+      return typeof member === "function" ? member.bind(store) : member;
+    },
+  });
+  return { store: proxy, mostWaiting: () => most };
+}
+
+for (const increments of [undefined, { most: 14 }]) {
+  const kind = increments === undefined ? "full" : "incremental";
+  Deno.test(`backup() has many small databases in hand where the store is far away, and no more requests in flight: ${kind}`, async () => {
+    for (const parallel of [1, 4]) {
+      await using fake = await startFakeCouchDb({ externalBytes: 1000 });
+      const names = Array.from({ length: 30 }, (_, n) => `db${n}`);
+      for (const name of names) {
+        await couchOk(fake, `PUT /${name}`);
+        fill(fake.databases.get(name)!, 3);
+      }
+      const before = fake.requests.length;
+      fake.onRequest(async () => await new Promise((resolve) => setTimeout(resolve, 5)));
+      await using backups = new Backups();
+      const { store, mostWaiting } = farAway(await openStore({ bucket: pathToFileURL(backups.root).href }), 60);
+      const request = {
+        task: { parallel, ...increments === undefined ? {} : { increments } },
+        context: { freshMs: 60_000, repository: new Repository(store, { prefix: "", suffix: "couchdb" }) },
+      };
+      const databases = names.map((database) => ({ database, pattern: database }));
+      for (const day of increments === undefined ? [3] : [3, 4]) {
+        const reports = await backups.runAll(fake, databases, { ...request, day });
+        assertEquals(reports.map(({ status }) => status), names.map(() => "complete"));
+        for (const name of names) assertEquals((await backups.read(name)).leafRevisions.size, 3, name);
+      }
+      const most = Math.max(...fake.requests.slice(before).map(({ inFlight }) => inFlight));
+      assert(most <= parallel + 2, `${most} requests with parallel: ${parallel}`);
+      assert(mostWaiting() > 2 * parallel + 4, `${mostWaiting()} databases with parallel: ${parallel}`);
+    }
+  });
+}
 
 Deno.test("backup() goes on with the next database where one has failed before CouchDB has answered for it", async () => {
   for (const delaySeconds of [0, 0.001]) {

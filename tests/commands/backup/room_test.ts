@@ -102,3 +102,83 @@ Deno.test("Room.enter() takes one database after the other where they are not to
   await settle();
   assertEquals(isIn, true);
 });
+
+Deno.test("Place.claim() lets databases that wait for the store come back, the earlier ones first", async () => {
+  const room = new Room(2, { isShared: true });
+  const enter = async () => await room.enter(1, { isSmall: true });
+  const first = await enter();
+  const second = await enter();
+  for (const one of [first, second]) one.away();
+  const [third, fourth] = [await enter(), await enter()];
+  const back: string[] = [];
+  for (const [name, one] of [["second", second], ["first", first]] as const) {
+    one.claim(1).then(() => back.push(name));
+  }
+  let isFifthIn = false;
+  enter().then(() => isFifthIn = true);
+  await settle();
+  assertEquals(back, [], "two requests are in flight");
+  fourth.leave();
+  await settle();
+  assertEquals([back, isFifthIn], [["first"], false]);
+  third.away();
+  await settle();
+  assertEquals([back, isFifthIn], [["first", "second"], false]);
+  first.leave();
+  await settle();
+  assertEquals(isFifthIn, true, "who has come back comes before who is to begin");
+});
+
+Deno.test("Place.claim() does not wait where the database needs requests already", async () => {
+  const room = new Room(2, { isShared: true });
+  const first = await room.enter();
+  await first.claim(100);
+  assertEquals(first.limit, 2);
+  first.needs(1);
+  const second = await room.enter();
+  second.needs(100);
+  await second.claim(100);
+  assertEquals(second.limit, 1);
+});
+
+Deno.test("Place.claim() does not wait for the end of a large database, which leaves room for those that are away", async () => {
+  const room = new Room(4, { isShared: true });
+  const small: Awaited<ReturnType<typeof room.enter>>[] = [];
+  for (let count = 0; count < 5; count++) {
+    small.push(await room.enter(1, { isSmall: true }));
+    small[count]!.away();
+  }
+  let large: Awaited<ReturnType<typeof room.enter>> | undefined;
+  room.enter().then((place) => large = place);
+  await settle();
+  assertEquals(large, undefined, "those that are away would make five requests when they are back");
+  small[0]!.needs(0);
+  small[1]!.needs(0);
+  await settle();
+  large!.needs(1000);
+  assertEquals(large?.limit, 1);
+  let back = 0;
+  for (const one of small.slice(2)) one.claim(1).then(() => back++);
+  await settle();
+  assertEquals([back, large!.limit], [3, 1]);
+  small[2]!.leave();
+  assertEquals(large!.limit, 2);
+});
+
+Deno.test("Room.enter() lets many small databases wait for the store, and no endless number of them", async () => {
+  for (const [requests, most] of [[1, 8], [2, 16], [4, 32], [16, 32]] as const) {
+    const room = new Room(requests, { isShared: true });
+    const places: Awaited<ReturnType<typeof room.enter>>[] = [];
+    const all = (async () => {
+      while (places.length <= most) {
+        const place = await room.enter(1, { isSmall: true });
+        places.push(place);
+        place.away();
+      }
+    })();
+    for (let turn = 0; turn < 40; turn++) await settle();
+    assertEquals(places.length, most, `${requests} requests`);
+    places[0]!.leave();
+    await all;
+  }
+});

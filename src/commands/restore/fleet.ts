@@ -17,7 +17,7 @@ import { eitherSignal, forEachParallel } from "../../parallel.ts";
 import { joinKey } from "../../store/key.ts";
 import type { FleetContext, FleetRequest, OneOfMany } from "./context.ts";
 import { type FleetDatabase, type FleetReport, isThere } from "./fleet_report.ts";
-import { FleetRoom } from "./fleet_room.ts";
+import { fleetRoom } from "./fleet_room.ts";
 import { findFleet, readMoment } from "./fleet_selection.ts";
 import { describerOf, examineTargets, isFilled, isOurs, type Target } from "./fleet_targets.ts";
 import { FreshSettings } from "./fresh_settings.ts";
@@ -39,7 +39,7 @@ export async function restoreFleet(context: FleetContext, request: FleetRequest)
   progress.runStarted({ action: "restore", databases: targets.length });
   const outcomes = new Map<string, FleetDatabase>();
   const fresh = new FreshSettings();
-  const room = new FleetRoom(targets, { atOnce: request.databasesAtOnce });
+  const room = fleetRoom(targets, { atOnce: request.databasesAtOnce });
   const work = async (target: Target, signal: AbortSignal) =>
     void outcomes.set(target.to, await restoreOne({ ...context, fresh, signal }, target, request));
   try {

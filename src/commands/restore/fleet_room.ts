@@ -4,7 +4,7 @@
  * at a time, a small one a single one, so that four small ones count as a large one.
  */
 import type { Manifest } from "../../archive/manifest.ts";
-import type { ParallelOptions } from "../../parallel.ts";
+import { Shares } from "../../shares.ts";
 import type { Target } from "./fleet_targets.ts";
 
 /** Large databases at the same time, unless set otherwise. */
@@ -15,40 +15,14 @@ const SMALL_FOR_LARGE = 4;
 const SMALL_BYTES = 256 << 10;
 const SMALL_REVISIONS = 500;
 
-/** Room for the databases of one whole restore, which begin in the order in which they are given. */
-export class FleetRoom {
-  readonly #targets: readonly Target[];
-  readonly #atOnce: number | undefined;
-  #begun = 0;
-  #taken = 0;
-
-  /** @param atOnce How many databases, whatever they are. @default 4 large ones, or 16 small ones */
-  constructor(targets: readonly Target[], { atOnce }: { atOnce: number | undefined }) {
-    this.#targets = targets;
-    this.#atOnce = atOnce;
-  }
-
-  /** For `forEachParallel`, which waits until one of those in hand has ended where there is no room for the next one. */
-  get limit(): ParallelOptions["limit"] {
-    return this.#atOnce ?? (() => this.#hasRoom() ? Infinity : 0);
-  }
-
-  #hasRoom(): boolean {
-    const next = this.#targets[this.#begun];
-    return next === undefined || this.#taken + shareOf(next) <= LARGE_AT_ONCE * SMALL_FOR_LARGE;
-  }
-
-  /** Does the work on the next one. */
-  async within<T>(target: Target, work: () => Promise<T>): Promise<T> {
-    const share = shareOf(target);
-    this.#begun++;
-    this.#taken += share;
-    try {
-      return await work();
-    } finally {
-      this.#taken -= share;
-    }
-  }
+/**
+ * Room for the databases of one whole restore.
+ *
+ * @param options.atOnce How many databases, whatever they are. @default 4 large ones, or 16 small ones
+ */
+export function fleetRoom(targets: readonly Target[], { atOnce }: { atOnce: number | undefined }): Shares<Target> {
+  if (atOnce !== undefined) return new Shares(targets, { room: atOnce, shareOf: () => 1 });
+  return new Shares(targets, { room: LARGE_AT_ONCE * SMALL_FOR_LARGE, shareOf });
 }
 
 function shareOf({ point: { manifest } }: Target): number {

@@ -9,12 +9,17 @@ import type { Repository } from "../archive/repository.ts";
 import { describeError, EXIT, exitCodeOf, UsageError } from "../errors.ts";
 import { withinRun } from "../observe.ts";
 import { eitherSignal, forEachParallel } from "../parallel.ts";
+import { Shares } from "../shares.ts";
 import { compilePattern } from "../task/pattern.ts";
 import { nothingFound } from "./nothing_found.ts";
 import { exitCodeOfVerify, verify, type VerifyContext, type VerifyReport } from "./verify.ts";
 
 /** Backups that are read at once; each reads several chunks ahead. */
 const BACKUPS_AT_ONCE = 2;
+/** So many small ones count as one of these: a store is some 40 ms away, and is asked half a dozen times for each. */
+const SMALL_FOR_LARGE = 8;
+/** What a backup of one chunk stores at the most to be small. */
+const SMALL_BYTES = 64 << 10;
 const DAY_MS = 86_400_000;
 
 /** A part of all backups: each day another one of `of`, so that after so many days all have had their turn. */
@@ -80,7 +85,7 @@ export function exitCodeOfVerifyAll({ faulty }: VerifyAllReport): number {
 }
 
 /**
- * Verifies complete backups, one or two at a time.
+ * Verifies complete backups, two large ones at a time, or more small ones.
  *
  * @throws UsageError when the sample is none; ArchiveError when there is no backup at all, or none for a pattern:
  * nothing that was looked at must not look like all that is whole; StoreError when the folders cannot be listed; the
@@ -106,6 +111,8 @@ export async function verifyAll(
     seconds: 0,
   };
   const wanted: { database: string; key: string; finishedAt: Date }[] = [];
+  /** An increment is read with what it builds on: it is as large as any backup of its database. */
+  const large = new Set<string>();
   for await (const { database, folder, backups, damaged } of takeInventory(repository, { signal })) {
     const matching = patterns?.filter((pattern) => pattern.matches(database));
     if (matching?.length === 0) continue;
@@ -115,6 +122,7 @@ export async function verifyAll(
       report.faulty.push({ database, path, finished_at: null, problems: [error.message], exit_code: EXIT.archive });
     }
     report.backups_in_all += backups.length;
+    if (backups.some(({ chunks, compressedBytes }) => chunks > 1 || compressedBytes > SMALL_BYTES)) large.add(database);
     for (const { manifestKey, finishedAt } of backups) {
       if (sample === undefined || partOf(manifestKey, sample.of) === sample.part) {
         wanted.push({ database, key: manifestKey, finishedAt });
@@ -125,28 +133,15 @@ export async function verifyAll(
     throw nothingFound(repository, { patterns: Array.from(unmet, ({ source }) => source) });
   }
   progress.runStarted({ action: "verify", databases: wanted.length });
+  const shares = new Shares(wanted, {
+    room: BACKUPS_AT_ONCE * SMALL_FOR_LARGE,
+    shareOf: ({ database }) => large.has(database) ? SMALL_FOR_LARGE : 1,
+  });
   try {
     await forEachParallel(
       () => wanted,
-      async ({ database, key, finishedAt }, signal) => {
-        const path = repository.locate(key);
-        const one = { ...context, signal, progress: withinRun(progress) };
-        const found = { database, path, finished_at: finishedAt.toISOString() };
-        report.backups++;
-        try {
-          const verified = await verify(one, { database, path, quick: request.quick, contents: request.contents });
-          report.documents += verified.documents;
-          if (verified.contents_read === false) report.unopened = (report.unopened ?? 0) + 1;
-          if (!verified.ok) {
-            report.faulty.push({ ...found, problems: problemsOf(verified), exit_code: exitCodeOfVerify(verified) });
-          }
-        } catch (error) {
-          signal.throwIfAborted();
-          // A backup that cannot be read is the very thing that is looked for; the others are looked at all the same.
-          report.faulty.push({ ...found, problems: [describeError(error)], exit_code: exitCodeOf(error) });
-        }
-      },
-      { limit: BACKUPS_AT_ONCE, signal },
+      (backup, signal) => shares.within(backup, () => verifyOne(backup, signal)),
+      { limit: shares.limit, signal },
     );
   } finally {
     progress.runFinished();
@@ -158,6 +153,25 @@ export async function verifyAll(
   if (report.ok) log.info("backups are verified", facts);
   else log.error("not all backups are as they must be", facts);
   return report;
+
+  async function verifyOne({ database, key, finishedAt }: typeof wanted[number], signal: AbortSignal): Promise<void> {
+    const path = repository.locate(key);
+    const one = { ...context, signal, progress: withinRun(progress) };
+    const found = { database, path, finished_at: finishedAt.toISOString() };
+    report.backups++;
+    try {
+      const verified = await verify(one, { database, path, quick: request.quick, contents: request.contents });
+      report.documents += verified.documents;
+      if (verified.contents_read === false) report.unopened = (report.unopened ?? 0) + 1;
+      if (!verified.ok) {
+        report.faulty.push({ ...found, problems: problemsOf(verified), exit_code: exitCodeOfVerify(verified) });
+      }
+    } catch (error) {
+      signal.throwIfAborted();
+      // A backup that cannot be read is the very thing that is looked for; the others are looked at all the same.
+      report.faulty.push({ ...found, problems: [describeError(error)], exit_code: exitCodeOf(error) });
+    }
+  }
 }
 
 function problemsOf({ problems, unreadable }: VerifyReport): string[] {

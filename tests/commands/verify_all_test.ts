@@ -1,12 +1,42 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { Repository } from "../../src/archive/repository.ts";
 import { describeAll } from "../../src/cli/verify.ts";
-import { exitCodeOfVerifyAll } from "../../src/commands/verify_all.ts";
+import { exitCodeOfVerifyAll, verifyAll } from "../../src/commands/verify_all.ts";
 import { ArchiveError, EXIT } from "../../src/errors.ts";
+import { SILENT_PROGRESS } from "../../src/observe.ts";
+import { openStore } from "../../src/store/open.ts";
+import { farAway } from "../store/far_away.ts";
 import { alterFile, flipByte } from "./restore/setup.ts";
 import { setUpFleet } from "./restore/fleet_setup.ts";
 
 const DAY_MS = 86_400_000;
+
+/** How many objects are read at once where as many backups of these tasks are verified. */
+async function mostReading(backups: number, tasks: string): Promise<number> {
+  await using setup = await setUpFleet(backups, { tasks });
+  await (await setup.open()).backup();
+  const near = await openStore({ bucket: pathToFileURL(join(setup.folder, "bucket")).href });
+  const { store, mostReading } = farAway(near, 30);
+  const report = await verifyAll({
+    repository: new Repository(store, { prefix: "", suffix: "" }),
+    openStore: () => Promise.resolve(store),
+    log: setup.log,
+    progress: SILENT_PROGRESS,
+    now: () => new Date(),
+    signal: new AbortController().signal,
+  }, {});
+  assertEquals([report.ok, report.backups], [true, backups]);
+  return mostReading();
+}
+
+Deno.test("verifyAll() reads sixteen small backups at once, and two large ones", async () => {
+  const tasks = (chunk: string) => `{all: {databases: [".*"], exclude: ["_.*"], ${chunk} timezone: UTC}}`;
+  assertEquals(await mostReading(20, tasks("")), 16);
+  const ofLarge = await mostReading(6, tasks("chunk: 2,"));
+  assert(ofLarge <= 8, `${ofLarge} chunks at once, four of each`);
+});
 
 Deno.test("verifyAll() reads every backup, names the one with a flipped byte, and ends with 12", async () => {
   await using setup = await setUpFleet(5);

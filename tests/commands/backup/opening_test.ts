@@ -7,8 +7,8 @@ import { startFakeCouchDb } from "../../fakes/couchdb.ts";
 import { couchOk } from "../../couch_request.ts";
 import { Repository } from "../../../src/archive/repository.ts";
 import { openStore } from "../../../src/store/open.ts";
-import type { Store } from "../../../src/store/store.ts";
 import type { Task } from "../../../src/task/task.ts";
+import { farAway } from "../../store/far_away.ts";
 import { until } from "../../until.ts";
 import { Backups } from "./feed_setup.ts";
 
@@ -68,41 +68,6 @@ Deno.test("backup() has as many requests of small databases in flight as paralle
     assert(parallel === 4 || most > 6, `${most} with parallel: ${parallel}`);
   }
 });
-
-/** A store that is far away, and of how many calls an answer was on its way at the same time. */
-function farAway(store: Store, ms: number): { store: Store; mostWaiting: () => number } {
-  let [waiting, most] = [0, 0];
-  const travel = async () => {
-    most = Math.max(most, ++waiting);
-    await new Promise((resolve) => setTimeout(resolve, ms));
-    waiting--;
-  };
-  const far: Partial<Store> = {
-    async create(...call) {
-      await travel();
-      return await store.create(...call);
-    },
-    async replace(...call) {
-      await travel();
-      await store.replace(...call);
-    },
-    async *list(...call) {
-      await travel();
-      yield* store.list(...call);
-    },
-    async read(...call) {
-      await travel();
-      return await store.read(...call);
-    },
-  };
-  const proxy = new Proxy(store, {
-    get(_, name: keyof Store) {
-      const member = far[name] ?? store[name];
-      return typeof member === "function" ? member.bind(store) : member;
-    },
-  });
-  return { store: proxy, mostWaiting: () => most };
-}
 
 for (const increments of [undefined, { most: 14 }]) {
   const kind = increments === undefined ? "full" : "incremental";

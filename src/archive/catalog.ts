@@ -112,10 +112,7 @@ export class Catalog {
    *
    * @param database Decoded.
    */
-  async *keys(
-    database: string,
-    options: StoreCallOptions,
-  ): AsyncGenerator<{ key: string; manifestKey: string; run: string; finishedAt: Date }> {
+  async *keys(database: string, options: StoreCallOptions): AsyncGenerator<CatalogKey> {
     const folder = this.#repository.catalogFolder(database);
     for await (const { kind, name } of this.#repository.store.list(folder, options)) {
       const named = kind === "object" ? parseEntryName(name) : undefined;
@@ -149,6 +146,15 @@ export class Catalog {
       throw error;
     }
   }
+}
+
+/** The key of an entry, and what its name says of the backup that it is of. */
+export interface CatalogKey {
+  key: string;
+  manifestKey: string;
+  /** The eight digits that stand for its run. */
+  run: string;
+  finishedAt: Date;
 }
 
 /** What the catalog says of a backup, by its manifest. */

@@ -9,6 +9,7 @@ import { loadAhead } from "../parallel.ts";
 import { joinKey } from "../store/key.ts";
 import type { StoreCallOptions, StoreEntry } from "../store/store.ts";
 import type { RetentionHold, RetentionPoint } from "../task/retention.ts";
+import { Catalog, type CatalogKey } from "./catalog.ts";
 import { type DatedFolder, listDatabases, listDays } from "./days.ts";
 import { isCheckpointName, MANIFEST_NAME, pinName, shortRun } from "./layout.ts";
 import type { Manifest } from "./manifest.ts";
@@ -16,7 +17,7 @@ import { readPin } from "./pin.ts";
 import { manifestsAmong, readManifest, readManifests } from "./read.ts";
 import type { Repository } from "./repository.ts";
 
-/** Folders that are looked into at once. */
+/** Folders that are looked into at once, of one database or of several. */
 const FOLDERS_AT_ONCE = 16;
 
 /** An object as its folder's listing shows it. */
@@ -60,24 +61,45 @@ export interface DatabaseHoldings {
   database: string;
   /** The latest date first. */
   folders: HeldFolder[];
+  /** The catalog's entries of its backups, where they were asked for. */
+  entries: CatalogKey[];
+  /** When the last of its folders had been looked into, by `performance.now()`: that is done ahead of their use. */
+  readAtMs: number;
 }
 
 /**
  * What is held of each database, in the order of their names.
  *
- * @param options `database`: of this one alone, decoded.
+ * @param options `database`: of this one alone, decoded. `withEntries`: with what the catalog has of it.
  */
 export async function* readHoldings(
   repository: Repository,
-  { database, signal }: StoreCallOptions & { database?: string | undefined },
+  { database, withEntries = false, signal }: StoreCallOptions & {
+    database?: string | undefined;
+    withEntries?: boolean;
+  },
 ): AsyncGenerator<DatabaseHoldings> {
   const dates = await datesByDatabase(repository, { database, signal });
-  for (const name of [...dates.keys()].sort()) {
-    const look = (date: string, signal: AbortSignal) => lookInto(repository, { database: name, date, signal });
-    const found = loadAhead(dates.get(name)!, look, { limit: FOLDERS_AT_ONCE, signal });
-    const folders = (await Array.fromAsync(found)).filter(({ objects }) => objects.size > 0);
+  const places = [...dates.keys()].sort().flatMap((name) =>
+    dates.get(name)!.map((date, index, { length }) => ({ database: name, date, isLast: index === length - 1 }))
+  );
+  const catalog = new Catalog(repository);
+  const look = async (place: typeof places[number], signal: AbortSignal) => {
+    const [found, entries] = await Promise.all([
+      lookInto(repository, { ...place, signal }),
+      place.isLast && withEntries ? Array.fromAsync(catalog.keys(place.database, { signal })) : [],
+    ]);
+    return { ...place, found, entries, readAtMs: performance.now() };
+  };
+  let folders: HeldFolder[] = [];
+  for await (
+    const { database, isLast, found, ...others } of loadAhead(places, look, { limit: FOLDERS_AT_ONCE, signal })
+  ) {
+    if (found.objects.size > 0) folders.push(found);
+    if (!isLast) continue;
     judge(folders.flatMap(({ backups }) => backups), folders);
-    yield { database: name, folders };
+    yield { database, folders, entries: others.entries, readAtMs: others.readAtMs };
+    folders = [];
   }
 }
 

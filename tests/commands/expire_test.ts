@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { shortRun } from "../../src/archive/layout.ts";
+import { Repository } from "../../src/archive/repository.ts";
 import { describeExpiry } from "../../src/cli/expire.ts";
 import { expire, type ExpireRequest } from "../../src/commands/expire/expire.ts";
 import { keep } from "../../src/commands/keep.ts";
@@ -11,6 +12,7 @@ import type { Remover } from "../../src/store/remover.ts";
 import type { RetentionRules } from "../../src/task/retention.ts";
 import { type BackupRequest, type PutBackup, TestRepository } from "../archive/repository_setup.ts";
 import { task } from "../fakes/task.ts";
+import { farAway } from "../store/far_away.ts";
 
 const NOW = new Date("2027-06-15T12:00:00Z");
 const NO_GRACE = { years: 0, months: 0, days: 0, hours: 0 };
@@ -35,11 +37,17 @@ interface Options extends ExpireRequest {
   rules?: RetentionRules;
   remover?: Remover;
   now?: Date;
+  freshMs?: number;
+  repository?: Repository;
 }
 
-async function run(setup: TestRepository, { rules = LAST_ONE, remover, now = NOW, ...request }: Options = {}) {
+async function run(
+  setup: TestRepository,
+  { rules = LAST_ONE, remover, now = NOW, freshMs, repository, ...request }: Options = {},
+) {
   return await expire({
-    repository: setup.repository,
+    repository: repository ?? setup.repository,
+    freshMs,
     remover: remover ?? new DirectoryRemover(setup.root),
     tasks: [task("weekly", { timezone: "UTC", retention: rules }), task("other")],
     log: setup.log,
@@ -224,6 +232,51 @@ Deno.test("expire() lets a pinned backup stay until it is unpinned", async () =>
   await keep(context, { ...request, kept: false });
   assertEquals((await run(setup, { confirm: true })).expired.length, 1);
   assertEquals(shortRun("cccccccc-0000-4000-8000-000000000000"), "cccccccc");
+});
+
+Deno.test("expire() looks again at a database whose turn comes late: a backup that was pinned meanwhile stays", async () => {
+  const [first, second] = ["a", "b"] as const;
+  for (const freshMs of [60_000, 0]) {
+    await using setup = await TestRepository.open();
+    for (const database of [first, second]) {
+      await put(setup, { day: "2027-06-01", finishedAt: "2027-06-01T10:00:00Z", database });
+      await put(setup, { day: "2027-05-01", finishedAt: "2027-05-01T10:00:00Z", database });
+    }
+    const { repository, log, signal } = setup;
+    const openStore = () => Promise.reject(new Error("Only the config's store is needed"));
+    const pin = { database: second, path: "2027-05-02T00:00Z", kept: true, reason: "found something" };
+    const near = new DirectoryRemover(setup.root);
+    let isPinned = false;
+    const remover: Remover = {
+      findHold: () => near.findHold(),
+      async remove(...call) {
+        if (!isPinned) await keep({ repository, openStore, log, signal, now: () => NOW }, pin);
+        isPinned = true;
+        await near.remove(...call);
+      },
+    };
+    const report = await run(setup, { confirm: true, remover, freshMs });
+    // The first case shows that it is read before its turn.
+    assertEquals(report.expired.map(({ database }) => database), freshMs === 0 ? [first] : [first, second]);
+  }
+});
+
+Deno.test("expire() looks into many databases at once where the store is far away, and tells the same", async () => {
+  await using setup = await TestRepository.open();
+  for (let n = 0; n < 20; n++) {
+    const database = `db${String(n).padStart(2, "0")}`;
+    await put(setup, { day: "2027-06-01", finishedAt: "2027-06-01T10:00:00Z", chunks: [0], database });
+    if (n % 3 === 0) {
+      await put(setup, { day: "2027-05-01", finishedAt: "2027-05-01T10:00:00Z", chunks: [0, 1], database });
+    }
+  }
+  const { store, mostReading } = farAway(setup.store, 30);
+  const { prefix, suffix } = setup.repository;
+  const near = await run(setup, { showKept: true });
+  const far = await run(setup, { showKept: true, repository: new Repository(store, { prefix, suffix }) });
+  assertEquals({ ...far, seconds: 0 }, { ...near, seconds: 0 });
+  assertEquals([far.expired.length, far.kept], [7, 20]);
+  assert(mostReading() > 10, `${mostReading()} at once`);
 });
 
 Deno.test("expire() takes left-overs only behind a later whole backup, and never what a run may still go on from", async () => {

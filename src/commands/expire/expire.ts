@@ -31,6 +31,9 @@ import type { ExpiredBackup, ExpireReport, KeptBy } from "./report.ts";
 /** Requests that delete at the same time. */
 const REMOVALS_AT_ONCE = 16;
 
+/** What is held of databases is read ahead, and again where it was read so long ago. */
+const FRESH_MS = 10_000;
+
 /** What it works with. */
 export interface ExpireContext {
   repository: Repository;
@@ -43,6 +46,8 @@ export interface ExpireContext {
   now: () => Date;
   /** Ends it between two objects. */
   signal: AbortSignal;
+  /** How long what was read ahead is as good as what there is now. @default ten seconds */
+  freshMs?: number | undefined;
 }
 
 /** What is to go. */
@@ -87,9 +92,9 @@ export async function expire(context: ExpireContext, request: ExpireRequest): Pr
   const work = new Expiry(context, policies, report);
   const { repository, signal } = context;
   let isEmpty = true;
-  for await (const holdings of readHoldings(repository, { database, signal })) {
+  for await (const holdings of readHoldings(repository, { database, withEntries: true, signal })) {
     if (holdings.folders.length > 0) isEmpty = false;
-    await work.expireDatabase(holdings);
+    await work.expireDatabase(await ofNow(context, holdings));
   }
   // Entries of the catalog alone are left-overs of a database of which there is no backup any more.
   const isGone = isEmpty && report.leftovers.objects === 0;
@@ -106,6 +111,20 @@ export async function expire(context: ExpireContext, request: ExpireRequest): Pr
     problems: problems.length,
   });
   return report;
+}
+
+/**
+ * What is held of a database, read once more where the databases before it took long: a run may have stored something
+ * since.
+ */
+async function ofNow(
+  { repository, signal, freshMs = FRESH_MS }: Pick<ExpireContext, "repository" | "signal" | "freshMs">,
+  holdings: DatabaseHoldings,
+): Promise<DatabaseHoldings> {
+  if (performance.now() - holdings.readAtMs < freshMs) return holdings;
+  const { database } = holdings;
+  const [again] = await Array.fromAsync(readHoldings(repository, { database, withEntries: true, signal }));
+  return again ?? { ...holdings, folders: [] };
 }
 
 function tasksWithRetention(tasks: readonly Task[], { isNamed }: { isNamed: boolean }): Task[] {
@@ -176,7 +195,7 @@ class Expiry {
       this.#report.expired_bytes += chunks.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
     }
     await this.#removeLeftovers(holdings);
-    await this.#removeLostEntries(database, backups);
+    await this.#removeLostEntries(holdings, backups);
   }
 
   async expireRuns(task: string): Promise<void> {
@@ -230,14 +249,15 @@ class Expiry {
   }
 
   /** Entries of the catalog whose backup somebody has deleted by hand, or a run never finished. */
-  async #removeLostEntries(database: string, backups: readonly HeldBackup[]): Promise<void> {
-    const { repository, signal } = this.#context;
+  async #removeLostEntries(
+    { database, entries }: DatabaseHoldings,
+    backups: readonly HeldBackup[],
+  ): Promise<void> {
     const there = new Set(backups.map(({ run, key }) => `${run} ${key}`));
     const before = this.#now().getTime() - YOUNGEST_MS;
-    const lost: string[] = [];
-    for await (const { key, manifestKey, run, finishedAt } of new Catalog(repository).keys(database, { signal })) {
-      if (!there.has(`${run} ${manifestKey}`) && finishedAt.getTime() < before) lost.push(key);
-    }
+    const lost = entries.filter(({ manifestKey, run, finishedAt }) =>
+      !there.has(`${run} ${manifestKey}`) && finishedAt.getTime() < before
+    ).map(({ key }) => key);
     if (this.#report.confirmed && !await this.#removeAll(database, lost)) return;
     this.#report.leftovers.objects += lost.length;
   }

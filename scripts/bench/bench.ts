@@ -8,18 +8,19 @@
  * called with `--url URL --db NAME`), and REFERENCE_SCRIPT, a command that backs the database $1 up in the reference
  * script's way, add those peers. `--pinned` keeps CouchDB on the first core and everything else on the second, as if on
  * two machines; it needs COUCHDB_PID, the process id of CouchDB's `beam.smp`. `--only` takes a part of a group's name:
- * backup, small, memory, databases, increment, restore, start, pure; FILE then keeps the rows of the others. The
+ * backup, small, memory, databases, increment, restore, random, s3, start, pure; FILE then keeps the rows of the others. The
  * program is measured bundled, as the Lambda layer and the image have it; `--sources` takes main.ts instead.
  *
  * Needs curl, GNU time and lscpu, and taskset where pinned. Smaller for a try: BENCH_DOCUMENTS (100000), BENCH_ROUNDS
  * (5), BENCH_SMALL_DOCUMENTS (1000000), BENCH_LARGE_DOCUMENTS (0: not measured), BENCH_DATABASES (1000),
- * BENCH_MEDIUM_DATABASES (200).
+ * BENCH_MEDIUM_DATABASES (200), BENCH_S3_DATABASES (500).
  */
 import { parseArgs } from "node:util";
 import { gzip } from "../../src/codec/gzip.ts";
 import { BULK_GET_SHAPE, DocumentScanner, Found } from "../../src/json/scan.ts";
 import { bundle } from "../bundle.ts";
 import { BenchServer, CHUNK, curlBackup, curlDatabases, curlRestore, curlRestoreAll, record } from "./couchdb.ts";
+import { startFar } from "./far.ts";
 import { type Measure, type Row, Rows, run } from "./measure.ts";
 import { OTHERS_PREFIX, pinCouchDb, type Pinned } from "./pinned.ts";
 
@@ -28,6 +29,9 @@ const SMALL_DOCUMENTS = fromEnv("BENCH_SMALL_DOCUMENTS", 1_000_000);
 const LARGE_DOCUMENTS = fromEnv("BENCH_LARGE_DOCUMENTS", 0);
 const DATABASES = fromEnv("BENCH_DATABASES", 1000);
 const MEDIUM_DATABASES = fromEnv("BENCH_MEDIUM_DATABASES", 200);
+const S3_DATABASES = fromEnv("BENCH_S3_DATABASES", 500);
+/** How far the S3 server is made to be: there and back. */
+const S3_MS = 40;
 const MEDIUM_DOCUMENTS = fromEnv("BENCH_MEDIUM_DOCUMENTS", 10_000);
 const ROUNDS = fromEnv("BENCH_ROUNDS", 5);
 
@@ -71,6 +75,7 @@ const GROUPS: Group[] = [
   { name: "increment", row: "incremental / full", measure: benchIncrements },
   { name: "restore", row: "restore / 4 parallel curl posts", measure: benchRestore },
   { name: "random", row: "the same, ids at random", measure: benchRandomIds },
+  { name: "s3", row: `${S3_DATABASES} databases to an S3 that is ${S3_MS} ms away`, measure: benchS3 },
 ];
 
 async function bench(): Promise<void> {
@@ -491,6 +496,53 @@ async function benchRandomIds(server: BenchServer): Promise<void> {
   await server.remove("bench_docs");
 }
 
+/** What is waited for there are its answers, one after the other, and what is in memory meanwhile. */
+async function benchS3(server: BenchServer): Promise<void> {
+  rows.heading(`To an S3 that is ${S3_MS} ms away`);
+  const name = `${S3_DATABASES} databases of 10 documents to an S3 that is ${S3_MS} ms away`;
+  const given = Deno.env.get("BENCH_S3");
+  if (given === undefined) return rows.missing({ name, unit: "s" }, "BENCH_S3 is not set");
+  await using far = startFar(new URL(given), S3_MS / 2);
+  const { origin, username, password, pathname } = far.url;
+  const store = {
+    bucket: `s3://${pathname.slice(1)}`,
+    endpoint: origin,
+    region: "us-east-1",
+    token: decodeURIComponent(username),
+    secret: decodeURIComponent(password),
+  };
+  const limits = { unit: "MB" as const, must: 120, goal: 100 };
+  const names = numbered("bench_many", S3_DATABASES);
+  await fillAll(server, names, 10);
+  const four: Measure[] = [];
+  const sixteen: Measure[] = [];
+  const verified: Measure[] = [];
+  for (let round = 0; round < Math.min(ROUNDS, 3); round++) {
+    sixteen.push(await backup(server, "bench_many_.*", { parallel: 16 }, { store }));
+    four.push(await backup(server, "bench_many_.*", {}, { store }));
+    verified.push(await program(["verify", "--all", `${folder}/config.yaml`]));
+  }
+  rows.add({ name, unit: "s", values: seconds(four), behind: { "own CPU": cpu(four) } });
+  rows.add({ name: "the same with parallel: 16", unit: "s", values: seconds(sixteen) });
+  rows.add({ name: "peak memory for them", values: peak(four), ...limits });
+  rows.add({ name: "peak memory for them, 16 in parallel", values: peak(sixteen), ...limits });
+  rows.add({
+    name: "verify --all of them",
+    unit: "s",
+    values: seconds(verified),
+    behind: { "own CPU": cpu(verified) },
+  });
+  await removeAll(server, names);
+  await server.fill("bench_docs", DOCUMENTS);
+  const large: Measure[] = [];
+  for (let round = 0; round < Math.min(ROUNDS, 3); round++) {
+    large.push(await backup(server, "bench_docs", {}, { store }));
+  }
+  rows.add({ name: `${DOCUMENTS} documents of one KB there`, unit: "s", values: seconds(large) });
+  rows.add({ name: `peak memory for ${DOCUMENTS} documents there`, values: peak(large), ...limits });
+  await server.remove("bench_docs");
+}
+
 async function benchStart(): Promise<void> {
   rows.heading("Start");
   const found: number[] = [];
@@ -527,14 +579,16 @@ async function backup(
   server: BenchServer,
   pattern: string,
   task: Record<string, unknown> = {},
-  { isNew = true } = {},
+  { isNew = true, store }: { isNew?: boolean; store?: Record<string, unknown> } = {},
 ): Promise<Measure> {
   if (isNew) buckets++;
   const { chunk = CHUNK, ...others } = task;
   const config = {
     database: { url: server.base, login: server.login, password: server.password },
     task: { bench: { databases: [pattern], ...chunk === null ? {} : { chunk }, ...others } },
-    bucket: `file://${folder}/bucket-${buckets}`,
+    ...store === undefined
+      ? { bucket: `file://${folder}/bucket-${buckets}` }
+      : { ...store, prefix: `bench-${crypto.randomUUID()}` },
   };
   // JSON is YAML.
   await Deno.writeTextFile(`${folder}/config.yaml`, JSON.stringify(config));

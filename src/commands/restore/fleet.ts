@@ -11,7 +11,7 @@ import { placeOfPoint } from "../../archive/find.ts";
 import type { DatabaseInfo } from "../../couchdb/info.ts";
 import { isUnwritten, type RestoreWitness, storeRestoreNote } from "../../couchdb/restore_note.ts";
 import { encodeDatabase } from "../../database_name.ts";
-import { describeError, exitCodeOf, hintOf } from "../../errors.ts";
+import { describeError, exitCodeOf, hintOf, isFatalForRun } from "../../errors.ts";
 import { withinRun } from "../../observe.ts";
 import { eitherSignal, forEachParallel } from "../../parallel.ts";
 import { joinKey } from "../../store/key.ts";
@@ -40,8 +40,19 @@ export async function restoreFleet(context: FleetContext, request: FleetRequest)
   const outcomes = new Map<string, FleetDatabase>();
   const fresh = new FreshSettings();
   const room = fleetRoom(targets, { atOnce: request.databasesAtOnce });
-  const work = async (target: Target, signal: AbortSignal) =>
-    void outcomes.set(target.to, await restoreOne({ ...context, fresh, signal }, target, request));
+  /** What every further database would meet as well, where one has met it: a login that is refused. */
+  let fatal: { error: unknown } | undefined;
+  const work = async (target: Target, signal: AbortSignal) => {
+    const one = { ...context, fresh, signal };
+    const restored = fatal === undefined
+      ? restoreTarget(one, target, request).catch((error) => {
+        signal.throwIfAborted();
+        if (isFatalForRun(error)) fatal ??= { error };
+        return noteFailure(one, target, { error, isDiscreet: request.isDiscreet });
+      })
+      : noteFailure(one, target, { ...fatal, isDiscreet: request.isDiscreet, isTried: false });
+    outcomes.set(target.to, await restored);
+  };
   try {
     await forEachParallel(
       () => targets,
@@ -69,27 +80,23 @@ export async function restoreFleet(context: FleetContext, request: FleetRequest)
   return report;
 }
 
-async function restoreOne(
-  context: FleetContext & OneOfMany,
+/** Logs why a database is not restored. @returns Its part of the report. */
+function noteFailure(
+  { log }: Pick<FleetContext, "log">,
   target: Target,
-  request: FleetRequest,
-): Promise<FleetDatabase> {
-  const { log, signal } = context;
-  try {
-    return await restoreTarget(context, target, request);
-  } catch (error) {
-    signal.throwIfAborted();
-    const hint = hintOf(error);
-    const told = describerOf(target)(error);
-    log.error("database is not restored", { database: target.to, error: told, hint });
-    return {
-      ...addressOf(target),
-      status: "failed",
-      error: request.isDiscreet === true ? told : describeError(error),
-      ...hint === undefined ? {} : { hint },
-      exit_code: exitCodeOf(error),
-    };
-  }
+  { error, isDiscreet, isTried = true }: { error: unknown; isDiscreet?: boolean | undefined; isTried?: boolean },
+): FleetDatabase {
+  const why = isTried ? "" : "Not tried, as it would fail like the one before: ";
+  const hint = hintOf(error);
+  const told = why + describerOf(target)(error);
+  log.error("database is not restored", { database: target.to, error: told, hint });
+  return {
+    ...addressOf(target),
+    status: "failed",
+    error: isDiscreet === true ? told : why + describeError(error),
+    ...hint === undefined ? {} : { hint },
+    exit_code: exitCodeOf(error),
+  };
 }
 
 function addressOf(

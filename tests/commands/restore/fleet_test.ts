@@ -35,6 +35,31 @@ Deno.test("restore --all brings back every database of the newest moment, byte f
   assertStringIncludes(describeFleet(report), "Restored 30 of 30 databases: ");
 });
 
+Deno.test("restore --all tries no further database where CouchDB refuses the login midway, and says so of each", async () => {
+  await using setup = await setUpFleet(60, { tasks: `{all: {databases: [".*"], exclude: ["_.*"], timezone: UTC}}` });
+  const session = await setup.open();
+  assertEquals((await session.backup()).ok, true);
+  await setup.drop();
+  setup.server.faults.add({
+    where: ({ database }) => database !== undefined,
+    skip: 40,
+    times: Infinity,
+    fault: { kind: "answer", status: 401 },
+  });
+  const since = setup.server.requests.length;
+  const report = await session.restoreAll({ path: "latest" });
+  assertEquals([report.ok, report.databases.length], [false, 60]);
+  const failed = report.databases.filter(({ status }) => status === "failed");
+  for (const { error = "", exit_code } of failed) {
+    assertStringIncludes(error, "401");
+    assertEquals(exit_code, EXIT.couchdb);
+  }
+  const tried = failed.filter(({ error = "" }) => !error.startsWith("Not tried, as it would fail like the one before"));
+  // Those that were in hand, with one request each.
+  const refused = setup.server.requests.slice(since).filter(({ status }) => status === 401);
+  assert(tried.length <= 16 && refused.length <= 16, `${tried.length} were tried, ${refused.length} requests refused`);
+});
+
 Deno.test("restore --all goes on after a kill at any moment: what is done is passed over, what was begun is finished", async () => {
   await using setup = await setUpFleet(12);
   const before = await setup.state();

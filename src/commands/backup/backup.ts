@@ -15,6 +15,7 @@ import { isEmptyByMistake, type TaskSelection } from "../../task/selection.ts";
 import type { BackupOptions, Run, RunContext } from "./context.ts";
 import { DatabaseBackup } from "./database.ts";
 import { IncrementShare } from "./increment.ts";
+import { NotTried } from "./not_tried.ts";
 import { Rest } from "./rest.ts";
 import { Room } from "./room.ts";
 import { batchesOf, isSmall } from "./chunk_size.ts";
@@ -103,6 +104,7 @@ async function backupTask(context: Run, selection: TaskSelection, options: Backu
   const room = new Room(() => window.limit, {
     isShared: task.delaySeconds === 0,
     small: () => Math.min(task.parallel, SMALL_FOR_LARGE * window.limit),
+    signal: context.signal,
   });
   // One after the other, each is asked for when its turn comes.
   if (task.delaySeconds === 0) context.infos.expect(databases.map(({ database }) => database));
@@ -111,11 +113,14 @@ async function backupTask(context: Run, selection: TaskSelection, options: Backu
   for (const [index, { database, pattern }] of databases.entries()) {
     const { needs, isSmall } = openingNeeds(context, task, database);
     const place = await room.enter(needs, { isSmall });
-    if (interruption !== undefined) break;
     try {
-      if (context.fatal === undefined) await rest.taken(context);
+      if (interruption === undefined && context.fatal === undefined) await rest.taken(context);
     } catch (reason) {
       interruption ??= { reason };
+    }
+    if (interruption !== undefined) {
+      // Those in hand that are away still come back.
+      place.leave();
       break;
     }
     const one = new DatabaseBackup({ ...context, log: log.with({ database }) }, {
@@ -127,7 +132,7 @@ async function backupTask(context: Run, selection: TaskSelection, options: Backu
       place,
       window,
     });
-    const saved = saveOne(context, one, { task, options }).then(
+    const saved = saveOne(context, one, { task, options, room }).then(
       (done) => void (report.databases[index] = done),
       (reason) => void (interruption ??= { reason }),
     );
@@ -157,7 +162,7 @@ function openingNeeds(
 async function saveOne(
   context: Run,
   one: DatabaseBackup,
-  { task: { delaySeconds }, options }: { task: Task; options: BackupOptions },
+  { task: { delaySeconds }, options, room }: { task: Task; options: BackupOptions; room: Room },
 ): Promise<DatabaseReport> {
   if (context.fatal !== undefined) return one.notTried(context.fatal);
   const openedAtMs = performance.now();
@@ -166,6 +171,9 @@ async function saveOne(
   } finally {
     if (one.isUnchanged) context.rest.isHardlyOwed(delaySeconds, openedAtMs);
     else context.rest.isOwed(delaySeconds);
-    if (one.error !== undefined && isFatalForRun(one.error)) context.fatal ??= one.error;
+    if (one.error !== undefined && isFatalForRun(one.error)) {
+      context.fatal ??= one.error;
+      room.close(new NotTried(context.fatal));
+    }
   }
 }

@@ -55,11 +55,16 @@ export class ChunkWriter {
    *
    * @param options `signal` ends the reading of documents; what is read by then is stored, unless the run itself is
    * ended: another request that has failed takes nothing away from what was read before it. `onRead` is called once,
-   * when all documents are read for the first time, while the last chunk is still being stored.
+   * when all documents are read for the first time, while the last chunk is still being stored; `beforeAgain` is awaited
+   * where they have to be read once more.
    */
   async store(
     { batch, again }: Work,
-    { signal, onRead }: { signal: AbortSignal; onRead: (read: Pick<ChunkEntry, "bytes" | "documents">) => void },
+    { signal, onRead, beforeAgain }: {
+      signal: AbortSignal;
+      onRead: (read: Pick<ChunkEntry, "bytes" | "documents">) => void;
+      beforeAgain?: (() => Promise<void>) | undefined;
+    },
   ): Promise<StoredChunk[]> {
     const stored: StoredChunk[] = [];
     const before = { bytes: 0, documents: 0 };
@@ -71,7 +76,7 @@ export class ChunkWriter {
         isRead = true;
         onRead({ bytes: before.bytes + bytes, documents: before.documents + documents });
       };
-      const { rest, ...one } = await this.#storeOne({ batch: left, again }, { signal, noteRead });
+      const { rest, ...one } = await this.#storeOne({ batch: left, again }, { signal, noteRead, beforeAgain });
       before.bytes += one.entry.bytes;
       before.documents += one.entry.documents;
       stored.push(one);
@@ -83,7 +88,11 @@ export class ChunkWriter {
   /** Fetches documents, compresses and seals them, and stores them under the next free number: as many as have room. */
   async #storeOne(
     { batch, again }: Pick<Work, "batch" | "again">,
-    { signal, noteRead }: { signal: AbortSignal; noteRead: (reader: BatchReader) => void },
+    { signal, noteRead, beforeAgain }: {
+      signal: AbortSignal;
+      noteRead: (reader: BatchReader) => void;
+      beforeAgain?: (() => Promise<void>) | undefined;
+    },
   ): Promise<StoredChunk & { rest: IdBatch | undefined }> {
     const { couch, repository: { store }, log, progress, signal: runSignal } = this.#context;
     const { database, task } = this.#place;
@@ -128,6 +137,7 @@ export class ChunkWriter {
         if (attempt >= MAX_CHUNK_ATTEMPTS) throw cause;
         const describe = isSealing(task) ? describeDiscreetly : describeError;
         log.warn("chunk is restarted", { attempt, error: describe(cause) });
+        await beforeAgain?.();
       }
     }
   }

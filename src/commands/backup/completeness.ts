@@ -149,6 +149,8 @@ export interface ListedDatabase {
   purges: number | undefined;
   /** Of an increment: what the backup before has. */
   before?: { documents: number; known: KnownRows } | undefined;
+  /** Is awaited before CouchDB is asked anything. */
+  beforeAsking?: (() => Promise<void>) | undefined;
 }
 
 /** Holds a listing against the counts until it can be called complete. */
@@ -162,12 +164,14 @@ export class Completeness {
   readonly #purges: number | undefined;
   readonly #resume: string;
   readonly #before: ListedDatabase["before"];
+  readonly #beforeAsking: () => Promise<void>;
 
   constructor(
     context: Run,
-    { database, listing, counts, mostLive, purges, resume, before }: ListedDatabase,
+    { database, listing, counts, mostLive, purges, resume, before, beforeAsking }: ListedDatabase,
   ) {
     this.#before = before;
+    this.#beforeAsking = beforeAsking ?? (() => Promise.resolve());
     this.#context = context;
     this.#database = database;
     this.#listing = listing;
@@ -208,6 +212,7 @@ export class Completeness {
   async await(storeListed: () => Promise<void>): Promise<void> {
     const { log, signal, stop, cluster } = this.#context;
     const waits = this.#waits();
+    if (this.#counts.hasCopies) await this.#beforeAsking();
     let isUnsettled = this.#counts.hasCopies &&
       (await cluster.look({ signal }) !== undefined || cluster.wasUnsettledSince(this.#startedAtMs));
     for (let settlings = 0;;) {
@@ -248,10 +253,12 @@ export class Completeness {
 
   /** Follows the feed from where it ended, then counts all of it; what is new is stored. */
   async #listAgain(storeListed: () => Promise<void>): Promise<void> {
+    await this.#beforeAsking();
     this.#listing.open(this.#listing.until);
     await storeListed();
     const { expected } = this.#counts;
     // All of an increment's feed is little beside all of the database.
+    await this.#beforeAsking();
     this.#listing.recount(
       this.#before === undefined ? expected : Math.min(expected, 2 * this.#listing.ids + FURTHER_IDS),
     );
@@ -267,6 +274,7 @@ export class Completeness {
       this.#counts.noteListed(this.#listing.ids);
       return undefined;
     }
+    await this.#beforeAsking();
     await this.#counts.look({ signal });
     const isPurged = purgesOf(this.#counts.info) !== this.#purges;
     if (isPurged && this.#before !== undefined) throw new FullNeeded(PURGED);

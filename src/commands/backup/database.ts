@@ -42,6 +42,7 @@ import {
   settleOrigin,
 } from "./origin.ts";
 import { Outcome } from "./outcome.ts";
+import { NotTried } from "./not_tried.ts";
 import type { Place } from "./room.ts";
 import { keptSettings } from "./kept_settings.ts";
 import { findUnreadable } from "./sealed_ids.ts";
@@ -158,6 +159,7 @@ export class DatabaseBackup {
     } catch (error) {
       if (signal.aborted) throw signal.reason;
       if (stop.aborted && error === stop.reason) throw error;
+      if (error instanceof NotTried) return this.notTried(error.cause);
       if (await this.#isGone(error)) {
         ok = true;
         this.#outcome.status = "gone";
@@ -192,11 +194,11 @@ export class DatabaseBackup {
       increments === undefined ? this.#readPrevious() : undefined,
     ]);
     const [found, [state]] = await Promise.all([
-      this.#opened(
+      this.#openedBefore(
+        stored,
         increments === undefined || full === true
           ? readOrigin(this.#context, this.#job)
           : this.#readOriginAfter(newest),
-        { unless: stored },
       ),
       stored,
     ]);
@@ -241,12 +243,13 @@ export class DatabaseBackup {
     }
   }
 
-  /** What CouchDB says of the database. Who has that and still waits for the store lets others ask meanwhile. */
-  async #opened(origin: Promise<DatabaseOrigin>, { unless }: { unless: Promise<unknown> }): Promise<DatabaseOrigin> {
-    let isAwaited = true;
-    unless.then(() => isAwaited = false, () => {});
+  /** What CouchDB says of the database. A small one that then waits for the store lets others ask meanwhile. */
+  async #openedBefore(stored: Promise<unknown>, origin: Promise<DatabaseOrigin>): Promise<DatabaseOrigin> {
+    let isStoreAwaited = true;
+    stored.then(() => isStoreAwaited = false, () => {});
     const found = await origin;
-    if (isAwaited) this.#place.away();
+    // Of a large one nobody knows yet what it needs.
+    if (isStoreAwaited && this.#place.isSmall) this.#place.away();
     return found;
   }
 
@@ -478,6 +481,7 @@ export class DatabaseBackup {
   /** What was stored so far is of no use: all is saved, in chunks of its own. */
   async #saveFullAfterAll(saving: Saving, reason: string): Promise<void> {
     const { repository: { store }, signal } = this.#context;
+    await this.#place.claim(1);
     const [found, state] = await Promise.all([
       readOrigin(this.#context, this.#job),
       readFolder(store, this.#folder, { signal }),
@@ -498,9 +502,8 @@ export class DatabaseBackup {
     return await ChainCheck.open(this.#context, { ...found, database: this.#database, counts, createdAt, isSealed });
   }
 
-  /** What the manifest says of the states that were seen. From here on only writing is left. */
+  /** What the manifest says of the states that were seen. */
   async #storeSeen(filter: IdFilter | undefined): Promise<Pick<ListedFeed, "seen">> {
-    this.#place.needs(0);
     if (filter === undefined) return {};
     const { repository: { store }, run, signal } = this.#context;
     return { seen: await storeSeen(store, { folder: this.#folder, run: shortRun(run), filter, signal }) };
@@ -518,16 +521,14 @@ export class DatabaseBackup {
     { listing, done, origin, seen }: StoredDocuments,
     { since, chainLost }: { since: string; chainLost?: ChainLoss | undefined },
   ): Promise<void> {
+    const end = await this.#readFeedEnd(listing, saving);
+    // Only writing is left.
+    this.#place.needs(0);
     await this.#finish(saving, {
       origin,
       updateSeq: { start: startSeqOf(saving), end: saving.counts.info.update_seq },
       chainLost,
-      feed: {
-        since,
-        until: listing.until,
-        ...await this.#readFeedEnd(listing, saving),
-        ...await this.#storeSeen(seen),
-      },
+      feed: { since, until: listing.until, ...end, ...await this.#storeSeen(seen) },
       unreadable: done.unreadable,
       chunks: done.chunks,
     });

@@ -131,13 +131,15 @@ export class DocumentStorage {
       resume,
       purges: purgesOf(leftover?.checkpoint.properties ?? info),
       before,
+      beforeAsking: () => place.back(),
     });
     try {
       if (leftover === undefined && increment === undefined) await completeness.awaitFirstPage();
       const storeListed = () => this.#storeListed({ listing, writer, done, size, reach });
       await storeListed();
-      await place.claim(1);
       await completeness.await(storeListed);
+      // Where the feed ends, and what the chain before has lost, is asked next.
+      if (task.increments !== undefined) await place.back();
     } catch (error) {
       await done.saveRest({ signal: AbortSignal.timeout(LAST_SAVE_TIMEOUT_MS) }).catch((lost) =>
         log.warn("checkpoint could not be stored", { error: describeError(lost) })
@@ -264,7 +266,7 @@ export class DocumentStorage {
         // A disk's sync or a store's answer takes its time, in which CouchDB is not to wait for the next request.
         if (bytes <= MOST_BYTES_BEHIND) leave();
       };
-      const stored = await writer.store(work, { signal, onRead });
+      const stored = await writer.store(work, { signal, onRead, beforeAgain: () => place.back() });
       leave();
       reach.note(sumChunks(stored.map(({ entry }) => entry)).documents);
       // Its documents are as they were found now: together, as a later run takes all chunks of a batch or none.

@@ -2,29 +2,36 @@
  * Shares the allowed number of requests among a task's databases. In: how many requests there may be in all, and what
  * each database needs at the moment. Out: when the next database may begin, and the limit of each. Databases that began
  * earlier come first; the next one begins as soon as those before it leave requests unused, for example while the last
- * chunk and the manifest of one are being stored.
+ * chunk and the manifest of one are being stored. Small ones wait for the store more than for CouchDB: one that is away
+ * needs no request, and has to claim one when it is back.
  */
+import { orAborted } from "../../abort.ts";
 
 /** So many databases are begun and not finished, for each request: one that needs no request is being written. */
 const DATABASES_A_REQUEST = 2;
-/**
- * The same of small ones, which wait for a store more than for CouchDB: six answers of it, one after the other, where
- * each is some 40 ms away.
- */
+/** The same of small ones: six answers of a store come one after the other, and each may be some 40 ms away. */
 const SMALL_A_REQUEST = 8;
 /** And in all. */
 const MOST_SMALL = 32;
 
 /** A database's share of the requests, and what it reports back. */
 export interface Place {
+  /** Whether it was known to be small when it began. */
+  readonly isSmall: boolean;
   /** How many requests it may have in flight now. */
   readonly limit: number;
   /** How many it needs from now on; none: only writing is left. Of one that is done that changes nothing. */
   needs(requests: number): void;
-  /** It waits for the store, and needs none until it claims some: small ones may begin, and make theirs. */
+  /** It waits for the store, and will need one request when it is back. A large one keeps the room for that. */
   away(): void;
-  /** The same as `needs`; where it was away, as soon as there is room for it again. */
+  /**
+   * The same as `needs`; a small one that has needed none waits until there is room for it.
+   *
+   * @throws The reason of the room's signal; what the room was closed with.
+   */
   claim(requests: number): Promise<void>;
+  /** Claims a request where it is away. @throws As `claim` */
+  back(): Promise<void>;
   /** It is done. */
   leave(): void;
 }
@@ -35,6 +42,8 @@ export interface RoomOptions {
   isShared: boolean;
   /** How many requests there may be where all are of small databases. @default as many as of others */
   small?: (() => number) | undefined;
+  /** Ends the waiting of those that are back. @default nothing does */
+  signal?: AbortSignal | undefined;
 }
 
 /** A database in the room. */
@@ -55,21 +64,29 @@ export class Room {
   readonly #limit: () => number;
   readonly #isShared: boolean;
   readonly #small: () => number;
+  readonly #signal: AbortSignal | undefined;
   /** In the order of their beginnings. */
   readonly #taken: Set<Taken> = new Set();
+  readonly #closed = new AbortController();
   #wake: (() => void) | undefined;
 
   /**
    * @param requests How many there may be, now where it is a function.
    */
-  constructor(requests: number | (() => number), { isShared, small }: RoomOptions) {
+  constructor(requests: number | (() => number), { isShared, small, signal }: RoomOptions) {
     this.#limit = typeof requests === "number" ? () => requests : requests;
     this.#isShared = isShared;
     this.#small = small ?? this.#limit;
+    this.#signal = signal === undefined ? this.#closed.signal : AbortSignal.any([signal, this.#closed.signal]);
   }
 
   get #requests(): number {
     return this.#limit();
+  }
+
+  /** Nobody that comes back makes a request any more. @param reason What their claims are refused with. */
+  close(reason: unknown): void {
+    this.#closed.abort(reason);
   }
 
   /**
@@ -94,17 +111,29 @@ export class Room {
       this.#taken.add(one);
       this.#change();
     };
+    const claim = async (requests: number) => {
+      this.#signal?.throwIfAborted();
+      if (isSmall && one.needs === 0 && !this.#hasRoomAgain(one)) {
+        try {
+          await orAborted(new Promise<void>((resolve) => one.admit = resolve), this.#signal);
+        } finally {
+          one.admit = undefined;
+        }
+      }
+      set(requests);
+    };
     set(needs ?? this.#requests);
     return {
+      isSmall,
       get limit() {
         // One that is under way is not stopped by those before it that need more than they said.
         return Math.max(1, rest());
       },
       needs: (requests) => set(requests),
-      away: () => set(0, true),
-      claim: async (requests) => {
-        if (one.isAway && !this.#hasRoomAgain(one)) await new Promise<void>((resolve) => one.admit = resolve);
-        set(requests);
+      away: () => isSmall ? set(0, true) : set(1),
+      claim,
+      back: async () => {
+        if (one.isAway) await claim(1);
       },
       leave: () => {
         hasLeft = true;
@@ -114,42 +143,43 @@ export class Room {
     };
   }
 
-  /** Who has begun comes before who is to begin. */
+  /** Those that are back come before those that are to begin. */
   #change(): void {
     for (const one of this.#taken) {
       if (one.admit === undefined || !this.#hasRoomAgain(one)) continue;
-      const { admit } = one;
-      one.admit = undefined;
       // What it needs it says in a moment.
       Object.assign(one, { needs: 1, isAway: false });
-      admit();
+      one.admit();
+      one.admit = undefined;
     }
     this.#wake?.();
   }
 
   #hasPlace(isSmall: boolean): boolean {
     if (!this.#isShared) return this.#taken.size === 0;
-    const most = DATABASES_A_REQUEST * this.#requests;
+    const alike = [...this.#taken].filter((one) => one.isSmall === isSmall).length;
     const mostSmall = Math.min(MOST_SMALL, SMALL_A_REQUEST * Math.max(this.#small(), this.#requests));
-    const placeOf = (isSmall: boolean) => isSmall ? Math.min(1, most / mostSmall) : 1;
-    const places = [...this.#taken].reduce((sum, one) => sum + placeOf(one.isSmall), 0);
-    return places + placeOf(isSmall) <= most;
+    return alike < (isSmall ? mostSmall : DATABASES_A_REQUEST * this.#requests);
   }
 
   #hasRoom(requests: number, { isSmall }: Pick<Taken, "isSmall">): boolean {
     return this.#rest(undefined, { isSmall }) >= Math.min(requests, this.#requests);
   }
 
-  /** Whether one that was away may make a request. A large one behind it has made room, and goes on with one itself. */
+  /**
+   * Whether a small one that has needed none may make a request: where all others leave room for it; and where no other
+   * small one makes any, as no large one is to hold it up until its own end.
+   */
   #hasRoomAgain(one: Taken): boolean {
     let rest = this.#requests - one.weight();
-    let isBehind = false;
+    let isOnly = true;
     for (const other of this.#taken) {
-      if (other === one) isBehind = true;
-      else rest -= Math.min(other.needs, isBehind ? 1 : Infinity) * other.weight();
+      if (other === one) continue;
+      rest -= Math.min(other.needs * other.weight(), this.#requests);
+      if (other.isSmall && other.needs > 0) isOnly = false;
     }
     // Fractions of a request do not add up to the whole.
-    return rest > -1e-9;
+    return isOnly || rest > -1e-9;
   }
 
   /**

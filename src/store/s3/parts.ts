@@ -23,7 +23,7 @@ const SMALL_BYTES = [16 << 10, 256 << 10];
 
 /** Sizes of parts that grow, each twice the one before. */
 const SIZES = 10;
-/** As many as a backup with four requests in flight has small chunks in hand; large ones have half of them. */
+/** As many as a backup with four requests in flight has chunks in hand; of large ones half as many. */
 const BUFFERS_KEPT = 8;
 /** What is being sent at once, in parts: one of full size, or several smaller bodies. */
 const PARTS_SENT_AT_ONCE = 1.6;

@@ -3,9 +3,11 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { dirname } from "node:path";
 import { pathToFileURL } from "node:url";
 import { fill } from "../../fakes/couchdb/edits.ts";
-import { startFakeCouchDb } from "../../fakes/couchdb.ts";
+import { type FakeCouchDb, startFakeCouchDb } from "../../fakes/couchdb.ts";
 import { couchOk } from "../../couch_request.ts";
 import { Repository } from "../../../src/archive/repository.ts";
+import type { RunContext } from "../../../src/commands/backup/context.ts";
+import { InterruptedError } from "../../../src/errors.ts";
 import { openStore } from "../../../src/store/open.ts";
 import type { Task } from "../../../src/task/task.ts";
 import { farAway } from "../../store/far_away.ts";
@@ -96,6 +98,68 @@ for (const increments of [undefined, { most: 14 }]) {
       const most = Math.max(...fake.requests.slice(before).map(({ inFlight }) => inFlight));
       assert(most <= parallel + 2, `${most} requests with parallel: ${parallel}`);
       assert(mostWaiting() > 2 * parallel + 4, `${mostWaiting()} databases with parallel: ${parallel}`);
+    }
+  });
+}
+
+/** Many small databases, a store far away, and what is to be run over them. */
+async function setUpMany(fake: FakeCouchDb, backups: Backups, { task, ms }: { task: Partial<Task>; ms: number }) {
+  const names = Array.from({ length: 40 }, (_, n) => `db${String(n).padStart(2, "0")}`);
+  for (const name of names) {
+    await couchOk(fake, `PUT /${name}`);
+    fill(fake.databases.get(name)!, 3);
+  }
+  const { store } = farAway(await openStore({ bucket: pathToFileURL(backups.root).href }), ms);
+  const repository = new Repository(store, { prefix: "", suffix: "couchdb" });
+  const databases = names.map((database) => ({ database, pattern: database }));
+  return async (context: Partial<RunContext> = {}, day = 3) =>
+    await backups.runAll(fake, databases, { task, day, context: { freshMs: 60_000, repository, ...context } });
+}
+
+for (const increments of [undefined, { most: 14 }]) {
+  const kind = increments === undefined ? "full" : "incremental";
+  Deno.test(`backup() makes no request for databases that are back from a store far away where CouchDB refuses the login: ${kind}`, async () => {
+    for (const parallel of [1, 4]) {
+      await using fake = await startFakeCouchDb({ externalBytes: 1000 });
+      await using backups = new Backups();
+      const run = await setUpMany(fake, backups, { task: { parallel, increments }, ms: 60 });
+      if (increments !== undefined) await run();
+      fake.onRequest(async () => await new Promise((resolve) => setTimeout(resolve, 5)));
+      fake.faults.add({
+        where: ({ database }) => database !== undefined,
+        skip: 20,
+        times: Infinity,
+        fault: { kind: "answer", status: 401 },
+      });
+      const since = fake.requests.length;
+      const failed = (await run({}, 4)).filter(({ status }) => status === "failed");
+      const refused = fake.requests.slice(since).filter(({ status }) => status === 401);
+      // CouchDB locks an address out after five failed logins.
+      assert(refused.length <= parallel, `${refused.length} refused requests with parallel: ${parallel}`);
+      for (const { error = "" } of failed) assertStringIncludes(error, "401");
+      const untried = failed.filter(({ error = "" }) => error.startsWith("Not tried, as it would fail like the one"));
+      assertEquals(untried.length >= failed.length - parallel, true, "each says why");
+    }
+  });
+
+  Deno.test(`backup() ends when it is interrupted while databases wait for a store far away: ${kind}`, async () => {
+    for (const at of [10, 25, 41]) {
+      for (const name of ["stop", "signal"] as const) {
+        await using fake = await startFakeCouchDb({ externalBytes: 1000 });
+        await using backups = new Backups();
+        const run = await setUpMany(fake, backups, { task: { parallel: 1, increments }, ms: 40 });
+        const end = new AbortController();
+        let asked = 0;
+        fake.onRequest(async () => {
+          if (++asked === at) end.abort(new InterruptedError("stopped"));
+          await new Promise((resolve) => setTimeout(resolve, 5));
+        });
+        const giveUp = Promise.withResolvers<string>();
+        const timer = setTimeout(() => giveUp.resolve("it goes on"), 10_000);
+        const ended = run({ [name]: end.signal }).then(() => "it is done", ({ message }) => message);
+        assertEquals(await Promise.race([ended, giveUp.promise]), "stopped", `${name} at request ${at}`);
+        clearTimeout(timer);
+      }
     }
   });
 }

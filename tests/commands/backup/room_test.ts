@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import { Room } from "../../../src/commands/backup/room.ts";
 
 /** Lets whatever waits go on as far as it can. */
@@ -129,19 +129,18 @@ Deno.test("Place.claim() lets databases that wait for the store come back, the e
   assertEquals(isFifthIn, true, "who has come back comes before who is to begin");
 });
 
-Deno.test("Place.claim() does not wait where the database needs requests already", async () => {
+Deno.test("Place.claim() does not wait where the database needs requests already, or is large", async () => {
   const room = new Room(2, { isShared: true });
   const first = await room.enter();
   await first.claim(100);
   assertEquals(first.limit, 2);
-  first.needs(1);
+  first.away();
   const second = await room.enter();
-  second.needs(100);
-  await second.claim(100);
-  assertEquals(second.limit, 1);
+  await first.claim(100);
+  assertEquals([first.limit, second.limit], [2, 1]);
 });
 
-Deno.test("Place.claim() does not wait for the end of a large database, which leaves room for those that are away", async () => {
+Deno.test("Room.enter() lets a large database begin where it leaves room for those that are away", async () => {
   const room = new Room(4, { isShared: true });
   const small: Awaited<ReturnType<typeof room.enter>>[] = [];
   for (let count = 0; count < 5; count++) {
@@ -158,15 +157,93 @@ Deno.test("Place.claim() does not wait for the end of a large database, which le
   large!.needs(1000);
   assertEquals(large?.limit, 1);
   let back = 0;
-  for (const one of small.slice(2)) one.claim(1).then(() => back++);
+  for (const one of small.slice(2)) {
+    one.claim(1).then(() => back++);
+    await settle();
+    one.leave();
+  }
   await settle();
-  assertEquals([back, large!.limit], [3, 1]);
-  small[2]!.leave();
-  assertEquals(large!.limit, 2);
+  assertEquals([back, large!.limit], [3, 4], "none waits for the end of the large one");
+});
+
+Deno.test("Place.claim() goes on, one after the other, where fewer requests are allowed meanwhile", async () => {
+  let limit = 4;
+  const room = new Room(() => limit, { isShared: true });
+  const small = [await room.enter(1, { isSmall: true }), await room.enter(1, { isSmall: true })];
+  for (const one of small) one.away();
+  const large = await room.enter();
+  large.needs(1000);
+  limit = 1;
+  const back: number[] = [];
+  for (const [index, one] of small.entries()) one.claim(1).then(() => back.push(index));
+  await settle();
+  assertEquals(back, [0]);
+  small[0]!.leave();
+  await settle();
+  assertEquals(back, [0, 1]);
+});
+
+Deno.test("Place.claim() ends where the room is closed, and with its signal", async () => {
+  const end = new AbortController();
+  const room = new Room(1, { isShared: true, signal: end.signal });
+  const first = await room.enter(1, { isSmall: true });
+  first.away();
+  const other = await room.enter(1, { isSmall: true });
+  const waiting = first.claim(1);
+  room.close(new Error("the login is refused"));
+  await assertRejects(() => waiting, Error, "the login is refused");
+  await assertRejects(() => first.claim(1), Error, "the login is refused");
+  other.leave();
+  const ended = new Room(1, { isShared: true, signal: end.signal });
+  const away = await ended.enter(1, { isSmall: true });
+  away.away();
+  await ended.enter(1, { isSmall: true });
+  const claimed = away.claim(1);
+  end.abort(new Error("stopped"));
+  await assertRejects(() => claimed, Error, "stopped");
+});
+
+Deno.test("Room lets no more requests of small databases be in flight than there may be, however they come and go", async () => {
+  for (const [limit, small] of [[1, 1], [4, 4], [4, 16], [8, 8], [16, 16]] as const) {
+    const room = new Room(limit, { isShared: true, small: () => small });
+    let seed = 1;
+    const random = () => (seed = seed * 16807 % 2147483647) / 2147483647;
+    const pause = async () => {
+      for (let turn = Math.floor(random() * 40); turn >= 0; turn--) await Promise.resolve();
+    };
+    let [inFlight, most, done] = [0, 0, 0];
+    const ask = async (requests: number) => {
+      inFlight += requests;
+      most = Math.max(most, inFlight);
+      await pause();
+      inFlight -= requests;
+    };
+    const save = async (place: Awaited<ReturnType<typeof room.enter>>) => {
+      await ask(Math.min(2, small));
+      place.away();
+      await pause();
+      await place.claim(1);
+      await ask(1);
+      place.away();
+      await pause();
+      if (random() < 0.3) {
+        await place.back();
+        await ask(1);
+      }
+      place.needs(0);
+      await pause();
+      place.leave();
+      done++;
+    };
+    const all: Promise<void>[] = [];
+    for (let count = 0; count < 300; count++) all.push(save(await room.enter(2, { isSmall: true })));
+    await Promise.all(all);
+    assertEquals([done, most], [300, Math.max(small, 1)], `limit ${limit}, of small ones ${small}`);
+  }
 });
 
 Deno.test("Room.enter() lets many small databases wait for the store, and no endless number of them", async () => {
-  for (const [requests, most] of [[1, 8], [2, 16], [4, 32], [16, 32]] as const) {
+  for (const [requests, most] of [[1, 8], [2, 16], [4, 32], [16, 32], [32, 32]] as const) {
     const room = new Room(requests, { isShared: true });
     const places: Awaited<ReturnType<typeof room.enter>>[] = [];
     const all = (async () => {

@@ -524,8 +524,8 @@ async function benchS3(server: BenchServer): Promise<void> {
   }
   rows.add({ name, unit: "s", values: seconds(four), behind: { "own CPU": cpu(four) } });
   rows.add({ name: "the same with parallel: 16", unit: "s", values: seconds(sixteen) });
-  rows.add({ name: "peak memory for them", values: peak(four), ...limits });
-  rows.add({ name: "peak memory for them, 16 in parallel", values: peak(sixteen), ...limits });
+  rows.add({ name: "peak memory for them, to S3", values: peak(four), ...limits });
+  rows.add({ name: "peak memory for them, to S3, 16 in parallel", values: peak(sixteen), ...limits });
   rows.add({
     name: "verify --all of them",
     unit: "s",

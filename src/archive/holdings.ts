@@ -63,7 +63,7 @@ export interface DatabaseHoldings {
   folders: HeldFolder[];
   /** The catalog's entries of its backups, where they were asked for. */
   entries: CatalogKey[];
-  /** When the last of its folders had been looked into, by `performance.now()`: that is done ahead of their use. */
+  /** When the first of its folders was looked into, by `performance.now()`: that is done ahead of their use. */
   readAtMs: number;
 }
 
@@ -80,26 +80,39 @@ export async function* readHoldings(
   },
 ): AsyncGenerator<DatabaseHoldings> {
   const dates = await datesByDatabase(repository, { database, signal });
-  const places = [...dates.keys()].sort().flatMap((name) =>
-    dates.get(name)!.map((date, index, { length }) => ({ database: name, date, isLast: index === length - 1 }))
-  );
   const catalog = new Catalog(repository);
-  const look = async (place: typeof places[number], signal: AbortSignal) => {
+  const look = async (place: Place, signal: AbortSignal) => {
+    const atMs = performance.now();
     const [found, entries] = await Promise.all([
       lookInto(repository, { ...place, signal }),
       place.isLast && withEntries ? Array.fromAsync(catalog.keys(place.database, { signal })) : [],
     ]);
-    return { ...place, found, entries, readAtMs: performance.now() };
+    return { ...place, found, entries, atMs };
   };
   let folders: HeldFolder[] = [];
-  for await (
-    const { database, isLast, found, ...others } of loadAhead(places, look, { limit: FOLDERS_AT_ONCE, signal })
-  ) {
+  let readAtMs = Infinity;
+  const looks = loadAhead(placesOf(dates), look, { limit: FOLDERS_AT_ONCE, signal });
+  for await (const { database, isLast, found, entries, atMs } of looks) {
+    readAtMs = Math.min(readAtMs, atMs);
     if (found.objects.size > 0) folders.push(found);
     if (!isLast) continue;
     judge(folders.flatMap(({ backups }) => backups), folders);
-    yield { database, folders, entries: others.entries, readAtMs: others.readAtMs };
-    folders = [];
+    yield { database, folders, entries, readAtMs };
+    [folders, readAtMs] = [[], Infinity];
+  }
+}
+
+/** A folder that is to be looked into, and whether it is the last one of its database. */
+interface Place {
+  database: string;
+  date: string;
+  isLast: boolean;
+}
+
+function* placesOf(dates: ReadonlyMap<string, readonly string[]>): Generator<Place> {
+  for (const database of [...dates.keys()].sort()) {
+    const all = dates.get(database)!;
+    for (const [index, date] of all.entries()) yield { database, date, isLast: index === all.length - 1 };
   }
 }
 

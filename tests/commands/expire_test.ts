@@ -261,6 +261,33 @@ Deno.test("expire() looks again at a database whose turn comes late: a backup th
   }
 });
 
+Deno.test("expire() looks again also where most folders of a database are read late, as it has more than are read at once", async () => {
+  await using setup = await TestRepository.open();
+  const days = Array.from({ length: 31 }, (_, n) => `2027-05-${String(n + 1).padStart(2, "0")}`);
+  for (const day of ["2027-05-30", "2027-05-31"]) {
+    await put(setup, { day, finishedAt: `${day}T10:00:00Z`, database: "a" });
+  }
+  for (const day of days) await put(setup, { day, finishedAt: `${day}T10:00:00Z`, database: "b" });
+  const { repository, log, signal } = setup;
+  const openStore = () => Promise.reject(new Error("Only the config's store is needed"));
+  const near = new DirectoryRemover(setup.root);
+  let isPinned = false;
+  const remover: Remover = {
+    findHold: () => near.findHold(),
+    async remove(...call) {
+      if (!isPinned) {
+        await new Promise((resolve) => setTimeout(resolve, 300));
+        const pin = { database: "b", path: "2027-05-30T12:00Z", kept: true, reason: "found something" };
+        await keep({ repository, openStore, log, signal, now: () => NOW }, pin);
+      }
+      isPinned = true;
+      await near.remove(...call);
+    },
+  };
+  const report = await run(setup, { confirm: true, remover, freshMs: 200 });
+  assertEquals([report.expired.length, report.kept], [1 + 29, 3]);
+});
+
 Deno.test("expire() looks into many databases at once where the store is far away, and tells the same", async () => {
   await using setup = await TestRepository.open();
   for (let n = 0; n < 20; n++) {

@@ -164,7 +164,7 @@ async function saveOne(
   one: DatabaseBackup,
   { task: { delaySeconds }, options, room }: { task: Task; options: BackupOptions; room: Room },
 ): Promise<DatabaseReport> {
-  if (context.fatal !== undefined) return one.notTried(context.fatal);
+  if (context.fatal !== undefined) return await one.notTried(context.fatal);
   const openedAtMs = performance.now();
   try {
     return await one.run(options);

@@ -159,7 +159,7 @@ export class DatabaseBackup {
     } catch (error) {
       if (signal.aborted) throw signal.reason;
       if (stop.aborted && error === stop.reason) throw error;
-      if (error instanceof NotTried) return this.notTried(error.cause);
+      if (error instanceof NotTried) return await this.notTried(error.cause);
       if (await this.#isGone(error)) {
         ok = true;
         this.#outcome.status = "gone";
@@ -173,8 +173,8 @@ export class DatabaseBackup {
   }
 
   /** The report of a database that would only meet the same failure as an earlier one, whose name is in `cause`. */
-  notTried(cause: unknown): DatabaseReport {
-    return this.#outcome.notTried(cause);
+  async notTried(cause: unknown): Promise<DatabaseReport> {
+    return await this.#outcome.notTried(cause);
   }
 
   async #copy({ resume, resumeRuns, full }: BackupOptions): Promise<void> {
@@ -324,7 +324,10 @@ export class DatabaseBackup {
     return await (this.#previous ??= readPrevious(this.#context, this.#database));
   }
 
-  /** What only the store is waited for: others may ask CouchDB meanwhile. */
+  /**
+   * What the store is waited for: others may ask CouchDB meanwhile. (What the last backup could not read and has sealed
+   * is looked for in CouchDB; that is rare, and one request at a time.)
+   */
   async #whileAway<T>(ask: () => Promise<T>): Promise<T> {
     this.#place.away();
     const found = await ask();

@@ -89,8 +89,9 @@ export class Outcome {
   }
 
   /** The report of a database that would only meet the same failure as an earlier one, whose name is in `cause`. */
-  notTried(cause: unknown): DatabaseReport {
-    return this.#failed(cause, `Not tried, as it would fail like the one before: ${this.describe(cause)}`);
+  async notTried(cause: unknown): Promise<DatabaseReport> {
+    const message = `Not tried, as it would fail like the one before: ${this.describe(cause)}`;
+    return await this.#sealed(this.#failed(cause, message));
   }
 
   #failed(error: unknown, message: string): DatabaseReport {

@@ -27,7 +27,7 @@ export interface Place {
   /**
    * The same as `needs`; a small one that has needed none waits until there is room for it.
    *
-   * @throws The reason of the room's signal; what the room was closed with.
+   * @throws The reason of the room's signal; what the room was closed with; an error where the database is done.
    */
   claim(requests: number): Promise<void>;
   /** Claims a request where it is away. @throws As `claim` */
@@ -55,8 +55,8 @@ interface Taken {
   isAway: boolean;
   /** What each of them counts. */
   weight: () => number;
-  /** Goes on with its claim. */
-  admit?: (() => void) | undefined;
+  /** Its claim, until it is admitted. */
+  claim?: PromiseWithResolvers<void> | undefined;
 }
 
 /** Room for a number of requests. */
@@ -113,13 +113,12 @@ export class Room {
     };
     const claim = async (requests: number) => {
       this.#signal?.throwIfAborted();
-      if (isSmall && one.needs === 0 && !this.#hasRoomAgain(one)) {
-        try {
-          await orAborted(new Promise<void>((resolve) => one.admit = resolve), this.#signal);
-        } finally {
-          one.admit = undefined;
-        }
+      if (isSmall && !hasLeft && one.needs === 0 && !this.#hasRoomAgain(one)) {
+        one.claim ??= Promise.withResolvers();
+        await orAborted(one.claim.promise, this.#signal);
       }
+      // What of it is still under way when it has failed asks nothing more.
+      if (hasLeft) throw new Error("The database is done");
       set(requests);
     };
     set(needs ?? this.#requests);
@@ -138,6 +137,7 @@ export class Room {
       leave: () => {
         hasLeft = true;
         this.#taken.delete(one);
+        one.claim?.resolve();
         this.#change();
       },
     };
@@ -146,11 +146,11 @@ export class Room {
   /** Those that are back come before those that are to begin. */
   #change(): void {
     for (const one of this.#taken) {
-      if (one.admit === undefined || !this.#hasRoomAgain(one)) continue;
+      if (one.claim === undefined || !this.#hasRoomAgain(one)) continue;
+      const { claim } = one;
       // What it needs it says in a moment.
-      Object.assign(one, { needs: 1, isAway: false });
-      one.admit();
-      one.admit = undefined;
+      Object.assign(one, { needs: 1, isAway: false, claim: undefined });
+      claim.resolve();
     }
     this.#wake?.();
   }

@@ -41,16 +41,22 @@ export async function restoreFleet(context: FleetContext, request: FleetRequest)
   const fresh = new FreshSettings();
   const room = fleetRoom(targets, { atOnce: request.databasesAtOnce });
   /** What every further database would meet as well, where one has met it: a login that is refused. */
-  let fatal: { error: unknown } | undefined;
+  let fatal: { error: unknown; told: string } | undefined;
   const work = async (target: Target, signal: AbortSignal) => {
     const one = { ...context, fresh, signal };
     const restored = fatal === undefined
       ? restoreTarget(one, target, request).catch((error) => {
         signal.throwIfAborted();
-        if (isFatalForRun(error)) fatal ??= { error };
-        return noteFailure(one, target, { error, isDiscreet: request.isDiscreet });
+        const told = describerOf(target)(error);
+        if (isFatalForRun(error)) fatal ??= { error, told };
+        return noteFailure(one, target, { error, told, isDiscreet: request.isDiscreet });
       })
-      : noteFailure(one, target, { ...fatal, isDiscreet: request.isDiscreet, isTried: false });
+      // Who is there already needs nothing.
+      : restoredBefore(target, request) ?? noteFailure(one, target, {
+        error: fatal.error,
+        told: `Not tried, as it would fail like the one before: ${fatal.told}`,
+        isDiscreet: true,
+      });
     outcomes.set(target.to, await restored);
   };
   try {
@@ -80,20 +86,23 @@ export async function restoreFleet(context: FleetContext, request: FleetRequest)
   return report;
 }
 
-/** Logs why a database is not restored. @returns Its part of the report. */
+/**
+ * Logs why a database is not restored.
+ *
+ * @param told What a log may say of the error; with `isDiscreet` the report, too.
+ * @returns Its part of the report.
+ */
 function noteFailure(
   { log }: Pick<FleetContext, "log">,
   target: Target,
-  { error, isDiscreet, isTried = true }: { error: unknown; isDiscreet?: boolean | undefined; isTried?: boolean },
+  { error, told, isDiscreet }: { error: unknown; told: string; isDiscreet?: boolean | undefined },
 ): FleetDatabase {
-  const why = isTried ? "" : "Not tried, as it would fail like the one before: ";
   const hint = hintOf(error);
-  const told = why + describerOf(target)(error);
   log.error("database is not restored", { database: target.to, error: told, hint });
   return {
     ...addressOf(target),
     status: "failed",
-    error: isDiscreet === true ? told : why + describeError(error),
+    error: isDiscreet === true ? told : describeError(error),
     ...hint === undefined ? {} : { hint },
     exit_code: exitCodeOf(error),
   };

@@ -203,6 +203,23 @@ Deno.test("Place.claim() ends where the room is closed, and with its signal", as
   await assertRejects(() => claimed, Error, "stopped");
 });
 
+Deno.test("Place.claim() of a database that is done asks for nothing, and two claims of one are both admitted", async () => {
+  const room = new Room(1, { isShared: true });
+  const first = await room.enter(1, { isSmall: true });
+  first.away();
+  const second = await room.enter(1, { isSmall: true });
+  const both = [first.back(), first.back()];
+  second.leave();
+  await Promise.all(both);
+  first.away();
+  const third = await room.enter(1, { isSmall: true });
+  const waiting = first.claim(1);
+  first.leave();
+  await assertRejects(() => waiting, Error, "The database is done");
+  await assertRejects(() => first.claim(1), Error, "The database is done");
+  third.leave();
+});
+
 Deno.test("Room lets no more requests of small databases be in flight than there may be, however they come and go", async () => {
   for (const [limit, small] of [[1, 1], [4, 4], [4, 16], [8, 8], [16, 16]] as const) {
     const room = new Room(limit, { isShared: true, small: () => small });

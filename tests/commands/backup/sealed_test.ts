@@ -10,6 +10,8 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { Repository } from "../../../src/archive/repository.ts";
 import type { Codec } from "../../../src/codec/compression.ts";
+import type { Run } from "../../../src/commands/backup/context.ts";
+import { Outcome } from "../../../src/commands/backup/outcome.ts";
 import { expire } from "../../../src/commands/expire/expire.ts";
 import { ArchiveError, InterruptedError, UsageError } from "../../../src/errors.ts";
 import { DirectoryRemover } from "../../../src/store/directory/remover.ts";
@@ -378,4 +380,20 @@ Deno.test("expire() lets sealed chunks go, and keeps what a chain needs, without
   assertEquals(await Promise.all([3, 4, 5].map(chunks)), [0, 3, 1]);
   place.identities = [ours];
   await place.expectExact();
+});
+
+Deno.test("a report of what was not tried any more names no document that is sealed", async () => {
+  const repository = new Repository(new DirectoryStore("/nowhere"), { prefix: "", suffix: "couchdb" });
+  const context = { repository, log: new RecordedLog(), now: () => new Date() } as unknown as Run;
+  const outcome = new Outcome(context, {
+    task: task("weekly", { codec: SEALED }),
+    database: "a",
+    folder: "2026/01/03/couchdb/a",
+    startedAt: new Date(),
+  });
+  outcome.stored = { chunks: [], unreadable: [{ id: "a secret name", error: "badmatch", reason: "a reason" }] };
+  const report = await outcome.notTried(new Error("401 unauthorized"));
+  assertMatch(report.error ?? "", /^Not tried, as it would fail like the one before: /);
+  assertEquals([report.unreadable?.length, report.sealed === undefined], [1, false]);
+  assert(!JSON.stringify(report).includes("secret"), JSON.stringify(report));
 });

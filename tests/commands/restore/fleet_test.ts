@@ -60,6 +60,18 @@ Deno.test("restore --all tries no further database where CouchDB refuses the log
   assert(tried.length <= 16 && refused.length <= 16, `${tried.length} were tried, ${refused.length} requests refused`);
 });
 
+Deno.test("restore --all says of what an earlier one has restored that it is there, where the login is refused midway", async () => {
+  await using setup = await setUpFleet(6);
+  const session = await setup.open();
+  assertEquals((await session.backup()).ok, true);
+  await setup.drop();
+  assertEquals((await session.restoreAll({ path: "latest" })).ok, true);
+  await setup.drop([setup.names[0]!]);
+  setup.server.faults.add({ method: "PUT", times: Infinity, fault: { kind: "answer", status: 401 } });
+  const report = await session.restoreAll({ path: "latest", databasesAtOnce: 1 });
+  assertEquals(report.databases.map(({ status }) => status), ["failed", ...Array(5).fill("already")]);
+});
+
 Deno.test("restore --all goes on after a kill at any moment: what is done is passed over, what was begun is finished", async () => {
   await using setup = await setUpFleet(12);
   const before = await setup.state();

@@ -6,10 +6,12 @@
  * What needs no server is always measured; the rest needs COUCHDB_URL, such as http://admin:secret@127.0.0.1:5984,
  * where it makes and deletes databases named bench_…. COUCHBACKUP, the command of a couchbackup 2.11 (`couchbackup`,
  * called with `--url URL --db NAME`), and REFERENCE_SCRIPT, a command that backs the database $1 up in the reference
- * script's way, add those peers. `--pinned` keeps CouchDB on the first core and everything else on the second, as if on
- * two machines; it needs COUCHDB_PID, the process id of CouchDB's `beam.smp`. `--only` takes a part of a group's name:
- * backup, small, memory, databases, increment, restore, random, s3, start, pure; FILE then keeps the rows of the others. The
- * program is measured bundled, as the Lambda layer and the image have it; `--sources` takes main.ts instead.
+ * script's way, add those peers. BENCH_S3, such as http://KEY:SECRET@127.0.0.1:7070/BUCKET, is an S3 server on this
+ * machine (scripts/ci/s3_server.sh), which is made to be 40 ms away; what is stored there stays. `--pinned` keeps
+ * CouchDB on the first core and everything else on the second, as if on two machines; it needs COUCHDB_PID, the process
+ * id of CouchDB's `beam.smp`. `--only` takes a part of a group's name: backup, small, memory, databases, increment,
+ * restore, random, s3, start, pure; FILE then keeps the rows of the others. The program is measured bundled, as the
+ * Lambda layer and the image have it; `--sources` takes main.ts instead.
  *
  * Needs curl, GNU time and lscpu, and taskset where pinned. Smaller for a try: BENCH_DOCUMENTS (100000), BENCH_ROUNDS
  * (5), BENCH_SMALL_DOCUMENTS (1000000), BENCH_LARGE_DOCUMENTS (0: not measured), BENCH_DATABASES (1000),
@@ -29,10 +31,10 @@ const SMALL_DOCUMENTS = fromEnv("BENCH_SMALL_DOCUMENTS", 1_000_000);
 const LARGE_DOCUMENTS = fromEnv("BENCH_LARGE_DOCUMENTS", 0);
 const DATABASES = fromEnv("BENCH_DATABASES", 1000);
 const MEDIUM_DATABASES = fromEnv("BENCH_MEDIUM_DATABASES", 200);
+const MEDIUM_DOCUMENTS = fromEnv("BENCH_MEDIUM_DOCUMENTS", 10_000);
 const S3_DATABASES = fromEnv("BENCH_S3_DATABASES", 500);
 /** How far the S3 server is made to be: there and back. */
 const S3_MS = 40;
-const MEDIUM_DOCUMENTS = fromEnv("BENCH_MEDIUM_DOCUMENTS", 10_000);
 const ROUNDS = fromEnv("BENCH_ROUNDS", 5);
 
 const { values: flags } = parseArgs({

@@ -37,7 +37,11 @@ export function startFar(target: URL, delayMs: number): Far {
   };
   const accepting = (async () => {
     for await (const near of listener) {
-      const far = await Deno.connect({ hostname: target.hostname, port: Number(target.port) });
+      // Where the server is not there, whoever has asked gets no answer, and says so.
+      const far = await Deno.connect({ hostname: target.hostname, port: Number(target.port) }).catch(() =>
+        near.close()
+      );
+      if (far === undefined) continue;
       for (const one of [near, far]) {
         one.setNoDelay();
         connections.add(one);
@@ -53,7 +57,7 @@ export function startFar(target: URL, delayMs: number): Far {
     url,
     async [Symbol.asyncDispose]() {
       listener.close();
-      await accepting.catch(() => {});
+      await accepting;
       for (const one of connections) one.close();
     },
   };

@@ -49,13 +49,16 @@ export async function restoreFleet(context: FleetContext, request: FleetRequest)
         signal.throwIfAborted();
         const told = describerOf(target)(error);
         if (isFatalForRun(error)) fatal ??= { error, told };
-        return noteFailure(one, target, { error, told, isDiscreet: request.isDiscreet });
+        return noteFailure(one, target, {
+          error,
+          told,
+          shown: request.isDiscreet === true ? told : describeError(error),
+        });
       })
       // Who is there already needs nothing.
       : restoredBefore(target, request) ?? noteFailure(one, target, {
         error: fatal.error,
         told: `Not tried, as it would fail like the one before: ${fatal.told}`,
-        isDiscreet: true,
       });
     outcomes.set(target.to, await restored);
   };
@@ -89,20 +92,20 @@ export async function restoreFleet(context: FleetContext, request: FleetRequest)
 /**
  * Logs why a database is not restored.
  *
- * @param told What a log may say of the error; with `isDiscreet` the report, too.
+ * @param options `told`: what a log may say of the error; `shown`: what the report may. @default the same
  * @returns Its part of the report.
  */
 function noteFailure(
   { log }: Pick<FleetContext, "log">,
   target: Target,
-  { error, told, isDiscreet }: { error: unknown; told: string; isDiscreet?: boolean | undefined },
+  { error, told, shown = told }: { error: unknown; told: string; shown?: string },
 ): FleetDatabase {
   const hint = hintOf(error);
   log.error("database is not restored", { database: target.to, error: told, hint });
   return {
     ...addressOf(target),
     status: "failed",
-    error: isDiscreet === true ? told : describeError(error),
+    error: shown,
     ...hint === undefined ? {} : { hint },
     exit_code: exitCodeOf(error),
   };

@@ -11,7 +11,7 @@ import { keptSettings, type KeptSettingsQuestion, MOST_DAYS } from "../../../src
 import { InterruptedError } from "../../../src/errors.ts";
 import { couchOk } from "../../couch_request.ts";
 import { edit, fill } from "../../fakes/couchdb/edits.ts";
-import { forbidden, unreadable } from "../../fakes/couchdb/faults.ts";
+import { forbidden, loginRefused, unreadable } from "../../fakes/couchdb/faults.ts";
 import type { FakeCouchDb } from "../../fakes/couchdb.ts";
 import { filesOf } from "../../read_archive.ts";
 import { Increments } from "./increment_setup.ts";
@@ -328,12 +328,7 @@ Deno.test("backup() of unchanged databases stops asking when CouchDB refuses the
   }
   const request = { task: { parallel: 4 }, context: { freshMs: 60_000 } };
   await place.runAll(names, request);
-  place.fake.faults.add({
-    where: ({ database }) => database !== undefined,
-    skip: 8,
-    times: Infinity,
-    fault: { kind: "answer", status: 401 },
-  });
+  place.fake.faults.add(loginRefused({ skip: 8 }));
   const since = place.fake.requests.length;
   const reports = await place.runAll(names, { ...request, day: 4 });
   assertEquals(reports.filter(({ status }) => status === "complete").length, 8);

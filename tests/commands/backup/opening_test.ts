@@ -5,6 +5,7 @@ import { pathToFileURL } from "node:url";
 import { fill } from "../../fakes/couchdb/edits.ts";
 import { type FakeCouchDb, startFakeCouchDb } from "../../fakes/couchdb.ts";
 import { couchOk } from "../../couch_request.ts";
+import { loginRefused } from "../../fakes/couchdb/faults.ts";
 import { Repository } from "../../../src/archive/repository.ts";
 import type { RunContext } from "../../../src/commands/backup/context.ts";
 import { InterruptedError } from "../../../src/errors.ts";
@@ -16,13 +17,18 @@ import { Backups } from "./feed_setup.ts";
 
 const NAMES = ["a", "b", "c", "d"];
 
-/** Backs databases up, of which so many should be opened at once, and tells how many were at the most. */
-async function mostOpened(task: Partial<Task>, wanted: number): Promise<number> {
-  await using fake = await startFakeCouchDb();
-  for (const name of NAMES) {
+/** Databases of three documents each. */
+async function createAll(fake: FakeCouchDb, names: readonly string[]): Promise<void> {
+  for (const name of names) {
     await couchOk(fake, `PUT /${name}`);
     fill(fake.databases.get(name)!, 3);
   }
+}
+
+/** Backs databases up, of which so many should be opened at once, and tells how many were at the most. */
+async function mostOpened(task: Partial<Task>, wanted: number): Promise<number> {
+  await using fake = await startFakeCouchDb();
+  await createAll(fake, NAMES);
   let [open, most] = [0, 0];
   fake.onRequest(async ({ endpoint, database }) => {
     if (endpoint !== "_security") return;
@@ -53,10 +59,7 @@ Deno.test("backup() has as many requests of small databases in flight as paralle
   for (const parallel of [4, 16]) {
     await using fake = await startFakeCouchDb({ externalBytes: 1000 });
     const names = Array.from({ length: 12 }, (_, n) => `db${n}`);
-    for (const name of names) {
-      await couchOk(fake, `PUT /${name}`);
-      fill(fake.databases.get(name)!, 3);
-    }
+    await createAll(fake, names);
     const before = fake.requests.length;
     fake.onRequest(async () => await new Promise((resolve) => setTimeout(resolve, 50)));
     await using backups = new Backups();
@@ -77,10 +80,7 @@ for (const increments of [undefined, { most: 14 }]) {
     for (const parallel of [1, 4]) {
       await using fake = await startFakeCouchDb({ externalBytes: 1000 });
       const names = Array.from({ length: 30 }, (_, n) => `db${n}`);
-      for (const name of names) {
-        await couchOk(fake, `PUT /${name}`);
-        fill(fake.databases.get(name)!, 3);
-      }
+      await createAll(fake, names);
       const before = fake.requests.length;
       fake.onRequest(async () => await new Promise((resolve) => setTimeout(resolve, 5)));
       await using backups = new Backups();
@@ -105,10 +105,7 @@ for (const increments of [undefined, { most: 14 }]) {
 /** Many small databases, a store far away, and what is to be run over them. */
 async function setUpMany(fake: FakeCouchDb, backups: Backups, { task, ms }: { task: Partial<Task>; ms: number }) {
   const names = Array.from({ length: 40 }, (_, n) => `db${String(n).padStart(2, "0")}`);
-  for (const name of names) {
-    await couchOk(fake, `PUT /${name}`);
-    fill(fake.databases.get(name)!, 3);
-  }
+  await createAll(fake, names);
   const { store } = farAway(await openStore({ bucket: pathToFileURL(backups.root).href }), ms);
   const repository = new Repository(store, { prefix: "", suffix: "couchdb" });
   const databases = names.map((database) => ({ database, pattern: database }));
@@ -125,12 +122,7 @@ for (const increments of [undefined, { most: 14 }]) {
       const run = await setUpMany(fake, backups, { task: { parallel, increments }, ms: 60 });
       if (increments !== undefined) await run();
       fake.onRequest(async () => await new Promise((resolve) => setTimeout(resolve, 5)));
-      fake.faults.add({
-        where: ({ database }) => database !== undefined,
-        skip: 20,
-        times: Infinity,
-        fault: { kind: "answer", status: 401 },
-      });
+      fake.faults.add(loginRefused({ skip: 20 }));
       const since = fake.requests.length;
       const failed = (await run({}, 4)).filter(({ status }) => status === "failed");
       const refused = fake.requests.slice(since).filter(({ status }) => status === 401);

@@ -6,6 +6,7 @@ import { exitCodeOfFleet, type FleetReport } from "../../../src/commands/restore
 import type { FleetRequest } from "../../../src/commands/restore/context.ts";
 import { ArchiveError, EXIT, UsageError } from "../../../src/errors.ts";
 import { couchOk } from "../../couch_request.ts";
+import { loginRefused } from "../../fakes/couchdb/faults.ts";
 import { createDatabase, idsOf } from "../../couchdb/impatient_client.ts";
 import { setUpFleet } from "./fleet_setup.ts";
 
@@ -40,12 +41,7 @@ Deno.test("restore --all tries no further database where CouchDB refuses the log
   const session = await setup.open();
   assertEquals((await session.backup()).ok, true);
   await setup.drop();
-  setup.server.faults.add({
-    where: ({ database }) => database !== undefined,
-    skip: 40,
-    times: Infinity,
-    fault: { kind: "answer", status: 401 },
-  });
+  setup.server.faults.add(loginRefused({ skip: 40 }));
   const since = setup.server.requests.length;
   const report = await session.restoreAll({ path: "latest" });
   assertEquals([report.ok, report.databases.length], [false, 60]);

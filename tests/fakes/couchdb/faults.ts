@@ -143,3 +143,13 @@ export function refusedRowsOf(
   const { ids = request.ids, error = "internal_fabric_error", reason = "timeout" } = fault;
   return new Map(ids.map((id) => [id, { error, reason }]));
 }
+
+/** Refuses the login behind `skip` requests that are about a database: a password that is changed midway. */
+export function loginRefused({ skip }: { skip: number }): FaultRule {
+  return {
+    where: ({ database }) => database !== undefined,
+    skip,
+    times: Infinity,
+    fault: { kind: "answer", status: 401 },
+  };
+}

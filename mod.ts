@@ -90,6 +90,7 @@ export { restore } from "./src/commands/restore/restore.ts";
 export type { LackingSetting } from "./src/commands/restore/target.ts";
 export type { Size, SizesReport, SizeWithLeftovers } from "./src/commands/sizes.ts";
 export type { TestRestoreReport, TestRestoreRequest } from "./src/commands/test_restore/test_restore.ts";
+export type { ProvedBackup, UndecidedBackup } from "./src/commands/undecided.ts";
 export type { FaultyBackup, Sample, VerifyAllReport, VerifyAllRequest } from "./src/commands/verify_all.ts";
 export { verify, type VerifyContext, type VerifyReport, type VerifyRequest } from "./src/commands/verify.ts";
 

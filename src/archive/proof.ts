@@ -27,6 +27,8 @@ export interface Proof {
   backups_in_all: number;
   /** Those that something is wrong with. */
   faulty: number;
+  /** Those of which nothing was found out, as the store or CouchDB failed. Absent in what version 0.1 has stored. */
+  undecided?: number | undefined;
   /** Documents in what was read. */
   documents: number;
   /** How long it took. */
@@ -46,6 +48,7 @@ const proofSchema = z.object({
   backups: z.int().min(0),
   backups_in_all: z.int().min(0),
   faulty: z.int().min(0),
+  undecided: z.int().min(0).optional(),
   documents: z.int().min(0),
   seconds: z.number().min(0),
   last_ok_at: z.iso.datetime().nullable(),

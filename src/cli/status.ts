@@ -84,14 +84,18 @@ export function describeStatus({ tasks, proofs }: StatusReport): string {
 
 function describeProof(command: string, proof: Proof | null): string {
   if (proof === null) return "";
-  const { at, ok, backups, backups_in_all, faulty, last_ok_at } = proof;
+  const { at, ok, backups, backups_in_all, faulty, undecided = 0, last_ok_at } = proof;
   const of = backups === backups_in_all ? "" : ` of ${formatCount(backups_in_all)}`;
   const looked = `${formatCount(backups)}${of} ${backups_in_all === 1 ? "backup" : "backups"}`;
   if (ok) return `${command}  ${looked} proved ${formatInstant(at)}\n`;
   const before = last_ok_at === null
     ? "no earlier one succeeded"
     : `the last success was at ${formatInstant(last_ok_at)}`;
-  const found = faulty === 0 ? "left a scratch database behind" : `${formatCount(faulty)} NOT as they must be`;
+  const wrong = [
+    faulty === 0 ? [] : `${formatCount(faulty)} NOT as they must be`,
+    undecided === 0 ? [] : `${formatCount(undecided)} could not be looked at`,
+  ].flat();
+  const found = wrong.length === 0 ? "left a scratch database behind" : wrong.join(", ");
   return `${command}  FAILED: ${looked} looked at ${formatInstant(at)}, ${found}, ${before}\n`;
 }
 

@@ -5,6 +5,7 @@ import { UsageError } from "../errors.ts";
 import { counted, formatCount, formatInstant, formatSeconds } from "../observe/figures.ts";
 import { type Command, IDENTITY_FLAG } from "./command.ts";
 import { withSession } from "./session.ts";
+import { describeUndecided, verdict } from "./undecided.ts";
 
 export const command: Command = {
   name: "test-restore",
@@ -31,8 +32,8 @@ export const command: Command = {
   exits: {
     ok: "all came back as they were saved",
     partial: "some came back changed or not at all, or a scratch database is left behind",
-    couchdb: "CouchDB",
-    store: "the store",
+    couchdb: "CouchDB failed: before all, or for some backups, and nothing is wrong with the others",
+    store: "the store failed, the same",
     archive: "a backup is damaged",
   },
   examples: [
@@ -64,8 +65,9 @@ function readSample(text: string | undefined): number | undefined {
 
 /** The report for people: what is wrong first. */
 export function describeTestRestore(report: TestRestoreReport): string {
-  const { backups, backups_in_all, documents, leaf_revisions, faulty, dropped, kept, left_behind, seconds } = report;
-  const lines = faulty.flatMap(describeFaulty);
+  const { backups, backups_in_all, documents, leaf_revisions, faulty, undecided, dropped, kept, left_behind, seconds } =
+    report;
+  const lines = [...faulty.flatMap(describeFaulty), ...describeUndecided(undecided)];
   for (const { database, error } of left_behind) lines.push(`LEFT BEHIND: ${database}: ${error}`);
   for (const database of dropped) lines.push(`dropped: ${database}, which a run that was killed had left`);
   for (const { database, until } of kept) {
@@ -74,9 +76,10 @@ export function describeTestRestore(report: TestRestoreReport): string {
     );
   }
   const of = backups === backups_in_all ? "" : ` of ${formatCount(backups_in_all)}`;
-  const outcome = faulty.length === 0
-    ? "all of them came back as they were saved"
-    : `${formatCount(faulty.length)} did NOT come back as they were saved`;
+  const outcome = verdict(report, {
+    fine: "all of them came back as they were saved",
+    wrong: "did NOT come back as they were saved",
+  });
   const compared = `${counted(documents, "document")}, ${counted(leaf_revisions, "leaf revision")}`;
   lines.push(
     `Restored ${formatCount(backups)}${of} ${backups_in_all === 1 ? "backup" : "backups"} for a test, ${outcome}: ` +

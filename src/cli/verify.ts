@@ -4,6 +4,7 @@ import { loadConfig } from "../config/config.ts";
 import { ConfigError, UsageError } from "../errors.ts";
 import { counted, formatCount, formatSeconds } from "../observe/figures.ts";
 import { openStore } from "../store/open.ts";
+import { describeUndecided, verdict } from "./undecided.ts";
 import { describeUnreadable } from "./unreadable.ts";
 import { exitCodeOfVerify, verify, type VerifyReport } from "../commands/verify.ts";
 import { exitCodeOfVerifyAll, type VerifyAllReport } from "../commands/verify_all.ts";
@@ -37,7 +38,7 @@ export const command: Command = {
   exits: {
     ok: "complete, and as the manifest says",
     partial: "intact, but CouchDB could not read some documents when it was made; they are listed",
-    store: "the store",
+    store: "the store failed; with --all: for some backups, and nothing is wrong with the others",
     archive: "the backup is damaged or incomplete, or there is none",
   },
   examples: [
@@ -111,7 +112,7 @@ function readSample(text: string | undefined): number | undefined {
 
 /** The report for people: what is wrong first. */
 export function describeAll(report: VerifyAllReport): string {
-  const { backups, backups_in_all, documents, faulty, sample, seconds, unopened = 0 } = report;
+  const { backups, backups_in_all, documents, faulty, undecided, sample, seconds, unopened = 0 } = report;
   const part = sample === null
     ? ""
     : `, part ${sample.part + 1} of ${sample.of} of the ${formatCount(backups_in_all)} that there are`;
@@ -119,9 +120,11 @@ export function describeAll(report: VerifyAllReport): string {
     `NOT WHOLE: ${database}: ${path}`,
     ...problems.slice(0, SHOWN_UNREADABLE).map((problem) => `  ${problem}`),
   ]);
-  const outcome = faulty.length === 0
-    ? "all of them complete and as their manifests say"
-    : `${formatCount(faulty.length)} NOT as they must be`;
+  lines.push(...describeUndecided(undecided));
+  const outcome = verdict(report, {
+    fine: "all of them complete and as their manifests say",
+    wrong: "NOT as they must be",
+  });
   const read = `${counted(documents, "document")}, read in ${formatSeconds(seconds)}`;
   const sealed = unopened === 0 ? "" : `; ${formatCount(unopened)} of them sealed, and not opened`;
   lines.push(`Verified ${counted(backups, "backup")}${part}, ${outcome}: ${read}${sealed}`);

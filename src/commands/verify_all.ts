@@ -12,6 +12,7 @@ import { eitherSignal, forEachParallel } from "../parallel.ts";
 import { Shares } from "../shares.ts";
 import { compilePattern } from "../task/pattern.ts";
 import { nothingFound } from "./nothing_found.ts";
+import { Undecided, type UndecidedBackup } from "./undecided.ts";
 import { exitCodeOfVerify, verify, type VerifyContext, type VerifyReport } from "./verify.ts";
 
 /** Backups that are read at once; each reads several chunks ahead. */
@@ -70,6 +71,8 @@ export interface VerifyAllReport {
   documents: number;
   /** The backups that are not as they must be. */
   faulty: FaultyBackup[];
+  /** Those of which nothing is known, as the store failed or refused. */
+  undecided: UndecidedBackup[];
   /**
    * How many backups are sealed and were not opened, as there was no identity: of these the checksums were compared.
    */
@@ -78,14 +81,18 @@ export interface VerifyAllReport {
   seconds: number;
 }
 
-/** 0, 3 where backups only lack what CouchDB could not read, 12 where something is wrong. */
-export function exitCodeOfVerifyAll({ faulty }: VerifyAllReport): number {
-  if (faulty.length === 0) return EXIT.ok;
-  return faulty.every(({ exit_code }) => exit_code === EXIT.partial) ? EXIT.partial : EXIT.archive;
+/**
+ * 0; 12 where something is wrong with a backup; 11 where nothing is known of one, as the store failed; 3 where backups
+ * only lack what CouchDB could not read.
+ */
+export function exitCodeOfVerifyAll({ faulty, undecided }: VerifyAllReport): number {
+  if (faulty.some(({ exit_code }) => exit_code !== EXIT.partial)) return EXIT.archive;
+  return undecided[0]?.exit_code ?? (faulty.length === 0 ? EXIT.ok : EXIT.partial);
 }
 
 /**
- * Verifies complete backups, two large ones at a time, or more small ones.
+ * Verifies complete backups, two large ones at a time, or more small ones. Where the store refuses in a way that every
+ * further one would meet, as where keys have expired, no further one is tried.
  *
  * @throws UsageError when the sample is none; ArchiveError when there is no backup at all, or none for a pattern:
  * nothing that was looked at must not look like all that is whole; StoreError when the folders cannot be listed; the
@@ -99,6 +106,7 @@ export async function verifyAll(
   const startedAt = now();
   const signal = eitherSignal(context);
   const sample = sampleOf(request.sampleOf, startedAt);
+  const undecided = new Undecided({ log });
   const patterns = request.match?.map(compilePattern);
   const unmet = new Set(patterns);
   const report: VerifyAllReport = {
@@ -108,6 +116,7 @@ export async function verifyAll(
     sample: sample ?? null,
     documents: 0,
     faulty: [],
+    undecided: undecided.backups,
     seconds: 0,
   };
   const wanted: { database: string; key: string; finishedAt: Date }[] = [];
@@ -146,21 +155,26 @@ export async function verifyAll(
   } finally {
     progress.runFinished();
   }
-  report.faulty.sort((a, b) => a.path < b.path ? -1 : 1);
-  report.ok = report.faulty.length === 0;
+  for (const found of [report.faulty, report.undecided]) found.sort((a, b) => a.path < b.path ? -1 : 1);
+  report.ok = report.faulty.length + report.undecided.length === 0;
   report.seconds = (now().getTime() - startedAt.getTime()) / 1000;
   const facts = { backups: report.backups, documents: report.documents, faulty: report.faulty.length };
+  undecided.tell();
   if (report.ok) log.info("backups are verified", facts);
-  else log.error("not all backups are as they must be", facts);
+  else if (report.faulty.length === 0) {
+    log.error("not all backups could be looked at", { ...facts, undecided: report.undecided.length });
+  } else log.error("not all backups are as they must be", { ...facts, undecided: report.undecided.length });
   return report;
 
   async function verifyOne({ database, key, finishedAt }: typeof wanted[number], signal: AbortSignal): Promise<void> {
     const path = repository.locate(key);
     const one = { ...context, signal, progress: withinRun(progress) };
     const found = { database, path, finished_at: finishedAt.toISOString() };
-    report.backups++;
+    if (undecided.isOver) return undecided.skip(found);
     try {
       const verified = await verify(one, { database, path, quick: request.quick, contents: request.contents });
+      undecided.noteDecided();
+      report.backups++;
       report.documents += verified.documents;
       if (verified.contents_read === false) report.unopened = (report.unopened ?? 0) + 1;
       if (!verified.ok) {
@@ -168,6 +182,8 @@ export async function verifyAll(
       }
     } catch (error) {
       signal.throwIfAborted();
+      if (undecided.take(found, error)) return;
+      report.backups++;
       // A backup that cannot be read is the very thing that is looked for; the others are looked at all the same.
       report.faulty.push({ ...found, problems: [describeError(error)], exit_code: exitCodeOf(error) });
     }

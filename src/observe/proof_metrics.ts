@@ -43,6 +43,11 @@ export const PROOF_FAMILIES: readonly ProofFamily[] = [
     value: ({ faulty }) => faulty,
   },
   {
+    name: "couchdb_backup_proof_undecided_backups",
+    help: "Backups that the last proof could not look at, as the store or CouchDB failed.",
+    value: ({ undecided = 0 }) => undecided,
+  },
+  {
     name: "couchdb_backup_proof_duration_seconds",
     help: "How long the last proof took.",
     value: ({ seconds }) => seconds,

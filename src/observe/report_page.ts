@@ -111,12 +111,15 @@ function formatProofs({ verify, test_restore }: ReportData["proofs"]): string {
   const told = [["verify --all", verify], ["test-restore", test_restore]] as const;
   const items = told.map(([command, proof]) => {
     if (proof === null) return `<li><b>${command}</b>: has not been run yet</li>`;
-    const { at, ok, backups, backups_in_all, faulty, last_ok_at } = proof;
+    const { at, ok, backups, backups_in_all, faulty, undecided = 0, last_ok_at } = proof;
     const found = ok ? "nothing is wrong" : `something is wrong with ${formatCount(faulty)}`;
+    const unknown = undecided === 0 ? "" : `, ${formatCount(undecided)} could not be looked at`;
     const before = ok ? "" : last_ok_at === null ? "; never was all well" : `; all was well ${moment(last_ok_at)}`;
     return `<li><b>${command}</b>, ${moment(at)}: <span class="${ok ? "good" : "bad"}">${
       ok ? "✓" : "✗"
-    } ${found}</span> of ${formatCount(backups)} looked at, ${formatCount(backups_in_all)} in all${before}</li>`;
+    } ${found}</span> of ${formatCount(backups)} looked at${unknown}, ${
+      formatCount(backups_in_all)
+    } in all${before}</li>`;
   });
   return `<h3>Proofs</h3>\n<ul>${items.join("")}</ul>`;
 }

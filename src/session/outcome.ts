@@ -46,7 +46,7 @@ export async function failureReport(
 
 /** What is kept of a verification of all backups, or of a test-restore. */
 type ProvingReport =
-  & Pick<VerifyAllReport, "backups" | "backups_in_all" | "documents" | "faulty" | "seconds">
+  & Pick<VerifyAllReport, "backups" | "backups_in_all" | "documents" | "faulty" | "undecided" | "seconds">
   & Partial<Pick<TestRestoreReport, "left_behind">>;
 
 /** Stores and publishes the outcome of a verification or test-restore. The command's result does not depend on that. */
@@ -58,8 +58,9 @@ export async function keepProof(
   // Documents that CouchDB could not read at backup time are no fault of the backup; a restore reports them.
   const isUnreadable = ({ exit_code }: FaultyBackup) => kind === "verify" && exit_code === EXIT.partial;
   const faulty = report.faulty.filter((one) => !isUnreadable(one)).length;
-  const ok = faulty + left_behind.length === 0;
-  const outcome = { at: now().toISOString(), ok, backups, backups_in_all, faulty, documents, seconds };
+  const undecided = report.undecided.length;
+  const ok = faulty + undecided + left_behind.length === 0;
+  const outcome = { at: now().toISOString(), ok, backups, backups_in_all, faulty, undecided, documents, seconds };
   let proof: Proof = { ...outcome, last_ok_at: ok ? outcome.at : null };
   try {
     const { storeProof } = await import("../archive/proof.ts");

@@ -1,17 +1,59 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { pathToFileURL } from "node:url";
+import { readProofs, storeProof } from "../../src/archive/proof.ts";
 import { Repository } from "../../src/archive/repository.ts";
+import { describeStatus } from "../../src/cli/status.ts";
 import { describeAll } from "../../src/cli/verify.ts";
 import { exitCodeOfVerifyAll, verifyAll } from "../../src/commands/verify_all.ts";
-import { ArchiveError, EXIT } from "../../src/errors.ts";
+import { ArchiveError, EXIT, StoreError } from "../../src/errors.ts";
 import { SILENT_PROGRESS } from "../../src/observe.ts";
 import { openStore } from "../../src/store/open.ts";
+import type { Store } from "../../src/store/store.ts";
 import { farAway } from "../store/far_away.ts";
 import { alterFile, flipByte } from "./restore/setup.ts";
-import { setUpFleet } from "./restore/fleet_setup.ts";
+import { type FleetSetup, setUpFleet } from "./restore/fleet_setup.ts";
 
 const DAY_MS = 86_400_000;
+
+/** What verifyAll() works with where its store is another one. */
+function contextOf({ log }: FleetSetup, store: Store): Parameters<typeof verifyAll>[0] {
+  return {
+    repository: new Repository(store, { prefix: "", suffix: "" }),
+    openStore: () => Promise.resolve(store),
+    log,
+    progress: SILENT_PROGRESS,
+    now: () => new Date(),
+    signal: new AbortController().signal,
+  };
+}
+
+/** A store that answers so many calls that read, and refuses those behind them, but for what `isHarmed` leaves alone. */
+function refusing(
+  store: Store,
+  error: StoreError,
+  { skip, isHarmed = () => true }: { skip: number; isHarmed?: (key: string) => boolean },
+): { store: Store; refused: () => number } {
+  let [seen, refused] = [0, 0];
+  const read: Store["read"] = async (key, options) => {
+    if (isHarmed(key) && seen++ >= skip) {
+      refused++;
+      throw error;
+    }
+    return await store.read(key, options);
+  };
+  const proxy = new Proxy(store, {
+    get(_, name: keyof Store) {
+      const member = name === "read" ? read : store[name];
+      return typeof member === "function" ? member.bind(store) : member;
+    },
+  });
+  return { store: proxy, refused: () => refused };
+}
+
+const EXPIRED = new StoreError("Cannot read: S3 answered 400 ExpiredToken", { code: "ExpiredToken", status: 400 }, {
+  hint: "The temporary keys have expired",
+});
 
 /** How many objects are read at once where as many backups of these tasks are verified. */
 async function mostReading(backups: number, tasks: string): Promise<number> {
@@ -19,14 +61,7 @@ async function mostReading(backups: number, tasks: string): Promise<number> {
   await (await setup.open()).backup();
   const near = await openStore({ bucket: pathToFileURL(join(setup.folder, "bucket")).href });
   const { store, mostReading } = farAway(near, 30);
-  const report = await verifyAll({
-    repository: new Repository(store, { prefix: "", suffix: "" }),
-    openStore: () => Promise.resolve(store),
-    log: setup.log,
-    progress: SILENT_PROGRESS,
-    now: () => new Date(),
-    signal: new AbortController().signal,
-  }, {});
+  const report = await verifyAll(contextOf(setup, store), {});
   assertEquals([report.ok, report.backups], [true, backups]);
   return mostReading();
 }
@@ -103,4 +138,72 @@ Deno.test("verifyAll() ends with 12 where there is no backup at all, or none for
   assertEquals((await session.verifyAll({ match: ["media.*"] })).ok, true);
   // A part of all may well be empty on a day.
   assertEquals((await session.verifyAll({ sampleOf: 1000 })).ok, true);
+});
+
+Deno.test("verifyAll() calls no backup faulty where the store's keys expire midway, and tries no further one", async () => {
+  await using setup = await setUpFleet(40, { tasks: `{all: {databases: [".*"], exclude: ["_.*"], timezone: UTC}}` });
+  await (await setup.open()).backup();
+  const near = await openStore({ bucket: pathToFileURL(join(setup.folder, "bucket")).href });
+  // The inventory reads each manifest, and so does the verification behind it; each has one chunk.
+  const { store, refused } = refusing(near, EXPIRED, { skip: 50 });
+  const report = await verifyAll(contextOf(setup, store), {});
+  assertEquals([report.ok, report.faulty, exitCodeOfVerifyAll(report)], [false, [], EXIT.store]);
+  assertEquals(report.backups + report.undecided.length, 40);
+  assert(report.backups > 0, "what was read before is told");
+  const tried = report.undecided.filter((one) => one.tried);
+  assertEquals(tried.length, refused());
+  assert(refused() <= 16, `${refused()} were tried`);
+  for (const one of tried) assertEquals([one.error, one.hint], [EXPIRED.message, EXPIRED.hint]);
+  const text = describeAll(report);
+  assertStringIncludes(
+    text,
+    `NOT KNOWN: ${tried[0]!.database}: ${tried[0]!.path}\n  ${EXPIRED.message}\n  ${EXPIRED.hint}`,
+  );
+  const untried = 40 - report.backups - tried.length;
+  assertStringIncludes(text, `NOT KNOWN: ${untried} backups not tried, as they would fail like one before`);
+  assertStringIncludes(text, `as their manifests say, ${report.undecided.length} others NOT KNOWN: `);
+  // What is known to be damaged counts more than what is not known.
+  const faulty = [{ database: "a", path: "a", finished_at: null, problems: ["x"], exit_code: EXIT.archive }];
+  assertEquals(exitCodeOfVerifyAll({ ...report, faulty }), EXIT.archive);
+  assertStringIncludes(describeAll({ ...report, faulty }), "1 NOT as they must be, ");
+  assertStringIncludes(
+    describeAll({ ...report, backups: 0 }),
+    `Verified 0 backups, ${report.undecided.length} NOT KNOWN`,
+  );
+});
+
+Deno.test("verifyAll() goes on behind a backup that the store does not let be read, and calls a lost chunk a fault", async () => {
+  await using setup = await setUpFleet(5, { tasks: `{all: {databases: [".*"], exclude: ["_.*"], timezone: UTC}}` });
+  const saved = await (await setup.open()).backup();
+  const near = await openStore({ bucket: pathToFileURL(join(setup.folder, "bucket")).href });
+  const bucket = join(setup.folder, "bucket");
+  const chunks = await Promise.all(saved.tasks[0]!.databases.map(async ({ path }) => {
+    const folder = decodeURI(new URL(path).pathname);
+    const names = await Array.fromAsync(Deno.readDir(folder), ({ name }) => name);
+    return relative(bucket, join(folder, names.find((name) => name.endsWith(".gz"))!));
+  }));
+  const denied = new StoreError("Cannot read: S3 answered 403 AccessDenied", { code: "AccessDenied", status: 403 });
+  const { store } = refusing(near, denied, { skip: 0, isHarmed: (key) => key === chunks[1] });
+  await Deno.remove(join(bucket, chunks[0]!));
+  const report = await verifyAll(contextOf(setup, store), {});
+  assertEquals([report.backups, report.faulty.length, report.undecided.length], [4, 1, 1]);
+  assertEquals([report.undecided[0]!.error, report.undecided[0]!.tried], [denied.message, true]);
+  assertEquals([exitCodeOfVerifyAll(report), saved.ok], [EXIT.archive, true]);
+});
+
+Deno.test("verifyAll() keeps for status that backups could not be looked at", async () => {
+  await using setup = await setUpFleet(3);
+  const session = await setup.open();
+  await session.backup();
+  const { repository } = session;
+  const outcome = { at: "2026-11-26T12:00:00.000Z", backups: 1, backups_in_all: 3, documents: 3, seconds: 1 };
+  const signal = new AbortController().signal;
+  await storeProof(repository, "verify", { ...outcome, ok: false, faulty: 0, undecided: 2 }, { signal });
+  const { verify } = await readProofs(repository, { signal });
+  assertEquals([verify?.faulty, verify?.undecided], [0, 2]);
+  const text = describeStatus({ ok: false, tasks: [], proofs: { verify, test_restore: null } });
+  assertStringIncludes(
+    text,
+    "verify --all  FAILED: 1 of 3 backups looked at 2026-11-26T12:00:00Z, 2 could not be looked at, ",
+  );
 });

@@ -16,7 +16,7 @@ const WELL: Proof = {
   last_ok_at: "2026-11-25T12:00:00.000Z",
 };
 const AT = Date.parse(WELL.at) / 1000;
-const ILL: Proof = { ...WELL, at: "2026-11-26T12:00:00.000Z", ok: false, faulty: 2 };
+const ILL: Proof = { ...WELL, at: "2026-11-26T12:00:00.000Z", ok: false, faulty: 2, undecided: 7 };
 const WEEKLY = runReport([taskReport("weekly", [databaseReport("a")])]);
 
 /** The samples of a text without its comments. */
@@ -31,6 +31,7 @@ Deno.test("formatProof() tells when backups were last proved, and how that came 
     'couchdb_backup_proof_success{proof="test_restore"} 0',
     'couchdb_backup_proof_backups{proof="test_restore"} 3',
     'couchdb_backup_proof_faulty_backups{proof="test_restore"} 2',
+    'couchdb_backup_proof_undecided_backups{proof="test_restore"} 7',
     'couchdb_backup_proof_duration_seconds{proof="test_restore"} 1.5',
   ]);
 });

@@ -17,7 +17,7 @@ import { requireUnlockable, unlock } from "../../archive/unlock.ts";
 import { readScratchRuns, storeScratchRun } from "../../archive/scratch_runs.ts";
 import { counted } from "../../counts.ts";
 import { dropAbandoned, ScratchDatabase, scratchName } from "../../couchdb/scratch.ts";
-import { CouchError, describeError, EXIT, exitCodeOf, isFatalForRun, UsageError } from "../../errors.ts";
+import { CouchError, describeError, EXIT, exitCodeOf, UsageError } from "../../errors.ts";
 import { withinRun } from "../../observe.ts";
 import { eitherSignal, forEachParallel } from "../../parallel.ts";
 import { joinKey } from "../../store/key.ts";
@@ -26,6 +26,7 @@ import { nothingFound } from "../nothing_found.ts";
 import type { RestoreContext } from "../restore/context.ts";
 import type { RestoreReport } from "../restore/report.ts";
 import { restore } from "../restore/restore.ts";
+import { Undecided, type UndecidedBackup } from "../undecided.ts";
 import type { FaultyBackup } from "../verify_all.ts";
 import { compareWithDatabase, type Comparison } from "./compare.ts";
 import { describeLost, FeedCheck } from "./feed_check.ts";
@@ -63,6 +64,8 @@ export interface TestRestoreReport {
   leaf_revisions: number;
   /** The backups that did not come back as they were saved. */
   faulty: FaultyBackup[];
+  /** Those of which nothing is known, as the store or CouchDB failed or refused. */
+  undecided: UndecidedBackup[];
   /** Scratch databases of earlier runs, which were killed, that were dropped. */
   dropped: string[];
   /** Scratch databases of other runs that may be alive, and until when they are left alone. */
@@ -76,8 +79,11 @@ export interface TestRestoreReport {
 /**
  * 0; 12 where a backup is damaged; 10 or 11 where CouchDB or the store failed; 3 where what came back is not the same.
  */
-export function exitCodeOfTestRestore({ faulty, left_behind }: TestRestoreReport): number {
-  const codes = [...faulty.map(({ exit_code }) => exit_code), ...left_behind.map(() => EXIT.couchdb)];
+export function exitCodeOfTestRestore({ faulty, undecided, left_behind }: TestRestoreReport): number {
+  const codes = [
+    ...[...faulty, ...undecided].map(({ exit_code }) => exit_code),
+    ...left_behind.map(() => EXIT.couchdb),
+  ];
   return codes.includes(EXIT.archive)
     ? EXIT.archive
     : codes.find((code) => code !== EXIT.partial) ?? codes[0] ?? EXIT.ok;
@@ -103,6 +109,7 @@ export async function testRestore(
   const manifests = chosen.map(({ point: { folder, name, manifest } }) => ({ manifest, key: joinKey(folder, name) }));
   await requireUnlockable(manifests, context.seal);
   const { dropped, kept } = await cleanUp(context, startedAt, signal);
+  const undecided = new Undecided({ log });
   const report: TestRestoreReport = {
     ok: false,
     backups: 0,
@@ -110,6 +117,7 @@ export async function testRestore(
     documents: 0,
     leaf_revisions: 0,
     faulty: [],
+    undecided: undecided.backups,
     dropped,
     kept,
     left_behind: [],
@@ -120,13 +128,15 @@ export async function testRestore(
     await forEachParallel(
       () => chosen.entries(),
       async ([number, backup], signal) => {
-        report.backups++;
         const { database, point } = backup;
         const path = repository.locate(joinKey(point.folder, point.name));
         const found = { database, path, finished_at: point.finishedAt.toISOString() };
+        if (undecided.isOver) return undecided.skip(found);
         const name = scratchName(shortRun(context.run), number);
         try {
           const outcome = await proveOne({ ...context, signal }, { name, source: database, path, report });
+          undecided.noteDecided();
+          report.backups++;
           report.documents += outcome.documents;
           report.leaf_revisions += outcome.leafRevisions;
           if (outcome.problems.length > 0) {
@@ -135,9 +145,10 @@ export async function testRestore(
           progress.databaseFinished({ database, ok: outcome.problems.length === 0 });
         } catch (error) {
           signal.throwIfAborted();
-          if (isFatalForRun(error) || isAway(error)) throw error;
-          report.faulty.push({ ...found, problems: [describeError(error)], exit_code: exitCodeOf(error) });
           progress.databaseFinished({ database, ok: false });
+          if (undecided.take(found, error)) return;
+          report.backups++;
+          report.faulty.push({ ...found, problems: [describeError(error)], exit_code: exitCodeOf(error) });
         }
       },
       { limit: BACKUPS_AT_ONCE, signal },
@@ -145,11 +156,11 @@ export async function testRestore(
   } finally {
     progress.runFinished();
   }
-  report.faulty.sort((a, b) => a.path < b.path ? -1 : 1);
-  report.ok = report.faulty.length + report.left_behind.length === 0;
+  for (const found of [report.faulty, report.undecided]) found.sort((a, b) => a.path < b.path ? -1 : 1);
+  report.ok = report.faulty.length + report.undecided.length + report.left_behind.length === 0;
   report.seconds = (now().getTime() - startedAt.getTime()) / 1000;
   const { backups, documents, faulty: { length: faulty }, left_behind: { length: leftBehind } } = report;
-  const facts = { backups, documents, faulty, leftBehind };
+  const facts = { backups, documents, faulty, undecided: report.undecided.length, leftBehind };
   const sealed = new Set(
     chosen.flatMap(({ database, point }) => point.manifest.recipients === undefined ? [] : database),
   );
@@ -158,14 +169,10 @@ export async function testRestore(
     const told = sealed.has(database) ? problems.length : problems;
     log.error("backup did not come back", { database, problems: told });
   }
+  undecided.tell();
   if (report.ok) log.info("backups came back as they were saved", facts);
   else log.error("not all backups came back as they were saved", facts);
   return report;
-}
-
-/** Whether CouchDB does not answer, after all patience: no other backup fares better. */
-function isAway(error: unknown): boolean {
-  return error instanceof CouchError && error.facts.error === "unreachable";
 }
 
 /**

@@ -143,6 +143,34 @@ Deno.test("test-restore finds a security object that is not the one that was sav
   assertStringIncludes(report.faulty[0]!.problems.join(), "the security object differs from the saved one");
 });
 
+Deno.test("test-restore tells what it has found where CouchDB refuses the login midway, and tries no further one", async () => {
+  await using setup = await setUpFleet(12);
+  const session = await setup.open();
+  const saved = await session.backup();
+  const folder = decodeURI(new URL(saved.tasks[0]!.databases[0]!.path).pathname);
+  const names = await Array.fromAsync(Deno.readDir(folder), ({ name }) => name);
+  await alterFile(join(folder, names.find((name) => name.endsWith(".gz"))!), flipByte);
+  const isWritten = (request: { endpoint: string; database?: string | undefined }) =>
+    request.endpoint === "_bulk_docs" && SCRATCH.test(request.database ?? "");
+  setup.server.faults.add({
+    where: isWritten,
+    skip: 6,
+    times: Infinity,
+    fault: { kind: "answer", status: 401 },
+  });
+  const report = await session.testRestore();
+  assertEquals([report.ok, report.faulty.length, exitCodeOfTestRestore(report)], [false, 1, EXIT.archive]);
+  assertEquals(report.backups + report.undecided.length, 12);
+  const tried = report.undecided.filter((one) => one.tried);
+  assert(tried.length >= 1 && tried.length <= 2, `${tried.length} were tried`);
+  assertEquals(new Set(report.undecided.map(({ exit_code }) => exit_code)), new Set([EXIT.couchdb]));
+  assertEquals(exitCodeOfTestRestore({ ...report, faulty: [] }), EXIT.couchdb);
+  const text = describeTestRestore(report);
+  assertStringIncludes(text, `1 did NOT come back as they were saved, ${report.undecided.length} others NOT KNOWN: `);
+  assertStringIncludes(text, `NOT KNOWN: ${report.undecided.length - tried.length} backups not tried, as they would`);
+  assertEquals(await scratchOf(setup), []);
+});
+
 Deno.test("the next test-restore drops what a killed one has left, and no other database", async () => {
   await using setup = await setUpFleet(1);
   const session = await setup.open();

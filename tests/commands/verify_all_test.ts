@@ -1,9 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join, relative } from "node:path";
 import { pathToFileURL } from "node:url";
-import { readProofs, storeProof } from "../../src/archive/proof.ts";
 import { Repository } from "../../src/archive/repository.ts";
-import { describeStatus } from "../../src/cli/status.ts";
 import { describeAll } from "../../src/cli/verify.ts";
 import { exitCodeOfVerifyAll, verifyAll } from "../../src/commands/verify_all.ts";
 import { ArchiveError, EXIT, StoreError } from "../../src/errors.ts";
@@ -189,21 +187,4 @@ Deno.test("verifyAll() goes on behind a backup that the store does not let be re
   assertEquals([report.backups, report.faulty.length, report.undecided.length], [4, 1, 1]);
   assertEquals([report.undecided[0]!.error, report.undecided[0]!.tried], [denied.message, true]);
   assertEquals([exitCodeOfVerifyAll(report), saved.ok], [EXIT.archive, true]);
-});
-
-Deno.test("verifyAll() keeps for status that backups could not be looked at", async () => {
-  await using setup = await setUpFleet(3);
-  const session = await setup.open();
-  await session.backup();
-  const { repository } = session;
-  const outcome = { at: "2026-11-26T12:00:00.000Z", backups: 1, backups_in_all: 3, documents: 3, seconds: 1 };
-  const signal = new AbortController().signal;
-  await storeProof(repository, "verify", { ...outcome, ok: false, faulty: 0, undecided: 2 }, { signal });
-  const { verify } = await readProofs(repository, { signal });
-  assertEquals([verify?.faulty, verify?.undecided], [0, 2]);
-  const text = describeStatus({ ok: false, tasks: [], proofs: { verify, test_restore: null } });
-  assertStringIncludes(
-    text,
-    "verify --all  FAILED: 1 of 3 backups looked at 2026-11-26T12:00:00Z, 2 could not be looked at, ",
-  );
 });

@@ -12,6 +12,7 @@ import { readStatus } from "../../../src/schedule/status.ts";
 import { exitCodeOfStatus } from "../../../src/schedule/status.ts";
 import { describeStatus } from "../../../src/cli/status.ts";
 import { couchOk } from "../../couch_request.ts";
+import type { FaultRule } from "../../fakes/couchdb/faults.ts";
 import { seedHardDatabase } from "../../hard_database.ts";
 import { alterFile, flipByte } from "../restore/setup.ts";
 import { type FleetSetup, setUpFleet } from "../restore/fleet_setup.ts";
@@ -143,6 +144,11 @@ Deno.test("test-restore finds a security object that is not the one that was sav
   assertStringIncludes(report.faulty[0]!.problems.join(), "the security object differs from the saved one");
 });
 
+/** Refuses the login behind so many requests that write documents into scratch databases. */
+function writingRefused({ skip }: { skip: number }): FaultRule {
+  return { ...inScratch("_bulk_docs"), skip, times: Infinity, fault: { kind: "answer", status: 401 } };
+}
+
 Deno.test("test-restore tells what it has found where CouchDB refuses the login midway, and tries no further one", async () => {
   await using setup = await setUpFleet(12);
   const session = await setup.open();
@@ -150,14 +156,7 @@ Deno.test("test-restore tells what it has found where CouchDB refuses the login 
   const folder = decodeURI(new URL(saved.tasks[0]!.databases[0]!.path).pathname);
   const names = await Array.fromAsync(Deno.readDir(folder), ({ name }) => name);
   await alterFile(join(folder, names.find((name) => name.endsWith(".gz"))!), flipByte);
-  const isWritten = (request: { endpoint: string; database?: string | undefined }) =>
-    request.endpoint === "_bulk_docs" && SCRATCH.test(request.database ?? "");
-  setup.server.faults.add({
-    where: isWritten,
-    skip: 6,
-    times: Infinity,
-    fault: { kind: "answer", status: 401 },
-  });
+  setup.server.faults.add(writingRefused({ skip: 6 }));
   const report = await session.testRestore();
   assertEquals([report.ok, report.faulty.length, exitCodeOfTestRestore(report)], [false, 1, EXIT.archive]);
   assertEquals(report.backups + report.undecided.length, 12);
@@ -169,6 +168,19 @@ Deno.test("test-restore tells what it has found where CouchDB refuses the login 
   assertStringIncludes(text, `1 did NOT come back as they were saved, ${report.undecided.length} others NOT KNOWN: `);
   assertStringIncludes(text, `NOT KNOWN: ${report.undecided.length - tried.length} backups not tried, as they would`);
   assertEquals(await scratchOf(setup), []);
+});
+
+Deno.test("a test-restore that could not look at all backups did not go well, and status says why", async () => {
+  await using setup = await setUpFleet(6);
+  const session = await setup.open();
+  await session.backup();
+  setup.server.faults.add(writingRefused({ skip: 4 }));
+  const { faulty, undecided, backups } = await session.testRestore();
+  assertEquals([faulty, backups + undecided.length], [[], 6]);
+  const { test_restore: proof } = await readProofs(session.repository, { signal: new AbortController().signal });
+  assertEquals([proof?.ok, proof?.faulty, proof?.undecided], [false, 0, undecided.length]);
+  const text = describeStatus({ ok: false, tasks: [], proofs: { verify: null, test_restore: proof } });
+  assertStringIncludes(text, `, ${undecided.length} could not be looked at, no earlier one succeeded`);
 });
 
 Deno.test("the next test-restore drops what a killed one has left, and no other database", async () => {

@@ -108,7 +108,7 @@ export class DocumentCounts {
   async look(
     { signal, questions = this.#questions }: { signal: AbortSignal; questions?: number | undefined },
   ): Promise<void> {
-    const purges = purgesOf(this.info);
+    const before = this.info;
     this.#lookedAtMs = performance.now();
     // Each question draws copies anew; where there is one copy, databases may be asked for together.
     const ask = () =>
@@ -123,16 +123,32 @@ export class DocumentCounts {
     }
     const latest = infos.reduce((a, b) => (purgesOf(b) ?? 0) > (purgesOf(a) ?? 0) ? b : a);
     const total = Math.max(...infos.map(({ doc_count, doc_del_count }) => doc_count + doc_del_count));
-    const isPurged = purgesOf(latest) !== purges;
-    this.info = latest;
+    const isPurged = isPurgedSince(purgesOf(before), { info: latest, hasCopies: this.hasCopies });
+    // What one copy knew of a purge is so, though those that lag do not know of it yet.
+    this.info = this.hasCopies && !isPurged ? { ...latest, purge_seq: before.purge_seq } : latest;
     this.live = Math.max(...infos.map(({ doc_count }) => doc_count));
     this.expected = isPurged ? total : Math.max(this.expected, total);
   }
 }
 
-/** How many purges a database has seen; its text differs between copies, the number before the dash does not. */
+/**
+ * How many purges a database has seen, undefined where CouchDB does not tell. The text behind the number differs
+ * between copies; the number does where one of them lags.
+ */
 export function purgesOf({ purge_seq }: Pick<DatabaseInfo, "purge_seq">): number | undefined {
   return purge_seq === null ? undefined : Number.parseInt(purge_seq, 10);
+}
+
+/**
+ * Whether documents were purged since there were so many purges. Of several copies one that lags may not know of a purge
+ * yet: there a smaller number says nothing. A single copy with a smaller one is another database under the same name.
+ */
+export function isPurgedSince(
+  before: number | undefined,
+  { info, hasCopies }: Pick<DocumentCounts, "info" | "hasCopies">,
+): boolean {
+  const now = purgesOf(info);
+  return hasCopies && before !== undefined && now !== undefined ? now > before : now !== before;
 }
 
 /** A listing and what it is held against. */
@@ -276,7 +292,7 @@ export class Completeness {
     }
     await this.#beforeAsking();
     await this.#counts.look({ signal });
-    const isPurged = purgesOf(this.#counts.info) !== this.#purges;
+    const isPurged = isPurgedSince(this.#purges, this.#counts);
     if (isPurged && this.#before !== undefined) throw new FullNeeded(PURGED);
     if (isPurged && this.#listing.recounted === undefined) return "documents were purged meanwhile: counting again";
     const { ids, allowance } = this.#listing.recounted ?? { ids: this.#listing.ids, allowance: 0 };

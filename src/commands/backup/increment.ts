@@ -21,7 +21,7 @@ import { allOrNone, loadAhead } from "../../parallel.ts";
 import { joinKey, splitKey } from "../../store/key.ts";
 import { readObjectBytes } from "../../store/whole.ts";
 import { type IncrementPolicy, leastLockDays, type Task } from "../../task/task.ts";
-import { type DocumentCounts, IncompleteError, purgesOf } from "./completeness.ts";
+import { type DocumentCounts, IncompleteError, isPurgedSince, purgesOf } from "./completeness.ts";
 import { ChunkSize } from "./chunk_size.ts";
 import type { Run } from "./context.ts";
 import { PURGED, SET_BACK } from "./doubt.ts";
@@ -162,7 +162,7 @@ async function weighIncrement(
     return { kind: "full", reason: NO_PENDING };
   }
   share.hasPending = true;
-  if (isPurged(previous, counts)) return { kind: "full", reason: PURGED };
+  if (isPurgedSince(purgesOf(previous.properties), counts)) return { kind: "full", reason: PURGED };
   if (counts.expected < base.documents) {
     return {
       kind: "full",
@@ -259,16 +259,7 @@ export function whyNotAfter(
   }
   const [before, now] = [was.instance_start_time, is.instance_start_time];
   if (before !== null && now !== null && before !== now) return "the database was deleted and created again";
-  // One copy of several may lag behind a purge that the last backup knew of.
-  return !counts.hasCopies && isPurged({ properties: was }, counts) ? PURGED : undefined;
-}
-
-/**
- * Copies that lag may not know of a purge yet: of several numbers the largest counts, and it is never smaller than
- * before.
- */
-function isPurged({ properties }: Pick<Manifest, "properties">, { info }: Pick<DocumentCounts, "info">): boolean {
-  return purgesOf(properties) !== purgesOf(info);
+  return isPurgedSince(purgesOf(was), counts) ? PURGED : undefined;
 }
 
 /** The chain that the newest backup stands on, all of it looked at; or what is wrong with it. */

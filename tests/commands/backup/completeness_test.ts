@@ -1,6 +1,12 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { Completeness, type DocumentCounts, IncompleteError } from "../../../src/commands/backup/completeness.ts";
+import {
+  Completeness,
+  DocumentCounts,
+  IncompleteError,
+  isPurgedSince,
+} from "../../../src/commands/backup/completeness.ts";
 import type { Run } from "../../../src/commands/backup/context.ts";
+import type { DatabaseInfo } from "../../../src/couchdb/info.ts";
 import type { Listing } from "../../../src/commands/backup/listing.ts";
 import { RecordedLog } from "../../fakes/log.ts";
 
@@ -51,5 +57,38 @@ Deno.test("Completeness says what is missing where a second listing has no more,
     await assertRejects(() => completeness.await(() => Promise.resolve()), IncompleteError, "699 of 700 documents");
     // Once, although patience was at its end before: what was listed until then may have taken as long.
     assertEquals(log.lines.map(({ event }) => event), ["listing is incomplete: listing again"]);
+  }
+});
+
+/** The counts of a database with three copies of each of two ranges, and what its copies will answer. */
+function countsOfCopies(answers: DatabaseInfo[]): DocumentCounts {
+  const couch = { databaseInfo: () => Promise.resolve(answers.shift()) };
+  const run = { couch, infos: {} } as unknown as Run;
+  return new DocumentCounts(run, "db", { info: answers.shift()!, askedAtMs: 0 });
+}
+
+function infoOf(documents: number, purge_seq: string): DatabaseInfo {
+  const info = { doc_count: documents, doc_del_count: 0, n: 3, q: 2, instance_start_time: "1", purge_seq };
+  return info as unknown as DatabaseInfo;
+}
+
+Deno.test("DocumentCounts.look() does not expect fewer documents because copies that lag know of fewer purges", async () => {
+  const signal = new AbortController().signal;
+  const late = infoOf(90, "4-y");
+  const counts = countsOfCopies([infoOf(100, "5-x"), late, late, late, infoOf(95, "6-z"), late, late]);
+  await counts.look({ signal, questions: 3 });
+  assertEquals([counts.expected, counts.info.purge_seq], [100, "5-x"]);
+  // What is purged in earnest has a larger number: then the count begins anew.
+  await counts.look({ signal, questions: 3 });
+  assertEquals([counts.expected, counts.info.purge_seq], [95, "6-z"]);
+});
+
+Deno.test("isPurgedSince() goes by a larger number where there are copies, and by any other where there is one", () => {
+  const since = (before: number | undefined, purge_seq: string | null, hasCopies: boolean) =>
+    isPurgedSince(before, { info: { purge_seq } as DatabaseInfo, hasCopies });
+  assertEquals([since(5, "5-a", true), since(5, "4-a", true), since(5, "6-a", true)], [false, false, true]);
+  assertEquals([since(5, "5-a", false), since(5, "4-a", false), since(5, "6-a", false)], [false, true, true]);
+  for (const hasCopies of [true, false]) {
+    assertEquals([since(undefined, null, hasCopies), since(5, null, hasCopies)], [false, true]);
   }
 });

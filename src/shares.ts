@@ -1,9 +1,35 @@
 /**
  * Work of different weights at once: so many large pieces, or more small ones in the place of each. In: the pieces in
- * their order, and what share of the room each takes. Out: the limit for `forEachParallel`, which waits until
- * one of those in hand has ended where there is no room for the next.
+ * their order, and what share of the room each takes; one may find out that it needs a larger share when it has begun.
+ * Out: the limit for `forEachParallel`, which waits until one of those in hand has ended where there is no room for the
+ * next.
  */
+import { orAborted } from "./abort.ts";
 import type { ParallelOptions } from "./parallel.ts";
+
+/** What a piece of work that has begun has of the room. */
+export interface Place {
+  /** Its share; 0 while it waits for a larger one. */
+  readonly share: number;
+  /**
+   * Takes a larger share in place of its own; one that has as much already goes on. Where there is no room it gives its
+   * own back, so that two never wait for each other, and waits before all that are to begin. One claim at a time.
+   *
+   * @throws The reason of the signal: it is to end then, and may have given its share back.
+   */
+  claim(share: number, options: { signal: AbortSignal }): Promise<void>;
+}
+
+/** What a piece of work that has begun has at the moment. */
+interface Taken {
+  share: number;
+}
+
+/** What one waits for. */
+interface Claim {
+  share: number;
+  admit: () => void;
+}
 
 /** Room for pieces of work, which begin in the order in which they are given. */
 export class Shares<T> {
@@ -12,8 +38,13 @@ export class Shares<T> {
   readonly #shareOf: (item: T) => number;
   #begun = 0;
   #taken = 0;
+  /** In the order of their claims. */
+  readonly #waiting: Map<Taken, Claim> = new Map();
 
-  /** @param options.room What the shares of all that are in hand are together, at the most. */
+  /**
+   * @param options.room What the shares of all that are in hand are together, at the most.
+   * @param options.shareOf What an item takes where it begins. More than the room is all of it.
+   */
   constructor(items: readonly T[], options: { room: number; shareOf: (item: T) => number }) {
     this.#items = items;
     this.#room = options.room;
@@ -22,23 +53,83 @@ export class Shares<T> {
 
   /** For `forEachParallel` over the same items. */
   get limit(): ParallelOptions["limit"] {
-    return () => this.#hasRoom() ? Infinity : 0;
+    return () => this.#mayBegin() ? Infinity : 0;
   }
 
-  #hasRoom(): boolean {
+  #mayBegin(): boolean {
     if (this.#begun === this.#items.length) return true;
-    return this.#taken + this.#shareOf(this.#items[this.#begun]!) <= this.#room;
+    return this.#hasRoom(this.#shareOf(this.#items[this.#begun]!));
   }
 
-  /** Does the work on the next one. */
-  async within<R>(item: T, work: () => Promise<R>): Promise<R> {
+  /** Whether there is room for one that nobody waits before. */
+  #hasRoom(share: number): boolean {
+    return this.#waiting.size === 0 && this.#fits(share);
+  }
+
+  #fits(share: number): boolean {
+    return this.#taken + Math.min(share, this.#room) <= this.#room;
+  }
+
+  /**
+   * Does the work on the next one. What was left when the limit was asked may be claimed by others a moment later: then
+   * it waits behind them.
+   *
+   * @param options.signal Ends that waiting. @default nothing does
+   * @throws What the work throws; the reason of the signal.
+   */
+  async within<R>(
+    item: T,
+    work: (place: Place) => Promise<R>,
+    { signal }: { signal?: AbortSignal } = {},
+  ): Promise<R> {
+    const one: Taken = { share: 0 };
     const share = this.#shareOf(item);
     this.#begun++;
-    this.#taken += share;
+    const place: Place = {
+      get share() {
+        return one.share;
+      },
+      claim: (share, options) => this.#claim(one, share, options.signal),
+    };
     try {
-      return await work();
+      if (this.#hasRoom(share)) this.#setShare(one, share);
+      else await this.#claim(one, share, signal);
+      return await work(place);
     } finally {
-      this.#taken -= share;
+      this.#waiting.delete(one);
+      this.#setShare(one, 0);
+      this.#admit();
     }
+  }
+
+  async #claim(one: Taken, share: number, signal: AbortSignal | undefined): Promise<void> {
+    signal?.throwIfAborted();
+    if (Math.min(share, this.#room) <= one.share) return;
+    const { promise: admitted, resolve: admit } = Promise.withResolvers<void>();
+    this.#setShare(one, 0);
+    this.#waiting.set(one, { share, admit });
+    this.#admit();
+    try {
+      await orAborted(admitted, signal);
+    } finally {
+      // Those behind it may need less.
+      if (this.#waiting.delete(one)) this.#admit();
+    }
+  }
+
+  /** Nobody overtakes the first: small claims would keep a large one waiting for ever. */
+  #admit(): void {
+    for (const [one, { share, admit }] of this.#waiting) {
+      if (!this.#fits(share)) return;
+      this.#waiting.delete(one);
+      this.#setShare(one, share);
+      admit();
+    }
+  }
+
+  #setShare(one: Taken, share: number): void {
+    this.#taken -= one.share;
+    one.share = Math.min(share, this.#room);
+    this.#taken += one.share;
   }
 }

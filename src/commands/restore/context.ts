@@ -2,7 +2,7 @@
  * What a restore, of one database or of many, works with: what it is given, what it is asked for, and what it adds to
  * that once it has begun.
  */
-import type { ArchivePlace } from "../../archive/archive.ts";
+import type { Archive, ArchivePlace } from "../../archive/archive.ts";
 import type { PathContext } from "../../archive/find.ts";
 import type { Repository } from "../../archive/repository.ts";
 import type { CouchClient } from "../../couchdb/client.ts";
@@ -68,6 +68,11 @@ export interface OneOfMany extends RestoreContext {
   fresh?: FreshSettings | undefined;
   /** CouchDB has just said that the database is not there: creating it will tell. @default it is looked at first */
   isMissing?: boolean | undefined;
+  /**
+   * Waits until there is room for the archive, before CouchDB is asked for anything. Returns how many requests it may
+   * make at a time. @default as many as the request says
+   */
+  makeRoom?: ((archive: Archive) => Promise<number | undefined>) | undefined;
 }
 
 /** A restore that has begun: its log names the database, its signal is aborted by `stop`, too. */

@@ -7,6 +7,7 @@
  * being restored into it and whether that is done, so that the same command continues after any kill: what is done is
  * skipped, what was begun is finished.
  */
+import type { Archive } from "../../archive/archive.ts";
 import { placeOfPoint } from "../../archive/find.ts";
 import type { DatabaseInfo } from "../../couchdb/info.ts";
 import { isUnwritten, type RestoreWitness, storeRestoreNote } from "../../couchdb/restore_note.ts";
@@ -14,10 +15,11 @@ import { encodeDatabase } from "../../database_name.ts";
 import { describeError, exitCodeOf, hintOf, isFatalForRun } from "../../errors.ts";
 import { withinRun } from "../../observe.ts";
 import { eitherSignal, forEachParallel } from "../../parallel.ts";
+import type { Place } from "../../shares.ts";
 import { joinKey } from "../../store/key.ts";
 import type { FleetContext, FleetRequest, OneOfMany } from "./context.ts";
 import { type FleetDatabase, type FleetReport, isThere } from "./fleet_report.ts";
-import { fleetRoom } from "./fleet_room.ts";
+import { claimRoom, fleetRoom } from "./fleet_room.ts";
 import { findFleet, readMoment } from "./fleet_selection.ts";
 import { describerOf, examineTargets, isFilled, isOurs, type Target } from "./fleet_targets.ts";
 import { FreshSettings } from "./fresh_settings.ts";
@@ -42,11 +44,18 @@ export async function restoreFleet(context: FleetContext, request: FleetRequest)
   const room = fleetRoom(targets, { atOnce: request.databasesAtOnce });
   /** What every further database would meet as well, where one has met it: a login that is refused. */
   let fatal: { error: unknown; told: string } | undefined;
-  const work = async (target: Target, signal: AbortSignal) => {
-    const one = { ...context, fresh, signal };
+  const work = async (target: Target, { place, signal }: { place: Place; signal: AbortSignal }) => {
+    const makeRoom = async (archive: Archive) => {
+      const requests = await claimRoom(place, archive, { signal });
+      // What others have met meanwhile this one need not ask for.
+      if (fatal !== undefined) throw fatal.error;
+      return requests;
+    };
+    const one = { ...context, fresh, makeRoom, signal };
     const restored = fatal === undefined
       ? restoreTarget(one, target, request).catch((error) => {
         signal.throwIfAborted();
+        if (fatal !== undefined && error === fatal.error) return noteUntried(one, target, fatal);
         const told = describerOf(target)(error);
         if (isFatalForRun(error)) fatal ??= { error, told };
         return noteFailure(one, target, {
@@ -56,16 +65,13 @@ export async function restoreFleet(context: FleetContext, request: FleetRequest)
         });
       })
       // Who is there already needs nothing.
-      : restoredBefore(target, request) ?? noteFailure(one, target, {
-        error: fatal.error,
-        told: `Not tried, as it would fail like the one before: ${fatal.told}`,
-      });
+      : restoredBefore(target, request) ?? noteUntried(one, target, fatal);
     outcomes.set(target.to, await restored);
   };
   try {
     await forEachParallel(
       () => targets,
-      (target, signal) => room.within(target, () => work(target, signal)),
+      (target, signal) => room.within(target, (place) => work(target, { place, signal }), { signal }),
       { limit: room.limit, signal },
     );
   } finally {
@@ -109,6 +115,18 @@ function noteFailure(
     ...hint === undefined ? {} : { hint },
     exit_code: exitCodeOf(error),
   };
+}
+
+/** The same of one that CouchDB was not asked for, as it would meet what another one has met. */
+function noteUntried(
+  context: Pick<FleetContext, "log">,
+  target: Target,
+  { error, told }: { error: unknown; told: string },
+): FleetDatabase {
+  return noteFailure(context, target, {
+    error,
+    told: `Not tried, as it would fail like the one before: ${told}`,
+  });
 }
 
 function addressOf(

@@ -43,8 +43,9 @@ export async function restoreOneOfMany(context: OneOfMany, request: RestoreReque
   }
 }
 
-async function restoreDatabase(begun: BegunRestore, request: RestoreRequest): Promise<RestoreReport> {
-  const archive = await openSource(begun, request);
+async function restoreDatabase(begun: BegunRestore, asked: RestoreRequest): Promise<RestoreReport> {
+  const archive = await openSource(begun, asked);
+  const request = { ...asked, parallel: await begun.makeRoom?.(archive) ?? asked.parallel };
   const context = { ...begun, log: logFor(archive, begun.log) };
   const properties = archive.origin?.properties;
   const target = new RestoreTarget(context, context.database);

@@ -218,6 +218,8 @@ export const MOST_LOST_NAMED = 20;
 export interface ChainLoss {
   /** How many there are. */
   documents: number;
+  /** There may be more: no more than ten thousand are looked at. */
+  at_least?: true | undefined;
   /** The ids of the first twenty; none where the manifest is sealed. */
   ids: string[];
   /** When the newest backup of the chain was complete. */

@@ -124,6 +124,7 @@ export const manifestSchemas: () => { manifest: z.ZodType<Manifest>; checkpoint:
 
     const chainLossSchema: z.ZodType<ChainLoss> = z.object({
       documents: z.int().positive(),
+      at_least: z.literal(true).optional(),
       ids: z.array(z.string()).max(MOST_LOST_NAMED),
       up_to: instant,
     });

@@ -49,6 +49,8 @@ export interface DatabaseReport extends Totals {
   chain_lost?: {
     /** How many documents. */
     documents: number;
+    /** There may be more: no more than ten thousand are looked at. */
+    at_least?: true | undefined;
     /** The ids of the first twenty. */
     ids: string[];
   };

@@ -46,6 +46,8 @@ export interface LostDocuments {
   documents: number;
   /** The ids of the first twenty. */
   ids: string[];
+  /** There may be more: not all that it may lack were looked at. */
+  at_least?: true;
 }
 
 /** One comparison: show it each row of the feed, then ask for the result. */
@@ -104,7 +106,8 @@ export class FeedComparison {
     if (lost.size > 0) await this.#dropChanged(lost);
     if (lost.size === 0) return undefined;
     const named = [...lost].sort();
-    return { documents: lost.size, ids: named.slice(0, MOST_LOST_NAMED) };
+    const most = this.#further > 0 ? { at_least: true } as const : {};
+    return { documents: lost.size, ids: named.slice(0, MOST_LOST_NAMED), ...most };
   }
 
   /** Takes out what was changed since the backup was made. */

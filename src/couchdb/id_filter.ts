@@ -104,7 +104,9 @@ export class IdFilter {
       words = smaller;
     }
     const { salt, hashes, ids } = this;
-    return IdFilter.from({ bytes: new Uint8Array(words.buffer), salt, hashes, ids });
+    // What was not folded may be a part of a larger object, as a filter that a checkpoint has handed on is.
+    const bytes = new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
+    return IdFilter.from({ bytes, salt, hashes, ids });
   }
 
   /** The filter's bytes: not a copy, so that they change with it. */

@@ -67,6 +67,19 @@ Deno.test("IdFilter.from() goes on with what bytes gave, in the same bytes or in
   assertEquals(IdFilter.from({ bytes: shifted.subarray(1), salt, hashes, ids }).mayHave("id-7"), true);
 });
 
+Deno.test("IdFilter.folded() of a filter that is a part of other bytes is that part alone", () => {
+  for (const count of [2000, 100]) {
+    const filter = IdFilter.foldable(2000, 16);
+    for (let index = 0; index < count; index++) filter.add(`id-${index}`);
+    const { salt, hashes, ids } = filter;
+    const whole = new Uint8Array(filter.bytes.length + 1024).fill(0xff);
+    whole.set(filter.bytes, 1024);
+    const folded = IdFilter.from({ bytes: whole.subarray(1024), salt, hashes, ids }).folded(16);
+    assertEquals(folded.bytes, filter.folded(16).bytes);
+    for (let index = 0; index < count; index++) assertEquals(folded.mayHave(`id-${index}`), true);
+  }
+});
+
 Deno.test("IdFilter has the same hash for an id and for its bytes, where these are ASCII", () => {
   const filter = IdFilter.forIds(10, 7);
   for (const id of ["", "a", "order-000000001", " ~", "x".repeat(500)]) {

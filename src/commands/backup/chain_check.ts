@@ -136,14 +136,14 @@ export function describeUntold({ chain_lost: lost, finished_at }: Manifest, key:
     `its run ended before it said so. That backup has ${documents === 1 ? "it" : "them"}; its manifest is "${key}"`;
 }
 
-function describeLost(lost: Pick<ChainLoss, "documents" | "ids">, { finished_at, kind }: Manifest): string {
+function describeLost(lost: Omit<ChainLoss, "up_to">, { finished_at, kind }: Manifest): string {
   const which = kind === "full" ? "The backup" : "The incremental backups";
   return `${which} up to ${finished_at} ${kind === "full" ? "lacks" : "lack"} ${nameLost(lost)}. This backup has them`;
 }
 
-function nameLost({ documents, ids }: Pick<ChainLoss, "documents" | "ids">): string {
+function nameLost({ documents, ids, at_least: isMore }: Omit<ChainLoss, "up_to">): string {
   const named = ids.map((id) => JSON.stringify(id)).join(", ");
   const more = documents > ids.length ? ` and ${formatCount(documents - ids.length)} more` : "";
   const names = ids.length === 0 ? "" : `: ${named}${more}`;
-  return `${counted(documents, "document")} as CouchDB has had them since before${names}`;
+  return `${isMore ? "at least " : ""}${counted(documents, "document")} as CouchDB has had them since before${names}`;
 }

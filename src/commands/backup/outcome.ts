@@ -140,8 +140,8 @@ export class Outcome {
     if (this.#warnings.length > 0) report.warnings = this.#warnings;
     if (this.shrunkFrom !== undefined) report.shrunk_from = this.shrunkFrom;
     if (this.chainLost !== undefined) {
-      const { documents, ids } = this.chainLost;
-      report.chain_lost = { documents, ids };
+      const { up_to: _, ...lost } = this.chainLost;
+      report.chain_lost = lost;
     }
     return report;
   }

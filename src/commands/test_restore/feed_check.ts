@@ -78,8 +78,9 @@ export class FeedCheck {
 }
 
 /** Lost documents as a sentence. */
-export function describeLost({ documents, ids }: LostDocuments): string {
+export function describeLost({ documents, ids, at_least: isMore }: LostDocuments): string {
   const named = ids.map((id) => JSON.stringify(id)).join(", ");
   const more = documents > ids.length ? ` and ${documents - ids.length} more` : "";
-  return `it lacks ${counted(documents, "document")} as CouchDB has had them since before it was made: ${named}${more}`;
+  const many = `${isMore ? "at least " : ""}${counted(documents, "document")}`;
+  return `it lacks ${many} as CouchDB has had them since before it was made: ${named}${more}`;
 }

@@ -86,6 +86,22 @@ Deno.test("backup() in full names the documents that the chain before has lost",
   assertEquals([again.chain_lost, again.warnings], [undefined, undefined]);
 });
 
+Deno.test("backup() in full finds nothing lost by a backup that was resumed", async () => {
+  await using place = await Increments.start();
+  // So many that nothing of the filter of what was seen is folded away.
+  fill(place.database, 2000);
+  const gone = { kind: "answer", status: 400, body: { error: "bad_request", reason: "not today" } } as const;
+  place.fake.faults.add({ endpoint: "_bulk_get", skip: 8, times: 40, fault: gone });
+  assertEquals((await place.run()).status, "failed");
+  place.fake.faults.clear();
+  assertEquals((await place.run({ resume: true })).status, "resumed");
+  const { feed } = await manifestOf(place, 3);
+  const { object, states } = feed.seen;
+  assertEquals([states, object?.bytes], [2000, undefined], "what it has seen stands in the manifest");
+  const report = await place.run({ day: 4, full: true });
+  assertEquals([report.status, report.chain_lost, report.warnings], ["complete", undefined, undefined]);
+});
+
 Deno.test("backup() in full counts many lost documents apart from those that were changed while it ran", async () => {
   await using place = await Increments.start();
   const { database, fake } = place;

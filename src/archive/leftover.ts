@@ -148,6 +148,7 @@ async function readNewestCheckpoint(
     revisions,
     tombstones,
     ...isForSame(newestOther, wanted) ? {} : { recipients: recipients ?? [] },
+    ...hasSameLimit(newestOther, wanted) ? {} : { revsLimit: newestOther.properties.revs_limit },
   });
   return undefined;
 }
@@ -164,7 +165,16 @@ function isAsWanted(checkpoint: Checkpoint, all: LeftoverOptions["wanted"]): boo
   const { options } = checkpoint;
   const { options: wanted } = all;
   return options.attachments === wanted.attachments && options.revisions === wanted.revisions &&
-    options.tombstones === wanted.tombstones && isForSame(checkpoint, all);
+    options.tombstones === wanted.tombstones && isForSame(checkpoint, all) &&
+    (!wanted.revisions || hasSameLimit(checkpoint, all));
+}
+
+/** CouchDB cuts histories to `_revs_limit` when it reads: what was read under another one has other histories. */
+function hasSameLimit(
+  { properties: { revs_limit: was } }: Pick<Origin, "properties">,
+  { properties: { revs_limit: is } }: Pick<Origin, "properties">,
+): boolean {
+  return was === null || is === null || was === is;
 }
 
 /** What was begun in clear must not become a part of what is sealed, nor what others open. */

@@ -187,7 +187,7 @@ Deno.test("a real CouchDB's database that has not changed is carried over, whate
   const change: (() => Promise<unknown>)[] = [
     () => Promise.resolve(),
     () => couchOk(scene.server, `PUT /${scene.name}/_security`, { admins: { roles: ["x"] }, members: { roles: [] } }),
-    () => couchOk(scene.server, `PUT /${scene.name}/_revs_limit`, "900"),
+    () => couchOk(scene.server, `PUT /${scene.name}/_revs_limit`, "1000"),
     () => couchOk(scene.server, `PUT /${scene.name}/_local/x`, {}),
     () => couchOk(scene.server, `POST /${scene.name}/_compact`, {}),
   ];
@@ -199,6 +199,30 @@ Deno.test("a real CouchDB's database that has not changed is carried over, whate
     const settings = ["_security", "_revs_limit"].map((one) => couchOk(scene.server, `GET /${scene.name}/${one}`));
     const texts = (await Promise.all(settings)).map(({ text }) => text.trim());
     assertEquals([properties.security, String(properties.revs_limit)], texts, `${at}`);
+  }
+});
+
+Deno.test("a real CouchDB's histories are in a backup as it shows them, whatever its revisions limit was before", async () => {
+  await using scene = await Scene.make();
+  const ids = await scene.fill(20);
+  for (const n of [2, 3, 4, 5]) await scene.edit(ids, { n });
+  const showing = async () => {
+    const { json } = await couchOk(scene.server, `GET /${scene.name}/${ids[0]}?revs=true`);
+    return json._revisions.ids.length;
+  };
+  // CouchDB cuts when it reads: what is raised shows again what it has kept.
+  for (const [at, limit] of [1000, 2, 1000, 3].entries()) {
+    await couchOk(scene.server, `PUT /${scene.name}/_revs_limit`, String(limit));
+    assertEquals(await showing(), Math.min(limit, 5));
+    const before = await scene.leaves(scene.name);
+    const report = await scene.run(3 + at);
+    const because = at === 0 ? undefined : `its revisions limit was ${[1000, 2, 1000, 3][at - 1]} and is ${limit}`;
+    assertEquals([report.error, report.kind, report.full_because?.split(",")[0]], [
+      undefined,
+      "full",
+      at === 0 ? "there is no backup of this task yet" : because,
+    ]);
+    assertEquals(compareLeafRevisions(before, await scene.leaves(await scene.restore(3 + at))), []);
   }
 });
 

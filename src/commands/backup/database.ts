@@ -30,7 +30,14 @@ import { type DocumentSource, DocumentStorage, originOf, startSeqOf, type Stored
 import { FullNeeded } from "./doubt.ts";
 import { readFeedEnd } from "./feed_end.ts";
 import { finishBackup, finishCopy, type FinishedBackup } from "./finish.ts";
-import { findGoneLink, findPrevious, type IncrementPlan, type IncrementShare, planIncrement } from "./increment.ts";
+import {
+  findGoneLink,
+  findOtherLimit,
+  findPrevious,
+  type IncrementPlan,
+  type IncrementShare,
+  planIncrement,
+} from "./increment.ts";
 import type { Listing } from "./listing.ts";
 import {
   type DatabaseOrigin,
@@ -234,6 +241,10 @@ export class DatabaseBackup {
     try {
       const plan = await this.#plan(saving, { full: full === true });
       if (plan.kind !== "unchanged") await this.#requireSettings(saving);
+      const other = plan.kind === "incremental" && this.#task.revisions
+        ? findOtherLimit(plan.base.previous.properties, saving.origin.properties)
+        : undefined;
+      if (other !== undefined) throw new FullNeeded(other);
       if (plan.kind === "unchanged") await this.#carryOver(saving, plan);
       else if (plan.kind === "full") await this.#saveFull(saving, plan.reason);
       else await this.#saveIncrement(saving, plan);

@@ -7,7 +7,7 @@ import { counted } from "../../counts.ts";
 import { createHash } from "node:crypto";
 import { type ChainLink, findGoneChunk, followChain, parentLinkOf } from "../../archive/chain.ts";
 import { Catalog } from "../../archive/catalog.ts";
-import type { Manifest, Origin, ParentLink } from "../../archive/manifest.ts";
+import type { DatabaseProperties, Manifest, Origin, ParentLink } from "../../archive/manifest.ts";
 import { parseManifest } from "../../archive/manifest_json.ts";
 import { KnownRows } from "../../archive/overlap.ts";
 import { haveSameRecipients } from "../../codec/compression.ts";
@@ -239,7 +239,7 @@ export function whyNotAfter(
   { origin: { options: wanted, recipients: others, properties: is }, counts, share }: {
     origin: Pick<Origin, "recipients"> & {
       options: Omit<Origin["options"], "chunk">;
-      properties: Pick<DatabaseInfo, "instance_start_time">;
+      properties: Pick<DatabaseInfo, "instance_start_time"> & Partial<Pick<DatabaseProperties, "revs_limit">>;
     };
     counts: Pick<DocumentCounts, "info" | "hasCopies">;
     share: Pick<IncrementShare, "hasPending">;
@@ -259,7 +259,21 @@ export function whyNotAfter(
   }
   const [before, now] = [was.instance_start_time, is.instance_start_time];
   if (before !== null && now !== null && before !== now) return "the database was deleted and created again";
-  return isPurgedSince(purgesOf(was), counts) ? PURGED : undefined;
+  if (isPurgedSince(purgesOf(was), counts)) return PURGED;
+  return wanted.revisions ? findOtherLimit(was, is) : undefined;
+}
+
+/**
+ * What is said where `_revs_limit` is another one than it was. CouchDB cuts histories to it when it reads a document,
+ * not only when it writes one (seen on 3.5.0): with another limit documents that have not changed have other histories.
+ * Undefined where it is the same, or one of the two is not known.
+ */
+export function findOtherLimit(
+  { revs_limit: was }: Pick<DatabaseProperties, "revs_limit">,
+  { revs_limit: is = null }: Partial<Pick<DatabaseProperties, "revs_limit">>,
+): string | undefined {
+  if (was === null || is === null || was === is) return undefined;
+  return `its revisions limit was ${was} and is ${is}, so that all histories may be others`;
 }
 
 /** The chain that the newest backup stands on, all of it looked at; or what is wrong with it. */

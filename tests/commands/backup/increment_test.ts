@@ -258,6 +258,13 @@ const DOUBTS: {
     },
   },
   {
+    what: "has another revisions limit",
+    because: /its revisions limit was 1000 and is 500, so that all histories may be others/,
+    async happens({ fake }) {
+      await couchOk(fake, "PUT /db/_revs_limit", "500");
+    },
+  },
+  {
     what: "has as many increments as it may",
     because: /2 incremental backups rely on the last full one/,
     async happens(place) {

@@ -48,7 +48,8 @@ export async function suggestHeld(
 ): Promise<string> {
   const names = await heldDatabases(repository, options);
   if (names.has(database)) {
-    return `"${commandLine("list", ["--database", encodeDatabase(database)])}" shows what there is of it`;
+    return `"${commandLine("list", ["--database", encodeDatabase(database)])}" shows what there is of it; ` +
+      "of one that is unfinished, restore takes the path of its folder and --salvage";
   }
   const suggestion = suggest(database, names);
   return `${suggestion}${

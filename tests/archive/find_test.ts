@@ -71,7 +71,11 @@ Deno.test("findArchive() suggests the name that was meant, or shows the days of 
     ]);
   }
   const wrongDay = await assertRejects(() => findArchive(setup.context, "2026-10-23", "a/b"), ArchiveError);
-  assertEquals(wrongDay.hint, '"couchdb-backup list --database a%2Fb" shows what there is of it');
+  assertEquals(
+    wrongDay.hint,
+    '"couchdb-backup list --database a%2Fb" shows what there is of it; ' +
+      "of one that is unfinished, restore takes the path of its folder and --salvage",
+  );
 });
 
 Deno.test("findArchive() takes the name of another database behind a date or latest", async () => {

@@ -226,6 +226,32 @@ Deno.test("a real CouchDB's histories are in a backup as it shows them, whatever
   }
 });
 
+Deno.test("a real CouchDB that counts wrongly behind a purge has its database saved in full, and in increments", async () => {
+  await using scene = await Scene.make(1);
+  await scene.fill(5);
+  const { json: { rev } } = await couchOk(scene.server, `PUT /${scene.name}/x`, { a: 1 });
+  const [deleted, parent] = ["b".repeat(32), "c".repeat(32)];
+  const leaf = { _id: "x", _rev: `2-${deleted}`, _deleted: true, _revisions: { start: 2, ids: [deleted, parent] } };
+  await scene.write([leaf], false);
+  await couchOk(scene.server, `POST /${scene.name}/_purge`, { x: [rev] });
+  const { json: { doc_count, doc_del_count } } = await couchOk(scene.server, `GET /${scene.name}`);
+  assertEquals([doc_count, doc_del_count], [6, 0], "five of its documents live");
+  const saves = async (day: number, kind: string, warnings: number) => {
+    const report = await scene.run(day);
+    assertEquals([report.error, report.kind, report.warnings?.length ?? 0], [undefined, kind, warnings]);
+    const before = await scene.leaves(scene.name);
+    assertEquals(compareLeafRevisions(before, await scene.leaves(await scene.restore(day))), []);
+    return report;
+  };
+  const { warnings } = await saves(3, "full", 1);
+  assert(
+    warnings?.[0]?.startsWith("CouchDB counts 6 live documents and shows 5, which are all saved: "),
+    warnings?.[0],
+  );
+  await scene.fill(3, 100);
+  await saves(4, "incremental", 0);
+});
+
 Deno.test("a real CouchDB's position moves at once with each change of a database's settings, and with nothing else but a write", async () => {
   for (const q of [1, 2, 8]) {
     await using scene = await Scene.make(q);

@@ -138,6 +138,7 @@ export class DocumentStorage {
       const storeListed = () => this.#storeListed({ listing, writer, done, size, reach });
       await storeListed();
       await completeness.await(storeListed);
+      if (completeness.miscount !== undefined) outcome.warn(completeness.miscount);
       // Where the feed ends, and what the chain before has lost, is asked next.
       if (task.increments !== undefined) await place.back();
     } catch (error) {

@@ -110,10 +110,11 @@ export class Listing {
   /** Behind everything that has been listed. */
   until: string;
   /**
-   * How many different ids the last {@linkcode Listing.recount} has found; undefined where there was none. Of a
+   * How many different ids the last {@linkcode Listing.recount} has found, and how many of them live, or live at least
+   * once while it was under way; undefined where there was none. Of a
    * database of many millions the filter may have taken so many more for known ones.
    */
-  recounted: { ids: number; allowance: number } | undefined;
+  recounted: { ids: number; live: number; allowance: number } | undefined;
   /** The end of the feed, where it is kept. */
   readonly tail: FeedTail;
   /** Whether CouchDB says how many rows follow. */
@@ -147,7 +148,7 @@ export class Listing {
   #waiting: ListedDocument[] = [];
   #feed: AsyncGenerator<FeedPage> | undefined;
   /** The ids of a second listing, while it is under way. */
-  #recount: IdFilter | undefined;
+  #recount: { all: IdFilter; live: IdFilter } | undefined;
   /** A page that has been looked at and not been used yet. */
   #held: FeedPage | undefined;
   readonly #ahead: PagesAhead;
@@ -328,9 +329,10 @@ export class Listing {
     if (done !== true) return value;
     this.#feed = undefined;
     if (this.#recount === undefined) return;
-    const { ids, expectedErrors } = this.#recount;
+    const { all: { ids, expectedErrors }, live } = this.#recount;
     this.recounted = {
       ids,
+      live: live.ids,
       allowance: expectedErrors < MAYBE_ERRED ? 0 : expectedErrors + 6 * Math.sqrt(expectedErrors),
     };
     this.#recount = undefined;
@@ -382,7 +384,8 @@ export class Listing {
    * Lists everything once more from the beginning, to count it. Ids that are not known yet are new, all others pass.
    */
   recount(expected: number): void {
-    this.#recount = IdFilter.forIds(expected);
+    const all = IdFilter.forIds(expected);
+    this.#recount = { all, live: all.emptyLike() };
     this.open(this.#since);
   }
 
@@ -420,7 +423,8 @@ export class Listing {
       onRow?.(row);
       // What the backup before has as it is.
       const isOld = increment !== undefined && increment.known.look(row) === "known";
-      if (!isOld) this.#recount?.add(row.id);
+      if (!isOld) this.#recount?.all.add(row.id);
+      if (!isOld && !row.deleted) this.#recount?.live.add(row.id);
       const hash = this.#hash(row);
       if (isOld) {
         // Only its position counts.

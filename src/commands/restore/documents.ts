@@ -8,11 +8,11 @@ import type { CheckedChunk, ReadChunkOptions } from "../../archive/chunk.ts";
 import type { RequestBody } from "../../couchdb/request_body.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import type { DocumentWriter } from "../../couchdb/write.ts";
+import { explainUnusable } from "../../archive/damage.ts";
 import { isLarge, type LargeDocument, noDocuments, type RawDocument } from "../../archive/documents.ts";
 import { type BrokenLine, describeLine } from "../../archive/lines.ts";
 import { LaterStates } from "../../archive/later_states.ts";
 import { nameOfChunk } from "../../archive/parents.ts";
-import { ArchiveError, describeError } from "../../errors.ts";
 import type { Log, Progress } from "../../observe.ts";
 import { forEachParallel, loadAhead } from "../../parallel.ts";
 import { type Batch, BatchBuilder } from "./batch.ts";
@@ -287,9 +287,9 @@ export class DocumentRestore {
   }
 
   #leaveOut(chunk: ArchiveChunk, error: unknown): void {
-    if (!(error instanceof ArchiveError) || !this.#options.salvage) throw error;
+    const problem = this.#options.salvage ? explainUnusable(error) : undefined;
+    if (problem === undefined) throw error;
     const name = nameOfChunk(chunk);
-    const problem = describeError(error);
     this.#context.log.error("chunk is left out", { chunk: name, problem });
     this.#damaged.push({ chunk: name, problem });
   }

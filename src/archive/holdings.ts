@@ -11,7 +11,7 @@ import type { StoreCallOptions, StoreEntry } from "../store/store.ts";
 import type { RetentionHold, RetentionPoint } from "../task/retention.ts";
 import { Catalog, type CatalogKey } from "./catalog.ts";
 import { type DatedFolder, listDatabases, listDays } from "./days.ts";
-import { isCheckpointName, MANIFEST_NAME, pinName, shortRun } from "./layout.ts";
+import { MANIFEST_NAME, pinName, shortRun } from "./layout.ts";
 import type { Manifest } from "./manifest.ts";
 import { readPin } from "./pin.ts";
 import { manifestsAmong, readManifest, readManifests } from "./read.ts";
@@ -229,13 +229,4 @@ function judge(backups: readonly HeldBackup[], folders: readonly HeldFolder[]): 
       link = link.parent === undefined ? undefined : byKey.get(link.parent);
     }
   }
-}
-
-/** When a run that has not finished last noted how far it had come in a folder; undefined where none did. */
-export function newestCheckpoint({ objects }: HeldFolder): Date | undefined {
-  let newest: Date | undefined;
-  for (const [name, { modified }] of objects) {
-    if (isCheckpointName(name) && (newest === undefined || modified > newest)) newest = modified;
-  }
-  return newest;
 }

@@ -162,7 +162,7 @@ async function weighIncrement(
     return { kind: "full", reason: NO_PENDING };
   }
   share.hasPending = true;
-  if (isPurged(previous, counts)) return { kind: "full", reason: PURGED };
+  if (wasPurged(previous, counts)) return { kind: "full", reason: PURGED };
   if (counts.expected < base.documents) {
     return {
       kind: "full",
@@ -260,14 +260,14 @@ export function whyNotAfter(
   const [before, now] = [was.instance_start_time, is.instance_start_time];
   if (before !== null && now !== null && before !== now) return "the database was deleted and created again";
   // One copy of several may lag behind a purge that the last backup knew of.
-  return !counts.hasCopies && isPurged({ properties: was }, counts) ? PURGED : undefined;
+  return !counts.hasCopies && wasPurged({ properties: was }, counts) ? PURGED : undefined;
 }
 
 /**
  * Copies that lag may not know of a purge yet: of several numbers the largest counts, and it is never smaller than
  * before.
  */
-function isPurged({ properties }: Pick<Manifest, "properties">, { info }: Pick<DocumentCounts, "info">): boolean {
+function wasPurged({ properties }: Pick<Manifest, "properties">, { info }: Pick<DocumentCounts, "info">): boolean {
   return purgesOf(properties) !== purgesOf(info);
 }
 

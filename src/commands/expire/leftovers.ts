@@ -16,7 +16,7 @@ import { joinKey } from "../../store/key.ts";
 import { YOUNGEST_MS } from "../../task/retention.ts";
 
 /** A run that stored something or noted how far it has come so lately may be under way, suspended, or be resumed. */
-export const RESUMABLE_MS: number = 7 * YOUNGEST_MS;
+const RESUMABLE_MS: number = 7 * YOUNGEST_MS;
 
 /** An object that no backup needs. */
 export interface LeftoverObject {

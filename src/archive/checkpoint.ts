@@ -5,11 +5,11 @@
  */
 import { createHash } from "node:crypto";
 import { concat } from "../concat.ts";
+import { ArchiveError, isNotFound } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import { checkpointName, filterName, shortRun } from "./layout.ts";
 import type { Checkpoint, ChunkEntry, Origin } from "./manifest.ts";
-import { explainUnusable } from "./damage.ts";
 import { encodeCheckpoint } from "./manifest_json.ts";
 import { readCheckpoint } from "./read.ts";
 import type { UnreadableDocument } from "../couchdb/couchdb.ts";
@@ -204,7 +204,7 @@ export class CheckpointWriter {
       this.#useOther(listing?.filter?.name);
     } catch (error) {
       // None is stored, or none from which anybody could resume.
-      if (explainUnusable(error) === undefined) throw error;
+      if (!isNotFound(error) && !(error instanceof ArchiveError)) throw error;
     }
   }
 

@@ -6,7 +6,7 @@ import { Catalog } from "../../src/archive/catalog.ts";
 import { readHoldings } from "../../src/archive/holdings.ts";
 import { findLeftover } from "../../src/archive/leftover.ts";
 import { lastSelections } from "../../src/archive/moment.ts";
-import { readCheckpoints, readFolder } from "../../src/archive/read.ts";
+import { readCheckpoints, readFolder, readManifestOrCopy } from "../../src/archive/read.ts";
 import { Repository } from "../../src/archive/repository.ts";
 import { findRestorePoint } from "../../src/archive/restore_point.ts";
 import { ArchiveError, StoreError } from "../../src/errors.ts";
@@ -58,6 +58,31 @@ Deno.test("openArchive() opens a backup beside one whose manifest is in an archi
   const [manifest] = archive.leftovers;
   assertEquals(manifest?.chunk, other.name);
   assertStringIncludes(manifest!.problem, HINT);
+});
+
+Deno.test("openArchive() finds the backup that a chunk is of beside one whose manifest is in an archive tier", async () => {
+  await using setup = await TestRepository.open();
+  const day = "2026-01-03";
+  const other = await setup.put({ day, finishedAt: "2026-01-03T18:05:00Z", chunks: [0], isPrefixed: true });
+  const { folder, manifest } = await setup.put({
+    day,
+    finishedAt: "2026-01-03T19:05:00Z",
+    chunks: [0],
+    isPrefixed: true,
+  });
+  const { store } = without(setup, named(other.name));
+  const object = manifest.chunks[0]!.name;
+  const archive = await openArchive({ store, folder, object }, {});
+  assertEquals([archive.origin?.run, archive.problems], [manifest.run, []]);
+});
+
+Deno.test("readManifestOrCopy() says what is wrong with the manifest where its copy is in an archive tier", async () => {
+  await using setup = await TestRepository.open();
+  const { folder, name } = await setup.put({ day: "2026-01-03", finishedAt: "2026-01-03T18:05:00Z" });
+  await setup.write(folder, name, "{");
+  const { store } = without(setup, named("manifest.json"));
+  const error = await assertRejects(() => readManifestOrCopy(store, folder, { name }), ArchiveError);
+  assertEquals(error.facts.key, `${folder}/${name}`);
 });
 
 Deno.test("findRestorePoint() says which is the oldest, whatever is in an archive tier", async () => {

@@ -224,23 +224,28 @@ Deno.test("check --store names the option for parts, and says that it is set", a
 Deno.test("check --store leaves no upload behind whichever request of one it is stopped at", async () => {
   let uploads = 0;
   for (let nth = 1, isOver = false; !isOver; nth++) {
-    await withFake({}, async ({ fake, open }) => {
-      const controller = new AbortController();
-      let requests = 0;
-      const counting = async (url: string, init?: RequestInit) => {
-        if (/\?(uploads|.*uploadId)=/.test(url) && ++requests === nth) controller.abort(new Error("stop"));
-        return await fetch(url, init);
-      };
-      await ask(open({}, QUICK, { fetch: counting as StoreContext["fetch"] }), undefined, controller.signal)
-        .catch(() => undefined);
-      isOver = !controller.signal.aborted;
-      uploads += fake.count("CreateMultipartUpload");
-      // A question is left alone with its clean-up where another one has ended all.
-      for (let waits = 0; fake.uploads.size > 0 && waits < 50; waits++) {
-        await new Promise((resolve) => setTimeout(resolve, 10));
-      }
-      assertEquals(fake.uploads.size, 0, `request ${nth}`);
-    });
+    for (const isAnswered of [false, true]) {
+      await withFake({}, async ({ fake, open }) => {
+        const controller = new AbortController();
+        let requests = 0;
+        const counting = async (url: string, init?: RequestInit) => {
+          const isMeant = /\?(uploads|.*uploadId)=/.test(url) && ++requests === nth;
+          if (isMeant && !isAnswered) controller.abort(new Error("stop"));
+          const answer = await fetch(url, init);
+          if (isMeant && isAnswered) controller.abort(new Error("stop"));
+          return answer;
+        };
+        await ask(open({}, QUICK, { fetch: counting as StoreContext["fetch"] }), undefined, controller.signal)
+          .catch(() => undefined);
+        isOver = !controller.signal.aborted;
+        uploads += fake.count("CreateMultipartUpload");
+        // A question is left alone with its clean-up where another one has ended all.
+        for (let waits = 0; fake.uploads.size > 0 && waits < 50; waits++) {
+          await new Promise((resolve) => setTimeout(resolve, 10));
+        }
+        assertEquals(fake.uploads.size, 0, `request ${nth}`);
+      });
+    }
   }
   assert(uploads > 20, `${uploads}`);
 });

@@ -128,6 +128,14 @@ Deno.test("list names an unfinished backup whose checkpoint is in an archive tie
   ]);
 });
 
+Deno.test("list passes over a checkpoint that is gone when it is read", async () => {
+  await using setup = await TestRepository.open();
+  const { name } = await setup.putUnfinished({ day: "2026-01-04", finishedAt: "2026-01-04T02:00:00Z", chunks: [0] });
+  const repository = new Repository(setup.expiring(name), setup.repository);
+  const { backups } = await listBackups({ repository, signal: setup.signal });
+  assertEquals(backups.map(({ problem }) => problem), ["It has no manifest"]);
+});
+
 Deno.test("verify names a chunk that is in an archive tier, and reads the others", async () => {
   await using setup = await twoDatabases();
   const context = setup.without((key) => isOfJanuary(key) && basename(key).startsWith("0000001"));
@@ -169,6 +177,17 @@ Deno.test("restore --all names a database whose newest backup is in an archive t
   await using setup = await twoDatabases();
   const request = { path: "latest", match: ["a", "b"] };
   const context = setup.without((key) => isManifest(key) && key.includes("2026/02/03"));
+  const totals = { documents: 0, leaf_revisions: 0, deleted: 0, absent: 0, chunks: 0, bytes: 0, compressed_bytes: 0 };
+  const outcome = { database: "a", status: "complete", path: "x", seconds: 1, ...totals };
+  const report = {
+    ok: true,
+    run: "r",
+    started_at: "2026-02-03T02:00:00Z",
+    finished_at: "2026-02-03T02:00:00Z",
+    tasks: [{ task: "a", date: "2026-02-03", databases: [outcome] }],
+  };
+  const runKey = `${setup.context.repository.taskFolder("a")}/20260203T020000Z/report.json`;
+  await setup.store.replace(runKey, new TextEncoder().encode(JSON.stringify(report)));
   const { kept, leftOut } = await findFleet(context, request, { notAfter: undefined });
   assertEquals(kept.map(({ database }) => database), ["b"]);
   assertEquals(leftOut.map(({ database, is_missing }) => [database, is_missing]), [["a", true]]);
@@ -176,7 +195,15 @@ Deno.test("restore --all names a database whose newest backup is in an archive t
   const none = setup.without(isManifest);
   const error = await assertRejects(() => findFleet(none, request, { notAfter: undefined }), StoreError);
   assertStringIncludes(error.hint ?? "", HINT);
-  await assertRejects(() => restore(context, { database: "new", path: "latest/a" }), StoreError, "InvalidObjectState");
+  // Whether the catalog knows the backup, or its folder alone.
+  for (const _ of ["catalogued", "not"]) {
+    await assertRejects(
+      () => restore(context, { database: "new", path: "latest/a" }),
+      StoreError,
+      "InvalidObjectState",
+    );
+    await Deno.remove(`${setup.root}/backup/ippbx/_catalog`, { recursive: true }).catch(() => {});
+  }
 });
 
 Deno.test("test-restore names a backup that is in an archive tier, and proves the others", async () => {

@@ -1,6 +1,6 @@
 /**
  * What can go wrong, one class for each thing an operator does differently about it. Facts are fields; the message is
- * one sentence and the hint says what to do. Only the entry points print an error or turn it into an exit code.
+ * one sentence and the hint says what to do. Only the entry points print an error or turn it into an exit code. Pure.
  */
 
 import { counted } from "./counts.ts";

@@ -1,9 +1,8 @@
 /**
- * Retries: how long to wait before the same request is made again, and the log line about it. In: the attempt and the
- * server's Retry-After. Out: milliseconds. Whether to retry at all is decided by `isTransient()` in errors.ts; the
- * waiting is done by abort.ts.
+ * Retries: how long to wait before the same request is made again. In: the attempt and the server's Retry-After. Out:
+ * milliseconds. Whether to retry at all is decided by `isTransient()` in errors.ts; the waiting is done by abort.ts, and
+ * the log line about it by retry_notice.ts. Pure.
  */
-import type { Log } from "./observe.ts";
 
 /** How often and how slowly something is tried. */
 export interface RetryPolicy {
@@ -19,31 +18,6 @@ export interface RetryPolicy {
  * About half a minute in all: a restart of CouchDB or a throttled bucket is survived, a dead server is not waited for.
  */
 export const DEFAULT_RETRY: RetryPolicy = { attempts: 7, firstWaitMs: 400, longestWaitMs: 10_000 };
-
-/** The least time between two lines about a retry: many requests in flight fail at once. */
-const QUIET_AFTER_NOTICE_MS = 10_000;
-
-/** Logs the first of several retries; otherwise a server that is down means half a minute of silence. */
-export class RetryNotice {
-  readonly #log: Log;
-  readonly #event: string;
-  /** On performance.now()'s clock. */
-  #toldMs = -Infinity;
-
-  /** @param event The line's event, such as "couchdb does not answer as it should: retrying". */
-  constructor(log: Log, event: string) {
-    this.#log = log;
-    this.#event = event;
-  }
-
-  /** Takes note of a wait before attempt `attempt` (2 is the first repetition). */
-  tell(fields: { attempt: number; waitMs: number; error: string }): void {
-    const nowMs = performance.now();
-    if (fields.attempt > 2 || nowMs - this.#toldMs < QUIET_AFTER_NOTICE_MS) return;
-    this.#toldMs = nowMs;
-    this.#log.warn(this.#event, { ...fields, waitMs: Math.round(fields.waitMs) });
-  }
-}
 
 /** A server that asks for a longer pause than this is not obeyed but reported. */
 const LONGEST_RETRY_AFTER_MS = 120_000;

@@ -1,5 +1,6 @@
 /**
  * A string that no log, error or report can show by accident: it prints as `***` wherever a value is turned to text.
+ * Pure.
  */
 
 /**

@@ -1,6 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { DEFAULT_RETRY, parseRetryAfter, RetryNotice, waitBeforeAttempt } from "../src/retry.ts";
-import { RecordedLog } from "./fakes/log.ts";
+import { DEFAULT_RETRY, parseRetryAfter, waitBeforeAttempt } from "../src/retry.ts";
 
 const policy = { attempts: 9, firstWaitMs: 400, longestWaitMs: 10_000 };
 
@@ -58,13 +57,4 @@ Deno.test("parseRetryAfter() reads seconds and HTTP dates, and nothing else", ()
     [null, undefined],
   ];
   for (const [header, expected] of cases) assertEquals(parseRetryAfter(header, now), expected, String(header));
-});
-
-Deno.test("RetryNotice tells of the first repetition, not of those behind it, nor of others of the same moment", () => {
-  const log = new RecordedLog();
-  const notice = new RetryNotice(log, "it is asked again");
-  for (const attempt of [3, 2, 3, 2, 4]) notice.tell({ attempt, waitMs: 1.5, error: `attempt ${attempt}` });
-  assertEquals(log.lines.map(({ level, event, fields }) => [level, event, fields.attempt, fields.waitMs]), [
-    ["warn", "it is asked again", 2, 2],
-  ]);
 });

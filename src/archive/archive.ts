@@ -242,7 +242,7 @@ async function takeNewestCheckpoint(names: readonly string[], { archive, options
 async function readOriginOf(object: string, { archive, state, options }: OpenFolder): Promise<void> {
   if (parseChunkName(object) === undefined) return;
   const { store, folder } = archive.place;
-  for (const found of (await readManifests(store, folder, { ...options, state })).reverse()) {
+  for (const found of (await readManifests(store, folder, { ...options, state, isTolerant: true })).reverse()) {
     if ("error" in found) archive.problems.push({ chunk: found.name, problem: found.error.message });
     else if (found.manifest.chunks.some(({ name }) => name === object)) return takeManifest(archive, found);
   }
@@ -363,7 +363,7 @@ async function namedByOthers(folder: OpenFolder): Promise<Set<string>> {
   const { store, folder: key } = archive.place;
   const named = new Set<string>();
   const known = new Set([archive.manifest, ...archive.problems.map(({ chunk }) => chunk)]);
-  for (const found of await readManifests(store, key, { ...options, state })) {
+  for (const found of await readManifests(store, key, { ...options, state, isTolerant: true })) {
     if (known.has(found.name)) continue;
     if ("error" in found) archive.leftovers.push({ chunk: found.name, problem: found.error.message });
     else for (const { name } of found.manifest.chunks) named.add(name);

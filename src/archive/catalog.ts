@@ -6,7 +6,7 @@
 import * as z from "zod";
 import { decodeDatabase } from "../database_name.ts";
 import { type BackupDate, formatIsoDate } from "../dates.ts";
-import { ArchiveError, isNotFound, StoreError } from "../errors.ts";
+import { ArchiveError, isNotFound, isOutOfReach, StoreError } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import { joinKey, splitKey } from "../store/key.ts";
 import type { StoreCallOptions } from "../store/store.ts";
@@ -137,12 +137,12 @@ export class Catalog {
   }
 
   async #withWholeTask(entry: CatalogEntry, key: string, options: StoreCallOptions): Promise<CatalogEntry> {
-    // Damaged, or gone since it was listed: the beginning of the task's name is still right.
+    // Damaged, out of reach, or gone since it was listed: the beginning of the task's name is still right.
     try {
       const text = await readObjectText(this.#repository.store, key, options);
       return { ...entry, ...bodySchema.parse(JSON.parse(text)) };
     } catch (error) {
-      if (error instanceof SyntaxError || error instanceof z.ZodError || isNotFound(error)) return entry;
+      if (error instanceof SyntaxError || error instanceof z.ZodError || isOutOfReach(error)) return entry;
       throw error;
     }
   }

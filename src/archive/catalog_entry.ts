@@ -1,7 +1,7 @@
 /**
  * The name of an entry in the catalog, which carries all that a list of backups shows, so that a listing of names is
  * enough. In: what is known of a complete backup. Out: a name that sorts before those of earlier backups, and the other
- * way round. Specified in docs/archive.md.
+ * way round. Specified in docs/archive.md. Pure.
  */
 import { MANIFEST_NAME, shortRun } from "./layout.ts";
 import { splitKey } from "../store/key.ts";

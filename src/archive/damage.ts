@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { WrongIdentityError } from "../codec/age_header.ts";
 import { CodecError } from "../codec/error.ts";
 import { counted } from "../counts.ts";
-import { ArchiveError, describeError } from "../errors.ts";
+import { ArchiveError, describeError, isOutOfReach } from "../errors.ts";
 import { FramingError } from "../json/scan.ts";
 import { splitKey } from "../store/key.ts";
 import { FormatError } from "./formats.ts";
@@ -51,6 +51,24 @@ export function explainListed(sizeBytes: number | undefined, entry: ChunkEntry):
   if (sizeBytes === entry.compressed_bytes) return undefined;
   if (sizeBytes === undefined) return "It is missing";
   return `It has ${counted(sizeBytes, "byte")}, the manifest says ${entry.compressed_bytes}`;
+}
+
+/**
+ * Why a backup, or a part of it, is of no use while others may be: it is damaged, or the store does not give it out, as
+ * from an archive tier or a bad block. Undefined for an error that every other one may meet.
+ */
+export function explainUnusable(error: unknown): string | undefined {
+  if (error instanceof ArchiveError) return error.message;
+  if (!isOutOfReach(error)) return undefined;
+  return error.hint === undefined ? error.message : `${error.message} (${error.hint})`;
+}
+
+/** The same as an error of the backup. @throws The error, where it says nothing of this object alone. */
+export function asDamage(error: unknown, key: string): ArchiveError {
+  if (error instanceof ArchiveError) return error;
+  const problem = explainUnusable(error);
+  if (problem === undefined) throw error;
+  return new ArchiveError(problem, { key }, { cause: error });
 }
 
 /** @throws ArchiveError when a chunk holds something else than its line in the manifest says. */

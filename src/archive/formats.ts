@@ -46,7 +46,7 @@ export class FormatError extends Error {
 }
 
 /** Which formats are read, for whoever brings another one. */
-export const FORMATS_HINT: string =
+const FORMATS_HINT: string =
   "Supported formats, plain, gzip or zstd: chunks of this program and of the reference script, " +
   "files of couchbackup and pouchdb-dump, documents as a JSON array or one a line, and CouchDB's answers with documents " +
   "(_bulk_get, _find, open_revs; _all_docs, views and _changes with include_docs=true)";

@@ -4,14 +4,14 @@
  * catalog is not used: what is missing in it would be taken for not needed.
  */
 import { type BackupDate, formatDate, parseDate } from "../dates.ts";
-import { ArchiveError, isNotFound } from "../errors.ts";
+import { ArchiveError, isOutOfReach } from "../errors.ts";
 import { loadAhead } from "../parallel.ts";
 import { joinKey } from "../store/key.ts";
 import type { StoreCallOptions, StoreEntry } from "../store/store.ts";
 import type { RetentionHold, RetentionPoint } from "../task/retention.ts";
 import { Catalog, type CatalogKey } from "./catalog.ts";
 import { type DatedFolder, listDatabases, listDays } from "./days.ts";
-import { isCheckpointName, MANIFEST_NAME, pinName, shortRun } from "./layout.ts";
+import { MANIFEST_NAME, pinName, shortRun } from "./layout.ts";
 import type { Manifest } from "./manifest.ts";
 import { readPin } from "./pin.ts";
 import { manifestsAmong, readManifest, readManifests } from "./read.ts";
@@ -150,7 +150,7 @@ async function lookInto(
   for await (const entry of store.list(folder, { signal })) if (isObject(entry)) objects.set(entry.name, entry);
   const sizes = new Map([...objects].map(([name, { sizeBytes }]) => [name, sizeBytes]));
   const manifests = manifestsAmong(sizes);
-  const read = await readManifests(store, folder, { state: { manifests }, signal });
+  const read = await readManifests(store, folder, { state: { manifests }, isTolerant: true, signal });
   const copied = sizes.has(MANIFEST_NAME) && manifests.some(({ run }) => run !== undefined)
     ? await runOfCopy(repository, { folder, signal })
     : undefined;
@@ -190,7 +190,7 @@ function describe(
   };
 }
 
-/** Whose copy `manifest.json` is; undefined where it is damaged or gone. */
+/** Whose copy `manifest.json` is; undefined where it is damaged, gone or out of reach. */
 async function runOfCopy(
   { store }: Repository,
   { folder, signal }: StoreCallOptions & { folder: string },
@@ -198,7 +198,7 @@ async function runOfCopy(
   try {
     return (await readManifest(store, folder, { name: MANIFEST_NAME, signal })).run;
   } catch (error) {
-    if (isNotFound(error) || error instanceof ArchiveError) return undefined;
+    if (isOutOfReach(error) || error instanceof ArchiveError) return undefined;
     throw error;
   }
 }
@@ -229,13 +229,4 @@ function judge(backups: readonly HeldBackup[], folders: readonly HeldFolder[]): 
       link = link.parent === undefined ? undefined : byKey.get(link.parent);
     }
   }
-}
-
-/** When a run that has not finished last noted how far it had come in a folder; undefined where none did. */
-export function newestCheckpoint({ objects }: HeldFolder): Date | undefined {
-  let newest: Date | undefined;
-  for (const [name, { modified }] of objects) {
-    if (isCheckpointName(name) && (newest === undefined || modified > newest)) newest = modified;
-  }
-  return newest;
 }

@@ -107,7 +107,7 @@ async function lookInto(
     : listed.flatMap(({ name, run = "" }) => known.get(identify({ manifestKey: joinKey(folder, name), run })) ?? []);
   const keys = new Set(catalogued.map(({ manifestKey }) => manifestKey));
   const manifests = listed.filter(({ name }) => !keys.has(joinKey(folder, name)));
-  const read = await readManifests(store, folder, { state: { manifests }, signal });
+  const read = await readManifests(store, folder, { state: { manifests }, isTolerant: true, signal });
   const fresh = read.flatMap((one) => "manifest" in one ? [entryOfManifest({ ...place, ...one })] : []);
   return {
     ...place,

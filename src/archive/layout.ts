@@ -1,6 +1,6 @@
 /**
  * Where things lie in an archive: the names of folders and objects, built and taken apart. Keys are relative to the
- * bucket folder and have neither a leading nor a trailing slash. The layout is specified in docs/archive.md.
+ * bucket folder and have neither a leading nor a trailing slash. The layout is specified in docs/archive.md. Pure.
  */
 import { createHash } from "node:crypto";
 import { type Compression, COMPRESSIONS, SEALED_EXTENSION } from "../codec/compression.ts";

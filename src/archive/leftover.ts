@@ -99,7 +99,9 @@ async function readUsableManifest(
 ): Promise<{ manifest: Manifest; name: string } | undefined> {
   const counts = isOfRuns(runs);
   const manifests = state.manifests.filter(({ run }) => run === undefined || counts.shortRun(run));
-  for (const found of (await readManifests(store, folder, { state: { manifests }, signal })).reverse()) {
+  for (
+    const found of (await readManifests(store, folder, { state: { manifests }, isTolerant: true, signal })).reverse()
+  ) {
     if ("error" in found) log.warn("manifest is not used: it is damaged", { error: describeError(found.error) });
     else if (!counts.run(found.manifest.run) || found.manifest.task !== wanted.task) continue;
     else if (!isOfFormer(found.manifest, wanted) && isForSame(found.manifest, wanted)) {

@@ -1,6 +1,6 @@
 /**
  * A backup's manifest and checkpoint: what they say, and the sums over the chunks that they name. Both are JSON, specified
- * in docs/archive.md; how they are written and read back is in manifest_json.ts.
+ * in docs/archive.md; how they are written and read back is in manifest_json.ts. Pure.
  */
 import type { UnreadableDocument } from "../couchdb/couchdb.ts";
 

@@ -1,6 +1,6 @@
 /**
  * The text of the manifest, which makes a backup complete, and of the checkpoint, from which an unfinished one is resumed.
- * In: what they say. Out: JSON, sealed where it has to be; and the other way round, with every field checked.
+ * In: what they say. Out: JSON, sealed where it has to be; and the other way round, with every field checked. Pure.
  */
 import { counted } from "../counts.ts";
 import type * as z from "zod";

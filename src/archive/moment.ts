@@ -4,7 +4,7 @@
  * brought back from.
  */
 import { decodeDatabase } from "../database_name.ts";
-import { ArchiveError } from "../errors.ts";
+import { ArchiveError, isOutOfReach, type StoreError } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import { loadAhead } from "../parallel.ts";
 import type { StoreCallOptions } from "../store/store.ts";
@@ -30,6 +30,11 @@ export interface MomentSearch extends StoreCallOptions {
   now?: (() => Date) | undefined;
   /** Which databases, by their decoded names. @default all */
   isWanted?: ((database: string) => boolean) | undefined;
+  /**
+   * Receives the databases whose newest backup the store does not give out, as from an archive tier: an older one must
+   * not stand for it unnoticed. @default the error is thrown
+   */
+  onOutOfReach?: ((database: string, error: StoreError) => void) | undefined;
 }
 
 /** A database and its newest backup at the moment. */
@@ -44,14 +49,15 @@ export interface BackupOfMoment {
  * told in the log at debug level: it may have come later.
  */
 export async function* backupsOfMoment(repository: Repository, search: MomentSearch): AsyncGenerator<BackupOfMoment> {
-  const { isWanted = () => true, log, signal } = search;
+  const { isWanted = () => true, onOutOfReach, log, signal } = search;
   const names = [...await heldDatabases(repository, { signal })].filter(isWanted).sort();
   const find = async (database: string, signal: AbortSignal): Promise<BackupOfMoment | undefined> => {
     try {
       return { database, point: await findRestorePoint(repository, database, { ...search, isNameSure: true, signal }) };
     } catch (error) {
-      if (!(error instanceof ArchiveError)) throw error;
-      log.debug("database has no complete backup of that moment", { database });
+      if (onOutOfReach !== undefined && isOutOfReach(error)) onOutOfReach(database, error);
+      else if (!(error instanceof ArchiveError)) throw error;
+      else log.debug("database has no complete backup of that moment", { database });
       return undefined;
     }
   };
@@ -98,8 +104,9 @@ async function lastSelection(
     notAfter === undefined || at <= notAfter
   );
   for (const { at, read } of runs.slice(0, MOST_RUNS)) {
-    const { databases = [], date = "" } = (await read())?.tasks.find((one) => one.task === task) ?? {};
-    // A run that could not list the databases tells nothing of them.
+    const { databases = [], date = "" } = (await readUnlessOutOfReach(read))?.tasks.find((one) => one.task === task) ??
+      {};
+    // A run that could not list the databases tells nothing of them, nor does one whose report cannot be read.
     if (databases.length === 0) continue;
     const savedAt = databases.flatMap(({ database, backed_up_at: moment }) =>
       moment === undefined ? [] : [[database, new Date(moment)] as const]
@@ -113,6 +120,15 @@ async function lastSelection(
     };
   }
   return undefined;
+}
+
+async function readUnlessOutOfReach(read: ReportedRun["read"]): Promise<RunReport | undefined> {
+  try {
+    return await read();
+  } catch (error) {
+    if (!isOutOfReach(error)) throw error;
+    return undefined;
+  }
 }
 
 /** A run that may have left a report. */

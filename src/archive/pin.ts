@@ -4,6 +4,7 @@
  * right to delete.
  */
 import * as z from "zod";
+import { isNotFound, isOutOfReach } from "../errors.ts";
 import { jsonBytes } from "../store/json.ts";
 import { joinKey } from "../store/key.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
@@ -31,7 +32,7 @@ export async function storePin(
 }
 
 /**
- * What the pin of a backup says. A pin that cannot be understood pins all the same: somebody has put it there.
+ * What the pin of a backup says. A pin that cannot be understood, or that the store does not give out, pins all the same: somebody has put it there.
  *
  * @throws StoreError with code `not_found` where there is none.
  */
@@ -39,10 +40,12 @@ export async function readPin(
   store: Store,
   { folder, run, signal }: StoreCallOptions & { folder: string; run: string },
 ): Promise<Pin> {
-  const text = await readObjectText(store, joinKey(folder, pinName(run)), { signal });
   try {
-    return pinSchema.parse(JSON.parse(text));
-  } catch {
+    return pinSchema.parse(JSON.parse(await readObjectText(store, joinKey(folder, pinName(run)), { signal })));
+  } catch (error) {
+    if (isNotFound(error)) throw error;
+    if (isOutOfReach(error)) return { kept: true, at: "", reason: "what stands in the pin cannot be read" };
+    if (!(error instanceof SyntaxError) && !(error instanceof z.ZodError)) throw error;
     return { kept: true, at: "", reason: "what stands in the pin is damaged" };
   }
 }

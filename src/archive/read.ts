@@ -2,7 +2,7 @@
  * Reads what a backup's folder says of itself: which objects lie there, its manifests, its checkpoints. In: a store and
  * a folder's key. Out: checked values. Everybody who looks into a backup reads through here.
  */
-import { ArchiveError, isNotFound } from "../errors.ts";
+import { ArchiveError, isNotFound, isOutOfReach } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import {
@@ -16,6 +16,7 @@ import {
   runOfChunkName,
   shortRun,
 } from "./layout.ts";
+import { asDamage } from "./damage.ts";
 import type { Checkpoint, Manifest } from "./manifest.ts";
 import { parseCheckpoint, parseManifest } from "./manifest_json.ts";
 import { readObjectBytes } from "../store/whole.ts";
@@ -207,7 +208,7 @@ export async function readManifestOrCopy(
     const dated = parseManifestName(name);
     if (!(error instanceof ArchiveError) || dated === undefined) throw error;
     const manifest = await read(MANIFEST_NAME).catch((failure) => {
-      if (failure instanceof ArchiveError || isNotFound(failure)) throw error;
+      if (failure instanceof ArchiveError || isOutOfReach(failure)) throw error;
       throw failure;
     });
     // Two tasks of one run may have saved the database: then the moment tells whose copy it is.
@@ -238,16 +239,22 @@ export async function readNewestManifest(
   return (await readListed(store, folder, asked, options)).at(-1);
 }
 
+/** Whether one object that the store does not give out, as from an archive tier, counts as damaged. @default false */
+interface Tolerance {
+  isTolerant?: boolean | undefined;
+}
+
 /**
  * All manifests of a folder that stand for backups, the earliest first. Those that cannot be used are told with the
  * reason; those that vanish meanwhile are left out.
  *
- * @param options `state`: the folder's, where it has been looked into.
+ * @param options `state`: the folder's, where it has been looked into. `isTolerant`: for who looks at many backups; who
+ * wants the newest hears what the store says, and not that an older one will do.
  */
 export async function readManifests(
   store: Store,
   folder: string,
-  { state, ...options }: StoreCallOptions & { state?: Pick<FolderState, "manifests"> | undefined },
+  { state, ...options }: StoreCallOptions & Tolerance & { state?: Pick<FolderState, "manifests"> | undefined },
 ): Promise<ReadManifest[]> {
   const manifests = state?.manifests ?? await listManifests(store, folder, options);
   return await readListed(store, folder, manifests, options);
@@ -257,7 +264,7 @@ async function readListed(
   store: Store,
   folder: string,
   listed: readonly ListedManifest[],
-  options: StoreCallOptions,
+  options: StoreCallOptions & Tolerance,
 ): Promise<ReadManifest[]> {
   const found = (await Promise.all(listed.map((one) => readOne(store, folder, one, options))))
     .flatMap((one) => one ?? []);
@@ -275,15 +282,15 @@ async function readOne(
   store: Store,
   folder: string,
   { name, finishedAt }: ListedManifest,
-  options: StoreCallOptions,
+  { isTolerant = false, ...options }: StoreCallOptions & Tolerance,
 ): Promise<ReadManifest | undefined> {
   try {
     const found = await readManifestOrCopy(store, folder, { ...options, name });
     return { name, ...found, finishedAt: momentOf(name, found.manifest) };
   } catch (error) {
-    if (error instanceof ArchiveError) return { name, error, finishedAt };
     if (isNotFound(error)) return undefined;
-    throw error;
+    if (!isTolerant && !(error instanceof ArchiveError)) throw error;
+    return { name, error: asDamage(error, joinKey(folder, name)), finishedAt };
   }
 }
 
@@ -318,7 +325,10 @@ export async function readCheckpoint(
 /** A checkpoint that was read, or why it cannot be used. */
 export type ReadCheckpoint = { name: string } & ({ checkpoint: Checkpoint } | { error: ArchiveError });
 
-/** Some checkpoints of a folder, in the order of `names`. Those that vanish meanwhile are left out. */
+/**
+ * Some checkpoints of a folder, in the order of `names`. Those that vanish meanwhile are left out; one that the store
+ * does not give out counts as damaged.
+ */
 export async function readCheckpoints(
   store: Store,
   folder: string,
@@ -329,8 +339,7 @@ export async function readCheckpoints(
     try {
       found.push({ name, checkpoint: await readCheckpoint(store, folder, { ...options, name }) });
     } catch (error) {
-      if (error instanceof ArchiveError) found.push({ name, error });
-      else if (!isNotFound(error)) throw error;
+      if (!isNotFound(error)) found.push({ name, error: asDamage(error, joinKey(folder, name)) });
     }
   }
   return found;

@@ -1,6 +1,6 @@
 /**
  * The report of a finished run: the object that `backup --json` prints, that is stored beside the claim, and
- * that metrics and the closing summary are made from. Fields may be added, never renamed.
+ * that metrics and the closing summary are made from. Fields may be added, never renamed. Pure.
  */
 import { EXIT } from "../errors.ts";
 import type { UnreadableDocument } from "../couchdb/couchdb.ts";

@@ -268,7 +268,7 @@ async function findOldest(
   const { store } = repository;
   const days = (await Array.fromAsync(listDays(repository, { signal }))).reverse();
   const look = async ({ date }: DatedFolder, signal: AbortSignal) => {
-    const found = await readManifests(store, repository.backupFolder({ date, database }), { signal });
+    const found = await readManifests(store, repository.backupFolder({ date, database }), { isTolerant: true, signal });
     return { date, finishedAt: found.find((one) => "manifest" in one)?.finishedAt };
   };
   let oldest: Date | undefined;

@@ -1,6 +1,6 @@
 /**
  * Schedules: systemd OnCalendar expressions. In: an expression and an instant; out: its normal form and the moments at
- * which it elapses. The reading is in parse.ts, the search for a moment in elapse.ts.
+ * which it elapses. The reading is in parse.ts, the search for a moment in elapse.ts. Pure.
  */
 import { nextMicros, previousMicros } from "./elapse.ts";
 import type { Calendar } from "./parse.ts";

@@ -162,7 +162,7 @@ export const SAVED_DATABASE: OperandHelp = { name: "<db>", summary: "the databas
 const CONFIG_OPERAND: OperandHelp = { name: "<config>", summary: "the config; the same as --config" };
 
 /** The flags that every command has. */
-export const COMMON_FLAGS: readonly Flag[] = [
+const COMMON_FLAGS: readonly Flag[] = [
   { name: "json", summary: "print the result as one JSON object" },
   { name: "quiet", summary: "log warnings and errors only" },
   { name: "verbose", summary: "log every request" },

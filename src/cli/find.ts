@@ -46,7 +46,9 @@ export function describeFound({ database, id, states, problems }: FoundDocument)
   const isKnown = states.some(({ rev }) => rev !== null);
   return [
     ...isKnown ? states.map(describe) : [`No backup of "${database}" has the document "${id}"`],
-    ...problems.map(({ finished_at, problem }) => `problem: ${formatInstant(finished_at)}: ${problem}`),
+    ...problems.map(({ finished_at, problem }) =>
+      `problem: ${finished_at === null ? "" : `${formatInstant(finished_at)}: `}${problem}`
+    ),
     "",
   ].join("\n");
 }

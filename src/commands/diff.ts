@@ -20,7 +20,7 @@ import { openWhole } from "./document.ts";
 import { StateSums } from "./state_sums.ts";
 
 /** The word that stands for the living database in place of a path. */
-export const LIVE = "live";
+const LIVE = "live";
 /** So many ids of each kind are named; all are counted. */
 const MOST_NAMED = 100_000;
 /** So many documents of groups that differ are kept, not to be read once more. */

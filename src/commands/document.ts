@@ -5,10 +5,12 @@
  */
 import { type Archive, openArchive, placeOfChunk } from "../archive/archive.ts";
 import { CheckedChunk } from "../archive/chunk.ts";
+import { explainUnusable } from "../archive/damage.ts";
 import { isLarge } from "../archive/documents.ts";
 import { findArchive, type PathContext } from "../archive/find.ts";
 import { suggestHeld } from "../archive/held_databases.ts";
 import { takeInventory } from "../archive/inventory.ts";
+import { parseManifestName } from "../archive/layout.ts";
 import { LaterStates } from "../archive/later_states.ts";
 import { addParents } from "../archive/parents.ts";
 import type { Repository } from "../archive/repository.ts";
@@ -25,7 +27,7 @@ import {
 import { unlock } from "../archive/unlock.ts";
 import { decodeDatabase } from "../database_name.ts";
 import { ArchiveError, UsageError } from "../errors.ts";
-import { joinKey } from "../store/key.ts";
+import { joinKey, splitKey } from "../store/key.ts";
 
 /** Takes bytes of a result, which are valid until it has; false when nobody reads any more. */
 export type Sink = (bytes: Uint8Array) => Promise<boolean>;
@@ -244,14 +246,19 @@ export interface FoundDocument {
   /** The latest first. */
   states: DocumentState[];
   /** Backups that could not be looked into. */
-  problems: { finished_at: string; problem: string }[];
+  problems: {
+    /** When it was complete; null where nothing says. */
+    finished_at: string | null;
+    /** Why, a sentence. */
+    problem: string;
+  }[];
 }
 
 /**
  * The states of a document over all complete backups of its database. A chunk that several backups share is read once,
  * and of each backup no more than up to the chunk that has the document.
  *
- * @throws StoreError when the store fails. A backup that is damaged is named.
+ * @throws StoreError when the store fails. A backup that is damaged, or that the store does not give out, is named.
  */
 export async function findDocument(
   context: PathContext & { repository: Repository },
@@ -260,8 +267,10 @@ export async function findDocument(
   const { repository, signal } = context;
   const database = decodeDatabase(name);
   const backups: { finishedAt: Date; key: string }[] = [];
+  const damaged: ArchiveError[] = [];
   for await (const folder of takeInventory(repository, { database, signal })) {
     for (const { finishedAt, manifestKey } of folder.backups) backups.push({ finishedAt, key: manifestKey });
+    for (const error of folder.damaged) damaged.push(error);
   }
   if (backups.length === 0) {
     throw new ArchiveError(`There is no complete backup of database "${database}"`, {
@@ -279,9 +288,14 @@ export async function findDocument(
       const archive = await openWhole(context, { database, path: repository.locate(key) });
       noteState(found.states, await leavesIn(archive, { id, known, signal }), at);
     } catch (error) {
-      if (!(error instanceof ArchiveError)) throw error;
-      found.problems.push({ finished_at: at, problem: error.message });
+      const problem = explainUnusable(error);
+      if (problem === undefined) throw error;
+      found.problems.push({ finished_at: at, problem });
     }
+  }
+  for (const { facts: { key }, message } of damaged) {
+    const finishedAt = parseManifestName(splitKey(key).name)?.finishedAt;
+    found.problems.push({ finished_at: finishedAt?.toISOString() ?? null, problem: message });
   }
   found.states.reverse();
   return found;

@@ -3,6 +3,7 @@
  * scanning chunks, so that it does not matter how many a bucket holds.
  */
 import { Catalog, type CatalogEntry } from "../archive/catalog.ts";
+import { asDamage } from "../archive/damage.ts";
 import type { DatabaseFolder } from "../archive/days.ts";
 import { type FolderInventory, takeInventory } from "../archive/inventory.ts";
 import { isBackupEntry } from "../archive/archive.ts";
@@ -12,7 +13,7 @@ import type { Pin } from "../archive/pin.ts";
 import { listCheckpoints, readCheckpoint } from "../archive/read.ts";
 import type { CouchClient } from "../couchdb/client.ts";
 import { formatIsoDate, isOfFuture, parseDate } from "../dates.ts";
-import { ArchiveError, describeError, isNotFound } from "../errors.ts";
+import { describeError, isNotFound } from "../errors.ts";
 import { decodeDatabase, encodeDatabase } from "../database_name.ts";
 import { type BackupKind, type Checkpoint, sumChunks } from "../archive/manifest.ts";
 import { formatInstant } from "../observe/figures.ts";
@@ -271,8 +272,8 @@ async function describeUnfinished(repository: Repository, place: DatabaseFolder,
     try {
       rows.push(rowOfCheckpoint(empty, await readCheckpoint(store, folder, { name, signal })));
     } catch (error) {
-      if (error instanceof ArchiveError) rows.push({ ...empty, problem: describeError(error) });
-      else if (!isNotFound(error)) throw error;
+      if (isNotFound(error)) continue;
+      rows.push({ ...empty, problem: describeError(asDamage(error, joinKey(folder, name))) });
     }
   }
   if (rows.length > 0) return rows;

@@ -5,6 +5,7 @@
 import { type Archive, type ArchiveChunk, type ChunkProblem, openArchive, placeOfChunk } from "../archive/archive.ts";
 import { findArchive, type PathContext } from "../archive/find.ts";
 import { checkStored, inspectChunk } from "../archive/chunk.ts";
+import { explainUnusable } from "../archive/damage.ts";
 import type { DocumentCounts } from "../archive/documents.ts";
 import { addParents, nameOfChunk } from "../archive/parents.ts";
 import { findGaps, hasRange, RangeCheck } from "../archive/id_ranges.ts";
@@ -13,7 +14,7 @@ import { type ChunkIds, RepeatCheck } from "../archive/repeats.ts";
 import type { UnreadableDocument } from "../couchdb/couchdb.ts";
 import { isSealed, unlock } from "../archive/unlock.ts";
 import { discreetLog } from "../discreet.ts";
-import { ArchiveError, EXIT } from "../errors.ts";
+import { EXIT } from "../errors.ts";
 import { decodeDatabase } from "../database_name.ts";
 import type { ChunkEntry } from "../archive/manifest.ts";
 import type { Log, Progress } from "../observe.ts";
@@ -217,8 +218,9 @@ async function verifyChunks(
       if (isLocked && entry !== undefined) return await checkSealed(archive, chunk, { ...context, signal });
       return await readChunk(archive, chunk, { ...context, signal, repeats });
     } catch (error) {
-      if (error instanceof ArchiveError) return { chunk: nameOfChunk(chunk), problem: error.message };
-      throw error;
+      const problem = explainUnusable(error);
+      if (problem === undefined) throw error;
+      return { chunk: nameOfChunk(chunk), problem };
     }
   };
   for await (const found of loadAhead(archive.chunks, verifyOne, { limit: CHUNKS_AT_ONCE, signal })) {

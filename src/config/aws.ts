@@ -1,6 +1,7 @@
 /**
  * How AWS is reached: its keys, or where some may be, and the addresses of its services. In: what the config says, and
  * the variables that AWS's own tools read where it says nothing. Out: the options of the store, and of AWS beside it.
+ * Pure.
  *
  * @see https://docs.aws.amazon.com/sdkref/latest/guide/environment-variables.html
  */

@@ -1,6 +1,6 @@
 /**
  * Keys of a config that contradict each other although each by itself is right. In: the document, with values of any
- * type. Out: a finding for each contradiction.
+ * type. Out: a finding for each contradiction. Pure.
  */
 import { COMPRESSIONS } from "../codec/compression.ts";
 import type { ConfigFinding } from "./findings.ts";

@@ -1,6 +1,6 @@
 /**
  * The environment, as the config uses it: `${NAME}` in its texts, and variables that say what it leaves out. In: a
- * record of variables; nobody here asks the system for them.
+ * record of variables; nobody here asks the system for them. Pure.
  */
 import type { ConfigFinding } from "./findings.ts";
 import type { KeyPath } from "./places.ts";

@@ -1,6 +1,6 @@
 /**
  * Mistakes in a config, told at their places. In: findings, each a sentence about the key at a path, and where the keys
- * stand. Out: one error with a line for each, `file:line:column: Key "…" is "…", must be …`, without secrets.
+ * stand. Out: one error with a line for each, `file:line:column: Key "…" is "…", must be …`, without secrets. Pure.
  */
 import { EXAMPLE_RECIPIENT } from "../codec/recipient.ts";
 import { counted } from "../counts.ts";

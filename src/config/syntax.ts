@@ -1,7 +1,7 @@
 /**
  * What is wrong with a text that is no YAML, told to somebody who writes a config twice a year. In: the text and the
  * place where the parser gave up, which is often the line below the mistake. Out: the problem, its place, and the line
- * with a caret below it.
+ * with a caret below it. Pure.
  */
 import { hideInLine, keyAbove } from "./disclosure.ts";
 import type { TextPlace } from "./places.ts";

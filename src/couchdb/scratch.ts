@@ -10,11 +10,11 @@ import { describeError } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import type { CouchClient } from "./client.ts";
 import type { CallOptions } from "./connection.ts";
+import { isScratchName, runOfScratchName } from "./scratch_name.ts";
 
 /** Its id, behind `_local/`. */
 const NOTE_ID = "couchdb-backup-scratch";
 const MADE_BY = "couchdb-backup test-restore";
-const NAME = /^couchdb_backup_test_([0-9a-f]{8})_(?:0|[1-9]\d{0,8})$/;
 
 /** How often a note is renewed. */
 const RENEW_MS = 5 * 60_000;
@@ -48,16 +48,6 @@ export interface ScratchContext {
   couch: CouchClient;
   log: Log;
   now: () => Date;
-}
-
-/** The name of the scratch database of a run. `run` is its short id, of eight hexadecimal digits. */
-export function scratchName(run: string, number: number): string {
-  return `couchdb_backup_test_${run}_${number}`;
-}
-
-/** Whether a database's name is one of these. */
-export function isScratchName(name: string): boolean {
-  return NAME.test(name);
 }
 
 /** A scratch database, while it is in use. */
@@ -152,7 +142,7 @@ async function begunWithoutNote(
   name: string,
   { knownRuns, ...options }: CallOptions & { knownRuns: ReadonlyMap<string, Date> },
 ): Promise<Date | undefined> {
-  const [, run = ""] = NAME.exec(name) ?? [];
+  const run = runOfScratchName(name) ?? "";
   const at = knownRuns.get(run);
   const counts = at === undefined ? undefined : (await couch.documentCounts([name], options)).get(name);
   if (counts === undefined || counts.documents + counts.deleted > 0) return undefined;

@@ -1,6 +1,6 @@
 /**
  * Looks up text members at the top of a JSON object without parsing the rest: who a raw document is. In go bytes, cut
- * anywhere; out come the values found so far.
+ * anywhere; out come the values found so far. Pure.
  */
 import { BACKSLASH, CLOSE_BRACE, CLOSE_BRACKET, COLON, COMMA, OPEN_BRACE, OPEN_BRACKET, QUOTE } from "./bytes.ts";
 

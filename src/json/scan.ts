@@ -3,7 +3,7 @@
  * a JSON round trip would change 9007199254740993 and 1.0. In go pieces of a byte stream, cut anywhere; out come the
  * places where rows and documents begin and end, the ids of rows, and the errors CouchDB put into them. Nothing is
  * copied but ids, member names and errors, so memory does not depend on the size of a document. value.ts passes over
- * what is inside of them, members.ts looks up a few texts in a document.
+ * what is inside of them, members.ts looks up a few texts in a document. Pure.
  */
 import { concat } from "../concat.ts";
 import { BACKSLASH, CLOSE_BRACE, CLOSE_BRACKET, COLON, COMMA, OPEN_BRACE, OPEN_BRACKET, QUOTE } from "./bytes.ts";

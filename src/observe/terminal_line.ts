@@ -4,7 +4,7 @@
  * programs read has another look, in log_line.ts. Pure.
  */
 import type { LogFields } from "../observe.ts";
-import { isScratchName } from "../couchdb/scratch.ts";
+import { isScratchName } from "../couchdb/scratch_name.ts";
 import { describeError } from "../errors.ts";
 import { counted, formatSeconds, formatSize } from "./figures.ts";
 import type { LogRecord } from "./log_line.ts";

@@ -13,7 +13,7 @@ import type { Conditions, Store, StoreCallOptions } from "./store.ts";
 import { readObjectText } from "./whole.ts";
 
 /** The object that is created twice; it stays. */
-export const CONDITIONS_PROBE_NAME = "conditions-probe.json";
+const CONDITIONS_PROBE_NAME = "conditions-probe.json";
 /**
  * The objects that several writers create at one moment; they stay. One race in a store is enough, but where its
  * outcome is not known, in a copy of the bucket or while another run is at it, there is a second and a third place.
@@ -24,7 +24,7 @@ export const CONDITIONS_RACE_NAMES: readonly string[] = [
   "conditions-race-3.json",
 ];
 /** What was found. */
-export const CONDITIONS_NAME = "conditions.json";
+const CONDITIONS_NAME = "conditions.json";
 
 /** What was found holds as long: a server behind the same address may be replaced or reconfigured. */
 export const CONDITIONS_MAX_AGE_MS: number = 7 * 24 * 60 * 60 * 1000;

@@ -1,7 +1,7 @@
 /**
  * The patterns that select databases: JavaScript's regular expressions, matched against the whole name. In: a pattern
  * as an operator wrote it. Out: something that tests names, or the reason why it is no pattern, with what to write
- * instead, as operators know the dialects of grep and PCRE.
+ * instead, as operators know the dialects of grep and PCRE. Pure.
  *
  * Patterns are compiled with the flag `u`: without it JavaScript reads what it does not know (`\A`, `\Q`, `\h`) as the
  * letter itself, and the pattern would silently select nothing. The flag `v` is not used, as it wants more characters

@@ -1,6 +1,7 @@
 /**
  * Which databases a run backs up. In: the names of all databases, and a task's patterns or what the command line names.
  * Out: the selected ones and the pattern that selected each, those left out and why, and the patterns that select none.
+ * Pure.
  */
 import { counted } from "../counts.ts";
 import { type ClosestMiss, explainMisses } from "./closest_misses.ts";

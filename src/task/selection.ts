@@ -1,6 +1,6 @@
 /**
  * What a run has to do: in go the config's tasks, the names CouchDB lists and what the command line says; out comes,
- * for each task, the databases and the date in the path.
+ * for each task, the databases and the date in the path. Pure.
  */
 import type { Task } from "./task.ts";
 import { type BackupDate, dateInZone, monthOf, previousMonth } from "../dates.ts";

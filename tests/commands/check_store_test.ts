@@ -7,7 +7,7 @@ import { CONDITIONS_RACE_NAMES, findConditions } from "../../src/store/condition
 import { DirectoryStore } from "../../src/store/directory/store.ts";
 import type { S3Settings } from "../../src/store/s3/request.ts";
 import { S3Store } from "../../src/store/s3/store.ts";
-import type { Store, StoreOptions } from "../../src/store/store.ts";
+import type { Store, StoreContext, StoreOptions } from "../../src/store/store.ts";
 import { RecordedLog } from "../fakes/log.ts";
 import { FakeS3, type FakeS3Options } from "../fakes/s3.ts";
 import { patternBytes, pieces, readAll } from "../store/store_contract.ts";
@@ -16,27 +16,35 @@ const PART_BYTES = 100_000;
 const QUICK = { attempts: 3, backoffMs: 1, partBytes: PART_BYTES };
 const LARGE_BYTES = 350_000;
 
-async function ask(store: Store, log = new RecordedLog()): Promise<StoreCheckReport> {
+async function ask(
+  store: Store,
+  log = new RecordedLog(),
+  signal = new AbortController().signal,
+): Promise<StoreCheckReport> {
   const repository = new Repository(store, { prefix: "backup", suffix: "couchdb" });
-  return await checkStoreProperties({ log, repository, now: () => new Date(), signal: new AbortController().signal });
+  return await checkStoreProperties({ log, repository, now: () => new Date(), signal });
 }
 
 interface Desk {
   fake: FakeS3;
-  open: (options?: Partial<StoreOptions>, settings?: Partial<S3Settings>) => S3Store;
+  open: (options?: Partial<StoreOptions>, settings?: Partial<S3Settings>, context?: StoreContext) => S3Store;
 }
 
 async function withFake(server: FakeS3Options, body: (desk: Desk) => Promise<void>): Promise<void> {
   const fake = await FakeS3.start({ minPartBytes: PART_BYTES, ...server });
-  const open = (options: Partial<StoreOptions> = {}, settings: Partial<S3Settings> = QUICK) =>
-    new S3Store({
-      bucket: "s3://test-bucket/f",
-      endpoint: fake.url,
-      region: fake.keys.region,
-      accessKeyId: fake.keys.accessKeyId,
-      secretAccessKey: new Secret(fake.keys.secretAccessKey),
-      ...options,
-    }, settings);
+  const open = (options: Partial<StoreOptions> = {}, settings: Partial<S3Settings> = QUICK, context?: StoreContext) =>
+    new S3Store(
+      {
+        bucket: "s3://test-bucket/f",
+        endpoint: fake.url,
+        region: fake.keys.region,
+        accessKeyId: fake.keys.accessKeyId,
+        secretAccessKey: new Secret(fake.keys.secretAccessKey),
+        ...options,
+      },
+      settings,
+      context,
+    );
   try {
     await body({ fake, open });
   } finally {
@@ -211,6 +219,35 @@ Deno.test("check --store names the option for parts, and says that it is set", a
       ["parts_count", undefined],
     ]);
   });
+});
+
+Deno.test("check --store leaves no upload behind whichever request of one it is stopped at", async () => {
+  let uploads = 0;
+  for (let nth = 1, isOver = false; !isOver; nth++) {
+    for (const isAnswered of [false, true]) {
+      await withFake({}, async ({ fake, open }) => {
+        const controller = new AbortController();
+        let requests = 0;
+        const counting = async (url: string, init?: RequestInit) => {
+          const isMeant = /\?(uploads|.*uploadId)=/.test(url) && ++requests === nth;
+          if (isMeant && !isAnswered) controller.abort(new Error("stop"));
+          const answer = await fetch(url, init);
+          if (isMeant && isAnswered) controller.abort(new Error("stop"));
+          return answer;
+        };
+        await ask(open({}, QUICK, { fetch: counting as StoreContext["fetch"] }), undefined, controller.signal)
+          .catch(() => undefined);
+        isOver = !controller.signal.aborted;
+        uploads += fake.count("CreateMultipartUpload");
+        // A question is left alone with its clean-up where another one has ended all.
+        for (let waits = 0; fake.uploads.size > 0 && waits < 50; waits++) {
+          await new Promise((resolve) => setTimeout(resolve, 10));
+        }
+        assertEquals(fake.uploads.size, 0, `request ${nth}`);
+      });
+    }
+  }
+  assert(uploads > 20, `${uploads}`);
 });
 
 Deno.test("a race that a store lost counts for backups from then on", async () => {

@@ -353,6 +353,61 @@ Deno.test("expire() names what may not be deleted, leaves what that builds on, a
   assertEquals(report.kept, 4);
 });
 
+Deno.test("expire() counts a backup as gone as soon as its manifest is, names what is left of it, and takes that the next time", async () => {
+  for (const what of ["0000001.json.gz", "_catalog/", "manifest-", "manifest.json"]) {
+    await using setup = await TestRepository.open();
+    await put(setup, { day: "2027-06-01", finishedAt: "2027-06-01T10:00:00Z", chunks: [0] });
+    for (const day of ["2027-05-01", "2027-04-01"]) {
+      await put(setup, { day, finishedAt: `${day}T10:00:00Z`, chunks: [0, 1, 2] });
+    }
+    const real = new DirectoryRemover(setup.root);
+    const isRefused = (key: string) => key.includes(what) && /2027[/-]?05[/-]?01/.test(key);
+    const remover: Remover = {
+      findHold: () => Promise.resolve(undefined),
+      remove: (key, options) =>
+        isRefused(key)
+          ? Promise.reject(new StoreError(`Cannot delete "${key}"`, { code: "AccessDenied" }))
+          : real.remove(key, options),
+    };
+    const report = await run(setup, { confirm: true, remover });
+    const isThere = what.startsWith("manifest");
+    assertEquals([report.ok, report.problems.length, report.problems[0]!.problem.includes(what)], [false, 1, true]);
+    // Backups go from the newest on: behind one that stays no other one goes.
+    const gone = report.expired.map(({ finished_at: at }) => at.slice(0, 10));
+    assertEquals(gone.includes("2027-05-01"), !isThere, what);
+    assertEquals((await moments(setup)).length, report.kept, "what is counted as kept is there");
+    assertEquals(report.kept_by.not_deleted ?? 0, report.kept - 1);
+    if (isThere) continue;
+    assertEquals([gone.length, report.kept], [2, 1]);
+    assertEquals(report.expired_bytes, what === "_catalog/" ? 30 : 25, "what is left has freed nothing");
+    const again = await run(setup, { confirm: true });
+    assertEquals([again.ok, again.expired, again.leftovers.objects], [true, [], 1]);
+    assertEquals((await files(setup)).filter(isRefused), []);
+  }
+});
+
+Deno.test("expire() counts the leftovers that it could delete beside one that it could not", async () => {
+  await using setup = await TestRepository.open();
+  await put(setup, { day: "2027-06-01", finishedAt: "2027-06-01T10:00:00Z", chunks: [0] });
+  const { folder } = await setup.putUnfinished({
+    day: "2027-04-01",
+    finishedAt: "2027-04-01T10:00:00Z",
+    chunks: [0, 1],
+  });
+  await setBack(setup, folder, new Date("2027-04-01T10:00:00Z"));
+  const real = new DirectoryRemover(setup.root);
+  const remover: Remover = {
+    findHold: () => Promise.resolve(undefined),
+    remove: (key, options) =>
+      key.endsWith("0000001.json.gz")
+        ? Promise.reject(new StoreError(`Cannot delete "${key}"`, { code: "AccessDenied" }))
+        : real.remove(key, options),
+  };
+  const { leftovers, problems } = await run(setup, { confirm: true, remover });
+  assertEquals([leftovers.objects, problems.length], [2, 1]);
+  assertEquals((await files(setup, folder)).length, 1);
+});
+
 Deno.test("expire() keeps what the store has locked, and what the locked one builds on", async () => {
   await using setup = await TestRepository.open();
   const id = "dddddddd-0000-4000-8000-000000000000";

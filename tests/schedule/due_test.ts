@@ -12,9 +12,9 @@ import { type Machine, QUICK_TIMES, type ScheduledSetup, setUpScheduled, STORES 
 import { wait } from "../../src/abort.ts";
 import { until } from "../until.ts";
 
-/** Elapses long before any test runs, so that none ends in another elapse than it began in. */
 /** One request at a time, so that one database is whole before the next begins. */
 const YEARLY = task("yearly", { databases: ["a", "b"], cron: "*-01-01 UTC", timezone: "UTC", chunk: 2, parallel: 1 });
+/** The elapse was long before any test runs, so that none ends in another one than it began in. */
 const YEAR = new Date().getUTCFullYear();
 const FOLDER = `backup/_runs/couchdb/yearly/${YEAR}0101T000000Z`;
 

@@ -5,7 +5,7 @@
 import type { Manifest, Origin } from "../../archive/manifest.ts";
 import { haveSameRecipients } from "../../codec/compression.ts";
 import type { DatabaseInfo } from "../../couchdb/info.ts";
-import type { Settings } from "./origin.ts";
+import type { AskedSettings } from "./origin.ts";
 
 /**
  * What was read longer ago is read again, whatever positions say. A disk that was set back to an earlier state and
@@ -34,7 +34,7 @@ export interface KeptSettingsQuestion extends Pick<Origin, "recipients"> {
 export function keptSettings(
   { properties: was, couchdb, recipients, sealed, chain_lost: lost }: Manifest,
   { info: is, url, now, recipients: wanted }: KeptSettingsQuestion,
-): Settings | undefined {
+): AskedSettings | undefined {
   const { settings_read: read, security, revs_limit } = was;
   if (read === undefined || couchdb.url !== url) return undefined;
   if (is.update_seq === "" || read.update_seq !== is.update_seq) return undefined;

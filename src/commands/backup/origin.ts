@@ -40,7 +40,7 @@ export interface OpenedDatabase {
 }
 
 /** What has to be asked for by requests of its own; `sealed`: what holds `security`, where that is not known. */
-export type Settings =
+export type AskedSettings =
   & Pick<DatabaseProperties, "security" | "revs_limit" | "settings_read">
   & Pick<Origin, "sealed">;
 
@@ -74,7 +74,7 @@ export async function settleOrigin(
   run: Run,
   request: OriginRequest,
   { info, askedAtMs }: OpenedDatabase,
-  kept?: Settings,
+  kept?: AskedSettings,
 ): Promise<DatabaseOrigin> {
   if (kept !== undefined) {
     const origin = makeOrigin(run, request, { info, settings: kept });
@@ -94,7 +94,7 @@ async function readSettings(
   { couch, signal }: Run,
   database: string,
   { sideBySide }: { sideBySide: boolean },
-): Promise<{ settings: Settings; lacking: string[] }> {
+): Promise<{ settings: AskedSettings; lacking: string[] }> {
   const lacking: string[] = [];
   const orNull = async <T>(what: string, reading: Promise<T>): Promise<T | null> => {
     try {
@@ -119,7 +119,7 @@ async function readSettings(
 function makeOrigin(
   { couch, couchVersion, run }: Run,
   { task, database, startedAt }: OriginRequest,
-  { info, settings: { sealed, ...settings } }: { info: DatabaseInfo; settings: Settings },
+  { info, settings: { sealed, ...settings } }: { info: DatabaseInfo; settings: AskedSettings },
 ): Origin {
   const { attachments, revisions, chunk = null, chunkBytes, tombstones } = task;
   const { recipients } = codecOf(task);

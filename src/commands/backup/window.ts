@@ -68,7 +68,7 @@ export function nextWindow(window: Window, { failures, bytes, elapsedMs, request
 }
 
 /** The window behind a round of requests that tell no more than that none was refused: it grows to where it began. */
-export function recoveredWindow(window: Window, most: number): Window {
+function recoveredWindow(window: Window, most: number): Window {
   const rest = Math.max(0, window.rest - 1);
   const limit = rest === 0 ? Math.max(window.limit, Math.min(window.limit + 1, FIRST, most)) : window.limit;
   return { ...window, limit, before: limit, rest };

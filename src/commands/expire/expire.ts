@@ -24,7 +24,7 @@ import { decideRetention, type RetentionDecision, type RetentionPolicy, YOUNGEST
 import { pickTasks } from "../../task/selection.ts";
 import type { Task } from "../../task/task.ts";
 import { dateZone } from "../../task/times.ts";
-import { findLeftovers } from "./leftovers.ts";
+import { findLeftovers, type LeftoverObject } from "./leftovers.ts";
 import { findOldRuns } from "./old_runs.ts";
 import type { ExpiredBackup, ExpireReport, KeptBy } from "./report.ts";
 
@@ -176,11 +176,14 @@ class Expiry {
     for (const decision of going) {
       signal.throwIfAborted();
       const chunks = chunksOnlyOf(decision.point, decisions, going);
-      if (confirmed && !await this.#removeBackup(database, decision.point, chunks.map(({ key }) => key))) {
+      if (confirmed && !await this.#removeManifest(database, decision.point)) {
         // What it builds on is still needed: those behind it are left alone, too.
         this.#keep(going.slice(going.indexOf(decision)).map(() => ["not_deleted"]));
         return;
       }
+      const left = confirmed
+        ? await this.#removeRemains(database, decision.point, chunks.map(({ key }) => key))
+        : new Set<string>();
       const expired = this.#describe(database, decision);
       this.#report.expired.push(expired);
       const { task, path, finished_at: completeAt, reasons } = expired;
@@ -192,7 +195,7 @@ class Expiry {
         completeAt,
         why,
       });
-      this.#report.expired_bytes += chunks.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+      this.#report.expired_bytes += bytesOf(chunks.filter(({ key }) => !left.has(key)));
     }
     await this.#removeLeftovers(holdings);
     await this.#removeLostEntries(holdings, backups);
@@ -201,7 +204,7 @@ class Expiry {
   async expireRuns(task: string): Promise<void> {
     const { repository, signal } = this.#context;
     for await (const { folder, keys } of findOldRuns(repository, task, { now: this.#now(), signal })) {
-      if (this.#report.confirmed && !await this.#removeAll(null, keys)) continue;
+      if (this.#report.confirmed && (await this.#removeAll(null, keys)).size > 0) continue;
       this.#context.log.debug("folder of an old run", { folder, objects: keys.length });
       this.#report.runs++;
     }
@@ -229,23 +232,39 @@ class Expiry {
     return decideRetention(known, options);
   }
 
-  /** In the order that makes a kill harmless (see above). False where something may not be deleted. */
-  async #removeBackup(database: string, backup: HeldBackup, chunks: readonly string[]): Promise<boolean> {
+  /** Makes a backup none. False where its manifest, or the copy that would stand for it, may not be deleted. */
+  async #removeManifest(database: string, { key, folder, hasCopy }: HeldBackup): Promise<boolean> {
+    if ((await this.#removeAll(database, [key])).size > 0) return false;
+    return !hasCopy || (await this.#removeAll(database, [joinKey(folder, MANIFEST_NAME)])).size === 0;
+  }
+
+  /**
+   * Deletes what is left of a backup, in the order that makes a kill harmless (see above). @returns What may not be
+   * deleted: a later run finds it as a leftover.
+   */
+  async #removeRemains(database: string, backup: HeldBackup, chunks: readonly string[]): Promise<ReadonlySet<string>> {
     const { repository, signal } = this.#context;
-    if (!await this.#removeAll(database, [backup.key])) return false;
-    if (backup.hasCopy && !await this.#removeAll(database, [joinKey(backup.folder, MANIFEST_NAME)])) return false;
+    const entries: string[] = [];
     for await (const { key, manifestKey, run } of new Catalog(repository).keys(database, { signal })) {
-      if (manifestKey === backup.key && run === backup.run && !await this.#removeAll(database, [key])) return false;
+      if (manifestKey === backup.key && run === backup.run) entries.push(key);
     }
+    await this.#removeAll(database, entries);
     return await this.#removeAll(database, [...chunks, ...backup.seen.map((name) => joinKey(backup.folder, name))]);
   }
 
   async #removeLeftovers(holdings: DatabaseHoldings): Promise<void> {
     const leftovers = findLeftovers(holdings, { now: this.#now() });
-    const keys = leftovers.map(({ key }) => key);
-    if (this.#report.confirmed && !await this.#removeAll(holdings.database, keys)) return;
-    this.#report.leftovers.objects += leftovers.length;
-    this.#report.leftovers.bytes += leftovers.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    await this.#countRemoved(holdings.database, leftovers);
+  }
+
+  /** Deletes objects that no backup needs, and counts those that are gone, or would go. */
+  async #countRemoved(database: string, leftovers: readonly LeftoverObject[]): Promise<void> {
+    const left = this.#report.confirmed
+      ? await this.#removeAll(database, leftovers.map(({ key }) => key))
+      : new Set<string>();
+    const gone = leftovers.filter(({ key }) => !left.has(key));
+    this.#report.leftovers.objects += gone.length;
+    this.#report.leftovers.bytes += bytesOf(gone);
   }
 
   /** Entries of the catalog whose backup somebody has deleted by hand, or a run never finished. */
@@ -257,30 +276,31 @@ class Expiry {
     const before = this.#now().getTime() - YOUNGEST_MS;
     const lost = entries.filter(({ manifestKey, run, finishedAt }) =>
       !there.has(`${run} ${manifestKey}`) && finishedAt.getTime() < before
-    ).map(({ key }) => key);
-    if (this.#report.confirmed && !await this.#removeAll(database, lost)) return;
-    this.#report.leftovers.objects += lost.length;
+    );
+    await this.#countRemoved(database, lost.map(({ key }) => ({ key, sizeBytes: 0 })));
   }
 
-  /** False where one may not be deleted; the others are. */
-  async #removeAll(database: string | null, keys: readonly string[]): Promise<boolean> {
+  /** @returns Those that may not be deleted; the others are. */
+  async #removeAll(database: string | null, keys: readonly string[]): Promise<ReadonlySet<string>> {
     const { remover, signal } = this.#context;
+    const left = new Set<string>();
     const failed: unknown[] = [];
     const remove = async (key: string, signal: AbortSignal) => {
       try {
         await remover.remove(key, { signal });
       } catch (error) {
         signal.throwIfAborted();
+        left.add(key);
         failed.push(error);
       }
     };
     await forEachParallel(() => keys, remove, { limit: REMOVALS_AT_ONCE, signal });
     const [first] = failed;
-    if (first === undefined) return true;
+    if (first === undefined) return left;
     const others = failed.length === 1 ? "" : `, and ${failed.length - 1} more`;
     const hint = hintOf(first);
     this.#complain(database, `${describeError(first)}${others}${hint === undefined ? "" : ` (${hint})`}`);
-    return false;
+    return left;
   }
 
   /** Counts backups that stay, each by all that keeps it. */
@@ -313,12 +333,16 @@ class Expiry {
   }
 }
 
+function bytesOf(objects: readonly LeftoverObject[]): number {
+  return objects.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+}
+
 /** The chunks of a backup that no other one names which stays, or which goes later than it. */
 function chunksOnlyOf(
   backup: HeldBackup,
   decisions: readonly RetentionDecision<HeldBackup>[],
   going: readonly RetentionDecision<HeldBackup>[],
-): { key: string; sizeBytes: number }[] {
+): LeftoverObject[] {
   const gone = new Set(going.slice(0, going.findIndex(({ point }) => point === backup) + 1).map(({ point }) => point));
   const needed = new Set(
     decisions.filter(({ point }) => point.folder === backup.folder && !gone.has(point))

@@ -3,7 +3,7 @@
  * and filter, and remains of a deleted backup. In: all that is held of the database. Out: the keys that may be deleted.
  * Pure.
  */
-import { type DatabaseHoldings, type HeldFolder, newestCheckpoint } from "../../archive/holdings.ts";
+import type { DatabaseHoldings, HeldFolder } from "../../archive/holdings.ts";
 import {
   isCheckpointName,
   isFilterName,
@@ -16,7 +16,7 @@ import { joinKey } from "../../store/key.ts";
 import { YOUNGEST_MS } from "../../task/retention.ts";
 
 /** A run that stored something or noted how far it has come so lately may be under way, suspended, or be resumed. */
-export const RESUMABLE_MS: number = 7 * YOUNGEST_MS;
+const RESUMABLE_MS: number = 7 * YOUNGEST_MS;
 
 /** An object that no backup needs. */
 export interface LeftoverObject {
@@ -50,6 +50,15 @@ export function findLeftovers({ folders }: DatabaseHoldings, { now }: { now: Dat
 function isQuiet(folder: HeldFolder, now: Date): boolean {
   const latest = newestCheckpoint(folder);
   return folder.damaged.length === 0 && (latest === undefined || now.getTime() - latest.getTime() > RESUMABLE_MS);
+}
+
+/** When a run that has not finished last noted how far it had come in a folder; undefined where none did. */
+function newestCheckpoint({ objects }: HeldFolder): Date | undefined {
+  let newest: Date | undefined;
+  for (const [name, { modified }] of objects) {
+    if (isCheckpointName(name) && (newest === undefined || modified > newest)) newest = modified;
+  }
+  return newest;
 }
 
 /** What is not ours stays: somebody has put it there. */

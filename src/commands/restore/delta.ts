@@ -1,11 +1,12 @@
 /**
  * Restores into a database that has documents: revisions that it has are not sent, and newer ones there stay the
- * winners. In: batches to be sent. Out: what CouchDB lacks of each, and which documents show another revision than the
- * backup's.
+ * winners. In: batches to be sent, and documents that stream. Out: what CouchDB lacks of each, and which documents show
+ * another revision than the backup's.
  */
 import type { CouchClient } from "../../couchdb/client.ts";
-import { type BodyDocument, RequestBody } from "../../couchdb/request_body.ts";
+import { RequestBody } from "../../couchdb/request_body.ts";
 import { CouchError } from "../../errors.ts";
+import { IdSet } from "../../id_set.ts";
 import { readTextMembers } from "../../json/members.ts";
 
 /** How many ids are named; all are counted. */
@@ -19,6 +20,12 @@ export interface NewerDocuments {
   ids: string[];
 }
 
+/** A leaf revision, as far as CouchDB has to know it to compare. */
+export interface LeafIdentity {
+  id: string;
+  rev: string;
+}
+
 /** Compares what is restored with what a database has. */
 export class Delta {
   /** Revisions that were there already. */
@@ -28,6 +35,12 @@ export class Delta {
 
   /** Ids of documents of which revisions were not sent. */
   readonly #passed = new Set<string>();
+  /**
+   * Documents whose leaf revisions may be in several requests: of them one shows the backup's revision, and of others
+   * none has yet.
+   */
+  readonly #sharedAsSaved = new IdSet();
+  readonly #sharedNewer = new IdSet();
   readonly #couch: CouchClient;
   readonly #database: string;
 
@@ -39,42 +52,52 @@ export class Delta {
   /** What of a batch the database lacks; the batch itself where it lacks all of it. */
   async lackingOf(body: RequestBody, options: { signal: AbortSignal }): Promise<RequestBody> {
     if (body.revisions === "new") return body;
-    const documents = body.documents().map(withIdentity);
-    const wanted: Record<string, string[]> = {};
-    for (const { id, rev } of documents) (Object.hasOwn(wanted, id) ? wanted[id]! : wanted[id] = []).push(rev);
-    const missing = await this.#missingOf(wanted, options);
-    if (missing === undefined) return body;
-    const lacking = documents.filter(({ id, rev }) => missing.get(id)?.has(rev) === true);
-    this.present += documents.length - lacking.length;
-    for (const { id, rev } of documents) if (missing.get(id)?.has(rev) !== true) this.#passed.add(id);
-    return lacking.length === documents.length
-      ? body
-      : new RequestBody("kept", lacking.map(({ document }) => document));
+    const leaves = leavesOf(body);
+    const lacks = await this.#compare(leaves, options);
+    if (lacks === undefined || leaves.every(lacks)) return body;
+    return new RequestBody("kept", body.documents().filter((_, index) => lacks(leaves[index]!)));
+  }
+
+  /** Whether the database lacks a leaf revision. */
+  async lacks(leaf: LeafIdentity, options: { signal: AbortSignal }): Promise<boolean> {
+    return (await this.#compare([leaf], options))?.(leaf) ?? true;
   }
 
   /**
-   * Undefined where CouchDB cannot compare: one id or revision of others that it does not take spoils the whole
-   * request.
+   * Notes which of some leaf revisions the database has. @returns Whether it lacks one; undefined where CouchDB cannot
+   * compare: one id or revision of others that it does not take spoils the whole request.
    */
-  async #missingOf(wanted: Record<string, string[]>, options: { signal: AbortSignal }) {
+  async #compare(
+    leaves: readonly LeafIdentity[],
+    options: { signal: AbortSignal },
+  ): Promise<((leaf: LeafIdentity) => boolean) | undefined> {
+    const wanted: Record<string, string[]> = {};
+    for (const { id, rev } of leaves) (Object.hasOwn(wanted, id) ? wanted[id]! : wanted[id] = []).push(rev);
+    let missing: Map<string, ReadonlySet<string>>;
     try {
-      return await this.#couch.missingRevisions(this.#database, wanted, options);
+      missing = await this.#couch.missingRevisions(this.#database, wanted, options);
     } catch (error) {
       if (error instanceof CouchError && error.facts.status === 400) return undefined;
       throw error;
     }
+    const lacks = ({ id, rev }: LeafIdentity) => missing.get(id)?.has(rev) === true;
+    for (const leaf of leaves) {
+      if (lacks(leaf)) continue;
+      this.present++;
+      this.#passed.add(leaf.id);
+    }
+    return lacks;
   }
 
-  /** Finds the documents of a written batch whose shown revision is not one of the backup's. */
-  async noteNewer(body: RequestBody, options: { signal: AbortSignal }): Promise<void> {
-    if (body.revisions === "new") return;
+  /** Finds the documents whose shown revision is not one of the backup's, among those of a request that is written. */
+  async noteNewer(written: readonly LeafIdentity[], options: { signal: AbortSignal }): Promise<void> {
     const leaves = new Map<string, Set<string>>();
-    for (const { id, rev } of body.documents().map(withIdentity)) {
-      leaves.set(id, (leaves.get(id) ?? new Set()).add(rev));
-    }
-    // Read before anything is awaited: batches are many at a time.
-    const passed = [...leaves.keys()].filter((id) => this.#passed.delete(id));
-    const shown = await this.#couch.newestRevisions(this.#database, [...leaves.keys()], options);
+    for (const { id, rev } of written) leaves.set(id, (leaves.get(id) ?? new Set()).add(rev));
+    const ids = [...leaves.keys()];
+    if (ids.length === 0) return;
+    // Read before anything is awaited: requests are many at a time.
+    const passed = ids.filter((id) => this.#passed.delete(id));
+    const shown = await this.#couch.newestRevisions(this.#database, ids, options);
     const lost = passed.find((id) => !shown.has(id));
     if (lost !== undefined) {
       // Not sent, because it was said to be there.
@@ -84,16 +107,46 @@ export class Delta {
         { hint: "Something between changes CouchDB's answers, or the document was purged this moment: restore again" },
       );
     }
-    for (const [id, revs] of leaves) {
+    for (const [index, [id, revs]] of [...leaves].entries()) {
       const rev = shown.get(id)?.rev;
-      if (rev === undefined || revs.has(rev)) continue;
-      this.newer.count++;
-      if (this.newer.ids.length < MOST_NAMED) this.newer.ids.push(id);
+      if (rev === undefined) continue;
+      // Leaf revisions of a document follow each other: others may be in the requests before and behind this one, or
+      // stream by themselves.
+      const isShared = index === 0 || index === ids.length - 1 || this.#isKnown(id);
+      if (isShared) this.#judgeShared(id, revs.has(rev));
+      else if (!revs.has(rev)) this.#addNewer(id);
     }
+  }
+
+  #isKnown(id: string): boolean {
+    return this.#sharedAsSaved.has(id) || this.#sharedNewer.has(id);
+  }
+
+  /**
+   * A revision of the backup that is the winner in the end is so from the moment it is written: the request that it is
+   * in finds it. So a document is newer where none of its requests does.
+   */
+  #judgeShared(id: string, isAsSaved: boolean): void {
+    if (!isAsSaved) {
+      if (!this.#sharedAsSaved.has(id) && this.#sharedNewer.add(id)) this.#addNewer(id);
+    } else if (this.#sharedAsSaved.add(id) && this.#sharedNewer.has(id)) {
+      this.newer.count--;
+      const at = this.newer.ids.indexOf(id);
+      if (at >= 0) this.newer.ids.splice(at, 1);
+    }
+  }
+
+  #addNewer(id: string): void {
+    this.newer.count++;
+    if (this.newer.ids.length < MOST_NAMED) this.newer.ids.push(id);
   }
 }
 
-function withIdentity(document: BodyDocument): { id: string; rev: string; document: BodyDocument } {
-  const { _id = "", _rev = "" } = readTextMembers(document.bytes, ["_id", "_rev"]);
-  return { id: document.id ?? _id, rev: _rev, document };
+/** The leaf revisions in a batch; none of one whose documents have no revisions. */
+export function leavesOf(body: RequestBody): LeafIdentity[] {
+  if (body.revisions === "new") return [];
+  return body.documents().map((document) => {
+    const { _id = "", _rev = "" } = readTextMembers(document.bytes, ["_id", "_rev"]);
+    return { id: document.id ?? _id, rev: _rev };
+  });
 }

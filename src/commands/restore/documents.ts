@@ -8,15 +8,15 @@ import type { CheckedChunk, ReadChunkOptions } from "../../archive/chunk.ts";
 import type { RequestBody } from "../../couchdb/request_body.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import type { DocumentWriter } from "../../couchdb/write.ts";
+import { explainUnusable } from "../../archive/damage.ts";
 import { isLarge, type LargeDocument, noDocuments, type RawDocument } from "../../archive/documents.ts";
 import { type BrokenLine, describeLine } from "../../archive/lines.ts";
 import { LaterStates } from "../../archive/later_states.ts";
 import { nameOfChunk } from "../../archive/parents.ts";
-import { ArchiveError, describeError } from "../../errors.ts";
 import type { Log, Progress } from "../../observe.ts";
 import { forEachParallel, loadAhead } from "../../parallel.ts";
 import { type Batch, BatchBuilder } from "./batch.ts";
-import type { Delta } from "./delta.ts";
+import { type Delta, leavesOf } from "./delta.ts";
 import { type ChunkOnItsWay, PositionKeeper, type RestorePosition } from "./position.ts";
 import { HeldDesigns, isDesign } from "./designs.ts";
 import { WITHOUT_ID } from "./preview.ts";
@@ -134,7 +134,7 @@ export class DocumentRestore {
       const { delta } = this.#options;
       const lacking = delta === undefined ? body : await delta.lackingOf(body, { signal });
       if (lacking.count > 0) await writer.write(lacking, { signal });
-      await delta?.noteNewer(body, { signal });
+      await delta?.noteNewer(leavesOf(body), { signal });
       progress.advanced({ documents, bytes: body.documentBytes });
       this.#bodies.push(body);
       this.#position.written(chunk, { isSent: lacking.count > 0, documents });
@@ -229,7 +229,9 @@ export class DocumentRestore {
   async #writeLarge(chunk: CheckedChunk, document: LargeDocument, signal: AbortSignal): Promise<void> {
     const { writer, progress, log } = this.#context;
     const { id, rev, ordinal, hasRevision } = document;
-    log.debug("a large document is streamed", { id, rev });
+    // One that is written as a new edit is compared with nothing, as others are not.
+    const delta = hasRevision ? this.#options.delta : undefined;
+    const leaf = { id: id ?? "", rev: rev ?? "" };
     let bytes = 0;
     const counted = async function* (stream: AsyncIterable<Uint8Array>) {
       bytes = 0;
@@ -238,14 +240,19 @@ export class DocumentRestore {
         yield piece;
       }
     };
-    let isFirst = true;
-    const open = () => {
-      const stream = isFirst ? document.stream : chunk.largeDocument(ordinal, { signal });
-      isFirst = false;
-      return counted(stream);
-    };
-    await writer.writeStream(open, { id, rev, revisions: hasRevision ? "kept" : "new" }, { signal });
-    this.#position.written(undefined, { isSent: true, documents: 1 });
+    const isSent = delta === undefined || await delta.lacks(leaf, { signal });
+    if (isSent) {
+      log.debug("a large document is streamed", { id, rev });
+      let isFirst = true;
+      const open = () => {
+        const stream = isFirst ? document.stream : chunk.largeDocument(ordinal, { signal });
+        isFirst = false;
+        return counted(stream);
+      };
+      await writer.writeStream(open, { id, rev, revisions: hasRevision ? "kept" : "new" }, { signal });
+    } else for await (const _piece of counted(document.stream));
+    await delta?.noteNewer([leaf], { signal });
+    this.#position.written(undefined, { isSent, documents: 1 });
     progress.advanced({ documents: 1, bytes });
   }
 
@@ -280,9 +287,9 @@ export class DocumentRestore {
   }
 
   #leaveOut(chunk: ArchiveChunk, error: unknown): void {
-    if (!(error instanceof ArchiveError) || !this.#options.salvage) throw error;
+    const problem = this.#options.salvage ? explainUnusable(error) : undefined;
+    if (problem === undefined) throw error;
     const name = nameOfChunk(chunk);
-    const problem = describeError(error);
     this.#context.log.error("chunk is left out", { chunk: name, problem });
     this.#damaged.push({ chunk: name, problem });
   }

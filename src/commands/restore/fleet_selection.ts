@@ -2,11 +2,12 @@
  * Which databases of a moment are restored. In: the moment, patterns, and what the repository has. Out: the backups, and
  * the databases that are left out, each with its reason.
  */
+import { explainUnusable } from "../../archive/damage.ts";
 import { type BackupOfMoment, backupsOfMoment, type LastSelection, lastSelections } from "../../archive/moment.ts";
 import { tellsOf } from "../../archive/report.ts";
 import { decodeDatabase } from "../../database_name.ts";
 import { parseDate, parseInstant } from "../../dates.ts";
-import { UsageError } from "../../errors.ts";
+import { type StoreError, UsageError } from "../../errors.ts";
 import { formatInstant } from "../../observe/figures.ts";
 import { compilePattern, matcherOf } from "../../task/pattern.ts";
 import { SYSTEM_DATABASES } from "../../task/select.ts";
@@ -35,7 +36,8 @@ export function readMoment(path: string): Date | undefined {
  *
  * @param where.isPart Which databases are looked at, where they are not all of them: no pattern then need be met.
  * @returns What is to be restored, and what is not, by the names of the databases.
- * @throws ArchiveError when nothing is found, or nothing for a pattern.
+ * @throws ArchiveError when nothing is found, or nothing for a pattern; StoreError when the store fails, or gives out
+ * none of the backups.
  */
 export async function findFleet(
   context: FleetContext,
@@ -51,14 +53,24 @@ export async function findFleet(
     return matches(database);
   };
   const selections = await lastSelections(repository, { notAfter, signal });
-  const found = await Array.fromAsync(backupsOfMoment(repository, { notAfter, isWanted, log, now, signal }));
+  const outOfReach: { database: string; error: StoreError }[] = [];
+  const onOutOfReach = (database: string, error: StoreError) => void outOfReach.push({ database, error });
+  const search = { notAfter, isWanted, onOutOfReach, log, now, signal };
+  const found = await Array.fromAsync(backupsOfMoment(repository, search));
   if (isPart === undefined) {
     const moment = request.path === "latest" ? undefined : request.path;
-    if (found.length === 0) throw nothingFound(repository, { patterns: request.match, moment });
-    const patterns = unmetPatterns(request, found);
+    const [first] = outOfReach;
+    if (found.length === 0) throw first?.error ?? nothingFound(repository, { patterns: request.match, moment });
+    const patterns = unmetPatterns(request, [...found, ...outOfReach]);
     if (patterns.length > 0) throw nothingFound(repository, { patterns, moment });
   }
-  const { kept, leftOut } = sortOut(found, { selections, isWanted, gone: request.gone === true });
+  const lost = new Set(outOfReach.map(({ database }) => database));
+  const isSought = (database: string) => isWanted(database) && !lost.has(database);
+  const { kept, leftOut } = sortOut(found, { selections, isWanted: isSought, gone: request.gone === true });
+  for (const { database, error } of outOfReach) {
+    const reason = `its newest backup cannot be read: ${explainUnusable(error)}`;
+    leftOut.push({ database, reason, is_missing: true });
+  }
   leftOut.push(...findSuperseded(kept, { selections, notAfter }));
   for (const database of own) {
     const reason = `CouchDB's system databases are restored only if named (--match ${database})`;
@@ -144,7 +156,7 @@ function findSuperseded(
 }
 
 /** Patterns of --match that nothing is restored for: others that match would hide a slip of the pen. */
-function unmetPatterns({ match = [], exclude = [] }: FleetRequest, found: readonly BackupOfMoment[]): string[] {
+function unmetPatterns({ match = [], exclude = [] }: FleetRequest, found: readonly { database: string }[]): string[] {
   // One that names what is excluded is met by that.
   const excludes = matcherOf(exclude);
   return match.filter((source) => {

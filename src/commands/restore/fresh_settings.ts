@@ -12,7 +12,7 @@ import type { CallOptions } from "../../couchdb/connection.ts";
 import { CouchError } from "../../errors.ts";
 
 /** The settings that a restore gives back. */
-export interface Settings {
+export interface RestoredSettings {
   revsLimit: number;
   /** As CouchDB sends it. */
   security: string;
@@ -21,12 +21,12 @@ export interface Settings {
 /** The settings of new databases, as far as they are known. One for each run: a config may change. */
 export class FreshSettings {
   /** Undefined until they are known, and where they cannot be. */
-  known: Settings | undefined;
+  known: RestoredSettings | undefined;
 
   #nodes: Promise<number | undefined> | undefined;
 
   /** Takes what was read of a database that was just made and that nobody else has changed. */
-  async learn(settings: Settings, couch: CouchClient, options: CallOptions): Promise<void> {
+  async learn(settings: RestoredSettings, couch: CouchClient, options: CallOptions): Promise<void> {
     if (this.known !== undefined) return;
     this.#nodes ??= countNodes(couch, options);
     if (await this.#nodes === 1) this.known = settings;

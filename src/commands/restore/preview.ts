@@ -5,6 +5,7 @@
  */
 import type { Archive, ArchiveChunk, ChunkProblem } from "../../archive/archive.ts";
 import type { CheckedChunk } from "../../archive/chunk.ts";
+import { explainUnusable } from "../../archive/damage.ts";
 import {
   type DocumentCounts,
   isLarge,
@@ -17,7 +18,6 @@ import { describeLine } from "../../archive/lines.ts";
 import { nameOfChunk } from "../../archive/parents.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import type { FailedRevision } from "../../couchdb/write.ts";
-import { ArchiveError, describeError } from "../../errors.ts";
 import { IdSet } from "../../id_set.ts";
 import { OPEN_BRACE } from "../../json/bytes.ts";
 import { JsonCheck } from "../../json/check.ts";
@@ -95,8 +95,9 @@ async function openUnlessDamaged(
     damaged.push(...checked.brokenLines.map((line) => ({ chunk: name, problem: describeLine(line) })));
     return checked;
   } catch (error) {
-    if (!(error instanceof ArchiveError) || !options.salvage) throw error;
-    damaged.push({ chunk: name, problem: describeError(error) });
+    const problem = options.salvage ? explainUnusable(error) : undefined;
+    if (problem === undefined) throw error;
+    damaged.push({ chunk: name, problem });
     return undefined;
   }
 }

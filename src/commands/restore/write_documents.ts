@@ -3,8 +3,8 @@
  * written.
  */
 import { commandLine } from "../../command_line.ts";
-import { ArchiveError } from "../../errors.ts";
 import { joinKey } from "../../store/key.ts";
+import { explainUnusable } from "../../archive/damage.ts";
 import type { Archive } from "../../archive/archive.ts";
 import { DocumentWriter } from "../../couchdb/write.ts";
 import type { BegunRestore, RestoreRequest } from "./context.ts";
@@ -33,7 +33,7 @@ export async function writeDocuments(
     await documents.restoreDesigns();
   } catch (error) {
     // What is damaged stays so: the same once more would end at the same place.
-    const isDamaged = error instanceof ArchiveError;
+    const isDamaged = explainUnusable(error) !== undefined;
     const words = [database, pathOf(archive), "--into-existing", ...salvage || isDamaged ? ["--salvage"] : []];
     const what = isDamaged ? "restores what is intact" : "completes it";
     const hint = `${commandLine("restore", words)} ${what}; or delete the database`;

@@ -8,6 +8,7 @@
  */
 import { createHash } from "node:crypto";
 import { openArchive } from "../../archive/archive.ts";
+import { explainUnusable } from "../../archive/damage.ts";
 import { findArchive } from "../../archive/find.ts";
 import { shortRun } from "../../archive/layout.ts";
 import { type BackupOfMoment, backupsOfMoment } from "../../archive/moment.ts";
@@ -16,8 +17,9 @@ import type { Repository } from "../../archive/repository.ts";
 import { requireUnlockable, unlock } from "../../archive/unlock.ts";
 import { readScratchRuns, storeScratchRun } from "../../archive/scratch_runs.ts";
 import { counted } from "../../counts.ts";
-import { dropAbandoned, ScratchDatabase, scratchName } from "../../couchdb/scratch.ts";
-import { CouchError, describeError, EXIT, exitCodeOf, UsageError } from "../../errors.ts";
+import { dropAbandoned, ScratchDatabase } from "../../couchdb/scratch.ts";
+import { scratchName } from "../../couchdb/scratch_name.ts";
+import { CouchError, describeError, EXIT, exitCodeOf, type StoreError, UsageError } from "../../errors.ts";
 import { withinRun } from "../../observe.ts";
 import { eitherSignal, forEachParallel } from "../../parallel.ts";
 import { joinKey } from "../../store/key.ts";
@@ -103,8 +105,14 @@ export async function testRestore(
   const startedAt = now();
   const signal = eitherSignal(context);
   const isWanted = matcherOf(request.match);
-  const all = await Array.fromAsync(backupsOfMoment(repository, { isWanted, log, now, signal }));
-  if (all.length === 0) throw nothingFound(repository, { patterns: request.match });
+  const outOfReach: FaultyBackup[] = [];
+  const onOutOfReach = (database: string, error: StoreError) => {
+    const path = repository.locate(error.facts.key ?? repository.root);
+    const problem = explainUnusable(error) ?? error.message;
+    outOfReach.push({ database, path, finished_at: null, problems: [problem], exit_code: exitCodeOf(error) });
+  };
+  const all = await Array.fromAsync(backupsOfMoment(repository, { isWanted, onOutOfReach, log, now, signal }));
+  if (all.length + outOfReach.length === 0) throw nothingFound(repository, { patterns: request.match });
   const chosen = request.sample === undefined ? all : sampleOf(all, request.sample, startedAt);
   const manifests = chosen.map(({ point: { folder, name, manifest } }) => ({ manifest, key: joinKey(folder, name) }));
   await requireUnlockable(manifests, context.seal);
@@ -113,10 +121,10 @@ export async function testRestore(
   const report: TestRestoreReport = {
     ok: false,
     backups: 0,
-    backups_in_all: all.length,
+    backups_in_all: all.length + outOfReach.length,
     documents: 0,
     leaf_revisions: 0,
-    faulty: [],
+    faulty: outOfReach,
     undecided: undecided.backups,
     dropped,
     kept,

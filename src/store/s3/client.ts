@@ -6,7 +6,7 @@
 import { createHash } from "node:crypto";
 import { describeError, isTransient, StoreError } from "../../errors.ts";
 import { SILENT_LOG } from "../../observe.ts";
-import { RetryNotice } from "../../retry.ts";
+import { RetryNotice } from "../../retry_notice.ts";
 import { joinKey } from "../key.ts";
 import { orAborted, wait } from "../../abort.ts";
 import { findReachable, forgetReachable } from "../../aws/reach.ts";

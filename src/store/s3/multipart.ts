@@ -11,8 +11,9 @@ import { strangeAnswer, takenError } from "./error.ts";
 import { completeBody, isCompleted, parseUploadId, type S3Part } from "./xml.ts";
 
 /** How long a beginning may go on after an abort, so that the upload's id is known and it can be aborted. */
-const START_GRACE_MS = 5_000;
-const ABORT_LIMIT_MS = 10_000;
+export const START_GRACE_MS = 5_000;
+/** How long aborting may take. It goes by no other signal: what ends the upload must not keep it from being aborted. */
+export const ABORT_LIMIT_MS = 10_000;
 
 /** A SHA-256 as node:crypto gives it. */
 export interface Digest {

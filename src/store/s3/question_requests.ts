@@ -5,9 +5,11 @@
  */
 import { createHash } from "node:crypto";
 import { gzipSync } from "node:zlib";
+import { withGrace } from "../../abort.ts";
 import { StoreError } from "../../errors.ts";
 import { joinKey } from "../key.ts";
 import type { S3Client } from "./client.ts";
+import { ABORT_LIMIT_MS, START_GRACE_MS } from "./multipart.ts";
 import type { S3Answer, S3Request } from "./request.ts";
 import { completeBody, parseUploadId, type S3Part } from "./xml.ts";
 
@@ -77,7 +79,7 @@ export class QuestionRequests {
         body: new TextEncoder().encode(completeBody(taken)),
       }, signal);
     } catch (error) {
-      await this.abort(name, id, signal).catch(() => undefined);
+      await this.giveUp(name, id);
       throw error;
     }
   }
@@ -85,9 +87,15 @@ export class QuestionRequests {
   /** Begins an upload. @returns Its id. */
   async begin(name: string, signal: AbortSignal): Promise<string> {
     const request = { method: "POST", key: this.keyOf(name), query: { uploads: "" }, headers: this.#headers } as const;
-    const id = parseUploadId((await this.send(request, signal)).body);
-    if (id !== undefined) return id;
-    throw new StoreError("Cannot begin an upload: the answer has no id", { code: "strange_answer" });
+    signal.throwIfAborted();
+    const late = withGrace(signal, START_GRACE_MS);
+    try {
+      const id = parseUploadId((await this.send(request, late.signal)).body);
+      if (id !== undefined) return id;
+      throw new StoreError("Cannot begin an upload: the answer has no id", { code: "strange_answer" });
+    } finally {
+      late.dispose();
+    }
   }
 
   /** Sends a part of an upload. */
@@ -102,6 +110,11 @@ export class QuestionRequests {
       headers: md5Header(body),
       body,
     }, signal);
+  }
+
+  /** Gives an upload up that something else has ended; a failure is not reported. */
+  async giveUp(name: string, id: string): Promise<void> {
+    await this.abort(name, id, AbortSignal.timeout(ABORT_LIMIT_MS)).catch(() => undefined);
   }
 
   /** Gives an upload up. */

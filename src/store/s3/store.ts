@@ -275,11 +275,17 @@ export class S3Store implements Store {
       sending.abort(error);
       await sent?.catch(() => undefined); // A part that arrives after the abort would stay.
       const isAnswerLost = hasCode(error, "PreconditionFailed") || hasCode(error, "NoSuchUpload");
-      if (isAnswerLost && await this.#isWrittenBy(headers[WRITER_HEADER], key, signal)) {
-        return { key, ...upload.whole() };
+      let cause: unknown;
+      try {
+        if (isAnswerLost && await this.#isWrittenBy(headers[WRITER_HEADER], key, signal)) {
+          return { key, ...upload.whole() };
+        }
+      } catch (failure) {
+        cause = failure; // Whose it is nobody can say: what the store has said of the upload stands.
       }
       await upload.abort();
-      throw hasCode(error, "PreconditionFailed") ? this.#exists(key) : error;
+      signal.throwIfAborted();
+      throw hasCode(error, "PreconditionFailed") ? this.#exists(key, cause) : error;
     }
   }
 
@@ -354,8 +360,9 @@ export class S3Store implements Store {
     throw this.#exists(last);
   }
 
-  #exists(key: string): StoreError {
-    return new StoreError(`Cannot store "${key}" in "${this.url}": the key is taken`, { code: "exists", key });
+  #exists(key: string, cause?: unknown): StoreError {
+    const message = `Cannot store "${key}" in "${this.url}": the key is taken`;
+    return new StoreError(message, { code: "exists", key }, { cause });
   }
 }
 

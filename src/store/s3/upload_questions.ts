@@ -91,7 +91,7 @@ function countQuestion(requests: QuestionRequests): StoreQuestion {
         }
         return missing("Not even part 100 of an upload is accepted", "Use another store");
       } finally {
-        await requests.abort("parts-count.bin", id, signal).catch(() => undefined);
+        await requests.giveUp("parts-count.bin", id);
       }
     },
   };
@@ -102,7 +102,13 @@ function abortQuestion(requests: QuestionRequests): StoreQuestion {
     property: "abort",
     async ask(signal) {
       const id = await requests.begin("aborted.bin", signal);
-      const refusal = await refusalOf(() => requests.abort("aborted.bin", id, signal));
+      const refusal = await refusalOf(async () => {
+        try {
+          await requests.abort("aborted.bin", id, signal);
+        } finally {
+          if (signal.aborted) await requests.giveUp("aborted.bin", id);
+        }
+      });
       if (refusal === undefined) return held("An aborted upload leaves nothing");
       return lacking(
         `Aborting an upload is answered ${answerOf(refusal)}`,

@@ -348,6 +348,59 @@ testFake(
   },
 );
 
+/** A body whose key is taken while it is sent, and what happens then. */
+function racedBody(store: S3Store, key: string, then: () => void = () => {}) {
+  return (async function* () {
+    yield patternBytes(150_000);
+    await store.replace(key, bytesOf("theirs"));
+    then();
+    yield patternBytes(150_000);
+  })();
+}
+
+testFake(
+  "S3Store create() leaves no upload where it cannot look whose the object is",
+  async ({ fake, store, options }) => {
+    for (const [key, status, times] of [["a", 403, 1], ["b", 500, QUICK.attempts!]] as const) {
+      const refuse = () => fake.inject("HeadObject", { kind: "refuse", status, code: `Status${status}` }, times);
+      const error = await assertRejects(() => store.create([key], racedBody(store, key, refuse)), StoreError);
+      assertEquals([error.facts.code, fake.uploads.size], ["exists", 0]);
+      assertStringIncludes(describeError(error), "Cannot look at");
+    }
+    const controller = new AbortController();
+    const patient = new S3Store(options, { ...QUICK, stallMs: 5_000 });
+    const stall = () => fake.inject("HeadObject", { kind: "stall" });
+    const watch = setInterval(() => {
+      if (fake.count("CompleteMultipartUpload") > 2) controller.abort(new Error("stop"));
+    }, 1);
+    try {
+      const { signal } = controller;
+      await assertRejects(
+        () => patient.create(["other"], racedBody(patient, "other", stall), { signal }),
+        Error,
+        "stop",
+      );
+    } finally {
+      clearInterval(watch);
+    }
+    assertEquals(fake.uploads.size, 0);
+  },
+);
+
+testFake(
+  "S3Store create() says what is wrong with an upload that is gone, and not that it could not look",
+  async ({ fake, store }) => {
+    fake.inject("CompleteMultipartUpload", { kind: "refuse", status: 404, code: "NoSuchUpload" });
+    const body = (async function* () {
+      yield patternBytes(150_000);
+      fake.inject("HeadObject", { kind: "refuse", status: 403, code: "AccessDenied" }, 99);
+      yield patternBytes(150_000);
+    })();
+    const error = await assertRejects(() => store.create(["a"], body), StoreError);
+    assertEquals([error.facts.code, fake.uploads.size], ["NoSuchUpload", 0]);
+  },
+);
+
 testFake("S3Store read() goes on behind the last byte after a cut and after a stall", async ({ fake, store }) => {
   const body = patternBytes(LARGE_BYTES);
   await store.create(["object"], pieces(body));

@@ -84,8 +84,9 @@ export async function claimElapse(
   const { store, times, signal } = context;
   const { holder, generation } = claim;
   const { settleMs } = times;
-  if (!await createClaim(store, { folder, generation }, { holder, settleMs, signal })) return undefined;
+  // Before the claim: what fails behind it leaves a claim that nobody holds.
   const earlierRuns = await readEarlierRuns(store, { folder, generation }, { signal });
+  if (!await createClaim(store, { folder, generation }, { holder, settleMs, signal })) return undefined;
   return new Claim(folder, { ...claim, earlierRuns }, context);
 }
 
@@ -151,8 +152,11 @@ export async function storeFailure(
   await storeSign(store, place, { ...sign, state: "failed" });
 }
 
-/** An elapse that is ours. It shows that its run lives until it is finished, released or lost. */
-export class Claim {
+/**
+ * An elapse that is ours. It shows that its run lives until it is finished, failed, released or lost. Hold it with
+ * `await using`: of a claim that nobody ends everybody believes for ever that its run lives, and its process never ends.
+ */
+export class Claim implements AsyncDisposable {
   /** Which run of the elapse this is, from 1. */
   readonly generation: number;
   /** The runs that had the elapse before. */
@@ -189,31 +193,54 @@ export class Claim {
 
   /**
    * Stores the run's report and thereby ends the elapse; not where another run has taken it over, whose report counts.
+   *
+   * @throws What the store throws. The claim has ended all the same, without a word: others find out as of a run that
+   * died.
    */
   async finish(report: RunReport): Promise<void> {
-    await this.#stopBeating();
-    const { store, log, signal } = this.#context;
-    if (await this.#isTakenOver({ signal })) log.warn("report is not stored: another run has taken the elapse over");
-    else await store.replace(joinKey(this.#folder, REPORT_NAME), encodeJson(report), { signal });
+    await this.#end("report is not stored: another run has taken the elapse over", async ({ store, signal }) => {
+      await store.replace(joinKey(this.#folder, REPORT_NAME), encodeJson(report), { signal });
+    });
   }
 
   /**
    * Says that not everything is saved, and when to try again; `report` is how all generations came out together. Not
    * where another run has taken the elapse over.
+   *
+   * @throws As `finish` does.
    */
   async fail(report: RunReport, retryAt: Date): Promise<void> {
-    await this.#stopBeating();
-    const { store, log, now, signal } = this.#context;
-    if (await this.#isTakenOver({ signal })) {
-      return log.warn("outcome is not stored: another run has taken the elapse over");
-    }
-    const sign = { run: this.#holder.run, beat: ++this.#beats, at: now(), retryAt };
-    await storeFailure(store, this.#place, { ...sign, report, signal });
+    await this.#end("outcome is not stored: another run has taken the elapse over", async ({ store, now, signal }) => {
+      const sign = { run: this.#holder.run, beat: ++this.#beats, at: now(), retryAt };
+      await storeFailure(store, this.#place, { ...sign, report, signal });
+    });
   }
 
-  /** Says that the run was interrupted, so that the next one need not wait to find out. */
+  /** Releases what was neither finished nor failed. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.#ended.signal.aborted) await this.release();
+  }
+
+  /** Ends the heartbeats, and then says how the run came out, unless another run has the elapse by now. */
+  async #end(whenTakenOver: string, tell: (context: ClaimContext) => Promise<void>): Promise<void> {
+    await this.#stopBeating();
+    const { log, signal } = this.#context;
+    try {
+      if (await this.#isTakenOver({ signal })) log.warn(whenTakenOver);
+      else await tell(this.#context);
+    } catch (error) {
+      if (signal?.aborted) await this.release();
+      throw error;
+    }
+  }
+
+  /**
+   * Says that the run was interrupted, so that the next one need not wait to find out; not where another one has it.
+   */
   async release(): Promise<void> {
     await this.#stopBeating();
+    // Where the store overwrites claims, the heartbeat is the other run's by now.
+    if (this.#lost.signal.aborted) return;
     try {
       await this.#show("stopped", AbortSignal.timeout(RELEASE_TIMEOUT_MS));
     } catch (error) {

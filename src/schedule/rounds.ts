@@ -15,10 +15,10 @@ import type { RunFolder } from "../archive/run_folder.ts";
 import { backup } from "../commands/backup/backup.ts";
 import { missUnlisted } from "../commands/backup/unlisted.ts";
 import { formatIsoDate } from "../dates.ts";
-import { describeError, isFatalForRun, UsageError } from "../errors.ts";
+import { describeError, UsageError } from "../errors.ts";
 import { forEachParallel } from "../parallel.ts";
 import { dateInPath, isEmptyByMistake, type TaskSelection } from "../task/selection.ts";
-import { stopFor } from "./brake.ts";
+import { noteRefusal } from "./brake.ts";
 import { failLease, isLeaseLost, joinOrTake, releaseLease, renewLease } from "./lease.ts";
 import { databasesToRetry, describeFailed, settle, type Settlement } from "./retry.ts";
 import { noteElapseSaved, reportFailure, withoutUnselected } from "./run_elapse.ts";
@@ -142,10 +142,12 @@ async function failRun(
   const folder = folderOf(context, run);
   const earlier = withoutUnselected(await readEarlier(folder, context), run);
   const settled = settle(run, { report, earlier, generation: run.generation, now: context.now(), error });
-  if (settled.kind === "failed" && isFatalForRun(error)) {
-    await folder.storeStop(stopFor(error, { task: run.task, until: settled.retryAt, now: context.now() }), context);
+  try {
+    await endRun(context, run, settled);
+  } catch (failure) {
+    context.log.warn("elapse could not be told that its run has failed", { error: describeError(failure) });
   }
-  await endRun(context, run, settled);
+  if (settled.kind === "failed") await noteRefusal(folder, error, { ...context, ...run, until: settled.retryAt });
   return { ...settled.report, started_at: report.started_at };
 }
 

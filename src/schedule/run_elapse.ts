@@ -13,7 +13,7 @@ import { formatIsoDate } from "../dates.ts";
 import { describeError, exitCodeOf, hintOf, isFatalForRun, ProgramError } from "../errors.ts";
 import { dateInPath, selectTasks } from "../task/selection.ts";
 import { describerFor, type Task } from "../task/task.ts";
-import { stopFor } from "./brake.ts";
+import { noteRefusal } from "./brake.ts";
 import type { Claim } from "./claim.ts";
 import { databasesToRetry, describeFailed, hintForMissing, settle } from "./retry.ts";
 
@@ -39,7 +39,8 @@ export type ElapseRun =
  * Runs a claimed elapse, or what an earlier run of it did not save, and ends the claim.
  *
  * @param options.brake What an earlier task of this look has met: then nothing is tried.
- * @throws The reason of `context.stop` or `context.signal` when the run was interrupted; the claim is released then.
+ * @throws The reason of `context.stop` or `context.signal` when the run was interrupted; whoever holds the claim
+ * releases it then.
  */
 export async function runElapse(
   surroundings: RunContext,
@@ -64,10 +65,7 @@ export async function runElapse(
     log.info(generation === 1 ? "elapse is claimed" : "elapse is resumed", { generation });
     ({ report, ended: endedTasks } = await runDatabases(context, due, { earlier, claim }));
   } catch (error) {
-    if (stop.aborted || signal.aborted) {
-      await claim.release();
-      throw signal.aborted ? signal.reason : stop.reason;
-    }
+    if (stop.aborted || signal.aborted) throw signal.aborted ? signal.reason : stop.reason;
     if (claim.lost.aborted) {
       surroundings.monitor?.isTakenOver([task.name]);
       log.warn("elapse is lost", { error: describeError(claim.lost.reason) });
@@ -81,10 +79,6 @@ export async function runElapse(
   const ended = { report, earlier: withoutUnselected(earlier, due), generation, now: now(), error: failure };
   const settled = settle(due, { ...ended, retryAt: brake?.retryAt });
   try {
-    if (settled.kind === "failed" && isFatalForRun(failure)) {
-      // Rounds of other machines are not to try what has just been refused.
-      await folder.storeStop(stopFor(failure, { task, until: settled.retryAt, now: now() }), context);
-    }
     if (settled.kind === "over") await claim.finish(settled.report);
     else await claim.fail(settled.report, settled.retryAt);
     await rememberRun(context, endedTasks);
@@ -93,6 +87,7 @@ export async function runElapse(
     // The backups are there all the same. Whoever takes the elapse over finds them complete and reports again.
     log.error("report could not be stored", { error: describeError(error) });
   }
+  if (settled.kind === "failed") await noteRefusal(folder, failure, { ...context, task, until: settled.retryAt });
   if (settled.kind === "over") {
     if (!settled.report.ok) logGivenUp(log, settled.report);
     return { outcome: generation === 1 ? "ran" : "resumed", report: settled.report };

@@ -1,11 +1,11 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import { orAborted, wait } from "../../src/abort.ts";
 import { claimElapse } from "../../src/schedule/claim.ts";
 import { readElapse } from "../../src/schedule/elapse.ts";
 import type { Store } from "../../src/store/store.ts";
 import { RecordedLog } from "../fakes/log.ts";
 import { runReport } from "../fakes/report.ts";
-import { QUICK_TIMES, setUpScheduled, STORES } from "./due_setup.ts";
+import { QUICK_TIMES, setUpScheduled, STORES, storeThatFails } from "./due_setup.ts";
 import { until } from "../until.ts";
 
 const FOLDER = "backup/_runs/couchdb/weekly/20260103T180000Z";
@@ -78,6 +78,23 @@ Deno.test("readElapse() does without the holder where a claim is not whole", asy
   await setup.store.replace(`${FOLDER}/claim.json`, new Uint8Array());
   const state = await readElapse(setup.store, FOLDER, {});
   assertEquals([state.kind, "holder" in state && state.holder], ["running", undefined]);
+});
+
+Deno.test("claimElapse() claims nothing where it cannot find out who had the elapse before", async () => {
+  await using setup = await setUpScheduled("file://", {});
+  await (await claimElapse(FOLDER, { holder: holder("a"), generation: 1 }, contextOf(setup.store)))!.release();
+  const store = storeThatFails(setup.store, (method) => method === "read" ? new Error("no") : undefined);
+  const second = { holder: holder("b"), generation: 2 };
+  await assertRejects(() => claimElapse(FOLDER, second, contextOf(store)), Error, "no");
+  assertEquals((await readElapse(setup.store, FOLDER, {})).kind, "stopped");
+});
+
+Deno.test("Claim that nobody has ended is released with the block that holds it", async () => {
+  await using setup = await setUpScheduled("file://", {});
+  {
+    await using _ = await claimElapse(FOLDER, { holder: holder("a"), generation: 1 }, contextOf(setup.store));
+  }
+  assertEquals((await readElapse(setup.store, FOLDER, {})).kind, "stopped");
 });
 
 Deno.test("Claim goes on when a heartbeat cannot be stored, and says so", async () => {
@@ -158,5 +175,7 @@ Deno.test("Claim on a store that overwrites is lost when another machine was hel
   await aborted(claim!.lost);
   await claim!.finish(runReport([]));
   assertEquals(context.log.events("warn"), ["report is not stored: another run has taken the elapse over"]);
+  // The heartbeat is the other run's as well.
+  await claim!.release();
   assertEquals((await readElapse(store, FOLDER, {})).kind, "running");
 });

@@ -21,7 +21,7 @@ import { dateInPath, isEmptyByMistake, type TaskSelection } from "../task/select
 import { noteRefusal } from "./brake.ts";
 import { failLease, isLeaseLost, joinOrTake, releaseLease, renewLease } from "./lease.ts";
 import { databasesToRetry, describeFailed, settle, type Settlement } from "./retry.ts";
-import { noteElapseSaved, reportFailure, withoutUnselected } from "./run_elapse.ts";
+import { noteElapseSaved, noteTold, reportFailure, withoutUnselected } from "./run_elapse.ts";
 import {
   failure,
   folderOf,
@@ -268,6 +268,7 @@ export async function summariseRun(
   for (const one of settled.report.tasks) one.databases.sort((a, b) => a.database < b.database ? -1 : 1);
   await endRun(context, run, settled);
   await publish?.({ ...settled.report, started_at: report.started_at });
+  await noteTold(context, task, settled.report);
   return settled.report;
 }
 

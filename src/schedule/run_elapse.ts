@@ -3,8 +3,14 @@
  * stored, and whether it is retried. An interrupted earlier run of the same elapse is resumed; after a failed one
  * only what failed is tried.
  */
-import { noteSaved } from "../archive/last_run.ts";
-import { type DatabaseReport, isWorthRetrying, type RunReport, type TaskReport } from "../archive/report.ts";
+import { noteLossesTold, noteSaved } from "../archive/last_run.ts";
+import {
+  type DatabaseReport,
+  hasFoundLoss,
+  isWorthRetrying,
+  type RunReport,
+  type TaskReport,
+} from "../archive/report.ts";
 import { RunFolder } from "../archive/run_folder.ts";
 import { type EndedRun, runBackup } from "../commands/backup/backup.ts";
 import type { RunContext } from "../commands/backup/context.ts";
@@ -82,6 +88,7 @@ export async function runElapse(
     if (settled.kind === "over") await claim.finish(settled.report);
     else await claim.fail(settled.report, settled.retryAt);
     await rememberRun(context, endedTasks);
+    await noteTold(context, task, report);
     if (settled.report.tasks.every((one) => !isWorthRetrying(one))) await noteElapseSaved(context, due, settled.report);
   } catch (error) {
     // The backups are there all the same. Whoever takes the elapse over finds them complete and reports again.
@@ -141,6 +148,23 @@ export async function noteElapseSaved(
   } catch (error) {
     if (signal.aborted) throw signal.reason;
     log.warn("it is not noted that the elapse is saved", { error: describeError(error) });
+  }
+}
+
+/** Notes that what a run has found that a chain has lost is reported; one of a part of the task's databases as well. */
+export async function noteTold(
+  { repository, log, signal }: Pick<RunContext, "repository" | "log" | "signal">,
+  { name }: Task,
+  report: RunReport,
+): Promise<void> {
+  if (!hasFoundLoss(report)) return;
+  const { run, finished_at: finishedAt, tasks } = report;
+  const databases = tasks.flatMap((one) => one.databases.map(({ database }) => database));
+  try {
+    await noteLossesTold(repository, name, { run, finishedAt, databases, signal });
+  } catch (error) {
+    if (signal.aborted) throw signal.reason;
+    log.warn("it is not noted that a loss is told", { error: describeError(error) });
   }
 }
 

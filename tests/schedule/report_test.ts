@@ -1,12 +1,16 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { parseConfig } from "../../src/config/config.ts";
+import { compactInstant } from "../../src/archive/layout.ts";
+import { Repository } from "../../src/archive/repository.ts";
 import { readReport } from "../../src/schedule/report.ts";
 import { openSession } from "../../src/session/open.ts";
 import { runScheduled } from "../../src/schedule/due.ts";
 import { couchOk } from "../couch_request.ts";
+import { TestRepository } from "../archive/repository_setup.ts";
 import { createDatabase, idsOf } from "../couchdb/impatient_client.ts";
 import { startFakeCouchDb } from "../fakes/couchdb.ts";
 import { RecordedLog } from "../fakes/log.ts";
+import { task } from "../fakes/task.ts";
 import { main } from "../../src/cli/cli.ts";
 import { outputTo } from "../fakes/output.ts";
 
@@ -148,4 +152,27 @@ bucket: ${folder}/bucket
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
+});
+
+Deno.test("readReport() reports of a task that has run every minute for three months", async () => {
+  await using setup = await TestRepository.open();
+  const first = Date.parse("2026-06-01T00:00:00Z");
+  const often = task("often", { databases: ["a"], cron: "*:* UTC", timezone: "UTC" });
+  const { repository } = setup;
+  const store = new Proxy(setup.store, {
+    get(target, name) {
+      const member: unknown = Reflect.get(target, name, target);
+      if (typeof member !== "function") return member;
+      if (name !== "list") return member.bind(target);
+      return async function* (key: string, ...options: unknown[]) {
+        if (key !== repository.taskFolder("often")) return yield* member.call(target, key, ...options);
+        for (let minute = 0; minute < 130_000; minute++) {
+          yield { kind: "folder", name: compactInstant(new Date(first + minute * 60_000)) };
+        }
+      };
+    },
+  });
+  const context = { repository: new Repository(store, repository), now: () => new Date("2026-10-01T12:00:00Z") };
+  const { tasks } = await readReport(context, [often], { days: 2 });
+  assertEquals(tasks.map(({ task, runs }) => [task, runs]), [["often", []]]);
 });

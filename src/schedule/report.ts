@@ -4,6 +4,7 @@
  * databases and a year, for the page that `report` makes and for `report --json`. Nothing is written, and CouchDB is
  * not asked.
  */
+import { DAY_MS } from "../dates.ts";
 import { Catalog, type CatalogEntry } from "../archive/catalog.ts";
 import { listRuns } from "../archive/moment.ts";
 import { isSaved, isTaskSaved } from "../archive/report.ts";
@@ -23,7 +24,6 @@ import { readStatus } from "./status.ts";
 
 /** Databases whose entries are listed at once. */
 const DATABASES_AT_ONCE = 16;
-const DAY_MS = 86_400_000;
 
 /** What {@linkcode readReport} works with. */
 export interface ReportContext extends StoreCallOptions {

@@ -169,7 +169,8 @@ async function readEarlier(folder: RunFolder, context: SummaryContext): Promise<
 }
 
 async function selectAll(context: RoundsContext, run: RunOfElapse): Promise<string[]> {
-  const listed = await context.couch.listDatabases(context);
+  const { couch, repository, signal } = context;
+  const listed = await couch.listDatabases({ signal });
   const selection = selectFor(run, listed);
   for (const warning of selection.warnings) context.log.warn("selection", { warning });
   if (isEmptyByMistake(selection)) {
@@ -185,7 +186,6 @@ async function selectAll(context: RoundsContext, run: RunOfElapse): Promise<stri
   }
   const databases = selectedNames(selection);
   const finishedAt = context.now().toISOString();
-  const { repository, signal } = context;
   await storeLastRun(repository, run.task.name, { run: runOf(run), finished_at: finishedAt, databases, signal });
   return databases;
 }

@@ -112,7 +112,7 @@ async function runDatabases(
   { earlier, claim }: { earlier: RunReport | undefined; claim: Claim },
 ): Promise<EndedRun> {
   const failed = databasesToRetry(earlier?.tasks[0]);
-  const names = failed ?? await context.couch.listDatabases(context);
+  const names = failed ?? await context.couch.listDatabases({ signal: context.signal });
   const [selection] = selectTasks(names, [task], { startedAt: elapse });
   const options = { resume: claim.generation > 1, resumeRuns: claim.earlierRuns };
   if (failed === undefined) return await runBackup(context, [selection!], options);

@@ -4,7 +4,7 @@
  * right to delete.
  */
 import * as z from "zod";
-import { jsonBytes } from "../store/json.ts";
+import { jsonBytes } from "../json/indented.ts";
 import { joinKey } from "../store/key.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import { readObjectText } from "../store/whole.ts";

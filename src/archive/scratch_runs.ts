@@ -5,7 +5,8 @@
  */
 import * as z from "zod";
 import { DAY_MS } from "../dates.ts";
-import { jsonBytes, readJson } from "../store/json.ts";
+import { jsonBytes } from "../json/indented.ts";
+import { readJson } from "../store/json.ts";
 import { joinKey } from "../store/key.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import type { Repository } from "./repository.ts";

@@ -5,6 +5,8 @@
  * lost. The objects in the folder are described in elapse.ts.
  */
 import { describeError, InterruptedError, StoreError } from "../errors.ts";
+import { generationOutcomeName, REPORT_NAME } from "../archive/run_folder.ts";
+import { jsonBytes } from "../json/indented.ts";
 import { joinKey } from "../store/key.ts";
 import type { Log } from "../observe.ts";
 import type { RunReport } from "../archive/report.ts";
@@ -12,17 +14,14 @@ import { timeoutAwake, wait, withGrace } from "../abort.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import {
   CLAIM,
-  encodeJson,
   type GenerationPlace,
   HEARTBEAT,
   type Holder,
-  holderSchema,
   isTakenOver,
   type Liveliness,
   nameOf,
   readEarlierRuns,
-  readJson,
-  REPORT_NAME,
+  readHolder,
 } from "./elapse.ts";
 
 /** How a run shows that it lives, and how its death is told. */
@@ -98,23 +97,32 @@ export async function createClaim(
 ): Promise<boolean> {
   const key = joinKey(folder, nameOf(CLAIM, generation));
   try {
-    await store.create([key], new Blob([encodeJson(holder)]).stream(), { signal });
+    await store.create([key], new Blob([jsonBytes(holder)]).stream(), { signal });
   } catch (error) {
     if (error instanceof StoreError && error.facts.code === "exists") return false;
     throw error;
   }
   if (store.conditions !== "ignored") return true;
   await wait(settleMs, signal);
-  return await isClaimOf(holder, key, { store, signal });
+  return await isClaimOf(holder, { folder, generation }, { store, signal });
 }
 
-/** Whether a claim is that of a run, and has not been overwritten by another one's. */
+/**
+ * Whether a claim is that of a run, and has not been overwritten by another one's.
+ *
+ * @throws StoreError with code `not_found` where there is none: a store that shows late what it has stored does not
+ * prove that another run has the elapse.
+ */
 async function isClaimOf(
   holder: Holder,
-  key: string,
-  { store, signal }: { store: Store; signal?: AbortSignal | undefined },
+  place: GenerationPlace,
+  { store, signal }: { store: Store } & StoreCallOptions,
 ): Promise<boolean> {
-  return (await readJson(store, key, holderSchema, { signal }))?.run === holder.run;
+  const found = await readHolder(store, place, { signal });
+  if (found !== undefined) return found.run === holder.run;
+  const key = joinKey(place.folder, nameOf(CLAIM, place.generation));
+  if (await store.stat(key, { signal }) !== undefined) return false;
+  throw new StoreError(`The claim "${key}" is not there any more`, { code: "not_found", key });
 }
 
 /** A sign of life, or the last words, of a generation's run. */
@@ -137,7 +145,7 @@ export async function storeSign(
   { run, beat, state, at, retryAt, aliveUntil, signal }: Sign & StoreCallOptions,
 ): Promise<void> {
   const heartbeat = { run, beat, state, at, retry_at: retryAt, alive_until: aliveUntil };
-  await store.replace(joinKey(folder, nameOf(HEARTBEAT, generation)), encodeJson(heartbeat), { signal });
+  await store.replace(joinKey(folder, nameOf(HEARTBEAT, generation)), jsonBytes(heartbeat), { signal });
 }
 
 /** Stores how all generations came out together, and then says when to try again. */
@@ -148,7 +156,7 @@ export async function storeFailure(
 ): Promise<void> {
   const { signal } = sign;
   // First what there is to try again, then that it may be tried.
-  await store.replace(joinKey(place.folder, `outcome-${place.generation}.json`), encodeJson(report), { signal });
+  await store.replace(joinKey(place.folder, generationOutcomeName(place.generation)), jsonBytes(report), { signal });
   await storeSign(store, place, { ...sign, state: "failed" });
 }
 
@@ -199,7 +207,7 @@ export class Claim implements AsyncDisposable {
    */
   async finish(report: RunReport): Promise<void> {
     await this.#end("report is not stored: another run has taken the elapse over", async ({ store, signal }) => {
-      await store.replace(joinKey(this.#folder, REPORT_NAME), encodeJson(report), { signal });
+      await store.replace(joinKey(this.#folder, REPORT_NAME), jsonBytes(report), { signal });
     });
   }
 
@@ -293,8 +301,7 @@ export class Claim implements AsyncDisposable {
     const { store } = this.#context;
     if (await isTakenOver(store, this.#place, options)) return true;
     if (store.conditions !== "ignored") return false;
-    const own = joinKey(this.#folder, nameOf(CLAIM, this.generation));
-    return !await isClaimOf(this.#holder, own, { store, ...options });
+    return !await isClaimOf(this.#holder, this.#place, { store, ...options });
   }
 
   async #show(state: Liveliness, signal: AbortSignal): Promise<void> {

@@ -8,7 +8,7 @@ import * as z from "zod";
 import { DAY_MS } from "../dates.ts";
 import { describeError, isNotFound } from "../errors.ts";
 import { type Log, SILENT_LOG } from "../observe.ts";
-import { jsonBytes } from "./json.ts";
+import { jsonBytes } from "../json/indented.ts";
 import { joinKey } from "./key.ts";
 import type { Conditions, Store, StoreCallOptions } from "./store.ts";
 import { readObjectText } from "./whole.ts";

@@ -1,5 +1,6 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { orAborted, wait } from "../../src/abort.ts";
+import { StoreError } from "../../src/errors.ts";
 import { claimElapse } from "../../src/schedule/claim.ts";
 import { readElapse } from "../../src/schedule/elapse.ts";
 import type { Store } from "../../src/store/store.ts";
@@ -178,4 +179,33 @@ Deno.test("Claim on a store that overwrites is lost when another machine was hel
   // The heartbeat is the other run's as well.
   await claim!.release();
   assertEquals((await readElapse(store, FOLDER, {})).kind, "running");
+});
+
+Deno.test("Claim on a store that overwrites is not lost where the store does not show it", async () => {
+  await using setup = await setUpScheduled("s3:// that overwrites", {});
+  const { store } = setup;
+  const context = contextOf(store);
+  await using claim = await claimElapse(FOLDER, { holder: holder("a"), generation: 1 }, context);
+  const [read, stat] = [store.read.bind(store), store.stat.bind(store)];
+  const isHidden = (key: string) => key.endsWith("claim.json");
+  const hidden = new StoreError("Not there", { code: "not_found" });
+  store.read = (key, options) => isHidden(key) ? Promise.reject(hidden) : read(key, options);
+  store.stat = (key, options) => isHidden(key) ? Promise.resolve(undefined) : stat(key, options);
+  await until(() => context.log.events("warn").length > 0, "a heartbeat that cannot find the claim");
+  assertEquals(context.log.events("warn")[0], "heartbeat could not be stored");
+  Object.assign(store, { read, stat });
+  await claim!.finish(runReport([]));
+  assertEquals([claim!.lost.aborted, (await readElapse(store, FOLDER, {})).kind], [false, "finished"]);
+});
+
+Deno.test("readElapse() and claimElapse() do without a claim that is deleted while they look", async () => {
+  await using setup = await setUpScheduled("file://", {});
+  await (await claimElapse(FOLDER, { holder: holder("a"), generation: 1 }, contextOf(setup.store)))!.release();
+  const gone = new StoreError("Not there", { code: "not_found" });
+  const store = storeThatFails(setup.store, (method, key) => {
+    return method === "read" && key.endsWith("claim.json") ? gone : undefined;
+  });
+  assertEquals(await readElapse(store, FOLDER, {}), { kind: "stopped", generation: 1, holder: undefined });
+  await using heir = await claimElapse(FOLDER, { holder: holder("b"), generation: 2 }, contextOf(store));
+  assertEquals([...heir!.earlierRuns], []);
 });

@@ -2,6 +2,7 @@ import { assertEquals, assertStringIncludes } from "@std/assert";
 import { parseConfig } from "../../src/config/config.ts";
 import { compactInstant } from "../../src/archive/layout.ts";
 import { Repository } from "../../src/archive/repository.ts";
+import { RunFolder } from "../../src/archive/run_folder.ts";
 import { readReport } from "../../src/schedule/report.ts";
 import { openSession } from "../../src/session/open.ts";
 import { runScheduled } from "../../src/schedule/due.ts";
@@ -10,6 +11,7 @@ import { TestRepository } from "../archive/repository_setup.ts";
 import { createDatabase, idsOf } from "../couchdb/impatient_client.ts";
 import { startFakeCouchDb } from "../fakes/couchdb.ts";
 import { RecordedLog } from "../fakes/log.ts";
+import { databaseReport, runReport, taskReport } from "../fakes/report.ts";
 import { task } from "../fakes/task.ts";
 import { main } from "../../src/cli/cli.ts";
 import { outputTo } from "../fakes/output.ts";
@@ -175,4 +177,18 @@ Deno.test("readReport() reports of a task that has run every minute for three mo
   const context = { repository: new Repository(store, repository), now: () => new Date("2026-10-01T12:00:00Z") };
   const { tasks } = await readReport(context, [often], { days: 2 });
   assertEquals(tasks.map(({ task, runs }) => [task, runs]), [["often", []]]);
+});
+
+Deno.test("readReport() tells each day on which a database was not saved, once", async () => {
+  await using setup = await TestRepository.open();
+  const { repository } = setup;
+  const hourly = task("hourly", { databases: ["a"], cron: "hourly UTC", timezone: "UTC" });
+  for (const moment of ["2026-09-01T22:00:00Z", "2026-09-01T23:00:00Z", "2026-09-03T00:00:00Z"]) {
+    const failed = databaseReport("a", { status: "failed", error: "no" });
+    const folder = new RunFolder(repository, { task: "hourly", elapse: new Date(moment) });
+    await folder.storeReport(runReport([taskReport("hourly", [failed])]), {});
+  }
+  const now = () => new Date("2026-09-03T00:30:00Z");
+  const { databases, by_day } = await readReport({ repository, now }, [hourly], { days: 3 });
+  assertEquals([databases.map(({ days }) => days), by_day.failed], [["x.x"], [1, 0, 1]]);
 });

@@ -415,6 +415,8 @@ Deno.test("planRun() that is refused tells the elapse and the monitors, whatever
     await assertRejects(() => planRun(context, run, { publish }), CouchError, "401");
     assertEquals((await readElapse(place.store, RUN_FOLDER, {})).kind, kind, String(keys));
     assertEquals(published.map(({ ok }) => ok), [false], String(keys));
+    const stop = await folderOf(place.context(), run).readStop({});
+    assertEquals(stop?.until, keys.test("stop.json") ? undefined : "2026-01-03T18:05:05.000Z", String(keys));
   }
 });
 

@@ -7,6 +7,7 @@
 import process from "node:process";
 import { compactInstant } from "../src/archive/layout.ts";
 import { isSaved, isTaskSaved, type RunReport } from "../src/archive/report.ts";
+import { generationOutcomeName, REPORT_NAME } from "../src/archive/run_folder.ts";
 import { executionName, type RunningExecution, runningExecutions, startExecution } from "../src/aws/step_functions.ts";
 import { counted } from "../src/counts.ts";
 import { EXIT, InterruptedError, ProgramError, UsageError } from "../src/errors.ts";
@@ -318,7 +319,7 @@ export class ProgramInvocation {
     const { repository } = this.#session;
     const folder = repository.runFolder({ task: task.name, elapse });
     const [{ retry_at, generations = 1 } = {}] = report.tasks;
-    const name = retry_at === undefined ? "report.json" : `outcome-${generations}.json`;
+    const name = retry_at === undefined ? REPORT_NAME : generationOutcomeName(generations);
     return {
       ok: report.ok,
       databases: databases.length,

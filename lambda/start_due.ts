@@ -19,7 +19,7 @@ import { compactInstant } from "../src/archive/layout.ts";
 import { CLAIM_TIMES } from "../src/schedule/claim.ts";
 import { type ElapseState, nextGeneration, readElapse } from "../src/schedule/elapse.ts";
 import { giveUpEarlier } from "../src/schedule/give_up.ts";
-import { type LeaseContext, releaseLease, takeLease } from "../src/schedule/lease.ts";
+import { type LeaseContext, releasingOnFailure, takeLease } from "../src/schedule/lease.ts";
 import { describeFailed } from "../src/schedule/retry.ts";
 import type { DueTask } from "../src/schedule/run_elapse.ts";
 import { runOf } from "../src/schedule/run_in_rounds.ts";
@@ -144,17 +144,14 @@ async function start(context: StartContext, due: DueTask, state: ElapseState): P
   const run = runOf(due);
   const holder = { run, host, pid: 0, started_at: now().toISOString(), execution };
   if (await takeLease(context, { ...due, run }, { state, holder }) === undefined) return [];
-  if (generation === 1) await giveUpEarlier(context, due);
-  const input = { task: task.name, elapse: elapse.toISOString(), only: "all", generation };
-  try {
+  return await releasingOnFailure(context, { ...due, run, generation }, async () => {
+    if (generation === 1) await giveUpEarlier(context, due);
+    const input = { task: task.name, elapse: elapse.toISOString(), only: "all", generation };
     const { arn, isNew } = await startExecution(stateMachine, { name, input }, { ...aws, signal });
     if (isNew) return [arn];
     log.warn("execution exists already, and is not started again", { execution: arn });
     return [];
-  } catch (error) {
-    await releaseLease(context, { ...due, run, generation });
-    throw error;
-  }
+  });
 }
 
 async function findFailed(

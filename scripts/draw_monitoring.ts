@@ -3,6 +3,7 @@
  * the answers a real Prometheus' own, over made-up runs; the drawing is ours, not a picture of Grafana.
  * deno run --allow-all scripts/draw_monitoring.ts
  */
+import { DAY_MS } from "../src/dates.ts";
 import { formatCount, formatSeconds, formatSize } from "../src/observe/figures.ts";
 import { END_MS, type Series, START_MS, withPrometheus } from "../tests/fakes/prometheus.ts";
 
@@ -90,7 +91,7 @@ function drawGraph(named: Named, { w, h, unit }: { w: number; h: number; unit: s
     out.push(text(area.left - 6, y + 4, formatNumber(top * fraction, unit), FAINT, `text-anchor="end" font-size="10"`));
   }
   for (let week = 1; week < 8; week += 2) {
-    const ms = START_MS + week * 7 * 86_400_000;
+    const ms = START_MS + week * 7 * DAY_MS;
     const day = new Date(ms).toISOString().slice(5, 10);
     out.push(text(atX(ms / 1000), area.bottom + 14, day, FAINT, `text-anchor="middle" font-size="10"`));
   }

@@ -5,6 +5,7 @@
  */
 import { Buffer } from "node:buffer";
 import { crc32 } from "node:zlib";
+import { DAY_MS } from "../src/dates.ts";
 import { CalendarStrip, type ReportData, type ReportedTask } from "../src/observe/report_data.ts";
 import { formatReportPage } from "../src/observe/report_page.ts";
 import { openPage } from "../tests/fakes/chromium.ts";
@@ -12,7 +13,6 @@ import { openPage } from "../tests/fakes/chromium.ts";
 const DAYS = 365;
 const DATABASES = 214;
 const LAST_DAY = Date.UTC(2026, 10, 28);
-const DAY_MS = 86_400_000;
 /** What the picture shows of the page. */
 const VIEWER = { width: 1140, height: 736, scheme: "light" } as const;
 /** Where the digest of the page stands in the picture: a chunk of text, by this keyword. */

@@ -3,6 +3,9 @@
  * given.
  */
 
+/** A day of twenty-four hours, as a time; one of the calendar may be an hour longer or shorter. */
+export const DAY_MS = 86_400_000;
+
 /** A day in the calendar; the folder of a backup is made of it. */
 export interface BackupDate {
   /** Four digits. */

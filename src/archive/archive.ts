@@ -322,8 +322,8 @@ async function listChunks(folder: OpenFolder): Promise<void> {
     const digits = prefix === "" ? undefined : prefix;
     const found = chunksOf(state, prefix);
     noteGaps(archive, found.map(({ number }) => number), (number) => chunkName(number, { run: digits }));
-    const names = found.flatMap(({ name }) => others.has(name) ? [] : name);
-    archive.chunks.push(...names.map((name) => ({ name, entry: undefined })));
+    // One by one, here and below: there may be more than a call takes arguments.
+    for (const { name } of found) if (!others.has(name)) archive.chunks.push({ name, entry: undefined });
   }
   if (state.chunks.size === 0 && archive.problems.length === 0) listPortChunks(folder);
 }
@@ -335,7 +335,7 @@ function listPortChunks({ archive, state }: OpenFolder): void {
     return number === undefined ? [] : [{ name, number }];
   }).sort((a, b) => a.number - b.number);
   noteGaps(archive, found.map(({ number }) => number), portChunkName);
-  archive.chunks.push(...found.map(({ name }) => ({ name, entry: undefined })));
+  for (const { name } of found) archive.chunks.push({ name, entry: undefined });
   // Its folder may be the end of a name with slashes.
   if (found.length > 0) archive.database = undefined;
 }

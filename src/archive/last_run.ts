@@ -1,32 +1,43 @@
 /**
  * What the last run of each task had, in `_runs/<suffix>/<task>/last.json`: it shows when CouchDB no longer lists a
- * database, and since when a task is late. In: a task. Out: the object, and the databases that are missing now.
+ * database, since when a task is late, and which runs have told what chains have lost. In: a task. Out: the object, and
+ * the databases that are missing now.
  */
 import * as z from "zod";
-import { jsonBytes, readJson } from "../store/json.ts";
+import { jsonBytes } from "../json/indented.ts";
+import { readJson } from "../store/json.ts";
 import { joinKey } from "../store/key.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import type { Repository } from "./repository.ts";
 
 const NAME = "last.json";
 
+/** So many runs that have told a loss are kept in mind, the newest. */
+const MOST_TOLD = 100;
+
 const lastRunSchema: z.ZodType<LastRun> = z.object({
   run: z.string(),
   finished_at: z.string(),
   databases: z.array(z.string()),
   saved_until: z.iso.datetime().optional(),
+  losses_told: z.array(z.string()).optional(),
 });
 
 /** The last run of a task. */
 export interface LastRun {
   /** Its id. */
   run: string;
-  /** When it was over, in UTC. */
+  /** When it was over, in UTC; of one in rounds, when it was planned. */
   finished_at: string;
   /** What the task selected, by decoded names. */
   databases: string[];
   /** Every elapse up to this instant is saved, by this run or one before it; in UTC. Absent where none ever was. */
   saved_until?: string | undefined;
+  /**
+   * The runs that have found what a chain of backups had lost, and have reported it. Absent in what was stored before
+   * there was this: then `run` has reported whatever it had found.
+   */
+  losses_told?: string[] | undefined;
 }
 
 /** What the last run of a task had; undefined where none is known. */
@@ -38,7 +49,10 @@ export async function readLastRun(
   return await readJson(repository.store, keyOf(repository, task), { ...options, schema: lastRunSchema });
 }
 
-/** Puts `last` in the place of what was known; an instant up to which all is saved never goes back. */
+/**
+ * Puts `last` in the place of what was known; an instant up to which all is saved never goes back, and what was told
+ * stays told.
+ */
 export async function storeLastRun(
   repository: Repository,
   task: string,
@@ -47,7 +61,8 @@ export async function storeLastRun(
   const { signal, ...now } = last;
   const before = await readLastRun(repository, task, { signal });
   const savedUntil = [before?.saved_until, now.saved_until].filter((one) => one !== undefined).sort().at(-1);
-  const body = jsonBytes({ ...now, saved_until: savedUntil });
+  const told = new Set([...before === undefined ? [] : toldBy(before), ...now.losses_told ?? []]);
+  const body = jsonBytes({ ...now, saved_until: savedUntil, losses_told: [...told].slice(-MOST_TOLD) });
   await repository.store.replace(keyOf(repository, task), body, { signal });
 }
 
@@ -65,6 +80,31 @@ export async function noteSaved(
   const before = await readLastRun(repository, task, { signal });
   const last = before ?? { run, finished_at: finishedAt, databases: [...databases] };
   await storeLastRun(repository, task, { ...last, saved_until: elapse.toISOString(), signal });
+}
+
+/** Whether a run has reported what it had found that a chain has lost, as far as the last one of its task knows. */
+export function hasToldLosses(last: LastRun, run: string): boolean {
+  return toldBy(last).includes(run);
+}
+
+function toldBy({ losses_told: told, run }: LastRun): readonly string[] {
+  return told ?? [run];
+}
+
+/** Says of a run that it has reported what it has found that a chain has lost. */
+export async function noteLossesTold(
+  repository: Repository,
+  task: string,
+  { run, finishedAt, databases, signal }: StoreCallOptions & {
+    run: string;
+    finishedAt: string;
+    databases: readonly string[];
+  },
+): Promise<void> {
+  const before = await readLastRun(repository, task, { signal });
+  if (before !== undefined && hasToldLosses(before, run)) return;
+  const last = before ?? { run, finished_at: finishedAt, databases: [...databases] };
+  await storeLastRun(repository, task, { ...last, losses_told: [run], signal });
 }
 
 /** The databases that the last run of a task had and that CouchDB does not list any more. */

@@ -6,6 +6,7 @@ import { counted } from "../counts.ts";
 import type * as z from "zod";
 import { isSealedName } from "../codec/compression.ts";
 import { ArchiveError } from "../errors.ts";
+import { jsonBytes } from "../json/indented.ts";
 import {
   type Checkpoint,
   FORMAT_VERSION,
@@ -33,7 +34,7 @@ export function encodeCheckpoint(checkpoint: Checkpoint): Uint8Array {
  * @throws Error where it has recipients and was not sealed, or names a chunk that is not: nothing of it may be stored.
  */
 export function encodeJson(value: Manifest | Checkpoint): Uint8Array {
-  return new TextEncoder().encode(JSON.stringify(storedForm(value), undefined, 2) + "\n");
+  return jsonBytes(storedForm(value));
 }
 
 /** Without what is sealed. The members are left out, so that a reader who knows of no seal refuses it. */

@@ -2,7 +2,7 @@
  * Reports of manual runs: `_runs/<suffix>/<task>/by-hand/<instant>-<run>.json`, apart from the folders of elapses,
  * whose names are moments at which the schedule fired. In: a report. Out: the same, for `status` and later questions.
  */
-import { jsonBytes } from "../store/json.ts";
+import { jsonBytes } from "../json/indented.ts";
 import { joinKey } from "../store/key.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import { compactInstant, parseRunFolderName, shortRun } from "./layout.ts";

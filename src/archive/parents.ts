@@ -46,7 +46,8 @@ function addParent(
     if (problem === undefined) chunks.push(chunk);
     else archive.problems.push({ chunk: nameOfChunk(chunk), problem });
   }
-  archive.chunks.unshift(...chunks);
+  // Not unshift(...chunks): there may be more than a call takes arguments.
+  archive.chunks = [...chunks, ...archive.chunks];
   archive.parents.push({ ...parent, entries: manifest.chunks });
   if (archive.documents !== undefined) archive.documents += manifest.totals.documents;
 }

@@ -5,7 +5,7 @@
  */
 import * as z from "zod";
 import { isNotFound, isOutOfReach } from "../errors.ts";
-import { jsonBytes } from "../store/json.ts";
+import { jsonBytes } from "../json/indented.ts";
 import { joinKey } from "../store/key.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import { readObjectText } from "../store/whole.ts";

@@ -4,7 +4,8 @@
  * other findings lies one small object for each kind: `_store/<suffix>/proof-verify.json`, `proof-test-restore.json`.
  */
 import * as z from "zod";
-import { jsonBytes, readJson } from "../store/json.ts";
+import { jsonBytes } from "../json/indented.ts";
+import { readJson } from "../store/json.ts";
 import { joinKey } from "../store/key.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import type { Repository } from "./repository.ts";

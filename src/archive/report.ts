@@ -2,6 +2,7 @@
  * The report of a finished run: the object that `backup --json` prints, that is stored beside the claim, and
  * that metrics and the closing summary are made from. Fields may be added, never renamed. Pure.
  */
+import { DAY_MS } from "../dates.ts";
 import { EXIT } from "../errors.ts";
 import type { UnreadableDocument } from "../couchdb/couchdb.ts";
 import type { BackupKind, Totals } from "./manifest.ts";
@@ -63,7 +64,7 @@ export interface DatabaseReport extends Totals {
 }
 
 /** Dates of paths and moments differ by less than this, in whatever zone the date is. */
-const ZONES_DIFFER_MS = 2 * 86_400_000;
+const ZONES_DIFFER_MS = 2 * DAY_MS;
 
 /**
  * Whether a run of a task that did not select a database would have selected it if it was there. With

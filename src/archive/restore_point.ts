@@ -3,7 +3,7 @@
  * now. Out: one manifest of one folder. The catalog answers first; folders of later dates than its answer, or all where
  * it has none, are looked into for what it does not know: backups of format 1, and those whose entry is gone.
  */
-import { type BackupDate, formatDate, isOfFuture } from "../dates.ts";
+import { type BackupDate, DAY_MS, formatDate, isOfFuture } from "../dates.ts";
 import { ArchiveError, describeError, UsageError } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import { loadAhead } from "../parallel.ts";
@@ -44,7 +44,6 @@ export interface PointSearch extends StoreCallOptions {
   isNameSure?: boolean | undefined;
 }
 
-const DAY_MS = 86_400_000;
 /** A day begins so much earlier in the first time zone than in UTC. */
 const FIRST_ZONE_MS = 14 * 3_600_000;
 /**

@@ -7,7 +7,8 @@ import * as z from "zod";
 import { ArchiveError } from "../errors.ts";
 import { lazily } from "../lazily.ts";
 import type { Repository } from "./repository.ts";
-import { jsonBytes, readJson } from "../store/json.ts";
+import { jsonBytes } from "../json/indented.ts";
+import { readJson } from "../store/json.ts";
 import { joinKey } from "../store/key.ts";
 import { encodeDatabase } from "../database_name.ts";
 import type { DatabaseReport, RunReport } from "./report.ts";
@@ -17,11 +18,17 @@ import { readObjectText } from "../store/whole.ts";
 /** Which databases of the task a plan is for: all, or those alone that the run's report calls failed. */
 export type PlanScope = "all" | "failed";
 
-const REPORT_NAME = "report.json";
+/** Says that the elapse is over. */
+export const REPORT_NAME = "report.json";
 const OUTCOMES_FOLDER = "databases";
 const STOP_NAME = "stop.json";
 const WARNINGS_NAME = "warnings.json";
 const GENERATION_OUTCOME = /^outcome-([1-9]\d{0,8})\.json$/;
+
+/** What holds how all generations up to this one came out together; the claim stores it, with its last heartbeat. */
+export function generationOutcomeName(generation: number): string {
+  return `outcome-${generation}.json`;
+}
 
 /** Made when something is read: a run that is no schedule's reads nothing here. */
 const schemas = lazily(() => {
@@ -144,11 +151,6 @@ export class RunFolder {
     return await this.#get(outcomeName(database), schemas().outcome, options) as DatabaseReport | undefined;
   }
 
-  /** Stores how all generations up to this one came out together. */
-  async storeGeneration(generation: number, report: RunReport, options: StoreCallOptions): Promise<string> {
-    return await this.#put(`outcome-${generation}.json`, report, options);
-  }
-
   /** How the newest generation that has come to an end came out, and which one that is; undefined when none has. */
   async readNewestGeneration(
     options: StoreCallOptions,
@@ -159,7 +161,7 @@ export class RunFolder {
       if (digits !== undefined) generations.push(Number(digits));
     }
     for (const generation of generations.sort((a, b) => b - a)) {
-      const report = await this.#report(`outcome-${generation}.json`, options);
+      const report = await this.#report(generationOutcomeName(generation), options);
       if (report !== undefined) return { generation, report };
     }
     return undefined;

@@ -4,7 +4,9 @@
  * the same. In: a run. Out: those of the last month, and when they began.
  */
 import * as z from "zod";
-import { jsonBytes, readJson } from "../store/json.ts";
+import { DAY_MS } from "../dates.ts";
+import { jsonBytes } from "../json/indented.ts";
+import { readJson } from "../store/json.ts";
 import { joinKey } from "../store/key.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import type { Repository } from "./repository.ts";
@@ -12,7 +14,7 @@ import type { Repository } from "./repository.ts";
 const NAME = "scratch-runs.json";
 const MOST_BYTES = 1 << 20;
 /** Who tests no oftener than that knows what the run before has left. */
-const KEPT_MS = 62 * 86_400_000;
+const KEPT_MS = 62 * DAY_MS;
 const MOST_KEPT = 1000;
 
 const runsSchema = z.object({

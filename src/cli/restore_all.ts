@@ -42,7 +42,7 @@ export function describeFleet(report: FleetReport): string {
   const [restored, already] = [ofStatus("restored"), ofStatus("already")];
   const broken = [...ofStatus("failed"), ...ofStatus("incomplete")];
   const lines = databases.flatMap((one) => one.status === "restored" ? describeRestored(one, dry_run === true) : []);
-  lines.push(...broken.flatMap(describeBroken), ...already.flatMap(describeBefore));
+  for (const line of [...broken.flatMap(describeBroken), ...already.flatMap(describeBefore)]) lines.push(line);
   for (const { database, reason } of left_out) lines.push(`left out: ${database}: ${reason}`);
   const sum = dry_run === true ? "Would restore" : "Restored";
   const parts = [

@@ -6,6 +6,7 @@ import { counted } from "../counts.ts";
 import { createHash } from "node:crypto";
 import { takeInventory } from "../archive/inventory.ts";
 import type { Repository } from "../archive/repository.ts";
+import { DAY_MS } from "../dates.ts";
 import { describeError, EXIT, exitCodeOf, UsageError } from "../errors.ts";
 import { withinRun } from "../observe.ts";
 import { eitherSignal, forEachParallel } from "../parallel.ts";
@@ -21,7 +22,6 @@ const BACKUPS_AT_ONCE = 2;
 const SMALL_FOR_LARGE = 8;
 /** What a backup of one chunk stores at the most to be small. */
 const SMALL_BYTES = 64 << 10;
-const DAY_MS = 86_400_000;
 
 /** A part of all backups: each day another one of `of`, so that after so many days all have had their turn. */
 export interface Sample {

@@ -52,8 +52,10 @@ const ORDER = ["STATUS", "DOCUMENTS", "SIZE", "STORED", "RATIO", "TIME"];
 
 /** The closing summary of a run, without a newline at its end. */
 export function formatSummary(report: RunReport, options: SummaryOptions = {}): string {
-  const lines: string[] = [];
-  for (const task of report.tasks) lines.push(...formatTask(task, options), ...options.isEachTold === true ? [] : [""]);
+  const lines = report.tasks.flatMap((task) => [
+    ...formatTask(task, options),
+    ...options.isEachTold === true ? [] : [""],
+  ]);
   const databases = report.tasks.flatMap((task) => task.databases);
   const saved = databases.filter(isSaved).length;
   const failed = databases.filter(({ status }) => status === "failed").length;
@@ -70,8 +72,8 @@ export function formatSummary(report: RunReport, options: SummaryOptions = {}): 
     options.columns,
     ["", "  "],
   ));
-  lines.push(...formatFulls(report, options), ...formatWarnings(report, options), ...formatFailures(report, options));
-  return lines.join("\n");
+  const notes = [formatFulls(report, options), formatWarnings(report, options), formatFailures(report, options)];
+  return [...lines, ...notes.flat()].join("\n");
 }
 
 function formatTask(
@@ -233,7 +235,7 @@ function formatFailures(report: RunReport, { color = false, columns }: SummaryOp
   const lines = ["", color ? styled(["bold", "red"], title) : title];
   const hints = new Set<string>();
   for (const [error, { names, hint }] of failures) {
-    lines.push(...fit(`${names.map(printable).join(", ")}: ${printable(error)}`, columns));
+    for (const line of fit(`${names.map(printable).join(", ")}: ${printable(error)}`, columns)) lines.push(line);
     if (hint === undefined || hints.has(hint)) continue;
     hints.add(hint);
     lines.push(`    ${printable(hint)}`);

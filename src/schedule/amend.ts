@@ -71,7 +71,7 @@ async function amend(
   const state = await readElapse(repository.store, folder.key, { signal });
   if (state.kind === "free") return undefined;
   const noted = { task: task.name, elapse };
-  const claim = state.kind === "stopped" || state.kind === "failed"
+  await using claim = state.kind === "stopped" || state.kind === "failed"
     ? await claimElapse(folder.key, {
       holder: { run, host, pid, started_at: report.started_at },
       generation: nextGeneration(state),
@@ -84,7 +84,6 @@ async function amend(
   const earlier = await folder.readReport({ signal }) ?? (await folder.readNewestGeneration({ signal }))?.report;
   if (claim !== undefined && earlier === undefined && isPart) {
     // What an interrupted run has not reached is not known to this one: only a whole run ends such an elapse.
-    await claim.release();
     return undefined;
   }
   const ofTask = { ...report, tasks: [withError(part, { earlier, isPart })] };

@@ -3,7 +3,9 @@
  * a round. Out: `stop.json` in the run's folder, which every round reads first; after its time one round tries again.
  */
 import type { RunFolder, Stop } from "../archive/run_folder.ts";
-import { exitCodeOf, isFatalForRun, isTransient } from "../errors.ts";
+import { describeError, exitCodeOf, isFatalForRun, isTransient } from "../errors.ts";
+import type { Log } from "../observe.ts";
+import type { StoreCallOptions } from "../store/store.ts";
 import { describerFor, type Task } from "../task/task.ts";
 import { REFUSED_PAUSE_MINUTES } from "./retry.ts";
 
@@ -17,10 +19,23 @@ const FORGET_MS = 60 * 60_000;
 /** Of a small object, whether the round's own time is over or not. */
 const TIMEOUT_MS = 10_000;
 
-/** What is stored where all that is tried until a moment would be refused like this. */
-export function stopFor(error: unknown, { task, until, now }: { task: Task; until: Date; now: Date }): Stop {
+/**
+ * Notes an error that has failed a whole run, where every round would be refused like it until a moment. What this
+ * cannot store is a warning: call it when the elapse has been told how its run ended, which is what others wait for.
+ */
+export async function noteRefusal(
+  folder: RunFolder,
+  error: unknown,
+  { task, until, now, log, signal }: { task: Task; until: Date; now: () => Date; log: Log } & StoreCallOptions,
+): Promise<void> {
+  if (!isFatalForRun(error)) return;
   const why = describerFor(task)(error);
-  return { until: until.toISOString(), why, exit_code: exitCodeOf(error), since: now.toISOString() };
+  const stop = { until: until.toISOString(), why, exit_code: exitCodeOf(error), since: now().toISOString() };
+  try {
+    await folder.storeStop(stop, { signal });
+  } catch (failure) {
+    log.warn("rounds could not be told what was refused", { error: describeError(failure) });
+  }
 }
 
 /** The brake of one round. */

@@ -5,6 +5,8 @@
  * lost. The objects in the folder are described in elapse.ts.
  */
 import { describeError, InterruptedError, StoreError } from "../errors.ts";
+import { generationOutcomeName, REPORT_NAME } from "../archive/run_folder.ts";
+import { jsonBytes } from "../json/indented.ts";
 import { joinKey } from "../store/key.ts";
 import type { Log } from "../observe.ts";
 import type { RunReport } from "../archive/report.ts";
@@ -12,17 +14,14 @@ import { timeoutAwake, wait, withGrace } from "../abort.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import {
   CLAIM,
-  encodeJson,
   type GenerationPlace,
   HEARTBEAT,
   type Holder,
-  holderSchema,
   isTakenOver,
   type Liveliness,
   nameOf,
   readEarlierRuns,
-  readJson,
-  REPORT_NAME,
+  readHolder,
 } from "./elapse.ts";
 
 /** How a run shows that it lives, and how its death is told. */
@@ -84,8 +83,9 @@ export async function claimElapse(
   const { store, times, signal } = context;
   const { holder, generation } = claim;
   const { settleMs } = times;
-  if (!await createClaim(store, { folder, generation }, { holder, settleMs, signal })) return undefined;
+  // Before the claim: what fails behind it leaves a claim that nobody holds.
   const earlierRuns = await readEarlierRuns(store, { folder, generation }, { signal });
+  if (!await createClaim(store, { folder, generation }, { holder, settleMs, signal })) return undefined;
   return new Claim(folder, { ...claim, earlierRuns }, context);
 }
 
@@ -97,23 +97,32 @@ export async function createClaim(
 ): Promise<boolean> {
   const key = joinKey(folder, nameOf(CLAIM, generation));
   try {
-    await store.create([key], new Blob([encodeJson(holder)]).stream(), { signal });
+    await store.create([key], new Blob([jsonBytes(holder)]).stream(), { signal });
   } catch (error) {
     if (error instanceof StoreError && error.facts.code === "exists") return false;
     throw error;
   }
   if (store.conditions !== "ignored") return true;
   await wait(settleMs, signal);
-  return await isClaimOf(holder, key, { store, signal });
+  return await isClaimOf(holder, { folder, generation }, { store, signal });
 }
 
-/** Whether a claim is that of a run, and has not been overwritten by another one's. */
+/**
+ * Whether a claim is that of a run, and has not been overwritten by another one's.
+ *
+ * @throws StoreError with code `not_found` where there is none: a store that shows late what it has stored does not
+ * prove that another run has the elapse.
+ */
 async function isClaimOf(
   holder: Holder,
-  key: string,
-  { store, signal }: { store: Store; signal?: AbortSignal | undefined },
+  place: GenerationPlace,
+  { store, signal }: { store: Store } & StoreCallOptions,
 ): Promise<boolean> {
-  return (await readJson(store, key, holderSchema, { signal }))?.run === holder.run;
+  const found = await readHolder(store, place, { signal });
+  if (found !== undefined) return found.run === holder.run;
+  const key = joinKey(place.folder, nameOf(CLAIM, place.generation));
+  if (await store.stat(key, { signal }) !== undefined) return false;
+  throw new StoreError(`The claim "${key}" is not there any more`, { code: "not_found", key });
 }
 
 /** A sign of life, or the last words, of a generation's run. */
@@ -136,7 +145,7 @@ export async function storeSign(
   { run, beat, state, at, retryAt, aliveUntil, signal }: Sign & StoreCallOptions,
 ): Promise<void> {
   const heartbeat = { run, beat, state, at, retry_at: retryAt, alive_until: aliveUntil };
-  await store.replace(joinKey(folder, nameOf(HEARTBEAT, generation)), encodeJson(heartbeat), { signal });
+  await store.replace(joinKey(folder, nameOf(HEARTBEAT, generation)), jsonBytes(heartbeat), { signal });
 }
 
 /** Stores how all generations came out together, and then says when to try again. */
@@ -147,12 +156,15 @@ export async function storeFailure(
 ): Promise<void> {
   const { signal } = sign;
   // First what there is to try again, then that it may be tried.
-  await store.replace(joinKey(place.folder, `outcome-${place.generation}.json`), encodeJson(report), { signal });
+  await store.replace(joinKey(place.folder, generationOutcomeName(place.generation)), jsonBytes(report), { signal });
   await storeSign(store, place, { ...sign, state: "failed" });
 }
 
-/** An elapse that is ours. It shows that its run lives until it is finished, released or lost. */
-export class Claim {
+/**
+ * An elapse that is ours. It shows that its run lives until it is finished, failed, released or lost. Hold it with
+ * `await using`: of a claim that nobody ends everybody believes for ever that its run lives, and its process never ends.
+ */
+export class Claim implements AsyncDisposable {
   /** Which run of the elapse this is, from 1. */
   readonly generation: number;
   /** The runs that had the elapse before. */
@@ -189,31 +201,54 @@ export class Claim {
 
   /**
    * Stores the run's report and thereby ends the elapse; not where another run has taken it over, whose report counts.
+   *
+   * @throws What the store throws. The claim has ended all the same, without a word: others find out as of a run that
+   * died.
    */
   async finish(report: RunReport): Promise<void> {
-    await this.#stopBeating();
-    const { store, log, signal } = this.#context;
-    if (await this.#isTakenOver({ signal })) log.warn("report is not stored: another run has taken the elapse over");
-    else await store.replace(joinKey(this.#folder, REPORT_NAME), encodeJson(report), { signal });
+    await this.#end("report is not stored: another run has taken the elapse over", async ({ store, signal }) => {
+      await store.replace(joinKey(this.#folder, REPORT_NAME), jsonBytes(report), { signal });
+    });
   }
 
   /**
    * Says that not everything is saved, and when to try again; `report` is how all generations came out together. Not
    * where another run has taken the elapse over.
+   *
+   * @throws As `finish` does.
    */
   async fail(report: RunReport, retryAt: Date): Promise<void> {
-    await this.#stopBeating();
-    const { store, log, now, signal } = this.#context;
-    if (await this.#isTakenOver({ signal })) {
-      return log.warn("outcome is not stored: another run has taken the elapse over");
-    }
-    const sign = { run: this.#holder.run, beat: ++this.#beats, at: now(), retryAt };
-    await storeFailure(store, this.#place, { ...sign, report, signal });
+    await this.#end("outcome is not stored: another run has taken the elapse over", async ({ store, now, signal }) => {
+      const sign = { run: this.#holder.run, beat: ++this.#beats, at: now(), retryAt };
+      await storeFailure(store, this.#place, { ...sign, report, signal });
+    });
   }
 
-  /** Says that the run was interrupted, so that the next one need not wait to find out. */
+  /** Releases what was neither finished nor failed. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.#ended.signal.aborted) await this.release();
+  }
+
+  /** Ends the heartbeats, and then says how the run came out, unless another run has the elapse by now. */
+  async #end(whenTakenOver: string, tell: (context: ClaimContext) => Promise<void>): Promise<void> {
+    await this.#stopBeating();
+    const { log, signal } = this.#context;
+    try {
+      if (await this.#isTakenOver({ signal })) log.warn(whenTakenOver);
+      else await tell(this.#context);
+    } catch (error) {
+      if (signal?.aborted) await this.release();
+      throw error;
+    }
+  }
+
+  /**
+   * Says that the run was interrupted, so that the next one need not wait to find out; not where another one has it.
+   */
   async release(): Promise<void> {
     await this.#stopBeating();
+    // Where the store overwrites claims, the heartbeat is the other run's by now.
+    if (this.#lost.signal.aborted) return;
     try {
       await this.#show("stopped", AbortSignal.timeout(RELEASE_TIMEOUT_MS));
     } catch (error) {
@@ -266,8 +301,7 @@ export class Claim {
     const { store } = this.#context;
     if (await isTakenOver(store, this.#place, options)) return true;
     if (store.conditions !== "ignored") return false;
-    const own = joinKey(this.#folder, nameOf(CLAIM, this.generation));
-    return !await isClaimOf(this.#holder, own, { store, ...options });
+    return !await isClaimOf(this.#holder, this.#place, { store, ...options });
   }
 
   async #show(state: Liveliness, signal: AbortSignal): Promise<void> {

@@ -199,7 +199,7 @@ class ScheduledRun {
     const holder = { run, host, pid, started_at: now().toISOString() };
     const { key } = this.#folder(due);
     const context = { store, log, now, signal, times: this.#times };
-    const claim = await claimElapse(key, { holder, generation: nextGeneration(state) }, context);
+    await using claim = await claimElapse(key, { holder, generation: nextGeneration(state) }, context);
     if (claim !== undefined) return await this.#run(due, claim);
     this.#leave(due, await readElapse(store, key, { signal }));
   }

@@ -10,9 +10,10 @@
 import * as z from "zod";
 import { parseRunFolderName } from "../archive/layout.ts";
 import type { Repository } from "../archive/repository.ts";
+import { REPORT_NAME } from "../archive/run_folder.ts";
+import { readJson } from "../store/json.ts";
 import { joinKey } from "../store/key.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
-import { readObjectText } from "../store/whole.ts";
 import type { Task } from "../task/task.ts";
 
 /** A run that has an elapse, as its claim says. */
@@ -36,7 +37,7 @@ export interface GenerationPlace {
 }
 
 /** What a claim object holds. */
-export const holderSchema: z.ZodType<Holder> = z.object({
+const holderSchema: z.ZodType<Holder> = z.object({
   run: z.string(),
   host: z.string(),
   pid: z.number(),
@@ -76,7 +77,6 @@ export type ElapseState =
 /** What the objects of an elapse's folder are called, with {@linkcode nameOf} or as they are. */
 export const CLAIM = "claim";
 export const HEARTBEAT = "heartbeat";
-export const REPORT_NAME = "report.json";
 /** So many runs before one are looked into for what they have left, beside the first. */
 const MOST_EARLIER_RUNS = 30;
 /** What nameOf() writes, and nothing that only resembles it. */
@@ -100,12 +100,13 @@ export async function readElapse(store: Store, folder: string, options: StoreCal
     if (what === CLAIM) generation = Math.max(generation, Number(number));
   }
   if (generation === 0) return { kind: "free" };
-  const holder = await readJson(store, joinKey(folder, nameOf(CLAIM, generation)), holderSchema, options);
+  // A machine that died amid writing may leave one that is not whole.
+  const holder = await readHolder(store, { folder, generation }, options);
   const claimed = modified.get(nameOf(CLAIM, generation))!;
   const beaten = modified.get(nameOf(HEARTBEAT, generation));
   const heartbeat = beaten === undefined
     ? undefined
-    : await readJson(store, joinKey(folder, nameOf(HEARTBEAT, generation)), heartbeatSchema, options);
+    : await readJson(store, joinKey(folder, nameOf(HEARTBEAT, generation)), { ...options, schema: heartbeatSchema });
   if (heartbeat?.state === "stopped") return { kind: "stopped", generation, holder };
   const lastSign = beaten ?? claimed;
   if (heartbeat?.state === "failed") {
@@ -143,10 +144,19 @@ export async function readEarlierRuns(
   const first = Math.max(2, generation - MOST_EARLIER_RUNS);
   const earlierOnes = generation < 2 ? [] : [1, ...Array.from({ length: generation - first }, (_, n) => first + n)];
   for (const earlier of earlierOnes) {
-    const before = await readJson(store, joinKey(folder, nameOf(CLAIM, earlier)), holderSchema, options);
+    const before = await readHolder(store, { folder, generation: earlier }, options);
     if (before !== undefined) runs.add(before.run);
   }
   return runs;
+}
+
+/** Whose a generation is; undefined where there is no claim to it, or none that can be read. */
+export async function readHolder(
+  store: Store,
+  { folder, generation }: GenerationPlace,
+  options: StoreCallOptions,
+): Promise<Holder | undefined> {
+  return await readJson(store, joinKey(folder, nameOf(CLAIM, generation)), { ...options, schema: holderSchema });
 }
 
 /** Whether another run has the elapse by now. */
@@ -156,27 +166,4 @@ export async function isTakenOver(
   options: StoreCallOptions,
 ): Promise<boolean> {
   return await store.stat(joinKey(folder, nameOf(CLAIM, generation + 1)), options) !== undefined;
-}
-
-/**
- * A small object of ours; undefined where it is not what it should be, as a machine that died amid writing may leave
- * it.
- */
-export async function readJson<T>(
-  store: Store,
-  key: string,
-  schema: z.ZodType<T>,
-  options: StoreCallOptions,
-): Promise<T | undefined> {
-  const text = await readObjectText(store, key, options);
-  try {
-    return schema.parse(JSON.parse(text));
-  } catch {
-    return undefined;
-  }
-}
-
-/** The bytes of such an object. */
-export function encodeJson(value: unknown): Uint8Array<ArrayBuffer> {
-  return new TextEncoder().encode(`${JSON.stringify(value, undefined, 2)}\n`);
 }

@@ -4,7 +4,7 @@
  * must have come; other machines leave the elapse alone until then.
  */
 import type { Repository } from "../archive/repository.ts";
-import { UsageError } from "../errors.ts";
+import { describeError, UsageError } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import { findConditions } from "../store/conditions.ts";
 import type { StoreCallOptions } from "../store/store.ts";
@@ -13,6 +13,7 @@ import { CLAIM_TIMES, createClaim, storeFailure, storeSign } from "./claim.ts";
 import { type ElapseState, type Holder, isTakenOver, nextGeneration, readElapse } from "./elapse.ts";
 import { giveUpEarlier } from "./give_up.ts";
 import type { Settlement } from "./retry.ts";
+import { LAST_WORDS_TIMEOUT_MS } from "./run_in_rounds.ts";
 
 /**
  * How long a call may stay away, beside the task's delay: one of 15 minutes that dies at its end and is tried again,
@@ -86,6 +87,20 @@ export async function releaseLease(context: LeaseContext, lease: Lease): Promise
   await sign(context, lease, { state: "stopped", at: context.now() });
 }
 
+/** Does what is first to be done with a lease that was just taken; where that fails the lease is released. */
+export async function releasingOnFailure<T>(context: LeaseContext, lease: Lease, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    // Also where the call's own time is over: nobody else begins before the lease is.
+    const lastWords = { ...context, signal: AbortSignal.timeout(LAST_WORDS_TIMEOUT_MS) };
+    await releaseLease(lastWords, lease).catch((failure) => {
+      context.log.warn("lease could not be released", { error: describeError(failure) });
+    });
+    throw error;
+  }
+}
+
 /** Whether another run has the elapse by now. */
 export async function isLeaseLost(context: LeaseContext, lease: Lease): Promise<boolean> {
   const { repository: { store }, signal } = context;
@@ -121,7 +136,9 @@ export async function joinOrTake(context: LeaseContext, leased: LeasedRun, host:
   const holder = { run: leased.run, host, pid: 0, started_at: now().toISOString() };
   const generation = await takeLease(context, leased, { state, holder });
   if (generation === undefined) throw heldByAnother(leased, undefined);
-  if (generation === 1) await giveUpEarlier(context, leased);
+  if (generation === 1) {
+    await releasingOnFailure(context, { ...leased, generation }, () => giveUpEarlier(context, leased));
+  }
   return generation;
 }
 

@@ -3,6 +3,7 @@
  * been saved: its first elapse that no run has saved. An alarm on that number works for any schedule, a yearly one
  * too; counted from the latest elapse, a daily task could fail for ever without it.
  */
+import { DAY_MS } from "../dates.ts";
 import { readLastRun } from "../archive/last_run.ts";
 import { isWorthRetrying } from "../archive/report.ts";
 import type { Repository } from "../archive/repository.ts";
@@ -12,8 +13,6 @@ import type { Task } from "../task/task.ts";
 import { latestElapse, nextElapses } from "../task/times.ts";
 import { listElapses } from "./elapse.ts";
 import { isElapseOf } from "./retry.ts";
-
-const DAY_MS = 24 * 3600 * 1000;
 
 interface OverdueContext extends StoreCallOptions {
   repository: Repository;

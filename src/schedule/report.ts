@@ -4,6 +4,7 @@
  * databases and a year, for the page that `report` makes and for `report --json`. Nothing is written, and CouchDB is
  * not asked.
  */
+import { DAY_MS } from "../dates.ts";
 import { Catalog, type CatalogEntry } from "../archive/catalog.ts";
 import { listRuns } from "../archive/moment.ts";
 import { isSaved, isTaskSaved } from "../archive/report.ts";
@@ -23,7 +24,6 @@ import { readStatus } from "./status.ts";
 
 /** Databases whose entries are listed at once. */
 const DATABASES_AT_ONCE = 16;
-const DAY_MS = 86_400_000;
 
 /** What {@linkcode readReport} works with. */
 export interface ReportContext extends StoreCallOptions {
@@ -35,7 +35,7 @@ export interface ReportContext extends StoreCallOptions {
 interface TaskRuns {
   runs: ReportedTask["runs"];
   /** By the decoded name, the days on which the database was not saved. */
-  failed: Map<string, number[]>;
+  failed: Map<string, Set<number>>;
   /** The period's days on which it elapsed and nobody ran it. */
   late: number[];
 }
@@ -124,7 +124,11 @@ async function readRuns({ repository, signal }: ReportContext, task: Task, perio
     const seconds = (Date.parse(report.finished_at) - Date.parse(report.started_at)) / 1000;
     const counts = { databases: part.databases.length, failed: failed.length };
     found.runs.push({ at: at.toISOString(), ok: isTaskSaved(part), seconds, by_hand: isByHand, ...counts });
-    for (const name of failed) found.failed.set(name, [...found.failed.get(name) ?? [], day]);
+    for (const name of failed) {
+      const days = found.failed.get(name);
+      if (days === undefined) found.failed.set(name, new Set([day]));
+      else days.add(day);
+    }
   }
   found.late.push(...missedDays(task, period, all.filter(({ isByHand }) => !isByHand).map(({ at }) => at.getTime())));
   return found;
@@ -133,9 +137,11 @@ async function readRuns({ repository, signal }: ReportContext, task: Task, perio
 /** The days on which a task elapsed and nobody began a run, since the first that somebody has begun. */
 function missedDays(task: Task, period: Period, begun: readonly number[]): number[] {
   if (begun.length === 0) return [];
+  // One by one: a task of every minute has had more runs than a call takes arguments.
+  const firstMs = begun.reduce((first, ms) => Math.min(first, ms));
   const begunOn = new Set(begun.map((ms) => Math.floor(ms / DAY_MS)));
   const days: number[] = [];
-  for (let afterMs = Math.max(period.first * DAY_MS - 1, Math.min(...begun));;) {
+  for (let afterMs = Math.max(period.first * DAY_MS - 1, firstMs);;) {
     const [elapse] = nextElapses(task, { after: new Date(afterMs), count: 1 });
     if (elapse === undefined || elapse > period.at) return days;
     const day = Math.floor(elapse.getTime() / DAY_MS);

@@ -15,13 +15,13 @@ import type { RunFolder } from "../archive/run_folder.ts";
 import { backup } from "../commands/backup/backup.ts";
 import { missUnlisted } from "../commands/backup/unlisted.ts";
 import { formatIsoDate } from "../dates.ts";
-import { describeError, isFatalForRun, UsageError } from "../errors.ts";
+import { describeError, UsageError } from "../errors.ts";
 import { forEachParallel } from "../parallel.ts";
 import { dateInPath, isEmptyByMistake, type TaskSelection } from "../task/selection.ts";
-import { stopFor } from "./brake.ts";
+import { noteRefusal } from "./brake.ts";
 import { failLease, isLeaseLost, joinOrTake, releaseLease, renewLease } from "./lease.ts";
 import { databasesToRetry, describeFailed, settle, type Settlement } from "./retry.ts";
-import { noteElapseSaved, reportFailure, withoutUnselected } from "./run_elapse.ts";
+import { noteElapseSaved, noteTold, reportFailure, withoutUnselected } from "./run_elapse.ts";
 import {
   failure,
   folderOf,
@@ -142,10 +142,12 @@ async function failRun(
   const folder = folderOf(context, run);
   const earlier = withoutUnselected(await readEarlier(folder, context), run);
   const settled = settle(run, { report, earlier, generation: run.generation, now: context.now(), error });
-  if (settled.kind === "failed" && isFatalForRun(error)) {
-    await folder.storeStop(stopFor(error, { task: run.task, until: settled.retryAt, now: context.now() }), context);
+  try {
+    await endRun(context, run, settled);
+  } catch (failure) {
+    context.log.warn("elapse could not be told that its run has failed", { error: describeError(failure) });
   }
-  await endRun(context, run, settled);
+  if (settled.kind === "failed") await noteRefusal(folder, error, { ...context, ...run, until: settled.retryAt });
   return { ...settled.report, started_at: report.started_at };
 }
 
@@ -167,7 +169,8 @@ async function readEarlier(folder: RunFolder, context: SummaryContext): Promise<
 }
 
 async function selectAll(context: RoundsContext, run: RunOfElapse): Promise<string[]> {
-  const listed = await context.couch.listDatabases(context);
+  const { couch, repository, signal } = context;
+  const listed = await couch.listDatabases({ signal });
   const selection = selectFor(run, listed);
   for (const warning of selection.warnings) context.log.warn("selection", { warning });
   if (isEmptyByMistake(selection)) {
@@ -183,7 +186,6 @@ async function selectAll(context: RoundsContext, run: RunOfElapse): Promise<stri
   }
   const databases = selectedNames(selection);
   const finishedAt = context.now().toISOString();
-  const { repository, signal } = context;
   await storeLastRun(repository, run.task.name, { run: runOf(run), finished_at: finishedAt, databases, signal });
   return databases;
 }
@@ -266,6 +268,7 @@ export async function summariseRun(
   for (const one of settled.report.tasks) one.databases.sort((a, b) => a.database < b.database ? -1 : 1);
   await endRun(context, run, settled);
   await publish?.({ ...settled.report, started_at: report.started_at });
+  await noteTold(context, task, settled.report);
   return settled.report;
 }
 

@@ -3,8 +3,14 @@
  * stored, and whether it is retried. An interrupted earlier run of the same elapse is resumed; after a failed one
  * only what failed is tried.
  */
-import { noteSaved } from "../archive/last_run.ts";
-import { type DatabaseReport, isWorthRetrying, type RunReport, type TaskReport } from "../archive/report.ts";
+import { noteLossesTold, noteSaved } from "../archive/last_run.ts";
+import {
+  type DatabaseReport,
+  hasFoundLoss,
+  isWorthRetrying,
+  type RunReport,
+  type TaskReport,
+} from "../archive/report.ts";
 import { RunFolder } from "../archive/run_folder.ts";
 import { type EndedRun, runBackup } from "../commands/backup/backup.ts";
 import type { RunContext } from "../commands/backup/context.ts";
@@ -13,7 +19,7 @@ import { formatIsoDate } from "../dates.ts";
 import { describeError, exitCodeOf, hintOf, isFatalForRun, ProgramError } from "../errors.ts";
 import { dateInPath, selectTasks } from "../task/selection.ts";
 import { describerFor, type Task } from "../task/task.ts";
-import { stopFor } from "./brake.ts";
+import { noteRefusal } from "./brake.ts";
 import type { Claim } from "./claim.ts";
 import { databasesToRetry, describeFailed, hintForMissing, settle } from "./retry.ts";
 
@@ -39,7 +45,8 @@ export type ElapseRun =
  * Runs a claimed elapse, or what an earlier run of it did not save, and ends the claim.
  *
  * @param options.brake What an earlier task of this look has met: then nothing is tried.
- * @throws The reason of `context.stop` or `context.signal` when the run was interrupted; the claim is released then.
+ * @throws The reason of `context.stop` or `context.signal` when the run was interrupted; whoever holds the claim
+ * releases it then.
  */
 export async function runElapse(
   surroundings: RunContext,
@@ -64,10 +71,7 @@ export async function runElapse(
     log.info(generation === 1 ? "elapse is claimed" : "elapse is resumed", { generation });
     ({ report, ended: endedTasks } = await runDatabases(context, due, { earlier, claim }));
   } catch (error) {
-    if (stop.aborted || signal.aborted) {
-      await claim.release();
-      throw signal.aborted ? signal.reason : stop.reason;
-    }
+    if (stop.aborted || signal.aborted) throw signal.aborted ? signal.reason : stop.reason;
     if (claim.lost.aborted) {
       surroundings.monitor?.isTakenOver([task.name]);
       log.warn("elapse is lost", { error: describeError(claim.lost.reason) });
@@ -81,18 +85,16 @@ export async function runElapse(
   const ended = { report, earlier: withoutUnselected(earlier, due), generation, now: now(), error: failure };
   const settled = settle(due, { ...ended, retryAt: brake?.retryAt });
   try {
-    if (settled.kind === "failed" && isFatalForRun(failure)) {
-      // Rounds of other machines are not to try what has just been refused.
-      await folder.storeStop(stopFor(failure, { task, until: settled.retryAt, now: now() }), context);
-    }
     if (settled.kind === "over") await claim.finish(settled.report);
     else await claim.fail(settled.report, settled.retryAt);
     await rememberRun(context, endedTasks);
+    await noteTold(context, task, report);
     if (settled.report.tasks.every((one) => !isWorthRetrying(one))) await noteElapseSaved(context, due, settled.report);
   } catch (error) {
     // The backups are there all the same. Whoever takes the elapse over finds them complete and reports again.
     log.error("report could not be stored", { error: describeError(error) });
   }
+  if (settled.kind === "failed") await noteRefusal(folder, failure, { ...context, task, until: settled.retryAt });
   if (settled.kind === "over") {
     if (!settled.report.ok) logGivenUp(log, settled.report);
     return { outcome: generation === 1 ? "ran" : "resumed", report: settled.report };
@@ -110,7 +112,7 @@ async function runDatabases(
   { earlier, claim }: { earlier: RunReport | undefined; claim: Claim },
 ): Promise<EndedRun> {
   const failed = databasesToRetry(earlier?.tasks[0]);
-  const names = failed ?? await context.couch.listDatabases(context);
+  const names = failed ?? await context.couch.listDatabases({ signal: context.signal });
   const [selection] = selectTasks(names, [task], { startedAt: elapse });
   const options = { resume: claim.generation > 1, resumeRuns: claim.earlierRuns };
   if (failed === undefined) return await runBackup(context, [selection!], options);
@@ -146,6 +148,23 @@ export async function noteElapseSaved(
   } catch (error) {
     if (signal.aborted) throw signal.reason;
     log.warn("it is not noted that the elapse is saved", { error: describeError(error) });
+  }
+}
+
+/** Notes that what a run has found that a chain has lost is reported; one of a part of the task's databases as well. */
+export async function noteTold(
+  { repository, log, signal }: Pick<RunContext, "repository" | "log" | "signal">,
+  { name }: Task,
+  report: RunReport,
+): Promise<void> {
+  if (!hasFoundLoss(report)) return;
+  const { run, finished_at: finishedAt, tasks } = report;
+  const databases = tasks.flatMap((one) => one.databases.map(({ database }) => database));
+  try {
+    await noteLossesTold(repository, name, { run, finishedAt, databases, signal });
+  } catch (error) {
+    if (signal.aborted) throw signal.reason;
+    log.warn("it is not noted that a loss is told", { error: describeError(error) });
   }
 }
 

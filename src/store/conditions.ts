@@ -5,9 +5,10 @@
  * and once several at a time, and noted beside it.
  */
 import * as z from "zod";
+import { DAY_MS } from "../dates.ts";
 import { describeError, isNotFound } from "../errors.ts";
 import { type Log, SILENT_LOG } from "../observe.ts";
-import { jsonBytes } from "./json.ts";
+import { jsonBytes } from "../json/indented.ts";
 import { joinKey } from "./key.ts";
 import type { Conditions, Store, StoreCallOptions } from "./store.ts";
 import { readObjectText } from "./whole.ts";
@@ -27,7 +28,7 @@ export const CONDITIONS_RACE_NAMES: readonly string[] = [
 const CONDITIONS_NAME = "conditions.json";
 
 /** What was found holds as long: a server behind the same address may be replaced or reconfigured. */
-export const CONDITIONS_MAX_AGE_MS: number = 7 * 24 * 60 * 60 * 1000;
+export const CONDITIONS_MAX_AGE_MS: number = 7 * DAY_MS;
 
 /** Raised when the attempt itself changes, so that what an older program found is not relied on. */
 const VERSION = 1;

@@ -6,6 +6,7 @@
  * each day (week, …) that has any, up to its count; a backup that any rule keeps stays. Days, weeks, months and years
  * are those of the task's time zone; weeks begin on Monday.
  */
+import { DAY_MS } from "../dates.ts";
 import type { TimeZone } from "../calendar/time_zone.ts";
 import { wallSeconds, type WallTime } from "../calendar/wall_time.ts";
 
@@ -231,6 +232,6 @@ function weekOf({ year, month, day }: WallTime): string {
   const date = new Date(Date.UTC(year, month - 1, day));
   date.setUTCDate(date.getUTCDate() + 3 - (date.getUTCDay() + 6) % 7);
   const thursday = date.getUTCFullYear();
-  const week = Math.floor((date.getTime() - Date.UTC(thursday, 0, 1)) / (7 * 86_400_000)) + 1;
+  const week = Math.floor((date.getTime() - Date.UTC(thursday, 0, 1)) / (7 * DAY_MS)) + 1;
   return `${thursday}-W${String(week).padStart(2, "0")}`;
 }

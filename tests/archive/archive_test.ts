@@ -1,8 +1,14 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { createHash } from "node:crypto";
 import { type Archive, type ArchiveKind, openArchive } from "../../src/archive/archive.ts";
+import { chunkName, portChunkName } from "../../src/archive/layout.ts";
+import { type ChunkEntry, sumChunks } from "../../src/archive/manifest.ts";
+import { encodeJson } from "../../src/archive/manifest_json.ts";
+import { addParents } from "../../src/archive/parents.ts";
 import { ArchiveError, StoreError } from "../../src/errors.ts";
 import { fileURLToPath } from "node:url";
 import { DirectoryStore } from "../../src/store/directory/store.ts";
+import type { Store } from "../../src/store/store.ts";
 import { TestRepository } from "./repository_setup.ts";
 
 const DAY = "2026-11-25";
@@ -234,4 +240,59 @@ Deno.test("openArchive() takes another checkpoint where the newest is expired wh
   const { folder, name } = await setup.putUnfinished(UNFINISHED);
   const { kind, manifest } = await openArchive({ store: setup.expiring(name), folder }, {});
   assertEquals([kind, manifest], ["unfinished", first.name]);
+});
+
+/** A store in whose folder lie a great many chunks, which are listed and not really there. */
+function withMany(store: Store, folder: string, nameOf: (number: number) => string): Store {
+  return new Proxy(store, {
+    get(target, name) {
+      const member: unknown = Reflect.get(target, name, target);
+      if (typeof member !== "function") return member;
+      if (name !== "list") return member.bind(target);
+      return async function* (key: string, ...options: unknown[]) {
+        yield* member.call(target, key, ...options);
+        if (key !== folder) return;
+        for (let number = 0; number < MANY; number++) {
+          yield { kind: "object", name: nameOf(number), sizeBytes: 5, modified: new Date(0) };
+        }
+      };
+    },
+  });
+}
+
+/** More than a call takes arguments. */
+const MANY = 150_000;
+
+Deno.test("openArchive() opens what has a great many chunks and no list of them, ours and the Rust port's", async () => {
+  for (const nameOf of [chunkName, portChunkName]) {
+    await using setup = await TestRepository.open();
+    const folder = setup.folder(DAY);
+    const { kind, chunks } = await openArchive({ store: withMany(setup.store, folder, (n) => nameOf(n)), folder }, {});
+    assertEquals([kind, chunks.length, chunks.at(-1)?.name], ["unlisted", MANY, nameOf(MANY - 1)]);
+  }
+});
+
+Deno.test("addParents() puts a great many chunks below those of an increment", async () => {
+  await using setup = await TestRepository.open();
+  const { folder, name, manifest } = await setup.put({ ...FIRST, day: "2026-11-24", chunks: [] });
+  const chunks = Array.from({ length: MANY }, (_, number): ChunkEntry => ({
+    name: chunkName(number),
+    documents: 1,
+    leaf_revisions: 1,
+    deleted: 0,
+    absent: 0,
+    bytes: 5,
+    compressed_bytes: 5,
+    sha256: "0".repeat(64),
+  }));
+  const bytes = encodeJson({ ...manifest, chunks, totals: sumChunks(chunks) });
+  await setup.write(folder, name, bytes);
+  const sha256 = createHash("sha256").update(bytes).digest("hex");
+  const parent = { run: RUN_A, path: `2026/11/24/couchdb/a%2Fb/${name}`, sha256 };
+  const increment = await setup.put({ ...SECOND, kind: "incremental", parent });
+  const store = withMany(setup.store, folder, (number) => chunkName(number));
+  const archive = await openArchive({ store, folder: increment.folder }, {});
+  await addParents(archive, {});
+  assertEquals(archive.problems, []);
+  assertEquals([archive.chunks.length, archive.chunks.at(-1)?.parent], [MANY + 1, undefined]);
 });

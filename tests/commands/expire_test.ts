@@ -1,9 +1,11 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { shortRun } from "../../src/archive/layout.ts";
+import type { DatabaseHoldings } from "../../src/archive/holdings.ts";
 import { Repository } from "../../src/archive/repository.ts";
 import { describeExpiry } from "../../src/cli/expire.ts";
 import { expire, type ExpireRequest } from "../../src/commands/expire/expire.ts";
+import { findLeftovers } from "../../src/commands/expire/leftovers.ts";
 import { keep } from "../../src/commands/keep.ts";
 import { listBackups } from "../../src/commands/list.ts";
 import { StoreError, UsageError } from "../../src/errors.ts";
@@ -533,4 +535,20 @@ Deno.test("expire() takes the catalog's entries of backups that somebody has del
   const report = await run(setup, { confirm: true });
   assertEquals([report.expired.length, report.leftovers.objects], [0, 1]);
   assertEquals((await files(setup)).filter((name) => name.includes("_catalog")).length, 1);
+});
+
+Deno.test("findLeftovers() finds the newest of more backups than a call takes arguments", () => {
+  const at = (minute: number) => new Date(Date.parse("2026-01-01T00:00:00Z") + minute * 60_000);
+  const backups = Array.from({ length: 150_000 }, (_, minute) => ({
+    isWhole: minute < 149_000,
+    finishedAt: at(minute),
+    run: "aaaaaaaa",
+    chunks: new Map(),
+    seen: [],
+  }));
+  const objects = new Map([["0000001.json.gz", 148_998], ["0000002.json.gz", 149_000]].map(([name, minute]) => {
+    return [name as string, { modified: at(minute as number), sizeBytes: 1 }];
+  }));
+  const holdings = { folders: [{ folder: "f", objects, backups, damaged: [] }] } as unknown as DatabaseHoldings;
+  assertEquals(findLeftovers(holdings, { now: at(400_000) }).map(({ key }) => key), ["f/0000001.json.gz"]);
 });

@@ -140,3 +140,13 @@ Deno.test("formatSummary() says a cause once, with all that failed of it, and br
     "    Make room, such as: rm -r /backups/old && echo this hint is a long one",
   ]);
 });
+
+Deno.test("formatSummary() names more databases than a call takes arguments", () => {
+  const failed = Array.from({ length: 150_000 }, (_, index) => {
+    return databaseReport(`d${index}`, { status: "failed", error: `one of its own, ${index}` });
+  });
+  const lines = formatSummary(runReport([taskReport("weekly", failed)])).split("\n");
+  assertStringIncludes(lines.at(-1)!, "d149999: one of its own, 149999");
+  const warned = failed.map(({ error: _, ...one }) => ({ ...one, status: "complete" as const, warnings: ["odd"] }));
+  assertStringIncludes(formatSummary(runReport([taskReport("weekly", warned)])), "d149999: odd");
+});

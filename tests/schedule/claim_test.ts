@@ -1,11 +1,12 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import { orAborted, wait } from "../../src/abort.ts";
+import { StoreError } from "../../src/errors.ts";
 import { claimElapse } from "../../src/schedule/claim.ts";
 import { readElapse } from "../../src/schedule/elapse.ts";
 import type { Store } from "../../src/store/store.ts";
 import { RecordedLog } from "../fakes/log.ts";
 import { runReport } from "../fakes/report.ts";
-import { QUICK_TIMES, setUpScheduled, STORES } from "./due_setup.ts";
+import { QUICK_TIMES, setUpScheduled, STORES, storeThatFails } from "./due_setup.ts";
 import { until } from "../until.ts";
 
 const FOLDER = "backup/_runs/couchdb/weekly/20260103T180000Z";
@@ -78,6 +79,23 @@ Deno.test("readElapse() does without the holder where a claim is not whole", asy
   await setup.store.replace(`${FOLDER}/claim.json`, new Uint8Array());
   const state = await readElapse(setup.store, FOLDER, {});
   assertEquals([state.kind, "holder" in state && state.holder], ["running", undefined]);
+});
+
+Deno.test("claimElapse() claims nothing where it cannot find out who had the elapse before", async () => {
+  await using setup = await setUpScheduled("file://", {});
+  await (await claimElapse(FOLDER, { holder: holder("a"), generation: 1 }, contextOf(setup.store)))!.release();
+  const store = storeThatFails(setup.store, (method) => method === "read" ? new Error("no") : undefined);
+  const second = { holder: holder("b"), generation: 2 };
+  await assertRejects(() => claimElapse(FOLDER, second, contextOf(store)), Error, "no");
+  assertEquals((await readElapse(setup.store, FOLDER, {})).kind, "stopped");
+});
+
+Deno.test("Claim that nobody has ended is released with the block that holds it", async () => {
+  await using setup = await setUpScheduled("file://", {});
+  {
+    await using _ = await claimElapse(FOLDER, { holder: holder("a"), generation: 1 }, contextOf(setup.store));
+  }
+  assertEquals((await readElapse(setup.store, FOLDER, {})).kind, "stopped");
 });
 
 Deno.test("Claim goes on when a heartbeat cannot be stored, and says so", async () => {
@@ -158,5 +176,36 @@ Deno.test("Claim on a store that overwrites is lost when another machine was hel
   await aborted(claim!.lost);
   await claim!.finish(runReport([]));
   assertEquals(context.log.events("warn"), ["report is not stored: another run has taken the elapse over"]);
+  // The heartbeat is the other run's as well.
+  await claim!.release();
   assertEquals((await readElapse(store, FOLDER, {})).kind, "running");
+});
+
+Deno.test("Claim on a store that overwrites is not lost where the store does not show it", async () => {
+  await using setup = await setUpScheduled("s3:// that overwrites", {});
+  const { store } = setup;
+  const context = contextOf(store);
+  await using claim = await claimElapse(FOLDER, { holder: holder("a"), generation: 1 }, context);
+  const [read, stat] = [store.read.bind(store), store.stat.bind(store)];
+  const isHidden = (key: string) => key.endsWith("claim.json");
+  const hidden = new StoreError("Not there", { code: "not_found" });
+  store.read = (key, options) => isHidden(key) ? Promise.reject(hidden) : read(key, options);
+  store.stat = (key, options) => isHidden(key) ? Promise.resolve(undefined) : stat(key, options);
+  await until(() => context.log.events("warn").length > 0, "a heartbeat that cannot find the claim");
+  assertEquals(context.log.events("warn")[0], "heartbeat could not be stored");
+  Object.assign(store, { read, stat });
+  await claim!.finish(runReport([]));
+  assertEquals([claim!.lost.aborted, (await readElapse(store, FOLDER, {})).kind], [false, "finished"]);
+});
+
+Deno.test("readElapse() and claimElapse() do without a claim that is deleted while they look", async () => {
+  await using setup = await setUpScheduled("file://", {});
+  await (await claimElapse(FOLDER, { holder: holder("a"), generation: 1 }, contextOf(setup.store)))!.release();
+  const gone = new StoreError("Not there", { code: "not_found" });
+  const store = storeThatFails(setup.store, (method, key) => {
+    return method === "read" && key.endsWith("claim.json") ? gone : undefined;
+  });
+  assertEquals(await readElapse(store, FOLDER, {}), { kind: "stopped", generation: 1, holder: undefined });
+  await using heir = await claimElapse(FOLDER, { holder: holder("b"), generation: 2 }, contextOf(store));
+  assertEquals([...heir!.earlierRuns], []);
 });

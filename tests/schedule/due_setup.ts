@@ -39,6 +39,31 @@ export interface ScheduledSetup extends AsyncDisposable {
   json(key: string): Promise<any>;
 }
 
+/** The same store, but that a call fails where `failure` returns an error, or does what that does before it returns. */
+export function storeThatFails(
+  store: Store,
+  failure: (method: "create" | "replace" | "read" | "list", key: string) => Error | undefined,
+): Store {
+  return new Proxy(store, {
+    get(target, name) {
+      const member: unknown = Reflect.get(target, name, target);
+      if (typeof member !== "function") return member;
+      if (name === "list") {
+        return async function* (key: string, ...rest: unknown[]) {
+          const error = failure(name, key);
+          if (error !== undefined) throw error;
+          yield* member.call(target, key, ...rest);
+        };
+      }
+      if (name !== "create" && name !== "replace" && name !== "read") return member.bind(target);
+      return (key: string | string[], ...rest: unknown[]) => {
+        const error = failure(name, [key].flat()[0]!);
+        return error === undefined ? member.call(target, key, ...rest) : Promise.reject(error);
+      };
+    },
+  });
+}
+
 /** Starts all that a test needs. Hold it with `await using`. */
 export async function setUpScheduled(
   kind: typeof STORES[number],

@@ -1,4 +1,4 @@
-import { assertEquals, assertGreater, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertGreater, assertRejects, assertStringIncludes } from "@std/assert";
 import { DirectoryStore } from "../../src/store/directory/store.ts";
 import { checkpointName, shortRun } from "../../src/archive/layout.ts";
 import { Repository } from "../../src/archive/repository.ts";
@@ -8,7 +8,8 @@ import { exitCodeOfReport } from "../../src/archive/report.ts";
 import { CLAIM_TIMES } from "../../src/schedule/claim.ts";
 import { findDue, runScheduled, type ScheduledReport } from "../../src/schedule/due.ts";
 import { task } from "../fakes/task.ts";
-import { type Machine, QUICK_TIMES, type ScheduledSetup, setUpScheduled, STORES } from "./due_setup.ts";
+import { readElapse } from "../../src/schedule/elapse.ts";
+import { type Machine, QUICK_TIMES, type ScheduledSetup, setUpScheduled, STORES, storeThatFails } from "./due_setup.ts";
 import { wait } from "../../src/abort.ts";
 import { until } from "../until.ts";
 
@@ -224,6 +225,76 @@ Deno.test("runScheduled() says of an elapse that it cannot claim that it is stil
   const report = await runScheduled({ ...machine, repository: new Repository(store, machine.repository) }, [YEARLY]);
   assertEquals([outcomes(report), exitCodeOfReport(report)], [["yearly unclaimed"], 11]);
   assertEquals(outcomes(await runScheduled(machine, [YEARLY])), ["yearly ran"]);
+});
+
+const REFUSED = { kind: "answer", status: 401, body: { error: "unauthorized", reason: "no" } } as const;
+
+Deno.test("runScheduled() ends its claim where it cannot be stored what was refused, or how the run came out", async () => {
+  const full = (key: string) => new StoreError("No space is left", { code: "ENOSPC", key });
+  // What cannot be stored, what the store then says of the elapse, and what the log says.
+  const cases = [
+    [/stop\.json$/, "failed", "warn", "rounds could not be told what was refused"],
+    [/outcome-1\.json$/, "running", "error", "report could not be stored"],
+    [/heartbeat\.json$/, "running", "error", "report could not be stored"],
+    [/./, "running", "error", "report could not be stored"],
+  ] as const;
+  for (const [keys, kind, level, event] of cases) {
+    await using setup = await setUpScheduled("file://", { a: 1, b: 1 });
+    setup.server.faults.add({ endpoint: "_all_dbs", times: Infinity, fault: REFUSED });
+    const machine = setup.machine("m");
+    let isClaimed = false;
+    const store = storeThatFails(setup.store, (method, key) => {
+      if (method === "create" && key.endsWith("claim.json")) isClaimed = true;
+      return isClaimed && method === "replace" && keys.test(key) ? full(key) : undefined;
+    });
+    const report = await runScheduled({ ...machine, repository: new Repository(store, machine.repository) }, [YEARLY]);
+    assertEquals(outcomes(report), ["yearly failed"]);
+    assert(machine.log.events(level).includes(event), `${keys}: ${machine.log.events(level).join(", ")}`);
+    const before = await readElapse(setup.store, FOLDER, {});
+    assertEquals(before.kind, kind, String(keys));
+    await wait(2.5 * QUICK_TIMES.heartbeatMs);
+    assertEquals(await readElapse(setup.store, FOLDER, {}), before, `${keys}: the heartbeats have not ended`);
+    setup.server.faults.clear();
+    // Of a run that died others find out by themselves, and one that failed is tried again when its time is there.
+    await wait(QUICK_TIMES.staleMs);
+    const now = () => new Date(Date.now() + (kind === "failed" ? 301_000 : 0));
+    assertEquals(outcomes(await runScheduled(setup.machine("heir", { now }), [YEARLY])), ["yearly resumed"]);
+  }
+});
+
+Deno.test("runScheduled() ends its claim where the report of a run that went well cannot be stored", async () => {
+  await using setup = await setUpScheduled("file://", { a: 1, b: 1 });
+  const machine = setup.machine("m");
+  const store = storeThatFails(setup.store, (method, key) => {
+    return method === "replace" && key.endsWith("report.json") ? new StoreError("No", { code: "EDQUOT" }) : undefined;
+  });
+  const report = await runScheduled({ ...machine, repository: new Repository(store, machine.repository) }, [YEARLY]);
+  assertEquals([outcomes(report), machine.log.events("error")], [["yearly ran"], ["report could not be stored"]]);
+  const before = await readElapse(setup.store, FOLDER, {});
+  await wait(QUICK_TIMES.staleMs);
+  assertEquals(await readElapse(setup.store, FOLDER, {}), before);
+  assertEquals(outcomes(await runScheduled(setup.machine("heir"), [YEARLY])), ["yearly resumed"]);
+});
+
+Deno.test("runScheduled() frees the elapse also where it is interrupted before its run begins, or when it is over", async () => {
+  for (const at of ["earlier elapses", "report.json", "outcome-1.json"] as const) {
+    await using setup = await setUpScheduled("file://", { a: 1, b: 1 });
+    if (at === "outcome-1.json") setup.server.faults.add({ endpoint: "_all_dbs", fault: REFUSED });
+    const machine = setup.machine("m");
+    const store = storeThatFails(setup.store, (method, key) => {
+      const isThere = at === "earlier elapses"
+        ? method === "list" && key.endsWith("couchdb/yearly")
+        : method === "replace" && key.endsWith(at);
+      if (!isThere) return undefined;
+      machine.kill.abort(new InterruptedError("killed"));
+      return machine.signal.reason;
+    });
+    const context = { ...machine, repository: new Repository(store, machine.repository) };
+    if (at === "earlier elapses") await assertRejects(() => runScheduled(context, [YEARLY]), InterruptedError);
+    else await runScheduled(context, [YEARLY]);
+    assertEquals((await readElapse(setup.store, FOLDER, {})).kind, "stopped", at);
+    assertEquals(outcomes(await runScheduled(setup.machine("next"), [YEARLY])), ["yearly resumed"]);
+  }
 });
 
 /** What a scheduled run of tasks leaves between the documents of one database and the next: names and seconds. */

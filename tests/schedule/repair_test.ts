@@ -4,10 +4,11 @@ import { Repository } from "../../src/archive/repository.ts";
 import { exitCodeOfReport } from "../../src/archive/report.ts";
 import { backup } from "../../src/commands/backup/backup.ts";
 import { CouchClient } from "../../src/couchdb/client.ts";
-import { InterruptedError } from "../../src/errors.ts";
+import { InterruptedError, StoreError } from "../../src/errors.ts";
 import { formatMetrics } from "../../src/observe/metrics.ts";
 import { amendElapses } from "../../src/schedule/amend.ts";
 import { exitCodeOfScheduled, runScheduled, type ScheduledReport } from "../../src/schedule/due.ts";
+import { readElapse } from "../../src/schedule/elapse.ts";
 import { followSchedule } from "../../src/schedule/resident.ts";
 import { Secret } from "../../src/secret.ts";
 import type { Task } from "../../src/task/task.ts";
@@ -15,7 +16,7 @@ import { selectTasks } from "../../src/task/selection.ts";
 import { couchOk } from "../couch_request.ts";
 import { RecordedLog } from "../fakes/log.ts";
 import { task } from "../fakes/task.ts";
-import { type Machine, QUICK_TIMES, type ScheduledSetup, setUpScheduled } from "./due_setup.ts";
+import { type Machine, QUICK_TIMES, type ScheduledSetup, setUpScheduled, storeThatFails } from "./due_setup.ts";
 
 const DAILY = task("daily", { databases: ["a", "b"], cron: "*-*-* 06:00:00 UTC", timezone: "UTC", chunk: 2 });
 const ELAPSE = "2026-01-03T06:00:00.000Z";
@@ -307,6 +308,28 @@ Deno.test("amendElapses() does not take a part for the whole of a task whose dat
   const report = await runScheduled(setup.machine("last", clock), [DAILY]);
   assertEquals([outcomes(report), report.ok], [["daily resumed"], true]);
   assertEquals(report.tasks[0]!.databases.map(({ database }) => database), ["a", "b"]);
+});
+
+Deno.test("amendElapses() leaves no claim behind where it cannot go on, or cannot store what it has found", async () => {
+  for (const at of ["outcome-1.json", "report.json"]) {
+    await using setup = await setUpScheduled("file://", { a: 2, b: 2 });
+    const clock = new Clock();
+    breakDatabase(setup, "b");
+    await runScheduled(setup.machine("first", clock), [DAILY]);
+    setup.server.faults.clear();
+    const machine = setup.machine("by hand", clock);
+    const selections = selectTasks(["a", "b"], [DAILY], { startedAt: new Date(ELAPSE) });
+    const report = await backup(machine, selections, { resume: true });
+    const store = storeThatFails(setup.store, (method, key) => {
+      const isIt = key.endsWith(at) && method === (at === "report.json" ? "replace" : "read");
+      return isIt ? new StoreError("No", { code: "EIO", key }) : undefined;
+    });
+    const context = { ...machine, repository: new Repository(store, machine.repository) };
+    assertEquals(await amendElapses(context, { tasks: [DAILY], report, isPart: false }), []);
+    assertEquals(machine.log.events("warn"), ["report of the elapse is not amended"]);
+    // Either it is free, or nobody says any more that it is not; a heartbeat that went on would fail this test.
+    assertEquals((await readElapse(setup.store, FOLDER, {})).kind, at === "report.json" ? "running" : "stopped");
+  }
 });
 
 Deno.test("amendElapses() amends the report of an elapse that was given up, and never makes it worse", async () => {

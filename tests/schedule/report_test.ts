@@ -1,12 +1,18 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { parseConfig } from "../../src/config/config.ts";
+import { compactInstant } from "../../src/archive/layout.ts";
+import { Repository } from "../../src/archive/repository.ts";
+import { RunFolder } from "../../src/archive/run_folder.ts";
 import { readReport } from "../../src/schedule/report.ts";
 import { openSession } from "../../src/session/open.ts";
 import { runScheduled } from "../../src/schedule/due.ts";
 import { couchOk } from "../couch_request.ts";
+import { TestRepository } from "../archive/repository_setup.ts";
 import { createDatabase, idsOf } from "../couchdb/impatient_client.ts";
 import { startFakeCouchDb } from "../fakes/couchdb.ts";
 import { RecordedLog } from "../fakes/log.ts";
+import { databaseReport, runReport, taskReport } from "../fakes/report.ts";
+import { task } from "../fakes/task.ts";
 import { main } from "../../src/cli/cli.ts";
 import { outputTo } from "../fakes/output.ts";
 
@@ -148,4 +154,41 @@ bucket: ${folder}/bucket
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
+});
+
+Deno.test("readReport() reports of a task that has run every minute for three months", async () => {
+  await using setup = await TestRepository.open();
+  const first = Date.parse("2026-06-01T00:00:00Z");
+  const often = task("often", { databases: ["a"], cron: "*:* UTC", timezone: "UTC" });
+  const { repository } = setup;
+  const store = new Proxy(setup.store, {
+    get(target, name) {
+      const member: unknown = Reflect.get(target, name, target);
+      if (typeof member !== "function") return member;
+      if (name !== "list") return member.bind(target);
+      return async function* (key: string, ...options: unknown[]) {
+        if (key !== repository.taskFolder("often")) return yield* member.call(target, key, ...options);
+        for (let minute = 0; minute < 130_000; minute++) {
+          yield { kind: "folder", name: compactInstant(new Date(first + minute * 60_000)) };
+        }
+      };
+    },
+  });
+  const context = { repository: new Repository(store, repository), now: () => new Date("2026-10-01T12:00:00Z") };
+  const { tasks } = await readReport(context, [often], { days: 2 });
+  assertEquals(tasks.map(({ task, runs }) => [task, runs]), [["often", []]]);
+});
+
+Deno.test("readReport() tells each day on which a database was not saved, once", async () => {
+  await using setup = await TestRepository.open();
+  const { repository } = setup;
+  const hourly = task("hourly", { databases: ["a"], cron: "hourly UTC", timezone: "UTC" });
+  for (const moment of ["2026-09-01T22:00:00Z", "2026-09-01T23:00:00Z", "2026-09-03T00:00:00Z"]) {
+    const failed = databaseReport("a", { status: "failed", error: "no" });
+    const folder = new RunFolder(repository, { task: "hourly", elapse: new Date(moment) });
+    await folder.storeReport(runReport([taskReport("hourly", [failed])]), {});
+  }
+  const now = () => new Date("2026-09-03T00:30:00Z");
+  const { databases, by_day } = await readReport({ repository, now }, [hourly], { days: 3 });
+  assertEquals([databases.map(({ days }) => days), by_day.failed], [["x.x"], [1, 0, 1]]);
 });

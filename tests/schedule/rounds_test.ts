@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { pathToFileURL } from "node:url";
 import { Repository } from "../../src/archive/repository.ts";
 import { backup } from "../../src/commands/backup/backup.ts";
-import { CouchError, InterruptedError, UsageError } from "../../src/errors.ts";
+import { CouchError, InterruptedError, StoreError, UsageError } from "../../src/errors.ts";
 import { encodeDatabase } from "../../src/database_name.ts";
 import { SILENT_PROGRESS } from "../../src/observe.ts";
 import type { RunReport } from "../../src/archive/report.ts";
@@ -11,6 +11,7 @@ import { planRun, summariseRun } from "../../src/schedule/rounds.ts";
 import { folderOf, type RoundsContext, runOf, type RunOfElapse } from "../../src/schedule/run_in_rounds.ts";
 import { createClaim } from "../../src/schedule/claim.ts";
 import { runScheduled } from "../../src/schedule/due.ts";
+import { readElapse } from "../../src/schedule/elapse.ts";
 import { openStore } from "../../src/store/open.ts";
 import type { Store } from "../../src/store/store.ts";
 import { selectTasks } from "../../src/task/selection.ts";
@@ -22,6 +23,7 @@ import { RecordedLog } from "../fakes/log.ts";
 import { task } from "../fakes/task.ts";
 import { until } from "../until.ts";
 import { manifestOf, readBackup } from "../read_archive.ts";
+import { storeThatFails } from "./due_setup.ts";
 
 const NEVER = new AbortController().signal;
 const ELAPSE = new Date("2026-01-03T18:00:00Z");
@@ -393,6 +395,45 @@ Deno.test("backupRound() stops when another run has taken the elapse over", asyn
   assertEquals(place.fake.requests.length, requests);
   await summariseRun(place.context(), { ...run, generation });
   await assertRejects(() => place.readJson("report.json"), Deno.errors.NotFound);
+});
+
+Deno.test("planRun() that is refused tells the elapse and the monitors, whatever of it cannot be stored", async () => {
+  for (const [keys, kind] of [[/stop\.json$/, "failed"], [/outcome-1\.json$/, "running"], [/./, "running"]] as const) {
+    await using place = await Place.make();
+    place.fake.faults.add({ endpoint: "_all_dbs", fault: { kind: "status", status: 401 } });
+    const run = scheduledRun();
+    let isLeased = false;
+    const store = storeThatFails(place.store, (method, key) => {
+      if (method === "replace" && isLeased && keys.test(key)) return new StoreError("No", { code: "ENOSPC", key });
+      if (key.endsWith("heartbeat.json")) isLeased = true;
+      return undefined;
+    });
+    const published: RunReport[] = [];
+    const publish = (report: RunReport) => Promise.resolve(void published.push(report));
+    const { now } = clockAt("2026-01-03T18:00:05Z");
+    const context = place.context({ now, repository: new Repository(store, place.context().repository) });
+    await assertRejects(() => planRun(context, run, { publish }), CouchError, "401");
+    assertEquals((await readElapse(place.store, RUN_FOLDER, {})).kind, kind, String(keys));
+    assertEquals(published.map(({ ok }) => ok), [false], String(keys));
+    const stop = await folderOf(place.context(), run).readStop({});
+    assertEquals(stop?.until, keys.test("stop.json") ? undefined : "2026-01-03T18:05:05.000Z", String(keys));
+  }
+});
+
+Deno.test("planRun() that is interrupted before it has planned anything leaves the elapse to the next one", async () => {
+  await using place = await Place.make();
+  const death = new AbortController();
+  const store = storeThatFails(place.store, (method, key) => {
+    if (method !== "list" || !key.endsWith("couchdb/weekly")) return undefined;
+    death.abort(new InterruptedError("The time is over"));
+    return death.signal.reason;
+  });
+  const { now } = clockAt("2026-01-03T18:00:05Z");
+  const repository = new Repository(store, place.context().repository);
+  const context = place.context({ now, repository, signal: death.signal });
+  await assertRejects(() => planRun(context, scheduledRun()), InterruptedError);
+  assertEquals((await readElapse(place.store, RUN_FOLDER, {})).kind, "stopped");
+  assertEquals((await planRun(place.context({ now }), scheduledRun())).generation, 2);
 });
 
 Deno.test("summariseRun() tells of a database that the last run had and that is not listed any more", async () => {

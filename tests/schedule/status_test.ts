@@ -3,6 +3,7 @@ import type { DatabaseReport, RunReport, TaskReport } from "../../src/archive/re
 import { storeManualRun } from "../../src/archive/manual_run.ts";
 import { RunFolder } from "../../src/archive/run_folder.ts";
 import { describeStatus } from "../../src/cli/status.ts";
+import { storeFailure } from "../../src/schedule/claim.ts";
 import { exitCodeOfStatus, readStatus } from "../../src/schedule/status.ts";
 import type { Task } from "../../src/task/task.ts";
 import { joinKey } from "../../src/store/key.ts";
@@ -69,9 +70,15 @@ Deno.test("readStatus(): saved", async () => {
 Deno.test("readStatus(): one of two failed, and is tried again", async () => {
   await using setup = await TestRepository.open();
   await finish(setup, YESTERDAY, report("2026-11-24T06:10:00Z"));
-  await claim(setup, TODAY, { state: "failed", retry_at: "2026-11-25T12:30:00.000Z" });
-  const folder = new RunFolder(setup.repository, { task: "daily", elapse: TODAY });
-  await folder.storeGeneration(1, report("2026-11-25T06:10:00Z", { databases: FAILED }), {});
+  await claim(setup, TODAY);
+  const place = { folder: setup.repository.runFolder({ task: "daily", elapse: TODAY }), generation: 1 };
+  await storeFailure(setup.store, place, {
+    run: "r",
+    beat: 3,
+    at: new Date("2026-11-25T06:10:00Z"),
+    retryAt: new Date("2026-11-25T12:30:00Z"),
+    report: report("2026-11-25T06:10:00Z", { databases: FAILED }),
+  });
   const found = await status(setup, NOON);
   assertEquals([found.state, found.code, found.failed], ["failed", 3, [{
     database: "b",

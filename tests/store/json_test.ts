@@ -2,7 +2,8 @@ import { assertEquals, assertRejects } from "@std/assert";
 import * as z from "zod";
 import { StoreError } from "../../src/errors.ts";
 import { DirectoryStore } from "../../src/store/directory/store.ts";
-import { jsonBytes, readJson } from "../../src/store/json.ts";
+import { jsonBytes } from "../../src/json/indented.ts";
+import { readJson } from "../../src/store/json.ts";
 
 Deno.test("readJson() gives back what jsonBytes() wrote, and nothing of what is gone, cut off or of another shape", async () => {
   const root = await Deno.makeTempDir({ prefix: "couchdb-backup-json-" });

@@ -64,7 +64,7 @@ export async function runBackup(
     requireCodec(codecOf(task));
     await requireSeal(codecOf(task));
   }
-  const couchVersion = await context.couch.serverVersion(context);
+  const couchVersion = await context.couch.serverVersion({ signal: context.signal });
   const cluster = new ClusterWatch(context.couch, { log: context.log, times: context.clusterTimes });
   const { rest = new Rest() } = context;
   const infos = new DatabaseInfos(context.couch, { signal: context.signal, freshMs: context.freshMs });

@@ -6,7 +6,7 @@
 import { commandLine } from "../../command_line.ts";
 import type { CatalogEntry } from "../../archive/catalog.ts";
 import { shortRun } from "../../archive/layout.ts";
-import { readLastRun } from "../../archive/last_run.ts";
+import { hasToldLosses, readLastRun } from "../../archive/last_run.ts";
 import { findLeftover, type Leftover } from "../../archive/leftover.ts";
 import { followChain } from "../../archive/chain.ts";
 import { type ChainLoss, type ListedFeed, type Manifest, sumChunks } from "../../archive/manifest.ts";
@@ -439,7 +439,7 @@ export class DatabaseBackup {
 
   /**
    * Says what the newest backup of the task has found, a full one, where its run ended before it said so. Of what was
-   * said `last.json` tells, which a run stores at its end; a loss is rather told twice than never.
+   * said `last.json` tells, where a run is entered when its report is told; a loss is rather told twice than never.
    */
   async #tellUntold(ofTask: Saving["ofTask"]): Promise<void> {
     const found = this.#task.increments === undefined ? undefined : await ofTask;
@@ -447,7 +447,7 @@ export class DatabaseBackup {
     const { previous, folder, name } = found;
     if (previous.chain_lost === undefined) return;
     const { log } = this.#context;
-    if (await this.#lastRun() === previous.run) return;
+    if (await this.#hasTold(previous.run)) return;
     this.#outcome.warn(describeUntold(previous, joinKey(folder, name)));
     this.#outcome.chainLost = previous.chain_lost;
     this.#outcome.lostSealed = previous.sealed?.age;
@@ -458,15 +458,16 @@ export class DatabaseBackup {
     });
   }
 
-  /** Which run was the task's last one that came to its end; undefined where nobody knows. */
-  async #lastRun(): Promise<string | undefined> {
+  /** Whether a run of the task has reported what it had found. */
+  async #hasTold(run: string): Promise<boolean> {
     const { repository, log, signal } = this.#context;
     try {
-      return (await readLastRun(repository, this.#task.name, { signal }))?.run;
+      const last = await readLastRun(repository, this.#task.name, { signal });
+      return last !== undefined && hasToldLosses(last, run);
     } catch (error) {
       if (!isOutOfReach(error)) throw error;
       log.warn("what the last run has said is unknown", { error: describeError(error) });
-      return undefined;
+      return false;
     }
   }
 

@@ -19,6 +19,7 @@ import { type FolderState, type ListedManifest, listManifests } from "../../arch
 import { sealed } from "../../archive/sealed.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import type { BackupDate } from "../../dates.ts";
+import { DAY_MS } from "../../dates.ts";
 import { ArchiveError, StoreError } from "../../errors.ts";
 import { findGoneChunk } from "../../archive/chain.ts";
 import { joinKey } from "../../store/key.ts";
@@ -28,8 +29,6 @@ import { readObjectBytes } from "../../store/whole.ts";
 
 /** Clocks that differ by more than this are worth a warning. */
 const MOST_CLOCK_DIFFERENCE_MS = 120_000;
-
-const DAY_MS = 86_400_000;
 
 /** A run that took longer makes sure that its chunks are still there. */
 const LONG_RUN_MS = 24 * 3_600_000;

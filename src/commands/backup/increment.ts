@@ -15,6 +15,7 @@ import type { ListedDocument } from "../../couchdb/batch.ts";
 import { type FeedPage, readPage } from "../../couchdb/changes.ts";
 import type { DatabaseInfo } from "../../couchdb/info.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
+import { DAY_MS } from "../../dates.ts";
 import { ArchiveError, isNotFound, isOutOfReach } from "../../errors.ts";
 import type { Log } from "../../observe.ts";
 import { allOrNone, loadAhead } from "../../parallel.ts";
@@ -39,7 +40,6 @@ const LOOKS = 5;
 /** Of a database that may be unchanged so many copies are asked for their counts, not all of each range. */
 const FEW_QUESTIONS = 3;
 const LINKS_AT_ONCE = 8;
-const DAY_MS = 86_400_000;
 
 /** What an increment builds on. */
 export interface IncrementBase {

@@ -2,6 +2,7 @@
  * Decides whether `_security` and `_revs_limit` have to be read once more. In: the last backup of a database, and what
  * CouchDB says of it now. Out: what the backup has, where that is proved to hold still; undefined in any doubt.
  */
+import { DAY_MS } from "../../dates.ts";
 import type { Manifest, Origin } from "../../archive/manifest.ts";
 import { haveSameRecipients } from "../../codec/compression.ts";
 import type { DatabaseInfo } from "../../couchdb/info.ts";
@@ -13,8 +14,6 @@ import type { AskedSettings } from "./origin.ts";
  * overlap, settings do not.
  */
 export const MOST_DAYS = 30;
-
-const DAY_MS = 86_400_000;
 
 /** What is known of the database, and what is wanted. */
 export interface KeptSettingsQuestion extends Pick<Origin, "recipients"> {

@@ -31,12 +31,10 @@ export interface LeftoverObject {
  * @param options `now`: by the store's clock.
  */
 export function findLeftovers({ folders }: DatabaseHoldings, { now }: { now: Date }): LeftoverObject[] {
-  const newest = Math.max(
-    -Infinity,
-    ...folders.flatMap(({ backups }) => backups).filter(({ isWhole }) => isWhole).map(({ finishedAt }) =>
-      finishedAt.getTime()
-    ),
-  );
+  let newest = -Infinity;
+  for (const { backups } of folders) {
+    for (const { isWhole, finishedAt } of backups) if (isWhole) newest = Math.max(newest, finishedAt.getTime());
+  }
   const before = Math.min(newest, now.getTime() - RESUMABLE_MS);
   return folders.filter((folder) => isQuiet(folder, now)).flatMap((folder) => {
     const named = new Set(folder.backups.flatMap(({ chunks, run, seen }) => [...chunks.keys(), ...seen, pinName(run)]));

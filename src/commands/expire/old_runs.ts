@@ -1,6 +1,7 @@
 /**
  * The folders of old runs, with their claims, plans, outcomes and reports. In: a task. Out: the keys of what may go.
  */
+import { DAY_MS } from "../../dates.ts";
 import { listManualRuns } from "../../archive/manual_run.ts";
 import { parseRunFolderName } from "../../archive/layout.ts";
 import type { Repository } from "../../archive/repository.ts";
@@ -10,7 +11,7 @@ import type { StoreCallOptions } from "../../store/store.ts";
 /** The reports of a task's last runs stay however old they are: a task may run once a year. */
 const FEWEST_RUNS = 12;
 /** A report that is younger stays: questions come late. */
-const YOUNGEST_RUN_MS = 90 * 86_400_000;
+const YOUNGEST_RUN_MS = 90 * DAY_MS;
 
 /**
  * The folders of a task's old runs, each with the keys of all that lies in it. @param options `now`: by the store's

@@ -19,6 +19,7 @@ import { readScratchRuns, storeScratchRun } from "../../archive/scratch_runs.ts"
 import { counted } from "../../counts.ts";
 import { dropAbandoned, ScratchDatabase } from "../../couchdb/scratch.ts";
 import { scratchName } from "../../couchdb/scratch_name.ts";
+import { DAY_MS } from "../../dates.ts";
 import { CouchError, describeError, EXIT, exitCodeOf, type StoreError, UsageError } from "../../errors.ts";
 import { withinRun } from "../../observe.ts";
 import { eitherSignal, forEachParallel } from "../../parallel.ts";
@@ -35,7 +36,6 @@ import { describeLost, FeedCheck } from "./feed_check.ts";
 
 /** Backups that are restored at once; each writes and reads with several requests. */
 const BACKUPS_AT_ONCE = 2;
-const DAY_MS = 86_400_000;
 
 /** What it works with. */
 export interface TestRestoreContext extends RestoreContext {

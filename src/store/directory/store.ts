@@ -9,6 +9,7 @@ import * as fs from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import process from "node:process";
 import { pathToFileURL } from "node:url";
+import { DAY_MS } from "../../dates.ts";
 import { StoreError } from "../../errors.ts";
 import { orAborted, untilAborted } from "../../abort.ts";
 import { allEnded } from "../../parallel.ts";
@@ -37,7 +38,7 @@ const OPEN_TO_READ = constants.O_RDONLY | constants.O_NONBLOCK;
 const TEMP_NAME = /^\.couchdb-backup-\d+-[0-9a-f-]+\.tmp$/;
 /** So many folders are remembered to be there. */
 const MOST_FOLDERS = 1000;
-const TEMP_MAX_AGE_MS = 24 * 60 * 60 * 1000;
+const TEMP_MAX_AGE_MS = DAY_MS;
 
 /** What `link` answers where the file system has no hard links: FAT, exFAT, some network and FUSE file systems. */
 const NO_HARD_LINKS = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"]);

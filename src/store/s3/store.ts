@@ -3,6 +3,7 @@
  * that of two writers one gets the key, on any machine.
  */
 import { createHash, randomUUID } from "node:crypto";
+import { DAY_MS } from "../../dates.ts";
 import { isNotFound, StoreError } from "../../errors.ts";
 import { orAborted, untilAborted } from "../../abort.ts";
 import { checksumHeader, type Digest, MultipartUpload } from "./multipart.ts";
@@ -118,7 +119,7 @@ export class S3Store implements Store {
   /** By the store's clock: the end must not lie in its past. */
   #lockHeaders(): Record<string, string> {
     if (this.#lock === undefined) return {};
-    const until = Date.now() + (this.clockSkewMs ?? 0) + this.#lock.days * 86_400_000;
+    const until = Date.now() + (this.clockSkewMs ?? 0) + this.#lock.days * DAY_MS;
     return {
       [LOCK_MODE]: this.#lock.mode,
       "x-amz-object-lock-retain-until-date": new Date(until).toISOString(),

@@ -10,9 +10,9 @@ import { CouchError, InterruptedError, StoreError } from "../../../src/errors.ts
 import { Repository } from "../../../src/archive/repository.ts";
 import { openStore } from "../../../src/store/open.ts";
 import type { CouchClient } from "../../../src/couchdb/client.ts";
-import { couchOk, type CouchServer } from "../../couch_request.ts";
+import { couchOk } from "../../couch_request.ts";
 import { edit, fill } from "../../fakes/couchdb/edits.ts";
-import { impatientClient } from "../../couchdb/impatient_client.ts";
+import { impatientClient, without } from "../../couchdb/impatient_client.ts";
 import { filesOf } from "../../read_archive.ts";
 import { Increments } from "./increment_setup.ts";
 
@@ -27,23 +27,6 @@ crypto.getRandomValues = (array) => array instanceof Uint32Array ? array.fill(SA
 async function manifestOf({ backups }: Increments, day: number) {
   const folder = backups.folder.replace("/03/", `/0${day}/`);
   return JSON.parse(await Deno.readTextFile(`${folder}/manifest.json`));
-}
-
-/**
- * A client to which the feed never shows the rows of some documents, as one copy may that lags and says nothing of it.
- */
-function without(ids: readonly string[], server: CouchServer): CouchClient {
-  const client = impatientClient(server);
-  const changes: CouchClient["changes"] = async (...args) => {
-    const page = await client.changes(...args);
-    return { ...page, rows: page.rows.filter(({ id }) => !ids.includes(id)) };
-  };
-  return new Proxy(client, {
-    get: (target, name) => {
-      const value: unknown = name === "changes" ? changes : Reflect.get(target, name, target);
-      return typeof value === "function" ? value.bind(target) : value;
-    },
-  });
 }
 
 Deno.test("backup() in full names the documents that the chain before has lost", async () => {

@@ -1,11 +1,25 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { Completeness, type DocumentCounts, IncompleteError } from "../../../src/commands/backup/completeness.ts";
+import {
+  Completeness,
+  type DocumentCounts,
+  IncompleteError,
+  type Patience,
+} from "../../../src/commands/backup/completeness.ts";
 import type { Run } from "../../../src/commands/backup/context.ts";
 import type { Listing } from "../../../src/commands/backup/listing.ts";
+import { Turns } from "../../../src/commands/backup/turns.ts";
 import { RecordedLog } from "../../fakes/log.ts";
+import { withClock } from "./clock.ts";
 
 /** A listing of 699 ids, of a filter that may have taken one for another; a second listing finds `again`. */
-function shortListing({ mayBeMore, again }: { mayBeMore: boolean; again: number }) {
+function shortListing(
+  { mayBeMore, again, patience = { patienceMs: 0, firstWaitMs: 0.1 }, turns }: {
+    mayBeMore: boolean;
+    again: number;
+    patience?: Patience;
+    turns?: Pick<Turns, "take" | "pause" | "lostMs">;
+  },
+) {
   const listing = {
     ids: 699,
     until: "700",
@@ -27,7 +41,7 @@ function shortListing({ mayBeMore, again }: { mayBeMore: boolean; again: number 
     hasCopies: false,
     look: () => Promise.resolve(),
   };
-  const run = { log, signal, stop: signal, patience: { patienceMs: 0, firstWaitMs: 0.1 } } as unknown as Run;
+  const run = { log, signal, stop: signal, patience } as unknown as Run;
   const completeness = new Completeness(run, {
     database: "db",
     listing: listing as unknown as Listing,
@@ -35,6 +49,7 @@ function shortListing({ mayBeMore, again }: { mayBeMore: boolean; again: number 
     mostLive: () => 699,
     resume: "…",
     purges: 0,
+    turns: turns as Turns ?? new Turns({ idle() {}, back: () => Promise.resolve(), closed: signal }, run),
   });
   return { completeness, log };
 }
@@ -52,4 +67,25 @@ Deno.test("Completeness says what is missing where a second listing has no more,
     // Once, although patience was at its end before: what was listed until then may have taken as long.
     assertEquals(log.lines.map(({ event }) => event), ["listing is incomplete: listing again"]);
   }
+});
+
+Deno.test("Completeness loses no patience by waiting for its turn", async () => {
+  await withClock(async (pass) => {
+    const turns = {
+      lostMs: 0,
+      take() {
+        turns.lostMs += 500_000;
+        pass(500_000);
+        return Promise.resolve();
+      },
+      async pause(ms: number) {
+        pass(ms);
+        await turns.take();
+      },
+    };
+    const patience = { patienceMs: 100_000, firstWaitMs: 10_000 };
+    const { completeness, log } = shortListing({ mayBeMore: false, again: 699, patience, turns });
+    await assertRejects(() => completeness.await(() => Promise.resolve()), IncompleteError, "699 of 700 documents");
+    assertEquals(log.lines.map(({ fields }) => fields.waitMs), [10_000, 15_000, 22_500, 30_000]);
+  });
 });

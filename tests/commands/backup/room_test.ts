@@ -324,6 +324,22 @@ Deno.test("Place.back() of a large database waits for small ones that have begun
   assertEquals(isIn, true);
 });
 
+Deno.test("Place.claim() of a small database that had been done with asking has large ones leave it a request", async () => {
+  const room = new Room(4, { isShared: true });
+  const [done, other] = [await room.enter(1, { isSmall: true }), await room.enter(1, { isSmall: true })];
+  done.needs(0);
+  const large = await room.enter();
+  large.needs(1000);
+  assertEquals(large.limit, 3);
+  let isBack = false;
+  done.claim(1).then(() => isBack = true);
+  await settle();
+  assertEquals([isBack, large.limit], [false, 2], "until the large one has had time to make fewer");
+  other.needs(1);
+  await settle();
+  assertEquals(isBack, true);
+});
+
 Deno.test("Place.back() of one that is idle ends where the room is closed, of whatever size", async () => {
   for (const isSmall of [true, false]) {
     const room = new Room(1, { isShared: true });

@@ -173,6 +173,55 @@ for (const increments of [undefined, { most: 14 }]) {
   });
 }
 
+for (
+  const [title, event] of [["for its first page", TOO_FEW], ["until its counts come right", LISTING_AGAIN]] as const
+) {
+  Deno.test(`backup() of a large database that has waited ${title} makes no more requests than others leave, which rely on what it says`, async () => {
+    await using cluster = await startFakeCluster();
+    await using backups = new Backups();
+    const [node] = cluster.nodes;
+    const names = ["first", "next", "third"];
+    for (const name of names) {
+      await couchOk(node!, `PUT /${name}`);
+      fill(cluster.databases.get(name)!, name === "first" ? 5 : 30);
+    }
+    const waiting = cluster.databases.get("first")!;
+    const lag = () => {
+      cluster.lag(2);
+      fill(waiting, 60, { from: 5 });
+    };
+    cluster.readFrom(2);
+    if (event === TOO_FEW) lag();
+    let isBack = false;
+    let isLagging = event === TOO_FEW;
+    node!.onRequest(async ({ endpoint, database }) => {
+      if (endpoint !== "_bulk_get") return;
+      if (database === "first") {
+        if (isLagging) isBack = true;
+        else lag();
+        isLagging = true;
+        return;
+      }
+      await until(() => waitingFor(backups, event) === 1, "the first one waits");
+      cluster.catchUp(2);
+      await until(() => isBack, "the first one is back");
+    });
+    // Each request for documents for itself, from the moment at which the first one is back.
+    const inFlight = new InFlight([node!], {
+      holds: ({ endpoint }) => endpoint === "_bulk_get" ? 100 : undefined,
+      databasesOf: ({ number }) => [String(number)],
+    });
+    const reports = await backups.runAll(node!, names.map((database) => ({ database, pattern: database })), {
+      task: { parallel: 4, chunk: 5 },
+      context: CONTEXT,
+    });
+    assertEquals(reports.map(({ error, status }) => error ?? status), names.map(() => "complete"));
+    assertEquals(waitingFor(backups, event), 1);
+    assertEquals((await backups.read("first")).leafRevisions.size, 65);
+    assert(inFlight.most <= 4, `${inFlight.most} requests for documents`);
+  });
+}
+
 /** The outcome of a run that must not wait. */
 async function within<T>(run: Promise<T>): Promise<T> {
   const late = Promise.withResolvers<never>();

@@ -18,6 +18,14 @@ export interface ClusterTimes {
   patienceMs: number;
 }
 
+/** How a cluster is waited for. */
+export interface ClusterWait extends CallOptions {
+  /** Waits between two looks; may take longer. @default the time alone */
+  pause?: ((ms: number) => Promise<void>) | undefined;
+  /** How long such waits have taken beside what they were to take, so far: that is no patience. @default 0 */
+  lostMs?: (() => number) | undefined;
+}
+
 /** In earnest. `internal_replication_jobs` was seen to read 0 for the first four seconds of a lag. */
 export const CLUSTER_TIMES: ClusterTimes = { freshMs: 60_000, betweenLooksMs: 5_000, patienceMs: 300_000 };
 
@@ -98,8 +106,8 @@ export class ClusterWatch {
   }
 
   /** Waits until the cluster is settled. @returns Why it is still not, when patience has ended. */
-  async untilSettled(options: CallOptions): Promise<string | undefined> {
-    const until = performance.now() + this.#times.patienceMs;
+  async untilSettled({ pause, lostMs = () => 0, ...options }: ClusterWait): Promise<string | undefined> {
+    const until = performance.now() - lostMs() + this.#times.patienceMs;
     for (let looks = 0;; looks++) {
       const reason = await this.look(options);
       // Twice: jobs appear some seconds after a node has.
@@ -108,9 +116,9 @@ export class ClusterWatch {
       ) {
         return undefined;
       }
-      if (performance.now() >= until) return reason;
+      if (performance.now() - lostMs() >= until) return reason;
       if (looks === 0) this.#log.warn("waiting for the cluster's nodes to catch up", { reason });
-      await wait(this.#times.betweenLooksMs, options.signal);
+      await (pause?.(this.#times.betweenLooksMs) ?? wait(this.#times.betweenLooksMs, options.signal));
     }
   }
 

@@ -4,15 +4,16 @@
  * copy, which may be another one for each request; so the counts are read several times, and the largest one is used.
  */
 import { counted, formatCount } from "../../counts.ts";
-import { wait } from "../../abort.ts";
 import type { KnownRows } from "../../archive/overlap.ts";
 import type { DatabaseInfos } from "../../couchdb/database_infos.ts";
 import type { CouchClient } from "../../couchdb/client.ts";
 import type { DatabaseInfo } from "../../couchdb/info.ts";
 import { EXIT, ProgramError } from "../../errors.ts";
+import { eitherSignal } from "../../parallel.ts";
 import type { Run } from "./context.ts";
 import { FullNeeded, MADE_ANEW, MISCOUNTED, PURGED, SET_BACK } from "./doubt.ts";
 import type { Listing } from "./listing.ts";
+import type { Turns } from "./turns.ts";
 
 /** Ids of an increment that may come behind those that it has listed. */
 const FURTHER_IDS = 10_000;
@@ -165,8 +166,8 @@ export interface ListedDatabase {
   purges: number | undefined;
   /** Of an increment: what the backup before has. */
   before?: { documents: number; known: KnownRows } | undefined;
-  /** Is awaited before CouchDB is asked anything. */
-  beforeAsking?: (() => Promise<void>) | undefined;
+  /** Its turns to ask CouchDB anything. */
+  turns: Turns;
 }
 
 /** Holds a listing against the counts until it can be called complete. */
@@ -183,14 +184,14 @@ export class Completeness {
   readonly #purges: number | undefined;
   readonly #resume: string;
   readonly #before: ListedDatabase["before"];
-  readonly #beforeAsking: () => Promise<void>;
+  readonly #turns: Turns;
 
   constructor(
     context: Run,
-    { database, listing, counts, mostLive, purges, resume, before, beforeAsking }: ListedDatabase,
+    { database, listing, counts, mostLive, purges, resume, before, turns }: ListedDatabase,
   ) {
     this.#before = before;
-    this.#beforeAsking = beforeAsking ?? (() => Promise.resolve());
+    this.#turns = turns;
     this.#context = context;
     this.#database = database;
     this.#listing = listing;
@@ -204,7 +205,7 @@ export class Completeness {
    * Waits, for some minutes, until the feed announces as many rows as there are documents: until then its copies lag.
    */
   async awaitFirstPage(): Promise<void> {
-    const { log, signal, stop, cluster } = this.#context;
+    const { log, signal, cluster } = this.#context;
     if (this.#counts.hasCopies) await cluster.look({ signal });
     const waits = this.#waits();
     await this.#listing.begin(async (announced) => {
@@ -216,7 +217,7 @@ export class Completeness {
         expected: this.#counts.expected,
         waitMs: Math.round(waitMs),
       });
-      await wait(waitMs, AbortSignal.any([signal, stop]));
+      await this.#turns.pause(waitMs);
       await this.#counts.look({ signal });
       return false;
     });
@@ -231,13 +232,17 @@ export class Completeness {
   async await(storeListed: () => Promise<void>): Promise<void> {
     const { log, signal, stop, cluster } = this.#context;
     const waits = this.#waits();
-    if (this.#counts.hasCopies) await this.#beforeAsking();
+    if (this.#counts.hasCopies) await this.#turns.take();
     let isUnsettled = this.#counts.hasCopies &&
       (await cluster.look({ signal }) !== undefined || cluster.wasUnsettledSince(this.#startedAtMs));
     for (let settlings = 0;;) {
       if (isUnsettled) {
         if (++settlings > MOST_SETTLINGS) throw this.#incomplete("nodes of the cluster come and go");
-        const lag = await cluster.untilSettled({ signal: AbortSignal.any([signal, stop]) });
+        const lag = await cluster.untilSettled({
+          signal: eitherSignal({ signal, stop }),
+          pause: (ms) => this.#turns.pause(ms),
+          lostMs: () => this.#turns.lostMs,
+        });
         if (lag !== undefined) throw this.#incomplete(`the cluster is still catching up: ${lag}`);
         await this.#listAgain(storeListed);
       } else if (this.#isUncounted && this.#listing.recounted === undefined) {
@@ -260,7 +265,7 @@ export class Completeness {
       const isParents = this.#before !== undefined && !this.#counts.hasCopies;
       if (waitMs === undefined) throw isParents ? new FullNeeded(MISCOUNTED) : this.#incomplete(shortfall);
       log.warn("listing is incomplete: listing again", { shortfall, waitMs: Math.round(waitMs) });
-      await wait(waitMs, AbortSignal.any([signal, stop]));
+      await this.#turns.pause(waitMs);
       await this.#listAgain(storeListed);
     }
   }
@@ -272,12 +277,12 @@ export class Completeness {
 
   /** Follows the feed from where it ended, then counts all of it; what is new is stored. */
   async #listAgain(storeListed: () => Promise<void>): Promise<void> {
-    await this.#beforeAsking();
+    await this.#turns.take();
     this.#listing.open(this.#listing.until);
     await storeListed();
     const { expected } = this.#counts;
     // All of an increment's feed is little beside all of the database.
-    await this.#beforeAsking();
+    await this.#turns.take();
     this.#listing.recount(
       this.#before === undefined ? expected : Math.min(expected, 2 * this.#listing.ids + FURTHER_IDS),
     );
@@ -293,7 +298,7 @@ export class Completeness {
       this.#counts.noteListed(this.#listing.ids);
       return undefined;
     }
-    await this.#beforeAsking();
+    await this.#turns.take();
     await this.#counts.look({ signal });
     const isPurged = isPurgedSince(this.#purges, this.#counts);
     if (isPurged && this.#before !== undefined) throw new FullNeeded(PURGED);
@@ -350,16 +355,17 @@ export class Completeness {
     });
   }
 
-  /** Waits that grow, until patience ends. */
+  /** Waits that grow, until patience ends; whoever waits for its turn loses none of it. */
   #waits(): { next(): number | undefined } {
     const { patienceMs, firstWaitMs } = this.#context.patience ?? COUNT_PATIENCE;
-    const endMs = performance.now() + patienceMs;
+    const nowMs = () => performance.now() - this.#turns.lostMs;
+    const endMs = nowMs() + patienceMs;
     let waitMs = firstWaitMs;
     let isFirst = true;
     return {
       next() {
         // Once in any case: what came before, such as the listing of a large database, may have taken all the time.
-        if (!isFirst && performance.now() + waitMs > endMs) return undefined;
+        if (!isFirst && nowMs() + waitMs > endMs) return undefined;
         isFirst = false;
         const now = waitMs;
         waitMs = Math.min(waitMs * 1.5, 30_000);

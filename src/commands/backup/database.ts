@@ -55,6 +55,7 @@ import { keptSettings } from "./kept_settings.ts";
 import { findUnreadable } from "./sealed_ids.ts";
 import { warnOfShrinking } from "./shrinking.ts";
 import { findLacking, findStillUnreadable } from "./unreadable.ts";
+import { Turns } from "./turns.ts";
 import type { RequestWindow } from "./window.ts";
 
 /** What is to be backed up. */
@@ -315,6 +316,7 @@ export class DatabaseBackup {
       counts,
       full,
       share: this.#share,
+      turns: new Turns(this.#place, this.#context),
       resumed: begun?.parent ?? undefined,
       findLacking: (unreadable) => this.#findLacking(unreadable),
     });

@@ -25,6 +25,7 @@ import type { Outcome } from "./outcome.ts";
 import { MOST_REACH, Reach } from "./reach.ts";
 import type { Place } from "./room.ts";
 import { findUnreadable } from "./sealed_ids.ts";
+import { Turns } from "./turns.ts";
 import type { RequestWindow } from "./window.ts";
 
 /** How long the last checkpoint of an interrupted run may take. */
@@ -123,6 +124,7 @@ export class DocumentStorage {
       folder,
       ...chunkNames(state, { run: shortRun(origin.run), kept, isShared: store.conditions === "ignored" }),
     });
+    const turns = new Turns(place, this.#context);
     const completeness = new Completeness(this.#context, {
       database,
       listing,
@@ -131,13 +133,18 @@ export class DocumentStorage {
       resume,
       purges: purgesOf(leftover?.checkpoint.properties ?? info),
       before,
-      beforeAsking: () => place.back(),
+      turns,
     });
     try {
-      if (leftover === undefined && increment === undefined) await completeness.awaitFirstPage();
-      const storeListed = () => this.#storeListed({ listing, writer, done, size, reach });
-      await storeListed();
-      await completeness.await(storeListed);
+      if (leftover === undefined && increment === undefined) {
+        await completeness.awaitFirstPage();
+        // A large one that has waited for nodes has claimed one request alone.
+        place.needs(batchesOf(task, counts.info));
+      }
+      const storing = { listing, writer, done, size, reach };
+      await this.#storeListed(storing);
+      // What is found by listing again nobody has known of, and others may have begun who relied on that.
+      await completeness.await(() => this.#storeListed(storing, { found: () => batchesOf(task, counts.info) }));
       if (completeness.miscount !== undefined) outcome.warn(completeness.miscount);
       // Where the feed ends, and what the chain before has lost, is asked next.
       if (task.increments !== undefined) await place.back();
@@ -233,7 +240,11 @@ export class DocumentStorage {
     };
   }
 
-  /** Stores what the listing has to give: first what is new, then what was listed again, until nothing is left. */
+  /**
+   * Stores what the listing has to give: first what is new, then what was listed again, until nothing is left.
+   *
+   * @param options.found How many requests it needs as soon as there is anything. @default as many as it has said
+   */
   async #storeListed(
     { listing, writer, done, size, reach }: {
       listing: Listing;
@@ -242,13 +253,14 @@ export class DocumentStorage {
       size: ChunkSize;
       reach: Reach;
     },
+    { found }: { found?: () => number } = {},
   ): Promise<void> {
     const { signal: runSignal, stop } = this.#context;
     const { place, window } = this.#options;
     const limit = () => place.limit;
     let inFlight = 0;
     const storeOne = async (work: Work, signal: AbortSignal, leaveSlot: () => void) => {
-      inFlight++;
+      if (inFlight++ === 0 && found !== undefined) place.needs(found());
       reach.begin();
       // What the feed has brought along tells nothing of how fast requests for documents are.
       const ends = work.batch.carried === undefined ? window.begin() : undefined;
@@ -258,6 +270,7 @@ export class DocumentStorage {
         hasSlot = false;
         if (listing.ended && inFlight === 0) place.away();
         else if (listing.ended) place.needs(inFlight);
+        else if (inFlight === 0 && found !== undefined) place.needs(1);
         leaveSlot();
       };
       const onRead = ({ bytes, documents }: Pick<ChunkEntry, "bytes" | "documents">) => {

@@ -18,7 +18,7 @@ import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import { DAY_MS } from "../../dates.ts";
 import { ArchiveError, isNotFound, isOutOfReach } from "../../errors.ts";
 import type { Log } from "../../observe.ts";
-import { allOrNone, loadAhead } from "../../parallel.ts";
+import { allOrNone, eitherSignal, loadAhead } from "../../parallel.ts";
 import { joinKey, splitKey } from "../../store/key.ts";
 import { readObjectBytes } from "../../store/whole.ts";
 import { type IncrementPolicy, leastLockDays, type Task } from "../../task/task.ts";
@@ -26,6 +26,7 @@ import { type DocumentCounts, IncompleteError, isPurgedSince, purgesOf } from ".
 import { ChunkSize } from "./chunk_size.ts";
 import type { Run } from "./context.ts";
 import { PURGED, SET_BACK } from "./doubt.ts";
+import type { Turns } from "./turns.ts";
 
 /** Where so much of a database has changed, a full backup costs little more, and its restore less. */
 export const MOST_CHANGED: number = 1 / 3;
@@ -106,6 +107,8 @@ export interface IncrementQuestion {
   /** Whether all is to be saved anyway. */
   full: boolean;
   share: IncrementShare;
+  /** Its turns to ask CouchDB, where a cluster's nodes are waited for. */
+  turns: Turns;
   /** An unfinished incremental run went on from this one; its changes are not counted again. */
   resumed: ParentLink | undefined;
   /** Looks which of the documents that the backup before lacks can be read now. */
@@ -315,10 +318,14 @@ async function followBase(
 /** The first page behind the overlap's beginning, from a cluster that has nothing to catch up with. */
 async function lookAtFeed(
   { couch, cluster, signal, stop }: Run,
-  { database, counts, task }: IncrementQuestion,
+  { database, counts, task, turns }: IncrementQuestion,
   { since, known }: Pick<IncrementBase, "since" | "known">,
 ): Promise<FeedPage | undefined> {
-  const until = { signal: AbortSignal.any([signal, stop]) };
+  const until = {
+    signal: eitherSignal({ signal, stop }),
+    pause: (ms: number) => turns.pause(ms, signal),
+    lostMs: () => turns.lostMs,
+  };
   const positionsEvery = Math.min(new ChunkSize(task, counts.info).positionsEvery ?? POSITIONS_EVERY, POSITIONS_EVERY);
   // As in every listing: so that each position stands behind a whole number of rows.
   const limit = Math.ceil((known.size + PAGE_ROWS) / positionsEvery) * positionsEvery - 1;

@@ -3,7 +3,7 @@
  * each database needs at the moment. Out: when the next database may begin, and the limit of each. Databases that began
  * earlier come first; the next one begins as soon as those before it leave requests unused, for example while the last
  * chunk and the manifest of one are being stored. Small ones wait for the store more than for CouchDB: one that is away
- * needs no request, and has to claim one when it is back.
+ * needs no request, and has to claim one when it is back. So does one of any size that waits for a cluster's nodes.
  */
 import { orAborted } from "../../abort.ts";
 
@@ -20,12 +20,20 @@ export interface Place {
   readonly isSmall: boolean;
   /** How many requests it may have in flight now. */
   readonly limit: number;
+  /** Fires where no claim is admitted any more. */
+  readonly closed: AbortSignal;
   /** How many it needs from now on; none: only writing is left. Of one that is done that changes nothing. */
   needs(requests: number): void;
   /** It waits for the store, and will need one request when it is back. A large one keeps the room for that. */
   away(): void;
   /**
-   * The same as `needs`; a small one that has needed none waits until there is room for it.
+   * It waits for CouchDB's own nodes, for minutes maybe, and will need one request when it is back, which it has to claim.
+   * Small ones use all its room meanwhile, as they are done soon. Large ones leave it one request; to small ones that
+   * wait so they leave one together. A large one that is back has what those leave that have begun meanwhile.
+   */
+  idle(): void;
+  /**
+   * The same as `needs`; one that has needed none waits until there is room for it.
    *
    * @throws The reason of the room's signal; what the room was closed with; an error where the database is done.
    */
@@ -51,12 +59,22 @@ interface Taken {
   isSmall: boolean;
   /** How many requests it needs. */
   needs: number;
-  /** Whether it waits for the store, and comes back. */
+  /** Whether it waits for the store or for nodes, and comes back. */
   isAway: boolean;
+  /** Whether it has waited for nodes. Those before a large one leave it a request; small ones take turns. */
+  isLate: boolean;
   /** What each of them counts. */
   weight: () => number;
   /** Its claim, until it is admitted. */
   claim?: PromiseWithResolvers<void> | undefined;
+}
+
+/** How requests are counted. */
+interface Counting {
+  /** Whether for a small database. */
+  isSmall: boolean;
+  /** Whether more than one request counts of small ones that take turns, where they make more now. @default true */
+  withTurns?: boolean | undefined;
 }
 
 /** Room for a number of requests. */
@@ -64,7 +82,7 @@ export class Room {
   readonly #limit: () => number;
   readonly #isShared: boolean;
   readonly #small: () => number;
-  readonly #signal: AbortSignal | undefined;
+  readonly #signal: AbortSignal;
   /** In the order of their beginnings. */
   readonly #taken: Set<Taken> = new Set();
   readonly #closed = new AbortController();
@@ -97,24 +115,29 @@ export class Room {
    */
   async enter(needs?: number, { isSmall = false }: { isSmall?: boolean } = {}): Promise<Place> {
     const weight = isSmall ? () => this.#requests / Math.max(this.#small(), this.#requests) : () => 1;
-    const one: Taken = { isSmall, needs: 0, isAway: false, weight };
-    while (!this.#hasPlace(isSmall) || !this.#hasRoom((needs ?? 1) * weight(), { isSmall })) {
+    const one: Taken = { isSmall, needs: 0, isAway: false, isLate: false, weight };
+    while (
+      this.#isClaimed || !this.#hasPlace(isSmall) || !this.#hasRoom((needs ?? 1) * weight(), { isSmall })
+    ) {
       await new Promise<void>((resolve) => this.#wake = resolve);
     }
-    const rest = () => Math.floor(this.#rest(one, { isSmall }) / weight());
     let hasLeft = false;
     const set = (requests: number, isAway = false) => {
       // What of it is still under way when it has failed takes no room for ever.
       if (hasLeft) return;
+      // Others may have begun who relied on what it said: it takes what they leave.
+      if (one.isLate && !isSmall && requests > one.needs) this.#taken.delete(one);
       one.needs = Math.max(0, requests);
       one.isAway = isAway;
       this.#taken.add(one);
       this.#change();
     };
     const claim = async (requests: number) => {
-      this.#signal?.throwIfAborted();
-      if (isSmall && !hasLeft && one.needs === 0 && !this.#hasRoomAgain(one)) {
+      this.#signal.throwIfAborted();
+      if (!hasLeft && one.needs === 0 && !this.#hasRoomAgain(one)) {
         one.claim ??= Promise.withResolvers();
+        // Where it had been done with asking, large ones that have begun since leave it a request from now on.
+        one.isAway = true;
         await orAborted(one.claim.promise, this.#signal);
       }
       // What of it is still under way when it has failed asks nothing more.
@@ -122,14 +145,19 @@ export class Room {
       set(requests);
     };
     set(needs ?? this.#requests);
+    const limitOf = () => this.#limitOf(one);
     return {
       isSmall,
       get limit() {
-        // One that is under way is not stopped by those before it that need more than they said.
-        return Math.max(1, rest());
+        return limitOf();
       },
+      closed: this.#signal,
       needs: (requests) => set(requests),
       away: () => isSmall ? set(0, true) : set(1),
+      idle: () => {
+        one.isLate = true;
+        set(0, true);
+      },
       claim,
       back: async () => {
         if (one.isAway) await claim(1);
@@ -141,6 +169,11 @@ export class Room {
         this.#change();
       },
     };
+  }
+
+  /** Whether anybody waits to come back. */
+  get #isClaimed(): boolean {
+    return this.#taken.values().some(({ claim }) => claim !== undefined);
   }
 
   /** Those that are back come before those that are to begin. */
@@ -167,32 +200,57 @@ export class Room {
   }
 
   /**
-   * Whether a small one that has needed none may make a request: where all others leave room for it; and where no other
-   * small one makes any, as no large one is to hold it up until its own end.
+   * Whether one that has needed none may make a request: where those that make any leave room for it, and a large one also
+   * where small ones that are away will need theirs. Beside large ones alone it goes on in any case: they leave it a
+   * request, and where fewer are allowed meanwhile none is to be held up until their end.
    */
   #hasRoomAgain(one: Taken): boolean {
-    let rest = this.#requests - one.weight();
-    let isOnly = true;
-    for (const other of this.#taken) {
-      if (other === one) continue;
-      rest -= Math.min(other.needs * other.weight(), this.#requests);
-      if (other.isSmall && other.needs > 0) isOnly = false;
+    const others = [...this.#taken].filter((other) => other !== one);
+    const small = this.#needsOf(others.filter(({ isSmall }) => isSmall), one);
+    if (small === 0) return true;
+    let rest = this.#requests - one.weight() - small;
+    for (const other of others) {
+      // It may have begun its requests before small ones had their turns.
+      if (!other.isSmall) rest -= Math.min(other.needs, this.#limitOf(other, { withTurns: false }));
     }
     // Fractions of a request do not add up to the whole.
-    return isOnly || rest > -1e-9;
+    return rest > -1e-9;
+  }
+
+  /** One that is under way is not stopped by those before it that need more than they said. */
+  #limitOf(one: Taken, { withTurns }: { withTurns?: boolean } = {}): number {
+    const { isSmall } = one;
+    return Math.max(1, Math.floor(this.#rest(one, { isSmall, withTurns }) / one.weight()));
   }
 
   /**
-   * What those before a place leave; before one that is to come: all of them. One that is away is counted by small ones
-   * as none, for they are done soon; by others as one, as these would have to make room when it comes back.
+   * What those before a place leave, and what large ones leave that were away for so long that they have come behind it;
+   * before one that is to come: all of them.
    */
-  #rest(place: Taken | undefined, { isSmall }: Pick<Taken, "isSmall">): number {
-    let rest = this.#requests;
-    for (const one of this.#taken) {
-      if (one === place) break;
-      const needs = one.isAway && !isSmall ? 1 : one.needs;
-      rest -= Math.min(needs * one.weight(), this.#requests);
+  #rest(place: Taken | undefined, counting: Counting): number {
+    const all = [...this.#taken];
+    const at = place === undefined || !this.#taken.has(place) ? all.length : all.indexOf(place);
+    const behind = counting.isSmall ? 0 : all.slice(at + 1).filter((one) => one.isLate && !one.isSmall).length;
+    return this.#requests - this.#needsOf(all.slice(0, at), counting) - behind;
+  }
+
+  /**
+   * How many requests some need, as another one counts them. One that is away is counted by small ones as none, for they
+   * are done soon; by large ones as one, as these would have to make room when it comes back. But small ones that have
+   * waited for nodes take turns, at one request: where a cluster lags they may be many, and large ones would not begin.
+   */
+  #needsOf(some: readonly Taken[], { isSmall, withTurns = true }: Counting): number {
+    let needs = 0;
+    let turns = 0;
+    let least = 0;
+    for (const one of some) {
+      const own = Math.min(one.needs * one.weight(), this.#requests);
+      if (isSmall) needs += own;
+      else if (one.isLate && one.isSmall) {
+        if (withTurns) turns += own;
+        if (one.isAway || own > 0) least = one.weight();
+      } else needs += one.isAway ? one.weight() : own;
     }
-    return rest;
+    return needs + Math.max(turns, least);
   }
 }

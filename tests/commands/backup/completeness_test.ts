@@ -4,18 +4,21 @@ import {
   DocumentCounts,
   IncompleteError,
   isPurgedSince,
+  type Patience,
 } from "../../../src/commands/backup/completeness.ts";
 import type { Run } from "../../../src/commands/backup/context.ts";
 import type { DatabaseInfo } from "../../../src/couchdb/info.ts";
 import type { Listing } from "../../../src/commands/backup/listing.ts";
+import { Turns } from "../../../src/commands/backup/turns.ts";
 import { RecordedLog } from "../../fakes/log.ts";
+import { withClock } from "./clock.ts";
 
 /**
  * A listing of 699 ids, of a filter that may have taken one for another; a second listing finds `again`, so many of them
  * live.
  */
 function shortListing(
-  { mayBeMore, again, live = again, expected = 700, counted = 699, hasCopies = false }: {
+  { mayBeMore, again, live = again, expected = 700, counted = 699, hasCopies = false, ...others }: {
     mayBeMore: boolean;
     again: number;
     live?: number;
@@ -23,6 +26,8 @@ function shortListing(
     /** The live documents that CouchDB counts. */
     counted?: number;
     hasCopies?: boolean;
+    patience?: Patience;
+    turns?: Pick<Turns, "take" | "pause" | "lostMs">;
   },
 ) {
   const listing = {
@@ -48,7 +53,7 @@ function shortListing(
   };
   const couch = { changes: () => Promise.resolve({ rows: [], pending: 0 }) };
   const cluster = { look: () => Promise.resolve(undefined), wasUnsettledSince: () => false };
-  const patience = { patienceMs: 0, firstWaitMs: 0.1 };
+  const { patience = { patienceMs: 0, firstWaitMs: 0.1 }, turns } = others;
   const run = { log, signal, stop: signal, patience, couch, cluster } as unknown as Run;
   const completeness = new Completeness(run, {
     database: "db",
@@ -57,6 +62,7 @@ function shortListing(
     mostLive: () => 699,
     resume: "…",
     purges: 0,
+    turns: turns as Turns ?? new Turns({ idle() {}, back: () => Promise.resolve(), closed: signal }, run),
   });
   return { completeness, log };
 }
@@ -129,4 +135,25 @@ Deno.test("isPurgedSince() goes by a larger number where there are copies, and b
   for (const hasCopies of [true, false]) {
     assertEquals([since(undefined, null, hasCopies), since(5, null, hasCopies)], [false, true]);
   }
+});
+
+Deno.test("Completeness loses no patience by waiting for its turn", async () => {
+  await withClock(async (pass) => {
+    const turns = {
+      lostMs: 0,
+      take() {
+        turns.lostMs += 500_000;
+        pass(500_000);
+        return Promise.resolve();
+      },
+      async pause(ms: number) {
+        pass(ms);
+        await turns.take();
+      },
+    };
+    const patience = { patienceMs: 100_000, firstWaitMs: 10_000 };
+    const { completeness, log } = shortListing({ mayBeMore: false, again: 699, patience, turns });
+    await assertRejects(() => completeness.await(() => Promise.resolve()), IncompleteError, "699 of 700 documents");
+    assertEquals(log.lines.map(({ fields }) => fields.waitMs), [10_000, 15_000, 22_500, 30_000]);
+  });
 });

@@ -1,5 +1,6 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Room } from "../../../src/commands/backup/room.ts";
+import { forEachParallel } from "../../../src/parallel.ts";
 
 /** Lets whatever waits go on as far as it can. */
 async function settle(): Promise<void> {
@@ -275,4 +276,152 @@ Deno.test("Room.enter() lets many small databases wait for the store, and no end
     places[0]!.leave();
     await all;
   }
+});
+
+Deno.test("Place.idle() leaves small databases all room, and large ones all but one request", async () => {
+  const room = new Room(2, { isShared: true, small: () => 8 });
+  const large = await room.enter();
+  large.idle();
+  const small = await room.enter(8, { isSmall: true });
+  assertEquals(small.limit, 8);
+  small.leave();
+  const other = await room.enter();
+  other.needs(1000);
+  assertEquals(other.limit, 1);
+  await large.back();
+  large.needs(1000);
+  assertEquals([other.limit, large.limit], [1, 1], "it comes back behind who has begun meanwhile");
+  other.needs(1);
+  large.needs(1);
+  large.needs(1000);
+  other.leave();
+  assertEquals(large.limit, 2);
+});
+
+Deno.test("Place.back() of a large database waits for small ones that have begun meanwhile, and no other one begins", async () => {
+  const room = new Room(1, { isShared: true, small: () => 4 });
+  const large = await room.enter();
+  large.idle();
+  const small = [];
+  for (let count = 0; count < 3; count++) small.push(await room.enter(1, { isSmall: true }));
+  small[0]!.away();
+  const back: string[] = [];
+  large.back().then(() => back.push("large"));
+  let isIn = false;
+  room.enter(1, { isSmall: true }).then(() => isIn = true);
+  small[1]!.leave();
+  small[2]!.leave();
+  await settle();
+  assertEquals([back, isIn], [[], false], "it would hold up the one that is away");
+  small[0]!.back().then(() => back.push("small"));
+  await settle();
+  assertEquals(back, ["small"]);
+  small[0]!.leave();
+  await settle();
+  assertEquals([back, isIn], [["small", "large"], false]);
+  large.idle();
+  await settle();
+  assertEquals(isIn, true);
+});
+
+Deno.test("Place.claim() of a small database that had been done with asking has large ones leave it a request", async () => {
+  const room = new Room(4, { isShared: true });
+  const [done, other] = [await room.enter(1, { isSmall: true }), await room.enter(1, { isSmall: true })];
+  done.needs(0);
+  const large = await room.enter();
+  large.needs(1000);
+  assertEquals(large.limit, 3);
+  let isBack = false;
+  done.claim(1).then(() => isBack = true);
+  await settle();
+  assertEquals([isBack, large.limit], [false, 2], "until the large one has had time to make fewer");
+  other.needs(1);
+  await settle();
+  assertEquals(isBack, true);
+});
+
+Deno.test("Place.back() of one that is idle ends where the room is closed, of whatever size", async () => {
+  for (const isSmall of [true, false]) {
+    const room = new Room(1, { isShared: true });
+    const place = await room.enter(1, { isSmall });
+    place.idle();
+    await room.enter(1, { isSmall: true });
+    const waiting = place.back();
+    assertEquals(place.closed.aborted, false);
+    room.close(new Error("the login is refused"));
+    await assertRejects(() => waiting, Error, "the login is refused");
+    assertEquals(place.closed.aborted, true);
+  }
+});
+
+Deno.test("Room lets no more requests be in flight than there may be, where large databases wait for nodes too", async () => {
+  for (const [limit, small] of [[1, 1], [2, 2], [4, 4], [4, 16], [16, 16]] as const) {
+    const room = new Room(limit, { isShared: true, small: () => small });
+    let seed = 1;
+    const random = () => (seed = seed * 16807 % 2147483647) / 2147483647;
+    const pause = async () => {
+      for (let turn = Math.floor(random() * 40); turn >= 0; turn--) await Promise.resolve();
+    };
+    let [inFlight, most, done] = [0, 0, 0];
+    const ask = async (weight: number) => {
+      inFlight += weight;
+      most = Math.max(most, inFlight);
+      await pause();
+      inFlight -= weight;
+    };
+    type Placed = Awaited<ReturnType<typeof room.enter>>;
+    /** As many at a time as it may make, and none for a while. */
+    const read = async (place: Placed, batches: number) => {
+      place.needs(batches);
+      await forEachParallel(() => Array.from({ length: batches }), () => ask(1), { limit: () => place.limit });
+      place.away();
+      await pause();
+    };
+    const save = async (place: Placed) => {
+      const weight = place.isSmall ? limit / small : 1;
+      await ask(weight);
+      for (let times = Math.floor(random() * 4); times > 0; times--) {
+        place.idle();
+        await pause();
+        await place.back();
+        await ask(weight);
+        if (!place.isSmall) await read(place, Math.floor(random() * 10) + 1);
+      }
+      place.needs(0);
+      await pause();
+      place.leave();
+      done++;
+    };
+    const all: Promise<void>[] = [];
+    for (let count = 0; count < 300; count++) {
+      const isSmall = random() < 0.7;
+      all.push(save(await room.enter(isSmall ? 1 : undefined, { isSmall })));
+    }
+    await Promise.all(all);
+    const which = `limit ${limit}, of small ones ${small}`;
+    assertEquals(done, 300, which);
+    assert(most <= limit && most > limit - 2, `${most} requests, ${which}`);
+  }
+});
+
+Deno.test("Room.enter() lets a large database begin beside any number of small ones that wait for nodes, which take turns", async () => {
+  const room = new Room(4, { isShared: true });
+  const small = [];
+  for (let count = 0; count < 10; count++) {
+    small.push(await room.enter(1, { isSmall: true }));
+    small[count]!.idle();
+  }
+  const large = await room.enter();
+  large.needs(1000);
+  assertEquals(large.limit, 3);
+  const back: number[] = [];
+  for (const [index, one] of small.entries()) one.back().then(() => back.push(index));
+  await settle();
+  assertEquals([back, large.limit], [[0], 3]);
+  small[0]!.idle();
+  await settle();
+  assertEquals([back, large.limit], [[0, 1], 3]);
+  large.leave();
+  await settle();
+  assertEquals(back, [0, 1, 2, 3, 4]);
 });

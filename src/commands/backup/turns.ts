@@ -1,0 +1,53 @@
+/**
+ * Waits of one database for CouchDB's nodes, in which other databases ask CouchDB. In: its place among them, and how
+ * long to wait. Out: the wait, and then its turn for a request; and how much time it has lost by waiting for its turn.
+ * The waits between two attempts of one request are no such waits: CouchDB is to be spared then, and not asked by others.
+ */
+import { orAborted, wait } from "../../abort.ts";
+import type { Place } from "./room.ts";
+
+/** What turns are made of. */
+type TurnsPlace = Pick<Place, "idle" | "back" | "closed">;
+
+/** The turns of one database. */
+export class Turns {
+  readonly #place: TurnsPlace;
+  readonly #ends: { signal: AbortSignal; stop: AbortSignal };
+  #lostMs = 0;
+
+  /** @param ends What ends its pauses: `stop` too, as nothing of it is in flight meanwhile. */
+  constructor(place: TurnsPlace, ends: { signal: AbortSignal; stop: AbortSignal }) {
+    this.#place = place;
+    this.#ends = ends;
+  }
+
+  /**
+   * How long it has waited for its turn so far. That is no patience with CouchDB: each look may be answered from other
+   * copies, so that there have to be several, and in a busy task patience would end behind the first.
+   */
+  get lostMs(): number {
+    return this.#lostMs;
+  }
+
+  /** Claims a request where it has none. @throws As `Place.claim` */
+  async take(): Promise<void> {
+    const sinceMs = performance.now();
+    await this.#place.back();
+    this.#lostMs += performance.now() - sinceMs;
+  }
+
+  /**
+   * Waits, and then for its turn.
+   *
+   * @param signal Ends it beside the others.
+   * @throws The reason of one of the signals; as `Place.claim`
+   */
+  async pause(ms: number, signal?: AbortSignal): Promise<void> {
+    const { signal: end, stop } = this.#ends;
+    const ends = AbortSignal.any([end, stop, this.#place.closed, ...signal === undefined ? [] : [signal]]);
+    this.#place.idle();
+    await wait(ms, ends);
+    // A claim that is left behind may still be admitted: it is given up when the database is done, in a moment.
+    await orAborted(this.take(), ends);
+  }
+}

@@ -116,7 +116,10 @@ export class DocumentCounts {
       this.hasCopies
         ? this.#couch.databaseInfo(this.#database, { signal })
         : this.#infos.now(this.#database, { signal });
-    const infos = await Promise.all(Array.from({ length: Math.min(questions, this.#questions) }, ask));
+    // One alone first: where the login is refused, as many as there are would lock the address out at once.
+    const first = await ask();
+    const others = Array.from({ length: Math.min(questions, this.#questions) - 1 }, ask);
+    const infos = [first, ...await Promise.all(others)];
     if (
       infos.some(({ instance_start_time: at }) => this.#createdAt !== null && at !== null && at !== this.#createdAt)
     ) {

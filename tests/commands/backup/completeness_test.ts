@@ -9,6 +9,7 @@ import {
 import type { Run } from "../../../src/commands/backup/context.ts";
 import type { DatabaseInfo } from "../../../src/couchdb/info.ts";
 import type { Listing } from "../../../src/commands/backup/listing.ts";
+import { CouchError } from "../../../src/errors.ts";
 import { Turns } from "../../../src/commands/backup/turns.ts";
 import { RecordedLog } from "../../fakes/log.ts";
 import { withClock } from "./clock.ts";
@@ -125,6 +126,16 @@ Deno.test("DocumentCounts.look() does not expect fewer documents because copies 
   // What is purged in earnest has a larger number: then the count begins anew.
   await counts.look({ signal, questions: 3 });
   assertEquals([counts.expected, counts.info.purge_seq], [95, "6-z"]);
+});
+
+Deno.test("DocumentCounts.look() asks once where the login is refused, however many copies there are", async () => {
+  const refused = new CouchError("Cannot read: 401", { error: "unauthorized", status: 401 });
+  let asked = 0;
+  const couch = { databaseInfo: () => (asked++, Promise.reject(refused)) };
+  const run = { couch, infos: {} } as unknown as Run;
+  const counts = new DocumentCounts(run, "db", { info: infoOf(100, "5-x"), askedAtMs: 0 });
+  await assertRejects(() => counts.look({ signal: new AbortController().signal }), CouchError);
+  assertEquals(asked, 1);
 });
 
 Deno.test("isPurgedSince() goes by a larger number where there are copies, and by any other where there is one", () => {

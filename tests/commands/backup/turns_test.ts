@@ -129,7 +129,7 @@ for (const [parallel, lagging] of CASES) {
     const failed = reports.filter(({ status }) => status === "failed");
     const names = failed.map(({ database }) => database);
     assertEquals([...lagging, NAMES.at(-1)!].filter((name) => !names.includes(name)), []);
-    // Several for one: of a cluster's database the counts are asked for as often as there are copies.
+    // Several for one: of a look at the counts behind the first answer as many are under way as there are copies.
     const refused = new Set(node!.requests.filter(({ status }) => status === 401).map(({ database }) => database));
     assert(refused.size <= parallel, `${refused.size} databases are refused`);
     for (const { error = "" } of failed) assertStringIncludes(error, "401");

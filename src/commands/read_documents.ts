@@ -59,7 +59,7 @@ export async function readDocuments<T>(ids: readonly string[], options: ReadDocu
       else throw error;
       if (isLast) throw failure;
     }
-    await couch.waitAfterFailure(failure, attempt + 1, signal);
+    await couch.waitAfterFailure(failure, attempt + 1, { signal });
   }
 }
 

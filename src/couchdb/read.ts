@@ -212,7 +212,7 @@ export class BatchReader {
   ): Promise<{ batch: IdBatch; attempt: number }[]> {
     const halves = isTooMuch(failure) || (attempt > 1 && isOfDocument(failure)) ? batch.split() : undefined;
     if (halves === undefined && (attempt >= this.#client.retry.attempts || !isTransient(failure))) throw failure;
-    await this.#client.waitAfterFailure(failure, attempt + 1, call.signal);
+    await this.#client.waitAfterFailure(failure, attempt + 1, call);
     if (halves === undefined) return [{ batch, attempt: attempt + 1 }];
     this.#log.warn("request is split in half", { database: this.#database, error: this.#client.tell(failure) });
     return halves.map((half) => ({ batch: half, attempt: 1 }));
@@ -273,10 +273,10 @@ export class BatchReader {
         const failure = this.#healable(error, request);
         if (isOfDocument(failure)) {
           for (const page of batch.pages()) for (const document of page) still.add({ document });
-          return await this.#client.waitAfterFailure(failure, 2, call.signal);
+          return await this.#client.waitAfterFailure(failure, 2, call);
         }
         if (attempt >= this.#client.retry.attempts) throw failure;
-        await this.#client.waitAfterFailure(failure, attempt + 1, call.signal);
+        await this.#client.waitAfterFailure(failure, attempt + 1, call);
       }
     }
   }
@@ -320,7 +320,7 @@ export class BatchReader {
       }
       if (isLast && isOfDocument(failure)) return await this.#leaveOut(document.id, failure, call);
       if (attempt >= this.#client.retry.attempts) throw failure;
-      await this.#client.waitAfterFailure(failure, attempt + 1, call.signal);
+      await this.#client.waitAfterFailure(failure, attempt + 1, call);
     }
   }
 

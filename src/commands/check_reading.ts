@@ -62,7 +62,8 @@ export async function tryReading(context: ReadingContext, selections: readonly T
   // One that cannot be read is given up soon, as in a backup that has met another one.
   const health = { unreadableInARow: 0, knowsUnreadable: true };
   const reader = new BatchReader(context.couch, database, IdBatch.of([{ id, revs: [] }]), { ...options, health });
-  const text = await readUpTo(reader.read({ signal: context.signal }), Infinity) ?? "";
+  const read = async (pieces: AsyncIterable<Uint8Array>) => await readUpTo(pieces, Infinity) ?? "";
+  const text = await reader.readThrough(read, { signal: context.signal });
   const [left] = reader.unreadable;
   const failed = (reason: string) =>
     new CouchError(`Cannot read document "${id}" of database "${database}" as a backup does: ${reason}`, {

@@ -98,6 +98,20 @@ Deno.test("checkSetup() reads a large document once more where its row breaks on
   );
 });
 
+Deno.test("checkSetup() says where the documents that it looks among come in an answer that is none", async () => {
+  await using setup = await setUpRestore();
+  await couchOk(setup.server, "PUT /db");
+  await couchOk(setup.server, "PUT /db/x", {});
+  for (const body of ['{"results":[{"id":"x"', "null", "{}"]) {
+    const where = ({ endpoint, ids }: RequestRecord) => endpoint === "_bulk_get" && ids.length > 0;
+    setup.server.faults.add({ where, fault: { kind: "answer", status: 200, body } });
+    const { checks } = await check(setup, { tasks: [taskOf("t", { databases: ["db"] })] });
+    const { ok, detail } = checks.find(({ check }) => check === "couchdb_read")!;
+    assertEquals(ok, false);
+    assertStringIncludes(detail, 'Cannot read documents of database "db": CouchDB\'s answer is broken');
+  }
+});
+
 Deno.test("checkSetup() reads a document with an attachment as a backup of its task does", async () => {
   await using setup = await setUpRestore();
   await couchOk(setup.server, "PUT /other");

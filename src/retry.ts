@@ -19,8 +19,8 @@ export interface RetryPolicy {
  */
 export const DEFAULT_RETRY: RetryPolicy = { attempts: 7, firstWaitMs: 400, longestWaitMs: 10_000 };
 
-/** A server that asks for a longer pause than this is not obeyed but reported. */
-const LONGEST_RETRY_AFTER_MS = 120_000;
+/** A server that asks for a longer pause is asked again behind this one: it must not be able to stop a backup for a day. */
+export const LONGEST_RETRY_AFTER_MS = 120_000;
 
 /**
  * The wait before attempt `attempt` (2 is the first repetition), in milliseconds. Half of it is fixed and half is left

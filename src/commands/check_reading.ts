@@ -62,7 +62,8 @@ export async function tryReading(context: ReadingContext, selections: readonly T
   // One that cannot be read is given up soon, as in a backup that has met another one.
   const health = { unreadableInARow: 0, knowsUnreadable: true };
   const reader = new BatchReader(context.couch, database, IdBatch.of([{ id, revs: [] }]), { ...options, health });
-  const text = await readUpTo(reader.read({ signal: context.signal }), Infinity) ?? "";
+  const read = async (pieces: AsyncIterable<Uint8Array>) => await readUpTo(pieces, Infinity) ?? "";
+  const text = await reader.readThrough(read, { signal: context.signal });
   const [left] = reader.unreadable;
   const failed = (reason: string) =>
     new CouchError(`Cannot read document "${id}" of database "${database}" as a backup does: ${reason}`, {
@@ -110,8 +111,7 @@ async function findCandidates(
     const options = { revisions: false, attachments: false, signal };
     const text = await readUpTo(await couch.bulkGet(database, body, options), MOST_BYTES);
     if (text === undefined) continue;
-    const { results } = JSON.parse(text) as BulkGetAnswer;
-    for (const { id, docs: leaves } of results) {
+    for (const { id, docs: leaves } of rowsOf(text, database)) {
       const facts = leaves.flatMap(({ ok }) => Object.values(ok?._attachments ?? {}));
       const bytes = facts.reduce((sum, { length = 0 }) => sum + length, 0);
       if (bytes <= MOST_BYTES && leaves.some(({ ok }) => ok !== undefined)) {
@@ -121,6 +121,22 @@ async function findCandidates(
     if (found.some(({ attachments }) => attachments > 0)) break;
   }
   return found;
+}
+
+/** The rows of an answer as it came. @throws CouchError where it is none of CouchDB's. */
+function rowsOf(text: string, database: string): BulkGetAnswer["results"] {
+  let results: unknown;
+  try {
+    ({ results } = JSON.parse(text) as { results?: unknown });
+  } catch {
+    // Something else than an object, or cut off.
+  }
+  if (Array.isArray(results)) return results as BulkGetAnswer["results"];
+  const reason = "it is not what CouchDB answers, or not whole";
+  throw new CouchError(
+    `Cannot read documents of database "${database}": CouchDB's answer is broken (${reason})`,
+    { error: "cut_off", reason, database },
+  );
 }
 
 function leavesOf(text: string): Record<string, AttachmentFacts>[] {

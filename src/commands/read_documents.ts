@@ -2,14 +2,14 @@
  * Reads some documents of a database by their ids, to be compared with a backup: every leaf revision, by quorum. In: ids.
  * Out: what the caller makes of each revision. Passing failures are waited for; what CouchDB does not have is passed over.
  */
+import { isDamage } from "../archive/damage.ts";
 import { DocumentReader } from "../archive/document_reader.ts";
 import { isLarge } from "../archive/documents.ts";
 import { CHUNK_FORMAT } from "../archive/formats.ts";
 import type { WalkedDocument } from "../archive/walk.ts";
 import { counted } from "../counts.ts";
 import type { CouchClient } from "../couchdb/client.ts";
-import { CouchError, isTransient } from "../errors.ts";
-import { FramingError } from "../json/scan.ts";
+import { CouchError, describeError, isTransient } from "../errors.ts";
 
 /** What is read, and what becomes of it. */
 export interface ReadDocumentsOptions<T> {
@@ -54,12 +54,12 @@ export async function readDocuments<T>(ids: readonly string[], options: ReadDocu
         first === undefined ? "its row is an error" : `${first.error}, ${first.reason}`,
       );
     } catch (error) {
-      if (error instanceof FramingError) failure = brokenAnswer(database, error.message);
+      if (isDamage(error)) failure = brokenAnswer(database, describeError(error));
       else if (error instanceof CouchError && isTransient(error)) failure = error;
       else throw error;
       if (isLast) throw failure;
     }
-    await couch.waitAfterFailure(failure, attempt + 1, signal);
+    await couch.waitAfterFailure(failure, attempt + 1, { signal });
   }
 }
 

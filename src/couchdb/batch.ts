@@ -157,8 +157,14 @@ export class IdBatch {
   /** The batch but for the documents of `others`; undefined where none is left. */
   without(others: IdBatch): IdBatch | undefined {
     const ids = new Set(others.ids());
-    const documents = [...this.pages()].flatMap((page) => page.filter(({ id }) => !ids.has(id)));
-    return documents.length === 0 ? undefined : IdBatch.of(documents);
+    const pages = this.#pages.flatMap((page) => {
+      const documents = unpack(page);
+      const left = documents.filter(({ id }) => !ids.has(id));
+      // What is packed stays so: it may be a million documents, most of them in pages that have none of the others.
+      if (left.length === documents.length) return [page];
+      return left.length === 0 ? [] : [isPacked(page) ? pack(left) : left];
+    });
+    return IdBatch.join([countPages(pages)]);
   }
 
   /** The batch in parts of this many documents. */

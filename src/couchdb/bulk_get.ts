@@ -8,7 +8,7 @@ import { CouchError } from "../errors.ts";
 import { concat } from "../concat.ts";
 import { BULK_GET_SHAPE, DocumentScanner, Found, FramingError } from "../json/scan.ts";
 import { LONGEST_REST_OF_CHUNK_MS, MEMORY_PACE } from "../memory_pace.ts";
-import { Expected, type IdBatch } from "./batch.ts";
+import { Expected, type IdBatch, type ListedDocument } from "./batch.ts";
 import type { CallOptions, CouchClient } from "./client.ts";
 import { type ChunkText, RowInHand } from "./row.ts";
 import { Suspects } from "./suspects.ts";
@@ -50,6 +50,8 @@ export class BulkGet {
   readonly suspects: Suspects;
   /** A row went out in part and its rest never came. */
   passedInPart = false;
+  /** Of that row its document, which is then not in `rest()`; undefined where its row does not tell. */
+  broken: ListedDocument | undefined;
   /** It was ended before a row for which the chunk has no room: that one and what follows are in `rest()`. */
   isCut = false;
 
@@ -140,6 +142,7 @@ export class BulkGet {
       // What has been answered is not asked for again: it must go out.
       row.passWhole();
       this.passedInPart = row.passedInPart;
+      if (row.passedInPart && !(error instanceof Overflow)) this.broken ??= this.#expected.take(scanner);
       throw error instanceof FramingError ? this.#brokenAnswer(error.message) : error;
     }
   }
@@ -158,7 +161,7 @@ export class BulkGet {
 
   /** What has yet to be answered. */
   rest(): IdBatch {
-    return this.#answered === 0 ? this.#batch : this.#expected.rest();
+    return this.#answered === 0 && this.broken === undefined ? this.#batch : this.#expected.rest();
   }
 
   #settle(scanner: DocumentScanner, row: RowInHand, end: number): void {
@@ -176,6 +179,14 @@ export class BulkGet {
       const missing = row.finish(end, document, idBytes);
       if (missing.length > 0) this.suspects.add({ document, missing, isOut });
       return;
+    }
+    if (row.passedInPart) {
+      // Its beginning is out already.
+      this.broken = document;
+      if (row.error === undefined) throw this.#brokenAnswer("a large row has no document");
+      const { error, reason } = row.error;
+      const told = `a leaf revision of a large document cannot be read: ${error}`;
+      throw this.#brokenAnswer(`${told}, "${reason}"`, told);
     }
     this.suspects.add({ document, error: row.error });
     row.drop();

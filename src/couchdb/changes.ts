@@ -121,7 +121,7 @@ class PageRequests {
       // An address from which a login is refused too often is locked out.
       if (!(error instanceof CouchError) || error.facts.status === 401) throw error;
       // Who asks for a pause gets one, and counts as one who has refused.
-      if (asksForPause(error)) await this.#client.waitAfterFailure(error, 2, signal);
+      if (asksForPause(error)) await this.#client.waitAfterFailure(error, 2, { signal });
       return await this.ask(since);
     }
   }
@@ -219,7 +219,7 @@ async function* streamChanges(
       if (position !== begunAt) attempt = 1;
       const isLast = attempt >= STREAM_ATTEMPTS || streams >= MOST_STREAMS;
       if (isLast || !(failure instanceof CouchError) || !isTransient(failure)) throw failure;
-      await client.waitAfterFailure(failure, attempt + 1, signal);
+      await client.waitAfterFailure(failure, attempt + 1, { signal });
     }
   }
 }

@@ -99,8 +99,8 @@ export class CouchClient {
   }
 
   /** Waits before attempt `attempt` of a request that failed, as long as the retry policy or the server says. */
-  async waitAfterFailure(error: CouchError, attempt: number, signal?: AbortSignal): Promise<void> {
-    await this.#http.waitAfterFailure(error, attempt, { signal });
+  async waitAfterFailure(error: CouchError, attempt: number, options: CallOptions = {}): Promise<void> {
+    await this.#http.waitAfterFailure(error, attempt, options);
   }
 
   /** `GET /`: CouchDB's version. @throws CouchError with `not_couchdb` when something else answers. */

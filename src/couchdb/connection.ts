@@ -223,7 +223,7 @@ export class CouchConnection {
   async waitAfterFailure(
     error: CouchError,
     attempt: number,
-    { signal, outlivesStop = false }: CallOptions,
+    { signal, outlivesStop = false }: CallOptions = {},
   ): Promise<void> {
     this.retries++;
     this.#trouble = { error, sinceMs: this.#trouble?.sinceMs ?? performance.now() };

@@ -3,7 +3,7 @@
  * CouchDB sent. Failures are handled here: rows with errors are asked for again, in the end one by one; a request that
  * keeps failing is split in half, and both halves end up in the same chunk. A document that cannot be read at all is
  * left out and named. Memory holds no more than one row, and a row larger than a megabyte (an attachment) is passed on
- * while it arrives.
+ * while it arrives: where its rest does not come, the chunk begins anew.
  */
 import type { UnreadableDocument } from "./couchdb.ts";
 import { CouchError, isTransient } from "../errors.ts";
@@ -32,17 +32,23 @@ const REQUEST_DOCUMENTS = 1000;
  */
 const RESTARTS_FOR_ROOM = 3;
 
+/** How often in a row a chunk is begun again, the first time included, without a document's being left out. */
+const MOST_TIMES = 8;
+
 /**
  * What was yielded so far is of no use: an answer broke within a row that had been passed on in part. Reading again
- * begins at the first byte, with smaller requests.
+ * begins at the first byte, with smaller requests, or without the row's document.
  */
 export class RestartNeeded extends Error {
   override readonly cause: CouchError;
+  /** Whether a document was left out because of which reading again would have broken again. */
+  readonly leavesOut: boolean;
 
-  constructor(cause: CouchError) {
+  constructor(cause: CouchError, { leavesOut = false }: { leavesOut?: boolean } = {}) {
     super(cause.message, { cause });
     this.name = "RestartNeeded";
     this.cause = cause;
+    this.leavesOut = leavesOut;
   }
 }
 
@@ -72,7 +78,13 @@ interface Settling {
   left: IdBatch[];
 }
 
-/** Reads one batch; `read()` may be called again after it has failed, and then asks for less at once. */
+/** What {@linkcode BatchReader.readThrough} takes. */
+export interface ReadThroughOptions extends CallOptions {
+  /** Is awaited before the documents are asked for again from the first one on. */
+  beforeAgain?: (() => Promise<void>) | undefined;
+}
+
+/** Reads one batch; `read()` may be called again after it has failed, and then asks for less at once: `readThrough()` does. */
 export class BatchReader {
   /** What the last `read()` has yielded. */
   counts: BatchCounts = emptyCounts();
@@ -93,6 +105,9 @@ export class BatchReader {
   /** So many documents fill the chunk, as an attempt before this one has shown. */
   #mostDocuments: number | undefined;
   readonly #health: ReadingHealth;
+  /** What has been left out for good: it is not asked for again. So many of it are out of the plan. */
+  readonly #leftOut: UnreadableDocument[] = [];
+  #outOfPlan = 0;
 
   constructor(
     client: CouchClient,
@@ -111,6 +126,39 @@ export class BatchReader {
   }
 
   /**
+   * Reads the batch as often as it takes. Each time `use` gets the chunk's JSON from its first byte on; where it has to
+   * throw that away, the pieces throw, and `use` has to throw the same.
+   *
+   * @returns What `use` has made of it in the end.
+   * @throws CouchError as `read()` does; what `use` throws.
+   */
+  async readThrough<T>(
+    use: (pieces: AsyncIterable<Uint8Array>) => Promise<T>,
+    { beforeAgain, ...call }: ReadThroughOptions = {},
+  ): Promise<T> {
+    for (let times = 1;; times++) {
+      try {
+        return await use(this.read(call));
+      } catch (error) {
+        if (error instanceof RoomNeeded) {
+          // No failure: it ends by itself.
+          times--;
+          continue;
+        }
+        if (!(error instanceof RestartNeeded)) throw error;
+        const { cause, leavesOut } = error;
+        // Another request has failed, or the run is ended: nobody would wait for it.
+        if (call.signal?.aborted === true) throw cause;
+        if (!leavesOut && times >= MOST_TIMES) throw cause;
+        const told = this.#client.tell(cause);
+        this.#log.warn("chunk is restarted", { database: this.#database, attempt: times, error: told });
+        if (leavesOut) times = 0;
+        await beforeAgain?.();
+      }
+    }
+  }
+
+  /**
    * Yields the chunk's JSON in pieces, each valid until the next one is asked for. With `mostBytes` it ends before the
    * document that would make it larger, unless that is its first one; what is left is in `rest`.
    *
@@ -119,8 +167,9 @@ export class BatchReader {
    */
   async *read(call: CallOptions = {}): AsyncGenerator<Uint8Array> {
     this.counts = emptyCounts();
-    this.unreadable = [];
+    this.unreadable = [...this.#leftOut];
     this.rest = undefined;
+    this.#planWithoutLeftOut();
     const output = new ChunkText(this.counts);
     const room = this.#room();
     const left: IdBatch[] = [];
@@ -148,6 +197,8 @@ export class BatchReader {
   async *#readPlan({ output, call, room, left }: Settling): AsyncGenerator<Uint8Array, Suspects> {
     const suspects = new Suspects();
     const waiting = this.#plan.map((batch) => ({ batch, attempt: 1 }));
+    /** What is read from then on shows only which other documents break: of many each would cost a restart. */
+    let restart: RestartNeeded | undefined;
     for (let asked = waiting.shift(); asked !== undefined; asked = waiting.shift()) {
       if (left.length > 0 || (room?.documents !== undefined && room.documents === this.counts.documents)) {
         left.push(asked.batch);
@@ -155,22 +206,29 @@ export class BatchReader {
       }
       const request = this.#request(asked.batch, { suspects });
       try {
-        yield* request.forward(output, call, room);
+        for await (const bytes of request.forward(output, call, room)) if (restart === undefined) yield bytes;
         this.#health.unreadableInARow = 0;
         if (request.isCut) left.push(request.rest());
       } catch (error) {
         if (error instanceof Overflow) {
           throw this.#roomNeeded([request.rest(), ...waiting.map(({ batch }) => batch)]);
         }
-        const failure = this.#healable(error, request);
+        const failure = healable(error);
         const rest = request.rest();
-        if (rest.count === 1 && isOfDocument(failure)) {
+        if (request.passedInPart) {
+          const needed = await this.#restart(request, failure, call);
+          // Where there is a bound, little has been read, and what has room is not known any more.
+          if (!needed.leavesOut || room !== undefined) throw restart ?? needed;
+          restart ??= needed;
+          if (rest.count > 0) waiting.unshift({ batch: rest, attempt: 1 });
+        } else if (rest.count === 1 && isOfDocument(failure)) {
           for (const [document] of rest.pages()) if (document !== undefined) suspects.add({ document });
         } else {
           waiting.unshift(...await this.#askForLess(rest, asked.attempt, failure, call));
         }
       }
     }
+    if (restart !== undefined) throw restart;
     return suspects;
   }
 
@@ -189,16 +247,62 @@ export class BatchReader {
     return new RoomNeeded();
   }
 
-  #request(batch: IdBatch, { suspects, isFinal }: { suspects?: Suspects; isFinal?: boolean } = {}): BulkGet {
-    return new BulkGet(this.#client, this.#database, batch, { ...this.#options, isFinal }, suspects);
+  #request(batch: IdBatch, options: Pick<ReadOptions, "isFinal" | "onRows"> & { suspects?: Suspects } = {}): BulkGet {
+    const { suspects, ...others } = options;
+    return new BulkGet(this.#client, this.#database, batch, { ...this.#options, ...others }, suspects);
   }
 
-  /** The failure when it can be healed by asking again; thrown otherwise. */
-  #healable(error: unknown, request: BulkGet): CouchError {
-    if (!(error instanceof CouchError) || !(isTransient(error) || isTooMuch(error))) throw error;
-    if (!request.passedInPart) return error;
-    this.#plan = this.#plan.flatMap((batch) => batch.split() ?? [batch]);
-    throw new RestartNeeded(error);
+  /**
+   * What follows where a row broke that had been passed on in part. Its document is asked for alone, with all patience:
+   * where CouchDB cannot read it, reading again leaves it out, and where it can, begins with it, so that nothing else is
+   * lost if it breaks once more, and goes on with smaller requests.
+   */
+  async #restart(request: BulkGet, failure: CouchError, call: CallOptions): Promise<RestartNeeded> {
+    const { broken } = request;
+    if (broken === undefined) {
+      this.#plan = halvesOf(this.#plan);
+      return new RestartNeeded(failure);
+    }
+    // Not the row itself, which would keep all that lies beside it in memory.
+    const document = { id: broken.id, revs: broken.revs };
+    if (!await this.#comes(document, failure, call)) return new RestartNeeded(failure, { leavesOut: true });
+    const alone = IdBatch.of([document]);
+    this.#plan = [alone, ...halvesOf(this.#plan.flatMap((batch) => batch.without(alone) ?? []))];
+    return new RestartNeeded(failure);
+  }
+
+  /** Whether a document comes when it is asked for alone. What comes is thrown away. */
+  async #comes(document: ListedDocument, failure: CouchError, call: CallOptions): Promise<boolean> {
+    for (let attempt = 1;; attempt++) {
+      await this.#client.waitAfterFailure(failure, attempt + 1, call);
+      const request = this.#request(IdBatch.of([document]), { onRows: undefined });
+      const nowhere = new ChunkText(emptyCounts());
+      try {
+        await passOver(request.forward(nowhere, call));
+        // A row that is an error is met again, and settled, by who reads it.
+        return true;
+      } catch (error) {
+        failure = healable(error);
+      }
+      if (attempt >= this.#patience && isOfDocument(failure)) {
+        await this.#leaveOut(document.id, request.passedInPart ? brokeBehind(failure, nowhere.counts) : failure, call);
+        return false;
+      }
+      if (attempt >= this.#client.retry.attempts) throw failure;
+    }
+  }
+
+  /** How often a single document is asked for until it is left out. */
+  get #patience(): number {
+    return this.#health.knowsUnreadable ? LONE_ATTEMPTS : this.#client.retry.attempts;
+  }
+
+  #planWithoutLeftOut(): void {
+    const ids = this.#leftOut.slice(this.#outOfPlan).map(({ id }) => ({ id, revs: [] }));
+    if (ids.length === 0) return;
+    const leftOut = IdBatch.of(ids);
+    this.#plan = this.#plan.flatMap((batch) => batch.without(leftOut) ?? []);
+    this.#outOfPlan = this.#leftOut.length;
   }
 
   /**
@@ -212,7 +316,7 @@ export class BatchReader {
   ): Promise<{ batch: IdBatch; attempt: number }[]> {
     const halves = isTooMuch(failure) || (attempt > 1 && isOfDocument(failure)) ? batch.split() : undefined;
     if (halves === undefined && (attempt >= this.#client.retry.attempts || !isTransient(failure))) throw failure;
-    await this.#client.waitAfterFailure(failure, attempt + 1, call.signal);
+    await this.#client.waitAfterFailure(failure, attempt + 1, call);
     if (halves === undefined) return [{ batch, attempt: attempt + 1 }];
     this.#log.warn("request is split in half", { database: this.#database, error: this.#client.tell(failure) });
     return halves.map((half) => ({ batch: half, attempt: 1 }));
@@ -270,13 +374,14 @@ export class BatchReader {
           const unsettled = [...documentsOf(still), ...behind()];
           throw this.#roomNeeded([...left, batch, ...(unsettled.length > 0 ? [IdBatch.of(unsettled)] : [])]);
         }
-        const failure = this.#healable(error, request);
+        const failure = healable(error);
+        if (request.passedInPart) throw await this.#restart(request, failure, call);
         if (isOfDocument(failure)) {
           for (const page of batch.pages()) for (const document of page) still.add({ document });
-          return await this.#client.waitAfterFailure(failure, 2, call.signal);
+          return await this.#client.waitAfterFailure(failure, 2, call);
         }
         if (attempt >= this.#client.retry.attempts) throw failure;
-        await this.#client.waitAfterFailure(failure, attempt + 1, call.signal);
+        await this.#client.waitAfterFailure(failure, attempt + 1, call);
       }
     }
   }
@@ -296,7 +401,7 @@ export class BatchReader {
     const { document, isOut, missing } = suspect;
     if (isOut === true) return this.#settlePassed(document, missing ?? []);
     for (let attempt = 1;; attempt++) {
-      const isLast = attempt >= (this.#health.knowsUnreadable ? LONE_ATTEMPTS : this.#client.retry.attempts);
+      const isLast = attempt >= this.#patience;
       // What the feed has listed may have been purged since: at last the row is taken as it is.
       const request = this.#request(IdBatch.of([document]), { isFinal: isLast });
       let failure: CouchError;
@@ -316,11 +421,15 @@ export class BatchReader {
         }
         failure = this.#rowFailure(document.id, found);
       } catch (error) {
-        failure = this.#healable(error, request);
+        failure = healable(error);
+        if (request.passedInPart) throw await this.#restart(request, failure, call);
       }
-      if (isLast && isOfDocument(failure)) return await this.#leaveOut(document.id, failure, call);
+      if (isLast && isOfDocument(failure)) {
+        this.unreadable.push(await this.#leaveOut(document.id, failure, call));
+        return true;
+      }
       if (attempt >= this.#client.retry.attempts) throw failure;
-      await this.#client.waitAfterFailure(failure, attempt + 1, call.signal);
+      await this.#client.waitAfterFailure(failure, attempt + 1, call);
     }
   }
 
@@ -352,16 +461,39 @@ export class BatchReader {
   }
 
   /** Leaves a document out for good, if it is the document that fails and not CouchDB. */
-  async #leaveOut(id: string, failure: CouchError, call: CallOptions): Promise<true> {
+  async #leaveOut(id: string, failure: CouchError, call: CallOptions): Promise<UnreadableDocument> {
     // Throws where CouchDB is away, refuses the login, or has lost the database.
     await this.#client.databaseInfo(this.#database, call);
     if (++this.#health.unreadableInARow > MOST_UNREADABLE_IN_A_ROW) throw failure;
     const { error, reason = "", status } = failure.facts;
     this.#health.knowsUnreadable = true;
-    this.unreadable.push({ id, error, reason: status === undefined ? reason : `${status}: ${reason}` });
+    const unreadable = { id, error, reason: status === undefined ? reason : `${status}: ${reason}` };
+    this.#leftOut.push(unreadable);
     this.#log.warn("document cannot be read and is left out", { database: this.#database, id, error: failure.message });
-    return true;
+    return unreadable;
   }
+}
+
+/** What {@linkcode BatchReader.readThrough} takes where only what does not come is looked for. */
+export async function passOver(pieces: AsyncIterable<Uint8Array>): Promise<void> {
+  for await (const _ of pieces) { /* It is not looked at. */ }
+}
+
+/** The failure where it can be healed by asking again; thrown otherwise. */
+function healable(error: unknown): CouchError {
+  if (!(error instanceof CouchError) || !(isTransient(error) || isTooMuch(error))) throw error;
+  return error;
+}
+
+function halvesOf(batches: readonly IdBatch[]): IdBatch[] {
+  return batches.flatMap((batch) => batch.split() ?? [batch]);
+}
+
+/** The failure of an answer that broke within a document, with how much of it came. */
+function brokeBehind(failure: CouchError, { bytes }: BatchCounts): CouchError {
+  const { reason = "" } = failure.facts;
+  const told = `its answer breaks off, the last time behind ${(bytes / 1e6).toFixed(1)} MB: ${reason}`;
+  return new CouchError(failure.message, { ...failure.facts, reason: told }, { discreet: failure.discreet });
 }
 
 /** The documents of suspects, but for the first ones. */

@@ -103,7 +103,7 @@ export class DocumentWriter {
         if (copies === "fewer") this.requestsWithFewerCopies++;
         const again = this.#settle(rows, next);
         if (again !== undefined) {
-          await this.#client.waitAfterFailure(again.error, again.attempt, call.signal);
+          await this.#client.waitAfterFailure(again.error, again.attempt, call);
           waiting.unshift(again);
         }
       } catch (error) {
@@ -138,7 +138,7 @@ export class DocumentWriter {
         if (!PASSING_ROW_ERRORS.has(row.error!) || attempt >= this.#client.retry.attempts) {
           return this.#fail(row.id, row, error);
         }
-        await this.#client.waitAfterFailure(error, attempt + 1, call.signal);
+        await this.#client.waitAfterFailure(error, attempt + 1, call);
       } catch (error) {
         if (sourceFailure !== undefined) throw sourceFailure.error;
         if (!(error instanceof CouchError)) throw error;
@@ -147,7 +147,7 @@ export class DocumentWriter {
           const { error: name, reason } = error.facts;
           return this.#fail(identity.id ?? "", { rev: identity.rev, error: name, reason }, error);
         }
-        await this.#client.waitAfterFailure(error, attempt + 1, call.signal);
+        await this.#client.waitAfterFailure(error, attempt + 1, call);
       }
     }
   }
@@ -191,7 +191,7 @@ export class DocumentWriter {
       return [];
     }
     if (!this.#isLastAttempt(error, attempt)) {
-      await this.#client.waitAfterFailure(error, attempt + 1, call.signal);
+      await this.#client.waitAfterFailure(error, attempt + 1, call);
       return [{ body, attempt: attempt + 1 }];
     }
     if (!isServersFault(error) && (isMany || !await this.#isOfDocument(error, call))) throw error;

@@ -6,6 +6,7 @@ import { EXIT, StoreError } from "../../src/errors.ts";
 import type { Task } from "../../src/task/task.ts";
 import type { Store } from "../../src/store/store.ts";
 import { couchOk } from "../couch_request.ts";
+import type { RequestRecord } from "../fakes/couchdb.ts";
 import { task as taskOf } from "../fakes/task.ts";
 import { type RestoreSetup, setUpRestore } from "./restore/setup.ts";
 
@@ -74,6 +75,41 @@ Deno.test("checkSetup() tries CouchDB, the store and what else is configured, an
     "conditions-probe.json",
     "conditions.json",
   ]);
+});
+
+Deno.test("checkSetup() reads a large document once more where its row breaks once, and says what is wrong where it always does", async () => {
+  await using setup = await setUpRestore();
+  await couchOk(setup.server, "PUT /db");
+  await couchOk(setup.server, "PUT /db/large", { _attachments: { x: { data: btoa("x".repeat(1_500_000)) } } });
+  const reading = async () => {
+    const { checks } = await check(setup, { tasks: [taskOf("t", { databases: ["db"] })] });
+    return checks.find(({ check }) => check === "couchdb_read")!;
+  };
+  const where = ({ endpoint, query }: RequestRecord) => endpoint === "_bulk_get" && query.get("attachments") === "true";
+  const fault = { kind: "cut off", afterBytes: 1_150_000 } as const;
+  setup.server.faults.add({ where, fault });
+  assertEquals((await reading()).detail, 'A document of "db" with 1 attachment is read, 2.0 MB');
+  setup.server.faults.add({ where, times: Infinity, fault });
+  const { ok, detail } = await reading();
+  assertEquals(ok, false);
+  assertStringIncludes(
+    detail,
+    'Cannot read document "large" of database "db" as a backup does: cut_off, its answer breaks off',
+  );
+});
+
+Deno.test("checkSetup() says where the documents that it looks among come in an answer that is none", async () => {
+  await using setup = await setUpRestore();
+  await couchOk(setup.server, "PUT /db");
+  await couchOk(setup.server, "PUT /db/x", {});
+  for (const body of ['{"results":[{"id":"x"', "null", "{}"]) {
+    const where = ({ endpoint, ids }: RequestRecord) => endpoint === "_bulk_get" && ids.length > 0;
+    setup.server.faults.add({ where, fault: { kind: "answer", status: 200, body } });
+    const { checks } = await check(setup, { tasks: [taskOf("t", { databases: ["db"] })] });
+    const { ok, detail } = checks.find(({ check }) => check === "couchdb_read")!;
+    assertEquals(ok, false);
+    assertStringIncludes(detail, 'Cannot read documents of database "db": CouchDB\'s answer is broken');
+  }
 });
 
 Deno.test("checkSetup() reads a document with an attachment as a backup of its task does", async () => {

@@ -44,3 +44,20 @@ Deno.test("IdBatch.packed() has the documents of all its pages, however they cam
     assertEquals(batch.encodedBytes, encoder.encode(ids).length);
   }
 });
+
+Deno.test("IdBatch.without() has all others in their order, and what was packed stays packed", () => {
+  const documents = randomDocuments(2500);
+  const packed = new PackedPages();
+  packed.add(documents);
+  for (const batch of [IdBatch.of(documents), IdBatch.packed(packed)]) {
+    for (const others of [documents.slice(1200, 1201), documents.slice(500, 2100), [], [{ id: "unknown", revs: [] }]]) {
+      const left = batch.without(IdBatch.of(others))!;
+      const expected = documents.filter((document) => !others.includes(document));
+      assertEquals(left.count, expected.length);
+      assertEquals(told([...left.pages()].flat()), told(expected));
+      assertEquals(left.encodedBytes === undefined, batch.encodedBytes === undefined);
+    }
+    assertEquals(batch.without(batch), undefined);
+  }
+  assertEquals(IdBatch.of([]).without(IdBatch.of(documents)), undefined);
+});

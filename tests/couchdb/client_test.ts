@@ -331,6 +331,9 @@ Deno.test("CouchClient asks for nothing again once it is to stop, but for what c
   assertEquals((await client.changes("db", { since: "0", limit: 9 }, {})).rows.length, 1);
   const patient = impatientClient(fake, { stop: stop.signal });
   fake.faults.add({ fault: { kind: "answer", status: 502, body: "x" } });
+  const failure = new CouchError("It failed", { error: "timeout" });
+  assertEquals(await assertRejects(() => patient.waitAfterFailure(failure, 2)), reason);
+  await patient.waitAfterFailure(failure, 2, { outlivesStop: true });
   await patient.dropDatabase("db", () => true, { outlivesStop: true });
   assertEquals(fake.databases.has("db"), false);
 });

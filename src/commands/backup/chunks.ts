@@ -8,14 +8,14 @@ import type { ChunkEntry } from "../../archive/manifest.ts";
 import { encode } from "../../codec/codec.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import type { IdBatch } from "../../couchdb/batch.ts";
-import { BatchReader, type ReadingHealth, RestartNeeded, RoomNeeded } from "../../couchdb/read.ts";
+import { BatchReader, type ReadingHealth } from "../../couchdb/read.ts";
 import { describeDiscreetly, describeError, StoreError } from "../../errors.ts";
 import { joinKey, splitKey } from "../../store/key.ts";
 import { codecOf, isSealing, type Task } from "../../task/task.ts";
 import type { Run } from "./context.ts";
 import type { Work } from "./listing.ts";
 
-/** How often a chunk is restarted when what was stored of it turned out to be useless. */
+/** How often a chunk is stored whose key was taken meanwhile. */
 const MAX_CHUNK_ATTEMPTS = 8;
 
 /** Where the chunks of one backup go. */
@@ -109,8 +109,10 @@ export class ChunkWriter {
     const number = this.#nextNumber++;
     for (let attempt = 1;; attempt++) {
       try {
-        const body = encode(notingEnd(reader.read({ signal }), () => noteRead(reader)), codecOf(task));
-        const stored = await store.create(this.#freeKeys(number), body, { signal: runSignal, kind: "chunk" });
+        const stored = await reader.readThrough(async (pieces) => {
+          const body = encode(notingEnd(pieces, () => noteRead(reader)), codecOf(task));
+          return await store.create(this.#freeKeys(number), body, { signal: runSignal, kind: "chunk" });
+        }, { signal, beforeAgain });
         const { counts, unreadable } = reader;
         const entry: ChunkEntry = {
           name: splitKey(stored.key).name,
@@ -124,19 +126,11 @@ export class ChunkWriter {
         };
         return { entry: again ? { ...entry, again } : entry, unreadable, rest: reader.rest };
       } catch (error) {
-        if (error instanceof RoomNeeded) {
-          // No failure: the reader ends it by itself.
-          attempt--;
-          continue;
-        }
+        // What was too large to be kept has to be read again where its key was taken meanwhile.
         const isTaken = error instanceof StoreError && error.facts.code === "exists";
-        const cause = error instanceof RestartNeeded ? error.cause : isTaken ? error : undefined;
-        if (cause === undefined) throw error;
-        // Another request has failed, or the run is ended: nobody would wait for it.
-        if (signal.aborted) throw cause;
-        if (attempt >= MAX_CHUNK_ATTEMPTS) throw cause;
+        if (!isTaken || signal.aborted || attempt >= MAX_CHUNK_ATTEMPTS) throw error;
         const describe = isSealing(task) ? describeDiscreetly : describeError;
-        log.warn("chunk is restarted", { attempt, error: describe(cause) });
+        log.warn("chunk is restarted", { attempt, error: describe(error) });
         await beforeAgain?.();
       }
     }

@@ -8,7 +8,7 @@ import { sealedLookup } from "../../archive/sealed.ts";
 import { IdBatch, type ListedDocument } from "../../couchdb/batch.ts";
 import { listChanges } from "../../couchdb/changes.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
-import { BatchReader } from "../../couchdb/read.ts";
+import { BatchReader, passOver } from "../../couchdb/read.ts";
 import type { Run } from "./context.ts";
 
 type Sealable = Pick<Manifest | Checkpoint, "unreadable" | "sealed" | "options">;
@@ -48,7 +48,7 @@ async function readAgain(
   { document, options: { revisions, attachments } }: { document: ListedDocument } & Pick<Sealable, "options">,
 ): Promise<UnreadableDocument[]> {
   const reader = new BatchReader(couch, database, IdBatch.of([document]), { revisions, attachments, log });
-  for await (const _ of reader.read({ signal })) { /* Only what does not come. */ }
+  await reader.readThrough(passOver, { signal });
   return reader.unreadable.length === 0 ? [nameless(document.id)] : reader.unreadable;
 }
 

@@ -4,7 +4,7 @@
  */
 import { IdBatch, type ListedDocument } from "../../couchdb/batch.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
-import { BatchReader } from "../../couchdb/read.ts";
+import { BatchReader, passOver } from "../../couchdb/read.ts";
 import type { Task } from "../../task/task.ts";
 import type { Run } from "./context.ts";
 
@@ -21,7 +21,7 @@ export async function findStillUnreadable(
     const health = { unreadableInARow: 0, knowsUnreadable: still.length > 0 };
     const options = { revisions, attachments, log, health };
     const reader = new BatchReader(couch, database, IdBatch.of([{ id, revs: [] }]), options);
-    for await (const _ of reader.read({ signal })) { /* Only whether it comes. */ }
+    await reader.readThrough(passOver, { signal });
     still.push(...reader.unreadable);
     if (reader.unreadable.length === 0) log.info("document can be read again", { id });
   }

@@ -104,7 +104,7 @@ async function writeOne(
     } catch (error) {
       if (isRefusal(error)) return refuse(describeError(error));
       if (!(error instanceof CouchError) || !isTransient(error) || attempt >= couch.retry.attempts) throw error;
-      await couch.waitAfterFailure(error, attempt + 1, signal);
+      await couch.waitAfterFailure(error, attempt + 1, { signal });
       continue;
     }
     if (row?.error === undefined && row?.rev !== undefined) {

@@ -167,7 +167,7 @@ export class RestoreTarget {
       } catch (error) {
         const isUnknownYet = error instanceof CouchError && error.facts.status === 404;
         if (!isUnknownYet || attempt >= couch.retry.attempts) throw error;
-        await couch.waitAfterFailure(error, attempt + 1, signal);
+        await couch.waitAfterFailure(error, attempt + 1, { signal });
       }
     }
   }
@@ -214,7 +214,7 @@ export class RestoreTarget {
         error: "count",
         reason,
       });
-      if (attempt < COUNT_ATTEMPTS) await couch.waitAfterFailure(error, attempt + 1, signal);
+      if (attempt < COUNT_ATTEMPTS) await couch.waitAfterFailure(error, attempt + 1, { signal });
     }
     log.error("documents are missing in the database", { found, expected });
     return expected - found;

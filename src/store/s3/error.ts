@@ -1,6 +1,6 @@
 /** What S3's refusals mean for an operator: from a status, headers and a body to the error that is reported. Pure. */
 import { StoreError } from "../../errors.ts";
-import { parseRetryAfter } from "../../retry.ts";
+import { LONGEST_RETRY_AFTER_MS, parseRetryAfter } from "../../retry.ts";
 import { parseError } from "./xml.ts";
 
 /** What was asked, in words. */
@@ -37,7 +37,6 @@ const CODE_BY_STATUS: Record<number, string> = {
   503: "ServiceUnavailable",
 };
 
-const MAX_RETRY_AFTER_MS = 60_000;
 const MAX_MESSAGE_LENGTH = 400;
 
 /** `Cannot store "a/b" in "s3://name/folder"`. */
@@ -153,9 +152,9 @@ function hintFor(code: string, subject: S3Subject, said: string): string | undef
   }
 }
 
-/** How long the server asks to be left alone: capped, for it must not be able to stop a backup for a day. */
+/** How long the server asks to be left alone, as far as it is obeyed. */
 function retryAfterMs(headers: Headers): number | undefined {
   // A date is compared with the server's own clock: that this machine's is wrong is one of the errors of this file.
   const askedMs = parseRetryAfter(headers.get("retry-after"), new Date(headers.get("date") ?? ""));
-  return askedMs === undefined ? undefined : Math.min(askedMs, MAX_RETRY_AFTER_MS);
+  return askedMs === undefined ? undefined : Math.min(askedMs, LONGEST_RETRY_AFTER_MS);
 }

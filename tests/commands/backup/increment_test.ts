@@ -339,6 +339,25 @@ Deno.test("backup() tries the documents that the last backup could not read, and
   await place.expectExact();
 });
 
+Deno.test("backup() of an increment leaves out a document whose row breaks, and saves it once it comes, though it breaks once", async () => {
+  await using place = await Increments.start();
+  const { fake, database } = place;
+  const [bad = "", later = ""] = fill(database, 100);
+  const text = "x".repeat(1_500_000);
+  edit(database, { _id: bad, text });
+  fake.faults.add(unreadable("db", [bad, later], "breaks within"));
+  const first = await place.expectRun({ kind: "full", documents: 99 });
+  assertEquals(first.unreadable?.map(({ id }) => id), [bad]);
+  edit(database, { _id: later, text });
+  const second = await place.expectRun({ kind: "incremental", documents: 0 }, { day: 4 });
+  assertEquals(second.unreadable?.map(({ id }) => id).sort(), [bad, later].sort());
+  fake.faults.clear();
+  fake.faults.add({ ...unreadable("db", [bad, later], "breaks within"), times: 1 });
+  const third = await place.expectRun({ kind: "incremental", documents: 2 }, { day: 5 });
+  assertEquals(third.unreadable, undefined);
+  await place.expectExact();
+});
+
 Deno.test("backup() of an increment that is stopped is resumed from where it stopped, and is exact", async () => {
   await using place = await Increments.start();
   const { fake, database } = place;

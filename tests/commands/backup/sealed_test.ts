@@ -9,9 +9,11 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { Repository } from "../../../src/archive/repository.ts";
+import { sealContent } from "../../../src/archive/sealed.ts";
 import type { Codec } from "../../../src/codec/compression.ts";
 import type { Run } from "../../../src/commands/backup/context.ts";
 import { Outcome } from "../../../src/commands/backup/outcome.ts";
+import { findUnreadable } from "../../../src/commands/backup/sealed_ids.ts";
 import { expire } from "../../../src/commands/expire/expire.ts";
 import { ArchiveError, InterruptedError, UsageError } from "../../../src/errors.ts";
 import { DirectoryRemover } from "../../../src/store/directory/remover.ts";
@@ -19,6 +21,7 @@ import { DirectoryStore } from "../../../src/store/directory/store.ts";
 import { openStore } from "../../../src/store/open.ts";
 import type { Conditions } from "../../../src/store/store.ts";
 import { couchOk } from "../../couch_request.ts";
+import { impatientClient } from "../../couchdb/impatient_client.ts";
 import { edit, fill } from "../../fakes/couchdb/edits.ts";
 import { unreadable } from "../../fakes/couchdb/faults.ts";
 import { RecordedLog } from "../../fakes/log.ts";
@@ -261,6 +264,36 @@ Deno.test("backup() without an identity tries the documents again whose ids it h
   await place.expectExact();
   const told = JSON.stringify([backups.log.lines, first, third, full, fourth]);
   for (const id of [bad, worse]) assert(!told.includes(id), told.slice(told.indexOf(id) - 300, told.indexOf(id) + 50));
+});
+
+Deno.test("backup() that is sealed names no document whose row breaks in log and report", async () => {
+  await using place = await Increments.start();
+  const { fake, database, backups } = place;
+  const [bad = ""] = fill(database, 50, { prefix: "somebody-" });
+  edit(database, { _id: bad, text: "x".repeat(1_500_000) });
+  fake.faults.add(unreadable("db", [bad], "breaks within"));
+  const report = await place.expectRun({ kind: "full", documents: 49 }, { task: { codec: SEALED } });
+  assertEquals(report.unreadable?.map(({ error }) => error), ["sealed"]);
+  assert(backups.log.events("warn").includes("document cannot be read and is left out"));
+  assert(!JSON.stringify([backups.log.lines, report]).includes(bad));
+  place.identities = [ours];
+  assertEquals((await place.verify()).unreadable.map(({ id }) => id), [bad]);
+});
+
+Deno.test("findUnreadable() looks for the revisions of a large document again where its row breaks once", async () => {
+  await using place = await Increments.start();
+  const { fake, database } = place;
+  const [large = ""] = fill(database, 5);
+  edit(database, { _id: large, text: "x".repeat(1_500_000) });
+  fake.faults.add({ ...unreadable("db", [large], "breaks within"), times: 1 });
+  const named = [{ id: large, rev: "1-x", error: "missing_revision", reason: "" }];
+  const sealed = await sealContent({ security: null, unreadable: named }, [to]);
+  const never = new AbortController().signal;
+  const run = { couch: impatientClient(fake), log: new RecordedLog(), signal: never, stop: never } as unknown as Run;
+  const options = { attachments: true, revisions: true, chunk: null, tombstones: false };
+  const found = await findUnreadable(run, "db", { unreadable: named, sealed, options });
+  assertEquals(found.map(({ id, error }) => [id, error]), [[large, "sealed"]]);
+  assertEquals(fake.requestsTo("_bulk_get").length, 3);
 });
 
 Deno.test("backup() that is resumed finds the documents again whose ids its checkpoint has sealed", async () => {

@@ -17,8 +17,11 @@ export type Fault =
   | { kind: "stall"; ms?: number }
   /** The answer stops for so long, for ever by default, after so many bytes, half of them by default. */
   | { kind: "stall midway"; afterBytes?: number; ms?: number }
-  /** The connection closes after so many bytes, half of them by default. */
-  | { kind: "cut off"; afterBytes?: number }
+  /**
+   * The connection closes after so many bytes, half of them by default; of `rows`, so many behind the beginning of the
+   * first of these ids' rows, and not at all where the answer has none.
+   */
+  | { kind: "cut off"; afterBytes?: number; rows?: readonly string[] }
   /**
    * The answer ends after so many bytes, half of them by default, as if that were all: status and framing are right.
    */
@@ -105,6 +108,8 @@ function fits(rule: FaultRule, request: RequestRecord): boolean {
 export type Unreadable =
   /** The answer ends in the middle. */
   | "breaks off"
+  /** The answer ends within its row, behind a part of it that is too large to be kept. */
+  | "breaks within"
   /** The connection closes without an answer. */
   | "drops"
   /** `_bulk_get` has an error row in its place, and for itself it is answered 500. */
@@ -118,6 +123,7 @@ export function unreadable(database: string, ids: readonly string[], how: Unread
   const faults: Record<Unreadable, Fault> = {
     // Before its first row is whole: what came whole would have been read.
     "breaks off": { kind: "cut off", afterBytes: 24 },
+    "breaks within": { kind: "cut off", afterBytes: 1_150_000, rows: ids },
     "drops": { kind: "drop" },
     "error row": { kind: "error rows", ids, error: "internal_error", reason },
     "fails": { kind: "answer", status: 500, body: { error, reason } },

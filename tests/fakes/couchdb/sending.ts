@@ -29,8 +29,10 @@ export async function sendAnswer(answer: CouchAnswer, delivery: Delivery): Promi
   const body = gzip ? [gzipSync(answer.pieces.join(""))] : answer.pieces;
   const sizeBytes = body.reduce((sum, piece) => sum + Buffer.byteLength(piece), 0);
   const given = fault !== undefined && "afterBytes" in fault ? fault.afterBytes : undefined;
-  const breakAt = Math.min(given ?? Math.floor(sizeBytes / 2), sizeBytes);
-  const breaks = fault?.kind === "cut off" || fault?.kind === "stall midway" || fault?.kind === "truncate";
+  const from = fault?.kind === "cut off" && fault.rows !== undefined ? beginningOf(fault.rows, body) : 0;
+  const breakAt = Math.min(from + (given ?? Math.floor(sizeBytes / 2)), sizeBytes);
+  const breaks = from >= 0 &&
+    (fault?.kind === "cut off" || fault?.kind === "stall midway" || fault?.kind === "truncate");
   const lengthBytes = fault?.kind === "truncate" ? breakAt : sizeBytes;
   response.writeHead(answer.status, {
     "content-type": "application/json",
@@ -57,8 +59,15 @@ export async function sendAnswer(answer: CouchAnswer, delivery: Delivery): Promi
     if (response.destroyed) return;
     if (fault?.kind === "drip") await wait(fault.everyMs);
   }
-  if (fault?.kind === "cut off") return void response.destroy();
+  if (breaks && fault?.kind === "cut off") return void response.destroy();
   await end(response);
+}
+
+/** Where the first of these ids' rows begins; -1 where there is none. */
+function beginningOf(ids: readonly string[], body: readonly (string | Buffer)[]): number {
+  const bytes = Buffer.concat(body.map((piece) => Buffer.from(piece as string)));
+  const places = ids.map((id) => bytes.indexOf(`{"id":${JSON.stringify(id)},"docs"`)).filter((at) => at >= 0);
+  return places.length === 0 ? -1 : Math.min(...places);
 }
 
 /** Hands bytes to the network. Waits until they have left, or the client has: a cut comes behind them, not before. */

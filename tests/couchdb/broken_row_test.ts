@@ -1,0 +1,270 @@
+/**
+ * Documents whose rows break behind what was passed on of them: which are left out, which are read again, and what of
+ * the others is in the chunk.
+ */
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { Buffer } from "node:buffer";
+import { IdBatch, PackedPages } from "../../src/couchdb/batch.ts";
+import { BatchReader, type ReadingHealth, RestartNeeded } from "../../src/couchdb/read.ts";
+import { CouchError } from "../../src/errors.ts";
+import { type FakeCouchDb, startFakeCouchDb } from "../fakes/couchdb.ts";
+import { edit } from "../fakes/couchdb/edits.ts";
+import { type Fault, unreadable } from "../fakes/couchdb/faults.ts";
+import { RecordedLog } from "../fakes/log.ts";
+import { compareLeafRevisions, readAllLeafRevisions } from "../leaf_revisions.ts";
+import { countRevisions, leafRevisionsOf } from "../read_archive.ts";
+import { ATTEMPTS, createDatabase, idsOf, impatientClient } from "./impatient_client.ts";
+
+const IDS = idsOf(60);
+/** A row of so many bytes is passed on while it arrives. */
+const LARGE_BYTES = 1_200_000;
+const BREAKS: Fault = { kind: "cut off", afterBytes: 1_150_000 };
+
+/** Documents of which some are large. */
+async function seed(fake: FakeCouchDb, { ids = IDS, large }: { ids?: readonly string[]; large: readonly string[] }) {
+  await createDatabase(fake, "a", ids.filter((id) => !large.includes(id)));
+  edit(fake.databases.get("a")!, ...large.map((_id) => ({ _id, text: "x".repeat(LARGE_BYTES) })));
+}
+
+function listed(ids: readonly string[]) {
+  return ids.map((id) => ({ id, revs: [] }));
+}
+
+/** The ids as packed pages of seven. */
+function packed(ids: readonly string[]): IdBatch {
+  const pages = new PackedPages();
+  for (let from = 0; from < ids.length; from += 7) pages.add(listed(ids.slice(from, from + 7)));
+  return IdBatch.packed(pages);
+}
+
+interface Reading {
+  batch?: IdBatch;
+  mostBytes?: number | undefined;
+  health?: ReadingHealth;
+  log?: RecordedLog;
+}
+
+function readerOf(fake: FakeCouchDb, { batch = IdBatch.of(listed(IDS)), ...options }: Reading = {}): BatchReader {
+  const all = { revisions: true, attachments: true, log: new RecordedLog(), ...options };
+  return new BatchReader(impatientClient(fake), "a", batch, all);
+}
+
+/** Reads all of a batch, checked against what the reader says of it. */
+async function readThrough(reader: BatchReader) {
+  let times = 0;
+  const text = await reader.readThrough(async (pieces) => {
+    times++;
+    return Buffer.concat(await Array.fromAsync(pieces, (bytes) => bytes.slice())).toString();
+  });
+  const found = leafRevisionsOf(text);
+  const { documents, leafRevisions, bytes } = reader.counts;
+  assertEquals([documents, leafRevisions, bytes], [found.size, countRevisions(found), Buffer.byteLength(text)]);
+  return { found, times };
+}
+
+/** Checks that a chunk has all documents but some, byte for byte, and that these are named. */
+async function expectAllBut(
+  fake: FakeCouchDb,
+  bad: readonly string[],
+  reader: BatchReader,
+  found: Map<string, unknown>,
+) {
+  assertEquals(reader.unreadable.map(({ id }) => id).sort(), [...bad].sort());
+  fake.faults.clear();
+  const expected = await readAllLeafRevisions(fake, "a");
+  for (const id of bad) expected.delete(id);
+  assertEquals(compareLeafRevisions(expected, found as typeof expected), []);
+}
+
+function asked(fake: FakeCouchDb): string[][] {
+  return fake.requestsTo("_bulk_get").map(({ ids }) => ids);
+}
+
+for (const form of ["in hand", "packed", "bounded by bytes"] as const) {
+  Deno.test(`BatchReader leaves out and names the documents whose rows always break, and has all others as they are (${form})`, async () => {
+    await using fake = await startFakeCouchDb();
+    const large = [3, 4, 20, 41, 59].map((index) => IDS[index]!);
+    const bad = [large[0]!, large[2]!, large[4]!];
+    await seed(fake, { large });
+    fake.faults.add(unreadable("a", bad, "breaks within"));
+    const batch = form === "packed" ? packed(IDS) : undefined;
+    const reader = readerOf(fake, {
+      ...(batch === undefined ? {} : { batch }),
+      mostBytes: form === "bounded by bytes" ? 10_000_000 : undefined,
+    });
+    const { found, times } = await readThrough(reader);
+    // Where nothing bounds a chunk, what else breaks is found before it begins anew.
+    assertEquals(times, form === "bounded by bytes" ? 4 : 2);
+    await expectAllBut(fake, bad, reader, found);
+    for (const { error, reason } of reader.unreadable) {
+      assertEquals(error, "cut_off");
+      assertStringIncludes(reason, "its answer breaks off, the last time behind 1.2 MB: ");
+    }
+    const alone = bad.map((id) => asked(fake).filter((ids) => ids.length === 1 && ids[0] === id).length);
+    assertEquals(alone, [ATTEMPTS, 3, 3], "all patience for the first one");
+  });
+}
+
+Deno.test("BatchReader leaves out the only document of a batch where its row always breaks", async () => {
+  await using fake = await startFakeCouchDb();
+  await seed(fake, { ids: ["x"], large: ["x"] });
+  fake.faults.add(unreadable("a", ["x"], "breaks within"));
+  const reader = readerOf(fake, { batch: IdBatch.of(listed(["x"])) });
+  assertEquals((await readThrough(reader)).found.size, 0);
+  assertEquals(reader.unreadable.map(({ id }) => id), ["x"]);
+  assertEquals(asked(fake).length, 1 + ATTEMPTS);
+});
+
+Deno.test("BatchReader leaves out no document whose row comes with the last try, and has it in the chunk", async () => {
+  for (const times of [1, ATTEMPTS, ATTEMPTS + 1]) {
+    await using fake = await startFakeCouchDb();
+    const [large = ""] = IDS.slice(30);
+    await seed(fake, { large: [large] });
+    fake.faults.add({ endpoint: "_bulk_get", id: large, times, fault: { ...BREAKS, rows: [large] } });
+    const reader = readerOf(fake);
+    const { found } = await readThrough(reader);
+    await expectAllBut(fake, times > ATTEMPTS ? [large] : [], reader, found);
+    if (times > ATTEMPTS) continue;
+    assertEquals(
+      asked(fake).slice(times).map((ids) => ids.length),
+      [1, 1, 30, 29],
+      "tried alone, then read first, and the others in halves",
+    );
+  }
+});
+
+Deno.test("BatchReader fails, and leaves out nothing, where CouchDB is away behind a row that broke", async () => {
+  const away: Fault[] = [{ kind: "drop" }, { kind: "answer", status: 503 }];
+  for (const fault of away) {
+    for (const endpoint of [undefined, "database"]) {
+      await using fake = await startFakeCouchDb();
+      await seed(fake, { large: [IDS[30]!] });
+      // Either nothing answers any more, or rows break and nothing else answers.
+      if (endpoint !== undefined) fake.faults.add({ endpoint, times: Infinity, fault });
+      fake.faults.add({ endpoint: "_bulk_get", times: endpoint === undefined ? 1 : Infinity, fault: BREAKS });
+      if (endpoint === undefined) fake.faults.add({ times: Infinity, fault });
+      const health = { unreadableInARow: 0, knowsUnreadable: false };
+      const reader = readerOf(fake, { health });
+      await assertRejects(() => readThrough(reader), CouchError);
+      assertEquals([reader.unreadable, health.knowsUnreadable], [[], false]);
+    }
+  }
+});
+
+Deno.test("BatchReader fails where more rows in a row break than can be the documents' fault", async () => {
+  await using fake = await startFakeCouchDb();
+  const ids = idsOf(3);
+  await seed(fake, { ids, large: ids });
+  fake.faults.add(unreadable("a", ids, "breaks within"));
+  const health = { unreadableInARow: 23, knowsUnreadable: true };
+  const reader = readerOf(fake, { batch: IdBatch.of(listed(ids)), health });
+  const error = await assertRejects(() => readThrough(reader), CouchError);
+  assertEquals(error.facts.error, "cut_off");
+});
+
+Deno.test("BatchReader gives up, with CouchDB's error, a row that comes alone and breaks whenever it is wanted", async () => {
+  await using fake = await startFakeCouchDb();
+  await seed(fake, { ids: ["x"], large: ["x"] });
+  let requests = 0;
+  const where = ({ endpoint }: { endpoint: string }) => endpoint === "_bulk_get" && ++requests % 2 === 1;
+  fake.faults.add({ where, times: Infinity, fault: BREAKS });
+  const error = await assertRejects(() => readThrough(readerOf(fake, { batch: IdBatch.of(listed(["x"])) })));
+  assert(error instanceof CouchError, `${error}`);
+  assertEquals(requests, 2 * 8);
+});
+
+for (const [how, count] of [["one by one", 10], ["many at a time", 60]] as const) {
+  Deno.test(`BatchReader leaves out a document whose row breaks when it is asked for again, and tries no other one twice (${how})`, async () => {
+    await using fake = await startFakeCouchDb();
+    const bad = IDS[8]!;
+    const worse = count === 10 ? IDS.slice(0, 8) : [];
+    await seed(fake, { large: [bad] });
+    const isMany = ({ endpoint, ids }: { endpoint: string; ids: string[] }) =>
+      endpoint === "_bulk_get" && ids.length > (count === 10 ? 1 : 58);
+    const errors = IDS.slice(0, count);
+    fake.faults.add({ where: isMany, times: Infinity, fault: { kind: "error rows", ids: errors } });
+    fake.faults.add(unreadable("a", [bad], "breaks within"));
+    fake.faults.add(unreadable("a", worse, "error row"));
+    const health = { unreadableInARow: 0, knowsUnreadable: true };
+    const reader = readerOf(fake, { health });
+    const { found } = await readThrough(reader);
+    await expectAllBut(fake, [...worse, bad], reader, found);
+    assertEquals(
+      worse.map((id) => asked(fake).filter((ids) => ids.length === 1 && ids[0] === id).length),
+      worse.map(() => 3),
+    );
+  });
+}
+
+Deno.test("BatchReader leaves out a large document of which a leaf revision is always an error, and says which", async () => {
+  await using fake = await startFakeCouchDb();
+  await seed(fake, { large: [IDS[5]!] });
+  const large = { ok: { _id: IDS[5], _rev: "1-x", text: "x".repeat(LARGE_BYTES) } };
+  const error = { error: { id: IDS[5], rev: "2-x", error: "badmatch", reason: "it is broken" } };
+  const row = (id: string) => ({ id, docs: id === IDS[5] ? [large, error] : [{ ok: { _id: id, _rev: "1-x" } }] });
+  const where = ({ endpoint, ids }: { endpoint: string; ids: string[] }) =>
+    endpoint === "_bulk_get" && ids.includes(IDS[5]!);
+  for (const batch of [IDS, [IDS[5]!]]) {
+    fake.faults.clear();
+    fake.faults.add({
+      where: (request) => where(request) && request.ids.length > 1,
+      times: Infinity,
+      fault: {
+        kind: "answer",
+        status: 200,
+        body: { results: batch.map(row) },
+      },
+    });
+    fake.faults.add({
+      where,
+      times: Infinity,
+      fault: { kind: "answer", status: 200, body: { results: [row(IDS[5]!)] } },
+    });
+    const reader = readerOf(fake, { batch: IdBatch.of(listed(batch)) });
+    const { found } = await readThrough(reader);
+    assertEquals(found.size, batch.length - 1);
+    assertEquals(reader.unreadable.map(({ id }) => id), [IDS[5]]);
+    assertStringIncludes(
+      reader.unreadable[0]!.reason,
+      'a leaf revision of a large document cannot be read: badmatch, "it is broken"',
+    );
+  }
+});
+
+Deno.test("BatchReader tells of bytes that go out, and not of those that were read to try a document", async () => {
+  await using fake = await startFakeCouchDb();
+  await seed(fake, { ids: ["x"], large: ["x"] });
+  fake.faults.add({ endpoint: "_bulk_get", fault: BREAKS });
+  let told = 0;
+  const onRows = ({ documents }: { documents: number }) => told += documents;
+  const reader = new BatchReader(impatientClient(fake), "a", IdBatch.of(listed(["x"])), {
+    revisions: true,
+    attachments: true,
+    log: new RecordedLog(),
+    onRows,
+  });
+  await readThrough(reader);
+  assertEquals(told, 1);
+});
+
+Deno.test("BatchReader.readThrough() waits before it reads again, says so once each time, and ends with its signal", async () => {
+  await using fake = await startFakeCouchDb();
+  await seed(fake, { ids: ["x"], large: ["x"] });
+  fake.faults.add({ endpoint: "_bulk_get", fault: BREAKS });
+  const log = new RecordedLog();
+  let waits = 0;
+  const reader = readerOf(fake, { batch: IdBatch.of(listed(["x"])), log });
+  const use = (pieces: AsyncIterable<Uint8Array>) => Array.fromAsync(pieces);
+  await reader.readThrough(use, { beforeAgain: () => Promise.resolve(void waits++) });
+  assertEquals([waits, log.events("warn").filter((event) => event === "chunk is restarted").length], [1, 1]);
+
+  const controller = new AbortController();
+  const restart = new RestartNeeded(new CouchError("It broke", { error: "cut_off" }));
+  const ended = await assertRejects(() =>
+    reader.readThrough(() => {
+      controller.abort(new Error("another request has failed"));
+      return Promise.reject(restart);
+    }, { signal: controller.signal })
+  );
+  assertEquals(ended, restart.cause);
+});

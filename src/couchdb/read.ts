@@ -205,6 +205,7 @@ export class BatchReader {
         continue;
       }
       const request = this.#request(asked.batch, { suspects });
+      const { documents } = this.counts;
       try {
         for await (const bytes of request.forward(output, call, room)) if (restart === undefined) yield bytes;
         this.#health.unreadableInARow = 0;
@@ -216,6 +217,7 @@ export class BatchReader {
         const failure = healable(error);
         const rest = request.rest();
         if (request.passedInPart) {
+          if (this.counts.documents > documents) this.#health.unreadableInARow = 0;
           const needed = await this.#restart(request, failure, call);
           // Where there is a bound, little has been read, and what has room is not known any more.
           if (!needed.leavesOut || room !== undefined) throw restart ?? needed;

@@ -76,6 +76,18 @@ async function expectAllBut(
   assertEquals(compareLeafRevisions(expected, found as typeof expected), []);
 }
 
+/** Reads large documents whose rows break, each with others before it, where many before them could not be read. */
+async function readBetweenOthers(large: readonly string[]): Promise<BatchReader> {
+  await using fake = await startFakeCouchDb();
+  await seed(fake, { ids: idsOf(large.length).flatMap((id) => [`${id} before`, id]), large });
+  fake.faults.add(unreadable("a", large, "breaks within"));
+  const health = { unreadableInARow: 24, knowsUnreadable: true };
+  const batch = IdBatch.of(listed(large.flatMap((id) => [`${id} before`, id])));
+  const reader = readerOf(fake, { batch, health });
+  assertEquals((await readThrough(reader)).found.size, large.length);
+  return reader;
+}
+
 function asked(fake: FakeCouchDb): string[][] {
   return fake.requestsTo("_bulk_get").map(({ ids }) => ids);
 }
@@ -104,6 +116,38 @@ for (const form of ["in hand", "packed", "bounded by bytes"] as const) {
     assertEquals(alone, [ATTEMPTS, 3, 3], "all patience for the first one");
   });
 }
+
+Deno.test("BatchReader begins a chunk anew more than eight times where each time a document is left out", async () => {
+  await using fake = await startFakeCouchDb();
+  const bad = IDS.slice(10, 19);
+  const [good = ""] = IDS.slice(30);
+  await seed(fake, { large: [...bad, good] });
+  fake.faults.add(unreadable("a", bad, "breaks within"));
+  // Behind all of these.
+  fake.faults.add({ endpoint: "_bulk_get", id: good, fault: { ...BREAKS, rows: [good] } });
+  const reader = readerOf(fake, { mostBytes: 20_000_000, health: { unreadableInARow: 0, knowsUnreadable: true } });
+  const { found, times } = await readThrough(reader);
+  assertEquals(times, 11);
+  await expectAllBut(fake, bad, reader, found);
+});
+
+Deno.test("BatchReader yields nothing more of a chunk that has to begin anew, and tells that a document is left out", async () => {
+  await using fake = await startFakeCouchDb();
+  const large = IDS.slice(10, 20);
+  await seed(fake, { large });
+  fake.faults.add(unreadable("a", [large[0]!], "breaks within"));
+  // Another one breaks once behind it, and comes when it is tried.
+  fake.faults.add({ endpoint: "_bulk_get", id: large[8]!, fault: { ...BREAKS, rows: [large[8]!] } });
+  const reader = readerOf(fake);
+  let bytes = 0;
+  const error = await assertRejects(async () => {
+    for await (const piece of reader.read()) bytes += piece.length;
+  }, RestartNeeded);
+  assertEquals(error.leavesOut, true);
+  assert(bytes < 2 * LARGE_BYTES, `${bytes} bytes`);
+  const { found } = await readThrough(reader);
+  await expectAllBut(fake, [large[0]!], reader, found);
+});
 
 Deno.test("BatchReader leaves out the only document of a batch where its row always breaks", async () => {
   await using fake = await startFakeCouchDb();
@@ -151,6 +195,16 @@ Deno.test("BatchReader fails, and leaves out nothing, where CouchDB is away behi
   }
 });
 
+Deno.test("BatchReader fails, and leaves out nothing, where CouchDB only asks for a pause behind a row that broke", async () => {
+  await using fake = await startFakeCouchDb();
+  await seed(fake, { ids: ["x"], large: ["x"] });
+  fake.faults.add({ endpoint: "_bulk_get", fault: BREAKS });
+  fake.faults.add({ endpoint: "_bulk_get", times: 20, fault: { kind: "answer", status: 429 } });
+  const reader = readerOf(fake, { batch: IdBatch.of(listed(["x"])) });
+  const error = await assertRejects(() => readThrough(reader), CouchError);
+  assertEquals([error.facts.status, reader.unreadable, asked(fake).length], [429, [], 1 + ATTEMPTS]);
+});
+
 Deno.test("BatchReader fails where more rows in a row break than can be the documents' fault", async () => {
   await using fake = await startFakeCouchDb();
   const ids = idsOf(3);
@@ -158,6 +212,8 @@ Deno.test("BatchReader fails where more rows in a row break than can be the docu
   fake.faults.add(unreadable("a", ids, "breaks within"));
   const health = { unreadableInARow: 23, knowsUnreadable: true };
   const reader = readerOf(fake, { batch: IdBatch.of(listed(ids)), health });
+  // Where others come in between, it is the documents.
+  assertEquals((await readBetweenOthers(ids)).unreadable.length, 3);
   const error = await assertRejects(() => readThrough(reader), CouchError);
   assertEquals(error.facts.error, "cut_off");
 });
@@ -260,11 +316,13 @@ Deno.test("BatchReader.readThrough() waits before it reads again, says so once e
 
   const controller = new AbortController();
   const restart = new RestartNeeded(new CouchError("It broke", { error: "cut_off" }));
+  let uses = 0;
   const ended = await assertRejects(() =>
     reader.readThrough(() => {
+      uses++;
       controller.abort(new Error("another request has failed"));
       return Promise.reject(restart);
     }, { signal: controller.signal })
   );
-  assertEquals(ended, restart.cause);
+  assertEquals([ended, uses], [restart.cause, 1]);
 });

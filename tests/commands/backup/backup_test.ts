@@ -290,6 +290,37 @@ for (const text of ["small", "x".repeat(1 << 20)]) {
   });
 }
 
+Deno.test("ChunkWriter waits for leave to ask before it reads documents again, after a break and a name that was taken", async () => {
+  await using place = await Place.make();
+  const { fake } = place;
+  await createDatabase(fake, "a", ["x"], `"text":"${"x".repeat(1_500_000)}"`);
+  fake.faults.add({ endpoint: "_bulk_get", fault: { kind: "cut off", afterBytes: 1_200_000 } });
+  let created = 0;
+  const store = placeStore(place, {
+    async create(keys, body, options) {
+      const stored = await place.store.create(keys, body, options);
+      if (created++ === 0) throw new StoreError("The key is taken", { code: "exists", key: stored.key });
+      return stored;
+    },
+  });
+  const [{ task } = {}] = select(["a"], [{ chunk: 5 }]);
+  const writer = new ChunkWriter({ ...place.context({ repository: repositoryOf(store) }) } as Run, {
+    database: "a",
+    task: task!,
+    folder: "backup/a",
+    prefix: undefined,
+    nextNumber: 0,
+  });
+  const batch = IdBatch.of([{ id: "x", revs: [] }]);
+  const asked: number[] = [];
+  const beforeAgain = () => Promise.resolve(void asked.push(fake.requestsTo("_bulk_get").length));
+  const options = { signal: NEVER, onRead: () => {}, beforeAgain };
+  const stored = await writer.store({ batch, index: 0, again: false, settled() {} }, options);
+  assertEquals(sumChunks(stored.map(({ entry }) => entry)).documents, 1);
+  // It was tried alone behind the break, then read twice.
+  assertEquals(asked, [2, 3]);
+});
+
 Deno.test("backup() asks for nothing more while chunks that are large are being stored, as they may be in memory", async () => {
   await using place = await Place.make();
   const { fake } = place;

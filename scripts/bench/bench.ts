@@ -10,7 +10,8 @@
  * machine (scripts/ci/s3_server.sh), which is made to be 40 ms away; what is stored there stays. `--pinned` keeps
  * CouchDB on the first core and everything else on the second, as if on two machines; it needs COUCHDB_PID, the process
  * id of CouchDB's `beam.smp`. `--only` takes a part of a group's name: backup, small, memory, databases, increment,
- * restore, random, s3, start, pure; FILE then keeps the rows of the others. The program is measured bundled, as the
+ * restore, random, s3, start, pure; FILE then keeps the rows of the others, and is written behind each group. The program
+ * is measured bundled, as the
  * Lambda layer and the image have it; `--sources` takes main.ts instead.
  *
  * Needs curl, GNU time and lscpu, and taskset where pinned. Smaller for a try: BENCH_DOCUMENTS (100000), BENCH_ROUNDS
@@ -84,7 +85,7 @@ async function bench(): Promise<void> {
   let pinned: Pinned | undefined;
   try {
     if (flags.pinned) pinned = await pinCouchDb({ pid: Deno.env.get("COUCHDB_PID") });
-    if (flags.json !== undefined) await refuseOthers(flags.json);
+    const before = await rowsBefore();
     const isWanted = (name: string) => flags.only === undefined || name.includes(flags.only);
     if (isWanted("pure")) await benchPure();
     const url = Deno.env.get("COUCHDB_URL");
@@ -92,20 +93,23 @@ async function bench(): Promise<void> {
       if (url === undefined) rows.missing({ name: row, unit: "" }, "COUCHDB_URL is not set");
       else await measure(new BenchServer(new URL(url)));
       await removeBuckets();
+      // A run takes half an hour: what was measured is kept, whatever ends it.
+      await write(before);
     }
     if (isWanted("start")) await benchStart();
-    if (flags.json !== undefined) await write(flags.json);
+    await write(before);
   } finally {
     await pinned?.release();
     await Deno.remove(folder, { recursive: true });
   }
 }
 
-/** Rows of both kinds in one file would look like one run. */
-async function refuseOthers(path: string): Promise<void> {
-  if (flags.only === undefined) return;
-  const { isPinned } = await readBefore(path);
-  if (isPinned === undefined || isPinned === flags.pinned) return;
+/** With `--only`, the rows that the file has. Those of both kinds in one file would look like one run. */
+async function rowsBefore(): Promise<readonly Row[]> {
+  const { json: path, only, pinned } = flags;
+  if (path === undefined || only === undefined) return [];
+  const { rows: before, isPinned } = await readBefore(path);
+  if (isPinned === undefined || isPinned === pinned) return before;
   throw new Error(`"${path}" has rows that were measured ${isPinned ? "with" : "without"} --pinned: name another file`);
 }
 
@@ -117,14 +121,11 @@ async function readBefore(path: string): Promise<{ rows: Row[]; isPinned?: boole
   return JSON.parse(text) as { rows: Row[]; isPinned?: boolean };
 }
 
-/** Writes the rows; with `--only`, beside those that the file has of other groups. */
-async function write(path: string): Promise<void> {
-  const kept: Row[] = [];
-  if (flags.only !== undefined) {
-    const { rows: before } = await readBefore(path);
-    kept.push(...before.filter(({ name }) => !rows.rows.some((row) => row.name === name)));
-  }
-  await Deno.writeTextFile(path, `${JSON.stringify(await result([...kept, ...rows.rows]), null, 2)}\n`);
+/** Writes the rows beside those of other groups that the file had. */
+async function write(before: readonly Row[]): Promise<void> {
+  if (flags.json === undefined) return;
+  const kept = before.filter(({ name }) => !rows.rows.some((row) => row.name === name));
+  await Deno.writeTextFile(flags.json, `${JSON.stringify(await result([...kept, ...rows.rows]), null, 2)}\n`);
 }
 
 async function result(all: readonly Row[]) {

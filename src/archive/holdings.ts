@@ -4,12 +4,13 @@
  * catalog is not used: what is missing in it would be taken for not needed.
  */
 import { type BackupDate, formatDate, parseDate } from "../dates.ts";
-import { ArchiveError, isOutOfReach } from "../errors.ts";
+import { ArchiveError, isNotFound } from "../errors.ts";
 import { loadAhead } from "../parallel.ts";
 import { joinKey } from "../store/key.ts";
 import type { StoreCallOptions, StoreEntry } from "../store/store.ts";
 import type { RetentionHold, RetentionPoint } from "../task/retention.ts";
 import { Catalog, type CatalogKey } from "./catalog.ts";
+import { asDamage } from "./damage.ts";
 import { type DatedFolder, listDatabases, listDays } from "./days.ts";
 import { MANIFEST_NAME, pinName, shortRun } from "./layout.ts";
 import type { Manifest } from "./manifest.ts";
@@ -154,6 +155,9 @@ async function lookInto(
   const copied = sizes.has(MANIFEST_NAME) && manifests.some(({ run }) => run !== undefined)
     ? await runOfCopy(repository, { folder, signal })
     : undefined;
+  const damaged = read.flatMap((one) => "error" in one ? [one.error] : []);
+  // Whose it is will show when the store gives it out again: it must not be what is left of a backup then.
+  if (copied instanceof ArchiveError && damaged.length === 0) damaged.push(copied);
   const backups: HeldBackup[] = [];
   for (const found of read) {
     if ("error" in found) continue;
@@ -166,7 +170,7 @@ async function lookInto(
       hasCopy: found.name !== MANIFEST_NAME && copied === found.manifest.run,
     });
   }
-  return { folder, objects, backups, damaged: read.flatMap((one) => "error" in one ? [one.error] : []) };
+  return { folder, objects, backups, damaged };
 }
 
 function isObject(entry: StoreEntry): entry is Extract<StoreEntry, { kind: "object" }> {
@@ -190,16 +194,16 @@ function describe(
   };
 }
 
-/** Whose copy `manifest.json` is; undefined where it is damaged, gone or out of reach. */
+/** Whose copy `manifest.json` is; undefined where it is damaged or gone, an error where the store does not give it out. */
 async function runOfCopy(
   { store }: Repository,
   { folder, signal }: StoreCallOptions & { folder: string },
-): Promise<string | undefined> {
+): Promise<string | ArchiveError | undefined> {
   try {
     return (await readManifest(store, folder, { name: MANIFEST_NAME, signal })).run;
   } catch (error) {
-    if (isOutOfReach(error) || error instanceof ArchiveError) return undefined;
-    throw error;
+    if (isNotFound(error) || error instanceof ArchiveError) return undefined;
+    return asDamage(error, joinKey(folder, MANIFEST_NAME));
   }
 }
 

@@ -176,8 +176,8 @@ export class BulkGet {
     this.#answered++;
     if (row.error === undefined && row.revisions > 0) {
       const isOut = row.passedInPart || this.#options.isFinal === true;
-      const missing = row.finish(end, document, idBytes);
-      if (missing.length > 0) this.suspects.add({ document, missing, isOut });
+      const missing = this.#finish(row, document, { end, idBytes });
+      if (missing !== undefined && missing.length > 0) this.suspects.add({ document, missing, isOut });
       return;
     }
     if (row.passedInPart) {
@@ -190,6 +190,26 @@ export class BulkGet {
     }
     this.suspects.add({ document, error: row.error });
     row.drop();
+  }
+
+  /** What a row lacks. One that is framed well and no JSON is asked for again, alone: undefined. */
+  #finish(
+    row: RowInHand,
+    document: ListedDocument,
+    { end, idBytes }: { end: number; idBytes: Parameters<RowInHand["finish"]>[2] },
+  ): readonly string[] | undefined {
+    try {
+      return row.finish(end, document, idBytes);
+    } catch (error) {
+      if (!(error instanceof FramingError)) throw error;
+      if (row.passedInPart) {
+        this.broken = document;
+        throw error;
+      }
+      this.suspects.add({ document, error: { error: "bad_row", reason: error.message } });
+      row.drop();
+      return undefined;
+    }
   }
 
   #brokenAnswer(reason: string, discreetReason: string = reason): CouchError {

@@ -275,6 +275,7 @@ export class BatchReader {
 
   /** Whether a document comes when it is asked for alone. What comes is thrown away. */
   async #comes(document: ListedDocument, failure: CouchError, call: CallOptions): Promise<boolean> {
+    let wasWell = false;
     for (let attempt = 1;; attempt++) {
       await this.#client.waitAfterFailure(failure, attempt + 1, call);
       const request = this.#request(IdBatch.of([document]), { onRows: undefined });
@@ -287,6 +288,10 @@ export class BatchReader {
         failure = healable(error);
       }
       if (attempt >= this.#patience && isOfDocument(failure)) {
+        if (mayBeOfServer(failure) && !wasWell) {
+          wasWell = await this.#isWell(call);
+          continue;
+        }
         await this.#leaveOut(document.id, request.passedInPart ? brokeBehind(failure, nowhere.counts) : failure, call);
         return false;
       }
@@ -402,6 +407,7 @@ export class BatchReader {
   ): AsyncGenerator<Uint8Array, boolean> {
     const { document, isOut, missing } = suspect;
     if (isOut === true) return this.#settlePassed(document, missing ?? []);
+    let wasWell = false;
     for (let attempt = 1;; attempt++) {
       const isLast = attempt >= this.#patience;
       // What the feed has listed may have been purged since: at last the row is taken as it is.
@@ -427,6 +433,10 @@ export class BatchReader {
         if (request.passedInPart) throw await this.#restart(request, failure, call);
       }
       if (isLast && isOfDocument(failure)) {
+        if (mayBeOfServer(failure) && !wasWell) {
+          wasWell = await this.#isWell(call);
+          continue;
+        }
         this.unreadable.push(await this.#leaveOut(document.id, failure, call));
         return true;
       }
@@ -462,6 +472,15 @@ export class BatchReader {
     }
   }
 
+  /**
+   * Waits until CouchDB answers again, behind a failure that a proxy may have given in its place: only what fails once
+   * more then is the document's own failure.
+   */
+  async #isWell(call: CallOptions): Promise<true> {
+    await this.#client.databaseInfo(this.#database, call);
+    return true;
+  }
+
   /** Leaves a document out for good, if it is the document that fails and not CouchDB. */
   async #leaveOut(id: string, failure: CouchError, call: CallOptions): Promise<UnreadableDocument> {
     // Throws where CouchDB is away, refuses the login, or has lost the database.
@@ -485,6 +504,11 @@ export async function passOver(pieces: AsyncIterable<Uint8Array>): Promise<void>
 function healable(error: unknown): CouchError {
   if (!(error instanceof CouchError) || !(isTransient(error) || isTooMuch(error))) throw error;
   return error;
+}
+
+/** Whether a proxy answers so where CouchDB is away, or CouchDB where it has too much to do. */
+function mayBeOfServer({ facts: { status } }: CouchError): boolean {
+  return status === 502 || status === 503 || status === 504;
 }
 
 function halvesOf(batches: readonly IdBatch[]): IdBatch[] {

@@ -326,3 +326,21 @@ Deno.test("BatchReader.readThrough() waits before it reads again, says so once e
   );
   assertEquals([ended, uses], [restart.cause, 1]);
 });
+
+Deno.test("BatchReader does not leave out a large document for a proxy before a CouchDB that is away and comes back", async () => {
+  for (const knowsUnreadable of [false, true]) {
+    await using fake = await startFakeCouchDb();
+    const large = IDS[5]!;
+    await seed(fake, { large: [large] });
+    fake.faults.add({ endpoint: "_bulk_get", fault: BREAKS });
+    // As long as a document is asked for alone, and for a moment longer.
+    const away: Fault = { kind: "answer", status: 503, body: "proxy" };
+    const times = knowsUnreadable ? 3 : ATTEMPTS;
+    fake.faults.add({ endpoint: "_bulk_get", where: ({ ids }) => ids.length === 1, times, fault: away });
+    fake.faults.add({ method: "GET", endpoint: "database", times: 1, fault: away });
+    const reader = readerOf(fake, { health: { unreadableInARow: 0, knowsUnreadable } });
+    const { found } = await readThrough(reader);
+    await expectAllBut(fake, [], reader, found);
+    assert(found.has(large));
+  }
+});

@@ -248,3 +248,22 @@ Deno.test("BulkGet ends before the plain row that its chunk has no room for", as
     assertEquals([request.isCut, [...request.rest().ids()]], [true, [...left]], `${bytes} bytes`);
   }
 });
+
+Deno.test("BulkGet has a document whose row is no JSON asked for again, and not taken for answered", async () => {
+  const broken = `{"id":"b","docs":[{"ok":{"_id":"b","_rev":"9-x","n":nonsense}}]}`;
+  const answer = `{"results":[${[rowOf("a"), broken, rowOf("c")].join(",")}]}`;
+  const client = {
+    bulkGet: () =>
+      Promise.resolve((async function* () {
+        yield await Promise.resolve(Buffer.from(answer));
+      })()),
+  } as unknown as CouchClient;
+  const batch = IdBatch.of(listed(["a", "b", "c"], { isPacked: false }));
+  const request = new BulkGet(client, "a", batch, { revisions: true, attachments: true });
+  const output = new ChunkText(emptyCounts());
+  for await (const _ of request.forward(output, {})) { /* What comes of it is counted. */ }
+  assertEquals([...request.suspects.all()].map(({ document, error }) => [document.id, error?.reason]), [
+    ["b", "a row is not JSON (byte 0)"],
+  ]);
+  assertEquals([output.counts.documents, request.rest().count], [2, 0]);
+});

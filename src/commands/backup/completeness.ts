@@ -288,6 +288,7 @@ export class Completeness {
     await this.#turns.take();
     this.#listing.recount(
       this.#before === undefined ? expected : Math.min(expected, 2 * this.#listing.ids + FURTHER_IDS),
+      { withLive: this.#before === undefined && this.#hasSingleCopy },
     );
     await storeListed();
   }
@@ -327,6 +328,11 @@ export class Completeness {
     return `of ${live} that CouchDB counts ${formatCount(most)} ${most === 1 ? "was" : "were"} read`;
   }
 
+  /** Whether CouchDB says so: an early cluster does not say how many copies it has. */
+  get #hasSingleCopy(): boolean {
+    return this.#counts.info.n === 1;
+  }
+
   /**
    * Whether CouchDB's count of live documents is wrong, and nothing is missing: all that a single copy shows to be live
    * when all of it is listed once more has been read. So it is where a purge has taken the winning revision of a
@@ -335,7 +341,7 @@ export class Completeness {
    */
   #isMiscounted(read: number): boolean {
     const shown = this.#listing.recounted?.live;
-    if (this.#counts.hasCopies || shown === undefined || read < shown) return false;
+    if (!this.#hasSingleCopy || shown === undefined || read < shown) return false;
     this.#context.log.warn("live documents are counted wrongly by CouchDB", { counted: this.#counts.live, shown });
     this.miscount = `CouchDB counts ${counted(this.#counts.live, "live document")} ` +
       `and shows ${formatCount(shown)}, which are all saved: ` +

@@ -111,10 +111,10 @@ export class Listing {
   until: string;
   /**
    * How many different ids the last {@linkcode Listing.recount} has found, and how many of them live, or live at least
-   * once while it was under way; undefined where there was none. Of a
+   * once while it was under way, where that was asked for; undefined where there was none. Of a
    * database of many millions the filter may have taken so many more for known ones.
    */
-  recounted: { ids: number; live: number; allowance: number } | undefined;
+  recounted: { ids: number; live: number | undefined; allowance: number } | undefined;
   /** The end of the feed, where it is kept. */
   readonly tail: FeedTail;
   /** Whether CouchDB says how many rows follow. */
@@ -148,7 +148,7 @@ export class Listing {
   #waiting: ListedDocument[] = [];
   #feed: AsyncGenerator<FeedPage> | undefined;
   /** The ids of a second listing, while it is under way. */
-  #recount: { all: IdFilter; live: IdFilter } | undefined;
+  #recount: { all: IdFilter; live: IdFilter | undefined } | undefined;
   /** A page that has been looked at and not been used yet. */
   #held: FeedPage | undefined;
   readonly #ahead: PagesAhead;
@@ -332,7 +332,7 @@ export class Listing {
     const { all: { ids, expectedErrors }, live } = this.#recount;
     this.recounted = {
       ids,
-      live: live.ids,
+      live: live?.ids,
       allowance: expectedErrors < MAYBE_ERRED ? 0 : expectedErrors + 6 * Math.sqrt(expectedErrors),
     };
     this.#recount = undefined;
@@ -382,10 +382,12 @@ export class Listing {
 
   /**
    * Lists everything once more from the beginning, to count it. Ids that are not known yet are new, all others pass.
+   *
+   * @param options.withLive Whether those that live are to be counted, too, by a filter of their own.
    */
-  recount(expected: number): void {
+  recount(expected: number, { withLive = false }: { withLive?: boolean } = {}): void {
     const all = IdFilter.forIds(expected);
-    this.#recount = { all, live: all.emptyLike() };
+    this.#recount = { all, live: withLive ? all.emptyLike() : undefined };
     this.open(this.#since);
   }
 
@@ -424,7 +426,7 @@ export class Listing {
       // What the backup before has as it is.
       const isOld = increment !== undefined && increment.known.look(row) === "known";
       if (!isOld) this.#recount?.all.add(row.id);
-      if (!isOld && !row.deleted) this.#recount?.live.add(row.id);
+      if (!isOld && !row.deleted) this.#recount?.live?.add(row.id);
       const hash = this.#hash(row);
       if (isOld) {
         // Only its position counts.

@@ -19,7 +19,7 @@ import { withClock } from "./clock.ts";
  * live.
  */
 function shortListing(
-  { mayBeMore, again, live = again, expected = 700, counted = 699, hasCopies = false, ...others }: {
+  { mayBeMore, again, live = again, expected = 700, counted = 699, hasCopies = false, n = 1, ...others }: {
     mayBeMore: boolean;
     again: number;
     live?: number;
@@ -27,6 +27,8 @@ function shortListing(
     /** The live documents that CouchDB counts. */
     counted?: number;
     hasCopies?: boolean;
+    /** What CouchDB says of the number of copies. */
+    n?: number | null;
     patience?: Patience;
     turns?: Pick<Turns, "take" | "pause" | "lostMs">;
   },
@@ -47,7 +49,7 @@ function shortListing(
   const counts = {
     expected,
     live: counted,
-    info: { purge_seq: "0-a" },
+    info: { purge_seq: "0-a", n },
     isFresh: false,
     hasCopies,
     look: () => Promise.resolve(),
@@ -97,7 +99,7 @@ Deno.test("Completeness goes by what a single copy shows where CouchDB counts mo
     "live documents are counted wrongly by CouchDB",
   ]);
   // What it shows to be live and was not read is missing; and of several copies one may lag.
-  for (const other of [{ live: 700 }, { live: 699, hasCopies: true }]) {
+  for (const other of [{ live: 700 }, { live: 699, hasCopies: true, n: 3 }, { live: 699, n: null }]) {
     const { completeness } = shortListing({ ...wrong, ...other });
     const said = "of 701 live documents that CouchDB counts 699 were read";
     await assertRejects(() => completeness.await(() => Promise.resolve()), IncompleteError, said);

@@ -234,6 +234,11 @@ Deno.test("src/ and lambda/ use web and node APIs alone, never Deno's but for on
   }
 });
 
+Deno.test("src/ and lambda/ declare nothing with using: Node 22, which the package is for, does not know it", () => {
+  const found = [...codes].filter(([, text]) => /^\s*(?:await\s+)?using\s+\w+\s*=/m.test(withoutComments(text)));
+  assertEquals(found.map(([file]) => file), []);
+});
+
 Deno.test("only the config reads the environment", () => {
   const readers = [...codes].filter(([, code]) => /\bprocess\.env\b/.test(withoutComments(code))).map(([file]) => file);
   assertEquals(readers.filter((file) => file !== "src/config/config.ts"), []);

@@ -9,7 +9,7 @@ import { formatIsoDate } from "../dates.ts";
 import { describeError } from "../errors.ts";
 import { dateInPath } from "../task/selection.ts";
 import type { Task } from "../task/task.ts";
-import { CLAIM_TIMES, claimElapse } from "./claim.ts";
+import { type Claim, CLAIM_TIMES, claimElapse } from "./claim.ts";
 import { listElapses, nextGeneration, readElapse } from "./elapse.ts";
 import { settle } from "./retry.ts";
 import { type DueTask, noteElapseSaved } from "./run_elapse.ts";
@@ -70,17 +70,34 @@ async function amend(
   const folder = new RunFolder(repository, { task: task.name, elapse });
   const state = await readElapse(repository.store, folder.key, { signal });
   if (state.kind === "free") return undefined;
-  const noted = { task: task.name, elapse };
-  await using claim = state.kind === "stopped" || state.kind === "failed"
+  const claim = state.kind === "stopped" || state.kind === "failed"
     ? await claimElapse(folder.key, {
       holder: { run, host, pid, started_at: report.started_at },
       generation: nextGeneration(state),
     }, { store: repository.store, log, now, signal, times: CLAIM_TIMES })
     : undefined;
   if (claim === undefined && state.kind !== "finished") {
-    log.info("report of the elapse is not amended: a run of it is under way", noted);
+    log.info("report of the elapse is not amended: a run of it is under way", { task: task.name, elapse });
     return undefined;
   }
+  try {
+    return await amendReport(context, due, { report, part, isPart, folder, claim });
+  } finally {
+    await claim?.[Symbol.asyncDispose]();
+  }
+}
+
+async function amendReport(
+  context: AmendContext,
+  due: DueTask,
+  { report, part, isPart, folder, claim }: Pick<RunByHand, "report" | "isPart"> & {
+    part: TaskReport;
+    folder: RunFolder;
+    claim: Claim | undefined;
+  },
+): Promise<RunReport | undefined> {
+  const { log, now, signal } = context;
+  const { task, elapse } = due;
   const earlier = await folder.readReport({ signal }) ?? (await folder.readNewestGeneration({ signal }))?.report;
   if (claim !== undefined && earlier === undefined && isPart) {
     // What an interrupted run has not reached is not known to this one: only a whole run ends such an elapse.
@@ -91,7 +108,7 @@ async function amend(
   if (claim === undefined) await folder.storeReport(settled.report, { signal });
   else if (settled.kind === "over") await claim.finish(settled.report);
   else await claim.fail(settled.report, settled.retryAt);
-  log.info("report of the elapse is amended", noted);
+  log.info("report of the elapse is amended", { task: task.name, elapse });
   if (!settled.report.tasks.some(isWorthRetrying)) await noteElapseSaved(context, due, settled.report);
   return settled.report;
 }

@@ -161,8 +161,8 @@ export async function storeFailure(
 }
 
 /**
- * An elapse that is ours. It shows that its run lives until it is finished, failed, released or lost. Hold it with
- * `await using`: of a claim that nobody ends everybody believes for ever that its run lives, and its process never ends.
+ * An elapse that is ours. It shows that its run lives until it is finished, failed, released or lost. Whoever
+ * holds it disposes of it in a `finally`: of a claim that nobody ends everybody believes for ever that its run lives, and its process never ends.
  */
 export class Claim implements AsyncDisposable {
   /** Which run of the elapse this is, from 1. */

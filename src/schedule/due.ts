@@ -199,9 +199,13 @@ class ScheduledRun {
     const holder = { run, host, pid, started_at: now().toISOString() };
     const { key } = this.#folder(due);
     const context = { store, log, now, signal, times: this.#times };
-    await using claim = await claimElapse(key, { holder, generation: nextGeneration(state) }, context);
-    if (claim !== undefined) return await this.#run(due, claim);
-    this.#leave(due, await readElapse(store, key, { signal }));
+    const claim = await claimElapse(key, { holder, generation: nextGeneration(state) }, context);
+    if (claim === undefined) return this.#leave(due, await readElapse(store, key, { signal }));
+    try {
+      await this.#run(due, claim);
+    } finally {
+      await claim[Symbol.asyncDispose]();
+    }
   }
 
   async #run(due: DueTask, claim: Claim): Promise<void> {

@@ -69,7 +69,7 @@ export class Undecided {
   }
 
   /** Notes one that is not tried. */
-  skip(backup: ProvedBackup): void {
+  noteUntried(backup: ProvedBackup): void {
     this.#note(backup, this.#end, { tried: false });
   }
 

@@ -170,7 +170,7 @@ export async function verifyAll(
     const path = repository.locate(key);
     const one = { ...context, signal, progress: withinRun(progress) };
     const found = { database, path, finished_at: finishedAt.toISOString() };
-    if (undecided.isOver) return undecided.skip(found);
+    if (undecided.isOver) return undecided.noteUntried(found);
     try {
       const verified = await verify(one, { database, path, quick: request.quick, contents: request.contents });
       undecided.noteDecided();

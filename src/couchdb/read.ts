@@ -82,6 +82,8 @@ interface Settling {
 export interface ReadThroughOptions extends CallOptions {
   /** Is awaited before the documents are asked for again from the first one on. */
   beforeAgain?: (() => Promise<void>) | undefined;
+  /** What a log may say of a failure. @default as the client says it */
+  describe?: ((error: CouchError) => string) | undefined;
 }
 
 /** Reads one batch; `read()` may be called again after it has failed, and then asks for less at once: `readThrough()` does. */
@@ -134,7 +136,7 @@ export class BatchReader {
    */
   async readThrough<T>(
     use: (pieces: AsyncIterable<Uint8Array>) => Promise<T>,
-    { beforeAgain, ...call }: ReadThroughOptions = {},
+    { beforeAgain, describe = (error) => this.#client.tell(error), ...call }: ReadThroughOptions = {},
   ): Promise<T> {
     for (let times = 1;; times++) {
       try {
@@ -150,8 +152,7 @@ export class BatchReader {
         // Another request has failed, or the run is ended: nobody would wait for it.
         if (call.signal?.aborted === true) throw cause;
         if (!leavesOut && times >= MOST_TIMES) throw cause;
-        const told = this.#client.tell(cause);
-        this.#log.warn("chunk is restarted", { database: this.#database, attempt: times, error: told });
+        this.#log.warn("chunk is restarted", { database: this.#database, attempt: times, error: describe(cause) });
         if (leavesOut) times = 0;
         await beforeAgain?.();
       }

@@ -48,8 +48,8 @@ Deno.test("Undecided tells of each that was tried, and once of all that were not
   const log = new RecordedLog();
   const undecided = new Undecided({ log });
   undecided.take(BACKUP, store("ExpiredToken", 400));
-  undecided.skip({ ...BACKUP, database: "a" });
-  undecided.skip({ ...BACKUP, database: "b" });
+  undecided.noteUntried({ ...BACKUP, database: "a" });
+  undecided.noteUntried({ ...BACKUP, database: "b" });
   undecided.tell();
   assertEquals(
     undecided.backups.map(({ database, error, exit_code, tried }) => [database, error, exit_code, tried]),

@@ -344,3 +344,14 @@ Deno.test("BatchReader does not leave out a large document for a proxy before a 
     assert(found.has(large));
   }
 });
+
+Deno.test("BatchReader.readThrough() says of a restart what its caller lets a log say", async () => {
+  await using fake = await startFakeCouchDb();
+  await seed(fake, { large: [IDS[5]!] });
+  fake.faults.add({ endpoint: "_bulk_get", fault: BREAKS });
+  const log = new RecordedLog();
+  const reader = readerOf(fake, { log });
+  await reader.readThrough(async (pieces) => void await Array.fromAsync(pieces), { describe: () => "a document" });
+  const [told] = log.lines.filter(({ event }) => event === "chunk is restarted");
+  assertEquals(told?.fields.error, "a document");
+});

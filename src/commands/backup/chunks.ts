@@ -112,7 +112,7 @@ export class ChunkWriter {
         const stored = await reader.readThrough(async (pieces) => {
           const body = encode(notingEnd(pieces, () => noteRead(reader)), codecOf(task));
           return await store.create(this.#freeKeys(number), body, { signal: runSignal, kind: "chunk" });
-        }, { signal, beforeAgain });
+        }, { signal, beforeAgain, describe: isSealing(task) ? describeDiscreetly : undefined });
         const { counts, unreadable } = reader;
         const entry: ChunkEntry = {
           name: splitKey(stored.key).name,

@@ -139,7 +139,7 @@ export async function testRestore(
         const { database, point } = backup;
         const path = repository.locate(joinKey(point.folder, point.name));
         const found = { database, path, finished_at: point.finishedAt.toISOString() };
-        if (undecided.isOver) return undecided.skip(found);
+        if (undecided.isOver) return undecided.noteUntried(found);
         const name = scratchName(shortRun(context.run), number);
         try {
           const outcome = await proveOne({ ...context, signal }, { name, source: database, path, report });

@@ -258,20 +258,25 @@ Deno.test("backup() stores what it has read though another request fails, and do
   await place.expectExact("a");
 });
 
+/** A store that says of the first object that its key was taken meanwhile. */
+function takenOnce(place: Place): Store {
+  let created = 0;
+  return placeStore(place, {
+    async create(keys, body, options) {
+      const stored = await place.store.create(keys, body, options);
+      if (created++ === 0) throw new StoreError("The key is taken", { code: "exists", key: stored.key });
+      return stored;
+    },
+  });
+}
+
 for (const text of ["small", "x".repeat(1 << 20)]) {
   Deno.test(`ChunkWriter says once that documents of ${text.length} bytes are read, also where a chunk is produced again`, async () => {
     await using place = await Place.make();
     const { fake } = place;
     await createDatabase(fake, "a", []);
     for (const id of idsOf(5)) await couchOk(fake, `PUT /a/${id}`, { text });
-    let created = 0;
-    const store = placeStore(place, {
-      async create(keys, body, options) {
-        const stored = await place.store.create(keys, body, options);
-        if (created++ === 0) throw new StoreError("The key is taken", { code: "exists", key: stored.key });
-        return stored;
-      },
-    });
+    const store = takenOnce(place);
     const [{ task } = {}] = select(["a"], [{ chunk: 5, chunkBytes: 3 << 20 }]);
     const writer = new ChunkWriter({ ...place.context({ repository: repositoryOf(store) }) } as Run, {
       database: "a",
@@ -295,14 +300,7 @@ Deno.test("ChunkWriter waits for leave to ask before it reads documents again, a
   const { fake } = place;
   await createDatabase(fake, "a", ["x"], `"text":"${"x".repeat(1_500_000)}"`);
   fake.faults.add({ endpoint: "_bulk_get", fault: { kind: "cut off", afterBytes: 1_200_000 } });
-  let created = 0;
-  const store = placeStore(place, {
-    async create(keys, body, options) {
-      const stored = await place.store.create(keys, body, options);
-      if (created++ === 0) throw new StoreError("The key is taken", { code: "exists", key: stored.key });
-      return stored;
-    },
-  });
+  const store = takenOnce(place);
   const [{ task } = {}] = select(["a"], [{ chunk: 5 }]);
   const writer = new ChunkWriter({ ...place.context({ repository: repositoryOf(store) }) } as Run, {
     database: "a",

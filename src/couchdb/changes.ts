@@ -15,6 +15,8 @@ import { type ChangesPage, type ChangesRow, positionText, readChangesRow, readPe
 export const PAGE_ROWS = 5000;
 /** A page that fails is requested again with fewer rows, but not fewer than this unless these are too long. */
 const LEAST_PAGE_ROWS = 50;
+/** Rows of one leaf revision have some 110 bytes. A page of as few is taken at once, if the one before it was as short. */
+const SHORT_ROW_BYTES = 256;
 /** A writer without end: so many pages in a row have not lowered what is pending by half of their rows. */
 const PAGES_WITHOUT_HEADWAY = 10;
 /** The rows of one answer without a limit are handed on in pieces of this size. */
@@ -95,12 +97,15 @@ export async function* listChanges(
   }
 }
 
-/** Asks for pages; for smaller ones from the second failure on. */
+/** Asks for pages; for smaller ones from the second failure on, and piece by piece from the first one on. */
 class PageRequests {
   readonly #client: CouchClient;
   readonly #database: string;
   readonly #options: FeedOptions;
   #limit: number;
+  /** Whether the last page was so short that the next one is taken at once. */
+  #isShort = false;
+  #hasFailed = false;
 
   constructor(client: CouchClient, database: string, options: FeedOptions) {
     this.#client = client;
@@ -127,6 +132,27 @@ class PageRequests {
   }
 
   async ask(since: string): Promise<ChangesPage> {
+    const page = (this.#isShort ? await this.#askAtOnce(since) : undefined) ?? await this.#askByPieces(since);
+    this.#isShort = !this.#hasFailed && page.bytes !== undefined && page.bytes <= this.#limit * SHORT_ROW_BYTES;
+    return page;
+  }
+
+  /** The page by one call; undefined where that fails: by pieces more can be told, and much is held back. */
+  async #askAtOnce(since: string): Promise<ChangesPage | undefined> {
+    const { signal, log, positionsEvery } = this.#options;
+    try {
+      const page = { since, limit: this.#limit, positionsEvery };
+      return await this.#client.changes(this.#database, page, { signal, attempts: 1, isShort: true });
+    } catch (error) {
+      if (!(error instanceof CouchError) || (!isTooLong(error) && !isTransient(error))) throw error;
+      this.#hasFailed = true;
+      log.debug("pages are read piece by piece from now on", { error: this.#client.tell(error) });
+      if (!isTooLong(error)) await this.#client.waitAfterFailure(error, 2, { signal });
+      return undefined;
+    }
+  }
+
+  async #askByPieces(since: string): Promise<ChangesPage> {
     const { signal, log, positionsEvery } = this.#options;
     for (;;) {
       // Where no smaller page is left to be tried, patience is.

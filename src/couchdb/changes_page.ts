@@ -31,6 +31,8 @@ export interface ChangesPage {
   last_seq: string;
   /** How many rows follow; undefined where CouchDB does not say (1.x, and servers like it). */
   pending: number | undefined;
+  /** How many bytes the answer had; undefined where that is not said. */
+  bytes?: number | undefined;
 }
 
 /** Where the parts of a row that has brought a document lie in the page. Texts without their quotes. */

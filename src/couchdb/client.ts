@@ -337,13 +337,13 @@ export class CouchClient {
   async changes(
     database: string,
     page: { since: string; limit: number; positionsEvery?: number | undefined },
-    options: CallOptions & { attempts?: number | undefined } = {},
+    options: CallOptions & { attempts?: number | undefined; isShort?: boolean | undefined } = {},
   ): Promise<ChangesPage> {
     return await this.#http.parsed(this.#changesPath(database, page), {
       action: `list the documents of database "${database}"`,
       database,
       ...options,
-    }, (bytes) => parseChangesPage(bytes, database));
+    }, (bytes) => ({ ...parseChangesPage(bytes, database), bytes: bytes.length }));
   }
 
   /**

@@ -3,10 +3,12 @@
  * answers, texts or streams of bytes, or a CouchError. Transient failures are retried here, unless the caller has a
  * better way to handle them.
  */
+import process from "node:process";
 import { AbortableWaits, wait } from "../abort.ts";
 import { basicAuthorization } from "../basic_auth.ts";
 import { CouchError, isTransient } from "../errors.ts";
 import type { Log } from "../observe.ts";
+import { release } from "../release.ts";
 import { DEFAULT_RETRY, parseRetryAfter, type RetryPolicy, waitBeforeAttempt } from "../retry.ts";
 import { RetryNotice } from "../retry_notice.ts";
 import type { Fetch } from "../trusted_fetch.ts";
@@ -27,6 +29,9 @@ const MOST_SPARE_BYTES = 4 << 20;
  * thousand names of databases have some.
  */
 const MOST_CHARACTERS = 32 << 20;
+/** An answer that is taken at once is given up where the process grows by so much meanwhile: it is not a short one. */
+const MOST_GROWTH_BYTES = 64 << 20;
+const LOOK_AT_GROWTH_MS = 100;
 
 /** What the client needs beside the config's options. */
 export interface ClientOptions extends CouchOptions {
@@ -75,13 +80,23 @@ export interface CouchRequest extends CallOptions {
   answerTimeoutMs?: number | undefined;
   /** How many times at most it is made. @default the retry policy's */
   attempts?: number | undefined;
+  /**
+   * Whether no more than some megabytes are expected, and {@linkcode CouchConnection.parsed} may take them by one call
+   * of the runtime: CouchDB sends a listing in pieces of 1.4 KB, and to take each costs more than to read what is in it.
+   *
+   * @default false
+   */
+  isShort?: boolean | undefined;
 }
 
-/** An answer whose body has yet to be read. A loop over `bytes` that is left early ends the request. */
+/** An answer whose body has yet to be read, in one way or the other. */
 export interface RawAnswer {
   status: number;
   headers: Headers;
+  /** A piece is valid until the next one is asked for. A loop that is left early ends the request. */
   bytes: AsyncIterable<Uint8Array>;
+  /** All of them at once. */
+  whole: () => Promise<Uint8Array>;
 }
 
 /** That no request has gone well for a while. */
@@ -162,10 +177,17 @@ export class CouchConnection {
   async parsed<T>(path: string, init: CouchRequest, parse: (bytes: Uint8Array) => T): Promise<T> {
     return await this.#retrying(init, async () => {
       const answer = await this.request(path, init);
+      const parseBytes = (bytes: Uint8Array) =>
+        this.#parse({ init, answer, text: () => new TextDecoder().decode(bytes) }, () => parse(bytes));
+      if (init.isShort) {
+        const bytes = await answer.whole();
+        const value = parseBytes(bytes);
+        release(bytes);
+        return value;
+      }
       const buffer = this.#spareWholes.pop() ?? new Uint8Array(BUFFER_BYTES);
       const { whole, length } = await collect(answer.bytes, buffer, init);
-      const bytes = whole.subarray(0, length);
-      const value = this.#parse({ init, answer, text: () => new TextDecoder().decode(bytes) }, () => parse(bytes));
+      const value = parseBytes(whole.subarray(0, length));
       const spareBytes = this.#spareWholes.reduce((sum, spare) => sum + spare.length, whole.length);
       if (spareBytes <= MOST_SPARE_BYTES) this.#spareWholes.push(whole);
       return value;
@@ -280,6 +302,7 @@ export class CouchConnection {
       status: response.status,
       headers: response.headers,
       bytes: this.#readBody(response, init, watch),
+      whole: () => this.#readAtOnce(response, init, watch),
     };
     if (!response.ok) throw await this.#refusal(answer, path, init);
     if (foreignPage(response.headers) === undefined) return answer;
@@ -341,6 +364,38 @@ export class CouchConnection {
         watch.cancel();
         reader?.cancel().catch(() => {});
       }
+    }
+  }
+
+  /** All of an answer that is expected to be short. @throws CouchError also where it is long after all. */
+  async #readAtOnce(response: Response, init: CouchRequest, watch: Watch): Promise<Uint8Array> {
+    const waits = new AbortableWaits(watch.signal);
+    // How much has come shows in the process's memory only.
+    let before: number | undefined;
+    let isLong = false;
+    const guard = setInterval(() => {
+      const now = process.memoryUsage.rss();
+      before ??= now;
+      isLong = now - before > MOST_GROWTH_BYTES;
+      if (isLong) watch.cancel();
+    }, LOOK_AT_GROWTH_MS);
+    try {
+      watch.expectWithin(this.#stallTimeoutMs);
+      const bytes = new Uint8Array(await waits.for(response.arrayBuffer()));
+      if (response.ok) this.#trouble = undefined;
+      return bytes;
+    } catch (cause) {
+      if (isLong) throw longAnswer(init, MOST_CHARACTERS);
+      throw this.#broken(
+        init,
+        watch,
+        cause,
+        `not the whole answer within ${Math.round(this.#stallTimeoutMs / 1000)} s`,
+      );
+    } finally {
+      clearInterval(guard);
+      waits.end();
+      watch.end();
     }
   }
 

@@ -1,6 +1,7 @@
 /** Lists a database's feed where pages are hard to get: too large to be read at once, or from a server that comes and goes. */
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { listChanges } from "../../src/couchdb/changes.ts";
+import { CouchClient } from "../../src/couchdb/client.ts";
 import { CouchError } from "../../src/errors.ts";
 import { couchOk } from "../couch_request.ts";
 import { edit, fill } from "../fakes/couchdb/edits.ts";
@@ -93,4 +94,95 @@ Deno.test("listChanges() goes on with one answer for all rows as long as each br
   assertEquals(fake.requestsTo("_changes").filter(isStream).length, 9);
   breaks(1000);
   await assertRejects(list, CouchError);
+});
+
+/** A fetch that counts the answers that are taken by one call of the runtime. */
+function countingWholes(): { wholes: () => number; fetch: typeof fetch } {
+  let count = 0;
+  const counting: typeof fetch = async (...args) => {
+    const response = await fetch(...args);
+    const arrayBuffer = response.arrayBuffer.bind(response);
+    return Object.defineProperty(response, "arrayBuffer", { value: () => (count++, arrayBuffer()) });
+  };
+  return { wholes: () => count, fetch: counting };
+}
+
+Deno.test("listChanges() takes a page at once behind a short one, and those behind a failure piece by piece", async () => {
+  const faults = [
+    undefined,
+    { kind: "cut off", afterBytes: 3000 },
+    { kind: "truncate", afterBytes: 3000 },
+    { kind: "stall midway", afterBytes: 3000 },
+    { kind: "stall" },
+    { kind: "drop" },
+    UNAVAILABLE,
+  ] as const;
+  for (const fault of faults) {
+    const { fake, database } = await start();
+    await using _ = fake;
+    fill(database, 1000);
+    if (fault !== undefined) fake.faults.add({ endpoint: "_changes", skip: 3, times: 1, fault });
+    const { wholes, fetch } = countingWholes();
+    const client = impatientClient(fake, { fetch, answerTimeoutMs: 300, stallTimeoutMs: 300 });
+    const ids: string[] = [];
+    for await (const { rows } of listChanges(client, "db", { since: "0", log: new RecordedLog(), pageRows: 100 })) {
+      ids.push(...rows.map(({ id }) => id));
+    }
+    assertEquals([ids.length, new Set(ids).size], [1000, 1000], fault?.kind);
+    assertEquals(fake.requestsTo("_changes").length, fault === undefined ? 10 : 11, fault?.kind);
+    // The first page is no short one yet; the fourth one fails, some of them before there is an answer to be taken.
+    const answered = fault !== undefined && ["cut off", "truncate", "stall midway"].includes(fault.kind);
+    assertEquals(wholes(), fault === undefined ? 9 : answered ? 3 : 2, fault?.kind);
+  }
+});
+
+Deno.test("listChanges() takes no page at once behind a long one, and asks no second time where the login is refused", async () => {
+  const { fake, database } = await start();
+  await using _ = fake;
+  const long = "x".repeat(300);
+  edit(database, ...Array.from({ length: 300 }, (_, number) => ({ _id: `${number}${long}` })));
+  const list = async (client: CouchClient) => {
+    let count = 0;
+    const options = { since: "0", log: new RecordedLog(), pageRows: 100 };
+    for await (const { rows } of listChanges(client, "db", options)) count += rows.length;
+    return count;
+  };
+  const { wholes, fetch } = countingWholes();
+  assertEquals([await list(impatientClient(fake, { fetch })), wholes()], [300, 0]);
+  fill(fake.databases.get("db")!, 500);
+  const before = fake.requestsTo("_changes").length;
+  fake.faults.add({ endpoint: "_changes", skip: 5, times: Infinity, fault: { kind: "answer", status: 401 } });
+  await assertRejects(() => list(impatientClient(fake)), CouchError, "401");
+  assertEquals(fake.requestsTo("_changes").length, before + 6);
+});
+
+Deno.test("listChanges() gives up a page that is taken at once and grows without end, and reads it piece by piece", async () => {
+  const row = (number: number) => `{"seq":null,"id":"d${number}","changes":[{"rev":"1-a"}]}`;
+  const page = (from: number, pending: number) =>
+    `{"results":[${Array.from({ length: 10 }, (_, at) => row(from + at))}],"last_seq":"${
+      from + 9
+    }","pending":${pending}}`;
+  let floods = 0;
+  let sentBytes = 0;
+  await using server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, (request) => {
+    const since = Number(new URL(request.url).searchParams.get("since"));
+    const headers = { "content-type": "application/json" };
+    if (since === 0 || floods++ > 0) return new Response(page(since + 1, since === 0 ? 10 : 0), { headers });
+    const body = new ReadableStream({
+      pull(to) {
+        // Far more than may be taken, but not without end: a test that fails is to fail soon.
+        if (sentBytes > 1 << 30) return to.close();
+        to.enqueue(new Uint8Array(1 << 20).fill(0x20));
+        sentBytes += 1 << 20;
+      },
+    });
+    return new Response(body, { headers });
+  });
+  const client = new CouchClient({ url: `http://127.0.0.1:${server.addr.port}`, log: new RecordedLog() });
+  const ids: string[] = [];
+  for await (const { rows } of listChanges(client, "db", { since: "0", log: new RecordedLog(), pageRows: 10 })) {
+    ids.push(...rows.map(({ id }) => id));
+  }
+  assertEquals(ids.length, 20);
+  assert(sentBytes < 1 << 30, `${sentBytes} bytes were taken`);
 });

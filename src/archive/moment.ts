@@ -4,7 +4,7 @@
  * brought back from.
  */
 import { decodeDatabase } from "../database_name.ts";
-import { ArchiveError, isOutOfReach, type StoreError } from "../errors.ts";
+import { ArchiveError, describeError, isOutOfReach, type StoreError } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import { loadAhead } from "../parallel.ts";
 import type { StoreCallOptions } from "../store/store.ts";
@@ -79,17 +79,21 @@ export interface LastSelection {
   savedAt: ReadonlyMap<string, Date>;
 }
 
+/** Which of a task's runs is looked for. */
+export interface SelectionSearch extends StoreCallOptions {
+  /** The last one at or before it. @default the last of all */
+  notAfter?: Date | undefined;
+  log: Log;
+}
+
 /** Of each task that has left a report, the last run at or before a moment. */
-export async function lastSelections(
-  repository: Repository,
-  { notAfter, signal }: StoreCallOptions & { notAfter?: Date | undefined },
-): Promise<LastSelection[]> {
+export async function lastSelections(repository: Repository, search: SelectionSearch): Promise<LastSelection[]> {
   const { store } = repository;
   const found: LastSelection[] = [];
-  for await (const { kind, name } of store.list(repository.runsFolder, { signal })) {
+  for await (const { kind, name } of store.list(repository.runsFolder, { signal: search.signal })) {
     if (kind !== "folder") continue;
     // Tasks are written as databases are; somebody else's folder may have any name.
-    const last = await lastSelection(repository, decodeDatabase(name), { notAfter, signal });
+    const last = await lastSelection(repository, decodeDatabase(name), search);
     if (last !== undefined) found.push(last);
   }
   return found;
@@ -98,14 +102,24 @@ export async function lastSelections(
 async function lastSelection(
   repository: Repository,
   task: string,
-  { notAfter, signal }: StoreCallOptions & { notAfter: Date | undefined },
+  { notAfter, log, signal }: SelectionSearch,
 ): Promise<LastSelection | undefined> {
   const runs = (await listRuns(repository, task, { signal })).filter(({ at }) =>
     notAfter === undefined || at <= notAfter
   );
   for (const { at, read } of runs.slice(0, MOST_RUNS)) {
-    const { databases = [], date = "" } = (await readUnlessOutOfReach(read))?.tasks.find((one) => one.task === task) ??
-      {};
+    let report: RunReport | undefined;
+    try {
+      report = await read();
+    } catch (error) {
+      if (!isOutOfReach(error)) throw error;
+      log.warn("report of a run cannot be read: the run before it says which databases there were", {
+        task,
+        at: at.toISOString(),
+        error: describeError(error),
+      });
+    }
+    const { databases = [], date = "" } = report?.tasks.find((one) => one.task === task) ?? {};
     // A run that could not list the databases tells nothing of them, nor does one whose report cannot be read.
     if (databases.length === 0) continue;
     const savedAt = databases.flatMap(({ database, backed_up_at: moment }) =>
@@ -120,15 +134,6 @@ async function lastSelection(
     };
   }
   return undefined;
-}
-
-async function readUnlessOutOfReach(read: ReportedRun["read"]): Promise<RunReport | undefined> {
-  try {
-    return await read();
-  } catch (error) {
-    if (!isOutOfReach(error)) throw error;
-    return undefined;
-  }
 }
 
 /** A run that may have left a report. */

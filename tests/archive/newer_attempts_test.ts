@@ -7,6 +7,7 @@ import type { DatabaseReport, RunReport } from "../../src/archive/report.ts";
 import { RunFolder } from "../../src/archive/run_folder.ts";
 import { StoreError } from "../../src/errors.ts";
 import { openStore } from "../../src/store/open.ts";
+import { RecordedLog } from "../fakes/log.ts";
 import { databaseReport } from "../fakes/report.ts";
 import { DATABASE, TestRepository } from "./repository_setup.ts";
 
@@ -138,5 +139,5 @@ Deno.test("findArchive() takes the newest backup where the runs cannot be read, 
 Deno.test("lastSelections() passes over a folder that is no task's", async () => {
   await using place = await TestRepository.open();
   await place.write(`${place.repository.runsFolder}/%zz/20261128T020000Z`, "x", "");
-  assertEquals(await lastSelections(place.repository, {}), []);
+  assertEquals(await lastSelections(place.repository, { log: new RecordedLog() }), []);
 });

@@ -10,6 +10,7 @@ import { readCheckpoints, readFolder, readManifestOrCopy } from "../../src/archi
 import { Repository } from "../../src/archive/repository.ts";
 import { findRestorePoint } from "../../src/archive/restore_point.ts";
 import { ArchiveError, StoreError } from "../../src/errors.ts";
+import { RecordedLog } from "../fakes/log.ts";
 import { withArchived } from "../store/archived.ts";
 import { origin } from "./folder_setup.ts";
 import { DATABASE, TestRepository } from "./repository_setup.ts";
@@ -120,7 +121,7 @@ Deno.test("readHoldings() does not call a folder sound of which nobody can say w
   assertStringIncludes(folder!.damaged[0]!.message, "manifest.json");
 });
 
-Deno.test("lastSelections() takes the run before one whose report is in an archive tier", async () => {
+Deno.test("lastSelections() takes the run before one whose report is in an archive tier, and says so", async () => {
   await using setup = await TestRepository.open();
   const report = (database: string) =>
     JSON.stringify({
@@ -137,10 +138,15 @@ Deno.test("lastSelections() takes the run before one whose report is in an archi
   const folder = setup.repository.taskFolder("weekly");
   await setup.write(`${folder}/20260103T180000Z`, "report.json", report("a"));
   await setup.write(`${folder}/20260203T180000Z`, "report.json", report("b"));
+  const log = new RecordedLog();
   const selected = async (repository: Repository) =>
-    (await lastSelections(repository, {})).map(({ databases }) => [...databases.keys()]);
+    (await lastSelections(repository, { log })).map(({ databases }) => [...databases.keys()]);
   assertEquals(await selected(setup.repository), [["b"]]);
+  assertEquals(log.events("warn"), []);
   assertEquals(await selected(without(setup, (url) => url.includes("20260203T"))), [["a"]]);
+  assertEquals(log.events("warn"), [
+    "report of a run cannot be read: the run before it says which databases there were",
+  ]);
 });
 
 const NO_TOTALS = {

@@ -52,7 +52,7 @@ export async function findFleet(
     if (isLeftUnnamed(database, request)) own.add(database);
     return matches(database);
   };
-  const selections = await lastSelections(repository, { notAfter, signal });
+  const selections = await lastSelections(repository, { notAfter, log, signal });
   const outOfReach: { database: string; error: StoreError }[] = [];
   const onOutOfReach = (database: string, error: StoreError) => void outOfReach.push({ database, error });
   const search = { notAfter, isWanted, onOutOfReach, log, now, signal };

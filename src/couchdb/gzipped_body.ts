@@ -9,6 +9,7 @@ import { gzip, gzipSync, type ZlibOptions } from "node:zlib";
 import { promisify } from "node:util";
 import { CouchError } from "../errors.ts";
 import type { Log } from "../observe.ts";
+import { release } from "../release.ts";
 
 /** Less is one packet or some, whatever is done to it. */
 const LEAST_BYTES = 4096;
@@ -59,6 +60,8 @@ export class GzippedBodies {
     } catch (error) {
       if (!(error instanceof CouchError) || !this.#mayBeRefusal(error)) throw error;
       return await this.#sendPlain(body, post, error);
+    } finally {
+      release(smaller);
     }
   }
 

@@ -10,6 +10,8 @@ const BATCH_DOCUMENTS = 500;
 /** A batch is closed when it is that large; with one document of the largest held size it has three times as much. */
 const BATCH_BYTES = 2 << 20;
 
+const NONE: readonly Batch[] = [];
+
 /** Documents of one request. */
 export interface Batch {
   body: RequestBody;
@@ -28,24 +30,29 @@ export class BatchBuilder {
     this.#free = free;
   }
 
-  /** Takes a document; yields the batch that is full with it, or that it does not belong to. */
-  *add(document: RawDocument): Generator<Batch> {
+  /**
+   * Takes a document. No generator: each document would make one, and promises where it is iterated by an async one.
+   *
+   * @returns The batches that are full with it, or that it does not belong to: of most documents none.
+   */
+  add(document: RawDocument): readonly Batch[] {
     const { id } = document;
     const revisions = document.hasRevision ? "kept" : "new";
-    if (this.#batch !== undefined && this.#batch.body.revisions !== revisions) yield* this.close();
+    const others = this.#batch === undefined || this.#batch.body.revisions === revisions ? NONE : this.close();
     this.#batch ??= { body: this.#emptyBody(revisions), documents: 0 };
     const { body } = this.#batch;
     body.add(document);
     if (id === undefined || id !== this.#lastId) this.#batch.documents++;
     this.#lastId = id;
-    if (body.count >= BATCH_DOCUMENTS || body.documentBytes >= BATCH_BYTES) yield* this.close();
+    const isFull = body.count >= BATCH_DOCUMENTS || body.documentBytes >= BATCH_BYTES;
+    return isFull ? [...others, ...this.close()] : others;
   }
 
-  /** Yields what is left. */
-  *close(): Generator<Batch> {
+  /** What is left: one batch or none. */
+  close(): readonly Batch[] {
     const batch = this.#batch;
     this.#batch = undefined;
-    if (batch !== undefined) yield batch;
+    return batch === undefined ? NONE : [batch];
   }
 
   #emptyBody(revisions: Revisions): RequestBody {

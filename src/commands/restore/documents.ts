@@ -217,7 +217,7 @@ export class DocumentRestore {
       if (!isLarge(item)) {
         for (const document of item) {
           if (document.lacksId) this.#refuse(document);
-          else if (isWanted(document)) yield* builder.add(document);
+          else if (isWanted(document)) { for (const batch of builder.add(document)) yield batch; }
         }
       } else if (isWanted(item)) {
         await this.#writeLarge(checked, item, options.signal);

@@ -4,6 +4,7 @@
  */
 import { jsonBytes } from "../json/indented.ts";
 import { joinKey } from "../store/key.ts";
+import type { JsonOptions } from "../store/json.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import { compactInstant, parseRunFolderName, shortRun } from "./layout.ts";
 import type { Repository } from "./repository.ts";
@@ -52,7 +53,7 @@ export async function listManualRuns(
 export async function readManualRun(
   repository: Repository,
   { key }: ManualRun,
-  options: StoreCallOptions,
+  options: StoreCallOptions & JsonOptions,
 ): Promise<RunReport | undefined> {
   return await readRunReport(repository.store, key, options);
 }

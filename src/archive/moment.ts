@@ -5,8 +5,9 @@
  */
 import { decodeDatabase } from "../database_name.ts";
 import { ArchiveError, describeError, isOutOfReach, type StoreError } from "../errors.ts";
-import type { Log } from "../observe.ts";
+import type { Log, LogFields } from "../observe.ts";
 import { loadAhead } from "../parallel.ts";
+import type { JsonOptions } from "../store/json.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import { heldDatabases } from "./held_databases.ts";
 import { parseRunFolderName } from "./layout.ts";
@@ -109,15 +110,17 @@ async function lastSelection(
   );
   for (const { at, read } of runs.slice(0, MOST_RUNS)) {
     let report: RunReport | undefined;
-    try {
-      report = await read();
-    } catch (error) {
-      if (!isOutOfReach(error)) throw error;
-      log.warn("report of a run cannot be read: the run before it says which databases there were", {
+    const warn = (why: LogFields) =>
+      log.warn("report of a run cannot be used: an earlier one says which databases there were", {
         task,
         at: at.toISOString(),
-        error: describeError(error),
+        ...why,
       });
+    try {
+      report = await read({ onUnusable: (key) => warn({ problem: "it is damaged, or of a later version", key }) });
+    } catch (error) {
+      if (!isOutOfReach(error)) throw error;
+      warn({ error: describeError(error) });
     }
     const { databases = [], date = "" } = report?.tasks.find((one) => one.task === task) ?? {};
     // A run that could not list the databases tells nothing of them, nor does one whose report cannot be read.
@@ -143,7 +146,7 @@ export interface ReportedRun {
   /** Whether somebody began it by hand. */
   isByHand: boolean;
   /** What it came to, as far as it has come to an end. */
-  read: () => Promise<RunReport | undefined>;
+  read: (options?: JsonOptions) => Promise<RunReport | undefined>;
 }
 
 /** The runs of a task, by schedule and by hand, the latest first. */
@@ -157,11 +160,14 @@ export async function listRuns(
     const at = kind === "folder" ? parseRunFolderName(name) : undefined;
     if (at === undefined) continue;
     const folder = new RunFolder(repository, { task, elapse: at });
-    const read = async () => await folder.readReport(options) ?? (await folder.readNewestGeneration(options))?.report;
+    const read = async (more?: JsonOptions) => {
+      const all = { ...options, ...more };
+      return await folder.readReport(all) ?? (await folder.readNewestGeneration(all))?.report;
+    };
     runs.push({ at, isByHand: false, read });
   }
   for (const run of await listManualRuns(repository, task, options)) {
-    runs.push({ at: run.at, isByHand: true, read: () => readManualRun(repository, run, options) });
+    runs.push({ at: run.at, isByHand: true, read: (more) => readManualRun(repository, run, { ...options, ...more }) });
   }
   return runs.sort((a, b) => b.at.getTime() - a.at.getTime());
 }

@@ -8,7 +8,7 @@ import { ArchiveError } from "../errors.ts";
 import { lazily } from "../lazily.ts";
 import type { Repository } from "./repository.ts";
 import { jsonBytes } from "../json/indented.ts";
-import { readJson } from "../store/json.ts";
+import { type JsonOptions, readJson } from "../store/json.ts";
 import { joinKey } from "../store/key.ts";
 import { encodeDatabase } from "../database_name.ts";
 import type { DatabaseReport, RunReport } from "./report.ts";
@@ -89,7 +89,7 @@ export interface PlanWarnings {
 export async function readRunReport(
   store: Store,
   key: string,
-  options: StoreCallOptions,
+  options: StoreCallOptions & JsonOptions,
 ): Promise<RunReport | undefined> {
   return await readJson(store, key, { ...options, schema: schemas().report }) as RunReport | undefined;
 }
@@ -153,7 +153,7 @@ export class RunFolder {
 
   /** How the newest generation that has come to an end came out, and which one that is; undefined when none has. */
   async readNewestGeneration(
-    options: StoreCallOptions,
+    options: StoreCallOptions & JsonOptions,
   ): Promise<{ generation: number; report: RunReport } | undefined> {
     const generations: number[] = [];
     for await (const { name } of this.#store.list(this.#folder, options)) {
@@ -193,7 +193,7 @@ export class RunFolder {
   }
 
   /** The run's report; undefined when the run is not over. */
-  async readReport(options: StoreCallOptions): Promise<RunReport | undefined> {
+  async readReport(options: StoreCallOptions & JsonOptions): Promise<RunReport | undefined> {
     return await this.#report(REPORT_NAME, options);
   }
 
@@ -203,7 +203,7 @@ export class RunFolder {
     return key;
   }
 
-  async #report(name: string, options: StoreCallOptions): Promise<RunReport | undefined> {
+  async #report(name: string, options: StoreCallOptions & JsonOptions): Promise<RunReport | undefined> {
     return await readRunReport(this.#store, joinKey(this.#folder, name), options);
   }
 

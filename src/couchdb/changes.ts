@@ -97,7 +97,7 @@ export async function* listChanges(
   }
 }
 
-/** Asks for pages; for smaller ones from the second failure on, and piece by piece from the first one on. */
+/** Asks for pages: at once or piece by piece, and for smaller ones from the second failure on. */
 class PageRequests {
   readonly #client: CouchClient;
   readonly #database: string;
@@ -105,6 +105,7 @@ class PageRequests {
   #limit: number;
   /** Whether the last page was so short that the next one is taken at once. */
   #isShort = false;
+  /** Whether to take one at once has failed. */
   #hasFailed = false;
 
   constructor(client: CouchClient, database: string, options: FeedOptions) {

@@ -131,28 +131,29 @@ export class ClusterWatch {
     }
     this.#connected = present;
     const states = await Promise.all([...present].map((node) => this.#stateOf(node, options)));
-    for (const state of states) {
+    for (const [index, state] of states.entries()) {
       if (state === undefined) continue;
-      const { node, uptimeSeconds, replicationJobs } = state;
-      this.#lastReturnMs = Math.max(
-        this.#lastReturnMs,
-        now - uptimeSeconds * 1000,
-        this.#returnedAtMs.get(node) ?? -Infinity,
-      );
-      const backMs = Math.min(uptimeSeconds * 1000, now - (this.#returnedAtMs.get(node) ?? -Infinity));
+      const node = [...present][index]!;
+      const returnedAtMs = this.#returnedAtMs.get(node) ?? -Infinity;
+      this.#lastReturnMs = Math.max(this.#lastReturnMs, returnedAtMs);
+      // One that has too much to do to say how much that is does not say either that it is up to date.
+      if (state instanceof CouchError) return `node ${node} does not tell its state: ${this.#couch.tell(state)}`;
+      const { uptimeSeconds, replicationJobs } = state;
+      this.#lastReturnMs = Math.max(this.#lastReturnMs, now - uptimeSeconds * 1000);
+      const backMs = Math.min(uptimeSeconds * 1000, now - returnedAtMs);
       if (replicationJobs > 0) return `node ${node} has ${replicationJobs} internal replication jobs left`;
       if (backMs < this.#times.freshMs) return `node ${node} has been back for ${Math.round(backMs / 1000)} s`;
     }
     return undefined;
   }
 
-  /** Undefined for a node that went away between the two questions. */
-  async #stateOf(node: string, options: CallOptions): Promise<NodeState | undefined> {
+  /** Undefined for a node that went away between the two questions; an error for one that is there and does not tell. */
+  async #stateOf(node: string, options: CallOptions): Promise<NodeState | CouchError | undefined> {
     try {
-      return await this.#couch.nodeState(node, { ...options, attempts: 1 });
+      return await this.#couch.nodeState(node, { ...options, attempts: 2 });
     } catch (error) {
-      if (error instanceof CouchError && !isRefusal(error)) return undefined;
-      throw error;
+      if (!(error instanceof CouchError) || isRefusal(error)) throw error;
+      return error.facts.error === "nodedown" ? undefined : error;
     }
   }
 }

@@ -289,7 +289,7 @@ export class BatchReader {
         failure = healable(error);
       }
       if (attempt >= this.#patience && isOfDocument(failure)) {
-        if (mayBeOfServer(failure) && !wasWell) {
+        if (!wasWell && mayBeOfServer(failure, request)) {
           wasWell = await this.#isWell(call);
           continue;
         }
@@ -434,7 +434,7 @@ export class BatchReader {
         if (request.passedInPart) throw await this.#restart(request, failure, call);
       }
       if (isLast && isOfDocument(failure)) {
-        if (mayBeOfServer(failure) && !wasWell) {
+        if (!wasWell && mayBeOfServer(failure, request)) {
           wasWell = await this.#isWell(call);
           continue;
         }
@@ -507,9 +507,12 @@ function healable(error: unknown): CouchError {
   return error;
 }
 
-/** Whether a proxy answers so where CouchDB is away, or CouchDB where it has too much to do. */
-function mayBeOfServer({ facts: { status } }: CouchError): boolean {
-  return status === 502 || status === 503 || status === 504;
+/**
+ * Whether a proxy answers so where CouchDB is away, or CouchDB where it has too much to do. One that hands connections on
+ * closes them; behind the first megabyte of the document that is the document's failure all the same.
+ */
+function mayBeOfServer({ facts: { status, error } }: CouchError, { passedInPart }: BulkGet): boolean {
+  return status === 502 || status === 503 || status === 504 || (error === "cut_off" && !passedInPart);
 }
 
 function halvesOf(batches: readonly IdBatch[]): IdBatch[] {

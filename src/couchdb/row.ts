@@ -13,6 +13,8 @@ const KEPT_ROW_BYTES = 1 << 20;
 const BLOCK_BYTES = 1 << 18;
 /** The first revision of a row, where CouchDB writes it. */
 const FIRST_LEAF = /^\{"id":"(?:[^"\\]|\\.)*","docs":\[\{"ok":\{"_id":"(?:[^"\\]|\\.)*","_rev":"([^"]+)"/;
+/** So far behind a row's beginning it is looked for: the id stands there twice, and may have thousands of characters. */
+const BEGINNING_BYTES = 1 << 16;
 
 const NONE: readonly string[] = [];
 
@@ -186,7 +188,7 @@ export class RowInHand {
     if (this.#keptBytes <= KEPT_ROW_BYTES) return;
     this.#unseen = listed()?.revs ?? [];
     this.#overlap = "";
-    this.#firstLeaf = FIRST_LEAF.exec(latin1(this.#kept[0]!))?.[1];
+    this.#firstLeaf = FIRST_LEAF.exec(beginningOf(this.#kept))?.[1];
     for (const bytes of this.#kept) this.#lookThrough(bytes);
     this.#passOn();
     this.passedInPart = true;
@@ -279,6 +281,16 @@ function leavesOf(row: string): string[] {
   }
   const revs = Array.isArray(docs) ? docs.map((one: { ok?: { _rev?: unknown } } | null) => one?.ok?._rev) : [];
   return revs.filter((rev) => typeof rev === "string");
+}
+
+/** How a row begins, however few bytes its first pieces had. */
+function beginningOf(pieces: readonly Uint8Array[]): string {
+  let text = "";
+  for (const bytes of pieces) {
+    if (text.length >= BEGINNING_BYTES) break;
+    text += latin1(bytes.subarray(0, BEGINNING_BYTES - text.length));
+  }
+  return text;
 }
 
 /** Bytes as text of as many units: what is ASCII can be looked for in it, at the speed of a native search. */

@@ -7,6 +7,12 @@ import { isNotFound } from "../errors.ts";
 import type { Store } from "./store.ts";
 import { readObjectText, type WholeOptions } from "./whole.ts";
 
+/** What can be told of it beside its value. */
+export interface JsonOptions {
+  /** Is told of an object that is there, and is cut off or of another shape. */
+  onUnusable?: ((key: string) => void) | undefined;
+}
+
 /**
  * What an object holds; undefined where there is none, and where it is cut off or of another shape, as a later version's
  * may be: what it says cannot be relied on.
@@ -16,7 +22,7 @@ import { readObjectText, type WholeOptions } from "./whole.ts";
 export async function readJson<T>(
   store: Store,
   key: string,
-  { schema, ...options }: WholeOptions & { schema: z.ZodType<T> },
+  { schema, onUnusable, ...options }: WholeOptions & JsonOptions & { schema: z.ZodType<T> },
 ): Promise<T | undefined> {
   let text: string;
   try {
@@ -25,9 +31,12 @@ export async function readJson<T>(
     if (isNotFound(error)) return undefined;
     throw error;
   }
+  let found: T | undefined;
   try {
-    return schema.safeParse(JSON.parse(text)).data;
-  } catch {
-    return undefined;
+    found = schema.safeParse(JSON.parse(text)).data;
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
   }
+  if (found === undefined) onUnusable?.(key);
+  return found;
 }

@@ -121,7 +121,7 @@ Deno.test("readHoldings() does not call a folder sound of which nobody can say w
   assertStringIncludes(folder!.damaged[0]!.message, "manifest.json");
 });
 
-Deno.test("lastSelections() takes the run before one whose report is in an archive tier, and says so", async () => {
+Deno.test("lastSelections() takes the run before one whose report is in an archive tier or damaged, and says so", async () => {
   await using setup = await TestRepository.open();
   const report = (database: string) =>
     JSON.stringify({
@@ -145,8 +145,16 @@ Deno.test("lastSelections() takes the run before one whose report is in an archi
   assertEquals(log.events("warn"), []);
   assertEquals(await selected(without(setup, (url) => url.includes("20260203T"))), [["a"]]);
   assertEquals(log.events("warn"), [
-    "report of a run cannot be read: the run before it says which databases there were",
+    "report of a run cannot be used: an earlier one says which databases there were",
   ]);
+  await setup.write(`${folder}/20260303T180000Z`, "report.json", report("c").slice(0, 100));
+  assertEquals(await selected(setup.repository), [["b"]]);
+  assertEquals(log.lines.at(-1)?.fields, {
+    task: "weekly",
+    at: "2026-03-03T18:00:00.000Z",
+    problem: "it is damaged, or of a later version",
+    key: `${folder}/20260303T180000Z/report.json`,
+  });
 });
 
 const NO_TOTALS = {

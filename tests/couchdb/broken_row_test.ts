@@ -18,6 +18,8 @@ import { ATTEMPTS, createDatabase, idsOf, impatientClient } from "./impatient_cl
 const IDS = idsOf(60);
 /** A row of so many bytes is passed on while it arrives. */
 const LARGE_BYTES = 1_200_000;
+/** What comes of a request to a CouchDB that is away, behind a proxy, or behind one that hands connections on. */
+const AWAY: readonly Fault[] = [{ kind: "answer", status: 503, body: "proxy" }, { kind: "drop" }, { kind: "cut off" }];
 const BREAKS: Fault = { kind: "cut off", afterBytes: 1_150_000 };
 
 /** Documents of which some are large. */
@@ -328,13 +330,12 @@ Deno.test("BatchReader.readThrough() waits before it reads again, says so once e
 });
 
 Deno.test("BatchReader does not leave out a large document for a proxy before a CouchDB that is away and comes back", async () => {
-  for (const knowsUnreadable of [false, true]) {
+  for (const [away, knowsUnreadable] of AWAY.flatMap((one) => [[one, false], [one, true]] as const)) {
     await using fake = await startFakeCouchDb();
     const large = IDS[5]!;
     await seed(fake, { large: [large] });
     fake.faults.add({ endpoint: "_bulk_get", fault: BREAKS });
     // As long as a document is asked for alone, and for a moment longer.
-    const away: Fault = { kind: "answer", status: 503, body: "proxy" };
     const times = knowsUnreadable ? 3 : ATTEMPTS;
     fake.faults.add({ endpoint: "_bulk_get", where: ({ ids }) => ids.length === 1, times, fault: away });
     fake.faults.add({ method: "GET", endpoint: "database", times: 1, fault: away });
@@ -354,4 +355,19 @@ Deno.test("BatchReader.readThrough() says of a restart what its caller lets a lo
   await reader.readThrough(async (pieces) => void await Array.fromAsync(pieces), { describe: () => "a document" });
   const [told] = log.lines.filter(({ event }) => event === "chunk is restarted");
   assertEquals(told?.fields.error, "a document");
+});
+
+Deno.test("BatchReader does not leave out a document for a CouchDB that was away while it was asked for alone", async () => {
+  for (const [away, knowsUnreadable] of AWAY.flatMap((one) => [[one, false], [one, true]] as const)) {
+    await using fake = await startFakeCouchDb();
+    await seed(fake, { large: [] });
+    const [one] = IDS;
+    const fault: Fault = { kind: "error rows", ids: [one!] };
+    fake.faults.add({ endpoint: "_bulk_get", where: ({ ids }) => ids.length > 1, times: 1, fault });
+    const times = knowsUnreadable ? 3 : ATTEMPTS;
+    fake.faults.add({ endpoint: "_bulk_get", where: ({ ids }) => ids.length === 1, times, fault: away });
+    const reader = readerOf(fake, { health: { unreadableInARow: 0, knowsUnreadable } });
+    const { found } = await readThrough(reader);
+    await expectAllBut(fake, [], reader, found);
+  }
 });

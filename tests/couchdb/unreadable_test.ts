@@ -1,7 +1,8 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { IdBatch } from "../../src/couchdb/batch.ts";
-import { BatchReader } from "../../src/couchdb/read.ts";
+import { CouchClient } from "../../src/couchdb/client.ts";
+import { BatchReader, passOver } from "../../src/couchdb/read.ts";
 import { CouchError } from "../../src/errors.ts";
 import { startFakeCouchDb } from "../fakes/couchdb.ts";
 import { type Fault, unreadable } from "../fakes/couchdb/faults.ts";
@@ -109,4 +110,32 @@ Deno.test("BatchReader finds listed revisions in a history, in conflicts and in 
     assertEquals(reader.unreadable, []);
   }
   assertEquals(fake.requestsTo("_bulk_get").length, 2);
+});
+
+Deno.test("BatchReader takes a large document that was changed since as it is, however little its first piece has", async () => {
+  for (const firstBytes of [10, 200]) {
+    let asked = 0;
+    const [listed, now] = [`1-${"a".repeat(32)}`, `2-${"b".repeat(32)}`];
+    const body = new TextEncoder().encode(
+      `{"results":[{"id":"x","docs":[{"ok":{"_id":"x","_rev":"${now}","text":"${"y".repeat(1_300_000)}"}}]}]}`,
+    );
+    await using server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, () => {
+      asked++;
+      const cut = `{"results":[`.length + firstBytes;
+      const pieces = new ReadableStream({
+        async start(to) {
+          to.enqueue(body.subarray(0, cut));
+          await new Promise((resolve) => setTimeout(resolve, 50)); // In real time: that it arrives by itself is the point.
+          to.enqueue(body.subarray(cut));
+          to.close();
+        },
+      });
+      return new Response(pieces, { headers: { "content-type": "application/json" } });
+    });
+    const client = new CouchClient({ url: `http://127.0.0.1:${server.addr.port}`, log: new RecordedLog() });
+    const batch = IdBatch.of([{ id: "x", revs: [listed] }]);
+    const reader = new BatchReader(client, "a", batch, { ...OPTIONS, revisions: false, log: new RecordedLog() });
+    await reader.readThrough(passOver);
+    assertEquals([asked, reader.unreadable], [1, []], `${firstBytes} bytes`);
+  }
 });

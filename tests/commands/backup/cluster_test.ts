@@ -84,6 +84,57 @@ Deno.test("backup() waits for a node that is just back, or that has internal rep
   assertStringIncludes(failed.hint ?? "", "--resume");
 });
 
+Deno.test("backup() takes no node that does not tell its state for one that is up to date", async () => {
+  await using place = await makePlace();
+  const { cluster, database, backups } = place;
+  const ids = fill(database, 300);
+  const fails = (kind: "answer" | "drop", times: number) =>
+    cluster.nodes[0]!.faults.add({
+      endpoint: "_node",
+      where: ({ path }) => path.includes("node2") && path.includes("_system"),
+      times,
+      fault: kind === "drop"
+        ? { kind }
+        : { kind, status: 500, body: { error: "badrpc", reason: "it has too much to do" } },
+    });
+  for (const kind of ["answer", "drop"] as const) {
+    fails(kind, Infinity);
+    const failed = await backups.run(cluster.nodes[0]!);
+    assertEquals([failed.status, failed.exit_code], ["failed", 3], kind);
+    assertStringIncludes(failed.error ?? "", "node node2@127.0.0.1 does not tell its state");
+    cluster.nodes[0]!.faults.clear();
+    // Once it is passed over without a wait for the cluster.
+    fails(kind, 1);
+    assertEquals((await backups.run(cluster.nodes[0]!)).status, "complete", kind);
+    expectDocuments(await backups.read(), ids);
+    cluster.nodes[0]!.faults.clear();
+  }
+});
+
+Deno.test("an increment misses no update for a node whose backlog cannot be read", async () => {
+  await using place = await makePlace();
+  const { cluster, database, backups } = place;
+  const ids = fill(database, 300);
+  cluster.readFrom(2);
+  const task = { increments: { most: 14 } };
+  assertEquals((await backups.run(cluster.nodes[2]!, { task })).status, "complete");
+  cluster.takeAway(2);
+  edit(database, ...ids.slice(0, 60).map((_id) => ({ _id, changed: true })));
+  cluster.bringBack(2);
+  cluster.setUptime(2, 86_400);
+  cluster.setJobs(0, 9);
+  cluster.nodes[2]!.faults.add({
+    endpoint: "_node",
+    where: ({ path }) => path.includes("node1") && path.includes("_system"),
+    times: Infinity,
+    fault: { kind: "answer", status: 500, body: { error: "badrpc", reason: "timeout" } },
+  });
+  // No count shows what it lacks: as many documents are there as before.
+  const report = await backups.run(cluster.nodes[2]!, { task, day: 4 });
+  assertEquals([report.status, report.exit_code], ["failed", 3]);
+  assertStringIncludes(report.error ?? "", "node node1@127.0.0.1 does not tell its state");
+});
+
 Deno.test("backup() does not list again for ever where nodes are never up to date for long", async () => {
   await using place = await makePlace();
   const { cluster, database, backups } = place;

@@ -130,10 +130,11 @@ export class ClusterWatch {
       if (this.#connected !== undefined && !this.#connected.has(node)) this.#returnedAtMs.set(node, now);
     }
     this.#connected = present;
-    const states = await Promise.all([...present].map((node) => this.#stateOf(node, options)));
-    for (const [index, state] of states.entries()) {
+    const states = await Promise.all(
+      [...present].map(async (node) => [node, await this.#stateOf(node, options)] as const),
+    );
+    for (const [node, state] of states) {
       if (state === undefined) continue;
-      const node = [...present][index]!;
       const returnedAtMs = this.#returnedAtMs.get(node) ?? -Infinity;
       this.#lastReturnMs = Math.max(this.#lastReturnMs, returnedAtMs);
       // One that has too much to do to say how much that is does not say either that it is up to date.

@@ -151,6 +151,11 @@ export class RunFolder {
     return await this.#get(outcomeName(database), schemas().outcome, options) as DatabaseReport | undefined;
   }
 
+  /** When it was stored how a database came out, by the store's clock; undefined when nobody has stored it. */
+  async outcomeStoredAt(database: string, options: StoreCallOptions): Promise<Date | undefined> {
+    return (await this.#store.stat(joinKey(this.#folder, outcomeName(database)), options))?.modified;
+  }
+
   /** How the newest generation that has come to an end came out, and which one that is; undefined when none has. */
   async readNewestGeneration(
     options: StoreCallOptions & JsonOptions,

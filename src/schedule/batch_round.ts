@@ -1,13 +1,16 @@
 /**
  * Several databases in one item of a state machine's Map, so that 1,000 small ones need not 1,000 calls. In: the
  * names, and the cursor of the calls before. Out: the cursor of this one. Each database has an outcome of its own,
- * whatever happens to the others; a call that dies counts against the current database, not against those after it.
+ * whatever happens to the others; a call that dies counts against the database in hand, not against those after it, nor
+ * against those before it, which are done.
  */
 import * as z from "zod";
+import type { DatabaseReport } from "../archive/report.ts";
 import { counted } from "../counts.ts";
 import { UsageError } from "../errors.ts";
+import { claimedAt } from "./elapse.ts";
 import { backupRound, failDatabase } from "./round.ts";
-import type { RoundsContext, RunOfElapse } from "./run_in_rounds.ts";
+import { folderOf, type RoundsContext, type RunOfElapse } from "./run_in_rounds.ts";
 
 /** More would gain nothing, and an execution of Step Functions has 25,000 events at most. */
 const MOST_IN_A_BATCH = 50;
@@ -30,8 +33,8 @@ export interface BatchStep {
   /** What the call before returned, null for the first. */
   cursor: string | null;
   /**
-   * How many calls with this cursor, each tried several times, have died: with 1 the next database is taken alone, with
-   * 2 it is given up, for it is the one that they died of.
+   * How many calls with this cursor, each tried several times, have died: with 1 the first database that they have not
+   * done is taken alone, with 2 it is given up, for it is the one that they died of.
    */
   broken: number;
   /** What the last one died of; empty where none has. */
@@ -75,6 +78,7 @@ const placeSchema: z.ZodType<Place> = z.object({
 export async function backupBatch(context: RoundsContext, run: RunOfElapse, step: BatchStep): Promise<BatchRound> {
   const { databases, broken, why } = step;
   const place = readPlace(step);
+  if (broken > 0 && await passOverDone(context, run, { place, databases })) return result(place, step, { rest: true });
   if (broken > 1 && place.at < databases.length) {
     await failDatabase(context, run, { database: databases[place.at]!, why: why || "Its calls died" });
     noteFailure(place, databases[place.at]!, why || "its calls died");
@@ -106,6 +110,44 @@ export async function backupBatch(context: RoundsContext, run: RunOfElapse, step
     if (broken > 0) break;
   }
   return result(place, step, { rest: false });
+}
+
+/**
+ * Passes over what the calls that have died had done by then, as they could not hand back how far they had come.
+ *
+ * @returns Whether the task's delay is to be waited for behind it.
+ */
+async function passOverDone(
+  context: RoundsContext,
+  run: RunOfElapse,
+  { place, databases }: { place: Place; databases: readonly string[] },
+): Promise<boolean> {
+  let hasRead = false;
+  while (place.at < databases.length) {
+    const database = databases[place.at]!;
+    const outcome = await readOutcomeOf(context, run, database);
+    if (outcome === undefined) break;
+    if (outcome.status === "failed") noteFailure(place, database, outcome.error ?? "");
+    else [place.at, place.chunks] = [place.at + 1, null];
+    hasRead ||= outcome.unchanged !== true;
+  }
+  return hasRead && run.task.delaySeconds > 0;
+}
+
+/** How a database came out in a run; what an earlier run of the elapse did not save is yet to be tried by this one. */
+async function readOutcomeOf(
+  context: RoundsContext,
+  run: RunOfElapse,
+  database: string,
+): Promise<DatabaseReport | undefined> {
+  const { generation } = run;
+  const folder = folderOf(context, run);
+  const outcome = await folder.readOutcome(database, context);
+  if (outcome?.status !== "failed" || generation === 1) return outcome;
+  if (generation === undefined) return undefined;
+  const claimed = await claimedAt(context.repository.store, { folder: folder.key, generation }, context);
+  const stored = await folder.outcomeStoredAt(database, context);
+  return claimed !== undefined && stored !== undefined && stored > claimed ? outcome : undefined;
 }
 
 function noteFailure(place: Place, database: string, why: string): void {

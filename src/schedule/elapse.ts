@@ -159,6 +159,15 @@ export async function readHolder(
   return await readJson(store, joinKey(folder, nameOf(CLAIM, generation)), { ...options, schema: holderSchema });
 }
 
+/** When a generation was claimed, by the store's clock; undefined where there is no claim to it. */
+export async function claimedAt(
+  store: Store,
+  { folder, generation }: GenerationPlace,
+  options: StoreCallOptions,
+): Promise<Date | undefined> {
+  return (await store.stat(joinKey(folder, nameOf(CLAIM, generation)), options))?.modified;
+}
+
 /** Whether another run has the elapse by now. */
 export async function isTakenOver(
   store: Store,

@@ -12,6 +12,7 @@ import { createDatabase, idsOf, impatientClient } from "../couchdb/impatient_cli
 import { type FakeCouchDb, startFakeCouchDb } from "../fakes/couchdb.ts";
 import { RecordedLog } from "../fakes/log.ts";
 import { task } from "../fakes/task.ts";
+import { storeThatFails } from "./due_setup.ts";
 
 const NEVER = new AbortController().signal;
 const NAMES = ["d0", "d1", "d2", "d3"];
@@ -87,6 +88,31 @@ class Scene implements AsyncDisposable {
   async outcomes(): Promise<(string | undefined)[]> {
     const folder = folderOf(this.context(), this.run);
     return await Promise.all(NAMES.map(async (name) => (await folder.readOutcome(name, {}))?.status));
+  }
+
+  /**
+   * Goes through a batch as the state machine does, which makes a call that dies three times; each dies as soon as
+   * documents of `deadly` are read, and stores nothing from then on.
+   */
+  async goThrough(deadly: string): Promise<{ last: BatchRound; deaths: number }> {
+    let deaths = 0;
+    let death = new AbortController();
+    const die = () => death.abort(new Error("Runtime exited"));
+    this.fake.faults.add({ endpoint: "_bulk_get", database: deadly, times: 1e6, fault: { kind: "run", run: die } });
+    const store = storeThatFails(this.repository.store, () => death.signal.aborted ? death.signal.reason : undefined);
+    const repository = new Repository(store, { prefix: "backup", suffix: "couchdb" });
+    for (let at = { cursor: null as string | null, broken: 0, why: "" }; at.broken < 3;) {
+      let round: BatchRound | undefined;
+      for (let attempt = 0; attempt < 3 && round === undefined; attempt++) {
+        death = new AbortController();
+        round = await this.step(at.cursor, { ...at, repository, signal: death.signal }).catch(() => undefined);
+        if (death.signal.aborted) [deaths, round] = [deaths + 1, undefined];
+      }
+      if (round?.done) return { last: round, deaths };
+      if (round === undefined) at = { ...at, broken: at.broken + 1, why: "Runtime exited" };
+      else at = { cursor: round.cursor, broken: 0, why: "" };
+    }
+    throw new Error("The batch is given up");
   }
 
   break(database: string): void {
@@ -203,6 +229,42 @@ Deno.test("backupBatch() takes a database alone after a call has died, then give
   const last = await scene.step(given.cursor);
   assertEquals(last.error, '1 of 4 databases not saved, "d1": Runtime exited');
   assertEquals(await scene.outcomes(), ["complete", "failed", "complete", "complete"]);
+});
+
+Deno.test("backupBatch() dies of a database three times with the others and three times alone, wherever in the batch it stands", async () => {
+  for (const deadly of NAMES) {
+    await using scene = await Scene.make();
+    const { last, deaths } = await scene.goThrough(deadly);
+    assertEquals(deaths, 6, deadly);
+    assertEquals(last.error, `1 of 4 databases not saved, "${deadly}": Runtime exited`);
+    assertEquals(await scene.outcomes(), NAMES.map((name) => name === deadly ? "failed" : "complete"));
+  }
+});
+
+Deno.test("backupBatch() passes over what has failed before its calls died, names it, and takes it again in the next run", async () => {
+  await using scene = await Scene.make({ cron: "Sat 18:00 UTC" });
+  for (const generation of [1, 2]) {
+    assertEquals(scene.run.generation, generation);
+    scene.fake.faults.clear();
+    scene.break("d1");
+    const before = scene.fake.requestsTo("_bulk_get", "d1").length;
+    const { last, deaths } = await scene.goThrough("d3");
+    assertEquals(deaths, 6);
+    assertStringIncludes(last.error!, '2 of 4 databases not saved, "d1", "d3": ');
+    assert(scene.fake.requestsTo("_bulk_get", "d1").length > before);
+    assertEquals(await scene.outcomes(), ["complete", "failed", "complete", "failed"]);
+    await summariseRun(scene.context({ now: () => scene.run.elapse }), scene.run);
+    scene.run.generation = (await planRun(scene.context(), { ...scene.run, generation: undefined })).generation;
+  }
+});
+
+Deno.test("backupBatch() has the delay waited for behind a database that was read by a call that died", async () => {
+  await using scene = await Scene.make({ delaySeconds: 600 });
+  // The call has stored how it came out, and no answer of it has come.
+  const { cursor } = await scene.step(null);
+  const again = await scene.step(null, { broken: 1, why: "Runtime exited" });
+  assertEquals([again.rest, again.cursor], [true, cursor]);
+  assertEquals(await scene.outcomes(), ["complete", undefined, undefined, undefined]);
 });
 
 Deno.test("backupBatch() has the delay waited for behind each database that it had to read, and behind no other", async () => {

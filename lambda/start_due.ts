@@ -34,7 +34,10 @@ export interface FailedElapse {
   retry_at?: string | undefined;
 }
 
-/** Without any sign for so long a server's run is dead: a tick cannot stay and watch. */
+/**
+ * Without any sign for so long a server's run is dead: a tick cannot stay and watch. So is an execution that does not
+ * exist so long after its claim: by then the call that was to start it is over.
+ */
 const DEAD_MS = 3 * CLAIM_TIMES.staleMs;
 
 /** What a tick works with. */
@@ -118,12 +121,15 @@ async function isDead(
   { holder, lastSign }: ElapseState & { kind: "running" },
 ): Promise<boolean> {
   const isSilent = now().getTime() - lastSign.getTime() > DEAD_MS;
+  const isOld = holder !== undefined && now().getTime() - Date.parse(holder.started_at) > DEAD_MS;
   if (holder?.execution === undefined) return isSilent;
   try {
     const status = await executionStatus(holder.execution, { ...aws, signal });
     if (status === "RUNNING" || status === "PENDING_REDRIVE") return false;
     // One that succeeded has stored its report, or is about to.
     if (status === "SUCCEEDED") return isSilent;
+    // Its tick has claimed the elapse, and may be about to start it.
+    if (status === undefined && !isOld && !isSilent) return false;
     log.warn("execution has ended without a report: the elapse is tried again", {
       execution: holder.execution,
       status,

@@ -46,3 +46,53 @@ Deno.test("startDue() leaves the elapse free where its time is over before an ex
     assertEquals(context.log.events("warn"), []);
   }
 });
+
+Deno.test("startDue() starts one execution where its tick is delivered again before that one exists", async () => {
+  await using scene = await setUpScheduled("file://", {});
+  const executions: string[] = [];
+  let whenAsked: () => Promise<void> = () => Promise.resolve();
+  await using states = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async (request) => {
+    const target = request.headers.get("x-amz-target");
+    const { name, executionArn } = await request.json();
+    if (target === "AWSStepFunctions.ListExecutions") return Response.json({ executions: [] });
+    if (target === "AWSStepFunctions.DescribeExecution") {
+      if (executions.includes(executionArn.split(":").at(-1))) return Response.json({ status: "RUNNING" });
+      return Response.json({ __type: "ExecutionDoesNotExist" }, { status: 400 });
+    }
+    await whenAsked();
+    executions.push(name);
+    return Response.json({ executionArn: "…", startDate: 0 });
+  });
+  const log = new RecordedLog();
+  const tick = async (time: string) => {
+    const context = {
+      repository: new Repository(scene.store, { prefix: "backup", suffix: "couchdb" }),
+      log,
+      now: () => new Date(time),
+      signal: new AbortController().signal,
+      stateMachine: "arn:aws:states:us-east-1:123456789012:stateMachine:couchdb-backup",
+      aws: {
+        accessKeyId: "key",
+        secretAccessKey: new Secret("secret"),
+        endpoints: { states: `http://127.0.0.1:${states.addr.port}` },
+      },
+      host: "function",
+    };
+    const tasks = ["weekly", "other"].map((name) => task(name, { cron: "Sat 18:00 UTC", timezone: "UTC" }));
+    return await startDue(context, tasks);
+  };
+  whenAsked = async () => {
+    whenAsked = () => Promise.resolve();
+    assertEquals(await tick("2026-01-03T18:00:01Z"), { started: [], failed: [], waiting: ["other"] });
+  };
+  assertEquals((await tick("2026-01-03T18:00:00Z")).started.length, 1);
+  assertEquals(executions, ["weekly-20260103T180000Z"]);
+  assertEquals(log.events("warn"), []);
+
+  // Of a call that was killed before it could start one the elapse is tried again, when that call is surely over.
+  executions.length = 0;
+  assertEquals((await tick("2026-01-03T18:15:00Z")).started, []);
+  await tick("2026-01-03T18:15:01Z");
+  assertEquals(executions, ["weekly-20260103T180000Z-2"]);
+  assertEquals(log.events("warn"), ["execution has ended without a report: the elapse is tried again"]);
+});

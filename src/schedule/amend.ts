@@ -11,7 +11,7 @@ import { dateInPath } from "../task/selection.ts";
 import type { Task } from "../task/task.ts";
 import { type Claim, CLAIM_TIMES, claimElapse } from "./claim.ts";
 import { listElapses, nextGeneration, readElapse } from "./elapse.ts";
-import { settle } from "./retry.ts";
+import { isElapseOf, settle } from "./retry.ts";
 import { type DueTask, noteElapseSaved } from "./run_elapse.ts";
 
 /** What an amendment works with. */
@@ -39,7 +39,7 @@ export async function amendElapses(context: AmendContext, byHand: RunByHand): Pr
     const task = byHand.tasks.find(({ name }) => name === part.task);
     if (task === undefined) continue;
     try {
-      const elapse = await findElapse(context, task, part.date);
+      const elapse = await findRun(context, task, part.date);
       const report = elapse === undefined ? undefined : await amend(context, { task, elapse }, { ...byHand, part });
       if (report !== undefined) amended.push({ ...report, started_at: byHand.report.started_at });
     } catch (error) {
@@ -50,14 +50,21 @@ export async function amendElapses(context: AmendContext, byHand: RunByHand): Pr
   return amended;
 }
 
-/** The latest elapse of a task under a date; undefined where none was ever run. */
-async function findElapse(context: AmendContext, task: Task, date: string): Promise<Date | undefined> {
+/**
+ * The run of a task under a date that is amended: that of the latest elapse, as that one is retried until it is saved;
+ * where it is saved the latest one, by hand or not. Undefined where none was ever run.
+ */
+async function findRun(context: AmendContext, task: Task, date: string): Promise<Date | undefined> {
   let latest: Date | undefined;
+  let elapse: Date | undefined;
   for await (const instant of listElapses(context, task)) {
     if (formatIsoDate(dateInPath(task, instant)) !== date) continue;
     if (latest === undefined || instant > latest) latest = instant;
+    if (isElapseOf(task, instant) && (elapse === undefined || instant > elapse)) elapse = instant;
   }
-  return latest;
+  if (elapse === undefined || elapse === latest) return latest;
+  const report = await new RunFolder(context.repository, { task: task.name, elapse }).readReport(context);
+  return report === undefined || report.tasks.some(isWorthRetrying) ? elapse : latest;
 }
 
 async function amend(

@@ -11,23 +11,32 @@ import type { Log } from "../observe.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import { dateInPath } from "../task/selection.ts";
 import { type ElapseState, listElapses, readElapse } from "./elapse.ts";
-import { describeFailed, givenUp, hintForMissing } from "./retry.ts";
+import { describeFailed, givenUp, hintForMissing, isElapseOf } from "./retry.ts";
 import type { DueTask } from "./run_elapse.ts";
 
-/** How many of the elapses before are looked into: those further back were given up when these began. */
+/**
+ * How many of the elapses before are looked into, and of all runs before, where the schedule was another one then:
+ * elapses further back were given up when these began.
+ */
 const MOST_LOOKED_INTO = 4;
 
-/** Ends what is left of the elapses before one that has just been claimed. A failure of this is a warning. */
+/**
+ * Ends what is left of the elapses before one that has just been claimed; nothing where that is none, but a moment at
+ * which somebody runs the task by hand. A failure of this is a warning.
+ */
 export async function giveUpEarlier(
   context: { repository: Repository; log: Log; now: () => Date } & StoreCallOptions,
   next: DueTask,
 ): Promise<void> {
   const { repository, log, signal } = context;
   const { task } = next;
+  if (!isElapseOf(task, next.elapse)) return;
   try {
     const all = await Array.fromAsync(listElapses(context, task));
     const before = all.filter((instant) => instant < next.elapse).sort((a, b) => b.getTime() - a.getTime());
-    for (const elapse of before.slice(0, MOST_LOOKED_INTO)) {
+    // However often it was run by hand since.
+    const elapses = before.values().filter((instant) => isElapseOf(task, instant)).take(MOST_LOOKED_INTO);
+    for (const elapse of new Set([...before.slice(0, MOST_LOOKED_INTO), ...elapses])) {
       const key = repository.runFolder({ task: task.name, elapse });
       const state = await readElapse(repository.store, key, { signal });
       if (state.kind !== "failed" && state.kind !== "stopped") continue;

@@ -13,6 +13,7 @@ import type { StoreCallOptions } from "../store/store.ts";
 import type { Task } from "../task/task.ts";
 import { latestElapse, nextElapses } from "../task/times.ts";
 import { type ElapseState, readElapse } from "./elapse.ts";
+import { isElapseOf } from "./retry.ts";
 
 /** A run that gives no sign of life for so long has died; whoever looks next goes on. */
 const DEAD_AFTER_MS = 10 * 60_000;
@@ -148,7 +149,7 @@ async function judgeElapse(
     task.name,
   );
   const overdue = latestElapse(task, new Date(at.getTime() - LATE_AFTER_MS));
-  const judgement = judge(state, { ...evidence, report, overdue });
+  const judgement = judge(state, { ...evidence, task, report, overdue });
   // What had failed is saved by another run: its report is the one that counts.
   const isSavedByAnother = judgement.state === "saved" && (report === undefined || !isTaskSaved(report));
   return { report: isSavedByAnother ? complete?.report : report, ...judgement };
@@ -156,7 +157,8 @@ async function judgeElapse(
 
 function judge(
   state: ElapseState,
-  { report, elapse, overdue, at, runs, complete }: Evidence & {
+  { task, report, elapse, overdue, at, runs, complete }: Evidence & {
+    task: Task;
     report: TaskReport | undefined;
     /** The last elapse that must have begun. */
     overdue: Date | undefined;
@@ -176,16 +178,21 @@ function judge(
     case "free":
       if (isSavedSince) return { state: "saved" };
       // Where elapses follow each other closely the latest one is always young: an earlier one that nobody ran tells.
-      if (runs.length > 0 && isMissed(overdue, { runs, complete })) return { state: "late" };
+      if (runs.length > 0 && isMissed(task, overdue, { runs, complete })) return { state: "late" };
       if (at.getTime() - elapse.getTime() <= LATE_AFTER_MS) return { state: "due" };
       return { state: runs.length > 0 ? "late" : "never" };
   }
 }
 
-/** Whether nothing has begun, or was saved, since an elapse. */
-function isMissed(elapse: Date | undefined, { runs, complete }: Pick<Evidence, "runs" | "complete">): boolean {
+/** Whether no elapse has begun, and nothing was saved, since one; a run by hand that has failed begins none. */
+function isMissed(
+  task: Task,
+  elapse: Date | undefined,
+  { runs, complete }: Pick<Evidence, "runs" | "complete">,
+): boolean {
   if (elapse === undefined) return false;
-  return !runs.some(({ at }) => at >= elapse) && (complete === undefined || complete.at <= elapse);
+  return !runs.some(({ at }) => at >= elapse && isElapseOf(task, at)) &&
+    (complete === undefined || complete.at <= elapse);
 }
 
 function partOf(report: RunReport | undefined, task: string): TaskReport | undefined {

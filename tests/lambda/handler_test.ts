@@ -474,12 +474,12 @@ async function execute({ executions, invoke, json }: FunctionSetup): Promise<voi
   const execution = executions.at(-1)!;
   const input = execution.input as Record<string, unknown>;
   const arn = `arn:aws:states:us-east-1:123456789012:execution:couchdb-backup:${execution.name}`;
-  const plan = await invoke({ action: "plan", ...input, execution: arn });
+  const { key, generation } = await invoke({ action: "plan", ...input, execution: arn });
   const { only: _, ...round } = input;
-  for (const { database } of json(plan.key.replace("folder/", ""))) {
-    await invoke({ action: "backup", ...round, database });
+  for (const { database } of json(key.replace("folder/", ""))) {
+    await invoke({ action: "backup", ...round, database, generation });
   }
-  const { ok } = await invoke({ action: "summarise", ...input });
+  const { ok } = await invoke({ action: "summarise", ...input, generation });
   execution.status = ok ? "SUCCEEDED" : "FAILED";
 }
 
@@ -496,6 +496,30 @@ Deno.test("openHandler() runs one execution at a time: two tasks that are due co
   assertEquals(names(), ["weekly-20260103T180000Z", "other-20260103T180000Z"]);
   await execute(lambda);
   assertEquals(await lambda.invoke(tickAt("2026-01-03T18:45:00Z")), { started: [], failed: [], overdueDays: 0 });
+});
+
+Deno.test("openHandler() goes on trying an elapse that is not saved when the task is run by hand meanwhile", async () => {
+  for (const isHealed of [false, true]) {
+    let time = "2026-01-03T18:00:05Z";
+    await using lambda = await setUpFunction({ tasks: WEEKLY, stateMachine: true, now: () => new Date(time) });
+    const fault = { kind: "answer", status: 403, body: { error: "forbidden", reason: "no" } } as const;
+    lambda.couch.faults.add({ endpoint: "_bulk_get", database: "a", times: 1e6, fault });
+    await lambda.invoke(tickAt("2026-01-03T18:00:00Z"));
+    await execute(lambda);
+    if (isHealed) lambda.couch.faults.clear();
+    time = "2026-01-03T18:00:30Z";
+    await lambda.invoke({ task: "weekly" });
+    await execute(lambda);
+    assertEquals(lambda.executions.map(({ status }) => status), ["FAILED", isHealed ? "SUCCEEDED" : "FAILED"]);
+    assertEquals(lambda.json(`${RUN}/report.json`), undefined);
+    lambda.couch.faults.clear();
+    time = "2026-01-03T18:15:05Z";
+    const { started } = await lambda.invoke(tickAt("2026-01-03T18:15:00Z"));
+    assertEquals(started.map((arn: string) => arn.split(":").at(-1)), ["weekly-20260103T180000Z-2"]);
+    await execute(lambda);
+    assertEquals(lambda.json(`${RUN}/report.json`).ok, true);
+    assertEquals(await lambda.invoke(tickAt("2026-01-03T18:30:00Z")), { started: [], failed: [], overdueDays: 0 });
+  }
 });
 
 Deno.test("openHandler() starts nothing beside a run that is longer than the time to its next elapse", async () => {

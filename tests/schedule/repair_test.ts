@@ -10,6 +10,7 @@ import { amendElapses } from "../../src/schedule/amend.ts";
 import { exitCodeOfScheduled, runScheduled, type ScheduledReport } from "../../src/schedule/due.ts";
 import { readElapse } from "../../src/schedule/elapse.ts";
 import { followSchedule } from "../../src/schedule/resident.ts";
+import { runAtOnce } from "../../src/schedule/rounds.ts";
 import { Secret } from "../../src/secret.ts";
 import type { Task } from "../../src/task/task.ts";
 import { selectTasks } from "../../src/task/selection.ts";
@@ -245,6 +246,30 @@ Deno.test("runScheduled() gives an elapse up when the next one comes, and says s
   assertEquals((await setup.json("backup/_runs/couchdb/daily/20260104T060000Z/report.json")).ok, true);
 });
 
+/** Runs the task half a minute later, as a person has a Lambda do it. Returns the run's folder. */
+async function runOnLambda(setup: ScheduledSetup, clock: Clock): Promise<string> {
+  clock.ms += MINUTE_MS / 2;
+  const machine = setup.machine("by hand", clock);
+  await runAtOnce(machine, { task: DAILY, elapse: clock.now(), scope: "all" });
+  assertEquals(machine.log.events("error").filter((event) => event.includes("given up")), []);
+  return machine.repository.runFolder({ task: DAILY.name, elapse: clock.now() });
+}
+
+Deno.test("runScheduled() tries an elapse again, and gives it up when the next one comes, however often the task was run by hand meanwhile", async () => {
+  await using setup = await setUpScheduled("file://", { a: 2, b: 2 });
+  const clock = new Clock();
+  breakDatabase(setup, "b");
+  await runScheduled(setup.machine("first", clock), [DAILY]);
+  for (let times = 0; times < 5; times++) await runOnLambda(setup, clock);
+  const again = await runScheduled(setup.machine("second", clock), [DAILY]);
+  assertEquals([outcomes(again), again.tasks[0]?.generations], [["daily failed"], 2]);
+  for (let times = 0; times < 5; times++) await runOnLambda(setup, clock);
+  setup.server.faults.clear();
+  clock.ms = Date.parse("2026-01-04T06:00:00Z");
+  assertEquals(outcomes(await runScheduled(setup.machine("next", clock), [DAILY])), ["daily ran"]);
+  assertEquals((await setup.json(`${FOLDER}/report.json`)).tasks[0].given_up, "2026-01-04T06:00:00.000Z");
+});
+
 Deno.test("runScheduled() gives up a run under way that fails after the next elapse has come", async () => {
   await using setup = await setUpScheduled("file://", { a: 2, b: 2 });
   const clock = new Clock();
@@ -293,6 +318,23 @@ Deno.test("amendElapses() ends an elapse that a run by hand has repaired", async
   const report = await setup.json(`${FOLDER}/report.json`);
   assertEquals([report.ok, report.tasks[0].generations, report.tasks[0].databases.length], [true, 2, 2]);
   assertEquals(outcomes(await runScheduled(setup.machine("later", clock), [DAILY])), ["daily done"]);
+});
+
+Deno.test("amendElapses() ends the elapse of a day on which the task was run by hand, too, and amends that run where the elapse is saved", async () => {
+  for (const isSaved of [false, true]) {
+    await using setup = await setUpScheduled("file://", { a: 2, b: 2 });
+    const clock = new Clock();
+    if (!isSaved) breakDatabase(setup, "b");
+    await runScheduled(setup.machine("first", clock), [DAILY]);
+    if (isSaved) breakDatabase(setup, "b");
+    const byHand = await runOnLambda(setup, clock);
+    assertEquals((await setup.json(`${byHand}/report.json`)).ok, false);
+    setup.server.faults.clear();
+    await repairByHand(setup, clock);
+    assertEquals((await setup.json(`${FOLDER}/report.json`)).ok, true);
+    assertEquals((await setup.json(`${byHand}/report.json`)).ok, isSaved);
+    assertEquals(outcomes(await runScheduled(setup.machine("later", clock), [DAILY])), ["daily done"]);
+  }
 });
 
 Deno.test("amendElapses() does not take a part for the whole of a task whose databases are not known", async () => {

@@ -164,6 +164,18 @@ Deno.test("readStatus(): late, where the elapse before was missed as well", asyn
   assertEquals((await status(setup, new Date("2026-11-25T09:10:00Z"), [hourly])).state, "due");
 });
 
+Deno.test("readStatus(): late, where the task was run by hand since, and nothing was saved by that", async () => {
+  const hourly = task("daily", { cron: "*-*-* *:00:00 UTC" });
+  const failed = report("2026-11-25T07:30:20Z", { databases: FAILED });
+  for (const where of ["a Lambda", "a command line"]) {
+    await using setup = await TestRepository.open();
+    await finish(setup, TODAY, report("2026-11-25T06:10:00Z"));
+    if (where === "a Lambda") await finish(setup, new Date("2026-11-25T07:30:20Z"), failed);
+    else await storeManualRun(setup.repository, failed, {});
+    assertEquals((await status(setup, new Date("2026-11-25T08:10:00Z"), [hourly])).state, "late", where);
+  }
+});
+
 Deno.test("readStatus(): a task without a schedule stands as its last run by hand left it", async () => {
   await using setup = await TestRepository.open();
   assertEquals((await status(setup, NOON, [HAND])).state, "never");

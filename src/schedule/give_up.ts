@@ -35,7 +35,7 @@ export async function giveUpEarlier(
     const all = await Array.fromAsync(listElapses(context, task));
     const before = all.filter((instant) => instant < next.elapse).sort((a, b) => b.getTime() - a.getTime());
     // However often it was run by hand since.
-    const elapses = before.values().filter((instant) => isElapseOf(task, instant)).take(MOST_LOOKED_INTO);
+    const elapses = before.filter((instant) => isElapseOf(task, instant)).slice(0, MOST_LOOKED_INTO);
     for (const elapse of new Set([...before.slice(0, MOST_LOOKED_INTO), ...elapses])) {
       const key = repository.runFolder({ task: task.name, elapse });
       const state = await readElapse(repository.store, key, { signal });

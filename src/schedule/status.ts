@@ -31,7 +31,7 @@ export interface TaskStatus {
   state: TaskState;
   /** Whether all is well. */
   ok: boolean;
-  /** When the last run that saved everything was over, in UTC; null where none ever did. */
+  /** When the last run that saved everything was over, in UTC, of those the one that began last; null where none did. */
   last_complete_at: string | null;
   /** How long ago that was. */
   age_seconds: number | null;
@@ -94,8 +94,10 @@ async function statusOf(context: StatusContext, task: Task): Promise<TaskStatus>
   return {
     task: task.name,
     ok: OK_STATES.has(found.state),
-    last_complete_at: complete?.at.toISOString() ?? null,
-    age_seconds: complete === undefined ? null : Math.max(0, Math.round((at.getTime() - complete.at.getTime()) / 1000)),
+    last_complete_at: complete?.finishedAt.toISOString() ?? null,
+    age_seconds: complete === undefined
+      ? null
+      : Math.max(0, Math.round((at.getTime() - complete.finishedAt.getTime()) / 1000)),
     elapse: elapse?.toISOString() ?? null,
     next: next?.toISOString() ?? null,
     ...describe(found.report),
@@ -113,9 +115,12 @@ interface Judgement {
   retryAt?: Date | undefined;
 }
 
-/** The last run that saved everything: when it was over, and the task's part of its report. */
+/** The last run that saved everything, and the task's part of its report. */
 interface CompleteRun {
+  /** When its schedule fired, or it was begun by hand: what it has saved is at least as new as that. */
   at: Date;
+  /** When it was over, which may be behind the next elapse. */
+  finishedAt: Date;
   report: TaskReport;
 }
 
@@ -164,8 +169,8 @@ function judge(
     overdue: Date | undefined;
   },
 ): Pick<Judgement, "state" | "retryAt"> {
-  // What somebody has saved by hand since is as good.
-  const isSavedSince = complete !== undefined && complete.at > elapse;
+  // What somebody has saved by hand since is as good; not what an earlier run has, however late it was over.
+  const isSavedSince = complete !== undefined && isSince(complete, elapse);
   switch (state.kind) {
     case "finished":
       return { state: isSavedSince || (report !== undefined && isTaskSaved(report)) ? "saved" : "failed" };
@@ -190,9 +195,13 @@ function isMissed(
   elapse: Date | undefined,
   { runs, complete }: Pick<Evidence, "runs" | "complete">,
 ): boolean {
-  if (elapse === undefined) return false;
-  return !runs.some(({ at }) => at >= elapse && isElapseOf(task, at)) &&
-    (complete === undefined || complete.at <= elapse);
+  if (elapse === undefined || (complete !== undefined && isSince(complete, elapse))) return false;
+  return !runs.some((run) => isSince(run, elapse) && isElapseOf(task, run.at));
+}
+
+/** Whether a run is that of an elapse, or began behind it. Runs are named by whole seconds. */
+function isSince({ at }: { at: Date }, elapse: Date): boolean {
+  return at.getTime() >= elapse.getTime() - elapse.getUTCMilliseconds();
 }
 
 function partOf(report: RunReport | undefined, task: string): TaskReport | undefined {
@@ -220,7 +229,7 @@ async function findComplete(runs: readonly ReportedRun[], task: string): Promise
     const report = await run.read();
     const part = partOf(report, task);
     if (report !== undefined && part !== undefined && isTaskSaved(part)) {
-      return { at: new Date(report.finished_at), report: part };
+      return { at: run.at, finishedAt: new Date(report.finished_at), report: part };
     }
   }
   return undefined;

@@ -205,3 +205,54 @@ Deno.test("readStatus() does not take a run of the future, by a wrong clock, for
   const found = await status(setup, NOON);
   assertEquals([found.state, found.last_complete_at, found.code], ["late", "2026-11-24T06:10:00.000Z", 3]);
 });
+
+Deno.test("readStatus() does not take what an earlier run saved for the elapse that came while it ran", async () => {
+  await using setup = await TestRepository.open();
+  const { repository, store } = setup;
+  await finish(setup, YESTERDAY, { ...report("2026-11-24T06:00:01Z"), finished_at: "2026-11-25T06:40:00.000Z" });
+  // One by hand that began before the elapse is no later one either.
+  await storeManualRun(repository, { ...report("2026-11-25T05:59:59Z"), finished_at: "2026-11-25T06:45:00.000Z" }, {});
+  const found = async () => {
+    const { state, code, failed, retry_at, last_complete_at } = await status(setup, NOON);
+    assertEquals(last_complete_at, "2026-11-25T06:45:00.000Z");
+    return [state, code, failed.length, retry_at];
+  };
+  assertEquals(await found(), ["late", 3, 0, null]);
+  await claim(setup, TODAY, { state: "stopped" });
+  assertEquals(await found(), ["interrupted", 3, 0, null]);
+  const failed = report("2026-11-25T06:50:00Z", { databases: FAILED });
+  const retryAt = "2026-11-25T12:30:00.000Z";
+  await storeFailure(store, { folder: repository.runFolder({ task: "daily", elapse: TODAY }), generation: 1 }, {
+    run: "r",
+    beat: 3,
+    at: new Date("2026-11-25T06:50:00Z"),
+    retryAt: new Date(retryAt),
+    report: failed,
+  });
+  assertEquals(await found(), ["failed", 3, 1, retryAt]);
+  await new RunFolder(repository, { task: "daily", elapse: TODAY }).storeReport(failed, {});
+  assertEquals(await found(), ["failed", 3, 1, null]);
+  // What began with the elapse is as new as it was to be.
+  await storeManualRun(repository, report("2026-11-25T06:00:00.400Z"), {});
+  assertEquals((await status(setup, NOON)).state, "saved");
+});
+
+Deno.test("readStatus() says late where an elapse came during the run before, and nobody ran it", async () => {
+  await using setup = await TestRepository.open();
+  const hourly = task("daily", { cron: "*-*-* *:00:00 UTC" });
+  await finish(setup, TODAY, { ...report("2026-11-25T06:00:01Z"), finished_at: "2026-11-25T07:20:00.000Z" });
+  assertEquals((await status(setup, new Date("2026-11-25T07:25:00Z"), [hourly])).state, "due");
+  // The elapse of 8:00 need not have begun, that of 7:00 must have.
+  const found = await status(setup, new Date("2026-11-25T08:10:00Z"), [hourly]);
+  assertEquals([found.state, found.code], ["late", 3]);
+});
+
+Deno.test("readStatus() knows the run of an elapse between two seconds by its second", async () => {
+  await using setup = await TestRepository.open();
+  const once = task("daily", { cron: "2026-11-25 06:00:02.5 UTC" });
+  const elapse = new Date("2026-11-25T06:00:02.500Z");
+  await finish(setup, elapse, report("2026-11-25T06:10:00Z"));
+  assertEquals((await status(setup, NOON, [once])).state, "saved");
+  await claim(setup, elapse, { state: "stopped" });
+  assertEquals((await status(setup, NOON, [once])).state, "saved");
+});

@@ -8,6 +8,7 @@ import { jsonBytes } from "../json/indented.ts";
 import { readJson } from "../store/json.ts";
 import { joinKey } from "../store/key.ts";
 import type { StoreCallOptions } from "../store/store.ts";
+import { MOST_LARGE_BYTES } from "../store/whole.ts";
 import type { Repository } from "./repository.ts";
 
 const NAME = "last.json";
@@ -46,7 +47,8 @@ export async function readLastRun(
   task: string,
   options: StoreCallOptions,
 ): Promise<LastRun | undefined> {
-  return await readJson(repository.store, keyOf(repository, task), { ...options, schema: lastRunSchema });
+  const limits = { ...options, mostBytes: MOST_LARGE_BYTES };
+  return await readJson(repository.store, keyOf(repository, task), { ...limits, schema: lastRunSchema });
 }
 
 /**

@@ -13,7 +13,7 @@ import { joinKey } from "../store/key.ts";
 import { encodeDatabase } from "../database_name.ts";
 import type { DatabaseReport, RunReport } from "./report.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
-import { readObjectText } from "../store/whole.ts";
+import { MOST_LARGE_BYTES, readObjectText, type WholeOptions } from "../store/whole.ts";
 
 /** Which databases of the task a plan is for: all, or those alone that the run's report calls failed. */
 export type PlanScope = "all" | "failed";
@@ -91,7 +91,8 @@ export async function readRunReport(
   key: string,
   options: StoreCallOptions & JsonOptions,
 ): Promise<RunReport | undefined> {
-  return await readJson(store, key, { ...options, schema: schemas().report }) as RunReport | undefined;
+  const limits = { ...options, mostBytes: MOST_LARGE_BYTES };
+  return await readJson(store, key, { ...limits, schema: schemas().report }) as RunReport | undefined;
 }
 
 /** The folder of one run. */
@@ -135,7 +136,7 @@ export class RunFolder {
    */
   async readPlan(plan: PlanName, options: StoreCallOptions): Promise<{ databases: string[]; plannedAt: Date }> {
     const key = joinKey(this.#folder, planName(plan));
-    const text = await readObjectText(this.#store, key, options);
+    const text = await readObjectText(this.#store, key, { ...options, mostBytes: MOST_LARGE_BYTES });
     const databases = parsePlan(text, key);
     const { modified } = await this.#store.stat(key, options) ?? { modified: new Date() };
     return { databases, plannedAt: modified };
@@ -189,7 +190,7 @@ export class RunFolder {
 
   /** What was noticed while planning; undefined where that was nothing. */
   async readWarnings(options: StoreCallOptions): Promise<PlanWarnings | undefined> {
-    return await this.#get(WARNINGS_NAME, schemas().warnings, options);
+    return await this.#get(WARNINGS_NAME, schemas().warnings, { ...options, mostBytes: MOST_LARGE_BYTES });
   }
 
   /** Stores the run's report, and returns its key. */
@@ -212,7 +213,7 @@ export class RunFolder {
     return await readRunReport(this.#store, joinKey(this.#folder, name), options);
   }
 
-  async #get<T>(name: string, schema: z.ZodType<T>, options: StoreCallOptions): Promise<T | undefined> {
+  async #get<T>(name: string, schema: z.ZodType<T>, options: WholeOptions): Promise<T | undefined> {
     return await readJson(this.#store, joinKey(this.#folder, name), { ...options, schema });
   }
 }

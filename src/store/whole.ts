@@ -1,5 +1,5 @@
 /**
- * Small objects, read whole: manifests, checkpoints, claims, plans, reports. In: a store and a key. Out: bytes or text.
+ * Objects of no great size, read whole: manifests, checkpoints, claims, plans, reports. In: a store and a key. Out: bytes or text.
  * Who can write the bucket can put anything there, so that what no backup writes is refused before it fills the memory.
  */
 import { concat } from "../concat.ts";
@@ -7,9 +7,13 @@ import { StoreError } from "../errors.ts";
 import { checkKey } from "./key.ts";
 import type { Store, StoreCallOptions } from "./store.ts";
 
-/** A manifest has some 300 bytes a chunk: so large is that of four hundred thousand. */
-const MOST_BYTES = 128 << 20;
-/** A plan has some 60 bytes a database, a report 300: so large is that of fifty thousand. */
+/**
+ * What grows with chunks or databases. A manifest has some 300 bytes a chunk: so large is that of four hundred thousand.
+ * A report has some 500 bytes a database with a long name, and more where it tells of an error or a warning: so large is
+ * that of a quarter of a million, and that of a hundred thousand of which each has failed.
+ */
+export const MOST_LARGE_BYTES: number = 128 << 20;
+/** What does not grow with them: claims, heartbeats, how one database came out, what was found out or is remembered. */
 const MOST_TEXT_BYTES = 16 << 20;
 
 /** What reading takes. */
@@ -22,7 +26,7 @@ export interface WholeOptions extends StoreCallOptions {
 export async function readObjectBytes(
   store: Store,
   key: string,
-  { mostBytes = MOST_BYTES, ...options }: WholeOptions = {},
+  { mostBytes = MOST_LARGE_BYTES, ...options }: WholeOptions = {},
 ): Promise<Uint8Array<ArrayBuffer>> {
   const pieces: Uint8Array[] = [];
   let bytesRead = 0;

@@ -1,8 +1,8 @@
 /** `couchdb-backup systemd <config>`: prints unit and timer files, or writes them into a folder. */
-import { basename, dirname, isAbsolute, join, resolve } from "node:path";
-import { isRemote, STANDARD_INPUT } from "../config/config.ts";
+import { basename, dirname, isAbsolute, join, normalize, resolve } from "node:path";
+import { type CaFiles, type Config, isRemote, type NamedFile, STANDARD_INPUT } from "../config/config.ts";
 import { EXIT, UsageError } from "../errors.ts";
-import { makeUnits, type UnitOptions } from "../commands/systemd.ts";
+import { type Authority, CONFIG_CREDENTIAL, type Credential, makeUnits } from "../commands/systemd.ts";
 import type { Command } from "./command.ts";
 import { replaceFile } from "./output_file.ts";
 import { loadCallConfig } from "./session.ts";
@@ -17,7 +17,7 @@ export const command: Command = {
   help: [
     "Prints a hardened service and a timer for each task, or with --resident one service that keeps running.",
     "",
-    "The password is passed as a credential if the config's password_file lies beside the config, or is",
+    "password_file and each ca_file are passed as credentials if they are the name of a file beside the config, or",
     "${CREDENTIALS_DIRECTORY}/NAME; docs/server.md says more.",
   ],
   flags: [
@@ -60,12 +60,15 @@ export const command: Command = {
     if (!isAbsolute(program)) throw new UsageError(`--program "${program}" is not an absolute path`);
     const configPath = resolve(config.file);
     const isResident = call.isOn("resident");
-    const password = passwordOf(config.database.passwordFile?.path, {
-      credentials: env.CREDENTIALS_DIRECTORY ?? CREDENTIALS,
+    const credentials = env.CREDENTIALS_DIRECTORY ?? CREDENTIALS;
+    const files = makeUnits({
+      config: withTextfile(config, isResident),
       configPath,
-      isResident,
+      program,
+      user: call.text("user"),
+      resident: isResident,
+      ...findCredentials(config, { credentials, configPath, isResident }),
     });
-    const files = makeUnits({ config, configPath, program, user: call.text("user"), resident: isResident, password });
     const folder = call.text("output");
     if (folder !== undefined) {
       for (const { name, text } of files) await replaceFile(join(folder, name), text, { mode: 0o644 });
@@ -81,16 +84,72 @@ export const command: Command = {
   },
 };
 
-/** Which file becomes a credential: the one that the config expects among them, or beside itself. */
-function passwordOf(
-  path: string | undefined,
-  { credentials, configPath, isResident }: { credentials: string; configPath: string; isResident: boolean },
-): UnitOptions["password"] {
-  if (path === undefined) return undefined;
-  const isCredential = dirname(path) === credentials;
+/** What the units are made for. */
+interface Surroundings {
+  /** The folder of credentials, as the config has it. */
+  credentials: string;
+  /** Absolute. */
+  configPath: string;
+  isResident: boolean;
+}
+
+/** Which files become credentials: those that the config expects among them, or beside itself. */
+function findCredentials(
+  config: Config,
+  surroundings: Surroundings,
+): { password: Credential | undefined; authorities: Authority[] } {
+  const { caFiles = {}, relativePaths = {}, tasks } = config;
+  const password = credentialOf(config.database.passwordFile, config, surroundings);
+  const expires = tasks.some(({ retention }) => retention !== undefined);
+  const authorities: Authority[] = [];
+  for (const server of Object.keys(caFiles) as (keyof CaFiles)[]) {
+    // Beside a service that stays the one that deletes has its config as a credential, and asks CouchDB for nothing.
+    const isResident = surroundings.isResident && (!expires || server === "database");
+    const credential = credentialOf(caFiles[server], config, { ...surroundings, isResident });
+    const isBeside = relativePaths[caFiles[server]?.place.path ?? ""] !== undefined;
+    if (credential !== undefined) authorities.push({ ...credential, server, isBeside });
+  }
+  return { password, authorities };
+}
+
+function credentialOf(
+  file: NamedFile | undefined,
+  { relativePaths = {} }: Config,
+  { credentials, configPath, isResident }: Surroundings,
+): Credential | undefined {
+  if (file === undefined) return undefined;
+  const { path, place: { path: key = "" } } = file;
+  const relative = relativePaths[key];
+  const isCredential = relative === undefined && dirname(path) === credentials;
   // A service that stays reads the config where it is, and thereby what lies beside it.
-  const isBeside = !isResident && resolve(dirname(path)) === dirname(configPath);
-  return isCredential || isBeside
-    ? { name: basename(path), source: join(dirname(configPath), basename(path)) }
-    : undefined;
+  if (!isCredential && (isResident || relative === undefined)) return undefined;
+  const name = isCredential ? basename(path) : normalize(relative ?? "");
+  const problem = whyNoCredential(name, isResident);
+  if (problem !== undefined) {
+    throw new UsageError(`systemd cannot hand over ${key} "${relative ?? path}": ${problem}`, {
+      hint: "Write an absolute path, of a file that the service's user can read, or have the file beside the config",
+    });
+  }
+  return { name, source: join(dirname(configPath), name) };
+}
+
+function whyNoCredential(name: string, isResident: boolean): string | undefined {
+  if (name.includes("/")) return "a credential has a name, and no folder";
+  // deno-lint-ignore no-control-regex -- systemd refuses them
+  if (/[:\x00-\x1f\x7f]/.test(name)) return "the name of a credential has no colon, and no control character";
+  return name === CONFIG_CREDENTIAL && !isResident ? "the config itself is handed over under this name" : undefined;
+}
+
+/** The config with an absolute path of its textfile, which a service has to be allowed to write to. */
+function withTextfile(config: Config, isResident: boolean): Config {
+  const { prometheus, relativePaths } = config;
+  if (prometheus?.textfile === undefined) return config;
+  const relative = relativePaths?.["prometheus.textfile"];
+  if (relative !== undefined && !isResident) {
+    throw new UsageError(
+      `A service cannot write prometheus.textfile "${relative}": it has the config in a folder of credentials`,
+      { hint: "Write an absolute path, such as /var/lib/prometheus/node-exporter/couchdb-backup.prom" },
+    );
+  }
+  return { ...config, prometheus: { ...prometheus, textfile: resolve(prometheus.textfile) } };
 }

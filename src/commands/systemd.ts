@@ -4,13 +4,29 @@
  */
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { Config } from "../config/config.ts";
+import type { CaFiles, Config } from "../config/config.ts";
 import { PROGRAM_NAME } from "../version.ts";
 
 /** A file for `/etc/systemd/system`. */
 export interface UnitFile {
   name: string;
   text: string;
+}
+
+/** A file that systemd reads for the service. */
+export interface Credential {
+  /** The name under which the config asks for it, in the folder of credentials. */
+  name: string;
+  /** Its absolute path. */
+  source: string;
+}
+
+/** One with an authority to trust. */
+export interface Authority extends Credential {
+  /** Whose authority. */
+  server: keyof CaFiles;
+  /** Whether the config names it as a file beside itself: then it is there for who reads the config in place. */
+  isBeside: boolean;
 }
 
 /** What the units are made with. */
@@ -26,11 +42,16 @@ export interface UnitOptions {
   user?: string | undefined;
   /** One service that stays, in place of timers. */
   resident: boolean;
-  /** The file that is handed to the service as a credential, and the name under which the config asks for it. */
-  password?: { name: string; source: string } | undefined;
+  /** The file with CouchDB's password, where it is handed to the service as a credential. */
+  password?: Credential | undefined;
+  /** The same of the files with authorities to trust. */
+  authorities?: readonly Authority[] | undefined;
   /** Whether the user may read the config where it lies, as in a package; else systemd reads it and hands it over. */
   readsInPlace?: boolean;
 }
+
+/** The name under which systemd hands the config over. */
+export const CONFIG_CREDENTIAL = "config.yaml";
 
 /** Where whoever looks at a unit reads on. */
 const DOCUMENTATION = `Documentation=man:${PROGRAM_NAME}(1)`;
@@ -95,13 +116,14 @@ function escapeSpecifiers(text: string): string {
   return text.replaceAll("%", "%%");
 }
 
-/** Config and password, read by systemd, so that they may belong to root alone. */
-function credentials({ configPath, password, readsInPlace = false }: UnitOptions): { config: string; lines: string } {
+/** Config, password and authorities, read by systemd, so that they may belong to root alone. */
+function credentials(options: UnitOptions): { config: string; lines: string } {
+  const { configPath, readsInPlace = false } = options;
   if (readsInPlace) return { config: quote(configPath), lines: "" };
-  const lines = `# The config and the password are read by systemd, so that they may belong to root alone.
-LoadCredential=${quote(`config.yaml:${configPath}`)}
-${loadPassword(password)}`;
-  return { config: "%d/config.yaml", lines };
+  const lines =
+    `# The config, and what it names beside itself, are read by systemd, so that they may belong to root alone.
+${loadCredential({ name: CONFIG_CREDENTIAL, source: configPath })}${loadNamed(options)}`;
+  return { config: `%d/${CONFIG_CREDENTIAL}`, lines };
 }
 
 function taskService(options: UnitOptions): string {
@@ -125,7 +147,7 @@ ${lines}${hardening(options)}`;
 }
 
 function residentService(options: UnitOptions): string {
-  const { configPath, program, password } = options;
+  const { configPath, program, authorities = [] } = options;
   return `# Stays and runs every task when it is due.
 [Unit]
 Description=CouchDB backup
@@ -144,7 +166,7 @@ RestartSec=30
 RestartPreventExitStatus=2
 
 # The config is read in place, for a reload to see what was changed: the user below must be able to read it.
-${loadPassword(password)}${hardening(options)}
+${loadNamed({ ...options, authorities: authorities.filter(({ isBeside }) => !isBeside) })}${hardening(options)}
 [Install]
 WantedBy=multi-user.target
 `;
@@ -156,7 +178,8 @@ WantedBy=multi-user.target
  */
 function expiryUnits(options: UnitOptions): UnitFile[] {
   // It asks CouchDB for nothing.
-  const { config, lines } = credentials({ ...options, password: undefined });
+  const authorities = options.authorities?.filter(({ server }) => server !== "database");
+  const { config, lines } = credentials({ ...options, password: undefined, authorities });
   const name = `${PROGRAM_NAME}-expire`;
   const service =
     `# Deletes the backups that the retention of no task keeps. Nothing calls it before its timer is enabled.
@@ -222,8 +245,14 @@ RestrictAddressFamilies=AF_UNIX
 ${CONFINEMENT}`;
 }
 
-function loadPassword(password: UnitOptions["password"]): string {
-  return password === undefined ? "" : `LoadCredential=${quote(`${password.name}:${password.source}`)}\n`;
+/** Password and authorities; a file that is named more than once is loaded once. */
+function loadNamed({ password, authorities = [] }: UnitOptions): string {
+  const lines = [...password === undefined ? [] : [password], ...authorities].map(loadCredential);
+  return [...new Set(lines)].join("");
+}
+
+function loadCredential({ name, source }: Credential): string {
+  return `LoadCredential=${quote(`${name}:${source}`)}\n`;
 }
 
 function hardening({ config, configPath, user }: UnitOptions): string {

@@ -121,6 +121,11 @@ export interface Config {
   identityFile?: NamedFile | undefined;
   /** The ARN of a secret in Secrets Manager with such identities. Nobody has read it yet. */
   identitySecret?: string | undefined;
+  /**
+   * The paths that begin in the config's folder, as they are written, by their keys such as `database.ca_file`; absent
+   * where there is none.
+   */
+  relativePaths?: Readonly<Record<string, string>> | undefined;
   /** Whether the text itself holds a password or a key; one that a variable or another file holds does not count. */
   holdsSecret?: boolean | undefined;
   /** What is allowed and yet probably a mistake; each a sentence that begins with its place. */
@@ -283,11 +288,18 @@ function toConfig(
 ): Config {
   const { database, loki, prometheus, notify } = document;
   const folder = file.startsWith("$") || isRemote(file) ? "" : dirname(file);
-  const inFolder = (path: string) => isAbsolute(path) ? path : join(folder, path);
+  const relativePaths: Record<string, string> = {};
+  const inFolder = (path: string, at: string[]) => {
+    if (isAbsolute(path)) return path;
+    relativePaths[formatPath(at)] = path;
+    return join(folder, path);
+  };
   const tz = zoneIn(env);
   const named = (path: string | undefined, at: string[]): NamedFile | undefined =>
-    path === undefined ? undefined : { path: inFolder(path), place: { file, ...placeOf(at), path: formatPath(at) } };
-  return {
+    path === undefined
+      ? undefined
+      : { path: inFolder(path, at), place: { file, ...placeOf(at), path: formatPath(at) } };
+  const config: Config = {
     file,
     database: {
       url: database.url.url,
@@ -350,7 +362,9 @@ function toConfig(
     },
     prometheus: prometheus && {
       pushgateway: prometheus.pushgateway,
-      textfile: prometheus.textfile === undefined ? undefined : inFolder(prometheus.textfile),
+      textfile: prometheus.textfile === undefined
+        ? undefined
+        : inFolder(prometheus.textfile, ["prometheus", "textfile"]),
       perDatabase: prometheus.per_database,
       instance: prometheus.instance,
     },
@@ -366,6 +380,7 @@ function toConfig(
     identitySecret: document.identity_secret,
     warnings: [],
   };
+  return Object.keys(relativePaths).length === 0 ? config : { ...config, relativePaths };
 }
 
 /** What TZ says; for the machine's file, where that leads. */

@@ -588,6 +588,71 @@ Deno.test("main() says of systemd --output what keeps it from writing the units,
   }
 });
 
+Deno.test("main() has systemd hand over each file that the config names beside itself, and refuses what it cannot", async () => {
+  await using desk = await Desk.make();
+  const path = `${desk.folder}/config.yaml`;
+  const units = async (
+    { database = "", more = "", keep = "" }: { database?: string; more?: string; keep?: string },
+    args: string[] = [],
+  ) => {
+    const text = `database: {url: "https://couchdb.example.com:6984"${database}}
+task: {weekly: {cron: weekly, databases: [a]${keep}}}
+bucket: "s3://data.example.com/folder"
+${more}`;
+    await Deno.writeTextFile(path, text);
+    const { code, out, err } = await run(["systemd", path, ...args]);
+    const loaded = out.split("\n").filter((line) => line.startsWith("LoadCredential="));
+    return { code, out, err, loaded: loaded.map((line) => /"(.*)"/.exec(line)![1]!.replace(`${desk.folder}/`, "")) };
+  };
+  const database = ", login: a, password_file: pw, ca_file: ./ca.pem";
+  const more = `ca_file: s3.pem
+endpoint: "https://s3.example.com"
+loki: {url: "https://loki.example.com", ca_file: ca.pem}
+prometheus: {pushgateway: "https://push.example.com", ca_file: push.pem}
+notify: {url: "https://hc.example.com/a", ca_file: "\${CREDENTIALS_DIRECTORY}/hc.pem"}
+identity_file: keys/backup.key
+`;
+  const both = await units({ database, more });
+  assertEquals([both.code, both.err], [0, ""]);
+  const named = ["pw:pw", "ca.pem:ca.pem", "s3.pem:s3.pem", "push.pem:push.pem", "hc.pem:hc.pem"];
+  assertEquals(both.loaded, ["config.yaml:config.yaml", ...named]);
+
+  // A service that stays reads in place what lies beside its config; the one that deletes does not.
+  const keep = ", retention: {keep_last: 3}";
+  const resident = await units({ database, more, keep }, ["--resident"]);
+  const ofOthers = ["s3.pem:s3.pem", "ca.pem:ca.pem", "push.pem:push.pem", "hc.pem:hc.pem"];
+  assertEquals(resident.loaded, ["hc.pem:hc.pem", "config.yaml:config.yaml", ...ofOthers]);
+
+  const refused: [part: Parameters<typeof units>[0], says: string][] = [
+    [{ database: ", ca_file: tls/ca.pem" }, 'database.ca_file "tls/ca.pem": a credential has a name, and no folder'],
+    [
+      { database: ", login: a, password_file: ../pw" },
+      'database.password_file "../pw": a credential has a name, and no folder',
+    ],
+    [
+      { more: 'loki: {url: "https://l.example.com", ca_file: config.yaml}\n' },
+      'loki.ca_file "config.yaml": the config',
+    ],
+    [{ more: 'ca_file: "a:b.pem"\nendpoint: "https://s3.example.com"\n' }, 'ca_file "a:b.pem": the name of a'],
+    [{ more: "prometheus: couchdb.prom\n" }, 'cannot write prometheus.textfile "couchdb.prom"'],
+  ];
+  for (const [part, says] of refused) {
+    const { code, err } = await units(part);
+    assertEquals(code, 2, err);
+    assertStringIncludes(err, says);
+    assertStringIncludes(err, "Write an absolute path");
+    assertEquals((await units(part, ["--resident"])).code, 0);
+  }
+  assertEquals(
+    (await units({ more: "ca_file: tls/ca.pem\nendpoint: https://s3.example.com\n", keep }, ["--resident"])).code,
+    2,
+  );
+  const absolute = await units({ database: ", login: a, password_file: /run/pw, ca_file: /etc/ssl/tls/ca.pem" });
+  assertEquals([absolute.code, absolute.loaded], [0, ["config.yaml:config.yaml"]]);
+  const written = await units({ more: "prometheus: couchdb.prom\n" }, ["--resident"]);
+  assertStringIncludes(written.out, `\nReadWritePaths="${desk.folder}"\n`);
+});
+
 Deno.test("main() takes the config of every command as its last argument, by --config, and from standard input", async () => {
   await using desk = await Desk.make();
   const path = await desk.config({ task: "{weekly: {databases: [a, media], cron: yearly, timezone: UTC}}" });

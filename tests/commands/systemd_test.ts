@@ -176,3 +176,33 @@ Deno.test("makeUnits() reads config and password where they lie for a user who m
     assertEquals(settings(text).includes("Documentation=man:couchdb-backup(1)"), true, name);
   }
 });
+
+Deno.test("makeUnits() hands each authority over once, and to what deletes all but CouchDB's", () => {
+  const ca = { name: "ca.pem", source: "/etc/couchdb-backup/ca.pem" };
+  const s3 = { name: "s3.pem", source: "/etc/couchdb-backup/s3.pem" };
+  const authorities = [
+    { ...ca, server: "database", isBeside: true },
+    { ...s3, server: "bucket", isBeside: true },
+    { ...ca, server: "notify", isBeside: false },
+  ] as const;
+  const text = `database: {url: "http://[::1]:5984"}
+task: {weekly: {databases: [a], retention: {keep_last: 3}}}
+bucket: "s3://data.example.com/folder"
+`;
+  const configPath = "/etc/couchdb-backup/config.yaml";
+  const config = parseConfig(text, { file: configPath, env: {} });
+  const loaded = (resident: boolean) => {
+    const files = makeUnits({ config, configPath, program: "/usr/local/bin/couchdb-backup", resident, authorities });
+    return files.filter(({ name }) => name.endsWith(".service")).map(({ text }) =>
+      settings(text).filter((line) => line.startsWith("LoadCredential=")).map((line) => line.slice(15))
+    );
+  };
+  const [ownConfig, ofCa, ofS3] = [
+    `"config.yaml:${configPath}"`,
+    '"ca.pem:/etc/couchdb-backup/ca.pem"',
+    '"s3.pem:/etc/couchdb-backup/s3.pem"',
+  ];
+  assertEquals(loaded(false), [[ownConfig, ofCa, ofS3], [ownConfig, ofS3, ofCa], []]);
+  // A service that stays reads what lies beside its config.
+  assertEquals(loaded(true), [[ofCa], [ownConfig, ofS3, ofCa], []]);
+});

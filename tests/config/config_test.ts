@@ -871,6 +871,7 @@ Deno.test("loadConfig() leaves the password file alone, and says where it is and
   assertEquals(inVariable.database.passwordFile, { path: "pw", place: { file: "$COUCHDB_BACKUP_CONFIG", ...place } });
   const absolute = parseConfig(text.replace(": pw", ": /run/pw"), { file: "c.yaml", env: {} });
   assertEquals(absolute.database.passwordFile?.path, "/run/pw");
+  assertEquals([beside.relativePaths, absolute.relativePaths], [{ "database.password_file": "pw" }, undefined]);
   assertEquals(asked, ["etc/b/c.yaml", "c.yaml"]);
 });
 

@@ -122,11 +122,16 @@ export class Catalog {
     }
   }
 
-  /** The decoded names of the databases that have a folder in the catalog, in the store's order. */
+  /**
+   * The decoded names of the databases that have a folder in the catalog, in the store's order. A folder of another
+   * spelling (`a%2fb`) has no entries that anybody looks for, and must not have its database come twice.
+   */
   async *databases(options: StoreCallOptions): AsyncGenerator<string> {
     const { store, prefix, suffix } = this.#repository;
-    for await (const { kind, name } of store.list(joinKey(prefix, CATALOG_FOLDER, suffix), options)) {
-      if (kind === "folder") yield decodeDatabase(name);
+    const all = joinKey(prefix, CATALOG_FOLDER, suffix);
+    for await (const { kind, name } of store.list(all, options)) {
+      const database = decodeDatabase(name);
+      if (kind === "folder" && joinKey(all, name) === this.#repository.catalogFolder(database)) yield database;
     }
   }
 

@@ -47,7 +47,10 @@ export interface DatabaseFolder {
   folder: string;
 }
 
-/** The databases that have a folder on a day, in the store's order. */
+/**
+ * The databases that have a folder on a day, in the store's order. One whose folder lies there in several spellings
+ * comes with each of them; {@linkcode isOwnFolder} says which is that of its backups.
+ */
 export async function* listDatabases(
   { store, suffix }: Repository,
   { date, folder }: DatedFolder,
@@ -57,6 +60,14 @@ export async function* listDatabases(
   for await (const { kind, name } of store.list(below, options)) {
     if (kind === "folder") yield { database: decodeDatabase(name), date, folder: joinKey(below, name) };
   }
+}
+
+/**
+ * Whether backups of its database are stored in that folder, and looked for: its name may be another spelling of the
+ * same name (`a%2fb`), made by hand or by another program.
+ */
+export function isOwnFolder(repository: Repository, { date, database, folder }: DatabaseFolder): boolean {
+  return folder === repository.backupFolder({ date, database });
 }
 
 /** Negative where `a` is the earlier day. */

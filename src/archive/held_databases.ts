@@ -10,7 +10,7 @@ import { nearest } from "../nearest.ts";
 import { loadAhead } from "../parallel.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import { Catalog } from "./catalog.ts";
-import { type DatedFolder, listDatabases, listDays } from "./days.ts";
+import { type DatedFolder, isOwnFolder, listDatabases, listDays } from "./days.ts";
 import type { Repository } from "./repository.ts";
 
 /** Days whose folders are listed at once. */
@@ -73,7 +73,7 @@ export async function heldDatabases(repository: Repository, options: StoreCallOp
   const listDay = (day: DatedFolder, signal: AbortSignal) =>
     Array.fromAsync(listDatabases(repository, day, { signal }));
   for await (const found of loadAhead(listDays(repository, options), listDay, { limit: DAYS_AT_ONCE, signal })) {
-    for (const { database } of found) names.add(database);
+    for (const one of found) if (isOwnFolder(repository, one)) names.add(one.database);
   }
   return names;
 }

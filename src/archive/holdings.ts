@@ -11,7 +11,7 @@ import type { StoreCallOptions, StoreEntry } from "../store/store.ts";
 import type { RetentionHold, RetentionPoint } from "../task/retention.ts";
 import { Catalog, type CatalogKey } from "./catalog.ts";
 import { asDamage } from "./damage.ts";
-import { type DatedFolder, listDatabases, listDays } from "./days.ts";
+import { type DatedFolder, isOwnFolder, listDatabases, listDays } from "./days.ts";
 import { MANIFEST_NAME, pinName, shortRun } from "./layout.ts";
 import type { Manifest } from "./manifest.ts";
 import { readPin } from "./pin.ts";
@@ -117,7 +117,10 @@ function* placesOf(dates: ReadonlyMap<string, readonly string[]>): Generator<Pla
   }
 }
 
-/** The dates, `2026/01/03`, on which each database has a folder. */
+/**
+ * The dates, `2026/01/03`, on which each database has a folder. What lies in a folder of another spelling is no backup
+ * that is found by its database, and must neither be counted as one nor make another one count twice.
+ */
 async function datesByDatabase(
   repository: Repository,
   { database, signal }: StoreCallOptions & { database: string | undefined },
@@ -127,7 +130,7 @@ async function datesByDatabase(
     // Of one database each day is looked into: that may hold thousands of others.
     if (database !== undefined) return { date, names: [database] };
     const found = await Array.fromAsync(listDatabases(repository, day, { signal }));
-    return { date, names: found.map((one) => one.database) };
+    return { date, names: found.filter((one) => isOwnFolder(repository, one)).map((one) => one.database) };
   };
   const found = new Map<string, string[]>();
   const days = listDays(repository, { signal });

@@ -11,7 +11,7 @@ import { loadAhead } from "../parallel.ts";
 import { joinKey } from "../store/key.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import { Catalog, type CatalogEntry, entryOfManifest } from "./catalog.ts";
-import { type DatabaseFolder, type DatedFolder, listDatabases, listDays } from "./days.ts";
+import { type DatabaseFolder, type DatedFolder, isOwnFolder, listDatabases, listDays } from "./days.ts";
 import { type Pin, readPin } from "./pin.ts";
 import { listManifestsAndPins, readManifests } from "./read.ts";
 import type { Repository } from "./repository.ts";
@@ -23,7 +23,7 @@ const FOLDERS_AT_ONCE = 16;
 export interface FolderInventory extends DatabaseFolder {
   /** The complete backups, the earliest first. */
   backups: CatalogEntry[];
-  /** Those of them that the catalog does not know. */
+  /** Those of them that the catalog could know and does not. */
   uncatalogued: CatalogEntry[];
   /** The manifests that cannot be used. */
   damaged: ArchiveError[];
@@ -94,10 +94,11 @@ async function* onlyWanted(
 }
 
 async function lookInto(
-  { store }: Repository,
+  repository: Repository,
   place: DatabaseFolder,
   { known, signal }: StoreCallOptions & { known: Known },
 ): Promise<FolderInventory> {
+  const { store } = repository;
   const { folder } = place;
   const { manifests: listed, pins } = await listManifestsAndPins(store, folder, { signal });
   // A manifest.json among others is read with all of them: so it is seen whether it is one of theirs.
@@ -112,7 +113,8 @@ async function lookInto(
   return {
     ...place,
     backups: [...catalogued, ...fresh].sort((a, b) => a.finishedAt.getTime() - b.finishedAt.getTime()),
-    uncatalogued: fresh.filter((entry) => !known.has(identify(entry))),
+    // An entry tells no folder: that of a backup in a folder of another spelling would lead to none.
+    uncatalogued: isOwnFolder(repository, place) ? fresh.filter((entry) => !known.has(identify(entry))) : [],
     damaged: read.flatMap((one) => "error" in one ? [one.error] : []),
     pins: await readPins(store, folder, { runs: pins, signal }),
   };

@@ -8,6 +8,7 @@ import { ArchiveError, describeError, isOutOfReach, type StoreError } from "../e
 import type { Log, LogFields } from "../observe.ts";
 import { loadAhead } from "../parallel.ts";
 import type { JsonOptions } from "../store/json.ts";
+import { joinKey } from "../store/key.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import { heldDatabases } from "./held_databases.ts";
 import { parseRunFolderName } from "./layout.ts";
@@ -89,15 +90,25 @@ export interface SelectionSearch extends StoreCallOptions {
 
 /** Of each task that has left a report, the last run at or before a moment. */
 export async function lastSelections(repository: Repository, search: SelectionSearch): Promise<LastSelection[]> {
-  const { store } = repository;
   const found: LastSelection[] = [];
-  for await (const { kind, name } of store.list(repository.runsFolder, { signal: search.signal })) {
-    if (kind !== "folder") continue;
-    // Tasks are written as databases are; somebody else's folder may have any name.
-    const last = await lastSelection(repository, decodeDatabase(name), search);
+  for await (const task of tasksWithRuns(repository, search)) {
+    const last = await lastSelection(repository, task, search);
     if (last !== undefined) found.push(last);
   }
   return found;
+}
+
+/** The tasks that have a folder of runs, each once: somebody else's folder may have any name, and other spellings. */
+export async function* tasksWithRuns(
+  repository: Repository,
+  { signal }: StoreCallOptions,
+): AsyncGenerator<string> {
+  const { store, runsFolder } = repository;
+  for await (const { kind, name } of store.list(runsFolder, { signal })) {
+    // Tasks are written as databases are.
+    const task = decodeDatabase(name);
+    if (kind === "folder" && joinKey(runsFolder, name) === repository.taskFolder(task)) yield task;
+  }
 }
 
 async function lastSelection(

@@ -3,12 +3,11 @@
  * database, or whose backup of it is not to be found. In: a repository and the backup that was found. Out: a sentence
  * for each task.
  */
-import { decodeDatabase } from "../database_name.ts";
 import { isOfFuture } from "../dates.ts";
 import { describeError, StoreError } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import type { StoreCallOptions } from "../store/store.ts";
-import { listRuns } from "./moment.ts";
+import { listRuns, tasksWithRuns } from "./moment.ts";
 import { type DatabaseReport, tellsOf } from "./report.ts";
 import type { Repository } from "./repository.ts";
 import type { RestorePoint } from "./restore_point.ts";
@@ -38,9 +37,8 @@ export async function newerAttempts(repository: Repository, search: AttemptSearc
   const { log, signal } = search;
   const found: string[] = [];
   try {
-    for await (const { kind, name } of repository.store.list(repository.runsFolder, { signal })) {
-      if (kind !== "folder") continue;
-      const sentence = await newerAttempt(repository, decodeDatabase(name), search);
+    for await (const task of tasksWithRuns(repository, { signal })) {
+      const sentence = await newerAttempt(repository, task, search);
       if (sentence !== undefined) found.push(sentence);
     }
   } catch (error) {

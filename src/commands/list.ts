@@ -4,7 +4,7 @@
  */
 import { Catalog, type CatalogEntry } from "../archive/catalog.ts";
 import { asDamage } from "../archive/damage.ts";
-import type { DatabaseFolder } from "../archive/days.ts";
+import { type DatabaseFolder, isOwnFolder } from "../archive/days.ts";
 import { type FolderInventory, takeInventory } from "../archive/inventory.ts";
 import { isBackupEntry } from "../archive/archive.ts";
 import { shortRun } from "../archive/layout.ts";
@@ -146,28 +146,29 @@ export async function listBackups(
   };
   const inventory = takeInventory(repository, { database, isWanted, signal });
   const listedAt = now();
-  const rows: Omit<ListedBackup, "restore_path">[] = [];
+  const rows: (Placed & Omit<ListedBackup, "restore_path">)[] = [];
   let added = 0;
   for await (const described of loadAhead(inventory, describe, { limit: FOLDERS_AT_ONCE, signal })) {
     for (const row of described.rows) rows.push({ ...row, age_seconds: ageOf(row, listedAt) });
     added += described.added;
   }
   if (database !== undefined && rows.length === 0) throw await nothingHeldOf(repository, database, { signal });
-  const chosen = withPaths(rows).filter((row) => isWithin(row, options)).sort(compareBackups);
-  const backups = options.locks === true ? await withHolds(repository, chosen, signal) : chosen;
+  const chosen = withPaths(rows, repository).filter((row) => isWithin(row, options)).sort(compareBackups);
+  const backups = options.locks === true
+    ? await withHolds(repository, chosen, signal)
+    : chosen.map(({ folder: _, ...backup }) => backup);
   return options.rebuild === true ? { backups, catalog_added: added } : { backups };
 }
 
 /** The same backups, with what keeps each from being deleted; all of a backup is locked alike. */
 async function withHolds(
   repository: Repository,
-  backups: readonly ListedBackup[],
+  backups: readonly (Placed & ListedBackup)[],
   signal: AbortSignal,
 ): Promise<ListedBackup[]> {
-  const look = async (backup: ListedBackup, signal: AbortSignal): Promise<ListedBackup> => {
-    const { database, date, manifest } = backup;
+  const look = async ({ folder, ...backup }: Placed & ListedBackup, signal: AbortSignal): Promise<ListedBackup> => {
+    const { manifest } = backup;
     if (manifest === null) return { ...backup, hold: null };
-    const folder = repository.backupFolder({ date: parseDate(date)!, database });
     const facts = await repository.store.stat(joinKey(folder, manifest), { signal });
     return { ...backup, hold: facts?.hold ?? null };
   };
@@ -196,22 +197,33 @@ function compareBackups(a: ListedBackup, b: ListedBackup): number {
   return earlier === later ? 0 : earlier < later ? 1 : -1;
 }
 
+/** The key of the folder that a backup lies in, which need not be the one that is made of its database's name. */
+interface Placed {
+  folder: string;
+}
+
 /** A backup but for its age, and for what others are listed beside it. */
-type Row = Omit<ListedBackup, "age_seconds" | "restore_path">;
+type Row = Placed & Omit<ListedBackup, "age_seconds" | "restore_path">;
 
 /**
  * Gives each complete backup the path that is its alone: the moment at which it was complete, in whole seconds as
- * people write it; and where two of a database were complete in one second, the URL of its manifest.
+ * people write it; and where two of a database were complete in one second, or it lies in a folder of another spelling,
+ * where no moment finds it, the URL of its manifest.
  */
-function withPaths(rows: readonly Omit<ListedBackup, "restore_path">[]): ListedBackup[] {
-  const momentOf = ({ finished_at, database }: Row) =>
-    finished_at === null ? "" : `${formatInstant(finished_at)}/${encodeDatabase(database)}`;
-  const counts = new Map<string, number>();
+function withPaths(
+  rows: readonly (Placed & Omit<ListedBackup, "restore_path">)[],
+  repository: Repository,
+): (Placed & ListedBackup)[] {
+  const momentOf = ({ finished_at, database, date, folder }: Row) =>
+    finished_at === null || !isOwnFolder(repository, { database, date: parseDate(date)!, folder })
+      ? undefined
+      : `${formatInstant(finished_at)}/${encodeDatabase(database)}`;
+  const counts = new Map<string | undefined, number>();
   for (const row of rows) counts.set(momentOf(row), (counts.get(momentOf(row)) ?? 0) + 1);
   return rows.map((row) => {
     const moment = momentOf(row);
-    const isAlone = counts.get(moment) === 1;
-    const restore_path = row.manifest === null ? null : isAlone ? moment : `${row.path}/${row.manifest}`;
+    const isFound = moment !== undefined && counts.get(moment) === 1;
+    const restore_path = row.manifest === null ? null : isFound ? moment : `${row.path}/${row.manifest}`;
     return { ...row, restore_path };
   });
 }
@@ -230,6 +242,7 @@ function emptyRow({ store }: Repository, { database, date, folder }: DatabaseFol
     database,
     date: formatIsoDate(date),
     task: null,
+    folder,
     path: store.locate(folder),
     manifest: null,
     complete: false,

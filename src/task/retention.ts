@@ -114,11 +114,17 @@ const RULES = [
  * Decides for all complete backups of one database, the newest first.
  *
  * @param options `policies`: by task; the backups of a task without one stay. `now`: by the store's clock.
+ * @throws Error where two have one key: a backup that counts twice takes the place of another, or goes by its double.
  */
 export function decideRetention<Point extends RetentionPoint>(
   points: readonly Point[],
   { policies, now }: { policies: ReadonlyMap<string, RetentionPolicy>; now: Date },
 ): RetentionDecision<Point>[] {
+  const keys = new Set<string>();
+  for (const { key } of points) {
+    if (keys.has(key)) throw new Error(`Two backups have one key, so nothing may be deleted: ${key}`);
+    keys.add(key);
+  }
   const decisions = points
     .toSorted((a, b) => b.finishedAt.getTime() - a.finishedAt.getTime() || (a.key < b.key ? 1 : -1))
     .map((point): RetentionDecision<Point> => ({ point, keep: false, reasons: [], protections: new Set() }));

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { basename } from "node:path";
+import { basename, dirname } from "node:path";
 import { Catalog } from "../../src/archive/catalog.ts";
 import { Repository } from "../../src/archive/repository.ts";
 import { CATALOG_ENTRY as ENTRY, DATABASE, TestRepository } from "./repository_setup.ts";
@@ -85,4 +85,14 @@ Deno.test("latestComplete() does not take a manifest.json that has become anothe
   );
   await setup.put({ day: "2026-11-02", finishedAt: "2026-11-02T12:00:00Z", format: 1 });
   assertEquals(await catalog.latestComplete(DATABASE, { log }), undefined);
+});
+
+Deno.test("databases() names a database once, whatever other spelling of its folder lies beside", async () => {
+  await using setup = await TestRepository.open();
+  const catalog = new Catalog(setup.repository);
+  const key = await catalog.add(ENTRY, {});
+  for (const name of ["a%2fb", "%61%2Fb"]) {
+    await setup.write(dirname(key).replace("a%2Fb", name), basename(key), "{}");
+  }
+  assertEquals(await Array.fromAsync(catalog.databases({})), [DATABASE]);
 });

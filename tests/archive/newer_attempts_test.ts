@@ -141,3 +141,18 @@ Deno.test("lastSelections() passes over a folder that is no task's", async () =>
   await place.write(`${place.repository.runsFolder}/%zz/20261128T020000Z`, "x", "");
   assertEquals(await lastSelections(place.repository, { log: new RecordedLog() }), []);
 });
+
+Deno.test("lastSelections() tells of a task once, whatever other spelling of its folder lies beside", async () => {
+  await using place = await TestRepository.open();
+  const { repository } = place;
+  const at = "2026-11-28T02:00:00Z";
+  for (const task of ["weekly", "$"]) {
+    const report = reportOf({ at, task, databases: [databaseReport(DATABASE)] });
+    await new RunFolder(repository, { task, elapse: new Date(at) }).storeReport(report, {});
+  }
+  for (const other of ["%77eekly", "$"]) {
+    await place.write(`${repository.runsFolder}/${other}/20261128T020000Z`, "x", "");
+  }
+  const found = await lastSelections(repository, { log: new RecordedLog() });
+  assertEquals(found.map(({ task }) => task).sort(), ["$", "weekly"]);
+});

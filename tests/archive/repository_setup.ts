@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { rm } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { Catalog, type CatalogEntry, entryOfManifest } from "../../src/archive/catalog.ts";
 import { checkpointName, chunkName, MANIFEST_NAME, manifestName, shortRun } from "../../src/archive/layout.ts";
 import {
@@ -131,6 +131,11 @@ export class TestRepository implements AsyncDisposable {
     await this.write(folder, name, bytes);
     if (format === 2 && isCopied) await this.write(folder, MANIFEST_NAME, bytes);
     return { folder, name, manifest };
+  }
+
+  /** Something of somebody else's in a folder beside those of a day's databases, as `a%2fb` is beside `a%2Fb`. */
+  async putBeside(day: string, name: string): Promise<void> {
+    await this.write(joinKey(dirname(this.folder(day)), name), "x", "x");
   }
 
   /** A backup that is under way, or was broken off. */

@@ -552,3 +552,29 @@ Deno.test("findLeftovers() finds the newest of more backups than a call takes ar
   const holdings = { folders: [{ folder: "f", objects, backups, damaged: [] }] } as unknown as DatabaseHoldings;
   assertEquals(findLeftovers(holdings, { now: at(400_000) }).map(({ key }) => key), ["f/0000001.json.gz"]);
 });
+
+Deno.test("expire() keeps the only backup of a database, whatever other spelling of its folder lies beside", async () => {
+  for (const [database, other] of [["a/b", "a%2fb"], ["a$b", "a%24b"], ["orders", "%6Frders"]] as const) {
+    await using setup = await TestRepository.open();
+    await put(setup, { database, day: "2027-06-01", finishedAt: "2027-06-01T10:00:00Z", chunks: [0, 1] });
+    await setup.putBeside("2027-06-01", other);
+    const before = await files(setup);
+    const report = await run(setup, { confirm: true });
+    assertEquals([report.ok, report.expired, report.kept], [true, [], 1], other);
+    assertEquals(await files(setup), before, other);
+  }
+});
+
+Deno.test("expire() keeps so many backups as keep_last says where the newest one's folder is there in several spellings", async () => {
+  await using setup = await TestRepository.open();
+  for (const day of ["2027-06-01", "2027-06-02", "2027-06-03", "2027-06-04"]) {
+    await put(setup, { day, finishedAt: `${day}T10:00:00Z`, chunks: [0] });
+  }
+  for (const name of ["a%2fb", "%61%2Fb", "a%2F%62"]) await setup.putBeside("2027-06-04", name);
+  const report = await run(setup, { rules: { keepLast: 3, grace: NO_GRACE }, confirm: true });
+  assertEquals(report.expired.map((one) => one.finished_at), ["2027-06-01T10:00:00.000Z"]);
+  assertEquals(
+    await moments(setup),
+    ["2027-06-04T10:00:00.000Z", "2027-06-03T10:00:00.000Z", "2027-06-02T10:00:00.000Z"],
+  );
+});

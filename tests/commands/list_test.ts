@@ -320,3 +320,35 @@ Deno.test("listBackups() asks the store for as much whether a backup has one chu
   }
   assertEquals(counts[0], counts[1]);
 });
+
+Deno.test("listBackups() shows a backup in a folder of another spelling where it lies, and by a path that finds it", async () => {
+  await using setup = await TestRepository.open();
+  const { repository, store, signal } = setup;
+  const { folder, name } = await setup.put({ day: "2026-11-01", finishedAt: "2026-11-01T10:00:00Z", database: "a$b" });
+  await setup.putBeside("2026-11-02", "a%24b");
+  const other = setup.folder("2026-11-02", "a$b").replace("a$b", "a%24b");
+  await Deno.copyFile(join(setup.root, folder, name), join(setup.root, other, name));
+  const locked: Store = Object.assign(Object.create(store), {
+    stat: async (key: string) => ({ ...await store.stat(key), hold: key.startsWith(other) ? "locked" : undefined }),
+  });
+  const { backups, catalog_added } = await listBackups(
+    { repository: new Repository(locked, repository), signal },
+    { rebuild: true, locks: true },
+  );
+  assertEquals(
+    backups.map(({ database, path, restore_path, hold }) => [database, path, restore_path, hold]),
+    [
+      ["a$b", store.locate(other), `${store.locate(other)}/${name}`, "locked"],
+      ["a$b", store.locate(folder), "2026-11-01T10:00:00Z/a$b", null],
+    ],
+  );
+  assertEquals([catalog_added, "folder" in backups[0]!], [0, false]);
+});
+
+Deno.test("listBackups() of a database that has only a folder of another spelling suggests no command that finds nothing", async () => {
+  await using setup = await TestRepository.open();
+  await setup.put({ day: "2026-11-01", finishedAt: "2026-11-01T10:00:00Z", database: "orders" });
+  await setup.putBeside("2026-11-01", "a%24b");
+  const { hint } = await assertRejects(() => list(setup, { database: "a$b" }), UsageError);
+  assertEquals(hint, 'There are backups of "orders"');
+});

@@ -34,3 +34,14 @@ ALL
 `,
   );
 });
+
+Deno.test("measureBackups() counts a backup once where its folder is there in another spelling, too", async () => {
+  await using setup = await TestRepository.open();
+  await setup.put({ day: "2026-11-01", finishedAt: "2026-11-01T10:00:00Z", chunks: [0, 1] });
+  await setup.putBeside("2026-11-01", "a%2fb");
+  const { repository, signal } = setup;
+  const { databases, tasks, total } = await measureBackups({ repository, signal });
+  assertEquals(databases, [{ database: "a/b", backups: 1, bytes: 10, leftover_bytes: 0 }]);
+  assertEquals(tasks, [{ task: "weekly", backups: 1, bytes: 10 }]);
+  assertEquals(total, { backups: 1, bytes: 10, leftover_bytes: 0 });
+});

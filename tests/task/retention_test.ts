@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
 import { TimeZone } from "../../src/calendar/time_zone.ts";
 import { parseSpan } from "../../src/config/values.ts";
 import {
@@ -320,4 +320,9 @@ Deno.test("decideRetention() never lets go a parent of what it keeps, nor the ne
     gone += points.length - stays.size;
   }
   if (gone < 1000) throw new Error(`Only ${gone} went: nothing was tried`);
+});
+
+Deno.test("decideRetention() refuses two backups with one key, so that none goes by its double", () => {
+  const twice = [point("2026-11-20"), point("2026-11-19"), point("2026-11-20")];
+  assertThrows(() => kept(twice, policy({ keepLast: 1 })), Error, "Two backups have one key");
 });

@@ -139,7 +139,7 @@ export type { DatabaseInfo, DocumentCount } from "./src/couchdb/info.ts";
 export type { ChangesPage, ChangesRow } from "./src/couchdb/changes_page.ts";
 export type { ClusterTimes } from "./src/couchdb/cluster.ts";
 export type { CouchOptions, UnreadableDocument } from "./src/couchdb/couchdb.ts";
-export type { FailedRevision } from "./src/couchdb/write.ts";
+export type { FailedRevision, Refusals } from "./src/couchdb/write.ts";
 export type { RetryPolicy } from "./src/retry.ts";
 
 export { Repository, type RepositoryParts } from "./src/archive/repository.ts";

@@ -47,6 +47,30 @@ export interface FailedRevision {
   hint?: string;
 }
 
+/** What CouchDB did not take, in numbers. */
+export interface Refusals {
+  /** Leaf revisions. */
+  revisions: number;
+  /** Of so many documents. */
+  documents: number;
+  /** CouchDB's error and its reason for the first of them; null where there are none. */
+  first: { error: string; reason: string } | null;
+}
+
+/** That CouchDB took everything. */
+export function noRefusals(): Refusals {
+  return { revisions: 0, documents: 0, first: null };
+}
+
+/** Those of one part of a database and of another one that came behind it. */
+export function addRefusals(some: Refusals, others: Refusals): Refusals {
+  return {
+    revisions: some.revisions + others.revisions,
+    documents: some.documents + others.documents,
+    first: some.first ?? others.first,
+  };
+}
+
 /** What a writer needs beside the documents. */
 export interface WriterOptions {
   log: Log;
@@ -57,6 +81,12 @@ export interface WriterOptions {
 interface Attempt {
   body: RequestBody;
   attempt: number;
+}
+
+/** One call to write: its options, and what CouchDB has not taken of it until now. */
+interface WriteCall {
+  options: CallOptions;
+  refused: Refusals;
 }
 
 /** Writes to one database; several writes may be under way at once. */
@@ -88,9 +118,11 @@ export class DocumentWriter {
   /**
    * Writes documents.
    *
+   * @returns What CouchDB did not take of them.
    * @throws CouchError when CouchDB cannot be written to, for longer than the retry policy's patience.
    */
-  async write(body: RequestBody, call: CallOptions = {}): Promise<void> {
+  async write(body: RequestBody, options: CallOptions = {}): Promise<Refusals> {
+    const call = { options, refused: noRefusals() };
     const waiting: Attempt[] = [{ body, attempt: 1 }];
     for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
       if (next.body.documentBytes > this.#mostBytes && next.body.count > 1) {
@@ -98,18 +130,19 @@ export class DocumentWriter {
         continue;
       }
       try {
-        const { rows, copies } = await this.#client.bulkDocs(this.#database, next.body.json(), call);
+        const { rows, copies } = await this.#client.bulkDocs(this.#database, next.body.json(), options);
         this.#serverErrors = 0;
         if (copies === "fewer") this.requestsWithFewerCopies++;
-        const again = this.#settle(rows, next);
+        const again = this.#settle(rows, next, call);
         if (again !== undefined) {
-          await this.#client.waitAfterFailure(again.error, again.attempt, call);
+          await this.#client.waitAfterFailure(again.error, again.attempt, options);
           waiting.unshift(again);
         }
       } catch (error) {
         waiting.unshift(...await this.#afterRefusal(error, next, call));
       }
     }
+    return call.refused;
   }
 
   /**
@@ -117,37 +150,41 @@ export class DocumentWriter {
    *
    * @param open Yields the document's JSON from its beginning; called again when the request has to be repeated.
    * @param identity What is known of it, for the report.
+   * @returns What CouchDB did not take of it.
    * @throws CouchError as {@linkcode write} does; what `open` throws.
    */
   async writeStream(
     open: () => AsyncIterable<Uint8Array>,
     identity: { id: string | undefined; rev: string | undefined; revisions: Revisions },
-    call: CallOptions = {},
-  ): Promise<void> {
+    options: CallOptions = {},
+  ): Promise<Refusals> {
+    const call = { options, refused: noRefusals() };
     for (let attempt = 1;; attempt++) {
       // When the document's own source fails, fetch would only say that the body broke.
       let sourceFailure: { error: unknown } | undefined;
       const source = notingFailure(open(), (error) => sourceFailure = { error });
       try {
         const body = ReadableStream.from(singleDocumentBody(source, identity.revisions));
-        const { rows, copies } = await this.#client.bulkDocs(this.#database, body, call);
+        const { rows, copies } = await this.#client.bulkDocs(this.#database, body, options);
         if (copies === "fewer") this.requestsWithFewerCopies++;
         const [row] = rows.filter(({ error }) => error !== undefined);
-        if (row === undefined) return;
+        if (row === undefined) return call.refused;
         const error = this.#rowError(row);
         if (!PASSING_ROW_ERRORS.has(row.error!) || attempt >= this.#client.retry.attempts) {
-          return this.#fail(row.id, row, error);
+          this.#fail(row.id, row, error, call);
+          return call.refused;
         }
-        await this.#client.waitAfterFailure(error, attempt + 1, call);
+        await this.#client.waitAfterFailure(error, attempt + 1, options);
       } catch (error) {
         if (sourceFailure !== undefined) throw sourceFailure.error;
         if (!(error instanceof CouchError)) throw error;
         if (this.#isLastAttempt(error, attempt)) {
-          if (!isRefusal(error) && !isServersFault(error) && !await this.#isOfDocument(error, call)) throw error;
+          if (!isRefusal(error) && !isServersFault(error) && !await this.#isOfDocument(error, options)) throw error;
           const { error: name, reason } = error.facts;
-          return this.#fail(identity.id ?? "", { rev: identity.rev, error: name, reason }, error);
+          this.#fail(identity.id ?? "", { rev: identity.rev, error: name, reason }, error, call);
+          return call.refused;
         }
-        await this.#client.waitAfterFailure(error, attempt + 1, call);
+        await this.#client.waitAfterFailure(error, attempt + 1, options);
       }
     }
   }
@@ -158,7 +195,11 @@ export class DocumentWriter {
   }
 
   /** Notes the rows of an answer. @returns What should be asked for again. */
-  #settle(rows: readonly WriteRow[], { body, attempt }: Attempt): Attempt & { error: CouchError } | undefined {
+  #settle(
+    rows: readonly WriteRow[],
+    { body, attempt }: Attempt,
+    call: WriteCall,
+  ): Attempt & { error: CouchError } | undefined {
     const refused = rows.filter((row) => row.error !== undefined);
     if (refused.length === 0) return undefined;
     const mayAskAgain = attempt < this.#client.retry.attempts;
@@ -172,7 +213,7 @@ export class DocumentWriter {
     const sent = new Set(documents.flatMap(({ keys }) => keys));
     // What speaks of no document that was sent cannot be asked for again, and is not forgotten for that.
     const passing = new Set(told.filter(({ id, rev }) => sent.has(keyOf(id, rev))));
-    for (const row of refused) if (!passing.has(row)) this.#fail(row.id, row, this.#rowError(row));
+    for (const row of refused) if (!passing.has(row)) this.#fail(row.id, row, this.#rowError(row), call);
     const [first] = passing;
     if (first === undefined) return undefined;
     const wanted = new Set([...passing].map(({ id, rev }) => keyOf(id, rev)));
@@ -181,22 +222,22 @@ export class DocumentWriter {
   }
 
   /** What to do after a request that failed as a whole: the same again, its halves, or nothing but to report it. */
-  async #afterRefusal(error: unknown, failed: Attempt, call: CallOptions): Promise<Attempt[]> {
+  async #afterRefusal(error: unknown, failed: Attempt, call: WriteCall): Promise<Attempt[]> {
     const { body, attempt } = failed;
     if (!(error instanceof CouchError)) throw error;
     const isMany = body.count > 1;
     if (isRefusal(error) || (isMany && attempt > 1 && (isServersFault(error) || isTooMuch(error)))) {
       if (isMany) return this.#inHalves(body, error);
-      this.#failWhole(body, error);
+      this.#failWhole(body, error, call);
       return [];
     }
     if (!this.#isLastAttempt(error, attempt)) {
-      await this.#client.waitAfterFailure(error, attempt + 1, call);
+      await this.#client.waitAfterFailure(error, attempt + 1, call.options);
       return [{ body, attempt: attempt + 1 }];
     }
-    if (!isServersFault(error) && (isMany || !await this.#isOfDocument(error, call))) throw error;
+    if (!isServersFault(error) && (isMany || !await this.#isOfDocument(error, call.options))) throw error;
     if (++this.#serverErrors > MOST_SERVER_ERRORS) throw error;
-    this.#failWhole(body, error);
+    this.#failWhole(body, error, call);
     return [];
   }
 
@@ -230,22 +271,27 @@ export class DocumentWriter {
     return new CouchError(message, { error, reason, database: this.#database }, { discreet });
   }
 
-  #failWhole(body: RequestBody, error: CouchError): void {
+  #failWhole(body: RequestBody, error: CouchError, call: WriteCall): void {
     const [document] = body.documents();
     const { _id = document?.id ?? "", _rev } = document === undefined
       ? {}
       : readTextMembers(document.bytes, ["_id", "_rev"]);
-    this.#fail(_id, { rev: _rev, error: error.facts.error, reason: error.facts.reason }, error);
+    this.#fail(_id, { rev: _rev, error: error.facts.error, reason: error.facts.reason }, error, call);
   }
 
   #fail(
     id: string,
     { rev = "", error = "unknown", reason = "" }: Pick<WriteRow, "rev" | "error" | "reason">,
     cause: CouchError,
+    call?: WriteCall,
   ): void {
     const hint = hintFor(cause);
+    const documents = id === "" || this.#failedIds.add(id) ? 1 : 0;
     this.failedRevisions++;
-    if (id === "" || this.#failedIds.add(id)) this.failedDocuments++;
+    this.failedDocuments += documents;
+    if (call !== undefined) {
+      call.refused = addRefusals(call.refused, { revisions: 1, documents, first: { error, reason } });
+    }
     this.#options.log.error("document is not written", { id, rev, error, reason, hint });
     if (this.failed.length >= MOST_KEPT_FAILURES) return;
     this.failed.push({ id, rev, error, reason, ...(hint === undefined ? {} : { hint }) });

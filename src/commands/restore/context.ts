@@ -7,9 +7,11 @@ import type { PathContext } from "../../archive/find.ts";
 import type { Repository } from "../../archive/repository.ts";
 import type { CouchClient } from "../../couchdb/client.ts";
 import type { DatabaseInfo } from "../../couchdb/info.ts";
+import type { Refusals } from "../../couchdb/write.ts";
 import type { Progress } from "../../observe.ts";
 import type { FreshSettings } from "./fresh_settings.ts";
 import type { RestorePosition } from "./position.ts";
+import type { LackingSetting } from "./target.ts";
 
 /** What a restore works with. */
 export interface RestoreContext extends PathContext {
@@ -58,6 +60,12 @@ export interface RestoreRequest {
   parallel?: number | undefined;
   /** How many chunks an earlier call has written, by the position it reported; they are not sent again. @default 0 */
   chunksWritten?: number | undefined;
+  /** How many there were to be read, by the same position: where there are others by now, all are sent. */
+  chunksInAll?: number | undefined;
+  /** Which of these chunks it has left out, by the same position: they are tried again. @default none */
+  chunksLeftOut?: readonly number[] | undefined;
+  /** What CouchDB has not taken of the others, by the same position: the report counts it. @default nothing */
+  refusedBefore?: Refusals | undefined;
 }
 
 /** One restore among others, of which something is known already. */
@@ -66,6 +74,8 @@ export interface OneOfMany extends RestoreContext {
   place?: ArchivePlace | undefined;
   /** What new databases have. */
   fresh?: FreshSettings | undefined;
+  /** Settings that CouchDB has refused, in an earlier call too; what it refuses is added. */
+  refusedSettings?: Set<LackingSetting["what"]> | undefined;
   /** CouchDB has just said that the database is not there: creating it will tell. @default it is looked at first */
   isMissing?: boolean | undefined;
   /**

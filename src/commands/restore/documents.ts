@@ -7,7 +7,7 @@ import type { Archive, ArchiveChunk, ChunkProblem } from "../../archive/archive.
 import type { CheckedChunk, ReadChunkOptions } from "../../archive/chunk.ts";
 import type { RequestBody } from "../../couchdb/request_body.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
-import type { DocumentWriter } from "../../couchdb/write.ts";
+import { addRefusals, type DocumentWriter, type Refusals } from "../../couchdb/write.ts";
 import { explainUnusable } from "../../archive/damage.ts";
 import { isLarge, type LargeDocument, noDocuments, type RawDocument } from "../../archive/documents.ts";
 import { type BrokenLine, describeLine } from "../../archive/lines.ts";
@@ -17,7 +17,13 @@ import type { Log, Progress } from "../../observe.ts";
 import { forEachParallel, loadAhead } from "../../parallel.ts";
 import { type Batch, BatchBuilder } from "./batch.ts";
 import { type Delta, leavesOf } from "./delta.ts";
-import { type ChunkOnItsWay, PositionKeeper, type RestorePosition } from "./position.ts";
+import {
+  type ChunkOnItsWay,
+  firstPosition,
+  PositionKeeper,
+  type RestoreBeginning,
+  type RestorePosition,
+} from "./position.ts";
 import { HeldDesigns, isDesign } from "./designs.ts";
 import { WITHOUT_ID } from "./preview.ts";
 import type { Written } from "./report.ts";
@@ -44,8 +50,8 @@ export interface DocumentRestoreOptions {
   isWanted?: ((id: string) => boolean) | undefined;
   /** Tells what a database that holds documents has already. @default everything is sent */
   delta?: Delta | undefined;
-  /** How many chunks, in the order of reading, are written already: they are read but not sent. @default 0 */
-  chunksWritten?: number | undefined;
+  /** Chunks that are written already are read but not sent, unless they were left out. @default the first chunk */
+  beginning?: RestoreBeginning | undefined;
   /** Receives how far it has come. */
   onPosition?: ((position: RestorePosition) => void) | undefined;
 }
@@ -69,6 +75,7 @@ export class DocumentRestore {
   readonly #context: DocumentRestoreContext;
   readonly #options: DocumentRestoreOptions;
   readonly #later: LaterStates;
+  readonly #beginning: RestoreBeginning;
   readonly #position: PositionKeeper;
   readonly #designs = new HeldDesigns();
   /** Bodies that are sent and can be filled again. */
@@ -91,7 +98,15 @@ export class DocumentRestore {
     this.#later = new LaterStates(archive.chunks);
     this.#context = context;
     this.#options = options;
-    this.#position = new PositionKeeper(options.onPosition ?? (() => {}));
+    this.#beginning = this.#knownBeginning(options.beginning);
+    this.#position = new PositionKeeper(options.onPosition ?? (() => {}), this.#beginning);
+  }
+
+  /** Chunks are counted, so those of an archive that has lost one, or has one again, are others. */
+  #knownBeginning(given: RestoreBeginning = firstPosition()): RestoreBeginning {
+    const chunksInAll = this.#later.chunks.length;
+    const isOfOthers = given.chunksInAll !== 0 && given.chunksInAll !== chunksInAll;
+    return { ...isOfOthers ? firstPosition() : given, chunksInAll };
   }
 
   /**
@@ -110,12 +125,12 @@ export class DocumentRestore {
 
   /** What has come of it, when all is written. The log gets what an operator may want to know of it. */
   finish(): Written {
-    const { writer: { failed, failedRevisions, failedDocuments, requestsWithFewerCopies }, log } = this.#context;
-    if (requestsWithFewerCopies > 0) {
-      log.warn("CouchDB has not written all copies yet: a node is away", { requests: requestsWithFewerCopies });
-    }
+    const { writer: { failed, failedRevisions: revisions, failedDocuments }, log } = this.#context;
     for (const format of this.#formats) log.info("archive is read", { format });
-    const documents = Math.max(0, this.#counts.documents - failedDocuments);
+    // What was read here is the whole archive, and what was sent here may be its end.
+    const refused = addRefusals(this.#beginning.refused, { revisions, documents: failedDocuments, first: null });
+    const documents = Math.max(0, this.#counts.documents - refused.documents);
+    const failedRevisions = refused.revisions;
     return {
       documents,
       leafRevisions: this.#counts.leafRevisions - failedRevisions,
@@ -133,7 +148,7 @@ export class DocumentRestore {
     const write = async ({ body, documents, chunk }: BatchOfChunk, signal: AbortSignal) => {
       const { delta } = this.#options;
       const lacking = delta === undefined ? body : await delta.lackingOf(body, { signal });
-      if (lacking.count > 0) await writer.write(lacking, { signal });
+      if (lacking.count > 0) noteRefused(chunk, await writer.write(lacking, { signal }));
       await delta?.noteNewer(leavesOf(body), { signal });
       progress.advanced({ documents, bytes: body.documentBytes });
       this.#bodies.push(body);
@@ -143,11 +158,13 @@ export class DocumentRestore {
   }
 
   async *#batches(signal: AbortSignal): AsyncGenerator<BatchOfChunk> {
-    let isWritten = this.#options.chunksWritten ?? 0;
+    const again = new Set(this.#beginning.leftOut);
+    let number = 0;
     for await (const { chunk, checked } of this.#openAll(this.#later.chunks, signal)) {
       const onItsWay = this.#position.begin();
       // What is written is read all the same: for its design documents, and for what it hides in lower chunks.
-      const isSent = isWritten-- <= 0;
+      const isSent = number >= this.#beginning.chunks || again.has(number);
+      number++;
       if (checked !== undefined) {
         const holdDesigns = (document: AnyDocument) => {
           if (isDesign(document)) this.#designs.add(document, chunk);
@@ -155,16 +172,18 @@ export class DocumentRestore {
         };
         try {
           // Only now, when all that was above it has been read, is it known what to pass over.
-          const batches = this.#batchesOf(checked, holdDesigns, { ...this.#readOptions(chunk), signal });
-          for await (const batch of batches) {
+          const options = { ...this.#readOptions(chunk), signal, onItsWay };
+          for await (const batch of this.#batchesOf(checked, holdDesigns, options)) {
             onItsWay.batches++;
             yield { ...batch, chunk: onItsWay };
           }
           this.#count(chunk, checked);
+          onItsWay.isLeftOut = checked.brokenLines.length > 0;
         } catch (error) {
           this.#leaveOut(chunk, error);
+          onItsWay.isLeftOut = true;
         }
-      }
+      } else onItsWay.isLeftOut = true;
       this.#position.end(onItsWay);
     }
   }
@@ -210,7 +229,7 @@ export class DocumentRestore {
   async *#batchesOf(
     checked: CheckedChunk,
     isWanted: (document: AnyDocument) => boolean,
-    options: ReadChunkOptions & { signal: AbortSignal },
+    { onItsWay, ...options }: ReadChunkOptions & { signal: AbortSignal; onItsWay?: ChunkOnItsWay },
   ): AsyncGenerator<Batch> {
     const builder = new BatchBuilder(this.#bodies);
     for await (const item of checked.read(options)) {
@@ -220,13 +239,17 @@ export class DocumentRestore {
           else if (isWanted(document)) { for (const batch of builder.add(document)) yield batch; }
         }
       } else if (isWanted(item)) {
-        await this.#writeLarge(checked, item, options.signal);
+        await this.#writeLarge(checked, item, { signal: options.signal, onItsWay });
       }
     }
     yield* builder.close();
   }
 
-  async #writeLarge(chunk: CheckedChunk, document: LargeDocument, signal: AbortSignal): Promise<void> {
+  async #writeLarge(
+    chunk: CheckedChunk,
+    document: LargeDocument,
+    { signal, onItsWay }: { signal: AbortSignal; onItsWay: ChunkOnItsWay | undefined },
+  ): Promise<void> {
     const { writer, progress, log } = this.#context;
     const { id, rev, ordinal, hasRevision } = document;
     // One that is written as a new edit is compared with nothing, as others are not.
@@ -249,7 +272,8 @@ export class DocumentRestore {
         isFirst = false;
         return counted(stream);
       };
-      await writer.writeStream(open, { id, rev, revisions: hasRevision ? "kept" : "new" }, { signal });
+      const revisions = hasRevision ? "kept" : "new";
+      noteRefused(onItsWay, await writer.writeStream(open, { id, rev, revisions }, { signal }));
     } else for await (const _piece of counted(document.stream));
     await delta?.noteNewer([leaf], { signal });
     this.#position.written(undefined, { isSent, documents: 1 });
@@ -293,4 +317,9 @@ export class DocumentRestore {
     this.#context.log.error("chunk is left out", { chunk: name, problem });
     this.#damaged.push({ chunk: name, problem });
   }
+}
+
+/** Design documents are of no chunk: each call sends them again. */
+function noteRefused(chunk: ChunkOnItsWay | undefined, refused: Refusals): void {
+  if (chunk !== undefined) chunk.refused = addRefusals(chunk.refused, refused);
 }

@@ -6,6 +6,7 @@
  */
 import type { BackupOfMoment } from "../../archive/moment.ts";
 import { counted } from "../../counts.ts";
+import { noRefusals, type Refusals } from "../../couchdb/write.ts";
 import { CouchError, hintOf, isFatalForRun, isTransient, UsageError } from "../../errors.ts";
 import { eitherSignal } from "../../parallel.ts";
 import type { FleetContext, FleetRequest, OneOfMany } from "./context.ts";
@@ -23,8 +24,9 @@ import {
   type Target,
 } from "./fleet_targets.ts";
 import { FreshSettings } from "./fresh_settings.ts";
-import type { RestorePosition } from "./position.ts";
+import { firstPosition, type RestorePosition } from "./position.ts";
 import type { RestoreReport } from "./report.ts";
+import type { LackingSetting } from "./target.ts";
 
 /** The most stretches: the plan is passed from step to step, and a state may have 256 KiB. */
 const MOST_STRETCHES = 200;
@@ -85,6 +87,14 @@ interface Cursor {
   done: string | null;
   /** Chunks of the next one that are written. */
   chunks: number;
+  /** So many there were to be read; 0 where that is unknown. */
+  chunksInAll: number;
+  /** Which of those that are written were damaged and left out. */
+  leftOut: readonly number[];
+  /** What CouchDB did not take of the others; of what is sealed without its reason. */
+  refused: Refusals;
+  /** Settings that CouchDB did not take. */
+  lacking: LackingSetting["what"][];
   /** The restore that wrote them, as the note in that database names it; null where there is none. */
   begun: string | null;
   /** Documents behind those chunks that the round which came furthest has gone through. */
@@ -144,7 +154,8 @@ class StretchRound {
   /** Where the round before has ended. */
   readonly #before: Pick<Cursor, "done" | "chunks">;
   /** Of the database in hand. */
-  #position: RestorePosition = { chunks: 0, requests: 0, documents: 0 };
+  #position: RestorePosition;
+  #refusedSettings: Set<LackingSetting["what"]>;
   #current: Target | undefined;
 
   constructor(context: FleetContext, request: FleetRequest, cursor: Cursor) {
@@ -153,6 +164,8 @@ class StretchRound {
     this.#either = eitherSignal(context);
     this.#cursor = cursor;
     this.#before = { done: cursor.done, chunks: cursor.chunks };
+    this.#position = positionOf(cursor);
+    this.#refusedSettings = new Set(cursor.lacking);
     this.#follow = {
       ...context,
       signal: this.#either,
@@ -181,13 +194,14 @@ class StretchRound {
 
   /** Restores one database. False where every other one would meet what it has met. */
   async #restore(target: Target): Promise<boolean> {
-    this.#position = { chunks: 0, requests: 0, documents: 0 };
     this.#forgetOthers(target);
-    const { chunks: chunksWritten } = this.#cursor;
+    const { chunks: chunksWritten, chunksInAll, leftOut: chunksLeftOut, refused: refusedBefore } = this.#position;
+    const refusedSettings = this.#refusedSettings;
     try {
       mustBeFree(target, this.#request);
-      const outcome = await restoreTarget(this.#follow, target, { ...this.#request, chunksWritten, noViews: true });
-      this.#finish(target, isThere(outcome) ? undefined : describeOutcome(outcome, isSealed(target)));
+      const request = { ...this.#request, chunksWritten, chunksInAll, chunksLeftOut, refusedBefore, noViews: true };
+      const outcome = await restoreTarget({ ...this.#follow, refusedSettings }, target, request);
+      this.#finish(target, isThere(outcome) ? undefined : describeOutcome(outcome, target, this.#position.refused));
       return true;
     } catch (error) {
       this.#either.throwIfAborted();
@@ -207,14 +221,24 @@ class StretchRound {
   #forgetOthers(target: Target): void {
     const cursor = this.#cursor;
     const isSame = isOurs(target) && target.note?.done === false && target.note.id === cursor.begun;
-    if (!isSame && cursor.chunks > 0) [cursor.chunks, cursor.reached, this.#before.chunks] = [0, 0, 0];
+    if (isSame) return;
+    if (cursor.chunks > 0) [cursor.reached, this.#before.chunks] = [0, 0];
+    this.#startOver();
+  }
+
+  /** Nothing of the database in hand is there, as far as a later round may rely on it. */
+  #startOver(): void {
+    Object.assign(this.#cursor, nothingDone());
+    this.#position = firstPosition();
+    this.#refusedSettings = new Set();
   }
 
   /** The database in hand is done, as far as it can be. */
   #finish({ database }: Target, problem?: string): void {
     const cursor = this.#cursor;
     cursor.done = database;
-    [cursor.chunks, cursor.reached, cursor.standing] = [0, 0, 0];
+    [cursor.reached, cursor.standing] = [0, 0];
+    this.#startOver();
     if (problem === undefined) return;
     cursor.failed++;
     cursor.error ??= `"${database}": ${problem}`.slice(0, ERROR_LENGTH);
@@ -227,7 +251,9 @@ class StretchRound {
    */
   #noteInterruption(error: unknown): void {
     const [cursor, before, position, current] = [this.#cursor, this.#before, this.#position, this.#current];
-    cursor.chunks = Math.max(cursor.done === before.done ? cursor.chunks : 0, position.chunks);
+    const { chunks, chunksInAll, leftOut } = position;
+    Object.assign(cursor, { chunks, chunksInAll, leftOut, lacking: [...this.#refusedSettings] });
+    cursor.refused = toldOf(position.refused, { isDiscreet: current !== undefined && isSealed(current) });
     const isFurther = cursor.done !== before.done || cursor.chunks > before.chunks;
     if (isFurther) [cursor.reached, cursor.standing] = [0, 0];
     else if (position.requests > 0) noteReached(cursor, position);
@@ -320,18 +346,36 @@ async function mayHeal({ couch, signal }: FleetContext, error: unknown): Promise
   }
 }
 
-function describeOutcome({ fewer, report }: FleetDatabase, isDiscreet: boolean): string {
+/** Where the round before has ended. */
+function positionOf({ chunks, chunksInAll, leftOut, refused }: Cursor): RestorePosition {
+  return { ...firstPosition(), chunks, chunksInAll, leftOut, refused };
+}
+
+/** What is written, of a database of which nothing is. */
+function nothingDone(): Pick<Cursor, "chunks" | "chunksInAll" | "leftOut" | "refused" | "lacking"> {
+  return { chunks: 0, chunksInAll: 0, leftOut: [], refused: noRefusals(), lacking: [] };
+}
+
+/** The same as a state machine may know it. */
+function toldOf({ first, ...counts }: Refusals, { isDiscreet }: { isDiscreet: boolean }): Refusals {
+  if (first === null) return { ...counts, first };
+  const { error, reason } = first;
+  return { ...counts, first: { error, reason: isDiscreet ? "" : reason.slice(0, ERROR_LENGTH) } };
+}
+
+/** @param before What CouchDB has refused of what is no design document, in earlier rounds too. */
+function describeOutcome({ fewer, report }: FleetDatabase, target: Target, before: Refusals): string {
   if (fewer !== undefined) {
     return `it had ${counted(fewer.restored, "document")} when it was restored before, and has ${fewer.there} now`;
   }
-  return report === undefined ? "it is not whole" : describeLoss(report, isDiscreet);
+  return report === undefined ? "it is not whole" : describeLoss(report, { isDiscreet: isSealed(target), before });
 }
 
 function describeLoss(
   { failed_revisions, damaged, missing, unreadable, lacking, failed }: RestoreReport,
-  isDiscreet: boolean,
+  { isDiscreet, before }: { isDiscreet: boolean; before: Refusals },
 ): string {
-  const [first] = failed;
+  const first = before.first ?? failed[0];
   const why = isDiscreet ? first?.error : first?.reason;
   const parts = [
     failed_revisions === 0 ? [] : `refused: ${counted(failed_revisions, "revision")}, the first with ${why}`,
@@ -344,14 +388,22 @@ function describeLoss(
 }
 
 function readCursor(text: string): Cursor {
-  const first: Cursor = { done: null, chunks: 0, begun: null, reached: 0, standing: 0, failed: 0, error: null };
+  const none = nothingDone();
+  const first: Cursor = { done: null, ...none, begun: null, reached: 0, standing: 0, failed: 0, error: null };
   if (text === "") return first;
   try {
-    // A cursor of an earlier version, in the middle of an execution, does not have these three.
-    const { done, chunks, begun = null, reached = 0, standing = 0, failed, error } = JSON.parse(text);
+    // A cursor of an earlier version, in the middle of an execution, does not have those with a default.
+    const { done, chunks, begun = null, reached = 0, standing = 0, failed, error, ...lacks } = JSON.parse(text);
+    const { chunksInAll = 0, leftOut = none.leftOut, refused = none.refused, lacking = none.lacking } = lacks;
     const isRight = [done, begun, error].every((one) => one === null || typeof one === "string") &&
-      [chunks, reached, standing, failed].every((one) => Number.isSafeInteger(one) && one >= 0);
-    if (isRight) return { done, chunks, begun, reached, standing, failed, error };
+      [chunks, chunksInAll, reached, standing, failed, refused.revisions, refused.documents, ...leftOut]
+        .every((one) => Number.isSafeInteger(one) && one >= 0) &&
+      (refused.first === null ||
+        [refused.first.error, refused.first.reason].every((one) => typeof one === "string")) &&
+      lacking.every((one: unknown) => one === "security" || one === "revs_limit");
+    if (isRight) {
+      return { done, chunks, chunksInAll, leftOut, refused, lacking, begun, reached, standing, failed, error };
+    }
   } catch {
     // Said below.
   }

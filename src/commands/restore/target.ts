@@ -44,6 +44,8 @@ export interface TargetContext {
   signal: AbortSignal;
   /** What new databases have, where one restore after the other makes some. */
   fresh?: FreshSettings | undefined;
+  /** Settings that CouchDB has refused, in an earlier call too; what it refuses is added. */
+  refusedSettings?: Set<LackingSetting["what"]> | undefined;
 }
 
 /** What may be done to a database. */
@@ -179,7 +181,9 @@ export class RestoreTarget {
     const present = known ?? await couch.revsLimit(this.#name, { signal });
     if (this.created) this.#revsLimit = { limit: present, isAssumed: known !== undefined };
     if (present === limit) return;
-    if (this.state === "filled" && present > limit) {
+    // What an earlier call could not set it leaves to this one, though the database has documents by now.
+    const isOwed = this.#context.refusedSettings?.has("revs_limit") === true;
+    if (this.state === "filled" && present > limit && !isOwed) {
       log.info("revisions limit is left as it is", { limit: present, archive: limit });
       return;
     }
@@ -277,6 +281,7 @@ export class RestoreTarget {
       if (!(error instanceof CouchError) || !SETTING_REFUSALS.has(error.facts.status ?? 0)) throw error;
       const reason = describeError(error);
       this.lacking.push({ what, in_backup: true, reason });
+      this.#context.refusedSettings?.add(what);
       this.#context.log.error("setting is not restored: CouchDB refuses it", { what, reason });
     }
   }

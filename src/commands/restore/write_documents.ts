@@ -6,26 +6,31 @@ import { commandLine } from "../../command_line.ts";
 import { joinKey } from "../../store/key.ts";
 import { explainUnusable } from "../../archive/damage.ts";
 import type { Archive } from "../../archive/archive.ts";
-import { DocumentWriter } from "../../couchdb/write.ts";
+import { DocumentWriter, noRefusals } from "../../couchdb/write.ts";
 import type { BegunRestore, RestoreRequest } from "./context.ts";
 import { DocumentRestore, type DocumentRestoreOptions } from "./documents.ts";
+import type { RestoreBeginning } from "./position.ts";
 import type { Written } from "./report.ts";
 
 /** Requests in flight, unless set otherwise. */
 const DEFAULT_PARALLEL = 4;
 
+/** What an earlier call has come to. */
+type EarlierCall = Pick<RestoreRequest, "chunksWritten" | "chunksInAll" | "chunksLeftOut" | "refusedBefore">;
+
 /** Writes an archive's documents, or some of them. */
 export async function writeDocuments(
   context: BegunRestore,
   archive: Archive,
-  { isNew, salvage = false, parallel = DEFAULT_PARALLEL, isWanted, delta, chunksWritten }:
-    & Pick<RestoreRequest, "salvage" | "parallel" | "chunksWritten">
+  { isNew, salvage = false, parallel = DEFAULT_PARALLEL, isWanted, delta, ...earlier }:
+    & Pick<RestoreRequest, "salvage" | "parallel">
+    & EarlierCall
     & { isNew: boolean }
     & Pick<DocumentRestoreOptions, "isWanted" | "delta">,
 ): Promise<Written> {
   const { couch, database, log, progress, onPosition, onReady } = context;
   const writer = new DocumentWriter(couch, database, { log, isNew });
-  const options = { salvage, parallel, isWanted, delta, chunksWritten, onPosition };
+  const options = { salvage, parallel, isWanted, delta, beginning: beginningOf(earlier), onPosition };
   const documents = new DocumentRestore(archive, { ...context, writer }, options);
   progress.databaseStarted({ database, documents: archive.documents });
   try {
@@ -40,8 +45,19 @@ export async function writeDocuments(
     // Who marks the database goes on with it, or drops it, by itself.
     log.warn("restore ends early: the database holds a part of the archive", onReady === undefined ? { hint } : {});
     throw error;
+  } finally {
+    const { requestsWithFewerCopies: requests } = writer;
+    if (requests > 0) log.warn("CouchDB has not written all copies yet: a node is away", { requests });
   }
   return documents.finish();
+}
+
+/** Where the call before has ended. */
+function beginningOf(
+  { chunksWritten: chunks = 0, chunksInAll = 0, chunksLeftOut: leftOut = [], refusedBefore: refused = noRefusals() }:
+    EarlierCall,
+): RestoreBeginning {
+  return { chunks, chunksInAll, leftOut, refused };
 }
 
 /** The path that leads to this very archive, whatever else is in its folder or becomes complete later. */

@@ -9,6 +9,7 @@ import { CHUNK_FORMAT } from "../archive/formats.ts";
 import type { WalkedDocument } from "../archive/walk.ts";
 import { counted } from "../counts.ts";
 import type { CouchClient } from "../couchdb/client.ts";
+import type { UnreadableDocument } from "../couchdb/couchdb.ts";
 import { CouchError, describeError, isTransient } from "../errors.ts";
 
 /** What is read, and what becomes of it. */
@@ -24,6 +25,8 @@ export interface ReadDocumentsOptions<T> {
   begin: () => T;
   /** Adds a leaf revision. A large one streams by, and must be read to its end. */
   add: (found: T, document: WalkedDocument) => Promise<unknown>;
+  /** Is told those whose rows are still errors when patience ends. */
+  onUnread?: ((documents: readonly UnreadableDocument[]) => void) | undefined;
   signal: AbortSignal;
 }
 
@@ -33,7 +36,7 @@ export interface ReadDocumentsOptions<T> {
  * @throws CouchError when CouchDB refuses, or fails for longer than the retry policy's patience; the reason of `signal`.
  */
 export async function readDocuments<T>(ids: readonly string[], options: ReadDocumentsOptions<T>): Promise<T> {
-  const { couch, database, revisions, attachments, begin, add, signal } = options;
+  const { couch, database, revisions, attachments, begin, add, onUnread, signal } = options;
   const body = new TextEncoder().encode(JSON.stringify({ docs: ids.map((id) => ({ id })) }));
   for (let attempt = 1;; attempt++) {
     const isLast = attempt >= couch.retry.attempts;
@@ -45,9 +48,14 @@ export async function readDocuments<T>(ids: readonly string[], options: ReadDocu
       for await (const item of reader.read()) {
         for (const document of isLarge(item) ? [item] : item) await add(found, document);
       }
-      const { lost, unreadable: [first] } = reader.counts;
+      const { lost, unreadable } = reader.counts;
+      const [first] = unreadable;
       // With a node away a row may be an error that is none a moment later.
-      if (lost === 0 || isLast) return found;
+      if (lost === 0) return found;
+      if (isLast) {
+        onUnread?.(unreadable);
+        return found;
+      }
       failure = errorRows(
         database,
         lost,

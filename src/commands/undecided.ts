@@ -109,8 +109,13 @@ export class Undecided {
 
 /** Whether the store or CouchDB failed, and not one object that is gone or out of reach. */
 function isOfSurroundings(error: unknown): boolean {
-  if (error instanceof CouchError) return isFatalForRun(error) || isAway(error);
+  if (error instanceof CouchError) return isFatalForRun(error) || isTransient(error) || isNoAnswer(error);
   return (error instanceof StoreError || error instanceof AwsError) && !isOutOfReach(error);
+}
+
+/** Whether CouchDB, or what stands before it, has failed or wants no such request of this login: whatever is in it. */
+function isNoAnswer({ facts: { status = 0, error } }: CouchError): boolean {
+  return status >= 500 || status === 403 || status === 407 || error === "not_couchdb" || error === "redirect";
 }
 
 /** Whether CouchDB does not answer, after all patience: no other backup fares better. */

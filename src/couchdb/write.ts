@@ -43,6 +43,8 @@ export interface FailedRevision {
   error: string;
   /** CouchDB's reason. */
   reason: string;
+  /** Present where CouchDB has not refused it but failed at it, each time: it may take it another day. */
+  server_failed?: true;
   /** What to do about it, where something can be done. */
   hint?: string;
 }
@@ -294,7 +296,14 @@ export class DocumentWriter {
     }
     this.#options.log.error("document is not written", { id, rev, error, reason, hint });
     if (this.failed.length >= MOST_KEPT_FAILURES) return;
-    this.failed.push({ id, rev, error, reason, ...(hint === undefined ? {} : { hint }) });
+    this.failed.push({
+      id,
+      rev,
+      error,
+      reason,
+      ...isServerFailure(cause) ? { server_failed: true } : {},
+      ...(hint === undefined ? {} : { hint }),
+    });
   }
 }
 
@@ -329,6 +338,12 @@ export function isRefusal(error: unknown): error is CouchError {
 /** CouchDB failed; some documents cause that, such as one with an invalid digest. */
 function isServersFault(error: unknown): error is CouchError {
   return error instanceof CouchError && error.facts.status === 500;
+}
+
+/** Whether what was not written says nothing of the document: CouchDB, or what stands before it, has failed. */
+function isServerFailure(error: CouchError): boolean {
+  const { status, error: name } = error.facts;
+  return isTransient(error) || (status === undefined && PASSING_ROW_ERRORS.has(name));
 }
 
 /**

@@ -12,14 +12,24 @@ Deno.test("Undecided takes what says nothing of the backup, and leaves what does
   for (const error of [store("ExpiredToken", 400), store("AccessDenied", 403), store("unreachable")]) {
     assertEquals(taken(error), true, error.message);
   }
-  for (const error of [couch("unauthorized", 401), couch("unreachable")]) {
-    assertEquals(taken(error), true, error.message);
-  }
+  const ofCouchDb = [
+    couch("unauthorized", 401),
+    couch("forbidden", 403),
+    couch("unreachable"),
+    couch("timeout"),
+    couch("cut_off"),
+    couch("not_couchdb"),
+    couch("too_many_requests", 429),
+    couch("http_error", 503),
+    couch("insufficient_storage", 507),
+  ];
+  for (const error of ofCouchDb) assertEquals(taken(error), true, error.message);
   const ofItsOwn = [
     store("not_found", 404),
     store("InvalidObjectState", 403),
     store("EIO"),
     couch("bad_request", 400),
+    couch("document_too_large", 413),
     new ArchiveError("Chunk is damaged", { key: "a" }),
     new TypeError("x is not a function"),
   ];

@@ -8,7 +8,8 @@ import { createHash } from "node:crypto";
 import type { Archive } from "../../archive/archive.ts";
 import { revisionOf, walkDocuments, type WalkedDocument } from "../../archive/walk.ts";
 import type { CouchClient } from "../../couchdb/client.ts";
-import { readDocuments } from "../read_documents.ts";
+import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
+import { readDocuments, type ReadDocumentsOptions } from "../read_documents.ts";
 
 /** Documents that CouchDB is asked for at a time, fewer where they are large. */
 const DOCUMENTS_AT_ONCE = 500;
@@ -24,10 +25,14 @@ export interface Comparison {
   differences: number;
   /** The first of them, a sentence each. */
   named: string[];
+  /** Documents that CouchDB could not read, and that are among no differences. */
+  unread: UnreadableDocument[];
 }
 
 /** What is compared with what. */
 export interface CompareContext {
+  /** Of which documents it is known that not all was written: what lacks of them is no difference. @default none */
+  isUnwritten?: ((id: string) => boolean) | undefined;
   /** Is told each document of the archive with all its leaf revisions. */
   onDocument?: ((id: string, revs: readonly string[]) => void) | undefined;
   couch: CouchClient;
@@ -48,13 +53,17 @@ export async function compareWithDatabase(archive: Archive, context: CompareCont
   const { signal } = context;
   // A document without a history in the backup is restored without one: CouchDB would answer with one all the same.
   const { revisions = true, attachments = true } = archive.origin?.options ?? {};
-  const result: Comparison = { documents: 0, leafRevisions: 0, differences: 0, named: [] };
+  const result: Comparison = { documents: 0, leafRevisions: 0, differences: 0, named: [], unread: [] };
   let batch: Leaves = new Map();
   let bytes = 0;
   const compareBatch = async () => {
     if (batch.size === 0) return;
-    const found = await readLeaves(context, [...batch.keys()], { revisions, attachments });
-    compare(batch, found, result);
+    const onUnread = (documents: readonly UnreadableDocument[]) => void result.unread.push(...documents);
+    const before = result.unread.length;
+    const found = await readLeaves(context, [...batch.keys()], { revisions, attachments, onUnread });
+    const unread = new Set(result.unread.slice(before).map(({ id }) => id));
+    const mayLack = (id: string) => unread.has(id) || context.isUnwritten?.(id) === true;
+    compare(batch, { found, mayLack }, result);
     if (context.onDocument !== undefined) { for (const [id, revs] of batch) context.onDocument(id, [...revs.keys()]); }
     [batch, bytes] = [new Map(), 0];
   };
@@ -88,7 +97,7 @@ async function addLeaf(leaves: Leaves, id: string, document: WalkedDocument): Pr
 async function readLeaves(
   { couch, database, signal }: CompareContext,
   ids: readonly string[],
-  options: { revisions: boolean; attachments: boolean },
+  options: Pick<ReadDocumentsOptions<Leaves>, "revisions" | "attachments" | "onUnread">,
 ): Promise<Leaves> {
   return await readDocuments<Leaves>(ids, {
     ...options,
@@ -100,7 +109,11 @@ async function readLeaves(
   });
 }
 
-function compare(expected: Leaves, found: Leaves, result: Comparison): void {
+function compare(
+  expected: Leaves,
+  { found, mayLack }: { found: Leaves; mayLack: (id: string) => boolean },
+  result: Comparison,
+): void {
   const note = (id: string, problem: string) => {
     result.differences++;
     if (result.named.length < MOST_NAMED) result.named.push(`document ${JSON.stringify(id)}${problem}`);
@@ -108,13 +121,14 @@ function compare(expected: Leaves, found: Leaves, result: Comparison): void {
   for (const [id, revs] of expected) {
     const there = found.get(id);
     if (there === undefined) {
-      note(id, " is missing in CouchDB's answer");
+      if (!mayLack(id)) note(id, " is missing in CouchDB's answer");
       continue;
     }
     for (const [rev, hash] of revs) {
       const answered = there.get(rev);
-      if (answered === undefined) note(id, `: CouchDB's answer lacks the leaf revision ${rev}`);
-      else if (answered !== hash) note(id, `: CouchDB answers other bytes for the leaf revision ${rev}`);
+      if (answered === undefined) {
+        if (!mayLack(id)) note(id, `: CouchDB's answer lacks the leaf revision ${rev}`);
+      } else if (answered !== hash) note(id, `: CouchDB answers other bytes for the leaf revision ${rev}`);
     }
     for (const rev of there.keys()) {
       if (!revs.has(rev)) note(id, `: CouchDB answers a leaf revision that the backup does not have, ${rev}`);

@@ -233,6 +233,7 @@ async function proveOne(
       couch,
       database: name,
       signal,
+      isUnwritten: unwrittenOf(report),
       onDocument: (id, revs) => feed.add(id, revs),
     });
     const problems = [...problemsOf(report), ...compared.named];
@@ -247,6 +248,9 @@ async function proveOne(
     }
     const lost = await feed.result();
     if (lost !== undefined) problems.push(describeLost(lost));
+    // What CouchDB has failed at hides nothing that is wrong with the rest.
+    const failure = problems.length === 0 ? failureOf(report, compared) : undefined;
+    if (failure !== undefined) throw failure;
     const { documents, leafRevisions } = compared;
     log.info("backup was restored for a test", {
       database: source,
@@ -275,10 +279,38 @@ async function refuseExisting({ couch, signal }: TestRestoreContext, name: strin
   }, { hint: "Run the command again: it takes another name" });
 }
 
+/** Whether CouchDB has refused none of what it did not take, but failed at all of it. */
+function isServersAlone(failed: RestoreReport["failed"]): boolean {
+  return failed.length > 0 && failed.every(({ server_failed }) => server_failed === true);
+}
+
+/** Tells of which documents CouchDB lacks something because it has failed; the report may not name all of them. */
+function unwrittenOf({ failed, failed_revisions }: RestoreReport): ((id: string) => boolean) | undefined {
+  if (!isServersAlone(failed)) return undefined;
+  const ids = new Set(failed.map(({ id }) => id));
+  return (id) => failed.length < failed_revisions || ids.has(id);
+}
+
+/** Why nothing is known of a backup though nothing is wrong with what was compared; undefined where all was. */
+function failureOf(
+  { database, failed: [first], failed_revisions }: RestoreReport,
+  { unread }: Comparison,
+): CouchError | undefined {
+  const [cause, done, what] = failed_revisions > 0
+    ? [first, "write", counted(failed_revisions, "revision")]
+    : [unread[0], "read", counted(unread.length, "document")];
+  if (cause === undefined) return undefined;
+  const { error, reason } = cause;
+  const discreet = `Cannot ${done} ${what} of database "${database}": CouchDB failed, the first time with ${error}`;
+  // It may be an answer inside a success: what counts is that CouchDB has failed.
+  const facts = { status: 500, error, reason, database };
+  return new CouchError(`${discreet}, ${reason}`, facts, { discreet });
+}
+
 /** What restoring itself has told. What CouchDB could not read when the backup was made is no fault of the backup. */
 function problemsOf({ failed, failed_revisions, missing, lacking }: RestoreReport): string[] {
   const problems: string[] = [];
-  if (failed_revisions > 0) {
+  if (failed_revisions > 0 && !isServersAlone(failed)) {
     const [first] = failed;
     const cause = first === undefined ? "" : `, the first with ${first.error}, ${first.reason}`;
     problems.push(`CouchDB refused ${counted(failed_revisions, "revision")}${cause}`);

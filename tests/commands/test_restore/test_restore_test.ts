@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { sumChunks } from "../../../src/archive/manifest.ts";
 import { describeTestRestore } from "../../../src/cli/test_restore.ts";
-import { exitCodeOfTestRestore } from "../../../src/commands/test_restore/test_restore.ts";
+import { exitCodeOfTestRestore, testRestore } from "../../../src/commands/test_restore/test_restore.ts";
 import { ABANDONED_AFTER_MS } from "../../../src/couchdb/scratch.ts";
 import { scratchName } from "../../../src/couchdb/scratch_name.ts";
 import { ArchiveError, EXIT, InterruptedError } from "../../../src/errors.ts";
@@ -12,7 +12,9 @@ import { readProofs } from "../../../src/archive/proof.ts";
 import { readStatus } from "../../../src/schedule/status.ts";
 import { exitCodeOfStatus } from "../../../src/schedule/status.ts";
 import { describeStatus } from "../../../src/cli/status.ts";
+import type { Session } from "../../../src/session/session.ts";
 import { couchOk } from "../../couch_request.ts";
+import { impatientClient } from "../../couchdb/impatient_client.ts";
 import type { FaultRule } from "../../fakes/couchdb/faults.ts";
 import { seedHardDatabase } from "../../hard_database.ts";
 import { alterFile, flipByte } from "../restore/setup.ts";
@@ -182,6 +184,83 @@ Deno.test("a test-restore that could not look at all backups did not go well, an
   assertEquals([proof?.ok, proof?.faulty, proof?.undecided], [false, 0, undecided.length]);
   const text = describeStatus({ ok: false, tasks: [], proofs: { verify: null, test_restore: proof } });
   assertStringIncludes(text, `, ${undecided.length} could not be looked at, no earlier one succeeded`);
+});
+
+/** The same as the session's, of which nothing is kept, by a client that waits a few milliseconds. */
+async function testQuickly({ server }: FleetSetup, session: Session) {
+  return await testRestore({ ...await session.restoreContext(), couch: impatientClient(server) }, {});
+}
+
+const FAILURES: [string, FaultRule["fault"]][] = [
+  ["503", { kind: "answer", status: 503 }],
+  ["500", { kind: "answer", status: 500 }],
+  ["rows that say that it failed", { kind: "error rows", error: "internal_server_error", reason: "no" }],
+  ["a connection that is cut off", { kind: "cut off", afterBytes: 1 }],
+];
+for (const [name, fault] of FAILURES) {
+  Deno.test(`test-restore blames no backup for a CouchDB that answers what is written with ${name}`, async () => {
+    await using setup = await setUpFleet(1);
+    const session = await setup.open();
+    await session.backup();
+    setup.server.faults.add({ ...inScratch("_bulk_docs"), times: Infinity, fault });
+    const report = await testQuickly(setup, session);
+    assertEquals([report.faulty, report.backups, report.undecided.length], [[], 0, 1]);
+    assertEquals([report.ok, exitCodeOfTestRestore(report), report.undecided[0]!.tried], [false, EXIT.couchdb, true]);
+    assertStringIncludes(describeTestRestore(report), "NOT KNOWN: ");
+    assertEquals(await scratchOf(setup), []);
+  });
+}
+
+Deno.test("a test-restore with a CouchDB that failed is kept as one that knows nothing, and finds no fault", async () => {
+  await using setup = await setUpFleet(1);
+  const session = await setup.open();
+  await session.backup();
+  setup.server.faults.add({ ...inScratch("_bulk_docs"), times: Infinity, fault: { kind: "answer", status: 500 } });
+  const report = await session.testRestore();
+  const { test_restore: proof } = await readProofs(session.repository, { signal: new AbortController().signal });
+  assertEquals([report.ok, proof?.ok, proof?.faulty, proof?.undecided], [false, false, 0, 1]);
+});
+
+Deno.test("test-restore blames no backup for a document that CouchDB has taken and fails to read", async () => {
+  await using setup = await setUpFleet(1);
+  const session = await setup.open();
+  await session.backup();
+  const fault = { kind: "error rows", ids: ["d00001"], error: "internal_server_error", reason: "no" } as const;
+  setup.server.faults.add({ ...inScratch("_bulk_get"), times: Infinity, fault });
+  const report = await testQuickly(setup, session);
+  assertEquals([report.faulty, report.undecided.length, exitCodeOfTestRestore(report)], [[], 1, EXIT.couchdb]);
+  assertStringIncludes(report.undecided[0]!.error, "Cannot read 1 document of database ");
+});
+
+Deno.test("test-restore calls a backup faulty whose documents CouchDB refuses, whatever it has failed at beside them", async () => {
+  await using setup = await setUpFleet(1);
+  const session = await setup.open();
+  await session.backup();
+  const write = async (...faults: FaultRule["fault"][]) => {
+    setup.server.faults.clear();
+    for (const fault of faults) setup.server.faults.add({ ...inScratch("_bulk_docs"), times: Infinity, fault });
+    const { faulty, undecided } = await testQuickly(setup, session);
+    return [faulty.length, undecided.length, faulty[0]?.exit_code];
+  };
+  const rows = (error: string, id: string) => ({ kind: "error rows", ids: [id], error, reason: "no" }) as const;
+  assertEquals(await write(rows("forbidden", "d00001")), [1, 0, EXIT.partial]);
+  assertEquals(await write({ kind: "answer", status: 413 }), [1, 0, EXIT.partial]);
+  assertEquals(await write({ kind: "answer", status: 400 }), [1, 0, EXIT.partial]);
+  assertEquals(await write(rows("internal_server_error", "d00001")), [0, 1, undefined]);
+});
+
+Deno.test("test-restore finds what is wrong with a backup beside a document that CouchDB fails to write", async () => {
+  await using setup = await setUpFleet(1);
+  const session = await setup.open();
+  await session.backup();
+  const fails = { kind: "error rows", ids: ["d00001"], error: "internal_server_error", reason: "no" } as const;
+  setup.server.faults.add({ ...inScratch("_bulk_docs"), times: Infinity, fault: fails });
+  const lacks = { kind: "error rows", ids: ["d00002"], error: "not_found", reason: "missing" } as const;
+  setup.server.faults.add({ ...inScratch("_bulk_get"), times: Infinity, fault: lacks });
+  const report = await testQuickly(setup, session);
+  assertEquals([report.faulty.length, report.undecided], [1, []]);
+  assertStringIncludes(report.faulty[0]!.problems.join(), 'document "d00002"');
+  assert(!report.faulty[0]!.problems.join().includes('document "d00001"'), "what CouchDB failed at is no difference");
 });
 
 Deno.test("the next test-restore drops what a killed one has left, and no other database", async () => {

@@ -40,9 +40,9 @@ export interface RoundsOptions {
   host?: string | undefined;
   /**
    * Is given the report of a run that is over, or failed as a whole; `started_at` is that of this run, not of the
-   * first.
+   * first, and `scheduled` names the elapse, where a schedule began it.
    */
-  publish?: ((report: RunReport) => Promise<void>) | undefined;
+  publish?: ((report: RunReport & { scheduled?: { task: string; elapse: string }[] }) => Promise<void>) | undefined;
   /** Of a plan: how its databases are put into batches, which are stored beside it. @default not at all */
   inBatches?: ((databases: readonly string[]) => string[][]) | undefined;
   /** Of a summary: why the databases were not gone through to the end, where that is so. */
@@ -117,13 +117,17 @@ async function withinRun<T>(
       if (context.stop.aborted || context.signal.aborted) await release(lastWords, run);
       else {
         const report = await failRun(lastWords, run, { error, startedAt });
-        await publish?.(report);
+        await publish?.({ ...report, ...scheduledOf(run) });
       }
     } catch (failure) {
       context.log.warn("elapse could not be told that its run has failed", { error: describeError(failure) });
     }
     throw error;
   }
+}
+
+function scheduledOf({ task, elapse, generation }: RunOfElapse): { scheduled?: { task: string; elapse: string }[] } {
+  return generation === undefined ? {} : { scheduled: [{ task: task.name, elapse: elapse.toISOString() }] };
 }
 
 async function release(context: SummaryContext, run: RunOfElapse): Promise<void> {
@@ -267,7 +271,7 @@ export async function summariseRun(
   });
   for (const one of settled.report.tasks) one.databases.sort((a, b) => a.database < b.database ? -1 : 1);
   await endRun(context, run, settled);
-  await publish?.({ ...settled.report, started_at: report.started_at });
+  await publish?.({ ...settled.report, started_at: report.started_at, ...scheduledOf(run) });
   await noteTold(context, task, settled.report);
   return settled.report;
 }

@@ -16,11 +16,11 @@ import type { Fetch } from "../trusted_fetch.ts";
  */
 export async function publishMetrics(
   config: Config,
-  report: RunReport,
+  report: RunReport & { scheduled?: readonly { task: string; elapse: string }[] },
   { lostLogLines, retries, now, host = hostname(), isPart = false, fetch }: {
     lostLogLines: number;
     retries: number;
-    /** Of a task the first elapse after it is the next one. */
+    /** Of a task that was run by hand the first elapse after it is the next one, else the one behind that of the run. */
     now: Date;
     host?: string | undefined;
     isPart?: boolean;
@@ -31,7 +31,9 @@ export async function publishMetrics(
   const { prometheus } = config;
   if (prometheus === undefined) return [];
   const tasks = Object.fromEntries(config.tasks.map((task) => {
-    const [nextElapse] = nextElapses(task, { after: now, count: 1 });
+    // A run may be over behind the elapse that is next: until somebody has run that one, it is to be missed.
+    const elapse = report.scheduled?.find((one) => one.task === task.name)?.elapse;
+    const [nextElapse] = nextElapses(task, { after: elapse === undefined ? now : new Date(elapse), count: 1 });
     // The client counts repeated requests of the whole run; with one task, as a timer runs it, they are that task's.
     return [task.name, report.tasks.length === 1 ? { nextElapse, retries } : { nextElapse }];
   }));

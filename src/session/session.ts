@@ -383,9 +383,13 @@ export class Session implements AsyncDisposable {
    * Logs the outcome of a run, flushes the log, and publishes the run's figures where the config says. What cannot be
    * delivered is a warning in the log.
    *
+   * @param report `scheduled`: of which elapses the run was, where a schedule began it.
    * @param options `isPart`: the run was for databases that were named.
    */
-  async publish(report: RunReport, options: { isPart?: boolean } = {}): Promise<void> {
+  async publish(
+    report: RunReport & { scheduled?: readonly { task: string; elapse: string }[] },
+    options: { isPart?: boolean } = {},
+  ): Promise<void> {
     const { config, flush, host, log, run, now, notifier, certificates } = this.#parts;
     logEnd(report, log);
     notifier?.end(report, { log, run, isPart: options.isPart === true });

@@ -397,6 +397,18 @@ Deno.test("backupRound() stops when another run has taken the elapse over", asyn
   await assertRejects(() => place.readJson("report.json"), Deno.errors.NotFound);
 });
 
+Deno.test("summariseRun() publishes of which elapse a claimed run was, and of none where it only repairs", async () => {
+  await using place = await Place.make();
+  const run = scheduledRun();
+  const context = place.context({ now: clockAt("2026-01-03T18:00:05Z").now });
+  const { generation } = await planRun(context, run);
+  const published: unknown[] = [];
+  const publish = ({ scheduled }: { scheduled?: unknown }) => Promise.resolve(void published.push(scheduled));
+  await summariseRun(context, { ...run, generation }, { publish });
+  await summariseRun(context, run, { publish });
+  assertEquals(published, [[{ task: "weekly", elapse: "2026-01-03T18:00:00.000Z" }], undefined]);
+});
+
 Deno.test("planRun() that is refused tells the elapse and the monitors, whatever of it cannot be stored", async () => {
   for (const [keys, kind] of [[/stop\.json$/, "failed"], [/outcome-1\.json$/, "running"], [/./, "running"]] as const) {
     await using place = await Place.make();

@@ -171,6 +171,27 @@ Deno.test("openSession() refuses a config whose bucket is no store", async () =>
   await assertRejects(() => openSession({ config: { ...config, bucket } }), StoreError, "Cannot open the bucket");
 });
 
+Deno.test("Session.publish() tells the elapse behind that of the run as the next, though it came while the run went", async () => {
+  await using place = await Place.make();
+  const file = `${place.folder}/couchdb.prom`;
+  const config = place.config({ more: `prometheus: "${file}"` });
+  const now = () => new Date("2031-01-11T18:20:00Z");
+  await using session = await openSession({ config, log: new RecordedLog(), now });
+  const next = async () =>
+    /next_elapse_timestamp_seconds\{task="weekly"\} (\d+)/.exec(await Deno.readTextFile(file))?.[1];
+  const report = {
+    ok: true,
+    run: "r",
+    started_at: "2031-01-04T18:00:01.000Z",
+    finished_at: "2031-01-11T18:20:00.000Z",
+    tasks: [{ task: "weekly", date: "2031-01-04", databases: [] }],
+  };
+  await session.publish({ ...report, scheduled: [{ task: "weekly", elapse: "2031-01-04T18:00:00.000Z" }] });
+  assertEquals(await next(), `${Date.UTC(2031, 0, 11, 18) / 1000}`);
+  await session.publish(report);
+  assertEquals(await next(), `${Date.UTC(2031, 0, 18, 18) / 1000}`);
+});
+
 Deno.test("Session.backup() tells the end of a run that could not begin: a figure, a line, and the error", async () => {
   await using place = await Place.make();
   const file = `${place.folder}/couchdb.prom`;

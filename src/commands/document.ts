@@ -28,6 +28,7 @@ import { unlock } from "../archive/unlock.ts";
 import { decodeDatabase } from "../database_name.ts";
 import { ArchiveError, UsageError } from "../errors.ts";
 import { joinKey, splitKey } from "../store/key.ts";
+import { type SuspectBackup, Vanished } from "./vanished.ts";
 
 /** Takes bytes of a result, which are valid until it has; false when nobody reads any more. */
 export type Sink = (bytes: Uint8Array) => Promise<boolean>;
@@ -258,18 +259,22 @@ export interface FoundDocument {
  * The states of a document over all complete backups of its database. A chunk that several backups share is read once,
  * and of each backup no more than up to the chunk that has the document.
  *
- * @throws StoreError when the store fails. A backup that is damaged, or that the store does not give out, is named.
+ * @param context.lookAgainMs What `expire` has half deleted is looked at again after so long. @default three seconds
+ * @throws StoreError when the store fails. A backup that is damaged, or that the store does not give out, is named; one
+ * that `expire` has deleted meanwhile is not.
  */
 export async function findDocument(
-  context: PathContext & { repository: Repository },
+  context: PathContext & { repository: Repository; lookAgainMs?: number | undefined },
   { database: name, id }: { database: string; id: string },
 ): Promise<FoundDocument> {
   const { repository, signal } = context;
   const database = decodeDatabase(name);
-  const backups: { finishedAt: Date; key: string }[] = [];
+  const backups: SuspectBackup[] = [];
   const damaged: ArchiveError[] = [];
   for await (const folder of takeInventory(repository, { database, signal })) {
-    for (const { finishedAt, manifestKey } of folder.backups) backups.push({ finishedAt, key: manifestKey });
+    for (const { finishedAt, manifestKey, run } of folder.backups) {
+      backups.push({ database, finishedAt, key: manifestKey, run });
+    }
     for (const error of folder.damaged) damaged.push(error);
   }
   if (backups.length === 0) {
@@ -282,7 +287,9 @@ export async function findDocument(
   backups.sort((a, b) => a.finishedAt.getTime() - b.finishedAt.getTime());
   const found: FoundDocument = { database, id, states: [], problems: [] };
   const known = new Map<string, Leaf[]>();
-  for (const { finishedAt, key } of backups) {
+  const vanished = new Vanished(context);
+  for (const backup of backups) {
+    const { finishedAt, key } = backup;
     const at = finishedAt.toISOString();
     try {
       const archive = await openWhole(context, { database, path: repository.locate(key) });
@@ -290,9 +297,15 @@ export async function findDocument(
     } catch (error) {
       const problem = explainUnusable(error);
       if (problem === undefined) throw error;
-      found.problems.push({ finished_at: at, problem });
+      const noteFault = (failure?: unknown) => {
+        if (failure !== undefined && explainUnusable(failure) === undefined) throw failure;
+        found.problems.push({ finished_at: at, problem });
+      };
+      await vanished.take(backup, noteFault, { signal });
     }
   }
+  await vanished.settle({ signal });
+  found.problems.sort((a, b) => a.finished_at! < b.finished_at! ? -1 : 1);
   for (const { facts: { key }, message } of damaged) {
     const finishedAt = parseManifestName(splitKey(key).name)?.finishedAt;
     found.problems.push({ finished_at: finishedAt?.toISOString() ?? null, problem: message });

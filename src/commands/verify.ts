@@ -100,13 +100,21 @@ export async function verify(context: VerifyContext, request: VerifyRequest): Pr
   const { progress } = context;
   progress.runStarted({ action: "verify", databases: 1 });
   try {
-    return await verifyArchive({ ...context, signal: eitherSignal(context) }, request);
+    const { report, tell } = await verifyUntold({ ...context, signal: eitherSignal(context) }, request);
+    tell();
+    return report;
   } finally {
     progress.runFinished();
   }
 }
 
-async function verifyArchive(context: VerifyContext, request: VerifyRequest): Promise<VerifyReport> {
+/**
+ * The same for who looks at many, and knows better what to say of it. @returns `tell`: says in the log what was found.
+ */
+export async function verifyUntold(
+  context: VerifyContext,
+  request: VerifyRequest,
+): Promise<{ report: VerifyReport; tell: () => void }> {
   const { progress, signal, now } = context;
   const startedAt = now();
   const place = await findArchive(context, request.path, decodeDatabase(request.database));
@@ -141,8 +149,7 @@ async function verifyArchive(context: VerifyContext, request: VerifyRequest): Pr
     progress.databaseFinished({ database, ok: report.ok });
   }
   report.seconds = (now().getTime() - startedAt.getTime()) / 1000;
-  logReport(report, { log, finishedAt: archive.finishedAt });
-  return report;
+  return { report, tell: () => logReport(report, { log, finishedAt: archive.finishedAt }) };
 }
 
 function logReport(report: VerifyReport, { log, finishedAt }: { log: Log; finishedAt: Date | undefined }): void {

@@ -14,7 +14,8 @@ import { Shares } from "../shares.ts";
 import { compilePattern } from "../task/pattern.ts";
 import { nothingFound } from "./nothing_found.ts";
 import { Undecided, type UndecidedBackup } from "./undecided.ts";
-import { exitCodeOfVerify, verify, type VerifyContext, type VerifyReport } from "./verify.ts";
+import { type SuspectBackup, Vanished } from "./vanished.ts";
+import { exitCodeOfVerify, type VerifyContext, type VerifyReport, verifyUntold } from "./verify.ts";
 
 /** Backups that are read at once; each reads several chunks ahead. */
 const BACKUPS_AT_ONCE = 2;
@@ -92,14 +93,16 @@ export function exitCodeOfVerifyAll({ faulty, undecided }: VerifyAllReport): num
 
 /**
  * Verifies complete backups, two large ones at a time, or more small ones. Where the store refuses in a way that every
- * further one would meet, as where keys have expired, no further one is tried.
+ * further one would meet, as where keys have expired, no further one is tried. One that `expire` deletes meanwhile is
+ * not counted.
  *
+ * @param context.lookAgainMs What `expire` has half deleted is looked at again after so long. @default three seconds
  * @throws UsageError when the sample is none; ArchiveError when there is no backup at all, or none for a pattern:
  * nothing that was looked at must not look like all that is whole; StoreError when the folders cannot be listed; the
  * reason of `context.signal`. What is wrong with a backup is in the report.
  */
 export async function verifyAll(
-  context: VerifyContext & { repository: Repository },
+  context: VerifyContext & { repository: Repository; lookAgainMs?: number | undefined },
   request: VerifyAllRequest,
 ): Promise<VerifyAllReport> {
   const { repository, now, progress, log } = context;
@@ -107,6 +110,7 @@ export async function verifyAll(
   const signal = eitherSignal(context);
   const sample = sampleOf(request.sampleOf, startedAt);
   const undecided = new Undecided({ log });
+  const vanished = new Vanished(context);
   const patterns = request.match?.map(compilePattern);
   const unmet = new Set(patterns);
   const report: VerifyAllReport = {
@@ -119,7 +123,7 @@ export async function verifyAll(
     undecided: undecided.backups,
     seconds: 0,
   };
-  const wanted: { database: string; key: string; finishedAt: Date }[] = [];
+  const wanted: SuspectBackup[] = [];
   /** An increment is read with what it builds on: it is as large as any backup of its database. */
   const large = new Set<string>();
   for await (const { database, folder, backups, damaged } of takeInventory(repository, { signal })) {
@@ -132,9 +136,9 @@ export async function verifyAll(
     }
     report.backups_in_all += backups.length;
     if (backups.some(({ chunks, compressedBytes }) => chunks > 1 || compressedBytes > SMALL_BYTES)) large.add(database);
-    for (const { manifestKey, finishedAt } of backups) {
+    for (const { manifestKey, run, finishedAt } of backups) {
       if (sample === undefined || partOf(manifestKey, sample.of) === sample.part) {
-        wanted.push({ database, key: manifestKey, finishedAt });
+        wanted.push({ database, key: manifestKey, run, finishedAt });
       }
     }
   }
@@ -152,6 +156,7 @@ export async function verifyAll(
       (backup, signal) => shares.within(backup, () => verifyOne(backup, signal)),
       { limit: shares.limit, signal },
     );
+    report.backups_in_all -= await vanished.settle({ signal });
   } finally {
     progress.runFinished();
   }
@@ -166,27 +171,50 @@ export async function verifyAll(
   } else log.error("not all backups are as they must be", { ...facts, undecided: report.undecided.length });
   return report;
 
-  async function verifyOne({ database, key, finishedAt }: typeof wanted[number], signal: AbortSignal): Promise<void> {
+  async function verifyOne(backup: SuspectBackup, signal: AbortSignal): Promise<void> {
+    const { database, key, finishedAt } = backup;
     const path = repository.locate(key);
-    const one = { ...context, signal, progress: withinRun(progress) };
+    // Whether it is finished well is told when it is known whether it has expired.
+    const one = { ...context, signal, progress: { ...withinRun(progress), databaseFinished() {} } };
     const found = { database, path, finished_at: finishedAt.toISOString() };
     if (undecided.isOver) return undecided.noteUntried(found);
+    let noteFault: () => void;
     try {
-      const verified = await verify(one, { database, path, quick: request.quick, contents: request.contents });
+      const { report: verified, tell } = await verifyUntold(one, {
+        database,
+        path,
+        quick: request.quick,
+        contents: request.contents,
+      });
       undecided.noteDecided();
-      report.backups++;
-      report.documents += verified.documents;
-      if (verified.contents_read === false) report.unopened = (report.unopened ?? 0) + 1;
-      if (!verified.ok) {
-        report.faulty.push({ ...found, problems: problemsOf(verified), exit_code: exitCodeOfVerify(verified) });
+      const note = () => {
+        tell();
+        report.backups++;
+        report.documents += verified.documents;
+        if (verified.contents_read === false) report.unopened = (report.unopened ?? 0) + 1;
+      };
+      if (verified.ok) {
+        note();
+        return progress.databaseFinished({ database, ok: true });
       }
+      noteFault = () => {
+        note();
+        report.faulty.push({ ...found, problems: problemsOf(verified), exit_code: exitCodeOfVerify(verified) });
+      };
     } catch (error) {
       signal.throwIfAborted();
-      if (undecided.take(found, error)) return;
-      report.backups++;
-      // A backup that cannot be read is the very thing that is looked for; the others are looked at all the same.
-      report.faulty.push({ ...found, problems: [describeError(error)], exit_code: exitCodeOf(error) });
+      if (undecided.take(found, error)) return progress.databaseFinished({ database, ok: false });
+      noteFault = () => {
+        report.backups++;
+        // A backup that cannot be read is the very thing that is looked for; the others are looked at all the same.
+        report.faulty.push({ ...found, problems: [describeError(error)], exit_code: exitCodeOf(error) });
+      };
     }
+    const noteUnlessUndecided = (failure?: unknown) => {
+      if (failure === undefined || !undecided.take(found, failure)) noteFault();
+    };
+    const isGone = await vanished.take(backup, noteUnlessUndecided, { signal });
+    progress.databaseFinished({ database, ok: isGone });
   }
 }
 

@@ -1,9 +1,15 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { Repository } from "../../src/archive/repository.ts";
 import { describeDiff } from "../../src/cli/diff.ts";
 import { describeFound } from "../../src/cli/find.ts";
+import { findDocument } from "../../src/commands/document.ts";
 import { encodeDatabase } from "../../src/database_name.ts";
 import { ArchiveError, UsageError } from "../../src/errors.ts";
 import type { Session } from "../../src/session/session.ts";
+import { openStore } from "../../src/store/open.ts";
+import type { Store } from "../../src/store/store.ts";
 import { couchOk } from "../couch_request.ts";
 import { seedHardDatabase } from "../hard_database.ts";
 import { type LeafRevisions, readAllLeafRevisions } from "../leaf_revisions.ts";
@@ -141,6 +147,44 @@ Deno.test("find tells the states of a document over all backups", async () => {
   const typo = { database: `${setup.name}x`, id: "x" };
   const meant = await assertRejects(() => session.find(typo), ArchiveError, "no complete backup");
   assertStringIncludes(meant.hint!, `Did you mean "${encodeDatabase(setup.name)}"?`);
+});
+
+Deno.test("find names no problem with a backup that expire deletes meanwhile, and one with a backup that loses its manifest", async () => {
+  for (const [left, problems] of [["", 0], ["manifest.json", 1]] as const) {
+    await using setup = await threeBackups();
+    const bucket = join(setup.folder, "bucket");
+    const store = await openStore({ bucket: pathToFileURL(bucket).href });
+    const encoded = encodeDatabase(setup.name);
+    let isThere = true;
+    const racing = new Proxy(store, {
+      get(_, name: keyof Store) {
+        if (name !== "list") return typeof store[name] === "function" ? store[name].bind(store) : store[name];
+        return async function* (...call: Parameters<Store["list"]>) {
+          // What it lists is in the catalog, and is read later.
+          yield* store.list(...call);
+          if (!isThere || !call[0].startsWith("2026/11/01/")) return;
+          isThere = false;
+          const folder = join(bucket, call[0]);
+          for await (const { name } of Deno.readDir(folder)) if (name !== left) await Deno.remove(join(folder, name));
+          const catalog = join(bucket, "_catalog", encoded);
+          const entries = (await Array.fromAsync(Deno.readDir(catalog), ({ name }) => name)).sort();
+          if (left === "") await Deno.remove(join(catalog, entries.at(-1)!));
+        };
+      },
+    });
+    const { log } = setup;
+    const signal = new AbortController().signal;
+    const repository = new Repository(racing, { prefix: "", suffix: "" });
+    const open = (bucket: string) => openStore({ bucket });
+    const context = { repository, openStore: open, log, signal, lookAgainMs: 0 };
+    const found = await findDocument(context, { database: setup.name, id: "d00000" });
+    assertEquals(isThere, false);
+    assertEquals(found.states.map(({ rev }) => rev?.slice(0, 2)), ["3-", "2-"], left);
+    assertEquals(
+      found.problems.map(({ finished_at }) => finished_at),
+      Array(problems).fill("2026-11-01T10:00:00.000Z"),
+    );
+  }
 });
 
 Deno.test("diff names what was added, changed and deleted between two backups, and since one", async () => {

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { join, relative } from "node:path";
-import { pathToFileURL } from "node:url";
+import { basename, join, relative } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { Repository } from "../../src/archive/repository.ts";
 import { describeAll } from "../../src/cli/verify.ts";
 import { exitCodeOfVerifyAll, verifyAll } from "../../src/commands/verify_all.ts";
@@ -187,4 +187,169 @@ Deno.test("verifyAll() goes on behind a backup that the store does not let be re
   assertEquals([report.backups, report.faulty.length, report.undecided.length], [4, 1, 1]);
   assertEquals([report.undecided[0]!.error, report.undecided[0]!.tried], [denied.message, true]);
   assertEquals([exitCodeOfVerifyAll(report), saved.ok], [EXIT.archive, true]);
+});
+
+/** A backup as it lies in a bucket. */
+interface Lying {
+  database: string;
+  /** The paths of what expire deletes of it, in this order. */
+  manifest: string;
+  copy: string;
+  entry: string;
+  folder: string;
+}
+
+/** Two backups of each of three databases, a week apart: of each the older one first. */
+async function twoWeeks(setup: FleetSetup): Promise<{ context: Parameters<typeof verifyAll>[0]; backups: Lying[] }> {
+  const backups: Lying[] = [];
+  const bucket = join(setup.folder, "bucket");
+  for (const now of [new Date("2026-11-01T10:00:00Z"), new Date("2026-11-08T10:00:00Z")]) {
+    const { tasks } = await (await setup.open({ now: () => now })).backup();
+    for (const { database, path } of tasks[0]!.databases) {
+      const folder = fileURLToPath(path);
+      const names = await Array.fromAsync(Deno.readDir(folder), ({ name }) => name);
+      const manifest = names.find((name) => name.startsWith("manifest-"))!;
+      const catalog = join(bucket, "_catalog", basename(folder));
+      const run = manifest.slice(-"00000000.json".length, -".json".length);
+      const entries = await Array.fromAsync(Deno.readDir(catalog), ({ name }) => name);
+      backups.push({
+        database,
+        folder,
+        manifest: join(folder, manifest),
+        copy: join(folder, "manifest.json"),
+        entry: join(catalog, entries.find((name) => name.includes(run))!),
+      });
+    }
+  }
+  backups.sort((a, b) => a.database === b.database ? 0 : a.database < b.database ? -1 : 1);
+  setup.log.lines.length = 0;
+  return { context: await contextOn(setup), backups };
+}
+
+/** The same with stores of which each is one over the real ones. */
+async function contextOn(
+  setup: FleetSetup,
+  over: (store: Store) => Partial<Store> = () => ({}),
+): Promise<Parameters<typeof verifyAll>[0]> {
+  const open = async (bucket: string) => {
+    const store = await openStore({ bucket });
+    const members = over(store);
+    return new Proxy(store, {
+      get(_, name: keyof Store) {
+        const member = members[name] ?? store[name];
+        return typeof member === "function" ? member.bind(store) : member;
+      },
+    });
+  };
+  const store = await open(pathToFileURL(join(setup.folder, "bucket")).href);
+  return { ...contextOf(setup, store), openStore: open, lookAgainMs: 0 };
+}
+
+async function expireNow({ manifest, copy, entry, folder }: Lying): Promise<void> {
+  for (const path of [manifest, copy, entry, folder]) await Deno.remove(path, { recursive: true });
+}
+
+/** At once, as a progress cannot wait. */
+function removeNow(...paths: string[]): void {
+  for (const path of paths) Deno.removeSync(path, { recursive: true });
+}
+
+/** A progress that has something happen when all backups are listed and none is read. */
+function betweenListingAndReading(happen: () => void): typeof SILENT_PROGRESS {
+  return { ...SILENT_PROGRESS, runStarted: happen };
+}
+
+const EXPIRED_MEANWHILE = "backup has expired meanwhile: it is not counted";
+
+Deno.test("verifyAll() does not count a backup that expire deletes before it is read, and calls nothing faulty", async () => {
+  await using setup = await setUpFleet(3);
+  const { context, backups: [old] } = await twoWeeks(setup);
+  const progress = betweenListingAndReading(() => {
+    removeNow(old!.manifest, old!.copy, old!.entry, old!.folder);
+  });
+  const report = await verifyAll({ ...context, progress }, {});
+  assertEquals([report.ok, report.backups, report.backups_in_all, report.faulty], [true, 5, 5, []]);
+  assertEquals(exitCodeOfVerifyAll(report), EXIT.ok);
+  assertEquals(setup.log.events("info").filter((event) => event === EXPIRED_MEANWHILE).length, 1);
+  assertEquals([...setup.log.events("warn"), ...setup.log.events("error")], []);
+});
+
+Deno.test("verifyAll() does not count a backup that expire deletes while its chunks are read", async () => {
+  await using setup = await setUpFleet(3);
+  const { backups: [old] } = await twoWeeks(setup);
+  let isThere = true;
+  const context = await contextOn(setup, (store) => ({
+    read: async (key, options) => {
+      if (isThere && key.endsWith(".gz") && store.locate(key).startsWith(pathToFileURL(old!.folder).href)) {
+        isThere = false;
+        await expireNow(old!);
+      }
+      return await store.read(key, options);
+    },
+  }));
+  const report = await verifyAll(context, {});
+  assertEquals([isThere, report.ok, report.backups, report.backups_in_all, report.faulty], [false, true, 5, 5, []]);
+  assertEquals(setup.log.events("error"), []);
+});
+
+Deno.test("verifyAll() looks again at a backup of which expire has deleted no more than the manifest yet", async () => {
+  await using setup = await setUpFleet(3);
+  const { backups: [old] } = await twoWeeks(setup);
+  const progress = betweenListingAndReading(() => removeNow(old!.manifest));
+  const copy = pathToFileURL(old!.copy).href;
+  const context = await contextOn(setup, (store) => ({
+    read: async (key, options) => {
+      const answer = await store.read(key, options);
+      // It is there when it is looked for, and gone with all others a moment later.
+      if (store.locate(key) === copy) {
+        setTimeout(async () => {
+          for (const path of [old!.copy, old!.entry, old!.folder]) await Deno.remove(path, { recursive: true });
+        }, 50);
+      }
+      return answer;
+    },
+  }));
+  const report = await verifyAll({ ...context, progress, lookAgainMs: 1000 }, {});
+  assertEquals([report.ok, report.backups, report.backups_in_all, report.faulty], [true, 5, 5, []]);
+});
+
+Deno.test("verifyAll() calls a lost manifest a fault: while its copy or its entry is there, and of the newest always", async () => {
+  const cases: [what: string, lose: (old: Lying, newest: Lying) => string[], faulty: number][] = [
+    ["the manifest alone", ({ manifest }) => [manifest], 1],
+    ["all but the copy", ({ manifest, entry }) => [manifest, entry], 1],
+    ["all but the entry", ({ manifest, copy }) => [manifest, copy], 1],
+    ["all of the newest", (_, { manifest, copy, entry, folder }) => [manifest, copy, entry, folder], 1],
+    ["all that there was", (old, newest) => [old, newest].flatMap(({ entry, folder }) => [entry, folder]), 2],
+  ];
+  for (const [what, lose, faulty] of cases) {
+    await using setup = await setUpFleet(2);
+    const { context, backups: [old, newest] } = await twoWeeks(setup);
+    const progress = betweenListingAndReading(() => {
+      removeNow(...lose(old!, newest!));
+    });
+    const report = await verifyAll({ ...context, progress }, {});
+    assertEquals(report.faulty.map(({ database }) => database), Array(faulty).fill(old!.database), what);
+    assertEquals([report.backups, report.backups_in_all, exitCodeOfVerifyAll(report)], [4, 4, EXIT.archive], what);
+    assertEquals(setup.log.events("info").includes(EXPIRED_MEANWHILE), false, what);
+  }
+});
+
+Deno.test("verifyAll() does not know of a vanished backup whether it has expired where the store refuses to tell", async () => {
+  await using setup = await setUpFleet(2);
+  const { backups: [old] } = await twoWeeks(setup);
+  const denied = new StoreError("Cannot list: S3 answered 403 AccessDenied", { code: "AccessDenied", status: 403 });
+  let isGone = false;
+  const context = await contextOn(setup, (store) => ({
+    list: (folder, options) => {
+      if (isGone && folder.includes("_catalog")) throw denied;
+      return store.list(folder, options);
+    },
+  }));
+  const progress = betweenListingAndReading(() => {
+    removeNow(old!.folder);
+    isGone = true;
+  });
+  const report = await verifyAll({ ...context, progress }, {});
+  assertEquals([report.faulty, report.undecided.map(({ error }) => error)], [[], [denied.message]]);
+  assertEquals(exitCodeOfVerifyAll(report), EXIT.store);
 });

@@ -30,6 +30,7 @@ import type { RestoreContext } from "../restore/context.ts";
 import type { RestoreReport } from "../restore/report.ts";
 import { restore } from "../restore/restore.ts";
 import { Undecided, type UndecidedBackup } from "../undecided.ts";
+import { Vanished } from "../vanished.ts";
 import type { FaultyBackup } from "../verify_all.ts";
 import { compareWithDatabase, type Comparison } from "./compare.ts";
 import { describeLost, FeedCheck } from "./feed_check.ts";
@@ -42,6 +43,8 @@ export interface TestRestoreContext extends RestoreContext {
   repository: Repository;
   /** The run's id, of which the names of scratch databases are made. */
   run: string;
+  /** What `expire` has half deleted is looked at again after so long. @default three seconds */
+  lookAgainMs?: number | undefined;
 }
 
 /** What is to be restored for a test. */
@@ -118,6 +121,7 @@ export async function testRestore(
   await requireUnlockable(manifests, context.seal);
   const { dropped, kept } = await cleanUp(context, startedAt, signal);
   const undecided = new Undecided({ log });
+  const vanished = new Vanished(context);
   const report: TestRestoreReport = {
     ok: false,
     backups: 0,
@@ -153,14 +157,21 @@ export async function testRestore(
           progress.databaseFinished({ database, ok: outcome.problems.length === 0 });
         } catch (error) {
           signal.throwIfAborted();
-          progress.databaseFinished({ database, ok: false });
-          if (undecided.take(found, error)) return;
-          report.backups++;
-          report.faulty.push({ ...found, problems: [describeError(error)], exit_code: exitCodeOf(error) });
+          if (undecided.take(found, error)) return progress.databaseFinished({ database, ok: false });
+          const noteFault = (failure?: unknown) => {
+            if (failure !== undefined && undecided.take(found, failure)) return;
+            report.backups++;
+            report.faulty.push({ ...found, problems: [describeError(error)], exit_code: exitCodeOf(error) });
+          };
+          const { folder, name: manifest, manifest: { run }, finishedAt } = point;
+          const suspect = { database, key: joinKey(folder, manifest), run: shortRun(run), finishedAt };
+          const isGone = await vanished.take(suspect, noteFault, { signal });
+          progress.databaseFinished({ database, ok: isGone });
         }
       },
       { limit: BACKUPS_AT_ONCE, signal },
     );
+    report.backups_in_all -= await vanished.settle({ signal });
   } finally {
     progress.runFinished();
   }

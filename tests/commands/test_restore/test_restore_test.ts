@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { createHash } from "node:crypto";
-import { join } from "node:path";
+import { basename, join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { sumChunks } from "../../../src/archive/manifest.ts";
 import { describeTestRestore } from "../../../src/cli/test_restore.ts";
@@ -8,6 +9,7 @@ import { exitCodeOfTestRestore, testRestore } from "../../../src/commands/test_r
 import { ABANDONED_AFTER_MS } from "../../../src/couchdb/scratch.ts";
 import { scratchName } from "../../../src/couchdb/scratch_name.ts";
 import { ArchiveError, EXIT, InterruptedError } from "../../../src/errors.ts";
+import { SILENT_PROGRESS } from "../../../src/observe.ts";
 import { readProofs } from "../../../src/archive/proof.ts";
 import { readStatus } from "../../../src/schedule/status.ts";
 import { exitCodeOfStatus } from "../../../src/schedule/status.ts";
@@ -447,6 +449,38 @@ async function takeOut(folder: string, ids: readonly string[]): Promise<void> {
   manifest.totals = sumChunks(manifest.chunks);
   for (const name of manifests) await Deno.writeTextFile(join(folder, name), JSON.stringify(manifest));
 }
+
+/** At once, as a progress cannot wait. */
+function changeNow({ from, to, removed }: { from: string; to: string; removed: string[] }): void {
+  Deno.renameSync(from, to);
+  for (const path of removed) Deno.removeSync(path, { recursive: true });
+}
+
+Deno.test("test-restore does not count a backup that expire deletes behind a newer one, and calls nothing faulty", async () => {
+  await using setup = await setUpFleet(2);
+  const [bucket, later] = [join(setup.folder, "bucket"), join(setup.folder, "later")];
+  const first = await setup.open({ now: () => new Date("2026-11-01T10:00:00Z") });
+  const [old] = (await first.backup()).tasks[0]!.databases;
+  const folder = fileURLToPath(old!.path);
+  const catalog = join(bucket, "_catalog", basename(folder));
+  const [entry] = await Array.fromAsync(Deno.readDir(catalog), ({ name }) => name);
+  const second = await setup.open({ now: () => new Date("2026-11-08T10:00:00Z") });
+  await second.backup();
+  // The newer ones come when the older ones have been chosen.
+  await Deno.rename(join(bucket, "2026/11/08"), later);
+  const progress = {
+    ...SILENT_PROGRESS,
+    runStarted() {
+      changeNow({ from: later, to: join(bucket, "2026/11/08"), removed: [folder, join(catalog, entry!)] });
+    },
+  };
+  setup.log.lines.length = 0;
+  const report = await (await setup.open({ progress })).testRestore();
+  assertEquals([report.ok, report.backups, report.backups_in_all, report.faulty], [true, 1, 1, []]);
+  assertEquals(exitCodeOfTestRestore(report), EXIT.ok);
+  assert(setup.log.events("info").includes("backup has expired meanwhile: it is not counted"));
+  assertEquals(await scratchOf(setup), []);
+});
 
 Deno.test("test-restore names what a chain has lost although its manifests are whole, by the feed of the database", async () => {
   const tasks = `{all: {databases: ["media.*"], chunk: 100, timezone: UTC, incremental: true}}`;

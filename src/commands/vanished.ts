@@ -1,0 +1,162 @@
+/**
+ * Tells a backup that `expire` has deleted while others were looked at from one that is damaged. In: backups at which
+ * something was found to be wrong. Out: those of them that are gone as `expire` leaves a backup are left out, and the
+ * log says so; the others are faults.
+ *
+ * What is gone so has neither its manifest, nor a `manifest.json` that is its copy, nor an entry in the catalog: in this
+ * order `expire` deletes them. And there is one that is at least as new: of each database `expire` keeps the newest. A
+ * backup of which only the manifest was lost, or all that there was of a database, stays a fault.
+ */
+import { Catalog } from "../archive/catalog.ts";
+import { MANIFEST_NAME, shortRun } from "../archive/layout.ts";
+import { readManifest } from "../archive/read.ts";
+import type { Repository } from "../archive/repository.ts";
+import { findRestorePoint } from "../archive/restore_point.ts";
+import { wait } from "../abort.ts";
+import { ArchiveError, isNotFound, isOutOfReach, UsageError } from "../errors.ts";
+import { type Log, SILENT_LOG } from "../observe.ts";
+import { forEachParallel } from "../parallel.ts";
+import { splitKey } from "../store/key.ts";
+import type { StoreCallOptions } from "../store/store.ts";
+
+/** So long what expire deletes of a backup behind its manifest may take, before it is looked for again. */
+const LOOK_AGAIN_MS = 3000;
+/** Backups that are judged at once. */
+const AT_ONCE = 16;
+
+/** A backup at which something was found to be wrong. */
+export interface SuspectBackup {
+  /** The decoded name. */
+  database: string;
+  /** The key of its manifest. */
+  key: string;
+  /** The eight digits that stand for its run. */
+  run: string;
+  finishedAt: Date;
+}
+
+interface Suspect {
+  backup: SuspectBackup;
+  noteFault: (failure?: unknown) => void;
+}
+
+/** The backups of one run whose manifests have vanished. */
+export class Vanished {
+  readonly #repository: Repository;
+  readonly #log: Log;
+  readonly #lookAgainMs: number;
+  readonly #suspects: Suspect[] = [];
+
+  /** @param options.lookAgainMs After how long one of which something is there still is looked at once more. */
+  constructor(
+    { repository, log, lookAgainMs = LOOK_AGAIN_MS }: {
+      repository: Repository;
+      log: Log;
+      lookAgainMs?: number | undefined;
+    },
+  ) {
+    this.#repository = repository;
+    this.#log = log;
+    this.#lookAgainMs = lookAgainMs;
+  }
+
+  /**
+   * Takes a backup at which something is wrong: one whose manifest is there is noted as a fault at once, and one whose
+   * manifest is gone is judged in the end.
+   *
+   * @param noteFault Notes it as a fault; with what the store has failed with where it could not be judged.
+   * @returns Whether it is gone.
+   */
+  async take(
+    backup: SuspectBackup,
+    noteFault: (failure?: unknown) => void,
+    { signal }: StoreCallOptions,
+  ): Promise<boolean> {
+    try {
+      if (await this.#repository.store.stat(backup.key, { signal }) === undefined) {
+        this.#suspects.push({ backup, noteFault });
+        return true;
+      }
+    } catch (failure) {
+      signal?.throwIfAborted();
+      noteFault(failure);
+      return false;
+    }
+    noteFault();
+    return false;
+  }
+
+  /** Judges those that were taken. @returns How many have expired. */
+  async settle({ signal }: StoreCallOptions): Promise<number> {
+    const rest = await this.#judge(this.#suspects, { signal });
+    if (rest.length === 0) return this.#suspects.length;
+    // A running expire may be between the manifest and what it deletes behind it.
+    await wait(this.#lookAgainMs, signal);
+    const faulty = await this.#judge(rest, { signal });
+    for (const { noteFault, failure } of faulty) noteFault(failure);
+    return this.#suspects.length - faulty.length;
+  }
+
+  /** @returns Those that have not expired, or of which the store does not tell. */
+  async #judge(
+    suspects: readonly Suspect[],
+    { signal }: StoreCallOptions,
+  ): Promise<(Suspect & { failure?: unknown })[]> {
+    const rest: (Suspect & { failure?: unknown })[] = [];
+    const judge = async (one: Suspect, signal: AbortSignal) => {
+      try {
+        if (!await hasExpired(this.#repository, one.backup, { signal })) return void rest.push(one);
+      } catch (failure) {
+        signal.throwIfAborted();
+        return void rest.push({ ...one, failure });
+      }
+      const { database, key, finishedAt } = one.backup;
+      const path = this.#repository.locate(key);
+      this.#log.info("backup has expired meanwhile: it is not counted", {
+        database,
+        path,
+        finishedAt: finishedAt.toISOString(),
+      });
+    };
+    await forEachParallel(() => suspects, judge, { limit: AT_ONCE, signal });
+    return rest;
+  }
+}
+
+/** Whether nothing is left of a backup, and one that is at least as new is there. */
+async function hasExpired(
+  repository: Repository,
+  backup: SuspectBackup,
+  { signal }: StoreCallOptions,
+): Promise<boolean> {
+  const { database, key, run, finishedAt } = backup;
+  if (await repository.store.stat(key, { signal }) !== undefined) return false;
+  if (await hasCopy(repository, backup, { signal })) return false;
+  for await (const entry of new Catalog(repository).keys(database, { signal })) {
+    if (entry.manifestKey === key && entry.run === run) return false;
+  }
+  try {
+    const newest = await findRestorePoint(repository, database, { log: SILENT_LOG, isNameSure: true, signal });
+    return newest.finishedAt >= finishedAt;
+  } catch (error) {
+    if (error instanceof ArchiveError || error instanceof UsageError) return false;
+    throw error;
+  }
+}
+
+/** Whether the folder's `manifest.json` is, or may be, the copy of its manifest. */
+async function hasCopy(
+  { store }: Repository,
+  { key, run }: SuspectBackup,
+  { signal }: StoreCallOptions,
+): Promise<boolean> {
+  const { folder, name } = splitKey(key);
+  if (name === MANIFEST_NAME) return false;
+  try {
+    return shortRun((await readManifest(store, folder, { name: MANIFEST_NAME, signal })).run) === run;
+  } catch (error) {
+    if (isNotFound(error)) return false;
+    if (error instanceof ArchiveError || isOutOfReach(error)) return true;
+    throw error;
+  }
+}

@@ -240,12 +240,22 @@ Deno.test("test-restore calls a backup faulty whose documents CouchDB refuses, w
   await session.backup();
   const write = async (...faults: FaultRule["fault"][]) => {
     setup.server.faults.clear();
-    for (const fault of faults) setup.server.faults.add({ ...inScratch("_bulk_docs"), times: Infinity, fault });
+    for (const fault of faults) {
+      const id = fault.kind === "error rows" ? fault.ids?.[0] : undefined;
+      setup.server.faults.add({
+        ...inScratch("_bulk_docs"),
+        ...id === undefined ? {} : { id },
+        times: Infinity,
+        fault,
+      });
+    }
     const { faulty, undecided } = await testQuickly(setup, session);
     return [faulty.length, undecided.length, faulty[0]?.exit_code];
   };
   const rows = (error: string, id: string) => ({ kind: "error rows", ids: [id], error, reason: "no" }) as const;
   assertEquals(await write(rows("forbidden", "d00001")), [1, 0, EXIT.partial]);
+  const both = [rows("internal_server_error", "d00002"), rows("forbidden", "d00001")];
+  assertEquals(await write(...both), [1, 0, EXIT.partial]);
   assertEquals(await write({ kind: "answer", status: 413 }), [1, 0, EXIT.partial]);
   assertEquals(await write({ kind: "answer", status: 400 }), [1, 0, EXIT.partial]);
   assertEquals(await write(rows("internal_server_error", "d00001")), [0, 1, undefined]);

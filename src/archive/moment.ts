@@ -121,17 +121,21 @@ async function lastSelection(
   );
   for (const { at, read } of runs.slice(0, MOST_RUNS)) {
     let report: RunReport | undefined;
-    const warn = (why: LogFields) =>
-      log.warn("report of a run cannot be used: an earlier one says which databases there were", {
-        task,
-        at: at.toISOString(),
-        ...why,
-      });
+    let problem: LogFields | undefined;
+    const onUnusable = (key: string) => problem ??= { problem: "it is damaged, or of a later version", key };
     try {
-      report = await read({ onUnusable: (key) => warn({ problem: "it is damaged, or of a later version", key }) });
+      report = await read({ onUnusable });
     } catch (error) {
       if (!isOutOfReach(error)) throw error;
-      warn({ error: describeError(error) });
+      problem = { error: describeError(error) };
+    }
+    // What has a report that cannot be used may have another one that can: of a generation.
+    if (report === undefined && problem !== undefined) {
+      log.warn("report of a run cannot be used: an earlier one, if there is one, says which databases there were", {
+        task,
+        at: at.toISOString(),
+        ...problem,
+      });
     }
     const { databases = [], date = "" } = report?.tasks.find((one) => one.task === task) ?? {};
     // A run that could not list the databases tells nothing of them, nor does one whose report cannot be read.

@@ -297,11 +297,9 @@ export async function findDocument(
     } catch (error) {
       const problem = explainUnusable(error);
       if (problem === undefined) throw error;
-      const noteFault = (failure?: unknown) => {
-        if (failure !== undefined && explainUnusable(failure) === undefined) throw failure;
-        found.problems.push({ finished_at: at, problem });
-      };
-      await vanished.take(backup, noteFault, { signal });
+      // Also where the store does not tell whether it has expired: what was found of the others is not given up for that.
+      const noteFault = () => void found.problems.push({ finished_at: at, problem });
+      await vanished.take(backup, { noteFault }, { signal });
     }
   }
   await vanished.settle({ signal });

@@ -35,9 +35,16 @@ export interface SuspectBackup {
   finishedAt: Date;
 }
 
-interface Suspect {
-  backup: SuspectBackup;
+/** What is done when it is known what a suspect is. */
+interface Verdict {
+  /** Notes it as a fault; with what the store has failed with where it could not be judged. */
   noteFault: (failure?: unknown) => void;
+  /** Notes that it has expired. @default the log says so, and nothing else is done */
+  noteExpired?: (() => void) | undefined;
+}
+
+interface Suspect extends Verdict {
+  backup: SuspectBackup;
 }
 
 /** The backups of one run whose manifests have vanished. */
@@ -63,27 +70,17 @@ export class Vanished {
   /**
    * Takes a backup at which something is wrong: one whose manifest is there is noted as a fault at once, and one whose
    * manifest is gone is judged in the end.
-   *
-   * @param noteFault Notes it as a fault; with what the store has failed with where it could not be judged.
-   * @returns Whether it is gone.
    */
-  async take(
-    backup: SuspectBackup,
-    noteFault: (failure?: unknown) => void,
-    { signal }: StoreCallOptions,
-  ): Promise<boolean> {
+  async take(backup: SuspectBackup, verdict: Verdict, { signal }: StoreCallOptions): Promise<void> {
     try {
       if (await this.#repository.store.stat(backup.key, { signal }) === undefined) {
-        this.#suspects.push({ backup, noteFault });
-        return true;
+        return void this.#suspects.push({ backup, ...verdict });
       }
     } catch (failure) {
       signal?.throwIfAborted();
-      noteFault(failure);
-      return false;
+      return verdict.noteFault(failure);
     }
-    noteFault();
-    return false;
+    verdict.noteFault();
   }
 
   /** Judges those that were taken. @returns How many have expired. */
@@ -117,6 +114,7 @@ export class Vanished {
         path,
         finishedAt: finishedAt.toISOString(),
       });
+      one.noteExpired?.();
     };
     await forEachParallel(() => suspects, judge, { limit: AT_ONCE, signal });
     return rest;

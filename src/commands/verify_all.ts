@@ -200,7 +200,10 @@ export async function verifyAll(
       noteFault = () => {
         note();
         report.faulty.push({ ...found, problems: problemsOf(verified), exit_code: exitCodeOfVerify(verified) });
+        progress.databaseFinished({ database, ok: false });
       };
+      // What expire deletes is missing, and nothing else.
+      if (!verified.problems.every(({ problem }) => /\bmissing\b/.test(problem))) return noteFault();
     } catch (error) {
       signal.throwIfAborted();
       if (undecided.take(found, error)) return progress.databaseFinished({ database, ok: false });
@@ -208,13 +211,15 @@ export async function verifyAll(
         report.backups++;
         // A backup that cannot be read is the very thing that is looked for; the others are looked at all the same.
         report.faulty.push({ ...found, problems: [describeError(error)], exit_code: exitCodeOf(error) });
+        progress.databaseFinished({ database, ok: false });
       };
     }
     const noteUnlessUndecided = (failure?: unknown) => {
       if (failure === undefined || !undecided.take(found, failure)) noteFault();
+      else progress.databaseFinished({ database, ok: false });
     };
-    const isGone = await vanished.take(backup, noteUnlessUndecided, { signal });
-    progress.databaseFinished({ database, ok: isGone });
+    const noteExpired = () => progress.databaseFinished({ database, ok: true });
+    await vanished.take(backup, { noteFault: noteUnlessUndecided, noteExpired }, { signal });
   }
 }
 

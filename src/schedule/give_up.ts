@@ -35,7 +35,12 @@ export async function giveUpEarlier(
     const all = await Array.fromAsync(listElapses(context, task));
     const before = all.filter((instant) => instant < next.elapse).sort((a, b) => b.getTime() - a.getTime());
     // However often it was run by hand since.
-    const elapses = before.filter((instant) => isElapseOf(task, instant)).slice(0, MOST_LOOKED_INTO);
+    const elapses: Date[] = [];
+    // One by one: a frequent schedule has left tens of thousands.
+    for (const instant of before) {
+      if (elapses.length >= MOST_LOOKED_INTO) break;
+      if (isElapseOf(task, instant)) elapses.push(instant);
+    }
     for (const elapse of new Set([...before.slice(0, MOST_LOOKED_INTO), ...elapses])) {
       const key = repository.runFolder({ task: task.name, elapse });
       const state = await readElapse(repository.store, key, { signal });

@@ -7,6 +7,7 @@
  * are those of the task's time zone; weeks begin on Monday.
  */
 import { DAY_MS } from "../dates.ts";
+import { ArchiveError } from "../errors.ts";
 import type { TimeZone } from "../calendar/time_zone.ts";
 import { wallSeconds, type WallTime } from "../calendar/wall_time.ts";
 
@@ -114,7 +115,7 @@ const RULES = [
  * Decides for all complete backups of one database, the newest first.
  *
  * @param options `policies`: by task; the backups of a task without one stay. `now`: by the store's clock.
- * @throws Error where two have one key: a backup that counts twice takes the place of another, or goes by its double.
+ * @throws ArchiveError where two have one key: a backup that counts twice takes the place of another, or goes by its double.
  */
 export function decideRetention<Point extends RetentionPoint>(
   points: readonly Point[],
@@ -122,7 +123,7 @@ export function decideRetention<Point extends RetentionPoint>(
 ): RetentionDecision<Point>[] {
   const keys = new Set<string>();
   for (const { key } of points) {
-    if (keys.has(key)) throw new Error(`Two backups have one key, so nothing may be deleted: ${key}`);
+    if (keys.has(key)) throw new ArchiveError(`Two backups have one key, so nothing may be deleted: ${key}`, { key });
     keys.add(key);
   }
   const decisions = points

@@ -145,7 +145,7 @@ Deno.test("lastSelections() takes the run before one whose report is in an archi
   assertEquals(log.events("warn"), []);
   assertEquals(await selected(without(setup, (url) => url.includes("20260203T"))), [["a"]]);
   assertEquals(log.events("warn"), [
-    "report of a run cannot be used: an earlier one says which databases there were",
+    "report of a run cannot be used: an earlier one, if there is one, says which databases there were",
   ]);
   await setup.write(`${folder}/20260303T180000Z`, "report.json", report("c").slice(0, 100));
   assertEquals(await selected(setup.repository), [["b"]]);

@@ -353,3 +353,25 @@ Deno.test("verifyAll() does not know of a vanished backup whether it has expired
   assertEquals([report.faulty, report.undecided.map(({ error }) => error)], [[], [denied.message]]);
   assertEquals(exitCodeOfVerifyAll(report), EXIT.store);
 });
+
+Deno.test("verifyAll() calls a changed chunk a fault, also where the store does not tell whether its manifest is there", async () => {
+  await using setup = await setUpFleet(2);
+  const { backups: [old] } = await twoWeeks(setup);
+  const slow = new StoreError("Cannot look: S3 answered 503 SlowDown", { code: "SlowDown", status: 503 });
+  let isRead = false;
+  const isOld = (url: string) => url.startsWith(pathToFileURL(old!.folder).href);
+  const context = await contextOn(setup, (store) => ({
+    read: (key, options) => {
+      isRead ||= key.endsWith(".gz") && isOld(store.locate(key));
+      return store.read(key, options);
+    },
+    stat: (key, options) => {
+      if (isRead && isOld(store.locate(key))) throw slow;
+      return store.stat(key, options);
+    },
+  }));
+  const names = await Array.fromAsync(Deno.readDir(old!.folder), ({ name }) => name);
+  await alterFile(join(old!.folder, names.find((name) => name.endsWith(".gz"))!), flipByte);
+  const report = await verifyAll(context, {});
+  assertEquals([report.faulty.length, exitCodeOfVerifyAll(report)], [1, EXIT.archive]);
+});

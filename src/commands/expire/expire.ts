@@ -15,7 +15,7 @@ import { MANIFEST_NAME } from "../../archive/layout.ts";
 import type { Repository } from "../../archive/repository.ts";
 import { TimeZone } from "../../calendar/time_zone.ts";
 import { decodeDatabase } from "../../database_name.ts";
-import { describeError, hintOf, UsageError } from "../../errors.ts";
+import { ArchiveError, describeError, hintOf, UsageError } from "../../errors.ts";
 import type { Log } from "../../observe.ts";
 import { forEachParallel } from "../../parallel.ts";
 import { joinKey } from "../../store/key.ts";
@@ -158,15 +158,21 @@ class Expiry {
     const { signal } = this.#context;
     const backups = folders.flatMap((folder) => folder.backups);
     const damaged = folders.flatMap((folder) => folder.damaged);
-    if (damaged.length > 0) {
-      // Another backup may build on the damaged one, or it alone may name a chunk that is still needed.
-      for (const error of damaged) {
+    // Another backup may build on the damaged one, or it alone may name a chunk that is still needed.
+    const keepAll = (errors: readonly ArchiveError[]) => {
+      for (const error of errors) {
         this.#complain(database, `${describeError(error)}; nothing of this database is deleted`);
       }
       this.#keep(backups.map(() => ["damaged"]));
-      return;
+    };
+    if (damaged.length > 0) return keepAll(damaged);
+    let decisions: RetentionDecision<HeldBackup>[];
+    try {
+      decisions = await this.#decide(backups);
+    } catch (error) {
+      if (!(error instanceof ArchiveError)) throw error;
+      return keepAll([error]);
     }
-    const decisions = await this.#decide(backups);
     const going = decisions.filter(({ keep }) => !keep);
     this.#keep(decisions.filter(({ keep }) => keep).map(({ protections }) => protections));
     for (const decision of decisions) {

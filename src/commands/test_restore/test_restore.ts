@@ -147,7 +147,11 @@ export async function testRestore(
         const name = scratchName(shortRun(context.run), number);
         try {
           const outcome = await proveOne({ ...context, signal }, { name, source: database, path, report });
-          undecided.noteDecided();
+          // Where a part was written, CouchDB fails at documents: it need not fail at other backups.
+          if (outcome.failure === undefined || outcome.isPart) undecided.noteDecided();
+          if (outcome.failure !== undefined && undecided.take(found, outcome.failure)) {
+            return progress.databaseFinished({ database, ok: false });
+          }
           report.backups++;
           report.documents += outcome.documents;
           report.leaf_revisions += outcome.leafRevisions;
@@ -159,14 +163,15 @@ export async function testRestore(
           signal.throwIfAborted();
           if (undecided.take(found, error)) return progress.databaseFinished({ database, ok: false });
           const noteFault = (failure?: unknown) => {
+            progress.databaseFinished({ database, ok: false });
             if (failure !== undefined && undecided.take(found, failure)) return;
             report.backups++;
             report.faulty.push({ ...found, problems: [describeError(error)], exit_code: exitCodeOf(error) });
           };
           const { folder, name: manifest, manifest: { run }, finishedAt } = point;
           const suspect = { database, key: joinKey(folder, manifest), run: shortRun(run), finishedAt };
-          const isGone = await vanished.take(suspect, noteFault, { signal });
-          progress.databaseFinished({ database, ok: isGone });
+          const noteExpired = () => progress.databaseFinished({ database, ok: true });
+          await vanished.take(suspect, { noteFault, noteExpired }, { signal });
         }
       },
       { limit: BACKUPS_AT_ONCE, signal },
@@ -220,6 +225,10 @@ async function cleanUp(
 interface Outcome extends Comparison {
   /** What is not as it was saved, a sentence each. */
   problems: string[];
+  /** What CouchDB has failed at, where nothing else is wrong: then nothing is known of that. */
+  failure: CouchError | undefined;
+  /** Whether a part of it was written and compared all the same. */
+  isPart: boolean;
 }
 
 async function proveOne(
@@ -261,7 +270,8 @@ async function proveOne(
     if (lost !== undefined) problems.push(describeLost(lost));
     // What CouchDB has failed at hides nothing that is wrong with the rest.
     const failure = problems.length === 0 ? failureOf(report, compared) : undefined;
-    if (failure !== undefined) throw failure;
+    const isPart = report.leaf_revisions > compared.unread.length;
+    if (failure !== undefined) return { ...compared, problems, failure, isPart };
     const { documents, leafRevisions } = compared;
     log.info("backup was restored for a test", {
       database: source,
@@ -270,7 +280,7 @@ async function proveOne(
       problems: problems.length,
       durationMs: context.now().getTime() - startedAt,
     });
-    return { ...compared, problems };
+    return { ...compared, problems, failure, isPart };
   } finally {
     const error = await scratch.drop();
     if (error !== undefined) {
@@ -307,15 +317,15 @@ function failureOf(
   { database, failed: [first], failed_revisions }: RestoreReport,
   { unread }: Comparison,
 ): CouchError | undefined {
-  const [cause, done, what] = failed_revisions > 0
-    ? [first, "write", counted(failed_revisions, "revision")]
-    : [unread[0], "read", counted(unread.length, "document")];
+  const [cause, done, what, hint] = failed_revisions > 0
+    ? [first, "write", counted(failed_revisions, "revision"), first?.hint]
+    : [unread[0], "read", counted(unread.length, "document"), undefined];
   if (cause === undefined) return undefined;
   const { error, reason } = cause;
   const discreet = `Cannot ${done} ${what} of database "${database}": CouchDB failed, the first time with ${error}`;
   // It may be an answer inside a success: what counts is that CouchDB has failed.
   const facts = { status: 500, error, reason, database };
-  return new CouchError(`${discreet}, ${reason}`, facts, { discreet });
+  return new CouchError(`${discreet}, ${reason}`, facts, { discreet, ...hint === undefined ? {} : { hint } });
 }
 
 /** What restoring itself has told. What CouchDB could not read when the backup was made is no fault of the backup. */

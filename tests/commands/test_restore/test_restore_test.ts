@@ -234,6 +234,16 @@ Deno.test("test-restore blames no backup for a document that CouchDB has taken a
   assertStringIncludes(report.undecided[0]!.error, "Cannot read 1 document of database ");
 });
 
+Deno.test("test-restore goes on to the last backup though CouchDB fails at a document of each", async () => {
+  await using setup = await setUpFleet(20);
+  const session = await setup.open();
+  await session.backup();
+  const fault = { kind: "error rows", ids: ["d00001"], error: "internal_server_error", reason: "no" } as const;
+  setup.server.faults.add({ ...inScratch("_bulk_docs"), times: Infinity, fault });
+  const { faulty, undecided } = await testQuickly(setup, session);
+  assertEquals([faulty.length, undecided.length, undecided.filter(({ tried }) => !tried).length], [0, 20, 0]);
+});
+
 Deno.test("test-restore calls a backup faulty whose documents CouchDB refuses, whatever it has failed at beside them", async () => {
   await using setup = await setUpFleet(1);
   const session = await setup.open();

@@ -64,6 +64,8 @@ export interface RestoreRequest {
   chunksInAll?: number | undefined;
   /** Which of these chunks it has left out, by the same position: they are tried again. @default none */
   chunksLeftOut?: readonly number[] | undefined;
+  /** How many further ones it has left out, by the same position: the report counts them. @default 0 */
+  chunksLeftOutMore?: number | undefined;
   /** What CouchDB has not taken of the others, by the same position: the report counts it. @default nothing */
   refusedBefore?: Refusals | undefined;
 }

@@ -19,7 +19,7 @@ import { type Batch, BatchBuilder } from "./batch.ts";
 import { type Delta, leavesOf } from "./delta.ts";
 import {
   type ChunkOnItsWay,
-  firstPosition,
+  firstBeginning,
   PositionKeeper,
   type RestoreBeginning,
   type RestorePosition,
@@ -103,10 +103,10 @@ export class DocumentRestore {
   }
 
   /** Chunks are counted, so those of an archive that has lost one, or has one again, are others. */
-  #knownBeginning(given: RestoreBeginning = firstPosition()): RestoreBeginning {
+  #knownBeginning(given: RestoreBeginning = firstBeginning()): RestoreBeginning {
     const chunksInAll = this.#later.chunks.length;
     const isOfOthers = given.chunksInAll !== 0 && given.chunksInAll !== chunksInAll;
-    return { ...isOfOthers ? firstPosition() : given, chunksInAll };
+    return { ...isOfOthers ? firstBeginning() : given, chunksInAll };
   }
 
   /**
@@ -130,6 +130,7 @@ export class DocumentRestore {
     // What was read here is the whole archive, and what was sent here may be its end.
     const refused = addRefusals(this.#beginning.refused, { revisions, documents: failedDocuments, first: null });
     const documents = Math.max(0, this.#counts.documents - refused.documents);
+    this.#tellUntold();
     const failedRevisions = refused.revisions;
     return {
       documents,
@@ -308,6 +309,15 @@ export class DocumentRestore {
   #noteBroken(chunk: string, line: BrokenLine): void {
     this.#context.log.error("line is left out", { chunk, line: line.number, problem: line.problem });
     this.#damaged.push({ chunk, problem: describeLine(line) });
+  }
+
+  /** Names nothing, as no call keeps the numbers of so many chunks. */
+  #tellUntold(): void {
+    const chunks = this.#position.untold;
+    if (chunks === 0) return;
+    const problem = "It was damaged in an earlier call, and is not now: it is not restored";
+    this.#context.log.error("chunks are left out", { chunks, problem });
+    for (let count = 0; count < chunks; count++) this.#damaged.push({ chunk: "unknown", problem });
   }
 
   #leaveOut(chunk: ArchiveChunk, error: unknown): void {

@@ -6,7 +6,7 @@
  */
 import type { BackupOfMoment } from "../../archive/moment.ts";
 import { counted } from "../../counts.ts";
-import { noRefusals, type Refusals } from "../../couchdb/write.ts";
+import type { Refusals } from "../../couchdb/write.ts";
 import { CouchError, hintOf, isFatalForRun, isTransient, UsageError } from "../../errors.ts";
 import { eitherSignal } from "../../parallel.ts";
 import type { FleetContext, FleetRequest, OneOfMany } from "./context.ts";
@@ -24,7 +24,7 @@ import {
   type Target,
 } from "./fleet_targets.ts";
 import { FreshSettings } from "./fresh_settings.ts";
-import { firstPosition, type RestorePosition } from "./position.ts";
+import { firstBeginning, firstPosition, type RestoreBeginning, type RestorePosition } from "./position.ts";
 import type { RestoreReport } from "./report.ts";
 import type { LackingSetting } from "./target.ts";
 
@@ -91,6 +91,8 @@ interface Cursor {
   chunksInAll: number;
   /** Which of those that are written were damaged and left out. */
   leftOut: readonly number[];
+  /** How many further ones were. */
+  leftOutMore: number;
   /** What CouchDB did not take of the others; of what is sealed without its reason. */
   refused: Refusals;
   /** Settings that CouchDB did not take. */
@@ -195,11 +197,18 @@ class StretchRound {
   /** Restores one database. False where every other one would meet what it has met. */
   async #restore(target: Target): Promise<boolean> {
     this.#forgetOthers(target);
-    const { chunks: chunksWritten, chunksInAll, leftOut: chunksLeftOut, refused: refusedBefore } = this.#position;
+    const position = this.#position;
+    const earlier = {
+      chunksWritten: position.chunks,
+      chunksInAll: position.chunksInAll,
+      chunksLeftOut: position.leftOut,
+      chunksLeftOutMore: position.leftOutMore,
+      refusedBefore: position.refused,
+    };
     const refusedSettings = this.#refusedSettings;
     try {
       mustBeFree(target, this.#request);
-      const request = { ...this.#request, chunksWritten, chunksInAll, chunksLeftOut, refusedBefore, noViews: true };
+      const request = { ...this.#request, ...earlier, noViews: true };
       const outcome = await restoreTarget({ ...this.#follow, refusedSettings }, target, request);
       this.#finish(target, isThere(outcome) ? undefined : describeOutcome(outcome, target, this.#position.refused));
       return true;
@@ -251,8 +260,8 @@ class StretchRound {
    */
   #noteInterruption(error: unknown): void {
     const [cursor, before, position, current] = [this.#cursor, this.#before, this.#position, this.#current];
-    const { chunks, chunksInAll, leftOut } = position;
-    Object.assign(cursor, { chunks, chunksInAll, leftOut, lacking: [...this.#refusedSettings] });
+    const { chunks, chunksInAll, leftOut, leftOutMore } = position;
+    Object.assign(cursor, { chunks, chunksInAll, leftOut, leftOutMore, lacking: [...this.#refusedSettings] });
     cursor.refused = toldOf(position.refused, { isDiscreet: current !== undefined && isSealed(current) });
     const isFurther = cursor.done !== before.done || cursor.chunks > before.chunks;
     if (isFurther) [cursor.reached, cursor.standing] = [0, 0];
@@ -347,13 +356,13 @@ async function mayHeal({ couch, signal }: FleetContext, error: unknown): Promise
 }
 
 /** Where the round before has ended. */
-function positionOf({ chunks, chunksInAll, leftOut, refused }: Cursor): RestorePosition {
-  return { ...firstPosition(), chunks, chunksInAll, leftOut, refused };
+function positionOf({ chunks, chunksInAll, leftOut, leftOutMore, refused }: Cursor): RestorePosition {
+  return { ...firstPosition(), chunks, chunksInAll, leftOut, leftOutMore, refused };
 }
 
 /** What is written, of a database of which nothing is. */
-function nothingDone(): Pick<Cursor, "chunks" | "chunksInAll" | "leftOut" | "refused" | "lacking"> {
-  return { chunks: 0, chunksInAll: 0, leftOut: [], refused: noRefusals(), lacking: [] };
+function nothingDone(): RestoreBeginning & Pick<Cursor, "lacking"> {
+  return { ...firstBeginning(), lacking: [] };
 }
 
 /** The same as a state machine may know it. */
@@ -394,16 +403,16 @@ function readCursor(text: string): Cursor {
   try {
     // A cursor of an earlier version, in the middle of an execution, does not have those with a default.
     const { done, chunks, begun = null, reached = 0, standing = 0, failed, error, ...lacks } = JSON.parse(text);
-    const { chunksInAll = 0, leftOut = none.leftOut, refused = none.refused, lacking = none.lacking } = lacks;
+    const { chunksInAll = 0, leftOut = none.leftOut, leftOutMore = 0, refused = none.refused } = lacks;
+    const { lacking = none.lacking } = lacks;
+    const written = { chunks, chunksInAll, leftOut, leftOutMore, refused, lacking };
     const isRight = [done, begun, error].every((one) => one === null || typeof one === "string") &&
-      [chunks, chunksInAll, reached, standing, failed, refused.revisions, refused.documents, ...leftOut]
+      [chunks, chunksInAll, leftOutMore, reached, standing, failed, refused.revisions, refused.documents, ...leftOut]
         .every((one) => Number.isSafeInteger(one) && one >= 0) &&
       (refused.first === null ||
         [refused.first.error, refused.first.reason].every((one) => typeof one === "string")) &&
       lacking.every((one: unknown) => one === "security" || one === "revs_limit");
-    if (isRight) {
-      return { done, chunks, chunksInAll, leftOut, refused, lacking, begun, reached, standing, failed, error };
-    }
+    if (isRight) return { done, ...written, begun, reached, standing, failed, error };
   } catch {
     // Said below.
   }

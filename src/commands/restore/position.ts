@@ -5,7 +5,7 @@
  */
 import { addRefusals, noRefusals, type Refusals } from "../../couchdb/write.ts";
 
-/** Chunks that were left out are noted up to so many; no place behind more of them is one to continue from. */
+/** Of so many chunks that were left out the numbers are kept: a cursor has to fit into 256 KiB. Others are counted. */
 const MOST_LEFT_OUT = 5000;
 
 /** A place in an archive's documents from which to continue. */
@@ -19,6 +19,8 @@ export interface RestorePosition {
   chunksInAll: number;
   /** Which of these chunks, counted from 0, were damaged and left out: none of them, or not all, is written. */
   leftOut: readonly number[];
+  /** So many further ones were left out, of which no number is kept: no later call tries these again. */
+  leftOutMore: number;
   /** What CouchDB did not take of the others. */
   refused: Refusals;
   /** Requests with documents that CouchDB has answered in this call, whatever it has taken of them. */
@@ -28,11 +30,16 @@ export interface RestorePosition {
 }
 
 /** Where a call begins. */
-export type RestoreBeginning = Pick<RestorePosition, "chunks" | "chunksInAll" | "leftOut" | "refused">;
+export type RestoreBeginning = Pick<RestorePosition, "chunks" | "chunksInAll" | "leftOut" | "leftOutMore" | "refused">;
 
 /** The place before the first chunk. */
 export function firstPosition(): RestorePosition {
-  return { chunks: 0, chunksInAll: 0, leftOut: [], refused: noRefusals(), requests: 0, documents: 0 };
+  return { ...firstBeginning(), requests: 0, documents: 0 };
+}
+
+/** The same for a call that nothing was before. */
+export function firstBeginning(): RestoreBeginning {
+  return { chunks: 0, chunksInAll: 0, leftOut: [], leftOutMore: 0, refused: noRefusals() };
 }
 
 /** A chunk whose documents are on their way. */
@@ -46,6 +53,11 @@ export interface ChunkOnItsWay {
 /** Follows one restore. */
 export class PositionKeeper {
   readonly #position: RestorePosition;
+  readonly #beginning: RestoreBeginning;
+  /** The numbers of the position's `leftOut`. */
+  readonly #leftOut: Set<number>;
+  /** Chunks that a call before has gone behind and noted no number of, and that are damaged in this call. */
+  #damagedAgain = 0;
   /** Chunks that were read and written in this call, from the first on, or passed over. */
   #settled = 0;
   /** The chunks behind those. */
@@ -58,6 +70,8 @@ export class PositionKeeper {
    */
   constructor(tell: (position: RestorePosition) => void, beginning: RestoreBeginning = firstPosition()) {
     this.#tell = tell;
+    this.#beginning = beginning;
+    this.#leftOut = new Set(beginning.leftOut);
     this.#position = { ...firstPosition(), ...beginning };
   }
 
@@ -82,26 +96,40 @@ export class PositionKeeper {
     this.#settle();
   }
 
+  /**
+   * Of the chunks without a number that were left out before so many are no longer found damaged: what is in them is not
+   * written, and nobody else tells. Known when all chunks are read.
+   */
+  get untold(): number {
+    return Math.max(0, this.#beginning.leftOutMore - this.#damagedAgain);
+  }
+
   #settle(): void {
     for (let first = this.#onTheirWay[0]; first?.isRead && first.batches === 0; first = this.#onTheirWay[0]) {
-      if (!this.#pass(first)) break;
       this.#onTheirWay.shift();
+      this.#pass(first);
     }
     this.#tell({ ...this.#position });
   }
 
-  /** Goes behind a chunk. False where there is no place to continue from. */
-  #pass({ isLeftOut, refused }: ChunkOnItsWay): boolean {
+  /** Goes behind a chunk. */
+  #pass(chunk: ChunkOnItsWay): void {
+    const number = this.#settled++;
+    if (number >= this.#beginning.chunks || this.#leftOut.has(number)) this.#note(number, chunk);
+    // It was written before, or is one of those without a number.
+    else if (chunk.isLeftOut) this.#damagedAgain++;
+    this.#position.chunks = Math.max(this.#position.chunks, this.#settled);
+  }
+
+  /** Notes what is lacking of a chunk that was sent in this call, or was to be. */
+  #note(number: number, { isLeftOut, refused }: ChunkOnItsWay): void {
     const position = this.#position;
-    const others = position.leftOut.filter((number) => number !== this.#settled);
-    if (isLeftOut && others.length >= MOST_LEFT_OUT) return false;
-    if (isLeftOut || others.length < position.leftOut.length) {
-      position.leftOut = isLeftOut ? [...others, this.#settled] : others;
-    }
-    // What was refused of one that is left out is sent once more.
-    if (!isLeftOut && refused.revisions > 0) position.refused = addRefusals(position.refused, refused);
-    this.#settled++;
-    position.chunks = Math.max(position.chunks, this.#settled);
-    return true;
+    if (!isLeftOut) {
+      // What was refused of one that is left out is sent once more.
+      if (refused.revisions > 0) position.refused = addRefusals(position.refused, refused);
+      if (this.#leftOut.delete(number)) position.leftOut = [...this.#leftOut];
+    } else if (this.#leftOut.has(number)) return;
+    else if (this.#leftOut.size >= MOST_LEFT_OUT) position.leftOutMore++;
+    else position.leftOut = [...this.#leftOut.add(number)];
   }
 }

@@ -16,7 +16,10 @@ import type { Written } from "./report.ts";
 const DEFAULT_PARALLEL = 4;
 
 /** What an earlier call has come to. */
-type EarlierCall = Pick<RestoreRequest, "chunksWritten" | "chunksInAll" | "chunksLeftOut" | "refusedBefore">;
+type EarlierCall = Pick<
+  RestoreRequest,
+  "chunksWritten" | "chunksInAll" | "chunksLeftOut" | "chunksLeftOutMore" | "refusedBefore"
+>;
 
 /** Writes an archive's documents, or some of them. */
 export async function writeDocuments(
@@ -54,10 +57,15 @@ export async function writeDocuments(
 
 /** Where the call before has ended. */
 function beginningOf(
-  { chunksWritten: chunks = 0, chunksInAll = 0, chunksLeftOut: leftOut = [], refusedBefore: refused = noRefusals() }:
-    EarlierCall,
+  {
+    chunksWritten: chunks = 0,
+    chunksInAll = 0,
+    chunksLeftOut: leftOut = [],
+    chunksLeftOutMore: leftOutMore = 0,
+    ...more
+  }: EarlierCall,
 ): RestoreBeginning {
-  return { chunks, chunksInAll, leftOut, refused };
+  return { chunks, chunksInAll, leftOut, leftOutMore, refused: more.refusedBefore ?? noRefusals() };
 }
 
 /** The path that leads to this very archive, whatever else is in its folder or becomes complete later. */

@@ -158,7 +158,7 @@ async function lastSelection(
 export interface ReportedRun {
   /** When its schedule fired, or it was begun by hand. */
   at: Date;
-  /** Whether somebody began it by hand. */
+  /** Whether somebody began it by hand, with the command; one that a Lambda was asked for has a folder as elapses have. */
   isByHand: boolean;
   /** What it came to, as far as it has come to an end. */
   read: (options?: JsonOptions) => Promise<RunReport | undefined>;

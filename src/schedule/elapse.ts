@@ -159,6 +159,14 @@ export async function readHolder(
   return await readJson(store, joinKey(folder, nameOf(CLAIM, generation)), { ...options, schema: holderSchema });
 }
 
+/**
+ * Whether a person had a run begun that has a folder of its own, as those of a Lambda have: its plan has claimed it,
+ * and neither a server's process nor a tick, which names the execution that it starts.
+ */
+export function isBegunByHand({ pid, execution }: Holder): boolean {
+  return pid === 0 && execution === undefined;
+}
+
 /** When a generation was claimed, by the store's clock; undefined where there is no claim to it. */
 export async function claimedAt(
   store: Store,

@@ -6,7 +6,7 @@
  */
 import { DAY_MS } from "../dates.ts";
 import { Catalog, type CatalogEntry } from "../archive/catalog.ts";
-import { listRuns } from "../archive/moment.ts";
+import { listRuns, type ReportedRun } from "../archive/moment.ts";
 import { isSaved, isTaskSaved } from "../archive/report.ts";
 import type { Repository } from "../archive/repository.ts";
 import {
@@ -20,6 +20,8 @@ import { loadAhead } from "../parallel.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import type { Task } from "../task/task.ts";
 import { nextElapses } from "../task/times.ts";
+import { isBegunByHand, readHolder } from "./elapse.ts";
+import { isElapseOf } from "./retry.ts";
 import { readStatus } from "./status.ts";
 
 /** Databases whose entries are listed at once. */
@@ -111,13 +113,18 @@ function zeros(count: number): number[] {
   return Array.from({ length: count }, () => 0);
 }
 
-async function readRuns({ repository, signal }: ReportContext, task: Task, period: Period): Promise<TaskRuns> {
+async function readRuns(context: ReportContext, task: Task, period: Period): Promise<TaskRuns> {
+  const { repository, signal } = context;
   const found: TaskRuns = { runs: [], failed: new Map(), late: [] };
   const all = await listRuns(repository, task.name, { signal });
-  for (const { at, isByHand, read } of all) {
+  const begunMs: number[] = [];
+  for (const run of all) {
+    const { at } = run;
     const day = dayOf(period, at.getTime());
     if (day === undefined) continue;
-    const report = await read();
+    const isByHand = await wasByHand(context, task, run);
+    if (!isByHand) begunMs.push(at.getTime());
+    const report = await run.read();
     const part = report?.tasks.find((one) => one.task === task.name);
     if (report === undefined || part === undefined) continue;
     const failed = part.databases.filter((one) => !isSaved(one)).map(({ database }) => database);
@@ -130,15 +137,46 @@ async function readRuns({ repository, signal }: ReportContext, task: Task, perio
       else days.add(day);
     }
   }
-  found.late.push(...missedDays(task, period, all.filter(({ isByHand }) => !isByHand).map(({ at }) => at.getTime())));
+  const first = await firstOfSchedule(context, task, all);
+  if (first !== undefined) found.late.push(...missedDays(task, period, { firstMs: first.at.getTime(), begunMs }));
   return found;
 }
 
-/** The days on which a task elapsed and nobody began a run, since the first that somebody has begun. */
-function missedDays(task: Task, period: Period, begun: readonly number[]): number[] {
-  if (begun.length === 0) return [];
-  // One by one: a task of every minute has had more runs than a call takes arguments.
-  const firstMs = begun.reduce((first, ms) => Math.min(first, ms));
+/** Whether a run was begun by hand: by the command, or through a Lambda, whose runs have folders as elapses have. */
+async function wasByHand(
+  { repository, signal }: ReportContext,
+  task: Task,
+  { at, isByHand }: ReportedRun,
+): Promise<boolean> {
+  if (isByHand || isElapseOf(task, at)) return isByHand;
+  // What is no elapse may have been one, of an earlier schedule.
+  const folder = repository.runFolder({ task: task.name, elapse: at });
+  const holder = await readHolder(repository.store, { folder, generation: 1 }, { signal });
+  return holder !== undefined && isBegunByHand(holder);
+}
+
+/** The first run that nobody had begun by hand. @param all The latest first. */
+async function firstOfSchedule(
+  context: ReportContext,
+  task: Task,
+  all: readonly ReportedRun[],
+): Promise<ReportedRun | undefined> {
+  for (let index = all.length - 1; index >= 0; index--) {
+    if (!await wasByHand(context, task, all[index]!)) return all[index];
+  }
+  return undefined;
+}
+
+/**
+ * The days on which a task elapsed and nobody began a run, since the first that somebody has begun.
+ *
+ * @param begun `begunMs`: when runs of the period began.
+ */
+function missedDays(
+  task: Task,
+  period: Period,
+  { firstMs, begunMs: begun }: { firstMs: number; begunMs: readonly number[] },
+): number[] {
   const begunOn = new Set(begun.map((ms) => Math.floor(ms / DAY_MS)));
   const days: number[] = [];
   for (let afterMs = Math.max(period.first * DAY_MS - 1, firstMs);;) {

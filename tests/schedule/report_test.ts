@@ -6,6 +6,7 @@ import { RunFolder } from "../../src/archive/run_folder.ts";
 import { readReport } from "../../src/schedule/report.ts";
 import { openSession } from "../../src/session/open.ts";
 import { runScheduled } from "../../src/schedule/due.ts";
+import { runAtOnce } from "../../src/schedule/rounds.ts";
 import { couchOk } from "../couch_request.ts";
 import { TestRepository } from "../archive/repository_setup.ts";
 import { createDatabase, idsOf } from "../couchdb/impatient_client.ts";
@@ -13,6 +14,7 @@ import { startFakeCouchDb } from "../fakes/couchdb.ts";
 import { RecordedLog } from "../fakes/log.ts";
 import { databaseReport, runReport, taskReport } from "../fakes/report.ts";
 import { task } from "../fakes/task.ts";
+import { setUpScheduled } from "./due_setup.ts";
 import { main } from "../../src/cli/cli.ts";
 import { outputTo } from "../fakes/output.ts";
 
@@ -177,6 +179,30 @@ Deno.test("readReport() reports of a task that has run every minute for three mo
   const context = { repository: new Repository(store, repository), now: () => new Date("2026-10-01T12:00:00Z") };
   const { tasks } = await readReport(context, [often], { days: 2 });
   assertEquals(tasks.map(({ task, runs }) => [task, runs]), [["often", []]]);
+});
+
+Deno.test("readReport() tells of a run that a Lambda was asked for that it was by hand, and of an earlier schedule's that it was not", async () => {
+  await using setup = await setUpScheduled("file://", { a: 1 });
+  const daily = task("daily", { databases: ["a"], cron: "02:00 UTC", timezone: "UTC" });
+  let at = new Date("2026-11-20T02:00:00Z");
+  const machine = () => setup.machine(crypto.randomUUID(), { now: () => at });
+  const earlier = { ...daily, calendar: task("daily", { databases: ["a"], cron: "01:00 UTC" }).calendar };
+  for (const moment of ["2026-11-20T01:30:00Z", "2026-11-21T02:10:00Z"]) {
+    at = new Date(moment);
+    await runScheduled(machine(), [moment.includes("20T") ? earlier : daily]);
+  }
+  // Nobody looks on the 22nd and 23rd, and somebody runs the task by hand on one of them.
+  at = new Date("2026-11-22T09:00:00Z");
+  await runAtOnce(machine(), { task: daily, elapse: at, scope: "all" });
+  at = new Date("2026-11-24T01:00:00Z");
+  const { repository } = machine();
+  const { tasks, databases } = await readReport({ repository, now: () => at }, [daily], { days: 5 });
+  assertEquals(tasks[0]!.runs.map(({ at, by_hand }) => [at.slice(0, 16), by_hand]), [
+    ["2026-11-22T09:00", true],
+    ["2026-11-21T02:00", false],
+    ["2026-11-20T01:00", false],
+  ]);
+  assertEquals(databases.map(({ days }) => days), ["f3l."]);
 });
 
 Deno.test("readReport() tells each day on which a database was not saved, once", async () => {

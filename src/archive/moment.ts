@@ -73,6 +73,8 @@ export interface LastSelection {
   task: string;
   /** When its schedule fired, or it was begun by hand. */
   at: Date;
+  /** When it did begin, which may have been later: behind a run that took long. */
+  begunAt: Date;
   /** The date in its paths, `2026-01-03`. */
   date: string;
   /** The databases as they came out, by decoded names. */
@@ -146,6 +148,7 @@ async function lastSelection(
     return {
       task,
       at,
+      begunAt: new Date(report?.started_at ?? at),
       date,
       databases: new Map(databases.map(({ database, status }) => [database, status])),
       savedAt: new Map(savedAt),

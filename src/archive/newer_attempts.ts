@@ -8,7 +8,7 @@ import { describeError, StoreError } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import { listRuns, tasksWithRuns } from "./moment.ts";
-import { type DatabaseReport, tellsOf } from "./report.ts";
+import { type DatabaseReport, type RunReport, tellsOf } from "./report.ts";
 import type { Repository } from "./repository.ts";
 import type { RestorePoint } from "./restore_point.ts";
 
@@ -52,8 +52,9 @@ export async function newerAttempts(repository: Repository, search: AttemptSearc
 async function newerAttempt(
   repository: Repository,
   task: string,
-  { database, point, notAfter, now, signal }: AttemptSearch,
+  search: AttemptSearch,
 ): Promise<string | undefined> {
+  const { database, point, notAfter, now, signal } = search;
   const { manifest, finishedAt } = point;
   const taken = `The backup of ${toSecond(finishedAt)} is taken`;
   // Runs and the manifest of their task go by the same clock; that of the store may differ.
@@ -65,9 +66,10 @@ async function newerAttempt(
   /** Of runs that do not tell of the database the last one: it counts where the task is to save the database. */
   let other: string | undefined;
   for (const { at, read } of runs.slice(0, MOST_RUNS)) {
-    const isNewer = at > own;
+    const run = await read();
+    const isNewer = isLater({ at, run }, search);
     if (!isNewer && other === undefined) return undefined;
-    const report = (await read())?.tasks.find((one) => one.task === task);
+    const report = run?.tasks.find((one) => one.task === task);
     const outcome = report?.databases.find((one) => one.database === database);
     const begun = `The run of the task "${task}" of ${toSecond(at)}`;
     if (outcome !== undefined) {
@@ -84,6 +86,22 @@ async function newerAttempt(
     }
   }
   return isOwn ? other : undefined;
+}
+
+/**
+ * Whether a run has come behind a backup. One whose elapse came while a run before it was still at work may have begun
+ * when that was over, or beside it, and have tried the database behind the backup.
+ */
+function isLater(
+  { at, run }: { at: Date; run: RunReport | undefined },
+  { point: { manifest }, notAfter }: AttemptSearch,
+): boolean {
+  const own = new Date(manifest.finished_at);
+  if (at > own) return true;
+  const begun = new Date(run?.started_at ?? at);
+  if (begun > own) return notAfter === undefined || begun <= notAfter;
+  // The backup's own run began before it; without a report a run may have tried it at any time.
+  return at > new Date(manifest.started_at) && (run === undefined || new Date(run.finished_at) > own);
 }
 
 function describeOutcome(

@@ -16,15 +16,21 @@ const TAKEN = "2026-11-21T18:04:00Z";
 
 interface RunOf {
   at: string;
+  /** @default at */
+  startedAt?: string;
+  /** @default at */
+  finishedAt?: string;
   task?: string;
   run?: string;
   error?: string;
   databases?: DatabaseReport[];
 }
 
-function reportOf({ at, task = "weekly", run = crypto.randomUUID(), error, databases = [] }: RunOf): RunReport {
+function reportOf(
+  { at, startedAt = at, finishedAt = at, task = "weekly", run = crypto.randomUUID(), error, databases = [] }: RunOf,
+): RunReport {
   const part = { task, date: at.slice(0, 10), databases, ...error === undefined ? {} : { error } };
-  return { ok: error === undefined, run, started_at: at, finished_at: at, tasks: [part] };
+  return { ok: error === undefined, run, started_at: startedAt, finished_at: finishedAt, tasks: [part] };
 }
 
 async function caveatsOf(place: TestRepository, path = "latest"): Promise<readonly string[] | undefined> {
@@ -101,6 +107,44 @@ Deno.test("findArchive() says of latest which later runs did not save the databa
     // Whatever came behind a moment says nothing of it.
     assertEquals(await caveatsOf(place, "2026-11-21T18:30Z"), [], what);
     assertEquals(await caveatsOf(place, "2026-11-21"), undefined, what);
+  }
+});
+
+Deno.test("findArchive() says of latest that a run failed whose elapse came while the backup was made, and before", async () => {
+  const [made, elapse] = ["2026-11-21T18:00:00Z", "2026-11-21T19:00:00Z"];
+  const sentence = `The run of the task "weekly" of ${elapse}`;
+  const own: RunOf = {
+    at: made,
+    finishedAt: "2026-11-21T19:30:00Z",
+    databases: [databaseReport(DATABASE, { backed_up_at: "2026-11-21T19:20:00Z" })],
+  };
+  const late: RunOf = { at: elapse, startedAt: "2026-11-21T19:30:01Z", finishedAt: "2026-11-21T19:30:09Z" };
+  const beside: RunOf = { at: elapse, finishedAt: "2026-11-21T19:25:00Z", databases: [failed("away")] };
+  const cases: [what: string, startedAt: string, run: RunOf, caveat: string | undefined][] = [
+    ["begun behind it", "2026-11-21T19:10:00Z", { ...late, databases: [failed("away")] }, 'did not save "a/b": away'],
+    ["begun behind it, for nothing", "2026-11-21T19:10:00Z", { ...late, error: "no" }, "saved nothing: no"],
+    [
+      "deleted behind it",
+      "2026-11-21T19:10:00Z",
+      { ...late, databases: [databaseReport("else")] },
+      'did not have "a/b" any more',
+    ],
+    ["beside it, over later", "2026-11-21T18:50:00Z", beside, 'did not save "a/b": away'],
+    ["beside it, over before", "2026-11-21T18:50:00Z", { ...beside, finishedAt: "2026-11-21T19:19:00Z" }, undefined],
+    ["of an elapse before the backup began", "2026-11-21T19:10:00Z", beside, undefined],
+  ];
+  for (const [what, startedAt, run, caveat] of cases) {
+    await using place = await TestRepository.open();
+    const finishedAt = "2026-11-21T19:20:00Z";
+    await place.put({ day: "2026-11-21", startedAt, finishedAt });
+    for (const one of [own, run]) {
+      const folder = new RunFolder(place.repository, { task: "weekly", elapse: new Date(one.at) });
+      await folder.storeReport(reportOf(one), {});
+    }
+    const told = caveat === undefined ? [] : [`${sentence} ${caveat}. The backup of ${finishedAt} is taken`];
+    assertEquals(await caveatsOf(place), told, what);
+    // Whoever asks for the moment between is told of nothing that began behind it.
+    if (run.startedAt !== undefined) assertEquals(await caveatsOf(place, "2026-11-21T19:25Z"), [], what);
   }
 });
 

@@ -48,6 +48,8 @@ export interface BackupRequest {
   day: string;
   /** `2026-11-25T18:04:11Z`, or with milliseconds. */
   finishedAt: string;
+  /** @default finishedAt */
+  startedAt?: string;
   /** @default 2 */
   format?: 1 | 2;
   /** @default a run of its own */
@@ -202,7 +204,7 @@ export function manifestOf(request: BackupRequest): Manifest {
     format: request.format ?? 2,
     task,
     database,
-    started_at: finishedAt,
+    started_at: request.startedAt ?? finishedAt,
     options: { ...OPTIONS, chunk: null, ...request.options },
     kind,
     parent: request.parent ?? null,

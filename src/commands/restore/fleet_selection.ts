@@ -111,7 +111,7 @@ function sortOut(
   const kept = found.filter(({ database, point: { manifest, finishedAt } }) => {
     const last = byTask.get(manifest.task);
     // Without a report of its task, or where the backup is younger than that run, nobody can tell that it is gone.
-    if (gone || last === undefined || isSelected(database) || finishedAt > last.at) return true;
+    if (gone || last === undefined || isSelected(database) || finishedAt > last.begunAt) return true;
     if (!tellsOf(last, { at: last.at, database })) return true;
     const at = formatInstant(last.at.toISOString());
     const reason = `the run of task "${last.task}" of ${at} no longer had it (--gone restores it)`;

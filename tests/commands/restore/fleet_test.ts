@@ -5,6 +5,7 @@ import { describeFleet } from "../../../src/cli/restore_all.ts";
 import { exitCodeOfFleet, type FleetReport } from "../../../src/commands/restore/fleet_report.ts";
 import type { FleetRequest } from "../../../src/commands/restore/context.ts";
 import { ArchiveError, EXIT, UsageError } from "../../../src/errors.ts";
+import { runAtOnce } from "../../../src/schedule/rounds.ts";
 import { couchOk } from "../../couch_request.ts";
 import { loginRefused } from "../../fakes/couchdb/faults.ts";
 import { createDatabase, idsOf } from "../../couchdb/impatient_client.ts";
@@ -257,6 +258,23 @@ Deno.test("restore --all takes the newest backups of a moment, and leaves out wh
   await setup.drop();
   const all = await session.restoreAll({ path: "latest", gone: true });
   assertEquals([all.databases.length, all.left_out], [5, []]);
+});
+
+Deno.test("restore --all leaves out what a run did not have any more whose elapse came while the run before it was at work", async () => {
+  await using setup = await setUpFleet(2);
+  const [gone] = setup.names as [string];
+  let now = new Date("2026-11-08T10:20:00Z");
+  const session = await setup.open({ now: () => now });
+  const [task] = session.config.tasks;
+  const run = async (elapse: string) =>
+    void await runAtOnce(await session.context(), { task: task!, elapse: new Date(elapse), scope: "all" });
+  await run("2026-11-08T09:00:00Z");
+  await setup.drop([gone]);
+  now = new Date("2026-11-08T10:30:00Z");
+  await run("2026-11-08T10:00:00Z");
+  await setup.drop(setup.names.slice(1));
+  const { left_out } = await session.restoreAll({ path: "latest" });
+  assertEquals(left_out.map(({ database, is_missing }) => [database, is_missing]), [[gone, false]]);
 });
 
 Deno.test("restore --all has the databases of all months where backup_only_previous saves one month in a run", async () => {

@@ -93,20 +93,21 @@ function toldBy({ losses_told: told, run }: LastRun): readonly string[] {
   return told ?? [run];
 }
 
-/** Says of a run that it has reported what it has found that a chain has lost. */
+/** Says of some runs that what they have found that a chain has lost is reported, by `run`. */
 export async function noteLossesTold(
   repository: Repository,
   task: string,
-  { run, finishedAt, databases, signal }: StoreCallOptions & {
+  { run, foundBy, finishedAt, databases, signal }: StoreCallOptions & {
     run: string;
+    foundBy: readonly string[];
     finishedAt: string;
     databases: readonly string[];
   },
 ): Promise<void> {
   const before = await readLastRun(repository, task, { signal });
-  if (before !== undefined && hasToldLosses(before, run)) return;
+  if (before !== undefined && foundBy.every((one) => hasToldLosses(before, one))) return;
   const last = before ?? { run, finished_at: finishedAt, databases: [...databases] };
-  await storeLastRun(repository, task, { ...last, losses_told: [run], signal });
+  await storeLastRun(repository, task, { ...last, losses_told: [...foundBy], signal });
 }
 
 /** The databases that the last run of a task had and that CouchDB does not list any more. */

@@ -54,6 +54,8 @@ export interface DatabaseReport extends Totals {
     at_least?: true | undefined;
     /** The ids of the first twenty. */
     ids: string[];
+    /** The run that has found it and ended before it said so. Absent where it is this one. */
+    found_by?: string | undefined;
   };
   /** The cause, for a failed database. */
   error?: string;
@@ -144,7 +146,9 @@ export function mergeTaskReports(earlier: TaskReport | undefined, later: TaskRep
   const known = new Map(earlier.databases.map((one) => [one.database, one]));
   for (const one of later.databases) {
     const before = known.get(one.database);
-    if (before === undefined || isSaved(one) || !isSaved(before)) known.set(one.database, one);
+    // Of a backup that it found complete it says less than the run that made it.
+    const isFound = before?.backed_up_at !== undefined && before.backed_up_at === one.backed_up_at && isSaved(before);
+    if (before === undefined || (isSaved(one) && !isFound) || !isSaved(before)) known.set(one.database, one);
   }
   const merged: TaskReport = { ...later, databases: [...known.values()] };
   if (later.warnings === undefined && earlier.warnings !== undefined) merged.warnings = earlier.warnings;
@@ -155,6 +159,12 @@ export function mergeTaskReports(earlier: TaskReport | undefined, later: TaskRep
 /** Whether a run has found that backups of before lack something. */
 export function hasFoundLoss({ tasks }: Pick<RunReport, "tasks">): boolean {
   return tasks.some(({ databases }) => databases.some(({ chain_lost }) => chain_lost !== undefined));
+}
+
+/** The runs that have found what a report says that backups of before lack, each once. */
+export function foundLosses({ run, tasks }: Pick<RunReport, "run" | "tasks">): string[] {
+  const found = tasks.flatMap(({ databases }) => databases.flatMap(({ chain_lost }) => chain_lost ?? []));
+  return [...new Set(found.map(({ found_by }) => found_by ?? run))];
 }
 
 /**

@@ -6,7 +6,7 @@
 import { noteLossesTold, noteSaved } from "../archive/last_run.ts";
 import {
   type DatabaseReport,
-  hasFoundLoss,
+  foundLosses,
   isWorthRetrying,
   type RunReport,
   type TaskReport,
@@ -157,11 +157,12 @@ export async function noteTold(
   { name }: Task,
   report: RunReport,
 ): Promise<void> {
-  if (!hasFoundLoss(report)) return;
+  const foundBy = foundLosses(report);
+  if (foundBy.length === 0) return;
   const { run, finished_at: finishedAt, tasks } = report;
   const databases = tasks.flatMap((one) => one.databases.map(({ database }) => database));
   try {
-    await noteLossesTold(repository, name, { run, finishedAt, databases, signal });
+    await noteLossesTold(repository, name, { run, foundBy, finishedAt, databases, signal });
   } catch (error) {
     if (signal.aborted) throw signal.reason;
     log.warn("it is not noted that a loss is told", { error: describeError(error) });

@@ -1,11 +1,14 @@
 /** What a full backup finds that the chain before has lost is told, by whichever way of running, and told once. */
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
-import type { DatabaseReport, RunReport } from "../../src/archive/report.ts";
+import { type DatabaseReport, exitCodeOfReport, type RunReport } from "../../src/archive/report.ts";
+import { backup } from "../../src/commands/backup/backup.ts";
 import type { CouchClient } from "../../src/couchdb/client.ts";
+import { amendElapses } from "../../src/schedule/amend.ts";
 import { runScheduled } from "../../src/schedule/due.ts";
 import { backupRound } from "../../src/schedule/round.ts";
 import { planRun, runAtOnce, summariseRun } from "../../src/schedule/rounds.ts";
 import type { RunOfElapse } from "../../src/schedule/run_in_rounds.ts";
+import { selectTasks } from "../../src/task/selection.ts";
 import { without } from "../couchdb/impatient_client.ts";
 import { edit, fill } from "../fakes/couchdb/edits.ts";
 import { task } from "../fakes/task.ts";
@@ -17,6 +20,9 @@ crypto.getRandomValues = (array) => array instanceof Uint32Array ? array.fill(1)
 
 const DAILY = task("daily", { databases: ["a"], cron: "*-*-* 06:00:00 UTC", timezone: "UTC", increments: { most: 2 } });
 const LAST = "backup/_runs/couchdb/daily/last.json";
+
+/** The run of the fourth day, in rounds. */
+const KILLED = "daily/20260104T060000Z";
 
 /** A whole run of one elapse. */
 type Run = (machine: Machine, day: number) => Promise<RunReport>;
@@ -101,9 +107,60 @@ Deno.test("backupRound() tells what a run has found that never came to its summa
   await planRun(at(4), roundsOf(4));
   await backupRound(at(4), { ...roundsOf(4), generation: 1 }, { database: "a", cursor: null });
   const next = ofA(await run(at(5), 5));
-  assertEquals(next.chain_lost, lost);
+  assertEquals(next.chain_lost, { ...lost, found_by: KILLED });
   assertMatch(next.warnings!.join("\n"), /its run ended before it said so/);
   assertEquals(ofA(await run(at(6), 6)).chain_lost, undefined);
+});
+
+/** Runs all of a day as `backup --resume` does. */
+async function resumeByHand(machine: Machine, day: number): Promise<RunReport> {
+  const selections = selectTasks(["a"], [DAILY], { startedAt: roundsOf(day).elapse });
+  return await backup(machine, selections, { resume: true });
+}
+
+Deno.test("backup --resume tells what the run has found that made a backup and was killed, for the next runs too", async () => {
+  const { setup, at } = await place();
+  await using _ = setup;
+  const run = RUNS["backupRound()"]!;
+  const lost = await loseThree(setup, run, at);
+  await planRun(at(4), roundsOf(4));
+  await backupRound(at(4), { ...roundsOf(4), generation: 1 }, { database: "a", cursor: null });
+  const resumed = ofA(await resumeByHand(at(4), 4));
+  assertEquals([resumed.kind, resumed.chain_lost], ["full", { ...lost, found_by: KILLED }]);
+  const next = ofA(await run(at(5), 5));
+  assertEquals([next.unchanged, next.chain_lost, next.warnings], [true, undefined, undefined]);
+});
+
+Deno.test("backup --resume of a day does not tell once more what its run has told, and leaves it in the report", async () => {
+  const { setup, at } = await place();
+  await using _ = setup;
+  const run = RUNS["runScheduled()"]!;
+  const lost = await loseThree(setup, run, at);
+  assertEquals(ofA(await run(at(4), 4)).chain_lost, lost);
+  const machine = setup.machine("by hand", { now: at(4).now });
+  const report = await resumeByHand(machine, 4);
+  assertEquals([ofA(report).kind, ofA(report).chain_lost, ofA(report).warnings], ["full", undefined, undefined]);
+  assertEquals(exitCodeOfReport(report), 0);
+  await amendElapses(machine, { tasks: [DAILY], report, isPart: false });
+  assertEquals(ofA(await setup.json("backup/_runs/couchdb/daily/20260104T060000Z/report.json")).chain_lost, lost);
+});
+
+Deno.test("runScheduled() tells once what a killed run has found, though it then fails", async () => {
+  const { setup, at } = await place();
+  await using _ = setup;
+  const rounds = RUNS["backupRound()"]!;
+  const lost = await loseThree(setup, rounds, at);
+  await planRun(at(4), roundsOf(4));
+  await backupRound(at(4), { ...roundsOf(4), generation: 1 }, { database: "a", cursor: null });
+  const run = RUNS["runScheduled()"]!;
+  const changes = { endpoint: "_changes", database: "a", times: Infinity } as const;
+  setup.server.faults.add({ ...changes, fault: { kind: "status", status: 403 } });
+  edit(setup.server.databases.get("a")!, { _id: "new" });
+  const failed = ofA(await run(at(5), 5));
+  assertEquals([failed.status, failed.chain_lost], ["failed", { ...lost, found_by: KILLED }]);
+  setup.server.faults.clear();
+  const next = ofA(await run(at(6), 6));
+  assertEquals([next.status, next.chain_lost], ["complete", undefined]);
 });
 
 Deno.test("summariseRun() that could not publish what was lost has not told it", async () => {
@@ -116,7 +173,7 @@ Deno.test("summariseRun() that could not publish what was lost has not told it",
   await backupRound(at(4), third, { database: "a", cursor: null });
   const publish = () => Promise.reject(new Error("killed"));
   await assertRejects(() => summariseRun(at(4), third, { publish }), Error, "killed");
-  assertEquals(ofA(await run(at(5), 5)).chain_lost, lost);
+  assertEquals(ofA(await run(at(5), 5)).chain_lost, { ...lost, found_by: KILLED });
 });
 
 Deno.test("runScheduled() tells once what the second try of an elapse has found", async () => {
@@ -143,6 +200,6 @@ Deno.test("runScheduled() takes what an older version has noted of its last run 
     assertEquals([told, older.run], [["run4"], "run4"]);
     const noted = isTold ? { ...older, one: "that nobody knows" } : { ...older, run: "another" };
     await setup.store.replace(LAST, new TextEncoder().encode(JSON.stringify(noted)));
-    assertEquals(ofA(await run(at(5), 5)).chain_lost, isTold ? undefined : lost);
+    assertEquals(ofA(await run(at(5), 5)).chain_lost, isTold ? undefined : { ...lost, found_by: "run4" });
   }
 });

@@ -224,7 +224,7 @@ export class DatabaseBackup {
       await finishCopy(this.#context, { ...leftover, folder: this.#folder, state });
       await this.#tellShrunk(leftover);
       log.info("database is complete already", { run: leftover.manifest.run });
-      return this.#outcome.noteComplete(leftover.manifest);
+      return this.#outcome.noteComplete(leftover.manifest, { isLossTold: await this.#isLossTold(leftover.manifest) });
     }
 
     // Of an incremental task most databases have not changed.
@@ -428,7 +428,7 @@ export class DatabaseBackup {
       const differing = await chain?.result();
       if (differing === undefined) return undefined;
       this.#outcome.warn(differing.warning);
-      this.#outcome.lostSealed = undefined;
+      this.#outcome.lostSealed = this.#outcome.lossFoundBy = undefined;
       return this.#outcome.chainLost = differing.lost;
     } catch (error) {
       if (!(error instanceof CouchError)) throw error;
@@ -452,12 +452,18 @@ export class DatabaseBackup {
     if (await this.#hasTold(previous.run)) return;
     this.#outcome.warn(describeUntold(previous, joinKey(folder, name)));
     this.#outcome.chainLost = previous.chain_lost;
+    this.#outcome.lossFoundBy = previous.run;
     this.#outcome.lostSealed = previous.sealed?.age;
     const { documents, up_to } = previous.chain_lost;
     log.error("earlier backups lack documents; the run that found this ended before it reported it", {
       documents,
       before: up_to,
     });
+  }
+
+  /** Whether another run has made a backup, and has reported what it had found. */
+  async #isLossTold({ run, chain_lost: lost }: Manifest): Promise<boolean> {
+    return lost !== undefined && run !== this.#context.run && await this.#hasTold(run);
   }
 
   /** Whether a run of the task has reported what it had found. */

@@ -42,6 +42,8 @@ export class Outcome {
   shrunkFrom: number | undefined;
   /** What the chain of backups before has lost, by a full one. */
   chainLost: ChainLoss | undefined;
+  /** The run that has found it; undefined: this one. */
+  lossFoundBy: string | undefined;
   /** An age file that names it, where it was found by an earlier run. */
   lostSealed: string | undefined;
   /** What has been stored so far; it may grow. */
@@ -69,12 +71,15 @@ export class Outcome {
     return this.#recipients === undefined ? describeError(error) : describeDiscreetly(error);
   }
 
-  /** An earlier call of the same run has made the backup. */
-  noteComplete(manifest: Manifest): void {
+  /** An earlier call of the same run has made the backup, or another run, which may have told what it has lost. */
+  noteComplete(manifest: Manifest, { isLossTold }: { isLossTold: boolean }): void {
     this.stored = manifest;
     this.manifest = manifest;
-    this.chainLost = manifest.chain_lost;
-    if (manifest.chain_lost !== undefined) this.warn(describeKept(manifest.chain_lost));
+    if (manifest.chain_lost !== undefined && !isLossTold) {
+      this.chainLost = manifest.chain_lost;
+      this.lossFoundBy = manifest.run;
+      this.warn(describeKept(manifest.chain_lost));
+    }
     this.isUnchanged = manifest.kind === "incremental" && manifest.chunks.length === 0;
   }
 
@@ -141,7 +146,8 @@ export class Outcome {
     if (this.shrunkFrom !== undefined) report.shrunk_from = this.shrunkFrom;
     if (this.chainLost !== undefined) {
       const { up_to: _, ...lost } = this.chainLost;
-      report.chain_lost = lost;
+      const isOfAnother = this.lossFoundBy !== undefined && this.lossFoundBy !== this.#context.run;
+      report.chain_lost = isOfAnother ? { ...lost, found_by: this.lossFoundBy } : lost;
     }
     return report;
   }

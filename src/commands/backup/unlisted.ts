@@ -4,7 +4,7 @@
  * for the next one.
  */
 import { describeUnlisted, findUnlisted, storeLastRun } from "../../archive/last_run.ts";
-import { hasFoundLoss, isWorthRetrying, type TaskReport } from "../../archive/report.ts";
+import { foundLosses, isWorthRetrying, type TaskReport } from "../../archive/report.ts";
 import { describeError } from "../../errors.ts";
 import type { TaskSelection } from "../../task/selection.ts";
 import type { Run } from "./context.ts";
@@ -60,7 +60,7 @@ async function rememberTask(
       finished_at: now().toISOString(),
       databases: databases.map(({ database }) => database),
       saved_until: isWorthRetrying(report) ? undefined : startedAt.toISOString(),
-      losses_told: hasFoundLoss({ tasks: [report] }) ? [run] : [],
+      losses_told: foundLosses({ run, tasks: [report] }),
       signal,
     });
   } catch (error) {

@@ -254,17 +254,17 @@ Deno.test("backup() in full that is killed behind its manifest has not lost what
       { prefix: "", suffix: "couchdb" },
     );
     const context = { repository, signal: death.signal, run: "the run" };
-    const expected = { documents: 3, ids: lost };
+    const expected: DatabaseReport["chain_lost"] = { documents: 3, ids: lost };
     if (how === "said") {
       assertEquals((await place.run({ day: 6, full: true, isWhole: true, context })).chain_lost, expected);
     } else await assertRejects(() => place.run({ day: 6, full: true, context }), InterruptedError, "killed");
-    const next = how === "resumed" ? { day: 6, resume: true } : { day: 7 };
+    const next = how === "resumed" ? { day: 6, resume: true, isWhole: true } : { day: 7 };
     const report = await place.run({ ...next, context: { run: "the next" } });
-    assertEquals(report.chain_lost, how === "said" ? undefined : expected);
+    assertEquals(report.chain_lost, how === "said" ? undefined : { ...expected, found_by: "the run" });
     assertEquals([report.unchanged === true, report.kind], how === "resumed" ? [false, "full"] : [true, "incremental"]);
     if (how !== "said") assertMatch((report.warnings ?? []).join("\n"), new RegExp(`lack 3 documents .*"${lost[0]}"`));
     // Once is enough.
-    assertEquals((await place.run({ day: 8 })).chain_lost, how === "resumed" ? expected : undefined);
+    assertEquals((await place.run({ day: 8 })).chain_lost, undefined, how);
   }
 });
 
@@ -282,7 +282,8 @@ Deno.test("backup() is made, and says once more what a chain has lost, where nob
   assertEquals((await place.run({ day: 6, full: true, isWhole: true })).chain_lost, expected);
   await Deno.truncate(`${backups.root}/_runs/couchdb/weekly/last.json`, 17 << 20);
   const report = await place.run({ day: 7 });
-  assertEquals([report.error, report.unchanged, report.chain_lost], [undefined, true, expected]);
+  const untold = { ...expected, found_by: "run 4" };
+  assertEquals([report.error, report.unchanged, report.chain_lost], [undefined, true, untold]);
 });
 
 Deno.test("backup() that is sealed keeps what a chain has lost for who has an identity", async () => {
@@ -299,7 +300,8 @@ Deno.test("backup() that is sealed keeps what a chain has lost for who has an id
   edit(database, { _id: ids[99]!, later: true });
   await place.expectRun({ kind: "incremental" }, { day: 5, task });
   const named = async (report: DatabaseReport) => {
-    assertEquals(report.chain_lost, { documents: 3, ids: [] });
+    const { found_by: _, ...found } = report.chain_lost!;
+    assertEquals(found, { documents: 3, ids: [] });
     assert(!JSON.stringify(report).includes(lost[0]!), JSON.stringify(report));
     const part = { age: report.sealed!, salt: "", unreadable: [] };
     const content = await openContent(part, { identities: [identity], recipients: [recipient], key: "report" });

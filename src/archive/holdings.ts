@@ -210,7 +210,12 @@ async function runOfCopy(
   }
 }
 
-async function readHolds(
+/**
+ * What holds a backup whatever the rules say, by a pin that is there.
+ *
+ * @throws StoreError with code `not_found` where there is none.
+ */
+export async function readHolds(
   { store }: Repository,
   place: StoreCallOptions & { folder: string; run: string },
 ): Promise<RetentionHold[]> {

@@ -8,13 +8,14 @@ import { expire, type ExpireRequest } from "../../src/commands/expire/expire.ts"
 import { findLeftovers } from "../../src/commands/expire/leftovers.ts";
 import { keep } from "../../src/commands/keep.ts";
 import { listBackups } from "../../src/commands/list.ts";
-import { StoreError, UsageError } from "../../src/errors.ts";
+import { ArchiveError, StoreError, UsageError } from "../../src/errors.ts";
 import { DirectoryRemover } from "../../src/store/directory/remover.ts";
 import type { Remover } from "../../src/store/remover.ts";
 import type { RetentionRules } from "../../src/task/retention.ts";
 import { type BackupRequest, type PutBackup, TestRepository } from "../archive/repository_setup.ts";
 import { task } from "../fakes/task.ts";
 import { farAway } from "../store/far_away.ts";
+import { until } from "../until.ts";
 
 const NOW = new Date("2027-06-15T12:00:00Z");
 const NO_GRACE = { years: 0, months: 0, days: 0, hours: 0 };
@@ -25,6 +26,21 @@ async function put(setup: TestRepository, request: BackupRequest): Promise<PutBa
   const found = await setup.put(request);
   await setBack(setup, found.folder, new Date(request.finishedAt));
   return found;
+}
+
+/** An increment on a backup that lies there. */
+async function buildOn(setup: TestRepository, { folder, name, manifest }: PutBackup, finishedAt: string) {
+  const { database, run } = manifest;
+  const path = `${folder.slice(setup.repository.prefix.length + 1)}/${name}`;
+  const sha256 = "0".repeat(64);
+  const day = finishedAt.slice(0, 10);
+  await put(setup, { day, finishedAt, database, kind: "incremental", parent: { path, run, sha256 } });
+}
+
+/** What `keep` works with. Nothing waits to see whether expire deletes what is pinned. */
+function pinning({ repository, log, signal }: TestRepository) {
+  const openStore = () => Promise.reject(new Error("Only the config's store is needed"));
+  return { repository, openStore, log, signal, now: () => NOW, lookAgainMs: 0 };
 }
 
 async function setBack(setup: TestRepository, folder: string, at: Date): Promise<void> {
@@ -213,9 +229,7 @@ Deno.test("expire() lets a pinned backup stay until it is unpinned", async () =>
     finishedAt: "2027-05-01T10:00:00Z",
     run: "cccccccc-0000-4000-8000-000000000000",
   });
-  const { repository, log, signal } = setup;
-  const openStore = () => Promise.reject(new Error("Only the config's store is needed"));
-  const context = { repository, openStore, log, signal, now: () => NOW };
+  const context = pinning(setup);
   const request = { database: "a%2Fb", path: "2027-05-02T00:00Z" };
   const said = await keep(context, { ...request, kept: true, reason: "before the migration" });
   assertEquals([said.finished_at, said.kept], ["2027-05-01T10:00:00.000Z", true]);
@@ -236,30 +250,28 @@ Deno.test("expire() lets a pinned backup stay until it is unpinned", async () =>
   assertEquals(shortRun("cccccccc-0000-4000-8000-000000000000"), "cccccccc");
 });
 
-Deno.test("expire() looks again at a database whose turn comes late: a backup that was pinned meanwhile stays", async () => {
-  const [first, second] = ["a", "b"] as const;
+Deno.test("expire() looks again at a database whose turn comes late: a backup on which one was built meanwhile stays", async () => {
   for (const freshMs of [60_000, 0]) {
     await using setup = await TestRepository.open();
-    for (const database of [first, second]) {
+    const old: PutBackup[] = [];
+    for (const database of ["a", "b"]) {
       await put(setup, { day: "2027-06-01", finishedAt: "2027-06-01T10:00:00Z", database });
-      await put(setup, { day: "2027-05-01", finishedAt: "2027-05-01T10:00:00Z", database });
+      old.push(await put(setup, { day: "2027-05-01", finishedAt: "2027-05-01T10:00:00Z", database }));
     }
-    const { repository, log, signal } = setup;
-    const openStore = () => Promise.reject(new Error("Only the config's store is needed"));
-    const pin = { database: second, path: "2027-05-02T00:00Z", kept: true, reason: "found something" };
     const near = new DirectoryRemover(setup.root);
-    let isPinned = false;
+    let isBuilt = false;
     const remover: Remover = {
       findHold: () => near.findHold(),
       async remove(...call) {
-        if (!isPinned) await keep({ repository, openStore, log, signal, now: () => NOW }, pin);
-        isPinned = true;
+        if (!isBuilt) await buildOn(setup, old[1]!, "2027-06-02T10:00:00Z");
+        isBuilt = true;
         await near.remove(...call);
       },
     };
     const report = await run(setup, { confirm: true, remover, freshMs });
     // The first case shows that it is read before its turn.
-    assertEquals(report.expired.map(({ database }) => database), freshMs === 0 ? [first] : [first, second]);
+    const gone = report.expired.map(({ database, finished_at }) => [database, finished_at.slice(0, 10)]);
+    assertEquals(gone, [["a", "2027-05-01"], ["b", freshMs === 0 ? "2027-06-01" : "2027-05-01"]]);
   }
 });
 
@@ -269,25 +281,74 @@ Deno.test("expire() looks again also where most folders of a database are read l
   for (const day of ["2027-05-30", "2027-05-31"]) {
     await put(setup, { day, finishedAt: `${day}T10:00:00Z`, database: "a" });
   }
-  for (const day of days) await put(setup, { day, finishedAt: `${day}T10:00:00Z`, database: "b" });
-  const { repository, log, signal } = setup;
-  const openStore = () => Promise.reject(new Error("Only the config's store is needed"));
+  const all: PutBackup[] = [];
+  for (const day of days) all.push(await put(setup, { day, finishedAt: `${day}T10:00:00Z`, database: "b" }));
+  const near = new DirectoryRemover(setup.root);
+  let isBuilt = false;
+  const remover: Remover = {
+    findHold: () => near.findHold(),
+    async remove(...call) {
+      if (!isBuilt) {
+        await new Promise((resolve) => setTimeout(resolve, 300));
+        await buildOn(setup, all[29]!, "2027-06-02T10:00:00Z");
+      }
+      isBuilt = true;
+      await near.remove(...call);
+    },
+  };
+  const report = await run(setup, { confirm: true, remover, freshMs: 200 });
+  assertEquals([report.expired.length, report.kept], [1 + 30, 1 + 2]);
+});
+
+Deno.test("expire() lets a backup stay that is pinned before its turn, with what it builds on, and deletes the others", async () => {
+  await using setup = await TestRepository.open();
+  const full = await put(setup, { day: "2027-04-01", finishedAt: "2027-04-01T10:00:00Z", chunks: [0] });
+  await buildOn(setup, full, "2027-04-02T10:00:00Z");
+  await put(setup, { day: "2027-03-01", finishedAt: "2027-03-01T10:00:00Z", chunks: [0] });
+  await put(setup, { day: "2027-05-01", finishedAt: "2027-05-01T10:00:00Z", chunks: [0] });
+  await put(setup, { day: "2027-06-01", finishedAt: "2027-06-01T10:00:00Z" });
   const near = new DirectoryRemover(setup.root);
   let isPinned = false;
   const remover: Remover = {
     findHold: () => near.findHold(),
     async remove(...call) {
-      if (!isPinned) {
-        await new Promise((resolve) => setTimeout(resolve, 300));
-        const pin = { database: "b", path: "2027-05-30T12:00Z", kept: true, reason: "found something" };
-        await keep({ repository, openStore, log, signal, now: () => NOW }, pin);
-      }
+      // All four are to go, and the newest of them is about to.
+      const pin = { database: "a/b", path: "2027-04-02T12:00Z", kept: true, reason: "found something" };
+      if (!isPinned) await keep(pinning(setup), pin);
       isPinned = true;
       await near.remove(...call);
     },
   };
-  const report = await run(setup, { confirm: true, remover, freshMs: 200 });
-  assertEquals([report.expired.length, report.kept], [1 + 29, 3]);
+  const report = await run(setup, { confirm: true, remover, showKept: true });
+  const dates = (all: readonly { finished_at: string }[] = []) => all.map((one) => one.finished_at.slice(5, 10)).sort();
+  assertEquals([dates(report.expired), dates(report.kept_backups)], [["03-01", "05-01"], ["04-01", "04-02", "06-01"]]);
+  assertEquals([report.kept, report.kept_by], [3, { newest: 1, keep_last: 1, pinned: 1, needed: 1 }]);
+  assert((await files(setup)).includes(`${full.folder}/${[...full.manifest.chunks][0]!.name}`));
+});
+
+Deno.test("keep() says that a backup cannot be pinned which expire deletes at this moment", async () => {
+  await using setup = await TestRepository.open();
+  const old = await put(setup, { day: "2027-05-01", finishedAt: "2027-05-01T10:00:00Z" });
+  await put(setup, { day: "2027-06-01", finishedAt: "2027-06-01T10:00:00Z" });
+  const near = new DirectoryRemover(setup.root);
+  let pinned: Promise<unknown> | undefined;
+  const remover: Remover = {
+    findHold: () => near.findHold(),
+    async remove(...call) {
+      // Behind the look at the pin, and before the manifest is gone.
+      const pin = { database: "a/b", path: "2027-05-02T00:00Z", kept: true };
+      pinned ??= assertRejects(
+        () => keep({ ...pinning(setup), lookAgainMs: 300 }, pin),
+        ArchiveError,
+        "expire has deleted the backup at",
+      );
+      await until(async () => (await files(setup, old.folder)).some((key) => key.includes("/keep-")), "a pin");
+      await near.remove(...call);
+    },
+  };
+  const report = await run(setup, { confirm: true, remover });
+  await pinned;
+  assertEquals(report.expired.map(({ finished_at }) => finished_at), ["2027-05-01T10:00:00.000Z"]);
 });
 
 Deno.test("expire() looks into many databases at once where the store is far away, and tells the same", async () => {

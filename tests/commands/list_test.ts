@@ -240,7 +240,7 @@ Deno.test("listBackups() shows which backups are pinned and why, and asks for no
   const requests = setup.requests.length;
   const openStore = () => Promise.reject(new Error("not wanted"));
   const { repository, log, signal } = setup;
-  const context = { repository, log, signal, openStore, now: NOW };
+  const context = { repository, log, signal, openStore, now: NOW, lookAgainMs: 0 };
   const pin = async (path: string, kept: boolean, reason?: string) =>
     await keep(context, { database: "a/b", path, kept, reason });
   await pin("2026-11-25T10:00:00Z", true, "before the\u001b[31m migration");

@@ -4,23 +4,29 @@
  * would be.
  *
  * For each database all of its folders are read, and the rules decide. Backups that no other one needs are deleted
- * first: of each the manifest, then its entry in the catalog, then the chunks that no manifest names any more. In this
+ * first, each unless somebody has pinned it since: of each the manifest, then its entry in the catalog, then the chunks that no manifest names any more. In this
  * order a kill at any moment leaves backups that are either whole or gone, and objects that the next run recognises as
  * leftovers.
  */
 import { Catalog } from "../../archive/catalog.ts";
 import { nothingHeldOf } from "../../archive/held_databases.ts";
-import { type DatabaseHoldings, type HeldBackup, readHoldings } from "../../archive/holdings.ts";
+import { type DatabaseHoldings, type HeldBackup, readHoldings, readHolds } from "../../archive/holdings.ts";
 import { MANIFEST_NAME } from "../../archive/layout.ts";
 import type { Repository } from "../../archive/repository.ts";
 import { TimeZone } from "../../calendar/time_zone.ts";
 import { decodeDatabase } from "../../database_name.ts";
-import { ArchiveError, describeError, hintOf, UsageError } from "../../errors.ts";
+import { ArchiveError, describeError, hintOf, isNotFound, UsageError } from "../../errors.ts";
 import type { Log } from "../../observe.ts";
 import { forEachParallel } from "../../parallel.ts";
 import { joinKey } from "../../store/key.ts";
 import type { Remover } from "../../store/remover.ts";
-import { decideRetention, type RetentionDecision, type RetentionPolicy, YOUNGEST_MS } from "../../task/retention.ts";
+import {
+  decideRetention,
+  type RetentionDecision,
+  type RetentionHold,
+  type RetentionPolicy,
+  YOUNGEST_MS,
+} from "../../task/retention.ts";
 import { pickTasks } from "../../task/selection.ts";
 import type { Task } from "../../task/task.ts";
 import { dateZone } from "../../task/times.ts";
@@ -155,37 +161,51 @@ class Expiry {
 
   async expireDatabase(holdings: DatabaseHoldings): Promise<void> {
     const { database, folders } = holdings;
-    const { signal } = this.#context;
     const backups = folders.flatMap((folder) => folder.backups);
     const damaged = folders.flatMap((folder) => folder.damaged);
     // Another backup may build on the damaged one, or it alone may name a chunk that is still needed.
-    const keepAll = (errors: readonly ArchiveError[]) => {
-      for (const error of errors) {
-        this.#complain(database, `${describeError(error)}; nothing of this database is deleted`);
-      }
-      this.#keep(backups.map(() => ["damaged"]));
-    };
-    if (damaged.length > 0) return keepAll(damaged);
+    if (damaged.length > 0) return this.#keepAll(database, backups, damaged);
+    if (!await this.#expireBackups(database, backups)) return;
+    await this.#removeLeftovers(holdings);
+    await this.#removeLostEntries(holdings, backups);
+  }
+
+  #keepAll(database: string, backups: readonly HeldBackup[], errors: readonly ArchiveError[]): void {
+    for (const error of errors) {
+      this.#complain(database, `${describeError(error)}; nothing of this database is deleted`);
+    }
+    this.#keep(backups.map(() => ["damaged"]));
+  }
+
+  /** Deletes what the rules do not keep of a database's backups. False where something of it may not be deleted. */
+  async #expireBackups(database: string, backups: readonly HeldBackup[]): Promise<boolean> {
+    const { signal } = this.#context;
     let decisions: RetentionDecision<HeldBackup>[];
     try {
       decisions = await this.#decide(backups);
     } catch (error) {
       if (!(error instanceof ArchiveError)) throw error;
-      return keepAll([error]);
+      this.#keepAll(database, backups, [error]);
+      return false;
     }
     const going = decisions.filter(({ keep }) => !keep);
-    this.#keep(decisions.filter(({ keep }) => keep).map(({ protections }) => protections));
-    for (const decision of decisions) {
-      if (decision.keep) this.#report.kept_backups?.push(this.#describe(database, decision));
-    }
     const { confirmed } = this.#report;
-    for (const decision of going) {
+    for (const [index, decision] of going.entries()) {
       signal.throwIfAborted();
-      const chunks = chunksOnlyOf(decision.point, decisions, going);
-      if (confirmed && !await this.#removeManifest(database, decision.point)) {
+      const { point } = decision;
+      const holds = confirmed ? await this.#heldSince(point) : [];
+      if (holds.length > 0) {
+        // What it builds on stays, too: the rules decide once more of those that are left.
+        const gone = new Set(going.slice(0, index).map(({ point }) => point.key));
+        const left = backups.filter(({ key }) => !gone.has(key));
+        return await this.#expireBackups(database, left.map((one) => one.key === point.key ? { ...one, holds } : one));
+      }
+      const chunks = chunksOnlyOf(point, decisions, going);
+      if (confirmed && !await this.#removeManifest(database, point)) {
         // What it builds on is still needed: those behind it are left alone, too.
-        this.#keep(going.slice(going.indexOf(decision)).map(() => ["not_deleted"]));
-        return;
+        this.#keep(going.slice(index).map(() => ["not_deleted"]));
+        this.#noteKept(database, decisions);
+        return false;
       }
       const left = confirmed
         ? await this.#removeRemains(database, decision.point, chunks.map(({ key }) => key))
@@ -203,8 +223,26 @@ class Expiry {
       });
       this.#report.expired_bytes += bytesOf(chunks.filter(({ key }) => !left.has(key)));
     }
-    await this.#removeLeftovers(holdings);
-    await this.#removeLostEntries(holdings, backups);
+    this.#noteKept(database, decisions);
+    return true;
+  }
+
+  /** What somebody has set on a backup since it was looked at, which may be a while ago: it must stay. */
+  async #heldSince({ folder, run }: HeldBackup): Promise<RetentionHold[]> {
+    const { repository, signal } = this.#context;
+    try {
+      return await readHolds(repository, { folder, run, signal });
+    } catch (error) {
+      if (isNotFound(error)) return [];
+      throw error;
+    }
+  }
+
+  /** Puts those that stay into the report. */
+  #noteKept(database: string, decisions: readonly RetentionDecision<HeldBackup>[]): void {
+    const kept = decisions.filter(({ keep }) => keep);
+    this.#keep(kept.map(({ protections }) => protections));
+    for (const decision of kept) this.#report.kept_backups?.push(this.#describe(database, decision));
   }
 
   async expireRuns(task: string): Promise<void> {

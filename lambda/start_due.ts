@@ -5,7 +5,8 @@
  * kept.
  */
 import { isWorthRetrying } from "../src/archive/report.ts";
-import { RunFolder } from "../src/archive/run_folder.ts";
+import { notedAsSaved } from "../src/archive/last_run.ts";
+import { ifInReach, RunFolder } from "../src/archive/run_folder.ts";
 import type { AwsOptions } from "../src/aws/options.ts";
 import {
   executionArn,
@@ -14,7 +15,7 @@ import {
   runningExecutions,
   startExecution,
 } from "../src/aws/step_functions.ts";
-import { describeError } from "../src/errors.ts";
+import { describeError, hintOf } from "../src/errors.ts";
 import { compactInstant } from "../src/archive/layout.ts";
 import { CLAIM_TIMES } from "../src/schedule/claim.ts";
 import { type ElapseState, nextGeneration, readElapse } from "../src/schedule/elapse.ts";
@@ -167,12 +168,17 @@ async function findFailed(
 ): Promise<FailedElapse[]> {
   if (state.kind !== "failed" && state.kind !== "finished") return [];
   const folder = new RunFolder(repository, { task: task.name, elapse });
-  const report = state.kind === "finished"
-    ? await folder.readReport({ signal })
-    : (await folder.readNewestGeneration({ signal }))?.report;
-  if (state.kind === "finished" && !report?.tasks.some(isWorthRetrying)) return [];
+  const reading = state.kind === "finished"
+    ? folder.readReport({ signal })
+    : folder.readNewestGeneration({ signal }).then((outcome) => outcome?.report);
+  const { found: report, problem } = await ifInReach(reading);
+  const isSaved = problem === undefined
+    ? !report?.tasks.some(isWorthRetrying)
+    : await notedAsSaved(repository, task.name, { at: elapse, signal }) !== undefined;
+  if (state.kind === "finished" && isSaved) return [];
   const retryAt = state.kind === "failed" ? state.retryAt : undefined;
-  const facts = report === undefined ? {} : describeFailed(report);
+  const unread = problem === undefined ? {} : { error: describeError(problem), hint: hintOf(problem) };
+  const facts = report === undefined ? unread : describeFailed(report);
   log.error("elapse is not saved", { task: task.name, elapse, ...facts, retryAt });
   const again = retryAt === undefined ? {} : { retry_at: retryAt.toISOString() };
   return [{ task: task.name, elapse: elapse.toISOString(), ...again }];

@@ -10,6 +10,7 @@ import { joinKey } from "../store/key.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import { MOST_LARGE_BYTES } from "../store/whole.ts";
 import type { Repository } from "./repository.ts";
+import { ifInReach } from "./run_folder.ts";
 
 const NAME = "last.json";
 
@@ -82,6 +83,22 @@ export async function noteSaved(
   const before = await readLastRun(repository, task, { signal });
   const last = before ?? { run, finished_at: finishedAt, databases: [...databases] };
   await storeLastRun(repository, task, { ...last, saved_until: elapse.toISOString(), signal });
+}
+
+/**
+ * When the last run was over, where it is noted that an elapse, or a run that began then, is saved: for where its report
+ * cannot be read. Undefined where that is not noted, or cannot be read either.
+ */
+export async function notedAsSaved(
+  repository: Repository,
+  task: string,
+  { at, signal }: StoreCallOptions & { at: Date },
+): Promise<Date | undefined> {
+  const { found: last } = await ifInReach(readLastRun(repository, task, { signal }));
+  if (last?.saved_until === undefined || new Date(last.saved_until) < at) return undefined;
+  const finishedAt = new Date(last.finished_at);
+  // Of a run in rounds it is noted when it was planned.
+  return finishedAt >= at ? finishedAt : at;
 }
 
 /** Whether a run has reported what it had found that a chain has lost, as far as the last one of its task knows. */

@@ -129,7 +129,7 @@ async function lastSelection(
       report = await read({ onUnusable });
     } catch (error) {
       if (!isOutOfReach(error)) throw error;
-      problem = { error: describeError(error) };
+      problem = { error: describeError(error), hint: error.hint };
     }
     // What has a report that cannot be used may have another one that can: of a generation.
     if (report === undefined && problem !== undefined) {

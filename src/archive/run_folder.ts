@@ -4,7 +4,7 @@
  * an earlier run or call has stored, checked.
  */
 import * as z from "zod";
-import { ArchiveError } from "../errors.ts";
+import { ArchiveError, isOutOfReach, StoreError } from "../errors.ts";
 import { lazily } from "../lazily.ts";
 import type { Repository } from "./repository.ts";
 import { jsonBytes } from "../json/indented.ts";
@@ -85,14 +85,57 @@ export interface PlanWarnings {
   unlisted: string[];
 }
 
-/** A report that is stored under a key; undefined where there is none, or nothing that can be relied on. */
+/**
+ * A report that is stored under a key; undefined where there is none, or nothing that can be relied on.
+ *
+ * @throws StoreError when the store fails, and with code `too_large` where the task has too many databases for one.
+ */
 export async function readRunReport(
   store: Store,
   key: string,
   options: StoreCallOptions & JsonOptions,
 ): Promise<RunReport | undefined> {
   const limits = { ...options, mostBytes: MOST_LARGE_BYTES };
-  return await readJson(store, key, { ...limits, schema: schemas().report }) as RunReport | undefined;
+  try {
+    return await readJson(store, key, { ...limits, schema: schemas().report }) as RunReport | undefined;
+  } catch (error) {
+    if (error instanceof StoreError && error.facts.code === "too_large") throw tooManyDatabases(store, key, error);
+    throw error;
+  }
+}
+
+function tooManyDatabases(store: Store, key: string, { facts }: StoreError): StoreError {
+  const mebibytes = MOST_LARGE_BYTES >> 20;
+  return new StoreError(
+    `Cannot read the report "${store.locate(key)}": it has more than ${mebibytes} MiB, as one of some 250,000 ` +
+      "databases has, or one of fewer that have failed",
+    facts,
+    {
+      hint: "Let several tasks share the databases, by patterns: each has reports of its own. The backups are not " +
+        "concerned. Where the task has fewer databases, check who can write to the bucket",
+    },
+  );
+}
+
+/** What was read of a run; or why it cannot be, where the store is well and others need not wait for that. */
+export interface ReadOutcome<T> {
+  found?: T | undefined;
+  problem?: StoreError | undefined;
+}
+
+/**
+ * Reads what a run has left, by which nothing must stop: it may be larger than is read, in an archive tier, or on a bad
+ * block.
+ *
+ * @throws What `reading` throws, where the store itself fails.
+ */
+export async function ifInReach<T>(reading: Promise<T | undefined>): Promise<ReadOutcome<T>> {
+  try {
+    return { found: await reading };
+  } catch (problem) {
+    if (!isOutOfReach(problem)) throw problem;
+    return { problem };
+  }
 }
 
 /** The folder of one run. */

@@ -40,9 +40,9 @@ export const command: Command = {
     const days = readWholeNumber(call, "days", { least: 1, most: MOST_DAYS }) ?? DEFAULT_DAYS;
     const output = call.text("output");
     return await withSession(call, async (session) => {
-      const { now, signal } = session.surroundings;
+      const { now, log, signal } = session.surroundings;
       const { repository, config } = session;
-      const data = await readReport({ repository, now, signal }, config.tasks, { days });
+      const data = await readReport({ repository, now, log, signal }, config.tasks, { days });
       if (output === undefined) {
         call.print(data, () => formatReportPage(data));
         return EXIT.ok;

@@ -6,7 +6,7 @@ import { isWorthRetrying, type RunReport, type TaskReport } from "../archive/rep
 import { RunFolder } from "../archive/run_folder.ts";
 import type { RunContext } from "../commands/backup/context.ts";
 import { formatIsoDate } from "../dates.ts";
-import { describeError } from "../errors.ts";
+import { describeError, hintOf } from "../errors.ts";
 import { dateInPath } from "../task/selection.ts";
 import type { Task } from "../task/task.ts";
 import { type Claim, CLAIM_TIMES, claimElapse } from "./claim.ts";
@@ -44,7 +44,8 @@ export async function amendElapses(context: AmendContext, byHand: RunByHand): Pr
       if (report !== undefined) amended.push({ ...report, started_at: byHand.report.started_at });
     } catch (error) {
       context.signal.throwIfAborted();
-      context.log.warn("report of the elapse is not amended", { task: part.task, error: describeError(error) });
+      const facts = { task: part.task, error: describeError(error), hint: hintOf(error) };
+      context.log.warn("report of the elapse is not amended", facts);
     }
   }
   return amended;

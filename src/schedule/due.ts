@@ -5,14 +5,15 @@
  * comes. Out: a report of the runs and of the elapses that were left alone.
  */
 import { exitCodeOfReport, isTaskSaved, type RunReport } from "../archive/report.ts";
-import { RunFolder } from "../archive/run_folder.ts";
+import { notedAsSaved } from "../archive/last_run.ts";
+import { ifInReach, RunFolder } from "../archive/run_folder.ts";
 import type { RunContext } from "../commands/backup/context.ts";
 import { Rest } from "../commands/backup/rest.ts";
 import { wait } from "../abort.ts";
 import { findConditions } from "../store/conditions.ts";
 import type { Task } from "../task/task.ts";
 import { latestElapse } from "../task/times.ts";
-import { EXIT } from "../errors.ts";
+import { describeError, EXIT, hintOf } from "../errors.ts";
 import { type Claim, CLAIM_TIMES, claimElapse, type ClaimTimes } from "./claim.ts";
 import { type ElapseState, nextGeneration, readElapse } from "./elapse.ts";
 import { giveUpEarlier } from "./give_up.ts";
@@ -223,8 +224,8 @@ class ScheduledRun {
     const { log, signal } = this.#context;
     const { task, elapse } = due;
     const { retryAt } = state;
-    const outcome = await this.#folder(due).readNewestGeneration({ signal });
-    const facts = outcome === undefined ? {} : describeFailed(outcome.report);
+    const { found: outcome, problem } = await ifInReach(this.#folder(due).readNewestGeneration({ signal }));
+    const facts = outcome === undefined ? whyUnread(problem) : describeFailed(outcome.report);
     log.error("elapse is not saved", { task: task.name, elapse, ...facts, retryAt, ...namesOf(state) });
     this.#note(due, "failed", {
       by: holderOf(state),
@@ -235,10 +236,16 @@ class ScheduledRun {
 
   /** Notes an elapse that is over; where something of it is not saved all the same, that is said. */
   async #noteFinished(due: DueTask): Promise<void> {
-    const { log, signal } = this.#context;
-    const report = await this.#folder(due).readReport({ signal });
-    if (report === undefined || report.ok) return this.#note(due, "done");
+    const { repository, log, signal } = this.#context;
     const { task, elapse } = due;
+    const { found: report, problem } = await ifInReach(this.#folder(due).readReport({ signal }));
+    if (problem !== undefined) {
+      const isSaved = await notedAsSaved(repository, task.name, { at: elapse, signal }) !== undefined;
+      const event = isSaved ? "elapse is saved" : "elapse is over, and nobody can tell whether all of it is saved";
+      log[isSaved ? "warn" : "error"](event, { task: task.name, elapse, ...whyUnread(problem) });
+      return this.#note(due, isSaved ? "done" : "failed", isSaved ? {} : { exit_code: EXIT.partial });
+    }
+    if (report === undefined || report.ok) return this.#note(due, "done");
     const facts = { ...describeFailed(report), hint: hintForMissing(report) };
     log.error("elapse is over, and not all of it is saved", { task: task.name, elapse, ...facts });
     this.#note(due, "failed", { exit_code: exitCodeOfReport(report) });
@@ -264,6 +271,11 @@ class ScheduledRun {
   #folder({ task, elapse }: DueTask): RunFolder {
     return new RunFolder(this.#context.repository, { task: task.name, elapse });
   }
+}
+
+/** Why what a run has come to cannot be told, for a log line. */
+function whyUnread(problem: unknown): Record<string, unknown> {
+  return problem === undefined ? {} : { error: describeError(problem), hint: hintOf(problem) };
 }
 
 /** Whose run it is, where its claim can be read. */

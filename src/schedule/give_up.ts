@@ -4,7 +4,7 @@
  */
 import type { RunReport } from "../archive/report.ts";
 import type { Repository } from "../archive/repository.ts";
-import { RunFolder } from "../archive/run_folder.ts";
+import { ifInReach, RunFolder } from "../archive/run_folder.ts";
 import { formatIsoDate } from "../dates.ts";
 import { describeError, EXIT } from "../errors.ts";
 import type { Log } from "../observe.ts";
@@ -46,8 +46,9 @@ export async function giveUpEarlier(
       const state = await readElapse(repository.store, key, { signal });
       if (state.kind !== "failed" && state.kind !== "stopped") continue;
       const folder = new RunFolder(repository, { task: task.name, elapse });
-      const outcome = await folder.readNewestGeneration({ signal });
-      const report = givenUp(outcome?.report ?? neverFinished({ task, elapse }, state, context), next.elapse);
+      const { found: outcome, problem } = await ifInReach(folder.readNewestGeneration({ signal }));
+      const unknown = withoutOutcome({ task, elapse }, state, { ...context, problem });
+      const report = givenUp(outcome?.report ?? unknown, next.elapse);
       await folder.storeReport(report, { signal });
       const facts = { ...describeFailed(report), next: next.elapse, hint: hintForMissing(report) };
       log.error("elapse is given up: the next one has come", { task: task.name, elapse, ...facts });
@@ -58,19 +59,27 @@ export async function giveUpEarlier(
   }
 }
 
-/** The report of an elapse of which no run ever came to an end. */
-function neverFinished(
+/** The report of an elapse of which no run ever came to an end, or none whose outcome can be read. */
+function withoutOutcome(
   { task, elapse }: DueTask,
   state: ElapseState & { kind: "failed" | "stopped" },
-  { now }: { now: () => Date },
+  { now, problem }: { now: () => Date; problem: unknown },
 ): RunReport {
-  const error = "Its run was interrupted and not resumed";
+  const [error, exit_code] = problem === undefined
+    ? ["Its run was interrupted and not resumed", EXIT.interrupted] as const
+    : [describeError(problem), EXIT.partial] as const;
   const date = formatIsoDate(dateInPath(task, elapse));
   return {
     ok: false,
     run: state.holder?.run ?? "unknown",
     started_at: state.holder?.started_at ?? elapse.toISOString(),
     finished_at: now().toISOString(),
-    tasks: [{ task: task.name, date, databases: [], error, exit_code: EXIT.interrupted }],
+    tasks: [{
+      task: task.name,
+      date,
+      databases: [],
+      error,
+      exit_code,
+    }],
   };
 }

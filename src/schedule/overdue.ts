@@ -7,7 +7,7 @@ import { DAY_MS } from "../dates.ts";
 import { readLastRun } from "../archive/last_run.ts";
 import { isWorthRetrying } from "../archive/report.ts";
 import type { Repository } from "../archive/repository.ts";
-import { RunFolder } from "../archive/run_folder.ts";
+import { ifInReach, RunFolder } from "../archive/run_folder.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import type { Task } from "../task/task.ts";
 import { latestElapse, nextElapses } from "../task/times.ts";
@@ -66,6 +66,8 @@ async function isSaved(
   task: Task,
   elapse: Date,
 ): Promise<boolean> {
-  const report = await new RunFolder(repository, { task: task.name, elapse }).readReport({ signal });
+  const folder = new RunFolder(repository, { task: task.name, elapse });
+  // One that cannot be read is judged by what is noted.
+  const { found: report } = await ifInReach(folder.readReport({ signal }));
   return report !== undefined && (report.ok || report.tasks.length > 0) && !report.tasks.some(isWorthRetrying);
 }

@@ -9,6 +9,9 @@ import { Catalog, type CatalogEntry } from "../archive/catalog.ts";
 import { listRuns, type ReportedRun } from "../archive/moment.ts";
 import { isSaved, isTaskSaved } from "../archive/report.ts";
 import type { Repository } from "../archive/repository.ts";
+import { ifInReach } from "../archive/run_folder.ts";
+import { describeError, hintOf } from "../errors.ts";
+import type { Log } from "../observe.ts";
 import {
   CalendarStrip,
   type DayCode,
@@ -31,6 +34,8 @@ const DATABASES_AT_ONCE = 16;
 export interface ReportContext extends StoreCallOptions {
   repository: Repository;
   now: () => Date;
+  /** Is told of what is not shown. */
+  log?: Log | undefined;
 }
 
 /** A task's runs, and which days and databases they did not save. */
@@ -124,7 +129,11 @@ async function readRuns(context: ReportContext, task: Task, period: Period): Pro
     if (day === undefined) continue;
     const isByHand = await wasByHand(context, task, run);
     if (!isByHand) begunMs.push(at.getTime());
-    const report = await run.read();
+    const { found: report, problem } = await ifInReach(run.read());
+    if (problem !== undefined) {
+      const facts = { task: task.name, at, error: describeError(problem), hint: hintOf(problem) };
+      context.log?.warn("report of a run cannot be read, and is not shown", facts);
+    }
     const part = report?.tasks.find((one) => one.task === task.name);
     if (report === undefined || part === undefined) continue;
     const failed = part.databases.filter((one) => !isSaved(one)).map(({ database }) => database);

@@ -11,7 +11,7 @@ import {
   type RunReport,
   type TaskReport,
 } from "../archive/report.ts";
-import type { RunFolder } from "../archive/run_folder.ts";
+import { ifInReach, type RunFolder } from "../archive/run_folder.ts";
 import { backup } from "../commands/backup/backup.ts";
 import { missUnlisted } from "../commands/backup/unlisted.ts";
 import { formatIsoDate } from "../dates.ts";
@@ -21,7 +21,7 @@ import { dateInPath, isEmptyByMistake, type TaskSelection } from "../task/select
 import { noteRefusal } from "./brake.ts";
 import { failLease, isLeaseLost, joinOrTake, releaseLease, renewLease } from "./lease.ts";
 import { databasesToRetry, describeFailed, settle, type Settlement } from "./retry.ts";
-import { noteElapseSaved, noteTold, reportFailure, withoutUnselected } from "./run_elapse.ts";
+import { logUnread, noteElapseSaved, noteTold, reportFailure, withoutUnselected } from "./run_elapse.ts";
 import {
   failure,
   folderOf,
@@ -77,7 +77,7 @@ export async function planRun(
   const folder = folderOf(context, run);
   const earlier = await readEarlier(folder, context);
   if (run.scope === "failed" && earlier === undefined) {
-    throw new UsageError("The databases that failed are unknown: the run has no report", {
+    throw new UsageError("The databases that failed are unknown: the run has no report that can be read", {
       hint: "Run all databases; complete ones are skipped",
     });
   }
@@ -169,6 +169,12 @@ async function enter(context: RoundsContext, run: RunOfElapse, host: string): Pr
 
 /** How the runs of an elapse before this one came out together. */
 async function readEarlier(folder: RunFolder, context: SummaryContext): Promise<RunReport | undefined> {
+  const { found, problem } = await ifInReach(readStored(folder, context));
+  if (problem !== undefined) logUnread(context.log, problem);
+  return found;
+}
+
+async function readStored(folder: RunFolder, context: SummaryContext): Promise<RunReport | undefined> {
   return await folder.readReport(context) ?? (await folder.readNewestGeneration(context))?.report;
 }
 

@@ -11,7 +11,7 @@ import {
   type RunReport,
   type TaskReport,
 } from "../archive/report.ts";
-import { RunFolder } from "../archive/run_folder.ts";
+import { ifInReach, RunFolder } from "../archive/run_folder.ts";
 import { type EndedRun, runBackup } from "../commands/backup/backup.ts";
 import type { RunContext } from "../commands/backup/context.ts";
 import { type EndedTask, rememberRun } from "../commands/backup/unlisted.ts";
@@ -65,7 +65,7 @@ export async function runElapse(
   let failure: unknown;
   let endedTasks: EndedTask[] = [];
   try {
-    earlier = generation === 1 ? undefined : (await folder.readNewestGeneration(context))?.report;
+    earlier = generation === 1 ? undefined : await readEarlier(folder, context);
     if (brake !== undefined) throw brake.error;
     surroundings.monitor?.begins([task.name]);
     log.info(generation === 1 ? "elapse is claimed" : "elapse is resumed", { generation });
@@ -103,6 +103,19 @@ export async function runElapse(
   log.error("elapse is not saved, and is tried again", { ...describeFailed(settled.report), generation, retryAt });
   const found = isFatalForRun(failure) ? { error: failure, retryAt } : undefined;
   return { outcome: "failed", report: settled.report, retryAt, brake: brake ?? found };
+}
+
+/** How the runs before came out together; undefined where nobody can tell: then every database is run. */
+async function readEarlier(folder: RunFolder, { log, signal }: RunContext): Promise<RunReport | undefined> {
+  const { found, problem } = await ifInReach(folder.readNewestGeneration({ signal }));
+  if (problem !== undefined) logUnread(log, problem);
+  return found?.report;
+}
+
+/** Says that nobody can tell what earlier runs of an elapse have come to. */
+export function logUnread(log: RunContext["log"], problem: unknown): void {
+  const facts = { error: describeError(problem), hint: hintOf(problem) };
+  log.warn("what the runs before have saved cannot be read: it counts as unknown", facts);
 }
 
 /** Backs up what the task selects, or what of it failed before. */

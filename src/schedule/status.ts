@@ -6,9 +6,10 @@ import { type Proofs, readProofs } from "../archive/proof.ts";
 import { listRuns, type ReportedRun } from "../archive/moment.ts";
 import { isSaved, isTaskSaved, type RunReport, type TaskReport } from "../archive/report.ts";
 import type { Repository } from "../archive/repository.ts";
-import { RunFolder } from "../archive/run_folder.ts";
+import { ifInReach, RunFolder } from "../archive/run_folder.ts";
+import { notedAsSaved } from "../archive/last_run.ts";
 import { isOfFuture } from "../dates.ts";
-import { EXIT } from "../errors.ts";
+import { describeError, EXIT, type StoreError } from "../errors.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import type { Task } from "../task/task.ts";
 import { latestElapse, nextElapses } from "../task/times.ts";
@@ -43,7 +44,7 @@ export interface TaskStatus {
   databases: number | null;
   /** Those that are not saved, by decoded names, with the causes. */
   failed: { database: string; error: string }[];
-  /** Why the task as a whole failed; null where it did not. */
+  /** Why the task as a whole failed, or why the report of the run that counts cannot be read; null where neither is so. */
   error: string | null;
   /** When what failed is retried, in UTC; null if it is not retried automatically. */
   retry_at: string | null;
@@ -85,11 +86,11 @@ async function statusOf(context: StatusContext, task: Task): Promise<TaskStatus>
   const at = now();
   // A run whose clock was wrong would be the last one, and saved, for as long as it was wrong.
   const runs = (await listRuns(repository, task.name, { signal })).filter((run) => !isOfFuture(run.at, at));
-  const complete = await findComplete(runs, task.name);
+  const complete = await findComplete(context, runs, task.name);
   const elapse = latestElapse(task, at);
   const [next] = nextElapses(task, { after: at, count: 1 });
   const found = elapse === undefined
-    ? await judgeByHand(runs, task.name)
+    ? await judgeByHand(runs, task.name, complete)
     : await judgeElapse(context, { task, elapse, at, runs, complete });
   return {
     task: task.name,
@@ -101,6 +102,7 @@ async function statusOf(context: StatusContext, task: Task): Promise<TaskStatus>
     elapse: elapse?.toISOString() ?? null,
     next: next?.toISOString() ?? null,
     ...describe(found.report),
+    ...found.problem === undefined ? {} : { error: describeProblem(found.problem) },
     state: found.state,
     retry_at: found.retryAt?.toISOString() ?? null,
   };
@@ -112,6 +114,8 @@ const OK_STATES: ReadonlySet<TaskState> = new Set(["saved", "running", "due"]);
 interface Judgement {
   state: TaskState;
   report: TaskReport | undefined;
+  /** Why it cannot be read. */
+  problem?: StoreError | undefined;
   retryAt?: Date | undefined;
 }
 
@@ -121,7 +125,8 @@ interface CompleteRun {
   at: Date;
   /** When it was over, which may be behind the next elapse. */
   finishedAt: Date;
-  report: TaskReport;
+  /** Undefined where it cannot be read, and another note says that all is saved. */
+  report: TaskReport | undefined;
 }
 
 /** What an elapse is judged by. */
@@ -134,10 +139,18 @@ interface Evidence {
 }
 
 /** A task without a schedule stands as its last run by hand has left it. */
-async function judgeByHand(runs: readonly ReportedRun[], task: string): Promise<Judgement> {
+async function judgeByHand(
+  runs: readonly ReportedRun[],
+  task: string,
+  complete: CompleteRun | undefined,
+): Promise<Judgement> {
   const [last] = runs;
   if (last === undefined) return { state: "never", report: undefined };
-  const report = partOf(await last.read(), task);
+  const { found, problem } = await ifInReach(last.read());
+  if (problem !== undefined) {
+    return { state: complete?.at === last.at ? "saved" : "failed", report: undefined, problem };
+  }
+  const report = partOf(found, task);
   if (report === undefined) return { state: "interrupted", report };
   return { state: isTaskSaved(report) ? "saved" : "failed", report };
 }
@@ -149,15 +162,16 @@ async function judgeElapse(
   const { elapse, at, complete } = evidence;
   const folder = new RunFolder(repository, { task: task.name, elapse });
   const state = await readElapse(repository.store, folder.key, { signal });
-  const report = partOf(
-    await folder.readReport({ signal }) ?? (await folder.readNewestGeneration({ signal }))?.report,
-    task.name,
-  );
+  const read = async () =>
+    await folder.readReport({ signal }) ?? (await folder.readNewestGeneration({ signal }))?.report;
+  const { found, problem } = await ifInReach(read());
+  const report = partOf(found, task.name);
   const overdue = latestElapse(task, new Date(at.getTime() - LATE_AFTER_MS));
   const judgement = judge(state, { ...evidence, task, report, overdue });
   // What had failed is saved by another run: its report is the one that counts.
   const isSavedByAnother = judgement.state === "saved" && (report === undefined || !isTaskSaved(report));
-  return { report: isSavedByAnother ? complete?.report : report, ...judgement };
+  if (isSavedByAnother && complete?.report !== undefined) return { report: complete.report, ...judgement };
+  return { report: isSavedByAnother ? undefined : report, problem, ...judgement };
 }
 
 function judge(
@@ -204,6 +218,10 @@ function isSince({ at }: { at: Date }, elapse: Date): boolean {
   return at.getTime() >= elapse.getTime() - elapse.getUTCMilliseconds();
 }
 
+function describeProblem(problem: StoreError): string {
+  return problem.hint === undefined ? describeError(problem) : `${describeError(problem)}. ${problem.hint}`;
+}
+
 function partOf(report: RunReport | undefined, task: string): TaskReport | undefined {
   return report?.tasks.find((one) => one.task === task);
 }
@@ -224,9 +242,15 @@ function describe(
 }
 
 /** The last run that saved everything. */
-async function findComplete(runs: readonly ReportedRun[], task: string): Promise<CompleteRun | undefined> {
+async function findComplete(
+  { repository, signal }: StatusContext,
+  runs: readonly ReportedRun[],
+  task: string,
+): Promise<CompleteRun | undefined> {
   for (const run of runs.slice(0, MOST_RUNS)) {
-    const report = await run.read();
+    const { found: report, problem } = await ifInReach(run.read());
+    const noted = problem === undefined ? undefined : await notedAsSaved(repository, task, { at: run.at, signal });
+    if (noted !== undefined) return { at: run.at, finishedAt: noted, report: undefined };
     const part = partOf(report, task);
     if (report !== undefined && part !== undefined && isTaskSaved(part)) {
       return { at: run.at, finishedAt: new Date(report.finished_at), report: part };

@@ -23,6 +23,16 @@ Deno.test("readPlan() gives what was planned, and names a plan that is damaged",
   }
 });
 
+Deno.test("readReport() says of a report of too many databases that it is one, and what to do", async () => {
+  await using setup = await TestRepository.open();
+  const folder = new RunFolder(setup.repository, { task: "weekly", elapse: new Date("2026-01-03T18:00:00Z") });
+  await setup.write(folder.key, "report.json", "{");
+  await Deno.truncate(`${setup.root}/${folder.key}/report.json`, (128 << 20) + 1);
+  const error = await assertRejects(() => folder.readReport({}), StoreError, "as one of some 250,000 databases has");
+  assertEquals(error.facts.code, "too_large");
+  assertStringIncludes(error.hint!, "Let several tasks share the databases");
+});
+
 Deno.test("RunFolder reads what it has stored of a hundred thousand databases with long names", async () => {
   await using setup = await TestRepository.open();
   const { repository } = setup;

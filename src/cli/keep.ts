@@ -17,7 +17,7 @@ export const command: Command = {
   ],
   operands: { least: 2, most: 2 },
   operandHelp: [SAVED_DATABASE, BACKUP_PATH],
-  exits: { store: "the store", archive: "there is no such backup, or it is damaged" },
+  exits: { store: "the store", archive: "there is no such backup, it is damaged, or expire is deleting it" },
   examples: [
     { line: "couchdb-backup keep orders latest cfg.yaml", summary: "the newest backup of a database" },
     {

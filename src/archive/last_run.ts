@@ -53,8 +53,20 @@ export async function readLastRun(
 }
 
 /**
+ * What is there to be replaced. An object that nobody can read, in an archive tier or on a bad block, counts as none: a
+ * run that could not write over it would meet it again, and so would each one after it.
+ */
+async function readBefore(
+  repository: Repository,
+  task: string,
+  options: StoreCallOptions,
+): Promise<LastRun | undefined> {
+  return (await ifInReach(readLastRun(repository, task, options))).found;
+}
+
+/**
  * Puts `last` in the place of what was known; an instant up to which all is saved never goes back, and what was told
- * stays told.
+ * stays told, unless what was known is out of reach.
  */
 export async function storeLastRun(
   repository: Repository,
@@ -62,7 +74,7 @@ export async function storeLastRun(
   last: LastRun & StoreCallOptions,
 ): Promise<void> {
   const { signal, ...now } = last;
-  const before = await readLastRun(repository, task, { signal });
+  const before = await readBefore(repository, task, { signal });
   const savedUntil = [before?.saved_until, now.saved_until].filter((one) => one !== undefined).sort().at(-1);
   const told = new Set([...before === undefined ? [] : toldBy(before), ...now.losses_told ?? []]);
   const body = jsonBytes({ ...now, saved_until: savedUntil, losses_told: [...told].slice(-MOST_TOLD) });
@@ -80,7 +92,7 @@ export async function noteSaved(
     databases: readonly string[];
   },
 ): Promise<void> {
-  const before = await readLastRun(repository, task, { signal });
+  const before = await readBefore(repository, task, { signal });
   const last = before ?? { run, finished_at: finishedAt, databases: [...databases] };
   await storeLastRun(repository, task, { ...last, saved_until: elapse.toISOString(), signal });
 }
@@ -121,7 +133,7 @@ export async function noteLossesTold(
     databases: readonly string[];
   },
 ): Promise<void> {
-  const before = await readLastRun(repository, task, { signal });
+  const before = await readBefore(repository, task, { signal });
   if (before !== undefined && foundBy.every((one) => hasToldLosses(before, one))) return;
   const last = before ?? { run, finished_at: finishedAt, databases: [...databases] };
   await storeLastRun(repository, task, { ...last, losses_told: [...foundBy], signal });

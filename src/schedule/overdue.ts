@@ -34,7 +34,8 @@ export async function unsavedSince({ repository, now, signal }: OverdueContext, 
   const latest = latestElapse(task, now());
   if (latest === undefined) return undefined;
   if (await isSaved({ repository, signal }, task, latest)) return undefined;
-  const saved = (await readLastRun(repository, task.name, { signal }))?.saved_until;
+  const { found: last } = await ifInReach(readLastRun(repository, task.name, { signal }));
+  const saved = last?.saved_until;
   if (saved === undefined) return await firstTried({ repository, signal }, task, latest);
   const [first] = nextElapses(task, { after: new Date(saved), count: 1 });
   return first !== undefined && first <= now() ? first : undefined;

@@ -19,11 +19,13 @@ const FOLDER = "backup/_runs/couchdb/daily/20260103T060000Z";
 const MESSAGE = "it has more than 128 MiB, as one of some 250,000 databases has";
 const HINT = "Let several tasks share the databases";
 
-/** Databases, and machines that can read no report. */
-async function place() {
+const REPORT = /\/(report|outcome-\d+)\.json$/;
+
+/** Databases, and machines that cannot read an object, else a report. */
+async function place(unread = REPORT) {
   const setup = await setUpScheduled("file://", { a: 2, b: 2 });
   const store = storeThatFails(setup.store, (method, key) => {
-    if (method !== "read" || !/\/(report|outcome-\d+)\.json$/.test(key)) return undefined;
+    if (method !== "read" || !unread.test(key)) return undefined;
     return new StoreError("It is too large", { code: "too_large", key });
   });
   const repository = new Repository(store, { prefix: "backup", suffix: "couchdb" });
@@ -119,4 +121,15 @@ Deno.test("amendElapses() leaves a report as it is that it cannot read, and says
   assertEquals(await amendElapses(byHand, { tasks: [DAILY], report: before, isPart: false }), []);
   assertStringIncludes(String(byHand.log.lines.at(-1)?.fields.hint), HINT);
   assertEquals(await setup.json(`${FOLDER}/report.json`), before);
+});
+
+Deno.test("planRun(), runAtOnce() and overdueDays() go on where they cannot read what the last run of a task had", async () => {
+  const { setup, machine } = await place(/\/last\.json$/);
+  await using _ = setup;
+  await runScheduled(machine("2026-01-03T06:00:05Z"), [DAILY]);
+  const run = { task: DAILY, elapse: new Date("2026-01-04T06:00:00.000Z"), scope: "all" } as const;
+  assertEquals(await overdueDays(machine("2026-01-04T12:00:00Z"), [DAILY]), 0.25);
+  assertEquals((await planRun(machine("2026-01-04T12:00:00Z"), run)).databases, ["a", "b"]);
+  assertEquals((await runAtOnce(machine("2026-01-04T12:01:00Z"), run)).ok, true);
+  assertEquals(await overdueDays(machine("2026-01-04T12:02:00Z"), [DAILY]), 0);
 });

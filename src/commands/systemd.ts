@@ -251,8 +251,9 @@ function loadNamed({ password, authorities = [] }: UnitOptions): string {
   return [...new Set(lines)].join("");
 }
 
+/** Without quotes, which systemd would take for a part of name and path: it reads on to the line's end. */
 function loadCredential({ name, source }: Credential): string {
-  return `LoadCredential=${quote(`${name}:${source}`)}\n`;
+  return `LoadCredential=${escapeSpecifiers(name).replaceAll("\\", "\\\\")}:${escapeSpecifiers(source)}\n`;
 }
 
 function hardening({ config, configPath, user }: UnitOptions): string {

@@ -62,7 +62,7 @@ bucket: "file:///srv/b"
     const lines = settings(service!.text);
     assertEquals(lines.filter((line) => line.startsWith("ExecStart=") || line.startsWith("LoadCredential=")), [
       'ExecStart=:"/usr/local/bin/couchdb-backup" expire %d/config.yaml --confirm',
-      'LoadCredential="config.yaml:/etc/couchdb-backup/config.yaml"',
+      "LoadCredential=config.yaml:/etc/couchdb-backup/config.yaml",
     ]);
     assertEquals(timer!.name, "couchdb-backup-expire.timer");
     assertStringIncludes(timer!.text, "\nPersistent=true\n");
@@ -93,8 +93,8 @@ Deno.test("makeUnits() hands config and password over as credentials, and has sy
   for (
     const line of [
       'ExecStart=:"/usr/local/bin/couchdb-backup" backup %d/config.yaml --scheduled --task=%I',
-      'LoadCredential="config.yaml:/etc/couchdb-backup/config.yaml"',
-      'LoadCredential="password:/etc/couchdb-backup/password"',
+      "LoadCredential=config.yaml:/etc/couchdb-backup/config.yaml",
+      "LoadCredential=password:/etc/couchdb-backup/password",
       "DynamicUser=yes",
       "RestrictAddressFamilies=AF_INET AF_INET6",
       "SuccessExitStatus=130",
@@ -158,6 +158,15 @@ Deno.test("escapeInstance() leaves nothing that systemd would take for a part of
   for (const [name, escaped] of cases) assertEquals(escapeInstance(name), escaped);
 });
 
+Deno.test("makeUnits() names credentials as systemd reads them: no quotes, the path up to the line's end", () => {
+  const password = { name: "a 1%\\b", source: "/etc/couchdb-backup/a 1%\\b" };
+  const [service] = units("s3://bucket/x", { password, configPath: '/etc/a "b" %d/config.yaml' });
+  assertEquals(settings(service!.text).filter((line) => line.startsWith("LoadCredential=")), [
+    'LoadCredential=config.yaml:/etc/a "b" %%d/config.yaml',
+    "LoadCredential=a 1%%\\\\b:/etc/couchdb-backup/a 1%%\\b",
+  ]);
+});
+
 Deno.test("makeUnits() reads config and password where they lie for a user who may, and confines every service", () => {
   const password = { name: "password", source: "/etc/couchdb-backup/password" };
   const files = units("file:///srv/b", { password, readsInPlace: true, user: "couchdb-backup" });
@@ -198,9 +207,9 @@ bucket: "s3://data.example.com/folder"
     );
   };
   const [ownConfig, ofCa, ofS3] = [
-    `"config.yaml:${configPath}"`,
-    '"ca.pem:/etc/couchdb-backup/ca.pem"',
-    '"s3.pem:/etc/couchdb-backup/s3.pem"',
+    `config.yaml:${configPath}`,
+    "ca.pem:/etc/couchdb-backup/ca.pem",
+    "s3.pem:/etc/couchdb-backup/s3.pem",
   ];
   assertEquals(loaded(false), [[ownConfig, ofCa, ofS3], [ownConfig, ofS3, ofCa], []]);
   // A service that stays reads what lies beside its config.

@@ -119,6 +119,25 @@ Deno.test("makeUnits() lets a service write to its bucket and its textfile only,
   assertMatch(other!.text, /\nUser=backup\n[^]*\nPrivateTmp=no\n/);
 });
 
+Deno.test("makeUnits() hides no home and no /tmp from a service that has its program, config or password there", () => {
+  const cases: [part: Partial<UnitOptions>, more: string, home: string, tmp: string][] = [
+    [{ resident: true, configPath: "/home/b/config.yaml" }, "", "read-only", "yes"],
+    [{ readsInPlace: true, configPath: "/root/config.yaml" }, "", "read-only", "yes"],
+    [{ resident: true, configPath: "/tmp/config.yaml" }, "", "yes", "no"],
+    [{ program: "/home/b/.npm/bin/couchdb-backup" }, "", "read-only", "yes"],
+    [{}, "ca_file: /home/b/ca.pem\nendpoint: https://s3.example.com\n", "read-only", "yes"],
+    // systemd reads it, and hands it over.
+    [{ configPath: "/home/b/config.yaml" }, "", "yes", "yes"],
+  ];
+  for (const [part, more, home, tmp] of cases) {
+    const lines = settings(units("s3://bucket/x", part, more)[0]!.text);
+    assertEquals(lines.filter((line) => /^(ProtectHome|PrivateTmp)=/.test(line)), [
+      `ProtectHome=${home}`,
+      `PrivateTmp=${tmp}`,
+    ], JSON.stringify(part));
+  }
+});
+
 Deno.test("makeUnits() waits for the disk of a bucket that is a folder, and keeps a note that it was there", () => {
   for (const resident of [false, true]) {
     const [service] = units("file:///mnt/b%20%25/x", { resident });

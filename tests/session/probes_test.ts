@@ -195,6 +195,22 @@ Deno.test("probesOf() compares the disk's free space with what CouchDB counts of
   });
 });
 
+Deno.test("probesOf() asks CouchDB for the sizes of many databases by few requests", async () => {
+  await using fake = await startFakeCouchDb();
+  const couch = impatientClient(fake);
+  for (let index = 0; index < 60; index++) await createDatabase(fake, `d${index}`, []);
+  await withFolder(async ({ config, ask }) => {
+    const all = config();
+    const found = await ask(
+      { ...all, tasks: all.tasks.map((task) => ({ ...task, databases: ["d.*"] })) },
+      "store_space",
+      couch,
+    );
+    assertStringIncludes(String(found), "60 databases without a backup");
+    assertEquals(fake.requestsTo("database").filter(({ method }) => method === "GET").length, 0);
+  });
+});
+
 Deno.test("probesOf() warns where this machine cannot remember the bucket folder", async () => {
   await withFolder(async ({ folder, config, ask }) => {
     assertEquals(await ask(config(), "state_folder"), `"${folder}/state/couchdb-backup" can be written`);

@@ -7,9 +7,8 @@ import type { Repository } from "../../archive/repository.ts";
 import { KnownRows } from "../../archive/overlap.ts";
 import { readPage } from "../../couchdb/changes.ts";
 import type { CouchClient } from "../../couchdb/client.ts";
-import { CouchError, describeError } from "../../errors.ts";
-import { forEachParallel } from "../../parallel.ts";
 import { codecOf, type Task } from "../../task/task.ts";
+import { askOfEach } from "../ask_each.ts";
 import { findPrevious, MOST_CHANGED, whyNotAfter } from "./increment.ts";
 
 const DATABASES_AT_ONCE = 8;
@@ -28,25 +27,23 @@ export interface ChangeForecast {
   documents: number;
 }
 
-/** Finds what has changed. @returns The numbers, and a sentence for each database of which that is unknown. */
+/**
+ * Finds what has changed.
+ *
+ * @returns The numbers, and sentences that name databases of which that is unknown.
+ * @throws CouchError when CouchDB answers no more.
+ */
 export async function forecastChanges(
   context: { couch: CouchClient; repository: Repository; signal: AbortSignal },
   task: Task,
   databases: readonly string[],
 ): Promise<{ forecast: ChangeForecast; warnings: string[] }> {
   const forecast: ChangeForecast = { full: 0, changed: 0, unchanged: 0, documents: 0 };
-  const warnings: string[] = [];
-  const look = async (database: string, signal: AbortSignal) => {
-    try {
-      const changed = await countChanges({ ...context, signal }, { task, database });
-      forecast[changed.kind]++;
-      forecast.documents += changed.documents;
-    } catch (error) {
-      if (!(error instanceof CouchError)) throw error;
-      warnings.push(`what has changed in database "${database}" is not known: ${describeError(error)}`);
-    }
-  };
-  await forEachParallel(() => databases, look, { limit: DATABASES_AT_ONCE, signal: context.signal });
+  const warnings = await askOfEach(databases, async (database, { signal }) => {
+    const changed = await countChanges({ ...context, signal }, { task, database });
+    forecast[changed.kind]++;
+    forecast.documents += changed.documents;
+  }, { unknown: "what has changed in", limit: DATABASES_AT_ONCE, signal: context.signal });
   return { forecast, warnings };
 }
 

@@ -574,6 +574,19 @@ ${BUCKET}`,
     text: `${DATABASE}${TASK}bucket: file://backup\n`,
     message: ['3:9: Key "bucket" is "file://backup", must be "file://" and an absolute path: "file:///path"'],
   },
+  ...["backup #2", "ba?ckup", "ba%zz", "a/%2e%2e/b", "a%2Fb", "a "].map((folder) => ({
+    what: `the URL of a folder that reads otherwise than it looks, ${folder}`,
+    text: `${DATABASE}${TASK}bucket: "file:///${folder}"\n`,
+    message: [
+      `3:9: Key "bucket" is "file:///${folder}", must be the URL of a folder, in which % # and ? are written %25 %23 ` +
+      'and %3F; or "/path", as it is',
+    ],
+  })),
+  {
+    what: "a task that JavaScript would pass over",
+    text: `${DATABASE}task:\n  a: {databases: [a]}\n  __proto__: {databases: [b]}\n${BUCKET}`,
+    message: ['4:14: Key "task.__proto__" is not a valid task name; give it another one'],
+  },
   {
     what: "folders that lead out of the bucket",
     text: `${DATABASE}${TASK}bucket: file:///a/../b\nprefix: ../x\nsuffix: 7\n`,

@@ -25,7 +25,8 @@ import type { Certificates } from "./certificates.ts";
 import { spaceProbe } from "./disk_space.ts";
 import { lokiLabels } from "./log.ts";
 
-const PROBE_TIMEOUT_MS = 5000;
+/** For Loki's answer. */
+const PATIENCE_MS = 5000;
 
 /** What {@linkcode probesOf} takes beside the config. */
 export interface ProbeContext {
@@ -37,6 +38,8 @@ export interface ProbeContext {
   host?: string | undefined;
   /** What opens sealed backups, where there is anything. @default there is nothing */
   identities?: (() => Promise<readonly string[]>) | undefined;
+  /** How long one answer of Loki, a Pushgateway or a monitor may take. @default as long as in a run, 4 or 5 s */
+  patienceMs?: number | undefined;
 }
 
 /** Everything else that a config names, each tried as a run would use it. */
@@ -59,7 +62,7 @@ export function probesOf(config: Config, context: ProbeContext): Probe[] {
       check: "pushgateway",
       run: async (signal) => {
         const fetch = await context.certificates.fetchFor("pushgateway");
-        return await tryPush({ ...options, fetch }, withTimeout(signal));
+        return await tryPush({ ...options, fetch, attemptMs: context.patienceMs }, signal);
       },
     });
   }
@@ -70,7 +73,12 @@ export function probesOf(config: Config, context: ProbeContext): Probe[] {
       check: "notify",
       async run(signal) {
         const fetch = await context.certificates.fetchFor("notify");
-        return await tryNotify({ ...notify, fetch }, { tasks, run, signal: withTimeout(signal) });
+        return await tryNotify({ ...notify, fetch }, {
+          tasks,
+          run,
+          signal,
+          attemptMs: context.patienceMs,
+        });
       },
     });
   }
@@ -80,12 +88,11 @@ export function probesOf(config: Config, context: ProbeContext): Probe[] {
   return probes;
 }
 
-function withTimeout(signal: AbortSignal): AbortSignal {
-  return AbortSignal.any([signal, AbortSignal.timeout(PROBE_TIMEOUT_MS)]);
-}
-
 /** Pushes a line with the labels of a run: what Loki refuses here it would refuse in a run too. */
-function lokiProbe(loki: NonNullable<Config["loki"]>, { now, host, certificates }: ProbeContext): Probe {
+function lokiProbe(
+  loki: NonNullable<Config["loki"]>,
+  { now, host, certificates, patienceMs = PATIENCE_MS }: ProbeContext,
+): Probe {
   return {
     check: "loki",
     async run(signal) {
@@ -93,7 +100,8 @@ function lokiProbe(loki: NonNullable<Config["loki"]>, { now, host, certificates 
       const labels = { ...lokiLabels(loki, host), level: "info" };
       const time = BigInt(now().getTime()) * 1_000_000n;
       const line = formatLogfmt({ event: "check pushes a line" });
-      const outcome = await client.push([{ stream: JSON.stringify(labels), time, line }], withTimeout(signal));
+      const patience = AbortSignal.any([signal, AbortSignal.timeout(patienceMs)]);
+      const outcome = await client.push([{ stream: JSON.stringify(labels), time, line }], patience);
       signal.throwIfAborted();
       if (outcome.result === "accepted") return `${client.place} accepts a log line at ${client.path}`;
       const { cause, status } = outcome;

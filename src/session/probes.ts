@@ -19,7 +19,8 @@ import { otherReaders } from "./identities.ts";
 import { shellWord } from "../shell_word.ts";
 import { tryStateFolder } from "../store/directory/mount.ts";
 import { recipientOf } from "../codec/age_header.ts";
-import { requireSeal } from "../codec/codec.ts";
+import { requireCodec, requireSeal } from "../codec/codec.ts";
+import type { Codec } from "../codec/compression.ts";
 import { codecOf, isSealing } from "../task/task.ts";
 import type { Certificates } from "./certificates.ts";
 import { spaceProbe } from "./disk_space.ts";
@@ -40,6 +41,8 @@ export interface ProbeContext {
   identities?: (() => Promise<readonly string[]>) | undefined;
   /** How long one answer of Loki, a Pushgateway or a monitor may take. @default as long as in a run, 4 or 5 s */
   patienceMs?: number | undefined;
+  /** Throws where a codec cannot be had. @default the runtime's own */
+  requireCodec?: ((codec: Codec) => void) | undefined;
 }
 
 /** Everything else that a config names, each tried as a run would use it. */
@@ -52,6 +55,7 @@ export function probesOf(config: Config, context: ProbeContext): Probe[] {
       stateFolderProbe(bucket.stateFolder),
     );
   }
+  if (config.tasks.some((task) => codecOf(task).compression !== "gzip")) probes.push(codecProbe(config, context));
   if (config.tasks.some(isSealing) || config.identityFile !== undefined || config.identitySecret !== undefined) {
     probes.push(sealProbe(config, context));
   }
@@ -119,6 +123,18 @@ function lokiHint(status: number | undefined, path: string): string {
     return `No push API at ${path}: loki.url is the whole address, such as http://host:3100/loki/api/v1/push`;
   }
   return "See Loki's own log; backups run without it, and count the log lines that are lost";
+}
+
+/** Whether this runtime compresses as the tasks say: not every one has zstd. */
+function codecProbe({ tasks }: Config, { requireCodec: requireOne = requireCodec }: ProbeContext): Probe {
+  return {
+    check: "compression",
+    async run(): Promise<string> {
+      for (const task of tasks) requireOne(codecOf(task));
+      const told = tasks.map((task) => `"${task.name}" with ${codecOf(task).compression}`);
+      return await Promise.resolve(`This runtime compresses ${told.join(", ")}`);
+    },
+  };
 }
 
 /** To whom backups are sealed, and whether the configured identity opens them. */

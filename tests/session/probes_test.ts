@@ -2,9 +2,9 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { Catalog } from "../../src/archive/catalog.ts";
 import { Repository } from "../../src/archive/repository.ts";
-import type { Found, Probe } from "../../src/commands/check.ts";
+import { exitCodeOfCheck, type Found, type Probe } from "../../src/commands/check.ts";
 import { type Config, parseConfig } from "../../src/config/config.ts";
-import { hintOf, ProgramError } from "../../src/errors.ts";
+import { hintOf, ProgramError, UsageError } from "../../src/errors.ts";
 import { Certificates } from "../../src/session/certificates.ts";
 import { probesOf } from "../../src/session/probes.ts";
 import { DirectoryStore } from "../../src/store/directory/store.ts";
@@ -124,6 +124,28 @@ Deno.test("probesOf() has patience for each answer of a slow Pushgateway or moni
     await assertRejects(() => ask("notify"), ProgramError, "no answer in time");
   });
   await server.shutdown();
+});
+
+Deno.test("probesOf() finds out that this runtime lacks a task's compression, which would end a backup with 2", async () => {
+  await withFolder(async ({ config, repository }) => {
+    const [task] = config().tasks;
+    const codec = { compression: "zstd", level: 3 } as const;
+    const packed = { ...config(), tasks: [task!, { ...task!, name: "packed", codec }] };
+    const context = { repository, certificates: new Certificates(), now: () => new Date() };
+    const found = (more = {}) =>
+      probesOf(packed, { ...context, ...more }).filter(({ check }) => check === "compression");
+    assertEquals(
+      await found()[0]!.run(NEVER, undefined),
+      'This runtime compresses "all" with gzip, "packed" with zstd',
+    );
+    const lacks = ({ compression }: { compression: string }) => {
+      if (compression === "zstd") throw new UsageError("Cannot compress with zstd: Node 22.2.0 has no zstd");
+    };
+    await assertRejects(() => found({ requireCodec: lacks })[0]!.run(NEVER, undefined), UsageError, "has no zstd");
+    const checks = [{ check: "loki", ok: false, detail: "" }, { check: "compression", ok: false, detail: "" }];
+    assertEquals(exitCodeOfCheck({ ok: false, checks }), 2);
+    assertEquals(probesOf(config(), context).some(({ check }) => check === "compression"), false);
+  });
 });
 
 Deno.test("probesOf() tries the textfile's folder and leaves nothing there", async () => {

@@ -5,6 +5,7 @@
  * not asked.
  */
 import { DAY_MS } from "../dates.ts";
+import { isOutOfReach } from "../errors.ts";
 import { Catalog, type CatalogEntry } from "../archive/catalog.ts";
 import { listRuns } from "../archive/moment.ts";
 import { isSaved, isTaskSaved } from "../archive/report.ts";
@@ -34,6 +35,8 @@ export interface ReportContext extends StoreCallOptions {
 /** A task's runs, and which days and databases they did not save. */
 interface TaskRuns {
   runs: ReportedTask["runs"];
+  /** How many have left a report that cannot be read: a lifecycle rule may have moved it to an archive tier. */
+  unread: number;
   /** By the decoded name, the days on which the database was not saved. */
   failed: Map<string, Set<number>>;
   /** The period's days on which it elapsed and nobody ran it. */
@@ -83,7 +86,10 @@ export async function readReport(
     from: dayText(period.first),
     to: dayText(today),
     ok: status.ok,
-    tasks: status.tasks.map((one) => ({ ...one, runs: runsOf.get(one.task)?.runs ?? [] })),
+    tasks: status.tasks.map((one) => {
+      const { runs = [], unread = 0 } = runsOf.get(one.task) ?? {};
+      return { ...one, runs, runs_unread: unread };
+    }),
     proofs: status.proofs,
     by_day: byDay,
     databases,
@@ -112,12 +118,18 @@ function zeros(count: number): number[] {
 }
 
 async function readRuns({ repository, signal }: ReportContext, task: Task, period: Period): Promise<TaskRuns> {
-  const found: TaskRuns = { runs: [], failed: new Map(), late: [] };
+  const found: TaskRuns = { runs: [], unread: 0, failed: new Map(), late: [] };
   const all = await listRuns(repository, task.name, { signal });
   for (const { at, isByHand, read } of all) {
     const day = dayOf(period, at.getTime());
     if (day === undefined) continue;
-    const report = await read();
+    let isUnusable = false;
+    const report = await read({ onUnusable: () => isUnusable = true }).catch((error) => {
+      if (!isOutOfReach(error)) throw error;
+      isUnusable = true;
+      return undefined;
+    });
+    if (report === undefined && isUnusable) found.unread++;
     const part = report?.tasks.find((one) => one.task === task.name);
     if (report === undefined || part === undefined) continue;
     const failed = part.databases.filter((one) => !isSaved(one)).map(({ database }) => database);

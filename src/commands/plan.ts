@@ -85,7 +85,7 @@ export async function plan(tasks: readonly Task[], options: PlanOptions): Promis
     const startedAt = new Date(times.next[0] ?? options.from);
     const month = monthOf(dateInPath(task, startedAt));
     const { selected, excluded, unmatched } = selectDatabases(names, task, { month });
-    const changes = await lookAtChanges(task, selected, options);
+    const changes = await lookAtChanges(task, selected, { ...options, at: startedAt });
     plans.push({
       ...times,
       ...changes === undefined ? {} : { changes: changes.forecast },
@@ -110,11 +110,11 @@ export async function plan(tasks: readonly Task[], options: PlanOptions): Promis
 async function lookAtChanges(
   task: Task,
   selected: readonly SelectedDatabase[],
-  { couch, repository, signal = new AbortController().signal }: PlanOptions,
+  { couch, repository, at, signal = new AbortController().signal }: PlanOptions & { at: Date },
 ): Promise<{ forecast: ChangeForecast; warnings: string[] } | undefined> {
   if (task.increments === undefined || couch === undefined || repository === undefined) return undefined;
   const { forecastChanges } = await import("./backup/forecast.ts");
-  return await forecastChanges({ couch, repository, signal }, task, selected.map(({ database }) => database));
+  return await forecastChanges({ couch, repository, signal, at }, task, selected.map(({ database }) => database));
 }
 
 function planTimes(task: Task, { from, count }: PlanOptions): TaskPlan {

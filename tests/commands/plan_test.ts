@@ -12,6 +12,7 @@ import { Backups } from "./backup/feed_setup.ts";
 import { edit, fill } from "../fakes/couchdb/edits.ts";
 import { RecordedLog } from "../fakes/log.ts";
 import { task } from "../fakes/task.ts";
+import type { Task } from "../../src/task/task.ts";
 
 const FROM = new Date("2026-01-01T00:00:00Z");
 const ACCOUNTS = [
@@ -214,6 +215,43 @@ Deno.test("plan() without CouchDB plans the times, and says of a schedule that i
     ["2025-01-01 UTC", [], ['schedule "2025-01-01 UTC" has no elapse after 2026-01-01T00:00:00.000Z']],
     [null, [], []],
   ]);
+});
+
+Deno.test("plan() knows when an incremental task saves all again: full_every, a lock's end, max_increments", async () => {
+  await using backups = new Backups();
+  const { server, couch } = await startWith(["a"]);
+  await using _ = server;
+  fill(server.databases.get("a")!, 200);
+  const all = [{ database: "a", pattern: "a" }];
+  const save = async (policy: NonNullable<Task["increments"]>) => {
+    const [saved] = await backups.runAll(server, all, {
+      task: { name: "weekly", databases: ["a"], increments: policy },
+    });
+    return saved!.kind;
+  };
+  const repository = new Repository(await openStore({ bucket: `file://${backups.root}` }), {
+    prefix: "",
+    suffix: "couchdb",
+  });
+  const planned = async (increments: NonNullable<Task["increments"]>, days = 0) => {
+    const weekly = task("weekly", { databases: ["a"], increments });
+    const from = new Date(Date.now() + days * 86_400_000);
+    const { changes } = (await plan([weekly], { from, count: 1, couch, repository })).tasks[0]!;
+    return Object.entries(changes!).find(([kind, count]) => kind !== "documents" && count === 1)![0];
+  };
+  const most = 2;
+  assertEquals(await save({ most }), "full");
+  assertEquals([await planned({ most }), await planned({ most, fullEveryDays: 7 }, 6)], ["unchanged", "unchanged"]);
+  assertEquals(await planned({ most, fullEveryDays: 7 }, 8), "full");
+  assertEquals(await planned({ most, lockDays: 30 }), "full", "it was stored without a lock");
+  for (const round of [1, 2]) {
+    edit(server.databases.get("a")!, { _id: "d0000001", round });
+    assertEquals(await planned({ most }), "changed");
+    assertEquals(await save({ most }), "incremental");
+  }
+  assertEquals(await planned({ most }), "unchanged");
+  edit(server.databases.get("a")!, { _id: "d0000001", round: 3 });
+  assertEquals([await planned({ most }), await save({ most })], ["full", "full"]);
 });
 
 Deno.test("plan() says how many databases of an incremental task have changed, and what a run would read", async () => {

@@ -201,6 +201,8 @@ Deno.test("parseConfig() says of a retention that keeps nothing, or is none, wha
       ["{grace: 7d}", "must be a mapping with at least one of the keys keep_last, keep_within, keep_daily"],
       ["{keep_last: 0}", "must be a whole number of at least 1; leave the key out if the rule is not wanted"],
       ["{keep_last: -1}", "must be a whole number of at least 1"],
+      ["{keep_within: 0d}", 'is "0d", must be more than nothing; leave the key out if the rule is not wanted'],
+      ["{keep_last: 3, keep_within: 0y0h}", "must be more than nothing"],
       ["{keep_within: 30}", 'must be a span of time such as "1y6m14d12h"'],
       ["{keep_within: 3 days}", 'must be a span of time such as "1y6m14d12h"'],
       ["{keep_within: 5h3d}", 'must be a span of time such as "1y6m14d12h"'],

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertInstanceOf, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { Buffer } from "node:buffer";
 import { parseCalendar } from "../../src/calendar/calendar.ts";
 import { type Config, loadConfig, parseConfig } from "../../src/config/config.ts";
 import { KNOWN_KEYS, OUTERMOST_KEYS } from "../../src/config/keys.ts";
@@ -1070,4 +1071,28 @@ Deno.test("parseConfig() warns of the key that the documentation shows, which op
   const { warnings } = parse(`${DATABASE}${TASK}${BUCKET}encrypt_to: [${example}]\n`);
   assertEquals(warnings.length, 1);
   assertStringIncludes(warnings[0]!, "nobody has its secret key");
+});
+
+Deno.test("loadConfig() says that a config is not UTF-8, where, and shows nothing of it", async () => {
+  const text = `${DATABASE}${TASK}bucket: "/srv/b\u00fccher"\n`;
+  const latin1 = Uint8Array.from(text, (character) => character.charCodeAt(0));
+  const utf16 = (order: boolean) =>
+    Uint8Array.from(
+      `\ufeff${text}`.split("").flatMap((one) => {
+        const [low, high] = [one.charCodeAt(0) & 0xff, one.charCodeAt(0) >> 8];
+        return order ? [low, high] : [high, low];
+      }),
+    );
+  const cases: [bytes: Uint8Array, message: string][] = [
+    [latin1, "c.yaml:3:16: The config is not UTF-8 but another encoding"],
+    [utf16(true), "c.yaml:1:1: The config is not UTF-8 but UTF-16"],
+    [utf16(false), "c.yaml:1:1: The config is not UTF-8 but UTF-16"],
+    [utf16(true).subarray(2), "c.yaml:1:1: The config is not UTF-8 but UTF-16"],
+  ];
+  for (const [bytes, message] of cases) {
+    const readFile = () => Promise.resolve(Buffer.from(bytes).toString("utf8"));
+    const error = await assertRejects(() => loadConfig({ path: "c.yaml", env: {}, readFile }), ConfigError);
+    assertEquals(error.message, message);
+    assertStringIncludes(error.hint ?? "", "Save it as UTF-8");
+  }
 });

@@ -5,6 +5,7 @@ import { Repository } from "../../src/archive/repository.ts";
 import { RunFolder } from "../../src/archive/run_folder.ts";
 import { formatReportPage } from "../../src/observe/report_page.ts";
 import { readReport } from "../../src/schedule/report.ts";
+import { openStore } from "../../src/store/open.ts";
 import { openSession } from "../../src/session/open.ts";
 import { runScheduled } from "../../src/schedule/due.ts";
 import { couchOk } from "../couch_request.ts";
@@ -148,6 +149,18 @@ bucket: ${folder}/bucket
       "media",
       ".6f",
     ]]);
+    const { tasks: [task], bucket } = parseConfig(text, { file: config, env: {} });
+    const repository = new Repository(await openStore(bucket), { prefix: "", suffix: "" });
+    const failed = taskReport("weekly", [
+      databaseReport("x", { status: "failed", error: "try couchdb-backup verify x" }),
+    ]);
+    const elapse = new Date(Math.ceil(Date.now() / 1000) * 1000);
+    await new RunFolder(repository, { task: task!.name, elapse }).storeReport(runReport([failed]), {});
+    const printed = (await run("report", config)).out;
+    assertEquals((await run("report", config, "--output", path)).code, 0);
+    const told = (page: string) => /<ul><li><b>x<\/b>.*?<\/ul>/.exec(page)?.[0];
+    assertEquals(told(printed), "<ul><li><b>x</b> try couchdb-backup verify x</li></ul>");
+    assertEquals(told(printed), told(await Deno.readTextFile(path)));
     assertEquals((await run("report", config, "--days", "0")).code, 2);
     const refused = await run("report", config, "--output", `${folder}/none/report.html`);
     assertEquals(refused.code, 1);

@@ -59,6 +59,8 @@ export type Finding = "nothing" | "vulnerable" | "unreachable";
 /** Tells a service that cannot be reached from a package that is vulnerable. */
 export function findingOf({ code, text }: { code: number; text: string }): Finding {
   if (code === 0) return "nothing";
+  // First, as an advisory's address or versions may hold what looks like a status.
+  if (/^\W*Severity: /m.test(text)) return "vulnerable";
   return /error sending request|\bhttp error\b|status: [45]\d\d|advisories.*(?:404|403|5\d\d)/i.test(text)
     ? "unreachable"
     : "vulnerable";

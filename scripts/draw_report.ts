@@ -66,6 +66,7 @@ export function madeUpReport(): ReportData {
       retry_at: null,
       generations: DAYS,
       runs,
+      runs_unread: 0,
     }],
     proofs: {
       verify: { ...proof, at: momentOf(LAST_DAY, 4), backups: 31, last_ok_at: momentOf(LAST_DAY, 4) },

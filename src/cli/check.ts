@@ -22,6 +22,7 @@ export const command: Command = {
   operands: { least: 0, most: 0 },
   exits: {
     ok: "all works",
+    usage: "usage or config, or this runtime cannot compress as a task says: nothing would be started",
     partial: "a task selects no database, or something other than CouchDB and the store does not work",
     couchdb: "CouchDB",
     store: "the store; with --store: it lacks a property that backups cannot do without",

@@ -65,7 +65,12 @@ function forBash(commands: readonly DescribedCommand[]): string {
     const words = wordsOf(command);
     return `    ${command.name}) flags="${flags}"${words.length === 0 ? "" : `; words="${words.join(" ")}"`} ;;`;
   });
-  return `_couchdb_backup() {
+  return `_couchdb_backup_files() {
+  # A name may have spaces in it.
+  local IFS=$'\\n'
+  COMPREPLY+=($(compgen -f -- "$1"))
+}
+_couchdb_backup() {
   local flags="" words="" current="\${COMP_WORDS[COMP_CWORD]}" previous="\${COMP_WORDS[COMP_CWORD-1]}"
   COMPREPLY=()
   if [ "$COMP_CWORD" -eq 1 ]; then
@@ -74,7 +79,7 @@ function forBash(commands: readonly DescribedCommand[]): string {
   fi
   case "$previous" in
 ${values.join("\n")}
-    ${dashed((flag) => valueOf(flag) === "file")}) COMPREPLY=($(compgen -f -- "$current")); return ;;
+    ${dashed((flag) => valueOf(flag) === "file")}) _couchdb_backup_files "$current"; return ;;
     ${dashed((flag) => valueOf(flag) === "text")}) return ;;
   esac
   if [ -n "$words" ]; then
@@ -86,7 +91,10 @@ ${cases.join("\n")}
   esac
   case "$current" in
     -*) COMPREPLY=($(compgen -W "$flags" -- "$current")) ;;
-    *) COMPREPLY=($(compgen -W "$words" -- "$current") $(compgen -f -- "$current")) ;;
+    *)
+      COMPREPLY=($(compgen -W "$words" -- "$current"))
+      _couchdb_backup_files "$current"
+      ;;
   esac
 }
 complete -o filenames -F _couchdb_backup couchdb-backup

@@ -103,6 +103,8 @@ export async function checkSetup(context: CheckContext): Promise<CheckReport> {
 export function exitCodeOfCheck({ ok, checks }: CheckReport): number {
   if (ok) return EXIT.ok;
   const names = checks.filter(({ ok }) => !ok).map(({ check }) => check);
+  // A backup would begin nothing.
+  if (names.includes("compression")) return EXIT.usage;
   if (names.some((name) => name.startsWith("couchdb"))) return EXIT.couchdb;
   return names.some((name) => name.startsWith("store")) ? EXIT.store : EXIT.partial;
 }

@@ -5,6 +5,7 @@
  * each time.
  */
 import type { Repository } from "../archive/repository.ts";
+import { describeError, hintOf } from "../errors.ts";
 import { noteLostRace } from "../store/conditions.ts";
 import { joinKey } from "../store/key.ts";
 import type { Log } from "../observe.ts";
@@ -44,6 +45,17 @@ export async function checkStoreProperties(context: CheckStoreContext): Promise<
   const questions = await store.questions?.(place) ??
     [...storeQuestions(store, place), createQuestion(store, place), raceQuestion(store, place)];
   const properties: StoreProperty[] = [];
+  const note = async () => {
+    try {
+      await noteLostRace(store, storeFolder, { now, signal });
+    } catch (error) {
+      signal.throwIfAborted();
+      log.warn("the lost race could not be noted: ask again, for backups to know of it", {
+        error: describeError(error),
+        hint: hintOf(error),
+      });
+    }
+  };
   for await (const property of askStore(questions, signal)) {
     properties.push(property);
     const { ok, held, detail, hint } = property;
@@ -51,8 +63,8 @@ export async function checkStoreProperties(context: CheckStoreContext): Promise<
     if (!ok) log.error("store lacks a property that backups cannot do without", facts);
     else if (!held) log.warn("store lacks a property", { ...facts, instead: property.instead });
     else log.info("store has a property", facts);
-    // Backups that run from now on must know.
-    if (property.property === "create_race" && !held) await noteLostRace(store, storeFolder, { now, signal });
+    // Backups that run from now on must know. One that could not be run is not lost.
+    if (property.property === "create_race" && !held && ok) await note();
   }
   return { ok: properties.every(({ ok }) => ok), store: store.url, server: store.server, properties };
 }

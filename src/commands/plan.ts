@@ -2,24 +2,24 @@
  * What would happen, and why: for each task its next elapses, what it selects by which pattern, and probable
  * mistakes. In: the config's tasks and, unless offline, CouchDB. Nothing is written.
  */
+import { askOfEach } from "./ask_each.ts";
 import { counted } from "../counts.ts";
 import { formatCalendar } from "../calendar/calendar.ts";
 import type { Repository } from "../archive/repository.ts";
 import type { ChangeForecast } from "./backup/forecast.ts";
 import { codecOf, type Task } from "../task/task.ts";
 import type { CouchClient } from "../couchdb/client.ts";
+import { DatabaseInfos } from "../couchdb/database_infos.ts";
 import { formatIsoDate, monthOf } from "../dates.ts";
-import { CouchError, describeError } from "../errors.ts";
 import { formatSeconds, formatSize } from "../observe/figures.ts";
-import { forEachParallel } from "../parallel.ts";
 import { type ExcludedDatabase, selectDatabases, type SelectedDatabase } from "../task/select.ts";
 import { dateInPath } from "../task/selection.ts";
 import { nextElapses, scheduleZone } from "../task/times.ts";
 
 /** A database that is larger should not be asked for in one request: when that breaks, all of it is read again. */
 const MOST_BYTES_IN_ONE_REQUEST = 500_000_000;
-/** How many databases are asked for their size at the same time. */
-const PARALLEL_LOOKUPS = 8;
+/** How many databases are asked for their size at the same time; most logins get the sizes of all of them at once. */
+const PARALLEL_LOOKUPS = 50;
 /** How many elapses are looked at to find the shortest time between two. */
 const SAMPLED_ELAPSES = 20;
 
@@ -74,7 +74,7 @@ export interface PlanOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** Plans each task. @throws CouchError when the databases cannot be listed. */
+/** Plans each task. @throws CouchError when the databases cannot be listed, or CouchDB answers no more. */
 export async function plan(tasks: readonly Task[], options: PlanOptions): Promise<Plan> {
   const { couch, signal } = options;
   if (couch === undefined) return { tasks: tasks.map((task) => planTimes(task, options)) };
@@ -85,7 +85,7 @@ export async function plan(tasks: readonly Task[], options: PlanOptions): Promis
     const startedAt = new Date(times.next[0] ?? options.from);
     const month = monthOf(dateInPath(task, startedAt));
     const { selected, excluded, unmatched } = selectDatabases(names, task, { month });
-    const changes = await lookAtChanges(task, selected, options);
+    const changes = await lookAtChanges(task, selected, { ...options, at: startedAt });
     plans.push({
       ...times,
       ...changes === undefined ? {} : { changes: changes.forecast },
@@ -110,11 +110,11 @@ export async function plan(tasks: readonly Task[], options: PlanOptions): Promis
 async function lookAtChanges(
   task: Task,
   selected: readonly SelectedDatabase[],
-  { couch, repository, signal = new AbortController().signal }: PlanOptions,
+  { couch, repository, at, signal = new AbortController().signal }: PlanOptions & { at: Date },
 ): Promise<{ forecast: ChangeForecast; warnings: string[] } | undefined> {
   if (task.increments === undefined || couch === undefined || repository === undefined) return undefined;
   const { forecastChanges } = await import("./backup/forecast.ts");
-  return await forecastChanges({ couch, repository, signal }, task, selected.map(({ database }) => database));
+  return await forecastChanges({ couch, repository, signal, at }, task, selected.map(({ database }) => database));
 }
 
 function planTimes(task: Task, { from, count }: PlanOptions): TaskPlan {
@@ -185,20 +185,16 @@ function warnOfWaits(task: Task, databases: number, from: Date): string[] {
 async function warnOfSizes(
   couch: CouchClient,
   selected: readonly SelectedDatabase[],
-  signal: AbortSignal | undefined,
+  signal: AbortSignal = new AbortController().signal,
 ): Promise<string[]> {
-  const warnings: string[] = [];
   const large: { database: string; bytes: number }[] = [];
-  const look = async ({ database }: SelectedDatabase, signal: AbortSignal) => {
-    try {
-      const { external_bytes: bytes } = await couch.databaseInfo(database, { signal });
-      if (bytes > MOST_BYTES_IN_ONE_REQUEST) large.push({ database, bytes });
-    } catch (error) {
-      if (!(error instanceof CouchError)) throw error;
-      warnings.push(`the size of database "${database}" is not known: ${describeError(error)}`);
-    }
-  };
-  await forEachParallel(() => selected, look, { limit: PARALLEL_LOOKUPS, signal });
+  const infos = new DatabaseInfos(couch, { signal });
+  const names = selected.map(({ database }) => database);
+  infos.expect(names);
+  const warnings = await askOfEach(names, async (database, options) => {
+    const { external_bytes: bytes } = (await infos.first(database, options)).info;
+    if (bytes > MOST_BYTES_IN_ONE_REQUEST) large.push({ database, bytes });
+  }, { unknown: "the size of", limit: PARALLEL_LOOKUPS, signal });
   const [largest] = large.toSorted((a, b) => b.bytes - a.bytes);
   if (largest !== undefined) {
     const which = large.length === 1

@@ -2,7 +2,7 @@
  * Unit files for systemd: a hardened service for the tasks and a timer for each, or one service that stays. In go the
  * config and where things are; out come files with their texts. Written for systemd 250 and later. Pure.
  */
-import { dirname } from "node:path";
+import { dirname, isAbsolute } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { CaFiles, Config } from "../config/config.ts";
 import { PROGRAM_NAME } from "../version.ts";
@@ -251,13 +251,16 @@ function loadNamed({ password, authorities = [] }: UnitOptions): string {
   return [...new Set(lines)].join("");
 }
 
+/** Without quotes, which systemd would take for a part of name and path: it reads on to the line's end. */
 function loadCredential({ name, source }: Credential): string {
-  return `LoadCredential=${quote(`${name}:${source}`)}\n`;
+  return `LoadCredential=${escapeSpecifiers(name).replaceAll("\\", "\\\\")}:${escapeSpecifiers(source)}\n`;
 }
 
-function hardening({ config, configPath, user }: UnitOptions): string {
+function hardening(options: UnitOptions): string {
+  const { config, configPath, user } = options;
   const paths = writablePaths(config);
-  const isIn = (...folders: string[]) => paths.some((path) => folders.some((folder) => `${path}/`.startsWith(folder)));
+  const needed = [...paths, ...readPaths(options)];
+  const isIn = (...folders: string[]) => needed.some((path) => folders.some((folder) => `${path}/`.startsWith(folder)));
   const state = bucketFolder(config) === undefined
     ? ""
     : `# Here is noted that the bucket folder was there, so that a disk which is not mounted is told from a first run.
@@ -280,7 +283,7 @@ UMask=0077
 CacheDirectory=${PROGRAM_NAME}
 CacheDirectoryMode=0700
 ${state}${paths.map((path) => `ReadWritePaths=${quote(path)}\n`).join("")}ProtectSystem=strict
-# Where a path to be written to lies in somebody's home or in /tmp, that place cannot be hidden.
+# Where the program, or a path that it reads or writes, lies in somebody's home or in /tmp, that place cannot be hidden.
 ProtectHome=${isIn("/home/", "/root/", "/run/user/") ? "read-only" : "yes"}
 PrivateTmp=${isIn("/tmp/", "/var/tmp/") ? "no" : "yes"}
 RestrictAddressFamilies=AF_INET AF_INET6
@@ -304,6 +307,13 @@ function writablePaths(config: Config): string[] {
   const folder = bucketFolder(config);
   const textfile = config.prometheus?.textfile;
   return [...folder === undefined ? [] : [folder], ...textfile === undefined ? [] : [dirname(textfile)]];
+}
+
+/** What the service itself opens, beside what systemd hands over: the program, and files by absolute paths. */
+function readPaths({ config, configPath, program, resident, readsInPlace = false }: UnitOptions): string[] {
+  const { database, caFiles = {} } = config;
+  const named = [database.passwordFile, ...Object.values(caFiles)].flatMap((file) => file?.path ?? []);
+  return [program, ...resident || readsInPlace ? [configPath] : [], ...named.filter((path) => isAbsolute(path))];
 }
 
 function timer({ name, cron, calendar, timezone }: Config["tasks"][number], options: UnitOptions): string {

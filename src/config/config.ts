@@ -231,6 +231,7 @@ async function readConfigFile(
  */
 export function parseConfig(text: string, { file, env }: { file: string; env: Environment }): Config {
   text = withoutMark(text);
+  requireUtf8(text, file);
   const written = readYaml(text, file);
   const placeOf = findPlaces(text);
   const { document, unset } = substitute(written, env);
@@ -259,6 +260,32 @@ function warnOfPlace(file: string, bucket: string): string[] {
 /** A byte order mark at the beginning of the text is no part of it. */
 function withoutMark(text: string): string {
   return text.replace(/^\uFEFF/, "");
+}
+
+/** What stands in place of bytes that are no UTF-8. */
+const REPLACEMENT = "\uFFFD";
+
+/**
+ * Whether a text that was read as UTF-8 is none. Its names and passwords would be others than those that were written.
+ *
+ * @returns What it seems to be; undefined where it is UTF-8.
+ */
+export function notUtf8(text: string): "UTF-16" | "another encoding" | undefined {
+  if (text.slice(0, 4).includes("\0")) return "UTF-16";
+  return text.includes(REPLACEMENT) ? "another encoding" : undefined;
+}
+
+/** Without the line: what is no UTF-8 may stand in a password. */
+function requireUtf8(text: string, file: string): void {
+  const found = notUtf8(text);
+  if (found === undefined) return;
+  const before = found === "UTF-16" ? [""] : text.slice(0, text.indexOf(REPLACEMENT)).split("\n");
+  const place = { file, line: before.length, column: before.at(-1)!.length + 1 };
+  throw new ConfigError(
+    `${file}:${place.line}:${place.column}: The config is not UTF-8 but ${found}`,
+    place,
+    { hint: "Save it as UTF-8; what stands here would be read as something else" },
+  );
 }
 
 const KEYS = { known: KNOWN_KEYS, harmless: HARMLESS_KEYS };

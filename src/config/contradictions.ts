@@ -23,6 +23,8 @@ export function findContradictions(document: unknown): ConfigFinding[] {
   }
   for (const [name, task] of Object.entries(asMapping(root["task"]))) {
     const keys = asMapping(task);
+    // The schema passes over it without a word, and nobody would run it.
+    if (name === "__proto__") find(["task", name], "is not a valid task name; give it another one");
     if ("backup_only_previus" in keys && "backup_only_previous" in keys) {
       find(
         ["task", name, "backup_only_previus"],

@@ -159,11 +159,15 @@ function wholeNumber(must: string, most: number) {
 
 const KEEP = "must be a whole number of at least 1; leave the key out if the rule is not wanted";
 const keep = wholeNumber(KEEP, Number.MAX_SAFE_INTEGER).optional();
+/** Nothing keeps nothing: a policy of it alone would delete all but the newest. */
+const keepWithin = span.refine(({ years, months, days, hours }) => years + months + days + hours > 0, {
+  error: "must be more than nothing; leave the key out if the rule is not wanted",
+}).optional();
 const RULES = ["keep_last", "keep_within", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly"] as const;
 const RETENTION = `must be a mapping with at least one of the keys ${RULES.join(", ")}`;
 const retention = z.strictObject({
   keep_last: keep,
-  keep_within: span.optional(),
+  keep_within: keepWithin,
   keep_daily: keep,
   keep_weekly: keep,
   keep_monthly: keep,

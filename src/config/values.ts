@@ -3,7 +3,7 @@
  * of it, also the text that `${NAME}` became. Out: the value in the form that the program uses, or what it must be
  * instead.
  */
-import { pathToFileURL } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import * as z from "zod";
 import { type Calendar, CalendarError, parseCalendar } from "../calendar/calendar.ts";
 import { isTimeZone, timeZoneHint } from "../calendar/zone_name.ts";
@@ -144,8 +144,22 @@ export const bucket: z.ZodType<string> = parsed(BUCKET, (value) => {
   // Written as a path it is one, whatever is in it; as a URL, its % stands before two digits.
   if (scheme === undefined && /^\/+[^/]/.test(path)) return pathToFileURL(path).href;
   if (scheme !== "file") return { must: BUCKET };
-  return /^\/+[^/]/.test(path) ? `file://${path}` : { must: `must be "file://" and an absolute path: "file:///path"` };
+  if (!/^\/+[^/]/.test(path)) return { must: `must be "file://" and an absolute path: "file:///path"` };
+  return isFolderUrl(`file://${path}`) ? `file://${path}` : { must: FOLDER_URL };
 });
+
+const FOLDER_URL = 'must be the URL of a folder, in which % # and ? are written %25 %23 and %3F; or "/path", as it is';
+
+/** Whether a URL names the folder that somebody sees in it: what stands behind # or ? is no part of its path. */
+function isFolderUrl(url: string): boolean {
+  try {
+    const path = decodeURIComponent(url.slice("file://".length));
+    // It refuses "%2F"; and "%2e%2e" leads out as well.
+    return fileURLToPath(url) !== "" && decodeURIComponent(new URL(url).pathname) === path && !hasDots(path);
+  } catch {
+    return false;
+  }
+}
 
 /** Whether a path would lead out of its folder. */
 export function hasDots(path: string): boolean {

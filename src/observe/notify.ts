@@ -209,7 +209,13 @@ export class Notifier {
  */
 export async function tryNotify(
   { url: secret, kind, fetch: ask = fetch }: NotifyOptions,
-  { tasks, run, signal }: { tasks: readonly string[]; run: string; signal: AbortSignal },
+  { tasks, run, signal, attemptMs = ATTEMPT_MS }: {
+    tasks: readonly string[];
+    run: string;
+    signal: AbortSignal;
+    /** For one answer. @default 4000 */
+    attemptMs?: number | undefined;
+  },
 ): Promise<string> {
   const urls = new Set(tasks.map((task) => urlFor(secret, task)));
   let host = "";
@@ -219,7 +225,7 @@ export async function tryNotify(
     const told = tasks.filter((task) => urlFor(secret, task) === text).map((task) => ({ task }));
     const words = "A test message of couchdb-backup check: nothing has run";
     const message: NotifyMessage = { event: "log", ok: null, run, tasks: told, text: words };
-    const problem = await post(url, { kind, message, signal, attemptMs: ATTEMPT_MS, fetch: ask });
+    const problem = await post(url, { kind, message, signal, attemptMs, fetch: ask });
     if (problem === undefined) continue;
     const which = urls.size > 1 ? ` for task "${told[0]?.task}"` : "";
     throw new NotifyError(`Cannot notify "${host}"${which}: ${problem.text}`, {

@@ -115,12 +115,16 @@ async function pushGroups(groups: readonly Group[], options: PushgatewayOptions)
  *
  * @returns What was found, as a sentence. @throws ProgramError when it does not take it.
  */
-export async function tryPush(options: GatewayAddress, signal: AbortSignal): Promise<string> {
+export async function tryPush(
+  { attemptMs = ATTEMPT_MS, ...options }: GatewayAddress & { attemptMs?: number | undefined },
+  signal: AbortSignal,
+): Promise<string> {
   const gateway = openGateway(options);
   if (gateway === undefined) throw new GatewayError(BAD_URL);
   const path = groupPath({ job: CHECK_JOB, instance: options.instance });
+  const send = (push: Push) => gateway.send(push, AbortSignal.any([signal, AbortSignal.timeout(attemptMs)]));
   for (const method of ["PUT", "POST"] as const) {
-    const problem = await gateway.send({ method, path, body: "" }, signal);
+    const problem = await send({ method, path, body: "" });
     if (problem === undefined) continue;
     const hint = problem.status === 401 || problem.status === 403
       ? "Check the login in prometheus.pushgateway"
@@ -131,7 +135,7 @@ export async function tryPush(options: GatewayAddress, signal: AbortSignal): Pro
       hint,
     });
   }
-  const left = await gateway.send({ method: "DELETE", path }, signal);
+  const left = await send({ method: "DELETE", path });
   const rest = left === undefined
     ? ""
     : `; the group "${CHECK_JOB}" stays there, as it could not be deleted: ${left.text}`;

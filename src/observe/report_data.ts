@@ -30,6 +30,8 @@ export interface ReportedTask {
   generations: number;
   /** Those of the period that have come to an end, the latest first. */
   runs: { at: string; ok: boolean; seconds: number; databases: number; failed: number; by_hand: boolean }[];
+  /** Runs of the period whose reports cannot be read: what they did not save is not in the calendars. */
+  runs_unread: number;
 }
 
 /** A database. */

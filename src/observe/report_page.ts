@@ -87,7 +87,7 @@ ${formatOldest(databases)}
 
 function formatTasks(tasks: readonly ReportedTask[]): string {
   const rows = tasks.map((task) => {
-    const { state, ok, last_complete_at, age_seconds, next, databases, failed, error } = task;
+    const { state, ok, last_complete_at, age_seconds, next, databases, failed, error, runs_unread } = task;
     const cells = [
       `<th scope="row">${escape(task.task)}</th>`,
       `<td class="${ok ? "good" : "bad"}">${ok ? "✓" : "✗"} ${escape(state)}</td>`,
@@ -98,8 +98,12 @@ function formatTasks(tasks: readonly ReportedTask[]): string {
       `<td>${next === null ? "" : moment(next)}</td>`,
       `<td>${drawRuns(task)}</td>`,
     ];
+    const unread = runs_unread === 0
+      ? ""
+      : `<tr><td colspan="8" class="bad">The reports of ${counted(runs_unread, "run")} cannot be read: ` +
+        "what these did not save is not shown</td></tr>";
     const why = error === null ? "" : `<tr><td colspan="8" class="bad">${escape(error)}</td></tr>`;
-    return `<tr>${cells.join("")}</tr>${why}${formatFailures(failed)}`;
+    return `<tr>${cells.join("")}</tr>${why}${unread}${formatFailures(failed)}`;
   });
   const heads = ["Task", "State", "Last complete", "Age", "Databases", "Failed", "Next", "Runs, by how long they took"];
   const head = heads.map(formatHeading).join("");

@@ -7,7 +7,7 @@
 import { DAY_MS } from "../dates.ts";
 import { Catalog, type CatalogEntry } from "../archive/catalog.ts";
 import { listRuns, type ReportedRun } from "../archive/moment.ts";
-import { isSaved, isTaskSaved } from "../archive/report.ts";
+import { isSaved, isTaskSaved, type RunReport } from "../archive/report.ts";
 import type { Repository } from "../archive/repository.ts";
 import { ifInReach } from "../archive/run_folder.ts";
 import { describeError, hintOf } from "../errors.ts";
@@ -41,6 +41,8 @@ export interface ReportContext extends StoreCallOptions {
 /** A task's runs, and which days and databases they did not save. */
 interface TaskRuns {
   runs: ReportedTask["runs"];
+  /** How many have left a report that cannot be read: a lifecycle rule may have moved it to an archive tier. */
+  unread: number;
   /** By the decoded name, the days on which the database was not saved. */
   failed: Map<string, Set<number>>;
   /** The period's days on which it elapsed and nobody ran it. */
@@ -90,7 +92,10 @@ export async function readReport(
     from: dayText(period.first),
     to: dayText(today),
     ok: status.ok,
-    tasks: status.tasks.map((one) => ({ ...one, runs: runsOf.get(one.task)?.runs ?? [] })),
+    tasks: status.tasks.map((one) => {
+      const { runs = [], unread = 0 } = runsOf.get(one.task) ?? {};
+      return { ...one, runs, runs_unread: unread };
+    }),
     proofs: status.proofs,
     by_day: byDay,
     databases,
@@ -120,7 +125,7 @@ function zeros(count: number): number[] {
 
 async function readRuns(context: ReportContext, task: Task, period: Period): Promise<TaskRuns> {
   const { repository, signal } = context;
-  const found: TaskRuns = { runs: [], failed: new Map(), late: [] };
+  const found: TaskRuns = { runs: [], unread: 0, failed: new Map(), late: [] };
   const all = await listRuns(repository, task.name, { signal });
   const begunMs: number[] = [];
   for (const run of all) {
@@ -129,13 +134,11 @@ async function readRuns(context: ReportContext, task: Task, period: Period): Pro
     if (day === undefined) continue;
     const isByHand = await wasByHand(context, task, run);
     if (!isByHand) begunMs.push(at.getTime());
-    const { found: report, problem } = await ifInReach(run.read());
-    if (problem !== undefined) {
-      const facts = { task: task.name, at, error: describeError(problem), hint: hintOf(problem) };
-      context.log?.warn("report of a run cannot be read, and is not shown", facts);
-    }
-    const part = report?.tasks.find((one) => one.task === task.name);
-    if (report === undefined || part === undefined) continue;
+    const report = await readShown(context, task, run);
+    if (report === "unread") found.unread++;
+    if (report === undefined || report === "unread") continue;
+    const part = report.tasks.find((one) => one.task === task.name);
+    if (part === undefined) continue;
     const failed = part.databases.filter((one) => !isSaved(one)).map(({ database }) => database);
     const seconds = (Date.parse(report.finished_at) - Date.parse(report.started_at)) / 1000;
     const counts = { databases: part.databases.length, failed: failed.length };
@@ -149,6 +152,20 @@ async function readRuns(context: ReportContext, task: Task, period: Period): Pro
   const first = await firstOfSchedule(context, task, all);
   if (first !== undefined) found.late.push(...missedDays(task, period, { firstMs: first.at.getTime(), begunMs }));
   return found;
+}
+
+/** A run's report; undefined where it has left none, and `unread` where it cannot be read. */
+async function readShown(
+  { log }: ReportContext,
+  task: Task,
+  { at, read }: ReportedRun,
+): Promise<RunReport | undefined | "unread"> {
+  let isUnusable = false;
+  const { found, problem } = await ifInReach(read({ onUnusable: () => isUnusable = true }));
+  if (problem === undefined && !isUnusable) return found;
+  const error = problem === undefined ? "it is damaged, or of a later version" : describeError(problem);
+  log?.warn("report of a run cannot be read, and is not shown", { task: task.name, at, error, hint: hintOf(problem) });
+  return "unread";
 }
 
 /** Whether a run was begun by hand: by the command, or through a Lambda, whose runs have folders as elapses have. */

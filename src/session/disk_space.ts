@@ -69,9 +69,10 @@ async function sizeOfUnsaved(
     if (unsaved.length === 0) return undefined;
     let bytes = 0;
     const infos = new DatabaseInfos(couch, { signal });
+    infos.expect(unsaved);
     const addSize = async (database: string, signal: AbortSignal) => {
       try {
-        bytes += (await infos.now(database, { signal })).external_bytes;
+        bytes += (await infos.first(database, { signal })).info.external_bytes;
       } catch (error) {
         // It may have been deleted since it was listed.
         if (!(error instanceof CouchError && error.facts.status === 404)) throw error;

@@ -1,6 +1,6 @@
 /** CouchDB's password where the config only says where it is: read when CouchDB is first needed. */
 import { readFile as readFileOfSystem } from "node:fs/promises";
-import type { Config } from "../config/config.ts";
+import { type Config, notUtf8 } from "../config/config.ts";
 import type { CouchOptions } from "../couchdb/couchdb.ts";
 import { ConfigError } from "../errors.ts";
 import { Secret } from "../secret.ts";
@@ -39,7 +39,7 @@ async function readPasswordFile(
   const where = `${place.file}:${place.line}:${place.column}`;
   let password: string;
   try {
-    password = (await readFile(path)).replace(/\r?\n$/, "");
+    password = (await readFile(path)).replace(/^\uFEFF/, "").replace(/\r?\n$/, "");
   } catch (error) {
     throw new ConfigError(`${where}: Cannot read the password file "${path}"`, place, {
       cause: error,
@@ -48,5 +48,11 @@ async function readPasswordFile(
     });
   }
   if (password === "") throw new ConfigError(`${where}: The password file "${path}" is empty`, place);
+  const encoding = notUtf8(password);
+  if (encoding !== undefined) {
+    throw new ConfigError(`${where}: The password file "${path}" is not UTF-8 but ${encoding}`, place, {
+      hint: "Save it as UTF-8: CouchDB would be sent another password than the one that stands there",
+    });
+  }
   return new Secret(password);
 }

@@ -19,13 +19,15 @@ import { otherReaders } from "./identities.ts";
 import { shellWord } from "../shell_word.ts";
 import { tryStateFolder } from "../store/directory/mount.ts";
 import { recipientOf } from "../codec/age_header.ts";
-import { requireSeal } from "../codec/codec.ts";
+import { requireCodec, requireSeal } from "../codec/codec.ts";
+import type { Codec } from "../codec/compression.ts";
 import { codecOf, isSealing } from "../task/task.ts";
 import type { Certificates } from "./certificates.ts";
 import { spaceProbe } from "./disk_space.ts";
 import { lokiLabels } from "./log.ts";
 
-const PROBE_TIMEOUT_MS = 5000;
+/** For Loki's answer. */
+const PATIENCE_MS = 5000;
 
 /** What {@linkcode probesOf} takes beside the config. */
 export interface ProbeContext {
@@ -37,6 +39,10 @@ export interface ProbeContext {
   host?: string | undefined;
   /** What opens sealed backups, where there is anything. @default there is nothing */
   identities?: (() => Promise<readonly string[]>) | undefined;
+  /** How long one answer of Loki, a Pushgateway or a monitor may take. @default as long as in a run, 4 or 5 s */
+  patienceMs?: number | undefined;
+  /** Throws where a codec cannot be had. @default the runtime's own */
+  requireCodec?: ((codec: Codec) => void) | undefined;
 }
 
 /** Everything else that a config names, each tried as a run would use it. */
@@ -49,6 +55,7 @@ export function probesOf(config: Config, context: ProbeContext): Probe[] {
       stateFolderProbe(bucket.stateFolder),
     );
   }
+  if (config.tasks.some((task) => codecOf(task).compression !== "gzip")) probes.push(codecProbe(config, context));
   if (config.tasks.some(isSealing) || config.identityFile !== undefined || config.identitySecret !== undefined) {
     probes.push(sealProbe(config, context));
   }
@@ -59,7 +66,7 @@ export function probesOf(config: Config, context: ProbeContext): Probe[] {
       check: "pushgateway",
       run: async (signal) => {
         const fetch = await context.certificates.fetchFor("pushgateway");
-        return await tryPush({ ...options, fetch }, withTimeout(signal));
+        return await tryPush({ ...options, fetch, attemptMs: context.patienceMs }, signal);
       },
     });
   }
@@ -70,7 +77,12 @@ export function probesOf(config: Config, context: ProbeContext): Probe[] {
       check: "notify",
       async run(signal) {
         const fetch = await context.certificates.fetchFor("notify");
-        return await tryNotify({ ...notify, fetch }, { tasks, run, signal: withTimeout(signal) });
+        return await tryNotify({ ...notify, fetch }, {
+          tasks,
+          run,
+          signal,
+          attemptMs: context.patienceMs,
+        });
       },
     });
   }
@@ -80,12 +92,11 @@ export function probesOf(config: Config, context: ProbeContext): Probe[] {
   return probes;
 }
 
-function withTimeout(signal: AbortSignal): AbortSignal {
-  return AbortSignal.any([signal, AbortSignal.timeout(PROBE_TIMEOUT_MS)]);
-}
-
 /** Pushes a line with the labels of a run: what Loki refuses here it would refuse in a run too. */
-function lokiProbe(loki: NonNullable<Config["loki"]>, { now, host, certificates }: ProbeContext): Probe {
+function lokiProbe(
+  loki: NonNullable<Config["loki"]>,
+  { now, host, certificates, patienceMs = PATIENCE_MS }: ProbeContext,
+): Probe {
   return {
     check: "loki",
     async run(signal) {
@@ -93,7 +104,8 @@ function lokiProbe(loki: NonNullable<Config["loki"]>, { now, host, certificates 
       const labels = { ...lokiLabels(loki, host), level: "info" };
       const time = BigInt(now().getTime()) * 1_000_000n;
       const line = formatLogfmt({ event: "check pushes a line" });
-      const outcome = await client.push([{ stream: JSON.stringify(labels), time, line }], withTimeout(signal));
+      const patience = AbortSignal.any([signal, AbortSignal.timeout(patienceMs)]);
+      const outcome = await client.push([{ stream: JSON.stringify(labels), time, line }], patience);
       signal.throwIfAborted();
       if (outcome.result === "accepted") return `${client.place} accepts a log line at ${client.path}`;
       const { cause, status } = outcome;
@@ -111,6 +123,18 @@ function lokiHint(status: number | undefined, path: string): string {
     return `No push API at ${path}: loki.url is the whole address, such as http://host:3100/loki/api/v1/push`;
   }
   return "See Loki's own log; backups run without it, and count the log lines that are lost";
+}
+
+/** Whether this runtime compresses as the tasks say: not every one has zstd. */
+function codecProbe({ tasks }: Config, { requireCodec: requireOne = requireCodec }: ProbeContext): Probe {
+  return {
+    check: "compression",
+    async run(): Promise<string> {
+      for (const task of tasks) requireOne(codecOf(task));
+      const told = tasks.map((task) => `"${task.name}" with ${codecOf(task).compression}`);
+      return await Promise.resolve(`This runtime compresses ${told.join(", ")}`);
+    },
+  };
 }
 
 /** To whom backups are sealed, and whether the configured identity opens them. */

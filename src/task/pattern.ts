@@ -17,9 +17,16 @@ import { encodeDatabase } from "../database_name.ts";
 export interface Pattern {
   /** As the operator wrote it. */
   source: string;
-  /** Whether it matches the whole of a database's name, as it is or encoded as in a URL. */
-  matches(database: string): boolean;
+  /**
+   * Whether it matches the whole of a database's name, as it is or encoded as in a URL.
+   *
+   * @param encoded The name as encodeDatabase() makes it, where that is known: many patterns are held against one name.
+   */
+  matches(database: string, encoded?: string): boolean;
 }
+
+/** What matches only itself: a config may name ten thousand databases one by one. */
+const PLAIN = /^[\w%/-]+$/;
 
 /**
  * Compiles a pattern: `account%2F.*` and `account/.*` both match the database `account/ab`.
@@ -31,8 +38,11 @@ export function compilePattern(source: string): Pattern {
   if (reason !== undefined) {
     throw new UsageError(`Cannot use "${source}" as a regular expression of JavaScript: ${reason}`);
   }
+  if (PLAIN.test(source)) {
+    return { source, matches: (name, encoded = encodeDatabase(name)) => source === encoded || source === name };
+  }
   const whole = new RegExp(`^(?:${source})$`, "u");
-  return { source, matches: (database) => whole.test(encodeDatabase(database)) || whole.test(database) };
+  return { source, matches: (name, encoded = encodeDatabase(name)) => whole.test(encoded) || whole.test(name) };
 }
 
 /**

@@ -602,7 +602,7 @@ ${more}`;
     await Deno.writeTextFile(path, text);
     const { code, out, err } = await run(["systemd", path, ...args]);
     const loaded = out.split("\n").filter((line) => line.startsWith("LoadCredential="));
-    return { code, out, err, loaded: loaded.map((line) => /"(.*)"/.exec(line)![1]!.replace(`${desk.folder}/`, "")) };
+    return { code, out, err, loaded: loaded.map((line) => line.slice(15).replace(`${desk.folder}/`, "")) };
   };
   const database = ", login: a, password_file: pw, ca_file: ./ca.pem";
   const more = `ca_file: s3.pem

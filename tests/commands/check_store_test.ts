@@ -262,6 +262,28 @@ Deno.test("a race that a store lost counts for backups from then on", async () =
   });
 });
 
+Deno.test("a race that could not be run, as the store failed in the middle, is not taken for lost", async () => {
+  await withFake({}, async ({ open }) => {
+    const failing = async (url: string, init?: RequestInit) =>
+      /races/.test(url) ? new Response("busy", { status: 503 }) : await fetch(url, init);
+    const report = await ask(open({}, QUICK, { fetch: failing as StoreContext["fetch"] }));
+    assertEquals(lacking(report).map(({ property, ok }) => [property, ok]), [["create_race", false]]);
+    assertEquals(await findConditions(open(), "backup/_store"), "held");
+  });
+});
+
+Deno.test("check --store reports what it has found where a lost race cannot be noted", async () => {
+  await withFake({ ignoresConditions: "races" }, async ({ open }) => {
+    const refusing = async (url: string, init?: RequestInit) =>
+      /conditions\.json/.test(url) ? new Response("no", { status: 403 }) : await fetch(url, init);
+    const log = new RecordedLog();
+    const report = await ask(open({}, QUICK, { fetch: refusing as StoreContext["fetch"] }), log);
+    assertEquals(lacking(report).map(({ property, ok }) => [property, ok]), [["create_race", true]]);
+    assertEquals(report.properties.map(({ property }) => property), PROPERTIES);
+    assertStringIncludes(JSON.stringify(log), "the lost race could not be noted");
+  });
+});
+
 Deno.test("check --store asks a folder, too", async () => {
   const root = await Deno.makeTempDir({ prefix: "couchdb-backup-check-store-" });
   try {

@@ -1,7 +1,8 @@
-import { assertEquals, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { parseConfig } from "../../src/config/config.ts";
 import { CouchClient } from "../../src/couchdb/client.ts";
-import { plan } from "../../src/commands/plan.ts";
+import { type Plan, plan } from "../../src/commands/plan.ts";
+import { CouchError } from "../../src/errors.ts";
 import { Secret } from "../../src/secret.ts";
 import { couchOk } from "../couch_request.ts";
 import { type FakeCouchDb, startFakeCouchDb } from "../fakes/couchdb.ts";
@@ -11,6 +12,7 @@ import { Backups } from "./backup/feed_setup.ts";
 import { edit, fill } from "../fakes/couchdb/edits.ts";
 import { RecordedLog } from "../fakes/log.ts";
 import { task } from "../fakes/task.ts";
+import type { Task } from "../../src/task/task.ts";
 
 const FROM = new Date("2026-01-01T00:00:00Z");
 const ACCOUNTS = [
@@ -43,7 +45,8 @@ async function startWith(databases: readonly string[]): Promise<{ server: FakeCo
   const server = await startFakeCouchDb();
   for (const database of databases) await couchOk(server, `PUT /${encodeURIComponent(database)}`);
   const { url, login, password } = server;
-  const couch = new CouchClient({ url, login, password: new Secret(password), log: new RecordedLog() });
+  const retry = { attempts: 2, firstWaitMs: 1, longestWaitMs: 1 };
+  const couch = new CouchClient({ url, login, password: new Secret(password), log: new RecordedLog(), retry });
   return { server, couch };
 }
 
@@ -113,6 +116,8 @@ Deno.test("plan() warns of a database that is too large to be fetched in one req
   sized("a", 500_000_000);
   sized("b", 700_000_000);
   const forbidden = { kind: "answer", status: 403, body: { error: "forbidden", reason: "no" } } as const;
+  // Each is asked by itself then.
+  server.faults.add({ endpoint: "_dbs_info", times: 9, fault: forbidden });
   server.faults.add({ endpoint: "database", database: "c", times: 9, fault: forbidden });
   const warningsOf = async (chunk?: number) => {
     const tasks = [task("t", { databases: ["[abc]"], chunk })];
@@ -127,6 +132,62 @@ Deno.test("plan() warns of a database that is too large to be fetched in one req
   );
   assertEquals(await warningsOf(1000), []);
 });
+
+Deno.test("plan() asks for the sizes of a hundred databases at once, and passes over one that is gone", async () => {
+  const names = Array.from({ length: 120 }, (_, index) => `d${index}`);
+  const { server, couch } = await startWith(names);
+  await using _ = server;
+  const listed = { kind: "answer", status: 200, body: [...names, "gone"] } as const;
+  server.faults.add({ endpoint: "_all_dbs", fault: listed });
+  const { tasks: [planned] } = await plan([task("t", { databases: [".*"] })], { from: FROM, count: 1, couch });
+  assertEquals([planned?.databases.length, planned?.warnings], [121, []]);
+  const gets = server.requestsTo("database").filter(({ method }) => method === "GET");
+  assertEquals(gets.length, 1, "what lacks is told by the database itself");
+  assertEquals(server.requestsTo("_dbs_info").length < 10, true);
+});
+
+for (const incremental of [false, true]) {
+  const kind = incremental ? "an incremental" : "a";
+  Deno.test(`plan() of ${kind} task names a few databases that CouchDB refuses, and counts the others`, async () => {
+    await withRefusals(403, incremental, async (planned) => {
+      const [{ warnings = [] } = {}] = (await planned()).tasks;
+      const of = incremental ? "what has changed in" : "the size of";
+      const told = warnings.filter((warning) => warning.startsWith(of));
+      assertEquals([told.length, warnings.at(-1)], [5, `nor is ${of} 15 other databases`]);
+    });
+  });
+
+  Deno.test(`plan() of ${kind} task ends soon where CouchDB answers for no database any more`, async () => {
+    await withRefusals(503, incremental, async (planned) => void await assertRejects(planned, CouchError, "503"));
+  });
+}
+
+async function withRefusals(
+  status: number,
+  incremental: boolean,
+  body: (planned: () => Promise<Plan>) => Promise<void>,
+): Promise<void> {
+  const names = Array.from({ length: 20 }, (_, index) => `d${index}`);
+  const { server, couch } = await startWith(names);
+  await using _ = server;
+  const folder = await Deno.makeTempDir({ prefix: "couchdb-backup-plan-" });
+  try {
+    const fault = { kind: "answer", status, body: { error: "busy", reason: "no" } } as const;
+    for (const endpoint of ["_dbs_info", "database"]) server.faults.add({ endpoint, times: 999, fault });
+    const store = await openStore({ bucket: `file://${folder}` });
+    const repository = new Repository(store, { prefix: "", suffix: "" });
+    const tasks = [
+      task("t", {
+        databases: [".*\\d"],
+        increments: incremental ? { most: 14 } : undefined,
+        chunk: incremental ? 1 : undefined,
+      }),
+    ];
+    await body(() => plan(tasks, { from: FROM, count: 1, couch, repository }));
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
 
 Deno.test("plan() warns of databases that two tasks select, and says what the backups of one lack", async () => {
   const { server, couch } = await startWith(["a", "b", "c"]);
@@ -154,6 +215,43 @@ Deno.test("plan() without CouchDB plans the times, and says of a schedule that i
     ["2025-01-01 UTC", [], ['schedule "2025-01-01 UTC" has no elapse after 2026-01-01T00:00:00.000Z']],
     [null, [], []],
   ]);
+});
+
+Deno.test("plan() knows when an incremental task saves all again: full_every, a lock's end, max_increments", async () => {
+  await using backups = new Backups();
+  const { server, couch } = await startWith(["a"]);
+  await using _ = server;
+  fill(server.databases.get("a")!, 200);
+  const all = [{ database: "a", pattern: "a" }];
+  const save = async (policy: NonNullable<Task["increments"]>) => {
+    const [saved] = await backups.runAll(server, all, {
+      task: { name: "weekly", databases: ["a"], increments: policy },
+    });
+    return saved!.kind;
+  };
+  const repository = new Repository(await openStore({ bucket: `file://${backups.root}` }), {
+    prefix: "",
+    suffix: "couchdb",
+  });
+  const planned = async (increments: NonNullable<Task["increments"]>, days = 0) => {
+    const weekly = task("weekly", { databases: ["a"], increments });
+    const from = new Date(Date.now() + days * 86_400_000);
+    const { changes } = (await plan([weekly], { from, count: 1, couch, repository })).tasks[0]!;
+    return Object.entries(changes!).find(([kind, count]) => kind !== "documents" && count === 1)![0];
+  };
+  const most = 2;
+  assertEquals(await save({ most }), "full");
+  assertEquals([await planned({ most }), await planned({ most, fullEveryDays: 7 }, 6)], ["unchanged", "unchanged"]);
+  assertEquals(await planned({ most, fullEveryDays: 7 }, 8), "full");
+  assertEquals(await planned({ most, lockDays: 30 }), "full", "it was stored without a lock");
+  for (const round of [1, 2]) {
+    edit(server.databases.get("a")!, { _id: "d0000001", round });
+    assertEquals(await planned({ most }), "changed");
+    assertEquals(await save({ most }), "incremental");
+  }
+  assertEquals(await planned({ most }), "unchanged");
+  edit(server.databases.get("a")!, { _id: "d0000001", round: 3 });
+  assertEquals([await planned({ most }), await save({ most })], ["full", "full"]);
 });
 
 Deno.test("plan() says how many databases of an incremental task have changed, and what a run would read", async () => {

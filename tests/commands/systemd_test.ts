@@ -62,7 +62,7 @@ bucket: "file:///srv/b"
     const lines = settings(service!.text);
     assertEquals(lines.filter((line) => line.startsWith("ExecStart=") || line.startsWith("LoadCredential=")), [
       'ExecStart=:"/usr/local/bin/couchdb-backup" expire %d/config.yaml --confirm',
-      'LoadCredential="config.yaml:/etc/couchdb-backup/config.yaml"',
+      "LoadCredential=config.yaml:/etc/couchdb-backup/config.yaml",
     ]);
     assertEquals(timer!.name, "couchdb-backup-expire.timer");
     assertStringIncludes(timer!.text, "\nPersistent=true\n");
@@ -93,8 +93,8 @@ Deno.test("makeUnits() hands config and password over as credentials, and has sy
   for (
     const line of [
       'ExecStart=:"/usr/local/bin/couchdb-backup" backup %d/config.yaml --scheduled --task=%I',
-      'LoadCredential="config.yaml:/etc/couchdb-backup/config.yaml"',
-      'LoadCredential="password:/etc/couchdb-backup/password"',
+      "LoadCredential=config.yaml:/etc/couchdb-backup/config.yaml",
+      "LoadCredential=password:/etc/couchdb-backup/password",
       "DynamicUser=yes",
       "RestrictAddressFamilies=AF_INET AF_INET6",
       "SuccessExitStatus=130",
@@ -117,6 +117,25 @@ Deno.test("makeUnits() lets a service write to its bucket and its textfile only,
   ]);
   const [other] = units("file:///tmp/x", { user: "backup" });
   assertMatch(other!.text, /\nUser=backup\n[^]*\nPrivateTmp=no\n/);
+});
+
+Deno.test("makeUnits() hides no home and no /tmp from a service that has its program, config or password there", () => {
+  const cases: [part: Partial<UnitOptions>, more: string, home: string, tmp: string][] = [
+    [{ resident: true, configPath: "/home/b/config.yaml" }, "", "read-only", "yes"],
+    [{ readsInPlace: true, configPath: "/root/config.yaml" }, "", "read-only", "yes"],
+    [{ resident: true, configPath: "/tmp/config.yaml" }, "", "yes", "no"],
+    [{ program: "/home/b/.npm/bin/couchdb-backup" }, "", "read-only", "yes"],
+    [{}, "ca_file: /home/b/ca.pem\nendpoint: https://s3.example.com\n", "read-only", "yes"],
+    // systemd reads it, and hands it over.
+    [{ configPath: "/home/b/config.yaml" }, "", "yes", "yes"],
+  ];
+  for (const [part, more, home, tmp] of cases) {
+    const lines = settings(units("s3://bucket/x", part, more)[0]!.text);
+    assertEquals(lines.filter((line) => /^(ProtectHome|PrivateTmp)=/.test(line)), [
+      `ProtectHome=${home}`,
+      `PrivateTmp=${tmp}`,
+    ], JSON.stringify(part));
+  }
 });
 
 Deno.test("makeUnits() waits for the disk of a bucket that is a folder, and keeps a note that it was there", () => {
@@ -156,6 +175,15 @@ Deno.test("escapeInstance() leaves nothing that systemd would take for a part of
     ["@\\", "\\x40\\x5c"],
   ];
   for (const [name, escaped] of cases) assertEquals(escapeInstance(name), escaped);
+});
+
+Deno.test("makeUnits() names credentials as systemd reads them: no quotes, the path up to the line's end", () => {
+  const password = { name: "a 1%\\b", source: "/etc/couchdb-backup/a 1%\\b" };
+  const [service] = units("s3://bucket/x", { password, configPath: '/etc/a "b" %d/config.yaml' });
+  assertEquals(settings(service!.text).filter((line) => line.startsWith("LoadCredential=")), [
+    'LoadCredential=config.yaml:/etc/a "b" %%d/config.yaml',
+    "LoadCredential=a 1%%\\\\b:/etc/couchdb-backup/a 1%%\\b",
+  ]);
 });
 
 Deno.test("makeUnits() reads config and password where they lie for a user who may, and confines every service", () => {
@@ -198,9 +226,9 @@ bucket: "s3://data.example.com/folder"
     );
   };
   const [ownConfig, ofCa, ofS3] = [
-    `"config.yaml:${configPath}"`,
-    '"ca.pem:/etc/couchdb-backup/ca.pem"',
-    '"s3.pem:/etc/couchdb-backup/s3.pem"',
+    `config.yaml:${configPath}`,
+    "ca.pem:/etc/couchdb-backup/ca.pem",
+    "s3.pem:/etc/couchdb-backup/s3.pem",
   ];
   assertEquals(loaded(false), [[ownConfig, ofCa, ofS3], [ownConfig, ofS3, ofCa], []]);
   // A service that stays reads what lies beside its config.

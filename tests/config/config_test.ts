@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertInstanceOf, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { Buffer } from "node:buffer";
 import { parseCalendar } from "../../src/calendar/calendar.ts";
 import { type Config, loadConfig, parseConfig } from "../../src/config/config.ts";
 import { KNOWN_KEYS, OUTERMOST_KEYS } from "../../src/config/keys.ts";
@@ -201,6 +202,8 @@ Deno.test("parseConfig() says of a retention that keeps nothing, or is none, wha
       ["{grace: 7d}", "must be a mapping with at least one of the keys keep_last, keep_within, keep_daily"],
       ["{keep_last: 0}", "must be a whole number of at least 1; leave the key out if the rule is not wanted"],
       ["{keep_last: -1}", "must be a whole number of at least 1"],
+      ["{keep_within: 0d}", 'is "0d", must be more than nothing; leave the key out if the rule is not wanted'],
+      ["{keep_last: 3, keep_within: 0y0h}", "must be more than nothing"],
       ["{keep_within: 30}", 'must be a span of time such as "1y6m14d12h"'],
       ["{keep_within: 3 days}", 'must be a span of time such as "1y6m14d12h"'],
       ["{keep_within: 5h3d}", 'must be a span of time such as "1y6m14d12h"'],
@@ -573,6 +576,19 @@ ${BUCKET}`,
     what: "a relative file:// bucket",
     text: `${DATABASE}${TASK}bucket: file://backup\n`,
     message: ['3:9: Key "bucket" is "file://backup", must be "file://" and an absolute path: "file:///path"'],
+  },
+  ...["backup #2", "ba?ckup", "ba%zz", "a/%2e%2e/b", "a%2Fb", "a "].map((folder) => ({
+    what: `the URL of a folder that reads otherwise than it looks, ${folder}`,
+    text: `${DATABASE}${TASK}bucket: "file:///${folder}"\n`,
+    message: [
+      `3:9: Key "bucket" is "file:///${folder}", must be the URL of a folder, in which % # and ? are written %25 %23 ` +
+      'and %3F; or "/path", as it is',
+    ],
+  })),
+  {
+    what: "a task that JavaScript would pass over",
+    text: `${DATABASE}task:\n  a: {databases: [a]}\n  __proto__: {databases: [b]}\n${BUCKET}`,
+    message: ['4:14: Key "task.__proto__" is not a valid task name; give it another one'],
   },
   {
     what: "folders that lead out of the bucket",
@@ -1055,4 +1071,28 @@ Deno.test("parseConfig() warns of the key that the documentation shows, which op
   const { warnings } = parse(`${DATABASE}${TASK}${BUCKET}encrypt_to: [${example}]\n`);
   assertEquals(warnings.length, 1);
   assertStringIncludes(warnings[0]!, "nobody has its secret key");
+});
+
+Deno.test("loadConfig() says that a config is not UTF-8, where, and shows nothing of it", async () => {
+  const text = `${DATABASE}${TASK}bucket: "/srv/b\u00fccher"\n`;
+  const latin1 = Uint8Array.from(text, (character) => character.charCodeAt(0));
+  const utf16 = (order: boolean) =>
+    Uint8Array.from(
+      `\ufeff${text}`.split("").flatMap((one) => {
+        const [low, high] = [one.charCodeAt(0) & 0xff, one.charCodeAt(0) >> 8];
+        return order ? [low, high] : [high, low];
+      }),
+    );
+  const cases: [bytes: Uint8Array, message: string][] = [
+    [latin1, "c.yaml:3:16: The config is not UTF-8 but another encoding"],
+    [utf16(true), "c.yaml:1:1: The config is not UTF-8 but UTF-16"],
+    [utf16(false), "c.yaml:1:1: The config is not UTF-8 but UTF-16"],
+    [utf16(true).subarray(2), "c.yaml:1:1: The config is not UTF-8 but UTF-16"],
+  ];
+  for (const [bytes, message] of cases) {
+    const readFile = () => Promise.resolve(Buffer.from(bytes).toString("utf8"));
+    const error = await assertRejects(() => loadConfig({ path: "c.yaml", env: {}, readFile }), ConfigError);
+    assertEquals(error.message, message);
+    assertStringIncludes(error.hint ?? "", "Save it as UTF-8");
+  }
 });

@@ -45,6 +45,21 @@ Deno.test("completions for bash complete commands and the flags of each", async 
   assertEquals(await complete("restore", "--id", "d"), "", "nobody can guess an id");
 });
 
+Deno.test("completions for bash complete a file whose name has spaces as one", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "couchdb-backup-completions-" });
+  try {
+    await Deno.writeTextFile(`${folder}/my own cfg.yaml`, "");
+    const script = `${await completions("bash")}
+COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _couchdb_backup; printf '<%s>' "\${COMPREPLY[@]}"`;
+    for (const words of [["backup", "--config"], ["backup"]]) {
+      const found = await run("bash", "-c", script, "bash", "couchdb-backup", ...words, `${folder}/my`);
+      assertEquals(found, `<${folder}/my own cfg.yaml>`, words.join(" "));
+    }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
 Deno.test("completions for fish complete commands and the flags of each", async () => {
   const script = await completions("fish");
   const complete = async (line: string) =>

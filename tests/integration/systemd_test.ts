@@ -54,6 +54,30 @@ bucket: ${bucket}
   }
 }
 
+Deno.test("systemd reads names and paths of credentials as the units mean them", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "couchdb-backup-systemd-" });
+  try {
+    const config = `${folder}/my config.yaml`;
+    await Deno.writeTextFile(
+      config,
+      'database: {url: "http://[::1]:5984", login: a, password_file: "a 1%b"}\n' +
+        "task: {weekly: {cron: weekly, databases: [a]}}\nbucket: s3://data.example.com/folder\n",
+    );
+    const args = ["systemd", config, "--program", "/bin/true", "--output", folder, "--json"];
+    const { code, stderr } = await startProgram(args).ended;
+    assertEquals(code, 0, stderr);
+    const unit = `${folder}/couchdb-backup@.service`;
+    // systemd shows what it has read only where it does not like that: a path that is not absolute.
+    await Deno.writeTextFile(unit, (await Deno.readTextFile(unit)).replaceAll(`:${folder}/`, ":no/"));
+    const { output } = await systemd("systemd-analyze", ["verify", "--man=no", unit]);
+    for (const source of ["no/my config.yaml", "no/a 1%b"]) {
+      assertStringIncludes(output, `Credential source "${source}" not valid`);
+    }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
 Deno.test("escapeInstance() escapes as systemd-escape does", async () => {
   const names = ["weekly", ".a.b", "a-b", "a/b c", "é:_", "@\\", "100%", "x@y.service"];
   const { output } = await systemd("systemd-escape", names);

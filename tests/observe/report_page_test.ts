@@ -48,6 +48,7 @@ function dataOf(databases: ReportedDatabase[], part: Partial<ReportData["tasks"]
       retry_at: null,
       generations: 1,
       runs: [{ at: "2026-11-28T02:00:00.000Z", ok: true, seconds: 60, databases: 1, failed: 0, by_hand: false }],
+      runs_unread: 0,
       ...part,
     }],
     proofs: { verify: null, test_restore: null },

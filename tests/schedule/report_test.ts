@@ -3,7 +3,9 @@ import { parseConfig } from "../../src/config/config.ts";
 import { compactInstant } from "../../src/archive/layout.ts";
 import { Repository } from "../../src/archive/repository.ts";
 import { RunFolder } from "../../src/archive/run_folder.ts";
+import { formatReportPage } from "../../src/observe/report_page.ts";
 import { readReport } from "../../src/schedule/report.ts";
+import { openStore } from "../../src/store/open.ts";
 import { openSession } from "../../src/session/open.ts";
 import { runScheduled } from "../../src/schedule/due.ts";
 import { runAtOnce } from "../../src/schedule/rounds.ts";
@@ -15,6 +17,7 @@ import { RecordedLog } from "../fakes/log.ts";
 import { databaseReport, runReport, taskReport } from "../fakes/report.ts";
 import { task } from "../fakes/task.ts";
 import { setUpScheduled } from "./due_setup.ts";
+import { withArchived } from "../store/archived.ts";
 import { main } from "../../src/cli/cli.ts";
 import { outputTo } from "../fakes/output.ts";
 
@@ -148,6 +151,18 @@ bucket: ${folder}/bucket
       "media",
       ".6f",
     ]]);
+    const { tasks: [task], bucket } = parseConfig(text, { file: config, env: {} });
+    const repository = new Repository(await openStore(bucket), { prefix: "", suffix: "" });
+    const failed = taskReport("weekly", [
+      databaseReport("x", { status: "failed", error: "try couchdb-backup verify x" }),
+    ]);
+    const elapse = new Date(Math.ceil(Date.now() / 1000) * 1000);
+    await new RunFolder(repository, { task: task!.name, elapse }).storeReport(runReport([failed]), {});
+    const printed = (await run("report", config)).out;
+    assertEquals((await run("report", config, "--output", path)).code, 0);
+    const told = (page: string) => /<ul><li><b>x<\/b>.*?<\/ul>/.exec(page)?.[0];
+    assertEquals(told(printed), "<ul><li><b>x</b> try couchdb-backup verify x</li></ul>");
+    assertEquals(told(printed), told(await Deno.readTextFile(path)));
     assertEquals((await run("report", config, "--days", "0")).code, 2);
     const refused = await run("report", config, "--output", `${folder}/none/report.html`);
     assertEquals(refused.code, 1);
@@ -217,4 +232,23 @@ Deno.test("readReport() tells each day on which a database was not saved, once",
   const now = () => new Date("2026-09-03T00:30:00Z");
   const { databases, by_day } = await readReport({ repository, now }, [hourly], { days: 3 });
   assertEquals([databases.map(({ days }) => days), by_day.failed], [["x.x"], [1, 0, 1]]);
+});
+
+Deno.test("readReport() counts the runs whose reports cannot be read, and tells of the others", async () => {
+  await using setup = await TestRepository.open();
+  const daily = task("daily", { databases: ["a"], cron: "daily UTC", timezone: "UTC" });
+  for (const day of [1, 2, 3, 4]) {
+    const folder = new RunFolder(setup.repository, { task: "daily", elapse: new Date(Date.UTC(2026, 8, day)) });
+    await folder.storeReport(runReport([taskReport("daily", [databaseReport("a")])]), {});
+    if (day === 2) await setup.store.replace(`${folder.key}/report.json`, new TextEncoder().encode("{"), {});
+  }
+  const archived = withArchived(setup.store, (url) => url.includes("20260901"));
+  const context = {
+    repository: new Repository(archived, setup.repository),
+    now: () => new Date("2026-09-04T00:30:00Z"),
+  };
+  const report = await readReport(context, [daily], { days: 5 });
+  const [told] = report.tasks;
+  assertEquals([told?.runs.map(({ at }) => at.slice(8, 10)), told?.runs_unread], [["04", "03"], 2]);
+  assertStringIncludes(formatReportPage(report), "The reports of 2 runs cannot be read");
 });

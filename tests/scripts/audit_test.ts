@@ -33,5 +33,8 @@ Deno.test("findingOf() tells a service that cannot be reached from a package tha
   const unreachable = "error: error sending request for url (https://…/advisories/bulk): client error (Connect)";
   assertEquals(findingOf({ code: 0, text: "No known vulnerabilities found" }), "nothing");
   assertEquals(findingOf({ code: 1, text: unreachable }), "unreachable");
+  const advisory =
+    "╭ ReDoS in semver\n│   Severity:  high\n│   Info: https://github.com/advisories/GHSA-5403-rxjj-qqgw";
+  assertEquals(findingOf({ code: 1, text: advisory }), "vulnerable");
   assertEquals(findingOf({ code: 1, text: "╭ Prototype pollution in lodash\nSeverity: high" }), "vulnerable");
 });

@@ -1,3 +1,4 @@
+import { Buffer } from "node:buffer";
 import { assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 import { parseConfig } from "../../src/config/config.ts";
 import { ConfigError } from "../../src/errors.ts";
@@ -18,6 +19,19 @@ Deno.test("withPassword() takes the password from password_file, without its las
   const readFile = (path: string) => Promise.resolve(path === "/etc/b/pw" ? " p w\n\r\n" : "another");
   const { password } = await withPassword(parseConfig(text, { file: "/etc/b/c.yaml", env: {} }), { readFile });
   assertEquals(password?.reveal(), " p w\n");
+});
+
+Deno.test("withPassword() leaves a byte order mark out, and refuses a password file that is not UTF-8", async () => {
+  const text = `database: {url: 'http://[::1]:5984', login: backup, password_file: pw}\n${REST}`;
+  const config = parseConfig(text, { file: "/etc/b/c.yaml", env: {} });
+  const read = async (...bytes: number[]) => {
+    const readFile = () => Promise.resolve(Buffer.from(bytes).toString("utf8"));
+    return (await withPassword(config, { readFile })).password?.reveal();
+  };
+  assertEquals(await read(0xef, 0xbb, 0xbf, 0x70, 0x77, 0x0d, 0x0a), "pw");
+  const message = '/etc/b/c.yaml:1:68: The password file "/etc/b/pw" is not UTF-8 but ';
+  await assertRejects(() => read(0x70, 0xfc), ConfigError, `${message}another encoding`);
+  await assertRejects(() => read(0xff, 0xfe, 0x70, 0, 0x77, 0), ConfigError, `${message}UTF-16`);
 });
 
 Deno.test("withPassword() says where a password file is named that cannot be read or is empty", async () => {

@@ -2,9 +2,9 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { Catalog } from "../../src/archive/catalog.ts";
 import { Repository } from "../../src/archive/repository.ts";
-import type { Found, Probe } from "../../src/commands/check.ts";
+import { exitCodeOfCheck, type Found, type Probe } from "../../src/commands/check.ts";
 import { type Config, parseConfig } from "../../src/config/config.ts";
-import { hintOf, ProgramError } from "../../src/errors.ts";
+import { hintOf, ProgramError, UsageError } from "../../src/errors.ts";
 import { Certificates } from "../../src/session/certificates.ts";
 import { probesOf } from "../../src/session/probes.ts";
 import { DirectoryStore } from "../../src/store/directory/store.ts";
@@ -101,6 +101,53 @@ Deno.test("probesOf() pushes to the Pushgateway as runs do, by a group of its ow
   await server.shutdown();
 });
 
+Deno.test("probesOf() has patience for each answer of a slow Pushgateway or monitor, not for all of them together", async () => {
+  let slowMs = 200;
+  const server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, async () => {
+    await new Promise((resolve) => setTimeout(resolve, slowMs));
+    return new Response(null, { status: 202 });
+  });
+  const host = `127.0.0.1:${server.addr.port}`;
+  await withFolder(async ({ config, repository }) => {
+    const [task] = config().tasks;
+    const slow = {
+      ...config(`prometheus: "http://${host}"\nnotify: "http://${host}/{task}"\n`),
+      tasks: ["a", "b", "c"].map((name) => ({ ...task!, name })),
+    };
+    const context = { repository, certificates: new Certificates(), now: () => new Date(), patienceMs: 450 };
+    const ask = async (check: string) =>
+      await probesOf(slow, context).find((probe) => probe.check === check)!.run(NEVER, undefined);
+    assertEquals(await ask("pushgateway"), `The Pushgateway at "${host}" takes a push`);
+    assertEquals(await ask("notify"), `"${host}" takes 3 messages`);
+    slowMs = 700;
+    await assertRejects(() => ask("pushgateway"), ProgramError, "does not take a PUT");
+    await assertRejects(() => ask("notify"), ProgramError, "no answer in time");
+  });
+  await server.shutdown();
+});
+
+Deno.test("probesOf() finds out that this runtime lacks a task's compression, which would end a backup with 2", async () => {
+  await withFolder(async ({ config, repository }) => {
+    const [task] = config().tasks;
+    const codec = { compression: "zstd", level: 3 } as const;
+    const packed = { ...config(), tasks: [task!, { ...task!, name: "packed", codec }] };
+    const context = { repository, certificates: new Certificates(), now: () => new Date() };
+    const found = (more = {}) =>
+      probesOf(packed, { ...context, ...more }).filter(({ check }) => check === "compression");
+    assertEquals(
+      await found()[0]!.run(NEVER, undefined),
+      'This runtime compresses "all" with gzip, "packed" with zstd',
+    );
+    const lacks = ({ compression }: { compression: string }) => {
+      if (compression === "zstd") throw new UsageError("Cannot compress with zstd: Node 22.2.0 has no zstd");
+    };
+    await assertRejects(() => found({ requireCodec: lacks })[0]!.run(NEVER, undefined), UsageError, "has no zstd");
+    const checks = [{ check: "loki", ok: false, detail: "" }, { check: "compression", ok: false, detail: "" }];
+    assertEquals(exitCodeOfCheck({ ok: false, checks }), 2);
+    assertEquals(probesOf(config(), context).some(({ check }) => check === "compression"), false);
+  });
+});
+
 Deno.test("probesOf() tries the textfile's folder and leaves nothing there", async () => {
   await withFolder(async ({ folder, config, ask }) => {
     const path = `${folder}/metrics/couchdb.prom`;
@@ -192,6 +239,22 @@ Deno.test("probesOf() compares the disk's free space with what CouchDB counts of
     assert(typeof full !== "string" && full.warning === true, JSON.stringify(full));
     assertStringIncludes(full.detail, "2 databases without a backup have 9.0 PB before compression");
     assertStringIncludes(full.hint ?? "", "Make room");
+  });
+});
+
+Deno.test("probesOf() asks CouchDB for the sizes of many databases by few requests", async () => {
+  await using fake = await startFakeCouchDb();
+  const couch = impatientClient(fake);
+  for (let index = 0; index < 60; index++) await createDatabase(fake, `d${index}`, []);
+  await withFolder(async ({ config, ask }) => {
+    const all = config();
+    const found = await ask(
+      { ...all, tasks: all.tasks.map((task) => ({ ...task, databases: ["d.*"] })) },
+      "store_space",
+      couch,
+    );
+    assertStringIncludes(String(found), "60 databases without a backup");
+    assertEquals(fake.requestsTo("database").filter(({ method }) => method === "GET").length, 0);
   });
 });
 

@@ -152,13 +152,8 @@ async function weighIncrement(
     & { policy: IncrementPolicy; now: Date },
 ): Promise<IncrementPlan> {
   const { previous } = base;
-  const fullAt = Date.parse(base.links.at(-1)!.manifest.started_at);
-  const ageDays = (now.getTime() - fullAt) / DAY_MS;
-  if (policy.fullEveryDays !== undefined && ageDays >= policy.fullEveryDays) {
-    return { kind: "full", reason: `the last full backup is ${Math.floor(ageDays)} days old (full_every)` };
-  }
-  const unlocked = findLockEnd(base.links, policy, now);
-  if (unlocked !== undefined) return { kind: "full", reason: unlocked };
+  const isOver = whyOver(base.links, policy, now);
+  if (isOver !== undefined) return { kind: "full", reason: isOver };
   if (page === undefined) return { kind: "incremental", base, page };
   if (page.pending === undefined) {
     share.hasPending = false;
@@ -190,6 +185,19 @@ async function weighIncrement(
     return { kind: "full", reason: `${base.links.length - 1} incremental backups rely on the last full one` };
   }
   return { kind: "incremental", base, page };
+}
+
+/** Why the time of a chain is over, the newest link first and the full backup last; undefined where it is not. */
+export function whyOver(
+  links: readonly { path: string; manifest: Pick<Manifest, "started_at" | "locked_until"> }[],
+  policy: IncrementPolicy,
+  now: Date,
+): string | undefined {
+  const ageDays = (now.getTime() - Date.parse(links.at(-1)!.manifest.started_at)) / DAY_MS;
+  if (policy.fullEveryDays !== undefined && ageDays >= policy.fullEveryDays) {
+    return `the last full backup is ${Math.floor(ageDays)} days old (full_every)`;
+  }
+  return findLockEnd(links, policy, now);
 }
 
 /** Why the locks of what a backup would rely on do not do; undefined where they do, or nothing is locked. */

@@ -1,0 +1,45 @@
+/**
+ * A question to CouchDB about each of many databases, for commands that look ahead. In: names, and what is asked. Out:
+ * a sentence for what is not known, a few at most. What CouchDB does not answer for one is told; where it answers for
+ * none any more, that ends the asking: the patience of each request, thirty thousand times, would be days.
+ */
+import { counted } from "../counts.ts";
+import type { CallOptions } from "../couchdb/client.ts";
+import { CouchError, describeError, isFatalForRun, isTransient } from "../errors.ts";
+import { forEachParallel } from "../parallel.ts";
+
+/** So many databases are told of one by one. */
+const MOST_TOLD = 5;
+/** So many in a row that are given up after all patience, and CouchDB is. */
+const MOST_GIVEN_UP = 10;
+
+/**
+ * Asks about each database, several at a time. One that has been deleted meanwhile is passed over.
+ *
+ * @param options `unknown`: what is not known then, such as `the size of`.
+ * @returns Warnings, each a sentence without a capital and a full stop.
+ * @throws CouchError when CouchDB refuses the login, or answers no more.
+ */
+export async function askOfEach(
+  databases: readonly string[],
+  ask: (database: string, options: CallOptions & { signal: AbortSignal }) => Promise<void>,
+  { unknown, limit, signal }: { unknown: string; limit: number; signal?: AbortSignal | undefined },
+): Promise<string[]> {
+  const told: string[] = [];
+  let untold = 0;
+  let givenUp = 0;
+  const look = async (database: string, signal: AbortSignal) => {
+    try {
+      await ask(database, { signal });
+      givenUp = 0;
+    } catch (error) {
+      if (!(error instanceof CouchError) || isFatalForRun(error)) throw error;
+      if (error.facts.status === 404) return;
+      if (isTransient(error) && ++givenUp >= MOST_GIVEN_UP) throw error;
+      if (told.length < MOST_TOLD) told.push(`${unknown} database "${database}" is not known: ${describeError(error)}`);
+      else untold++;
+    }
+  };
+  await forEachParallel(() => databases, look, { limit, signal });
+  return untold === 0 ? told : [...told, `nor is ${unknown} ${counted(untold, "other database")}`];
+}

@@ -1,0 +1,42 @@
+/** What the packages' scripts leave behind when the package is removed, run below a folder in place of the root. */
+import { assertEquals } from "@std/assert";
+import { dirname } from "node:path";
+
+const SCRIPTS: [file: string, argument: string][] = [
+  ["scripts/packaging/deb/postrm", "purge"],
+  ["scripts/packaging/rpm/postremove", "0"],
+];
+
+for (const [file, argument] of SCRIPTS) {
+  Deno.test(`${file} takes the notes of bucket folders, and no backup in the state folder`, async () => {
+    const root = await Deno.makeTempDir({ prefix: "couchdb-backup-removal-" });
+    try {
+      // Nothing of this machine is to be changed.
+      const stubs = ["deb-systemd-helper", "systemctl", "userdel"].map((name) => `alias ${name}=:\n`).join("");
+      const script = stubs +
+        (await Deno.readTextFile(file)).replaceAll(/(?<=[ "])\/(?=(?:var|etc|run)\/)/g, `${root}/`);
+      const removed = async (...places: string[]) => {
+        for (const place of places) {
+          await Deno.mkdir(dirname(`${root}${place}`), { recursive: true });
+          await Deno.writeTextFile(`${root}${place}`, "");
+        }
+        const { code, stderr } = await new Deno.Command("sh", { args: ["-c", script, file, argument] }).output();
+        assertEquals([code, new TextDecoder().decode(stderr)], [0, ""]);
+        const left = [];
+        for (const place of places) if (await Deno.lstat(`${root}${place}`).catch(() => undefined)) left.push(place);
+        return left;
+      };
+      const note = "/var/lib/couchdb-backup/buckets/0123456789abcdef.json";
+      const cached = "/var/cache/couchdb-backup/gen/main.js";
+      assertEquals(await removed(note, cached), []);
+      assertEquals(await Deno.lstat(`${root}/var/lib/couchdb-backup`).catch(() => "gone"), "gone");
+      const backups = [
+        "/var/lib/couchdb-backup/backups/2026/11/28/a/manifest.json",
+        "/var/lib/couchdb-backup/buckets/2026/11/28/a/manifest.json",
+      ];
+      assertEquals(await removed(note, ...backups), backups);
+    } finally {
+      await Deno.remove(root, { recursive: true });
+    }
+  });
+}

@@ -22,6 +22,15 @@ export function basicAuthorization(login: string, password: string): string {
  * refuses URLs with a login and quotes them in its error: whoever asks this takes it out of the URL, too.
  */
 export function authorizationFor(url: URL, { login, password }: Login): string | undefined {
-  const user = login ?? decodeURIComponent(url.username);
-  return user === "" ? undefined : basicAuthorization(user, password?.reveal() ?? decodeURIComponent(url.password));
+  const user = login ?? decodeCredential(url.username);
+  return user === "" ? undefined : basicAuthorization(user, password?.reveal() ?? decodeCredential(url.password));
+}
+
+/** A login or a password as it stands in a URL; where its `%` begin no escapes it is meant as it stands. */
+export function decodeCredential(component: string): string {
+  try {
+    return decodeURIComponent(component);
+  } catch {
+    return component;
+  }
 }

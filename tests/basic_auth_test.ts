@@ -19,4 +19,5 @@ Deno.test("authorizationFor() prefers what stands beside the URL, and decodes wh
   assertEquals(authorizationFor(url, given), basicAuthorization("other", "s"));
   assertEquals(authorizationFor(new URL("http://host/"), given), basicAuthorization("other", "s"));
   assertEquals(authorizationFor(new URL("http://host/"), {}), undefined);
+  assertEquals(authorizationFor(new URL("http://a%:5%off@host/"), {}), basicAuthorization("a%", "5%off"));
 });

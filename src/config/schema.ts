@@ -18,6 +18,7 @@ import {
   flag,
   folders,
   hasDots,
+  login,
   notifyUrl,
   number,
   password,
@@ -146,7 +147,7 @@ const secretArn = text(SECRET_ARN).regex(/^arn:[\w-]+:secretsmanager:/, { error:
 
 const database = z.strictObject({
   url: address,
-  login: text("must be text; put it in quotes").optional(),
+  login: login.optional(),
   password: password.optional(),
   password_file: text("must be the path of a file").optional(),
   password_secret: secretArn.optional(),
@@ -234,7 +235,7 @@ const loki = z.preprocess(
       { error: "must be a mapping of label names to texts" },
     ).default({}),
     tenant: text("must be text; put it in quotes").optional(),
-    login: text("must be text; put it in quotes").optional(),
+    login: login.optional(),
     password: password.optional(),
     ca_file: caFile.optional(),
   }, { error: `must be a URL such as "http://host:3100/loki/api/v1/push", or a mapping with the key url` }),

@@ -7,6 +7,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import * as z from "zod";
 import { type Calendar, CalendarError, parseCalendar } from "../calendar/calendar.ts";
 import { isTimeZone, timeZoneHint } from "../calendar/zone_name.ts";
+import { decodeCredential } from "../basic_auth.ts";
 import { explainRecipient } from "../codec/recipient.ts";
 import { Secret } from "../secret.ts";
 import { explainPattern } from "../task/pattern.ts";
@@ -26,6 +27,12 @@ export interface Address {
 export function text(must: string): z.ZodString {
   return z.string({ error: must }).min(1, { error: must });
 }
+
+/** How a user's name reads in what is sent, where a colon ends it (RFC 7617). */
+const LOGIN = "must be a name without a colon, which cannot be sent";
+
+/** The name of a user. */
+export const login: z.ZodType<string> = text("must be text; put it in quotes").regex(/^[^:]*$/, { error: LOGIN });
 
 /** A text that no message shows. */
 export const password: z.ZodType<Secret> = text("must be text; put it in quotes").transform((value) =>
@@ -80,8 +87,9 @@ export function parseAddress(value: string): Address | { must: string } {
   }
   const url = new URL(value);
   if (url.search !== "" || url.hash !== "") return { must: `must be a URL without "?" and "#"` };
-  const login = decode(url.username);
-  const secret = decode(url.password);
+  const login = decodeCredential(url.username);
+  if (login.includes(":")) return { must: `must be a URL whose login has no colon, which cannot be sent` };
+  const secret = decodeCredential(url.password);
   url.username = "";
   url.password = "";
   return {
@@ -89,14 +97,6 @@ export function parseAddress(value: string): Address | { must: string } {
     ...login === "" ? {} : { login },
     ...secret === "" ? {} : { password: new Secret(secret) },
   };
-}
-
-function decode(component: string): string {
-  try {
-    return decodeURIComponent(component);
-  } catch {
-    return component;
-  }
 }
 
 const ADDRESS = `must be a URL such as "http://host:5984"`;

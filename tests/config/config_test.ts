@@ -380,13 +380,13 @@ task:
 bucket: s3://bucket/\${EMPTY}x
 prefix: \${USER}
 `.replace('"$${x}", ', "");
-  const env = { HOST: "h", USER: "{a: ${PW}}", PW: "$${HOST}", DELAY: "1.5", CHUNK: "10", NO: "false", EMPTY: "" };
+  const env = { HOST: "h", USER: "[a, ${PW}]", PW: "$${HOST}", DELAY: "1.5", CHUNK: "10", NO: "false", EMPTY: "" };
   const config = parse(text, env);
-  assertEquals([config.database.url, config.database.login], ["http://h:5984", "{a: ${PW}}"]);
+  assertEquals([config.database.url, config.database.login], ["http://h:5984", "[a, ${PW}]"]);
   assertEquals(config.database.password?.reveal(), "a$${HOST}b");
   assertEquals([config.tasks[0]?.delaySeconds, config.tasks[0]?.chunk, config.tasks[0]?.attachments], [1.5, 10, false]);
   assertEquals(config.tasks[0]?.databases, ["a$", "$"]);
-  assertEquals([config.bucket.bucket, config.prefix], ["s3://bucket/x", "{a: ${PW}}"]);
+  assertEquals([config.bucket.bucket, config.prefix], ["s3://bucket/x", "[a, ${PW}]"]);
   assertEquals(parse(`${DATABASE}${TASK}${BUCKET}prefix: "a$\${USER}$"\n`, env).prefix, "a${USER}$");
 });
 
@@ -597,6 +597,14 @@ ${BUCKET}`,
       '3:9: Key "bucket" is "file:///a/../b", must have no "." or ".." between its slashes',
       '4:9: Key "prefix" is "../x", must have no "." or ".." between its slashes',
       '5:9: Key "suffix" is 7, must be the names of folders, such as backup/ippbx',
+    ],
+  },
+  {
+    what: "logins with a colon, which would be sent as a part of the password",
+    text: `database: {url: "http://h", login: "a:b", password: x}\n` + TASK + BUCKET + "loki: http://a%3Ab:p@l\n",
+    message: [
+      '1:36: Key "database.login" is "a:b", must be a name without a colon, which cannot be sent',
+      '4:7: Key "loki" is "http://***@l", must be a URL whose login has no colon, which cannot be sent',
     ],
   },
   {

@@ -342,6 +342,7 @@ Deno.test("template.yaml tells of every alarm by topic and by e-mail, and of eac
   assertEquals(alarms.map(([name]) => name), [
     "FunctionFails",
     "FunctionIsThrottled",
+    "ExpiryFails",
     "EventsAreLost",
     "RunsFail",
     "BackupIsOverdue",
@@ -354,6 +355,14 @@ Deno.test("template.yaml tells of every alarm by topic and by e-mail, and of eac
   // One failed invocation is tried again; three quarters of an hour are not.
   const { EvaluationPeriods, DatapointsToAlarm } = resources.FunctionFails!.Properties;
   assertEquals([DatapointsToAlarm, EvaluationPeriods], [3, 4]);
+  // What expired and had no time goes the next day.
+  const expiry = resources.ExpiryFails!.Properties;
+  assertEquals([expiry.Dimensions, expiry.Period, expiry.DatapointsToAlarm, expiry.EvaluationPeriods], [
+    [{ Name: "FunctionName", Value: { Ref: "ExpireFunction" } }],
+    86_400,
+    2,
+    3,
+  ]);
   // A message lies in the queue for two weeks, and would ring for as long.
   assert(alarms.every(([, { Properties }]) => Properties.Namespace !== "AWS/SQS"));
   const metrics = resources.RunsFail!.Properties.Metrics as { MetricStat?: { Metric: { MetricName: string } } }[];
